@@ -1,0 +1,110 @@
+# fsched: a thin front of meson for people. `make help` lists the targets.
+
+BUILD   ?= build
+DESTDIR ?=
+B       := $(abspath $(BUILD))
+MESON   := $(firstword $(wildcard /usr/bin/meson) meson)
+PYTHON  := /usr/bin/python3
+CC      ?= cc
+
+export FSCHED_BUILD = $(B)
+export PYTHONDONTWRITEBYTECODE = 1
+
+.PHONY: all build examples criu demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-asan bench \
+	check install deb clean distclean help deps-build deps-run deps-test deps-deb
+.DEFAULT_GOAL := build
+.NOTPARALLEL:
+
+all: build examples
+
+help:
+	@echo 'make              builds fsched into $(BUILD)/stage (installs missing packages first, needs root then)'
+	@echo 'make demo         a real Slurm job checkpointed, vacated, restarted, compared; needs root'
+	@echo 'make lab          a private cluster and a shell on it; make lab-shell, lab-root, lab-down'
+	@echo 'make test         all tests (test-unit, test-pod, test-cluster for a part; ARGS="-k word" for pytest)'
+	@echo 'make test-asan    the same with programs built with ASan and UBSan'
+	@echo 'make bench        how long jobs stand still, and what the rest costs'
+	@echo 'make check        clang, cppcheck, man page lint'
+	@echo 'make install      into DESTDIR (WITH_CRIU=yes adds criu and its libraries)'
+	@echo 'make deb          Debian packages into $(BUILD)/deb'
+	@echo 'make clean        removes what was built except the downloaded criu; make distclean removes that too'
+
+deps-build deps-run deps-test deps-deb: deps-%:
+	@scripts/get-deps.sh $*
+
+# The tests of meson need cmocka: they are built only when it is there.
+$(B)/meson/build.ninja:
+	@$(MESON) setup $(B)/meson . -Dtests=$$(pkg-config --exists cmocka && echo true || echo false) >$(B)/setup.log 2>&1 || \
+		{ cat $(B)/setup.log; exit 1; }
+
+$(B):
+	@mkdir -p $@
+
+build: deps-build | $(B)
+	@$(MAKE) --no-print-directory $(B)/meson/build.ninja
+	@ninja -C $(B)/meson --quiet
+	@rm -rf $(B)/stage && DESTDIR=$(B)/stage $(MESON) install -C $(B)/meson --no-rebuild --quiet
+
+examples: $(B)/examples/heat2d
+$(B)/examples/heat2d: examples/heat2d.c | deps-build
+	@mkdir -p $(@D)
+	@$(CC) -O2 -ffp-contract=off -Wall -Wextra -Werror -o $@ $<
+
+criu:
+	@test -s $(B)/criu/VERSION || scripts/get-criu.sh $(B)/criu
+
+demo: build deps-run criu examples
+	@lab/demo
+
+lab: build deps-run criu examples
+	@lab/up
+	@if [ -t 0 ]; then lab/shell; else echo 'make lab-shell gives a shell on it, make lab-down ends it'; fi
+lab-shell:
+	@lab/shell
+lab-root:
+	@lab/shell --user root
+lab-down:
+	@lab/down
+
+test: build deps-run deps-test criu examples
+	@$(MAKE) --no-print-directory tests-built
+	@scripts/run-tests.sh all $(ARGS)
+test-unit: build deps-test
+	@$(MAKE) --no-print-directory tests-built
+	@scripts/run-tests.sh unit $(ARGS)
+test-pod: build deps-run deps-test criu
+	@scripts/run-tests.sh pod $(ARGS)
+test-cluster: build deps-run deps-test criu examples
+	@scripts/run-tests.sh cluster $(ARGS)
+
+# A build directory that was set up before cmocka was installed learns of it.
+.PHONY: tests-built
+tests-built:
+	@$(MESON) configure $(B)/meson -Dtests=true && ninja -C $(B)/meson --quiet
+
+# Plugins and the library that criu loads live in processes of others, which are not built with ASan: those stay as they are.
+test-asan: build deps-run deps-test criu examples
+	@test -f $(B)/asan/build.ninja || $(MESON) setup $(B)/asan . -Dtests=true -Db_sanitize=address,undefined -Db_lundef=false >$(B)/setup.log 2>&1 || \
+		{ cat $(B)/setup.log; exit 1; }
+	@ninja -C $(B)/asan --quiet
+	@scripts/stage-asan.sh $(B)
+	@FSCHED_MESON=$(B)/asan FSCHED_STAGE=$(B)/asan-stage scripts/run-tests.sh all $(ARGS)
+
+bench: build deps-run deps-test criu examples
+	@bench/run
+
+check: deps-build deps-test
+	@scripts/check.sh $(B)
+
+install: build
+	@DESTDIR=$(DESTDIR) $(MESON) install -C $(B)/meson --no-rebuild --quiet
+	@if [ '$(WITH_CRIU)' = yes ]; then scripts/get-criu.sh $(abspath $(DESTDIR)/usr/libexec/fsched/criu); fi
+
+deb: deps-build deps-deb
+	@scripts/make-deb.sh $(B)/deb
+
+clean:
+	@if [ -e $(B)/lab ]; then echo 'a lab is up: make lab-down first' >&2; exit 1; fi
+	@if [ -d $(B) ]; then find $(B) -mindepth 1 -maxdepth 1 ! -name criu -exec rm -rf {} +; fi
+distclean: clean
+	@rm -rf $(B)

@@ -1,0 +1,133 @@
+"""The parent of a lab's daemons.
+
+One process per lab. It is a child sub-reaper, so whatever slurmd starts stays its descendant even when slurmd is gone: what the
+lab started is exactly what is below the keeper. It listens on DIR/run/keeper.sock (root only) for one JSON request per
+connection:
+
+    {"op": "start", "name": "slurmctld"}                      -> {"pid": N}
+    {"op": "stop", "name": "slurmctld", "signal": 15, "wait": 10}  -> {"exit": STATUS}, after the process is gone
+    {"op": "list"}       -> {"daemons": {NAME: {"pid": N or null, "exit": STATUS or null}}}
+    {"op": "quit"}       -> {}; the keeper ends; it stops nothing
+
+run as: keeper.py DIR, where DIR/keeper.json holds {"daemons": {NAME: {"argv": [...], "env": {...}, "log": PATH}}}
+"""
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+PR_SET_CHILD_SUBREAPER = 36
+TERM_GRACE = 10.0   # s between the signal of "stop" and SIGKILL
+
+
+class Keeper:
+    def __init__(self, directory):
+        with open(os.path.join(directory, "keeper.json"), encoding="utf-8") as f:
+            self.specs = json.load(f)["daemons"]
+        self.running = {}      # name -> Popen
+        self.ended = {}        # name -> exit status, negative: signal
+        path = os.path.join(directory, "run", "keeper.sock")
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        old = os.umask(0o077)
+        self.listener.bind(path)
+        os.umask(old)
+        self.listener.listen(8)
+        self.listener.settimeout(0.2)
+
+    def reap(self):
+        """Collects daemons and the orphans that came to us."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            for name, process in list(self.running.items()):
+                if process.pid == pid:
+                    process.returncode = os.waitstatus_to_exitcode(status)
+                    self.ended[name] = process.returncode
+                    del self.running[name]
+                    print(f"{name} (pid {pid}) ended with status {process.returncode}", flush=True)
+
+    def start(self, name):
+        if name in self.running:
+            return {"error": f"{name} is running already"}
+        spec = self.specs[name]
+        # The log is a plain file: a daemon that inherits a pipe would keep its reader waiting for ever.
+        with open(spec["log"], "ab") as log:
+            process = subprocess.Popen(spec["argv"], env=spec["env"], stdin=subprocess.DEVNULL, stdout=log,
+                                       stderr=log, cwd="/", start_new_session=True)
+        self.running[name] = process
+        self.ended.pop(name, None)
+        print(f"started {name}, pid {process.pid}", flush=True)
+        return {"pid": process.pid}
+
+    def stop(self, name, number, grace):
+        if name not in self.running:
+            return {"exit": self.ended.get(name)}
+        process = self.running[name]
+        os.kill(process.pid, number)
+        deadline = time.monotonic() + grace
+        while name in self.running:
+            self.reap()
+            if time.monotonic() > deadline:
+                print(f"{name} did not end within {grace:g} s: SIGKILL", flush=True)
+                os.kill(process.pid, signal.SIGKILL)
+                deadline = float("inf")
+            time.sleep(0.01)
+        return {"exit": self.ended[name]}
+
+    def list(self):
+        names = self.specs.keys()
+        return {"daemons": {n: {"pid": self.running[n].pid if n in self.running else None,
+                                "exit": self.ended.get(n)} for n in names}}
+
+    def answer(self, request):
+        op = request["op"]
+        if op == "start":
+            return self.start(request["name"])
+        if op == "stop":
+            return self.stop(request["name"], request.get("signal", signal.SIGTERM), request.get("wait", TERM_GRACE))
+        if op == "list":
+            return self.list()
+        if op == "quit":
+            return {}
+        return {"error": f"unknown op {op}"}
+
+    def serve(self):
+        while True:
+            self.reap()
+            try:
+                connection, _ = self.listener.accept()
+            except TimeoutError:
+                continue
+            with connection:
+                connection.settimeout(5)
+                try:
+                    request = json.loads(connection.makefile().readline())
+                    reply = self.answer(request)
+                    connection.sendall((json.dumps(reply) + "\n").encode())
+                    if request["op"] == "quit":
+                        return
+                except (OSError, ValueError, KeyError) as e:
+                    print(f"request failed: {e!r}", flush=True)
+
+
+def main():
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        sys.exit("keeper: prctl(PR_SET_CHILD_SUBREAPER) failed")
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        # Only "quit" ends it: its descendants must not become strangers. A handler, since SIG_IGN would be inherited by
+        # the daemons and so by every job.
+        signal.signal(number, lambda *_: None)
+    keeper = Keeper(sys.argv[1])
+    keeper.serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+#!/bin/sh
+# check.sh BUILD - clang without warnings, cppcheck, lint of man pages and scripts. Prints what is wrong and nothing else of note.
+set -eu
+cd "$(dirname "$0")/.."
+build=$1
+bad=0
+mkdir -p "$build"
+
+part() {
+	if output=$("$@" 2>&1); then
+		echo "ok      $name"
+	else
+		echo "failed  $name"
+		printf '%s\n' "$output" | tail -n 60
+		bad=1
+	fi
+}
+
+clang_build() {
+	if [ ! -f "$build/clang/build.ninja" ]; then
+		CC=clang meson setup "$build/clang" . -Dtests=true || return 1
+	fi
+	ninja -C "$build/clang"
+}
+
+# cppcheck does not know cleanup attributes (leaks), read() as what fills a buffer (legacyUninitvar), mmap()
+# with descriptor -1 (invalidFunctionArg), nor the macros below. Its "portability" asks for readdir_r and the like: our programs have one thread.
+cppcheck_all() {
+	cppcheck --quiet --error-exitcode=1 --std=c11 --language=c --library=posix \
+		--enable=warning,performance --inline-suppr \
+		--suppress=missingIncludeSystem --suppress=resourceLeak --suppress=memleak --suppress=legacyUninitvar --suppress=invalidFunctionArg \
+		-D_GNU_SOURCE -D__x86_64__ -DFSCHED_VERSION='"0"' -DFSCHED_LIBEXECDIR='"/x"' \
+		-D'SPANK_PLUGIN(a,b)=' -D'steal_ptr(p)=(*(p))' -D'json_array_foreach(a,i,v)=while ((v = json_array_get(a, (i = 0))))' \
+		-D'json_object_foreach(o,k,v)=while ((v = json_object_iter_value(k = o)))' -Isrc -j "$(nproc)" src examples
+}
+
+man_pages() {
+	found=$(find docs/man -name '*.[1-8]')
+	[ -n "$found" ] || return 0
+	# shellcheck disable=SC2086 # names of ours without blanks
+	mandoc -T lint -W warning $found
+}
+
+scripts() {
+	for f in scripts/*.sh .ci/run; do sh -n "$f" || return 1; done
+	for f in lab/*.py lab/up lab/down lab/env lab/shell lab/demo tests/*.py tests/*/*.py; do
+		/usr/bin/python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$f" || return 1
+	done
+}
+
+name='clang, warnings are errors' part clang_build
+name='cppcheck' part cppcheck_all
+name='man pages' part man_pages
+name='syntax of scripts' part scripts
+exit $bad

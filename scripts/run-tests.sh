@@ -1,0 +1,24 @@
+#!/bin/sh
+# run-tests.sh all|unit|pod|cluster [PYTEST OPTION ...] - runs the tests; pytest's closing line comes last.
+#
+# FSCHED_STAGE   the installed programs to test (build/stage)
+# FSCHED_MESON   meson's build directory that holds the unit tests (build/meson)
+# FSCHED_TEST_SLOWNESS   factor for all deadlines, for slow machines (1)
+set -eu
+cd "$(dirname "$0")/.."
+build=${FSCHED_BUILD:-$PWD/build}
+export FSCHED_STAGE="${FSCHED_STAGE:-$build/stage}"
+export FSCHED_MESON="${FSCHED_MESON:-$build/meson}"
+export PYTHONDONTWRITEBYTECODE=1
+
+set_of_tests=${1:-all}
+[ $# -eq 0 ] || shift
+case $set_of_tests in
+all) where='tests/test_unit.py tests/pod tests/cluster' ;;
+unit) where=tests/test_unit.py ;;
+pod | cluster) where=tests/$set_of_tests ;;
+*) sed -n 2p "$0" >&2; exit 2 ;;
+esac
+# Debian's Python by its full name: another one that comes first in PATH has no pytest.
+# shellcheck disable=SC2086 # names of ours without blanks
+exec /usr/bin/python3 -m pytest -c tests/pytest.ini --rootdir=tests -p no:cacheprovider -rfE "$@" $where

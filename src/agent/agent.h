@@ -1,0 +1,267 @@
+/* The agent of one job: what all its parts share. Each part has its own file:
+ *
+ *   start.c       from exec to the decision: run the script, restore, or hold
+ *   restore.c     attempts to restore, newest candidate first; hold.c when none is left
+ *   checkpoint.c  one operation at a time by a worker process; vacate.c: the second half of a vacate
+ *   sched.c       when the next periodic checkpoint is due
+ *   requests.c    TCP; conn.c runs in the child of each connection
+ *   signals.c     Slurm's signals -> the script
+ *   publish.c     the job's Checkpoint entry
+ *   job.c         the job's directory and record
+ *   end.c         the script's end, and every other way in which the agent ends
+ *   loop.c proc.c rpc.c   the ground
+ */
+#ifndef FSCHED_AGENT_AGENT_H
+#define FSCHED_AGENT_AGENT_H
+
+#include <stdarg.h>
+#include <jansson.h>
+#include "agent/loop.h"
+#include "agent/proc.h"
+#include "agent/rpc.h"
+#include "agent/signals.h"
+#include "agent/task.h"
+#include "common/conf.h"
+#include "common/status.h"
+#include "policy/load_sample.h"
+#include "policy/schedule.h"
+#include "policy/start.h"
+#include "store/store.h"
+
+enum phase {
+	PHASE_STARTING,   /* until the decision */
+	PHASE_RESTORING,
+	PHASE_RUNNING,    /* the script runs, new or restored */
+	PHASE_HOLDING,    /* cannot be restored: to be requeued and held */
+	PHASE_LEAVING,    /* vacated or held: only Slurm's SIGTERM is missing */
+	PHASE_ENDING,     /* the script has ended */
+};
+
+#define CONNS_MAX  16
+#define QUEUE_MAX  8
+
+struct agent;
+
+struct pod_state {                  /* the pod that is the job */
+	pid_t init;                 /* 0 = none */
+	pid_t script;               /* host pid, 0 = not known */
+	int   script_fd;            /* pidfd, so that no signal meets another process; -1 = none */
+	char  dir[4200];
+	struct loop_source ctl;
+	struct loop_child  child;
+	bool  exited;               /* `exit` has come */
+};
+
+struct conn_slot {
+	struct agent *a;
+	pid_t pid;                  /* 0 = free */
+	struct loop_source sock;    /* to the connection child */
+	struct loop_child  child;
+	int64_t since;
+	bool   asked;               /* its request has been read */
+	uid_t  uid;
+};
+
+enum op_kind { OP_PERIODIC, OP_CREATE, OP_VACATE };
+
+struct op {                         /* the operation under way */
+	bool active;
+	enum op_kind kind;
+	struct conn_slot *conn;     /* who waits for it, NULL = nobody */
+	unsigned epoch;
+	int64_t  began;             /* Unix */
+	char     phase[32];
+	struct proc worker;
+	json_t  *result;            /* owned */
+	bool     stuck;             /* was killed at its deadline */
+	pid_t   *stopped;           /* processes that were stopped before, owned */
+	int      n_stopped;
+	/* vacate */
+	bool     held;              /* the epoch is durable, the tree frozen, the worker waits for the word */
+	bool     vacated;           /* the job is requeued: no way back */
+	struct rpc requeue;
+	struct loop_timer retry;
+	int64_t  give_up;
+	char     why[512];          /* why the requeue failed */
+};
+
+struct queued { enum op_kind kind; struct conn_slot *conn; };
+
+struct agent {
+	struct loop  loop;
+	struct task  task;
+	struct conf  conf;
+	bool         conf_ok, store_ok;
+	struct store store;
+	struct job_record rec;
+	char         libexec[4096];
+	enum phase   phase;
+
+	struct pod_state pod;
+	struct loop_source gate;
+	bool         up, ready;             /* first pod is up; the script waits at the gate */
+	struct signals signals;
+
+	struct {                            /* start.c */
+		struct start_plan plan;
+		bool have_record;           /* there was one before this start */
+		bool deciding;
+		bool ran;                   /* the script was let go, or restored */
+		bool copies;                /* script and leader are saved */
+		struct rpc ask;             /* which epoch a person wants */
+		struct proc sweep;          /* removes what dead agents left on this node */
+		char error[512];            /* why the job runs unprotected so far, "" = it does not */
+	} start;
+
+	struct {                            /* restore.c */
+		unsigned next;              /* index of the next candidate */
+		unsigned epoch;
+		int64_t  began;
+		struct proc worker;
+		struct loop_source ctl;     /* the new pod's control socket, until `restored` has come */
+		int   ctl_fd;
+		struct loop_timer limit;
+		pid_t init;
+		bool  restored;             /* init has said so */
+		bool  worker_ok;
+		char  dir[4200];
+		char  error[512];           /* of the last attempt */
+		sigset_t pending;           /* signals for a script that is not there yet */
+	} restore;
+
+	struct {                            /* hold.c */
+		struct rpc rpc;
+		struct loop_timer retry;
+		unsigned tries;
+	} hold;
+
+	struct op    op;
+	struct queued queue[QUEUE_MAX];
+	unsigned     n_queue;
+	struct proc  prune;
+
+	struct {                            /* sched.c */
+		struct schedule s;
+		struct loop_timer timer;
+		struct load_sampler *sampler;
+	} sched;
+
+	struct {                            /* publish.c */
+		struct status status;
+		bool   dirty;
+		unsigned tries;
+		struct rpc rpc;
+		struct loop_timer retry;
+	} pub;
+
+	struct {                            /* requests.c */
+		struct loop_source listen;
+		struct loop_timer resume;
+		unsigned burst;
+		int64_t  burst_began;
+		unsigned port;
+		uid_t    slurm_user;
+		struct rpc  where;
+		struct proc resolve;
+		struct conn_slot conns[CONNS_MAX];
+	} req;
+
+	struct {                            /* end.c */
+		bool  term;                 /* SIGTERM has come */
+		bool  unresolved;           /* a vacate's requeue may have gone through after all */
+		bool  unknown;              /* Slurm could not be asked what its SIGTERM meant */
+		bool  requeued;             /* somebody put the job back into the queue */
+		struct rpc get;             /* what SIGTERM means */
+		int   status;               /* wait status to hand to slurmstepd */
+		struct loop_timer limit;
+	} end;
+};
+
+/* start.c */
+int  start_begin(struct agent *a, int task_fd, struct err *err);
+void start_check(struct agent *a);
+void start_fresh(struct agent *a);
+/* The script runs, new or restored: everything that serves it begins. */
+void start_service(struct agent *a);
+/* Lets the script's process that waits at the gate go: "run", "exit", ... */
+void gate_answer(struct agent *a, const char *answer);
+
+/* restore.c */
+void restore_begin(struct agent *a);
+void restore_abort(struct agent *a);
+
+/* hold.c */
+void hold_begin(struct agent *a, const char *why);
+void hold_stop(struct agent *a);
+
+/* job.c: each returns 0 or -1 and may be called again after a failure */
+int  job_open_conf(struct agent *a, struct err *err);
+int  job_open_store(struct agent *a, struct err *err);
+int  job_save(struct agent *a, struct err *err);
+void job_set_intent(struct agent *a, enum intent intent);
+void job_log(struct agent *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int  job_save_copies(struct agent *a, struct err *err);
+unsigned job_next_epoch(const struct agent *a);
+void job_add_epoch(struct agent *a, const struct epoch_summary *e);
+void job_prune(struct agent *a);
+void job_describe_epochs(const struct agent *a, struct status *s);
+
+/* pod_watch.c */
+void pod_adopt(struct agent *a, pid_t init, int ctl, const char *dir);
+void pod_set_script(struct agent *a, pid_t script);                /* host pid, 0 = none */
+int  pod_find_script(struct agent *a, struct err *err);            /* in a restored pod */
+void pod_release(struct agent *a);
+void pod_deliver(struct agent *a, int sig, enum sig_scope scope);
+/* Host pids of stopped processes of the pod; the caller frees. */
+int  pod_stopped(struct agent *a, pid_t **pids);
+void pod_unstop(struct agent *a, const pid_t *before, int n);
+
+/* checkpoint.c */
+void op_start(struct agent *a, enum op_kind kind, struct conn_slot *c);
+void op_request(struct agent *a, enum op_kind kind, struct conn_slot *c);
+void op_conn_gone(struct agent *a, struct conn_slot *c);
+void op_cancel(struct agent *a, const char *why);
+void op_finish(struct agent *a);
+void op_record_epoch(struct agent *a, const json_t *result);
+const char *op_name(enum op_kind kind);
+/* What every request to a worker holds. */
+json_t *worker_request(const struct agent *a);
+
+/* vacate.c */
+void vacate_held(struct agent *a);
+void vacate_stop(struct agent *a);
+void vacate_worker_end(struct agent *a, bool ok);
+
+/* sched.c */
+void sched_start(struct agent *a);
+void sched_op_begins(struct agent *a);
+void sched_op_ended(struct agent *a);
+void sched_stop(struct agent *a);
+
+/* requests.c */
+void requests_start(struct agent *a);
+void requests_stop(struct agent *a);
+bool requests_idle(const struct agent *a);
+void conn_phase(struct conn_slot *c, const char *name);
+void conn_result(struct conn_slot *c, json_t *result);   /* takes the reference, closes */
+void conn_refuse(struct conn_slot *c, const char *op, const char *error, const char *state);
+
+/* publish.c */
+void publish_state(struct agent *a, const char *state);
+void publish_error(struct agent *a, const char *error);
+void publish_now(struct agent *a);
+bool publish_idle(const struct agent *a);
+
+/* end.c */
+void end_signal(struct agent *a, int sig);
+void end_script(struct agent *a, int wait_status);
+void end_pod_died(struct agent *a, int wait_status);
+void end_unstarted(struct agent *a, const char *why);
+void end_leave(struct agent *a);
+/* Ends the agent if nothing is left to do. */
+void end_check(struct agent *a);
+/* After the loop. */
+void end_finish(struct agent *a);
+_Noreturn void end_process(int wait_status);
+
+#endif

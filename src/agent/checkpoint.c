@@ -1,0 +1,309 @@
+/* One checkpoint at a time, made by a worker process: the agent starts it, reads its events, bounds its time, and keeps the books.
+ * Whatever becomes of the worker, the job runs on (vacate.c: unless Slurm has taken it back into the queue). */
+#include "agent/agent.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "common/log.h"
+#include "common/util.h"
+
+/* The worker keeps CheckpointTimeout itself; a worker that does not is killed a little later. */
+#define WORKER_MARGIN 30
+
+static void next_queued(struct agent *a);
+
+const char *op_name(enum op_kind kind)
+{
+	static const char *const names[] = { [OP_PERIODIC] = "periodic", [OP_CREATE] = "create", [OP_VACATE] = "vacate" };
+
+	return names[kind];
+}
+
+static json_t *groups_json(const struct task *t)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; i < t->n_groups; i++)
+		json_array_append_new(list, json_integer(t->groups[i]));
+	return list;
+}
+
+json_t *worker_request(const struct agent *a)
+{
+	const struct task *t = &a->task;
+
+	return json_pack("{s:s, s:s, s:s, s:I, s:I, s:o, s:b, s:b, s:s}", "job_dir", a->store.path, "config", t->config,
+			 "script", t->script, "uid", (json_int_t)t->uid, "gid", (json_int_t)t->gid, "groups", groups_json(t),
+			 "sign", 1, "private_tmp", t->private_tmp ? 1 : 0, "uuid", t->uuid);
+}
+
+static char *request_text(const struct agent *a)
+{
+	const struct op *op = &a->op;
+	json_t *o = worker_request(a);
+	char *text;
+
+	json_object_set_new(o, "init_pid", json_integer(a->pod.init));
+	json_object_set_new(o, "pod_dir", json_string(a->pod.dir));
+	json_object_set_new(o, "epoch", json_integer(op->epoch));
+	json_object_set_new(o, "vacate", json_boolean(op->kind == OP_VACATE));
+	json_object_set_new(o, "reason", json_string(op_name(op->kind)));
+	json_object_set_new(o, "run", json_integer(a->rec.run));
+	json_object_set_new(o, "agent_port", json_integer(a->req.port));
+	text = json_dumps(o, JSON_COMPACT);
+	json_decref(o);
+	return text;
+}
+
+static int64_t result_int(const json_t *o, const char *key)
+{
+	return json_integer_value(json_object_get(o, key));
+}
+
+void op_record_epoch(struct agent *a, const json_t *o)
+{
+	struct epoch_summary e = {
+		.number = a->op.epoch, .time = result_int(o, "time"), .bytes = (uint64_t)result_int(o, "bytes"),
+		.frozen_us = result_int(o, "frozen_us"), .total_us = result_int(o, "total_us"), .run = a->rec.run,
+	};
+	struct err err;
+
+	job_add_epoch(a, &e);
+	if (job_save(a, &err) < 0) {
+		/* the epoch is whole on disk, but the next start would not look at it */
+		log_error("epoch %u is complete but cannot be recorded: %s", e.number, err.text);
+		publish_error(a, err.text);
+	}
+}
+
+static void on_event(void *arg, char *line)
+{
+	struct agent *a = arg;
+	struct op *op = &a->op;
+	json_error_t je;
+	json_t *o = json_loads(line, 0, &je);
+	const char *event = json_string_value(json_object_get(o, "event"));
+	const char *name = json_string_value(json_object_get(o, "name"));
+
+	if (event && strcmp(event, "phase") == 0 && name) {
+		snprintf(op->phase, sizeof(op->phase), "%s", name);
+		conn_phase(op->conn, name);
+	} else if (event && strcmp(event, "held") == 0 && op->kind == OP_VACATE && !op->held) {
+		op_record_epoch(a, o);
+		vacate_held(a);
+	} else if (event && strcmp(event, "result") == 0) {
+		json_decref(op->result);
+		op->result = json_incref(o);
+	} else {
+		log_warn("the checkpoint worker said something unknown");
+	}
+	json_decref(o);
+}
+
+static void worker_died(const struct op *op, int status, bool timed_out, unsigned limit, char *text, size_t len)
+{
+	const char *error = json_string_value(json_object_get(op->result, "error"));
+
+	if (error)
+		snprintf(text, len, "%s", error);
+	else if (timed_out)
+		snprintf(text, len, "it took longer than CheckpointTimeout (%u s) in phase \"%s\" and was stopped", limit, op->phase);
+	else if (WIFSIGNALED(status))
+		snprintf(text, len, "the checkpoint worker was killed by signal %d in phase \"%s\"", WTERMSIG(status), op->phase);
+	else if (WEXITSTATUS(status) == 127)
+		snprintf(text, len, "fsched-worker cannot be run: is fsched installed completely on this node?");
+	else
+		snprintf(text, len, "the checkpoint worker ended with status %d in phase \"%s\" and gave no reason", WEXITSTATUS(status),
+			 op->phase);
+}
+
+static void report_warnings(struct agent *a, const json_t *result)
+{
+	const json_t *w;
+	size_t i;
+
+	json_array_foreach(json_object_get(result, "warnings"), i, w)
+		if (json_is_string(w))
+			job_log(a, "epoch %u: warning: %s", a->op.epoch, json_string_value(w));
+}
+
+void op_finish(struct agent *a)
+{
+	struct op *op = &a->op;
+
+	json_decref(op->result);
+	free(op->stopped);
+	op->result = NULL;
+	op->stopped = NULL;
+	op->n_stopped = 0;
+	op->conn = NULL;
+	op->active = op->held = false;
+	sched_op_ended(a);
+	next_queued(a);
+	end_check(a);
+}
+
+static void succeeded(struct agent *a)
+{
+	struct op *op = &a->op;
+	const json_t *r = op->result;
+	char size[16], frozen[24], total[24];
+
+	op_record_epoch(a, r);
+	job_log(a, "epoch %u complete (%s): %s, frozen %s, total %s", op->epoch, op_name(op->kind),
+		format_size((uint64_t)result_int(r, "bytes"), size, sizeof(size)),
+		format_duration(result_int(r, "frozen_us"), frozen, sizeof(frozen)),
+		format_duration(result_int(r, "total_us"), total, sizeof(total)));
+	report_warnings(a, r);
+	job_prune(a);
+	a->pub.status.error[0] = '\0';
+	json_object_set_new(op->result, "op", json_string(op_name(op->kind)));
+	conn_result(op->conn, json_incref(op->result));
+}
+
+static void failed(struct agent *a, const char *why)
+{
+	struct op *op = &a->op;
+	char text[700];
+
+	if (a->store_ok && op->epoch)
+		store_abort_epoch(&a->store, op->epoch);
+	pod_unstop(a, op->stopped, op->n_stopped);
+	snprintf(text, sizeof(text), "checkpoint (%s) failed: %.600s", op_name(op->kind), why);
+	job_log(a, "%s; the job runs on", text);
+	snprintf(a->pub.status.error, sizeof(a->pub.status.error), "%.250s", text);
+	conn_refuse(op->conn, op_name(op->kind), why,
+		    op->kind == OP_VACATE ? "the job continues and was not vacated" : "the job continues");
+}
+
+static void on_worker_end(void *arg, int status)
+{
+	struct agent *a = arg;
+	struct op *op = &a->op;
+	bool ok = json_is_true(json_object_get(op->result, "ok"));
+
+	if (op->held) {
+		vacate_worker_end(a, ok);
+		return;
+	}
+	if (ok) {
+		succeeded(a);
+	} else {
+		char why[600];
+
+		worker_died(op, status, op->worker.timed_out, a->conf.timeout, why, sizeof(why));
+		failed(a, why);
+	}
+	publish_now(a);
+	op_finish(a);
+}
+
+/* What stands in the way before a worker is started. */
+static int prepare(struct agent *a, struct err *err)
+{
+	if (job_open_store(a, err) < 0)
+		return -1;
+	if (a->rec.run == 0) {
+		/* the directory was not to be had when the job started */
+		a->rec.run = 1;
+		snprintf(a->rec.host, sizeof(a->rec.host), "%s", a->task.node);
+		a->rec.restart_count = a->task.restart_count;
+		if (job_save(a, err) < 0)
+			return -1;
+	}
+	if (job_save_copies(a, err) < 0)
+		return err_wrap(err, "the job's script cannot be saved");
+	if (!a->conf.criu_enabled)
+		return err_set(err, 0, "checkpoints are switched off on this node: CheckpointType is not checkpoint/criu");
+	return 0;
+}
+
+void op_start(struct agent *a, enum op_kind kind, struct conn_slot *c)
+{
+	struct op *op = &a->op;
+	cleanup_free char *path = xasprintf("%s/fsched-worker", a->libexec), *request = NULL;
+	char arg1[] = "checkpoint";
+	char *argv[] = { path, arg1, NULL };
+	struct proc_spec s = { .argv = argv, .keep_fd = -1, .on_line = on_event, .on_end = on_worker_end, .arg = a };
+	struct err err;
+
+	memset(op, 0, sizeof(*op));
+	op->active = true;
+	op->kind = kind;
+	op->conn = c;
+	op->began = time(NULL);
+	snprintf(op->phase, sizeof(op->phase), "start");
+	sched_op_begins(a);
+	if (prepare(a, &err) == 0) {
+		op->epoch = job_next_epoch(a);
+		op->n_stopped = pod_stopped(a, &op->stopped);
+		request = request_text(a);
+		s.request = request;
+		s.timeout_s = (int)a->conf.timeout + WORKER_MARGIN;
+		if (proc_start(&a->loop, &op->worker, &s, &err) == 0)
+			return;
+	}
+	failed(a, err.text);
+	publish_now(a);
+	op_finish(a);
+}
+
+void op_request(struct agent *a, enum op_kind kind, struct conn_slot *c)
+{
+	if (a->phase != PHASE_RUNNING) {
+		conn_refuse(c, op_name(kind), "the job does not run at the moment", "nothing was done");
+	} else if (!a->op.active) {
+		op_start(a, kind, c);
+	} else if (a->n_queue == QUEUE_MAX) {
+		conn_refuse(c, op_name(kind), "too many requests for this job are waiting already", "nothing was done");
+	} else {
+		a->queue[a->n_queue++] = (struct queued){ kind, c };
+		conn_phase(c, "queued");
+	}
+}
+
+static void next_queued(struct agent *a)
+{
+	while (a->n_queue && !a->op.active) {
+		struct queued q = a->queue[0];
+
+		memmove(&a->queue[0], &a->queue[1], --a->n_queue * sizeof(q));
+		if (a->phase == PHASE_RUNNING)
+			op_start(a, q.kind, q.conn);
+		else
+			conn_refuse(q.conn, op_name(q.kind), a->op.vacated ? "the job was vacated" : "the job has ended",
+				    "nothing was done");
+	}
+}
+
+/* The client is gone: what has begun goes on, what waits is dropped. */
+void op_conn_gone(struct agent *a, struct conn_slot *c)
+{
+	unsigned n = 0;
+
+	if (a->op.conn == c)
+		a->op.conn = NULL;
+	for (unsigned i = 0; i < a->n_queue; i++)
+		if (a->queue[i].conn != c)
+			a->queue[n++] = a->queue[i];
+	a->n_queue = n;
+}
+
+/* The job is ending: no operation delays that. */
+void op_cancel(struct agent *a, const char *why)
+{
+	struct op *op = &a->op;
+
+	if (!op->active || op->vacated)
+		return;
+	vacate_stop(a);
+	proc_forget(&op->worker);
+	if (a->store_ok && !op->held)
+		store_abort_epoch(&a->store, op->epoch);
+	job_log(a, "epoch %u (%s) given up: %s", op->epoch, op_name(op->kind), why);
+	conn_refuse(op->conn, op_name(op->kind), why, "the job has ended");
+	op_finish(a);
+}

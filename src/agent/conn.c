@@ -1,0 +1,212 @@
+#include "agent/conn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/types.h>
+#include <unistd.h>
+#include <jansson.h>
+#include <munge.h>
+
+#include "agent/protocol.h"
+#include "common/util.h"
+
+#define SEND_TIMEOUT 10 /* s that a client may take to read a line */
+
+static const char *const known_ops[] = { "create", "vacate", "status", "error", "able", "list" };
+
+struct conn {
+	const struct conn_setup *s;
+	munge_ctx_t ctx;
+	bool  known;      /* the credential was good: there is someone to answer */
+	uid_t uid;
+	char  op[16];
+};
+
+static munge_ctx_t make_ctx(const char *socket)
+{
+	munge_ctx_t ctx = munge_ctx_create();
+
+	if (ctx && socket[0])
+		munge_ctx_set(ctx, MUNGE_OPT_SOCKET, socket);
+	return ctx;
+}
+
+static int send_payload(struct conn *c, const char *json)
+{
+	char *cred = NULL;
+
+	if (munge_encode(&cred, c->ctx, json, (int)strlen(json)) != EMUNGE_SUCCESS)
+		return -1;
+	size_t len = strlen(cred);
+	cleanup_free char *line = xmalloc(len + 2);
+	memcpy(line, cred, len);
+	free(cred);
+	memcpy(line + len, "\n", 2);
+	for (size_t done = 0; done <= len;) {
+		ssize_t n = send(c->s->client, line + done, len + 1 - done, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return -1;
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+/* Tells the client, if it is known, and the agent's log; ends the child. */
+static _Noreturn void refuse(struct conn *c, const char *error)
+{
+	char text[1024];
+
+	if (c->known) {
+		json_t *o = json_pack("{s:s, s:b, s:s, s:s, s:s}", "event", "result", "ok", 0, "op", c->op, "error", error,
+				      "state", "nothing was done");
+		cleanup_free char *json = o ? json_dumps(o, JSON_COMPACT) : NULL;
+
+		json_decref(o);
+		if (json)
+			send_payload(c, json);
+	}
+	snprintf(text, sizeof(text), "refused %s", error);
+	send(c->s->agent, text, strlen(text), MSG_NOSIGNAL);
+	_exit(1);
+}
+
+/* One line, read in pieces up to the time limit. NULL if it did not come. */
+static char *read_hello(int fd)
+{
+	int64_t deadline = now_us() + PROTO_HELLO_TIMEOUT * INT64_C(1000000);
+	char *buf = xmalloc(PROTO_LINE_MAX + 1);
+	size_t len = 0;
+
+	while (len < PROTO_LINE_MAX) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		int64_t left = (deadline - now_us()) / 1000;
+		ssize_t n;
+
+		if (left <= 0 || (poll(&p, 1, (int)left) < 0 && errno != EINTR))
+			break;
+		n = recv(fd, buf + len, PROTO_LINE_MAX - len, MSG_DONTWAIT);
+		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+			break;
+		if (n < 0)
+			continue;
+		char *nl = memchr(buf + len, '\n', (size_t)n);
+		len += (size_t)n;
+		if (nl) {
+			*nl = '\0';
+			return buf;
+		}
+	}
+	free(buf);
+	return NULL;
+}
+
+static void check_op(struct conn *c, const json_t *req)
+{
+	const char *op = json_string_value(json_object_get(req, "op"));
+
+	for (size_t i = 0; op && i < ARRAY_SIZE(known_ops); i++) {
+		if (strcmp(op, known_ops[i]) == 0) {
+			snprintf(c->op, sizeof(c->op), "%s", op);
+			return;
+		}
+	}
+	refuse(c, "this operation is not known to the agent of the job: the client is of another version of fsched");
+}
+
+static void check_request(struct conn *c, const char *payload, int len)
+{
+	json_error_t je;
+	json_t *req = payload && len > 0 ? json_loadb(payload, (size_t)len, 0, &je) : NULL;
+	const char *uuid = json_string_value(json_object_get(req, "uuid"));
+
+	if (!json_is_object(req))
+		refuse(c, "the request is no JSON object");
+	if (json_integer_value(json_object_get(req, "v")) != PROTO_VERSION)
+		refuse(c, "the client speaks another version of the protocol: client and node must run the same version of fsched");
+	check_op(c, req);
+	if (c->uid != 0 && c->uid != c->s->owner && c->uid != c->s->slurm_user)
+		refuse(c, "permission denied: only the owner of the job, root and SlurmUser may do this");
+	/* a port may be another job's by now */
+	if (json_integer_value(json_object_get(req, "job_id")) != (json_int_t)c->s->job_id || !uuid || strcmp(uuid, c->s->uuid) != 0)
+		refuse(c, "another job's agent listens at this address: look at the job again");
+	json_decref(req);
+}
+
+static void authenticate(struct conn *c)
+{
+	cleanup_free char *line = read_hello(c->s->client);
+	void *payload = NULL;
+	int len = 0;
+	gid_t gid;
+
+	if (!line)
+		refuse(c, "no request came in time");
+	munge_err_t rc = munge_decode(line, c->ctx, &payload, &len, &c->uid, &gid);
+	if (rc != EMUNGE_SUCCESS) {
+		char text[256];
+
+		snprintf(text, sizeof(text), "a credential was refused by MUNGE: %s",
+			 c->ctx ? munge_ctx_strerror(c->ctx) : munge_strerror(rc));
+		refuse(c, text);
+	}
+	/* decoding leaves the sender's options in the context: answers get a fresh one, for the eyes of this uid */
+	munge_ctx_destroy(c->ctx);
+	c->ctx = make_ctx(c->s->munge_socket);
+	if (!c->ctx || munge_ctx_set(c->ctx, MUNGE_OPT_UID_RESTRICTION, c->uid) != EMUNGE_SUCCESS)
+		refuse(c, "cannot prepare an answer");
+	c->known = true;
+	check_request(c, payload, len);
+	free(payload);
+}
+
+/* Passes the agent's messages on, with a sign of life in between, until the agent closes or the client is gone. */
+static void relay(struct conn *c)
+{
+	cleanup_free char *msg = xmalloc(PROTO_LINE_MAX + 1);
+	struct pollfd p[2] = { { .fd = c->s->agent, .events = POLLIN }, { .fd = c->s->client, .events = POLLIN | POLLRDHUP } };
+
+	for (;;) {
+		int rc = poll(p, 2, PROTO_HEARTBEAT * 1000 / 2);
+		ssize_t n;
+
+		if (rc < 0 && errno != EINTR)
+			return;
+		if (rc == 0 && send_payload(c, "{\"event\":\"phase\",\"name\":\"alive\"}") < 0)
+			return;
+		if (rc <= 0)
+			continue;
+		if (p[0].revents) {
+			n = recv(c->s->agent, msg, PROTO_LINE_MAX, 0);
+			if (n <= 0)
+				return;
+			msg[n] = '\0';
+			if (send_payload(c, msg) < 0)
+				return;
+		} else if (p[1].revents) {
+			return; /* one request per connection: more bytes are as good as a hang-up */
+		}
+	}
+}
+
+void conn_main(const struct conn_setup *s)
+{
+	struct conn c = { .s = s, .op = "?" };
+	struct timeval tv = { .tv_sec = SEND_TIMEOUT };
+	char text[64];
+
+	setsockopt(s->client, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
+	c.ctx = make_ctx(s->munge_socket);
+	authenticate(&c);
+	int n = snprintf(text, sizeof(text), "%s %u", c.op, (unsigned)c.uid);
+	if (send(s->agent, text, (size_t)n, MSG_NOSIGNAL) == n)
+		relay(&c);
+	_exit(0);
+}

@@ -1,0 +1,264 @@
+/* How the job ends, and with it the agent.
+ *
+ *   the script ends           -> exit as it did
+ *   vacated or held           -> wait for Slurm's SIGTERM, exit 0 (Slurm has the job already)
+ *   fsched-init dies          -> the job has failed
+ *   Slurm ends the job        -> the script gets the SIGTERM itself; the agent finds out why, for the next start must know
+ */
+#include "agent/agent.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "common/util.h"
+#include "pod/pod.h"
+
+#define END_LIMIT   2000000   /* us that a slow slurmctld may delay the job's end */
+#define LEAVE_LIMIT 10000000  /* us to wait for Slurm's SIGTERM */
+#define LEAVE_LAST  3000000   /* and then for what is still under way */
+#define GET_TIMEOUT 30        /* s */
+
+/* ---- what a SIGTERM means ---- */
+
+static bool json_flag(const json_t *o, const char *key)
+{
+	return json_is_true(json_object_get(o, key));
+}
+
+/* Only a person's requeue makes the job start over. While its processes still end, Slurm shows the job as pending and completing;
+ * a node that is down leaves no "completing", a preemption leaves its time. */
+static bool requeued_by_person(const json_t *job)
+{
+	return json_flag(job, "pending") && json_flag(job, "completing") &&
+	       json_integer_value(json_object_get(job, "preempt_time")) == 0;
+}
+
+static void vacated_after_all(struct agent *a)
+{
+	job_log(a, "the requeue of the vacate has happened after all; the job is held and will be restored");
+	a->end.unresolved = false;
+	op_cancel(a, "the job has left the node");
+	a->phase = PHASE_LEAVING;
+	sched_stop(a);
+	requests_stop(a);
+	job_set_intent(a, INTENT_VACATED);
+	pod_kill(a->pod.init, 2000, NULL);
+	publish_state(a, "vacated");
+	end_leave(a);
+}
+
+/* Slurm ends the job before it has run: what the record says stands, unless somebody wants to start over. */
+static void give_up_start(struct agent *a)
+{
+	rpc_forget(&a->start.ask);
+	restore_abort(a);
+	hold_stop(a);
+	job_log(a, "ended by Slurm before it was started");
+	a->end.status = SIGTERM;
+	a->phase = PHASE_ENDING;
+	gate_answer(a, "exit");
+	pod_kill(a->pod.init, 2000, NULL);
+	end_check(a);
+}
+
+static void on_meaning(void *arg, bool ok, const json_t *job, const char *error)
+{
+	struct agent *a = arg;
+
+	a->end.unknown = !ok;
+	if (!ok) {
+		log_warn("Slurm cannot be asked why the job got SIGTERM: %s", error);
+	} else if (a->end.unresolved && json_flag(job, "pending")) {
+		vacated_after_all(a);
+		return;
+	} else if (requeued_by_person(job) && !a->end.requeued) {
+		a->end.requeued = true;
+		job_log(a, "requeued; the next start is from the beginning");
+		job_set_intent(a, INTENT_REQUEUED);
+	}
+	if (ok && !json_flag(job, "running") && (a->phase == PHASE_STARTING || a->phase == PHASE_RESTORING))
+		give_up_start(a);
+	end_check(a);
+}
+
+static void ask_meaning(struct agent *a)
+{
+	if (!rpc_running(&a->end.get))
+		rpc_start(&a->loop, &a->end.get, a->libexec, GET_TIMEOUT, "get", a->task.job_id, NULL, on_meaning, a);
+}
+
+void end_signal(struct agent *a, int sig)
+{
+	if (sig != SIGTERM)
+		return;
+	a->end.term = true;
+	switch (a->phase) {
+	case PHASE_HOLDING:
+		/* cancelled, or a requeue of which the answer was lost: Slurm has the job in either case */
+		hold_stop(a);
+		end_leave(a);
+		break;
+	case PHASE_LEAVING:
+		end_check(a);
+		break;
+	default:
+		/* the requeue of a vacate causes one of its own, and vacate.c is waiting for its answer */
+		if (!a->op.held)
+			ask_meaning(a);
+	}
+}
+
+/* ---- the script's end ---- */
+
+static void describe_status(int status, char *text, size_t len)
+{
+	if (WIFSIGNALED(status))
+		snprintf(text, len, "the script was killed by signal %d", WTERMSIG(status));
+	else
+		snprintf(text, len, "the script ended with exit status %d", WEXITSTATUS(status));
+}
+
+/* Killed by Slurm, as far as the status tells; a shell reports a signal as 128 + number. */
+static bool looks_killed(int status)
+{
+	return WIFSIGNALED(status) || WEXITSTATUS(status) > 128;
+}
+
+static void on_limit(void *arg)
+{
+	struct agent *a = arg;
+
+	if (rpc_running(&a->end.get))
+		a->end.unknown = true;
+	rpc_forget(&a->end.get);
+	rpc_forget(&a->pub.rpc);
+	a->pub.dirty = false;
+	if (a->phase == PHASE_LEAVING && !a->end.term) {
+		/* Slurm has had its time */
+		a->end.term = true;
+		loop_timer_set(&a->loop, &a->end.limit, now_us() + LEAVE_LAST, on_limit, a);
+		end_check(a);
+		return;
+	}
+	a->loop.quit = true;
+}
+
+static void begin_ending(struct agent *a, int status)
+{
+	a->phase = PHASE_ENDING;
+	a->end.status = status;
+	loop_timer_set(&a->loop, &a->end.limit, now_us() + END_LIMIT, on_limit, a);
+	op_cancel(a, "the job has ended");
+	sched_stop(a);
+	requests_stop(a);
+	if (!a->start.ran)
+		return;
+	if (looks_killed(status))
+		ask_meaning(a);
+	else if (!rpc_running(&a->end.get) && !a->end.requeued)
+		job_set_intent(a, INTENT_DONE);
+	publish_state(a, "ended");
+}
+
+void end_script(struct agent *a, int status)
+{
+	char text[80];
+
+	/* the first pod ends when a restored one has taken its place, or none will */
+	if (a->phase != PHASE_RUNNING && a->phase != PHASE_STARTING)
+		return;
+	describe_status(status, text, sizeof(text));
+	job_log(a, "%s", text);
+	begin_ending(a, status);
+	end_check(a);
+}
+
+void end_unstarted(struct agent *a, const char *why)
+{
+	job_log(a, "the job cannot be started: %s", why);
+	begin_ending(a, 1 << 8);
+	end_check(a);
+}
+
+void end_pod_died(struct agent *a, int status)
+{
+	if (a->phase == PHASE_RESTORING) {
+		/* its script's process was only waiting; starting over is not possible any more */
+		log_warn("the process that waited to start the job over has ended");
+		return;
+	}
+	if (a->phase != PHASE_RUNNING && a->phase != PHASE_STARTING)
+		return;
+	if (WIFSIGNALED(status))
+		job_log(a, "the pod was killed by signal %d from outside; the job has failed", WTERMSIG(status));
+	else
+		job_log(a, "the pod ended unexpectedly (status %d); the job has failed", WEXITSTATUS(status));
+	begin_ending(a, SIGKILL);
+	end_check(a);
+}
+
+/* ---- the agent's end ---- */
+
+void end_leave(struct agent *a)
+{
+	a->phase = PHASE_LEAVING;
+	a->end.status = 0;
+	loop_timer_set(&a->loop, &a->end.limit, now_us() + LEAVE_LIMIT, on_limit, a);
+	end_check(a);
+}
+
+static bool nothing_under_way(const struct agent *a)
+{
+	return publish_idle(a) && requests_idle(a) && !proc_running(&a->prune) && !a->op.active && !a->pod.init;
+}
+
+void end_check(struct agent *a)
+{
+	if (a->phase == PHASE_LEAVING && a->end.term && nothing_under_way(a))
+		a->loop.quit = true;
+	if (a->phase == PHASE_ENDING && !rpc_running(&a->end.get) && nothing_under_way(a))
+		a->loop.quit = true;
+}
+
+/* Slurm's meaning of the end is known now, or will never be. If it is not, the intent stays "running": restoring an epoch of a
+ * job that had ended does less harm than starting one over that had not. */
+static void settle_intent(struct agent *a)
+{
+	if (a->phase == PHASE_ENDING && a->rec.intent == INTENT_RUNNING && !a->end.unknown && !a->end.requeued &&
+	    a->rec.run > 0 && a->start.ran)
+		job_set_intent(a, INTENT_DONE);
+}
+
+void end_finish(struct agent *a)
+{
+	settle_intent(a);
+	signals_stop(&a->signals);
+	if (a->pod.init)
+		pod_kill(a->pod.init, 2000, NULL);
+	pod_cleanup(a->pod.dir);
+}
+
+/* As the script did: exit status, or death by the same signal, without a core of ours. */
+void end_process(int status)
+{
+	const struct rlimit none = { 0 };
+	sigset_t set;
+
+	if (WIFSIGNALED(status)) {
+		setrlimit(RLIMIT_CORE, &none);
+		prctl(PR_SET_DUMPABLE, 0);
+		signal(WTERMSIG(status), SIG_DFL);
+		sigemptyset(&set);
+		sigaddset(&set, WTERMSIG(status));
+		kill(getpid(), WTERMSIG(status));
+		sigprocmask(SIG_UNBLOCK, &set, NULL);
+		_exit(128 + WTERMSIG(status));
+	}
+	_exit(WEXITSTATUS(status));
+}

@@ -1,0 +1,244 @@
+#include "agent/proc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "common/util.h"
+
+void proc_ignore_job_signals(void)
+{
+	sigset_t none;
+
+	for (int sig = 1; sig < NSIG; sig++) {
+		switch (sig) {
+		case SIGCHLD: case SIGCONT: case SIGSEGV: case SIGBUS: case SIGFPE: case SIGILL: case SIGABRT: case SIGTRAP:
+		case SIGSYS:
+			signal(sig, SIG_DFL);
+			break;
+		default: /* SIGKILL, SIGSTOP and glibc's own refuse, which is well */
+			signal(sig, SIG_IGN);
+		}
+	}
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static void die_with(pid_t agent)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != agent)
+		_exit(127);
+}
+
+static void close_but(int a, int b)
+{
+	unsigned from = 3;
+	int keep[2] = { a < b ? a : b, a < b ? b : a };
+
+	for (int i = 0; i < 2; i++) {
+		if (keep[i] < (int)from)
+			continue;
+		if ((unsigned)keep[i] > from)
+			close_range(from, (unsigned)keep[i] - 1, 0);
+		from = (unsigned)keep[i] + 1;
+	}
+	close_range(from, ~0U, 0);
+}
+
+void proc_child_setup(pid_t agent, int keep_a, int keep_b)
+{
+	die_with(agent);
+	close_but(keep_a, keep_b);
+}
+
+static _Noreturn void child(const struct proc_spec *s, pid_t agent, int in, int out)
+{
+	die_with(agent);
+	if (!s->argv) {
+		if (!s->keep_all)
+			proc_child_setup(agent, out, s->keep_fd);
+		proc_ignore_job_signals();
+		_exit(s->main(s->main_arg, out));
+	}
+	proc_ignore_job_signals();
+	if ((in >= 0 && dup2(in, 0) < 0) || dup2(out, 1) < 0)
+		_exit(127);
+	if (s->keep_fd >= 0)
+		fcntl(s->keep_fd, F_SETFD, 0);
+	execv(s->argv[0], s->argv);
+	_exit(127);
+}
+
+static void finish(struct proc *p, int status)
+{
+	loop_remove(p->loop, &p->out);
+	loop_timer_clear(p->loop, &p->deadline);
+	if (p->child.pid)
+		loop_unwatch(p->loop, &p->child);
+	p->pid = 0;
+	free(p->buf);
+	p->buf = NULL;
+	p->len = 0;
+	if (p->on_end)
+		p->on_end(p->arg, status);
+}
+
+static void close_fds(struct proc *p)
+{
+	int fd = p->out.fd;
+
+	loop_remove(p->loop, &p->out);
+	if (fd >= 0)
+		close(fd);
+	if (p->in >= 0)
+		close(p->in);
+	p->in = -1;
+}
+
+/* Hands complete lines on. Returns false when there is nothing more to read now or ever. */
+static bool read_some(struct proc *p)
+{
+	ssize_t n = read(p->out.fd, p->buf + p->len, PROC_LINE_MAX - p->len);
+	char *nl;
+
+	if (n <= 0) {
+		if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+			int fd = p->out.fd;
+
+			loop_remove(p->loop, &p->out);
+			close(fd);
+		}
+		return false;
+	}
+	p->len += (size_t)n;
+	while ((nl = memchr(p->buf, '\n', p->len))) {
+		size_t used = (size_t)(nl - p->buf) + 1;
+		char *line = xmalloc(used);
+
+		memcpy(line, p->buf, used - 1);
+		line[used - 1] = '\0';
+		memmove(p->buf, p->buf + used, p->len - used);
+		p->len -= used;
+		if (p->on_line)
+			p->on_line(p->arg, line);
+		free(line);
+		if (!p->pid)
+			return false; /* forgotten by its own callback */
+	}
+	if (p->len == PROC_LINE_MAX) {
+		log_error("process %d wrote a line of more than %d bytes; killed", (int)p->pid, PROC_LINE_MAX);
+		p->len = 0;
+		proc_kill(p);
+	}
+	return true;
+}
+
+static void on_readable(void *arg)
+{
+	read_some(arg);
+}
+
+static void on_reaped(void *arg, int status)
+{
+	struct proc *p = arg;
+
+	/* What it wrote before it ended. Not up to end of file: a grandchild may hold the pipe for the rest of the job. */
+	while (p->pid && p->out.fd >= 0 && read_some(p))
+		;
+	if (!p->pid)
+		return;
+	close_fds(p);
+	finish(p, status);
+}
+
+static void on_deadline(void *arg)
+{
+	struct proc *p = arg;
+
+	p->timed_out = true;
+	proc_kill(p);
+}
+
+void proc_set_timeout(struct proc *p, int timeout_s)
+{
+	if (timeout_s > 0 && p->pid)
+		loop_timer_set(p->loop, &p->deadline, now_us() + timeout_s * INT64_C(1000000), on_deadline, p);
+	else
+		loop_timer_clear(p->loop, &p->deadline);
+}
+
+int proc_start(struct loop *l, struct proc *p, const struct proc_spec *s, struct err *err)
+{
+	int out[2];
+	/* A socket, not a pipe: writing to a dead child must not raise SIGPIPE, and must not block. */
+	int in[2] = { -1, -1 };
+	pid_t agent = getpid();
+
+	if (pipe2(out, O_CLOEXEC) < 0)
+		return err_sys(err, errno, "cannot make a pipe");
+	if (s->request && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, in) < 0) {
+		close(out[0]);
+		close(out[1]);
+		return err_sys(err, errno, "cannot make a socket pair");
+	}
+	pid_t pid = fork();
+	if (pid == 0)
+		child(s, agent, in[1], out[1]);
+	close(out[1]);
+	if (in[1] >= 0)
+		close(in[1]);
+	if (pid < 0) {
+		int num = errno;
+
+		close(out[0]);
+		if (in[0] >= 0)
+			close(in[0]);
+		return err_sys(err, num, "cannot start %s", s->argv ? s->argv[0] : "a helper process");
+	}
+	fcntl(out[0], F_SETFL, O_NONBLOCK);
+	*p = (struct proc){ .loop = l, .pid = pid, .in = in[0], .buf = xmalloc(PROC_LINE_MAX), .on_line = s->on_line,
+			    .on_end = s->on_end, .arg = s->arg };
+	loop_add(l, &p->out, out[0], on_readable, p);
+	loop_watch(l, &p->child, pid, on_reaped, p);
+	proc_set_timeout(p, s->timeout_s);
+	if (s->request && proc_send(p, s->request) < 0)
+		log_warn("cannot send its request to process %d: %s", (int)pid, strerror(errno));
+	return 0;
+}
+
+int proc_send(struct proc *p, const char *line)
+{
+	size_t len = strlen(line);
+	cleanup_free char *text = xmalloc(len + 1);
+
+	if (p->in < 0)
+		return -1;
+	memcpy(text, line, len);
+	text[len] = '\n';
+	/* a request is far smaller than the socket's buffer: it goes whole or the child is beyond help */
+	return send(p->in, text, len + 1, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)(len + 1) ? 0 : -1;
+}
+
+void proc_kill(struct proc *p)
+{
+	if (p->pid)
+		kill(p->pid, SIGKILL);
+}
+
+void proc_forget(struct proc *p)
+{
+	if (!p->pid)
+		return;
+	kill(p->pid, SIGKILL);
+	p->on_end = NULL;
+	p->on_line = NULL;
+	close_fds(p);
+	finish(p, 0);
+}

@@ -1,0 +1,268 @@
+/* Attempts to restore, in the order of the plan, each in a pod of its own. The first pod, whose script waits at the gate, stays
+ * until one has succeeded: it is the way back to the beginning. */
+#include "agent/agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "common/util.h"
+#include "pod/pod.h"
+
+#define MARGIN 30  /* s behind CheckpointTimeout, which the worker keeps itself */
+
+static void attempt(struct agent *a);
+
+static void close_ctl(struct agent *a)
+{
+	loop_remove(&a->loop, &a->restore.ctl);
+	cleanup_closep(&a->restore.ctl_fd);
+	a->restore.ctl_fd = -1;
+}
+
+/* Leaves nothing of the attempt behind. */
+static void discard(struct agent *a)
+{
+	proc_forget(&a->restore.worker);
+	loop_timer_clear(&a->loop, &a->restore.limit);
+	/* fsched-init ends with its control socket, and the kernel kills its pod */
+	close_ctl(a);
+	if (a->restore.init > 0)
+		pod_kill(a->restore.init, 5000, NULL);
+	a->restore.init = 0;
+	if (a->restore.dir[0])
+		pod_cleanup(a->restore.dir);
+	a->restore.dir[0] = '\0';
+}
+
+static void all_failed(struct agent *a)
+{
+	char why[600];
+
+	if (a->start.plan.otherwise == START_FRESH) {
+		job_log(a, "no epoch can be restored, the job starts over");
+		snprintf(a->start.error, sizeof(a->start.error), "started over: %.480s", a->restore.error);
+		start_fresh(a);
+		return;
+	}
+	snprintf(why, sizeof(why), "%s; its epochs are kept", a->restore.error);
+	hold_begin(a, why);
+}
+
+/* a->restore.error says why, as far as is known. */
+static void failed(struct agent *a)
+{
+	char why[sizeof(a->restore.error)];
+
+	memcpy(why, a->restore.error, sizeof(why));
+	snprintf(a->restore.error, sizeof(a->restore.error), "epoch %u cannot be restored: %.440s", a->restore.epoch,
+		 why[0] ? why : "the restored processes died at once");
+	job_log(a, "%s", a->restore.error);
+	discard(a);
+	a->restore.next++;
+	attempt(a);
+}
+
+/* Epochs newer than the restored one belong to a history that this run does not share: its files will not be as they were then.
+ * They stay on disk, but are no candidates any more. */
+static void leave_history(struct agent *a)
+{
+	struct job_record *r = &a->rec;
+	unsigned old = r->run;
+
+	if (!r->n_epochs || r->epochs[r->n_epochs - 1].number == a->restore.epoch)
+		return;
+	r->run++;
+	for (unsigned i = 0; i < r->n_epochs && r->epochs[i].number <= a->restore.epoch; i++)
+		if (r->epochs[i].run == old)
+			r->epochs[i].run = r->run;
+}
+
+static void take_over(struct agent *a)
+{
+	struct err err;
+
+	loop_timer_clear(&a->loop, &a->restore.limit);
+	gate_answer(a, "exit");
+	pod_kill(a->pod.init, 2000, NULL);
+	pod_release(a);
+	pod_cleanup(a->task.pod_dir);
+	a->phase = PHASE_RUNNING;
+	pod_adopt(a, a->restore.init, steal_fd(&a->restore.ctl_fd), a->restore.dir);
+	if (pod_find_script(a, &err) < 0)
+		log_warn("signals to the batch script alone will not reach it: %s", err.text);
+}
+
+static void succeeded(struct agent *a)
+{
+	struct job_record *r = &a->rec;
+	char took[24];
+	struct err err;
+
+	take_over(a);
+	leave_history(a);
+	r->intent = INTENT_RUNNING;
+	r->restart_count = a->task.restart_count;
+	snprintf(r->host, sizeof(r->host), "%s", a->task.node);
+	if (job_save(a, &err) < 0) {
+		log_error("%s", err.text);
+		snprintf(a->start.error, sizeof(a->start.error), "%.500s", err.text);
+	}
+	job_log(a, "restored from epoch %u on %s in %s", a->restore.epoch, a->task.node,
+		format_duration(now_us() - a->restore.began, took, sizeof(took)));
+	a->start.copies = true; /* as they were when the job began */
+	a->pub.status.restored = a->restore.epoch;
+	if (a->restore.next > 0) /* a newer one could not be */
+		snprintf(a->start.error, sizeof(a->start.error), "%.500s", a->restore.error);
+	start_service(a);
+}
+
+static void check_success(struct agent *a)
+{
+	if (a->restore.restored && a->restore.worker_ok && a->restore.init > 0 && !proc_running(&a->restore.worker))
+		succeeded(a);
+}
+
+static void on_ctl(void *arg)
+{
+	struct agent *a = arg;
+	char msg[512];
+	int rc = pod_recv(a->restore.ctl_fd, msg, sizeof(msg));
+
+	if (rc < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (rc > 0 && strncmp(msg, "restored", 8) == 0) {
+		a->restore.restored = true;
+		/* whatever comes next is news of the job, which runs again: it is read when the pod has been adopted */
+		loop_remove(&a->loop, &a->restore.ctl);
+		check_success(a);
+	} else if (rc > 0 && strncmp(msg, "failed ", 7) == 0) {
+		snprintf(a->restore.error, sizeof(a->restore.error), "%.500s", msg + 7);
+	} else if (rc <= 0) {
+		/* while the worker runs it is the one to say why */
+		close_ctl(a);
+		if (!proc_running(&a->restore.worker))
+			failed(a);
+	}
+}
+
+static void on_line(void *arg, char *line)
+{
+	struct agent *a = arg;
+	json_error_t je;
+	json_t *o = json_loads(line, 0, &je);
+	const char *event = json_string_value(json_object_get(o, "event"));
+	const char *error = json_string_value(json_object_get(o, "error"));
+	const json_t *w;
+	size_t i;
+
+	if (event && strcmp(event, "result") == 0) {
+		a->restore.worker_ok = json_is_true(json_object_get(o, "ok"));
+		a->restore.init = (pid_t)json_integer_value(json_object_get(o, "init_pid"));
+		if (error)
+			snprintf(a->restore.error, sizeof(a->restore.error), "%.500s", error);
+		json_array_foreach(json_object_get(o, "warnings"), i, w)
+			if (json_is_string(w))
+				job_log(a, "restore of epoch %u: warning: %s", a->restore.epoch, json_string_value(w));
+	}
+	json_decref(o);
+}
+
+static void on_worker_end(void *arg, int status)
+{
+	struct agent *a = arg;
+	char *error = a->restore.error;
+	size_t len = sizeof(a->restore.error);
+
+	if (a->restore.worker_ok && a->restore.init > 0) {
+		if (a->restore.restored)
+			succeeded(a);
+		else if (a->restore.ctl_fd < 0)
+			failed(a);
+		return; /* else criu is at work in the pod */
+	}
+	if (!error[0] && a->restore.worker.timed_out)
+		snprintf(error, len, "it took longer than CheckpointTimeout (%u s)", a->conf.timeout);
+	else if (!error[0] && WIFSIGNALED(status))
+		snprintf(error, len, "the restore worker was killed by signal %d", WTERMSIG(status));
+	else if (!error[0])
+		snprintf(error, len, "the restore worker ended with status %d and gave no reason", WEXITSTATUS(status));
+	failed(a);
+}
+
+static void on_limit(void *arg)
+{
+	struct agent *a = arg;
+
+	snprintf(a->restore.error, sizeof(a->restore.error), "it took longer than CheckpointTimeout (%u s)", a->conf.timeout);
+	failed(a);
+}
+
+static int start_worker(struct agent *a, int init_ctl, struct err *err)
+{
+	cleanup_free char *path = xasprintf("%s/fsched-worker", a->libexec), *text = NULL;
+	char arg1[] = "restore";
+	char *argv[] = { path, arg1, NULL };
+	struct proc_spec s = { .argv = argv, .keep_fd = init_ctl, .on_line = on_line, .on_end = on_worker_end, .arg = a };
+	json_t *o = worker_request(a);
+
+	json_object_set_new(o, "epoch", json_integer(a->restore.epoch));
+	json_object_set_new(o, "pod_dir", json_string(a->restore.dir));
+	json_object_set_new(o, "ctl_fd", json_integer(init_ctl));
+	text = json_dumps(o, JSON_COMPACT);
+	json_decref(o);
+	s.request = text;
+	return proc_start(&a->loop, &a->restore.worker, &s, err);
+}
+
+static int begin_attempt(struct agent *a, struct err *err)
+{
+	int sv[2];
+
+	snprintf(a->restore.dir, sizeof(a->restore.dir), "%s.r%u", a->task.pod_dir, a->restore.next + 1);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
+		return err_sys(err, errno, "cannot make the pod's control socket");
+	a->restore.ctl_fd = sv[0];
+	fcntl(sv[0], F_SETFL, O_NONBLOCK);
+	loop_add(&a->loop, &a->restore.ctl, sv[0], on_ctl, a);
+	loop_timer_set(&a->loop, &a->restore.limit, now_us() + ((int64_t)a->conf.timeout + MARGIN) * 1000000, on_limit, a);
+	int rc = start_worker(a, sv[1], err);
+	close(sv[1]);
+	return rc;
+}
+
+static void attempt(struct agent *a)
+{
+	struct err err;
+
+	if (a->restore.next >= a->start.plan.n_epochs) {
+		all_failed(a);
+		return;
+	}
+	a->restore.epoch = a->start.plan.epochs[a->restore.next];
+	a->restore.restored = a->restore.worker_ok = false;
+	a->restore.began = now_us();
+	a->restore.error[0] = '\0';
+	if (begin_attempt(a, &err) == 0)
+		return;
+	snprintf(a->restore.error, sizeof(a->restore.error), "%.500s", err.text);
+	failed(a);
+}
+
+void restore_begin(struct agent *a)
+{
+	a->phase = PHASE_RESTORING;
+	publish_state(a, "restoring");
+	attempt(a);
+}
+
+void restore_abort(struct agent *a)
+{
+	if (a->phase == PHASE_RESTORING)
+		discard(a);
+}

@@ -1,0 +1,25 @@
+/* One question to Slurm, asked by a short-lived fsched-slurm: however slow slurmctld is, the agent goes on. */
+#ifndef FSCHED_AGENT_RPC_H
+#define FSCHED_AGENT_RPC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <jansson.h>
+#include "agent/proc.h"
+
+struct rpc {
+	struct proc proc;
+	json_t *answer;     /* owned */
+	void (*done)(void *arg, bool ok, const json_t *answer, const char *error);
+	void *arg;
+	char error[512];
+	struct loop_timer failed;  /* it could not even be started */
+};
+
+/* fsched-slurm OP JOBID [ARG]; done is called once, never before rpc_start has returned. */
+void rpc_start(struct loop *l, struct rpc *r, const char *libexec, int timeout_s, const char *op, uint32_t job_id,
+	       const char *arg, void (*done)(void *, bool, const json_t *, const char *), void *done_arg);
+static inline bool rpc_running(const struct rpc *r) { return proc_running(&r->proc); }
+void rpc_forget(struct rpc *r);
+
+#endif

@@ -1,0 +1,158 @@
+#include "agent/signals.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "agent/proc.h"
+#include "common/log.h"
+#include "common/util.h"
+
+/* How long the agent waits for the witnesses. The sender walks through the processes within a millisecond, but it may lose its
+ * CPU on the way. Only signals to the script alone are delayed by this. */
+#define WINDOW_US 50000
+
+static _Noreturn void run_canary(pid_t agent, int out)
+{
+	sigset_t all;
+
+	setpgid(0, 0);
+	proc_child_setup(agent, out, -1);
+	sigfillset(&all); /* all are blocked, as in the agent, and so are queued whatever their default action */
+	prctl(PR_SET_NAME, "fsched-canary");
+	for (;;) {
+		siginfo_t si;
+		int sig = sigwaitinfo(&all, &si);
+		unsigned char c = (unsigned char)sig;
+
+		if (sig > 0 && write(out, &c, 1) != 1)
+			_exit(0);
+	}
+}
+
+/* A witness that has not run yet still holds the signal as pending. */
+static bool pending(pid_t pid, int sig)
+{
+	char path[64], line[256];
+	unsigned long long mask, all = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	cleanup_file FILE *f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "SigPnd: %llx", &mask) == 1 || sscanf(line, "ShdPnd: %llx", &mask) == 1)
+			all |= mask;
+	return all >> (sig - 1) & 1;
+}
+
+static bool recent(int64_t at, int64_t now)
+{
+	return at && now - at <= 2 * WINDOW_US;
+}
+
+static void schedule(struct signals *s);
+
+static void judge(void *arg)
+{
+	struct signals *s = arg;
+	int64_t now = now_us();
+
+	for (int sig = 1; sig < NSIG; sig++) {
+		enum sig_scope scope = SIG_SCOPE_SCRIPT;
+
+		if (!s->seen[sig].due || s->seen[sig].due > now)
+			continue;
+		if (recent(s->seen[sig].canary, now) || (s->canary && pending(s->canary, sig)))
+			scope = SIG_SCOPE_ALL;
+		else if (recent(s->seen[sig].init, now) || (s->init_pid && pending(s->init_pid, sig)))
+			scope = SIG_SCOPE_GROUP;
+		s->seen[sig].due = s->seen[sig].canary = s->seen[sig].init = 0;
+		s->deliver(s->arg, sig, scope);
+	}
+	schedule(s);
+}
+
+static void schedule(struct signals *s)
+{
+	int64_t first = 0;
+
+	for (int sig = 1; sig < NSIG; sig++)
+		if (s->seen[sig].due && (!first || s->seen[sig].due < first))
+			first = s->seen[sig].due;
+	if (first)
+		loop_timer_set(s->loop, &s->timer, first, judge, s);
+	else
+		loop_timer_clear(s->loop, &s->timer);
+}
+
+void signals_own(struct signals *s, int sig)
+{
+	if (sig <= 0 || sig >= NSIG)
+		return;
+	if (!s->seen[sig].due)
+		s->seen[sig].due = now_us() + WINDOW_US;
+	if (s->loop)
+		schedule(s);
+}
+
+void signals_init(struct signals *s, int sig)
+{
+	if (sig > 0 && sig < NSIG)
+		s->seen[sig].init = now_us();
+}
+
+static void on_canary(void *arg)
+{
+	struct signals *s = arg;
+	unsigned char sigs[64];
+	ssize_t n = read(s->source.fd, sigs, sizeof(sigs));
+
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+		/* only SIGKILL ends it, and whoever sends that to one process of the job has more in mind */
+		signals_stop(s);
+		return;
+	}
+	for (ssize_t i = 0; i < n; i++)
+		if (sigs[i] > 0 && sigs[i] < NSIG)
+			s->seen[sigs[i]].canary = now_us();
+}
+
+int signals_start(struct signals *s, struct loop *l, void (*deliver)(void *, int, enum sig_scope), void *arg, struct err *err)
+{
+	pid_t agent = getpid();
+	int fds[2];
+
+	s->loop = l;
+	s->deliver = deliver;
+	s->arg = arg;
+	schedule(s);
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+		return err_sys(err, errno, "cannot make a pipe");
+	pid_t pid = fork();
+	if (pid == 0)
+		run_canary(agent, fds[1]);
+	close(fds[1]);
+	if (pid < 0) {
+		int num = errno;
+
+		close(fds[0]);
+		return err_sys(err, num, "cannot start the signal canary");
+	}
+	s->canary = pid;
+	return loop_add(l, &s->source, fds[0], on_canary, s);
+}
+
+void signals_stop(struct signals *s)
+{
+	int fd = s->source.fd;
+
+	if (!s->canary)
+		return;
+	kill(s->canary, SIGKILL); /* reaped by the loop */
+	s->canary = 0;
+	loop_remove(s->loop, &s->source);
+	close(fd);
+}

@@ -1,0 +1,26 @@
+#include <getopt.h>
+#include <stdio.h>
+
+#include "cli/cli.h"
+
+static void print_notice(const char *text, void *arg)
+{
+	fprintf(stderr, "fsched config: notice: %s\n", text);
+}
+
+int config_cmd(int argc, char **argv)
+{
+	const char *path = NULL;
+	struct conf conf;
+	int rc = cli_conf_option("config", argc, argv, &path);
+
+	if (rc)
+		return rc - 1;
+	if (optind < argc)
+		return cli_usage("config", "unexpected argument \"%s\"", argv[optind]);
+	if (cli_conf("config", path, &conf) < 0)
+		return CLI_FAILED;
+	conf_print(&conf, stdout);
+	conf_notices(&conf, print_notice, NULL);
+	return CLI_OK;
+}

@@ -1,0 +1,171 @@
+#include "cli/doctor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <linux/capability.h>
+
+#include "common/util.h"
+
+static void check_version(void)
+{
+	struct utsname u;
+	int major = 0, minor = 0;
+
+	if (uname(&u) < 0 || sscanf(u.release, "%d.%d", &major, &minor) != 2)
+		doctor_report(FINDING_WARNING, "kernel", "its version cannot be read");
+	else if (major < 5 || (major == 5 && minor < 9))
+		doctor_report(FINDING_FAILED, "kernel", "%s is too old; Linux 5.9 or later is needed", u.release);
+	else
+		doctor_report(FINDING_OK, "kernel", "%s %s", u.release, u.machine);
+}
+
+/* Exit status of a child in new namespaces: what stopped it. */
+enum { NS_OK, NS_UNSHARE, NS_FORK, NS_LAST_PID };
+
+static int try_namespaces(void)
+{
+	pid_t pid;
+	int st;
+
+	if (unshare(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC) < 0)
+		return NS_UNSHARE;
+	pid = fork();
+	if (pid < 0)
+		return NS_FORK;
+	if (pid == 0) {
+		int fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
+
+		_exit(fd >= 0 && write(fd, "60", 2) == 2 ? NS_OK : NS_LAST_PID);
+	}
+	if (waitpid(pid, &st, 0) < 0 || !WIFEXITED(st))
+		return NS_FORK;
+	return WEXITSTATUS(st);
+}
+
+static void check_namespaces(void)
+{
+	pid_t pid = fork();
+	int st = 0;
+
+	if (pid == 0)
+		_exit(try_namespaces());
+	if (pid < 0 || waitpid(pid, &st, 0) < 0 || !WIFEXITED(st)) {
+		doctor_report(FINDING_FAILED, "namespaces", "the test process could not be run: %s", strerror(errno));
+		return;
+	}
+	switch (WEXITSTATUS(st)) {
+	case NS_OK:
+		doctor_report(FINDING_OK, "namespaces", "PID, mount and IPC namespaces, ns_last_pid");
+		break;
+	case NS_LAST_PID:
+		doctor_report(FINDING_FAILED, "namespaces", "/proc/sys/kernel/ns_last_pid cannot be written; "
+			      "the kernel needs CONFIG_CHECKPOINT_RESTORE, and /proc/sys must not be read-only (container?)");
+		break;
+	default:
+		doctor_report(FINDING_FAILED, "namespaces", "PID, mount or IPC namespaces cannot be made; "
+			      "the kernel lacks them, or slurmd runs in a container without CAP_SYS_ADMIN");
+	}
+}
+
+static void check_kcmp(void)
+{
+	pid_t self = getpid();
+
+	if (syscall(SYS_kcmp, self, self, KCMP_VM, 0, 0) == 0)
+		doctor_report(FINDING_OK, "kcmp", "available");
+	else
+		doctor_report(FINDING_FAILED, "kcmp", "%s; the kernel needs CONFIG_CHECKPOINT_RESTORE or CONFIG_KCMP, "
+			      "and a seccomp filter must not forbid it", strerror(errno));
+}
+
+static void check_capabilities(void)
+{
+	static const struct { int cap; const char *name; } needed[] = {
+		{ CAP_SYS_ADMIN, "CAP_SYS_ADMIN" }, { CAP_SYS_PTRACE, "CAP_SYS_PTRACE" }, { CAP_CHOWN, "CAP_CHOWN" },
+		{ CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE" }, { CAP_SETUID, "CAP_SETUID" }, { CAP_SETGID, "CAP_SETGID" },
+		{ CAP_KILL, "CAP_KILL" }, { CAP_NET_ADMIN, "CAP_NET_ADMIN" },
+	};
+	char missing[256] = "";
+
+	for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
+		if (prctl(PR_CAPBSET_READ, needed[i].cap, 0, 0, 0) != 1) {
+			size_t len = strlen(missing);
+
+			snprintf(missing + len, sizeof(missing) - len, "%s%s", len ? ", " : "", needed[i].name);
+		}
+	if (*missing)
+		doctor_report(FINDING_FAILED, "capabilities", "root lacks %s; slurmd must run outside of such a container", missing);
+	else if (prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE, 0, 0, 0) != 1)
+		doctor_report(FINDING_WARNING, "capabilities", "root lacks CAP_SYS_RESOURCE; checkpoints work by fsched's preload "
+			      "library for criu, but a restored process keeps the node's limits where they are lower than its own");
+	else
+		doctor_report(FINDING_OK, "capabilities", "all that criu needs");
+}
+
+/* Bit 55 of a pagemap entry: written since the last clear_refs (or since the page came to be). */
+static bool soft_dirty(void)
+{
+	cleanup_close int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	long page = sysconf(_SC_PAGESIZE);
+	uint64_t entry = 0;
+	volatile char *p = mmap(NULL, (size_t)page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return false;
+	*p = 1;
+	if (fd < 0 || pread(fd, &entry, sizeof(entry), (off_t)((uintptr_t)p / (uintptr_t)page * sizeof(entry))) != sizeof(entry))
+		entry = 0;
+	munmap((void *)(uintptr_t)p, (size_t)page);
+	return entry >> 55 & 1;
+}
+
+/* Linux 6.7; Debian 12's headers do not know it. */
+struct pm_scan {
+	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+#define PM_SCAN _IOWR('f', 16, struct pm_scan)
+#define PM_IS_WRITTEN (1u << 1)
+
+static bool pagemap_scan(void)
+{
+	cleanup_close int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	struct pm_scan arg = { .size = sizeof(arg), .return_mask = PM_IS_WRITTEN };
+
+	/* An empty range: 0 where the ioctl exists, ENOTTY where not. */
+	return fd >= 0 && ioctl(fd, PM_SCAN, &arg) >= 0;
+}
+
+static void check_tracking(void)
+{
+	bool soft = soft_dirty(), scan = pagemap_scan();
+
+	doctor_report(FINDING_OK, "memory tracking", "%s%s%s (only for CRIU_Incremental and CRIU_PreDump, which have no effect in this version)",
+		      soft ? "soft-dirty" : "", soft && scan ? ", " : "", scan ? "PAGEMAP_SCAN" : soft ? "" : "none");
+}
+
+void doctor_kernel(bool root)
+{
+	check_version();
+	if (root) {
+		check_namespaces();
+		check_capabilities();
+	} else {
+		doctor_needs_root("namespaces");
+		doctor_needs_root("capabilities");
+	}
+	check_kcmp();
+	check_tracking();
+}

@@ -1,0 +1,207 @@
+/* restart: the epoch is noted, the job released, and then it is watched until it runs again. */
+#include "cli/checkpoint.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/util.h"
+
+#define RELEASE_WAIT_US 180000000   /* for a job that is still completing */
+#define PATIENCE_US      30000000   /* off a terminal, for a job that waits for resources */
+
+/* Is epoch in "1,2,3"? */
+static bool kept(const char *list, unsigned epoch)
+{
+	while (*list) {
+		char *end;
+
+		if (strtoul(list, &end, 10) == epoch && end != list)
+			return true;
+		end += strcspn(end, ",");
+		list = *end ? end + 1 : end;
+	}
+	return false;
+}
+
+static int check_epoch(const struct request *r, const struct target *t, struct err *err)
+{
+	if (!t->status.epoch)
+		return err_set(err, 0, "has no complete epoch to restart from; `scontrol release %s' would start it from the beginning",
+			       t->job.label);
+	if (r->epoch && !kept(t->status.kept, r->epoch))
+		return err_set(err, 0, "epoch %u is not kept; it has %s", r->epoch, *t->status.kept ? t->status.kept : "none");
+	return 0;
+}
+
+static int check_state(const struct target *t, struct err *err)
+{
+	const struct slurm_job *j = &t->job;
+
+	if (j->finished)
+		return err_set(err, 0, "has ended (%s) and cannot be restarted", j->state);
+	if (j->running || j->suspended)
+		return err_set(err, 0, "is %s; only a vacated job can be restarted", j->running ? "running" : "suspended");
+	if (!j->pending)
+		return err_set(err, 0, "is in state %s and cannot be restarted", j->state);
+	if (!j->held && t->status.epoch)
+		return err_set(err, 0, "has been released already and waits to start (%s); it will continue from epoch %u",
+			       *j->reason ? j->reason : "no reason given", t->status.epoch);
+	if (!j->held)
+		return err_set(err, 0, "is pending and has never run; there is nothing to restart");
+	return 0;
+}
+
+static int check(const struct request *r, const struct target *t, struct err *err)
+{
+	if (target_check_enabled(t, err) < 0 || target_check_user(r, t, err) < 0 || check_state(t, err) < 0)
+		return -1;
+	return check_epoch(r, t, err);
+}
+
+/* A begin time given to a completing job is overwritten, so it has to be waited for. */
+static int release(const struct request *r, struct target *t, struct err *err)
+{
+	int64_t until = now_us() + (r->timeout_s ? r->timeout_s * INT64_C(1000000) : RELEASE_WAIT_US);
+	unsigned round = 0;
+
+	for (;;) {
+		if (target_load(t, err) < 0)
+			return -1;
+		if (!t->job.completing && rpc_release(t->id, err) == 0)
+			return 0;
+		if (!t->job.completing && err->num != EAGAIN)
+			return -1;
+		if (now_us() > until)
+			return err_set(err, ETIMEDOUT, "its last run is still completing on node %s",
+				       *t->job.batch_host ? t->job.batch_host : "?");
+		progress_doing(&t->progress, "waiting for the last run to complete");
+		target_pause(t, &round);
+		if (check_state(t, err) < 0)
+			return -1;
+	}
+}
+
+/* Notes the epoch for the agent, or takes a stale note away. */
+static int note_epoch(const struct request *r, struct target *t, struct err *err)
+{
+	if (rpc_comment_epoch(t->job.comment) == r->epoch)
+		return 0;
+	return rpc_request_epoch(t->id, r->epoch, err);
+}
+
+static void doing(struct target *t)
+{
+	char text[80];
+
+	if (t->job.pending)
+		snprintf(text, sizeof(text), "released, waiting to start (%.40s)", *t->job.reason ? t->job.reason : "soon");
+	else
+		snprintf(text, sizeof(text), "restoring on node %.40s", t->job.batch_host);
+	progress_doing(&t->progress, text);
+}
+
+enum outcome { WAIT, RESTORED, HELD_AGAIN, STARTED_OVER, ENDED };
+
+/* before: how often the job had been restarted when it was released. */
+static enum outcome judge(const struct target *t, bool seen_running)
+{
+	const struct slurm_job *j = &t->job;
+	const char *state = t->status.state;
+
+	if (j->running && strcmp(state, "running") == 0)
+		return t->status.restored ? RESTORED : STARTED_OVER;
+	if (j->pending && j->held)
+		return HELD_AGAIN;
+	if (j->finished && !j->completing)
+		return t->status.restored && (seen_running || strcmp(state, "ended") == 0) ? RESTORED : ENDED;
+	return WAIT;
+}
+
+static int report(const struct request *r, struct target *t, enum outcome o, const char *node)
+{
+	char shown[sizeof(t->status.error)];
+
+	printable(t->status.error, shown, sizeof(shown));
+	switch (o) {
+	case RESTORED:
+		target_say(r, t, "restored from epoch %u on node %s%s%s", t->status.restored, *node ? node : "?",
+			   t->job.finished ? "; it has ended since: " : "", t->job.finished ? t->job.state : "");
+		return CLI_OK;
+	case HELD_AGAIN:
+		return target_fail(t, "could not be restored%s%s: %s; it is held and its epochs are kept; "
+				   "another one: scontrol checkpoint restart %s --epoch N (it has %s)",
+				   *node ? " on node " : "", node, *shown ? shown : "it was held again before it started", t->job.label,
+				   *t->status.kept ? t->status.kept : "none");
+	case STARTED_OVER:
+		return target_fail(t, "runs on node %s, but from the beginning%s%s", node, *shown ? ": " : "", shown);
+	default:
+		return target_fail(t, "ended (%s) without having been restored%s%s", t->job.state, *shown ? ": " : "", shown);
+	}
+}
+
+static int later(const struct request *r, struct target *t, unsigned epoch)
+{
+	if (t->job.pending)
+		target_say(r, t, "released, waits to start (reason %s); it will continue from epoch %u",
+			   *t->job.reason ? t->job.reason : "none", epoch);
+	else
+		target_say(r, t, "started on node %s and is being restored from epoch %u; look with: scontrol show job %s | grep Checkpoint",
+			   t->job.batch_host, epoch, t->job.label);
+	return CLI_LATER;
+}
+
+/* Waits for resources as long as somebody watches, for the restore as long as it takes. */
+static int watch(const struct request *r, struct target *t, unsigned epoch)
+{
+	int64_t patience = r->timeout_s ? r->timeout_s * INT64_C(1000000) : PATIENCE_US;
+	bool endless = !r->timeout_s && t->progress.on;
+	char node[sizeof(t->job.batch_host)] = "";
+	int64_t began = now_us();
+	unsigned round = 0;
+	bool ran = false;
+	struct err err;
+
+	for (;;) {
+		enum outcome o;
+
+		if (target_load(t, &err) < 0)
+			return target_fail(t, "released; what became of it is not known: %s", err.text);
+		if (*t->job.batch_host)
+			memcpy(node, t->job.batch_host, sizeof(node));
+		if (t->job.running && !ran) {
+			ran = true;
+			round = 0;
+		}
+		o = judge(t, ran);
+		if (o != WAIT)
+			return report(r, t, o, node);
+		if (!endless && now_us() - began > patience && (r->timeout_s || t->job.pending))
+			return later(r, t, epoch);
+		doing(t);
+		target_pause(t, &round);
+	}
+}
+
+int op_restart(const struct request *r, struct target *t)
+{
+	unsigned epoch = r->epoch ? r->epoch : t->status.epoch;
+	struct err err;
+
+	if (check(r, t, &err) < 0)
+		return target_fail(t, "%s", err.text);
+	if (note_epoch(r, t, &err) < 0)
+		return target_fail(t, "%s; nothing was done", err.text);
+	if (release(r, t, &err) < 0) {
+		if (r->epoch)
+			rpc_request_epoch(t->id, 0, NULL);
+		return target_fail(t, "%s; it stays as it is", err.text);
+	}
+	if (!r->wait) {
+		target_say(r, t, "released; it will continue from epoch %u", epoch);
+		return CLI_OK;
+	}
+	return watch(r, t, epoch);
+}

@@ -1,0 +1,162 @@
+#include "cli/slurmconf.h"
+
+#include <ctype.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "common/util.h"
+
+#define FILE_MAX_SIZE (16u << 20)
+#define INCLUDE_DEPTH 8
+
+const char *slurmconf_path(void)
+{
+	static const char *const places[] = { "/etc/slurm/slurm.conf", "/run/slurm/conf/slurm.conf" };
+	const char *env = getenv("SLURM_CONF");
+
+	if (env && *env)
+		return env;
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
+		if (access(places[i], F_OK) == 0)
+			return places[i];
+	return NULL;
+}
+
+static void search(const char *path, const char *key, int depth, char **found);
+
+/* "Include file", relative to the including file. */
+static void include(const char *path, const char *name, const char *key, int depth, char **found)
+{
+	const char *slash = strrchr(path, '/');
+	cleanup_free char *full = NULL;
+
+	if (*name == '/' || !slash)
+		full = xstrdup(name);
+	else
+		full = xasprintf("%.*s/%s", (int)(slash - path), path, name);
+	search(full, key, depth + 1, found);
+}
+
+/* The next word of a line, quotes taken away, and the place behind it; NULL at the end. */
+static char *next_word(char **p)
+{
+	char *s = *p, *out, *start;
+	int quote = 0;
+
+	while (isspace((unsigned char)*s))
+		s++;
+	if (*s == '\0')
+		return NULL;
+	start = out = s;
+	for (; *s && (quote || !isspace((unsigned char)*s)); s++) {
+		if (*s == '"')
+			quote = !quote;
+		else
+			*out++ = *s;
+	}
+	*p = *s ? s + 1 : s;
+	*out = '\0';
+	return start;
+}
+
+static void scan_line(const char *path, char *line, const char *key, int depth, char **found)
+{
+	size_t key_len = strlen(key);
+	char *p = line;
+	char *word = next_word(&p);
+
+	if (word && strcasecmp(word, "include") == 0) {
+		word = next_word(&p);
+		if (word && depth < INCLUDE_DEPTH)
+			include(path, word, key, depth, found);
+		return;
+	}
+	for (; word; word = next_word(&p)) {
+		if (strncasecmp(word, key, key_len) != 0 || word[key_len] != '=')
+			continue;
+		free(*found);
+		*found = xstrdup(word + key_len + 1);
+	}
+}
+
+/* Cuts the comment off: from a '#' that no backslash protects. */
+static void cut_comment(char *line)
+{
+	for (char *p = line; *p; p++)
+		if (*p == '#' && (p == line || p[-1] != '\\')) {
+			*p = '\0';
+			return;
+		}
+}
+
+static void search(const char *path, const char *key, int depth, char **found)
+{
+	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	cleanup_free char *text = NULL;
+	char *line, *next;
+
+	if (fd < 0 || read_all(fd, FILE_MAX_SIZE, &text) < 0)
+		return;
+	for (char *p = text; (p = strstr(p, "\\\n")) != NULL; )
+		p[0] = p[1] = ' ';
+	for (line = text; line; line = next) {
+		next = strchr(line, '\n');
+		if (next)
+			*next++ = '\0';
+		cut_comment(line);
+		scan_line(path, line, key, depth, found);
+	}
+}
+
+char *slurmconf_value(const char *path, const char *key)
+{
+	char *found = NULL;
+
+	if (path)
+		search(path, key, 0, &found);
+	return found;
+}
+
+char *slurmconf_option(const char *list, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (const char *p = list; p && *p; ) {
+		size_t n = strcspn(p, ",");
+
+		if (n > len && strncasecmp(p, name, len) == 0 && p[len] == '=')
+			return strndup(p + len + 1, n - len - 1);
+		p += n + (p[n] == ',');
+	}
+	return NULL;
+}
+
+int slurmconf_has(const char *list, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (const char *p = list; p && *p; ) {
+		size_t n = strcspn(p, ",");
+
+		if (n == len && strncmp(p, name, n) == 0)
+			return 1;
+		p += n + (p[n] == ',');
+	}
+	return 0;
+}
+
+char *slurmconf_munge_socket(const char *conf_socket)
+{
+	cleanup_free char *info = NULL;
+	char *socket;
+
+	if (*conf_socket)
+		return xstrdup(conf_socket);
+	info = slurmconf_value(slurmconf_path(), "AuthInfo");
+	socket = slurmconf_option(info, "socket");
+	return socket ? socket : xstrdup("");
+}

@@ -1,0 +1,74 @@
+/* Small helpers that every program of fsched uses: cleanup attributes, exact
+ * I/O, directory-relative file access, clocks. No policy lives here. */
+#ifndef FSCHED_COMMON_UTIL_H
+#define FSCHED_COMMON_UTIL_H
+
+#include <dirent.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include "common/err.h"
+
+/* Frees or closes when the variable leaves its scope. */
+static inline void cleanup_freep(void *p) { free(*(void **)p); }
+static inline void cleanup_closep(int *fd) { if (*fd >= 0) close(*fd); }
+static inline void cleanup_fclosep(FILE **f) { if (*f) fclose(*f); }
+static inline void cleanup_dirp(DIR **d) { if (*d) closedir(*d); }
+#define cleanup_free  __attribute__((cleanup(cleanup_freep)))
+#define cleanup_close __attribute__((cleanup(cleanup_closep)))
+#define cleanup_file  __attribute__((cleanup(cleanup_fclosep)))
+#define cleanup_dir   __attribute__((cleanup(cleanup_dirp)))
+
+/* Hands a descriptor over: returns *fd and sets it to -1. */
+static inline int steal_fd(int *fd) { int r = *fd; *fd = -1; return r; }
+static inline void *steal_ptr_(void **p) { void *r = *p; *p = NULL; return r; }
+#define steal_ptr(p) ((__typeof__(*(p)))steal_ptr_((void **)(p)))
+
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+/* Allocation that cannot fail: prints a line and aborts. */
+void *xmalloc(size_t size);
+void *xcalloc(size_t n, size_t size);
+void *xrealloc(void *p, size_t size);
+char *xstrdup(const char *s);
+char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Writes all n bytes, restarting after EINTR. 0 or -1 with errno. */
+int write_all(int fd, const void *buf, size_t n);
+/* Reads to end of file. At most max bytes (EFBIG beyond). *out is
+ * NUL-terminated, to be freed by the caller. Returns the length or -1 with errno. */
+ssize_t read_all(int fd, size_t max, char **out);
+/* The same for a file below dirfd; O_NOFOLLOW on the last component. */
+ssize_t read_file_at(int dirfd, const char *name, size_t max, char **out);
+/* Writes name through a temporary name, fsync, rename, fsync of the directory:
+ * after 0 the new content is durable, after -1 (errno) the old one stands. */
+int write_file_atomic(int dirfd, const char *name, mode_t mode, gid_t gid,
+		      const void *buf, size_t n);
+/* Removes the tree name below dirfd, never following a symbolic link and never
+ * crossing to another file system. 0 when it is gone (also if it never was). */
+int remove_tree_at(int dirfd, const char *name);
+/* mkdir -p with mode for the missing components. 0 or -1 with errno. */
+int mkdir_parents(const char *path, mode_t mode);
+/* Number of bytes of all regular files below the directory (st_blocks * 512). */
+int64_t tree_size_at(int dirfd, const char *name);
+
+/* CLOCK_MONOTONIC in microseconds. */
+int64_t now_us(void);
+
+/* "12.3 MiB", "512 B"; buf of at least 16 bytes. Returns buf. */
+char *format_size(uint64_t bytes, char *buf, size_t len);
+/* "31 ms", "2.4 s", "1 min 5 s"; buf of at least 24 bytes. Returns buf. */
+char *format_duration(int64_t us, char *buf, size_t len);
+/* Local time in ISO 8601 without zone, as Slurm prints it; 20 bytes. Returns buf. */
+char *format_time(int64_t unix_time, char *buf, size_t len);
+
+/* Copies s replacing control characters, so that a hostile file name cannot
+ * forge a line of a log or of a terminal. Returns buf. */
+char *printable(const char *s, char *buf, size_t len);
+
+#endif

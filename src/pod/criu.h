@@ -1,0 +1,63 @@
+/* Stock criu as a child process: found, probed, driven through its RPC for dumps (so that fsched acts inside the freeze without
+ * starting a program there) and by its command line for restores. Always under a watchdog of the caller: every process made here
+ * has PR_SET_PDEATHSIG = SIGKILL, so killing the worker kills criu, which releases the frozen tree (facts: criu gone = tasks run on).
+ */
+#ifndef FSCHED_POD_CRIU_H
+#define FSCHED_POD_CRIU_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "common/err.h"
+
+struct criu_bin {
+	char *argv[8];        /* NULL-terminated command prefix: {criu} or {ld.so, --library-path, LIBS, [--preload, LIB,] criu} */
+	char  preload[4096];  /* path of fsched's preload library, "" = none */
+	char  version[32];    /* "4.2.1" */
+};
+
+/* conf: CriuPath of fsched.conf: a criu binary, a directory made by get-criu (holds criu, lib/ and ld.so), or "" = the first of
+ * <libexec>/criu, /usr/lib/fsched/criu, `criu` in /usr/sbin:/usr/local/sbin. Fails with what was looked at and what to do. */
+int criu_locate(const char *conf, const char *libexec, struct criu_bin *b, struct err *err);
+void criu_bin_free(struct criu_bin *b);
+/* Runs `criu check` under a time limit. 0, or -1 with criu's last Error line. */
+int criu_check(const struct criu_bin *b, int timeout_s, struct err *err);
+
+struct criu_dump {
+	pid_t    init;          /* host pid of the pod's pid 1 */
+	int      images_fd;     /* criu/ directory of the epoch */
+	int      work_fd;       /* directory for dump.log and stats-dump, which criu goes on writing after frozen(); 0 = images_fd */
+	uint64_t ghost_limit;   /* bytes: deleted-but-open files up to this size are saved */
+	/* Called (if not NULL) with "frozen" as soon as the tree stands still. */
+	void   (*phase)(void *arg, const char *name);
+	/* Called when everything is dumped and the tree is still frozen; 0 = thaw and report success, -1 = thaw and report failure,
+	 * 1 = the pod was killed meanwhile: success, there is nothing to thaw.
+	 * It may block (vacate does): the tree stays frozen until it returns. */
+	int    (*frozen)(void *arg, struct err *err);
+	void    *arg;
+	int      watch_fd;      /* internal */
+	int64_t  frozen_us;     /* out: how long the tree stood still, from criu's own stats-dump; 0 if the pod was killed */
+	int64_t  freeze_began;  /* out: CLOCK_REALTIME µs */
+};
+/* 0, or -1 with the Error lines of criu's log, never only "criu failed". The tree runs afterwards in both cases
+ * (unless frozen() returned 1). */
+int criu_dump(const struct criu_bin *b, struct criu_dump *d, struct err *err);
+/* For frozen(): false once criu has died and the tree therefore runs again, so that what was read meanwhile may be torn. */
+bool criu_still_frozen(const struct criu_dump *d);
+
+/* argv and envp of the restore command that fsched-init runs; images on descriptor 10, log directory on 11. Caller frees with criu_argv_free(). */
+char **criu_restore_argv(const struct criu_bin *b);
+char **criu_envp(const struct criu_bin *b);
+void criu_argv_free(char **v);
+/* The Error lines of a log, joined, at most len. "" if there are none. */
+char *criu_log_errors(int dirfd, const char *name, char *buf, size_t len);
+
+/* Checks that every thread in the images of a dump has the uid, and only groups, of the job: an image with other credentials
+ * would be restored by root with those. -1: err names image and credential. */
+int criu_check_creds(int images_fd, uid_t uid, gid_t gid, const gid_t *groups, int n_groups, struct err *err);
+/* A pid above (or, near pid_max, in a gap between) all pids of the images: the value for ns_last_pid under which criu's own
+ * processes collide with none of them. -1 with err if the directory holds no image of a process. */
+int criu_last_pid(int images_fd, int min, struct err *err);
+
+#endif

@@ -1,0 +1,224 @@
+/* The few things that fsched reads from criu's images: the freeze time, credentials, pids. */
+#include "pod/criu_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/util.h"
+#include "criu_images.pb-c.h"
+
+/* An image: two magic numbers, then length-prefixed messages. The machine's byte order. */
+#define IMG_COMMON_MAGIC  0x54564319u
+#define IMG_SERVICE_MAGIC 0x55105940u
+#define STATS_MAGIC       0x57093306u
+#define CORE_MAGIC        0x55053847u
+#define IMG_MAX           (4u << 20)
+
+#define RESERVED_PIDS 300   /* the kernel starts again here after pid_max */
+#define CRIU_PIDS     512   /* more than criu's own processes and helpers of a restore */
+
+/* The first message of an image; *buf is the caller's, *msg points into it. */
+static int read_first(int dirfd, const char *name, uint32_t head, uint32_t magic, char **buf, const uint8_t **msg, size_t *len)
+{
+	ssize_t n = read_file_at(dirfd, name, IMG_MAX, buf);
+	uint32_t word[3];
+
+	if (n < 0)
+		return -1;
+	if ((size_t)n < sizeof(word))
+		goto bad;
+	memcpy(word, *buf, sizeof(word));
+	if (word[0] != head || word[1] != magic || word[2] > (size_t)n - sizeof(word))
+		goto bad;
+	*msg = (const uint8_t *)*buf + sizeof(word);
+	*len = word[2];
+	return 0;
+bad:
+	free(*buf);
+	*buf = NULL;
+	errno = EBADMSG;
+	return -1;
+}
+
+int64_t criu_read_frozen_us(int work_fd)
+{
+	cleanup_free char *buf = NULL;
+	const uint8_t *msg;
+	StatsEntry *s;
+	size_t len;
+	int64_t us = 0;
+
+	if (read_first(work_fd, CRIU_STATS, IMG_SERVICE_MAGIC, STATS_MAGIC, &buf, &msg, &len))
+		return 0;
+	s = stats_entry__unpack(NULL, len, msg);
+	if (!s)
+		return 0;
+	if (s->dump)
+		us = (int64_t)s->dump->freezing_time + s->dump->frozen_time;
+	stats_entry__free_unpacked(s, NULL);
+	return us;
+}
+
+static bool may_have_group(uint32_t g, gid_t gid, const gid_t *groups, int n)
+{
+	if (g == gid)
+		return true;
+	for (int i = 0; i < n; i++)
+		if (groups[i] == g)
+			return true;
+	return false;
+}
+
+static bool any_set(const uint32_t *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (v[i])
+			return true;
+	return false;
+}
+
+static int check_thread(const char *name, const ThreadCreds *c, uid_t uid, gid_t gid, const gid_t *groups, int n, struct err *err)
+{
+	const uint32_t uids[] = { c->uid, c->euid, c->suid, c->fsuid };
+	const uint32_t gids[] = { c->gid, c->egid, c->sgid, c->fsgid };
+
+	for (size_t i = 0; i < ARRAY_SIZE(uids); i++)
+		if (uids[i] != uid)
+			return err_set(err, EPERM, "image %s holds a process of uid %u, the job's is %u", name, uids[i], uid);
+	if (uid == 0)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(gids); i++)
+		if (!may_have_group(gids[i], gid, groups, n))
+			return err_set(err, EPERM, "image %s holds a process of group %u, which the job does not have", name, gids[i]);
+	for (size_t i = 0; i < c->n_groups; i++)
+		if (!may_have_group(c->groups[i], gid, groups, n))
+			return err_set(err, EPERM, "image %s holds a process of group %u, which the job does not have", name, c->groups[i]);
+	if (any_set(c->cap_inh, c->n_cap_inh) || any_set(c->cap_prm, c->n_cap_prm) ||
+	    any_set(c->cap_eff, c->n_cap_eff) || any_set(c->cap_amb, c->n_cap_amb))
+		return err_set(err, EPERM, "image %s holds a process with capabilities", name);
+	return 0;
+}
+
+static int check_core(int dirfd, const char *name, uid_t uid, gid_t gid, const gid_t *groups, int n, struct err *err)
+{
+	cleanup_free char *buf = NULL;
+	const uint8_t *msg;
+	CoreEntry *core;
+	size_t len;
+	int rc;
+
+	if (read_first(dirfd, name, IMG_COMMON_MAGIC, CORE_MAGIC, &buf, &msg, &len))
+		return err_sys(err, errno, "cannot read image %s", name);
+	core = core_entry__unpack(NULL, len, msg);
+	if (!core)
+		return err_set(err, EBADMSG, "image %s cannot be understood", name);
+	if (core->thread_core && core->thread_core->creds)
+		rc = check_thread(name, core->thread_core->creds, uid, gid, groups, n, err);
+	else /* a zombie: it has a state and nothing else */
+		rc = 0;
+	core_entry__free_unpacked(core, NULL);
+	return rc;
+}
+
+/* "core-12.img" -> 12, 0 for other names. */
+static int core_pid(const char *name)
+{
+	int pid = 0, end = 0;
+
+	if (sscanf(name, "core-%d.img%n", &pid, &end) != 1 || !end || name[end] || pid <= 0)
+		return 0;
+	return pid;
+}
+
+static DIR *open_images(int images_fd, struct err *err)
+{
+	int fd = openat(images_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!d) {
+		err_sys(err, errno, "cannot read the directory of criu's images");
+		if (fd >= 0)
+			close(fd);
+	}
+	return d;
+}
+
+int criu_check_creds(int images_fd, uid_t uid, gid_t gid, const gid_t *groups, int n_groups, struct err *err)
+{
+	cleanup_dir DIR *d = open_images(images_fd, err);
+	struct dirent *e;
+	int n = 0;
+
+	if (!d)
+		return -1;
+	while ((e = readdir(d))) {
+		/* Images of criu before 1.8; no version that fsched accepts writes them, but restore would read them. */
+		if (!strncmp(e->d_name, "creds-", 6))
+			return err_set(err, EPERM, "unexpected image %s", e->d_name);
+		if (strncmp(e->d_name, "core-", 5))
+			continue;
+		if (!core_pid(e->d_name))
+			return err_set(err, EPERM, "unexpected image %s", e->d_name);
+		if (check_core(images_fd, e->d_name, uid, gid, groups, n_groups, err))
+			return -1;
+		n++;
+	}
+	return n > 0 ? 0 : err_set(err, ENOENT, "the images hold no process");
+}
+
+static int compare_int(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+static int read_pid_max(void)
+{
+	cleanup_free char *text = NULL;
+	int max = 32768;
+
+	if (read_file_at(AT_FDCWD, "/proc/sys/kernel/pid_max", 32, &text) > 0)
+		sscanf(text, "%d", &max);
+	return max;
+}
+
+/* The start of a gap of CRIU_PIDS numbers: above all, else the first one from below, else the highest number. */
+static int find_gap(int *pids, int n, int min, int pid_max)
+{
+	int above = pids[n - 1] > min ? pids[n - 1] : min;
+	int last = RESERVED_PIDS;
+
+	if (above + CRIU_PIDS < pid_max)
+		return above;
+	for (int i = 0; i < n; i++) {
+		if (pids[i] - last > CRIU_PIDS)
+			return last;
+		if (pids[i] > last)
+			last = pids[i];
+	}
+	return pids[n - 1];
+}
+
+int criu_last_pid(int images_fd, int min, struct err *err)
+{
+	cleanup_dir DIR *d = open_images(images_fd, err);
+	cleanup_free int *pids = NULL;
+	int n = 0, room = 0, pid;
+	struct dirent *e;
+
+	if (!d)
+		return -1;
+	while ((e = readdir(d))) {
+		pid = core_pid(e->d_name);
+		if (!pid)
+			continue;
+		if (n == room)
+			pids = xrealloc(pids, (size_t)(room = room ? 2 * room : 64) * sizeof(*pids));
+		pids[n++] = pid;
+	}
+	if (n == 0)
+		return err_set(err, ENOENT, "the images hold no process");
+	qsort(pids, (size_t)n, sizeof(*pids), compare_int);
+	return find_gap(pids, n, min, read_pid_max());
+}

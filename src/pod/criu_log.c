@@ -1,0 +1,157 @@
+/* What criu says when something fails, for people who have never seen criu. */
+#include "pod/criu_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include "common/util.h"
+
+#define LOG_TAIL  (256 * 1024)  /* bytes of a log that are looked at */
+#define MAX_LINES 3
+
+static const struct { const char *needle, *sentence; } known[] = {
+	{ "io_uring", "a process of the job uses io_uring, which cannot be checkpointed" },
+	{ "send_fds failed", "a process of the job has a kind of descriptor open that cannot be checkpointed (io_uring, for instance)" },
+	{ "Unseizable", "a process of the job is being traced (by a debugger or strace); detach it and try again" },
+	{ "already traced", "a process of the job is being traced (by a debugger or strace); detach it and try again" },
+	{ "No space left on device", "the disk of the checkpoint directory is full" },
+	{ "Disk quota exceeded", "the quota of the checkpoint directory is used up" },
+	{ "External socket is used", "the job is connected to a Unix socket of a process outside the job" },
+	{ "unix: Can't dump half of", "the job is connected to a Unix socket of a process outside the job" },
+	{ "exceeding limit", "the job has a deleted file open that is larger than CheckpointFileLimit" },
+	{ "too big (have", "the job has a deleted file open that is larger than CheckpointFileLimit" },
+	{ "Can't get rlimit", "root lacks CAP_SYS_RESOURCE on this node and fsched's preload library for criu was not loaded" },
+	{ "doesn't live in IPC ns", "the job uses System V IPC objects from outside its pod" },
+	{ "Connected TCP socket, consider using", "the job has an open TCP connection" },
+	{ "has bad size", "a file that the job has open has changed its size since the checkpoint" },
+	{ "Can't open file", "a file that the job had open is missing" },
+	{ "Can't splice all pages to pipe", "this criu is too old for the C library of the job (guard pages): criu 4.2 or newer is needed" },
+	{ "kernel doesn't support", "the kernel of this node lacks a feature that criu needs" },
+};
+
+/* "(00.012)   12: Error (criu/files.c:1): text" -> text, NULL if the line is none. */
+static char *error_text(char *line)
+{
+	char *p = strstr(line, "Error (");
+
+	/* Only the time and the pid may stand in front: a file name could hold the words too. */
+	if (!p || strspn(line, "(0123456789.): \t") < (size_t)(p - line))
+		return NULL;
+	p = strstr(p, "): ");
+	return p ? p + 3 : NULL;
+}
+
+/* Logged as errors in every run without CAP_SYS_RESOURCE, or when something else has failed, and of no interest. */
+static bool is_noise(const char *text)
+{
+	return strstr(text, "Can't setup RLIMIT_NOFILE") != NULL;
+}
+
+/* True for lines that only say that something before them went wrong. */
+static bool is_consequence(const char *text)
+{
+	static const char *const words[] = {
+		"Dumping FAILED", "Restoring FAILED", "Killed by signal", "Failed unpacking request", "Can't read request",
+		"RPC client reported script error", "Warn", "exited, status=", "killed by signal",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		if (strstr(text, words[i]))
+			return true;
+	return false;
+}
+
+static void add_line(char *buf, size_t len, const char *text)
+{
+	char clean[512];
+	size_t used = strlen(buf);
+
+	printable(text, clean, sizeof(clean));
+	if (strstr(buf, clean) || used + 3 >= len)
+		return;
+	snprintf(buf + used, len - used, "%s%s", used ? "; " : "", clean);
+}
+
+static void collect(char *text, bool consequences, char *buf, size_t len)
+{
+	char *save = NULL, *line, *e;
+	int n = 0;
+
+	for (line = strtok_r(text, "\n", &save); line && n < MAX_LINES; line = strtok_r(NULL, "\n", &save)) {
+		e = error_text(line);
+		if (!e || is_noise(e) || is_consequence(e) != consequences)
+			continue;
+		add_line(buf, len, e);
+		n++;
+	}
+}
+
+/* The end of a regular file below dirfd. */
+static char *read_tail(int dirfd, const char *name)
+{
+	cleanup_close int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	cleanup_free char *text = NULL;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode))
+		return NULL;
+	if (st.st_size > LOG_TAIL)
+		lseek(fd, -LOG_TAIL, SEEK_END);
+	if (read_all(fd, 2 * LOG_TAIL, &text) < 0)
+		return NULL;
+	return steal_ptr(&text);
+}
+
+char *criu_log_errors(int dirfd, const char *name, char *buf, size_t len)
+{
+	cleanup_free char *text = read_tail(dirfd, name);
+	cleanup_free char *copy = NULL;
+
+	buf[0] = '\0';
+	if (!text)
+		return buf;
+	copy = xstrdup(text);
+	collect(text, false, buf, len);
+	if (!buf[0])
+		collect(copy, true, buf, len);
+	return buf;
+}
+
+/* The last line of a memfd that was criu's standard error: what the loader says before criu has a log. */
+static void last_line(int fd, char *buf, size_t len)
+{
+	char text[1024];
+	ssize_t n = fd < 0 ? -1 : pread(fd, text, sizeof(text) - 1, 0);
+	char *p;
+
+	buf[0] = '\0';
+	if (n <= 0)
+		return;
+	while (n > 0 && text[n - 1] == '\n')
+		n--;
+	text[n] = '\0';
+	p = strrchr(text, '\n');
+	printable(p ? p + 1 : text, buf, len);
+}
+
+int criu_explain(struct err *err, int work_fd, const char *log, const char *errmsg, int stderr_fd)
+{
+	char text[640];
+
+	if (err)
+		err->num = 0;
+	criu_log_errors(work_fd, log, text, sizeof(text));
+	if (!text[0] && errmsg && errmsg[0])
+		printable(errmsg, text, sizeof(text));
+	if (!text[0])
+		last_line(stderr_fd, text, sizeof(text));
+	if (!text[0])
+		return err_set(err, 0, "criu ended without a message (killed, or out of memory?)");
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+		if (strcasestr(text, known[i].needle))
+			return err_set(err, 0, "%s (criu: %s)", known[i].sentence, text);
+	return err_set(err, 0, "criu: %s", text);
+}

@@ -1,0 +1,205 @@
+/* fsched-init: pid 1 of a pod, as root, never dumped.
+ *
+ *   fsched-init run     CTLFD LEADERPID
+ *   fsched-init restore CTLFD IMAGESFD WORKFD LASTPID -- CRIU [ARG]…
+ *
+ * Reaps, tells the agent over the control socket what happens (messages: docs/internals.md), and ends when the leader or the agent
+ * has ended; the kernel then kills whatever is left in the pod. It stays in the process group of the batch task and takes no
+ * signal itself, so a signal that reaches it from outside was sent to the whole job and not to the batch task alone. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { LEADER_PID = 2, CRIU_IMAGES_FD = 10, CRIU_WORK_FD = 11 };
+
+struct init {
+	int   ctl;
+	int   sigfd;
+	pid_t leader;
+	pid_t criu;           /* 0 = none runs */
+	bool  leader_ended;
+	int   leader_status;
+	int   images, work;   /* -1 unless criu runs */
+};
+
+/* A message that does not arrive is no error here: the agent is gone then, and end of file on the socket says so. */
+__attribute__((format(printf, 2, 3))) static void say(const struct init *in, const char *fmt, ...)
+{
+	char text[128];
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	while (send(in->ctl, text, (size_t)n, MSG_NOSIGNAL) < 0 && errno == EINTR)
+		;
+}
+
+__attribute__((noreturn)) static void fail(const struct init *in, const char *what)
+{
+	say(in, "failed %s: %s", what, strerror(errno));
+	exit(1);
+}
+
+static int number(const char *text)
+{
+	char *end;
+	long n = strtol(text, &end, 10);
+
+	if (end == text || *end || n < 0 || n > 1 << 30) {
+		fprintf(stderr, "fsched-init: bad number \"%s\"\n", text);
+		exit(2);
+	}
+	return (int)n;
+}
+
+/* criu forks restored processes under their old pids; its own must not take one of them before. */
+static void set_last_pid(const struct init *in, int last)
+{
+	int fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || dprintf(fd, "%d", last) < 0)
+		fail(in, "cannot write /proc/sys/kernel/ns_last_pid");
+	close(fd);
+}
+
+static void start_criu(struct init *in, char **argv)
+{
+	sigset_t none;
+
+	in->criu = fork();
+	if (in->criu < 0)
+		fail(in, "cannot fork criu");
+	if (in->criu)
+		return;
+	/* Both came as numbers above 11, so neither dup2 overwrites the other. All else is close-on-exec. */
+	if (dup2(in->images, CRIU_IMAGES_FD) < 0 || dup2(in->work, CRIU_WORK_FD) < 0)
+		fail(in, "cannot hand criu its directories");
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	execv(argv[0], argv);
+	fail(in, "cannot start criu");
+}
+
+static void criu_ended(struct init *in, int status)
+{
+	siginfo_t si;
+
+	in->criu = 0;
+	close(in->images);
+	close(in->work);
+	in->images = in->work = -1;
+	if (WIFSIGNALED(status)) {
+		say(in, "failed criu was killed by signal %d", WTERMSIG(status));
+		exit(1);
+	}
+	if (WEXITSTATUS(status)) {
+		say(in, "failed criu exited with status %d", WEXITSTATUS(status));
+		exit(1);
+	}
+	if (!in->leader_ended && waitid(P_PID, LEADER_PID, &si, WEXITED | WNOHANG | WNOWAIT)) {
+		say(in, "failed criu reported success, but the pod has no leader");
+		exit(1);
+	}
+	say(in, "restored %d", LEADER_PID);
+}
+
+static void reap(struct init *in)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == in->criu) {
+			criu_ended(in, status);
+		} else if (pid == in->leader) {
+			in->leader_ended = true;
+			in->leader_status = status;
+		}
+	}
+	/* A restored script may be faster than criu's own end. */
+	if (in->leader_ended && !in->criu) {
+		say(in, "exit %d", in->leader_status);
+		exit(0);
+	}
+}
+
+/* The kernel gives a sender outside of the pod's PID namespace the pid 0. */
+static bool from_outside(const struct signalfd_siginfo *si)
+{
+	return si->ssi_pid == 0 && (si->ssi_code == SI_USER || si->ssi_code == SI_TKILL || si->ssi_code == SI_QUEUE);
+}
+
+static void read_signal(struct init *in)
+{
+	struct signalfd_siginfo si;
+
+	if (read(in->sigfd, &si, sizeof(si)) != sizeof(si))
+		return;
+	if (si.ssi_signo == SIGCHLD)
+		reap(in);
+	else if (from_outside(&si))
+		say(in, "signal %u", si.ssi_signo);
+}
+
+static void read_ctl(const struct init *in)
+{
+	char buf[64];
+
+	if (recv(in->ctl, buf, sizeof(buf), MSG_DONTWAIT) == 0)
+		exit(0); /* the agent is gone, and its pod goes with it */
+}
+
+int main(int argc, char **argv)
+{
+	struct init in = { .leader = LEADER_PID, .images = -1, .work = -1 };
+	struct pollfd p[2];
+	sigset_t all;
+	bool restore = argc > 7 && !strcmp(argv[1], "restore") && !strcmp(argv[6], "--");
+
+	if (!restore && !(argc == 4 && !strcmp(argv[1], "run"))) {
+		fprintf(stderr, "fsched-init is started by fsched only\n");
+		return 2;
+	}
+	in.ctl = number(argv[2]);
+	fcntl(in.ctl, F_SETFD, FD_CLOEXEC);
+	signal(SIGCHLD, SIG_DFL); /* ignored, it would reap behind our back */
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	in.sigfd = signalfd(-1, &all, SFD_CLOEXEC);
+	if (in.sigfd < 0)
+		fail(&in, "cannot make a signalfd");
+	say(&in, "up");
+	if (restore) {
+		in.images = number(argv[3]);
+		in.work = number(argv[4]);
+		fcntl(in.images, F_SETFD, FD_CLOEXEC);
+		fcntl(in.work, F_SETFD, FD_CLOEXEC);
+		set_last_pid(&in, number(argv[5]));
+		start_criu(&in, argv + 7);
+	} else {
+		in.leader = number(argv[3]);
+	}
+	p[0] = (struct pollfd){ in.sigfd, POLLIN, 0 };
+	p[1] = (struct pollfd){ in.ctl, POLLIN, 0 };
+	/* What ended before the signalfd existed. */
+	for (reap(&in);;) {
+		if (poll(p, 2, -1) < 0)
+			continue;
+		if (p[0].revents)
+			read_signal(&in);
+		if (p[1].revents)
+			read_ctl(&in);
+	}
+}

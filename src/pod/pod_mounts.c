@@ -1,0 +1,85 @@
+/* The mounts of a pod: /proc, /dev/shm and, if wanted, /tmp of its own. */
+#include "pod/pod_internal.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/statvfs.h>
+
+#include "common/util.h"
+
+/* Appends the options of a tmpfs that limit or place its memory. Anything else (mode, uid, …) is the pod's own business. */
+static void keep_limits(char *super, char *opts, size_t len)
+{
+	static const char *const keys[] = { "size=", "nr_blocks=", "nr_inodes=", "huge=", "mpol=" };
+	char *save = NULL, *tok;
+	size_t i, used;
+
+	for (tok = strtok_r(super, ",\n", &save); tok; tok = strtok_r(NULL, ",\n", &save))
+		for (i = 0; i < ARRAY_SIZE(keys); i++) {
+			used = strlen(opts);
+			if (!strncmp(tok, keys[i], strlen(keys[i])) && used + strlen(tok) + 2 < len)
+				snprintf(opts + used, len - used, ",%s", tok);
+		}
+}
+
+/* Mount options for the pod's /dev/shm: the limits of the node's, the uppermost if several are mounted. */
+static void shm_options(char *opts, size_t len)
+{
+	cleanup_file FILE *f = fopen("/proc/self/mountinfo", "re");
+	cleanup_free char *line = NULL;
+	size_t cap = 0;
+	char *rest, at[64];
+
+	snprintf(opts, len, "mode=1777");
+	while (f && getline(&line, &cap, f) > 0) {
+		rest = strstr(line, " - tmpfs ");
+		if (!rest || sscanf(line, "%*d %*d %*s %*s %63s", at) != 1 || strcmp(at, "/dev/shm"))
+			continue;
+		rest = strrchr(rest, ' '); /* "- tmpfs SOURCE SUPEROPTIONS" */
+		snprintf(opts, len, "mode=1777");
+		keep_limits(rest + 1, opts, len);
+	}
+}
+
+/* A bind mount takes only the flags of its source; as any /tmp it shall not carry set-user-ID programs or devices. */
+static int mount_tmp(const char *dir, struct err *err)
+{
+	unsigned long flags = MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV;
+	char src[4200];
+	struct statvfs st;
+
+	snprintf(src, sizeof(src), "%s/tmp", dir);
+	if (mount(src, "/tmp", NULL, MS_BIND, NULL))
+		return err_sys(err, errno, "cannot mount %s on /tmp of the pod", src);
+	if (statvfs("/tmp", &st))
+		return err_sys(err, errno, "cannot examine /tmp of the pod");
+	flags |= st.f_flag & ST_NOEXEC ? MS_NOEXEC : 0;
+	flags |= st.f_flag & ST_NOATIME ? MS_NOATIME : 0;
+	flags |= st.f_flag & ST_NODIRATIME ? MS_NODIRATIME : 0;
+	flags |= st.f_flag & ST_RELATIME ? MS_RELATIME : 0;
+	if (mount(NULL, "/tmp", NULL, flags, NULL))
+		return err_sys(err, errno, "cannot make /tmp of the pod nosuid and nodev");
+	return 0;
+}
+
+int pod_make_namespace(const struct pod_spec *spec, struct err *err)
+{
+	char opts[512];
+
+	shm_options(opts, sizeof(opts));
+	if (unshare(CLONE_NEWNS | CLONE_NEWIPC))
+		return err_sys(err, errno, "cannot make a mount and an IPC namespace for the pod");
+	/* Slave: what the node mounts later appears in the pod, nothing that the pod mounts appears on the node. */
+	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL))
+		return err_sys(err, errno, "cannot separate the pod's mounts from those of the node");
+	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL))
+		return err_sys(err, errno, "cannot mount /proc of the pod");
+	if (mount("shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, opts))
+		return err_sys(err, errno, "cannot mount a tmpfs (%s) on /dev/shm of the pod", opts);
+	if (spec->private_tmp && mount_tmp(spec->dir, err))
+		return -1;
+	return 0;
+}

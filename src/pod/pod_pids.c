@@ -1,0 +1,157 @@
+/* Which processes belong to a pod, and their end. */
+#include "pod/pod.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/nsfs.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "common/util.h"
+
+int pod_recv(int ctl, char *buf, size_t len)
+{
+	ssize_t n;
+
+	do
+		n = recv(ctl, buf, len - 1, 0);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return (int)n;
+	buf[n] = '\0';
+	return 1;
+}
+
+static bool same(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* True if the namespace of that name is the pod's or was made by a process of the pod. */
+static bool inside(int proc, const char *name, const struct stat *pod, const struct stat *own)
+{
+	cleanup_close int fd = -1;
+	struct stat st;
+	int up;
+
+	if (fstatat(proc, name, &st, 0) || same(&st, own))
+		return false;
+	if (same(&st, pod))
+		return true;
+	fd = openat(proc, name, O_RDONLY | O_CLOEXEC);
+	while (fd >= 0) {
+		up = ioctl(fd, NS_GET_PARENT);
+		close(fd);
+		fd = up;
+		if (fd >= 0 && !fstat(fd, &st) && same(&st, pod))
+			return true;
+	}
+	return false;
+}
+
+int pod_pids(pid_t init, pid_t **pids, struct err *err)
+{
+	cleanup_dir DIR *dir = opendir("/proc");
+	cleanup_free pid_t *list = NULL;
+	int n = 0, room = 0;
+	struct stat pod, own;
+	struct dirent *e;
+	char name[300], *end;
+	long pid;
+
+	*pids = NULL;
+	if (!dir || stat("/proc/self/ns/pid", &own))
+		return err_sys(err, errno, "cannot read /proc");
+	snprintf(name, sizeof(name), "%d/ns/pid", init);
+	if (fstatat(dirfd(dir), name, &pod, 0))
+		return err_sys(err, errno, "cannot find the pod's first process %d", init);
+	if (same(&pod, &own))
+		return err_set(err, ESRCH, "process %d is not the first process of a pod", init);
+	while ((e = readdir(dir))) {
+		pid = strtol(e->d_name, &end, 10);
+		if (pid <= 0 || *end || pid == init)
+			continue;
+		snprintf(name, sizeof(name), "%s/ns/pid", e->d_name);
+		if (!inside(dirfd(dir), name, &pod, &own))
+			continue;
+		if (n == room)
+			list = xrealloc(list, (size_t)(room = room ? 2 * room : 64) * sizeof(*list));
+		list[n++] = (pid_t)pid;
+	}
+	*pids = steal_ptr(&list);
+	return n;
+}
+
+/* Second number of NSpid: the pid in the namespace one below ours, the pod's. */
+static int pid_in_pod(pid_t pid)
+{
+	cleanup_file FILE *f = NULL;
+	char path[64], line[256];
+	int inner;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "NSpid: %*d %d", &inner) == 1)
+			return inner;
+	return 0;
+}
+
+static int leaders_script(pid_t leader)
+{
+	cleanup_free char *text = NULL;
+	char path[64];
+	ssize_t len;
+	size_t first;
+
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", leader);
+	len = read_file_at(AT_FDCWD, path, 1 << 22, &text);
+	if (len <= 0)
+		return 0;
+	first = strlen(text) + 1;
+	return first < (size_t)len ? atoi(text + first) : 0;
+}
+
+pid_t pod_script(pid_t init)
+{
+	cleanup_free pid_t *pids = NULL;
+	int n = pod_pids(init, &pids, NULL), i, inner = 0;
+
+	for (i = 0; i < n && !inner; i++)
+		if (pid_in_pod(pids[i]) == 2)
+			inner = leaders_script(pids[i]);
+	for (i = 0; i < n && inner > 2; i++)
+		if (pid_in_pod(pids[i]) == inner)
+			return pids[i];
+	return 0;
+}
+
+int pod_kill(pid_t init, int timeout_ms, struct err *err)
+{
+	cleanup_close int fd = pidfd_open(init, 0);
+	int64_t end = now_us() + (int64_t)timeout_ms * 1000, left;
+	struct pollfd p = { fd, POLLIN, 0 };
+	int got;
+
+	if (fd < 0)
+		return errno == ESRCH ? 0 : err_sys(err, errno, "cannot open process %d of the pod", init);
+	if (pidfd_send_signal(fd, SIGKILL, NULL, 0))
+		return errno == ESRCH ? 0 : err_sys(err, errno, "cannot kill process %d of the pod", init);
+	/* pid 1 becomes waitable only after the kernel has killed and reaped everything else in its namespace. */
+	do {
+		left = (end - now_us()) / 1000;
+		got = poll(&p, 1, left > 0 ? (int)left : 0);
+	} while (got < 0 && errno == EINTR);
+	if (got < 0)
+		return err_sys(err, errno, "cannot wait for process %d of the pod", init);
+	if (got == 0)
+		return err_set(err, ETIMEDOUT, "processes of the pod (first process %d) are still there %d s after SIGKILL; "
+			       "they probably wait for a device or a file server", init, timeout_ms / 1000);
+	return 0;
+}

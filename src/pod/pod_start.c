@@ -1,0 +1,226 @@
+#include "pod/pod.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/util.h"
+#include "pod/pod_internal.h"
+
+/* T is the caller, P1 becomes fsched-init, P2 fsched-leader, P3 the script (docs/internals.md). */
+struct start {
+	const struct pod_spec *spec;
+	pid_t hint;
+	char  init[4200], leader[4200];   /* programs */
+	char **leader_argv;               /* [1], the script's pid, is filled in P2 */
+	int   ctl[2];                     /* control socket: agent's end, init's end */
+	int   rep[2];                     /* report socket: T's end, the pod's end */
+	int   go[2];                      /* T lets P3 go on with one byte */
+};
+
+static char *const no_env[] = { NULL };
+
+static void drop(int *fd)
+{
+	cleanup_closep(fd);
+	*fd = -1;
+}
+
+static void drop_pair(int *p)
+{
+	drop(&p[0]);
+	drop(&p[1]);
+}
+
+static void start_done(struct start *s)
+{
+	int i;
+
+	drop_pair(s->ctl);
+	drop_pair(s->rep);
+	drop_pair(s->go);
+	for (i = 0; s->leader_argv && s->leader_argv[i]; i++)
+		free(s->leader_argv[i]);
+	free(s->leader_argv);
+}
+
+/* fsched-leader SCRIPT_PID UID GID [GROUP]… */
+static char **leader_argv(const struct pod_cred *c)
+{
+	char **v = xcalloc((size_t)c->n_groups + 5, sizeof(*v));
+	int i;
+
+	v[0] = xstrdup("fsched-leader");
+	v[1] = xcalloc(1, 16);
+	v[2] = xasprintf("%u", c->uid);
+	v[3] = xasprintf("%u", c->gid);
+	for (i = 0; i < c->n_groups; i++)
+		v[4 + i] = xasprintf("%u", c->groups[i]);
+	return v;
+}
+
+static int set_last_pid(pid_t last, struct err *err)
+{
+	cleanup_close int fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
+	char text[16];
+
+	snprintf(text, sizeof(text), "%d", last);
+	if (fd < 0 || write_all(fd, text, strlen(text)))
+		return err_sys(err, errno, "cannot write %s to /proc/sys/kernel/ns_last_pid (does the kernel have CONFIG_CHECKPOINT_RESTORE?)", text);
+	return 0;
+}
+
+__attribute__((noreturn)) static void give_up(const struct start *s, const struct err *err)
+{
+	report_send(s->rep[1], REPORT_ERROR, err);
+	_exit(1);
+}
+
+/* P3: announces itself and waits until the whole pod stands. */
+static void script_main(struct start *s)
+{
+	ssize_t n;
+	char c;
+
+	setpgid(0, 0);
+	report_send(s->rep[1], REPORT_SCRIPT, NULL);
+	drop_pair(s->rep);
+	drop_pair(s->ctl);
+	drop(&s->go[1]);
+	do
+		n = read(s->go[0], &c, 1);
+	while (n < 0 && errno == EINTR);
+	if (n != 1)
+		_exit(1);
+}
+
+/* P2. Returns only in P3. */
+static void leader_main(struct start *s)
+{
+	struct err err;
+	pid_t script;
+
+	if (setsid() < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1)) {
+		err_sys(&err, errno, "cannot become session leader and reaper of the pod");
+		give_up(s, &err);
+	}
+	if (s->hint > 2 && set_last_pid(s->hint - 1, &err))
+		give_up(s, &err);
+	script = fork();
+	if (script == 0) {
+		script_main(s);
+		return;
+	}
+	if (script < 0) {
+		err_sys(&err, errno, "cannot fork the script's process");
+		give_up(s, &err);
+	}
+	report_send(s->rep[1], REPORT_LEADER, NULL);
+	snprintf(s->leader_argv[1], 16, "%d", script);
+	/* By path, inside the new mount namespace: criu looks this file up there. */
+	pod_exec(s->leader, s->leader_argv, no_env, NULL, 0, &err);
+	give_up(s, &err);
+}
+
+/* P1. Returns only in P3. */
+static void init_main(struct start *s)
+{
+	char fd[16], leader[16];
+	char *argv[] = { (char[]){ "fsched-init" }, (char[]){ "run" }, fd, leader, NULL };
+	struct err err;
+	pid_t pid;
+
+	if (pod_make_namespace(s->spec, &err))
+		give_up(s, &err);
+	pid = fork();
+	if (pid == 0) {
+		leader_main(s);
+		return;
+	}
+	if (pid < 0) {
+		err_sys(&err, errno, "cannot fork fsched-leader");
+		give_up(s, &err);
+	}
+	snprintf(fd, sizeof(fd), "%d", s->ctl[1]);
+	snprintf(leader, sizeof(leader), "%d", pid);
+	pod_exec(s->init, argv, no_env, &s->ctl[1], 1, &err);
+	give_up(s, &err);
+}
+
+/* T: reads reports until all is in place or has failed. */
+static int await_pod(struct start *s, struct pod *pod, pid_t *script, struct err *err)
+{
+	struct report r = { 0 };
+	int got;
+
+	while ((got = report_recv(s->rep[0], &r)) > 0) {
+		if (r.kind == REPORT_ERROR) {
+			if (err)
+				*err = r.err;
+			return -1;
+		}
+		*(r.kind == REPORT_LEADER ? &pod->leader : script) = r.pid;
+	}
+	if (got < 0)
+		return err_sys(err, errno, "cannot read from the pod");
+	if (pod->leader <= 0 || *script <= 0 || pod_has_ended(pod->init))
+		return err_set(err, 0, "the pod died while it was made (out of memory?)");
+	return 0;
+}
+
+static int start_prepare(struct start *s, struct err *err)
+{
+	const char *libexec = s->spec->libexec;
+
+	snprintf(s->init, sizeof(s->init), "%s/fsched-init", libexec);
+	snprintf(s->leader, sizeof(s->leader), "%s/fsched-leader", libexec);
+	if (pod_socketpair(s->ctl, err) || report_pair(s->rep, err))
+		return -1;
+	if (pod_socketpair(s->go, err))
+		return -1;
+	s->leader_argv = leader_argv(&s->spec->cred);
+	return 0;
+}
+
+int pod_start(const struct pod_spec *spec, pid_t pid_hint, struct pod *pod, pid_t *script_pid, struct err *err)
+{
+	struct start s = { .spec = spec, .hint = pid_hint, .ctl = { -1, -1 }, .rep = { -1, -1 }, .go = { -1, -1 } };
+	int rc = -1;
+
+	*pod = (struct pod){ -1, -1, -1 };
+	*script_pid = -1;
+	if (start_prepare(&s, err))
+		goto out;
+	pod->init = pod_fork_init(err);
+	if (pod->init == 0) {
+		init_main(&s);
+		start_done(&s);
+		return 1; /* P3 */
+	}
+	if (pod->init < 0)
+		goto out;
+	drop(&s.rep[1]);
+	drop(&s.ctl[1]);
+	drop(&s.go[0]);
+	if (await_pod(&s, pod, script_pid, err))
+		goto abandon;
+	if (send(s.go[1], "g", 1, MSG_NOSIGNAL) != 1) {
+		err_sys(err, errno, "the script's process died while the pod was made");
+		goto abandon;
+	}
+	pod->ctl = steal_fd(&s.ctl[0]);
+	rc = 0;
+	goto out;
+abandon:
+	pod_abandon(pod->init);
+	*pod = (struct pod){ -1, -1, -1 };
+	*script_pid = -1;
+out:
+	start_done(&s);
+	return rc;
+}

@@ -1,0 +1,104 @@
+#include "policy/schedule.h"
+
+#define SECOND 1000000
+
+void schedule_init(struct schedule *s, int64_t now, int64_t interval, int64_t jitter,
+		   unsigned max_skip, unsigned skipped)
+{
+	*s = (struct schedule){
+		.grid = now + jitter,
+		.interval = interval,
+		.max_skip = max_skip,
+		.due = interval > 0 ? now + jitter + interval : SCHEDULE_NEVER,
+		.skipped = skipped,
+	};
+}
+
+int64_t schedule_jitter(int64_t interval, uint32_t random)
+{
+	int64_t most = interval / 20;
+
+	if (most > 60 * (int64_t)SECOND)
+		most = 60 * (int64_t)SECOND;
+	if (most <= 0)
+		return 0;
+	return (int64_t)((uint64_t)random * (uint64_t)(most + 1) >> 32);
+}
+
+/* When the gate loses its say. Interval is at most ten years and max_skip a
+ * thousand: far from overflow. */
+static int64_t last_call(const struct schedule *s)
+{
+	return s->due + (int64_t)s->max_skip * s->interval;
+}
+
+int64_t schedule_wake_at(const struct schedule *s)
+{
+	return s->refused ? s->look : s->due;
+}
+
+bool schedule_is_due(const struct schedule *s, int64_t now)
+{
+	return s->interval > 0 && now >= schedule_wake_at(s);
+}
+
+bool schedule_must(const struct schedule *s, int64_t now)
+{
+	return s->interval > 0 && (s->max_skip == 0 || (s->refused && now >= last_call(s)));
+}
+
+/* Counts the whole intervals since the refused due time that were not counted yet. */
+static unsigned count_passed(struct schedule *s, int64_t now)
+{
+	unsigned before = s->passed;
+
+	if (!s->refused || now < s->due)
+		return 0;
+	s->passed = (unsigned)((now - s->due) / s->interval);
+	s->skipped += s->passed - before;
+	return s->passed - before;
+}
+
+unsigned schedule_refused(struct schedule *s, int64_t now)
+{
+	int64_t pause = s->interval / 20;
+
+	if (s->interval <= 0)
+		return 0;
+	if (!s->refused) {
+		/* One that is late for another reason is not late because of load:
+		 * counting starts at the last grid point. */
+		if (now > s->due)
+			s->due += (now - s->due) / s->interval * s->interval;
+		s->refused = true;
+	}
+	if (pause > 60 * (int64_t)SECOND)
+		pause = 60 * (int64_t)SECOND;
+	if (pause < 5 * (int64_t)SECOND)
+		pause = 5 * (int64_t)SECOND;
+	s->look = now + pause;
+	/* Not later than the checkpoint that is made anyway. */
+	if (now < last_call(s) && s->look > last_call(s))
+		s->look = last_call(s);
+	return count_passed(s, now);
+}
+
+unsigned schedule_begun(struct schedule *s, int64_t now)
+{
+	unsigned counted = count_passed(s, now);
+
+	/* From here on time passes because of the checkpoint, not of load. */
+	s->refused = false;
+	s->passed = 0;
+	return counted;
+}
+
+void schedule_finished(struct schedule *s, int64_t now)
+{
+	if (s->interval <= 0)
+		return;
+	s->refused = false;
+	s->passed = 0;
+	if (now >= s->grid)
+		s->due = s->grid + ((now - s->grid) / s->interval + 1) * s->interval;
+}

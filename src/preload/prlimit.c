@@ -1,0 +1,168 @@
+/* libfsched-criu.so: loaded into criu, and only into criu.
+ *
+ * criu reads the resource limits of every process that it dumps with prlimit64(pid, ...). The kernel wants CAP_SYS_RESOURCE for
+ * that as soon as the process belongs to somebody else, and root inside a container or a hardened VM often lacks it. The same
+ * numbers are in /proc/PID/limits, readable by root: when, and only when, reading fails with EPERM, they are taken from there.
+ * Where root is whole the first call succeeds and nothing here has any effect.
+ *
+ * criu calls syscall(SYS_prlimit64, ...), so syscall() itself is replaced. The library is made without libc: it runs beside
+ * whatever C library criu was built with, newer or older than the one of this machine.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+struct limit64 { uint64_t cur, max; };
+
+/* Declared here: the prototypes of <unistd.h> and <sys/resource.h> differ between C libraries and feature macros. */
+EXPORT int prlimit(int pid, int resource, const struct limit64 *new_limit, struct limit64 *old_limit);
+EXPORT int prlimit64(int pid, int resource, const struct limit64 *new_limit, struct limit64 *old_limit);
+EXPORT long syscall(long nr, long a, long b, long c, long d, long e, long f);
+
+#if defined(__x86_64__)
+static long raw_syscall(long nr, long a, long b, long c, long d, long e, long f)
+{
+	register long r10 __asm__("r10") = d;
+	register long r8 __asm__("r8") = e;
+	register long r9 __asm__("r9") = f;
+	long ret;
+
+	__asm__ volatile("syscall"
+			 : "=a"(ret)
+			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+			 : "rcx", "r11", "memory");
+	return ret;
+}
+#elif defined(__aarch64__)
+static long raw_syscall(long nr, long a, long b, long c, long d, long e, long f)
+{
+	register long x8 __asm__("x8") = nr;
+	register long x0 __asm__("x0") = a;
+	register long x1 __asm__("x1") = b;
+	register long x2 __asm__("x2") = c;
+	register long x3 __asm__("x3") = d;
+	register long x4 __asm__("x4") = e;
+	register long x5 __asm__("x5") = f;
+
+	__asm__ volatile("svc 0"
+			 : "+r"(x0)
+			 : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+			 : "memory");
+	return x0;
+}
+#else
+#error "libfsched-criu.so knows x86_64 and aarch64 only"
+#endif
+
+static long errno_result(long ret)
+{
+	if (ret < 0 && ret > -4096) {
+		errno = (int)-ret;
+		return -1;
+	}
+	return ret;
+}
+
+/* "/proc/PID/limits" into path (at least 32 bytes); no snprintf without a C library. */
+static void limits_path(int pid, char *path)
+{
+	static const char head[] = "/proc/", tail[] = "/limits";
+	char digits[12];
+	int n = 0, k = 0;
+
+	for (; head[k]; k++)
+		path[k] = head[k];
+	do
+		digits[n++] = (char)('0' + pid % 10);
+	while ((pid /= 10) > 0);
+	while (n > 0)
+		path[k++] = digits[--n];
+	for (n = 0; tail[n]; n++)
+		path[k++] = tail[n];
+	path[k] = '\0';
+}
+
+/* A column of /proc/PID/limits: a number or "unlimited". Returns the text behind it, NULL if malformed. */
+static const char *parse_limit(const char *p, const char *end, uint64_t *out)
+{
+	while (p < end && *p == ' ')
+		p++;
+	if (p < end && *p == 'u') {
+		*out = UINT64_MAX;
+		while (p < end && *p >= 'a' && *p <= 'z')
+			p++;
+		return p;
+	}
+	if (p == end || *p < '0' || *p > '9')
+		return NULL;
+	for (*out = 0; p < end && *p >= '0' && *p <= '9'; p++)
+		*out = *out * 10 + (uint64_t)(*p - '0');
+	return p;
+}
+
+/* The kernel prints a heading and then one line per resource in the order of their numbers, the name padded to 26 columns. */
+#define LIMIT_LINES  16
+#define NAME_COLUMNS 26
+
+static int parse_limits(const char *buf, const char *end, int resource, struct limit64 *out)
+{
+	const char *p = buf;
+
+	for (int line = 0; line <= resource; line++) {
+		while (p < end && *p != '\n')
+			p++;
+		if (p == end)
+			return -1;
+		p++;
+	}
+	if (end - p < NAME_COLUMNS)
+		return -1;
+	p = parse_limit(p + NAME_COLUMNS, end, &out->cur);
+	return p && parse_limit(p, end, &out->max) ? 0 : -1;
+}
+
+static int limits_from_proc(int pid, int resource, struct limit64 *out)
+{
+	char path[32], buf[2560];
+	long fd, n, len = 0;
+
+	if (pid <= 0 || resource < 0 || resource >= LIMIT_LINES)
+		return -1;
+	limits_path(pid, path);
+	fd = raw_syscall(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0, 0, 0);
+	if (fd < 0)
+		return -1;
+	while (len < (long)sizeof(buf) &&
+	       (n = raw_syscall(SYS_read, fd, (long)(buf + len), (long)sizeof(buf) - len, 0, 0, 0)) > 0)
+		len += n;
+	raw_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
+	return parse_limits(buf, buf + len, resource, out);
+}
+
+int prlimit64(int pid, int resource, const struct limit64 *new_limit, struct limit64 *old_limit)
+{
+	long ret = raw_syscall(SYS_prlimit64, pid, resource, (long)new_limit, (long)old_limit, 0, 0);
+	struct limit64 lim;
+
+	if (ret == -EPERM && !new_limit && old_limit && limits_from_proc(pid, resource, &lim) == 0) {
+		*old_limit = lim;
+		return 0;
+	}
+	return (int)errno_result(ret);
+}
+
+int prlimit(int pid, int resource, const struct limit64 *new_limit, struct limit64 *old_limit)
+{
+	return prlimit64(pid, resource, new_limit, old_limit);
+}
+
+long syscall(long nr, long a, long b, long c, long d, long e, long f)
+{
+	if (nr == SYS_prlimit64)
+		return prlimit64((int)a, (int)b, (const struct limit64 *)c, (struct limit64 *)d);
+	return errno_result(raw_syscall(nr, a, b, c, d, e, f));
+}

@@ -1,0 +1,106 @@
+#include "slurm/option.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <nettle/sha2.h>
+
+#include "common/interval.h"
+
+static const char *value_of(const char *element, const char *name, size_t len)
+{
+	return !strncmp(element, name, len) && element[len] == '=' ? element + len + 1 : NULL;
+}
+
+const char *option_in_env(const char *element)
+{
+	if (element[0] == '_')
+		return value_of(element, OPTION_ENV, strlen(OPTION_ENV));
+	if (element[0] == 'S')
+		return value_of(element, OPTION_ENV_JOB, strlen(OPTION_ENV_JOB));
+	return NULL;
+}
+
+int option_parse_submitted(const char *value, struct option_value *v, struct err *err)
+{
+	size_t len = strcspn(value, "/");
+
+	memset(v, 0, sizeof(*v));
+	/* Longer than any time: cut it only to be shown in the refusal. */
+	if (len >= sizeof(v->interval_text))
+		len = sizeof(v->interval_text) - 1;
+	memcpy(v->interval_text, value, len);
+	return interval_parse(v->interval_text, &v->interval, err);
+}
+
+int option_parse(const char *value, struct option_value *v, struct err *err)
+{
+	const char *uuid = strchr(value, '/');
+	const char *mode = uuid ? strchr(uuid + 1, '/') : NULL;
+
+	if (option_parse_submitted(value, v, err))
+		return -1;
+	if (!uuid)
+		return err_set(err, ENOENT, "the job_submit plugin of fsched did not see this job: slurm.conf of the controller "
+			       "needs JobSubmitPlugins=fsched (and a restart of slurmctld)");
+	if ((size_t)(uuid - value) >= sizeof(v->interval_text) || !mode || mode - uuid != UUID_LEN + 1 ||
+	    (strcmp(mode, "/t") && strcmp(mode, "/a")))
+		return err_set(err, EINVAL, "the value of --checkpoint in the job's environment is malformed; was it set by hand?");
+	memcpy(v->uuid, uuid + 1, UUID_LEN);
+	v->truncate = mode[1] == 't';
+	if (!uuid_valid(v->uuid))
+		return err_set(err, EINVAL, "the value of --checkpoint in the job's environment has no valid uuid; was it set by hand?");
+	return 0;
+}
+
+char *option_format(const struct option_value *v, char *buf, size_t len)
+{
+	snprintf(buf, len, "%s/%s/%c", v->interval_text, v->uuid, v->truncate ? 't' : 'a');
+	return buf;
+}
+
+bool uuid_valid(const char *text)
+{
+	size_t i;
+
+	for (i = 0; i < UUID_LEN; i++) {
+		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+
+		if (dash ? text[i] != '-' : !text[i] || !strchr("0123456789abcdef", text[i]))
+			return false;
+	}
+	return text[UUID_LEN] == '\0';
+}
+
+/* RFC 4122: version in the seventh, variant in the ninth byte. */
+static void uuid_print(uint8_t b[16], int version, char uuid[UUID_LEN + 1])
+{
+	b[6] = (uint8_t)((b[6] & 0x0f) | version << 4);
+	b[8] = (b[8] & 0x3f) | 0x80;
+	snprintf(uuid, UUID_LEN + 1, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2], b[3],
+		 b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+}
+
+int uuid_random(char uuid[UUID_LEN + 1], struct err *err)
+{
+	uint8_t b[16];
+
+	if (getrandom(b, sizeof(b), 0) != sizeof(b))
+		return err_sys(err, errno, "cannot make a uuid");
+	uuid_print(b, 4, uuid);
+	return 0;
+}
+
+void uuid_of_task(const char *array_uuid, uint32_t task, char uuid[UUID_LEN + 1])
+{
+	char text[UUID_LEN + 16];
+	struct sha256_ctx sha;
+	uint8_t b[16];
+
+	snprintf(text, sizeof(text), "%s_%u", array_uuid, task);
+	sha256_init(&sha);
+	sha256_update(&sha, strlen(text), (const uint8_t *)text);
+	sha256_digest(&sha, sizeof(b), b);
+	uuid_print(b, 5, uuid);
+}

@@ -1,0 +1,46 @@
+/* The value of --checkpoint on its way from sbatch to the node.
+ *
+ * sbatch writes it into the job's environment under two names: slurmstepd reads the first one; a later sbatch, srun or salloc
+ * inside the job would read the second one as if the option had been given there. The job_submit plugin rewrites both to
+ *
+ *   <interval>/<uuid>/<t|a>       t: the user's open mode was truncate, a: append
+ *
+ * A user can write anything into an environment, so every reader validates. */
+#ifndef FSCHED_SLURM_OPTION_H
+#define FSCHED_SLURM_OPTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "common/err.h"
+
+#define OPTION_NAME     "checkpoint"
+#define OPTION_ENV      "_SLURM_SPANK_OPTION_fsched_checkpoint"
+#define OPTION_ENV_JOB  "SLURM_SPANK_" OPTION_ENV
+#define OPTION_TEXT_MAX 64
+#define OPTION_MAX      128   /* the whole value */
+#define UUID_LEN        36
+
+struct option_value {
+	char    interval_text[OPTION_TEXT_MAX];
+	int64_t interval;          /* s, INTERVAL_ON_REQUEST */
+	char    uuid[UUID_LEN + 1];
+	bool    truncate;
+};
+
+/* The value in "NAME=value" if NAME is one of the two names, else NULL. */
+const char *option_in_env(const char *element);
+
+/* What the user gave: only the interval; whatever stands behind the first '/' is not the user's to say and is dropped. */
+int option_parse_submitted(const char *value, struct option_value *v, struct err *err);
+/* What the job_submit plugin wrote: all three parts, strictly. */
+int option_parse(const char *value, struct option_value *v, struct err *err);
+/* buf of OPTION_MAX bytes. Returns buf. */
+char *option_format(const struct option_value *v, char *buf, size_t len);
+
+bool uuid_valid(const char *text);
+int uuid_random(char uuid[UUID_LEN + 1], struct err *err);
+/* Tasks of an array share the environment of the array. Each is a job of its own, with a uuid that follows from both. */
+void uuid_of_task(const char *array_uuid, uint32_t task, char uuid[UUID_LEN + 1]);
+
+#endif

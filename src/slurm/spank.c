@@ -1,0 +1,191 @@
+/* The SPANK plugin: registers --checkpoint, and in the batch step of a job that has it starts the pod and the agent.
+ *
+ * Nothing but the callbacks may be visible: sbatch itself exports names like "opt", to which a global of the same name here
+ * would be bound. */
+#include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <slurm/slurm.h>
+#include <slurm/slurm_errno.h>
+
+#include "common/conf.h"
+#include "common/interval.h"
+#include "common/util.h"
+#include "slurm/option.h"
+#include "slurm/spank_fsched.h"
+
+#pragma GCC visibility push(default)
+SPANK_PLUGIN(fsched, 1)
+#pragma GCC visibility pop
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* The plugin API has no place for state of our own; one process deals with one job. */
+static struct spank_args plugin_args;
+static char option_value[OPTION_MAX];   /* remote: as found in the job's environment */
+static char user_name[64];
+static int gate = -1;                   /* in P3 only */
+
+static int parse_args(int ac, char **av)
+{
+	int i, rc = 0;
+
+	snprintf(plugin_args.libexec, sizeof(plugin_args.libexec), "%s", FSCHED_LIBEXECDIR);
+	plugin_args.conf[0] = '\0';
+	for (i = 0; i < ac; i++) {
+		if (!strncmp(av[i], "libexec=/", 9)) {
+			snprintf(plugin_args.libexec, sizeof(plugin_args.libexec), "%s", av[i] + 8);
+		} else if (!strncmp(av[i], "conf=/", 6)) {
+			snprintf(plugin_args.conf, sizeof(plugin_args.conf), "%s", av[i] + 5);
+		} else {
+			slurm_error("fsched: plugstack.conf: unknown argument \"%s\"; allowed: libexec=/DIRECTORY conf=/FILE", av[i]);
+			rc = -1;
+		}
+	}
+	return rc;
+}
+
+/* On the submit host. The controller decides; this is only to say it at once. */
+static int check_submission(const char *value)
+{
+	cleanup_free struct conf *conf = NULL;
+	struct err err;
+	int64_t interval;
+
+	if (spank_context() == S_CTX_LOCAL || !strcmp(program_invocation_short_name, "salloc")) {
+		slurm_error("--checkpoint works with sbatch only: put the commands into a batch script, or leave --checkpoint out");
+		return -1;
+	}
+	if (interval_parse(value, &interval, &err)) {
+		slurm_error("--checkpoint: %s", err.text);
+		return -1;
+	}
+	conf = xcalloc(1, sizeof(*conf));
+	if (conf_load(conf, plugin_args.conf[0] ? plugin_args.conf : NULL, NULL) == 0 && conf->path[0] && !conf->criu_enabled) {
+		slurm_error("--checkpoint: this cluster has checkpointing switched off (CheckpointType is checkpoint/none in %s). "
+			    "Submit without --checkpoint, or ask your administrator to set CheckpointType = checkpoint/criu.",
+			    conf->path);
+		return -1;
+	}
+	return 0;
+}
+
+static int on_option(int val, const char *value, int remote)
+{
+	if (!remote)
+		return check_submission(value ? value : "");
+	/* Refused in task_init_privileged, not here: a failure at this point drains the node. */
+	snprintf(option_value, sizeof(option_value), "%s", value ? value : "");
+	return 0;
+}
+
+static struct spank_option checkpoint_option = {
+	.name = (char[]){ OPTION_NAME },
+	.arginfo = (char[]){ "interval" },
+	.usage = (char[]){ "checkpoint the job at this interval, so that it can be vacated and restarted (scontrol checkpoint; "
+			   "batch jobs on one node). interval: minutes, minutes:seconds, hours:minutes:seconds, days-hours, "
+			   "days-hours:minutes, days-hours:minutes:seconds, or UNLIMITED: on request only" },
+	.has_arg = 1,
+	.cb = on_option,
+};
+
+static bool is_batch_step(spank_t sp)
+{
+	uint32_t step = 0;
+
+	return spank_context() == S_CTX_REMOTE && spank_get_item(sp, S_JOB_STEPID, &step) == ESPANK_SUCCESS &&
+	       step == SLURM_BATCH_SCRIPT;
+}
+
+EXPORT int slurm_spank_init(spank_t sp, int ac, char **av)
+{
+	spank_context_t context = spank_context();
+	int rc;
+
+	if (context != S_CTX_LOCAL && context != S_CTX_ALLOCATOR && context != S_CTX_REMOTE)
+		return 0;
+	/* In a job step the start refuses it; here it would drain the node. */
+	if (parse_args(ac, av) && context != S_CTX_REMOTE)
+		return -1;
+	rc = spank_option_register(sp, &checkpoint_option);
+	if (rc != ESPANK_SUCCESS)
+		slurm_error("fsched: cannot register the option --checkpoint: %s", spank_strerror(rc));
+	return 0;
+}
+
+/* Name services must be asked here: the task's process is a fork of a process with threads. */
+EXPORT int slurm_spank_init_post_opt(spank_t sp, int ac, char **av)
+{
+	char buf[4096];
+	struct passwd pw, *found = NULL;
+	uid_t uid;
+
+	if (!is_batch_step(sp))
+		return 0;
+	if (!option_value[0] && spank_getenv(sp, OPTION_ENV_JOB, option_value, sizeof(option_value)) != ESPANK_SUCCESS)
+		option_value[0] = '\0';
+	if (!option_value[0] || spank_get_item(sp, S_JOB_UID, &uid) != ESPANK_SUCCESS)
+		return 0;
+	if (getpwuid_r(uid, &pw, buf, sizeof(buf), &found) == 0 && found)
+		snprintf(user_name, sizeof(user_name), "%s", pw.pw_name);
+	else
+		snprintf(user_name, sizeof(user_name), "%u", uid);
+	return 0;
+}
+
+/* The text reaches the job's output. Not returned as an error: Slurm ignores that of a plugin that is only "optional", and the job
+ * would run without the checkpoints that were asked for. */
+static _Noreturn void fail_job(spank_t sp, const char *text)
+{
+	uint32_t job_id = 0;
+
+	spank_get_item(sp, S_JOB_ID, &job_id);
+	slurm_error("fsched: job %u was submitted with --checkpoint and cannot start: %s", job_id, text);
+	_exit(1);
+}
+
+EXPORT int slurm_spank_task_init_privileged(spank_t sp, int ac, char **av)
+{
+	struct err err;
+
+	if (!is_batch_step(sp) || !option_value[0])
+		return 0;
+	if (parse_args(ac, av))
+		fail_job(sp, "the plugin's line in plugstack.conf is wrong");
+	if (start_checkpointed(sp, &plugin_args, option_value, user_name, &gate, &err))
+		fail_job(sp, err.text);
+	return 0;
+}
+
+EXPORT int slurm_spank_task_init(spank_t sp, int ac, char **av)
+{
+	enum gate_answer answer;
+	struct err err;
+	char pid[16];
+
+	/* Neither a step nor a job submitted from inside this one asked for checkpoints. */
+	spank_unsetenv(sp, OPTION_ENV_JOB);
+	spank_unsetenv(sp, OPTION_ENV);
+	if (gate < 0)
+		return 0;
+	reopen_stdio();
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	spank_setenv(sp, "SLURM_TASK_PID", pid, 1);
+	if (gate_wait(gate, &answer, &err))
+		fail_job(sp, err.text);
+	if (answer == GATE_EXIT)
+		_exit(0);
+	close(gate);
+	gate = -1;
+	return 0;
+}
+
+EXPORT int slurm_spank_exit(spank_t sp, int ac, char **av)
+{
+	if (is_batch_step(sp) && option_value[0])
+		cleanup_checkpointed(sp, &plugin_args, option_value);
+	return 0;
+}

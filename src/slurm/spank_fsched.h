@@ -1,0 +1,29 @@
+/* The two halves of the SPANK plugin in a batch step: T (root, becomes the agent) and the script's process P3. */
+#ifndef FSCHED_SLURM_SPANK_FSCHED_H
+#define FSCHED_SLURM_SPANK_FSCHED_H
+
+#include <sys/types.h>
+#include <slurm/spank.h>
+#include "common/err.h"
+
+struct spank_args {         /* of the line in plugstack.conf */
+	char libexec[4096];
+	char conf[4096];    /* "" = search (common/conf.h) */
+};
+
+/* Called as root in T with the value of the option, which nobody has validated. Returns only in P3, 0 and *gate (owned), or in T when the
+ * pod could not be made: -1, nothing left behind. T itself goes on as the agent. */
+int start_checkpointed(spank_t sp, const struct spank_args *args, const char *value, const char *user, int *gate, struct err *err);
+
+/* Called in slurmstepd when the step is over: removes directories of its pods that the agent, killed perhaps, has left. */
+void cleanup_checkpointed(spank_t sp, const struct spank_args *args, const char *value);
+
+/* Called in P3 as the job's user: puts files of this mount namespace in place of the descriptors 0-2. What cannot be
+ * reopened (a pipe, a deleted file) stays: the job runs, a checkpoint will name it. */
+void reopen_stdio(void);
+
+enum gate_answer { GATE_RUN, GATE_EXIT };
+/* Called in P3: tells the agent that slurmstepd is done with it and waits for the answer. -1: the job must not start, err says why. */
+int gate_wait(int gate, enum gate_answer *answer, struct err *err);
+
+#endif

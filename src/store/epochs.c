@@ -1,0 +1,224 @@
+/* Life of one epoch directory: N.partial while it is written, N when complete. */
+#include "store/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/util.h"
+#include "store/store_internal.h"
+
+#define EPOCH_NAME 32
+#define EPOCHS_ON_DISK_MAX 100000
+
+static const char *epoch_name(unsigned epoch, bool partial, char buf[EPOCH_NAME])
+{
+	snprintf(buf, EPOCH_NAME, "%06u%s", epoch, partial ? ".partial" : "");
+	return buf;
+}
+
+/* The number of a complete epoch's name, or -1. */
+static int64_t parse_name(const char *name)
+{
+	char again[EPOCH_NAME];
+	uint64_t n = 0;
+
+	for (const char *p = name; *p; p++) {
+		if (*p < '0' || *p > '9' || n > UINT_MAX)
+			return -1;
+		n = n * 10 + (uint64_t)(*p - '0');
+	}
+	if (n == 0 || n > UINT_MAX || strcmp(epoch_name((unsigned)n, false, again), name) != 0)
+		return -1;
+	return (int64_t)n;
+}
+
+static int sync_epochs(const struct store *s, struct err *err)
+{
+	if (fsync(s->epochsfd) < 0 && errno != EINVAL)
+		return err_sys(err, errno, "cannot sync %s/epochs", s->path);
+	return 0;
+}
+
+int store_begin_epoch(const struct store *s, unsigned epoch, struct err *err)
+{
+	static const char *const subdirs[] = { "criu", "files" };
+	cleanup_close int fd = -1;
+	char name[EPOCH_NAME];
+
+	if (epoch == 0)
+		return err_set(err, EINVAL, "epochs are numbered from 1 on");
+	epoch_name(epoch, true, name);
+	if (remove_tree_at(s->epochsfd, name) < 0)
+		return err_sys(err, errno, "cannot remove the stale %s/epochs/%s", s->path, name);
+	if (mkdirat(s->epochsfd, name, 0700) < 0)
+		return err_sys(err, errno, "cannot make %s/epochs/%s", s->path, name);
+	fd = store_open_dir(s->epochsfd, name, name, err);
+	if (fd < 0)
+		return -1;
+	for (size_t i = 0; i < ARRAY_SIZE(subdirs); i++)
+		if (mkdirat(fd, subdirs[i], 0700) < 0)
+			return err_sys(err, errno, "cannot make %s/epochs/%s/%s", s->path, name, subdirs[i]);
+	return steal_fd(&fd);
+}
+
+static int open_file(int dirfd, const char *name, const char *path, struct err *err)
+{
+	int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	return fd < 0 ? err_sys(err, errno, "cannot open %s", path) : fd;
+}
+
+/* Only a hint: the fsync behind it reports the errors. */
+static int start_writeback(void *arg, int dirfd, const char *name, const char *path, const struct stat *st, struct err *err)
+{
+	cleanup_close int fd = open_file(dirfd, name, path, err);
+
+	(void)arg;
+	(void)st;
+	if (fd < 0)
+		return -1;
+	sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+	return 0;
+}
+
+static int sync_file(void *arg, int dirfd, const char *name, const char *path, const struct stat *st, struct err *err)
+{
+	cleanup_close int fd = open_file(dirfd, name, path, err);
+
+	(void)arg;
+	(void)st;
+	if (fd < 0)
+		return -1;
+	return fsync(fd) < 0 ? err_sys(err, errno, "cannot write %s to the disk", path) : 0;
+}
+
+static int sync_dir(void *arg, int dirfd, const char *path, struct err *err)
+{
+	(void)arg;
+	return fsync(dirfd) < 0 && errno != EINVAL ? err_sys(err, errno, "cannot write directory %s to the disk", path) : 0;
+}
+
+/* Writing is started for all files before the first is waited for: the disk works on them together, and the first
+ * fsync's journal commit carries the metadata of the others. */
+int store_sync_epoch(const struct store *s, unsigned epoch, struct err *err)
+{
+	const struct epoch_walk start = { .file = start_writeback };
+	const struct epoch_walk finish = { .file = sync_file, .dir = sync_dir };
+	cleanup_close int fd = -1;
+	char name[EPOCH_NAME];
+
+	fd = store_open_dir(s->epochsfd, epoch_name(epoch, true, name), name, err);
+	if (fd < 0)
+		return -1;
+	if (epoch_walk(fd, &start, err) < 0 || epoch_walk(fd, &finish, err) < 0)
+		return err_wrap(err, "epoch %u", epoch);
+	return sync_epochs(s, err);
+}
+
+int store_commit_epoch(const struct store *s, unsigned epoch, struct err *err)
+{
+	char partial[EPOCH_NAME], name[EPOCH_NAME];
+
+	epoch_name(epoch, true, partial);
+	epoch_name(epoch, false, name);
+	/* A complete epoch is never empty, so rename cannot replace one. */
+	if (renameat(s->epochsfd, partial, s->epochsfd, name) < 0)
+		return err_sys(err, errno, "cannot rename %s/epochs/%s to %s", s->path, partial, name);
+	return sync_epochs(s, err);
+}
+
+void store_abort_epoch(const struct store *s, unsigned epoch)
+{
+	char name[EPOCH_NAME];
+
+	remove_tree_at(s->epochsfd, epoch_name(epoch, true, name));
+}
+
+static DIR *open_list(const struct store *s)
+{
+	int fd = openat(s->epochsfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!dir && fd >= 0)
+		close(fd);
+	return dir;
+}
+
+void store_remove_partials(const struct store *s)
+{
+	cleanup_dir DIR *dir = open_list(s);
+	struct dirent *de;
+
+	while (dir && (de = readdir(dir))) {
+		size_t len = strlen(de->d_name);
+
+		if (len > 8 && strcmp(de->d_name + len - 8, ".partial") == 0)
+			remove_tree_at(s->epochsfd, de->d_name);
+	}
+}
+
+int store_remove_epoch(const struct store *s, unsigned epoch, struct err *err)
+{
+	char partial[EPOCH_NAME], name[EPOCH_NAME];
+
+	epoch_name(epoch, true, partial);
+	epoch_name(epoch, false, name);
+	if (remove_tree_at(s->epochsfd, partial) < 0)
+		return err_sys(err, errno, "cannot remove %s/epochs/%s", s->path, partial);
+	if (renameat(s->epochsfd, name, s->epochsfd, partial) < 0)
+		return err_sys(err, errno, "cannot remove epoch %u in %s", epoch, s->path);
+	if (sync_epochs(s, err) < 0)
+		return -1;
+	if (remove_tree_at(s->epochsfd, partial) < 0)
+		return err_sys(err, errno, "cannot remove %s/epochs/%s", s->path, partial);
+	return 0;
+}
+
+int store_open_epoch(const struct store *s, unsigned epoch, struct err *err)
+{
+	cleanup_free char *path = NULL;
+	char name[EPOCH_NAME];
+
+	path = xasprintf("%s/epochs/%s", s->path, epoch_name(epoch, false, name));
+	return store_open_dir(s->epochsfd, name, path, err);
+}
+
+static int by_number(const void *a, const void *b)
+{
+	unsigned x = *(const unsigned *)a, y = *(const unsigned *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* More than max: the newest max. */
+int store_list_epochs(const struct store *s, unsigned *out, int max)
+{
+	cleanup_dir DIR *dir = open_list(s);
+	cleanup_free unsigned *all = NULL;
+	struct dirent *de;
+	size_t n = 0, size = 0;
+
+	while (dir && n < EPOCHS_ON_DISK_MAX && (de = readdir(dir))) {
+		int64_t number = parse_name(de->d_name);
+		struct stat st;
+
+		if (number < 0 || fstatat(s->epochsfd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
+			continue;
+		if (n == size) {
+			size = size ? size * 2 : 16;
+			all = xrealloc(all, size * sizeof(*all));
+		}
+		all[n++] = (unsigned)number;
+	}
+	if (n == 0 || max <= 0)
+		return 0;
+	qsort(all, n, sizeof(*all), by_number);
+	if (n > (size_t)max)
+		memcpy(out, all + (n - (size_t)max), (size_t)max * sizeof(*all));
+	else
+		memcpy(out, all, n * sizeof(*all));
+	return n > (size_t)max ? max : (int)n;
+}

@@ -1,0 +1,88 @@
+/* Parts of files.h; nobody else includes it. */
+#ifndef FSCHED_STORE_FILES_INTERNAL_H
+#define FSCHED_STORE_FILES_INTERNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <jansson.h>
+#include "common/err.h"
+#include "store/files.h"
+#include "store/store_internal.h"
+
+#define FILES_RECORDS_MAX 100000
+#define FILES_EDGE 65536   /* bytes at the beginning and at the end of an append-only file that are kept or digested */
+#define FILES_SHOWN 320    /* room for a path in a message */
+
+/* ---- files_scan.c: regular files that the frozen tasks can write to ---- */
+
+struct open_file {
+	char       *path;       /* as the pod sees it; NULL: no name leads to it any more */
+	char       *last_path;  /* the name it had, for messages */
+	struct stat st;         /* while frozen */
+	char        ref[80];    /* below /proc: a link to the open file itself */
+	bool        mapped;     /* MAP_SHARED, may be written */
+	bool        read_write; /* open O_RDWR without O_APPEND */
+	bool        midway;     /* open O_WRONLY without O_APPEND, not at its end */
+	bool        sequential; /* open O_WRONLY without O_APPEND, at its end */
+};
+
+struct open_files {
+	struct open_file *v;
+	size_t    n, size;
+	uint32_t *slots;        /* hash of dev and inode -> index + 1 */
+	size_t    n_slots;      /* a power of two */
+};
+
+/* Files below /dev/shm, and below /tmp with private_tmp, are left out: they are packed as trees. */
+int open_files_scan(struct open_files *f, const pid_t *pids, int n, pid_t init_pid, bool private_tmp, struct err *err);
+void open_files_free(struct open_files *f);
+
+/* ---- files_copy.c ------------------------------------------------------ */
+
+/* Data of a file, holes left out. */
+uint64_t file_data_bytes(const struct stat *st);
+/* Copies the first size bytes of in to the empty file out: by reference where the file system can, else without the holes. More data than
+ * budget: EFBIG. 0 or -1 with errno; *to_out tells whether it was writing that failed. */
+int copy_sparse(int in, int out, uint64_t size, uint64_t budget, bool *to_out);
+/* Makes the first size bytes of target equal to those of copy, writing only what differs (readable = false: everything), keeps holes,
+ * and sets the size. 0 or -1 with errno. */
+int copy_back(int copy, int target, uint64_t size, bool readable);
+
+/* ---- files_json.c: one record ------------------------------------------ */
+
+struct file_record {
+	char     path[4096];
+	int64_t  size;
+	uint64_t ino;
+	mode_t   mode;
+	struct timespec mtime, ctime;
+	bool     append;             /* class "append", else "inplace" */
+	char     tail[SHA256_HEX];   /* of the last min(size, FILES_EDGE) bytes; "" = could not be read */
+	char     saved[24];          /* name of the copy below files/; "" = none */
+	int64_t  saved_size;         /* bytes of the copy: size (all of it) or less (only the beginning) */
+};
+
+json_t *file_record_render(const struct file_record *r, dev_t dev);
+int file_record_parse(const json_t *o, struct file_record *r, struct err *err);
+
+/* ---- files_tree.c: private trees as archives --------------------------- */
+
+/* Opens name (relative, e.g. "dev/shm") as it appears below root, symbolic links resolved inside of it. -1 with errno. */
+int open_in_root(int rootfd, const char *name);
+/* Data bytes of the tree; each entry counts 1 KiB more for its header. */
+int tree_measure(int dirfd, uint64_t *bytes, struct err *err);
+/* Writes the archive `archive` below filesfd; none if the tree is empty. */
+int tree_pack(int dirfd, int filesfd, const char *archive, const char *shown, json_t *warnings, struct err *err);
+/* Unpacks it into the directory; no archive = nothing to do. */
+int tree_unpack(int dirfd, int filesfd, const char *archive, const char *shown, struct err *err);
+
+/* ---- shared ------------------------------------------------------------ */
+
+/* The path without control characters, its end if it is long. */
+const char *show_path(const char *path, char buf[FILES_SHOWN]);
+/* Appends a sentence to an array of strings (NULL: drops it). */
+void add_warning(json_t *warnings, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,263 @@
+/* What the job can write to, while it is frozen. */
+#include "store/files_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/fsuid.h>
+#include <unistd.h>
+
+#include "common/util.h"
+
+struct recorder {
+	const struct files_opts *o;
+	int      filesfd;
+	uint64_t left;       /* of o->file_limit */
+	unsigned n_copies;
+	json_t  *records, *warnings;
+};
+
+/* ---- reading the open file --------------------------------------------- */
+
+static int reopen(int pathfd, int flags)
+{
+	char link[40];
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", pathfd);
+	/* O_NONBLOCK: a lease held by a frozen task must not block us for the kernel's lease-break-time. */
+	return open(link, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | flags);
+}
+
+/* On NFS with root_squash root may not read what the job's user may. */
+static int reopen_as_user(int pathfd, const struct files_cred *cred)
+{
+	uid_t uid = (uid_t)setfsuid(cred->uid);
+	gid_t gid = (gid_t)setfsgid(cred->gid);
+	int fd = reopen(pathfd, 0);
+	int saved = errno;
+
+	setfsuid(uid);
+	setfsgid(gid);
+	errno = saved;
+	return fd;
+}
+
+/* Opens the very inode that was scanned, for reading. -1 with errno. */
+static int open_scanned(const struct open_file *f, const struct files_cred *cred)
+{
+	cleanup_close int pathfd = -1;
+	char link[96];
+	struct stat st;
+	int fd;
+
+	snprintf(link, sizeof(link), "/proc/%s", f->ref);
+	pathfd = open(link, O_PATH | O_CLOEXEC);
+	if (pathfd < 0 || fstat(pathfd, &st) < 0)
+		return -1;
+	if (!S_ISREG(st.st_mode) || st.st_dev != f->st.st_dev || st.st_ino != f->st.st_ino) {
+		errno = ESTALE;
+		return -1;
+	}
+	fd = reopen(pathfd, O_NOATIME);
+	if (fd < 0 && (errno == EACCES || errno == EPERM))
+		fd = reopen_as_user(pathfd, cred);
+	return fd;
+}
+
+/* ---- copies ------------------------------------------------------------ */
+
+/* Saves the first size bytes. 1 saved, 0 not (errno tells why), -1 the checkpoint cannot be written. */
+static int save_copy(struct recorder *r, int in, uint64_t size, struct file_record *rec, struct err *err)
+{
+	cleanup_close int out = -1;
+	bool to_out;
+	int saved;
+
+	snprintf(rec->saved, sizeof(rec->saved), "%06u.data", ++r->n_copies);
+	rec->saved_size = (int64_t)size;
+	out = openat(r->filesfd, rec->saved, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (out < 0)
+		return err_sys(err, errno, "cannot make files/%s in the checkpoint", rec->saved);
+	if (copy_sparse(in, out, size, r->left, &to_out) == 0)
+		return 1;
+	saved = errno;
+	if (to_out)
+		return err_sys(err, saved, "cannot write files/%s in the checkpoint", rec->saved);
+	unlinkat(r->filesfd, rec->saved, 0);
+	rec->saved[0] = '\0';
+	errno = saved;
+	return 0;
+}
+
+static void charge(struct recorder *r, uint64_t data)
+{
+	r->left -= data < r->left ? data : r->left;
+}
+
+static void warn_not_saved(struct recorder *r, const struct open_file *f, const char *why)
+{
+	char shown[FILES_SHOWN];
+
+	add_warning(r->warnings, "\"%s\" is changed in place by the job and was not saved: %s. "
+		    "A restore goes on only if the file is still as it was%s", show_path(f->path, shown), why,
+		    f->mapped ? " (changes through a memory mapping may go unnoticed)" : "");
+}
+
+static void warn_too_big(struct recorder *r, const struct open_file *f)
+{
+	char size[32], limit[32], left[32], why[256];
+
+	snprintf(why, sizeof(why), "it holds %s, of CheckpointFileLimit (%s) %s are left",
+		 format_size(file_data_bytes(&f->st), size, sizeof(size)),
+		 format_size(r->o->file_limit, limit, sizeof(limit)), format_size(r->left, left, sizeof(left)));
+	warn_not_saved(r, f, why);
+}
+
+static int record_inplace(struct recorder *r, const struct open_file *f, int in, struct file_record *rec, struct err *err)
+{
+	uint64_t data = file_data_bytes(&f->st);
+	int rc;
+
+	if (in < 0) {
+		warn_not_saved(r, f, strerror(errno));
+		return 0;
+	}
+	if (data > r->left) {
+		warn_too_big(r, f);
+		return 0;
+	}
+	rc = save_copy(r, in, (uint64_t)f->st.st_size, rec, err);
+	if (rc > 0)
+		charge(r, data);
+	else if (rc == 0 && errno == EFBIG)
+		warn_too_big(r, f);
+	else if (rc == 0)
+		warn_not_saved(r, f, strerror(errno));
+	return rc < 0 ? -1 : 0;
+}
+
+/* Only grows: its size and a digest of its end are enough. Without O_APPEND it only seems so (a program may go back and rewrite a header
+ * when it is done), so the beginning is kept too. */
+static int record_append(struct recorder *r, const struct open_file *f, int in, struct file_record *rec, struct err *err)
+{
+	uint64_t size = (uint64_t)f->st.st_size, edge = size < FILES_EDGE ? size : FILES_EDGE;
+	char shown[FILES_SHOWN];
+
+	if (in < 0 || digest_range(in, size - edge, edge, rec->tail) < 0) {
+		add_warning(r->warnings, "\"%s\" cannot be read (%s): at a restore only its size will be checked",
+			    show_path(f->path, shown), strerror(errno));
+		rec->tail[0] = '\0';
+		return 0;
+	}
+	if (!f->sequential || size == 0 || edge > r->left)
+		return 0;
+	if (save_copy(r, in, edge, rec, err) < 0)
+		return -1;
+	charge(r, edge);
+	return 0;
+}
+
+static int record_file(struct recorder *r, const struct open_file *f, struct err *err)
+{
+	cleanup_free struct file_record *rec = xcalloc(1, sizeof(*rec));
+	cleanup_close int in = -1;
+	char shown[FILES_SHOWN];
+	int rc;
+
+	if (!f->path) {
+		add_warning(r->warnings, "\"%s\" is open for writing, but its name was deleted or replaced while the file has another: "
+			    "it is not part of the checkpoint and a restore may fail", show_path(f->last_path, shown));
+		return 0;
+	}
+	if (snprintf(rec->path, sizeof(rec->path), "%s", f->path) >= (int)sizeof(rec->path))
+		return 0;
+	rec->size = f->st.st_size;
+	rec->ino = f->st.st_ino;
+	rec->mode = f->st.st_mode & 07777;
+	rec->mtime = f->st.st_mtim;
+	rec->ctime = f->st.st_ctim;
+	rec->append = !f->mapped && !f->read_write && !f->midway;
+	in = open_scanned(f, &r->o->cred);
+	rc = rec->append ? record_append(r, f, in, rec, err) : record_inplace(r, f, in, rec, err);
+	if (rc < 0)
+		return -1;
+	if (json_array_append_new(r->records, file_record_render(rec, f->st.st_dev)) < 0)
+		return err_set(err, ENOMEM, "cannot record \"%s\"", show_path(f->path, shown));
+	return 0;
+}
+
+/* Small ones first: one huge file must not take the limit from all others. */
+static int by_data(const void *a, const void *b)
+{
+	const struct open_file *x = a, *y = b;
+	uint64_t dx = file_data_bytes(&x->st), dy = file_data_bytes(&y->st);
+
+	return (dx > dy) - (dx < dy);
+}
+
+static int record_open_files(struct recorder *r, struct open_files *files, struct err *err)
+{
+	if (files->n)
+		qsort(files->v, files->n, sizeof(*files->v), by_data);
+	for (size_t i = 0; i < files->n; i++)
+		if (record_file(r, &files->v[i], err) < 0)
+			return -1;
+	return 0;
+}
+
+/* ---- /dev/shm and /tmp ------------------------------------------------- */
+
+static int open_private(pid_t init_pid, const char *name, struct err *err)
+{
+	cleanup_close int rootfd = -1;
+	char root[32];
+	int fd;
+
+	snprintf(root, sizeof(root), "/proc/%d/root", (int)init_pid);
+	rootfd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	fd = rootfd < 0 ? -1 : open_in_root(rootfd, name);
+	return fd < 0 ? err_sys(err, errno, "cannot open the job's /%s", name) : fd;
+}
+
+static int record_private(struct recorder *r, pid_t init_pid, struct err *err)
+{
+	cleanup_close int shm = -1, tmp = -1;
+	uint64_t shm_bytes = 0, tmp_bytes = 0;
+	char a[32], b[32], limit[32];
+
+	shm = open_private(init_pid, "dev/shm", err);
+	if (shm < 0 || tree_measure(shm, &shm_bytes, err) < 0)
+		return -1;
+	if (r->o->private_tmp) {
+		tmp = open_private(init_pid, "tmp", err);
+		if (tmp < 0 || tree_measure(tmp, &tmp_bytes, err) < 0)
+			return -1;
+	}
+	if (shm_bytes + tmp_bytes > r->o->tmp_limit)
+		return err_set(err, EFBIG, "the job's private /tmp (%s) and /dev/shm (%s) hold more than CheckpointTmpLimit (%s) allows: "
+			       "the job should delete files there, or the administrator raise CheckpointTmpLimit in fsched.conf",
+			       format_size(tmp_bytes, a, sizeof(a)), format_size(shm_bytes, b, sizeof(b)),
+			       format_size(r->o->tmp_limit, limit, sizeof(limit)));
+	if (tree_pack(shm, r->filesfd, "shm.tar", "/dev/shm", r->warnings, err) < 0)
+		return -1;
+	return tmp < 0 ? 0 : tree_pack(tmp, r->filesfd, "tmp.tar", "/tmp", r->warnings, err);
+}
+
+int files_record(const pid_t *pids, int n_pids, pid_t init_pid, int filesfd,
+		 const struct files_opts *o, json_t *records, json_t *warnings, struct err *err)
+{
+	struct recorder r = { .o = o, .filesfd = filesfd, .left = o->file_limit, .records = records, .warnings = warnings };
+	struct open_files files;
+	int rc;
+
+	/* First what may refuse the checkpoint: the job stands still meanwhile. */
+	rc = record_private(&r, init_pid, err);
+	if (rc < 0)
+		return -1;
+	rc = open_files_scan(&files, pids, n_pids, init_pid, o->private_tmp, err);
+	if (rc == 0)
+		rc = record_open_files(&r, &files, err);
+	open_files_free(&files);
+	return rc;
+}

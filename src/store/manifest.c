@@ -1,0 +1,430 @@
+#include "store/manifest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include <gnu/libc-version.h>
+
+#include "common/util.h"
+#include "store/json.h"
+#include "store/store_internal.h"
+
+#ifndef FSCHED_VERSION
+#define FSCHED_VERSION "unknown"
+#endif
+
+#define FORMAT 1
+#define FILES_MAX 1000000   /* entries of a list: STORE_JSON_MAX ends earlier */
+#define CRED_MAX 65536
+
+void manifest_free(struct manifest *m)
+{
+	json_decref(m->files);
+	memset(m, 0, sizeof(*m));
+}
+
+/* ---- fingerprint ------------------------------------------------------- */
+
+static void read_cpu_model(char *buf, size_t len)
+{
+	cleanup_file FILE *f = fopen("/proc/cpuinfo", "re");
+	char line[1024];
+
+	snprintf(buf, len, "unknown");
+	while (f && fgets(line, sizeof(line), f)) {
+		char *colon = strchr(line, ':');
+
+		if (!colon || strncmp(line, "model name", 10) != 0)
+			continue;
+		line[strcspn(line, "\n")] = '\0';
+		printable(colon + 1 + strspn(colon + 1, " "), buf, len);
+		return;
+	}
+}
+
+void manifest_fingerprint(struct manifest *m, const char *criu)
+{
+	struct utsname u;
+
+	uname(&u);
+	snprintf(m->node.kernel, sizeof(m->node.kernel), "%s", u.release);
+	snprintf(m->node.machine, sizeof(m->node.machine), "%.31s", u.machine);
+	snprintf(m->node.hostname, sizeof(m->node.hostname), "%s", u.nodename);
+	snprintf(m->node.glibc, sizeof(m->node.glibc), "%s", gnu_get_libc_version());
+	snprintf(m->node.criu, sizeof(m->node.criu), "%s", criu);
+	snprintf(m->node.fsched, sizeof(m->node.fsched), "%s", FSCHED_VERSION);
+	read_cpu_model(m->node.cpu_model, sizeof(m->node.cpu_model));
+	m->node.page_size = sysconf(_SC_PAGESIZE);
+}
+
+/* ---- list of the files of an epoch ------------------------------------- */
+
+struct digest {
+	char    *name;
+	uint64_t size;
+	char     hex[SHA256_HEX];
+};
+
+struct digests {
+	struct digest *v;
+	size_t n, size;
+	bool   with_sums;
+};
+
+static void digests_free(struct digests *d)
+{
+	for (size_t i = 0; i < d->n; i++)
+		free(d->v[i].name);
+	free(d->v);
+}
+
+static struct digest *digests_add(struct digests *d, const char *name)
+{
+	struct digest *e;
+
+	if (d->n == d->size) {
+		d->size = d->size ? d->size * 2 : 64;
+		d->v = xrealloc(d->v, d->size * sizeof(*d->v));
+	}
+	e = &d->v[d->n++];
+	memset(e, 0, sizeof(*e));
+	e->name = xstrdup(name);
+	return e;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct digest *)a)->name, ((const struct digest *)b)->name);
+}
+
+static int digest_file(int dirfd, const char *name, struct digest *e, struct err *err)
+{
+	cleanup_close int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_sys(err, errno, "cannot read %s", e->name);
+	if (!S_ISREG(st.st_mode))
+		return err_set(err, EBADMSG, "%s is no regular file", e->name);
+	e->size = (uint64_t)st.st_size;
+	posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+	if (digest_range(fd, 0, e->size, e->hex) < 0)
+		return err_sys(err, errno, "cannot read %s", e->name);
+	return 0;
+}
+
+/* The manifest itself is not in the list. */
+static int collect_file(void *arg, int dirfd, const char *name, const char *path, const struct stat *st, struct err *err)
+{
+	struct digests *d = arg;
+	struct digest *e;
+
+	if (strcmp(path, "manifest.json") == 0 || strcmp(path, "manifest.cred") == 0)
+		return 0;
+	if (d->n >= FILES_MAX)
+		return err_set(err, EFBIG, "the checkpoint has more than %d files", FILES_MAX);
+	e = digests_add(d, path);
+	e->size = (uint64_t)st->st_size;
+	return d->with_sums ? digest_file(dirfd, name, e, err) : 0;
+}
+
+static int collect(int epochfd, struct digests *d, struct err *err)
+{
+	const struct epoch_walk w = { .file = collect_file, .arg = d };
+
+	if (epoch_walk(epochfd, &w, err) < 0)
+		return -1;
+	if (d->n)
+		qsort(d->v, d->n, sizeof(*d->v), by_name);
+	return 0;
+}
+
+/* ---- writing ----------------------------------------------------------- */
+
+static json_t *render_digests(const struct digests *d)
+{
+	cleanup_json json_t *list = json_array();
+
+	for (size_t i = 0; list && i < d->n; i++) {
+		cleanup_json json_t *o = json_pack("{s:I,s:s}", "size", (json_int_t)d->v[i].size, "sha256", d->v[i].hex);
+
+		if (!o || json_set_name(o, "name", d->v[i].name) < 0 || json_array_append(list, o) < 0)
+			return NULL;
+	}
+	return steal_ptr(&list);
+}
+
+static json_t *render_node(const struct manifest *m)
+{
+	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:I}",
+			 "kernel", m->node.kernel, "machine", m->node.machine, "cpu_model", m->node.cpu_model,
+			 "glibc", m->node.glibc, "criu", m->node.criu, "fsched", m->node.fsched,
+			 "hostname", m->node.hostname, "page_size", (json_int_t)m->node.page_size);
+}
+
+static char *render(const struct manifest *m, const struct digests *d)
+{
+	cleanup_json json_t *root = json_pack("{s:i,s:I,s:I,s:I,s:s,s:s,s:I,s:I,s:I,s:I,s:b,s:I,s:I}",
+		"format", FORMAT, "epoch", (json_int_t)m->epoch, "run", (json_int_t)m->run, "time", (json_int_t)m->time,
+		"reason", m->reason, "uuid", m->uuid, "uid", (json_int_t)m->uid, "gid", (json_int_t)m->gid,
+		"frozen_us", (json_int_t)m->frozen_us, "bytes", (json_int_t)m->bytes, "private_tmp", (int)m->private_tmp,
+		"leader_pid", (json_int_t)m->leader_pid, "max_pid", (json_int_t)m->max_pid);
+
+	if (!root || json_set_name(root, "script", m->script) < 0 ||
+	    json_object_set_new(root, "node", render_node(m)) < 0 ||
+	    json_object_set_new(root, "files", m->files ? json_incref(m->files) : json_array()) < 0 ||
+	    json_object_set_new(root, "digests", render_digests(d)) < 0)
+		return NULL;
+	return json_dumps(root, JSON_INDENT(1));
+}
+
+static int sign_manifest(int epochfd, const char *text, size_t len, const char *munge_socket, struct err *err)
+{
+	cleanup_free char *cred = NULL;
+	char hex[SHA256_HEX];
+
+	digest_bytes(text, len, hex);
+	if (credential_make(hex, munge_socket, &cred, err) < 0)
+		return -1;
+	if (write_file_atomic(epochfd, "manifest.cred", 0600, (gid_t)-1, cred, strlen(cred)) < 0)
+		return err_sys(err, errno, "cannot write manifest.cred");
+	return 0;
+}
+
+static int write_collected(int epochfd, struct manifest *m, struct digests *d, bool sign, const char *munge_socket, struct err *err)
+{
+	cleanup_free char *text = NULL;
+	size_t len;
+
+	if (collect(epochfd, d, err) < 0)
+		return -1;
+	m->bytes = 0;
+	for (size_t i = 0; i < d->n; i++)
+		m->bytes += d->v[i].size;
+	text = render(m, d);
+	if (!text)
+		return err_set(err, EINVAL, "cannot write manifest.json: a text in it is not UTF-8");
+	len = strlen(text);
+	if (len > STORE_JSON_MAX)
+		return err_set(err, EFBIG, "cannot write manifest.json: it would be %zu bytes long, because the job has too many files", len);
+	if (write_file_atomic(epochfd, "manifest.json", 0600, (gid_t)-1, text, len) < 0)
+		return err_sys(err, errno, "cannot write manifest.json");
+	return sign ? sign_manifest(epochfd, text, len, munge_socket, err) : 0;
+}
+
+int manifest_write(int epochfd, struct manifest *m, bool sign, const char *munge_socket, struct err *err)
+{
+	struct digests d = { .with_sums = true };
+	int rc = write_collected(epochfd, m, &d, sign, munge_socket, err);
+
+	digests_free(&d);
+	return rc;
+}
+
+/* ---- reading ----------------------------------------------------------- */
+
+static int parse_node(const json_t *root, struct manifest *m, struct err *err)
+{
+	const json_t *o = json_object_get(root, "node");
+	int64_t page_size;
+
+	if (!json_is_object(o))
+		return err_set(err, EBADMSG, "member \"node\" is missing or is not an object");
+	if (json_get_text(o, "kernel", m->node.kernel, sizeof(m->node.kernel), err) < 0 ||
+	    json_get_text(o, "machine", m->node.machine, sizeof(m->node.machine), err) < 0 ||
+	    json_get_text(o, "cpu_model", m->node.cpu_model, sizeof(m->node.cpu_model), err) < 0 ||
+	    json_get_text(o, "glibc", m->node.glibc, sizeof(m->node.glibc), err) < 0 ||
+	    json_get_text(o, "criu", m->node.criu, sizeof(m->node.criu), err) < 0 ||
+	    json_get_text(o, "fsched", m->node.fsched, sizeof(m->node.fsched), err) < 0 ||
+	    json_get_text(o, "hostname", m->node.hostname, sizeof(m->node.hostname), err) < 0 ||
+	    json_get_int(o, "page_size", 1, INT32_MAX, &page_size, err) < 0)
+		return -1;
+	m->node.page_size = (long)page_size;
+	return 0;
+}
+
+static int parse_origin(const json_t *root, struct manifest *m, struct err *err)
+{
+	unsigned uid, gid;
+	int64_t format;
+
+	if (json_get_int(root, "format", 1, INT32_MAX, &format, err) < 0)
+		return -1;
+	if (format != FORMAT)
+		return err_set(err, EBADMSG, "format %d is not known to this version of fsched", (int)format);
+	if (json_get_uint(root, "epoch", &m->epoch, err) < 0 ||
+	    json_get_uint(root, "run", &m->run, err) < 0 ||
+	    json_get_int(root, "time", 0, INT64_MAX, &m->time, err) < 0 ||
+	    json_get_text(root, "reason", m->reason, sizeof(m->reason), err) < 0 ||
+	    json_get_text(root, "uuid", m->uuid, sizeof(m->uuid), err) < 0 ||
+	    json_get_uint(root, "uid", &uid, err) < 0 ||
+	    json_get_uint(root, "gid", &gid, err) < 0)
+		return -1;
+	m->uid = uid;
+	m->gid = gid;
+	return 0;
+}
+
+static int parse_state(const json_t *root, struct manifest *m, struct err *err)
+{
+	int64_t bytes, leader, max_pid;
+
+	if (json_get_int(root, "frozen_us", 0, INT64_MAX, &m->frozen_us, err) < 0 ||
+	    json_get_int(root, "bytes", 0, INT64_MAX, &bytes, err) < 0 ||
+	    json_get_bool(root, "private_tmp", &m->private_tmp, err) < 0 ||
+	    json_get_int(root, "leader_pid", 0, INT32_MAX, &leader, err) < 0 ||
+	    json_get_int(root, "max_pid", 0, INT32_MAX, &max_pid, err) < 0 ||
+	    json_get_name(root, "script", m->script, sizeof(m->script), err) < 0)
+		return -1;
+	m->bytes = (uint64_t)bytes;
+	m->leader_pid = (int32_t)leader;
+	m->max_pid = (int32_t)max_pid;
+	m->files = json_get_list(root, "files", FILES_MAX, err);
+	if (!m->files)
+		return -1;
+	json_incref(m->files);
+	return 0;
+}
+
+static int parse(const json_t *root, struct manifest *m, struct err *err)
+{
+	memset(m, 0, sizeof(*m));
+	if (parse_origin(root, m, err) == 0 && parse_node(root, m, err) == 0 && parse_state(root, m, err) == 0)
+		return 0;
+	manifest_free(m);
+	return err_wrap(err, "manifest.json is damaged");
+}
+
+int manifest_load(int epochfd, struct manifest *m, struct err *err)
+{
+	cleanup_json json_t *root = json_read_at(epochfd, "manifest.json", STORE_JSON_MAX, "manifest.json", err);
+
+	memset(m, 0, sizeof(*m));
+	return root ? parse(root, m, err) : -1;
+}
+
+/* ---- verifying --------------------------------------------------------- */
+
+static int check_signature(int epochfd, const char *text, size_t len, const char *munge_socket, struct err *err)
+{
+	cleanup_free char *cred = NULL;
+	char hex[SHA256_HEX];
+
+	if (read_file_at(epochfd, "manifest.cred", CRED_MAX, &cred) < 0)
+		return errno == ENOENT ? err_set(err, ENOENT, "the checkpoint is not signed: manifest.cred is missing")
+				       : err_sys(err, errno, "cannot read manifest.cred");
+	digest_bytes(text, len, hex);
+	return credential_check(cred, hex, munge_socket, err);
+}
+
+/* Reads manifest.json once: what was verified is what is parsed. */
+static json_t *read_signed(int epochfd, bool sign, const char *munge_socket, struct err *err)
+{
+	cleanup_free char *text = NULL;
+	json_error_t jerr;
+	json_t *root;
+	ssize_t len = read_file_at(epochfd, "manifest.json", STORE_JSON_MAX, &text);
+
+	if (len < 0) {
+		err_sys(err, errno, "cannot read manifest.json");
+		return NULL;
+	}
+	if (sign && check_signature(epochfd, text, (size_t)len, munge_socket, err) < 0)
+		return NULL;
+	root = json_loadb(text, (size_t)len, JSON_REJECT_DUPLICATES, &jerr);
+	if (root && json_is_object(root))
+		return root;
+	json_decref(root);
+	err_set(err, EBADMSG, "manifest.json is damaged: %s", root ? "no JSON object" : jerr.text);
+	return NULL;
+}
+
+static int check_digest(int epochfd, const json_t *o, struct digest *have, struct err *err)
+{
+	char hex[SHA256_HEX];
+	int64_t size;
+
+	if (json_get_int(o, "size", 0, INT64_MAX, &size, err) < 0 ||
+	    json_get_text(o, "sha256", hex, sizeof(hex), err) < 0)
+		return -1;
+	if (have->size != (uint64_t)size)
+		return err_set(err, EBADMSG, "%s is damaged: it has %llu bytes instead of %lld", have->name,
+			       (unsigned long long)have->size, (long long)size);
+	if (digest_file(epochfd, have->name, have, err) < 0)
+		return -1;
+	if (strcmp(have->hex, hex) != 0)
+		return err_set(err, EBADMSG, "%s is damaged: its content is not what was written (SHA-256 differs)", have->name);
+	return 0;
+}
+
+/* Both lists are sorted: the first difference shows where they part. */
+static int check_names(const json_t *list, const struct digests *have, struct err *err)
+{
+	size_t n = json_array_size(list);
+
+	for (size_t i = 0; i < n || i < have->n; i++) {
+		char name[PATH_MAX], shown[256];
+		int order = -1;
+
+		if (i < n && json_get_name(json_array_get(list, i), "name", name, sizeof(name), err) < 0)
+			return -1;
+		if (i < n && i < have->n)
+			order = strcmp(name, have->v[i].name);
+		else if (i < have->n)
+			order = 1;
+		if (order < 0)
+			return err_set(err, ENOENT, "%s is missing", printable(name, shown, sizeof(shown)));
+		if (order > 0)
+			return err_set(err, EBADMSG, "%s does not belong to the checkpoint", printable(have->v[i].name, shown, sizeof(shown)));
+	}
+	return 0;
+}
+
+static int check_files(int epochfd, const json_t *root, struct err *err)
+{
+	const json_t *list = json_get_list(root, "digests", FILES_MAX, err);
+	struct digests have = { 0 };
+	int rc = -1;
+
+	if (list && collect(epochfd, &have, err) == 0 && check_names(list, &have, err) == 0)
+		rc = 0;
+	for (size_t i = 0; rc == 0 && i < have.n; i++)
+		rc = check_digest(epochfd, json_array_get(list, i), &have.v[i], err);
+	digests_free(&have);
+	return rc;
+}
+
+int manifest_verify(int epochfd, struct manifest *m, bool sign, const char *munge_socket, struct err *err)
+{
+	cleanup_json json_t *root = NULL;
+
+	memset(m, 0, sizeof(*m));
+	root = read_signed(epochfd, sign, munge_socket, err);
+	if (!root || check_files(epochfd, root, err) < 0)
+		return -1;
+	return parse(root, m, err);
+}
+
+static int drop_file(void *arg, int dirfd, const char *name, const char *path, const struct stat *st, struct err *err)
+{
+	cleanup_close int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	(void)arg;
+	(void)path;
+	(void)st;
+	(void)err;
+	if (fd >= 0)
+		posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	return 0;
+}
+
+void manifest_drop_cache(int epochfd)
+{
+	const struct epoch_walk w = { .file = drop_file };
+
+	epoch_walk(epochfd, &w, NULL);
+}

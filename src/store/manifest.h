@@ -1,0 +1,55 @@
+/* The manifest of an epoch: what, when, from which node, and a SHA-256 of every
+ * other file of the epoch. It is the last thing written into the epoch and is
+ * signed by a MUNGE credential made by root (manifest.cred, payload: the
+ * SHA-256 of manifest.json in hex). An expired credential still proves its maker.
+ */
+#ifndef FSCHED_STORE_MANIFEST_H
+#define FSCHED_STORE_MANIFEST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <jansson.h>
+#include "common/err.h"
+
+struct manifest {
+	unsigned epoch, run;
+	int64_t  time;            /* Unix, when the freeze began */
+	char     reason[16];      /* periodic | create | vacate */
+	char     uuid[37];
+	uid_t    uid;
+	gid_t    gid;
+	int64_t  frozen_us;       /* 0 in an epoch made by vacate: the job never ran on */
+	uint64_t bytes;           /* of all files of the epoch, apparent size */
+	bool     private_tmp;
+	int32_t  leader_pid;      /* in the pod: 2 */
+	int32_t  max_pid;         /* highest pid in the pod: criu's own pids must lie above at restore */
+	char     script[4096];    /* path under which the batch script was open */
+	struct {                  /* fingerprint of the node */
+		char kernel[96], machine[32], cpu_model[128], glibc[32], criu[32], fsched[32], hostname[256];
+		long page_size;
+	} node;
+	json_t  *files;           /* owned: records of files_record(), array */
+};
+
+void manifest_free(struct manifest *m);
+/* Fills m->node with this machine's. criu: version text. */
+void manifest_fingerprint(struct manifest *m, const char *criu);
+
+/* Digests every file below epochfd and writes manifest.json (+ manifest.cred if
+ * sign), fsyncs both. munge_socket: "" = default. Sets m->bytes. */
+int manifest_write(int epochfd, struct manifest *m, bool sign, const char *munge_socket, struct err *err);
+
+/* Reads and verifies: credential (made by uid 0, payload matches) if sign, then
+ * presence and SHA-256 of every file, and that there is no other file. The first
+ * difference is named. */
+int manifest_verify(int epochfd, struct manifest *m, bool sign, const char *munge_socket, struct err *err);
+
+/* Asks the kernel to forget the epoch's cached pages, so that the manifest_verify() behind it reads what reached the disk.
+ * Call after store_sync_epoch(): dirty pages cannot be dropped. */
+void manifest_drop_cache(int epochfd);
+
+/* Reads without verifying (for `fsched show`). */
+int manifest_load(int epochfd, struct manifest *m, struct err *err);
+
+#endif

@@ -1,0 +1,251 @@
+/* job.json: identity and state of a job that has checkpoints. */
+#include "store/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/util.h"
+#include "store/json.h"
+#include "store/store_internal.h"
+
+static const char *const intent_names[] = {
+	[INTENT_RUNNING]  = "running",
+	[INTENT_VACATING] = "vacating",
+	[INTENT_VACATED]  = "vacated",
+	[INTENT_REQUEUED] = "requeued",
+	[INTENT_DONE]     = "done",
+};
+
+const char *intent_name(enum intent i)
+{
+	return (size_t)i < ARRAY_SIZE(intent_names) ? intent_names[i] : "unknown";
+}
+
+int intent_parse(const char *name, enum intent *out)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(intent_names); i++) {
+		if (strcmp(name, intent_names[i]) == 0) {
+			*out = (enum intent)i;
+			return 0;
+		}
+	}
+	return -1;
+}
+
+bool store_uuid_valid(const char *uuid)
+{
+	for (int i = 0; i < 36; i++) {
+		char c = uuid[i];
+		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+
+		if (dash ? c != '-' : !((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F')))
+			return false;
+	}
+	return uuid[36] == '\0';
+}
+
+/* ---- reading ----------------------------------------------------------- */
+
+static int parse_summary(const json_t *o, struct epoch_summary *e, struct err *err)
+{
+	int64_t bytes;
+
+	if (json_get_uint(o, "number", &e->number, err) < 0 ||
+	    json_get_int(o, "time", 0, INT64_MAX, &e->time, err) < 0 ||
+	    json_get_int(o, "bytes", 0, INT64_MAX, &bytes, err) < 0 ||
+	    json_get_int(o, "frozen_us", 0, INT64_MAX, &e->frozen_us, err) < 0 ||
+	    json_get_int(o, "total_us", 0, INT64_MAX, &e->total_us, err) < 0 ||
+	    json_get_uint(o, "run", &e->run, err) < 0)
+		return -1;
+	e->bytes = (uint64_t)bytes;
+	return 0;
+}
+
+static int parse_epochs(const json_t *root, struct job_record *r, struct err *err)
+{
+	const json_t *list = json_get_list(root, "epochs", STORE_KEPT_MAX, err), *o;
+	size_t i;
+
+	if (!list)
+		return -1;
+	json_array_foreach(list, i, o) {
+		if (parse_summary(o, &r->epochs[i], err) < 0)
+			return err_wrap(err, "epoch entry %zu", i);
+		if (i > 0 && r->epochs[i].number <= r->epochs[i - 1].number)
+			return err_set(err, EBADMSG, "epochs are not in ascending order");
+	}
+	r->n_epochs = (unsigned)json_array_size(list);
+	return 0;
+}
+
+static int parse_identity(const json_t *root, struct job_record *r, struct err *err)
+{
+	unsigned uid, gid;
+
+	if (json_get_uint(root, "job_id", &r->job_id, err) < 0 ||
+	    json_get_text(root, "uuid", r->uuid, sizeof(r->uuid), err) < 0 ||
+	    json_get_text(root, "cluster", r->cluster, sizeof(r->cluster), err) < 0 ||
+	    json_get_text(root, "user", r->user, sizeof(r->user), err) < 0 ||
+	    json_get_uint(root, "uid", &uid, err) < 0 ||
+	    json_get_uint(root, "gid", &gid, err) < 0 ||
+	    json_get_text(root, "script_sha256", r->script_sha256, sizeof(r->script_sha256), err) < 0)
+		return -1;
+	if (!store_uuid_valid(r->uuid))
+		return err_set(err, EBADMSG, "member \"uuid\" is no UUID");
+	r->uid = uid;
+	r->gid = gid;
+	return 0;
+}
+
+static int parse_state(const json_t *root, struct job_record *r, struct err *err)
+{
+	char intent[16];
+
+	if (json_get_int(root, "interval", 0, INT64_MAX, &r->interval, err) < 0 ||
+	    json_get_text(root, "intent", intent, sizeof(intent), err) < 0 ||
+	    json_get_uint(root, "run", &r->run, err) < 0 ||
+	    json_get_uint(root, "restart_count", &r->restart_count, err) < 0 ||
+	    json_get_text(root, "host", r->host, sizeof(r->host), err) < 0 ||
+	    json_get_uint(root, "skipped", &r->skipped, err) < 0)
+		return -1;
+	if (intent_parse(intent, &r->intent) < 0)
+		return err_set(err, EBADMSG, "member \"intent\" is not a known one");
+	return 0;
+}
+
+int store_load_record(const struct store *s, struct job_record *r, struct err *err)
+{
+	cleanup_json json_t *root = NULL;
+
+	memset(r, 0, sizeof(*r));
+	root = json_read_at(s->dirfd, "job.json", STORE_JSON_MAX, "job.json", err);
+	if (!root)
+		return err_wrap(err, "%s", s->path);
+	if (parse_identity(root, r, err) < 0 || parse_state(root, r, err) < 0 || parse_epochs(root, r, err) < 0) {
+		memset(r, 0, sizeof(*r));
+		return err_wrap(err, "%s/job.json is damaged", s->path);
+	}
+	return 0;
+}
+
+/* ---- writing ----------------------------------------------------------- */
+
+static json_t *render_epochs(const struct job_record *r)
+{
+	cleanup_json json_t *list = json_array();
+
+	for (unsigned i = 0; list && i < r->n_epochs; i++) {
+		const struct epoch_summary *e = &r->epochs[i];
+
+		if (json_array_append_new(list, json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}",
+				"number", (json_int_t)e->number, "time", (json_int_t)e->time,
+				"bytes", (json_int_t)e->bytes, "frozen_us", (json_int_t)e->frozen_us,
+				"total_us", (json_int_t)e->total_us, "run", (json_int_t)e->run)) < 0)
+			return NULL;
+	}
+	return steal_ptr(&list);
+}
+
+static char *render(const struct job_record *r)
+{
+	cleanup_json json_t *root = json_pack("{s:I,s:s,s:s,s:s,s:I,s:I,s:I,s:s,s:I,s:I,s:s,s:s,s:I}",
+		"job_id", (json_int_t)r->job_id, "uuid", r->uuid, "cluster", r->cluster, "user", r->user,
+		"uid", (json_int_t)r->uid, "gid", (json_int_t)r->gid, "interval", (json_int_t)r->interval,
+		"intent", intent_name(r->intent), "run", (json_int_t)r->run,
+		"restart_count", (json_int_t)r->restart_count, "host", r->host,
+		"script_sha256", r->script_sha256, "skipped", (json_int_t)r->skipped);
+
+	if (!root || json_object_set_new(root, "epochs", render_epochs(r)) < 0)
+		return NULL;
+	return json_dumps(root, JSON_INDENT(1));
+}
+
+int store_save_record(const struct store *s, const struct job_record *r, struct err *err)
+{
+	cleanup_free char *text = NULL;
+
+	if (!store_uuid_valid(r->uuid) || r->n_epochs > STORE_KEPT_MAX)
+		return err_set(err, EINVAL, "%s/job.json: refused to write a record without a valid uuid or with too many epochs", s->path);
+	text = render(r);
+	if (!text)
+		return err_set(err, EINVAL, "%s/job.json: a text of the record is not UTF-8", s->path);
+	if (write_file_atomic(s->dirfd, "job.json", 0640, r->gid, text, strlen(text)) < 0)
+		return err_sys(err, errno, "cannot write %s/job.json", s->path);
+	return 0;
+}
+
+/* ---- another job's directory ------------------------------------------- */
+
+/* The new name's tail: the old uuid, or "unknown-<time>". 1 = it is ours, leave it; 0 = tail filled. */
+static int foreign_tail(int dirfd, const char *path, const char *uuid, char tail[64], struct err *err)
+{
+	cleanup_free struct job_record *r = xcalloc(1, sizeof(*r));
+	struct store s = { .dirfd = dirfd, .epochsfd = -1 };
+	struct err why = { 0 };
+
+	snprintf(s.path, sizeof(s.path), "%s", path);
+	if (store_load_record(&s, r, &why) == 0) {
+		snprintf(tail, 64, "%s", r->uuid);
+		return strcmp(r->uuid, uuid) == 0;
+	}
+	/* A disk or network error is no proof that the directory is foreign. */
+	if (why.num != ENOENT && why.num != EBADMSG && why.num != EFBIG && why.num != EINVAL && why.num != ELOOP && why.num != EISDIR)
+		return err_set(err, why.num, "%s", why.text);
+	snprintf(tail, 64, "unknown-%lld", (long long)time(NULL));
+	return 0;
+}
+
+static int rename_noreplace(int dirfd, const char *from, const char *to)
+{
+	struct stat st;
+
+	if (renameat2(dirfd, from, dirfd, to, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -1;
+	/* NFS has no RENAME_NOREPLACE. Only root writes here, and for one job one agent. */
+	if (fstatat(dirfd, to, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+		errno = EEXIST;
+		return -1;
+	}
+	return renameat(dirfd, from, dirfd, to);
+}
+
+int store_set_aside(const char *base, uint32_t job_id, const char *uuid, bool *moved, struct err *err)
+{
+	cleanup_close int basefd = -1, fd = -1;
+	cleanup_free char *path = xasprintf("%s/%u", base, job_id);
+	char name[16], tail[64], to[128];
+	struct stat st;
+	int ours;
+
+	*moved = false;
+	snprintf(name, sizeof(name), "%u", job_id);
+	basefd = open(base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (basefd < 0)
+		return errno == ENOENT ? 0 : err_sys(err, errno, "cannot open checkpoint directory %s", base);
+	if (store_check_dir(basefd, base, err) < 0)
+		return -1;
+	if (fstatat(basefd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : err_sys(err, errno, "%s", path);
+	fd = store_open_dir(basefd, name, path, err);
+	if (fd < 0)
+		return -1;
+	ours = foreign_tail(fd, path, uuid, tail, err);
+	if (ours != 0)
+		return ours < 0 ? -1 : 0;
+	for (int i = 0; i < 1000; i++) {
+		snprintf(to, sizeof(to), i ? "%s.%s.%d" : "%s.%s", name, tail, i);
+		if (rename_noreplace(basefd, name, to) == 0) {
+			*moved = true;
+			return fsync(basefd) < 0 && errno != EINVAL ? err_sys(err, errno, "cannot sync %s", base) : 0;
+		}
+		if (errno != EEXIST && errno != ENOTEMPTY)
+			break;
+	}
+	return err_sys(err, errno, "cannot set aside %s, the checkpoints of an earlier job %u, as %s", path, job_id, to);
+}

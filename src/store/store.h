@@ -1,0 +1,108 @@
+/* The checkpoint directory of a job.
+ *
+ *   <JobCheckpointDir>/<job_id>/     root:<gid of the job> 0750
+ *     job.json         0640  struct job_record
+ *     script           0600  copy of the batch script (slurmd deletes its own)
+ *     leader           0755  copy of fsched-leader, bind-mounted over the installed one at restore
+ *     checkpoint.log   0640  one line per event
+ *     epochs/          0700
+ *       000003/        manifest.json, manifest.cred (MUNGE), criu/, files/
+ *       000004.partial/  being written: never restored, removed at the next start
+ *
+ * A job id is no identity (Slurm reuses them): the uuid must match. A directory
+ * with another uuid is set aside as "<job_id>.<uuid>", never overwritten.
+ * Everything is opened relative to directory descriptors with O_NOFOLLOW, and a
+ * directory that is not owned by root or is writable by others is refused.
+ */
+#ifndef FSCHED_STORE_STORE_H
+#define FSCHED_STORE_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "common/err.h"
+
+#define STORE_KEPT_MAX 1000
+
+enum intent {
+	INTENT_RUNNING,   /* the job runs, or ran when its node died: restore */
+	INTENT_VACATING,  /* an epoch is durable and the requeue is under way: restore */
+	INTENT_VACATED,   /* held by vacate: restore, never start over silently */
+	INTENT_REQUEUED,  /* a person asked to start over */
+	INTENT_DONE,      /* the script ended */
+};
+const char *intent_name(enum intent i);
+int intent_parse(const char *name, enum intent *out); /* 0 or -1 */
+
+struct epoch_summary {
+	unsigned number;
+	int64_t  time;       /* Unix, start of the freeze */
+	uint64_t bytes;
+	int64_t  frozen_us, total_us;
+	unsigned run;        /* job_record.run it belongs to */
+};
+
+struct job_record {
+	uint32_t job_id;
+	char     uuid[37];
+	char     cluster[64];
+	char     user[64];
+	uid_t    uid;
+	gid_t    gid;
+	int64_t  interval;
+	enum intent intent;
+	unsigned run;            /* grows by one each time the job starts over; epochs of another run are not candidates */
+	unsigned restart_count;  /* Slurm's, of the holder */
+	char     host[256];      /* node that holds the job */
+	char     script_sha256[65];
+	unsigned skipped;        /* scheduled checkpoints skipped for load, this run */
+	unsigned n_epochs;
+	struct epoch_summary epochs[STORE_KEPT_MAX]; /* ascending; only complete ones */
+};
+
+struct store {            /* an open job directory */
+	int  dirfd;           /* owned */
+	int  epochsfd;        /* owned */
+	char path[4096];      /* absolute */
+};
+
+/* Opens (create: makes) <base>/<job_id>. With create, base and missing parents
+ * are made 0755. Both set close-on-exec. */
+int store_open(struct store *s, const char *base, uint32_t job_id, gid_t gid,
+	       bool create, struct err *err);
+/* The same for a directory of any name (the Slurm-less pod). */
+int store_open_path(struct store *s, const char *path, gid_t gid, bool create, struct err *err);
+void store_close(struct store *s);
+
+/* Moves an existing <base>/<job_id> whose record has another uuid (or none that
+ * can be read) to <base>/<job_id>.<its uuid or "unknown-<time>">. *moved tells. */
+int store_set_aside(const char *base, uint32_t job_id, const char *uuid, bool *moved, struct err *err);
+
+/* job.json; save is atomic and durable. load: num == ENOENT when there is none. */
+int store_load_record(const struct store *s, struct job_record *r, struct err *err);
+int store_save_record(const struct store *s, const struct job_record *r, struct err *err);
+
+/* Appends one line "2026-11-22T23:01:02 host text" to checkpoint.log (control
+ * characters replaced). Never fails loudly: the log is no reason to fail a job. */
+void store_log(const struct store *s, gid_t gid, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Makes epochs/N.partial (removing a stale one) with criu/ and files/ in it and
+ * returns its descriptor, or -1. */
+int store_begin_epoch(const struct store *s, unsigned epoch, struct err *err);
+/* fsync of every file and directory below N.partial. */
+int store_sync_epoch(const struct store *s, unsigned epoch, struct err *err);
+/* rename N.partial -> N and fsync of epochs/. After 0 the epoch is complete. */
+int store_commit_epoch(const struct store *s, unsigned epoch, struct err *err);
+/* Removes N.partial; harmless when there is none. */
+void store_abort_epoch(const struct store *s, unsigned epoch);
+/* Removes every *.partial. */
+void store_remove_partials(const struct store *s);
+/* Removes a complete epoch: renamed to N.partial first so that a half-removed one is never taken for whole. */
+int store_remove_epoch(const struct store *s, unsigned epoch, struct err *err);
+/* Opens epochs/N. Descriptor or -1. */
+int store_open_epoch(const struct store *s, unsigned epoch, struct err *err);
+/* Complete epochs on disk, ascending; returns their number. */
+int store_list_epochs(const struct store *s, unsigned *out, int max);
+
+#endif

@@ -1,0 +1,40 @@
+/* Shared by the files of the store; nobody else includes it. */
+#ifndef FSCHED_STORE_INTERNAL_H
+#define FSCHED_STORE_INTERNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include "common/err.h"
+
+#define STORE_JSON_MAX (64u << 20)  /* bytes of the largest JSON file that is read */
+#define SHA256_HEX 65
+
+/* Refuses a directory in which somebody else than root could forge a checkpoint. */
+int store_check_dir(int fd, const char *path, struct err *err);
+/* Opens a directory that is no symbolic link and passes store_check_dir(). */
+int store_open_dir(int dirfd, const char *name, const char *path, struct err *err);
+/* "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx" */
+bool store_uuid_valid(const char *uuid);
+
+/* Calls file for every regular file below the directory (path relative to it) and dir behind the entries of every directory,
+ * the top included (path "."). Descriptors are the walk's. Anything else than files and directories is an error: nothing
+ * else belongs into an epoch. A callback's -1 ends the walk. Either may be NULL. */
+struct epoch_walk {
+	int  (*file)(void *arg, int dirfd, const char *name, const char *path, const struct stat *st, struct err *err);
+	int  (*dir)(void *arg, int dirfd, const char *path, struct err *err);
+	void *arg;
+};
+int epoch_walk(int dirfd, const struct epoch_walk *w, struct err *err);
+
+/* SHA-256 of len bytes from off on, as hex. Returns 0, or -1 with errno (ENODATA: the file ends before). */
+int digest_range(int fd, uint64_t off, uint64_t len, char hex[SHA256_HEX]);
+void digest_bytes(const void *buf, size_t len, char hex[SHA256_HEX]);
+
+/* A MUNGE credential over text, made by the caller (root). *cred is the caller's. */
+int credential_make(const char *text, const char *munge_socket, char **cred, struct err *err);
+/* True maker and text: uid 0 and exactly text. Age and repetition do not matter. */
+int credential_check(const char *cred, const char *text, const char *munge_socket, struct err *err);
+
+#endif

@@ -1,0 +1,200 @@
+/* One checkpoint: N.partial is written, made durable, read back, renamed. Until the rename every failure leaves nothing behind.
+ *
+ * create, periodic:  freeze, dump, record files, thaw | manifest, sync, verify, commit
+ * vacate:            freeze, dump, record files, manifest, sync, verify, commit, "held" -> kill | resume: thaw
+ */
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/util.h"
+#include "pod/pod.h"
+#include "pod/preflight.h"
+
+#define HELD_MAX_MS  180000   /* an agent that has not decided by then will not; the job must not stand still for ever */
+#define KILL_WAIT_MS 30000
+
+struct checkpoint {
+	struct worker  *w;
+	struct manifest m;
+	struct criu_dump dump;
+	int   epochfd, criufd, filesfd;
+	bool  committed;
+};
+
+static int record_files(struct checkpoint *c, struct err *err)
+{
+	struct worker *w = c->w;
+	const struct files_opts o = {
+		.file_limit = w->conf.file_limit, .tmp_limit = w->conf.tmp_limit,
+		.private_tmp = w->req.private_tmp, .cred = worker_cred(w),
+	};
+	struct tree t;
+	int rc;
+
+	if (tree_read(w->req.init, &t, err))
+		return -1;
+	c->m.max_pid = t.max_pid;
+	rc = files_record(t.pids, t.n, w->req.init, c->filesfd, &o, c->m.files, w->warnings, err);
+	free(t.pids);
+	if (rc)
+		return err_wrap(err, "the job's files cannot be saved");
+	if (!criu_still_frozen(&c->dump))
+		return err_set(err, 0, "criu was killed while the job's files were saved");
+	return 0;
+}
+
+/* Everything between the last byte of data and a complete epoch. */
+static int seal(struct checkpoint *c, struct err *err)
+{
+	struct worker *w = c->w;
+
+	event_phase("sync");
+	c->m.time = c->dump.freeze_began / 1000000;
+	c->m.frozen_us = c->dump.frozen_us;
+	if (manifest_write(c->epochfd, &c->m, w->req.sign, w->conf.munge_socket, err) || store_sync_epoch(&w->store, w->req.epoch, err))
+		return -1;
+	event_phase("verify");
+	if (verify_written(w, c->epochfd, err))
+		return -1;
+	event_phase("commit");
+	if (store_commit_epoch(&w->store, w->req.epoch, err))
+		return -1;
+	c->committed = true;
+	return 0;
+}
+
+static json_t *describe(const struct checkpoint *c)
+{
+	const struct worker *w = c->w;
+
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "epoch", (json_int_t)w->req.epoch, "bytes", (json_int_t)c->m.bytes,
+			 "time", (json_int_t)c->m.time, "frozen_us", (json_int_t)c->dump.frozen_us,
+			 "total_us", (json_int_t)(now_us() - w->began), "files", (json_int_t)json_array_size(c->m.files),
+			 "warnings", w->warnings);
+}
+
+/* The epoch is durable. The agent gives the job back to Slurm and then says what is to become of the pod. */
+static int hold(struct checkpoint *c, struct err *err)
+{
+	struct worker *w = c->w;
+	char word[32];
+
+	event_send("held", describe(c));
+	/* The deadline is for the checkpoint, which is made. */
+	if (deadline_set(0, err))
+		return -1;
+	if (!request_word(word, sizeof(word), HELD_MAX_MS) || strcmp(word, "kill"))
+		return 0;
+	return pod_kill(w->req.init, KILL_WAIT_MS, err) ? -1 : 1;
+}
+
+static int on_frozen(void *arg, struct err *err)
+{
+	struct checkpoint *c = arg;
+
+	event_phase("files");
+	if (record_files(c, err))
+		return -1;
+	if (!c->w->req.vacate)
+		return 0;
+	if (seal(c, err))
+		return -1;
+	return hold(c, err);
+}
+
+static void on_phase(void *arg, const char *name)
+{
+	event_phase(name);
+}
+
+static int open_dirs(struct checkpoint *c, struct err *err)
+{
+	c->epochfd = store_begin_epoch(&c->w->store, c->w->req.epoch, err);
+	if (c->epochfd < 0)
+		return -1;
+	c->criufd = openat(c->epochfd, "criu", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	c->filesfd = openat(c->epochfd, "files", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (c->criufd < 0 || c->filesfd < 0)
+		return err_sys(err, errno, "cannot open the new epoch's directories in %s", c->w->store.path);
+	return 0;
+}
+
+static void fill_manifest(struct checkpoint *c)
+{
+	const struct request *r = &c->w->req;
+	struct manifest *m = &c->m;
+
+	m->epoch = r->epoch;
+	m->run = r->run;
+	snprintf(m->reason, sizeof(m->reason), "%s", r->reason);
+	snprintf(m->uuid, sizeof(m->uuid), "%s", r->uuid);
+	snprintf(m->script, sizeof(m->script), "%s", r->script);
+	m->uid = r->uid;
+	m->gid = r->gid;
+	m->private_tmp = r->private_tmp;
+	m->leader_pid = 2;
+	m->files = json_array();
+	manifest_fingerprint(m, c->w->criu.version);
+}
+
+/* What is known without touching the job. */
+static int look_before(struct worker *w, struct err *err)
+{
+	struct tree t;
+	int rc;
+
+	event_phase("preflight");
+	if (criu_locate(w->conf.criu, w->libexec, &w->criu, err) || tree_read(w->req.init, &t, err))
+		return -1;
+	rc = preflight(t.pids, t.n, w->req.init, w->req.agent_port, err) || space_check(w, t.pids, t.n, err) ? -1 : 0;
+	free(t.pids);
+	return rc;
+}
+
+static int dump(struct checkpoint *c, struct err *err)
+{
+	struct worker *w = c->w;
+
+	fill_manifest(c);
+	c->dump = (struct criu_dump){
+		.init = w->req.init, .images_fd = c->criufd, .work_fd = w->store.dirfd, .ghost_limit = w->conf.file_limit,
+		.phase = on_phase, .frozen = on_frozen, .arg = c,
+	};
+	event_phase("dump");
+	if (criu_dump(&w->criu, &c->dump, err))
+		return -1;
+	return c->committed ? 0 : seal(c, err);
+}
+
+int worker_checkpoint(struct worker *w, bool *refused, struct err *err)
+{
+	struct checkpoint c = { .w = w, .epochfd = -1, .criufd = -1, .filesfd = -1 };
+	json_t *o;
+	int rc;
+
+	*refused = true;
+	if (look_before(w, err) || open_dirs(&c, err)) {
+		if (c.epochfd >= 0)
+			store_abort_epoch(&w->store, w->req.epoch);
+		return -1;
+	}
+	*refused = false;
+	rc = dump(&c, err);
+	if (rc && !c.committed)
+		store_abort_epoch(&w->store, w->req.epoch);
+	if (rc == 0) {
+		o = describe(&c);
+		json_object_set_new(o, "ok", json_true());
+		event_send("result", o);
+	}
+	manifest_free(&c.m);
+	close(c.epochfd);
+	close(c.criufd);
+	close(c.filesfd);
+	return rc;
+}

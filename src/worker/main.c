@@ -1,0 +1,121 @@
+/* fsched-worker checkpoint|restore|verify: see worker.h */
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/util.h"
+
+/* Slurm signals every process of a job, this one too; a checkpoint that a SIGTERM is to end is ended by the agent. */
+static void ignore_signals(void)
+{
+	static const int kept[] = { SIGCHLD, SIGALRM, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS, SIGTRAP };
+	sigset_t none;
+
+	for (int sig = 1; sig <= SIGRTMAX; sig++) {
+		bool keep = false;
+
+		for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
+			keep |= kept[i] == sig;
+		signal(sig, keep ? SIG_DFL : SIG_IGN);
+	}
+	/* until the deadline is set */
+	signal(SIGALRM, SIG_IGN);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* criu's and the pod's descriptors must not land on 0-2. */
+static void fill_stdio(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	while (fd >= 0 && fd <= 2);
+	if (fd > 2)
+		close(fd);
+}
+
+static int find_libexec(char *buf, size_t len, struct err *err)
+{
+	char self[4096];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	if (n < 0)
+		return err_sys(err, errno, "cannot find out where fsched-worker is installed");
+	self[n] = '\0';
+	snprintf(buf, len, "%s", dirname(self));
+	return 0;
+}
+
+static int prepare(struct worker *w, enum op op, struct err *err)
+{
+	if (request_read(&w->req, op, err) || find_libexec(w->libexec, sizeof(w->libexec), err))
+		return -1;
+	if (conf_load(&w->conf, w->req.config[0] ? w->req.config : NULL, err) || deadline_set(w->conf.timeout, err))
+		return -1;
+	/* The socket is for the pod's pid 1 alone; pod_restore hands it over. */
+	if (op == OP_RESTORE && fcntl(w->req.ctl_fd, F_SETFD, FD_CLOEXEC))
+		return err_sys(err, errno, "descriptor %d (ctl_fd) is not open", w->req.ctl_fd);
+	return store_open_path(&w->store, w->req.job_dir, w->req.gid, false, err);
+}
+
+static int run(struct worker *w, bool *refused, struct err *err)
+{
+	switch (w->req.op) {
+	case OP_CHECKPOINT:
+		return worker_checkpoint(w, refused, err);
+	case OP_RESTORE:
+		return worker_restore(w, refused, err);
+	default:
+		return worker_verify(w, err);
+	}
+}
+
+static int parse_op(const char *name, enum op *op)
+{
+	static const char *const names[] = { [OP_CHECKPOINT] = "checkpoint", [OP_RESTORE] = "restore", [OP_VERIFY] = "verify" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (!strcmp(name, names[i])) {
+			*op = (enum op)i;
+			return 0;
+		}
+	return -1;
+}
+
+int main(int argc, char **argv)
+{
+	static struct worker w;
+	struct err err = { 0 };
+	bool refused = true;
+	enum op op;
+	int rc;
+
+	if (argc != 2 || parse_op(argv[1], &op)) {
+		fprintf(stderr, "usage: fsched-worker checkpoint|restore|verify (request on standard input; run by the agent)\n");
+		return 2;
+	}
+	fill_stdio();
+	ignore_signals();
+	umask(077);
+	w.began = now_us();
+	w.warnings = json_array();
+	w.store.dirfd = w.store.epochsfd = -1;
+	rc = prepare(&w, op, &err);
+	if (rc == 0)
+		rc = run(&w, &refused, &err);
+	if (rc)
+		event_failed(err.text, refused);
+	criu_bin_free(&w.criu);
+	if (w.store.dirfd >= 0)
+		store_close(&w.store);
+	request_free(&w.req);
+	json_decref(w.warnings);
+	return rc ? 1 : 0;
+}

@@ -1,0 +1,185 @@
+/* The request: one JSON object on one line of standard input; for a vacate one more word later. */
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <string.h>
+
+#include "common/util.h"
+#include "store/json.h"
+
+#define LINE_MAX_BYTES (1 << 20)
+
+/* Byte by byte: what follows the line belongs to request_word(). */
+static char *read_line(struct err *err)
+{
+	size_t n = 0, room = 4096;
+	char *buf = xmalloc(room);
+	ssize_t got;
+
+	for (;;) {
+		if (n + 1 == room)
+			buf = xrealloc(buf, room *= 2);
+		got = read(STDIN_FILENO, buf + n, 1);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			err_sys(err, errno, "cannot read the request");
+		else if (got == 0)
+			err_set(err, EBADMSG, "the request ended in the middle of a line");
+		else if (n == LINE_MAX_BYTES)
+			err_set(err, EMSGSIZE, "the request is too long");
+		if (got <= 0 || n == LINE_MAX_BYTES) {
+			free(buf);
+			return NULL;
+		}
+		if (buf[n] == '\n')
+			break;
+		n++;
+	}
+	buf[n] = '\0';
+	return buf;
+}
+
+bool request_word(char *buf, size_t len, int timeout_ms)
+{
+	int64_t end = now_us() + (int64_t)timeout_ms * 1000;
+	size_t n = 0;
+
+	while (n + 1 < len) {
+		struct pollfd p = { STDIN_FILENO, POLLIN, 0 };
+		int64_t left = (end - now_us()) / 1000;
+		ssize_t got;
+
+		if (left <= 0)
+			return false;
+		if (poll(&p, 1, (int)left) <= 0)
+			continue;
+		got = read(STDIN_FILENO, buf + n, 1);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return false;
+		if (buf[n] == '\n')
+			break;
+		n++;
+	}
+	buf[n] = '\0';
+	return true;
+}
+
+static int get_groups(const json_t *o, struct request *r, struct err *err)
+{
+	const json_t *list = json_get_list(o, "groups", NGROUPS_MAX, err);
+	const json_t *g;
+	size_t i;
+
+	if (!list)
+		return -1;
+	r->groups = xcalloc(json_array_size(list) + 1, sizeof(*r->groups));
+	json_array_foreach(list, i, g) {
+		if (!json_is_integer(g) || json_integer_value(g) < 0 || json_integer_value(g) > UINT32_MAX - 1)
+			return err_set(err, EBADMSG, "member \"groups\" holds something that is no group");
+		r->groups[i] = (gid_t)json_integer_value(g);
+	}
+	r->n_groups = (int)json_array_size(list);
+	return 0;
+}
+
+static int get_path(const json_t *o, const char *key, char *buf, size_t len, bool may_be_empty, struct err *err)
+{
+	if (json_get_text(o, key, buf, len, err))
+		return -1;
+	if (buf[0] != '/' && !(may_be_empty && !buf[0]))
+		return err_set(err, EBADMSG, "member \"%s\" is no absolute path", key);
+	return 0;
+}
+
+static int get_id(const json_t *o, const char *key, int64_t max, int64_t *out, struct err *err)
+{
+	return json_get_int(o, key, 0, max, out, err);
+}
+
+static int parse_common(const json_t *o, struct request *r, struct err *err)
+{
+	if (get_path(o, "job_dir", r->job_dir, sizeof(r->job_dir), false, err) ||
+	    get_path(o, "config", r->config, sizeof(r->config), true, err) ||
+	    json_get_uint(o, "epoch", &r->epoch, err) || json_get_bool(o, "sign", &r->sign, err))
+		return -1;
+	return r->epoch > 0 ? 0 : err_set(err, EBADMSG, "epochs are numbered from 1 on");
+}
+
+static int parse_job(const json_t *o, struct request *r, struct err *err)
+{
+	int64_t uid, gid;
+
+	if (get_path(o, "pod_dir", r->pod_dir, sizeof(r->pod_dir), false, err) ||
+	    get_path(o, "script", r->script, sizeof(r->script), true, err) ||
+	    json_get_text(o, "uuid", r->uuid, sizeof(r->uuid), err) ||
+	    get_id(o, "uid", UINT32_MAX - 1, &uid, err) || get_id(o, "gid", UINT32_MAX - 1, &gid, err) ||
+	    get_groups(o, r, err) || json_get_bool(o, "private_tmp", &r->private_tmp, err))
+		return -1;
+	r->uid = (uid_t)uid;
+	r->gid = (gid_t)gid;
+	return 0;
+}
+
+static int parse_checkpoint(const json_t *o, struct request *r, struct err *err)
+{
+	int64_t init, port;
+
+	if (json_get_int(o, "init_pid", 2, INT_MAX, &init, err) || json_get_int(o, "agent_port", 0, 65535, &port, err) ||
+	    json_get_bool(o, "vacate", &r->vacate, err) || json_get_text(o, "reason", r->reason, sizeof(r->reason), err) ||
+	    json_get_uint(o, "run", &r->run, err))
+		return -1;
+	r->init = (pid_t)init;
+	r->agent_port = (int)port;
+	return 0;
+}
+
+static int parse_restore(const json_t *o, struct request *r, struct err *err)
+{
+	int64_t ctl;
+
+	if (json_get_int(o, "ctl_fd", 3, INT_MAX, &ctl, err))
+		return -1;
+	r->ctl_fd = (int)ctl;
+	return 0;
+}
+
+static int parse(const json_t *o, struct request *r, struct err *err)
+{
+	if (parse_common(o, r, err))
+		return -1;
+	switch (r->op) {
+	case OP_CHECKPOINT:
+		return parse_job(o, r, err) || parse_checkpoint(o, r, err) ? -1 : 0;
+	case OP_RESTORE:
+		return parse_job(o, r, err) || parse_restore(o, r, err) ? -1 : 0;
+	default:
+		return 0;
+	}
+}
+
+int request_read(struct request *r, enum op op, struct err *err)
+{
+	cleanup_free char *line = NULL;
+	cleanup_json json_t *o = NULL;
+	json_error_t je;
+
+	*r = (struct request){ .op = op, .init = -1, .ctl_fd = -1 };
+	line = read_line(err);
+	if (!line)
+		return -1;
+	o = json_loads(line, JSON_REJECT_DUPLICATES, &je);
+	if (!json_is_object(o))
+		return err_set(err, EBADMSG, "the request is no JSON object: %s", je.text);
+	return parse(o, r, err) ? err_wrap(err, "malformed request") : 0;
+}
+
+void request_free(struct request *r)
+{
+	free(r->groups);
+	r->groups = NULL;
+}

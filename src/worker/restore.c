@@ -1,0 +1,310 @@
+/* A restore: the epoch is verified, the files of the shared file systems are put back, an empty pod is made and filled, and its pid 1
+ * starts criu. From then on the agent hears from pid 1 over the control socket how it went.
+ *
+ * Root restores what an image says. So before anything is changed: the epoch's signature and every digest, the identity of the job,
+ * and the credentials inside criu's images must be those of the job. */
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "common/util.h"
+#include "pod/pod.h"
+
+#define SCRIPT_MAX (64 << 20)
+#define LEADER_MAX (64 << 20)
+
+struct restore {
+	struct worker  *w;
+	struct manifest m;
+	struct pod_spec spec;
+	int   epochfd, criufd, filesfd;
+	char **argv, **envp;
+};
+
+static int open_dirs(struct restore *r, struct err *err)
+{
+	r->epochfd = store_open_epoch(&r->w->store, r->w->req.epoch, err);
+	if (r->epochfd < 0)
+		return -1;
+	r->criufd = openat(r->epochfd, "criu", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	r->filesfd = openat(r->epochfd, "files", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (r->criufd < 0 || r->filesfd < 0)
+		return err_sys(err, errno, "epoch %u of %s is incomplete", r->w->req.epoch, r->w->store.path);
+	return 0;
+}
+
+static int check_identity(const struct restore *r, struct err *err)
+{
+	const struct request *q = &r->w->req;
+	const struct manifest *m = &r->m;
+
+	if (m->epoch != q->epoch)
+		return err_set(err, EBADMSG, "epoch %u was saved as epoch %u: its directory has been renamed", q->epoch, m->epoch);
+	if (strcmp(m->uuid, q->uuid))
+		return err_set(err, EPERM, "epoch %u belongs to another job (uuid %s, this job has %s)", q->epoch, m->uuid, q->uuid);
+	if (m->uid != q->uid || m->gid != q->gid)
+		return err_set(err, EPERM, "epoch %u was saved for uid %u gid %u, the job runs as uid %u gid %u", q->epoch,
+			       m->uid, m->gid, q->uid, q->gid);
+	if (m->private_tmp != q->private_tmp)
+		return err_set(err, EINVAL, "epoch %u was saved %s a private /tmp, this pod is to be %s one", q->epoch,
+			       m->private_tmp ? "with" : "without", q->private_tmp ? "with" : "without");
+	return criu_check_creds(r->criufd, q->uid, q->gid, q->groups, q->n_groups, err);
+}
+
+__attribute__((format(printf, 2, 3))) static void warn(struct worker *w, const char *fmt, ...)
+{
+	char text[512];
+	json_t *s;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	s = json_string(text);
+	if (s)
+		json_array_append_new(w->warnings, s);
+}
+
+/* Machine and page size cannot be bridged; the rest usually works, but if it does not, this is the reason. */
+static int compare_nodes(struct restore *r, struct err *err)
+{
+	struct worker *w = r->w;
+	struct manifest here = { 0 };
+	const struct { const char *what, *then, *now; } soft[] = {
+		{ "kernel", r->m.node.kernel, here.node.kernel },
+		{ "CPU", r->m.node.cpu_model, here.node.cpu_model },
+		{ "C library", r->m.node.glibc, here.node.glibc },
+		{ "criu", r->m.node.criu, here.node.criu },
+	};
+
+	manifest_fingerprint(&here, w->criu.version);
+	if (strcmp(here.node.machine, r->m.node.machine) || here.node.page_size != r->m.node.page_size)
+		return err_set(err, EINVAL, "the epoch was saved on %s, a %s with pages of %ld bytes; this node is a %s with pages of %ld bytes",
+			       r->m.node.hostname, r->m.node.machine, r->m.node.page_size, here.node.machine, here.node.page_size);
+	for (size_t i = 0; i < ARRAY_SIZE(soft); i++)
+		if (strcmp(soft[i].then, soft[i].now))
+			warn(w, "the %s differs from that of the checkpoint's node %s: %s there, %s here", soft[i].what,
+			     r->m.node.hostname, soft[i].then, soft[i].now);
+	return 0;
+}
+
+/* ---- in the new pod's mount namespace, as root ---- */
+
+/* What stands at path: 1 the same bytes, 0 something else, -1 nothing. */
+static int same_content(const char *path, const char *want, size_t len)
+{
+	cleanup_close int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	cleanup_free char *have = NULL;
+	struct stat st;
+	ssize_t n;
+
+	if (fd < 0)
+		return errno == ENOENT || errno == ENOTDIR ? -1 : 0;
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || (size_t)st.st_size != len)
+		return 0;
+	n = read_all(fd, len + 1, &have);
+	return n >= 0 && (size_t)n == len && !memcmp(have, want, len);
+}
+
+/* In a directory that the job's user can write, the path could lead elsewhere by the time root follows it. */
+static int create_script(const struct restore *r, const char *path, const char *text, size_t len, struct err *err)
+{
+	const struct request *q = &r->w->req;
+	cleanup_free char *dir = xstrdup(path);
+	cleanup_close int dirfd = -1, fd = -1;
+	char *name = strrchr(dir, '/');
+	struct stat st;
+	bool made;
+
+	*name++ = '\0';
+	made = stat(dir, &st) != 0;
+	if (mkdir_parents(dir[0] ? dir : "/", 0750))
+		return err_sys(err, errno, "cannot make the batch script's directory %s", dir);
+	dirfd = open(dir[0] ? dir : "/", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dirfd < 0 || fstat(dirfd, &st))
+		return err_sys(err, errno, "cannot open the batch script's directory %s", dir);
+	if (st.st_uid != 0 || st.st_mode & 002)
+		return err_set(err, EPERM, "the batch script %s is missing; put it back as it was and restart the job", path);
+	if (made && (fchown(dirfd, 0, q->gid) || fchmod(dirfd, 0750)))
+		return err_sys(err, errno, "cannot give %s to the job's group", dir);
+	fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0700);
+	if (fd < 0 || write_all(fd, text, len) || fchown(fd, q->uid, q->gid))
+		return err_sys(err, errno, "cannot recreate the batch script %s", path);
+	return 0;
+}
+
+/* A file that differs stays as it is for everybody else: the pod gets the saved one mounted over it. */
+static int mount_script(const struct restore *r, const char *path, const char *text, size_t len, struct err *err)
+{
+	const struct request *q = &r->w->req;
+	cleanup_free char *copy = xasprintf("%s/script", r->spec.dir);
+	cleanup_close int fd = -1;
+
+	unlink(copy);
+	fd = open(copy, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0700);
+	if (fd < 0 || write_all(fd, text, len) || fchown(fd, q->uid, q->gid))
+		return err_sys(err, errno, "cannot write %s", copy);
+	if (mount(copy, path, NULL, MS_BIND, NULL))
+		return err_sys(err, errno, "cannot mount the saved batch script over %s", path);
+	return 0;
+}
+
+/* bash keeps its script open and reads on from it. slurmd deletes its copy with the job, and puts another one there at a requeue. */
+static int provide_script(const struct restore *r, struct err *err)
+{
+	const char *path = r->m.script;
+	cleanup_free char *text = NULL;
+	ssize_t n;
+
+	if (!path[0])
+		return 0;
+	n = read_file_at(r->w->store.dirfd, "script", SCRIPT_MAX, &text);
+	if (n < 0)
+		return err_sys(err, errno, "cannot read the saved batch script %s/script", r->w->store.path);
+	switch (same_content(path, text, (size_t)n)) {
+	case 1:
+		return 0;
+	case 0:
+		return mount_script(r, path, text, (size_t)n, err);
+	default:
+		return create_script(r, path, text, (size_t)n, err);
+	}
+}
+
+/* The dumped leader maps its program file: after an upgrade of fsched it needs the old one. */
+static int provide_leader(const struct restore *r, struct err *err)
+{
+	cleanup_free char *installed = xasprintf("%s/fsched-leader", r->spec.libexec);
+	cleanup_free char *saved = xasprintf("%s/leader", r->w->store.path);
+	cleanup_free char *text = NULL;
+	ssize_t n = read_file_at(r->w->store.dirfd, "leader", LEADER_MAX, &text);
+
+	if (n < 0 && errno == ENOENT)
+		return 0;
+	if (n < 0)
+		return err_sys(err, errno, "cannot read %s", saved);
+	if (same_content(installed, text, (size_t)n) == 1)
+		return 0;
+	if (mount(saved, installed, NULL, MS_BIND, NULL))
+		return err_sys(err, errno, "cannot mount %s over %s", saved, installed);
+	return 0;
+}
+
+static int check_reachable(const struct restore *r, struct err *err)
+{
+	for (int i = 0; r->w->criu.argv[i]; i++)
+		if (r->w->criu.argv[i][0] == '/' && access(r->w->criu.argv[i], R_OK))
+			return err_sys(err, errno, "%s cannot be reached inside the job's pod; it must not lie below /tmp",
+				       r->w->criu.argv[i]);
+	return 0;
+}
+
+static int fill_pod(void *arg, struct err *err)
+{
+	struct restore *r = arg;
+	cleanup_close int root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	umask(077);
+	if (root < 0)
+		return err_sys(err, errno, "cannot open / of the pod");
+	if (check_reachable(r, err))
+		return -1;
+	if (files_unpack_private(root, r->filesfd, r->m.private_tmp, err))
+		return err_wrap(err, "the job's private /tmp and /dev/shm cannot be filled");
+	return provide_script(r, err) || provide_leader(r, err) ? -1 : 0;
+}
+
+/* ---- worker ---- */
+
+static int verify_epoch(struct restore *r, struct err *err)
+{
+	struct worker *w = r->w;
+	const struct files_cred cred = worker_cred(w);
+
+	event_phase("verify");
+	if (open_dirs(r, err) || manifest_verify(r->epochfd, &r->m, w->req.sign, w->conf.munge_socket, err))
+		return -1;
+	if (check_identity(r, err) || criu_locate(w->conf.criu, w->libexec, &w->criu, err) || compare_nodes(r, err))
+		return -1;
+	return files_check(r->m.files, r->filesfd, &cred, err);
+}
+
+static int start_pod(struct restore *r, struct pod *pod, struct err *err)
+{
+	struct worker *w = r->w;
+	struct pod_restore pr = {
+		.images_fd = r->criufd, .work_fd = w->store.dirfd, .ctl = w->req.ctl_fd,
+		.last_pid = criu_last_pid(r->criufd, r->m.max_pid, err), .pre = fill_pod, .arg = r,
+	};
+	int rc;
+
+	if (pr.last_pid < 0 || pod_prepare(&r->spec, err))
+		return -1;
+	/* The next failure must not be explained by the last one's log. */
+	unlinkat(w->store.dirfd, "restore.log", 0);
+	r->argv = criu_restore_argv(&w->criu);
+	r->envp = criu_envp(&w->criu);
+	pr.argv = r->argv;
+	pr.envp = r->envp;
+	rc = pod_restore(&r->spec, &pr, pod, err);
+	criu_argv_free(r->argv);
+	criu_argv_free(r->envp);
+	return rc;
+}
+
+static void fill_spec(struct restore *r)
+{
+	const struct request *q = &r->w->req;
+
+	snprintf(r->spec.dir, sizeof(r->spec.dir), "%s", q->pod_dir);
+	snprintf(r->spec.libexec, sizeof(r->spec.libexec), "%s", r->w->libexec);
+	r->spec.private_tmp = q->private_tmp;
+	r->spec.cred = (struct pod_cred){ q->uid, q->gid, q->groups, q->n_groups };
+}
+
+static int restore(struct restore *r, bool *refused, struct err *err)
+{
+	struct worker *w = r->w;
+	const struct files_cred cred = worker_cred(w);
+	struct pod pod;
+
+	fill_spec(r);
+	if (verify_epoch(r, err))
+		return -1;
+	*refused = false;
+	event_phase("files");
+	if (files_put_back(r->m.files, r->filesfd, &cred, w->warnings, err))
+		return err_wrap(err, "the job's files cannot be put back");
+	event_phase("restore");
+	if (start_pod(r, &pod, err))
+		return -1;
+	event_send("result", json_pack("{s:b, s:i, s:i, s:I, s:I, s:O}", "ok", 1, "init_pid", (int)pod.init, "epoch", (int)w->req.epoch,
+				       "total_us", (json_int_t)(now_us() - w->began),
+				       "files", (json_int_t)json_array_size(r->m.files), "warnings", w->warnings));
+	return 0;
+}
+
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+int worker_restore(struct worker *w, bool *refused, struct err *err)
+{
+	struct restore r = { .w = w, .epochfd = -1, .criufd = -1, .filesfd = -1 };
+	int rc;
+
+	*refused = true;
+	rc = restore(&r, refused, err);
+	manifest_free(&r.m);
+	close_fd(r.epochfd);
+	close_fd(r.criufd);
+	close_fd(r.filesfd);
+	return rc;
+}

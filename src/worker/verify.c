@@ -1,0 +1,66 @@
+/* Reading an epoch back. */
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/util.h"
+
+#define DEPTH_MAX 64
+
+/* Lets the kernel forget the pages of every file, so that the digests are of what is on the disk. Only possible after fsync;
+ * a file system may ignore it, which makes the check weaker, not wrong. */
+static void forget_pages(int dirfd, int depth)
+{
+	cleanup_dir DIR *d = NULL;
+	struct dirent *e;
+	struct stat st;
+	int copy = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	d = copy < 0 ? NULL : fdopendir(copy);
+	while (d && (e = readdir(d))) {
+		cleanup_close int fd = -1;
+
+		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
+			continue;
+		fd = openat(dirfd, e->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+		if (fd < 0 || fstat(fd, &st))
+			continue;
+		if (S_ISDIR(st.st_mode) && depth < DEPTH_MAX)
+			forget_pages(fd, depth + 1);
+		else if (S_ISREG(st.st_mode))
+			posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	}
+}
+
+int verify_written(struct worker *w, int epochfd, struct err *err)
+{
+	struct manifest m = { 0 };
+	int rc;
+
+	forget_pages(epochfd, 0);
+	rc = manifest_verify(epochfd, &m, w->req.sign, w->conf.munge_socket, err);
+	manifest_free(&m);
+	return rc ? err_wrap(err, "the epoch was written, but reads back differently") : 0;
+}
+
+int worker_verify(struct worker *w, struct err *err)
+{
+	cleanup_close int fd = store_open_epoch(&w->store, w->req.epoch, err);
+	struct manifest m = { 0 };
+	json_t *o;
+
+	if (fd < 0)
+		return -1;
+	event_phase("verify");
+	if (manifest_verify(fd, &m, w->req.sign, w->conf.munge_socket, err))
+		return -1;
+	o = json_pack("{s:b, s:i, s:I, s:I, s:I, s:I, s:O}", "ok", 1, "epoch", (int)w->req.epoch, "bytes", (json_int_t)m.bytes,
+		      "frozen_us", (json_int_t)m.frozen_us, "total_us", (json_int_t)(now_us() - w->began),
+		      "files", (json_int_t)json_array_size(m.files), "warnings", w->warnings);
+	manifest_free(&m);
+	event_send("result", o);
+	return 0;
+}

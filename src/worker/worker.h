@@ -1,0 +1,79 @@
+/* fsched-worker: one operation on one job's checkpoints, as root, then it ends. A crash or a hang costs an epoch, not the job:
+ * every process made here dies with the worker, and a tree whose criu is gone runs on.
+ *
+ * The contract with the agent (request, events) is in docs/internals.md. */
+#ifndef FSCHED_WORKER_H
+#define FSCHED_WORKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <jansson.h>
+
+#include "common/conf.h"
+#include "common/err.h"
+#include "pod/criu.h"
+#include "store/files.h"
+#include "store/manifest.h"
+#include "store/store.h"
+
+enum op { OP_CHECKPOINT, OP_RESTORE, OP_VERIFY };
+
+struct request {
+	enum op  op;
+	char     job_dir[4096], pod_dir[4096], config[4096], script[4096];
+	char     uuid[37], reason[16];
+	unsigned epoch, run;
+	uid_t    uid;
+	gid_t    gid;
+	gid_t   *groups;        /* owned */
+	int      n_groups;
+	pid_t    init;
+	int      agent_port, ctl_fd;
+	bool     vacate, sign, private_tmp;
+};
+
+struct worker {
+	struct request  req;
+	struct conf     conf;
+	struct store    store;
+	struct criu_bin criu;
+	char     libexec[4096]; /* where this program lies */
+	int64_t  began;         /* now_us() */
+	json_t  *warnings;      /* owned */
+};
+
+/* request.c: reads and checks the line on standard input. */
+int request_read(struct request *r, enum op op, struct err *err);
+void request_free(struct request *r);
+/* The next word on standard input, within timeout_ms. false: end of file or time is up. */
+bool request_word(char *buf, size_t len, int timeout_ms);
+
+/* events.c: one JSON object per line on standard output. A reader that has gone is no reason to stop. */
+void event_phase(const char *name);
+/* o: the members besides "event", taken over. */
+void event_send(const char *event, json_t *o);
+void event_failed(const char *error, bool refused);
+/* If the deadline passes, sends the failure and ends the worker, wherever it is. 0 = off. */
+int  deadline_set(unsigned seconds, struct err *err);
+
+/* The operations. 0: the result has been sent. -1: err; *refused says that it was known before anything was done. */
+int worker_checkpoint(struct worker *w, bool *refused, struct err *err);
+int worker_restore(struct worker *w, bool *refused, struct err *err);
+int worker_verify(struct worker *w, struct err *err);
+
+/* verify.c: reads the epoch back from the disk, not from memory, and compares all digests. */
+int verify_written(struct worker *w, int epochfd, struct err *err);
+
+/* tree.c: host pids of the job's processes, and the highest pid, group or session number in the pod. pids: to be freed. */
+struct tree { pid_t *pids; int n; int32_t max_pid; };
+int tree_read(pid_t init, struct tree *t, struct err *err);
+
+/* space.c: refuses when the checkpoint cannot fit. */
+int space_check(const struct worker *w, const pid_t *pids, int n, struct err *err);
+
+static inline struct files_cred worker_cred(const struct worker *w)
+{
+	return (struct files_cred){ w->req.uid, w->req.gid, w->req.groups, w->req.n_groups };
+}
+
+#endif

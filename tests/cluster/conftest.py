@@ -1,0 +1,109 @@
+"""Fixtures: one shared cluster per session, clusters with settings of their own, a directory per job, and a look for left-overs at the end."""
+import os
+import pwd
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+import lib
+
+
+def _leftovers():
+    """What a test run must not leave on the machine: our processes, mounts and cgroups."""
+    found = set()
+    for p in Path("/proc").iterdir():
+        if p.name.isdigit():
+            name = lib.comm(p.name)
+            if re.match(r"fsched-|slurmctld|slurmd|slurmstepd|munged|criu", name) and lib.alive(p.name):
+                found.add(f"process {p.name} {name}")
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        if "fsched" in line:
+            found.add("mount " + line.split()[4])
+    return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def machine_as_found():
+    if os.geteuid() != 0:
+        pytest.exit("these tests make namespaces and start slurmd: run them as root", returncode=1)
+    before = _leftovers()
+    yield
+    # processes end a moment after the last job does
+    try:
+        lib.wait_for(lambda: not (_leftovers() - before), "the machine to be as it was found", 15)
+    except lib.Timeout:
+        raise AssertionError(f"left behind: {sorted(_leftovers() - before)}") from None
+
+
+@pytest.fixture(scope="session")
+def base_dir():
+    """Reachable by the ordinary user and not below /tmp, where the pod hides things."""
+    d = Path(tempfile.mkdtemp(prefix="fscheck.", dir="/var/tmp"))
+    d.chmod(0o755)
+    yield d
+    shutil.rmtree(d, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shared_cluster(base_dir):
+    c = lib.Cluster(base_dir / "shared")
+    yield c
+    amiss = c.down()
+    assert not amiss, amiss
+
+
+@pytest.fixture
+def cluster(shared_cluster):
+    """The shared cluster; jobs that a test leaves are cancelled."""
+    yield shared_cluster
+    shared_cluster.run("scancel", "--user", lib.USER, user="root")
+    lib.wait_for(lambda: not shared_cluster.run("squeue", "-h", user="root").stdout.strip(), "an empty queue", 30)
+
+
+@pytest.fixture
+def new_cluster(base_dir, request):
+    """new_cluster(conf=[…], option=value): a cluster with settings of its own."""
+    made = []
+
+    def make(conf=(), **more):
+        d = base_dir / re.sub(r"\W", "_", f"{request.node.name}_{len(made)}")[-24:]
+        made.append(lib.Cluster(d, conf, **more))
+        return made[-1]
+    yield make
+    for c in made:
+        c.run("scancel", "--user", lib.USER, user="root")
+        amiss = c.down()
+        assert not amiss, amiss
+
+
+@pytest.fixture(scope="session")
+def workloads(base_dir):
+    """Directory with the compiled test workloads and scripts, readable by the user."""
+    src, out = lib.ROOT / "tests" / "workloads", base_dir / "workloads"
+    out.mkdir(mode=0o755)
+    for c in src.glob("*.c"):
+        subprocess.run(["gcc", "-O1", "-o", out / c.stem, c, "-pthread"], check=True)
+    for s in [*src.glob("*.sh"), *src.glob("*.py")]:
+        shutil.copy(s, out / s.name)
+        (out / s.name).chmod(0o755)
+    return out
+
+
+@pytest.fixture
+def jobdir(base_dir, request):
+    """Factory of empty directories owned by the ordinary user (who exists once a cluster runs)."""
+    n = 0
+
+    def make(name="job"):
+        nonlocal n
+        n += 1
+        d = base_dir / "jobs" / (re.sub(r"\W", "_", request.node.name)[-60:] + f"_{name}_{n}")
+        d.mkdir(parents=True, exist_ok=True)
+        pw = pwd.getpwnam(lib.USER)
+        os.chown(d, pw.pw_uid, pw.pw_gid)
+        return d
+    return make

@@ -1,0 +1,223 @@
+"""Private clusters for tests: start and stop them with lab/, submit jobs as an ordinary user, look at the result.
+
+Nothing here guesses a time: wait_for() polls a condition until a deadline and then fails with the logs."""
+import json
+import os
+import pwd
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGE = Path(os.environ.get("FSCHED_STAGE", ROOT / "build" / "stage"))
+USER = "fschedtest"
+sys.path.insert(0, str(ROOT / "lab"))
+import lab  # noqa: E402
+DEADLINE = 60 * float(os.environ.get("FSCHED_TEST_SLOWNESS", "1"))
+
+
+class Timeout(AssertionError):
+    pass
+
+
+def wait_for(condition, what, deadline=DEADLINE, poll=0.05):
+    """Returns the first true value of condition(); raises Timeout after deadline seconds."""
+    end = time.monotonic() + deadline
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise Timeout(f"waited {deadline:.0f} s for {what}")
+        time.sleep(poll)
+
+
+def alive(pid):
+    """True while the process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def children(pid):
+    try:
+        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def descendants(pid):
+    found = []
+    for child in children(pid):
+        found += [child] + descendants(child)
+    return found
+
+
+def comm(pid):
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def parse_checkpoint(text):
+    """The members of the Checkpoint={…} entry of an AdminComment, or None."""
+    m = re.search(r"Checkpoint=\{([^}]*)\}", text or "")
+    if not m:
+        return None
+    return {k: v.strip('"') for k, v in re.findall(r'(\w+)=("[^"]*"|\S*)', m.group(1))}
+
+
+class Cluster:
+    """A private single-node cluster. conf: lines "Key=Value" for fsched.conf; more: members of lab.Options."""
+
+    def __init__(self, directory, conf=(), **more):
+        self.lab = lab.Lab.up(lab.Options(dir=str(directory), name="t", cpus=more.pop("cpus", 16), users=[USER],
+                                          stage=str(STAGE), fsched_conf=list(conf), **more))
+        self.dir = Path(self.lab.dir)
+        self.slurm_conf = self.lab.conf
+        self.path = self.lab.environment()["PATH"]
+
+    def down(self):
+        """Ends it; returns what was amiss, a list of sentences."""
+        return self.lab.down()
+
+    def daemon_pid(self, name):
+        return self.lab.daemon_pid(name)
+
+    def conf(self):
+        return Path(self.slurm_conf).with_name("fsched.conf")
+
+    def munge_socket(self):
+        return self.dir / "run" / "munge.socket"
+
+    # -- commands -----------------------------------------------------------
+    def run(self, *argv, user=USER, cwd=None, env=None, stdin=None, timeout=DEADLINE * 2):
+        """Runs a command with the cluster's environment; returns the CompletedProcess (text)."""
+        base = {"PATH": self.path, "SLURM_CONF": self.slurm_conf, "LANG": "C.UTF-8", **(env or {})}
+        argv = [str(a) for a in argv]
+        if user != "root":
+            pw = pwd.getpwnam(user)
+            base.update(HOME=pw.pw_dir, USER=user, LOGNAME=user)
+            argv = ["setpriv", f"--reuid={pw.pw_uid}", f"--regid={pw.pw_gid}", "--init-groups", "--"] + argv
+        return subprocess.run(argv, env=base, cwd=cwd or "/", text=True, input=stdin,
+                              stdin=subprocess.DEVNULL if stdin is None else None, capture_output=True, timeout=timeout)
+
+    def ok(self, *argv, **kw):
+        p = self.run(*argv, **kw)
+        assert p.returncode == 0, f"{shlex.join(map(str, argv))}: exit {p.returncode}\n{p.stdout}{p.stderr}\n{self.logs()}"
+        return p.stdout
+
+    def fails(self, *argv, **kw):
+        """Runs a command that has to fail; returns what it printed."""
+        p = self.run(*argv, **kw)
+        assert p.returncode != 0, f"{shlex.join(map(str, argv))} succeeded: {p.stdout}{p.stderr}"
+        return p.stdout + p.stderr
+
+    def sbatch(self, script, *args, cwd, user=USER, env=None):
+        """Submits the text of a script; returns the job id."""
+        text = script if script.startswith("#!") else "#!/bin/bash\n" + script
+        path = Path(cwd) / "job.sh"
+        path.write_text(text)
+        path.chmod(0o755)
+        out = self.ok("sbatch", *args, path, cwd=cwd, user=user, env=env)
+        return int(re.search(r"Submitted batch job (\d+)", out).group(1))
+
+    def checkpoint(self, op, job, *args, user=USER):
+        return self.ok("scontrol", "checkpoint", op, job, *args, user=user)
+
+    # -- looking ------------------------------------------------------------
+    def job(self, job):
+        """`scontrol show job` as a dict, with Checkpoint parsed; {} for an unknown job."""
+        p = self.run("scontrol", "show", "job", job, "-o", user="root")
+        if p.returncode:
+            return {}
+        line = p.stdout.splitlines()[0]
+        d = dict(re.findall(r"(\w[\w:/]*)=(\S*)", re.sub(r"(Admin)?Comment=\S.*?(?= \w+=| *$)", "", line)))
+        d["line"] = line
+        d["Checkpoint"] = parse_checkpoint(line)
+        return d
+
+    def state(self, job):
+        return self.job(job).get("JobState", "UNKNOWN")
+
+    def entry(self, job):
+        return self.job(job).get("Checkpoint") or {}
+
+    def wait_state(self, job, *states, deadline=DEADLINE):
+        def arrived():
+            s = self.state(job)
+            if s in states:
+                return s
+            if s in ("FAILED", "CANCELLED", "COMPLETED", "TIMEOUT", "NODE_FAIL") :
+                raise AssertionError(f"job {job} is {s}, wanted {states}\n{self.logs(job)}")
+            return None
+        try:
+            return wait_for(arrived, f"job {job} to be {states}", deadline)
+        except Timeout as e:
+            raise Timeout(f"{e}; it is {self.job(job).get('line')}\n{self.logs(job)}") from None
+
+    def wait_entry(self, job, condition, what, deadline=DEADLINE):
+        """Waits until condition(Checkpoint entry) is true; returns the entry."""
+        try:
+            return wait_for(lambda: (lambda e: e if e and condition(e) else None)(self.entry(job)), what, deadline)
+        except Timeout as e:
+            raise Timeout(f"{e}; entry is {self.entry(job)}\n{self.logs(job)}") from None
+
+    def wait_running(self, job, deadline=DEADLINE):
+        """Waits until the job runs and its agent can be reached."""
+        self.wait_state(job, "RUNNING", deadline=deadline)
+        return self.wait_entry(job, lambda e: e.get("state") == "running" and e.get("agent"), f"agent of job {job}", deadline)
+
+    def wait_end(self, job, deadline=DEADLINE * 2):
+        """Waits until the job has left Slurm's hands; returns (state, exit code)."""
+        def ended():
+            d = self.job(job)
+            return d if d.get("JobState") not in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED") else None
+        try:
+            d = wait_for(ended, f"job {job} to end", deadline)
+        except Timeout as e:
+            raise Timeout(f"{e}; {self.job(job).get('line')}\n{self.logs(job)}") from None
+        return d["JobState"], d["ExitCode"]
+
+    def ckpt_dir(self, job):
+        m = re.search(r"(?mi)^\s*JobCheckpointDir\s*=\s*(\S+)", self.conf().read_text())
+        return Path(m.group(1)) / str(job)
+
+    def epochs(self, job):
+        """Numbers of the complete epochs on disk."""
+        d = self.ckpt_dir(job) / "epochs"
+        return sorted(int(p.name) for p in d.iterdir() if p.name.isdigit()) if d.is_dir() else []
+
+    def record(self, job):
+        return json.loads((self.ckpt_dir(job) / "job.json").read_text())
+
+    def log(self, job):
+        p = self.ckpt_dir(job) / "checkpoint.log"
+        return p.read_text() if p.exists() else ""
+
+    def agent_pid(self, job):
+        """Host pid of the fsched-agent of a running job."""
+        for pid in descendants(self.lab.keeper_pid()):
+            if comm(pid) == "fsched-agent":
+                parent = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+                if f"[{job}.batch]" in Path(f"/proc/{parent}/cmdline").read_text():
+                    return pid
+        return None
+
+    def pod_pids(self, job):
+        agent = self.agent_pid(job)
+        return [p for p in descendants(agent) if comm(p) not in ("fsched-agent", "fsched-init", "fsched-worker", "fsched-slurm")] if agent else []
+
+    def logs(self, job=None):
+        """Tails for a person who looks at a failed test."""
+        out = []
+        for f in [self.ckpt_dir(job) / "checkpoint.log", self.ckpt_dir(job) / "restore.log"] if job else []:
+            if f.exists():
+                out.append(f"--- {f.name}\n" + "\n".join(f.read_text(errors="replace").splitlines()[-25:]))
+        return "\n".join([self.lab.logs(), *out])
+

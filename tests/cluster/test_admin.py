@@ -1,0 +1,79 @@
+"""fsched config, doctor, prune, version; what an administrator meets first."""
+import re
+
+import lib
+
+
+def test_config_shows_where_each_value_comes_from(new_cluster):
+    c = new_cluster(conf=["CRIU_MaxEpochs = 3   # keep three", "criu_incremental=yes"])
+    out = c.ok("fsched", "config")
+    assert re.search(r"CRIU_MaxEpochs = 3\s+# .*fsched\.conf:\d+", out)
+    assert re.search(r"CRIU_FullEvery = 10\s+# default", out)
+    assert "no effect" in out
+
+
+def test_bad_configuration_is_named(new_cluster, jobdir, tmp_path):
+    c = new_cluster()
+    good = c.conf().read_text()
+    for line, words in [("CRIU_MaxEpoch = 3", "CRIU_MaxEpochs"), ("CRIU_LoadThresholdCPU = 1.5", "0"), ("CRIU_Incremental = perhaps", "YES"),
+                        ("JobCheckpointDir = relative", "absolute"), ("CheckpointType = checkpoint/blcr", "checkpoint/criu"), ("nonsense", "=")]:
+        c.conf().write_text(good + line + "\n")
+        said = c.fails("fsched", "config")
+        assert f"fsched.conf:{len(good.splitlines()) + 1}" in said and words in said, said
+        d = jobdir()
+        (d / "job.sh").write_text("#!/bin/bash\ntrue\n")
+        assert "fsched.conf" in c.fails("sbatch", "--checkpoint=30", d / "job.sh", cwd=d)
+        job = c.sbatch("true", cwd=d)
+        assert c.wait_end(job)[0] == "COMPLETED"
+    c.conf().write_text(good)
+
+
+def test_doctor(cluster):
+    p = cluster.run("fsched", "doctor", user="root")
+    assert p.returncode == 0, p.stdout + p.stderr
+    for what in ("criu", "munge", "Slurm", "JobCheckpointDir", "write"):
+        assert re.search(what, p.stdout, re.I), p.stdout
+    assert not re.search(r"^failed", p.stdout, re.M)
+
+
+def test_doctor_finds_trouble(new_cluster):
+    c = new_cluster()
+    text = c.conf().read_text()
+    c.conf().write_text(re.sub(r"(?m)^CriuPath.*$", "CriuPath = /nonexistent/criu", text))
+    p = c.run("fsched", "doctor", user="root")
+    assert p.returncode != 0
+    assert re.search(r"^failed.*criu", p.stdout, re.M | re.I), p.stdout
+
+
+def test_prune(cluster, jobdir):
+    d = jobdir()
+    job = cluster.sbatch("while [ ! -e go ]; do sleep 0.1; done", "--checkpoint=UNLIMITED", cwd=d)
+    cluster.wait_running(job)
+    cluster.checkpoint("create", job)
+    assert cluster.fails("fsched", "prune", job, "--all", user="root")
+    assert cluster.epochs(job) == [1]
+    (d / "go").touch()
+    cluster.wait_end(job)
+    assert cluster.epochs(job) == [1], "checkpoints stay after the job"
+    assert cluster.fails("fsched", "prune", job, "--all")
+    cluster.ok("fsched", "prune", job, "--all", user="root")
+    assert cluster.epochs(job) == []
+
+
+def test_agent_is_small_and_quiet(cluster, jobdir):
+    d = jobdir()
+    job = cluster.sbatch("while [ ! -e go ]; do sleep 0.1; done", "--checkpoint=30", cwd=d)
+    cluster.wait_running(job)
+    cluster.checkpoint("create", job)
+    pid = cluster.agent_pid(job)
+    stat = lambda: lib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    ticks = lambda: int(stat()[11]) + int(stat()[12])
+    lib.wait_for(lambda: not [p for p in lib.children(pid) if lib.comm(p) in ("fsched-worker", "fsched-slurm")], "a quiet agent")
+    rss = int(re.search(r"VmRSS:\s+(\d+)", lib.Path(f"/proc/{pid}/status").read_text()).group(1))
+    assert rss <= 8192, f"{rss} kB"
+    switches = lambda: int(re.search(r"voluntary_ctxt_switches:\s+(\d+)", lib.Path(f"/proc/{pid}/status").read_text()).group(1))
+    before = switches(), ticks()
+    lib.time.sleep(2)   # the workload: nothing happens
+    assert switches() - before[0] <= 2 and ticks() - before[1] <= 1
+    (d / "go").touch()
+    cluster.wait_end(job)

@@ -1,0 +1,270 @@
+"""Everything that can break under a checkpoint: the job computes on, the error is recorded, the next checkpoint works."""
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import lib
+
+WAIT = "while [ ! -e go ]; do echo x >> progress; sleep 0.1; done; echo end"
+
+
+def progress(d):
+    f = d / "progress"
+    return f.stat().st_size if f.exists() else 0
+
+
+def computes_on(d):
+    before = progress(d)
+    lib.wait_for(lambda: progress(d) > before + 4, "the job to compute on", 20)
+
+
+def start(c, d, *args):
+    job = c.sbatch(WAIT, "--checkpoint=UNLIMITED", *args, "-o", "out", cwd=d)
+    c.wait_running(job)
+    lib.wait_for(lambda: progress(d), "progress")
+    return job
+
+
+def finish(c, d, job):
+    (d / "go").touch()
+    assert c.wait_end(job) == ("COMPLETED", "0:0")
+    assert (d / "out").read_text() == "end\n"
+
+
+def fails_then_works(c, d, job, broken, mended, expect):
+    broken()
+    try:
+        said = c.fails("scontrol", "checkpoint", "create", job)
+    finally:
+        mended()
+    assert re.search(expect, said, re.I), said
+    computes_on(d)
+    assert c.wait_entry(job, lambda e: e.get("error"), "the error in show job")
+    assert c.state(job) == "RUNNING"
+    assert "saved" in c.checkpoint("create", job)
+    assert not c.entry(job).get("error")
+
+
+def test_missing_criu(new_cluster, jobdir):
+    c, d = new_cluster(), jobdir()
+    job = start(c, d)
+    conf = c.conf()
+    good = conf.read_text()
+    bad = re.sub(r"(?m)^CriuPath.*$", "CriuPath = /nonexistent/criu", good)
+    assert bad != good
+    fails_then_works(c, d, job, lambda: conf.write_text(bad), lambda: conf.write_text(good), "criu")
+    finish(c, d, job)
+
+
+def test_full_disk(new_cluster, jobdir, workloads, base_dir):
+    small = base_dir / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "fsched-test", small], check=True)
+    try:
+        c, d = new_cluster(conf=[f"JobCheckpointDir = {small}"]), jobdir()
+        job = c.sbatch(f"exec {workloads}/threads 400 64", "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+        c.wait_running(job)
+        lib.wait_for(lambda: (d / "out").stat().st_size > 0, "output")
+        for op in ("create", "vacate"):
+            said = c.fails("scontrol", "checkpoint", op, job)
+            assert re.search("space", said, re.I), said
+            before = (d / "out").stat().st_size
+            lib.wait_for(lambda: (d / "out").stat().st_size > before, "the job to compute on")
+        subprocess.run(["mount", "-o", "remount,size=512m", small], check=True)
+        assert "saved" in c.checkpoint("create", job)
+        c.ok("scancel", job)
+        c.wait_end(job)
+        assert not c.down()
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_unwritable_directory(new_cluster, jobdir):
+    c, d = new_cluster(), jobdir()
+    job = start(c, d)
+    epochs = c.ckpt_dir(job) / "epochs"
+    fails_then_works(c, d, job, lambda: subprocess.run(["chattr", "+i", epochs], check=True),
+                     lambda: subprocess.run(["chattr", "-i", epochs], check=True), "epochs|permitted|write")
+    finish(c, d, job)
+
+
+def test_munge_down(new_cluster, jobdir):
+    """Without MUNGE no request can be authenticated and no manifest signed; the periodic checkpoint is an event, not a death."""
+    c, d = new_cluster(), jobdir()
+    job = c.sbatch(WAIT, "--checkpoint=0:03", "-o", "out", cwd=d)
+    c.wait_running(job)
+    pid = c.daemon_pid("munged")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert c.fails("scontrol", "checkpoint", "create", job, timeout=120)
+        computes_on(d)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    c.wait_entry(job, lambda e: int(e["epoch"]) >= 1 and not e.get("error"), "a good epoch afterwards", 90)
+    finish(c, d, job)
+
+
+def test_slurmctld_down_during_vacate(new_cluster, jobdir):
+    c, d = new_cluster(), jobdir()
+    job = start(c, d)
+    agent = c.agent_pid(job)
+    # the client needs slurmctld to find the agent, so slurmctld stops when the tree is frozen and saved
+    pid = c.daemon_pid("slurmctld")
+    import threading
+    stopped = threading.Event()
+
+    def stop_when_held():
+        lib.wait_for(lambda: re.search("held|vacating", (c.ckpt_dir(job) / "job.json").read_text() + c.log(job)), "the epoch to be durable", 30, poll=0.001)
+        os.kill(pid, signal.SIGSTOP)
+        stopped.set()
+    t = threading.Thread(target=stop_when_held)
+    t.start()
+    try:
+        p = c.run("scontrol", "checkpoint", "vacate", job, timeout=180)
+    finally:
+        t.join()
+        os.kill(pid, signal.SIGCONT)
+    assert stopped.is_set() and lib.alive(pid)
+    if p.returncode == 0:
+        # slurmctld had taken the requeue before it stopped: then the job has to be vacated, not lost
+        lib.wait_for(lambda: c.state(job) == "PENDING", "the vacated job", 60)
+        c.checkpoint("restart", job)
+    else:
+        assert re.search("slurmctld|Slurm", p.stdout + p.stderr)
+        # a requeue that was under way in slurmctld may still be carried out: held with its epoch, or running on
+        lib.wait_for(lambda: c.state(job) in ("PENDING", "RUNNING"), "the job", 60)
+        if c.state(job) == "RUNNING" and lib.alive(agent):
+            computes_on(d)
+            assert "saved" in c.checkpoint("create", job)
+        else:
+            c.checkpoint("restart", job)
+    finish(c, d, job)
+
+
+@pytest.mark.parametrize("victim", ["fsched-worker", "criu"])
+def test_killed_in_the_middle(cluster, jobdir, workloads, victim):
+    d = jobdir()
+    job = cluster.sbatch(f"exec {workloads}/threads 300 300", "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+    cluster.wait_running(job)
+    lib.wait_for(lambda: (d / "out").stat().st_size > 0, "output")
+    agent = cluster.agent_pid(job)
+    argv = ["scontrol", "checkpoint", "create", str(job)]
+    import threading
+    result = {}
+    t = threading.Thread(target=lambda: result.update(p=cluster.run(*argv)))
+    t.start()
+
+    def find():
+        for p in lib.descendants(agent):
+            if lib.comm(p) == victim or (victim == "criu" and lib.comm(p) in ("ld.so", "criu", "ld-linux-x86-64")):
+                return p
+        return None
+    pid = lib.wait_for(find, f"{victim} to appear", 20, poll=0.001)
+    # let it get into the dump proper: the image directory fills
+    lib.wait_for(lambda: any((cluster.ckpt_dir(job) / "epochs").glob("*.partial/criu/*.img")) or not lib.alive(pid), "images", 20, poll=0.001)
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    t.join()
+    before = (d / "out").stat().st_size
+    lib.wait_for(lambda: (d / "out").stat().st_size > before, "the job to compute on")
+    assert "saved" in cluster.checkpoint("create", job)
+    cluster.ok("scancel", job)
+    cluster.wait_end(job)
+    if result["p"].returncode:
+        assert result["p"].stderr or result["p"].stdout
+
+
+@pytest.mark.parametrize("what,expect", [("srun", "srun"), ("iouring", "io_uring"), ("traced", "trace")])
+def test_refused_before_the_freeze(cluster, jobdir, what, expect):
+    scripts = {
+        "srun": "srun -n1 sh -c 'while [ ! -e go ]; do sleep 0.1; done' &\n" + WAIT,
+        "iouring": "/usr/bin/python3 -c 'import ctypes,os,time\nlibc=ctypes.CDLL(None)\nb=(ctypes.c_char*120)()\nassert libc.syscall(425,8,b)>=0\n"
+                   "while not os.path.exists(\"go\"): time.sleep(.1)' &\n" + WAIT,
+        "traced": "sleep 1000 & p=$!\n/usr/bin/python3 -c 'import ctypes,os,sys,time\nlibc=ctypes.CDLL(None)\nassert libc.ptrace(0x4206,int(sys.argv[1]),None,None)==0\n"
+                  "while not os.path.exists(\"go\"): time.sleep(.1)' $p &\n" + WAIT + "; kill $p",
+    }
+    d = jobdir()
+    job = cluster.sbatch(scripts[what], "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+    cluster.wait_running(job)
+    computes_on(d)
+
+    def refused():
+        p = cluster.run("scontrol", "checkpoint", "create", job)
+        return p.stdout + p.stderr if p.returncode else None
+    said = lib.wait_for(refused, "a refusal", 20, poll=0.5)
+    assert expect in said, said
+    assert expect in cluster.fails("scontrol", "checkpoint", "vacate", job)
+    computes_on(d)
+    (d / "go").touch()
+    cluster.wait_end(job)
+
+
+def test_restart_that_cannot_be_restored_is_held(cluster, jobdir):
+    d = jobdir()
+    job = start(cluster, d)
+    cluster.checkpoint("vacate", job)
+    images = sorted((cluster.ckpt_dir(job) / "epochs" / "000001" / "criu").glob("core-*.img"))
+    good = images[0].read_bytes()
+    images[0].write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    said = cluster.fails("scontrol", "checkpoint", "restart", job)
+    assert images[0].name in said, said
+    lib.wait_for(lambda: cluster.job(job).get("JobState") == "PENDING" and cluster.job(job)["Priority"] == "0", "the job to be held again")
+    entry = cluster.entry(job)
+    assert images[0].name in entry["error"]
+    before = progress(d)
+    images[0].write_bytes(good)
+    assert "restored from epoch 1" in cluster.checkpoint("restart", job)
+    assert progress(d) >= before
+    finish(cluster, d, job)
+
+
+def test_missing_output_file_is_named(cluster, jobdir):
+    d = jobdir()
+    job = cluster.sbatch("exec 5>>log.txt; while [ ! -e go ]; do echo x >&5; sleep 0.1; done", "--checkpoint=UNLIMITED", cwd=d)
+    cluster.wait_running(job)
+    lib.wait_for(lambda: (d / "log.txt").exists() and (d / "log.txt").stat().st_size, "log.txt")
+    cluster.checkpoint("vacate", job)
+    (d / "log.txt").rename(d / "moved.txt")
+    assert "log.txt" in cluster.fails("scontrol", "checkpoint", "restart", job)
+    (d / "moved.txt").rename(d / "log.txt")
+    lib.wait_for(lambda: cluster.job(job).get("JobState") == "PENDING" and cluster.job(job)["Priority"] == "0", "the job to be held again")
+    assert "restored" in cluster.checkpoint("restart", job)
+    (d / "go").touch()
+    assert cluster.wait_end(job)[0] == "COMPLETED"
+
+
+def test_forged_epoch_is_refused(cluster, jobdir):
+    """An epoch whose manifest was not signed by root is not restored."""
+    d = jobdir()
+    job = start(cluster, d)
+    cluster.checkpoint("vacate", job)
+    cred = cluster.ckpt_dir(job) / "epochs" / "000001" / "manifest.cred"
+    good = cred.read_bytes()
+    digest = subprocess.run(["sha256sum", cred.with_name("manifest.json")], capture_output=True, text=True, check=True).stdout.split()[0]
+    forged = cluster.ok("munge", "-S", cluster.munge_socket(), "-s", digest)   # made by the user, not by root
+    cred.write_text(forged)
+    said = cluster.fails("scontrol", "checkpoint", "restart", job)
+    assert re.search("sign|root", said), said
+    cred.write_bytes(good)
+    lib.wait_for(lambda: cluster.job(job).get("JobState") == "PENDING" and cluster.job(job)["Priority"] == "0", "the job to be held again")
+    assert "restored" in cluster.checkpoint("restart", job)
+    finish(cluster, d, job)
+
+
+def test_epochs_belong_to_root_alone(cluster, jobdir):
+    d = jobdir()
+    job = start(cluster, d)
+    cluster.checkpoint("create", job)
+    top = cluster.ckpt_dir(job)
+    for p in [top, *top.rglob("*")]:
+        st = p.lstat()
+        assert st.st_uid == 0 and not st.st_mode & 0o022, p
+    assert cluster.run("ls", top / "epochs" / "000001").returncode != 0
+    assert cluster.ok("cat", top / "checkpoint.log")
+    finish(cluster, d, job)

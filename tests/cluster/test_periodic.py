@@ -1,0 +1,78 @@
+"""Checkpoints by the timer: the interval, retention, the load gate."""
+import os
+import re
+import subprocess
+import time
+
+import lib
+
+WAIT = "while [ ! -e go ]; do sleep 0.1; done; echo end"
+
+
+def test_interval_and_retention(new_cluster, jobdir):
+    c = new_cluster(conf=["CRIU_MaxEpochs = 2"])
+    d = jobdir()
+    start = time.monotonic()
+    job = c.sbatch(WAIT, "--checkpoint=0:02", "-o", "out", cwd=d)
+    c.wait_running(job)
+    c.wait_entry(job, lambda e: int(e["epoch"]) >= 4, "the fourth epoch")
+    took = time.monotonic() - start
+    assert took >= 8, f"four epochs of a two-second interval after {took:.1f} s"
+    (d / "go").touch()
+    assert c.wait_end(job) == ("COMPLETED", "0:0")
+    kept = c.epochs(job)
+    assert len(kept) == 2 and kept[1] == kept[0] + 1
+    assert not [p for p in (c.ckpt_dir(job) / "epochs").iterdir() if p.name.endswith(".partial")]
+    entry = c.entry(job)
+    assert entry["kept"] == ",".join(map(str, kept))
+    assert re.match(r"\d+(\.\d+)?(B|[KMG]iB)", entry["size"]) and entry["frozen"]
+    log = c.log(job)
+    for n in range(1, kept[1] + 1):
+        assert re.search(rf"epoch {n}\b.*frozen", log), log
+
+
+def test_on_request_only_makes_none(cluster, jobdir):
+    d = jobdir()
+    job = cluster.sbatch("sleep 3", "--checkpoint=UNLIMITED", cwd=d)
+    assert cluster.wait_end(job) == ("COMPLETED", "0:0")
+    assert cluster.epochs(job) == []
+
+
+def test_busy_node_skips_scheduled_but_not_requested_checkpoints(new_cluster, jobdir):
+    """A real hog outside Slurm: two busy loops on two CPUs."""
+    c = new_cluster(conf=["CRIU_LoadAware = YES", "CRIU_LoadThresholdCPU = 0.5", "CheckpointMaxSkip = 3"])
+    d = jobdir()
+    cpus = len(os.sched_getaffinity(0))
+    hogs = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(cpus + 1)]
+    try:
+        job = c.sbatch(WAIT, "--checkpoint=0:06", cwd=d)
+        c.wait_running(job)
+        c.wait_entry(job, lambda e: int(e["skipped"]) >= 1, "a skipped checkpoint")
+        assert c.entry(job)["epoch"] == "0"
+        assert "CRIU_LoadThresholdCPU" in c.log(job)
+        assert "epoch 1" in c.checkpoint("create", job)
+        entry = c.wait_entry(job, lambda e: int(e["epoch"]) >= 2, "the one made anyway after three intervals")
+        assert int(entry["skipped"]) >= 3
+    finally:
+        for h in hogs:
+            h.kill()
+            h.wait()
+    (d / "go").touch()
+    assert c.wait_end(job)[0] == "COMPLETED"
+
+
+def test_a_full_node_of_well_behaved_jobs_is_no_load(new_cluster, jobdir):
+    """Every CPU of the node is busy with a job that owns it: checkpoints go on."""
+    cpus = os.cpu_count()
+    c = new_cluster(conf=["CRIU_LoadAware = YES", "CRIU_LoadThresholdCPU = 0.7"], cpus=cpus)
+    jobs = []
+    for _ in range(cpus):
+        d = jobdir()
+        jobs.append((c.sbatch("while [ ! -e go ]; do for ((i = 0; i < 50000; i++)); do :; done; done", "-c1", "--checkpoint=0:05", cwd=d), d))
+    for job, _ in jobs:
+        c.wait_running(job)
+    for job, d in jobs:
+        c.wait_entry(job, lambda e: int(e["epoch"]) >= 2, "two epochs on the full node")
+    for job, d in jobs:
+        (d / "go").touch()
+        assert c.wait_end(job)[0] == "COMPLETED"

@@ -1,0 +1,158 @@
+"""Requests that cannot be met: each gets a message of its own, a non-zero exit, and changes nothing."""
+import json
+import os
+import re
+import signal
+
+import pytest
+
+import lib
+
+WAIT = "touch up; while [ ! -e go ]; do sleep 0.1; done; echo end"
+
+
+@pytest.fixture
+def running(cluster, jobdir):
+    d = jobdir()
+    job = cluster.sbatch(WAIT, "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+    cluster.wait_running(job)
+    lib.wait_for(lambda: (d / "up").exists(), "the script")
+    return job, d
+
+
+def test_owner_root_and_nobody_else(cluster, running):
+    job, _ = running
+    assert "epoch 1" in cluster.checkpoint("create", job)
+    assert "epoch 2" in cluster.checkpoint("create", job, user="root")
+    said = cluster.fails("scontrol", "checkpoint", "create", job, user="nobody")
+    assert "owner" in said
+    assert cluster.entry(job)["epoch"] == "2"
+
+
+@pytest.mark.parametrize("op", ["create", "vacate", "restart"])
+def test_unknown_job(cluster, op):
+    assert "999999" in cluster.fails("scontrol", "checkpoint", op, 999999)
+
+
+def test_bad_words(cluster):
+    assert "create" in cluster.fails("scontrol", "checkpoint", "explode", 1)
+    assert "job" in cluster.fails("scontrol", "checkpoint", "create", "12x")
+    assert "job" in cluster.fails("scontrol", "checkpoint", "create")
+
+
+def test_job_without_checkpoint(cluster, jobdir):
+    d = jobdir()
+    job = cluster.sbatch(WAIT, cwd=d)
+    cluster.wait_state(job, "RUNNING")
+    said = cluster.fails("scontrol", "checkpoint", "create", job)
+    assert "--checkpoint" in said
+    (d / "go").touch()
+
+
+def test_pending_suspended_finished(cluster, jobdir, running):
+    d = jobdir("held")
+    held = cluster.sbatch("true", "--hold", "--checkpoint=30", cwd=d)
+    assert "pending" in cluster.fails("scontrol", "checkpoint", "create", held)
+    assert cluster.fails("scontrol", "checkpoint", "restart", held)
+    assert cluster.state(held) == "PENDING"
+    job, d = running
+    cluster.ok("scontrol", "suspend", job, user="root")
+    assert "suspended" in cluster.fails("scontrol", "checkpoint", "create", job)
+    cluster.ok("scontrol", "resume", job, user="root")
+    cluster.wait_state(job, "RUNNING")
+    assert "epoch 1" in cluster.checkpoint("create", job)
+    (d / "go").touch()
+    assert cluster.wait_end(job) == ("COMPLETED", "0:0")
+    assert (d / "out").read_text() == "end\n"
+    for op in ("create", "vacate", "restart"):
+        said = cluster.fails("scontrol", "checkpoint", op, job)
+        assert re.search("ended|finished|COMPLETED", said), said
+
+
+def test_restart_of_a_running_and_vacate_of_a_vacated_job(cluster, running):
+    job, _ = running
+    assert "running" in cluster.fails("scontrol", "checkpoint", "restart", job)
+    cluster.checkpoint("vacate", job)
+    assert "vacated" in cluster.fails("scontrol", "checkpoint", "vacate", job)
+    assert "vacated" in cluster.fails("scontrol", "checkpoint", "create", job)
+    cluster.checkpoint("restart", job)
+
+
+def test_lists_do_all_they_can(cluster, running):
+    job, _ = running
+    p = cluster.run("scontrol", "checkpoint", "create", f"999998,{job}")
+    assert p.returncode != 0
+    assert "epoch 1" in p.stdout and "999998" in p.stdout + p.stderr
+
+
+def test_a_job_cannot_checkpoint_itself(cluster, jobdir):
+    d = jobdir()
+    job = cluster.sbatch("while [ ! -e go ]; do sleep 0.1; done; scontrol checkpoint create $SLURM_JOB_ID > said 2>&1; echo $? > code\n"
+                         "env -u SLURM_JOB_ID scontrol checkpoint create $SLURM_JOB_ID > said2 2>&1; echo $? > code2", "--checkpoint=30", cwd=d)
+    cluster.wait_running(job)
+    (d / "go").touch()
+    assert cluster.wait_end(job) == ("COMPLETED", "0:0")
+    assert (d / "code").read_text().strip() != "0" and (d / "code2").read_text().strip() != "0"
+    assert "itself" in (d / "said").read_text()
+    assert cluster.entry(job)["epoch"] == "0"
+
+
+def test_agent_gone(cluster, running):
+    job, _ = running
+    agent, pod = cluster.agent_pid(job), cluster.pod_pids(job)
+    assert pod
+    os.kill(agent, signal.SIGKILL)
+    lib.wait_for(lambda: not any(lib.alive(p) for p in pod), "the pod to die with its agent", 10)
+    state, code = cluster.wait_end(job)
+    assert state != "COMPLETED"
+
+
+def test_agent_that_hangs_is_reported(cluster, running):
+    job, _ = running
+    agent = cluster.agent_pid(job)
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        said = cluster.fails("scontrol", "checkpoint", "create", job, "--timeout", "3")
+    finally:
+        os.kill(agent, signal.SIGCONT)
+    assert "answer" in said
+    assert cluster.state(job) == "RUNNING"
+
+
+def test_able_error_list_show(cluster, running):
+    job, _ = running
+    assert "Yes" in cluster.checkpoint("able", job)
+    cluster.checkpoint("create", job)
+    assert cluster.run("scontrol", "checkpoint", "error", job).returncode == 0
+    out = cluster.ok("fsched", "list", job, user="root")
+    assert re.search(r"^\s*1\s+\d{4}-\d\d-\d\dT", out, re.M), out
+    out = cluster.ok("fsched", "show", job, "1", user="root")
+    assert "create" in out
+    assert re.search(r"^\s*1\s", cluster.ok("fsched", "list", job), re.M)
+
+
+def test_foreign_bytes_do_not_disturb_the_agent(cluster, running):
+    import socket
+    job, _ = running
+    port = int(cluster.entry(job)["agent"].rsplit(":", 1)[-1])
+    for data in (b"GET / HTTP/1.0\r\n\r\n", b"\0" * 70000, b"MUNGE:AAAA:\n", json.dumps({"op": "vacate"}).encode() + b"\n", b""):
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as s:
+            try:
+                s.sendall(data)
+                s.shutdown(socket.SHUT_WR)
+                s.settimeout(15)
+                while s.recv(4096):
+                    pass
+            except (ConnectionError, BrokenPipeError):
+                pass
+    assert "epoch 1" in cluster.checkpoint("create", job)
+
+
+def test_everything_else_reaches_the_real_scontrol(cluster):
+    real = "/usr/bin/scontrol"
+    for args in (["ping"], ["show", "config"], ["-o", "show", "nodes"], ["show", "job", "999999"], ["--version"], ["nonsense"], ["-d", "show", "partition"]):
+        a, b = cluster.run("scontrol", *args), cluster.run(real, *args)
+        strip = lambda t: re.sub(r"\d{4}-\d\d-\d\dT[\d:]+|LastBusyTime=\S+|CPULoad=\S+|FreeMem=\S+|CPUAlloc=\S+", "", t)
+        assert (a.returncode, strip(a.stdout), strip(a.stderr)) == (b.returncode, strip(b.stdout), strip(b.stderr)), args
+    a = cluster.run("scontrol", stdin="show hostnames a[1-3]\nquit\n")
+    assert "a1" in a.stdout and "a3" in a.stdout

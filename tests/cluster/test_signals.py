@@ -1,0 +1,163 @@
+"""Signals, exit status and surroundings: with --checkpoint a script sees what it sees without."""
+import os
+import re
+
+import pytest
+
+import lib
+
+
+def both(cluster, jobdir, script, *args, run=None, cwd_files=()):
+    """Runs the script as a plain and as a checkpoint-enabled job; yields (id, dir) twice to run() and returns both results."""
+    results = []
+    for name, extra in (("plain", []), ("checkpointed", ["--checkpoint=UNLIMITED"])):
+        d = jobdir(name)
+        job = cluster.sbatch(script, *extra, "-o", "out", *args, cwd=d)
+        if run:
+            run(job, d)
+        state, code = cluster.wait_end(job)
+        out = (d / "out").read_text() if (d / "out").exists() else None
+        results.append((state, code, out))
+    return results
+
+
+@pytest.mark.parametrize("script,state,code", [
+    ("exit 0", "COMPLETED", "0:0"), ("exit 5", "FAILED", "5:0"), ("exit 255", "FAILED", "255:0"),
+    ("kill -9 $$", "FAILED", "0:9"), ("kill -TERM $$", None, None), ("kill -SEGV $$", None, None),
+    ("trap 'exit 7' TERM; kill -TERM $$; sleep 1", "FAILED", "7:0"), ("nonexistent-command", "FAILED", "127:0"),
+    ("exec sleep 0.1", "COMPLETED", "0:0"), ("sleep 300 & exit 2", "FAILED", "2:0"),
+])
+def test_exit_status(cluster, jobdir, script, state, code):
+    plain, ckpt = both(cluster, jobdir, script)
+    assert ckpt[:2] == plain[:2]
+    if state:
+        assert ckpt[:2] == (state, code)
+    # bash names the job's directory and pid when it reports a signal
+    mask = lambda t: re.sub(r"\d+", "N", t)
+    assert mask(ckpt[2]) == mask(plain[2])
+
+
+def test_surroundings(cluster, jobdir, workloads):
+    probe = (workloads / "probe.sh").read_text()
+    for args in ([], ["--nice=0", "-J", "a name", "--export=ALL,PLAIN=1", "--mem=100M", "-t", "10"], ["-o", "out", "-e", "err.%x", "-i", "/etc/hostname", "a", "b c"]):
+        results = []
+        for extra in ([], ["--checkpoint=UNLIMITED"]):
+            d = jobdir()
+            script_args = [a for a in args if a in ("a", "b c")]
+            opts = [a for a in args if a not in script_args]
+            (d / "job.sh").write_text(probe)
+            (d / "job.sh").chmod(0o755)
+            out = cluster.ok("sbatch", "--wait", *extra, "-o", "out", *opts, d / "job.sh", *script_args, cwd=d)
+            text = (d / "out").read_text()
+            # the directory and the names of the files differ by construction
+            results.append(re.sub(re.escape(str(d)), "DIR", text))
+            assert out
+        plain, ckpt = (set(r.splitlines()) for r in results)
+        extra = {l for l in ckpt - plain}
+        missing = {l for l in plain - ckpt}
+        allowed = lambda l: l.startswith("SLURM_JOBID") or "OPEN_MODE" in l or re.match(r"fd [12] ->", l)
+        assert not [l for l in extra | missing if not allowed(l)], (sorted(missing), sorted(extra))
+        # O_APPEND on standard output is the one intended difference
+        for l in extra:
+            assert not l.startswith("fd") or re.match(r"fd [12] -> \S+ 0?10?2001$", l), l
+
+
+def test_no_descriptor_leaks(cluster, jobdir):
+    results = both(cluster, jobdir, "for p in /proc/[0-9]*; do ls -l $p/fd 2>/dev/null | awk '{print $(NF-1), $NF}' | grep -E 'socket|memfd|anon|pipe' ; done; echo checked")
+    assert results[1][2] == "checked\n"
+
+
+@pytest.mark.parametrize("how", ["batch", "full", "term"])
+def test_each_signal_is_seen_once(cluster, jobdir, workloads, how):
+    script = (workloads / "signals.sh").read_text()
+
+    def send(job, d):
+        lib.wait_for(lambda: (d / "out").exists() and "ready" in (d / "out").read_text(), "the script")
+        if how == "batch":
+            for n in (1, 2, 3):
+                cluster.ok("scancel", "--signal=USR1", "--batch", job)
+                lib.wait_for(lambda: (d / "out").read_text().count("got USR1") >= n, f"USR1 number {n}")
+            cluster.ok("scancel", "--signal=USR2", "--batch", job)
+        elif how == "full":
+            cluster.ok("scancel", "--signal=USR1", "--full", job)
+            lib.wait_for(lambda: "got USR1" in (d / "out").read_text(), "USR1")
+            cluster.ok("scancel", "--signal=USR2", "--batch", job)
+        else:
+            cluster.ok("scancel", "--signal=TERM", "--batch", job)
+            lib.wait_for(lambda: "got TERM" in (d / "out").read_text(), "TERM")
+            cluster.ok("scancel", "--signal=USR2", "--batch", job)
+    plain, ckpt = both(cluster, jobdir, script, run=send)
+    drop = lambda t: [l for l in t.splitlines() if "CANCELLED" not in l and "slurmstepd" not in l and "Terminated" not in l and "User defined" not in l]
+    assert ckpt[:2] == plain[:2]
+    assert drop(ckpt[2]) == drop(plain[2])
+
+
+def test_signals_after_a_restart(cluster, jobdir, workloads):
+    d = jobdir()
+    job = cluster.sbatch((workloads / "signals.sh").read_text(), "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+    cluster.wait_running(job)
+    lib.wait_for(lambda: "ready" in (d / "out").read_text(), "the script")
+    cluster.checkpoint("vacate", job)
+    cluster.checkpoint("restart", job)
+    cluster.ok("scancel", "--signal=USR1", "--batch", job)
+    lib.wait_for(lambda: "got USR1" in (d / "out").read_text(), "USR1")
+    cluster.ok("scancel", "--signal=USR2", "--batch", job)
+    assert cluster.wait_end(job)[1] == "7:0"
+    text = (d / "out").read_text()
+    assert text.count("got USR1") == 1 and text.count("ready") == 1
+
+
+def test_scancel(cluster, jobdir, workloads):
+    script = (workloads / "signals.sh").read_text().replace(" TERM ", " ") + ""
+    script = "trap 'echo got TERM; exit 3' TERM\n" + script
+
+    def cancel(job, d):
+        lib.wait_for(lambda: (d / "out").exists() and "ready" in (d / "out").read_text(), "the script")
+        cluster.ok("scancel", job)
+    plain, ckpt = both(cluster, jobdir, "#!/bin/bash\n" + script, run=cancel)
+    assert ckpt[:2] == plain[:2]
+    assert ckpt[2].count("got TERM") == plain[2].count("got TERM") == 1
+    assert not cluster.run("squeue", "-h").stdout.strip()
+
+
+def test_warning_signal_before_the_time_limit(cluster, jobdir, workloads):
+    """--signal=B:USR1@… reaches the batch script once. Slurm looks at time limits only now and then, hence one minute."""
+    results = []
+    jobs = []
+    for extra in ([], ["--checkpoint=UNLIMITED"]):
+        d = jobdir()
+        jobs.append((cluster.sbatch((workloads / "signals.sh").read_text().replace("echo got $s", "echo got $s; touch stop"),
+                                    *extra, "-o", "out", "-t", "1", "--signal=B:USR1@50", cwd=d), d))
+    for job, d in jobs:
+        state, code = cluster.wait_end(job, deadline=150)
+        results.append((state, code, (d / "out").read_text()))
+    assert results[1] == results[0]
+    assert results[1][2].count("got USR1") == 1
+
+
+def test_time_limit(cluster, jobdir):
+    jobs = []
+    for extra in ([], ["--checkpoint=UNLIMITED"]):
+        d = jobdir()
+        jobs.append((cluster.sbatch("trap 'echo got TERM; exit 3' TERM; while :; do sleep 0.1; done", *extra, "-o", "out", "-t", "1", cwd=d), d))
+    ends = []
+    for job, d in jobs:
+        state, code = cluster.wait_end(job, deadline=200)
+        ends.append((state, code, (d / "out").read_text().count("got TERM")))
+    assert ends[1] == ends[0] and ends[0][0] == "TIMEOUT"
+
+
+def test_a_long_freeze_holds_signals_back_but_loses_none(cluster, jobdir, workloads):
+    d = jobdir()
+    job = cluster.sbatch((workloads / "signals.sh").read_text(), "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+    cluster.wait_running(job)
+    lib.wait_for(lambda: "ready" in (d / "out").read_text(), "the script")
+    import threading
+    t = threading.Thread(target=lambda: cluster.checkpoint("create", job))
+    t.start()
+    cluster.ok("scancel", "--signal=USR1", "--batch", job)
+    t.join()
+    lib.wait_for(lambda: "got USR1" in (d / "out").read_text(), "USR1")
+    cluster.ok("scancel", "--signal=USR2", "--batch", job)
+    assert cluster.wait_end(job)[1] == "7:0"
+    assert (d / "out").read_text().count("got USR1") == 1

@@ -1,0 +1,258 @@
+/* Job ids of the command line, scontrol's command line, slurm.conf and plugstack.conf. */
+#include "unit.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/ids.h"
+#include "cli/plugstack.h"
+#include "cli/shim_scan.h"
+#include "cli/slurmconf.h"
+#include "common/util.h"
+
+/* ---- ids ---- */
+
+static char *parse(const char *text)
+{
+	struct job_ref *refs = NULL;
+	size_t n = 0;
+	struct err err = { 0 };
+	char *out = xstrdup("");
+
+	if (ids_parse(text, &refs, &n, &err) < 0) {
+		assert_true(strlen(err.text) > 0);
+		assert_null(refs);
+		assert_int_equal(n, 0);
+		free(out);
+		return xstrdup("refused");
+	}
+	for (size_t i = 0; i < n; i++) {
+		char one[32];
+		char *more = xasprintf("%s%s%s", out, i ? " " : "", ids_format(&refs[i], one, sizeof(one)));
+
+		free(out);
+		out = more;
+	}
+	free(refs);
+	return out;
+}
+
+static void check_ids(const char *text, const char *want)
+{
+	cleanup_free char *got = parse(text);
+
+	assert_string_equal(got, want);
+}
+
+static void ids_good(void **state)
+{
+	check_ids("12", "12");
+	check_ids("12,13", "12 13");
+	check_ids("12,12", "12");
+	check_ids("12_3", "12_3");
+	check_ids("12_0,12", "12_0 12");
+	check_ids("12_[1-3]", "12_1 12_2 12_3");
+	check_ids("12_[1,5-9:2],4", "12_1 12_5 12_7 12_9 4");
+	check_ids("67108863", "67108863");
+}
+
+static void ids_bad(void **state)
+{
+	static const char *const bad[] = {
+		"", " 12", "12 ", "0", "-1", "+1", "abc", "12,", ",12", "12,,13", "67108864", "99999999999999999999", "12.0", "12.batch",
+		"12+1", "12_", "12_x", "12_[", "12_[]", "12_[1", "12_[3-1]", "12_[1-]", "12_[1:0]", "12_[1-3]x", "12_[0-3999999]",
+		"12_4000001", "12\n13", "0x12", "12_[1-3%2]",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		check_ids(bad[i], "refused");
+}
+
+static void ids_append(void **state)
+{
+	struct job_ref *refs = NULL;
+	size_t n = 0;
+	struct err err;
+
+	assert_int_equal(ids_parse("1,2", &refs, &n, &err), 0);
+	assert_int_equal(ids_parse("2,3", &refs, &n, &err), 0);
+	assert_int_equal(n, 3);
+	assert_int_equal(ids_parse("4,x", &refs, &n, &err), -1);
+	assert_int_equal(n, 3);
+	assert_int_equal(refs[2].id, 3);
+	free(refs);
+}
+
+/* ---- scontrol's command line ---- */
+
+#define SCAN(...) scan((char *[]){ (char *)(uintptr_t)"scontrol", __VA_ARGS__, NULL })
+#define W(s) (char *)(uintptr_t)(s)
+
+static struct shim_scan scan(char **argv)
+{
+	int argc = 0;
+
+	while (argv[argc])
+		argc++;
+	return shim_scan(argc, argv);
+}
+
+static void shim_checkpoint(void **state)
+{
+	struct shim_scan s = SCAN(W("checkpoint"), W("create"), W("12"));
+
+	assert_true(s.checkpoint);
+	assert_int_equal(s.next, 2);
+	assert_true(SCAN(W("ch"), W("create"), W("1")).checkpoint);
+	assert_true(SCAN(W("CheckPoint"), W("create"), W("1")).checkpoint);
+	assert_true(SCAN(W("-adoQ"), W("check"), W("-M"), W("x")).checkpoint);
+	s = SCAN(W("-Q"), W("--clu=far"), W("-u"), W("bob"), W("checkpoint"), W("able"), W("1"));
+	assert_true(s.checkpoint && s.quiet);
+	assert_string_equal(s.cluster, "far");
+	assert_string_equal(s.uid, "bob");
+	assert_int_equal(s.next, 6);
+	assert_true(SCAN(W("--"), W("checkpoint")).checkpoint);
+}
+
+static void shim_real(void **state)
+{
+	assert_false(SCAN(W("c")).checkpoint);
+	assert_false(SCAN(W("checkpoints")).checkpoint);
+	assert_false(SCAN(W("create"), W("checkpoint")).checkpoint);
+	assert_false(SCAN(W("cl")).checkpoint);
+	assert_false(SCAN(W("show"), W("job"), W("1")).checkpoint);
+	assert_false(SCAN(W("-M"), W("checkpoint")).checkpoint);
+	assert_false(SCAN(W("-M"), W("checkpoint"), W("show")).checkpoint);
+	assert_false(SCAN(W("-V"), W("checkpoint")).checkpoint);
+	assert_false(SCAN(W("--help"), W("checkpoint")).checkpoint);
+	assert_false(SCAN(W("--nonsense"), W("checkpoint")).checkpoint);
+	assert_false(scan((char *[]){ W("scontrol"), NULL }).checkpoint);
+}
+
+static void shim_order(void **state)
+{
+	char *argv[] = { W("scontrol"), W("show"), W("-o"), W("job"), W("--all"), NULL };
+
+	shim_scan(5, argv);
+	assert_string_equal(argv[1], "show");
+	assert_string_equal(argv[2], "-o");
+	assert_string_equal(argv[4], "--all");
+}
+
+/* ---- Slurm's files ---- */
+
+struct files {
+	char dir[64];
+};
+
+static void put(const char *dir, const char *name, const char *text)
+{
+	cleanup_free char *path = xasprintf("%s/%s", dir, name);
+	cleanup_file FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	fputs(text, f);
+}
+
+static int setup(void **state)
+{
+	struct files *f = xcalloc(1, sizeof(*f));
+	cleanup_free char *conf = NULL;
+
+	snprintf(f->dir, sizeof(f->dir), "/tmp/fsched-test.XXXXXX");
+	if (!mkdtemp(f->dir))
+		return -1;
+	put(f->dir, "slurm.conf",
+	    "ClusterName=x # AuthInfo=socket=/no\n#JobSubmitPlugins=no\ninclude more.conf\nproctracktype=\"proctrack/cgroup\"\n"
+	    "SlurmctldPort=1 \\\n SlurmdPort=2\nInclude slurm.conf\nInclude missing\n");
+	put(f->dir, "more.conf", "JobSubmitPlugins=lua,fsched\nAuthInfo=cred_expire=5,socket=/run/m\n");
+	put(f->dir, "plugstack.conf", "# required spank_fsched.so\noptional other.so\ninclude plug*.d/*\n");
+	put(f->dir, "x.conf", "");
+	conf = xasprintf("%s/slurm.conf", f->dir);
+	setenv("SLURM_CONF", conf, 1);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct files *f = *state;
+
+	unsetenv("SLURM_CONF");
+	remove_tree_at(AT_FDCWD, f->dir);
+	free(f);
+	return 0;
+}
+
+static void slurm_conf(void **state)
+{
+	static const char *const want[][2] = {
+		{ "ClusterName", "x" }, { "JobSubmitPlugins", "lua,fsched" }, { "ProctrackType", "proctrack/cgroup" },
+		{ "SlurmdPort", "2" }, { "AuthInfo", "cred_expire=5,socket=/run/m" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(want); i++) {
+		cleanup_free char *got = slurmconf_value(slurmconf_path(), want[i][0]);
+
+		assert_non_null(got);
+		assert_string_equal(got, want[i][1]);
+	}
+	assert_null(slurmconf_value(slurmconf_path(), "Port"));
+	assert_null(slurmconf_value("/nonexistent", "ClusterName"));
+}
+
+static void slurm_lists(void **state)
+{
+	cleanup_free char *option = slurmconf_option("a=1,socket=/x,socketx=2", "socket");
+	cleanup_free char *socket = slurmconf_munge_socket("");
+	cleanup_free char *own = slurmconf_munge_socket("/own");
+
+	assert_string_equal(option, "/x");
+	assert_null(slurmconf_option("socke=1", "socket"));
+	assert_null(slurmconf_option(NULL, "socket"));
+	assert_true(slurmconf_has("lua,fsched", "fsched"));
+	assert_false(slurmconf_has("fsched2", "fsched"));
+	assert_false(slurmconf_has(NULL, "fsched"));
+	assert_string_equal(socket, "/run/m");
+	assert_string_equal(own, "/own");
+}
+
+static void plugstack(void **state)
+{
+	struct files *f = *state;
+	cleanup_free char *dir = xasprintf("%s/plugstack.conf.d", f->dir);
+	cleanup_free char *libexec = NULL, *conf = NULL;
+	struct plugstack_line l;
+
+	assert_int_equal(plugstack_find(&l), 0);
+	plugstack_free(&l);
+	assert_int_equal(mkdir_parents(dir, 0755), 0);
+	put(dir, "a.conf", "required /opt/spank_fsched.so  libexec=/opt/x conf=/etc/f # comment\n");
+	assert_int_equal(plugstack_find(&l), 1);
+	assert_string_equal(l.plugin, "/opt/spank_fsched.so");
+	assert_false(l.optional);
+	libexec = plugstack_libexec();
+	conf = plugstack_arg(&l, "conf");
+	assert_string_equal(libexec, "/opt/x");
+	assert_string_equal(conf, "/etc/f");
+	assert_null(plugstack_arg(&l, "con"));
+	plugstack_free(&l);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(ids_good),
+		cmocka_unit_test(ids_bad),
+		cmocka_unit_test(ids_append),
+		cmocka_unit_test(shim_checkpoint),
+		cmocka_unit_test(shim_real),
+		cmocka_unit_test(shim_order),
+		cmocka_unit_test_setup_teardown(slurm_conf, setup, teardown),
+		cmocka_unit_test_setup_teardown(slurm_lists, setup, teardown),
+		cmocka_unit_test_setup_teardown(plugstack, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,353 @@
+#include "unit.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include <munge.h>
+
+#include "scratch.h"
+#include "store/manifest.h"
+#include "store/store_internal.h"
+
+static struct err err;
+static pid_t munged = -1;
+static char sock[128];
+
+#define assert_ok(call) do { if ((call) < 0) fail_msg("%s: %s", #call, err.text); } while (0)
+#define assert_refused(call, part) do { \
+	err.text[0] = '\0'; \
+	assert_int_equal((call), -1); \
+	if (!strstr(err.text, part)) fail_msg("%s: \"%s\" lacks \"%s\"", #call, err.text, part); \
+} while (0)
+
+/* ---- a munged of our own ----------------------------------------------- */
+
+static char *option(const char *name, const char *file)
+{
+	return xasprintf("--%s=%s/%s", name, scratch, file);
+}
+
+static void run_munged(void)
+{
+	char *argv[] = { (char *)"munged", (char *)"--foreground", option("socket", "munge/socket"), option("key-file", "munge/key"),
+			 option("pid-file", "munge/pid"), option("seed-file", "munge/seed"), option("log-file", "munge/log"), NULL };
+	int null = open("/dev/null", O_RDWR);
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	dup2(null, 0);
+	dup2(null, 2);
+	setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);
+	execvp(argv[0], argv);
+	_exit(127);
+}
+
+static bool munged_answers(void)
+{
+	char *cred = NULL;
+	struct err why;
+	int rc = credential_make("hello", sock, &cred, &why);
+
+	free(cred);
+	return rc == 0;
+}
+
+static int start_munged(void)
+{
+	mode_t old = umask(022);
+
+	snprintf(sock, sizeof(sock), "%s/munge/socket", scratch);
+	if (mkdir(at("munge"), 0755) < 0)
+		return -1;
+	put_text(at("munge/key"), "0123456789abcdef0123456789abcdef0123456789abcdef");
+	chmod(at("munge/key"), 0600);
+	umask(old);
+	munged = fork();
+	if (munged == 0)
+		run_munged();
+	for (int i = 0; i < 200; i++) {
+		if (munged_answers())
+			return 0;
+		if (waitpid(munged, NULL, WNOHANG) != 0)
+			break;
+		usleep(50000);
+	}
+	printf("munged did not start: %s\n", get_text(at("munge/log")));
+	return -1;
+}
+
+static void stop_munged(void)
+{
+	if (munged <= 0)
+		return;
+	kill(munged, SIGTERM);
+	waitpid(munged, NULL, 0);
+	munged = -1;
+}
+
+/* ---- an epoch ---------------------------------------------------------- */
+
+static void fill(struct manifest *m)
+{
+	memset(m, 0, sizeof(*m));
+	m->epoch = 3;
+	m->run = 1;
+	m->time = 1700000000;
+	strcpy(m->reason, "periodic");
+	strcpy(m->uuid, "01234567-89ab-cdef-0123-456789abcdef");
+	m->uid = 1000;
+	m->gid = 1001;
+	m->frozen_us = 31000;
+	m->private_tmp = true;
+	m->leader_pid = 2;
+	m->max_pid = 4711;
+	strcpy(m->script, "/spool/\xff\xfe 100%\n/slurm_script");
+	manifest_fingerprint(m, "4.2.1");
+	m->files = json_pack("[{s:s}]", "path", "/x");
+}
+
+static int make_epoch(bool sign)
+{
+	struct manifest m;
+	int fd;
+
+	remove_tree_at(scratch_fd, "epoch");
+	assert_int_equal(mkdir(at("epoch"), 0700), 0);
+	assert_int_equal(mkdir(at("epoch/criu"), 0700), 0);
+	assert_int_equal(mkdir(at("epoch/files"), 0700), 0);
+	put_text(at("epoch/criu/inventory.img"), "inventory");
+	put_text(at("epoch/criu/pages-1.img"), "pages");
+	put_text(at("epoch/files/empty"), "");
+	put_text(at("epoch/leader"), "a program");
+	assert_int_equal(truncate(at("epoch/files/empty"), 3 << 20), 0);
+	fd = open(at("epoch"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	fill(&m);
+	assert_ok(manifest_write(fd, &m, sign, sock, &err));
+	assert_int_equal(m.bytes, 9 + 5 + 9 + (3 << 20));
+	manifest_free(&m);
+	return fd;
+}
+
+static int verify(int fd, bool sign)
+{
+	struct manifest m;
+	int rc = manifest_verify(fd, &m, sign, sock, &err);
+
+	manifest_free(&m);
+	return rc;
+}
+
+static void a_manifest_comes_back(void **state)
+{
+	cleanup_close int fd = make_epoch(true);
+	struct manifest want, m;
+
+	fill(&want);
+	manifest_drop_cache(fd);
+	for (int i = 0; i < 3; i++) {  /* the second is a replay for MUNGE */
+		assert_ok(manifest_verify(fd, &m, true, sock, &err));
+		assert_int_equal(m.epoch, 3);
+		assert_int_equal(m.uid, 1000);
+		assert_int_equal(m.gid, 1001);
+		assert_int_equal(m.time, want.time);
+		assert_int_equal(m.frozen_us, 31000);
+		assert_int_equal(m.max_pid, 4711);
+		assert_int_equal(m.leader_pid, 2);
+		assert_true(m.private_tmp);
+		assert_string_equal(m.script, want.script);
+		assert_string_equal(m.uuid, want.uuid);
+		assert_string_equal(m.reason, "periodic");
+		assert_memory_equal(&m.node, &want.node, sizeof(m.node));
+		assert_true(json_equal(m.files, want.files));
+		manifest_free(&m);
+	}
+	assert_true(strlen(want.node.cpu_model) > 0);
+	assert_ok(manifest_load(fd, &m, &err));
+	assert_int_equal(m.bytes, 9 + 5 + 9 + (3 << 20));
+	manifest_free(&m);
+	manifest_free(&want);
+}
+
+static void the_first_difference_is_named(void **state)
+{
+	cleanup_close int fd = make_epoch(true);
+
+	put_text(at("epoch/criu/pages-1.img"), "pagex");
+	assert_refused(verify(fd, true), "criu/pages-1.img is damaged");
+	put_text(at("epoch/criu/pages-1.img"), "page");
+	assert_refused(verify(fd, true), "4 bytes instead of 5");
+	put_text(at("epoch/criu/pages-1.img"), "pages");
+	assert_ok(verify(fd, true));
+	put_text(at("epoch/criu/extra"), "");
+	assert_refused(verify(fd, true), "criu/extra does not belong");
+	assert_int_equal(unlink(at("epoch/criu/extra")), 0);
+	assert_int_equal(symlink("pages-1.img", at("epoch/criu/link")), 0);
+	assert_refused(verify(fd, true), "criu/link");
+	assert_int_equal(unlink(at("epoch/criu/link")), 0);
+	assert_int_equal(rename(at("epoch/files/empty"), at("saved")), 0);
+	assert_refused(verify(fd, true), "files/empty is missing");
+	assert_int_equal(symlink(at("saved"), at("epoch/files/empty")), 0);
+	assert_refused(verify(fd, true), "files/empty");
+	assert_int_equal(unlink(at("epoch/files/empty")), 0);
+	assert_int_equal(rename(at("saved"), at("epoch/files/empty")), 0);
+	assert_ok(verify(fd, true));
+	assert_int_equal(unlink(at("epoch/leader")), 0);
+	assert_int_equal(mkfifo(at("epoch/leader"), 0600), 0);
+	assert_refused(verify(fd, true), "leader");
+}
+
+/* ---- signature --------------------------------------------------------- */
+
+static void digest_of_manifest(char hex[SHA256_HEX])
+{
+	char *text = get_text(at("epoch/manifest.json"));
+
+	digest_bytes(text, strlen(text), hex);
+	free(text);
+}
+
+/* A credential over the right digest, made by uid, that lives for ttl seconds. */
+static void sign_as(uid_t uid, int ttl)
+{
+	char hex[SHA256_HEX];
+	int status;
+	pid_t pid;
+
+	digest_of_manifest(hex);
+	unlink(at("epoch/manifest.cred"));
+	put_text(at("cred"), "");
+	assert_int_equal(chown(at("cred"), uid, 0), 0);
+	pid = fork();
+	if (pid == 0) {
+		munge_ctx_t ctx = munge_ctx_create();
+		char *cred = NULL;
+
+		if (setresuid(uid, uid, uid) < 0)
+			_exit(2);
+		munge_ctx_set(ctx, MUNGE_OPT_SOCKET, sock);
+		munge_ctx_set(ctx, MUNGE_OPT_TTL, ttl);
+		if (munge_encode(&cred, ctx, hex, (int)strlen(hex)) != EMUNGE_SUCCESS)
+			_exit(3);
+		put_text(at("cred"), cred);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_int_equal(rename(at("cred"), at("epoch/manifest.cred")), 0);
+}
+
+static void only_root_signs(void **state)
+{
+	cleanup_close int fd = make_epoch(true);
+	char *text;
+
+	sign_as(65534, 300);
+	assert_refused(verify(fd, true), "signed by uid 65534");
+	sign_as(0, 300);
+	assert_ok(verify(fd, true));
+	text = get_text(at("epoch/manifest.json"));
+	strchr(text, '3')[0] = '4';
+	put_text(at("epoch/manifest.json"), text);
+	free(text);
+	assert_refused(verify(fd, true), "belongs to another manifest.json");
+	put_text(at("epoch/manifest.cred"), "MUNGE:nonsense:");
+	assert_refused(verify(fd, true), "cannot be verified");
+	put_text(at("epoch/manifest.cred"), "");
+	assert_refused(verify(fd, true), "cannot be verified");
+	assert_int_equal(unlink(at("epoch/manifest.cred")), 0);
+	assert_refused(verify(fd, true), "not signed");
+}
+
+static void an_old_signature_is_good(void **state)
+{
+	cleanup_close int fd = make_epoch(true);
+
+	sign_as(0, 1);
+	sleep(3);
+	assert_ok(verify(fd, true));
+	assert_ok(verify(fd, true));
+	sign_as(65534, 1);
+	sleep(3);
+	assert_refused(verify(fd, true), "signed by uid 65534");
+}
+
+static void without_munge_only_the_digests_count(void **state)
+{
+	cleanup_close int fd = make_epoch(false);
+	struct manifest m;
+
+	assert_int_equal(access(at("epoch/manifest.cred"), F_OK), -1);
+	assert_ok(verify(fd, false));
+	assert_refused(verify(fd, true), "not signed");
+	put_text(at("epoch/leader"), "b program");
+	assert_refused(verify(fd, false), "leader is damaged");
+	fill(&m);
+	assert_refused(manifest_write(fd, &m, true, at("no-such-socket"), &err), "is munged running");
+	manifest_free(&m);
+}
+
+static void a_damaged_manifest_is_an_error(void **state)
+{
+	cleanup_close int fd = make_epoch(false);
+	char *text = get_text(at("epoch/manifest.json")), *copy = xstrdup(text);
+	size_t len = strlen(text);
+	struct manifest m;
+
+	for (size_t i = 0; i < len; i++) {
+		memcpy(copy, text, i);
+		copy[i] = '\0';
+		put_text(at("epoch/manifest.json"), copy);
+		assert_int_equal(verify(fd, false), -1);
+		assert_int_equal(manifest_load(fd, &m, &err), -1);
+		manifest_free(&m);
+	}
+	srandom(1);
+	for (int i = 0; i < 1000; i++) {
+		strcpy(copy, text);
+		for (int k = 0; k < 1 + i % 3; k++)
+			copy[(size_t)random() % len] = (char)(1 + random() % 255);
+		put_text(at("epoch/manifest.json"), copy);
+		if (manifest_load(fd, &m, &err) == 0)
+			manifest_free(&m);
+		verify(fd, false);
+	}
+	free(text);
+	free(copy);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	if (scratch_make(0755) < 0)
+		return -1;
+	if (start_munged() == 0)
+		return 0;
+	stop_munged();
+	scratch_remove();
+	return -1;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	stop_munged();
+	scratch_remove();
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_manifest_comes_back),
+		cmocka_unit_test(the_first_difference_is_named),
+		cmocka_unit_test(only_root_signs),
+		cmocka_unit_test(an_old_signature_is_good),
+		cmocka_unit_test(without_munge_only_the_digests_count),
+		cmocka_unit_test(a_damaged_manifest_is_an_error),
+	};
+
+	scratch_needs_root();
+	return cmocka_run_group_tests(tests, setup, teardown);
+}

@@ -1,0 +1,376 @@
+#include "unit.h"
+
+#include <errno.h>
+#include <sys/types.h>
+
+#include "scratch.h"
+#include "store/store.h"
+
+#define UUID1 "01234567-89ab-cdef-0123-456789abcdef"
+#define UUID2 "11111111-2222-3333-4444-555555555555"
+
+static struct err err;
+
+#define assert_ok(call) do { if ((call) < 0) fail_msg("%s: %s", #call, err.text); } while (0)
+#define assert_refused(call, part) do { \
+	err.text[0] = '\0'; \
+	assert_int_equal((call), -1); \
+	if (!strstr(err.text, part)) fail_msg("%s: \"%s\" lacks \"%s\"", #call, err.text, part); \
+} while (0)
+
+static mode_t mode_of(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) < 0 ? 0 : st.st_mode;
+}
+
+static int fresh(void **state)
+{
+	(void)state;
+	remove_tree_at(scratch_fd, "base");
+	return mkdir(at("base"), 0755);
+}
+
+static void a_store_is_made(void **state)
+{
+	struct store s;
+	struct stat st;
+
+	assert_ok(store_open(&s, at("base/deeper"), 7, 1234, true, &err));
+	assert_string_equal(s.path, at("base/deeper/7"));
+	assert_int_equal(fstat(s.dirfd, &st), 0);
+	assert_int_equal(st.st_mode, S_IFDIR | 0750);
+	assert_int_equal(st.st_gid, 1234);
+	assert_int_equal(mode_of(at("base/deeper")), S_IFDIR | 0755);
+	assert_int_equal(mode_of(at("base/deeper/7/epochs")), S_IFDIR | 0700);
+	assert_int_equal(fcntl(s.dirfd, F_GETFD), FD_CLOEXEC);
+	assert_int_equal(fcntl(s.epochsfd, F_GETFD), FD_CLOEXEC);
+	store_close(&s);
+	assert_ok(store_open(&s, at("base/deeper"), 7, 1234, true, &err));
+	store_close(&s);
+	assert_ok(store_open(&s, at("base/deeper"), 7, 1234, false, &err));
+	store_close(&s);
+	assert_int_equal(store_open(&s, at("base/deeper"), 8, 1234, false, &err), -1);
+	assert_int_equal(err.num, ENOENT);
+	assert_ok(store_open_path(&s, at("base/pods/one/"), 0, true, &err));
+	store_close(&s);
+	assert_refused(store_open_path(&s, "pods/one", 0, true, &err), "not an absolute path");
+	assert_refused(store_open_path(&s, at("base/.."), 0, true, &err), "not an absolute path");
+	assert_refused(store_open(&s, "base", 7, 0, true, &err), "not an absolute path");
+}
+
+static void a_forgeable_directory_is_refused(void **state)
+{
+	struct store s;
+
+	assert_ok(store_open(&s, at("base"), 7, 0, true, &err));
+	store_close(&s);
+	assert_int_equal(chmod(at("base/7"), 0770), 0);
+	assert_refused(store_open(&s, at("base"), 7, 0, false, &err), "writable by its group");
+	assert_int_equal(chmod(at("base/7"), 0752), 0);
+	assert_refused(store_open(&s, at("base"), 7, 0, false, &err), "writable by everybody");
+	assert_int_equal(chmod(at("base/7"), 0750), 0);
+	assert_int_equal(chown(at("base/7"), 65534, 0), 0);
+	assert_refused(store_open(&s, at("base"), 7, 0, true, &err), "belongs to uid 65534");
+	assert_int_equal(chown(at("base/7"), 0, 0), 0);
+	assert_int_equal(chmod(at("base"), 01777), 0);
+	assert_refused(store_open(&s, at("base"), 7, 0, false, &err), "writable by everybody");
+	assert_int_equal(chmod(at("base"), 0755), 0);
+	assert_int_equal(chown(at("base/7/epochs"), 65534, 0), 0);
+	assert_refused(store_open(&s, at("base"), 7, 0, false, &err), "epochs belongs to uid 65534");
+	assert_int_equal(rename(at("base/7"), at("base/8")), 0);
+	assert_int_equal(symlink("8", at("base/7")), 0);
+	assert_refused(store_open(&s, at("base"), 7, 0, false, &err), "symbolic link");
+	assert_refused(store_open(&s, at("base"), 7, 0, true, &err), "symbolic link");
+	put_text(at("base/9"), "no directory");
+	assert_refused(store_open(&s, at("base"), 9, 0, true, &err), "base/9");
+}
+
+/* ---- record ------------------------------------------------------------ */
+
+static void fill(struct job_record *r, unsigned epochs)
+{
+	memset(r, 0, sizeof(*r));
+	r->job_id = 4294967295u;
+	strcpy(r->uuid, UUID1);
+	strcpy(r->cluster, "c\"1\\");
+	strcpy(r->user, "j\303\274rgen");
+	r->uid = 1000;
+	r->gid = 4294967290u;
+	r->interval = 1800;
+	r->intent = INTENT_VACATED;
+	r->run = 2;
+	r->restart_count = 3;
+	strcpy(r->host, "node1.example");
+	memset(r->script_sha256, 'a', 64);
+	r->skipped = 9;
+	r->n_epochs = epochs;
+	for (unsigned i = 0; i < epochs; i++)
+		r->epochs[i] = (struct epoch_summary){ i + 5, 1700000000 + i, 1ull << 62, 31000, 240000, 2 };
+}
+
+static void a_record_comes_back(void **state)
+{
+	struct job_record *a = xcalloc(1, sizeof(*a)), *b = xcalloc(1, sizeof(*b));
+	struct store s;
+	struct stat st;
+
+	assert_ok(store_open(&s, at("base"), 7, 0, true, &err));
+	assert_int_equal(store_load_record(&s, b, &err), -1);
+	assert_int_equal(err.num, ENOENT);
+	for (unsigned n = 0; n <= STORE_KEPT_MAX; n += 500) {
+		fill(a, n);
+		assert_ok(store_save_record(&s, a, &err));
+		assert_ok(store_load_record(&s, b, &err));
+		assert_memory_equal(a, b, sizeof(*a));
+	}
+	assert_int_equal(stat(at("base/7/job.json"), &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0640);
+	assert_int_equal(st.st_gid, a->gid);
+	strcpy(a->user, "\xff");
+	assert_refused(store_save_record(&s, a, &err), "UTF-8");
+	fill(a, 1);
+	strcpy(a->uuid, "../../../../etc/passwd");
+	assert_refused(store_save_record(&s, a, &err), "uuid");
+	assert_ok(store_load_record(&s, b, &err));
+	assert_string_equal(b->uuid, UUID1);
+	store_close(&s);
+	free(a);
+	free(b);
+}
+
+/* Root reads this file: whatever is in it, an answer and no crash. */
+static void a_damaged_record_is_an_error(void **state)
+{
+	static const char *const hostile[] = {
+		"", "null", "[]", "{}", "{\"job_id\":1}", "\xff\xfe", "[[[[[[[[", "{\"job_id\":1,\"job_id\":2}",
+		"{\"job_id\":99999999999999999999999999}",
+	};
+	struct job_record *r = xcalloc(1, sizeof(*r));
+	char *text, *copy;
+	struct store s;
+	size_t len;
+
+	assert_ok(store_open(&s, at("base"), 7, 0, true, &err));
+	for (size_t i = 0; i < ARRAY_SIZE(hostile); i++) {
+		put_text(at("base/7/job.json"), hostile[i]);
+		assert_int_equal(store_load_record(&s, r, &err), -1);
+		assert_int_equal(err.num, EBADMSG);
+	}
+	fill(r, 3);
+	assert_ok(store_save_record(&s, r, &err));
+	text = get_text(at("base/7/job.json"));
+	len = strlen(text);
+	copy = xstrdup(text);
+	for (size_t i = 0; i < len; i++) {
+		memcpy(copy, text, i);
+		copy[i] = '\0';
+		put_text(at("base/7/job.json"), copy);
+		assert_int_equal(store_load_record(&s, r, &err), -1);
+	}
+	srandom(1);
+	for (int i = 0; i < 3000; i++) {
+		strcpy(copy, text);
+		for (int k = 0; k < 1 + i % 3; k++)
+			copy[(size_t)random() % len] = (char)(1 + random() % 255);
+		put_text(at("base/7/job.json"), copy);
+		store_load_record(&s, r, &err);
+	}
+	memset(copy, '[', len);
+	put_text(at("base/7/job.json"), copy);
+	assert_int_equal(store_load_record(&s, r, &err), -1);
+	assert_int_equal(unlink(at("base/7/job.json")), 0);
+	assert_int_equal(mkfifo(at("base/7/job.json"), 0600), 0);
+	assert_int_equal(store_load_record(&s, r, &err), -1);
+	assert_int_equal(unlink(at("base/7/job.json")), 0);
+	assert_int_equal(symlink("/dev/zero", at("base/7/job.json")), 0);
+	assert_int_equal(store_load_record(&s, r, &err), -1);
+	store_close(&s);
+	free(text);
+	free(copy);
+	free(r);
+}
+
+static void a_foreign_directory_is_set_aside(void **state)
+{
+	struct job_record *r = xcalloc(1, sizeof(*r));
+	struct store s;
+	bool moved;
+
+	assert_ok(store_set_aside(at("base"), 7, UUID1, &moved, &err));
+	assert_false(moved);
+	assert_ok(store_set_aside(at("nowhere"), 7, UUID1, &moved, &err));
+	assert_false(moved);
+	fill(r, 1);
+	for (int i = 0; i < 2; i++) {
+		assert_ok(store_open(&s, at("base"), 7, 0, true, &err));
+		assert_ok(store_save_record(&s, r, &err));
+		store_close(&s);
+		assert_ok(store_set_aside(at("base"), 7, UUID1, &moved, &err));
+		assert_false(moved);
+		assert_ok(store_set_aside(at("base"), 7, UUID2, &moved, &err));
+		assert_true(moved);
+		assert_int_equal(mode_of(at("base/7")), 0);
+	}
+	assert_true(S_ISDIR(mode_of(at("base/7." UUID1))));
+	assert_true(S_ISDIR(mode_of(at("base/7." UUID1 ".1"))));
+	assert_ok(store_open(&s, at("base"), 7, 0, true, &err));
+	put_text(at("base/7/job.json"), "{ half a rec");
+	store_close(&s);
+	assert_ok(store_set_aside(at("base"), 7, UUID2, &moved, &err));
+	assert_true(moved);
+	assert_int_equal(mode_of(at("base/7")), 0);
+	assert_int_equal(symlink("7." UUID1, at("base/7")), 0);
+	assert_refused(store_set_aside(at("base"), 7, UUID1, &moved, &err), "symbolic link");
+	assert_false(moved);
+	free(r);
+}
+
+static void intents_have_names(void **state)
+{
+	enum intent i;
+
+	for (int k = INTENT_RUNNING; k <= INTENT_DONE; k++) {
+		assert_int_equal(intent_parse(intent_name((enum intent)k), &i), 0);
+		assert_int_equal(i, k);
+	}
+	assert_int_equal(intent_parse("Running", &i), -1);
+	assert_string_equal(intent_name((enum intent)99), "unknown");
+}
+
+/* ---- epochs ------------------------------------------------------------ */
+
+static void make_epoch(const struct store *s, unsigned n)
+{
+	cleanup_close int fd = store_begin_epoch(s, n, &err);
+	cleanup_close int f = -1;
+
+	if (fd < 0)
+		fail_msg("%s", err.text);
+	f = openat(fd, "criu/inventory.img", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	assert_true(f >= 0);
+	assert_int_equal(write_all(f, "x", 1), 0);
+	assert_ok(store_sync_epoch(s, n, &err));
+}
+
+static void epochs_live_and_go(void **state)
+{
+	unsigned list[8];
+	struct store s;
+	int fd;
+
+	assert_ok(store_open(&s, at("base"), 7, 0, true, &err));
+	assert_int_equal(store_list_epochs(&s, list, 8), 0);
+	make_epoch(&s, 1);
+	assert_int_equal(mode_of(at("base/7/epochs/000001.partial/files")), S_IFDIR | 0700);
+	assert_int_equal(store_list_epochs(&s, list, 8), 0);
+	assert_int_equal(store_open_epoch(&s, 1, &err), -1);
+	assert_int_equal(err.num, ENOENT);
+	make_epoch(&s, 1);  /* over a stale one */
+	assert_ok(store_commit_epoch(&s, 1, &err));
+	make_epoch(&s, 1);
+	assert_int_equal(store_commit_epoch(&s, 1, &err), -1);  /* never over a complete one */
+	store_abort_epoch(&s, 1);
+	store_abort_epoch(&s, 1);
+	fd = store_open_epoch(&s, 1, &err);
+	assert_true(fd >= 0);
+	close(fd);
+	for (unsigned n = 1000000; n > 1; n /= 10) {
+		make_epoch(&s, n);
+		assert_ok(store_commit_epoch(&s, n, &err));
+	}
+	assert_int_equal(store_list_epochs(&s, list, 8), 7);
+	assert_int_equal(list[0], 1);
+	assert_int_equal(list[1], 10);
+	assert_int_equal(list[6], 1000000);
+	assert_int_equal(store_list_epochs(&s, list, 2), 2);
+	assert_int_equal(list[0], 100000);
+	assert_ok(store_remove_epoch(&s, 10, &err));
+	assert_refused(store_remove_epoch(&s, 10, &err), "epoch 10");
+	assert_int_equal(store_begin_epoch(&s, 0, &err), -1);
+	store_close(&s);
+}
+
+static void only_complete_epochs_are_listed(void **state)
+{
+	static const char *const names[] = { "000003.partial", "3", "0000003", "00000a", "000000", "abc", "99999999999", "-00001" };
+	unsigned list[8];
+	struct store s;
+
+	assert_ok(store_open(&s, at("base"), 7, 0, true, &err));
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		assert_int_equal(mkdirat(s.epochsfd, names[i], 0700), 0);
+	assert_int_equal(symlinkat("abc", s.epochsfd, "000004"), 0);
+	put_text(at("base/7/epochs/000005"), "a file");
+	assert_int_equal(store_list_epochs(&s, list, 8), 0);
+	assert_refused(store_open_epoch(&s, 4, &err), "symbolic link");
+	store_remove_partials(&s);
+	assert_int_equal(mode_of(at("base/7/epochs/000003.partial")), 0);
+	assert_true(S_ISDIR(mode_of(at("base/7/epochs/abc"))));
+	assert_int_equal(symlinkat("abc", s.epochsfd, "000006.partial"), 0);
+	store_remove_partials(&s);
+	assert_true(S_ISDIR(mode_of(at("base/7/epochs/abc"))));
+	make_epoch(&s, 8);
+	assert_int_equal(symlink("/", at("base/7/epochs/000008.partial/criu/link")), 0);
+	assert_refused(store_sync_epoch(&s, 8, &err), "criu/link");
+	store_close(&s);
+}
+
+static void log_lines_cannot_be_forged(void **state)
+{
+	char *text;
+	struct store s;
+
+	assert_ok(store_open(&s, at("base"), 7, 0, true, &err));
+	store_log(&s, 1234, "epoch %d\nforged \033[2J", 3);
+	store_log(&s, 1234, "second");
+	text = get_text(at("base/7/checkpoint.log"));
+	assert_non_null(text);
+	assert_null(strstr(text, "\nforged"));
+	assert_null(strchr(text, '\033'));
+	assert_non_null(strstr(text, " second\n"));
+	assert_int_equal(text[4], '-');
+	assert_int_equal(text[10], 'T');
+	assert_int_equal(mode_of(at("base/7/checkpoint.log")), S_IFREG | 0640);
+	free(text);
+	assert_int_equal(unlink(at("base/7/checkpoint.log")), 0);
+	put_text(at("base/victim"), "");
+	assert_int_equal(symlink("../victim", at("base/7/checkpoint.log")), 0);
+	store_log(&s, 1234, "third");
+	text = get_text(at("base/victim"));
+	assert_string_equal(text, "");
+	free(text);
+	store_close(&s);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	return scratch_make(0755);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	scratch_remove();
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(a_store_is_made, fresh),
+		cmocka_unit_test_setup(a_forgeable_directory_is_refused, fresh),
+		cmocka_unit_test_setup(a_record_comes_back, fresh),
+		cmocka_unit_test_setup(a_damaged_record_is_an_error, fresh),
+		cmocka_unit_test_setup(a_foreign_directory_is_set_aside, fresh),
+		cmocka_unit_test(intents_have_names),
+		cmocka_unit_test_setup(epochs_live_and_go, fresh),
+		cmocka_unit_test_setup(only_complete_epochs_are_listed, fresh),
+		cmocka_unit_test_setup(log_lines_cannot_be_forged, fresh),
+	};
+
+	scratch_needs_root();
+	return cmocka_run_group_tests(tests, setup, teardown);
+}

@@ -1,0 +1,10 @@
+#!/bin/bash
+# A pipeline that lives as long as the job: producer | filter | sink. Exit status 6.
+set -o pipefail
+for ((i = 0; i < $1; i++)); do
+	echo "item $i"
+	sleep "${2:-0.1}"
+done | awk '{ print $2 * 3; fflush() }' | while read -r n; do
+	echo "out $n"
+done | tee pipeline.log
+exit 6
