@@ -32,17 +32,23 @@ help:
 deps-build deps-run deps-test deps-deb: deps-%:
 	@scripts/get-deps.sh $*
 
-# The tests of meson need cmocka: they are built only when it is there.
+# Debian's lib/<triplet>, which meson itself knows only where dpkg-dev is installed.
+SETUP = $(MESON) setup --libdir=lib/$$($(CC) -print-multiarch)
+
+# Silent unless it fails.
+ninja = ninja -C $(B)/$(1) >$(B)/$(1).log 2>&1 || { cat $(B)/$(1).log; exit 1; }
+
+# The unit tests need cmocka: they are built only when it is there.
 $(B)/meson/build.ninja:
-	@$(MESON) setup $(B)/meson . -Dtests=$$(pkg-config --exists cmocka && echo true || echo false) >$(B)/setup.log 2>&1 || \
+	@$(SETUP) $(B)/meson . -Dtests=$$(pkg-config --exists cmocka && echo true || echo false) >$(B)/setup.log 2>&1 || \
 		{ cat $(B)/setup.log; exit 1; }
 
 $(B):
 	@mkdir -p $@
 
 build: deps-build | $(B)
-	@$(MAKE) --no-print-directory $(B)/meson/build.ninja
-	@ninja -C $(B)/meson --quiet
+	@$(MAKE) --no-print-directory -s $(B)/meson/build.ninja
+	@$(call ninja,meson)
 	@rm -rf $(B)/stage && DESTDIR=$(B)/stage $(MESON) install -C $(B)/meson --no-rebuild --quiet
 
 examples: $(B)/examples/heat2d
@@ -67,10 +73,10 @@ lab-down:
 	@lab/down
 
 test: build deps-run deps-test criu examples
-	@$(MAKE) --no-print-directory tests-built
+	@$(MAKE) --no-print-directory -s tests-built
 	@scripts/run-tests.sh all $(ARGS)
 test-unit: build deps-test
-	@$(MAKE) --no-print-directory tests-built
+	@$(MAKE) --no-print-directory -s tests-built
 	@scripts/run-tests.sh unit $(ARGS)
 test-pod: build deps-run deps-test criu
 	@scripts/run-tests.sh pod $(ARGS)
@@ -80,15 +86,16 @@ test-cluster: build deps-run deps-test criu examples
 # A build directory that was set up before cmocka was installed learns of it.
 .PHONY: tests-built
 tests-built:
-	@$(MESON) configure $(B)/meson -Dtests=true && ninja -C $(B)/meson --quiet
+	@$(MESON) configure $(B)/meson -Dtests=true && $(call ninja,meson)
 
 # Plugins and the library that criu loads live in processes of others, which are not built with ASan: those stay as they are.
 test-asan: build deps-run deps-test criu examples
-	@test -f $(B)/asan/build.ninja || $(MESON) setup $(B)/asan . -Dtests=true -Db_sanitize=address,undefined -Db_lundef=false >$(B)/setup.log 2>&1 || \
+	@test -f $(B)/asan/build.ninja || $(SETUP) $(B)/asan . -Dtests=true -Db_sanitize=address,undefined -Db_lundef=false >$(B)/setup.log 2>&1 || \
 		{ cat $(B)/setup.log; exit 1; }
-	@ninja -C $(B)/asan --quiet
+	@$(call ninja,asan)
 	@scripts/stage-asan.sh $(B)
-	@FSCHED_MESON=$(B)/asan FSCHED_STAGE=$(B)/asan-stage scripts/run-tests.sh all $(ARGS)
+	@FSCHED_MESON=$(B)/asan FSCHED_STAGE=$(B)/asan-stage \
+		scripts/run-tests.sh all --deselect cluster/test_admin.py::test_agent_is_small_and_quiet $(ARGS)
 
 bench: build deps-run deps-test criu examples
 	@bench/run

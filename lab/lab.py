@@ -124,7 +124,7 @@ def slurm_plugins():
 
 
 def plugin_of_stage(stage, name):
-    found = glob.glob(f"{stage}/usr/lib/**/{name}", recursive=True)
+    found = glob.glob(f"{stage}/usr/lib*/**/{name}", recursive=True)
     if not found:
         raise LabError(f"{name} is not in {stage}: run make build (or start the lab with --no-fsched)")
     return found[0]
@@ -502,6 +502,8 @@ class Lab:
         """The ends of all logs."""
         text = []
         for path in sorted(glob.glob(os.path.join(self.dir, "log", "*"))):
+            if path.endswith(".out") and os.path.exists(path.removesuffix(".out") + ".log"):
+                continue    # what a daemon says twice
             with open(path, encoding="utf-8", errors="replace") as f:
                 tail = f.read().splitlines()[-lines:]
             if tail:

@@ -236,8 +236,9 @@ fi
 
 # shellcheck source=/dev/null
 . /etc/os-release
-[ "${ID:-}" = debian ] && [ -n "${VERSION_CODENAME:-}" ] ||
+if [ "${ID:-}" != debian ] || [ -z "${VERSION_CODENAME:-}" ]; then
 	die "this is ${PRETTY_NAME:-not Debian}: install criu >= $MIN_VERSION yourself and set CriuPath in fsched.conf"
+fi
 for tool in apt-get apt-config dpkg-deb awk find sort timeout; do
 	command -v "$tool" >/dev/null || die "$tool is missing"
 done

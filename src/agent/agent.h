@@ -157,7 +157,8 @@ struct agent {
 	struct {                            /* requests.c */
 		struct loop_source listen;
 		struct loop_timer resume;
-		unsigned burst;
+		unsigned burst, refused;
+		int64_t  refused_logged;
 		int64_t  burst_began;
 		unsigned port;
 		uid_t    slurm_user;
@@ -170,7 +171,7 @@ struct agent {
 		bool  term;                 /* SIGTERM has come */
 		bool  unresolved;           /* a vacate's requeue may have gone through after all */
 		bool  unknown;              /* Slurm could not be asked what its SIGTERM meant */
-		bool  requeued;             /* somebody put the job back into the queue */
+		bool  comes_back;           /* the job is in the queue again */
 		struct rpc get;             /* what SIGTERM means */
 		int   status;               /* wait status to hand to slurmstepd */
 		struct loop_timer limit;

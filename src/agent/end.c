@@ -49,6 +49,7 @@ static void vacated_after_all(struct agent *a)
 	requests_stop(a);
 	job_set_intent(a, INTENT_VACATED);
 	pod_kill(a->pod.init, 2000, NULL);
+	a->pub.status.error[0] = '\0';
 	publish_state(a, "vacated");
 	end_leave(a);
 }
@@ -67,6 +68,25 @@ static void give_up_start(struct agent *a)
 	end_check(a);
 }
 
+static void publish_end(struct agent *a)
+{
+	publish_state(a, a->end.comes_back ? "enabled" : "ended");
+}
+
+static void learn(struct agent *a, const json_t *job)
+{
+	a->end.comes_back = json_flag(job, "pending");
+	if (requeued_by_person(job)) {
+		job_log(a, "requeued; the next start is from the beginning");
+		job_set_intent(a, INTENT_REQUEUED);
+	} else if (a->end.comes_back) {
+		job_log(a, "requeued by Slurm; the next start is from the newest epoch");
+	} else if (json_flag(job, "finished") && a->start.ran) {
+		/* cancelled, out of time ...: recorded now, SIGKILL may come before the script's end does */
+		job_set_intent(a, INTENT_DONE);
+	}
+}
+
 static void on_meaning(void *arg, bool ok, const json_t *job, const char *error)
 {
 	struct agent *a = arg;
@@ -77,13 +97,13 @@ static void on_meaning(void *arg, bool ok, const json_t *job, const char *error)
 	} else if (a->end.unresolved && json_flag(job, "pending")) {
 		vacated_after_all(a);
 		return;
-	} else if (requeued_by_person(job) && !a->end.requeued) {
-		a->end.requeued = true;
-		job_log(a, "requeued; the next start is from the beginning");
-		job_set_intent(a, INTENT_REQUEUED);
+	} else if (!a->end.comes_back) {
+		learn(a, job);
 	}
 	if (ok && !json_flag(job, "running") && (a->phase == PHASE_STARTING || a->phase == PHASE_RESTORING))
 		give_up_start(a);
+	else if (a->phase == PHASE_ENDING && a->start.ran)
+		publish_end(a);
 	end_check(a);
 }
 
@@ -161,9 +181,11 @@ static void begin_ending(struct agent *a, int status)
 		return;
 	if (looks_killed(status))
 		ask_meaning(a);
-	else if (!rpc_running(&a->end.get) && !a->end.requeued)
+	if (rpc_running(&a->end.get))
+		return;
+	if (!a->end.comes_back)
 		job_set_intent(a, INTENT_DONE);
-	publish_state(a, "ended");
+	publish_end(a);
 }
 
 void end_script(struct agent *a, int status)
@@ -230,8 +252,7 @@ void end_check(struct agent *a)
  * job that had ended does less harm than starting one over that had not. */
 static void settle_intent(struct agent *a)
 {
-	if (a->phase == PHASE_ENDING && a->rec.intent == INTENT_RUNNING && !a->end.unknown && !a->end.requeued &&
-	    a->rec.run > 0 && a->start.ran)
+	if (a->phase == PHASE_ENDING && a->rec.intent == INTENT_RUNNING && !a->end.unknown && !a->end.comes_back && a->start.ran)
 		job_set_intent(a, INTENT_DONE);
 }
 

@@ -31,9 +31,11 @@ static void on_done(void *arg, bool ok, const json_t *answer, const char *error)
 	} else {
 		int64_t wait = RETRY_FIRST << (a->pub.tries < 6 ? a->pub.tries : 6);
 
-		/* one line per outage, not per attempt */
-		if (!a->pub.tries++)
+		if (a->phase == PHASE_ENDING)
+			log_debug("last status: %s", error); /* Slurm takes none for a cancelled job */
+		else if (!a->pub.tries) /* one line per outage, not per attempt */
 			log_warn("the job's status cannot be shown by Slurm: %s; trying again", error);
+		a->pub.tries++;
 		a->pub.dirty = true;
 		if (wait > RETRY_MAX)
 			wait = RETRY_MAX;
@@ -42,12 +44,26 @@ static void on_done(void *arg, bool ok, const json_t *answer, const char *error)
 	end_check(a);
 }
 
+/* Without the job's record nothing is known of its epochs: what is shown of them must stay. */
+static char *render_partial(const struct status *s)
+{
+	json_t *o = json_pack("{s:s, s:s, s:s}", "state", s->state, "error", s->error, "agent", s->agent);
+	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+
+	json_decref(o);
+	return text;
+}
+
 static void start(struct agent *a)
 {
 	cleanup_free char *text = NULL;
 
-	job_describe_epochs(a, &a->pub.status);
-	text = status_render(&a->pub.status);
+	if (a->store_ok) {
+		job_describe_epochs(a, &a->pub.status);
+		text = status_render(&a->pub.status);
+	} else {
+		text = render_partial(&a->pub.status);
+	}
 	a->pub.dirty = false;
 	loop_timer_clear(&a->loop, &a->pub.retry);
 	rpc_start(&a->loop, &a->pub.rpc, a->libexec, PUBLISH_TIMEOUT, "publish", a->task.job_id, text, on_done, a);

@@ -18,6 +18,7 @@
 
 #define WHERE_TIMEOUT 30     /* s */
 #define BURST_MAX     32     /* connections per second; each costs a fork */
+#define REFUSED_PAUSE 10000000 /* us between two lines about refused requests */
 #define LIST_MAX      300    /* epochs in an answer: it must fit one line */
 
 static void on_connection(void *arg);
@@ -117,6 +118,19 @@ static void dispatch(struct conn_slot *c, const char *op)
 		conn_result(c, describe(c->a, op));
 }
 
+/* Anybody on the network can cause these: a few lines, not a flood. */
+static void log_refused(struct agent *a, const char *why)
+{
+	int64_t now = now_us();
+
+	a->req.refused++;
+	if (a->req.refused_logged && now - a->req.refused_logged < REFUSED_PAUSE)
+		return;
+	log_warn("%u requests were refused; the last: %s", a->req.refused, why);
+	a->req.refused = 0;
+	a->req.refused_logged = now;
+}
+
 static void on_conn_message(void *arg)
 {
 	struct conn_slot *c = arg;
@@ -132,7 +146,7 @@ static void on_conn_message(void *arg)
 	}
 	msg[n] = '\0';
 	if (strncmp(msg, "refused ", 8) == 0) {
-		log_warn("a request was refused: %s", msg + 8);
+		log_refused(c->a, msg + 8);
 		close_sock(c);
 	} else if (!c->asked && sscanf(msg, "%15s %u", op, &uid) == 2) {
 		c->asked = true;
@@ -247,7 +261,7 @@ static void on_connection(void *arg)
 	if (c)
 		start_conn(a, c, client);
 	else
-		log_warn("a connection was closed: %d requests are being served already", CONNS_MAX);
+		log_refused(a, "as many requests as an agent serves at a time are under way");
 }
 
 static int try_bind(const struct sockaddr *addr, socklen_t len, unsigned port)

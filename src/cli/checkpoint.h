@@ -51,6 +51,9 @@ int target_check_running(const struct target *t, const char *verb, struct err *e
 /* A job cannot checkpoint itself. */
 int target_check_outside(const struct target *t, struct err *err);
 
+/* What the next start of a pending job will do: "continue from epoch 3", "start from the beginning". buf of at least 48 bytes. */
+const char *target_next_start(const struct target *t, char *buf, size_t len);
+
 /* Finds the agent, waiting for one that is about to start, and asks it. */
 enum client_outcome target_ask(const struct request *r, struct target *t, const char *op, json_t **result, struct err *err);
 

@@ -181,7 +181,6 @@ static json_t *open_line(struct talk *k, const char *line, struct err *err)
 {
 	cleanup_free char *payload = NULL;
 	const char *nonce;
-	json_error_t je;
 	json_t *j;
 	uid_t maker;
 
@@ -193,10 +192,10 @@ static json_t *open_line(struct talk *k, const char *line, struct err *err)
 			k->t->node, k->t->port, (unsigned)maker);
 		return NULL;
 	}
-	j = json_loads(payload, 0, &je);
+	j = json_loads(payload, 0, NULL);
 	if (!json_is_object(j)) {
 		json_decref(j);
-		err_set(err, 0, "the agent's answer is no JSON object: %s", je.text);
+		err_set(err, 0, "the agent's answer is no JSON object");
 		return NULL;
 	}
 	nonce = json_string_value(json_object_get(j, "nonce"));
@@ -230,9 +229,19 @@ static enum client_outcome finish(json_t *j, json_t **result, struct err *err)
 	return CLIENT_REFUSED;
 }
 
+/* An agent that cannot authenticate a request has nobody to answer to: it just closes. */
+static void explain_end(bool heard, struct err *err)
+{
+	if (heard)
+		err_set(err, 0, "the agent closed the connection without an answer");
+	else
+		err_set(err, 0, "the agent closed the connection without a word: it has ended, or did not accept the MUNGE credential "
+			"(different MUNGE keys or clocks?)");
+}
+
 static enum client_outcome read_answer(struct talk *k, json_t **result, struct err *err)
 {
-	for (;;) {
+	for (bool heard = false; ; heard = true) {
 		const char *event;
 		char *line = NULL;
 		json_t *j;
@@ -243,7 +252,7 @@ static enum client_outcome read_answer(struct talk *k, json_t **result, struct e
 			return CLIENT_SILENT;
 		}
 		if (rc == 0)
-			err_set(err, 0, "the agent closed the connection without an answer");
+			explain_end(heard, err);
 		if (rc != 1)
 			return CLIENT_LOST;
 		j = open_line(k, line, err);

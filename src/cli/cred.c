@@ -28,7 +28,7 @@ static void explain(munge_ctx_t ctx, munge_err_t e, const char *what, const char
 	const char *hint = "";
 
 	if (e == EMUNGE_SOCKET)
-		hint = "; is munged running, and is this the socket of Slurm's MUNGE (MungeSocket in fsched.conf)?";
+		hint = "; the socket must be that of Slurm's MUNGE (MungeSocket in fsched.conf)";
 	else if (e == EMUNGE_CRED_EXPIRED || e == EMUNGE_CRED_REWOUND)
 		hint = "; the clocks of the two hosts differ";
 	else if (e == EMUNGE_CRED_INVALID)

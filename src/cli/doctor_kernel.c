@@ -108,8 +108,8 @@ static void check_capabilities(void)
 	if (*missing)
 		doctor_report(FINDING_FAILED, "capabilities", "root lacks %s; slurmd must run outside of such a container", missing);
 	else if (prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE, 0, 0, 0) != 1)
-		doctor_report(FINDING_WARNING, "capabilities", "root lacks CAP_SYS_RESOURCE; checkpoints work by fsched's preload "
-			      "library for criu, but a restored process keeps the node's limits where they are lower than its own");
+		doctor_report(FINDING_WARNING, "capabilities", "root lacks CAP_SYS_RESOURCE; fsched's preload library for criu makes up for it, "
+			      "but limits above the hard limits of slurmd cannot be given back to a restored job");
 	else
 		doctor_report(FINDING_OK, "capabilities", "all that criu needs");
 }

@@ -106,20 +106,25 @@ static void check_spool(const char *conf)
 }
 
 struct plugin {
-	const char *library; /* libslurmfull.so */
+	const char *library;  /* libslurmfull.so */
+	const char *sample;   /* a plugin of Slurm's own, for the version that is installed; NULL = not found */
 	const char *path;
 };
+
+static void print_version(FILE *out, uint32_t v)
+{
+	fprintf(out, "%u.%02u.%u", v >> 16 & 0xff, v >> 8 & 0xff, v & 0xff);
+}
 
 /* The plugins use functions of the daemons that load them; libslurmfull has them all. */
 static int load_plugin(const void *arg, FILE *out)
 {
 	const struct plugin *p = arg;
-	void *lib = dlopen(p->library, RTLD_LAZY | RTLD_GLOBAL);
-	void *plugin = dlopen(p->path, RTLD_NOW);
-	long (*api)(void) = lib ? (long (*)(void))(uintptr_t)dlsym(lib, "slurm_api_version") : NULL;
-	const uint32_t *built;
-	long have;
+	const uint32_t *built, *have;
+	void *plugin, *sample;
 
+	dlopen(p->library, RTLD_LAZY | RTLD_GLOBAL);
+	plugin = dlopen(p->path, RTLD_NOW);
 	if (!plugin) {
 		fprintf(out, "%s\n", dlerror());
 		return 1;
@@ -129,11 +134,15 @@ static int load_plugin(const void *arg, FILE *out)
 		fprintf(out, "is no Slurm plugin\n");
 		return 1;
 	}
-	have = api ? api() : 0;
-	fprintf(out, "built for Slurm %u.%02u.%u", *built >> 16 & 0xff, *built >> 8 & 0xff, *built & 0xff);
-	if (have && (uint32_t)have >> 8 != *built >> 8) {
-		fprintf(out, ", but %ld.%02ld.%ld is installed; install the package of fsched for that version\n",
-			have >> 16 & 0xff, have >> 8 & 0xff, have & 0xff);
+	sample = p->sample ? dlopen(p->sample, RTLD_LAZY) : NULL;
+	have = sample ? dlsym(sample, "plugin_version") : NULL;
+	fputs("built for Slurm ", out);
+	print_version(out, *built);
+	/* Slurm's daemons take plugins of the same major release only */
+	if (have && *have >> 8 != *built >> 8) {
+		fputs(", but installed is ", out);
+		print_version(out, *have);
+		fputs("; install the package of fsched for that version\n", out);
 		return 1;
 	}
 	fputc('\n', out);
@@ -180,6 +189,7 @@ static void check_plugin(const char *conf, const char *name, enum finding missin
 	cleanup_free char *dirs = plugin_dir(conf);
 	cleanup_free char *path = find_plugin(dirs, name);
 	cleanup_free char *library = find_plugin(dirs, "libslurmfull.so");
+	cleanup_free char *sample = find_plugin(dirs, "auth_munge.so");
 	const char *slash = strrchr(name, '/');
 	const char *what = slash ? slash + 1 : name;
 	struct plugin p;
@@ -191,7 +201,7 @@ static void check_plugin(const char *conf, const char *name, enum finding missin
 	}
 	if (!safe_file(what, path))
 		return;
-	p = (struct plugin){ .library = library ? library : FSCHED_PLUGINDIR "/libslurmfull.so", .path = path };
+	p = (struct plugin){ .library = library ? library : FSCHED_PLUGINDIR "/libslurmfull.so", .sample = sample, .path = path };
 	if (in_child(load_plugin, &p, text, sizeof(text)) == 0)
 		doctor_report(FINDING_OK, what, "%s, %s", path, text);
 	else

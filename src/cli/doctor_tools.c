@@ -12,7 +12,7 @@
 #include "common/util.h"
 #include "pod/criu.h"
 
-#define GET_CRIU "install criu 4.2 or later, or make a private copy with scripts/get-criu.sh and name it as CriuPath"
+#define GET_CRIU "install criu 4.2 or later, or make a private copy with " FSCHED_LIBEXECDIR "/get-criu and name it as CriuPath"
 #define CHECK_TIMEOUT 60
 
 static bool check_version(const struct criu_bin *b)

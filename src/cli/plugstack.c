@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/libexec.h"
 #include "cli/slurmconf.h"
 #include "common/util.h"
 
@@ -132,5 +133,5 @@ char *plugstack_libexec(void)
 	if (plugstack_find(&l))
 		path = plugstack_arg(&l, "libexec");
 	plugstack_free(&l);
-	return path ? path : xstrdup(FSCHED_LIBEXECDIR);
+	return path ? path : xstrdup(libexec_dir());
 }

@@ -124,17 +124,24 @@ static int save(const struct pod_opts *o, struct saving *s, const struct pod_sta
 {
 	struct pod_cred cred;
 	json_t *req, *result;
+	int rc = pod_user_cred(state->user, &cred, err);
 
-	if (pod_stdio_check(state->outside, state->init, err) || pod_user_cred(state->user, &cred, err))
+	if (!rc)
+		rc = pod_stdio_check(state->outside, state->init, &cred, err);
+	if (rc) {
+		free(cred.groups);
 		return -1;
+	}
 	s->epoch = (struct epoch_summary){ .number = next_epoch(s->home, s->rec), .time = time(NULL), .run = s->rec->run };
 	req = pod_request(o, s->home, s->rec, &cred, state->private_tmp, s->epoch.number);
 	free(cred.groups);
 	json_object_update_new(req, json_pack("{s:i, s:b, s:s, s:i}", "init_pid", state->init, "vacate", (int)o->kill, "reason",
 					      o->kill ? "vacate" : o->interval ? "periodic" : "create", "agent_port", 0));
 	result = pod_worker(o, "checkpoint", req, -1, on_held, s, err);
-	if (!result)
+	if (!result) {
+		store_abort_epoch(&s->home->store, s->epoch.number); /* a worker that was killed has not */
 		return -1;
+	}
 	take_result(&s->epoch, result);
 	if (record_epoch(s, err)) {
 		json_decref(result);
@@ -259,7 +266,8 @@ int pod_cmd_list(const struct pod_opts *o)
 	for (i = 0; i < n; i++) {
 		e = find_epoch(rec, list[i]);
 		printf("%6u  %-19s  %10s  %10s  %10s\n", list[i], e ? format_time(e->time, when, sizeof(when)) : "-",
-		       e ? format_size(e->bytes, size, sizeof(size)) : "-", e ? format_duration(e->frozen_us, frozen, sizeof(frozen)) : "-",
+		       e ? format_size(e->bytes, size, sizeof(size)) : "-",
+		       e && e->frozen_us ? format_duration(e->frozen_us, frozen, sizeof(frozen)) : "-", /* 0: it never ran on */
 		       e ? format_duration(e->total_us, total, sizeof(total)) : "-");
 	}
 	pod_home_close(&home);

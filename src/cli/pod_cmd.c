@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/libexec.h"
 #include "common/interval.h"
 #include "common/util.h"
 
@@ -31,7 +32,7 @@ static const char help[] =
 	"  --kill           end the pod as soon as it is saved\n"
 	"  --epoch N        the epoch to restore (default: the newest)\n"
 	"  --conf FILE      fsched.conf (default: searched for)\n"
-	"  --libexec DIR    where fsched's programs are (default: " FSCHED_LIBEXECDIR ")\n"
+	"  --libexec DIR    where fsched's programs are (default: those installed with this fsched)\n"
 	"\n"
 	"Standard output and error should be files: a terminal or pipe cannot be saved. Signals HUP, INT, QUIT, TERM, USR1 and USR2\n"
 	"go on to the command. run and restore exit as the command did (128+N if signal N killed it), or with\n"
@@ -124,22 +125,25 @@ static const struct operation *find_operation(const char *name)
 	return NULL;
 }
 
-/* Store and worker want absolute paths. Lives as long as the process. */
-static const char *absolute(const char *dir)
+/* Store and worker want absolute paths. Caller frees. */
+static char *absolute(const char *path)
 {
 	char cwd[PATH_MAX];
 
-	return dir[0] == '/' || !getcwd(cwd, sizeof(cwd)) ? dir : xasprintf("%s/%s", cwd, dir);
+	return path[0] == '/' || !getcwd(cwd, sizeof(cwd)) ? xstrdup(path) : xasprintf("%s/%s", cwd, path);
 }
 
 static int start(const struct operation *op, struct pod_opts *o, char **argv)
 {
+	cleanup_free char *dir = absolute(o->dir);
+	cleanup_free char *config = o->config ? absolute(o->config) : NULL;
+
+	o->dir = dir;
+	o->config = config;
 	if (geteuid() != 0) {
 		cli_error(op->label, "only root can make namespaces and run criu for other users: try it with sudo");
 		return CLI_FAILED;
 	}
-	o->dir = absolute(o->dir);
-	o->config = o->config ? absolute(o->config) : NULL;
 	if (cli_conf(op->label, o->config, &o->conf))
 		return op->run ? CLI_FAILED : POD_EXIT_FAILED;
 	return op->run ? op->run(o) : pod_cmd_run(o, argv);
@@ -148,7 +152,7 @@ static int start(const struct operation *op, struct pod_opts *o, char **argv)
 int pod_cmd(int argc, char **argv)
 {
 	const struct operation *op = argc > 1 ? find_operation(argv[1]) : NULL;
-	struct pod_opts o = { .libexec = FSCHED_LIBEXECDIR };
+	struct pod_opts o = { .libexec = libexec_dir() };
 	int option, which, rc;
 
 	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))) {

@@ -108,6 +108,6 @@ void pod_stdio_plan(struct pod_stdio *s, const struct pod_cred *cred);
 /* In the pod: reopens what can be reopened by path. */
 int pod_stdio_apply(const struct pod_stdio *s, struct err *err);
 /* -1 if a process of the pod still has one of these descriptors open. */
-int pod_stdio_check(const json_t *outside, pid_t init, struct err *err);
+int pod_stdio_check(const json_t *outside, pid_t init, const struct pod_cred *cred, struct err *err);
 
 #endif

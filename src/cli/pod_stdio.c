@@ -166,8 +166,16 @@ int pod_stdio_apply(const struct pod_stdio *s, struct err *err)
 	return 0;
 }
 
+/* A file that was given to the user meanwhile. */
+static bool is_good_now(const char *path, const struct pod_cred *cred)
+{
+	struct stat st;
+
+	return path[0] == '/' && !stat(path, &st) && S_ISREG(st.st_mode) && user_may_write(path, cred);
+}
+
 /* True if process pid has a descriptor whose link in /proc is one of those. */
-static bool has_open(pid_t pid, const json_t *outside, char *link, size_t len)
+static bool has_open(pid_t pid, const json_t *outside, const struct pod_cred *cred, char *link, size_t len)
 {
 	cleanup_dir DIR *d = NULL;
 	const json_t *v;
@@ -181,13 +189,13 @@ static bool has_open(pid_t pid, const json_t *outside, char *link, size_t len)
 		if (!link_of(dirfd(d), e->d_name, link, len))
 			continue;
 		json_array_foreach(outside, i, v)
-			if (!strcmp(json_string_value(v), link))
+			if (!strcmp(json_string_value(v), link) && !is_good_now(link, cred))
 				return true;
 	}
 	return false;
 }
 
-int pod_stdio_check(const json_t *outside, pid_t init, struct err *err)
+int pod_stdio_check(const json_t *outside, pid_t init, const struct pod_cred *cred, struct err *err)
 {
 	cleanup_free pid_t *pids = NULL;
 	char link[PATH_MAX], shown[256];
@@ -199,7 +207,7 @@ int pod_stdio_check(const json_t *outside, pid_t init, struct err *err)
 	if (n < 0)
 		return -1;
 	for (i = 0; i < n; i++)
-		if (has_open(pids[i], outside, link, sizeof(link)))
+		if (has_open(pids[i], outside, cred, link, sizeof(link)))
 			return err_set(err, 0, "process %d of the pod has %s open, which could not be restored; "
 				       "start the command with its output redirected to a file of its user", pids[i], printable(link, shown, sizeof(shown)));
 	return 0;

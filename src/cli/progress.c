@@ -18,7 +18,7 @@ void progress_tick(struct progress *p)
 {
 	if (!p->on || !*p->doing)
 		return;
-	fprintf(stderr, "\r\033[K%s: %s … %.1f s", p->label, p->doing, (double)(now_us() - p->began) / 1e6);
+	fprintf(stderr, "\r\033[K%s: %s ... %.1f s", p->label, p->doing, (double)(now_us() - p->began) / 1e6);
 	fflush(stderr);
 	p->drawn = true;
 }

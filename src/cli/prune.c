@@ -108,7 +108,8 @@ static int remove_all(struct view *v, const struct conf *c, const struct options
 			continue;
 		if (!o->dry_run && remove_tree_at(dirfd(dir), d->d_name) < 0)
 			return err_sys(err, errno, "cannot remove %s/%s", c->dir, d->d_name);
-		say(o, v, d->d_name);
+		cleanup_free char *path = xasprintf("%s/%s", c->dir, d->d_name);
+		say(o, v, path);
 		n++;
 	}
 	return n ? 0 : err_set(err, ENOENT, "nothing is kept of it in %s", c->dir);

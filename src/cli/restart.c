@@ -39,6 +39,7 @@ static int check_epoch(const struct request *r, const struct target *t, struct e
 static int check_state(const struct target *t, struct err *err)
 {
 	const struct slurm_job *j = &t->job;
+	char next[48];
 
 	if (j->finished)
 		return err_set(err, 0, "has ended (%s) and cannot be restarted", j->state);
@@ -47,8 +48,8 @@ static int check_state(const struct target *t, struct err *err)
 	if (!j->pending)
 		return err_set(err, 0, "is in state %s and cannot be restarted", j->state);
 	if (!j->held && t->status.epoch)
-		return err_set(err, 0, "has been released already and waits to start (%s); it will continue from epoch %u",
-			       *j->reason ? j->reason : "no reason given", t->status.epoch);
+		return err_set(err, 0, "is not held but waits to start (%s), when it will %s; to choose an epoch hold it first: scontrol hold %s",
+			       *j->reason ? j->reason : "no reason given", target_next_start(t, next, sizeof(next)), j->label);
 	if (!j->held)
 		return err_set(err, 0, "is pending and has never run; there is nothing to restart");
 	return 0;
@@ -84,12 +85,16 @@ static int release(const struct request *r, struct target *t, struct err *err)
 	}
 }
 
-/* Notes the epoch for the agent, or takes a stale note away. */
+/* Notes the epoch for the agent, or takes a stale note away. A vacated job continues from its last epoch without a note; one that
+ * was requeued and held by other means would start over. */
 static int note_epoch(const struct request *r, struct target *t, struct err *err)
 {
-	if (rpc_comment_epoch(t->job.comment) == r->epoch)
+	bool vacated = strcmp(t->status.state, "vacated") == 0;
+	unsigned epoch = r->epoch || vacated ? r->epoch : t->status.epoch;
+
+	if (rpc_comment_epoch(t->job.comment) == epoch)
 		return 0;
-	return rpc_request_epoch(t->id, r->epoch, err);
+	return rpc_request_epoch(t->id, epoch, err);
 }
 
 static void doing(struct target *t)
@@ -105,13 +110,13 @@ static void doing(struct target *t)
 
 enum outcome { WAIT, RESTORED, HELD_AGAIN, STARTED_OVER, ENDED };
 
-/* before: how often the job had been restarted when it was released. */
-static enum outcome judge(const struct target *t, bool seen_running)
+/* before: AdminComment at the release; while it is the same the new agent has not spoken yet. */
+static enum outcome judge(const struct target *t, const char *before, bool seen_running)
 {
 	const struct slurm_job *j = &t->job;
 	const char *state = t->status.state;
 
-	if (j->running && strcmp(state, "running") == 0)
+	if (j->running && strcmp(state, "running") == 0 && strcmp(j->admin_comment, before) != 0)
 		return t->status.restored ? RESTORED : STARTED_OVER;
 	if (j->pending && j->held)
 		return HELD_AGAIN;
@@ -131,8 +136,8 @@ static int report(const struct request *r, struct target *t, enum outcome o, con
 			   t->job.finished ? "; it has ended since: " : "", t->job.finished ? t->job.state : "");
 		return CLI_OK;
 	case HELD_AGAIN:
-		return target_fail(t, "could not be restored%s%s: %s; it is held and its epochs are kept; "
-				   "another one: scontrol checkpoint restart %s --epoch N (it has %s)",
+		return target_fail(t, "could not be restored%s%s: %s; it is held (another epoch: "
+				   "scontrol checkpoint restart %s --epoch N; kept are %s)",
 				   *node ? " on node " : "", node, *shown ? shown : "it was held again before it started", t->job.label,
 				   *t->status.kept ? t->status.kept : "none");
 	case STARTED_OVER:
@@ -156,6 +161,7 @@ static int later(const struct request *r, struct target *t, unsigned epoch)
 /* Waits for resources as long as somebody watches, for the restore as long as it takes. */
 static int watch(const struct request *r, struct target *t, unsigned epoch)
 {
+	cleanup_free char *before = xstrdup(t->job.admin_comment);
 	int64_t patience = r->timeout_s ? r->timeout_s * INT64_C(1000000) : PATIENCE_US;
 	bool endless = !r->timeout_s && t->progress.on;
 	char node[sizeof(t->job.batch_host)] = "";
@@ -175,7 +181,7 @@ static int watch(const struct request *r, struct target *t, unsigned epoch)
 			ran = true;
 			round = 0;
 		}
-		o = judge(t, ran);
+		o = judge(t, before, ran);
 		if (o != WAIT)
 			return report(r, t, o, node);
 		if (!endless && now_us() - began > patience && (r->timeout_s || t->job.pending))
@@ -195,8 +201,7 @@ int op_restart(const struct request *r, struct target *t)
 	if (note_epoch(r, t, &err) < 0)
 		return target_fail(t, "%s; nothing was done", err.text);
 	if (release(r, t, &err) < 0) {
-		if (r->epoch)
-			rpc_request_epoch(t->id, 0, NULL);
+		rpc_request_epoch(t->id, 0, NULL);
 		return target_fail(t, "%s; it stays as it is", err.text);
 	}
 	if (!r->wait) {

@@ -99,7 +99,7 @@ static int wait_for_requeue(struct target *t)
 
 	progress_doing(&t->progress, "waiting for Slurm to free the node");
 	while (now_us() < until) {
-		if (target_load(t, NULL) == 0 && t->job.pending && !t->job.completing)
+		if (target_load(t, NULL) == 0 && (t->job.pending || t->job.finished) && !t->job.completing)
 			return 0;
 		target_pause(t, &round);
 	}

@@ -109,17 +109,32 @@ int target_check_enabled(const struct target *t, struct err *err)
 	return 0;
 }
 
+/* As policy/start.c decides: a note in Comment counts first, and a job whose script had ended or was requeued starts over. */
+const char *target_next_start(const struct target *t, char *buf, size_t len)
+{
+	unsigned epoch = rpc_comment_epoch(t->job.comment);
+
+	if (!epoch && strcmp(t->status.state, "ended") != 0 && strcmp(t->status.state, "enabled") != 0)
+		epoch = t->status.epoch;
+	if (epoch)
+		snprintf(buf, len, "continue from epoch %u", epoch);
+	else
+		snprintf(buf, len, "start from the beginning");
+	return buf;
+}
+
 int target_check_running(const struct target *t, const char *verb, struct err *err)
 {
 	const struct slurm_job *j = &t->job;
+	char next[48];
 
 	if (j->finished)
 		return err_set(err, 0, "has ended (%s); there is nothing left to be %s", j->state, verb);
 	if (j->suspended)
 		return err_set(err, 0, "is suspended and cannot be %s now; first: scontrol resume %s", verb, j->label);
 	if (j->pending && !j->held && t->status.epoch)
-		return err_set(err, 0, "is waiting to start (%s) and will continue from epoch %u; it cannot be %s before it runs",
-			       *j->reason ? j->reason : "no reason given", t->status.epoch, verb);
+		return err_set(err, 0, "is waiting to start (%s) and will %s; it cannot be %s before it runs",
+			       *j->reason ? j->reason : "no reason given", target_next_start(t, next, sizeof(next)), verb);
 	if (j->pending && strcmp(t->status.state, "vacated") == 0)
 		return err_set(err, 0, "is vacated already, at epoch %u; continue it with: scontrol checkpoint restart %s",
 			       t->status.epoch, j->label);

@@ -68,7 +68,7 @@ static void kill_and_reap(pid_t pid)
 static bool drain(int fd, char *out, size_t len, int timeout_ms)
 {
 	int64_t end = now_us() + (int64_t)timeout_ms * 1000;
-	char spill[512];
+	char spill[512] = { 0 };
 	size_t n = 0;
 
 	for (;;) {

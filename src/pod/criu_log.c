@@ -26,6 +26,7 @@ static const struct { const char *needle, *sentence; } known[] = {
 	{ "Can't get rlimit", "root lacks CAP_SYS_RESOURCE on this node and fsched's preload library for criu was not loaded" },
 	{ "doesn't live in IPC ns", "the job uses System V IPC objects from outside its pod" },
 	{ "Connected TCP socket, consider using", "the job has an open TCP connection" },
+	{ "Address already in use", "a port that the job had open is taken on this node; if it was the job's own, it is free again after a minute" },
 	{ "has bad size", "a file that the job has open has changed its size since the checkpoint" },
 	{ "Can't open file", "a file that the job had open is missing" },
 	{ "Can't splice all pages to pipe", "this criu is too old for the C library of the job (guard pages): criu 4.2 or newer is needed" },

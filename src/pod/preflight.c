@@ -23,10 +23,10 @@ struct owner { unsigned long inode; pid_t pid; };
 
 struct scan {
 	int    proc;           /* /proc */
-	pid_t  init;
+	pid_t  leader;         /* host pid */
+	unsigned uid;          /* the leader's */
 	struct owner *sockets; /* of all processes of the pod, sorted by inode before use */
 	int    n_sockets, room;
-	unsigned uid;          /* of the leader */
 };
 
 /* "process 17 (python3)": the pid that the user sees. */
@@ -62,8 +62,9 @@ static int refuse(const struct scan *s, pid_t pid, struct err *err, const char *
 
 /* ---- status: tracer, credentials, srun ---- */
 
-/* The user of pid 2 of the pod, by whom all others are measured. */
-static int find_user(struct scan *s, const pid_t *pids, int n, struct err *err)
+/* Pid 2 of the pod, by whose user and namespaces all others are measured: not pid 1, for criu restores the tree into an IPC
+ * namespace of its own. */
+static int find_leader(struct scan *s, const pid_t *pids, int n, struct err *err)
 {
 	char name[64];
 	const char *p;
@@ -78,6 +79,7 @@ static int find_user(struct scan *s, const pid_t *pids, int n, struct err *err)
 		if (!p || !strstr(p, "\t2\n") || (size_t)(strstr(p, "\t2\n") - p) > strcspn(p + 1, "\n"))
 			continue;
 		p = strstr(status, "\nUid:");
+		s->leader = pids[i];
 		if (p && sscanf(p, "\nUid: %u", &s->uid) == 1)
 			return 0;
 	}
@@ -133,13 +135,13 @@ static int check_namespaces(const struct scan *s, pid_t pid, struct err *err)
 	char path[64], what[96];
 
 	for (size_t i = 0; i < ARRAY_SIZE(ns); i++) {
-		snprintf(path, sizeof(path), "%d/ns/%s", s->init, ns[i].file);
+		snprintf(path, sizeof(path), "%d/ns/%s", s->leader, ns[i].file);
 		if (fstatat(s->proc, path, &a, 0))
 			continue;
 		snprintf(path, sizeof(path), "%d/ns/%s", pid, ns[i].file);
 		if (fstatat(s->proc, path, &b, 0) || (a.st_dev == b.st_dev && a.st_ino == b.st_ino))
 			continue;
-		snprintf(what, sizeof(what), "is in a %s namespace of its own (a container or unshare)", ns[i].name);
+		snprintf(what, sizeof(what), "is in another %s namespace than the job (a container or unshare)", ns[i].name);
 		return refuse(s, pid, err, what, "");
 	}
 	return 0;
@@ -320,7 +322,7 @@ static int read_tcp_table(const struct scan *s, const char *file, struct tcp **t
 	struct tcp t;
 	int fd;
 
-	snprintf(path, sizeof(path), "%d/net/%s", s->init, file);
+	snprintf(path, sizeof(path), "%d/net/%s", s->leader, file);
 	fd = openat(s->proc, path, O_RDONLY | O_CLOEXEC);
 	f = fd < 0 ? NULL : fdopen(fd, "r");
 	while (f && getline(&line, &cap, f) > 0) {
@@ -413,12 +415,12 @@ static int check_tcp(struct scan *s, int agent_port, struct err *err)
 int preflight(const pid_t *pids, int n, pid_t init, int agent_port, struct err *err)
 {
 	cleanup_close int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct scan s = { .proc = proc, .init = init };
+	struct scan s = { .proc = proc };
 	int rc;
 
 	if (proc < 0)
 		return err_sys(err, errno, "cannot open /proc");
-	rc = find_user(&s, pids, n, err);
+	rc = find_leader(&s, pids, n, err);
 	for (int i = 0; i < n && rc == 0; i++) {
 		rc = check_status(&s, pids[i], err);
 		if (rc == 0)

@@ -89,6 +89,24 @@ static void rewrite_env(job_desc_msg_t *d, const struct option_value *v)
 	}
 }
 
+/* A job submitted from a restarted job inherits the count of that one; Slurm itself sets it only from the second start on. */
+static void drop_restart_count(job_desc_msg_t *d)
+{
+	static const char key[] = "SLURM_RESTART_COUNT=";
+	uint32_t i, kept = 0;
+
+	for (i = 0; i < d->env_size; i++) {
+		if (d->environment[i] && !strncmp(d->environment[i], key, sizeof(key) - 1))
+			slurm_xfree((void **)&d->environment[i]);
+		else
+			d->environment[kept++] = d->environment[i];
+	}
+	/* Slurm's arrays are also walked to their NULL. */
+	for (i = kept; i < d->env_size; i++)
+		d->environment[i] = NULL;
+	d->env_size = kept;
+}
+
 /* How many nodes the user asked for at most, 0 = did not say. */
 static uint32_t nodes_asked(const job_desc_msg_t *d)
 {
@@ -187,6 +205,7 @@ static int enable(job_desc_msg_t *d, const char *value, char **err_msg)
 	d->open_mode = OPEN_MODE_APPEND;
 	d->max_nodes = 1;
 	rewrite_env(d, &v);
+	drop_restart_count(d);
 	set_entry(d, &v);
 	return SLURM_SUCCESS;
 }

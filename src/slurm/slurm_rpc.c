@@ -21,6 +21,9 @@
 #define slurm_free_ctl_conf slurm_free_conf
 #endif
 
+/* Of libslurm, in no public header; weak, since it only cures a leak. */
+void slurm_xfree(void **p) __attribute__((weak));
+
 #define EPOCH_KEY "fsched-restart="
 #define EPOCH_MAX 99999999u
 
@@ -127,8 +130,14 @@ void rpc_job_free(struct slurm_job *job)
 
 static void free_msg(job_info_msg_t **msg)
 {
-	if (*msg)
-		slurm_free_job_info_msg(*msg);
+	uint32_t i;
+
+	if (!*msg)
+		return;
+	/* 22.05 forgets this member; others find it empty */
+	for (i = 0; slurm_xfree && i < (*msg)->record_count; i++)
+		slurm_xfree((void **)&(*msg)->job_array[i].admin_comment);
+	slurm_free_job_info_msg(*msg);
 }
 #define cleanup_msg __attribute__((cleanup(free_msg)))
 
@@ -429,6 +438,11 @@ int rpc_requeue(uint32_t job_id, bool hold, struct err *err)
 	return rc;
 }
 
+/* slurmd refuses to launch a job whose credential is not newer, in whole seconds, than the end of its last run ("already killed, do
+ * not launch", slurmd/slurmd/req.c, slurm_cred_revoked), and slurmctld then fails the job. A person who restarts right after a vacate
+ * would lose the job that way. Two seconds also cover a small difference between the clocks. */
+#define RELEASE_DELAY 2   /* s */
+
 int rpc_release(uint32_t job_id, struct err *err)
 {
 	struct slurm_job job;
@@ -446,7 +460,7 @@ int rpc_release(uint32_t job_id, struct err *err)
 	} else {
 		slurm_init_job_desc_msg(&d);
 		d.priority = INFINITE;
-		d.begin_time = time(NULL);
+		d.begin_time = time(NULL) + RELEASE_DELAY;
 		rc = update(job_id, &d, "cannot release", err);
 	}
 	rpc_job_free(&job);

@@ -4,6 +4,7 @@
  * would be bound. */
 #include <errno.h>
 #include <pwd.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,9 +26,8 @@ SPANK_PLUGIN(fsched, 1)
 
 /* The plugin API has no place for state of our own; one process deals with one job. */
 static struct spank_args plugin_args;
-static char option_value[OPTION_MAX];   /* remote: as found in the job's environment */
-static char user_name[64];
-static int gate = -1;                   /* in P3 only */
+static struct spank_batch batch;        /* value "" = nothing to do */
+static struct spank_script script = { .gate = -1 };
 
 static int parse_args(int ac, char **av)
 {
@@ -78,7 +78,7 @@ static int on_option(int val, const char *value, int remote)
 	if (!remote)
 		return check_submission(value ? value : "");
 	/* Refused in task_init_privileged, not here: a failure at this point drains the node. */
-	snprintf(option_value, sizeof(option_value), "%s", value ? value : "");
+	snprintf(batch.value, sizeof(batch.value), "%s", value ? value : "");
 	return 0;
 }
 
@@ -125,14 +125,15 @@ EXPORT int slurm_spank_init_post_opt(spank_t sp, int ac, char **av)
 
 	if (!is_batch_step(sp))
 		return 0;
-	if (!option_value[0] && spank_getenv(sp, OPTION_ENV_JOB, option_value, sizeof(option_value)) != ESPANK_SUCCESS)
-		option_value[0] = '\0';
-	if (!option_value[0] || spank_get_item(sp, S_JOB_UID, &uid) != ESPANK_SUCCESS)
+	if (!batch.value[0] && spank_getenv(sp, OPTION_ENV_JOB, batch.value, sizeof(batch.value)) != ESPANK_SUCCESS)
+		batch.value[0] = '\0';
+	if (!batch.value[0] || spank_get_item(sp, S_JOB_UID, &uid) != ESPANK_SUCCESS)
 		return 0;
 	if (getpwuid_r(uid, &pw, buf, sizeof(buf), &found) == 0 && found)
-		snprintf(user_name, sizeof(user_name), "%s", pw.pw_name);
+		snprintf(batch.user, sizeof(batch.user), "%s", pw.pw_name);
 	else
-		snprintf(user_name, sizeof(user_name), "%u", uid);
+		snprintf(batch.user, sizeof(batch.user), "%u", uid);
+	batch.stepd = getpid();
 	return 0;
 }
 
@@ -151,13 +152,24 @@ EXPORT int slurm_spank_task_init_privileged(spank_t sp, int ac, char **av)
 {
 	struct err err;
 
-	if (!is_batch_step(sp) || !option_value[0])
+	if (!is_batch_step(sp) || !batch.value[0])
 		return 0;
 	if (parse_args(ac, av))
 		fail_job(sp, "the plugin's line in plugstack.conf is wrong");
-	if (start_checkpointed(sp, &plugin_args, option_value, user_name, &gate, &err))
+	if (start_checkpointed(sp, &plugin_args, &batch, &script, &err))
 		fail_job(sp, err.text);
 	return 0;
+}
+
+/* Slurm sets this only now, and S_SLURM_RESTART_COUNT is always 0. The submit filter has removed a value of the user's own. */
+static unsigned restart_count(spank_t sp)
+{
+	char text[16];
+
+	if (spank_getenv(sp, "SLURM_RESTART_COUNT", text, sizeof(text)) != ESPANK_SUCCESS || !text[0] ||
+	    text[strspn(text, "0123456789")] || strlen(text) > 6)
+		return 0;
+	return (unsigned)atoi(text);
 }
 
 EXPORT int slurm_spank_task_init(spank_t sp, int ac, char **av)
@@ -169,23 +181,24 @@ EXPORT int slurm_spank_task_init(spank_t sp, int ac, char **av)
 	/* Neither a step nor a job submitted from inside this one asked for checkpoints. */
 	spank_unsetenv(sp, OPTION_ENV_JOB);
 	spank_unsetenv(sp, OPTION_ENV);
-	if (gate < 0)
+	if (script.gate < 0)
 		return 0;
 	reopen_stdio();
 	snprintf(pid, sizeof(pid), "%d", getpid());
 	spank_setenv(sp, "SLURM_TASK_PID", pid, 1);
-	if (gate_wait(gate, &answer, &err))
+	*script.restarts = restart_count(sp);
+	if (gate_wait(script.gate, &answer, &err))
 		fail_job(sp, err.text);
 	if (answer == GATE_EXIT)
 		_exit(0);
-	close(gate);
-	gate = -1;
+	close(script.gate);
+	script.gate = -1;
 	return 0;
 }
 
 EXPORT int slurm_spank_exit(spank_t sp, int ac, char **av)
 {
-	if (is_batch_step(sp) && option_value[0])
-		cleanup_checkpointed(sp, &plugin_args, option_value);
+	if (is_batch_step(sp) && batch.value[0])
+		cleanup_checkpointed(sp, &plugin_args, &batch);
 	return 0;
 }

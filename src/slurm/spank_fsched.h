@@ -5,18 +5,31 @@
 #include <sys/types.h>
 #include <slurm/spank.h>
 #include "common/err.h"
+#include "slurm/option.h"
 
 struct spank_args {         /* of the line in plugstack.conf */
 	char libexec[4096];
 	char conf[4096];    /* "" = search (common/conf.h) */
 };
 
-/* Called as root in T with the value of the option, which nobody has validated. Returns only in P3, 0 and *gate (owned), or in T when the
- * pod could not be made: -1, nothing left behind. T itself goes on as the agent. */
-int start_checkpointed(spank_t sp, const struct spank_args *args, const char *value, const char *user, int *gate, struct err *err);
+struct spank_batch {        /* a batch step whose job has the option */
+	char  value[OPTION_MAX]; /* of the option, as found in the job's environment: nobody has validated it yet */
+	char  user[64];
+	pid_t stepd;
+};
+
+struct spank_script {       /* what P3 holds */
+	int gate;           /* owned; -1 elsewhere */
+	volatile unsigned *restarts;  /* shared with T, which waits for it before it becomes the agent */
+};
+
+/* Called as root in T. Returns only in P3, 0 and *script, or in T when the pod could not be made: -1, nothing left behind.
+ * T itself goes on as the agent. */
+int start_checkpointed(spank_t sp, const struct spank_args *args, const struct spank_batch *batch, struct spank_script *script,
+		       struct err *err);
 
 /* Called in slurmstepd when the step is over: removes directories of its pods that the agent, killed perhaps, has left. */
-void cleanup_checkpointed(spank_t sp, const struct spank_args *args, const char *value);
+void cleanup_checkpointed(spank_t sp, const struct spank_args *args, const struct spank_batch *batch);
 
 /* Called in P3 as the job's user: puts files of this mount namespace in place of the descriptors 0-2. What cannot be
  * reopened (a pipe, a deleted file) stays: the job runs, a checkpoint will name it. */

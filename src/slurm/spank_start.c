@@ -30,7 +30,8 @@
 struct start {
 	struct conf conf;
 	struct option_value option;
-	uint32_t job_id, array_id, array_task, restart_count;
+	uint32_t job_id, array_id, array_task;
+	pid_t stepd;
 	uint16_t cpus;
 	char cluster[64], user[64], node[256];
 	char cwd[PATH_MAX], script[PATH_MAX], out[PATH_MAX], errout[PATH_MAX];
@@ -38,11 +39,12 @@ struct start {
 	struct pod pod;
 	pid_t script_pid;
 	int gate;                      /* the agent's end */
+	volatile unsigned *restarts;   /* filled by P3 */
 	mode_t umask;
 	cpu_set_t *affinity;           /* T's own, before slurmstepd has set the job's */
 };
 
-static void get_identity(spank_t sp, struct start *s, const char *user)
+static void get_identity(spank_t sp, struct start *s, const struct spank_batch *batch)
 {
 	char **argv = NULL;
 	int argc = 0;
@@ -56,11 +58,11 @@ static void get_identity(spank_t sp, struct start *s, const char *user)
 		s->array_task = NO_VAL;
 	if (s->array_task != NO_VAL)
 		spank_get_item(sp, S_JOB_ARRAY_ID, &s->array_id);
-	spank_get_item(sp, S_SLURM_RESTART_COUNT, &s->restart_count);
 	spank_get_item(sp, S_JOB_NCPUS, &s->cpus);
 	if (spank_get_item(sp, S_JOB_ARGV, &argc, &argv) == ESPANK_SUCCESS && argc > 0 && argv[0])
 		snprintf(s->script, sizeof(s->script), "%s", argv[0]);
-	snprintf(s->user, sizeof(s->user), "%s", user);
+	snprintf(s->user, sizeof(s->user), "%s", batch->user);
+	s->stepd = batch->stepd;
 	if (spank_getenv(sp, "SLURM_CLUSTER_NAME", s->cluster, sizeof(s->cluster)) != ESPANK_SUCCESS)
 		s->cluster[0] = '\0';
 	snprintf(s->node, sizeof(s->node), "%s", getenv("SLURMD_NODENAME") ? getenv("SLURMD_NODENAME") : "");
@@ -155,7 +157,7 @@ static bool may_hide_tmp(struct start *s)
 /* A job that is requeued to the same node can meet the pod of its last run, which is still being taken down. */
 static void pod_name(const struct start *s, char buf[64])
 {
-	snprintf(buf, 64, "%u.%u.%.8s", s->job_id, s->restart_count, s->option.uuid);
+	snprintf(buf, 64, "%u.%d.%.8s", s->job_id, (int)s->stepd, s->option.uuid);
 }
 
 static int set_paths(struct start *s, const struct spank_args *args, struct err *err)
@@ -212,7 +214,7 @@ static json_t *describe(const struct start *s)
 			 "step", (json_int_t)SLURM_BATCH_SCRIPT,
 			 "uid", (json_int_t)s->spec.cred.uid, "gid", (json_int_t)s->spec.cred.gid,
 			 "groups", groups(&s->spec.cred), "user", text(s->user),
-			 "restart_count", (json_int_t)s->restart_count, "node", text(s->node), "cluster", text(s->cluster),
+			 "restart_count", (json_int_t)*s->restarts, "node", text(s->node), "cluster", text(s->cluster),
 			 "uuid", s->option.uuid, "interval", (json_int_t)s->option.interval, "truncate", (int)s->option.truncate,
 			 "script", text(s->script), "cwd", text(s->cwd), "stdout", text(s->out), "stderr", text(s->errout),
 			 "cpus", (int)s->cpus, "private_tmp", (int)s->spec.private_tmp,
@@ -319,13 +321,13 @@ static _Noreturn void become_agent(struct start *s)
 	/* What arrives from now on is the agent's: it starts with all signals blocked. */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
-	task_fd = write_task(s, &err);
-	if (task_fd < 0)
-		abandon(s, err.text);
 	/* slurmstepd now moves T to its process group and cgroup. The former fails after an exec, and P3 gets its word to go on only
 	 * when all of it is done. End of file: P3 has died, and the agent is to see how. */
 	while (poll(&p, 1, -1) < 0 && errno == EINTR)
 		;
+	task_fd = write_task(s, &err);
+	if (task_fd < 0)
+		abandon(s, err.text);
 	share_affinity(s);
 	clean_process(s, task_fd);
 	exec_agent(s, task_fd);
@@ -333,7 +335,7 @@ static _Noreturn void become_agent(struct start *s)
 	abandon(s, err.text);
 }
 
-static int start_pod(struct start *s, int *gate, struct err *err)
+static int start_pod(struct start *s, struct spank_script *script, struct err *err)
 {
 	int pair[2], rc;
 
@@ -347,7 +349,7 @@ static int start_pod(struct start *s, int *gate, struct err *err)
 	rc = pod_start(&s->spec, getpid(), &s->pod, &s->script_pid, err);
 	if (rc == 1) {
 		close(pair[0]);
-		*gate = pair[1];
+		*script = (struct spank_script){ pair[1], s->restarts };
 		return 1;
 	}
 	close(pair[1]);
@@ -368,18 +370,29 @@ static void save_affinity(struct start *s)
 	}
 }
 
-int start_checkpointed(spank_t sp, const struct spank_args *args, const char *value, const char *user, int *gate, struct err *err)
+static int share_page(struct start *s, struct err *err)
+{
+	void *page = mmap(NULL, sizeof(*s->restarts), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (page == MAP_FAILED)
+		return err_sys(err, errno, "cannot map memory");
+	s->restarts = page;
+	return 0;
+}
+
+int start_checkpointed(spank_t sp, const struct spank_args *args, const struct spank_batch *batch, struct spank_script *script,
+		       struct err *err)
 {
 	cleanup_free struct start *s = xcalloc(1, sizeof(*s));
 	int rc;
 
-	get_identity(sp, s, user);
-	if (load_settings(s, args, value, err) || check(sp, s, err) || set_paths(s, args, err))
+	get_identity(sp, s, batch);
+	if (load_settings(s, args, batch->value, err) || check(sp, s, err) || set_paths(s, args, err) || share_page(s, err))
 		return -1;
 	save_affinity(s);
 	/* The job's umask is not for the pod's directories; the script gets it back. */
 	s->umask = umask(022);
-	rc = start_pod(s, gate, err);
+	rc = start_pod(s, script, err);
 	if (rc == 0)
 		become_agent(s);
 	umask(s->umask);
@@ -389,14 +402,14 @@ int start_checkpointed(spank_t sp, const struct spank_args *args, const char *va
 	return 0;
 }
 
-void cleanup_checkpointed(spank_t sp, const struct spank_args *args, const char *value)
+void cleanup_checkpointed(spank_t sp, const struct spank_args *args, const struct spank_batch *batch)
 {
 	cleanup_free struct start *s = xcalloc(1, sizeof(*s));
 	const struct dirent *e;
 	char name[64];
 
-	get_identity(sp, s, "");
-	if (load_settings(s, args, value, NULL))
+	get_identity(sp, s, batch);
+	if (load_settings(s, args, batch->value, NULL))
 		return;
 	pod_name(s, name);
 	cleanup_dir DIR *d = opendir(s->conf.pod_dir);

@@ -64,56 +64,15 @@ int store_begin_epoch(const struct store *s, unsigned epoch, struct err *err)
 	return steal_fd(&fd);
 }
 
-static int open_file(int dirfd, const char *name, const char *path, struct err *err)
-{
-	int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-
-	return fd < 0 ? err_sys(err, errno, "cannot open %s", path) : fd;
-}
-
-/* Only a hint: the fsync behind it reports the errors. */
-static int start_writeback(void *arg, int dirfd, const char *name, const char *path, const struct stat *st, struct err *err)
-{
-	cleanup_close int fd = open_file(dirfd, name, path, err);
-
-	(void)arg;
-	(void)st;
-	if (fd < 0)
-		return -1;
-	sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
-	return 0;
-}
-
-static int sync_file(void *arg, int dirfd, const char *name, const char *path, const struct stat *st, struct err *err)
-{
-	cleanup_close int fd = open_file(dirfd, name, path, err);
-
-	(void)arg;
-	(void)st;
-	if (fd < 0)
-		return -1;
-	return fsync(fd) < 0 ? err_sys(err, errno, "cannot write %s to the disk", path) : 0;
-}
-
-static int sync_dir(void *arg, int dirfd, const char *path, struct err *err)
-{
-	(void)arg;
-	return fsync(dirfd) < 0 && errno != EINVAL ? err_sys(err, errno, "cannot write directory %s to the disk", path) : 0;
-}
-
-/* Writing is started for all files before the first is waited for: the disk works on them together, and the first
- * fsync's journal commit carries the metadata of the others. */
 int store_sync_epoch(const struct store *s, unsigned epoch, struct err *err)
 {
-	const struct epoch_walk start = { .file = start_writeback };
-	const struct epoch_walk finish = { .file = sync_file, .dir = sync_dir };
 	cleanup_close int fd = -1;
 	char name[EPOCH_NAME];
 
 	fd = store_open_dir(s->epochsfd, epoch_name(epoch, true, name), name, err);
 	if (fd < 0)
 		return -1;
-	if (epoch_walk(fd, &start, err) < 0 || epoch_walk(fd, &finish, err) < 0)
+	if (epoch_sync(fd, err) < 0)
 		return err_wrap(err, "epoch %u", epoch);
 	return sync_epochs(s, err);
 }

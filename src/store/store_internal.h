@@ -27,6 +27,8 @@ struct epoch_walk {
 	void *arg;
 };
 int epoch_walk(int dirfd, const struct epoch_walk *w, struct err *err);
+/* fsync of every file and directory below. */
+int epoch_sync(int dirfd, struct err *err);
 
 /* SHA-256 of len bytes from off on, as hex. Returns 0, or -1 with errno (ENODATA: the file ends before). */
 int digest_range(int fd, uint64_t off, uint64_t len, char hex[SHA256_HEX]);

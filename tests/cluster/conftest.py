@@ -10,41 +10,28 @@ from pathlib import Path
 import pytest
 
 import lib
+import leftovers  # noqa: E402  (lib puts lab/ into the path)
 
 
-def _leftovers():
-    """What a test run must not leave on the machine: our processes, mounts and cgroups."""
-    found = set()
-    for p in Path("/proc").iterdir():
-        if p.name.isdigit():
-            name = lib.comm(p.name)
-            if re.match(r"fsched-|slurmctld|slurmd|slurmstepd|munged|criu", name) and lib.alive(p.name):
-                found.add(f"process {p.name} {name}")
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        if "fsched" in line:
-            found.add("mount " + line.split()[4])
-    return found
-
-
-@pytest.fixture(scope="session", autouse=True)
-def machine_as_found():
-    if os.geteuid() != 0:
-        pytest.exit("these tests make namespaces and start slurmd: run them as root", returncode=1)
-    before = _leftovers()
-    yield
-    # processes end a moment after the last job does
-    try:
-        lib.wait_for(lambda: not (_leftovers() - before), "the machine to be as it was found", 15)
-    except lib.Timeout:
-        raise AssertionError(f"left behind: {sorted(_leftovers() - before)}") from None
+def _leftovers(base):
+    """Processes that run a program of the clusters below base, and mounts and cgroups of theirs, wherever they are seen from."""
+    found = {leftovers.describe(p) for p in leftovers.pids() if lib.program(p).startswith(f"{base}/")}
+    return found | {f"mount {m}" for m in leftovers.mounts_below(str(base))} | {f"cgroup {c}" for c in leftovers.cgroups(["t1"])}
 
 
 @pytest.fixture(scope="session")
 def base_dir():
-    """Reachable by the ordinary user and not below /tmp, where the pod hides things."""
+    """Reachable by the ordinary user and not below /tmp, where the pod hides things. At the end nothing may be left of it."""
+    if os.geteuid() != 0:
+        pytest.exit("these tests make namespaces and start slurmd: run them as root", returncode=1)
     d = Path(tempfile.mkdtemp(prefix="fscheck.", dir="/var/tmp"))
     d.chmod(0o755)
     yield d
+    # processes end a moment after the last job does
+    try:
+        lib.wait_for(lambda: not _leftovers(d), "the machine to be as it was found", 15)
+    except lib.Timeout:
+        raise AssertionError(f"left behind: {sorted(_leftovers(d))}") from None
     shutil.rmtree(d, ignore_errors=True)
 
 

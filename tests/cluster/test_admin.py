@@ -17,9 +17,10 @@ def test_bad_configuration_is_named(new_cluster, jobdir, tmp_path):
     good = c.conf().read_text()
     for line, words in [("CRIU_MaxEpoch = 3", "CRIU_MaxEpochs"), ("CRIU_LoadThresholdCPU = 1.5", "0"), ("CRIU_Incremental = perhaps", "YES"),
                         ("JobCheckpointDir = relative", "absolute"), ("CheckpointType = checkpoint/blcr", "checkpoint/criu"), ("nonsense", "=")]:
-        c.conf().write_text(good + line + "\n")
+        rest = [l for l in good.splitlines() if l.partition("=")[0].strip() != line.partition("=")[0].strip()]
+        c.conf().write_text("\n".join([*rest, line]) + "\n")
         said = c.fails("fsched", "config")
-        assert f"fsched.conf:{len(good.splitlines()) + 1}" in said and words in said, said
+        assert f"fsched.conf:{len(rest) + 1}" in said and words in said, said
         d = jobdir()
         (d / "job.sh").write_text("#!/bin/bash\ntrue\n")
         assert "fsched.conf" in c.fails("sbatch", "--checkpoint=30", d / "job.sh", cwd=d)
@@ -72,8 +73,12 @@ def test_agent_is_small_and_quiet(cluster, jobdir):
     rss = int(re.search(r"VmRSS:\s+(\d+)", lib.Path(f"/proc/{pid}/status").read_text()).group(1))
     assert rss <= 8192, f"{rss} kB"
     switches = lambda: int(re.search(r"voluntary_ctxt_switches:\s+(\d+)", lib.Path(f"/proc/{pid}/status").read_text()).group(1))
-    before = switches(), ticks()
-    lib.time.sleep(2)   # the workload: nothing happens
-    assert switches() - before[0] <= 2 and ticks() - before[1] <= 1
+
+    def wakeups_in_a_second():
+        before = switches(), ticks()
+        lib.time.sleep(1)   # what is measured: a second in which nothing happens
+        return switches() - before[0], ticks() - before[1]
+    # the last operation's publishing may still be under way at first
+    lib.wait_for(lambda: wakeups_in_a_second() == (0, 0), "a second without a wakeup of the agent", 15)
     (d / "go").touch()
     cluster.wait_end(job)

@@ -9,12 +9,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cluster"))
 import lib  # noqa: E402
 import leftovers  # noqa: E402  (lib puts lab/ into the path)
 
-PROGRAMS = ("fsched-agent", "fsched-init", "fsched-leader", "fsched-worker", "criu")
+BASE = "/var/tmp/fscheck-pod."
 
 
 def of_pods():
-    found = {f"pid {p} {lib.comm(p)}" for p in leftovers.pids() if lib.comm(p) in PROGRAMS and lib.alive(p)}
-    return found | {line for line in leftovers.mounts_below("/var/tmp") if "fscheck." in line}
+    found = {leftovers.describe(p) for p in leftovers.pids() if lib.program(p).startswith(BASE)}
+    return found | {line for line in leftovers.mounts_below("/var/tmp") if line.startswith(BASE)}
 
 
 @pytest.fixture(scope="session", autouse=True)

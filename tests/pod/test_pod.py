@@ -24,7 +24,7 @@ PodDir = {base}/pod
 
 @pytest.fixture(scope="module")
 def base():
-    d = Path(tempfile.mkdtemp(prefix="fscheck.", dir="/var/tmp"))
+    d = Path(tempfile.mkdtemp(prefix="fscheck-pod.", dir="/var/tmp"))
     d.chmod(0o755)
     # what an ordinary user's process maps has to be reachable for him
     shutil.copytree(lib.STAGE, d / "stage", symlinks=True)
@@ -52,6 +52,8 @@ def pods(base, request):
 
         def start(self, directory, *argv, out=None):
             with open(out or os.devnull, "ab") as f:
+                if out:
+                    shutil.chown(out, USER)   # it is the command's file, as far as a restore is concerned
                 p = subprocess.Popen([base / "stage/usr/bin/fsched", "pod", *map(str, argv)], env=self.env(), stdout=f,
                                      stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=directory)
             self.running.append(p)

@@ -4,7 +4,7 @@ set -o pipefail
 for ((i = 0; i < $1; i++)); do
 	echo "item $i"
 	sleep "${2:-0.1}"
-done | awk '{ print $2 * 3; fflush() }' | while read -r n; do
+done | sed -u "s/item/out of the filter/" | while read -r n; do
 	echo "out $n"
 done | tee pipeline.log
 exit 6

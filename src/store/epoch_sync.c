@@ -1,0 +1,112 @@
+/* An epoch is dozens of small files. One fsync after the other costs a commit of the file system's journal and a flush of the disk
+ * each; those that wait together share them (measured on ext4: 400 files 0.1 s instead of 1.2 s). syncfs() would be as fast, but also
+ * waits for everything that others have written, and reports errors only since Linux 5.8.
+ */
+#include "store/store_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+
+#include "common/util.h"
+
+#define THREADS 8
+
+struct sync {
+	int    dirfd;
+	char **paths;
+	size_t n, size, next;
+	pthread_mutex_t lock;    /* of next, failed and why */
+	bool   failed;
+	struct err why;
+};
+
+static int note_path(void *arg, int dirfd, const char *name, const char *path, const struct stat *st, struct err *err)
+{
+	struct sync *s = arg;
+
+	(void)dirfd;
+	(void)name;
+	(void)st;
+	(void)err;
+	if (s->n == s->size) {
+		s->size = s->size ? s->size * 2 : 64;
+		s->paths = xrealloc(s->paths, s->size * sizeof(*s->paths));
+	}
+	s->paths[s->n++] = xstrdup(path);
+	return 0;
+}
+
+static int sync_file(int dirfd, const char *path, struct err *err)
+{
+	cleanup_close int fd = openat(dirfd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_sys(err, errno, "cannot open %s", path);
+	return fsync(fd) < 0 ? err_sys(err, errno, "cannot write %s to the disk", path) : 0;
+}
+
+static const char *next_path(struct sync *s)
+{
+	const char *path = NULL;
+
+	pthread_mutex_lock(&s->lock);
+	if (!s->failed && s->next < s->n)
+		path = s->paths[s->next++];
+	pthread_mutex_unlock(&s->lock);
+	return path;
+}
+
+static void *work(void *arg)
+{
+	struct sync *s = arg;
+	const char *path;
+	struct err err;
+
+	while ((path = next_path(s))) {
+		if (sync_file(s->dirfd, path, &err) == 0)
+			continue;
+		pthread_mutex_lock(&s->lock);
+		if (!s->failed)
+			s->why = err;
+		s->failed = true;
+		pthread_mutex_unlock(&s->lock);
+	}
+	return NULL;
+}
+
+static int sync_files(struct sync *s, struct err *err)
+{
+	pthread_t threads[THREADS - 1];
+	int n = 0;
+
+	/* Fewer threads than wanted only take longer. */
+	while (n < THREADS - 1 && (size_t)n + 1 < s->n && pthread_create(&threads[n], NULL, work, s) == 0)
+		n++;
+	work(s);
+	while (n > 0)
+		pthread_join(threads[--n], NULL);
+	return s->failed ? err_set(err, s->why.num, "%s", s->why.text) : 0;
+}
+
+static int sync_dir(void *arg, int dirfd, const char *path, struct err *err)
+{
+	(void)arg;
+	/* EINVAL: a file system that has no fsync for directories. */
+	return fsync(dirfd) < 0 && errno != EINVAL ? err_sys(err, errno, "cannot write directory %s to the disk", path) : 0;
+}
+
+int epoch_sync(int dirfd, struct err *err)
+{
+	struct sync s = { .dirfd = dirfd, .lock = PTHREAD_MUTEX_INITIALIZER };
+	const struct epoch_walk list = { .file = note_path, .arg = &s };
+	const struct epoch_walk dirs = { .dir = sync_dir };
+	int rc = epoch_walk(dirfd, &list, err);
+
+	if (rc == 0)
+		rc = sync_files(&s, err);
+	for (size_t i = 0; i < s.n; i++)
+		free(s.paths[i]);
+	free(s.paths);
+	return rc < 0 ? -1 : epoch_walk(dirfd, &dirs, err);
+}
