@@ -142,18 +142,16 @@ void pod_deliver(struct agent *a, int sig, enum sig_scope scope)
 
 static char proc_state(pid_t pid)
 {
-	char path[64], text[512], state = 0;
+	cleanup_free char *text = NULL;
 	const char *p;
+	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	cleanup_file FILE *f = fopen(path, "re");
-	size_t n = f ? fread(text, 1, sizeof(text) - 1, f) : 0;
-	text[n] = '\0';
+	if (read_file_at(AT_FDCWD, path, 4096, &text) < 0)
+		return 0;
 	/* the name may hold anything, a parenthesis too */
 	p = strrchr(text, ')');
-	if (p && p[1] == ' ')
-		state = p[2];
-	return state;
+	return p && p[1] == ' ' ? p[2] : 0;
 }
 
 int pod_stopped(struct agent *a, pid_t **pids)

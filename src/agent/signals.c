@@ -55,16 +55,26 @@ static bool recent(int64_t at, int64_t now)
 
 static void schedule(struct signals *s);
 
+/* The signal that has waited longest among those due by now, 0 = none: they go on in the order in which they came. */
+static int next_due(const struct signals *s, int64_t now)
+{
+	int first = 0;
+
+	for (int sig = 1; sig < NSIG; sig++)
+		if (s->seen[sig].due && s->seen[sig].due <= now && (!first || s->seen[sig].due < s->seen[first].due))
+			first = sig;
+	return first;
+}
+
 static void judge(void *arg)
 {
 	struct signals *s = arg;
 	int64_t now = now_us();
+	int sig;
 
-	for (int sig = 1; sig < NSIG; sig++) {
+	while ((sig = next_due(s, now))) {
 		enum sig_scope scope = SIG_SCOPE_SCRIPT;
 
-		if (!s->seen[sig].due || s->seen[sig].due > now)
-			continue;
 		if (recent(s->seen[sig].canary, now) || (s->canary && pending(s->canary, sig)))
 			scope = SIG_SCOPE_ALL;
 		else if (recent(s->seen[sig].init, now) || (s->init_pid && pending(s->init_pid, sig)))

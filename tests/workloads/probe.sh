@@ -1,8 +1,7 @@
 #!/bin/bash
 # What a batch script can see of its surroundings. The same job with and
 # without --checkpoint has to print the same, so nothing here depends on pid,
-# time or job id (those are masked).
-mask() { sed -E "s/\\b${SLURM_JOB_ID}\\b/JOBID/g; s/\\b$$\\b/PID/g"; }
+# time or job id (those are left out).
 {
 	echo "args: $0 $# $*" | sed -E 's/job[0-9]+/jobN/'
 	echo "cwd: $PWD umask: $(umask) nice: $(nice)"
@@ -25,5 +24,5 @@ mask() { sed -E "s/\\b${SLURM_JOB_ID}\\b/JOBID/g; s/\\b$$\\b/PID/g"; }
 	echo "tty: $(ps -o tty= -p $$)"
 	echo "task pid is mine: $([ "$SLURM_TASK_PID" = "$$" ] && echo yes || echo no)"
 	echo "env:"
-	env -0 | tr '\n\0' ' \n' | grep -v -E '^(_|SHLVL|SLURM_JOB_(START|END)_TIME|SLURM_JOB_NAME|SLURM_TASK_PID|PROBE_.*)=' | sort
-} 2>&1 | mask
+	env -0 | tr '\n\0' ' \n' | grep -v -E '^(_|SHLVL|SLURM_JOB_(START|END)_TIME|SLURM_JOB_?ID|SLURM_JOB_NAME|SLURM_TASK_PID|PROBE_.*)=' | sort
+} 2>&1
