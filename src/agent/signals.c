@@ -48,40 +48,30 @@ static bool pending(pid_t pid, int sig)
 	return all >> (sig - 1) & 1;
 }
 
-static bool recent(int64_t at, int64_t now)
-{
-	return at && now - at <= 2 * WINDOW_US;
-}
-
 static void schedule(struct signals *s);
 
-/* The signal that has waited longest among those due by now, 0 = none: they go on in the order in which they came. */
-static int next_due(const struct signals *s, int64_t now)
+/* Every signal to all was seen by both witnesses, every one to the group by init, every one by the agent itself. */
+static void sort_out(struct signals *s, int sig)
 {
-	int first = 0;
+	struct sig_seen n = s->seen[sig];
 
-	for (int sig = 1; sig < NSIG; sig++)
-		if (s->seen[sig].due && s->seen[sig].due <= now && (!first || s->seen[sig].due < s->seen[first].due))
-			first = sig;
-	return first;
+	memset(&s->seen[sig], 0, sizeof(s->seen[sig]));
+	n.canary += s->canary && pending(s->canary, sig);
+	n.init += s->init_pid && pending(s->init_pid, sig);
+	if (n.init < n.canary)
+		n.init = n.canary;
+	for (unsigned i = 0; i < n.own; i++)
+		s->deliver(s->arg, sig, i < n.canary ? SIG_SCOPE_ALL : i < n.init ? SIG_SCOPE_GROUP : SIG_SCOPE_SCRIPT);
 }
 
 static void judge(void *arg)
 {
 	struct signals *s = arg;
 	int64_t now = now_us();
-	int sig;
 
-	while ((sig = next_due(s, now))) {
-		enum sig_scope scope = SIG_SCOPE_SCRIPT;
-
-		if (recent(s->seen[sig].canary, now) || (s->canary && pending(s->canary, sig)))
-			scope = SIG_SCOPE_ALL;
-		else if (recent(s->seen[sig].init, now) || (s->init_pid && pending(s->init_pid, sig)))
-			scope = SIG_SCOPE_GROUP;
-		s->seen[sig].due = s->seen[sig].canary = s->seen[sig].init = 0;
-		s->deliver(s->arg, sig, scope);
-	}
+	for (int sig = 1; sig < NSIG; sig++)
+		if (s->seen[sig].due && s->seen[sig].due <= now)
+			sort_out(s, sig);
 	schedule(s);
 }
 
@@ -102,16 +92,29 @@ void signals_own(struct signals *s, int sig)
 {
 	if (sig <= 0 || sig >= NSIG)
 		return;
+	s->seen[sig].own++;
 	if (!s->seen[sig].due)
 		s->seen[sig].due = now_us() + WINDOW_US;
 	if (s->loop)
 		schedule(s);
 }
 
+/* A witness can be faster than the agent itself. What no signal of the agent's followed was not meant for the job. */
+static struct sig_seen *witness(struct signals *s, int sig)
+{
+	struct sig_seen *n = &s->seen[sig];
+	int64_t now = now_us();
+
+	if (!n->due && now - n->last > 2 * WINDOW_US)
+		n->canary = n->init = 0;
+	n->last = now;
+	return n;
+}
+
 void signals_init(struct signals *s, int sig)
 {
 	if (sig > 0 && sig < NSIG)
-		s->seen[sig].init = now_us();
+		witness(s, sig)->init++;
 }
 
 static void on_canary(void *arg)
@@ -127,7 +130,7 @@ static void on_canary(void *arg)
 	}
 	for (ssize_t i = 0; i < n; i++)
 		if (sigs[i] > 0 && sigs[i] < NSIG)
-			s->seen[sigs[i]].canary = now_us();
+			witness(s, sigs[i])->canary++;
 }
 
 int signals_start(struct signals *s, struct loop *l, void (*deliver)(void *, int, enum sig_scope), void *arg, struct err *err)

@@ -22,9 +22,10 @@ struct signals {
 	pid_t init_pid;                  /* fsched-init, set by the owner; 0 = none */
 	struct loop_source source;       /* signal numbers from the canary */
 	struct loop_timer timer;
-	struct {
-		int64_t due;             /* when the agent's own signal is judged, 0 = none */
-		int64_t canary, init;    /* when the witness saw it last, 0 = never */
+	struct sig_seen {
+		int64_t due;             /* when the agent's own signals of this number are judged, 0 = there are none */
+		int64_t last;            /* when a witness saw one */
+		unsigned own, canary, init;
 	} seen[NSIG];
 	void (*deliver)(void *arg, int sig, enum sig_scope scope);
 	void *arg;

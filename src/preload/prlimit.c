@@ -1,20 +1,18 @@
-/* libfsched-criu.so: loaded into criu, and only into criu.
+/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: resource limits.
  *
  * criu reads the resource limits of every process that it dumps with prlimit64(pid, ...). The kernel wants CAP_SYS_RESOURCE for
  * that as soon as the process belongs to somebody else, and root inside a container or a hardened VM often lacks it. The same
  * numbers are in /proc/PID/limits, readable by root: when, and only when, reading fails with EPERM, they are taken from there.
  * Where root is whole the first call succeeds and nothing here has any effect.
  *
- * criu calls syscall(SYS_prlimit64, ...), so syscall() itself is replaced. The library is made without libc: it runs beside
- * whatever C library criu was built with, newer or older than the one of this machine.
+ * criu calls syscall(SYS_prlimit64, ...), so syscall() itself is replaced.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 
-#define EXPORT __attribute__((visibility("default")))
+#include "raw_syscall.h"
 
 struct limit64 { uint64_t cur, max; };
 
@@ -22,50 +20,6 @@ struct limit64 { uint64_t cur, max; };
 EXPORT int prlimit(int pid, int resource, const struct limit64 *new_limit, struct limit64 *old_limit);
 EXPORT int prlimit64(int pid, int resource, const struct limit64 *new_limit, struct limit64 *old_limit);
 EXPORT long syscall(long nr, long a, long b, long c, long d, long e, long f);
-
-#if defined(__x86_64__)
-static long raw_syscall(long nr, long a, long b, long c, long d, long e, long f)
-{
-	register long r10 __asm__("r10") = d;
-	register long r8 __asm__("r8") = e;
-	register long r9 __asm__("r9") = f;
-	long ret;
-
-	__asm__ volatile("syscall"
-			 : "=a"(ret)
-			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
-	return ret;
-}
-#elif defined(__aarch64__)
-static long raw_syscall(long nr, long a, long b, long c, long d, long e, long f)
-{
-	register long x8 __asm__("x8") = nr;
-	register long x0 __asm__("x0") = a;
-	register long x1 __asm__("x1") = b;
-	register long x2 __asm__("x2") = c;
-	register long x3 __asm__("x3") = d;
-	register long x4 __asm__("x4") = e;
-	register long x5 __asm__("x5") = f;
-
-	__asm__ volatile("svc 0"
-			 : "+r"(x0)
-			 : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
-			 : "memory");
-	return x0;
-}
-#else
-#error "libfsched-criu.so knows x86_64 and aarch64 only"
-#endif
-
-static long errno_result(long ret)
-{
-	if (ret < 0 && ret > -4096) {
-		errno = (int)-ret;
-		return -1;
-	}
-	return ret;
-}
 
 /* "/proc/PID/limits" into path (at least 32 bytes); no snprintf without a C library. */
 static void limits_path(int pid, char *path)

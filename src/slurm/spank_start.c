@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <jansson.h>
 #include <slurm/slurm.h>
 
@@ -402,10 +403,34 @@ int start_checkpointed(spank_t sp, const struct spank_args *args, const struct s
 	return 0;
 }
 
+/* The agent is gone without having said good-bye, and the kernel has taken its pod along: the job's Checkpoint entry must not go on
+ * naming an agent. Only now does Slurm still take it; of a job that has ended it takes no comment. */
+static void publish_killed_agent(const struct start *s, const char *libexec)
+{
+	cleanup_free char *path = xasprintf("%s/fsched-slurm", libexec);
+	cleanup_free char *job = xasprintf("%u", s->job_id);
+	cleanup_free char *conf = getenv("SLURM_CONF") ? xasprintf("SLURM_CONF=%s", getenv("SLURM_CONF")) : NULL;
+	char *argv[] = { path, (char *)"--timeout", (char *)"5", (char *)"publish", job, (char *)
+			 "{\"state\":\"ended\",\"agent\":\"\",\"error\":\"fsched-agent was killed and the job ended with it; its epochs are kept\"}", NULL };
+	char *envp[] = { (char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", conf, NULL };
+	int status;
+	pid_t pid;
+
+	slurm_error("fsched: job %u: fsched-agent was killed; the job has ended with it, its epochs are kept", s->job_id);
+	pid = fork();
+	if (pid == 0) {
+		execve(path, argv, envp);
+		_exit(127);
+	}
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+}
+
 void cleanup_checkpointed(spank_t sp, const struct spank_args *args, const struct spank_batch *batch)
 {
 	cleanup_free struct start *s = xcalloc(1, sizeof(*s));
 	const struct dirent *e;
+	bool killed = false;
 	char name[64];
 
 	get_identity(sp, s, batch);
@@ -422,5 +447,8 @@ void cleanup_checkpointed(spank_t sp, const struct spank_args *args, const struc
 		cleanup_free char *path = xasprintf("%s/%s", s->conf.pod_dir, e->d_name);
 
 		pod_cleanup(path);
+		killed = true;
 	}
+	if (killed)
+		publish_killed_agent(s, args->libexec);
 }

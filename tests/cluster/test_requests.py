@@ -105,6 +105,8 @@ def test_agent_gone(cluster, running):
     lib.wait_for(lambda: not any(lib.alive(p) for p in pod), "the pod to die with its agent", 10)
     state, code = cluster.wait_end(job)
     assert state != "COMPLETED"
+    entry = cluster.entry(job)
+    assert entry["state"] == "ended" and "agent" not in entry and "killed" in entry["error"]
 
 
 def test_agent_that_hangs_is_reported(cluster, running):

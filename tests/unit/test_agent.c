@@ -1,0 +1,253 @@
+/* The agent's ground: task file, child processes, and which way a signal went. */
+#include "unit.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "agent/loop.h"
+#include "agent/proc.h"
+#include "agent/signals.h"
+#include "agent/task.h"
+#include "common/util.h"
+
+static struct loop loop;
+
+static void stop(void *arg)
+{
+	loop.quit = true;
+}
+
+static void run_for(int64_t us)
+{
+	static struct loop_timer t;
+
+	loop.quit = false;
+	loop_timer_set(&loop, &t, now_us() + us, stop, NULL);
+	loop_run(&loop);
+	loop_timer_clear(&loop, &t);
+}
+
+/* ---- task file ---- */
+
+#define GOOD "{\"job_id\":7,\"array_job_id\":0,\"array_task_id\":-1,\"step\":4294967291,\"uid\":1000,\"gid\":1000," \
+	"\"groups\":[1000,5],\"user\":\"u\",\"restart_count\":0,\"node\":\"n\",\"cluster\":\"c\"," \
+	"\"uuid\":\"48eb0728-818a-40ea-a3a1-30b9337aa5be\",\"interval\":60,\"truncate\":true,\"script\":\"/s\",\"cwd\":\"/\"," \
+	"\"stdout\":\"/o\",\"stderr\":\"/o\",\"cpus\":1,\"private_tmp\":false,\"init_pid\":10,\"leader_pid\":11,\"script_pid\":12," \
+	"\"pod_dir\":\"/p/7\",\"ctl_fd\":5,\"gate_fd\":6,\"config\":\"/c\"}"
+
+static int parse(const char *text, struct task *t, struct err *err)
+{
+	int fd = memfd_create("task", MFD_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write_all(fd, text, strlen(text)), 0);
+	return task_read(t, fd, err);
+}
+
+static void task_good(void **state)
+{
+	struct task t;
+	struct err err;
+
+	assert_int_equal(parse(GOOD, &t, &err), 0);
+	assert_int_equal(t.job_id, 7);
+	assert_int_equal(t.array_task_id, -1);
+	assert_int_equal(t.n_groups, 2);
+	assert_int_equal(t.groups[1], 5);
+	assert_true(t.truncate);
+	assert_string_equal(t.pod_dir, "/p/7");
+	task_free(&t);
+}
+
+static void task_bad(void **state)
+{
+	static const struct { const char *from, *to, *named; } cases[] = {
+		{ "\"job_id\":7", "\"job_id\":0", "job_id" },
+		{ "\"job_id\":7", "\"job_id\":\"7\"", "job_id" },
+		{ "\"truncate\":true", "\"truncate\":1", "truncate" },
+		{ "[1000,5]", "[1000,-1]", "groups" },
+		{ "[1000,5]", "{}", "groups" },
+		{ "\"uuid\":\"48eb0728", "\"uuid\":\"0048eb0728", "uuid" },
+		{ "\"init_pid\":10", "\"init_pid\":1", "init_pid" },
+		{ "\"gate_fd\":6,", "", "gate_fd" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const char *at = strstr(GOOD, cases[i].from);
+		cleanup_free char *text = xasprintf("%.*s%s%s", (int)(at - GOOD), GOOD, cases[i].to, at + strlen(cases[i].from));
+		struct task t;
+		struct err err;
+
+		assert_int_equal(parse(text, &t, &err), -1);
+		assert_non_null(strstr(err.text, cases[i].named));
+	}
+	struct task t;
+	struct err err;
+
+	assert_int_equal(parse("", &t, &err), -1);
+	assert_int_equal(parse("[]", &t, &err), -1);
+	assert_int_equal(parse("{", &t, &err), -1);
+}
+
+/* ---- child processes ---- */
+
+static struct { char text[256]; int lines, ends, status; } got;
+
+static void on_line(void *arg, char *line)
+{
+	got.lines++;
+	snprintf(got.text + strlen(got.text), sizeof(got.text) - strlen(got.text), "%.60s|", line);
+}
+
+static void on_end(void *arg, int status)
+{
+	got.ends++;
+	got.status = status;
+	loop.quit = true;
+}
+
+static void run_shell(struct proc *p, const char *script, const char *request, int timeout_s)
+{
+	cleanup_free char *text = xstrdup(script);
+	char *argv[] = { (char[]){ "/bin/sh" }, (char[]){ "-c" }, text, NULL };
+	const struct proc_spec s = { .argv = argv, .request = request, .keep_fd = -1, .timeout_s = timeout_s, .on_line = on_line,
+				     .on_end = on_end };
+	struct err err;
+
+	memset(&got, 0, sizeof(got));
+	assert_int_equal(proc_start(&loop, p, &s, &err), 0);
+	run_for(5000000);
+}
+
+static void proc_lines(void **state)
+{
+	struct proc p;
+
+	run_shell(&p, "echo one; printf 'two\\nthr'; sleep 0.1; printf 'ee\\nrest'; exit 3", NULL, 5);
+	assert_string_equal(got.text, "one|two|three|");
+	assert_int_equal(got.ends, 1);
+	assert_int_equal(WEXITSTATUS(got.status), 3);
+	assert_false(proc_running(&p));
+}
+
+static void proc_request(void **state)
+{
+	struct proc p;
+
+	run_shell(&p, "read -r line; echo \"got $line\"", "a request", 5);
+	assert_string_equal(got.text, "got a request|");
+}
+
+static void proc_deadline(void **state)
+{
+	struct proc p;
+	int64_t began = now_us();
+
+	run_shell(&p, "sleep 30", NULL, 1);
+	assert_true(now_us() - began < 3000000);
+	assert_true(p.timed_out);
+	assert_int_equal(WTERMSIG(got.status), SIGKILL);
+}
+
+/* A grandchild that keeps the pipe open must not keep the end from being seen. */
+static void proc_grandchild(void **state)
+{
+	struct proc p;
+	int64_t began = now_us();
+
+	run_shell(&p, "sleep 3 & echo done", NULL, 10);
+	assert_true(now_us() - began < 2000000);
+	assert_string_equal(got.text, "done|");
+}
+
+static void proc_endless_line(void **state)
+{
+	struct proc p;
+
+	run_shell(&p, "while :; do printf xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done", NULL, 20);
+	assert_int_equal(got.lines, 0);
+	assert_int_equal(WTERMSIG(got.status), SIGKILL);
+}
+
+static void proc_survives_job_signals(void **state)
+{
+	struct proc p;
+
+	run_shell(&p, "kill -TERM $$; kill -USR1 $$; kill -INT $$; echo alive", NULL, 5);
+	assert_string_equal(got.text, "alive|");
+}
+
+/* ---- signals ---- */
+
+static int delivered[3];
+
+static void on_deliver(void *arg, int sig, enum sig_scope scope)
+{
+	assert_int_equal(sig, SIGUSR1);
+	delivered[scope]++;
+}
+
+static void on_signal(void *arg, int sig)
+{
+	signals_own(arg, sig);
+}
+
+static void signal_scopes(void **state)
+{
+	struct signals s = { 0 };
+	struct err err;
+
+	memset(delivered, 0, sizeof(delivered));
+	loop.on_signal = on_signal;
+	loop.signal_arg = &s;
+	assert_int_equal(signals_start(&s, &loop, on_deliver, NULL, &err), 0);
+	run_for(100000);
+	/* loop.c drops what the agent sends itself, so a child sends it, as slurmstepd would */
+	pid_t me = getpid();
+
+	for (int what = 0; what < 3; what++) {
+		pid_t child = fork();
+
+		if (child == 0) {
+			kill(me, SIGUSR1);
+			if (what == 2)
+				kill(s.canary, SIGUSR1);
+			_exit(0);
+		}
+		if (what >= 1) /* init's report, which comes by its control socket */
+			signals_init(&s, SIGUSR1);
+		run_for(400000);
+	}
+	assert_int_equal(delivered[SIG_SCOPE_SCRIPT], 1);
+	assert_int_equal(delivered[SIG_SCOPE_GROUP], 1);
+	assert_int_equal(delivered[SIG_SCOPE_ALL], 1);
+	signals_stop(&s);
+}
+
+static int set_up(void **state)
+{
+	struct err err;
+
+	return loop_init(&loop, &err);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(task_good),
+		cmocka_unit_test(task_bad),
+		cmocka_unit_test(proc_lines),
+		cmocka_unit_test(proc_request),
+		cmocka_unit_test(proc_deadline),
+		cmocka_unit_test(proc_grandchild),
+		cmocka_unit_test(proc_endless_line),
+		cmocka_unit_test(proc_survives_job_signals),
+		cmocka_unit_test(signal_scopes),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, NULL);
+}
