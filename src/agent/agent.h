@@ -4,6 +4,7 @@
  *   restore.c     attempts to restore, newest candidate first; hold.c when none is left
  *   checkpoint.c  one operation at a time by a worker process; vacate.c: the second half of a vacate
  *   sched.c       when the next periodic checkpoint is due
+ *   written_watch.c  the list of files that the job writes
  *   requests.c    TCP; conn.c runs in the child of each connection
  *   signals.c     Slurm's signals -> the script
  *   publish.c     the job's Checkpoint entry
@@ -73,7 +74,6 @@ struct op {                         /* the operation under way */
 	char     phase[32];
 	struct proc worker;
 	json_t  *result;            /* owned */
-	bool     stuck;             /* was killed at its deadline */
 	pid_t   *stopped;           /* processes that were stopped before, owned */
 	int      n_stopped;
 	/* vacate */
@@ -124,6 +124,7 @@ struct agent {
 		pid_t init;
 		bool  restored;             /* init has said so */
 		bool  worker_ok;
+		bool  waits;                /* the last attempt failed, perhaps because Slurm ends the job */
 		char  dir[4200];
 		char  error[512];           /* of the last attempt */
 		sigset_t pending;           /* signals for a script that is not there yet */
@@ -134,6 +135,13 @@ struct agent {
 		struct loop_timer retry;
 		unsigned tries;
 	} hold;
+
+	struct {                            /* written_watch.c */
+		struct written *w;          /* NULL: there is no list */
+		struct loop_source source;
+		struct loop_timer pause;
+		bool said_full;
+	} written;
 
 	struct op    op;
 	struct queued queue[QUEUE_MAX];
@@ -189,10 +197,14 @@ void gate_answer(struct agent *a, const char *answer);
 
 /* restore.c */
 void restore_begin(struct agent *a);
+/* Slurm does not end the job: the next candidate. */
+void restore_go_on(struct agent *a);
 void restore_abort(struct agent *a);
 
 /* hold.c */
 void hold_begin(struct agent *a, const char *why);
+/* Asks Slurm now, not at the next attempt, how the job stands. */
+void hold_look(struct agent *a);
 void hold_stop(struct agent *a);
 
 /* job.c: each returns 0 or -1 and may be called again after a failure */
@@ -228,6 +240,13 @@ const char *op_name(enum op_kind kind);
 /* What every request to a worker holds. */
 json_t *worker_request(const struct agent *a);
 
+/* written_watch.c */
+/* Before anything of the job can run in the pod. fresh: the job starts from the beginning. */
+void written_start(struct agent *a, pid_t init, bool fresh);
+void written_before(struct agent *a);  /* a worker starts */
+void written_frozen(struct agent *a);  /* the worker has frozen the job and waits for us */
+void written_stop(struct agent *a);
+
 /* vacate.c */
 void vacate_held(struct agent *a);
 void vacate_stop(struct agent *a);
@@ -257,6 +276,8 @@ bool publish_idle(const struct agent *a);
 void end_signal(struct agent *a, int sig);
 void end_script(struct agent *a, int wait_status);
 void end_pod_died(struct agent *a, int wait_status);
+/* Slurm has ended the job before it ran. */
+void end_given_up(struct agent *a);
 void end_unstarted(struct agent *a, const char *why);
 void end_leave(struct agent *a);
 /* Ends the agent if nothing is left to do. */

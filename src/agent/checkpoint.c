@@ -51,6 +51,7 @@ static char *request_text(const struct agent *a)
 	json_object_set_new(o, "epoch", json_integer(op->epoch));
 	json_object_set_new(o, "vacate", json_boolean(op->kind == OP_VACATE));
 	json_object_set_new(o, "reason", json_string(op_name(op->kind)));
+	json_object_set_new(o, "written", json_boolean(a->written.w != NULL));
 	json_object_set_new(o, "run", json_integer(a->rec.run));
 	json_object_set_new(o, "agent_port", json_integer(a->req.port));
 	text = json_dumps(o, JSON_COMPACT);
@@ -91,6 +92,8 @@ static void on_event(void *arg, char *line)
 	if (event && strcmp(event, "phase") == 0 && name) {
 		snprintf(op->phase, sizeof(op->phase), "%s", name);
 		conn_phase(op->conn, name);
+		if (strcmp(name, "frozen") == 0)
+			written_frozen(a);
 	} else if (event && strcmp(event, "held") == 0 && op->kind == OP_VACATE && !op->held) {
 		op_record_epoch(a, o);
 		vacate_held(a);
@@ -213,6 +216,7 @@ static int prepare(struct agent *a, struct err *err)
 		a->rec.restart_count = a->task.restart_count;
 		if (job_save(a, err) < 0)
 			return -1;
+		written_start(a, a->pod.init, true);
 	}
 	if (job_save_copies(a, err) < 0)
 		return err_wrap(err, "the job's script cannot be saved");
@@ -240,6 +244,7 @@ void op_start(struct agent *a, enum op_kind kind, struct conn_slot *c)
 	if (prepare(a, &err) == 0) {
 		op->epoch = job_next_epoch(a);
 		op->n_stopped = pod_stopped(a, &op->stopped);
+		written_before(a);
 		request = request_text(a);
 		s.request = request;
 		s.timeout_s = (int)a->conf.timeout + WORKER_MARGIN;

@@ -24,6 +24,8 @@
 #define LEAVE_LAST  3000000   /* and then for what is still under way */
 #define GET_TIMEOUT 30        /* s */
 
+static void on_limit(void *arg);
+
 /* ---- what a SIGTERM means ---- */
 
 static bool json_flag(const json_t *o, const char *key)
@@ -55,7 +57,7 @@ static void vacated_after_all(struct agent *a)
 }
 
 /* Slurm ends the job before it has run: what the record says stands, unless somebody wants to start over. */
-static void give_up_start(struct agent *a)
+void end_given_up(struct agent *a)
 {
 	rpc_forget(&a->start.ask);
 	restore_abort(a);
@@ -63,6 +65,7 @@ static void give_up_start(struct agent *a)
 	job_log(a, "ended by Slurm before it was started");
 	a->end.status = SIGTERM;
 	a->phase = PHASE_ENDING;
+	loop_timer_set(&a->loop, &a->end.limit, now_us() + END_LIMIT, on_limit, a);
 	gate_answer(a, "exit");
 	pod_kill(a->pod.init, 2000, NULL);
 	end_check(a);
@@ -101,9 +104,11 @@ static void on_meaning(void *arg, bool ok, const json_t *job, const char *error)
 		learn(a, job);
 	}
 	if (ok && !json_flag(job, "running") && (a->phase == PHASE_STARTING || a->phase == PHASE_RESTORING))
-		give_up_start(a);
+		end_given_up(a);
 	else if (a->phase == PHASE_ENDING && a->start.ran)
 		publish_end(a);
+	else
+		restore_go_on(a);
 	end_check(a);
 }
 
@@ -120,9 +125,7 @@ void end_signal(struct agent *a, int sig)
 	a->end.term = true;
 	switch (a->phase) {
 	case PHASE_HOLDING:
-		/* cancelled, or a requeue of which the answer was lost: Slurm has the job in either case */
-		hold_stop(a);
-		end_leave(a);
+		hold_look(a); /* cancelled, or a requeue of which the answer was lost */
 		break;
 	case PHASE_LEAVING:
 		end_check(a);
@@ -260,6 +263,7 @@ void end_finish(struct agent *a)
 {
 	settle_intent(a);
 	signals_stop(&a->signals);
+	written_stop(a);
 	if (a->pod.init)
 		pod_kill(a->pod.init, 2000, NULL);
 	pod_cleanup(a->pod.dir);

@@ -12,6 +12,7 @@
 
 #include "common/log.h"
 #include "common/util.h"
+#include "pod/criu.h"
 #include "pod/pod.h"
 
 #define MARGIN 30  /* s behind CheckpointTimeout, which the worker keeps itself */
@@ -29,6 +30,7 @@ static void close_ctl(struct agent *a)
 static void discard(struct agent *a)
 {
 	proc_forget(&a->restore.worker);
+	written_stop(a);
 	loop_timer_clear(&a->loop, &a->restore.limit);
 	/* fsched-init ends with its control socket, and the kernel kills its pod */
 	close_ctl(a);
@@ -65,7 +67,19 @@ static void failed(struct agent *a)
 	job_log(a, "%s", a->restore.error);
 	discard(a);
 	a->restore.next++;
-	attempt(a);
+	/* Slurm's SIGTERM to all processes hits half-restored ones too: if there was one, first learn what it meant */
+	if (!a->end.term)
+		attempt(a);
+	else
+		a->restore.waits = true;
+}
+
+void restore_go_on(struct agent *a)
+{
+	if (a->phase == PHASE_RESTORING && a->restore.waits) {
+		a->restore.waits = false;
+		attempt(a);
+	}
 }
 
 /* Epochs newer than the restored one belong to a history that this run does not share: its files will not be as they were then.
@@ -128,6 +142,15 @@ static void check_success(struct agent *a)
 		succeeded(a);
 }
 
+/* What init says, and what criu itself wrote about it. */
+static void explain_failure(struct agent *a, const char *what)
+{
+	char log[400];
+
+	criu_log_errors(a->store.dirfd, "restore.log", log, sizeof(log));
+	snprintf(a->restore.error, sizeof(a->restore.error), "%.100s%s%s", what, log[0] ? ": " : "", log);
+}
+
 static void on_ctl(void *arg)
 {
 	struct agent *a = arg;
@@ -142,7 +165,7 @@ static void on_ctl(void *arg)
 		loop_remove(&a->loop, &a->restore.ctl);
 		check_success(a);
 	} else if (rc > 0 && strncmp(msg, "failed ", 7) == 0) {
-		snprintf(a->restore.error, sizeof(a->restore.error), "%.500s", msg + 7);
+		explain_failure(a, msg + 7);
 	} else if (rc <= 0) {
 		/* while the worker runs it is the one to say why */
 		close_ctl(a);
@@ -164,6 +187,8 @@ static void on_line(void *arg, char *line)
 	if (event && strcmp(event, "result") == 0) {
 		a->restore.worker_ok = json_is_true(json_object_get(o, "ok"));
 		a->restore.init = (pid_t)json_integer_value(json_object_get(o, "init_pid"));
+		if (a->restore.worker_ok && a->restore.init > 0)
+			written_start(a, a->restore.init, false);
 		if (error)
 			snprintf(a->restore.error, sizeof(a->restore.error), "%.500s", error);
 		json_array_foreach(json_object_get(o, "warnings"), i, w)

@@ -64,14 +64,25 @@ static void sort_out(struct signals *s, int sig)
 		s->deliver(s->arg, sig, i < n.canary ? SIG_SCOPE_ALL : i < n.init ? SIG_SCOPE_GROUP : SIG_SCOPE_SCRIPT);
 }
 
+/* The signal that has waited longest among those due by now, 0 = none: they go on in the order in which they came. */
+static int next_due(const struct signals *s, int64_t now)
+{
+	int first = 0;
+
+	for (int sig = 1; sig < NSIG; sig++)
+		if (s->seen[sig].due && s->seen[sig].due <= now && (!first || s->seen[sig].due < s->seen[first].due))
+			first = sig;
+	return first;
+}
+
 static void judge(void *arg)
 {
 	struct signals *s = arg;
 	int64_t now = now_us();
+	int sig;
 
-	for (int sig = 1; sig < NSIG; sig++)
-		if (s->seen[sig].due && s->seen[sig].due <= now)
-			sort_out(s, sig);
+	while ((sig = next_due(s, now)))
+		sort_out(s, sig);
 	schedule(s);
 }
 

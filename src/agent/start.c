@@ -87,6 +87,7 @@ void start_fresh(struct agent *a)
 	}
 	a->phase = PHASE_RUNNING;
 	a->pub.status.restored = 0;
+	written_start(a, a->pod.init, true);
 	gate_answer(a, a->task.truncate ? "run truncate" : "run");
 	job_log(a, "started%s on %s", r->run > 1 ? " from the beginning" : "", a->task.node);
 	if (a->store_ok && job_save_copies(a, &err) < 0)
@@ -277,7 +278,7 @@ int start_begin(struct agent *a, int task_fd, struct err *err)
 	char prefix[32];
 	struct err why;
 
-	a->gate.fd = a->pod.ctl.fd = a->restore.ctl.fd = a->restore.ctl_fd = a->req.listen.fd = -1;
+	a->gate.fd = a->pod.ctl.fd = a->restore.ctl.fd = a->restore.ctl_fd = a->req.listen.fd = a->written.source.fd = -1;
 	a->pod.script_fd = -1;
 	a->store.dirfd = a->store.epochsfd = -1;
 	sigemptyset(&a->restore.pending);

@@ -99,6 +99,7 @@ static void get_all(struct reader *r, struct task *t)
 	t->cpus = (unsigned)get_int(r, "cpus", 0, 1 << 20);
 	t->private_tmp = get_bool(r, "private_tmp");
 	get_text(r, "script", t->script, sizeof(t->script));
+	get_text(r, "cwd", t->cwd, sizeof(t->cwd));
 	get_text(r, "pod_dir", t->pod_dir, sizeof(t->pod_dir));
 	get_text(r, "config", t->config, sizeof(t->config));
 	t->init_pid = (pid_t)get_int(r, "init_pid", 2, INT32_MAX);

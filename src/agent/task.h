@@ -21,7 +21,7 @@ struct task {
 	bool     truncate;        /* the user's open mode was truncate */
 	unsigned cpus;
 	bool     private_tmp;
-	char     script[4096], pod_dir[4096], config[4096];
+	char     script[4096], cwd[4096], pod_dir[4096], config[4096];
 	pid_t    init_pid, leader_pid, script_pid;
 	int      ctl_fd, gate_fd;
 };

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <search.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,7 +20,11 @@ struct written {
 	bool     private_tmp;
 	void    *paths;       /* tsearch tree of char * */
 	unsigned n;
-	bool     full;        /* WRITTEN_MAX was reached and said */
+	size_t   bytes;
+	bool     full, torn;
+	int      dirfd;       /* of the job's directory, the caller's */
+	char     cwd[PATH_MAX];
+	char     gap[64];     /* see written_gap() */
 };
 
 static int by_name(const void *a, const void *b)
@@ -35,10 +40,7 @@ static bool remember(struct written *w, const char *path)
 
 	if (tfind(path, &w->paths, by_name))
 		return false;
-	if (w->n >= WRITTEN_MAX) {
-		if (!w->full)
-			log_warn("the job has written more than %d files: further ones are not put back when it is restored "
-				 "from an older epoch, unless they are open then", WRITTEN_MAX);
+	if (w->n >= WRITTEN_MAX || w->bytes + strlen(path) >= WRITTEN_BYTES_MAX) {
 		w->full = true;
 		return false;
 	}
@@ -49,20 +51,24 @@ static bool remember(struct written *w, const char *path)
 		return false;
 	}
 	w->n++;
+	w->bytes += strlen(path) + 1;
 	return true;
 }
 
 static void load_journal(struct written *w, int dirfd)
 {
 	cleanup_free char *text = NULL;
-	ssize_t len = read_file_at(dirfd, WRITTEN_NAME, (size_t)WRITTEN_MAX * PATH_MAX, &text);
+	ssize_t len = read_file_at(dirfd, WRITTEN_NAME, WRITTEN_BYTES_MAX + PATH_MAX, &text);
 
-	for (ssize_t i = 0; i < len; i += (ssize_t)strlen(text + i) + 1)
+	for (ssize_t i = 0; i < len && memchr(text + i, '\0', (size_t)(len - i)); i += (ssize_t)strlen(text + i) + 1)
 		if (text[i] == '/')
 			remember(w, text + i);
+	/* being written when the node failed: the next path must not be taken for its end */
+	w->torn = len > 0 && text[len - 1] != '\0';
 }
 
-static void take_event(struct written *w, int fd)
+/* True if a path was appended. */
+static bool take_event(struct written *w, int fd)
 {
 	char link[64], path[PATH_MAX];
 	struct stat st;
@@ -71,29 +77,48 @@ static void take_event(struct written *w, int fd)
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	n = readlink(link, path, sizeof(path) - 1);
 	if (n <= 0 || path[0] != '/' || fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_nlink == 0)
-		return;
+		return false;
 	path[n] = '\0';
+	if (!remember(w, path))
+		return false;
 	/* the NUL is the terminator of the record */
-	if (remember(w, path) && write_all(w->journal, path, (size_t)n + 1))
+	if (write_all(w->journal, path, (size_t)n + 1))
 		log_warn("cannot note the written file in %s: %s", WRITTEN_NAME, strerror(errno));
+	return true;
 }
 
-void written_drain(struct written *w)
+static bool readable(const struct written *w)
+{
+	struct pollfd p = { w->fan, POLLIN, 0 };
+
+	return poll(&p, 1, 0) > 0;
+}
+
+bool written_drain(struct written *w)
 {
 	char buf[16384] __attribute__((aligned(__alignof__(struct fanotify_event_metadata))));
-	ssize_t len;
+	bool any = false, appended = false;
 
-	while ((len = read(w->fan, buf, sizeof(buf))) > 0) {
+	while (readable(w)) {
+		/* an event whose file cannot be opened is an error of read(), and is taken all the same */
+		ssize_t len = read(w->fan, buf, sizeof(buf));
 		struct fanotify_event_metadata *ev = (struct fanotify_event_metadata *)(void *)buf;
 
+		any = true;
 		for (; FAN_EVENT_OK(ev, len); ev = FAN_EVENT_NEXT(ev, len)) {
 			if (ev->fd < 0)
 				continue;
-			take_event(w, ev->fd);
+			appended |= take_event(w, ev->fd);
 			close(ev->fd);
 		}
 	}
+	/* if the node fails, the files may be on a disk that other nodes see */
+	if (appended && fdatasync(w->journal))
+		log_warn("cannot write %s to the disk: %s", WRITTEN_NAME, strerror(errno));
+	return any;
 }
+
+/* ---- mounts ---- */
 
 static bool below(const char *path, const char *dir)
 {
@@ -109,6 +134,17 @@ static bool is_pseudo(const char *fstype)
 		"tracefs", "bpf", "configfs", "pstore", "efivarfs", "hugetlbfs", "autofs", "binfmt_misc", "fusectl",
 		"rpc_pipefs", "nsfs",
 	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strcmp(fstype, names[i]) == 0)
+			return true;
+	return false;
+}
+
+/* See written.h: a deleted file that is in use gets another name there. */
+static bool keeps_deleted(const char *fstype)
+{
+	static const char *const names[] = { "nfs", "nfs4", "cifs", "smb3", "smbfs", "afs" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (strcmp(fstype, names[i]) == 0)
@@ -139,57 +175,148 @@ static int mark(struct written *w, const char *mountpoint)
 	return fanotify_mark(w->fan, FAN_MARK_ADD | FAN_MARK_MOUNT, FAN_CLOSE_WRITE, AT_FDCWD, path);
 }
 
+/* One line of mountinfo. *cwd_len: of the mount point found so far that is nearest to the working directory. */
+static void mark_line(struct written *w, const char *line, size_t *cwd_len, int *root)
+{
+	char point[PATH_MAX], fstype[64];
+	const char *dash = strstr(line, " - ");
+	size_t len;
+	bool skip;
+
+	if (!dash || sscanf(line, "%*d %*d %*s %*s %4095s", point) != 1 || sscanf(dash, " - %63s", fstype) != 1)
+		return;
+	unescape(point);
+	len = strcmp(point, "/") == 0 ? 0 : strlen(point);
+	skip = keeps_deleted(fstype);
+	if ((len == 0 || below(w->cwd, point)) && len >= *cwd_len) {
+		*cwd_len = len;
+		snprintf(w->gap, sizeof(w->gap), "%s", skip ? fstype : "");
+	}
+	if (skip || is_pseudo(fstype) || below(point, "/dev/shm") || (w->private_tmp && below(point, "/tmp")))
+		return;
+	if (mark(w, point) == 0 && len == 0)
+		*root = 0;
+}
+
 /* Marks what can be marked; returns whether the root of the pod could be, errno if not. */
 static int mark_all(struct written *w)
 {
 	cleanup_free char *name = xasprintf("/proc/%d/mountinfo", (int)w->init);
 	cleanup_file FILE *f = fopen(name, "re");
 	cleanup_free char *line = NULL;
-	size_t size = 0;
+	size_t size = 0, cwd_len = 0;
 	int root = -1;
 
 	if (!f)
 		return -1;
-	while (getline(&line, &size, f) > 0) {
-		char point[PATH_MAX], *dash = strstr(line, " - "), fstype[64];
-
-		if (!dash || sscanf(line, "%*d %*d %*s %*s %4095s", point) != 1 || sscanf(dash, " - %63s", fstype) != 1)
-			continue;
-		unescape(point);
-		if (is_pseudo(fstype) || below(point, "/dev/shm") || (w->private_tmp && below(point, "/tmp")))
-			continue;
-		if (mark(w, point) == 0 && strcmp(point, "/") == 0)
-			root = 0;
-	}
+	while (getline(&line, &size, f) > 0)
+		mark_line(w, line, &cwd_len, &root);
 	return root;
+}
+
+/* ---- the journal as a whole ---- */
+
+struct rewrite {
+	struct written *w;
+	char  *text;
+	size_t len;
+	unsigned n;
+};
+
+static void keep_existing(const void *node, VISIT visit, void *arg)
+{
+	const char *path = *(char *const *)node;
+	struct rewrite *r = arg;
+	struct stat st;
+	size_t len = strlen(path) + 1;
+
+	if (visit != postorder && visit != leaf)
+		return;
+	cleanup_free char *there = xasprintf("/proc/%d/root%s", (int)r->w->init, path);
+	if (lstat(there, &st))
+		return;
+	memcpy(r->text + r->len, path, len);
+	r->len += len;
+	r->n++;
+}
+
+static int reopen(struct written *w)
+{
+	int fd = openat(w->dirfd, WRITTEN_NAME, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return -1;
+	if (w->journal >= 0)
+		close(w->journal);
+	w->journal = fd;
+	return 0;
+}
+
+/* A job that makes and deletes files all the time must not fill the journal with names of the past. Nothing is lost by that: what an
+ * epoch has recorded stands in the epoch. */
+static void compact(struct written *w)
+{
+	struct rewrite r = { .w = w, .text = xmalloc(w->bytes + 1) };
+
+	twalk_r(w->paths, keep_existing, &r);
+	if (write_file_atomic(w->dirfd, WRITTEN_NAME, 0600, (gid_t)-1, r.text, r.len) == 0 && reopen(w) == 0) {
+		tdestroy(w->paths, free);
+		w->paths = NULL;
+		w->n = 0;
+		w->bytes = 0;
+		w->full = false;
+		for (size_t i = 0; i < r.len; i += strlen(r.text + i) + 1)
+			remember(w, r.text + i);
+	} else {
+		log_warn("cannot rewrite %s: %s", WRITTEN_NAME, strerror(errno));
+	}
+	free(r.text);
 }
 
 void written_remark(struct written *w)
 {
 	mark_all(w);
+	if (w->n >= WRITTEN_MAX / 10 * 9 || w->bytes >= WRITTEN_BYTES_MAX / 10 * 9)
+		compact(w);
 }
 
-struct written *written_open(const struct store *s, pid_t init, bool private_tmp, bool fresh, struct err *err)
+bool written_full(const struct written *w)
+{
+	return w->full;
+}
+
+const char *written_gap(const struct written *w)
+{
+	return w->gap;
+}
+
+struct written *written_open(const struct store *s, pid_t init, bool private_tmp, bool fresh, const char *cwd,
+			     struct err *err)
 {
 	struct written *w = xcalloc(1, sizeof(*w));
 
 	w->journal = -1;
+	w->dirfd = s->dirfd;
 	w->init = init;
+	snprintf(w->cwd, sizeof(w->cwd), "%s", cwd);
 	w->private_tmp = private_tmp;
+	if (fresh)
+		unlinkat(s->dirfd, WRITTEN_NAME, 0);
+	/* O_NONBLOCK: a lease that the job holds must not hold us up */
 	w->fan = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK | FAN_UNLIMITED_QUEUE,
-			       O_RDONLY | O_LARGEFILE | O_CLOEXEC | O_NOATIME);
+			       O_RDONLY | O_LARGEFILE | O_CLOEXEC | O_NOATIME | O_NONBLOCK);
 	if (w->fan < 0) {
 		err_sys(err, errno, "fanotify is not available");
 		goto fail;
 	}
 	if (!fresh)
 		load_journal(w, s->dirfd);
-	w->journal = openat(s->dirfd, WRITTEN_NAME,
-			    O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC | (fresh ? O_TRUNC : 0), 0600);
-	if (w->journal < 0) {
+	if (reopen(w)) {
 		err_sys(err, errno, "cannot open %s/%s", s->path, WRITTEN_NAME);
 		goto fail;
 	}
+	if (w->torn)
+		compact(w);
 	if (mark_all(w)) {
 		err_sys(err, errno, "cannot watch the pod's mounts");
 		goto fail;

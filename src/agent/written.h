@@ -8,9 +8,15 @@
  * the paths in the job's directory: `written`, NUL-terminated, absolute, as the
  * pod sees them. The worker reads it (src/store/files.h).
  *
- * Needs CONFIG_FANOTIFY; mount marks work on every file system, NFS included.
- * Writes through a mapping are not seen after the close; files mapped at the
- * checkpoint are found in /proc.
+ * An event tells the file, not its name: the name is read when the event is
+ * taken. A program that writes a file and then renames it over another one is
+ * understood only if the events are taken a moment later than they come.
+ * A write through a mapping counts when the mapping goes, a rename or a
+ * truncate() by path not at all.
+ *
+ * Until its event is taken, a file is in use. NFS and its kind rename a file that
+ * is deleted while it is in use, and the job's own `rm -r` would then find a
+ * directory that is not empty: such file systems are left out.
  */
 #ifndef FSCHED_AGENT_WRITTEN_H
 #define FSCHED_AGENT_WRITTEN_H
@@ -18,28 +24,36 @@
 #include <stdbool.h>
 #include <sys/types.h>
 #include "common/err.h"
+#include "store/files.h"
 #include "store/store.h"
 
-#define WRITTEN_NAME "written"
-#define WRITTEN_MAX 20000   /* paths; beyond it new ones are not kept, and written_drain() says so once */
+#define WRITTEN_NAME FILES_JOURNAL
+#define WRITTEN_MAX 20000               /* paths; beyond it new ones are not kept */
+#define WRITTEN_BYTES_MAX (4u << 20)    /* of all paths */
 
 struct written;
 
 /* Starts listening on the mounts of the pod whose pid 1 is init (host pid) and
  * takes over the journal in the job's directory, or empties it with fresh. The
  * pod's private /tmp (private_tmp), /dev/shm and pseudo file systems are left
- * out. Returns NULL with err where the kernel cannot: the job then runs with
+ * out. cwd: the job's working directory, for written_gap(). Returns NULL with err where the kernel cannot: the job then runs with
  * only its open files protected. */
-struct written *written_open(const struct store *s, pid_t init, bool private_tmp, bool fresh, struct err *err);
+struct written *written_open(const struct store *s, pid_t init, bool private_tmp, bool fresh, const char *cwd, struct err *err);
 void written_close(struct written *w);
 
 /* Readable when the job has closed a file it had open for writing. */
 int written_fd(const struct written *w);
 
-/* Reads all events and appends paths that are new to the journal. */
-void written_drain(struct written *w);
+/* Takes all events and appends paths that are new to the journal. Returns whether there were any. */
+bool written_drain(struct written *w);
 
-/* Marks mounts that have come since (autofs). Cheap; before each checkpoint. */
+/* Before a checkpoint: marks mounts that have come since (autofs), and takes paths that lead to no file any more out of a journal
+ * that is nearly full. Not while a worker reads the journal. */
 void written_remark(struct written *w);
+
+/* True once paths have been left out because the journal is full. */
+bool written_full(const struct written *w);
+/* The type of the file system of the working directory if it is one that is left out, else "". */
+const char *written_gap(const struct written *w);
 
 #endif

@@ -135,7 +135,7 @@ static int save(const struct pod_opts *o, struct saving *s, const struct pod_sta
 	s->epoch = (struct epoch_summary){ .number = next_epoch(s->home, s->rec), .time = time(NULL), .run = s->rec->run };
 	req = pod_request(o, s->home, s->rec, &cred, state->private_tmp, s->epoch.number);
 	free(cred.groups);
-	json_object_update_new(req, json_pack("{s:i, s:b, s:s, s:i}", "init_pid", state->init, "vacate", (int)o->kill, "reason",
+	json_object_update_new(req, json_pack("{s:i, s:b, s:b, s:s, s:i}", "init_pid", state->init, "written", 0, "vacate", (int)o->kill, "reason",
 					      o->kill ? "vacate" : o->interval ? "periodic" : "create", "agent_port", 0));
 	result = pod_worker(o, "checkpoint", req, -1, on_held, s, err);
 	if (!result) {

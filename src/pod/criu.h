@@ -15,12 +15,16 @@ struct criu_bin {
 	char *argv[8];        /* NULL-terminated command prefix: {criu} or {ld.so, --library-path, LIBS, [--preload, LIB,] criu} */
 	char  preload[4096];  /* path of fsched's preload library, "" = none */
 	char  version[32];    /* "4.2.1" */
+	char *job;            /* set by criu_act_for(): the rights with which criu follows the names of the job's files; NULL = root's */
 };
 
 /* conf: CriuPath of fsched.conf: a criu binary, a directory made by get-criu (holds criu, lib/ and ld.so), or "" = the first of
  * <libexec>/criu, /usr/lib/fsched/criu, `criu` in /usr/sbin:/usr/local/sbin. Fails with what was looked at and what to do. */
 int criu_locate(const char *conf, const char *libexec, struct criu_bin *b, struct err *err);
 void criu_bin_free(struct criu_bin *b);
+/* From now on criu opens, makes and removes the job's files with the rights of its user (src/preload/as_user.c): what a name leads to
+ * is the user's to change. To be called before every dump and restore. Fails where the preload library is missing. */
+int criu_act_for(struct criu_bin *b, uid_t uid, gid_t gid, const gid_t *groups, int n_groups, struct err *err);
 /* Runs `criu check` under a time limit. 0, or -1 with criu's last Error line. */
 int criu_check(const struct criu_bin *b, int timeout_s, struct err *err);
 

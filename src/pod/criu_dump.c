@@ -216,7 +216,7 @@ static void drive(const struct session *s)
 		_exit(1);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		_exit(1);
-	snprintf(s->fd_arg, FD_ARG_LEN, "%d", pair[1]);
+	snprintf(s->fd_arg, FD_ARG_LEN, "%s%d", s->bin->job ? "@" : "", pair[1]); /* "@": see criu_restore_argv() */
 	criu = fork();
 	if (criu == 0)
 		exec_criu(s, pair[1]);

@@ -267,8 +267,29 @@ int criu_locate(const char *conf, const char *libexec, struct criu_bin *b, struc
 	return err_set(err, ENOENT, "no usable criu on this node (looked at %s); run `get-criu %s` or set CriuPath in fsched.conf", looked, own);
 }
 
+int criu_act_for(struct criu_bin *b, uid_t uid, gid_t gid, const gid_t *groups, int n_groups, struct err *err)
+{
+	const size_t room = 64 + (size_t)n_groups * 11;
+	char *text;
+	size_t n;
+
+	if (uid == 0)
+		return 0;
+	if (!b->preload[0])
+		return err_set(err, ENOENT, "%s is missing beside the programs of fsched: without it criu would open the job's files with "
+			       "root's rights; install fsched anew", PRELOAD_NAME);
+	text = xmalloc(room);
+	n = (size_t)snprintf(text, room, "FSCHED_JOB=%u:%u:", (unsigned)uid, (unsigned)gid);
+	for (int i = 0; i < n_groups; i++)
+		n += (size_t)snprintf(text + n, room - n, "%s%u", i ? "," : "", (unsigned)groups[i]);
+	free(b->job);
+	b->job = text;
+	return 0;
+}
+
 void criu_bin_free(struct criu_bin *b)
 {
+	free(b->job);
 	for (size_t i = 0; i < ARRAY_SIZE(b->argv); i++)
 		free(b->argv[i]);
 	*b = (struct criu_bin){ 0 };
@@ -289,10 +310,12 @@ int criu_check(const struct criu_bin *b, int timeout_s, struct err *err)
 	return err_set(err, 0, "criu check fails: %s", last ? last : "no message");
 }
 
+/* "@": only the preload library makes a path of it, so that criu cannot start without. */
 char **criu_restore_argv(const struct criu_bin *b)
 {
-	static const char *const args[] = {
-		"--no-default-config", "restore", "--images-dir", "/proc/self/fd/10", "--work-dir", "/proc/self/fd/11",
+	const char *const args[] = {
+		"--no-default-config", "restore", "--images-dir", b->job ? "@/proc/self/fd/10" : "/proc/self/fd/10",
+		"--work-dir", "/proc/self/fd/11",
 		"--log-file", CRIU_RESTORE_LOG, "-v2", "--restore-detached", "--restore-sibling", "--manage-cgroups=ignore",
 		"--file-locks", "--link-remap", "--tcp-established", NULL,
 	};
@@ -302,7 +325,7 @@ char **criu_restore_argv(const struct criu_bin *b)
 
 char **criu_envp(const struct criu_bin *b)
 {
-	char **v = xcalloc(5, sizeof(*v));
+	char **v = xcalloc(6, sizeof(*v));
 	int n = 0;
 
 	v[n++] = xstrdup("PATH=/usr/sbin:/usr/bin:/sbin:/bin");
@@ -312,6 +335,8 @@ char **criu_envp(const struct criu_bin *b)
 		v[n++] = xstrdup("CRIU_FAULT=130");
 	if (b->preload[0] && !b->argv[1])
 		v[n++] = xasprintf("LD_PRELOAD=%s", b->preload);
+	if (b->job)
+		v[n++] = xstrdup(b->job);
 	return v;
 }
 

@@ -31,6 +31,19 @@ static int own_directory(int dirfd, const char *name, const char *shown, mode_t 
 	return steal_fd(&fd);
 }
 
+/* Whoever can rename in the directory above could put another one in the pod's place. */
+static int check_parent(const char *parent, struct err *err)
+{
+	struct stat st;
+
+	if (stat(parent, &st))
+		return err_sys(err, errno, "cannot examine %s", parent);
+	if (st.st_uid != geteuid() || ((st.st_mode & 022) && !(st.st_mode & S_ISVTX)))
+		return err_set(err, EPERM, "%s, in which the pod's directory is to be made, must belong to root and be writable by root alone "
+			       "(PodDir in fsched.conf)", parent);
+	return 0;
+}
+
 int pod_prepare(const struct pod_spec *spec, struct err *err)
 {
 	cleanup_close int dir = -1;
@@ -45,6 +58,8 @@ int pod_prepare(const struct pod_spec *spec, struct err *err)
 	slash[slash == parent] = '\0';
 	if (mkdir_parents(parent, 0755))
 		return err_sys(err, errno, "cannot make %s for the pod", parent);
+	if (check_parent(parent, err))
+		return -1;
 	dir = own_directory(AT_FDCWD, spec->dir, spec->dir, 0700, err);
 	if (dir < 0)
 		return -1;

@@ -1,4 +1,4 @@
-/* Consistent files: what the job had open for writing when it was frozen, and how to put it back.
+/* Consistent files: what the job had open for writing when it was frozen, what it had written and closed before, and how to put it back.
  *
  * Recorded while the tree is frozen, put back before criu restores:
  *   grown            -> truncated to the recorded size (append-only logs become byte-identical)
@@ -6,10 +6,15 @@
  *   missing          -> recreated from the copy, else an error that names the file
  *   shrunk           -> the copy, else an error that names the file
  *   replaced         -> (another inode) accepted when size and tail digest fit, else as changed
+ * Written and closed again before the checkpoint (FILES_JOURNAL names these):
+ *   up to 1 MiB, or seen to be rewritten -> a copy, put back if the file differs, is gone, or its directory is
+ *   larger           -> as one that only grows
+ * Written for the first time after the checkpoint: removed.
  * CRIU stores no size for O_APPEND files, so a grown one would silently duplicate output: this record is the only guard.
  *
- * Every path comes from the user's processes. Reading happens on descriptors of the frozen tasks; everything that opens a path
- * for writing runs in a child that has dropped to the job's uid, gid and groups for good.
+ * Every path comes from the user's processes. Reading happens on descriptors of the frozen tasks; a path of a closed
+ * file is opened with the user's rights only; everything that opens a path for writing runs in a child that has dropped to the job's uid,
+ * gid and groups for good.
  */
 #ifndef FSCHED_STORE_FILES_H
 #define FSCHED_STORE_FILES_H
@@ -36,6 +41,23 @@ struct files_opts {
 int files_record(const pid_t *pids, int n_pids, pid_t init_pid, int filesfd,
 		 const struct files_opts *o, json_t *records, json_t *warnings, struct err *err);
 
+/* ---- files that were written and closed ---- */
+
+#define FILES_JOURNAL "written"   /* below the job's directory; kept by the agent, paths ended by NUL */
+
+/* Three steps, so that the job stands still for no more than a look at each file. The records of the epoch before, if they are given,
+ * spare most copies: a file that has not changed gets a hard link to the copy that is there. */
+struct files_written;
+/* jobfd: the job's directory. filesfd: the new epoch's files/, which must stay open. NULL with err. */
+struct files_written *files_written_open(int jobfd, pid_t init_pid, int filesfd, const struct files_opts *o, struct err *err);
+/* previous: records of an earlier epoch with its files/ directory, or NULL and -1. The job runs. -1: the copies cannot be written. */
+int files_written_prepare(struct files_written *w, const json_t *previous, int previous_filesfd, struct err *err);
+/* The job is frozen and the agent has brought the journal up to date. open: what files_record() gave. */
+int files_written_freeze(struct files_written *w, const json_t *open, struct err *err);
+/* Adds the records; the job may run again. */
+int files_written_finish(struct files_written *w, json_t *records, json_t *warnings, struct err *err);
+void files_written_close(struct files_written *w);
+
 /* fsync of every recorded file, so that a node that dies after the checkpoint does not take back what the record promises.
  * Call when the job runs on, before the epoch is committed. */
 int files_sync(const json_t *records, const struct files_cred *cred, struct err *err);
@@ -46,6 +68,17 @@ int files_check(const json_t *records, int filesfd, const struct files_cred *cre
 /* Puts the files of the shared file systems back. Call before the pod exists. */
 int files_put_back(const json_t *records, int filesfd, const struct files_cred *cred,
 		   json_t *warnings, struct err *err);
+
+struct files_undo {
+	unsigned      epoch;
+	int64_t       frozen_at;   /* Unix us, when its freeze began */
+	const json_t *records;
+	bool          private_tmp;
+	const struct files_cred *cred;
+};
+/* Removes the files that the journal names and that came after the epoch. Behind files_put_back(). A file that cannot be removed is a
+ * warning. */
+int files_undo_written(int jobfd, const struct files_undo *u, json_t *warnings, struct err *err);
 
 /* Fills the pod's new, empty /dev/shm and private /tmp. root: descriptor of the directory in which dev/shm and tmp
  * of the new pod appear, or call it inside the new mount namespace with an open "/" . */

@@ -38,6 +38,8 @@ struct open_files {
 /* Files below /dev/shm, and below /tmp with private_tmp, are left out: they are packed as trees. */
 int open_files_scan(struct open_files *f, const pid_t *pids, int n, pid_t init_pid, bool private_tmp, struct err *err);
 void open_files_free(struct open_files *f);
+/* True for what is packed as a tree. */
+bool path_is_packed(const char *path, bool private_tmp);
 
 /* ---- files_copy.c ------------------------------------------------------ */
 
@@ -52,20 +54,78 @@ int copy_back(int copy, int target, uint64_t size, bool readable);
 
 /* ---- files_json.c: one record ------------------------------------------ */
 
+enum file_class {
+	FILE_APPEND,                 /* only grows */
+	FILE_INPLACE,                /* changed in place */
+	FILE_CLOSED,                 /* was not open, but had been written; there is a whole copy */
+	FILE_ABSENT,                 /* had been written, was not there any more: only the path counts */
+};
+
 struct file_record {
 	char     path[4096];
 	int64_t  size;
-	uint64_t ino;
+	uint64_t dev, ino;
 	mode_t   mode;
 	struct timespec mtime, ctime;
-	bool     append;             /* class "append", else "inplace" */
+	enum file_class class;
 	char     tail[SHA256_HEX];   /* of the last min(size, FILES_EDGE) bytes; "" = could not be read */
+	char     digest[SHA256_HEX]; /* FILE_CLOSED: of all bytes */
 	char     saved[24];          /* name of the copy below files/; "" = none */
 	int64_t  saved_size;         /* bytes of the copy: size (all of it) or less (only the beginning) */
 };
 
-json_t *file_record_render(const struct file_record *r, dev_t dev);
+json_t *file_record_render(const struct file_record *r);
 int file_record_parse(const json_t *o, struct file_record *r, struct err *err);
+/* Absolute, without "." and "..", not "/". */
+bool path_is_plain(const char *path);
+
+/* ---- files_restore.c, files_undo.c: children with the job's user's rights ---- */
+
+enum put_mode { PUT_CHECK, PUT_APPLY, PUT_SYNC, PUT_UNDO };
+
+struct putter {
+	enum put_mode mode;
+	const struct files_cred *cred;
+	int       out;               /* pipe to the parent */
+	int64_t   since;             /* PUT_UNDO: Unix us of the epoch's freeze */
+};
+
+/* One message to the parent. 'E' error and 'W' warning: a sentence; the others are counted, with the path:
+ * 'R' removed, 'N' made again, 'M' changed since and not saved. */
+void put_say(const struct putter *p, char kind, const char *path, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* In the child: removes the file if it came after the epoch. */
+void undo_file(const struct putter *p, const struct file_record *r);
+
+struct put_count { unsigned n; char first[FILES_SHOWN]; };
+struct put_outcome {
+	unsigned errors;
+	char     first[700];
+	struct put_count removed, remade, changed;
+	json_t  *warnings;
+};
+/* Works on up to PUT_BATCH records in a child. */
+#define PUT_BATCH 128                /* records, and so descriptors */
+int put_batch(struct putter *p, const struct file_record *r, int n, int filesfd, struct put_outcome *o, struct err *err);
+
+/* ---- files_journal.c: what the agent has written down ------------------- */
+
+struct journal {
+	char  **paths;
+	size_t  n, room;
+	char  **texts;               /* what the paths point into */
+	size_t  n_texts;
+	int64_t read;                /* bytes taken in so far */
+};
+
+/* Takes in what has come since the last call. Paths that cannot be in a journal are left out. 0, also if there is none, or -1. */
+int journal_read(struct journal *j, int jobfd, bool private_tmp, struct err *err);
+void journal_free(struct journal *j);
+
+/* Records by path. */
+struct record_index { struct record_entry { char *path; const json_t *record; } *v; size_t n; };
+void record_index_make(struct record_index *x, const json_t *records);   /* borrows records */
+const json_t *record_index_find(const struct record_index *x, const char *path);
+void record_index_free(struct record_index *x);
 
 /* ---- files_tree.c: private trees as archives --------------------------- */
 
@@ -73,8 +133,8 @@ int file_record_parse(const json_t *o, struct file_record *r, struct err *err);
 int open_in_root(int rootfd, const char *name);
 /* Data bytes of the tree; each entry counts 1 KiB more for its header. */
 int tree_measure(int dirfd, uint64_t *bytes, struct err *err);
-/* Writes the archive `archive` below filesfd; none if the tree is empty. */
-int tree_pack(int dirfd, int filesfd, const char *archive, const char *shown, json_t *warnings, struct err *err);
+/* Writes the archive `archive` below filesfd; none if the tree is empty. More data than limit: EFBIG (the tree may grow while it is read). */
+int tree_pack(int dirfd, int filesfd, const char *archive, const char *shown, uint64_t limit, json_t *warnings, struct err *err);
 /* Unpacks it into the directory; no archive = nothing to do. */
 int tree_unpack(int dirfd, int filesfd, const char *archive, const char *shown, struct err *err);
 

@@ -1,6 +1,7 @@
 /* Record of one file, as it stands in the manifest:
  *   {"path", "path_encoding"?, "dev", "ino", "size", "mode", "mtime": [s, ns], "ctime": [s, ns],
- *    "class": "append" | "inplace", "tail"?: SHA-256, "saved"?: name below files/, "saved_size"?}
+ *    "class": "append" | "inplace" | "closed", "tail"?: SHA-256, "digest"?: SHA-256, "saved"?: name below files/, "saved_size"?}
+ * or {"path", "path_encoding"?, "class": "absent"}
  */
 #include "store/files_internal.h"
 
@@ -23,12 +24,20 @@ const char *show_path(const char *path, char buf[FILES_SHOWN])
 	return buf;
 }
 
+/* They go to the agent in one line of limited length, and a person reads no more either. */
+#define WARNINGS_MAX 50
+
 void add_warning(json_t *warnings, const char *fmt, ...)
 {
 	cleanup_free char *text = NULL;
 	va_list ap;
 	int n;
 
+	if (json_array_size(warnings) >= WARNINGS_MAX) {
+		if (json_array_size(warnings) == WARNINGS_MAX)
+			json_array_append_new(warnings, json_string("further warnings are left out"));
+		return;
+	}
 	va_start(ap, fmt);
 	n = vasprintf(&text, fmt, ap);
 	va_end(ap);
@@ -50,16 +59,31 @@ static json_t *render_time(const struct timespec *t)
 	return json_pack("[I,I]", (json_int_t)t->tv_sec, (json_int_t)t->tv_nsec);
 }
 
-json_t *file_record_render(const struct file_record *r, dev_t dev)
+static const char *const class_names[] = {
+	[FILE_APPEND] = "append", [FILE_INPLACE] = "inplace", [FILE_CLOSED] = "closed", [FILE_ABSENT] = "absent",
+};
+
+static json_t *render_absent(const struct file_record *r)
 {
+	cleanup_json json_t *o = json_pack("{s:s}", "class", class_names[FILE_ABSENT]);
+
+	return o && json_set_name(o, "path", r->path) == 0 ? steal_ptr(&o) : NULL;
+}
+
+json_t *file_record_render(const struct file_record *r)
+{
+	if (r->class == FILE_ABSENT)
+		return render_absent(r);
 	cleanup_json json_t *o = json_pack("{s:I,s:I,s:I,s:I,s:o,s:o,s:s}",
-		"dev", (json_int_t)dev, "ino", (json_int_t)r->ino, "size", (json_int_t)r->size,
+		"dev", (json_int_t)r->dev, "ino", (json_int_t)r->ino, "size", (json_int_t)r->size,
 		"mode", (json_int_t)r->mode, "mtime", render_time(&r->mtime), "ctime", render_time(&r->ctime),
-		"class", r->append ? "append" : "inplace");
+		"class", class_names[r->class]);
 
 	if (!o || json_set_name(o, "path", r->path) < 0)
 		return NULL;
 	if (*r->tail && json_object_set_new(o, "tail", json_string(r->tail)) < 0)
+		return NULL;
+	if (*r->digest && json_object_set_new(o, "digest", json_string(r->digest)) < 0)
 		return NULL;
 	if (*r->saved && (json_object_set_new(o, "saved", json_string(r->saved)) < 0 ||
 			  json_object_set_new(o, "saved_size", json_integer(r->saved_size)) < 0))
@@ -80,8 +104,8 @@ static int parse_time(const json_t *o, const char *key, struct timespec *t, stru
 	return 0;
 }
 
-/* What readlink of /proc gives: absolute, without "." and "..". */
-static bool path_is_plain(const char *path)
+/* What readlink of /proc gives. */
+bool path_is_plain(const char *path)
 {
 	if (path[0] != '/' || path[1] == '\0')
 		return false;
@@ -106,6 +130,8 @@ static int parse_copy(const json_t *o, struct file_record *r, struct err *err)
 {
 	if (json_object_get(o, "tail") && json_get_text(o, "tail", r->tail, sizeof(r->tail), err) < 0)
 		return -1;
+	if (json_object_get(o, "digest") && json_get_text(o, "digest", r->digest, sizeof(r->digest), err) < 0)
+		return -1;
 	if (!json_object_get(o, "saved"))
 		return 0;
 	if (json_get_text(o, "saved", r->saved, sizeof(r->saved), err) < 0 ||
@@ -116,27 +142,44 @@ static int parse_copy(const json_t *o, struct file_record *r, struct err *err)
 	return 0;
 }
 
-int file_record_parse(const json_t *o, struct file_record *r, struct err *err)
+static int parse_class(const json_t *o, enum file_class *class, struct err *err)
 {
-	int64_t ino, mode;
-	char class[16];
+	char name[16];
 
-	memset(r, 0, sizeof(*r));
-	if (!json_is_object(o))
-		return err_set(err, EBADMSG, "no JSON object");
-	if (json_get_name(o, "path", r->path, sizeof(r->path), err) < 0 ||
+	if (json_get_text(o, "class", name, sizeof(name), err) < 0)
+		return -1;
+	for (size_t i = 0; i < ARRAY_SIZE(class_names); i++)
+		if (strcmp(name, class_names[i]) == 0) {
+			*class = (enum file_class)i;
+			return 0;
+		}
+	return err_set(err, EBADMSG, "member \"class\" is not a known one");
+}
+
+static int parse_state(const json_t *o, struct file_record *r, struct err *err)
+{
+	int64_t dev, ino, mode;
+
+	if (json_get_int(o, "dev", INT64_MIN, INT64_MAX, &dev, err) < 0 ||
 	    json_get_int(o, "ino", INT64_MIN, INT64_MAX, &ino, err) < 0 ||
 	    json_get_int(o, "size", 0, INT64_MAX, &r->size, err) < 0 ||
 	    json_get_int(o, "mode", 0, 0177777, &mode, err) < 0 ||
-	    parse_time(o, "mtime", &r->mtime, err) < 0 || parse_time(o, "ctime", &r->ctime, err) < 0 ||
-	    json_get_text(o, "class", class, sizeof(class), err) < 0 || parse_copy(o, r, err) < 0)
+	    parse_time(o, "mtime", &r->mtime, err) < 0 || parse_time(o, "ctime", &r->ctime, err) < 0 || parse_copy(o, r, err) < 0)
 		return -1;
-	if (!path_is_plain(r->path))
-		return err_set(err, EBADMSG, "member \"path\" is no absolute path without \".\" and \"..\"");
-	r->append = strcmp(class, "append") == 0;
-	if (!r->append && strcmp(class, "inplace") != 0)
-		return err_set(err, EBADMSG, "member \"class\" is not a known one");
+	r->dev = (uint64_t)dev;
 	r->ino = (uint64_t)ino;
 	r->mode = (mode_t)mode & 07777;
 	return 0;
+}
+
+int file_record_parse(const json_t *o, struct file_record *r, struct err *err)
+{
+	memset(r, 0, sizeof(*r));
+	if (!json_is_object(o))
+		return err_set(err, EBADMSG, "no JSON object");
+	if (json_get_name(o, "path", r->path, sizeof(r->path), err) < 0 || parse_class(o, &r->class, err) < 0)
+		return -1;
+	if (!path_is_plain(r->path))
+		return err_set(err, EBADMSG, "member \"path\" is no absolute path without \".\" and \"..\"");
+	return r->class == FILE_ABSENT ? 0 : parse_state(o, r, err);
 }

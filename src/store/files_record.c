@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/fsuid.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/util.h"
@@ -29,18 +30,37 @@ static int reopen(int pathfd, int flags)
 	return open(link, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | flags);
 }
 
-/* On NFS with root_squash root may not read what the job's user may. */
+static int swap_rights(uid_t uid, gid_t gid, const gid_t *groups, int n)
+{
+	/* Not glibc's: that one is for all threads of a process. */
+	if (syscall(SYS_setgroups, (size_t)n, groups) < 0)
+		return -1;
+	setfsgid(gid);
+	setfsuid(uid);
+	return 0;
+}
+
 static int reopen_as_user(int pathfd, const struct files_cred *cred)
 {
-	uid_t uid = (uid_t)setfsuid(cred->uid);
-	gid_t gid = (gid_t)setfsgid(cred->gid);
-	int fd = reopen(pathfd, 0);
-	int saved = errno;
+	int n = getgroups(0, NULL), fd = -1, saved;
+	cleanup_free gid_t *own = xcalloc(n > 0 ? (size_t)n : 1, sizeof(*own));
 
-	setfsuid(uid);
-	setfsgid(gid);
+	n = n > 0 ? getgroups(n, own) : n;
+	if (n < 0 || swap_rights(cred->uid, cred->gid, cred->groups, cred->n_groups) < 0)
+		return -1;
+	fd = reopen(pathfd, 0);
+	saved = errno;
+	if (swap_rights(geteuid(), getegid(), own, n) < 0)
+		abort();
 	errno = saved;
 	return fd;
+}
+
+/* Root may read what is the job's anyway. A file of somebody else's that the job can only write to must not be read for it: a copy put
+ * back elsewhere would show what is in it. */
+static bool root_may_read(const struct open_file *f, const struct files_cred *cred)
+{
+	return f->read_write || f->mapped || f->st.st_uid == cred->uid;
 }
 
 /* Opens the very inode that was scanned, for reading. -1 with errno. */
@@ -59,7 +79,10 @@ static int open_scanned(const struct open_file *f, const struct files_cred *cred
 		errno = ESTALE;
 		return -1;
 	}
+	if (!root_may_read(f, cred))
+		return reopen_as_user(pathfd, cred);
 	fd = reopen(pathfd, O_NOATIME);
+	/* On NFS with root_squash root may not read what the job's user may. */
 	if (fd < 0 && (errno == EACCES || errno == EPERM))
 		fd = reopen_as_user(pathfd, cred);
 	return fd;
@@ -173,16 +196,17 @@ static int record_file(struct recorder *r, const struct open_file *f, struct err
 	if (snprintf(rec->path, sizeof(rec->path), "%s", f->path) >= (int)sizeof(rec->path))
 		return 0;
 	rec->size = f->st.st_size;
+	rec->dev = f->st.st_dev;
 	rec->ino = f->st.st_ino;
 	rec->mode = f->st.st_mode & 07777;
 	rec->mtime = f->st.st_mtim;
 	rec->ctime = f->st.st_ctim;
-	rec->append = !f->mapped && !f->read_write && !f->midway;
+	rec->class = f->mapped || f->read_write || f->midway ? FILE_INPLACE : FILE_APPEND;
 	in = open_scanned(f, &r->o->cred);
-	rc = rec->append ? record_append(r, f, in, rec, err) : record_inplace(r, f, in, rec, err);
+	rc = rec->class == FILE_APPEND ? record_append(r, f, in, rec, err) : record_inplace(r, f, in, rec, err);
 	if (rc < 0)
 		return -1;
-	if (json_array_append_new(r->records, file_record_render(rec, f->st.st_dev)) < 0)
+	if (json_array_append_new(r->records, file_record_render(rec)) < 0)
 		return err_set(err, ENOMEM, "cannot record \"%s\"", show_path(f->path, shown));
 	return 0;
 }
@@ -239,9 +263,9 @@ static int record_private(struct recorder *r, pid_t init_pid, struct err *err)
 			       "the job should delete files there, or the administrator raise CheckpointTmpLimit in fsched.conf",
 			       format_size(tmp_bytes, a, sizeof(a)), format_size(shm_bytes, b, sizeof(b)),
 			       format_size(r->o->tmp_limit, limit, sizeof(limit)));
-	if (tree_pack(shm, r->filesfd, "shm.tar", "/dev/shm", r->warnings, err) < 0)
+	if (tree_pack(shm, r->filesfd, "shm.tar", "/dev/shm", r->o->tmp_limit, r->warnings, err) < 0)
 		return -1;
-	return tmp < 0 ? 0 : tree_pack(tmp, r->filesfd, "tmp.tar", "/tmp", r->warnings, err);
+	return tmp < 0 ? 0 : tree_pack(tmp, r->filesfd, "tmp.tar", "/tmp", r->o->tmp_limit, r->warnings, err);
 }
 
 int files_record(const pid_t *pids, int n_pids, pid_t init_pid, int filesfd,

@@ -2,7 +2,7 @@
  *
  * Every path comes from the user's processes, and whoever can write to a directory on the way can make it lead elsewhere by now. So no
  * path is opened with root's rights: batches of records are handed to children that are the job's user for good. A child gets the copies
- * as open descriptors and answers through a pipe, messages ended by NUL: 'E' error, 'W' warning, and at the very end 'K'.
+ * as open descriptors and answers through a pipe, messages ended by NUL: see put_say(), and at the very end 'K'.
  */
 #include "store/files_internal.h"
 
@@ -20,16 +20,7 @@
 
 #include "common/util.h"
 
-#define BATCH 128             /* records, and so descriptors, per child */
 #define ANSWER_MAX (1u << 20)
-
-enum mode { CHECK, APPLY, SYNC };
-
-struct putter {
-	enum mode mode;
-	const struct files_cred *cred;
-	int       out;              /* pipe to the parent */
-};
 
 /* ---- answers ----------------------------------------------------------- */
 
@@ -40,34 +31,45 @@ static void answer(const struct putter *p, char kind, const char *text)
 		_exit(1);
 }
 
+static void say(const struct putter *p, char kind, const char *path, const char *fmt, va_list ap) __attribute__((format(printf, 4, 0)));
+static void say(const struct putter *p, char kind, const char *path, const char *fmt, va_list ap)
+{
+	char shown[FILES_SHOWN], text[700];
+	int n = snprintf(text, sizeof(text), "\"%s\"%s", show_path(path, shown), *fmt ? " " : "");
+
+	vsnprintf(text + n, sizeof(text) - (size_t)n, fmt, ap);
+	answer(p, kind, text);
+}
+
+void put_say(const struct putter *p, char kind, const char *path, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say(p, kind, path, fmt, ap);
+	va_end(ap);
+}
+
 /* -1, for return. */
 static int problem(const struct putter *p, const char *path, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 static int problem(const struct putter *p, const char *path, const char *fmt, ...)
 {
-	char shown[FILES_SHOWN], text[700];
 	va_list ap;
-	int n;
 
-	n = snprintf(text, sizeof(text), "\"%s\" ", show_path(path, shown));
 	va_start(ap, fmt);
-	vsnprintf(text + n, sizeof(text) - (size_t)n, fmt, ap);
+	say(p, 'E', path, fmt, ap);
 	va_end(ap);
-	answer(p, 'E', text);
 	return -1;
 }
 
 static void caution(const struct putter *p, const char *path, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 static void caution(const struct putter *p, const char *path, const char *fmt, ...)
 {
-	char shown[FILES_SHOWN], text[700];
 	va_list ap;
-	int n;
 
-	n = snprintf(text, sizeof(text), "\"%s\" ", show_path(path, shown));
 	va_start(ap, fmt);
-	vsnprintf(text + n, sizeof(text) - (size_t)n, fmt, ap);
+	say(p, 'W', path, fmt, ap);
 	va_end(ap);
-	answer(p, 'W', text);
 }
 
 /* ---- opening ----------------------------------------------------------- */
@@ -154,7 +156,7 @@ static int open_writing(const struct putter *p, const struct file_record *r, str
 		close(t->fd);
 	if (try_writing(t) == 0)
 		return 0;
-	if (errno == EACCES && t->st.st_uid == p->cred->uid && p->mode == CHECK)
+	if (errno == EACCES && t->st.st_uid == p->cred->uid && p->mode == PUT_CHECK)
 		return 0;
 	if (errno == EACCES && t->st.st_uid == p->cred->uid && chmod_by(t->pathfd, (t->st.st_mode & 07777) | 0600) == 0) {
 		t->mode_changed = true;
@@ -202,20 +204,53 @@ static bool has_whole_copy(const struct file_record *r)
 	return r->size == 0 || (*r->saved && r->saved_size == r->size);
 }
 
+/* Directories that the job removed together with a file that it had closed: it will look for them. */
+static bool brings_directories(const struct file_record *r)
+{
+	return r->class == FILE_CLOSED;
+}
+
+static const char *why_no_copy(const struct file_record *r)
+{
+	return r->class == FILE_APPEND ? "it only grew, or was large and closed" : "it was over CheckpointFileLimit or not readable";
+}
+
+/* The directory, existing, in which the first thing has to be made. */
+static void existing_parent(const char *path, char dir[PATH_MAX])
+{
+	char *slash;
+
+	if (!missing_parent(path, dir))
+		snprintf(dir, PATH_MAX, "%s", path);
+	slash = strrchr(dir, '/');
+	slash[slash == dir] = '\0';
+}
+
 static int check_recreate(const struct putter *p, const struct file_record *r)
 {
-	char parent[PATH_MAX], shown[FILES_SHOWN], *slash;
+	char parent[PATH_MAX], shown[FILES_SHOWN];
 
-	if (missing_parent(r->path, parent))
+	if (!brings_directories(r) && missing_parent(r->path, parent))
 		return problem(p, r->path, "is gone together with directory \"%s\": make the directory again", show_path(parent, shown));
 	if (!has_whole_copy(r))
-		return problem(p, r->path, "is gone, it had %lld bytes at the checkpoint and no copy was made of it, because it %s: "
-			       "put it back or restart from another epoch", (long long)r->size,
-			       r->append ? "only grew" : "was over CheckpointFileLimit or not readable");
-	slash = strrchr(parent, '/');
-	slash[slash == parent] = '\0';
+		return problem(p, r->path, "is gone, it had %lld bytes at the checkpoint and no copy was made of it, because %s: "
+			       "put it back or restart from another epoch", (long long)r->size, why_no_copy(r));
+	existing_parent(r->path, parent);
 	if (faccessat(AT_FDCWD, parent, W_OK | X_OK, AT_EACCESS) < 0)
 		return problem(p, r->path, "is gone and cannot be made again in \"%s\": %s", show_path(parent, shown), strerror(errno));
+	return 0;
+}
+
+static int make_parents(const struct putter *p, const struct file_record *r)
+{
+	char dir[PATH_MAX], shown[FILES_SHOWN];
+
+	while (brings_directories(r) && missing_parent(r->path, dir)) {
+		if (mkdir(dir, 0700) < 0)
+			return problem(p, r->path, "is gone and its directory \"%s\" cannot be made again: %s", show_path(dir, shown),
+				       strerror(errno));
+		caution(p, dir, "was gone and has been made again as a directory of mode 0700");
+	}
 	return 0;
 }
 
@@ -224,8 +259,10 @@ static int recreate(const struct putter *p, const struct file_record *r, int cop
 	cleanup_target struct target t = { .pathfd = -1, .fd = -1 };
 	int rc = check_recreate(p, r);
 
-	if (rc < 0 || p->mode == CHECK)
+	if (rc < 0 || p->mode == PUT_CHECK)
 		return rc;
+	if (make_parents(p, r) < 0)
+		return -1;
 	t.fd = open(r->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (t.fd < 0)
 		return problem(p, r->path, "is gone and cannot be made again: %s", strerror(errno));
@@ -237,7 +274,10 @@ static int recreate(const struct putter *p, const struct file_record *r, int cop
 	}
 	t.mode_changed = true;
 	set_attributes(p, r, &t);
-	caution(p, r->path, "was gone and has been made again with its content at the checkpoint");
+	if (r->class == FILE_CLOSED)
+		put_say(p, 'N', r->path, "%s", "");
+	else
+		caution(p, r->path, "was gone and has been made again with its content at the checkpoint");
 	return 0;
 }
 
@@ -247,7 +287,7 @@ static int put_copy(const struct putter *p, const struct file_record *r, struct 
 {
 	if (open_writing(p, r, t) < 0)
 		return -1;
-	if (p->mode == CHECK)
+	if (p->mode == PUT_CHECK)
 		return 0;
 	if (copy_back(copy, t->fd, (uint64_t)r->size, t->readable) < 0)
 		return problem(p, r->path, "cannot be set back to its %lld bytes at the checkpoint: %s", (long long)r->size, strerror(errno));
@@ -260,11 +300,16 @@ static bool same_time(const struct timespec *a, const struct timespec *b)
 	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
+static bool untouched(const struct file_record *r, const struct target *t)
+{
+	return t->st.st_size == r->size && (uint64_t)t->st.st_ino == r->ino &&
+	       same_time(&t->st.st_mtim, &r->mtime) && same_time(&t->st.st_ctim, &r->ctime);
+}
+
 /* Over the limit, no copy: good as long as nobody has touched it. */
 static int put_unsaved(const struct putter *p, const struct file_record *r, const struct target *t)
 {
-	if (t->st.st_size == r->size && (uint64_t)t->st.st_ino == r->ino &&
-	    same_time(&t->st.st_mtim, &r->mtime) && same_time(&t->st.st_ctim, &r->ctime))
+	if (untouched(r, t))
 		return 0;
 	return problem(p, r->path, "was changed after the checkpoint (now %lld bytes, then %lld) and no copy was made of it, because it was over "
 		       "CheckpointFileLimit or not readable: cannot continue byte-identical", (long long)t->st.st_size, (long long)r->size);
@@ -311,7 +356,7 @@ static int roll_back(const struct putter *p, const struct file_record *r, struct
 {
 	if (open_writing(p, r, t) < 0)
 		return -1;
-	if (p->mode == CHECK)
+	if (p->mode == PUT_CHECK)
 		return 0;
 	if (t->st.st_size != r->size && ftruncate(t->fd, (off_t)r->size) < 0)
 		return problem(p, r->path, "cannot be truncated to its %lld bytes at the checkpoint: %s", (long long)r->size, strerror(errno));
@@ -352,16 +397,35 @@ static int put_append(const struct putter *p, const struct file_record *r, struc
 	return t->st.st_size == r->size && !head ? 0 : roll_back(p, r, t, head > 0, copy);
 }
 
+/* Nobody had it open or mapped at the checkpoint, so its times tell whether it was changed afterwards. */
+static int put_closed(const struct putter *p, const struct file_record *r, struct target *t, int copy)
+{
+	char hex[SHA256_HEX];
+
+	if (untouched(r, t))
+		return 0;
+	if (t->st.st_size != r->size || open_reading(t) < 0 || digest_range(t->fd, 0, (uint64_t)r->size, hex) < 0 ||
+	    strcmp(hex, r->digest) != 0)
+		return put_copy(p, r, t, copy);
+	if (p->mode == PUT_APPLY)
+		set_attributes(p, r, t);
+	return 0;
+}
+
 static int put_file(const struct putter *p, const struct file_record *r, int copy)
 {
 	cleanup_target struct target t = { .pathfd = -1, .fd = -1 };
 
+	if (r->class == FILE_ABSENT)
+		return 0;
 	if (find_target(p, r, &t) < 0)
 		return -1;
 	if (t.pathfd < 0)
 		return recreate(p, r, copy);
-	if (r->append)
+	if (r->class == FILE_APPEND)
 		return put_append(p, r, &t, copy);
+	if (r->class == FILE_CLOSED && has_whole_copy(r))
+		return put_closed(p, r, &t, copy);
 	/* Always compared in full: neither writes through a mapping nor those of one clock tick show in the file's times. */
 	return has_whole_copy(r) ? put_copy(p, r, &t, copy) : put_unsaved(p, r, &t);
 }
@@ -370,6 +434,9 @@ static int sync_file(const struct putter *p, const struct file_record *r)
 {
 	cleanup_target struct target t = { .pathfd = -1, .fd = -1 };
 
+	/* The copy is durable with the epoch and will be put back, whatever the disk has lost. */
+	if (r->class == FILE_ABSENT || (r->class == FILE_CLOSED && has_whole_copy(r)))
+		return 0;
 	t.pathfd = open(r->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	/* Removed meanwhile, or not ours to open: what a restore will say about that is better than a failed checkpoint. */
 	if (t.pathfd < 0 || fstat(t.pathfd, &t.st) < 0 || !S_ISREG(t.st.st_mode) || (open_reading(&t) < 0 && try_writing(&t) < 0))
@@ -395,7 +462,7 @@ static int become_user(const struct files_cred *c)
 }
 
 /* The copies, opened while still root: only root may enter the epoch. */
-static int open_copies(const struct file_record *r, int n, int filesfd, int copies[BATCH], char *text, size_t len)
+static int open_copies(const struct file_record *r, int n, int filesfd, int copies[PUT_BATCH], char *text, size_t len)
 {
 	for (int i = 0; i < n; i++) {
 		struct stat st;
@@ -418,10 +485,10 @@ static int open_copies(const struct file_record *r, int n, int filesfd, int copi
 
 static void child(const struct putter *p, const struct file_record *r, int n, int filesfd, pid_t parent)
 {
-	int copies[BATCH];
+	int copies[PUT_BATCH];
 	char text[256];
 
-	if (p->mode != SYNC && open_copies(r, n, filesfd, copies, text, sizeof(text)) < 0) {
+	if ((p->mode == PUT_CHECK || p->mode == PUT_APPLY) && open_copies(r, n, filesfd, copies, text, sizeof(text)) < 0) {
 		answer(p, 'E', text);
 		_exit(1);
 	}
@@ -439,23 +506,25 @@ static void child(const struct putter *p, const struct file_record *r, int n, in
 	/* A write beyond RLIMIT_FSIZE is an error, not a death. */
 	signal(SIGXFSZ, SIG_IGN);
 	for (int i = 0; i < n; i++) {
-		if (p->mode == SYNC)
+		if (p->mode == PUT_SYNC)
 			sync_file(p, &r[i]);
-		else if (put_file(p, &r[i], copies[i]) < 0 && p->mode == APPLY)
+		else if (p->mode == PUT_UNDO)
+			undo_file(p, &r[i]);
+		else if (put_file(p, &r[i], copies[i]) < 0 && p->mode == PUT_APPLY)
 			break;
 	}
 	answer(p, 'K', "");
 	_exit(0);
 }
 
-struct outcome {
-	unsigned errors;
-	char     first[700];
-	json_t  *warnings;
-};
+static void count(struct put_count *c, const char *text)
+{
+	if (c->n++ == 0)
+		printable(text, c->first, sizeof(c->first));
+}
 
 /* The messages of a child. They are the user's to forge once it runs with the user's rights, so nothing but text is taken from them. */
-static bool take_answers(struct outcome *o, char *text, size_t len)
+static bool take_answers(struct put_outcome *o, char *text, size_t len)
 {
 	bool complete = false;
 
@@ -468,13 +537,19 @@ static bool take_answers(struct outcome *o, char *text, size_t len)
 		complete = *m == 'K';
 		if (*m == 'W')
 			add_warning(o->warnings, "%s", printable(m + 1, clean, sizeof(clean)));
+		else if (*m == 'R')
+			count(&o->removed, m + 1);
+		else if (*m == 'N')
+			count(&o->remade, m + 1);
+		else if (*m == 'M')
+			count(&o->changed, m + 1);
 		else if (*m == 'E' && o->errors++ == 0)
 			printable(m + 1, o->first, sizeof(o->first));
 	}
 	return complete;
 }
 
-static int run_batch(struct putter *p, const struct file_record *r, int n, int filesfd, struct outcome *o, struct err *err)
+int put_batch(struct putter *p, const struct file_record *r, int n, int filesfd, struct put_outcome *o, struct err *err)
 {
 	cleanup_free char *text = NULL;
 	int fds[2], status = 0, saved;
@@ -511,12 +586,12 @@ static int run_batch(struct putter *p, const struct file_record *r, int n, int f
 	return 0;
 }
 
-static int run(enum mode mode, const json_t *records, int filesfd, const struct files_cred *cred,
+static int run(enum put_mode mode, const json_t *records, int filesfd, const struct files_cred *cred,
 	       json_t *warnings, struct err *err)
 {
-	cleanup_free struct file_record *batch = xcalloc(BATCH, sizeof(*batch));
+	cleanup_free struct file_record *batch = xcalloc(PUT_BATCH, sizeof(*batch));
 	struct putter p = { .mode = mode, .cred = cred, .out = -1 };
-	struct outcome o = { .warnings = warnings };
+	struct put_outcome o = { .warnings = warnings };
 	size_t n = json_array_size(records);
 
 	if (!json_is_array(records) || n > FILES_RECORDS_MAX)
@@ -524,14 +599,17 @@ static int run(enum mode mode, const json_t *records, int filesfd, const struct 
 	for (size_t i = 0; i < n; ) {
 		int in_batch = 0;
 
-		for (; i < n && in_batch < BATCH; i++, in_batch++)
+		for (; i < n && in_batch < PUT_BATCH; i++, in_batch++)
 			if (file_record_parse(json_array_get(records, i), &batch[in_batch], err) < 0)
 				return err_wrap(err, "the record of file %zu is damaged", i);
-		if (run_batch(&p, batch, in_batch, filesfd, &o, err) < 0)
+		if (put_batch(&p, batch, in_batch, filesfd, &o, err) < 0)
 			return -1;
-		if (o.errors && mode == APPLY)
+		if (o.errors && mode == PUT_APPLY)
 			break;
 	}
+	if (o.remade.n)
+		add_warning(warnings, "%u %s that the job had deleted after the checkpoint %s again, first %s", o.remade.n,
+			    o.remade.n == 1 ? "file" : "files", o.remade.n == 1 ? "was made" : "were made", o.remade.first);
 	if (o.errors > 1)
 		return err_set(err, EBUSY, "%s (and %u more)", o.first, o.errors - 1);
 	return o.errors ? err_set(err, EBUSY, "%s", o.first) : 0;
@@ -539,15 +617,15 @@ static int run(enum mode mode, const json_t *records, int filesfd, const struct 
 
 int files_check(const json_t *records, int filesfd, const struct files_cred *cred, struct err *err)
 {
-	return run(CHECK, records, filesfd, cred, NULL, err);
+	return run(PUT_CHECK, records, filesfd, cred, NULL, err);
 }
 
 int files_put_back(const json_t *records, int filesfd, const struct files_cred *cred, json_t *warnings, struct err *err)
 {
-	return run(APPLY, records, filesfd, cred, warnings, err);
+	return run(PUT_APPLY, records, filesfd, cred, warnings, err);
 }
 
 int files_sync(const json_t *records, const struct files_cred *cred, struct err *err)
 {
-	return run(SYNC, records, -1, cred, NULL, err);
+	return run(PUT_SYNC, records, -1, cred, NULL, err);
 }

@@ -106,9 +106,9 @@ static bool below(const char *path, const char *dir)
 	return strncmp(path, dir, n) == 0 && path[n] == '/';
 }
 
-static bool is_packed(const struct scan *s, const char *path)
+bool path_is_packed(const char *path, bool private_tmp)
 {
-	return below(path, "/dev/shm") || (s->private_tmp && below(path, "/tmp"));
+	return below(path, "/dev/shm") || (private_tmp && below(path, "/tmp"));
 }
 
 /* Files that are the kernel's, whatever they are called and wherever they are mounted. */
@@ -164,7 +164,7 @@ static int note_file(struct scan *s, const char *ref, struct open_file **out, st
 	if (n < 0)
 		return 0;
 	path[n] = '\0';
-	if (is_packed(s, path) || (!o && is_kernels(ref)))
+	if (path_is_packed(path, s->private_tmp) || (!o && is_kernels(ref)))
 		return 0;
 	if (!o) {
 		if (s->files->n >= FILES_RECORDS_MAX)

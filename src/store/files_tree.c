@@ -168,6 +168,7 @@ struct packer {
 	int    filesfd, outfd;
 	const char *name;             /* of the archive */
 	const char *shown;            /* of the tree, for messages */
+	uint64_t left;                /* of the limit */
 	struct archive *out;          /* NULL until the first entry */
 	struct archive *disk;         /* reads attributes of descriptors */
 	struct archive_entry_linkresolver *links;
@@ -208,6 +209,15 @@ static int start_archive(struct packer *p, struct err *err)
 	return 0;
 }
 
+/* Processes of the user outside of the pod can reach the tree, and make it grow behind the measuring. */
+static int take(struct packer *p, uint64_t bytes, struct err *err)
+{
+	if (bytes > p->left)
+		return err_set(err, EFBIG, "it grew beyond CheckpointTmpLimit while it was saved");
+	p->left -= bytes;
+	return 0;
+}
+
 /* The writer of sparse files wants the whole file, holes too, and skips them itself. */
 static int pack_data(struct packer *p, int fd, uint64_t size, struct err *err)
 {
@@ -231,6 +241,8 @@ static int pack_data(struct packer *p, int fd, uint64_t size, struct err *err)
 			/* Became shorter: the archive needs as many bytes as its header promised. */
 			src = n ? buf : zeros;
 			want = n ? (size_t)n : want;
+			if (take(p, want, err) < 0)
+				return -1;
 		}
 		if (archive_write_data(p->out, src, want) < 0)
 			return archive_failed(p->out, "write", p->name, err);
@@ -318,7 +330,7 @@ static int pack_entry(struct walk *w, int dirfd, const char *name, int fd, const
 			    S_ISDIR(st->st_mode) ? "mount point" : "device");
 		return 0;
 	}
-	if (start_archive(p, err) < 0)
+	if (take(p, ENTRY_OVERHEAD, err) < 0 || start_archive(p, err) < 0)
 		return -1;
 	e = archive_entry_new2(p->out);
 	if (!e)
@@ -343,9 +355,9 @@ static int finish_archive(struct packer *p, int rc, struct err *err)
 	return rc;
 }
 
-int tree_pack(int dirfd, int filesfd, const char *archive, const char *shown, json_t *warnings, struct err *err)
+int tree_pack(int dirfd, int filesfd, const char *archive, const char *shown, uint64_t limit, json_t *warnings, struct err *err)
 {
-	struct packer p = { .filesfd = filesfd, .outfd = -1, .name = archive, .shown = shown, .warnings = warnings };
+	struct packer p = { .filesfd = filesfd, .outfd = -1, .name = archive, .shown = shown, .left = limit, .warnings = warnings };
 	struct walk *w = xcalloc(1, sizeof(*w));
 	int rc;
 

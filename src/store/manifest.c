@@ -168,10 +168,10 @@ static json_t *render_node(const struct manifest *m)
 
 static char *render(const struct manifest *m, const struct digests *d)
 {
-	cleanup_json json_t *root = json_pack("{s:i,s:I,s:I,s:I,s:s,s:s,s:I,s:I,s:I,s:I,s:b,s:I,s:I}",
+	cleanup_json json_t *root = json_pack("{s:i,s:I,s:I,s:I,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:b,s:I,s:I}",
 		"format", FORMAT, "epoch", (json_int_t)m->epoch, "run", (json_int_t)m->run, "time", (json_int_t)m->time,
 		"reason", m->reason, "uuid", m->uuid, "uid", (json_int_t)m->uid, "gid", (json_int_t)m->gid,
-		"frozen_us", (json_int_t)m->frozen_us, "bytes", (json_int_t)m->bytes, "private_tmp", (int)m->private_tmp,
+		"frozen_us", (json_int_t)m->frozen_us, "written_at", (json_int_t)m->written_at, "bytes", (json_int_t)m->bytes, "private_tmp", (int)m->private_tmp,
 		"leader_pid", (json_int_t)m->leader_pid, "max_pid", (json_int_t)m->max_pid);
 
 	if (!root || json_set_name(root, "script", m->script) < 0 ||
@@ -274,6 +274,7 @@ static int parse_state(const json_t *root, struct manifest *m, struct err *err)
 	int64_t bytes, leader, max_pid;
 
 	if (json_get_int(root, "frozen_us", 0, INT64_MAX, &m->frozen_us, err) < 0 ||
+	    json_get_int(root, "written_at", 0, INT64_MAX, &m->written_at, err) < 0 ||
 	    json_get_int(root, "bytes", 0, INT64_MAX, &bytes, err) < 0 ||
 	    json_get_bool(root, "private_tmp", &m->private_tmp, err) < 0 ||
 	    json_get_int(root, "leader_pid", 0, INT32_MAX, &leader, err) < 0 ||

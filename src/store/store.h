@@ -5,6 +5,7 @@
  *     script           0600  copy of the batch script (slurmd deletes its own)
  *     leader           0755  copy of fsched-leader, bind-mounted over the installed one at restore
  *     checkpoint.log   0640  one line per event
+ *     written          0600  files that the job has written (agent/written.h)
  *     epochs/          0700
  *       000003/        manifest.json, manifest.cred (MUNGE), criu/, files/
  *       000004.partial/  being written: never restored, removed at the next start

@@ -22,17 +22,23 @@ struct checkpoint {
 	struct worker  *w;
 	struct manifest m;
 	struct criu_dump dump;
+	struct written_step written;
 	int   epochfd, criufd, filesfd;
 	bool  committed;
 };
 
-static int record_files(struct checkpoint *c, struct err *err)
+static struct files_opts files_opts(const struct worker *w)
 {
-	struct worker *w = c->w;
-	const struct files_opts o = {
+	return (struct files_opts){
 		.file_limit = w->conf.file_limit, .tmp_limit = w->conf.tmp_limit,
 		.private_tmp = w->req.private_tmp, .cred = worker_cred(w),
 	};
+}
+
+static int record_files(struct checkpoint *c, struct err *err)
+{
+	struct worker *w = c->w;
+	const struct files_opts o = files_opts(w);
 	struct tree t;
 	int rc;
 
@@ -41,7 +47,7 @@ static int record_files(struct checkpoint *c, struct err *err)
 	c->m.max_pid = t.max_pid;
 	rc = files_record(t.pids, t.n, w->req.init, c->filesfd, &o, c->m.files, w->warnings, err);
 	free(t.pids);
-	if (rc)
+	if (rc || written_freeze(&c->written, w, c->m.files, err))
 		return err_wrap(err, "the job's files cannot be saved");
 	if (!criu_still_frozen(&c->dump))
 		return err_set(err, 0, "criu was killed while the job's files were saved");
@@ -52,8 +58,14 @@ static int record_files(struct checkpoint *c, struct err *err)
 static int seal(struct checkpoint *c, struct err *err)
 {
 	struct worker *w = c->w;
+	const struct files_cred cred = worker_cred(w);
 
+	/* A set-user-ID program may have been started since the preflight: such an epoch would never be restored. */
+	if (criu_check_creds(c->criufd, cred.uid, cred.gid, cred.groups, cred.n_groups, err))
+		return -1;
 	event_phase("sync");
+	if (written_finish(&c->written, w, &c->m, c->dump.freeze_began, err) || files_sync(c->m.files, &cred, err))
+		return err_wrap(err, "the job's files cannot be saved");
 	c->m.time = c->dump.freeze_began / 1000000;
 	c->m.frozen_us = c->dump.frozen_us;
 	if (manifest_write(c->epochfd, &c->m, w->req.sign, w->conf.munge_socket, err) || store_sync_epoch(&w->store, w->req.epoch, err))
@@ -88,7 +100,11 @@ static int hold(struct checkpoint *c, struct err *err)
 	/* The deadline is for the checkpoint, which is made. */
 	if (deadline_set(0, err))
 		return -1;
-	if (!request_word(word, sizeof(word), HELD_MAX_MS) || strcmp(word, "kill"))
+	do {
+		if (!request_word(word, sizeof(word), HELD_MAX_MS))
+			return 0;
+	} while (!strcmp(word, "go")); /* came too late */
+	if (strcmp(word, "kill"))
 		return 0;
 	return pod_kill(w->req.init, KILL_WAIT_MS, err) ? -1 : 1;
 }
@@ -149,7 +165,8 @@ static int look_before(struct worker *w, struct err *err)
 	int rc;
 
 	event_phase("preflight");
-	if (criu_locate(w->conf.criu, w->libexec, &w->criu, err) || tree_read(w->req.init, &t, err))
+	if (criu_locate(w->conf.criu, w->libexec, &w->criu, err) ||
+	    criu_act_for(&w->criu, w->req.uid, w->req.gid, w->req.groups, w->req.n_groups, err) || tree_read(w->req.init, &t, err))
 		return -1;
 	rc = preflight(t.pids, t.n, w->req.init, w->req.agent_port, err) || space_check(w, t.pids, t.n, err) ? -1 : 0;
 	free(t.pids);
@@ -159,8 +176,11 @@ static int look_before(struct worker *w, struct err *err)
 static int dump(struct checkpoint *c, struct err *err)
 {
 	struct worker *w = c->w;
+	const struct files_opts o = files_opts(w);
 
 	fill_manifest(c);
+	if (written_begin(&c->written, w, c->filesfd, &o, err))
+		return err_wrap(err, "the job's files cannot be saved");
 	c->dump = (struct criu_dump){
 		.init = w->req.init, .images_fd = c->criufd, .work_fd = w->store.dirfd, .ghost_limit = w->conf.file_limit,
 		.phase = on_phase, .frozen = on_frozen, .arg = c,
@@ -173,7 +193,7 @@ static int dump(struct checkpoint *c, struct err *err)
 
 int worker_checkpoint(struct worker *w, bool *refused, struct err *err)
 {
-	struct checkpoint c = { .w = w, .epochfd = -1, .criufd = -1, .filesfd = -1 };
+	struct checkpoint c = { .w = w, .written.previous_filesfd = -1, .epochfd = -1, .criufd = -1, .filesfd = -1 };
 	json_t *o;
 	int rc;
 
@@ -192,6 +212,7 @@ int worker_checkpoint(struct worker *w, bool *refused, struct err *err)
 		json_object_set_new(o, "ok", json_true());
 		event_send("result", o);
 	}
+	written_end(&c.written);
 	manifest_free(&c.m);
 	close(c.epochfd);
 	close(c.criufd);

@@ -6,6 +6,7 @@
 #include <libgen.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "common/util.h"
@@ -27,6 +28,17 @@ static void ignore_signals(void)
 	signal(SIGALRM, SIG_IGN);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* A criu that crashes holds the job's memory and works in the job's directory. Restored processes get their limit from the image. */
+static void dump_no_core(void)
+{
+	struct rlimit core;
+
+	if (getrlimit(RLIMIT_CORE, &core) == 0) {
+		core.rlim_cur = 0;
+		setrlimit(RLIMIT_CORE, &core);
+	}
 }
 
 /* criu's and the pod's descriptors must not land on 0-2. */
@@ -103,6 +115,7 @@ int main(int argc, char **argv)
 	}
 	fill_stdio();
 	ignore_signals();
+	dump_no_core();
 	umask(077);
 	w.began = now_us();
 	w.warnings = json_array();

@@ -130,7 +130,7 @@ static int parse_checkpoint(const json_t *o, struct request *r, struct err *err)
 	int64_t init, port;
 
 	if (json_get_int(o, "init_pid", 2, INT_MAX, &init, err) || json_get_int(o, "agent_port", 0, 65535, &port, err) ||
-	    json_get_bool(o, "vacate", &r->vacate, err) || json_get_text(o, "reason", r->reason, sizeof(r->reason), err) ||
+	    json_get_bool(o, "vacate", &r->vacate, err) || json_get_bool(o, "written", &r->written, err) || json_get_text(o, "reason", r->reason, sizeof(r->reason), err) ||
 	    json_get_uint(o, "run", &r->run, err))
 		return -1;
 	r->init = (pid_t)init;

@@ -111,7 +111,20 @@ static int same_content(const char *path, const char *want, size_t len)
 	return n >= 0 && (size_t)n == len && !memcmp(have, want, len);
 }
 
-/* In a directory that the job's user can write, the path could lead elsewhere by the time root follows it. */
+/* The directory of the script, which slurmd made for root: in one that the job's user can write, the path could lead elsewhere by the
+ * time root follows it. */
+static int open_script_dir(const char *dir, const char *path, struct err *err)
+{
+	cleanup_close int fd = open(dir[0] ? dir : "/", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st))
+		return err_sys(err, errno, "cannot open the batch script's directory %s", dir);
+	if (st.st_uid != 0 || st.st_mode & 022)
+		return err_set(err, EPERM, "the batch script %s is missing or was changed; put it back as it was and restart the job", path);
+	return steal_fd(&fd);
+}
+
 static int create_script(const struct restore *r, const char *path, const char *text, size_t len, struct err *err)
 {
 	const struct request *q = &r->w->req;
@@ -125,11 +138,9 @@ static int create_script(const struct restore *r, const char *path, const char *
 	made = stat(dir, &st) != 0;
 	if (mkdir_parents(dir[0] ? dir : "/", 0750))
 		return err_sys(err, errno, "cannot make the batch script's directory %s", dir);
-	dirfd = open(dir[0] ? dir : "/", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (dirfd < 0 || fstat(dirfd, &st))
-		return err_sys(err, errno, "cannot open the batch script's directory %s", dir);
-	if (st.st_uid != 0 || st.st_mode & 002)
-		return err_set(err, EPERM, "the batch script %s is missing; put it back as it was and restart the job", path);
+	dirfd = open_script_dir(dir, path, err);
+	if (dirfd < 0)
+		return -1;
 	if (made && (fchown(dirfd, 0, q->gid) || fchmod(dirfd, 0750)))
 		return err_sys(err, errno, "cannot give %s to the job's group", dir);
 	fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0700);
@@ -143,13 +154,24 @@ static int mount_script(const struct restore *r, const char *path, const char *t
 {
 	const struct request *q = &r->w->req;
 	cleanup_free char *copy = xasprintf("%s/script", r->spec.dir);
-	cleanup_close int fd = -1;
+	cleanup_free char *dir = xstrdup(path);
+	cleanup_close int fd = -1, dirfd = -1, target = -1;
+	char *name = strrchr(dir, '/'), over[40];
+	struct stat st;
 
+	*name++ = '\0';
+	dirfd = open_script_dir(dir, path, err);
+	if (dirfd < 0)
+		return -1;
+	target = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (target < 0 || fstat(target, &st) || !S_ISREG(st.st_mode))
+		return err_set(err, EINVAL, "the batch script %s is no regular file any more; remove what stands there", path);
 	unlink(copy);
 	fd = open(copy, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0700);
 	if (fd < 0 || write_all(fd, text, len) || fchown(fd, q->uid, q->gid))
 		return err_sys(err, errno, "cannot write %s", copy);
-	if (mount(copy, path, NULL, MS_BIND, NULL))
+	snprintf(over, sizeof(over), "/proc/self/fd/%d", target);
+	if (mount(copy, over, NULL, MS_BIND, NULL))
 		return err_sys(err, errno, "cannot mount the saved batch script over %s", path);
 	return 0;
 }
@@ -163,6 +185,8 @@ static int provide_script(const struct restore *r, struct err *err)
 
 	if (!path[0])
 		return 0;
+	if (path[0] != '/')
+		return err_set(err, EBADMSG, "the epoch's path of the batch script is not absolute");
 	n = read_file_at(r->w->store.dirfd, "script", SCRIPT_MAX, &text);
 	if (n < 0)
 		return err_sys(err, errno, "cannot read the saved batch script %s/script", r->w->store.path);
@@ -229,7 +253,8 @@ static int verify_epoch(struct restore *r, struct err *err)
 	event_phase("verify");
 	if (open_dirs(r, err) || manifest_verify(r->epochfd, &r->m, w->req.sign, w->conf.munge_socket, err))
 		return -1;
-	if (check_identity(r, err) || criu_locate(w->conf.criu, w->libexec, &w->criu, err) || compare_nodes(r, err))
+	if (check_identity(r, err) || criu_locate(w->conf.criu, w->libexec, &w->criu, err) || compare_nodes(r, err) ||
+	    criu_act_for(&w->criu, w->req.uid, w->req.gid, w->req.groups, w->req.n_groups, err))
 		return -1;
 	return files_check(r->m.files, r->filesfd, &cred, err);
 }
@@ -267,6 +292,17 @@ static void fill_spec(struct restore *r)
 	r->spec.cred = (struct pod_cred){ q->uid, q->gid, q->groups, q->n_groups };
 }
 
+static int undo_written(struct restore *r, struct err *err)
+{
+	struct worker *w = r->w;
+	const struct files_cred cred = worker_cred(w);
+	const struct files_undo u = {
+		.epoch = w->req.epoch, .frozen_at = r->m.written_at, .records = r->m.files, .private_tmp = w->req.private_tmp, .cred = &cred,
+	};
+
+	return files_undo_written(w->store.dirfd, &u, w->warnings, err);
+}
+
 static int restore(struct restore *r, bool *refused, struct err *err)
 {
 	struct worker *w = r->w;
@@ -280,6 +316,8 @@ static int restore(struct restore *r, bool *refused, struct err *err)
 	event_phase("files");
 	if (files_put_back(r->m.files, r->filesfd, &cred, w->warnings, err))
 		return err_wrap(err, "the job's files cannot be put back");
+	if (r->m.written_at && undo_written(r, err))
+		return err_wrap(err, "files that the job wrote after the epoch cannot be removed");
 	event_phase("restore");
 	if (start_pod(r, &pod, err))
 		return -1;

@@ -1,11 +1,13 @@
 /* Is there room for the checkpoint? Asked before the job is frozen, so a full disk costs the job nothing. */
 #include "worker/worker.h"
 
-
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/vfs.h>
 
 #include "common/util.h"
 
@@ -40,12 +42,95 @@ static uint64_t memory_of(const pid_t *pids, int n)
 	return anon + shared;
 }
 
+/* ---- files that were deleted while open: criu saves them whole, each up to its own limit ---- */
+
+#define TOLD_APART 4096   /* files; of more, one that is open twice counts twice */
+
+struct deleted { uint64_t dev, ino; };
+
+struct deleted_set {
+	struct deleted *v;
+	size_t   n, room;
+	uint64_t bytes;
+};
+
+static bool known(const struct deleted_set *s, const struct deleted *d)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (s->v[i].dev == d->dev && s->v[i].ino == d->ino)
+			return true;
+	return false;
+}
+
+/* name: a link of /proc to an open or mapped file. */
+static void note(struct deleted_set *s, int dirfd, const char *name)
+{
+	struct deleted d;
+	struct statfs fs;
+	struct statx st;
+	char path[64];
+
+	/* DONT_SYNC: a file server that hangs must not hang the worker. */
+	if (statx(dirfd, name, AT_STATX_DONT_SYNC, STATX_TYPE | STATX_NLINK | STATX_INO | STATX_BLOCKS, &st) ||
+	    !S_ISREG(st.stx_mode) || st.stx_nlink > 0)
+		return;
+	d = (struct deleted){ (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor, st.stx_ino };
+	if (known(s, &d))
+		return;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/%.30s", dirfd, name);
+	/* Memory, which is counted elsewhere. */
+	if (statfs(path, &fs) || fs.f_type == TMPFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC)
+		return;
+	s->bytes += st.stx_blocks * 512;
+	if (s->n == TOLD_APART)
+		return;
+	if (s->n == s->room)
+		s->v = xrealloc(s->v, (s->room = s->room ? 2 * s->room : 64) * sizeof(*s->v));
+	s->v[s->n++] = d;
+}
+
+static void note_links(struct deleted_set *s, pid_t pid, const char *which)
+{
+	static const char mark[] = " (deleted)";
+	cleanup_dir DIR *dir = NULL;
+	struct dirent *e;
+	char path[64], link[4200];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, which);
+	dir = opendir(path);
+	while (dir && (e = readdir(dir))) {
+		ssize_t n = readlinkat(dirfd(dir), e->d_name, link, sizeof(link));
+
+		if (n > (ssize_t)sizeof(mark) && link[0] == '/' && !memcmp(link + n - (sizeof(mark) - 1), mark, sizeof(mark) - 1))
+			note(s, dirfd(dir), e->d_name);
+	}
+}
+
+static int check_deleted(const struct worker *w, const pid_t *pids, int n, struct err *err)
+{
+	struct deleted_set s = { 0 };
+	char a[16], b[16];
+
+	for (int i = 0; i < n; i++) {
+		note_links(&s, pids[i], "fd");
+		note_links(&s, pids[i], "map_files");
+	}
+	free(s.v);
+	if (s.bytes <= w->conf.file_limit)
+		return 0;
+	return err_set(err, EFBIG, "the job holds deleted files of %s open, which are part of a checkpoint and more than CheckpointFileLimit "
+		       "(%s) allows: it should close them, or the administrator raise CheckpointFileLimit in fsched.conf",
+		       format_size(s.bytes, a, sizeof(a)), format_size(w->conf.file_limit, b, sizeof(b)));
+}
+
 int space_check(const struct worker *w, const pid_t *pids, int n, struct err *err)
 {
 	uint64_t need = memory_of(pids, n) + MARGIN, room;
 	char a[16], b[16];
 	struct statvfs v;
 
+	if (check_deleted(w, pids, n, err))
+		return -1;
 	if (fstatvfs(w->store.epochsfd, &v))
 		return err_sys(err, errno, "cannot look up the free space of %s", w->store.path);
 	room = (uint64_t)v.f_bavail * v.f_frsize;

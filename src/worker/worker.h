@@ -30,6 +30,7 @@ struct request {
 	pid_t    init;
 	int      agent_port, ctl_fd;
 	bool     vacate, sign, private_tmp;
+	bool     written;       /* the agent keeps the list of written files, and answers "frozen" */
 };
 
 struct worker {
@@ -60,6 +61,17 @@ int  deadline_set(unsigned seconds, struct err *err);
 int worker_checkpoint(struct worker *w, bool *refused, struct err *err);
 int worker_restore(struct worker *w, bool *refused, struct err *err);
 int worker_verify(struct worker *w, struct err *err);
+
+/* written.c: the steps of one checkpoint. Nothing is done if the request does not say "written". */
+struct written_step {
+	struct files_written *w;      /* NULL: nothing to do */
+	struct manifest previous;
+	int    previous_filesfd;
+};
+int  written_begin(struct written_step *s, struct worker *w, int filesfd, const struct files_opts *o, struct err *err);
+int  written_freeze(struct written_step *s, struct worker *w, const json_t *open, struct err *err);
+int  written_finish(struct written_step *s, struct worker *w, struct manifest *m, int64_t frozen_at, struct err *err);
+void written_end(struct written_step *s);
 
 /* verify.c: reads the epoch back from the disk, not from memory, and compares all digests. */
 int verify_written(struct worker *w, int epochfd, struct err *err);

@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
+#include <time.h>
 
 #include "scratch.h"
 #include "store/files.h"
@@ -668,6 +669,471 @@ static void many_files_go_in_batches(void **state)
 	end(&j);
 }
 
+/* ---- files that were written and closed --------------------------------- */
+
+static struct files_written *written;
+
+/* Names in the journal, as the agent would append them. */
+static void note(const char *name)
+{
+	int fd = openat(scratch_fd, FILES_JOURNAL, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	const char *path = name[0] == '/' ? name : at(name);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write_all(fd, path, strlen(path) + 1), 0);
+	close(fd);
+}
+
+static int begin_written(struct job *j, const json_t *previous, int previous_filesfd)
+{
+	written = files_written_open(scratch_fd, j->pid, j->filesfd, &opts, &err);
+	if (!written)
+		return -1;
+	return files_written_prepare(written, previous, previous_filesfd, &err);
+}
+
+static int end_written(struct job *j)
+{
+	int rc = files_written_freeze(written, j->records, &err);
+
+	if (rc == 0)
+		rc = files_written_finish(written, j->records, j->warnings, &err);
+	files_written_close(written);
+	written = NULL;
+	return rc;
+}
+
+static int record_written(struct job *j)
+{
+	return record(j) < 0 || begin_written(j, NULL, -1) < 0 || end_written(j) < 0 ? -1 : 0;
+}
+
+static int64_t real_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return t.tv_sec * INT64_C(1000000) + t.tv_nsec / 1000;
+}
+
+static int undo(struct job *j, int64_t frozen_at)
+{
+	const struct files_undo u = { .epoch = 7, .frozen_at = frozen_at, .records = j->records, .private_tmp = opts.private_tmp, .cred = &cred };
+
+	return files_undo_written(scratch_fd, &u, j->warnings, &err);
+}
+
+static void as_user(void (*body)(void))
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		become_user();
+		umask(022);
+		body();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+static void put(const char *name, const char *text)
+{
+	int fd = make(name, O_WRONLY | O_TRUNC);
+
+	say(fd, text);
+	close(fd);
+}
+
+static void write_closed(void)
+{
+	static char block[1500000];
+
+	memset(block, 'a', sizeof(block) - 1);
+	if (mkdir(at("d/sub"), 0755) < 0)
+		_exit(30);
+	put("d/state", "41\n");
+	put("d/log", "line 1\nline 2\n");
+	put("d/sub/deep", "deep\n");
+	put("d/new\nline", "odd\n");
+	put("d/ro", "protected\n");
+	chmod(at("d/ro"), 0444);
+	put("d/zero", "");
+	put("d/biglog", block);
+	put("d/big", block);
+	say(make("d/open", O_RDWR), "open");
+}
+
+static const char *const closed_names[] = { "d/state", "d/log", "d/sub/deep", "d/new\nline", "d/ro", "d/zero", "d/biglog", "d/big", "d/open" };
+
+static void start_closed(struct job *j)
+{
+	unlink(at(FILES_JOURNAL));
+	start(j, write_closed);
+	for (size_t i = 0; i < ARRAY_SIZE(closed_names); i++)
+		note(closed_names[i]);
+}
+
+static void change_closed(void)
+{
+	put("d/state", "77\n");
+	append("d/log", "line 3\n");
+	append("d/biglog", "more");
+	append("d/zero", "something");
+	unlink(at("d/ro"));
+	unlink(at("d/sub/deep"));
+	rmdir(at("d/sub"));
+	rename(at("d/new\nline"), at("d/elsewhere"));
+}
+
+static void closed_files_are_put_back(void **state)
+{
+	struct stat st, before;
+	struct job j;
+
+	start_closed(&j);
+	note("d/never");
+	assert_ok(record_written(&j));
+	kill_job(&j);
+	assert_string_equal(member(&j, "d/state", "class"), "closed");
+	assert_string_equal(member(&j, "d/zero", "class"), "closed");
+	assert_string_equal(member(&j, "d/biglog", "class"), "append");
+	assert_string_equal(member(&j, "d/open", "class"), "inplace");
+	assert_string_equal(member(&j, "d/never", "class"), "absent");
+	assert_int_equal(json_array_size(j.records), ARRAY_SIZE(closed_names) + 1);
+	assert_int_equal(json_array_size(j.warnings), 0);
+	assert_ok(files_sync(j.records, &cred, &err));
+	before = stat_of("d/state");
+	assert_ok(put_back(&j));
+	st = stat_of("d/state");
+	assert_int_equal(st.st_ctim.tv_nsec, before.st_ctim.tv_nsec);  /* left alone */
+
+	as_user(change_closed);
+	assert_ok(check(&j));
+	assert_content("d/state", "77\n");
+	assert_int_equal(access(at("d/sub"), F_OK), -1);
+	assert_ok(put_back(&j));
+	assert_content("d/state", "41\n");
+	assert_content("d/log", "line 1\nline 2\n");
+	assert_content("d/sub/deep", "deep\n");
+	assert_content("d/new\nline", "odd\n");
+	assert_content("d/ro", "protected\n");
+	assert_content("d/zero", "");
+	assert_int_equal(stat_of("d/ro").st_mode & 07777, 0444);
+	assert_int_equal(stat_of("d/biglog").st_size, 1499999);
+	assert_int_equal(stat_of("d/state").st_mtim.tv_nsec, before.st_mtim.tv_nsec);
+	assert_true(warned(&j, "3 files that the job had deleted after the checkpoint were made again"));
+	end(&j);
+}
+
+static void a_large_closed_file_that_changed_is_refused(void **state)
+{
+	struct job j;
+
+	start_closed(&j);
+	assert_ok(record_written(&j));
+	kill_job(&j);
+	change("d/big", 1499990, "b");
+	assert_refused(check(&j), "d/big\" is now 1499999 bytes");
+	assert_int_equal(unlink(at("d/big")), 0);
+	assert_refused(check(&j), "d/big\" is gone");
+	end(&j);
+}
+
+/* An epoch with its files/ in another directory, as the one before. */
+static void keep_as_previous(struct job *j, json_t **records, int *filesfd)
+{
+	remove_tree_at(scratch_fd, "previous");
+	assert_int_equal(rename(at("files"), at("previous")), 0);
+	assert_int_equal(mkdir(at("files"), 0700), 0);
+	*records = j->records;
+	*filesfd = j->filesfd;
+	j->records = json_array();
+	j->filesfd = open(at("files"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(j->filesfd >= 0);
+}
+
+static struct stat stat_of_copy(const struct job *j, const char *name)
+{
+	struct stat st;
+
+	assert_int_equal(fstatat(j->filesfd, member(j, name, "saved"), &st, 0), 0);
+	return st;
+}
+
+static void change_big(void)
+{
+	change("d/big", 10, "rewritten");
+	change("d/big", 1499990, "b");
+	append("d/biglog", "more");
+	append("d/log", "line 3\n");
+}
+
+static void later_epochs_copy_little(void **state)
+{
+	json_t *previous;
+	int previous_filesfd;
+	struct job j;
+
+	start_closed(&j);
+	assert_ok(record_written(&j));
+	keep_as_previous(&j, &previous, &previous_filesfd);
+	as_user(change_big);
+	usleep(150000);  /* from then on the times tell */
+	assert_ok(record(&j));
+	assert_ok(begin_written(&j, previous, previous_filesfd));
+	append("d/log", "line 4\n");  /* between the first look and the freeze */
+	put_text(at("d/latest"), "latest\n");
+	note("d/latest");
+	assert_ok(end_written(&j));
+	kill_job(&j);
+	assert_int_equal(stat_of_copy(&j, "d/state").st_nlink, 2);
+	assert_int_equal(stat_of_copy(&j, "d/log").st_nlink, 1);
+	assert_int_equal(stat_of_copy(&j, "d/log").st_size, 28);
+	assert_string_equal(member(&j, "d/biglog", "class"), "append");
+	assert_string_equal(member(&j, "d/big", "class"), "closed");
+	assert_string_equal(member(&j, "d/latest", "class"), "closed");
+	change("d/big", 1499990, "c");
+	assert_ok(put_back(&j));
+	{
+		int fd = open(at("d/big"), O_RDONLY | O_CLOEXEC);
+
+		assert_bytes(fd, 1499989, "ab");
+		close(fd);
+	}
+	assert_content("d/log", "line 1\nline 2\nline 3\nline 4\n");
+	json_decref(previous);
+	close(previous_filesfd);
+	end(&j);
+	remove_tree_at(scratch_fd, "previous");
+}
+
+static void a_damaged_copy_is_not_passed_on(void **state)
+{
+	json_t *previous;
+	int previous_filesfd, fd;
+	struct job j;
+
+	start_closed(&j);
+	assert_ok(record_written(&j));
+	fd = openat(j.filesfd, member(&j, "d/log", "saved"), O_WRONLY | O_CLOEXEC);
+	assert_int_equal(pwrite(fd, "X", 1, 3), 1);
+	close(fd);
+	keep_as_previous(&j, &previous, &previous_filesfd);
+	usleep(150000);
+	assert_ok(record(&j));
+	assert_ok(begin_written(&j, previous, previous_filesfd));
+	assert_ok(end_written(&j));
+	kill_job(&j);
+	assert_int_equal(stat_of_copy(&j, "d/state").st_nlink, 2);
+	assert_int_equal(stat_of_copy(&j, "d/log").st_nlink, 1);
+	put_text(at("d/log"), "");
+	assert_ok(put_back(&j));
+	assert_content("d/log", "line 1\nline 2\n");
+	json_decref(previous);
+	close(previous_filesfd);
+	end(&j);
+	remove_tree_at(scratch_fd, "previous");
+}
+
+/* What root can read and the user cannot must not get into a copy that a restore would give to him. */
+static void only_what_the_user_can_read_is_copied(void **state)
+{
+	struct job j;
+
+	start_closed(&j);
+	assert_int_equal(mkdir(at("roots"), 0755), 0);
+	put_text(at("roots/state"), "secret\n");
+	put_text(at("roots/log"), "secret\n");
+	assert_int_equal(chmod(at("roots/state"), 0600), 0);
+	assert_int_equal(chmod(at("roots/log"), 0640), 0);   /* group root, which the worker has */
+	assert_int_equal(rename(at("d"), at("mine")), 0);
+	assert_int_equal(symlink("roots", at("d")), 0);
+	assert_ok(record_written(&j));
+	assert_string_equal(member(&j, "d/state", "saved"), "none");
+	assert_string_equal(member(&j, "d/log", "saved"), "none");
+	assert_string_equal(member(&j, "d/log", "tail"), "none");
+	assert_true(warned(&j, "cannot be read (Permission denied)"));
+	assert_int_equal(geteuid(), 0);
+	assert_int_equal(access(at("roots/state"), R_OK), 0);
+	{
+		int fd = open(at("roots/state"), O_RDONLY | O_CLOEXEC);
+
+		assert_true(fd >= 0);  /* root's rights are back */
+		close(fd);
+	}
+	kill_job(&j);
+	assert_int_equal(unlink(at("d")), 0);
+	assert_int_equal(rename(at("mine"), at("d")), 0);
+	remove_tree_at(scratch_fd, "roots");
+	end(&j);
+}
+
+static void other_things_in_a_journal_do_no_harm(void **state)
+{
+	static const char *const odd[] = { "/./relative", "/", "/a/../../etc/passwd", "/dev/shm/x", "/dev/null", "d/fifo", "d/link", "d/state/below" };
+	struct job j;
+
+	start_closed(&j);
+	assert_int_equal(mkfifo(at("d/fifo"), 0666), 0);
+	assert_int_equal(symlink("/etc/passwd", at("d/link")), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(odd); i++)
+		note(odd[i]);
+	{
+		int fd = openat(scratch_fd, FILES_JOURNAL, O_WRONLY | O_APPEND | O_CLOEXEC);
+
+		assert_int_equal(write_all(fd, "relative\0/torn", 14), 0);
+		close(fd);
+	}
+	assert_ok(record_written(&j));
+	kill_job(&j);
+	assert_int_equal(json_array_size(j.records), ARRAY_SIZE(closed_names) + 1);
+	assert_string_equal(member(&j, "d/state/below", "class"), "absent");
+	end(&j);
+}
+
+static void the_limit_holds_for_closed_files(void **state)
+{
+	struct job j;
+
+	opts.file_limit = 60000;
+	start_closed(&j);
+	assert_ok(record_written(&j));
+	kill_job(&j);
+	assert_string_equal(member(&j, "d/state", "class"), "closed");
+	assert_string_not_equal(member(&j, "d/state", "saved"), "none");
+	assert_string_equal(member(&j, "d/big", "class"), "append");
+	assert_string_equal(member(&j, "d/big", "saved"), "none");
+	assert_true(warned(&j, "CheckpointFileLimit"));
+	end(&j);
+}
+
+/* ---- files that came after the epoch ----------------------------------- */
+
+static void write_later(void)
+{
+	if (mkdir(at("d/later"), 0755) < 0 || mkdir(at("d/later/on"), 0755) < 0 || mkdir(at("d/shared"), 0755) < 0)
+		_exit(31);
+	put("d/later/on/a", "a");
+	put("d/later/b", "b");
+	put("d/shared/c", "c");
+	put("d/shared/kept", "kept");
+	put("d/gone", "again");
+	put("d/target", "target");
+	if (symlink("target", at("d/symlink")) < 0)
+		_exit(32);
+	append("d/old", "more");
+	append("d/log", "line 3\n");
+}
+
+static void later_files_are_removed(void **state)
+{
+	static const char *const later[] = { "d/later/on/a", "d/later/b", "d/shared/c", "d/symlink", "d/old", "d/roots", "d/missing" };
+	struct job j;
+	int64_t frozen_at;
+
+	start_closed(&j);
+	put_text(at("d/old"), "old");
+	assert_int_equal(chown(at("d/old"), USER, USER), 0);
+	note("d/gone");
+	usleep(20000);
+	frozen_at = real_us();
+	assert_ok(record_written(&j));
+	kill_job(&j);
+	usleep(20000);
+	as_user(write_later);
+	put_text(at("d/roots"), "root's");
+	for (size_t i = 0; i < ARRAY_SIZE(later); i++)
+		note(later[i]);
+	assert_ok(put_back(&j));
+	assert_ok(undo(&j, frozen_at));
+	assert_int_equal(access(at("d/later"), F_OK), -1);
+	assert_int_equal(access(at("d/shared/c"), F_OK), -1);
+	assert_int_equal(access(at("d/gone"), F_OK), -1);
+	assert_content("d/shared/kept", "kept");
+	assert_content("d/target", "target");
+	assert_content("d/old", "oldmore");
+	assert_content("d/roots", "root's");
+	assert_content("d/log", "line 1\nline 2\n");
+	assert_true(warned(&j, "removed 4 files that were first written after epoch 7"));
+	assert_true(warned(&j, "2 files were changed after epoch 7 and not saved"));
+	/* Nothing is left to do. */
+	json_array_clear(j.warnings);
+	assert_ok(undo(&j, frozen_at));
+	assert_false(warned(&j, "removed"));
+	end(&j);
+}
+
+/* A file that was elsewhere under another name at the epoch. */
+static void a_file_that_was_moved_there_stays(void **state)
+{
+	struct job j;
+	int64_t frozen_at;
+
+	start_closed(&j);
+	note("d/moved");
+	usleep(20000);
+	frozen_at = real_us();
+	assert_ok(record_written(&j));
+	kill_job(&j);
+	assert_string_equal(member(&j, "d/moved", "class"), "absent");
+	assert_int_equal(rename(at("d/state"), at("d/moved")), 0);
+	assert_ok(put_back(&j));
+	assert_ok(undo(&j, frozen_at));
+	assert_content("d/moved", "41\n");
+	assert_content("d/state", "41\n");
+	end(&j);
+}
+
+static void write_thousands(void)
+{
+	for (int i = 0; i < 5000; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "d/f%d", i);
+		put(name, "some text of a small file\n");
+	}
+}
+
+static void thousands_of_files_do_not_lengthen_the_freeze(void **state)
+{
+	json_t *previous;
+	int previous_filesfd;
+	struct job j;
+	char name[32];
+	int64_t t[5];
+
+	unlink(at(FILES_JOURNAL));
+	start(&j, write_thousands);
+	for (int i = 0; i < 5000; i++) {
+		snprintf(name, sizeof(name), "d/f%d", i);
+		note(name);
+	}
+	usleep(200000);
+	assert_ok(record_written(&j));
+	keep_as_previous(&j, &previous, &previous_filesfd);
+	t[0] = now_us();
+	assert_ok(begin_written(&j, previous, previous_filesfd));
+	t[1] = now_us();
+	assert_ok(files_written_freeze(written, j.records, &err));
+	t[2] = now_us();
+	assert_ok(files_written_finish(written, j.records, j.warnings, &err));
+	t[3] = now_us();
+	files_written_close(written);
+	kill_job(&j);
+	assert_int_equal(json_array_size(j.records), 5000);
+	assert_ok(put_back(&j));
+	t[4] = now_us();
+	print_message("5000 closed files: before the freeze %lld us, in it %lld us, behind it %lld us, put back %lld us\n",
+		      (long long)(t[1] - t[0]), (long long)(t[2] - t[1]), (long long)(t[3] - t[2]), (long long)(t[4] - t[3]));
+	assert_true(t[2] - t[1] < 300000);
+	json_decref(previous);
+	close(previous_filesfd);
+	end(&j);
+	remove_tree_at(scratch_fd, "previous");
+}
+
 /* ---- records that lie -------------------------------------------------- */
 
 static json_t *with(const char *key, json_t *value)
@@ -1016,6 +1482,16 @@ int main(void)
 		TEST(a_file_over_the_limit_is_not_saved),
 		TEST(a_full_disk_fails_the_checkpoint),
 		TEST(many_files_go_in_batches),
+		TEST(closed_files_are_put_back),
+		TEST(a_large_closed_file_that_changed_is_refused),
+		TEST(later_epochs_copy_little),
+		TEST(a_damaged_copy_is_not_passed_on),
+		TEST(only_what_the_user_can_read_is_copied),
+		TEST(other_things_in_a_journal_do_no_harm),
+		TEST(the_limit_holds_for_closed_files),
+		TEST(later_files_are_removed),
+		TEST(a_file_that_was_moved_there_stays),
+		TEST(thousands_of_files_do_not_lengthen_the_freeze),
 		TEST(hostile_records_are_errors),
 		TEST(percent_encoding_is_strict),
 		TEST(private_trees_come_back),

@@ -1,0 +1,128 @@
+"""Files that the job writes and closes again: after a restore, from an older epoch too, they continue as if nothing had happened."""
+import os
+
+import lib
+
+SCRIPT = """
+n=$(cat state 2>/dev/null || echo 0)
+for i in $(seq 1 {steps}); do
+	[ -e stop ] && exit 1
+	echo "line $i" >> log
+	n=$(cat state 2>/dev/null || echo 0)
+	echo $((n+1)) > state.new
+	mv state.new state
+	[ $((i % 10)) = 0 ] && {{ mkdir -p step; echo "file of step $i" > step/$i; }}
+	[ $i = 25 ] && rm step/20
+	[ $i = 60 ] && rm -r step
+	[ $i = 62 ] && mkdir step && echo new > step/60
+	sleep 0.1
+done
+ls step > listing
+echo "done $(cat state)"
+exit 7
+"""
+
+
+def tree(d):
+    """Content of all files below d, by relative path; what Slurm and the test put there left out."""
+    found = {}
+    for top, _, names in os.walk(d):
+        for n in names:
+            p = os.path.join(top, n)
+            if n != "job.sh":
+                with open(p, "rb") as f:
+                    found[os.path.relpath(p, d)] = f.read()
+    return found
+
+
+def lines(d):
+    return (d / "log").read_text().count("\n") if (d / "log").exists() else 0
+
+
+def progress(d, steps):
+    want = lines(d) + steps
+    lib.wait_for(lambda: lines(d) >= want, f"{want} lines in the log")
+
+
+def test_closed_files_follow_the_epoch(new_cluster, jobdir):
+    c = new_cluster(conf=["CRIU_MaxEpochs = 3"])
+    script = SCRIPT.format(steps=100)
+    ref, got = jobdir("reference"), jobdir("checkpointed")
+    plain = c.sbatch(script, "-o", "out", cwd=ref)
+    job = c.sbatch(script, "--checkpoint=UNLIMITED", "-o", "out", cwd=got)
+    c.wait_running(job)
+    progress(got, 8)
+    for _ in range(3):
+        c.checkpoint("create", job)
+        progress(got, 14)
+    c.checkpoint("vacate", job)
+    at_vacate = lines(got)
+    oldest = c.epochs(job)[0]
+    assert c.epochs(job) == [2, 3, 4]
+    c.checkpoint("restart", job, "--epoch", str(oldest))
+    assert lines(got) < at_vacate
+    assert f"first written after epoch {oldest}" in c.log(job)
+    assert c.wait_end(job)[1] == "7:0", c.logs(job)
+    c.wait_end(plain)
+    assert tree(got) == tree(ref)
+
+
+def test_again_and_again(new_cluster, jobdir):
+    """Each restore goes back to the oldest epoch kept; the list of written files has to survive that."""
+    c = new_cluster(conf=["CRIU_MaxEpochs = 2"])
+    script = SCRIPT.format(steps=120)
+    ref, got = jobdir("reference"), jobdir("checkpointed")
+    plain = c.sbatch(script, "-o", "out", cwd=ref)
+    job = c.sbatch(script, "--checkpoint=UNLIMITED", "-o", "out", cwd=got)
+    c.wait_running(job)
+    for _ in range(3):
+        progress(got, 12)
+        c.checkpoint("create", job)
+        progress(got, 12)
+        c.checkpoint("vacate", job)
+        c.checkpoint("restart", job, "--epoch", str(c.epochs(job)[0]))
+    assert c.wait_end(job)[1] == "7:0", c.logs(job)
+    c.wait_end(plain)
+    assert tree(got) == tree(ref)
+
+
+def test_a_large_file_that_is_rewritten(new_cluster, jobdir):
+    """What only grows is truncated; what is seen to be rewritten is copied; before that is known, the restore says which file it is."""
+    c = new_cluster(conf=["CRIU_MaxEpochs = 3"])
+    d = jobdir()
+    job = c.sbatch("for i in $(seq 1 1000); do [ -e stop ] && exit 0; echo $i; head -c 3000000 /dev/zero | tr '\\0' \"$((i % 10))\" > big; sleep 0.2; done",
+                   "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+    c.wait_running(job)
+    steps = lambda: (d / "out").read_text().count("\n")  # noqa: E731
+    for epoch in range(3):
+        before = steps()
+        lib.wait_for(lambda: steps() > before + 2, "progress")
+        c.checkpoint("create", job)
+    before = steps()
+    lib.wait_for(lambda: steps() > before + 2, "progress")
+    c.checkpoint("vacate", job)
+    said = c.run("scontrol", "checkpoint", "restart", job, "--epoch", "3")
+    assert "restored from epoch 3" in said.stdout, said.stdout + said.stderr
+    before = steps()
+    lib.wait_for(lambda: steps() > before, "progress after the restore")
+    (d / "stop").touch()
+    assert c.wait_end(job)[1] == "0:0"
+
+
+def test_a_new_start_forgets(new_cluster, jobdir):
+    """After a requeue from the beginning, the list is a new one."""
+    c = new_cluster()
+    d = jobdir()
+    job = c.sbatch('echo x > "run.$SLURM_RESTART_COUNT"; while [ ! -e go ]; do sleep 0.1; done; echo y > late', "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+    c.wait_running(job)
+    journal = c.ckpt_dir(job) / "written"
+    lib.wait_for(lambda: b"/run." in journal.read_bytes(), "the list to name the file")
+    c.ok("scontrol", "requeue", job)
+    lib.wait_for(lambda: c.job(job).get("Restarts") == "1", "the requeue")
+    c.ok("scontrol", "update", f"JobId={job}", "StartTime=now", user="root")
+    c.wait_running(job)
+    lib.wait_for(lambda: b"/run.1\0" in journal.read_bytes(), "the list to name the new file")
+    assert journal.read_bytes().count(b"\0") == 1
+    c.checkpoint("create", job)
+    (d / "go").touch()
+    assert c.wait_end(job)[1] == "0:0"

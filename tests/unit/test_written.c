@@ -1,0 +1,210 @@
+#include "unit.h"
+
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "agent/written.h"
+#include "scratch.h"
+
+static struct err err;
+static struct store store;
+static struct written *w;
+
+/* A pod of one process: mounts of its own, and it does what it is told through a pipe, as a shell. */
+static pid_t pod;
+static FILE *to_pod;
+static int from_pod;
+
+static void pod_main(int in, int out)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("shm", "/dev/shm", "tmpfs", 0, "mode=1777") < 0 || mount("t", at("mnt"), "tmpfs", 0, NULL) < 0 ||
+	    chdir(scratch) < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0)
+		_exit(2);
+	execl("/bin/sh", "sh", (char *)NULL);
+	_exit(3);
+}
+
+/* Runs one line of shell in the pod and waits for its end. */
+static void run(const char *line)
+{
+	char c;
+
+	fprintf(to_pod, "%s\necho\n", line);
+	fflush(to_pod);
+	assert_int_equal(read(from_pod, &c, 1), 1);
+}
+
+static int setup(void **state)
+{
+	int in[2], out[2];
+
+	(void)state;
+	if (scratch_make(0755) < 0 || mkdir(at("job"), 0700) < 0 || mkdir(at("mnt"), 0755) < 0 || pipe2(in, O_CLOEXEC) < 0 ||
+	    pipe2(out, O_CLOEXEC) < 0)
+		return -1;
+	snprintf(store.path, sizeof(store.path), "%s", at("job"));
+	store.dirfd = open(store.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	store.epochsfd = -1;
+	pod = fork();
+	if (pod == 0)
+		pod_main(in[0], out[1]);
+	close(in[0]);
+	close(out[1]);
+	to_pod = fdopen(in[1], "w");
+	from_pod = out[0];
+	run(":");
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	kill(pod, SIGKILL);
+	waitpid(pod, NULL, 0);
+	fclose(to_pod);
+	close(from_pod);
+	close(store.dirfd);
+	scratch_remove();
+	return 0;
+}
+
+static void listen_to(bool fresh)
+{
+	w = written_open(&store, pod, false, fresh, scratch, &err);
+	if (!w)
+		fail_msg("%s", err.text);
+}
+
+static int done(void **state)
+{
+	(void)state;
+	written_close(w);
+	w = NULL;
+	return 0;
+}
+
+/* How often the journal names the path. */
+static int times(const char *path)
+{
+	char *text = NULL;
+	ssize_t len = read_file_at(store.dirfd, WRITTEN_NAME, 64 << 20, &text);
+	int n = 0;
+
+	for (ssize_t i = 0; i < len; i += (ssize_t)strlen(text + i) + 1)
+		n += strcmp(text + i, path) == 0;
+	free(text);
+	return n;
+}
+
+static bool readable(void)
+{
+	struct pollfd p = { written_fd(w), POLLIN, 0 };
+
+	return poll(&p, 1, 0) > 0;
+}
+
+static void what_the_pod_writes_is_noted_once(void **state)
+{
+	listen_to(true);
+	assert_false(written_drain(w));
+	run("echo a > a; echo a >> a; cat a > /dev/null");
+	assert_true(readable());
+	assert_true(written_drain(w));
+	assert_false(readable());
+	run("echo a >> a; echo b > 'b\nb'; mkdir d; echo c > mnt/c; echo x > x; rm x; : < a; echo t > tmp; mv tmp renamed");
+	written_drain(w);
+	put_text(at("outside"), "not the pod's");
+	written_drain(w);
+	assert_int_equal(times(at("a")), 1);
+	assert_int_equal(times(at("b\nb")), 1);
+	assert_int_equal(times(at("mnt/c")), 1);
+	assert_int_equal(times(at("renamed")), 1);
+	assert_int_equal(times(at("tmp")), 0);
+	assert_int_equal(times(at("x")), 0);
+	assert_int_equal(times(at("outside")), 0);
+	assert_string_equal(written_gap(w), "");
+}
+
+static void private_places_are_left_out(void **state)
+{
+	w = written_open(&store, pod, true, true, "/", &err);
+	assert_non_null(w);
+	run("echo s > /dev/shm/s; echo 0 > /proc/self/oom_score_adj");
+	assert_false(written_drain(w));
+	assert_int_equal(times("/dev/shm/s"), 0);
+}
+
+static void a_restored_pod_takes_the_list_over(void **state)
+{
+	listen_to(true);
+	run("echo a > a");
+	written_drain(w);
+	done(NULL);
+	listen_to(false);
+	run("echo a > a; echo b > b");
+	written_drain(w);
+	assert_int_equal(times(at("a")), 1);
+	assert_int_equal(times(at("b")), 1);
+	done(NULL);
+	listen_to(true);
+	assert_int_equal(times(at("a")), 0);
+}
+
+static void fill(unsigned n)
+{
+	FILE *f = fopen(at("job/" WRITTEN_NAME), "we");
+
+	for (unsigned i = 0; i < n; i++) {
+		fprintf(f, "%s/gone/%u", scratch, i);
+		fputc('\0', f);
+	}
+	fclose(f);
+}
+
+static void a_full_list_drops_what_is_gone(void **state)
+{
+	fill(WRITTEN_MAX);
+	listen_to(false);
+	run("echo a > late");
+	written_drain(w);
+	assert_true(written_full(w));
+	assert_int_equal(times(at("late")), 0);
+	written_remark(w);
+	assert_false(written_full(w));
+	run("echo b > late; echo b > later");
+	written_drain(w);
+	assert_int_equal(times(at("late")), 1);
+	assert_int_equal(times(at("later")), 1);
+	assert_int_equal(times(at("gone/17")), 0);
+}
+
+/* What was being written when the node failed must not swallow the next path. */
+static void a_torn_end_is_cut_off(void **state)
+{
+	put_text(at("job/" WRITTEN_NAME), "/some/pa");
+	listen_to(false);
+	run("echo a > after");
+	written_drain(w);
+	assert_int_equal(times(at("after")), 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(what_the_pod_writes_is_noted_once, done),
+		cmocka_unit_test_teardown(private_places_are_left_out, done),
+		cmocka_unit_test_teardown(a_restored_pod_takes_the_list_over, done),
+		cmocka_unit_test_teardown(a_full_list_drops_what_is_gone, done),
+		cmocka_unit_test_teardown(a_torn_end_is_cut_off, done),
+	};
+
+	scratch_needs_root();
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
