@@ -21,7 +21,7 @@ help:
 	@echo 'make              builds fsched into $(BUILD)/stage (installs missing packages first, needs root then)'
 	@echo 'make demo         a real Slurm job checkpointed, vacated, restarted, compared; needs root'
 	@echo 'make lab          a private cluster and a shell on it; make lab-shell, lab-root, lab-down'
-	@echo 'make test         all tests (test-unit, test-pod, test-cluster for a part; ARGS="-k word" for pytest)'
+	@echo 'make test         make check and all tests (test-unit, test-pod, test-cluster for a part; ARGS="-k word" for pytest)'
 	@echo 'make test-asan    the same with programs built with ASan and UBSan'
 	@echo 'make bench        how long jobs stand still, and what the rest costs'
 	@echo 'make check        clang, cppcheck, man page lint'
@@ -74,6 +74,7 @@ lab-down:
 
 test: build deps-run deps-test criu examples
 	@$(MAKE) --no-print-directory -s tests-built
+	@scripts/check.sh $(B)
 	@scripts/run-tests.sh all $(ARGS)
 test-unit: build deps-test
 	@$(MAKE) --no-print-directory -s tests-built

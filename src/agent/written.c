@@ -175,7 +175,8 @@ static int mark(struct written *w, const char *mountpoint)
 	return fanotify_mark(w->fan, FAN_MARK_ADD | FAN_MARK_MOUNT, FAN_CLOSE_WRITE, AT_FDCWD, path);
 }
 
-/* One line of mountinfo. *cwd_len: of the mount point found so far that is nearest to the working directory. */
+/* One line of mountinfo. *cwd_len: of the mount point found so far that is nearest to the working directory.
+ * *root: 0 once the root is marked or left out, else the error. */
 static void mark_line(struct written *w, const char *line, size_t *cwd_len, int *root)
 {
 	char point[PATH_MAX], fstype[64];
@@ -192,10 +193,13 @@ static void mark_line(struct written *w, const char *line, size_t *cwd_len, int 
 		*cwd_len = len;
 		snprintf(w->gap, sizeof(w->gap), "%s", skip ? fstype : "");
 	}
+	if (skip && len == 0)
+		*root = 0; /* the root is on NFS: the other mounts are worth it */
 	if (skip || is_pseudo(fstype) || below(point, "/dev/shm") || (w->private_tmp && below(point, "/tmp")))
 		return;
-	if (mark(w, point) == 0 && len == 0)
-		*root = 0;
+	int error = mark(w, point) ? errno : 0;
+	if (len == 0)
+		*root = error;
 }
 
 /* Marks what can be marked; returns whether the root of the pod could be, errno if not. */
@@ -205,13 +209,14 @@ static int mark_all(struct written *w)
 	cleanup_file FILE *f = fopen(name, "re");
 	cleanup_free char *line = NULL;
 	size_t size = 0, cwd_len = 0;
-	int root = -1;
+	int root = ENOENT;
 
 	if (!f)
 		return -1;
 	while (getline(&line, &size, f) > 0)
 		mark_line(w, line, &cwd_len, &root);
-	return root;
+	errno = root;
+	return root ? -1 : 0;
 }
 
 /* ---- the journal as a whole ---- */

@@ -13,6 +13,7 @@
  * FSCHED_JOB=UID:GID:GROUP,GROUP… in criu's environment turns this on. Arguments of criu that begin with '@' are made usable here
  * ("@/proc/…" a path, "@12" a number): without this library criu ends before it does anything. */
 #include <linux/fcntl.h>
+#include <linux/prctl.h>
 #include <linux/stat.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -205,8 +206,24 @@ static bool opened_by_user(int dirfd, const char *path)
 
 /* ---- calls ------------------------------------------------------------- */
 
+/* A change of rights makes the kernel forget that criu is to die with its parent. */
+static int death_signal(void)
+{
+	int sig = 0;
+
+	raw_syscall(SYS_prctl, PR_GET_PDEATHSIG, (long)&sig, 0, 0, 0, 0);
+	return sig;
+}
+
+static void set_death_signal(int sig)
+{
+	if (sig)
+		raw_syscall(SYS_prctl, PR_SET_PDEATHSIG, sig, 0, 0, 0, 0);
+}
+
 static long as_user(long nr, long a, long b, long c, long d, long e)
 {
+	int sig = death_signal();
 	long ret;
 
 	raw_syscall(SYS_setfsgid, job.gid, 0, 0, 0, 0, 0);
@@ -214,6 +231,22 @@ static long as_user(long nr, long a, long b, long c, long d, long e)
 	ret = raw_syscall(nr, a, b, c, d, e, 0);
 	raw_syscall(SYS_setfsuid, 0, 0, 0, 0, 0, 0);
 	raw_syscall(SYS_setfsgid, 0, 0, 0, 0, 0, 0);
+	set_death_signal(sig);
+	return ret;
+}
+
+/* Where the kernel notes who did it: SO_PEERCRED of a restored socket must not say root. */
+static long as_effective_user(long nr, long a, long b, long c, long d)
+{
+	int sig = death_signal();
+	long ret;
+
+	raw_syscall(SYS_setresgid, -1, job.gid, -1, 0, 0, 0);
+	raw_syscall(SYS_setresuid, -1, job.uid, -1, 0, 0, 0);
+	ret = raw_syscall(nr, a, b, c, d, 0, 0);
+	raw_syscall(SYS_setresuid, -1, 0, -1, 0, 0, 0);
+	raw_syscall(SYS_setresgid, -1, 0, -1, 0, 0, 0);
+	set_death_signal(sig);
 	return ret;
 }
 
@@ -409,6 +442,8 @@ EXPORT int lutimes(const char *path, const long tv[4]);
 EXPORT int chdir(const char *path);
 EXPORT int bind(int sk, const void *addr, unsigned len);
 EXPORT int connect(int sk, const void *addr, unsigned len);
+EXPORT int listen(int sk, int backlog);
+EXPORT int socketpair(int domain, int type, int protocol, int sv[2]);
 
 int open(const char *path, int flags, unsigned mode)
 {
@@ -612,8 +647,25 @@ int bind(int sk, const void *addr, unsigned len)
 						     : raw_syscall(SYS_bind, sk, (long)addr, len, 0, 0, 0));
 }
 
+static bool is_unix(const void *addr, unsigned len)
+{
+	return job.on && addr && len >= 2 && *(const unsigned short *)addr == 1;
+}
+
 int connect(int sk, const void *addr, unsigned len)
 {
-	return (int)errno_result(has_path(addr, len) ? as_user(SYS_connect, sk, (long)addr, len, 0, 0)
-						     : raw_syscall(SYS_connect, sk, (long)addr, len, 0, 0, 0));
+	return (int)errno_result(is_unix(addr, len) ? as_effective_user(SYS_connect, sk, (long)addr, len, 0)
+						    : raw_syscall(SYS_connect, sk, (long)addr, len, 0, 0, 0));
+}
+
+int listen(int sk, int backlog)
+{
+	return (int)errno_result(job.on ? as_effective_user(SYS_listen, sk, backlog, 0, 0)
+					: raw_syscall(SYS_listen, sk, backlog, 0, 0, 0, 0));
+}
+
+int socketpair(int domain, int type, int protocol, int sv[2])
+{
+	return (int)errno_result(job.on ? as_effective_user(SYS_socketpair, domain, type, protocol, (long)sv)
+					: raw_syscall(SYS_socketpair, domain, type, protocol, (long)sv, 0, 0));
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/fsuid.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -42,15 +43,16 @@ static int swap_rights(uid_t uid, gid_t gid, const gid_t *groups, int n)
 
 static int reopen_as_user(int pathfd, const struct files_cred *cred)
 {
-	int n = getgroups(0, NULL), fd = -1, saved;
+	int n = getgroups(0, NULL), death = 0, fd = -1, saved;
 	cleanup_free gid_t *own = xcalloc(n > 0 ? (size_t)n : 1, sizeof(*own));
 
 	n = n > 0 ? getgroups(n, own) : n;
-	if (n < 0 || swap_rights(cred->uid, cred->gid, cred->groups, cred->n_groups) < 0)
+	if (n < 0 || prctl(PR_GET_PDEATHSIG, &death) < 0 || swap_rights(cred->uid, cred->gid, cred->groups, cred->n_groups) < 0)
 		return -1;
 	fd = reopen(pathfd, 0);
 	saved = errno;
-	if (swap_rights(geteuid(), getegid(), own, n) < 0)
+	/* The kernel has forgotten with the change that we are to die with our parent. */
+	if (swap_rights(geteuid(), getegid(), own, n) < 0 || prctl(PR_SET_PDEATHSIG, death) < 0)
 		abort();
 	errno = saved;
 	return fd;

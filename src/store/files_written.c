@@ -12,6 +12,7 @@
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/fsuid.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -52,6 +53,7 @@ struct files_written {
 	unsigned n_copies;
 	gid_t   *own_groups;
 	int      n_own_groups;
+	int      death_signal;       /* the kernel forgets it with every change of rights */
 };
 
 /* One file of a batch. */
@@ -82,7 +84,8 @@ static int take_own_rights(const struct files_written *w, struct err *err)
 {
 	setfsuid(geteuid());
 	setfsgid(getegid());
-	if (setfsuid((uid_t)-1) != (int)geteuid() || syscall(SYS_setgroups, (size_t)w->n_own_groups, w->own_groups) < 0)
+	if (setfsuid((uid_t)-1) != (int)geteuid() || syscall(SYS_setgroups, (size_t)w->n_own_groups, w->own_groups) < 0 ||
+	    prctl(PR_SET_PDEATHSIG, w->death_signal) < 0)
 		return err_set(err, EPERM, "cannot take root's rights again");
 	return 0;
 }
@@ -354,7 +357,7 @@ static int remember_groups(struct files_written *w, struct err *err)
 {
 	w->n_own_groups = getgroups(0, NULL);
 	w->own_groups = xcalloc((size_t)(w->n_own_groups > 0 ? w->n_own_groups : 0) + 1, sizeof(*w->own_groups));
-	if (w->n_own_groups < 0 || getgroups(w->n_own_groups, w->own_groups) < 0)
+	if (w->n_own_groups < 0 || getgroups(w->n_own_groups, w->own_groups) < 0 || prctl(PR_GET_PDEATHSIG, &w->death_signal) < 0)
 		return err_sys(err, errno, "cannot read the groups of this process");
 	return 0;
 }

@@ -5,6 +5,7 @@ import pwd
 import shutil
 import socket
 import stat
+import struct
 import tempfile
 import time
 from pathlib import Path
@@ -195,6 +196,30 @@ def test_deleted_files_count(new_cluster, jobdir):
     assert "deleted files" in said and "CheckpointFileLimit" in said, said
     assert c.epochs(job) == []
     assert "end" in finish(c, d, job)
+
+
+def test_peer_of_a_restored_socket(cluster, jobdir):
+    """Whom the kernel names as the one who listens, or made a pair."""
+    c, d = cluster, jobdir()
+    (d / "server.py").write_text("""
+import os, socket, struct, time
+s = socket.socket(socket.AF_UNIX)
+s.bind("socket")
+s.listen(1)
+a, b = socket.socketpair()
+print("ready", flush=True)
+while not os.path.exists("go"):
+    time.sleep(0.1)
+print("pair", struct.unpack("3i", a.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1:], flush=True)
+""")
+    job = submit(c, d, f"exec python3 {d}/server.py")
+    vacate(c, job)
+    c.checkpoint("restart", job)
+    pw = pwd.getpwnam(lib.USER)
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(str(d / "socket"))
+        assert struct.unpack("3i", s.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1:] == (pw.pw_uid, pw.pw_gid)
+    assert f"pair ({pw.pw_uid}, {pw.pw_gid})" in finish(c, d, job)
 
 
 def test_links_in_private_trees(cluster, jobdir, roots):
