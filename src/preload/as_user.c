@@ -62,12 +62,12 @@ static void take_credentials(const char *p)
 	job.gid = number(&p);
 	if (*p++ != ':')
 		give_up();
-	while (*p) {
-		if (n == GROUPS_MAX)
-			give_up();
+	while (*p && n < GROUPS_MAX) {
 		groups[n++] = number(&p);
 		p += *p == ',';
 	}
+	if (*p)
+		give_up();
 	job.on = job.uid != 0;
 	/* For good: root has no need of groups, and restored tasks get their own from the image. */
 	if (job.on && raw_syscall(SYS_setgroups, n, (long)groups, 0, 0, 0, 0) < 0)
