@@ -224,6 +224,7 @@ void pod_adopt(struct agent *a, pid_t init, int ctl, const char *dir);
 void pod_set_script(struct agent *a, pid_t script);                /* host pid, 0 = none */
 int  pod_find_script(struct agent *a, struct err *err);            /* in a restored pod */
 void pod_release(struct agent *a);
+void pod_listen(struct agent *a);                                   /* takes what fsched-init has said by now */
 void pod_deliver(struct agent *a, int sig, enum sig_scope scope);
 /* Host pids of stopped processes of the pod; the caller frees. */
 int  pod_stopped(struct agent *a, pid_t **pids);

@@ -192,6 +192,12 @@ static void on_worker_end(void *arg, int status)
 		vacate_worker_end(a, ok);
 		return;
 	}
+	if (!ok) {
+		/* criu dies with the pod: if the script has just ended, that is what happened, and no failure of a checkpoint */
+		pod_listen(a);
+		if (!op->active)
+			return;
+	}
 	if (ok) {
 		succeeded(a);
 	} else {

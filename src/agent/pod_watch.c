@@ -60,6 +60,12 @@ static bool read_ctl(struct agent *a)
 	return false;
 }
 
+void pod_listen(struct agent *a)
+{
+	while (read_ctl(a))
+		;
+}
+
 static void on_ctl(void *arg)
 {
 	read_ctl(arg);
@@ -70,8 +76,7 @@ static void on_init_end(void *arg, int status)
 	struct agent *a = arg;
 
 	/* its last words may still be in the socket */
-	while (read_ctl(a))
-		;
+	pod_listen(a);
 	a->pod.init = 0;
 	a->signals.init_pid = 0;
 	if (!a->pod.exited)

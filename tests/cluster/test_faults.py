@@ -182,6 +182,25 @@ def test_killed_in_the_middle(cluster, jobdir, workloads, victim):
         assert result["p"].stderr or result["p"].stdout
 
 
+def test_end_during_a_checkpoint_is_no_error(cluster, jobdir):
+    """A job that ends by itself while it is being saved has ended well; whoever waits for the epoch is told why there is none."""
+    import threading
+    for _ in range(5):
+        d = jobdir()
+        job = cluster.sbatch("while [ ! -e go ]; do :; done", "--checkpoint=UNLIMITED", cwd=d)
+        cluster.wait_running(job)
+        result = {}
+        t = threading.Thread(target=lambda: result.update(p=cluster.run("scontrol", "checkpoint", "create", job)))
+        t.start()
+        lib.wait_for(lambda: list((cluster.ckpt_dir(job) / "epochs").glob("*")) or not t.is_alive(), "the checkpoint to begin", 20, poll=0.001)
+        (d / "go").touch()
+        assert cluster.wait_end(job) == ("COMPLETED", "0:0")
+        t.join()
+        assert "error" not in cluster.entry(job), cluster.logs(job)
+        if result["p"].returncode:
+            assert "ended" in result["p"].stdout + result["p"].stderr
+
+
 @pytest.mark.parametrize("what,expect", [("srun", "srun"), ("iouring", "io_uring"), ("traced", "trace")])
 def test_refused_before_the_freeze(cluster, jobdir, what, expect):
     scripts = {
