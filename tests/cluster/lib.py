@@ -19,6 +19,10 @@ import lab  # noqa: E402
 DEADLINE = 60 * float(os.environ.get("FSCHED_TEST_SLOWNESS", "1"))
 
 
+# Slurm also shows flags such as SIGNALING or COMPLETING in the place of a state
+ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT")
+
+
 class Timeout(AssertionError):
     pass
 
@@ -169,7 +173,7 @@ class Cluster:
             s = self.state(job)
             if s in states:
                 return s
-            if s in ("FAILED", "CANCELLED", "COMPLETED", "TIMEOUT", "NODE_FAIL") :
+            if s in ENDED:
                 raise AssertionError(f"job {job} is {s}, wanted {states}\n{self.logs(job)}")
             return None
         try:
@@ -193,7 +197,7 @@ class Cluster:
         """Waits until the job has left Slurm's hands; returns (state, exit code)."""
         def ended():
             d = self.job(job)
-            return d if d.get("JobState") not in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED") else None
+            return d if d.get("JobState") in ENDED else None
         try:
             d = wait_for(ended, f"job {job} to end", deadline)
         except Timeout as e:
