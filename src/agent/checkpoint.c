@@ -80,6 +80,18 @@ void op_record_epoch(struct agent *a, const json_t *o)
 	}
 }
 
+/* After a vacate nothing can be said of the freeze: it did not end. */
+static void log_epoch(struct agent *a, const json_t *o)
+{
+	char size[16], frozen[24], total[24];
+	int64_t us = result_int(o, "frozen_us");
+
+	job_log(a, "epoch %u complete (%s): %s, %s%s%stotal %s", a->op.epoch, op_name(a->op.kind),
+		format_size((uint64_t)result_int(o, "bytes"), size, sizeof(size)), us > 0 ? "frozen " : "",
+		us > 0 ? format_duration(us, frozen, sizeof(frozen)) : "", us > 0 ? ", " : "",
+		format_duration(result_int(o, "total_us"), total, sizeof(total)));
+}
+
 static void on_event(void *arg, char *line)
 {
 	struct agent *a = arg;
@@ -96,6 +108,7 @@ static void on_event(void *arg, char *line)
 			written_frozen(a);
 	} else if (event && strcmp(event, "held") == 0 && op->kind == OP_VACATE && !op->held) {
 		op_record_epoch(a, o);
+		log_epoch(a, o);
 		vacate_held(a);
 	} else if (event && strcmp(event, "result") == 0) {
 		json_decref(op->result);
@@ -153,13 +166,9 @@ static void succeeded(struct agent *a)
 {
 	struct op *op = &a->op;
 	const json_t *r = op->result;
-	char size[16], frozen[24], total[24];
 
 	op_record_epoch(a, r);
-	job_log(a, "epoch %u complete (%s): %s, frozen %s, total %s", op->epoch, op_name(op->kind),
-		format_size((uint64_t)result_int(r, "bytes"), size, sizeof(size)),
-		format_duration(result_int(r, "frozen_us"), frozen, sizeof(frozen)),
-		format_duration(result_int(r, "total_us"), total, sizeof(total)));
+	log_epoch(a, r);
 	report_warnings(a, r);
 	job_prune(a);
 	a->pub.status.error[0] = '\0';
@@ -175,7 +184,8 @@ static void failed(struct agent *a, const char *why)
 	if (a->store_ok && op->epoch)
 		store_abort_epoch(&a->store, op->epoch);
 	pod_unstop(a, op->stopped, op->n_stopped);
-	snprintf(text, sizeof(text), "checkpoint (%s) failed: %.600s", op_name(op->kind), why);
+	snprintf(text, sizeof(text), "checkpoint (%s) %s: %.600s", op_name(op->kind),
+		 json_is_true(json_object_get(op->result, "refused")) ? "not made" : "failed", why);
 	job_log(a, "%s; the job runs on", text);
 	snprintf(a->pub.status.error, sizeof(a->pub.status.error), "%.250s", text);
 	conn_refuse(op->conn, op_name(op->kind), why,
@@ -314,7 +324,10 @@ void op_cancel(struct agent *a, const char *why)
 	proc_forget(&op->worker);
 	if (a->store_ok && !op->held)
 		store_abort_epoch(&a->store, op->epoch);
-	job_log(a, "epoch %u (%s) given up: %s", op->epoch, op_name(op->kind), why);
-	conn_refuse(op->conn, op_name(op->kind), why, "the job has ended");
+	if (op->held) /* the epoch is complete, and has been logged */
+		job_log(a, "the vacate is given up: %s", why);
+	else
+		job_log(a, "epoch %u (%s) given up: %s", op->epoch, op_name(op->kind), why);
+	conn_refuse(op->conn, op_name(op->kind), why, op->held ? "its last state is saved" : "nothing was saved");
 	op_finish(a);
 }

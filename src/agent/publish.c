@@ -47,7 +47,8 @@ static void on_done(void *arg, bool ok, const json_t *answer, const char *error)
 /* Without the job's record nothing is known of its epochs: what is shown of them must stay. */
 static char *render_partial(const struct status *s)
 {
-	json_t *o = json_pack("{s:s, s:s, s:s}", "state", s->state, "error", s->error, "agent", s->agent);
+	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:I}", "state", s->state, "error", s->error, "agent", s->agent, "uuid", s->uuid,
+			      "interval", (json_int_t)s->interval);
 	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
 
 	json_decref(o);
@@ -58,7 +59,7 @@ static void start(struct agent *a)
 {
 	cleanup_free char *text = NULL;
 
-	if (a->store_ok) {
+	if (a->store_ok && a->rec.run > 0) {
 		job_describe_epochs(a, &a->pub.status);
 		text = status_render(&a->pub.status);
 	} else {

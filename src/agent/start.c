@@ -105,7 +105,8 @@ static void decide(struct agent *a, unsigned requested)
 		if (a->rec.epochs[i].run == a->rec.run)
 			epochs[in.n_epochs++] = a->rec.epochs[i].number;
 	start_decide(&in, &a->start.plan);
-	log_info("start %u: %s", a->task.restart_count, a->start.plan.reason);
+	if (a->task.restart_count)
+		log_info("restart %u: %s", a->task.restart_count, a->start.plan.reason);
 	switch (a->start.plan.action) {
 	case START_FRESH:
 		start_fresh(a);
@@ -123,10 +124,17 @@ static void on_asked(void *arg, bool ok, const json_t *answer, const char *error
 {
 	struct agent *a = arg;
 	json_int_t epoch = json_integer_value(json_object_get(answer, "epoch"));
+	bool vacated = json_is_true(json_object_get(answer, "vacated"));
 
 	if (!ok)
 		job_log(a, "Slurm cannot be asked which epoch to restore (%s); the newest is taken", error);
-	decide(a, ok && epoch > 0 && epoch < INT32_MAX ? (unsigned)epoch : 0);
+	if (ok && epoch > 0 && epoch < INT32_MAX)
+		decide(a, (unsigned)epoch);
+	else if (epoch < 0 || (!a->start.have_record && (vacated || !ok)))
+		/* a vacated job whose record is not to be seen here must not start over */
+		decide(a, START_LATEST);
+	else
+		decide(a, 0);
 }
 
 static void begin_decision(struct agent *a)

@@ -26,7 +26,7 @@ static void finish_gone(struct agent *a)
 	struct op *op = &a->op;
 	json_t *r = op->result && json_is_true(json_object_get(op->result, "ok")) ? json_incref(op->result) : json_object();
 
-	job_log(a, "vacated with epoch %u; the job is held in Slurm's queue", op->epoch);
+	job_log(a, "vacated at epoch %u; the job is held in Slurm's queue", op->epoch);
 	json_object_set_new(r, "event", json_string("result"));
 	json_object_set_new(r, "ok", json_true());
 	json_object_set_new(r, "op", json_string("vacate"));

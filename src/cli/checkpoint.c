@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "cli/ids.h"
+#include "cli/interrupt.h"
 #include "cli/slurmconf.h"
 #include "common/util.h"
 
@@ -152,6 +153,7 @@ static int run_job(const struct command_line *l, uint32_t id)
 	else
 		rc = l->op->run(&l->r, &t);
 	progress_end(&t.progress);
+	interrupt_silent();
 	target_free(&t);
 	return rc;
 }

@@ -62,6 +62,9 @@ int target_fail(struct target *t, const char *fmt, ...) __attribute__((format(pr
 /* "job 12: text" on standard output unless --quiet. */
 void target_say(const struct request *r, struct target *t, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/* The operation is under way without us: from now on a person who interrupts is told so. */
+void target_goes_on(const struct target *t, const char *what);
+
 /* Sleeps a little between two looks at slurmctld: longer the longer it takes. *round begins with 0. */
 void target_pause(struct target *t, unsigned *round);
 

@@ -280,8 +280,12 @@ enum client_outcome client_request(const struct client_target *t, const char *op
 	if (timeout_s > 0)
 		k->deadline = now_us() + timeout_s * INT64_C(1000000);
 	o = dial(k, err);
-	if (o == CLIENT_DONE)
-		o = send_request(k, op, err) < 0 ? CLIENT_NOT_SENT : read_answer(k, result, err);
+	if (o == CLIENT_DONE && send_request(k, op, err) < 0)
+		o = CLIENT_NOT_SENT;
+	if (o == CLIENT_DONE) {
+		t->on_sent(t->arg);
+		o = read_answer(k, result, err);
+	}
 	if (k->fd >= 0)
 		close(k->fd);
 	free(k);

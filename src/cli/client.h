@@ -14,6 +14,8 @@ struct client_target {
 	const char *munge_socket;  /* "" = MUNGE's default */
 	uint32_t    job_id;
 	const char *uuid;
+	void      (*on_sent)(void *arg);   /* the agent has the request */
+	void       *arg;
 };
 
 enum client_outcome {

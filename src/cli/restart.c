@@ -59,10 +59,22 @@ static int check(const struct request *r, const struct target *t, struct err *er
 {
 	if (target_check_enabled(t, err) < 0 || target_check_user(r, t, err) < 0 || check_state(t, err) < 0)
 		return -1;
-	return check_epoch(r, t, err);
+	return t->job.completing ? 0 : check_epoch(r, t, err);
 }
 
-/* A begin time given to a completing job is overwritten, so it has to be waited for. */
+/* Notes the epoch for the agent. Without the note a job that was requeued and held by other means would start over, and so would a
+ * vacated one on a node that does not see its epochs. */
+static int note_epoch(const struct request *r, struct target *t, struct err *err)
+{
+	unsigned epoch = r->epoch ? r->epoch : RPC_EPOCH_LATEST;
+
+	if (rpc_comment_epoch(t->job.comment) == epoch)
+		return 0;
+	return rpc_request_epoch(t->id, epoch, err);
+}
+
+/* A begin time given to a completing job is overwritten, so it has to be waited for. Until then its agent may also be about to
+ * publish another epoch: that of the vacate which has just put it into the queue. */
 static int release(const struct request *r, struct target *t, struct err *err)
 {
 	int64_t until = now_us() + (r->timeout_s ? r->timeout_s * INT64_C(1000000) : RELEASE_WAIT_US);
@@ -71,10 +83,14 @@ static int release(const struct request *r, struct target *t, struct err *err)
 	for (;;) {
 		if (target_load(t, err) < 0)
 			return -1;
-		if (!t->job.completing && rpc_release(t->id, err) == 0)
-			return 0;
-		if (!t->job.completing && err->num != EAGAIN)
-			return -1;
+		if (!t->job.completing) {
+			if (check_epoch(r, t, err) < 0 || note_epoch(r, t, err) < 0)
+				return -1;
+			if (rpc_release(t->id, err) == 0)
+				return 0;
+			if (err->num != EAGAIN)
+				return -1;
+		}
 		if (now_us() > until)
 			return err_set(err, ETIMEDOUT, "its last run is still completing on node %s",
 				       *t->job.batch_host ? t->job.batch_host : "?");
@@ -83,18 +99,6 @@ static int release(const struct request *r, struct target *t, struct err *err)
 		if (check_state(t, err) < 0)
 			return -1;
 	}
-}
-
-/* Notes the epoch for the agent, or takes a stale note away. A vacated job continues from its last epoch without a note; one that
- * was requeued and held by other means would start over. */
-static int note_epoch(const struct request *r, struct target *t, struct err *err)
-{
-	bool vacated = strcmp(t->status.state, "vacated") == 0;
-	unsigned epoch = r->epoch || vacated ? r->epoch : t->status.epoch;
-
-	if (rpc_comment_epoch(t->job.comment) == epoch)
-		return 0;
-	return rpc_request_epoch(t->id, epoch, err);
 }
 
 static void doing(struct target *t)
@@ -193,20 +197,22 @@ static int watch(const struct request *r, struct target *t, unsigned epoch)
 
 int op_restart(const struct request *r, struct target *t)
 {
-	unsigned epoch = r->epoch ? r->epoch : t->status.epoch;
+	unsigned epoch;
 	struct err err;
 
 	if (check(r, t, &err) < 0)
 		return target_fail(t, "%s", err.text);
-	if (note_epoch(r, t, &err) < 0)
-		return target_fail(t, "%s; nothing was done", err.text);
 	if (release(r, t, &err) < 0) {
-		rpc_request_epoch(t->id, 0, NULL);
+		/* released by somebody else meanwhile, it needs the note */
+		if (target_load(t, NULL) == 0 && t->job.pending && t->job.held)
+			rpc_request_epoch(t->id, 0, NULL);
 		return target_fail(t, "%s; it stays as it is", err.text);
 	}
+	epoch = r->epoch ? r->epoch : t->status.epoch;
 	if (!r->wait) {
 		target_say(r, t, "released; it will continue from epoch %u", epoch);
 		return CLI_OK;
 	}
+	target_goes_on(t, "restart");
 	return watch(r, t, epoch);
 }

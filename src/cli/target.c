@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cli/interrupt.h"
 #include "common/util.h"
 
 /* A job that has just started: slurmd's prolog, the pod and one RPC lie between RUNNING and the agent's address. */
@@ -50,6 +51,25 @@ void target_say(const struct request *r, struct target *t, const char *fmt, ...)
 	va_end(ap);
 	putchar('\n');
 	fflush(stdout);
+}
+
+void target_goes_on(const struct target *t, const char *what)
+{
+	interrupt_says("%s: %s goes on without this command; look with: scontrol show job %s | grep Checkpoint", t->label, what,
+		       t->job.label);
+}
+
+struct sent {
+	const struct target *t;
+	const char *op;
+};
+
+static void on_sent(void *arg)
+{
+	const struct sent *s = arg;
+
+	if (strcmp(s->op, "create") == 0 || strcmp(s->op, "vacate") == 0)
+		target_goes_on(s->t, s->op);
 }
 
 void target_pause(struct target *t, unsigned *round)
@@ -114,7 +134,7 @@ const char *target_next_start(const struct target *t, char *buf, size_t len)
 {
 	unsigned epoch = rpc_comment_epoch(t->job.comment);
 
-	if (!epoch && strcmp(t->status.state, "ended") != 0 && strcmp(t->status.state, "enabled") != 0)
+	if (epoch == RPC_EPOCH_LATEST || (!epoch && strcmp(t->status.state, "ended") != 0 && strcmp(t->status.state, "enabled") != 0))
 		epoch = t->status.epoch;
 	if (epoch)
 		snprintf(buf, len, "continue from epoch %u", epoch);
@@ -198,7 +218,9 @@ static bool moved(struct target *t)
 static enum client_outcome ask_once(const struct request *r, struct target *t, const char *op, json_t **result, struct err *err)
 {
 	char addr[256];
-	struct client_target c = { .node = t->job.batch_host, .host = addr, .munge_socket = r->munge_socket, .job_id = t->id };
+	struct sent sent = { t, op };
+	struct client_target c = { .node = t->job.batch_host, .host = addr, .munge_socket = r->munge_socket, .job_id = t->id,
+				   .on_sent = on_sent, .arg = &sent };
 
 	*result = NULL;
 	if (find_agent(t, err) < 0)

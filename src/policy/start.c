@@ -24,9 +24,11 @@ static const struct rule {
 	const char *reason;
 } rules[] = {
 	{ 0, EVERY_INTENT, ANY, 1, ANY, START_HOLD, NONE, START_HOLD,
-	  "a restart from an epoch was asked for, but the job has no checkpoint record" },
-	{ 0, EVERY_INTENT, ANY, 0, ANY, START_FRESH, NONE, START_FRESH,
-	  "no checkpoint record of this job" },
+	  "the job is to be continued, but this node sees no checkpoint of it (JobCheckpointDir must be the same on all nodes)" },
+	{ 0, EVERY_INTENT, 0, 0, ANY, START_FRESH, NONE, START_FRESH,
+	  "first start of the job" },
+	{ 0, EVERY_INTENT, 1, 0, ANY, START_FRESH, NONE, START_FRESH,
+	  "this node sees no checkpoint of the job's earlier runs, it starts from the beginning" },
 	{ 1, EVERY_INTENT, ANY, 1, 0, START_HOLD, NONE, START_HOLD,
 	  "the epoch that was asked for is not there" },
 	{ 1, EVERY_INTENT, ANY, 1, 1, START_RESTORE, REQUESTED, START_HOLD,
@@ -51,7 +53,7 @@ static const struct rule {
 static bool available(const struct start_input *in)
 {
 	for (unsigned i = 0; i < in->n_epochs; i++) {
-		if (!in->requested || in->epochs[i] == in->requested)
+		if (!in->requested || in->requested == START_LATEST || in->epochs[i] == in->requested)
 			return true;
 	}
 	return false;
@@ -82,6 +84,13 @@ static const struct rule *find_rule(const struct start_input *in)
 	return &unknown;
 }
 
+static const char *reason_of(const struct rule *r, const struct start_input *in)
+{
+	if (in->requested != START_LATEST || !in->have_record)
+		return r->reason;
+	return r->action == START_HOLD ? "the job is to be continued, but no complete epoch of it is there" : "restart from the latest epoch";
+}
+
 void start_decide(const struct start_input *in, struct start_plan *plan)
 {
 	const struct rule *r = find_rule(in);
@@ -91,13 +100,13 @@ void start_decide(const struct start_input *in, struct start_plan *plan)
 	plan->new_run = r->action == START_FRESH && in->have_record;
 	plan->otherwise = r->otherwise;
 	plan->n_epochs = 0;
-	if (r->which == REQUESTED)
+	if (r->which == REQUESTED && in->requested != START_LATEST)
 		plan->epochs[plan->n_epochs++] = in->requested;
 	else if (r->which != NONE)
 		for (unsigned i = in->n_epochs; i > 0 && plan->n_epochs < most; i--)
 			plan->epochs[plan->n_epochs++] = in->epochs[i - 1];
-	if (in->requested)
+	if (in->requested && in->requested != START_LATEST)
 		snprintf(plan->reason, sizeof(plan->reason), "%s (epoch %u)", r->reason, in->requested);
 	else
-		snprintf(plan->reason, sizeof(plan->reason), "%s", r->reason);
+		snprintf(plan->reason, sizeof(plan->reason), "%s", reason_of(r, in));
 }

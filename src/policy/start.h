@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include "store/store.h"
 
+#define START_LATEST 0xffffffffu   /* whichever epoch is the newest */
+
 enum start_action { START_FRESH, START_RESTORE, START_HOLD };
 
 struct start_input {
@@ -19,7 +21,7 @@ struct start_input {
 	unsigned restart_count;      /* Slurm's, of this start */
 	const unsigned *epochs;      /* complete epochs of the record's run, ascending */
 	unsigned n_epochs;
-	unsigned requested;          /* epoch that a person asked for, 0 = none */
+	unsigned requested;          /* epoch that a person asked for, START_LATEST, 0 = none */
 };
 
 struct start_plan {

@@ -5,7 +5,8 @@
  *   get                 the job's record, the address of its node, SlurmUser
  *   publish [STATUS]    STATUS (or stdin) becomes the job's Checkpoint entry: a rendered one (common/status.h), or a JSON object with
  *                       members of struct status, of which only those given change
- *   take-restart-epoch  {"epoch":N}: the epoch asked for by the owner, 0 = none; it is removed from the job's Comment
+ *   take-restart-epoch  {"epoch":N,"vacated":bool}: the epoch asked for by the owner, 0 = none, -1 = the latest; it is removed from
+ *                       the job's Comment. vacated: the job's entry says that it left its node to be continued
  *   requeue, requeue-hold, release
  *
  * JOBID is 12 or 12_3. Prints one line, a JSON object: with "error" (also on stderr, as text) after a failure.
@@ -241,11 +242,13 @@ static int op_publish(const struct slurm_job *job, const char *arg, struct err *
 
 static int op_take_epoch(const struct slurm_job *job, struct err *err)
 {
+	struct status s;
+	bool vacated = status_parse(job->admin_comment, &s, NULL) == 0 && (!strcmp(s.state, "vacated") || !strcmp(s.state, "held"));
 	unsigned epoch;
 
 	if (rpc_take_epoch(job->id, &epoch, err))
 		return -1;
-	return answer(json_pack("{s:i}", "epoch", (int)epoch));
+	return answer(json_pack("{s:i, s:b}", "epoch", epoch == RPC_EPOCH_LATEST ? -1 : (int)epoch, "vacated", (int)vacated));
 }
 
 static int run(const char *op, struct slurm_job *job, const char *arg, struct err *err)

@@ -25,6 +25,7 @@
 void slurm_xfree(void **p) __attribute__((weak));
 
 #define EPOCH_KEY "fsched-restart="
+#define EPOCH_LATEST "latest"
 #define EPOCH_MAX 99999999u
 
 static int slurm_fail(struct err *err, int num, const char *doing, const char *job)
@@ -319,20 +320,27 @@ int rpc_publish(uint32_t job_id, const struct status *status, struct err *err)
 	return rc;
 }
 
+/* A number, or the word for the latest; 0 if it is neither. */
+static unsigned epoch_value(const char *p)
+{
+	size_t len = strcspn(p, " ");
+
+	if (len == strlen(EPOCH_LATEST) && strncmp(p, EPOCH_LATEST, len) == 0)
+		return RPC_EPOCH_LATEST;
+	if (len > 8 || strspn(p, "0123456789") != len)
+		return 0;
+	return (unsigned)strtoul(p, NULL, 10);
+}
+
 /* The segment stands at the beginning or behind a blank, and ends at a blank or at the end. */
 static const char *find_epoch(const char *comment, unsigned *epoch)
 {
-	const size_t key = strlen(EPOCH_KEY);
 	const char *p;
 
 	for (p = comment; (p = strstr(p, EPOCH_KEY)); p++) {
-		size_t digits = strspn(p + key, "0123456789");
-		const char end = p[key + digits];
-
-		if ((p != comment && p[-1] != ' ') || digits == 0 || digits > 8 || (end && end != ' '))
-			continue;
-		*epoch = (unsigned)strtoul(p + key, NULL, 10);
-		return p;
+		*epoch = epoch_value(p + strlen(EPOCH_KEY));
+		if ((p == comment || p[-1] == ' ') && *epoch)
+			return p;
 	}
 	return NULL;
 }
@@ -361,9 +369,12 @@ char *rpc_comment_with_epoch(const char *comment, unsigned epoch)
 			at--;
 		memmove(at, end, strlen(end) + 1);
 	}
-	if (epoch == 0 || epoch > EPOCH_MAX)
+	if (epoch == 0 || (epoch > EPOCH_MAX && epoch != RPC_EPOCH_LATEST))
 		return text;
-	with = xasprintf("%s%s" EPOCH_KEY "%u", text, *text ? " " : "", epoch);
+	if (epoch == RPC_EPOCH_LATEST)
+		with = xasprintf("%s%s" EPOCH_KEY EPOCH_LATEST, text, *text ? " " : "");
+	else
+		with = xasprintf("%s%s" EPOCH_KEY "%u", text, *text ? " " : "", epoch);
 	free(text);
 	return with;
 }
@@ -385,7 +396,7 @@ int rpc_request_epoch(uint32_t job_id, unsigned epoch, struct err *err)
 	struct slurm_job job;
 	int rc;
 
-	if (epoch > EPOCH_MAX)
+	if (epoch > EPOCH_MAX && epoch != RPC_EPOCH_LATEST)
 		return err_set(err, EINVAL, "job %u: there is no epoch %u", job_id, epoch);
 	if (rpc_job_load(job_id, &job, err))
 		return -1;

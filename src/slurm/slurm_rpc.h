@@ -15,6 +15,7 @@
 #include "common/status.h"
 
 #define RPC_NO_TASK (-1)
+#define RPC_EPOCH_LATEST UINT32_MAX   /* whichever is the newest when the job starts */
 
 struct slurm_job {
 	uint32_t id;
@@ -62,8 +63,8 @@ int rpc_slurm_user(uid_t *uid, struct err *err);
 /* Replaces the Checkpoint entry of AdminComment, keeping all other text in it. Needs root or SlurmUser. */
 int rpc_publish(uint32_t job_id, const struct status *status, struct err *err);
 
-/* The epoch from which the next start is to restore, asked for by the job's owner: the segment "fsched-restart=N" of the job's
- * Comment, of which all other text is kept. epoch 0 removes it. */
+/* The epoch from which the next start is to restore, asked for by the job's owner: the segment "fsched-restart=N" (or
+ * "=latest") of the job's Comment, of which all other text is kept. epoch 0 removes it. */
 int rpc_request_epoch(uint32_t job_id, unsigned epoch, struct err *err);
 /* Reads and removes it. *epoch = 0 if there was none. */
 int rpc_take_epoch(uint32_t job_id, unsigned *epoch, struct err *err);

@@ -404,7 +404,8 @@ int start_checkpointed(spank_t sp, const struct spank_args *args, const struct s
 }
 
 /* The agent is gone without having said good-bye, and the kernel has taken its pod along: the job's Checkpoint entry must not go on
- * naming an agent. Only now does Slurm still take it; of a job that has ended it takes no comment. */
+ * naming an agent. Only now does Slurm still take it; of a job that has ended (cancelled, say, and killed after KillWait, which is
+ * the ordinary end of a script that ignores SIGTERM) it takes no comment, and then there is nothing to tell. */
 static void publish_killed_agent(const struct start *s, const char *libexec)
 {
 	cleanup_free char *path = xasprintf("%s/fsched-slurm", libexec);
@@ -413,17 +414,22 @@ static void publish_killed_agent(const struct start *s, const char *libexec)
 	char *argv[] = { path, (char *)"--timeout", (char *)"5", (char *)"publish", job, (char *)
 			 "{\"state\":\"ended\",\"agent\":\"\",\"error\":\"fsched-agent was killed and the job ended with it; its epochs are kept\"}", NULL };
 	char *envp[] = { (char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", conf, NULL };
-	int status;
-	pid_t pid;
+	int status = -1, null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	pid_t pid = fork();
 
-	slurm_error("fsched: job %u: fsched-agent was killed; the job has ended with it, its epochs are kept", s->job_id);
-	pid = fork();
 	if (pid == 0) {
+		/* descriptor 2 is the job's output here */
+		for (int fd = 0; fd <= 2 && null >= 0; fd++)
+			dup2(null, fd);
 		execve(path, argv, envp);
 		_exit(127);
 	}
 	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
+	if (null >= 0)
+		close(null);
+	if (status == 0)
+		slurm_error("fsched: job %u: fsched-agent was killed; the job has ended with it, its epochs are kept", s->job_id);
 }
 
 void cleanup_checkpointed(spank_t sp, const struct spank_args *args, const struct spank_batch *batch)

@@ -8,7 +8,7 @@
 static const unsigned three[] = { 4, 5, 7 };
 
 enum epochs { NO_EPOCHS, EPOCHS };
-enum asked { NOT_ASKED, ASKED, ASKED_MISSING };
+enum asked { NOT_ASKED, ASKED, ASKED_LATEST, ASKED_MISSING };
 
 /* What must come out, said a second time and without a table. */
 static enum start_action expected(bool record, enum intent intent, unsigned restarts, enum epochs epochs,
@@ -47,7 +47,7 @@ static void every_combination(void **state)
 		struct start_input in = {
 			.have_record = record, .intent = intent, .restart_count = restarts,
 			.epochs = three, .n_epochs = epochs == EPOCHS ? 3 : 0,
-			.requested = asked == ASKED ? 5 : asked == ASKED_MISSING ? 6 : 0,
+			.requested = asked == ASKED ? 5 : asked == ASKED_LATEST ? START_LATEST : asked == ASKED_MISSING ? 6 : 0,
 		};
 		enum start_action otherwise, action;
 		unsigned n;
@@ -62,7 +62,7 @@ static void every_combination(void **state)
 		assert_true(strlen(plan.reason) > 10);
 		cases++;
 	}
-	assert_int_equal(cases, 2 * 5 * 3 * 2 * 3);
+	assert_int_equal(cases, 2 * 5 * 3 * 2 * 4);
 }
 
 static void order_of_the_candidates(void **state)
@@ -77,6 +77,10 @@ static void order_of_the_candidates(void **state)
 	assert_int_equal(plan.epochs[1], 5);
 	assert_int_equal(plan.epochs[2], 4);
 	in.intent = INTENT_VACATED;
+	start_decide(&in, &plan);
+	assert_int_equal(plan.n_epochs, 1);
+	assert_int_equal(plan.epochs[0], 7);
+	in.requested = START_LATEST;
 	start_decide(&in, &plan);
 	assert_int_equal(plan.n_epochs, 1);
 	assert_int_equal(plan.epochs[0], 7);
