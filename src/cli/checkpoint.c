@@ -96,7 +96,7 @@ static int read_option(int c, struct command_line *l)
 	case 'u':
 		return cli_usage(COMMAND, "-u is not supported: a request is always made as the user who makes it");
 	default:
-		return cli_usage(COMMAND, "cannot read the options");
+		return cli_bad_option(COMMAND);
 	}
 	return rc;
 }

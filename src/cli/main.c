@@ -78,6 +78,12 @@ int cli_usage(const char *command, const char *fmt, ...)
 	return CLI_USAGE;
 }
 
+int cli_bad_option(const char *command)
+{
+	fprintf(stderr, "Try \"fsched help %s\".\n", command);
+	return CLI_USAGE;
+}
+
 int cli_help(const char *command)
 {
 	const struct command *c = find(command);
@@ -116,7 +122,7 @@ int cli_conf_option(const char *command, int argc, char **argv, const char **con
 		if (c == 'h')
 			return cli_help(command) + 1;
 		if (c != 'c')
-			return cli_usage(command, "cannot read the options") + 1;
+			return cli_bad_option(command) + 1;
 		*conf = optarg;
 	}
 	return 0;
@@ -126,8 +132,11 @@ int cli_conf(const char *command, const char *path, struct conf *c)
 {
 	struct err err;
 
-	if (conf_load(c, path, &err) == 0)
-		return 0;
+	if (conf_load(c, path, &err) == 0) {
+		if (!path || *c->path)
+			return 0;
+		err_set(&err, ENOENT, "%s: no such file", path);
+	}
 	cli_error(command, "%s", err.text);
 	return -1;
 }
@@ -174,6 +183,7 @@ static int finish(int rc)
 
 int main(int argc, char **argv)
 {
+	static char name[40];
 	const struct command *c;
 
 	if (argc < 2)
@@ -189,5 +199,8 @@ int main(int argc, char **argv)
 	}
 	if (argc > 2 && c->help && strcmp(argv[2], "--help") == 0)
 		return finish(cli_help(c->name));
+	/* what getopt calls us in its messages */
+	snprintf(name, sizeof(name), "fsched %s", c->name);
+	argv[1] = name;
 	return finish(c->run(argc - 1, argv + 1));
 }

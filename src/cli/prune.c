@@ -159,7 +159,7 @@ static int read_options(int argc, char **argv, struct options *o)
 		case 'n': o->dry_run = true; break;
 		case 'c': o->conf = optarg; break;
 		case 'h': return cli_help(COMMAND) + 1;
-		default:  return cli_usage(COMMAND, "cannot read the options") + 1;
+		default:  return cli_bad_option(COMMAND) + 1;
 		}
 	}
 	if (optind >= argc)
