@@ -34,6 +34,8 @@ int pod_cmd(int argc, char **argv);
 void cli_error(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The same and where help is to be found; returns CLI_USAGE. */
 int cli_usage(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* After getopt has said what it does not like: where help is to be found; returns CLI_USAGE. */
+int cli_bad_option(const char *command);
 /* Prints the help of a command from the table; returns CLI_OK. */
 int cli_help(const char *command);
 
