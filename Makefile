@@ -91,11 +91,13 @@ tests-built:
 
 # Plugins and the library that criu loads live in processes of others, which are not built with ASan: those stay as they are.
 test-asan: build deps-run deps-test criu examples
-	@test -f $(B)/asan/build.ninja || $(SETUP) $(B)/asan . -Dtests=true -Db_sanitize=address,undefined -Db_lundef=false >$(B)/setup.log 2>&1 || \
+	@$(SETUP) $(if $(wildcard $(B)/asan/build.ninja),--reconfigure) $(B)/asan . -Dtests=true -Db_sanitize=address,undefined -Db_lundef=false \
+		-Dsanitizer_log=$(B)/asan-reports/report >$(B)/setup.log 2>&1 || \
 		{ cat $(B)/setup.log; exit 1; }
 	@$(call ninja,asan)
 	@scripts/stage-asan.sh $(B)
-	@FSCHED_MESON=$(B)/asan FSCHED_STAGE=$(B)/asan-stage \
+	@mkdir -p $(B)/asan-reports && chmod 1777 $(B)/asan-reports
+	@FSCHED_MESON=$(B)/asan FSCHED_STAGE=$(B)/asan-stage FSCHED_SANITIZER_LOG=$(B)/asan-reports/report \
 		scripts/run-tests.sh all --deselect cluster/test_admin.py::test_agent_is_small_and_quiet $(ARGS)
 
 bench: build deps-run deps-test criu examples

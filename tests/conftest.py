@@ -1,0 +1,33 @@
+"""A report of a sanitizer (make test-asan) fails the test during which it was written: the programs that wrote it have no stderr."""
+import glob
+import os
+
+import pytest
+
+LOG = os.environ.get("FSCHED_SANITIZER_LOG")
+
+
+def reports():
+    """The texts of the reports so far; a next call does not return them again."""
+    texts = []
+    for name in sorted(glob.glob(glob.escape(LOG) + ".*")) if LOG else []:
+        with open(name, encoding="utf-8", errors="replace") as f:
+            texts.append(f"{os.path.basename(name)}\n{f.read()}")
+        os.unlink(name)
+    return texts
+
+
+@pytest.fixture(autouse=True)
+def no_report_of_a_sanitizer():
+    yield
+    found = reports()
+    assert not found, "\n".join(found)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_late_report_of_a_sanitizer():
+    """Made first, so its end comes after the end of all clusters."""
+    reports()       # of earlier sessions
+    yield
+    found = reports()
+    assert not found, "\n".join(found)
