@@ -22,6 +22,7 @@
 #include <jansson.h>
 
 #include "common/util.h"
+#include "slurm/json_text.h"
 #include "slurm/slurm_rpc.h"
 
 #define TIMEOUT_DEFAULT 20
@@ -30,22 +31,6 @@
 static char timeout_text[160], timeout_json[192];
 
 /* ---- answers ------------------------------------------------------------ */
-
-/* Comments can hold bytes that are no UTF-8. */
-static json_t *text(const char *value)
-{
-	json_t *j = json_string(value);
-	cleanup_free char *ascii = NULL;
-	char *p;
-
-	if (j)
-		return j;
-	ascii = xstrdup(value);
-	for (p = ascii; *p; p++)
-		if (*p & 0x80)
-			*p = '?';
-	return json_string(ascii);
-}
 
 static int answer(json_t *object)
 {
@@ -59,7 +44,7 @@ static int answer(json_t *object)
 
 static int fail(const char *error)
 {
-	answer(json_pack("{s:o}", "error", text(error)));
+	answer(json_pack("{s:o}", "error", json_text(error)));
 	fprintf(stderr, "fsched-slurm: %s\n", error);
 	return 1;
 }
@@ -101,10 +86,10 @@ static json_t *status_object(const char *admin_comment)
 	if (status_parse(admin_comment, &s, NULL))
 		return json_null();
 	return json_pack("{s:o, s:I, s:i, s:I, s:I, s:I, s:I, s:o, s:i, s:i, s:o, s:o, s:o}",
-			 "state", text(s.state), "interval", (json_int_t)s.interval, "epoch", (int)s.epoch,
+			 "state", json_text(s.state), "interval", (json_int_t)s.interval, "epoch", (int)s.epoch,
 			 "epoch_time", (json_int_t)s.epoch_time, "bytes", (json_int_t)s.bytes, "frozen_us", (json_int_t)s.frozen_us,
-			 "total_us", (json_int_t)s.total_us, "kept", text(s.kept), "skipped", (int)s.skipped, "restored", (int)s.restored,
-			 "error", text(s.error), "uuid", text(s.uuid), "agent", text(s.agent));
+			 "total_us", (json_int_t)s.total_us, "kept", json_text(s.kept), "skipped", (int)s.skipped, "restored", (int)s.restored,
+			 "error", json_text(s.error), "uuid", json_text(s.uuid), "agent", json_text(s.agent));
 }
 
 static json_t *job_object(const struct slurm_job *j)
@@ -117,10 +102,10 @@ static json_t *job_object(const struct slurm_job *j)
 			 "pending", (int)j->pending, "running", (int)j->running, "suspended", (int)j->suspended,
 			 "finished", (int)j->finished, "completing", (int)j->completing, "held", (int)j->held,
 			 "batch", (int)j->batch, "requeue", (int)j->requeue, "priority", (json_int_t)j->priority,
-			 "reason", text(j->reason), "batch_host", text(j->batch_host), "restart_count", (int)j->restart_count,
+			 "reason", json_text(j->reason), "batch_host", json_text(j->batch_host), "restart_count", (int)j->restart_count,
 			 "start_time", (json_int_t)j->start_time, "end_time", (json_int_t)j->end_time,
 			 "preempt_time", (json_int_t)j->preempt_time,
-			 "admin_comment", text(j->admin_comment), "comment", text(j->comment),
+			 "admin_comment", json_text(j->admin_comment), "comment", json_text(j->comment),
 			 "status", status_object(j->admin_comment));
 }
 
@@ -134,7 +119,7 @@ static int op_get(struct slurm_job *job, struct err *err)
 		json_decref(o);
 		return -1;
 	}
-	json_object_set_new(o, "node_addr", text(addr));
+	json_object_set_new(o, "node_addr", json_text(addr));
 	json_object_set_new(o, "slurm_uid", json_integer(slurm_user));
 	return answer(o);
 }

@@ -20,6 +20,7 @@
 #include "common/util.h"
 #include "pod/pod.h"
 #include "slurm/option.h"
+#include "slurm/json_text.h"
 #include "slurm/spank_fsched.h"
 
 #ifndef CLOSE_RANGE_CLOEXEC
@@ -178,22 +179,6 @@ static int set_paths(struct start *s, const struct spank_args *args, struct err 
 	return 0;
 }
 
-/* JSON is UTF-8, file names need not be. These texts are shown, not opened. */
-static json_t *text(const char *value)
-{
-	json_t *j = json_string(value);
-	cleanup_free char *ascii = NULL;
-	char *p;
-
-	if (j)
-		return j;
-	ascii = xstrdup(value);
-	for (p = ascii; *p; p++)
-		if (*p & 0x80)
-			*p = '?';
-	return json_string(ascii);
-}
-
 static json_t *groups(const struct pod_cred *c)
 {
 	json_t *a = json_array();
@@ -214,13 +199,13 @@ static json_t *describe(const struct start *s)
 			 "array_task_id", (json_int_t)(task ? (json_int_t)s->array_task : -1),
 			 "step", (json_int_t)SLURM_BATCH_SCRIPT,
 			 "uid", (json_int_t)s->spec.cred.uid, "gid", (json_int_t)s->spec.cred.gid,
-			 "groups", groups(&s->spec.cred), "user", text(s->user),
-			 "restart_count", (json_int_t)*s->restarts, "node", text(s->node), "cluster", text(s->cluster),
+			 "groups", groups(&s->spec.cred), "user", json_text(s->user),
+			 "restart_count", (json_int_t)*s->restarts, "node", json_text(s->node), "cluster", json_text(s->cluster),
 			 "uuid", s->option.uuid, "interval", (json_int_t)s->option.interval, "truncate", (int)s->option.truncate,
-			 "script", text(s->script), "cwd", text(s->cwd), "stdout", text(s->out), "stderr", text(s->errout),
+			 "script", json_text(s->script), "cwd", json_text(s->cwd), "stdout", json_text(s->out), "stderr", json_text(s->errout),
 			 "cpus", (int)s->cpus, "private_tmp", (int)s->spec.private_tmp,
 			 "init_pid", (int)s->pod.init, "leader_pid", (int)s->pod.leader, "script_pid", (int)s->script_pid,
-			 "pod_dir", text(s->spec.dir), "ctl_fd", s->pod.ctl, "gate_fd", s->gate, "config", text(s->conf.path));
+			 "pod_dir", json_text(s->spec.dir), "ctl_fd", s->pod.ctl, "gate_fd", s->gate, "config", json_text(s->conf.path));
 }
 
 /* A descriptor with the task file in it. */
