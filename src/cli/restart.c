@@ -41,6 +41,9 @@ static int check_state(const struct target *t, struct err *err)
 	const struct slurm_job *j = &t->job;
 	char next[48];
 
+	if (j->finished && t->status.epoch)
+		return err_set(err, 0, "has ended (%s); to continue it from epoch %u, first bring it back into the queue: scontrol requeuehold %s",
+			       j->state, t->status.epoch, j->label);
 	if (j->finished)
 		return err_set(err, 0, "has ended (%s) and cannot be restarted", j->state);
 	if (j->running || j->suspended)

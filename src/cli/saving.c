@@ -115,6 +115,13 @@ int op_vacate(const struct request *r, struct target *t)
 	if (rc == CLI_OK) {
 		if (r->wait && wait_for_requeue(t) < 0)
 			rc = CLI_LATER;
+		if (r->wait && t->job.finished) {
+			rc = target_fail(t, "saved as epoch %lld, but it was ended meanwhile (%s) and is not in the queue; to continue it "
+					 "all the same: scontrol requeuehold %s, then scontrol checkpoint restart %s",
+					 (long long)number_of(result, "epoch"), t->job.state, t->job.label, t->job.label);
+			json_decref(result);
+			return rc;
+		}
 		describe(result, text, sizeof(text));
 		target_say(r, t, "vacated at epoch %lld: %s (held; continue with: scontrol checkpoint restart %s)",
 			   (long long)number_of(result, "epoch"), text, t->job.label);

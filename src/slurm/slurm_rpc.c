@@ -439,7 +439,11 @@ int rpc_requeue(uint32_t job_id, bool hold, struct err *err)
 
 	if (rpc_job_load(job_id, &job, err))
 		return -1;
-	rc = allow_requeue(&job, err);
+	/* slurmctld would requeue it, and the person who has just cancelled it would find it in the queue again */
+	if (job.finished)
+		rc = err_set(err, ESLURM_ALREADY_DONE, "job %s has just been ended by Slurm (%s)", job.label, job.state);
+	else
+		rc = allow_requeue(&job, err);
 	if (rc == 0) {
 		errno = 0;
 		if (slurm_requeue(job_id, hold ? JOB_REQUEUE_HOLD : 0))

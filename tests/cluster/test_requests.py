@@ -1,8 +1,12 @@
 """Requests that cannot be met: each gets a message of its own, a non-zero exit, and changes nothing."""
+import concurrent.futures
 import json
 import os
 import re
+import shutil
 import signal
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +80,122 @@ def test_restart_of_a_running_and_vacate_of_a_vacated_job(cluster, running):
     assert "vacated" in cluster.fails("scontrol", "checkpoint", "vacate", job)
     assert "vacated" in cluster.fails("scontrol", "checkpoint", "create", job)
     cluster.checkpoint("restart", job)
+
+
+def test_restart_at_once_after_a_vacate_takes_its_epoch(cluster, running):
+    """The entry shows the epoch before until the agent has published the new one."""
+    job, d = running
+    cluster.checkpoint("create", job)
+    assert "epoch 2" in cluster.checkpoint("vacate", job, "--no-wait")
+    assert "restored from epoch 2" in cluster.checkpoint("restart", job)
+    (d / "go").touch()
+    assert cluster.wait_end(job) == ("COMPLETED", "0:0")
+    assert (d / "out").read_text() == "end\n"
+
+
+def test_two_vacates_at_once(cluster, running):
+    job, d = running
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        both = list(pool.map(lambda _: cluster.run("scontrol", "checkpoint", "vacate", job), range(2)))
+    assert sorted(p.returncode for p in both) == [0, 1], both
+    assert "vacated" in next(p.stderr for p in both if p.returncode)
+    assert cluster.entry(job)["state"] == "vacated" and cluster.epochs(job) == [1]
+    cluster.checkpoint("restart", job)
+    (d / "go").touch()
+    assert cluster.wait_end(job) == ("COMPLETED", "0:0")
+
+
+def test_a_job_that_is_cancelled_while_it_is_vacated_stays_cancelled(cluster, running):
+    """Slurm would requeue it: the cancel comes after the epoch is complete and before the requeue."""
+    job, d = running
+    slurm = next(cluster.dir.glob("stage/usr/libexec/fsched/fsched-slurm"))
+    real = slurm.with_suffix(".real")
+    slurm.rename(real)
+    try:
+        slurm.write_text(f'#!/bin/sh\ncase "$*" in *requeue-hold*) scancel {job};; esac\nexec {real} "$@"\n')
+        slurm.chmod(0o755)
+        cluster.fails("scontrol", "checkpoint", "vacate", job)
+    finally:
+        real.rename(slurm)
+    assert cluster.wait_end(job)[0] == "CANCELLED"
+    assert cluster.epochs(job) == [1]
+
+
+@pytest.mark.parametrize("how", ["restart", "release"])
+def test_a_vacated_job_whose_epochs_cannot_be_seen_is_held(cluster, running, how):
+    """As on a node that has another file system in the place of JobCheckpointDir: the job must not start over."""
+    job, d = running
+    cluster.checkpoint("vacate", job)
+    place = cluster.ckpt_dir(job)
+    aside = place.with_name(f"aside-{job}")
+    place.rename(aside)
+    if how == "restart":
+        said = cluster.fails("scontrol", "checkpoint", "restart", job)
+        assert "JobCheckpointDir" in said and "held" in said
+    else:
+        cluster.ok("scontrol", "release", job)
+    e = cluster.wait_entry(job, lambda e: e["state"] == "held", "the job to be held again")
+    assert "JobCheckpointDir" in e["error"] and e["epoch"] == "1"
+    lib.wait_for(lambda: "COMPLETING" not in cluster.job(job)["line"], "the node to be free")
+    shutil.rmtree(place)
+    aside.rename(place)
+    assert "restored from epoch 1" in cluster.checkpoint("restart", job)
+    (d / "go").touch()
+    assert cluster.wait_end(job) == ("COMPLETED", "0:0")
+    assert (d / "out").read_text() == "end\n"
+
+
+def catches(pid, sig):
+    """Has the process a handler for the signal?"""
+    mask = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text()).group(1)
+    return int(mask, 16) & 1 << (sig - 1)
+
+
+def test_a_person_who_interrupts_is_told_that_it_goes_on(cluster, running):
+    job, d = running
+    env = {"PATH": cluster.path, "SLURM_CONF": cluster.slurm_conf}
+    agent = cluster.agent_pid(job)
+    os.kill(agent, signal.SIGSTOP)  # so that the answer waits for us
+    try:
+        p = subprocess.Popen(["scontrol", "checkpoint", "create", str(job)], env=env, stderr=subprocess.PIPE, text=True)
+        lib.wait_for(lambda: catches(p.pid, signal.SIGINT), "the client to have asked")
+        p.send_signal(signal.SIGINT)
+        said = p.communicate(timeout=lib.DEADLINE)[1]
+    finally:
+        os.kill(agent, signal.SIGCONT)
+    assert p.returncode == -signal.SIGINT
+    assert "goes on" in said and f"scontrol show job {job}" in said
+
+
+def test_an_ended_job_can_be_brought_back(cluster, running):
+    job, d = running
+    cluster.checkpoint("create", job)
+    cluster.wait_entry(job, lambda e: e["epoch"] == "1", "the epoch in the entry")
+    cluster.ok("scancel", job)
+    cluster.wait_end(job)
+    assert f"scontrol requeuehold {job}" in cluster.fails("scontrol", "checkpoint", "restart", job)
+    cluster.ok("scontrol", "requeuehold", job)
+    assert "restored from epoch 1" in cluster.checkpoint("restart", job)
+    (d / "go").touch()
+    assert cluster.wait_end(job) == ("COMPLETED", "0:0")
+
+
+def test_upgrade_between_vacate_and_restart(cluster, running):
+    """The processes of the epoch are those of the old programs."""
+    job, d = running
+    cluster.checkpoint("vacate", job)
+    for name in ("fsched-leader", "fsched-init"):
+        program = next(cluster.dir.glob(f"stage/usr/libexec/fsched/{name}"))
+        new = program.with_suffix(".new")
+        new.write_bytes(program.read_bytes() + b"upgraded")
+        new.chmod(0o755)
+        new.rename(program)
+    cluster.checkpoint("restart", job)
+    cluster.checkpoint("vacate", job)
+    cluster.checkpoint("restart", job)
+    (d / "go").touch()
+    assert cluster.wait_end(job) == ("COMPLETED", "0:0")
+    assert (d / "out").read_text() == "end\n"
 
 
 def test_lists_do_all_they_can(cluster, running):
