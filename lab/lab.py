@@ -701,7 +701,7 @@ def command_shell(argv):
     lab = Lab.open(a.dir)
     user = a.user or lab.state["users"][0]
     env = lab.environment(user)
-    os.chdir(lab.dir if user == "root" else env["HOME"])
+    os.chdir(env["HOME"] if os.path.isdir(env["HOME"]) and user != "root" else lab.dir)
     command = a.command[1:] if a.command[:1] == ["--"] else a.command
     if not command:
         print(HINT.format(user=user, dir=lab.dir))

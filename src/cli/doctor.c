@@ -73,6 +73,8 @@ int doctor_cmd(int argc, char **argv)
 	if (conf_load(&conf, path, &err) < 0) {
 		doctor_report(FINDING_FAILED, "fsched.conf", "%s", err.text);
 		conf_defaults(&conf);
+	} else if (path && !*conf.path) {
+		doctor_report(FINDING_FAILED, "fsched.conf", "%s: no such file", path);
 	} else {
 		check_conf(&conf);
 	}

@@ -25,8 +25,8 @@ static void check_version(void)
 
 	if (uname(&u) < 0 || sscanf(u.release, "%d.%d", &major, &minor) != 2)
 		doctor_report(FINDING_WARNING, "kernel", "its version cannot be read");
-	else if (major < 5 || (major == 5 && minor < 9))
-		doctor_report(FINDING_FAILED, "kernel", "%s is too old; Linux 5.9 or later is needed", u.release);
+	else if (major < 5 || (major == 5 && minor < 11))
+		doctor_report(FINDING_FAILED, "kernel", "%s is too old; Linux 5.11 or later is needed", u.release);
 	else
 		doctor_report(FINDING_OK, "kernel", "%s %s", u.release, u.machine);
 }

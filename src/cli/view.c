@@ -130,6 +130,11 @@ static bool load_manifest(const struct view *v, unsigned epoch, struct manifest 
 	return ok;
 }
 
+static void print_heading(void)
+{
+	printf("%5s  %-19s  %10s  %9s  %9s  %s\n", "EPOCH", "TIME", "SIZE", "FROZEN", "TOTAL", "REASON");
+}
+
 static void print_row(unsigned epoch, int64_t time, uint64_t bytes, int64_t frozen, int64_t total, const char *reason)
 {
 	char when[32], size[32] = "-", f[32], t[32];
@@ -187,7 +192,7 @@ int view_print_epochs(const struct view *v, struct err *err)
 		printf("job %s has no complete epoch yet\n", v->label);
 		return 0;
 	}
-	printf("%5s  %-19s  %10s  %9s  %9s  %s\n", "EPOCH", "TIME", "SIZE", "FROZEN", "TOTAL", "REASON");
+	print_heading();
 	if (disk)
 		for (unsigned i = 0; i < v->rec.n_epochs; i++)
 			print_disk_row(v, &v->rec.epochs[i]);
@@ -250,7 +255,9 @@ int view_print_epoch(const struct view *v, unsigned epoch, struct err *err)
 		print_manifest(m);
 		print_files(m->files);
 	} else {
-		print_row(e->number, e->time, e->bytes, e->frozen_us, e->total_us, err->text);
+		print_heading();
+		print_row(e->number, e->time, e->bytes, e->frozen_us, e->total_us, "-");
+		printf("More is in the epoch's manifest: %s\n", err->text);
 	}
 	manifest_free(m);
 	free(m);

@@ -375,12 +375,25 @@ struct reader {
 	struct err  *err;
 };
 
+/* What one wants to set together with checkpoints, but of Slurm. */
+static bool is_slurms(const char *name)
+{
+	static const char *const slurms[] = { "AuthInfo", "BatchStartTimeout", "JobSubmitPlugins", "PlugStackConfig", "SlurmdTimeout" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(slurms); i++)
+		if (strcasecmp(name, slurms[i]) == 0)
+			return true;
+	return false;
+}
+
 static int unknown_key(const struct reader *r, const char *name)
 {
 	const struct key *near = nearest_key(name);
 	char shown[80];
 
 	printable(name, shown, sizeof(shown));
+	if (is_slurms(name))
+		return err_set(r->err, EINVAL, "%s:%u: %s: is a key of slurm.conf, set it there", r->c->path, r->line, shown);
 	if (near)
 		return err_set(r->err, EINVAL, "%s:%u: %s: unknown key, did you mean %s?",
 			       r->c->path, r->line, shown, near->name);

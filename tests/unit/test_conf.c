@@ -244,6 +244,7 @@ static void bad_lines(void **state)
 	bad("CRIU_MaxEpoch = 3", "1: CRIU_MaxEpoch: unknown key, did you mean CRIU_MaxEpochs?");
 	bad("JobCheckpiontDir = /a", "1: JobCheckpiontDir: unknown key, did you mean JobCheckpointDir?");
 	bad("SlurmctldHost = a", "1: SlurmctldHost: unknown key; `fsched config` lists all keys");
+	bad("slurmdtimeout = 15", "1: slurmdtimeout: is a key of slurm.conf, set it there");
 	bad("= 3", "1: : unknown key; `fsched config` lists all keys");
 	bad("CheckpointType", "1: \"CheckpointType\": not of the form Key = Value");
 	bad("CheckpointType # = a", "1: \"CheckpointType # = a\": not of the form Key = Value");
