@@ -394,7 +394,8 @@ class Lab:
                 found.discard(daemon["pid"])
                 if not name.startswith("slurmd."):     # slurmctld has a helper process of its own
                     found -= set(leftovers.descendants(daemon["pid"]))
-        return sorted(found)
+        # started by our plugin in slurmctld, and ends with it
+        return sorted(p for p in found if leftovers.program(p) != "fsched-requeue")
 
     # up
 

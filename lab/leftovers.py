@@ -26,6 +26,11 @@ def parent(pid):
     return int(fields[1]) if len(fields) > 1 else 0
 
 
+def program(pid):
+    """The name of its program, as the kernel shows it."""
+    return _read(f"/proc/{pid}/comm").decode(errors="replace").strip()
+
+
 def describe(pid):
     line = _read(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
     return f"pid {pid}: {line or _read(f'/proc/{pid}/comm').decode(errors='replace').strip()}"

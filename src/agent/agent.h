@@ -1,9 +1,12 @@
-/* The agent of one job: what all its parts share. Each part has its own file:
+/* The agent of one job: what all its parts share. Each part has its own file; what is to be done when is decided in
+ * policy/recovery.c:
  *
  *   start.c       from exec to the decision: run the script, restore, or hold
- *   restore.c     attempts to restore, newest candidate first; hold.c when none is left
+ *   lease_watch.c who has the job; fence.c: it may run somewhere else
+ *   restore.c     attempts to restore, newest candidate first
+ *   move.c        when this node cannot; return.c: back into the queue
  *   checkpoint.c  one operation at a time by a worker process; vacate.c: the second half of a vacate
- *   sched.c       when the next periodic checkpoint is due
+ *   sched.c       when the next periodic checkpoint is due; notice.c: preemption and time limit
  *   written_watch.c  the list of files that the job writes
  *   requests.c    TCP; conn.c runs in the child of each connection
  *   signals.c     Slurm's signals -> the script
@@ -26,14 +29,15 @@
 #include "common/status.h"
 #include "policy/load_sample.h"
 #include "policy/schedule.h"
-#include "policy/start.h"
+#include "policy/recovery.h"
+#include "store/lease.h"
 #include "store/store.h"
 
 enum phase {
 	PHASE_STARTING,   /* until the decision */
 	PHASE_RESTORING,
 	PHASE_RUNNING,    /* the script runs, new or restored */
-	PHASE_HOLDING,    /* cannot be restored: to be requeued and held */
+	PHASE_HOLDING,    /* cannot be restored, or was stopped: to be requeued */
 	PHASE_LEAVING,    /* vacated or held: only Slurm's SIGTERM is missing */
 	PHASE_ENDING,     /* the script has ended */
 };
@@ -63,7 +67,14 @@ struct conn_slot {
 	uid_t  uid;
 };
 
-enum op_kind { OP_PERIODIC, OP_CREATE, OP_VACATE };
+enum op_kind {
+	OP_PERIODIC, OP_CREATE,
+	OP_VACATE,                  /* the kinds from here on end with the job off the node */
+	OP_LIMIT,                   /* vacated before its time limit */
+	OP_PREEMPT,                 /* saved and requeued, not held */
+};
+
+enum return_mode { RETURN_HOLD, RETURN_REQUEUE };
 
 struct op {                         /* the operation under way */
 	bool active;
@@ -105,6 +116,7 @@ struct agent {
 	struct {                            /* start.c */
 		struct start_plan plan;
 		bool have_record;           /* there was one before this start */
+		unsigned requested;         /* see start_input */
 		bool deciding;
 		bool ran;                   /* the script was let go, or restored */
 		bool copies;                /* script and leader are saved */
@@ -125,16 +137,49 @@ struct agent {
 		bool  restored;             /* init has said so */
 		bool  worker_ok;
 		bool  waits;                /* the last attempt failed, perhaps because Slurm ends the job */
+		bool  node_blamed;          /* the worker: this node lacks something */
+		bool  node_differs;         /* from the one where the epoch was made */
+		char  history[400];         /* why the attempts before failed */
 		char  dir[4200];
 		char  error[512];           /* of the last attempt */
 		sigset_t pending;           /* signals for a script that is not there yet */
 	} restore;
 
-	struct {                            /* hold.c */
+	struct {                            /* return.c */
+		enum return_mode mode;
 		struct rpc rpc;
 		struct loop_timer retry;
 		unsigned tries;
-	} hold;
+	} ret;
+
+	struct {                            /* move.c */
+		bool active, refused;
+		unsigned tries;
+		char why[400];
+		struct rpc rpc;
+		struct loop_timer retry;
+		void (*cannot)(struct agent *);
+	} move;
+
+	struct {                            /* lease_watch.c */
+		struct proc proc;
+		struct lease self;
+		bool held, waiting;
+		bool released;              /* the child has been told to */
+		bool taken;                 /* a later start of the job has claimed it */
+		bool grace;                 /* fence.c: the agent had been stopped */
+		int64_t until;              /* the job must be dead by then, 0 = there is no lease */
+		int64_t continued;          /* when SIGCONT came last */
+		struct loop_timer deadline;
+		char error[512];
+	} lease;
+
+	struct {                            /* notice.c */
+		struct rpc rpc;
+		struct loop_timer timer;
+		int64_t grace;              /* s, of the partition */
+		bool served;
+	} notice;
 
 	struct {                            /* written_watch.c */
 		struct written *w;          /* NULL: there is no list */
@@ -180,6 +225,7 @@ struct agent {
 		bool  unresolved;           /* a vacate's requeue may have gone through after all */
 		bool  unknown;              /* Slurm could not be asked what its SIGTERM meant */
 		bool  comes_back;           /* the job is in the queue again */
+		bool  continues;            /* and is to go on where it was */
 		struct rpc get;             /* what SIGTERM means */
 		int   status;               /* wait status to hand to slurmstepd */
 		struct loop_timer limit;
@@ -190,6 +236,9 @@ struct agent {
 int  start_begin(struct agent *a, int task_fd, struct err *err);
 void start_check(struct agent *a);
 void start_fresh(struct agent *a);
+/* The job's lease is ours, or cannot be had because the job's directory cannot be used here. */
+void start_with_lease(struct agent *a);
+void start_without_lease(struct agent *a, const char *why);
 /* The script runs, new or restored: everything that serves it begins. */
 void start_service(struct agent *a);
 /* Lets the script's process that waits at the gate go: "run", "exit", ... */
@@ -201,14 +250,39 @@ void restore_begin(struct agent *a);
 void restore_go_on(struct agent *a);
 void restore_abort(struct agent *a);
 
-/* hold.c */
-void hold_begin(struct agent *a, const char *why);
+/* return.c */
+void return_begin(struct agent *a, enum return_mode mode, const char *why);
 /* Asks Slurm now, not at the next attempt, how the job stands. */
-void hold_look(struct agent *a);
-void hold_stop(struct agent *a);
+void return_look(struct agent *a);
+void return_stop(struct agent *a);
+
+/* move.c: to another node; cannot is called if there is none */
+bool move_possible(const struct agent *a);
+void move_begin(struct agent *a, const char *why, void (*cannot)(struct agent *));
+void move_stop(struct agent *a);
+
+/* lease_watch.c */
+/* Before anything of a job that starts again is touched; start_with_lease() or start_without_lease() follows. */
+void lease_acquire(struct agent *a);
+/* Of a job that runs already. */
+void lease_start(struct agent *a);
+/* Once more us from now on, without news. */
+void lease_extend(struct agent *a, int64_t us);
+/* The job has no process here any more: others may have it at once. */
+void lease_end(struct agent *a);
+bool lease_idle(const struct agent *a);
+
+/* fence.c */
+void fence(struct agent *a, const char *why);
+
+/* notice.c */
+void notice_start(struct agent *a);
+void notice_stop(struct agent *a);
 
 /* job.c: each returns 0 or -1 and may be called again after a failure */
 int  job_open_conf(struct agent *a, struct err *err);
+/* The directory alone; job_open_store() reads the record too and cleans up. */
+int  job_open_dir(struct agent *a, struct err *err);
 int  job_open_store(struct agent *a, struct err *err);
 int  job_save(struct agent *a, struct err *err);
 void job_set_intent(struct agent *a, enum intent intent);
@@ -224,6 +298,8 @@ void pod_adopt(struct agent *a, pid_t init, int ctl, const char *dir);
 void pod_set_script(struct agent *a, pid_t script);                /* host pid, 0 = none */
 int  pod_find_script(struct agent *a, struct err *err);            /* in a restored pod */
 void pod_release(struct agent *a);
+/* Tells fsched-init until when the lease holds. */
+void pod_tell_lease(struct agent *a);
 void pod_listen(struct agent *a);                                   /* takes what fsched-init has said by now */
 void pod_deliver(struct agent *a, int sig, enum sig_scope scope);
 /* Host pids of stopped processes of the pod; the caller frees. */
@@ -235,6 +311,7 @@ void op_start(struct agent *a, enum op_kind kind, struct conn_slot *c);
 void op_request(struct agent *a, enum op_kind kind, struct conn_slot *c);
 void op_conn_gone(struct agent *a, struct conn_slot *c);
 void op_cancel(struct agent *a, const char *why);
+static inline bool op_leaves(enum op_kind kind) { return kind >= OP_VACATE; }
 void op_finish(struct agent *a);
 void op_record_epoch(struct agent *a, const json_t *result);
 const char *op_name(enum op_kind kind);
@@ -274,6 +351,8 @@ void publish_now(struct agent *a);
 bool publish_idle(const struct agent *a);
 
 /* end.c */
+/* The job as an answer of fsched-slurm get tells it. */
+struct end_input end_input_of(const struct agent *a, bool ok, const json_t *job);
 void end_signal(struct agent *a, int sig);
 void end_script(struct agent *a, int wait_status);
 void end_pod_died(struct agent *a, int wait_status);

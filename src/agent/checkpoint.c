@@ -17,7 +17,8 @@ static void next_queued(struct agent *a);
 
 const char *op_name(enum op_kind kind)
 {
-	static const char *const names[] = { [OP_PERIODIC] = "periodic", [OP_CREATE] = "create", [OP_VACATE] = "vacate" };
+	static const char *const names[] = { [OP_PERIODIC] = "periodic", [OP_CREATE] = "create", [OP_VACATE] = "vacate",
+					      [OP_LIMIT] = "limit", [OP_PREEMPT] = "preempt" };
 
 	return names[kind];
 }
@@ -49,7 +50,7 @@ static char *request_text(const struct agent *a)
 	json_object_set_new(o, "init_pid", json_integer(a->pod.init));
 	json_object_set_new(o, "pod_dir", json_string(a->pod.dir));
 	json_object_set_new(o, "epoch", json_integer(op->epoch));
-	json_object_set_new(o, "vacate", json_boolean(op->kind == OP_VACATE));
+	json_object_set_new(o, "vacate", json_boolean(op_leaves(op->kind)));
 	json_object_set_new(o, "reason", json_string(op_name(op->kind)));
 	json_object_set_new(o, "written", json_boolean(a->written.w != NULL));
 	json_object_set_new(o, "run", json_integer(a->rec.run));
@@ -106,7 +107,7 @@ static void on_event(void *arg, char *line)
 		conn_phase(op->conn, name);
 		if (strcmp(name, "frozen") == 0)
 			written_frozen(a);
-	} else if (event && strcmp(event, "held") == 0 && op->kind == OP_VACATE && !op->held) {
+	} else if (event && strcmp(event, "held") == 0 && op_leaves(op->kind) && !op->held) {
 		op_record_epoch(a, o);
 		log_epoch(a, o);
 		vacate_held(a);
@@ -189,7 +190,7 @@ static void failed(struct agent *a, const char *why)
 	job_log(a, "%s; the job runs on", text);
 	snprintf(a->pub.status.error, sizeof(a->pub.status.error), "%.250s", text);
 	conn_refuse(op->conn, op_name(op->kind), why,
-		    op->kind == OP_VACATE ? "the job continues and was not vacated" : "the job continues");
+		    op_leaves(op->kind) ? "the job continues and was not vacated" : "the job continues");
 }
 
 static void on_worker_end(void *arg, int status)

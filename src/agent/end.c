@@ -33,12 +33,14 @@ static bool json_flag(const json_t *o, const char *key)
 	return json_is_true(json_object_get(o, key));
 }
 
-/* Only a person's requeue makes the job start over. While its processes still end, Slurm shows the job as pending and completing;
- * a node that is down leaves no "completing", a preemption leaves its time. */
-static bool requeued_by_person(const json_t *job)
+struct end_input end_input_of(const struct agent *a, bool ok, const json_t *job)
 {
-	return json_flag(job, "pending") && json_flag(job, "completing") &&
-	       json_integer_value(json_object_get(job, "preempt_time")) == 0;
+	return (struct end_input){
+		.known = ok, .pending = json_flag(job, "pending"), .completing = json_flag(job, "completing"),
+		.running = json_flag(job, "running"), .finished = json_flag(job, "finished"),
+		.preempted = json_integer_value(json_object_get(job, "preempt_time")) > 0,
+		.newer = json_integer_value(json_object_get(job, "restart_count")) > (json_int_t)a->task.restart_count,
+	};
 }
 
 static void vacated_after_all(struct agent *a)
@@ -48,6 +50,7 @@ static void vacated_after_all(struct agent *a)
 	op_cancel(a, "the job has left the node");
 	a->phase = PHASE_LEAVING;
 	sched_stop(a);
+	notice_stop(a);
 	requests_stop(a);
 	job_set_intent(a, INTENT_VACATED);
 	pod_kill(a->pod.init, 2000, NULL);
@@ -61,7 +64,8 @@ void end_given_up(struct agent *a)
 {
 	rpc_forget(&a->start.ask);
 	restore_abort(a);
-	hold_stop(a);
+	return_stop(a);
+	move_stop(a);
 	job_log(a, "ended by Slurm before it was started");
 	a->end.status = SIGTERM;
 	a->phase = PHASE_ENDING;
@@ -73,18 +77,19 @@ void end_given_up(struct agent *a)
 
 static void publish_end(struct agent *a)
 {
-	publish_state(a, a->end.comes_back ? "enabled" : "ended");
+	publish_state(a, a->end.continues ? "restoring" : a->end.comes_back ? "enabled" : "ended");
 }
 
-static void learn(struct agent *a, const json_t *job)
+static void learn(struct agent *a, enum end_meaning meaning)
 {
-	a->end.comes_back = json_flag(job, "pending");
-	if (requeued_by_person(job)) {
+	a->end.comes_back = meaning == END_START_OVER || meaning == END_CONTINUE || meaning == END_ELSEWHERE;
+	if (meaning == END_START_OVER) {
 		job_log(a, "requeued; the next start is from the beginning");
 		job_set_intent(a, INTENT_REQUEUED);
 	} else if (a->end.comes_back) {
+		a->end.continues = true;
 		job_log(a, "requeued by Slurm; the next start is from the newest epoch");
-	} else if (json_flag(job, "finished") && a->start.ran) {
+	} else if (meaning == END_OVER && a->start.ran) {
 		/* cancelled, out of time ...: recorded now, SIGKILL may come before the script's end does */
 		job_set_intent(a, INTENT_DONE);
 	}
@@ -93,6 +98,7 @@ static void learn(struct agent *a, const json_t *job)
 static void on_meaning(void *arg, bool ok, const json_t *job, const char *error)
 {
 	struct agent *a = arg;
+	const struct end_input in = end_input_of(a, ok, job);
 
 	a->end.unknown = !ok;
 	if (!ok) {
@@ -101,7 +107,7 @@ static void on_meaning(void *arg, bool ok, const json_t *job, const char *error)
 		vacated_after_all(a);
 		return;
 	} else if (!a->end.comes_back) {
-		learn(a, job);
+		learn(a, end_decide(&in));
 	}
 	if (ok && !json_flag(job, "running") && (a->phase == PHASE_STARTING || a->phase == PHASE_RESTORING))
 		end_given_up(a);
@@ -125,14 +131,14 @@ void end_signal(struct agent *a, int sig)
 	a->end.term = true;
 	switch (a->phase) {
 	case PHASE_HOLDING:
-		hold_look(a); /* cancelled, or a requeue of which the answer was lost */
+		return_look(a); /* cancelled, or a requeue of which the answer was lost */
 		break;
 	case PHASE_LEAVING:
 		end_check(a);
 		break;
 	default:
-		/* the requeue of a vacate causes one of its own, and vacate.c is waiting for its answer */
-		if (!a->op.held)
+		/* the requeue of a vacate or a move causes one of its own, and vacate.c or move.c is waiting for its answer */
+		if (!a->op.held && !a->move.active)
 			ask_meaning(a);
 	}
 }
@@ -179,6 +185,7 @@ static void begin_ending(struct agent *a, int status)
 	loop_timer_set(&a->loop, &a->end.limit, now_us() + END_LIMIT, on_limit, a);
 	op_cancel(a, "the job has ended");
 	sched_stop(a);
+	notice_stop(a);
 	requests_stop(a);
 	if (!a->start.ran)
 		return;
@@ -238,6 +245,14 @@ void end_leave(struct agent *a)
 	end_check(a);
 }
 
+/* The lease is the last thing that goes. */
+static bool lease_over(struct agent *a)
+{
+	if (!lease_idle(a))
+		lease_end(a);
+	return lease_idle(a);
+}
+
 static bool nothing_under_way(const struct agent *a)
 {
 	return publish_idle(a) && requests_idle(a) && !proc_running(&a->prune) && !a->op.active && !a->pod.init;
@@ -245,9 +260,9 @@ static bool nothing_under_way(const struct agent *a)
 
 void end_check(struct agent *a)
 {
-	if (a->phase == PHASE_LEAVING && a->end.term && nothing_under_way(a))
+	if (a->phase == PHASE_LEAVING && a->end.term && nothing_under_way(a) && lease_over(a))
 		a->loop.quit = true;
-	if (a->phase == PHASE_ENDING && !rpc_running(&a->end.get) && nothing_under_way(a))
+	if (a->phase == PHASE_ENDING && !rpc_running(&a->end.get) && nothing_under_way(a) && lease_over(a))
 		a->loop.quit = true;
 }
 

@@ -82,11 +82,11 @@ static void forget_strays(struct agent *a)
 	}
 }
 
-int job_open_store(struct agent *a, struct err *err)
+int job_open_dir(struct agent *a, struct err *err)
 {
 	bool moved = false;
 
-	if (a->store_ok)
+	if (a->store.dirfd >= 0)
 		return 0;
 	if (job_open_conf(a, err) < 0)
 		return -1;
@@ -94,7 +94,14 @@ int job_open_store(struct agent *a, struct err *err)
 		return -1;
 	if (moved)
 		log_info("a directory of an earlier job with this id was set aside below %s", a->conf.dir);
-	if (store_open(&a->store, a->conf.dir, a->task.job_id, a->task.gid, true, err) < 0)
+	return store_open(&a->store, a->conf.dir, a->task.job_id, a->task.gid, true, err);
+}
+
+int job_open_store(struct agent *a, struct err *err)
+{
+	if (a->store_ok)
+		return 0;
+	if (job_open_dir(a, err) < 0)
 		return -1;
 	a->start.have_record = store_load_record(&a->store, &a->rec, err) == 0;
 	if (!a->start.have_record) {
@@ -109,7 +116,10 @@ int job_open_store(struct agent *a, struct err *err)
 	a->store_ok = true;
 	return 0;
 fail:
-	store_close(&a->store);
+	if (!proc_running(&a->lease.proc)) {
+		store_close(&a->store);
+		a->store.dirfd = a->store.epochsfd = -1;
+	}
 	return -1;
 }
 

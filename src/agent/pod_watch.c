@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -26,6 +27,8 @@ static void on_message(struct agent *a, const char *msg)
 	} else if (sscanf(msg, "exit %d", &n) == 1) {
 		a->pod.exited = true;
 		end_script(a, n);
+	} else if (strcmp(msg, "fenced") == 0) {
+		fence(a, "its lease was not renewed in time");
 	} else {
 		log_debug("pod: %s", msg);
 	}
@@ -95,7 +98,21 @@ void pod_adopt(struct agent *a, pid_t init, int ctl, const char *dir)
 	if (ctl >= 0) {
 		fcntl(ctl, F_SETFL, O_NONBLOCK);
 		loop_add(&a->loop, &p->ctl, ctl, on_ctl, a);
+		pod_tell_lease(a);
 	}
+}
+
+void pod_tell_lease(struct agent *a)
+{
+	char text[40];
+	int64_t left = (a->lease.until - now_us()) / 1000;
+
+	if (!a->lease.until || a->pod.ctl.fd < 0)
+		return;
+	snprintf(text, sizeof(text), "lease %lld", (long long)(left > 1 ? left : 1));
+	/* an end of file is noticed by who reads */
+	if (send(a->pod.ctl.fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		log_debug("the pod cannot be told of its lease: %s", strerror(errno));
 }
 
 void pod_set_script(struct agent *a, pid_t pid)

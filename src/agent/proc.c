@@ -62,6 +62,8 @@ static _Noreturn void child(const struct proc_spec *s, pid_t agent, int in, int 
 {
 	die_with(agent);
 	if (!s->argv) {
+		if (in >= 0 && dup2(in, 0) < 0)
+			_exit(127);
 		if (!s->keep_all)
 			proc_child_setup(agent, out, s->keep_fd);
 		proc_ignore_job_signals();
@@ -183,7 +185,7 @@ int proc_start(struct loop *l, struct proc *p, const struct proc_spec *s, struct
 
 	if (pipe2(out, O_CLOEXEC) < 0)
 		return err_sys(err, errno, "cannot make a pipe");
-	if (s->request && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, in) < 0) {
+	if ((s->request || s->talk) && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, in) < 0) {
 		close(out[0]);
 		close(out[1]);
 		return err_sys(err, errno, "cannot make a socket pair");

@@ -34,6 +34,7 @@ struct proc_spec {
 	void *main_arg;
 	bool keep_all;                  /* the function works on the agent's descriptors */
 	const char *request;            /* written to stdin, which then stays open; NULL = stdin is /dev/null */
+	bool talk;                      /* stdin stays open for proc_send(), without a request */
 	int  keep_fd;                   /* descriptor that the program inherits, -1 = none */
 	int  timeout_s;                 /* SIGKILL after that; 0 = none */
 	void (*on_line)(void *arg, char *line);

@@ -47,8 +47,8 @@ static void on_done(void *arg, bool ok, const json_t *answer, const char *error)
 /* Without the job's record nothing is known of its epochs: what is shown of them must stay. */
 static char *render_partial(const struct status *s)
 {
-	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:I}", "state", s->state, "error", s->error, "agent", s->agent, "uuid", s->uuid,
-			      "interval", (json_int_t)s->interval);
+	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I}", "state", s->state, "error", s->error, "agent", s->agent,
+			      "uuid", s->uuid, "tried", s->tried, "interval", (json_int_t)s->interval);
 	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
 
 	json_decref(o);

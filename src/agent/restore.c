@@ -42,18 +42,41 @@ static void discard(struct agent *a)
 	a->restore.dir[0] = '\0';
 }
 
-static void all_failed(struct agent *a)
+static void go_on(struct agent *a)
 {
+	const struct failure_input in = {
+		.cause = a->restore.node_blamed ? FAILED_NODE : FAILED_EPOCH,
+		.more_epochs = a->restore.next < a->start.plan.n_epochs,
+		.may_move = move_possible(a), .otherwise = a->start.plan.otherwise,
+	};
 	char why[600];
 
-	if (a->start.plan.otherwise == START_FRESH) {
+	switch (failure_decide(&in)) {
+	case FAILURE_NEXT_EPOCH:
+		attempt(a);
+		break;
+	case FAILURE_ELSEWHERE:
+		move_begin(a, a->restore.error, go_on);
+		break;
+	case FAILURE_FRESH:
 		job_log(a, "no epoch can be restored, the job starts over");
-		snprintf(a->start.error, sizeof(a->start.error), "started over: %.480s", a->restore.error);
+		snprintf(a->start.error, sizeof(a->start.error), "started over: %.390s", a->restore.history);
 		start_fresh(a);
-		return;
+		break;
+	case FAILURE_HOLD:
+		snprintf(why, sizeof(why), "%s; its epochs are kept", a->restore.history);
+		return_begin(a, RETURN_HOLD, why);
+		break;
 	}
-	snprintf(why, sizeof(why), "%s; its epochs are kept", a->restore.error);
-	hold_begin(a, why);
+}
+
+/* "epoch 4: chunk digest mismatch; epoch 3: …", newest first, as far as there is room. */
+static void remember(struct agent *a, const char *why)
+{
+	size_t n = strlen(a->restore.history);
+
+	snprintf(a->restore.history + n, sizeof(a->restore.history) - n, "%sepoch %u cannot be restored: %s", n ? "; " : "",
+		 a->restore.epoch, why);
 }
 
 /* a->restore.error says why, as far as is known. */
@@ -62,14 +85,16 @@ static void failed(struct agent *a)
 	char why[sizeof(a->restore.error)];
 
 	memcpy(why, a->restore.error, sizeof(why));
-	snprintf(a->restore.error, sizeof(a->restore.error), "epoch %u cannot be restored: %.440s", a->restore.epoch,
-		 why[0] ? why : "the restored processes died at once");
+	if (!why[0])
+		snprintf(why, sizeof(why), "the restored processes died at once");
+	snprintf(a->restore.error, sizeof(a->restore.error), "epoch %u cannot be restored: %.440s", a->restore.epoch, why);
+	remember(a, why);
 	job_log(a, "%s", a->restore.error);
 	discard(a);
 	a->restore.next++;
 	/* Slurm's SIGTERM to all processes hits half-restored ones too: if there was one, first learn what it meant */
 	if (!a->end.term)
-		attempt(a);
+		go_on(a);
 	else
 		a->restore.waits = true;
 }
@@ -78,7 +103,7 @@ void restore_go_on(struct agent *a)
 {
 	if (a->phase == PHASE_RESTORING && a->restore.waits) {
 		a->restore.waits = false;
-		attempt(a);
+		go_on(a);
 	}
 }
 
@@ -132,7 +157,7 @@ static void succeeded(struct agent *a)
 	a->start.copies = true; /* as they were when the job began */
 	a->pub.status.restored = a->restore.epoch;
 	if (a->restore.next > 0) /* a newer one could not be */
-		snprintf(a->start.error, sizeof(a->start.error), "%.500s", a->restore.error);
+		snprintf(a->start.error, sizeof(a->start.error), "restored from epoch %u; %.400s", a->restore.epoch, a->restore.history);
 	start_service(a);
 }
 
@@ -148,7 +173,9 @@ static void explain_failure(struct agent *a, const char *what)
 	char log[400];
 
 	criu_log_errors(a->store.dirfd, "restore.log", log, sizeof(log));
-	snprintf(a->restore.error, sizeof(a->restore.error), "%.100s%s%s", what, log[0] ? ": " : "", log);
+	snprintf(a->restore.error, sizeof(a->restore.error), "%.60s%s%.350s%s", what, log[0] ? ": " : "", log,
+		 a->restore.node_differs ? " (this node differs from the one where it was saved, see checkpoint.log)" : "");
+	a->restore.node_blamed = a->restore.node_differs;
 }
 
 static void on_ctl(void *arg)
@@ -187,6 +214,8 @@ static void on_line(void *arg, char *line)
 	if (event && strcmp(event, "result") == 0) {
 		a->restore.worker_ok = json_is_true(json_object_get(o, "ok"));
 		a->restore.init = (pid_t)json_integer_value(json_object_get(o, "init_pid"));
+		a->restore.node_blamed = json_is_true(json_object_get(o, "node"));
+		a->restore.node_differs = json_is_true(json_object_get(o, "differs"));
 		if (a->restore.worker_ok && a->restore.init > 0)
 			written_start(a, a->restore.init, false);
 		if (error)
@@ -265,12 +294,8 @@ static void attempt(struct agent *a)
 {
 	struct err err;
 
-	if (a->restore.next >= a->start.plan.n_epochs) {
-		all_failed(a);
-		return;
-	}
 	a->restore.epoch = a->start.plan.epochs[a->restore.next];
-	a->restore.restored = a->restore.worker_ok = false;
+	a->restore.restored = a->restore.worker_ok = a->restore.node_blamed = a->restore.node_differs = false;
 	a->restore.began = now_us();
 	a->restore.error[0] = '\0';
 	if (begin_attempt(a, &err) == 0)

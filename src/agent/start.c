@@ -95,12 +95,35 @@ void start_fresh(struct agent *a)
 	start_service(a);
 }
 
-static void decide(struct agent *a, unsigned requested)
+/* No other node can have it. */
+static void stay(struct agent *a)
+{
+	if (a->start.plan.otherwise == START_HOLD) {
+		return_begin(a, RETURN_HOLD, a->start.error[0] ? a->start.error : a->start.plan.reason);
+		return;
+	}
+	job_log(a, "the job starts over: %s", a->start.plan.reason);
+	if (!a->start.error[0])
+		snprintf(a->start.error, sizeof(a->start.error), "started over: %s", a->start.plan.reason);
+	start_fresh(a);
+}
+
+static void elsewhere(struct agent *a)
+{
+	if (move_possible(a))
+		move_begin(a, a->start.error[0] ? a->start.error : a->start.plan.reason, stay);
+	else
+		stay(a);
+}
+
+static void decide(struct agent *a, unsigned requested, bool saved)
 {
 	static unsigned epochs[STORE_KEPT_MAX];
-	struct start_input in = { .have_record = a->start.have_record, .intent = a->rec.intent, .requested = requested,
-				  .restart_count = a->task.restart_count, .epochs = epochs };
+	struct start_input in = { .have_record = a->start.have_record, .intent = a->rec.intent, .requested = requested, .saved = saved,
+				  .restart_count = a->task.restart_count, .epochs = epochs,
+				  .hold_on_failure = a->conf.on_restore_failure == CONF_HOLD };
 
+	a->start.requested = requested;
 	for (unsigned i = 0; i < a->rec.n_epochs; i++)
 		if (a->rec.epochs[i].run == a->rec.run)
 			epochs[in.n_epochs++] = a->rec.epochs[i].number;
@@ -115,7 +138,10 @@ static void decide(struct agent *a, unsigned requested)
 		restore_begin(a);
 		break;
 	case START_HOLD:
-		hold_begin(a, a->start.plan.reason);
+		return_begin(a, RETURN_HOLD, a->start.plan.reason);
+		break;
+	case START_ELSEWHERE:
+		elsewhere(a);
 		break;
 	}
 }
@@ -124,37 +150,68 @@ static void on_asked(void *arg, bool ok, const json_t *answer, const char *error
 {
 	struct agent *a = arg;
 	json_int_t epoch = json_integer_value(json_object_get(answer, "epoch"));
-	bool vacated = json_is_true(json_object_get(answer, "vacated"));
+	bool vacated = json_is_true(json_object_get(answer, "vacated")), saved = json_is_true(json_object_get(answer, "saved"));
+	const char *tried = json_string_value(json_object_get(answer, "tried"));
 
 	if (!ok)
 		job_log(a, "Slurm cannot be asked which epoch to restore (%s); the newest is taken", error);
+	/* a person who restarts it begins anew with the nodes, too */
+	if (tried && (epoch == 0 || json_is_true(json_object_get(answer, "moved"))))
+		snprintf(a->pub.status.tried, sizeof(a->pub.status.tried), "%s", tried);
 	if (ok && epoch > 0 && epoch < INT32_MAX)
-		decide(a, (unsigned)epoch);
+		decide(a, (unsigned)epoch, saved);
 	else if (epoch < 0 || (!a->start.have_record && (vacated || !ok)))
 		/* a vacated job whose record is not to be seen here must not start over */
-		decide(a, START_LATEST);
+		decide(a, START_LATEST, saved);
 	else
-		decide(a, 0);
+		decide(a, 0, saved);
+}
+
+static void ask_epoch(struct agent *a)
+{
+	rpc_start(&a->loop, &a->start.ask, a->libexec, ASK_TIMEOUT, "take-restart-epoch", a->task.job_id, NULL, on_asked, a);
+}
+
+/* The record as the holder before us left it. */
+static int open_record(struct agent *a)
+{
+	struct err err = { 0 };
+
+	if (job_open_store(a, &err) == 0)
+		return 0;
+	snprintf(a->start.error, sizeof(a->start.error), "the job's checkpoint record cannot be read: %.400s", err.text);
+	return -1;
+}
+
+void start_with_lease(struct agent *a)
+{
+	open_record(a); /* without it, Slurm's own entry tells what must not happen */
+	ask_epoch(a);
+}
+
+void start_without_lease(struct agent *a, const char *why)
+{
+	snprintf(a->start.error, sizeof(a->start.error), "the job's checkpoint directory cannot be used on this node: %.400s", why);
+	log_error("%s", a->start.error);
+	ask_epoch(a);
 }
 
 static void begin_decision(struct agent *a)
 {
 	struct err err = { 0 };
 
-	if (job_open_store(a, &err) < 0) {
-		if (a->task.restart_count > 0) {
-			char why[900];
-
-			snprintf(why, sizeof(why), "the job's checkpoint record cannot be read, and it may be a vacated job: %s", err.text);
-			hold_begin(a, why);
-			return;
-		}
+	if (a->task.restart_count > 0) {
+		if (job_open_dir(a, &err) < 0)
+			start_without_lease(a, err.text);
+		else
+			lease_acquire(a);
+	} else if (job_open_store(a, &err) < 0) {
 		unprotected(a, &err);
 		start_fresh(a);
-	} else if (!a->start.have_record && !a->task.restart_count) {
-		decide(a, 0);
+	} else if (!a->start.have_record) {
+		decide(a, 0, false);
 	} else {
-		rpc_start(&a->loop, &a->start.ask, a->libexec, ASK_TIMEOUT, "take-restart-epoch", a->task.job_id, NULL, on_asked, a);
+		ask_epoch(a);
 	}
 }
 
@@ -224,7 +281,9 @@ void start_service(struct agent *a)
 		if (sigismember(&a->restore.pending, sig) == 1)
 			pod_deliver(a, sig, SIG_SCOPE_SCRIPT);
 	sigemptyset(&a->restore.pending);
+	lease_start(a);
 	sched_start(a);
+	notice_start(a);
 	requests_start(a); /* publishes when it knows the port */
 	sweep(a);
 }
@@ -268,6 +327,8 @@ static void on_signal(void *arg, int sig)
 {
 	struct agent *a = arg;
 
+	if (sig == SIGCONT)
+		a->lease.continued = now_us();
 	signals_own(&a->signals, sig);
 	end_signal(a, sig);
 }

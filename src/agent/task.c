@@ -96,6 +96,7 @@ static void get_all(struct reader *r, struct task *t)
 	t->restart_count = (unsigned)get_int(r, "restart_count", 0, INT32_MAX);
 	t->interval = get_int(r, "interval", 0, INT32_MAX);
 	t->truncate = get_bool(r, "truncate");
+	t->at_limit = get_bool(r, "at_limit");
 	t->cpus = (unsigned)get_int(r, "cpus", 0, 1 << 20);
 	t->private_tmp = get_bool(r, "private_tmp");
 	get_text(r, "script", t->script, sizeof(t->script));

@@ -18,6 +18,7 @@ struct task {
 	char     user[64], cluster[64], node[256], uuid[37];
 	unsigned restart_count;
 	int64_t  interval;        /* s, 0 = on request only */
+	bool     at_limit;        /* --checkpoint-at-limit */
 	bool     truncate;        /* the user's open mode was truncate */
 	unsigned cpus;
 	bool     private_tmp;

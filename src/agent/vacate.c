@@ -26,7 +26,11 @@ static void finish_gone(struct agent *a)
 	struct op *op = &a->op;
 	json_t *r = op->result && json_is_true(json_object_get(op->result, "ok")) ? json_incref(op->result) : json_object();
 
-	job_log(a, "vacated at epoch %u; the job is held in Slurm's queue", op->epoch);
+	if (op->kind == OP_PREEMPT)
+		job_log(a, "preempted at epoch %u; the job waits in Slurm's queue", op->epoch);
+	else
+		job_log(a, "vacated at epoch %u%s; the job is held in Slurm's queue", op->epoch,
+			op->kind == OP_LIMIT ? " before its time limit" : "");
 	json_object_set_new(r, "event", json_string("result"));
 	json_object_set_new(r, "ok", json_true());
 	json_object_set_new(r, "op", json_string("vacate"));
@@ -34,7 +38,7 @@ static void finish_gone(struct agent *a)
 	conn_result(op->conn, r);
 	a->pub.status.error[0] = '\0';
 	requests_stop(a);
-	publish_state(a, "vacated");
+	publish_state(a, op->kind == OP_PREEMPT ? "preempted" : "vacated");
 	job_prune(a);
 	op_finish(a);
 	end_leave(a);
@@ -47,11 +51,13 @@ static void gone(struct agent *a)
 	op->vacated = true;
 	a->phase = PHASE_LEAVING;
 	sched_stop(a);
+	notice_stop(a);
 	/* the worker first: it must not take criu's death with the pod for a failure */
 	proc_send(&op->worker, "kill");
 	if (a->pod.init)
 		kill(a->pod.init, SIGKILL);
-	job_set_intent(a, INTENT_VACATED);
+	/* a preempted job is to be continued as one whose node has failed */
+	job_set_intent(a, op->kind == OP_PREEMPT ? INTENT_RUNNING : INTENT_VACATED);
 	if (proc_running(&op->worker))
 		proc_set_timeout(&op->worker, WORD_TIMEOUT);
 	else
@@ -144,7 +150,8 @@ void vacate_held(struct agent *a)
 	}
 	conn_phase(op->conn, "requeue");
 	snprintf(op->phase, sizeof(op->phase), "requeue");
-	rpc_start(&a->loop, &op->requeue, a->libexec, REQUEUE_TIMEOUT, "requeue-hold", a->task.job_id, NULL, on_requeued, a);
+	rpc_start(&a->loop, &op->requeue, a->libexec, REQUEUE_TIMEOUT,
+		  op->kind == OP_PREEMPT ? "requeue" : "requeue-hold", a->task.job_id, NULL, on_requeued, a);
 }
 
 void vacate_stop(struct agent *a)

@@ -129,7 +129,7 @@ int target_check_enabled(const struct target *t, struct err *err)
 	return 0;
 }
 
-/* As policy/start.c decides: a note in Comment counts first, and a job whose script had ended or was requeued starts over. */
+/* As policy/recovery.c decides: a note in Comment counts first, and a job whose script had ended or was requeued starts over. */
 const char *target_next_start(const struct target *t, char *buf, size_t len)
 {
 	unsigned epoch = rpc_comment_epoch(t->job.comment);

@@ -44,9 +44,10 @@ static const struct key keys[] = {
 	{ "CheckpointTimeout",        TYPE_UINT,   FIELD(timeout), 10, 86400, NULL, NULL },
 	{ "CheckpointFileLimit",      TYPE_BYTES,  FIELD(file_limit), 0, 0, NULL, NULL },
 	{ "CheckpointTmpLimit",       TYPE_BYTES,  FIELD(tmp_limit), 0, 0, NULL, NULL },
+	{ "CheckpointLeaseTime",      TYPE_UINT,   FIELD(lease_time), 4, 3600, NULL, NULL },
+	{ "CheckpointMaxMoves",       TYPE_UINT,   FIELD(max_moves), 0, 100, NULL, NULL },
 	{ "CheckpointPorts",          TYPE_PORTS,  FIELD(port_min), 0, 0, NULL, NULL },
-	{ "CheckpointOnRestoreFailure", TYPE_FAILURE, FIELD(on_restore_failure), 0, 0,
-	  "a vacated job that cannot be restored is held", NULL },
+	{ "CheckpointOnRestoreFailure", TYPE_FAILURE, FIELD(on_restore_failure), 0, 0, NULL, NULL },
 	{ "CheckpointLog",            TYPE_LOG,    FIELD(log), 0, 0, NULL, NULL },
 	{ "CriuPath",                 TYPE_PATH,   FIELD(criu), 0, 0, NULL, "criu is looked for" },
 	{ "MungeSocket",              TYPE_PATH,   FIELD(munge_socket), 0, 0, NULL, "MUNGE's own default" },
@@ -67,6 +68,8 @@ void conf_defaults(struct conf *c)
 	strcpy(c->dir, "/var/lib/fsched/checkpoint");
 	c->max_skip = 3;
 	c->timeout = 1800;
+	c->lease_time = 20;
+	c->max_moves = 3;
 	c->file_limit = c->tmp_limit = 1ULL << 30;
 	strcpy(c->pod_dir, "/var/lib/fsched/pod");
 	c->private_tmp = true;

@@ -44,6 +44,8 @@ struct conf {
 	unsigned timeout;            /* CheckpointTimeout, s, 10..86400, default 1800: one whole checkpoint or restore */
 	uint64_t file_limit;         /* CheckpointFileLimit, bytes with K/M/G/T suffix, default 1G: copies of files changed in place, per epoch */
 	uint64_t tmp_limit;          /* CheckpointTmpLimit, bytes, default 1G: private /tmp and /dev/shm, per epoch */
+	unsigned lease_time;         /* CheckpointLeaseTime, s, 4..3600, default 20: a node that cannot renew for so long stops the job */
+	unsigned max_moves;          /* CheckpointMaxMoves, 0..100, default 3: other nodes that are tried for one restore */
 	unsigned port_min, port_max; /* CheckpointPorts = MIN-MAX, 1024..65535; default 0-0 = any free port */
 	char     criu[4096];         /* CriuPath: a criu binary, or the directory made by get-criu; default: found by criu_locate() */
 	char     munge_socket[108];  /* MungeSocket; "" = MUNGE's default */

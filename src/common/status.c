@@ -82,6 +82,7 @@ char *status_render(const struct status *s)
 	fprintf(out, " skipped=%u", s->skipped);
 	if (s->restored)
 		fprintf(out, " restored=%u", s->restored);
+	add_text(out, "tried", s->tried, false);
 	add_text(out, "error", s->error, true);
 	add_text(out, "uuid", s->uuid, false);
 	add_text(out, "agent", s->agent, false);
@@ -273,6 +274,8 @@ static int set_member(struct status *s, const char *key, const char *value)
 		return parse_unsigned(value, &s->skipped);
 	if (strcmp(key, "restored") == 0)
 		return parse_unsigned(value, &s->restored);
+	if (strcmp(key, "tried") == 0)
+		return copy_text(s->tried, sizeof(s->tried), value);
 	if (strcmp(key, "error") == 0)
 		return copy_text(s->error, sizeof(s->error), value);
 	if (strcmp(key, "uuid") == 0)

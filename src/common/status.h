@@ -1,7 +1,7 @@
 /* The Checkpoint entry of a job: what `scontrol show job` shows in AdminComment.
  *
  *   Checkpoint={state=running interval=00:30:00 epoch=3 time=2026-11-22T23:01:02
- *   size=12.3MiB frozen=31ms total=0.2s kept=2,3 skipped=0 restored=2 error="…" uuid=… agent=host:port}
+ *   size=12.3MiB frozen=31ms total=0.2s kept=2,3 skipped=0 restored=2 tried=n1 error="…" uuid=… agent=port}
  *
  * on one line. Text that an administrator put before or behind it is kept.
  * Values hold no blank unless quoted; quoted text holds no quote, brace,
@@ -14,7 +14,7 @@
 #include "common/err.h"
 
 struct status {
-	char     state[16];      /* enabled | running | vacated | restoring | ended | held */
+	char     state[16];      /* enabled | running | vacated | preempted | restoring | ended | held */
 	int64_t  interval;       /* s; 0 = on request only (UNLIMITED) */
 	unsigned epoch;          /* last complete epoch, 0 = none yet */
 	int64_t  epoch_time;     /* Unix time of it */
@@ -24,6 +24,7 @@ struct status {
 	char     kept[128];      /* "2,3": epochs on disk */
 	unsigned skipped;        /* scheduled checkpoints skipped for load so far */
 	unsigned restored;       /* epoch this run was restored from, 0 = none */
+	char     tried[128];     /* "n1,n2": nodes that could not restore it and are excluded for that */
 	char     error[256];     /* last error, "" = none since the last success */
 	char     uuid[37];
 	char     agent[80];      /* "port", "" while no agent runs; the host is the job's batch host */

@@ -8,19 +8,22 @@
  * signal itself, so a signal that reaches it from outside was sent to the whole job and not to the batch task alone. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { LEADER_PID = 2, CRIU_IMAGES_FD = 10, CRIU_WORK_FD = 11 };
+enum { LEADER_PID = 2, CRIU_IMAGES_FD = 10, CRIU_WORK_FD = 11, LATE_MS = 1000, GRACE_MS = 5000 };
 
 struct init {
 	int   ctl;
@@ -30,6 +33,9 @@ struct init {
 	bool  leader_ended;
 	int   leader_status;
 	int   images, work;   /* -1 unless criu runs */
+	int64_t lease;        /* CLOCK_MONOTONIC ms by which the pod must be dead, 0 = no limit */
+	int64_t continued;    /* when SIGCONT came last */
+	bool  grace;          /* it has been given once more, see lease_over() */
 };
 
 /* A message that does not arrive is no error here: the agent is gone then, and end of file on the socket says so. */
@@ -50,6 +56,14 @@ __attribute__((noreturn)) static void fail(const struct init *in, const char *wh
 {
 	say(in, "failed %s: %s", what, strerror(errno));
 	exit(1);
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 static int number(const char *text)
@@ -147,18 +161,54 @@ static void read_signal(struct init *in)
 
 	if (read(in->sigfd, &si, sizeof(si)) != sizeof(si))
 		return;
+	if (si.ssi_signo == SIGCONT)
+		in->continued = now_ms();
 	if (si.ssi_signo == SIGCHLD)
 		reap(in);
 	else if (from_outside(&si))
 		say(in, "signal %u", si.ssi_signo);
 }
 
-static void read_ctl(const struct init *in)
+static void read_ctl(struct init *in)
 {
 	char buf[64];
+	ssize_t n = recv(in->ctl, buf, sizeof(buf) - 1, MSG_DONTWAIT);
+	int ms;
 
-	if (recv(in->ctl, buf, sizeof(buf), MSG_DONTWAIT) == 0)
+	if (n == 0)
 		exit(0); /* the agent is gone, and its pod goes with it */
+	if (n < 0)
+		return;
+	buf[n] = '\0';
+	if (sscanf(buf, "lease %d", &ms) == 1) {
+		in->lease = now_ms() + ms;
+		in->grace = false;
+	}
+}
+
+/* Nobody has told us in time that the job is still ours: it may run on another node any moment, and here it ends now. Only when
+ * everything had been stopped (scontrol suspend), us too, the agent gets a moment to find out. */
+static void lease_over(struct init *in)
+{
+	sigset_t pending;
+
+	if (!in->grace && now_ms() - in->lease > LATE_MS && (in->continued > in->lease ||
+	    (sigpending(&pending) == 0 && sigismember(&pending, SIGCONT) == 1))) {
+		in->lease = now_ms() + GRACE_MS;
+		in->grace = true;
+		return;
+	}
+	say(in, "fenced");
+	exit(1);
+}
+
+static int time_left(const struct init *in)
+{
+	int64_t left = in->lease - now_ms();
+
+	if (!in->lease)
+		return -1;
+	return left < 0 ? 0 : left < INT_MAX ? (int)left : INT_MAX;
 }
 
 int main(int argc, char **argv)
@@ -195,7 +245,11 @@ int main(int argc, char **argv)
 	p[1] = (struct pollfd){ in.ctl, POLLIN, 0 };
 	/* What ended before the signalfd existed. */
 	for (reap(&in);;) {
-		if (poll(p, 2, -1) < 0)
+		int n = poll(p, 2, time_left(&in));
+
+		if (n == 0 && time_left(&in) == 0)
+			lease_over(&in);
+		if (n <= 0)
 			continue;
 		if (p[0].revents)
 			read_signal(&in);

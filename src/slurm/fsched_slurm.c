@@ -225,15 +225,57 @@ static int op_publish(const struct slurm_job *job, const char *arg, struct err *
 
 /* ---- main --------------------------------------------------------------- */
 
+static bool was_running(const struct status *s)
+{
+	return !strcmp(s->state, "running") || !strcmp(s->state, "restoring") || !strcmp(s->state, "preempted");
+}
+
 static int op_take_epoch(const struct slurm_job *job, struct err *err)
 {
 	struct status s;
-	bool vacated = status_parse(job->admin_comment, &s, NULL) == 0 && (!strcmp(s.state, "vacated") || !strcmp(s.state, "held"));
+	bool known = status_parse(job->admin_comment, &s, NULL) == 0;
+	bool vacated = known && (!strcmp(s.state, "vacated") || !strcmp(s.state, "held"));
 	unsigned epoch;
 
 	if (rpc_take_epoch(job->id, &epoch, err))
 		return -1;
-	return answer(json_pack("{s:i, s:b}", "epoch", epoch == RPC_EPOCH_LATEST ? -1 : (int)epoch, "vacated", (int)vacated));
+	return answer(json_pack("{s:i, s:b, s:b, s:b, s:o}", "epoch", epoch == RPC_EPOCH_LATEST ? -1 : (int)epoch, "vacated", (int)vacated,
+				"saved", known && s.epoch > 0 && was_running(&s), "moved", known && !strcmp(s.state, "restoring"),
+				"tried", json_text(known ? s.tried : "")));
+}
+
+static int op_move(const struct slurm_job *job, const char *arg, struct err *err)
+{
+	json_error_t je;
+	json_t *o = json_loads(arg ? arg : "", 0, &je), *said;
+	json_int_t epoch = json_integer_value(json_object_get(o, "epoch"));
+	struct rpc_move m = {
+		.node = json_string_value(json_object_get(o, "node")), .error = json_string_value(json_object_get(o, "error")),
+		.epoch = epoch < 0 ? RPC_EPOCH_LATEST : (unsigned)epoch,
+	};
+	bool final = true;
+	int rc;
+
+	if (!m.node || !m.error)
+		rc = err_set(err, EINVAL, "move: the argument is no JSON object with node and error");
+	else
+		rc = rpc_move(job->id, &m, &final, err);
+	json_decref(o);
+	if (rc == 0)
+		return done();
+	said = json_pack("{s:o, s:b}", "error", json_text(err->text), "final", (int)final);
+	answer(said);
+	return 1;
+}
+
+static int op_outlook(const struct slurm_job *job, struct err *err)
+{
+	int64_t grace;
+
+	if (rpc_outlook(job, &grace, err))
+		return -1;
+	return answer(json_pack("{s:I, s:I, s:I}", "grace", (json_int_t)grace, "preempt_time", (json_int_t)job->preempt_time,
+				"end_time", (json_int_t)job->end_time));
 }
 
 static int run(const char *op, struct slurm_job *job, const char *arg, struct err *err)
@@ -244,6 +286,10 @@ static int run(const char *op, struct slurm_job *job, const char *arg, struct er
 		return op_publish(job, arg, err);
 	if (!strcmp(op, "take-restart-epoch"))
 		return op_take_epoch(job, err);
+	if (!strcmp(op, "move"))
+		return op_move(job, arg, err);
+	if (!strcmp(op, "outlook"))
+		return op_outlook(job, err);
 	if (!strcmp(op, "release"))
 		return rpc_release(job->id, err) ? -1 : done();
 	return rpc_requeue(job->id, !strcmp(op, "requeue-hold"), err) ? -1 : done();
@@ -277,7 +323,7 @@ static int load_job(const char *id, struct slurm_job *job, struct err *err)
 
 static bool known_op(const char *op)
 {
-	static const char *const ops[] = { "get", "publish", "take-restart-epoch", "requeue", "requeue-hold", "release" };
+	static const char *const ops[] = { "get", "publish", "take-restart-epoch", "requeue", "requeue-hold", "release", "move", "outlook" };
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(ops); i++)
@@ -288,8 +334,9 @@ static bool known_op(const char *op)
 
 static int usage(void)
 {
-	fputs("usage: fsched-slurm [--timeout S] get|take-restart-epoch|requeue|requeue-hold|release JOBID\n"
-	      "       fsched-slurm [--timeout S] publish JOBID [STATUS]\n", stderr);
+	fputs("usage: fsched-slurm [--timeout S] get|take-restart-epoch|requeue|requeue-hold|release|outlook JOBID\n"
+	      "       fsched-slurm [--timeout S] publish JOBID [STATUS]\n"
+	      "       fsched-slurm [--timeout S] move JOBID {\"node\":NAME,\"epoch\":N,\"error\":TEXT}\n", stderr);
 	return 2;
 }
 
@@ -306,7 +353,7 @@ int main(int argc, char **argv)
 		argc -= 2;
 		argv += 2;
 	}
-	if (argc < 3 || argc > 4 || !known_op(argv[1]) || (argc == 4 && strcmp(argv[1], "publish") != 0))
+	if (argc < 3 || argc > 4 || !known_op(argv[1]) || (argc == 4 && strcmp(argv[1], "publish") != 0 && strcmp(argv[1], "move") != 0))
 		return usage();
 	limit_time((unsigned)seconds, argv[1], argv[2]);
 	rpc_init();

@@ -15,6 +15,7 @@
 #include "common/status.h"
 #include "common/util.h"
 #include "slurm/option.h"
+#include "slurm/requeue_start.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -38,11 +39,13 @@ const uint32_t plugin_version = SLURM_VERSION_NUMBER;
 
 EXPORT int init(void)
 {
+	requeue_start();
 	return SLURM_SUCCESS;
 }
 
 EXPORT int fini(void)
 {
+	requeue_stop();
 	return SLURM_SUCCESS;
 }
 
@@ -71,6 +74,14 @@ static const char *find_value(char *const *env, uint32_t size)
 			return value;
 	}
 	return NULL;
+}
+
+static bool limit_wanted(char *const *env, uint32_t size)
+{
+	for (uint32_t i = 0; env && i < size; i++)
+		if (env[i] && option_limit_in_env(env[i]))
+			return true;
+	return false;
 }
 
 /* Every copy of the variable, since slurmstepd, sbatch and a shell may each look at another one. */
@@ -201,6 +212,7 @@ static int enable(job_desc_msg_t *d, const char *value, char **err_msg)
 	if (uuid_random(v.uuid, &err))
 		return refuse(err_msg, ESLURM_DISABLED, "--checkpoint: %s on the controller; try again.", err.text);
 	v.truncate = output_is_truncated(d);
+	v.at_limit = limit_wanted(d->environment, d->env_size);
 	d->requeue = 1;
 	d->open_mode = OPEN_MODE_APPEND;
 	d->max_nodes = 1;
@@ -217,6 +229,9 @@ EXPORT int job_submit(job_desc_msg_t *d, uint32_t uid, char **err_msg)
 	/* salloc and srun carry the option outside of the environment. */
 	if (!value && !d->script)
 		value = find_value(d->spank_job_env, d->spank_job_env_size);
+	if (!value && limit_wanted(d->environment, d->env_size))
+		return refuse(err_msg, ESLURM_NOT_SUPPORTED, "--checkpoint-at-limit needs --checkpoint too: a job without checkpoints "
+			      "cannot be continued after its time limit.");
 	return value ? enable(d, value, err_msg) : SLURM_SUCCESS;
 }
 

@@ -22,6 +22,12 @@ const char *option_in_env(const char *element)
 	return NULL;
 }
 
+bool option_limit_in_env(const char *element)
+{
+	return value_of(element, OPTION_LIMIT_ENV, strlen(OPTION_LIMIT_ENV)) ||
+	       value_of(element, OPTION_LIMIT_ENV_JOB, strlen(OPTION_LIMIT_ENV_JOB));
+}
+
 int option_parse_submitted(const char *value, struct option_value *v, struct err *err)
 {
 	size_t len = strcspn(value, "/");
@@ -45,10 +51,11 @@ int option_parse(const char *value, struct option_value *v, struct err *err)
 		return err_set(err, ENOENT, "the job_submit plugin of fsched did not see this job: slurm.conf of the controller "
 			       "needs JobSubmitPlugins=fsched (and a restart of slurmctld)");
 	if ((size_t)(uuid - value) >= sizeof(v->interval_text) || !mode || mode - uuid != UUID_LEN + 1 ||
-	    (strcmp(mode, "/t") && strcmp(mode, "/a")))
+	    (mode[1] != 't' && mode[1] != 'a') || (strcmp(mode + 2, "") && strcmp(mode + 2, "l")))
 		return err_set(err, EINVAL, "the value of --checkpoint in the job's environment is malformed; was it set by hand?");
 	memcpy(v->uuid, uuid + 1, UUID_LEN);
 	v->truncate = mode[1] == 't';
+	v->at_limit = mode[2] == 'l';
 	if (!uuid_valid(v->uuid))
 		return err_set(err, EINVAL, "the value of --checkpoint in the job's environment has no valid uuid; was it set by hand?");
 	return 0;
@@ -56,7 +63,7 @@ int option_parse(const char *value, struct option_value *v, struct err *err)
 
 char *option_format(const struct option_value *v, char *buf, size_t len)
 {
-	snprintf(buf, len, "%s/%s/%c", v->interval_text, v->uuid, v->truncate ? 't' : 'a');
+	snprintf(buf, len, "%s/%s/%c%s", v->interval_text, v->uuid, v->truncate ? 't' : 'a', v->at_limit ? "l" : "");
 	return buf;
 }
 

@@ -3,7 +3,7 @@
  * sbatch writes it into the job's environment under two names: slurmstepd reads the first one; a later sbatch, srun or salloc
  * inside the job would read the second one as if the option had been given there. The job_submit plugin rewrites both to
  *
- *   <interval>/<uuid>/<t|a>       t: the user's open mode was truncate, a: append
+ *   <interval>/<uuid>/<t|a>[l]    t: the user's open mode was truncate, a: append; l: --checkpoint-at-limit
  *
  * A user can write anything into an environment, so every reader validates. */
 #ifndef FSCHED_SLURM_OPTION_H
@@ -17,6 +17,10 @@
 #define OPTION_NAME     "checkpoint"
 #define OPTION_ENV      "_SLURM_SPANK_OPTION_fsched_checkpoint"
 #define OPTION_ENV_JOB  "SLURM_SPANK_" OPTION_ENV
+/* --checkpoint-at-limit, which has no value; Slurm writes an empty one, or "(null)". */
+#define OPTION_LIMIT         "checkpoint-at-limit"
+#define OPTION_LIMIT_ENV     "_SLURM_SPANK_OPTION_fsched_checkpoint_at_limit"
+#define OPTION_LIMIT_ENV_JOB "SLURM_SPANK_" OPTION_LIMIT_ENV
 #define OPTION_TEXT_MAX 64
 #define OPTION_MAX      128   /* the whole value */
 #define UUID_LEN        36
@@ -26,10 +30,13 @@ struct option_value {
 	int64_t interval;          /* s, INTERVAL_ON_REQUEST */
 	char    uuid[UUID_LEN + 1];
 	bool    truncate;
+	bool    at_limit;
 };
 
 /* The value in "NAME=value" if NAME is one of the two names, else NULL. */
 const char *option_in_env(const char *element);
+/* Whether element is one of the two names of --checkpoint-at-limit. */
+bool option_limit_in_env(const char *element);
 
 /* What the user gave: only the interval; whatever stands behind the first '/' is not the user's to say and is dropped. */
 int option_parse_submitted(const char *value, struct option_value *v, struct err *err);

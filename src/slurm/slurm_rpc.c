@@ -11,15 +11,7 @@
 #include <slurm/slurm_errno.h>
 
 #include "common/util.h"
-
-#if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(25, 11, 0)
-#define RECORD_ID(r) ((r)->step_id.job_id)
-#else
-#define RECORD_ID(r) ((r)->job_id)
-#endif
-#if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(26, 5, 0)
-#define slurm_free_ctl_conf slurm_free_conf
-#endif
+#include "slurm/slurm_compat.h"
 
 /* Of libslurm, in no public header; weak, since it only cures a leak. */
 void slurm_xfree(void **p) __attribute__((weak));
@@ -116,6 +108,9 @@ static void fill(struct slurm_job *j, const slurm_job_info_t *r)
 	j->start_time = time_of(r->start_time);
 	j->end_time = time_of(r->end_time);
 	j->preempt_time = time_of(r->preempt_time);
+	snprintf(j->partition, sizeof(j->partition), "%s", r->partition ? r->partition : "");
+	j->exc_nodes = xstrdup(r->exc_nodes ? r->exc_nodes : "");
+	j->req_nodes = xstrdup(r->req_nodes ? r->req_nodes : "");
 	j->admin_comment = xstrdup(r->admin_comment ? r->admin_comment : "");
 	j->comment = xstrdup(r->comment ? r->comment : "");
 }
@@ -124,7 +119,9 @@ void rpc_job_free(struct slurm_job *job)
 {
 	free(job->admin_comment);
 	free(job->comment);
-	job->admin_comment = job->comment = NULL;
+	free(job->exc_nodes);
+	free(job->req_nodes);
+	job->admin_comment = job->comment = job->exc_nodes = job->req_nodes = NULL;
 }
 
 /* ---- loading ------------------------------------------------------------ */
@@ -289,7 +286,7 @@ int rpc_slurm_user(uid_t *uid, struct err *err)
 
 /* ---- comments ----------------------------------------------------------- */
 
-static int update(uint32_t job_id, job_desc_msg_t *d, const char *doing, struct err *err)
+int rpc_update(uint32_t job_id, job_desc_msg_t *d, const char *doing, struct err *err)
 {
 	char shown[16];
 
@@ -314,7 +311,7 @@ int rpc_publish(uint32_t job_id, const struct status *status, struct err *err)
 	if (strcmp(text, job.admin_comment) != 0) {
 		slurm_init_job_desc_msg(&d);
 		d.admin_comment = text;
-		rc = update(job_id, &d, "cannot set the AdminComment of", err);
+		rc = rpc_update(job_id, &d, "cannot set the AdminComment of", err);
 	}
 	rpc_job_free(&job);
 	return rc;
@@ -388,7 +385,7 @@ static int set_epoch(uint32_t job_id, const struct slurm_job *job, unsigned epoc
 		return 0;
 	slurm_init_job_desc_msg(&d);
 	d.comment = text;
-	return update(job_id, &d, "cannot set the Comment of", err);
+	return rpc_update(job_id, &d, "cannot set the Comment of", err);
 }
 
 int rpc_request_epoch(uint32_t job_id, unsigned epoch, struct err *err)
@@ -429,7 +426,7 @@ static int allow_requeue(const struct slurm_job *job, struct err *err)
 		return 0;
 	slurm_init_job_desc_msg(&d);
 	d.requeue = 1;
-	return update(job->id, &d, "cannot allow to requeue", err);
+	return rpc_update(job->id, &d, "cannot allow to requeue", err);
 }
 
 int rpc_requeue(uint32_t job_id, bool hold, struct err *err)
@@ -473,10 +470,18 @@ int rpc_release(uint32_t job_id, struct err *err)
 		rc = err_set(err, EAGAIN, "job %s is still completing its last run on %s; try again when that has ended", job.label,
 			     *job.batch_host ? job.batch_host : "its node");
 	} else {
+		cleanup_free char *nodes = NULL;
+		struct status s;
+
 		slurm_init_job_desc_msg(&d);
 		d.priority = INFINITE;
 		d.begin_time = time(NULL) + RELEASE_DELAY;
-		rc = update(job_id, &d, "cannot release", err);
+		/* a person begins anew: nodes that were excluded because they could not restore the job may be in order again */
+		if (status_parse(job.admin_comment, &s, NULL) == 0 && *s.tried) {
+			nodes = rpc_nodes_without(job.exc_nodes, s.tried);
+			d.exc_nodes = nodes;
+		}
+		rc = rpc_update(job_id, &d, "cannot release", err);
 	}
 	rpc_job_free(&job);
 	return rc;

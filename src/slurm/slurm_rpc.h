@@ -39,6 +39,8 @@ struct slurm_job {
 	int64_t  start_time, end_time, preempt_time; /* Unix, 0 = none */
 	char    *admin_comment;  /* owned, never NULL after a load */
 	char    *comment;        /* owned, never NULL after a load */
+	char     partition[256]; /* one, or several names with commas while it is pending */
+	char    *exc_nodes, *req_nodes; /* owned, never NULL after a load: the user's --exclude and --nodelist */
 };
 
 /* Reads slurm.conf ($SLURM_CONF or Slurm's default); libslurm ends the process if it cannot. */
@@ -75,6 +77,23 @@ int rpc_requeue(uint32_t job_id, bool hold, struct err *err);
 /* Lets a held job start now: priority and begin time in one update. Refused with err.num EAGAIN while the job is completing, since
  * slurmctld would overwrite the begin time. */
 int rpc_release(uint32_t job_id, struct err *err);
+
+/* Gives a running job to another node: requeues it, excludes m->node, lets it start soon, and shows all that in its entry. *final: there
+ * is no other node, asking again makes no sense. */
+struct rpc_move {
+	const char *node, *error;
+	unsigned epoch;          /* as in rpc_request_epoch(); the request of the start that could not be done here */
+};
+int rpc_move(uint32_t job_id, const struct rpc_move *m, bool *final, struct err *err);
+/* Names of a Slurm node list that are not in another one, with commas. Caller frees. */
+char *rpc_nodes_without(const char *nodes, const char *less);
+
+/* Seconds between Slurm's decision to preempt the job and its end; 0 = it is not announced. */
+int rpc_outlook(const struct slurm_job *job, int64_t *grace, struct err *err);
+
+/* slurm_update_job() with an error that names the job. doing: "cannot …". The description is a job_desc_msg_t. */
+struct job_descriptor;
+int rpc_update(uint32_t job_id, struct job_descriptor *description, const char *doing, struct err *err);
 
 /* Text of a Comment without its restart segment, or with another one; epoch 0 = without. Caller frees. */
 char *rpc_comment_with_epoch(const char *comment, unsigned epoch);

@@ -92,6 +92,22 @@ static struct spank_option checkpoint_option = {
 	.cb = on_option,
 };
 
+/* Meant for the job_submit plugin alone, which puts it into the value of --checkpoint. */
+static int on_limit_option(int val, const char *value, int remote)
+{
+	if (remote || (spank_context() != S_CTX_LOCAL && strcmp(program_invocation_short_name, "salloc") != 0))
+		return 0;
+	slurm_error("--checkpoint-at-limit works with sbatch only, together with --checkpoint");
+	return -1;
+}
+
+static struct spank_option limit_option = {
+	.name = (char[]){ OPTION_LIMIT },
+	.usage = (char[]){ "with --checkpoint: a job that is about to reach its time limit is not killed, but vacated: saved, and held in "
+			   "the queue until scontrol checkpoint restart" },
+	.cb = on_limit_option,
+};
+
 static bool is_batch_step(spank_t sp)
 {
 	uint32_t step = 0;
@@ -111,6 +127,8 @@ EXPORT int slurm_spank_init(spank_t sp, int ac, char **av)
 	if (parse_args(ac, av) && context != S_CTX_REMOTE)
 		return -1;
 	rc = spank_option_register(sp, &checkpoint_option);
+	if (rc == ESPANK_SUCCESS)
+		rc = spank_option_register(sp, &limit_option);
 	if (rc != ESPANK_SUCCESS)
 		slurm_error("fsched: cannot register the option --checkpoint: %s", spank_strerror(rc));
 	return 0;
@@ -181,6 +199,8 @@ EXPORT int slurm_spank_task_init(spank_t sp, int ac, char **av)
 	/* Neither a step nor a job submitted from inside this one asked for checkpoints. */
 	spank_unsetenv(sp, OPTION_ENV_JOB);
 	spank_unsetenv(sp, OPTION_ENV);
+	spank_unsetenv(sp, OPTION_LIMIT_ENV_JOB);
+	spank_unsetenv(sp, OPTION_LIMIT_ENV);
 	if (script.gate < 0)
 		return 0;
 	reopen_stdio();

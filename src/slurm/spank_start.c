@@ -193,7 +193,7 @@ static json_t *describe(const struct start *s)
 {
 	const bool task = s->array_task != NO_VAL;
 
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:o, s:o, s:s, s:I, s:b, s:o, s:o, s:o, s:o, s:i, s:b, s:i, s:i, s:i, "
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:o, s:o, s:s, s:I, s:b, s:b, s:o, s:o, s:o, s:o, s:i, s:b, s:i, s:i, s:i, "
 			 "s:o, s:i, s:i, s:o}",
 			 "job_id", (json_int_t)s->job_id, "array_job_id", (json_int_t)(task ? s->array_id : 0),
 			 "array_task_id", (json_int_t)(task ? (json_int_t)s->array_task : -1),
@@ -202,6 +202,7 @@ static json_t *describe(const struct start *s)
 			 "groups", groups(&s->spec.cred), "user", json_text(s->user),
 			 "restart_count", (json_int_t)*s->restarts, "node", json_text(s->node), "cluster", json_text(s->cluster),
 			 "uuid", s->option.uuid, "interval", (json_int_t)s->option.interval, "truncate", (int)s->option.truncate,
+			 "at_limit", (int)s->option.at_limit,
 			 "script", json_text(s->script), "cwd", json_text(s->cwd), "stdout", json_text(s->out), "stderr", json_text(s->errout),
 			 "cpus", (int)s->cpus, "private_tmp", (int)s->spec.private_tmp,
 			 "init_pid", (int)s->pod.init, "leader_pid", (int)s->pod.leader, "script_pid", (int)s->script_pid,

@@ -29,21 +29,89 @@ void manifest_free(struct manifest *m)
 
 /* ---- fingerprint ------------------------------------------------------- */
 
-static void read_cpu_model(char *buf, size_t len)
+/* The value of one line of /proc/cpuinfo for the first processor, "" if there is none of that name. */
+static void read_cpuinfo(const char *key, char *buf, size_t len)
 {
 	cleanup_file FILE *f = fopen("/proc/cpuinfo", "re");
-	char line[1024];
+	cleanup_free char *line = NULL;
+	size_t room = 0, n = strlen(key);
 
-	snprintf(buf, len, "unknown");
-	while (f && fgets(line, sizeof(line), f)) {
+	buf[0] = '\0';
+	while (f && getline(&line, &room, f) >= 0) {
 		char *colon = strchr(line, ':');
 
-		if (!colon || strncmp(line, "model name", 10) != 0)
+		if (!colon || strncmp(line, key, n) != 0 || !strchr(" \t:", line[n]))
 			continue;
 		line[strcspn(line, "\n")] = '\0';
 		printable(colon + 1 + strspn(colon + 1, " "), buf, len);
 		return;
 	}
+}
+
+/* Instruction sets among the kernel's flags: what programs can use, not what the kernel does about the processor's faults. */
+static bool is_instruction_set(const char *flag, size_t n)
+{
+	static const char *const begins[] = {
+		"sse", "ssse", "avx", "amx", "fma", "bmi", "aes", "vaes", "sha", "gfni", "vpclmul", "pclmul", "popcnt", "movbe", "rdrand",
+		"rdseed", "adx", "abm", "lzcnt", "f16c", "xsave", "pku", "clwb", "clflushopt", "movdir", "serialize", "rtm", "hle", "mmx",
+		"cx16", "lahf", "xop", "tbm", "3dnow", "fsgsbase", "rdpid", "cmpccxadd", "enqcmd",
+		/* arm64 ("Features") */
+		"asimd", "sve", "sme", "atomics", "crc32", "pmull", "fp", "jscvt", "fcma", "lrcpc", "dcpop", "i8mm", "bf16", "bti", "paca", "pacg",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(begins); i++)
+		if (n >= strlen(begins[i]) && strncmp(flag, begins[i], strlen(begins[i])) == 0)
+			return true;
+	return false;
+}
+
+static void read_cpu_flags(char *buf, size_t len)
+{
+	char all[8192];
+	const char *p;
+	size_t used = 0;
+
+	read_cpuinfo("flags", all, sizeof(all));
+	if (!all[0])
+		read_cpuinfo("Features", all, sizeof(all));
+	buf[0] = '\0';
+	for (p = all; *p; p += strspn(p, " ")) {
+		size_t n = strcspn(p, " ");
+
+		if (is_instruction_set(p, n) && used + n + 2 < len)
+			used += (size_t)snprintf(buf + used, len - used, "%s%.*s", used ? " " : "", (int)n, p);
+		p += n;
+	}
+}
+
+static bool has_word(const char *list, const char *word, size_t n)
+{
+	const char *p;
+
+	for (p = list; *p; p += strspn(p, " ")) {
+		size_t m = strcspn(p, " ");
+
+		if (m == n && strncmp(p, word, n) == 0)
+			return true;
+		p += m;
+	}
+	return false;
+}
+
+bool manifest_missing_flags(const struct manifest *m, const struct manifest *here, char *buf, size_t len)
+{
+	const char *p;
+	size_t used = 0;
+
+	buf[0] = '\0';
+	for (p = m->node.cpu_flags; *p; p += strspn(p, " ")) {
+		size_t n = strcspn(p, " ");
+
+		if (!has_word(here->node.cpu_flags, p, n) && used + n + 2 < len)
+			used += (size_t)snprintf(buf + used, len - used, "%s%.*s", used ? " " : "", (int)n, p);
+		p += n;
+	}
+	return used > 0;
 }
 
 void manifest_fingerprint(struct manifest *m, const char *criu)
@@ -57,7 +125,10 @@ void manifest_fingerprint(struct manifest *m, const char *criu)
 	snprintf(m->node.glibc, sizeof(m->node.glibc), "%s", gnu_get_libc_version());
 	snprintf(m->node.criu, sizeof(m->node.criu), "%s", criu);
 	snprintf(m->node.fsched, sizeof(m->node.fsched), "%s", FSCHED_VERSION);
-	read_cpu_model(m->node.cpu_model, sizeof(m->node.cpu_model));
+	read_cpuinfo("model name", m->node.cpu_model, sizeof(m->node.cpu_model));
+	if (!m->node.cpu_model[0])
+		snprintf(m->node.cpu_model, sizeof(m->node.cpu_model), "unknown");
+	read_cpu_flags(m->node.cpu_flags, sizeof(m->node.cpu_flags));
 	m->node.page_size = sysconf(_SC_PAGESIZE);
 }
 
@@ -160,8 +231,9 @@ static json_t *render_digests(const struct digests *d)
 
 static json_t *render_node(const struct manifest *m)
 {
-	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:I}",
+	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:I}",
 			 "kernel", m->node.kernel, "machine", m->node.machine, "cpu_model", m->node.cpu_model,
+			 "cpu_flags", m->node.cpu_flags,
 			 "glibc", m->node.glibc, "criu", m->node.criu, "fsched", m->node.fsched,
 			 "hostname", m->node.hostname, "page_size", (json_int_t)m->node.page_size);
 }
@@ -237,6 +309,7 @@ static int parse_node(const json_t *root, struct manifest *m, struct err *err)
 	if (json_get_text(o, "kernel", m->node.kernel, sizeof(m->node.kernel), err) < 0 ||
 	    json_get_text(o, "machine", m->node.machine, sizeof(m->node.machine), err) < 0 ||
 	    json_get_text(o, "cpu_model", m->node.cpu_model, sizeof(m->node.cpu_model), err) < 0 ||
+	    (json_object_get(o, "cpu_flags") && json_get_text(o, "cpu_flags", m->node.cpu_flags, sizeof(m->node.cpu_flags), err) < 0) ||
 	    json_get_text(o, "glibc", m->node.glibc, sizeof(m->node.glibc), err) < 0 ||
 	    json_get_text(o, "criu", m->node.criu, sizeof(m->node.criu), err) < 0 ||
 	    json_get_text(o, "fsched", m->node.fsched, sizeof(m->node.fsched), err) < 0 ||

@@ -27,7 +27,7 @@ struct manifest {
 	int32_t  max_pid;         /* highest pid in the pod: criu's own pids must lie above at restore */
 	char     script[4096];    /* path under which the batch script was open */
 	struct {                  /* fingerprint of the node */
-		char kernel[96], machine[32], cpu_model[128], glibc[32], criu[32], fsched[32], hostname[256];
+		char kernel[96], machine[32], cpu_model[128], cpu_flags[2048], glibc[32], criu[32], fsched[32], hostname[256];
 		long page_size;
 	} node;
 	json_t  *files;           /* owned: records of files_record(), array */
@@ -36,6 +36,9 @@ struct manifest {
 void manifest_free(struct manifest *m);
 /* Fills m->node with this machine's. criu: version text. */
 void manifest_fingerprint(struct manifest *m, const char *criu);
+/* The instruction sets that the processor of m's node has and that of here lacks: a program may have found out at its start that it
+ * can use them. True if there are any; buf gets their names. An epoch of an older fsched, which did not record them, lacks none. */
+bool manifest_missing_flags(const struct manifest *m, const struct manifest *here, char *buf, size_t len);
 
 /* Digests every file below epochfd and writes manifest.json (+ manifest.cred if
  * sign), fsyncs both. munge_socket: "" = default. Sets m->bytes. */

@@ -32,7 +32,7 @@ void event_phase(const char *name)
 	event_send("phase", json_pack("{s:s}", "name", name));
 }
 
-void event_failed(const char *error, bool refused)
+void event_failed(const char *error, bool refused, bool node)
 {
 	char clean[1024];
 	json_t *o = json_object(), *text;
@@ -42,6 +42,7 @@ void event_failed(const char *error, bool refused)
 	json_object_set_new(o, "ok", json_false());
 	json_object_set_new(o, "error", text ? text : json_string("unprintable error"));
 	json_object_set_new(o, "refused", json_boolean(refused));
+	json_object_set_new(o, "node", json_boolean(node));
 	event_send("result", o);
 }
 

@@ -120,11 +120,13 @@ int main(int argc, char **argv)
 	w.began = now_us();
 	w.warnings = json_array();
 	w.store.dirfd = w.store.epochsfd = -1;
+	w.node_fault = true;
 	rc = prepare(&w, op, &err);
+	w.node_fault = false;
 	if (rc == 0)
 		rc = run(&w, &refused, &err);
 	if (rc)
-		event_failed(err.text, refused);
+		event_failed(err.text, refused, w.node_fault);
 	criu_bin_free(&w.criu);
 	if (w.store.dirfd >= 0)
 		store_close(&w.store);

@@ -24,6 +24,7 @@ struct restore {
 	struct pod_spec spec;
 	int   epochfd, criufd, filesfd;
 	char **argv, **envp;
+	bool  differs;          /* this node is not quite like the one where the epoch was made */
 };
 
 static int open_dirs(struct restore *r, struct err *err)
@@ -70,7 +71,7 @@ __attribute__((format(printf, 2, 3))) static void warn(struct worker *w, const c
 		json_array_append_new(w->warnings, s);
 }
 
-/* Machine and page size cannot be bridged; the rest usually works, but if it does not, this is the reason. */
+/* Machine, page size and instructions cannot be bridged; the rest usually works, but if it does not, this is the reason. */
 static int compare_nodes(struct restore *r, struct err *err)
 {
 	struct worker *w = r->w;
@@ -81,15 +82,22 @@ static int compare_nodes(struct restore *r, struct err *err)
 		{ "C library", r->m.node.glibc, here.node.glibc },
 		{ "criu", r->m.node.criu, here.node.criu },
 	};
+	char missing[256];
 
 	manifest_fingerprint(&here, w->criu.version);
 	if (strcmp(here.node.machine, r->m.node.machine) || here.node.page_size != r->m.node.page_size)
 		return err_set(err, EINVAL, "the epoch was saved on %s, a %s with pages of %ld bytes; this node is a %s with pages of %ld bytes",
 			       r->m.node.hostname, r->m.node.machine, r->m.node.page_size, here.node.machine, here.node.page_size);
-	for (size_t i = 0; i < ARRAY_SIZE(soft); i++)
-		if (strcmp(soft[i].then, soft[i].now))
-			warn(w, "the %s differs from that of the checkpoint's node %s: %s there, %s here", soft[i].what,
-			     r->m.node.hostname, soft[i].then, soft[i].now);
+	if (manifest_missing_flags(&r->m, &here, missing, sizeof(missing)))
+		return err_set(err, EINVAL, "this node's processor (%s) lacks what that of %s, where the epoch was saved, has: %s",
+			       here.node.cpu_model, r->m.node.hostname, missing);
+	for (size_t i = 0; i < ARRAY_SIZE(soft); i++) {
+		if (!strcmp(soft[i].then, soft[i].now))
+			continue;
+		r->differs = true;
+		warn(w, "the %s differs from that of the checkpoint's node %s: %s there, %s here", soft[i].what,
+		     r->m.node.hostname, soft[i].then, soft[i].now);
+	}
 	return 0;
 }
 
@@ -251,11 +259,13 @@ static int verify_epoch(struct restore *r, struct err *err)
 	const struct files_cred cred = worker_cred(w);
 
 	event_phase("verify");
-	if (open_dirs(r, err) || manifest_verify(r->epochfd, &r->m, w->req.sign, w->conf.munge_socket, err))
+	if (open_dirs(r, err) || manifest_verify(r->epochfd, &r->m, w->req.sign, w->conf.munge_socket, err) || check_identity(r, err))
 		return -1;
-	if (check_identity(r, err) || criu_locate(w->conf.criu, w->libexec, &w->criu, err) || compare_nodes(r, err) ||
+	w->node_fault = true;
+	if (criu_locate(w->conf.criu, w->libexec, &w->criu, err) || compare_nodes(r, err) ||
 	    criu_act_for(&w->criu, w->req.uid, w->req.gid, w->req.groups, w->req.n_groups, err))
 		return -1;
+	w->node_fault = false;
 	return files_check(r->m.files, r->filesfd, &cred, err);
 }
 
@@ -319,9 +329,10 @@ static int restore(struct restore *r, bool *refused, struct err *err)
 	if (r->m.written_at && undo_written(r, err))
 		return err_wrap(err, "files that the job wrote after the epoch cannot be removed");
 	event_phase("restore");
+	w->node_fault = true;
 	if (start_pod(r, &pod, err))
 		return -1;
-	event_send("result", json_pack("{s:b, s:i, s:i, s:I, s:I, s:O}", "ok", 1, "init_pid", (int)pod.init, "epoch", (int)w->req.epoch,
+	event_send("result", json_pack("{s:b, s:b, s:i, s:i, s:I, s:I, s:O}", "ok", 1, "differs", r->differs ? 1 : 0, "init_pid", (int)pod.init, "epoch", (int)w->req.epoch,
 				       "total_us", (json_int_t)(now_us() - w->began),
 				       "files", (json_int_t)json_array_size(r->m.files), "warnings", w->warnings));
 	return 0;

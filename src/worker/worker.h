@@ -41,6 +41,7 @@ struct worker {
 	char     libexec[4096]; /* where this program lies */
 	int64_t  began;         /* now_us() */
 	json_t  *warnings;      /* owned */
+	bool     node_fault;    /* if what is being done now fails, this node is to blame, and not the epoch */
 };
 
 /* request.c: reads and checks the line on standard input. */
@@ -53,7 +54,8 @@ bool request_word(char *buf, size_t len, int timeout_ms);
 void event_phase(const char *name);
 /* o: the members besides "event", taken over. */
 void event_send(const char *event, json_t *o);
-void event_failed(const char *error, bool refused);
+/* node: the fault is this node's, another may be able to. */
+void event_failed(const char *error, bool refused, bool node);
 /* If the deadline passes, sends the failure and ends the worker, wherever it is. 0 = off. */
 int  deadline_set(unsigned seconds, struct err *err);
 

@@ -1,0 +1,227 @@
+#include "policy/recovery.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/util.h"
+
+#define ANY -1
+
+/* A condition of a row: 0 = no, 1 = yes, ANY = does not matter. */
+static bool fits(int wanted, bool value)
+{
+	return wanted == ANY || (wanted == 1) == value;
+}
+
+/* ---- start -------------------------------------------------------------- */
+
+enum which { NONE, REQUESTED, LATEST, LATEST_THEN_OLDER };
+
+#define IS(intent) (1u << (intent))
+#define EVERY_INTENT ~0u
+#define AS_CONFIGURED START_RESTORE   /* CheckpointOnRestoreFailure decides */
+
+/* The first row that matches. */
+static const struct rule {
+	int      record;     /* a record of this job is there */
+	unsigned intents;
+	int      restarted;  /* Slurm's restart count is above 0 */
+	int      requested;  /* a person named an epoch */
+	int      saved;      /* Slurm's entry: it was running and had an epoch */
+	int      available;  /* that epoch (or any, if none was named) is complete */
+	enum start_action action;
+	enum which which;
+	enum start_action otherwise;
+	const char *reason;
+} rules[] = {
+	{ 0, EVERY_INTENT, ANY, 1, ANY, ANY, START_ELSEWHERE, NONE, START_HOLD,
+	  "the job is to be continued, but this node sees no checkpoint of it (JobCheckpointDir must be the same on all nodes)" },
+	{ 0, EVERY_INTENT, 0, 0, ANY, ANY, START_FRESH, NONE, START_FRESH,
+	  "first start of the job" },
+	{ 0, EVERY_INTENT, 1, 0, 1, ANY, START_ELSEWHERE, NONE, AS_CONFIGURED,
+	  "the job was running, but this node sees no checkpoint of it (JobCheckpointDir must be the same on all nodes)" },
+	{ 0, EVERY_INTENT, 1, 0, 0, ANY, START_FRESH, NONE, START_FRESH,
+	  "the job has no checkpoint, it starts from the beginning" },
+	{ 1, EVERY_INTENT, ANY, 1, ANY, 0, START_HOLD, NONE, START_HOLD,
+	  "the epoch that was asked for is not there" },
+	{ 1, EVERY_INTENT, ANY, 1, ANY, 1, START_RESTORE, REQUESTED, START_HOLD,
+	  "restart from the epoch that was asked for" },
+	{ 1, IS(INTENT_VACATED) | IS(INTENT_VACATING), ANY, 0, ANY, 0, START_HOLD, NONE, START_HOLD,
+	  "the job was vacated, but no complete epoch of it is there" },
+	{ 1, IS(INTENT_VACATED) | IS(INTENT_VACATING), ANY, 0, ANY, 1, START_RESTORE, LATEST, START_HOLD,
+	  "restart of a vacated job" },
+	{ 1, IS(INTENT_RUNNING), 1, 0, ANY, 1, START_RESTORE, LATEST_THEN_OLDER, AS_CONFIGURED,
+	  "the job was running when Slurm requeued it" },
+	{ 1, IS(INTENT_RUNNING), 1, 0, ANY, 0, START_FRESH, NONE, START_FRESH,
+	  "the job was running when Slurm requeued it, but has no complete epoch" },
+	{ 1, IS(INTENT_RUNNING), 0, 0, ANY, ANY, START_FRESH, NONE, START_FRESH,
+	  "first start of the job" },
+	{ 1, IS(INTENT_REQUEUED), ANY, 0, ANY, ANY, START_FRESH, NONE, START_FRESH,
+	  "the job was requeued to start over" },
+	{ 1, IS(INTENT_DONE), ANY, 0, ANY, ANY, START_FRESH, NONE, START_FRESH,
+	  "the job had ended and was requeued" },
+};
+
+/* Whether what a rule would restore is there. */
+static bool available(const struct start_input *in)
+{
+	for (unsigned i = 0; i < in->n_epochs; i++) {
+		if (!in->requested || in->requested == START_LATEST || in->epochs[i] == in->requested)
+			return true;
+	}
+	return false;
+}
+
+static const struct rule *find_rule(const struct start_input *in)
+{
+	/* An intent that this version does not know: hold, a person must look. */
+	static const struct rule unknown = {
+		.action = START_HOLD, .otherwise = START_HOLD, .reason = "the checkpoint record has an unknown intent",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rules); i++) {
+		const struct rule *r = &rules[i];
+
+		if (fits(r->record, in->have_record) &&
+		    (!in->have_record || r->intents == EVERY_INTENT || ((unsigned)in->intent < 32 && r->intents & IS(in->intent))) &&
+		    fits(r->restarted, in->restart_count > 0) &&
+		    fits(r->requested, in->requested > 0) &&
+		    fits(r->saved, in->saved) &&
+		    fits(r->available, available(in)))
+			return r;
+	}
+	return &unknown;
+}
+
+static const char *reason_of(const struct rule *r, const struct start_input *in)
+{
+	if (in->requested != START_LATEST || !in->have_record)
+		return r->reason;
+	return r->action == START_HOLD ? "the job is to be continued, but no complete epoch of it is there" : "restart from the latest epoch";
+}
+
+void start_decide(const struct start_input *in, struct start_plan *plan)
+{
+	const struct rule *r = find_rule(in);
+	unsigned most = r->which == LATEST_THEN_OLDER ? STORE_KEPT_MAX : 1;
+
+	plan->action = r->action;
+	plan->new_run = r->action == START_FRESH && in->have_record;
+	plan->otherwise = r->otherwise != AS_CONFIGURED ? r->otherwise : in->hold_on_failure ? START_HOLD : START_FRESH;
+	plan->n_epochs = 0;
+	if (r->which == REQUESTED && in->requested != START_LATEST)
+		plan->epochs[plan->n_epochs++] = in->requested;
+	else if (r->which != NONE)
+		for (unsigned i = in->n_epochs; i > 0 && plan->n_epochs < most; i--)
+			plan->epochs[plan->n_epochs++] = in->epochs[i - 1];
+	if (in->requested && in->requested != START_LATEST)
+		snprintf(plan->reason, sizeof(plan->reason), "%s (epoch %u)", r->reason, in->requested);
+	else
+		snprintf(plan->reason, sizeof(plan->reason), "%s", reason_of(r, in));
+}
+
+/* ---- failure ------------------------------------------------------------ */
+
+enum failure_step failure_decide(const struct failure_input *in)
+{
+	static const struct {
+		int cause, more_epochs, may_move, hold;
+		enum failure_step step;
+	} table[] = {
+		/* an older epoch would meet the same node */
+		{ FAILED_NODE,  ANY, 1,   ANY, FAILURE_ELSEWHERE },
+		{ ANY,          1,   ANY, ANY, FAILURE_NEXT_EPOCH },
+		{ ANY,          0,   ANY, 0,   FAILURE_FRESH },
+		{ ANY,          0,   ANY, 1,   FAILURE_HOLD },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		if ((table[i].cause == ANY || table[i].cause == (int)in->cause) && fits(table[i].more_epochs, in->more_epochs) &&
+		    fits(table[i].may_move, in->may_move) && fits(table[i].hold, in->otherwise != START_FRESH))
+			return table[i].step;
+	return FAILURE_HOLD;
+}
+
+/* ---- meaning ------------------------------------------------------------ */
+
+/* While its processes still end, Slurm shows a job that a person has requeued as pending and completing, and so it shows a
+ * preempted one, but with its preempt_time. A job whose node is taken for dead is pending at once. */
+enum end_meaning end_decide(const struct end_input *in)
+{
+	static const struct {
+		int known, newer, pending, completing, preempted, running, finished;
+		enum end_meaning meaning;
+	} table[] = {
+		{ 0, ANY, ANY, ANY, ANY, ANY, ANY, END_UNKNOWN },
+		{ 1, 1,   0,   ANY, ANY, ANY, ANY, END_ELSEWHERE },
+		{ 1, ANY, 1,   1,   0,   ANY, ANY, END_START_OVER },
+		{ 1, ANY, 1,   ANY, ANY, ANY, ANY, END_CONTINUE },
+		{ 1, 0,   0,   ANY, ANY, 1,   ANY, END_NONE },
+		{ 1, 0,   0,   ANY, ANY, 0,   1,   END_OVER },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		if (fits(table[i].known, in->known) && fits(table[i].newer, in->newer) && fits(table[i].pending, in->pending) &&
+		    fits(table[i].completing, in->completing) && fits(table[i].preempted, in->preempted) &&
+		    fits(table[i].running, in->running) && fits(table[i].finished, in->finished))
+			return table[i].meaning;
+	return END_NONE; /* suspended, or a state of a later Slurm: the job is still there */
+}
+
+/* ---- lease -------------------------------------------------------------- */
+
+enum lease_verdict lease_decide(const struct lease_input *in)
+{
+	static const struct {
+		int exists, newer, released, same_host, same_boot, alive, expired;
+		enum lease_verdict verdict;
+	} table[] = {
+		{ 0, ANY, ANY, ANY, ANY, ANY, ANY, LEASE_TAKE },
+		/* Slurm has started the job once more, after it started us */
+		{ 1, 1,   ANY, ANY, ANY, ANY, ANY, LEASE_STAND_DOWN },
+		{ 1, 0,   1,   ANY, ANY, ANY, ANY, LEASE_TAKE },
+		/* what ran here before the node was booted is dead, and so is a holder that is not among the processes */
+		{ 1, 0,   0,   1,   0,   ANY, ANY, LEASE_TAKE },
+		{ 1, 0,   0,   1,   1,   0,   ANY, LEASE_TAKE },
+		/* a holder that has not renewed for so long has killed the job */
+		{ 1, 0,   0,   ANY, ANY, ANY, 1,   LEASE_TAKE },
+		{ 1, 0,   0,   ANY, ANY, ANY, 0,   LEASE_WAIT },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		if (fits(table[i].exists, in->exists) && fits(table[i].newer, in->newer) && fits(table[i].released, in->released) &&
+		    fits(table[i].same_host, in->same_host) && fits(table[i].same_boot, in->same_boot) &&
+		    fits(table[i].alive, in->alive) && fits(table[i].expired, in->expired))
+			return table[i].verdict;
+	return LEASE_WAIT;
+}
+
+/* ---- notice ------------------------------------------------------------- */
+
+#define LEAD_MIN 20   /* s: Slurm looks at time limits every 30 s or so, never early */
+#define LEAD_MAX 1800
+
+int64_t notice_lead(int64_t total_us)
+{
+	int64_t lead = total_us / 1000000 * 2 + LEAD_MIN;
+
+	return lead < LEAD_MAX ? lead : LEAD_MAX;
+}
+
+enum notice_action notice_decide(const struct notice_input *in)
+{
+	static const struct {
+		int served, preempted, at_limit, near_limit;
+		enum notice_action action;
+	} table[] = {
+		{ 1, ANY, ANY, ANY, NOTICE_NONE },
+		{ 0, 1,   ANY, ANY, NOTICE_SAVE_AND_REQUEUE },
+		{ 0, 0,   1,   1,   NOTICE_VACATE },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		if (fits(table[i].served, in->served) && fits(table[i].preempted, in->preempted) &&
+		    fits(table[i].at_limit, in->at_limit) && fits(table[i].near_limit, in->left <= in->lead))
+			return table[i].action;
+	return NOTICE_NONE;
+}

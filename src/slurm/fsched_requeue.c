@@ -1,0 +1,177 @@
+/* fsched-requeue FD [SLURM_CONF]: lets jobs whose node has died start again at once.
+ *
+ * slurmctld makes a requeued job wait for cred_expire (two minutes by default), so that the credential of its last start is void.
+ * For a job of fsched's that wait serves nothing: its lease keeps a second copy from running. The job_submit plugin starts this
+ * program beside slurmctld, as the same user; it ends when descriptor FD does, which is slurmctld's end of a pipe.
+ *
+ * It asks for the nodes every few seconds, which costs slurmctld what an sinfo does, and less when nothing has changed. Only when a
+ * node has gone down or was booted it looks at the jobs. A job is let go once per restart, if it is pending only for its begin time,
+ * and its Checkpoint entry says that it was running: a person's requeue, a hold or a dependency is none of its business. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+#define SLURM_BACKWARD_COMPAT
+#include <slurm/slurm.h>
+#include <slurm/slurm_errno.h>
+
+#include "common/status.h"
+#include "common/util.h"
+#include "slurm/slurm_compat.h"
+#include "slurm/slurm_rpc.h"
+
+#define POLL_MS   2000
+#define LOOKS     30          /* at the jobs after a change of the nodes: slurmctld requeues a little later */
+#define DELAY     2           /* s; see RELEASE_DELAY in slurm_rpc.c */
+#define SOON      3           /* s: a job that waits no longer than that is left alone */
+#define LET_GO_MAX 4096
+
+struct seen { uint32_t job_id, restarts; };
+
+struct watch {
+	time_t nodes_at;            /* of the last answer with news */
+	uint64_t nodes;             /* what matters of the nodes, hashed */
+	unsigned looks;             /* at the jobs that are still to be made */
+	struct seen let_go[LET_GO_MAX];
+	unsigned n_let_go;          /* in all; the array is a ring */
+};
+
+/* ---- nodes ---- */
+
+static uint64_t mix(uint64_t h, const void *p, size_t n)
+{
+	const unsigned char *c = p;
+
+	/* FNV-1a */
+	for (size_t i = 0; i < n; i++)
+		h = (h ^ c[i]) * 0x100000001b3ULL;
+	return h;
+}
+
+/* Which nodes are down, and when each was booted. */
+static uint64_t summary(const node_info_msg_t *msg)
+{
+	uint64_t h = 0xcbf29ce484222325ULL;
+
+	for (uint32_t i = 0; i < msg->record_count; i++) {
+		const node_info_t *n = &msg->node_array[i];
+		bool down = (n->node_state & NODE_STATE_BASE) == NODE_STATE_DOWN;
+
+		if (!n->name)
+			continue;
+		h = mix(h, n->name, strlen(n->name));
+		h = mix(h, &down, sizeof(down));
+		h = mix(h, &n->boot_time, sizeof(n->boot_time));
+	}
+	return h;
+}
+
+static void look_at_nodes(struct watch *w)
+{
+	node_info_msg_t *msg = NULL;
+	uint64_t h;
+
+	errno = 0;
+	if (slurm_load_node(w->nodes_at, &msg, SHOW_ALL))
+		return; /* SLURM_NO_CHANGE_IN_DATA, or slurmctld is busy */
+	w->nodes_at = msg->last_update;
+	h = summary(msg);
+	if (h != w->nodes)
+		w->looks = LOOKS;
+	w->nodes = h;
+	slurm_free_node_info_msg(msg);
+}
+
+/* ---- jobs ---- */
+
+static bool was_running(const char *admin_comment)
+{
+	struct status s;
+
+	return admin_comment && status_parse(admin_comment, &s, NULL) == 0 &&
+	       (!strcmp(s.state, "running") || !strcmp(s.state, "restoring"));
+}
+
+static bool waits_for_nothing(const slurm_job_info_t *r, time_t now)
+{
+	return (r->job_state & JOB_STATE_BASE) == JOB_PENDING && !(r->job_state & JOB_COMPLETING) && r->restart_cnt > 0 &&
+	       r->priority != 0 && r->eligible_time > now + SOON && !(r->dependency && *r->dependency) && was_running(r->admin_comment);
+}
+
+static bool first_time(struct watch *w, uint32_t job_id, uint32_t restarts)
+{
+	unsigned n = w->n_let_go < LET_GO_MAX ? w->n_let_go : LET_GO_MAX;
+
+	for (unsigned i = 0; i < n; i++)
+		if (w->let_go[i].job_id == job_id && w->let_go[i].restarts == restarts)
+			return false;
+	w->let_go[w->n_let_go++ % LET_GO_MAX] = (struct seen){ job_id, restarts };
+	return true;
+}
+
+static void let_go(const slurm_job_info_t *r, time_t now)
+{
+	job_desc_msg_t d;
+	struct err err;
+
+	slurm_init_job_desc_msg(&d);
+	d.begin_time = now + DELAY;
+	if (rpc_update(RECORD_ID(r), &d, "cannot start at once", &err))
+		syslog(LOG_WARNING, "%s", err.text);
+	else
+		syslog(LOG_INFO, "job %u: its node has failed; it may start again at once, not only in %lld s", RECORD_ID(r),
+		       (long long)(r->eligible_time - now));
+}
+
+static void look_at_jobs(struct watch *w)
+{
+	job_info_msg_t *msg = NULL;
+	time_t now = time(NULL);
+
+	if (slurm_load_jobs(0, &msg, SHOW_ALL))
+		return;
+	w->looks--;
+	for (uint32_t i = 0; i < msg->record_count; i++) {
+		const slurm_job_info_t *r = &msg->job_array[i];
+
+		if (waits_for_nothing(r, now) && first_time(w, RECORD_ID(r), r->restart_cnt))
+			let_go(r, now);
+	}
+	slurm_free_job_info_msg(msg);
+}
+
+int main(int argc, char **argv)
+{
+	static struct watch w;
+	struct pollfd p = { .events = POLLIN };
+	char *end;
+
+	if (argc < 2 || argc > 3 || (p.fd = (int)strtol(argv[1], &end, 10)) < 3 || *end) {
+		fprintf(stderr, "fsched-requeue is started by fsched's job_submit plugin\n");
+		return 2;
+	}
+	prctl(PR_SET_NAME, "fsched-requeue");
+	signal(SIGPIPE, SIG_IGN);
+	/* The end of slurmctld ends this, also in the middle of a question to it: SIGIO kills. */
+	if (fcntl(p.fd, F_SETOWN, getpid()) < 0 || fcntl(p.fd, F_SETFL, O_ASYNC) < 0)
+		syslog(LOG_WARNING, "it may outlive slurmctld for a minute: %s", strerror(errno));
+	openlog("fsched-requeue", LOG_PID, LOG_DAEMON);
+	if (argc == 3)
+		setenv("SLURM_CONF", argv[2], 1);
+	rpc_init();
+	/* jobs may have been requeued while slurmctld was down */
+	w.looks = LOOKS;
+	while (poll(&p, 1, POLL_MS) == 0 || (errno == EINTR && !p.revents)) {
+		look_at_nodes(&w);
+		if (w.looks)
+			look_at_jobs(&w);
+	}
+	return 0;
+}

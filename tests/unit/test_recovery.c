@@ -1,0 +1,223 @@
+#include "unit.h"
+
+#include <string.h>
+
+#include "common/util.h"
+#include "policy/recovery.h"
+
+static const unsigned three[] = { 4, 5, 7 };
+
+enum epochs { NO_EPOCHS, EPOCHS };
+enum asked { NOT_ASKED, ASKED, ASKED_LATEST, ASKED_MISSING };
+
+/* What must come out, said a second time and without a table. */
+static enum start_action expected(bool record, enum intent intent, unsigned restarts, enum epochs epochs,
+				  enum asked asked, bool saved, bool hold, unsigned *n, enum start_action *otherwise)
+{
+	*n = 0;
+	*otherwise = START_HOLD;
+	if (asked != NOT_ASKED) {
+		if (!record)
+			return START_ELSEWHERE;
+		if (epochs == NO_EPOCHS || asked == ASKED_MISSING)
+			return START_HOLD;
+		*n = 1;
+		return START_RESTORE;
+	}
+	if (record && (intent == INTENT_VACATED || intent == INTENT_VACATING)) {
+		*n = epochs == EPOCHS;
+		return epochs == EPOCHS ? START_RESTORE : START_HOLD;
+	}
+	*otherwise = hold ? START_HOLD : START_FRESH;
+	if (!record && restarts > 0 && saved)
+		return START_ELSEWHERE;
+	if (record && intent == INTENT_RUNNING && restarts > 0 && epochs == EPOCHS) {
+		*n = 3;
+		return START_RESTORE;
+	}
+	*otherwise = START_FRESH;
+	return START_FRESH;
+}
+
+static void every_start(void **state)
+{
+	static struct start_plan plan;
+	int cases = 0;
+
+	for (int record = 0; record < 2; record++)
+	for (enum intent intent = INTENT_RUNNING; intent <= INTENT_DONE; intent++)
+	for (unsigned restarts = 0; restarts < 3; restarts++)
+	for (enum epochs epochs = NO_EPOCHS; epochs <= EPOCHS; epochs++)
+	for (enum asked asked = NOT_ASKED; asked <= ASKED_MISSING; asked++)
+	for (int saved = 0; saved < 2; saved++)
+	for (int hold = 0; hold < 2; hold++) {
+		struct start_input in = {
+			.have_record = record, .intent = intent, .restart_count = restarts, .saved = saved, .hold_on_failure = hold,
+			.epochs = three, .n_epochs = epochs == EPOCHS ? 3 : 0,
+			.requested = asked == ASKED ? 5 : asked == ASKED_LATEST ? START_LATEST : asked == ASKED_MISSING ? 6 : 0,
+		};
+		enum start_action otherwise, action;
+		unsigned n;
+
+		memset(&plan, 0x5a, sizeof(plan));
+		start_decide(&in, &plan);
+		action = expected(record, intent, restarts, epochs, asked, saved, hold, &n, &otherwise);
+		if (plan.action != action || plan.n_epochs != n || plan.otherwise != otherwise)
+			fail_msg("record %d intent %d restarts %u epochs %d asked %d saved %d hold %d: action %d, %u epochs, else %d: %s",
+				 record, intent, restarts, epochs, asked, saved, hold, plan.action, plan.n_epochs, plan.otherwise,
+				 plan.reason);
+		assert_int_equal(plan.new_run, action == START_FRESH && record);
+		assert_true(strlen(plan.reason) > 10);
+		cases++;
+	}
+	assert_int_equal(cases, 2 * 5 * 3 * 2 * 4 * 2 * 2);
+}
+
+static void every_failure(void **state)
+{
+	for (int node = 0; node < 2; node++)
+	for (int more = 0; more < 2; more++)
+	for (int move = 0; move < 2; move++)
+	for (int hold = 0; hold < 2; hold++) {
+		const struct failure_input in = {
+			.cause = node ? FAILED_NODE : FAILED_EPOCH, .more_epochs = more, .may_move = move,
+			.otherwise = hold ? START_HOLD : START_FRESH,
+		};
+		enum failure_step want = hold ? FAILURE_HOLD : FAILURE_FRESH;
+
+		if (more)
+			want = FAILURE_NEXT_EPOCH;
+		if (node && move)
+			want = FAILURE_ELSEWHERE;
+		assert_int_equal(failure_decide(&in), want);
+	}
+}
+
+/* A job that slurmctld shows in whatever way: what must never be said of it. */
+static void every_end(void **state)
+{
+	for (unsigned bits = 0; bits < 128; bits++) {
+		const struct end_input in = {
+			.known = bits & 1, .pending = bits & 2, .completing = bits & 4, .running = bits & 8, .finished = bits & 16,
+			.preempted = bits & 32, .newer = bits & 64,
+		};
+		enum end_meaning m = end_decide(&in);
+
+		if (!in.known)
+			assert_int_equal(m, END_UNKNOWN);
+		else if (in.pending)
+			assert_int_equal(m, in.completing && !in.preempted ? END_START_OVER : END_CONTINUE);
+		else if (in.newer)
+			assert_int_equal(m, END_ELSEWHERE);
+		else
+			assert_int_equal(m, in.finished && !in.running ? END_OVER : END_NONE);
+	}
+}
+
+static void every_lease(void **state)
+{
+	for (unsigned bits = 0; bits < 128; bits++) {
+		const struct lease_input in = {
+			.exists = bits & 1, .released = bits & 2, .newer = bits & 4, .same_host = bits & 8, .same_boot = bits & 16,
+			.alive = bits & 32, .expired = bits & 64,
+		};
+		bool dead = in.same_host && !(in.same_boot && in.alive);
+		enum lease_verdict want = LEASE_WAIT;
+
+		if (!in.exists || in.released || in.expired || dead)
+			want = LEASE_TAKE;
+		if (in.exists && in.newer)
+			want = LEASE_STAND_DOWN;
+		assert_int_equal(lease_decide(&in), want);
+	}
+	for (unsigned s = 1; s < 100; s++)
+		assert_true(lease_margin(s) >= 2 && lease_margin(s) * 4 + 4 > s);
+}
+
+static void every_notice(void **state)
+{
+	for (unsigned bits = 0; bits < 8; bits++)
+	for (int64_t left = -5; left < 60; left += 5) {
+		const struct notice_input in = {
+			.preempted = bits & 1, .at_limit = bits & 2, .served = bits & 4, .left = left, .lead = notice_lead(0),
+		};
+		enum notice_action want = NOTICE_NONE;
+
+		if (!in.served && in.preempted)
+			want = NOTICE_SAVE_AND_REQUEUE;
+		else if (!in.served && in.at_limit && left <= in.lead)
+			want = NOTICE_VACATE;
+		assert_int_equal(notice_decide(&in), want);
+	}
+	assert_true(notice_lead(60000000) > 120 && notice_lead(INT64_MAX / 4) <= 1800);
+}
+
+static void order_of_the_candidates(void **state)
+{
+	static struct start_plan plan;
+	struct start_input in = {
+		.have_record = true, .intent = INTENT_RUNNING, .restart_count = 1, .epochs = three, .n_epochs = 3,
+	};
+
+	start_decide(&in, &plan);
+	assert_int_equal(plan.epochs[0], 7);
+	assert_int_equal(plan.epochs[1], 5);
+	assert_int_equal(plan.epochs[2], 4);
+	in.intent = INTENT_VACATED;
+	start_decide(&in, &plan);
+	assert_int_equal(plan.n_epochs, 1);
+	assert_int_equal(plan.epochs[0], 7);
+	in.requested = START_LATEST;
+	start_decide(&in, &plan);
+	assert_int_equal(plan.n_epochs, 1);
+	assert_int_equal(plan.epochs[0], 7);
+	in.requested = 4;
+	start_decide(&in, &plan);
+	assert_int_equal(plan.n_epochs, 1);
+	assert_int_equal(plan.epochs[0], 4);
+	in.requested = 6;
+	start_decide(&in, &plan);
+	assert_int_equal(plan.action, START_HOLD);
+	assert_string_equal(plan.reason, "the epoch that was asked for is not there (epoch 6)");
+}
+
+static void as_many_as_can_be_kept(void **state)
+{
+	static unsigned epochs[STORE_KEPT_MAX + 5];
+	static struct start_plan plan;
+	struct start_input in = {
+		.have_record = true, .intent = INTENT_RUNNING, .restart_count = 1, .epochs = epochs, .n_epochs = ARRAY_SIZE(epochs),
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(epochs); i++)
+		epochs[i] = i + 1;
+	start_decide(&in, &plan);
+	assert_int_equal(plan.n_epochs, STORE_KEPT_MAX);
+	assert_int_equal(plan.epochs[0], STORE_KEPT_MAX + 5);
+	assert_int_equal(plan.epochs[STORE_KEPT_MAX - 1], 6);
+}
+
+static void an_intent_that_is_not_known_is_held(void **state)
+{
+	static struct start_plan plan;
+	struct start_input in = { .have_record = true, .intent = (enum intent)25, .restart_count = 1, .epochs = three, .n_epochs = 3 };
+
+	start_decide(&in, &plan);
+	assert_int_equal(plan.action, START_HOLD);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_start),
+		cmocka_unit_test(every_failure),
+		cmocka_unit_test(every_end),
+		cmocka_unit_test(every_lease),
+		cmocka_unit_test(every_notice),
+		cmocka_unit_test(order_of_the_candidates),
+		cmocka_unit_test(as_many_as_can_be_kept),
+		cmocka_unit_test(an_intent_that_is_not_known_is_held),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
