@@ -1,0 +1,334 @@
+"""Nodes that die, lose their link, or cannot restore a job: on simulated hosts. `make test-recovery` runs this suite alone."""
+import os
+import random
+import re
+import time
+
+import pytest
+
+import lib
+
+SCRIPT = "for ((i = 0; i < {n}; i++)); do echo \"step $i\"; sleep 0.1; done; echo end\n"
+# Fast, so that a test takes seconds; cred_expire is Slurm's default, and fsched-requeue has to shorten the wait.
+FAST = ["SlurmdTimeout=6", "BatchStartTimeout=10", "KillWait=3", "AuthInfo=socket=/run/munge/munge.socket.2,cred_expire=120"]
+FSCHED = ["CheckpointLeaseTime=4", "CRIU_MaxEpochs=3"]
+LONG = lib.DEADLINE * 4
+SOAK_ROUNDS = int(os.environ.get("FSCHED_SOAK_ROUNDS", "20"))
+SOAK_SEED = int(os.environ.get("FSCHED_SOAK_SEED", "20261122"))
+
+
+@pytest.fixture(scope="module")
+def shared_hosts(base_dir):
+    c = lib.Cluster(base_dir / "hosts", FSCHED, hosts=3, slurm_conf=FAST)
+    yield c
+    amiss = c.down()
+    assert not amiss, amiss
+
+
+@pytest.fixture
+def hosts(shared_hosts):
+    """Three hosts, all of them well; jobs that a test leaves are cancelled."""
+    c = shared_hosts
+    all_well(c)
+    yield c
+    c.run("scancel", "--user", lib.USER, user="root")
+    lib.wait_for(lambda: not c.run("squeue", "-h", user="root").stdout.strip(), "an empty queue", LONG)
+    all_well(c)
+
+
+def all_well(c):
+    """Boots, heals and resumes whatever is not idle."""
+    for n in c.nodes():
+        state = c.host_state(n)
+        if state == "cut":
+            c.heal(n)
+        elif state == "down":
+            c.up(n)
+    c.ok("scontrol", "update", "nodename=" + ",".join(c.nodes()), "state=resume", user="root") if not_resumed(c) else None
+    lib.wait_for(lambda: not not_resumed(c), "all nodes to be usable", LONG)
+
+
+def not_resumed(c):
+    states = dict(line.split() for line in c.ok("sinfo", "-h", "-N", "-o", "%N %T").splitlines())
+    return [n for n, s in states.items() if s not in ("idle", "mixed", "allocated", "completing")]
+
+
+def expect_whole(d, n):
+    assert (d / "out").read_text() == "".join(f"step {i}\n" for i in range(n)) + "end\n"
+
+
+def steps(d):
+    return (d / "out").read_text().count("\n") if (d / "out").exists() else 0
+
+
+def submit(c, d, n=200, *more, interval="UNLIMITED", node="n1"):
+    """A job that starts on node and may run on each."""
+    others = [m for m in c.nodes() if m != node]
+    c.ok("scontrol", "update", "nodename=" + ",".join(others), "state=drain", "reason=test", user="root")
+    job = c.sbatch(SCRIPT.format(n=n), f"--checkpoint={interval}", "-o", "out", *more, cwd=d)
+    c.wait_running(job)
+    c.ok("scontrol", "update", "nodename=" + ",".join(others), "state=resume", user="root")
+    return job
+
+
+def wait_restored(c, job, deadline=LONG):
+    return c.wait_entry(job, lambda e: e["state"] == "running" and e.get("restored") and e.get("agent"), f"job {job} to be restored",
+                        deadline)
+
+
+def wait_host(c, job, other_than=None):
+    return lib.wait_for(lambda: (lambda d: d.get("BatchHost") if d.get("JobState") == "RUNNING" and d.get("BatchHost") != other_than
+                                 else None)(c.job(job)), f"job {job} to run on another node than {other_than}", LONG)
+
+
+def test_power_failure_with_the_timeouts_of_the_specification(new_cluster, jobdir, capsys):
+    c = new_cluster(conf=["CRIU_MaxEpochs=2"], hosts=3, slurm_conf=[
+        "SlurmdTimeout=15", "BatchStartTimeout=10",
+        "AuthInfo=socket=/run/munge/munge.socket.2,cred_expire=180,ttl=180,requeue_timeout=30"])
+    d = jobdir()
+    job = submit(c, d, 600)
+    c.checkpoint("create", job)
+    lib.wait_for(lambda: steps(d) > 20, "some steps")
+    off = time.time()
+    c.kill_node("n1")
+    done = steps(d)
+    down = lib.wait_for(lambda: "down" in c.ok("sinfo", "-h", "-n", "n1", "-o", "%T") and time.time(), "n1 to be down", LONG)
+    started = lib.wait_for(lambda: c.job(job).get("BatchHost") in ("n2", "n3") and time.time(), "the job to start again", LONG)
+    lib.wait_for(lambda: steps(d) < done or c.entry(job).get("restored"), "the job to be restored", LONG)
+    before = steps(d)
+    again = lib.wait_for(lambda: steps(d) > before and time.time(), "the job to compute", LONG)
+    with capsys.disabled():
+        print(f"\nrecovery: computing again {again - off:.1f} s after power-off (node down after {down - off:.1f} s, job started after "
+              f"{started - off:.1f} s)")
+    assert c.job(job)["Restarts"] == "1"
+    assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
+    expect_whole(d, 600)
+
+
+@pytest.mark.parametrize("moment", ["checkpoint", "rename", "vacate", "restore"])
+def test_power_failure_in_the_middle(hosts, jobdir, moment):
+    c, d = hosts, jobdir()
+    job = submit(c, d, 250)
+    c.checkpoint("create", job)
+    epochs = c.ckpt_dir(job) / "epochs"
+    if moment == "restore":
+        c.kill_node("n1")
+        lib.wait_for(lambda: "restoring" == c.entry(job).get("state") and c.job(job).get("BatchHost") in ("n2", "n3"), "a restore", LONG,
+                     0.01)
+        c.kill_node(c.job(job)["BatchHost"])
+    else:
+        c.run("scontrol", "checkpoint", "vacate" if moment == "vacate" else "create", job, "--no-wait", timeout=LONG) \
+            if moment == "vacate" else c.ok("sh", "-c", f"scontrol checkpoint create {job} >/dev/null 2>&1 &")
+        if moment == "checkpoint":
+            lib.wait_for((epochs / "000002.partial").exists, "the next epoch to be begun", poll=0.002)
+        elif moment == "rename":
+            lib.wait_for((epochs / "000002").exists, "the next epoch to be complete", poll=0.001)
+        c.kill_node("n1")
+    if moment == "vacate" and c.entry(job).get("state") == "vacated":
+        lib.wait_for(lambda: "COMPLETING" not in c.job(job)["line"], "slurmctld to forget the dead node", LONG)
+        c.checkpoint("restart", job)
+    e = wait_restored(c, job)
+    assert e["restored"] in ("1", "2")
+    assert not list(epochs.glob("*.partial"))
+    assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
+    expect_whole(d, 250)
+
+
+def test_reboot(hosts, jobdir):
+    """The node is back before Slurm has missed it."""
+    c, d = hosts, jobdir()
+    job = submit(c, d, 200)
+    c.checkpoint("create", job)
+    c.kill_node("n1")
+    c.up("n1")
+    wait_restored(c, job)
+    assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
+    expect_whole(d, 200)
+
+
+def test_node_set_down_while_it_lives(hosts, jobdir):
+    c, d = hosts, jobdir()
+    job = submit(c, d, 200)
+    c.checkpoint("create", job)
+    c.ok("scontrol", "update", "nodename=n1", "state=down", "reason=test", user="root")
+    wait_restored(c, job)
+    assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
+    expect_whole(d, 200)
+
+
+def test_what_leaves_a_job_alone(hosts, jobdir):
+    """Drain, restart of slurmd, restart of slurmctld."""
+    c, d = hosts, jobdir()
+    job = submit(c, d, 250)
+    c.checkpoint("create", job)
+    c.ok("scontrol", "update", "nodename=n1", "state=drain", "reason=test", user="root")
+    for daemon in ("slurmd.n1", "slurmctld"):
+        c.lab.stop_daemon(daemon)
+        c.lab.start_daemon(daemon)
+    c.checkpoint("create", job)
+    assert c.job(job)["Restarts"] == "0"
+    assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
+    expect_whole(d, 250)
+
+
+def test_requeue_by_a_person_starts_over(hosts, jobdir):
+    c, d = hosts, jobdir()
+    job = submit(c, d, 100)
+    c.checkpoint("create", job)
+    lib.wait_for(lambda: steps(d) > 20, "some steps")
+    c.ok("scontrol", "requeue", job)
+    lib.wait_for(lambda: c.state(job) == "PENDING", "the job to be requeued")
+    lib.wait_for(lambda: "COMPLETING" not in c.job(job)["line"], "its end")
+    assert "next start is from the beginning" in c.log(job)
+    c.ok("scontrol", "update", f"jobid={job}", "starttime=now", user="root")
+    c.wait_running(job, LONG)
+    assert "restored" not in c.entry(job)
+    assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
+    expect_whole(d, 100)
+
+
+def test_a_cut_node_stops_the_job(hosts, jobdir):
+    c, d = hosts, jobdir()
+    job = submit(c, d, 300)
+    c.checkpoint("create", job)
+    agent = c.agent_pid(job)
+    pod = c.pod_pids(job)
+    assert pod
+    c.cut("n1")
+    host = wait_host(c, job, "n1")
+    wait_restored(c, job)
+    assert "claim" not in (c.entry(job).get("error") or "")
+    lib.wait_for(lambda: not any(lib.alive(p) for p in pod), "the old copy to be dead")
+    assert "stopped on node n1" in c.log(job)
+    c.heal("n1")
+    lib.wait_for(lambda: not lib.alive(agent), "the old agent to be gone", LONG)
+    assert c.job(job)["BatchHost"] == host
+    assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
+    expect_whole(d, 300)
+
+
+def test_a_node_without_its_file_system_stops_the_job(hosts, jobdir):
+    """No claim can be seen and no lease renewed, and Slurm knows nothing of it."""
+    c, d = hosts, jobdir()
+    job = submit(c, d, 300)
+    c.checkpoint("create", job)
+    pod = c.pod_pids(job)
+    c.ro("n1")
+    lib.wait_for(lambda: not any(lib.alive(p) for p in pod), "the job to be stopped", 30)
+    wait_restored(c, job)
+    assert c.job(job)["BatchHost"] != "n1" or c.host_state("n1")
+    c.rw("n1")
+    assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
+    expect_whole(d, 300)
+
+
+def test_a_node_that_cannot_restore_is_excluded(hosts, jobdir):
+    c, d = hosts, jobdir()
+    job = submit(c, d, 250)
+    c.checkpoint("create", job)
+    # n2 is another processor: it lacks an instruction set
+    c.exec("n2", "sh", "-c", "sed 's/ sse2 / /' /proc/cpuinfo > /run/cpuinfo && mount --bind /run/cpuinfo /proc/cpuinfo")
+    try:
+        c.ok("scontrol", "update", "nodename=n3", "state=drain", "reason=test", user="root")
+        c.kill_node("n1")
+        lib.wait_for(lambda: c.job(job).get("BatchHost") == "n2" or "n2" in c.entry(job).get("tried", ""), "n2 to try", LONG)
+        c.ok("scontrol", "update", "nodename=n3", "state=resume", user="root")
+        e = wait_restored(c, job)
+    finally:
+        c.exec("n2", "umount", "/proc/cpuinfo")
+    assert c.job(job)["BatchHost"] == "n3"
+    assert e["tried"] == "n2"
+    assert "lacks" in c.log(job) and "sse2" in c.log(job)
+    assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
+    expect_whole(d, 250)
+
+
+def test_a_node_without_the_directory_is_excluded(hosts, jobdir):
+    c, d = hosts, jobdir()
+    job = submit(c, d, 250)
+    c.checkpoint("create", job)
+    place = c.ckpt_dir(job).parent
+    c.exec("n2", "sh", "-c", f"mkdir -p /run/empty && mount --bind /run/empty {place}")
+    try:
+        c.ok("scontrol", "update", "nodename=n3", "state=drain", "reason=test", user="root")
+        c.checkpoint("vacate", job)
+        said = c.run("scontrol", "checkpoint", "restart", job, "--no-wait")
+        assert said.returncode == 0, said
+        lib.wait_for(lambda: c.job(job).get("BatchHost") == "n2" or c.entry(job)["state"] == "held", "n2 to try", LONG)
+        # n3 is drained: nobody else can have it
+        e = c.wait_entry(job, lambda e: e["state"] == "held", "the job to be held", LONG)
+        assert "JobCheckpointDir" in e["error"]
+        c.ok("scontrol", "update", "nodename=n3", "state=resume", user="root")
+        c.ok("scontrol", "update", "nodename=n1", "state=drain", "reason=test", user="root")
+        lib.wait_for(lambda: c.state(job) == "PENDING" and "COMPLETING" not in c.job(job)["line"], "the job to wait", LONG)
+        c.checkpoint("restart", job, "--no-wait")
+        wait_restored(c, job)
+    finally:
+        c.exec("n2", "umount", str(place))
+    assert c.job(job)["BatchHost"] == "n3"
+    assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
+    expect_whole(d, 250)
+
+
+SOAK = """#!/bin/bash
+for ((i = 0; i < 1000000; i++)); do
+	echo "$(hostname) $i" >> log
+	[ -e stop ] && exit 0
+	sleep 0.1
+done
+"""
+
+
+def counters(d):
+    return [int(line.split()[1]) for line in (d / "log").read_text().splitlines()]
+
+
+def disturb(c, dice, job):
+    """One failure at a random moment; returns what was done."""
+    node = wait_host(c, job)
+    c.wait_entry(job, lambda e: e["epoch"] != "0", "a first epoch", LONG)
+    wait = dice.uniform(0, 3)
+    begun = time.monotonic()
+    lib.wait_for(lambda: time.monotonic() - begun > wait, "the random moment")
+    what = dice.choice(["kill", "cut", "cut and heal", "kill and up"])
+    restarts = int(c.job(job)["Restarts"])
+    if what.startswith("kill"):
+        c.kill_node(node)
+    else:
+        c.cut(node)
+    if what == "cut and heal":
+        pause = dice.uniform(0, 8)
+        begun = time.monotonic()
+        lib.wait_for(lambda: time.monotonic() - begun > pause, "the link to be healed")
+        c.heal(node)
+    elif what == "kill and up":
+        c.up(node)
+    return f"{what} {node}", restarts
+
+
+def test_no_line_twice_and_none_missing(hosts, jobdir):
+    """SOAK_ROUNDS failures at random moments, always the same ones for a seed."""
+    c, d = hosts, jobdir()
+    dice = random.Random(SOAK_SEED)
+    job = c.sbatch(SOAK, "--checkpoint=0:03", "-o", "out", cwd=d)
+    c.wait_running(job)
+    history = []
+    for _ in range(SOAK_ROUNDS):
+        did, restarts = disturb(c, dice, job)
+        history.append(did)
+        if did.startswith("cut and heal"):   # Slurm may not have noticed
+            lib.wait_for(lambda: c.state(job) == "RUNNING", "the job to run", LONG)
+        else:
+            lib.wait_for(lambda: int(c.job(job)["Restarts"]) > restarts and c.state(job) == "RUNNING", f"another start after {did}", LONG)
+            wait_restored(c, job)
+        all_well(c)
+        wait_host(c, job)
+        before = len(counters(d))
+        lib.wait_for(lambda: len(counters(d)) > before or len(counters(d)) < before - 5, f"the job to go on after {did}", LONG)
+        got = counters(d)
+        assert got == list(range(len(got))), (history, [(a, b) for a, b in zip(got, got[1:]) if b != a + 1])
+    (d / "stop").touch()
+    assert c.wait_end(job, LONG) == ("COMPLETED", "0:0"), history
+    got = counters(d)
+    assert got == list(range(len(got))), history
+    assert len({line.split()[0] for line in (d / "log").read_text().splitlines()}) > 1, "it ran on one node only"
