@@ -21,6 +21,7 @@ help:
 	@echo 'make              builds fsched into $(BUILD)/stage (installs missing packages first, needs root then)'
 	@echo 'make demo         a real Slurm job checkpointed, vacated, restarted, compared; needs root'
 	@echo 'make lab          a private cluster and a shell on it; make lab-shell, lab-root, lab-down'
+	@echo 'make lab NODES=3  the same of three simulated hosts; lab/node cuts their power or network'
 	@echo 'make test         make check and all tests (test-unit, test-pod, test-cluster for a part; ARGS="-k word" for pytest)'
 	@echo 'make test-asan    the same with programs built with ASan and UBSan'
 	@echo 'make bench        how long jobs stand still, and what the rest costs'
@@ -63,7 +64,7 @@ demo: build deps-run criu examples
 	@lab/demo
 
 lab: build deps-run criu examples
-	@lab/up
+	@lab/up $(if $(filter-out 1,$(NODES)),--hosts $(NODES))
 	@if [ -t 0 ]; then lab/shell || :; else echo 'make lab-shell gives a shell on it, make lab-down ends it'; fi
 lab-shell:
 	@lab/shell || :

@@ -10,6 +10,16 @@ connection:
     {"op": "quit"}       -> {}; the keeper ends; it stops nothing
 
 run as: keeper.py DIR, where DIR/keeper.json holds {"daemons": {NAME: {"argv": [...], "env": {...}, "log": PATH}}}
+
+In a lab of simulated hosts (host.py) the keeper is what all hosts hang on, and ends them all if it ends. It keeps no daemons and has
+
+    {"op": "boot", "host": NAME}    -> {"pid": N}; also "kill", "cut" and "heal", -> {}
+    {"op": "hosts"}                 -> {"hosts": {NAME: {"pid": N or null if it is off, "cut": BOOL, "address": A}}}
+
+and each host has a keeper of its own as its first process: keeper.py --host NAME DIR, listening on DIR/run/keeper.NAME.sock. It starts
+the daemons of its host by itself, in the order of keeper.json, which has further members then: "network" (for host.Hosts), and of
+a daemon "host", "boot" (arguments at the boot only) and "socket" (what it has to make before the next one is started). Its pids
+are those inside of the host.
 """
 import ctypes
 import json
@@ -20,17 +30,28 @@ import subprocess
 import sys
 import time
 
+import host as simulated
+
 PR_SET_CHILD_SUBREAPER = 36
 TERM_GRACE = 10.0   # s between the signal of "stop" and SIGKILL
+BOOT_WAIT = 10.0    # s for a daemon to make its socket
 
 
 class Keeper:
-    def __init__(self, directory):
+    def __init__(self, directory, host=None):
         with open(os.path.join(directory, "keeper.json"), encoding="utf-8") as f:
-            self.specs = json.load(f)["daemons"]
+            config = json.load(f)
+        self.specs = {name: spec for name, spec in config["daemons"].items() if spec.get("host") == host}
         self.running = {}      # name -> Popen
         self.ended = {}        # name -> exit status, negative: signal
-        path = os.path.join(directory, "run", "keeper.sock")
+        self.hosts = None
+        if host:
+            simulated.become(host, directory, config["network"])
+        elif "network" in config:
+            self.hosts = simulated.Hosts(directory, config["network"])
+        path = os.path.join(directory, "run", f"keeper.{host}.sock" if host else "keeper.sock")
+        if os.path.exists(path):
+            os.unlink(path)     # of the boot before
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         old = os.umask(0o077)
         self.listener.bind(path)
@@ -47,6 +68,8 @@ class Keeper:
                 return
             if pid == 0:
                 return
+            if self.hosts and (name := self.hosts.ended(pid)):
+                print(f"host {name} (pid {pid}) ended with status {os.waitstatus_to_exitcode(status)}", flush=True)
             for name, process in list(self.running.items()):
                 if process.pid == pid:
                     process.returncode = os.waitstatus_to_exitcode(status)
@@ -54,13 +77,22 @@ class Keeper:
                     del self.running[name]
                     print(f"{name} (pid {pid}) ended with status {process.returncode}", flush=True)
 
-    def start(self, name):
+    def boot(self):
+        """Starts all daemons."""
+        for name, spec in self.specs.items():
+            self.start(name, spec.get("boot", []))
+            deadline = time.monotonic() + BOOT_WAIT
+            while spec.get("socket") and not os.path.exists(spec["socket"]) and name in self.running and time.monotonic() < deadline:
+                time.sleep(0.005)
+                self.reap()
+
+    def start(self, name, more=()):
         if name in self.running:
             return {"error": f"{name} is running already"}
         spec = self.specs[name]
         # The log is a plain file: a daemon that inherits a pipe would keep its reader waiting for ever.
         with open(spec["log"], "ab") as log:
-            process = subprocess.Popen(spec["argv"], env=spec["env"], stdin=subprocess.DEVNULL, stdout=log,
+            process = subprocess.Popen([*spec["argv"], *more], env=spec["env"], stdin=subprocess.DEVNULL, stdout=log,
                                        stderr=log, cwd="/", start_new_session=True)
         self.running[name] = process
         self.ended.pop(name, None)
@@ -97,6 +129,10 @@ class Keeper:
             return self.list()
         if op == "quit":
             return {}
+        if self.hosts and op == "hosts":
+            return self.hosts.list()
+        if self.hosts and op in ("boot", "kill", "cut", "heal"):
+            return getattr(self.hosts, op)(request["host"])
         return {"error": f"unknown op {op}"}
 
     def serve(self):
@@ -110,7 +146,10 @@ class Keeper:
                 connection.settimeout(5)
                 try:
                     request = json.loads(connection.makefile().readline())
-                    reply = self.answer(request)
+                    try:
+                        reply = self.answer(request)
+                    except OSError as e:
+                        reply = {"error": str(e)}
                     connection.sendall((json.dumps(reply) + "\n").encode())
                     if request["op"] == "quit":
                         return
@@ -125,7 +164,10 @@ def main():
         # Only "quit" ends it: its descendants must not become strangers. A handler, since SIG_IGN would be inherited by
         # the daemons and so by every job.
         signal.signal(number, lambda *_: None)
-    keeper = Keeper(sys.argv[1])
+    host = sys.argv[2] if sys.argv[1] == "--host" else None
+    keeper = Keeper(sys.argv[-1], host)
+    if host:
+        keeper.boot()
     keeper.serve()
 
 

@@ -8,6 +8,8 @@ and directories of their own, on the loopback interface only. Several can run at
 
 DIR must have a short name (unix sockets), be reachable for every user, and lie outside /tmp (jobs have a private /tmp).
 Where the wanted place is not like that, DIR is made in /var/tmp and the wanted place becomes a symbolic link to it.
+
+With Options.hosts the cluster has simulated hosts instead: multi.py.
 """
 import argparse
 import dataclasses
@@ -34,6 +36,7 @@ REGISTRY = "/run/fsched-lab"       # who uses which user of the lab's making; re
 PATH_MAX_LEN = 60                  # of DIR: what Slurm and MUNGE append must fit into sun_path
 USER_COMMENT = "made by fsched lab"
 DEFAULT_USER = "fscheddemo"
+HOSTS_MAX = 50
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 START_DEADLINE = 30.0              # s
 JOBS_DEADLINE = 30.0               # s for the jobs of a lab that is ended
@@ -47,7 +50,8 @@ class LabError(Exception):
 class Options:
     dir: str = os.path.join(BUILD, "lab")
     name: str = "lab"              # of the cluster and of its nodes: lab1, lab2 ...
-    nodes: int = 1
+    nodes: int = 1                 # slurmds on this machine
+    hosts: int = 0                 # if not 0: simulated hosts n1, n2 ... in place of nodes, and a host for slurmctld (multi.py)
     cpus: int = 0                  # per node; 0 = as many as the machine has, at least 2
     users: list = dataclasses.field(default_factory=lambda: [DEFAULT_USER])
     fsched: bool = True
@@ -228,8 +232,6 @@ def merge(lines, changes):
 
 def slurm_conf(lab, o, ports):
     d, host = lab.dir, os.uname().nodename.partition(".")[0]
-    cpus = o.cpus or max(2, os.cpu_count() or 2)
-    names = lab.node_names()
     lines = [
         f"ClusterName={o.name}",
         "CommunicationParameters=NoInAddrAny,NoCtldInAddrAny",
@@ -270,10 +272,11 @@ def slurm_conf(lab, o, ports):
     if o.fsched:
         plugins = os.path.dirname(plugin_of_stage(lab.stage, "job_submit_fsched.so"))
         lines += ["JobSubmitPlugins=fsched", f"PluginDir={slurm_plugins()}:{plugins}"]
-    lines = merge(lines, o.slurm_conf)
-    for name, port in zip(names, ports[1:]):
-        lines.append(f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} State=UNKNOWN")
-    lines.append(f"PartitionName=batch Nodes={','.join(names)} Default=YES MaxTime=INFINITE State=UP")
+    lines = merge(merge(lines, lab.slurm_changes()), o.slurm_conf)
+    cpus = o.cpus or max(2, os.cpu_count() or 2)
+    for name, where in lab.node_places(host, ports[1:]).items():
+        lines.append(f"NodeName={name} {where} CPUs={cpus} State=UNKNOWN")
+    lines.append(f"PartitionName=batch Nodes={','.join(lab.node_names())} Default=YES MaxTime=INFINITE State=UP")
     return lines
 
 
@@ -282,8 +285,8 @@ def fsched_conf(lab, o):
     lines = [
         "CheckpointType=checkpoint/criu",
         f"JobCheckpointDir={d}/checkpoint",
-        f"PodDir={d}/pod",
-        f"MungeSocket={d}/run/munge.socket",
+        f"PodDir={lab.pod_dir}",
+        f"MungeSocket={lab.munge_socket}",
         f"CheckpointLog={d}/log/fsched.log",
     ]
     if lab.criu:
@@ -311,9 +314,10 @@ class Lab:
         directory = os.path.realpath(wanted)
         try:
             with open(os.path.join(directory, "lab.json"), encoding="utf-8") as f:
-                return cls(directory, json.load(f))
+                state = json.load(f)
         except OSError:
             raise LabError(f"no lab in {wanted} (lab/up starts one)") from None
+        return class_of(state.get("hosts", 0))(directory, state)
 
     @property
     def stage(self):
@@ -327,6 +331,22 @@ class Lab:
     def conf(self):
         return os.path.join(self.dir, "etc", "slurm.conf")
 
+    @property
+    def munge_socket(self):
+        return os.path.join(self.dir, "run", "munge.socket")
+
+    @property
+    def pod_dir(self):
+        return os.path.join(self.dir, "pod")
+
+    def slurm_changes(self):
+        """What this kind of lab changes in slurm_conf(), as for merge()."""
+        return []
+
+    def node_places(self, host, ports):
+        """{NAME: the words of its line in slurm.conf that tell where it is}."""
+        return {n: f"NodeHostname={host} NodeAddr=127.0.0.1 Port={p}" for n, p in zip(self.node_names(), ports)}
+
     def node_names(self):
         return [f"{self.state['name']}{i + 1}" for i in range(self.state["nodes"])]
 
@@ -335,7 +355,10 @@ class Lab:
 
     def environment(self, user="root"):
         """What a person's shell needs to use the cluster."""
-        entry = pwd.getpwnam(user)
+        try:
+            entry = pwd.getpwnam(user)
+        except KeyError:
+            raise LabError(f"no user {user}") from None
         home = "/root" if user == "root" else os.path.join(self.dir, "home", user)
         return {
             "SLURM_CONF": self.conf,
@@ -353,24 +376,35 @@ class Lab:
         entry = pwd.getpwnam(user)
         return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--init-groups", "--inh-caps=-all", "--"]
 
+    def enter(self, argv, cwd="/"):
+        """(argv, cwd) for a process of this machine that runs argv in directory cwd where commands of the cluster run."""
+        return argv, cwd
+
     def slurm(self, *argv, timeout=30):
-        return run(list(argv), env=self.environment(), timeout=timeout, cwd="/")
+        argv, cwd = self.enter(list(argv))
+        return run(argv, env=self.environment(), timeout=timeout, cwd=cwd)
 
     # keeper
 
     def keeper(self, **request):
+        return self.ask("keeper.sock", **request)
+
+    def ask(self, listener, /, **request):
+        """One request to the keeper that listens on the socket DIR/run/listener."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
             s.settimeout(60)
-            s.connect(os.path.join(self.dir, "run", "keeper.sock"))
+            s.connect(os.path.join(self.dir, "run", listener))
             s.sendall((json.dumps(request) + "\n").encode())
-            reply = json.loads(s.makefile().readline() or "{}")
+            reply = json.loads(s.makefile().readline() or '{"error": "the keeper of the lab did not answer"}')
         if "error" in reply:
             raise LabError(reply["error"])
         return reply
 
     def keeper_pid(self):
         """Its pid if it lives."""
-        pid, start = self.state.get("keeper", (0, 0))
+        if "keeper" not in self.state:      # whoever started it was killed before it could write that down
+            self.state["keeper"] = next(((p, leftovers.start_time(p)) for p in leftovers.keepers(self.dir)), (0, 0))
+        pid, start = self.state["keeper"]
         if not pid or leftovers.start_time(pid) != start:
             return None
         try:    # it is our child if this process started it
@@ -388,23 +422,23 @@ class Lab:
         pid = self.keeper_pid()
         found = set(leftovers.descendants(pid)) if pid else set()
         found |= set(leftovers.marked(self.dir))
-        daemons = self.keeper(op="list")["daemons"] if pid else {}
-        for name, daemon in daemons.items():
-            if daemon["pid"]:
-                found.discard(daemon["pid"])
-                if not name.startswith("slurmd."):     # slurmctld has a helper process of its own
-                    found -= set(leftovers.descendants(daemon["pid"]))
+        for name, daemon in (self.daemon_pids() if pid else {}).items():
+            found.discard(daemon)
+            if not name.startswith("slurmd."):     # slurmctld has a helper process of its own
+                found -= set(leftovers.descendants(daemon))
         # started by our plugin in slurmctld, and ends with it
         return sorted(p for p in found if leftovers.program(p) != "fsched-requeue")
 
     # up
 
+    def directories(self):
+        return ["etc", "run", "log", "state", "home", "checkpoint", "spool", "pod"]
+
     def _make_directories(self, o):
         d = self.dir
-        for name, mode in (("etc", 0o755), ("run", 0o755), ("log", 0o755), ("spool", 0o755), ("state", 0o755),
-                           ("home", 0o755), ("checkpoint", 0o755), ("pod", 0o755)):
+        for name in self.directories():
             os.mkdir(os.path.join(d, name))
-            os.chmod(os.path.join(d, name), mode)
+            os.chmod(os.path.join(d, name), 0o755)
         owner = pwd.getpwnam(o.slurm_user)
         os.chown(os.path.join(d, "state"), owner.pw_uid, owner.pw_gid)
         write(os.path.join(d, "log", "slurmctld.log"), [])
@@ -447,32 +481,43 @@ class Lab:
             f.write(os.urandom(128))
         write(os.path.join(etc, "bashrc"), [f"PS1='[{o.name}] \\u:\\w\\$ '"])
 
-    def _write_keeper(self, o):
-        d = self.dir
-        env = {"PATH": SYSTEM_PATH, "HOME": "/", "LANG": "C.UTF-8", "SLURM_CONF": self.conf, "FSCHED_LAB": d, **o.daemon_env}
+    def daemon_spec(self, o, name, *argv, **more):
+        env = {"PATH": SYSTEM_PATH, "HOME": "/", "LANG": "C.UTF-8", "SLURM_CONF": self.conf, "FSCHED_LAB": self.dir, **o.daemon_env}
+        return {"argv": list(argv), "env": env, "log": os.path.join(self.dir, "log", f"{name}.out"), **more}
 
-        def spec(log, *argv):
-            return {"argv": list(argv), "env": env, "log": os.path.join(d, "log", log)}
+    def munged(self, run_dir, log):
+        return ["/usr/sbin/munged", "-F", "--force", f"--socket={self.munge_socket}", f"--key-file={self.dir}/etc/munge.key",
+                f"--pid-file={run_dir}/munged.pid", f"--seed-file={run_dir}/munged.seed", f"--log-file={self.dir}/log/{log}.log",
+                "--num-threads=4"]
 
+    def slurmd(self, node):
+        return ["/usr/sbin/slurmd", "-D", "-f", self.conf, "-N", node]
+
+    def keeper_config(self, o):
         daemons = {
-            "munged": spec("munged.out", "/usr/sbin/munged", "-F", "--force", f"--socket={d}/run/munge.socket",
-                           f"--key-file={d}/etc/munge.key", f"--pid-file={d}/run/munged.pid", f"--seed-file={d}/run/munged.seed",
-                           f"--log-file={d}/log/munged.log", "--num-threads=4"),
-            "slurmctld": spec("slurmctld.out", "/usr/sbin/slurmctld", "-D", "-f", self.conf),
+            "munged": self.daemon_spec(o, "munged", *self.munged(f"{self.dir}/run", "munged")),
+            "slurmctld": self.daemon_spec(o, "slurmctld", "/usr/sbin/slurmctld", "-D", "-f", self.conf),
         }
         for name in self.node_names():
-            daemons[f"slurmd.{name}"] = spec(f"slurmd.{name}.out", "/usr/sbin/slurmd", "-D", "-f", self.conf, "-N", name)
-        write(os.path.join(d, "keeper.json"), [json.dumps({"daemons": daemons}, indent=1)], 0o600)
+            daemons[f"slurmd.{name}"] = self.daemon_spec(o, f"slurmd.{name}", *self.slurmd(name))
+        return {"daemons": daemons}
+
+    def _write_keeper(self, o):
+        write(os.path.join(self.dir, "keeper.json"), [json.dumps(self.keeper_config(o), indent=1)], 0o600)
 
     def _start_keeper(self):
         with open(os.path.join(self.dir, "log", "keeper.log"), "ab") as log:
-            process = subprocess.Popen(["/usr/bin/python3", os.path.join(HERE, "keeper.py"), self.dir], stdin=subprocess.DEVNULL,
+            process = subprocess.Popen(["/usr/bin/python3", "-ES", os.path.join(HERE, "keeper.py"), self.dir], stdin=subprocess.DEVNULL,
                                        stdout=log, stderr=log, cwd="/", start_new_session=True,
                                        env={"PATH": SYSTEM_PATH, "PYTHONDONTWRITEBYTECODE": "1"})
         self.state["keeper"] = (process.pid, leftovers.start_time(process.pid))
         self.save()
         if not wait_until(lambda: os.path.exists(os.path.join(self.dir, "run", "keeper.sock")), START_DEADLINE):
             raise LabError("the lab's keeper did not start")
+
+    def start_daemons(self):
+        for name in self.daemons():
+            self.start_daemon(name)
 
     def start_daemon(self, name):
         self.keeper(op="start", name=name)
@@ -483,14 +528,21 @@ class Lab:
     def stop_daemon(self, name, number=15, wait=10):
         return self.keeper(op="stop", name=name, signal=number, wait=wait)["exit"]
 
+    def daemon_pids(self):
+        """{name: pid} of the daemons that run."""
+        listed = self.keeper(op="list")["daemons"]
+        return {name: daemon["pid"] for name, daemon in listed.items() if daemon["pid"]}
+
     def daemon_pid(self, name):
-        return self.keeper(op="list")["daemons"][name]["pid"]
+        if name not in self.daemons():
+            raise LabError(f"no daemon {name} in this lab: it has {', '.join(self.daemons())}")
+        return self.daemon_pids().get(name)
 
     def _ended(self, name):
         return self.daemon_pid(name) is None
 
     def _munged_ready(self):
-        return run(["munge", "-n", "-S", f"{self.dir}/run/munge.socket"]).returncode == 0
+        return run(["munge", "-n", "-S", self.munge_socket]).returncode == 0
 
     def _slurmctld_ready(self):
         return self.slurm("scontrol", "ping").stdout.find("is UP") >= 0
@@ -503,7 +555,8 @@ class Lab:
         """The ends of all logs."""
         text = []
         for path in sorted(glob.glob(os.path.join(self.dir, "log", "*"))):
-            if path.endswith(".out") and os.path.exists(path.removesuffix(".out") + ".log"):
+            log = path.removesuffix(".out") + ".log"
+            if path.endswith(".out") and os.path.exists(log) and os.path.getsize(log):
                 continue    # what a daemon says twice
             with open(path, encoding="utf-8", errors="replace") as f:
                 tail = f.read().splitlines()[-lines:]
@@ -523,7 +576,8 @@ class Lab:
             raise LabError(f"a lab runs in {o.dir} (lab/down ends it)")
         if running:
             running.down()
-        lab = cls(make_place(o.dir), {"name": o.name, "nodes": o.nodes, "users": o.users, "link": os.path.abspath(o.dir)})
+        lab = class_of(o.hosts)(make_place(o.dir), {"name": o.name, "nodes": o.nodes, "hosts": o.hosts, "users": o.users,
+                                                    "proctrack": o.proctrack, "link": os.path.abspath(o.dir)})
         lab.save()
         try:
             with Lock():
@@ -534,8 +588,7 @@ class Lab:
                 lab._write_configuration(o, free_ports(1 + o.nodes))
                 lab._write_keeper(o)
                 lab._start_keeper()
-                for name in lab.daemons():
-                    lab.start_daemon(name)
+                lab.start_daemons()
         except BaseException as e:
             logs = lab.logs()
             lab.down()
@@ -545,6 +598,10 @@ class Lab:
         return lab
 
     # down
+
+    def _stop_daemons(self):
+        for name in reversed(self.daemons()):
+            self.stop_daemon(name)
 
     def _cancel_jobs(self):
         """None, or why it could not be done in order."""
@@ -566,8 +623,7 @@ class Lab:
                 problem = self._cancel_jobs()
                 if problem and self.processes():
                     amiss.append(problem)
-                for name in reversed(self.daemons()):
-                    self.stop_daemon(name)
+                self._stop_daemons()
             except (OSError, ValueError, LabError, subprocess.SubprocessError) as e:
                 amiss.append(f"the lab could not be stopped in order: {e}")
         amiss += self._kill_left()
@@ -580,6 +636,7 @@ class Lab:
                 os.kill(self.state["keeper"][0], 9)
         amiss += self._unmount()
         amiss += self._remove_cgroups()
+        amiss += self._left_of_network()
         with Lock():
             for user in self.state["users"]:
                 problem = release_user(user, self.dir)
@@ -622,9 +679,15 @@ class Lab:
                 run(["umount", "-l", point])
         return amiss + leftovers.mounts_anywhere(self.dir)
 
+    def _left_of_network(self):
+        return []
+
+    def _cgroups(self):
+        return leftovers.cgroups(self.node_names())
+
     def _remove_cgroups(self):
         amiss = []
-        for path in leftovers.cgroups(self.node_names()):
+        for path in self._cgroups():
             try:
                 os.rmdir(path)
             except OSError as e:
@@ -641,6 +704,14 @@ class Lab:
             os.unlink(wanted)
 
 
+def class_of(hosts):
+    """Lab, or what it is in a lab with that many simulated hosts."""
+    if not hosts:
+        return Lab
+    import multi    # which needs Lab
+    return multi.HostsLab
+
+
 # --- commands -------------------------------------------------------------------------------------------------------------
 
 def parser_of(command):
@@ -649,10 +720,18 @@ def parser_of(command):
     return p
 
 
+def number_of_hosts(text):
+    if not text.isdigit() or not 1 <= int(text) <= HOSTS_MAX:
+        raise argparse.ArgumentTypeError(f"{text}: 1 to {HOSTS_MAX} hosts")
+    return int(text)
+
+
 def command_up(argv):
     p = parser_of("up")
     p.add_argument("--name", default="lab", help="name of the cluster and of its nodes (lab: lab1, lab2, ...)")
-    p.add_argument("--nodes", type=int, default=1, help="simulated nodes, one slurmd each (%(default)s)")
+    p.add_argument("--nodes", type=int, default=1, help="nodes on this machine, one slurmd each (%(default)s)")
+    p.add_argument("--hosts", type=number_of_hosts, default=0,
+                   help="simulated hosts n1, n2 ..., each a node with a network, processes and disks of its own, and ctl for slurmctld")
     p.add_argument("--cpus", type=int, default=0, help="CPUs of a node (as many as this machine has, at least 2)")
     p.add_argument("--user", dest="users", action="append", help=f"ordinary user, made if missing ({DEFAULT_USER}); may be repeated")
     p.add_argument("--no-fsched", dest="fsched", action="store_false", help="plain Slurm, to compare with")
@@ -664,9 +743,11 @@ def command_up(argv):
     p.add_argument("--conf", dest="fsched_conf", action="append", default=[], metavar="KEY=VALUE", help="a line of fsched.conf")
     a = vars(p.parse_args(argv))
     a["users"] = a["users"] or [DEFAULT_USER]
+    if a["hosts"] and a["nodes"] != 1:
+        p.error("--nodes are nodes on this machine, --hosts simulated hosts: choose one")
     began = time.monotonic()
     lab = Lab.up(Options(**a))
-    print(f"lab: cluster \"{lab.state['name']}\" with {lab.state['nodes']} node(s) is up after "
+    print(f"lab: cluster \"{lab.state['name']}\" with {len(lab.node_names())} node(s) is up after "
           f"{time.monotonic() - began:.1f} s in {lab.dir}")
     return 0
 
@@ -686,6 +767,8 @@ def command_down(argv):
 def command_env(argv):
     p = parser_of("env")
     lab = Lab.open(p.parse_args(argv).dir)
+    if lab.state.get("hosts"):
+        raise LabError("this lab has simulated hosts, whose network cannot be reached from here: use lab/shell or lab/node exec")
     env = lab.environment()
     print(f"# eval \"$(lab/env)\" lets this shell use the cluster in {lab.dir}")
     for key in ("SLURM_CONF", "FSCHED_LAB", "MANPATH"):
@@ -702,17 +785,25 @@ def command_shell(argv):
     lab = Lab.open(a.dir)
     user = a.user or lab.state["users"][0]
     env = lab.environment(user)
-    os.chdir(env["HOME"] if os.path.isdir(env["HOME"]) and user != "root" else lab.dir)
+    cwd = env["HOME"] if os.path.isdir(env["HOME"]) and user != "root" else lab.dir
     command = a.command[1:] if a.command[:1] == ["--"] else a.command
     if not command:
         print(HINT.format(user=user, dir=lab.dir))
+        if lab.state.get("hosts"):
+            print(f"It runs on ctl; the nodes are {', '.join(lab.node_names())}. From outside of it, lab/node cuts their power or network.")
         command = ["bash", "--rcfile", os.path.join(lab.dir, "etc", "bashrc"), "-i"]
-    argv = lab.as_user(user) + command
+    argv, cwd = lab.enter(lab.as_user(user) + command, cwd)
     sys.stdout.flush()
     try:
+        os.chdir(cwd)
         os.execvpe(argv[0], argv, env)
     except OSError as e:
         raise LabError(f"{argv[0]}: {e.strerror}") from None
+
+
+def command_node(argv):
+    import multi
+    return multi.command_node(argv)
 
 
 HINT = """\
@@ -728,7 +819,8 @@ A shell of {user} on a private cluster; its files are in {dir}. Try:
 
 def main(command, argv):
     try:
-        return {"up": command_up, "down": command_down, "env": command_env, "shell": command_shell}[command](argv)
+        return {"up": command_up, "down": command_down, "env": command_env, "shell": command_shell,
+                "node": command_node}[command](argv)
     except LabError as e:
         print(f"lab: error: {e}", file=sys.stderr)
         return 1

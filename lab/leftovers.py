@@ -1,4 +1,4 @@
-"""Finds what a lab left on the machine: processes, mounts, cgroups."""
+"""Finds what a lab left on the machine: processes, mounts, networks, cgroups."""
 import os
 import re
 
@@ -73,6 +73,35 @@ def marked(directory):
     return found
 
 
+def pids_inside(first):
+    """{pid inside: pid here} of the living processes in the PID namespace whose first process is first."""
+    found = {}
+    try:
+        namespace = os.readlink(f"/proc/{first}/ns/pid")
+    except OSError:
+        return found
+    for pid in [first, *descendants(first)]:
+        try:
+            if os.readlink(f"/proc/{pid}/ns/pid") != namespace:
+                continue
+        except OSError:
+            continue
+        inside = re.search(rb"^NSpid:.*\t(\d+)$", _read(f"/proc/{pid}/status"), re.M)
+        if inside:
+            found[int(inside.group(1))] = pid
+    return found
+
+
+def keepers(directory):
+    """The keeper of the lab in directory and those of its hosts, parents before children."""
+    found = []
+    for pid in sorted(pids(), key=lambda p: start_time(p) or 0):
+        words = _read(f"/proc/{pid}/cmdline").split(b"\0")
+        if any(w.endswith(b"/keeper.py") for w in words) and words[-2] == os.fsencode(directory):
+            found.append(pid)
+    return found
+
+
 def _unescape(text):
     return re.sub(r"\\([0-7]{3})", lambda m: chr(int(m.group(1), 8)), text)
 
@@ -110,6 +139,32 @@ def mounts_anywhere(directory):
             if point.startswith(directory + "/") or source.startswith(inside + "/"):
                 found.append(f"mount of {source} on {point} in {namespace} (pid {pid})")
     return found
+
+
+def networks(interface):
+    """Network namespaces, our own included, that have an interface whose name begins so."""
+    seen, found = set(), []
+    for pid in pids():
+        try:
+            namespace = os.readlink(f"/proc/{pid}/ns/net")
+        except OSError:
+            continue
+        if namespace in seen:
+            continue
+        seen.add(namespace)
+        names = [line.partition(":")[0].strip() for line in _read(f"/proc/{pid}/net/dev").decode(errors="replace").splitlines()[2:]]
+        found += [f"interface {n} in {namespace} (pid {pid})" for n in names if n.startswith(interface)]
+    return found
+
+
+def cgroups_below(name):
+    """Directories of that name, relative to the root of each cgroup hierarchy, and those in them, deepest first."""
+    found = []
+    for point, _ in _mounts("/proc/self/mountinfo"):
+        if point.startswith("/sys/fs/cgroup"):
+            for folder, _, _ in os.walk(os.path.join(point, name), topdown=False):
+                found.append(folder)
+    return list(dict.fromkeys(found))
 
 
 def cgroups(names):

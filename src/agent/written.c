@@ -67,6 +67,10 @@ static void load_journal(struct written *w, int dirfd)
 	w->torn = len > 0 && text[len - 1] != '\0';
 }
 
+/* criu, which runs in the pod's mount namespace, keeps what it knows of the kernel in a file on /run when it is run first after a
+ * boot. That file is no work of the job, and other nodes need not have it. */
+#define CRIU_CACHE "/run/criu.kdat"
+
 /* True if a path was appended. */
 static bool take_event(struct written *w, int fd)
 {
@@ -79,7 +83,7 @@ static bool take_event(struct written *w, int fd)
 	if (n <= 0 || path[0] != '/' || fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_nlink == 0)
 		return false;
 	path[n] = '\0';
-	if (!remember(w, path))
+	if ((st.st_uid == 0 && strncmp(path, CRIU_CACHE, strlen(CRIU_CACHE)) == 0) || !remember(w, path))
 		return false;
 	/* the NUL is the terminator of the record */
 	if (write_all(w->journal, path, (size_t)n + 1))

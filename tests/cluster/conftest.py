@@ -14,8 +14,10 @@ import leftovers  # noqa: E402  (lib puts lab/ into the path)
 
 
 def _leftovers(base):
-    """Processes that run a program of the clusters below base, and mounts and cgroups of theirs, wherever they are seen from."""
-    found = {leftovers.describe(p) for p in leftovers.pids() if lib.program(p).startswith(f"{base}/")}
+    """Processes that run a program of the clusters below base or are their keepers, and mounts and cgroups of theirs, wherever
+    they are seen from."""
+    found = {leftovers.describe(p) for p in leftovers.pids() if lib.program(p).startswith(f"{base}/")
+             or (lambda words: any(w.endswith("/keeper.py") for w in words) and words[-2].startswith(f"{base}/"))(lib.command(p))}
     return found | {f"mount {m}" for m in leftovers.mounts_below(str(base))} | {f"cgroup {c}" for c in leftovers.cgroups(["t1"])}
 
 

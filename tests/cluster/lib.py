@@ -16,6 +16,7 @@ STAGE = Path(os.environ.get("FSCHED_STAGE", ROOT / "build" / "stage"))
 USER = "fschedtest"
 sys.path.insert(0, str(ROOT / "lab"))
 import lab  # noqa: E402
+import multi  # noqa: E402
 DEADLINE = 60 * float(os.environ.get("FSCHED_TEST_SLOWNESS", "1"))
 
 
@@ -93,7 +94,9 @@ def parse_checkpoint(text):
 
 
 class Cluster:
-    """A private single-node cluster. conf: lines "Key=Value" for fsched.conf; more: members of lab.Options."""
+    """A private cluster. conf: lines "Key=Value" for fsched.conf; more: members of lab.Options.
+
+    With hosts=N it has simulated hosts n1 to nN, and ctl, where commands run unless they say host=; without, one node, t1."""
 
     def __init__(self, directory, conf=(), **more):
         self.lab = lab.Lab.up(lab.Options(dir=str(directory), name="t", cpus=more.pop("cpus", 16), users=[USER],
@@ -113,10 +116,40 @@ class Cluster:
         return Path(self.slurm_conf).with_name("fsched.conf")
 
     def munge_socket(self):
-        return self.dir / "run" / "munge.socket"
+        return Path(self.lab.munge_socket)
+
+    # -- simulated hosts (hosts=N) ------------------------------------------
+    def kill_node(self, host):
+        """Power failure; nothing of the host runs when this returns."""
+        self.lab.kill(host)
+
+    def up(self, host, deadline=DEADLINE):
+        """Boots it after kill_node(); returns when Slurm takes it for alive again, or, where they cannot reach each other, its daemons run."""
+        self.lab.boot(host, deadline)
+
+    def cut(self, host):
+        """Pulls its network cable."""
+        self.lab.cut(host)
+
+    def heal(self, host):
+        self.lab.heal(host)
+
+    def exec(self, host, *argv, user="root", **kw):
+        """Runs a command there; returns the CompletedProcess (text)."""
+        return self.run(*argv, user=user, host=host, **kw)
+
+    def node_state(self, node):
+        """As sinfo says: idle, allocated, down* ..."""
+        return self.ok("sinfo", "-h", "-n", node, "-o", "%T", user="root").strip()
+
+    def wait_node(self, node, *states, deadline=DEADLINE):
+        try:
+            return wait_for(lambda: (lambda s: s if s in states else None)(self.node_state(node)), f"{node} to be {states}", deadline)
+        except Timeout as e:
+            raise Timeout(f"{e}; it is {self.node_state(node)}\n{self.logs()}") from None
 
     # -- commands -----------------------------------------------------------
-    def run(self, *argv, user=USER, cwd=None, env=None, stdin=None, timeout=DEADLINE * 2):
+    def run(self, *argv, user=USER, cwd=None, env=None, stdin=None, timeout=DEADLINE * 2, host=None):
         """Runs a command with the cluster's environment; returns the CompletedProcess (text)."""
         base = {"PATH": self.path, "SLURM_CONF": self.slurm_conf, "LANG": "C.UTF-8", **(env or {})}
         argv = [str(a) for a in argv]
@@ -124,7 +157,8 @@ class Cluster:
             pw = pwd.getpwnam(user)
             base.update(HOME=pw.pw_dir, USER=user, LOGNAME=user)
             argv = ["setpriv", f"--reuid={pw.pw_uid}", f"--regid={pw.pw_gid}", "--init-groups", "--"] + argv
-        return subprocess.run(argv, env=base, cwd=cwd or "/", text=True, input=stdin,
+        argv, cwd = self.lab.enter(argv, str(cwd or "/"), **({"host": host} if host else {}))
+        return subprocess.run(argv, env=base, cwd=cwd, text=True, input=stdin,
                               stdin=subprocess.DEVNULL if stdin is None else None, capture_output=True, timeout=timeout)
 
     def ok(self, *argv, **kw):
@@ -220,17 +254,23 @@ class Cluster:
         p = self.ckpt_dir(job) / "checkpoint.log"
         return p.read_text() if p.exists() else ""
 
-    def agent_pid(self, job):
-        """Host pid of the fsched-agent of a running job."""
-        for pid in descendants(self.lab.keeper_pid()):
+    def agent_pid(self, job, host=None):
+        """Pid on this machine of the fsched-agent of a job: on that simulated host, or where Slurm says that the job runs."""
+        top = self.lab.keeper_pid()
+        if isinstance(self.lab, multi.HostsLab):
+            host = host or self.job(job).get("BatchHost")
+            top = self.lab.hosts().get(host, {}).get("pid")
+            if not top:
+                return None
+        for pid in descendants(top):
             if comm(pid) == "fsched-agent":
                 parent = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
                 if f"[{job}.batch]" in Path(f"/proc/{parent}/cmdline").read_text():
                     return pid
         return None
 
-    def pod_pids(self, job):
-        agent = self.agent_pid(job)
+    def pod_pids(self, job, host=None):
+        agent = self.agent_pid(job, host)
         return [p for p in descendants(agent) if comm(p) not in ("fsched-agent", "fsched-init", "fsched-worker", "fsched-slurm")] if agent else []
 
     def logs(self, job=None):

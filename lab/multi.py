@@ -1,0 +1,350 @@
+"""A lab whose nodes are simulated hosts (host.py): n1, n2 ... with munged and slurmd, and ctl with munged and slurmctld.
+
+It has the directories of lab.py except that what belongs to a node is on the host's own disk: DIR/local on the host, DIR/host/NAME
+seen from outside, with "spool" (SlurmdSpoolDir, the same path on all hosts), "pod" (PodDir) and "tmp". The rest of DIR is the
+cluster file system. Commands of the cluster (sbatch, scontrol ...) run on ctl. A host's daemons are called slurmd.n1, munged.n1.
+
+Addresses are 10.77.0.10 for ctl and from .11 on for the nodes, in network namespaces that no link leaves: labs do not meet.
+"""
+import argparse
+import calendar
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import time
+
+import lab as base
+import leftovers
+from lab import Lab, LabError, wait_until, write
+
+NETWORK = "10.77.0"
+FIRST = 10                   # last part of ctl's address
+CONTROLLER = "ctl"
+SWITCH = "fsl"               # with six digits of a digest of DIR: the bridge of a lab
+MUNGE = "/run/munge/munge.socket.2"
+DOWN_STATES = ("down", "unk", "boot", "fail", "err", "reboot")
+
+
+class HostsLab(Lab):
+    def node_names(self):
+        return [f"n{i + 1}" for i in range(self.state["hosts"])]
+
+    def host_names(self):
+        return [CONTROLLER, *self.node_names()]
+
+    def address(self, name):
+        return f"{NETWORK}.{FIRST + self.host_names().index(name)}"
+
+    @property
+    def tag(self):
+        return hashlib.sha256(self.dir.encode()).hexdigest()[:6]
+
+    @property
+    def switch(self):
+        return SWITCH + self.tag
+
+    @property
+    def munge_socket(self):
+        return MUNGE
+
+    @property
+    def pod_dir(self):
+        return os.path.join(self.dir, "local", "pod")
+
+    # configuration
+
+    def slurm_changes(self):
+        return [
+            "CommunicationParameters=",
+            f"SlurmctldHost={CONTROLLER}({self.address(CONTROLLER)})",
+            "SlurmctldPort=6817",
+            "SlurmdPort=6818",
+            f"AuthInfo=socket={MUNGE},cred_expire=10",
+            # One path on all hosts: a restored job finds its batch script where it was.
+            f"SlurmdSpoolDir={self.dir}/local/spool",
+            "SlurmdPidFile=/run/slurmd.pid",
+            # A node that is gone is noticed soon.
+            "SlurmdTimeout=15",
+            "BatchStartTimeout=10",
+        ]
+
+    def node_places(self, host, ports):
+        return {n: f"NodeHostname={n} NodeAddr={self.address(n)}" for n in self.node_names()}
+
+    def directories(self):
+        disks = [f"host/{n}{sub}" for n in self.host_names() for sub in ("", "/spool", "/pod", "/tmp")]
+        return ["etc", "run", "log", "state", "home", "checkpoint", "local", "host", *disks]
+
+    def _make_directories(self, o):
+        super()._make_directories(o)
+        for name in self.host_names():
+            os.chmod(os.path.join(self.dir, "host", name, "tmp"), 0o1777)
+        write(os.path.join(self.dir, "etc", "hosts"), ["127.0.0.1 localhost", "::1 localhost ip6-localhost",
+                                                       *(f"{self.address(n)} {n}" for n in self.host_names())])
+
+    def keeper_config(self, o):
+        daemons = {}
+        for host in self.host_names():
+            name = f"munged.{host}"
+            daemons[name] = self.daemon_spec(o, name, *self.munged("/run", name), host=host, socket=MUNGE)
+            if host == CONTROLLER:
+                daemons["slurmctld"] = self.daemon_spec(o, "slurmctld", "/usr/sbin/slurmctld", "-D", "-f", self.conf, host=host)
+            else:
+                # The machine's uptime says nothing of the host's: -b tells slurmctld that it has booted.
+                daemons[f"slurmd.{host}"] = self.daemon_spec(o, f"slurmd.{host}", *self.slurmd(host), host=host, boot=["-b"])
+        network = {"switch": self.switch, "cgroup": f"fsched-lab.{self.tag}" if o.proctrack == "cgroup" else None,
+                   "hosts": {n: {"address": self.address(n)} for n in self.host_names()}}
+        return {"daemons": daemons, "network": network}
+
+    # hosts
+
+    def check_name(self, name):
+        if name not in self.host_names():
+            raise LabError(f"no host {name} in this lab: it has {', '.join(self.host_names())}")
+
+    def hosts(self):
+        """{name: {"pid": of its first process or None if it is off, "cut": bool, "address"}}"""
+        if not self.keeper_pid():
+            raise LabError(f"the lab in {self.dir} is not up")
+        return self.keeper(op="hosts")["hosts"]
+
+    def host_pid(self, name):
+        """Pid, on this machine, of the first process of a host that is up."""
+        self.check_name(name)
+        pid = self.hosts()[name]["pid"]
+        if not pid:
+            raise LabError(f"{name} is off (lab/node up {name} boots it)")
+        return pid
+
+    def enter(self, argv, cwd="/", host=CONTROLLER):
+        """As in Lab; env changes the directory, which nsenter would open before it enters."""
+        return ["nsenter", f"--target={self.host_pid(host)}", "--mount", "--uts", "--ipc", "--net", "--pid",
+                *(["--cgroup"] if self.state["proctrack"] == "cgroup" else []), "--", "env", f"--chdir={cwd}", *argv], "/"
+
+    def boot(self, name, deadline=base.START_DEADLINE):
+        """Returns when its daemons run and, if slurmctld and it can reach each other, Slurm knows that it has booted."""
+        self.check_name(name)
+        began = int(time.time())
+        self.keeper(op="boot", host=name)
+        if not wait_until(lambda: self._booted(name, began), deadline):
+            raise LabError(f"{name} is not up after {deadline:g} s; the ends of the logs:\n{self.logs(10)}")
+
+    def _booted(self, name, since=0):
+        """since: Unix time; an earlier start of the node's slurmd does not count."""
+        hosts = self.hosts()
+        if not hosts[name]["pid"]:
+            raise LabError(f"{name} ended while it booted; the ends of the logs:\n{self.logs(10)}")
+        listed = self._listed(name)
+        self._none_ended(listed)
+        if not listed or not all(s["pid"] for s in listed.values()):
+            return False
+        reachable = hosts[CONTROLLER]["pid"] and not hosts[CONTROLLER]["cut"] and not hosts[name]["cut"]
+        if name == CONTROLLER:
+            return self._slurmctld_ready()
+        return not reachable or (self._slurmd_start(name) >= since and self._node_ready(name))
+
+    def _slurmd_start(self, node):
+        """When the slurmd that slurmctld knows began, Unix time; 0: it knows none."""
+        shown = self.slurm("env", "TZ=UTC", "scontrol", "show", "node", node).stdout
+        found = re.search(r"SlurmdStartTime=(\d\S+)", shown)
+        return calendar.timegm(time.strptime(found.group(1), "%Y-%m-%dT%H:%M:%S")) if found else 0
+
+    def _node_ready(self, node):
+        state = self.slurm("sinfo", "-h", "-n", node, "-o", "%T").stdout.split()
+        return len(state) == 1 and not state[0].endswith("*") and not state[0].startswith(DOWN_STATES)
+
+    def kill(self, name):
+        """Power failure: nothing of the host runs when this returns."""
+        self.check_name(name)
+        self.keeper(op="kill", host=name)
+
+    def cut(self, name):
+        self.check_name(name)
+        self.keeper(op="cut", host=name)
+
+    def heal(self, name):
+        self.check_name(name)
+        self.keeper(op="heal", host=name)
+
+    # daemons
+
+    def daemons(self):
+        return [f"munged.{CONTROLLER}", "slurmctld", *(f"{d}.{n}" for n in self.node_names() for d in ("munged", "slurmd"))]
+
+    @staticmethod
+    def host_of(daemon):
+        return daemon.partition(".")[2] or CONTROLLER
+
+    def _listed(self, host):
+        """{daemon: {"pid": inside, "exit"}}; {} while the host is not that far yet, or dies."""
+        try:
+            return self.ask(f"keeper.{host}.sock", op="list")["daemons"]
+        except OSError:
+            return {}
+
+    @staticmethod
+    def _none_ended(listed):
+        for name, state in listed.items():
+            if state["exit"] is not None:
+                raise LabError(f"{name} ended with status {state['exit']}")
+
+    def daemon_pids(self):
+        """{name: pid on this machine} of the daemons that run, on all hosts."""
+        found = {}
+        for name, state in self.hosts().items():
+            if not state["pid"]:
+                continue
+            listed = self._listed(name)
+            outside = leftovers.pids_inside(state["pid"])
+            found.update({d: outside[s["pid"]] for d, s in listed.items() if s["pid"] in outside})
+        return found
+
+    def start_daemons(self):
+        for name in self.host_names():
+            self.keeper(op="boot", host=name)
+        left = set(self.node_names())
+
+        def started():
+            ended = [n for n, s in self.hosts().items() if not s["pid"]]
+            if ended:
+                raise LabError(f"host {ended[0]} ended while it booted")
+            for n in self.host_names():
+                self._none_ended(self._listed(n))
+            listed = self.slurm("sinfo", "-h", "-N", "-o", "%N %T").stdout.splitlines()
+            left.difference_update(line.split()[0] for line in listed if line.endswith(" idle"))
+            return not left
+        if not wait_until(started, base.START_DEADLINE):
+            raise LabError(f"Slurm does not take {', '.join(sorted(left))} for idle after {base.START_DEADLINE:g} s")
+
+    def start_daemon(self, name):
+        self.daemon_pid(name)       # complains of a wrong name
+        host = self.host_of(name)
+        self.host_pid(host)
+        began = int(time.time()) if name.startswith("slurmd.") else 0
+        self.ask(f"keeper.{host}.sock", op="start", name=name)
+        if not wait_until(lambda: self._booted(host, began), base.START_DEADLINE):
+            raise LabError(f"{name} did not start")
+
+    def stop_daemon(self, name, number=15, wait=10):
+        self.daemon_pid(name)
+        self.host_pid(self.host_of(name))
+        return self.ask(f"keeper.{self.host_of(name)}.sock", op="stop", name=name, signal=number, wait=wait)["exit"]
+
+    # down
+
+    def processes(self, hosts=None):
+        """As in Lab; of these hosts only."""
+        firsts = {n: s["pid"] for n, s in self.hosts().items() if s["pid"]} if self.keeper_pid() else {}
+        found = set(super().processes()) - set(firsts.values())
+        if hosts is not None:
+            found &= {p for n in hosts if n in firsts for p in leftovers.descendants(firsts[n])}
+        return sorted(found)
+
+    def _cancel_jobs(self):
+        """Jobs of hosts that were cut off or whose daemons are gone need not end: their power will."""
+        hosts = self.hosts()
+        running = self.daemon_pids()
+        well = [n for n, s in hosts.items() if s["pid"] and not s["cut"]
+                and all(d in running for d in self.daemons() if self.host_of(d) == n)]
+        if CONTROLLER not in well:
+            return None
+        well = [n for n in well if n == CONTROLLER or self._node_ready(n)]
+        jobs = self.slurm("squeue", "-h", "-o", "%A").stdout.split()
+        if jobs:
+            self.slurm("scancel", *jobs)
+        if not wait_until(lambda: not self.processes(well), base.JOBS_DEADLINE, 0.1):
+            left = "; ".join(leftovers.describe(p) for p in self.processes(well))
+            return f"jobs did not end after scancel: {left}"
+        return None
+
+    def _stop_daemons(self):
+        """The end of the keeper is the end of the hosts."""
+        firsts = {s["pid"]: leftovers.start_time(s["pid"]) for s in self.hosts().values() if s["pid"]}
+        self.keeper(op="quit")
+        wait_until(lambda: not any(leftovers.start_time(p) == t for p, t in firsts.items()), base.START_DEADLINE)
+
+    def _kill_left(self):
+        """If somebody killed the keeper, the kernel may not be done with the hosts."""
+        wait_until(lambda: not leftovers.keepers(self.dir) + leftovers.marked(self.dir), 10)
+        return super()._kill_left()
+
+    def _cgroups(self):
+        return leftovers.cgroups_below(f"fsched-lab.{self.tag}")
+
+    def _left_of_network(self):
+        wait_until(lambda: not leftovers.networks(self.switch), 5)
+        return leftovers.networks(self.switch)
+
+
+# --- lab/node -----------------------------------------------------------------------------------------------------------------
+
+USAGE = """\
+usage: lab/node [--dir DIR] list
+       lab/node [--dir DIR] kill|up|cut|heal HOST
+       lab/node [--dir DIR] exec [--user USER] HOST COMMAND [ARGUMENT ...]
+
+Hosts of a lab that was started with lab/up --hosts N (make lab NODES=N): n1, n2 ... and ctl, which runs slurmctld.
+  list   the hosts, what they are to Slurm, and their jobs
+  kill   power failure: all that runs there ends at once, what is on its disk stays
+  up     boots it again
+  cut    pulls its network cable; its processes live on
+  heal   plugs it in again
+  exec   runs a command there, as root or as USER"""
+
+
+def _print_hosts(lab):
+    hosts = lab.hosts()
+    slurm = {}
+    if hosts[CONTROLLER]["pid"]:
+        listed = lab.slurm("sinfo", "-h", "-N", "-o", "%N %T")
+        slurm = dict(line.split() for line in listed.stdout.splitlines() if len(line.split()) == 2) if listed.returncode == 0 else {}
+        slurm[CONTROLLER] = "slurmctld" if listed.returncode == 0 else "slurmctld does not answer"
+    print(f"{'HOST':6} {'ADDRESS':12} {'POWER':6} {'LINK':5} SLURM")
+    for name, state in hosts.items():
+        print(f"{name:6} {state['address']:12} {'on' if state['pid'] else 'off':6} {'cut' if state['cut'] else 'up':5} "
+              f"{slurm.get(name, '-')}")
+
+
+def _execute(lab, host, user, command):
+    env = lab.environment(user)
+    cwd = env["HOME"] if user != "root" and os.path.isdir(env["HOME"]) else "/"
+    argv, _ = lab.enter(lab.as_user(user) + command, cwd, host)
+    sys.stdout.flush()
+    return subprocess.run(argv, env=env, cwd="/", check=False).returncode
+
+
+def command_node(argv):
+    p = argparse.ArgumentParser(prog="lab/node", usage=USAGE.removeprefix("usage: "), add_help=False, allow_abbrev=False)
+    p.add_argument("--dir", default=base.Options().dir)
+    p.add_argument("-h", "--help", action="store_true")
+    p.add_argument("op", nargs="?", choices=("list", "kill", "up", "cut", "heal", "exec"))
+    p.add_argument("words", nargs=argparse.REMAINDER)
+    a = p.parse_args(argv)
+    if a.help:
+        print(USAGE)
+        return 0
+    user = "root"
+    if a.op == "exec" and a.words[:1] == ["--user"]:
+        user, a.words = (a.words[1:2] or [""])[0], a.words[2:]
+    wrong = {"list": len(a.words) != 0, "exec": len(a.words) < 2}.get(a.op, len(a.words) != 1)
+    if wrong or not a.op or not user:
+        print(USAGE, file=sys.stderr)
+        return 2
+    lab = Lab.open(a.dir)
+    if not isinstance(lab, HostsLab):
+        raise LabError(f"the lab in {lab.dir} has no simulated hosts (lab/up --hosts N, make lab NODES=N)")
+    if a.op == "list":
+        _print_hosts(lab)
+    elif a.op == "exec":
+        return _execute(lab, a.words[0], user, a.words[1:])
+    elif a.op == "up":
+        began = time.monotonic()
+        lab.boot(a.words[0])
+        print(f"{a.words[0]}: up after {time.monotonic() - began:.1f} s")
+    else:
+        lab.check_name(a.words[0])
+        lab.hosts()
+        getattr(lab, a.op)(a.words[0])
+    return 0
