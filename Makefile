@@ -10,7 +10,7 @@ CC      ?= cc
 export FSCHED_BUILD = $(B)
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: all build examples criu demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-asan bench \
+.PHONY: all build examples criu demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-recovery soak test-asan bench \
 	check install deb clean distclean help deps-build deps-run deps-test deps-deb
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
@@ -22,8 +22,9 @@ help:
 	@echo 'make demo         a real Slurm job checkpointed, vacated, restarted, compared; needs root'
 	@echo 'make lab          a private cluster and a shell on it; make lab-shell, lab-root, lab-down'
 	@echo 'make lab NODES=3  the same of three simulated hosts; lab/node cuts their power or network'
-	@echo 'make test         make check and all tests (test-unit, test-pod, test-cluster for a part; ARGS="-k word" for pytest)'
+	@echo 'make test         make check and all tests (test-unit, test-pod, test-cluster, test-recovery for a part; ARGS="-k word" for pytest)'
 	@echo 'make test-asan    the same with programs built with ASan and UBSan'
+	@echo 'make soak         node failures at random moments, ROUNDS=200 of them; no line of output twice, none missing'
 	@echo 'make bench        how long jobs stand still, and what the rest costs'
 	@echo 'make check        clang, cppcheck, man page lint'
 	@echo 'make install      into DESTDIR (WITH_CRIU=yes adds criu and its libraries)'
@@ -84,6 +85,13 @@ test-pod: build deps-run deps-test criu
 	@scripts/run-tests.sh pod $(ARGS)
 test-cluster: build deps-run deps-test criu examples
 	@scripts/run-tests.sh cluster $(ARGS)
+
+test-recovery: build deps-run deps-test criu examples
+	@scripts/run-tests.sh recovery $(ARGS)
+# Failures at random moments, for as long as ROUNDS says; SEED=N for others than the test has.
+soak: build deps-run deps-test criu examples
+	@FSCHED_SOAK_ROUNDS=$(or $(ROUNDS),200) FSCHED_SOAK_SEED=$(or $(SEED),$$$$) FSCHED_TEST_WORKERS=1 \
+		scripts/run-tests.sh recovery -k no_line_twice $(ARGS)
 
 # A build directory that was set up before cmocka was installed learns of it.
 .PHONY: tests-built

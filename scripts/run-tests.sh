@@ -1,9 +1,10 @@
 #!/bin/sh
-# run-tests.sh all|unit|pod|cluster [PYTEST OPTION ...] - runs the tests; pytest's closing line comes last.
+# run-tests.sh all|unit|pod|cluster|recovery [PYTEST OPTION ...] - runs the tests; pytest's closing line comes last.
 #
 # FSCHED_STAGE   the installed programs to test (build/stage)
 # FSCHED_MESON   meson's build directory that holds the unit tests (build/meson)
 # FSCHED_TEST_SLOWNESS   factor for all deadlines, for slow machines (1)
+# FSCHED_TEST_WORKERS    files of tests that run at once (2): most of the time a test waits for Slurm
 set -eu
 cd "$(dirname "$0")/.."
 build=${FSCHED_BUILD:-$PWD/build}
@@ -17,8 +18,12 @@ case $set_of_tests in
 all) where='tests/test_unit.py tests/pod tests/cluster' ;;
 unit) where=tests/test_unit.py ;;
 pod | cluster) where=tests/$set_of_tests ;;
+recovery) where='tests/cluster/test_recovery.py tests/cluster/test_damage.py tests/cluster/test_notice.py' ;;
 *) sed -n 2p "$0" >&2; exit 2 ;;
 esac
 # Debian's Python by its full name: another one that comes first in PATH has no pytest.
+workers=${FSCHED_TEST_WORKERS:-2}
+parallel=
+if [ "$workers" -gt 1 ]; then parallel="-n $workers --dist loadfile"; fi
 # shellcheck disable=SC2086 # names of ours without blanks
-exec /usr/bin/python3 -m pytest -c tests/pytest.ini --rootdir=tests -p no:cacheprovider -rfE "$@" $where
+exec /usr/bin/python3 -m pytest -c tests/pytest.ini --rootdir=tests -p no:cacheprovider -rfE $parallel "$@" $where

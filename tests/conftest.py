@@ -17,6 +17,14 @@ def reports():
     return texts
 
 
+def pytest_terminal_summary(terminalreporter):
+    """What a test wants to be read by a person (record_property("say", text)) stands right before the closing line."""
+    for report in terminalreporter.getreports("passed"):
+        for name, text in report.user_properties:
+            if name == "say" and report.when == "call":
+                terminalreporter.write_line(text)
+
+
 @pytest.fixture(autouse=True)
 def no_report_of_a_sanitizer():
     yield

@@ -18,7 +18,7 @@ def _leftovers(base):
     they are seen from."""
     found = {leftovers.describe(p) for p in leftovers.pids() if lib.program(p).startswith(f"{base}/")
              or (lambda words: any(w.endswith("/keeper.py") for w in words) and words[-2].startswith(f"{base}/"))(lib.command(p))}
-    return found | {f"mount {m}" for m in leftovers.mounts_below(str(base))} | {f"cgroup {c}" for c in leftovers.cgroups(["t1"])}
+    return found | {f"mount {m}" for m in leftovers.mounts_below(str(base))} | {f"cgroup {c}" for c in leftovers.cgroups(sorted(lib.CGROUP_NODES))}
 
 
 @pytest.fixture(scope="session")

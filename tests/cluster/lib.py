@@ -93,6 +93,9 @@ def parse_checkpoint(text):
     return {k: v.strip('"') for k, v in re.findall(r'(\w+)=("[^"]*"|\S*)', m.group(1))}
 
 
+CGROUP_NODES = set()     # nodes for which slurmd made cgroups, which are named after them and not after the cluster
+
+
 class Cluster:
     """A private cluster. conf: lines "Key=Value" for fsched.conf; more: members of lab.Options.
 
@@ -101,6 +104,8 @@ class Cluster:
     def __init__(self, directory, conf=(), **more):
         self.lab = lab.Lab.up(lab.Options(dir=str(directory), name="t", cpus=more.pop("cpus", 16), users=[USER],
                                           stage=str(STAGE), fsched_conf=list(conf), **more))
+        if more.get("proctrack") == "cgroup" and not more.get("hosts"):
+            CGROUP_NODES.update(self.lab.node_names())
         self.dir = Path(self.lab.dir)
         self.slurm_conf = self.lab.conf
         self.path = self.lab.environment()["PATH"]

@@ -86,7 +86,7 @@ def wait_host(c, job, other_than=None):
                                  else None)(c.job(job)), f"job {job} to run on another node than {other_than}", LONG)
 
 
-def test_power_failure_with_the_timeouts_of_the_specification(new_cluster, jobdir, capsys):
+def test_power_failure_with_the_timeouts_of_the_specification(new_cluster, jobdir, record_property):
     c = new_cluster(conf=["CRIU_MaxEpochs=2"], hosts=3, slurm_conf=[
         "SlurmdTimeout=15", "BatchStartTimeout=10",
         "AuthInfo=socket=/run/munge/munge.socket.2,cred_expire=180,ttl=180,requeue_timeout=30"])
@@ -102,9 +102,8 @@ def test_power_failure_with_the_timeouts_of_the_specification(new_cluster, jobdi
     lib.wait_for(lambda: steps(d) < done or c.entry(job).get("restored"), "the job to be restored", LONG)
     before = steps(d)
     again = lib.wait_for(lambda: steps(d) > before and time.time(), "the job to compute", LONG)
-    with capsys.disabled():
-        print(f"\nrecovery: computing again {again - off:.1f} s after power-off (node down after {down - off:.1f} s, job started after "
-              f"{started - off:.1f} s)")
+    record_property("say", f"recovery: computing again {again - off:.1f} s after power-off "
+                    f"(node down after {down - off:.1f} s, job started after {started - off:.1f} s)")
     assert c.job(job)["Restarts"] == "1"
     assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
     expect_whole(d, 600)
