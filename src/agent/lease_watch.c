@@ -97,7 +97,7 @@ static int look(const struct keeper *k, struct wait *w, enum lease_verdict *v, s
 		     (l.duration ? l.duration : k->self.duration) + lease_margin(l.duration));
 		w->said = true;
 	} else if (*v == LEASE_STAND_DOWN) {
-		tell(k, "lost it has been started once more, on node %s", l.host);
+		tell(k, "lost %s", l.host);
 	}
 	return 0;
 }
@@ -150,11 +150,11 @@ static bool still_ours(const struct keeper *k)
 	bool claimed;
 
 	if (lease_claimed(k->dirfd, k->self.restart_count, &claimed, host, &err) == 0 && claimed) {
-		tell(k, "lost Slurm has started it once more, on node %s", host);
+		tell(k, "lost %s", host);
 		return false;
 	}
 	if (taken(k, host)) {
-		tell(k, "lost it runs on node %s", host);
+		tell(k, "lost %s", host);
 		return false;
 	}
 	return true;
@@ -239,8 +239,12 @@ static void on_line(void *arg, char *line)
 	if (sscanf(line, "held %lld", &t) == 1) {
 		held(a, t);
 	} else if (strncmp(line, "lost ", 5) == 0) {
+		char why[320];
+
 		a->lease.taken = true;
-		fence(a, line + 5);
+		a->lease.elsewhere = strcmp(line + 5, a->task.node) != 0;
+		snprintf(why, sizeof(why), "Slurm has started it once more, on node %.256s", line + 5);
+		fence(a, why);
 	} else if (strncmp(line, "wait ", 5) == 0) {
 		job_log(a, "the job is not started yet: %s", line + 5);
 	} else if (strncmp(line, "trouble ", 8) == 0) {
