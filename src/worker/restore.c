@@ -272,8 +272,8 @@ static int start_pod(struct restore *r, struct pod *pod, struct err *err)
 		return -1;
 	/* The next failure must not be explained by the last one's log. */
 	unlinkat(w->store.dirfd, "restore.log", 0);
-	r->argv = criu_restore_argv(&w->criu);
-	r->envp = criu_envp(&w->criu);
+	r->argv = criu_restore_argv(&w->criu, false);
+	r->envp = criu_envp(&w->criu, false, -1);
 	pr.argv = r->argv;
 	pr.envp = r->envp;
 	rc = pod_restore(&r->spec, &pr, pod, err);
