@@ -96,36 +96,9 @@ int tracer_set_regs(int hand, pid_t pid, const struct tracer_regs *r)
 	return call(hand, &m);
 }
 
-int tracer_get_mask(int hand, pid_t pid, uint64_t *mask)
-{
-	struct hand_msg m = {
-		.op = HAND_PTRACE, .pid = pid, .request = PTRACE_GETSIGMASK, .addr = sizeof(*mask), .data_kind = HAND_BUFFER,
-	};
-
-	if (call(hand, &m) < 0)
-		return -1;
-	memcpy(mask, m.buffer, sizeof(*mask));
-	return 0;
-}
-
-int tracer_set_mask(int hand, pid_t pid, uint64_t mask)
-{
-	struct hand_msg m = {
-		.op = HAND_PTRACE, .pid = pid, .request = PTRACE_SETSIGMASK, .addr = sizeof(mask), .data_kind = HAND_BUFFER,
-	};
-
-	memcpy(m.buffer, &mask, sizeof(mask));
-	return call(hand, &m);
-}
-
 int tracer_set_options(int hand, pid_t pid, unsigned long options)
 {
 	return trace_value(hand, pid, PTRACE_SETOPTIONS, options);
-}
-
-int tracer_syscall(int hand, pid_t pid)
-{
-	return trace_value(hand, pid, PTRACE_SYSCALL, 0);
 }
 
 int tracer_continue(int hand, pid_t pid)
@@ -133,24 +106,9 @@ int tracer_continue(int hand, pid_t pid)
 	return trace_value(hand, pid, PTRACE_CONT, 0);
 }
 
-int tracer_interrupt(int hand, pid_t pid)
-{
-	return trace_value(hand, pid, PTRACE_INTERRUPT, 0);
-}
-
 int tracer_detach(int hand, pid_t pid)
 {
 	return trace_value(hand, pid, PTRACE_DETACH, 0);
-}
-
-int tracer_event(int hand, pid_t pid, unsigned long *message)
-{
-	struct hand_msg m = { .op = HAND_PTRACE, .pid = pid, .request = PTRACE_GETEVENTMSG, .data_kind = HAND_BUFFER };
-
-	if (call(hand, &m) < 0)
-		return -1;
-	memcpy(message, m.buffer, sizeof(*message));
-	return 0;
 }
 
 int tracer_wait(int hand, pid_t pid, int *status)
@@ -168,6 +126,23 @@ int tracer_kill(int hand, pid_t pid, int sig)
 	struct hand_msg m = { .op = HAND_KILL, .pid = pid, .request = sig };
 
 	return call(hand, &m);
+}
+
+int tracer_inject(int hand, pid_t pid, struct tracer_regs *r, const struct tracer_options *o, pid_t *child)
+{
+	struct hand_msg m = {
+		.op = HAND_INJECT, .pid = pid, .request = (int64_t)o->during, .addr = o->child, .data = o->after, .len = (uint32_t)r->len,
+	};
+	int rc;
+
+	memcpy(m.buffer, r->bytes, r->len);
+	rc = call(hand, &m);
+	*child = rc < 0 && (errno == EPIPE || errno == ETIMEDOUT) ? 0 : (pid_t)m.data;
+	if (rc < 0)
+		return -1;
+	r->len = m.len < sizeof(r->bytes) ? m.len : sizeof(r->bytes);
+	memcpy(r->bytes, m.buffer, r->len);
+	return 0;
 }
 
 int tracer_await_ready(int hand, int timeout_ms)

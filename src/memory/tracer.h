@@ -20,19 +20,18 @@ struct tracer_regs {
 /* All: 0 or a positive result, -1 with errno. hand: struct criu_dump.hand, or the worker's end in a restore. */
 int tracer_get_regs(int hand, pid_t pid, struct tracer_regs *r);
 int tracer_set_regs(int hand, pid_t pid, const struct tracer_regs *r);
-int tracer_get_mask(int hand, pid_t pid, uint64_t *mask);
-int tracer_set_mask(int hand, pid_t pid, uint64_t mask);
 int tracer_set_options(int hand, pid_t pid, unsigned long options);
-/* Lets it run to the next entry into or return from a system call. */
-int tracer_syscall(int hand, pid_t pid);
 int tracer_continue(int hand, pid_t pid);
-int tracer_interrupt(int hand, pid_t pid);
-/* sig: delivered as it goes. */
 int tracer_detach(int hand, pid_t pid);
-int tracer_event(int hand, pid_t pid, unsigned long *message);
 /* Waits for its next stop or its end; *status as of wait(). */
 int tracer_wait(int hand, pid_t pid, int *status);
 int tracer_kill(int hand, pid_t pid, int sig);
+
+/* Options of ptrace: while a call lasts, after it, and for a child that it makes. */
+struct tracer_options { unsigned long during, after, child; };
+/* One system call in a stopped process, with the registers *r, which become those after it; the process is as before then.
+ * *child: the pid of one that it made, 0 = none; also filled if only what comes afterwards failed. */
+int tracer_inject(int hand, pid_t pid, struct tracer_regs *r, const struct tracer_options *o, pid_t *child);
 
 /* In a restore: waits for READY. 1 = it is there, 0 = criu has ended before, -1 errno (ETIMEDOUT: not within timeout_ms). */
 int tracer_await_ready(int hand, int timeout_ms);

@@ -68,6 +68,14 @@ char *criu_log_errors(int dirfd, const char *name, char *buf, size_t len);
 /* Checks that every thread in the images of a dump has the uid, and only groups, of the job: an image with other credentials
  * would be restored by root with those. -1: err names image and credential. */
 int criu_check_creds(int images_fd, uid_t uid, gid_t gid, const gid_t *groups, int n_groups, struct err *err);
+/* What the memory engine has to know of the images of a dump. */
+struct criu_facts {
+	uint64_t *rseq; size_t n_rseq;   /* owned: addresses, in whatever process, at which the kernel writes for a thread; ascending */
+	pid_t  *stopped; size_t n_stopped;   /* owned: pids of processes that a signal has stopped */
+	bool    subreaper;       /* a process besides the leader adopts orphans */
+};
+int criu_read_facts(int images_fd, struct criu_facts *f, struct err *err);
+void criu_facts_free(struct criu_facts *f);
 /* A pid above (or, near pid_max, in a gap between) all pids of the images: the value for ns_last_pid under which criu's own
  * processes collide with none of them. -1 with err if the directory holds no image of a process. */
 int criu_last_pid(int images_fd, int min, struct err *err);

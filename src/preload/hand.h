@@ -15,6 +15,7 @@ enum hand_op {
 	HAND_PTRACE,     /* ptrace(request, pid, addr, data) */
 	HAND_WAIT,       /* wait4(pid, __WALL): result pid, data the status */
 	HAND_KILL,       /* kill(pid, request) */
+	HAND_INJECT,     /* lets pid make one system call, see below */
 	HAND_GO,         /* in a restore: go on; not answered */
 };
 
@@ -31,6 +32,11 @@ struct hand_msg {
 	int64_t  result;       /* in the answer: as the system call gave it, -errno after a failure */
 	uint8_t  buffer[512];  /* registers (x86_64: 216 bytes, aarch64: 272), a signal mask, an event's message */
 };
+
+/* HAND_INJECT: buffer has the registers with which the call is to be made, request the ptrace options for its time, data those after it,
+ * addr those for a child that it makes. Answer: buffer has the registers when it had returned, data the child's pid or 0, result 0. The process is then where
+ * it was, registers, signal mask and all, stopped at a point from which the kernel restarts an interrupted call. It is one request,
+ * so that a criu that is killed meanwhile has only some 100 us in which the process could be hit with registers that are not its own. */
 
 /* argv of `criu restore --action-script`: never run, but without one criu does not come by the place where READY is told. */
 #define HAND_SCRIPT "fsched-fills-memory"
