@@ -19,6 +19,7 @@
 #define CONF_KEYS_MAX 32
 
 enum conf_log { CONF_LOG_SYSLOG, CONF_LOG_STDERR, CONF_LOG_FILE };
+enum conf_engine { CONF_ENGINE_AUTO, CONF_ENGINE_CRIU };
 enum conf_restore_failure { CONF_REQUEUE_FRESH, CONF_HOLD };
 
 struct conf {
@@ -44,6 +45,9 @@ struct conf {
 	unsigned timeout;            /* CheckpointTimeout, s, 10..86400, default 1800: one whole checkpoint or restore */
 	uint64_t file_limit;         /* CheckpointFileLimit, bytes with K/M/G/T suffix, default 1G: copies of files changed in place, per epoch */
 	uint64_t tmp_limit;          /* CheckpointTmpLimit, bytes, default 1G: private /tmp and /dev/shm, per epoch */
+	enum conf_engine engine;     /* MemoryEngine = auto (default: fsched's own where it works) | criu (criu writes and reads all memory) */
+	unsigned threads;            /* CheckpointThreads, 0..64, default 0 = as many as processors, at most 16 */
+	unsigned compression;        /* CheckpointCompression, 0 (none) .. 20, default 1; see memory/codec.h */
 	unsigned port_min, port_max; /* CheckpointPorts = MIN-MAX, 1024..65535; default 0-0 = any free port */
 	char     criu[4096];         /* CriuPath: a criu binary, or the directory made by get-criu; default: found by criu_locate() */
 	char     munge_socket[108];  /* MungeSocket; "" = MUNGE's default */

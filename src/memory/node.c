@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "common/util.h"
 
@@ -21,9 +22,18 @@
 
 /* ---- the probe ------------------------------------------------------------ */
 
+/* Processor time of this thread, kernel included: the machine does other things too. */
+static int64_t cpu_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
 static double elapsed_us(int64_t since)
 {
-	int64_t us = now_us() - since;
+	int64_t us = cpu_us() - since;
 
 	return us > 0 ? (double)us : 1;
 }
@@ -42,7 +52,7 @@ static uint8_t *touched(size_t len)
 static double time_copy(uint8_t *to, uint8_t *from)
 {
 	struct iovec local = { to, PROBE_BYTES }, remote = { from, PROBE_BYTES };
-	int64_t start = now_us();
+	int64_t start = cpu_us();
 	ssize_t got = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
 
 	return got == (ssize_t)PROBE_BYTES ? elapsed_us(start) * MB / PROBE_BYTES : 0;
@@ -50,7 +60,7 @@ static double time_copy(uint8_t *to, uint8_t *from)
 
 static void time_fork(struct mem_node *n, uint8_t *p)
 {
-	int64_t start = now_us();
+	int64_t start = cpu_us();
 	pid_t child = fork();
 
 	if (child == 0)
@@ -59,7 +69,7 @@ static void time_fork(struct mem_node *n, uint8_t *p)
 	if (child < 0)
 		return;
 	n->fork_us_per_mb = elapsed_us(start) * MB / (2.0 * PROBE_BYTES);   /* both areas are there */
-	start = now_us();
+	start = cpu_us();
 	for (size_t i = 0; i < PROBE_PAGES; i++)
 		p[i * (PROBE_BYTES / PROBE_PAGES)] = 2;
 	n->cow_us = elapsed_us(start) / PROBE_PAGES;
@@ -70,9 +80,14 @@ static void time_fork(struct mem_node *n, uint8_t *p)
 static void measure(struct mem_node *n)
 {
 	uint8_t *a = touched(PROBE_BYTES), *b = touched(PROBE_BYTES);
-	double copy = a && b ? time_copy(a, b) : 0;
 
-	n->copy_us_per_mb = copy > 0 ? copy : n->copy_us_per_mb;
+	/* The first one finds pages that have never been read. */
+	for (int i = 0; a && b && i < 4; i++) {
+		double us = time_copy(a, b);
+
+		if (us > 0 && (i == 0 || us < n->copy_us_per_mb))
+			n->copy_us_per_mb = us;
+	}
 	if (a && b)
 		time_fork(n, a);
 	if (a)

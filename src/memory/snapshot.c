@@ -59,6 +59,8 @@ struct mem_snapshot *mem_snapshot_new(uint64_t reserve, int threads)
 		return s;
 	}
 	madvise(s->area, s->area_len, MADV_HUGEPAGE);
+	/* The fork of criu's helper would make every page one that is copied at the next write: in the freeze. */
+	madvise(s->area, s->area_len, MADV_DONTFORK);
 	for (size_t i = 0; i < s->area_len; i += MEM_PAGE)
 		((volatile uint8_t *)s->area)[i] = 0;
 	return s;

@@ -30,12 +30,23 @@ struct manifest {
 		char kernel[96], machine[32], cpu_model[128], glibc[32], criu[32], fsched[32], hostname[256];
 		long page_size;
 	} node;
+	struct {                  /* private memory: all zero in an epoch whose memory criu has written */
+		bool ours;        /* memory/ holds the large areas, criu/ the rest: not for criu alone */
+		char method[16];  /* how the largest process was taken: direct | staged | fork */
+		char why[320];
+		uint64_t pages, zero, raw, stored;   /* bytes: in memory/, of them zeros, data before and after compression */
+		uint64_t criu;    /* bytes left to criu's images */
+		uint64_t shared;  /* bytes that processes had in common after a fork */
+	} memory;
 	json_t  *files;           /* owned: records of files_record(), array */
 };
 
 void manifest_free(struct manifest *m);
 /* Fills m->node with this machine's. criu: version text. */
 void manifest_fingerprint(struct manifest *m, const char *criu);
+
+/* Files below memory/ that carry checksums of their own, chunk by chunk: the manifest has their size only. */
+#define MANIFEST_CHUNKS "memory/chunks-"
 
 /* Digests every file below epochfd and writes manifest.json (+ manifest.cred if
  * sign), fsyncs both. munge_socket: "" = default. Sets m->bytes. */
