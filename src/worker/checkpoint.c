@@ -77,6 +77,7 @@ static int seal(struct checkpoint *c, struct err *err)
 	if (verify_written(w, c->epochfd, err))
 		return -1;
 	event_phase("commit");
+	fault_die(w, FAULT_DIE_BEFORE_COMMIT);
 	if (store_commit_epoch(&w->store, w->req.epoch, err))
 		return -1;
 	c->committed = true;

@@ -17,7 +17,7 @@
 #define KEPT_RESERVE      (4u << 20)    /* for what criu's images keep, besides as much again per process as: */
 #define KEPT_PER_PROCESS  (256u << 10)
 #define BUSY_MS           40            /* how long a process is watched */
-#define DRAIN_NICE        10
+#define DRAIN_NICE        5
 #define SLACK             8             /* per cent by which a process may have grown when it is frozen */
 
 struct memory_wanted {
@@ -53,6 +53,11 @@ static void watch(struct memory_step *s, const struct tree *t)
 	}
 }
 
+static enum mem_rung forced(const struct worker *w, enum mem_rung r)
+{
+	return fault(w, FAULT_FORCE_DIRECT) ? MEM_DIRECT : fault(w, FAULT_FORCE_STAGED) ? MEM_STAGED : fault(w, FAULT_FORCE_FORK) ? MEM_FORKED : r;
+}
+
 /* Returns how much memory for copies is wanted. */
 static uint64_t choose(struct memory_step *s, const struct worker *w)
 {
@@ -69,6 +74,7 @@ static uint64_t choose(struct memory_step *s, const struct worker *w)
 		uint64_t bytes = m->usage.anon + m->usage.anon / 100 * SLACK;
 
 		m->rung = mem_choose(&node, &c, m->why, sizeof(m->why));
+		m->rung = forced(w, m->rung);
 		if (m->rung != MEM_STAGED)
 			continue;
 		reserve += bytes;
@@ -215,12 +221,16 @@ int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criu
 	if (!s->on)
 		return 0;
 	s->failed = true;
+	fault_die(w, FAULT_DIE_BEFORE_SNAPSHOT);
+	if (fault(w, FAULT_SNAPSHOT_FAILS))
+		return err_set(err, 0, "a fault on purpose");
 	if (criu_read_facts(criufd, &f, err))
 		return -1;
 	rc = add_processes(s, w, criufd, &f, err);
 	if (!rc)
 		rc = mem_snapshot_take(s->snapshot, s->procs, s->n_procs, f.subreaper || w->req.vacate ? -1 : hand, s->cow_room, err);
 	criu_facts_free(&f);
+	fault_die(w, FAULT_DIE_AFTER_SNAPSHOT);
 	if (!rc && mem_snapshot_now(s->snapshot))
 		rc = write_image(s, w, epochfd, criufd, true, err);
 	if (rc)
@@ -275,6 +285,7 @@ int memory_finish(struct memory_step *s, struct worker *w, int epochfd, int criu
 	memory_parent_remove(criufd);
 	if (!s->written) {
 		event_phase("memory");
+		fault_die(w, FAULT_DIE_IN_DRAIN);
 		if (write_image(s, w, epochfd, criufd, false, err)) {
 			s->failed = true;
 			return err_wrap(err, "the job's memory cannot be saved");

@@ -262,10 +262,14 @@ static int fill(struct memory_back *b, struct worker *w, pid_t init, struct err 
 
 	if (tree_read(init, &t, err))
 		return -1;
+	fault_die(w, FAULT_DIE_IN_FILL);
 	for (int i = 0; i < t.n; i++)
 		die_with_criu(b->hand[0], t.pids[i]);
 	sink.arg = &t;
-	rc = mem_image_fill(b->image, &sink, &o, NULL, err);
+	if (fault(w, FAULT_FILL_FAILS))
+		rc = err_set(err, 0, "a fault on purpose");
+	else
+		rc = mem_image_fill(b->image, &sink, &o, NULL, err);
 	tree_free(&t);
 	return rc ? err_wrap(err, "the job's memory cannot be restored") : 0;
 }
