@@ -28,6 +28,9 @@ int criu_act_for(struct criu_bin *b, uid_t uid, gid_t gid, const gid_t *groups, 
 /* Runs `criu check` under a time limit. 0, or -1 with criu's last Error line. */
 int criu_check(const struct criu_bin *b, int timeout_s, struct err *err);
 
+/* Asks criu, with the library that makes it so, whether memory can be left out of a dump. 0, or -1 with the reason. */
+int criu_check_elide(const struct criu_bin *b, int timeout_s, struct err *err);
+
 struct criu_dump {
 	pid_t    init;          /* host pid of the pod's pid 1 */
 	int      images_fd;     /* criu/ directory of the epoch */

@@ -124,9 +124,9 @@ static void run_child(char **argv, char **envp, int out)
 }
 
 /* Runs criu with the arguments, standard output and error in out. Exit status, or -1. */
-static int run_criu(const struct criu_bin *b, const char *const *more, int timeout_ms, char *out, size_t len, struct err *err)
+static int run_criu_as(const struct criu_bin *b, bool elide, const char *const *more, int timeout_ms, char *out, size_t len, struct err *err)
 {
-	char **argv = command(b, more), **envp = criu_envp(b, false, -1);
+	char **argv = command(b, more), **envp = criu_envp(b, elide, -1);
 	int pipefd[2], status = -1;
 	bool finished;
 	pid_t pid;
@@ -159,6 +159,11 @@ out:
 	criu_argv_free(argv);
 	criu_argv_free(envp);
 	return status;
+}
+
+static int run_criu(const struct criu_bin *b, const char *const *more, int timeout_ms, char *out, size_t len, struct err *err)
+{
+	return run_criu_as(b, false, more, timeout_ms, out, len, err);
 }
 
 static int ask_version(struct criu_bin *b, struct err *err)
@@ -309,6 +314,23 @@ int criu_check(const struct criu_bin *b, int timeout_s, struct err *err)
 		if (strstr(line, "Error ("))
 			last = line;
 	return err_set(err, 0, "criu check fails: %s", last ? last : "no message");
+}
+
+int criu_check_elide(const struct criu_bin *b, int timeout_s, struct err *err)
+{
+	const char *const args[] = { "--no-default-config", "check", "--feature", "mem_dirty_track", NULL };
+	char out[8192];
+	int rc;
+
+	if (!b->preload[0])
+		return err_set(err, ENOENT, "%s is missing beside the programs of fsched", PRELOAD_NAME);
+	rc = run_criu_as(b, true, args, timeout_s * 1000, out, sizeof(out), err);
+	if (rc < 0)
+		return -1;
+	/* criu says it, and ends with 0. */
+	if (rc == 0 && strstr(out, "is supported"))
+		return 0;
+	return err_set(err, 0, "criu does not take fsched's word for it that pages are clean (is it linked statically, or does it have file capabilities?)");
 }
 
 /* "@": only the preload library makes a path of it, so that criu cannot start without. */

@@ -301,10 +301,13 @@ static int fill_and_start(struct restore *r, bool fill, struct pod *pod, struct 
 
 	if (!rc)
 		rc = start_pod(r, pod, err);
+	if (!rc)
+		event_send("pod", json_pack("{s:i}", "init_pid", (int)pod->init));
 	if (!rc && memory_back_finish(&r->memory, w, pod->init, err)) {
 		/* It has told the agent nothing but that it is up. */
 		pod_kill(pod->init, KILL_WAIT_MS, NULL);
 		waitpid(pod->init, NULL, 0);
+		event_send("pod", json_pack("{s:i}", "init_pid", 0));
 		pod_cleanup(r->spec.dir);
 		r->filled_in_vain = r->memory.fill;
 		rc = -1;

@@ -119,8 +119,6 @@ int  memory_back_begin(struct memory_back *b, struct worker *w, int epochfd, int
 /* init: the new pod's. 0 also if criu has failed, which pid 1 tells; -1: the pod is still there, and not to be used. */
 int  memory_back_finish(struct memory_back *b, struct worker *w, pid_t init, struct err *err);
 void memory_back_end(struct memory_back *b, const struct worker *w);
-/* Fills dirfd, which becomes b's, with images for criu. b needs criufd, image and fill. */
-int  memory_back_images(struct memory_back *b, int dirfd, int threads, struct err *err);
 
 /* fault.c: faults on purpose, with their names and meaning there. fault_die() kills the worker if it was asked for. */
 enum fault {
