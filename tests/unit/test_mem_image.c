@@ -445,6 +445,37 @@ static void increments_by_hashes(void **state) { (void)state; generations(BY_HAS
 static void increments_by_both(void **state) { (void)state; generations(BY_BOTH, 25, true); }
 static void increments_with_compaction(void **state) { (void)state; generations(BY_TRACKING, 60, true); generations(BY_HASHES, 101, true); }
 
+/* However many increments follow each other, the number of files in use has a limit. */
+static void few_files_stay_in_use(void **state)
+{
+	struct mem_image *previous = NULL;
+	struct mem_write_opts o;
+	struct mem_write_stats s;
+
+	(void)state;
+	fresh_memory();
+	for (unsigned g = 1; g <= 6; g++) {
+		char name[32];
+		int dir;
+
+		snprintf(name, sizeof(name), "few%u", g);
+		dir = epoch_dir(name);
+		dirty_some(50);
+		opts_for_test(&o);
+		o.threads = 1;
+		o.older_files = 3;
+		if (previous)
+			use_clean(&o, previous);
+		assert_ok(write_epoch(dir, g, &o, &s));
+		assert_int_equal(s.linked_files, g <= 4 ? g - 1 : 3);
+		assert_int_equal(s.rewritten > 0, g > 4);
+		mem_image_close(previous);
+		previous = open_and_compare(dir);
+		close(dir);
+	}
+	mem_image_close(previous);
+}
+
 /* A round of a pre-dump and the epoch itself have the same number. */
 static void same_epoch_goes_on(void **state)
 {
@@ -901,6 +932,7 @@ int main(void)
 		cmocka_unit_test(increments_by_hashes),
 		cmocka_unit_test(increments_by_both),
 		cmocka_unit_test(increments_with_compaction),
+		cmocka_unit_test(few_files_stay_in_use),
 		cmocka_unit_test(same_epoch_goes_on),
 		cmocka_unit_test(clean_needs_something_to_refer_to),
 		cmocka_unit_test(every_damage_is_noticed),
