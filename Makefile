@@ -11,7 +11,7 @@ export FSCHED_BUILD = $(B)
 export PYTHONDONTWRITEBYTECODE = 1
 
 .PHONY: all build examples criu demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-asan bench \
-	check install deb clean distclean help deps-build deps-run deps-test deps-deb
+	check fuzz install deb clean distclean help deps-build deps-run deps-test deps-deb
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
 
@@ -24,7 +24,8 @@ help:
 	@echo 'make test         make check and all tests (test-unit, test-pod, test-cluster for a part; ARGS="-k word" for pytest)'
 	@echo 'make test-asan    the same with programs built with ASan and UBSan'
 	@echo 'make bench        how long jobs stand still, and what the rest costs'
-	@echo 'make check        clang, cppcheck, man page lint'
+	@echo 'make check        clang, cppcheck, man page lint, a short run of the fuzzers'
+	@echo 'make fuzz         parsers of all that is read from disk, FUZZ_SECONDS=300 each'
 	@echo 'make install      into DESTDIR (WITH_CRIU=yes adds criu and its libraries)'
 	@echo 'make deb          Debian packages into $(BUILD)/deb'
 	@echo 'make clean        removes what was built except the downloaded criu; make distclean removes that too'
@@ -105,6 +106,10 @@ bench: build deps-run deps-test criu examples
 
 check: deps-build deps-test
 	@scripts/check.sh $(B)
+
+FUZZ_SECONDS ?= 300
+fuzz: deps-build deps-test
+	@scripts/fuzz.sh $(FUZZ_SECONDS)
 
 install: build
 	@DESTDIR=$(DESTDIR) $(MESON) install -C $(B)/meson --no-rebuild --quiet

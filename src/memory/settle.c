@@ -13,29 +13,42 @@ static void count_used(const struct drafts *d, uint32_t *used)
 			used[d->v[i].chunk] += d->v[i].npages;
 }
 
+struct use { size_t file; uint64_t bytes; };
+
+static int most_used_first(const void *a, const void *b)
+{
+	const struct use *x = a, *y = b;
+
+	return x->bytes != y->bytes ? (x->bytes > y->bytes ? -1 : 1) : 0;
+}
+
 /* Bytes of each file that are still wanted. */
-static uint64_t *bytes_used(const struct writer *w)
+static struct use *files_by_use(const struct writer *w)
 {
 	const struct mem_layout *l = &w->o->previous->l;
 	cleanup_free uint32_t *used = xcalloc(l->n_chunks + 1, sizeof(*used));
-	uint64_t *bytes = xcalloc(l->n_files + 1, sizeof(*bytes));
+	struct use *use = xcalloc(l->n_files + 1, sizeof(*use));
 
 	count_used(&w->planned, used);
 	for (int i = 0; i < w->threads; i++)
 		count_used(&w->drains[i].drafts, used);
+	for (size_t i = 0; i < l->n_files; i++)
+		use[i].file = i;
 	for (size_t i = 0; i < l->n_chunks; i++) {
 		const struct mem_chunk *c = &l->chunks[i];
+		struct use *u = &use[c->file];
 
 		/* Any extent of a space may refer to any page, so more than npages uses are possible. */
-		bytes[c->file] += (uint64_t)c->stored * (used[i] < c->npages ? used[i] : c->npages) / c->npages;
-		if (used[i] > 0 && bytes[c->file] == 0)
-			bytes[c->file] = 1;
+		u->bytes += (uint64_t)c->stored * (used[i] < c->npages ? used[i] : c->npages) / c->npages;
+		if (used[i] > 0 && u->bytes == 0)
+			u->bytes = 1;
 	}
-	return bytes;
+	qsort(use, l->n_files, sizeof(*use), most_used_first);
+	return use;
 }
 
 /* A link that cannot be made (another file system, too many links) is no failure: the pages are written again. */
-static bool keep_file(struct writer *w, size_t i, uint64_t used)
+static bool keep_file(const struct writer *w, size_t i, uint64_t used)
 {
 	const struct mem_image *m = w->o->previous;
 	const struct mem_file *f = &m->l.files[i];
@@ -77,7 +90,7 @@ static int by_chunk(const void *a, const void *b)
 
 int writer_settle(struct writer *w, struct err *err)
 {
-	cleanup_free uint64_t *used = NULL;
+	cleanup_free struct use *use = NULL;
 	size_t n;
 
 	(void)err;
@@ -85,12 +98,13 @@ int writer_settle(struct writer *w, struct err *err)
 	if (!w->o->previous)
 		return 0;
 	n = w->o->previous->l.n_files;
-	used = bytes_used(w);
+	use = files_by_use(w);
 	w->keep = xcalloc(n + 1, sizeof(*w->keep));
-	for (size_t i = 0; i < n; i++) {
-		w->keep[i] = keep_file(w, i, used[i]);
-		w->linked += w->keep[i];
-	}
+	for (size_t i = 0; i < n && w->linked < w->o->older_files; i++)
+		if (keep_file(w, use[i].file, use[i].bytes)) {
+			w->keep[use[i].file] = true;
+			w->linked++;
+		}
 	rewrite_rest(w, &w->planned);
 	for (int i = 0; i < w->threads; i++)
 		rewrite_rest(w, &w->drains[i].drafts);

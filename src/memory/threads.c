@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -79,11 +80,16 @@ int mem_team_run(struct mem_team *t, int n, int nice, int (*work)(void *arg, int
 	pthread_t threads[THREADS_MAX];
 	struct member members[THREADS_MAX];
 	bool started[THREADS_MAX] = { false };
+	sigset_t all, before;
 
+	/* Signals are the caller's thread's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
 	for (int i = 0; i < n; i++)
 		members[i] = (struct member){ .team = t, .i = i, .nice = nice, .work = work, .arg = arg };
 	for (int i = nice > 0 ? 0 : 1; i < n; i++)
 		started[i] = pthread_create(&threads[i], NULL, member_run, &members[i]) == 0;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	/* Fewer threads than wanted only take longer: the caller does what they would have done, at its own nice value. */
 	for (int i = 0; i < n; i++)
 		if (!started[i]) {

@@ -8,7 +8,8 @@
 
 #include "common/util.h"
 
-#define PROBE_FROM (UINT64_C(256) << 20)   /* bytes to read: below, a probe would cost more than it saves */
+#define PROBE_FROM  (UINT64_C(256) << 20)   /* bytes to read: below, a probe would cost more than it saves */
+#define THREAD_FROM (UINT64_C(1) << 20)     /* bytes to read per thread */
 
 void mem_write_opts_init(struct mem_write_opts *o)
 {
@@ -16,6 +17,7 @@ void mem_write_opts_init(struct mem_write_opts *o)
 	o->level = MEM_LEVEL_LZ4;
 	o->direct = MEM_DIRECT_PROBE;
 	o->compact = 25;
+	o->older_files = 256;
 }
 
 /* Another file of the same epoch is there when a pre-dump made one: numbers go on behind it. */
@@ -30,21 +32,36 @@ static uint32_t first_index(const struct writer *w)
 	return next;
 }
 
-static bool choose_direct(const struct writer *w)
+static uint64_t bytes_to_read(const struct writer *w)
 {
 	uint64_t bytes = 0;
 
-	if (w->o->direct != MEM_DIRECT_PROBE)
-		return w->o->direct == MEM_DIRECT_ALWAYS;
 	for (size_t i = 0; i < w->pieces.n; i++)
 		bytes += w->pieces.v[i].npages * MEM_PAGE;
-	return bytes >= PROBE_FROM && mem_probe_direct(w->dirfd);
+	return bytes;
+}
+
+static bool choose_direct(const struct writer *w)
+{
+	if (w->o->direct != MEM_DIRECT_PROBE)
+		return w->o->direct == MEM_DIRECT_ALWAYS;
+	return bytes_to_read(w) >= PROBE_FROM && mem_probe_direct(w->dirfd);
+}
+
+/* Small increments shall not leave a crowd of small files. */
+static int choose_threads(const struct writer *w)
+{
+	uint64_t most = 1 + bytes_to_read(w) / THREAD_FROM;
+	int n = mem_threads(w->o->threads);
+
+	return (uint64_t)n < most ? n : (int)most;
 }
 
 static int make_drains(struct writer *w, struct err *err)
 {
 	bool direct = choose_direct(w);
 
+	w->threads = choose_threads(w);
 	w->first_index = first_index(w);
 	w->drains = xcalloc((size_t)w->threads, sizeof(*w->drains));
 	for (int i = 0; i < w->threads; i++) {
@@ -131,7 +148,7 @@ static int write_all_parts(struct writer *w, const struct mem_range *work, size_
 int mem_image_write(int dirfd, uint32_t epoch, const struct mem_source *source, const struct mem_range *work, size_t n_work,
 		    const struct mem_write_opts *opts, struct mem_write_stats *stats, struct err *err)
 {
-	struct writer w = { .dirfd = dirfd, .epoch = epoch, .source = source, .o = opts, .threads = mem_threads(opts->threads) };
+	struct writer w = { .dirfd = dirfd, .epoch = epoch, .source = source, .o = opts };
 	struct mem_write_stats s = { 0 };
 	int64_t start = now_us();
 	int rc;

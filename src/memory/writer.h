@@ -24,11 +24,12 @@ enum mem_direct { MEM_DIRECT_PROBE, MEM_DIRECT_NEVER, MEM_DIRECT_ALWAYS };
 
 struct mem_write_opts {
 	int  level;              /* MEM_LEVEL_* */
-	int  threads;            /* < 1: as many as processors, at most 16. Each writes a chunk file of its own. */
+	int  threads;            /* < 1: as many as processors, at most 16; fewer for a few MiB. Each writes a chunk file of its own. */
 	int  nice;               /* added to the nice value of these threads: 0..19 */
 	enum mem_direct direct;  /* PROBE: try where there is much to write, ALWAYS: if the file system can */
 	bool hashes;             /* write "hashes" */
 	unsigned compact;        /* per cent: pages in an older chunk file of which less than this is used are written again. 0: never */
+	unsigned older_files;    /* at most so many older chunk files stay in use: pages in those with the least are written again */
 	const atomic_bool *cancel;   /* NULL, or ends the work with ECANCELED when it becomes true */
 
 	/* Increments. The image before may be of the same epoch (a round of a pre-dump): it must stay open and its directory must
@@ -39,7 +40,7 @@ struct mem_write_opts {
 	bool compare;                    /* compare the other pages with the hashes of previous, if it has them (mem_image_load_hashes) */
 };
 
-/* Sensible values: LZ4, threads by processors, probe, compaction below 25 %. */
+/* Sensible values: LZ4, threads by processors, probe, compaction below 25 % and beyond 256 files (each is a descriptor of a reader). */
 void mem_write_opts_init(struct mem_write_opts *o);
 
 struct mem_write_stats {         /* bytes of memory unless said otherwise */

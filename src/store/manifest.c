@@ -22,6 +22,11 @@
 #define FILES_MAX 1000000   /* entries of a list: STORE_JSON_MAX ends earlier */
 #define CRED_MAX 65536
 
+/* Chunks of memory are the bulk of an epoch, have checksums of their own, and may be shared with older epochs: to read all of them for
+ * a second digest would double the work of a checkpoint. The manifest has their sizes, and the SHA-256 of the image that has the checksums. */
+#define CHUNKS "memory/chunks-"
+#define IMAGE  "memory/image"
+
 void manifest_free(struct manifest *m)
 {
 	json_decref(m->files);
@@ -102,6 +107,11 @@ static int by_name(const void *a, const void *b)
 	return strcmp(((const struct digest *)a)->name, ((const struct digest *)b)->name);
 }
 
+static bool has_own_sums(const char *name)
+{
+	return strncmp(name, CHUNKS, sizeof(CHUNKS) - 1) == 0 && !strchr(name + sizeof(CHUNKS) - 1, '/');
+}
+
 static int digest_file(int dirfd, const char *name, struct digest *e, struct err *err)
 {
 	cleanup_close int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -116,11 +126,6 @@ static int digest_file(int dirfd, const char *name, struct digest *e, struct err
 	if (digest_range(fd, 0, e->size, e->hex) < 0)
 		return err_sys(err, errno, "cannot read %s", e->name);
 	return 0;
-}
-
-static bool has_own_sums(const char *path)
-{
-	return strncmp(path, MANIFEST_CHUNKS, strlen(MANIFEST_CHUNKS)) == 0;
 }
 
 /* The manifest itself is not in the list. */
@@ -156,9 +161,11 @@ static json_t *render_digests(const struct digests *d)
 	cleanup_json json_t *list = json_array();
 
 	for (size_t i = 0; list && i < d->n; i++) {
-		cleanup_json json_t *o = json_pack("{s:I,s:s}", "size", (json_int_t)d->v[i].size, "sha256", d->v[i].hex);
+		const struct digest *e = &d->v[i];
+		cleanup_json json_t *o = has_own_sums(e->name) ? json_pack("{s:I,s:s}", "size", (json_int_t)e->size, "sums_in", IMAGE)
+							       : json_pack("{s:I,s:s}", "size", (json_int_t)e->size, "sha256", e->hex);
 
-		if (!o || json_set_name(o, "name", d->v[i].name) < 0 || json_array_append(list, o) < 0)
+		if (!o || json_set_name(o, "name", e->name) < 0 || json_array_append(list, o) < 0)
 			return NULL;
 	}
 	return steal_ptr(&list);
@@ -340,12 +347,33 @@ static int parse(const json_t *root, struct manifest *m, struct err *err)
 	return err_wrap(err, "manifest.json is damaged");
 }
 
-int manifest_load(int epochfd, struct manifest *m, struct err *err)
+static json_t *load_text(const char *text, size_t len, struct err *err)
 {
-	cleanup_json json_t *root = json_read_at(epochfd, "manifest.json", STORE_JSON_MAX, "manifest.json", err);
+	json_error_t jerr;
+	json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &jerr);
+
+	if (root && json_is_object(root))
+		return root;
+	err_set(err, EBADMSG, "manifest.json is damaged: %s", root ? "no JSON object" : jerr.text);
+	json_decref(root);
+	return NULL;
+}
+
+int manifest_parse(const char *text, size_t len, struct manifest *m, struct err *err)
+{
+	cleanup_json json_t *root = load_text(text, len, err);
 
 	memset(m, 0, sizeof(*m));
 	return root ? parse(root, m, err) : -1;
+}
+
+int manifest_load(int epochfd, struct manifest *m, struct err *err)
+{
+	cleanup_free char *text = NULL;
+	ssize_t len = read_file_at(epochfd, "manifest.json", STORE_JSON_MAX, &text);
+
+	memset(m, 0, sizeof(*m));
+	return len < 0 ? err_sys(err, errno, "cannot read manifest.json") : manifest_parse(text, (size_t)len, m, err);
 }
 
 /* ---- verifying --------------------------------------------------------- */
@@ -366,8 +394,6 @@ static int check_signature(int epochfd, const char *text, size_t len, const char
 static json_t *read_signed(int epochfd, bool sign, const char *munge_socket, struct err *err)
 {
 	cleanup_free char *text = NULL;
-	json_error_t jerr;
-	json_t *root;
 	ssize_t len = read_file_at(epochfd, "manifest.json", STORE_JSON_MAX, &text);
 
 	if (len < 0) {
@@ -376,28 +402,24 @@ static json_t *read_signed(int epochfd, bool sign, const char *munge_socket, str
 	}
 	if (sign && check_signature(epochfd, text, (size_t)len, munge_socket, err) < 0)
 		return NULL;
-	root = json_loadb(text, (size_t)len, JSON_REJECT_DUPLICATES, &jerr);
-	if (root && json_is_object(root))
-		return root;
-	json_decref(root);
-	err_set(err, EBADMSG, "manifest.json is damaged: %s", root ? "no JSON object" : jerr.text);
-	return NULL;
+	return load_text(text, (size_t)len, err);
 }
 
 static int check_digest(int epochfd, const json_t *o, struct digest *have, struct err *err)
 {
-	char hex[SHA256_HEX];
+	char hex[SHA256_HEX], image[32];
 	int64_t size;
 
-	if (json_get_int(o, "size", 0, INT64_MAX, &size, err) < 0 ||
-	    json_get_text(o, "sha256", hex, sizeof(hex), err) < 0)
+	if (json_get_int(o, "size", 0, INT64_MAX, &size, err) < 0)
 		return -1;
 	if (have->size != (uint64_t)size)
 		return err_set(err, EBADMSG, "%s is damaged: it has %llu bytes instead of %lld", have->name,
 			       (unsigned long long)have->size, (long long)size);
-	if (has_own_sums(have->name))
-		return 0;
-	if (digest_file(epochfd, have->name, have, err) < 0)
+	/* An epoch in which a chunk file has a digest is checked by it. */
+	if (has_own_sums(have->name) && !json_object_get(o, "sha256"))
+		return json_get_text(o, "sums_in", image, sizeof(image), err) < 0 || strcmp(image, IMAGE) != 0
+			? err_set(err, EBADMSG, "%s: the manifest does not say what holds its checksums", have->name) : 0;
+	if (json_get_text(o, "sha256", hex, sizeof(hex), err) < 0 || digest_file(epochfd, have->name, have, err) < 0)
 		return -1;
 	if (strcmp(have->hex, hex) != 0)
 		return err_set(err, EBADMSG, "%s is damaged: its content is not what was written (SHA-256 differs)", have->name);
@@ -427,13 +449,25 @@ static int check_names(const json_t *list, const struct digests *have, struct er
 	return 0;
 }
 
+/* Chunk files without the image that holds their checksums would be files without any. */
+static int check_image(const struct digests *have, struct err *err)
+{
+	bool image = false, chunks = false;
+
+	for (size_t i = 0; i < have->n; i++) {
+		image |= strcmp(have->v[i].name, IMAGE) == 0;
+		chunks |= has_own_sums(have->v[i].name);
+	}
+	return chunks && !image ? err_set(err, ENOENT, IMAGE " is missing") : 0;
+}
+
 static int check_files(int epochfd, const json_t *root, struct err *err)
 {
 	const json_t *list = json_get_list(root, "digests", FILES_MAX, err);
 	struct digests have = { 0 };
 	int rc = -1;
 
-	if (list && collect(epochfd, &have, err) == 0 && check_names(list, &have, err) == 0)
+	if (list && collect(epochfd, &have, err) == 0 && check_names(list, &have, err) == 0 && check_image(&have, err) == 0)
 		rc = 0;
 	for (size_t i = 0; rc == 0 && i < have.n; i++)
 		rc = check_digest(epochfd, json_array_get(list, i), &have.v[i], err);

@@ -2,6 +2,9 @@
  * other file of the epoch. It is the last thing written into the epoch and is
  * signed by a MUNGE credential made by root (manifest.cred, payload: the
  * SHA-256 of manifest.json in hex). An expired credential still proves its maker.
+ *
+ * Of memory/chunks-* it has the size only ("sums_in": "memory/image" in place of "sha256"): their bytes are covered by the checksums in
+ * memory/image, whose SHA-256 the manifest has, and mem_image_verify() (memory/image.h) is what reads them.
  */
 #ifndef FSCHED_STORE_MANIFEST_H
 #define FSCHED_STORE_MANIFEST_H
@@ -45,15 +48,12 @@ void manifest_free(struct manifest *m);
 /* Fills m->node with this machine's. criu: version text. */
 void manifest_fingerprint(struct manifest *m, const char *criu);
 
-/* Files below memory/ that carry checksums of their own, chunk by chunk: the manifest has their size only. */
-#define MANIFEST_CHUNKS "memory/chunks-"
-
 /* Digests every file below epochfd and writes manifest.json (+ manifest.cred if
  * sign), fsyncs both. munge_socket: "" = default. Sets m->bytes. */
 int manifest_write(int epochfd, struct manifest *m, bool sign, const char *munge_socket, struct err *err);
 
 /* Reads and verifies: credential (made by uid 0, payload matches) if sign, then
- * presence and SHA-256 of every file, and that there is no other file. The first
+ * presence, size and SHA-256 of every file (memory/chunks-*: see above), and that there is no other file. The first
  * difference is named. */
 int manifest_verify(int epochfd, struct manifest *m, bool sign, const char *munge_socket, struct err *err);
 
