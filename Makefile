@@ -10,7 +10,7 @@ CC      ?= cc
 export FSCHED_BUILD = $(B)
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: all build examples criu demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-asan bench \
+.PHONY: all build examples criu demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-asan bench bench-freeze \
 	check fuzz install deb clean distclean help deps-build deps-run deps-test deps-deb
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
@@ -24,6 +24,7 @@ help:
 	@echo 'make test         make check and all tests (test-unit, test-pod, test-cluster for a part; ARGS="-k word" for pytest)'
 	@echo 'make test-asan    the same with programs built with ASan and UBSan'
 	@echo 'make bench        how long jobs stand still, and what the rest costs'
+	@echo 'make bench-freeze the same of a 2 GiB job beside stock criu, and how long a restore takes'
 	@echo 'make check        clang, cppcheck, man page lint, a short run of the fuzzers'
 	@echo 'make fuzz         parsers of all that is read from disk, FUZZ_SECONDS=300 each'
 	@echo 'make install      into DESTDIR (WITH_CRIU=yes adds criu and its libraries)'
@@ -103,6 +104,9 @@ test-asan: build deps-run deps-test criu examples
 
 bench: build deps-run deps-test criu examples
 	@bench/run
+
+bench-freeze: build deps-run criu
+	@bench/freeze $(ARGS)
 
 check: deps-build deps-test
 	@scripts/check.sh $(B)
