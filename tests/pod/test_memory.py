@@ -176,6 +176,25 @@ def test_a_worker_that_is_killed_while_it_fills(pods, base):
     job.stop()
 
 
+def test_an_export_is_for_criu_alone(pods, base):
+    """Plain images: criu restores them in an empty pod, without anything of ours but the library that every criu here has."""
+    job = Job(pods, base, "memory", 16, 2, 1)
+    job.checkpoint("--kill")
+    job.p.wait(30)
+    images = job.dir / "images"
+    p = subprocess.run([base / "stage/usr/bin/fsched", "export", job.state, "1", images], env=pods.env(), capture_output=True, text=True, check=False)
+    assert p.returncode == 0, p.stderr
+    assert not (images / "parent").exists()
+    c = base / "criu"
+    p = subprocess.run(["unshare", "--pid", "--mount", "--ipc", "--fork", "--mount-proc", "/bin/sh", "-c",
+                        f"echo 9000 > /proc/sys/kernel/ns_last_pid; {c}/ld.so --library-path {c}/lib --preload "
+                        f"{base}/stage/usr/libexec/fsched/libfsched-criu.so {c}/criu restore -d -D {images} -o restore.log --file-locks "
+                        f"--link-remap --manage-cgroups=ignore && sleep 1; touch {job.work}/stop; "
+                        "n=0; while [ -e /proc/2 ] && [ $n -lt 300 ]; do sleep 0.1; n=$((n + 1)); done"],
+                       capture_output=True, text=True, timeout=90, check=False)
+    assert "errors 0" in job.out.read_text(), p.stderr + (images / "restore.log").read_text()[-2000:]
+
+
 def test_damage_is_found(pods, base):
     job = Job(pods, base, "memory", 16, 1, 1)
     job.checkpoint("--kill")
