@@ -52,8 +52,6 @@ static int record_files(struct checkpoint *c, struct err *err)
 	tree_free(&t);
 	if (rc || written_freeze(&c->written, w, c->m.files, err))
 		return err_wrap(err, "the job's files cannot be saved");
-	if (!criu_still_frozen(&c->dump))
-		return err_set(err, 0, "criu was killed while the job's files were saved");
 	return 0;
 }
 
@@ -120,11 +118,12 @@ static int on_frozen(void *arg, struct err *err)
 	struct checkpoint *c = arg;
 
 	c->reached = true;
-	if (memory_freeze(&c->memory, c->w, c->epochfd, c->criufd, c->dump.hand, err))
-		return -1;
 	event_phase("files");
-	if (record_files(c, err))
+	/* Before there are children of a snapshot, which are no processes of the job. */
+	if (record_files(c, err) || memory_freeze(&c->memory, c->w, c->epochfd, c->criufd, c->dump.hand, err))
 		return -1;
+	if (!criu_still_frozen(&c->dump))
+		return err_set(err, 0, "criu was killed while the job was saved");
 	if (!c->w->req.vacate)
 		return 0;
 	if (seal(c, err))
@@ -223,7 +222,17 @@ static void end(struct checkpoint *c)
 	close_fd(&c->filesfd);
 }
 
-/* engine: criu leaves the memory to us, if that is possible. *again: it was used, and criu alone may do better. */
+static bool still_there(const struct worker *w)
+{
+	struct tree t;
+
+	if (tree_read(w->req.init, &t, NULL))
+		return false;
+	tree_free(&t);
+	return true;
+}
+
+/* err is not NULL. engine: criu leaves the memory to us, if that is possible. *again: it was used, and criu alone may do better. */
 static int attempt(struct worker *w, bool engine, bool *refused, bool *again, struct err *err)
 {
 	struct checkpoint c = { .w = w, .written.previous_filesfd = -1, .epochfd = -1, .criufd = -1, .filesfd = -1 };
@@ -242,7 +251,7 @@ static int attempt(struct worker *w, bool engine, bool *refused, bool *again, st
 		json_object_set_new(o, "ok", json_true());
 		event_send("result", o);
 	}
-	*again = rc && !c.committed && c.memory.on && (c.memory.failed || !c.reached) && !(err && err->num == ENOSPC);
+	*again = rc && !c.committed && c.memory.on && (c.memory.failed || !c.reached) && err->num != ENOSPC && still_there(w);
 	end(&c);
 	return rc;
 }
@@ -250,19 +259,15 @@ static int attempt(struct worker *w, bool engine, bool *refused, bool *again, st
 /* The last rung of the ladder: what the engine cannot do, or a criu that does not go along with it, is left to criu alone. */
 int worker_checkpoint(struct worker *w, bool *refused, struct err *err)
 {
-	struct err first = { 0 };
 	bool again;
 
 	*refused = true;
 	if (look_before(w, err))
 		return -1;
-	if (attempt(w, true, refused, &again, &first) == 0)
+	if (attempt(w, true, refused, &again, err) == 0)
 		return 0;
-	if (!again) {
-		if (err)
-			*err = first;
+	if (!again)
 		return -1;
-	}
-	worker_warn(w, "criu had to write the job's memory itself, because: %.500s", first.text);
+	worker_warn(w, "criu had to write the job's memory itself, because: %.500s", err->text);
 	return attempt(w, false, refused, &again, err);
 }
