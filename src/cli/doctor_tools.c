@@ -38,6 +38,7 @@ static bool check_version(const struct criu_bin *b)
 
 static void check_engine(const struct conf *c, const struct criu_bin *b, bool root)
 {
+	char fork[64] = "is not possible on this kind of machine";
 	struct mem_node n;
 	struct err err;
 
@@ -54,8 +55,9 @@ static void check_engine(const struct conf *c, const struct criu_bin *b, bool ro
 		return;
 	}
 	mem_node_probe(&n);
-	doctor_report(FINDING_OK, "memory engine", "fsched's own; a copy takes %.0f ms per GiB, a fork %s, then %.1f us per page that is rewritten",
-		      n.copy_us_per_mb * 1.024, arch_can_inject() ? "less" : "is not possible on this kind of machine", n.cow_us);
+	if (arch_can_inject())
+		snprintf(fork, sizeof(fork), "%.0f ms and then %.1f us per page that is rewritten", n.fork_us_per_mb * 1.024, n.cow_us);
+	doctor_report(FINDING_OK, "memory engine", "fsched's own; per GiB a copy takes %.0f ms, a fork %s", n.copy_us_per_mb * 1.024, fork);
 }
 
 void doctor_criu(const struct conf *c, bool root)

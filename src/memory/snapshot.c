@@ -260,13 +260,8 @@ static void choose_rung(struct mem_snapshot *s, struct held *h, int hand, uint64
 		h->p->rung = MEM_STAGED;
 		return;
 	}
-	/* It has grown since it was looked at. */
-	if (h->p->rung == MEM_STAGED && !fits(s, h->p->split.our_pages * MEM_PAGE)) {
-		if (hand >= 0)
-			h->p->rung = MEM_FORKED;
-		else
-			drop(h, MEM_DIRECT, "the copy does not fit into the memory made for it");
-	}
+	if (h->p->rung == MEM_STAGED && !fits(s, h->p->split.our_pages * MEM_PAGE))
+		drop(h, hand >= 0 ? MEM_FORKED : MEM_DIRECT, "it has grown since memory for a copy was made");
 	if (h->p->rung == MEM_FORKED)
 		try_fork(s, h, hand, cow_room);
 }

@@ -18,7 +18,7 @@
 #define KEPT_PER_PROCESS  (256u << 10)
 #define BUSY_MS           40            /* how long a process is watched */
 #define DRAIN_NICE        5
-#define SLACK             8             /* per cent by which a process may have grown when it is frozen */
+#define SLACK(bytes)      ((bytes) / 8 + (1u << 20))   /* by which a process may have grown when it is frozen */
 
 struct memory_wanted {
 	pid_t host;
@@ -71,7 +71,7 @@ static uint64_t choose(struct memory_step *s, const struct worker *w)
 		const struct mem_case c = {
 			.bytes = m->usage.anon, .huge = m->usage.huge, .busy = m->busy, .room = room, .cow_room = s->cow_room, .may_fork = true,
 		};
-		uint64_t bytes = m->usage.anon + m->usage.anon / 100 * SLACK;
+		uint64_t bytes = m->usage.anon + SLACK(m->usage.anon);
 
 		m->rung = mem_choose(&node, &c, m->why, sizeof(m->why));
 		m->rung = forced(w, m->rung);
@@ -81,6 +81,15 @@ static uint64_t choose(struct memory_step *s, const struct worker *w)
 		room -= room < bytes ? room : bytes;
 	}
 	return reserve;
+}
+
+/* The copy counts against the job's limit of memory: should the job grow meanwhile, the kernel is to take the worker. */
+static void offer_to_oom(void)
+{
+	cleanup_close int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0 && write_all(fd, "1000", 4))
+		errno = 0;
 }
 
 void memory_begin(struct memory_step *s, struct worker *w, int criufd)
@@ -97,6 +106,7 @@ void memory_begin(struct memory_step *s, struct worker *w, int criufd)
 	} else {
 		s->on = true;
 		watch(s, &t);
+		offer_to_oom();
 		if (!w->req.vacate)
 			reserve = choose(s, w);
 		s->stats = xcalloc(1, sizeof(*s->stats));
