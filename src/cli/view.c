@@ -203,15 +203,16 @@ int view_print_epochs(const struct view *v, struct err *err)
 
 static void print_memory(const struct manifest *m)
 {
-	char pages[32], zero[32], stored[32], rest[32];
+	char pages[32], zero[32], reused[32], stored[32], rest[32];
 	double ratio = m->memory.stored ? (double)m->memory.raw / (double)m->memory.stored : 1;
 
 	if (!m->memory.ours) {
 		printf("Memory:    written by criu\n");
 		return;
 	}
-	printf("Memory:    %s, of them %s zero; stored in %s (1:%.2f); %s more in criu's images\n",
+	printf("Memory:    %s, of them %s zero and %s as in the epoch before; the rest stored in %s (1:%.2f); %s more in criu's images\n",
 	       format_size(m->memory.pages, pages, sizeof(pages)), format_size(m->memory.zero, zero, sizeof(zero)),
+	       format_size(m->memory.reused, reused, sizeof(reused)),
 	       format_size(m->memory.stored, stored, sizeof(stored)), ratio, format_size(m->memory.criu, rest, sizeof(rest)));
 	printf("Method:    %s (%s)\n", m->memory.method, m->memory.why);
 }

@@ -28,8 +28,8 @@ struct conf {
 	/* keys of the specification */
 	bool     criu_enabled;       /* CheckpointType = checkpoint/criu | checkpoint/none (default) */
 	unsigned max_epochs;         /* CRIU_MaxEpochs, 1..1000, default 1 */
-	bool     incremental;        /* CRIU_Incremental, default NO (no effect yet) */
-	unsigned full_every;         /* CRIU_FullEvery, 1..1000, default 10 (no effect yet) */
+	bool     incremental;        /* CRIU_Incremental, default NO: what has not changed since the epoch before is not written again */
+	unsigned full_every;         /* CRIU_FullEvery, 1..1000, default 10: epochs that it divides are full ones */
 	bool     pre_dump;           /* CRIU_PreDump, default NO (no effect yet) */
 	unsigned pre_dump_delay;     /* CRIU_PreDumpDelay, s, 0..3600, default 5 (no effect yet) */
 	bool     load_aware;         /* CRIU_LoadAware, default NO */

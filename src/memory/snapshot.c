@@ -262,6 +262,7 @@ static void choose_rung(struct mem_snapshot *s, struct held *h, int hand, uint64
 	}
 	if (h->p->rung == MEM_STAGED && !fits(s, h->p->split.our_pages * MEM_PAGE))
 		drop(h, hand >= 0 ? MEM_FORKED : MEM_DIRECT, "it has grown since memory for a copy was made");
+	h->p->dropped = h->p->rung == MEM_DIRECT && h->p->wanted != MEM_DIRECT; /* growing is nothing to warn of */
 	if (h->p->rung == MEM_FORKED)
 		try_fork(s, h, hand, cow_room);
 }

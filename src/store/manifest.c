@@ -181,7 +181,8 @@ static json_t *render_node(const struct manifest *m)
 
 static json_t *render_memory(const struct manifest *m)
 {
-	return json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I}", "method", m->memory.method, "why", m->memory.why,
+	return json_pack("{s:s,s:s,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "method", m->memory.method, "why", m->memory.why,
+			 "increment", (int)m->memory.increment, "reused", (json_int_t)m->memory.reused,
 			 "pages", (json_int_t)m->memory.pages, "zero", (json_int_t)m->memory.zero, "raw", (json_int_t)m->memory.raw,
 			 "stored", (json_int_t)m->memory.stored, "criu", (json_int_t)m->memory.criu, "shared", (json_int_t)m->memory.shared);
 }
@@ -333,6 +334,7 @@ static int parse_memory(const json_t *root, struct manifest *m, struct err *err)
 		return err_set(err, EBADMSG, "member \"memory\" is missing or is not an object");
 	return json_get_text(o, "method", m->memory.method, sizeof(m->memory.method), err) < 0 ||
 	       json_get_text(o, "why", m->memory.why, sizeof(m->memory.why), err) < 0 ||
+	       json_get_bool(o, "increment", &m->memory.increment, err) < 0 || get_bytes(o, "reused", &m->memory.reused, err) < 0 ||
 	       get_bytes(o, "pages", &m->memory.pages, err) < 0 || get_bytes(o, "zero", &m->memory.zero, err) < 0 ||
 	       get_bytes(o, "raw", &m->memory.raw, err) < 0 || get_bytes(o, "stored", &m->memory.stored, err) < 0 ||
 	       get_bytes(o, "criu", &m->memory.criu, err) < 0 || get_bytes(o, "shared", &m->memory.shared, err) < 0 ? -1 : 0;

@@ -37,7 +37,9 @@ struct manifest {
 		bool ours;        /* memory/ holds the large areas, criu/ the rest: not for criu alone */
 		char method[16];  /* how the largest process was taken: direct | staged | fork */
 		char why[320];
-		uint64_t pages, zero, raw, stored;   /* bytes: in memory/, of them zeros, data before and after compression */
+		bool increment;   /* what has not changed lies in files of older epochs (hard links: they may be removed) */
+		uint64_t pages, zero, reused;   /* bytes: in memory/, of them zeros and in files of older epochs */
+		uint64_t raw, stored;           /* written data, before and after compression */
 		uint64_t criu;    /* bytes left to criu's images */
 		uint64_t shared;  /* bytes that processes had in common after a fork */
 	} memory;

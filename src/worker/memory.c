@@ -197,9 +197,33 @@ static int add_processes(struct memory_step *s, const struct worker *w, int criu
 	return rc;
 }
 
+/* The newest epoch before this one whose memory is ours, for an increment; NULL: this one is to be full, or there is none. What has
+ * changed is found by hashes of pages, so it need not even be of the same run. */
+static struct mem_image *open_previous(const struct worker *w)
+{
+	cleanup_free unsigned *list = NULL;
+	cleanup_mem_image struct mem_image *image = NULL;
+	cleanup_close int epochfd = -1, dirfd = -1;
+	int n;
+
+	if (!w->conf.incremental || w->req.epoch % w->conf.full_every == 0)
+		return NULL;
+	list = xcalloc(STORE_KEPT_MAX, sizeof(*list));
+	n = store_list_epochs(&w->store, list, STORE_KEPT_MAX);
+	while (n > 0 && list[n - 1] >= w->req.epoch)
+		n--;
+	epochfd = n > 0 ? store_open_epoch(&w->store, list[n - 1], NULL) : -1;
+	dirfd = epochfd < 0 ? -1 : openat(epochfd, "memory", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	image = dirfd < 0 ? NULL : mem_image_open(dirfd, NULL);
+	if (!image || mem_image_load_hashes(image, NULL))
+		return NULL;
+	return steal_ptr(&image);
+}
+
 static int write_image(struct memory_step *s, const struct worker *w, int epochfd, int criufd, bool frozen, struct err *err)
 {
 	const struct mem_source source = mem_snapshot_source(s->snapshot);
+	cleanup_mem_image struct mem_image *previous = NULL;
 	cleanup_close int dirfd = -1;
 	struct mem_write_opts o;
 	const struct mem_range *work;
@@ -220,6 +244,9 @@ static int write_image(struct memory_step *s, const struct worker *w, int epochf
 	o.level = (int)w->conf.compression;
 	o.threads = (int)w->conf.threads;
 	o.nice = frozen ? 0 : DRAIN_NICE;
+	o.hashes = w->conf.incremental;
+	o.previous = previous = open_previous(w);
+	o.compare = previous != NULL;
 	return mem_image_write(dirfd, w->req.epoch, &source, work, n, &o, s->stats, err);
 }
 
@@ -270,6 +297,7 @@ static void describe(const struct memory_step *s, struct manifest *m)
 			largest = &s->procs[i];
 	if (!largest || !largest->split.our_pages)
 		return;
+	m->memory.increment = s->stats->linked_files > 0;
 	snprintf(m->memory.method, sizeof(m->memory.method), "%s", mem_rung_name(largest->rung));
 	snprintf(m->memory.why, sizeof(m->memory.why), "process %d, %s: %s", largest->split.inner,
 		 format_size(largest->split.our_pages * MEM_PAGE, size, sizeof(size)), largest->why);
@@ -280,6 +308,7 @@ static void fill_manifest(const struct memory_step *s, struct manifest *m)
 	m->memory.ours = s->stats->pages > 0;
 	m->memory.pages = s->stats->pages;
 	m->memory.zero = s->stats->zero;
+	m->memory.reused = s->stats->reused;
 	m->memory.raw = s->stats->raw;
 	m->memory.stored = s->stats->stored;
 	m->memory.shared = s->shared;

@@ -177,6 +177,27 @@ def test_a_worker_that_is_killed_while_it_fills(pods, base):
     job.stop()
 
 
+@pytest.mark.parametrize("rung", ["fork", "staged"])
+def test_increments(pods, base, rung):
+    """Of a heap that hardly changes little is written again; the older epoch may go; every third one is full."""
+    conf = base / "incremental.conf"
+    conf.write_text((base / "fsched.conf").read_text() + "CRIU_Incremental = YES\nCRIU_FullEvery = 3\n")
+    job = Job(pods, base, "memory", 32, 1, 1)
+    got = []
+    for n in range(1, 6):
+        job.checkpoint(fault=f"force-{rung}", conf=conf)
+        got.append(job.manifest()["memory"])
+        assert len(list(job.state.glob("epochs/0*"))) == 1      # CRIU_MaxEpochs is 1
+    assert [m["increment"] for m in got] == [False, True, False, True, True]
+    assert got[1]["reused"] > 0 and got[1]["raw"] + got[1]["reused"] + got[1]["zero"] == got[1]["pages"]
+    job.checkpoint("--kill", conf=conf)
+    assert "restored from epoch 6" in job.restore()
+    job.checkpoint(conf=conf)
+    job.fsched("kill", job.state)
+    assert "restored from epoch 7" in job.restore()
+    job.stop()
+
+
 def test_an_export_is_for_criu_alone(pods, base):
     """Plain images: criu restores them in an empty pod, without anything of ours but the library that every criu here has."""
     job = Job(pods, base, "memory", 16, 2, 1)
