@@ -259,6 +259,7 @@ int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criu
 		return 0;
 	s->failed = true;
 	fault_die(w, FAULT_DIE_BEFORE_SNAPSHOT);
+	fault_criu_dies(w, FAULT_CRIU_DIES_BEFORE_SNAPSHOT);
 	if (fault(w, FAULT_SNAPSHOT_FAILS))
 		return err_set(err, 0, "a fault on purpose");
 	if (criu_read_facts(criufd, &f, err))
@@ -268,6 +269,7 @@ int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criu
 		rc = mem_snapshot_take(s->snapshot, s->procs, s->n_procs, f.subreaper || w->req.vacate ? -1 : hand, s->cow_room, err);
 	criu_facts_free(&f);
 	fault_die(w, FAULT_DIE_AFTER_SNAPSHOT);
+	fault_criu_dies(w, FAULT_CRIU_DIES_AFTER_SNAPSHOT);
 	if (!rc && mem_snapshot_now(s->snapshot))
 		rc = write_image(s, w, epochfd, criufd, true, err);
 	if (rc)

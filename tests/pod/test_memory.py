@@ -152,8 +152,9 @@ def test_the_ladder_ends_at_criu(pods, base):
     job.stop()
 
 
-@pytest.mark.parametrize("fault", ["die-before-snapshot", "die-after-snapshot", "die-in-drain", "die-before-commit"])
-def test_a_worker_that_is_killed(pods, base, fault):
+@pytest.mark.parametrize("fault", ["die-before-snapshot", "die-after-snapshot", "die-in-drain", "die-before-commit",
+                                   "criu-dies-before-snapshot", "criu-dies-after-snapshot"])
+def test_a_worker_or_criu_that_is_killed(pods, base, fault):
     """The job runs on, nothing of ours stays in it, and the next checkpoint is as good as ever."""
     job = Job(pods, base, "memory", 16, 1, 2)
     job.checkpoint(fault=f"force-fork,{fault}", fails=True)
