@@ -15,6 +15,7 @@ struct poll_fd { int fd; short events, revents; };
 struct vector { void *base; size_t len; };
 
 static int hand = -1;
+static bool in_dump;   /* else in a restore, where a worker that is gone must not be overlooked */
 
 __attribute__((constructor)) static void begin(int argc, char **argv, char **envp)
 {
@@ -23,6 +24,7 @@ __attribute__((constructor)) static void begin(int argc, char **argv, char **env
 	(void)argc;
 	(void)argv;
 	for (; *envp; envp++) {
+		in_dump |= preload_equal(*envp, "FSCHED_ELIDE=1");
 		p = preload_after(*envp, "FSCHED_HAND=");
 		if (!p || *p < '0' || *p > '9')
 			continue;
@@ -276,7 +278,7 @@ EXPORT int execvp(const char *file, char *const argv[]);
 /* Dump: the answer to a notification comes this way. */
 long recv(int fd, void *buf, size_t n, int flags)
 {
-	if (hand >= 0)
+	if (hand >= 0 && in_dump)
 		serve_beside(fd);
 	return errno_result(raw_syscall(SYS_recvfrom, fd, (long)buf, (long)n, flags, 0, 0));
 }
@@ -286,7 +288,7 @@ long recv(int fd, void *buf, size_t n, int flags)
 int setenv(const char *name, const char *value, int overwrite)
 {
 	(void)overwrite;
-	if (hand >= 0 && preload_equal(name, "CRTOOLS_SCRIPT_ACTION") && preload_equal(value, "pre-resume"))
+	if (hand >= 0 && !in_dump && preload_equal(name, "CRTOOLS_SCRIPT_ACTION") && preload_equal(value, "pre-resume"))
 		wait_for_memory();
 	return 0;
 }
