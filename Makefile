@@ -10,8 +10,8 @@ CC      ?= cc
 export FSCHED_BUILD = $(B)
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: all build examples criu demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-recovery soak test-asan bench \
-	check install deb clean distclean help deps-build deps-run deps-test deps-deb
+.PHONY: all build examples criu demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-recovery soak test-asan \
+	bench bench-freeze check fuzz install deb clean distclean help deps-build deps-run deps-test deps-deb
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
 
@@ -26,7 +26,9 @@ help:
 	@echo 'make test-asan    the same with programs built with ASan and UBSan'
 	@echo 'make soak         node failures at random moments, ROUNDS=200 of them; no line of output twice, none missing'
 	@echo 'make bench        how long jobs stand still, and what the rest costs'
-	@echo 'make check        clang, cppcheck, man page lint'
+	@echo 'make bench-freeze the same of a 2 GiB job beside stock criu, and how long a restore takes'
+	@echo 'make check        clang, cppcheck, man page lint, a short run of the fuzzers'
+	@echo 'make fuzz         parsers of all that is read from disk, FUZZ_SECONDS=300 each'
 	@echo 'make install      into DESTDIR (WITH_CRIU=yes adds criu and its libraries)'
 	@echo 'make deb          Debian packages into $(BUILD)/deb'
 	@echo 'make clean        removes what was built except the downloaded criu; make distclean removes that too'
@@ -112,8 +114,15 @@ test-asan: build deps-run deps-test criu examples
 bench: build deps-run deps-test criu examples
 	@bench/run
 
+bench-freeze: build deps-run criu
+	@bench/freeze $(ARGS)
+
 check: deps-build deps-test
 	@scripts/check.sh $(B)
+
+FUZZ_SECONDS ?= 300
+fuzz: deps-build deps-test
+	@scripts/fuzz.sh $(FUZZ_SECONDS)
 
 install: build
 	@DESTDIR=$(DESTDIR) $(MESON) install -C $(B)/meson --no-rebuild --quiet

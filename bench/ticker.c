@@ -1,13 +1,15 @@
-/* ticker MIB FILE: touches MIB mebibytes, then sleeps a millisecond at a time and appends to FILE every gap of more
+/* ticker MIB FILE [huge]: touches MIB mebibytes, then sleeps a millisecond at a time and appends to FILE every gap of more
  * than GAP_MIN, in microseconds: how long the job itself stood still. Ends when FILE.stop exists. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
 #define GAP_MIN 4000
+#define HUGE    ((uintptr_t)2 << 20)
 
 static int64_t now(void)
 {
@@ -26,12 +28,16 @@ int main(int argc, char **argv)
 	int64_t last;
 	FILE *f;
 
-	if (argc != 3)
+	if (argc != 3 && argc != 4)
 		return 2;
 	bytes = (size_t)atol(argv[1]) << 20;
-	heap = malloc(bytes + 8);
+	heap = mmap(NULL, bytes + HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (heap == MAP_FAILED)
+		return 1;
+	heap = (uint64_t *)(((uintptr_t)heap + HUGE - 1) & ~(HUGE - 1));
+	madvise(heap, bytes, argc == 4 ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	f = fopen(argv[2], "a");
-	if (!heap || !f)
+	if (!f)
 		return 1;
 	for (size_t i = 0; i < bytes / 8; i++) {
 		x ^= x << 13;

@@ -1,5 +1,5 @@
 #!/bin/sh
-# check.sh BUILD - clang without warnings, cppcheck, lint of man pages and scripts. Prints what is wrong and nothing else of note.
+# check.sh BUILD - clang without warnings, cppcheck, lint of man pages and scripts, a short run of the fuzzers. Prints what is wrong and nothing else of note.
 set -eu
 cd "$(dirname "$0")/.."
 build=$1
@@ -53,4 +53,5 @@ name='clang, warnings are errors' part clang_build
 name='cppcheck' part cppcheck_all
 name='man pages' part man_pages
 name='syntax of scripts' part scripts
+name='fuzzers, 3 s each' part env FSCHED_BUILD="$(realpath "$build")" scripts/fuzz.sh 3
 exit $bad

@@ -84,13 +84,20 @@ void op_record_epoch(struct agent *a, const json_t *o)
 /* After a vacate nothing can be said of the freeze: it did not end. */
 static void log_epoch(struct agent *a, const json_t *o)
 {
-	char size[16], frozen[24], total[24];
+	char size[16], zero[16], stored[16], frozen[24], total[24];
 	int64_t us = result_int(o, "frozen_us");
+
+	const char *method = json_string_value(json_object_get(o, "memory_method")), *why = json_string_value(json_object_get(o, "memory_why"));
 
 	job_log(a, "epoch %u complete (%s): %s, %s%s%stotal %s", a->op.epoch, op_name(a->op.kind),
 		format_size((uint64_t)result_int(o, "bytes"), size, sizeof(size)), us > 0 ? "frozen " : "",
 		us > 0 ? format_duration(us, frozen, sizeof(frozen)) : "", us > 0 ? ", " : "",
 		format_duration(result_int(o, "total_us"), total, sizeof(total)));
+	if (method && strcmp(method, "criu"))
+		job_log(a, "epoch %u: memory %s (%s); %s, of them %s zero, stored in %s", a->op.epoch, method, why ? why : "",
+			format_size((uint64_t)result_int(o, "memory_pages"), size, sizeof(size)),
+			format_size((uint64_t)result_int(o, "memory_zero"), zero, sizeof(zero)),
+			format_size((uint64_t)result_int(o, "memory_stored"), stored, sizeof(stored)));
 }
 
 static void on_event(void *arg, char *line)

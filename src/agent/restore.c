@@ -211,13 +211,15 @@ static void on_line(void *arg, char *line)
 	const json_t *w;
 	size_t i;
 
-	if (event && strcmp(event, "result") == 0) {
-		a->restore.worker_ok = json_is_true(json_object_get(o, "ok"));
+	if (event && strcmp(event, "pod") == 0) {
+		/* its processes do not run yet */
 		a->restore.init = (pid_t)json_integer_value(json_object_get(o, "init_pid"));
+		if (a->restore.init > 0)
+			written_start(a, a->restore.init, false);
+	} else if (event && strcmp(event, "result") == 0) {
+		a->restore.worker_ok = json_is_true(json_object_get(o, "ok"));
 		a->restore.node_blamed = json_is_true(json_object_get(o, "node"));
 		a->restore.node_differs = json_is_true(json_object_get(o, "differs"));
-		if (a->restore.worker_ok && a->restore.init > 0)
-			written_start(a, a->restore.init, false);
 		if (error)
 			snprintf(a->restore.error, sizeof(a->restore.error), "%.500s", error);
 		json_array_foreach(json_object_get(o, "warnings"), i, w)

@@ -152,7 +152,7 @@ static void check_tracking(void)
 {
 	bool soft = soft_dirty(), scan = pagemap_scan();
 
-	doctor_report(FINDING_OK, "memory tracking", "%s%s%s (only for CRIU_Incremental and CRIU_PreDump, which have no effect in this version)",
+	doctor_report(FINDING_OK, "memory tracking", "%s%s%s (for CRIU_PreDump, which has no effect in this version)",
 		      soft ? "soft-dirty" : "", soft && scan ? ", " : "", scan ? "PAGEMAP_SCAN" : soft ? "" : "none");
 }
 

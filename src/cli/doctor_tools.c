@@ -10,6 +10,8 @@
 #include "cli/plugstack.h"
 #include "cli/slurmconf.h"
 #include "common/util.h"
+#include "memory/arch.h"
+#include "memory/node.h"
 #include "pod/criu.h"
 
 #define GET_CRIU "install criu 4.2 or later, or make a private copy with " FSCHED_LIBEXECDIR "/get-criu and name it as CriuPath"
@@ -34,6 +36,30 @@ static bool check_version(const struct criu_bin *b)
 	return true;
 }
 
+static void check_engine(const struct conf *c, const struct criu_bin *b, bool root)
+{
+	char fork[64] = "is not possible on this kind of machine";
+	struct mem_node n;
+	struct err err;
+
+	if (c->engine == CONF_ENGINE_CRIU) {
+		doctor_report(FINDING_OK, "memory engine", "criu writes all memory (MemoryEngine = criu)");
+		return;
+	}
+	if (!root) {
+		doctor_needs_root("memory engine");
+		return;
+	}
+	if (criu_check_elide(b, CHECK_TIMEOUT, &err) < 0) {
+		doctor_report(FINDING_WARNING, "memory engine", "criu writes all memory while jobs stand still: %s", err.text);
+		return;
+	}
+	mem_node_probe(&n);
+	if (arch_can_inject())
+		snprintf(fork, sizeof(fork), "%.0f ms and then %.1f us per page that is rewritten", n.fork_us_per_mb * 1.024, n.cow_us);
+	doctor_report(FINDING_OK, "memory engine", "fsched's own; per GiB a copy takes %.0f ms, a fork %s", n.copy_us_per_mb * 1.024, fork);
+}
+
 void doctor_criu(const struct conf *c, bool root)
 {
 	cleanup_free char *libexec = plugstack_libexec();
@@ -52,6 +78,7 @@ void doctor_criu(const struct conf *c, bool root)
 			doctor_report(FINDING_FAILED, "criu check", "%s", err.text);
 		else
 			doctor_report(FINDING_OK, "criu check", "criu can work on this kernel");
+		check_engine(c, &b, root);
 	}
 	criu_bin_free(&b);
 }

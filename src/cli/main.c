@@ -37,6 +37,10 @@ static const struct command commands[] = {
 	  "  --force        also of a job that runs or can still be restarted\n"
 	  "  --dry-run      only say what would be removed\n"
 	  "  --conf FILE    read this fsched.conf\n" },
+	{ "export", export_cmd, "ID|DIR EPOCH NEWDIR [--conf FILE]", "write an epoch as a directory of plain criu images (root)",
+	  "  ID|DIR         a job, or the directory of a pod as an absolute path\n"
+	  "  NEWDIR         is made; `criu restore --images-dir NEWDIR` reads it\n"
+	  "  --conf FILE    read this fsched.conf\n" },
 	{ "config", config_cmd, "[--conf FILE]", "effective configuration and where each value comes from",
 	  "  --conf FILE    read this fsched.conf\n" },
 	{ "doctor", doctor_cmd, "[--conf FILE]", "check a node for all that checkpoints need",

@@ -235,6 +235,16 @@ static int prepare_restore(struct run *r, unsigned *epoch, struct err *err)
 	return pod_set_intent(&r->home, INTENT_RUNNING, err);
 }
 
+static void show_warnings(const json_t *result)
+{
+	char text[1024];
+	const json_t *w;
+	size_t i;
+
+	json_array_foreach(json_object_get(result, "warnings"), i, w)
+		cli_error("pod restore", "warning: %s", printable(json_string_value(w) ? json_string_value(w) : "", text, sizeof(text)));
+}
+
 /* Makes the pod by the worker; its pid 1 becomes our child when the worker ends. */
 static int start_restore(struct run *r, unsigned epoch, struct err *err)
 {
@@ -248,6 +258,7 @@ static int start_restore(struct run *r, unsigned epoch, struct err *err)
 	json_object_set_new(req, "ctl_fd", json_integer(ctl[1]));
 	result = pod_worker(r->o, "restore", req, ctl[1], NULL, NULL, err);
 	close(ctl[1]);
+	show_warnings(result);
 	r->pod = (struct pod){ .init = (pid_t)json_integer_value(json_object_get(result, "init_pid")), .leader = -1, .ctl = ctl[0] };
 	json_decref(result);
 	if (r->pod.init > 0)

@@ -44,6 +44,7 @@ const char *progress_phase(const char *name)
 		{ "preflight", "looking whether the job can be saved" },
 		{ "dump", "saving" },
 		{ "frozen", "saving, the job stands still" },
+		{ "memory", "the job's memory" },
 		{ "files", "saving the job's files" },
 		{ "sync", "writing to disk" },
 		{ "verify", "reading back and verifying" },

@@ -201,6 +201,22 @@ int view_print_epochs(const struct view *v, struct err *err)
 	return 0;
 }
 
+static void print_memory(const struct manifest *m)
+{
+	char pages[32], zero[32], reused[32], stored[32], rest[32];
+	double ratio = m->memory.stored ? (double)m->memory.raw / (double)m->memory.stored : 1;
+
+	if (!m->memory.ours) {
+		printf("Memory:    written by criu\n");
+		return;
+	}
+	printf("Memory:    %s, of them %s zero and %s as in the epoch before; the rest stored in %s (1:%.2f); %s more in criu's images\n",
+	       format_size(m->memory.pages, pages, sizeof(pages)), format_size(m->memory.zero, zero, sizeof(zero)),
+	       format_size(m->memory.reused, reused, sizeof(reused)),
+	       format_size(m->memory.stored, stored, sizeof(stored)), ratio, format_size(m->memory.criu, rest, sizeof(rest)));
+	printf("Method:    %s (%s)\n", m->memory.method, m->memory.why);
+}
+
 static void print_manifest(const struct manifest *m)
 {
 	char when[32], text[32];
@@ -208,6 +224,7 @@ static void print_manifest(const struct manifest *m)
 	printf("Epoch:     %u\nTime:      %s\nReason:    %s\n", m->epoch, view_time(m->time, when, sizeof(when)), m->reason);
 	printf("Size:      %s\n", format_size(m->bytes, text, sizeof(text)));
 	printf("Frozen:    %s\n", duration(m->frozen_us, text, sizeof(text)));
+	print_memory(m);
 	printf("Node:      %s, Linux %s, %s\n", m->node.hostname, m->node.kernel, m->node.machine);
 	printf("Processor: %s\n", m->node.cpu_model);
 	printf("Made by:   fsched %s, criu %s, glibc %s\n", m->node.fsched, m->node.criu, m->node.glibc);

@@ -15,7 +15,7 @@
 
 /* ---- the keys ---------------------------------------------------------- */
 
-enum type { TYPE_PLUGIN, TYPE_BOOL, TYPE_UINT, TYPE_RATIO, TYPE_BYTES, TYPE_DIR, TYPE_PATH, TYPE_PORTS, TYPE_FAILURE, TYPE_LOG };
+enum type { TYPE_PLUGIN, TYPE_BOOL, TYPE_UINT, TYPE_RATIO, TYPE_BYTES, TYPE_DIR, TYPE_PATH, TYPE_PORTS, TYPE_FAILURE, TYPE_LOG, TYPE_ENGINE };
 
 struct key {
 	const char *name;
@@ -32,8 +32,8 @@ static const struct key keys[] = {
 	{ "CheckpointType",           TYPE_PLUGIN, FIELD(criu_enabled), 0, 0, NULL, NULL },
 	{ "JobCheckpointDir",         TYPE_DIR,    FIELD(dir), 0, 0, NULL, NULL },
 	{ "CRIU_MaxEpochs",           TYPE_UINT,   FIELD(max_epochs), 1, 1000, NULL, NULL },
-	{ "CRIU_Incremental",         TYPE_BOOL,   FIELD(incremental), 0, 0, "every checkpoint is a full one", NULL },
-	{ "CRIU_FullEvery",           TYPE_UINT,   FIELD(full_every), 1, 1000, "every checkpoint is a full one", NULL },
+	{ "CRIU_Incremental",         TYPE_BOOL,   FIELD(incremental), 0, 0, NULL, NULL },
+	{ "CRIU_FullEvery",           TYPE_UINT,   FIELD(full_every), 1, 1000, NULL, NULL },
 	{ "CRIU_PreDump",             TYPE_BOOL,   FIELD(pre_dump), 0, 0, "memory is copied while the job is frozen", NULL },
 	{ "CRIU_PreDumpDelay",        TYPE_UINT,   FIELD(pre_dump_delay), 0, 3600, "memory is copied while the job is frozen", NULL },
 	{ "CRIU_LoadAware",           TYPE_BOOL,   FIELD(load_aware), 0, 0, NULL, NULL },
@@ -46,6 +46,9 @@ static const struct key keys[] = {
 	{ "CheckpointTmpLimit",       TYPE_BYTES,  FIELD(tmp_limit), 0, 0, NULL, NULL },
 	{ "CheckpointLeaseTime",      TYPE_UINT,   FIELD(lease_time), 4, 3600, NULL, NULL },
 	{ "CheckpointMaxMoves",       TYPE_UINT,   FIELD(max_moves), 0, 100, NULL, NULL },
+	{ "MemoryEngine",             TYPE_ENGINE, FIELD(engine), 0, 0, NULL, NULL },
+	{ "CheckpointThreads",        TYPE_UINT,   FIELD(threads), 0, 64, NULL, NULL },
+	{ "CheckpointCompression",    TYPE_UINT,   FIELD(compression), 0, 20, NULL, NULL },
 	{ "CheckpointPorts",          TYPE_PORTS,  FIELD(port_min), 0, 0, NULL, NULL },
 	{ "CheckpointOnRestoreFailure", TYPE_FAILURE, FIELD(on_restore_failure), 0, 0, NULL, NULL },
 	{ "CheckpointLog",            TYPE_LOG,    FIELD(log), 0, 0, NULL, NULL },
@@ -71,6 +74,7 @@ void conf_defaults(struct conf *c)
 	c->lease_time = 20;
 	c->max_moves = 3;
 	c->file_limit = c->tmp_limit = 1ULL << 30;
+	c->compression = 1;
 	strcpy(c->pod_dir, "/var/lib/fsched/pod");
 	c->private_tmp = true;
 	c->on_restore_failure = CONF_REQUEUE_FRESH;
@@ -240,6 +244,7 @@ static int parse_log(const char *value, struct conf *c, char **why)
 static int parse_value(const struct key *k, const char *value, struct conf *c, char **why)
 {
 	static const char *const plugins[] = { "checkpoint/none", "checkpoint/criu", NULL };
+	static const char *const engines[] = { "auto", "criu", NULL };
 	static const char *const failures[] = { "requeue_fresh", "hold", NULL };
 	void *field = (char *)c + k->offset;
 	int i;
@@ -265,6 +270,10 @@ static int parse_value(const struct key *k, const char *value, struct conf *c, c
 		i = one_of(value, plugins);
 		c->criu_enabled = i == 1;
 		return i >= 0 ? 0 : refuse(why, xstrdup("allowed: checkpoint/criu or checkpoint/none"));
+	case TYPE_ENGINE:
+		i = one_of(value, engines);
+		c->engine = i == 1 ? CONF_ENGINE_CRIU : CONF_ENGINE_AUTO;
+		return i >= 0 ? 0 : refuse(why, xstrdup("allowed: auto or criu"));
 	case TYPE_FAILURE:
 		i = one_of(value, failures);
 		c->on_restore_failure = i == 1 ? CONF_HOLD : CONF_REQUEUE_FRESH;
@@ -584,6 +593,8 @@ static char *format_value(const struct key *k, const struct conf *c)
 		return format_path(field);
 	case TYPE_PORTS:
 		return xasprintf("%u-%u", c->port_min, c->port_max);
+	case TYPE_ENGINE:
+		return xstrdup(c->engine == CONF_ENGINE_CRIU ? "criu" : "auto");
 	case TYPE_FAILURE:
 		return xstrdup(c->on_restore_failure == CONF_HOLD ? "hold" : "requeue_fresh");
 	case TYPE_LOG:

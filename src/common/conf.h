@@ -19,6 +19,7 @@
 #define CONF_KEYS_MAX 32
 
 enum conf_log { CONF_LOG_SYSLOG, CONF_LOG_STDERR, CONF_LOG_FILE };
+enum conf_engine { CONF_ENGINE_AUTO, CONF_ENGINE_CRIU };
 enum conf_restore_failure { CONF_REQUEUE_FRESH, CONF_HOLD };
 
 struct conf {
@@ -27,8 +28,8 @@ struct conf {
 	/* keys of the specification */
 	bool     criu_enabled;       /* CheckpointType = checkpoint/criu | checkpoint/none (default) */
 	unsigned max_epochs;         /* CRIU_MaxEpochs, 1..1000, default 1 */
-	bool     incremental;        /* CRIU_Incremental, default NO (no effect yet) */
-	unsigned full_every;         /* CRIU_FullEvery, 1..1000, default 10 (no effect yet) */
+	bool     incremental;        /* CRIU_Incremental, default NO: what has not changed since the epoch before is not written again */
+	unsigned full_every;         /* CRIU_FullEvery, 1..1000, default 10: epochs that it divides are full ones */
 	bool     pre_dump;           /* CRIU_PreDump, default NO (no effect yet) */
 	unsigned pre_dump_delay;     /* CRIU_PreDumpDelay, s, 0..3600, default 5 (no effect yet) */
 	bool     load_aware;         /* CRIU_LoadAware, default NO */
@@ -46,6 +47,9 @@ struct conf {
 	uint64_t tmp_limit;          /* CheckpointTmpLimit, bytes, default 1G: private /tmp and /dev/shm, per epoch */
 	unsigned lease_time;         /* CheckpointLeaseTime, s, 4..3600, default 20: a node that cannot renew for so long stops the job */
 	unsigned max_moves;          /* CheckpointMaxMoves, 0..100, default 3: other nodes that are tried for one restore */
+	enum conf_engine engine;     /* MemoryEngine = auto (default: fsched's own where it works) | criu (criu writes and reads all memory) */
+	unsigned threads;            /* CheckpointThreads, 0..64, default 0 = as many as processors, at most 16 */
+	unsigned compression;        /* CheckpointCompression, 0 (none) .. 20, default 1; see memory/codec.h */
 	unsigned port_min, port_max; /* CheckpointPorts = MIN-MAX, 1024..65535; default 0-0 = any free port */
 	char     criu[4096];         /* CriuPath: a criu binary, or the directory made by get-criu; default: found by criu_locate() */
 	char     munge_socket[108];  /* MungeSocket; "" = MUNGE's default */

@@ -28,11 +28,17 @@ int criu_act_for(struct criu_bin *b, uid_t uid, gid_t gid, const gid_t *groups, 
 /* Runs `criu check` under a time limit. 0, or -1 with criu's last Error line. */
 int criu_check(const struct criu_bin *b, int timeout_s, struct err *err);
 
+/* Asks criu, with the library that makes it so, whether memory can be left out of a dump. 0, or -1 with the reason. */
+int criu_check_elide(const struct criu_bin *b, int timeout_s, struct err *err);
+
 struct criu_dump {
 	pid_t    init;          /* host pid of the pod's pid 1 */
 	int      images_fd;     /* criu/ directory of the epoch */
 	int      work_fd;       /* directory for dump.log and stats-dump, which criu goes on writing after frozen(); 0 = images_fd */
 	uint64_t ghost_limit;   /* bytes: deleted-but-open files up to this size are saved */
+	/* Private memory is left out: criu writes the list of its pages only (src/preload/elide.c). The name of the dummy parent in
+	 * images_fd (memory/parent.h); NULL = criu dumps everything. */
+	const char *elide_parent;
 	/* Called (if not NULL) with "frozen" as soon as the tree stands still. */
 	void   (*phase)(void *arg, const char *name);
 	/* Called when everything is dumped and the tree is still frozen; 0 = thaw and report success, -1 = thaw and report failure,
@@ -40,6 +46,7 @@ struct criu_dump {
 	 * It may block (vacate does): the tree stays frozen until it returns. */
 	int    (*frozen)(void *arg, struct err *err);
 	void    *arg;
+	int      hand;          /* with elide_parent, for frozen(): the socket to the library in criu (preload/hand.h) */
 	int      watch_fd;      /* internal */
 	int64_t  frozen_us;     /* out: how long the tree stood still, from criu's own stats-dump; 0 if the pod was killed */
 	int64_t  freeze_began;  /* out: CLOCK_REALTIME µs */
@@ -50,9 +57,13 @@ int criu_dump(const struct criu_bin *b, struct criu_dump *d, struct err *err);
 /* For frozen(): false once criu has died and the tree therefore runs again, so that what was read meanwhile may be torn. */
 bool criu_still_frozen(const struct criu_dump *d);
 
-/* argv and envp of the restore command that fsched-init runs; images on descriptor 10, log directory on 11. Caller frees with criu_argv_free(). */
-char **criu_restore_argv(const struct criu_bin *b);
-char **criu_envp(const struct criu_bin *b);
+/* argv and envp of the restore command that fsched-init runs; images on descriptor 10, log directory on 11, the hand, if there is one, on
+ * CRIU_HAND_FD. fill: criu stops before it lets the processes go, and waits until their memory is filled. Caller frees with
+ * criu_argv_free(). */
+#define CRIU_HAND_FD 12
+char **criu_restore_argv(const struct criu_bin *b, bool fill);
+/* hand: the number of criu's end of a hand's socket (preload/hand.h), -1 = none. */
+char **criu_envp(const struct criu_bin *b, bool elide, int hand);
 void criu_argv_free(char **v);
 /* The Error lines of a log, joined, at most len. "" if there are none. */
 char *criu_log_errors(int dirfd, const char *name, char *buf, size_t len);
@@ -60,6 +71,14 @@ char *criu_log_errors(int dirfd, const char *name, char *buf, size_t len);
 /* Checks that every thread in the images of a dump has the uid, and only groups, of the job: an image with other credentials
  * would be restored by root with those. -1: err names image and credential. */
 int criu_check_creds(int images_fd, uid_t uid, gid_t gid, const gid_t *groups, int n_groups, struct err *err);
+/* What the memory engine has to know of the images of a dump. */
+struct criu_facts {
+	uint64_t *rseq; size_t n_rseq;   /* owned: addresses, in whatever process, at which the kernel writes for a thread; ascending */
+	pid_t  *stopped; size_t n_stopped;   /* owned: pids of processes that a signal has stopped */
+	bool    subreaper;       /* a process besides the leader adopts orphans */
+};
+int criu_read_facts(int images_fd, struct criu_facts *f, struct err *err);
+void criu_facts_free(struct criu_facts *f);
 /* A pid above (or, near pid_max, in a gap between) all pids of the images: the value for ns_last_pid under which criu's own
  * processes collide with none of them. -1 with err if the directory holds no image of a process. */
 int criu_last_pid(int images_fd, int min, struct err *err);

@@ -45,6 +45,7 @@ struct session {
 	int  pid_ns, mnt_ns;
 	int  paths[MAX_PATHS], n_paths;  /* O_PATH descriptors of criu's files */
 	int  relay[2];                   /* worker's, driver's end */
+	int  hand[2];                    /* worker's, criu's end; -1 unless memory is elided */
 	int  null, errors;
 	int  images_fd, work_fd;
 	struct err callback;             /* why frozen() refused */
@@ -136,6 +137,10 @@ static int request_dump(int sk, const struct session *s)
 	o.ghost_limit = s->dump->ghost_limit > UINT32_MAX ? UINT32_MAX : (uint32_t)s->dump->ghost_limit;
 	o.has_network_lock = 1;
 	o.network_lock = NET_LOCK_SKIP;
+	if (s->dump->elide_parent) {
+		o.has_track_mem = o.track_mem = 1;
+		o.parent_img = (char *)(uintptr_t)s->dump->elide_parent;
+	}
 	req.type = REQ_DUMP;
 	req.opts = &o;
 	return send_request(sk, &req);
@@ -197,6 +202,8 @@ static void exec_criu(const struct session *s, int sk)
 	for (int i = 0; i < s->n_paths; i++)
 		fcntl(s->paths[i], F_SETFD, 0);
 	fcntl(sk, F_SETFD, 0);
+	if (s->hand[1] >= 0)
+		fcntl(s->hand[1], F_SETFD, 0);
 	if (dup2(s->null, 0) < 0 || dup2(s->null, 1) < 0 || dup2(s->errors, 2) < 0)
 		_exit(126);
 	execve(s->argv[0], s->argv, s->envp);
@@ -240,6 +247,8 @@ static void enter_pod(const struct session *s)
 	criu_die_with_parent();
 	criu_ignore_signals();
 	close(s->relay[0]);
+	if (s->hand[0] >= 0)
+		close(s->hand[0]);
 	umask(077);
 	if (setns(s->pid_ns, CLONE_NEWPID) || setns(s->mnt_ns, CLONE_NEWNS) || chdir("/")) {
 		relay_errno(s->relay[1], "cannot enter the pod's namespaces");
@@ -293,7 +302,7 @@ static int build_command(struct session *s, struct err *err)
 	s->argv[n++] = xstrdup("--no-default-config");
 	s->argv[n++] = xstrdup("swrk");
 	s->fd_arg = s->argv[n] = xcalloc(1, FD_ARG_LEN);
-	s->envp = criu_envp(s->bin);
+	s->envp = criu_envp(s->bin, s->dump->elide_parent != NULL, s->hand[1]);
 	for (int i = 0; s->envp[i]; i++) {
 		cleanup_free char *old = NULL, *path = NULL;
 
@@ -320,9 +329,21 @@ static int open_ns(pid_t pid, const char *name, struct err *err)
 	return fd;
 }
 
+static int open_hand(struct session *s, struct err *err)
+{
+	if (!s->dump->elide_parent)
+		return 0;
+	if (!s->bin->preload[0])
+		return err_set(err, ENOENT, "the library that fsched loads into criu is missing");
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s->hand))
+		return err_sys(err, errno, "cannot prepare descriptors for criu");
+	s->dump->hand = s->hand[0];
+	return 0;
+}
+
 static int open_session(struct session *s, struct err *err)
 {
-	if (build_command(s, err))
+	if (open_hand(s, err) || build_command(s, err))
 		return -1;
 	s->pid_ns = open_ns(s->dump->init, "pid", err);
 	s->mnt_ns = s->pid_ns < 0 ? -1 : open_ns(s->dump->init, "mnt", err);
@@ -352,6 +373,8 @@ static void close_session(struct session *s)
 	close_fd(&s->errors);
 	close_fd(&s->relay[0]);
 	close_fd(&s->relay[1]);
+	close_fd(&s->hand[0]);
+	close_fd(&s->hand[1]);
 	criu_argv_free(s->argv);
 	criu_argv_free(s->envp);
 }
@@ -412,14 +435,14 @@ static int follow(struct session *s, struct err *err)
 int criu_dump(const struct criu_bin *b, struct criu_dump *d, struct err *err)
 {
 	struct session s = {
-		.bin = b, .dump = d, .pid_ns = -1, .mnt_ns = -1, .relay = { -1, -1 }, .null = -1, .errors = -1,
+		.bin = b, .dump = d, .pid_ns = -1, .mnt_ns = -1, .relay = { -1, -1 }, .hand = { -1, -1 }, .null = -1, .errors = -1,
 		.images_fd = d->images_fd, .work_fd = d->work_fd > 0 ? d->work_fd : d->images_fd,
 	};
 	pid_t helper;
 	int rc = -1;
 
 	d->frozen_us = d->freeze_began = 0;
-	d->watch_fd = -1;
+	d->watch_fd = d->hand = -1;
 	/* What is left of an earlier dump must not be taken for this one's. */
 	unlinkat(s.work_fd, CRIU_STATS, 0);
 	unlinkat(s.work_fd, CRIU_DUMP_LOG, 0);
@@ -433,6 +456,7 @@ int criu_dump(const struct criu_bin *b, struct criu_dump *d, struct err *err)
 		goto out;
 	}
 	close_fd(&s.relay[1]);
+	close_fd(&s.hand[1]);
 	rc = follow(&s, err);
 	close_fd(&s.relay[0]);
 	while (waitpid(helper, NULL, 0) < 0 && errno == EINTR)

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 
 #include "common/util.h"
+#include "preload/hand.h"
 
 #define PRELOAD_NAME "libfsched-criu.so"
 #define VERSION_TIMEOUT_MS 10000
@@ -123,9 +124,9 @@ static void run_child(char **argv, char **envp, int out)
 }
 
 /* Runs criu with the arguments, standard output and error in out. Exit status, or -1. */
-static int run_criu(const struct criu_bin *b, const char *const *more, int timeout_ms, char *out, size_t len, struct err *err)
+static int run_criu_as(const struct criu_bin *b, bool elide, const char *const *more, int timeout_ms, char *out, size_t len, struct err *err)
 {
-	char **argv = command(b, more), **envp = criu_envp(b);
+	char **argv = command(b, more), **envp = criu_envp(b, elide, -1);
 	int pipefd[2], status = -1;
 	bool finished;
 	pid_t pid;
@@ -158,6 +159,11 @@ out:
 	criu_argv_free(argv);
 	criu_argv_free(envp);
 	return status;
+}
+
+static int run_criu(const struct criu_bin *b, const char *const *more, int timeout_ms, char *out, size_t len, struct err *err)
+{
+	return run_criu_as(b, false, more, timeout_ms, out, len, err);
 }
 
 static int ask_version(struct criu_bin *b, struct err *err)
@@ -310,22 +316,39 @@ int criu_check(const struct criu_bin *b, int timeout_s, struct err *err)
 	return err_set(err, 0, "criu check fails: %s", last ? last : "no message");
 }
 
+int criu_check_elide(const struct criu_bin *b, int timeout_s, struct err *err)
+{
+	const char *const args[] = { "--no-default-config", "check", "--feature", "mem_dirty_track", NULL };
+	char out[8192];
+	int rc;
+
+	if (!b->preload[0])
+		return err_set(err, ENOENT, "%s is missing beside the programs of fsched", PRELOAD_NAME);
+	rc = run_criu_as(b, true, args, timeout_s * 1000, out, sizeof(out), err);
+	if (rc < 0)
+		return -1;
+	/* criu says it, and ends with 0. */
+	if (rc == 0 && strstr(out, "is supported"))
+		return 0;
+	return err_set(err, 0, "criu does not take fsched's word for it that pages are clean (is it linked statically, or does it have file capabilities?)");
+}
+
 /* "@": only the preload library makes a path of it, so that criu cannot start without. */
-char **criu_restore_argv(const struct criu_bin *b)
+char **criu_restore_argv(const struct criu_bin *b, bool fill)
 {
 	const char *const args[] = {
 		"--no-default-config", "restore", "--images-dir", b->job ? "@/proc/self/fd/10" : "/proc/self/fd/10",
 		"--work-dir", "/proc/self/fd/11",
 		"--log-file", CRIU_RESTORE_LOG, "-v2", "--restore-detached", "--restore-sibling", "--manage-cgroups=ignore",
-		"--file-locks", "--link-remap", "--tcp-established", NULL,
+		"--file-locks", "--link-remap", "--tcp-established", fill ? "--action-script" : NULL, HAND_SCRIPT, NULL,
 	};
 
 	return command(b, args);
 }
 
-char **criu_envp(const struct criu_bin *b)
+char **criu_envp(const struct criu_bin *b, bool elide, int hand)
 {
-	char **v = xcalloc(6, sizeof(*v));
+	char **v = xcalloc(8, sizeof(*v));
 	int n = 0;
 
 	v[n++] = xstrdup("PATH=/usr/sbin:/usr/bin:/sbin:/bin");
@@ -337,6 +360,10 @@ char **criu_envp(const struct criu_bin *b)
 		v[n++] = xasprintf("LD_PRELOAD=%s", b->preload);
 	if (b->job)
 		v[n++] = xstrdup(b->job);
+	if (elide)
+		v[n++] = xstrdup("FSCHED_ELIDE=1");
+	if (hand >= 0)
+		v[n++] = xasprintf("FSCHED_HAND=%d", hand);
 	return v;
 }
 

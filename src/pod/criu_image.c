@@ -168,6 +168,66 @@ int criu_check_creds(int images_fd, uid_t uid, gid_t gid, const gid_t *groups, i
 	return n > 0 ? 0 : err_set(err, ENOENT, "the images hold no process");
 }
 
+#define TASK_STOPPED 3
+#define LEADER_PID   2
+
+static void add_core(struct criu_facts *f, int pid, const CoreEntry *core)
+{
+	if (core->thread_core && core->thread_core->rseq) {
+		f->rseq = xrealloc(f->rseq, (f->n_rseq + 1) * sizeof(*f->rseq));
+		f->rseq[f->n_rseq++] = core->thread_core->rseq->rseq_abi_pointer;
+	}
+	if (core->tc && core->tc->task_state == TASK_STOPPED) {
+		f->stopped = xrealloc(f->stopped, (f->n_stopped + 1) * sizeof(*f->stopped));
+		f->stopped[f->n_stopped++] = pid;
+	}
+	if (core->tc && core->tc->child_subreaper && pid != LEADER_PID)
+		f->subreaper = true;
+}
+
+static int compare_u64(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+int criu_read_facts(int images_fd, struct criu_facts *f, struct err *err)
+{
+	cleanup_dir DIR *d = open_images(images_fd, err);
+	struct dirent *e;
+	int pid;
+
+	*f = (struct criu_facts){ 0 };
+	while (d && (e = readdir(d))) {
+		cleanup_free char *buf = NULL;
+		const uint8_t *msg;
+		CoreEntry *core;
+		size_t len;
+
+		pid = core_pid(e->d_name);
+		if (!pid)
+			continue;
+		if (read_first(images_fd, e->d_name, IMG_COMMON_MAGIC, CORE_MAGIC, &buf, &msg, &len) ||
+		    !(core = core_entry__unpack(NULL, len, msg))) {
+			criu_facts_free(f);
+			return err_set(err, EBADMSG, "image %s cannot be understood", e->d_name);
+		}
+		add_core(f, pid, core);
+		core_entry__free_unpacked(core, NULL);
+	}
+	if (f->n_rseq)
+		qsort(f->rseq, f->n_rseq, sizeof(*f->rseq), compare_u64);
+	return d ? 0 : -1;
+}
+
+void criu_facts_free(struct criu_facts *f)
+{
+	free(f->rseq);
+	free(f->stopped);
+	*f = (struct criu_facts){ 0 };
+}
+
 static int compare_int(const void *a, const void *b)
 {
 	return *(const int *)a - *(const int *)b;

@@ -1,7 +1,7 @@
 /* fsched-init: pid 1 of a pod, as root, never dumped.
  *
  *   fsched-init run     CTLFD LEADERPID
- *   fsched-init restore CTLFD IMAGESFD WORKFD LASTPID -- CRIU [ARG]…
+ *   fsched-init restore CTLFD IMAGESFD WORKFD HANDFD LASTPID -- CRIU [ARG]…      (HANDFD 0: none)
  *
  * Reaps, tells the agent over the control socket what happens (messages: docs/internals.md), and ends when the leader or the agent
  * has ended; the kernel then kills whatever is left in the pod. It stays in the process group of the batch task and takes no
@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LEADER_PID = 2, CRIU_IMAGES_FD = 10, CRIU_WORK_FD = 11, LATE_MS = 1000, GRACE_MS = 5000 };
+enum { LEADER_PID = 2, CRIU_IMAGES_FD = 10, CRIU_WORK_FD = 11, CRIU_HAND_FD = 12, LATE_MS = 1000, GRACE_MS = 5000 };
 
 struct init {
 	int   ctl;
@@ -36,6 +36,7 @@ struct init {
 	int64_t lease;        /* CLOCK_MONOTONIC ms by which the pod must be dead, 0 = no limit */
 	int64_t continued;    /* when SIGCONT came last */
 	bool  grace;          /* it has been given once more, see lease_over() */
+	int   hand;           /* 0 = none; closed once criu has it: its end of file tells that criu has ended */
 };
 
 /* A message that does not arrive is no error here: the agent is gone then, and end of file on the socket says so. */
@@ -95,10 +96,14 @@ static void start_criu(struct init *in, char **argv)
 	in->criu = fork();
 	if (in->criu < 0)
 		fail(in, "cannot fork criu");
-	if (in->criu)
+	if (in->criu) {
+		if (in->hand)
+			close(in->hand);
 		return;
-	/* Both came as numbers above 11, so neither dup2 overwrites the other. All else is close-on-exec. */
-	if (dup2(in->images, CRIU_IMAGES_FD) < 0 || dup2(in->work, CRIU_WORK_FD) < 0)
+	}
+	/* All came as numbers above 12, so no dup2 overwrites another. All else is close-on-exec. */
+	if (dup2(in->images, CRIU_IMAGES_FD) < 0 || dup2(in->work, CRIU_WORK_FD) < 0 ||
+	    (in->hand && dup2(in->hand, CRIU_HAND_FD) < 0))
 		fail(in, "cannot hand criu its directories");
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -216,7 +221,7 @@ int main(int argc, char **argv)
 	struct init in = { .leader = LEADER_PID, .images = -1, .work = -1 };
 	struct pollfd p[2];
 	sigset_t all;
-	bool restore = argc > 7 && !strcmp(argv[1], "restore") && !strcmp(argv[6], "--");
+	bool restore = argc > 8 && !strcmp(argv[1], "restore") && !strcmp(argv[7], "--");
 
 	if (!restore && !(argc == 4 && !strcmp(argv[1], "run"))) {
 		fprintf(stderr, "fsched-init is started by fsched only\n");
@@ -235,9 +240,12 @@ int main(int argc, char **argv)
 		in.images = number(argv[3]);
 		in.work = number(argv[4]);
 		fcntl(in.images, F_SETFD, FD_CLOEXEC);
+		in.hand = number(argv[5]);
 		fcntl(in.work, F_SETFD, FD_CLOEXEC);
-		set_last_pid(&in, number(argv[5]));
-		start_criu(&in, argv + 7);
+		if (in.hand)
+			fcntl(in.hand, F_SETFD, FD_CLOEXEC);
+		set_last_pid(&in, number(argv[6]));
+		start_criu(&in, argv + 8);
 	} else {
 		in.leader = number(argv[3]);
 	}

@@ -39,12 +39,13 @@ bool pod_tmp_conflict(const char *const paths[]);
 int pod_start(const struct pod_spec *spec, pid_t pid_hint, struct pod *pod, pid_t *script_pid, struct err *err);
 
 /* Starts an empty pod whose fsched-init will run the given criu command (argv[0] an absolute path or NULL-terminated
- * loader invocation) and adopt the restored tree. images_fd and work_fd appear as descriptors 10 and 11 in criu.
+ * loader invocation) and adopt the restored tree. images_fd, work_fd and hand appear as descriptors 10, 11 and 12 in criu.
  * pre: called in P1 after the mounts are made, as root inside the new mount namespace, before exec; non-zero aborts. */
 struct pod_restore {
 	char *const *argv;
 	char *const *envp;        /* complete environment of criu */
 	int   images_fd, work_fd;
+	int   hand;               /* criu's end of preload/hand.h; -1 = none */
 	int   ctl;                /* init's end of the control socket, made by the caller (the agent keeps the other end) */
 	int   last_pid;           /* ns_last_pid to set before criu is forked: above every pid of the image */
 	int (*pre)(void *arg, struct err *err);

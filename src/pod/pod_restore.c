@@ -8,8 +8,8 @@
 #include "common/util.h"
 #include "pod/pod_internal.h"
 
-/* fsched-init restore CTLFD IMAGESFD WORKFD LASTPID -- CRIU… : the fixed part. */
-enum { INIT_ARGS = 7 };
+/* fsched-init restore CTLFD IMAGESFD WORKFD HANDFD LASTPID -- CRIU… : the fixed part. */
+enum { INIT_ARGS = 8, FDS = 4 };
 
 static char **init_argv(const struct pod_restore *r, const int *fds)
 {
@@ -21,10 +21,10 @@ static char **init_argv(const struct pod_restore *r, const int *fds)
 	v = xcalloc((size_t)n + INIT_ARGS + 1, sizeof(*v));
 	v[0] = xstrdup("fsched-init");
 	v[1] = xstrdup("restore");
-	for (i = 0; i < 3; i++)
+	for (i = 0; i < FDS; i++)
 		v[2 + i] = xasprintf("%d", fds[i]);
-	v[5] = xasprintf("%d", r->last_pid);
-	v[6] = xstrdup("--");
+	v[6] = xasprintf("%d", r->last_pid);
+	v[7] = xstrdup("--");
 	for (i = 0; i < n; i++)
 		v[INIT_ARGS + i] = r->argv[i];
 	return v;
@@ -32,23 +32,24 @@ static char **init_argv(const struct pod_restore *r, const int *fds)
 
 static int run_init(const struct pod_spec *spec, const struct pod_restore *r, struct err *err)
 {
-	const int given[] = { r->ctl, r->images_fd, r->work_fd };
+	const int given[FDS] = { r->ctl, r->images_fd, r->work_fd, r->hand };
 	char path[4200];
-	int fds[3], i;
+	int fds[FDS], i, n = r->hand < 0 ? FDS - 1 : FDS;
 
 	if (pod_make_namespace(spec, err))
 		return -1;
 	if (r->pre && r->pre(r->arg, err))
 		return -1;
-	/* Above 11: fsched-init gives criu its directories as 10 and 11. */
-	for (i = 0; i < 3; i++) {
-		fds[i] = fcntl(given[i], F_DUPFD_CLOEXEC, 12);
+	/* Above 12: fsched-init gives criu its descriptors as 10 to 12. 0 = none. */
+	fds[FDS - 1] = 0;
+	for (i = 0; i < n; i++) {
+		fds[i] = fcntl(given[i], F_DUPFD_CLOEXEC, 13);
 		if (fds[i] < 0)
 			return err_sys(err, errno, "cannot duplicate descriptor %d for the pod", given[i]);
 	}
 	snprintf(path, sizeof(path), "%s/fsched-init", spec->libexec);
 	/* The arguments live until exec; on failure the process ends. */
-	pod_exec(path, init_argv(r, fds), r->envp, fds, 3, err);
+	pod_exec(path, init_argv(r, fds), r->envp, fds, n, err);
 	return -1;
 }
 

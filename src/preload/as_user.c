@@ -20,6 +20,7 @@
 #include <stdint.h>
 #include <sys/syscall.h>
 
+#include "preload.h"
 #include "raw_syscall.h"
 
 #define GROUPS_MAX 65536
@@ -74,26 +75,12 @@ static void take_credentials(const char *p)
 		give_up();
 }
 
-static const char *after(const char *text, const char *prefix)
-{
-	while (*prefix && *text == *prefix)
-		text++, prefix++;
-	return *prefix ? NULL : text;
-}
-
-static bool equal(const char *a, const char *b)
-{
-	const char *rest = after(a, b);
-
-	return rest && !*rest;
-}
-
 __attribute__((constructor)) static void begin(int argc, char **argv, char **envp)
 {
 	const char *value;
 
 	for (; *envp; envp++)
-		if ((value = after(*envp, "FSCHED_JOB=")))
+		if ((value = preload_after(*envp, "FSCHED_JOB=")))
 			take_credentials(value);
 	for (int i = 1; i < argc; i++)
 		if (argv[i][0] == '@')
@@ -200,8 +187,8 @@ static bool opened_by_user(int dirfd, const char *path)
 	if (!users(dirfd, path))
 		return false;
 	if (from_the_root(dirfd, path))
-		return !is_kernels(path) && !after(path, "/run/criu") && !equal(path, "/dev/net/tun");
-	return !equal(path, ".") && !in_work_dir(path);
+		return !is_kernels(path) && !preload_after(path, "/run/criu") && !preload_equal(path, "/dev/net/tun");
+	return !preload_equal(path, ".") && !in_work_dir(path);
 }
 
 /* ---- calls ------------------------------------------------------------- */
@@ -360,10 +347,14 @@ static long open_users(int dirfd, const char *path, int flags, unsigned mode)
 
 static int open_as(int dirfd, const char *path, int flags, unsigned mode)
 {
+	char apart[ELIDE_PATH_MAX];
 	long ret;
 
-	if (!opened_by_user(dirfd, path))
-		return (int)errno_result(raw_syscall(SYS_openat, dirfd, (long)path, flags, mode, 0, 0));
+	path = elide_path(path, apart);
+	if (!opened_by_user(dirfd, path)) {
+		ret = raw_syscall(SYS_openat, dirfd, (long)path, flags, mode, 0, 0);
+		return (int)errno_result(elide_open_parent(dirfd, path, flags, ret));
+	}
 	if (flags & (O_PATH | O_NONBLOCK))
 		return (int)errno_result(open_users(dirfd, path, flags, mode));
 	/* A fifo in place of the file must not stop criu. It says so itself once it has a descriptor. */
@@ -497,7 +488,9 @@ int creat64(const char *path, unsigned mode)
 
 int unlink(const char *path)
 {
-	return change(SYS_unlinkat, AT_FDCWD, path, 0, 0, true);
+	char apart[ELIDE_PATH_MAX];
+
+	return change(SYS_unlinkat, AT_FDCWD, elide_path(path, apart), 0, 0, true);
 }
 
 int unlinkat(int dirfd, const char *path, int flags)
@@ -509,7 +502,7 @@ int unlinkat(int dirfd, const char *path, int flags)
 /* Made by mkdtemp() as root, to find out about the kernel. */
 static bool is_probe(const char *path)
 {
-	const char *rest = after(path, "/tmp/.criu.");
+	const char *rest = preload_after(path, "/tmp/.criu.");
 
 	while (rest && *rest && *rest != '/')
 		rest++;
@@ -565,9 +558,12 @@ int linkat(int from, const char *old, int to, const char *new, int flags)
 
 int rename(const char *old, const char *new)
 {
+	char a[ELIDE_PATH_MAX], b[ELIDE_PATH_MAX];
 	const int fresh = 0;
 
-	if (!job.on || after(old, "/run/criu"))
+	old = elide_path(old, a);
+	new = elide_path(new, b);
+	if (!job.on || preload_after(old, "/run/criu"))
 		return (int)errno_result(raw_syscall(SYS_renameat2, AT_FDCWD, (long)old, AT_FDCWD, (long)new, fresh, 0));
 	return (int)errno_result(as_user(SYS_renameat2, AT_FDCWD, (long)old, AT_FDCWD, (long)new, fresh));
 }

@@ -18,8 +18,14 @@
 #endif
 
 #define FORMAT 1
+#define FORMAT_MEMORY 2     /* the same with memory/, without which criu's images are not whole */
 #define FILES_MAX 1000000   /* entries of a list: STORE_JSON_MAX ends earlier */
 #define CRED_MAX 65536
+
+/* Chunks of memory are the bulk of an epoch, have checksums of their own, and may be shared with older epochs: to read all of them for
+ * a second digest would double the work of a checkpoint. The manifest has their sizes, and the SHA-256 of the image that has the checksums. */
+#define CHUNKS "memory/chunks-"
+#define IMAGE  "memory/image"
 
 void manifest_free(struct manifest *m)
 {
@@ -172,6 +178,11 @@ static int by_name(const void *a, const void *b)
 	return strcmp(((const struct digest *)a)->name, ((const struct digest *)b)->name);
 }
 
+static bool has_own_sums(const char *name)
+{
+	return strncmp(name, CHUNKS, sizeof(CHUNKS) - 1) == 0 && !strchr(name + sizeof(CHUNKS) - 1, '/');
+}
+
 static int digest_file(int dirfd, const char *name, struct digest *e, struct err *err)
 {
 	cleanup_close int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -200,7 +211,7 @@ static int collect_file(void *arg, int dirfd, const char *name, const char *path
 		return err_set(err, EFBIG, "the checkpoint has more than %d files", FILES_MAX);
 	e = digests_add(d, path);
 	e->size = (uint64_t)st->st_size;
-	return d->with_sums ? digest_file(dirfd, name, e, err) : 0;
+	return d->with_sums && !has_own_sums(path) ? digest_file(dirfd, name, e, err) : 0;
 }
 
 static int collect(int epochfd, struct digests *d, struct err *err)
@@ -221,9 +232,11 @@ static json_t *render_digests(const struct digests *d)
 	cleanup_json json_t *list = json_array();
 
 	for (size_t i = 0; list && i < d->n; i++) {
-		cleanup_json json_t *o = json_pack("{s:I,s:s}", "size", (json_int_t)d->v[i].size, "sha256", d->v[i].hex);
+		const struct digest *e = &d->v[i];
+		cleanup_json json_t *o = has_own_sums(e->name) ? json_pack("{s:I,s:s}", "size", (json_int_t)e->size, "sums_in", IMAGE)
+							       : json_pack("{s:I,s:s}", "size", (json_int_t)e->size, "sha256", e->hex);
 
-		if (!o || json_set_name(o, "name", d->v[i].name) < 0 || json_array_append(list, o) < 0)
+		if (!o || json_set_name(o, "name", e->name) < 0 || json_array_append(list, o) < 0)
 			return NULL;
 	}
 	return steal_ptr(&list);
@@ -238,16 +251,25 @@ static json_t *render_node(const struct manifest *m)
 			 "hostname", m->node.hostname, "page_size", (json_int_t)m->node.page_size);
 }
 
+static json_t *render_memory(const struct manifest *m)
+{
+	return json_pack("{s:s,s:s,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "method", m->memory.method, "why", m->memory.why,
+			 "increment", (int)m->memory.increment, "reused", (json_int_t)m->memory.reused,
+			 "pages", (json_int_t)m->memory.pages, "zero", (json_int_t)m->memory.zero, "raw", (json_int_t)m->memory.raw,
+			 "stored", (json_int_t)m->memory.stored, "criu", (json_int_t)m->memory.criu, "shared", (json_int_t)m->memory.shared);
+}
+
 static char *render(const struct manifest *m, const struct digests *d)
 {
 	cleanup_json json_t *root = json_pack("{s:i,s:I,s:I,s:I,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:b,s:I,s:I}",
-		"format", FORMAT, "epoch", (json_int_t)m->epoch, "run", (json_int_t)m->run, "time", (json_int_t)m->time,
+		"format", m->memory.ours ? FORMAT_MEMORY : FORMAT, "epoch", (json_int_t)m->epoch, "run", (json_int_t)m->run, "time", (json_int_t)m->time,
 		"reason", m->reason, "uuid", m->uuid, "uid", (json_int_t)m->uid, "gid", (json_int_t)m->gid,
 		"frozen_us", (json_int_t)m->frozen_us, "written_at", (json_int_t)m->written_at, "bytes", (json_int_t)m->bytes, "private_tmp", (int)m->private_tmp,
 		"leader_pid", (json_int_t)m->leader_pid, "max_pid", (json_int_t)m->max_pid);
 
 	if (!root || json_set_name(root, "script", m->script) < 0 ||
 	    json_object_set_new(root, "node", render_node(m)) < 0 ||
+	    (m->memory.ours && json_object_set_new(root, "memory", render_memory(m)) < 0) ||
 	    json_object_set_new(root, "files", m->files ? json_incref(m->files) : json_array()) < 0 ||
 	    json_object_set_new(root, "digests", render_digests(d)) < 0)
 		return NULL;
@@ -327,7 +349,8 @@ static int parse_origin(const json_t *root, struct manifest *m, struct err *err)
 
 	if (json_get_int(root, "format", 1, INT32_MAX, &format, err) < 0)
 		return -1;
-	if (format != FORMAT)
+	m->memory.ours = format == FORMAT_MEMORY;
+	if (format != FORMAT && format != FORMAT_MEMORY)
 		return err_set(err, EBADMSG, "format %d is not known to this version of fsched", (int)format);
 	if (json_get_uint(root, "epoch", &m->epoch, err) < 0 ||
 	    json_get_uint(root, "run", &m->run, err) < 0 ||
@@ -364,21 +387,68 @@ static int parse_state(const json_t *root, struct manifest *m, struct err *err)
 	return 0;
 }
 
+static int get_bytes(const json_t *o, const char *key, uint64_t *out, struct err *err)
+{
+	int64_t v;
+
+	if (json_get_int(o, key, 0, INT64_MAX, &v, err) < 0)
+		return -1;
+	*out = (uint64_t)v;
+	return 0;
+}
+
+static int parse_memory(const json_t *root, struct manifest *m, struct err *err)
+{
+	const json_t *o = json_object_get(root, "memory");
+
+	if (!m->memory.ours)
+		return 0;
+	if (!json_is_object(o))
+		return err_set(err, EBADMSG, "member \"memory\" is missing or is not an object");
+	return json_get_text(o, "method", m->memory.method, sizeof(m->memory.method), err) < 0 ||
+	       json_get_text(o, "why", m->memory.why, sizeof(m->memory.why), err) < 0 ||
+	       json_get_bool(o, "increment", &m->memory.increment, err) < 0 || get_bytes(o, "reused", &m->memory.reused, err) < 0 ||
+	       get_bytes(o, "pages", &m->memory.pages, err) < 0 || get_bytes(o, "zero", &m->memory.zero, err) < 0 ||
+	       get_bytes(o, "raw", &m->memory.raw, err) < 0 || get_bytes(o, "stored", &m->memory.stored, err) < 0 ||
+	       get_bytes(o, "criu", &m->memory.criu, err) < 0 || get_bytes(o, "shared", &m->memory.shared, err) < 0 ? -1 : 0;
+}
+
 static int parse(const json_t *root, struct manifest *m, struct err *err)
 {
 	memset(m, 0, sizeof(*m));
-	if (parse_origin(root, m, err) == 0 && parse_node(root, m, err) == 0 && parse_state(root, m, err) == 0)
+	if (parse_origin(root, m, err) == 0 && parse_node(root, m, err) == 0 && parse_memory(root, m, err) == 0 && parse_state(root, m, err) == 0)
 		return 0;
 	manifest_free(m);
 	return err_wrap(err, "manifest.json is damaged");
 }
 
-int manifest_load(int epochfd, struct manifest *m, struct err *err)
+static json_t *load_text(const char *text, size_t len, struct err *err)
 {
-	cleanup_json json_t *root = json_read_at(epochfd, "manifest.json", STORE_JSON_MAX, "manifest.json", err);
+	json_error_t jerr;
+	json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &jerr);
+
+	if (root && json_is_object(root))
+		return root;
+	err_set(err, EBADMSG, "manifest.json is damaged: %s", root ? "no JSON object" : jerr.text);
+	json_decref(root);
+	return NULL;
+}
+
+int manifest_parse(const char *text, size_t len, struct manifest *m, struct err *err)
+{
+	cleanup_json json_t *root = load_text(text, len, err);
 
 	memset(m, 0, sizeof(*m));
 	return root ? parse(root, m, err) : -1;
+}
+
+int manifest_load(int epochfd, struct manifest *m, struct err *err)
+{
+	cleanup_free char *text = NULL;
+	ssize_t len = read_file_at(epochfd, "manifest.json", STORE_JSON_MAX, &text);
+
+	memset(m, 0, sizeof(*m));
+	return len < 0 ? err_sys(err, errno, "cannot read manifest.json") : manifest_parse(text, (size_t)len, m, err);
 }
 
 /* ---- verifying --------------------------------------------------------- */
@@ -399,8 +469,6 @@ static int check_signature(int epochfd, const char *text, size_t len, const char
 static json_t *read_signed(int epochfd, bool sign, const char *munge_socket, struct err *err)
 {
 	cleanup_free char *text = NULL;
-	json_error_t jerr;
-	json_t *root;
 	ssize_t len = read_file_at(epochfd, "manifest.json", STORE_JSON_MAX, &text);
 
 	if (len < 0) {
@@ -409,26 +477,24 @@ static json_t *read_signed(int epochfd, bool sign, const char *munge_socket, str
 	}
 	if (sign && check_signature(epochfd, text, (size_t)len, munge_socket, err) < 0)
 		return NULL;
-	root = json_loadb(text, (size_t)len, JSON_REJECT_DUPLICATES, &jerr);
-	if (root && json_is_object(root))
-		return root;
-	json_decref(root);
-	err_set(err, EBADMSG, "manifest.json is damaged: %s", root ? "no JSON object" : jerr.text);
-	return NULL;
+	return load_text(text, (size_t)len, err);
 }
 
 static int check_digest(int epochfd, const json_t *o, struct digest *have, struct err *err)
 {
-	char hex[SHA256_HEX];
+	char hex[SHA256_HEX], image[32];
 	int64_t size;
 
-	if (json_get_int(o, "size", 0, INT64_MAX, &size, err) < 0 ||
-	    json_get_text(o, "sha256", hex, sizeof(hex), err) < 0)
+	if (json_get_int(o, "size", 0, INT64_MAX, &size, err) < 0)
 		return -1;
 	if (have->size != (uint64_t)size)
 		return err_set(err, EBADMSG, "%s is damaged: it has %llu bytes instead of %lld", have->name,
 			       (unsigned long long)have->size, (long long)size);
-	if (digest_file(epochfd, have->name, have, err) < 0)
+	/* An epoch in which a chunk file has a digest is checked by it. */
+	if (has_own_sums(have->name) && !json_object_get(o, "sha256"))
+		return json_get_text(o, "sums_in", image, sizeof(image), err) < 0 || strcmp(image, IMAGE) != 0
+			? err_set(err, EBADMSG, "%s: the manifest does not say what holds its checksums", have->name) : 0;
+	if (json_get_text(o, "sha256", hex, sizeof(hex), err) < 0 || digest_file(epochfd, have->name, have, err) < 0)
 		return -1;
 	if (strcmp(have->hex, hex) != 0)
 		return err_set(err, EBADMSG, "%s is damaged: its content is not what was written (SHA-256 differs)", have->name);
@@ -458,13 +524,25 @@ static int check_names(const json_t *list, const struct digests *have, struct er
 	return 0;
 }
 
+/* Chunk files without the image that holds their checksums would be files without any. */
+static int check_image(const struct digests *have, struct err *err)
+{
+	bool image = false, chunks = false;
+
+	for (size_t i = 0; i < have->n; i++) {
+		image |= strcmp(have->v[i].name, IMAGE) == 0;
+		chunks |= has_own_sums(have->v[i].name);
+	}
+	return chunks && !image ? err_set(err, ENOENT, IMAGE " is missing") : 0;
+}
+
 static int check_files(int epochfd, const json_t *root, struct err *err)
 {
 	const json_t *list = json_get_list(root, "digests", FILES_MAX, err);
 	struct digests have = { 0 };
 	int rc = -1;
 
-	if (list && collect(epochfd, &have, err) == 0 && check_names(list, &have, err) == 0)
+	if (list && collect(epochfd, &have, err) == 0 && check_names(list, &have, err) == 0 && check_image(&have, err) == 0)
 		rc = 0;
 	for (size_t i = 0; rc == 0 && i < have.n; i++)
 		rc = check_digest(epochfd, json_array_get(list, i), &have.v[i], err);

@@ -2,6 +2,9 @@
  * other file of the epoch. It is the last thing written into the epoch and is
  * signed by a MUNGE credential made by root (manifest.cred, payload: the
  * SHA-256 of manifest.json in hex). An expired credential still proves its maker.
+ *
+ * Of memory/chunks-* it has the size only ("sums_in": "memory/image" in place of "sha256"): their bytes are covered by the checksums in
+ * memory/image, whose SHA-256 the manifest has, and mem_image_verify() (memory/image.h) is what reads them.
  */
 #ifndef FSCHED_STORE_MANIFEST_H
 #define FSCHED_STORE_MANIFEST_H
@@ -30,6 +33,16 @@ struct manifest {
 		char kernel[96], machine[32], cpu_model[128], cpu_flags[2048], glibc[32], criu[32], fsched[32], hostname[256];
 		long page_size;
 	} node;
+	struct {                  /* private memory: all zero in an epoch whose memory criu has written */
+		bool ours;        /* memory/ holds the large areas, criu/ the rest: not for criu alone */
+		char method[16];  /* how the largest process was taken: direct | staged | fork */
+		char why[320];
+		bool increment;   /* what has not changed lies in files of older epochs (hard links: they may be removed) */
+		uint64_t pages, zero, reused;   /* bytes: in memory/, of them zeros and in files of older epochs */
+		uint64_t raw, stored;           /* written data, before and after compression */
+		uint64_t criu;    /* bytes left to criu's images */
+		uint64_t shared;  /* bytes that processes had in common after a fork */
+	} memory;
 	json_t  *files;           /* owned: records of files_record(), array */
 };
 
@@ -45,7 +58,7 @@ bool manifest_missing_flags(const struct manifest *m, const struct manifest *her
 int manifest_write(int epochfd, struct manifest *m, bool sign, const char *munge_socket, struct err *err);
 
 /* Reads and verifies: credential (made by uid 0, payload matches) if sign, then
- * presence and SHA-256 of every file, and that there is no other file. The first
+ * presence, size and SHA-256 of every file (memory/chunks-*: see above), and that there is no other file. The first
  * difference is named. */
 int manifest_verify(int epochfd, struct manifest *m, bool sign, const char *munge_socket, struct err *err);
 

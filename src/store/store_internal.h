@@ -30,6 +30,10 @@ int epoch_walk(int dirfd, const struct epoch_walk *w, struct err *err);
 /* fsync of every file and directory below. */
 int epoch_sync(int dirfd, struct err *err);
 
+/* What manifest_load() does with the text that it reads. */
+struct manifest;
+int manifest_parse(const char *text, size_t len, struct manifest *m, struct err *err);
+
 /* SHA-256 of len bytes from off on, as hex. Returns 0, or -1 with errno (ENODATA: the file ends before). */
 int digest_range(int fd, uint64_t off, uint64_t len, char hex[SHA256_HEX]);
 void digest_bytes(const void *buf, size_t len, char hex[SHA256_HEX]);

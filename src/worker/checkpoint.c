@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "common/util.h"
+#include "memory/parent.h"
 #include "pod/pod.h"
 #include "pod/preflight.h"
 
@@ -23,7 +24,9 @@ struct checkpoint {
 	struct manifest m;
 	struct criu_dump dump;
 	struct written_step written;
+	struct memory_step memory;
 	int   epochfd, criufd, filesfd;
+	bool  reached;     /* criu has dumped everything */
 	bool  committed;
 };
 
@@ -46,11 +49,9 @@ static int record_files(struct checkpoint *c, struct err *err)
 		return -1;
 	c->m.max_pid = t.max_pid;
 	rc = files_record(t.pids, t.n, w->req.init, c->filesfd, &o, c->m.files, w->warnings, err);
-	free(t.pids);
+	tree_free(&t);
 	if (rc || written_freeze(&c->written, w, c->m.files, err))
 		return err_wrap(err, "the job's files cannot be saved");
-	if (!criu_still_frozen(&c->dump))
-		return err_set(err, 0, "criu was killed while the job's files were saved");
 	return 0;
 }
 
@@ -61,7 +62,7 @@ static int seal(struct checkpoint *c, struct err *err)
 	const struct files_cred cred = worker_cred(w);
 
 	/* A set-user-ID program may have been started since the preflight: such an epoch would never be restored. */
-	if (criu_check_creds(c->criufd, cred.uid, cred.gid, cred.groups, cred.n_groups, err))
+	if (memory_finish(&c->memory, w, c->epochfd, c->criufd, &c->m, err) || criu_check_creds(c->criufd, cred.uid, cred.gid, cred.groups, cred.n_groups, err))
 		return -1;
 	event_phase("sync");
 	if (written_finish(&c->written, w, &c->m, c->dump.freeze_began, err) || files_sync(c->m.files, &cred, err))
@@ -74,6 +75,7 @@ static int seal(struct checkpoint *c, struct err *err)
 	if (verify_written(w, c->epochfd, err))
 		return -1;
 	event_phase("commit");
+	fault_die(w, FAULT_DIE_BEFORE_COMMIT);
 	if (store_commit_epoch(&w->store, w->req.epoch, err))
 		return -1;
 	c->committed = true;
@@ -84,10 +86,12 @@ static json_t *describe(const struct checkpoint *c)
 {
 	const struct worker *w = c->w;
 
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "epoch", (json_int_t)w->req.epoch, "bytes", (json_int_t)c->m.bytes,
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:I, s:I, s:I, s:O}", "epoch", (json_int_t)w->req.epoch, "bytes", (json_int_t)c->m.bytes,
 			 "time", (json_int_t)c->m.time, "frozen_us", (json_int_t)c->dump.frozen_us,
 			 "total_us", (json_int_t)(now_us() - w->began), "files", (json_int_t)json_array_size(c->m.files),
-			 "warnings", w->warnings);
+			 "memory_method", c->m.memory.ours ? c->m.memory.method : "criu", "memory_why", c->m.memory.why,
+			 "memory_pages", (json_int_t)c->m.memory.pages, "memory_zero", (json_int_t)c->m.memory.zero,
+			 "memory_stored", (json_int_t)c->m.memory.stored, "warnings", w->warnings);
 }
 
 /* The epoch is durable. The agent gives the job back to Slurm and then says what is to become of the pod. */
@@ -113,9 +117,13 @@ static int on_frozen(void *arg, struct err *err)
 {
 	struct checkpoint *c = arg;
 
+	c->reached = true;
 	event_phase("files");
-	if (record_files(c, err))
+	/* Before there are children of a snapshot, which are no processes of the job. */
+	if (record_files(c, err) || memory_freeze(&c->memory, c->w, c->epochfd, c->criufd, c->dump.hand, err))
 		return -1;
+	if (!criu_still_frozen(&c->dump))
+		return err_set(err, 0, "criu was killed while the job was saved");
 	if (!c->w->req.vacate)
 		return 0;
 	if (seal(c, err))
@@ -125,7 +133,10 @@ static int on_frozen(void *arg, struct err *err)
 
 static void on_phase(void *arg, const char *name)
 {
+	struct checkpoint *c = arg;
+
 	event_phase(name);
+	c->w->go_due += c->w->req.written && !strcmp(name, "frozen");
 }
 
 static int open_dirs(struct checkpoint *c, struct err *err)
@@ -169,11 +180,11 @@ static int look_before(struct worker *w, struct err *err)
 	    criu_act_for(&w->criu, w->req.uid, w->req.gid, w->req.groups, w->req.n_groups, err) || tree_read(w->req.init, &t, err))
 		return -1;
 	rc = preflight(t.pids, t.n, w->req.init, w->req.agent_port, err) || space_check(w, t.pids, t.n, err) ? -1 : 0;
-	free(t.pids);
+	tree_free(&t);
 	return rc;
 }
 
-static int dump(struct checkpoint *c, struct err *err)
+static int dump(struct checkpoint *c, bool engine, struct err *err)
 {
 	struct worker *w = c->w;
 	const struct files_opts o = files_opts(w);
@@ -185,26 +196,54 @@ static int dump(struct checkpoint *c, struct err *err)
 		.init = w->req.init, .images_fd = c->criufd, .work_fd = w->store.dirfd, .ghost_limit = w->conf.file_limit,
 		.phase = on_phase, .frozen = on_frozen, .arg = c,
 	};
+	if (engine)
+		memory_begin(&c->memory, w, c->criufd);
+	c->dump.elide_parent = c->memory.on ? MEMORY_PARENT : NULL;
 	event_phase("dump");
 	if (criu_dump(&w->criu, &c->dump, err))
 		return -1;
 	return c->committed ? 0 : seal(c, err);
 }
 
-int worker_checkpoint(struct worker *w, bool *refused, struct err *err)
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static void end(struct checkpoint *c)
+{
+	memory_end(&c->memory);
+	written_end(&c->written);
+	manifest_free(&c->m);
+	close_fd(&c->epochfd);
+	close_fd(&c->criufd);
+	close_fd(&c->filesfd);
+}
+
+static bool still_there(const struct worker *w)
+{
+	struct tree t;
+
+	if (tree_read(w->req.init, &t, NULL))
+		return false;
+	tree_free(&t);
+	return true;
+}
+
+/* err is not NULL. engine: criu leaves the memory to us, if that is possible. *again: it was used, and criu alone may do better. */
+static int attempt(struct worker *w, bool engine, bool *refused, bool *again, struct err *err)
 {
 	struct checkpoint c = { .w = w, .written.previous_filesfd = -1, .epochfd = -1, .criufd = -1, .filesfd = -1 };
 	json_t *o;
-	int rc;
+	int rc = open_dirs(&c, err);
 
-	*refused = true;
-	if (look_before(w, err) || open_dirs(&c, err)) {
-		if (c.epochfd >= 0)
-			store_abort_epoch(&w->store, w->req.epoch);
-		return -1;
+	*again = false;
+	if (rc == 0) {
+		*refused = false;
+		rc = dump(&c, engine, err);
 	}
-	*refused = false;
-	rc = dump(&c, err);
 	if (rc && !c.committed)
 		store_abort_epoch(&w->store, w->req.epoch);
 	if (rc == 0) {
@@ -212,10 +251,23 @@ int worker_checkpoint(struct worker *w, bool *refused, struct err *err)
 		json_object_set_new(o, "ok", json_true());
 		event_send("result", o);
 	}
-	written_end(&c.written);
-	manifest_free(&c.m);
-	close(c.epochfd);
-	close(c.criufd);
-	close(c.filesfd);
+	*again = rc && !c.committed && c.memory.on && (c.memory.failed || !c.reached) && err->num != ENOSPC && still_there(w);
+	end(&c);
 	return rc;
+}
+
+/* The last rung of the ladder: what the engine cannot do, or a criu that does not go along with it, is left to criu alone. */
+int worker_checkpoint(struct worker *w, bool *refused, struct err *err)
+{
+	bool again;
+
+	*refused = true;
+	if (look_before(w, err))
+		return -1;
+	if (attempt(w, true, refused, &again, err) == 0)
+		return 0;
+	if (!again)
+		return -1;
+	worker_warn(w, "criu had to write the job's memory itself, because: %.500s", err->text);
+	return attempt(w, false, refused, &again, err);
 }

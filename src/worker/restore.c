@@ -11,12 +11,14 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "common/util.h"
 #include "pod/pod.h"
 
 #define SCRIPT_MAX (64 << 20)
 #define LEADER_MAX (64 << 20)
+#define KILL_WAIT_MS 30000
 
 struct restore {
 	struct worker  *w;
@@ -25,6 +27,8 @@ struct restore {
 	int   epochfd, criufd, filesfd;
 	char **argv, **envp;
 	bool  differs;          /* this node is not quite like the one where the epoch was made */
+	struct memory_back memory;
+	bool  filled_in_vain;
 };
 
 static int open_dirs(struct restore *r, struct err *err)
@@ -57,20 +61,6 @@ static int check_identity(const struct restore *r, struct err *err)
 	return criu_check_creds(r->criufd, q->uid, q->gid, q->groups, q->n_groups, err);
 }
 
-__attribute__((format(printf, 2, 3))) static void warn(struct worker *w, const char *fmt, ...)
-{
-	char text[512];
-	json_t *s;
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	s = json_string(text);
-	if (s)
-		json_array_append_new(w->warnings, s);
-}
-
 /* Machine, page size and instructions cannot be bridged; the rest usually works, but if it does not, this is the reason. */
 static int compare_nodes(struct restore *r, struct err *err)
 {
@@ -95,7 +85,7 @@ static int compare_nodes(struct restore *r, struct err *err)
 		if (!strcmp(soft[i].then, soft[i].now))
 			continue;
 		r->differs = true;
-		warn(w, "the %s differs from that of the checkpoint's node %s: %s there, %s here", soft[i].what,
+		worker_warn(w, "the %s differs from that of the checkpoint's node %s: %s there, %s here", soft[i].what,
 		     r->m.node.hostname, soft[i].then, soft[i].now);
 	}
 	return 0;
@@ -273,7 +263,7 @@ static int start_pod(struct restore *r, struct pod *pod, struct err *err)
 {
 	struct worker *w = r->w;
 	struct pod_restore pr = {
-		.images_fd = r->criufd, .work_fd = w->store.dirfd, .ctl = w->req.ctl_fd,
+		.images_fd = r->memory.on ? r->memory.dirfd : r->criufd, .work_fd = w->store.dirfd, .hand = r->memory.hand[1], .ctl = w->req.ctl_fd,
 		.last_pid = criu_last_pid(r->criufd, r->m.max_pid, err), .pre = fill_pod, .arg = r,
 	};
 	int rc;
@@ -282,8 +272,8 @@ static int start_pod(struct restore *r, struct pod *pod, struct err *err)
 		return -1;
 	/* The next failure must not be explained by the last one's log. */
 	unlinkat(w->store.dirfd, "restore.log", 0);
-	r->argv = criu_restore_argv(&w->criu);
-	r->envp = criu_envp(&w->criu);
+	r->argv = criu_restore_argv(&w->criu, r->memory.on);
+	r->envp = criu_envp(&w->criu, false, r->memory.on ? CRIU_HAND_FD : -1);
 	pr.argv = r->argv;
 	pr.envp = r->envp;
 	rc = pod_restore(&r->spec, &pr, pod, err);
@@ -313,10 +303,39 @@ static int undo_written(struct restore *r, struct err *err)
 	return files_undo_written(w->store.dirfd, &u, w->warnings, err);
 }
 
+/* A pod that is complete. On failure there is none. */
+static int fill_and_start(struct restore *r, bool fill, struct pod *pod, struct err *err)
+{
+	struct worker *w = r->w;
+	int rc = memory_back_begin(&r->memory, w, r->epochfd, r->criufd, &r->m, fill, err);
+
+	if (!rc) {
+		w->node_fault = true;
+		rc = start_pod(r, pod, err);
+	}
+	if (!rc) {
+		/* what criu cannot do here it may do on a node that is like the other one */
+		w->node_fault = r->differs;
+		event_send("pod", json_pack("{s:i}", "init_pid", (int)pod->init));
+	}
+	if (!rc && memory_back_finish(&r->memory, w, pod->init, err)) {
+		/* It has told the agent nothing but that it is up. */
+		pod_kill(pod->init, KILL_WAIT_MS, NULL);
+		waitpid(pod->init, NULL, 0);
+		event_send("pod", json_pack("{s:i}", "init_pid", 0));
+		pod_cleanup(r->spec.dir);
+		r->filled_in_vain = r->memory.fill;
+		rc = -1;
+	}
+	memory_back_end(&r->memory, w);
+	return rc;
+}
+
 static int restore(struct restore *r, bool *refused, struct err *err)
 {
 	struct worker *w = r->w;
 	const struct files_cred cred = worker_cred(w);
+	struct err first = { 0 };
 	struct pod pod;
 
 	fill_spec(r);
@@ -329,9 +348,16 @@ static int restore(struct restore *r, bool *refused, struct err *err)
 	if (r->m.written_at && undo_written(r, err))
 		return err_wrap(err, "files that the job wrote after the epoch cannot be removed");
 	event_phase("restore");
-	w->node_fault = true;
-	if (start_pod(r, &pod, err))
-		return -1;
+	if (fill_and_start(r, true, &pod, &first)) {
+		if (!r->filled_in_vain) {
+			if (err)
+				*err = first;
+			return -1;
+		}
+		worker_warn(w, "the memory is restored by criu itself, which takes longer: %.500s", first.text);
+		if (fill_and_start(r, false, &pod, err))
+			return -1;
+	}
 	event_send("result", json_pack("{s:b, s:b, s:i, s:i, s:I, s:I, s:O}", "ok", 1, "differs", r->differs ? 1 : 0, "init_pid", (int)pod.init, "epoch", (int)w->req.epoch,
 				       "total_us", (json_int_t)(now_us() - w->began),
 				       "files", (json_int_t)json_array_size(r->m.files), "warnings", w->warnings));

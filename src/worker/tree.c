@@ -64,6 +64,20 @@ static bool descends(struct node *list, int n, struct node *p, int depth)
 	return p->where == INSIDE;
 }
 
+/* Never more than were read. */
+static void append(struct tree *t, const struct node *p)
+{
+	t->pids[t->n] = p->pid;
+	t->inner[t->n++] = p->inner;
+}
+
+void tree_free(struct tree *t)
+{
+	free(t->pids);
+	free(t->inner);
+	*t = (struct tree){ 0 };
+}
+
 int tree_read(pid_t init, struct tree *t, struct err *err)
 {
 	cleanup_free struct node *list = NULL;
@@ -78,12 +92,12 @@ int tree_read(pid_t init, struct tree *t, struct err *err)
 		list[i].pid = t->pids[i];
 		read_node(&list[i], t);
 	}
+	t->inner = xcalloc((size_t)n + 1, sizeof(*t->inner));
 	for (int i = 0; i < n; i++)
 		if (descends(list, n, &list[i], 0))
-			t->pids[t->n++] = list[i].pid;
+			append(t, &list[i]);
 	if (t->n == 0) {
-		free(t->pids);
-		t->pids = NULL;
+		tree_free(t);
 		return err_set(err, ESRCH, "the job has ended: its pod is empty");
 	}
 	return 0;

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "common/util.h"
+#include "memory/image.h"
 
 #define DEPTH_MAX 64
 
@@ -35,6 +36,18 @@ static void forget_pages(int dirfd, int depth)
 	}
 }
 
+/* The chunks of memory/ carry their own checksums. */
+static int verify_memory(int epochfd, enum mem_verify what, int threads, struct err *err)
+{
+	cleanup_close int dirfd = openat(epochfd, "memory", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	cleanup_mem_image struct mem_image *image = NULL;
+
+	if (dirfd < 0)
+		return errno == ENOENT ? 0 : err_sys(err, errno, "cannot open the epoch's memory");
+	image = mem_image_open(dirfd, err);
+	return image ? mem_image_verify(image, what, threads, err) : -1;
+}
+
 int verify_written(struct worker *w, int epochfd, struct err *err)
 {
 	struct manifest m = { 0 };
@@ -42,6 +55,8 @@ int verify_written(struct worker *w, int epochfd, struct err *err)
 
 	forget_pages(epochfd, 0);
 	rc = manifest_verify(epochfd, &m, w->req.sign, w->conf.munge_socket, err);
+	if (!rc && m.memory.ours)
+		rc = verify_memory(epochfd, MEM_VERIFY_OWN, (int)w->conf.threads, err);
 	manifest_free(&m);
 	return rc ? err_wrap(err, "the epoch was written, but reads back differently") : 0;
 }
@@ -57,6 +72,10 @@ int worker_verify(struct worker *w, struct err *err)
 	event_phase("verify");
 	if (manifest_verify(fd, &m, w->req.sign, w->conf.munge_socket, err))
 		return -1;
+	if (m.memory.ours && verify_memory(fd, MEM_VERIFY_DEEP, (int)w->conf.threads, err)) {
+		manifest_free(&m);
+		return -1;
+	}
 	o = json_pack("{s:b, s:i, s:I, s:I, s:I, s:I, s:O}", "ok", 1, "epoch", (int)w->req.epoch, "bytes", (json_int_t)m.bytes,
 		      "frozen_us", (json_int_t)m.frozen_us, "total_us", (json_int_t)(now_us() - w->began),
 		      "files", (json_int_t)json_array_size(m.files), "warnings", w->warnings);

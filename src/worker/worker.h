@@ -11,6 +11,8 @@
 
 #include "common/conf.h"
 #include "common/err.h"
+#include "memory/image.h"
+#include "memory/snapshot.h"
 #include "pod/criu.h"
 #include "store/files.h"
 #include "store/manifest.h"
@@ -42,6 +44,7 @@ struct worker {
 	int64_t  began;         /* now_us() */
 	json_t  *warnings;      /* owned */
 	bool     node_fault;    /* if what is being done now fails, this node is to blame, and not the epoch */
+	int      go_due;        /* "frozen" was told so often, and not yet answered */
 };
 
 /* request.c: reads and checks the line on standard input. */
@@ -78,9 +81,58 @@ void written_end(struct written_step *s);
 /* verify.c: reads the epoch back from the disk, not from memory, and compares all digests. */
 int verify_written(struct worker *w, int epochfd, struct err *err);
 
-/* tree.c: host pids of the job's processes, and the highest pid, group or session number in the pod. pids: to be freed. */
-struct tree { pid_t *pids; int n; int32_t max_pid; };
+/* tree.c: host pids of the job's processes, and the highest pid, group or session number in the pod. To be freed with tree_free(). */
+struct tree { pid_t *pids; pid_t *inner; int n; int32_t max_pid; };   /* inner: their numbers in the pod */
 int tree_read(pid_t init, struct tree *t, struct err *err);
+void tree_free(struct tree *t);
+
+/* memory.c: the steps of one checkpoint with fsched's own memory engine (memory/). */
+struct memory_step {
+	bool   on;                    /* private memory is left out by criu and taken by fsched */
+	struct mem_snapshot *snapshot;
+	struct memory_wanted *wanted; /* per process, before the freeze */
+	int    n_wanted;
+	struct mem_process *procs;
+	size_t n_procs;
+	uint64_t shared, cow_room;
+	bool   written;
+	bool   failed;                /* it was the engine that failed, not criu or a file */
+	struct mem_write_stats *stats;
+};
+/* Before the freeze. Decides whether the engine is used at all; never fails. */
+void memory_begin(struct memory_step *s, struct worker *w, int criufd);
+/* In the freeze: takes the snapshot. hand: of criu_dump. */
+int  memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criufd, int hand, struct err *err);
+/* After it (in a vacate, and where there is no memory for a copy, still in it): writes. Fills m->memory. */
+int  memory_finish(struct memory_step *s, struct worker *w, int epochfd, int criufd, struct manifest *m, struct err *err);
+void memory_end(struct memory_step *s);
+
+/* memory_back.c: the memory of an epoch whose manifest says memory.ours, in a restore. */
+struct memory_back {
+	bool on;
+	bool fill;               /* else criu restores it from plain images */
+	int  criufd;             /* borrowed: of the epoch */
+	int  dirfd;              /* criu's directory of images instead of it */
+	int  hand[2];            /* ours, criu's */
+	struct mem_image *image;
+};
+/* fill: false after it has failed. Nothing happens if the epoch has no memory/. */
+int  memory_back_begin(struct memory_back *b, struct worker *w, int epochfd, int criufd, const struct manifest *m, bool fill, struct err *err);
+/* init: the new pod's. 0 also if criu has failed, which pid 1 tells; -1: the pod is still there, and not to be used. */
+int  memory_back_finish(struct memory_back *b, struct worker *w, pid_t init, struct err *err);
+void memory_back_end(struct memory_back *b, const struct worker *w);
+
+/* fault.c: faults on purpose, with their names and meaning there. fault_die() kills the worker if it was asked for. */
+enum fault {
+	FAULT_FORCE_DIRECT, FAULT_FORCE_STAGED, FAULT_FORCE_FORK, FAULT_SNAPSHOT_FAILS, FAULT_FILL_FAILS, FAULT_DIE_BEFORE_SNAPSHOT,
+	FAULT_DIE_AFTER_SNAPSHOT, FAULT_CRIU_DIES_BEFORE_SNAPSHOT, FAULT_CRIU_DIES_AFTER_SNAPSHOT, FAULT_DIE_IN_DRAIN, FAULT_DIE_BEFORE_COMMIT, FAULT_DIE_IN_FILL,
+};
+bool fault(const struct worker *w, enum fault f);
+void fault_die(const struct worker *w, enum fault f);
+void fault_criu_dies(const struct worker *w, enum fault f);
+
+/* warn.c */
+void worker_warn(struct worker *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* space.c: refuses when the checkpoint cannot fit. */
 int space_check(const struct worker *w, const pid_t *pids, int n, struct err *err);

@@ -9,7 +9,7 @@ import lib
 # what runs, its exit code, and the files to compare besides the output
 PROGRAMS = {
     "bash": ("{w}/counter.sh 60 0.1", "4:0", ["counter.log"]),
-    "threads200M": ("{w}/threads 60 200", "5:0", []),
+    "threads200M": ("{w}/threads 150 200", "5:0", []),
     "python": ("/usr/bin/python3 {w}/walk.py 60", "9:0", []),
     "pipeline": ("{w}/pipeline.sh 60", "6:0", ["pipeline.log"]),
     "family": ("{w}/family 100 .", "3:0", ["orphan.log"]),

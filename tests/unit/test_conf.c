@@ -191,7 +191,7 @@ static void notices(void **state)
 
 	good(everything, &c);
 	conf_notices(&c, count_notice, &n);
-	assert_int_equal(n, 4);
+	assert_int_equal(n, 2);
 	n = 0;
 	good("CRIU_MaxEpochs = 2\n", &c);
 	conf_notices(&c, count_notice, &n);

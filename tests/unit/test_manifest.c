@@ -198,6 +198,64 @@ static void the_first_difference_is_named(void **state)
 	assert_refused(verify(fd, true), "leader");
 }
 
+/* ---- memory ------------------------------------------------------------ */
+
+static void put_memory(void)
+{
+	assert_int_equal(mkdir(at("epoch/memory"), 0700), 0);
+	put_text(at("epoch/memory/image"), "image");
+	put_text(at("epoch/memory/chunks-000003-0"), "chunks");
+}
+
+static int rewrite_manifest(int fd)
+{
+	struct manifest m;
+	int rc;
+
+	fill(&m);
+	rc = manifest_write(fd, &m, true, sock, &err);
+	manifest_free(&m);
+	return rc;
+}
+
+/* The bytes of chunk files are the business of the image; their presence, their size and the image itself are not. */
+static void chunk_files_have_their_own_sums(void **state)
+{
+	cleanup_close int fd = make_epoch(true);
+	cleanup_free char *text = NULL;
+
+	put_memory();
+	assert_refused(verify(fd, true), "does not belong");
+	assert_ok(rewrite_manifest(fd));
+	assert_ok(verify(fd, true));
+	text = get_text(at("epoch/manifest.json"));
+	assert_non_null(strstr(text, "\"sums_in\": \"memory/image\""));
+	put_text(at("epoch/memory/chunks-000003-0"), "CHUNKS");
+	assert_ok(verify(fd, true));
+	put_text(at("epoch/memory/chunks-000003-0"), "chunk");
+	assert_refused(verify(fd, true), "5 bytes instead of 6");
+	put_text(at("epoch/memory/chunks-000003-0"), "chunks");
+	put_text(at("epoch/memory/image"), "imagE");
+	assert_refused(verify(fd, true), "memory/image is damaged");
+	put_text(at("epoch/memory/image"), "image");
+	assert_int_equal(rename(at("epoch/memory/chunks-000003-0"), at("epoch/memory/chunks-000004-0")), 0);
+	assert_refused(verify(fd, true), "chunks-000003-0 is missing");
+	assert_int_equal(unlink(at("epoch/memory/image")), 0);
+	assert_ok(rewrite_manifest(fd));
+	assert_refused(verify(fd, true), "memory/image is missing");
+}
+
+/* Only there: a file of that name elsewhere gets a digest as all others. */
+static void only_chunk_files_have_their_own_sums(void **state)
+{
+	cleanup_close int fd = make_epoch(true);
+
+	put_text(at("epoch/criu/chunks-000003-0"), "chunks");
+	assert_ok(rewrite_manifest(fd));
+	put_text(at("epoch/criu/chunks-000003-0"), "CHUNKS");
+	assert_refused(verify(fd, true), "criu/chunks-000003-0 is damaged");
+}
+
 /* ---- signature --------------------------------------------------------- */
 
 static void digest_of_manifest(char hex[SHA256_HEX])
@@ -342,6 +400,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_manifest_comes_back),
 		cmocka_unit_test(the_first_difference_is_named),
+		cmocka_unit_test(chunk_files_have_their_own_sums),
+		cmocka_unit_test(only_chunk_files_have_their_own_sums),
 		cmocka_unit_test(only_root_signs),
 		cmocka_unit_test(an_old_signature_is_good),
 		cmocka_unit_test(without_munge_only_the_digests_count),

@@ -1,0 +1,36 @@
+#!/bin/sh
+# fuzz.sh SECONDS [TARGET...] - runs the fuzzers of tests/fuzz for so many seconds each: image, chunk, pagemap, manifest.
+#
+# Built by clang with ASan and UBSan in build/fuzz. What they learn is kept in build/fuzz/corpus; input that breaks something is left
+# in build/fuzz as <target>-crash-*: build/fuzz/tests/fuzz/fuzz_<target> FILE repeats it.
+set -eu
+cd "$(dirname "$0")/.."
+build=${FSCHED_BUILD:-$PWD/build}/fuzz
+seconds=${1:?$(sed -n 2p "$0")}
+shift
+[ $# -gt 0 ] || set -- image chunk pagemap manifest
+
+mkdir -p "$build"
+quietly() {
+	"$@" >"$build/log" 2>&1 || { cat "$build/log"; exit 1; }
+}
+if [ ! -f "$build/build.ninja" ]; then
+	quietly env CC=clang meson setup "$build" . -Dtests=false -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
+fi
+quietly ninja -C "$build" fuzzers
+quietly "$build/tests/fuzz/fuzz_seeds" "$build/corpus"
+
+bad=0
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+for target; do
+	out=$build/$target.log
+	if "$build/tests/fuzz/fuzz_$target" -max_total_time="$seconds" -max_len=16384 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+		-artifact_prefix="$build/$target-" "$build/corpus/$target" >"$out" 2>&1; then
+		echo "ok      fuzz $target: $(sed -n 's/^stat::number_of_executed_units: *//p' "$out") inputs"
+	else
+		echo "failed  fuzz $target"
+		tail -n 40 "$out"
+		bad=1
+	fi
+done
+exit $bad

@@ -1,0 +1,40 @@
+/* Which way a process's memory is taken: the model. Pure functions; where the numbers come from: node.h.
+ *
+ * What counts is the progress that the job loses, not the freeze alone. A staged copy costs its time and nothing later. A fork costs
+ * the copy of the page tables, and then a fault and a copy for every page that the job rewrites before the child is gone. */
+#ifndef FSCHED_MEMORY_COST_H
+#define FSCHED_MEMORY_COST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum mem_rung {
+	MEM_DIRECT,   /* written while the process stands still */
+	MEM_STAGED,   /* copied into memory that was prepared before, written afterwards */
+	MEM_FORKED,   /* a child holds it */
+	MEM_RUNGS
+};
+const char *mem_rung_name(enum mem_rung r);
+
+/* Of this node; see node.h. */
+struct mem_node {
+	double copy_us_per_mb;     /* from another process into memory that is there */
+	double fork_us_per_mb;     /* page tables of small pages */
+	double huge_us_per_mb;     /* and of huge ones */
+	double cow_us;             /* the first write to a page after a fork */
+};
+
+struct mem_case {
+	uint64_t bytes;            /* of the process that are to be taken */
+	uint64_t huge;             /* of them in huge pages */
+	double   busy;             /* processors that it kept busy lately; negative: not known */
+	uint64_t room;             /* bytes of memory left for a copy */
+	uint64_t cow_room;         /* bytes by which its memory may grow */
+	bool     may_fork;
+};
+
+/* The choice, and the reason in a few words. */
+enum mem_rung mem_choose(const struct mem_node *n, const struct mem_case *c, char *why, size_t len);
+
+#endif

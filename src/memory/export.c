@@ -1,0 +1,194 @@
+#include "memory/export.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/util.h"
+#include "memory/criu_pagemap.h"
+#include "memory/memory_internal.h"
+
+#define COPY (1u << 20)
+
+struct export {
+	struct mem_image *m;
+	uint64_t id;
+	struct criu_pagemap map;      /* criu's */
+	uint64_t *at;                 /* per entry: its place in the pages that are written */
+	uint64_t *from;               /* per entry: its place in criu's pages */
+	uint64_t size, criu_size;
+	int      out, in;             /* pages-N.img: ours, criu's (-1: none) */
+	struct mem_range *wanted;     /* what comes from the image */
+	size_t   n_wanted;
+};
+
+static bool from_image(const struct criu_pagemap_entry *e) { return e->flags & CRIU_PE_PARENT; }
+static bool has_pages(const struct criu_pagemap_entry *e) { return e->flags & (CRIU_PE_PARENT | CRIU_PE_PRESENT); }
+
+static int place_entries(struct export *x, struct err *err)
+{
+	x->at = xcalloc(x->map.n + 1, sizeof(*x->at));
+	x->from = xcalloc(x->map.n + 1, sizeof(*x->from));
+	x->wanted = xcalloc(x->map.n + 1, sizeof(*x->wanted));
+	for (size_t i = 0; i < x->map.n; i++) {
+		const struct criu_pagemap_entry *e = &x->map.v[i];
+		uint64_t len = e->npages * MEM_PAGE;
+
+		x->at[i] = x->size;
+		x->from[i] = x->criu_size;
+		if (!has_pages(e))
+			continue;
+		/* Entries are disjoint and below 2^63: the sum is too. */
+		x->size += len;
+		if (from_image(e))
+			x->wanted[x->n_wanted++] = (struct mem_range){ .id = x->id, .addr = e->addr, .npages = e->npages };
+		else
+			x->criu_size += len;
+	}
+	return x->size > INT64_MAX ? err_set(err, EFBIG, "the pages of a process are too many for a file") : 0;
+}
+
+/* ---- out of the image -------------------------------------------------- */
+
+static size_t entry_of(const struct export *x, uint64_t addr)
+{
+	size_t low = 0, high = x->map.n;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (x->map.v[mid].addr + x->map.v[mid].npages * MEM_PAGE <= addr)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+static int write_at(int fd, const uint8_t *p, size_t len, uint64_t off)
+{
+	while (len > 0) {
+		ssize_t n = pwrite(fd, p, len, (off_t)off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return -1;
+		p += n;
+		off += (uint64_t)n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+/* The range was wanted, so it lies in one entry. */
+static int put_pages(void *arg, uint64_t id, uint64_t addr, const void *buf, size_t len)
+{
+	const struct export *x = arg;
+	size_t i = entry_of(x, addr);
+
+	(void)id;
+	return write_at(x->out, buf, len, x->at[i] + (addr - x->map.v[i].addr));
+}
+
+static int fill_from_image(struct export *x, const struct mem_read_opts *opts, struct mem_export_stats *stats, struct err *err)
+{
+	const struct mem_sink sink = { .write = put_pages, .arg = x };   /* zeros stay holes */
+	struct mem_read_opts o = opts ? *opts : (struct mem_read_opts){ 0 };
+	struct mem_read_stats s;
+	uint64_t want = x->size - x->criu_size;
+
+	o.only = x->wanted;
+	o.n_only = x->n_wanted;
+	if (mem_image_fill(x->m, &sink, &o, &s, err) < 0)
+		return -1;
+	if (s.pages + s.zero != want)
+		return err_set(err, ENODATA, "the memory image lacks %llu pages of %llu", (unsigned long long)((want - s.pages - s.zero) / MEM_PAGE),
+			       (unsigned long long)x->id);
+	stats->from_image = s.pages;
+	stats->zero = s.zero;
+	return 0;
+}
+
+/* ---- out of criu's pages ----------------------------------------------- */
+
+static int copy_entry(const struct export *x, size_t i, uint8_t *buf, struct err *err)
+{
+	uint64_t len = x->map.v[i].npages * MEM_PAGE;
+
+	for (uint64_t done = 0; done < len;) {
+		size_t n = len - done < COPY ? (size_t)(len - done) : COPY;
+
+		if (mem_pread(x->in, buf, n, x->from[i] + done) < 0)
+			return errno == ENODATA ? err_set(err, EBADMSG, "image pages-%u.img is too short", x->map.pages_id)
+						: err_sys(err, errno, "cannot read image pages-%u.img", x->map.pages_id);
+		if (write_at(x->out, buf, n, x->at[i] + done) < 0)
+			return err_sys(err, errno, "cannot write image pages-%u.img", x->map.pages_id);
+		done += n;
+	}
+	return 0;
+}
+
+static int copy_from_criu(const struct export *x, struct err *err)
+{
+	cleanup_free uint8_t *buf = xmalloc(COPY);
+
+	for (size_t i = 0; i < x->map.n; i++)
+		if (has_pages(&x->map.v[i]) && !from_image(&x->map.v[i]) && copy_entry(x, i, buf, err) < 0)
+			return -1;
+	return 0;
+}
+
+/* ---- all of it --------------------------------------------------------- */
+
+static int open_pages(struct export *x, int images_fd, int out_fd, struct err *err)
+{
+	char name[40];
+
+	snprintf(name, sizeof(name), "pages-%u.img", x->map.pages_id);
+	x->in = x->criu_size > 0 ? openat(images_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) : -1;
+	if (x->criu_size > 0 && x->in < 0)
+		return err_sys(err, errno, "cannot read image %s", name);
+	x->out = openat(out_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (x->out < 0 || ftruncate(x->out, (off_t)x->size) < 0)
+		return err_sys(err, errno, "cannot write image %s", name);
+	return 0;
+}
+
+static int store_map(struct export *x, int out_fd, const char *name, struct err *err)
+{
+	for (size_t i = 0; i < x->map.n; i++)
+		if (from_image(&x->map.v[i]))
+			x->map.v[i].flags = (x->map.v[i].flags & ~CRIU_PE_PARENT) | CRIU_PE_PRESENT;
+	return criu_pagemap_store(out_fd, name, &x->map, err);
+}
+
+int mem_export_pages(struct mem_image *m, uint64_t id, int pid, int images_fd, int out_fd,
+		     const struct mem_read_opts *opts, struct mem_export_stats *stats, struct err *err)
+{
+	struct export x = { .m = m, .id = id, .in = -1, .out = -1 };
+	struct mem_export_stats s = { 0 };
+	char name[40];
+	int rc = -1;
+
+	snprintf(name, sizeof(name), "pagemap-%d.img", pid);
+	if (criu_pagemap_load(images_fd, name, &x.map, err) == 0 && place_entries(&x, err) == 0 &&
+	    open_pages(&x, images_fd, out_fd, err) == 0 && fill_from_image(&x, opts, &s, err) == 0 &&
+	    copy_from_criu(&x, err) == 0)
+		rc = store_map(&x, out_fd, name, err);
+	s.from_criu = x.criu_size;
+	if (stats)
+		*stats = s;
+	if (x.in >= 0)
+		close(x.in);
+	if (x.out >= 0)
+		close(x.out);
+	criu_pagemap_free(&x.map);
+	free(x.at);
+	free(x.from);
+	free(x.wanted);
+	return rc;
+}

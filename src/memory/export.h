@@ -1,0 +1,17 @@
+/* Plain criu images out of an epoch whose memory is ours. */
+#ifndef FSCHED_MEMORY_EXPORT_H
+#define FSCHED_MEMORY_EXPORT_H
+
+#include <stdint.h>
+#include "common/err.h"
+#include "memory/image.h"
+
+struct mem_export_stats { uint64_t from_image, from_criu, zero; };   /* bytes */
+
+/* criu wrote images_fd/pagemap-<pid>.img with entries that refer to a parent image; the pages of these are space id of m. Writes
+ * pagemap-<pid>.img without any parent, and its pages-N.img, into outfd. Other images of the epoch are the caller's to copy, but the link "parent".
+ * ENODATA: the image lacks a page that criu's pagemap names. opts: threads and cancel; may be NULL, as stats. Not synced. */
+int mem_export_pages(struct mem_image *m, uint64_t id, int pid, int images_fd, int out_fd,
+		     const struct mem_read_opts *opts, struct mem_export_stats *stats, struct err *err);
+
+#endif

@@ -1,0 +1,110 @@
+/* Parts of src/memory; nobody else but its tests includes it. */
+#ifndef FSCHED_MEMORY_INTERNAL_H
+#define FSCHED_MEMORY_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "common/err.h"
+#include "memory/image.h"
+
+/* ---- shuffle.c: the same as mem_shuffle() in plain C -------------------- */
+
+void mem_shuffle_plain(unsigned size, const uint8_t *in, uint8_t *out, size_t len);
+void mem_unshuffle_plain(unsigned size, const uint8_t *in, uint8_t *out, size_t len);
+
+/* ---- threads.c ---------------------------------------------------------- */
+
+/* What the threads of one piece of work share: the first failure ends all. */
+struct mem_team {
+	pthread_mutex_t lock;         /* of why */
+	atomic_bool failed;
+	struct err why;
+	const atomic_bool *cancel;    /* or NULL */
+	atomic_uint_fast64_t cpu_us;
+};
+
+void mem_team_init(struct mem_team *t, const atomic_bool *cancel);
+/* Keeps the first failure. Returns -1. */
+int mem_team_fail(struct mem_team *t, const struct err *why);
+/* True when the work should go on. Reports a cancellation as a failure. */
+bool mem_team_goes_on(struct mem_team *t);
+/* Calls work(arg, 0) .. work(arg, n - 1), each in a thread of its own with the nice value raised by nice (the first in the caller's
+ * thread if nice is 0). work's -1 with err is the failure of the team. 0 or -1 with the first failure. */
+int mem_team_run(struct mem_team *t, int n, int nice, int (*work)(void *arg, int i, struct err *err), void *arg, struct err *err);
+/* wanted, or a default if it is < 1; at most 64. */
+int mem_threads(int wanted);
+
+/* ---- format.c: the file "image" ----------------------------------------- */
+
+/* Everything of an image but its descriptors. Owned arrays. */
+struct mem_layout {
+	uint32_t epoch;
+	struct mem_file   *files;
+	struct mem_chunk  *chunks;    /* ascending by file and offset, not overlapping */
+	struct mem_space  *spaces;    /* ascending by id */
+	struct mem_extent *extents;
+	size_t n_files, n_chunks, n_spaces, n_extents;
+};
+
+void mem_layout_free(struct mem_layout *l);
+/* The file's bytes, to be freed by the caller. */
+uint8_t *mem_layout_render(const struct mem_layout *l, size_t *len);
+/* Takes nothing on trust; EBADMSG, or ENOTSUP for a later version. */
+int mem_layout_parse(const uint8_t *buf, size_t len, struct mem_layout *l, struct err *err);
+
+/* The checksum at the end of a rendered image, by which "hashes" names it. */
+void mem_image_sum(const uint8_t *buf, size_t len, uint64_t sum[2]);
+/* XXH3-128 of a buffer: low, high. */
+void mem_sum128(const void *buf, size_t len, uint64_t sum[2]);
+
+/* Data pages before each extent, and of all of them: page_base[n_extents]. */
+uint64_t *mem_layout_page_bases(const struct mem_layout *l);
+
+/* ---- hashes.c ----------------------------------------------------------- */
+
+struct mem_hash mem_hash_page(const void *page);
+/* image_sum: the checksum at the end of "image", to which they belong. */
+int mem_hashes_write(int dirfd, const struct mem_hash *v, uint64_t n, const uint64_t image_sum[2], struct err *err);
+int mem_hashes_parse(const uint8_t *buf, size_t len, uint64_t n, const uint64_t image_sum[2], struct mem_hash **v, struct err *err);
+
+/* ---- image.c ------------------------------------------------------------ */
+
+struct mem_image {
+	int dirfd;
+	struct mem_layout l;
+	int *fds;                     /* one per file */
+	uint64_t sum[2];              /* at the end of "image" */
+	struct mem_hash *hashes;      /* NULL: not loaded */
+	uint64_t *page_base;          /* with hashes: index of an extent's first page */
+};
+
+/* The space, or NULL. */
+const struct mem_space *mem_layout_space(const struct mem_layout *l, uint64_t id);
+/* The first of the space's extents that ends above addr; may be behind the last. */
+size_t mem_layout_seek(const struct mem_layout *l, const struct mem_space *s, uint64_t addr);
+
+/* Reads len bytes at off. 0, or -1 with errno (ENODATA: the file ends before). */
+int mem_pread(int fd, void *buf, size_t len, uint64_t off);
+
+/* ---- chunk.c: reading one chunk ----------------------------------------- */
+
+struct mem_chunk_reader {
+	struct mem_image *m;
+	struct mem_codec *codec;
+	uint8_t *stored, *raw;        /* MEM_CHUNK each */
+	uint32_t held;                /* the chunk whose pages are at pages; MEM_ZERO: none */
+	const uint8_t *pages;
+	uint64_t bytes_read;
+};
+
+void mem_chunk_reader_init(struct mem_chunk_reader *r, struct mem_image *m);
+void mem_chunk_reader_free(struct mem_chunk_reader *r);
+/* Reads the stored bytes into r->stored and compares their checksum. */
+int mem_chunk_read_stored(struct mem_chunk_reader *r, uint32_t chunk, struct err *err);
+/* Reads and decodes unless it is held already: r->pages. */
+int mem_chunk_read(struct mem_chunk_reader *r, uint32_t chunk, struct err *err);
+
+#endif

@@ -1,0 +1,27 @@
+/* What is known of this node and of a process's room to grow. */
+#ifndef FSCHED_MEMORY_NODE_H
+#define FSCHED_MEMORY_NODE_H
+
+#include <stdint.h>
+#include <sys/types.h>
+#include "memory/cost.h"
+
+/* Measured on 32 MiB, which takes some 50 ms, or taken from where an earlier measurement of this boot was kept. Never fails: what
+ * cannot be measured gets values of an ordinary machine. */
+void mem_node_probe(struct mem_node *n);
+
+/* Bytes that processes may still take: the least of what the memory cgroups of pid (v1 and v2, all levels) and the machine leave, with
+ * a margin kept back. Page cache that the kernel drops on its own counts as free. */
+uint64_t mem_headroom(pid_t pid);
+
+/* What /proc says of a running process. Reading it walks its page tables: not during a freeze. */
+struct mem_usage {
+	uint64_t anon, huge;   /* bytes: anonymous, of it in huge pages */
+	uint64_t shared;       /* of anon: what others have too, after a fork, counted so that the sum over all is what was counted twice */
+	uint64_t cpu_ns;       /* processor time of all threads so far */
+};
+int mem_usage_read(pid_t pid, struct mem_usage *u);
+/* The last of it alone, which is cheap. */
+uint64_t mem_cpu_ns(pid_t pid);
+
+#endif

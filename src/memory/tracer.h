@@ -1,0 +1,41 @@
+/* Ptrace by way of criu, which has the job's processes stopped: the worker's end of src/preload/hand.h.
+ *
+ * Pids are those inside the pod. Every call is a round trip of about 50 us. A criu that has died makes every call fail, and the job
+ * runs on. */
+#ifndef FSCHED_MEMORY_TRACER_H
+#define FSCHED_MEMORY_TRACER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "common/err.h"
+
+/* Registers as PTRACE_GETREGSET gives them; what is in them only arch.h knows. */
+struct tracer_regs {
+	uint8_t bytes[512];
+	size_t  len;
+};
+
+/* All: 0 or a positive result, -1 with errno. hand: struct criu_dump.hand, or the worker's end in a restore. */
+int tracer_get_regs(int hand, pid_t pid, struct tracer_regs *r);
+int tracer_set_regs(int hand, pid_t pid, const struct tracer_regs *r);
+int tracer_set_options(int hand, pid_t pid, unsigned long options);
+int tracer_continue(int hand, pid_t pid);
+int tracer_detach(int hand, pid_t pid);
+/* Waits for its next stop or its end; *status as of wait(). */
+int tracer_wait(int hand, pid_t pid, int *status);
+int tracer_kill(int hand, pid_t pid, int sig);
+
+/* Options of ptrace: while a call lasts, after it, and for a child that it makes. */
+struct tracer_options { unsigned long during, after, child; };
+/* One system call in a stopped process, with the registers *r, which become those after it; the process is as before then.
+ * *child: the pid of one that it made, 0 = none; also filled if only what comes afterwards failed. */
+int tracer_inject(int hand, pid_t pid, struct tracer_regs *r, const struct tracer_options *o, pid_t *child);
+
+/* In a restore: waits for READY. 1 = it is there, 0 = criu has ended before, -1 errno (ETIMEDOUT: not within timeout_ms). */
+int tracer_await_ready(int hand, int timeout_ms);
+/* In a restore: criu lets the processes go. */
+int tracer_go(int hand);
+
+#endif

@@ -1,0 +1,25 @@
+/* The mappings of a process, from /proc/PID/maps. */
+#ifndef FSCHED_MEMORY_VMAS_H
+#define FSCHED_MEMORY_VMAS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "common/err.h"
+
+struct vma {
+	uint64_t start, end;
+	bool plain;      /* anonymous, private, readable and writable, and no stack that grows: process_vm_writev() can fill it */
+	bool executable;
+	bool vdso;
+};
+
+struct vmas { struct vma *v; size_t n; };   /* ascending; owned */
+
+int  vmas_read(pid_t pid, struct vmas *m, struct err *err);
+void vmas_free(struct vmas *m);
+/* The one that holds addr, or the next one above; NULL behind the last. */
+const struct vma *vmas_find(const struct vmas *m, uint64_t addr);
+
+#endif

@@ -1,0 +1,145 @@
+/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: private memory is left out of a dump.
+ *
+ * criu can leave out pages that a parent image already has and that have not been written since, if the kernel tracks writes
+ * (--track-mem). Here every kernel tracks writes, no page has ever been written, and the parent (made by src/memory/parent.c) says that
+ * it has them all. What criu then writes of a process's private memory is its list of pages, with nothing behind it; fsched copies them
+ * itself. All else criu decides as always. criu 3.17 to 4.2 look at writes in the four calls below.
+ *
+ * Where the kernel does track writes, criu's own way of starting over (clear_refs) is swallowed too: that state is not criu's here.
+ *
+ * FSCHED_ELIDE=1 in criu's environment turns this on; without it every call goes through as it is. */
+#include <linux/fcntl.h>
+#include <linux/ioctl.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+
+#include "preload.h"
+#include "raw_syscall.h"
+
+#define SOFT_DIRTY (1ULL << 55)        /* of an entry of /proc/PID/pagemap */
+
+/* Linux 6.7, <linux/fs.h>; older headers do not have it. */
+struct pagemap_scan {
+	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+#define PAGEMAP_SCAN    _IOWR('f', 16, struct pagemap_scan)
+#define SCAN_SOFT_DIRTY (1ULL << 7)
+
+#define KDAT      "/run/criu.kdat"
+#define KDAT_APART "/run/criu-fsched.kdat"
+
+static bool on;
+
+__attribute__((constructor)) static void begin(int argc, char **argv, char **envp)
+{
+	(void)argc;
+	(void)argv;
+	for (; *envp; envp++)
+		if (preload_equal(*envp, "FSCHED_ELIDE=1"))
+			on = true;
+}
+
+/* Is it /proc/PID/NAME? */
+static bool is_proc(int fd, const char *name)
+{
+	char link[32] = "/proc/self/fd/", target[64];
+	int n = 14, digits = 0, v = fd;
+	const char *rest;
+	long len;
+
+	if (fd < 0)
+		return false;
+	do
+		digits++;
+	while ((v /= 10) > 0);
+	link[n + digits] = '\0';
+	for (v = fd; digits > 0; v /= 10)
+		link[n + --digits] = (char)('0' + v % 10);
+	len = raw_syscall(SYS_readlinkat, AT_FDCWD, (long)link, (long)target, sizeof(target) - 1, 0, 0);
+	if (len <= 0)
+		return false;
+	target[len] = '\0';
+	/* criu mounts a proc of its own, so only the end is sure: ".../PID/NAME" */
+	rest = target;
+	for (const char *p = target; *p; p++)
+		if (*p == '/')
+			rest = p + 1;
+	return preload_equal(rest, name);
+}
+
+static void clear_bits(uint64_t *entries, long n)
+{
+	for (long i = 0; i < n; i++)
+		entries[i] &= ~SOFT_DIRTY;
+}
+
+const char *elide_path(const char *path, char buf[ELIDE_PATH_MAX])
+{
+	const char *rest = on ? preload_after(path, KDAT) : NULL, *head = KDAT_APART;
+	int n = 0;
+
+	if (!rest)
+		return path;
+	while (*head)
+		buf[n++] = *head++;
+	while (*rest && n < ELIDE_PATH_MAX - 1)
+		buf[n++] = *rest++;
+	buf[n] = '\0';
+	return buf;
+}
+
+long elide_open_parent(int dirfd, const char *path, int flags, long error)
+{
+	const char *rest = on && error == -ENOENT && dirfd >= 0 ? preload_after(path, "pagemap-") : NULL;
+
+	if (!rest || *rest < '0' || *rest > '9' || (flags & O_ACCMODE) != O_RDONLY)
+		return error;
+	return raw_syscall(SYS_openat, dirfd, (long)"pagemap-any.img", flags, 0, 0, 0);
+}
+
+/* ---- what criu calls --------------------------------------------------- */
+
+EXPORT long read(int fd, void *buf, size_t n);
+EXPORT long write(int fd, const void *buf, size_t n);
+EXPORT long pread(int fd, void *buf, size_t n, long offset);
+EXPORT long pread64(int fd, void *buf, size_t n, long offset);
+EXPORT int ioctl(int fd, unsigned long request, void *arg);
+
+/* criu asks with one entry whether the kernel tracks writes. */
+long read(int fd, void *buf, size_t n)
+{
+	long got = raw_syscall(SYS_read, fd, (long)buf, (long)n, 0, 0, 0);
+
+	if (on && n == sizeof(uint64_t) && got == sizeof(uint64_t) && is_proc(fd, "pagemap"))
+		*(uint64_t *)buf |= SOFT_DIRTY;
+	return errno_result(got);
+}
+
+long write(int fd, const void *buf, size_t n)
+{
+	if (on && n <= 2 && n > 0 && *(const char *)buf == '4' && is_proc(fd, "clear_refs"))
+		return (long)n;
+	return errno_result(raw_syscall(SYS_write, fd, (long)buf, (long)n, 0, 0, 0));
+}
+
+long pread(int fd, void *buf, size_t n, long offset)
+{
+	long got = raw_syscall(SYS_pread64, fd, (long)buf, (long)n, offset, 0, 0);
+
+	if (on && got > 0 && n % sizeof(uint64_t) == 0 && is_proc(fd, "pagemap"))
+		clear_bits(buf, got / (long)sizeof(uint64_t));
+	return errno_result(got);
+}
+
+long pread64(int fd, void *buf, size_t n, long offset)
+{
+	return pread(fd, buf, n, offset);
+}
+
+int ioctl(int fd, unsigned long request, void *arg)
+{
+	if (on && request == PAGEMAP_SCAN)
+		((struct pagemap_scan *)arg)->return_mask &= ~SCAN_SOFT_DIRTY;
+	return (int)errno_result(raw_syscall(SYS_ioctl, fd, (long)request, (long)arg, 0, 0, 0));
+}

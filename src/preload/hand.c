@@ -1,0 +1,307 @@
+/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: requests of the worker's, see hand.h. */
+#include <linux/fcntl.h>
+#include <linux/wait.h>
+#include <sys/syscall.h>
+
+#include "hand.h"
+#include "preload.h"
+#include "raw_syscall.h"
+
+#define POLL_IN  1
+#define SIG_KILL 9
+#define NO_SIGNAL 0x4000 /* MSG_NOSIGNAL */
+
+struct poll_fd { int fd; short events, revents; };
+struct vector { void *base; size_t len; };
+
+static int hand = -1;
+static bool in_dump;   /* else in a restore, where a worker that is gone must not be overlooked */
+
+__attribute__((constructor)) static void begin(int argc, char **argv, char **envp)
+{
+	const char *p;
+
+	(void)argc;
+	(void)argv;
+	for (; *envp; envp++) {
+		in_dump |= preload_equal(*envp, "FSCHED_ELIDE=1");
+		p = preload_after(*envp, "FSCHED_HAND=");
+		if (!p || *p < '0' || *p > '9')
+			continue;
+		for (hand = 0; *p >= '0' && *p <= '9' && hand < 1 << 20; p++)
+			hand = hand * 10 + (*p - '0');
+	}
+}
+
+static long trace(struct hand_msg *m)
+{
+	struct vector v = { m->buffer, m->len };
+	long data = (long)m->data, ret;
+
+	if (m->len > sizeof(m->buffer))
+		return -EINVAL;
+	if (m->data_kind == HAND_BUFFER)
+		data = (long)m->buffer;
+	if (m->data_kind == HAND_VECTOR)
+		data = (long)&v;
+	ret = raw_syscall(SYS_ptrace, m->request, m->pid, (long)m->addr, data, 0, 0);
+	if (m->data_kind == HAND_VECTOR)
+		m->len = (uint32_t)v.len;
+	return ret;
+}
+
+/* ---- one system call in a stopped process ------------------------------ */
+
+#define PT_CONT         7
+#define PT_SYSCALL      24
+#define PT_SETOPTIONS   0x4200
+#define PT_GETEVENTMSG  0x4201
+#define PT_GETREGSET    0x4204
+#define PT_SETREGSET    0x4205
+#define PT_INTERRUPT    0x4207
+#define PT_GETSIGMASK   0x420a
+#define PT_SETSIGMASK   0x420b
+#define PRSTATUS        1
+#define EVENT_CLONE     3
+#define EVENT_STOP      128
+#define SYSCALL_STOP    (5 | 0x80)  /* SIGTRAP with PTRACE_O_TRACESYSGOOD */
+#define SIG_STOP        19
+#define STOPS_MAX       64
+
+struct injection {
+	int      pid, child;
+	unsigned long child_options;
+	bool     was_stopped;      /* a SIGSTOP came meanwhile */
+};
+
+static long pt(long request, int pid, unsigned long addr, void *data)
+{
+	return raw_syscall(SYS_ptrace, request, pid, (long)addr, (long)data, 0, 0);
+}
+
+/* The status of the next stop, or negative: it has ended, or criu is no tracer of it. */
+static long next_stop(int pid)
+{
+	int status = 0;
+	long got;
+
+	do
+		got = raw_syscall(SYS_wait4, pid, (long)&status, __WALL, 0, 0, 0);
+	while (got == -EINTR);
+	if (got < 0)
+		return got;
+	return (status & 0xff) == 0x7f ? status : -ESRCH;
+}
+
+static long adopt(struct injection *in)
+{
+	unsigned long child = 0;
+	long ret = pt(PT_GETEVENTMSG, in->pid, 0, &child);
+
+	if (ret < 0)
+		return ret;
+	in->child = (int)child;
+	ret = next_stop(in->child);
+	return ret < 0 ? ret : pt(PT_SETOPTIONS, in->child, 0, (void *)in->child_options);
+}
+
+/* From the entry to the exit of the call at which the registers stand. */
+static long run_call(struct injection *in)
+{
+	long status, ret;
+
+	for (int stops = 0, seen = 0; stops < STOPS_MAX; stops++) {
+		ret = pt(PT_SYSCALL, in->pid, 0, NULL);
+		if (ret < 0)
+			return ret;
+		status = next_stop(in->pid);
+		if (status < 0)
+			return status;
+		if (status >> 16 == EVENT_CLONE && (ret = adopt(in)) < 0)
+			return ret;
+		if (status >> 16)
+			continue;
+		if (status >> 8 == SYSCALL_STOP && ++seen == 2)
+			return 0;
+		if (status >> 8 == SIG_STOP)
+			in->was_stopped = true;
+		else if (status >> 8 != SYSCALL_STOP)
+			return -EFAULT; /* a fault at the instruction */
+	}
+	return -ELOOP;
+}
+
+/* Only on the way through the handling of signals does the kernel look whether an interrupted call is to be restarted. */
+static long settle(int pid)
+{
+	long status, ret = pt(PT_INTERRUPT, pid, 0, NULL);
+
+	for (int stops = 0; ret >= 0 && stops < STOPS_MAX; stops++) {
+		ret = pt(PT_CONT, pid, 0, NULL);
+		if (ret < 0)
+			return ret;
+		status = next_stop(pid);
+		if (status < 0)
+			return status;
+		if (status >> 16 == EVENT_STOP)
+			return 0;
+	}
+	return ret < 0 ? ret : -ELOOP;
+}
+
+static long inject(struct hand_msg *m)
+{
+	struct injection in = { .pid = m->pid, .child_options = m->addr };
+	unsigned long options_after = m->data;
+	static unsigned char saved[sizeof(m->buffer)];
+	struct vector old = { saved, sizeof(saved) }, new = { m->buffer, m->len };
+	unsigned long mask = 0, all = ~0UL;
+	long ret, back;
+
+	if (m->len > sizeof(m->buffer))
+		return -EINVAL;
+	if ((ret = pt(PT_GETREGSET, in.pid, PRSTATUS, &old)) < 0 || (ret = pt(PT_GETSIGMASK, in.pid, sizeof(mask), &mask)) < 0 ||
+	    (ret = pt(PT_SETSIGMASK, in.pid, sizeof(all), &all)) < 0)
+		return ret;
+	ret = pt(PT_SETOPTIONS, in.pid, 0, (void *)m->request);
+	if (ret >= 0)
+		ret = pt(PT_SETREGSET, in.pid, PRSTATUS, &new);
+	if (ret >= 0)
+		ret = run_call(&in);
+	new.len = sizeof(m->buffer);
+	if (ret >= 0)
+		ret = pt(PT_GETREGSET, in.pid, PRSTATUS, &new);
+	m->len = (uint32_t)new.len;
+	m->data = (uint64_t)(unsigned)in.child;
+	if ((back = pt(PT_SETREGSET, in.pid, PRSTATUS, &old)) >= 0)
+		back = settle(in.pid);
+	pt(PT_SETOPTIONS, in.pid, 0, (void *)options_after);
+	pt(PT_SETSIGMASK, in.pid, sizeof(mask), &mask);
+	if (in.was_stopped)
+		raw_syscall(SYS_kill, in.pid, SIG_STOP, 0, 0, 0, 0);
+	return ret < 0 ? ret : back;
+}
+
+static void answer(struct hand_msg *m)
+{
+	int status = 0;
+
+	switch (m->op) {
+	case HAND_PTRACE:
+		m->result = trace(m);
+		break;
+	case HAND_WAIT:
+		do
+			m->result = raw_syscall(SYS_wait4, m->pid, (long)&status, __WALL, 0, 0, 0);
+		while (m->result == -EINTR);
+		m->data = (uint64_t)(unsigned)status;
+		break;
+	case HAND_INJECT:
+		m->result = inject(m);
+		break;
+	case HAND_KILL:
+		m->result = raw_syscall(SYS_kill, m->pid, m->request, 0, 0, 0, 0);
+		break;
+	default:
+		m->result = -EINVAL;
+	}
+	raw_syscall(SYS_sendto, hand, (long)m, sizeof(*m), NO_SIGNAL, 0, 0);
+}
+
+/* One request: true unless it was the last one. */
+static bool serve(bool *gone)
+{
+	struct hand_msg m;
+	long n;
+
+	do
+		n = raw_syscall(SYS_recvfrom, hand, (long)&m, sizeof(m), 0, 0, 0);
+	while (n == -EINTR);
+	*gone = n != sizeof(m);
+	if (*gone || m.op == HAND_GO)
+		return false;
+	answer(&m);
+	return true;
+}
+
+/* Serves until fd has something. */
+static void serve_beside(int fd)
+{
+	struct poll_fd p[2] = { { fd, POLL_IN, 0 }, { hand, POLL_IN, 0 } };
+	bool gone;
+	long n;
+
+	for (;;) {
+		p[0].revents = p[1].revents = 0;
+		n = raw_syscall(SYS_ppoll, (long)p, 2, 0, 0, 0, 0);
+		if (n < 0 && n != -EINTR)
+			return;
+		if (n > 0 && p[1].revents && !serve(&gone) && gone) {
+			/* The worker closes it when it has what it wants. */
+			hand = -1;
+			return;
+		}
+		if (p[0].revents)
+			return;
+	}
+}
+
+/* The pod is criu's PID namespace: all but its pid 1 and criu itself. */
+static _Noreturn void kill_all(void)
+{
+	raw_syscall(SYS_kill, -1, SIG_KILL, 0, 0, 0, 0);
+	for (;;)
+		raw_syscall(SYS_exit_group, 1, 0, 0, 0, 0, 0);
+}
+
+static void wait_for_memory(void)
+{
+	struct hand_msg ready = { .op = HAND_READY };
+	bool gone = false;
+
+	if (raw_syscall(SYS_sendto, hand, (long)&ready, sizeof(ready), NO_SIGNAL, 0, 0) != sizeof(ready))
+		kill_all();
+	while (serve(&gone))
+		;
+	if (gone)
+		kill_all();
+	raw_syscall(SYS_close, hand, 0, 0, 0, 0, 0);
+	hand = -1;
+}
+
+/* ---- what criu calls --------------------------------------------------- */
+
+EXPORT long recv(int fd, void *buf, size_t n, int flags);
+EXPORT int setenv(const char *name, const char *value, int overwrite);
+EXPORT int execvp(const char *file, char *const argv[]);
+
+/* Dump: the answer to a notification comes this way. */
+long recv(int fd, void *buf, size_t n, int flags)
+{
+	if (hand >= 0 && in_dump)
+		serve_beside(fd);
+	return errno_result(raw_syscall(SYS_recvfrom, fd, (long)buf, (long)n, flags, 0, 0));
+}
+
+/* Restore: criu sets variables for action scripts only, of which fsched has none that runs. "pre-resume" comes when nothing is left to
+ * be done but letting the processes go. */
+int setenv(const char *name, const char *value, int overwrite)
+{
+	(void)overwrite;
+	if (hand >= 0 && !in_dump && preload_equal(name, "CRTOOLS_SCRIPT_ACTION") && preload_equal(value, "pre-resume"))
+		wait_for_memory();
+	return 0;
+}
+
+/* The C library's, which criu does not call itself. */
+extern char **environ;
+extern int execvpe(const char *file, char *const argv[], char *const envp[]);
+
+/* In a child of criu's. */
+int execvp(const char *file, char *const argv[])
+{
+	if (preload_equal(file, HAND_SCRIPT))
+		for (;;)
+			raw_syscall(SYS_exit_group, 0, 0, 0, 0, 0, 0);
+	return execvpe(file, argv, environ);
+}

@@ -1,0 +1,29 @@
+/* What the parts of libfsched-criu.so know of each other. */
+#ifndef FSCHED_PRELOAD_PRELOAD_H
+#define FSCHED_PRELOAD_PRELOAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* The text behind prefix, NULL if text begins otherwise. */
+static inline const char *preload_after(const char *text, const char *prefix)
+{
+	while (*prefix && *text == *prefix)
+		text++, prefix++;
+	return *prefix ? NULL : text;
+}
+
+static inline bool preload_equal(const char *a, const char *b)
+{
+	const char *rest = preload_after(a, b);
+
+	return rest && !*rest;
+}
+
+/* elide.c: the name under which criu's memory of what the kernel can do is kept while pages are elided; any other name as it is. */
+#define ELIDE_PATH_MAX 64
+const char *elide_path(const char *path, char buf[ELIDE_PATH_MAX]);
+/* An image of the dummy parent that is there once for all processes: descriptor, or the error that opening path gave. */
+long elide_open_parent(int dirfd, const char *path, int flags, long error);
+
+#endif

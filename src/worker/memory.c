@@ -1,0 +1,355 @@
+/* A checkpoint's memory with fsched's own engine.
+ *
+ * Before the freeze each process is looked at and its way chosen (memory/cost.h), and memory for copies is made. In the freeze the
+ * snapshot is taken. The rest is written after the thaw, unless the tree stays stopped anyway (vacate) or one process could only be
+ * written directly. */
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/util.h"
+#include "memory/node.h"
+#include "memory/parent.h"
+
+#define KEPT_RESERVE      (4u << 20)    /* for what criu's images keep, besides as much again per process as: */
+#define KEPT_PER_PROCESS  (256u << 10)
+#define BUSY_MS           40            /* how long a process is watched */
+#define DRAIN_NICE        5
+#define SLACK(bytes)      ((bytes) / 8 + (1u << 20))   /* by which a process may have grown when it is frozen */
+
+struct memory_wanted {
+	pid_t host;
+	struct mem_usage usage;
+	double busy;
+	enum mem_rung rung;
+	char why[256];
+};
+
+/* ---- before the freeze ----------------------------------------------------- */
+
+static void watch(struct memory_step *s, const struct tree *t)
+{
+	int64_t began = now_us(), us;
+
+	s->wanted = xcalloc((size_t)t->n + 1, sizeof(*s->wanted));
+	s->n_wanted = t->n;
+	for (int i = 0; i < t->n; i++) {
+		s->wanted[i].host = t->pids[i];
+		if (mem_usage_read(t->pids[i], &s->wanted[i].usage))
+			continue; /* it has ended */
+		s->shared += s->wanted[i].usage.shared;
+	}
+	us = now_us() - began;
+	if (us < BUSY_MS * 1000)
+		usleep((useconds_t)(BUSY_MS * 1000 - us));
+	us = now_us() - began;
+	for (int i = 0; i < t->n; i++) {
+		uint64_t ns = mem_cpu_ns(t->pids[i]), before = s->wanted[i].usage.cpu_ns;
+
+		s->wanted[i].busy = ns > before ? (double)(ns - before) / 1000 / (double)us : ns ? 0 : -1;
+	}
+}
+
+static enum mem_rung forced(const struct worker *w, enum mem_rung r)
+{
+	return fault(w, FAULT_FORCE_DIRECT) ? MEM_DIRECT : fault(w, FAULT_FORCE_STAGED) ? MEM_STAGED : fault(w, FAULT_FORCE_FORK) ? MEM_FORKED : r;
+}
+
+/* Returns how much memory for copies is wanted. */
+static uint64_t choose(struct memory_step *s, const struct worker *w)
+{
+	uint64_t room = mem_headroom(getpid()), reserve = 0;
+	struct mem_node node;
+
+	mem_node_probe(&node);
+	s->cow_room = mem_headroom(w->req.init);
+	for (int i = 0; i < s->n_wanted; i++) {
+		struct memory_wanted *m = &s->wanted[i];
+		const struct mem_case c = {
+			.bytes = m->usage.anon, .huge = m->usage.huge, .busy = m->busy, .room = room, .cow_room = s->cow_room, .may_fork = true,
+		};
+		uint64_t bytes = m->usage.anon + SLACK(m->usage.anon);
+
+		m->rung = mem_choose(&node, &c, m->why, sizeof(m->why));
+		m->rung = forced(w, m->rung);
+		if (m->rung != MEM_STAGED)
+			continue;
+		reserve += bytes;
+		room -= room < bytes ? room : bytes;
+	}
+	return reserve;
+}
+
+/* The copy counts against the job's limit of memory: should the job grow meanwhile, the kernel is to take the worker. */
+static void offer_to_oom(void)
+{
+	cleanup_close int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0 && write_all(fd, "1000", 4))
+		errno = 0;
+}
+
+void memory_begin(struct memory_step *s, struct worker *w, int criufd)
+{
+	const int threads = w->conf.threads ? (int)w->conf.threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
+	uint64_t reserve = 0;
+	struct err err = { 0 };
+	struct tree t;
+
+	if (w->conf.engine == CONF_ENGINE_CRIU || !w->criu.preload[0] || tree_read(w->req.init, &t, NULL))
+		return;
+	if (memory_parent_make(criufd, &err)) {
+		worker_warn(w, "criu writes the memory itself: %s", err.text);
+	} else {
+		s->on = true;
+		watch(s, &t);
+		offer_to_oom();
+		if (!w->req.vacate)
+			reserve = choose(s, w);
+		s->stats = xcalloc(1, sizeof(*s->stats));
+		s->snapshot = mem_snapshot_new(reserve + KEPT_RESERVE + (uint64_t)t.n * KEPT_PER_PROCESS, threads);
+	}
+	tree_free(&t);
+}
+
+/* ---- in the freeze ----------------------------------------------------------- */
+
+static const struct memory_wanted *find_wanted(const struct memory_step *s, pid_t host)
+{
+	for (int i = 0; i < s->n_wanted; i++)
+		if (s->wanted[i].host == host)
+			return &s->wanted[i];
+	return NULL;
+}
+
+static pid_t host_of(const struct tree *t, pid_t inner)
+{
+	for (int i = 0; i < t->n; i++)
+		if (t->inner[i] == inner)
+			return t->pids[i];
+	return 0;
+}
+
+static bool is_stopped(const struct criu_facts *f, pid_t pid)
+{
+	for (size_t i = 0; i < f->n_stopped; i++)
+		if (f->stopped[i] == pid)
+			return true;
+	return false;
+}
+
+static void set_wanted(const struct memory_step *s, const struct worker *w, struct mem_process *p, const struct criu_facts *f)
+{
+	const struct memory_wanted *m = find_wanted(s, p->split.host);
+
+	if (w->req.vacate) {
+		p->wanted = MEM_DIRECT;
+		snprintf(p->why, sizeof(p->why), "the job stays frozen");
+		return;
+	}
+	p->wanted = m ? m->rung : MEM_STAGED;
+	snprintf(p->why, sizeof(p->why), "%s", m ? m->why : "it is new");
+	/* Signals that stop a process would get into the way. */
+	if (p->wanted == MEM_FORKED && (is_stopped(f, p->split.inner) || f->subreaper)) {
+		p->wanted = MEM_STAGED;
+		snprintf(p->why, sizeof(p->why), "%s", f->subreaper ? "a process of the job adopts orphans, it would see the child of a fork"
+								     : "it is stopped by a signal");
+	}
+}
+
+static int add_process(struct memory_step *s, const struct worker *w, int criufd, const struct tree *t, const struct criu_facts *f, pid_t inner,
+		       struct err *err)
+{
+	pid_t host = host_of(t, inner);
+	struct mem_process *p;
+
+	if (!host)
+		return err_set(err, ESRCH, "criu has saved a process %d that is not found", inner);
+	s->procs = xrealloc(s->procs, (s->n_procs + 1) * sizeof(*s->procs));
+	p = &s->procs[s->n_procs];
+	memset(p, 0, sizeof(*p));
+	if (mem_split_make(&p->split, criufd, inner, host, f->rseq, f->n_rseq, err))
+		return -1;
+	s->n_procs++;
+	set_wanted(s, w, p, f);
+	return 0;
+}
+
+static int add_processes(struct memory_step *s, const struct worker *w, int criufd, const struct criu_facts *f, struct err *err)
+{
+	int fd = openat(criufd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
+	cleanup_dir DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+	struct tree t;
+	pid_t inner;
+
+	if (!d)
+		return err_sys(err, errno, "cannot read the directory of criu's images");
+	if (tree_read(w->req.init, &t, err))
+		return -1;
+	while (!rc && (e = readdir(d)))
+		if ((inner = mem_pagemap_pid(e->d_name)) > 0)
+			rc = add_process(s, w, criufd, &t, f, inner, err);
+	tree_free(&t);
+	return rc;
+}
+
+/* The newest epoch before this one whose memory is ours, for an increment; NULL: this one is to be full, or there is none. What has
+ * changed is found by hashes of pages, so it need not even be of the same run. */
+static struct mem_image *open_previous(const struct worker *w)
+{
+	cleanup_free unsigned *list = NULL;
+	cleanup_mem_image struct mem_image *image = NULL;
+	cleanup_close int epochfd = -1, dirfd = -1;
+	int n;
+
+	if (!w->conf.incremental || w->req.epoch % w->conf.full_every == 0)
+		return NULL;
+	list = xcalloc(STORE_KEPT_MAX, sizeof(*list));
+	n = store_list_epochs(&w->store, list, STORE_KEPT_MAX);
+	while (n > 0 && list[n - 1] >= w->req.epoch)
+		n--;
+	epochfd = n > 0 ? store_open_epoch(&w->store, list[n - 1], NULL) : -1;
+	dirfd = epochfd < 0 ? -1 : openat(epochfd, "memory", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	image = dirfd < 0 ? NULL : mem_image_open(dirfd, NULL);
+	if (!image || mem_image_load_hashes(image, NULL))
+		return NULL;
+	return steal_ptr(&image);
+}
+
+static int write_image(struct memory_step *s, const struct worker *w, int epochfd, int criufd, bool frozen, struct err *err)
+{
+	const struct mem_source source = mem_snapshot_source(s->snapshot);
+	cleanup_mem_image struct mem_image *previous = NULL;
+	cleanup_close int dirfd = -1;
+	struct mem_write_opts o;
+	const struct mem_range *work;
+	size_t n;
+
+	if (mem_snapshot_write_kept(s->snapshot, criufd, err))
+		return -1;
+	work = mem_snapshot_work(s->snapshot, &n);
+	s->written = true;
+	if (!n)
+		return 0;
+	if (mkdirat(epochfd, "memory", 0700) && errno != EEXIST)
+		return err_sys(err, errno, "cannot make the directory for the job's memory");
+	dirfd = openat(epochfd, "memory", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dirfd < 0)
+		return err_sys(err, errno, "cannot open the directory for the job's memory");
+	mem_write_opts_init(&o);
+	o.level = (int)w->conf.compression;
+	o.threads = (int)w->conf.threads;
+	o.nice = frozen ? 0 : DRAIN_NICE;
+	o.hashes = w->conf.incremental;
+	o.previous = previous = open_previous(w);
+	o.compare = previous != NULL;
+	return mem_image_write(dirfd, w->req.epoch, &source, work, n, &o, s->stats, err);
+}
+
+int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criufd, int hand, struct err *err)
+{
+	struct criu_facts f;
+	int rc;
+
+	if (!s->on)
+		return 0;
+	s->failed = true;
+	fault_die(w, FAULT_DIE_BEFORE_SNAPSHOT);
+	fault_criu_dies(w, FAULT_CRIU_DIES_BEFORE_SNAPSHOT);
+	if (fault(w, FAULT_SNAPSHOT_FAILS))
+		return err_set(err, 0, "a fault on purpose");
+	if (criu_read_facts(criufd, &f, err))
+		return -1;
+	rc = add_processes(s, w, criufd, &f, err);
+	if (!rc)
+		rc = mem_snapshot_take(s->snapshot, s->procs, s->n_procs, f.subreaper || w->req.vacate ? -1 : hand, s->cow_room, err);
+	criu_facts_free(&f);
+	fault_die(w, FAULT_DIE_AFTER_SNAPSHOT);
+	fault_criu_dies(w, FAULT_CRIU_DIES_AFTER_SNAPSHOT);
+	if (!rc && mem_snapshot_now(s->snapshot))
+		rc = write_image(s, w, epochfd, criufd, true, err);
+	if (rc)
+		return err_wrap(err, "the job's memory cannot be saved");
+	s->failed = false;
+	return 0;
+}
+
+/* ---- after it ------------------------------------------------------------------ */
+
+static void tell(const struct memory_step *s, struct worker *w)
+{
+	for (size_t i = 0; i < s->n_procs; i++)
+		if (s->procs[i].dropped)
+			worker_warn(w, "memory of process %d: %s instead of %s, because: %s", s->procs[i].split.inner,
+				    mem_rung_name(s->procs[i].rung), mem_rung_name(s->procs[i].wanted), s->procs[i].why);
+}
+
+/* "fork 2 GiB (copy 130 ms, fork 60 ms with what is rewritten)" of the largest process, which is what a person wants to know. */
+static void describe(const struct memory_step *s, struct manifest *m)
+{
+	const struct mem_process *largest = NULL;
+	char size[16];
+
+	for (size_t i = 0; i < s->n_procs; i++)
+		if (!largest || s->procs[i].split.our_pages > largest->split.our_pages)
+			largest = &s->procs[i];
+	if (!largest || !largest->split.our_pages)
+		return;
+	m->memory.increment = s->stats->linked_files > 0;
+	snprintf(m->memory.method, sizeof(m->memory.method), "%s", mem_rung_name(largest->rung));
+	snprintf(m->memory.why, sizeof(m->memory.why), "process %d, %s: %s", largest->split.inner,
+		 format_size(largest->split.our_pages * MEM_PAGE, size, sizeof(size)), largest->why);
+}
+
+static void fill_manifest(const struct memory_step *s, struct manifest *m)
+{
+	m->memory.ours = s->stats->pages > 0;
+	m->memory.pages = s->stats->pages;
+	m->memory.zero = s->stats->zero;
+	m->memory.reused = s->stats->reused;
+	m->memory.raw = s->stats->raw;
+	m->memory.stored = s->stats->stored;
+	m->memory.shared = s->shared;
+	for (size_t i = 0; i < s->n_procs; i++)
+		m->memory.criu += s->procs[i].split.kept_pages * MEM_PAGE;
+	describe(s, m);
+}
+
+int memory_finish(struct memory_step *s, struct worker *w, int epochfd, int criufd, struct manifest *m, struct err *err)
+{
+	if (!s->on)
+		return 0;
+	memory_parent_remove(criufd);
+	if (!s->written) {
+		event_phase("memory");
+		fault_die(w, FAULT_DIE_IN_DRAIN);
+		if (write_image(s, w, epochfd, criufd, false, err)) {
+			s->failed = true;
+			return err_wrap(err, "the job's memory cannot be saved");
+		}
+	}
+	if (s->stats->unreadable || mem_snapshot_unreadable(s->snapshot))
+		worker_warn(w, "%llu pages of the job's memory cannot be read by anybody and are saved as zeros",
+			    (unsigned long long)(s->stats->unreadable / MEM_PAGE + mem_snapshot_unreadable(s->snapshot)));
+	fill_manifest(s, m);
+	tell(s, w);
+	/* What the job rewrites from now on costs it nothing more. */
+	mem_snapshot_free(s->snapshot);
+	s->snapshot = NULL;
+	return 0;
+}
+
+void memory_end(struct memory_step *s)
+{
+	mem_snapshot_free(s->snapshot);
+	for (size_t i = 0; i < s->n_procs; i++)
+		mem_split_free(&s->procs[i].split);
+	free(s->procs);
+	free(s->wanted);
+	free(s->stats);
+	*s = (struct memory_step){ 0 };
+}

@@ -1,0 +1,181 @@
+/* A restore of an epoch whose large areas lie in memory/.
+ *
+ * criu gets a directory of its own, epochs/restore.partial: links to the epoch's images, and lists of pages without what is ours. It
+ * restores the processes without their large areas and stops before it lets them go; then the areas are filled by all processors.
+ * Otherwise, and if that fails, the directory gets the whole memory as plain images, from which criu restores as always. */
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+#include "common/util.h"
+#include "memory/images.h"
+#include "memory/tracer.h"
+
+#define DIR_NAME    "restore.partial"   /* removed at the next start of the job if it is left behind */
+#define SHARED_MIN  (64ull << 20)       /* bytes that processes have in common: from here on criu restores, which shares them again */
+#define LIST_MAX    65536
+
+/* ---- the directory of criu's images ------------------------------------------ */
+
+static int make_dir(struct memory_back *b, const struct worker *w, struct err *err)
+{
+	int fd;
+
+	if (remove_tree_at(w->store.epochsfd, DIR_NAME) || mkdirat(w->store.epochsfd, DIR_NAME, 0700))
+		return err_sys(err, errno, "cannot make %s in %s", DIR_NAME, w->store.path);
+	fd = openat(w->store.epochsfd, DIR_NAME, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(err, errno, "cannot open %s in %s", DIR_NAME, w->store.path);
+	b->dirfd = fd;
+	return mem_images_make(b->image, b->criufd, fd, !b->fill, (int)w->conf.threads, err);
+}
+
+static int open_image(struct memory_back *b, int epochfd, struct err *err)
+{
+	cleanup_close int fd = openat(epochfd, "memory", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_sys(err, errno, "cannot open the epoch's memory");
+	b->image = mem_image_open(fd, err);
+	return b->image ? 0 : -1;
+}
+
+/* Why criu is to restore the whole memory, or NULL. */
+static const char *why_plain(const struct worker *w, const struct manifest *m)
+{
+	if (w->conf.engine == CONF_ENGINE_CRIU)
+		return "MemoryEngine = criu";
+	if (!w->criu.preload[0])
+		return "the library that fsched loads into criu is missing";
+	if (m->memory.shared >= SHARED_MIN)
+		return "processes of the job share memory since a fork, which criu knows how to restore";
+	return NULL;
+}
+
+int memory_back_begin(struct memory_back *b, struct worker *w, int epochfd, int criufd, const struct manifest *m, bool fill, struct err *err)
+{
+	const char *why = why_plain(w, m);
+
+	*b = (struct memory_back){ .on = m->memory.ours, .criufd = criufd, .dirfd = -1, .hand = { -1, -1 } };
+	if (!b->on)
+		return 0;
+	b->fill = fill && !why;
+	if (why && fill)
+		worker_warn(w, "the memory is restored by criu itself, which takes longer: %s", why);
+	if (!w->criu.preload[0])
+		return err_set(err, ENOENT, "%s", why);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, b->hand))
+		return err_sys(err, errno, "cannot make a socket pair");
+	return open_image(b, epochfd, err) || make_dir(b, w, err) ? -1 : 0;
+}
+
+/* ---- filling ------------------------------------------------------------------- */
+
+static pid_t host_of(const struct tree *t, uint64_t inner)
+{
+	for (int i = 0; i < t->n; i++)
+		if ((uint64_t)t->inner[i] == inner)
+			return t->pids[i];
+	return 0;
+}
+
+static int put_pages(void *arg, uint64_t id, uint64_t addr, const void *buf, size_t len)
+{
+	struct iovec local = { (void *)(uintptr_t)buf, len }, remote = { (void *)(uintptr_t)addr, len };
+	pid_t host = host_of(arg, id);
+	ssize_t n;
+
+	if (!host) {
+		errno = ESRCH;
+		return -1;
+	}
+	n = process_vm_writev(host, &local, 1, &remote, 1, 0);
+	if (n >= 0 && n != (ssize_t)len)
+		errno = EFAULT;
+	return n == (ssize_t)len ? 0 : -1;
+}
+
+/* If criu is killed now, its processes must die, not run with half of their memory. */
+static void die_with_criu(int hand, pid_t host)
+{
+	cleanup_dir DIR *d = NULL;
+	struct dirent *e;
+	char path[64], name[300];
+
+	snprintf(path, sizeof(path), "/proc/%d/task", host);
+	d = opendir(path);
+	while (d && (e = readdir(d))) {
+		cleanup_free char *status = NULL;
+		const char *p;
+		int tid = 0;
+
+		snprintf(name, sizeof(name), "%s/status", e->d_name);
+		if (e->d_name[0] == '.' || read_file_at(dirfd(d), name, LIST_MAX, &status) <= 0)
+			continue;
+		p = strstr(status, "\nNSpid:");
+		for (p = p ? p + strlen("\nNSpid:") : NULL; p && *p == '\t'; p += strcspn(p, "\t\n"))
+			tid = atoi(++p);
+		tracer_set_options(hand, tid, PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD);
+	}
+}
+
+static int fill(struct memory_back *b, struct worker *w, pid_t init, struct err *err)
+{
+	const struct mem_read_opts o = { .threads = (int)w->conf.threads };
+	struct mem_sink sink = { .write = put_pages };   /* new memory is zero */
+	struct tree t;
+	int rc;
+
+	if (tree_read(init, &t, err))
+		return -1;
+	fault_die(w, FAULT_DIE_IN_FILL);
+	for (int i = 0; i < t.n; i++)
+		die_with_criu(b->hand[0], t.pids[i]);
+	sink.arg = &t;
+	if (fault(w, FAULT_FILL_FAILS))
+		rc = err_set(err, 0, "a fault on purpose");
+	else
+		rc = mem_image_fill(b->image, &sink, &o, NULL, err);
+	tree_free(&t);
+	return rc ? err_wrap(err, "the job's memory cannot be restored") : 0;
+}
+
+int memory_back_finish(struct memory_back *b, struct worker *w, pid_t init, struct err *err)
+{
+	int got;
+
+	if (!b->on)
+		return 0;
+	close(steal_fd(&b->hand[1]));
+	got = tracer_await_ready(b->hand[0], (int)w->conf.timeout * 1000);
+	if (got < 0)
+		return err_sys(err, errno, "criu does not get on with the restore");
+	if (got == 0)
+		return 0; /* criu has failed, and pid 1 says so to the agent */
+	event_phase("memory");
+	if (b->fill && fill(b, w, init, err))
+		return -1;
+	return tracer_go(b->hand[0]) ? err_sys(err, errno, "criu is gone") : 0;
+}
+
+void memory_back_end(struct memory_back *b, const struct worker *w)
+{
+	if (!b->on)
+		return;
+	for (int i = 0; i < 2; i++)
+		if (b->hand[i] >= 0)
+			close(b->hand[i]);
+	if (b->dirfd >= 0)
+		close(b->dirfd);
+	if (b->image)
+		mem_image_close(b->image);
+	remove_tree_at(w->store.epochsfd, DIR_NAME);
+	*b = (struct memory_back){ .dirfd = -1, .hand = { -1, -1 } };
+}

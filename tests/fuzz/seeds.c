@@ -1,0 +1,153 @@
+/* fuzz_seeds DIR - writes DIR/{image,chunk,pagemap,manifest}/seed*, valid input for the fuzzers to start from. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/util.h"
+#include "memory/criu_pagemap.h"
+#include "memory/writer.h"
+#include "store/manifest.h"
+
+static struct err err;
+
+static void check(int rc, const char *what)
+{
+	if (rc >= 0)
+		return;
+	fprintf(stderr, "fuzz_seeds: %s: %s\n", what, err.text[0] ? err.text : strerror(errno));
+	exit(1);
+}
+
+static int subdir(int dirfd, const char *name)
+{
+	int fd;
+
+	if (mkdirat(dirfd, name, 0700) < 0 && errno != EEXIST)
+		check(-1, name);
+	fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	check(fd, name);
+	return fd;
+}
+
+static void put(int dirfd, const char *name, const void *buf, size_t len)
+{
+	check(write_file_atomic(dirfd, name, 0600, (gid_t)-1, buf, len), name);
+}
+
+static void copy(int from, const char *name, int to, const char *as)
+{
+	cleanup_free char *text = NULL;
+	ssize_t len = read_file_at(from, name, 1u << 20, &text);
+
+	check((int)len, name);
+	put(to, as, text, (size_t)len);
+}
+
+/* Zeros, numbers and letters in turn. */
+static int read_pages(void *arg, uint64_t id, uint64_t addr, void *buf, size_t len)
+{
+	uint8_t *p = buf;
+
+	(void)arg;
+	for (size_t i = 0; i < len; i++) {
+		uint64_t at = addr + i, page = at / MEM_PAGE;
+		double d = 1.0 + (double)(at / 8) / 1e6;
+
+		p[i] = page % 3 == 0 ? 0 : page % 3 == 1 ? ((uint8_t *)&d)[at % 8] : (uint8_t)('a' + (at * 7 + id) % 23);
+	}
+	return 0;
+}
+
+static void memory_seeds(int base)
+{
+	const struct mem_source source = { .read = read_pages };
+	const struct mem_range work[] = { { 1, 0x10000, 9 }, { 2, 0x20000, 70 }, { UINT64_C(1) << 40, 0x7f0000000000, 3 } };
+	const struct mem_range clean[] = { { 2, 0x20000, 33 } };
+	cleanup_close int scratch = subdir(base, "scratch"), one = subdir(scratch, "1"), two = subdir(scratch, "2"), to = subdir(base, "image");
+	struct mem_write_opts o;
+	struct mem_image *m;
+
+	mem_write_opts_init(&o);
+	o.threads = 2;
+	o.hashes = true;
+	o.compact = 0;
+	check(mem_image_write(one, 1, &source, work, ARRAY_SIZE(work), &o, NULL, &err), "image");
+	m = mem_image_open(one, &err);
+	check(m ? 0 : -1, "image");
+	o.previous = m;
+	o.clean = clean;
+	o.n_clean = ARRAY_SIZE(clean);
+	check(mem_image_write(two, 2, &source, work, ARRAY_SIZE(work), &o, NULL, &err), "increment");
+	mem_image_close(m);
+	copy(one, MEM_IMAGE_FILE, to, "seed1");
+	copy(two, MEM_IMAGE_FILE, to, "seed2");
+	copy(two, MEM_HASH_FILE, to, "seed3");
+	remove_tree_at(base, "scratch");
+}
+
+static void chunk_seeds(int base)
+{
+	cleanup_close int to = subdir(base, "chunk");
+	static uint8_t raw[3 * MEM_PAGE], seed[4 + 16 * MEM_PAGE];
+	uint16_t len = sizeof(raw);
+
+	for (int level = 0; level <= 2; level++)
+		for (uint64_t page = 0; page < 3; page++) {
+			struct mem_codec *c = mem_codec_new(level, sizeof(raw));
+			struct mem_format f;
+			char name[16];
+			size_t n;
+
+			for (int i = 0; i < 3; i++)
+				read_pages(NULL, 1, page * MEM_PAGE, raw + i * MEM_PAGE, MEM_PAGE);
+			n = mem_encode(c, raw, sizeof(raw), seed + 4, &f);
+			seed[0] = f.transform;
+			seed[1] = f.method;
+			memcpy(seed + 2, &len, 2);
+			snprintf(name, sizeof(name), "seed%d%d", level, (int)page);
+			put(to, name, seed, n + 4);
+			mem_codec_free(c);
+		}
+}
+
+static void pagemap_seeds(int base)
+{
+	cleanup_close int to = subdir(base, "pagemap");
+	struct criu_pagemap_entry v[] = { { 0x400000, 3, CRIU_PE_PRESENT }, { 0x600000, 1, CRIU_PE_PARENT },
+					  { 0x7f0000000000, 1 << 20, CRIU_PE_PRESENT | CRIU_PE_LAZY } };
+	const struct criu_pagemap p = { .pages_id = 1, .v = v, .n = ARRAY_SIZE(v) };
+
+	check(criu_pagemap_store(to, "seed1", &p, &err), "pagemap");
+}
+
+static void manifest_seeds(int base)
+{
+	cleanup_close int scratch = subdir(base, "scratch"), to = subdir(base, "manifest");
+	struct manifest m = { .epoch = 3, .run = 1, .time = 1750000000, .reason = "periodic", .uuid = "01234567-89ab-cdef-0123-456789abcdef" };
+
+	snprintf(m.script, sizeof(m.script), "/var/spool/slurmd/job00001/slurm_script");
+	manifest_fingerprint(&m, "4.2.1");
+	m.files = json_pack("[{s:s,s:I}]", "path", "/home/user/log", "size", (json_int_t)100);
+	put(scratch, "some file", "text", 4);
+	check(manifest_write(scratch, &m, false, "", &err), "manifest");
+	copy(scratch, "manifest.json", to, "seed1");
+	manifest_free(&m);
+	remove_tree_at(base, "scratch");
+}
+
+int main(int argc, char **argv)
+{
+	cleanup_close int base = -1;
+
+	if (argc != 2 || mkdir_parents(argv[1], 0700) < 0 || (base = open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0) {
+		fputs("usage: fuzz_seeds DIR\n", stderr);
+		return 2;
+	}
+	memory_seeds(base);
+	chunk_seeds(base);
+	pagemap_seeds(base);
+	manifest_seeds(base);
+	return 0;
+}

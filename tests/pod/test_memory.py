@@ -1,0 +1,250 @@
+"""The memory engine: every way of taking memory, every way of bringing it back, and what happens when something dies on the way."""
+import json
+import os
+import shutil
+import subprocess
+import time
+
+import lib
+import pytest
+
+from test_pod import USER, base, lines, pods  # noqa: F401  (fixtures)
+
+RUNGS = ["fork", "staged", "direct"]
+
+
+class Job:
+    """One of the programs that verify themselves, in a pod."""
+
+    def __init__(self, pods, base, *argv):
+        self.pods, self.base, self.dir = pods, base, pods.place("m")
+        self.work, self.state = self.dir / "work", self.dir / "state"
+        self.out = self.work / "out"
+        self.argv = [str(a) for a in argv]
+        self.restores = 0
+        self.p = pods.start(self.work, "run", "--dir", self.state, "--user", USER, "--", base / self.argv[0], *self.argv[1:], out=self.out)
+        n = int(self.argv[3]) if self.argv[0] == "memory" else 1
+        lib.wait_for(lambda: self.out.exists() and self.out.read_text().count("ready") >= n, "the job", 60)
+
+    def fsched(self, *argv, fault="", conf=None, fails=False):
+        env = {**self.pods.env(), "FSCHED_FAULT": fault}
+        if conf:
+            env["FSCHED_CONF"] = str(conf)
+        p = subprocess.run([self.base / "stage/usr/bin/fsched", "pod", *map(str, argv)], env=env, text=True, capture_output=True,
+                           stdin=subprocess.DEVNULL, timeout=120, check=False)
+        assert (p.returncode != 0) == fails, p.stdout + p.stderr
+        return p.stdout + p.stderr
+
+    def checkpoint(self, *argv, **kw):
+        return self.fsched("checkpoint", *argv, self.state, **kw)
+
+    def manifest(self):
+        newest = sorted(self.state.glob("epochs/0*"))[-1]
+        return json.loads((newest / "manifest.json").read_text())
+
+    def restore(self, fault="", conf=None):
+        env = {**self.pods.env(), "FSCHED_FAULT": fault}
+        if conf:
+            env["FSCHED_CONF"] = str(conf)
+        self.p.wait(30)
+        self.restores += 1
+        self.said = self.work / f"restore.{self.restores}"
+        with open(self.said, "wb") as f:
+            self.p = subprocess.Popen([self.base / "stage/usr/bin/fsched", "pod", "restore", self.state], env=env, stdout=f,
+                                      stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=self.work)
+        self.pods.running.append(self.p)
+        lib.wait_for(lambda: "restored from epoch" in self.said.read_text() or self.p.poll() is not None, "the restore", 60)
+        return self.said.read_text()
+
+    def processes(self):
+        name = os.fsencode(self.base / self.argv[0])
+        return [p for p in lib.descendants(self.p.pid) if (lib.program(p) or "") == os.fsdecode(name)]
+
+    def stop(self):
+        (self.work / "stop").touch()
+        assert self.p.wait(60) == 0, self.out.read_text()
+        assert "errors" not in self.out.read_text() or "errors 0" in self.out.read_text()
+
+
+@pytest.fixture
+def conf_criu(base):
+    f = base / "criu.conf"
+    f.write_text((base / "fsched.conf").read_text() + "MemoryEngine = criu\n")
+    return f
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+@pytest.mark.parametrize("shape", [(48, 2, 1), (16, 1, 3)], ids=["threads", "processes"])
+def test_every_page_of_every_generation(pods, base, rung, shape):
+    job = Job(pods, base, "memory", *shape)
+    for n in range(2):
+        assert f"epoch {2 * n + 1}" in job.checkpoint(fault=f"force-{rung}")
+        memory = job.manifest()["memory"]
+        assert memory["method"] == rung or rung == "staged" and "grown" in memory["why"], memory
+        assert len(job.processes()) == shape[2], "a child of a snapshot is left"
+        job.checkpoint("--kill", fault=f"force-{rung}")
+        assert job.manifest()["memory"]["method"] == "direct"      # it stays frozen anyway
+        said = job.restore()
+        assert "restored from epoch" in said and "takes longer" not in said, said
+        assert not (job.state / "epochs/restore.partial").exists()
+        time.sleep(0.5)
+    job.stop()
+
+
+def test_the_epoch_of_a_fork_is_restored(pods, base):
+    """Not only that of the stop behind it: the job is killed, and goes back."""
+    job = Job(pods, base, "memory", 32, 2, 1)
+    for rung in ("fork", "staged"):
+        job.checkpoint(fault=f"force-{rung}")
+        job.fsched("kill", job.state)
+        job.restore()
+        time.sleep(0.5)
+    job.stop()
+
+
+def test_criu_takes_and_restores_the_memory(pods, base, conf_criu):
+    """Each engine restores what the other has saved."""
+    job = Job(pods, base, "memory", 32, 1, 2)
+    job.checkpoint("--kill", conf=conf_criu)
+    assert "memory" not in job.manifest()
+    job.restore()
+    job.checkpoint("--kill")
+    assert job.manifest()["format"] == 2
+    assert "MemoryEngine = criu" in job.restore(conf=conf_criu)
+    job.stop()
+
+
+def test_shared_since_a_fork_stays_shared(pods, base):
+    """A child that has most of its memory in common with its parent: criu knows how to restore that."""
+    code = "import os, time; x = bytearray(os.urandom(1 << 20)) * 160; os.fork(); print('up', flush=True); time.sleep(1000)"
+    d = pods.place("s")
+    p = pods.start(d / "work", "run", "--dir", d / "state", "--user", USER, "--", "/usr/bin/python3", "-c", code, out=d / "work/out")
+    lib.wait_for(lambda: lines(d / "work/out") == 2, "output")
+    assert pods.fsched("checkpoint", "--kill", d / "state").returncode == 0
+    p.wait(30)
+    p = pods.start(d / "work", "restore", d / "state", out=d / "work/restore.out")
+    lib.wait_for(lambda: "restored from" in (d / "work/restore.out").read_text(), "the restore", 60)
+    assert "share memory since a fork" in (d / "work/restore.out").read_text()
+    mine = [q for q in lib.descendants(p.pid) if "python3" in (lib.program(q) or "")]
+    pss = sum(int(line.split()[1]) for q in mine for line in open(f"/proc/{q}/smaps_rollup") if line.startswith("Pss_Anon:"))
+    assert len(mine) == 2 and pss < 200 * 1024
+    pods.fsched("kill", d / "state")
+
+
+@pytest.mark.parametrize("filtered", [[], ["seccomp"]], ids=["plain", "seccomp"])
+def test_a_snapshot_is_not_seen_by_the_job(pods, base, filtered):
+    job = Job(pods, base, "waiter", 32, *filtered)
+    for _ in range(3):
+        job.checkpoint(fault="force-fork")
+        assert job.manifest()["memory"]["method"] == "fork"
+    job.stop()
+    assert "children 0 signals 0 handlers 0 short 0 descriptors 0" in job.out.read_text()
+
+
+def test_the_ladder_ends_at_criu(pods, base):
+    job = Job(pods, base, "memory", 16, 1, 1)
+    said = job.checkpoint(fault="snapshot-fails")
+    assert "a fault on purpose" in said and "epoch 1" in said
+    assert "memory" not in job.manifest()
+    job.checkpoint("--kill")
+    said = job.restore(fault="fill-fails")
+    assert "restored from epoch 2" in said and "a fault on purpose" in said
+    job.stop()
+
+
+@pytest.mark.parametrize("fault", ["die-before-snapshot", "die-after-snapshot", "die-in-drain", "die-before-commit",
+                                   "criu-dies-before-snapshot", "criu-dies-after-snapshot"])
+def test_a_worker_or_criu_that_is_killed(pods, base, fault):
+    """The job runs on, nothing of ours stays in it, and the next checkpoint is as good as ever."""
+    job = Job(pods, base, "memory", 16, 1, 2)
+    job.checkpoint(fault=f"force-fork,{fault}", fails=True)
+    lib.wait_for(lambda: len(job.processes()) == 2, "the children of the snapshot to be gone", 10)
+    for p in job.processes():
+        status = dict(line.split(":\t", 1) for line in open(f"/proc/{p}/status").read().splitlines() if ":\t" in line)
+        assert status["TracerPid"] == "0"
+    job.checkpoint()
+    job.fsched("kill", job.state)
+    assert "restored from epoch" in job.restore()
+    job.stop()
+
+
+def test_a_worker_that_is_killed_while_it_fills(pods, base):
+    job = Job(pods, base, "memory", 16, 1, 2)
+    job.checkpoint("--kill")
+    said = job.restore(fault="die-in-fill")
+    assert "restored from" not in said
+    assert job.p.wait(30) != 0 and not job.processes()
+    assert "restored from epoch" in job.restore()
+    job.stop()
+
+
+@pytest.fixture
+def conf_incremental(base):
+    f = base / "incremental.conf"
+    f.write_text((base / "fsched.conf").read_text() + "CRIU_Incremental = YES\nCRIU_FullEvery = 3\n")
+    return f
+
+
+def test_every_page_through_increments(pods, base, conf_incremental):
+    job = Job(pods, base, "memory", 24, 2, 2)
+    for _ in range(3):
+        job.checkpoint(fault="force-fork", conf=conf_incremental)
+        job.checkpoint(conf=conf_incremental)
+        job.fsched("kill", job.state)
+        assert "restored from epoch" in job.restore()
+        time.sleep(0.5)
+    job.stop()
+
+
+@pytest.mark.parametrize("rung", ["fork", "staged"])
+def test_increments(pods, base, rung, conf_incremental):
+    """Of a heap that hardly changes little is written again; the older epoch may go; every third one is full."""
+    conf = conf_incremental
+    job = Job(pods, base, "waiter", 48)
+    got = []
+    for n in range(1, 6):
+        job.checkpoint(fault=f"force-{rung}", conf=conf)
+        got.append(job.manifest()["memory"])
+        assert len(list(job.state.glob("epochs/0*"))) == 1      # CRIU_MaxEpochs is 1
+    assert [m["increment"] for m in got] == [False, True, False, True, True]
+    assert got[1]["reused"] > 40 << 20 and got[1]["raw"] < 8 << 20
+    assert got[1]["raw"] + got[1]["reused"] + got[1]["zero"] == got[1]["pages"]
+    job.checkpoint("--kill", conf=conf)
+    assert "restored from epoch 6" in job.restore()
+    job.checkpoint(conf=conf)
+    job.fsched("kill", job.state)
+    assert "restored from epoch 7" in job.restore()
+    job.stop()
+
+
+def test_an_export_is_for_criu_alone(pods, base):
+    """Plain images: criu restores them in an empty pod, without anything of ours but the library that every criu here has."""
+    job = Job(pods, base, "memory", 16, 2, 1)
+    job.checkpoint("--kill")
+    job.p.wait(30)
+    images = job.dir / "images"
+    p = subprocess.run([base / "stage/usr/bin/fsched", "export", job.state, "1", images], env=pods.env(), capture_output=True, text=True, check=False)
+    assert p.returncode == 0, p.stderr
+    assert not (images / "parent").exists()
+    c = base / "criu"
+    p = subprocess.run(["unshare", "--pid", "--mount", "--ipc", "--fork", "--mount-proc", "/bin/sh", "-c",
+                        f"echo 9000 > /proc/sys/kernel/ns_last_pid; {c}/ld.so --library-path {c}/lib --preload "
+                        f"{base}/stage/usr/libexec/fsched/libfsched-criu.so {c}/criu restore -d -D {images} -o restore.log --file-locks "
+                        f"--link-remap --manage-cgroups=ignore && sleep 1; touch {job.work}/stop; "
+                        "n=0; while [ -e /proc/2 ] && [ $n -lt 300 ]; do sleep 0.1; n=$((n + 1)); done"],
+                       capture_output=True, text=True, timeout=90, check=False)
+    assert "errors 0" in job.out.read_text(), p.stderr + (images / "restore.log").read_text()[-2000:]
+
+
+def test_damage_is_found(pods, base):
+    job = Job(pods, base, "memory", 16, 1, 1)
+    job.checkpoint("--kill")
+    chunk = max(job.state.glob("epochs/0*/memory/chunks-*"), key=lambda f: f.stat().st_size)
+    with open(chunk, "r+b") as f:
+        f.seek(chunk.stat().st_size // 2)
+        byte = f.read(1)
+        f.seek(-1, 1)
+        f.write(bytes([byte[0] ^ 1]))
+    assert "restored from" not in job.restore()
+    assert job.p.wait(30) != 0
+    shutil.rmtree(job.state)
