@@ -273,6 +273,30 @@ void op_start(struct agent *a, enum op_kind kind, struct conn_slot *c)
 	op_finish(a);
 }
 
+/* Does another request that waits do all that this one asks for? What it saves is later than both. */
+static bool covered(const struct agent *a, unsigned index)
+{
+	for (unsigned i = 0; i < a->n_queue; i++)
+		if (i != index && a->queue[i].kind >= a->queue[index].kind)
+			return true;
+	return false;
+}
+
+/* Requests that nobody waits for are done once, or else clients that come and go would fill the queue. */
+static void merge_queue(struct agent *a)
+{
+	for (unsigned i = 0; i < a->n_queue;) {
+		struct queued *q = &a->queue[i];
+
+		if (q->conn || !covered(a, i)) {
+			i++;
+			continue;
+		}
+		log_info("a %s that waits with nobody waiting for it is left out: another request does the same", op_name(q->kind));
+		memmove(q, q + 1, (--a->n_queue - i) * sizeof(*q));
+	}
+}
+
 void op_request(struct agent *a, enum op_kind kind, struct conn_slot *c)
 {
 	if (a->phase != PHASE_RUNNING) {
@@ -283,8 +307,16 @@ void op_request(struct agent *a, enum op_kind kind, struct conn_slot *c)
 		conn_refuse(c, op_name(kind), "too many requests for this job are waiting already", "nothing was done");
 	} else {
 		a->queue[a->n_queue++] = (struct queued){ kind, c };
+		merge_queue(a);
 		conn_phase(c, "queued");
 	}
+}
+
+static void not_done(struct agent *a, const struct queued *q, const char *why)
+{
+	if (!q->conn)
+		job_log(a, "a %s that was asked for is not made: %s", op_name(q->kind), why);
+	conn_refuse(q->conn, op_name(q->kind), why, "nothing was done");
 }
 
 static void next_queued(struct agent *a)
@@ -296,22 +328,23 @@ static void next_queued(struct agent *a)
 		if (a->phase == PHASE_RUNNING)
 			op_start(a, q.kind, q.conn);
 		else
-			conn_refuse(q.conn, op_name(q.kind), a->op.vacated ? "the job was vacated" : "the job has ended",
-				    "nothing was done");
+			not_done(a, &q, a->op.vacated ? "the job was vacated" : "the job has ended");
 	}
 }
 
-/* The client is gone: what has begun goes on, what waits is dropped. */
+/* The client is gone, and was told that its request goes on: so does what has begun, and what waits has its turn. */
 void op_conn_gone(struct agent *a, struct conn_slot *c)
 {
-	unsigned n = 0;
-
 	if (a->op.conn == c)
 		a->op.conn = NULL;
-	for (unsigned i = 0; i < a->n_queue; i++)
+	for (unsigned i = 0; i < a->n_queue; i++) {
 		if (a->queue[i].conn != c)
-			a->queue[n++] = a->queue[i];
-	a->n_queue = n;
+			continue;
+		a->queue[i].conn = NULL;
+		log_info("the client that asked for a %s is gone; it waits for its turn all the same", op_name(a->queue[i].kind));
+		break;
+	}
+	merge_queue(a);
 }
 
 /* The job is ending: no operation delays that. */

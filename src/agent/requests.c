@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -164,11 +165,21 @@ static void watch_listener(struct agent *a)
 	loop_add(&a->loop, &a->req.listen, fd, on_connection, a);
 }
 
+static bool readable(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return poll(&p, 1, 0) > 0;
+}
+
 static void on_conn_end(void *arg, int status)
 {
 	struct conn_slot *c = arg;
 	struct agent *a = c->a;
 
+	/* a client may have gone at once; its request counts all the same */
+	while (c->sock.fd >= 0 && !c->asked && readable(c->sock.fd))
+		on_conn_message(c);
 	close_sock(c);
 	op_conn_gone(a, c);
 	c->pid = 0;

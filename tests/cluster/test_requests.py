@@ -167,6 +167,49 @@ def test_a_person_who_interrupts_is_told_that_it_goes_on(cluster, running):
     assert "goes on" in said and f"scontrol show job {job}" in said
 
 
+def waiting(cluster, job, op):
+    """A client that has asked."""
+    env = {"PATH": cluster.path, "SLURM_CONF": cluster.slurm_conf}
+    p = subprocess.Popen(["scontrol", "checkpoint", op, str(job)], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    lib.wait_for(lambda: catches(p.pid, signal.SIGINT) or p.poll() is not None, "the client to have asked")
+    return p
+
+
+def worker_of(cluster, job):
+    return next((p for p in lib.children(cluster.agent_pid(job)) if lib.comm(p) == "fsched-worker"), None)
+
+
+@pytest.mark.parametrize("how", ["timeout", "interrupt"])
+def test_what_waits_is_done_though_its_client_is_gone(cluster, running, how):
+    job, d = running
+    first = waiting(cluster, job, "create")
+    worker = lib.wait_for(lambda: worker_of(cluster, job), "the first operation", poll=0.002)
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        if how == "timeout":
+            said = cluster.fails("scontrol", "checkpoint", "create", job, "--timeout", "2")
+            said += cluster.fails("scontrol", "checkpoint", "vacate", job, "--timeout", "2")
+        else:
+            clients = [waiting(cluster, job, op) for op in ("create", "vacate")]
+            # an answer has come: the agent has the request
+            lib.wait_for(lambda: cluster.run("scontrol", "checkpoint", "able", job).stdout.startswith("Began"), "the agent to be busy")
+            for p in clients:
+                p.send_signal(signal.SIGINT)
+            said = "".join(p.communicate(timeout=lib.DEADLINE)[0] for p in clients)
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert said.count("goes on") == 2, said
+    assert "epoch 1" in first.communicate(timeout=lib.DEADLINE)[0]
+    cluster.wait_state(job, "PENDING")
+    e = cluster.wait_entry(job, lambda e: e["state"] == "vacated", "the vacate to be done")
+    # the create that waited is left out: the vacate does the same
+    assert e["epoch"] == "2"
+    assert "restored from epoch 2" in cluster.checkpoint("restart", job)
+    (d / "go").touch()
+    assert cluster.wait_end(job) == ("COMPLETED", "0:0")
+    assert (d / "out").read_text() == "end\n"
+
+
 def test_an_ended_job_can_be_brought_back(cluster, running):
     job, d = running
     cluster.checkpoint("create", job)
