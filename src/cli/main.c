@@ -18,7 +18,7 @@ static const struct command commands[] = {
 	  "  create         save the running job now\n"
 	  "  vacate         save it, end it and leave it held in the queue\n"
 	  "  restart        let a vacated job continue from its last epoch\n"
-	  "  able           can it be saved now? Yes, No, or when the checkpoint under way began\n"
+	  "  able           can it be saved now? Yes, No (why: standard error), or when the checkpoint under way began\n"
 	  "  error          code and text of the last error\n"
 	  "  ID             12, 12_3 (task of an array), 12_[1-3], 12 of an array = all its tasks\n"
 	  "  --epoch N      restart: from epoch N instead of the last one\n"

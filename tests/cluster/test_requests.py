@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 import lib
 
+LATER = 3     # exit status: it has not happened yet and goes on by itself
 WAIT = "touch up; while [ ! -e go ]; do sleep 0.1; done; echo end"
 
 
@@ -86,7 +88,8 @@ def test_restart_at_once_after_a_vacate_takes_its_epoch(cluster, running):
     """The entry shows the epoch before until the agent has published the new one."""
     job, d = running
     cluster.checkpoint("create", job)
-    assert "epoch 2" in cluster.checkpoint("vacate", job, "--no-wait")
+    p = cluster.run("scontrol", "checkpoint", "vacate", job, "--no-wait")
+    assert p.returncode == LATER and "epoch 2" in p.stdout, p
     assert "restored from epoch 2" in cluster.checkpoint("restart", job)
     (d / "go").touch()
     assert cluster.wait_end(job) == ("COMPLETED", "0:0")
@@ -260,6 +263,85 @@ def test_a_job_cannot_checkpoint_itself(cluster, jobdir):
     assert cluster.entry(job)["epoch"] == "0"
 
 
+def no(cluster, job):
+    """`able` says no; returns why."""
+    p = cluster.run("scontrol", "checkpoint", "able", job)
+    assert (p.returncode, p.stdout) == (0, "No\n"), p
+    return p.stderr
+
+
+def test_able_looks_at_the_job(cluster, jobdir):
+    d = jobdir()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        job = cluster.sbatch("srun true\ntouch up; while [ ! -e one ]; do sleep 0.1; done\n"
+                             f"exec 5<>/dev/tcp/127.0.0.1/{port}; touch two; while [ ! -e three ]; do sleep 0.1; done; exec 5>&-\n"
+                             "touch four; while [ ! -e go ]; do sleep 0.1; done\n", "--checkpoint=UNLIMITED", cwd=d)
+        cluster.wait_running(job)
+        lib.wait_for((d / "up").exists, "the script")
+        assert cluster.checkpoint("able", job) == "Yes\n"
+        (d / "one").touch()
+        lib.wait_for((d / "two").exists, "the connection")
+        said = no(cluster, job)
+        assert f"job {job}: " in said and f"port {port}" in said and "epoch" not in said
+    (d / "three").touch()
+    lib.wait_for((d / "four").exists, "the end of the connection")
+    lib.wait_for(lambda: cluster.checkpoint("able", job) == "Yes\n", "the job to be able")
+    e = cluster.entry(job)
+    assert e["epoch"] == "0" and "error" not in e and not cluster.epochs(job)
+    (d / "go").touch()
+    assert cluster.wait_end(job) == ("COMPLETED", "0:0")
+    assert "COMPLETED" in no(cluster, job)
+
+
+def test_able_of_a_job_that_runs_srun_and_of_one_that_waits(cluster, jobdir):
+    d = jobdir()
+    job = cluster.sbatch("srun sh -c 'touch up; while [ ! -e go ]; do sleep 0.1; done'", "--checkpoint=UNLIMITED", cwd=d)
+    cluster.wait_running(job)
+    lib.wait_for((d / "up").exists, "the step")
+    assert "srun" in no(cluster, job)
+    (d / "go").touch()
+    held = cluster.sbatch("true", "--hold", "--checkpoint=30", cwd=jobdir())
+    assert "pending" in no(cluster, held)
+    assert cluster.wait_end(job) == ("COMPLETED", "0:0")
+
+
+def test_able_on_a_node_that_cannot(new_cluster, jobdir):
+    c = new_cluster()
+    job = c.sbatch(WAIT, "--checkpoint=UNLIMITED", cwd=jobdir())
+    c.wait_running(job)
+    assert c.checkpoint("able", job) == "Yes\n"
+    c.conf().write_text(re.sub(r"(?m)^CriuPath.*$", "CriuPath = /nonexistent/criu", c.conf().read_text()))
+    assert "/nonexistent/criu" in no(c, job)
+    worker = next(c.dir.glob("stage/usr/libexec/fsched/fsched-worker"))
+    worker.rename(worker.with_suffix(".away"))
+    assert "installed completely" in no(c, job)
+    assert "error" not in c.entry(job)
+
+
+def test_what_is_wrong_with_who_asks_is_no_error_of_the_job(cluster, jobdir):
+    d = jobdir()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        job = cluster.sbatch(f"exec 5<>/dev/tcp/127.0.0.1/{server.getsockname()[1]}; touch up; while [ ! -e one ]; do sleep 0.1; done; exec 5>&-\n"
+                             "env -u SLURM_JOB_ID scontrol checkpoint create $SLURM_JOB_ID > said 2>&1; touch two\n"
+                             "while [ ! -e go ]; do sleep 0.1; done", "--checkpoint=UNLIMITED", cwd=d)
+        cluster.wait_running(job)
+        lib.wait_for((d / "up").exists, "the connection")
+        cluster.fails("scontrol", "checkpoint", "create", job)
+        before = cluster.wait_entry(job, lambda e: "TCP" in e.get("error", ""), "the real error")
+    (d / "one").touch()
+    lib.wait_for((d / "two").exists, "the request from inside")
+    assert "itself" in (d / "said").read_text()
+    cluster.fails("scontrol", "checkpoint", "create", job, user="nobody")
+    assert cluster.entry(job) == before
+    assert "itself" in cluster.log(job)
+    # nothing was written meanwhile that comes later
+    assert "epoch 1" in cluster.checkpoint("create", job)
+    assert "error" not in cluster.wait_entry(job, lambda e: e["epoch"] == "1", "the epoch")
+    (d / "go").touch()
+    assert cluster.wait_end(job) == ("COMPLETED", "0:0")
+
+
 def test_agent_gone(cluster, running):
     job, _ = running
     agent, pod = cluster.agent_pid(job), cluster.pod_pids(job)
@@ -297,7 +379,6 @@ def test_able_error_list_show(cluster, running):
 
 
 def test_foreign_bytes_do_not_disturb_the_agent(cluster, running):
-    import socket
     job, _ = running
     port = int(cluster.entry(job)["agent"].rsplit(":", 1)[-1])
     for data in (b"GET / HTTP/1.0\r\n\r\n", b"\0" * 70000, b"MUNGE:AAAA:\n", json.dumps({"op": "vacate"}).encode() + b"\n", b""):
