@@ -29,8 +29,7 @@ static bool kept(const char *list, unsigned epoch)
 static int check_epoch(const struct request *r, const struct target *t, struct err *err)
 {
 	if (!t->status.epoch)
-		return err_set(err, 0, "has no complete epoch to restart from; `scontrol release %s' would start it from the beginning",
-			       t->job.label);
+		return err_set(err, 0, "has no epoch of its present run; `scontrol release %s' starts it from the beginning", t->job.label);
 	if (r->epoch && !kept(t->status.kept, r->epoch))
 		return err_set(err, 0, "epoch %u is not kept; it has %s", r->epoch, *t->status.kept ? t->status.kept : "none");
 	return 0;

@@ -148,6 +148,27 @@ def test_a_vacated_job_whose_epochs_cannot_be_seen_is_held(cluster, running, how
     assert (d / "out").read_text() == "end\n"
 
 
+def test_a_fresh_run_offers_no_epoch_of_the_one_before(cluster, running):
+    job, d = running
+    cluster.checkpoint("create", job)
+    (d / "up").unlink()
+    cluster.ok("scontrol", "requeue", job)
+    lib.wait_for(lambda: cluster.state(job) == "PENDING" and "COMPLETING" not in cluster.job(job)["line"], "the job to wait")
+    cluster.ok("scontrol", "update", f"JobId={job}", "StartTime=now", user="root")
+    cluster.wait_running(job)
+    e = cluster.wait_entry(job, lambda e: e["epoch"] == "0", "an entry without the epoch")
+    assert "kept" not in e and "time" not in e
+    assert re.search(r"^\s*1\s.*before it was started over", cluster.ok("fsched", "list", job, user="root"), re.M)
+    lib.wait_for((d / "up").exists, "the script")
+    cluster.ok("scontrol", "requeuehold", job)
+    lib.wait_for(lambda: cluster.state(job) == "PENDING" and "COMPLETING" not in cluster.job(job)["line"], "the job to wait")
+    restarts = cluster.job(job)["Restarts"]
+    said = cluster.fails("scontrol", "checkpoint", "restart", job)
+    assert f"has no epoch of its present run; `scontrol release {job}' starts it from the beginning" in said
+    assert cluster.job(job)["Restarts"] == restarts and cluster.job(job)["Priority"] == "0"
+    assert cluster.epochs(job) == [1]
+
+
 def catches(pid, sig):
     """Has the process a handler for the signal?"""
     mask = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text()).group(1)
