@@ -203,9 +203,9 @@ static int run_ref(struct command_line *l, const struct job_ref *ref)
 		if (job.pending && job.id == job.array_id && job.restart_count == 0)
 			rc = waits(l, &job);
 		else
-			*err.text = '\0';
+			rc = run_job(l, id);
 		rpc_job_free(&job);
-		return *err.text ? fail_ref(&err) : run_job(l, id);
+		return rc;
 	}
 	n = rpc_job_ids(ref->id, &ids, &err);
 	if (n < 0)

@@ -22,7 +22,7 @@ static const struct command commands[] = {
 	  "  error          code and text of the last error\n"
 	  "  ID             12, 12_3 (task of an array), 12_[1-3], 12 of an array = all its tasks\n"
 	  "  --epoch N      restart: from epoch N instead of the last one\n"
-	  "  --no-wait      vacate, restart: do not wait until Slurm has done its part\n"
+	  "  --no-wait      vacate, restart: do not wait until Slurm has done its part (exit status 3)\n"
 	  "  --timeout S    give up waiting for an answer after S seconds; the operation goes on\n"
 	  "  -Q, --quiet    print errors only\n"
 	  "  --conf FILE    read this fsched.conf\n"

@@ -148,6 +148,31 @@ def test_a_vacated_job_whose_epochs_cannot_be_seen_is_held(cluster, running, how
     assert (d / "out").read_text() == "end\n"
 
 
+def test_the_reason_is_waited_for(cluster, running):
+    """Slurm shows the job as held a while before its agent has told why."""
+    job, d = running
+    cluster.checkpoint("vacate", job)
+    place = cluster.ckpt_dir(job)
+    aside = place.with_name(f"aside-{job}")
+    slurm = next(cluster.dir.glob("stage/usr/libexec/fsched/fsched-slurm"))
+    real = slurm.with_suffix(".real")
+    place.rename(aside)
+    slurm.rename(real)
+    try:
+        slurm.write_text(f'#!/bin/sh\ncase "$*" in *publish*held*) sleep 4;; esac\nexec {real} "$@"\n')
+        slurm.chmod(0o755)
+        said = cluster.fails("scontrol", "checkpoint", "restart", job)
+    finally:
+        real.rename(slurm)
+        shutil.rmtree(place)
+        aside.rename(place)
+    assert "JobCheckpointDir" in said and "another epoch" not in said, said
+    assert f"scontrol checkpoint restart {job}" in said
+    assert "restored from epoch 1" in cluster.checkpoint("restart", job)
+    (d / "go").touch()
+    assert cluster.wait_end(job) == ("COMPLETED", "0:0")
+
+
 def test_a_fresh_run_offers_no_epoch_of_the_one_before(cluster, running):
     job, d = running
     cluster.checkpoint("create", job)
@@ -361,6 +386,29 @@ def test_what_is_wrong_with_who_asks_is_no_error_of_the_job(cluster, jobdir):
     assert "error" not in cluster.wait_entry(job, lambda e: e["epoch"] == "1", "the epoch")
     (d / "go").touch()
     assert cluster.wait_end(job) == ("COMPLETED", "0:0")
+
+
+def test_waiting_tasks_of_an_array(cluster, jobdir):
+    d = jobdir()
+    job = cluster.sbatch(WAIT, "--checkpoint=UNLIMITED", "--array=1-4%1", cwd=d)
+    cluster.wait_state(f"{job}_1", "RUNNING")
+    first = lib.wait_for(lambda: cluster.job(f"{job}_1").get("JobId"), "the first task")
+    cluster.wait_running(first)
+    lib.wait_for((d / "up").exists, "its script")
+    p = cluster.run("scontrol", "checkpoint", "create", job)
+    assert p.returncode == 1 and f"job {job}_1: epoch 1" in p.stdout, p
+    assert f"job {job}_[2-4]: these tasks wait to start" in p.stderr, p
+    p = cluster.run("scontrol", "checkpoint", "able", f"{job}_3")
+    assert (p.returncode, p.stdout) == (0, "No\n") and f"job {job}_3 is pending" in p.stderr, p
+
+
+def test_show_of_a_job_that_has_not_run(cluster, jobdir):
+    job = cluster.sbatch("true", "--hold", "--checkpoint=30", cwd=jobdir())
+    for user in (lib.USER, "root"):
+        p = cluster.run("fsched", "show", job, user=user)
+        assert p.returncode == 0 and not p.stderr, p
+        assert f"Job:       {job} (it has not run yet)" in p.stdout and "no complete epoch yet" in p.stdout
+        assert not re.search("cannot|No such|denied", p.stdout), p
 
 
 def test_agent_gone(cluster, running):
