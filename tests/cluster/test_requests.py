@@ -194,6 +194,40 @@ def test_a_fresh_run_offers_no_epoch_of_the_one_before(cluster, running):
     assert cluster.epochs(job) == [1]
 
 
+def updates(cluster, job):
+    text = (cluster.dir / "log" / "slurmctld.log").read_text(errors="replace")
+    return len(re.findall(rf"setting admin_comment to .*JobId={job}\b", text))
+
+
+def test_one_update_of_the_entry_for_each_event(cluster, running):
+    job, d = running
+    for op, most in (("create", 1), ("vacate", 1), ("restart", 2)):     # a restart is two: restoring, running
+        before = updates(cluster, job)
+        cluster.checkpoint(op, job)
+        state = "vacated" if op == "vacate" else "running"
+        cluster.wait_entry(job, lambda e: e["state"] == state and e["epoch"] == ("1" if op == "create" else "2"), "the entry")
+        assert 1 <= updates(cluster, job) - before <= most, op
+    before = updates(cluster, job)
+    cluster.checkpoint("able", job)
+    cluster.fails("scontrol", "checkpoint", "create", job, user="nobody")
+    assert updates(cluster, job) == before
+
+
+def test_requests_from_another_host(new_cluster, jobdir):
+    c = new_cluster(hosts=2)
+    d = jobdir()
+    job = c.sbatch(WAIT, "--checkpoint=UNLIMITED", "-o", "out", "-w", "n1", cwd=d)
+    c.wait_running(job)
+    lib.wait_for((d / "up").exists, "the script")
+    assert c.ok("scontrol", "checkpoint", "able", job, host="n2") == "Yes\n"
+    assert "epoch 1" in c.ok("scontrol", "checkpoint", "create", job, host="n2")
+    assert "owner" in c.fails("scontrol", "checkpoint", "create", job, host="n2", user="nobody")
+    assert "epoch 2" in c.ok("scontrol", "checkpoint", "vacate", job, host="n2")
+    assert "restored from epoch 2" in c.ok("scontrol", "checkpoint", "restart", job, host="n2")
+    (d / "go").touch()
+    assert c.wait_end(job) == ("COMPLETED", "0:0")
+
+
 def catches(pid, sig):
     """Has the process a handler for the signal?"""
     mask = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text()).group(1)
