@@ -189,7 +189,8 @@ int view_print_epochs(const struct view *v, struct err *err)
 		return err_set(err, 0, "%s; %s", v->slurm_err.text, v->disk_err.text);
 	}
 	if (disk ? v->rec.n_epochs == 0 : !v->status.epoch) {
-		printf("job %s has no complete epoch yet\n", v->label);
+		printf("job %s has no complete epoch%s yet\n", v->label,
+		       v->in_slurm && v->job.restart_count ? " of its present run" : "");
 		return 0;
 	}
 	print_heading();

@@ -173,6 +173,14 @@ static int look_before(struct worker *w, struct err *err)
 	return rc;
 }
 
+int worker_preflight(struct worker *w, struct err *err)
+{
+	if (look_before(w, err))
+		return -1;
+	event_send("result", json_pack("{s:b}", "ok", 1));
+	return 0;
+}
+
 static int dump(struct checkpoint *c, struct err *err)
 {
 	struct worker *w = c->w;

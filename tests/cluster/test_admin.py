@@ -12,6 +12,14 @@ def test_config_shows_where_each_value_comes_from(new_cluster):
     assert "no effect" in out
 
 
+def test_keys_without_effect_are_told_to_the_agents_log(new_cluster, jobdir):
+    c = new_cluster(conf=["CRIU_Incremental=YES"])
+    job = c.sbatch("true", "--checkpoint=30", cwd=jobdir())
+    assert c.wait_end(job)[0] == "COMPLETED"
+    lines = [l for l in (c.dir / "log" / "fsched.log").read_text().splitlines() if "no effect" in l]
+    assert len(lines) == 1 and "CRIU_Incremental" in lines[0] and f"job {job}" in lines[0], lines
+
+
 def test_bad_configuration_is_named(new_cluster, jobdir, tmp_path):
     c = new_cluster()
     good = c.conf().read_text()
