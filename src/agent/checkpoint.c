@@ -214,7 +214,10 @@ static void on_worker_end(void *arg, int status)
 	} else {
 		char why[600];
 
-		worker_died(op, status, op->worker.timed_out, a->conf.timeout, why, sizeof(why));
+		if (*a->pod.lost)
+			snprintf(why, sizeof(why), "%s", a->pod.lost);
+		else
+			worker_died(op, status, op->worker.timed_out, a->conf.timeout, why, sizeof(why));
 		failed(a, why);
 	}
 	publish_now(a);
@@ -224,6 +227,8 @@ static void on_worker_end(void *arg, int status)
 /* What stands in the way before a worker is started. */
 static int prepare(struct agent *a, struct err *err)
 {
+	if (*a->pod.lost)
+		return err_set(err, 0, "%s", a->pod.lost);
 	if (job_open_store(a, err) < 0)
 		return -1;
 	if (a->rec.run == 0) {
