@@ -73,6 +73,7 @@ void op_record_epoch(struct agent *a, const json_t *o)
 	};
 	struct err err;
 
+	snprintf(e.reason, sizeof(e.reason), "%s", op_name(a->op.kind));
 	job_add_epoch(a, &e);
 	if (job_save(a, &err) < 0) {
 		/* the epoch is whole on disk, but the next start would not look at it */
@@ -81,7 +82,7 @@ void op_record_epoch(struct agent *a, const json_t *o)
 	}
 }
 
-/* After a vacate nothing can be said of the freeze: it did not end. */
+/* Of a vacate, the freeze is what passed until the epoch was durable: its processes never ran on. */
 static void log_epoch(struct agent *a, const json_t *o)
 {
 	char size[16], frozen[24], total[24];

@@ -59,6 +59,31 @@ def test_prune(cluster, jobdir):
     assert cluster.fails("fsched", "prune", job, "--all")
     cluster.ok("fsched", "prune", job, "--all", user="root")
     assert cluster.epochs(job) == []
+    # Slurm takes no update of a job that has ended, so the entry still has them
+    for what in ("list", "show"):
+        assert "nothing on disk (pruned?)" in cluster.ok("fsched", what, job, user="root")
+
+
+def test_prune_of_a_vacated_job(cluster, jobdir):
+    job = cluster.sbatch("while :; do sleep 0.1; done", "--checkpoint=UNLIMITED", cwd=jobdir())
+    cluster.wait_running(job)
+    # the owner sees why as root does
+    for epoch, op in enumerate(("create", "vacate"), 1):
+        cluster.checkpoint(op, job)
+        for user in (lib.USER, "root"):
+            row = cluster.ok("fsched", "list", job, user=user).splitlines()[-1].split()
+            assert (row[0], row[-1]) == (str(epoch), op), (user, row)
+    assert "--force" in cluster.fails("fsched", "prune", "--all", job, user="root")
+    assert "would remove" in cluster.ok("fsched", "prune", "--all", "--dry-run", job, user="root")
+    kept = cluster.epochs(job)
+    cluster.ok("fsched", "prune", "--keep", "1", "--force", job, user="root")
+    assert cluster.epochs(job) == kept[-1:] == [2]
+    assert cluster.entry(job)["kept"] == "2" and cluster.entry(job)["epoch"] == "2"
+    cluster.ok("fsched", "prune", "--all", "--force", job, user="root")
+    assert cluster.entry(job)["epoch"] == "0"
+    assert "removed by fsched prune" in cluster.fails("scontrol", "checkpoint", "restart", job)
+    assert cluster.state(job) == "PENDING"
+    assert "no complete epoch" in cluster.ok("fsched", "list", job, user="root")
 
 
 def test_agent_is_small_and_quiet(cluster, jobdir):
