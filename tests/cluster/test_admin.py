@@ -35,6 +35,10 @@ def test_doctor(cluster):
     for what in ("criu", "munge", "Slurm", "JobCheckpointDir", "write"):
         assert re.search(what, p.stdout, re.I), p.stdout
     assert not re.search(r"^failed", p.stdout, re.M)
+    assert re.search(r"^ok +scontrol - ", p.stdout, re.M), p.stdout
+    # as after `make install` on a host where nobody has changed PATH
+    bare = cluster.run("fsched", "doctor", user="root", env={"PATH": ":".join(d for d in cluster.path.split(":") if not d.endswith("fsched/bin"))})
+    assert re.search(r"^warning +scontrol - .*fsched/bin first in PATH", bare.stdout, re.M), bare.stdout
 
 
 def test_doctor_finds_trouble(new_cluster):
