@@ -1,5 +1,8 @@
 """fsched config, doctor, prune, version; what an administrator meets first."""
+import fnmatch
+import os
 import re
+import subprocess
 
 import lib
 
@@ -48,6 +51,45 @@ def test_doctor_finds_trouble(new_cluster):
     p = c.run("fsched", "doctor", user="root")
     assert p.returncode != 0
     assert re.search(r"^failed.*criu", p.stdout, re.M | re.I), p.stdout
+
+
+INSTALLED = """etc/bash_completion.d/fsched-scontrol
+usr/bin/fsched
+usr/lib/*/slurm-wlm/job_submit_fsched.so
+usr/lib/*/slurm-wlm/spank_fsched.so
+usr/libexec/fsched/bin/scontrol
+usr/libexec/fsched/fsched-agent
+usr/libexec/fsched/fsched-init
+usr/libexec/fsched/fsched-leader
+usr/libexec/fsched/fsched-requeue
+usr/libexec/fsched/fsched-slurm
+usr/libexec/fsched/fsched-worker
+usr/libexec/fsched/get-criu
+usr/libexec/fsched/libfsched-criu.so
+usr/share/bash-completion/completions/fsched
+usr/share/doc/fsched/examples/fsched.conf.example
+usr/share/doc/fsched/examples/plugstack.conf.example
+usr/share/man/man1/fsched.1
+usr/share/man/man1/scontrol-checkpoint.1
+usr/share/man/man5/fsched.conf.5
+usr/share/man/man8/fsched-agent.8"""
+
+
+def test_install_is_complete(base_dir):
+    """make install puts all of it into DESTDIR, and nothing else. "-o build": what is built is not built again under running tests."""
+    build = lib.Path(os.environ.get("FSCHED_MESON", lib.ROOT / "build" / "meson")).parent
+    dest = base_dir / "installed"
+    subprocess.run(["make", "-s", "-o", "build", "install", f"BUILD={build}", f"DESTDIR={dest}"], cwd=lib.ROOT, check=True)
+    found = sorted(str(f.relative_to(dest)) for f in dest.rglob("*") if not f.is_dir())
+    wanted = INSTALLED.splitlines()
+    assert [f for f in found if not any(fnmatch.fnmatch(f, w) for w in wanted)] == []
+    assert [w for w in wanted if not fnmatch.filter(found, w)] == []
+    for f in found:
+        mode = (dest / f).stat().st_mode
+        assert mode & 0o022 == 0 and mode & 0o444 == 0o444, f
+        assert bool(mode & 0o111) == ("/bin/" in f or "libexec" in f and not f.endswith(".so")) or f.endswith(".so"), (f, oct(mode))
+    said = subprocess.run([dest / "usr/bin/fsched", "version"], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("fsched ")
 
 
 def test_prune(cluster, jobdir):
