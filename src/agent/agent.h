@@ -56,6 +56,7 @@ struct pod_state {                  /* the pod that is the job */
 	struct loop_source ctl;
 	struct loop_child  child;
 	bool  exited;               /* `exit` has come */
+	char  lost[200];            /* why it can be checkpointed no more, "" = it can */
 };
 
 struct conn_slot {

@@ -80,6 +80,7 @@ void op_record_epoch(struct agent *a, const json_t *o)
 	};
 	struct err err;
 
+	snprintf(e.reason, sizeof(e.reason), "%s", op_name(a->op.kind));
 	job_add_epoch(a, &e);
 	if (job_save(a, &err) < 0) {
 		/* the epoch is whole on disk, but the next start would not look at it */
@@ -88,7 +89,7 @@ void op_record_epoch(struct agent *a, const json_t *o)
 	}
 }
 
-/* After a vacate nothing can be said of the freeze: it did not end. */
+/* Of a vacate, the freeze is what passed until the epoch was durable: its processes never ran on. */
 static void log_epoch(struct agent *a, const json_t *o)
 {
 	char size[16], frozen[24], total[24];
@@ -231,7 +232,10 @@ static void on_worker_end(void *arg, int status)
 	} else {
 		char why[600];
 
-		worker_died(op, status, op->worker.timed_out, a->conf.timeout, why, sizeof(why));
+		if (*a->pod.lost)
+			snprintf(why, sizeof(why), "%s", a->pod.lost);
+		else
+			worker_died(op, status, op->worker.timed_out, a->conf.timeout, why, sizeof(why));
 		failed(a, why);
 	}
 	op_finish(a);
@@ -239,6 +243,8 @@ static void on_worker_end(void *arg, int status)
 
 int op_prepare(struct agent *a, struct err *err)
 {
+	if (*a->pod.lost)
+		return err_set(err, 0, "%s", a->pod.lost);
 	if (!a->conf.criu_enabled)
 		return err_set(err, 0, "checkpoints are switched off on this node: CheckpointType is not checkpoint/criu");
 	if (job_open_store(a, err) < 0)

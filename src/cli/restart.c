@@ -30,6 +30,8 @@ static bool kept(const char *list, unsigned epoch)
 
 static int check_epoch(const struct request *r, const struct target *t, struct err *err)
 {
+	if (!t->status.epoch && strstr(t->status.error, "fsched prune"))
+		return err_set(err, 0, "cannot be continued: %s; cancel it and submit it again", t->status.error);
 	if (!t->status.epoch)
 		return err_set(err, 0, "has no epoch of its present run; `scontrol release %s' starts it from the beginning", t->job.label);
 	if (r->epoch && !kept(t->status.kept, r->epoch))

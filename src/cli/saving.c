@@ -25,7 +25,7 @@ static void describe(const json_t *j, char *buf, size_t len)
 	format_duration(number_of(j, "total_us"), total, sizeof(total));
 	if (number_of(j, "frozen_us") > 0)
 		snprintf(buf, len, "%s, frozen %s, %s in all", size, frozen, total);
-	else
+	else /* an agent of an older fsched: it could not tell of a vacate */
 		snprintf(buf, len, "%s, %s in all", size, total);
 }
 

@@ -25,6 +25,8 @@ struct checkpoint {
 	struct written_step written;
 	int   epochfd, criufd, filesfd;
 	bool  committed;
+	int64_t frozen_at;   /* now_us() */
+	int64_t stood_us;    /* vacate: from the freeze until the epoch was durable; to the job's processes it does not end */
 };
 
 static struct files_opts files_opts(const struct worker *w)
@@ -77,7 +79,15 @@ static int seal(struct checkpoint *c, struct err *err)
 	if (store_commit_epoch(&w->store, w->req.epoch, err))
 		return -1;
 	c->committed = true;
+	if (w->req.vacate)
+		c->stood_us = now_us() - c->frozen_at;
 	return 0;
+}
+
+/* criu knows it of a job that runs on. */
+static int64_t stood_still(const struct checkpoint *c)
+{
+	return c->dump.frozen_us ? c->dump.frozen_us : c->stood_us;
 }
 
 static json_t *describe(const struct checkpoint *c)
@@ -85,7 +95,7 @@ static json_t *describe(const struct checkpoint *c)
 	const struct worker *w = c->w;
 
 	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "epoch", (json_int_t)w->req.epoch, "bytes", (json_int_t)c->m.bytes,
-			 "time", (json_int_t)c->m.time, "frozen_us", (json_int_t)c->dump.frozen_us,
+			 "time", (json_int_t)c->m.time, "frozen_us", (json_int_t)stood_still(c),
 			 "total_us", (json_int_t)(now_us() - w->began), "files", (json_int_t)json_array_size(c->m.files),
 			 "warnings", w->warnings);
 }
@@ -125,6 +135,10 @@ static int on_frozen(void *arg, struct err *err)
 
 static void on_phase(void *arg, const char *name)
 {
+	struct checkpoint *c = arg;
+
+	if (!strcmp(name, "frozen"))
+		c->frozen_at = now_us();
 	event_phase(name);
 }
 
