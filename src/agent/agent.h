@@ -6,6 +6,7 @@
  *   restore.c     attempts to restore, newest candidate first
  *   move.c        when this node cannot; return.c: back into the queue
  *   checkpoint.c  one operation at a time by a worker process; vacate.c: the second half of a vacate
+ *   able.c        whether a checkpoint could be made now
  *   sched.c       when the next periodic checkpoint is due; notice.c: preemption and time limit
  *   written_watch.c  the list of files that the job writes
  *   requests.c    TCP; conn.c runs in the child of each connection
@@ -55,6 +56,7 @@ struct pod_state {                  /* the pod that is the job */
 	struct loop_source ctl;
 	struct loop_child  child;
 	bool  exited;               /* `exit` has come */
+	char  lost[200];            /* why it can be checkpointed no more, "" = it can */
 };
 
 struct conn_slot {
@@ -64,6 +66,7 @@ struct conn_slot {
 	struct loop_child  child;
 	int64_t since;
 	bool   asked;               /* its request has been read */
+	bool   able;                /* waits for the answer to `able` */
 	uid_t  uid;
 };
 
@@ -200,6 +203,12 @@ struct agent {
 		struct load_sampler *sampler;
 	} sched;
 
+	struct {                            /* able.c */
+		struct proc worker;
+		bool done;                  /* the worker has told its result */
+		char reason[800];           /* "" = nothing stands in the way */
+	} able;
+
 	struct {                            /* publish.c */
 		struct status status;
 		bool   dirty;
@@ -318,6 +327,14 @@ void op_record_epoch(struct agent *a, const json_t *result);
 const char *op_name(enum op_kind kind);
 /* What every request to a worker holds. */
 json_t *worker_request(const struct agent *a);
+/* The same for an operation on the pod that runs. */
+json_t *worker_request_pod(const struct agent *a, unsigned epoch);
+/* What stands in the way before a worker is started. */
+int op_prepare(struct agent *a, struct err *err);
+
+/* able.c */
+void able_request(struct agent *a, struct conn_slot *c);
+void able_stop(struct agent *a);       /* nobody is kept waiting */
 
 /* written_watch.c */
 /* Before anything of the job can run in the pod. fresh: the job starts from the beginning. */
@@ -343,6 +360,8 @@ void requests_stop(struct agent *a);
 bool requests_idle(const struct agent *a);
 void conn_phase(struct conn_slot *c, const char *name);
 void conn_result(struct conn_slot *c, json_t *result);   /* takes the reference, closes */
+/* The answer to `able`; reason: why not, or NULL. */
+void conn_able(struct conn_slot *c, const char *reason);
 void conn_refuse(struct conn_slot *c, const char *op, const char *error, const char *state);
 
 /* publish.c */

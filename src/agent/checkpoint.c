@@ -41,20 +41,27 @@ json_t *worker_request(const struct agent *a)
 			 "sign", 1, "private_tmp", t->private_tmp ? 1 : 0, "uuid", t->uuid);
 }
 
-static char *request_text(const struct agent *a)
+json_t *worker_request_pod(const struct agent *a, unsigned epoch)
 {
-	const struct op *op = &a->op;
 	json_t *o = worker_request(a);
-	char *text;
 
 	json_object_set_new(o, "init_pid", json_integer(a->pod.init));
 	json_object_set_new(o, "pod_dir", json_string(a->pod.dir));
-	json_object_set_new(o, "epoch", json_integer(op->epoch));
+	json_object_set_new(o, "epoch", json_integer(epoch));
+	json_object_set_new(o, "agent_port", json_integer(a->req.port));
+	return o;
+}
+
+static char *request_text(const struct agent *a)
+{
+	const struct op *op = &a->op;
+	json_t *o = worker_request_pod(a, op->epoch);
+	char *text;
+
 	json_object_set_new(o, "vacate", json_boolean(op_leaves(op->kind)));
 	json_object_set_new(o, "reason", json_string(op_name(op->kind)));
 	json_object_set_new(o, "written", json_boolean(a->written.w != NULL));
 	json_object_set_new(o, "run", json_integer(a->rec.run));
-	json_object_set_new(o, "agent_port", json_integer(a->req.port));
 	text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
 	return text;
@@ -73,6 +80,7 @@ void op_record_epoch(struct agent *a, const json_t *o)
 	};
 	struct err err;
 
+	snprintf(e.reason, sizeof(e.reason), "%s", op_name(a->op.kind));
 	job_add_epoch(a, &e);
 	if (job_save(a, &err) < 0) {
 		/* the epoch is whole on disk, but the next start would not look at it */
@@ -81,7 +89,7 @@ void op_record_epoch(struct agent *a, const json_t *o)
 	}
 }
 
-/* After a vacate nothing can be said of the freeze: it did not end. */
+/* Of a vacate, the freeze is what passed until the epoch was durable: its processes never ran on. */
 static void log_epoch(struct agent *a, const json_t *o)
 {
 	char size[16], zero[16], stored[16], frozen[24], total[24];
@@ -184,6 +192,12 @@ static void succeeded(struct agent *a)
 	conn_result(op->conn, json_incref(op->result));
 }
 
+/* Refused because of who asked, or from where: that says nothing of the job, and must not hide what does. */
+static bool askers_fault(const struct op *op)
+{
+	return (op->kind == OP_CREATE || op->kind == OP_VACATE) && json_is_true(json_object_get(op->result, "asker"));
+}
+
 static void failed(struct agent *a, const char *why)
 {
 	struct op *op = &a->op;
@@ -195,9 +209,12 @@ static void failed(struct agent *a, const char *why)
 	snprintf(text, sizeof(text), "checkpoint (%s) %s: %.600s", op_name(op->kind),
 		 json_is_true(json_object_get(op->result, "refused")) ? "not made" : "failed", why);
 	job_log(a, "%s; the job runs on", text);
-	snprintf(a->pub.status.error, sizeof(a->pub.status.error), "%.250s", text);
 	conn_refuse(op->conn, op_name(op->kind), why,
 		    op_leaves(op->kind) ? "the job continues and was not vacated" : "the job continues");
+	if (askers_fault(op))
+		return;
+	snprintf(a->pub.status.error, sizeof(a->pub.status.error), "%.250s", text);
+	publish_now(a);
 }
 
 static void on_worker_end(void *arg, int status)
@@ -218,19 +235,25 @@ static void on_worker_end(void *arg, int status)
 	}
 	if (ok) {
 		succeeded(a);
+		publish_now(a);
 	} else {
 		char why[600];
 
-		worker_died(op, status, op->worker.timed_out, a->conf.timeout, why, sizeof(why));
+		if (*a->pod.lost)
+			snprintf(why, sizeof(why), "%s", a->pod.lost);
+		else
+			worker_died(op, status, op->worker.timed_out, a->conf.timeout, why, sizeof(why));
 		failed(a, why);
 	}
-	publish_now(a);
 	op_finish(a);
 }
 
-/* What stands in the way before a worker is started. */
-static int prepare(struct agent *a, struct err *err)
+int op_prepare(struct agent *a, struct err *err)
 {
+	if (*a->pod.lost)
+		return err_set(err, 0, "%s", a->pod.lost);
+	if (!a->conf.criu_enabled)
+		return err_set(err, 0, "checkpoints are switched off on this node: CheckpointType is not checkpoint/criu");
 	if (job_open_store(a, err) < 0)
 		return -1;
 	if (a->rec.run == 0) {
@@ -244,8 +267,6 @@ static int prepare(struct agent *a, struct err *err)
 	}
 	if (job_save_copies(a, err) < 0)
 		return err_wrap(err, "the job's script cannot be saved");
-	if (!a->conf.criu_enabled)
-		return err_set(err, 0, "checkpoints are switched off on this node: CheckpointType is not checkpoint/criu");
 	return 0;
 }
 
@@ -265,7 +286,7 @@ void op_start(struct agent *a, enum op_kind kind, struct conn_slot *c)
 	op->began = time(NULL);
 	snprintf(op->phase, sizeof(op->phase), "start");
 	sched_op_begins(a);
-	if (prepare(a, &err) == 0) {
+	if (op_prepare(a, &err) == 0) {
 		op->epoch = job_next_epoch(a);
 		op->n_stopped = pod_stopped(a, &op->stopped);
 		written_before(a);
@@ -276,8 +297,31 @@ void op_start(struct agent *a, enum op_kind kind, struct conn_slot *c)
 			return;
 	}
 	failed(a, err.text);
-	publish_now(a);
 	op_finish(a);
+}
+
+/* Does another request that waits do all that this one asks for? What it saves is later than both. */
+static bool covered(const struct agent *a, unsigned index)
+{
+	for (unsigned i = 0; i < a->n_queue; i++)
+		if (i != index && a->queue[i].kind >= a->queue[index].kind)
+			return true;
+	return false;
+}
+
+/* Requests that nobody waits for are done once, or else clients that come and go would fill the queue. */
+static void merge_queue(struct agent *a)
+{
+	for (unsigned i = 0; i < a->n_queue;) {
+		struct queued *q = &a->queue[i];
+
+		if (q->conn || !covered(a, i)) {
+			i++;
+			continue;
+		}
+		log_info("a %s that waits with nobody waiting for it is left out: another request does the same", op_name(q->kind));
+		memmove(q, q + 1, (--a->n_queue - i) * sizeof(*q));
+	}
 }
 
 void op_request(struct agent *a, enum op_kind kind, struct conn_slot *c)
@@ -290,8 +334,16 @@ void op_request(struct agent *a, enum op_kind kind, struct conn_slot *c)
 		conn_refuse(c, op_name(kind), "too many requests for this job are waiting already", "nothing was done");
 	} else {
 		a->queue[a->n_queue++] = (struct queued){ kind, c };
+		merge_queue(a);
 		conn_phase(c, "queued");
 	}
+}
+
+static void not_done(struct agent *a, const struct queued *q, const char *why)
+{
+	if (!q->conn)
+		job_log(a, "a %s that was asked for is not made: %s", op_name(q->kind), why);
+	conn_refuse(q->conn, op_name(q->kind), why, "nothing was done");
 }
 
 static void next_queued(struct agent *a)
@@ -303,22 +355,23 @@ static void next_queued(struct agent *a)
 		if (a->phase == PHASE_RUNNING)
 			op_start(a, q.kind, q.conn);
 		else
-			conn_refuse(q.conn, op_name(q.kind), a->op.vacated ? "the job was vacated" : "the job has ended",
-				    "nothing was done");
+			not_done(a, &q, a->op.vacated ? "the job was vacated" : "the job has ended");
 	}
 }
 
-/* The client is gone: what has begun goes on, what waits is dropped. */
+/* The client is gone, and was told that its request goes on: so does what has begun, and what waits has its turn. */
 void op_conn_gone(struct agent *a, struct conn_slot *c)
 {
-	unsigned n = 0;
-
 	if (a->op.conn == c)
 		a->op.conn = NULL;
-	for (unsigned i = 0; i < a->n_queue; i++)
+	for (unsigned i = 0; i < a->n_queue; i++) {
 		if (a->queue[i].conn != c)
-			a->queue[n++] = a->queue[i];
-	a->n_queue = n;
+			continue;
+		a->queue[i].conn = NULL;
+		log_info("the client that asked for a %s is gone; it waits for its turn all the same", op_name(a->queue[i].kind));
+		break;
+	}
+	merge_queue(a);
 }
 
 /* The job is ending: no operation delays that. */

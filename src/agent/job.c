@@ -19,6 +19,11 @@
 #define LEADER_MAX (64 << 20)
 #define KEPT_SHOWN 11            /* of at most 10 digits each, in the status entry */
 
+static void log_notice(const char *text, void *arg)
+{
+	log_info("%s", text);
+}
+
 int job_open_conf(struct agent *a, struct err *err)
 {
 	static const enum log_target targets[] = {
@@ -33,6 +38,7 @@ int job_open_conf(struct agent *a, struct err *err)
 		return err_wrap(err, "the configuration of fsched cannot be used");
 	}
 	log_open(targets[a->conf.log], "fsched-agent", a->conf.log_path);
+	conf_notices(&a->conf, log_notice, NULL);
 	a->conf_ok = true;
 	return 0;
 }
@@ -291,22 +297,28 @@ void job_prune(struct agent *a)
 		log_warn("old epochs are not removed now: %s", err.text);
 }
 
+/* Those of the present run: no other can be restored, so none may be offered. `fsched list` shows them all. */
 void job_describe_epochs(const struct agent *a, struct status *s)
 {
-	const struct epoch_summary *last;
+	const struct job_record *r = &a->rec;
+	struct epoch_summary last = { 0 };
+	unsigned mine = 0;
 	size_t n = 0;
 
-	s->epoch = 0;
+	for (unsigned i = 0; i < r->n_epochs; i++)
+		mine += r->epochs[i].run == r->run;
 	s->kept[0] = '\0';
-	s->skipped = a->rec.skipped;
-	if (!a->rec.n_epochs)
-		return;
-	last = &a->rec.epochs[a->rec.n_epochs - 1];
-	s->epoch = last->number;
-	s->epoch_time = last->time;
-	s->bytes = last->bytes;
-	s->frozen_us = last->frozen_us;
-	s->total_us = last->total_us;
-	for (unsigned i = a->rec.n_epochs > KEPT_SHOWN ? a->rec.n_epochs - KEPT_SHOWN : 0; i < a->rec.n_epochs; i++)
-		n += (size_t)snprintf(s->kept + n, sizeof(s->kept) - n, "%s%u", n ? "," : "", a->rec.epochs[i].number);
+	for (unsigned i = 0; i < r->n_epochs; i++) {
+		if (r->epochs[i].run != r->run)
+			continue;
+		last = r->epochs[i];
+		if (mine-- <= KEPT_SHOWN)
+			n += (size_t)snprintf(s->kept + n, sizeof(s->kept) - n, "%s%u", n ? "," : "", last.number);
+	}
+	s->skipped = r->skipped;
+	s->epoch = last.number;
+	s->epoch_time = last.time;
+	s->bytes = last.bytes;
+	s->frozen_us = last.frozen_us;
+	s->total_us = last.total_us;
 }

@@ -15,6 +15,20 @@
 #include "common/util.h"
 #include "pod/pod.h"
 
+/* The job has killed its leader, fsched's process in it, and computes on. criu needs that process to restore the job. */
+static void lost_leader(struct agent *a, int sig)
+{
+	if (a->end.term) /* Slurm kills all of it */
+		return;
+	snprintf(a->pod.lost, sizeof(a->pod.lost), "a process of the job has killed fsched-leader, process 2 of the job (signal %d), without "
+		 "which it cannot be restored", sig);
+	job_log(a, "the job can be checkpointed no more: %s; it runs on", a->pod.lost);
+	sched_stop(a);
+	notice_stop(a);
+	snprintf(a->pub.status.error, sizeof(a->pub.status.error), "no more checkpoints: %.220s", a->pod.lost);
+	publish_now(a);
+}
+
 static void on_message(struct agent *a, const char *msg)
 {
 	int n;
@@ -27,6 +41,8 @@ static void on_message(struct agent *a, const char *msg)
 	} else if (sscanf(msg, "exit %d", &n) == 1) {
 		a->pod.exited = true;
 		end_script(a, n);
+	} else if (sscanf(msg, "alone %d", &n) == 1) {
+		lost_leader(a, n);
 	} else if (strcmp(msg, "fenced") == 0) {
 		fence(a, "its lease was not renewed in time");
 	} else {

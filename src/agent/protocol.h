@@ -8,9 +8,11 @@
  * Request:  {"v":1, "op":"create"|"vacate"|"status"|"error"|"able"|"list", "job_id":N, "uuid":"…", "nonce":"16 hex", "time":UNIX}
  *   The credential's own freshness (MUNGE's ttl and replay protection) guards against repetition.
  *   Who may: the job's owner, root, SlurmUser.
+ *   A create or vacate that the agent has goes on without its client, also while it waits behind another operation.
  * Progress: {"event":"phase","name":…}     name as in docs/internals.md; "queued" while another operation runs; "requeue": a vacate's
  *           epoch is durable and Slurm is asked; "alive" = heartbeat
  * Last:     {"event":"result","ok":true,"op","epoch","bytes","frozen_us","total_us","warnings":[],…}
+ *           able: {…,"able":bool,"reason":"why not"}, or "busy":true and "began" while an operation is under way
  *           {"event":"result","ok":false,"error":"sentence","state":"what happens to the job now"}
  */
 #ifndef FSCHED_AGENT_PROTOCOL_H

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -83,7 +84,7 @@ static json_t *epoch_list(const struct agent *a)
 	return list;
 }
 
-/* status, error, able and list: what the agent knows, at once. */
+/* status, error and list: what the agent knows, at once; able too, before the look at the job. */
 static json_t *describe(const struct agent *a, const char *op)
 {
 	const struct status *s = &a->pub.status;
@@ -95,7 +96,6 @@ static json_t *describe(const struct agent *a, const char *op)
 	if (!o)
 		return NULL;
 	json_object_set_new(o, "busy", json_boolean(a->op.active));
-	json_object_set_new(o, "able", json_boolean(a->phase == PHASE_RUNNING && a->store_ok));
 	if (a->op.active) {
 		json_object_set_new(o, "operation", json_string(op_name(a->op.kind)));
 		json_object_set_new(o, "phase", json_string(a->op.phase));
@@ -108,12 +108,24 @@ static json_t *describe(const struct agent *a, const char *op)
 	return o;
 }
 
+void conn_able(struct conn_slot *c, const char *reason)
+{
+	json_t *o = describe(c->a, "able");
+
+	json_object_set_new(o, "able", json_boolean(!reason));
+	if (reason)
+		json_object_set_new(o, "reason", json_string(reason));
+	conn_result(c, o);
+}
+
 static void dispatch(struct conn_slot *c, const char *op)
 {
 	if (strcmp(op, "create") == 0)
 		op_request(c->a, OP_CREATE, c);
 	else if (strcmp(op, "vacate") == 0)
 		op_request(c->a, OP_VACATE, c);
+	else if (strcmp(op, "able") == 0)
+		able_request(c->a, c);
 	else
 		conn_result(c, describe(c->a, op));
 }
@@ -164,11 +176,21 @@ static void watch_listener(struct agent *a)
 	loop_add(&a->loop, &a->req.listen, fd, on_connection, a);
 }
 
+static bool readable(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return poll(&p, 1, 0) > 0;
+}
+
 static void on_conn_end(void *arg, int status)
 {
 	struct conn_slot *c = arg;
 	struct agent *a = c->a;
 
+	/* a client may have gone at once; its request counts all the same */
+	while (c->sock.fd >= 0 && !c->asked && readable(c->sock.fd))
+		on_conn_message(c);
 	close_sock(c);
 	op_conn_gone(a, c);
 	c->pid = 0;
@@ -411,6 +433,7 @@ void requests_stop(struct agent *a)
 	if (fd >= 0)
 		close(fd);
 	a->pub.status.agent[0] = '\0';
+	able_stop(a);
 	/* those who have not asked yet get no answer any more */
 	for (int i = 0; i < CONNS_MAX; i++)
 		if (a->req.conns[i].pid && !a->req.conns[i].asked)

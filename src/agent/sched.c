@@ -17,7 +17,7 @@ static void arm(struct agent *a)
 {
 	int64_t at = schedule_wake_at(&a->sched.s);
 
-	if (a->phase == PHASE_RUNNING && !a->op.active && at != SCHEDULE_NEVER)
+	if (a->phase == PHASE_RUNNING && !a->op.active && !*a->pod.lost && at != SCHEDULE_NEVER)
 		loop_timer_set(&a->loop, &a->sched.timer, at, on_timer, a);
 	else
 		loop_timer_clear(&a->loop, &a->sched.timer);

@@ -14,26 +14,52 @@ static void answer(const struct request *r, struct target *t, const char *text)
 		printf("%s: %s\n", t->label, text);
 }
 
-int op_able(const struct request *r, struct target *t)
+/* Why not, beside the answer: on standard error, so that the answer stays the word that scripts know. */
+static void reason(struct target *t, const char *why)
+{
+	char shown[800];
+
+	target_fail(t, "%s", printable(why, shown, sizeof(shown)));
+}
+
+static int ask_able(const struct request *r, struct target *t, char *text, size_t len)
 {
 	json_t *result = NULL;
-	char text[64] = "No", when[32];
+	const char *why;
+	char when[32];
 	struct err err;
 
-	if (!target_check_enabled(t, &err) && !target_check_running(t, "checkpointed", &err)) {
-		if (target_check_user(r, t, &err) < 0)
-			return target_fail(t, "%s", err.text);
-		if (target_ask(r, t, "able", &result, &err) != CLIENT_DONE)
-			return target_fail(t, "%s", err.text);
-		if (json_is_true(json_object_get(result, "busy")))
-			snprintf(text, sizeof(text), "Began at %s",
-				 format_time(json_integer_value(json_object_get(result, "began")), when, sizeof(when)));
-		else if (json_is_true(json_object_get(result, "able")))
-			snprintf(text, sizeof(text), "Yes");
+	if (target_ask(r, t, "able", &result, &err) != CLIENT_DONE) {
 		json_decref(result);
+		return target_fail(t, "%s", err.text);
 	}
-	answer(r, t, text);
+	why = json_string_value(json_object_get(result, "reason"));
+	if (json_is_true(json_object_get(result, "busy")))
+		snprintf(text, len, "Began at %s", format_time(json_integer_value(json_object_get(result, "began")), when, sizeof(when)));
+	else if (json_is_true(json_object_get(result, "able")))
+		snprintf(text, len, "Yes");
+	else
+		reason(t, why ? why : "the agent gives no reason");
+	json_decref(result);
 	return CLI_OK;
+}
+
+/* A job that does not run, or never can be saved, is a "No" as well: the question has its answer. */
+int op_able(const struct request *r, struct target *t)
+{
+	char text[64] = "No";
+	struct err err;
+	int rc = CLI_OK;
+
+	if (target_check_enabled(t, &err) < 0 || target_check_running(t, "checkpointed", &err) < 0)
+		reason(t, err.text);
+	else if (target_check_user(r, t, &err) < 0 || target_check_outside(t, &err) < 0)
+		return target_fail(t, "%s", err.text);
+	else
+		rc = ask_able(r, t, text, sizeof(text));
+	if (rc == CLI_OK)
+		answer(r, t, text);
+	return rc;
 }
 
 int op_error(const struct request *r, struct target *t)

@@ -172,6 +172,19 @@ static int fail_ref(const struct err *err)
 	return CLI_FAILED;
 }
 
+/* A task that has no record of its own yet. */
+static int waits(const struct command_line *l, const struct slurm_job *job)
+{
+	cli_error(COMMAND, "job %s is pending and has never run", job->label);
+	if (l->op->run != op_able)
+		return CLI_FAILED;
+	if (l->r.single)
+		puts("No");
+	else
+		printf("job %s: No\n", job->label);
+	return CLI_OK;
+}
+
 /* An array by its own id means all of its tasks that have a record of their own. */
 static int run_ref(struct command_line *l, const struct job_ref *ref)
 {
@@ -188,11 +201,11 @@ static int run_ref(struct command_line *l, const struct job_ref *ref)
 		id = job.id;
 		/* the array's own record stands for a task that has none yet */
 		if (job.pending && job.id == job.array_id && job.restart_count == 0)
-			err_set(&err, 0, "job %s is pending and has never run", job.label);
+			rc = waits(l, &job);
 		else
-			*err.text = '\0';
+			rc = run_job(l, id);
 		rpc_job_free(&job);
-		return *err.text ? fail_ref(&err) : run_job(l, id);
+		return rc;
 	}
 	n = rpc_job_ids(ref->id, &ids, &err);
 	if (n < 0)

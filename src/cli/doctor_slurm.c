@@ -247,11 +247,45 @@ static void check_programs(void)
 		doctor_report(FINDING_OK, "programs", "%s", dir);
 }
 
+/* Path of the program that a shell would run; the caller's, or NULL. */
+static char *in_path(const char *name)
+{
+	const char *dirs = getenv("PATH");
+	char *path;
+
+	for (const char *p = dirs ? dirs : ""; *p; p += strspn(p, ":")) {
+		int n = (int)strcspn(p, ":");
+
+		path = xasprintf("%.*s/%s", n, p, name);
+		if (access(path, X_OK) == 0)
+			return path;
+		free(path);
+		p += n;
+	}
+	return NULL;
+}
+
+/* The first in PATH: is it the one that knows "checkpoint"? */
+static void check_scontrol(void)
+{
+	static const char ours[] = "/fsched/bin/scontrol";
+	cleanup_free char *path = in_path("scontrol"), *real = path ? realpath(path, NULL) : NULL;
+	cleanup_free char *dir = plugstack_libexec();
+	size_t len = real ? strlen(real) : 0;
+
+	if (len >= sizeof(ours) - 1 && !strcmp(real + len - (sizeof(ours) - 1), ours))
+		doctor_report(FINDING_OK, "scontrol", "%s is fsched's", path);
+	else
+		doctor_report(FINDING_WARNING, "scontrol", "%s in PATH does not know \"checkpoint\"; on hosts where people use it put "
+			      "%s/bin first in PATH (fsched checkpoint works without)", path ? path : "none", dir);
+}
+
 void doctor_slurm(const struct conf *c, bool root)
 {
 	const char *conf = slurmconf_path();
 
 	check_programs();
+	check_scontrol();
 	if (!conf || access(conf, R_OK) < 0) {
 		doctor_report(FINDING_FAILED, "slurm.conf", "%s cannot be read; set SLURM_CONF or install Slurm",
 			      conf ? conf : "/etc/slurm/slurm.conf");

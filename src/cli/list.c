@@ -149,6 +149,11 @@ static void print_record(const struct view *v)
 	printf("Directory: %s\n", v->store.path);
 }
 
+static bool never_ran(const struct view *v)
+{
+	return v->in_slurm && v->job.pending && v->job.restart_count == 0;
+}
+
 static int show_job(const struct view *v)
 {
 	struct err err;
@@ -156,8 +161,8 @@ static int show_job(const struct view *v)
 	if (v->on_disk && !v->foreign)
 		printf("Job:       %s\n", v->label);
 	else if (v->enabled)
-		printf("Job:       %s (%s)\n", v->label,
-		       v->foreign ? "the directory in JobCheckpointDir is of an older job with this id" : v->disk_err.text);
+		printf("Job:       %s (%s)\n", v->label, v->foreign ? "the directory in JobCheckpointDir is of an older job with this id" :
+		       never_ran(v) ? "it has not run yet" : v->disk_err.text);
 	if (v->in_slurm && v->enabled)
 		printf("Slurm:     %s%s%s%s\n", v->job.state, v->job.held ? " (held)" : "", *v->job.batch_host ? " on " : "",
 		       v->job.batch_host);

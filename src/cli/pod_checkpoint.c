@@ -111,10 +111,8 @@ static void report(const struct saving *s, const json_t *result, bool kill)
 	format_size(s->epoch.bytes, size, sizeof(size));
 	format_duration(s->epoch.frozen_us, frozen, sizeof(frozen));
 	format_duration(s->epoch.total_us, total, sizeof(total));
-	if (kill)
-		snprintf(text, sizeof(text), "epoch %u: %s, %s in all; the command was stopped", s->epoch.number, size, total);
-	else
-		snprintf(text, sizeof(text), "epoch %u: %s, frozen %s, %s in all", s->epoch.number, size, frozen, total);
+	snprintf(text, sizeof(text), "epoch %u: %s, frozen %s, %s in all%s", s->epoch.number, size, frozen, total,
+		 kill ? "; the command was stopped" : "");
 	printf("%s\n", text);
 	fflush(stdout);
 	store_log(&s->home->store, s->rec->gid, "%s", text);
@@ -267,7 +265,7 @@ int pod_cmd_list(const struct pod_opts *o)
 		e = find_epoch(rec, list[i]);
 		printf("%6u  %-19s  %10s  %10s  %10s\n", list[i], e ? format_time(e->time, when, sizeof(when)) : "-",
 		       e ? format_size(e->bytes, size, sizeof(size)) : "-",
-		       e && e->frozen_us ? format_duration(e->frozen_us, frozen, sizeof(frozen)) : "-", /* 0: it never ran on */
+		       e && e->frozen_us ? format_duration(e->frozen_us, frozen, sizeof(frozen)) : "-", /* 0: killed by an older fsched */
 		       e ? format_duration(e->total_us, total, sizeof(total)) : "-");
 	}
 	pod_home_close(&home);

@@ -75,6 +75,9 @@ static void on_message(struct supervisor *s, const char *msg)
 	} else if (!strncmp(msg, "restored ", 9)) {
 		cli_error("pod restore", "restored from epoch %u", s->restoring);
 		s->restoring = 0;
+	} else if (!strncmp(msg, "alone ", 6)) {
+		cli_error("pod", "a process of the command has killed fsched-leader (process 2 of the pod): no more checkpoints are possible; it runs on");
+		s->due = 0;
 	} else if (!strncmp(msg, "failed ", 7)) {
 		snprintf(s->failure, sizeof(s->failure), "%s", msg + 7);
 	}

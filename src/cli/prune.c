@@ -12,6 +12,7 @@
 #include "common/util.h"
 
 #define COMMAND "prune"
+#define SHOWN   11     /* epochs in an entry */
 
 struct options {
 	long keep;         /* -1 = --all */
@@ -28,7 +29,7 @@ static bool alive(const struct view *v)
 /* May it be pruned? Not knowing counts as no. */
 static int check(const struct view *v, const struct options *o, struct err *err)
 {
-	if (o->force)
+	if (o->force || o->dry_run)
 		return 0;
 	if (alive(v))
 		return err_set(err, 0, "is %s%s and may still need its epochs; --force removes them all the same",
@@ -115,6 +116,28 @@ static int remove_all(struct view *v, const struct conf *c, const struct options
 	return n ? 0 : err_set(err, ENOENT, "nothing is kept of it in %s", c->dir);
 }
 
+/* Slurm takes no update of a job that has ended; of others it must not tell of what is no more, for restart goes by it. */
+static void tell_slurm(struct view *v)
+{
+	unsigned epochs[STORE_KEPT_MAX];
+	int n = v->store.epochsfd < 0 ? 0 : store_list_epochs(&v->store, epochs, STORE_KEPT_MAX);
+	struct status *s = &v->status;
+	size_t len = 0;
+	struct err err;
+
+	if (!alive(v) || !v->enabled)
+		return;
+	*s->kept = '\0';
+	for (int i = n > SHOWN ? n - SHOWN : 0; i < n; i++)
+		len += (size_t)snprintf(s->kept + len, sizeof(s->kept) - len, "%s%u", len ? "," : "", epochs[i]);
+	if (n <= 0) {
+		s->epoch = 0;
+		snprintf(s->error, sizeof(s->error), "its epochs were removed by fsched prune");
+	}
+	if (rpc_publish(v->id, s, &err) < 0)
+		cli_error(COMMAND, "job %s: warning: its Checkpoint entry still names what was removed: %s", v->label, err.text);
+}
+
 static int prune(const struct conf *c, uint32_t id, const struct options *o)
 {
 	struct view *v = view_load(c, id);
@@ -129,6 +152,8 @@ static int prune(const struct conf *c, uint32_t id, const struct options *o)
 		rc = err_set(&err, 0, "%s", v->disk_err.text);
 	else if (rc == 0)
 		rc = keep_some(v, o, &err);
+	if (rc == 0 && !o->dry_run)
+		tell_slurm(v);
 	if (rc < 0)
 		cli_error(COMMAND, "job %s: %s", v->label, err.text);
 	view_free(v);

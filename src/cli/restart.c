@@ -9,8 +9,10 @@
 
 #include "common/util.h"
 
-#define RELEASE_WAIT_US 180000000   /* for a job that is still completing */
-#define PATIENCE_US      30000000   /* off a terminal, for a job that waits for resources */
+#define RELEASE_WAIT_US  180000000   /* for a job that is still completing */
+#define SETTLE_US          5000000   /* for the reason why a job is held again */
+#define COMPLETING_WAIT_US 60000000 /* the same while its last run is completing */
+#define PATIENCE_US       30000000   /* off a terminal, for a job that waits for resources */
 
 /* Is epoch in "1,2,3"? */
 static bool kept(const char *list, unsigned epoch)
@@ -28,9 +30,10 @@ static bool kept(const char *list, unsigned epoch)
 
 static int check_epoch(const struct request *r, const struct target *t, struct err *err)
 {
+	if (!t->status.epoch && strstr(t->status.error, "fsched prune"))
+		return err_set(err, 0, "cannot be continued: %s; cancel it and submit it again", t->status.error);
 	if (!t->status.epoch)
-		return err_set(err, 0, "has no complete epoch to restart from; `scontrol release %s' would start it from the beginning",
-			       t->job.label);
+		return err_set(err, 0, "has no epoch of its present run; `scontrol release %s' starts it from the beginning", t->job.label);
 	if (r->epoch && !kept(t->status.kept, r->epoch))
 		return err_set(err, 0, "epoch %u is not kept; it has %s", r->epoch, *t->status.kept ? t->status.kept : "none");
 	return 0;
@@ -117,24 +120,37 @@ static void doing(struct target *t)
 
 enum outcome { WAIT, RESTORED, HELD_AGAIN, STARTED_OVER, ENDED };
 
-/* before: AdminComment at the release; while it is the same the new agent has not spoken yet. */
-static enum outcome judge(const struct target *t, const char *before, bool seen_running)
+/* before: AdminComment at the release; while it is the same the new agent has not spoken yet. settled: the job has been held for a
+ * while, nothing more is to come. */
+static enum outcome judge(const struct target *t, const char *before, bool seen_running, bool settled)
 {
 	const struct slurm_job *j = &t->job;
 	const char *state = t->status.state;
 
 	if (j->running && strcmp(state, "running") == 0 && strcmp(j->admin_comment, before) != 0)
 		return t->status.restored ? RESTORED : STARTED_OVER;
+	/* while its last run is completing, the agent may still be about to say why */
 	if (j->pending && j->held)
-		return HELD_AGAIN;
+		return settled || (!j->completing && strcmp(j->admin_comment, before) != 0) ? HELD_AGAIN : WAIT;
 	if (j->finished && !j->completing)
 		return t->status.restored && (seen_running || strcmp(state, "ended") == 0) ? RESTORED : ENDED;
 	return WAIT;
 }
 
-static int report(const struct request *r, struct target *t, enum outcome o, const char *node)
+/* What can be done about a job that is held again: with another epoch, if there is one. */
+static void next_step(const struct target *t, unsigned tried, char *buf, size_t len)
 {
-	char shown[sizeof(t->status.error)];
+	if (strchr(t->status.kept, ','))
+		snprintf(buf, len, "another epoch: scontrol checkpoint restart %s --epoch N; kept are %s", t->job.label, t->status.kept);
+	else if (kept(t->status.kept, tried) || !t->status.epoch)
+		snprintf(buf, len, "try again when the reason is gone: scontrol checkpoint restart %s", t->job.label);
+	else
+		snprintf(buf, len, "it has epoch %u: scontrol checkpoint restart %s", t->status.epoch, t->job.label);
+}
+
+static int report(const struct request *r, struct target *t, enum outcome o, unsigned epoch, const char *node)
+{
+	char shown[sizeof(t->status.error)], next[300];
 
 	printable(t->status.error, shown, sizeof(shown));
 	switch (o) {
@@ -143,10 +159,9 @@ static int report(const struct request *r, struct target *t, enum outcome o, con
 			   t->job.finished ? "; it has ended since: " : "", t->job.finished ? t->job.state : "");
 		return CLI_OK;
 	case HELD_AGAIN:
-		return target_fail(t, "could not be restored%s%s: %s; it is held (another epoch: "
-				   "scontrol checkpoint restart %s --epoch N; kept are %s)",
-				   *node ? " on node " : "", node, *shown ? shown : "it was held again before it started", t->job.label,
-				   *t->status.kept ? t->status.kept : "none");
+		next_step(t, epoch, next, sizeof(next));
+		return target_fail(t, "could not be restored%s%s: %s; it is held (%s)", *node ? " on node " : "", node,
+				   *shown ? shown : "it was held again before it started", next);
 	case STARTED_OVER:
 		return target_fail(t, "runs on node %s, but from the beginning%s%s", node, *shown ? ": " : "", shown);
 	default:
@@ -172,7 +187,7 @@ static int watch(const struct request *r, struct target *t, unsigned epoch)
 	int64_t patience = r->timeout_s ? r->timeout_s * INT64_C(1000000) : PATIENCE_US;
 	bool endless = !r->timeout_s && t->progress.on;
 	char node[sizeof(t->job.batch_host)] = "";
-	int64_t began = now_us();
+	int64_t began = now_us(), held = 0;
 	unsigned round = 0;
 	bool ran = false;
 	struct err err;
@@ -188,9 +203,13 @@ static int watch(const struct request *r, struct target *t, unsigned epoch)
 			ran = true;
 			round = 0;
 		}
-		o = judge(t, before, ran);
+		if (!t->job.pending || !t->job.held)
+			held = 0;
+		else if (!held)
+			held = now_us();
+		o = judge(t, before, ran, held && now_us() - held > (t->job.completing ? COMPLETING_WAIT_US : SETTLE_US));
 		if (o != WAIT)
-			return report(r, t, o, node);
+			return report(r, t, o, epoch, node);
 		if (!endless && now_us() - began > patience && (r->timeout_s || t->job.pending))
 			return later(r, t, epoch);
 		doing(t);
@@ -214,7 +233,7 @@ int op_restart(const struct request *r, struct target *t)
 	epoch = r->epoch ? r->epoch : t->status.epoch;
 	if (!r->wait) {
 		target_say(r, t, "released; it will continue from epoch %u", epoch);
-		return CLI_OK;
+		return CLI_LATER;
 	}
 	target_goes_on(t, "restart");
 	return watch(r, t, epoch);

@@ -25,7 +25,7 @@ static void describe(const json_t *j, char *buf, size_t len)
 	format_duration(number_of(j, "total_us"), total, sizeof(total));
 	if (number_of(j, "frozen_us") > 0)
 		snprintf(buf, len, "%s, frozen %s, %s in all", size, frozen, total);
-	else
+	else /* an agent of an older fsched: it could not tell of a vacate */
 		snprintf(buf, len, "%s, %s in all", size, total);
 }
 
@@ -113,7 +113,7 @@ int op_vacate(const struct request *r, struct target *t)
 	char text[128];
 
 	if (rc == CLI_OK) {
-		if (r->wait && wait_for_requeue(t) < 0)
+		if (!r->wait || wait_for_requeue(t) < 0)
 			rc = CLI_LATER;
 		if (r->wait && t->job.finished) {
 			rc = target_fail(t, "saved as epoch %lld, but it was ended meanwhile (%s) and is not in the queue; to continue it "
@@ -126,7 +126,7 @@ int op_vacate(const struct request *r, struct target *t)
 		target_say(r, t, "vacated at epoch %lld: %s (held; continue with: scontrol checkpoint restart %s)",
 			   (long long)number_of(result, "epoch"), text, t->job.label);
 		print_warnings(r, t, result);
-		if (rc == CLI_LATER)
+		if (rc == CLI_LATER && r->wait)
 			target_say(r, t, "its processes are gone, but Slurm has not freed the node yet: squeue -j %s", t->job.label);
 	}
 	json_decref(result);

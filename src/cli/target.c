@@ -161,6 +161,8 @@ int target_check_running(const struct target *t, const char *verb, struct err *e
 	if (j->pending && j->held && t->status.epoch)
 		return err_set(err, 0, "is held and does not run; it can continue from epoch %u: scontrol checkpoint restart %s",
 			       t->status.epoch, j->label);
+	if (j->pending && j->array_id && j->array_task == RPC_NO_TASK)
+		return err_set(err, 0, "these tasks wait to start and cannot be %s before they run", verb);
 	if (j->pending)
 		return err_set(err, 0, "is pending and cannot be %s before it runs", verb);
 	if (!j->running || j->completing)

@@ -1,13 +1,19 @@
 #include "cli/view.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "cli/slurmconf.h"
 #include "common/util.h"
 
 static void load_disk(struct view *v, const struct conf *c)
 {
+	struct stat st;
+
+	v->sees_disk = geteuid() == 0 && stat(c->dir, &st) == 0 && S_ISDIR(st.st_mode);
 	if (store_open(&v->store, c->dir, v->id, 0, false, &v->disk_err) < 0)
 		return;
 	v->on_disk = store_load_record(&v->store, &v->rec, &v->disk_err) == 0;
@@ -148,13 +154,14 @@ static void print_row(unsigned epoch, int64_t time, uint64_t bytes, int64_t froz
 static void print_disk_row(const struct view *v, const struct epoch_summary *e)
 {
 	struct manifest *m = xcalloc(1, sizeof(*m));
-	char reason[64] = "-";
+	char reason[64], shown[16];
 	struct err err;
+	bool readable = load_manifest(v, e->number, m, &err);
 
-	if (load_manifest(v, e->number, m, &err))
-		snprintf(reason, sizeof(reason), "%s", m->reason);
-	else if (v->store.epochsfd >= 0)
-		snprintf(reason, sizeof(reason), "damaged");
+	if (!readable && v->store.epochsfd >= 0)
+		snprintf(reason, sizeof(reason), "%s", err.num == ENOENT ? "not on disk" : "damaged");
+	else
+		snprintf(reason, sizeof(reason), "%s", *e->reason ? printable(e->reason, shown, sizeof(shown)) : readable ? m->reason : "-");
 	if (e->run != v->rec.run)
 		snprintf(reason + strlen(reason), sizeof(reason) - strlen(reason), " (before it was started over)");
 	print_row(e->number, e->time, e->bytes, e->frozen_us, e->total_us, reason);
@@ -188,8 +195,14 @@ int view_print_epochs(const struct view *v, struct err *err)
 			return err_set(err, 0, "job %s is not checkpoint-enabled: it was submitted without --checkpoint", v->label);
 		return err_set(err, 0, "%s; %s", v->slurm_err.text, v->disk_err.text);
 	}
+	/* The entry of a job that has ended stays what it was: Slurm takes no update. */
+	if (v->sees_disk && v->enabled && v->status.epoch && (disk ? v->rec.n_epochs == 0 : v->foreign || v->disk_err.num == ENOENT)) {
+		printf("job %s: nothing on disk (pruned?); its Checkpoint entry still tells of epoch %u\n", v->label, v->status.epoch);
+		return 0;
+	}
 	if (disk ? v->rec.n_epochs == 0 : !v->status.epoch) {
-		printf("job %s has no complete epoch yet\n", v->label);
+		printf("job %s has no complete epoch%s yet\n", v->label,
+		       v->in_slurm && v->job.restart_count ? " of its present run" : "");
 		return 0;
 	}
 	print_heading();
@@ -217,13 +230,13 @@ static void print_memory(const struct manifest *m)
 	printf("Method:    %s (%s)\n", m->memory.method, m->memory.why);
 }
 
-static void print_manifest(const struct manifest *m)
+static void print_manifest(const struct manifest *m, const struct epoch_summary *e)
 {
 	char when[32], text[32];
 
 	printf("Epoch:     %u\nTime:      %s\nReason:    %s\n", m->epoch, view_time(m->time, when, sizeof(when)), m->reason);
 	printf("Size:      %s\n", format_size(m->bytes, text, sizeof(text)));
-	printf("Frozen:    %s\n", duration(m->frozen_us, text, sizeof(text)));
+	printf("Frozen:    %s\n", duration(e->frozen_us, text, sizeof(text)));
 	print_memory(m);
 	printf("Node:      %s, Linux %s, %s\n", m->node.hostname, m->node.kernel, m->node.machine);
 	printf("Processor: %s\n", m->node.cpu_model);
@@ -261,6 +274,7 @@ int view_print_epoch(const struct view *v, unsigned epoch, struct err *err)
 {
 	const struct epoch_summary *e = find_epoch(v, epoch);
 	struct manifest *m;
+	char shown[16];
 	bool ok;
 
 	if (!e)
@@ -269,11 +283,11 @@ int view_print_epoch(const struct view *v, unsigned epoch, struct err *err)
 	m = xcalloc(1, sizeof(*m));
 	ok = load_manifest(v, epoch, m, err);
 	if (ok) {
-		print_manifest(m);
+		print_manifest(m, e);
 		print_files(m->files);
 	} else {
 		print_heading();
-		print_row(e->number, e->time, e->bytes, e->frozen_us, e->total_us, "-");
+		print_row(e->number, e->time, e->bytes, e->frozen_us, e->total_us, *e->reason ? printable(e->reason, shown, sizeof(shown)) : "-");
 		printf("More is in the epoch's manifest: %s\n", err->text);
 	}
 	manifest_free(m);

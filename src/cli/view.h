@@ -20,6 +20,7 @@ struct view {
 	struct store store;
 	struct job_record rec;
 	struct err disk_err;           /* why not */
+	bool     sees_disk;            /* root where JobCheckpointDir is: what is not found there is not there */
 
 	bool     in_slurm;             /* job holds */
 	struct slurm_job job;

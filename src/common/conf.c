@@ -403,6 +403,8 @@ static int unknown_key(const struct reader *r, const char *name)
 	const struct key *near = nearest_key(name);
 	char shown[80];
 
+	if (!*name)
+		return err_set(r->err, EINVAL, "%s:%u: there is no key in front of the =", r->c->path, r->line);
 	printable(name, shown, sizeof(shown));
 	if (is_slurms(name))
 		return err_set(r->err, EINVAL, "%s:%u: %s: is a key of slurm.conf, set it there", r->c->path, r->line, shown);

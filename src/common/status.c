@@ -55,7 +55,7 @@ static void add_epoch(FILE *out, const struct status *s)
 	fprintf(out, " time=%s", format_time(s->epoch_time, buf, sizeof(buf)));
 	format_size(s->bytes, buf, sizeof(buf));
 	fprintf(out, " size=%s", without_blanks(buf));
-	/* Zero: made by vacate, the job never ran on behind it. */
+	/* Zero: made by vacate of an older fsched. */
 	if (s->frozen_us > 0) {
 		format_duration(s->frozen_us, buf, sizeof(buf));
 		fprintf(out, " frozen=%s", without_blanks(buf));

@@ -1,10 +1,11 @@
 /* fsched-init: pid 1 of a pod, as root, never dumped.
  *
- *   fsched-init run     CTLFD LEADERPID
+ *   fsched-init run     CTLFD LEADERPID SCRIPTPID
  *   fsched-init restore CTLFD IMAGESFD WORKFD HANDFD LASTPID -- CRIU [ARG]…      (HANDFD 0: none)
  *
  * Reaps, tells the agent over the control socket what happens (messages: docs/internals.md), and ends when the leader or the agent
- * has ended; the kernel then kills whatever is left in the pod. It stays in the process group of the batch task and takes no
+ * has ended; the kernel then kills whatever is left in the pod. The leader is a process of the user: a job may kill or stop it (kill -9 -1),
+ * and that must not be the end of the script, nor hide it. It stays in the process group of the batch task and takes no
  * signal itself, so a signal that reaches it from outside was sent to the whole job and not to the batch task alone. */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -28,10 +30,12 @@ enum { LEADER_PID = 2, CRIU_IMAGES_FD = 10, CRIU_WORK_FD = 11, CRIU_HAND_FD = 12
 struct init {
 	int   ctl;
 	int   sigfd;
-	pid_t leader;
+	pid_t leader, script; /* script: 0 = not known */
 	pid_t criu;           /* 0 = none runs */
-	bool  leader_ended;
-	int   leader_status;
+	bool  leader_ended, script_ended;
+	int   leader_status, script_status;
+	bool  alone;          /* the script has no leader any more, and the agent knows */
+	int   script_fd;      /* pidfd, -1 unless the leader is, or may be, stopped */
 	int   images, work;   /* -1 unless criu runs */
 	int64_t lease;        /* CLOCK_MONOTONIC ms by which the pod must be dead, 0 = no limit */
 	int64_t continued;    /* when SIGCONT came last */
@@ -111,6 +115,34 @@ static void start_criu(struct init *in, char **argv)
 	fail(in, "cannot start criu");
 }
 
+/* Its first argument, which also a restored one has; 0 if it has ended. */
+static pid_t leaders_script(pid_t leader)
+{
+	char path[40], text[64];
+	const char *arg;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)leader);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n <= 0)
+		return 0;
+	text[n] = '\0';
+	arg = text + strlen(text) + 1;
+	return arg < text + n ? (pid_t)strtol(arg, NULL, 10) : 0;
+}
+
+/* A stopped leader does not wait for the script; once that has ended, it has to. Not before: criu and scontrol suspend stop it for a reason. */
+static void watch_script(struct init *in)
+{
+	if (in->script_fd < 0 && in->script)
+		in->script_fd = pidfd_open(in->script, 0);
+}
+
 static void criu_ended(struct init *in, int status)
 {
 	siginfo_t si;
@@ -131,7 +163,41 @@ static void criu_ended(struct init *in, int status)
 		say(in, "failed criu reported success, but the pod has no leader");
 		exit(1);
 	}
+	in->script = leaders_script(LEADER_PID);
+	watch_script(in); /* an old stop is not told to a new parent */
 	say(in, "restored %d", LEADER_PID);
+}
+
+/* True while the script runs on as our child, which it is if its leader was killed. */
+static bool script_left(const struct init *in)
+{
+	siginfo_t si = { 0 };
+
+	return in->script && waitid(P_PID, (id_t)in->script, &si, WEXITED | WNOHANG | WNOWAIT) == 0 && !si.si_pid;
+}
+
+/* The leader leaves the script to us to be reaped; that of an epoch by an older fsched does not, but ends as the script did. */
+static void look_for_end(struct init *in)
+{
+	/* A restored script may be faster than criu's own end. */
+	if (!in->leader_ended || in->criu)
+		return;
+	if (!in->script_ended && WIFSIGNALED(in->leader_status) && script_left(in)) {
+		if (!in->alone)
+			say(in, "alone %d", WTERMSIG(in->leader_status));
+		in->alone = true;
+		return;
+	}
+	say(in, "exit %d", in->script_ended ? in->script_status : in->leader_status);
+	exit(0);
+}
+
+static void script_ended_unseen(struct init *in)
+{
+	close(in->script_fd);
+	in->script_fd = -1;
+	if (!in->leader_ended)
+		kill(in->leader, SIGCONT);
 }
 
 static void reap(struct init *in)
@@ -139,19 +205,21 @@ static void reap(struct init *in)
 	int status;
 	pid_t pid;
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (pid == in->criu) {
+	while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0) {
+		if (WIFSTOPPED(status)) {
+			if (pid == in->leader)
+				watch_script(in);
+		} else if (pid == in->criu) {
 			criu_ended(in, status);
 		} else if (pid == in->leader) {
 			in->leader_ended = true;
 			in->leader_status = status;
+		} else if (pid == in->script) {
+			in->script_ended = true;
+			in->script_status = status;
 		}
 	}
-	/* A restored script may be faster than criu's own end. */
-	if (in->leader_ended && !in->criu) {
-		say(in, "exit %d", in->leader_status);
-		exit(0);
-	}
+	look_for_end(in);
 }
 
 /* The kernel gives a sender outside of the pod's PID namespace the pid 0. */
@@ -218,12 +286,12 @@ static int time_left(const struct init *in)
 
 int main(int argc, char **argv)
 {
-	struct init in = { .leader = LEADER_PID, .images = -1, .work = -1 };
-	struct pollfd p[2];
+	struct init in = { .leader = LEADER_PID, .images = -1, .work = -1, .script_fd = -1 };
+	struct pollfd p[3];
 	sigset_t all;
 	bool restore = argc > 8 && !strcmp(argv[1], "restore") && !strcmp(argv[7], "--");
 
-	if (!restore && !(argc == 4 && !strcmp(argv[1], "run"))) {
+	if (!restore && !(argc == 5 && !strcmp(argv[1], "run"))) {
 		fprintf(stderr, "fsched-init is started by fsched only\n");
 		return 2;
 	}
@@ -248,13 +316,16 @@ int main(int argc, char **argv)
 		start_criu(&in, argv + 8);
 	} else {
 		in.leader = number(argv[3]);
+		in.script = number(argv[4]);
 	}
 	p[0] = (struct pollfd){ in.sigfd, POLLIN, 0 };
 	p[1] = (struct pollfd){ in.ctl, POLLIN, 0 };
 	/* What ended before the signalfd existed. */
 	for (reap(&in);;) {
-		int n = poll(p, 2, time_left(&in));
+		int n;
 
+		p[2] = (struct pollfd){ in.script_fd, POLLIN, 0 };
+		n = poll(p, 3, time_left(&in));
 		if (n == 0 && time_left(&in) == 0)
 			lease_over(&in);
 		if (n <= 0)
@@ -263,5 +334,7 @@ int main(int argc, char **argv)
 			read_signal(&in);
 		if (p[1].revents)
 			read_ctl(&in);
+		if (p[2].revents)
+			script_ended_unseen(&in);
 	}
 }

@@ -3,7 +3,8 @@
  *   fsched-leader SCRIPTPID UID GID [GROUP]…
  *
  * Session leader and sub-reaper (made so by pod_start), becomes the job's user, waits for the script, its child, and ends as the
- * script ended. It is part of every checkpoint: static, no heap, no descriptor but /dev/null, nothing that would grow.
+ * script ended. It does not reap it: that is left to fsched-init, so that no signal to the leader can lose how the script ended.
+ * It is part of every checkpoint: static, no heap, no descriptor but /dev/null, nothing that would grow.
  * (Measured: doing without libc would save 48 KiB and 0.2 of 4 ms of the freeze.) */
 #include <errno.h>
 #include <grp.h>
@@ -57,21 +58,21 @@ static void ignore_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-__attribute__((noreturn)) static void end_as(int status)
+__attribute__((noreturn)) static void end_as(const siginfo_t *si)
 {
-	if (WIFSIGNALED(status)) {
-		/* The script has dumped core if it was to. RLIMIT_CORE would not stop a core_pattern that is a pipe. */
-		prctl(PR_SET_DUMPABLE, 0);
-		signal(WTERMSIG(status), SIG_DFL);
-		kill(getpid(), WTERMSIG(status));
-	}
-	_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+	if (si->si_code == CLD_EXITED)
+		_exit(si->si_status);
+	/* The script has dumped core if it was to. RLIMIT_CORE would not stop a core_pattern that is a pipe. */
+	prctl(PR_SET_DUMPABLE, 0);
+	signal(si->si_status, SIG_DFL);
+	kill(getpid(), si->si_status);
+	_exit(128 + si->si_status);
 }
 
 int main(int argc, char **argv)
 {
-	pid_t script, pid;
-	int status;
+	siginfo_t si;
+	pid_t script;
 
 	if (argc < 4)
 		return EXIT_BROKEN;
@@ -79,10 +80,12 @@ int main(int argc, char **argv)
 	script = (pid_t)number(argv[1]);
 	become_user(argv + 2, argc - 4);
 	for (;;) {
-		pid = wait(&status);
-		if (pid == script)
-			end_as(status);
-		if (pid < 0 && errno != EINTR)
+		if (waitid(P_ALL, 0, &si, WEXITED | WNOWAIT) == 0) {
+			if (si.si_pid == script)
+				end_as(&si);
+			waitpid(si.si_pid, NULL, 0);
+		} else if (errno != EINTR) {
 			_exit(EXIT_BROKEN);
+		}
 	}
 }

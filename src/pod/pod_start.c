@@ -130,8 +130,8 @@ static void leader_main(struct start *s)
 /* P1. Returns only in P3. */
 static void init_main(struct start *s)
 {
-	char fd[16], leader[16];
-	char *argv[] = { (char[]){ "fsched-init" }, (char[]){ "run" }, fd, leader, NULL };
+	char fd[16], leader[16], script[16];
+	char *argv[] = { (char[]){ "fsched-init" }, (char[]){ "run" }, fd, leader, script, NULL };
 	struct err err;
 	pid_t pid;
 
@@ -148,6 +148,8 @@ static void init_main(struct start *s)
 	}
 	snprintf(fd, sizeof(fd), "%d", s->ctl[1]);
 	snprintf(leader, sizeof(leader), "%d", pid);
+	/* leader_main() asks for it; in a namespace with two processes nobody else has it. */
+	snprintf(script, sizeof(script), "%d", s->hint > 2 ? s->hint : pid + 1);
 	pod_exec(s->init, argv, no_env, &s->ctl[1], 1, &err);
 	give_up(s, &err);
 }

@@ -384,7 +384,7 @@ static int check_connection(const struct scan *s, const struct tcp *table, int n
 	if (!pid)
 		return 0;
 	if (local && agent_port > 0 && t->remote_port == (unsigned)agent_port)
-		return err_set(err, 0, "a job cannot checkpoint itself: the request comes from inside the job, %s; "
+		return err_set(err, PREFLIGHT_ASKER, "a job cannot checkpoint itself: the request comes from inside the job, %s; "
 			       "send it from a login node or from another job", describe(s, pid, who, sizeof(who)));
 	peer = local ? other_end(table, n, t) : NULL;
 	if (peer && owner_of(s, peer->inode))

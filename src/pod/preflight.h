@@ -7,8 +7,11 @@
 #ifndef FSCHED_POD_PREFLIGHT_H
 #define FSCHED_POD_PREFLIGHT_H
 
+#include <errno.h>
 #include <sys/types.h>
 #include "common/err.h"
+
+#define PREFLIGHT_ASKER EDEADLK   /* err.num: it is not the job, but that the request comes from inside it */
 
 /* 0 = nothing known against it. -1: err names process (pid in the pod and command), object, and what to do. agent_port: 0 = none. */
 int preflight(const pid_t *pids, int n, pid_t init, int agent_port, struct err *err);

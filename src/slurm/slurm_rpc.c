@@ -72,6 +72,15 @@ static void set_label(struct slurm_job *j)
 		snprintf(j->label, sizeof(j->label), "%u", j->id);
 }
 
+/* The rest of an array: "12_[3-5]", or "12_[...]" for a list that is too long to be shown whole. */
+static void label_rest(struct slurm_job *j, const char *tasks)
+{
+	int n = snprintf(j->label, sizeof(j->label), "%u_[%.*s]", j->array_id, (int)strcspn(tasks, "%"), tasks);
+
+	if (n >= (int)sizeof(j->label) || strstr(j->label, "..."))
+		snprintf(j->label, sizeof(j->label), "%u_[...]", j->array_id);
+}
+
 static int64_t time_of(time_t t)
 {
 	return t > 0 && t != (time_t)NO_VAL && t != (time_t)INFINITE ? (int64_t)t : 0;
@@ -87,7 +96,10 @@ static void fill(struct slurm_job *j, const slurm_job_info_t *r)
 	j->array_id = r->array_job_id;
 	j->array_task = r->array_job_id && r->array_task_id != NO_VAL ? (int64_t)r->array_task_id : RPC_NO_TASK;
 	j->het_id = r->het_job_id;
-	set_label(j);
+	if (r->array_job_id && r->array_task_id == NO_VAL && r->array_task_str && *r->array_task_str)
+		label_rest(j, r->array_task_str);
+	else
+		set_label(j);
 	j->uid = r->user_id;
 	j->gid = r->group_id;
 	snprintf(j->state, sizeof(j->state), "%s", state_name(r->job_state));

@@ -22,7 +22,7 @@ struct slurm_job {
 	uint32_t array_id;       /* 0 = not of an array */
 	int64_t  array_task;     /* RPC_NO_TASK = not a task, or the not yet started rest of an array */
 	uint32_t het_id;         /* 0 = not of a heterogeneous job */
-	char     label[48];      /* "12", "12_3": as a person names it */
+	char     label[48];      /* "12", "12_3", "12_[4-9]" (tasks that wait): as a person names it */
 	uid_t    uid;
 	gid_t    gid;
 	char     state[32];      /* base state, e.g. "RUNNING" */

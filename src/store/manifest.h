@@ -22,7 +22,7 @@ struct manifest {
 	char     uuid[37];
 	uid_t    uid;
 	gid_t    gid;
-	int64_t  frozen_us;       /* 0 in an epoch made by vacate: the job never ran on */
+	int64_t  frozen_us;       /* 0 in an epoch made by vacate: not over yet, the job's record tells */
 	int64_t  written_at;      /* Unix us of the freeze, if files that the job has written and closed are among the files; else 0 */
 	uint64_t bytes;           /* of all files of the epoch, apparent size */
 	bool     private_tmp;

@@ -39,8 +39,10 @@ struct epoch_summary {
 	unsigned number;
 	int64_t  time;       /* Unix, start of the freeze */
 	uint64_t bytes;
-	int64_t  frozen_us, total_us;
+	int64_t  frozen_us;  /* of a vacate: until the epoch was durable; 0 = not known */
+	int64_t  total_us;
 	unsigned run;        /* job_record.run it belongs to */
+	char     reason[16]; /* periodic, create, vacate ...; "" in records of older versions */
 };
 
 struct job_record {

@@ -28,6 +28,8 @@ struct checkpoint {
 	int   epochfd, criufd, filesfd;
 	bool  reached;     /* criu has dumped everything */
 	bool  committed;
+	int64_t frozen_at;   /* now_us() */
+	int64_t stood_us;    /* vacate: from the freeze until the epoch was durable; to the job's processes it does not end */
 };
 
 static struct files_opts files_opts(const struct worker *w)
@@ -79,7 +81,15 @@ static int seal(struct checkpoint *c, struct err *err)
 	if (store_commit_epoch(&w->store, w->req.epoch, err))
 		return -1;
 	c->committed = true;
+	if (w->req.vacate)
+		c->stood_us = now_us() - c->frozen_at;
 	return 0;
+}
+
+/* criu knows it of a job that runs on. */
+static int64_t stood_still(const struct checkpoint *c)
+{
+	return c->dump.frozen_us ? c->dump.frozen_us : c->stood_us;
 }
 
 static json_t *describe(const struct checkpoint *c)
@@ -87,7 +97,7 @@ static json_t *describe(const struct checkpoint *c)
 	const struct worker *w = c->w;
 
 	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:I, s:I, s:I, s:O}", "epoch", (json_int_t)w->req.epoch, "bytes", (json_int_t)c->m.bytes,
-			 "time", (json_int_t)c->m.time, "frozen_us", (json_int_t)c->dump.frozen_us,
+			 "time", (json_int_t)c->m.time, "frozen_us", (json_int_t)stood_still(c),
 			 "total_us", (json_int_t)(now_us() - w->began), "files", (json_int_t)json_array_size(c->m.files),
 			 "memory_method", c->m.memory.ours ? c->m.memory.method : "criu", "memory_why", c->m.memory.why,
 			 "memory_pages", (json_int_t)c->m.memory.pages, "memory_zero", (json_int_t)c->m.memory.zero,
@@ -135,6 +145,8 @@ static void on_phase(void *arg, const char *name)
 {
 	struct checkpoint *c = arg;
 
+	if (!strcmp(name, "frozen"))
+		c->frozen_at = now_us();
 	event_phase(name);
 	c->w->go_due += c->w->req.written && !strcmp(name, "frozen");
 }
@@ -182,6 +194,14 @@ static int look_before(struct worker *w, struct err *err)
 	rc = preflight(t.pids, t.n, w->req.init, w->req.agent_port, err) || space_check(w, t.pids, t.n, err) ? -1 : 0;
 	tree_free(&t);
 	return rc;
+}
+
+int worker_preflight(struct worker *w, struct err *err)
+{
+	if (look_before(w, err))
+		return -1;
+	event_send("result", json_pack("{s:b}", "ok", 1));
+	return 0;
 }
 
 static int dump(struct checkpoint *c, bool engine, struct err *err)

@@ -32,7 +32,7 @@ void event_phase(const char *name)
 	event_send("phase", json_pack("{s:s}", "name", name));
 }
 
-void event_failed(const char *error, bool refused, bool node)
+void event_failed(const char *error, bool refused, bool node, bool asker)
 {
 	char clean[1024];
 	json_t *o = json_object(), *text;
@@ -43,6 +43,7 @@ void event_failed(const char *error, bool refused, bool node)
 	json_object_set_new(o, "error", text ? text : json_string("unprintable error"));
 	json_object_set_new(o, "refused", json_boolean(refused));
 	json_object_set_new(o, "node", json_boolean(node));
+	json_object_set_new(o, "asker", json_boolean(asker));
 	event_send("result", o);
 }
 

@@ -1,4 +1,4 @@
-/* fsched-worker checkpoint|restore|verify: see worker.h */
+/* fsched-worker checkpoint|preflight|restore|verify: see worker.h */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "common/util.h"
+#include "pod/preflight.h"
 
 /* Slurm signals every process of a job, this one too; a checkpoint that a SIGTERM is to end is ended by the agent. */
 static void ignore_signals(void)
@@ -82,6 +83,8 @@ static int run(struct worker *w, bool *refused, struct err *err)
 	switch (w->req.op) {
 	case OP_CHECKPOINT:
 		return worker_checkpoint(w, refused, err);
+	case OP_PREFLIGHT:
+		return worker_preflight(w, err);
 	case OP_RESTORE:
 		return worker_restore(w, refused, err);
 	default:
@@ -91,7 +94,8 @@ static int run(struct worker *w, bool *refused, struct err *err)
 
 static int parse_op(const char *name, enum op *op)
 {
-	static const char *const names[] = { [OP_CHECKPOINT] = "checkpoint", [OP_RESTORE] = "restore", [OP_VERIFY] = "verify" };
+	static const char *const names[] = { [OP_CHECKPOINT] = "checkpoint", [OP_PREFLIGHT] = "preflight",
+					     [OP_RESTORE] = "restore", [OP_VERIFY] = "verify" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (!strcmp(name, names[i])) {
@@ -110,7 +114,7 @@ int main(int argc, char **argv)
 	int rc;
 
 	if (argc != 2 || parse_op(argv[1], &op)) {
-		fprintf(stderr, "usage: fsched-worker checkpoint|restore|verify (request on standard input; run by the agent)\n");
+		fprintf(stderr, "usage: fsched-worker checkpoint|preflight|restore|verify (request on standard input; run by the agent)\n");
 		return 2;
 	}
 	fill_stdio();
@@ -126,7 +130,7 @@ int main(int argc, char **argv)
 	if (rc == 0)
 		rc = run(&w, &refused, &err);
 	if (rc)
-		event_failed(err.text, refused, w.node_fault);
+		event_failed(err.text, refused, w.node_fault, err.num == PREFLIGHT_ASKER);
 	criu_bin_free(&w.criu);
 	if (w.store.dirfd >= 0)
 		store_close(&w.store);

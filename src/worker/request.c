@@ -125,16 +125,22 @@ static int parse_job(const json_t *o, struct request *r, struct err *err)
 	return 0;
 }
 
-static int parse_checkpoint(const json_t *o, struct request *r, struct err *err)
+static int parse_pod(const json_t *o, struct request *r, struct err *err)
 {
 	int64_t init, port;
 
-	if (json_get_int(o, "init_pid", 2, INT_MAX, &init, err) || json_get_int(o, "agent_port", 0, 65535, &port, err) ||
-	    json_get_bool(o, "vacate", &r->vacate, err) || json_get_bool(o, "written", &r->written, err) || json_get_text(o, "reason", r->reason, sizeof(r->reason), err) ||
-	    json_get_uint(o, "run", &r->run, err))
+	if (json_get_int(o, "init_pid", 2, INT_MAX, &init, err) || json_get_int(o, "agent_port", 0, 65535, &port, err))
 		return -1;
 	r->init = (pid_t)init;
 	r->agent_port = (int)port;
+	return 0;
+}
+
+static int parse_checkpoint(const json_t *o, struct request *r, struct err *err)
+{
+	if (parse_pod(o, r, err) || json_get_bool(o, "vacate", &r->vacate, err) || json_get_bool(o, "written", &r->written, err) ||
+	    json_get_text(o, "reason", r->reason, sizeof(r->reason), err) || json_get_uint(o, "run", &r->run, err))
+		return -1;
 	return 0;
 }
 
@@ -155,6 +161,8 @@ static int parse(const json_t *o, struct request *r, struct err *err)
 	switch (r->op) {
 	case OP_CHECKPOINT:
 		return parse_job(o, r, err) || parse_checkpoint(o, r, err) ? -1 : 0;
+	case OP_PREFLIGHT:
+		return parse_job(o, r, err) || parse_pod(o, r, err) ? -1 : 0;
 	case OP_RESTORE:
 		return parse_job(o, r, err) || parse_restore(o, r, err) ? -1 : 0;
 	default:

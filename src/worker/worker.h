@@ -18,7 +18,7 @@
 #include "store/manifest.h"
 #include "store/store.h"
 
-enum op { OP_CHECKPOINT, OP_RESTORE, OP_VERIFY };
+enum op { OP_CHECKPOINT, OP_PREFLIGHT, OP_RESTORE, OP_VERIFY };
 
 struct request {
 	enum op  op;
@@ -57,13 +57,14 @@ bool request_word(char *buf, size_t len, int timeout_ms);
 void event_phase(const char *name);
 /* o: the members besides "event", taken over. */
 void event_send(const char *event, json_t *o);
-/* node: the fault is this node's, another may be able to. */
-void event_failed(const char *error, bool refused, bool node);
+/* node: the fault is this node's, another may be able to. asker: it is that of who asked, the job could be saved. */
+void event_failed(const char *error, bool refused, bool node, bool asker);
 /* If the deadline passes, sends the failure and ends the worker, wherever it is. 0 = off. */
 int  deadline_set(unsigned seconds, struct err *err);
 
 /* The operations. 0: the result has been sent. -1: err; *refused says that it was known before anything was done. */
 int worker_checkpoint(struct worker *w, bool *refused, struct err *err);
+int worker_preflight(struct worker *w, struct err *err);
 int worker_restore(struct worker *w, bool *refused, struct err *err);
 int worker_verify(struct worker *w, struct err *err);
 

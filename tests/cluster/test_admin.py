@@ -1,5 +1,8 @@
 """fsched config, doctor, prune, version; what an administrator meets first."""
+import fnmatch
+import os
 import re
+import subprocess
 
 import lib
 
@@ -10,6 +13,14 @@ def test_config_shows_where_each_value_comes_from(new_cluster):
     assert re.search(r"CRIU_MaxEpochs = 3\s+# .*fsched\.conf:\d+", out)
     assert re.search(r"CRIU_FullEvery = 10\s+# default", out)
     assert "no effect" in out
+
+
+def test_keys_without_effect_are_told_to_the_agents_log(new_cluster, jobdir):
+    c = new_cluster(conf=["CRIU_Incremental=YES"])
+    job = c.sbatch("true", "--checkpoint=30", cwd=jobdir())
+    assert c.wait_end(job)[0] == "COMPLETED"
+    lines = [l for l in (c.dir / "log" / "fsched.log").read_text().splitlines() if "no effect" in l]
+    assert len(lines) == 1 and "CRIU_Incremental" in lines[0] and f"job {job}" in lines[0], lines
 
 
 def test_bad_configuration_is_named(new_cluster, jobdir, tmp_path):
@@ -35,6 +46,10 @@ def test_doctor(cluster):
     for what in ("criu", "munge", "Slurm", "JobCheckpointDir", "write"):
         assert re.search(what, p.stdout, re.I), p.stdout
     assert not re.search(r"^failed", p.stdout, re.M)
+    assert re.search(r"^ok +scontrol - ", p.stdout, re.M), p.stdout
+    # as after `make install` on a host where nobody has changed PATH
+    bare = cluster.run("fsched", "doctor", user="root", env={"PATH": ":".join(d for d in cluster.path.split(":") if not d.endswith("fsched/bin"))})
+    assert re.search(r"^warning +scontrol - .*fsched/bin first in PATH", bare.stdout, re.M), bare.stdout
 
 
 def test_doctor_finds_trouble(new_cluster):
@@ -44,6 +59,45 @@ def test_doctor_finds_trouble(new_cluster):
     p = c.run("fsched", "doctor", user="root")
     assert p.returncode != 0
     assert re.search(r"^failed.*criu", p.stdout, re.M | re.I), p.stdout
+
+
+INSTALLED = """etc/bash_completion.d/fsched-scontrol
+usr/bin/fsched
+usr/lib/*/slurm-wlm/job_submit_fsched.so
+usr/lib/*/slurm-wlm/spank_fsched.so
+usr/libexec/fsched/bin/scontrol
+usr/libexec/fsched/fsched-agent
+usr/libexec/fsched/fsched-init
+usr/libexec/fsched/fsched-leader
+usr/libexec/fsched/fsched-requeue
+usr/libexec/fsched/fsched-slurm
+usr/libexec/fsched/fsched-worker
+usr/libexec/fsched/get-criu
+usr/libexec/fsched/libfsched-criu.so
+usr/share/bash-completion/completions/fsched
+usr/share/doc/fsched/examples/fsched.conf.example
+usr/share/doc/fsched/examples/plugstack.conf.example
+usr/share/man/man1/fsched.1
+usr/share/man/man1/scontrol-checkpoint.1
+usr/share/man/man5/fsched.conf.5
+usr/share/man/man8/fsched-agent.8"""
+
+
+def test_install_is_complete(base_dir):
+    """make install puts all of it into DESTDIR, and nothing else. "-o build": what is built is not built again under running tests."""
+    build = lib.Path(os.environ.get("FSCHED_MESON", lib.ROOT / "build" / "meson")).parent
+    dest = base_dir / "installed"
+    subprocess.run(["make", "-s", "-o", "build", "install", f"BUILD={build}", f"DESTDIR={dest}"], cwd=lib.ROOT, check=True)
+    found = sorted(str(f.relative_to(dest)) for f in dest.rglob("*") if not f.is_dir())
+    wanted = INSTALLED.splitlines()
+    assert [f for f in found if not any(fnmatch.fnmatch(f, w) for w in wanted)] == []
+    assert [w for w in wanted if not fnmatch.filter(found, w)] == []
+    for f in found:
+        mode = (dest / f).stat().st_mode
+        assert mode & 0o022 == 0 and mode & 0o444 == 0o444, f
+        assert bool(mode & 0o111) == ("/bin/" in f or "libexec" in f and not f.endswith(".so")) or f.endswith(".so"), (f, oct(mode))
+    said = subprocess.run([dest / "usr/bin/fsched", "version"], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("fsched ")
 
 
 def test_prune(cluster, jobdir):
@@ -59,6 +113,31 @@ def test_prune(cluster, jobdir):
     assert cluster.fails("fsched", "prune", job, "--all")
     cluster.ok("fsched", "prune", job, "--all", user="root")
     assert cluster.epochs(job) == []
+    # Slurm takes no update of a job that has ended, so the entry still has them
+    for what in ("list", "show"):
+        assert "nothing on disk (pruned?)" in cluster.ok("fsched", what, job, user="root")
+
+
+def test_prune_of_a_vacated_job(cluster, jobdir):
+    job = cluster.sbatch("while :; do sleep 0.1; done", "--checkpoint=UNLIMITED", cwd=jobdir())
+    cluster.wait_running(job)
+    # the owner sees why as root does
+    for epoch, op in enumerate(("create", "vacate"), 1):
+        cluster.checkpoint(op, job)
+        for user in (lib.USER, "root"):
+            row = cluster.ok("fsched", "list", job, user=user).splitlines()[-1].split()
+            assert (row[0], row[-1]) == (str(epoch), op), (user, row)
+    assert "--force" in cluster.fails("fsched", "prune", "--all", job, user="root")
+    assert "would remove" in cluster.ok("fsched", "prune", "--all", "--dry-run", job, user="root")
+    kept = cluster.epochs(job)
+    cluster.ok("fsched", "prune", "--keep", "1", "--force", job, user="root")
+    assert cluster.epochs(job) == kept[-1:] == [2]
+    assert cluster.entry(job)["kept"] == "2" and cluster.entry(job)["epoch"] == "2"
+    cluster.ok("fsched", "prune", "--all", "--force", job, user="root")
+    assert cluster.entry(job)["epoch"] == "0"
+    assert "removed by fsched prune" in cluster.fails("scontrol", "checkpoint", "restart", job)
+    assert cluster.state(job) == "PENDING"
+    assert "no complete epoch" in cluster.ok("fsched", "list", job, user="root")
 
 
 def test_agent_is_small_and_quiet(cluster, jobdir):

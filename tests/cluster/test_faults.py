@@ -182,6 +182,49 @@ def test_killed_in_the_middle(cluster, jobdir, workloads, victim):
         assert result["p"].stderr or result["p"].stdout
 
 
+def test_criu_that_hangs_before_the_freeze(new_cluster, jobdir):
+    c, d = new_cluster(conf=["CheckpointTimeout = 10"]), jobdir()
+    job = start(c, d)
+    conf, real = c.conf(), f"{c.lab.criu}"
+    wrapper = c.dir / "criu-that-hangs"
+    wrapper.write_text(f"""#!/bin/sh
+case "$*" in *swrk*) exec sleep 1000 ;; esac
+exec {real}/ld.so --library-path {real}/lib {real}/criu "$@"
+""")
+    wrapper.chmod(0o755)
+    good = conf.read_text()
+    bad = re.sub(r"(?m)^CriuPath.*$", f"CriuPath = {wrapper}", good)
+    assert bad != good
+    fails_then_works(c, d, job, lambda: conf.write_text(bad), lambda: conf.write_text(good), r"longer than CheckpointTimeout \(10 s\)")
+    finish(c, d, job)
+
+
+def test_criu_that_hangs_in_the_freeze(new_cluster, jobdir, workloads):
+    """Stopped while it writes the memory of the frozen job: after CheckpointTimeout the job runs on."""
+    import threading
+    c, d = new_cluster(conf=["CheckpointTimeout = 10"]), jobdir()
+    job = c.sbatch(f"exec {workloads}/threads 600 1000", "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+    c.wait_running(job)
+    lib.wait_for(lambda: (d / "out").stat().st_size > 0, "output")
+    agent, result = c.agent_pid(job), {}
+    t = threading.Thread(target=lambda: result.update(p=c.run("scontrol", "checkpoint", "create", job)))
+    t.start()
+    pid = lib.wait_for(lambda: next((p for p in lib.descendants(agent) if "swrk" in lib.command(p)), None), "criu", 20, poll=0.001)
+    pages = lambda: sum(f.stat().st_size for f in (c.ckpt_dir(job) / "epochs").glob("*.partial/criu/pages-*.img"))
+    lib.wait_for(lambda: pages() > 32 << 20, "memory to be written", 20, poll=0.001)
+    os.kill(pid, signal.SIGSTOP)
+    t.join()
+    assert result["p"].returncode and "CheckpointTimeout (10 s)" in result["p"].stdout + result["p"].stderr
+    before = (d / "out").stat().st_size
+    lib.wait_for(lambda: (d / "out").stat().st_size > before, "the job to compute on")
+    assert c.wait_entry(job, lambda e: "CheckpointTimeout" in e.get("error", ""), "the error in show job")
+    assert not lib.alive(pid)
+    assert "saved" in c.checkpoint("create", job)
+    c.wait_entry(job, lambda e: not e.get("error"), "the error to go away")
+    c.ok("scancel", job)
+    c.wait_end(job)
+
+
 def test_end_during_a_checkpoint_is_no_error(cluster, jobdir):
     """A job that ends by itself while it is being saved has ended well; whoever waits for the epoch is told why there is none."""
     import threading
@@ -201,9 +244,50 @@ def test_end_during_a_checkpoint_is_no_error(cluster, jobdir):
             assert "ended" in result["p"].stdout + result["p"].stderr
 
 
-@pytest.mark.parametrize("what,expect", [("srun", "srun"), ("iouring", "io_uring"), ("traced", "trace")])
-def test_refused_before_the_freeze(cluster, jobdir, what, expect):
+@pytest.fixture
+def other_host():
+    """Address of a listening process in a network of its own, for this machine another host; it keeps what connects."""
+    name, net = f"fsc{os.getpid() % 100000}", f"10.213.{os.getpid() % 250 + 1}"
+    ip = lambda *args: subprocess.run(["ip", *args], check=True)
+    ip("netns", "add", name)
+    try:
+        ip("link", "add", f"{name}a", "type", "veth", "peer", "name", f"{name}b", "netns", name)
+        ip("addr", "add", f"{net}.1/30", "dev", f"{name}a")
+        ip("link", "set", f"{name}a", "up")
+        ip("-n", name, "addr", "add", f"{net}.2/30", "dev", f"{name}b")
+        ip("-n", name, "link", "set", f"{name}b", "up")
+        server = subprocess.Popen(["ip", "netns", "exec", name, "/usr/bin/python3", "-c", "import socket\ns = socket.create_server(('', 5000))\n"
+                                   "print('up', flush=True)\nkept = []\nwhile True: kept.append(s.accept())"], stdout=subprocess.PIPE)
+        try:
+            assert server.stdout.readline() == b"up\n"
+            yield f"{net}.2"
+        finally:
+            server.kill()
+            server.wait()
+    finally:
+        ip("netns", "del", name)
+
+
+CONNECT = "exec 9<>/dev/tcp/{other_host}/5000\n"
+# a device of the kernel's that everybody may open, and that does nothing when opened
+DEVICE = "/dev/autofs"
+
+
+@pytest.mark.parametrize("what,expect", [("srun", "srun"), ("iouring", "io_uring"), ("traced", "trace"), ("device", f"has the device {DEVICE} open"),
+                                         ("tcp", "has a TCP connection to another host, {other_host} port 5000"),
+                                         ("user namespace", "is in another (user|network) namespace"), ("PID namespace", "is in another (PID|user) namespace")])
+def test_refused_before_the_freeze(cluster, jobdir, request, what, expect):
+    if what == "device" and not (os.path.exists(DEVICE) and os.stat(DEVICE).st_mode & 0o004):
+        pytest.skip(f"no {DEVICE} here that the job's user may open")
+    if "namespace" in what and cluster.run("unshare", "-U", "true").returncode:
+        pytest.skip("users may not make namespaces here")
+    other = request.getfixturevalue("other_host") if what == "tcp" else ""
+    expect = expect.replace("{other_host}", other)
     scripts = {
+        "device": f"exec 9< {DEVICE}\n" + WAIT,
+        "tcp": CONNECT.format(other_host=other) + WAIT,
+        "user namespace": "unshare -U -n sh -c 'while [ ! -e go ]; do sleep 0.1; done' &\n" + WAIT,
+        "PID namespace": "unshare -U -r -p -f sh -c 'while [ ! -e go ]; do sleep 0.1; done' &\n" + WAIT,
         "srun": "srun -n1 sh -c 'while [ ! -e go ]; do sleep 0.1; done' &\n" + WAIT,
         "iouring": "/usr/bin/python3 -c 'import ctypes,os,time\nlibc=ctypes.CDLL(None)\nb=(ctypes.c_char*120)()\nassert libc.syscall(425,8,b)>=0\n"
                    "while not os.path.exists(\"go\"): time.sleep(.1)' &\n" + WAIT,
@@ -219,8 +303,10 @@ def test_refused_before_the_freeze(cluster, jobdir, what, expect):
         p = cluster.run("scontrol", "checkpoint", "create", job)
         return p.stdout + p.stderr if p.returncode else None
     said = lib.wait_for(refused, "a refusal", 20, poll=0.5)
-    assert expect in said, said
-    assert expect in cluster.fails("scontrol", "checkpoint", "vacate", job)
+    assert re.search(expect, said), said
+    assert re.search(expect, cluster.fails("scontrol", "checkpoint", "vacate", job))
+    # nothing stood still: the refusal comes before an epoch is begun
+    assert "not made" in cluster.log(job) and not list((cluster.ckpt_dir(job) / "epochs").iterdir())
     computes_on(d)
     (d / "go").touch()
     cluster.wait_end(job)

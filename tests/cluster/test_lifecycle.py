@@ -1,5 +1,6 @@
 """create, vacate, restart on real jobs, compared byte for byte with an uninterrupted run."""
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -40,8 +41,11 @@ def test_vacate_and_restart(cluster, jobdir, workloads, name):
     said = cluster.checkpoint("create", job)
     assert f"job {job}: epoch 1 saved" in said and "frozen" in said
     said = cluster.checkpoint("vacate", job)
-    assert "vacated" in said and "epoch 2" in said
+    assert re.search(r"vacated at epoch 2: \S+ \S+, frozen [\d.]+ m?s, [\d.]+ m?s in all", said), said
     d = cluster.job(job)
+    assert d["Checkpoint"]["frozen"], d["line"]
+    for line in cluster.ok("fsched", "list", job).splitlines()[1:]:
+        assert re.search(r"([\d.]+ m?s +){2}", line), line
     assert d["JobState"] == "PENDING" and d["Priority"] == "0", d["line"]
     assert d["Checkpoint"]["state"] == "vacated"
     assert not [s for s in cluster.ok("squeue", "-h", "-t", "R", "-o", "%A").split() if int(s) == job]

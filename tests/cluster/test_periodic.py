@@ -61,6 +61,21 @@ def test_busy_node_skips_scheduled_but_not_requested_checkpoints(new_cluster, jo
     assert c.wait_end(job)[0] == "COMPLETED"
 
 
+def test_memory_threshold(new_cluster, jobdir):
+    """Whatever the node uses is above 0: skipped and counted, but not forgotten."""
+    c = new_cluster(conf=["CRIU_LoadAware = YES", "CRIU_LoadThresholdMemory = 0.0", "CRIU_LoadThresholdCPU = 1.0", "CRIU_LoadThresholdIO = 1.0",
+                          "CheckpointMaxSkip = 1000"])
+    d = jobdir()
+    job = c.sbatch(WAIT, "--checkpoint=0:02", cwd=d)
+    c.wait_running(job)
+    c.wait_entry(job, lambda e: int(e["skipped"]) >= 2, "two skipped checkpoints")
+    assert c.entry(job)["epoch"] == "0" and c.epochs(job) == []
+    assert re.search(r"periodic checkpoint skipped \(\d+ so far\): .*CRIU_LoadThresholdMemory", c.log(job)), c.log(job)
+    assert c.record(job)["skipped"] >= 2
+    (d / "go").touch()
+    assert c.wait_end(job)[0] == "COMPLETED"
+
+
 def test_a_full_node_of_well_behaved_jobs_is_no_load(new_cluster, jobdir):
     """Every CPU of the node is busy with a job that owns it: checkpoints go on."""
     cpus = os.cpu_count()

@@ -1,7 +1,7 @@
 """Nodes that die, lose their link, or cannot restore a job: on simulated hosts. `make test-recovery` runs this suite alone."""
 import os
 import random
-import re
+import signal
 import time
 
 import pytest
@@ -216,21 +216,18 @@ def test_a_cut_node_stops_the_job(hosts, jobdir):
     expect_whole(d, 300)
 
 
-def test_a_node_without_its_file_system_stops_the_job(hosts, jobdir):
-    """No claim can be seen and no lease renewed, and Slurm knows nothing of it."""
+def test_a_job_whose_lease_is_not_renewed_is_stopped(hosts, jobdir):
+    """As when the file system does not answer: the process that renews the lease hangs. Slurm knows nothing of it."""
     c, d = hosts, jobdir()
-    place = c.ckpt_dir(1).parent
-    c.exec("n1", "mount", "--bind", str(place), str(place))
-    try:
-        job = submit(c, d, 300)
-        c.checkpoint("create", job)
-        pod = c.pod_pids(job)
-        c.exec("n1", "mount", "-o", "remount,bind,ro", str(place))
-        lib.wait_for(lambda: not any(lib.alive(p) for p in pod), "the job to be stopped", 30)
-        wait_restored(c, job)
-        assert c.job(job)["BatchHost"] != "n1"
-    finally:
-        c.exec("n1", "umount", "-l", str(place))
+    job = submit(c, d, 300)
+    c.checkpoint("create", job)
+    pod = c.pod_pids(job)
+    keepers = [p for p in lib.children(c.agent_pid(job)) if lib.comm(p) == "fsched-agent"]
+    assert keepers and pod
+    for p in keepers:
+        os.kill(p, signal.SIGSTOP)
+    lib.wait_for(lambda: not any(lib.alive(p) for p in pod), "the job to be stopped", 30)
+    wait_restored(c, job)
     assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
     expect_whole(d, 300)
 
@@ -242,10 +239,7 @@ def test_a_node_that_cannot_restore_is_excluded(hosts, jobdir):
     # n2 is another processor: it lacks an instruction set
     c.exec("n2", "sh", "-c", "sed 's/ sse2 / /' /proc/cpuinfo > /run/cpuinfo && mount --bind /run/cpuinfo /proc/cpuinfo")
     try:
-        c.ok("scontrol", "update", "nodename=n3", "state=drain", "reason=test", user="root")
-        c.kill_node("n1")
-        lib.wait_for(lambda: c.job(job).get("BatchHost") == "n2" or "n2" in c.entry(job).get("tried", ""), "n2 to try", LONG)
-        c.ok("scontrol", "update", "nodename=n3", "state=resume", user="root")
+        c.kill_node("n1")      # Slurm takes n2 before n3
         e = wait_restored(c, job)
     finally:
         c.exec("n2", "umount", "/proc/cpuinfo")
@@ -266,14 +260,14 @@ def test_a_node_without_the_directory_is_excluded(hosts, jobdir):
         c.ok("scontrol", "update", "nodename=n1,n3", "state=drain", "reason=test", user="root")
         c.checkpoint("vacate", job)
         said = c.run("scontrol", "checkpoint", "restart", job, "--no-wait")
-        assert said.returncode == 0, said
+        assert said.returncode == 3, said
         lib.wait_for(lambda: c.job(job).get("BatchHost") == "n2" or c.entry(job)["state"] == "held", "n2 to try", LONG)
         # n1 and n3 are drained: nobody else can have it
         e = c.wait_entry(job, lambda e: e["state"] == "held", "the job to be held", LONG)
         assert "JobCheckpointDir" in e["error"]
         c.ok("scontrol", "update", "nodename=n3", "state=resume", user="root")
         lib.wait_for(lambda: c.state(job) == "PENDING" and "COMPLETING" not in c.job(job)["line"], "the job to wait", LONG)
-        c.checkpoint("restart", job, "--no-wait")
+        assert c.run("scontrol", "checkpoint", "restart", job, "--no-wait").returncode == 3
         wait_restored(c, job)
     finally:
         c.exec("n2", "umount", str(place))
@@ -355,6 +349,9 @@ def test_fail_over_to_a_backup_controller(new_cluster, jobdir):
     d = jobdir()
     job = submit(c, d, 900)
     c.checkpoint("create", job)
+    # slurmctld writes its state some seconds after a change; what it had not written its backup does not know
+    saved, since = c.dir / "state" / "job_state", time.time()
+    lib.wait_for(lambda: saved.exists() and saved.stat().st_mtime > since, "slurmctld to save its state", 30)
     c.kill_node("ctl")
     lib.wait_for(lambda: c.run("scontrol", "checkpoint", "create", job, host="n3", timeout=LONG).returncode == 0,
                  "the backup to serve", LONG, 1)

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 import lib
 
+LATER = 3     # exit status: it has not happened yet and goes on by itself
 WAIT = "touch up; while [ ! -e go ]; do sleep 0.1; done; echo end"
 
 
@@ -86,7 +88,8 @@ def test_restart_at_once_after_a_vacate_takes_its_epoch(cluster, running):
     """The entry shows the epoch before until the agent has published the new one."""
     job, d = running
     cluster.checkpoint("create", job)
-    assert "epoch 2" in cluster.checkpoint("vacate", job, "--no-wait")
+    p = cluster.run("scontrol", "checkpoint", "vacate", job, "--no-wait")
+    assert p.returncode == LATER and "epoch 2" in p.stdout, p
     assert "restored from epoch 2" in cluster.checkpoint("restart", job)
     (d / "go").touch()
     assert cluster.wait_end(job) == ("COMPLETED", "0:0")
@@ -145,6 +148,86 @@ def test_a_vacated_job_whose_epochs_cannot_be_seen_is_held(cluster, running, how
     assert (d / "out").read_text() == "end\n"
 
 
+def test_the_reason_is_waited_for(cluster, running):
+    """Slurm shows the job as held a while before its agent has told why."""
+    job, d = running
+    cluster.checkpoint("vacate", job)
+    place = cluster.ckpt_dir(job)
+    aside = place.with_name(f"aside-{job}")
+    slurm = next(cluster.dir.glob("stage/usr/libexec/fsched/fsched-slurm"))
+    real = slurm.with_suffix(".real")
+    place.rename(aside)
+    slurm.rename(real)
+    try:
+        slurm.write_text(f'#!/bin/sh\ncase "$*" in *publish*held*) sleep 4;; esac\nexec {real} "$@"\n')
+        slurm.chmod(0o755)
+        said = cluster.fails("scontrol", "checkpoint", "restart", job)
+    finally:
+        real.rename(slurm)
+        shutil.rmtree(place)
+        aside.rename(place)
+    assert "JobCheckpointDir" in said and "another epoch" not in said, said
+    assert f"scontrol checkpoint restart {job}" in said
+    assert "restored from epoch 1" in cluster.checkpoint("restart", job)
+    (d / "go").touch()
+    assert cluster.wait_end(job) == ("COMPLETED", "0:0")
+
+
+def test_a_fresh_run_offers_no_epoch_of_the_one_before(cluster, running):
+    job, d = running
+    cluster.checkpoint("create", job)
+    (d / "up").unlink()
+    cluster.ok("scontrol", "requeue", job)
+    lib.wait_for(lambda: cluster.state(job) == "PENDING" and "COMPLETING" not in cluster.job(job)["line"], "the job to wait")
+    cluster.ok("scontrol", "update", f"JobId={job}", "StartTime=now", user="root")
+    cluster.wait_running(job)
+    e = cluster.wait_entry(job, lambda e: e["epoch"] == "0", "an entry without the epoch")
+    assert "kept" not in e and "time" not in e
+    assert re.search(r"^\s*1\s.*before it was started over", cluster.ok("fsched", "list", job, user="root"), re.M)
+    lib.wait_for((d / "up").exists, "the script")
+    cluster.ok("scontrol", "requeuehold", job)
+    lib.wait_for(lambda: cluster.state(job) == "PENDING" and "COMPLETING" not in cluster.job(job)["line"], "the job to wait")
+    restarts = cluster.job(job)["Restarts"]
+    said = cluster.fails("scontrol", "checkpoint", "restart", job)
+    assert f"has no epoch of its present run; `scontrol release {job}' starts it from the beginning" in said
+    assert cluster.job(job)["Restarts"] == restarts and cluster.job(job)["Priority"] == "0"
+    assert cluster.epochs(job) == [1]
+
+
+def updates(cluster, job):
+    text = (cluster.dir / "log" / "slurmctld.log").read_text(errors="replace")
+    return len(re.findall(rf"setting admin_comment to .*JobId={job}\b", text))
+
+
+def test_one_update_of_the_entry_for_each_event(cluster, running):
+    job, d = running
+    for op, most in (("create", 1), ("vacate", 1), ("restart", 2)):     # a restart is two: restoring, running
+        before = updates(cluster, job)
+        cluster.checkpoint(op, job)
+        state = "vacated" if op == "vacate" else "running"
+        cluster.wait_entry(job, lambda e: e["state"] == state and e["epoch"] == ("1" if op == "create" else "2"), "the entry")
+        assert 1 <= updates(cluster, job) - before <= most, op
+    before = updates(cluster, job)
+    cluster.checkpoint("able", job)
+    cluster.fails("scontrol", "checkpoint", "create", job, user="nobody")
+    assert updates(cluster, job) == before
+
+
+def test_requests_from_another_host(new_cluster, jobdir):
+    c = new_cluster(hosts=2)
+    d = jobdir()
+    job = c.sbatch(WAIT, "--checkpoint=UNLIMITED", "-o", "out", "-w", "n1", cwd=d)
+    c.wait_running(job)
+    lib.wait_for((d / "up").exists, "the script")
+    assert c.ok("scontrol", "checkpoint", "able", job, host="n2") == "Yes\n"
+    assert "epoch 1" in c.ok("scontrol", "checkpoint", "create", job, host="n2")
+    assert "owner" in c.fails("scontrol", "checkpoint", "create", job, host="n2", user="nobody")
+    assert "epoch 2" in c.ok("scontrol", "checkpoint", "vacate", job, host="n2")
+    assert "restored from epoch 2" in c.ok("scontrol", "checkpoint", "restart", job, host="n2")
+    (d / "go").touch()
+    assert c.wait_end(job) == ("COMPLETED", "0:0")
+
+
 def catches(pid, sig):
     """Has the process a handler for the signal?"""
     mask = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text()).group(1)
@@ -165,6 +248,49 @@ def test_a_person_who_interrupts_is_told_that_it_goes_on(cluster, running):
         os.kill(agent, signal.SIGCONT)
     assert p.returncode == -signal.SIGINT
     assert "goes on" in said and f"scontrol show job {job}" in said
+
+
+def waiting(cluster, job, op):
+    """A client that has asked."""
+    env = {"PATH": cluster.path, "SLURM_CONF": cluster.slurm_conf}
+    p = subprocess.Popen(["scontrol", "checkpoint", op, str(job)], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    lib.wait_for(lambda: catches(p.pid, signal.SIGINT) or p.poll() is not None, "the client to have asked")
+    return p
+
+
+def worker_of(cluster, job):
+    return next((p for p in lib.children(cluster.agent_pid(job)) if lib.comm(p) == "fsched-worker"), None)
+
+
+@pytest.mark.parametrize("how", ["timeout", "interrupt"])
+def test_what_waits_is_done_though_its_client_is_gone(cluster, running, how):
+    job, d = running
+    first = waiting(cluster, job, "create")
+    worker = lib.wait_for(lambda: worker_of(cluster, job), "the first operation", poll=0.002)
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        if how == "timeout":
+            said = cluster.fails("scontrol", "checkpoint", "create", job, "--timeout", "2")
+            said += cluster.fails("scontrol", "checkpoint", "vacate", job, "--timeout", "2")
+        else:
+            clients = [waiting(cluster, job, op) for op in ("create", "vacate")]
+            # an answer has come: the agent has the request
+            lib.wait_for(lambda: cluster.run("scontrol", "checkpoint", "able", job).stdout.startswith("Began"), "the agent to be busy")
+            for p in clients:
+                p.send_signal(signal.SIGINT)
+            said = "".join(p.communicate(timeout=lib.DEADLINE)[0] for p in clients)
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert said.count("goes on") == 2, said
+    assert "epoch 1" in first.communicate(timeout=lib.DEADLINE)[0]
+    cluster.wait_state(job, "PENDING")
+    e = cluster.wait_entry(job, lambda e: e["state"] == "vacated", "the vacate to be done")
+    # the create that waited is left out: the vacate does the same
+    assert e["epoch"] == "2"
+    assert "restored from epoch 2" in cluster.checkpoint("restart", job)
+    (d / "go").touch()
+    assert cluster.wait_end(job) == ("COMPLETED", "0:0")
+    assert (d / "out").read_text() == "end\n"
 
 
 def test_an_ended_job_can_be_brought_back(cluster, running):
@@ -217,6 +343,108 @@ def test_a_job_cannot_checkpoint_itself(cluster, jobdir):
     assert cluster.entry(job)["epoch"] == "0"
 
 
+def no(cluster, job):
+    """`able` says no; returns why."""
+    p = cluster.run("scontrol", "checkpoint", "able", job)
+    assert (p.returncode, p.stdout) == (0, "No\n"), p
+    return p.stderr
+
+
+def test_able_looks_at_the_job(cluster, jobdir):
+    d = jobdir()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        job = cluster.sbatch("srun true\ntouch up; while [ ! -e one ]; do sleep 0.1; done\n"
+                             f"exec 5<>/dev/tcp/127.0.0.1/{port}; touch two; while [ ! -e three ]; do sleep 0.1; done; exec 5>&-\n"
+                             "touch four; while [ ! -e go ]; do sleep 0.1; done\n", "--checkpoint=UNLIMITED", cwd=d)
+        cluster.wait_running(job)
+        lib.wait_for((d / "up").exists, "the script")
+        assert cluster.checkpoint("able", job) == "Yes\n"
+        (d / "one").touch()
+        lib.wait_for((d / "two").exists, "the connection")
+        said = no(cluster, job)
+        assert f"job {job}: " in said and f"port {port}" in said and "epoch" not in said
+    (d / "three").touch()
+    lib.wait_for((d / "four").exists, "the end of the connection")
+    lib.wait_for(lambda: cluster.checkpoint("able", job) == "Yes\n", "the job to be able")
+    e = cluster.entry(job)
+    assert e["epoch"] == "0" and "error" not in e and not cluster.epochs(job)
+    (d / "go").touch()
+    assert cluster.wait_end(job) == ("COMPLETED", "0:0")
+    assert "COMPLETED" in no(cluster, job)
+
+
+def test_able_of_a_job_that_runs_srun_and_of_one_that_waits(cluster, jobdir):
+    d = jobdir()
+    job = cluster.sbatch("srun sh -c 'touch up; while [ ! -e go ]; do sleep 0.1; done'", "--checkpoint=UNLIMITED", cwd=d)
+    cluster.wait_running(job)
+    lib.wait_for((d / "up").exists, "the step")
+    assert "srun" in no(cluster, job)
+    (d / "go").touch()
+    held = cluster.sbatch("true", "--hold", "--checkpoint=30", cwd=jobdir())
+    assert "pending" in no(cluster, held)
+    assert cluster.wait_end(job) == ("COMPLETED", "0:0")
+
+
+def test_able_on_a_node_that_cannot(new_cluster, jobdir):
+    c = new_cluster()
+    job = c.sbatch(WAIT, "--checkpoint=UNLIMITED", cwd=jobdir())
+    c.wait_running(job)
+    assert c.checkpoint("able", job) == "Yes\n"
+    c.conf().write_text(re.sub(r"(?m)^CriuPath.*$", "CriuPath = /nonexistent/criu", c.conf().read_text()))
+    assert "/nonexistent/criu" in no(c, job)
+    worker = next(c.dir.glob("stage/usr/libexec/fsched/fsched-worker"))
+    worker.rename(worker.with_suffix(".away"))
+    assert "installed completely" in no(c, job)
+    assert "error" not in c.entry(job)
+
+
+def test_what_is_wrong_with_who_asks_is_no_error_of_the_job(cluster, jobdir):
+    d = jobdir()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        job = cluster.sbatch(f"exec 5<>/dev/tcp/127.0.0.1/{server.getsockname()[1]}; touch up; while [ ! -e one ]; do sleep 0.1; done; exec 5>&-\n"
+                             "env -u SLURM_JOB_ID scontrol checkpoint create $SLURM_JOB_ID > said 2>&1; touch two\n"
+                             "while [ ! -e go ]; do sleep 0.1; done", "--checkpoint=UNLIMITED", cwd=d)
+        cluster.wait_running(job)
+        lib.wait_for((d / "up").exists, "the connection")
+        cluster.fails("scontrol", "checkpoint", "create", job)
+        before = cluster.wait_entry(job, lambda e: "TCP" in e.get("error", ""), "the real error")
+    (d / "one").touch()
+    lib.wait_for((d / "two").exists, "the request from inside")
+    assert "itself" in (d / "said").read_text()
+    cluster.fails("scontrol", "checkpoint", "create", job, user="nobody")
+    assert cluster.entry(job) == before
+    assert "itself" in cluster.log(job)
+    # nothing was written meanwhile that comes later
+    assert "epoch 1" in cluster.checkpoint("create", job)
+    assert "error" not in cluster.wait_entry(job, lambda e: e["epoch"] == "1", "the epoch")
+    (d / "go").touch()
+    assert cluster.wait_end(job) == ("COMPLETED", "0:0")
+
+
+def test_waiting_tasks_of_an_array(cluster, jobdir):
+    d = jobdir()
+    job = cluster.sbatch(WAIT, "--checkpoint=UNLIMITED", "--array=1-4%1", cwd=d)
+    cluster.wait_state(f"{job}_1", "RUNNING")
+    first = lib.wait_for(lambda: cluster.job(f"{job}_1").get("JobId"), "the first task")
+    cluster.wait_running(first)
+    lib.wait_for((d / "up").exists, "its script")
+    p = cluster.run("scontrol", "checkpoint", "create", job)
+    assert p.returncode == 1 and f"job {job}_1: epoch 1" in p.stdout, p
+    assert f"job {job}_[2-4]: these tasks wait to start" in p.stderr, p
+    p = cluster.run("scontrol", "checkpoint", "able", f"{job}_3")
+    assert (p.returncode, p.stdout) == (0, "No\n") and f"job {job}_3 is pending" in p.stderr, p
+
+
+def test_show_of_a_job_that_has_not_run(cluster, jobdir):
+    job = cluster.sbatch("true", "--hold", "--checkpoint=30", cwd=jobdir())
+    for user in (lib.USER, "root"):
+        p = cluster.run("fsched", "show", job, user=user)
+        assert p.returncode == 0 and not p.stderr, p
+        assert f"Job:       {job} (it has not run yet)" in p.stdout and "no complete epoch yet" in p.stdout
+        assert not re.search("cannot|No such|denied", p.stdout), p
+
+
 def test_agent_gone(cluster, running):
     job, _ = running
     agent, pod = cluster.agent_pid(job), cluster.pod_pids(job)
@@ -254,7 +482,6 @@ def test_able_error_list_show(cluster, running):
 
 
 def test_foreign_bytes_do_not_disturb_the_agent(cluster, running):
-    import socket
     job, _ = running
     port = int(cluster.entry(job)["agent"].rsplit(":", 1)[-1])
     for data in (b"GET / HTTP/1.0\r\n\r\n", b"\0" * 70000, b"MUNGE:AAAA:\n", json.dumps({"op": "vacate"}).encode() + b"\n", b""):

@@ -37,6 +37,60 @@ def test_exit_status(cluster, jobdir, script, state, code):
     assert mask(ckpt[2]) == mask(plain[2])
 
 
+@pytest.mark.parametrize("script", [
+    "kill -STOP 2; exit 3", "kill -9 2; sleep 0.5; echo alive; exit 4", "kill -9 2; exit 5", "kill -STOP 2; kill -9 $$",
+    "kill -STOP 2; sleep 0.5; kill -9 2; sleep 0.5; exit 6", "kill -9 2; sleep 0.2; kill -TERM $$; sleep 5",
+])
+def test_a_job_that_signals_its_leader(cluster, jobdir, script):
+    """fsched-leader is process 2 of the job and belongs to its user; what becomes of it is not what becomes of the script."""
+    plain, ckpt = both(cluster, jobdir, script)
+    assert ckpt[:2] == plain[:2]
+    assert ("alive" in ckpt[2]) == ("alive" in plain[2])
+
+
+@pytest.mark.parametrize("script,result", [
+    ("sleep 100 & kill -9 -1; sleep 1; echo alive", ("COMPLETED", "0:0", "alive")),
+    ("(sleep 0.2; kill -9 -1) & sleep 5", ("FAILED", "0:9", "")),
+])
+def test_a_job_that_kills_all_its_processes(cluster, jobdir, script, result):
+    """No comparison with a plain job: that would kill what its user runs elsewhere on this machine."""
+    d = jobdir()
+    job = cluster.sbatch(script, "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+    assert cluster.wait_end(job) == result[:2]
+    assert result[2] in (d / "out").read_text()
+
+
+def test_a_job_without_leader_is_not_checkpointed(cluster, jobdir):
+    d = jobdir()
+    script = "while [ ! -e kill ]; do sleep 0.1; done; kill -9 2; while [ ! -e go ]; do sleep 0.1; done; echo end; exit 3"
+    job = cluster.sbatch(script, "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+    cluster.wait_running(job)
+    # the script's pid must be known in a restored pod too
+    cluster.checkpoint("vacate", job)
+    cluster.checkpoint("restart", job)
+    cluster.wait_running(job)
+    (d / "kill").touch()
+    entry = cluster.wait_entry(job, lambda e: e.get("error"), "the error in show job")
+    assert "fsched-leader" in entry["error"]
+    for op in ("create", "vacate"):
+        assert "killed fsched-leader" in cluster.fails("scontrol", "checkpoint", op, job)
+    (d / "go").touch()
+    assert cluster.wait_end(job) == ("FAILED", "3:0")
+    assert (d / "out").read_text() == "end\n"
+
+
+def test_a_stopped_leader_is_restored_and_ends(cluster, jobdir):
+    d = jobdir()
+    job = cluster.sbatch("kill -STOP 2; touch up; while [ ! -e go ]; do sleep 0.1; done; exit 3", "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+    cluster.wait_running(job)
+    lib.wait_for(lambda: (d / "up").exists(), "the script")
+    cluster.checkpoint("vacate", job)
+    cluster.checkpoint("restart", job)
+    cluster.wait_running(job)
+    (d / "go").touch()
+    assert cluster.wait_end(job) == ("FAILED", "3:0")
+
+
 def test_surroundings(cluster, jobdir, workloads):
     probe = (workloads / "probe.sh").read_text()
     for args in ([], ["--nice=0", "-J", "a name", "--export=ALL,PLAIN=1", "-t", "10"], ["-o", "out", "-e", "err.%x", "-i", "/etc/hostname", "a", "b c"]):

@@ -245,7 +245,8 @@ static void bad_lines(void **state)
 	bad("JobCheckpiontDir = /a", "1: JobCheckpiontDir: unknown key, did you mean JobCheckpointDir?");
 	bad("SlurmctldHost = a", "1: SlurmctldHost: unknown key; `fsched config` lists all keys");
 	bad("slurmdtimeout = 15", "1: slurmdtimeout: is a key of slurm.conf, set it there");
-	bad("= 3", "1: : unknown key; `fsched config` lists all keys");
+	bad("= 3", "1: there is no key in front of the =");
+	bad("=3", "1: there is no key in front of the =");
 	bad("CheckpointType", "1: \"CheckpointType\": not of the form Key = Value");
 	bad("CheckpointType # = a", "1: \"CheckpointType # = a\": not of the form Key = Value");
 	bad("Include other.conf", "1: \"Include other.conf\": not of the form Key = Value");

@@ -106,8 +106,10 @@ static void fill(struct job_record *r, unsigned epochs)
 	memset(r->script_sha256, 'a', 64);
 	r->skipped = 9;
 	r->n_epochs = epochs;
-	for (unsigned i = 0; i < epochs; i++)
-		r->epochs[i] = (struct epoch_summary){ i + 5, 1700000000 + i, 1ull << 62, 31000, 240000, 2 };
+	for (unsigned i = 0; i < epochs; i++) {
+		r->epochs[i] = (struct epoch_summary){ i + 5, 1700000000 + i, 1ull << 62, 31000, 240000, 2, "" };
+		strcpy(r->epochs[i].reason, i ? "periodic" : "");
+	}
 }
 
 static void a_record_comes_back(void **state)
