@@ -20,6 +20,7 @@ static const char *const names[] = {
 	[FAULT_CRIU_DIES_AFTER_SNAPSHOT] = "criu-dies-after-snapshot",
 	[FAULT_DIE_IN_DRAIN] = "die-in-drain",             /* the job runs, the image is about to be written */
 	[FAULT_DIE_BEFORE_COMMIT] = "die-before-commit",   /* everything is written */
+	[FAULT_DIE_IN_RESTORE] = "die-in-restore",         /* criu has just begun */
 	[FAULT_DIE_IN_FILL] = "die-in-fill",               /* in a restore: criu waits, the memory is incomplete */
 };
 

@@ -154,6 +154,7 @@ int memory_back_finish(struct memory_back *b, struct worker *w, pid_t init, stru
 	if (!b->on)
 		return 0;
 	close(steal_fd(&b->hand[1]));
+	fault_die(w, FAULT_DIE_IN_RESTORE);
 	got = tracer_await_ready(b->hand[0], (int)w->conf.timeout * 1000);
 	if (got < 0)
 		return err_sys(err, errno, "criu does not get on with the restore");

@@ -126,7 +126,7 @@ void memory_back_end(struct memory_back *b, const struct worker *w);
 /* fault.c: faults on purpose, with their names and meaning there. fault_die() kills the worker if it was asked for. */
 enum fault {
 	FAULT_FORCE_DIRECT, FAULT_FORCE_STAGED, FAULT_FORCE_FORK, FAULT_SNAPSHOT_FAILS, FAULT_FILL_FAILS, FAULT_DIE_BEFORE_SNAPSHOT,
-	FAULT_DIE_AFTER_SNAPSHOT, FAULT_CRIU_DIES_BEFORE_SNAPSHOT, FAULT_CRIU_DIES_AFTER_SNAPSHOT, FAULT_DIE_IN_DRAIN, FAULT_DIE_BEFORE_COMMIT, FAULT_DIE_IN_FILL,
+	FAULT_DIE_AFTER_SNAPSHOT, FAULT_CRIU_DIES_BEFORE_SNAPSHOT, FAULT_CRIU_DIES_AFTER_SNAPSHOT, FAULT_DIE_IN_DRAIN, FAULT_DIE_BEFORE_COMMIT, FAULT_DIE_IN_RESTORE, FAULT_DIE_IN_FILL,
 };
 bool fault(const struct worker *w, enum fault f);
 void fault_die(const struct worker *w, enum fault f);

@@ -168,10 +168,11 @@ def test_a_worker_or_criu_that_is_killed(pods, base, fault):
     job.stop()
 
 
-def test_a_worker_that_is_killed_while_it_fills(pods, base):
+@pytest.mark.parametrize("fault", ["die-in-restore", "die-in-fill"])
+def test_a_worker_that_is_killed_while_it_restores(pods, base, fault):
     job = Job(pods, base, "memory", 16, 1, 2)
     job.checkpoint("--kill")
-    said = job.restore(fault="die-in-fill")
+    said = job.restore(fault=fault)
     assert "restored from" not in said
     assert job.p.wait(30) != 0 and not job.processes()
     assert "restored from epoch" in job.restore()
