@@ -9,10 +9,10 @@
 
 #include "common/util.h"
 
-#define RELEASE_WAIT_US  180000000   /* for a job that is still completing */
-#define SETTLE_US          5000000   /* for the reason why a job is held again */
-#define COMPLETING_WAIT_US 60000000 /* the same while its last run is completing */
-#define PATIENCE_US       30000000   /* off a terminal, for a job that waits for resources */
+#define RELEASE_WAIT_US    180000000   /* for a job that is still completing */
+#define SETTLE_US            5000000   /* for the reason why a job is held again */
+#define COMPLETING_WAIT_US  60000000   /* the same while its last run is completing */
+#define PATIENCE_US         30000000   /* off a terminal, for a job that waits for resources */
 
 /* Is epoch in "1,2,3"? */
 static bool kept(const char *list, unsigned epoch)
@@ -56,6 +56,8 @@ static int check_state(const struct target *t, struct err *err)
 	if (!j->held && t->status.epoch)
 		return err_set(err, 0, "is not held but waits to start (%s), when it will %s; to choose an epoch hold it first: scontrol hold %s",
 			       *j->reason ? j->reason : "no reason given", target_next_start(t, next, sizeof(next)), j->label);
+	if (!j->held && j->restart_count)
+		return err_set(err, 0, "is pending and has no epoch of its present run: it will start from the beginning");
 	if (!j->held)
 		return err_set(err, 0, "is pending and has never run; there is nothing to restart");
 	return 0;
@@ -111,7 +113,9 @@ static void doing(struct target *t)
 {
 	char text[80];
 
-	if (t->job.pending)
+	if (t->job.pending && t->job.held)
+		snprintf(text, sizeof(text), "held again, waiting for the reason");
+	else if (t->job.pending)
 		snprintf(text, sizeof(text), "released, waiting to start (%.40s)", *t->job.reason ? t->job.reason : "soon");
 	else
 		snprintf(text, sizeof(text), "restoring on node %.40s", t->job.batch_host);
@@ -120,9 +124,15 @@ static void doing(struct target *t)
 
 enum outcome { WAIT, RESTORED, HELD_AGAIN, STARTED_OVER, ENDED };
 
-/* before: AdminComment at the release; while it is the same the new agent has not spoken yet. settled: the job has been held for a
- * while, nothing more is to come. */
-static enum outcome judge(const struct target *t, const char *before, bool seen_running, bool settled)
+/* The job has been held since then: nothing more is to come. */
+static bool settled(const struct target *t, int64_t held_since)
+{
+	return now_us() - held_since > (t->job.completing ? COMPLETING_WAIT_US : SETTLE_US);
+}
+
+/* before: AdminComment at the release; while it is the same the new agent has not spoken yet. final: of a job that is held, there will
+ * be no other word. */
+static enum outcome judge(const struct target *t, const char *before, bool seen_running, bool final)
 {
 	const struct slurm_job *j = &t->job;
 	const char *state = t->status.state;
@@ -131,7 +141,7 @@ static enum outcome judge(const struct target *t, const char *before, bool seen_
 		return t->status.restored ? RESTORED : STARTED_OVER;
 	/* while its last run is completing, the agent may still be about to say why */
 	if (j->pending && j->held)
-		return settled || (!j->completing && strcmp(j->admin_comment, before) != 0) ? HELD_AGAIN : WAIT;
+		return final || (!j->completing && strcmp(j->admin_comment, before) != 0) ? HELD_AGAIN : WAIT;
 	if (j->finished && !j->completing)
 		return t->status.restored && (seen_running || strcmp(state, "ended") == 0) ? RESTORED : ENDED;
 	return WAIT;
@@ -189,7 +199,7 @@ static int watch(const struct request *r, struct target *t, unsigned epoch)
 	char node[sizeof(t->job.batch_host)] = "";
 	int64_t began = now_us(), held = 0;
 	unsigned round = 0;
-	bool ran = false;
+	bool ran = false, late;
 	struct err err;
 
 	for (;;) {
@@ -207,10 +217,11 @@ static int watch(const struct request *r, struct target *t, unsigned epoch)
 			held = 0;
 		else if (!held)
 			held = now_us();
-		o = judge(t, before, ran, held && now_us() - held > (t->job.completing ? COMPLETING_WAIT_US : SETTLE_US));
+		late = !endless && now_us() - began > patience;
+		o = judge(t, before, ran, held && (settled(t, held) || (late && r->timeout_s)));
 		if (o != WAIT)
 			return report(r, t, o, epoch, node);
-		if (!endless && now_us() - began > patience && (r->timeout_s || t->job.pending))
+		if (late && !held && (r->timeout_s || t->job.pending))
 			return later(r, t, epoch);
 		doing(t);
 		target_pause(t, &round);

@@ -81,7 +81,9 @@ def test_restart_of_a_running_and_vacate_of_a_vacated_job(cluster, running):
     cluster.checkpoint("vacate", job)
     assert "vacated" in cluster.fails("scontrol", "checkpoint", "vacate", job)
     assert "vacated" in cluster.fails("scontrol", "checkpoint", "create", job)
-    cluster.checkpoint("restart", job)
+    p = cluster.run("scontrol", "checkpoint", "restart", job, "--no-wait")
+    assert p.returncode == LATER and "it will continue from epoch 1" in p.stdout, p
+    cluster.wait_entry(job, lambda e: e.get("restored") == "1", "the restore")
 
 
 def test_restart_at_once_after_a_vacate_takes_its_epoch(cluster, running):
@@ -179,7 +181,8 @@ def test_a_fresh_run_offers_no_epoch_of_the_one_before(cluster, running):
     (d / "up").unlink()
     cluster.ok("scontrol", "requeue", job)
     lib.wait_for(lambda: cluster.state(job) == "PENDING" and "COMPLETING" not in cluster.job(job)["line"], "the job to wait")
-    cluster.ok("scontrol", "update", f"JobId={job}", "StartTime=now", user="root")
+    # slurmd takes no credential of the second in which the last one was revoked
+    cluster.ok("scontrol", "update", f"JobId={job}", "StartTime=now+2", user="root")
     cluster.wait_running(job)
     e = cluster.wait_entry(job, lambda e: e["epoch"] == "0", "an entry without the epoch")
     assert "kept" not in e and "time" not in e
@@ -191,6 +194,9 @@ def test_a_fresh_run_offers_no_epoch_of_the_one_before(cluster, running):
     said = cluster.fails("scontrol", "checkpoint", "restart", job)
     assert f"has no epoch of its present run; `scontrol release {job}' starts it from the beginning" in said
     assert cluster.job(job)["Restarts"] == restarts and cluster.job(job)["Priority"] == "0"
+    cluster.ok("scontrol", "update", f"JobId={job}", "StartTime=now+1hour", user="root")
+    cluster.ok("scontrol", "release", job)
+    assert "will start from the beginning" in cluster.fails("scontrol", "checkpoint", "restart", job)
     assert cluster.epochs(job) == [1]
 
 
