@@ -225,6 +225,7 @@ struct agent {
 		int64_t  burst_began;
 		unsigned port;
 		uid_t    slurm_user;
+		char     error[256];        /* why nobody can ask, "" = they can; shown as long as it lasts */
 		struct rpc  where;
 		struct proc resolve;
 		struct conn_slot conns[CONNS_MAX];

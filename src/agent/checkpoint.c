@@ -187,7 +187,7 @@ static void succeeded(struct agent *a)
 	log_epoch(a, r);
 	report_warnings(a, r);
 	job_prune(a);
-	a->pub.status.error[0] = '\0';
+	snprintf(a->pub.status.error, sizeof(a->pub.status.error), "%s", a->req.error);
 	json_object_set_new(op->result, "op", json_string(op_name(op->kind)));
 	conn_result(op->conn, json_incref(op->result));
 }

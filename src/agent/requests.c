@@ -348,9 +348,9 @@ static void listen_at(struct agent *a, const char *addr)
 	int fd = bind_address(a, addr);
 
 	if (fd < 0 || getsockname(fd, (struct sockaddr *)&ss, &len) < 0) {
-		char text[256];
+		char *text = a->req.error;
 
-		snprintf(text, sizeof(text), "the agent cannot listen for requests (ports %u-%u): %s; only periodic checkpoints are made",
+		snprintf(text, sizeof(a->req.error), "the agent cannot listen for requests (ports %u-%u): %s; only periodic checkpoints are made",
 			 a->conf.port_min, a->conf.port_max, strerror(errno));
 		log_error("%s", text);
 		publish_error(a, text);

@@ -511,3 +511,42 @@ def test_everything_else_reaches_the_real_scontrol(cluster):
         assert (a.returncode, strip(a.stdout), strip(a.stderr)) == (b.returncode, strip(b.stdout), strip(b.stderr)), args
     a = cluster.run("scontrol", stdin="show hostnames a[1-3]\nquit\n")
     assert "a1" in a.stdout and "a3" in a.stdout
+
+
+def test_port_range(new_cluster, jobdir):
+    """Agents listen within CheckpointPorts. When no port is left, that is said, and the job runs and is checkpointed by the timer."""
+    first = free_ports(2)
+    c, jobs = new_cluster(conf=[f"CheckpointPorts = {first}-{first + 1}"]), []
+    for _ in range(2):
+        d = jobdir()
+        jobs.append((c.sbatch(WAIT, "--checkpoint=UNLIMITED", "-o", "out", cwd=d), d))
+        assert int(c.wait_running(jobs[-1][0])["agent"]) in (first, first + 1)
+    assert len({c.entry(job)["agent"] for job, _ in jobs}) == 2
+    d = jobdir()
+    late = c.sbatch(WAIT, "--checkpoint=0:02", "-o", "out", cwd=d)
+    entry = c.wait_entry(late, lambda e: e.get("error"), "the error")
+    assert f"cannot listen for requests (ports {first}-{first + 1})" in entry["error"] and "in use" in entry["error"], entry
+    c.wait_entry(late, lambda e: int(e["epoch"]) >= 1, "a periodic epoch")
+    said = c.fails("scontrol", "checkpoint", "create", late)
+    assert "cannot listen for requests" in said, said
+    # the others are served as before
+    for job, _ in jobs:
+        assert "saved" in c.checkpoint("create", job)
+    for job, d in [*jobs, (late, d)]:
+        (d / "go").touch()
+        assert c.wait_end(job) == ("COMPLETED", "0:0")
+        assert (d / "out").read_text() == "end\n"
+
+
+def free_ports(n):
+    """First of n ports in a row that nobody listens on, below those that the kernel gives out."""
+    for first in range(21000, 29000, n):
+        try:
+            for port in range(first, first + n):
+                with socket.socket() as s:
+                    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    s.bind(("", port))
+            return first
+        except OSError:
+            continue
+    raise AssertionError("no free ports")

@@ -161,3 +161,14 @@ def test_bad_words(pods, base):
                         (["run", "--dir", d / "state", "--user", "no-such-user", "--", "true"], "no-such-user"), (["explode"], "run")]:
         p = pods.fsched(*argv)
         assert p.returncode != 0 and words in p.stdout + p.stderr, (argv, p.stdout + p.stderr)
+
+
+@pytest.mark.parametrize("command,status,said", [("/nonexistent", 127, "/nonexistent: No such file or directory"),
+                                                 ("{d}/plain", 126, "/plain: Permission denied")])
+def test_a_command_that_cannot_be_run(pods, command, status, said):
+    d = pods.place("")
+    (d / "plain").touch(mode=0o644)
+    command = command.format(d=d)
+    for user in ([], ["--user", USER]):
+        p = pods.fsched("run", "--dir", d / f"pod{len(user)}", *user, "--", command)
+        assert p.returncode == status and said in p.stderr, (p.returncode, p.stderr)
