@@ -17,13 +17,14 @@ import time
 
 import lab as base
 import leftovers
-from lab import Lab, LabError, wait_until, write
+from lab import Lab, LabError, run, wait_until, write
 
 NETWORK = "10.77.0"
 FIRST = 10                   # last part of ctl's address
 CONTROLLER = "ctl"
 SWITCH = "fsl"               # with six digits of a digest of DIR: the bridge of a lab
 MUNGE = "/run/munge/munge.socket.2"
+MOUNT_DEADLINE = 5.0         # s for files to be closed that are in the way
 DOWN_STATES = ("down", "unk", "boot", "fail", "err", "reboot")
 
 
@@ -168,6 +169,45 @@ class HostsLab(Lab):
         self.check_name(name)
         self.keeper(op="heal", host=name)
 
+    # the cluster file system, on one host
+
+    def _mount_namespaces(self, name):
+        """A process in each mount namespace of the host: its own and those of its pods, which have mounts of their own."""
+        found = {}
+        first = self.host_pid(name)
+        for pid in [first, *leftovers.descendants(first)]:
+            try:
+                found.setdefault(os.readlink(f"/proc/{pid}/ns/mnt"), pid)
+            except OSError:
+                continue
+        return list(found.values())
+
+    def _mount_everywhere(self, name, *command):
+        for pid in self._mount_namespaces(name):
+            def tried(pid=pid):
+                done = run(["nsenter", f"--mount=/proc/{pid}/ns/mnt", *command])
+                said.append(done.stdout.strip())
+                return done.returncode == 0 or not os.path.exists(f"/proc/{pid}")
+            said = []
+            # "busy" while a process has a file there open for writing
+            if not wait_until(tried, MOUNT_DEADLINE):
+                raise LabError(f"{name}: {said[-1]}")
+
+    def ro(self, name, part=""):
+        """Makes DIR read-only on one host, except the homes, or with part="home" these; its disk and the logs stay writable. Fails
+        where a file of it stays open for writing. rw() is the way back."""
+        self._mount_everywhere(name, "mount", "-o", "remount,bind,ro", os.path.join(self.dir, part).rstrip("/"))
+
+    def rw(self, name, part=""):
+        self._mount_everywhere(name, "mount", "-o", "remount,bind,rw", os.path.join(self.dir, part).rstrip("/"))
+
+    def umount(self, name):
+        """Unmounts DIR, with the homes, on one host: names in it are gone, what is open stays so. host.KEPT is left. The way back is
+        another boot."""
+        if not os.path.exists(f"/proc/{self.host_pid(name)}/root{self.conf}"):
+            raise LabError(f"{name} has lost {self.dir} already")
+        self._mount_everywhere(name, "umount", "--lazy", self.dir)
+
     # daemons
 
     def daemons(self):
@@ -282,7 +322,7 @@ class HostsLab(Lab):
 
 USAGE = """\
 usage: lab/node [--dir DIR] list
-       lab/node [--dir DIR] kill|up|cut|heal HOST
+       lab/node [--dir DIR] kill|up|cut|heal|ro|rw|umount HOST
        lab/node [--dir DIR] exec [--user USER] HOST COMMAND [ARGUMENT ...]
 
 Hosts of a lab that was started with lab/up --hosts N (make lab NODES=N): n1, n2 ... and ctl, which runs slurmctld.
@@ -291,6 +331,8 @@ Hosts of a lab that was started with lab/up --hosts N (make lab NODES=N): n1, n2
   up     boots it again
   cut    pulls its network cable; its processes live on
   heal   plugs it in again
+  ro     makes the cluster file system read-only there, except the homes; rw undoes it
+  umount takes the cluster file system away from it, until its next boot
   exec   runs a command there, as root or as USER"""
 
 
@@ -319,7 +361,7 @@ def command_node(argv):
     p = argparse.ArgumentParser(prog="lab/node", usage=USAGE.removeprefix("usage: "), add_help=False, allow_abbrev=False)
     p.add_argument("--dir", default=base.Options().dir)
     p.add_argument("-h", "--help", action="store_true")
-    p.add_argument("op", nargs="?", choices=("list", "kill", "up", "cut", "heal", "exec"))
+    p.add_argument("op", nargs="?", choices=("list", "kill", "up", "cut", "heal", "ro", "rw", "umount", "exec"))
     p.add_argument("words", nargs=argparse.REMAINDER)
     a = p.parse_args(argv)
     if a.help:

@@ -139,6 +139,20 @@ class Cluster:
     def heal(self, host):
         self.lab.heal(host)
 
+    def ro(self, host, part=""):
+        """The cluster file system becomes read-only on one host, also for its jobs; without the homes, or with part="home" these."""
+        self.lab.ro(host, part)
+
+    def rw(self, host, part=""):
+        self.lab.rw(host, part)
+
+    def umount(self, host):
+        """One host loses the cluster file system, until up() after kill_node()."""
+        self.lab.umount(host)
+
+    def boot_id(self, host):
+        return self.exec(host, "cat", "/proc/sys/kernel/random/boot_id").stdout.strip()
+
     def exec(self, host, *argv, user="root", **kw):
         """Runs a command there; returns the CompletedProcess (text)."""
         return self.run(*argv, user=user, host=host, **kw)
