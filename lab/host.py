@@ -9,7 +9,7 @@ rest, and the mounts and the network go with the last of them. What a host has:
     everything else         the machine's file system, the same on all hosts: DIR is their cluster file system. It is not
                             reached through the network: a host whose link is cut still reads and writes it. What was
                             written before a power failure is kept even if it was not synced
-    DIR, DIR/home           mounts of the host's own, which can become read-only or go on this host alone. Without them are left
+    DIR itself              a mount of the host's own, which can become read-only or go on this host alone. Without it are left
                             its disk, the programs (a real node has them on its disk, too) and the logs: KEPT
     boot id                 a new one at each boot. A pod's own /proc shows the machine's
 
@@ -231,8 +231,6 @@ def _mount_shared(directory, disk):
             if turn == "below":
                 os.mkdir(f"{directory}/{sub}")
             _call("mount", f"/proc/self/fd/{fd}", f"{directory}/{sub}", None, MS_BIND, None)
-    # Of its own, since a file that is open for writing, such as a job's output, keeps its mount from becoming read-only.
-    _call("mount", f"{source}/home", f"{directory}/home", None, MS_BIND, None)
     for fd in (shared, *sources.values()):
         os.close(fd)
 

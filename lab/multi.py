@@ -24,7 +24,6 @@ FIRST = 10                   # last part of ctl's address
 CONTROLLER = "ctl"
 SWITCH = "fsl"               # with six digits of a digest of DIR: the bridge of a lab
 MUNGE = "/run/munge/munge.socket.2"
-MOUNT_DEADLINE = 5.0         # s for files to be closed that are in the way
 DOWN_STATES = ("down", "unk", "boot", "fail", "err", "reboot")
 
 
@@ -171,42 +170,52 @@ class HostsLab(Lab):
 
     # the cluster file system, on one host
 
-    def _mount_namespaces(self, name):
-        """A process in each mount namespace of the host: its own and those of its pods, which have mounts of their own."""
-        found = {}
+    def _mounts_of_dir(self, pid):
+        """Options of the mounts on DIR that the process sees, the uppermost last; the lowest is what a host without DIR has."""
+        with open(f"/proc/{pid}/mountinfo", encoding="utf-8") as f:
+            return [line.split(" ")[5].split(",") for line in f if line.split(" ")[4] == self.dir]
+
+    def _mount_everywhere(self, name, script):
+        """Runs script, with $1 = DIR, in each mount namespace of the host: its own and those of its pods, which have copies."""
         first = self.host_pid(name)
+        seen = set()
         for pid in [first, *leftovers.descendants(first)]:
             try:
-                found.setdefault(os.readlink(f"/proc/{pid}/ns/mnt"), pid)
+                namespace = os.readlink(f"/proc/{pid}/ns/mnt")
             except OSError:
                 continue
-        return list(found.values())
+            if namespace in seen:
+                continue
+            seen.add(namespace)
+            # With the PID namespace, for which its /proc was mounted: mount(8) looks into /proc/self.
+            done = run(["nsenter", f"--target={pid}", "--mount", "--pid", "--", "sh", "-ec", script, "sh", self.dir])
+            if done.returncode != 0 and os.path.exists(f"/proc/{pid}"):
+                raise LabError(f"{name}: {done.stdout.strip()}")
 
-    def _mount_everywhere(self, name, *command):
-        for pid in self._mount_namespaces(name):
-            def tried(pid=pid):
-                done = run(["nsenter", f"--mount=/proc/{pid}/ns/mnt", *command])
-                said.append(done.stdout.strip())
-                return done.returncode == 0 or not os.path.exists(f"/proc/{pid}")
-            said = []
-            # "busy" while a process has a file there open for writing
-            if not wait_until(tried, MOUNT_DEADLINE):
-                raise LabError(f"{name}: {said[-1]}")
+    def _readonly(self, name):
+        mounts = self._mounts_of_dir(self.host_pid(name))
+        if len(mounts) < 2:
+            raise LabError(f"{name} has lost {self.dir} (it has it again after lab/node kill and up)")
+        return "ro" in mounts[-1]
 
-    def ro(self, name, part=""):
-        """Makes DIR read-only on one host, except the homes, or with part="home" these; its disk and the logs stay writable. Fails
-        where a file of it stays open for writing. rw() is the way back."""
-        self._mount_everywhere(name, "mount", "-o", "remount,bind,ro", os.path.join(self.dir, part).rstrip("/"))
+    def ro(self, name):
+        """Makes DIR read-only on one host, without its disk, the logs and what is open: files, and names in open directories."""
+        if self._readonly(name):
+            raise LabError(f"{self.dir} is read-only on {name} already")
+        # The mount that is there can become read-only only while no file in it is open for writing. fsched's agent has one.
+        self._mount_everywhere(name, 'mount --rbind "$1" "$1"; mount -o remount,bind,ro "$1"')
 
-    def rw(self, name, part=""):
-        self._mount_everywhere(name, "mount", "-o", "remount,bind,rw", os.path.join(self.dir, part).rstrip("/"))
+    def rw(self, name):
+        """Undoes ro()."""
+        if not self._readonly(name):
+            raise LabError(f"{self.dir} is not read-only on {name}")
+        # Unmounted, it would leave files that were opened meanwhile on a mount that is nowhere: criu could not dump them.
+        self._mount_everywhere(name, 'mount -o remount,bind,rw "$1"')
 
     def umount(self, name):
-        """Unmounts DIR, with the homes, on one host: names in it are gone, what is open stays so. host.KEPT is left. The way back is
-        another boot."""
-        if not os.path.exists(f"/proc/{self.host_pid(name)}/root{self.conf}"):
-            raise LabError(f"{name} has lost {self.dir} already")
-        self._mount_everywhere(name, "umount", "--lazy", self.dir)
+        """Takes DIR from one host, until it boots again: host.KEPT and what is open is left."""
+        self._readonly(name)
+        self._mount_everywhere(name, '''n=$(grep -c " $1 " /proc/self/mountinfo); while [ "$n" -gt 1 ]; do umount --lazy "$1"; n=$((n - 1)); done''')
 
     # daemons
 
@@ -331,7 +340,8 @@ Hosts of a lab that was started with lab/up --hosts N (make lab NODES=N): n1, n2
   up     boots it again
   cut    pulls its network cable; its processes live on
   heal   plugs it in again
-  ro     makes the cluster file system read-only there, except the homes; rw undoes it
+  ro     makes the cluster file system read-only there; what is open stays writable
+  rw     undoes it
   umount takes the cluster file system away from it, until its next boot
   exec   runs a command there, as root or as USER"""
 

@@ -139,15 +139,15 @@ class Cluster:
     def heal(self, host):
         self.lab.heal(host)
 
-    def ro(self, host, part=""):
-        """The cluster file system becomes read-only on one host, also for its jobs; without the homes, or with part="home" these."""
-        self.lab.ro(host, part)
+    def ro(self, host):
+        """The cluster file system (self.dir) becomes read-only on one host and in its pods; files that are open stay writable."""
+        self.lab.ro(host)
 
-    def rw(self, host, part=""):
-        self.lab.rw(host, part)
+    def rw(self, host):
+        self.lab.rw(host)
 
     def umount(self, host):
-        """One host loses the cluster file system, until up() after kill_node()."""
+        """One host and its pods lose the cluster file system, until up() after kill_node()."""
         self.lab.umount(host)
 
     def boot_id(self, host):

@@ -186,36 +186,47 @@ def test_a_host_without_the_cluster_file_system(hosts):
     job = c.sbatch(WHERE, "-o", "out", "--nodelist=n1", "--checkpoint=UNLIMITED", cwd=home)
     c.wait_running(job)
     c.checkpoint("create", job)
-    pod = ["nsenter", f"--mount=/proc/{c.pod_pids(job)[0]}/ns/mnt", "touch"]
     probe, mine = c.dir / "checkpoint" / "probe", f"{c.dir}/local/probe"
 
     def writes(host, path=probe):
         return c.exec(host, "touch", path).returncode == 0
 
-    c.ro("n1")
-    assert not writes("n1") and not writes("n1", c.ckpt_dir(job) / "probe")
-    refused = subprocess.run([*pod, probe], capture_output=True, text=True, check=False)
-    assert "Read-only file system" in refused.stderr, "as the job sees it"
-    assert writes("n2") and writes("n1", mine) and writes("n1", home / "probe")
-    c.rw("n1")
-    assert writes("n1") and subprocess.run([*pod, probe], check=False).returncode == 0
-    with pytest.raises(lab_module.LabError, match="n1: .*busy"):
-        c.ro("n1", "home")                            # the job's output is there
+    def pod_writes():
+        return subprocess.run(["nsenter", f"--target={c.pod_pids(job)[0]}", "--mount", "--pid", "touch", probe], capture_output=True,
+                              text=True, check=False).returncode == 0
+
+    with pytest.raises(lab_module.LabError, match="is not read-only on n1"):
+        c.rw("n1")
+    assert pod_writes()
+    for _ in range(2):
+        agent = c.agent_pid(job)
+        c.ro("n1")
+        with pytest.raises(lab_module.LabError, match="is read-only on n1 already"):
+            c.ro("n1")
+        assert not writes("n1") and not writes("n1", home / "probe") and not pod_writes()
+        assert "Read-only file system" in c.exec("n1", "touch", probe).stderr
+        assert writes("n2") and writes("n2", home / "probe") and writes("n1", mine)
+        c.rw("n1")
+        assert writes("n1") and writes("n1", home / "probe")
+        assert agent and lib.alive(agent)
+        assert pod_writes()
+        assert "saved" in c.checkpoint("create", job)
+    c.ok("scontrol", "update", "nodename=n1", "state=drain", "reason=test", user="root")
+    c.checkpoint("vacate", job)
+    c.ok("scontrol", "update", f"JobId={job}", "ReqNodeList=", user="root")
+    assert "restored" in c.checkpoint("restart", job)
     (home / "stop").touch()
     assert c.wait_end(job) == ("COMPLETED", "0:0")
-    c.ro("n1", "home")
-    assert not writes("n1", home / "probe") and writes("n2", home / "probe") and writes("n1")
-    c.rw("n1", "home")
-    assert writes("n1", home / "probe")
+    c.ok("scontrol", "update", "nodename=n1", "state=resume", user="root")
     (home / "stop").unlink()
     job = c.sbatch(WHERE, "-o", "out", "--nodelist=n1", cwd=home)
     lib.wait_for(lambda: c.state(job) == "RUNNING", "the job to run")
     c.umount("n1")
     assert c.exec("n1", "ls", c.dir).stdout.split() == ["criu", "local", "log", "stage"]
     assert not writes("n1") and not writes("n1", c.dir / "probe") and writes("n2") and writes("n1", mine)
-    assert c.exec("n1", f"{c.dir}/stage/usr/bin/fsched", "--version").returncode == 0
-    with pytest.raises(lab_module.LabError, match="has lost"):
-        c.umount("n1")
+    for again in (c.umount, c.ro, c.rw):
+        with pytest.raises(lab_module.LabError, match="n1 has lost"):
+            again("n1")
     c.run("scancel", job)
     c.kill_node("n1")
     c.up("n1")
