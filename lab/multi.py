@@ -24,6 +24,7 @@ FIRST = 10                   # last part of ctl's address
 CONTROLLER = "ctl"
 SWITCH = "fsl"               # with six digits of a digest of DIR: the bridge of a lab
 MUNGE = "/run/munge/munge.socket.2"
+UMOUNT = 'n=$(grep -c " $1 [^ ]* " /proc/self/mountinfo); while [ "$n" -gt 1 ]; do umount --lazy "$1"; n=$((n - 1)); done'
 DOWN_STATES = ("down", "unk", "boot", "fail", "err", "reboot")
 
 
@@ -175,11 +176,11 @@ class HostsLab(Lab):
         with open(f"/proc/{pid}/mountinfo", encoding="utf-8") as f:
             return [line.split(" ")[5].split(",") for line in f if line.split(" ")[4] == self.dir]
 
-    def _mount_everywhere(self, name, script):
-        """Runs script, with $1 = DIR, in each mount namespace of the host: its own and those of its pods, which have copies."""
+    def _in_mounts(self, name, script, pods):
+        """Runs script, with $1 = DIR, in the host's mount namespace, and if wanted in those of its pods, which have copies."""
         first = self.host_pid(name)
         seen = set()
-        for pid in [first, *leftovers.descendants(first)]:
+        for pid in [first, *(leftovers.descendants(first) if pods else [])]:
             try:
                 namespace = os.readlink(f"/proc/{pid}/ns/mnt")
             except OSError:
@@ -199,23 +200,25 @@ class HostsLab(Lab):
         return "ro" in mounts[-1]
 
     def ro(self, name):
-        """Makes DIR read-only on one host, without its disk, the logs and what is open: files, and names in open directories."""
+        """Makes DIR read-only on one host, without its disk, the logs, what is open (files, and names in open directories) and the
+        pods that exist: a mount's flags do not propagate to them on a real node either."""
         if self._readonly(name):
             raise LabError(f"{self.dir} is read-only on {name} already")
-        # The mount that is there can become read-only only while no file in it is open for writing. fsched's agent has one.
-        self._mount_everywhere(name, 'mount --rbind "$1" "$1"; mount -o remount,bind,ro "$1"')
+        # The mount that is there can become read-only only while no file in it is open for writing, and fsched's agent has one. In a
+        # pod another one on top would not do: criu dumps no file that is open on the mount below.
+        self._in_mounts(name, 'mount --rbind "$1" "$1"; mount -o remount,bind,ro "$1"', pods=False)
 
     def rw(self, name):
-        """Undoes ro()."""
+        """Undoes ro(), also for pods that were made meanwhile."""
         if not self._readonly(name):
             raise LabError(f"{self.dir} is not read-only on {name}")
         # Unmounted, it would leave files that were opened meanwhile on a mount that is nowhere: criu could not dump them.
-        self._mount_everywhere(name, 'mount -o remount,bind,rw "$1"')
+        self._in_mounts(name, 'mount -o remount,bind,rw "$1"', pods=True)
 
     def umount(self, name):
-        """Takes DIR from one host, until it boots again: host.KEPT and what is open is left."""
+        """Takes DIR from one host and its pods, until it boots again: host.KEPT and what is open is left."""
         self._readonly(name)
-        self._mount_everywhere(name, '''n=$(grep -c " $1 " /proc/self/mountinfo); while [ "$n" -gt 1 ]; do umount --lazy "$1"; n=$((n - 1)); done''')
+        self._in_mounts(name, UMOUNT, pods=True)
 
     # daemons
 
@@ -340,7 +343,7 @@ Hosts of a lab that was started with lab/up --hosts N (make lab NODES=N): n1, n2
   up     boots it again
   cut    pulls its network cable; its processes live on
   heal   plugs it in again
-  ro     makes the cluster file system read-only there; what is open stays writable
+  ro     makes the cluster file system read-only there; what is open stays writable, and to jobs that run there all
   rw     undoes it
   umount takes the cluster file system away from it, until its next boot
   exec   runs a command there, as root or as USER"""

@@ -140,7 +140,7 @@ class Cluster:
         self.lab.heal(host)
 
     def ro(self, host):
-        """The cluster file system (self.dir) becomes read-only on one host and in its pods; files that are open stay writable."""
+        """The cluster file system (self.dir) becomes read-only on one host; not for files that are open and pods that exist."""
         self.lab.ro(host)
 
     def rw(self, host):
