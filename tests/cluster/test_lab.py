@@ -99,8 +99,9 @@ def test_power_failure(hosts, jobdir):
     c.wait_node("n1", "down*", "down")
     requeued = lib.wait_for(lambda: (lambda j: j if j["JobState"] == "PENDING" or j["BatchHost"] != "n1" else None)(c.job(job)), "the job's requeue")
     assert requeued["Restarts"] == "1", requeued["line"]
-    c.ok("scontrol", "update", f"JobId={job}", "ReqNodeList=", user="root")     # with it, it could only wait for n1
     assert set(lines(d / "where")) == {"n1"}
+    c.ok("scontrol", "update", f"JobId={job}", "ReqNodeList=", user="root")     # with it, it could only wait for n1
+    begun = int(time.time())
     c.up("n1")
     assert c.node_state("n1") in ("idle", "mixed")
     with pytest.raises(lab_module.LabError, match="n1 is up already"):
@@ -109,7 +110,9 @@ def test_power_failure(hosts, jobdir):
     assert c.exec("n1", "test", "-e", "/tmp/kept").returncode == 0
     assert c.lab.host_pid("n1") != first and re.fullmatch(r"[0-9a-f-]{36}", c.boot_id("n1")) and c.boot_id("n1") != boot_id
     boot = c.ok("scontrol", "show", "node", "n1")
-    assert re.search(r"BootTime=(\S+) SlurmdStartTime=\1", boot), boot
+    said = re.search(r"BootTime=(\d\S+) SlurmdStartTime=(\d\S+)", boot)
+    booted, started = (time.mktime(time.strptime(t, "%Y-%m-%dT%H:%M:%S")) for t in said.groups())
+    assert begun <= booted + 1 and abs(started - booted) < 30, boot             # the machine booted earlier
     c.run("scancel", job)
     c.wait_node("n1", "idle")
     assert c.ok("srun", "--nodelist=n1", "hostname", cwd="/").strip() == "n1"
