@@ -51,6 +51,7 @@ class Options:
     dir: str = os.path.join(BUILD, "lab")
     name: str = "lab"              # of the cluster and of its nodes: lab1, lab2 ...
     nodes: int = 1                 # slurmds on this machine
+    backup: str = ""               # with hosts: the one that also has a backup slurmctld, e.g. "n2"
     hosts: int = 0                 # if not 0: simulated hosts n1, n2 ... in place of nodes, and a host for slurmctld (multi.py)
     cpus: int = 0                  # per node; 0 = as many as the machine has, at least 2
     users: list = dataclasses.field(default_factory=lambda: [DEFAULT_USER])
@@ -272,7 +273,7 @@ def slurm_conf(lab, o, ports):
     if o.fsched:
         plugins = os.path.dirname(plugin_of_stage(lab.stage, "job_submit_fsched.so"))
         lines += ["JobSubmitPlugins=fsched", f"PluginDir={slurm_plugins()}:{plugins}"]
-    lines = merge(merge(lines, lab.slurm_changes()), o.slurm_conf)
+    lines = merge(merge(lines, lab.slurm_changes()), o.slurm_conf) + lab.backup_controller()
     cpus = o.cpus or max(2, os.cpu_count() or 2)
     for name, where in lab.node_places(host, ports[1:]).items():
         lines.append(f"NodeName={name} {where} CPUs={cpus} State=UNKNOWN")
@@ -338,6 +339,10 @@ class Lab:
     @property
     def pod_dir(self):
         return os.path.join(self.dir, "pod")
+
+    def backup_controller(self):
+        """Lines behind that of the first SlurmctldHost."""
+        return []
 
     def slurm_changes(self):
         """What this kind of lab changes in slurm_conf(), as for merge()."""
@@ -576,7 +581,7 @@ class Lab:
             raise LabError(f"a lab runs in {o.dir} (lab/down ends it)")
         if running:
             running.down()
-        lab = class_of(o.hosts)(make_place(o.dir), {"name": o.name, "nodes": o.nodes, "hosts": o.hosts, "users": o.users,
+        lab = class_of(o.hosts)(make_place(o.dir), {"name": o.name, "nodes": o.nodes, "hosts": o.hosts, "backup": o.backup, "users": o.users,
                                                     "proctrack": o.proctrack, "link": os.path.abspath(o.dir)})
         lab.save()
         try:

@@ -71,6 +71,10 @@ class HostsLab(Lab):
             "BatchStartTimeout=10",
         ]
 
+    def backup_controller(self):
+        backup = self.state.get("backup")
+        return [f"SlurmctldHost={backup}({self.address(backup)})"] if backup else []
+
     def node_places(self, host, ports):
         return {n: f"NodeHostname={n} NodeAddr={self.address(n)}" for n in self.node_names()}
 
@@ -95,6 +99,9 @@ class HostsLab(Lab):
             else:
                 # The machine's uptime says nothing of the host's: -b tells slurmctld that it has booted.
                 daemons[f"slurmd.{host}"] = self.daemon_spec(o, f"slurmd.{host}", *self.slurmd(host), host=host, boot=["-b"])
+        if o.backup:
+            name = f"slurmctld.{o.backup}"
+            daemons[name] = self.daemon_spec(o, name, "/usr/sbin/slurmctld", "-D", "-f", self.conf, host=o.backup)
         network = {"switch": self.switch, "cgroup": f"fsched-lab.{self.tag}" if o.proctrack == "cgroup" else None,
                    "hosts": {n: {"address": self.address(n)} for n in self.host_names()}}
         return {"daemons": daemons, "network": network}
@@ -223,7 +230,8 @@ class HostsLab(Lab):
     # daemons
 
     def daemons(self):
-        return [f"munged.{CONTROLLER}", "slurmctld", *(f"{d}.{n}" for n in self.node_names() for d in ("munged", "slurmd"))]
+        return [f"munged.{CONTROLLER}", "slurmctld", *(f"{d}.{n}" for n in self.node_names() for d in ("munged", "slurmd")),
+                *([f"slurmctld.{self.state['backup']}"] if self.state.get("backup") else [])]
 
     @staticmethod
     def host_of(daemon):

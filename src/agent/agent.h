@@ -167,6 +167,7 @@ struct agent {
 		bool held, waiting;
 		bool released;              /* the child has been told to */
 		bool taken;                 /* a later start of the job has claimed it */
+		bool elsewhere;             /* on another node */
 		bool grace;                 /* fence.c: the agent had been stopped */
 		int64_t until;              /* the job must be dead by then, 0 = there is no lease */
 		int64_t continued;          /* when SIGCONT came last */

@@ -62,5 +62,14 @@ void fence(struct agent *a, const char *why)
 		log_error("the job's processes do not die (waiting for a file system?); they do not run either");
 	else
 		lease_end(a);
-	return_begin(a, RETURN_REQUEUE, text);
+	if (!a->lease.elsewhere) {
+		return_begin(a, RETURN_REQUEUE, text);
+		return;
+	}
+	/* Nothing to be asked: slurmctld, which may be out of reach, takes no end of the job from a node where it does not run. A
+	 * slurmstepd that lived on would write into the job's output when it is found out. */
+	gate_answer(a, "exit");
+	pod_release(a);
+	a->end.term = true;
+	end_leave(a);
 }

@@ -23,6 +23,7 @@
 
 #define LOOK_MS        250         /* between two looks at a lease of another holder */
 #define TROUBLE_US     10000000    /* of a file system that refuses, before a start gives up */
+#define RELEASE_MS     60000       /* that a lost lease is kept for the agent's word */
 #define RENEW_PARTS    4           /* renewals per duration */
 
 /* ---- the child ---- */
@@ -96,7 +97,7 @@ static int look(const struct keeper *k, struct wait *w, enum lease_verdict *v, s
 		     (l.duration ? l.duration : k->self.duration) + lease_margin(l.duration));
 		w->said = true;
 	} else if (*v == LEASE_STAND_DOWN) {
-		tell(k, "lost it has been started once more, on node %s", l.host);
+		tell(k, "lost %s", l.host);
 	}
 	return 0;
 }
@@ -128,20 +129,32 @@ static bool acquire(const struct keeper *k)
 	}
 }
 
-/* False: it is somebody else's now. */
-static bool still_ours(const struct keeper *k)
+/* Another start of the job has the lease itself, not only a claim. */
+static bool taken(const struct keeper *k, char *host)
 {
 	struct lease l;
 	struct err err;
+	bool exists;
+
+	if (lease_read(k->dirfd, &l, &exists, &err) < 0 || !exists || l.restart_count <= k->self.restart_count)
+		return false;
+	snprintf(host, 256, "%s", l.host);
+	return true;
+}
+
+/* False: it is somebody else's now. */
+static bool still_ours(const struct keeper *k)
+{
+	struct err err;
 	char host[256];
-	bool exists, claimed;
+	bool claimed;
 
 	if (lease_claimed(k->dirfd, k->self.restart_count, &claimed, host, &err) == 0 && claimed) {
-		tell(k, "lost Slurm has started it once more, on node %s", host);
+		tell(k, "lost %s", host);
 		return false;
 	}
-	if (lease_read(k->dirfd, &l, &exists, &err) == 0 && exists && l.restart_count > k->self.restart_count) {
-		tell(k, "lost it runs on node %s", l.host);
+	if (taken(k, host)) {
+		tell(k, "lost %s", host);
 		return false;
 	}
 	return true;
@@ -155,8 +168,11 @@ static void renew(struct keeper *k)
 		int64_t began = now_us();
 		struct err err;
 
-		if (!still_ours(k))
+		if (!still_ours(k)) {
+			/* the claimer waits for us: the agent kills the job, and then says so */
+			told_to_release(RELEASE_MS);
 			return;
+		}
 		if (lease_write(k->dirfd, &k->self, &err) == 0) {
 			tell(k, "held %lld", (long long)began);
 			trouble = false;
@@ -174,13 +190,13 @@ static int lease_main(void *arg, int out)
 	const struct agent *a = arg;
 	struct keeper k = { .out = out, .dirfd = a->store.dirfd, .self = a->lease.self };
 	struct err err;
-	char word[16];
+	char word[16], host[256];
 
 	if (!acquire(&k))
 		return 0;
 	renew(&k);
 	/* released only by the agent's word: if it was killed, its pod may be dying yet */
-	if (recv(STDIN_FILENO, word, sizeof(word), MSG_DONTWAIT) <= 0)
+	if (recv(STDIN_FILENO, word, sizeof(word), MSG_DONTWAIT) <= 0 || taken(&k, host))
 		return 0;
 	k.self.released = true;
 	return lease_write(k.dirfd, &k.self, &err) < 0;
@@ -223,8 +239,12 @@ static void on_line(void *arg, char *line)
 	if (sscanf(line, "held %lld", &t) == 1) {
 		held(a, t);
 	} else if (strncmp(line, "lost ", 5) == 0) {
+		char why[320];
+
 		a->lease.taken = true;
-		fence(a, line + 5);
+		a->lease.elsewhere = strcmp(line + 5, a->task.node) != 0;
+		snprintf(why, sizeof(why), "Slurm has started it once more, on node %.256s", line + 5);
+		fence(a, why);
 	} else if (strncmp(line, "wait ", 5) == 0) {
 		job_log(a, "the job is not started yet: %s", line + 5);
 	} else if (strncmp(line, "trouble ", 8) == 0) {

@@ -41,7 +41,7 @@ static void on_requeued(void *arg, bool ok, const json_t *answer, const char *er
 static void requeue(struct agent *a)
 {
 	publish_now(a);
-	rpc_start(&a->loop, &a->ret.rpc, a->libexec, REQUEUE_TIMEOUT, a->ret.mode == RETURN_HOLD ? "requeue-hold" : "requeue",
+	rpc_start(&a->loop, &a->ret.rpc, a->libexec, REQUEUE_TIMEOUT, a->ret.mode == RETURN_HOLD ? "requeue-hold" : "requeue-soon",
 		  a->task.job_id, NULL, on_requeued, a);
 }
 

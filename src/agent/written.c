@@ -172,10 +172,24 @@ static void unescape(char *s)
 	*out = '\0';
 }
 
-static int mark(struct written *w, const char *mountpoint)
+/* A mount may be hidden by a later one: a file of another file system that the node has mounted over a name in /proc lies
+ * below the pod's own /proc, which must not be watched. */
+static bool leads_to(const char *path, int mount_id)
+{
+	struct statx st;
+
+	return statx(AT_FDCWD, path, AT_NO_AUTOMOUNT, STATX_MNT_ID, &st) == 0 &&
+	       (!(st.stx_mask & STATX_MNT_ID) || st.stx_mnt_id == (uint64_t)mount_id);
+}
+
+static int mark(struct written *w, const char *mountpoint, int mount_id)
 {
 	cleanup_free char *path = xasprintf("/proc/%d/root%s", (int)w->init, mountpoint);
 
+	if (!leads_to(path, mount_id)) {
+		errno = ENOENT;
+		return -1;
+	}
 	return fanotify_mark(w->fan, FAN_MARK_ADD | FAN_MARK_MOUNT, FAN_CLOSE_WRITE, AT_FDCWD, path);
 }
 
@@ -187,8 +201,9 @@ static void mark_line(struct written *w, const char *line, size_t *cwd_len, int 
 	const char *dash = strstr(line, " - ");
 	size_t len;
 	bool skip;
+	int id;
 
-	if (!dash || sscanf(line, "%*d %*d %*s %*s %4095s", point) != 1 || sscanf(dash, " - %63s", fstype) != 1)
+	if (!dash || sscanf(line, "%d %*d %*s %*s %4095s", &id, point) != 2 || sscanf(dash, " - %63s", fstype) != 1)
 		return;
 	unescape(point);
 	len = strcmp(point, "/") == 0 ? 0 : strlen(point);
@@ -201,7 +216,7 @@ static void mark_line(struct written *w, const char *line, size_t *cwd_len, int 
 		*root = 0; /* the root is on NFS: the other mounts are worth it */
 	if (skip || is_pseudo(fstype) || below(point, "/dev/shm") || (w->private_tmp && below(point, "/tmp")))
 		return;
-	int error = mark(w, point) ? errno : 0;
+	int error = mark(w, point, id) ? errno : 0;
 	if (len == 0)
 		*root = error;
 }

@@ -286,6 +286,8 @@ static int run(const char *op, struct slurm_job *job, const char *arg, struct er
 		return op_publish(job, arg, err);
 	if (!strcmp(op, "take-restart-epoch"))
 		return op_take_epoch(job, err);
+	if (!strcmp(op, "requeue-soon"))
+		return rpc_requeue_soon(job->id, err) ? -1 : done();
 	if (!strcmp(op, "move"))
 		return op_move(job, arg, err);
 	if (!strcmp(op, "outlook"))
@@ -323,7 +325,7 @@ static int load_job(const char *id, struct slurm_job *job, struct err *err)
 
 static bool known_op(const char *op)
 {
-	static const char *const ops[] = { "get", "publish", "take-restart-epoch", "requeue", "requeue-hold", "release", "move", "outlook" };
+	static const char *const ops[] = { "get", "publish", "take-restart-epoch", "requeue", "requeue-hold", "requeue-soon", "release", "move", "outlook" };
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(ops); i++)
@@ -334,7 +336,7 @@ static bool known_op(const char *op)
 
 static int usage(void)
 {
-	fputs("usage: fsched-slurm [--timeout S] get|take-restart-epoch|requeue|requeue-hold|release|outlook JOBID\n"
+	fputs("usage: fsched-slurm [--timeout S] get|take-restart-epoch|requeue|requeue-hold|requeue-soon|release|outlook JOBID\n"
 	      "       fsched-slurm [--timeout S] publish JOBID [STATUS]\n"
 	      "       fsched-slurm [--timeout S] move JOBID {\"node\":NAME,\"epoch\":N,\"error\":TEXT}\n", stderr);
 	return 2;

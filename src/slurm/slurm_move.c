@@ -158,6 +158,19 @@ int rpc_move(uint32_t job_id, const struct rpc_move *m, bool *final, struct err 
 	return rc;
 }
 
+int rpc_requeue_soon(uint32_t job_id, struct err *err)
+{
+	job_desc_msg_t d;
+
+	if (rpc_requeue(job_id, false, err))
+		return -1;
+	slurm_init_job_desc_msg(&d);
+	d.begin_time = time(NULL) + MOVE_DELAY;
+	/* without that the job starts all the same, later */
+	rpc_update(job_id, &d, "cannot start soon", NULL);
+	return 0;
+}
+
 /* ---- outlook ---- */
 
 /* The grace time of the job's partition, in s; 0 = a preemption gives none, or does not requeue. */

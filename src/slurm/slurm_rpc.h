@@ -78,6 +78,9 @@ int rpc_requeue(uint32_t job_id, bool hold, struct err *err);
  * slurmctld would overwrite the begin time. */
 int rpc_release(uint32_t job_id, struct err *err);
 
+/* Back into the queue, to start again within seconds and not only after Slurm's cred_expire. */
+int rpc_requeue_soon(uint32_t job_id, struct err *err);
+
 /* Gives a running job to another node: requeues it, excludes m->node, lets it start soon, and shows all that in its entry. *final: there
  * is no other node, asking again makes no sense. */
 struct rpc_move {
