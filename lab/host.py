@@ -9,6 +9,9 @@ rest, and the mounts and the network go with the last of them. What a host has:
     everything else         the machine's file system, the same on all hosts: DIR is their cluster file system. It is not
                             reached through the network: a host whose link is cut still reads and writes it. What was
                             written before a power failure is kept even if it was not synced
+    DIR itself              a mount of the host's own, which can become read-only or go on this host alone. Without it are left
+                            its disk, the programs (a real node has them on its disk, too) and the logs: KEPT
+    boot id                 a new one at each boot. A pod's own /proc shows the machine's
 
 The hosts are plugged into one bridge ("the switch"), which lies in the network namespace of the lab's keeper. No link leads out.
 """
@@ -21,10 +24,12 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PR_SET_PDEATHSIG = 1
-MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_RDONLY, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 1, 0x1000, 0x4000, 0x40000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 0x20, 0x1000, 0x4000, 0x40000
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWPID, NEWNET = 0x20000, 0x2000000, 0x4000000, 0x8000000, 0x20000000, 0x40000000
 DEATH = 20.0       # s for the kernel to end a host
 CGROUPS = "/sys/fs/cgroup"
+KEPT = ("local", "log", "stage", "criu")     # of DIR, on a host that has lost it
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -210,9 +215,37 @@ class Hosts:
 
 # --- in the first process of a host -------------------------------------------------------------------------------------------
 
+def _mount_shared(directory, disk):
+    """Makes DIR a mount of its own. What has to be writable, or there, when DIR is not, is mounted twice: in DIR, and in an empty
+    file system below, which appears when DIR is unmounted. (A plain bind mount would show the same files once it is gone.)"""
+    shared = os.open(directory, os.O_PATH)
+    source = f"/proc/self/fd/{shared}"
+    kept = {n: disk if n == "local" else f"{directory}/{n}" for n in KEPT if os.path.isdir(f"{directory}/{n}")}
+    sources = {n: os.open(path, os.O_PATH) for n, path in kept.items()}
+    _call("mount", "lost", directory, "tmpfs", MS_NOSUID | MS_NODEV, "size=64k,mode=755")
+    for turn in ("below", "above"):
+        if turn == "above":
+            _call("mount", None, directory, None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV, None)
+            _call("mount", source, directory, None, MS_BIND, None)
+        for sub, fd in sources.items():
+            if turn == "below":
+                os.mkdir(f"{directory}/{sub}")
+            _call("mount", f"/proc/self/fd/{fd}", f"{directory}/{sub}", None, MS_BIND, None)
+    for fd in (shared, *sources.values()):
+        os.close(fd)
+
+
+def _new_boot_id():
+    with open("/proc/sys/kernel/random/uuid", encoding="ascii") as f:
+        text = f.read()
+    with open("/run/boot_id", "w", encoding="ascii") as f:
+        f.write(text)
+    os.chmod("/run/boot_id", 0o444)
+    _call("mount", "/run/boot_id", BOOT_ID, None, MS_BIND, None)
+
+
 def become(name, directory, spec):
     """Makes the namespaces that this process was born in a host: name, mounts, network. spec: as for Hosts."""
-    local = f"{directory}/local"
     disk = f"{directory}/host/{name}"
     _call("sethostname", name, len(name))
     _call("mount", None, "/", None, MS_REC | MS_PRIVATE, None)
@@ -222,7 +255,8 @@ def become(name, directory, spec):
     for sub, mode in (("munge", 0o755), ("lock", 0o1777)):
         os.mkdir(f"/run/{sub}")
         os.chmod(f"/run/{sub}", mode)
-    _call("mount", disk, local, None, MS_BIND, None)
+    _new_boot_id()
+    _mount_shared(directory, disk)
     _call("mount", f"{disk}/tmp", "/tmp", None, MS_BIND, None)
     _call("mount", f"{directory}/etc/hosts", "/etc/hosts", None, MS_BIND, None)
     # Disks of others are out of reach.

@@ -136,7 +136,7 @@ def mounts_anywhere(directory):
             continue
         seen.add(namespace)
         for point, source in _mounts(f"/proc/{pid}/mountinfo"):
-            if point.startswith(directory + "/") or source.startswith(inside + "/"):
+            if (point + "/").startswith(directory + "/") or (source + "/").startswith(inside + "/"):
                 found.append(f"mount of {source} on {point} in {namespace} (pid {pid})")
     return found
 

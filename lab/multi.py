@@ -17,13 +17,14 @@ import time
 
 import lab as base
 import leftovers
-from lab import Lab, LabError, wait_until, write
+from lab import Lab, LabError, run, wait_until, write
 
 NETWORK = "10.77.0"
 FIRST = 10                   # last part of ctl's address
 CONTROLLER = "ctl"
 SWITCH = "fsl"               # with six digits of a digest of DIR: the bridge of a lab
 MUNGE = "/run/munge/munge.socket.2"
+UMOUNT = 'n=$(grep -c " $1 [^ ]* " /proc/self/mountinfo); while [ "$n" -gt 1 ]; do umount --lazy "$1"; n=$((n - 1)); done'
 DOWN_STATES = ("down", "unk", "boot", "fail", "err", "reboot")
 
 
@@ -175,6 +176,57 @@ class HostsLab(Lab):
         self.check_name(name)
         self.keeper(op="heal", host=name)
 
+    # the cluster file system, on one host
+
+    def _mounts_of_dir(self, pid):
+        """Options of the mounts on DIR that the process sees, the uppermost last; the lowest is what a host without DIR has."""
+        with open(f"/proc/{pid}/mountinfo", encoding="utf-8") as f:
+            return [line.split(" ")[5].split(",") for line in f if line.split(" ")[4] == self.dir]
+
+    def _in_mounts(self, name, script, pods):
+        """Runs script, with $1 = DIR, in the host's mount namespace, and if wanted in those of its pods, which have copies."""
+        first = self.host_pid(name)
+        seen = set()
+        for pid in [first, *(leftovers.descendants(first) if pods else [])]:
+            try:
+                namespace = os.readlink(f"/proc/{pid}/ns/mnt")
+            except OSError:
+                continue
+            if namespace in seen:
+                continue
+            seen.add(namespace)
+            # With the PID namespace, for which its /proc was mounted: mount(8) looks into /proc/self.
+            done = run(["nsenter", f"--target={pid}", "--mount", "--pid", "--", "sh", "-ec", script, "sh", self.dir])
+            if done.returncode != 0 and os.path.exists(f"/proc/{pid}"):
+                raise LabError(f"{name}: {done.stdout.strip()}")
+
+    def _readonly(self, name):
+        mounts = self._mounts_of_dir(self.host_pid(name))
+        if len(mounts) < 2:
+            raise LabError(f"{name} has lost {self.dir} (it has it again after lab/node kill and up)")
+        return "ro" in mounts[-1]
+
+    def ro(self, name):
+        """Makes DIR read-only on one host, without its disk, the logs, what is open (files, and names in open directories) and the
+        pods that exist: a mount's flags do not propagate to them on a real node either."""
+        if self._readonly(name):
+            raise LabError(f"{self.dir} is read-only on {name} already")
+        # The mount that is there can become read-only only while no file in it is open for writing, and fsched's agent has one. In a
+        # pod another one on top would not do: criu dumps no file that is open on the mount below.
+        self._in_mounts(name, 'mount --rbind "$1" "$1"; mount -o remount,bind,ro "$1"', pods=False)
+
+    def rw(self, name):
+        """Undoes ro(), also for pods that were made meanwhile."""
+        if not self._readonly(name):
+            raise LabError(f"{self.dir} is not read-only on {name}")
+        # Unmounted, it would leave files that were opened meanwhile on a mount that is nowhere: criu could not dump them.
+        self._in_mounts(name, 'mount -o remount,bind,rw "$1"', pods=True)
+
+    def umount(self, name):
+        """Takes DIR from one host and its pods, until it boots again: host.KEPT and what is open is left."""
+        self._readonly(name)
+        self._in_mounts(name, UMOUNT, pods=True)
+
     # daemons
 
     def daemons(self):
@@ -290,7 +342,7 @@ class HostsLab(Lab):
 
 USAGE = """\
 usage: lab/node [--dir DIR] list
-       lab/node [--dir DIR] kill|up|cut|heal HOST
+       lab/node [--dir DIR] kill|up|cut|heal|ro|rw|umount HOST
        lab/node [--dir DIR] exec [--user USER] HOST COMMAND [ARGUMENT ...]
 
 Hosts of a lab that was started with lab/up --hosts N (make lab NODES=N): n1, n2 ... and ctl, which runs slurmctld.
@@ -299,6 +351,9 @@ Hosts of a lab that was started with lab/up --hosts N (make lab NODES=N): n1, n2
   up     boots it again
   cut    pulls its network cable; its processes live on
   heal   plugs it in again
+  ro     makes the cluster file system read-only there; what is open stays writable, and to jobs that run there all
+  rw     undoes it
+  umount takes the cluster file system away from it, until its next boot
   exec   runs a command there, as root or as USER"""
 
 
@@ -327,7 +382,7 @@ def command_node(argv):
     p = argparse.ArgumentParser(prog="lab/node", usage=USAGE.removeprefix("usage: "), add_help=False, allow_abbrev=False)
     p.add_argument("--dir", default=base.Options().dir)
     p.add_argument("-h", "--help", action="store_true")
-    p.add_argument("op", nargs="?", choices=("list", "kill", "up", "cut", "heal", "exec"))
+    p.add_argument("op", nargs="?", choices=("list", "kill", "up", "cut", "heal", "ro", "rw", "umount", "exec"))
     p.add_argument("words", nargs=argparse.REMAINDER)
     a = p.parse_args(argv)
     if a.help:

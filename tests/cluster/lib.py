@@ -139,6 +139,20 @@ class Cluster:
     def heal(self, host):
         self.lab.heal(host)
 
+    def ro(self, host):
+        """The cluster file system (self.dir) becomes read-only on one host; not for files that are open and pods that exist."""
+        self.lab.ro(host)
+
+    def rw(self, host):
+        self.lab.rw(host)
+
+    def umount(self, host):
+        """One host and its pods lose the cluster file system, until up() after kill_node()."""
+        self.lab.umount(host)
+
+    def boot_id(self, host):
+        return self.exec(host, "cat", "/proc/sys/kernel/random/boot_id").stdout.strip()
+
     def exec(self, host, *argv, user="root", **kw):
         """Runs a command there; returns the CompletedProcess (text)."""
         return self.run(*argv, user=user, host=host, **kw)

@@ -41,6 +41,8 @@ def test_three_hosts_are_nodes_with_a_life_of_their_own(hosts):
         assert c.exec(n, "hostname").stdout.strip() == n
         spaces[n] = [c.exec(n, "readlink", f"/proc/self/ns/{k}").stdout for k in ("net", "uts", "ipc", "pid", "mnt")]
     assert len({s for own in spaces.values() for s in own}) == 20
+    machines = open("/proc/sys/kernel/random/boot_id", encoding="ascii").read().strip()
+    assert len({c.boot_id(n) for n in HOSTS} | {machines}) == 5
     spool = re.search(r"SlurmdSpoolDir\s*=\s*(\S+)", c.ok("scontrol", "show", "config")).group(1)
     assert c.exec("n1", "touch", f"{spool}/mine", "/tmp/mine", "/run/mine").returncode == 0
     for path in (f"{spool}/mine", "/tmp/mine", "/run/mine"):
@@ -84,8 +86,9 @@ def test_power_failure(hosts, jobdir):
     c.checkpoint("create", job)
     lib.wait_for(lambda: lines(d / "where"), "the job to run")
     running = leftovers.descendants(c.lab.host_pid("n1"))
-    first = c.lab.host_pid("n1")
+    first, boot_id = c.lab.host_pid("n1"), c.boot_id("n1")
     assert c.agent_pid(job) in running
+    assert json.loads((c.ckpt_dir(job) / "lease").read_text())["boot_id"] == boot_id
     c.exec("n1", "touch", "/run/gone", "/tmp/kept")
     c.kill_node("n1")
     assert not [p for p in [first, *running] if lib.alive(p)]
@@ -96,17 +99,20 @@ def test_power_failure(hosts, jobdir):
     c.wait_node("n1", "down*", "down")
     requeued = lib.wait_for(lambda: (lambda j: j if j["JobState"] == "PENDING" or j["BatchHost"] != "n1" else None)(c.job(job)), "the job's requeue")
     assert requeued["Restarts"] == "1", requeued["line"]
-    c.ok("scontrol", "update", f"JobId={job}", "ReqNodeList=", user="root")     # with it, it could only wait for n1
     assert set(lines(d / "where")) == {"n1"}
+    c.ok("scontrol", "update", f"JobId={job}", "ReqNodeList=", user="root")     # with it, it could only wait for n1
+    begun = int(time.time())
     c.up("n1")
     assert c.node_state("n1") in ("idle", "mixed")
     with pytest.raises(lab_module.LabError, match="n1 is up already"):
         c.up("n1")
     assert c.exec("n1", "test", "-e", "/run/gone").returncode == 1
     assert c.exec("n1", "test", "-e", "/tmp/kept").returncode == 0
-    assert c.lab.host_pid("n1") != first
+    assert c.lab.host_pid("n1") != first and re.fullmatch(r"[0-9a-f-]{36}", c.boot_id("n1")) and c.boot_id("n1") != boot_id
     boot = c.ok("scontrol", "show", "node", "n1")
-    assert re.search(r"BootTime=(\S+) SlurmdStartTime=\1", boot), boot
+    said = re.search(r"BootTime=(\d\S+) SlurmdStartTime=(\d\S+)", boot)
+    booted, started = (time.mktime(time.strptime(t, "%Y-%m-%dT%H:%M:%S")) for t in said.groups())
+    assert begun <= booted + 1 and abs(started - booted) < 30, boot             # the machine booted earlier
     c.run("scancel", job)
     c.wait_node("n1", "idle")
     assert c.ok("srun", "--nodelist=n1", "hostname", cwd="/").strip() == "n1"
@@ -176,6 +182,59 @@ def test_cut_and_heal(hosts, jobdir):
     (d / "stop").touch()
 
 
+def test_a_host_without_the_cluster_file_system(hosts):
+    """Read-only or gone on one host; the others, the host's disk and the daemons stay well, and a job can be dumped and restored."""
+    c = hosts
+    home = c.dir / "home" / lib.USER
+    job = c.sbatch(WHERE, "-o", "out", "--nodelist=n1", "--checkpoint=UNLIMITED", cwd=home)
+    c.wait_running(job)
+    c.checkpoint("create", job)
+    probe, mine = c.dir / "checkpoint" / "probe", f"{c.dir}/local/probe"
+
+    def writes(host, path=probe):
+        return c.exec(host, "touch", path).returncode == 0
+
+    def pod_writes():
+        return subprocess.run(["nsenter", f"--target={c.pod_pids(job)[0]}", "--mount", "--pid", "touch", probe], capture_output=True,
+                              text=True, check=False).returncode == 0
+
+    with pytest.raises(lab_module.LabError, match="is not read-only on n1"):
+        c.rw("n1")
+    for _ in range(2):
+        agent = c.agent_pid(job)
+        c.ro("n1")
+        with pytest.raises(lab_module.LabError, match="is read-only on n1 already"):
+            c.ro("n1")
+        assert not writes("n1") and not writes("n1", home / "probe") and pod_writes()
+        assert "Read-only file system" in c.exec("n1", "touch", probe).stderr
+        assert writes("n2") and writes("n2", home / "probe") and writes("n1", mine)
+        c.rw("n1")
+        assert writes("n1") and writes("n1", home / "probe")
+        assert agent and lib.alive(agent)
+        assert "saved" in c.checkpoint("create", job)
+    c.ok("scontrol", "update", "nodename=n1", "state=drain", "reason=test", user="root")
+    c.checkpoint("vacate", job)
+    c.ok("scontrol", "update", f"JobId={job}", "ReqNodeList=", user="root")
+    assert "restored" in c.checkpoint("restart", job)
+    (home / "stop").touch()
+    assert c.wait_end(job) == ("COMPLETED", "0:0")
+    c.ok("scontrol", "update", "nodename=n1", "state=resume", user="root")
+    (home / "stop").unlink()
+    job = c.sbatch(WHERE, "-o", "out", "--nodelist=n1", cwd=home)
+    lib.wait_for(lambda: c.state(job) == "RUNNING", "the job to run")
+    c.ro("n1")
+    c.umount("n1")
+    assert c.exec("n1", "ls", c.dir).stdout.split() == ["criu", "local", "log", "stage"]
+    assert not writes("n1") and not writes("n1", c.dir / "probe") and writes("n2") and writes("n1", mine)
+    for again in (c.umount, c.ro, c.rw):
+        with pytest.raises(lab_module.LabError, match="n1 has lost"):
+            again("n1")
+    c.run("scancel", job)
+    c.kill_node("n1")
+    c.up("n1")
+    assert writes("n1") and (c.dir / "host" / "n1" / "probe").exists()
+
+
 def test_down_leaves_nothing(base_dir, jobdir):
     """In order, with a host cut off and one without power; and after the keeper was killed."""
     before = interfaces()
@@ -189,6 +248,7 @@ def test_down_leaves_nothing(base_dir, jobdir):
         running = leftovers.descendants(keeper)
         assert leftovers.networks(switch) and leftovers.cgroups_below(f"fsched-lab.{tag}")
         c.cut("n2")
+        c.umount("n2")
         c.kill_node("n3")
         if how != "in order":
             os.kill(keeper, signal.SIGKILL)
@@ -260,9 +320,11 @@ def test_commands(new_cluster, cluster):
         assert status == 1 and text in said and "Traceback" not in said, said
     assert node(c, "cut", "n1") == (0, "")
     assert re.search(r"^n1 .* cut ", node(c, "list")[1], re.M)
+    assert node(c, "ro", "n1") == (0, "") and c.exec("n1", "touch", c.dir / "etc" / "probe").returncode != 0
+    assert node(c, "rw", "n1") == (0, "") and c.exec("n1", "touch", c.dir / "etc" / "probe").returncode == 0
     assert node(c, "heal", "n1")[0] == 0 and node(c, "kill", "n1")[0] == 0
     assert re.search(r"^n1 .* off ", node(c, "list")[1], re.M)
-    assert "off" in node(c, "exec", "n1", "true")[1] and "off" in node(c, "kill", "n1")[1]
+    assert "off" in node(c, "exec", "n1", "true")[1] and "off" in node(c, "ro", "n1")[1] and "off" in node(c, "kill", "n1")[1]
     assert node(c, "up", "n1")[0] == 0
     # the controller is a host like the others
     assert node(c, "kill", "ctl")[0] == 0 and node(c, "list")[0] == 0
