@@ -120,6 +120,7 @@ struct agent {
 		struct start_plan plan;
 		bool have_record;           /* there was one before this start */
 		unsigned requested;         /* see start_input */
+		bool unusable;
 		bool deciding;
 		bool ran;                   /* the script was let go, or restored */
 		bool copies;                /* script and leader are saved */

@@ -173,7 +173,7 @@ static void renew(struct keeper *k)
 			told_to_release(RELEASE_MS);
 			return;
 		}
-		if (lease_write(k->dirfd, &k->self, &err) == 0) {
+		if (lease_renew(k->dirfd, &k->self, &err) == 0) {
 			tell(k, "held %lld", (long long)began);
 			trouble = false;
 		} else if (!trouble) {
@@ -208,7 +208,12 @@ static void set_deadline(struct agent *a, int64_t at);
 
 static void on_deadline(void *arg)
 {
-	fence(arg, "its lease could not be renewed: the checkpoint directory does not answer");
+	const struct agent *a = arg;
+	char why[600];
+
+	snprintf(why, sizeof(why), "its lease could not be renewed: %s",
+		 a->lease.error[0] ? a->lease.error : "the checkpoint directory does not answer");
+	fence(arg, why);
 }
 
 static void set_deadline(struct agent *a, int64_t at)
@@ -224,6 +229,7 @@ static void held(struct agent *a, int64_t began)
 
 	a->lease.held = true;
 	a->lease.grace = false;
+	a->lease.error[0] = '\0';
 	set_deadline(a, began + (int64_t)a->lease.self.duration * 1000000);
 	if (first && a->lease.waiting) {
 		a->lease.waiting = false;
@@ -249,6 +255,7 @@ static void on_line(void *arg, char *line)
 		job_log(a, "the job is not started yet: %s", line + 5);
 	} else if (strncmp(line, "trouble ", 8) == 0) {
 		log_warn("the job's lease cannot be renewed: %s; trying again", line + 8);
+		snprintf(a->lease.error, sizeof(a->lease.error), "%.400s", line + 8);
 	} else if (strncmp(line, "failed ", 7) == 0) {
 		snprintf(a->lease.error, sizeof(a->lease.error), "%.400s", line + 7);
 	}

@@ -120,6 +120,7 @@ static void decide(struct agent *a, unsigned requested, bool saved)
 {
 	static unsigned epochs[STORE_KEPT_MAX];
 	struct start_input in = { .have_record = a->start.have_record, .intent = a->rec.intent, .requested = requested, .saved = saved,
+				  .unusable = a->start.unusable,
 				  .restart_count = a->task.restart_count, .epochs = epochs,
 				  .hold_on_failure = a->conf.on_restore_failure == CONF_HOLD };
 
@@ -180,6 +181,7 @@ static int open_record(struct agent *a)
 	if (job_open_store(a, &err) == 0)
 		return 0;
 	snprintf(a->start.error, sizeof(a->start.error), "the job's checkpoint record cannot be read: %.400s", err.text);
+	a->start.unusable = true;
 	return -1;
 }
 
@@ -193,6 +195,7 @@ void start_without_lease(struct agent *a, const char *why)
 {
 	snprintf(a->start.error, sizeof(a->start.error), "the job's checkpoint directory cannot be used on this node: %.400s", why);
 	log_error("%s", a->start.error);
+	a->start.unusable = true;
 	ask_epoch(a);
 }
 

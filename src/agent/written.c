@@ -67,9 +67,9 @@ static void load_journal(struct written *w, int dirfd)
 	w->torn = len > 0 && text[len - 1] != '\0';
 }
 
-/* criu, which runs in the pod's mount namespace, keeps what it knows of the kernel in a file on /run when it is run first after a
- * boot. That file is no work of the job, and other nodes need not have it. */
-#define CRIU_CACHE "/run/criu.kdat"
+/* criu, which runs in the pod's mount namespace, keeps what it knows of the kernel in a file on /run (criu.kdat, criu-fsched.kdat)
+ * when it is run first after a boot. That file is no work of the job, and other nodes need not have it. */
+#define CRIU_CACHE "/run/criu"
 
 /* True if a path was appended. */
 static bool take_event(struct written *w, int fd)

@@ -25,6 +25,7 @@ enum which { NONE, REQUESTED, LATEST, LATEST_THEN_OLDER };
 static const struct rule {
 	int      record;     /* a record of this job is there */
 	unsigned intents;
+	int      unusable;   /* the job's directory cannot be read on this node */
 	int      restarted;  /* Slurm's restart count is above 0 */
 	int      requested;  /* a person named an epoch */
 	int      saved;      /* Slurm's entry: it was running and had an epoch */
@@ -34,31 +35,34 @@ static const struct rule {
 	enum start_action otherwise;
 	const char *reason;
 } rules[] = {
-	{ 0, EVERY_INTENT, ANY, 1, ANY, ANY, START_ELSEWHERE, NONE, START_HOLD,
+	/* without its lease it might run twice, and an epoch may be there that is only not to be seen */
+	{ 0, EVERY_INTENT, 1, 1, ANY, ANY, ANY, START_ELSEWHERE, NONE, START_HOLD,
+	  "the job was started before, but its checkpoint directory cannot be used on this node" },
+	{ 0, EVERY_INTENT, 0, ANY, 1, ANY, ANY, START_ELSEWHERE, NONE, START_HOLD,
 	  "the job is to be continued, but this node sees no checkpoint of it (JobCheckpointDir must be the same on all nodes)" },
-	{ 0, EVERY_INTENT, 0, 0, ANY, ANY, START_FRESH, NONE, START_FRESH,
+	{ 0, EVERY_INTENT, ANY, 0, 0, ANY, ANY, START_FRESH, NONE, START_FRESH,
 	  "first start of the job" },
-	{ 0, EVERY_INTENT, 1, 0, 1, ANY, START_ELSEWHERE, NONE, AS_CONFIGURED,
+	{ 0, EVERY_INTENT, 0, 1, 0, 1, ANY, START_ELSEWHERE, NONE, AS_CONFIGURED,
 	  "the job was running, but this node sees no checkpoint of it (JobCheckpointDir must be the same on all nodes)" },
-	{ 0, EVERY_INTENT, 1, 0, 0, ANY, START_FRESH, NONE, START_FRESH,
+	{ 0, EVERY_INTENT, 0, 1, 0, 0, ANY, START_FRESH, NONE, START_FRESH,
 	  "the job has no checkpoint, it starts from the beginning" },
-	{ 1, EVERY_INTENT, ANY, 1, ANY, 0, START_HOLD, NONE, START_HOLD,
+	{ 1, EVERY_INTENT, 0, ANY, 1, ANY, 0, START_HOLD, NONE, START_HOLD,
 	  "the epoch that was asked for is not there" },
-	{ 1, EVERY_INTENT, ANY, 1, ANY, 1, START_RESTORE, REQUESTED, START_HOLD,
+	{ 1, EVERY_INTENT, 0, ANY, 1, ANY, 1, START_RESTORE, REQUESTED, START_HOLD,
 	  "restart from the epoch that was asked for" },
-	{ 1, IS(INTENT_VACATED) | IS(INTENT_VACATING), ANY, 0, ANY, 0, START_HOLD, NONE, START_HOLD,
+	{ 1, IS(INTENT_VACATED) | IS(INTENT_VACATING), 0, ANY, 0, ANY, 0, START_HOLD, NONE, START_HOLD,
 	  "the job was vacated, but no complete epoch of it is there" },
-	{ 1, IS(INTENT_VACATED) | IS(INTENT_VACATING), ANY, 0, ANY, 1, START_RESTORE, LATEST, START_HOLD,
+	{ 1, IS(INTENT_VACATED) | IS(INTENT_VACATING), 0, ANY, 0, ANY, 1, START_RESTORE, LATEST, START_HOLD,
 	  "restart of a vacated job" },
-	{ 1, IS(INTENT_RUNNING), 1, 0, ANY, 1, START_RESTORE, LATEST_THEN_OLDER, AS_CONFIGURED,
+	{ 1, IS(INTENT_RUNNING), 0, 1, 0, ANY, 1, START_RESTORE, LATEST_THEN_OLDER, AS_CONFIGURED,
 	  "the job was running when Slurm requeued it" },
-	{ 1, IS(INTENT_RUNNING), 1, 0, ANY, 0, START_FRESH, NONE, START_FRESH,
+	{ 1, IS(INTENT_RUNNING), 0, 1, 0, ANY, 0, START_FRESH, NONE, START_FRESH,
 	  "the job was running when Slurm requeued it, but has no complete epoch" },
-	{ 1, IS(INTENT_RUNNING), 0, 0, ANY, ANY, START_FRESH, NONE, START_FRESH,
+	{ 1, IS(INTENT_RUNNING), 0, 0, 0, ANY, ANY, START_FRESH, NONE, START_FRESH,
 	  "first start of the job" },
-	{ 1, IS(INTENT_REQUEUED), ANY, 0, ANY, ANY, START_FRESH, NONE, START_FRESH,
+	{ 1, IS(INTENT_REQUEUED), 0, ANY, 0, ANY, ANY, START_FRESH, NONE, START_FRESH,
 	  "the job was requeued to start over" },
-	{ 1, IS(INTENT_DONE), ANY, 0, ANY, ANY, START_FRESH, NONE, START_FRESH,
+	{ 1, IS(INTENT_DONE), 0, ANY, 0, ANY, ANY, START_FRESH, NONE, START_FRESH,
 	  "the job had ended and was requeued" },
 };
 
@@ -84,6 +88,7 @@ static const struct rule *find_rule(const struct start_input *in)
 
 		if (fits(r->record, in->have_record) &&
 		    (!in->have_record || r->intents == EVERY_INTENT || ((unsigned)in->intent < 32 && r->intents & IS(in->intent))) &&
+		    fits(r->unusable, in->unusable) &&
 		    fits(r->restarted, in->restart_count > 0) &&
 		    fits(r->requested, in->requested > 0) &&
 		    fits(r->saved, in->saved) &&

@@ -35,6 +35,7 @@ struct start_input {
 	unsigned n_epochs;
 	unsigned requested;          /* epoch that a person asked for, START_LATEST, 0 = none */
 	bool     saved;              /* Slurm's entry: the job was running and had an epoch */
+	bool     unusable;           /* the job's directory cannot be read here, so neither the record nor the lease could be had */
 	bool     hold_on_failure;    /* CheckpointOnRestoreFailure = hold */
 };
 

@@ -164,3 +164,32 @@ int lease_claimed(int dirfd, unsigned restart_count, bool *claimed, char *host, 
 		*claimed = theirs > restart_count;
 	return 0;
 }
+
+static bool same_holder(const struct lease *a, const struct lease *b)
+{
+	return strcmp(a->host, b->host) == 0 && strcmp(a->boot_id, b->boot_id) == 0 && a->pid_ns == b->pid_ns && a->pid == b->pid &&
+	       a->pid_start == b->pid_start && a->restart_count == b->restart_count && a->released == b->released;
+}
+
+/* The time stamp is what counts, and takes no space. On the descriptor opened first: a lease that another holder puts in its place
+ * meanwhile is not the one that is touched. */
+static int touch(int dirfd, const struct lease *l)
+{
+	cleanup_close int fd = openat(dirfd, LEASE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	struct lease now;
+	struct err err;
+	bool exists;
+
+	if (fd < 0 || lease_read(dirfd, &now, &exists, &err) < 0 || !exists || !same_holder(&now, l) || futimens(fd, NULL) < 0)
+		return -1;
+	return fsync(fd);
+}
+
+int lease_renew(int dirfd, const struct lease *l, struct err *err)
+{
+	if (lease_write(dirfd, l, err) == 0)
+		return 0;
+	if (err->num != ENOSPC && err->num != EDQUOT)
+		return -1;
+	return touch(dirfd, l);
+}

@@ -35,6 +35,8 @@ int lease_describe_self(struct lease *l, const char *host, struct err *err);
 
 /* Renews or releases: atomic and durable. */
 int lease_write(int dirfd, const struct lease *l, struct err *err);
+/* Renews one that was written before, also where there is no space left for a new file. */
+int lease_renew(int dirfd, const struct lease *l, struct err *err);
 /* *exists = false if there is none. A damaged one counts as existing and never renewed: only its age says when it may be taken. */
 int lease_read(int dirfd, struct lease *l, bool *exists, struct err *err);
 

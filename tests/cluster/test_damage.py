@@ -45,7 +45,7 @@ def saved(new_cluster, jobdir, workloads):
     """A job with files of every kind, vacated."""
     c = new_cluster(conf=["CRIU_MaxEpochs=3"])
     d = jobdir()
-    script = f"echo $$ > /tmp/private; echo x > /dev/shm/shared; {workloads}/files 300 .\n"
+    script = f"echo $$ > /tmp/private; echo x > /dev/shm/shared; {workloads}/threads 600 16 > threads.out & {workloads}/files 300 .; wait\n"
     job = c.sbatch(script, "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
     c.wait_running(job)
     lib.wait_for((d / "append.log").exists, "the job's files")
@@ -64,7 +64,7 @@ def test_every_file_of_an_epoch(saved):
     files = sorted(p for p in epoch.rglob("*") if p.is_file())
     kinds = {re.sub(r"[-0-9].*", "", str(p.relative_to(epoch))) for p in files}
     assert {"manifest.json", "manifest.cred"} <= kinds and any(k.startswith("criu/core") for k in kinds) and \
-        any(k.startswith("criu/pages") for k in kinds) and any(k.startswith("files/") for k in kinds), kinds
+        any(k.startswith("criu/pages") for k in kinds) and any(k.startswith("files/") for k in kinds) and any(k.startswith("memory/") for k in kinds), kinds
     for path in files:
         ways, undo = damages(path)
         if path.stat().st_nlink > 1:        # a copy that epochs share must not be damaged for both at once
@@ -98,14 +98,18 @@ def requeue_by_failure(c, job):
     """As after a failure of the node, on a cluster that has only one."""
     c.ok("scontrol", "update", "nodename=t1", "state=down", "reason=test", user="root")
     lib.wait_for(lambda: c.state(job) == "PENDING", "the job to be requeued")
-    c.ok("scontrol", "update", "nodename=t1", "state=resume", user="root")
+    # a node that has answered meanwhile is back by itself, and refuses
+    lib.wait_for(lambda: c.run("scontrol", "update", "nodename=t1", "state=resume", user="root").returncode == 0 or
+                 c.ok("sinfo", "-h", "-o", "%T").strip() in ("idle", "mixed", "completing"), "the node to be usable")
 
 
-@pytest.mark.parametrize("pattern", ["criu/pages-*.img", "criu/core-*.img", "manifest.json"])
-def test_the_epoch_before_is_taken(new_cluster, jobdir, pattern):
+@pytest.mark.parametrize("pattern", ["criu/pages-*.img", "criu/core-*.img", "memory/chunks-*", "manifest.json"])
+def test_the_epoch_before_is_taken(new_cluster, jobdir, workloads, pattern):
     c = new_cluster(conf=["CRIU_MaxEpochs=3"])
     d = jobdir()
-    job = c.sbatch(SCRIPT.format(n=150), "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+    script = SCRIPT.format(n=150) if "memory" not in pattern else \
+        f"{workloads}/threads 600 16 > threads.out &\n" + SCRIPT.format(n=150) + "kill %1; wait\n"
+    job = c.sbatch(script, "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
     c.wait_running(job)
     c.checkpoint("create", job)
     c.checkpoint("create", job)

@@ -55,6 +55,24 @@ static void comes_back_as_written(void **state)
 	drop(dir, path);
 }
 
+static void is_renewed_by_its_holder(void **state)
+{
+	struct lease l = { .restart_count = 1, .duration = 20 };
+	struct timespec old[2] = { { .tv_sec = 1 }, { .tv_sec = 1 } };
+	struct stat st;
+	char path[64];
+	int dir = scratch(path);
+	struct err err;
+
+	assert_int_equal(lease_describe_self(&l, HOST, &err), 0);
+	assert_int_equal(lease_write(dir, &l, &err), 0);
+	assert_int_equal(utimensat(dir, "lease", old, 0), 0);
+	assert_int_equal(lease_renew(dir, &l, &err), 0);
+	assert_int_equal(fstatat(dir, "lease", &st, 0), 0);
+	assert_true(st.st_mtime > 1);
+	drop(dir, path);
+}
+
 static void a_damaged_one_is_somebodys(void **state)
 {
 	static const char *const texts[] = { "", "{", "[]", "{\"host\":1}", "{\"host\":\"n1\",\"boot_id\":\"x\"}" };
@@ -128,6 +146,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(comes_back_as_written),
+		cmocka_unit_test(is_renewed_by_its_holder),
 		cmocka_unit_test(a_damaged_one_is_somebodys),
 		cmocka_unit_test(a_dead_holder_is_dead),
 		cmocka_unit_test(claims_tell_age_and_rank),

@@ -12,10 +12,14 @@ enum asked { NOT_ASKED, ASKED, ASKED_LATEST, ASKED_MISSING };
 
 /* What must come out, said a second time and without a table. */
 static enum start_action expected(bool record, enum intent intent, unsigned restarts, enum epochs epochs,
-				  enum asked asked, bool saved, bool hold, unsigned *n, enum start_action *otherwise)
+				  enum asked asked, bool saved, bool unusable, bool hold, unsigned *n, enum start_action *otherwise)
 {
 	*n = 0;
 	*otherwise = START_HOLD;
+	if (unusable && !record && restarts > 0)
+		return START_ELSEWHERE;
+	if (unusable && (record || asked != NOT_ASKED))
+		return START_HOLD;
 	if (asked != NOT_ASKED) {
 		if (!record)
 			return START_ELSEWHERE;
@@ -50,9 +54,11 @@ static void every_start(void **state)
 	for (enum epochs epochs = NO_EPOCHS; epochs <= EPOCHS; epochs++)
 	for (enum asked asked = NOT_ASKED; asked <= ASKED_MISSING; asked++)
 	for (int saved = 0; saved < 2; saved++)
+	for (int unusable = 0; unusable < 2; unusable++)
 	for (int hold = 0; hold < 2; hold++) {
 		struct start_input in = {
-			.have_record = record, .intent = intent, .restart_count = restarts, .saved = saved, .hold_on_failure = hold,
+			.have_record = record, .intent = intent, .restart_count = restarts, .saved = saved, .unusable = unusable,
+			.hold_on_failure = hold,
 			.epochs = three, .n_epochs = epochs == EPOCHS ? 3 : 0,
 			.requested = asked == ASKED ? 5 : asked == ASKED_LATEST ? START_LATEST : asked == ASKED_MISSING ? 6 : 0,
 		};
@@ -61,16 +67,16 @@ static void every_start(void **state)
 
 		memset(&plan, 0x5a, sizeof(plan));
 		start_decide(&in, &plan);
-		action = expected(record, intent, restarts, epochs, asked, saved, hold, &n, &otherwise);
+		action = expected(record, intent, restarts, epochs, asked, saved, unusable, hold, &n, &otherwise);
 		if (plan.action != action || plan.n_epochs != n || plan.otherwise != otherwise)
-			fail_msg("record %d intent %d restarts %u epochs %d asked %d saved %d hold %d: action %d, %u epochs, else %d: %s",
-				 record, intent, restarts, epochs, asked, saved, hold, plan.action, plan.n_epochs, plan.otherwise,
+			fail_msg("record %d intent %d restarts %u epochs %d asked %d saved %d unusable %d hold %d: action %d, %u epochs, else %d: %s",
+				 record, intent, restarts, epochs, asked, saved, unusable, hold, plan.action, plan.n_epochs, plan.otherwise,
 				 plan.reason);
 		assert_int_equal(plan.new_run, action == START_FRESH && record);
 		assert_true(strlen(plan.reason) > 10);
 		cases++;
 	}
-	assert_int_equal(cases, 2 * 5 * 3 * 2 * 4 * 2 * 2);
+	assert_int_equal(cases, 2 * 5 * 3 * 2 * 4 * 2 * 2 * 2);
 }
 
 static void every_failure(void **state)

@@ -1,0 +1,239 @@
+"""Trouble with the checkpoint directory's file system: full, slow, hanging, not writable, unreadable (workloads/faultfs.c)."""
+import os
+import re
+import subprocess
+import threading
+import time
+
+import pytest
+
+import lib
+
+SCRIPT = "for ((i = 0; i < {n}; i++)); do echo \"step $i\"; echo x >> progress; sleep 0.1; done; echo end\n"
+LEASE = 6
+LONG = lib.DEADLINE * 2
+
+
+class FaultFs:
+    """faultfs on a directory. fault(word) breaks it, fault("off") mends it."""
+
+    def __init__(self, program, base):
+        self.source, self.mount, self.control = base / "source", base / "mounted", base / "control"
+        for d in (self.source, self.mount):
+            d.mkdir(parents=True)
+        self.fault("off")
+        with open(base / "faultfs.log", "wb") as log:
+            self.process = subprocess.Popen([program, self.source, self.mount, self.control], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        lib.wait_for(lambda: os.path.ismount(self.mount) or self.process.poll() is not None, "faultfs to be mounted", 10)
+        if self.process.poll() is not None:
+            pytest.skip("FUSE cannot be used here: " + (base / "faultfs.log").read_text().strip())
+
+    def fault(self, word):
+        new = self.control.with_name("control.new")
+        new.write_text(word + "\n")
+        new.rename(self.control)
+
+    def end(self):
+        self.fault("off")
+        subprocess.run(["umount", "-l", self.mount], check=False)
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(5)
+
+
+@pytest.fixture(scope="session")
+def faultfs_program(base_dir):
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        pytest.skip("/dev/fuse cannot be used here")
+    flags = subprocess.run(["pkg-config", "--cflags", "--libs", "fuse3"], capture_output=True, text=True)
+    if flags.returncode:
+        pytest.skip("libfuse3-dev is not installed (scripts/get-deps.sh test)")
+    out = base_dir / "faultfs"
+    subprocess.run(["gcc", "-O1", "-o", out, lib.ROOT / "tests" / "workloads" / "faultfs.c", *flags.stdout.split(), "-pthread"], check=True)
+    return out
+
+
+@pytest.fixture
+def fs(faultfs_program, base_dir, request):
+    f = FaultFs(faultfs_program, base_dir / ("fs_" + re.sub(r"\W", "_", request.node.name)[-30:]))
+    yield f
+    f.end()
+
+
+@pytest.fixture
+def c(fs, new_cluster):
+    """A cluster whose checkpoint directory is on fs, which is well again when the cluster is ended."""
+    yield new_cluster(conf=[f"JobCheckpointDir = {fs.mount}/checkpoint", f"CheckpointLeaseTime = {LEASE}", "CRIU_MaxEpochs=3"])
+    fs.fault("off")
+
+
+def on_disk(fs, job):
+    """What lies in the job's epochs/, seen past faultfs: a hang does not reach whoever looks here."""
+    d = fs.source / "checkpoint" / str(job) / "epochs"
+    return sorted(p.name for p in d.iterdir()) if d.is_dir() else []
+
+
+def log(fs, job):
+    p = fs.source / "checkpoint" / str(job) / "checkpoint.log"
+    return p.read_text() if p.exists() else ""
+
+
+def progress(d):
+    f = d / "progress"
+    return f.stat().st_size if f.exists() else 0
+
+
+def computes_on(d, lines=5):
+    before = progress(d)
+    lib.wait_for(lambda: progress(d) >= before + 2 * lines, "the job to compute on", 20 + lines / 5)
+
+
+def submit(c, d, n=200, *more):
+    job = c.sbatch(SCRIPT.format(n=n), "--checkpoint=UNLIMITED", "-o", "out", *more, cwd=d)
+    c.wait_running(job)
+    lib.wait_for(lambda: progress(d), "progress")
+    return job
+
+
+def ends_whole(c, d, job, n):
+    assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
+    assert (d / "out").read_text() == "".join(f"step {i}\n" for i in range(n)) + "end\n"
+
+
+def test_full(c, fs, jobdir):
+    d = jobdir()
+    job = submit(c, d, 250)
+    c.checkpoint("create", job)
+    fs.fault("full")
+    said = c.fails("scontrol", "checkpoint", "create", job)
+    assert re.search("no space left", said, re.I), said
+    computes_on(d, (LEASE + 3) * 10)     # the lease can be renewed without space
+    assert on_disk(fs, job) == ["000001"]
+    assert re.search("no space", c.wait_entry(job, lambda e: e.get("error"), "the error")["error"], re.I)
+    fs.fault("off")
+    assert "saved" in c.checkpoint("create", job)
+    assert on_disk(fs, job) == ["000001", "000002"]
+    ends_whole(c, d, job, 250)
+
+
+def test_slow(c, fs, jobdir):
+    d = jobdir()
+    job = submit(c, d, 250)
+    fs.fault("delay 50")
+    began = time.monotonic()
+    assert "saved" in c.checkpoint("create", job)
+    assert time.monotonic() - began > 0.5
+    computes_on(d, 2 * LEASE * 10)
+    assert on_disk(fs, job) == ["000001"] and "stopped on node" not in log(fs, job)
+    fs.fault("off")
+    ends_whole(c, d, job, 250)
+    assert c.job(job)["Restarts"] == "0"
+
+
+def test_short_hang(c, fs, jobdir):
+    d = jobdir()
+    job = submit(c, d, 120)
+    fs.fault("hang")
+    computes_on(d, (LEASE - 4) * 10)
+    fs.fault("off")
+    assert "saved" in c.checkpoint("create", job)
+    ends_whole(c, d, job, 120)
+    assert c.job(job)["Restarts"] == "0"
+
+
+def still(d):
+    """No more progress: nothing of the job runs."""
+    before = progress(d)
+    time.sleep(1)
+    return progress(d) == before
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "in-a-checkpoint"])
+def test_long_hang(c, fs, jobdir, busy):
+    """busy: the agent itself is about to wait for the file system, too."""
+    d = jobdir()
+    job = submit(c, d, 200)
+    c.checkpoint("create", job)
+    fs.fault("hang")
+    client = None
+    if busy:
+        client = threading.Thread(target=lambda: c.run("scontrol", "checkpoint", "create", job))
+        client.start()
+    lib.wait_for(lambda: still(d), "the job to be stopped", LEASE + 30)
+    assert c.state(job) == "RUNNING" or not busy
+    fs.fault("off")
+    c.wait_entry(job, lambda e: e["state"] == "running" and e.get("restored"), "the job to be continued", LONG)
+    if client:
+        client.join(30)
+        assert not client.is_alive()
+    ends_whole(c, d, job, 200)
+    assert c.job(job)["Restarts"] == "1"
+    assert all(name.isdigit() for name in on_disk(fs, job)), on_disk(fs, job)
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "in-a-checkpoint"])
+def test_cancelled_in_a_hang(c, fs, jobdir, busy):
+    d = jobdir()
+    job = submit(c, d, 1000)
+    fs.fault("hang")
+    client = threading.Thread(target=lambda: c.run("scontrol", "checkpoint", "create", job))
+    if busy:
+        client.start()
+    c.ok("scancel", job)
+    lib.wait_for(lambda: still(d), "the job to be stopped", LEASE + 30)
+    fs.fault("off")
+    assert c.wait_end(job)[0] == "CANCELLED"
+    lib.wait_for(lambda: c.node_state("t1") == "idle", "the node to be free")
+    lib.wait_for(lambda: not c.agent_pid(job), "the agent to end")
+    if busy:
+        client.join(30)
+        assert not client.is_alive()
+
+
+@pytest.mark.parametrize("word,reason", [("readonly", "Read-only file system"), ("squash", "Permission denied")])
+def test_not_writable_at_submit(c, fs, jobdir, word, reason):
+    (fs.source / "checkpoint").mkdir(exist_ok=True)
+    d = jobdir()
+    fs.fault(word)
+    job = submit(c, d, 150)
+    error = c.entry(job)["error"]
+    assert f"{fs.mount}/checkpoint" in error and reason in error, error
+    said = c.fails("scontrol", "checkpoint", "create", job)
+    assert f"{fs.mount}/checkpoint" in said and reason in said, said
+    computes_on(d)
+    fs.fault("off")
+    assert "saved" in c.checkpoint("create", job)
+    c.wait_entry(job, lambda e: not e.get("error"), "the error to go away")
+    ends_whole(c, d, job, 150)
+
+
+@pytest.mark.parametrize("what", ["job.json", "pages-"])
+def test_unreadable_at_the_restore(c, fs, jobdir, what):
+    d = jobdir()
+    job = submit(c, d, 100)
+    c.checkpoint("create", job)
+    c.checkpoint("vacate", job)
+    fs.fault(f"eio {what}")
+    said = c.fails("scontrol", "checkpoint", "restart", job)
+    assert "Input/output error" in said and what in said, said
+    lib.wait_for(lambda: c.state(job) == "PENDING" and c.job(job)["Priority"] == "0", "the job to be held again")
+    error = c.entry(job)["error"]
+    assert "cannot be" in error, error
+    fs.fault("off")
+    assert on_disk(fs, job) == ["000001", "000002"]
+    assert "restored from epoch 2" in c.checkpoint("restart", job)
+    ends_whole(c, d, job, 100)
+
+
+def test_not_writable_while_it_runs(c, fs, jobdir):
+    """The lease cannot be renewed any more: stopped, with the reason, and continued where it can be written again."""
+    d = jobdir()
+    job = submit(c, d, 200)
+    c.checkpoint("create", job)
+    fs.fault("readonly")
+    c.wait_entry(job, lambda e: "Read-only file system" in e.get("error", "") and "stopped on node" in e["error"], "the job to be stopped", LEASE + 30)
+    fs.fault("off")
+    c.wait_entry(job, lambda e: e["state"] == "running" and e.get("restored"), "the job to be continued", LONG)
+    ends_whole(c, d, job, 200)
