@@ -1,4 +1,4 @@
-"""Trouble with the checkpoint directory's file system: full, slow, hanging, not writable, unreadable (workloads/faultfs.c)."""
+"""Trouble with the checkpoint directory's file system: full, slow, hanging, not writable, unreadable (faultfs.c)."""
 import os
 import re
 import subprocess
@@ -51,7 +51,7 @@ def faultfs_program(base_dir):
     if flags.returncode:
         pytest.skip("libfuse3-dev is not installed (scripts/get-deps.sh test)")
     out = base_dir / "faultfs"
-    subprocess.run(["gcc", "-O1", "-o", out, lib.ROOT / "tests" / "workloads" / "faultfs.c", *flags.stdout.split(), "-pthread"], check=True)
+    subprocess.run(["gcc", "-O1", "-o", out, lib.ROOT / "tests" / "cluster" / "faultfs.c", *flags.stdout.split(), "-pthread"], check=True)
     return out
 
 
