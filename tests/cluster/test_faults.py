@@ -202,7 +202,7 @@ exec {real}/ld.so --library-path {real}/lib {real}/criu "$@"
 def test_criu_that_hangs_in_the_freeze(new_cluster, jobdir, workloads):
     """Stopped while it writes the memory of the frozen job: after CheckpointTimeout the job runs on."""
     import threading
-    c, d = new_cluster(conf=["CheckpointTimeout = 10"]), jobdir()
+    c, d = new_cluster(conf=["CheckpointTimeout = 10", "MemoryEngine = criu"]), jobdir()
     job = c.sbatch(f"exec {workloads}/threads 600 1000", "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
     c.wait_running(job)
     lib.wait_for(lambda: (d / "out").stat().st_size > 0, "output")

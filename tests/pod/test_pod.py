@@ -145,7 +145,7 @@ def test_a_killed_supervisor_takes_its_pod_along(pods, base):
 
 def test_checkpoint_while_running_and_again(pods, base):
     d = pods.place("x")
-    p = pods.start(d / "work", "run", "--dir", d / "state", "--user", USER, "--", base / "threads", "120", "16", out=d / "work/out")
+    p = pods.start(d / "work", "run", "--dir", d / "state", "--user", USER, "--", base / "threads", "300", "16", out=d / "work/out")
     lib.wait_for(lambda: lines(d / "work/out") > 3, "output")
     for n in (1, 2, 3):
         done = pods.fsched("checkpoint", d / "state")
