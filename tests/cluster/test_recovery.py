@@ -366,3 +366,18 @@ def test_fail_over_to_a_backup_controller(new_cluster, jobdir):
     lib.wait_for(restored, "the job to be restored", LONG, 0.5)
     lib.wait_for(lambda: (d / "out").read_text().endswith("end\n"), "the job's end", LONG)
     expect_whole(d, 900)
+
+
+def test_a_job_that_was_suspended_for_longer_than_its_lease_goes_on(hosts, jobdir):
+    """Slurm stops the agent with the job, so that nobody renews the lease; it is still ours when they go on."""
+    c, d = hosts, jobdir()
+    job = submit(c, d, 100)
+    lease = c.ckpt_dir(job) / "lease"
+    lib.wait_for(lambda: lease.exists() and steps(d) > 5, "the job and its lease")
+    c.ok("scontrol", "suspend", job, user="root")
+    lib.wait_for(lambda: time.time() - lease.stat().st_mtime > 8, "the lease to run out")
+    c.ok("scontrol", "resume", job, user="root")
+    assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
+    assert c.job(job)["Restarts"] == "0"
+    assert "stopped on node" not in c.log(job)
+    expect_whole(d, 100)
