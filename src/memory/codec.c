@@ -205,7 +205,8 @@ int mem_decode(struct mem_codec *c, struct mem_format format, const void *stored
 	uint8_t *out = format.transform == MEM_PLAIN ? raw : c->scratch;
 	size_t n = 0;
 
-	if (len > c->max_len || stored_len > INT32_MAX || format.transform >= MEM_TRANSFORMS)
+	/* no chunk is empty: a failure of a decoder must not pass for one */
+	if (len == 0 || len > c->max_len || stored_len > INT32_MAX || format.transform >= MEM_TRANSFORMS)
 		return bad_chunk(err);
 	switch (format.method) {
 	case MEM_RAW:
