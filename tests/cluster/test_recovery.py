@@ -315,6 +315,14 @@ def disturb(c, dice, job):
     return f"{what} {node}", restarts
 
 
+def old_steps(c, job):
+    """Nodes on which slurmstepd still tries to tell slurmctld of the end of an earlier copy: Slurm takes a new start there for a duplicate
+    ("Duplicate jobid on nodes …") and holds the job."""
+    here = c.job(job).get("BatchHost")
+    return [n for n in c.lab.node_names()
+            if n != here and c.exec(n, "pgrep", "-f", rf"slurmstepd: \[{job}\.").returncode == 0]
+
+
 def test_no_line_twice_and_none_missing(hosts, jobdir):
     """SOAK_ROUNDS failures at random moments, always the same ones for a seed."""
     c, d = hosts, jobdir()
@@ -332,6 +340,7 @@ def test_no_line_twice_and_none_missing(hosts, jobdir):
             wait_restored(c, job)
         all_well(c)
         wait_host(c, job)
+        lib.wait_for(lambda: not old_steps(c, job), "Slurm to have forgotten the earlier copies", LONG)
         before = len(counters(d))
         lib.wait_for(lambda: len(counters(d)) > before or len(counters(d)) < before - 5, f"the job to go on after {did}", LONG)
         got = counters(d)
