@@ -89,9 +89,13 @@ def jobdir(base_dir, request):
 
     def make(name="job"):
         nonlocal n
-        n += 1
-        d = base_dir / "jobs" / (re.sub(r"\W", "_", request.node.name)[-60:] + f"_{name}_{n}")
-        d.mkdir(parents=True, exist_ok=True)
+        (base_dir / "jobs").mkdir(exist_ok=True)
+        while True:     # a test that is run again gets new ones
+            n += 1
+            d = base_dir / "jobs" / (re.sub(r"\W", "_", request.node.name)[-60:] + f"_{name}_{n}")
+            if not d.exists():
+                break
+        d.mkdir()
         pw = pwd.getpwnam(lib.USER)
         os.chown(d, pw.pw_uid, pw.pw_gid)
         return d
