@@ -89,7 +89,7 @@ test-cluster: build deps-run deps-test criu examples
 	@scripts/run-tests.sh cluster $(ARGS)
 
 test-recovery: build deps-run deps-test criu examples
-	@scripts/run-tests.sh recovery $(ARGS)
+	@FSCHED_SOAK_ROUNDS=$(or $(ROUNDS),20) scripts/run-tests.sh recovery $(ARGS)
 # Failures at random moments, for as long as ROUNDS says; SEED=N for others than the test has.
 soak: build deps-run deps-test criu examples
 	@FSCHED_SOAK_ROUNDS=$(or $(ROUNDS),200) FSCHED_SOAK_SEED=$(or $(SEED),$$$$) FSCHED_TEST_WORKERS=1 \

@@ -5,8 +5,8 @@
  * program beside slurmctld, as the same user; it ends when descriptor FD does, which is slurmctld's end of a pipe.
  *
  * It asks for the nodes every few seconds, which costs slurmctld what an sinfo does, and less when nothing has changed. Only when a
- * node has gone down or was booted it looks at the jobs. A job is let go once per restart, if it is pending only for its begin time,
- * and its Checkpoint entry says that it was running: a person's requeue, a hold or a dependency is none of its business. */
+ * node has gone down or was booted it looks at the jobs. A job is let go once per restart, if it is pending only for its begin time or
+ * because a node refused it, and its Checkpoint entry says that it was running: a person's requeue, a hold or a dependency is none of its business. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -99,10 +99,18 @@ static bool was_running(const char *admin_comment)
 	       (!strcmp(s.state, "running") || !strcmp(s.state, "restoring"));
 }
 
+/* A slurmd that was behind a cut link when its job was taken from it was never told so, and refuses the next start of the same job
+ * ("already running, do not launch second copy"). slurmctld then drains the node and holds the job, which can go on elsewhere. */
+static bool launch_failed(const slurm_job_info_t *r)
+{
+	return r->priority == 0 && r->state_desc && strstr(r->state_desc, "launch failed requeued held");
+}
+
 static bool waits_for_nothing(const slurm_job_info_t *r, time_t now)
 {
 	return (r->job_state & JOB_STATE_BASE) == JOB_PENDING && !(r->job_state & JOB_COMPLETING) && r->restart_cnt > 0 &&
-	       r->priority != 0 && r->eligible_time > now + SOON && !(r->dependency && *r->dependency) && was_running(r->admin_comment);
+	       (launch_failed(r) || (r->priority != 0 && r->eligible_time > now + SOON)) && !(r->dependency && *r->dependency) &&
+	       was_running(r->admin_comment);
 }
 
 static bool first_time(struct watch *w, uint32_t job_id, uint32_t restarts)
@@ -123,6 +131,8 @@ static void let_go(const slurm_job_info_t *r, time_t now)
 
 	slurm_init_job_desc_msg(&d);
 	d.begin_time = now + DELAY;
+	if (launch_failed(r))
+		d.priority = INFINITE;
 	if (rpc_update(RECORD_ID(r), &d, "cannot start at once", &err))
 		syslog(LOG_WARNING, "%s", err.text);
 	else

@@ -210,7 +210,12 @@ def test_criu_that_hangs_in_the_freeze(new_cluster, jobdir, workloads):
     t = threading.Thread(target=lambda: result.update(p=c.run("scontrol", "checkpoint", "create", job)))
     t.start()
     pid = lib.wait_for(lambda: next((p for p in lib.descendants(agent) if "swrk" in lib.command(p)), None), "criu", 20, poll=0.001)
-    pages = lambda: sum(f.stat().st_size for f in (c.ckpt_dir(job) / "epochs").glob("*.partial/criu/pages-*.img"))
+
+    def pages():
+        try:
+            return sum(f.stat().st_size for f in (c.ckpt_dir(job) / "epochs").glob("*.partial/criu/pages-*.img"))
+        except FileNotFoundError:   # it was just there
+            return 0
     lib.wait_for(lambda: pages() > 32 << 20, "memory to be written", 20, poll=0.001)
     os.kill(pid, signal.SIGSTOP)
     t.join()

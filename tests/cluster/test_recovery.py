@@ -13,7 +13,7 @@ SCRIPT = "for ((i = 0; i < {n}; i++)); do echo \"step $i\"; sleep 0.1; done; ech
 FAST = ["SlurmdTimeout=6", "MessageTimeout=3", "BatchStartTimeout=10", "KillWait=3", "AuthInfo=socket=/run/munge/munge.socket.2,cred_expire=120"]
 FSCHED = ["CheckpointLeaseTime=4", "CRIU_MaxEpochs=3"]
 LONG = lib.DEADLINE * 4
-SOAK_ROUNDS = int(os.environ.get("FSCHED_SOAK_ROUNDS", "20"))
+SOAK_ROUNDS = int(os.environ.get("FSCHED_SOAK_ROUNDS", "6"))
 SOAK_SEED = int(os.environ.get("FSCHED_SOAK_SEED", "20261122"))
 
 
@@ -315,14 +315,6 @@ def disturb(c, dice, job):
     return f"{what} {node}", restarts
 
 
-def old_steps(c, job):
-    """Nodes on which slurmstepd still tries to tell slurmctld of the end of an earlier copy: Slurm takes a new start there for a duplicate
-    ("Duplicate jobid on nodes …") and holds the job."""
-    here = c.job(job).get("BatchHost")
-    return [n for n in c.lab.node_names()
-            if n != here and c.exec(n, "pgrep", "-f", rf"slurmstepd: \[{job}\.").returncode == 0]
-
-
 def test_no_line_twice_and_none_missing(hosts, jobdir):
     """SOAK_ROUNDS failures at random moments, always the same ones for a seed."""
     c, d = hosts, jobdir()
@@ -340,7 +332,6 @@ def test_no_line_twice_and_none_missing(hosts, jobdir):
             wait_restored(c, job)
         all_well(c)
         wait_host(c, job)
-        lib.wait_for(lambda: not old_steps(c, job), "Slurm to have forgotten the earlier copies", LONG)
         before = len(counters(d))
         lib.wait_for(lambda: len(counters(d)) > before or len(counters(d)) < before - 5, f"the job to go on after {did}", LONG)
         got = counters(d)
@@ -375,6 +366,7 @@ def test_fail_over_to_a_backup_controller(new_cluster, jobdir):
     lib.wait_for(restored, "the job to be restored", LONG, 0.5)
     lib.wait_for(lambda: (d / "out").read_text().endswith("end\n"), "the job's end", LONG)
     expect_whole(d, 900)
+    c.up("ctl")
 
 
 def test_a_job_that_was_suspended_for_longer_than_its_lease_goes_on(hosts, jobdir):
