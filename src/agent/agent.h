@@ -85,6 +85,7 @@ struct op {                         /* the operation under way */
 	struct conn_slot *conn;     /* who waits for it, NULL = nobody */
 	unsigned epoch;
 	int64_t  began;             /* Unix */
+	int64_t  began_us;          /* now_us() */
 	char     phase[32];
 	struct proc worker;
 	json_t  *result;            /* owned */

@@ -162,10 +162,21 @@ static void report_warnings(struct agent *a, const json_t *result)
 			job_log(a, "epoch %u: warning: %s", a->op.epoch, json_string_value(w));
 }
 
+#define RESUME_US 2000000
+
+/* Slurm continues a suspended job process by process. One that criu has seized while it was still stopped is stopped again when criu lets
+ * it go, and the signal that came meanwhile is lost. */
+static void continue_resumed(struct agent *a)
+{
+	if (!a->op.vacated && a->pod.init && a->lease.continued && a->lease.continued > a->op.began_us - RESUME_US)
+		pod_unstop(a, NULL, 0);
+}
+
 void op_finish(struct agent *a)
 {
 	struct op *op = &a->op;
 
+	continue_resumed(a);
 	json_decref(op->result);
 	free(op->stopped);
 	op->result = NULL;
@@ -284,6 +295,7 @@ void op_start(struct agent *a, enum op_kind kind, struct conn_slot *c)
 	op->kind = kind;
 	op->conn = c;
 	op->began = time(NULL);
+	op->began_us = now_us();
 	snprintf(op->phase, sizeof(op->phase), "start");
 	sched_op_begins(a);
 	if (op_prepare(a, &err) == 0) {

@@ -217,7 +217,7 @@ void pod_unstop(struct agent *a, const pid_t *before, int n_before)
 		for (int j = 0; j < n_before; j++)
 			old |= before[j] == pids[i];
 		if (!old) {
-			log_warn("process %d was left stopped by a failed checkpoint; it is let go on", (int)pids[i]);
+			log_warn("process %d was left stopped by a checkpoint; it is let go on", (int)pids[i]);
 			kill(pids[i], SIGCONT);
 		}
 	}
