@@ -14,18 +14,19 @@ export FSCHED_MESON="${FSCHED_MESON:-$build/meson}"
 export PYTHONDONTWRITEBYTECODE=1
 
 set_of_tests=${1:-all}
+dist=loadfile
 [ $# -eq 0 ] || shift
 case $set_of_tests in
 all) where='tests/test_unit.py tests/pod tests/cluster' ;;
 unit) where=tests/test_unit.py ;;
 pod | cluster) where=tests/$set_of_tests ;;
-recovery) where='tests/cluster/test_recovery.py tests/cluster/test_damage.py tests/cluster/test_notice.py' ;;
+recovery) dist=load where='tests/cluster/test_recovery.py tests/cluster/test_damage.py tests/cluster/test_notice.py' ;;
 *) sed -n 2p "$0" >&2; exit 2 ;;
 esac
 # Debian's Python by its full name: another one that comes first in PATH has no pytest.
 workers=${FSCHED_TEST_WORKERS:-2}
 parallel=
-if [ "$workers" -gt 1 ]; then parallel="-n $workers --dist loadfile"; fi
+if [ "$workers" -gt 1 ]; then parallel="-n $workers --dist $dist"; fi
 # Machines are shared: a deadline that passes because nothing got a processor for a while must not fail everything.
 reruns=${FSCHED_TEST_RERUNS:-1}
 # shellcheck disable=SC2086 # names of ours without blanks
