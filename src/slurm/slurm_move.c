@@ -152,8 +152,8 @@ int rpc_move(uint32_t job_id, const struct rpc_move *m, bool *final, struct err 
 		rc = n < 0 ? -1 : rpc_requeue(job_id, false, err);
 	}
 	/* It is in the queue: what fails now costs another try on this node at worst. */
-	if (rc == 0 && exclude(&job, m, err))
-		rc = 0;
+	if (rc == 0)
+		exclude(&job, m, NULL);
 	rpc_job_free(&job);
 	return rc;
 }
