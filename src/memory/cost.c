@@ -7,10 +7,6 @@
 #define MB 1048576.0
 #define PAGE 4096.0
 
-/* A processor writes so much memory per second at most, and the drain reads at least so much. */
-#define WRITE_MB_PER_S 4000.0
-#define DRAIN_MB_PER_S 700.0
-
 /* No child for what a copy does in no time. */
 #define SMALL_US 3000.0
 
@@ -21,24 +17,35 @@ const char *mem_rung_name(enum mem_rung r)
 	return names[r];
 }
 
-/* The share of the pages that is rewritten before the child is gone. Unknown: all of them. */
-static double rewritten(const struct mem_case *c)
+static double drain_s(const struct mem_node *n, const struct mem_case *c)
 {
-	double share = c->busy * WRITE_MB_PER_S / DRAIN_MB_PER_S;
-
-	return c->busy < 0 || share > 1 ? 1 : share;
+	return (double)c->drain / MB / n->drain_mb_per_s;
 }
 
-static double fork_cost(const struct mem_node *n, const struct mem_case *c)
+/* The share of the pages that is rewritten before the child is gone. Unknown: all of them. */
+static double rewritten(const struct mem_node *n, const struct mem_case *c)
 {
-	double small = (double)(c->bytes > c->huge ? c->bytes - c->huge : 0), huge = (double)(c->bytes < c->huge ? c->bytes : c->huge);
+	double share = c->rewriting.hot + c->rewriting.spread * drain_s(n, c);
 
-	return small / MB * n->fork_us_per_mb + huge / MB * n->huge_us_per_mb + rewritten(c) * (double)c->bytes / PAGE * n->cow_us;
+	return c->rewriting.hot < 0 || share > 1 ? 1 : share;
+}
+
+struct fork_cost { double at_once, later; };
+
+static struct fork_cost fork_cost(const struct mem_node *n, const struct mem_case *c)
+{
+	double huge = (double)(c->bytes < c->huge ? c->bytes : c->huge), small = (double)c->bytes - huge;
+
+	return (struct fork_cost){
+		small / MB * n->fork_us_per_mb + huge / MB * n->huge_us_per_mb,
+		rewritten(n, c) * (small * n->cow_us + huge * n->huge_cow_us) / PAGE,
+	};
 }
 
 enum mem_rung mem_choose(const struct mem_node *n, const struct mem_case *c, char *why, size_t len)
 {
-	double copy = (double)c->bytes / MB * n->copy_us_per_mb, fork = fork_cost(n, c);
+	double copy = (double)c->bytes / MB * n->copy_us_per_mb;
+	struct fork_cost fork = fork_cost(n, c);
 	bool room = c->room >= c->bytes, may_fork = c->may_fork && c->cow_room >= c->bytes;
 
 	if (!room && !may_fork) {
@@ -50,6 +57,10 @@ enum mem_rung mem_choose(const struct mem_node *n, const struct mem_case *c, cha
 				       : "no memory for a copy");
 		return room ? MEM_STAGED : MEM_FORKED;
 	}
-	snprintf(why, len, "copy %.1f ms, fork %.1f ms with what is rewritten", copy / 1000, fork / 1000);
-	return copy <= SMALL_US || copy <= fork ? MEM_STAGED : MEM_FORKED;
+	if (c->rewriting.hot < 0)
+		snprintf(why, len, "copy %.1f ms, fork %.1f ms and %.1f ms if all of it is rewritten", copy / 1000, fork.at_once / 1000, fork.later / 1000);
+	else
+		snprintf(why, len, "copy %.1f ms, fork %.1f ms and %.1f ms for %.1f %% that is rewritten in the %.1f s of writing it", copy / 1000,
+			 fork.at_once / 1000, fork.later / 1000, 100 * rewritten(n, c), drain_s(n, c));
+	return copy <= SMALL_US || copy <= fork.at_once + fork.later ? MEM_STAGED : MEM_FORKED;
 }

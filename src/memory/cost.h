@@ -1,13 +1,15 @@
-/* Which way a process's memory is taken: the model. Pure functions; where the numbers come from: node.h.
+/* Which way a process's memory is taken: the model. Pure functions; where the numbers come from: node.h, sample.h.
  *
  * What counts is the progress that the job loses, not the freeze alone. A staged copy costs its time and nothing later. A fork costs
- * the copy of the page tables, and then a fault and a copy for every page that the job rewrites before the child is gone. */
+ * the copy of the page tables, and then a fault and a copy for every page that the job rewrites before the child is gone, which is when
+ * everything has been written. */
 #ifndef FSCHED_MEMORY_COST_H
 #define FSCHED_MEMORY_COST_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "memory/sample.h"
 
 enum mem_rung {
 	MEM_DIRECT,   /* written while the process stands still */
@@ -22,13 +24,16 @@ struct mem_node {
 	double copy_us_per_mb;     /* from another process into memory that is there */
 	double fork_us_per_mb;     /* page tables of small pages */
 	double huge_us_per_mb;     /* and of huge ones */
-	double cow_us;             /* the first write to a page after a fork */
+	double cow_us;             /* the first write to a small page after a fork */
+	double huge_cow_us;        /* and to 4 KiB of a huge one, with its part of what splitting the huge page takes */
+	double drain_mb_per_s;     /* read, compressed and on the disk */
 };
 
 struct mem_case {
 	uint64_t bytes;            /* of the process that are to be taken */
 	uint64_t huge;             /* of them in huge pages */
-	double   busy;             /* processors that it kept busy lately; negative: not known */
+	uint64_t drain;            /* bytes of all processes that are written while a child is there */
+	struct mem_rewriting rewriting;
 	uint64_t room;             /* bytes of memory left for a copy */
 	uint64_t cow_room;         /* bytes by which its memory may grow */
 	bool     may_fork;

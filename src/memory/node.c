@@ -1,5 +1,6 @@
 #include "memory/node.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -12,12 +13,19 @@
 #include <time.h>
 
 #include "common/util.h"
+#include "memory/image.h"
 
 #define MB          1048576u
-#define PROBE_BYTES (32u * MB)
+#define HUGE_PAGE   (2u * MB)
+#define PROBE_BYTES (32u * MB)      /* small pages, and as much again to copy from */
+#define PROBE_HUGE  (16u * MB)
 #define PROBE_PAGES 512u            /* rewritten after a fork */
+#define FORKS       3               /* the fastest counts */
+#define DRAIN_GUESS 400.0           /* MiB/s */
+#define DRAIN_MIN   (64u * MB)      /* bytes that tell how fast the disk is */
 #define RUN_DIR     "/run/fsched"
 #define KEPT        "node-memory"
+#define KEPT_DRAIN  "node-drain"
 #define HELD_BACK   (64ull * MB)    /* of a limit, besides a sixteenth */
 
 /* ---- the probe ------------------------------------------------------------ */
@@ -38,15 +46,28 @@ static double elapsed_us(int64_t since)
 	return us > 0 ? (double)us : 1;
 }
 
-static uint8_t *touched(size_t len)
+static void end_child(pid_t pid)
 {
-	uint8_t *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	kill(pid, SIGKILL);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+/* len bytes that begin at a multiple of HUGE_PAGE, in a mapping of its own that is longer by one; NULL if there are none. */
+static uint8_t *touched(size_t len, int advice)
+{
+	uint8_t *p = mmap(NULL, len + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *start;
 
 	if (p == MAP_FAILED)
 		return NULL;
-	madvise(p, len, MADV_NOHUGEPAGE);
-	memset(p, 1, len);
-	return p;
+	start = p + (HUGE_PAGE - (uintptr_t)p % HUGE_PAGE) % HUGE_PAGE;
+	if (start > p)
+		munmap(p, (size_t)(start - p));
+	if (start < p + HUGE_PAGE)
+		munmap(start + len, (size_t)(p + HUGE_PAGE - start));
+	madvise(start, len, advice);
+	memset(start, 1, len);
+	return start;
 }
 
 static double time_copy(uint8_t *to, uint8_t *from)
@@ -58,42 +79,110 @@ static double time_copy(uint8_t *to, uint8_t *from)
 	return got == (ssize_t)PROBE_BYTES ? elapsed_us(start) * MB / PROBE_BYTES : 0;
 }
 
-static void time_fork(struct mem_node *n, uint8_t *p)
+/* The time that fork() takes; 0 if it fails. child may be NULL, else it is the caller's to end. */
+static double time_fork(pid_t *child)
 {
 	int64_t start = cpu_us();
-	pid_t child = fork();
+	pid_t pid = fork();
+	double us = elapsed_us(start);
 
-	if (child == 0)
+	if (pid == 0)
 		for (;;)
 			pause();
-	if (child < 0)
-		return;
-	n->fork_us_per_mb = elapsed_us(start) * MB / (2.0 * PROBE_BYTES);   /* both areas are there */
-	start = cpu_us();
-	for (size_t i = 0; i < PROBE_PAGES; i++)
-		p[i * (PROBE_BYTES / PROBE_PAGES)] = 2;
-	n->cow_us = elapsed_us(start) / PROBE_PAGES;
-	kill(child, SIGKILL);
-	waitpid(child, NULL, 0);
+	if (pid < 0)
+		return 0;
+	if (child)
+		*child = pid;
+	else
+		end_child(pid);
+	return us;
 }
 
-static void measure(struct mem_node *n)
+static double fastest_fork(void)
 {
-	uint8_t *a = touched(PROBE_BYTES), *b = touched(PROBE_BYTES);
+	double best = 0;
+
+	for (int i = 0; i < FORKS; i++) {
+		double us = time_fork(NULL);
+
+		best = us > 0 && (best <= 0 || us < best) ? us : best;
+	}
+	return best;
+}
+
+/* Microseconds per write, of PROBE_PAGES in p, run next to each other at a time, after a fork. 0: no fork. */
+static double time_rewriting(uint8_t *p, size_t len, unsigned run)
+{
+	const size_t step = len / (PROBE_PAGES / run);
+	pid_t child = 0;
+	int64_t start;
+	double us;
+
+	if (time_fork(&child) <= 0)
+		return 0;
+	start = cpu_us();
+	for (size_t at = 0; at < len; at += step)
+		for (size_t i = 0; i < run; i++)
+			((volatile uint8_t *)p)[at + i * MEM_PAGE] = 2;
+	us = elapsed_us(start) / PROBE_PAGES;
+	end_child(child);
+	return us;
+}
+
+static void set(double *to, double measured)
+{
+	if (measured > 0)
+		*to = measured;
+}
+
+/* base: of a fork without the memory in question. */
+static double per_mb(double base, double bytes)
+{
+	double us = fastest_fork();
+
+	return us <= 0 ? 0 : us > base ? (us - base) * MB / bytes : 0.01;
+}
+
+static void measure_small(struct mem_node *n, double base)
+{
+	uint8_t *a = touched(PROBE_BYTES, MADV_NOHUGEPAGE), *b = touched(PROBE_BYTES, MADV_NOHUGEPAGE);
+	double best = 0;
 
 	/* The first one finds pages that have never been read. */
-	for (int i = 0; a && b && i < 4; i++) {
+	for (int i = 0; a && b && i < 6; i++) {
 		double us = time_copy(a, b);
 
-		if (us > 0 && (i == 0 || us < n->copy_us_per_mb))
-			n->copy_us_per_mb = us;
+		best = us > 0 && (best <= 0 || us < best) ? us : best;
 	}
-	if (a && b)
-		time_fork(n, a);
+	set(&n->copy_us_per_mb, best);
+	if (a && b) {
+		set(&n->fork_us_per_mb, per_mb(base, 2.0 * PROBE_BYTES));
+		set(&n->cow_us, time_rewriting(a, PROBE_BYTES, 1));
+	}
 	if (a)
 		munmap(a, PROBE_BYTES);
 	if (b)
 		munmap(b, PROBE_BYTES);
+}
+
+/* Where the kernel gives no huge pages these cost what small ones do, and no job has any. */
+static void measure_huge(struct mem_node *n, double base)
+{
+	uint8_t *p = touched(PROBE_HUGE, MADV_HUGEPAGE);
+
+	if (!p)
+		return;
+	set(&n->huge_us_per_mb, per_mb(base, PROBE_HUGE));
+	set(&n->huge_cow_us, time_rewriting(p, PROBE_HUGE, PROBE_PAGES / (PROBE_HUGE / HUGE_PAGE)));
+	munmap(p, PROBE_HUGE);
+}
+
+static void measure(struct mem_node *n)
+{
+	double base = fastest_fork();
+
+	measure_small(n, base);
+	measure_huge(n, base);
 }
 
 /* Root's own directory, or -1. */
@@ -122,26 +211,77 @@ static void boot_id(char id[64])
 		sscanf(text, "%63s", id);
 }
 
+/* What is kept in a file of RUN_DIR: this boot's id and numbers. false: there are none of this boot. */
+static bool kept_load(int dir, const char *name, const char *id, double *v, size_t n)
+{
+	cleanup_free char *text = NULL;
+	const size_t len = strlen(id);
+	char *p;
+
+	if (dir < 0 || read_file_at(dir, name, 4096, &text) <= 0 || strncmp(text, id, len) || !isspace((unsigned char)text[len]))
+		return false;
+	p = text + len;
+	for (size_t i = 0; i < n; i++) {
+		char *end;
+
+		v[i] = strtod(p, &end);
+		if (end == p || !(v[i] > 0) || v[i] > 1e9)
+			return false;
+		p = end;
+	}
+	return true;
+}
+
+static void kept_save(int dir, const char *name, const char *id, const double *v, size_t n)
+{
+	cleanup_free char *line = xstrdup(id);
+
+	for (size_t i = 0; i < n; i++) {
+		char *longer = xasprintf("%s %.4f", line, v[i]);
+
+		free(line);
+		line = longer;
+	}
+	if (dir >= 0 && write_file_atomic(dir, name, 0600, (gid_t)-1, line, strlen(line)))
+		errno = 0; /* measured again next time */
+}
+
 void mem_node_probe(struct mem_node *n)
 {
 	cleanup_close int dir = open_run_dir();
-	cleanup_free char *text = NULL;
-	cleanup_free char *line = NULL;
-	char id[64], kept[64];
-	struct mem_node k;
+	double v[5];
+	char id[64];
 
-	*n = (struct mem_node){ .copy_us_per_mb = 100, .fork_us_per_mb = 8, .huge_us_per_mb = 1, .cow_us = 1 };
+	*n = (struct mem_node){ .copy_us_per_mb = 100, .fork_us_per_mb = 8, .huge_us_per_mb = 1, .cow_us = 1, .huge_cow_us = 1,
+				.drain_mb_per_s = DRAIN_GUESS };
 	boot_id(id);
-	if (dir >= 0 && read_file_at(dir, KEPT, 4096, &text) > 0 &&
-	    sscanf(text, "%63s %lf %lf %lf %lf", kept, &k.copy_us_per_mb, &k.fork_us_per_mb, &k.huge_us_per_mb, &k.cow_us) == 5 &&
-	    !strcmp(kept, id)) {
-		*n = k;
-		return;
+	if (kept_load(dir, KEPT, id, v, ARRAY_SIZE(v))) {
+		n->copy_us_per_mb = v[0];
+		n->fork_us_per_mb = v[1];
+		n->huge_us_per_mb = v[2];
+		n->cow_us = v[3];
+		n->huge_cow_us = v[4];
+	} else {
+		measure(n);
+		kept_save(dir, KEPT, id, (const double[]){ n->copy_us_per_mb, n->fork_us_per_mb, n->huge_us_per_mb, n->cow_us, n->huge_cow_us }, ARRAY_SIZE(v));
 	}
-	measure(n);
-	line = xasprintf("%s %.3f %.3f %.3f %.3f\n", id, n->copy_us_per_mb, n->fork_us_per_mb, n->huge_us_per_mb, n->cow_us);
-	if (dir >= 0 && write_file_atomic(dir, KEPT, 0600, (gid_t)-1, line, strlen(line)))
-		errno = 0; /* measured again next time */
+	if (kept_load(dir, KEPT_DRAIN, id, v, 1))
+		n->drain_mb_per_s = v[0];
+}
+
+void mem_node_drained(uint64_t bytes, uint64_t us)
+{
+	cleanup_close int dir = open_run_dir();
+	double speed, before;
+	char id[64];
+
+	if (bytes < DRAIN_MIN || !us)
+		return;
+	speed = (double)bytes / MB * 1e6 / (double)us;
+	boot_id(id);
+	if (kept_load(dir, KEPT_DRAIN, id, &before, 1))
+		speed = (speed + before) / 2;
+	kept_save(dir, KEPT_DRAIN, id, &speed, 1);
 }
 
 /* ---- room to grow ---------------------------------------------------------- */
@@ -267,25 +407,6 @@ uint64_t mem_headroom(pid_t pid)
 
 /* ---- of a process ------------------------------------------------------------ */
 
-uint64_t mem_cpu_ns(pid_t pid)
-{
-	cleanup_dir DIR *d = NULL;
-	struct dirent *e;
-	char path[64], name[300];
-	uint64_t sum = 0, v;
-
-	snprintf(path, sizeof(path), "/proc/%d/task", pid);
-	d = opendir(path);
-	while (d && (e = readdir(d))) {
-		cleanup_free char *text = NULL;
-
-		snprintf(name, sizeof(name), "%s/schedstat", e->d_name);
-		if (e->d_name[0] != '.' && read_file_at(dirfd(d), name, 128, &text) > 0 && sscanf(text, "%" SCNu64, &v) == 1)
-			sum += v;
-	}
-	return sum;
-}
-
 int mem_usage_read(pid_t pid, struct mem_usage *u)
 {
 	cleanup_free char *text = NULL;
@@ -300,6 +421,5 @@ int mem_usage_read(pid_t pid, struct mem_usage *u)
 	u->huge = value_of(text, "AnonHugePages:") * 1024;
 	pss = value_of(text, "Pss_Anon:") * 1024;
 	u->shared = u->anon > pss ? u->anon - pss : 0;
-	u->cpu_ns = mem_cpu_ns(pid);
 	return 0;
 }

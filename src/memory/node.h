@@ -6,9 +6,11 @@
 #include <sys/types.h>
 #include "memory/cost.h"
 
-/* Measured on 32 MiB, which takes some 50 ms, or taken from where an earlier measurement of this boot was kept. Never fails: what
- * cannot be measured gets values of an ordinary machine. */
+/* Measured on some 32 MiB, which takes less than 0.1 s, or taken from where an earlier measurement of this boot was kept. Never fails:
+ * what cannot be measured gets values of an ordinary machine. drain_mb_per_s is a guess until something has been written. */
 void mem_node_probe(struct mem_node *n);
+/* bytes of memory were read, compressed and written to the disk in us; the next probe knows. Little says nothing and is ignored. */
+void mem_node_drained(uint64_t bytes, uint64_t us);
 
 /* Bytes that processes may still take: the least of what the memory cgroups of pid (v1 and v2, all levels) and the machine leave, with
  * a margin kept back. Page cache that the kernel drops on its own counts as free. */
@@ -18,10 +20,7 @@ uint64_t mem_headroom(pid_t pid);
 struct mem_usage {
 	uint64_t anon, huge;   /* bytes: anonymous, of it in huge pages */
 	uint64_t shared;       /* of anon: what others have too, after a fork, counted so that the sum over all is what was counted twice */
-	uint64_t cpu_ns;       /* processor time of all threads so far */
 };
 int mem_usage_read(pid_t pid, struct mem_usage *u);
-/* The last of it alone, which is cheap. */
-uint64_t mem_cpu_ns(pid_t pid);
 
 #endif

@@ -31,22 +31,37 @@ static int parse_line(const char *line, struct vma *v)
 	return v->start < v->end ? 0 : -1;
 }
 
-int vmas_read(pid_t pid, struct vmas *m, struct err *err)
+/* smaps has lines about each mapping behind it: they begin with a capital letter, and hexadecimal numbers there do not. */
+static bool take_detail(const char *line, struct vmas *m)
+{
+	uint64_t kib;
+
+	if (*line < 'A' || *line > 'Z')
+		return false;
+	if (m->n && sscanf(line, "Anonymous: %" SCNu64, &kib) == 1)
+		m->v[m->n - 1].anon = kib * 1024;
+	return true;
+}
+
+static int read_list(pid_t pid, const char *name, struct vmas *m, struct err *err)
 {
 	cleanup_free char *text = NULL;
 	char path[64], *line, *next;
 	size_t room = 0;
 
 	*m = (struct vmas){ 0 };
-	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
 	if (read_file_at(AT_FDCWD, path, MAPS_MAX, &text) < 0)
 		return err_sys(err, errno, "cannot read %s", path);
 	for (line = text; *line; line = next) {
 		next = strchrnul(line, '\n');
 		if (*next)
 			*next++ = '\0';
+		if (take_detail(line, m))
+			continue;
 		if (m->n == room)
 			m->v = xrealloc(m->v, (room = room ? 2 * room : 256) * sizeof(*m->v));
+		m->v[m->n] = (struct vma){ 0 };
 		if (parse_line(line, &m->v[m->n])) {
 			vmas_free(m);
 			return err_set(err, EBADMSG, "%s cannot be understood", path);
@@ -54,6 +69,16 @@ int vmas_read(pid_t pid, struct vmas *m, struct err *err)
 		m->n++;
 	}
 	return 0;
+}
+
+int vmas_read(pid_t pid, struct vmas *m, struct err *err)
+{
+	return read_list(pid, "maps", m, err);
+}
+
+int vmas_read_filled(pid_t pid, struct vmas *m, struct err *err)
+{
+	return read_list(pid, "smaps", m, err);
 }
 
 void vmas_free(struct vmas *m)

@@ -1,4 +1,4 @@
-/* The mappings of a process, from /proc/PID/maps. */
+/* The mappings of a process, from /proc/PID/maps or smaps. */
 #ifndef FSCHED_MEMORY_VMAS_H
 #define FSCHED_MEMORY_VMAS_H
 
@@ -10,6 +10,7 @@
 
 struct vma {
 	uint64_t start, end;
+	uint64_t anon;   /* bytes of anonymous memory in it; vmas_read_filled() only */
 	bool plain;      /* anonymous, private, readable and writable, and no stack that grows: process_vm_writev() can fill it */
 	bool executable;
 	bool vdso;
@@ -18,6 +19,8 @@ struct vma {
 struct vmas { struct vma *v; size_t n; };   /* ascending; owned */
 
 int  vmas_read(pid_t pid, struct vmas *m, struct err *err);
+/* Walks the page tables of the process: not during a freeze. */
+int  vmas_read_filled(pid_t pid, struct vmas *m, struct err *err);
 void vmas_free(struct vmas *m);
 /* The one that holds addr, or the next one above; NULL behind the last. */
 const struct vma *vmas_find(const struct vmas *m, uint64_t addr);

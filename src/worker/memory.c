@@ -16,24 +16,21 @@
 
 #define KEPT_RESERVE      (4u << 20)    /* for what criu's images keep, besides as much again per process as: */
 #define KEPT_PER_PROCESS  (256u << 10)
-#define BUSY_MS           40            /* how long a process is watched */
 #define DRAIN_NICE        5
 #define SLACK(bytes)      ((bytes) / 8 + (1u << 20))   /* by which a process may have grown when it is frozen */
 
 struct memory_wanted {
 	pid_t host;
 	struct mem_usage usage;
-	double busy;
+	struct mem_rewriting rewriting;
 	enum mem_rung rung;
 	char why[256];
 };
 
 /* ---- before the freeze ----------------------------------------------------- */
 
-static void watch(struct memory_step *s, const struct tree *t)
+static void look(struct memory_step *s, const struct tree *t)
 {
-	int64_t began = now_us(), us;
-
 	s->wanted = xcalloc((size_t)t->n + 1, sizeof(*s->wanted));
 	s->n_wanted = t->n;
 	for (int i = 0; i < t->n; i++) {
@@ -42,15 +39,18 @@ static void watch(struct memory_step *s, const struct tree *t)
 			continue; /* it has ended */
 		s->shared += s->wanted[i].usage.shared;
 	}
-	us = now_us() - began;
-	if (us < BUSY_MS * 1000)
-		usleep((useconds_t)(BUSY_MS * 1000 - us));
-	us = now_us() - began;
-	for (int i = 0; i < t->n; i++) {
-		uint64_t ns = mem_cpu_ns(t->pids[i]), before = s->wanted[i].usage.cpu_ns;
+}
 
-		s->wanted[i].busy = ns > before ? (double)(ns - before) / 1000 / (double)us : ns ? 0 : -1;
-	}
+static void watch(struct memory_step *s, const struct tree *t)
+{
+	cleanup_free struct mem_rewriting *r = xcalloc((size_t)t->n + 1, sizeof(*r));
+	cleanup_free uint64_t *anon = xcalloc((size_t)t->n + 1, sizeof(*anon));
+
+	for (int i = 0; i < t->n; i++)
+		anon[i] = s->wanted[i].usage.anon;
+	mem_sample(t->pids, anon, (size_t)t->n, r);
+	for (int i = 0; i < t->n; i++)
+		s->wanted[i].rewriting = r[i];
 }
 
 static enum mem_rung forced(const struct worker *w, enum mem_rung r)
@@ -61,15 +61,18 @@ static enum mem_rung forced(const struct worker *w, enum mem_rung r)
 /* Returns how much memory for copies is wanted. */
 static uint64_t choose(struct memory_step *s, const struct worker *w)
 {
-	uint64_t room = mem_headroom(getpid()), reserve = 0;
+	uint64_t room = mem_headroom(getpid()), reserve = 0, all = 0;
 	struct mem_node node;
 
 	mem_node_probe(&node);
 	s->cow_room = mem_headroom(w->req.init);
+	for (int i = 0; i < s->n_wanted; i++)
+		all += s->wanted[i].usage.anon;
 	for (int i = 0; i < s->n_wanted; i++) {
 		struct memory_wanted *m = &s->wanted[i];
 		const struct mem_case c = {
-			.bytes = m->usage.anon, .huge = m->usage.huge, .busy = m->busy, .room = room, .cow_room = s->cow_room, .may_fork = true,
+			.bytes = m->usage.anon, .huge = m->usage.huge, .drain = all, .rewriting = m->rewriting, .room = room,
+			.cow_room = s->cow_room, .may_fork = true,
 		};
 		uint64_t bytes = m->usage.anon + SLACK(m->usage.anon);
 
@@ -105,10 +108,12 @@ void memory_begin(struct memory_step *s, struct worker *w, int criufd)
 		worker_warn(w, "criu writes the memory itself: %s", err.text);
 	} else {
 		s->on = true;
-		watch(s, &t);
+		look(s, &t);
 		offer_to_oom();
-		if (!w->req.vacate)
+		if (!w->req.vacate) {
+			watch(s, &t);
 			reserve = choose(s, w);
+		}
 		s->stats = xcalloc(1, sizeof(*s->stats));
 		s->snapshot = mem_snapshot_new(reserve + KEPT_RESERVE + (uint64_t)t.n * KEPT_PER_PROCESS, threads);
 	}
@@ -247,7 +252,10 @@ static int write_image(struct memory_step *s, const struct worker *w, int epochf
 	o.hashes = w->conf.incremental;
 	o.previous = previous = open_previous(w);
 	o.compare = previous != NULL;
-	return mem_image_write(dirfd, w->req.epoch, &source, work, n, &o, s->stats, err);
+	if (mem_image_write(dirfd, w->req.epoch, &source, work, n, &o, s->stats, err))
+		return -1;
+	mem_node_drained(s->stats->scanned, s->stats->wall_us);
+	return 0;
 }
 
 int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criufd, int hand, struct err *err)

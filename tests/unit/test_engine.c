@@ -8,49 +8,76 @@
 
 #include "common/util.h"
 #include "memory/cost.h"
+#include "memory/node.h"
 #include "memory/parent.h"
 #include "memory/split.h"
 #include "scratch.h"
 
 #define GB (1ull << 30)
 
-static const struct mem_node metal = { .copy_us_per_mb = 60, .fork_us_per_mb = 10, .huge_us_per_mb = 0.7, .cow_us = 1 };
+static const struct mem_node metal = { .copy_us_per_mb = 60, .fork_us_per_mb = 10, .huge_us_per_mb = 0.7, .cow_us = 1, .huge_cow_us = 1.5,
+				       .drain_mb_per_s = 1000 };
+/* Faults are dear in virtual machines. */
+static const struct mem_node guest = { .copy_us_per_mb = 60, .fork_us_per_mb = 25, .huge_us_per_mb = 1, .cow_us = 30, .huge_cow_us = 35,
+				       .drain_mb_per_s = 500 };
+
+static enum mem_rung choose_on(const struct mem_node *n, struct mem_case c)
+{
+	char why[256];
+	enum mem_rung r;
+
+	c.drain = c.drain ? c.drain : c.bytes;
+	r = mem_choose(n, &c, why, sizeof(why));
+	assert_true(strlen(why) > 0 && strlen(why) < sizeof(why) - 1);
+	return r;
+}
 
 static enum mem_rung choose(struct mem_case c)
 {
-	char why[256];
-	enum mem_rung r = mem_choose(&metal, &c, why, sizeof(why));
-
-	assert_true(strlen(why) > 0);
-	return r;
+	return choose_on(&metal, c);
 }
 
 static void test_an_idle_process_is_forked(void **state)
 {
-	assert_int_equal(choose((struct mem_case){ .bytes = 2 * GB, .busy = 0, .room = 8 * GB, .cow_room = 8 * GB, .may_fork = true }), MEM_FORKED);
-	assert_int_equal(choose((struct mem_case){ .bytes = 2 * GB, .huge = 2 * GB, .busy = 0.01, .room = 8 * GB, .cow_room = 8 * GB, .may_fork = true }), MEM_FORKED);
+	struct mem_case c = { .bytes = 2 * GB, .room = 8 * GB, .cow_room = 8 * GB, .may_fork = true };
+
+	assert_int_equal(choose(c), MEM_FORKED);
+	c.huge = 2 * GB;
+	assert_int_equal(choose(c), MEM_FORKED);
+	assert_int_equal(choose_on(&guest, c), MEM_FORKED);
 }
 
-static void test_a_busy_one_is_copied(void **state)
+static void test_what_is_rewritten_decides(void **state)
 {
-	struct mem_case c = { .bytes = 2 * GB, .busy = 4, .room = 8 * GB, .cow_room = 8 * GB, .may_fork = true };
+	struct mem_case c = { .bytes = 2 * GB, .rewriting = { .hot = 0.01 }, .room = 8 * GB, .cow_room = 8 * GB, .may_fork = true };
 
+	/* 5243 pages: 5 ms there, 157 ms here, and a copy takes 123 ms */
+	assert_int_equal(choose(c), MEM_FORKED);
+	assert_int_equal(choose_on(&guest, c), MEM_STAGED);
+	c.rewriting.hot = 0;
+	c.rewriting.spread = 0.02; /* 4 % in 2 s, 8 % in 4 s */
+	assert_int_equal(choose(c), MEM_FORKED);
+	assert_int_equal(choose_on(&guest, c), MEM_STAGED);
+	c.drain = 40 * GB; /* the other processes', while this one has a child */
 	assert_int_equal(choose(c), MEM_STAGED);
-	c.busy = -1; /* not known: the worst */
+	c.drain = 0;
+	c.rewriting = (struct mem_rewriting){ .hot = 0.9, .spread = 10 };
+	assert_int_equal(choose(c), MEM_STAGED);
+	c.rewriting = (struct mem_rewriting){ .hot = -1 }; /* not known: the worst */
 	assert_int_equal(choose(c), MEM_STAGED);
 }
 
 static void test_a_small_one_is_copied(void **state)
 {
-	assert_int_equal(choose((struct mem_case){ .bytes = 16 << 20, .busy = 0, .room = GB, .cow_room = GB, .may_fork = true }), MEM_STAGED);
+	assert_int_equal(choose((struct mem_case){ .bytes = 16 << 20, .room = GB, .cow_room = GB, .may_fork = true }), MEM_STAGED);
 }
 
 static void test_no_room(void **state)
 {
-	struct mem_case c = { .bytes = 2 * GB, .busy = 0, .room = GB, .cow_room = 8 * GB, .may_fork = true };
+	struct mem_case c = { .bytes = 2 * GB, .room = GB, .cow_room = 8 * GB, .may_fork = true };
 
 	assert_int_equal(choose(c), MEM_FORKED);
-	c.busy = 8;
+	c.rewriting = (struct mem_rewriting){ .hot = 1, .spread = 10 };
 	assert_int_equal(choose(c), MEM_FORKED);
 	c.may_fork = false;
 	assert_int_equal(choose(c), MEM_DIRECT);
@@ -59,6 +86,15 @@ static void test_no_room(void **state)
 	assert_int_equal(choose(c), MEM_DIRECT);
 	c.room = 8 * GB;
 	assert_int_equal(choose(c), MEM_STAGED);
+}
+
+static void test_the_probe_of_this_node(void **state)
+{
+	struct mem_node n;
+
+	mem_node_probe(&n);
+	assert_true(n.copy_us_per_mb > 0 && n.fork_us_per_mb > 0 && n.huge_us_per_mb > 0);
+	assert_true(n.cow_us > 0 && n.huge_cow_us > 0 && n.drain_mb_per_s > 0);
 }
 
 /* ---- split: of this process ------------------------------------------------ */
@@ -173,9 +209,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_an_idle_process_is_forked),
-		cmocka_unit_test(test_a_busy_one_is_copied),
+		cmocka_unit_test(test_what_is_rewritten_decides),
 		cmocka_unit_test(test_a_small_one_is_copied),
 		cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_the_probe_of_this_node),
 		cmocka_unit_test(test_split),
 		cmocka_unit_test(test_kept_pages_are_in_order),
 		cmocka_unit_test(test_names),
