@@ -44,7 +44,7 @@ static int write_out(int epochfd, const struct manifest *m, const struct conf *c
 	dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (dirfd < 0)
 		return err_sys(err, errno, "cannot open %s", dir);
-	return mem_images_make(image, criufd, dirfd, true, (int)c->threads, err);
+	return mem_images_make(image, criufd, dirfd, NULL, (int)c->threads, err);
 }
 
 static int export_epoch(const struct store *s, unsigned epoch, const struct conf *c, const char *dir, struct err *err)

@@ -166,6 +166,18 @@ static int store_map(struct export *x, int out_fd, const char *name, struct err 
 	return criu_pagemap_store(out_fd, name, &x->map, err);
 }
 
+static void export_end(struct export *x)
+{
+	if (x->in >= 0)
+		close(x->in);
+	if (x->out >= 0)
+		close(x->out);
+	criu_pagemap_free(&x->map);
+	free(x->at);
+	free(x->from);
+	free(x->wanted);
+}
+
 int mem_export_pages(struct mem_image *m, uint64_t id, int pid, int images_fd, int out_fd,
 		     const struct mem_read_opts *opts, struct mem_export_stats *stats, struct err *err)
 {
@@ -182,13 +194,45 @@ int mem_export_pages(struct mem_image *m, uint64_t id, int pid, int images_fd, i
 	s.from_criu = x.criu_size;
 	if (stats)
 		*stats = s;
-	if (x.in >= 0)
-		close(x.in);
-	if (x.out >= 0)
-		close(x.out);
-	criu_pagemap_free(&x.map);
-	free(x.at);
-	free(x.from);
-	free(x.wanted);
+	export_end(&x);
+	return rc;
+}
+
+/* ---- shared memory ------------------------------------------------------ */
+
+/* Of an object that is ours criu has written an empty list: all data is in the image, what lacks is zero. */
+static int list_data(struct export *x, struct err *err)
+{
+	size_t n;
+	const struct mem_extent *e = mem_image_extents(x->m, x->id, &n);
+
+	if (x->map.n)
+		return err_set(err, EBADMSG, "criu's images hold shared memory that the memory image holds too");
+	free(x->map.v);
+	x->map.v = xcalloc(n + 1, sizeof(*x->map.v));
+	for (size_t i = 0; i < n; i++) {
+		struct criu_pagemap_entry *last = x->map.n ? &x->map.v[x->map.n - 1] : NULL;
+
+		if (e[i].chunk == MEM_ZERO)
+			continue;
+		if (last && last->addr + last->npages * MEM_PAGE == e[i].addr)
+			last->npages += e[i].npages;
+		else
+			x->map.v[x->map.n++] = (struct criu_pagemap_entry){ e[i].addr, e[i].npages, CRIU_PE_PARENT };
+	}
+	return 0;
+}
+
+int mem_export_shared(struct mem_image *m, uint64_t id, const char *name, int images_fd, int out_fd, const struct mem_read_opts *opts,
+		      struct err *err)
+{
+	struct export x = { .m = m, .id = id, .in = -1, .out = -1 };
+	struct mem_export_stats s = { 0 };
+	int rc = -1;
+
+	if (criu_pagemap_load(images_fd, name, &x.map, err) == 0 && list_data(&x, err) == 0 && place_entries(&x, err) == 0 &&
+	    open_pages(&x, images_fd, out_fd, err) == 0 && fill_from_image(&x, opts, &s, err) == 0)
+		rc = store_map(&x, out_fd, name, err);
+	export_end(&x);
 	return rc;
 }

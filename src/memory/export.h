@@ -13,5 +13,8 @@ struct mem_export_stats { uint64_t from_image, from_criu, zero; };   /* bytes */
  * ENODATA: the image lacks a page that criu's pagemap names. opts: threads and cancel; may be NULL, as stats. Not synced. */
 int mem_export_pages(struct mem_image *m, uint64_t id, int pid, int images_fd, int out_fd,
 		     const struct mem_read_opts *opts, struct mem_export_stats *stats, struct err *err);
+/* The same for shared memory: name is the list that criu wrote of it, an empty one. */
+int mem_export_shared(struct mem_image *m, uint64_t id, const char *name, int images_fd, int out_fd, const struct mem_read_opts *opts,
+		      struct err *err);
 
 #endif

@@ -7,25 +7,31 @@
 #include "common/util.h"
 #include "memory/criu_pagemap.h"
 #include "memory/export.h"
+#include "memory/shared.h"
 #include "memory/split.h"
 
 struct images {
 	struct mem_image *image;
 	int  criufd, dirfd, threads;
-	bool whole;
+	const uint8_t *token;   /* NULL: all memory goes into the images */
 };
 
-/* What refers to memory/. */
+/* What refers to memory/, and is written anew. */
 struct refers {
-	pid_t *pids;
-	uint32_t *pages;   /* N of their pages-N.img */
+	struct refer { uint64_t id; uint32_t pages; } *v;   /* the space; N of its pages-N.img */
 	size_t n;
 };
 
-static void refers_free(struct refers *r)
+static void refers_add(struct refers *r, uint64_t id, uint32_t pages)
 {
-	free(r->pids);
-	free(r->pages);
+	r->v = xrealloc(r->v, (r->n + 1) * sizeof(*r->v));
+	r->v[r->n++] = (struct refer){ id, pages };
+}
+
+static char *shared_name(uint64_t id, char buf[48])
+{
+	snprintf(buf, 48, "pagemap-shmem-%llu.img", (unsigned long long)(id & ~MEM_SHARED_ID));
+	return buf;
 }
 
 static void drop_ours(struct criu_pagemap *p)
@@ -49,26 +55,43 @@ static int take_pagemap(const struct images *x, const char *name, struct refers 
 		return -1;
 	n = p.n;
 	drop_ours(&p);
-	if (p.n == n || !x->whole) {
+	if (p.n == n || x->token) {
 		rc = criu_pagemap_store(x->dirfd, name, &p, err);
 	} else {
-		r->pids = xrealloc(r->pids, (r->n + 1) * sizeof(*r->pids));
-		r->pages = xrealloc(r->pages, (r->n + 1) * sizeof(*r->pages));
-		r->pids[r->n] = mem_pagemap_pid(name);
-		r->pages[r->n++] = p.pages_id;
+		refers_add(r, (uint64_t)mem_pagemap_pid(name), p.pages_id);
 		rc = 0;
 	}
 	criu_pagemap_free(&p);
 	return rc;
 }
 
+/* The lists of shared memory that is ours. */
+static int take_shared(const struct images *x, struct refers *r, struct err *err)
+{
+	size_t n = 0;
+	const struct mem_space *s = x->image ? mem_image_spaces(x->image, &n) : NULL;
+	char name[48];
+
+	for (size_t i = 0; i < n; i++) {
+		struct criu_pagemap p = { 0 };
+
+		if (!mem_is_shared(s[i].id))
+			continue;
+		if (criu_pagemap_load(x->criufd, shared_name(s[i].id, name), &p, err))
+			return -1;
+		refers_add(r, s[i].id, p.pages_id);
+		criu_pagemap_free(&p);
+	}
+	return 0;
+}
+
 static bool is_replaced(const struct refers *r, const char *name)
 {
-	char pages[32];
+	char pages[32], list[48];
 
 	for (size_t i = 0; i < r->n; i++) {
-		snprintf(pages, sizeof(pages), "pages-%u.img", r->pages[i]);
-		if (!strcmp(pages, name))
+		snprintf(pages, sizeof(pages), "pages-%u.img", r->v[i].pages);
+		if (!strcmp(pages, name) || (mem_is_shared(r->v[i].id) && !strcmp(shared_name(r->v[i].id, list), name)))
 			return true;
 	}
 	return false;
@@ -119,22 +142,45 @@ static int take_others(const struct images *x, const char *name, struct refers *
 	return err_sys(err, errno, "cannot provide image %s for criu", name);
 }
 
-static int materialise(const struct images *x, const struct refers *r, struct err *err)
+/* One page with a mark. */
+static int mark_shared(const struct images *x, const struct refer *r, const char *name, struct err *err)
 {
-	const struct mem_read_opts o = { .threads = x->threads };
+	struct criu_pagemap_entry entry = { 0, 1, CRIU_PE_PRESENT };
+	const struct criu_pagemap p = { .pages_id = r->pages, .v = &entry, .n = 1 };
+	uint8_t page[MEM_PAGE] = { 0 };
+	cleanup_close int fd = -1;
+	struct mem_mark mark;
+	char pages[32];
 
-	for (size_t i = 0; i < r->n; i++)
-		if (mem_export_pages(x->image, (uint64_t)r->pids[i], r->pids[i], x->criufd, x->dirfd, &o, NULL, err))
-			return err_wrap(err, "the memory of process %d", r->pids[i]);
-	return 0;
+	mem_mark_make(&mark, x->token, r->id);
+	memcpy(page, &mark, sizeof(mark));
+	snprintf(pages, sizeof(pages), "pages-%u.img", r->pages);
+	fd = openat(x->dirfd, pages, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0 || write_all(fd, page, sizeof(page)))
+		return err_sys(err, errno, "cannot write image %s", pages);
+	return criu_pagemap_store(x->dirfd, name, &p, err);
 }
 
-int mem_images_make(struct mem_image *m, int criufd, int dirfd, bool whole, int threads, struct err *err)
+static int write_anew(const struct images *x, const struct refer *r, struct err *err)
 {
-	const struct images x = { m, criufd, dirfd, threads, whole };
-	struct refers r = { 0 };
-	int rc = each_image(&x, take_lists, &r, err) || each_image(&x, take_others, &r, err) || materialise(&x, &r, err) ? -1 : 0;
+	const struct mem_read_opts o = { .threads = x->threads };
+	char name[48];
 
-	refers_free(&r);
+	if (!mem_is_shared(r->id))
+		return mem_export_pages(x->image, r->id, (int)r->id, x->criufd, x->dirfd, &o, NULL, err) ? err_wrap(err, "the memory of process %d", (int)r->id) : 0;
+	if (x->token)
+		return mark_shared(x, r, shared_name(r->id, name), err);
+	return mem_export_shared(x->image, r->id, shared_name(r->id, name), x->criufd, x->dirfd, &o, err);
+}
+
+int mem_images_make(struct mem_image *m, int criufd, int dirfd, const uint8_t *token, int threads, struct err *err)
+{
+	const struct images x = { m, criufd, dirfd, threads, token };
+	struct refers r = { 0 };
+	int rc = each_image(&x, take_lists, &r, err) || take_shared(&x, &r, err) || each_image(&x, take_others, &r, err) ? -1 : 0;
+
+	for (size_t i = 0; i < r.n && !rc; i++)
+		rc = write_anew(&x, &r.v[i], err);
+	free(r.v);
 	return rc;
 }

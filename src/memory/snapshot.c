@@ -9,9 +9,9 @@
 #include <sys/uio.h>
 
 #include "common/util.h"
+#include "memory/area.h"
 #include "memory/fork.h"
 
-#define HUGE_PAGE   (2u << 20)
 #define UNIT_PAGES  1024u      /* copied by one thread at a time: 4 MiB */
 #define UNIT_RANGES 256u
 #define THREADS_MAX 16
@@ -26,8 +26,7 @@ struct held {
 };
 
 struct mem_snapshot {
-	uint8_t *area;             /* touched */
-	size_t   area_len, used;
+	struct mem_area area;
 	struct { void *p; size_t len; } extra[64];   /* what did not fit; not touched */
 	unsigned n_extra;
 	int      threads;
@@ -52,34 +51,16 @@ struct mem_snapshot *mem_snapshot_new(uint64_t reserve, int threads)
 	struct mem_snapshot *s = xcalloc(1, sizeof(*s));
 
 	s->threads = threads < 1 ? 1 : threads > THREADS_MAX ? THREADS_MAX : threads;
-	s->area_len = (size_t)(reserve + HUGE_PAGE - 1) & ~(size_t)(HUGE_PAGE - 1);
-	s->area = s->area_len ? map(s->area_len) : NULL;
-	if (!s->area) {
-		s->area_len = 0;
-		return s;
-	}
-	madvise(s->area, s->area_len, MADV_HUGEPAGE);
-	/* The fork of criu's helper would make every page one that is copied at the next write: in the freeze. */
-	madvise(s->area, s->area_len, MADV_DONTFORK);
-	for (size_t i = 0; i < s->area_len; i += MEM_PAGE)
-		((volatile uint8_t *)s->area)[i] = 0;
+	mem_area_make(&s->area, reserve);
 	return s;
-}
-
-static bool fits(const struct mem_snapshot *s, uint64_t len)
-{
-	return s->area_len - s->used >= len;
 }
 
 static uint8_t *take_room(struct mem_snapshot *s, size_t len)
 {
-	uint8_t *p;
+	uint8_t *p = mem_area_take(&s->area, len);
 
-	if (fits(s, len)) {
-		p = s->area + s->used;
-		s->used += len;
+	if (p)
 		return p;
-	}
 	if (s->n_extra == ARRAY_SIZE(s->extra))
 		return NULL;
 	p = map(len);
@@ -217,7 +198,7 @@ static void try_fork(struct mem_snapshot *s, struct held *h, int hand, uint64_t 
 {
 	const struct mem_split *sp = &h->p->split;
 	uint64_t bytes = sp->our_pages * MEM_PAGE;
-	enum mem_rung other = fits(s, bytes) ? MEM_STAGED : MEM_DIRECT;
+	enum mem_rung other = mem_area_fits(&s->area, bytes) ? MEM_STAGED : MEM_DIRECT;
 	struct err err = { 0 };
 
 	if (hand < 0 || *cow_room < bytes) {
@@ -260,7 +241,7 @@ static void choose_rung(struct mem_snapshot *s, struct held *h, int hand, uint64
 		h->p->rung = MEM_STAGED;
 		return;
 	}
-	if (h->p->rung == MEM_STAGED && !fits(s, h->p->split.our_pages * MEM_PAGE))
+	if (h->p->rung == MEM_STAGED && !mem_area_fits(&s->area, h->p->split.our_pages * MEM_PAGE))
 		drop(h, hand >= 0 ? MEM_FORKED : MEM_DIRECT, "it has grown since memory for a copy was made");
 	h->p->dropped = h->p->rung == MEM_DIRECT && h->p->wanted != MEM_DIRECT; /* growing is nothing to warn of */
 	if (h->p->rung == MEM_FORKED)
@@ -409,8 +390,7 @@ void mem_snapshot_free(struct mem_snapshot *s)
 	}
 	for (unsigned i = 0; i < s->n_extra; i++)
 		munmap(s->extra[i].p, s->extra[i].len);
-	if (s->area)
-		munmap(s->area, s->area_len);
+	mem_area_free(&s->area);
 	free(s->work);
 	free(s->v);
 	free(s);

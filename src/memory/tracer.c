@@ -145,6 +145,28 @@ int tracer_inject(int hand, pid_t pid, struct tracer_regs *r, const struct trace
 	return 0;
 }
 
+int tracer_shared(int hand, uint32_t **v, size_t *n)
+{
+	struct hand_msg m;
+	size_t got;
+
+	*v = NULL;
+	*n = 0;
+	do {
+		m = (struct hand_msg){ .op = HAND_SHARED, .addr = *n };
+		if (call(hand, &m) < 0) {
+			free(*v);
+			*v = NULL;
+			return -1;
+		}
+		got = m.len < sizeof(m.buffer) ? m.len / sizeof(**v) : sizeof(m.buffer) / sizeof(**v);
+		*v = xrealloc(*v, (*n + got + 1) * sizeof(**v));
+		memcpy(*v + *n, m.buffer, got * sizeof(**v));
+		*n += got;
+	} while (got && *n < (size_t)m.result);
+	return 0;
+}
+
 int tracer_await_ready(int hand, int timeout_ms)
 {
 	struct hand_msg m;

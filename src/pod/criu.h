@@ -39,6 +39,7 @@ struct criu_dump {
 	/* Private memory is left out: criu writes the list of its pages only (src/preload/elide.c). The name of the dummy parent in
 	 * images_fd (memory/parent.h); NULL = criu dumps everything. */
 	const char *elide_parent;
+	bool     elide_shared;  /* with elide_parent: large shared memory too, of which not even a list is written */
 	/* Called (if not NULL) with "frozen" as soon as the tree stands still. */
 	void   (*phase)(void *arg, const char *name);
 	/* Called when everything is dumped and the tree is still frozen; 0 = thaw and report success, -1 = thaw and report failure,
@@ -62,8 +63,8 @@ bool criu_still_frozen(const struct criu_dump *d);
  * criu_argv_free(). */
 #define CRIU_HAND_FD 12
 char **criu_restore_argv(const struct criu_bin *b, bool fill);
-/* hand: the number of criu's end of a hand's socket (preload/hand.h), -1 = none. */
-char **criu_envp(const struct criu_bin *b, bool elide, int hand);
+/* elide, shared: as in struct criu_dump. hand: the number of criu's end of a hand's socket (preload/hand.h), -1 = none. */
+char **criu_envp(const struct criu_bin *b, bool elide, bool shared, int hand);
 void criu_argv_free(char **v);
 /* The Error lines of a log, joined, at most len. "" if there are none. */
 char *criu_log_errors(int dirfd, const char *name, char *buf, size_t len);
@@ -76,6 +77,8 @@ struct criu_facts {
 	uint64_t *rseq; size_t n_rseq;   /* owned: addresses, in whatever process, at which the kernel writes for a thread; ascending */
 	pid_t  *stopped; size_t n_stopped;   /* owned: pids of processes that a signal has stopped */
 	bool    subreaper;       /* a process besides the leader adopts orphans */
+	struct criu_shared { uint64_t ino, size; } *shared;   /* owned: anonymous shared memory, and how much of it processes map; ascending */
+	size_t  n_shared;
 };
 int criu_read_facts(int images_fd, struct criu_facts *f, struct err *err);
 void criu_facts_free(struct criu_facts *f);

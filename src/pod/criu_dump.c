@@ -302,7 +302,7 @@ static int build_command(struct session *s, struct err *err)
 	s->argv[n++] = xstrdup("--no-default-config");
 	s->argv[n++] = xstrdup("swrk");
 	s->fd_arg = s->argv[n] = xcalloc(1, FD_ARG_LEN);
-	s->envp = criu_envp(s->bin, s->dump->elide_parent != NULL, s->hand[1]);
+	s->envp = criu_envp(s->bin, s->dump->elide_parent != NULL, s->dump->elide_shared, s->hand[1]);
 	for (int i = 0; s->envp[i]; i++) {
 		cleanup_free char *old = NULL, *path = NULL;
 

@@ -14,7 +14,9 @@
 #define IMG_SERVICE_MAGIC 0x55105940u
 #define STATS_MAGIC       0x57093306u
 #define CORE_MAGIC        0x55053847u
+#define MM_MAGIC          0x57492820u
 #define IMG_MAX           (4u << 20)
+#define MM_MAX            (64u << 20)   /* some 50 bytes per mapping */
 
 #define RESERVED_PIDS 300   /* the kernel starts again here after pid_max */
 #define CRIU_PIDS     512   /* more than criu's own processes and helpers of a restore */
@@ -22,7 +24,7 @@
 /* The first message of an image; *buf is the caller's, *msg points into it. */
 static int read_first(int dirfd, const char *name, uint32_t head, uint32_t magic, char **buf, const uint8_t **msg, size_t *len)
 {
-	ssize_t n = read_file_at(dirfd, name, IMG_MAX, buf);
+	ssize_t n = read_file_at(dirfd, name, magic == MM_MAGIC ? MM_MAX : IMG_MAX, buf);
 	uint32_t word[3];
 
 	if (n < 0)
@@ -192,6 +194,64 @@ static int compare_u64(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* ---- shared memory: its size as criu will restore it ---- */
+
+#define VMA_ANON_SHARED (1u << 8)
+#define VMA_SYSV        (1u << 10)
+
+static int compare_shared(const void *a, const void *b)
+{
+	const struct criu_shared *x = a, *y = b;
+
+	return x->ino != y->ino ? (x->ino < y->ino ? -1 : 1) : (x->size > y->size) - (x->size < y->size);
+}
+
+static void add_mappings(struct criu_facts *f, const MmEntry *mm)
+{
+	for (size_t i = 0; i < mm->n_vmas; i++) {
+		const VmaEntry *v = mm->vmas[i];
+
+		if (!(v->status & VMA_ANON_SHARED) || v->status & VMA_SYSV || v->end < v->start)
+			continue;
+		f->shared = xrealloc(f->shared, (f->n_shared + 1) * sizeof(*f->shared));
+		f->shared[f->n_shared++] = (struct criu_shared){ v->shmid, v->pgoff + (v->end - v->start) };
+	}
+}
+
+/* One entry per object: the largest. */
+static void merge_shared(struct criu_facts *f)
+{
+	size_t n = 0;
+
+	if (f->n_shared)
+		qsort(f->shared, f->n_shared, sizeof(*f->shared), compare_shared);
+	for (size_t i = 0; i < f->n_shared; i++) {
+		if (n && f->shared[n - 1].ino == f->shared[i].ino)
+			n--;
+		f->shared[n++] = f->shared[i];
+	}
+	f->n_shared = n;
+}
+
+static int add_mm(struct criu_facts *f, int images_fd, int pid)
+{
+	cleanup_free char *buf = NULL;
+	const uint8_t *msg;
+	char name[32];
+	MmEntry *mm;
+	size_t len;
+
+	snprintf(name, sizeof(name), "mm-%d.img", pid);
+	if (read_first(images_fd, name, IMG_COMMON_MAGIC, MM_MAGIC, &buf, &msg, &len))
+		return errno == ENOENT ? 0 : -1; /* a zombie has none */
+	mm = mm_entry__unpack(NULL, len, msg);
+	if (!mm)
+		return -1;
+	add_mappings(f, mm);
+	mm_entry__free_unpacked(mm, NULL);
+	return 0;
+}
+
 int criu_read_facts(int images_fd, struct criu_facts *f, struct err *err)
 {
 	cleanup_dir DIR *d = open_images(images_fd, err);
@@ -215,7 +275,12 @@ int criu_read_facts(int images_fd, struct criu_facts *f, struct err *err)
 		}
 		add_core(f, pid, core);
 		core_entry__free_unpacked(core, NULL);
+		if (add_mm(f, images_fd, pid)) {
+			criu_facts_free(f);
+			return err_set(err, EBADMSG, "image mm-%d.img cannot be understood", pid);
+		}
 	}
+	merge_shared(f);
 	if (f->n_rseq)
 		qsort(f->rseq, f->n_rseq, sizeof(*f->rseq), compare_u64);
 	return d ? 0 : -1;
@@ -225,6 +290,7 @@ void criu_facts_free(struct criu_facts *f)
 {
 	free(f->rseq);
 	free(f->stopped);
+	free(f->shared);
 	*f = (struct criu_facts){ 0 };
 }
 

@@ -7,12 +7,18 @@
  *
  * Where the kernel does track writes, criu's own way of starting over (clear_refs) is swallowed too: that state is not criu's here.
  *
- * FSCHED_ELIDE=1 in criu's environment turns this on; without it every call goes through as it is. */
+ * FSCHED_ELIDE=1 in criu's environment turns this on; without it every call goes through as it is.
+ *
+ * With FSCHED_ELIDE_SHARED=1 shared memory (anonymous and memfds) is left out too: criu asks by SEEK_DATA where its data is, and is told
+ * that there is none. Which objects these are is kept for fsched (hand.h). System V segments, huge pages, small objects, and memfds that
+ * are sealed against writing, which nobody could fill after the restore, stay criu's. */
 #include <linux/fcntl.h>
 #include <linux/ioctl.h>
+#include <linux/stat.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 
+#include "hand.h"
 #include "preload.h"
 #include "raw_syscall.h"
 
@@ -29,7 +35,7 @@ struct pagemap_scan {
 #define KDAT      "/run/criu.kdat"
 #define KDAT_APART "/run/criu-fsched.kdat"
 
-static bool on;
+static bool on, on_shared;
 
 __attribute__((constructor)) static void begin(int argc, char **argv, char **envp)
 {
@@ -38,14 +44,15 @@ __attribute__((constructor)) static void begin(int argc, char **argv, char **env
 	for (; *envp; envp++)
 		if (preload_equal(*envp, "FSCHED_ELIDE=1"))
 			on = true;
+		else if (preload_equal(*envp, "FSCHED_ELIDE_SHARED=1"))
+			on_shared = true;
 }
 
-/* Is it /proc/PID/NAME? */
-static bool is_proc(int fd, const char *name)
+/* The beginning of what the descriptor is called in /proc. */
+static bool read_name(int fd, char *target, long room)
 {
-	char link[32] = "/proc/self/fd/", target[64];
+	char link[32] = "/proc/self/fd/";
 	int n = 14, digits = 0, v = fd;
-	const char *rest;
 	long len;
 
 	if (fd < 0)
@@ -56,10 +63,21 @@ static bool is_proc(int fd, const char *name)
 	link[n + digits] = '\0';
 	for (v = fd; digits > 0; v /= 10)
 		link[n + --digits] = (char)('0' + v % 10);
-	len = raw_syscall(SYS_readlinkat, AT_FDCWD, (long)link, (long)target, sizeof(target) - 1, 0, 0);
+	len = raw_syscall(SYS_readlinkat, AT_FDCWD, (long)link, (long)target, room - 1, 0, 0);
 	if (len <= 0)
 		return false;
 	target[len] = '\0';
+	return true;
+}
+
+/* Is it /proc/PID/NAME? */
+static bool is_proc(int fd, const char *name)
+{
+	char target[64];
+	const char *rest;
+
+	if (!read_name(fd, target, sizeof(target)))
+		return false;
 	/* criu mounts a proc of its own, so only the end is sure: ".../PID/NAME" */
 	rest = target;
 	for (const char *p = target; *p; p++)
@@ -98,13 +116,97 @@ long elide_open_parent(int dirfd, const char *path, int flags, long error)
 	return raw_syscall(SYS_openat, dirfd, (long)"pagemap-any.img", flags, 0, 0, 0);
 }
 
+/* ---- shared memory ----------------------------------------------------- */
+
+#define SEALED        (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)
+#define WHENCE_DATA   3
+#define ELIDED_MAX    16384
+
+static uint32_t elided[ELIDED_MAX];
+static unsigned n_elided;
+
+static bool look_at(int fd, struct statx *st)
+{
+	return raw_syscall(SYS_statx, fd, (long)"", AT_EMPTY_PATH, STATX_BASIC_STATS, (long)st, 0) == 0;
+}
+
+/* The kernel's own tmpfs, which has anonymous shared memory, memfds and System V segments, and nothing that has a path. */
+static bool is_on_kernel_tmpfs(const struct statx *st)
+{
+	static uint32_t maj, min;
+	static bool known;
+	struct statx own;
+	long fd;
+
+	if (!known) {
+		fd = raw_syscall(SYS_memfd_create, (long)"", 0, 0, 0, 0, 0);
+		known = fd >= 0 && look_at((int)fd, &own);
+		if (fd >= 0)
+			raw_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
+		if (!known)
+			return false;
+		maj = own.stx_dev_major;
+		min = own.stx_dev_minor;
+	}
+	return st->stx_dev_major == maj && st->stx_dev_minor == min;
+}
+
+static bool is_system_v(int fd)
+{
+	char name[16];
+
+	return !read_name(fd, name, sizeof(name)) || preload_after(name, "/SYSV");
+}
+
+static bool elide_shared(int fd)
+{
+	struct statx st;
+	long seals;
+
+	if (!look_at(fd, &st) || !is_on_kernel_tmpfs(&st) || st.stx_blocks * 512 < HAND_SHARED_MIN || st.stx_ino > UINT32_MAX)
+		return false;
+	for (unsigned i = 0; i < n_elided; i++)
+		if (elided[i] == st.stx_ino)
+			return true;
+	seals = raw_syscall(SYS_fcntl, fd, F_GET_SEALS, 0, 0, 0, 0);
+	if (n_elided == ELIDED_MAX || seals < 0 || seals & SEALED || is_system_v(fd))
+		return false;
+	elided[n_elided++] = (uint32_t)st.stx_ino;
+	return true;
+}
+
+unsigned elide_shared_list(unsigned long first, uint32_t *buf, unsigned room, unsigned *total)
+{
+	unsigned n = 0;
+
+	*total = n_elided;
+	for (; first < n_elided && n < room; n++)
+		buf[n] = elided[first++];
+	return n;
+}
+
 /* ---- what criu calls --------------------------------------------------- */
+
+EXPORT long lseek(int fd, long offset, int whence);
+EXPORT long lseek64(int fd, long offset, int whence);
 
 EXPORT long read(int fd, void *buf, size_t n);
 EXPORT long write(int fd, const void *buf, size_t n);
 EXPORT long pread(int fd, void *buf, size_t n, long offset);
 EXPORT long pread64(int fd, void *buf, size_t n, long offset);
 EXPORT int ioctl(int fd, unsigned long request, void *arg);
+
+long lseek(int fd, long offset, int whence)
+{
+	if (on_shared && whence == WHENCE_DATA && elide_shared(fd))
+		return errno_result(-ENXIO);
+	return errno_result(raw_syscall(SYS_lseek, fd, offset, whence, 0, 0, 0));
+}
+
+long lseek64(int fd, long offset, int whence)
+{
+	return lseek(fd, offset, whence);
+}
 
 /* criu asks with one entry whether the kernel tracks writes. */
 long read(int fd, void *buf, size_t n)

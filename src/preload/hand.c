@@ -184,6 +184,7 @@ static long inject(struct hand_msg *m)
 
 static void answer(struct hand_msg *m)
 {
+	unsigned total;
 	int status = 0;
 
 	switch (m->op) {
@@ -201,6 +202,10 @@ static void answer(struct hand_msg *m)
 		break;
 	case HAND_KILL:
 		m->result = raw_syscall(SYS_kill, m->pid, m->request, 0, 0, 0, 0);
+		break;
+	case HAND_SHARED:
+		m->len = sizeof(uint32_t) * elide_shared_list(m->addr, (uint32_t *)m->buffer, sizeof(m->buffer) / sizeof(uint32_t), &total);
+		m->result = total;
 		break;
 	default:
 		m->result = -EINVAL;

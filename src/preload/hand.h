@@ -17,6 +17,7 @@ enum hand_op {
 	HAND_KILL,       /* kill(pid, request) */
 	HAND_INJECT,     /* lets pid make one system call, see below */
 	HAND_GO,         /* in a restore: go on; not answered */
+	HAND_SHARED,     /* which shared memory was left out of the dump: buffer has 32-bit inode numbers from index addr on, result how many there are */
 };
 
 /* What the last argument of ptrace() is. */
@@ -37,6 +38,9 @@ struct hand_msg {
  * addr those for a child that it makes. Answer: buffer has the registers when it had returned, data the child's pid or 0, result 0. The process is then where
  * it was, registers, signal mask and all, stopped at a point from which the kernel restarts an interrupted call. It is one request,
  * so that a criu that is killed meanwhile has only some 100 us in which the process could be hit with registers that are not its own. */
+
+/* Shared memory that holds fewer bytes is criu's. */
+#define HAND_SHARED_MIN (1u << 20)
 
 /* argv of `criu restore --action-script`: never run, but without one criu does not come by the place where READY is told. */
 #define HAND_SCRIPT "fsched-fills-memory"

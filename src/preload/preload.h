@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* The text behind prefix, NULL if text begins otherwise. */
 static inline const char *preload_after(const char *text, const char *prefix)
@@ -25,5 +26,7 @@ static inline bool preload_equal(const char *a, const char *b)
 const char *elide_path(const char *path, char buf[ELIDE_PATH_MAX]);
 /* An image of the dummy parent that is there once for all processes: descriptor, or the error that opening path gave. */
 long elide_open_parent(int dirfd, const char *path, int flags, long error);
+/* Inode numbers of the shared memory of which criu was told that it holds nothing, from index first on: how many fit into buf; *total: all. */
+unsigned elide_shared_list(unsigned long first, uint32_t *buf, unsigned room, unsigned *total);
 
 #endif

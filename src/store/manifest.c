@@ -19,6 +19,7 @@
 
 #define FORMAT 1
 #define FORMAT_MEMORY 2     /* the same with memory/, without which criu's images are not whole */
+#define FORMAT_SHARED 3     /* the same with shared memory in memory/ */
 #define FILES_MAX 1000000   /* entries of a list: STORE_JSON_MAX ends earlier */
 #define CRED_MAX 65536
 
@@ -251,18 +252,27 @@ static json_t *render_node(const struct manifest *m)
 			 "hostname", m->node.hostname, "page_size", (json_int_t)m->node.page_size);
 }
 
+static int format_of(const struct manifest *m)
+{
+	return !m->memory.ours ? FORMAT : m->memory.objects ? FORMAT_SHARED : FORMAT_MEMORY;
+}
+
 static json_t *render_memory(const struct manifest *m)
 {
-	return json_pack("{s:s,s:s,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "method", m->memory.method, "why", m->memory.why,
+	json_t *o = json_pack("{s:s,s:s,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "method", m->memory.method, "why", m->memory.why,
 			 "increment", (int)m->memory.increment, "reused", (json_int_t)m->memory.reused,
 			 "pages", (json_int_t)m->memory.pages, "zero", (json_int_t)m->memory.zero, "raw", (json_int_t)m->memory.raw,
 			 "stored", (json_int_t)m->memory.stored, "criu", (json_int_t)m->memory.criu, "shared", (json_int_t)m->memory.shared);
+
+	if (o && m->memory.objects)
+		json_object_set_new(o, "objects", json_integer((json_int_t)m->memory.objects));
+	return o;
 }
 
 static char *render(const struct manifest *m, const struct digests *d)
 {
 	cleanup_json json_t *root = json_pack("{s:i,s:I,s:I,s:I,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:b,s:I,s:I}",
-		"format", m->memory.ours ? FORMAT_MEMORY : FORMAT, "epoch", (json_int_t)m->epoch, "run", (json_int_t)m->run, "time", (json_int_t)m->time,
+		"format", format_of(m), "epoch", (json_int_t)m->epoch, "run", (json_int_t)m->run, "time", (json_int_t)m->time,
 		"reason", m->reason, "uuid", m->uuid, "uid", (json_int_t)m->uid, "gid", (json_int_t)m->gid,
 		"frozen_us", (json_int_t)m->frozen_us, "written_at", (json_int_t)m->written_at, "bytes", (json_int_t)m->bytes, "private_tmp", (int)m->private_tmp,
 		"leader_pid", (json_int_t)m->leader_pid, "max_pid", (json_int_t)m->max_pid);
@@ -342,15 +352,17 @@ static int parse_node(const json_t *root, struct manifest *m, struct err *err)
 	return 0;
 }
 
-static int parse_origin(const json_t *root, struct manifest *m, struct err *err)
+/* shared: there is shared memory in memory/. */
+static int parse_origin(const json_t *root, struct manifest *m, bool *shared, struct err *err)
 {
 	unsigned uid, gid;
 	int64_t format;
 
 	if (json_get_int(root, "format", 1, INT32_MAX, &format, err) < 0)
 		return -1;
-	m->memory.ours = format == FORMAT_MEMORY;
-	if (format != FORMAT && format != FORMAT_MEMORY)
+	m->memory.ours = format != FORMAT;
+	*shared = format == FORMAT_SHARED;
+	if (format != FORMAT && format != FORMAT_MEMORY && format != FORMAT_SHARED)
 		return err_set(err, EBADMSG, "format %d is not known to this version of fsched", (int)format);
 	if (json_get_uint(root, "epoch", &m->epoch, err) < 0 ||
 	    json_get_uint(root, "run", &m->run, err) < 0 ||
@@ -397,7 +409,7 @@ static int get_bytes(const json_t *o, const char *key, uint64_t *out, struct err
 	return 0;
 }
 
-static int parse_memory(const json_t *root, struct manifest *m, struct err *err)
+static int parse_memory(const json_t *root, struct manifest *m, bool shared, struct err *err)
 {
 	const json_t *o = json_object_get(root, "memory");
 
@@ -410,13 +422,16 @@ static int parse_memory(const json_t *root, struct manifest *m, struct err *err)
 	       json_get_bool(o, "increment", &m->memory.increment, err) < 0 || get_bytes(o, "reused", &m->memory.reused, err) < 0 ||
 	       get_bytes(o, "pages", &m->memory.pages, err) < 0 || get_bytes(o, "zero", &m->memory.zero, err) < 0 ||
 	       get_bytes(o, "raw", &m->memory.raw, err) < 0 || get_bytes(o, "stored", &m->memory.stored, err) < 0 ||
-	       get_bytes(o, "criu", &m->memory.criu, err) < 0 || get_bytes(o, "shared", &m->memory.shared, err) < 0 ? -1 : 0;
+	       get_bytes(o, "criu", &m->memory.criu, err) < 0 || get_bytes(o, "shared", &m->memory.shared, err) < 0 ||
+	       (shared && get_bytes(o, "objects", &m->memory.objects, err) < 0) ? -1 : 0;
 }
 
 static int parse(const json_t *root, struct manifest *m, struct err *err)
 {
+	bool shared;
+
 	memset(m, 0, sizeof(*m));
-	if (parse_origin(root, m, err) == 0 && parse_node(root, m, err) == 0 && parse_memory(root, m, err) == 0 && parse_state(root, m, err) == 0)
+	if (parse_origin(root, m, &shared, err) == 0 && parse_node(root, m, err) == 0 && parse_memory(root, m, shared, err) == 0 && parse_state(root, m, err) == 0)
 		return 0;
 	manifest_free(m);
 	return err_wrap(err, "manifest.json is damaged");

@@ -42,6 +42,7 @@ struct manifest {
 		uint64_t raw, stored;           /* written data, before and after compression */
 		uint64_t criu;    /* bytes left to criu's images */
 		uint64_t shared;  /* bytes that processes had in common after a fork */
+		uint64_t objects; /* of pages: shared memory (MAP_SHARED), whose lists in criu/ are empty. Older versions of fsched do not restore it */
 	} memory;
 	json_t  *files;           /* owned: records of files_record(), array */
 };

@@ -181,6 +181,9 @@ static void fill_manifest(struct checkpoint *c)
 	manifest_fingerprint(m, c->w->criu.version);
 }
 
+/* What fsched's own memory engine takes, the rest is criu's. */
+enum engine { ENGINE_ALL, ENGINE_PRIVATE, ENGINE_NONE };
+
 /* What is known without touching the job. */
 static int look_before(struct worker *w, struct err *err)
 {
@@ -204,7 +207,7 @@ int worker_preflight(struct worker *w, struct err *err)
 	return 0;
 }
 
-static int dump(struct checkpoint *c, bool engine, struct err *err)
+static int dump(struct checkpoint *c, enum engine engine, struct err *err)
 {
 	struct worker *w = c->w;
 	const struct files_opts o = files_opts(w);
@@ -216,9 +219,11 @@ static int dump(struct checkpoint *c, bool engine, struct err *err)
 		.init = w->req.init, .images_fd = c->criufd, .work_fd = w->store.dirfd, .ghost_limit = w->conf.file_limit,
 		.phase = on_phase, .frozen = on_frozen, .arg = c,
 	};
-	if (engine)
+	c->memory.leave_shared = engine == ENGINE_PRIVATE;
+	if (engine != ENGINE_NONE)
 		memory_begin(&c->memory, w, c->criufd);
 	c->dump.elide_parent = c->memory.on ? MEMORY_PARENT : NULL;
+	c->dump.elide_shared = c->memory.objects != NULL;
 	event_phase("dump");
 	if (criu_dump(&w->criu, &c->dump, err))
 		return -1;
@@ -252,8 +257,8 @@ static bool still_there(const struct worker *w)
 	return true;
 }
 
-/* err is not NULL. engine: criu leaves the memory to us, if that is possible. *again: it was used, and criu alone may do better. */
-static int attempt(struct worker *w, bool engine, bool *refused, bool *again, struct err *err)
+/* err is not NULL. *engine: what criu leaves to us, if that is possible; out, after a failure: what to try next. *again: that may help. */
+static int attempt(struct worker *w, enum engine *engine, bool *refused, bool *again, struct err *err)
 {
 	struct checkpoint c = { .w = w, .written.previous_filesfd = -1, .epochfd = -1, .criufd = -1, .filesfd = -1 };
 	json_t *o;
@@ -262,7 +267,7 @@ static int attempt(struct worker *w, bool engine, bool *refused, bool *again, st
 	*again = false;
 	if (rc == 0) {
 		*refused = false;
-		rc = dump(&c, engine, err);
+		rc = dump(&c, *engine, err);
 	}
 	if (rc && !c.committed)
 		store_abort_epoch(&w->store, w->req.epoch);
@@ -272,22 +277,24 @@ static int attempt(struct worker *w, bool engine, bool *refused, bool *again, st
 		event_send("result", o);
 	}
 	*again = rc && !c.committed && c.memory.on && (c.memory.failed || !c.reached) && err->num != ENOSPC && still_there(w);
+	*engine = c.memory.shared_failed ? ENGINE_PRIVATE : ENGINE_NONE;
 	end(&c);
 	return rc;
 }
 
-/* The last rung of the ladder: what the engine cannot do, or a criu that does not go along with it, is left to criu alone. */
+/* The last rungs of the ladder: what the engine cannot do, or a criu that does not go along with it, is left to criu alone. */
 int worker_checkpoint(struct worker *w, bool *refused, struct err *err)
 {
+	enum engine engine = ENGINE_ALL;
 	bool again;
 
 	*refused = true;
 	if (look_before(w, err))
 		return -1;
-	if (attempt(w, true, refused, &again, err) == 0)
-		return 0;
-	if (!again)
-		return -1;
-	worker_warn(w, "criu had to write the job's memory itself, because: %.500s", err->text);
-	return attempt(w, false, refused, &again, err);
+	while (attempt(w, &engine, refused, &again, err)) {
+		if (!again)
+			return -1;
+		worker_warn(w, "criu had to write the job's %s itself, because: %.500s", engine == ENGINE_PRIVATE ? "shared memory" : "memory", err->text);
+	}
+	return 0;
 }

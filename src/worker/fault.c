@@ -13,6 +13,7 @@ static const char *const names[] = {
 	[FAULT_FORCE_STAGED] = "force-staged",             /* ... copied */
 	[FAULT_FORCE_FORK] = "force-fork",                 /* ... forked */
 	[FAULT_SNAPSHOT_FAILS] = "snapshot-fails",         /* in the freeze, before anything was done: criu's turn */
+	[FAULT_SHARED_FAILS] = "shared-fails",             /* ... when shared memory is about to be copied: that is left to criu */
 	[FAULT_FILL_FAILS] = "fill-fails",                 /* in a restore: criu restores plain images */
 	[FAULT_DIE_BEFORE_SNAPSHOT] = "die-before-snapshot", /* the worker is killed: criu has dumped, the tree is stopped */
 	[FAULT_DIE_AFTER_SNAPSHOT] = "die-after-snapshot", /* children of forks are there, the tree is stopped */

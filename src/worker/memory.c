@@ -58,10 +58,10 @@ static enum mem_rung forced(const struct worker *w, enum mem_rung r)
 	return fault(w, FAULT_FORCE_DIRECT) ? MEM_DIRECT : fault(w, FAULT_FORCE_STAGED) ? MEM_STAGED : fault(w, FAULT_FORCE_FORK) ? MEM_FORKED : r;
 }
 
-/* Returns how much memory for copies is wanted. */
-static uint64_t choose(struct memory_step *s, const struct worker *w)
+/* room: for copies. Returns how much memory for copies is wanted. */
+static uint64_t choose(struct memory_step *s, const struct worker *w, uint64_t room)
 {
-	uint64_t room = mem_headroom(getpid()), reserve = 0, all = 0;
+	uint64_t reserve = 0, all = 0;
 	struct mem_node node;
 
 	mem_node_probe(&node);
@@ -98,7 +98,7 @@ static void offer_to_oom(void)
 void memory_begin(struct memory_step *s, struct worker *w, int criufd)
 {
 	const int threads = w->conf.threads ? (int)w->conf.threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
-	uint64_t reserve = 0;
+	uint64_t reserve = 0, room;
 	struct err err = { 0 };
 	struct tree t;
 
@@ -110,9 +110,12 @@ void memory_begin(struct memory_step *s, struct worker *w, int criufd)
 		s->on = true;
 		look(s, &t);
 		offer_to_oom();
+		room = mem_headroom(getpid());
+		if (!s->leave_shared)
+			memory_shared_begin(s, w, &t, &room);
 		if (!w->req.vacate) {
 			watch(s, &t);
-			reserve = choose(s, w);
+			reserve = choose(s, w, room);
 		}
 		s->stats = xcalloc(1, sizeof(*s->stats));
 		s->snapshot = mem_snapshot_new(reserve + KEPT_RESERVE + (uint64_t)t.n * KEPT_PER_PROCESS, threads);
@@ -225,18 +228,46 @@ static struct mem_image *open_previous(const struct worker *w)
 	return steal_ptr(&image);
 }
 
+/* ---- all of it as one source ---------------------------------------------- */
+
+struct both { struct mem_source snapshot; const struct mem_shared *objects; };
+
+static int read_both(void *arg, uint64_t id, uint64_t addr, void *buf, size_t len)
+{
+	const struct both *b = arg;
+
+	return mem_is_shared(id) ? mem_shared_read(b->objects, id, addr, buf, len) : b->snapshot.read(b->snapshot.arg, id, addr, buf, len);
+}
+
+/* To be freed. */
+static struct mem_range *whole_work(const struct memory_step *s, size_t *n)
+{
+	size_t n_private, n_shared = 0;
+	const struct mem_range *private = mem_snapshot_work(s->snapshot, &n_private);
+	const struct mem_range *shared = s->objects ? mem_shared_work(s->objects, &n_shared) : NULL;
+	struct mem_range *v = xcalloc(n_private + n_shared + 1, sizeof(*v));
+
+	for (size_t i = 0; i < n_private; i++)
+		v[i] = private[i];
+	for (size_t i = 0; i < n_shared; i++)
+		v[n_private + i] = shared[i];
+	*n = n_private + n_shared;
+	return v;
+}
+
 static int write_image(struct memory_step *s, const struct worker *w, int epochfd, int criufd, bool frozen, struct err *err)
 {
-	const struct mem_source source = mem_snapshot_source(s->snapshot);
+	struct both both = { mem_snapshot_source(s->snapshot), s->objects };
+	const struct mem_source source = { read_both, &both };
+	cleanup_free struct mem_range *work = NULL;
 	cleanup_mem_image struct mem_image *previous = NULL;
 	cleanup_close int dirfd = -1;
 	struct mem_write_opts o;
-	const struct mem_range *work;
 	size_t n;
 
 	if (mem_snapshot_write_kept(s->snapshot, criufd, err))
 		return -1;
-	work = mem_snapshot_work(s->snapshot, &n);
+	work = whole_work(s, &n);
 	s->written = true;
 	if (!n)
 		return 0;
@@ -275,10 +306,12 @@ int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criu
 	rc = add_processes(s, w, criufd, &f, err);
 	if (!rc)
 		rc = mem_snapshot_take(s->snapshot, s->procs, s->n_procs, f.subreaper || w->req.vacate ? -1 : hand, s->cow_room, err);
+	if (!rc)
+		rc = memory_shared_freeze(s, w, &f, hand, err);
 	criu_facts_free(&f);
 	fault_die(w, FAULT_DIE_AFTER_SNAPSHOT);
 	fault_criu_dies(w, FAULT_CRIU_DIES_AFTER_SNAPSHOT);
-	if (!rc && mem_snapshot_now(s->snapshot))
+	if (!rc && (mem_snapshot_now(s->snapshot) || (s->objects && mem_shared_now(s->objects))))
 		rc = write_image(s, w, epochfd, criufd, true, err);
 	if (rc)
 		return err_wrap(err, "the job's memory cannot be saved");
@@ -305,12 +338,26 @@ static void describe(const struct memory_step *s, struct manifest *m)
 	for (size_t i = 0; i < s->n_procs; i++)
 		if (!largest || s->procs[i].split.our_pages > largest->split.our_pages)
 			largest = &s->procs[i];
-	if (!largest || !largest->split.our_pages)
-		return;
 	m->memory.increment = s->stats->linked_files > 0;
+	if (!largest || !largest->split.our_pages) {
+		snprintf(m->memory.method, sizeof(m->memory.method), "%s", mem_rung_name(s->objects && mem_shared_now(s->objects) ? MEM_DIRECT : MEM_STAGED));
+		snprintf(m->memory.why, sizeof(m->memory.why), "there is shared memory only");
+		return;
+	}
 	snprintf(m->memory.method, sizeof(m->memory.method), "%s", mem_rung_name(largest->rung));
 	snprintf(m->memory.why, sizeof(m->memory.why), "process %d, %s: %s", largest->split.inner,
 		 format_size(largest->split.our_pages * MEM_PAGE, size, sizeof(size)), largest->why);
+}
+
+static uint64_t shared_bytes(const struct memory_step *s)
+{
+	size_t n = 0;
+	const struct mem_range *v = s->objects ? mem_shared_work(s->objects, &n) : NULL;
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < n; i++)
+		bytes += v[i].npages * MEM_PAGE;
+	return bytes;
 }
 
 static void fill_manifest(const struct memory_step *s, struct manifest *m)
@@ -322,6 +369,7 @@ static void fill_manifest(const struct memory_step *s, struct manifest *m)
 	m->memory.raw = s->stats->raw;
 	m->memory.stored = s->stats->stored;
 	m->memory.shared = s->shared;
+	m->memory.objects = shared_bytes(s);
 	for (size_t i = 0; i < s->n_procs; i++)
 		m->memory.criu += s->procs[i].split.kept_pages * MEM_PAGE;
 	describe(s, m);
@@ -347,13 +395,16 @@ int memory_finish(struct memory_step *s, struct worker *w, int epochfd, int criu
 	tell(s, w);
 	/* What the job rewrites from now on costs it nothing more. */
 	mem_snapshot_free(s->snapshot);
+	mem_shared_free(s->objects);
 	s->snapshot = NULL;
+	s->objects = NULL;
 	return 0;
 }
 
 void memory_end(struct memory_step *s)
 {
 	mem_snapshot_free(s->snapshot);
+	mem_shared_free(s->objects);
 	for (size_t i = 0; i < s->n_procs; i++)
 		mem_split_free(&s->procs[i].split);
 	free(s->procs);

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -34,7 +35,9 @@ static int make_dir(struct memory_back *b, const struct worker *w, struct err *e
 	if (fd < 0)
 		return err_sys(err, errno, "cannot open %s in %s", DIR_NAME, w->store.path);
 	b->dirfd = fd;
-	return mem_images_make(b->image, b->criufd, fd, !b->fill, (int)w->conf.threads, err);
+	if (getrandom(b->token, sizeof(b->token), 0) != sizeof(b->token))
+		return err_sys(err, errno, "no random numbers");
+	return mem_images_make(b->image, b->criufd, fd, b->fill ? b->token : NULL, (int)w->conf.threads, err);
 }
 
 static int open_image(struct memory_back *b, int epochfd, struct err *err)
@@ -86,11 +89,18 @@ static pid_t host_of(const struct tree *t, uint64_t inner)
 	return 0;
 }
 
+struct target { const struct tree *t; const struct mem_shared *objects; };
+
 static int put_pages(void *arg, uint64_t id, uint64_t addr, const void *buf, size_t len)
 {
+	const struct target *to = arg;
 	struct iovec local = { (void *)(uintptr_t)buf, len }, remote = { (void *)(uintptr_t)addr, len };
-	pid_t host = host_of(arg, id);
+	pid_t host;
 	ssize_t n;
+
+	if (mem_is_shared(id))
+		return mem_shared_write(to->objects, id, addr, buf, len);
+	host = host_of(to->t, id);
 
 	if (!host) {
 		errno = ESRCH;
@@ -130,18 +140,23 @@ static int fill(struct memory_back *b, struct worker *w, pid_t init, struct err 
 {
 	const struct mem_read_opts o = { .threads = (int)w->conf.threads };
 	struct mem_sink sink = { .write = put_pages };   /* new memory is zero */
+	struct target to;
 	struct tree t;
 	int rc;
 
 	if (tree_read(init, &t, err))
 		return -1;
+	b->objects = mem_shared_new();
 	fault_die(w, FAULT_DIE_IN_FILL);
 	for (int i = 0; i < t.n; i++)
 		die_with_criu(b->hand[0], t.pids[i]);
-	sink.arg = &t;
+	to = (struct target){ &t, b->objects };
+	sink.arg = &to;
 	if (fault(w, FAULT_FILL_FAILS))
 		rc = err_set(err, 0, "a fault on purpose");
 	else
+		rc = mem_shared_find(b->objects, b->image, b->token, t.pids, t.n, err);
+	if (!rc)
 		rc = mem_image_fill(b->image, &sink, &o, NULL, err);
 	tree_free(&t);
 	return rc ? err_wrap(err, "the job's memory cannot be restored") : 0;
@@ -177,6 +192,7 @@ void memory_back_end(struct memory_back *b, const struct worker *w)
 		close(b->dirfd);
 	if (b->image)
 		mem_image_close(b->image);
+	mem_shared_free(b->objects);
 	remove_tree_at(w->store.epochsfd, DIR_NAME);
 	*b = (struct memory_back){ .dirfd = -1, .hand = { -1, -1 } };
 }

@@ -12,6 +12,7 @@
 #include "common/conf.h"
 #include "common/err.h"
 #include "memory/image.h"
+#include "memory/shared.h"
 #include "memory/snapshot.h"
 #include "pod/criu.h"
 #include "store/files.h"
@@ -90,6 +91,9 @@ void tree_free(struct tree *t);
 /* memory.c: the steps of one checkpoint with fsched's own memory engine (memory/). */
 struct memory_step {
 	bool   on;                    /* private memory is left out by criu and taken by fsched */
+	bool   leave_shared;          /* set by the caller: shared memory is criu's */
+	struct mem_shared *objects;   /* large shared memory is left out too; NULL: it is not */
+	bool   shared_failed;         /* it was that which failed */
 	struct mem_snapshot *snapshot;
 	struct memory_wanted *wanted; /* per process, before the freeze */
 	int    n_wanted;
@@ -108,6 +112,10 @@ int  memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int cri
 int  memory_finish(struct memory_step *s, struct worker *w, int epochfd, int criufd, struct manifest *m, struct err *err);
 void memory_end(struct memory_step *s);
 
+/* memory_shared.c: parts of these steps. room: bytes that copies may take. */
+void memory_shared_begin(struct memory_step *s, struct worker *w, const struct tree *t, uint64_t *room);
+int  memory_shared_freeze(struct memory_step *s, const struct worker *w, const struct criu_facts *f, int hand, struct err *err);
+
 /* memory_back.c: the memory of an epoch whose manifest says memory.ours, in a restore. */
 struct memory_back {
 	bool on;
@@ -116,6 +124,8 @@ struct memory_back {
 	int  dirfd;              /* criu's directory of images instead of it */
 	int  hand[2];            /* ours, criu's */
 	struct mem_image *image;
+	struct mem_shared *objects;   /* while it is filled */
+	uint8_t token[16];            /* of the marks in shared memory */
 };
 /* fill: false after it has failed. Nothing happens if the epoch has no memory/. */
 int  memory_back_begin(struct memory_back *b, struct worker *w, int epochfd, int criufd, const struct manifest *m, bool fill, struct err *err);
@@ -125,7 +135,7 @@ void memory_back_end(struct memory_back *b, const struct worker *w);
 
 /* fault.c: faults on purpose, with their names and meaning there. fault_die() kills the worker if it was asked for. */
 enum fault {
-	FAULT_FORCE_DIRECT, FAULT_FORCE_STAGED, FAULT_FORCE_FORK, FAULT_SNAPSHOT_FAILS, FAULT_FILL_FAILS, FAULT_DIE_BEFORE_SNAPSHOT,
+	FAULT_FORCE_DIRECT, FAULT_FORCE_STAGED, FAULT_FORCE_FORK, FAULT_SNAPSHOT_FAILS, FAULT_SHARED_FAILS, FAULT_FILL_FAILS, FAULT_DIE_BEFORE_SNAPSHOT,
 	FAULT_DIE_AFTER_SNAPSHOT, FAULT_CRIU_DIES_BEFORE_SNAPSHOT, FAULT_CRIU_DIES_AFTER_SNAPSHOT, FAULT_DIE_IN_DRAIN, FAULT_DIE_BEFORE_COMMIT, FAULT_DIE_IN_RESTORE, FAULT_DIE_IN_FILL,
 };
 bool fault(const struct worker *w, enum fault f);

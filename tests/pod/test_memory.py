@@ -218,13 +218,10 @@ def test_increments(pods, base, rung, conf_incremental):
     job.stop()
 
 
-def test_an_export_is_for_criu_alone(pods, base):
+def criu_restores_an_export(pods, base, job, epoch):
     """Plain images: criu restores them in an empty pod, without anything of ours but the library that every criu here has."""
-    job = Job(pods, base, "memory", 16, 2, 1)
-    job.checkpoint("--kill")
-    job.p.wait(30)
     images = job.dir / "images"
-    p = subprocess.run([base / "stage/usr/bin/fsched", "export", job.state, "1", images], env=pods.env(), capture_output=True, text=True, check=False)
+    p = subprocess.run([base / "stage/usr/bin/fsched", "export", job.state, str(epoch), images], env=pods.env(), capture_output=True, text=True, check=False)
     assert p.returncode == 0, p.stderr
     assert not (images / "parent").exists()
     c = base / "criu"
@@ -235,6 +232,13 @@ def test_an_export_is_for_criu_alone(pods, base):
                         "n=0; while [ -e /proc/2 ] && [ $n -lt 300 ]; do sleep 0.1; n=$((n + 1)); done"],
                        capture_output=True, text=True, timeout=90, check=False)
     assert "errors 0" in job.out.read_text(), p.stderr + (images / "restore.log").read_text()[-2000:]
+
+
+def test_an_export_is_for_criu_alone(pods, base):
+    job = Job(pods, base, "memory", 16, 2, 1)
+    job.checkpoint("--kill")
+    job.p.wait(30)
+    criu_restores_an_export(pods, base, job, 1)
 
 
 def test_damage_is_found(pods, base):

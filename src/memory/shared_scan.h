@@ -1,0 +1,16 @@
+/* The objects of shared memory that processes have, by their mappings and descriptors. */
+#ifndef FSCHED_MEMORY_SHARED_SCAN_H
+#define FSCHED_MEMORY_SHARED_SCAN_H
+
+#include <stdbool.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+/* fd: the object, opened with the flags that were asked for; fn keeps it by returning true. */
+typedef bool shared_found_fn(void *arg, int fd, const struct stat *st);
+
+/* Calls fn once for every object: anonymous shared memory and memfds, no System V segments, no huge pages. Processes that have ended
+ * and what cannot be opened are left out. */
+void shared_scan(const pid_t *pids, int n, int flags, shared_found_fn *fn, void *arg);
+
+#endif

@@ -1,0 +1,82 @@
+/* Shared memory in a checkpoint: one copy in the freeze, made in memory that was there before, instead of criu's writing.
+ * Without room for the copy it stays criu's, but in a vacate, where the tree stands still anyway, it is written as it lies. */
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "common/util.h"
+#include "memory/shared.h"
+#include "memory/tracer.h"
+
+#define GROWTH(bytes) ((bytes) / 16 + (4u << 20))   /* by which it may have grown when it is frozen */
+
+void memory_shared_begin(struct memory_step *s, struct worker *w, const struct tree *t, uint64_t *room)
+{
+	struct mem_shared *o = mem_shared_new();
+	uint64_t bytes, reserve;
+	char size[16];
+
+	mem_shared_look(o, t->pids, t->n);
+	bytes = mem_shared_bytes(o);
+	reserve = w->req.vacate ? 0 : bytes + GROWTH(bytes);
+	if (!bytes || reserve > *room) {
+		if (bytes)
+			worker_warn(w, "there is no memory for a copy of the job's shared memory (%s): criu writes it while the job stands still",
+				    format_size(bytes, size, sizeof(size)));
+		mem_shared_free(o);
+		return;
+	}
+	*room -= reserve;
+	mem_shared_reserve(o, reserve);
+	s->objects = o;
+}
+
+/* criu's word for anonymous memory, whose end may not be mapped any more; 0 = a memfd. */
+static uint64_t size_of(const struct criu_facts *f, uint64_t ino)
+{
+	size_t low = 0, high = f->n_shared;
+
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (f->shared[mid].ino < ino)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < f->n_shared && f->shared[low].ino == ino ? f->shared[low].size : 0;
+}
+
+static int take(struct memory_step *s, const struct worker *w, const struct criu_facts *f, int hand, struct err *err)
+{
+	cleanup_free struct mem_shared_want *want = NULL;
+	cleanup_free uint32_t *inos = NULL;
+	struct tree t;
+	size_t n;
+	int rc;
+
+	if (fault(w, FAULT_SHARED_FAILS))
+		return err_set(err, 0, "a fault on purpose");
+	if (tracer_shared(hand, &inos, &n))
+		return err_sys(err, errno, "criu does not tell what it has left out");
+	want = xcalloc(n + 1, sizeof(*want));
+	for (size_t i = 0; i < n; i++)
+		want[i] = (struct mem_shared_want){ inos[i], size_of(f, inos[i]) };
+	if (tree_read(w->req.init, &t, err))
+		return -1;
+	rc = mem_shared_take(s->objects, want, n, t.pids, t.n, (int)w->conf.threads, err);
+	tree_free(&t);
+	return rc;
+}
+
+int memory_shared_freeze(struct memory_step *s, const struct worker *w, const struct criu_facts *f, int hand, struct err *err)
+{
+	if (!s->objects)
+		return 0;
+	s->shared_failed = true;
+	if (take(s, w, f, hand, err))
+		return err_wrap(err, "shared memory");
+	s->shared_failed = false;
+	return 0;
+}

@@ -1,0 +1,80 @@
+"""Shared memory in the engine: copied once in the freeze, filled once at the restore, and what is left to criu."""
+import pytest
+
+from test_memory import Job as MemoryJob
+from test_memory import conf_criu, conf_incremental, criu_restores_an_export  # noqa: F401  (some are fixtures)
+from test_pod import base, pods  # noqa: F401  (fixtures)
+
+MIB = 1 << 20
+
+
+class Job(MemoryJob):
+    """A parent and a child that check each other's pages, see workloads/shared.c."""
+
+    def __init__(self, pods, base, shape, mib):
+        super().__init__(pods, base, "shared", shape, mib, 1)
+
+    def memory(self):
+        return self.manifest().get("memory", {})
+
+
+@pytest.mark.parametrize("shape,data", [("anon", 48), ("memfd", 48), ("fd", 48), ("sparse", 3)])
+def test_shared_memory_comes_back(pods, base, shape, data):
+    """Once by an epoch of a job that ran on, once by one of a job that stood still."""
+    job = Job(pods, base, shape, 48)
+    job.checkpoint()
+    assert job.manifest()["format"] == 3
+    assert data * MIB <= job.memory()["objects"] <= (data + 1) * MIB, "every object once"
+    job.fsched("kill", job.state)
+    said = job.restore()
+    assert "restored from epoch" in said and "takes longer" not in said, said
+    job.checkpoint("--kill")
+    assert data * MIB <= job.memory()["objects"] <= (data + 1) * MIB
+    said = job.restore()
+    assert "restored from epoch" in said and "takes longer" not in said, said
+    job.stop()
+
+
+def test_what_nobody_could_fill_stays_with_criu(pods, base):
+    job = Job(pods, base, "sealed", 16)
+    assert "warning" not in job.checkpoint()
+    assert "objects" not in job.memory()
+    job.fsched("kill", job.state)
+    assert "restored from epoch" in job.restore()
+    job.stop()
+
+
+def test_increments_of_shared_memory(pods, base, conf_incremental):
+    """Three of four pages never change."""
+    job = Job(pods, base, "anon", 32)
+    job.checkpoint(conf=conf_incremental)
+    job.checkpoint(conf=conf_incremental)
+    assert job.memory()["increment"] and job.memory()["reused"] >= 20 * MIB, job.memory()
+    job.fsched("kill", job.state)
+    assert "restored from epoch 2" in job.restore()
+    job.stop()
+
+
+def test_the_ladder_of_shared_memory(pods, base, conf_criu):
+    """What fails is left to criu, with one warning; each engine restores what the other has saved."""
+    job = Job(pods, base, "anon", 16)
+    said = job.checkpoint(fault="shared-fails")
+    assert said.count("a fault on purpose") == 1 and "shared memory itself" in said, said
+    assert "objects" not in job.memory()
+    job.fsched("kill", job.state)
+    assert "restored from epoch" in job.restore()
+    job.checkpoint("--kill")
+    assert job.manifest()["format"] == 3
+    said = job.restore(fault="fill-fails")
+    assert "restored from epoch" in said and "a fault on purpose" in said
+    job.checkpoint("--kill")
+    assert "MemoryEngine = criu" in job.restore(conf=conf_criu)
+    job.stop()
+
+
+@pytest.mark.parametrize("shape", ["memfd", "sparse"])
+def test_an_export_has_the_shared_memory(pods, base, shape):
+    job = Job(pods, base, shape, 48)
+    job.checkpoint("--kill")
+    job.p.wait(30)
+    criu_restores_an_export(pods, base, job, 1)
