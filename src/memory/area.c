@@ -37,10 +37,11 @@ bool mem_area_fits(const struct mem_area *a, uint64_t bytes)
 
 void *mem_area_take(struct mem_area *a, size_t bytes)
 {
-	void *p = a->p + a->used;
+	void *p;
 
 	if (!a->p || !mem_area_fits(a, bytes))
 		return NULL;
+	p = a->p + a->used;
 	a->used += bytes;
 	return p;
 }
