@@ -25,8 +25,8 @@ help:
 	@echo 'make test         make check and all tests (test-unit, test-pod, test-cluster, test-recovery for a part; ARGS="-k word" for pytest)'
 	@echo 'make test-asan    the same with programs built with ASan and UBSan'
 	@echo 'make soak         node failures at random moments, ROUNDS=200 of them; no line of output twice, none missing'
-	@echo 'make bench        how long jobs stand still, and what the rest costs'
-	@echo 'make bench-freeze the same of a 2 GiB job beside stock criu, and how long a restore takes'
+	@echo 'make bench        what checkpoints cost beside stock criu, 25 minutes; ARGS=--quick for three, ARGS=--help for parts of it'
+	@echo 'make bench-freeze how long a 2 GiB job stands still beside stock criu, and how long a restore takes: a minute'
 	@echo 'make check        clang, cppcheck, man page lint, a short run of the fuzzers'
 	@echo 'make fuzz         parsers of all that is read from disk, FUZZ_SECONDS=300 each'
 	@echo 'make install      into DESTDIR (WITH_CRIU=yes adds criu and its libraries)'
@@ -112,7 +112,7 @@ test-asan: build deps-run deps-test criu examples
 		scripts/run-tests.sh all --deselect cluster/test_admin.py::test_agent_is_small_and_quiet $(ARGS)
 
 bench: build deps-run deps-test criu examples
-	@bench/run
+	@bench/run $(ARGS)
 
 bench-freeze: build deps-run criu
 	@bench/freeze $(ARGS)
