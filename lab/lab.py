@@ -38,8 +38,8 @@ USER_COMMENT = "made by fsched lab"
 DEFAULT_USER = "fscheddemo"
 HOSTS_MAX = 50
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-START_DEADLINE = 30.0              # s
-JOBS_DEADLINE = 30.0               # s for the jobs of a lab that is ended
+START_DEADLINE = 90.0              # s
+JOBS_DEADLINE = 90.0               # s for the jobs of a lab that is ended
 
 
 class LabError(Exception):

@@ -188,17 +188,22 @@ class HostsLab(Lab):
         first = self.host_pid(name)
         seen = set()
         for pid in [first, *(leftovers.descendants(first) if pods else [])]:
-            try:
-                namespace = os.readlink(f"/proc/{pid}/ns/mnt")
-            except OSError:
+            namespace = self._namespace(pid)
+            if not namespace or namespace in seen:
                 continue
-            if namespace in seen:
-                continue
-            seen.add(namespace)
             # With the PID namespace, for which its /proc was mounted: mount(8) looks into /proc/self.
             done = run(["nsenter", f"--target={pid}", "--mount", "--pid", "--", "sh", "-ec", script, "sh", self.dir])
-            if done.returncode != 0 and os.path.exists(f"/proc/{pid}"):
+            if done.returncode == 0:
+                seen.add(namespace)
+            elif self._namespace(pid):      # a process that has ended meanwhile, a zombie too, is in none
                 raise LabError(f"{name}: {done.stdout.strip()}")
+
+    @staticmethod
+    def _namespace(pid):
+        try:
+            return os.readlink(f"/proc/{pid}/ns/mnt")
+        except OSError:
+            return None
 
     def _readonly(self, name):
         mounts = self._mounts_of_dir(self.host_pid(name))

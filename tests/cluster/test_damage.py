@@ -9,7 +9,7 @@ import pytest
 
 import lib
 
-SCRIPT = "for ((i = 0; i < {n}; i++)); do echo \"step $i\"; sleep 0.1; done; echo end\n"
+SCRIPT = "for ((i = 0; i < {n}; i++)); do echo \"step $i\"; [ -e hurry ] || sleep 0.1; done; echo end\n"
 
 
 def verify(c, job_dir, epoch):
@@ -45,7 +45,7 @@ def saved(new_cluster, jobdir, workloads):
     """A job with files of every kind, vacated."""
     c = new_cluster(conf=["CRIU_MaxEpochs=3"])
     d = jobdir()
-    script = f"echo $$ > /tmp/private; echo x > /dev/shm/shared; {workloads}/threads 600 16 > threads.out & {workloads}/files 300 .; wait\n"
+    script = f"echo $$ > /tmp/private; echo x > /dev/shm/shared; {workloads}/threads 6000 16 > threads.out & {workloads}/files 6000 .; wait\n"
     job = c.sbatch(script, "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
     c.wait_running(job)
     lib.wait_for((d / "append.log").exists, "the job's files")
@@ -107,8 +107,8 @@ def requeue_by_failure(c, job):
 def test_the_epoch_before_is_taken(new_cluster, jobdir, workloads, pattern):
     c = new_cluster(conf=["CRIU_MaxEpochs=3"])
     d = jobdir()
-    script = SCRIPT.format(n=150) if "memory" not in pattern else \
-        f"{workloads}/threads 600 16 > threads.out &\n" + SCRIPT.format(n=150) + "kill %1; wait\n"
+    script = SCRIPT.format(n=3000) if "memory" not in pattern else \
+        f"(cd / && exec {workloads}/threads 6000 16) > threads.out &\n" + SCRIPT.format(n=3000) + "kill %1; wait\n"
     job = c.sbatch(script, "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
     c.wait_running(job)
     c.checkpoint("create", job)
@@ -119,15 +119,16 @@ def test_the_epoch_before_is_taken(new_cluster, jobdir, workloads, pattern):
     assert e["restored"] == "1"
     assert e["error"].startswith("restored from epoch 1; epoch 2 cannot be restored: "), e
     assert "epoch 2 cannot be restored" in c.log(job) and "restored from epoch 1" in c.log(job)
+    lib.hurry(d)
     assert c.wait_end(job) == ("COMPLETED", "0:0")
-    assert (d / "out").read_text() == "".join(f"step {i}\n" for i in range(150)) + "end\n"
+    assert (d / "out").read_text() == "".join(f"step {i}\n" for i in range(3000)) + "end\n"
 
 
 @pytest.mark.parametrize("policy", ["requeue_fresh", "hold"])
 def test_no_epoch_is_left(new_cluster, jobdir, policy):
     c = new_cluster(conf=[f"CheckpointOnRestoreFailure={policy}"])
     d = jobdir()
-    job = c.sbatch(SCRIPT.format(n=100), "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+    job = c.sbatch(SCRIPT.format(n=3000), "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
     c.wait_running(job)
     c.checkpoint("create", job)
     path = damage_newest(c, job, "criu/pages-*.img")
@@ -140,5 +141,6 @@ def test_no_epoch_is_left(new_cluster, jobdir, policy):
         return
     e = c.wait_entry(job, lambda e: e["state"] == "running" and "started over" in e.get("error", ""), "a fresh start", lib.DEADLINE * 3)
     assert "epoch 1 cannot be restored" in e["error"]
+    lib.hurry(d)
     assert c.wait_end(job) == ("COMPLETED", "0:0")
-    assert (d / "out").read_text() == "".join(f"step {i}\n" for i in range(100)) + "end\n"
+    assert (d / "out").read_text() == "".join(f"step {i}\n" for i in range(3000)) + "end\n"

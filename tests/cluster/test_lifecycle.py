@@ -9,17 +9,18 @@ import lib
 
 # what runs, its exit code, and the files to compare besides the output
 PROGRAMS = {
-    "bash": ("{w}/counter.sh 60 0.1", "4:0", ["counter.log"]),
-    "threads200M": ("{w}/threads 150 200", "5:0", []),
-    "python": ("/usr/bin/python3 {w}/walk.py 60", "9:0", []),
-    "pipeline": ("{w}/pipeline.sh 60", "6:0", ["pipeline.log"]),
-    "family": ("{w}/family 100 .", "3:0", ["orphan.log"]),
-    "files": ("{w}/files 100 .", "0:0", ["append.log", "seq.out", "header.dat", "inplace.dat", "mapped.dat"]),
+    "bash": ("{w}/counter.sh 1200 0.1", "4:0", ["counter.log"]),
+    "threads200M": ("{w}/threads 2400 200", "5:0", []),
+    "python": ("/usr/bin/python3 {w}/walk.py 400", "9:0", []),
+    "pipeline": ("{w}/pipeline.sh 1200", "6:0", ["pipeline.log"]),
+    "family": ("{w}/family 2400 .", "3:0", ["orphan.log"]),
+    "files": ("{w}/files 2400 .", "0:0", ["append.log", "seq.out", "header.dat", "inplace.dat", "mapped.dat"]),
 }
 
 
 def reference(cluster, script, cwd):
     """The same job without --checkpoint."""
+    lib.hurry(cwd)
     return cluster.sbatch(script, "-o", "out", cwd=cwd)
 
 
@@ -54,6 +55,7 @@ def test_vacate_and_restart(cluster, jobdir, workloads, name):
     assert "restored from epoch 2" in said
     entry = cluster.entry(job)
     assert entry["restored"] == "2" and entry["state"] == "running"
+    lib.hurry(got)
     state, exit_code = cluster.wait_end(job)
     assert exit_code == code, cluster.logs(job)
     cluster.wait_end(plain)
@@ -62,7 +64,7 @@ def test_vacate_and_restart(cluster, jobdir, workloads, name):
 
 
 def test_ten_cycles(cluster, jobdir, workloads):
-    script = f"{workloads}/counter.sh 150 0.1\nexit $?"
+    script = f"{workloads}/counter.sh 3000 0.1\nexit $?"
     ref, got = jobdir("reference"), jobdir("checkpointed")
     plain = reference(cluster, script, ref)
     job = cluster.sbatch(script, "--checkpoint=UNLIMITED", "-o", "out", cwd=got)
@@ -72,6 +74,7 @@ def test_ten_cycles(cluster, jobdir, workloads):
         cluster.checkpoint("vacate", job)
         assert f"restored from epoch {cycle}" in cluster.checkpoint("restart", job)
         lib.wait_for(lambda: (got / "out").read_text().count("\n") > before, f"progress in cycle {cycle}")
+    lib.hurry(got)
     assert cluster.wait_end(job)[1] == "4:0"
     cluster.wait_end(plain)
     compare(ref, got, ["counter.log"])
@@ -81,7 +84,7 @@ def test_ten_cycles(cluster, jobdir, workloads):
 def test_an_older_epoch_rolls_the_files_back(new_cluster, jobdir, workloads):
     c = new_cluster(conf=["CRIU_MaxEpochs = 3"])
     ref, got = jobdir("reference"), jobdir("checkpointed")
-    script = f"{workloads}/files 100 .\nexit $?"
+    script = f"{workloads}/files 2400 .\nexit $?"
     plain = reference(c, script, ref)
     job = c.sbatch(script, "--checkpoint=UNLIMITED", "-o", "out", cwd=got)
     c.wait_running(job)
@@ -93,13 +96,14 @@ def test_an_older_epoch_rolls_the_files_back(new_cluster, jobdir, workloads):
     assert c.epochs(job) == [2, 3, 4]
     assert "1" in c.fails("scontrol", "checkpoint", "restart", job, "--epoch", "1")
     assert "restored from epoch 2" in c.checkpoint("restart", job, "--epoch", "2")
+    lib.hurry(got)
     assert c.wait_end(job)[1] == "0:0"
     c.wait_end(plain)
     compare(ref, got, PROGRAMS["files"][2])
 
 
 def test_two_jobs_at_once_on_one_node(cluster, jobdir, workloads):
-    script = f"{workloads}/family 80 .\nexit $?"
+    script = f"{workloads}/family 2400 .\nexit $?"
     ref = jobdir("reference")
     plain = reference(cluster, script, ref)
     dirs = [jobdir("a"), jobdir("b")]
@@ -111,6 +115,7 @@ def test_two_jobs_at_once_on_one_node(cluster, jobdir, workloads):
     assert said.count("vacated") == 2
     cluster.checkpoint("restart", ids)
     for j, d in zip(jobs, dirs):
+        lib.hurry(d)
         assert cluster.wait_end(j)[1] == "3:0"
     cluster.wait_end(plain)
     for d in dirs:
@@ -132,7 +137,7 @@ def test_output_of_an_earlier_job_is_truncated_as_slurm_does(cluster, jobdir):
 
 def test_requeue_by_a_person_starts_over(cluster, jobdir, workloads):
     ref, got = jobdir("reference"), jobdir("checkpointed")
-    script = f"{workloads}/threads 40 1"
+    script = f"{workloads}/threads 2400 1"
     plain = reference(cluster, script, ref)
     job = cluster.sbatch(script, "--checkpoint=UNLIMITED", "-o", "out", cwd=got)
     cluster.wait_running(job)
@@ -141,6 +146,7 @@ def test_requeue_by_a_person_starts_over(cluster, jobdir, workloads):
     cluster.wait_state(job, "PENDING")
     lib.wait_for(lambda: "COMPLETING" not in cluster.ok("squeue", "-h", "-o", "%T", "-j", job), "the old run to be gone")
     cluster.ok("scontrol", "update", f"JobId={job}", "StartTime=now", user="root")
+    lib.hurry(got)
     assert cluster.wait_end(job)[1] == "5:0"
     cluster.wait_end(plain)
     compare(ref, got, [])

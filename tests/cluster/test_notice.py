@@ -3,7 +3,7 @@ import re
 
 import lib
 
-SCRIPT = "for ((i = 0; i < {n}; i++)); do echo \"step $i\"; sleep 0.1; done; echo end\n"
+SCRIPT = "for ((i = 0; i < {n}; i++)); do echo \"step $i\"; [ -e hurry ] || sleep 0.1; done; echo end\n"
 PREEMPT = ["PreemptType=preempt/partition_prio", "PreemptMode=REQUEUE",
            "PartitionName=low Nodes=ALL PriorityTier=1 GraceTime=20 MaxTime=INFINITE State=UP",
            "PartitionName=high Nodes=ALL PriorityTier=10 PreemptMode=OFF MaxTime=INFINITE State=UP"]
@@ -20,7 +20,7 @@ def expect_whole(text, n):
 def test_a_preempted_job_continues_where_it_was(new_cluster, jobdir):
     c = new_cluster(slurm_conf=PREEMPT, cpus=2)
     d = jobdir("low")
-    job = c.sbatch(SCRIPT.format(n=150), "--checkpoint=UNLIMITED", "-p", "low", "-n2", "-o", "out", cwd=d)
+    job = c.sbatch(SCRIPT.format(n=3000), "--checkpoint=UNLIMITED", "-p", "low", "-n2", "-o", "out", cwd=d)
     c.wait_running(job)
     lib.wait_for(lambda: len(steps((d / "out").read_text())) > 20, "some steps")
     urgent = c.sbatch("echo urgent; sleep 3\n", "-p", "high", "-n2", "-o", "out", cwd=jobdir("high"))
@@ -29,24 +29,26 @@ def test_a_preempted_job_continues_where_it_was(new_cluster, jobdir):
     assert "preempted at epoch 1" in c.log(job)
     done = len(steps((d / "out").read_text()))
     assert c.wait_end(urgent) == ("COMPLETED", "0:0")
+    lib.hurry(d)
     assert c.wait_end(job, lib.DEADLINE * 3) == ("COMPLETED", "0:0")
     assert "restored from epoch 1" in c.log(job)
     assert done > 20
-    expect_whole((d / "out").read_text(), 150)
+    expect_whole((d / "out").read_text(), 3000)
 
 
 def test_a_job_at_its_time_limit_is_vacated(cluster, jobdir):
     d = jobdir()
     # seen by Slurm as 1 minute: the limit comes after 40 s at the earliest
-    job = cluster.sbatch(SCRIPT.format(n=480), "--checkpoint=UNLIMITED", "--checkpoint-at-limit", "-t", "1", "-o", "out", cwd=d)
+    job = cluster.sbatch(SCRIPT.format(n=4800), "--checkpoint=UNLIMITED", "--checkpoint-at-limit", "-t", "1", "-o", "out", cwd=d)
     cluster.wait_running(job)
     e = cluster.wait_entry(job, lambda e: e["state"] == "vacated", "the job to be vacated", 90)
     assert e["epoch"] == "1"
     assert "the time limit is near" in cluster.log(job) and "before its time limit" in cluster.log(job)
     cluster.wait_state(job, "PENDING")
     assert "restored from epoch 1" in cluster.checkpoint("restart", job)
+    lib.hurry(d)
     assert cluster.wait_end(job, 90) == ("COMPLETED", "0:0")
-    expect_whole((d / "out").read_text(), 480)
+    expect_whole((d / "out").read_text(), 4800)
 
 
 def test_at_limit_needs_checkpoint(cluster, jobdir):

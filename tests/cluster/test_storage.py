@@ -9,7 +9,8 @@ import pytest
 
 import lib
 
-SCRIPT = "for ((i = 0; i < {n}; i++)); do echo \"step $i\"; echo x >> progress; sleep 0.1; done; echo end\n"
+STEPS = 3000
+SCRIPT = f"for ((i = 0; i < {STEPS}; i++)); do echo \"step $i\"; echo x >> progress; [ -e hurry ] || sleep 0.1; done; echo end\n"
 LEASE = 6
 LONG = lib.DEADLINE * 2
 
@@ -90,21 +91,22 @@ def computes_on(d, lines=5):
     lib.wait_for(lambda: progress(d) >= before + 2 * lines, "the job to compute on", 20 + lines / 5)
 
 
-def submit(c, d, n=200, *more):
-    job = c.sbatch(SCRIPT.format(n=n), "--checkpoint=UNLIMITED", "-o", "out", *more, cwd=d)
+def submit(c, d, *more):
+    job = c.sbatch(SCRIPT, "--checkpoint=UNLIMITED", "-o", "out", *more, cwd=d)
     c.wait_running(job)
     lib.wait_for(lambda: progress(d), "progress")
     return job
 
 
-def ends_whole(c, d, job, n):
+def ends_whole(c, d, job):
+    lib.hurry(d)
     assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
-    assert (d / "out").read_text() == "".join(f"step {i}\n" for i in range(n)) + "end\n"
+    assert (d / "out").read_text() == "".join(f"step {i}\n" for i in range(STEPS)) + "end\n"
 
 
 def test_full(c, fs, jobdir):
     d = jobdir()
-    job = submit(c, d, 250)
+    job = submit(c, d)
     c.checkpoint("create", job)
     fs.fault("full")
     said = c.fails("scontrol", "checkpoint", "create", job)
@@ -115,12 +117,12 @@ def test_full(c, fs, jobdir):
     fs.fault("off")
     assert "saved" in c.checkpoint("create", job)
     assert on_disk(fs, job) == ["000001", "000002"]
-    ends_whole(c, d, job, 250)
+    ends_whole(c, d, job)
 
 
 def test_slow(c, fs, jobdir):
     d = jobdir()
-    job = submit(c, d, 250)
+    job = submit(c, d)
     fs.fault("delay 50")
     began = time.monotonic()
     assert "saved" in c.checkpoint("create", job)
@@ -128,18 +130,18 @@ def test_slow(c, fs, jobdir):
     computes_on(d, 2 * LEASE * 10)
     assert on_disk(fs, job) == ["000001"] and "stopped on node" not in log(fs, job)
     fs.fault("off")
-    ends_whole(c, d, job, 250)
+    ends_whole(c, d, job)
     assert c.job(job)["Restarts"] == "0"
 
 
 def test_short_hang(c, fs, jobdir):
     d = jobdir()
-    job = submit(c, d, 120)
+    job = submit(c, d)
     fs.fault("hang")
     computes_on(d, (LEASE - 4) * 10)
     fs.fault("off")
     assert "saved" in c.checkpoint("create", job)
-    ends_whole(c, d, job, 120)
+    ends_whole(c, d, job)
     assert c.job(job)["Restarts"] == "0"
 
 
@@ -154,7 +156,7 @@ def still(d):
 def test_long_hang(c, fs, jobdir, busy):
     """busy: the agent itself is about to wait for the file system, too."""
     d = jobdir()
-    job = submit(c, d, 200)
+    job = submit(c, d)
     c.checkpoint("create", job)
     fs.fault("hang")
     client = None
@@ -168,7 +170,7 @@ def test_long_hang(c, fs, jobdir, busy):
     if client:
         client.join(30)
         assert not client.is_alive()
-    ends_whole(c, d, job, 200)
+    ends_whole(c, d, job)
     assert c.job(job)["Restarts"] == "1"
     assert all(name.isdigit() for name in on_disk(fs, job)), on_disk(fs, job)
 
@@ -176,7 +178,7 @@ def test_long_hang(c, fs, jobdir, busy):
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "in-a-checkpoint"])
 def test_cancelled_in_a_hang(c, fs, jobdir, busy):
     d = jobdir()
-    job = submit(c, d, 1000)
+    job = submit(c, d)
     fs.fault("hang")
     client = threading.Thread(target=lambda: c.run("scontrol", "checkpoint", "create", job))
     if busy:
@@ -197,7 +199,7 @@ def test_not_writable_at_submit(c, fs, jobdir, word, reason):
     (fs.source / "checkpoint").mkdir(exist_ok=True)
     d = jobdir()
     fs.fault(word)
-    job = submit(c, d, 150)
+    job = submit(c, d)
     error = c.entry(job)["error"]
     assert f"{fs.mount}/checkpoint" in error and reason in error, error
     said = c.fails("scontrol", "checkpoint", "create", job)
@@ -206,13 +208,13 @@ def test_not_writable_at_submit(c, fs, jobdir, word, reason):
     fs.fault("off")
     assert "saved" in c.checkpoint("create", job)
     c.wait_entry(job, lambda e: not e.get("error"), "the error to go away")
-    ends_whole(c, d, job, 150)
+    ends_whole(c, d, job)
 
 
 @pytest.mark.parametrize("what", ["job.json", "pages-"])
 def test_unreadable_at_the_restore(c, fs, jobdir, what):
     d = jobdir()
-    job = submit(c, d, 100)
+    job = submit(c, d)
     c.checkpoint("create", job)
     c.checkpoint("vacate", job)
     fs.fault(f"eio {what}")
@@ -224,16 +226,16 @@ def test_unreadable_at_the_restore(c, fs, jobdir, what):
     fs.fault("off")
     assert on_disk(fs, job) == ["000001", "000002"]
     assert "restored from epoch 2" in c.checkpoint("restart", job)
-    ends_whole(c, d, job, 100)
+    ends_whole(c, d, job)
 
 
 def test_not_writable_while_it_runs(c, fs, jobdir):
     """The lease cannot be renewed any more: stopped, with the reason, and continued where it can be written again."""
     d = jobdir()
-    job = submit(c, d, 200)
+    job = submit(c, d)
     c.checkpoint("create", job)
     fs.fault("readonly")
     c.wait_entry(job, lambda e: "Read-only file system" in e.get("error", "") and "stopped on node" in e["error"], "the job to be stopped", LEASE + 30)
     fs.fault("off")
     c.wait_entry(job, lambda e: e["state"] == "running" and e.get("restored"), "the job to be continued", LONG)
-    ends_whole(c, d, job, 200)
+    ends_whole(c, d, job)

@@ -15,7 +15,7 @@ for i in $(seq 1 {steps}); do
 	[ $i = 25 ] && rm step/20
 	[ $i = 60 ] && rm -r step
 	[ $i = 62 ] && mkdir step && echo new > step/60
-	sleep 0.1
+	[ -e hurry ] || sleep 0.1
 done
 ls step > listing
 echo "done $(cat state)"
@@ -46,8 +46,9 @@ def progress(d, steps):
 
 def test_closed_files_follow_the_epoch(new_cluster, jobdir):
     c = new_cluster(conf=["CRIU_MaxEpochs = 3"])
-    script = SCRIPT.format(steps=100)
+    script = SCRIPT.format(steps=400)
     ref, got = jobdir("reference"), jobdir("checkpointed")
+    lib.hurry(ref)
     plain = c.sbatch(script, "-o", "out", cwd=ref)
     job = c.sbatch(script, "--checkpoint=UNLIMITED", "-o", "out", cwd=got)
     c.wait_running(job)
@@ -62,6 +63,7 @@ def test_closed_files_follow_the_epoch(new_cluster, jobdir):
     c.checkpoint("restart", job, "--epoch", str(oldest))
     assert lines(got) < at_vacate
     assert f"first written after epoch {oldest}" in c.log(job)
+    lib.hurry(got)
     assert c.wait_end(job)[1] == "7:0", c.logs(job)
     c.wait_end(plain)
     assert tree(got) == tree(ref)
@@ -70,8 +72,9 @@ def test_closed_files_follow_the_epoch(new_cluster, jobdir):
 def test_again_and_again(new_cluster, jobdir):
     """Each restore goes back to the oldest epoch kept; the list of written files has to survive that."""
     c = new_cluster(conf=["CRIU_MaxEpochs = 2"])
-    script = SCRIPT.format(steps=120)
+    script = SCRIPT.format(steps=400)
     ref, got = jobdir("reference"), jobdir("checkpointed")
+    lib.hurry(ref)
     plain = c.sbatch(script, "-o", "out", cwd=ref)
     job = c.sbatch(script, "--checkpoint=UNLIMITED", "-o", "out", cwd=got)
     c.wait_running(job)
@@ -81,6 +84,7 @@ def test_again_and_again(new_cluster, jobdir):
         progress(got, 12)
         c.checkpoint("vacate", job)
         c.checkpoint("restart", job, "--epoch", str(c.epochs(job)[0]))
+    lib.hurry(got)
     assert c.wait_end(job)[1] == "7:0", c.logs(job)
     c.wait_end(plain)
     assert tree(got) == tree(ref)
@@ -90,23 +94,27 @@ def test_a_large_file_that_is_rewritten(new_cluster, jobdir):
     """What only grows is truncated; what is seen to be rewritten is copied; before that is known, the restore says which file it is."""
     c = new_cluster(conf=["CRIU_MaxEpochs = 3"])
     d = jobdir()
-    job = c.sbatch("for i in $(seq 1 1000); do [ -e stop ] && exit 0; echo $i; head -c 3000000 /dev/zero | tr '\\0' \"$((i % 10))\" > big; sleep 0.2; done",
+    # one rewrite per file that appears, none of them under way in a freeze: what it is like half-way is chance
+    job = c.sbatch("for i in 1 2 3 4 5; do until [ -e step.$i ]; do sleep 0.1; done; yes $i | head -c 3000000 > big; echo $i; done; cat big > last",
                    "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
     c.wait_running(job)
-    steps = lambda: (d / "out").read_text().count("\n")  # noqa: E731
-    for epoch in range(3):
-        before = steps()
-        lib.wait_for(lambda: steps() > before + 2, "progress")
+
+    def step(i):
+        (d / f"step.{i}").touch()
+        lib.wait_for(lambda: (d / "out").read_text().endswith(f"{i}\n"), f"step {i}")
+    for epoch in (1, 2, 3):
+        step(epoch)
         c.checkpoint("create", job)
-    before = steps()
-    lib.wait_for(lambda: steps() > before + 2, "progress")
+    step(4)
     c.checkpoint("vacate", job)
+    (d / "step.4").unlink()
     said = c.run("scontrol", "checkpoint", "restart", job, "--epoch", "3")
     assert "restored from epoch 3" in said.stdout, said.stdout + said.stderr
-    before = steps()
-    lib.wait_for(lambda: steps() > before, "progress after the restore")
-    (d / "stop").touch()
+    assert (d / "big").read_bytes() == b"3\n" * 1500000
+    step(4)
+    step(5)
     assert c.wait_end(job)[1] == "0:0"
+    assert (d / "out").read_text() == "1\n2\n3\n4\n5\n" and (d / "last").read_bytes() == b"5\n" * 1500000
 
 
 def test_a_new_start_forgets(new_cluster, jobdir):

@@ -60,8 +60,9 @@ def pods(base, request):
             return p
 
         def place(self, name):
-            d = base / (re.sub(r"\W", "_", request.node.name)[-40:] + name)
-            (d / "work").mkdir(parents=True)
+            d = Path(tempfile.mkdtemp(prefix=re.sub(r"\W", "_", request.node.name)[-40:] + f"_{name}.", dir=base))
+            d.chmod(0o755)
+            (d / "work").mkdir()
             shutil.chown(d / "work", USER)
             return d
     pods = Pods()
@@ -85,6 +86,7 @@ def cycle(pods, base, name, command, steps, code):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "epoch 1" in done.stdout
     p.wait(30)
+    lib.hurry(d / "work")
     p = pods.start(d / "work", "restore", d / "state", out=d / "work/restore.out")
     assert p.wait(60) == code, (d / "work/restore.out").read_text()
     return d
@@ -92,8 +94,9 @@ def cycle(pods, base, name, command, steps, code):
 
 @pytest.mark.parametrize("name,code", [("threads", 5), ("family", 3), ("files", 0)])
 def test_cycle(pods, base, name, code):
-    args = {"threads": ["40", "64"], "family": ["60", "."], "files": ["60", "."]}[name]
+    args = {"threads": ["1200", "64"], "family": ["1200", "."], "files": ["1200", "."]}[name]
     ref = pods.place("ref")
+    lib.hurry(ref / "work")
     with open(ref / "work/out", "w") as f:
         plain = subprocess.Popen([base / name, *args], cwd=ref / "work", stdout=f, user=USER)
     d = cycle(pods, base, "got", [base / name, *args], 5, code)
@@ -104,7 +107,7 @@ def test_cycle(pods, base, name, code):
 
 def test_two_pods_with_equal_pids_at_once(pods, base):
     """Both trees have the same pids inside; both are saved, both come back side by side."""
-    script = "echo pid $$; for i in $(seq 60); do echo $i; sleep 0.05; done; exit 4"
+    script = "echo pid $$; for i in $(seq 1200); do echo $i; [ -e hurry ] || sleep 0.05; done; exit 4"
     dirs = [pods.place("a"), pods.place("b")]
     started = [pods.start(d / "work", "run", "--dir", d / "state", "--user", USER, "--", "/bin/bash", "-c", script, out=d / "work/out") for d in dirs]
     for d in dirs:
@@ -113,12 +116,14 @@ def test_two_pods_with_equal_pids_at_once(pods, base):
         assert done.returncode == 0, done.stdout + done.stderr
     for p in started:
         p.wait(30)
+    for d in dirs:
+        lib.hurry(d / "work")
     back = [pods.start(d / "work", "restore", d / "state", out=d / "work/restore.out") for d in dirs]
     for p in back:
         assert p.wait(60) == 4
     texts = [(d / "work/out").read_text() for d in dirs]
     assert texts[0] == texts[1]
-    assert texts[0].splitlines()[1:] == [str(i) for i in range(1, 61)]
+    assert texts[0].splitlines()[1:] == [str(i) for i in range(1, 1201)]
 
 
 def test_exit_status_and_kill(pods, base):
@@ -145,11 +150,12 @@ def test_a_killed_supervisor_takes_its_pod_along(pods, base):
 
 def test_checkpoint_while_running_and_again(pods, base):
     d = pods.place("x")
-    p = pods.start(d / "work", "run", "--dir", d / "state", "--user", USER, "--", base / "threads", "300", "16", out=d / "work/out")
+    p = pods.start(d / "work", "run", "--dir", d / "state", "--user", USER, "--", base / "threads", "6000", "16", out=d / "work/out")
     lib.wait_for(lambda: lines(d / "work/out") > 3, "output")
     for n in (1, 2, 3):
         done = pods.fsched("checkpoint", d / "state")
         assert done.returncode == 0 and f"epoch {n}" in done.stdout, done.stdout + done.stderr
+    lib.hurry(d / "work")
     assert p.wait(60) == 5
     listed = pods.fsched("list", d / "state")
     assert "3" in listed.stdout

@@ -1,5 +1,6 @@
 """walk.py STEPS [PAUSE]: a random walk on a list of floats with a fixed seed, a thread that
-sums in the background, a line per step; the generator's state is part of what has to survive."""
+sums in the background, a line per step; the generator's state is part of what has to survive. No pauses once there is a file "hurry"."""
+import os
 import random
 import sys
 import threading
@@ -27,5 +28,6 @@ for i in range(steps):
     turn.release()
     done.acquire()
     print(f"step {i} {total:.12f}", flush=True)
-    time.sleep(pause)
+    if not os.path.exists("hurry"):
+        time.sleep(pause)
 sys.exit(9)

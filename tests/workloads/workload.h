@@ -2,7 +2,9 @@
  *
  * Every workload prints one line per step and nothing that depends on time,
  * pid or host, so that an interrupted and an uninterrupted run can be compared
- * byte for byte. WORKLOAD_STEP_US sets the pace (default 50000). */
+ * byte for byte. WORKLOAD_STEP_US sets the pace (default 50000); from when the
+ * file "hurry" is in the working directory on, there is none: so a workload has
+ * as many steps as a test may need, and ends as soon as that is over. */
 #ifndef FSCHED_TESTS_WORKLOAD_H
 #define FSCHED_TESTS_WORKLOAD_H
 
@@ -12,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static inline uint64_t mix(uint64_t h, uint64_t x)
 {
@@ -25,6 +28,8 @@ static inline void pace(void)
 	static long us = -1;
 	struct timespec ts;
 
+	if (access("hurry", F_OK) == 0)
+		return;
 	if (us < 0)
 		us = getenv("WORKLOAD_STEP_US") ? atol(getenv("WORKLOAD_STEP_US")) : 50000;
 	ts.tv_sec = us / 1000000;
