@@ -198,6 +198,7 @@ struct agent {
 	struct queued queue[QUEUE_MAX];
 	unsigned     n_queue;
 	struct proc  prune;
+	bool   shared_changed;  /* what the record says of it is newer than the file */
 
 	struct {                            /* sched.c */
 		struct schedule s;

@@ -255,6 +255,7 @@ static bool in_record(const struct agent *a, unsigned number)
 	return false;
 }
 
+/* Says "kept EPOCH BYTES" of what other epochs still need, "shared EPOCH BYTES" of those that are there, or what went wrong. */
 static int prune_main(void *arg, int out)
 {
 	const struct agent *a = arg;
@@ -263,25 +264,51 @@ static int prune_main(void *arg, int out)
 	struct err err;
 
 	for (int i = 0; i < n; i++) {
+		uint64_t shared = in_record(a, disk[i]) ? 0 : store_epoch_shared(&a->store, disk[i]);
+
 		if (in_record(a, disk[i]))
 			continue;
-		if (store_remove_epoch(&a->store, disk[i], &err) < 0) {
+		if (store_remove_epoch(&a->store, disk[i], &err) < 0)
+			bad = dprintf(out, "%s\n", err.text) != 0;
+		else if (shared && dprintf(out, "kept %u %llu\n", disk[i], (unsigned long long)shared) < 0)
 			bad = 1;
-			if (write_all(out, err.text, strlen(err.text)) < 0 || write_all(out, "\n", 1) < 0)
-				break;
-		}
 	}
+	for (int i = 0; i < n; i++)
+		if (in_record(a, disk[i]) &&
+		    dprintf(out, "shared %u %llu\n", disk[i], (unsigned long long)store_epoch_shared(&a->store, disk[i])) < 0)
+			bad = 1;
 	return bad;
 }
 
 static void on_prune_line(void *arg, char *line)
 {
-	log_warn("an old epoch cannot be removed: %s", line);
+	struct agent *a = arg;
+	unsigned long long bytes;
+	unsigned epoch;
+	char size[16];
+
+	if (sscanf(line, "kept %u %llu", &epoch, &bytes) == 2) {
+		job_log(a, "epoch %u removed; %s of it are kept, newer epochs refer to them", epoch, format_size(bytes, size, sizeof(size)));
+	} else if (sscanf(line, "shared %u %llu", &epoch, &bytes) == 2) {
+		for (unsigned i = 0; i < a->rec.n_epochs; i++)
+			if (a->rec.epochs[i].number == epoch && a->rec.epochs[i].shared != bytes) {
+				a->rec.epochs[i].shared = bytes;
+				a->shared_changed = true;
+			}
+	} else {
+		log_warn("an old epoch cannot be removed: %s", line);
+	}
 }
 
 static void on_prune_end(void *arg, int status)
 {
-	end_check(arg);
+	struct agent *a = arg;
+	struct err err;
+
+	if (a->shared_changed && a->store_ok && job_save(a, &err) < 0)
+		log_warn("%s", err.text);
+	a->shared_changed = false;
+	end_check(a);
 }
 
 /* In a child of its own: removing gigabytes takes long on some file systems. */

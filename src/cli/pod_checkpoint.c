@@ -89,12 +89,19 @@ static void remove_old(struct saving *s, unsigned keep)
 	int n = store_list_epochs(&s->home->store, list, STORE_KEPT_MAX);
 	unsigned n_gone = n > 0 ? retention_select(list, (unsigned)n, keep, s->epoch.number, gone) : 0, i;
 	struct err err;
+	char size[16];
 
 	for (i = 0; i < n_gone; i++) {
-		if (store_remove_epoch(&s->home->store, gone[i], &err))
+		uint64_t shared = store_epoch_shared(&s->home->store, gone[i]);
+
+		if (store_remove_epoch(&s->home->store, gone[i], &err)) {
 			cli_error("pod checkpoint", "%s", err.text);
-		else
-			forget_epoch(s->rec, gone[i]);
+			continue;
+		}
+		forget_epoch(s->rec, gone[i]);
+		if (shared)
+			store_log(&s->home->store, s->rec->gid, "epoch %u removed; %s of it are kept, newer epochs refer to them", gone[i],
+				  format_size(shared, size, sizeof(size)));
 	}
 	if (n_gone && store_save_record(&s->home->store, s->rec, &err))
 		cli_error("pod checkpoint", "%s", err.text);
@@ -242,9 +249,10 @@ int pod_cmd_list(const struct pod_opts *o)
 	cleanup_free unsigned *list = xcalloc(STORE_KEPT_MAX, sizeof(*list));
 	cleanup_free struct job_record *rec = NULL;
 	const struct epoch_summary *e;
-	char when[20], size[16], frozen[24], total[24];
+	char when[20], size[16], part[16], frozen[24], total[24];
 	struct pod_home home;
 	struct pod_state state;
+	uint64_t shared;
 	struct err err;
 	int i, n;
 
@@ -260,11 +268,12 @@ int pod_cmd_list(const struct pod_opts *o)
 	}
 	n = store_list_epochs(&home.store, list, STORE_KEPT_MAX);
 	if (n > 0)
-		printf("%6s  %-19s  %10s  %10s  %10s\n", "EPOCH", "TIME", "SIZE", "FROZEN", "TOTAL");
+		printf("%6s  %-19s  %10s  %10s  %10s  %10s\n", "EPOCH", "TIME", "SIZE", "SHARED", "FROZEN", "TOTAL");
 	for (i = 0; i < n; i++) {
 		e = find_epoch(rec, list[i]);
-		printf("%6u  %-19s  %10s  %10s  %10s\n", list[i], e ? format_time(e->time, when, sizeof(when)) : "-",
-		       e ? format_size(e->bytes, size, sizeof(size)) : "-",
+		shared = store_epoch_shared(&home.store, list[i]);
+		printf("%6u  %-19s  %10s  %10s  %10s  %10s\n", list[i], e ? format_time(e->time, when, sizeof(when)) : "-",
+		       e ? format_size(e->bytes, size, sizeof(size)) : "-", shared ? format_size(shared, part, sizeof(part)) : "-",
 		       e && e->frozen_us ? format_duration(e->frozen_us, frozen, sizeof(frozen)) : "-", /* 0: killed by an older fsched */
 		       e ? format_duration(e->total_us, total, sizeof(total)) : "-");
 	}

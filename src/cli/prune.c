@@ -58,9 +58,13 @@ static void forget_epoch(struct job_record *r, unsigned epoch)
 /* The record first: an epoch that it names must be there. */
 static int remove_epoch(struct view *v, unsigned epoch, const struct options *o, struct err *err)
 {
-	char what[32];
+	uint64_t shared = store_epoch_shared(&v->store, epoch);
+	char what[96], size[16];
 
 	snprintf(what, sizeof(what), "epoch %u", epoch);
+	if (shared)
+		snprintf(what, sizeof(what), "epoch %u; %s of it stay as long as other epochs refer to them", epoch,
+			 format_size(shared, size, sizeof(size)));
 	if (!o->dry_run) {
 		if (v->on_disk) {
 			forget_epoch(&v->rec, epoch);

@@ -138,16 +138,18 @@ static bool load_manifest(const struct view *v, unsigned epoch, struct manifest 
 
 static void print_heading(void)
 {
-	printf("%5s  %-19s  %10s  %9s  %9s  %s\n", "EPOCH", "TIME", "SIZE", "FROZEN", "TOTAL", "REASON");
+	printf("%5s  %-19s  %10s  %10s  %9s  %9s  %s\n", "EPOCH", "TIME", "SIZE", "SHARED", "FROZEN", "TOTAL", "REASON");
 }
 
-static void print_row(unsigned epoch, int64_t time, uint64_t bytes, int64_t frozen, int64_t total, const char *reason)
+static void print_row(unsigned epoch, int64_t time, uint64_t bytes, uint64_t shared, int64_t frozen, int64_t total, const char *reason)
 {
-	char when[32], size[32] = "-", f[32], t[32];
+	char when[32], size[32] = "-", part[32] = "-", f[32], t[32];
 
 	if (bytes)
 		format_size(bytes, size, sizeof(size));
-	printf("%5u  %-19s  %10s  %9s  %9s  %s\n", epoch, view_time(time, when, sizeof(when)), size,
+	if (shared)
+		format_size(shared, part, sizeof(part));
+	printf("%5u  %-19s  %10s  %10s  %9s  %9s  %s\n", epoch, view_time(time, when, sizeof(when)), size, part,
 	       duration(frozen, f, sizeof(f)), duration(total, t, sizeof(t)), reason);
 }
 
@@ -164,7 +166,7 @@ static void print_disk_row(const struct view *v, const struct epoch_summary *e)
 		snprintf(reason, sizeof(reason), "%s", *e->reason ? printable(e->reason, shown, sizeof(shown)) : readable ? m->reason : "-");
 	if (e->run != v->rec.run)
 		snprintf(reason + strlen(reason), sizeof(reason) - strlen(reason), " (before it was started over)");
-	print_row(e->number, e->time, e->bytes, e->frozen_us, e->total_us, reason);
+	print_row(e->number, e->time, e->bytes, e->shared, e->frozen_us, e->total_us, reason);
 	manifest_free(m);
 	free(m);
 }
@@ -179,9 +181,9 @@ static void print_entry_rows(const struct status *s)
 		if (end == p)
 			break;
 		if (n == s->epoch)
-			print_row(s->epoch, s->epoch_time, s->bytes, s->frozen_us, s->total_us, "-");
+			print_row(s->epoch, s->epoch_time, s->bytes, 0, s->frozen_us, s->total_us, "-");
 		else
-			print_row((unsigned)n, 0, 0, 0, 0, "-");
+			print_row((unsigned)n, 0, 0, 0, 0, 0, "-");
 		p = *end ? end + 1 : end;
 	}
 }
@@ -287,7 +289,7 @@ int view_print_epoch(const struct view *v, unsigned epoch, struct err *err)
 		print_files(m->files);
 	} else {
 		print_heading();
-		print_row(e->number, e->time, e->bytes, e->frozen_us, e->total_us, *e->reason ? printable(e->reason, shown, sizeof(shown)) : "-");
+		print_row(e->number, e->time, e->bytes, e->shared, e->frozen_us, e->total_us, *e->reason ? printable(e->reason, shown, sizeof(shown)) : "-");
 		printf("More is in the epoch's manifest: %s\n", err->text);
 	}
 	manifest_free(m);

@@ -12,6 +12,7 @@
 
 #define EPOCH_NAME 32
 #define EPOCHS_ON_DISK_MAX 100000
+#define FULL "full"
 
 static const char *epoch_name(unsigned epoch, bool partial, char buf[EPOCH_NAME])
 {
@@ -143,6 +144,47 @@ int store_open_epoch(const struct store *s, unsigned epoch, struct err *err)
 
 	path = xasprintf("%s/epochs/%s", s->path, epoch_name(epoch, false, name));
 	return store_open_dir(s->epochsfd, name, path, err);
+}
+
+static uint64_t shared_in(int epochfd, const char *subdir)
+{
+	int fd = openat(epochfd, subdir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	uint64_t bytes = 0;
+	struct dirent *de;
+	struct stat st;
+
+	if (!dir && fd >= 0)
+		close(fd);
+	while (dir && (de = readdir(dir)))
+		if (fstatat(dirfd(dir), de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) && st.st_nlink > 1)
+			bytes += (uint64_t)st.st_size;
+	return bytes;
+}
+
+uint64_t store_epoch_shared(const struct store *s, unsigned epoch)
+{
+	cleanup_close int fd = store_open_epoch(s, epoch, NULL);
+
+	return fd < 0 ? 0 : shared_in(fd, "memory") + shared_in(fd, "files");
+}
+
+void store_want_full(const struct store *s)
+{
+	cleanup_close int fd = openat(s->dirfd, FULL, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd >= 0)
+		fsync(s->dirfd);
+}
+
+bool store_full_wanted(const struct store *s)
+{
+	return faccessat(s->dirfd, FULL, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+void store_full_made(const struct store *s)
+{
+	unlinkat(s->dirfd, FULL, 0);
 }
 
 static int by_number(const void *a, const void *b)

@@ -5,6 +5,7 @@
  *     script           0600  copy of the batch script (slurmd deletes its own)
  *     leader           0755  copy of fsched-leader, bind-mounted over the installed one at restore
  *     checkpoint.log   0640  one line per event
+ *     full             0600  there if the next epoch must share nothing with those before: one of them was found damaged
  *     written          0600  files that the job has written (agent/written.h)
  *     epochs/          0700
  *       000003/        manifest.json, manifest.cred (MUNGE), criu/, files/
@@ -43,6 +44,7 @@ struct epoch_summary {
 	int64_t  total_us;
 	unsigned run;        /* job_record.run it belongs to */
 	char     reason[16]; /* periodic, create, vacate ...; "" in records of older versions */
+	uint64_t shared;     /* of bytes: store_epoch_shared() when epochs were last added or removed */
 };
 
 struct job_record {
@@ -105,6 +107,14 @@ void store_remove_partials(const struct store *s);
 int store_remove_epoch(const struct store *s, unsigned epoch, struct err *err);
 /* Opens epochs/N. Descriptor or -1. */
 int store_open_epoch(const struct store *s, unsigned epoch, struct err *err);
+/* Bytes in files of a complete epoch that other epochs have, too (hard links): removing it does not free them. */
+uint64_t store_epoch_shared(const struct store *s, unsigned epoch);
+
+/* The mark that the next epoch is to be a full one. Without it, as after a failure to set it, damage would only go on unnoticed until
+ * the next restore. */
+void store_want_full(const struct store *s);
+bool store_full_wanted(const struct store *s);
+void store_full_made(const struct store *s);
 /* Complete epochs on disk, ascending; returns their number. */
 int store_list_epochs(const struct store *s, unsigned *out, int max);
 

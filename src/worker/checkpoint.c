@@ -81,6 +81,8 @@ static int seal(struct checkpoint *c, struct err *err)
 	if (store_commit_epoch(&w->store, w->req.epoch, err))
 		return -1;
 	c->committed = true;
+	if (!c->m.memory.increment)
+		store_full_made(&w->store);
 	if (w->req.vacate)
 		c->stood_us = now_us() - c->frozen_at;
 	return 0;

@@ -205,29 +205,6 @@ static int add_processes(struct memory_step *s, const struct worker *w, int criu
 	return rc;
 }
 
-/* The newest epoch before this one whose memory is ours, for an increment; NULL: this one is to be full, or there is none. What has
- * changed is found by hashes of pages, so it need not even be of the same run. */
-static struct mem_image *open_previous(const struct worker *w)
-{
-	cleanup_free unsigned *list = NULL;
-	cleanup_mem_image struct mem_image *image = NULL;
-	cleanup_close int epochfd = -1, dirfd = -1;
-	int n;
-
-	if (!w->conf.incremental || w->req.epoch % w->conf.full_every == 0)
-		return NULL;
-	list = xcalloc(STORE_KEPT_MAX, sizeof(*list));
-	n = store_list_epochs(&w->store, list, STORE_KEPT_MAX);
-	while (n > 0 && list[n - 1] >= w->req.epoch)
-		n--;
-	epochfd = n > 0 ? store_open_epoch(&w->store, list[n - 1], NULL) : -1;
-	dirfd = epochfd < 0 ? -1 : openat(epochfd, "memory", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	image = dirfd < 0 ? NULL : mem_image_open(dirfd, NULL);
-	if (!image || mem_image_load_hashes(image, NULL))
-		return NULL;
-	return steal_ptr(&image);
-}
-
 /* ---- all of it as one source ---------------------------------------------- */
 
 struct both { struct mem_source snapshot; const struct mem_shared *objects; };
@@ -255,20 +232,17 @@ static struct mem_range *whole_work(const struct memory_step *s, size_t *n)
 	return v;
 }
 
-static int write_image(struct memory_step *s, const struct worker *w, int epochfd, int criufd, bool frozen, struct err *err)
+/* previous: NULL for a full image. */
+static int write_work(struct memory_step *s, const struct worker *w, int epochfd, struct mem_image *previous, bool frozen, struct err *err)
 {
 	struct both both = { mem_snapshot_source(s->snapshot), s->objects };
 	const struct mem_source source = { read_both, &both };
 	cleanup_free struct mem_range *work = NULL;
-	cleanup_mem_image struct mem_image *previous = NULL;
 	cleanup_close int dirfd = -1;
 	struct mem_write_opts o;
 	size_t n;
 
-	if (mem_snapshot_write_kept(s->snapshot, criufd, err))
-		return -1;
 	work = whole_work(s, &n);
-	s->written = true;
 	if (!n)
 		return 0;
 	if (mkdirat(epochfd, "memory", 0700) && errno != EEXIST)
@@ -281,12 +255,34 @@ static int write_image(struct memory_step *s, const struct worker *w, int epochf
 	o.threads = (int)w->conf.threads;
 	o.nice = frozen ? 0 : DRAIN_NICE;
 	o.hashes = w->conf.incremental;
-	o.previous = previous = open_previous(w);
+	o.previous = previous;
 	o.compare = previous != NULL;
 	if (mem_image_write(dirfd, w->req.epoch, &source, work, n, &o, s->stats, err))
 		return -1;
 	mem_node_drained(s->stats->scanned, s->stats->wall_us);
 	return 0;
+}
+
+/* An older chunk that is damaged is noticed here if it is to be written again (compaction). */
+static bool is_damage(const struct err *err)
+{
+	return err->num == EBADMSG || err->num == EIO || err->num == ENODATA;
+}
+
+static int write_image(struct memory_step *s, struct worker *w, int epochfd, int criufd, bool frozen, struct err *err)
+{
+	cleanup_mem_image struct mem_image *previous = NULL;
+
+	if (mem_snapshot_write_kept(s->snapshot, criufd, err))
+		return -1;
+	s->written = true;
+	previous = previous_open(w);
+	if (!write_work(s, w, epochfd, previous, frozen, err))
+		return 0;
+	if (!previous || !is_damage(err) || remove_tree_at(epochfd, "memory"))
+		return -1;
+	worker_warn(w, "the memory is saved in full, because epoch %u cannot be continued: %.500s", mem_image_epoch(previous), err->text);
+	return write_work(s, w, epochfd, NULL, frozen, err);
 }
 
 int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criufd, int hand, struct err *err)

@@ -377,6 +377,9 @@ int worker_restore(struct worker *w, bool *refused, struct err *err)
 
 	*refused = true;
 	rc = restore(&r, refused, err);
+	/* What later epochs share with this one may be what is damaged. */
+	if (rc && !w->node_fault)
+		store_want_full(&w->store);
 	manifest_free(&r.m);
 	close_fd(r.epochfd);
 	close_fd(r.criufd);

@@ -116,6 +116,10 @@ void memory_end(struct memory_step *s);
 void memory_shared_begin(struct memory_step *s, struct worker *w, const struct tree *t, uint64_t *room);
 int  memory_shared_freeze(struct memory_step *s, const struct worker *w, const struct criu_facts *f, int hand, struct err *err);
 
+/* previous.c: the image of the epoch before, with its hashes, for an increment. NULL: the epoch is to be a full one, because the
+ * configuration says so or there is none to continue; with a warning if there is one and it is damaged. */
+struct mem_image *previous_open(struct worker *w);
+
 /* memory_back.c: the memory of an epoch whose manifest says memory.ours, in a restore. */
 struct memory_back {
 	bool on;

@@ -99,6 +99,7 @@ def parse_checkpoint(text):
     return {k: v.strip('"') for k, v in re.findall(r'(\w+)=("[^"]*"|\S*)', m.group(1))}
 
 
+POD_BASES = []           # directories of pods without Slurm that this process has made
 CGROUP_NODES = set()     # nodes for which slurmd made cgroups, which are named after them and not after the cluster
 
 

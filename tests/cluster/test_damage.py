@@ -144,3 +144,30 @@ def test_no_epoch_is_left(new_cluster, jobdir, policy):
     lib.hurry(d)
     assert c.wait_end(job) == ("COMPLETED", "0:0")
     assert (d / "out").read_text() == "".join(f"step {i}\n" for i in range(3000)) + "end\n"
+
+
+def test_after_a_broken_link_the_next_epoch_is_full(new_cluster, jobdir, workloads):
+    """Increments: what an epoch wrote is damaged, the one before is taken, and nothing is built on the damage."""
+    c = new_cluster(conf=["CRIU_Incremental=YES", "CRIU_MaxEpochs=3"])
+    d = jobdir()
+    job = c.sbatch(f"exec {workloads}/threads 6000 16", "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+    c.wait_running(job)
+    lib.wait_for(lambda: (d / "out").read_text(), "output")
+    for _ in range(2):
+        c.checkpoint("create", job)
+    listed = c.ok("fsched", "list", job)         # by the user
+    assert "SHARED" in listed
+    damage_newest(c, job, "memory/chunks-000002-*")
+    requeue_by_failure(c, job)
+    e = c.wait_entry(job, lambda e: e["state"] == "running" and e.get("restored"), "the job to be restored", lib.DEADLINE * 3)
+    assert e["restored"] == "1"
+    c.checkpoint("create", job)
+    assert "epoch 3: warning: the memory is saved in full" in c.log(job), c.log(job)
+    files = {p.name.split("-")[1] for p in (c.ckpt_dir(job) / "epochs/000003/memory").glob("chunks-*")}
+    assert files == {"000003"}
+    c.checkpoint("create", job)
+    files = {p.name.split("-")[1] for p in (c.ckpt_dir(job) / "epochs/000004/memory").glob("chunks-*")}
+    assert files == {"000003", "000004"}
+    lib.wait_for(lambda: re.search(r"^ +4 .*[KM]iB +[\d.]+ [KM]iB +", c.ok("fsched", "list", job), re.M), "what is shared in the list")
+    c.ok("scancel", job)
+    c.wait_end(job)

@@ -25,6 +25,7 @@ PodDir = {base}/pod
 @pytest.fixture(scope="module")
 def base():
     d = Path(tempfile.mkdtemp(prefix="fscheck-pod.", dir="/var/tmp"))
+    lib.POD_BASES.append(f"{d}/")
     d.chmod(0o755)
     # what an ordinary user's process maps has to be reachable for him
     shutil.copytree(lib.STAGE, d / "stage", symlinks=True)
