@@ -50,13 +50,14 @@ class Keeper:
         elif "network" in config:
             self.hosts = simulated.Hosts(directory, config["network"])
         path = os.path.join(directory, "run", f"keeper.{host}.sock" if host else "keeper.sock")
-        if os.path.exists(path):
-            os.unlink(path)     # of the boot before
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         old = os.umask(0o077)
-        self.listener.bind(path)
+        if os.path.exists(path + "-"):
+            os.unlink(path + "-")
+        self.listener.bind(path + "-")
         os.umask(old)
         self.listener.listen(8)
+        os.rename(path + "-", path)     # who sees the name can connect; one of the boot before is replaced
         self.listener.settimeout(0.2)
 
     def reap(self):

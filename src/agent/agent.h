@@ -197,6 +197,7 @@ struct agent {
 	struct op    op;
 	struct queued queue[QUEUE_MAX];
 	unsigned     n_queue;
+	json_t      *warned;    /* owned, or NULL: warnings of epochs that the log has */
 	struct proc  prune;
 	bool   shared_changed;  /* what the record says of it is newer than the file */
 

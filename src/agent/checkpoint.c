@@ -78,9 +78,11 @@ void op_record_epoch(struct agent *a, const json_t *o)
 		.number = a->op.epoch, .time = result_int(o, "time"), .bytes = (uint64_t)result_int(o, "bytes"),
 		.frozen_us = result_int(o, "frozen_us"), .total_us = result_int(o, "total_us"), .run = a->rec.run,
 	};
+	const char *memory = json_string_value(json_object_get(o, "memory"));
 	struct err err;
 
 	snprintf(e.reason, sizeof(e.reason), "%s", op_name(a->op.kind));
+	snprintf(e.memory, sizeof(e.memory), "%s", memory ? memory : "");
 	job_add_epoch(a, &e);
 	if (job_save(a, &err) < 0) {
 		/* the epoch is whole on disk, but the next start would not look at it */
@@ -92,20 +94,17 @@ void op_record_epoch(struct agent *a, const json_t *o)
 /* Of a vacate, the freeze is what passed until the epoch was durable: its processes never ran on. */
 static void log_epoch(struct agent *a, const json_t *o)
 {
-	char size[16], zero[16], stored[16], frozen[24], total[24];
+	char size[16], frozen[24], total[24];
 	int64_t us = result_int(o, "frozen_us");
 
-	const char *method = json_string_value(json_object_get(o, "memory_method")), *why = json_string_value(json_object_get(o, "memory_why"));
+	const char *memory = json_string_value(json_object_get(o, "memory")), *why = json_string_value(json_object_get(o, "memory_why"));
 
 	job_log(a, "epoch %u complete (%s): %s, %s%s%stotal %s", a->op.epoch, op_name(a->op.kind),
 		format_size((uint64_t)result_int(o, "bytes"), size, sizeof(size)), us > 0 ? "frozen " : "",
 		us > 0 ? format_duration(us, frozen, sizeof(frozen)) : "", us > 0 ? ", " : "",
 		format_duration(result_int(o, "total_us"), total, sizeof(total)));
-	if (method && strcmp(method, "criu"))
-		job_log(a, "epoch %u: memory %s (%s); %s, of them %s zero, stored in %s", a->op.epoch, method, why ? why : "",
-			format_size((uint64_t)result_int(o, "memory_pages"), size, sizeof(size)),
-			format_size((uint64_t)result_int(o, "memory_zero"), zero, sizeof(zero)),
-			format_size((uint64_t)result_int(o, "memory_stored"), stored, sizeof(stored)));
+	if (memory && strcmp(memory, "criu"))
+		job_log(a, "epoch %u: memory %s (%s)", a->op.epoch, memory, why ? why : "");
 }
 
 static void on_event(void *arg, char *line)
@@ -152,13 +151,31 @@ static void worker_died(const struct op *op, int status, bool timed_out, unsigne
 			 op->phase);
 }
 
+#define WARNED_MAX 100
+
+/* What is the same in every epoch is said once. */
+static bool first_time(json_t *told, const json_t *w)
+{
+	const json_t *t;
+	size_t i;
+
+	json_array_foreach(told, i, t)
+		if (json_equal(t, w))
+			return false;
+	if (json_array_size(told) < WARNED_MAX)
+		json_array_append_new(told, json_copy((json_t *)(uintptr_t)w));
+	return true;
+}
+
 static void report_warnings(struct agent *a, const json_t *result)
 {
 	const json_t *w;
 	size_t i;
 
+	if (!a->warned)
+		a->warned = json_array();
 	json_array_foreach(json_object_get(result, "warnings"), i, w)
-		if (json_is_string(w))
+		if (json_is_string(w) && first_time(a->warned, w))
 			job_log(a, "epoch %u: warning: %s", a->op.epoch, json_string_value(w));
 }
 

@@ -348,4 +348,5 @@ void job_describe_epochs(const struct agent *a, struct status *s)
 	s->bytes = last.bytes;
 	s->frozen_us = last.frozen_us;
 	s->total_us = last.total_us;
+	snprintf(s->memory, sizeof(s->memory), "%s", last.memory);
 }

@@ -130,6 +130,8 @@ static void print_status(const struct view *v)
 	printf("State:     %s\n", s->state);
 	printf("Interval:  %s\n", interval_format(s->interval, interval, sizeof(interval)));
 	printf("Skipped:   %u for load\n", s->skipped);
+	if (*s->memory)
+		printf("Memory:    %s\n", printable(s->memory, shown, sizeof(shown)));
 	if (s->restored)
 		printf("Restored:  from epoch %u\n", s->restored);
 	if (*s->error)

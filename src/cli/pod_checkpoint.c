@@ -18,12 +18,14 @@ struct saving {
 
 static void take_result(struct epoch_summary *e, const json_t *o)
 {
+	const char *memory = json_string_value(json_object_get(o, "memory"));
 	json_int_t time = json_integer_value(json_object_get(o, "time"));
 
 	e->time = time ? time : e->time;
 	e->bytes = (uint64_t)json_integer_value(json_object_get(o, "bytes"));
 	e->frozen_us = json_integer_value(json_object_get(o, "frozen_us"));
 	e->total_us = json_integer_value(json_object_get(o, "total_us"));
+	snprintf(e->memory, sizeof(e->memory), "%s", memory ? memory : "");
 }
 
 /* Enters the epoch into the record, or renews its numbers. */

@@ -229,6 +229,8 @@ static void print_memory(const struct manifest *m)
 	       format_size(m->memory.pages, pages, sizeof(pages)), format_size(m->memory.zero, zero, sizeof(zero)),
 	       format_size(m->memory.reused, reused, sizeof(reused)),
 	       format_size(m->memory.stored, stored, sizeof(stored)), ratio, format_size(m->memory.criu, rest, sizeof(rest)));
+	printf("Read:      %s; %s were not as in the epoch before%s\n", format_size(m->memory.scanned, pages, sizeof(pages)),
+	       format_size(m->memory.pages - m->memory.reused, stored, sizeof(stored)), m->memory.increment ? "" : ": a full epoch");
 	printf("Method:    %s (%s)\n", m->memory.method, m->memory.why);
 }
 

@@ -623,15 +623,33 @@ void conf_print(const struct conf *c, FILE *out)
 	}
 }
 
+/* Keys that say how, beside one that says not at all. Empty: nothing to say. */
+static const char *idle(const struct conf *c, const char *key)
+{
+	if (!strcmp(key, "CRIU_FullEvery") && !c->incremental)
+		return "CRIU_Incremental is NO, so every checkpoint is a full one";
+	if (!strcmp(key, "CRIU_Incremental") && c->incremental && c->engine == CONF_ENGINE_CRIU)
+		return "MemoryEngine is criu, which writes all memory each time";
+	if (!strcmp(key, "CheckpointCompression") && c->engine == CONF_ENGINE_CRIU)
+		return "MemoryEngine is criu, which does not compress";
+	if (!strncmp(key, "CRIU_LoadThreshold", 18) && !c->load_aware)
+		return "CRIU_LoadAware is NO, so the load is not looked at";
+	if (!strcmp(key, "CheckpointMaxSkip") && !c->load_aware)
+		return "CRIU_LoadAware is NO, so no checkpoint is skipped";
+	return NULL;
+}
+
 void conf_notices(const struct conf *c, void (*fn)(const char *text, void *arg), void *arg)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
 		cleanup_free char *text = NULL;
 
-		if (!c->line[i] || !keys[i].no_effect)
+		if (!c->line[i] || (!keys[i].no_effect && !idle(c, keys[i].name)))
 			continue;
-		text = xasprintf("%s:%u: %s has no effect in this version: %s", c->path, c->line[i],
-				 keys[i].name, keys[i].no_effect);
+		text = keys[i].no_effect ? xasprintf("%s:%u: %s has no effect in this version: %s", c->path, c->line[i], keys[i].name,
+						     keys[i].no_effect)
+					 : xasprintf("%s:%u: %s has no effect: %s", c->path, c->line[i], keys[i].name,
+						     idle(c, keys[i].name));
 		fn(text, arg);
 	}
 }

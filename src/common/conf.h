@@ -73,8 +73,7 @@ int conf_load(struct conf *c, const char *path, struct err *err);
  * behind keys that have no effect in this version. Used by `fsched config`. */
 void conf_print(const struct conf *c, FILE *out);
 
-/* For each key that was set but has no effect in this version, calls fn once
- * with a sentence. */
+/* For each key that was set but has no effect, in this version or beside what other keys say, calls fn once with a sentence. */
 void conf_notices(const struct conf *c, void (*fn)(const char *text, void *arg), void *arg);
 
 #endif

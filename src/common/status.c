@@ -78,6 +78,8 @@ char *status_render(const struct status *s)
 	add_text(out, "state", *s->state ? s->state : "unknown", false);
 	fprintf(out, " interval=%s", interval_format(s->interval, interval, sizeof(interval)));
 	add_epoch(out, s);
+	if (s->epoch)
+		add_text(out, "memory", s->memory, false);
 	add_text(out, "kept", s->kept, false);
 	fprintf(out, " skipped=%u", s->skipped);
 	if (s->restored)
@@ -268,6 +270,8 @@ static int set_member(struct status *s, const char *key, const char *value)
 		return parse_duration(value, &s->frozen_us);
 	if (strcmp(key, "total") == 0)
 		return parse_duration(value, &s->total_us);
+	if (strcmp(key, "memory") == 0)
+		return copy_text(s->memory, sizeof(s->memory), value);
 	if (strcmp(key, "kept") == 0)
 		return copy_text(s->kept, sizeof(s->kept), value);
 	if (strcmp(key, "skipped") == 0)

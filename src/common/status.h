@@ -1,7 +1,7 @@
 /* The Checkpoint entry of a job: what `scontrol show job` shows in AdminComment.
  *
  *   Checkpoint={state=running interval=00:30:00 epoch=3 time=2026-11-22T23:01:02
- *   size=12.3MiB frozen=31ms total=0.2s kept=2,3 skipped=0 restored=2 tried=n1 error="…" uuid=… agent=port}
+ *   size=12.3MiB frozen=31ms total=0.2s memory=fork,… kept=2,3 skipped=0 restored=2 tried=n1 error="…" uuid=… agent=port}
  *
  * on one line. Text that an administrator put before or behind it is kept.
  * Values hold no blank unless quoted; quoted text holds no quote, brace,
@@ -21,6 +21,7 @@ struct status {
 	uint64_t bytes;          /* its size on disk */
 	int64_t  frozen_us;      /* how long the job stood still for it */
 	int64_t  total_us;       /* how long the checkpoint took in all */
+	char     memory[160];    /* of what its memory was made: manifest_memory_text(), "" = not known */
 	char     kept[128];      /* "2,3": epochs on disk */
 	unsigned skipped;        /* scheduled checkpoints skipped for load so far */
 	unsigned restored;       /* epoch this run was restored from, 0 = none */

@@ -178,6 +178,7 @@ static int merge_status(struct status *s, const json_t *from, struct err *err)
 	s->bytes = (uint64_t)merge_int(&m, "bytes", (int64_t)s->bytes, INT64_MAX);
 	s->frozen_us = merge_int(&m, "frozen_us", s->frozen_us, INT64_MAX);
 	s->total_us = merge_int(&m, "total_us", s->total_us, INT64_MAX);
+	merge_text(&m, "memory", s->memory, sizeof(s->memory));
 	merge_text(&m, "kept", s->kept, sizeof(s->kept));
 	s->skipped = (unsigned)merge_int(&m, "skipped", s->skipped, INT_MAX);
 	s->restored = (unsigned)merge_int(&m, "restored", s->restored, INT_MAX);

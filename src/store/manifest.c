@@ -259,8 +259,8 @@ static int format_of(const struct manifest *m)
 
 static json_t *render_memory(const struct manifest *m)
 {
-	json_t *o = json_pack("{s:s,s:s,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "method", m->memory.method, "why", m->memory.why,
-			 "increment", (int)m->memory.increment, "reused", (json_int_t)m->memory.reused,
+	json_t *o = json_pack("{s:s,s:s,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "method", m->memory.method, "why", m->memory.why,
+			 "increment", (int)m->memory.increment, "reused", (json_int_t)m->memory.reused, "scanned", (json_int_t)m->memory.scanned,
 			 "pages", (json_int_t)m->memory.pages, "zero", (json_int_t)m->memory.zero, "raw", (json_int_t)m->memory.raw,
 			 "stored", (json_int_t)m->memory.stored, "criu", (json_int_t)m->memory.criu, "shared", (json_int_t)m->memory.shared);
 
@@ -409,6 +409,32 @@ static int get_bytes(const json_t *o, const char *key, uint64_t *out, struct err
 	return 0;
 }
 
+/* "2.0 GiB" as "2.0GiB". */
+static const char *size_text(uint64_t bytes, char buf[16])
+{
+	char *blank;
+
+	format_size(bytes, buf, 16);
+	blank = strchr(buf, ' ');
+	if (blank)
+		memmove(blank, blank + 1, strlen(blank));
+	return buf;
+}
+
+char *manifest_memory_text(const struct manifest *m, char buf[MANIFEST_MEMORY_TEXT])
+{
+	char pages[16], scanned[16], dirty[16], stored[16];
+
+	if (!m->memory.ours)
+		snprintf(buf, MANIFEST_MEMORY_TEXT, "criu");
+	else
+		snprintf(buf, MANIFEST_MEMORY_TEXT, "%s,%s,scanned:%s,dirty:%s,stored:%s,ratio:%.2f%s", m->memory.method,
+			 size_text(m->memory.pages, pages), size_text(m->memory.scanned, scanned),
+			 size_text(m->memory.pages - m->memory.reused, dirty), size_text(m->memory.stored, stored),
+			 m->memory.stored ? (double)m->memory.raw / (double)m->memory.stored : 1.0, m->memory.increment ? ",increment" : "");
+	return buf;
+}
+
 static int parse_memory(const json_t *root, struct manifest *m, bool shared, struct err *err)
 {
 	const json_t *o = json_object_get(root, "memory");
@@ -417,6 +443,8 @@ static int parse_memory(const json_t *root, struct manifest *m, bool shared, str
 		return 0;
 	if (!json_is_object(o))
 		return err_set(err, EBADMSG, "member \"memory\" is missing or is not an object");
+	if (json_object_get(o, "scanned") && get_bytes(o, "scanned", &m->memory.scanned, err) < 0)
+		return -1;
 	return json_get_text(o, "method", m->memory.method, sizeof(m->memory.method), err) < 0 ||
 	       json_get_text(o, "why", m->memory.why, sizeof(m->memory.why), err) < 0 ||
 	       json_get_bool(o, "increment", &m->memory.increment, err) < 0 || get_bytes(o, "reused", &m->memory.reused, err) < 0 ||

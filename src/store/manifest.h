@@ -39,6 +39,7 @@ struct manifest {
 		char why[320];
 		bool increment;   /* what has not changed lies in files of older epochs (hard links: they may be removed) */
 		uint64_t pages, zero, reused;   /* bytes: in memory/, of them zeros and in files of older epochs */
+		uint64_t scanned;               /* bytes read to find that out; 0 in manifests of older versions */
 		uint64_t raw, stored;           /* written data, before and after compression */
 		uint64_t criu;    /* bytes left to criu's images */
 		uint64_t shared;  /* bytes that processes had in common after a fork */
@@ -66,6 +67,12 @@ int manifest_verify(int epochfd, struct manifest *m, bool sign, const char *mung
 /* Asks the kernel to forget the epoch's cached pages, so that the manifest_verify() behind it reads what reached the disk.
  * Call after store_sync_epoch(): dirty pages cannot be dropped. */
 void manifest_drop_cache(int epochfd);
+
+/* "fork,2.0GiB,scanned:2.0GiB,dirty:120.0MiB,stored:80.1MiB,ratio:1.50", with ",increment" behind it if it is one: the way of the ladder,
+ * the memory that fsched has taken, what was read of it, what is not as in the epoch before, what that takes on the disk, and how much
+ * smaller that is. "criu" if criu has written all of it. Holds no blank. */
+#define MANIFEST_MEMORY_TEXT 160
+char *manifest_memory_text(const struct manifest *m, char buf[MANIFEST_MEMORY_TEXT]);
 
 /* Reads without verifying (for `fsched show`). */
 int manifest_load(int epochfd, struct manifest *m, struct err *err);

@@ -52,7 +52,7 @@ bool store_uuid_valid(const char *uuid)
 
 static int parse_summary(const json_t *o, struct epoch_summary *e, struct err *err)
 {
-	const char *reason = json_string_value(json_object_get(o, "reason"));
+	const char *reason = json_string_value(json_object_get(o, "reason")), *memory = json_string_value(json_object_get(o, "memory"));
 	json_int_t shared = json_integer_value(json_object_get(o, "shared"));     /* not in records of older versions */
 	int64_t bytes;
 
@@ -66,6 +66,7 @@ static int parse_summary(const json_t *o, struct epoch_summary *e, struct err *e
 	e->bytes = (uint64_t)bytes;
 	e->shared = shared > 0 ? (uint64_t)shared : 0;
 	snprintf(e->reason, sizeof(e->reason), "%s", reason ? reason : "");
+	snprintf(e->memory, sizeof(e->memory), "%s", memory ? memory : "");
 	return 0;
 }
 
@@ -145,11 +146,11 @@ static json_t *render_epochs(const struct job_record *r)
 	for (unsigned i = 0; list && i < r->n_epochs; i++) {
 		const struct epoch_summary *e = &r->epochs[i];
 
-		if (json_array_append_new(list, json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s}",
+		if (json_array_append_new(list, json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:s}",
 				"number", (json_int_t)e->number, "time", (json_int_t)e->time,
 				"bytes", (json_int_t)e->bytes, "frozen_us", (json_int_t)e->frozen_us,
 				"total_us", (json_int_t)e->total_us, "run", (json_int_t)e->run,
-				"shared", (json_int_t)e->shared, "reason", e->reason)) < 0)
+				"shared", (json_int_t)e->shared, "reason", e->reason, "memory", e->memory)) < 0)
 			return NULL;
 	}
 	return steal_ptr(&list);

@@ -44,6 +44,7 @@ struct epoch_summary {
 	int64_t  total_us;
 	unsigned run;        /* job_record.run it belongs to */
 	char     reason[16]; /* periodic, create, vacate ...; "" in records of older versions */
+	char     memory[160]; /* manifest_memory_text(); "" likewise */
 	uint64_t shared;     /* of bytes: store_epoch_shared() when epochs were last added or removed */
 };
 

@@ -97,13 +97,12 @@ static int64_t stood_still(const struct checkpoint *c)
 static json_t *describe(const struct checkpoint *c)
 {
 	const struct worker *w = c->w;
+	char memory[MANIFEST_MEMORY_TEXT];
 
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:I, s:I, s:I, s:O}", "epoch", (json_int_t)w->req.epoch, "bytes", (json_int_t)c->m.bytes,
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:O}", "epoch", (json_int_t)w->req.epoch, "bytes", (json_int_t)c->m.bytes,
 			 "time", (json_int_t)c->m.time, "frozen_us", (json_int_t)stood_still(c),
 			 "total_us", (json_int_t)(now_us() - w->began), "files", (json_int_t)json_array_size(c->m.files),
-			 "memory_method", c->m.memory.ours ? c->m.memory.method : "criu", "memory_why", c->m.memory.why,
-			 "memory_pages", (json_int_t)c->m.memory.pages, "memory_zero", (json_int_t)c->m.memory.zero,
-			 "memory_stored", (json_int_t)c->m.memory.stored, "warnings", w->warnings);
+			 "memory", manifest_memory_text(&c->m, memory), "memory_why", c->m.memory.why, "warnings", w->warnings);
 }
 
 /* The epoch is durable. The agent gives the job back to Slurm and then says what is to become of the pod. */
@@ -221,10 +220,10 @@ static int dump(struct checkpoint *c, enum engine engine, struct err *err)
 		.init = w->req.init, .images_fd = c->criufd, .work_fd = w->store.dirfd, .ghost_limit = w->conf.file_limit,
 		.phase = on_phase, .frozen = on_frozen, .arg = c,
 	};
-	c->memory.leave_shared = engine == ENGINE_PRIVATE;
+	c->memory.leave_shared = engine == ENGINE_PRIVATE || fault(w, FAULT_NO_ELISION);
 	if (engine != ENGINE_NONE)
 		memory_begin(&c->memory, w, c->criufd);
-	c->dump.elide_parent = c->memory.on ? MEMORY_PARENT : NULL;
+	c->dump.elide_parent = c->memory.on && !fault(w, FAULT_NO_ELISION) ? MEMORY_PARENT : NULL;
 	c->dump.elide_shared = c->memory.objects != NULL;
 	event_phase("dump");
 	if (criu_dump(&w->criu, &c->dump, err))

@@ -12,6 +12,7 @@ static const char *const names[] = {
 	[FAULT_FORCE_DIRECT] = "force-direct",             /* every process is written directly */
 	[FAULT_FORCE_STAGED] = "force-staged",             /* ... copied */
 	[FAULT_FORCE_FORK] = "force-fork",                 /* ... forked */
+	[FAULT_NO_ELISION] = "no-elision",                 /* criu writes the memory although it is not to, and says nothing */
 	[FAULT_SNAPSHOT_FAILS] = "snapshot-fails",         /* in the freeze, before anything was done: criu's turn */
 	[FAULT_SHARED_FAILS] = "shared-fails",             /* ... when shared memory is about to be copied: that is left to criu */
 	[FAULT_FILL_FAILS] = "fill-fails",                 /* in a restore: criu restores plain images */

@@ -356,12 +356,29 @@ static uint64_t shared_bytes(const struct memory_step *s)
 	return bytes;
 }
 
+/* criu keeps to itself that it has not left anything out. Where the library is loaded and is not asked (a criu that goes by other calls
+ * than those it knows), nothing fails; it only takes as long as ever. */
+static void check_elision(const struct memory_step *s, struct worker *w)
+{
+	uint64_t left_out = 0, anon = 0;
+	char size[16];
+
+	for (size_t i = 0; i < s->n_procs; i++)
+		left_out += s->procs[i].split.kept_pages + s->procs[i].split.our_pages;
+	for (int i = 0; i < s->n_wanted; i++)
+		anon += s->wanted[i].usage.anon;
+	if (!left_out && anon)
+		worker_warn(w, "criu has written the job's private memory (%s) itself although it was to leave it to fsched: the freeze depends "
+			    "on its size; `fsched doctor' on this node may tell why", format_size(anon, size, sizeof(size)));
+}
+
 static void fill_manifest(const struct memory_step *s, struct manifest *m)
 {
 	m->memory.ours = s->stats->pages > 0;
 	m->memory.pages = s->stats->pages;
 	m->memory.zero = s->stats->zero;
 	m->memory.reused = s->stats->reused;
+	m->memory.scanned = s->stats->scanned;
 	m->memory.raw = s->stats->raw;
 	m->memory.stored = s->stats->stored;
 	m->memory.shared = s->shared;
@@ -388,6 +405,7 @@ int memory_finish(struct memory_step *s, struct worker *w, int epochfd, int criu
 		worker_warn(w, "%llu pages of the job's memory cannot be read by anybody and are saved as zeros",
 			    (unsigned long long)(s->stats->unreadable / MEM_PAGE + mem_snapshot_unreadable(s->snapshot)));
 	fill_manifest(s, m);
+	check_elision(s, w);
 	tell(s, w);
 	/* What the job rewrites from now on costs it nothing more. */
 	mem_snapshot_free(s->snapshot);

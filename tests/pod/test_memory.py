@@ -1,6 +1,7 @@
 """The memory engine: every way of taking memory, every way of bringing it back, and what happens when something dies on the way."""
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -42,6 +43,9 @@ class Job:
     def manifest(self):
         newest = sorted(self.state.glob("epochs/0*"))[-1]
         return json.loads((newest / "manifest.json").read_text())
+
+    def record(self):
+        return json.loads((self.state / "job.json").read_text())
 
     def restore(self, fault="", conf=None):
         env = {**self.pods.env(), "FSCHED_FAULT": fault}
@@ -253,3 +257,15 @@ def test_damage_is_found(pods, base):
     assert "restored from" not in job.restore()
     assert job.p.wait(30) != 0
     shutil.rmtree(job.state)
+
+
+def test_memory_that_criu_does_not_leave_out(pods, base):
+    """Nothing fails then, it only takes as long as without fsched: it is said, and the epoch is one of criu's."""
+    job = Job(pods, base, "memory", 16, 1, 1)
+    said = job.checkpoint(fault="no-elision")
+    assert "criu has written the job's private memory" in said, said
+    assert "memory" not in job.manifest()
+    assert "criu has written" not in job.checkpoint("--kill")
+    assert re.fullmatch(r"direct,[\d.]+MiB,scanned:[\d.]+MiB,dirty:[\d.]+MiB,stored:[\d.]+MiB,ratio:\d+\.\d\d", job.record()["epochs"][-1]["memory"])
+    assert "restored from epoch 2" in job.restore()
+    job.stop()

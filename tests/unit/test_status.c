@@ -8,12 +8,12 @@
 
 static const struct status full = {
 	.state = "running", .interval = 1800, .epoch = 3, .epoch_time = 1795388462, .bytes = 12897484,
-	.frozen_us = 31000, .total_us = 2400000, .kept = "2,3", .skipped = 1, .restored = 2,
+	.frozen_us = 31000, .total_us = 2400000, .memory = "fork,2.0GiB,scanned:2.0GiB", .kept = "2,3", .skipped = 1, .restored = 2,
 	.error = "epoch 2: No space left on device", .uuid = "0b0e8c4e-96ce-4a4c-8f0d-5a1f2c3d4e5f", .agent = "40123",
 };
 
 #define FULL_TEXT "Checkpoint={state=running interval=00:30:00 epoch=3 time=2026-11-22T23:01:02 size=12.3MiB " \
-	"frozen=31ms total=2.4s kept=2,3 skipped=1 restored=2 error=\"epoch 2: No space left on device\" " \
+	"frozen=31ms total=2.4s memory=fork,2.0GiB,scanned:2.0GiB kept=2,3 skipped=1 restored=2 error=\"epoch 2: No space left on device\" " \
 	"uuid=0b0e8c4e-96ce-4a4c-8f0d-5a1f2c3d4e5f agent=40123}"
 
 static void rendered(void **state)
@@ -38,6 +38,7 @@ static void parsed(void **state)
 	assert_int_equal(s.bytes, 12897485); /* 12.3 MiB */
 	assert_int_equal(s.frozen_us, 31000);
 	assert_int_equal(s.total_us, 2400000);
+	assert_string_equal(s.memory, full.memory);
 	assert_string_equal(s.kept, "2,3");
 	assert_int_equal(s.skipped, 1);
 	assert_int_equal(s.restored, 2);
