@@ -40,6 +40,8 @@ static bool take_detail(const char *line, struct vmas *m)
 		return false;
 	if (m->n && sscanf(line, "Anonymous: %" SCNu64, &kib) == 1)
 		m->v[m->n - 1].anon = kib * 1024;
+	if (m->n && sscanf(line, "AnonHugePages: %" SCNu64, &kib) == 1)
+		m->v[m->n - 1].huge = kib * 1024;
 	return true;
 }
 

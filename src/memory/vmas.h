@@ -10,7 +10,7 @@
 
 struct vma {
 	uint64_t start, end;
-	uint64_t anon;   /* bytes of anonymous memory in it; vmas_read_filled() only */
+	uint64_t anon, huge;   /* bytes of anonymous memory in it, of that in huge pages; vmas_read_filled() only */
 	bool plain;      /* anonymous, private, readable and writable, and no stack that grows: process_vm_writev() can fill it */
 	bool executable;
 	bool vdso;

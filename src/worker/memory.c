@@ -53,6 +53,14 @@ static void watch(struct memory_step *s, const struct tree *t)
 		s->wanted[i].rewriting = r[i];
 }
 
+static void note_huge(struct memory_step *s)
+{
+	s->huge = mem_huge_new();
+	for (int i = 0; i < s->n_wanted; i++)
+		if (s->wanted[i].usage.huge)
+			mem_huge_note(s->huge, s->wanted[i].host);
+}
+
 static enum mem_rung forced(const struct worker *w, enum mem_rung r)
 {
 	return fault(w, FAULT_FORCE_DIRECT) ? MEM_DIRECT : fault(w, FAULT_FORCE_STAGED) ? MEM_STAGED : fault(w, FAULT_FORCE_FORK) ? MEM_FORKED : r;
@@ -114,6 +122,7 @@ void memory_begin(struct memory_step *s, struct worker *w, int criufd)
 		if (!s->leave_shared)
 			memory_shared_begin(s, w, &t, &room);
 		if (!w->req.vacate) {
+			note_huge(s);
 			watch(s, &t);
 			reserve = choose(s, w, room);
 		}
@@ -412,6 +421,8 @@ int memory_finish(struct memory_step *s, struct worker *w, int epochfd, int criu
 	mem_shared_free(s->objects);
 	s->snapshot = NULL;
 	s->objects = NULL;
+	if (s->huge)
+		mem_huge_begin(s->huge);
 	return 0;
 }
 
@@ -419,6 +430,7 @@ void memory_end(struct memory_step *s)
 {
 	mem_snapshot_free(s->snapshot);
 	mem_shared_free(s->objects);
+	mem_huge_end(s->huge);
 	for (size_t i = 0; i < s->n_procs; i++)
 		mem_split_free(&s->procs[i].split);
 	free(s->procs);

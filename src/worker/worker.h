@@ -11,6 +11,7 @@
 
 #include "common/conf.h"
 #include "common/err.h"
+#include "memory/collapse.h"
 #include "memory/image.h"
 #include "memory/shared.h"
 #include "memory/snapshot.h"
@@ -103,6 +104,7 @@ struct memory_step {
 	bool   written;
 	bool   failed;                /* it was the engine that failed, not criu or a file */
 	struct mem_write_stats *stats;
+	struct mem_huge *huge;        /* before the freeze; NULL: the job does not go on */
 };
 /* Before the freeze. Decides whether the engine is used at all; never fails. */
 void memory_begin(struct memory_step *s, struct worker *w, int criufd);
@@ -110,6 +112,7 @@ void memory_begin(struct memory_step *s, struct worker *w, int criufd);
 int  memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criufd, int hand, struct err *err);
 /* After it (in a vacate, and where there is no memory for a copy, still in it): writes. Fills m->memory. */
 int  memory_finish(struct memory_step *s, struct worker *w, int epochfd, int criufd, struct manifest *m, struct err *err);
+/* Returns when what was split of the job's huge pages is whole again. */
 void memory_end(struct memory_step *s);
 
 /* memory_shared.c: parts of these steps. room: bytes that copies may take. */

@@ -245,6 +245,50 @@ def test_an_export_is_for_criu_alone(pods, base):
     criu_restores_an_export(pods, base, job, 1)
 
 
+HUGE = """
+import mmap, os, time
+m = mmap.mmap(-1, 96 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+m.madvise(mmap.MADV_HUGEPAGE)
+m.write(os.urandom(1 << 20) * 96)
+print("up", flush=True)
+i = 0
+while not os.path.exists("stop"):
+    for k in range(0, 96 << 20, 2 << 20):
+        m[k + i % 500 * 4096 + 1] = 7
+    i += 1
+    time.sleep(0.01)
+"""
+
+
+def huge_kib(pid):
+    return sum(int(line.split()[1]) for line in open(f"/proc/{pid}/smaps_rollup") if line.startswith("AnonHugePages:"))
+
+
+def test_huge_pages_come_back(pods, base):
+    """The writes of the job after a fork split every huge page that it has; a restore fills memory that is to have huge ones."""
+    if "never" in Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text().split("[")[1].split("]")[0]:
+        pytest.skip("this kernel gives no huge pages")
+    d = pods.place("h")
+    p = pods.start(d / "work", "run", "--dir", d / "state", "--user", USER, "--", "/usr/bin/python3", "-c", HUGE, out=d / "work/out")
+    lib.wait_for(lambda: lines(d / "work/out") == 1, "output", 60)
+    job = lambda: next(q for q in lib.descendants(p.pid) if "python3" in (lib.program(q) or ""))
+    before = huge_kib(job())
+    if before < 64 << 10:
+        pytest.skip("this machine has no huge pages to give")
+    r = subprocess.run([base / "stage/usr/bin/fsched", "pod", "checkpoint", d / "state"], env={**pods.env(), "FSCHED_FAULT": "force-fork"},
+                       text=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=120, check=False)
+    assert r.returncode == 0, r.stderr
+    assert json.loads((d / "state/epochs/000001/manifest.json").read_text())["memory"]["method"] == "fork"
+    assert huge_kib(job()) >= before * 0.5
+    assert pods.fsched("checkpoint", "--kill", d / "state").returncode == 0
+    p.wait(30)
+    p = pods.start(d / "work", "restore", d / "state", out=d / "work/restore.out")
+    lib.wait_for(lambda: "restored from" in (d / "work/restore.out").read_text(), "the restore", 60)
+    assert huge_kib(job()) >= before * 0.5
+    (d / "work/stop").touch()
+    assert p.wait(60) == 0
+
+
 def test_damage_is_found(pods, base):
     job = Job(pods, base, "memory", 16, 1, 1)
     job.checkpoint("--kill")
