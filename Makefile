@@ -10,7 +10,7 @@ CC      ?= cc
 export FSCHED_BUILD = $(B)
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: all build examples criu demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-recovery soak test-asan \
+.PHONY: all build examples criu demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-recovery test-memory soak test-asan \
 	bench bench-freeze check fuzz install deb clean distclean help deps-build deps-run deps-test deps-deb
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
@@ -24,6 +24,7 @@ help:
 	@echo 'make lab NODES=3  the same of three simulated hosts; lab/node cuts their power or network'
 	@echo 'make test         make check and all tests (test-unit, test-pod, test-cluster, test-recovery for a part; ARGS="-k word" for pytest)'
 	@echo 'make test-asan    the same with programs built with ASan and UBSan'
+	@echo 'make test-memory  jobs that verify their memory, CYCLES=50 of checkpoints and restores, as SEED=n has it'
 	@echo 'make soak         node failures at random moments, ROUNDS=200 of them; no line of output twice, none missing'
 	@echo 'make bench        what checkpoints cost beside stock criu, 25 minutes; ARGS=--quick for three, ARGS=--help for parts of it'
 	@echo 'make bench-freeze how long a 2 GiB job stands still beside stock criu, and how long a restore takes: a minute'
@@ -94,6 +95,10 @@ test-recovery: build deps-run deps-test criu examples
 soak: build deps-run deps-test criu examples
 	@FSCHED_SOAK_ROUNDS=$(or $(ROUNDS),200) FSCHED_SOAK_SEED=$(or $(SEED),$$$$) FSCHED_TEST_WORKERS=1 \
 		scripts/run-tests.sh recovery -k no_line_twice $(ARGS)
+
+# Jobs that verify their memory, through so many cycles of checkpoints and restores each.
+test-memory: build deps-run deps-test criu
+	@FSCHED_CYCLES=$(or $(CYCLES),50) FSCHED_SEED=$(or $(SEED),$$$$) scripts/run-tests.sh pod -k test_cycles $(ARGS)
 
 # A build directory that was set up before cmocka was installed learns of it.
 .PHONY: tests-built

@@ -66,6 +66,7 @@ static int seal(struct checkpoint *c, struct err *err)
 	/* A set-user-ID program may have been started since the preflight: such an epoch would never be restored. */
 	if (memory_finish(&c->memory, w, c->epochfd, c->criufd, &c->m, err) || criu_check_creds(c->criufd, cred.uid, cred.gid, cred.groups, cred.n_groups, err))
 		return -1;
+	fault_die(w, FAULT_DIE_BEFORE_MANIFEST);
 	event_phase("sync");
 	if (written_finish(&c->written, w, &c->m, c->dump.freeze_began, err) || files_sync(c->m.files, &cred, err))
 		return err_wrap(err, "the job's files cannot be saved");
@@ -73,6 +74,7 @@ static int seal(struct checkpoint *c, struct err *err)
 	c->m.frozen_us = c->dump.frozen_us;
 	if (manifest_write(c->epochfd, &c->m, w->req.sign, w->conf.munge_socket, err) || store_sync_epoch(&w->store, w->req.epoch, err))
 		return -1;
+	fault_die(w, FAULT_DIE_BEFORE_VERIFY);
 	event_phase("verify");
 	if (verify_written(w, c->epochfd, err))
 		return -1;
@@ -81,6 +83,7 @@ static int seal(struct checkpoint *c, struct err *err)
 	if (store_commit_epoch(&w->store, w->req.epoch, err))
 		return -1;
 	c->committed = true;
+	fault_die(w, FAULT_DIE_AFTER_COMMIT);
 	if (!c->m.memory.increment)
 		store_full_made(&w->store);
 	if (w->req.vacate)
@@ -112,6 +115,8 @@ static int hold(struct checkpoint *c, struct err *err)
 	char word[32];
 
 	event_send("held", describe(c));
+	fault_die(w, FAULT_DIE_HELD);
+	fault_criu_dies(w, FAULT_CRIU_DIES_HELD, w->req.init);
 	/* The deadline is for the checkpoint, which is made. */
 	if (deadline_set(0, err))
 		return -1;
@@ -129,6 +134,8 @@ static int on_frozen(void *arg, struct err *err)
 	struct checkpoint *c = arg;
 
 	c->reached = true;
+	fault_die(c->w, FAULT_DIE_FROZEN);
+	fault_criu_dies(c->w, FAULT_CRIU_DIES_FROZEN, c->w->req.init);
 	event_phase("files");
 	/* Before there are children of a snapshot, which are no processes of the job. */
 	if (record_files(c, err) || memory_freeze(&c->memory, c->w, c->epochfd, c->criufd, c->dump.hand, err))
@@ -225,6 +232,7 @@ static int dump(struct checkpoint *c, enum engine engine, struct err *err)
 		memory_begin(&c->memory, w, c->criufd);
 	c->dump.elide_parent = c->memory.on && !fault(w, FAULT_NO_ELISION) ? MEMORY_PARENT : NULL;
 	c->dump.elide_shared = c->memory.objects != NULL;
+	fault_die(w, FAULT_DIE_BEFORE_FREEZE);
 	event_phase("dump");
 	if (criu_dump(&w->criu, &c->dump, err))
 		return -1;

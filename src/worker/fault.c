@@ -1,5 +1,5 @@
 /* Faults on purpose, for tests: FSCHED_FAULT=NAME[,NAME]… in the environment of `fsched pod`. Under Slurm, where checkpoints are signed,
- * nothing looks at it. This is the list. */
+ * nothing looks at it. This is the list; `fsched-worker faults` prints it, and tests/pod/test_fault_points.py goes through it. */
 #include "worker/worker.h"
 
 #include <signal.h>
@@ -8,45 +8,64 @@
 #include "common/util.h"
 #include "pod/pod.h"
 
-static const char *const names[] = {
-	[FAULT_FORCE_DIRECT] = "force-direct",             /* every process is written directly */
-	[FAULT_FORCE_STAGED] = "force-staged",             /* ... copied */
-	[FAULT_FORCE_FORK] = "force-fork",                 /* ... forked */
-	[FAULT_NO_ELISION] = "no-elision",                 /* criu writes the memory although it is not to, and says nothing */
-	[FAULT_SNAPSHOT_FAILS] = "snapshot-fails",         /* in the freeze, before anything was done: criu's turn */
-	[FAULT_SHARED_FAILS] = "shared-fails",             /* ... when shared memory is about to be copied: that is left to criu */
-	[FAULT_FILL_FAILS] = "fill-fails",                 /* in a restore: criu restores plain images */
-	[FAULT_DIE_BEFORE_SNAPSHOT] = "die-before-snapshot", /* the worker is killed: criu has dumped, the tree is stopped */
-	[FAULT_DIE_AFTER_SNAPSHOT] = "die-after-snapshot", /* children of forks are there, the tree is stopped */
-	[FAULT_CRIU_DIES_BEFORE_SNAPSHOT] = "criu-dies-before-snapshot", /* it has dumped: the job runs, what is read is torn */
-	[FAULT_CRIU_DIES_AFTER_SNAPSHOT] = "criu-dies-after-snapshot",
-	[FAULT_DIE_IN_DRAIN] = "die-in-drain",             /* the job runs, the image is about to be written */
-	[FAULT_DIE_BEFORE_COMMIT] = "die-before-commit",   /* everything is written */
-	[FAULT_DIE_IN_RESTORE] = "die-in-restore",         /* criu has just begun */
-	[FAULT_DIE_IN_FILL] = "die-in-fill",               /* in a restore: criu waits, the memory is incomplete */
+/* way: what is done, or fails. checkpoint, vacate, restore: the operation in which something is killed, which then fails;
+ * complete: the epoch is there all the same; retry: it succeeds in another way. */
+static const struct { const char *name, *kind, *what; } list[] = {
+	[FAULT_FORCE_DIRECT] = { "force-direct", "way", "every process is written directly" },
+	[FAULT_FORCE_STAGED] = { "force-staged", "way", "every process is copied" },
+	[FAULT_FORCE_FORK] = { "force-fork", "way", "every process is forked" },
+	[FAULT_NO_ELISION] = { "no-elision", "way", "criu writes the memory although it is not to, and says nothing" },
+	[FAULT_SNAPSHOT_FAILS] = { "snapshot-fails", "way", "in the freeze, before anything was done: criu's turn" },
+	[FAULT_SHARED_FAILS] = { "shared-fails", "way", "likewise for shared memory: criu writes that" },
+	[FAULT_FILL_FAILS] = { "fill-fails", "way", "in a restore: criu restores plain images" },
+	[FAULT_DIE_BEFORE_FREEZE] = { "die-before-freeze", "checkpoint", "the worker: criu has not been started" },
+	[FAULT_DIE_FROZEN] = { "die-frozen", "checkpoint", "the worker: criu has dumped, the tree is stopped" },
+	[FAULT_CRIU_DIES_FROZEN] = { "criu-dies-frozen", "checkpoint", "criu: before the files are recorded, the job runs on" },
+	[FAULT_DIE_BEFORE_SNAPSHOT] = { "die-before-snapshot", "checkpoint", "the worker: the files are recorded" },
+	[FAULT_CRIU_DIES_BEFORE_SNAPSHOT] = { "criu-dies-before-snapshot", "checkpoint", "criu: what is read after it is torn" },
+	[FAULT_DIE_AFTER_SNAPSHOT] = { "die-after-snapshot", "checkpoint", "the worker: children of forks are there, the tree is stopped" },
+	[FAULT_CRIU_DIES_AFTER_SNAPSHOT] = { "criu-dies-after-snapshot", "checkpoint", "criu: the same" },
+	[FAULT_DIE_IN_DRAIN] = { "die-in-drain", "checkpoint", "the worker: the job runs, the image is about to be written" },
+	[FAULT_DIE_AFTER_DRAIN] = { "die-after-drain", "checkpoint", "the worker: the image is written, the children are still there" },
+	[FAULT_DIE_BEFORE_MANIFEST] = { "die-before-manifest", "checkpoint", "the worker: all but the manifest is written" },
+	[FAULT_DIE_BEFORE_VERIFY] = { "die-before-verify", "checkpoint", "the worker: everything is written" },
+	[FAULT_DIE_BEFORE_COMMIT] = { "die-before-commit", "checkpoint", "the worker: and read back" },
+	[FAULT_DIE_AFTER_COMMIT] = { "die-after-commit", "complete", "the worker: nobody is told of the epoch" },
+	[FAULT_DIE_HELD] = { "die-held", "vacate", "the worker: the epoch is complete, the tree waits for its end" },
+	[FAULT_CRIU_DIES_HELD] = { "criu-dies-held", "vacate", "criu: the same" },
+	[FAULT_DIE_BEFORE_POD] = { "die-before-pod", "restore", "the worker: the files are put back" },
+	[FAULT_DIE_IN_RESTORE] = { "die-in-restore", "restore", "the worker: criu has just begun" },
+	[FAULT_DIE_IN_FILL] = { "die-in-fill", "restore", "the worker: criu waits, the memory is incomplete" },
+	[FAULT_CRIU_DIES_IN_FILL] = { "criu-dies-in-fill", "retry", "criu: the same; the restore is tried once more, without filling" },
 };
+
+void fault_list(FILE *out)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(list); i++)
+		fprintf(out, "%-26s %-10s %s\n", list[i].name, list[i].kind, list[i].what);
+}
 
 bool fault(const struct worker *w, enum fault f)
 {
 	const char *p = w->req.sign ? NULL : secure_getenv("FSCHED_FAULT");
-	size_t len = strlen(names[f]);
+	size_t len = strlen(list[f].name);
 
 	for (; p && *p; p += strcspn(p, ","), p += *p == ',')
-		if (strcspn(p, ",") == len && !strncmp(p, names[f], len))
+		if (strcspn(p, ",") == len && !strncmp(p, list[f].name, len))
 			return true;
 	return false;
 }
 
-/* Whatever is in the pod and not of the job. */
-void fault_criu_dies(const struct worker *w, enum fault f)
+/* Whatever is in the pod whose pid 1 is init and not of the job. */
+void fault_criu_dies(const struct worker *w, enum fault f, pid_t init)
 {
 	cleanup_free pid_t *pids = NULL;
 	struct tree t;
 	int n;
 
-	if (!fault(w, f) || tree_read(w->req.init, &t, NULL))
+	if (!fault(w, f) || tree_read(init, &t, NULL))
 		return;
-	n = pod_pids(w->req.init, &pids, NULL);
+	n = pod_pids(init, &pids, NULL);
 	for (int i = 0; i < n; i++) {
 		bool jobs = false;
 

@@ -1,4 +1,4 @@
-/* fsched-worker checkpoint|preflight|restore|verify: see worker.h */
+/* fsched-worker checkpoint|preflight|restore|verify: see worker.h; fsched-worker faults: see fault.c */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -113,6 +113,10 @@ int main(int argc, char **argv)
 	enum op op;
 	int rc;
 
+	if (argc == 2 && !strcmp(argv[1], "faults")) {
+		fault_list(stdout);
+		return 0;
+	}
 	if (argc != 2 || parse_op(argv[1], &op)) {
 		fprintf(stderr, "usage: fsched-worker checkpoint|preflight|restore|verify (request on standard input; run by the agent)\n");
 		return 2;

@@ -303,7 +303,7 @@ int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criu
 		return 0;
 	s->failed = true;
 	fault_die(w, FAULT_DIE_BEFORE_SNAPSHOT);
-	fault_criu_dies(w, FAULT_CRIU_DIES_BEFORE_SNAPSHOT);
+	fault_criu_dies(w, FAULT_CRIU_DIES_BEFORE_SNAPSHOT, w->req.init);
 	if (fault(w, FAULT_SNAPSHOT_FAILS))
 		return err_set(err, 0, "a fault on purpose");
 	if (criu_read_facts(criufd, &f, err))
@@ -315,7 +315,7 @@ int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criu
 		rc = memory_shared_freeze(s, w, &f, hand, err);
 	criu_facts_free(&f);
 	fault_die(w, FAULT_DIE_AFTER_SNAPSHOT);
-	fault_criu_dies(w, FAULT_CRIU_DIES_AFTER_SNAPSHOT);
+	fault_criu_dies(w, FAULT_CRIU_DIES_AFTER_SNAPSHOT, w->req.init);
 	if (!rc && (mem_snapshot_now(s->snapshot) || (s->objects && mem_shared_now(s->objects))))
 		rc = write_image(s, w, epochfd, criufd, true, err);
 	if (rc)
@@ -413,6 +413,7 @@ int memory_finish(struct memory_step *s, struct worker *w, int epochfd, int criu
 	if (s->stats->unreadable || mem_snapshot_unreadable(s->snapshot))
 		worker_warn(w, "%llu pages of the job's memory cannot be read by anybody and are saved as zeros",
 			    (unsigned long long)(s->stats->unreadable / MEM_PAGE + mem_snapshot_unreadable(s->snapshot)));
+	fault_die(w, FAULT_DIE_AFTER_DRAIN);
 	fill_manifest(s, m);
 	check_elision(s, w);
 	tell(s, w);

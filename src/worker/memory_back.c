@@ -150,6 +150,7 @@ static int fill(struct memory_back *b, struct worker *w, pid_t init, struct err 
 	fault_die(w, FAULT_DIE_IN_FILL);
 	for (int i = 0; i < t.n; i++)
 		die_with_criu(b->hand[0], t.pids[i]);
+	fault_criu_dies(w, FAULT_CRIU_DIES_IN_FILL, init);
 	to = (struct target){ &t, b->objects };
 	sink.arg = &to;
 	if (fault(w, FAULT_FILL_FAILS))

@@ -347,6 +347,7 @@ static int restore(struct restore *r, bool *refused, struct err *err)
 		return err_wrap(err, "the job's files cannot be put back");
 	if (r->m.written_at && undo_written(r, err))
 		return err_wrap(err, "files that the job wrote after the epoch cannot be removed");
+	fault_die(w, FAULT_DIE_BEFORE_POD);
 	event_phase("restore");
 	if (fill_and_start(r, true, &pod, &first)) {
 		if (!r->filled_in_vain) {

@@ -1,0 +1,95 @@
+"""The worker or criu gets SIGKILL at each of the points that `fsched-worker faults` lists: the job runs on as if nothing had been, nothing
+of ours stays in it, and the next checkpoint or restore is as good as ever."""
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import lib
+import pytest
+
+from test_memory import Job
+from test_pod import base, pods  # noqa: F401  (fixtures)
+
+
+def points(*kinds):
+    worker = lib.STAGE / "usr/libexec/fsched/fsched-worker"
+    listed = subprocess.run([worker, "faults"], capture_output=True, text=True, check=True).stdout
+    return [name for name, kind, _ in (line.split(None, 2) for line in listed.splitlines()) if kind in kinds]
+
+
+def names_of_mappings(pid):
+    return {line.split(None, 5)[5] for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if len(line.split(None, 5)) > 5}
+
+
+def descriptors(pid):
+    return {fd: os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+
+
+def look(job):
+    """What could be left in the processes of the job, by pid."""
+    return {pid: (names_of_mappings(pid), descriptors(pid)) for pid in job.processes()}
+
+
+def untouched(job, before):
+    """Waits until nothing of a checkpoint is left in the job."""
+    pid_1 = lib.children(job.p.pid)[-1]
+    lib.wait_for(lambda: set(job.processes()) == set(before), "the children of a snapshot to be gone")
+    lib.wait_for(lambda: not [p for p in lib.descendants(pid_1) if "criu" in " ".join(lib.command(p)) or lib.comm(p) == "fsched-worker"],
+                 "criu and its driver to be gone")
+    for pid, (mappings, fds) in before.items():
+        lib.wait_for(lambda: "TracerPid:\t0\n" in Path(f"/proc/{pid}/status").read_text(), "the job not to be traced")
+        lib.wait_for(lambda: re.search(r"^State:\t[RSD]", Path(f"/proc/{pid}/status").read_text(), re.M), "the job to run")
+        assert names_of_mappings(pid) <= mappings
+        assert descriptors(pid) == fds
+        # uw, um: pages that a userfaultfd watches
+        assert not re.search(r"^VmFlags:.* u[wm]\b", Path(f"/proc/{pid}/smaps").read_text(), re.M)
+
+
+def epochs(job):
+    return sorted(int(p.name) for p in job.state.glob("epochs/0*") if p.name.isdigit())
+
+
+@pytest.mark.parametrize("program", [("waiter", 24), ("memory", 24, 1, 2)], ids=["waiter", "memory"])
+@pytest.mark.parametrize("victim", ["worker", "criu"])
+def test_killed_in_a_checkpoint(pods, base, victim, program):
+    """waiter is what notices children, signals, descriptors; memory verifies every page."""
+    job = Job(pods, base, *program)
+    before = look(job)
+    names = [n for n in points("checkpoint", "complete", "vacate") if n.startswith("criu-") == (victim == "criu")]
+    assert len(names) >= (3 if victim == "criu" else 9)
+    vacates = points("vacate")
+    for i, name in enumerate(names):
+        last = epochs(job)
+        job.fsched("checkpoint", *(["--kill"] if name in vacates else []), job.state, fault=f"force-fork,{name}",
+                   fails=not (victim == "criu" and name in vacates))
+        if job.p.poll() is not None or (victim == "criu" and name in vacates):    # killed by whom it had been told to, after the epoch was complete
+            assert "restored from epoch" in job.restore()
+            before = look(job)
+            continue
+        untouched(job, before)
+        assert epochs(job) == last or name in points("complete", "vacate"), name
+        if i % 3 == 2:      # a good one in between
+            job.checkpoint(fault="force-fork")
+            untouched(job, before)
+    said = job.checkpoint(fault="force-fork")
+    assert "warning" not in said and job.manifest()["memory"]["method"] == "fork", said
+    untouched(job, before)
+    job.fsched("kill", job.state)
+    assert "restored from epoch" in job.restore()
+    job.stop()
+
+
+def test_killed_in_a_restore(pods, base):
+    """There is no half of a job: it is gone, and the next restore brings it back."""
+    job = Job(pods, base, "memory", 16, 1, 2)
+    job.checkpoint("--kill")
+    for name in points("restore"):
+        said = job.restore(fault=name)
+        assert "restored from" not in said, name
+        assert job.p.wait(60) != 0 and not job.processes()
+    for name in points("retry"):
+        assert "restored from epoch" in job.restore(fault=name), name
+        job.fsched("kill", job.state)
+    assert "restored from epoch" in job.restore()
+    job.stop()
