@@ -10,7 +10,9 @@
 #include "cli/cli.h"
 #include "cli/ids.h"
 #include "common/util.h"
+#include "memory/files.h"
 #include "memory/images.h"
+#include "store/files.h"
 #include "store/manifest.h"
 #include "store/store.h"
 
@@ -26,6 +28,19 @@ static int open_memory(int epochfd, const struct manifest *m, struct mem_image *
 		return err_sys(err, errno, "cannot open the epoch's memory");
 	*image = mem_image_open(fd, err);
 	return *image ? 0 : -1;
+}
+
+/* What the job had in /dev/shm, whose archive lacks the data of large files: dev/shm below the images. */
+static int write_shm(int epochfd, struct mem_image *image, const struct conf *c, int dirfd, struct err *err)
+{
+	cleanup_close int filesfd = openat(epochfd, "files", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), shmfd = -1;
+
+	if (filesfd < 0 || mkdirat(dirfd, "dev", 0755) || mkdirat(dirfd, "dev/shm", 01777))
+		return err_sys(err, errno, "cannot make dev/shm beside the images");
+	shmfd = openat(dirfd, "dev/shm", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (shmfd < 0)
+		return err_sys(err, errno, "cannot open dev/shm beside the images");
+	return files_unpack_private(dirfd, filesfd, false, err) || mem_files_fill(image, shmfd, (int)c->threads, err) ? -1 : 0;
 }
 
 /* The directory must not exist: what is written into it is read as root. */
@@ -44,7 +59,9 @@ static int write_out(int epochfd, const struct manifest *m, const struct conf *c
 	dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (dirfd < 0)
 		return err_sys(err, errno, "cannot open %s", dir);
-	return mem_images_make(image, criufd, dirfd, NULL, (int)c->threads, err);
+	if (mem_images_make(image, criufd, dirfd, NULL, (int)c->threads, err))
+		return -1;
+	return image && mem_files_any(image) ? write_shm(epochfd, image, c, dirfd, err) : 0;
 }
 
 static int export_epoch(const struct store *s, unsigned epoch, const struct conf *c, const char *dir, struct err *err)

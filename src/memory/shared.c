@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <xxhash.h>
+
 #include "common/util.h"
 #include "memory/area.h"
 #include "memory/memory_internal.h"
@@ -61,6 +63,11 @@ void mem_mark_make(struct mem_mark *m, const uint8_t token[16], uint64_t id)
 	memcpy(m->token, token, sizeof(m->token));
 }
 
+uint64_t mem_file_id(const char *path)
+{
+	return MEM_FILE_ID | XXH3_64bits(path, strlen(path)) >> 2;
+}
+
 static struct object *find(const struct mem_shared *s, uint64_t id)
 {
 	for (size_t i = 0; i < s->n; i++)
@@ -110,6 +117,19 @@ void mem_shared_reserve(struct mem_shared *s, uint64_t bytes)
 }
 
 /* ---- in the freeze ------------------------------------------------------------- */
+
+bool mem_shared_add_file(struct mem_shared *s, const char *path, int fd)
+{
+	uint64_t id = mem_file_id(path);
+	struct stat st;
+	int own;
+
+	/* Two paths with one hash: the second is not for us. */
+	if (find(s, id) || fstat(fd, &st) || (own = fcntl(fd, F_DUPFD_CLOEXEC, 0)) < 0)
+		return false;
+	add(s, id, own, &st)->wanted = true;
+	return true;
+}
 
 static void add_range(struct mem_shared *s, struct object *o, uint64_t start, uint64_t end)
 {
@@ -339,6 +359,38 @@ int mem_shared_find(struct mem_shared *s, const struct mem_image *m, const uint8
 			return err_set(err, ENOENT, "the shared memory %llu of the epoch is not found in the restored processes",
 				       (unsigned long long)(m->l.spaces[i].id & ~MEM_SHARED_ID));
 	return 0;
+}
+
+bool mem_shared_target(struct mem_shared *s, const struct mem_image *m, const char *path, int fd)
+{
+	uint64_t id = mem_file_id(path);
+	struct stat st;
+
+	if (mem_layout_space(&m->l, id) && !find(s, id) && !fstat(fd, &st)) {
+		add(s, id, fd, &st);
+		return true;
+	}
+	close(fd);
+	return false;
+}
+
+int mem_shared_check_targets(const struct mem_shared *s, const struct mem_image *m, struct err *err)
+{
+	for (size_t i = 0; i < m->l.n_spaces; i++)
+		if (mem_is_file(m->l.spaces[i].id) && !find(s, m->l.spaces[i].id))
+			return err_set(err, ENOENT, "a file whose data the epoch has is not in its archive of /dev/shm");
+	return 0;
+}
+
+struct mem_range *mem_shared_spaces(const struct mem_image *m, bool files, size_t *n)
+{
+	struct mem_range *v = xcalloc(m->l.n_spaces + 1, sizeof(*v));
+
+	*n = 0;
+	for (size_t i = 0; i < m->l.n_spaces; i++)
+		if (mem_is_file(m->l.spaces[i].id) == files)
+			v[(*n)++] = (struct mem_range){ m->l.spaces[i].id, 0, (UINT64_C(1) << 63) / MEM_PAGE };
+	return v;
 }
 
 int mem_shared_write(const struct mem_shared *s, uint64_t id, uint64_t addr, const void *buf, size_t len)

@@ -21,6 +21,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <jansson.h>
 #include "common/err.h"
@@ -32,7 +33,13 @@ struct files_opts {
 	uint64_t tmp_limit;       /* bytes of /tmp + /dev/shm */
 	bool     private_tmp;
 	struct files_cred cred;
+	/* Who takes the data of large files of /dev/shm, which are then holes in the archive; NULL: nobody. path: below /dev/shm; fd is
+	 * borrowed. False: not this one. */
+	bool   (*carry)(void *arg, const char *path, int fd, const struct stat *st);
+	void    *carry_arg;
 };
+
+#define FILES_CARRY_MIN (1u << 20)   /* bytes of data that a file must have to be offered */
 
 /* pids: host pids of all processes of the frozen tree. init_pid: pid 1 of the pod; its /proc/PID/root
  * gives the pod's file system. filesfd: the epoch's files/ directory. Adds one object per file to *records

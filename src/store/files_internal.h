@@ -133,8 +133,8 @@ void record_index_free(struct record_index *x);
 int open_in_root(int rootfd, const char *name);
 /* Data bytes of the tree; each entry counts 1 KiB more for its header. */
 int tree_measure(int dirfd, uint64_t *bytes, struct err *err);
-/* Writes the archive `archive` below filesfd; none if the tree is empty. More data than limit: EFBIG (the tree may grow while it is read). */
-int tree_pack(int dirfd, int filesfd, const char *archive, const char *shown, uint64_t limit, json_t *warnings, struct err *err);
+/* Writes the archive `archive` below filesfd; none if the tree is empty. carry: large files are offered to o->carry. More data than o->tmp_limit: EFBIG (the tree may grow while it is read). */
+int tree_pack(int dirfd, int filesfd, const char *archive, const char *shown, const struct files_opts *o, bool carry, json_t *warnings, struct err *err);
 /* Unpacks it into the directory; no archive = nothing to do. */
 int tree_unpack(int dirfd, int filesfd, const char *archive, const char *shown, struct err *err);
 

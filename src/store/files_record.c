@@ -265,9 +265,9 @@ static int record_private(struct recorder *r, pid_t init_pid, struct err *err)
 			       "the job should delete files there, or the administrator raise CheckpointTmpLimit in fsched.conf",
 			       format_size(tmp_bytes, a, sizeof(a)), format_size(shm_bytes, b, sizeof(b)),
 			       format_size(r->o->tmp_limit, limit, sizeof(limit)));
-	if (tree_pack(shm, r->filesfd, "shm.tar", "/dev/shm", r->o->tmp_limit, r->warnings, err) < 0)
+	if (tree_pack(shm, r->filesfd, "shm.tar", "/dev/shm", r->o, true, r->warnings, err) < 0)
 		return -1;
-	return tmp < 0 ? 0 : tree_pack(tmp, r->filesfd, "tmp.tar", "/tmp", r->o->tmp_limit, r->warnings, err);
+	return tmp < 0 ? 0 : tree_pack(tmp, r->filesfd, "tmp.tar", "/tmp", r->o, false, r->warnings, err);
 }
 
 int files_record(const pid_t *pids, int n_pids, pid_t init_pid, int filesfd,

@@ -172,6 +172,7 @@ struct packer {
 	struct archive *out;          /* NULL until the first entry */
 	struct archive *disk;         /* reads attributes of descriptors */
 	struct archive_entry_linkresolver *links;
+	const struct files_opts *o;   /* with carry, else NULL */
 	json_t *warnings;
 };
 
@@ -219,9 +220,18 @@ static int take(struct packer *p, uint64_t bytes, struct err *err)
 }
 
 /* The writer of sparse files wants the whole file, holes too, and skips them itself. */
+static const char zeros[256 << 10];
+
+static int pack_hole(struct packer *p, uint64_t size, struct err *err)
+{
+	for (uint64_t pos = 0; pos < size; pos += sizeof(zeros))
+		if (archive_write_data(p->out, zeros, size - pos < sizeof(zeros) ? (size_t)(size - pos) : sizeof(zeros)) < 0)
+			return archive_failed(p->out, "write", p->name, err);
+	return 0;
+}
+
 static int pack_data(struct packer *p, int fd, uint64_t size, struct err *err)
 {
-	static const char zeros[256 << 10];
 	cleanup_free char *buf = xmalloc(sizeof(zeros));
 	uint64_t pos = 0;
 
@@ -283,7 +293,7 @@ static void set_sparse(struct archive_entry *e, int fd, off_t size)
 
 /* Fills the entry; everything about a file or directory comes from its descriptor. */
 static int describe(struct packer *p, const struct walk *w, int dirfd, const char *name, int fd,
-		    const struct stat *st, struct archive_entry *e, struct err *err)
+		    const struct stat *st, bool carried, struct archive_entry *e, struct err *err)
 {
 	char link[40];
 
@@ -297,12 +307,14 @@ static int describe(struct packer *p, const struct walk *w, int dirfd, const cha
 	archive_entry_copy_sourcepath(e, link);
 	if (archive_read_disk_entry_from_file(p->disk, e, fd, st) < ARCHIVE_WARN)
 		return archive_failed(p->disk, "read the attributes of a file in", p->shown, err);
-	if (S_ISREG(st->st_mode))
+	if (carried)
+		archive_entry_sparse_add_entry(e, 0, 0);
+	else if (S_ISREG(st->st_mode))
 		set_sparse(e, fd, st->st_size);
 	return 0;
 }
 
-static int write_entry(struct packer *p, struct archive_entry *e, int fd, const struct stat *st, struct err *err)
+static int write_entry(struct packer *p, struct archive_entry *e, int fd, const struct stat *st, bool carried, struct err *err)
 {
 	struct archive_entry *spare = NULL;
 	bool is_link;
@@ -313,7 +325,14 @@ static int write_entry(struct packer *p, struct archive_entry *e, int fd, const 
 		return archive_failed(p->out, "write", p->name, err);
 	if (!S_ISREG(st->st_mode) || is_link)
 		return 0;
-	return pack_data(p, fd, (uint64_t)st->st_size, err);
+	return carried ? pack_hole(p, (uint64_t)st->st_size, err) : pack_data(p, fd, (uint64_t)st->st_size, err);
+}
+
+/* Its data goes elsewhere. A file with several names is left alone: only the first of them would be known there. */
+static bool is_carried(const struct packer *p, const struct walk *w, int fd, const struct stat *st)
+{
+	return p->o && S_ISREG(st->st_mode) && st->st_nlink == 1 && file_data_bytes(st) >= FILES_CARRY_MIN &&
+	       p->o->carry(p->o->carry_arg, w->path, fd, st);
 }
 
 static int pack_entry(struct walk *w, int dirfd, const char *name, int fd, const struct stat *st, struct err *err)
@@ -321,6 +340,7 @@ static int pack_entry(struct walk *w, int dirfd, const char *name, int fd, const
 	struct packer *p = w->arg;
 	struct archive_entry *e;
 	char shown[FILES_SHOWN];
+	bool carried;
 	int rc;
 
 	if (S_ISSOCK(st->st_mode))
@@ -335,9 +355,10 @@ static int pack_entry(struct walk *w, int dirfd, const char *name, int fd, const
 	e = archive_entry_new2(p->out);
 	if (!e)
 		return err_set(err, ENOMEM, "out of memory");
-	rc = describe(p, w, dirfd, name, fd, st, e, err);
+	carried = is_carried(p, w, fd, st);
+	rc = describe(p, w, dirfd, name, fd, st, carried, e, err);
 	if (rc == 0)
-		rc = write_entry(p, e, fd, st, err);
+		rc = write_entry(p, e, fd, st, carried, err);
 	archive_entry_free(e);
 	return rc;
 }
@@ -355,9 +376,10 @@ static int finish_archive(struct packer *p, int rc, struct err *err)
 	return rc;
 }
 
-int tree_pack(int dirfd, int filesfd, const char *archive, const char *shown, uint64_t limit, json_t *warnings, struct err *err)
+int tree_pack(int dirfd, int filesfd, const char *archive, const char *shown, const struct files_opts *o, bool carry, json_t *warnings, struct err *err)
 {
-	struct packer p = { .filesfd = filesfd, .outfd = -1, .name = archive, .shown = shown, .left = limit, .warnings = warnings };
+	struct packer p = { .filesfd = filesfd, .outfd = -1, .name = archive, .shown = shown, .left = o->tmp_limit,
+			    .o = carry && o->carry ? o : NULL, .warnings = warnings };
 	struct walk *w = xcalloc(1, sizeof(*w));
 	int rc;
 

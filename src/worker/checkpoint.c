@@ -43,13 +43,15 @@ static struct files_opts files_opts(const struct worker *w)
 static int record_files(struct checkpoint *c, struct err *err)
 {
 	struct worker *w = c->w;
-	const struct files_opts o = files_opts(w);
+	struct files_opts o = files_opts(w);
 	struct tree t;
 	int rc;
 
 	if (tree_read(w->req.init, &t, err))
 		return -1;
 	c->m.max_pid = t.max_pid;
+	o.carry = c->memory.objects ? memory_shared_carry : NULL;
+	o.carry_arg = c->memory.objects;
 	rc = files_record(t.pids, t.n, w->req.init, c->filesfd, &o, c->m.files, w->warnings, err);
 	tree_free(&t);
 	if (rc || written_freeze(&c->written, w, c->m.files, err))

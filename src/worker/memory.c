@@ -222,7 +222,7 @@ static int read_both(void *arg, uint64_t id, uint64_t addr, void *buf, size_t le
 {
 	const struct both *b = arg;
 
-	return mem_is_shared(id) ? mem_shared_read(b->objects, id, addr, buf, len) : b->snapshot.read(b->snapshot.arg, id, addr, buf, len);
+	return mem_is_shared(id) || mem_is_file(id) ? mem_shared_read(b->objects, id, addr, buf, len) : b->snapshot.read(b->snapshot.arg, id, addr, buf, len);
 }
 
 /* To be freed. */

@@ -138,7 +138,8 @@ static void die_with_criu(int hand, pid_t host)
 
 static int fill(struct memory_back *b, struct worker *w, pid_t init, struct err *err)
 {
-	const struct mem_read_opts o = { .threads = (int)w->conf.threads };
+	struct mem_read_opts o = { .threads = (int)w->conf.threads };
+	cleanup_free struct mem_range *only = NULL;
 	struct mem_sink sink = { .write = put_pages };   /* new memory is zero */
 	struct target to;
 	struct tree t;
@@ -146,6 +147,8 @@ static int fill(struct memory_back *b, struct worker *w, pid_t init, struct err 
 
 	if (tree_read(init, &t, err))
 		return -1;
+	/* Files were filled before criu began. */
+	o.only = only = mem_shared_spaces(b->image, false, &o.n_only);
 	b->objects = mem_shared_new();
 	fault_die(w, FAULT_DIE_IN_FILL);
 	for (int i = 0; i < t.n; i++)

@@ -4,12 +4,33 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "common/util.h"
 #include "memory/shared.h"
 #include "memory/tracer.h"
 
 #define GROWTH(bytes) ((bytes) / 16 + (4u << 20))   /* by which it may have grown when it is frozen */
+
+/* Of the job's /dev/shm, deleted files too. */
+static uint64_t used_in_shm(pid_t init)
+{
+	struct statvfs v;
+	char path[48];
+	uint64_t bytes;
+
+	snprintf(path, sizeof(path), "/proc/%d/root/dev/shm", init);
+	if (statvfs(path, &v))
+		return 0;
+	bytes = (uint64_t)(v.f_blocks - v.f_bfree) * v.f_frsize;
+	return bytes < FILES_CARRY_MIN ? 0 : bytes;
+}
+
+bool memory_shared_carry(void *arg, const char *path, int fd, const struct stat *st)
+{
+	(void)st;
+	return mem_shared_add_file(arg, path, fd);
+}
 
 void memory_shared_begin(struct memory_step *s, struct worker *w, const struct tree *t, uint64_t *room)
 {
@@ -18,7 +39,7 @@ void memory_shared_begin(struct memory_step *s, struct worker *w, const struct t
 	char size[16];
 
 	mem_shared_look(o, t->pids, t->n);
-	bytes = mem_shared_bytes(o);
+	bytes = mem_shared_bytes(o) + used_in_shm(w->req.init);
 	reserve = w->req.vacate ? 0 : bytes + GROWTH(bytes);
 	if (!bytes || reserve > *room) {
 		if (bytes)

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "common/util.h"
+#include "memory/files.h"
 #include "pod/pod.h"
 
 #define SCRIPT_MAX (64 << 20)
@@ -226,6 +227,19 @@ static int check_reachable(const struct restore *r, struct err *err)
 	return 0;
 }
 
+/* Large files, which are holes in the archive. */
+static int fill_shm(const struct restore *r, int root, struct err *err)
+{
+	cleanup_close int fd = -1;
+
+	if (!r->memory.image || !mem_files_any(r->memory.image))
+		return 0;
+	fd = openat(root, "dev/shm", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(err, errno, "cannot open /dev/shm of the pod");
+	return mem_files_fill(r->memory.image, fd, (int)r->w->conf.threads, err);
+}
+
 static int fill_pod(void *arg, struct err *err)
 {
 	struct restore *r = arg;
@@ -238,6 +252,8 @@ static int fill_pod(void *arg, struct err *err)
 		return -1;
 	if (files_unpack_private(root, r->filesfd, r->m.private_tmp, err))
 		return err_wrap(err, "the job's private /tmp and /dev/shm cannot be filled");
+	if (fill_shm(r, root, err))
+		return -1;
 	return provide_script(r, err) || provide_leader(r, err) ? -1 : 0;
 }
 

@@ -118,6 +118,8 @@ void memory_end(struct memory_step *s);
 
 /* memory_shared.c: parts of these steps. room: bytes that copies may take. */
 void memory_shared_begin(struct memory_step *s, struct worker *w, const struct tree *t, uint64_t *room);
+/* files_opts.carry; arg: objects. */
+bool memory_shared_carry(void *arg, const char *path, int fd, const struct stat *st);
 int  memory_shared_freeze(struct memory_step *s, const struct worker *w, const struct criu_facts *f, int hand, struct err *err);
 
 /* previous.c: the image of the epoch before, with its hashes, for an increment. NULL: the epoch is to be a full one, because the

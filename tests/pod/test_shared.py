@@ -1,4 +1,6 @@
 """Shared memory in the engine: copied once in the freeze, filled once at the restore, and what is left to criu."""
+import subprocess
+
 import pytest
 
 from test_memory import Job as MemoryJob
@@ -18,10 +20,10 @@ class Job(MemoryJob):
         return self.manifest().get("memory", {})
 
 
-@pytest.mark.parametrize("shape,data", [("anon", 48), ("memfd", 48), ("fd", 48), ("sparse", 3)])
+@pytest.mark.parametrize("shape,data", [("anon", 24), ("memfd", 24), ("fd", 24), ("shm", 24), ("sparse", 2)])
 def test_shared_memory_comes_back(pods, base, shape, data):
     """Once by an epoch of a job that ran on, once by one of a job that stood still."""
-    job = Job(pods, base, shape, 48)
+    job = Job(pods, base, shape, 24)
     job.checkpoint()
     assert job.manifest()["format"] == 3
     assert data * MIB <= job.memory()["objects"] <= (data + 1) * MIB, "every object once"
@@ -72,9 +74,29 @@ def test_the_ladder_of_shared_memory(pods, base, conf_criu):
     job.stop()
 
 
+def test_a_file_of_dev_shm_is_no_archive(pods, base, conf_incremental):
+    """Its data goes with the memory, where what has not changed is not written again, also after a restore; an export has it whole."""
+    job = Job(pods, base, "shm", 32)
+    job.checkpoint(conf=conf_incremental)
+    assert all(f.stat().st_size < MIB for f in job.state.glob("epochs/0*/files/shm.tar"))
+    job.fsched("kill", job.state)
+    assert "restored from epoch 1" in job.restore()
+    job.checkpoint("--kill", conf=conf_incremental)
+    assert job.memory()["reused"] >= 20 * MIB, job.memory()
+    job.p.wait(30)
+    images = job.dir / "images"
+    p = subprocess.run([base / "stage/usr/bin/fsched", "export", job.state, "2", images], env=pods.env(), capture_output=True, text=True, check=False)
+    assert p.returncode == 0, p.stderr
+    data = (images / "dev/shm/segment").read_bytes()
+    assert len(data) == 32 * MIB
+    assert all(int.from_bytes(data[n:n + 8], "little") == n // 4096 for n in range(0, len(data), 4096))
+    assert "restored from epoch 2" in job.restore()
+    job.stop()
+
+
 @pytest.mark.parametrize("shape", ["memfd", "sparse"])
 def test_an_export_has_the_shared_memory(pods, base, shape):
-    job = Job(pods, base, shape, 48)
+    job = Job(pods, base, shape, 24)
     job.checkpoint("--kill")
     job.p.wait(30)
     criu_restores_an_export(pods, base, job, 1)
