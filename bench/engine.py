@@ -63,7 +63,7 @@ def compare(bench, program, mib, rounds, conf):
                 done[name].append(job.cost(action))
                 if name == "tmpfs" and n + 1 < rounds:
                     shutil.rmtree(ram)
-        memory = job.manifest.get("memory", {})
+        memory, methods = job.manifest.get("memory", {}), " ".join(sorted({r["method"] for r in done["fsched"]}))
         back = restores(job, disk, ram)
     finally:
         job.remove()
@@ -73,7 +73,7 @@ def compare(bench, program, mib, rounds, conf):
     ratios = {f"{key}_{other}": ratio(done, f"{key}_{unit}", other) for key, unit in (("freeze", "ms"), ("lost", "ms"), ("total", "s")) for other in ("disk", "tmpfs")}
     if all(isinstance(back[n], float) for n in back):
         ratios |= {f"restore_{other}": back[other] / back["fsched"] for other in ("disk", "tmpfs")}
-    return {"program": program, "mib": mib, "engines": engines, "ratios": ratios, "memory": memory, "rounds": done}
+    return {"program": program, "mib": mib, "engines": engines, "ratios": ratios, "memory": memory, "methods": methods, "rounds": done}
 
 
 def increments(bench, program, mib, conf, rounds, dirty=None):
@@ -90,9 +90,7 @@ def increments(bench, program, mib, conf, rounds, dirty=None):
                 tracked.append(1 - job.board.rate(1) / speed)
             else:
                 tracked.append(1 - job.board.rate(3) / speed)
-            r = job.cost(job.fsched, tail=0)
-            r["method"] = job.manifest["memory"]["method"]
-            (full if n % 3 == 0 else inc).append(r)
+            (full if n % 3 == 0 else inc).append(job.cost(job.fsched, tail=0.1))
     finally:
         job.remove()
     f, i = medians(full), medians(inc)

@@ -1,4 +1,5 @@
 """A load (bench/load.c) in a pod, or under Slurm, and what it loses while something is done to it."""
+import collections
 import json
 import os
 import shutil
@@ -114,17 +115,31 @@ class Board:
         return (self.get()["work"] - work) / (time.monotonic() - start)
 
 
-class Sampler(threading.Thread):
-    """(time, work, memory) every 10 ms, until stop()."""
+Point = collections.namedtuple("Point", "time work memory run wait")     # s, units, MiB, s of processor time, s of waiting for a processor
 
-    def __init__(self, board, group):
+
+class Sampler(threading.Thread):
+    """Points every 10 ms, until stop(). memory: a function; pids: the job's processes."""
+
+    def __init__(self, board, memory, pids):
         super().__init__(daemon=True)
-        self.board, self.group, self.points, self.ended = board, group, [], threading.Event()
+        self.board, self.memory, self.points, self.ended = board, memory, [], threading.Event()
+        self.files = [path for pid in pids for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
         self.start()
+
+    def point(self):
+        run = wait = 0
+        for path in self.files:
+            try:
+                r, w, _ = path.read_text().split()
+            except OSError:
+                continue
+            run, wait = run + int(r), wait + int(w)
+        return Point(time.monotonic(), self.board.get()["work"], self.memory(), run / 1e9, wait / 1e9)
 
     def run(self):
         while True:
-            self.points.append((time.monotonic(), self.board.get()["work"], self.group.memory()))
+            self.points.append(self.point())
             if self.ended.wait(0.01):
                 break
 
@@ -134,9 +149,10 @@ class Sampler(threading.Thread):
         return self.points
 
 
-def rate_between(points, start, end):
-    p = [x for x in points if start <= x[0] <= end]
-    return (p[-1][1] - p[0][1]) / (p[-1][0] - p[0][0]) if len(p) > 5 else None
+def between(points, start, end):
+    """What happened in that time, as a point; None if it is too short to tell."""
+    p = [x for x in points if start <= x.time <= end]
+    return Point(*(b - a for a, b in zip(p[0], p[-1]))) if len(p) > 5 else None
 
 
 class Bench:
@@ -261,7 +277,7 @@ class Pod:
         epoch = sorted(self.state.glob("epochs/0*"))[-1]
         self.manifest = json.loads((epoch / "manifest.json").read_text())
         stored = sum(f.stat().st_size for f in epoch.rglob("*") if f.is_file() and f.stat().st_nlink == 1)
-        return {"cpu_s": cpu, "bytes": stored}
+        return {"cpu_s": cpu, "bytes": stored, "method": self.manifest.get("memory", {}).get("method", "criu")}
 
     def stock(self, images, durable):
         """A dump by criu alone. durable: until it is on the disk, as fsched's are."""
@@ -287,26 +303,30 @@ class Pod:
     def cost(self, action, tail=0.5):
         """What the job sees while action runs, and a little longer: a dictionary. The undisturbed speed is that of BEFORE seconds right
         before it and of as long as it took, at most 8 s, right after it."""
-        before = self.board.rate(BEFORE)
-        self.board.set("longest", 0)
-        base = self.bench.group.memory()
-        sampler = Sampler(self.board, self.bench.group)
+        sampler = Sampler(self.board, self.bench.group.memory, self.bench.running("load"))
         try:
+            time.sleep(BEFORE)
+            self.board.set("longest", 0)
             start = time.monotonic()
             r = action()
             end = time.monotonic()
             time.sleep(tail)
-            b = self.board.get()
+            b, after = self.board.get(), time.monotonic()
+            self.alive()
+            time.sleep(min(max(end - start, 1), 8))
         finally:
             points = sampler.stop()
-        self.alive()
-        long = min(max(end - start, 1), 8)
-        speed = (BEFORE * before + long * self.board.rate(long)) / (BEFORE + long)
-        whole, work = points[-1][0] - points[0][0], points[-1][1] - points[0][1]
-        drain = rate_between(points, b["longest_end"] / 1e6, end)
-        return {"freeze_ms": b["longest"] / 1000, "lost_ms": 1000 * (whole - work / speed), "total_s": end - start,
-                "drain_s": max(0, end - b["longest_end"] / 1e6), "slow_drain": None if drain is None else 1 - drain / speed,
-                "extra_mib": max(m for _, _, m in points) - base, **r}
+        calm = [between(points, 0, start), between(points, after, after + 10)]
+        calm = Point(*(a + b for a, b in zip(*calm)))
+        speed, during, drain = calm.work / calm.time, between(points, start, after), between(points, b["longest_end"] / 1e6, end)
+        r |= {"freeze_ms": b["longest"] / 1000, "lost_ms": 1000 * (during.time - during.work / speed), "total_s": end - start,
+              "extra_mib": max(p.memory for p in points if start <= p.time <= after) - points[0].memory, "slow_drain": None}
+        if drain:
+            # Slower because it waits for a processor more than before, or because a second of a processor gets less done.
+            r |= {"slow_drain": 1 - drain.work / drain.time / speed, "drain_s": drain.time,
+                  "drain_less_cpu": 1 - drain.run / drain.time / (calm.run / calm.time),
+                  "drain_slower_cpu": 1 - drain.work / max(drain.run, 1e-3) / (calm.work / calm.run)}
+        return r
 
     def freeze(self, action):
         """The pause alone, ms."""
@@ -380,5 +400,5 @@ def forget(directory):
 
 def medians(rounds):
     """Of dictionaries with the same numbers."""
-    keys = [k for k in rounds[0] if isinstance(rounds[0][k], (int, float)) or any(isinstance(r[k], (int, float)) for r in rounds)]
-    return {k: statistics.median(r[k] for r in rounds if r[k] is not None) for k in keys if any(r[k] is not None for r in rounds)}
+    values = {k: [r[k] for r in rounds if isinstance(r.get(k), (int, float))] for k in rounds[-1]}
+    return {k: statistics.median(v) for k, v in values.items() if v}

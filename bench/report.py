@@ -36,7 +36,7 @@ def engines(rows):
                 print(f"restore of {r['program']}, {size(r['mib'])}, {engine.ENGINES[name]}: {e['restore_s'][:300]}")
     print("\nfsched beside stock criu: medians of the pairs; restore is how many times faster.\n")
     table(["program", "memory", "method", "freeze: disk", "tmpfs", "progress lost: disk", "tmpfs", "restore: disk", "tmpfs"],
-          [[r["program"], size(r["mib"]), r["memory"].get("method", "criu"), *(number(r["ratios"].get(k), "", 1, 3) for k in
+          [[r["program"], size(r["mib"]), r["methods"], *(number(r["ratios"].get(k), "", 1, 3) for k in
             ("freeze_disk", "freeze_tmpfs", "lost_disk", "lost_tmpfs")), *(number(r["ratios"].get(k), "x", 1, 1) for k in ("restore_disk", "restore_tmpfs"))]
            for r in rows if "failed" not in r])
 

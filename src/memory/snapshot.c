@@ -1,12 +1,14 @@
 #include "memory/snapshot.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "common/util.h"
 #include "memory/area.h"
@@ -23,6 +25,7 @@ struct held {
 	uint8_t *copy;             /* MEM_STAGED: its own pages likewise */
 	uint64_t *at;              /* MEM_STAGED: offset in copy of each range */
 	struct mem_fork fork;
+	int  memfd;                /* MEM_FORKED: /proc/PID/mem of the child */
 };
 
 struct mem_snapshot {
@@ -194,6 +197,23 @@ static void drop(struct held *h, enum mem_rung to, const char *why)
 	h->p->dropped = true;
 }
 
+/* process_vm_readv() would give the child a copy of every page that it shares with the job, only to read it (Linux 5.19). */
+static int open_memory(pid_t host)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", host);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+static void end_fork(struct held *h)
+{
+	if (h->memfd >= 0)
+		close(h->memfd);
+	h->memfd = -1;
+	mem_fork_end(&h->fork);
+}
+
 static void try_fork(struct mem_snapshot *s, struct held *h, int hand, uint64_t *cow_room)
 {
 	const struct mem_split *sp = &h->p->split;
@@ -209,11 +229,12 @@ static void try_fork(struct mem_snapshot *s, struct held *h, int hand, uint64_t 
 		drop(h, other, err.text);
 		return;
 	}
-	if (mem_fork_holds(&h->fork, sp->ours, sp->n_ours)) {
+	h->memfd = open_memory(h->fork.host);
+	if (h->memfd >= 0 && mem_fork_holds(&h->fork, sp->ours, sp->n_ours)) {
 		*cow_room -= bytes;
 		return;
 	}
-	mem_fork_end(&h->fork);
+	end_fork(h);
 	drop(h, other, "it has memory that a child does not get");
 }
 
@@ -254,10 +275,11 @@ int mem_snapshot_take(struct mem_snapshot *s, struct mem_process *procs, size_t 
 
 	s->v = xcalloc(n + 1, sizeof(*s->v));
 	s->n = n;
+	for (size_t i = 0; i < n; i++)
+		s->v[i] = (struct held){ .p = &procs[i], .fork.pidfd = -1, .memfd = -1 };
 	for (size_t i = 0; i < n; i++) {
 		const struct mem_split *sp = &procs[i].split;
 
-		s->v[i] = (struct held){ .p = &procs[i], .fork.pidfd = -1 };
 		s->v[i].kept = sp->kept_pages ? take_room(s, sp->kept_pages * MEM_PAGE) : NULL;
 		if (sp->kept_pages && !s->v[i].kept) {
 			free(c.v);
@@ -356,10 +378,13 @@ static int read_pages(void *arg, uint64_t id, uint64_t addr, void *buf, size_t l
 	}
 	if (h->copy)
 		return read_copy(h, addr, buf, len);
-	got = process_vm_readv(h->fork.host ? h->fork.host : h->p->split.host, &local, 1, &remote, 1, 0);
+	if (h->memfd >= 0)
+		got = pread(h->memfd, buf, len, (off_t)addr);
+	else
+		got = process_vm_readv(h->p->split.host, &local, 1, &remote, 1, 0);
 	if (got == (ssize_t)len)
 		return 0;
-	if (got >= 0)
+	if (got >= 0 || errno == EIO)
 		errno = EFAULT;
 	return -1;
 }
@@ -385,7 +410,7 @@ void mem_snapshot_free(struct mem_snapshot *s)
 	if (!s)
 		return;
 	for (size_t i = 0; i < s->n; i++) {
-		mem_fork_end(&s->v[i].fork);
+		end_fork(&s->v[i]);
 		free(s->v[i].at);
 	}
 	for (unsigned i = 0; i < s->n_extra; i++)

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "common/util.h"
@@ -18,6 +19,7 @@
 
 #define HELD_MAX_MS  180000   /* an agent that has not decided by then will not; the job must not stand still for ever */
 #define KILL_WAIT_MS 30000
+#define NICE         10       /* of what is done besides the job, when its memory is written */
 
 struct checkpoint {
 	struct worker  *w;
@@ -69,6 +71,8 @@ static int seal(struct checkpoint *c, struct err *err)
 	if (memory_finish(&c->memory, w, c->epochfd, c->criufd, &c->m, err) || criu_check_creds(c->criufd, cred.uid, cred.gid, cred.groups, cred.n_groups, err))
 		return -1;
 	fault_die(w, FAULT_DIE_BEFORE_MANIFEST);
+	if (!w->req.vacate)
+		setpriority(PRIO_PROCESS, 0, NICE); /* the job computes again */
 	event_phase("sync");
 	if (written_finish(&c->written, w, &c->m, c->dump.freeze_began, err) || files_sync(c->m.files, &cred, err))
 		return err_wrap(err, "the job's files cannot be saved");

@@ -16,7 +16,7 @@
 
 #define KEPT_RESERVE      (4u << 20)    /* for what criu's images keep, besides as much again per process as: */
 #define KEPT_PER_PROCESS  (256u << 10)
-#define DRAIN_NICE        5
+#define DRAIN_NICE        10
 #define SLACK(bytes)      ((bytes) / 8 + (1u << 20))   /* by which a process may have grown when it is frozen */
 
 struct memory_wanted {
