@@ -17,6 +17,7 @@ static const struct { const char *name, *kind, *what; } list[] = {
 	[FAULT_NO_ELISION] = { "no-elision", "way", "criu writes the memory although it is not to, and says nothing" },
 	[FAULT_SNAPSHOT_FAILS] = { "snapshot-fails", "way", "in the freeze, before anything was done: criu's turn" },
 	[FAULT_SHARED_FAILS] = { "shared-fails", "way", "likewise for shared memory: criu writes that" },
+	[FAULT_TARGET_DIES] = { "target-dies", "way", "the newest process of the job is killed when criu has dumped it" },
 	[FAULT_FILL_FAILS] = { "fill-fails", "way", "in a restore: criu restores plain images" },
 	[FAULT_DIE_BEFORE_FREEZE] = { "die-before-freeze", "checkpoint", "the worker: criu has not been started" },
 	[FAULT_DIE_FROZEN] = { "die-frozen", "checkpoint", "the worker: criu has dumped, the tree is stopped" },
@@ -76,6 +77,20 @@ void fault_criu_dies(const struct worker *w, enum fault f, pid_t init)
 	}
 	tree_free(&t);
 	usleep(100000); /* until it is gone */
+}
+
+void fault_target_dies(const struct worker *w, enum fault f)
+{
+	struct tree t;
+	int newest = 0;
+
+	if (!fault(w, f) || tree_read(w->req.init, &t, NULL))
+		return;
+	for (int i = 1; i < t.n; i++)
+		newest = t.inner[i] > t.inner[newest] ? i : newest;
+	kill(t.pids[newest], SIGKILL);
+	tree_free(&t);
+	usleep(100000);
 }
 
 void fault_die(const struct worker *w, enum fault f)

@@ -304,6 +304,7 @@ int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criu
 	s->failed = true;
 	fault_die(w, FAULT_DIE_BEFORE_SNAPSHOT);
 	fault_criu_dies(w, FAULT_CRIU_DIES_BEFORE_SNAPSHOT, w->req.init);
+	fault_target_dies(w, FAULT_TARGET_DIES);
 	if (fault(w, FAULT_SNAPSHOT_FAILS))
 		return err_set(err, 0, "a fault on purpose");
 	if (criu_read_facts(criufd, &f, err))

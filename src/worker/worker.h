@@ -145,7 +145,7 @@ void memory_back_end(struct memory_back *b, const struct worker *w);
 
 /* fault.c: faults on purpose, with their names and meaning there. fault_die() kills the worker if it was asked for. */
 enum fault {
-	FAULT_FORCE_DIRECT, FAULT_FORCE_STAGED, FAULT_FORCE_FORK, FAULT_NO_ELISION, FAULT_SNAPSHOT_FAILS, FAULT_SHARED_FAILS, FAULT_FILL_FAILS,
+	FAULT_FORCE_DIRECT, FAULT_FORCE_STAGED, FAULT_FORCE_FORK, FAULT_NO_ELISION, FAULT_SNAPSHOT_FAILS, FAULT_SHARED_FAILS, FAULT_TARGET_DIES, FAULT_FILL_FAILS,
 	FAULT_DIE_BEFORE_FREEZE, FAULT_DIE_FROZEN, FAULT_CRIU_DIES_FROZEN, FAULT_DIE_BEFORE_SNAPSHOT, FAULT_CRIU_DIES_BEFORE_SNAPSHOT,
 	FAULT_DIE_AFTER_SNAPSHOT, FAULT_CRIU_DIES_AFTER_SNAPSHOT, FAULT_DIE_IN_DRAIN, FAULT_DIE_AFTER_DRAIN, FAULT_DIE_BEFORE_MANIFEST,
 	FAULT_DIE_BEFORE_VERIFY, FAULT_DIE_BEFORE_COMMIT, FAULT_DIE_AFTER_COMMIT, FAULT_DIE_HELD, FAULT_CRIU_DIES_HELD,
@@ -154,6 +154,7 @@ enum fault {
 void fault_list(FILE *out);
 bool fault(const struct worker *w, enum fault f);
 void fault_die(const struct worker *w, enum fault f);
+void fault_target_dies(const struct worker *w, enum fault f);
 void fault_criu_dies(const struct worker *w, enum fault f, pid_t init);
 
 /* warn.c */

@@ -3,11 +3,14 @@ import os
 import re
 import signal
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 import lib
+import test_damage as damage
 
 WAIT = "while [ ! -e go ]; do echo x >> progress; sleep 0.1; done; echo end"
 
@@ -114,7 +117,6 @@ def test_slurmctld_down_during_vacate(new_cluster, jobdir):
     agent = c.agent_pid(job)
     # the client needs slurmctld to find the agent, so slurmctld stops when the tree is frozen and saved
     pid = c.daemon_pid("slurmctld")
-    import threading
     stopped = threading.Event()
 
     def stop_when_held():
@@ -167,7 +169,6 @@ def test_killed_in_the_middle(request, jobdir, workloads, victim):
     lib.wait_for(lambda: (d / "out").stat().st_size > 0, "output")
     agent = cluster.agent_pid(job)
     argv = ["scontrol", "checkpoint", "create", str(job)]
-    import threading
     result = {}
     t = threading.Thread(target=lambda: result.update(p=cluster.run(*argv)))
     t.start()
@@ -210,7 +211,6 @@ exec {real}/ld.so --library-path {real}/lib {real}/criu "$@"
 
 def test_criu_that_hangs_in_the_freeze(new_cluster, jobdir, workloads):
     """Stopped while it writes the memory of the frozen job: after CheckpointTimeout the job runs on."""
-    import threading
     c, d = new_cluster(conf=["CheckpointTimeout = 10", "MemoryEngine = criu"]), jobdir()
     job = c.sbatch(f"exec {workloads}/threads 6000 500", "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
     c.wait_running(job)
@@ -236,7 +236,6 @@ def test_criu_that_hangs_in_the_freeze(new_cluster, jobdir, workloads):
 
 def test_end_during_a_checkpoint_is_no_error(cluster, jobdir):
     """A job that ends by itself while it is being saved has ended well; whoever waits for the epoch is told why there is none."""
-    import threading
     for _ in range(5):
         d = jobdir()
         job = cluster.sbatch("while [ ! -e go ]; do :; done", "--checkpoint=UNLIMITED", cwd=d)
@@ -384,3 +383,30 @@ def test_epochs_belong_to_root_alone(cluster, jobdir):
     assert cluster.run("ls", top / "epochs" / "000001").returncode != 0
     assert cluster.ok("cat", top / "checkpoint.log")
     finish(cluster, d, job)
+
+
+def test_agent_killed_in_a_checkpoint(cluster, jobdir, workloads):
+    """At moments as chance has it. Its pod dies with it, and so does all that it had started; what is complete on disk is whole."""
+    import random
+    seed = random.randrange(100000)
+    rng = random.Random(seed)
+    for _ in range(3):
+        d = jobdir()
+        job = cluster.sbatch(f"exec {workloads}/threads 6000 100", "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+        cluster.wait_running(job)
+        lib.wait_for(lambda: (d / "out").stat().st_size > 0, "output")
+        assert "saved" in cluster.checkpoint("create", job)
+        agent = cluster.agent_pid(job)
+        t = threading.Thread(target=lambda: cluster.run("scontrol", "checkpoint", "create", job))
+        t.start()
+        lib.wait_for(lambda: [p for p in lib.descendants(agent) if lib.comm(p) == "fsched-worker"] or not t.is_alive(), "the worker", poll=0.001)
+        time.sleep(rng.uniform(0, 0.7))
+        below = lib.descendants(agent)
+        os.kill(agent, signal.SIGKILL)
+        lib.wait_for(lambda: not [p for p in below if lib.alive(p)], f"all below the agent to be gone (seed {seed})")
+        assert cluster.wait_end(job)[0] != "COMPLETED", seed
+        t.join()
+        found = cluster.epochs(job)
+        assert found[0] == 1 or found == [2], (seed, found)
+        for epoch in found:
+            assert damage.verify(cluster, cluster.ckpt_dir(job), epoch)[0] == 0, (seed, epoch)

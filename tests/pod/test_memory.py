@@ -28,12 +28,15 @@ class Job:
         n = int(self.argv[3]) if self.argv[0] == "memory" else 1
         lib.wait_for(lambda: self.out.exists() and self.out.read_text().count("ready") >= n, "the job", 60)
 
-    def fsched(self, *argv, fault="", conf=None, fails=False):
+    def run(self, *argv, fault="", conf=None):
         env = {**self.pods.env(), "FSCHED_FAULT": fault}
         if conf:
             env["FSCHED_CONF"] = str(conf)
-        p = subprocess.run([self.base / "stage/usr/bin/fsched", "pod", *map(str, argv)], env=env, text=True, capture_output=True,
-                           stdin=subprocess.DEVNULL, timeout=120, check=False)
+        return subprocess.run([self.base / "stage/usr/bin/fsched", "pod", *map(str, argv)], env=env, text=True, capture_output=True,
+                              stdin=subprocess.DEVNULL, timeout=120, check=False)
+
+    def fsched(self, *argv, fault="", conf=None, fails=False):
+        p = self.run(*argv, fault=fault, conf=conf)
         assert (p.returncode != 0) == fails, p.stdout + p.stderr
         return p.stdout + p.stderr
 
