@@ -1,5 +1,6 @@
 """Pods need root, and must not leave anything on the machine."""
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -26,3 +27,5 @@ def nothing_left_of_pods():
         lib.wait_for(lambda: not of_pods(), "all pods to be gone")
     except lib.Timeout:
         raise AssertionError(f"left behind: {sorted(of_pods())}") from None
+    for d in lib.POD_BASES:
+        shutil.rmtree(d, ignore_errors=True)

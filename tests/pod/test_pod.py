@@ -1,4 +1,5 @@
 """fsched pod: checkpoint and restore on one machine without Slurm."""
+import functools
 import os
 import re
 import shutil
@@ -22,8 +23,9 @@ PodDir = {base}/pod
 """
 
 
-@pytest.fixture(scope="module")
-def base():
+@functools.lru_cache
+def installed():
+    """A directory with the programs and what runs in pods, for all tests of this process; conftest.py removes it."""
     d = Path(tempfile.mkdtemp(prefix="fscheck-pod.", dir="/var/tmp"))
     lib.POD_BASES.append(f"{d}/")
     d.chmod(0o755)
@@ -34,15 +36,19 @@ def base():
     (d / "fsched.conf").write_text(CONF.format(base=d, criu=d / "criu"))
     for c in (lib.ROOT / "tests" / "workloads").glob("*.c"):
         subprocess.run(["gcc", "-O1", "-o", d / c.stem, c, "-pthread"], check=True)
-    yield d
-    shutil.rmtree(d, ignore_errors=True)
+    return d
+
+
+@pytest.fixture(scope="module")
+def base():
+    return installed()
 
 
 @pytest.fixture
 def pods(base, request):
     """Starts pods and ends them whatever happens."""
     class Pods:
-        running = []
+        running, places = [], []
 
         def env(self):
             return {**os.environ, "FSCHED_CONF": str(base / "fsched.conf")}
@@ -63,6 +69,7 @@ def pods(base, request):
         def place(self, name):
             d = Path(tempfile.mkdtemp(prefix=re.sub(r"\W", "_", request.node.name)[-40:] + f"_{name}.", dir=base))
             d.chmod(0o755)
+            self.places.append(d)
             (d / "work").mkdir()
             shutil.chown(d / "work", USER)
             return d
@@ -72,6 +79,8 @@ def pods(base, request):
         if p.poll() is None:
             p.kill()
         p.wait()
+    for d in pods.places:
+        shutil.rmtree(d, ignore_errors=True)
 
 
 def lines(path):
