@@ -321,7 +321,7 @@ void op_start(struct agent *a, enum op_kind kind, struct conn_slot *c)
 		written_before(a);
 		request = request_text(a);
 		s.request = request;
-		s.timeout_s = (int)a->conf.timeout + WORKER_MARGIN;
+		s.timeout_s = (int)conf_checkpoint_seconds(&a->conf) + WORKER_MARGIN;
 		if (proc_start(&a->loop, &op->worker, &s, &err) == 0)
 			return;
 	}

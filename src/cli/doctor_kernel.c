@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -17,6 +15,7 @@
 #include <linux/capability.h>
 
 #include "common/util.h"
+#include "memory/track.h"
 
 static void check_version(void)
 {
@@ -114,46 +113,14 @@ static void check_capabilities(void)
 		doctor_report(FINDING_OK, "capabilities", "all that criu needs");
 }
 
-/* Bit 55 of a pagemap entry: written since the last clear_refs (or since the page came to be). */
-static bool soft_dirty(void)
-{
-	cleanup_close int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	long page = sysconf(_SC_PAGESIZE);
-	uint64_t entry = 0;
-	volatile char *p = mmap(NULL, (size_t)page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (p == MAP_FAILED)
-		return false;
-	*p = 1;
-	if (fd < 0 || pread(fd, &entry, sizeof(entry), (off_t)((uintptr_t)p / (uintptr_t)page * sizeof(entry))) != sizeof(entry))
-		entry = 0;
-	munmap((void *)(uintptr_t)p, (size_t)page);
-	return entry >> 55 & 1;
-}
-
-/* Linux 6.7; Debian 12's headers do not know it. */
-struct pm_scan {
-	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
-	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
-};
-#define PM_SCAN _IOWR('f', 16, struct pm_scan)
-#define PM_IS_WRITTEN (1u << 1)
-
-static bool pagemap_scan(void)
-{
-	cleanup_close int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	struct pm_scan arg = { .size = sizeof(arg), .return_mask = PM_IS_WRITTEN };
-
-	/* An empty range: 0 where the ioctl exists, ENOTTY where not. */
-	return fd >= 0 && ioctl(fd, PM_SCAN, &arg) >= 0;
-}
-
 static void check_tracking(void)
 {
-	bool soft = soft_dirty(), scan = pagemap_scan();
+	enum mem_tracking how = mem_tracking_probe();
 
-	doctor_report(FINDING_OK, "memory tracking", "%s%s%s (for CRIU_PreDump, which has no effect in this version)",
-		      soft ? "soft-dirty" : "", soft && scan ? ", " : "", scan ? "PAGEMAP_SCAN" : soft ? "" : "none");
+	if (how == MEM_TRACK_NONE)
+		doctor_report(FINDING_WARNING, "memory tracking", "none: CRIU_PreDump would have no effect (needs Linux 6.7, or soft-dirty bits)");
+	else
+		doctor_report(FINDING_OK, "memory tracking", "%s (for CRIU_PreDump)", mem_tracking_name(how));
 }
 
 void doctor_kernel(bool root)

@@ -216,7 +216,7 @@ json_t *pod_worker(const struct pod_opts *o, const char *op, json_t *req, int ke
 	progress_start(&c.progress, "pod", false);
 	send_line(&c, text);
 	send_line(&c, "\n");
-	late = converse(&c, now_us() + (int64_t)(o->conf.timeout + MARGIN_S) * 1000000) != 0;
+	late = converse(&c, now_us() + (int64_t)(conf_checkpoint_seconds(&o->conf) + MARGIN_S) * 1000000) != 0;
 	progress_end(&c.progress);
 	if (late)
 		kill(c.pid, SIGKILL);

@@ -17,12 +17,35 @@
 
 enum type { TYPE_PLUGIN, TYPE_BOOL, TYPE_UINT, TYPE_RATIO, TYPE_BYTES, TYPE_DIR, TYPE_PATH, TYPE_PORTS, TYPE_FAILURE, TYPE_LOG, TYPE_ENGINE };
 
+/* What is set otherwise and makes the key do nothing; NULL: it does something. */
+typedef const char *idle_fn(const struct conf *c);
+
+static const char *without_incremental(const struct conf *c)
+{
+	return c->incremental ? NULL : "CRIU_Incremental is NO, so every checkpoint is a full one";
+}
+
+static const char *without_pre_dump(const struct conf *c)
+{
+	return c->pre_dump ? NULL : "CRIU_PreDump is NO";
+}
+
+static const char *without_load_aware(const struct conf *c)
+{
+	return c->load_aware ? NULL : "CRIU_LoadAware is NO, so the load is not looked at, and no checkpoint skipped";
+}
+
+static const char *without_engine(const struct conf *c)
+{
+	return c->engine == CONF_ENGINE_CRIU ? "MemoryEngine is criu, which writes all memory in the freeze, each time, and as it is" : NULL;
+}
+
 struct key {
 	const char *name;
 	enum type   type;
 	size_t      offset, size;
 	unsigned    min, max;      /* TYPE_UINT */
-	const char *no_effect;     /* why the key does nothing in this version, or NULL */
+	idle_fn    *idle;          /* or NULL: it always has an effect */
 	const char *unset;         /* what holds while an empty default is in force */
 };
 
@@ -32,15 +55,15 @@ static const struct key keys[] = {
 	{ "CheckpointType",           TYPE_PLUGIN, FIELD(criu_enabled), 0, 0, NULL, NULL },
 	{ "JobCheckpointDir",         TYPE_DIR,    FIELD(dir), 0, 0, NULL, NULL },
 	{ "CRIU_MaxEpochs",           TYPE_UINT,   FIELD(max_epochs), 1, 1000, NULL, NULL },
-	{ "CRIU_Incremental",         TYPE_BOOL,   FIELD(incremental), 0, 0, NULL, NULL },
-	{ "CRIU_FullEvery",           TYPE_UINT,   FIELD(full_every), 1, 1000, NULL, NULL },
-	{ "CRIU_PreDump",             TYPE_BOOL,   FIELD(pre_dump), 0, 0, "memory is copied while the job is frozen", NULL },
-	{ "CRIU_PreDumpDelay",        TYPE_UINT,   FIELD(pre_dump_delay), 0, 3600, "memory is copied while the job is frozen", NULL },
+	{ "CRIU_Incremental",         TYPE_BOOL,   FIELD(incremental), 0, 0, without_engine, NULL },
+	{ "CRIU_FullEvery",           TYPE_UINT,   FIELD(full_every), 1, 1000, without_incremental, NULL },
+	{ "CRIU_PreDump",             TYPE_BOOL,   FIELD(pre_dump), 0, 0, without_engine, NULL },
+	{ "CRIU_PreDumpDelay",        TYPE_UINT,   FIELD(pre_dump_delay), 0, 3600, without_pre_dump, NULL },
 	{ "CRIU_LoadAware",           TYPE_BOOL,   FIELD(load_aware), 0, 0, NULL, NULL },
-	{ "CRIU_LoadThresholdCPU",    TYPE_RATIO,  FIELD(load_cpu), 0, 0, NULL, NULL },
-	{ "CRIU_LoadThresholdIO",     TYPE_RATIO,  FIELD(load_io), 0, 0, NULL, NULL },
-	{ "CRIU_LoadThresholdMemory", TYPE_RATIO,  FIELD(load_memory), 0, 0, NULL, NULL },
-	{ "CheckpointMaxSkip",        TYPE_UINT,   FIELD(max_skip), 0, 1000, NULL, NULL },
+	{ "CRIU_LoadThresholdCPU",    TYPE_RATIO,  FIELD(load_cpu), 0, 0, without_load_aware, NULL },
+	{ "CRIU_LoadThresholdIO",     TYPE_RATIO,  FIELD(load_io), 0, 0, without_load_aware, NULL },
+	{ "CRIU_LoadThresholdMemory", TYPE_RATIO,  FIELD(load_memory), 0, 0, without_load_aware, NULL },
+	{ "CheckpointMaxSkip",        TYPE_UINT,   FIELD(max_skip), 0, 1000, without_load_aware, NULL },
 	{ "CheckpointTimeout",        TYPE_UINT,   FIELD(timeout), 10, 86400, NULL, NULL },
 	{ "CheckpointFileLimit",      TYPE_BYTES,  FIELD(file_limit), 0, 0, NULL, NULL },
 	{ "CheckpointTmpLimit",       TYPE_BYTES,  FIELD(tmp_limit), 0, 0, NULL, NULL },
@@ -48,7 +71,7 @@ static const struct key keys[] = {
 	{ "CheckpointMaxMoves",       TYPE_UINT,   FIELD(max_moves), 0, 100, NULL, NULL },
 	{ "MemoryEngine",             TYPE_ENGINE, FIELD(engine), 0, 0, NULL, NULL },
 	{ "CheckpointThreads",        TYPE_UINT,   FIELD(threads), 0, 64, NULL, NULL },
-	{ "CheckpointCompression",    TYPE_UINT,   FIELD(compression), 0, 20, NULL, NULL },
+	{ "CheckpointCompression",    TYPE_UINT,   FIELD(compression), 0, 20, without_engine, NULL },
 	{ "CheckpointPorts",          TYPE_PORTS,  FIELD(port_min), 0, 0, NULL, NULL },
 	{ "CheckpointOnRestoreFailure", TYPE_FAILURE, FIELD(on_restore_failure), 0, 0, NULL, NULL },
 	{ "CheckpointLog",            TYPE_LOG,    FIELD(log), 0, 0, NULL, NULL },
@@ -606,6 +629,12 @@ static char *format_value(const struct key *k, const struct conf *c)
 	return xstrdup("");
 }
 
+/* Why a key that was set does nothing. */
+static const char *idle(const struct conf *c, size_t i)
+{
+	return c->line[i] && keys[i].idle ? keys[i].idle(c) : NULL;
+}
+
 void conf_print(const struct conf *c, FILE *out)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
@@ -619,37 +648,24 @@ void conf_print(const struct conf *c, FILE *out)
 			fprintf(out, "%s:%u", c->path, c->line[i]);
 		else
 			fprintf(out, "default%s%s", *value ? "" : ": ", *value ? "" : keys[i].unset);
-		fprintf(out, "%s\n", keys[i].no_effect ? "; no effect in this version" : "");
+		fprintf(out, "%s\n", idle(c, i) ? "; no effect, see below" : "");
 	}
 }
 
-/* Keys that say how, beside one that says not at all. Empty: nothing to say. */
-static const char *idle(const struct conf *c, const char *key)
+unsigned conf_checkpoint_seconds(const struct conf *c)
 {
-	if (!strcmp(key, "CRIU_FullEvery") && !c->incremental)
-		return "CRIU_Incremental is NO, so every checkpoint is a full one";
-	if (!strcmp(key, "CRIU_Incremental") && c->incremental && c->engine == CONF_ENGINE_CRIU)
-		return "MemoryEngine is criu, which writes all memory each time";
-	if (!strcmp(key, "CheckpointCompression") && c->engine == CONF_ENGINE_CRIU)
-		return "MemoryEngine is criu, which does not compress";
-	if (!strncmp(key, "CRIU_LoadThreshold", 18) && !c->load_aware)
-		return "CRIU_LoadAware is NO, so the load is not looked at";
-	if (!strcmp(key, "CheckpointMaxSkip") && !c->load_aware)
-		return "CRIU_LoadAware is NO, so no checkpoint is skipped";
-	return NULL;
+	return c->timeout + (c->pre_dump ? c->pre_dump_delay : 0);
 }
 
 void conf_notices(const struct conf *c, void (*fn)(const char *text, void *arg), void *arg)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		const char *why = idle(c, i);
 		cleanup_free char *text = NULL;
 
-		if (!c->line[i] || (!keys[i].no_effect && !idle(c, keys[i].name)))
+		if (!why)
 			continue;
-		text = keys[i].no_effect ? xasprintf("%s:%u: %s has no effect in this version: %s", c->path, c->line[i], keys[i].name,
-						     keys[i].no_effect)
-					 : xasprintf("%s:%u: %s has no effect: %s", c->path, c->line[i], keys[i].name,
-						     idle(c, keys[i].name));
+		text = xasprintf("%s:%u: %s has no effect: %s", c->path, c->line[i], keys[i].name, why);
 		fn(text, arg);
 	}
 }

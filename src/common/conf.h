@@ -30,8 +30,8 @@ struct conf {
 	unsigned max_epochs;         /* CRIU_MaxEpochs, 1..1000, default 1 */
 	bool     incremental;        /* CRIU_Incremental, default NO: what has not changed since the epoch before is not written again */
 	unsigned full_every;         /* CRIU_FullEvery, 1..1000, default 10: epochs that it divides are full ones */
-	bool     pre_dump;           /* CRIU_PreDump, default NO (no effect yet) */
-	unsigned pre_dump_delay;     /* CRIU_PreDumpDelay, s, 0..3600, default 5 (no effect yet) */
+	bool     pre_dump;           /* CRIU_PreDump, default NO: memory is copied before the freeze, and in it what was written since */
+	unsigned pre_dump_delay;     /* CRIU_PreDumpDelay, s, 0..3600, default 5: between the first such copy and the next */
 	bool     load_aware;         /* CRIU_LoadAware, default NO */
 	double   load_cpu;           /* CRIU_LoadThresholdCPU, 0..1, default 0.95 */
 	double   load_io;            /* CRIU_LoadThresholdIO, 0..1, default 0.50 */
@@ -69,11 +69,15 @@ void conf_defaults(struct conf *c);
  * is no error: the defaults hold (criu_enabled = false). */
 int conf_load(struct conf *c, const char *path, struct err *err);
 
+/* What one checkpoint may take, in s: CheckpointTimeout, and the delay of a pre-dump. */
+unsigned conf_checkpoint_seconds(const struct conf *c);
+
 /* One line per key: "Key = value    # default" or "# FILE:LINE"; and a notice
- * behind keys that have no effect in this version. Used by `fsched config`. */
+ * behind keys that have no effect beside the others. Used by `fsched config`. */
 void conf_print(const struct conf *c, FILE *out);
 
-/* For each key that was set but has no effect, in this version or beside what other keys say, calls fn once with a sentence. */
+/* For each key that was set but has no effect beside what else holds, calls fn once
+ * with a sentence. */
 void conf_notices(const struct conf *c, void (*fn)(const char *text, void *arg), void *arg);
 
 #endif

@@ -272,10 +272,10 @@ int mem_image_verify(struct mem_image *m, enum mem_verify what, int threads, str
 
 	v.f.chunks = xmalloc((m->l.n_chunks + 1) * sizeof(*v.f.chunks));
 	for (size_t i = 0; i < m->l.n_files; i++)
-		if (m->l.files[i].own || what != MEM_VERIFY_OWN)
+		if (m->l.files[i].epoch == m->l.epoch || what != MEM_VERIFY_OWN)
 			posix_fadvise(m->fds[i], 0, 0, POSIX_FADV_DONTNEED);
 	for (size_t i = 0; i < m->l.n_chunks; i++)
-		if (m->l.files[m->l.chunks[i].file].own || what != MEM_VERIFY_OWN)
+		if (m->l.files[m->l.chunks[i].file].epoch == m->l.epoch || what != MEM_VERIFY_OWN)
 			v.f.chunks[v.f.n_chunks++] = (uint32_t)i;
 	mem_team_init(&v.f.team, NULL);
 	rc = mem_team_run(&v.f.team, mem_threads(threads), 0, verify_thread, &v, err);

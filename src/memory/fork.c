@@ -10,11 +10,11 @@
 #include <sys/pidfd.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 
 #include "common/util.h"
 #include "memory/arch.h"
+#include "memory/site.h"
 #include "memory/tracer.h"
 #include "memory/vmas.h"
 
@@ -24,7 +24,6 @@
 
 #define OPTIONS       (PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_SUSPEND_SECCOMP)
 #define OPTIONS_OURS  (OPTIONS | PTRACE_O_EXITKILL)
-#define CODE_MAX      (4u << 20)   /* of a mapping that is searched for an instruction */
 #define PRESENT       (3ULL << 62) /* of an entry of /proc/PID/pagemap: in memory or swapped out */
 
 struct target {
@@ -33,39 +32,6 @@ struct target {
 	uint64_t pc;          /* of an instruction that makes a system call */
 	pid_t middle, child;  /* inner pids, 0 = not there */
 };
-
-/* ---- where a system call can be made ------------------------------------ */
-
-static uint64_t search(pid_t host, const struct vma *v)
-{
-	size_t len = v->end - v->start < CODE_MAX ? v->end - v->start : CODE_MAX;
-	cleanup_free uint8_t *code = xmalloc(len);
-	struct iovec local = { code, len }, remote = { (void *)(uintptr_t)v->start, len };
-	ssize_t got = process_vm_readv(host, &local, 1, &remote, 1, 0);
-	long at = got > 0 ? arch_find_syscall(code, (size_t)got) : -1;
-
-	return at < 0 ? 0 : v->start + (uint64_t)at;
-}
-
-/* The vdso has one; a process that has unmapped it has one in its C library. The page at 0 is nobody's. */
-static uint64_t find_syscall(pid_t host, struct err *err)
-{
-	struct vmas m;
-	uint64_t pc = 0;
-
-	if (vmas_read(host, &m, err))
-		return 0;
-	for (size_t i = 0; i < m.n && !pc; i++)
-		if (m.v[i].vdso)
-			pc = search(host, &m.v[i]);
-	for (size_t i = 0; i < m.n && !pc; i++)
-		if (m.v[i].executable && !m.v[i].vdso)
-			pc = search(host, &m.v[i]);
-	vmas_free(&m);
-	if (!pc)
-		err_set(err, ENOENT, "it has no instruction that makes a system call");
-	return pc;
-}
 
 /* ---- system calls in the process, the middle task and the child ---------- */
 
@@ -229,7 +195,7 @@ int mem_fork_make(int hand, pid_t inner, pid_t host, struct mem_fork *f, struct 
 	*f = (struct mem_fork){ 0, -1 };
 	if (!arch_can_inject())
 		return err_set(err, ENOTSUP, "forks are not known on this kind of machine");
-	t.pc = find_syscall(host, err);
+	t.pc = mem_site_find(host, err);
 	if (!t.pc)
 		return -1;
 	rc = make_middle(&t, err) || make_child(&t, err) || take_child(&t, f, err) ? -1 : 0;

@@ -183,20 +183,28 @@ const struct mem_extent *mem_image_extents(const struct mem_image *m, uint64_t i
 
 void mem_image_totals(const struct mem_image *m, struct mem_totals *t)
 {
+	const struct mem_layout *l = &m->l;
+
 	memset(t, 0, sizeof(*t));
-	for (size_t i = 0; i < m->l.n_extents; i++) {
-		uint64_t bytes = (uint64_t)m->l.extents[i].npages * MEM_PAGE;
+	for (size_t i = 0; i < l->n_extents; i++) {
+		const struct mem_extent *e = &l->extents[i];
+		uint64_t bytes = (uint64_t)e->npages * MEM_PAGE;
 
 		t->pages += bytes;
-		t->zero += m->l.extents[i].chunk == MEM_ZERO ? bytes : 0;
+		if (e->chunk == MEM_ZERO)
+			t->zero += bytes;
+		else if (l->files[l->chunks[e->chunk].file].epoch != l->epoch)
+			t->older_pages += bytes;
 	}
-	for (size_t i = 0; i < m->l.n_files; i++) {
-		*(m->l.files[i].own ? &t->own : &t->older) += m->l.files[i].size;
-		t->older_files += !m->l.files[i].own;
+	for (size_t i = 0; i < l->n_files; i++) {
+		bool own = l->files[i].epoch == l->epoch;
+
+		*(own ? &t->own : &t->older) += l->files[i].size;
+		t->older_files += !own;
 	}
-	for (size_t i = 0; i < m->l.n_chunks; i++)
-		if (!m->l.files[m->l.chunks[i].file].own)
-			t->older_used += m->l.chunks[i].stored;
+	for (size_t i = 0; i < l->n_chunks; i++)
+		if (l->files[l->chunks[i].file].epoch != l->epoch)
+			t->older_used += l->chunks[i].stored;
 }
 
 /* ---- a few pages ------------------------------------------------------- */

@@ -85,7 +85,8 @@ bool mem_is_chunk_file(const char *name);
 /* What the image is made of, in bytes. */
 struct mem_totals {
 	uint64_t pages, zero;     /* memory described: all of it, the zeros in it */
-	uint64_t own, older;      /* chunk files: written with this image, by older ones */
+	uint64_t older_pages;     /* of pages: stored by older epochs */
+	uint64_t own, older;      /* chunk files: of this epoch (a pre-dump's too), of older ones */
 	uint64_t older_used;      /* of older: what is still referred to */
 	unsigned older_files;
 };
@@ -117,7 +118,7 @@ int mem_image_fill(struct mem_image *m, const struct mem_sink *sink, const struc
 int mem_image_read(struct mem_image *m, uint64_t id, uint64_t addr, void *buf, size_t len, struct err *err);
 
 enum mem_verify {
-	MEM_VERIFY_OWN,   /* every byte of the chunk files written with this image, from the disk as far as possible; size of the others */
+	MEM_VERIFY_OWN,   /* every chunk that this epoch has written, from the disk as far as possible; size of the other files */
 	MEM_VERIFY_ALL,   /* every byte of every chunk that is referred to */
 	MEM_VERIFY_DEEP,  /* and decoded */
 };

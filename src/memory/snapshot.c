@@ -217,7 +217,7 @@ static void end_fork(struct held *h)
 static void try_fork(struct mem_snapshot *s, struct held *h, int hand, uint64_t *cow_room)
 {
 	const struct mem_split *sp = &h->p->split;
-	uint64_t bytes = sp->our_pages * MEM_PAGE;
+	uint64_t bytes = h->p->take.pages * MEM_PAGE;
 	enum mem_rung other = mem_area_fits(&s->area, bytes) ? MEM_STAGED : MEM_DIRECT;
 	struct err err = { 0 };
 
@@ -230,7 +230,7 @@ static void try_fork(struct mem_snapshot *s, struct held *h, int hand, uint64_t 
 		return;
 	}
 	h->memfd = open_memory(h->fork.host);
-	if (h->memfd >= 0 && mem_fork_holds(&h->fork, sp->ours, sp->n_ours)) {
+	if (h->memfd >= 0 && mem_fork_holds(&h->fork, h->p->take.v, h->p->take.n)) {
 		*cow_room -= bytes;
 		return;
 	}
@@ -240,29 +240,29 @@ static void try_fork(struct mem_snapshot *s, struct held *h, int hand, uint64_t 
 
 static int stage(struct mem_snapshot *s, struct held *h, struct copier *c)
 {
-	const struct mem_split *sp = &h->p->split;
+	const struct mem_ranges *take = &h->p->take;
 	uint64_t at = 0;
 
-	h->copy = take_room(s, sp->our_pages * MEM_PAGE);
+	h->copy = take_room(s, take->pages * MEM_PAGE);
 	if (!h->copy)
 		return -1;
-	h->at = xcalloc(sp->n_ours + 1, sizeof(*h->at));
-	for (size_t i = 0; i < sp->n_ours; i++) {
+	h->at = xcalloc(take->n + 1, sizeof(*h->at));
+	for (size_t i = 0; i < take->n; i++) {
 		h->at[i] = at;
-		at += sp->ours[i].npages * MEM_PAGE;
+		at += take->v[i].npages * MEM_PAGE;
 	}
-	add_ranges(c, sp->host, sp->ours, sp->n_ours, h->copy);
+	add_ranges(c, h->p->split.host, take->v, take->n, h->copy);
 	return 0;
 }
 
 static void choose_rung(struct mem_snapshot *s, struct held *h, int hand, uint64_t *cow_room)
 {
 	h->p->rung = h->p->wanted;
-	if (!h->p->split.n_ours) {
+	if (!h->p->take.n) {
 		h->p->rung = MEM_STAGED;
 		return;
 	}
-	if (h->p->rung == MEM_STAGED && !mem_area_fits(&s->area, h->p->split.our_pages * MEM_PAGE))
+	if (h->p->rung == MEM_STAGED && !mem_area_fits(&s->area, h->p->take.pages * MEM_PAGE))
 		drop(h, hand >= 0 ? MEM_FORKED : MEM_DIRECT, "it has grown since memory for a copy was made");
 	h->p->dropped = h->p->rung == MEM_DIRECT && h->p->wanted != MEM_DIRECT; /* growing is nothing to warn of */
 	if (h->p->rung == MEM_FORKED)
@@ -294,7 +294,7 @@ int mem_snapshot_take(struct mem_snapshot *s, struct mem_process *procs, size_t 
 		const struct mem_split *sp = &procs[i].split;
 
 		choose_rung(s, &s->v[i], hand, &cow_room);
-		if (procs[i].rung == MEM_STAGED && sp->n_ours && stage(s, &s->v[i], &c))
+		if (procs[i].rung == MEM_STAGED && procs[i].take.n && stage(s, &s->v[i], &c))
 			drop(&s->v[i], MEM_DIRECT, "there is no memory for a copy");
 		for (size_t k = 0; k < sp->n_ours; k++)
 			s->work[s->n_work++] = sp->ours[k];
@@ -305,7 +305,7 @@ int mem_snapshot_take(struct mem_snapshot *s, struct mem_process *procs, size_t 
 bool mem_snapshot_now(const struct mem_snapshot *s)
 {
 	for (size_t i = 0; i < s->n; i++)
-		if (s->v[i].p->rung == MEM_DIRECT && s->v[i].p->split.n_ours)
+		if (s->v[i].p->rung == MEM_DIRECT && s->v[i].p->take.n)
 			return true;
 	return false;
 }
@@ -346,22 +346,22 @@ static size_t find_range(const struct mem_range *r, size_t n, uint64_t addr)
 
 static int read_copy(const struct held *h, uint64_t addr, uint8_t *buf, size_t len)
 {
-	const struct mem_split *sp = &h->p->split;
+	const struct mem_ranges *take = &h->p->take;
 
 	while (len > 0) {
-		size_t i = find_range(sp->ours, sp->n_ours, addr), take;
+		size_t i = find_range(take->v, take->n, addr), part;
 		uint64_t off;
 
-		if (i == sp->n_ours) {
+		if (i == take->n) {
 			errno = EINVAL;
 			return -1;
 		}
-		off = addr - sp->ours[i].addr;
-		take = sp->ours[i].npages * MEM_PAGE - off < len ? (size_t)(sp->ours[i].npages * MEM_PAGE - off) : len;
-		memcpy(buf, h->copy + h->at[i] + off, take);
-		buf += take;
-		addr += take;
-		len -= take;
+		off = addr - take->v[i].addr;
+		part = take->v[i].npages * MEM_PAGE - off < len ? (size_t)(take->v[i].npages * MEM_PAGE - off) : len;
+		memcpy(buf, h->copy + h->at[i] + off, part);
+		buf += part;
+		addr += part;
+		len -= part;
 	}
 	return 0;
 }

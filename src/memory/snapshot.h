@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include "common/err.h"
 #include "memory/cost.h"
+#include "memory/ranges.h"
 #include "memory/split.h"
 #include "memory/writer.h"
 
@@ -22,6 +23,7 @@ struct mem_snapshot;
 
 struct mem_process {
 	struct mem_split split;
+	struct mem_ranges take;        /* of split.ours: what is not known from before the freeze; owned by the caller */
 	enum mem_rung    wanted;       /* before the freeze */
 	enum mem_rung    rung;         /* out: how it was taken */
 	bool             dropped;      /* out: not as wanted */
@@ -37,7 +39,7 @@ bool mem_snapshot_now(const struct mem_snapshot *s);
 /* Writes what criu's images keep, of all processes. */
 int mem_snapshot_write_kept(struct mem_snapshot *s, int images_fd, struct err *err);
 struct mem_source mem_snapshot_source(struct mem_snapshot *s);
-/* All that is to become the image; owned by the snapshot. */
+/* All that is to become the image, split.ours of all; of that the source has what was to be taken. Owned by the snapshot. */
 const struct mem_range *mem_snapshot_work(const struct mem_snapshot *s, size_t *n);
 /* Pages that were in criu's list and could not be read: zeros. */
 uint64_t mem_snapshot_unreadable(const struct mem_snapshot *s);

@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 
 #include "hand.h"
+#include "inject.h"
 #include "preload.h"
 #include "raw_syscall.h"
 
@@ -50,136 +51,17 @@ static long trace(struct hand_msg *m)
 	return ret;
 }
 
-/* ---- one system call in a stopped process ------------------------------ */
-
-#define PT_CONT         7
-#define PT_SYSCALL      24
-#define PT_SETOPTIONS   0x4200
-#define PT_GETEVENTMSG  0x4201
-#define PT_GETREGSET    0x4204
-#define PT_SETREGSET    0x4205
-#define PT_INTERRUPT    0x4207
-#define PT_GETSIGMASK   0x420a
-#define PT_SETSIGMASK   0x420b
-#define PRSTATUS        1
-#define EVENT_CLONE     3
-#define EVENT_STOP      128
-#define SYSCALL_STOP    (5 | 0x80)  /* SIGTRAP with PTRACE_O_TRACESYSGOOD */
-#define SIG_STOP        19
-#define STOPS_MAX       64
-
-struct injection {
-	int      pid, child;
-	unsigned long child_options;
-	bool     was_stopped;      /* a SIGSTOP came meanwhile */
-};
-
-static long pt(long request, int pid, unsigned long addr, void *data)
-{
-	return raw_syscall(SYS_ptrace, request, pid, (long)addr, (long)data, 0, 0);
-}
-
-/* The status of the next stop, or negative: it has ended, or criu is no tracer of it. */
-static long next_stop(int pid)
-{
-	int status = 0;
-	long got;
-
-	do
-		got = raw_syscall(SYS_wait4, pid, (long)&status, __WALL, 0, 0, 0);
-	while (got == -EINTR);
-	if (got < 0)
-		return got;
-	return (status & 0xff) == 0x7f ? status : -ESRCH;
-}
-
-static long adopt(struct injection *in)
-{
-	unsigned long child = 0;
-	long ret = pt(PT_GETEVENTMSG, in->pid, 0, &child);
-
-	if (ret < 0)
-		return ret;
-	in->child = (int)child;
-	ret = next_stop(in->child);
-	return ret < 0 ? ret : pt(PT_SETOPTIONS, in->child, 0, (void *)in->child_options);
-}
-
-/* From the entry to the exit of the call at which the registers stand. */
-static long run_call(struct injection *in)
-{
-	long status, ret;
-
-	for (int stops = 0, seen = 0; stops < STOPS_MAX; stops++) {
-		ret = pt(PT_SYSCALL, in->pid, 0, NULL);
-		if (ret < 0)
-			return ret;
-		status = next_stop(in->pid);
-		if (status < 0)
-			return status;
-		if (status >> 16 == EVENT_CLONE && (ret = adopt(in)) < 0)
-			return ret;
-		if (status >> 16)
-			continue;
-		if (status >> 8 == SYSCALL_STOP && ++seen == 2)
-			return 0;
-		if (status >> 8 == SIG_STOP)
-			in->was_stopped = true;
-		else if (status >> 8 != SYSCALL_STOP)
-			return -EFAULT; /* a fault at the instruction */
-	}
-	return -ELOOP;
-}
-
-/* Only on the way through the handling of signals does the kernel look whether an interrupted call is to be restarted. */
-static long settle(int pid)
-{
-	long status, ret = pt(PT_INTERRUPT, pid, 0, NULL);
-
-	for (int stops = 0; ret >= 0 && stops < STOPS_MAX; stops++) {
-		ret = pt(PT_CONT, pid, 0, NULL);
-		if (ret < 0)
-			return ret;
-		status = next_stop(pid);
-		if (status < 0)
-			return status;
-		if (status >> 16 == EVENT_STOP)
-			return 0;
-	}
-	return ret < 0 ? ret : -ELOOP;
-}
-
 static long inject(struct hand_msg *m)
 {
-	struct injection in = { .pid = m->pid, .child_options = m->addr };
-	unsigned long options_after = m->data;
-	static unsigned char saved[sizeof(m->buffer)];
-	struct vector old = { saved, sizeof(saved) }, new = { m->buffer, m->len };
-	unsigned long mask = 0, all = ~0UL;
-	long ret, back;
+	struct injection in = {
+		.pid = m->pid, .during = (unsigned long)m->request, .after = m->data, .child_options = m->addr,
+		.regs = m->buffer, .len = m->len, .room = sizeof(m->buffer),
+	};
+	long ret = inject_call(&in);
 
-	if (m->len > sizeof(m->buffer))
-		return -EINVAL;
-	if ((ret = pt(PT_GETREGSET, in.pid, PRSTATUS, &old)) < 0 || (ret = pt(PT_GETSIGMASK, in.pid, sizeof(mask), &mask)) < 0 ||
-	    (ret = pt(PT_SETSIGMASK, in.pid, sizeof(all), &all)) < 0)
-		return ret;
-	ret = pt(PT_SETOPTIONS, in.pid, 0, (void *)m->request);
-	if (ret >= 0)
-		ret = pt(PT_SETREGSET, in.pid, PRSTATUS, &new);
-	if (ret >= 0)
-		ret = run_call(&in);
-	new.len = sizeof(m->buffer);
-	if (ret >= 0)
-		ret = pt(PT_GETREGSET, in.pid, PRSTATUS, &new);
-	m->len = (uint32_t)new.len;
+	m->len = (uint32_t)in.len;
 	m->data = (uint64_t)(unsigned)in.child;
-	if ((back = pt(PT_SETREGSET, in.pid, PRSTATUS, &old)) >= 0)
-		back = settle(in.pid);
-	pt(PT_SETOPTIONS, in.pid, 0, (void *)options_after);
-	pt(PT_SETSIGMASK, in.pid, sizeof(mask), &mask);
-	if (in.was_stopped)
-		raw_syscall(SYS_kill, in.pid, SIG_STOP, 0, 0, 0, 0);
-	return ret < 0 ? ret : back;
+	return ret;
 }
 
 static void answer(struct hand_msg *m)

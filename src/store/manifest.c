@@ -259,10 +259,11 @@ static int format_of(const struct manifest *m)
 
 static json_t *render_memory(const struct manifest *m)
 {
-	json_t *o = json_pack("{s:s,s:s,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "method", m->memory.method, "why", m->memory.why,
+	json_t *o = json_pack("{s:s,s:s,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:I}", "method", m->memory.method, "why", m->memory.why,
 			 "increment", (int)m->memory.increment, "reused", (json_int_t)m->memory.reused, "scanned", (json_int_t)m->memory.scanned,
 			 "pages", (json_int_t)m->memory.pages, "zero", (json_int_t)m->memory.zero, "raw", (json_int_t)m->memory.raw,
-			 "stored", (json_int_t)m->memory.stored, "criu", (json_int_t)m->memory.criu, "shared", (json_int_t)m->memory.shared);
+			 "stored", (json_int_t)m->memory.stored, "criu", (json_int_t)m->memory.criu, "shared", (json_int_t)m->memory.shared,
+			 "rounds", (json_int_t)m->memory.rounds, "tracking", m->memory.tracking, "taken", (json_int_t)m->memory.taken);
 
 	if (o && m->memory.objects)
 		json_object_set_new(o, "objects", json_integer((json_int_t)m->memory.objects));
@@ -423,16 +424,28 @@ static const char *size_text(uint64_t bytes, char buf[16])
 
 char *manifest_memory_text(const struct manifest *m, char buf[MANIFEST_MEMORY_TEXT])
 {
-	char pages[16], scanned[16], dirty[16], stored[16];
+	char pages[16], scanned[16], dirty[16], stored[16], rounds[24] = "";
 
+	if (m->memory.rounds)
+		snprintf(rounds, sizeof(rounds), ",pre-dump:%u", m->memory.rounds);
 	if (!m->memory.ours)
 		snprintf(buf, MANIFEST_MEMORY_TEXT, "criu");
 	else
-		snprintf(buf, MANIFEST_MEMORY_TEXT, "%s,%s,scanned:%s,dirty:%s,stored:%s,ratio:%.2f%s", m->memory.method,
+		snprintf(buf, MANIFEST_MEMORY_TEXT, "%s,%s,scanned:%s,dirty:%s,stored:%s,ratio:%.2f%s%s", m->memory.method,
 			 size_text(m->memory.pages, pages), size_text(m->memory.scanned, scanned),
 			 size_text(m->memory.pages - m->memory.reused, dirty), size_text(m->memory.stored, stored),
-			 m->memory.stored ? (double)m->memory.raw / (double)m->memory.stored : 1.0, m->memory.increment ? ",increment" : "");
+			 m->memory.stored ? (double)m->memory.raw / (double)m->memory.stored : 1.0, m->memory.increment ? ",increment" : "", rounds);
 	return buf;
+}
+
+/* Epochs from before there were pre-dumps do not have it. */
+static int parse_pre_dump(const json_t *o, struct manifest *m, struct err *err)
+{
+	if (!json_object_get(o, "rounds"))
+		return 0;
+	return json_get_uint(o, "rounds", &m->memory.rounds, err) < 0 ||
+	       json_get_text(o, "tracking", m->memory.tracking, sizeof(m->memory.tracking), err) < 0 ||
+	       get_bytes(o, "taken", &m->memory.taken, err) < 0 ? -1 : 0;
 }
 
 static int parse_memory(const json_t *root, struct manifest *m, bool shared, struct err *err)
@@ -451,7 +464,7 @@ static int parse_memory(const json_t *root, struct manifest *m, bool shared, str
 	       get_bytes(o, "pages", &m->memory.pages, err) < 0 || get_bytes(o, "zero", &m->memory.zero, err) < 0 ||
 	       get_bytes(o, "raw", &m->memory.raw, err) < 0 || get_bytes(o, "stored", &m->memory.stored, err) < 0 ||
 	       get_bytes(o, "criu", &m->memory.criu, err) < 0 || get_bytes(o, "shared", &m->memory.shared, err) < 0 ||
-	       (shared && get_bytes(o, "objects", &m->memory.objects, err) < 0) ? -1 : 0;
+	       parse_pre_dump(o, m, err) < 0 || (shared && get_bytes(o, "objects", &m->memory.objects, err) < 0) ? -1 : 0;
 }
 
 static int parse(const json_t *root, struct manifest *m, struct err *err)

@@ -44,6 +44,9 @@ struct manifest {
 		uint64_t criu;    /* bytes left to criu's images */
 		uint64_t shared;  /* bytes that processes had in common after a fork */
 		uint64_t objects; /* of pages: shared memory (MAP_SHARED), whose lists in criu/ are empty. Older versions of fsched do not restore it */
+		unsigned rounds;  /* of a pre-dump; 0 = there was none */
+		char tracking[16]; /* by which it knew what was written: wp-async | soft-dirty | none */
+		uint64_t taken;   /* bytes that were taken in the freeze */
 	} memory;
 	json_t  *files;           /* owned: records of files_record(), array */
 };
@@ -68,7 +71,8 @@ int manifest_verify(int epochfd, struct manifest *m, bool sign, const char *mung
  * Call after store_sync_epoch(): dirty pages cannot be dropped. */
 void manifest_drop_cache(int epochfd);
 
-/* "fork,2.0GiB,scanned:2.0GiB,dirty:120.0MiB,stored:80.1MiB,ratio:1.50", with ",increment" behind it if it is one: the way of the ladder,
+/* "fork,2.0GiB,scanned:2.0GiB,dirty:120.0MiB,stored:80.1MiB,ratio:1.50", with ",increment" behind it if it is one and
+ * ",pre-dump:2" after so many rounds of a pre-dump: the way of the ladder,
  * the memory that fsched has taken, what was read of it, what is not as in the epoch before, what that takes on the disk, and how much
  * smaller that is. "criu" if criu has written all of it. Holds no blank. */
 #define MANIFEST_MEMORY_TEXT 160

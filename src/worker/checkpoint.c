@@ -227,6 +227,8 @@ static int dump(struct checkpoint *c, enum engine engine, struct err *err)
 	const struct files_opts o = files_opts(w);
 
 	fill_manifest(c);
+	if (engine == ENGINE_ALL)
+		predump_run(&c->memory, w, c->epochfd);
 	if (written_begin(&c->written, w, c->filesfd, &o, err))
 		return err_wrap(err, "the job's files cannot be saved");
 	c->dump = (struct criu_dump){
@@ -254,7 +256,7 @@ static void close_fd(int *fd)
 
 static void end(struct checkpoint *c)
 {
-	memory_end(&c->memory);
+	memory_end(&c->memory, c->epochfd);
 	written_end(&c->written);
 	manifest_free(&c->m);
 	close_fd(&c->epochfd);

@@ -8,7 +8,8 @@
 #include "common/util.h"
 #include "pod/pod.h"
 
-/* way: what is done, or fails. checkpoint, vacate, restore: the operation in which something is killed, which then fails;
+/* way: what is done, or fails. checkpoint, vacate, restore: the operation in which something is killed, which then fails; pre-dump: a
+ * checkpoint with CRIU_PreDump;
  * complete: the epoch is there all the same; retry: it succeeds in another way. */
 static const struct { const char *name, *kind, *what; } list[] = {
 	[FAULT_FORCE_DIRECT] = { "force-direct", "way", "every process is written directly" },
@@ -19,6 +20,9 @@ static const struct { const char *name, *kind, *what; } list[] = {
 	[FAULT_SHARED_FAILS] = { "shared-fails", "way", "likewise for shared memory: criu writes that" },
 	[FAULT_TARGET_DIES] = { "target-dies", "way", "the newest process of the job is killed when criu has dumped it" },
 	[FAULT_FILL_FAILS] = { "fill-fails", "way", "in a restore: criu restores plain images" },
+	[FAULT_PRE_DUMP_FAILS] = { "pre-dump-fails", "way", "the first round: everything is taken in the freeze" },
+	[FAULT_FORCE_SOFT_DIRTY] = { "force-soft-dirty", "way", "a pre-dump tracks by soft-dirty bits" },
+	[FAULT_DIE_IN_PRE_DUMP] = { "die-in-pre-dump", "pre-dump", "the worker: the job runs, its writes are tracked" },
 	[FAULT_DIE_BEFORE_FREEZE] = { "die-before-freeze", "checkpoint", "the worker: criu has not been started" },
 	[FAULT_DIE_FROZEN] = { "die-frozen", "checkpoint", "the worker: criu has dumped, the tree is stopped" },
 	[FAULT_CRIU_DIES_FROZEN] = { "criu-dies-frozen", "checkpoint", "criu: before the files are recorded, the job runs on" },

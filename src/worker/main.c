@@ -70,7 +70,8 @@ static int prepare(struct worker *w, enum op op, struct err *err)
 {
 	if (request_read(&w->req, op, err) || find_libexec(w->libexec, sizeof(w->libexec), err))
 		return -1;
-	if (conf_load(&w->conf, w->req.config[0] ? w->req.config : NULL, err) || deadline_set(w->conf.timeout, err))
+	if (conf_load(&w->conf, w->req.config[0] ? w->req.config : NULL, err) ||
+	    deadline_set(op == OP_CHECKPOINT ? conf_checkpoint_seconds(&w->conf) : w->conf.timeout, err))
 		return -1;
 	/* The socket is for the pod's pid 1 alone; pod_restore hands it over. */
 	if (op == OP_RESTORE && fcntl(w->req.ctl_fd, F_SETFD, FD_CLOEXEC))

@@ -55,6 +55,8 @@ static void watch(struct memory_step *s, const struct tree *t)
 
 static void note_huge(struct memory_step *s)
 {
+	if (s->huge)
+		return; /* a pre-dump has done it, which splits them */
 	s->huge = mem_huge_new();
 	for (int i = 0; i < s->n_wanted; i++)
 		if (s->wanted[i].usage.huge)
@@ -66,8 +68,16 @@ static enum mem_rung forced(const struct worker *w, enum mem_rung r)
 	return fault(w, FAULT_FORCE_DIRECT) ? MEM_DIRECT : fault(w, FAULT_FORCE_STAGED) ? MEM_STAGED : fault(w, FAULT_FORCE_FORK) ? MEM_FORKED : r;
 }
 
+/* Bytes of a process that will have to be taken. */
+static uint64_t to_take(struct memory_step *s, const struct tree *t, int i)
+{
+	uint64_t all = s->wanted[i].usage.anon, expected;
+
+	return predump_expects(&s->predump, (uint64_t)t->inner[i], &expected) && expected < all ? expected : all;
+}
+
 /* room: for copies. Returns how much memory for copies is wanted. */
-static uint64_t choose(struct memory_step *s, const struct worker *w, uint64_t room)
+static uint64_t choose(struct memory_step *s, const struct worker *w, const struct tree *t, uint64_t room)
 {
 	uint64_t reserve = 0, all = 0;
 	struct mem_node node;
@@ -75,14 +85,15 @@ static uint64_t choose(struct memory_step *s, const struct worker *w, uint64_t r
 	mem_node_probe(&node);
 	s->cow_room = mem_headroom(w->req.init);
 	for (int i = 0; i < s->n_wanted; i++)
-		all += s->wanted[i].usage.anon;
+		all += to_take(s, t, i);
 	for (int i = 0; i < s->n_wanted; i++) {
 		struct memory_wanted *m = &s->wanted[i];
+		const uint64_t take = to_take(s, t, i), bytes = take + SLACK(take);
 		const struct mem_case c = {
-			.bytes = m->usage.anon, .huge = m->usage.huge, .drain = all, .rewriting = m->rewriting, .room = room,
+			/* What is tracked has lost its huge pages. */
+			.bytes = take, .huge = take < m->usage.anon ? 0 : m->usage.huge, .drain = all, .rewriting = m->rewriting, .room = room,
 			.cow_room = s->cow_room, .may_fork = true,
 		};
-		uint64_t bytes = m->usage.anon + SLACK(m->usage.anon);
 
 		m->rung = mem_choose(&node, &c, m->why, sizeof(m->why));
 		m->rung = forced(w, m->rung);
@@ -124,7 +135,7 @@ void memory_begin(struct memory_step *s, struct worker *w, int criufd)
 		if (!w->req.vacate) {
 			note_huge(s);
 			watch(s, &t);
-			reserve = choose(s, w, room);
+			reserve = choose(s, w, &t, room);
 		}
 		s->stats = xcalloc(1, sizeof(*s->stats));
 		s->snapshot = mem_snapshot_new(reserve + KEPT_RESERVE + (uint64_t)t.n * KEPT_PER_PROCESS, threads);
@@ -191,6 +202,7 @@ static int add_process(struct memory_step *s, const struct worker *w, int criufd
 	if (mem_split_make(&p->split, criufd, inner, host, f->rseq, f->n_rseq, err))
 		return -1;
 	s->n_procs++;
+	mem_ranges_without(&p->take, p->split.ours, p->split.n_ours, s->predump.clean.v, s->predump.clean.n);
 	set_wanted(s, w, p, f);
 	return 0;
 }
@@ -241,6 +253,31 @@ static struct mem_range *whole_work(const struct memory_step *s, size_t *n)
 	return v;
 }
 
+void memory_write_opts(const struct worker *w, struct mem_write_opts *o)
+{
+	mem_write_opts_init(o);
+	o->level = (int)w->conf.compression;
+	o->threads = (int)w->conf.threads;
+	o->hashes = w->conf.incremental;
+}
+
+/* With a pre-dump: what its rounds have stored is this epoch's, too. */
+static int account(struct memory_step *s, int dirfd, struct err *err)
+{
+	cleanup_mem_image struct mem_image *image = mem_image_open(dirfd, err);
+	struct mem_totals t;
+
+	if (!image)
+		return -1;
+	mem_image_totals(image, &t);
+	s->stats->scanned += s->predump.scanned;
+	s->stats->reused = t.older_pages;
+	s->stats->raw = t.pages - t.zero - t.older_pages;
+	s->stats->stored = t.own;
+	s->stats->linked_files = t.older_files;
+	return 0;
+}
+
 /* previous: NULL for a full image. */
 static int write_work(struct memory_step *s, const struct worker *w, int epochfd, struct mem_image *previous, bool frozen, struct err *err)
 {
@@ -259,17 +296,16 @@ static int write_work(struct memory_step *s, const struct worker *w, int epochfd
 	dirfd = openat(epochfd, "memory", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (dirfd < 0)
 		return err_sys(err, errno, "cannot open the directory for the job's memory");
-	mem_write_opts_init(&o);
-	o.level = (int)w->conf.compression;
-	o.threads = (int)w->conf.threads;
+	memory_write_opts(w, &o);
 	o.nice = frozen ? 0 : DRAIN_NICE;
-	o.hashes = w->conf.incremental;
 	o.previous = previous;
-	o.compare = previous != NULL;
+	o.compare = true;
+	o.clean = s->predump.clean.v;
+	o.n_clean = s->predump.clean.n;
 	if (mem_image_write(dirfd, w->req.epoch, &source, work, n, &o, s->stats, err))
 		return -1;
 	mem_node_drained(s->stats->scanned, s->stats->wall_us);
-	return 0;
+	return s->predump.image ? account(s, dirfd, err) : 0;
 }
 
 /* An older chunk that is damaged is noticed here if it is to be written again (compaction). */
@@ -285,6 +321,8 @@ static int write_image(struct memory_step *s, struct worker *w, int epochfd, int
 	if (mem_snapshot_write_kept(s->snapshot, criufd, err))
 		return -1;
 	s->written = true;
+	if (s->predump.image)
+		return write_work(s, w, epochfd, s->predump.image, frozen, err);
 	previous = previous_open(w);
 	if (!write_work(s, w, epochfd, previous, frozen, err))
 		return 0;
@@ -309,6 +347,7 @@ int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criu
 		return err_set(err, 0, "a fault on purpose");
 	if (criu_read_facts(criufd, &f, err))
 		return -1;
+	predump_freeze(&s->predump);
 	rc = add_processes(s, w, criufd, &f, err);
 	if (!rc)
 		rc = mem_snapshot_take(s->snapshot, s->procs, s->n_procs, f.subreaper || w->req.vacate ? -1 : hand, s->cow_room, err);
@@ -352,7 +391,7 @@ static void describe(const struct memory_step *s, struct manifest *m)
 	}
 	snprintf(m->memory.method, sizeof(m->memory.method), "%s", mem_rung_name(largest->rung));
 	snprintf(m->memory.why, sizeof(m->memory.why), "process %d, %s: %s", largest->split.inner,
-		 format_size(largest->split.our_pages * MEM_PAGE, size, sizeof(size)), largest->why);
+		 format_size(largest->take.pages * MEM_PAGE, size, sizeof(size)), largest->why);
 }
 
 static uint64_t shared_bytes(const struct memory_step *s)
@@ -393,6 +432,10 @@ static void fill_manifest(const struct memory_step *s, struct manifest *m)
 	m->memory.stored = s->stats->stored;
 	m->memory.shared = s->shared;
 	m->memory.objects = shared_bytes(s);
+	m->memory.rounds = s->predump.rounds;
+	snprintf(m->memory.tracking, sizeof(m->memory.tracking), "%s", mem_tracking_name(s->predump.how));
+	for (size_t i = 0; i < s->n_procs; i++)
+		m->memory.taken += s->procs[i].take.pages * MEM_PAGE;
 	for (size_t i = 0; i < s->n_procs; i++)
 		m->memory.criu += s->procs[i].split.kept_pages * MEM_PAGE;
 	describe(s, m);
@@ -423,18 +466,22 @@ int memory_finish(struct memory_step *s, struct worker *w, int epochfd, int criu
 	mem_shared_free(s->objects);
 	s->snapshot = NULL;
 	s->objects = NULL;
+	predump_end(&s->predump, epochfd);
 	if (s->huge)
 		mem_huge_begin(s->huge);
 	return 0;
 }
 
-void memory_end(struct memory_step *s)
+void memory_end(struct memory_step *s, int epochfd)
 {
 	mem_snapshot_free(s->snapshot);
 	mem_shared_free(s->objects);
+	predump_end(&s->predump, epochfd);
 	mem_huge_end(s->huge);
-	for (size_t i = 0; i < s->n_procs; i++)
+	for (size_t i = 0; i < s->n_procs; i++) {
 		mem_split_free(&s->procs[i].split);
+		mem_ranges_free(&s->procs[i].take);
+	}
 	free(s->procs);
 	free(s->wanted);
 	free(s->stats);

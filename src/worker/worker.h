@@ -16,6 +16,7 @@
 #include "memory/image.h"
 #include "memory/shared.h"
 #include "memory/snapshot.h"
+#include "memory/track.h"
 #include "pod/criu.h"
 #include "store/files.h"
 #include "store/manifest.h"
@@ -90,8 +91,28 @@ struct tree { pid_t *pids; pid_t *inner; int n; int32_t max_pid; };   /* inner: 
 int tree_read(pid_t init, struct tree *t, struct err *err);
 void tree_free(struct tree *t);
 
+/* predump.c: rounds before the freeze. All zero: there was none. */
+struct predump_use { uint64_t id, used, left; };   /* of a process; bytes: in use, written since the last round */
+struct predump {
+	enum mem_tracking how;
+	struct mem_track *track;      /* owned */
+	struct mem_image *image;      /* owned: of the last round; NULL: nothing was copied */
+	unsigned rounds;
+	uint64_t scanned;             /* bytes read in all rounds */
+	struct predump_use *uses;     /* owned */
+	size_t n_uses;
+	struct mem_ranges clean;      /* in the freeze: pages for which image has what the processes have */
+};
+/* bytes: that will probably have to be taken in the freeze. False: nothing of this process is known from before. */
+bool predump_expects(struct predump *p, uint64_t id, uint64_t *bytes);
+/* In the freeze: fills clean. */
+void predump_freeze(struct predump *p);
+/* The job runs. Nothing of it stays in the job nor in the epoch's directory. */
+void predump_end(struct predump *p, int epochfd);
+
 /* memory.c: the steps of one checkpoint with fsched's own memory engine (memory/). */
 struct memory_step {
+	struct predump predump;
 	bool   on;                    /* private memory is left out by criu and taken by fsched */
 	bool   leave_shared;          /* set by the caller: shared memory is criu's */
 	struct mem_shared *objects;   /* large shared memory is left out too; NULL: it is not */
@@ -107,6 +128,10 @@ struct memory_step {
 	struct mem_write_stats *stats;
 	struct mem_huge *huge;        /* before the freeze; NULL: the job does not go on */
 };
+/* As the configuration says. */
+void memory_write_opts(const struct worker *w, struct mem_write_opts *o);
+/* Before everything else, the job runs: CRIU_PreDump. Never fails: what cannot be copied before the freeze is copied in it. */
+void predump_run(struct memory_step *s, struct worker *w, int epochfd);
 /* Before the freeze. Decides whether the engine is used at all; never fails. */
 void memory_begin(struct memory_step *s, struct worker *w, int criufd);
 /* In the freeze: takes the snapshot. hand: of criu_dump. */
@@ -114,7 +139,7 @@ int  memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int cri
 /* After it (in a vacate, and where there is no memory for a copy, still in it): writes. Fills m->memory. */
 int  memory_finish(struct memory_step *s, struct worker *w, int epochfd, int criufd, struct manifest *m, struct err *err);
 /* Returns when what was split of the job's huge pages is whole again. */
-void memory_end(struct memory_step *s);
+void memory_end(struct memory_step *s, int epochfd);
 
 /* memory_shared.c: parts of these steps. room: bytes that copies may take. */
 void memory_shared_begin(struct memory_step *s, struct worker *w, const struct tree *t, uint64_t *room);
@@ -146,6 +171,7 @@ void memory_back_end(struct memory_back *b, const struct worker *w);
 /* fault.c: faults on purpose, with their names and meaning there. fault_die() kills the worker if it was asked for. */
 enum fault {
 	FAULT_FORCE_DIRECT, FAULT_FORCE_STAGED, FAULT_FORCE_FORK, FAULT_NO_ELISION, FAULT_SNAPSHOT_FAILS, FAULT_SHARED_FAILS, FAULT_TARGET_DIES, FAULT_FILL_FAILS,
+	FAULT_PRE_DUMP_FAILS, FAULT_FORCE_SOFT_DIRTY, FAULT_DIE_IN_PRE_DUMP,
 	FAULT_DIE_BEFORE_FREEZE, FAULT_DIE_FROZEN, FAULT_CRIU_DIES_FROZEN, FAULT_DIE_BEFORE_SNAPSHOT, FAULT_CRIU_DIES_BEFORE_SNAPSHOT,
 	FAULT_DIE_AFTER_SNAPSHOT, FAULT_CRIU_DIES_AFTER_SNAPSHOT, FAULT_DIE_IN_DRAIN, FAULT_DIE_AFTER_DRAIN, FAULT_DIE_BEFORE_MANIFEST,
 	FAULT_DIE_BEFORE_VERIFY, FAULT_DIE_BEFORE_COMMIT, FAULT_DIE_AFTER_COMMIT, FAULT_DIE_HELD, FAULT_CRIU_DIES_HELD,

@@ -8,7 +8,7 @@ import lib
 
 
 def test_config_shows_where_each_value_comes_from(new_cluster):
-    c = new_cluster(conf=["CRIU_MaxEpochs = 3   # keep three", "criu_predump=yes"])
+    c = new_cluster(conf=["CRIU_MaxEpochs = 3   # keep three", "criu_predumpdelay=7"])
     out = c.ok("fsched", "config")
     assert re.search(r"CRIU_MaxEpochs = 3\s+# .*fsched\.conf:\d+", out)
     assert re.search(r"CRIU_FullEvery = 10\s+# default", out)
@@ -16,11 +16,11 @@ def test_config_shows_where_each_value_comes_from(new_cluster):
 
 
 def test_keys_without_effect_are_told_to_the_agents_log(new_cluster, jobdir):
-    c = new_cluster(conf=["CRIU_PreDump=YES"])
+    c = new_cluster(conf=["CRIU_FullEvery=5"])
     job = c.sbatch("true", "--checkpoint=30", cwd=jobdir())
     assert c.wait_end(job)[0] == "COMPLETED"
     lines = [l for l in (c.dir / "log" / "fsched.log").read_text().splitlines() if "no effect" in l]
-    assert len(lines) == 1 and "CRIU_PreDump" in lines[0] and f"job {job}" in lines[0], lines
+    assert len(lines) == 1 and "CRIU_FullEvery" in lines[0] and f"job {job}" in lines[0], lines
 
 
 def test_bad_configuration_is_named(new_cluster, jobdir, tmp_path):

@@ -1,0 +1,400 @@
+#include "memory/track.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <sys/pidfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "common/util.h"
+#include "memory/arch.h"
+#include "memory/pagemap.h"
+#include "memory/site.h"
+#include "memory/stop.h"
+#include "memory/uffd.h"
+#include "memory/vmas.h"
+
+#define STOP_MAX_US  500000           /* that a process may take to stand still */
+#define RELEASE_STEP (4u << 20)       /* bytes whose protection is taken away at a time: the process cannot map memory meanwhile */
+#define RELEASE_US   300              /* and what it gets in between */
+#define SPARSE       8                /* soft-dirty bits are read for every address of a mapping, used or not: so many times what is used */
+
+struct tracked {
+	pid_t    host;
+	uint64_t id;
+	int      pidfd;
+	int      uffd;       /* MEM_TRACK_PROTECT */
+	int      mem;        /* its memory as of the last look: whatever becomes of it, never that of another process */
+	bool     looked;     /* at least once */
+};
+
+struct mem_track {
+	enum mem_tracking how;
+	struct tracked *v;
+	size_t n, room;
+};
+
+const char *mem_tracking_name(enum mem_tracking t)
+{
+	static const char *const names[] = { [MEM_TRACK_NONE] = "none", [MEM_TRACK_PROTECT] = "wp-async", [MEM_TRACK_SOFT_DIRTY] = "soft-dirty" };
+
+	return names[t];
+}
+
+enum mem_tracking mem_tracking_probe(void)
+{
+	if (arch_can_inject() && mem_pagemap_can_protect())
+		return MEM_TRACK_PROTECT;
+	return mem_pagemap_has_soft_dirty() ? MEM_TRACK_SOFT_DIRTY : MEM_TRACK_NONE;
+}
+
+/* ---- one process --------------------------------------------------------------- */
+
+static int open_of(pid_t host, const char *name, int flags)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", host, name);
+	return open(path, flags | O_CLOEXEC);
+}
+
+static bool alive(const struct tracked *p)
+{
+	struct pollfd f = { p->pidfd, POLLIN, 0 };
+
+	return poll(&f, 1, 0) == 0;
+}
+
+static void forget(struct tracked *p)
+{
+	if (p->uffd >= 0)
+		close(p->uffd);
+	if (p->mem >= 0)
+		close(p->mem);
+	close(p->pidfd);
+}
+
+/* Mappings of a process that can be tracked. The kernel fills the memory of asynchronous reads at any time, past what a look waits for. */
+static int read_vmas(const struct tracked *p, struct vmas *m, struct err *err)
+{
+	if (vmas_read(p->host, m, err))
+		return -1;
+	for (size_t i = 0; i < m->n; i++)
+		if (m->v[i].aio) {
+			vmas_free(m);
+			return err_set(err, ENOTSUP, "it reads and writes asynchronously (io_setup)");
+		}
+	return 0;
+}
+
+static int collect(const struct tracked *p, const struct vmas *m, enum mem_pages what, struct mem_ranges *out, struct err *err)
+{
+	cleanup_close int pagemap = open_of(p->host, "pagemap", O_RDONLY);
+
+	if (pagemap < 0)
+		return err_sys(err, errno, "cannot open its pagemap");
+	for (size_t i = 0; i < m->n; i++)
+		if (m->v[i].plain && mem_pagemap_collect(pagemap, what, p->id, m->v[i].start, m->v[i].end, out))
+			return err_sys(err, errno, "cannot read its pagemap");
+	return 0;
+}
+
+/* ---- protection ------------------------------------------------------------------ */
+
+/* The descriptor has to be made by the process itself, and is closed there at once. */
+static int make_uffd(struct tracked *p, struct err *err)
+{
+	const long make[6] = { O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY };
+	struct mem_stop stop = { 0 };
+	uint64_t pc = mem_site_find(p->host, err);
+	long fd, rc = 0;
+
+	if (!pc || mem_stop_add(&stop, p->host, now_us() + STOP_MAX_US, err))
+		return -1;
+	if (mem_stop_call(&stop, pc, SYS_userfaultfd, make, &fd, err)) {
+		mem_stop_end(&stop);
+		return -1;
+	}
+	if (fd >= 0) {
+		const long args[6] = { fd };
+
+		p->uffd = (int)syscall(SYS_pidfd_getfd, p->pidfd, (int)fd, 0);
+		err_sys(err, errno, "cannot take over its userfaultfd");
+		mem_stop_call(&stop, pc, SYS_close, args, &rc, NULL);
+	} else {
+		err_sys(err, (int)-fd, "userfaultfd");
+	}
+	mem_stop_end(&stop);
+	if (p->uffd >= 0 && uffd_begin(p->uffd))
+		return err_sys(err, errno, "cannot set up its userfaultfd");
+	return p->uffd >= 0 ? 0 : -1;
+}
+
+/* Clean is what was protected all the time since the look before: found so before mappings are protected that are new or have lost it, and
+ * again when everything is protected anew. */
+static int look_protect(struct tracked *p, const struct vmas *m, struct mem_ranges *clean, struct err *err)
+{
+	cleanup_close int pagemap = open_of(p->host, "pagemap", O_RDONLY);
+	int rc = 0;
+
+	if (pagemap < 0)
+		return err_sys(err, errno, "cannot open its pagemap");
+	for (size_t i = 0; i < m->n && !rc; i++) {
+		const struct vma *v = &m->v[i];
+		struct mem_ranges before = { 0 }, now = { 0 };
+
+		if (!v->plain)
+			continue;
+		if (p->looked)
+			rc = mem_pagemap_collect(pagemap, MEM_PAGES_UNWRITTEN, p->id, v->start, v->end, &before);
+		/* A mapping that has gone meanwhile, or has changed, stays unprotected, and so unclean. */
+		if (!rc && uffd_register(p->uffd, v->start, v->end) == 0)
+			rc = mem_pagemap_collect(pagemap, MEM_PAGES_PROTECT, p->id, v->start, v->end, &now);
+		mem_ranges_common(clean, before.v, before.n, now.v, now.n);
+		mem_ranges_free(&before);
+		mem_ranges_free(&now);
+	}
+	p->looked = true;
+	return rc ? err_sys(err, errno, "cannot protect its pages") : 0;
+}
+
+/* In steps: the kernel lets nobody change the process's memory map while it goes over the pages of one. */
+static void release(const struct tracked *p)
+{
+	cleanup_close int pagemap = open_of(p->host, "pagemap", O_RDONLY);
+	struct vmas m;
+
+	if (p->uffd < 0 || pagemap < 0 || !alive(p) || vmas_read(p->host, &m, NULL))
+		return;
+	for (size_t i = 0; i < m.n; i++) {
+		const struct vma *v = &m.v[i];
+		struct mem_ranges there = { 0 };
+		uint64_t at = v->start;
+
+		if (!v->plain)
+			continue;
+		mem_pagemap_collect(pagemap, MEM_PAGES_PRESENT, p->id, v->start, v->end, &there);
+		for (size_t k = 0; k < there.n; k++) {
+			uint64_t end = there.v[k].addr + there.v[k].npages * MEM_PAGE;
+
+			/* What lies between the ranges has no pages and costs nothing. */
+			for (uint64_t stop = there.v[k].addr; stop < end && end - there.v[k].addr >= RELEASE_STEP;) {
+				stop = end - stop > RELEASE_STEP ? stop + RELEASE_STEP : end;
+				uffd_unregister(p->uffd, at, stop);
+				at = stop;
+				usleep(RELEASE_US);
+			}
+		}
+		uffd_unregister(p->uffd, at, v->end);
+		mem_ranges_free(&there);
+	}
+	vmas_free(&m);
+}
+
+/* ---- soft-dirty bits --------------------------------------------------------------- */
+
+/* A mapping that is hardly used would take longer to read than to copy. */
+static bool sparse(const struct tracked *p, const struct vmas *m)
+{
+	uint64_t mapped = 0, used = 0;
+	cleanup_free char *text = NULL;
+	char path[64];
+	unsigned long long pages;
+
+	for (size_t i = 0; i < m->n; i++)
+		mapped += m->v[i].plain ? m->v[i].end - m->v[i].start : 0;
+	snprintf(path, sizeof(path), "/proc/%d/statm", p->host);
+	if (read_file_at(AT_FDCWD, path, 4096, &text) > 0 && sscanf(text, "%*u %llu", &pages) == 1)
+		used = pages * MEM_PAGE;
+	return mapped > SPARSE * used + (UINT64_C(1) << 30);
+}
+
+/* Stopped, or what is written between the two steps would be missed. */
+static int look_soft(struct tracked *p, const struct vmas *m, struct mem_ranges *clean, struct err *err)
+{
+	cleanup_close int clear = open_of(p->host, "clear_refs", O_WRONLY);
+
+	if (p->looked && collect(p, m, MEM_PAGES_SOFT_CLEAN, clean, err))
+		return -1;
+	if (clear < 0 || write(clear, "4", 1) != 1)
+		return err_sys(err, errno, "cannot clear its soft-dirty bits");
+	p->looked = true;
+	return 0;
+}
+
+/* ---- all ------------------------------------------------------------------------------ */
+
+struct mem_track *mem_track_new(enum mem_tracking how)
+{
+	struct mem_track *t = xcalloc(1, sizeof(*t));
+
+	t->how = how;
+	return t;
+}
+
+int mem_track_add(struct mem_track *t, pid_t host, uint64_t id, struct err *err)
+{
+	struct tracked p = { .host = host, .id = id, .pidfd = pidfd_open(host, 0), .uffd = -1, .mem = -1 };
+	struct vmas m = { 0 };
+	int rc;
+
+	if (p.pidfd < 0)
+		return err_sys(err, errno, "process %d cannot be opened", host);
+	rc = t->how == MEM_TRACK_NONE ? err_set(err, ENOTSUP, "this kernel cannot do it") : read_vmas(&p, &m, err);
+	if (!rc && t->how == MEM_TRACK_PROTECT)
+		rc = make_uffd(&p, err);
+	else if (!rc && sparse(&p, &m))
+		rc = err_set(err, ENOTSUP, "it has mapped far more memory than it uses");
+	vmas_free(&m);
+	if (rc) {
+		forget(&p);
+		return err_wrap(err, "writes of process %d cannot be tracked", (int)id);
+	}
+	if (t->n == t->room)
+		t->v = xrealloc(t->v, (t->room = t->room ? 2 * t->room : 16) * sizeof(*t->v));
+	t->v[t->n++] = p;
+	return 0;
+}
+
+size_t mem_track_count(const struct mem_track *t)
+{
+	return t->n;
+}
+
+static const struct tracked *find(const struct mem_track *t, uint64_t id)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (t->v[i].id == id)
+			return &t->v[i];
+	return NULL;
+}
+
+bool mem_track_has(const struct mem_track *t, uint64_t id)
+{
+	return find(t, id) != NULL;
+}
+
+int mem_track_read(void *arg, uint64_t id, uint64_t addr, void *buf, size_t len)
+{
+	const struct tracked *p = find(arg, id);
+	ssize_t got = p ? pread(p->mem, buf, len, (off_t)addr) : -1;
+
+	if (got == (ssize_t)len)
+		return 0;
+	errno = EFAULT;
+	return -1;
+}
+
+static void append(struct mem_ranges *all, struct mem_ranges *one)
+{
+	for (size_t i = 0; i < one->n; i++)
+		mem_ranges_add(all, one->v[i].id, one->v[i].addr, one->v[i].addr + one->v[i].npages * MEM_PAGE);
+	mem_ranges_free(one);
+}
+
+static int look_at(struct mem_track *t, struct tracked *p, struct mem_ranges *clean, struct mem_ranges *present)
+{
+	struct mem_ranges its = { 0 }, there = { 0 };
+	struct vmas m;
+	int rc;
+
+	if (p->mem >= 0)
+		close(p->mem);
+	p->mem = open_of(p->host, "mem", O_RDONLY);
+	if (p->mem < 0 || read_vmas(p, &m, NULL))
+		return -1;
+	rc = t->how == MEM_TRACK_PROTECT ? look_protect(p, &m, &its, NULL) : look_soft(p, &m, &its, NULL);
+	if (!rc)
+		rc = collect(p, &m, MEM_PAGES_PRESENT, &there, NULL);
+	vmas_free(&m);
+	/* Another process may have got its pid meanwhile. */
+	if (rc || !alive(p)) {
+		mem_ranges_free(&its);
+		mem_ranges_free(&there);
+		return -1;
+	}
+	append(clean, &its);
+	append(present, &there);
+	return 0;
+}
+
+/* Takes out those for which step fails. */
+static void each(struct mem_track *t, int (*step)(struct mem_track *t, struct tracked *p, void *arg), void *arg)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < t->n; i++)
+		if (step(t, &t->v[i], arg))
+			forget(&t->v[i]);
+		else
+			t->v[kept++] = t->v[i];
+	t->n = kept;
+}
+
+struct look {
+	struct mem_ranges *clean, *present;
+	struct mem_stop stop;
+	int64_t until;
+};
+
+static int look_step(struct mem_track *t, struct tracked *p, void *arg)
+{
+	struct look *k = arg;
+
+	return look_at(t, p, k->clean, k->present);
+}
+
+static int stop_step(struct mem_track *t, struct tracked *p, void *arg)
+{
+	struct look *k = arg;
+
+	(void)t;
+	return mem_stop_add(&k->stop, p->host, k->until, NULL);
+}
+
+size_t mem_track_look(struct mem_track *t, struct mem_ranges *clean, struct mem_ranges *present)
+{
+	struct look k = { .clean = clean, .present = present, .until = now_us() + STOP_MAX_US };
+	size_t had = t->n;
+
+	/* Soft-dirty bits are read and cleared while all stand still. Protection is given and looked at in one step, so there a stop
+	 * afterwards is enough for what is in flight. */
+	if (t->how == MEM_TRACK_PROTECT)
+		each(t, look_step, &k);
+	each(t, stop_step, &k);
+	if (t->how == MEM_TRACK_SOFT_DIRTY)
+		each(t, look_step, &k);
+	mem_stop_end(&k.stop);
+	return had - t->n;
+}
+
+void mem_track_last(struct mem_track *t, struct mem_ranges *clean)
+{
+	for (size_t i = 0; i < t->n; i++) {
+		struct tracked *p = &t->v[i];
+		struct mem_ranges its = { 0 };
+		struct vmas m;
+
+		if (!alive(p) || !p->looked || read_vmas(p, &m, NULL))
+			continue;
+		if (collect(p, &m, t->how == MEM_TRACK_PROTECT ? MEM_PAGES_UNWRITTEN : MEM_PAGES_SOFT_CLEAN, &its, NULL) == 0)
+			append(clean, &its);
+		mem_ranges_free(&its);
+		vmas_free(&m);
+	}
+}
+
+void mem_track_free(struct mem_track *t)
+{
+	if (!t)
+		return;
+	for (size_t i = 0; i < t->n; i++) {
+		release(&t->v[i]);
+		forget(&t->v[i]);
+	}
+	free(t->v);
+	free(t);
+}

@@ -1,0 +1,224 @@
+/* Sets of pages, and what the kernel tells of written ones: on a real child, with whatever this kernel has. */
+#include "unit.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/util.h"
+#include "memory/track.h"
+
+#define PAGES 64
+
+static void sets(void **state)
+{
+	struct mem_ranges a = { 0 }, b = { 0 }, without = { 0 }, common = { 0 };
+
+	mem_ranges_add(&a, 1, 0, 8 * MEM_PAGE);
+	mem_ranges_add(&a, 1, 8 * MEM_PAGE, 10 * MEM_PAGE);   /* joined */
+	mem_ranges_add(&a, 2, 0, 4 * MEM_PAGE);
+	mem_ranges_add(&a, 2, 4 * MEM_PAGE, 4 * MEM_PAGE);    /* nothing */
+	assert_int_equal(a.n, 2);
+	assert_int_equal(a.pages, 14);
+	mem_ranges_add(&b, 1, 2 * MEM_PAGE, 3 * MEM_PAGE);
+	mem_ranges_add(&b, 1, 9 * MEM_PAGE, 20 * MEM_PAGE);
+	mem_ranges_add(&b, 3, 0, 4 * MEM_PAGE);
+	mem_ranges_without(&without, a.v, a.n, b.v, b.n);
+	mem_ranges_common(&common, a.v, a.n, b.v, b.n);
+	assert_int_equal(without.n, 3);
+	assert_int_equal(without.pages, 12);
+	assert_int_equal(without.v[1].addr, 3 * MEM_PAGE);
+	assert_int_equal(without.v[1].npages, 6);
+	assert_int_equal(common.n, 2);
+	assert_int_equal(common.pages, 2);
+	assert_int_equal(common.v[1].addr, 9 * MEM_PAGE);
+	mem_ranges_free(&without);
+	mem_ranges_without(&without, a.v, a.n, NULL, 0);
+	assert_int_equal(without.pages, a.pages);
+	mem_ranges_free(&a);
+	mem_ranges_free(&b);
+	mem_ranges_free(&without);
+	mem_ranges_free(&common);
+}
+
+/* Ranges that touch but come from two of a stay two: each lies in one mapping. */
+static void pieces_keep_to_their_range(void **state)
+{
+	const struct mem_range a[] = { { 1, 0, 4 }, { 1, 4 * MEM_PAGE, 4 } }, b[] = { { 1, 2 * MEM_PAGE, 4 } };
+	struct mem_ranges common = { 0 };
+
+	mem_ranges_common(&common, a, 2, b, 1);
+	assert_int_equal(common.n, 2);
+	assert_int_equal(common.v[0].npages, 2);
+	assert_int_equal(common.v[1].npages, 2);
+	mem_ranges_free(&common);
+}
+
+/* ---- a child that writes on request --------------------------------------------- */
+
+struct child { pid_t pid; uint8_t *pages; int to, from; };
+
+static void serve(uint8_t *pages, int in, int out)
+{
+	unsigned char n;
+
+	while (read(in, &n, 1) == 1) {
+		if (n < PAGES)
+			pages[n * MEM_PAGE]++;
+		else if (mremap(pages, PAGES * MEM_PAGE, PAGES * MEM_PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, pages + 2 * PAGES * MEM_PAGE) == MAP_FAILED)
+			_exit(1);
+		if (write(out, &n, 1) != 1)
+			break;
+	}
+	_exit(0);
+}
+
+static void start(struct child *c)
+{
+	int to[2], from[2];
+
+	/* Room for the place to which it is moved. */
+	c->pages = mmap(NULL, 4 * PAGES * MEM_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_true(c->pages != MAP_FAILED);
+	assert_int_equal(pipe(to) | pipe(from), 0);
+	c->pid = fork();
+	if (c->pid == 0) {
+		close(to[1]);
+		memset(c->pages, 1, PAGES * MEM_PAGE);
+		if (write(from[1], "", 1) == 1)
+			serve(c->pages, to[0], from[1]);
+		_exit(1);
+	}
+	close(to[0]);
+	close(from[1]);
+	c->to = to[1];
+	c->from = from[0];
+	assert_int_equal(read(c->from, to, 1), 1);
+}
+
+static void order(const struct child *c, unsigned char n)
+{
+	assert_int_equal(write(c->to, &n, 1), 1);
+	assert_int_equal(read(c->from, &n, 1), 1);
+}
+
+static void stop(struct child *c)
+{
+	int status;
+
+	close(c->to);
+	close(c->from);
+	assert_int_equal(waitpid(c->pid, &status, 0), c->pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	munmap(c->pages, 4 * PAGES * MEM_PAGE);
+}
+
+static uint64_t clean_in(const struct mem_ranges *clean, const uint8_t *start, size_t pages)
+{
+	const struct mem_range area = { 7, (uintptr_t)start, pages };
+	struct mem_ranges common = { 0 };
+	uint64_t n;
+
+	mem_ranges_common(&common, clean->v, clean->n, &area, 1);
+	n = common.pages;
+	mem_ranges_free(&common);
+	return n;
+}
+
+static void look(struct mem_track *t, struct mem_ranges *clean)
+{
+	struct mem_ranges present = { 0 };
+
+	mem_ranges_free(clean);
+	assert_int_equal(mem_track_look(t, clean, &present), 0);
+	assert_true(present.pages >= PAGES);
+	mem_ranges_free(&present);
+}
+
+static void follow(enum mem_tracking how)
+{
+	struct mem_track *t = mem_track_new(how);
+	struct mem_ranges clean = { 0 };
+	uint8_t page[MEM_PAGE];
+	struct child c;
+
+	start(&c);
+	assert_int_equal(mem_track_add(t, c.pid, 7, NULL), 0);
+	look(t, &clean);
+	assert_int_equal(clean.pages, 0);              /* the first: everything is to be copied */
+	order(&c, 3);
+	look(t, &clean);
+	assert_int_equal(clean_in(&clean, c.pages, PAGES), PAGES - 1);
+	assert_int_equal(clean_in(&clean, c.pages + 3 * MEM_PAGE, 1), 0);
+	assert_int_equal(mem_track_read(t, 7, (uintptr_t)c.pages + 3 * MEM_PAGE, page, sizeof(page)), 0);
+	assert_int_equal(page[0], 2);
+	order(&c, 5);
+	mem_ranges_free(&clean);
+	mem_track_last(t, &clean);                     /* does not begin anew */
+	assert_int_equal(clean_in(&clean, c.pages, PAGES), PAGES - 1);
+	order(&c, PAGES);                              /* moved: nothing of it is known */
+	look(t, &clean);
+	assert_int_equal(clean_in(&clean, c.pages, 4 * PAGES), 0);
+	mem_ranges_free(&clean);
+	mem_track_free(t);
+	stop(&c);
+}
+
+static void by_protection(void **state)
+{
+	if (mem_tracking_probe() != MEM_TRACK_PROTECT)
+		skip();
+	follow(MEM_TRACK_PROTECT);
+}
+
+static void by_soft_dirty_bits(void **state)
+{
+	struct mem_track *t = mem_track_new(MEM_TRACK_SOFT_DIRTY);
+
+	mem_track_free(t);
+	if (mem_tracking_probe() != MEM_TRACK_SOFT_DIRTY)
+		skip();
+	follow(MEM_TRACK_SOFT_DIRTY);
+}
+
+static void not_trackable(void **state)
+{
+	struct mem_track *t = mem_track_new(mem_tracking_probe());
+	struct mem_ranges clean = { 0 }, present = { 0 };
+	struct err err = { 0 };
+	struct child c;
+
+	assert_int_equal(mem_track_add(t, 0x7ffffff0, 1, &err), -1);
+	start(&c);
+	if (mem_tracking_probe() != MEM_TRACK_NONE) {
+		assert_int_equal(mem_track_add(t, c.pid, 7, &err), 0);
+		kill(c.pid, SIGKILL);
+		waitpid(c.pid, NULL, 0);
+		assert_int_equal(mem_track_look(t, &clean, &present), 1);
+		assert_int_equal(mem_track_count(t), 0);
+		assert_int_equal(clean.pages + present.pages, 0);
+	} else {
+		assert_int_equal(mem_track_add(t, c.pid, 7, &err), -1);
+		kill(c.pid, SIGKILL);
+		waitpid(c.pid, NULL, 0);
+	}
+	close(c.to);
+	close(c.from);
+	munmap(c.pages, 4 * PAGES * MEM_PAGE);
+	mem_track_free(t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(sets),
+		cmocka_unit_test(pieces_keep_to_their_range),
+		cmocka_unit_test(by_protection),
+		cmocka_unit_test(by_soft_dirty_bits),
+		cmocka_unit_test(not_trackable),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
