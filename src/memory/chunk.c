@@ -3,9 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include <xxhash.h>
-
 #include "common/util.h"
+#include "memory/xxh3.h"
 
 void mem_chunk_reader_init(struct mem_chunk_reader *r, struct mem_image *m)
 {

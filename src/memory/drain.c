@@ -4,9 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include <xxhash.h>
-
 #include "common/util.h"
+#include "memory/xxh3.h"
 
 #define TURN_PAGES  256u   /* pages that a thread takes at a time */
 #define TURN_PIECES 64u    /* from that many pieces at most */

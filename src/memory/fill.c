@@ -8,7 +8,8 @@
 
 #include "common/util.h"
 
-#define TURN 16u   /* chunks that a thread takes at a time: read ahead together */
+#define TURN  16u           /* chunks that a thread takes at a time: read ahead together */
+#define AHEAD (4u << 20)    /* bytes that are asked for at a time before the work begins */
 
 /* A part of an extent that is wanted. */
 struct part {
@@ -171,6 +172,23 @@ static void read_ahead(const struct fill *f, size_t from, size_t to)
 		while (++i < to && l->chunks[f->chunks[i]].file == c->file && l->chunks[f->chunks[i]].offset == end)
 			end += l->chunks[f->chunks[i]].stored;
 		posix_fadvise(f->m->fds[c->file], (off_t)c->offset, (off_t)(end - c->offset), POSIX_FADV_WILLNEED);
+	}
+}
+
+void mem_image_read_ahead(const struct mem_image *m, uint64_t max)
+{
+	const struct mem_layout *l = &m->l;
+
+	for (size_t i = 0; i < l->n_chunks;) {
+		const struct mem_chunk *c = &l->chunks[i];
+		uint64_t end = c->offset + c->stored;
+
+		while (++i < l->n_chunks && l->chunks[i].file == c->file && l->chunks[i].offset == end && end - c->offset < AHEAD)
+			end += l->chunks[i].stored;
+		if (end - c->offset > max)
+			return;
+		max -= end - c->offset;
+		posix_fadvise(m->fds[c->file], (off_t)c->offset, (off_t)(end - c->offset), POSIX_FADV_WILLNEED);
 	}
 }
 

@@ -13,9 +13,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include <xxhash.h>
-
 #include "common/util.h"
+#include "memory/xxh3.h"
 
 #define MAGIC   "FSCHEDMI"
 #define VERSION 1u

@@ -15,9 +15,8 @@
 #include <fcntl.h>
 #include <string.h>
 
-#include <xxhash.h>
-
 #include "common/util.h"
+#include "memory/xxh3.h"
 
 #define MAGIC   "FSCHEDMH"
 #define VERSION 1u

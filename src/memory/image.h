@@ -110,6 +110,10 @@ struct mem_read_opts {
 
 struct mem_read_stats { uint64_t read, pages, zero, cpu_us; };  /* bytes from files, bytes handed out as data and as zeros */
 
+/* Asks the kernel for at most max bytes of what mem_image_fill() is going to read, in its order. Blocks for as long as the disk is busy with
+ * it: for a process of its own. */
+void mem_image_read_ahead(const struct mem_image *m, uint64_t max);
+
 /* Hands out every page once. Each chunk is read and decoded once, whatever number of extents and spaces refer to it, and nothing of it
  * is handed out before its checksums were found right. opts and stats may be NULL. err.num as of the cause; EBADMSG: damaged. */
 int mem_image_fill(struct mem_image *m, const struct mem_sink *sink, const struct mem_read_opts *opts, struct mem_read_stats *stats, struct err *err);

@@ -6,11 +6,10 @@
 #include <string.h>
 #include <sys/uio.h>
 
-#include <xxhash.h>
-
 #include "common/util.h"
 #include "memory/image.h"
 #include "memory/vmas.h"
+#include "memory/xxh3.h"
 
 #define PAGES_MAX   1024u    /* of one process */
 #define PAGES_ALL   8192u    /* of all */

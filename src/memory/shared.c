@@ -6,12 +6,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <xxhash.h>
-
 #include "common/util.h"
 #include "memory/area.h"
 #include "memory/memory_internal.h"
 #include "memory/shared_scan.h"
+#include "memory/xxh3.h"
 #include "preload/hand.h"
 
 #define UNIT (4u << 20)   /* copied by one thread at a time */

@@ -9,14 +9,17 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 
 #include "common/util.h"
 #include "memory/images.h"
+#include "memory/node.h"
 #include "memory/tracer.h"
 
 #define DIR_NAME    "restore.partial"   /* removed at the next start of the job if it is left behind */
@@ -50,6 +53,35 @@ static int open_image(struct memory_back *b, int epochfd, struct err *err)
 	return b->image ? 0 : -1;
 }
 
+/* The disk is busy while criu makes the processes. A child, which has nothing open by which others would take it for somebody else. */
+static void read_ahead(struct memory_back *b, const struct worker *w)
+{
+	const uint64_t max = mem_headroom(getpid()) / 4;
+	const pid_t parent = getpid();
+
+	b->reader = fork();
+	if (b->reader < 0)
+		b->reader = 0; /* it takes longer */
+	if (b->reader)
+		return;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	close(STDOUT_FILENO);
+	close(w->req.ctl_fd);
+	if (getppid() == parent)
+		mem_image_read_ahead(b->image, max);
+	_exit(0);
+}
+
+static void end_reader(struct memory_back *b)
+{
+	if (!b->reader)
+		return;
+	kill(b->reader, SIGKILL);
+	while (waitpid(b->reader, NULL, 0) < 0 && errno == EINTR)
+		;
+	b->reader = 0;
+}
+
 /* Why criu is to restore the whole memory, or NULL. */
 static const char *why_plain(const struct worker *w, const struct manifest *m)
 {
@@ -74,9 +106,12 @@ int memory_back_begin(struct memory_back *b, struct worker *w, int epochfd, int 
 		worker_warn(w, "the memory is restored by criu itself, which takes longer: %s", why);
 	if (!w->criu.preload[0])
 		return err_set(err, ENOENT, "%s", why);
+	if (open_image(b, epochfd, err))
+		return -1;
+	read_ahead(b, w);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, b->hand))
 		return err_sys(err, errno, "cannot make a socket pair");
-	return open_image(b, epochfd, err) || make_dir(b, w, err) ? -1 : 0;
+	return make_dir(b, w, err);
 }
 
 /* ---- filling ------------------------------------------------------------------- */
@@ -189,6 +224,7 @@ void memory_back_end(struct memory_back *b, const struct worker *w)
 {
 	if (!b->on)
 		return;
+	end_reader(b);
 	for (int i = 0; i < 2; i++)
 		if (b->hand[i] >= 0)
 			close(b->hand[i]);

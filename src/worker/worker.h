@@ -159,6 +159,7 @@ struct memory_back {
 	int  dirfd;              /* criu's directory of images instead of it */
 	int  hand[2];            /* ours, criu's */
 	struct mem_image *image;
+	pid_t reader;            /* reads ahead; 0: none */
 	struct mem_shared *objects;   /* while it is filled */
 	uint8_t token[16];            /* of the marks in shared memory */
 };
