@@ -20,7 +20,7 @@
 #define PROBE_BYTES (32u * MB)      /* small pages, and as much again to copy from */
 #define PROBE_HUGE  (16u * MB)
 #define PROBE_PAGES 512u            /* rewritten after a fork */
-#define FORKS       3               /* the fastest counts */
+#define FORKS       5               /* the fastest counts */
 #define DRAIN_GUESS 400.0           /* MiB/s */
 #define DRAIN_MIN   (64u * MB)      /* bytes that tell how fast the disk is */
 #define RUN_DIR     "/run/fsched"
@@ -165,7 +165,7 @@ static void measure_small(struct mem_node *n, double base)
 		munmap(b, PROBE_BYTES);
 }
 
-/* Where the kernel gives no huge pages these cost what small ones do, and no job has any. */
+/* After measure_small(). Where the kernel gives no huge pages no job has any. */
 static void measure_huge(struct mem_node *n, double base)
 {
 	uint8_t *p = touched(PROBE_HUGE, MADV_HUGEPAGE);
@@ -173,6 +173,9 @@ static void measure_huge(struct mem_node *n, double base)
 	if (!p)
 		return;
 	set(&n->huge_us_per_mb, per_mb(base, PROBE_HUGE));
+	/* So little that on a busy machine it is mostly noise. */
+	if (n->huge_us_per_mb > n->fork_us_per_mb / 8)
+		n->huge_us_per_mb = n->fork_us_per_mb / 8;
 	set(&n->huge_cow_us, time_rewriting(p, PROBE_HUGE, PROBE_PAGES / (PROBE_HUGE / HUGE_PAGE)));
 	munmap(p, PROBE_HUGE);
 }
