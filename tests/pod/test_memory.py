@@ -26,14 +26,14 @@ class Job:
         self.restores = 0
         self.p = pods.start(self.work, "run", "--dir", self.state, "--user", USER, "--", base / self.argv[0], *self.argv[1:], out=self.out)
         n = int(self.argv[3]) if self.argv[0] == "memory" else 1
-        lib.wait_for(lambda: self.out.exists() and self.out.read_text().count("ready") >= n, "the job", 60)
+        lib.wait_for(lambda: self.out.exists() and self.out.read_text().count("ready") >= n, "the job", 120)
 
     def run(self, *argv, fault="", conf=None):
         env = {**self.pods.env(), "FSCHED_FAULT": fault}
         if conf:
             env["FSCHED_CONF"] = str(conf)
         return subprocess.run([self.base / "stage/usr/bin/fsched", "pod", *map(str, argv)], env=env, text=True, capture_output=True,
-                              stdin=subprocess.DEVNULL, timeout=120, check=False)
+                              stdin=subprocess.DEVNULL, timeout=240, check=False)
 
     def fsched(self, *argv, fault="", conf=None, fails=False):
         p = self.run(*argv, fault=fault, conf=conf)
@@ -54,14 +54,14 @@ class Job:
         env = {**self.pods.env(), "FSCHED_FAULT": fault}
         if conf:
             env["FSCHED_CONF"] = str(conf)
-        self.p.wait(30)
+        self.p.wait(60)
         self.restores += 1
         self.said = self.work / f"restore.{self.restores}"
         with open(self.said, "wb") as f:
             self.p = subprocess.Popen([self.base / "stage/usr/bin/fsched", "pod", "restore", self.state], env=env, stdout=f,
                                       stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=self.work)
         self.pods.running.append(self.p)
-        lib.wait_for(lambda: "restored from epoch" in self.said.read_text() or self.p.poll() is not None, "the restore", 60)
+        lib.wait_for(lambda: "restored from epoch" in self.said.read_text() or self.p.poll() is not None, "the restore", 120)
         return self.said.read_text()
 
     def processes(self):
@@ -70,7 +70,7 @@ class Job:
 
     def stop(self):
         (self.work / "stop").touch()
-        assert self.p.wait(60) == 0, self.out.read_text()
+        assert self.p.wait(120) == 0, self.out.read_text()
         assert "errors" not in self.out.read_text() or "errors 0" in self.out.read_text()
 
 
@@ -131,7 +131,7 @@ def test_shared_since_a_fork_stays_shared(pods, base):
     assert pods.fsched("checkpoint", "--kill", d / "state").returncode == 0
     p.wait(30)
     p = pods.start(d / "work", "restore", d / "state", out=d / "work/restore.out")
-    lib.wait_for(lambda: "restored from" in (d / "work/restore.out").read_text(), "the restore", 60)
+    lib.wait_for(lambda: "restored from" in (d / "work/restore.out").read_text(), "the restore", 120)
     assert "share memory since a fork" in (d / "work/restore.out").read_text()
     mine = [q for q in lib.descendants(p.pid) if "python3" in (lib.program(q) or "")]
     pss = sum(int(line.split()[1]) for q in mine for line in open(f"/proc/{q}/smaps_rollup") if line.startswith("Pss_Anon:"))
@@ -279,14 +279,14 @@ def test_huge_pages_come_back(pods, base):
     if before < 64 << 10:
         pytest.skip("this machine has no huge pages to give")
     r = subprocess.run([base / "stage/usr/bin/fsched", "pod", "checkpoint", d / "state"], env={**pods.env(), "FSCHED_FAULT": "force-fork"},
-                       text=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=120, check=False)
+                       text=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=240, check=False)
     assert r.returncode == 0, r.stderr
     assert json.loads((d / "state/epochs/000001/manifest.json").read_text())["memory"]["method"] == "fork"
     assert huge_kib(job()) >= before * 0.5
     assert pods.fsched("checkpoint", "--kill", d / "state").returncode == 0
     p.wait(30)
     p = pods.start(d / "work", "restore", d / "state", out=d / "work/restore.out")
-    lib.wait_for(lambda: "restored from" in (d / "work/restore.out").read_text(), "the restore", 60)
+    lib.wait_for(lambda: "restored from" in (d / "work/restore.out").read_text(), "the restore", 120)
     assert huge_kib(job()) >= before * 0.5
     (d / "work/stop").touch()
     assert p.wait(60) == 0
