@@ -245,6 +245,42 @@ static void chunk_files_have_their_own_sums(void **state)
 	assert_refused(verify(fd, true), "memory/image is missing");
 }
 
+/* Shared memory in memory/ is a format of its own, so that no older version takes its empty lists for all there is. */
+static void shared_memory_is_a_format(void **state)
+{
+	cleanup_close int fd = make_epoch(false);
+	cleanup_free char *text = NULL;
+	struct manifest m;
+	char *p;
+
+	put_memory();
+	fill(&m);
+	m.memory.ours = true;
+	strcpy(m.memory.method, "staged");
+	for (int i = 0; i < 2; i++) {
+		m.memory.objects = i ? 5 << 20 : 0;
+		assert_ok(manifest_write(fd, &m, false, NULL, &err));
+		free(text);
+		text = get_text(at("epoch/manifest.json"));
+		assert_non_null(strstr(text, i ? "\"format\": 3" : "\"format\": 2"));
+	}
+	manifest_free(&m);
+	assert_ok(manifest_load(fd, &m, &err));
+	assert_true(m.memory.ours);
+	assert_int_equal(m.memory.objects, 5 << 20);
+	manifest_free(&m);
+	p = strstr(text, "\"objects\"");
+	assert_non_null(p);
+	p[1] = 'O';
+	put_text(at("epoch/manifest.json"), text);
+	assert_refused(manifest_load(fd, &m, &err), "objects");
+	p[1] = 'o';
+	p = strstr(text, "\"format\": 3");
+	p[strlen("\"format\": ")] = '4';
+	put_text(at("epoch/manifest.json"), text);
+	assert_refused(manifest_load(fd, &m, &err), "format 4");
+}
+
 /* Only there: a file of that name elsewhere gets a digest as all others. */
 static void only_chunk_files_have_their_own_sums(void **state)
 {
@@ -400,6 +436,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_manifest_comes_back),
 		cmocka_unit_test(the_first_difference_is_named),
+		cmocka_unit_test(shared_memory_is_a_format),
 		cmocka_unit_test(chunk_files_have_their_own_sums),
 		cmocka_unit_test(only_chunk_files_have_their_own_sums),
 		cmocka_unit_test(only_root_signs),
