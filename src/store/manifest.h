@@ -33,7 +33,7 @@ struct manifest {
 		char kernel[96], machine[32], cpu_model[128], cpu_flags[2048], glibc[32], criu[32], fsched[32], hostname[256];
 		long page_size;
 	} node;
-	struct {                  /* private memory: all zero in an epoch whose memory criu has written */
+	struct {                  /* all zero in an epoch whose memory criu has written */
 		bool ours;        /* memory/ holds the large areas, criu/ the rest: not for criu alone */
 		char method[16];  /* how the largest process was taken: direct | staged | fork */
 		char why[320];
