@@ -216,7 +216,7 @@ class Bench:
 
 
 FLAGS = ("-v2", "--manage-cgroups=ignore", "--file-locks", "--link-remap")
-BEFORE = 2     # seconds
+BEFORE, AFTER_MAX = 2, 5     # seconds
 
 
 def criu(directory, preload, *argv):
@@ -302,7 +302,7 @@ class Pod:
 
     def cost(self, action, tail=0.5):
         """What the job sees while action runs, and a little longer: a dictionary. The undisturbed speed is that of BEFORE seconds right
-        before it and of as long as it took, at most 8 s, right after it."""
+        before it and of as long as it took, at most AFTER_MAX, right after it."""
         sampler = Sampler(self.board, self.bench.group.memory, self.bench.running("load"))
         try:
             time.sleep(BEFORE)
@@ -313,10 +313,10 @@ class Pod:
             time.sleep(tail)
             b, after = self.board.get(), time.monotonic()
             self.alive()
-            time.sleep(min(max(end - start, 1), 8))
+            time.sleep(min(max(end - start, 1), AFTER_MAX))
         finally:
             points = sampler.stop()
-        calm = [between(points, 0, start), between(points, after, after + 10)]
+        calm = [between(points, 0, start), between(points, after, float("inf"))]
         calm = Point(*(a + b for a, b in zip(*calm)))
         speed, during, drain = calm.work / calm.time, between(points, start, after), between(points, b["longest_end"] / 1e6, end)
         r |= {"freeze_ms": b["longest"] / 1000, "lost_ms": 1000 * (during.time - during.work / speed), "total_s": end - start,

@@ -143,7 +143,7 @@ def show(out):
     m = out["machine"]
     print(f"{m['cpus']} CPUs ({m['cpu']}), {m['memory_mib'] / 1024:.0f} GiB, kernel {m['kernel']}; load {m['load']:.1f} when it began; took {out['took_s'] / 60:.1f} minutes.\n")
     if out.get("engine"):
-        engines(out["engine"])
+        engines(sorted(out["engine"], key=lambda r: (r["mib"], list(engine.PROGRAMS).index(r["program"]))))
     if out.get("increments"):
         increments(out["increments"])
     if out.get("interval"):
