@@ -10,7 +10,7 @@ CC      ?= cc
 export FSCHED_BUILD = $(B)
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: all build examples criu demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-recovery test-memory soak test-asan \
+.PHONY: all build examples criu demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-recovery test-memory test-kernels soak test-asan \
 	bench bench-freeze check fuzz install deb clean distclean help deps-build deps-run deps-test deps-deb
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
@@ -23,6 +23,7 @@ help:
 	@echo 'make lab          a private cluster and a shell on it; make lab-shell, lab-root, lab-down'
 	@echo 'make lab NODES=3  the same of three simulated hosts; lab/node cuts their power or network'
 	@echo 'make test         make check and all tests (test-unit, test-pod, test-cluster, test-recovery for a part; ARGS="-k word" for pytest)'
+	@echo 'make test-kernels the memory engine on kernels of Debian oldstable, stable and testing, in QEMU (KERNELS=stable for one)'
 	@echo 'make test-asan    the same with programs built with ASan and UBSan'
 	@echo 'make test-memory  jobs that verify their memory, CYCLES=50 of checkpoints and restores, as SEED=n has it'
 	@echo 'make soak         node failures at random moments, ROUNDS=200 of them; no line of output twice, none missing'
@@ -32,7 +33,7 @@ help:
 	@echo 'make fuzz         parsers of all that is read from disk, FUZZ_SECONDS=300 each'
 	@echo 'make install      into DESTDIR (WITH_CRIU=yes adds criu and its libraries)'
 	@echo 'make deb          Debian packages into $(BUILD)/deb'
-	@echo 'make clean        removes what was built except the downloaded criu; make distclean removes that too'
+	@echo 'make clean        removes what was built except the downloaded criu, kernels and QEMU; make distclean removes that too'
 
 deps-build deps-run deps-test deps-deb: deps-%:
 	@scripts/get-deps.sh $*
@@ -100,6 +101,11 @@ soak: build deps-run deps-test criu examples
 test-memory: build deps-run deps-test criu
 	@FSCHED_CYCLES=$(or $(CYCLES),50) FSCHED_SEED=$(or $(SEED),$$$$) scripts/run-tests.sh pod -k test_cycles $(ARGS)
 
+# With kernels of other releases, in guests that QEMU emulates: on an idle machine some minutes each. KERNELS= is a short run of the oldest.
+KERNELS ?= oldstable stable testing
+test-kernels: build deps-run deps-test criu
+	@FSCHED_TEST_KERNELS='$(KERNELS)' FSCHED_TEST_WORKERS=1 FSCHED_TEST_RERUNS=0 scripts/run-tests.sh kernels $(ARGS)
+
 # A build directory that was set up before cmocka was installed learns of it.
 .PHONY: tests-built
 tests-built:
@@ -138,6 +144,6 @@ deb: deps-build deps-deb
 
 clean:
 	@if [ -e $(B)/lab ]; then echo 'a lab is up: make lab-down first' >&2; exit 1; fi
-	@if [ -d $(B) ]; then find $(B) -mindepth 1 -maxdepth 1 ! -name criu -exec rm -rf {} +; fi
+	@if [ -d $(B) ]; then find $(B) -mindepth 1 -maxdepth 1 ! -name criu ! -name kernels ! -name qemu -exec rm -rf {} +; fi
 distclean: clean
 	@rm -rf $(B)

@@ -43,7 +43,7 @@ man_pages() {
 }
 
 scripts() {
-	for f in scripts/*.sh .ci/run; do sh -n "$f" || return 1; done
+	for f in scripts/*.sh tests/kernels/*.sh .ci/run; do sh -n "$f" || return 1; done
 	for f in lab/*.py lab/up lab/down lab/env lab/shell lab/node lab/demo bench/*.py bench/run bench/freeze tests/*.py tests/*/*.py; do
 		/usr/bin/python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$f" || return 1
 	done

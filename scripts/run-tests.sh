@@ -1,11 +1,12 @@
 #!/bin/sh
-# run-tests.sh all|unit|pod|cluster|recovery [PYTEST OPTION ...] - runs the tests; pytest's closing line comes last.
+# run-tests.sh all|unit|pod|cluster|recovery|kernels [PYTEST OPTION ...] - runs the tests; pytest's closing line comes last.
 #
 # FSCHED_STAGE   the installed programs to test (build/stage)
 # FSCHED_MESON   meson's build directory that holds the unit tests (build/meson)
 # FSCHED_TEST_SLOWNESS   factor for all deadlines, for slow machines (1)
 # FSCHED_TEST_RERUNS     how often a failed test of a real cluster is run again (1); "R" in the summary names those that needed it
 # FSCHED_TEST_WORKERS    files of tests that run at once (2): most of the time a test waits for Slurm
+# FSCHED_TEST_KERNELS    suites of Debian whose kernels are tested in full; without, the oldest one in short
 set -eu
 cd "$(dirname "$0")/.."
 build=${FSCHED_BUILD:-$PWD/build}
@@ -20,6 +21,7 @@ case $set_of_tests in
 all) where='tests/test_unit.py tests/pod tests/cluster' ;;
 unit) where=tests/test_unit.py ;;
 pod | cluster) where=tests/$set_of_tests ;;
+kernels) where=tests/kernels ;;
 recovery) dist=load where='tests/cluster/test_recovery.py tests/cluster/test_damage.py tests/cluster/test_notice.py' ;;
 *) sed -n 2p "$0" >&2; exit 2 ;;
 esac

@@ -65,6 +65,7 @@ INSTALLED = """etc/bash_completion.d/fsched-scontrol
 usr/bin/fsched
 usr/lib/*/slurm-wlm/job_submit_fsched.so
 usr/lib/*/slurm-wlm/spank_fsched.so
+usr/libexec/fsched/apt-suite.sh
 usr/libexec/fsched/bin/scontrol
 usr/libexec/fsched/fsched-agent
 usr/libexec/fsched/fsched-init

@@ -1,5 +1,6 @@
 /* waiter MIB [seccomp]: waits for children that it does not have, counts SIGCHLD and fork handlers, and looks that a sleep is as long as it
- * was asked for: what a snapshot does to a process must not be seen by it. With "seccomp" a filter forbids what a snapshot makes it do
+ * was asked for: what a snapshot does to a process must not be seen by it. A little of its memory is rewritten all the time; at the end each
+ * word of it must be what it was made. With "seccomp" a filter forbids what a snapshot makes it do
  * (clone, close_range, wait4 kill the process). Runs until the file "stop" exists, prints what it saw, exits with 0 if that is nothing. */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -57,18 +58,43 @@ static int count_fds(void)
 	return n;
 }
 
+#define WORDS 512u      /* of a page */
+#define HOT   64u       /* pages that are rewritten in turn */
+
+static void fill_page(uint64_t *heap, size_t page, uint64_t generation)
+{
+	for (size_t i = 0; i < WORDS; i++)
+		heap[page * WORDS + i] = mix(page * WORDS + i, generation);
+}
+
+/* Words that are not what they were made, when so many pages have been rewritten. */
+static size_t count_spoiled(const uint64_t *heap, size_t pages, uint64_t rewritten)
+{
+	size_t spoiled = 0;
+
+	for (size_t page = 0; page < pages; page++)
+		for (size_t i = 0; i < WORDS; i++)
+			spoiled += heap[page * WORDS + i] != mix(page * WORDS + i, page < HOT ? (rewritten + HOT - 1 - page) / HOT : 0);
+	return spoiled;
+}
+
 int main(int argc, char **argv)
 {
+	const size_t pages = ((size_t)atol(argv[1]) << 20) / WORDS / sizeof(uint64_t);
 	const struct timespec nap = { 0, 20000000 };
 	struct timespec rest, a, b;
 	long got = 0, short_naps = 0;
 	int fds, filtered = argc > 2;
-	char *heap;
+	uint64_t *heap, rewritten = 0;
+	size_t spoiled;
 
 	signal(SIGCHLD, on_child);
 	pthread_atfork(on_fork, on_fork, on_fork);
-	heap = malloc((size_t)atol(argv[1]) << 20);
-	memset(heap, 1, (size_t)atol(argv[1]) << 20);
+	heap = malloc(pages * WORDS * sizeof(*heap));
+	if (!heap)
+		die("malloc");
+	for (size_t page = 0; page < pages; page++)
+		fill_page(heap, page, 0);
 	fds = count_fds();
 	if (filtered)
 		forbid();
@@ -77,6 +103,8 @@ int main(int argc, char **argv)
 	while (access("stop", F_OK)) {
 		siginfo_t si = { 0 };
 
+		fill_page(heap, rewritten % HOT, rewritten / HOT + 1);
+		rewritten++;
 		/* Every child, whatever signal its end sends: -1 and ECHILD, or something is there. */
 		if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | __WALL) != -1 || errno != ECHILD)
 			got++;
@@ -88,6 +116,9 @@ int main(int argc, char **argv)
 		if ((b.tv_sec - a.tv_sec) * 1000000000l + b.tv_nsec - a.tv_nsec < nap.tv_nsec)
 			short_naps++;
 	}
+	spoiled = count_spoiled(heap, pages, rewritten);
+	if (spoiled)
+		printf("%zu words of the heap are spoiled\n", spoiled);
 	printf("children %ld signals %d handlers %d short %ld descriptors %d\n", got, children, forks, short_naps, count_fds() - fds);
-	return got || children || forks || short_naps || count_fds() != fds;
+	return spoiled || got || children || forks || short_naps || count_fds() != fds;
 }

@@ -1,0 +1,90 @@
+#!/bin/sh
+# get-kernels.sh DIR SUITE... - puts Debian's stock cloud kernels of the suites (oldstable, stable, testing) into DIR/SUITE, for guests of QEMU.
+#
+# Nothing is installed, no other suite becomes known to the system (see apt-suite.sh).
+#
+#   DIR/SUITE/vmlinuz, config
+#   DIR/SUITE/lib/modules/RELEASE/   modules that the guest needs, and those that they need, unpacked
+#   DIR/SUITE/VERSION                RELEASE, written last: its presence means complete
+#
+# What is complete is left alone.
+set -eu
+export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
+umask 022
+
+# What a disk of QEMU needs, and what criu asks the kernel for.
+MODULES='virtio_pci virtio_blk
+	unix_diag inet_diag tcp_diag udp_diag raw_diag af_packet_diag netlink_diag nfnetlink nf_tables nf_conntrack veth tun'
+
+# shellcheck source=scripts/apt-suite.sh
+. "$(dirname "$(readlink -f "$0")")/apt-suite.sh"
+
+say() { printf 'get-kernels: %s\n' "$*"; }
+die() { printf 'get-kernels: error: %s\n' "$*" >&2; exit 1; }
+
+# From testing of 2026 on a kernel is spread over linux-binary-*, linux-modules-* and linux-base-*.
+fetch_packages() {
+	suite_begin 'no kernel of another suite can be fetched'
+	packages=$(suite_closure linux-image-cloud-amd64 | cut -d ' ' -f 1 | grep -E '^linux-[a-z]+-[0-9]') ||
+		die "Debian $SUITE has no linux-image-cloud-amd64: $(tail -n 1 "$work/log")"
+	# shellcheck disable=SC2086 # names of packages
+	suite_unpack $packages
+}
+
+# Files of the modules that are wanted, in the order in which they can be loaded. Built into the kernel or not there at all: none.
+module_files() {
+	for module in $MODULES; do
+		modprobe -d "$work/root" -S "$release" --show-depends "$module" 2>/dev/null || :
+	done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }'
+}
+
+lay_out() {
+	out=$1
+	[ -d "$work/root/lib/modules" ] || ln -s usr/lib "$work/root/lib"
+	release=$(ls "$work/root/lib/modules")
+	for f in "$work/root/boot/vmlinuz-$release" "$work/root/lib/modules/$release/vmlinuz"; do
+		[ ! -f "$f" ] || kernel=$f
+	done
+	[ -n "${kernel:-}" ] || die "no kernel in $packages"
+	for f in "$work/root/boot/config-$release" "$work/root/lib/modules/$release/config"; do
+		[ ! -f "$f" ] || config=$f
+	done
+	mkdir -p "$out/lib/modules/$release"
+	cp "$kernel" "$out/vmlinuz"
+	cp "${config:?}" "$out/config"
+	depmod -b "$work/root" "$release"
+	for f in $(module_files); do
+		to=$out/lib/modules/$release/$(basename "$f")
+		case $f in
+		*.xz) xz -dc "$f" >"${to%.xz}" ;;
+		*.zst) zstd -dcq "$f" >"${to%.zst}" ;;
+		*) cp "$f" "$to" ;;
+		esac
+	done
+	cp "$work/root/lib/modules/$release"/modules.builtin* "$work/root/lib/modules/$release/modules.order" "$out/lib/modules/$release"
+	depmod -b "$out" "$release"
+	printf '%s\n' "$release" >"$out/VERSION"
+}
+
+[ $# -ge 2 ] || { sed -n '2,/^set -eu/{/^set -eu/d;s/^# \{0,1\}//;p;}' "$0"; exit 2; }
+mkdir -p "$1"
+dir=$(cd "$1" && pwd)
+shift
+for tool in depmod modprobe xz; do
+	command -v "$tool" >/dev/null || die "$tool is missing"
+done
+work=
+trap '[ -z "$work" ] || rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM HUP
+for SUITE; do
+	[ ! -s "$dir/$SUITE/VERSION" ] || continue
+	work=$dir/$SUITE.tmp.$$
+	mkdir "$work"
+	fetch_packages
+	unset kernel config
+	lay_out "$work/out"
+	rm -rf "${dir:?}/$SUITE"
+	mv "$work/out" "$dir/$SUITE"
+	rm -rf "$work"
+	say "Debian $SUITE: Linux $(cat "$dir/$SUITE/VERSION")"
+done

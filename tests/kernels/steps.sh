@@ -1,0 +1,241 @@
+#!/bin/sh
+# steps.sh STEP - one step of the test in the guest. What it finds goes to the second serial port, a line each:
+#
+#   doctor LINE               of fsched doctor
+#   manifest STEP/NAME JSON   of an epoch
+#   ok STEP SECONDS
+#   failed STEP; said STEP LINE, with all that was printed
+set -eu
+export FSCHED_CONF=/test/fsched.conf
+PORT=/dev/ttyS1
+USER=nobody
+
+tell() { printf '%s\n' "$*" >$PORT; }
+fail() { echo "FAILED: $*"; exit 1; }
+
+# wait_for SECONDS WHAT COMMAND...
+wait_for() {
+	end=$(($(date +%s) + $1)) what=$2
+	shift 2
+	until "$@"; do
+		[ "$(date +%s)" -lt "$end" ] || fail "waited for $what"
+		sleep 0.1
+	done
+}
+
+# ---- a job
+
+ready() { [ "$(grep -c ready out)" -ge "$1" ]; }
+
+# job READY NAME COMMAND...: starts it in a pod of its own, in a new directory; READY: how many of its processes say so.
+job() {
+	dir=/var/job/$step.$2 n=$1
+	shift 2
+	mkdir -p "$dir/work"
+	cd "$dir/work"
+	: >out
+	chown -R $USER .
+	fsched pod run --dir "$dir/state" --user $USER -- "$@" >>out 2>&1 &
+	pod=$!
+	wait_for 600 'the job' ready "$n"
+}
+
+# For a step with several jobs.
+job_of() {
+	dir=/var/job/$step.$1
+	cd "$dir/work"
+	eval "pod=\$pod_$1"
+}
+
+# save NAME FAULT [OPTION...]: a checkpoint, and its manifest
+save() {
+	name=$1 fault=$2
+	shift 2
+	echo "checkpoint $name"
+	FSCHED_FAULT=$fault fsched pod checkpoint "$@" "$dir/state" || { cat "$dir/state/dump.log"; fail "no checkpoint"; }
+	tell "manifest $step/$name $(tr -d '\n' <"$(ls -d "$dir"/state/epochs/0* | tail -n 1)/manifest.json")"
+}
+
+is_back() { grep -q 'restored from epoch' "$dir/restore.$restores" || ! kill -0 $pod; }
+
+# back STATUS [FAULT]: the pod ends with that status, and the job comes back from its newest epoch.
+back() {
+	status=0
+	wait $pod || status=$?
+	[ $status = "$1" ] || fail "the pod ended with status $status"
+	restores=$((${restores:-0} + 1))
+	FSCHED_FAULT=${2:-} fsched pod restore "$dir/state" >"$dir/restore.$restores" 2>&1 &
+	pod=$!
+	wait_for 600 'the restore' is_back
+	cat "$dir/restore.$restores"
+	grep -q 'restored from epoch' "$dir/restore.$restores" || fail 'not restored'
+	sleep 0.5
+}
+
+VACATED=75 KILLED=137
+kill_job() { fsched pod kill "$dir/state"; }
+
+# The job looks at all of its memory once more, and ends.
+finish() {
+	touch stop
+	wait $pod || { cat out; fail "the job ended with status $?"; }
+	cat out
+}
+
+# ---- steps
+
+step_doctor() {
+	fsched doctor >doctor || : # there is no Slurm
+	sed 's/^/doctor /' doctor >$PORT
+}
+
+# The least that shows it: a pre-dump and a fork, an increment of it that is restored, a stop.
+step_short() {
+	FSCHED_CONF=/test/pre-dump.conf
+	job 1 waiter /test/waiter 8
+	save fork force-fork
+	save increment force-staged
+	kill_job
+	back $KILLED
+	save vacate '' --kill
+	back $VACATED
+	finish
+}
+
+# Each way of taking memory, and the restore of what it has taken. The job verifies every page of every generation.
+step_ways() {
+	job 1 memory /test/memory 8 2 1
+	for way in fork staged direct; do
+		save $way force-$way
+		kill_job
+		back $KILLED
+	done
+	save auto ''
+	save vacate '' --kill
+	back $VACATED
+	finish
+}
+
+# Every third epoch is full; of a heap that stays as it is an increment writes little.
+step_increments() {
+	FSCHED_CONF=/test/incremental.conf
+	job 1 waiter /test/waiter 24
+	for n in 1 2 3 4; do
+		save $n force-fork
+	done
+	save 5 '' --kill
+	back $VACATED
+	save 6 force-staged
+	kill_job
+	back $KILLED
+	finish
+}
+
+# The same of processes that rewrite and verify all of it.
+step_processes() {
+	FSCHED_CONF=/test/incremental.conf
+	job 2 memory /test/memory 4 1 2
+	for n in 1 2; do
+		save $n-fork force-fork
+		save $n-staged force-staged
+		kill_job
+		back $KILLED
+	done
+	finish
+}
+
+# What the kernel tracks writes with, and the other way where it has two.
+step_pre_dump() {
+	FSCHED_CONF=/test/pre-dump.conf
+	job 1 waiter /test/waiter 24
+	save probed ''
+	kill_job
+	back $KILLED
+	save soft-dirty force-soft-dirty
+	kill_job
+	back $KILLED
+	finish
+	job 1 memory /test/memory 4 2 1
+	save verified ''
+	kill_job
+	back $KILLED
+	save verified-soft-dirty force-soft-dirty
+	kill_job
+	back $KILLED
+	finish
+}
+
+# A filter forbids what a snapshot makes a process do.
+step_seccomp() {
+	job 1 waiter /test/waiter 16 seccomp
+	save fork force-fork
+	kill_job
+	back $KILLED
+	finish
+}
+
+# Output and files are those of a run that nobody disturbed (/test/reference). Both jobs run at once.
+step_identical() {
+	export WORKLOAD_STEP_US=300000
+	for program in threads files; do
+		job 0 $program "/test/$program" $(cat /test/reference/$program.arguments)
+		eval "pod_$program=$pod"
+	done
+	for program in threads files; do
+		job_of $program
+		wait_for 600 output lines 3
+		save $program '' --kill
+		back $VACATED
+		eval "pod_$program=$pod"
+	done
+	for program in threads files; do
+		job_of $program
+		status=0
+		wait $pod || status=$?
+		echo "$program ended with $status"
+		[ $status = "$(cat /test/reference/$program.status)" ]
+		for f in /test/reference/$program/*; do
+			cmp "$f" "$(basename "$f")"
+		done
+	done
+}
+lines() { [ "$(wc -l <out)" -gt "$1" ]; }
+
+
+step_criu() {
+	job 1 memory /test/memory 8 1 1
+	save taken snapshot-fails --kill
+	back $VACATED
+	save ours '' --kill
+	back $VACATED fill-fails
+	finish
+}
+
+# A job near the limit of its memory cgroup is not forked, and not copied in that cgroup.
+step_limit() {
+	mkdir /sys/fs/cgroup/job
+	echo $((180 << 20)) >/sys/fs/cgroup/job/memory.max
+	echo $$ >/sys/fs/cgroup/job/cgroup.procs
+	job 1 waiter /test/waiter 80
+	save inside ''
+	kill_job
+	back $KILLED
+	echo $$ >/sys/fs/cgroup/cgroup.procs
+	save outside ''
+	finish
+}
+
+if [ "${2:-}" = really ]; then
+	step=$1
+	"step_$step"
+	exit
+fi
+log=/var/log.$1
+cd /var
+began=$(date +%s)
+if "$0" "$1" really >"$log" 2>&1; then
+	tell "ok $1 $(($(date +%s) - began))"
+else
+	tell "failed $1"
+	sed "s/^/said $1 /" "$log" >$PORT
+fi
