@@ -18,7 +18,7 @@ set_of_tests=${1:-all}
 dist=loadfile
 [ $# -eq 0 ] || shift
 case $set_of_tests in
-all) where='tests/test_unit.py tests/pod tests/cluster' ;;
+all) where='tests/test_unit.py tests/pod tests/kernels tests/cluster' ;;
 unit) where=tests/test_unit.py ;;
 pod | cluster) where=tests/$set_of_tests ;;
 kernels) where=tests/kernels ;;
