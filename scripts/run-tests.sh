@@ -4,7 +4,7 @@
 # FSCHED_STAGE   the installed programs to test (build/stage)
 # FSCHED_MESON   meson's build directory that holds the unit tests (build/meson)
 # FSCHED_TEST_SLOWNESS   factor for all deadlines, for slow machines (1)
-# FSCHED_TEST_RERUNS     how often a failed test of a real cluster is run again (1); "R" in the summary names those that needed it
+# FSCHED_TEST_RERUNS     how often a failed test of a real cluster is run again (2); "R" in the summary names those that needed it
 # FSCHED_TEST_WORKERS    files of tests that run at once (2): most of the time a test waits for Slurm
 # FSCHED_TEST_KERNELS    suites of Debian whose kernels are tested in full; without, the oldest one in short
 set -eu
@@ -30,6 +30,6 @@ workers=${FSCHED_TEST_WORKERS:-2}
 parallel=
 if [ "$workers" -gt 1 ]; then parallel="-n $workers --dist $dist"; fi
 # Machines are shared: a deadline that passes because nothing got a processor for a while must not fail everything.
-reruns=${FSCHED_TEST_RERUNS:-1}
+reruns=${FSCHED_TEST_RERUNS:-2}
 # shellcheck disable=SC2086 # names of ours without blanks
 exec /usr/bin/python3 -m pytest -c tests/pytest.ini --rootdir=tests -p no:cacheprovider -rfER --reruns "$reruns" $parallel "$@" $where

@@ -91,3 +91,19 @@ def test_a_full_node_of_well_behaved_jobs_is_no_load(new_cluster, jobdir):
     for job, d in jobs:
         (d / "go").touch()
         assert c.wait_end(job)[0] == "COMPLETED"
+
+
+def test_pre_dumps_and_increments(new_cluster, jobdir, workloads):
+    """What a user gets who sets both: epochs by the timer, then a restart from the last of them."""
+    c = new_cluster(conf=["CRIU_PreDump = YES", "CRIU_PreDumpDelay = 0", "CRIU_Incremental = YES", "CRIU_MaxEpochs = 2"])
+    d = jobdir()
+    job = c.sbatch(f"exec {workloads}/threads 2000 100", "--checkpoint=0:05", "-o", "out", cwd=d)
+    c.wait_running(job)
+    c.wait_entry(job, lambda e: int(e["epoch"]) >= 2, "the second epoch")
+    assert "pre-dump:" in c.entry(job)["memory"], c.log(job)
+    c.checkpoint("vacate", job)
+    c.checkpoint("restart", job)
+    (d / "hurry").touch()
+    assert c.wait_end(job) == ("FAILED", "5:0")
+    want = subprocess.run([workloads / "threads", "2000", "100"], env={**os.environ, "WORKLOAD_STEP_US": "0"}, capture_output=True, check=False).stdout
+    assert (d / "out").read_bytes() == want

@@ -10,7 +10,9 @@
 #include "common/util.h"
 #include "memory/track.h"
 
-#define PAGES 64
+#define PAGES 4096
+#define MOVE  PAGES        /* orders besides numbers of pages */
+#define ODD   (PAGES + 1)
 
 static void sets(void **state)
 {
@@ -62,12 +64,15 @@ struct child { pid_t pid; uint8_t *pages; int to, from; };
 
 static void serve(uint8_t *pages, int in, int out)
 {
-	unsigned char n;
+	unsigned n;
 
-	while (read(in, &n, 1) == 1) {
+	while (read(in, &n, sizeof(n)) == sizeof(n)) {
 		if (n < PAGES)
 			pages[n * MEM_PAGE]++;
-		else if (mremap(pages, PAGES * MEM_PAGE, PAGES * MEM_PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, pages + 2 * PAGES * MEM_PAGE) == MAP_FAILED)
+		for (unsigned i = 1; n == ODD && i < PAGES; i += 2)
+			pages[i * MEM_PAGE]++;
+		if (n == MOVE && mremap(pages, PAGES * MEM_PAGE, PAGES * MEM_PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
+					pages + 2 * PAGES * MEM_PAGE) == MAP_FAILED)
 			_exit(1);
 		if (write(out, &n, 1) != 1)
 			break;
@@ -98,9 +103,9 @@ static void start(struct child *c)
 	assert_int_equal(read(c->from, to, 1), 1);
 }
 
-static void order(const struct child *c, unsigned char n)
+static void order(const struct child *c, unsigned n)
 {
-	assert_int_equal(write(c->to, &n, 1), 1);
+	assert_int_equal(write(c->to, &n, sizeof(n)), sizeof(n));
 	assert_int_equal(read(c->from, &n, 1), 1);
 }
 
@@ -158,7 +163,15 @@ static void follow(enum mem_tracking how)
 	mem_ranges_free(&clean);
 	mem_track_last(t, &clean);                     /* does not begin anew */
 	assert_int_equal(clean_in(&clean, c.pages, PAGES), PAGES - 1);
-	order(&c, PAGES);                              /* moved: nothing of it is known */
+	look(t, &clean);
+	order(&c, ODD);                                /* more pieces than the kernel tells at a time */
+	look(t, &clean);
+	assert_int_equal(clean_in(&clean, c.pages, PAGES), PAGES / 2);
+	for (size_t i = 1; i < clean.n; i++)
+		assert_true(clean.v[i - 1].addr + clean.v[i - 1].npages * MEM_PAGE <= clean.v[i].addr);
+	look(t, &clean);
+	assert_int_equal(clean_in(&clean, c.pages, PAGES), PAGES);
+	order(&c, MOVE);                               /* moved: nothing of it is known */
 	look(t, &clean);
 	assert_int_equal(clean_in(&clean, c.pages, 4 * PAGES), 0);
 	mem_ranges_free(&clean);
