@@ -25,7 +25,8 @@ struct held {
 	uint8_t *copy;             /* MEM_STAGED: its own pages likewise */
 	uint64_t *at;              /* MEM_STAGED: offset in copy of each range */
 	struct mem_fork fork;
-	int  memfd;                /* MEM_FORKED: /proc/PID/mem of the child */
+	int  own_mem;              /* /proc/PID/mem of a process that shares pages with others; else -1 */
+	int  memfd;                /* MEM_FORKED: that of the child */
 };
 
 struct mem_snapshot {
@@ -77,7 +78,7 @@ static uint8_t *take_room(struct mem_snapshot *s, size_t len)
 /* ---- copying in parallel ----------------------------------------------------- */
 
 struct unit {
-	pid_t host;
+	const struct held *from;
 	const struct mem_range *ranges;   /* the first may begin skip pages later, the last may be cut */
 	size_t n;
 	uint64_t skip, pages;
@@ -99,16 +100,16 @@ static void push_unit(struct copier *c, struct unit u)
 	c->v[c->n++] = u;
 }
 
-static void add_ranges(struct copier *c, pid_t host, const struct mem_range *r, size_t n, uint8_t *to)
+static void add_ranges(struct copier *c, const struct held *from, const struct mem_range *r, size_t n, uint8_t *to)
 {
-	struct unit u = { .host = host, .to = to };
+	struct unit u = { .from = from, .to = to };
 
 	for (size_t i = 0; i < n; i++) {
 		for (uint64_t done = 0, take; done < r[i].npages; done += take) {
 			if (u.pages == UNIT_PAGES || u.n == UNIT_RANGES) {
 				push_unit(c, u);
 				to += u.pages * MEM_PAGE;
-				u = (struct unit){ .host = host, .to = to };
+				u = (struct unit){ .from = from, .to = to };
 			}
 			if (!u.n) {
 				u.ranges = &r[i];
@@ -124,13 +125,28 @@ static void add_ranges(struct copier *c, pid_t host, const struct mem_range *r, 
 		push_unit(c, u);
 }
 
+static int open_memory(pid_t host)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", host);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+/* process_vm_readv() is the faster one, but gives a process a copy of every page that it shares since a fork, only to read it (Linux 5.19). */
+static ssize_t read_memory(const struct held *h, const struct iovec *local, const struct iovec *remote)
+{
+	return h->own_mem >= 0 ? pread(h->own_mem, local->iov_base, local->iov_len, (off_t)(uintptr_t)remote->iov_base)
+			       : process_vm_readv(h->p->split.host, local, 1, remote, 1, 0);
+}
+
 /* Page by page: what cannot be read is zero, as in criu. */
-static int copy_slowly(struct copier *c, pid_t host, const struct iovec *remote, uint8_t *to)
+static int copy_slowly(struct copier *c, const struct held *from, const struct iovec *remote, uint8_t *to)
 {
 	for (size_t off = 0; off < remote->iov_len; off += MEM_PAGE) {
 		struct iovec l = { to + off, MEM_PAGE }, r = { (uint8_t *)remote->iov_base + off, MEM_PAGE };
 
-		if (process_vm_readv(host, &l, 1, &r, 1, 0) == MEM_PAGE)
+		if (read_memory(from, &l, &r) == MEM_PAGE)
 			continue;
 		if (errno != EFAULT && errno != EIO && errno != ENOMEM)
 			return -1;
@@ -145,7 +161,6 @@ static int copy_unit(struct copier *c, const struct unit *u)
 	struct iovec remote[UNIT_RANGES], local = { u->to, u->pages * MEM_PAGE };
 	uint64_t left = u->pages, skip = u->skip;
 	uint8_t *to = u->to;
-	ssize_t got;
 
 	for (size_t i = 0; i < u->n; i++, skip = 0) {
 		uint64_t take = u->ranges[i].npages - skip;
@@ -154,12 +169,14 @@ static int copy_unit(struct copier *c, const struct unit *u)
 		remote[i] = (struct iovec){ (void *)(uintptr_t)(u->ranges[i].addr + skip * MEM_PAGE), take * MEM_PAGE };
 		left -= take;
 	}
-	got = process_vm_readv(u->host, &local, 1, remote, u->n, 0);
-	if (got == (ssize_t)local.iov_len)
+	if (u->from->own_mem < 0 && process_vm_readv(u->from->p->split.host, &local, 1, remote, u->n, 0) == (ssize_t)local.iov_len)
 		return 0;
-	for (size_t i = 0; i < u->n; to += remote[i++].iov_len)
-		if (copy_slowly(c, u->host, &remote[i], to))
+	for (size_t i = 0; i < u->n; to += remote[i++].iov_len) {
+		struct iovec part = { to, remote[i].iov_len };
+
+		if (read_memory(u->from, &part, &remote[i]) != (ssize_t)part.iov_len && copy_slowly(c, u->from, &remote[i], to))
 			return -1;
+	}
 	return 0;
 }
 
@@ -195,15 +212,6 @@ static void drop(struct held *h, enum mem_rung to, const char *why)
 	snprintf(h->p->why, sizeof(h->p->why), "%.*s", (int)sizeof(h->p->why) - 1, why);
 	h->p->rung = to;
 	h->p->dropped = true;
-}
-
-/* process_vm_readv() would give the child a copy of every page that it shares with the job, only to read it (Linux 5.19). */
-static int open_memory(pid_t host)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/mem", host);
-	return open(path, O_RDONLY | O_CLOEXEC);
 }
 
 static void end_fork(struct held *h)
@@ -251,7 +259,7 @@ static int stage(struct mem_snapshot *s, struct held *h, struct copier *c)
 		h->at[i] = at;
 		at += take->v[i].npages * MEM_PAGE;
 	}
-	add_ranges(c, h->p->split.host, take->v, take->n, h->copy);
+	add_ranges(c, h, take->v, take->n, h->copy);
 	return 0;
 }
 
@@ -276,7 +284,7 @@ int mem_snapshot_take(struct mem_snapshot *s, struct mem_process *procs, size_t 
 	s->v = xcalloc(n + 1, sizeof(*s->v));
 	s->n = n;
 	for (size_t i = 0; i < n; i++)
-		s->v[i] = (struct held){ .p = &procs[i], .fork.pidfd = -1, .memfd = -1 };
+		s->v[i] = (struct held){ .p = &procs[i], .fork.pidfd = -1, .memfd = -1, .own_mem = procs[i].shares ? open_memory(procs[i].split.host) : -1 };
 	for (size_t i = 0; i < n; i++) {
 		const struct mem_split *sp = &procs[i].split;
 
@@ -285,7 +293,7 @@ int mem_snapshot_take(struct mem_snapshot *s, struct mem_process *procs, size_t 
 			free(c.v);
 			return err_set(err, ENOMEM, "there is no memory for a copy of what criu's images keep");
 		}
-		add_ranges(&c, sp->host, sp->kept, sp->n_kept, s->v[i].kept);
+		add_ranges(&c, &s->v[i], sp->kept, sp->n_kept, s->v[i].kept);
 		s->n_work += sp->n_ours;
 	}
 	s->work = xcalloc(s->n_work + 1, sizeof(*s->work));
@@ -378,10 +386,7 @@ static int read_pages(void *arg, uint64_t id, uint64_t addr, void *buf, size_t l
 	}
 	if (h->copy)
 		return read_copy(h, addr, buf, len);
-	if (h->memfd >= 0)
-		got = pread(h->memfd, buf, len, (off_t)addr);
-	else
-		got = process_vm_readv(h->p->split.host, &local, 1, &remote, 1, 0);
+	got = h->memfd >= 0 ? pread(h->memfd, buf, len, (off_t)addr) : read_memory(h, &local, &remote);
 	if (got == (ssize_t)len)
 		return 0;
 	if (got >= 0 || errno == EIO)
@@ -411,6 +416,8 @@ void mem_snapshot_free(struct mem_snapshot *s)
 		return;
 	for (size_t i = 0; i < s->n; i++) {
 		end_fork(&s->v[i]);
+		if (s->v[i].own_mem >= 0)
+			close(s->v[i].own_mem);
 		free(s->v[i].at);
 	}
 	for (unsigned i = 0; i < s->n_extra; i++)

@@ -24,6 +24,7 @@ struct mem_snapshot;
 struct mem_process {
 	struct mem_split split;
 	struct mem_ranges take;        /* of split.ours: what is not known from before the freeze; owned by the caller */
+	bool             shares;       /* it has pages in common with others, since a fork: these must not become copies by being read */
 	enum mem_rung    wanted;       /* before the freeze */
 	enum mem_rung    rung;         /* out: how it was taken */
 	bool             dropped;      /* out: not as wanted */

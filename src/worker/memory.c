@@ -16,6 +16,7 @@
 
 #define KEPT_RESERVE      (4u << 20)    /* for what criu's images keep, besides as much again per process as: */
 #define KEPT_PER_PROCESS  (256u << 10)
+#define SHARED_MIN        (16u << 20)   /* bytes in common with others that may become copies by being read: the faster way */
 #define DRAIN_NICE        10
 #define SLACK(bytes)      ((bytes) / 8 + (1u << 20))   /* by which a process may have grown when it is frozen */
 
@@ -173,6 +174,7 @@ static void set_wanted(const struct memory_step *s, const struct worker *w, stru
 {
 	const struct memory_wanted *m = find_wanted(s, p->split.host);
 
+	p->shares = !m || m->usage.shared > SHARED_MIN;
 	if (w->req.vacate) {
 		p->wanted = MEM_DIRECT;
 		snprintf(p->why, sizeof(p->why), "the job stays frozen");
