@@ -127,7 +127,7 @@ def test_a_new_start_forgets(new_cluster, jobdir):
     lib.wait_for(lambda: b"/run." in journal.read_bytes(), "the list to name the file")
     c.ok("scontrol", "requeue", job)
     lib.wait_for(lambda: c.job(job).get("Restarts") == "1", "the requeue")
-    c.ok("scontrol", "update", f"JobId={job}", "StartTime=now", user="root")
+    c.ok("scontrol", "update", f"JobId={job}", "StartTime=now+2", user="root")
     c.wait_running(job)
     lib.wait_for(lambda: b"/run.1\0" in journal.read_bytes(), "the list to name the new file")
     assert journal.read_bytes().count(b"\0") == 1
