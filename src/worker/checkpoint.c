@@ -264,16 +264,6 @@ static void end(struct checkpoint *c)
 	close_fd(&c->filesfd);
 }
 
-static bool still_there(const struct worker *w)
-{
-	struct tree t;
-
-	if (tree_read(w->req.init, &t, NULL))
-		return false;
-	tree_free(&t);
-	return true;
-}
-
 /* err is not NULL. *engine: what criu leaves to us, if that is possible; out, after a failure: what to try next. *again: that may help. */
 static int attempt(struct worker *w, enum engine *engine, bool *refused, bool *again, struct err *err)
 {
@@ -293,7 +283,7 @@ static int attempt(struct worker *w, enum engine *engine, bool *refused, bool *a
 		json_object_set_new(o, "ok", json_true());
 		event_send("result", o);
 	}
-	*again = rc && !c.committed && c.memory.on && (c.memory.failed || !c.reached) && err->num != ENOSPC && still_there(w);
+	*again = rc && !c.committed && c.memory.on && (c.memory.failed || !c.reached) && err->num != ENOSPC && tree_is_there(w->req.init);
 	*engine = c.memory.shared_failed ? ENGINE_PRIVATE : ENGINE_NONE;
 	end(&c);
 	return rc;

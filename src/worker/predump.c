@@ -151,21 +151,11 @@ static uint64_t written_by_now(struct predump *p)
 	return sum;
 }
 
-static bool pod_is_there(const struct worker *w)
-{
-	struct tree t;
-
-	if (tree_read(w->req.init, &t, NULL))
-		return false;
-	tree_free(&t);
-	return true;
-}
-
 static void wait_for_delay(const struct worker *w)
 {
 	int64_t until = now_us() + (int64_t)w->conf.pre_dump_delay * 1000000, left;
 
-	while ((left = until - now_us()) > 0 && pod_is_there(w))
+	while ((left = until - now_us()) > 0 && tree_is_there(w->req.init))
 		usleep((useconds_t)(left < WAIT_US ? left : WAIT_US));
 }
 

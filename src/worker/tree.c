@@ -71,6 +71,16 @@ static void append(struct tree *t, const struct node *p)
 	t->inner[t->n++] = p->inner;
 }
 
+bool tree_is_there(pid_t init)
+{
+	struct tree t;
+
+	if (tree_read(init, &t, NULL))
+		return false;
+	tree_free(&t);
+	return true;
+}
+
 void tree_free(struct tree *t)
 {
 	free(t->pids);

@@ -90,6 +90,8 @@ int verify_written(struct worker *w, int epochfd, struct err *err);
 struct tree { pid_t *pids; pid_t *inner; int n; int32_t max_pid; };   /* inner: their numbers in the pod */
 int tree_read(pid_t init, struct tree *t, struct err *err);
 void tree_free(struct tree *t);
+/* False when the job has ended. */
+bool tree_is_there(pid_t init);
 
 /* predump.c: rounds before the freeze. All zero: there was none. */
 struct predump_use { uint64_t id, used, left; };   /* of a process; bytes: in use, written since the last round */
