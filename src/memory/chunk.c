@@ -11,7 +11,7 @@ void mem_chunk_reader_init(struct mem_chunk_reader *r, struct mem_image *m)
 	memset(r, 0, sizeof(*r));
 	r->m = m;
 	r->codec = mem_codec_new(MEM_LEVEL_RAW, MEM_CHUNK);
-	r->stored = xmalloc(MEM_CHUNK);
+	r->room = xmalloc(MEM_CHUNK);
 	r->raw = xmalloc(MEM_CHUNK);
 	r->held = MEM_ZERO;
 }
@@ -19,7 +19,8 @@ void mem_chunk_reader_init(struct mem_chunk_reader *r, struct mem_image *m)
 void mem_chunk_reader_free(struct mem_chunk_reader *r)
 {
 	mem_codec_free(r->codec);
-	free(r->stored);
+	mem_window_free(&r->window);
+	free(r->room);
 	free(r->raw);
 }
 
@@ -37,8 +38,11 @@ int mem_chunk_read_stored(struct mem_chunk_reader *r, uint32_t chunk, struct err
 	uint64_t sum[2];
 
 	r->held = MEM_ZERO;
-	if (mem_pread(r->m->fds[c->file], r->stored, c->stored, c->offset) < 0)
+	r->stored = mem_window_get(&r->window, c->file, c->offset, c->stored);
+	if (!r->stored && mem_pread(r->m->fds[c->file], r->room, c->stored, c->offset) < 0)
 		return chunk_error(r, c, errno == ENODATA ? EBADMSG : errno, errno == ENODATA ? "it ends there" : strerror(errno), err);
+	if (!r->stored)
+		r->stored = r->room;
 	r->bytes_read += c->stored;
 	mem_sum128(r->stored, c->stored, sum);
 	if (sum[0] != c->sum[0] || sum[1] != c->sum[1])

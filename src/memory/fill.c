@@ -9,7 +9,6 @@
 #include "common/util.h"
 
 #define TURN  16u           /* chunks that a thread takes at a time: read ahead together */
-#define AHEAD (4u << 20)    /* bytes that are asked for at a time before the work begins */
 
 /* A part of an extent that is wanted. */
 struct part {
@@ -164,31 +163,13 @@ static int hand_out_zeros(struct fill *f, struct err *err)
 static void read_ahead(const struct fill *f, size_t from, size_t to)
 {
 	const struct mem_layout *l = &f->m->l;
+	uint64_t end;
 
-	for (size_t i = from; i < to;) {
+	for (size_t i = from, n; i < to; i += n) {
 		const struct mem_chunk *c = &l->chunks[f->chunks[i]];
-		uint64_t end = c->offset + c->stored;
 
-		while (++i < to && l->chunks[f->chunks[i]].file == c->file && l->chunks[f->chunks[i]].offset == end)
-			end += l->chunks[f->chunks[i]].stored;
+		n = mem_layout_run(l, &f->chunks[i], to - i, UINT64_MAX, &end);
 		posix_fadvise(f->m->fds[c->file], (off_t)c->offset, (off_t)(end - c->offset), POSIX_FADV_WILLNEED);
-	}
-}
-
-void mem_image_read_ahead(const struct mem_image *m, uint64_t max)
-{
-	const struct mem_layout *l = &m->l;
-
-	for (size_t i = 0; i < l->n_chunks;) {
-		const struct mem_chunk *c = &l->chunks[i];
-		uint64_t end = c->offset + c->stored;
-
-		while (++i < l->n_chunks && l->chunks[i].file == c->file && l->chunks[i].offset == end && end - c->offset < AHEAD)
-			end += l->chunks[i].stored;
-		if (end - c->offset > max)
-			return;
-		max -= end - c->offset;
-		posix_fadvise(m->fds[c->file], (off_t)c->offset, (off_t)(end - c->offset), POSIX_FADV_WILLNEED);
 	}
 }
 
@@ -253,50 +234,5 @@ int mem_image_fill(struct mem_image *m, const struct mem_sink *sink, const struc
 	free(f.parts);
 	free(f.chunks);
 	free(f.begin);
-	return rc;
-}
-
-/* ---- verifying --------------------------------------------------------- */
-
-struct verify {
-	struct fill f;            /* chunks, next, team and m are used */
-	bool deep;
-};
-
-static int verify_thread(void *arg, int i, struct err *err)
-{
-	struct verify *v = arg;
-	struct mem_chunk_reader r;
-	int rc = 0;
-	size_t from;
-
-	(void)i;
-	mem_chunk_reader_init(&r, v->f.m);
-	while (rc == 0 && (from = atomic_fetch_add(&v->f.next, TURN)) < v->f.n_chunks) {
-		size_t to = from + TURN < v->f.n_chunks ? from + TURN : v->f.n_chunks;
-
-		read_ahead(&v->f, from, to);
-		for (size_t k = from; k < to && rc == 0 && mem_team_goes_on(&v->f.team); k++)
-			rc = v->deep ? mem_chunk_read(&r, v->f.chunks[k], err) : mem_chunk_read_stored(&r, v->f.chunks[k], err);
-	}
-	mem_chunk_reader_free(&r);
-	return rc;
-}
-
-int mem_image_verify(struct mem_image *m, enum mem_verify what, int threads, struct err *err)
-{
-	struct verify v = { .f = { .m = m }, .deep = what == MEM_VERIFY_DEEP };
-	int rc;
-
-	v.f.chunks = xmalloc((m->l.n_chunks + 1) * sizeof(*v.f.chunks));
-	for (size_t i = 0; i < m->l.n_files; i++)
-		if (m->l.files[i].epoch == m->l.epoch || what != MEM_VERIFY_OWN)
-			posix_fadvise(m->fds[i], 0, 0, POSIX_FADV_DONTNEED);
-	for (size_t i = 0; i < m->l.n_chunks; i++)
-		if (m->l.files[m->l.chunks[i].file].epoch == m->l.epoch || what != MEM_VERIFY_OWN)
-			v.f.chunks[v.f.n_chunks++] = (uint32_t)i;
-	mem_team_init(&v.f.team, NULL);
-	rc = mem_team_run(&v.f.team, mem_threads(threads), 0, verify_thread, &v, err);
-	free(v.f.chunks);
 	return rc;
 }

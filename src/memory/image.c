@@ -207,6 +207,17 @@ void mem_image_totals(const struct mem_image *m, struct mem_totals *t)
 			t->older_used += l->chunks[i].stored;
 }
 
+size_t mem_layout_run(const struct mem_layout *l, const uint32_t *chunks, size_t n, uint64_t max, uint64_t *end)
+{
+	const struct mem_chunk *c = &l->chunks[chunks[0]];
+	size_t i = 1;
+
+	*end = c->offset + c->stored;
+	while (i < n && l->chunks[chunks[i]].file == c->file && l->chunks[chunks[i]].offset == *end && *end + l->chunks[chunks[i]].stored - c->offset <= max)
+		*end += l->chunks[chunks[i++]].stored;
+	return i;
+}
+
 /* ---- a few pages ------------------------------------------------------- */
 
 int mem_image_read(struct mem_image *m, uint64_t id, uint64_t addr, void *buf, size_t len, struct err *err)

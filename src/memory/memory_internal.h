@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include "common/err.h"
 #include "memory/image.h"
+#include "memory/window.h"
 
 /* ---- shuffle.c: the same as mem_shuffle() in plain C -------------------- */
 
@@ -86,6 +87,10 @@ const struct mem_space *mem_layout_space(const struct mem_layout *l, uint64_t id
 /* The first of the space's extents that ends above addr; may be behind the last. */
 size_t mem_layout_seek(const struct mem_layout *l, const struct mem_space *s, uint64_t addr);
 
+/* How many of chunks[0 .. n - 1], numbers of chunks, lie one behind the other in one file; at least 1, at most max bytes from the second on.
+ * *end: where the last one ends. */
+size_t mem_layout_run(const struct mem_layout *l, const uint32_t *chunks, size_t n, uint64_t max, uint64_t *end);
+
 /* Reads len bytes at off. 0, or -1 with errno (ENODATA: the file ends before). */
 int mem_pread(int fd, void *buf, size_t len, uint64_t off);
 
@@ -94,7 +99,9 @@ int mem_pread(int fd, void *buf, size_t len, uint64_t off);
 struct mem_chunk_reader {
 	struct mem_image *m;
 	struct mem_codec *codec;
-	uint8_t *stored, *raw;        /* MEM_CHUNK each */
+	struct mem_window window;     /* its owner may load it: what is in there is not read again */
+	uint8_t *room, *raw;          /* MEM_CHUNK each */
+	const uint8_t *stored;        /* the bytes of the last chunk: in room or in the window */
 	uint32_t held;                /* the chunk whose pages are at pages; MEM_ZERO: none */
 	const uint8_t *pages;
 	uint64_t bytes_read;
@@ -102,7 +109,7 @@ struct mem_chunk_reader {
 
 void mem_chunk_reader_init(struct mem_chunk_reader *r, struct mem_image *m);
 void mem_chunk_reader_free(struct mem_chunk_reader *r);
-/* Reads the stored bytes into r->stored and compares their checksum. */
+/* Reads the stored bytes, r->stored, and compares their checksum. */
 int mem_chunk_read_stored(struct mem_chunk_reader *r, uint32_t chunk, struct err *err);
 /* Reads and decodes unless it is held already: r->pages. */
 int mem_chunk_read(struct mem_chunk_reader *r, uint32_t chunk, struct err *err);
