@@ -1,7 +1,6 @@
 #include "memory/collapse.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -11,6 +10,7 @@
 
 #include "common/util.h"
 #include "memory/image.h"
+#include "memory/pagemap.h"
 #include "memory/vmas.h"
 
 #ifndef MADV_COLLAPSE
@@ -19,7 +19,6 @@
 
 #define HUGE_PAGE  (2ull << 20)
 #define STEP       (4 * HUGE_PAGE)     /* the process's page faults wait for one at a time */
-#define IN_MEMORY  (1ULL << 63)        /* of an entry of /proc/PID/pagemap */
 #define NICE       19
 
 struct noted {
@@ -69,7 +68,7 @@ static bool is_whole(int pagemap, uint64_t addr)
 	if (pread(pagemap, e, sizeof(e), (off_t)(addr / MEM_PAGE * sizeof(*e))) != sizeof(e))
 		return false;
 	for (size_t i = 0; i < ARRAY_SIZE(e); i++)
-		if (!(e[i] & IN_MEMORY))
+		if (!(e[i] & MEM_ENTRY_IN_MEMORY))
 			return false;
 	return true;
 }
@@ -119,12 +118,9 @@ static uint64_t huge_within(const struct vmas *m, uint64_t start, uint64_t end)
 
 static void collapse_process(struct mem_huge *h, const struct noted *x)
 {
-	cleanup_close int pagemap = -1;
-	char path[64];
+	cleanup_close int pagemap = mem_pagemap_open(x->pid);
 	struct vmas now;
 
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", x->pid);
-	pagemap = open(path, O_RDONLY | O_CLOEXEC);
 	if (pagemap < 0 || vmas_read_filled(x->pid, &now, NULL))
 		return;
 	for (size_t i = 0; i < x->before.n; i++) {

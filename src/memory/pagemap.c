@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -13,8 +14,6 @@
 #define ENTRIES 8192u      /* read at a time: 32 MiB of memory */
 #define REGIONS 4096u
 
-#define ENTRY_PRESENT    (3ULL << 62)   /* in memory or swapped out */
-#define ENTRY_SOFT_DIRTY (1ULL << 55)
 
 /* Linux 6.7, <linux/fs.h>; older headers do not have it. */
 struct scan {
@@ -45,7 +44,7 @@ static int collect_entries(int pagemap, uint64_t unwanted, uint64_t id, uint64_t
 		}
 		n = (uint64_t)got / sizeof(*entries);
 		for (uint64_t i = 0; i < n; i++, start += MEM_PAGE)
-			if (entries[i] & ENTRY_PRESENT && !(entries[i] & unwanted))
+			if (entries[i] & MEM_ENTRY_PRESENT && !(entries[i] & unwanted))
 				mem_ranges_add(out, id, start, start + MEM_PAGE);
 	}
 	return 0;
@@ -78,10 +77,18 @@ static int collect_scan(int pagemap, enum mem_pages what, uint64_t id, uint64_t 
 	return 0;
 }
 
+int mem_pagemap_open(pid_t pid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
 int mem_pagemap_collect(int pagemap, enum mem_pages what, uint64_t id, uint64_t start, uint64_t end, struct mem_ranges *out)
 {
 	if (what == MEM_PAGES_SOFT_CLEAN)
-		return collect_entries(pagemap, ENTRY_SOFT_DIRTY, id, start, end, out);
+		return collect_entries(pagemap, MEM_ENTRY_SOFT_DIRTY, id, start, end, out);
 	if (collect_scan(pagemap, what, id, start, end, out) == 0)
 		return 0;
 	return what == MEM_PAGES_PRESENT && errno == ENOTTY ? collect_entries(pagemap, 0, id, start, end, out) : -1;
@@ -109,7 +116,7 @@ static bool soft_dirty(int pagemap, uint8_t *p)
 	uint64_t entry = 0;
 
 	return pread(pagemap, &entry, sizeof(entry), (off_t)((uintptr_t)p / MEM_PAGE * sizeof(entry))) == sizeof(entry) &&
-	       entry & ENTRY_SOFT_DIRTY;
+	       entry & MEM_ENTRY_SOFT_DIRTY;
 }
 
 /* Written: not in the list; not written since: in it; written again: not. */

@@ -4,7 +4,13 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include "memory/ranges.h"
+
+/* Of an entry of 8 bytes, one for each page. */
+#define MEM_ENTRY_IN_MEMORY  (1ULL << 63)
+#define MEM_ENTRY_PRESENT    (3ULL << 62)   /* in memory or swapped out */
+#define MEM_ENTRY_SOFT_DIRTY (1ULL << 55)
 
 /* Which pages; all of them in memory or swapped out. */
 enum mem_pages {
@@ -18,6 +24,8 @@ enum mem_pages {
 bool mem_pagemap_can_protect(void);
 bool mem_pagemap_has_soft_dirty(void);
 
+/* Descriptor of a process's pagemap, the caller's; -1 with errno. */
+int mem_pagemap_open(pid_t pid);
 /* Adds those of [start, end) to out under id. pagemap: descriptor of the process's. 0 or -1 with errno. */
 int mem_pagemap_collect(int pagemap, enum mem_pages what, uint64_t id, uint64_t start, uint64_t end, struct mem_ranges *out);
 

@@ -1,13 +1,13 @@
 #include "memory/sample.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 
 #include "common/util.h"
 #include "memory/image.h"
+#include "memory/pagemap.h"
 #include "memory/vmas.h"
 #include "memory/xxh3.h"
 
@@ -16,7 +16,6 @@
 #define PAGES_MIN   64u
 #define TRIES       32u      /* addresses tried for each page: a mapping may have holes */
 #define ROUNDS      2u
-#define IN_MEMORY   (1ULL << 63)   /* of an entry of /proc/PID/pagemap */
 
 struct sample {
 	pid_t    pid;
@@ -44,7 +43,7 @@ static uint64_t find_page(int pagemap, const struct vma *v, uint64_t *seed)
 	for (unsigned i = 0; i < TRIES; i++) {
 		uint64_t addr = v->start + random_next(seed) % ((v->end - v->start) / MEM_PAGE) * MEM_PAGE, entry;
 
-		if (pread(pagemap, &entry, sizeof(entry), (off_t)(addr / MEM_PAGE * sizeof(entry))) == sizeof(entry) && entry & IN_MEMORY)
+		if (pread(pagemap, &entry, sizeof(entry), (off_t)(addr / MEM_PAGE * sizeof(entry))) == sizeof(entry) && entry & MEM_ENTRY_IN_MEMORY)
 			return addr;
 	}
 	return 0;
@@ -73,13 +72,10 @@ static void pick(struct sample *s, const struct vmas *m, int pagemap, unsigned m
 
 static void begin(struct sample *s, pid_t pid, unsigned max)
 {
-	cleanup_close int pagemap = -1;
-	char path[64];
+	cleanup_close int pagemap = mem_pagemap_open(pid);
 	struct vmas m;
 
 	*s = (struct sample){ .pid = pid };
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
-	pagemap = open(path, O_RDONLY | O_CLOEXEC);
 	if (pagemap < 0 || vmas_read_filled(pid, &m, NULL))
 		return;
 	s->addr = xcalloc(max, sizeof(*s->addr));

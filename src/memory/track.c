@@ -92,7 +92,7 @@ static int read_vmas(const struct tracked *p, struct vmas *m, struct err *err)
 
 static int collect(const struct tracked *p, const struct vmas *m, enum mem_pages what, struct mem_ranges *out, struct err *err)
 {
-	cleanup_close int pagemap = open_of(p->host, "pagemap", O_RDONLY);
+	cleanup_close int pagemap = mem_pagemap_open(p->host);
 
 	if (pagemap < 0)
 		return err_sys(err, errno, "cannot open its pagemap");
@@ -137,7 +137,7 @@ static int make_uffd(struct tracked *p, struct err *err)
  * again when everything is protected anew. */
 static int look_protect(struct tracked *p, const struct vmas *m, struct mem_ranges *clean, struct err *err)
 {
-	cleanup_close int pagemap = open_of(p->host, "pagemap", O_RDONLY);
+	cleanup_close int pagemap = mem_pagemap_open(p->host);
 	int rc = 0;
 
 	if (pagemap < 0)
@@ -164,7 +164,7 @@ static int look_protect(struct tracked *p, const struct vmas *m, struct mem_rang
 /* In steps: the kernel lets nobody change the process's memory map while it goes over the pages of one. */
 static void release(const struct tracked *p)
 {
-	cleanup_close int pagemap = open_of(p->host, "pagemap", O_RDONLY);
+	cleanup_close int pagemap = mem_pagemap_open(p->host);
 	struct vmas m;
 
 	if (p->uffd < 0 || pagemap < 0 || !alive(p) || vmas_read(p->host, &m, NULL))
@@ -172,7 +172,7 @@ static void release(const struct tracked *p)
 	for (size_t i = 0; i < m.n; i++) {
 		const struct vma *v = &m.v[i];
 		struct mem_ranges there = { 0 };
-		uint64_t at = v->start;
+		uint64_t at = v->start, bytes = 0;
 
 		if (!v->plain)
 			continue;
@@ -181,10 +181,16 @@ static void release(const struct tracked *p)
 			uint64_t end = there.v[k].addr + there.v[k].npages * MEM_PAGE;
 
 			/* What lies between the ranges has no pages and costs nothing. */
-			for (uint64_t stop = there.v[k].addr; stop < end && end - there.v[k].addr >= RELEASE_STEP;) {
-				stop = end - stop > RELEASE_STEP ? stop + RELEASE_STEP : end;
+			for (uint64_t stop = there.v[k].addr; stop < end;) {
+				uint64_t n = end - stop < RELEASE_STEP - bytes ? end - stop : RELEASE_STEP - bytes;
+
+				stop += n;
+				bytes += n;
+				if (bytes < RELEASE_STEP)
+					continue;
 				uffd_unregister(p->uffd, at, stop);
 				at = stop;
+				bytes = 0;
 				usleep(RELEASE_US);
 			}
 		}

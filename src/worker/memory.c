@@ -154,14 +154,6 @@ static const struct memory_wanted *find_wanted(const struct memory_step *s, pid_
 	return NULL;
 }
 
-static pid_t host_of(const struct tree *t, pid_t inner)
-{
-	for (int i = 0; i < t->n; i++)
-		if (t->inner[i] == inner)
-			return t->pids[i];
-	return 0;
-}
-
 static bool is_stopped(const struct criu_facts *f, pid_t pid)
 {
 	for (size_t i = 0; i < f->n_stopped; i++)
@@ -193,7 +185,7 @@ static void set_wanted(const struct memory_step *s, const struct worker *w, stru
 static int add_process(struct memory_step *s, const struct worker *w, int criufd, const struct tree *t, const struct criu_facts *f, pid_t inner,
 		       struct err *err)
 {
-	pid_t host = host_of(t, inner);
+	pid_t host = tree_host_of(t, (uint64_t)inner);
 	struct mem_process *p;
 
 	if (!host)

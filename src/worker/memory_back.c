@@ -116,14 +116,6 @@ int memory_back_begin(struct memory_back *b, struct worker *w, int epochfd, int 
 
 /* ---- filling ------------------------------------------------------------------- */
 
-static pid_t host_of(const struct tree *t, uint64_t inner)
-{
-	for (int i = 0; i < t->n; i++)
-		if ((uint64_t)t->inner[i] == inner)
-			return t->pids[i];
-	return 0;
-}
-
 struct target { const struct tree *t; const struct mem_shared *objects; };
 
 static int put_pages(void *arg, uint64_t id, uint64_t addr, const void *buf, size_t len)
@@ -135,7 +127,7 @@ static int put_pages(void *arg, uint64_t id, uint64_t addr, const void *buf, siz
 
 	if (mem_is_shared(id))
 		return mem_shared_write(to->objects, id, addr, buf, len);
-	host = host_of(to->t, id);
+	host = tree_host_of(to->t, id);
 
 	if (!host) {
 		errno = ESRCH;

@@ -88,6 +88,14 @@ void tree_free(struct tree *t)
 	*t = (struct tree){ 0 };
 }
 
+pid_t tree_host_of(const struct tree *t, uint64_t inner)
+{
+	for (int i = 0; i < t->n; i++)
+		if ((uint64_t)t->inner[i] == inner)
+			return t->pids[i];
+	return 0;
+}
+
 int tree_read(pid_t init, struct tree *t, struct err *err)
 {
 	cleanup_free struct node *list = NULL;

@@ -90,6 +90,8 @@ int verify_written(struct worker *w, int epochfd, struct err *err);
 struct tree { pid_t *pids; pid_t *inner; int n; int32_t max_pid; };   /* inner: their numbers in the pod */
 int tree_read(pid_t init, struct tree *t, struct err *err);
 void tree_free(struct tree *t);
+/* The pid here of the process with that number in the pod; 0: there is none. */
+pid_t tree_host_of(const struct tree *t, uint64_t inner);
 /* False when the job has ended. */
 bool tree_is_there(pid_t init);
 

@@ -1,6 +1,7 @@
 /* Sets of pages, and what the kernel tells of written ones: on a real child, with whatever this kernel has. */
 #include "unit.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -13,6 +14,7 @@
 #define PAGES 4096
 #define MOVE  PAGES        /* orders besides numbers of pages */
 #define ODD   (PAGES + 1)
+#define HOLES (PAGES + 2)
 
 static void sets(void **state)
 {
@@ -71,6 +73,8 @@ static void serve(uint8_t *pages, int in, int out)
 			pages[n * MEM_PAGE]++;
 		for (unsigned i = 1; n == ODD && i < PAGES; i += 2)
 			pages[i * MEM_PAGE]++;
+		for (unsigned i = 1; n == HOLES && i < PAGES; i += 2)
+			madvise(pages + i * MEM_PAGE, MEM_PAGE, MADV_DONTNEED);
 		if (n == MOVE && mremap(pages, PAGES * MEM_PAGE, PAGES * MEM_PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
 					pages + 2 * PAGES * MEM_PAGE) == MAP_FAILED)
 			_exit(1);
@@ -196,6 +200,37 @@ static void by_soft_dirty_bits(void **state)
 	follow(MEM_TRACK_SOFT_DIRTY);
 }
 
+/* Memory in many small pieces is let go, too. */
+static void lets_go(void **state)
+{
+	struct mem_track *t = mem_track_new(MEM_TRACK_PROTECT);
+	struct mem_ranges clean = { 0 }, present = { 0 };
+	cleanup_free char *smaps = NULL;
+	char path[64];
+	struct child c;
+
+	if (mem_tracking_probe() != MEM_TRACK_PROTECT) {
+		mem_track_free(t);
+		skip();
+	}
+	start(&c);
+	order(&c, HOLES);
+	assert_int_equal(mem_track_add(t, c.pid, 7, NULL), 0);
+	assert_int_equal(mem_track_look(t, &clean, &present), 0);
+	assert_true(present.n >= PAGES / 2);
+	mem_ranges_free(&clean);
+	mem_ranges_free(&present);
+	snprintf(path, sizeof(path), "/proc/%d/smaps", c.pid);
+	assert_true(read_file_at(AT_FDCWD, path, 1 << 20, &smaps) > 0);
+	assert_non_null(strstr(smaps, " uw"));         /* VmFlags: write-protected by userfaultfd */
+	free(smaps);
+	mem_track_free(t);
+	assert_true(read_file_at(AT_FDCWD, path, 1 << 20, &smaps) > 0);
+	assert_null(strstr(smaps, " uw"));
+	order(&c, 4);
+	stop(&c);
+}
+
 static void not_trackable(void **state)
 {
 	struct mem_track *t = mem_track_new(mem_tracking_probe());
@@ -230,6 +265,7 @@ int main(void)
 		cmocka_unit_test(pieces_keep_to_their_range),
 		cmocka_unit_test(by_protection),
 		cmocka_unit_test(by_soft_dirty_bits),
+		cmocka_unit_test(lets_go),
 		cmocka_unit_test(not_trackable),
 	};
 
