@@ -123,6 +123,14 @@ ssize_t read_file_at(int dirfd, const char *name, size_t max, char **out)
 	return read_all(fd, max, out);
 }
 
+int open_proc(pid_t pid, const char *name, int flags)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	return open(path, flags | O_CLOEXEC);
+}
+
 static int fsync_dir(int dirfd)
 {
 	cleanup_close int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

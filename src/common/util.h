@@ -45,6 +45,8 @@ int write_all(int fd, const void *buf, size_t n);
 ssize_t read_all(int fd, size_t max, char **out);
 /* The same for a file below dirfd; O_NOFOLLOW on the last component. */
 ssize_t read_file_at(int dirfd, const char *name, size_t max, char **out);
+/* Opens /proc/PID/NAME; flags without O_CLOEXEC, which is added. A descriptor, or -1 with errno. */
+int open_proc(pid_t pid, const char *name, int flags);
 /* Writes name through a temporary name, fsync, rename, fsync of the directory:
  * after 0 the new content is durable, after -1 (errno) the old one stands. */
 int write_file_atomic(int dirfd, const char *name, mode_t mode, gid_t gid,

@@ -7,7 +7,6 @@
 
 #include "common/util.h"
 
-#define ALIGN     4096u         /* what O_DIRECT asks of offsets, lengths and addresses; some devices ask for less */
 #define WRITE     (1u << 20)    /* bytes per write */
 #define IN_FLIGHT (8u << 20)    /* bytes in the page cache that may wait for the disk */
 
@@ -39,7 +38,7 @@ static int make(struct chunk_file *f, int dirfd, struct err *err)
 		f->fd = openat(dirfd, f->name, flags, 0600);
 	if (f->fd < 0)
 		return cannot_write(f, err);
-	f->buf = aligned_alloc(ALIGN, (f->room + ALIGN - 1) / ALIGN * ALIGN);
+	f->buf = aligned_alloc(MEM_DIRECT_ALIGN, (f->room + MEM_DIRECT_ALIGN - 1) / MEM_DIRECT_ALIGN * MEM_DIRECT_ALIGN);
 	if (!f->buf) {
 		errno = ENOMEM;
 		return cannot_write(f, err);
@@ -78,7 +77,7 @@ uint8_t *chunk_file_reserve(struct chunk_file *f, int dirfd, size_t n, struct er
 {
 	if (f->fd < 0 && make(f, dirfd, err) < 0)
 		return NULL;
-	if (f->len >= WRITE && flush(f, f->len / ALIGN * ALIGN, err) < 0)
+	if (f->len >= WRITE && flush(f, f->len / MEM_DIRECT_ALIGN * MEM_DIRECT_ALIGN, err) < 0)
 		return NULL;
 	if (f->room - f->len < n) {
 		err_set(err, EINVAL, "a chunk of %zu bytes is too long", n);
@@ -99,7 +98,7 @@ int chunk_file_finish(struct chunk_file *f, struct err *err)
 {
 	if (f->fd < 0)
 		return 0;
-	if (f->len >= ALIGN && flush(f, f->len / ALIGN * ALIGN, err) < 0)
+	if (f->len >= MEM_DIRECT_ALIGN && flush(f, f->len / MEM_DIRECT_ALIGN * MEM_DIRECT_ALIGN, err) < 0)
 		return -1;
 	if (f->direct && f->len > 0) {
 		int flags = fcntl(f->fd, F_GETFL);
@@ -142,7 +141,7 @@ static int64_t time_write(int dirfd, const uint8_t *buf, int flags)
 
 bool mem_probe_direct(int dirfd)
 {
-	cleanup_free uint8_t *buf = aligned_alloc(ALIGN, PROBE_BYTES);
+	cleanup_free uint8_t *buf = aligned_alloc(MEM_DIRECT_ALIGN, PROBE_BYTES);
 	int64_t cached, direct;
 
 	if (!buf)

@@ -1,6 +1,7 @@
 #include "memory/collapse.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -118,7 +119,7 @@ static uint64_t huge_within(const struct vmas *m, uint64_t start, uint64_t end)
 
 static void collapse_process(struct mem_huge *h, const struct noted *x)
 {
-	cleanup_close int pagemap = mem_pagemap_open(x->pid);
+	cleanup_close int pagemap = open_proc(x->pid, "pagemap", O_RDONLY);
 	struct vmas now;
 
 	if (pagemap < 0 || vmas_read_filled(x->pid, &now, NULL))

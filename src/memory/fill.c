@@ -8,7 +8,6 @@
 
 #include "common/util.h"
 
-#define TURN  16u           /* chunks that a thread takes at a time: read ahead together */
 
 /* A part of an extent that is wanted. */
 struct part {
@@ -177,8 +176,8 @@ static int fill_chunks(struct fill *f, struct mem_chunk_reader *r, struct err *e
 {
 	size_t from;
 
-	while ((from = atomic_fetch_add(&f->next, TURN)) < f->n_chunks) {
-		size_t to = from + TURN < f->n_chunks ? from + TURN : f->n_chunks;
+	while ((from = atomic_fetch_add(&f->next, MEM_TURN)) < f->n_chunks) {
+		size_t to = from + MEM_TURN < f->n_chunks ? from + MEM_TURN : f->n_chunks;
 
 		read_ahead(f, from, to);
 		for (size_t i = from; i < to; i++) {

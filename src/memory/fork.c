@@ -14,6 +14,7 @@
 
 #include "common/util.h"
 #include "memory/arch.h"
+#include "memory/pagemap.h"
 #include "memory/site.h"
 #include "memory/tracer.h"
 #include "memory/vmas.h"
@@ -24,7 +25,6 @@
 
 #define OPTIONS       (PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_SUSPEND_SECCOMP)
 #define OPTIONS_OURS  (OPTIONS | PTRACE_O_EXITKILL)
-#define PRESENT       (3ULL << 62) /* of an entry of /proc/PID/pagemap: in memory or swapped out */
 
 struct target {
 	int   hand;
@@ -155,11 +155,8 @@ static int take_child(struct target *t, struct mem_fork *f, struct err *err)
 /* The first thing to go when memory is short. */
 static void offer_to_oom(pid_t pid)
 {
-	char path[64];
-	cleanup_close int fd = -1;
+	cleanup_close int fd = open_proc(pid, "oom_score_adj", O_WRONLY);
 
-	snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", pid);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd >= 0 && write_all(fd, "1000", 4))
 		errno = 0;
 }
@@ -231,18 +228,15 @@ static bool page_present(int pagemap, uint64_t addr)
 {
 	uint64_t entry = 0;
 
-	return pread(pagemap, &entry, sizeof(entry), (off_t)(addr / MEM_PAGE * sizeof(entry))) == sizeof(entry) && (entry & PRESENT);
+	return pread(pagemap, &entry, sizeof(entry), (off_t)(addr / MEM_PAGE * sizeof(entry))) == sizeof(entry) && (entry & MEM_ENTRY_PRESENT);
 }
 
 bool mem_fork_holds(const struct mem_fork *f, const struct mem_range *ranges, size_t n)
 {
-	cleanup_close int pagemap = -1;
+	cleanup_close int pagemap = open_proc(f->host, "pagemap", O_RDONLY);
 	struct vmas m;
-	char path[64];
 	bool all = true;
 
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", f->host);
-	pagemap = open(path, O_RDONLY | O_CLOEXEC);
 	if (pagemap < 0 || vmas_read(f->host, &m, NULL))
 		return false;
 	for (size_t i = 0; i < n && all; i++) {

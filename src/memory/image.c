@@ -91,6 +91,13 @@ static int open_chunk_file(const struct mem_image *m, size_t i, struct err *err)
 	return 0;
 }
 
+int mem_image_open_direct(const struct mem_image *m, uint32_t file)
+{
+	char name[MEM_NAME_MAX];
+
+	return openat(m->dirfd, mem_file_name(&m->l.files[file], name), O_RDONLY | O_DIRECT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+}
+
 static int open_image(struct mem_image *m, struct err *err)
 {
 	cleanup_free uint8_t *buf = NULL;

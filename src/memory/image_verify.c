@@ -2,14 +2,13 @@
 #include "memory/memory_internal.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include "common/util.h"
 
-#define TURN 16u   /* chunks that a thread takes at a time: a window at most */
-
 struct verify {
 	struct mem_image *m;
-	struct mem_uncached direct;
+	int *direct;              /* of each file; -1: not looked at, or not to be had */
 	struct mem_team team;
 	uint32_t *chunks;         /* that are looked at, ascending */
 	size_t  n_chunks;
@@ -36,7 +35,8 @@ static int verify_turn(struct verify *v, struct mem_chunk_reader *r, size_t from
 		const struct mem_chunk *c = &l->chunks[v->chunks[from]];
 
 		n = mem_layout_run(l, &v->chunks[from], to - from, MEM_WINDOW, &end);
-		mem_window_load(&r->window, &v->direct, c->file, c->offset, end);
+		if (!mem_window_load(&r->window, v->direct[c->file], c->file, c->offset, end))
+			posix_fadvise(v->m->fds[c->file], (off_t)c->offset, (off_t)(end - c->offset), POSIX_FADV_WILLNEED);
 		if (verify_run(v, r, from, from + n, err))
 			return -1;
 	}
@@ -52,10 +52,15 @@ static int verify_thread(void *arg, int i, struct err *err)
 
 	(void)i;
 	mem_chunk_reader_init(&r, v->m);
-	while (rc == 0 && (from = atomic_fetch_add(&v->next, TURN)) < v->n_chunks)
-		rc = verify_turn(v, &r, from, from + TURN < v->n_chunks ? from + TURN : v->n_chunks, err);
+	while (rc == 0 && (from = atomic_fetch_add(&v->next, MEM_TURN)) < v->n_chunks)
+		rc = verify_turn(v, &r, from, from + MEM_TURN < v->n_chunks ? from + MEM_TURN : v->n_chunks, err);
 	mem_chunk_reader_free(&r);
 	return rc;
+}
+
+static bool wanted(const struct mem_layout *l, uint32_t file, enum mem_verify what)
+{
+	return l->files[file].epoch == l->epoch || what != MEM_VERIFY_OWN;
 }
 
 int mem_image_verify(struct mem_image *m, enum mem_verify what, int threads, struct err *err)
@@ -65,16 +70,21 @@ int mem_image_verify(struct mem_image *m, enum mem_verify what, int threads, str
 	int rc;
 
 	v.chunks = xmalloc((l->n_chunks + 1) * sizeof(*v.chunks));
-	for (size_t i = 0; i < l->n_files; i++)
-		if (l->files[i].epoch == l->epoch || what != MEM_VERIFY_OWN)
+	v.direct = xmalloc((l->n_files + 1) * sizeof(*v.direct));
+	for (uint32_t i = 0; i < l->n_files; i++) {
+		v.direct[i] = wanted(l, i, what) ? mem_image_open_direct(m, i) : -1;
+		if (wanted(l, i, what))
 			posix_fadvise(m->fds[i], 0, 0, POSIX_FADV_DONTNEED);
+	}
 	for (size_t i = 0; i < l->n_chunks; i++)
-		if (l->files[l->chunks[i].file].epoch == l->epoch || what != MEM_VERIFY_OWN)
+		if (wanted(l, l->chunks[i].file, what))
 			v.chunks[v.n_chunks++] = (uint32_t)i;
-	mem_uncached_open(&v.direct, m);
 	mem_team_init(&v.team, NULL);
 	rc = mem_team_run(&v.team, mem_threads(threads), 0, verify_thread, &v, err);
-	mem_uncached_close(&v.direct);
+	for (size_t i = 0; i < l->n_files; i++)
+		if (v.direct[i] >= 0)
+			close(v.direct[i]);
+	free(v.direct);
 	free(v.chunks);
 	return rc;
 }

@@ -9,12 +9,13 @@
 #include <stdint.h>
 #include "common/err.h"
 #include "memory/image.h"
-#include "memory/window.h"
 
 /* ---- shuffle.c: the same as mem_shuffle() in plain C -------------------- */
 
 void mem_shuffle_plain(unsigned size, const uint8_t *in, uint8_t *out, size_t len);
 void mem_unshuffle_plain(unsigned size, const uint8_t *in, uint8_t *out, size_t len);
+
+#define MEM_TURN 16u              /* chunks that a thread takes at a time when it reads */
 
 /* ---- threads.c ---------------------------------------------------------- */
 
@@ -82,6 +83,9 @@ struct mem_image {
 	uint64_t *page_base;          /* with hashes: index of an extent's first page */
 };
 
+/* A descriptor of a chunk file, the caller's, that reads around the page cache; -1 with errno if its file system has none. */
+int mem_image_open_direct(const struct mem_image *m, uint32_t file);
+
 /* The space, or NULL. */
 const struct mem_space *mem_layout_space(const struct mem_layout *l, uint64_t id);
 /* The first of the space's extents that ends above addr; may be behind the last. */
@@ -91,8 +95,28 @@ size_t mem_layout_seek(const struct mem_layout *l, const struct mem_space *s, ui
  * *end: where the last one ends. */
 size_t mem_layout_run(const struct mem_layout *l, const uint32_t *chunks, size_t n, uint64_t max, uint64_t *end);
 
+#define MEM_DIRECT_ALIGN 4096u   /* what O_DIRECT asks of offsets, lengths and addresses; some devices ask for less */
+
 /* Reads len bytes at off. 0, or -1 with errno (ENODATA: the file ends before). */
 int mem_pread(int fd, void *buf, size_t len, uint64_t off);
+
+/* ---- window.c: a part of a chunk file read around the page cache ---------- */
+
+/* What is read once to be looked at shall neither push the job's files out of the cache, nor come from there when the question is what is on
+ * the disk. Zeroed is empty; one thread's; to be freed. */
+struct mem_window {
+	uint8_t *buf;
+	uint32_t file;
+	uint64_t from, len;           /* what of the file is in buf */
+};
+
+#define MEM_WINDOW (MEM_TURN * MEM_CHUNK)
+/* Reads bytes [from, to) of a file, MEM_WINDOW at most, by fd, which is mem_image_open_direct()'s or -1. False if that cannot be: the window
+ * is empty then, and whoever wants the bytes reads them in the ordinary way and sees why that fails. */
+bool mem_window_load(struct mem_window *w, int fd, uint32_t file, uint64_t from, uint64_t to);
+/* The bytes, or NULL if the window does not hold all of them. */
+const uint8_t *mem_window_get(const struct mem_window *w, uint32_t file, uint64_t from, size_t len);
+void mem_window_free(struct mem_window *w);
 
 /* ---- chunk.c: reading one chunk ----------------------------------------- */
 

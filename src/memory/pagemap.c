@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -75,14 +74,6 @@ static int collect_scan(int pagemap, enum mem_pages what, uint64_t id, uint64_t 
 		s.start = n < (int)REGIONS ? end : s.walk_end > regions[n - 1].end ? s.walk_end : regions[n - 1].end;
 	}
 	return 0;
-}
-
-int mem_pagemap_open(pid_t pid)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
-	return open(path, O_RDONLY | O_CLOEXEC);
 }
 
 int mem_pagemap_collect(int pagemap, enum mem_pages what, uint64_t id, uint64_t start, uint64_t end, struct mem_ranges *out)

@@ -4,7 +4,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
 #include "memory/ranges.h"
 
 /* Of an entry of 8 bytes, one for each page. */
@@ -24,8 +23,6 @@ enum mem_pages {
 bool mem_pagemap_can_protect(void);
 bool mem_pagemap_has_soft_dirty(void);
 
-/* Descriptor of a process's pagemap, the caller's; -1 with errno. */
-int mem_pagemap_open(pid_t pid);
 /* Adds those of [start, end) to out under id. pagemap: descriptor of the process's. 0 or -1 with errno. */
 int mem_pagemap_collect(int pagemap, enum mem_pages what, uint64_t id, uint64_t start, uint64_t end, struct mem_ranges *out);
 

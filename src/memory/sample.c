@@ -1,6 +1,7 @@
 #include "memory/sample.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -72,7 +73,7 @@ static void pick(struct sample *s, const struct vmas *m, int pagemap, unsigned m
 
 static void begin(struct sample *s, pid_t pid, unsigned max)
 {
-	cleanup_close int pagemap = mem_pagemap_open(pid);
+	cleanup_close int pagemap = open_proc(pid, "pagemap", O_RDONLY);
 	struct vmas m;
 
 	*s = (struct sample){ .pid = pid };

@@ -125,14 +125,6 @@ static void add_ranges(struct copier *c, const struct held *from, const struct m
 		push_unit(c, u);
 }
 
-static int open_memory(pid_t host)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/mem", host);
-	return open(path, O_RDONLY | O_CLOEXEC);
-}
-
 /* process_vm_readv() is the faster one, but gives a process a copy of every page that it shares since a fork, only to read it (Linux 5.19). */
 static ssize_t read_memory(const struct held *h, const struct iovec *local, const struct iovec *remote)
 {
@@ -237,7 +229,7 @@ static void try_fork(struct mem_snapshot *s, struct held *h, int hand, uint64_t 
 		drop(h, other, err.text);
 		return;
 	}
-	h->memfd = open_memory(h->fork.host);
+	h->memfd = open_proc(h->fork.host, "mem", O_RDONLY);
 	if (h->memfd >= 0 && mem_fork_holds(&h->fork, h->p->take.v, h->p->take.n)) {
 		*cow_room -= bytes;
 		return;
@@ -284,7 +276,7 @@ int mem_snapshot_take(struct mem_snapshot *s, struct mem_process *procs, size_t 
 	s->v = xcalloc(n + 1, sizeof(*s->v));
 	s->n = n;
 	for (size_t i = 0; i < n; i++)
-		s->v[i] = (struct held){ .p = &procs[i], .fork.pidfd = -1, .memfd = -1, .own_mem = procs[i].shares ? open_memory(procs[i].split.host) : -1 };
+		s->v[i] = (struct held){ .p = &procs[i], .fork.pidfd = -1, .memfd = -1, .own_mem = procs[i].shares ? open_proc(procs[i].split.host, "mem", O_RDONLY) : -1 };
 	for (size_t i = 0; i < n; i++) {
 		const struct mem_split *sp = &procs[i].split;
 

@@ -53,14 +53,6 @@ enum mem_tracking mem_tracking_probe(void)
 
 /* ---- one process --------------------------------------------------------------- */
 
-static int open_of(pid_t host, const char *name, int flags)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", host, name);
-	return open(path, flags | O_CLOEXEC);
-}
-
 static bool alive(const struct tracked *p)
 {
 	struct pollfd f = { p->pidfd, POLLIN, 0 };
@@ -92,7 +84,7 @@ static int read_vmas(const struct tracked *p, struct vmas *m, struct err *err)
 
 static int collect(const struct tracked *p, const struct vmas *m, enum mem_pages what, struct mem_ranges *out, struct err *err)
 {
-	cleanup_close int pagemap = mem_pagemap_open(p->host);
+	cleanup_close int pagemap = open_proc(p->host, "pagemap", O_RDONLY);
 
 	if (pagemap < 0)
 		return err_sys(err, errno, "cannot open its pagemap");
@@ -137,7 +129,7 @@ static int make_uffd(struct tracked *p, struct err *err)
  * again when everything is protected anew. */
 static int look_protect(struct tracked *p, const struct vmas *m, struct mem_ranges *clean, struct err *err)
 {
-	cleanup_close int pagemap = mem_pagemap_open(p->host);
+	cleanup_close int pagemap = open_proc(p->host, "pagemap", O_RDONLY);
 	int rc = 0;
 
 	if (pagemap < 0)
@@ -161,10 +153,30 @@ static int look_protect(struct tracked *p, const struct vmas *m, struct mem_rang
 	return rc ? err_sys(err, errno, "cannot protect its pages") : 0;
 }
 
-/* In steps: the kernel lets nobody change the process's memory map while it goes over the pages of one. */
+/* In steps: the kernel lets nobody change the process's memory map while it goes over the pages of one. What lies between the ranges has
+ * no pages and costs nothing. */
+static void release_mapping(const struct tracked *p, const struct vma *v, const struct mem_ranges *there)
+{
+	uint64_t at = v->start, bytes = 0;
+
+	for (size_t k = 0; k < there->n; k++) {
+		uint64_t pos = there->v[k].addr, left = there->v[k].npages * MEM_PAGE;
+
+		for (; left >= RELEASE_STEP - bytes; bytes = 0) {
+			pos += RELEASE_STEP - bytes;
+			left -= RELEASE_STEP - bytes;
+			uffd_unregister(p->uffd, at, pos);
+			at = pos;
+			usleep(RELEASE_US);
+		}
+		bytes += left;
+	}
+	uffd_unregister(p->uffd, at, v->end);
+}
+
 static void release(const struct tracked *p)
 {
-	cleanup_close int pagemap = mem_pagemap_open(p->host);
+	cleanup_close int pagemap = open_proc(p->host, "pagemap", O_RDONLY);
 	struct vmas m;
 
 	if (p->uffd < 0 || pagemap < 0 || !alive(p) || vmas_read(p->host, &m, NULL))
@@ -172,29 +184,11 @@ static void release(const struct tracked *p)
 	for (size_t i = 0; i < m.n; i++) {
 		const struct vma *v = &m.v[i];
 		struct mem_ranges there = { 0 };
-		uint64_t at = v->start, bytes = 0;
 
 		if (!v->plain)
 			continue;
 		mem_pagemap_collect(pagemap, MEM_PAGES_PRESENT, p->id, v->start, v->end, &there);
-		for (size_t k = 0; k < there.n; k++) {
-			uint64_t end = there.v[k].addr + there.v[k].npages * MEM_PAGE;
-
-			/* What lies between the ranges has no pages and costs nothing. */
-			for (uint64_t stop = there.v[k].addr; stop < end;) {
-				uint64_t n = end - stop < RELEASE_STEP - bytes ? end - stop : RELEASE_STEP - bytes;
-
-				stop += n;
-				bytes += n;
-				if (bytes < RELEASE_STEP)
-					continue;
-				uffd_unregister(p->uffd, at, stop);
-				at = stop;
-				bytes = 0;
-				usleep(RELEASE_US);
-			}
-		}
-		uffd_unregister(p->uffd, at, v->end);
+		release_mapping(p, v, &there);
 		mem_ranges_free(&there);
 	}
 	vmas_free(&m);
@@ -221,7 +215,7 @@ static bool sparse(const struct tracked *p, const struct vmas *m)
 /* Stopped, or what is written between the two steps would be missed. */
 static int look_soft(struct tracked *p, const struct vmas *m, struct mem_ranges *clean, struct err *err)
 {
-	cleanup_close int clear = open_of(p->host, "clear_refs", O_WRONLY);
+	cleanup_close int clear = open_proc(p->host, "clear_refs", O_WRONLY);
 
 	if (p->looked && collect(p, m, MEM_PAGES_SOFT_CLEAN, clean, err))
 		return -1;
@@ -309,7 +303,7 @@ static int look_at(struct mem_track *t, struct tracked *p, struct mem_ranges *cl
 
 	if (p->mem >= 0)
 		close(p->mem);
-	p->mem = open_of(p->host, "mem", O_RDONLY);
+	p->mem = open_proc(p->host, "mem", O_RDONLY);
 	if (p->mem < 0 || read_vmas(p, &m, NULL))
 		return -1;
 	rc = t->how == MEM_TRACK_PROTECT ? look_protect(p, &m, &its, NULL) : look_soft(p, &m, &its, NULL);

@@ -91,6 +91,15 @@ def comm(pid):
         return ""
 
 
+def cpu_time(pid):
+    """Seconds that all threads of it have had, 0 if it is gone."""
+    try:
+        user, system = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def parse_checkpoint(text):
     """The members of the Checkpoint={…} entry of an AdminComment, or None."""
     m = re.search(r"Checkpoint=\{([^}]*)\}", text or "")

@@ -68,6 +68,12 @@ class Job:
         name = os.fsencode(self.base / self.argv[0])
         return [p for p in lib.descendants(self.p.pid) if (lib.program(p) or "") == os.fsdecode(name)]
 
+    def work_on(self):
+        """Until each process has verified and rewritten for a while: for so much processor time, on whatever machine."""
+        end = {p: lib.cpu_time(p) + 0.3 for p in self.processes()}
+        assert end, self.said.read_text()
+        lib.wait_for(lambda: all(lib.cpu_time(p) >= t for p, t in end.items()), "work of the restored processes", 120)
+
     def stop(self):
         (self.work / "stop").touch()
         assert self.p.wait(120) == 0, self.out.read_text()
@@ -95,7 +101,7 @@ def test_every_page_of_every_generation(pods, base, rung, shape):
         said = job.restore()
         assert "restored from epoch" in said and "takes longer" not in said, said
         assert not (job.state / "epochs/restore.partial").exists()
-        time.sleep(0.5)
+        job.work_on()
     job.stop()
 
 
@@ -106,7 +112,7 @@ def test_the_epoch_of_a_fork_is_restored(pods, base):
         job.checkpoint(fault=f"force-{rung}")
         job.fsched("kill", job.state)
         job.restore()
-        time.sleep(0.5)
+        job.work_on()
     job.stop()
 
 
@@ -206,7 +212,7 @@ def test_every_page_through_increments(pods, base, conf_incremental):
         job.checkpoint(conf=conf_incremental)
         job.fsched("kill", job.state)
         assert "restored from epoch" in job.restore()
-        time.sleep(0.5)
+        job.work_on()
     job.stop()
 
 

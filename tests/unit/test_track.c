@@ -203,16 +203,15 @@ static void by_soft_dirty_bits(void **state)
 /* Memory in many small pieces is let go, too. */
 static void lets_go(void **state)
 {
-	struct mem_track *t = mem_track_new(MEM_TRACK_PROTECT);
 	struct mem_ranges clean = { 0 }, present = { 0 };
 	cleanup_free char *smaps = NULL;
+	struct mem_track *t;
 	char path[64];
 	struct child c;
 
-	if (mem_tracking_probe() != MEM_TRACK_PROTECT) {
-		mem_track_free(t);
+	if (mem_tracking_probe() != MEM_TRACK_PROTECT)
 		skip();
-	}
+	t = mem_track_new(MEM_TRACK_PROTECT);
 	start(&c);
 	order(&c, HOLES);
 	assert_int_equal(mem_track_add(t, c.pid, 7, NULL), 0);
