@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 PROGRAMS = ["usr/bin/fsched", "usr/libexec/fsched/fsched-worker", "usr/libexec/fsched/fsched-init", "usr/libexec/fsched/fsched-leader",
             "usr/libexec/fsched/libfsched-criu.so"]
 WORKLOADS = ["memory", "waiter", "threads", "files"]
-COMPARED = {"threads": ["100", "8"], "files": ["100", "."]}
+COMPARED = {"threads": ["1000", "8"], "files": ["1000", "."]}
 DISK = "1G"
 CPU = "Nehalem"     # without AVX: all its work takes half as long
 MEMORY = "1536"     # MiB
@@ -24,7 +24,7 @@ class Results:
 
     def __init__(self, text, console):
         self.console = console
-        self.doctor, self.manifests, self.ok, self.failed, self.done = {}, {}, {}, {}, False
+        self.doctor, self.manifests, self.ok, self.failed, self.begun, self.done = {}, {}, {}, {}, None, False
         for line in text.splitlines():
             word, _, rest = line.strip().partition(" ")
             name, _, value = rest.partition(" ")
@@ -33,6 +33,8 @@ class Results:
                 self.doctor[finding] = (name, text)
             elif word == "manifest":
                 self.manifests[name] = json.loads(value)
+            elif word == "begun":
+                self.begun = name
             elif word == "ok":
                 self.ok[name] = int(value)
             elif word == "failed":
@@ -47,7 +49,8 @@ class Results:
 
     def __str__(self):
         said = [f"--- {name}\n" + "\n".join(lines[-60:]) for name, lines in self.failed.items()]
-        return "\n".join([f"ok: {self.ok}", *said, "--- console", *self.console.splitlines()[-40:]])
+        head = f"ok: {self.ok}; last begun: {self.begun}; epochs: {', '.join(self.manifests)}"
+        return "\n".join([head, *said, "--- console", *self.console.splitlines()[-40:]])
 
 
 def libraries(programs):
@@ -137,7 +140,9 @@ def run(directory, stage, criu, qemu, kernel, steps, deadline):
     subprocess.run(["/usr/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-d", directory / "root", disk, DISK], stdout=subprocess.DEVNULL, check=True)
     console, results = directory / "console", directory / "results"
     emulator = subprocess.Popen(
-        [qemu / "ld.so", "--library-path", qemu / "lib", qemu / "qemu-system-x86_64", "-L", qemu / "share", "-accel", "tcg", "-smp", "1", "-cpu", CPU, "-m", MEMORY, "-nodefaults", "-display", "none", "-no-reboot",
+        ["setpriv", "--pdeathsig", "KILL",      # whatever becomes of this process
+         qemu / "ld.so", "--library-path", qemu / "lib", qemu / "qemu-system-x86_64", "-L", qemu / "share", "-accel", "tcg", "-smp", "1",
+         "-cpu", CPU, "-m", MEMORY, "-nodefaults", "-display", "none", "-no-reboot",
          "-serial", f"file:{console}", "-serial", f"file:{results}", "-drive", f"file={disk},format=raw,if=virtio,cache=unsafe",
          "-kernel", kernel / "vmlinuz", "-initrd", directory / "initrd", "-append", "console=ttyS0 loglevel=5 no_timer_check panic=1"],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -1,12 +1,15 @@
 #!/bin/sh
 # steps.sh STEP - one step of the test in the guest. What it finds goes to the second serial port, a line each:
 #
+#   begun STEP
 #   doctor LINE               of fsched doctor
 #   manifest STEP/NAME JSON   of an epoch
 #   ok STEP SECONDS
 #   failed STEP; said STEP LINE, with all that was printed
 set -eu
 export FSCHED_CONF=/test/fsched.conf
+# Memory that is verified and rewritten without a rest leaves the emulated processor to nobody: what writes checkpoints is niced.
+export WORKLOAD_STEP_US=200000
 PORT=/dev/ttyS1
 USER=nobody
 
@@ -174,9 +177,8 @@ step_seccomp() {
 	finish
 }
 
-# Output and files are those of a run that nobody disturbed (/test/reference). Both jobs run at once.
+# Output and files are those of a run that nobody disturbed (/test/reference). Both jobs run at once, and hurry when they are back.
 step_identical() {
-	export WORKLOAD_STEP_US=300000
 	for program in threads files; do
 		job 0 $program "/test/$program" $(cat /test/reference/$program.arguments)
 		eval "pod_$program=$pod"
@@ -186,6 +188,7 @@ step_identical() {
 		wait_for 600 output lines 3
 		save $program '' --kill
 		back $VACATED
+		touch hurry
 		eval "pod_$program=$pod"
 	done
 	for program in threads files; do
@@ -233,6 +236,7 @@ fi
 log=/var/log.$1
 cd /var
 began=$(date +%s)
+tell "begun $1"
 if "$0" "$1" really >"$log" 2>&1; then
 	tell "ok $1 $(($(date +%s) - began))"
 else

@@ -1,6 +1,8 @@
 /* memory MIB THREADS PROCESSES: every page of every generation is verified before it is rewritten, so a snapshot that is torn, or a page
  * that comes back as another one, is found. Besides: memory of all kinds whose content never changes, a heap that grows and shrinks, an
- * area that is moved. Runs until the file "stop" exists; prints "errors N" and exits with 0 if N is 0. */
+ * area that is moved. WORKLOAD_STEP_US (20000) is what it rests between two looks at all that, and a hundredth of it between 64 rewritten
+ * pages: a slow machine needs more, or nobody else gets the processor. Runs until the file "stop" exists; prints "errors N" and exits with
+ * 0 if N is 0. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
@@ -17,6 +19,7 @@
 
 struct slice { uint64_t *base; size_t pages; unsigned id; };
 
+static useconds_t rest = 20000;
 static volatile int stopping;
 static volatile long errors;
 static volatile uint64_t generations;
@@ -65,7 +68,7 @@ static void *rewrite(void *arg)
 				wrong("a rewritten page", i);
 			fill_page(s->base + i * WORDS, seed(s->id, i, g + 1));
 			if (i % 64 == 0)
-				usleep(200);
+				usleep(rest / 100);
 		}
 		if (!stopping)
 			__atomic_add_fetch(&generations, 1, __ATOMIC_SEQ_CST);
@@ -179,7 +182,7 @@ static int run(size_t mib, unsigned threads)
 		for (size_t i = 0; i < sizeof(deep); i++)
 			if (deep[i] != (char)(i * 5))
 				wrong("the stack", i);
-		usleep(20000);
+		usleep(rest);
 	}
 	stopping = 1;
 	for (unsigned i = 0; i < threads; i++)
@@ -196,6 +199,8 @@ int main(int argc, char **argv)
 
 	if (argc != 4)
 		return 2;
+	if (getenv("WORKLOAD_STEP_US"))
+		rest = (useconds_t)atol(getenv("WORKLOAD_STEP_US"));
 	processes = (unsigned)atoi(argv[3]);
 	common = map(4 * SMALL, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	shared = map(SMALL, MAP_SHARED | MAP_ANONYMOUS, -1);
