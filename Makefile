@@ -101,7 +101,7 @@ soak: build deps-run deps-test criu examples
 test-memory: build deps-run deps-test criu
 	@FSCHED_CYCLES=$(or $(CYCLES),50) FSCHED_SEED=$(or $(SEED),$$$$) scripts/run-tests.sh pod -k test_cycles $(ARGS)
 
-# With kernels of other releases, in guests that QEMU emulates: on an idle machine some minutes each. KERNELS= is the short run
+# With kernels of other releases, in guests that QEMU emulates: on an idle machine two minutes each. KERNELS= is the short run
 # of the oldest that make test has.
 KERNELS ?= oldstable stable testing
 test-kernels: build deps-run deps-test criu
