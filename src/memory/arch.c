@@ -12,12 +12,39 @@ bool arch_can_inject(void)
 	return true;
 }
 
+static long find(const uint8_t *code, size_t len, const char *what, size_t n)
+{
+	const uint8_t *p = memmem(code, len, what, n);
+
+	return p ? p - code : -1;
+}
+
+#define FIND(code, len, what) find(code, len, what, sizeof(what) - 1)
+
 long arch_find_syscall(const uint8_t *code, size_t len)
 {
-	for (size_t i = 0; i + 1 < len; i++)
-		if (code[i] == 0x0f && code[i + 1] == 0x05)
-			return (long)i;
-	return -1;
+	return FIND(code, len, "\x0f\x05");
+}
+
+long arch_find_returning_syscall(const uint8_t *code, size_t len)
+{
+	return FIND(code, len, "\x0f\x05\xc3");
+}
+
+/* The two ways to load 15. */
+long arch_find_sigreturn(const uint8_t *code, size_t len)
+{
+	long at = FIND(code, len, "\x48\xc7\xc0\x0f\0\0\0\x0f\x05");
+
+	return at >= 0 ? at : FIND(code, len, "\xb8\x0f\0\0\0\x0f\x05");
+}
+
+uint64_t arch_stack_pointer(const struct tracer_regs *r)
+{
+	struct user_regs_struct u;
+
+	memcpy(&u, r->bytes, sizeof(u));
+	return u.rsp;
 }
 
 void arch_prepare_syscall(struct tracer_regs *r, uint64_t pc, long nr, const long args[6])
@@ -67,6 +94,22 @@ long arch_find_syscall(const uint8_t *code, size_t len)
 	(void)code;
 	(void)len;
 	return -1;
+}
+
+long arch_find_returning_syscall(const uint8_t *code, size_t len)
+{
+	return arch_find_syscall(code, len);
+}
+
+long arch_find_sigreturn(const uint8_t *code, size_t len)
+{
+	return arch_find_syscall(code, len);
+}
+
+uint64_t arch_stack_pointer(const struct tracer_regs *r)
+{
+	(void)r;
+	return 0;
 }
 
 void arch_prepare_syscall(struct tracer_regs *r, uint64_t pc, long nr, const long args[6])

@@ -11,6 +11,10 @@
 bool arch_can_inject(void);
 /* Offset of an instruction that makes a system call, in len bytes of code; -1 if there is none. */
 long arch_find_syscall(const uint8_t *code, size_t len);
+/* Likewise of one with a return behind it, and of code that calls rt_sigreturn(). */
+long arch_find_returning_syscall(const uint8_t *code, size_t len);
+long arch_find_sigreturn(const uint8_t *code, size_t len);
+uint64_t arch_stack_pointer(const struct tracer_regs *r);
 /* r becomes: about to call nr(args) at the instruction at pc, in no system call before. */
 void arch_prepare_syscall(struct tracer_regs *r, uint64_t pc, long nr, const long args[6]);
 /* Its result, once it has returned. */

@@ -3,137 +3,50 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/close_range.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "common/util.h"
 #include "memory/arch.h"
+#include "memory/middle.h"
 #include "memory/pagemap.h"
-#include "memory/site.h"
 #include "memory/tracer.h"
 #include "memory/vmas.h"
 
-#ifndef PTRACE_O_SUSPEND_SECCOMP
-#define PTRACE_O_SUSPEND_SECCOMP (1 << 21)
-#endif
-
-#define OPTIONS       (PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_SUSPEND_SECCOMP)
-#define OPTIONS_OURS  (OPTIONS | PTRACE_O_EXITKILL)
-
-struct target {
-	int   hand;
-	pid_t inner, host;
-	uint64_t pc;          /* of an instruction that makes a system call */
-	pid_t middle, child;  /* inner pids, 0 = not there */
-};
-
-/* ---- system calls in the process, the middle task and the child ---------- */
-
-/* Result of the call, as the kernel gives it; *child is filled if it made one. -1 with err if it could not be made. */
-static int inject(const struct target *t, pid_t pid, bool ours, long nr, const long args[6], pid_t *child, long *result, struct err *err)
-{
-	/* A child that is born needs EXITKILL from its first moment, so its parent has it for that moment too. */
-	const struct tracer_options o = { ours || child ? OPTIONS_OURS : OPTIONS, ours ? OPTIONS_OURS : 0, OPTIONS_OURS };
-	struct tracer_regs r;
-	pid_t none;
-
-	if (tracer_get_regs(t->hand, pid, &r))
-		return err_sys(err, errno, "cannot read its registers");
-	if (!arch_is_native(&r))
-		return err_set(err, ENOTSUP, "it is no program of this machine's own kind");
-	arch_prepare_syscall(&r, t->pc, nr, args);
-	if (tracer_inject(t->hand, pid, &r, &o, child ? child : &none))
-		return err_sys(err, errno, "it did not make a system call");
-	*result = arch_syscall_result(&r);
-	return 0;
-}
-
-static int call(const struct target *t, pid_t pid, bool ours, const char *name, long nr, const long args[6], pid_t *child, struct err *err)
-{
-	long result = 0;
-
-	if (inject(t, pid, ours, nr, args, child, &result, err))
-		return err_wrap(err, "%s", name);
-	if (result < 0)
-		return err_sys(err, (int)-result, "%s", name);
-	return 0;
-}
-
 /* Sets a task on a course to exit(), which it takes when it is let go. */
-static int point_at_exit(const struct target *t, pid_t pid)
+static int point_at_exit(const struct middle *m, pid_t pid)
 {
 	const long args[6] = { 0 };
 	struct tracer_regs r;
 
-	if (tracer_get_regs(t->hand, pid, &r))
+	if (tracer_get_regs(m->hand, pid, &r))
 		return -1;
-	arch_prepare_syscall(&r, t->pc, SYS_exit_group, args);
-	return tracer_set_regs(t->hand, pid, &r);
+	arch_prepare_syscall(&r, m->way.call, SYS_exit_group, args);
+	return tracer_set_regs(m->hand, pid, &r);
 }
 
-/* ---- steps --------------------------------------------------------------- */
-
-static int make_middle(struct target *t, struct err *err)
+/* While the child is handed over, stopped and without a tracer, the death of the middle task, which has one, lets it go to its exit. Later
+ * it has a tracer again, and that is all that counts. */
+static int make_child(const struct middle *m, pid_t *child, struct err *err)
 {
-	const long args[6] = { CLONE_VM | CLONE_FS | CLONE_FILES };
+	const long args[6] = { CLONE_FS | CLONE_FILES }, wake[6] = { PR_SET_PDEATHSIG, SIGCONT };
 
-	return call(t, t->inner, false, "clone", SYS_clone, args, &t->middle, err);
-}
-
-static int make_child(struct target *t, struct err *err)
-{
-	const long all_fds[6] = { 0, ~0U, CLOSE_RANGE_UNSHARE }, args[6] = { CLONE_FS | CLONE_FILES };
-
-	if (call(t, t->middle, true, "close_range", SYS_close_range, all_fds, NULL, err) ||
-	    call(t, t->middle, true, "fork", SYS_clone, args, &t->child, err))
+	if (middle_call(m, m->pid, "fork", SYS_clone, args, NULL, child, err) ||
+	    middle_call(m, *child, "prctl", SYS_prctl, wake, NULL, NULL, err))
 		return -1;
-	return point_at_exit(t, t->child) ? err_sys(err, errno, "cannot set the registers of the child") : 0;
-}
-
-static int last_pid_of(pid_t host)
-{
-	cleanup_free char *status = NULL;
-	char path[64];
-	const char *p;
-	int pid = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", host);
-	if (read_file_at(AT_FDCWD, path, 65536, &status) <= 0)
-		return 0;
-	p = strstr(status, "\nNSpid:");
-	if (!p)
-		return 0;
-	for (p += strlen("\nNSpid:"); *p == '\t'; p += strcspn(p, "\t\n"))
-		pid = atoi(++p);
-	return pid;
-}
-
-/* The pid here of the child of a process here that is inner in the pod. */
-static pid_t find_child(pid_t parent, pid_t inner)
-{
-	cleanup_free char *list = NULL;
-	char path[64], *p, *end;
-	long pid;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", parent, parent);
-	if (read_file_at(AT_FDCWD, path, 16 << 20, &list) <= 0)
-		return 0;
-	for (p = list; (pid = strtol(p, &end, 10)) > 0 && end != p; p = end)
-		if (last_pid_of((pid_t)pid) == inner)
-			return (pid_t)pid;
-	return 0;
+	return point_at_exit(m, *child) ? err_sys(err, errno, "cannot set the registers of the child") : 0;
 }
 
 /* From criu's hands into ours: stopped by a signal in between. */
-static int take_child(struct target *t, struct mem_fork *f, struct err *err)
+static int take_child(const struct middle *m, pid_t *inner, struct mem_fork *f, struct err *err)
 {
-	pid_t middle = find_child(t->host, t->middle), child = middle ? find_child(middle, t->child) : 0;
+	pid_t middle = middle_host(m), child = middle ? middle_find_child(middle, *inner) : 0;
 	int status, fd;
 
 	if (!child)
@@ -143,9 +56,9 @@ static int take_child(struct target *t, struct mem_fork *f, struct err *err)
 		return err_sys(err, errno, "cannot open the child");
 	f->host = child;
 	f->pidfd = fd;
-	if (tracer_kill(t->hand, t->child, SIGSTOP) || tracer_detach(t->hand, t->child))
+	if (tracer_kill(m->hand, *inner, SIGSTOP) || tracer_detach(m->hand, *inner))
 		return err_sys(err, errno, "criu cannot hand the child over");
-	t->child = 0;
+	*inner = 0;
 	if (ptrace(PTRACE_SEIZE, child, NULL, (void *)PTRACE_O_EXITKILL) || ptrace(PTRACE_INTERRUPT, child, NULL, NULL) ||
 	    waitpid(child, &status, __WALL) != child || !WIFSTOPPED(status))
 		return err_sys(err, errno, "cannot take the child over");
@@ -161,44 +74,18 @@ static void offer_to_oom(pid_t pid)
 		errno = 0;
 }
 
-static void end_task(const struct target *t, pid_t pid)
-{
-	int status;
-
-	if (tracer_kill(t->hand, pid, SIGKILL))
-		return;
-	while (tracer_wait(t->hand, pid, &status) == 0 && WIFSTOPPED(status))
-		;
-}
-
-/* Nothing of ours remains with the process but a child that is complete. */
-static int end_middle(struct target *t, struct err *err)
-{
-	const long args[6] = { t->middle, 0, __WALL, 0 };
-	pid_t middle = t->middle;
-
-	if (!middle)
-		return 0;
-	t->middle = 0;
-	end_task(t, middle);
-	return call(t, t->inner, false, "wait4", SYS_wait4, args, NULL, err);
-}
-
 int mem_fork_make(int hand, pid_t inner, pid_t host, struct mem_fork *f, struct err *err)
 {
-	struct target t = { .hand = hand, .inner = inner, .host = host };
-	int rc;
+	struct middle m;
+	pid_t child = 0;
+	int rc, status;
 
 	*f = (struct mem_fork){ 0, -1 };
-	if (!arch_can_inject())
-		return err_set(err, ENOTSUP, "forks are not known on this kind of machine");
-	t.pc = mem_site_find(host, err);
-	if (!t.pc)
-		return -1;
-	rc = make_middle(&t, err) || make_child(&t, err) || take_child(&t, f, err) ? -1 : 0;
-	if (t.child)
-		end_task(&t, t.child);
-	if (end_middle(&t, rc ? NULL : err) && !rc)
+	rc = middle_make(&m, hand, inner, host, err) || make_child(&m, &child, err) || take_child(&m, &child, f, err) ? -1 : 0;
+	if (child && tracer_kill(hand, child, SIGKILL) == 0)
+		while (tracer_wait(hand, child, &status) == 0 && WIFSTOPPED(status))
+			;
+	if (middle_end(&m, rc ? NULL : err))
 		rc = -1;
 	if (rc) {
 		mem_fork_end(f);

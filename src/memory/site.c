@@ -1,13 +1,70 @@
 #include "memory/site.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/uio.h>
 
 #include "common/util.h"
 #include "memory/arch.h"
 #include "memory/vmas.h"
 
-#define CODE_MAX (4u << 20)   /* of a mapping that is searched */
+#define CODE_MAX  (4u << 20)    /* of a mapping that is searched */
+#define STEP      (128u << 10)  /* read at a time; both are found in the first pieces of the dynamic loader */
+#define OVERLAP   16u
+
+enum { SECCOMP_NONE, SECCOMP_IS_STRICT, SECCOMP_HAS_FILTER };
+
+static int seccomp_of(pid_t host)
+{
+	cleanup_free char *status = NULL;
+	char path[64];
+	const char *p;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", host);
+	p = read_file_at(AT_FDCWD, path, 65536, &status) > 0 ? strstr(status, "\nSeccomp:") : NULL;
+	return p ? atoi(p + strlen("\nSeccomp:")) : SECCOMP_NONE;
+}
+
+static void note(uint64_t *where, uint64_t start, long at)
+{
+	if (!*where && at >= 0)
+		*where = start + (uint64_t)at;
+}
+
+static void search_way(pid_t host, const struct vma *v, struct way_home *w)
+{
+	uint64_t end = v->end - v->start < CODE_MAX ? v->end : v->start + CODE_MAX;
+	cleanup_free uint8_t *code = xmalloc(STEP + OVERLAP);
+
+	for (uint64_t at = v->start; at < end && !(w->call && w->restore); at += STEP) {
+		struct iovec local = { code, STEP + OVERLAP }, remote = { (void *)(uintptr_t)at, STEP + OVERLAP };
+		ssize_t got;
+
+		if (remote.iov_len > end - at)
+			remote.iov_len = end - at;
+		got = process_vm_readv(host, &local, 1, &remote, 1, 0);
+		if (got <= 0)
+			return;
+		note(&w->call, at, arch_find_returning_syscall(code, (size_t)got));
+		note(&w->restore, at, arch_find_sigreturn(code, (size_t)got));
+	}
+}
+
+/* From above: there lies the dynamic loader. */
+static void find_way(pid_t host, const struct vmas *m, uint64_t sp, struct way_home *w)
+{
+	const struct vma *stack = vmas_find(m, sp);
+
+	if (!stack || !stack->stack || sp < stack->start)
+		return;
+	w->low = stack->start;
+	for (size_t i = m->n; i-- > 0 && !(w->call && w->restore);)
+		if (m->v[i].executable && !m->v[i].vdso)
+			search_way(host, &m->v[i], w);
+}
 
 static uint64_t search(pid_t host, const struct vma *v)
 {
@@ -21,21 +78,33 @@ static uint64_t search(pid_t host, const struct vma *v)
 }
 
 /* The vdso has one; a process that has unmapped it has one in its C library. The page at 0 is nobody's. */
-uint64_t mem_site_find(pid_t host, struct err *err)
+static uint64_t find_any(pid_t host, const struct vmas *m)
 {
-	struct vmas m;
 	uint64_t pc = 0;
 
-	if (vmas_read(host, &m, err))
-		return 0;
-	for (size_t i = 0; i < m.n && !pc; i++)
-		if (m.v[i].vdso)
-			pc = search(host, &m.v[i]);
-	for (size_t i = 0; i < m.n && !pc; i++)
-		if (m.v[i].executable && !m.v[i].vdso)
-			pc = search(host, &m.v[i]);
-	vmas_free(&m);
-	if (!pc)
-		err_set(err, ENOENT, "it has no instruction that makes a system call");
+	for (size_t i = 0; i < m->n && !pc; i++)
+		if (m->v[i].vdso)
+			pc = search(host, &m->v[i]);
+	for (size_t i = 0; i < m->n && !pc; i++)
+		if (m->v[i].executable && !m->v[i].vdso)
+			pc = search(host, &m->v[i]);
 	return pc;
+}
+
+int mem_site_find(pid_t host, uint64_t sp, struct way_home *w, struct err *err)
+{
+	const int seccomp = seccomp_of(host);
+	struct vmas m;
+
+	/* The tracer can suspend it, but not beyond its own death. */
+	if (seccomp == SECCOMP_IS_STRICT)
+		return err_set(err, ENOTSUP, "it is in seccomp's strict mode");
+	*w = (struct way_home){ .reap = seccomp == SECCOMP_NONE };
+	if (vmas_read(host, &m, err))
+		return -1;
+	find_way(host, &m, sp, w);
+	if (!w->call || !w->restore)
+		*w = (struct way_home){ .call = find_any(host, &m) };
+	vmas_free(&m);
+	return w->call ? 0 : err_set(err, ENOENT, "it has no instruction that makes a system call");
 }

@@ -1,26 +1,19 @@
 #include "memory/stop.h"
 
 #include <dirent.h>
-#include <elf.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ptrace.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/util.h"
-#include "memory/arch.h"
-#include "preload/inject.h"
 
 #ifndef PTRACE_EVENT_STOP
 #define PTRACE_EVENT_STOP 128
-#endif
-#ifndef PTRACE_O_SUSPEND_SECCOMP
-#define PTRACE_O_SUSPEND_SECCOMP (1 << 21)
 #endif
 
 #define POLL_US 200
@@ -143,29 +136,4 @@ void mem_stop_end(struct mem_stop *s)
 	release_from(s, 0);
 	free(s->tids);
 	*s = (struct mem_stop){ 0 };
-}
-
-int mem_stop_call(const struct mem_stop *s, uint64_t pc, long nr, const long args[6], long *result, struct err *err)
-{
-	struct tracer_regs r = { .len = sizeof(r.bytes) };
-	struct iovec v = { r.bytes, sizeof(r.bytes) };
-	struct injection in;
-	long rc;
-
-	if (!s->n || !s->tids[0])
-		return err_set(err, ESRCH, "it has ended");
-	if (ptrace(PTRACE_GETREGSET, s->tids[0], NT_PRSTATUS, &v))
-		return err_sys(err, errno, "cannot read its registers");
-	r.len = v.iov_len;
-	if (!arch_is_native(&r))
-		return err_set(err, ENOTSUP, "it is no program of this machine's own kind");
-	arch_prepare_syscall(&r, pc, nr, args);
-	in = (struct injection){
-		.pid = s->tids[0], .during = PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP, .regs = r.bytes, .len = r.len, .room = sizeof(r.bytes),
-	};
-	rc = inject_call(&in);
-	if (rc < 0)
-		return err_sys(err, (int)-rc, "it did not make a system call");
-	*result = arch_syscall_result(&r);
-	return 0;
 }

@@ -19,7 +19,4 @@ int  mem_stop_add(struct mem_stop *s, pid_t host, int64_t until, struct err *err
 /* Lets all go. */
 void mem_stop_end(struct mem_stop *s);
 
-/* One system call in the first thread, which was added first. The kernel's result in *result. */
-int  mem_stop_call(const struct mem_stop *s, uint64_t pc, long nr, const long args[6], long *result, struct err *err);
-
 #endif

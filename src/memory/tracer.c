@@ -48,11 +48,14 @@ static int recv_msg(int hand, struct hand_msg *m, int timeout_ms)
 
 static int call(int hand, struct hand_msg *m)
 {
-	int got;
+	int got = 1;
 
-	if (send_msg(hand, m))
+	if (hand == TRACER_SELF)
+		hand_do(m);
+	else if (send_msg(hand, m))
 		return -1;
-	got = recv_msg(hand, m, ANSWER_MAX_MS);
+	else
+		got = recv_msg(hand, m, ANSWER_MAX_MS);
 	if (got == 0)
 		errno = EPIPE;
 	if (got <= 0)
@@ -101,11 +104,6 @@ int tracer_set_options(int hand, pid_t pid, unsigned long options)
 	return trace_value(hand, pid, PTRACE_SETOPTIONS, options);
 }
 
-int tracer_continue(int hand, pid_t pid)
-{
-	return trace_value(hand, pid, PTRACE_CONT, 0);
-}
-
 int tracer_detach(int hand, pid_t pid)
 {
 	return trace_value(hand, pid, PTRACE_DETACH, 0);
@@ -124,6 +122,31 @@ int tracer_wait(int hand, pid_t pid, int *status)
 int tracer_kill(int hand, pid_t pid, int sig)
 {
 	struct hand_msg m = { .op = HAND_KILL, .pid = pid, .request = sig };
+
+	return call(hand, &m);
+}
+
+int tracer_enter(int hand, pid_t pid, struct way_home *w)
+{
+	struct hand_msg m = { .op = HAND_ENTER, .pid = pid };
+
+	memcpy(m.buffer, w, sizeof(*w));
+	if (call(hand, &m) < 0)
+		return -1;
+	memcpy(w, m.buffer, sizeof(*w));
+	return 0;
+}
+
+int tracer_leave(int hand, pid_t pid)
+{
+	struct hand_msg m = { .op = HAND_LEAVE, .pid = pid };
+
+	return call(hand, &m);
+}
+
+int tracer_die_at(int hand, unsigned step)
+{
+	struct hand_msg m = { .op = HAND_DIE_AT, .data = step };
 
 	return call(hand, &m);
 }

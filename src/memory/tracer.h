@@ -10,6 +10,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include "common/err.h"
+#include "preload/sigframe.h"
+
+/* In the place of hand: the calling thread is the tracer itself. */
+#define TRACER_SELF (-2)
 
 /* Registers as PTRACE_GETREGSET gives them; what is in them only arch.h knows. */
 struct tracer_regs {
@@ -21,15 +25,19 @@ struct tracer_regs {
 int tracer_get_regs(int hand, pid_t pid, struct tracer_regs *r);
 int tracer_set_regs(int hand, pid_t pid, const struct tracer_regs *r);
 int tracer_set_options(int hand, pid_t pid, unsigned long options);
-int tracer_continue(int hand, pid_t pid);
 int tracer_detach(int hand, pid_t pid);
 /* Waits for its next stop or its end; *status as of wait(). */
 int tracer_wait(int hand, pid_t pid, int *status);
 int tracer_kill(int hand, pid_t pid, int sig);
 
+/* preload/inject.h: what it says of a thread's way home. */
+int tracer_enter(int hand, pid_t pid, struct way_home *w);
+int tracer_leave(int hand, pid_t pid);
+/* For tests: the tracer gets SIGKILL at that step of an injection from now. */
+int tracer_die_at(int hand, unsigned step);
 /* Options of ptrace: while a call lasts, after it, and for a child that it makes. */
 struct tracer_options { unsigned long during, after, child; };
-/* One system call in a stopped process, with the registers *r, which become those after it; the process is as before then.
+/* One system call in a stopped process, with the registers *r, which become those after it.
  * *child: the pid of one that it made, 0 = none; also filled if only what comes afterwards failed. */
 int tracer_inject(int hand, pid_t pid, struct tracer_regs *r, const struct tracer_options *o, pid_t *child);
 /* In a dump: inode numbers of the shared memory that criu was told to be holes; *v is the caller's. */

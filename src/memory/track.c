@@ -11,9 +11,10 @@
 
 #include "common/util.h"
 #include "memory/arch.h"
+#include "memory/middle.h"
 #include "memory/pagemap.h"
-#include "memory/site.h"
 #include "memory/stop.h"
+#include "memory/tracer.h"
 #include "memory/uffd.h"
 #include "memory/vmas.h"
 
@@ -96,33 +97,38 @@ static int collect(const struct tracked *p, const struct vmas *m, enum mem_pages
 
 /* ---- protection ------------------------------------------------------------------ */
 
-/* The descriptor has to be made by the process itself, and is closed there at once. */
-static int make_uffd(struct tracked *p, struct err *err)
+/* In a task that has the process's memory, and whose descriptors end with it. */
+static int make_uffd_in(struct tracked *p, const struct middle *m, struct err *err)
 {
 	const long make[6] = { O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY };
+	cleanup_close int pidfd = pidfd_open(m->pid, 0);
+	long fd;
+
+	if (middle_call(m, m->pid, "userfaultfd", SYS_userfaultfd, make, &fd, NULL, err))
+		return -1;
+	p->uffd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, (int)fd, 0);
+	return p->uffd < 0 ? err_sys(err, errno, "cannot take over its userfaultfd") : 0;
+}
+
+static int make_uffd(struct tracked *p, struct err *err)
+{
 	struct mem_stop stop = { 0 };
-	uint64_t pc = mem_site_find(p->host, err);
-	long fd, rc = 0;
+	struct middle m;
+	int rc;
 
-	if (!pc || mem_stop_add(&stop, p->host, now_us() + STOP_MAX_US, err))
+	if (mem_stop_add(&stop, p->host, now_us() + STOP_MAX_US, err))
 		return -1;
-	if (mem_stop_call(&stop, pc, SYS_userfaultfd, make, &fd, err)) {
+	if (!stop.n || !stop.tids[0]) {
 		mem_stop_end(&stop);
-		return -1;
+		return err_set(err, ESRCH, "it has ended");
 	}
-	if (fd >= 0) {
-		const long args[6] = { fd };
-
-		p->uffd = (int)syscall(SYS_pidfd_getfd, p->pidfd, (int)fd, 0);
-		err_sys(err, errno, "cannot take over its userfaultfd");
-		mem_stop_call(&stop, pc, SYS_close, args, &rc, NULL);
-	} else {
-		err_sys(err, (int)-fd, "userfaultfd");
-	}
+	rc = middle_make(&m, TRACER_SELF, stop.tids[0], p->host, err) || make_uffd_in(p, &m, err) ? -1 : 0;
+	if (middle_end(&m, rc ? NULL : err))
+		rc = -1;
 	mem_stop_end(&stop);
-	if (p->uffd >= 0 && uffd_begin(p->uffd))
+	if (!rc && uffd_begin(p->uffd))
 		return err_sys(err, errno, "cannot set up its userfaultfd");
-	return p->uffd >= 0 ? 0 : -1;
+	return rc;
 }
 
 /* Clean is what was protected all the time since the look before: found so before mappings are protected that are new or have lost it, and

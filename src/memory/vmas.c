@@ -28,6 +28,7 @@ static int parse_line(const char *line, struct vma *v)
 	v->plain = inode == 0 && is_anonymous(name) && perms[0] == 'r' && perms[1] == 'w' && perms[3] == 'p';
 	v->executable = perms[0] == 'r' && perms[2] == 'x';
 	v->vdso = !strcmp(name, "[vdso]");
+	v->stack = !strcmp(name, "[stack]");
 	v->aio = !strncmp(name, "/[aio]", 6);
 	return v->start < v->end ? 0 : -1;
 }

@@ -14,6 +14,7 @@ struct vma {
 	bool plain;      /* anonymous, private, readable and writable, and no stack that grows: process_vm_writev() can fill it */
 	bool executable;
 	bool vdso;
+	bool stack;      /* that of the first thread; it grows */
 	bool aio;        /* where the kernel tells of asynchronous reads and writes: io_setup() */
 };
 

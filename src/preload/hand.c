@@ -1,10 +1,8 @@
 /* Part of libfsched-criu.so, which is loaded into criu, and only into criu: requests of the worker's, see hand.h. */
 #include <linux/fcntl.h>
-#include <linux/wait.h>
 #include <sys/syscall.h>
 
 #include "hand.h"
-#include "inject.h"
 #include "preload.h"
 #include "raw_syscall.h"
 
@@ -13,7 +11,6 @@
 #define NO_SIGNAL 0x4000 /* MSG_NOSIGNAL */
 
 struct poll_fd { int fd; short events, revents; };
-struct vector { void *base; size_t len; };
 
 static int hand = -1;
 static bool in_dump;   /* else in a restore, where a worker that is gone must not be overlooked */
@@ -34,63 +31,15 @@ __attribute__((constructor)) static void begin(int argc, char **argv, char **env
 	}
 }
 
-static long trace(struct hand_msg *m)
-{
-	struct vector v = { m->buffer, m->len };
-	long data = (long)m->data, ret;
-
-	if (m->len > sizeof(m->buffer))
-		return -EINVAL;
-	if (m->data_kind == HAND_BUFFER)
-		data = (long)m->buffer;
-	if (m->data_kind == HAND_VECTOR)
-		data = (long)&v;
-	ret = raw_syscall(SYS_ptrace, m->request, m->pid, (long)m->addr, data, 0, 0);
-	if (m->data_kind == HAND_VECTOR)
-		m->len = (uint32_t)v.len;
-	return ret;
-}
-
-static long inject(struct hand_msg *m)
-{
-	struct injection in = {
-		.pid = m->pid, .during = (unsigned long)m->request, .after = m->data, .child_options = m->addr,
-		.regs = m->buffer, .len = m->len, .room = sizeof(m->buffer),
-	};
-	long ret = inject_call(&in);
-
-	m->len = (uint32_t)in.len;
-	m->data = (uint64_t)(unsigned)in.child;
-	return ret;
-}
-
 static void answer(struct hand_msg *m)
 {
 	unsigned total;
-	int status = 0;
 
-	switch (m->op) {
-	case HAND_PTRACE:
-		m->result = trace(m);
-		break;
-	case HAND_WAIT:
-		do
-			m->result = raw_syscall(SYS_wait4, m->pid, (long)&status, __WALL, 0, 0, 0);
-		while (m->result == -EINTR);
-		m->data = (uint64_t)(unsigned)status;
-		break;
-	case HAND_INJECT:
-		m->result = inject(m);
-		break;
-	case HAND_KILL:
-		m->result = raw_syscall(SYS_kill, m->pid, m->request, 0, 0, 0, 0);
-		break;
-	case HAND_SHARED:
+	if (m->op == HAND_SHARED) {
 		m->len = sizeof(uint32_t) * elide_shared_list(m->addr, (uint32_t *)m->buffer, sizeof(m->buffer) / sizeof(uint32_t), &total);
 		m->result = total;
-		break;
-	default:
-		m->result = -EINVAL;
+	} else {
+		hand_do(m);
 	}
 	raw_syscall(SYS_sendto, hand, (long)m, sizeof(*m), NO_SIGNAL, 0, 0);
 }

@@ -15,7 +15,10 @@ enum hand_op {
 	HAND_PTRACE,     /* ptrace(request, pid, addr, data) */
 	HAND_WAIT,       /* wait4(pid, __WALL): result pid, data the status */
 	HAND_KILL,       /* kill(pid, request) */
+	HAND_ENTER,      /* inject_enter(pid): buffer has its struct way_home, also in the answer */
 	HAND_INJECT,     /* lets pid make one system call, see below */
+	HAND_LEAVE,      /* inject_leave(pid) */
+	HAND_DIE_AT,     /* for tests: SIGKILL at the data-th step of an injection from now */
 	HAND_GO,         /* in a restore: go on; not answered */
 	HAND_SHARED,     /* which shared memory was left out of the dump: buffer has 32-bit inode numbers from index addr on, result how many there are */
 };
@@ -31,13 +34,15 @@ struct hand_msg {
 	uint32_t data_kind;    /* enum hand_data */
 	uint32_t len;          /* of what is used of buffer; HAND_VECTOR: also in the answer */
 	int64_t  result;       /* in the answer: as the system call gave it, -errno after a failure */
-	uint8_t  buffer[512];  /* registers (x86_64: 216 bytes, aarch64: 272), a signal mask, an event's message */
+	_Alignas(8) uint8_t buffer[512];  /* registers (x86_64: 216 bytes, aarch64: 272), a signal mask, an event's message */
 };
 
 /* HAND_INJECT: buffer has the registers with which the call is to be made, request the ptrace options for its time, data those after it,
- * addr those for a child that it makes. Answer: buffer has the registers when it had returned, data the child's pid or 0, result 0. The process is then where
- * it was, registers, signal mask and all, stopped at a point from which the kernel restarts an interrupted call. It is one request,
- * so that a criu that is killed meanwhile has only some 100 us in which the process could be hit with registers that are not its own. */
+ * addr those for a child that it makes. Answer: buffer has the registers when it had returned, data the child's pid or 0, result 0.
+ * See inject.h. */
+
+/* Does what m asks for and makes it the answer, in the process that is the tracer: all but HAND_READY, HAND_GO and HAND_SHARED. */
+void hand_do(struct hand_msg *m);
 
 /* Shared memory that holds fewer bytes is criu's. */
 #define HAND_SHARED_MIN (1u << 20)

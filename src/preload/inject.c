@@ -6,26 +6,41 @@
 
 #include "raw_syscall.h"
 
-#define PT_CONT         7
 #define PT_SYSCALL      24
 #define PT_SETOPTIONS   0x4200
 #define PT_GETEVENTMSG  0x4201
 #define PT_GETREGSET    0x4204
 #define PT_SETREGSET    0x4205
-#define PT_INTERRUPT    0x4207
 #define PT_GETSIGMASK   0x420a
 #define PT_SETSIGMASK   0x420b
 #define PRSTATUS        1
 #define EVENT_CLONE     3
-#define EVENT_STOP      128
 #define SYSCALL_STOP    (5 | 0x80)  /* SIGTRAP with PTRACE_O_TRACESYSGOOD */
+#define SIG_KILL        9
 #define SIG_STOP        19
 #define STOPS_MAX       64
 
 struct vector { void *base; size_t len; };
 
+/* The one thread that stands on its way home. */
+static struct {
+	int    pid;                   /* 0 = none */
+	size_t len;
+	_Alignas(8) unsigned char regs[INJECT_REGS_MAX], home[INJECT_REGS_MAX];
+	unsigned long mask;
+} entered;
+
+unsigned inject_dies_at;
+
+void inject_step(void)
+{
+	if (inject_dies_at && --inject_dies_at == 0)
+		raw_syscall(SYS_kill, raw_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0), SIG_KILL, 0, 0, 0, 0);
+}
+
 static long pt(long request, int pid, unsigned long addr, void *data)
 {
+	inject_step();
 	return raw_syscall(SYS_ptrace, request, pid, (long)addr, (long)data, 0, 0);
 }
 
@@ -35,6 +50,7 @@ static long next_stop(int pid)
 	int status = 0;
 	long got;
 
+	inject_step();
 	do
 		got = raw_syscall(SYS_wait4, pid, (long)&status, __WALL, 0, 0, 0);
 	while (got == -EINTR);
@@ -81,52 +97,95 @@ static long run_call(struct injection *in, bool *was_stopped)
 	return -ELOOP;
 }
 
-/* Only on the way through the handling of signals does the kernel look whether an interrupted call is to be restarted. */
-static long settle(int pid)
+static long get_regs(int pid, void *regs, size_t *len)
 {
-	long status, ret = pt(PT_INTERRUPT, pid, 0, NULL);
+	struct vector v = { regs, *len };
+	long ret = pt(PT_GETREGSET, pid, PRSTATUS, &v);
 
-	for (int stops = 0; ret >= 0 && stops < STOPS_MAX; stops++) {
-		ret = pt(PT_CONT, pid, 0, NULL);
-		if (ret < 0)
-			return ret;
-		status = next_stop(pid);
-		if (status < 0)
-			return status;
-		if (status >> 16 == EVENT_STOP)
-			return 0;
-	}
-	return ret < 0 ? ret : -ELOOP;
+	*len = v.len;
+	return ret;
+}
+
+static long set_regs(int pid, const void *regs, size_t len)
+{
+	struct vector v = { (void *)(unsigned long)regs, len };
+
+	return pt(PT_SETREGSET, pid, PRSTATUS, &v);
+}
+
+static long set_mask(int pid, unsigned long mask)
+{
+	return pt(PT_SETSIGMASK, pid, sizeof(mask), &mask);
+}
+
+/* At every step a thread that is let go is either as it was or on its way home: signals are blocked only there. */
+long inject_enter(int pid, struct way_home *w)
+{
+	long ret;
+
+	if (entered.pid)
+		return -EBUSY;
+	entered.len = sizeof(entered.regs);
+	if ((ret = get_regs(pid, entered.regs, &entered.len)) < 0 || (ret = pt(PT_GETSIGMASK, pid, sizeof(entered.mask), &entered.mask)) < 0 ||
+	    (ret = sigframe_write(pid, entered.regs, entered.len, entered.mask, w, entered.home)) < 0 ||
+	    (ret = set_regs(pid, entered.home, entered.len)) < 0)
+		return ret;
+	entered.pid = pid;
+	ret = set_mask(pid, ~0ul);
+	if (ret < 0)
+		inject_leave(pid);
+	return ret;
+}
+
+long inject_leave(int pid)
+{
+	long mask, ret;
+
+	if (entered.pid != pid)
+		return 0;
+	entered.pid = 0;
+	mask = set_mask(pid, entered.mask);
+	ret = set_regs(pid, entered.regs, entered.len);
+	return ret < 0 ? ret : mask;
+}
+
+/* With registers and mask to which the thread returns. */
+static long call_between(struct injection *in, const void *back, size_t len, unsigned long mask)
+{
+	bool was_stopped = false;
+	long ret, regs, masked;
+
+	if ((ret = set_mask(in->pid, ~0ul)) < 0)
+		return ret;
+	ret = pt(PT_SETOPTIONS, in->pid, 0, (void *)in->during);
+	if (ret >= 0)
+		ret = set_regs(in->pid, in->regs, in->len);
+	if (ret >= 0)
+		ret = run_call(in, &was_stopped);
+	in->len = in->room;
+	if (ret >= 0)
+		ret = get_regs(in->pid, in->regs, &in->len);
+	regs = set_regs(in->pid, back, len);
+	pt(PT_SETOPTIONS, in->pid, 0, (void *)in->after);
+	masked = set_mask(in->pid, mask);
+	if (was_stopped)
+		raw_syscall(SYS_kill, in->pid, SIG_STOP, 0, 0, 0, 0);
+	return ret < 0 ? ret : regs < 0 ? regs : masked;
 }
 
 long inject_call(struct injection *in)
 {
 	static unsigned char saved[INJECT_REGS_MAX];
-	struct vector old = { saved, sizeof(saved) }, new = { in->regs, in->len };
-	unsigned long mask = 0, all = ~0UL;
-	bool was_stopped = false;
-	long ret, back;
+	size_t len = sizeof(saved);
+	unsigned long mask = 0;
+	long ret;
 
 	in->child = 0;
 	if (in->room > INJECT_REGS_MAX || in->len > in->room)
 		return -EINVAL;
-	if ((ret = pt(PT_GETREGSET, in->pid, PRSTATUS, &old)) < 0 || (ret = pt(PT_GETSIGMASK, in->pid, sizeof(mask), &mask)) < 0 ||
-	    (ret = pt(PT_SETSIGMASK, in->pid, sizeof(all), &all)) < 0)
+	if (entered.pid == in->pid)
+		return call_between(in, entered.home, entered.len, ~0ul);
+	if ((ret = get_regs(in->pid, saved, &len)) < 0 || (ret = pt(PT_GETSIGMASK, in->pid, sizeof(mask), &mask)) < 0)
 		return ret;
-	ret = pt(PT_SETOPTIONS, in->pid, 0, (void *)in->during);
-	if (ret >= 0)
-		ret = pt(PT_SETREGSET, in->pid, PRSTATUS, &new);
-	if (ret >= 0)
-		ret = run_call(in, &was_stopped);
-	new.len = in->room;
-	if (ret >= 0)
-		ret = pt(PT_GETREGSET, in->pid, PRSTATUS, &new);
-	in->len = new.len;
-	if ((back = pt(PT_SETREGSET, in->pid, PRSTATUS, &old)) >= 0)
-		back = settle(in->pid);
-	pt(PT_SETOPTIONS, in->pid, 0, (void *)in->after);
-	pt(PT_SETSIGMASK, in->pid, sizeof(mask), &mask);
-	if (was_stopped)
-		raw_syscall(SYS_kill, in->pid, SIG_STOP, 0, 0, 0, 0);
-	return ret < 0 ? ret : back;
+	return call_between(in, saved, len, mask);
 }

@@ -1,10 +1,17 @@
-/* One system call in a process that is stopped by the caller's ptrace; afterwards it is as it was before.
+/* System calls in a thread that is stopped by the caller's ptrace; afterwards it is as it was before.
  *
- * Free-standing: used inside criu (hand.c), which may have another C library, and by fsched-worker, whatever of the two is the tracer. */
+ * inject_enter(), any number of inject_call(), inject_leave(). In between the thread stands on its way home (sigframe.h): whenever the
+ * tracer is killed, also in the middle of a call, it finds back by itself. Where there is no such way, and in a task that has not
+ * been entered, a tracer that is killed within the some 100 us of a call leaves it with registers that are not its own: its options of
+ * ptrace should have PTRACE_O_EXITKILL for that time.
+ *
+ * Free-standing: used inside criu (hand_do.c), which may have another C library, and by fsched-worker, whatever of the two is the tracer. */
 #ifndef FSCHED_PRELOAD_INJECT_H
 #define FSCHED_PRELOAD_INJECT_H
 
 #include <stddef.h>
+
+#include "sigframe.h"
 
 #define INJECT_REGS_MAX 512
 
@@ -17,9 +24,18 @@ struct injection {
 	int    child;                /* out: such a task, 0 = none */
 };
 
-/* 0, or -errno; -ESRCH: it has ended. Then it stands where it stood, registers, signal mask and all, stopped at a point from which the
- * kernel restarts an interrupted call. Not re-entrant. A tracer that is killed meanwhile has only some 100 us in which the process
- * could be hit with registers that are not its own. */
+/* All: 0, or -errno; -ESRCH: it has ended. Not re-entrant. */
+
+/* One thread at a time. Blocks its signals; a failure means that there is no way home, and that it is as before. */
+long inject_enter(int pid, struct way_home *w);
+/* Afterwards the thread stands where it stood, registers, signal mask and all, stopped at a point from which the kernel restarts an
+ * interrupted call when it is detached. */
 long inject_call(struct injection *in);
+/* Harmless if it has not been entered. */
+long inject_leave(int pid);
+
+/* For tests: SIGKILL for the calling process at the so many-th step from now; 0: never. */
+extern unsigned inject_dies_at;
+void inject_step(void);
 
 #endif

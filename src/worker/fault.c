@@ -1,4 +1,4 @@
-/* Faults on purpose, for tests: FSCHED_FAULT=NAME[,NAME]… in the environment of `fsched pod`. Under Slurm, where checkpoints are signed,
+/* Faults on purpose, for tests: FSCHED_FAULT=NAME[=NUMBER][,NAME]… in the environment of `fsched pod`. Under Slurm, where checkpoints are signed,
  * nothing looks at it. This is the list; `fsched-worker faults` prints it, and tests/pod/test_fault_points.py goes through it. */
 #include "worker/worker.h"
 
@@ -6,11 +6,13 @@
 #include <string.h>
 
 #include "common/util.h"
+#include "memory/tracer.h"
 #include "pod/pod.h"
 
 /* way: what is done, or fails. checkpoint, vacate, restore: the operation in which something is killed, which then fails; pre-dump: a
  * checkpoint with CRIU_PreDump;
- * complete: the epoch is there all the same; retry: it succeeds in another way. */
+ * complete: the epoch is there all the same; retry: it succeeds in another way; call: a checkpoint, at the step NUMBER of the system calls
+ * that a process is made to do; one that there is not is no fault. */
 static const struct { const char *name, *kind, *what; } list[] = {
 	[FAULT_FORCE_DIRECT] = { "force-direct", "way", "every process is written directly" },
 	[FAULT_FORCE_STAGED] = { "force-staged", "way", "every process is copied" },
@@ -38,6 +40,8 @@ static const struct { const char *name, *kind, *what; } list[] = {
 	[FAULT_DIE_AFTER_COMMIT] = { "die-after-commit", "complete", "the worker: nobody is told of the epoch" },
 	[FAULT_DIE_HELD] = { "die-held", "vacate", "the worker: the epoch is complete, the tree waits for its end" },
 	[FAULT_CRIU_DIES_HELD] = { "criu-dies-held", "vacate", "criu: the same" },
+	[FAULT_CRIU_DIES_IN_CALL] = { "criu-dies-in-call", "call", "criu: of a fork" },
+	[FAULT_DIE_IN_CALL] = { "die-in-call", "call", "the worker: when writes are about to be tracked (CRIU_PreDump)" },
 	[FAULT_DIE_BEFORE_POD] = { "die-before-pod", "restore", "the worker: the files are put back" },
 	[FAULT_DIE_IN_RESTORE] = { "die-in-restore", "restore", "the worker: criu has just begun" },
 	[FAULT_DIE_IN_FILL] = { "die-in-fill", "restore", "the worker: criu waits, the memory is incomplete" },
@@ -50,15 +54,29 @@ void fault_list(FILE *out)
 		fprintf(out, "%-26s %-10s %s\n", list[i].name, list[i].kind, list[i].what);
 }
 
-bool fault(const struct worker *w, enum fault f)
+/* What stands behind the name of a fault that was asked for; NULL: it was not. */
+static const char *asked_for(const struct worker *w, enum fault f)
 {
 	const char *p = w->req.sign ? NULL : secure_getenv("FSCHED_FAULT");
 	size_t len = strlen(list[f].name);
 
 	for (; p && *p; p += strcspn(p, ","), p += *p == ',')
-		if (strcspn(p, ",") == len && !strncmp(p, list[f].name, len))
-			return true;
-	return false;
+		if (strcspn(p, ",=") == len && !strncmp(p, list[f].name, len))
+			return p + len;
+	return NULL;
+}
+
+bool fault(const struct worker *w, enum fault f)
+{
+	return asked_for(w, f) != NULL;
+}
+
+void fault_in_call(const struct worker *w, enum fault f, int hand)
+{
+	const char *number = asked_for(w, f);
+
+	if (number && *number == '=')
+		tracer_die_at(hand, (unsigned)strtoul(number + 1, NULL, 10));
 }
 
 /* Whatever is in the pod whose pid 1 is init and not of the job. */

@@ -343,6 +343,7 @@ int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criu
 		return -1;
 	predump_freeze(&s->predump);
 	rc = add_processes(s, w, criufd, &f, err);
+	fault_in_call(w, FAULT_CRIU_DIES_IN_CALL, hand);
 	if (!rc)
 		rc = mem_snapshot_take(s->snapshot, s->procs, s->n_procs, f.subreaper || w->req.vacate ? -1 : hand, s->cow_room, err);
 	if (!rc)

@@ -13,6 +13,7 @@
 
 #include "common/util.h"
 #include "memory/shared.h"
+#include "memory/tracer.h"
 
 #define ROUNDS_MAX  6
 #define SMALL       (32u << 20)   /* bytes that are left: to copy them in the freeze takes a few ms */
@@ -230,6 +231,7 @@ void predump_run(struct memory_step *s, struct worker *w, int epochfd)
 				mem_huge_note(s->huge, t.pids[i]);
 		}
 		p->track = mem_track_new(p->how);
+		fault_in_call(w, FAULT_DIE_IN_CALL, TRACER_SELF);
 		track_all(p, w, &t);
 		if (mem_track_count(p->track) > 0 && all_rounds(p, w, epochfd, &err)) {
 			worker_warn(w, "pre-dump: %s; the memory is copied as without one", err.text);

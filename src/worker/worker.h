@@ -180,11 +180,13 @@ enum fault {
 	FAULT_DIE_BEFORE_FREEZE, FAULT_DIE_FROZEN, FAULT_CRIU_DIES_FROZEN, FAULT_DIE_BEFORE_SNAPSHOT, FAULT_CRIU_DIES_BEFORE_SNAPSHOT,
 	FAULT_DIE_AFTER_SNAPSHOT, FAULT_CRIU_DIES_AFTER_SNAPSHOT, FAULT_DIE_IN_DRAIN, FAULT_DIE_AFTER_DRAIN, FAULT_DIE_BEFORE_MANIFEST,
 	FAULT_DIE_BEFORE_VERIFY, FAULT_DIE_BEFORE_COMMIT, FAULT_DIE_AFTER_COMMIT, FAULT_DIE_HELD, FAULT_CRIU_DIES_HELD,
-	FAULT_DIE_BEFORE_POD, FAULT_DIE_IN_RESTORE, FAULT_DIE_IN_FILL, FAULT_CRIU_DIES_IN_FILL,
+	FAULT_CRIU_DIES_IN_CALL, FAULT_DIE_IN_CALL, FAULT_DIE_BEFORE_POD, FAULT_DIE_IN_RESTORE, FAULT_DIE_IN_FILL, FAULT_CRIU_DIES_IN_FILL,
 };
 void fault_list(FILE *out);
 bool fault(const struct worker *w, enum fault f);
 void fault_die(const struct worker *w, enum fault f);
+/* hand: whose tracer is to die (memory/tracer.h). */
+void fault_in_call(const struct worker *w, enum fault f, int hand);
 void fault_target_dies(const struct worker *w, enum fault f);
 void fault_criu_dies(const struct worker *w, enum fault f, pid_t init);
 

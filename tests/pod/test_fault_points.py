@@ -80,6 +80,36 @@ def test_killed_in_a_checkpoint(pods, base, victim, program):
     job.stop()
 
 
+# Of the steps of the system calls that a job is made to do every so many-th; tests/unit/test_inject.c goes through all.
+EVERY = int(os.environ.get("FSCHED_TEST_EVERY", "9"))
+
+
+@pytest.mark.parametrize("program", [("waiter", 24), ("memory", 24, 2, 2)], ids=["waiter", "memory"])
+@pytest.mark.parametrize("name", ["criu-dies-in-call", "die-in-call"])
+def test_killed_in_a_system_call(pods, base, name, program):
+    assert name in points("call")
+    f = base / "pre-dump.conf"
+    f.write_text((base / "fsched.conf").read_text() + "CRIU_PreDump = YES\n")
+    conf = f if name == "die-in-call" else None
+    job = Job(pods, base, *program)
+    job.checkpoint("--kill")
+    assert "restored from epoch" in job.restore()
+    before = look(job)
+    step = len(program)
+    while job.run("checkpoint", job.state, fault=f"force-fork,{name}={step}", conf=conf).returncode:
+        untouched(job, before)
+        step += EVERY
+    assert step > 30 * len(job.processes()), "it has more steps than that"
+    untouched(job, before)
+    assert "warning" not in job.checkpoint(fault="force-fork", conf=conf)
+    assert job.manifest()["memory"]["method"] == "fork"
+    untouched(job, before)
+    job.fsched("kill", job.state)
+    assert "restored from epoch" in job.restore()
+    job.stop()
+    assert program[0] != "waiter" or "children 0 signals 0 handlers 0 short 0 descriptors 0" in job.out.read_text()
+
+
 def test_killed_in_a_restore(pods, base):
     """There is no half of a job: it is gone, and the next restore brings it back."""
     job = Job(pods, base, "memory", 16, 1, 2)
