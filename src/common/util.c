@@ -131,6 +131,21 @@ int open_proc(pid_t pid, const char *name, int flags)
 	return open(path, flags | O_CLOEXEC);
 }
 
+long proc_status_number(const char *status, const char *key, long missing)
+{
+	const size_t len = strlen(key);
+	long v = missing;
+
+	for (const char *p = status; p && *p; p = strchr(p, '\n'), p = p ? p + 1 : NULL) {
+		if (strncmp(p, key, len) || p[len] != ':')
+			continue;
+		for (p += len + 1; *p == '\t'; p += strcspn(p, "\t\n"))
+			v = strtol(++p, NULL, 10);
+		break;
+	}
+	return v;
+}
+
 static int fsync_dir(int dirfd)
 {
 	cleanup_close int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

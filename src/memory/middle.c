@@ -94,18 +94,9 @@ static int last_pid_of(pid_t host)
 {
 	cleanup_free char *status = NULL;
 	char path[64];
-	const char *p;
-	int pid = 0;
 
 	snprintf(path, sizeof(path), "/proc/%d/status", host);
-	if (read_file_at(AT_FDCWD, path, 65536, &status) <= 0)
-		return 0;
-	p = strstr(status, "\nNSpid:");
-	if (!p)
-		return 0;
-	for (p += strlen("\nNSpid:"); *p == '\t'; p += strcspn(p, "\t\n"))
-		pid = atoi(++p);
-	return pid;
+	return read_file_at(AT_FDCWD, path, 65536, &status) > 0 ? (pid_t)proc_status_number(status, "NSpid", 0) : 0;
 }
 
 int middle_end(struct middle *m, struct err *err)

@@ -21,11 +21,11 @@ static int seccomp_of(pid_t host)
 {
 	cleanup_free char *status = NULL;
 	char path[64];
-	const char *p;
 
 	snprintf(path, sizeof(path), "/proc/%d/status", host);
-	p = read_file_at(AT_FDCWD, path, 65536, &status) > 0 ? strstr(status, "\nSeccomp:") : NULL;
-	return p ? atoi(p + strlen("\nSeccomp:")) : SECCOMP_NONE;
+	if (read_file_at(AT_FDCWD, path, 65536, &status) <= 0)
+		return SECCOMP_NONE;
+	return (int)proc_status_number(status, "Seccomp", SECCOMP_NONE);
 }
 
 static void note(uint64_t *where, uint64_t start, long at)

@@ -35,18 +35,11 @@ static const char *describe(const struct scan *s, pid_t pid, char *buf, size_t l
 	cleanup_free char *status = NULL;
 	char name[64], comm[64] = "?", clean[64];
 	int inner = pid;
-	char *p;
 
 	snprintf(name, sizeof(name), "%d/status", pid);
 	if (read_file_at(s->proc, name, 65536, &status) > 0) {
 		sscanf(status, "Name:\t%63[^\n]", comm);
-		p = strstr(status, "\nNSpid:");
-		if (p) {
-			p += strlen("\nNSpid:");
-			p[strcspn(p, "\n")] = '\0';
-			p = strrchr(p, '\t');
-			inner = p ? atoi(p + 1) : pid;
-		}
+		inner = (int)proc_status_number(status, "NSpid", pid);
 	}
 	snprintf(buf, len, "process %d (%s)", inner, printable(comm, clean, sizeof(clean)));
 	return buf;
@@ -104,16 +97,15 @@ static int check_status(const struct scan *s, pid_t pid, struct err *err)
 {
 	cleanup_free char *status = NULL;
 	char name[64], what[96];
-	const char *p;
-	int tracer = 0;
+	int tracer;
 
 	snprintf(name, sizeof(name), "%d/status", pid);
 	if (read_file_at(s->proc, name, 65536, &status) <= 0)
 		return 0;
 	if (strstr(status, "\nState:\tZ") || strstr(status, "\nState:\tX"))
 		return 0;
-	p = strstr(status, "\nTracerPid:");
-	if (p && sscanf(p, "\nTracerPid: %d", &tracer) == 1 && tracer > 0) {
+	tracer = (int)proc_status_number(status, "TracerPid", 0);
+	if (tracer > 0) {
 		snprintf(what, sizeof(what), "is being traced by process %d of the node (a debugger or strace)", tracer);
 		return refuse(s, pid, err, what, "detach it and try again");
 	}

@@ -150,16 +150,11 @@ static void die_with_criu(int hand, pid_t host)
 	d = opendir(path);
 	while (d && (e = readdir(d))) {
 		cleanup_free char *status = NULL;
-		const char *p;
-		int tid = 0;
 
 		snprintf(name, sizeof(name), "%s/status", e->d_name);
 		if (e->d_name[0] == '.' || read_file_at(dirfd(d), name, LIST_MAX, &status) <= 0)
 			continue;
-		p = strstr(status, "\nNSpid:");
-		for (p = p ? p + strlen("\nNSpid:") : NULL; p && *p == '\t'; p += strcspn(p, "\t\n"))
-			tid = atoi(++p);
-		tracer_set_options(hand, tid, PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD);
+		tracer_set_options(hand, (pid_t)proc_status_number(status, "NSpid", 0), PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD);
 	}
 }
 

@@ -16,29 +16,19 @@ struct node {
 	enum { UNKNOWN, INSIDE, OUTSIDE } where;
 };
 
-static long last_column(const char *status, const char *key)
-{
-	const char *p = strstr(status, key);
-	long v = 0;
-
-	for (p = p ? p + strlen(key) : NULL; p && *p == '\t'; p += strcspn(p, "\t\n"))
-		v = strtol(++p, NULL, 10);
-	return v;
-}
-
 static void read_node(struct node *n, struct tree *t)
 {
-	static const char *const keys[] = { "\nNSpid:", "\nNSpgid:", "\nNSsid:" };
+	static const char *const keys[] = { "NSpid", "NSpgid", "NSsid" };
 	cleanup_free char *status = NULL;
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/%d/status", n->pid);
 	if (read_file_at(AT_FDCWD, path, 65536, &status) <= 0)
 		return;
-	n->parent = (pid_t)last_column(status, "\nPPid:");
-	n->inner = (int)last_column(status, "\nNSpid:");
+	n->parent = (pid_t)proc_status_number(status, "PPid", 0);
+	n->inner = (int)proc_status_number(status, "NSpid", 0);
 	for (size_t k = 0; k < ARRAY_SIZE(keys); k++) {
-		long v = last_column(status, keys[k]);
+		long v = proc_status_number(status, keys[k], 0);
 
 		t->max_pid = v > t->max_pid ? (int)v : t->max_pid;
 	}

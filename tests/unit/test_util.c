@@ -330,6 +330,22 @@ static int teardown(void **state)
 	return remove_tree_at(AT_FDCWD, dir);
 }
 
+static void numbers_of_a_status(void **state)
+{
+	const char *const status = "Name:\tNSpid:\t9\nPPid:\t7\nNSpid:\t4711\t12\t3\nSeccomp:\t2\n", *const own = "/proc/self/status";
+	cleanup_free char *mine = NULL;
+
+	(void)state;
+	assert_int_equal(proc_status_number(status, "NSpid", -1), 3);
+	assert_int_equal(proc_status_number(status, "PPid", -1), 7);
+	assert_int_equal(proc_status_number(status, "Seccomp", -1), 2);
+	assert_int_equal(proc_status_number(status, "NS", -1), -1);
+	assert_int_equal(proc_status_number("", "NSpid", -1), -1);
+	assert_int_equal(proc_status_number("NSpid:", "NSpid", -1), -1);
+	assert_true(read_file_at(AT_FDCWD, own, 65536, &mine) > 0);
+	assert_int_equal(proc_status_number(mine, "NSpid", -1), getpid());
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -346,6 +362,7 @@ int main(void)
 		cmocka_unit_test(control_characters_are_replaced),
 		cmocka_unit_test(log_lines_cannot_be_forged),
 		cmocka_unit_test(errors_grow_from_the_inside),
+		cmocka_unit_test(numbers_of_a_status),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
