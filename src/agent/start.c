@@ -347,7 +347,7 @@ static void init_status(struct agent *a)
 
 int start_begin(struct agent *a, int task_fd, struct err *err)
 {
-	char prefix[32];
+	char prefix[32], restarts[16];
 	struct err why;
 
 	a->gate.fd = a->pod.ctl.fd = a->restore.ctl.fd = a->restore.ctl_fd = a->req.listen.fd = a->written.source.fd = -1;
@@ -360,6 +360,9 @@ int start_begin(struct agent *a, int task_fd, struct err *err)
 		return -1;
 	snprintf(prefix, sizeof(prefix), "job %u", a->task.job_id);
 	log_prefix(prefix);
+	snprintf(restarts, sizeof(restarts), "%u", a->task.restart_count);
+	if (setenv("FSCHED_RESTART_COUNT", restarts, 1)) /* for fsched-slurm */
+		return err_sys(err, errno, "cannot set the environment");
 	if (chdir("/") < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
 		return err_sys(err, errno, "cannot become the job's supervisor");
 	conf_defaults(&a->conf);

@@ -4,9 +4,12 @@
  * For a job of fsched's that wait serves nothing: its lease keeps a second copy from running. The job_submit plugin starts this
  * program beside slurmctld, as the same user; it ends when descriptor FD does, which is slurmctld's end of a pipe.
  *
- * It asks for the nodes every few seconds, which costs slurmctld what an sinfo does, and less when nothing has changed. Only when a
- * node has gone down or was booted it looks at the jobs. A job is let go once per restart, if it is pending only for its begin time or
- * because a node refused it, and its Checkpoint entry says that it was running: a person's requeue, a hold or a dependency is none of its business. */
+ * It asks for the nodes every few seconds, which costs slurmctld what an sinfo does, and less when nothing has changed. When a node has
+ * gone down or was booted it looks at the jobs for a minute, else now and then: that a job is not on a node that was booted right after it
+ * was started slurmctld finds out only the next time that the node registers, minutes later.
+ *
+ * A job is let go once per restart, if its Checkpoint entry says that it was running, and it is pending only for its begin time, or because a
+ * node refused it, or because it has been requeued too often: a person's requeue, a hold or a dependency is none of its business. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -28,19 +31,24 @@
 #include "slurm/slurm_rpc.h"
 
 #define POLL_MS   2000
+#define SELDOM    10          /* polls from one look at the jobs to the next when the nodes are as they were */
 #define LOOKS     30          /* at the jobs after a change of the nodes: slurmctld requeues a little later */
 #define DELAY     2           /* s; see RELEASE_DELAY in slurm_rpc.c */
 #define SOON      3           /* s: a job that waits no longer than that is left alone */
 #define LET_GO_MAX 4096
 
-struct seen { uint32_t job_id, restarts; };
+struct seen { uint32_t job_id, restarts, epoch; };
 
 struct watch {
 	time_t nodes_at;            /* of the last answer with news */
 	uint64_t nodes;             /* what matters of the nodes, hashed */
 	unsigned looks;             /* at the jobs that are still to be made */
+	unsigned polls;
+	time_t jobs_at;             /* of the last look at them */
 	struct seen let_go[LET_GO_MAX];
 	unsigned n_let_go;          /* in all; the array is a ring */
+	struct seen too_often[LET_GO_MAX];
+	unsigned n_too_often;
 };
 
 /* ---- nodes ---- */
@@ -91,12 +99,9 @@ static void look_at_nodes(struct watch *w)
 
 /* ---- jobs ---- */
 
-static bool was_running(const char *admin_comment)
+static bool was_running(const struct status *s)
 {
-	struct status s;
-
-	return admin_comment && status_parse(admin_comment, &s, NULL) == 0 &&
-	       (!strcmp(s.state, "running") || !strcmp(s.state, "restoring"));
+	return !strcmp(s->state, "running") || !strcmp(s->state, "restoring");
 }
 
 /* A slurmd that was behind a cut link when its job was taken from it was never told so, and refuses the next start of the same job
@@ -106,21 +111,41 @@ static bool launch_failed(const slurm_job_info_t *r)
 	return r->priority == 0 && r->state_desc && strstr(r->state_desc, "launch failed requeued held");
 }
 
-static bool waits_for_nothing(const slurm_job_info_t *r, time_t now)
+/* slurmctld holds a job for good that it has missed on its nodes, or could not launch, six times in its life (MAX_BATCH_REQUEUE, no setting). That is
+ * meant for a job that cannot start, or that crashes nodes. One that was held so before may go on if it has made an epoch since. */
+static bool requeued_too_often(const slurm_job_info_t *r)
 {
-	return (r->job_state & JOB_STATE_BASE) == JOB_PENDING && !(r->job_state & JOB_COMPLETING) && r->restart_cnt > 0 &&
-	       (launch_failed(r) || (r->priority != 0 && r->eligible_time > now + SOON)) && !(r->dependency && *r->dependency) &&
-	       was_running(r->admin_comment);
+	return r->priority == 0 && r->state_reason == WAIT_MAX_REQUEUE;
 }
 
-static bool first_time(struct watch *w, uint32_t job_id, uint32_t restarts)
+static bool has_advanced(const struct watch *w, uint32_t job_id, uint32_t epoch)
+{
+	unsigned n = w->n_too_often < LET_GO_MAX ? w->n_too_often : LET_GO_MAX;
+
+	for (unsigned i = 0; i < n; i++)
+		if (w->too_often[i].job_id == job_id && w->too_often[i].epoch >= epoch)
+			return false;
+	return epoch > 0;
+}
+
+static bool waits_for_nothing(const struct watch *w, const slurm_job_info_t *r, const struct status *s, time_t now)
+{
+	if ((r->job_state & JOB_STATE_BASE) != JOB_PENDING || (r->job_state & JOB_COMPLETING) || r->restart_cnt == 0 ||
+	    (r->dependency && *r->dependency) || !was_running(s))
+		return false;
+	if (requeued_too_often(r))
+		return has_advanced(w, RECORD_ID(r), s->epoch);
+	return launch_failed(r) || (r->priority != 0 && r->eligible_time > now + SOON);
+}
+
+static bool first_time(struct watch *w, const struct seen *job)
 {
 	unsigned n = w->n_let_go < LET_GO_MAX ? w->n_let_go : LET_GO_MAX;
 
 	for (unsigned i = 0; i < n; i++)
-		if (w->let_go[i].job_id == job_id && w->let_go[i].restarts == restarts)
+		if (w->let_go[i].job_id == job->job_id && w->let_go[i].restarts == job->restarts)
 			return false;
-	w->let_go[w->n_let_go++ % LET_GO_MAX] = (struct seen){ job_id, restarts };
+	w->let_go[w->n_let_go++ % LET_GO_MAX] = *job;
 	return true;
 }
 
@@ -131,13 +156,28 @@ static void let_go(const slurm_job_info_t *r, time_t now)
 
 	slurm_init_job_desc_msg(&d);
 	d.begin_time = now + DELAY;
-	if (launch_failed(r))
+	if (r->priority == 0)
 		d.priority = INFINITE;
 	if (rpc_update(RECORD_ID(r), &d, "cannot start at once", &err))
 		syslog(LOG_WARNING, "%s", err.text);
+	else if (requeued_too_often(r))
+		syslog(LOG_NOTICE, "job %u: Slurm held it because it was requeued too often; it has made an epoch meanwhile and may go on", RECORD_ID(r));
 	else
 		syslog(LOG_INFO, "job %u: its node has failed; it may start again at once, not only in %lld s", RECORD_ID(r),
 		       (long long)(r->eligible_time - now));
+}
+
+static void look_at_job(struct watch *w, const slurm_job_info_t *r, time_t now)
+{
+	struct status s;
+	struct seen job = { .job_id = RECORD_ID(r), .restarts = r->restart_cnt };
+
+	if (!r->admin_comment || status_parse(r->admin_comment, &s, NULL) || !waits_for_nothing(w, r, &s, now) || !first_time(w, &job))
+		return;
+	job.epoch = s.epoch;
+	if (requeued_too_often(r))
+		w->too_often[w->n_too_often++ % LET_GO_MAX] = job;
+	let_go(r, now);
 }
 
 static void look_at_jobs(struct watch *w)
@@ -145,15 +185,11 @@ static void look_at_jobs(struct watch *w)
 	job_info_msg_t *msg = NULL;
 	time_t now = time(NULL);
 
-	if (slurm_load_jobs(0, &msg, SHOW_ALL))
-		return;
-	w->looks--;
-	for (uint32_t i = 0; i < msg->record_count; i++) {
-		const slurm_job_info_t *r = &msg->job_array[i];
-
-		if (waits_for_nothing(r, now) && first_time(w, RECORD_ID(r), r->restart_cnt))
-			let_go(r, now);
-	}
+	if (slurm_load_jobs(w->jobs_at, &msg, SHOW_ALL))
+		return; /* nothing has changed, or slurmctld is busy */
+	w->jobs_at = msg->last_update;
+	for (uint32_t i = 0; i < msg->record_count; i++)
+		look_at_job(w, &msg->job_array[i], now);
 	slurm_free_job_info_msg(msg);
 }
 
@@ -180,8 +216,9 @@ int main(int argc, char **argv)
 	w.looks = LOOKS;
 	while (poll(&p, 1, POLL_MS) == 0 || (errno == EINTR && !p.revents)) {
 		look_at_nodes(&w);
-		if (w.looks)
+		if (w.looks || ++w.polls % SELDOM == 0)
 			look_at_jobs(&w);
+		w.looks -= w.looks > 0;
 	}
 	return 0;
 }

@@ -4,7 +4,8 @@
  *
  *   get                 the job's record, the address of its node, SlurmUser
  *   publish [STATUS]    STATUS (or stdin) becomes the job's Checkpoint entry: a rendered one (common/status.h), or a JSON object with
- *                       members of struct status, of which only those given change
+ *                       members of struct status, of which only those given change. Nothing is done if the job runs and was started
+ *                       anew since the restart FSCHED_RESTART_COUNT of the environment: an agent behind a link that was cut has old news
  *   take-restart-epoch  {"epoch":N,"vacated":bool}: the epoch asked for by the owner, 0 = none, -1 = the latest; it is removed from
  *                       the job's Comment. vacated: the job's entry says that it left its node to be continued
  *   requeue, requeue-hold, release
@@ -185,6 +186,7 @@ static int merge_status(struct status *s, const json_t *from, struct err *err)
 	merge_text(&m, "error", s->error, sizeof(s->error));
 	merge_text(&m, "uuid", s->uuid, sizeof(s->uuid));
 	merge_text(&m, "agent", s->agent, sizeof(s->agent));
+	merge_text(&m, "tried", s->tried, sizeof(s->tried));
 	return m.failed ? -1 : 0;
 }
 
@@ -206,12 +208,21 @@ static int parse_json_status(const char *input, const char *admin_comment, struc
 	return rc;
 }
 
+static bool started_since(const struct slurm_job *job)
+{
+	const char *restarts = getenv("FSCHED_RESTART_COUNT");
+
+	return restarts && (job->running || job->suspended) && job->restart_count > strtoul(restarts, NULL, 10);
+}
+
 static int op_publish(const struct slurm_job *job, const char *arg, struct err *err)
 {
 	cleanup_free char *input = NULL;
 	struct status s;
 	int rc;
 
+	if (started_since(job))
+		return done();
 	if (!arg && read_all(STDIN_FILENO, STATUS_MAX, &input) < 0)
 		return err_sys(err, errno, "cannot read the status from standard input");
 	if (!arg)

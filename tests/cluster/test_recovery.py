@@ -147,13 +147,43 @@ def test_power_failure_in_the_middle(hosts, jobdir, moment):
 def test_reboot(hosts, jobdir):
     """The node is back before Slurm has missed it."""
     c, d = hosts, jobdir()
-    job = submit(c, d, 200)
+    begun = time.time()
+    job = submit(c, d, 230)
+    # BatchStartTimeout and MessageTimeout: that a younger job is not there Slurm notices at the next registration but one
+    lib.wait_for(lambda: time.time() - begun > 18, "Slurm to take the start for complete")
     c.checkpoint("create", job)
     c.kill_node("n1")
     c.up("n1")
     wait_restored(c, job)
+    # what an agent of the run before still has to tell is no news, if it comes from behind a link that was cut
+    slurm = next(c.dir.glob("stage/usr/libexec/fsched/fsched-slurm"))
+    for run, shown in (0, None), (1, "n9"):
+        c.ok("env", f"FSCHED_RESTART_COUNT={run}", slurm, "publish", job, '{"tried":"n9"}', user="root")
+        assert c.entry(job).get("tried") == shown
     assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
-    expect_whole(d, 200)
+    expect_whole(d, 230)
+
+
+def test_a_node_that_reboots_again_and_again(new_cluster, jobdir):
+    """Slurm holds a job that it has missed on its node for the sixth time; one that advances is to go on all the same."""
+    c = new_cluster(conf=FSCHED, hosts=1, slurm_conf=[*(s.replace("Timeout=10", "Timeout=1") for s in FAST)])
+    d = jobdir()
+    job = c.sbatch(SOAK, "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+    c.wait_running(job)
+    for i in range(6):
+        c.checkpoint("create", job)
+        begun = time.time()
+        lib.wait_for(lambda: time.time() - begun > 5, "Slurm to take the start for complete")
+        c.kill_node("n1")
+        c.up("n1")
+        # each run is restored from an epoch of its own, so the entry is not that of the one before
+        c.wait_entry(job, lambda e: e["state"] == "running" and e.get("restored") == str(i + 1), f"restart {i + 1}", LONG)
+    assert "Holding JobId" in (c.dir / "log" / "slurmctld.log").read_text(), "Slurm did not hold it: what is this test for?"
+    assert c.job(job)["Restarts"] == "6"
+    (d / "stop").touch()
+    assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
+    got = counters(d)
+    assert got == list(range(len(got)))
 
 
 def test_node_set_down_while_it_lives(hosts, jobdir):

@@ -81,7 +81,7 @@ def test_killed_in_a_checkpoint(pods, base, victim, program):
 
 
 # Of the steps of the system calls that a job is made to do every so many-th; tests/unit/test_inject.c goes through all.
-EVERY = int(os.environ.get("FSCHED_TEST_EVERY", "9"))
+EVERY = int(os.environ.get("FSCHED_TEST_EVERY", "29"))
 
 
 @pytest.mark.parametrize("program", [("waiter", 24), ("memory", 24, 2, 2)], ids=["waiter", "memory"])
