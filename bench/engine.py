@@ -36,12 +36,12 @@ def ratio(rounds, key, other):
     return statistics.median(f / o for f, o in pairs) if pairs else None
 
 
-def restores(job, disk, ram):
-    """Whatever fails stands there as a text."""
+def restores(job, disk, ram, rounds):
+    """Medians. Whatever fails stands there as a text."""
     found = {}
     for name, action in (("tmpfs", lambda: job.restore_stock(ram)), ("disk", lambda: job.restore_stock(disk)), ("fsched", job.restore)):
         try:
-            found[name] = action()
+            found[name] = statistics.median(action() for _ in range(rounds))
         except Failed as e:
             found[name] = str(e)
         if name == "tmpfs":
@@ -64,7 +64,7 @@ def compare(bench, program, mib, rounds, conf):
                 if name == "tmpfs" and n + 1 < rounds:
                     shutil.rmtree(ram)
         memory, methods = job.manifest.get("memory", {}), " ".join(sorted({r["method"] for r in done["fsched"]}))
-        back = restores(job, disk, ram)
+        back = restores(job, disk, ram, rounds)
     finally:
         job.remove()
         for d in (disk, ram):

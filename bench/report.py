@@ -141,7 +141,10 @@ def targets(out):
 
 def show(out):
     m = out["machine"]
-    print(f"{m['cpus']} CPUs ({m['cpu']}), {m['memory_mib'] / 1024:.0f} GiB, kernel {m['kernel']}; load {m['load']:.1f} when it began; took {out['took_s'] / 60:.1f} minutes.\n")
+    print(f"{m['cpus']} CPUs ({m['cpu']}), {m['memory_mib'] / 1024:.0f} GiB, kernel {m['kernel']}; load {m['load']:.1f} when it began; took {out['took_s'] / 60:.1f} minutes.")
+    if "touch_s" in m:
+        print(f"Touching 1 GiB of memory took {m['touch_s'][0]:.1f} s, and {m['touch_s'][1]:.1f} s at once again: what differs the machine's host took to give it.")
+    print()
     if out.get("engine"):
         engines(sorted(out["engine"], key=lambda r: (r["mib"], list(engine.PROGRAMS).index(r["program"]))))
     if out.get("increments"):
