@@ -5,7 +5,7 @@
 # FSCHED_MESON   meson's build directory that holds the unit tests (build/meson)
 # FSCHED_TEST_SLOWNESS   factor for all deadlines, for slow machines (1)
 # FSCHED_TEST_RERUNS     how often a failed test of a real cluster is run again (2); "R" in the summary names those that needed it
-# FSCHED_TEST_WORKERS    files of tests that run at once (2): most of the time a test waits for Slurm
+# FSCHED_TEST_WORKERS    files of tests that run at once (one more than there are processors): most of the time a test waits for Slurm
 # FSCHED_TEST_KERNELS    suites of Debian whose kernels are tested in full; without, the oldest one in short
 set -eu
 cd "$(dirname "$0")/.."
@@ -26,7 +26,7 @@ recovery) dist=load where='tests/cluster/test_recovery.py tests/cluster/test_dam
 *) sed -n 2p "$0" >&2; exit 2 ;;
 esac
 # Debian's Python by its full name: another one that comes first in PATH has no pytest.
-workers=${FSCHED_TEST_WORKERS:-2}
+workers=${FSCHED_TEST_WORKERS:-$(($(nproc) + 1))}
 parallel=
 if [ "$workers" -gt 1 ]; then parallel="-n $workers --dist $dist"; fi
 # Machines are shared: a deadline that passes because nothing got a processor for a while must not fail everything.
