@@ -91,6 +91,7 @@ struct op {                         /* the operation under way */
 	json_t  *result;            /* owned */
 	pid_t   *stopped;           /* processes that were stopped before, owned */
 	int      n_stopped;
+	bool     hurried;
 	/* vacate */
 	bool     held;              /* the epoch is durable, the tree frozen, the worker waits for the word */
 	bool     vacated;           /* the job is requeued: no way back */
@@ -324,6 +325,8 @@ void pod_unstop(struct agent *a, const pid_t *before, int n);
 /* checkpoint.c */
 void op_start(struct agent *a, enum op_kind kind, struct conn_slot *c);
 void op_request(struct agent *a, enum op_kind kind, struct conn_slot *c);
+/* A request waits with which the job leaves its node: a pre-dump under way takes no longer than it has to. */
+void op_hurry(struct agent *a);
 void op_conn_gone(struct agent *a, struct conn_slot *c);
 void op_cancel(struct agent *a, const char *why);
 static inline bool op_leaves(enum op_kind kind) { return kind >= OP_VACATE; }

@@ -107,6 +107,24 @@ static void log_epoch(struct agent *a, const json_t *o)
 		job_log(a, "epoch %u: memory %s (%s)", a->op.epoch, memory, why ? why : "");
 }
 
+void op_hurry(struct agent *a)
+{
+	struct op *op = &a->op;
+
+	if (!op->active || op->hurried || strcmp(op->phase, "pre-dump") != 0 || proc_send(&op->worker, "hurry") < 0)
+		return;
+	op->hurried = true;
+	job_log(a, "the pre-dump of epoch %u is cut short: the job is to leave its node", op->epoch);
+}
+
+static bool is_to_leave(const struct agent *a)
+{
+	for (unsigned i = 0; i < a->n_queue; i++)
+		if (op_leaves(a->queue[i].kind))
+			return true;
+	return false;
+}
+
 static void on_event(void *arg, char *line)
 {
 	struct agent *a = arg;
@@ -121,6 +139,8 @@ static void on_event(void *arg, char *line)
 		conn_phase(op->conn, name);
 		if (strcmp(name, "frozen") == 0)
 			written_frozen(a);
+		if (is_to_leave(a))
+			op_hurry(a);
 	} else if (event && strcmp(event, "held") == 0 && op_leaves(op->kind) && !op->held) {
 		op_record_epoch(a, o);
 		log_epoch(a, o);
@@ -364,6 +384,8 @@ void op_request(struct agent *a, enum op_kind kind, struct conn_slot *c)
 	} else {
 		a->queue[a->n_queue++] = (struct queued){ kind, c };
 		merge_queue(a);
+		if (op_leaves(kind))
+			op_hurry(a);
 		conn_phase(c, "queued");
 	}
 }

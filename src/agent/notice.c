@@ -69,6 +69,7 @@ static void on_outlook(void *arg, bool ok, const json_t *o, const char *error)
 	if (action == NOTICE_NONE) {
 		again(a, next_look(a, &in, a->notice.grace));
 	} else if (a->op.active) {
+		op_hurry(a);
 		again(a, POLL_MIN);   /* a checkpoint is being made; then it is our turn */
 	} else {
 		a->notice.served = in.served = true;

@@ -156,7 +156,7 @@ static void wait_for_delay(const struct worker *w)
 {
 	int64_t until = now_us() + (int64_t)w->conf.pre_dump_delay * 1000000, left;
 
-	while ((left = until - now_us()) > 0 && tree_is_there(w->req.init))
+	while ((left = until - now_us()) > 0 && tree_is_there(w->req.init) && !request_hurried())
 		usleep((useconds_t)(left < WAIT_US ? left : WAIT_US));
 }
 
@@ -169,7 +169,7 @@ static int all_rounds(struct predump *p, struct worker *w, int epochfd, struct e
 	wait_for_delay(w);
 	while (p->rounds < ROUNDS_MAX) {
 		left = written_by_now(p);
-		if (left <= SMALL || !PAYS(left, before))
+		if (left <= SMALL || !PAYS(left, before) || request_hurried())
 			return 0;
 		if (round_once(p, w, epochfd, &bytes, err))
 			return -1;

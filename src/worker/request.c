@@ -5,11 +5,13 @@
 #include <limits.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "common/util.h"
 #include "store/json.h"
 
 #define LINE_MAX_BYTES (1 << 20)
+#define HURRY "hurry\n"
 
 /* Byte by byte: what follows the line belongs to request_word(). */
 static char *read_line(struct err *err)
@@ -42,6 +44,19 @@ static char *read_line(struct err *err)
 	return buf;
 }
 
+static bool hurried;
+
+bool request_hurried(void)
+{
+	char word[sizeof(HURRY)];
+	const ssize_t len = sizeof(HURRY) - 1;
+
+	/* Any other word belongs to request_word(). What is no socket is nobody's who would say it. */
+	if (!hurried && recv(STDIN_FILENO, word, (size_t)len, MSG_PEEK | MSG_DONTWAIT) == len && !memcmp(word, HURRY, (size_t)len))
+		hurried = recv(STDIN_FILENO, word, (size_t)len, MSG_DONTWAIT) == len;
+	return hurried;
+}
+
 bool request_word(char *buf, size_t len, int timeout_ms)
 {
 	int64_t end = now_us() + (int64_t)timeout_ms * 1000;
@@ -61,11 +76,13 @@ bool request_word(char *buf, size_t len, int timeout_ms)
 			continue;
 		if (got <= 0)
 			return false;
-		if (buf[n] == '\n')
+		if (buf[n++] != '\n')
+			continue;
+		if (n != sizeof(HURRY) - 1 || memcmp(buf, HURRY, n) != 0)
 			break;
-		n++;
+		n = 0;     /* it came too late to be looked for */
 	}
-	buf[n] = '\0';
+	buf[n > 0 ? n - 1 : 0] = '\0';
 	return true;
 }
 

@@ -56,6 +56,8 @@ int request_read(struct request *r, enum op op, struct err *err);
 void request_free(struct request *r);
 /* The next word on standard input, within timeout_ms. false: end of file or time is up. */
 bool request_word(char *buf, size_t len, int timeout_ms);
+/* Did the word "hurry" come? It may at any time: what only makes the job notice less of its checkpoint is left out from then on. */
+bool request_hurried(void);
 
 /* events.c: one JSON object per line on standard output. A reader that has gone is no reason to stop. */
 void event_phase(const char *name);

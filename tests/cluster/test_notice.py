@@ -1,6 +1,8 @@
 """Slurm is about to end a job: preemption with a grace time, and the time limit with --checkpoint-at-limit."""
 import re
 
+import pytest
+
 import lib
 
 SCRIPT = "for ((i = 0; i < {n}; i++)); do echo \"step $i\"; [ -e hurry ] || sleep 0.1; done; echo end\n"
@@ -34,6 +36,28 @@ def test_a_preempted_job_continues_where_it_was(new_cluster, jobdir):
     assert "restored from epoch 1" in c.log(job)
     assert done > 20
     expect_whole((d / "out").read_text(), 3000)
+
+
+@pytest.mark.parametrize("vacate", [False, True], ids=["preempted", "vacated"])
+def test_a_job_that_is_to_leave_does_not_wait_for_a_pre_dump(new_cluster, jobdir, vacate):
+    """Neither for that of a checkpoint before, nor, when Slurm wants the node, for its own."""
+    c = new_cluster(conf=["CRIU_PreDump=YES", "CRIU_PreDumpDelay=3000", "CRIU_MaxEpochs=2"], slurm_conf=PREEMPT, cpus=2)
+    d = jobdir("low")
+    job = c.sbatch(SCRIPT.format(n=3000), "--checkpoint=UNLIMITED", "-p", "low", "-n2", "-o", "out", cwd=d)
+    epochs = c.ckpt_dir(job) / "epochs"
+    c.wait_running(job)
+    lib.wait_for(lambda: len(steps((d / "out").read_text())) > 20, "some steps")
+    c.ok("sh", "-c", f"scontrol checkpoint create {job} >/dev/null 2>&1 &")
+    lib.wait_for((epochs / "000001.partial/pre-dump-1").exists, "the first round")
+    if vacate:
+        c.ok("sh", "-c", f"scontrol checkpoint vacate {job} >/dev/null 2>&1 &")
+        lib.wait_for((epochs / "000002.partial/pre-dump-1").exists, "the first round of the vacate")
+    urgent = c.sbatch("echo urgent; sleep 3\n", "-p", "high", "-n2", "-o", "out", cwd=jobdir("high"))
+    c.wait_entry(job, lambda e: e["state"] == ("vacated" if vacate else "preempted"), "the job to leave")
+    assert c.wait_end(urgent) == ("COMPLETED", "0:0")
+    log = c.log(job)
+    assert "the pre-dump of epoch 1 is cut short" in log and ("the pre-dump of epoch 2 is cut short" in log) == vacate
+    assert c.epochs(job) == [1, 2]
 
 
 def test_a_job_at_its_time_limit_is_vacated(cluster, jobdir):
