@@ -390,16 +390,18 @@ int start_checkpointed(spank_t sp, const struct spank_args *args, const struct s
 }
 
 /* The agent is gone without having said good-bye, and the kernel has taken its pod along: the job's Checkpoint entry must not go on
- * naming an agent. Only now does Slurm still take it; of a job that has ended (cancelled, say, and killed after KillWait, which is
- * the ordinary end of a script that ignores SIGTERM) it takes no comment, and then there is nothing to tell. */
+ * naming an agent, unless the job was taken from this node before: then it is another agent's. Only now does Slurm still take it: of a
+ * job that has ended (cancelled, say, and killed after KillWait, which is the ordinary end of a script that ignores SIGTERM) it takes no
+ * comment, and then there is nothing to tell. */
 static void publish_killed_agent(const struct start *s, const char *libexec)
 {
 	cleanup_free char *path = xasprintf("%s/fsched-slurm", libexec);
 	cleanup_free char *job = xasprintf("%u", s->job_id);
 	cleanup_free char *conf = getenv("SLURM_CONF") ? xasprintf("SLURM_CONF=%s", getenv("SLURM_CONF")) : NULL;
+	cleanup_free char *host = xasprintf("FSCHED_BATCH_HOST=%s", s->node);
 	char *argv[] = { path, (char *)"--timeout", (char *)"5", (char *)"publish", job, (char *)
 			 "{\"state\":\"ended\",\"agent\":\"\",\"error\":\"fsched-agent was killed and the job ended with it; its epochs are kept\"}", NULL };
-	char *envp[] = { (char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", conf, NULL };
+	char *envp[] = { (char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", host, conf, NULL };
 	int status = -1, null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	pid_t pid = fork();
 

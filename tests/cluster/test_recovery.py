@@ -346,6 +346,16 @@ def disturb(c, dice, job):
     return f"{what} {node}", restarts
 
 
+def continues(c, job, did, restarts):
+    if did.startswith("cut and heal"):   # Slurm may not have noticed
+        lib.wait_for(lambda: c.state(job) == "RUNNING", "the job to run", LONG)
+    else:
+        lib.wait_for(lambda: int(c.job(job)["Restarts"]) > restarts and c.state(job) == "RUNNING", f"another start after {did}", LONG)
+        wait_restored(c, job)
+    all_well(c)
+    wait_host(c, job)
+
+
 def test_no_line_twice_and_none_missing(hosts, jobdir):
     """SOAK_ROUNDS failures at random moments, always the same ones for a seed."""
     c, d = hosts, jobdir()
@@ -356,13 +366,10 @@ def test_no_line_twice_and_none_missing(hosts, jobdir):
     for _ in range(SOAK_ROUNDS):
         did, restarts = disturb(c, dice, job)
         history.append(did)
-        if did.startswith("cut and heal"):   # Slurm may not have noticed
-            lib.wait_for(lambda: c.state(job) == "RUNNING", "the job to run", LONG)
-        else:
-            lib.wait_for(lambda: int(c.job(job)["Restarts"]) > restarts and c.state(job) == "RUNNING", f"another start after {did}", LONG)
-            wait_restored(c, job)
-        all_well(c)
-        wait_host(c, job)
+        try:
+            continues(c, job, did, restarts)
+        except lib.Timeout as e:
+            raise lib.Timeout(f"{e}; {history}; {c.job(job).get('line')}\n{c.logs(job)}") from None
         before = len(counters(d))
         lib.wait_for(lambda: len(counters(d)) > before or len(counters(d)) < before - 5, f"the job to go on after {did}", LONG)
         got = counters(d)
