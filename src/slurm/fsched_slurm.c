@@ -4,9 +4,9 @@
  *
  *   get                 the job's record, the address of its node, SlurmUser
  *   publish [STATUS]    STATUS (or stdin) becomes the job's Checkpoint entry: a rendered one (common/status.h), or a JSON object with
- *                       members of struct status, of which only those given change. Nothing is done with old news, from behind a link
- *                       that was cut: if the job runs and was started anew since the restart FSCHED_RESTART_COUNT of the environment, or if it does
- *                       not run on node FSCHED_BATCH_HOST
+ *                       members of struct status, of which only those given change. Old news, from behind a link that was cut, are left out: if
+ *                       the job runs and was started anew since the restart FSCHED_RESTART_COUNT of the environment. It fails if the job
+ *                       does not run on node FSCHED_BATCH_HOST of the environment
  *   take-restart-epoch  {"epoch":N,"vacated":bool}: the epoch asked for by the owner, 0 = none, -1 = the latest; it is removed from
  *                       the job's Comment. vacated: the job's entry says that it left its node to be continued
  *   requeue, requeue-hold, release
@@ -209,21 +209,28 @@ static int parse_json_status(const char *input, const char *admin_comment, struc
 	return rc;
 }
 
-static bool is_old_news(const struct slurm_job *job)
+static bool started_since(const struct slurm_job *job)
 {
-	const char *restarts = getenv("FSCHED_RESTART_COUNT"), *host = getenv("FSCHED_BATCH_HOST");
-	const bool runs = job->running || job->suspended;
+	const char *restarts = getenv("FSCHED_RESTART_COUNT");
 
-	return (restarts && runs && job->restart_count > strtoul(restarts, NULL, 10)) || (host && (!runs || strcmp(job->batch_host, host) != 0));
+	return restarts && (job->running || job->suspended) && job->restart_count > strtoul(restarts, NULL, 10);
+}
+
+static bool runs_on(const struct slurm_job *job, const char *host)
+{
+	return (job->running || job->suspended) && !strcmp(job->batch_host, host);
 }
 
 static int op_publish(const struct slurm_job *job, const char *arg, struct err *err)
 {
 	cleanup_free char *input = NULL;
+	const char *host = getenv("FSCHED_BATCH_HOST");
 	struct status s;
 	int rc;
 
-	if (is_old_news(job))
+	if (host && !runs_on(job, host))
+		return err_set(err, ESRCH, "job %s does not run on node %s any more", job->label, host);
+	if (started_since(job))
 		return done();
 	if (!arg && read_all(STDIN_FILENO, STATUS_MAX, &input) < 0)
 		return err_sys(err, errno, "cannot read the status from standard input");
