@@ -146,6 +146,15 @@ long proc_status_number(const char *status, const char *key, long missing)
 	return v;
 }
 
+long proc_number(pid_t pid, const char *key, long missing)
+{
+	cleanup_free char *status = NULL;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	return read_file_at(AT_FDCWD, path, 65536, &status) > 0 ? proc_status_number(status, key, missing) : missing;
+}
+
 static int fsync_dir(int dirfd)
 {
 	cleanup_close int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

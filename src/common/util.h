@@ -50,6 +50,8 @@ int open_proc(pid_t pid, const char *name, int flags);
 /* The number behind "KEY:" in the text of /proc/PID/status, the last one where there are several: NSpid's is the pid in the
  * innermost namespace. missing if there is no such line. */
 long proc_status_number(const char *status, const char *key, long missing);
+/* The same of a process; missing also if it is gone. */
+long proc_number(pid_t pid, const char *key, long missing);
 /* Writes name through a temporary name, fsync, rename, fsync of the directory:
  * after 0 the new content is durable, after -1 (errno) the old one stands. */
 int write_file_atomic(int dirfd, const char *name, mode_t mode, gid_t gid,

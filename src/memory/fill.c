@@ -8,7 +8,6 @@
 
 #include "common/util.h"
 
-
 /* A part of an extent that is wanted. */
 struct part {
 	uint64_t id, addr;

@@ -89,20 +89,10 @@ int middle_make(struct middle *m, int hand, pid_t inner, pid_t host, struct err 
 	return middle_call(m, m->pid, "close_range", SYS_close_range, all_fds, NULL, NULL, err);
 }
 
-/* In its innermost namespace. */
-static int last_pid_of(pid_t host)
-{
-	cleanup_free char *status = NULL;
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/status", host);
-	return read_file_at(AT_FDCWD, path, 65536, &status) > 0 ? (pid_t)proc_status_number(status, "NSpid", 0) : 0;
-}
-
 int middle_end(struct middle *m, struct err *err)
 {
 	/* criu is in the pod, as the process is. */
-	const long args[6] = { m->hand == TRACER_SELF ? last_pid_of(m->pid) : m->pid, 0, __WALL, 0 };
+	const long args[6] = { m->hand == TRACER_SELF ? proc_number(m->pid, "NSpid", 0) : m->pid, 0, __WALL, 0 };
 	int status, rc = 0;
 
 	if (m->pid && tracer_kill(m->hand, m->pid, SIGKILL) == 0) {
@@ -127,7 +117,7 @@ pid_t middle_find_child(pid_t parent, pid_t inner)
 	if (read_file_at(AT_FDCWD, path, 16 << 20, &list) <= 0)
 		return 0;
 	for (p = list; (pid = strtol(p, &end, 10)) > 0 && end != p; p = end)
-		if (last_pid_of((pid_t)pid) == inner)
+		if (proc_number((pid_t)pid, "NSpid", 0) == inner)
 			return (pid_t)pid;
 	return 0;
 }

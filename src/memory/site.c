@@ -17,17 +17,6 @@
 
 enum { SECCOMP_NONE, SECCOMP_IS_STRICT, SECCOMP_HAS_FILTER };
 
-static int seccomp_of(pid_t host)
-{
-	cleanup_free char *status = NULL;
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/status", host);
-	if (read_file_at(AT_FDCWD, path, 65536, &status) <= 0)
-		return SECCOMP_NONE;
-	return (int)proc_status_number(status, "Seccomp", SECCOMP_NONE);
-}
-
 static void note(uint64_t *where, uint64_t start, long at)
 {
 	if (!*where && at >= 0)
@@ -93,7 +82,7 @@ static uint64_t find_any(pid_t host, const struct vmas *m)
 
 int mem_site_find(pid_t host, uint64_t sp, struct way_home *w, struct err *err)
 {
-	const int seccomp = seccomp_of(host);
+	const long seccomp = proc_number(host, "Seccomp", SECCOMP_NONE);
 	struct vmas m;
 
 	/* The tracer can suspend it, but not beyond its own death. */

@@ -68,8 +68,7 @@ static int find_leader(struct scan *s, const pid_t *pids, int n, struct err *err
 		snprintf(name, sizeof(name), "%d/status", pids[i]);
 		if (read_file_at(s->proc, name, 65536, &status) <= 0)
 			continue;
-		p = strstr(status, "\nNSpid:");
-		if (!p || !strstr(p, "\t2\n") || (size_t)(strstr(p, "\t2\n") - p) > strcspn(p + 1, "\n"))
+		if (proc_status_number(status, "NSpid", 0) != 2)
 			continue;
 		p = strstr(status, "\nUid:");
 		s->leader = pids[i];

@@ -38,6 +38,7 @@
 #define LET_GO_MAX 4096
 
 struct seen { uint32_t job_id, restarts, epoch; };
+struct ring { struct seen v[LET_GO_MAX]; unsigned n; };   /* n in all */
 
 struct watch {
 	time_t nodes_at;            /* of the last answer with news */
@@ -45,10 +46,8 @@ struct watch {
 	unsigned looks;             /* at the jobs that are still to be made */
 	unsigned polls;
 	time_t jobs_at;             /* of the last look at them */
-	struct seen let_go[LET_GO_MAX];
-	unsigned n_let_go;          /* in all; the array is a ring */
-	struct seen too_often[LET_GO_MAX];
-	unsigned n_too_often;
+	struct ring let_go;
+	struct ring too_often;      /* those of them that had been requeued too often */
 };
 
 /* ---- nodes ---- */
@@ -99,6 +98,19 @@ static void look_at_nodes(struct watch *w)
 
 /* ---- jobs ---- */
 
+static const struct seen *last_of(const struct ring *r, uint32_t job_id)
+{
+	for (unsigned i = r->n; i > 0 && r->n - i < LET_GO_MAX; i--)
+		if (r->v[(i - 1) % LET_GO_MAX].job_id == job_id)
+			return &r->v[(i - 1) % LET_GO_MAX];
+	return NULL;
+}
+
+static void remember(struct ring *r, const struct seen *job)
+{
+	r->v[r->n++ % LET_GO_MAX] = *job;
+}
+
 static bool was_running(const struct status *s)
 {
 	return !strcmp(s->state, "running") || !strcmp(s->state, "restoring");
@@ -118,35 +130,18 @@ static bool requeued_too_often(const slurm_job_info_t *r)
 	return r->priority == 0 && r->state_reason == WAIT_MAX_REQUEUE;
 }
 
-static bool has_advanced(const struct watch *w, uint32_t job_id, uint32_t epoch)
-{
-	unsigned n = w->n_too_often < LET_GO_MAX ? w->n_too_often : LET_GO_MAX;
-
-	for (unsigned i = 0; i < n; i++)
-		if (w->too_often[i].job_id == job_id && w->too_often[i].epoch >= epoch)
-			return false;
-	return epoch > 0;
-}
-
 static bool waits_for_nothing(const struct watch *w, const slurm_job_info_t *r, const struct status *s, time_t now)
 {
+	const struct seen *before;
+
 	if ((r->job_state & JOB_STATE_BASE) != JOB_PENDING || (r->job_state & JOB_COMPLETING) || r->restart_cnt == 0 ||
 	    (r->dependency && *r->dependency) || !was_running(s))
 		return false;
-	if (requeued_too_often(r))
-		return has_advanced(w, RECORD_ID(r), s->epoch);
+	if (requeued_too_often(r)) {
+		before = last_of(&w->too_often, RECORD_ID(r));
+		return s->epoch > (before ? before->epoch : 0);
+	}
 	return launch_failed(r) || (r->priority != 0 && r->eligible_time > now + SOON);
-}
-
-static bool first_time(struct watch *w, const struct seen *job)
-{
-	unsigned n = w->n_let_go < LET_GO_MAX ? w->n_let_go : LET_GO_MAX;
-
-	for (unsigned i = 0; i < n; i++)
-		if (w->let_go[i].job_id == job->job_id && w->let_go[i].restarts == job->restarts)
-			return false;
-	w->let_go[w->n_let_go++ % LET_GO_MAX] = *job;
-	return true;
 }
 
 static void let_go(const slurm_job_info_t *r, time_t now)
@@ -169,14 +164,19 @@ static void let_go(const slurm_job_info_t *r, time_t now)
 
 static void look_at_job(struct watch *w, const slurm_job_info_t *r, time_t now)
 {
+	const struct seen *before;
 	struct status s;
-	struct seen job = { .job_id = RECORD_ID(r), .restarts = r->restart_cnt };
+	struct seen job;
 
-	if (!r->admin_comment || status_parse(r->admin_comment, &s, NULL) || !waits_for_nothing(w, r, &s, now) || !first_time(w, &job))
+	if (!r->admin_comment || status_parse(r->admin_comment, &s, NULL) || !waits_for_nothing(w, r, &s, now))
 		return;
-	job.epoch = s.epoch;
+	before = last_of(&w->let_go, RECORD_ID(r));
+	if (before && before->restarts == r->restart_cnt)
+		return;
+	job = (struct seen){ .job_id = RECORD_ID(r), .restarts = r->restart_cnt, .epoch = s.epoch };
+	remember(&w->let_go, &job);
 	if (requeued_too_often(r))
-		w->too_often[w->n_too_often++ % LET_GO_MAX] = job;
+		remember(&w->too_often, &job);
 	let_go(r, now);
 }
 

@@ -13,13 +13,9 @@
 
 #define MARGIN (16u << 20)  /* images besides the pages, file copies */
 
-/* The value of "Key:   12 kB" in bytes, 0 if there is none. */
 static uint64_t kib(const char *status, const char *key)
 {
-	const char *p = strstr(status, key);
-	unsigned long long n;
-
-	return p && sscanf(p + strlen(key), " %llu", &n) == 1 ? (uint64_t)n * 1024 : 0;
+	return (uint64_t)proc_status_number(status, key, 0) * 1024;
 }
 
 /* What criu will write at least: anonymous pages once per process (it does not know of pages shared after a fork), shared memory
@@ -35,8 +31,8 @@ static uint64_t memory_of(const pid_t *pids, int n)
 		snprintf(path, sizeof(path), "/proc/%d/status", pids[i]);
 		if (read_file_at(AT_FDCWD, path, 65536, &status) <= 0)
 			continue;
-		anon += kib(status, "\nRssAnon:") + kib(status, "\nHugetlbPages:") + kib(status, "\nVmSwap:");
-		s = kib(status, "\nRssShmem:");
+		anon += kib(status, "RssAnon") + kib(status, "HugetlbPages") + kib(status, "VmSwap");
+		s = kib(status, "RssShmem");
 		shared = s > shared ? s : shared;
 	}
 	return anon + shared;

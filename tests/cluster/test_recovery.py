@@ -88,6 +88,12 @@ def wait_host(c, job, other_than=None):
                                  else None)(c.job(job)), f"job {job} to run on another node than {other_than}", LONG)
 
 
+def pass_time(seconds, what, begun=None):
+    """Where the time itself is the condition: a timeout of Slurm's, or a random moment."""
+    begun = begun or time.monotonic()
+    lib.wait_for(lambda: time.monotonic() - begun > seconds, what)
+
+
 def test_power_failure_with_the_timeouts_of_the_specification(new_cluster, jobdir, record_property):
     c = new_cluster(conf=["CRIU_MaxEpochs=2"], hosts=3, slurm_conf=[
         "SlurmdTimeout=15", "BatchStartTimeout=10",
@@ -147,10 +153,10 @@ def test_power_failure_in_the_middle(hosts, jobdir, moment):
 def test_reboot(hosts, jobdir):
     """The node is back before Slurm has missed it."""
     c, d = hosts, jobdir()
-    begun = time.time()
+    begun = time.monotonic()
     job = submit(c, d, 230)
     # BatchStartTimeout and MessageTimeout: that a younger job is not there Slurm notices at the next registration but one
-    lib.wait_for(lambda: time.time() - begun > 18, "Slurm to take the start for complete")
+    pass_time(18, "Slurm to take the start for complete", begun)
     c.checkpoint("create", job)
     c.kill_node("n1")
     c.up("n1")
@@ -166,14 +172,13 @@ def test_reboot(hosts, jobdir):
 
 def test_a_node_that_reboots_again_and_again(new_cluster, jobdir):
     """Slurm holds a job that it has missed on its node for the sixth time; one that advances is to go on all the same."""
-    c = new_cluster(conf=FSCHED, hosts=1, slurm_conf=[*(s.replace("Timeout=10", "Timeout=1") for s in FAST)])
+    c = new_cluster(conf=FSCHED, hosts=1, slurm_conf=[s.replace("Timeout=10", "Timeout=1") for s in FAST])
     d = jobdir()
     job = c.sbatch(SOAK, "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
     c.wait_running(job)
     for i in range(6):
         c.checkpoint("create", job)
-        begun = time.time()
-        lib.wait_for(lambda: time.time() - begun > 5, "Slurm to take the start for complete")
+        pass_time(5, "Slurm to take the start for complete")
         c.kill_node("n1")
         c.up("n1")
         # each run is restored from an epoch of its own, so the entry is not that of the one before
@@ -325,8 +330,7 @@ def disturb(c, dice, job):
     node = wait_host(c, job)
     c.wait_entry(job, lambda e: e["epoch"] != "0", "a first epoch", LONG)
     wait = dice.uniform(0, 3)
-    begun = time.monotonic()
-    lib.wait_for(lambda: time.monotonic() - begun > wait, "the random moment")
+    pass_time(wait, "the random moment")
     what = dice.choice(["kill", "cut", "cut and heal", "kill and up"])
     restarts = int(c.job(job)["Restarts"])
     if what.startswith("kill"):
@@ -338,8 +342,7 @@ def disturb(c, dice, job):
         c.ok("scontrol", "update", f"nodename={node}", "state=down", "reason=test", user="root")
     if what == "cut and heal":
         pause = dice.uniform(0, 5)
-        begun = time.monotonic()
-        lib.wait_for(lambda: time.monotonic() - begun > pause, "the link to be healed")
+        pass_time(pause, "the link to be healed")
         c.heal(node)
     elif what == "kill and up":
         c.up(node)
