@@ -11,6 +11,7 @@ for i in $(seq 1 {steps}); do
 	n=$(cat state 2>/dev/null || echo 0)
 	echo $((n+1)) > state.new
 	mv state.new state
+	[ $((i % 10)) = 5 ] && echo "kept from step $i" > "kept.$i"
 	[ $((i % 10)) = 0 ] && {{ mkdir -p step; echo "file of step $i" > step/$i; }}
 	[ $i = 25 ] && rm step/20
 	[ $i = 60 ] && rm -r step
