@@ -27,6 +27,7 @@
 #include "agent/signals.h"
 #include "agent/task.h"
 #include "common/conf.h"
+#include "common/mailbox.h"
 #include "common/status.h"
 #include "policy/load_sample.h"
 #include "policy/schedule.h"
@@ -111,6 +112,7 @@ struct agent {
 	struct store store;
 	struct job_record rec;
 	char         libexec[4096];
+	struct mailbox mailbox;             /* for workers among themselves */
 	enum phase   phase;
 
 	struct pod_state pod;

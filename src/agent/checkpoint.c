@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "common/log.h"
 #include "common/util.h"
@@ -62,6 +63,8 @@ static char *request_text(const struct agent *a)
 	json_object_set_new(o, "reason", json_string(op_name(op->kind)));
 	json_object_set_new(o, "written", json_boolean(a->written.w != NULL));
 	json_object_set_new(o, "run", json_integer(a->rec.run));
+	if (a->mailbox.in >= 0)
+		json_object_set_new(o, "mailbox", json_pack("{s:i, s:i, s:i}", "pid", getpid(), "in", a->mailbox.in, "out", a->mailbox.out));
 	text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
 	return text;

@@ -352,6 +352,8 @@ int start_begin(struct agent *a, int task_fd, struct err *err)
 
 	a->gate.fd = a->pod.ctl.fd = a->restore.ctl.fd = a->restore.ctl_fd = a->req.listen.fd = a->written.source.fd = -1;
 	a->pod.script_fd = -1;
+	if (mailbox_make(&a->mailbox))
+		errno = 0; /* what a worker would leave to the next one, that one finds out anew */
 	a->store.dirfd = a->store.epochsfd = -1;
 	sigemptyset(&a->restore.pending);
 	umask(022);

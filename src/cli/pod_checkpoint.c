@@ -144,6 +144,9 @@ static int save(const struct pod_opts *o, struct saving *s, const struct pod_sta
 	free(cred.groups);
 	json_object_update_new(req, json_pack("{s:i, s:b, s:b, s:s, s:i}", "init_pid", state->init, "written", 0, "vacate", (int)o->kill, "reason",
 					      o->kill ? "vacate" : o->interval ? "periodic" : "create", "agent_port", 0));
+	if (state->mailbox.in >= 0)
+		json_object_set_new(req, "mailbox", json_pack("{s:i, s:i, s:i}", "pid", state->supervisor, "in", state->mailbox.in, "out",
+							      state->mailbox.out));
 	result = pod_worker(o, "checkpoint", req, -1, on_held, s, err);
 	if (!result) {
 		store_abort_epoch(&s->home->store, s->epoch.number); /* a worker that was killed has not */

@@ -15,6 +15,7 @@
 #include <sys/types.h>
 #include "common/conf.h"
 #include "common/err.h"
+#include "common/mailbox.h"
 #include "pod/pod.h"
 #include "store/store.h"
 
@@ -47,6 +48,8 @@ struct pod_state {
 	bool     private_tmp;
 	char     user[64];
 	json_t  *outside;        /* owned: names of open files that could not be restored, as in /proc/PID/fd */
+	pid_t    supervisor;
+	struct mailbox mailbox;  /* its descriptors */
 };
 
 /* A directory that is open. */

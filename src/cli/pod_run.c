@@ -129,8 +129,12 @@ static int new_record(struct run *r, struct err *err)
 
 static int save_state(struct run *r, struct err *err)
 {
-	struct pod_state s = { .init = r->pod.init, .private_tmp = r->spec.private_tmp, .outside = r->stdio.outside };
+	struct pod_state s = {
+		.init = r->pod.init, .private_tmp = r->spec.private_tmp, .outside = r->stdio.outside, .supervisor = getpid(),
+	};
 
+	if (mailbox_make(&s.mailbox)) /* open as long as this process lives */
+		errno = 0;
 	snprintf(s.user, sizeof(s.user), "%s", r->rec->user);
 	return pod_state_save(&r->home, &s, err);
 }

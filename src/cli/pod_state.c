@@ -115,8 +115,9 @@ int pod_state_save(const struct pod_home *h, struct pod_state *s, struct err *er
 
 	boot_id(s->boot, sizeof(s->boot));
 	s->init_start = start_of(s->init);
-	o = json_pack("{s:i, s:i, s:I, s:s, s:b, s:s, s:O}", "version", 1, "init_pid", s->init, "init_start", (json_int_t)s->init_start,
-		      "boot", s->boot, "private_tmp", s->private_tmp, "user", s->user, "outside", s->outside);
+	o = json_pack("{s:i, s:i, s:I, s:s, s:b, s:s, s:O, s:i, s:[i,i]}", "version", 1, "init_pid", s->init, "init_start", (json_int_t)s->init_start,
+		      "boot", s->boot, "private_tmp", s->private_tmp, "user", s->user, "outside", s->outside,
+		      "supervisor", s->supervisor, "mailbox", s->mailbox.in, s->mailbox.out);
 	text = o ? json_dumps(o, JSON_INDENT(1)) : NULL;
 	json_decref(o);
 	if (!text)
@@ -134,8 +135,9 @@ static int state_parse(const char *text, struct pod_state *s, struct err *err)
 	json_int_t start;
 	int version, tmp, rc;
 
-	rc = json_unpack_ex(o, &je, 0, "{s:i, s:i, s:I, s:s, s:b, s:s, s:o}", "version", &version, "init_pid", &s->init, "init_start", &start,
-			    "boot", &boot, "private_tmp", &tmp, "user", &user, "outside", &outside);
+	rc = json_unpack_ex(o, &je, 0, "{s:i, s:i, s:I, s:s, s:b, s:s, s:o, s?i, s?[i,i]}", "version", &version, "init_pid", &s->init, "init_start", &start,
+			    "boot", &boot, "private_tmp", &tmp, "user", &user, "outside", &outside,
+			    "supervisor", &s->supervisor, "mailbox", &s->mailbox.in, &s->mailbox.out);
 	if (!o || rc || version != 1 || !json_is_array(outside)) {
 		json_decref(o);
 		return err_set(err, EINVAL, STATE_NAME " is damaged (%s)", je.text);
@@ -155,6 +157,7 @@ int pod_state_load(const struct pod_home *h, struct pod_state *s, struct err *er
 	char boot[sizeof(s->boot)];
 
 	memset(s, 0, sizeof(*s));
+	s->mailbox = (struct mailbox){ -1, -1 };
 	if (read_file_at(h->store.dirfd, STATE_NAME, 1 << 20, &text) < 0)
 		return errno == ENOENT ? err_set(err, ESRCH, "no pod runs in %s; `fsched pod restore %s` continues the command if an epoch was made",
 						 h->store.path, h->store.path)

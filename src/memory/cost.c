@@ -64,3 +64,9 @@ enum mem_rung mem_choose(const struct mem_node *n, const struct mem_case *c, cha
 			 fork.at_once / 1000, fork.later / 1000, 100 * rewritten(n, c), drain_s(n, c));
 	return copy <= SMALL_US || copy <= fork.at_once + fork.later ? MEM_STAGED : MEM_FORKED;
 }
+
+bool mem_worth_tracking(const struct mem_node *n, double changed)
+{
+	/* A fault that only takes the protection away costs about what one costs that copies. */
+	return changed * n->cow_us * (MB / PAGE) < (1 - changed) * n->compare_us_per_mb;
+}

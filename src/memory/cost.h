@@ -27,6 +27,7 @@ struct mem_node {
 	double cow_us;             /* the first write to a small page after a fork */
 	double huge_cow_us;        /* and to 4 KiB of a huge one, with its part of what splitting the huge page takes */
 	double drain_mb_per_s;     /* read, compressed and on the disk */
+	double compare_us_per_mb;  /* processor time to read and to compare with hashes */
 };
 
 struct mem_case {
@@ -41,5 +42,9 @@ struct mem_case {
 
 /* The choice, and the reason in a few words. */
 enum mem_rung mem_choose(const struct mem_node *n, const struct mem_case *c, char *why, size_t len);
+
+/* Whether the job's writes should be noticed from one checkpoint to the next: a fault for every page that it writes, instead of reading and
+ * comparing those that it does not write. changed: their share, 0..1. */
+bool mem_worth_tracking(const struct mem_node *n, double changed);
 
 #endif

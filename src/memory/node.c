@@ -22,10 +22,12 @@
 #define PROBE_PAGES 512u            /* rewritten after a fork */
 #define FORKS       5               /* the fastest counts */
 #define DRAIN_GUESS 400.0           /* MiB/s */
+#define COMPARE_GUESS 200.0         /* us/MiB */
 #define DRAIN_MIN   (64u * MB)      /* bytes that tell how fast the disk is */
 #define RUN_DIR     "/run/fsched"
 #define KEPT        "node-memory"
 #define KEPT_DRAIN  "node-drain"
+#define KEPT_COMPARE "node-compare"
 #define HELD_BACK   (64ull * MB)    /* of a limit, besides a sixteenth */
 
 /* ---- the probe ------------------------------------------------------------ */
@@ -256,7 +258,7 @@ void mem_node_probe(struct mem_node *n)
 	char id[64];
 
 	*n = (struct mem_node){ .copy_us_per_mb = 100, .fork_us_per_mb = 8, .huge_us_per_mb = 1, .cow_us = 1, .huge_cow_us = 1,
-				.drain_mb_per_s = DRAIN_GUESS };
+				.drain_mb_per_s = DRAIN_GUESS, .compare_us_per_mb = COMPARE_GUESS };
 	boot_id(id);
 	if (kept_load(dir, KEPT, id, v, ARRAY_SIZE(v))) {
 		n->copy_us_per_mb = v[0];
@@ -270,21 +272,34 @@ void mem_node_probe(struct mem_node *n)
 	}
 	if (kept_load(dir, KEPT_DRAIN, id, v, 1))
 		n->drain_mb_per_s = v[0];
+	if (kept_load(dir, KEPT_COMPARE, id, v, 1))
+		n->compare_us_per_mb = v[0];
+}
+
+/* The mean with what was kept before. */
+static void keep_mean(const char *name, double v)
+{
+	cleanup_close int dir = open_run_dir();
+	double before;
+	char id[64];
+
+	boot_id(id);
+	if (kept_load(dir, name, id, &before, 1))
+		v = (v + before) / 2;
+	kept_save(dir, name, id, &v, 1);
 }
 
 void mem_node_drained(uint64_t bytes, uint64_t us)
 {
-	cleanup_close int dir = open_run_dir();
-	double speed, before;
-	char id[64];
+	if (bytes >= DRAIN_MIN && us)
+		keep_mean(KEPT_DRAIN, (double)bytes / MB * 1e6 / (double)us);
+}
 
-	if (bytes < DRAIN_MIN || !us)
-		return;
-	speed = (double)bytes / MB * 1e6 / (double)us;
-	boot_id(id);
-	if (kept_load(dir, KEPT_DRAIN, id, &before, 1))
-		speed = (speed + before) / 2;
-	kept_save(dir, KEPT_DRAIN, id, &speed, 1);
+void mem_node_compared(uint64_t bytes, uint64_t changed, uint64_t us)
+{
+	/* Else it tells of compression. */
+	if (bytes >= DRAIN_MIN && us && changed < bytes / 8)
+		keep_mean(KEPT_COMPARE, (double)us * MB / (double)bytes);
 }
 
 /* ---- room to grow ---------------------------------------------------------- */

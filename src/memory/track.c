@@ -241,6 +241,13 @@ struct mem_track *mem_track_new(enum mem_tracking how)
 	return t;
 }
 
+static void append_process(struct mem_track *t, const struct tracked *p)
+{
+	if (t->n == t->room)
+		t->v = xrealloc(t->v, (t->room = t->room ? 2 * t->room : 16) * sizeof(*t->v));
+	t->v[t->n++] = *p;
+}
+
 int mem_track_add(struct mem_track *t, pid_t host, uint64_t id, struct err *err)
 {
 	struct tracked p = { .host = host, .id = id, .pidfd = pidfd_open(host, 0), .uffd = -1, .mem = -1 };
@@ -259,10 +266,34 @@ int mem_track_add(struct mem_track *t, pid_t host, uint64_t id, struct err *err)
 		forget(&p);
 		return err_wrap(err, "writes of process %d cannot be tracked", (int)id);
 	}
-	if (t->n == t->room)
-		t->v = xrealloc(t->v, (t->room = t->room ? 2 * t->room : 16) * sizeof(*t->v));
-	t->v[t->n++] = p;
+	append_process(t, &p);
 	return 0;
+}
+
+/* What is asked of a userfaultfd whose memory is gone, by exec, is refused before the range is looked at. */
+static bool has_its_memory(int uffd)
+{
+	return uffd_register(uffd, MEM_PAGE, 2 * MEM_PAGE) == 0 || errno == EINVAL;
+}
+
+int mem_track_adopt(struct mem_track *t, const struct mem_tracked *from)
+{
+	struct tracked p = { .host = from->host, .id = from->id, .pidfd = from->pidfd, .uffd = from->uffd, .mem = -1, .looked = true };
+
+	if (!alive(&p) || !has_its_memory(p.uffd)) {
+		forget(&p);
+		errno = ESRCH;
+		return -1;
+	}
+	append_process(t, &p);
+	return 0;
+}
+
+void mem_track_get(const struct mem_track *t, size_t n, struct mem_tracked *out)
+{
+	const struct tracked *p = &t->v[n];
+
+	*out = (struct mem_tracked){ p->host, p->id, p->pidfd, p->uffd };
 }
 
 size_t mem_track_count(const struct mem_track *t)
@@ -361,7 +392,7 @@ static int stop_step(struct mem_track *t, struct tracked *p, void *arg)
 	return mem_stop_add(&k->stop, p->host, k->until, NULL);
 }
 
-size_t mem_track_look(struct mem_track *t, struct mem_ranges *clean, struct mem_ranges *present)
+size_t mem_track_look(struct mem_track *t, bool copy, struct mem_ranges *clean, struct mem_ranges *present)
 {
 	struct look k = { .clean = clean, .present = present, .until = now_us() + STOP_MAX_US };
 	size_t had = t->n;
@@ -370,7 +401,8 @@ size_t mem_track_look(struct mem_track *t, struct mem_ranges *clean, struct mem_
 	 * afterwards is enough for what is in flight. */
 	if (t->how == MEM_TRACK_PROTECT)
 		each(t, look_step, &k);
-	each(t, stop_step, &k);
+	if (copy || t->how == MEM_TRACK_SOFT_DIRTY)
+		each(t, stop_step, &k);
 	if (t->how == MEM_TRACK_SOFT_DIRTY)
 		each(t, look_step, &k);
 	mem_stop_end(&k.stop);
@@ -393,14 +425,33 @@ void mem_track_last(struct mem_track *t, struct mem_ranges *clean)
 	}
 }
 
-void mem_track_free(struct mem_track *t)
+void mem_track_leave(struct mem_track *t)
 {
 	if (!t)
 		return;
-	for (size_t i = 0; i < t->n; i++) {
-		release(&t->v[i]);
+	for (size_t i = 0; i < t->n; i++)
 		forget(&t->v[i]);
-	}
 	free(t->v);
 	free(t);
+}
+
+void mem_track_free(struct mem_track *t)
+{
+	for (size_t i = 0; t && i < t->n; i++)
+		release(&t->v[i]);
+	mem_track_leave(t);
+}
+
+static int drop_step(struct mem_track *t, struct tracked *p, void *id)
+{
+	(void)t;
+	if (p->id != *(const uint64_t *)id)
+		return 0;
+	release(p);
+	return -1;
+}
+
+void mem_track_drop(struct mem_track *t, uint64_t id)
+{
+	each(t, drop_step, &id);
 }

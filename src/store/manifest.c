@@ -428,6 +428,8 @@ char *manifest_memory_text(const struct manifest *m, char buf[MANIFEST_MEMORY_TE
 
 	if (m->memory.rounds)
 		snprintf(rounds, sizeof(rounds), ",pre-dump:%u", m->memory.rounds);
+	else if (m->memory.tracking[0] && strcmp(m->memory.tracking, "none") != 0)
+		snprintf(rounds, sizeof(rounds), ",tracked");
 	if (!m->memory.ours)
 		snprintf(buf, MANIFEST_MEMORY_TEXT, "criu");
 	else

@@ -45,7 +45,7 @@ struct manifest {
 		uint64_t shared;  /* bytes that processes had in common after a fork */
 		uint64_t objects; /* of pages: shared memory (MAP_SHARED), whose lists in criu/ are empty. Older versions of fsched do not restore it */
 		unsigned rounds;  /* of a pre-dump; 0 = there was none */
-		char tracking[16]; /* by which it knew what was written: wp-async | soft-dirty | none */
+		char tracking[16]; /* how was known what was written, in a pre-dump or since the epoch before: wp-async | soft-dirty | none */
 		uint64_t taken;   /* bytes that were taken in the freeze */
 	} memory;
 	json_t  *files;           /* owned: records of files_record(), array */
@@ -72,7 +72,7 @@ int manifest_verify(int epochfd, struct manifest *m, bool sign, const char *mung
 void manifest_drop_cache(int epochfd);
 
 /* "fork,2.0GiB,scanned:2.0GiB,dirty:120.0MiB,stored:80.1MiB,ratio:1.50", with ",increment" behind it if it is one and
- * ",pre-dump:2" after so many rounds of a pre-dump: the way of the ladder,
+ * ",pre-dump:2" after so many rounds of a pre-dump, or ",tracked" if the kernel has told what was written since the epoch before: the way of the ladder,
  * the memory that fsched has taken, what was read of it, what is not as in the epoch before, what that takes on the disk, and how much
  * smaller that is. "criu" if criu has written all of it. Holds no blank. */
 #define MANIFEST_MEMORY_TEXT 160

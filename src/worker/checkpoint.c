@@ -228,7 +228,7 @@ static int dump(struct checkpoint *c, enum engine engine, struct err *err)
 
 	fill_manifest(c);
 	if (engine == ENGINE_ALL)
-		predump_run(&c->memory, w, c->epochfd);
+		tracking_begin(&c->memory, w, c->epochfd);
 	if (written_begin(&c->written, w, c->filesfd, &o, err))
 		return err_wrap(err, "the job's files cannot be saved");
 	c->dump = (struct criu_dump){
@@ -279,6 +279,7 @@ static int attempt(struct worker *w, enum engine *engine, bool *refused, bool *a
 	if (rc && !c.committed)
 		store_abort_epoch(&w->store, w->req.epoch);
 	if (rc == 0) {
+		tracking_leave(&c.memory, w);
 		o = describe(&c);
 		json_object_set_new(o, "ok", json_true());
 		event_send("result", o);

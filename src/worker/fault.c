@@ -24,6 +24,7 @@ static const struct { const char *name, *kind, *what; } list[] = {
 	[FAULT_FILL_FAILS] = { "fill-fails", "way", "in a restore: criu restores plain images" },
 	[FAULT_PRE_DUMP_FAILS] = { "pre-dump-fails", "way", "the first round: everything is taken in the freeze" },
 	[FAULT_FORCE_SOFT_DIRTY] = { "force-soft-dirty", "way", "a pre-dump tracks by soft-dirty bits" },
+	[FAULT_FORCE_TRACKING] = { "force-tracking", "way", "writes are noticed from this checkpoint to the next, whatever it costs" },
 	[FAULT_DIE_IN_PRE_DUMP] = { "die-in-pre-dump", "pre-dump", "the worker: the job runs, its writes are tracked" },
 	[FAULT_DIE_BEFORE_FREEZE] = { "die-before-freeze", "checkpoint", "the worker: criu has not been started" },
 	[FAULT_DIE_FROZEN] = { "die-frozen", "checkpoint", "the worker: criu has dumped, the tree is stopped" },

@@ -73,6 +73,9 @@ static int prepare(struct worker *w, enum op op, struct err *err)
 	if (conf_load(&w->conf, w->req.config[0] ? w->req.config : NULL, err) ||
 	    deadline_set(op == OP_CHECKPOINT ? conf_checkpoint_seconds(&w->conf) : w->conf.timeout, err))
 		return -1;
+	/* Without one, nothing is handed on. */
+	if (w->req.keeper)
+		mailbox_open(&w->mailbox, w->req.keeper, w->req.keeper_in, w->req.keeper_out);
 	/* The socket is for the pod's pid 1 alone; pod_restore hands it over. */
 	if (op == OP_RESTORE && fcntl(w->req.ctl_fd, F_SETFD, FD_CLOEXEC))
 		return err_sys(err, errno, "descriptor %d (ctl_fd) is not open", w->req.ctl_fd);
@@ -129,6 +132,7 @@ int main(int argc, char **argv)
 	w.began = now_us();
 	w.warnings = json_array();
 	w.store.dirfd = w.store.epochsfd = -1;
+	w.mailbox = (struct mailbox){ -1, -1 };
 	w.node_fault = true;
 	rc = prepare(&w, op, &err);
 	w.node_fault = false;
@@ -139,6 +143,7 @@ int main(int argc, char **argv)
 	criu_bin_free(&w.criu);
 	if (w.store.dirfd >= 0)
 		store_close(&w.store);
+	mailbox_close(&w.mailbox);
 	request_free(&w.req);
 	json_decref(w.warnings);
 	return rc ? 1 : 0;

@@ -74,7 +74,7 @@ static uint64_t to_take(struct memory_step *s, const struct tree *t, int i)
 {
 	uint64_t all = s->wanted[i].usage.anon, expected;
 
-	return predump_expects(&s->predump, (uint64_t)t->inner[i], &expected) && expected < all ? expected : all;
+	return tracking_expects(&s->tracking, (uint64_t)t->inner[i], &expected) && expected < all ? expected : all;
 }
 
 /* room: for copies. Returns how much memory for copies is wanted. */
@@ -196,7 +196,7 @@ static int add_process(struct memory_step *s, const struct worker *w, int criufd
 	if (mem_split_make(&p->split, criufd, inner, host, f->rseq, f->n_rseq, err))
 		return -1;
 	s->n_procs++;
-	mem_ranges_without(&p->take, p->split.ours, p->split.n_ours, s->predump.clean.v, s->predump.clean.n);
+	mem_ranges_without(&p->take, p->split.ours, p->split.n_ours, s->tracking.clean.v, s->tracking.clean.n);
 	set_wanted(s, w, p, f);
 	return 0;
 }
@@ -264,7 +264,7 @@ static int account(struct memory_step *s, int dirfd, struct err *err)
 	if (!image)
 		return -1;
 	mem_image_totals(image, &t);
-	s->stats->scanned += s->predump.scanned;
+	s->stats->scanned += s->tracking.scanned;
 	s->stats->reused = t.older_pages;
 	s->stats->raw = t.pages - t.zero - t.older_pages;
 	s->stats->stored = t.own;
@@ -294,12 +294,12 @@ static int write_work(struct memory_step *s, const struct worker *w, int epochfd
 	o.nice = frozen ? 0 : DRAIN_NICE;
 	o.previous = previous;
 	o.compare = true;
-	o.clean = s->predump.clean.v;
-	o.n_clean = s->predump.clean.n;
+	o.clean = s->tracking.clean.v;
+	o.n_clean = s->tracking.clean.n;
 	if (mem_image_write(dirfd, w->req.epoch, &source, work, n, &o, s->stats, err))
 		return -1;
 	mem_node_drained(s->stats->scanned, s->stats->wall_us);
-	return s->predump.image ? account(s, dirfd, err) : 0;
+	return s->tracking.image ? account(s, dirfd, err) : 0;
 }
 
 /* An older chunk that is damaged is noticed here if it is to be written again (compaction). */
@@ -310,16 +310,19 @@ static bool is_damage(const struct err *err)
 
 static int write_image(struct memory_step *s, struct worker *w, int epochfd, int criufd, bool frozen, struct err *err)
 {
-	cleanup_mem_image struct mem_image *previous = NULL;
+	struct mem_image *previous = tracking_image(s);
 
 	if (mem_snapshot_write_kept(s->snapshot, criufd, err))
 		return -1;
 	s->written = true;
-	if (s->predump.image)
-		return write_work(s, w, epochfd, s->predump.image, frozen, err);
-	previous = previous_open(w);
-	if (!write_work(s, w, epochfd, previous, frozen, err))
+	if (previous)
+		return write_work(s, w, epochfd, previous, frozen, err);
+	previous = memory_previous(s, w);
+	if (!write_work(s, w, epochfd, previous, frozen, err)) {
+		if (previous)
+			mem_node_compared(s->stats->scanned, s->stats->raw, s->stats->cpu_us);
 		return 0;
+	}
 	if (!previous || !is_damage(err) || remove_tree_at(epochfd, "memory"))
 		return -1;
 	worker_warn(w, "the memory is saved in full, because epoch %u cannot be continued: %.500s", mem_image_epoch(previous), err->text);
@@ -341,7 +344,7 @@ int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criu
 		return err_set(err, 0, "a fault on purpose");
 	if (criu_read_facts(criufd, &f, err))
 		return -1;
-	predump_freeze(&s->predump);
+	tracking_freeze(s);
 	rc = add_processes(s, w, criufd, &f, err);
 	fault_in_call(w, FAULT_CRIU_DIES_IN_CALL, hand);
 	if (!rc)
@@ -427,8 +430,8 @@ static void fill_manifest(const struct memory_step *s, struct manifest *m)
 	m->memory.stored = s->stats->stored;
 	m->memory.shared = s->shared;
 	m->memory.objects = shared_bytes(s);
-	m->memory.rounds = s->predump.rounds;
-	snprintf(m->memory.tracking, sizeof(m->memory.tracking), "%s", mem_tracking_name(s->predump.how));
+	m->memory.rounds = s->tracking.rounds;
+	snprintf(m->memory.tracking, sizeof(m->memory.tracking), "%s", mem_tracking_name(tracking_image(s) ? s->tracking.how : MEM_TRACK_NONE));
 	for (size_t i = 0; i < s->n_procs; i++)
 		m->memory.taken += s->procs[i].take.pages * MEM_PAGE;
 	for (size_t i = 0; i < s->n_procs; i++)
@@ -461,7 +464,8 @@ int memory_finish(struct memory_step *s, struct worker *w, int epochfd, int criu
 	mem_shared_free(s->objects);
 	s->snapshot = NULL;
 	s->objects = NULL;
-	predump_end(&s->predump, epochfd);
+	tracking_decide(s, w);
+	predump_end(&s->tracking, epochfd);
 	if (s->huge)
 		mem_huge_begin(s->huge);
 	return 0;
@@ -471,7 +475,7 @@ void memory_end(struct memory_step *s, int epochfd)
 {
 	mem_snapshot_free(s->snapshot);
 	mem_shared_free(s->objects);
-	predump_end(&s->predump, epochfd);
+	tracking_end(s, epochfd);
 	mem_huge_end(s->huge);
 	for (size_t i = 0; i < s->n_procs; i++) {
 		mem_split_free(&s->procs[i].split);
@@ -480,5 +484,7 @@ void memory_end(struct memory_step *s, int epochfd)
 	free(s->procs);
 	free(s->wanted);
 	free(s->stats);
+	if (s->previous.image)
+		mem_image_close(s->previous.image);
 	*s = (struct memory_step){ 0 };
 }

@@ -17,7 +17,6 @@
 
 #define ROUNDS_MAX  6
 #define SMALL       (32u << 20)   /* bytes that are left: to copy them in the freeze takes a few ms */
-#define SLACK       (1u << 20)    /* what a process writes between the last round and the freeze, besides what it wrote before that */
 #define WAIT_US     100000
 #define PAYS(n, before) ((n) < (before) / 10 * 7)
 #define ROUND_NICE  5
@@ -26,17 +25,6 @@ static const char *round_name(unsigned n, char buf[32])
 {
 	snprintf(buf, 32, "pre-dump-%u", n);
 	return buf;
-}
-
-/* What is known of a process. The caller of many goes through them in ascending order. */
-static struct predump_use *use_of(struct predump *p, uint64_t id)
-{
-	for (size_t i = p->n_uses; i > 0; i--)
-		if (p->uses[i - 1].id == id)
-			return &p->uses[i - 1];
-	p->uses = xrealloc(p->uses, (p->n_uses + 1) * sizeof(*p->uses));
-	p->uses[p->n_uses] = (struct predump_use){ .id = id };
-	return &p->uses[p->n_uses++];
 }
 
 /* ---- rounds ----------------------------------------------------------------------- */
@@ -74,10 +62,10 @@ static void carry_shared(const struct mem_image *from, struct mem_ranges *presen
 	}
 }
 
-static int write_round(struct predump *p, struct worker *w, int epochfd, struct mem_ranges *present, struct mem_ranges *clean, struct err *err)
+static int write_round(struct memory_step *s, struct worker *w, int epochfd, struct mem_ranges *present, struct mem_ranges *clean, struct err *err)
 {
+	struct tracking *p = &s->tracking;
 	const struct mem_source source = { mem_track_read, p->track };
-	cleanup_mem_image struct mem_image *previous = p->image ? NULL : previous_open(w);
 	cleanup_close int dirfd = -1;
 	struct mem_write_stats stats = { 0 };
 	struct mem_write_opts o;
@@ -89,7 +77,10 @@ static int write_round(struct predump *p, struct worker *w, int epochfd, struct 
 		return err_sys(err, errno, "cannot make the directory of a pre-dump");
 	memory_write_opts(w, &o);
 	o.nice = ROUND_NICE;
-	o.previous = p->image ? p->image : previous;
+	o.previous = p->image ? p->image : memory_previous(s, w);
+	/* What the first look says is about the epoch that it was tracked since. */
+	if (!p->image && o.previous && mem_image_epoch(o.previous) != p->since)
+		mem_ranges_free(clean);
 	carry_shared(o.previous, present, clean);
 	o.compare = true;
 	o.clean = clean->v;
@@ -110,21 +101,20 @@ static int write_round(struct predump *p, struct worker *w, int epochfd, struct 
 }
 
 /* Looks and copies. *bytes: that were to be copied. */
-static int round_once(struct predump *p, struct worker *w, int epochfd, uint64_t *bytes, struct err *err)
+static int round_once(struct memory_step *s, struct worker *w, int epochfd, uint64_t *bytes, struct err *err)
 {
+	struct tracking *p = &s->tracking;
 	struct mem_ranges clean = { 0 }, present = { 0 }, left = { 0 };
-	size_t dropped = mem_track_look(p->track, &clean, &present);
+	size_t dropped = mem_track_look(p->track, true, &clean, &present);
 	int rc;
 
 	if (dropped)
 		worker_warn(w, "pre-dump: %zu processes could not be looked at", dropped);
 	mem_ranges_without(&left, present.v, present.n, clean.v, clean.n);
 	*bytes = left.pages * MEM_PAGE;
-	p->n_uses = 0;
-	for (size_t i = 0; i < present.n; i++)
-		use_of(p, present.v[i].id)->used += present.v[i].npages * MEM_PAGE;
+	tracking_set_used(p, &present);
 	fault_die(w, FAULT_DIE_IN_PRE_DUMP);
-	rc = fault(w, FAULT_PRE_DUMP_FAILS) ? err_set(err, 0, "a fault on purpose") : write_round(p, w, epochfd, &present, &clean, err);
+	rc = fault(w, FAULT_PRE_DUMP_FAILS) ? err_set(err, 0, "a fault on purpose") : write_round(s, w, epochfd, &present, &clean, err);
 	mem_ranges_free(&clean);
 	mem_ranges_free(&present);
 	mem_ranges_free(&left);
@@ -132,23 +122,14 @@ static int round_once(struct predump *p, struct worker *w, int epochfd, uint64_t
 }
 
 /* Fills in how much of each process was written since the last look. Returns the sum. */
-static uint64_t written_by_now(struct predump *p)
+static uint64_t written_by_now(struct tracking *p)
 {
 	struct mem_ranges clean = { 0 };
-	uint64_t sum = 0;
+	uint64_t sum;
 
 	mem_track_last(p->track, &clean);
-	for (size_t i = 0; i < p->n_uses; i++)
-		p->uses[i].left = p->uses[i].used;
-	for (size_t i = 0; i < clean.n; i++) {
-		struct predump_use *u = use_of(p, clean.v[i].id);
-		uint64_t bytes = clean.v[i].npages * MEM_PAGE;
-
-		u->left -= bytes < u->left ? bytes : u->left;
-	}
+	sum = tracking_set_left(p, &clean);
 	mem_ranges_free(&clean);
-	for (size_t i = 0; i < p->n_uses; i++)
-		sum += p->uses[i].left;
 	return sum;
 }
 
@@ -160,18 +141,19 @@ static void wait_for_delay(const struct worker *w)
 		usleep((useconds_t)(left < WAIT_US ? left : WAIT_US));
 }
 
-static int all_rounds(struct predump *p, struct worker *w, int epochfd, struct err *err)
+static int all_rounds(struct memory_step *s, struct worker *w, int epochfd, struct err *err)
 {
+	struct tracking *p = &s->tracking;
 	uint64_t bytes, before, left;
 
-	if (round_once(p, w, epochfd, &before, err))
+	if (round_once(s, w, epochfd, &before, err))
 		return -1;
 	wait_for_delay(w);
 	while (p->rounds < ROUNDS_MAX) {
 		left = written_by_now(p);
 		if (left <= SMALL || !PAYS(left, before) || request_hurried())
 			return 0;
-		if (round_once(p, w, epochfd, &bytes, err))
+		if (round_once(s, w, epochfd, &bytes, err))
 			return -1;
 		before = bytes;
 	}
@@ -179,32 +161,9 @@ static int all_rounds(struct predump *p, struct worker *w, int epochfd, struct e
 	return 0;
 }
 
-/* ---- what checkpoint.c and memory.c call ------------------------------------------- */
+/* ---- what tracking.c calls ---------------------------------------------------------- */
 
-struct sorted { pid_t inner, host; };
-
-static int by_inner(const void *a, const void *b)
-{
-	const struct sorted *x = a, *y = b;
-
-	return x->inner < y->inner ? -1 : x->inner > y->inner;
-}
-
-static void track_all(struct predump *p, struct worker *w, const struct tree *t)
-{
-	cleanup_free struct sorted *v = xcalloc((size_t)t->n + 1, sizeof(*v));
-	struct err err = { 0 };
-
-	for (int i = 0; i < t->n; i++)
-		v[i] = (struct sorted){ t->inner[i], t->pids[i] };
-	qsort(v, (size_t)t->n, sizeof(*v), by_inner);
-	for (int i = 0; i < t->n; i++)
-		if (mem_track_add(p->track, v[i].host, (uint64_t)v[i].inner, &err) && err.num != ESRCH)
-			worker_warn(w, "pre-dump: %s; its memory is copied as without one", err.text);
-}
-
-/* Neither where Slurm waits for the job to go, nor where there is nothing to gain by it. */
-static bool wanted(const struct worker *w)
+bool predump_wanted(const struct worker *w)
 {
 	return w->conf.pre_dump && w->conf.engine != CONF_ENGINE_CRIU && w->criu.preload[0] && strcmp(w->req.reason, "preempt") != 0 &&
 	       strcmp(w->req.reason, "limit") != 0;
@@ -212,64 +171,21 @@ static bool wanted(const struct worker *w)
 
 void predump_run(struct memory_step *s, struct worker *w, int epochfd)
 {
-	struct predump *p = &s->predump;
 	struct err err = { 0 };
-	struct tree t;
 
-	if (!wanted(w) || tree_read(w->req.init, &t, NULL))
+	if (!all_rounds(s, w, epochfd, &err))
 		return;
-	event_phase("pre-dump");
-	p->how = mem_tracking_probe();
-	if (fault(w, FAULT_FORCE_SOFT_DIRTY))
-		p->how = MEM_TRACK_SOFT_DIRTY;
-	if (p->how == MEM_TRACK_NONE) {
-		worker_warn(w, "CRIU_PreDump has no effect: this kernel cannot tell which pages were written");
-	} else {
-		if (!w->req.vacate) {
-			s->huge = mem_huge_new();
-			for (int i = 0; i < t.n; i++)
-				mem_huge_note(s->huge, t.pids[i]);
-		}
-		p->track = mem_track_new(p->how);
-		fault_in_call(w, FAULT_DIE_IN_CALL, TRACER_SELF);
-		track_all(p, w, &t);
-		if (mem_track_count(p->track) > 0 && all_rounds(p, w, epochfd, &err)) {
-			worker_warn(w, "pre-dump: %s; the memory is copied as without one", err.text);
-			predump_end(p, epochfd);
-		}
-	}
-	tree_free(&t);
+	worker_warn(w, "pre-dump: %s; the memory is copied as without one", err.text);
+	tracking_end(s, epochfd);
 }
 
-bool predump_expects(struct predump *p, uint64_t id, uint64_t *bytes)
-{
-	if (!p->image || !mem_track_has(p->track, id))
-		return false;
-	*bytes = 2 * use_of(p, id)->left + SLACK;
-	return true;
-}
-
-void predump_freeze(struct predump *p)
-{
-	struct mem_ranges clean = { 0 };
-
-	if (!p->image)
-		return;
-	mem_track_last(p->track, &clean);
-	mem_ranges_in_image(&p->clean, clean.v, clean.n, p->image);
-	mem_ranges_free(&clean);
-}
-
-void predump_end(struct predump *p, int epochfd)
+void predump_end(struct tracking *p, int epochfd)
 {
 	char name[32];
 
 	if (p->image)
 		mem_image_close(p->image);
-	for (unsigned n = 1; p->track && n <= ROUNDS_MAX; n++)
+	p->image = NULL;
+	for (unsigned n = 1; p->rounds_wanted && n <= ROUNDS_MAX; n++)
 		remove_tree_at(epochfd, round_name(n, name));
-	mem_track_free(p->track);
-	mem_ranges_free(&p->clean);
-	free(p->uses);
-	*p = (struct predump){ 0 };
 }

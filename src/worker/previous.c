@@ -7,7 +7,7 @@
 #include "common/util.h"
 
 /* The newest complete epoch before this one. What has changed is found by comparing, so it need not even be of the same run. */
-static unsigned newest_before(const struct worker *w)
+unsigned previous_epoch(const struct worker *w)
 {
 	cleanup_free unsigned *list = xcalloc(STORE_KEPT_MAX, sizeof(*list));
 	int n = store_list_epochs(&w->store, list, STORE_KEPT_MAX);
@@ -39,7 +39,7 @@ static struct mem_image *open_image(const struct worker *w, unsigned epoch, stru
 	return steal_ptr(&image);
 }
 
-struct mem_image *previous_open(struct worker *w)
+static struct mem_image *open_previous(struct worker *w)
 {
 	struct mem_image *image;
 	struct err err = { 0 };
@@ -47,7 +47,7 @@ struct mem_image *previous_open(struct worker *w)
 
 	if (!w->conf.incremental || w->req.epoch % w->conf.full_every == 0)
 		return NULL;
-	epoch = newest_before(w);
+	epoch = previous_epoch(w);
 	if (!epoch)
 		return NULL;
 	if (store_full_wanted(&w->store)) {
@@ -58,4 +58,11 @@ struct mem_image *previous_open(struct worker *w)
 	if (!image && err.num != ENOENT)
 		worker_warn(w, "the memory is saved in full, because epoch %u cannot be continued: %.500s", epoch, err.text);
 	return image;
+}
+
+struct mem_image *memory_previous(struct memory_step *s, struct worker *w)
+{
+	if (!s->previous.looked)
+		s->previous = (struct previous){ true, open_previous(w) };
+	return s->previous.image;
 }

@@ -153,9 +153,25 @@ static int parse_pod(const json_t *o, struct request *r, struct err *err)
 	return 0;
 }
 
+/* "mailbox": {"pid": who keeps it, "in", "out": its descriptors there}; it need not be there. */
+static int parse_mailbox(const json_t *root, struct request *r, struct err *err)
+{
+	const json_t *o = json_object_get(root, "mailbox");
+	int64_t pid, in, out;
+
+	if (!o)
+		return 0;
+	if (json_get_int(o, "pid", 2, INT_MAX, &pid, err) || json_get_int(o, "in", 0, INT_MAX, &in, err) || json_get_int(o, "out", 0, INT_MAX, &out, err))
+		return err_wrap(err, "member \"mailbox\"");
+	r->keeper = (pid_t)pid;
+	r->keeper_in = (int)in;
+	r->keeper_out = (int)out;
+	return 0;
+}
+
 static int parse_checkpoint(const json_t *o, struct request *r, struct err *err)
 {
-	if (parse_pod(o, r, err) || json_get_bool(o, "vacate", &r->vacate, err) || json_get_bool(o, "written", &r->written, err) ||
+	if (parse_mailbox(o, r, err) || parse_pod(o, r, err) || json_get_bool(o, "vacate", &r->vacate, err) || json_get_bool(o, "written", &r->written, err) ||
 	    json_get_text(o, "reason", r->reason, sizeof(r->reason), err) || json_get_uint(o, "run", &r->run, err))
 		return -1;
 	return 0;

@@ -12,6 +12,7 @@
 
 #include "common/conf.h"
 #include "common/err.h"
+#include "common/mailbox.h"
 #include "memory/collapse.h"
 #include "memory/image.h"
 #include "memory/shared.h"
@@ -35,6 +36,8 @@ struct request {
 	int      n_groups;
 	pid_t    init;
 	int      agent_port, ctl_fd;
+	pid_t    keeper;        /* who has the mailbox; 0: there is none */
+	int      keeper_in, keeper_out;
 	bool     vacate, sign, private_tmp;
 	bool     written;       /* the agent keeps the list of written files, and answers "frozen" */
 };
@@ -48,6 +51,7 @@ struct worker {
 	int64_t  began;         /* now_us() */
 	json_t  *warnings;      /* owned */
 	bool     node_fault;    /* if what is being done now fails, this node is to blame, and not the epoch */
+	struct mailbox mailbox; /* -1: there is none */
 	int      go_due;        /* "frozen" was told so often, and not yet answered */
 };
 
@@ -97,28 +101,63 @@ pid_t tree_host_of(const struct tree *t, uint64_t inner);
 /* False when the job has ended. */
 bool tree_is_there(pid_t init);
 
-/* predump.c: rounds before the freeze. All zero: there was none. */
-struct predump_use { uint64_t id, used, left; };   /* of a process; bytes: in use, written since the last round */
-struct predump {
+/* previous.c: the epoch before, that an increment continues. */
+struct previous { bool looked; struct mem_image *image; };   /* owned */
+struct memory_step;
+/* The newest complete epoch before the one that is made; 0: there is none. */
+unsigned previous_epoch(const struct worker *w);
+/* Its image, with its hashes; belongs to s. NULL: the new epoch is to be a full one, because the configuration says so or there is none to
+ * continue; with a warning if there is one and it is damaged. */
+struct mem_image *memory_previous(struct memory_step *s, struct worker *w);
+
+/* tracking.c: what an image that is there has of the job's memory, as the kernel has noticed its writes. All zero: nothing is known. */
+struct tracking_use { uint64_t id, used, left; };   /* of a process; bytes: in use, written since the last look, or the epoch before */
+struct tracking {
 	enum mem_tracking how;
-	struct mem_track *track;      /* owned */
+	struct mem_track *track;      /* owned; NULL: nothing is tracked */
+	unsigned since;               /* the epoch before whose freeze tracking began; 0: it was not tracked before */
+	bool     continues;           /* the epoch before is that one, and its image can be continued */
+	struct mem_ranges before;     /* pages that were not written since, as of the look before the freeze */
+	bool     rounds_wanted;       /* CRIU_PreDump */
 	struct mem_image *image;      /* owned: of the last round; NULL: nothing was copied */
 	unsigned rounds;
 	uint64_t scanned;             /* bytes read in all rounds */
-	struct predump_use *uses;     /* owned */
+	struct tracking_use *uses;    /* owned */
 	size_t n_uses;
-	struct mem_ranges clean;      /* in the freeze: pages for which image has what the processes have */
+	uint64_t *huge;               /* owned: processes that had many huge pages before the rounds */
+	size_t n_huge;
+	struct mem_ranges clean;      /* in the freeze: pages for which the image has what the processes have */
 };
+/* Before everything else, the job runs: what is tracked already, and CRIU_PreDump. Never fails: what is not known is taken in the freeze. */
+void tracking_begin(struct memory_step *s, struct worker *w, int epochfd);
 /* bytes: that will probably have to be taken in the freeze. False: nothing of this process is known from before. */
-bool predump_expects(struct predump *p, uint64_t id, uint64_t *bytes);
+bool tracking_expects(struct tracking *p, uint64_t id, uint64_t *bytes);
 /* In the freeze: fills clean. */
-void predump_freeze(struct predump *p);
-/* The job runs. Nothing of it stays in the job nor in the epoch's directory. */
-void predump_end(struct predump *p, int epochfd);
+void tracking_freeze(struct memory_step *s);
+/* The image that clean is about; NULL: there is none. Borrowed. */
+struct mem_image *tracking_image(const struct memory_step *s);
+/* The memory is written. Whether writes are noticed until the next checkpoint; if not, nothing of it stays in the job from now on. */
+void tracking_decide(struct memory_step *s, const struct worker *w);
+/* The epoch is complete: leaves what goes on for the next worker. */
+void tracking_leave(struct memory_step *s, const struct worker *w);
+/* Nothing of it stays in the epoch's directory, nor, if it was not left, in the job. */
+void tracking_end(struct memory_step *s, int epochfd);
+/* For predump.c: of one process; who asks for many does so in ascending order. The memory in use as of a look; and of it what is not clean,
+ * the sum of which is returned. */
+struct tracking_use *tracking_use_of(struct tracking *p, uint64_t id);
+void tracking_set_used(struct tracking *p, const struct mem_ranges *present);
+uint64_t tracking_set_left(struct tracking *p, const struct mem_ranges *clean);
+
+/* predump.c: rounds before the freeze, of what is tracked. */
+/* Neither where Slurm waits for the job to go, nor where there is nothing to gain by it. */
+bool predump_wanted(const struct worker *w);
+void predump_run(struct memory_step *s, struct worker *w, int epochfd);
+void predump_end(struct tracking *p, int epochfd);
 
 /* memory.c: the steps of one checkpoint with fsched's own memory engine (memory/). */
 struct memory_step {
-	struct predump predump;
+	struct tracking tracking;
+	struct previous previous;
 	bool   on;                    /* private memory is left out by criu and taken by fsched */
 	bool   leave_shared;          /* set by the caller: shared memory is criu's */
 	struct mem_shared *objects;   /* large shared memory is left out too; NULL: it is not */
@@ -136,8 +175,6 @@ struct memory_step {
 };
 /* As the configuration says. */
 void memory_write_opts(const struct worker *w, struct mem_write_opts *o);
-/* Before everything else, the job runs: CRIU_PreDump. Never fails: what cannot be copied before the freeze is copied in it. */
-void predump_run(struct memory_step *s, struct worker *w, int epochfd);
 /* Before the freeze. Decides whether the engine is used at all; never fails. */
 void memory_begin(struct memory_step *s, struct worker *w, int criufd);
 /* In the freeze: takes the snapshot. hand: of criu_dump. */
@@ -153,9 +190,6 @@ void memory_shared_begin(struct memory_step *s, struct worker *w, const struct t
 bool memory_shared_carry(void *arg, const char *path, int fd, const struct stat *st);
 int  memory_shared_freeze(struct memory_step *s, const struct worker *w, const struct criu_facts *f, int hand, struct err *err);
 
-/* previous.c: the image of the epoch before, with its hashes, for an increment. NULL: the epoch is to be a full one, because the
- * configuration says so or there is none to continue; with a warning if there is one and it is damaged. */
-struct mem_image *previous_open(struct worker *w);
 
 /* memory_back.c: the memory of an epoch whose manifest says memory.ours, in a restore. */
 struct memory_back {
@@ -178,7 +212,7 @@ void memory_back_end(struct memory_back *b, const struct worker *w);
 /* fault.c: faults on purpose, with their names and meaning there. fault_die() kills the worker if it was asked for. */
 enum fault {
 	FAULT_FORCE_DIRECT, FAULT_FORCE_STAGED, FAULT_FORCE_FORK, FAULT_NO_ELISION, FAULT_SNAPSHOT_FAILS, FAULT_SHARED_FAILS, FAULT_TARGET_DIES, FAULT_FILL_FAILS,
-	FAULT_PRE_DUMP_FAILS, FAULT_FORCE_SOFT_DIRTY, FAULT_DIE_IN_PRE_DUMP,
+	FAULT_PRE_DUMP_FAILS, FAULT_FORCE_SOFT_DIRTY, FAULT_FORCE_TRACKING, FAULT_DIE_IN_PRE_DUMP,
 	FAULT_DIE_BEFORE_FREEZE, FAULT_DIE_FROZEN, FAULT_CRIU_DIES_FROZEN, FAULT_DIE_BEFORE_SNAPSHOT, FAULT_CRIU_DIES_BEFORE_SNAPSHOT,
 	FAULT_DIE_AFTER_SNAPSHOT, FAULT_CRIU_DIES_AFTER_SNAPSHOT, FAULT_DIE_IN_DRAIN, FAULT_DIE_AFTER_DRAIN, FAULT_DIE_BEFORE_MANIFEST,
 	FAULT_DIE_BEFORE_VERIFY, FAULT_DIE_BEFORE_COMMIT, FAULT_DIE_AFTER_COMMIT, FAULT_DIE_HELD, FAULT_CRIU_DIES_HELD,

@@ -1,4 +1,4 @@
-"""Jobs that verify every page of every generation of their memory, through cycles of full epochs, increments, the ways of the ladder, kills and
+"""Jobs that verify every page of every generation of their memory, through cycles of full epochs, increments, tracked or not, the ways of the ladder, kills and
 restores, as chance has it. 3 cycles in `make test`; `make test-memory CYCLES=50 SEED=n` for more. What fails names its seed."""
 import os
 import random
@@ -35,6 +35,8 @@ def test_cycles(pods, base, confs, shape, record_property):
         # criu alone is slow and tested elsewhere; what it makes has to be continued all the same
         conf = rng.choice(["full", "increment", "increment", "increment", "pre-dump", "pre-dump", "criu"])
         fault = "" if argv or conf == "criu" else f"force-{rng.choice(RUNGS)}"
+        if rng.random() < 0.7:
+            fault += ",force-tracking"
         done.append(" ".join([conf, fault, *argv]))
         said = job.checkpoint(*argv, fault=fault, conf=confs[conf])
         assert "criu had to write" not in said, (SEED, done, said)

@@ -141,7 +141,7 @@ static void look(struct mem_track *t, struct mem_ranges *clean)
 	struct mem_ranges present = { 0 };
 
 	mem_ranges_free(clean);
-	assert_int_equal(mem_track_look(t, clean, &present), 0);
+	assert_int_equal(mem_track_look(t, true, clean, &present), 0);
 	assert_true(present.pages >= PAGES);
 	mem_ranges_free(&present);
 }
@@ -215,7 +215,7 @@ static void lets_go(void **state)
 	start(&c);
 	order(&c, HOLES);
 	assert_int_equal(mem_track_add(t, c.pid, 7, NULL), 0);
-	assert_int_equal(mem_track_look(t, &clean, &present), 0);
+	assert_int_equal(mem_track_look(t, true, &clean, &present), 0);
 	assert_true(present.n >= PAGES / 2);
 	mem_ranges_free(&clean);
 	mem_ranges_free(&present);
@@ -243,7 +243,7 @@ static void not_trackable(void **state)
 		assert_int_equal(mem_track_add(t, c.pid, 7, &err), 0);
 		kill(c.pid, SIGKILL);
 		waitpid(c.pid, NULL, 0);
-		assert_int_equal(mem_track_look(t, &clean, &present), 1);
+		assert_int_equal(mem_track_look(t, true, &clean, &present), 1);
 		assert_int_equal(mem_track_count(t), 0);
 		assert_int_equal(clean.pages + present.pages, 0);
 	} else {
