@@ -291,7 +291,8 @@ class Pod:
         epoch = sorted(self.state.glob("epochs/0*"))[-1]
         self.manifest = json.loads((epoch / "manifest.json").read_text())
         stored = sum(f.stat().st_size for f in epoch.rglob("*") if f.is_file() and f.stat().st_nlink == 1)
-        return {"cpu_s": cpu, "bytes": stored, "method": self.manifest.get("memory", {}).get("method", "criu")}
+        return {"cpu_s": cpu, "bytes": stored, "method": self.manifest.get("memory", {}).get("method", "criu"),
+                "tracking": self.manifest.get("memory", {}).get("tracking", "none")}
 
     def stock(self, images, durable):
         """A dump by criu alone. durable: until it is on the disk, as fsched's are."""

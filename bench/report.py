@@ -43,9 +43,10 @@ def engines(rows):
 
 def increments(rows):
     print("\nIncrements (CRIU_Incremental, every third one full): of a full checkpoint's bytes and time, its freeze, and how much slower the job is between checkpoints.\n")
-    table(["program", "memory", "rewritten in between", "bytes", "time", "freeze", "of a full one", "slower while tracking"],
-          [[r["program"], size(r["mib"]), r["failed"][:120]] + [""] * 5 if "failed" in r else
-           [r["program"], size(r["mib"]), number(r["dirty"], " % of the pages", 100) if r["dirty"] else "what it does in 3 s", number(r["bytes_ratio"], " %", 100, 1),
+    table(["program", "memory", "rewritten in between", "tracked", "bytes", "time", "freeze", "of a full one", "slower while tracking"],
+          [[r["program"], size(r["mib"]), r["failed"][:120]] + [""] * 6 if "failed" in r else
+           [r["program"], size(r["mib"]), number(r["dirty"], " % of the pages", 100) if r["dirty"] else "what it does in 3 s",
+            f"{r['tracked']} of {len(r['rounds']['increment'])}", number(r["bytes_ratio"], " %", 100, 1),
             number(r["time_ratio"], " %", 100), number(r["increment"]["freeze_ms"], " ms"), number(r["full"]["freeze_ms"], " ms"), number(r["slow_tracking"], " %", 100, 1)]
            for r in rows])
 

@@ -232,6 +232,11 @@ static void print_memory(const struct manifest *m)
 	printf("Read:      %s; %s were not as in the epoch before%s\n", format_size(m->memory.scanned, pages, sizeof(pages)),
 	       format_size(m->memory.pages - m->memory.reused, stored, sizeof(stored)), m->memory.increment ? "" : ": a full epoch");
 	printf("Method:    %s (%s)\n", m->memory.method, m->memory.why);
+	format_size(m->memory.taken, rest, sizeof(rest));
+	if (m->memory.rounds)
+		printf("Pre-dump:  %u %s (%s); %s were taken in the freeze\n", m->memory.rounds, m->memory.rounds == 1 ? "round" : "rounds", m->memory.tracking, rest);
+	else if (manifest_tracked(m))
+		printf("Tracked:   since the epoch before (%s); %s were taken in the freeze\n", m->memory.tracking, rest);
 }
 
 static void print_manifest(const struct manifest *m, const struct epoch_summary *e)

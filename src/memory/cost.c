@@ -34,7 +34,7 @@ struct fork_cost { double at_once, later; };
 
 static struct fork_cost fork_cost(const struct mem_node *n, const struct mem_case *c)
 {
-	double huge = (double)(c->bytes < c->huge ? c->bytes : c->huge), small = (double)c->bytes - huge;
+	double huge = (double)(c->mapped < c->huge ? c->mapped : c->huge), small = (double)c->mapped - huge;
 
 	return (struct fork_cost){
 		small / MB * n->fork_us_per_mb + huge / MB * n->huge_us_per_mb,
@@ -67,6 +67,6 @@ enum mem_rung mem_choose(const struct mem_node *n, const struct mem_case *c, cha
 
 bool mem_worth_tracking(const struct mem_node *n, double changed)
 {
-	/* A fault that only takes the protection away costs about what one costs that copies. */
-	return changed * n->cow_us * (MB / PAGE) < (1 - changed) * n->compare_us_per_mb;
+	/* Clean pages need no fork either. */
+	return changed * n->notice_us * (MB / PAGE) < (1 - changed) * (n->compare_us_per_mb + n->fork_us_per_mb);
 }

@@ -26,12 +26,14 @@ struct mem_node {
 	double huge_us_per_mb;     /* and of huge ones */
 	double cow_us;             /* the first write to a small page after a fork */
 	double huge_cow_us;        /* and to 4 KiB of a huge one, with its part of what splitting the huge page takes */
+	double notice_us;          /* the first write to a page whose writes are noticed (memory/track.h) */
 	double drain_mb_per_s;     /* read, compressed and on the disk */
 	double compare_us_per_mb;  /* processor time to read and to compare with hashes */
 };
 
 struct mem_case {
 	uint64_t bytes;            /* of the process that are to be taken */
+	uint64_t mapped;           /* of the process in all: a fork copies their page tables, whatever is taken */
 	uint64_t huge;             /* of them in huge pages */
 	uint64_t drain;            /* bytes of all processes that are written while a child is there */
 	struct mem_rewriting rewriting;

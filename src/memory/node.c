@@ -8,12 +8,15 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 
 #include "common/util.h"
 #include "memory/image.h"
+#include "memory/pagemap.h"
+#include "memory/uffd.h"
 
 #define MB          1048576u
 #define HUGE_PAGE   (2u * MB)
@@ -131,6 +134,27 @@ static double time_rewriting(uint8_t *p, size_t len, unsigned run)
 	return us;
 }
 
+/* The same, of writes that are noticed (memory/track.h). 0: this kernel cannot do it. */
+static double time_noticing(uint8_t *p, size_t len)
+{
+	const uint64_t start = (uintptr_t)p, step = len / PROBE_PAGES;
+	cleanup_close int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	cleanup_close int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	struct mem_ranges seen = { 0 };
+	double us = 0;
+
+	if (pagemap >= 0 && fd >= 0 && !uffd_begin(fd) && !uffd_register(fd, start, start + len) &&
+	    !mem_pagemap_collect(pagemap, MEM_PAGES_PROTECT, 1, start, start + len, &seen)) {
+		int64_t from = cpu_us();
+
+		for (uint64_t at = 0; at < len; at += step)
+			((volatile uint8_t *)p)[at] = 2;
+		us = elapsed_us(from) / PROBE_PAGES;
+	}
+	mem_ranges_free(&seen);
+	return us;
+}
+
 static void set(double *to, double measured)
 {
 	if (measured > 0)
@@ -160,6 +184,7 @@ static void measure_small(struct mem_node *n, double base)
 	if (a && b) {
 		set(&n->fork_us_per_mb, per_mb(base, 2.0 * PROBE_BYTES));
 		set(&n->cow_us, time_rewriting(a, PROBE_BYTES, 1));
+		set(&n->notice_us, time_noticing(a, PROBE_BYTES));
 	}
 	if (a)
 		munmap(a, PROBE_BYTES);
@@ -254,10 +279,10 @@ static void kept_save(int dir, const char *name, const char *id, const double *v
 void mem_node_probe(struct mem_node *n)
 {
 	cleanup_close int dir = open_run_dir();
-	double v[5];
+	double v[6];
 	char id[64];
 
-	*n = (struct mem_node){ .copy_us_per_mb = 100, .fork_us_per_mb = 8, .huge_us_per_mb = 1, .cow_us = 1, .huge_cow_us = 1,
+	*n = (struct mem_node){ .copy_us_per_mb = 100, .fork_us_per_mb = 8, .huge_us_per_mb = 1, .cow_us = 1, .huge_cow_us = 1, .notice_us = 1,
 				.drain_mb_per_s = DRAIN_GUESS, .compare_us_per_mb = COMPARE_GUESS };
 	boot_id(id);
 	if (kept_load(dir, KEPT, id, v, ARRAY_SIZE(v))) {
@@ -266,9 +291,11 @@ void mem_node_probe(struct mem_node *n)
 		n->huge_us_per_mb = v[2];
 		n->cow_us = v[3];
 		n->huge_cow_us = v[4];
+		n->notice_us = v[5];
 	} else {
 		measure(n);
-		kept_save(dir, KEPT, id, (const double[]){ n->copy_us_per_mb, n->fork_us_per_mb, n->huge_us_per_mb, n->cow_us, n->huge_cow_us }, ARRAY_SIZE(v));
+		kept_save(dir, KEPT, id, (const double[]){ n->copy_us_per_mb, n->fork_us_per_mb, n->huge_us_per_mb, n->cow_us, n->huge_cow_us,
+							   n->notice_us }, ARRAY_SIZE(v));
 	}
 	if (kept_load(dir, KEPT_DRAIN, id, v, 1))
 		n->drain_mb_per_s = v[0];

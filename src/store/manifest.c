@@ -422,13 +422,18 @@ static const char *size_text(uint64_t bytes, char buf[16])
 	return buf;
 }
 
+bool manifest_tracked(const struct manifest *m)
+{
+	return !m->memory.rounds && m->memory.tracking[0] && strcmp(m->memory.tracking, "none") != 0;
+}
+
 char *manifest_memory_text(const struct manifest *m, char buf[MANIFEST_MEMORY_TEXT])
 {
 	char pages[16], scanned[16], dirty[16], stored[16], rounds[24] = "";
 
 	if (m->memory.rounds)
 		snprintf(rounds, sizeof(rounds), ",pre-dump:%u", m->memory.rounds);
-	else if (m->memory.tracking[0] && strcmp(m->memory.tracking, "none") != 0)
+	else if (manifest_tracked(m))
 		snprintf(rounds, sizeof(rounds), ",tracked");
 	if (!m->memory.ours)
 		snprintf(buf, MANIFEST_MEMORY_TEXT, "criu");

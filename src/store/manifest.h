@@ -78,6 +78,9 @@ void manifest_drop_cache(int epochfd);
 #define MANIFEST_MEMORY_TEXT 160
 char *manifest_memory_text(const struct manifest *m, char buf[MANIFEST_MEMORY_TEXT]);
 
+/* The kernel has told what was written since the epoch before. */
+bool manifest_tracked(const struct manifest *m);
+
 /* Reads without verifying (for `fsched show`). */
 int manifest_load(int epochfd, struct manifest *m, struct err *err);
 

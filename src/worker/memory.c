@@ -91,8 +91,7 @@ static uint64_t choose(struct memory_step *s, const struct worker *w, const stru
 		struct memory_wanted *m = &s->wanted[i];
 		const uint64_t take = to_take(s, t, i), bytes = take + SLACK(take);
 		const struct mem_case c = {
-			/* What is tracked has lost its huge pages. */
-			.bytes = take, .huge = take < m->usage.anon ? 0 : m->usage.huge, .drain = all, .rewriting = m->rewriting, .room = room,
+			.bytes = take, .mapped = m->usage.anon, .huge = m->usage.huge, .drain = all, .rewriting = m->rewriting, .room = room,
 			.cow_room = s->cow_room, .may_fork = true,
 		};
 

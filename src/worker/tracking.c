@@ -292,9 +292,13 @@ void tracking_begin(struct memory_step *s, struct worker *w, int epochfd)
 
 bool tracking_expects(struct tracking *p, uint64_t id, uint64_t *bytes)
 {
+	uint64_t left;
+
 	if ((!p->image && !p->continues) || !mem_track_has(p->track, id))
 		return false;
-	*bytes = 2 * tracking_use_of(p, id)->left + TAKEN_SLACK;
+	left = tracking_use_of(p, id)->left;
+	/* Since a round not much more time has passed than will pass until the freeze; since the epoch before, far more. */
+	*bytes = left + (p->rounds ? left : left / 8) + TAKEN_SLACK;
 	return true;
 }
 

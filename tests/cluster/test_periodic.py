@@ -107,3 +107,26 @@ def test_pre_dumps_and_increments(new_cluster, jobdir, workloads):
     assert c.wait_end(job) == ("FAILED", "5:0")
     want = subprocess.run([workloads / "threads", "2000", "100"], env={**os.environ, "WORKLOAD_STEP_US": "0"}, capture_output=True, check=False).stdout
     assert (d / "out").read_bytes() == want
+
+
+def test_increments_are_tracked_where_it_pays(new_cluster, jobdir, workloads):
+    """Of a job that changes little: from one worker to the next, by way of its agent; the first one after a restart begins anew."""
+    c = new_cluster(conf=["CRIU_Incremental = YES", "CRIU_MaxEpochs = 2"])
+    d = jobdir()
+    job = c.sbatch(f"exec {workloads}/waiter 192", "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+    c.wait_running(job)
+    lib.wait_for(lambda: "ready" in (d / "out").read_text(), "the job")
+
+    def checkpoints(n):
+        seen = []
+        for _ in range(n):
+            c.checkpoint("create", job)
+            seen.append("tracked" in c.entry(job)["memory"])
+        return seen
+    assert checkpoints(5) == [False, False, False, True, True], c.log(job)
+    c.checkpoint("vacate", job)
+    c.checkpoint("restart", job)
+    assert checkpoints(2) == [False, True], c.log(job)
+    (d / "stop").touch()
+    assert c.wait_end(job) == ("COMPLETED", "0:0")
+    assert "children 0 signals 0 handlers 0 short 0 descriptors 0" in (d / "out").read_text()

@@ -16,16 +16,17 @@
 #define GB (1ull << 30)
 
 static const struct mem_node metal = { .copy_us_per_mb = 60, .fork_us_per_mb = 10, .huge_us_per_mb = 0.7, .cow_us = 1, .huge_cow_us = 1.5,
-				       .drain_mb_per_s = 1000 };
+				       .notice_us = 0.4, .drain_mb_per_s = 1000, .compare_us_per_mb = 150 };
 /* Faults are dear in virtual machines. */
 static const struct mem_node guest = { .copy_us_per_mb = 60, .fork_us_per_mb = 25, .huge_us_per_mb = 1, .cow_us = 30, .huge_cow_us = 35,
-				       .drain_mb_per_s = 500 };
+				       .notice_us = 18, .drain_mb_per_s = 500, .compare_us_per_mb = 230 };
 
 static enum mem_rung choose_on(const struct mem_node *n, struct mem_case c)
 {
 	char why[256];
 	enum mem_rung r;
 
+	c.mapped = c.bytes;
 	c.drain = c.drain ? c.drain : c.bytes;
 	r = mem_choose(n, &c, why, sizeof(why));
 	assert_true(strlen(why) > 0 && strlen(why) < sizeof(why) - 1);
@@ -205,9 +206,30 @@ static void test_the_dummy_parent_has_every_page(void **state)
 	assert_int_equal(faccessat(scratch_fd, MEMORY_PARENT, F_OK, 0), -1);
 }
 
+/* The fewer pages change, the sooner; and never where all of them do. */
+static void whether_to_track(void **state)
+{
+	assert_true(mem_worth_tracking(&metal, 0.3));
+	assert_false(mem_worth_tracking(&metal, 0.9));
+	assert_true(mem_worth_tracking(&guest, 0.02));
+	assert_false(mem_worth_tracking(&guest, 0.2));
+	assert_false(mem_worth_tracking(&guest, 1));
+}
+
+/* A fork copies the page tables of all the memory, however little is to be taken. */
+static void little_of_much(void **state)
+{
+	struct mem_case c = { .bytes = 64 << 20, .mapped = 6 * GB, .drain = 64 << 20, .room = 8 * GB, .cow_room = 8 * GB, .may_fork = true };
+	char why[256];
+
+	assert_int_equal(mem_choose(&metal, &c, why, sizeof(why)), MEM_STAGED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(whether_to_track),
+		cmocka_unit_test(little_of_much),
 		cmocka_unit_test(test_an_idle_process_is_forked),
 		cmocka_unit_test(test_what_is_rewritten_decides),
 		cmocka_unit_test(test_a_small_one_is_copied),

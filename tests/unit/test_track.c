@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/mailbox.h"
 #include "common/util.h"
 #include "memory/track.h"
 
@@ -200,13 +201,22 @@ static void by_soft_dirty_bits(void **state)
 	follow(MEM_TRACK_SOFT_DIRTY);
 }
 
+/* " uw" in VmFlags: write-protected by userfaultfd. */
+static bool registered(pid_t pid)
+{
+	cleanup_free char *smaps = NULL;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps", pid);
+	assert_true(read_file_at(AT_FDCWD, path, 1 << 20, &smaps) > 0);
+	return strstr(smaps, " uw") != NULL;
+}
+
 /* Memory in many small pieces is let go, too. */
 static void lets_go(void **state)
 {
 	struct mem_ranges clean = { 0 }, present = { 0 };
-	cleanup_free char *smaps = NULL;
 	struct mem_track *t;
-	char path[64];
 	struct child c;
 
 	if (mem_tracking_probe() != MEM_TRACK_PROTECT)
@@ -219,15 +229,104 @@ static void lets_go(void **state)
 	assert_true(present.n >= PAGES / 2);
 	mem_ranges_free(&clean);
 	mem_ranges_free(&present);
-	snprintf(path, sizeof(path), "/proc/%d/smaps", c.pid);
-	assert_true(read_file_at(AT_FDCWD, path, 1 << 20, &smaps) > 0);
-	assert_non_null(strstr(smaps, " uw"));         /* VmFlags: write-protected by userfaultfd */
-	free(smaps);
+	assert_true(registered(c.pid));
 	mem_track_free(t);
-	assert_true(read_file_at(AT_FDCWD, path, 1 << 20, &smaps) > 0);
-	assert_null(strstr(smaps, " uw"));
+	assert_false(registered(c.pid));
 	order(&c, 4);
 	stop(&c);
+}
+
+/* From one tracker to another by way of a mailbox: what the first one protected, the second one knows to be clean. */
+static void handed_on(void **state)
+{
+	struct mem_ranges clean = { 0 };
+	struct mem_tracked sent, got = { 0 };
+	struct mailbox box;
+	struct mem_track *t;
+	int fds[MAILBOX_FDS];
+	size_t n_fds;
+	struct child c;
+
+	if (mem_tracking_probe() != MEM_TRACK_PROTECT)
+		skip();
+	start(&c);
+	assert_int_equal(mailbox_make(&box), 0);       /* the child has none of it */
+	t = mem_track_new(MEM_TRACK_PROTECT);
+	assert_int_equal(mem_track_add(t, c.pid, 7, NULL), 0);
+	look(t, &clean);
+	mem_track_get(t, 0, &sent);
+	assert_int_equal(mailbox_put(&box, &sent, sizeof(sent), (const int[]){ sent.pidfd, sent.uffd }, 2), 0);
+	mem_track_leave(t);
+	order(&c, 3);
+	assert_int_equal(mailbox_take(&box, &got, sizeof(got), fds, &n_fds), sizeof(got));
+	assert_int_equal(n_fds, 2);
+	assert_int_equal(mailbox_take(&box, &sent, sizeof(sent), fds + 2, &n_fds), 0);
+	got.pidfd = fds[0];
+	got.uffd = fds[1];
+	t = mem_track_new(MEM_TRACK_PROTECT);
+	assert_int_equal(mem_track_adopt(t, &got), 0);
+	look(t, &clean);
+	assert_int_equal(clean_in(&clean, c.pages, PAGES), PAGES - 1);
+	assert_int_equal(clean_in(&clean, c.pages + 3 * MEM_PAGE, 1), 0);
+	mem_track_drop(t, 8);
+	assert_int_equal(mem_track_count(t), 1);
+	mem_track_drop(t, 7);
+	assert_int_equal(mem_track_count(t), 0);
+	assert_false(registered(c.pid));
+	mem_ranges_free(&clean);
+	mem_track_free(t);
+	mailbox_close(&box);
+	stop(&c);
+}
+
+/* Nobody has taken it: with the mailbox it goes. */
+static void left_and_lost(void **state)
+{
+	struct mem_ranges clean = { 0 };
+	struct mem_tracked sent;
+	struct mailbox box;
+	struct mem_track *t;
+	struct child c;
+
+	if (mem_tracking_probe() != MEM_TRACK_PROTECT)
+		skip();
+	start(&c);
+	assert_int_equal(mailbox_make(&box), 0);       /* the child has none of it */
+	t = mem_track_new(MEM_TRACK_PROTECT);
+	assert_int_equal(mem_track_add(t, c.pid, 7, NULL), 0);
+	look(t, &clean);
+	mem_track_get(t, 0, &sent);
+	assert_int_equal(mailbox_put(&box, &sent, sizeof(sent), (const int[]){ sent.pidfd, sent.uffd }, 2), 0);
+	mem_track_leave(t);
+	assert_true(registered(c.pid));
+	mailbox_close(&box);
+	assert_false(registered(c.pid));
+	mem_ranges_free(&clean);
+	stop(&c);
+}
+
+static void not_adopted(void **state)
+{
+	struct mem_track *t = mem_track_new(MEM_TRACK_PROTECT), *first = mem_track_new(MEM_TRACK_PROTECT);
+	struct mem_tracked one;
+	struct child c;
+
+	if (mem_tracking_probe() == MEM_TRACK_PROTECT) {
+		start(&c);
+		assert_int_equal(mem_track_add(first, c.pid, 7, NULL), 0);
+		mem_track_get(first, 0, &one);
+		one.pidfd = dup(one.pidfd);
+		one.uffd = dup(one.uffd);
+		kill(c.pid, SIGKILL);
+		waitpid(c.pid, NULL, 0);
+		assert_int_equal(mem_track_adopt(t, &one), -1);      /* it has ended */
+		assert_int_equal(mem_track_count(t), 0);
+		close(c.to);
+		close(c.from);
+		munmap(c.pages, 4 * PAGES * MEM_PAGE);
+	}
+	mem_track_free(first);
+	mem_track_free(t);
 }
 
 static void not_trackable(void **state)
@@ -265,6 +364,9 @@ int main(void)
 		cmocka_unit_test(by_protection),
 		cmocka_unit_test(by_soft_dirty_bits),
 		cmocka_unit_test(lets_go),
+		cmocka_unit_test(handed_on),
+		cmocka_unit_test(left_and_lost),
+		cmocka_unit_test(not_adopted),
 		cmocka_unit_test(not_trackable),
 	};
 
