@@ -129,9 +129,35 @@ static bool protects(int pagemap, uint8_t *p)
 	return ok;
 }
 
+/* A page that is moved loses its protection. Kernels before 6.13 without the correction (0cef0bb836e3) leave a mark in its entry: once the
+ * new place is registered, it would pass for protected whatever is written to it. */
+static bool forgets_moved(int pagemap, uint8_t *p)
+{
+	const uint64_t start = (uintptr_t)p, end = start + MEM_PAGE;
+	cleanup_close int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	struct mem_ranges seen = { 0 };
+	uint8_t *to = MAP_FAILED;
+	bool ok = fd >= 0 && uffd_begin(fd) == 0 && uffd_register(fd, start, end) == 0 &&
+		  mem_pagemap_collect(pagemap, MEM_PAGES_PROTECT, 1, start, end, &seen) == 0;
+
+	if (ok)
+		to = mremap(p, MEM_PAGE, MEM_PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP);
+	if (to != MAP_FAILED) {
+		const uint64_t there = (uintptr_t)to;
+
+		mem_ranges_free(&seen);
+		*(volatile uint8_t *)to = 2;
+		ok = uffd_register(fd, there, there + MEM_PAGE) == 0 &&
+		     mem_pagemap_collect(pagemap, MEM_PAGES_PROTECT, 1, there, there + MEM_PAGE, &seen) == 0 && seen.pages == 0;
+		munmap(to, MEM_PAGE);
+	}
+	mem_ranges_free(&seen);
+	return ok && to != MAP_FAILED;
+}
+
 bool mem_pagemap_can_protect(void)
 {
-	return on_a_page(protects);
+	return on_a_page(protects) && on_a_page(forgets_moved);
 }
 
 bool mem_pagemap_has_soft_dirty(void)

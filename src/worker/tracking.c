@@ -332,7 +332,11 @@ void tracking_decide(struct memory_step *s, const struct worker *w)
 {
 	struct tracking *p = &s->tracking;
 
-	if (!p->track || p->how != MEM_TRACK_PROTECT || !w->conf.incremental || w->req.vacate || w->mailbox.in < 0 || !pays_to_go_on(s, w)) {
+	if (w->req.vacate) {
+		mem_track_leave(p->track); /* the processes stand still: nothing waits while the kernel lets go of all at once */
+		p->track = NULL;
+	}
+	if (!p->track || p->how != MEM_TRACK_PROTECT || !w->conf.incremental || w->mailbox.in < 0 || !pays_to_go_on(s, w)) {
 		mem_track_free(p->track);
 		p->track = NULL;
 		return;
@@ -343,7 +347,7 @@ void tracking_decide(struct memory_step *s, const struct worker *w)
 
 void tracking_leave(struct memory_step *s, const struct worker *w)
 {
-	if (!s->tracking.track)
+	if (!s->on || !s->tracking.track)
 		return;
 	leave_in_mailbox(&s->tracking, w);
 	mem_track_leave(s->tracking.track);

@@ -134,6 +134,20 @@ step_increments() {
 	finish
 }
 
+# From one epoch to the next the kernel tells what was written, if it can.
+step_tracked() {
+	FSCHED_CONF=/test/incremental.conf
+	job 1 memory /test/memory 4 2 1
+	for n in 1 2 3 4; do
+		save $n force-tracking,force-staged
+	done
+	kill_job
+	back $KILLED
+	save 5 force-tracking,force-fork --kill
+	back $VACATED
+	finish
+}
+
 # The same of processes that rewrite and verify all of it.
 step_processes() {
 	FSCHED_CONF=/test/incremental.conf

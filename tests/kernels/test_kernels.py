@@ -17,7 +17,7 @@ MIB = 1 << 20
 
 TRACKING = {"oldstable": "soft-dirty", "stable": "wp-async", "testing": "wp-async"}      # Linux 6.7 has the latter
 SHORT = ["doctor", "short"]
-ALL = [*SHORT, "pre_dump", "ways", "increments", "processes", "seccomp", "identical", "criu", "limit"]
+ALL = [*SHORT, "pre_dump", "ways", "increments", "tracked", "processes", "seccomp", "identical", "criu", "limit"]
 
 
 def boot(suite, steps, deadline):
@@ -79,6 +79,8 @@ def check_all(got, tracking):
     assert [got.memory(f"increments/{n}")["increment"] for n in range(1, 7)] == [False, True, False, True, True, False]
     for n in (2, 4, 5):
         check_increment(got.memory(f"increments/{n}"), 20 * MIB)
+    noticed = "wp-async" if tracking == "wp-async" else "none"       # soft-dirty bits are the job's to clear, too
+    assert [got.memory(f"tracked/{n}")["tracking"] for n in range(1, 6)] == ["none", noticed, "none", noticed, "none"]
     assert got.memory("seccomp/fork")["method"] == "fork"
     assert "memory" not in got.manifests["criu/taken"] and "memory" in got.manifests["criu/ours"]
     inside, outside = got.memory("limit/inside"), got.memory("limit/outside")
