@@ -236,6 +236,22 @@ static void lets_go(void **state)
 	stop(&c);
 }
 
+/* The child is tracked from now on, by nobody but a mailbox, of which it has nothing. */
+static void leave(const struct child *c, struct mailbox *box)
+{
+	struct mem_track *t = mem_track_new(MEM_TRACK_PROTECT);
+	struct mem_ranges clean = { 0 };
+	struct mem_tracked one;
+
+	assert_int_equal(mailbox_make(box), 0);
+	assert_int_equal(mem_track_add(t, c->pid, 7, NULL), 0);
+	look(t, &clean);
+	mem_track_get(t, 0, &one);
+	assert_int_equal(mailbox_put(box, &one, sizeof(one), (const int[]){ one.pidfd, one.uffd }, 2), 0);
+	mem_track_leave(t);
+	mem_ranges_free(&clean);
+}
+
 /* From one tracker to another by way of a mailbox: what the first one protected, the second one knows to be clean. */
 static void handed_on(void **state)
 {
@@ -250,13 +266,7 @@ static void handed_on(void **state)
 	if (mem_tracking_probe() != MEM_TRACK_PROTECT)
 		skip();
 	start(&c);
-	assert_int_equal(mailbox_make(&box), 0);       /* the child has none of it */
-	t = mem_track_new(MEM_TRACK_PROTECT);
-	assert_int_equal(mem_track_add(t, c.pid, 7, NULL), 0);
-	look(t, &clean);
-	mem_track_get(t, 0, &sent);
-	assert_int_equal(mailbox_put(&box, &sent, sizeof(sent), (const int[]){ sent.pidfd, sent.uffd }, 2), 0);
-	mem_track_leave(t);
+	leave(&c, &box);
 	order(&c, 3);
 	assert_int_equal(mailbox_take(&box, &got, sizeof(got), fds, &n_fds), sizeof(got));
 	assert_int_equal(n_fds, 2);
@@ -282,26 +292,16 @@ static void handed_on(void **state)
 /* Nobody has taken it: with the mailbox it goes. */
 static void left_and_lost(void **state)
 {
-	struct mem_ranges clean = { 0 };
-	struct mem_tracked sent;
 	struct mailbox box;
-	struct mem_track *t;
 	struct child c;
 
 	if (mem_tracking_probe() != MEM_TRACK_PROTECT)
 		skip();
 	start(&c);
-	assert_int_equal(mailbox_make(&box), 0);       /* the child has none of it */
-	t = mem_track_new(MEM_TRACK_PROTECT);
-	assert_int_equal(mem_track_add(t, c.pid, 7, NULL), 0);
-	look(t, &clean);
-	mem_track_get(t, 0, &sent);
-	assert_int_equal(mailbox_put(&box, &sent, sizeof(sent), (const int[]){ sent.pidfd, sent.uffd }, 2), 0);
-	mem_track_leave(t);
+	leave(&c, &box);
 	assert_true(registered(c.pid));
 	mailbox_close(&box);
 	assert_false(registered(c.pid));
-	mem_ranges_free(&clean);
 	stop(&c);
 }
 
