@@ -1,5 +1,5 @@
 #!/bin/sh
-# fuzz.sh SECONDS [TARGET...] - runs the fuzzers of tests/fuzz for so many seconds each: image, chunk, pagemap, manifest.
+# fuzz.sh SECONDS [TARGET...] - runs the fuzzers of tests/fuzz for so many seconds each: image, chunk, pagemap, ghost, manifest.
 #
 # Built by clang with ASan and UBSan in build/fuzz. What they learn is kept in build/fuzz/corpus; input that breaks something is left
 # in build/fuzz as <target>-crash-*: build/fuzz/tests/fuzz/fuzz_<target> FILE repeats it.
@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 build=${FSCHED_BUILD:-$PWD/build}/fuzz
 seconds=${1:?$(sed -n 2p "$0")}
 shift
-[ $# -gt 0 ] || set -- image chunk pagemap manifest
+[ $# -gt 0 ] || set -- image chunk pagemap ghost manifest
 
 mkdir -p "$build"
 quietly() {

@@ -7,6 +7,7 @@
 #include "common/util.h"
 #include "memory/criu_pagemap.h"
 #include "memory/export.h"
+#include "memory/ghost.h"
 #include "memory/shared.h"
 #include "memory/split.h"
 
@@ -65,7 +66,7 @@ static int take_pagemap(const struct images *x, const char *name, struct refers 
 	return rc;
 }
 
-/* The lists of shared memory that is ours. */
+/* The lists of shared memory that is ours, and deleted files. */
 static int take_shared(const struct images *x, struct refers *r, struct err *err)
 {
 	size_t n = 0;
@@ -75,6 +76,8 @@ static int take_shared(const struct images *x, struct refers *r, struct err *err
 	for (size_t i = 0; i < n; i++) {
 		struct criu_pagemap p = { 0 };
 
+		if (mem_is_ghost(s[i].id))
+			refers_add(r, s[i].id, 0);
 		if (!mem_is_shared(s[i].id))
 			continue;
 		if (criu_pagemap_load(x->criufd, shared_name(s[i].id, name), &p, err))
@@ -87,9 +90,14 @@ static int take_shared(const struct images *x, struct refers *r, struct err *err
 
 static bool is_replaced(const struct refers *r, const char *name)
 {
-	char pages[32], list[48];
+	char pages[32], list[48], ghost[CRIU_GHOST_NAME_MAX];
 
 	for (size_t i = 0; i < r->n; i++) {
+		if (mem_is_ghost(r->v[i].id)) {
+			if (!strcmp(criu_ghost_name((uint32_t)r->v[i].id, ghost), name))
+				return true;
+			continue;
+		}
 		snprintf(pages, sizeof(pages), "pages-%u.img", r->v[i].pages);
 		if (!strcmp(pages, name) || (mem_is_shared(r->v[i].id) && !strcmp(shared_name(r->v[i].id, list), name)))
 			return true;
@@ -166,6 +174,8 @@ static int write_anew(const struct images *x, const struct refer *r, struct err 
 	const struct mem_read_opts o = { .threads = x->threads };
 	char name[48];
 
+	if (mem_is_ghost(r->id))
+		return criu_ghost_fill(x->image, r->id, (uint32_t)r->id, x->criufd, x->dirfd, &o, err);
 	if (!mem_is_shared(r->id))
 		return mem_export_pages(x->image, r->id, (int)r->id, x->criufd, x->dirfd, &o, NULL, err) ? err_wrap(err, "the memory of process %d", (int)r->id) : 0;
 	if (x->token)

@@ -17,7 +17,9 @@
 #define MAGIC "fsched shared 1"
 
 struct object {
-	uint64_t id;
+	uint64_t id;               /* 0: not known yet */
+	dev_t    dev;
+	uint64_t ino;
 	int      fd;
 	uint64_t bytes;            /* that it held when it was looked at */
 	uint64_t size;             /* where it ends */
@@ -31,6 +33,8 @@ struct mem_shared {
 	struct object *v;
 	size_t n, room;
 	uint64_t min;              /* smaller ones are not kept */
+	dev_t    counted;
+	dev_t    kernels;          /* the kernel's own tmpfs */
 	struct mem_area area;
 	struct mem_range *work;
 	size_t n_work, work_room;
@@ -39,7 +43,10 @@ struct mem_shared {
 
 struct mem_shared *mem_shared_new(void)
 {
-	return xcalloc(1, sizeof(struct mem_shared));
+	struct mem_shared *s = xcalloc(1, sizeof(*s));
+
+	s->kernels = shared_scan_device();
+	return s;
 }
 
 void mem_shared_free(struct mem_shared *s)
@@ -79,25 +86,37 @@ static struct object *add(struct mem_shared *s, uint64_t id, int fd, const struc
 {
 	if (s->n == s->room)
 		s->v = xrealloc(s->v, (s->room = s->room ? 2 * s->room : 16) * sizeof(*s->v));
-	s->v[s->n] = (struct object){ .id = id, .fd = fd, .bytes = (uint64_t)st->st_blocks * 512, .size = (uint64_t)st->st_size };
+	s->v[s->n] = (struct object){ .id = id, .dev = st->st_dev, .ino = st->st_ino, .fd = fd, .bytes = (uint64_t)st->st_blocks * 512, .size = (uint64_t)st->st_size };
 	return &s->v[s->n++];
 }
 
 /* ---- before the freeze ------------------------------------------------------- */
 
+static struct object *find_file(const struct mem_shared *s, dev_t dev, uint64_t ino)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (s->v[i].dev == dev && s->v[i].ino == ino && !mem_is_file(s->v[i].id))
+			return &s->v[i];
+	return NULL;
+}
+
 static bool keep(void *arg, int fd, const struct stat *st)
 {
 	struct mem_shared *s = arg;
+	struct object *o;
 
-	if ((uint64_t)st->st_blocks * 512 < s->min || find(s, MEM_SHARED_ID | st->st_ino))
+	if ((uint64_t)st->st_blocks * 512 < s->min || find_file(s, st->st_dev, st->st_ino))
 		return false;
-	add(s, MEM_SHARED_ID | st->st_ino, fd, st);
+	o = add(s, 0, fd, st);
+	if (st->st_nlink == 0 && st->st_dev == s->counted)
+		o->bytes = 0;
 	return true;
 }
 
-void mem_shared_look(struct mem_shared *s, const pid_t *pids, int n)
+void mem_shared_look(struct mem_shared *s, const pid_t *pids, int n, dev_t counted)
 {
 	s->min = HAND_SHARED_MIN;
+	s->counted = counted;
 	shared_scan(pids, n, O_RDONLY, keep, s);
 }
 
@@ -174,13 +193,14 @@ static int by_id(const void *a, const void *b)
 static int mark_wanted(struct mem_shared *s, const struct mem_shared_want *want, size_t n_want, struct err *err)
 {
 	for (size_t i = 0; i < n_want; i++) {
-		struct object *o = find(s, MEM_SHARED_ID | want[i].ino);
+		struct object *o = find_file(s, want[i].dev ? want[i].dev : s->kernels, want[i].ino);
 		struct stat st;
 
 		if (!o)
 			return err_set(err, ENOENT, "no process has the shared memory %llu that criu has seen", (unsigned long long)want[i].ino);
 		if (fstat(o->fd, &st))
 			return err_sys(err, errno, "cannot look at shared memory");
+		o->id = want[i].id;
 		o->size = want[i].size ? want[i].size : (uint64_t)st.st_size;
 		o->wanted = true;
 	}
@@ -387,7 +407,7 @@ struct mem_range *mem_shared_spaces(const struct mem_image *m, bool files, size_
 
 	*n = 0;
 	for (size_t i = 0; i < m->l.n_spaces; i++)
-		if (mem_is_file(m->l.spaces[i].id) == files)
+		if (mem_is_file(m->l.spaces[i].id) == files && !mem_is_ghost(m->l.spaces[i].id))
 			v[(*n)++] = (struct mem_range){ m->l.spaces[i].id, 0, (UINT64_C(1) << 63) / MEM_PAGE };
 	return v;
 }

@@ -2,10 +2,13 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "common/util.h"
@@ -13,77 +16,94 @@
 #define MAPS_MAX (256u << 20)
 #define MEMFD    "/memfd:"
 #define SYSV     "/SYSV"
+#define DELETED  " (deleted)"
 
 struct scan {
 	dev_t dev;              /* of the kernel's own tmpfs, where all these objects are and nothing else */
 	int   flags;
 	shared_found_fn *fn;
 	void *arg;
-	uint64_t *seen;         /* inodes, ascending */
+	struct { dev_t dev; uint64_t ino; } *seen;   /* ascending */
 	size_t n, room;
 };
 
-static bool find_device(dev_t *dev)
+dev_t shared_scan_device(void)
 {
 	cleanup_close int fd = memfd_create("", MFD_CLOEXEC);
 	struct stat st;
 
-	if (fd < 0 || fstat(fd, &st))
-		return false;
-	*dev = st.st_dev;
-	return true;
+	return fd < 0 || fstat(fd, &st) ? 0 : st.st_dev;
 }
 
-/* True the first time. */
-static bool see(struct scan *s, uint64_t ino)
+/* Where it is among those that were seen, or belongs; true if it is there. */
+static bool find_seen(const struct scan *s, dev_t dev, uint64_t ino, size_t *at)
 {
 	size_t low = 0, high = s->n;
 
 	while (low < high) {
 		size_t mid = (low + high) / 2;
 
-		if (s->seen[mid] < ino)
+		if (s->seen[mid].dev < dev || (s->seen[mid].dev == dev && s->seen[mid].ino < ino))
 			low = mid + 1;
 		else
 			high = mid;
 	}
-	if (low < s->n && s->seen[low] == ino)
+	*at = low;
+	return low < s->n && s->seen[low].dev == dev && s->seen[low].ino == ino;
+}
+
+static bool was_seen(const struct scan *s, dev_t dev, uint64_t ino)
+{
+	size_t at;
+
+	return find_seen(s, dev, ino, &at);
+}
+
+/* True the first time. */
+static bool see(struct scan *s, dev_t dev, uint64_t ino)
+{
+	size_t at;
+
+	if (find_seen(s, dev, ino, &at))
 		return false;
 	if (s->n == s->room)
 		s->seen = xrealloc(s->seen, (s->room = s->room ? 2 * s->room : 64) * sizeof(*s->seen));
-	memmove(&s->seen[low + 1], &s->seen[low], (s->n - low) * sizeof(*s->seen));
-	s->seen[low] = ino;
+	memmove(&s->seen[at + 1], &s->seen[at], (s->n - at) * sizeof(*s->seen));
+	s->seen[at].dev = dev;
+	s->seen[at].ino = ino;
 	s->n++;
 	return true;
 }
 
-/* path: a link of /proc, which leads to the object itself. The process may have changed meanwhile: only what is open counts. */
+static bool is_object(const struct scan *s, int fd, const struct stat *st)
+{
+	struct statfs fs;
+
+	return S_ISREG(st->st_mode) && (st->st_dev == s->dev || (st->st_nlink == 0 && fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC));
+}
+
+/* path: a link of /proc, which leads to the object itself. The process may have changed meanwhile: only what is open counts. Whatever else
+ * it is now, it is not opened to be read. */
 static void open_object(struct scan *s, const char *path)
 {
-	int fd = open(path, s->flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	cleanup_close int found = open(path, O_PATH | O_CLOEXEC);
+	char own[32];
 	struct stat st;
+	int fd;
 
-	if (fd < 0)
+	if (found < 0 || fstat(found, &st) || !is_object(s, found, &st) || !see(s, st.st_dev, st.st_ino))
 		return;
-	if (fstat(fd, &st) || st.st_dev != s->dev || !S_ISREG(st.st_mode) || !see(s, st.st_ino) || !s->fn(s->arg, fd, &st))
+	snprintf(own, sizeof(own), "/proc/self/fd/%d", found);
+	fd = open(own, s->flags | O_CLOEXEC);
+	if (fd >= 0 && !s->fn(s->arg, fd, &st))
 		close(fd);
 }
 
-static bool was_seen(const struct scan *s, uint64_t ino)
+static bool is_deleted(const char *name)
 {
-	size_t low = 0, high = s->n;
+	const size_t len = strlen(name), end = strlen(DELETED);
 
-	while (low < high) {
-		size_t mid = (low + high) / 2;
-
-		if (s->seen[mid] == ino)
-			return true;
-		if (s->seen[mid] < ino)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return false;
+	return len > end && !strcmp(name + len - end, DELETED);
 }
 
 static void scan_line(struct scan *s, pid_t pid, const char *line)
@@ -95,7 +115,9 @@ static void scan_line(struct scan *s, pid_t pid, const char *line)
 
 	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %*x %x:%x %" SCNu64 " %n", &start, &end, &maj, &min, &ino, &name) != 5 || !name)
 		return;
-	if (makedev(maj, min) != s->dev || !strncmp(line + name, SYSV, strlen(SYSV)) || was_seen(s, ino))
+	if (makedev(maj, min) == s->dev ? !strncmp(line + name, SYSV, strlen(SYSV)) : !is_deleted(line + name))
+		return;
+	if (was_seen(s, makedev(maj, min), ino))
 		return;
 	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, pid, start, end);
 	open_object(s, path);
@@ -120,13 +142,18 @@ static void scan_maps(struct scan *s, pid_t pid)
 static void scan_fds(struct scan *s, pid_t pid)
 {
 	cleanup_dir DIR *d = NULL;
-	char path[64], link[sizeof(MEMFD)], whole[330];
+	char path[64], link[PATH_MAX + 1], whole[330];
 	struct dirent *e;
 
 	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
 	d = opendir(path);
 	while (d && (e = readdir(d))) {
-		if (readlinkat(dirfd(d), e->d_name, link, strlen(MEMFD)) != (ssize_t)strlen(MEMFD) || memcmp(link, MEMFD, strlen(MEMFD)))
+		ssize_t len = readlinkat(dirfd(d), e->d_name, link, PATH_MAX);
+
+		if (len <= 0)
+			continue;
+		link[len] = '\0';
+		if (strncmp(link, MEMFD, strlen(MEMFD)) != 0 && !is_deleted(link))
 			continue;
 		snprintf(whole, sizeof(whole), "%s/%s", path, e->d_name);
 		open_object(s, whole);
@@ -135,9 +162,9 @@ static void scan_fds(struct scan *s, pid_t pid)
 
 void shared_scan(const pid_t *pids, int n, int flags, shared_found_fn *fn, void *arg)
 {
-	struct scan s = { .flags = flags, .fn = fn, .arg = arg };
+	struct scan s = { .dev = shared_scan_device(), .flags = flags, .fn = fn, .arg = arg };
 
-	if (!find_device(&s.dev))
+	if (!s.dev)
 		return;
 	for (int i = 0; i < n; i++) {
 		scan_maps(&s, pids[i]);

@@ -168,7 +168,7 @@ int tracer_inject(int hand, pid_t pid, struct tracer_regs *r, const struct trace
 	return 0;
 }
 
-int tracer_shared(int hand, uint32_t **v, size_t *n)
+int tracer_shared(int hand, struct hand_object **v, size_t *n)
 {
 	struct hand_msg m;
 	size_t got;

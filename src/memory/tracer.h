@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include "common/err.h"
+#include "preload/hand.h"
 #include "preload/sigframe.h"
 
 /* In the place of hand: the calling thread is the tracer itself. */
@@ -40,8 +41,8 @@ struct tracer_options { unsigned long during, after, child; };
 /* One system call in a stopped process, with the registers *r, which become those after it.
  * *child: the pid of one that it made, 0 = none; also filled if only what comes afterwards failed. */
 int tracer_inject(int hand, pid_t pid, struct tracer_regs *r, const struct tracer_options *o, pid_t *child);
-/* In a dump: inode numbers of the shared memory that criu was told to be holes; *v is the caller's. */
-int tracer_shared(int hand, uint32_t **v, size_t *n);
+/* In a dump: the shared memory that criu was told to be holes; *v is the caller's. */
+int tracer_shared(int hand, struct hand_object **v, size_t *n);
 
 /* In a restore: waits for READY. 1 = it is there, 0 = criu has ended before, -1 errno (ETIMEDOUT: not within timeout_ms). */
 int tracer_await_ready(int hand, int timeout_ms);

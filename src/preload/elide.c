@@ -14,9 +14,11 @@
  * are sealed against writing, which nobody could fill after the restore, stay criu's. */
 #include <linux/fcntl.h>
 #include <linux/ioctl.h>
+#include <linux/magic.h>
 #include <linux/stat.h>
 #include <stdint.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 
 #include "hand.h"
 #include "preload.h"
@@ -122,7 +124,7 @@ long elide_open_parent(int dirfd, const char *path, int flags, long error)
 #define WHENCE_DATA   3
 #define ELIDED_MAX    16384
 
-static uint32_t elided[ELIDED_MAX];
+static struct hand_object elided[ELIDED_MAX];
 static unsigned n_elided;
 
 static bool look_at(int fd, struct statx *st)
@@ -158,24 +160,43 @@ static bool is_system_v(int fd)
 	return !read_name(fd, name, sizeof(name)) || preload_after(name, "/SYSV");
 }
 
+/* A file that has no name any more, as memory is shared with shm_open() and shm_unlink(): a ghost file in criu's images. */
+static bool is_deleted_on_tmpfs(int fd, const struct statx *st)
+{
+	struct statfs fs;
+
+	return st->stx_nlink == 0 && (st->stx_mode & S_IFMT) == S_IFREG && raw_syscall(SYS_fstatfs, fd, (long)&fs, 0, 0, 0, 0) == 0 && fs.f_type == TMPFS_MAGIC;
+}
+
+static bool can_be_filled(int fd)
+{
+	long seals = raw_syscall(SYS_fcntl, fd, F_GET_SEALS, 0, 0, 0, 0);
+
+	return seals >= 0 && !(seals & SEALED) && !is_system_v(fd);
+}
+
 static bool elide_shared(int fd)
 {
+	struct hand_object o;
 	struct statx st;
-	long seals;
+	bool kernels;
 
-	if (!look_at(fd, &st) || !is_on_kernel_tmpfs(&st) || st.stx_blocks * 512 < HAND_SHARED_MIN || st.stx_ino > UINT32_MAX)
+	if (!look_at(fd, &st) || st.stx_blocks * 512 < HAND_SHARED_MIN)
 		return false;
+	kernels = is_on_kernel_tmpfs(&st);
+	if (kernels ? st.stx_ino > UINT32_MAX : !is_deleted_on_tmpfs(fd, &st))
+		return false;
+	o = (struct hand_object){ st.stx_ino, kernels ? 0 : (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor };
 	for (unsigned i = 0; i < n_elided; i++)
-		if (elided[i] == st.stx_ino)
+		if (elided[i].ino == o.ino && elided[i].dev == o.dev)
 			return true;
-	seals = raw_syscall(SYS_fcntl, fd, F_GET_SEALS, 0, 0, 0, 0);
-	if (n_elided == ELIDED_MAX || seals < 0 || seals & SEALED || is_system_v(fd))
+	if (n_elided == ELIDED_MAX || (kernels && !can_be_filled(fd)))
 		return false;
-	elided[n_elided++] = (uint32_t)st.stx_ino;
+	elided[n_elided++] = o;
 	return true;
 }
 
-unsigned elide_shared_list(unsigned long first, uint32_t *buf, unsigned room, unsigned *total)
+unsigned elide_shared_list(unsigned long first, struct hand_object *buf, unsigned room, unsigned *total)
 {
 	unsigned n = 0;
 

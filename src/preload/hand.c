@@ -36,7 +36,7 @@ static void answer(struct hand_msg *m)
 	unsigned total;
 
 	if (m->op == HAND_SHARED) {
-		m->len = sizeof(uint32_t) * elide_shared_list(m->addr, (uint32_t *)m->buffer, sizeof(m->buffer) / sizeof(uint32_t), &total);
+		m->len = sizeof(struct hand_object) * elide_shared_list(m->addr, (struct hand_object *)m->buffer, sizeof(m->buffer) / sizeof(struct hand_object), &total);
 		m->result = total;
 	} else {
 		hand_do(m);

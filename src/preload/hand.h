@@ -20,8 +20,11 @@ enum hand_op {
 	HAND_LEAVE,      /* inject_leave(pid) */
 	HAND_DIE_AT,     /* for tests: SIGKILL at the data-th step of an injection from now */
 	HAND_GO,         /* in a restore: go on; not answered */
-	HAND_SHARED,     /* which shared memory was left out of the dump: buffer has 32-bit inode numbers from index addr on, result how many there are */
+	HAND_SHARED,     /* which shared memory was left out of the dump: buffer has struct hand_object from index addr on, result how many there are */
 };
+
+/* dev 0: on the kernel's own tmpfs; else a deleted file, on the device major << 32 | minor. */
+struct hand_object { uint64_t ino, dev; };
 
 /* What the last argument of ptrace() is. */
 enum hand_data { HAND_VALUE, HAND_BUFFER, HAND_VECTOR /* struct iovec of the buffer */ };

@@ -26,7 +26,8 @@ static inline bool preload_equal(const char *a, const char *b)
 const char *elide_path(const char *path, char buf[ELIDE_PATH_MAX]);
 /* An image of the dummy parent that is there once for all processes: descriptor, or the error that opening path gave. */
 long elide_open_parent(int dirfd, const char *path, int flags, long error);
-/* Inode numbers of the shared memory of which criu was told that it holds nothing, from index first on: how many fit into buf; *total: all. */
-unsigned elide_shared_list(unsigned long first, uint32_t *buf, unsigned room, unsigned *total);
+/* The shared memory of which criu was told that it holds nothing, from index first on: how many fit into buf; *total: all. */
+struct hand_object;
+unsigned elide_shared_list(unsigned long first, struct hand_object *buf, unsigned room, unsigned *total);
 
 #endif

@@ -20,6 +20,7 @@
 #define FORMAT 1
 #define FORMAT_MEMORY 2     /* the same with memory/, without which criu's images are not whole */
 #define FORMAT_SHARED 3     /* the same with shared memory in memory/ */
+#define FORMAT_GHOSTS 4     /* and deleted files */
 #define FILES_MAX 1000000   /* entries of a list: STORE_JSON_MAX ends earlier */
 #define CRED_MAX 65536
 
@@ -254,7 +255,7 @@ static json_t *render_node(const struct manifest *m)
 
 static int format_of(const struct manifest *m)
 {
-	return !m->memory.ours ? FORMAT : m->memory.objects ? FORMAT_SHARED : FORMAT_MEMORY;
+	return !m->memory.ours ? FORMAT : m->memory.ghosts ? FORMAT_GHOSTS : m->memory.objects ? FORMAT_SHARED : FORMAT_MEMORY;
 }
 
 static json_t *render_memory(const struct manifest *m)
@@ -267,6 +268,8 @@ static json_t *render_memory(const struct manifest *m)
 
 	if (o && m->memory.objects)
 		json_object_set_new(o, "objects", json_integer((json_int_t)m->memory.objects));
+	if (o && m->memory.ghosts)
+		json_object_set_new(o, "ghosts", json_integer((json_int_t)m->memory.ghosts));
 	return o;
 }
 
@@ -362,8 +365,8 @@ static int parse_origin(const json_t *root, struct manifest *m, bool *shared, st
 	if (json_get_int(root, "format", 1, INT32_MAX, &format, err) < 0)
 		return -1;
 	m->memory.ours = format != FORMAT;
-	*shared = format == FORMAT_SHARED;
-	if (format != FORMAT && format != FORMAT_MEMORY && format != FORMAT_SHARED)
+	*shared = format >= FORMAT_SHARED;
+	if (format > FORMAT_GHOSTS)
 		return err_set(err, EBADMSG, "format %d is not known to this version of fsched", (int)format);
 	if (json_get_uint(root, "epoch", &m->epoch, err) < 0 ||
 	    json_get_uint(root, "run", &m->run, err) < 0 ||
@@ -471,7 +474,8 @@ static int parse_memory(const json_t *root, struct manifest *m, bool shared, str
 	       get_bytes(o, "pages", &m->memory.pages, err) < 0 || get_bytes(o, "zero", &m->memory.zero, err) < 0 ||
 	       get_bytes(o, "raw", &m->memory.raw, err) < 0 || get_bytes(o, "stored", &m->memory.stored, err) < 0 ||
 	       get_bytes(o, "criu", &m->memory.criu, err) < 0 || get_bytes(o, "shared", &m->memory.shared, err) < 0 ||
-	       parse_pre_dump(o, m, err) < 0 || (shared && get_bytes(o, "objects", &m->memory.objects, err) < 0) ? -1 : 0;
+	       parse_pre_dump(o, m, err) < 0 || (shared && get_bytes(o, "objects", &m->memory.objects, err) < 0) ||
+	       (json_object_get(o, "ghosts") && get_bytes(o, "ghosts", &m->memory.ghosts, err) < 0) ? -1 : 0;
 }
 
 static int parse(const json_t *root, struct manifest *m, struct err *err)

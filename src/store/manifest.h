@@ -44,6 +44,7 @@ struct manifest {
 		uint64_t criu;    /* bytes left to criu's images */
 		uint64_t shared;  /* bytes that processes had in common after a fork */
 		uint64_t objects; /* of pages: shared memory (MAP_SHARED), whose lists in criu/ are empty. Older versions of fsched do not restore it */
+		uint64_t ghosts;  /* of objects: deleted files, of which criu/ has no data. Likewise */
 		unsigned rounds;  /* of a pre-dump; 0 = there was none */
 		char tracking[16]; /* how was known what was written, in a pre-dump or since the epoch before: wp-async | soft-dirty | none */
 		uint64_t taken;   /* bytes that were taken in the freeze */

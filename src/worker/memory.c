@@ -227,7 +227,7 @@ static int read_both(void *arg, uint64_t id, uint64_t addr, void *buf, size_t le
 {
 	const struct both *b = arg;
 
-	return mem_is_shared(id) || mem_is_file(id) ? mem_shared_read(b->objects, id, addr, buf, len) : b->snapshot.read(b->snapshot.arg, id, addr, buf, len);
+	return mem_is_object(id) ? mem_shared_read(b->objects, id, addr, buf, len) : b->snapshot.read(b->snapshot.arg, id, addr, buf, len);
 }
 
 /* To be freed. */
@@ -349,7 +349,7 @@ int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criu
 	if (!rc)
 		rc = mem_snapshot_take(s->snapshot, s->procs, s->n_procs, f.subreaper || w->req.vacate ? -1 : hand, s->cow_room, err);
 	if (!rc)
-		rc = memory_shared_freeze(s, w, &f, hand, err);
+		rc = memory_shared_freeze(s, w, &f, criufd, hand, err);
 	criu_facts_free(&f);
 	fault_die(w, FAULT_DIE_AFTER_SNAPSHOT);
 	fault_criu_dies(w, FAULT_CRIU_DIES_AFTER_SNAPSHOT, w->req.init);
@@ -391,14 +391,18 @@ static void describe(const struct memory_step *s, struct manifest *m)
 		 format_size(largest->take.pages * MEM_PAGE, size, sizeof(size)), largest->why);
 }
 
-static uint64_t shared_bytes(const struct memory_step *s)
+/* *ghosts: of them, deleted files. */
+static uint64_t shared_bytes(const struct memory_step *s, uint64_t *ghosts)
 {
 	size_t n = 0;
 	const struct mem_range *v = s->objects ? mem_shared_work(s->objects, &n) : NULL;
 	uint64_t bytes = 0;
 
-	for (size_t i = 0; i < n; i++)
+	*ghosts = 0;
+	for (size_t i = 0; i < n; i++) {
 		bytes += v[i].npages * MEM_PAGE;
+		*ghosts += mem_is_ghost(v[i].id) ? v[i].npages * MEM_PAGE : 0;
+	}
 	return bytes;
 }
 
@@ -428,7 +432,7 @@ static void fill_manifest(const struct memory_step *s, struct manifest *m)
 	m->memory.raw = s->stats->raw;
 	m->memory.stored = s->stats->stored;
 	m->memory.shared = s->shared;
-	m->memory.objects = shared_bytes(s);
+	m->memory.objects = shared_bytes(s, &m->memory.ghosts);
 	m->memory.rounds = s->tracking.rounds;
 	snprintf(m->memory.tracking, sizeof(m->memory.tracking), "%s", mem_tracking_name(tracking_image(s) ? s->tracking.how : MEM_TRACK_NONE));
 	for (size_t i = 0; i < s->n_procs; i++)

@@ -5,23 +5,28 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 
 #include "common/util.h"
+#include "memory/ghost.h"
 #include "memory/shared.h"
 #include "memory/tracer.h"
 
 #define GROWTH(bytes) ((bytes) / 16 + (4u << 20))   /* by which it may have grown when it is frozen */
 
 /* Of the job's /dev/shm, deleted files too. */
-static uint64_t used_in_shm(pid_t init)
+static uint64_t used_in_shm(pid_t init, dev_t *dev)
 {
 	struct statvfs v;
+	struct stat st;
 	char path[48];
 	uint64_t bytes;
 
+	*dev = 0;
 	snprintf(path, sizeof(path), "/proc/%d/root/dev/shm", init);
-	if (statvfs(path, &v))
+	if (stat(path, &st) || statvfs(path, &v))
 		return 0;
+	*dev = st.st_dev;
 	bytes = (uint64_t)(v.f_blocks - v.f_bfree) * v.f_frsize;
 	return bytes < FILES_CARRY_MIN ? 0 : bytes;
 }
@@ -37,9 +42,11 @@ void memory_shared_begin(struct memory_step *s, struct worker *w, const struct t
 	struct mem_shared *o = mem_shared_new();
 	uint64_t bytes, reserve;
 	char size[16];
+	dev_t shm;
 
-	mem_shared_look(o, t->pids, t->n);
-	bytes = mem_shared_bytes(o) + used_in_shm(w->req.init);
+	bytes = used_in_shm(w->req.init, &shm);
+	mem_shared_look(o, t->pids, t->n, shm);
+	bytes += mem_shared_bytes(o);
 	reserve = w->req.vacate ? 0 : bytes + GROWTH(bytes);
 	if (!bytes || reserve > *room) {
 		if (bytes)
@@ -69,34 +76,57 @@ static uint64_t size_of(const struct criu_facts *f, uint64_t ino)
 	return low < f->n_shared && f->shared[low].ino == ino ? f->shared[low].size : 0;
 }
 
-static int take(struct memory_step *s, const struct worker *w, const struct criu_facts *f, int hand, struct err *err)
+/* Files that are deleted have the number that criu has given them. */
+static int name_them(struct mem_shared_want *want, const struct hand_object *v, size_t n, const struct criu_facts *f, int criufd, struct err *err)
+{
+	cleanup_free struct criu_ghost *ghosts = NULL;
+	size_t n_ghosts = 0;
+	bool read = false;
+
+	for (size_t i = 0; i < n; i++) {
+		const dev_t dev = v[i].dev ? makedev((unsigned)(v[i].dev >> 32), (unsigned)v[i].dev) : 0;
+		const struct criu_ghost *g;
+
+		want[i] = (struct mem_shared_want){ MEM_SHARED_ID | v[i].ino, dev, v[i].ino, dev ? 0 : size_of(f, v[i].ino) };
+		if (!dev)
+			continue;
+		if (!read && criu_ghosts_read(criufd, &ghosts, &n_ghosts, err))
+			return -1;
+		read = true;
+		g = criu_ghosts_find(ghosts, n_ghosts, dev, v[i].ino);
+		if (!g)
+			return err_set(err, ENOENT, "criu has no image of the deleted file %llu", (unsigned long long)v[i].ino);
+		want[i].id = MEM_GHOST_ID | g->number;
+	}
+	return 0;
+}
+
+static int take(struct memory_step *s, const struct worker *w, const struct criu_facts *f, int criufd, int hand, struct err *err)
 {
 	cleanup_free struct mem_shared_want *want = NULL;
-	cleanup_free uint32_t *inos = NULL;
+	cleanup_free struct hand_object *left_out = NULL;
 	struct tree t;
 	size_t n;
 	int rc;
 
 	if (fault(w, FAULT_SHARED_FAILS))
 		return err_set(err, 0, "a fault on purpose");
-	if (tracer_shared(hand, &inos, &n))
+	if (tracer_shared(hand, &left_out, &n))
 		return err_sys(err, errno, "criu does not tell what it has left out");
 	want = xcalloc(n + 1, sizeof(*want));
-	for (size_t i = 0; i < n; i++)
-		want[i] = (struct mem_shared_want){ inos[i], size_of(f, inos[i]) };
-	if (tree_read(w->req.init, &t, err))
+	if (name_them(want, left_out, n, f, criufd, err) || tree_read(w->req.init, &t, err))
 		return -1;
 	rc = mem_shared_take(s->objects, want, n, t.pids, t.n, (int)w->conf.threads, err);
 	tree_free(&t);
 	return rc;
 }
 
-int memory_shared_freeze(struct memory_step *s, const struct worker *w, const struct criu_facts *f, int hand, struct err *err)
+int memory_shared_freeze(struct memory_step *s, const struct worker *w, const struct criu_facts *f, int criufd, int hand, struct err *err)
 {
 	if (!s->objects)
 		return 0;
 	s->shared_failed = true;
-	if (take(s, w, f, hand, err))
+	if (take(s, w, f, criufd, hand, err))
 		return err_wrap(err, "shared memory");
 	s->shared_failed = false;
 	return 0;

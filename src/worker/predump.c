@@ -55,7 +55,7 @@ static void carry_shared(const struct mem_image *from, struct mem_ranges *presen
 	for (size_t i = 0; i < n; i++) {
 		const struct mem_extent *e = mem_image_extents(from, s[i].id, &count);
 
-		for (size_t k = 0; k < count && (mem_is_shared(s[i].id) || mem_is_file(s[i].id)); k++) {
+		for (size_t k = 0; k < count && mem_is_object(s[i].id); k++) {
 			mem_ranges_add(present, s[i].id, e[k].addr, e[k].addr + (uint64_t)e[k].npages * MEM_PAGE);
 			mem_ranges_add(clean, s[i].id, e[k].addr, e[k].addr + (uint64_t)e[k].npages * MEM_PAGE);
 		}

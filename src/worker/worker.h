@@ -188,7 +188,7 @@ void memory_end(struct memory_step *s, int epochfd);
 void memory_shared_begin(struct memory_step *s, struct worker *w, const struct tree *t, uint64_t *room);
 /* files_opts.carry; arg: objects. */
 bool memory_shared_carry(void *arg, const char *path, int fd, const struct stat *st);
-int  memory_shared_freeze(struct memory_step *s, const struct worker *w, const struct criu_facts *f, int hand, struct err *err);
+int  memory_shared_freeze(struct memory_step *s, const struct worker *w, const struct criu_facts *f, int criufd, int hand, struct err *err);
 
 
 /* memory_back.c: the memory of an epoch whose manifest says memory.ours, in a restore. */

@@ -1,4 +1,4 @@
-/* fuzz_seeds DIR - writes DIR/{image,chunk,pagemap,manifest}/seed*, valid input for the fuzzers to start from. */
+/* fuzz_seeds DIR - writes DIR/{image,chunk,pagemap,ghost,manifest}/seed*, valid input for the fuzzers to start from. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -112,6 +112,15 @@ static void chunk_seeds(int base)
 		}
 }
 
+static void ghost_seeds(int base)
+{
+	cleanup_close int to = subdir(base, "ghost");
+	/* Two magic numbers, the length, then dev = 30, ino = 5, chunks, size = 16384. */
+	static const uint8_t seed[] = { 0x19, 0x43, 0x56, 0x54, 0x05, 0x36, 0x58, 0x52, 10, 0, 0, 0, 0x20, 30, 0x28, 5, 0x48, 1, 0x50, 0x80, 0x80, 0x01 };
+
+	put(to, "seed1", seed, sizeof(seed));
+}
+
 static void pagemap_seeds(int base)
 {
 	cleanup_close int to = subdir(base, "pagemap");
@@ -148,6 +157,7 @@ int main(int argc, char **argv)
 	memory_seeds(base);
 	chunk_seeds(base);
 	pagemap_seeds(base);
+	ghost_seeds(base);
 	manifest_seeds(base);
 	return 0;
 }

@@ -20,12 +20,12 @@ class Job(MemoryJob):
         return self.manifest().get("memory", {})
 
 
-@pytest.mark.parametrize("shape,data", [("anon", 24), ("memfd", 24), ("fd", 24), ("shm", 24), ("sparse", 2)])
+@pytest.mark.parametrize("shape,data", [("anon", 24), ("memfd", 24), ("fd", 24), ("shm", 24), ("deleted", 24), ("sparse", 2)])
 def test_shared_memory_comes_back(pods, base, shape, data):
     """Once by an epoch of a job that ran on, once by one of a job that stood still."""
     job = Job(pods, base, shape, 24)
     job.checkpoint()
-    assert job.manifest()["format"] == 3
+    assert job.manifest()["format"] == (4 if shape == "deleted" else 3)
     assert data * MIB <= job.memory()["objects"] <= (data + 1) * MIB, "every object once"
     job.fsched("kill", job.state)
     said = job.restore()
@@ -94,7 +94,7 @@ def test_a_file_of_dev_shm_is_no_archive(pods, base, conf_incremental):
     job.stop()
 
 
-@pytest.mark.parametrize("shape", ["memfd", "sparse"])
+@pytest.mark.parametrize("shape", ["memfd", "sparse", "deleted"])
 def test_an_export_has_the_shared_memory(pods, base, shape):
     job = Job(pods, base, shape, 24)
     job.checkpoint("--kill")

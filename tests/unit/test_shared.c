@@ -62,7 +62,7 @@ static bool is_data(const uint8_t *buf, size_t at, size_t len)
 
 static int take(struct mem_shared *s, ino_t ino, uint64_t size)
 {
-	const struct mem_shared_want want = { ino, size };
+	const struct mem_shared_want want = { MEM_SHARED_ID | ino, 0, ino, size };
 
 	return mem_shared_take(s, &want, 1, &self, 1, 2, &err);
 }
@@ -76,13 +76,13 @@ static void take_and_read(bool reserve)
 	uint64_t before;
 	size_t n;
 
-	mem_shared_look(s, &self, 1);
+	mem_shared_look(s, &self, 1, 0);
 	before = mem_shared_bytes(s);
 	mem_shared_free(s);
 	put_data(fd, 0, 1);
 	put_data(fd, 3 * MIB, 2);
 	s = mem_shared_new();
-	mem_shared_look(s, &self, 1);
+	mem_shared_look(s, &self, 1, 0);
 	assert_int_equal(mem_shared_bytes(s), before + 3 * MIB);
 	if (reserve)
 		mem_shared_reserve(s, 3 * MIB);
@@ -153,7 +153,7 @@ static void system_v_is_not_seen(void **state)
 	uint64_t before;
 	void *p;
 
-	mem_shared_look(s, &self, 1);
+	mem_shared_look(s, &self, 1, 0);
 	before = mem_shared_bytes(s);
 	mem_shared_free(s);
 	assert_true(id >= 0);
@@ -162,7 +162,7 @@ static void system_v_is_not_seen(void **state)
 	assert_true(p != (void *)-1);
 	memset(p, 1, SIZE);
 	s = mem_shared_new();
-	mem_shared_look(s, &self, 1);
+	mem_shared_look(s, &self, 1, 0);
 	assert_int_equal(mem_shared_bytes(s), before);
 	mem_shared_free(s);
 	shmdt(p);

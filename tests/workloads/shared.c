@@ -4,6 +4,7 @@
  *        memfd   a memfd that is mapped, the children have it by descriptor only
  *        fd      a memfd that nobody maps
  *        shm     a named file in /dev/shm
+ *        deleted one that has lost its name, the children have it by descriptor only; a part of a page lies behind what is mapped
  *        sparse  anonymous memory of which every 16th MiB holds data, and which ends with a part that is not mapped any more
  *        sealed  a memfd that is sealed against writing
  *
@@ -27,7 +28,8 @@
 static size_t size, mapped;
 static int fd = -1;
 static uint8_t *map;
-static int sparse, sealed;
+static int sparse, sealed, deleted;
+static const char tail[100] = "behind the last whole page";
 
 /* What turns are taken by: in memory of its own, which is small. */
 static struct { volatile uint64_t generation, errors; volatile int ready; } *state;
@@ -125,9 +127,10 @@ static void set_up(const char *shape)
 {
 	sparse = !strcmp(shape, "sparse");
 	sealed = !strcmp(shape, "sealed");
+	deleted = !strcmp(shape, "deleted");
 	if (!strcmp(shape, "anon") || sparse) {
 		map = share(-1);
-	} else if (!strcmp(shape, "shm")) {
+	} else if (!strcmp(shape, "shm") || deleted) {
 		fd = open("/dev/shm/segment", O_RDWR | O_CREAT | O_EXCL, 0600);
 	} else {
 		fd = memfd_create("segment", MFD_ALLOW_SEALING);
@@ -137,6 +140,8 @@ static void set_up(const char *shape)
 	if (!map && strcmp(shape, "fd") && !sealed)
 		map = share(fd);
 	write_generation(1);
+	if (deleted && (unlink("/dev/shm/segment") || pwrite(fd, tail, sizeof(tail), (off_t)size) != sizeof(tail)))
+		abort();
 	if (sealed && fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW))
 		abort();
 	if (sparse && munmap(map + mapped, size - mapped))
@@ -145,7 +150,7 @@ static void set_up(const char *shape)
 
 static void child(const char *shape)
 {
-	if (!strcmp(shape, "memfd")) {
+	if (!strcmp(shape, "memfd") || deleted) {
 		munmap(map, size);
 		map = NULL;
 	}
@@ -163,6 +168,7 @@ static void child(const char *shape)
 
 int main(int argc, char **argv)
 {
+	char buf[2 * sizeof(tail)];
 	int children = argc > 3 ? atoi(argv[3]) : 0;
 	pid_t pid = 0;
 
@@ -197,6 +203,8 @@ int main(int argc, char **argv)
 		waitpid(pid, NULL, 0);
 	}
 	check_holes();
+	if (deleted && (pread(fd, buf, sizeof(buf), (off_t)size) != sizeof(tail) || memcmp(buf, tail, sizeof(tail))))
+		state->errors++;
 	printf("errors %llu\n", (unsigned long long)state->errors);
 	return state->errors != 0;
 }
