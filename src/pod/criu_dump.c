@@ -185,6 +185,7 @@ static void converse(int sk, const struct session *s)
 		bool ok = ask_worker(relay, sk, r->notify && r->notify->script ? r->notify->script : "");
 
 		criu_resp__free_unpacked(r, NULL);
+		r = NULL;
 		if (answer_notify(sk, ok))
 			break;
 	}

@@ -250,24 +250,28 @@ static void shared_memory_is_a_format(void **state)
 {
 	cleanup_close int fd = make_epoch(false);
 	cleanup_free char *text = NULL;
-	struct manifest m;
+	struct manifest m, got;
 	char *p;
 
 	put_memory();
 	fill(&m);
 	m.memory.ours = true;
 	strcpy(m.memory.method, "staged");
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 3; i++) {
+		static const char *const formats[] = { "\"format\": 2", "\"format\": 4", "\"format\": 3" };
+
 		m.memory.objects = i ? 5 << 20 : 0;
+		m.memory.ghosts = i == 1 ? 4 << 20 : 0;
 		assert_ok(manifest_write(fd, &m, false, NULL, &err));
 		free(text);
 		text = get_text(at("epoch/manifest.json"));
-		assert_non_null(strstr(text, i ? "\"format\": 3" : "\"format\": 2"));
+		assert_non_null(strstr(text, formats[i]));
+		assert_ok(manifest_load(fd, &got, &err));
+		assert_true(got.memory.ours);
+		assert_int_equal(got.memory.objects, m.memory.objects);
+		assert_int_equal(got.memory.ghosts, m.memory.ghosts);
+		manifest_free(&got);
 	}
-	manifest_free(&m);
-	assert_ok(manifest_load(fd, &m, &err));
-	assert_true(m.memory.ours);
-	assert_int_equal(m.memory.objects, 5 << 20);
 	manifest_free(&m);
 	p = strstr(text, "\"objects\"");
 	assert_non_null(p);
@@ -276,9 +280,9 @@ static void shared_memory_is_a_format(void **state)
 	assert_refused(manifest_load(fd, &m, &err), "objects");
 	p[1] = 'o';
 	p = strstr(text, "\"format\": 3");
-	p[strlen("\"format\": ")] = '4';
+	p[strlen("\"format\": ")] = '5';
 	put_text(at("epoch/manifest.json"), text);
-	assert_refused(manifest_load(fd, &m, &err), "format 4");
+	assert_refused(manifest_load(fd, &m, &err), "format 5");
 }
 
 /* Only there: a file of that name elsewhere gets a digest as all others. */
