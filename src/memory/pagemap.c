@@ -141,7 +141,7 @@ static bool forgets_moved(int pagemap, uint8_t *p)
 		  mem_pagemap_collect(pagemap, MEM_PAGES_PROTECT, 1, start, end, &seen) == 0;
 
 	if (ok)
-		to = mremap(p, MEM_PAGE, MEM_PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP);
+		to = mremap(p, MEM_PAGE, MEM_PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
 	if (to != MAP_FAILED) {
 		const uint64_t there = (uintptr_t)to;
 
