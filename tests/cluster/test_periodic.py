@@ -124,6 +124,7 @@ def test_increments_are_tracked_where_it_pays(new_cluster, jobdir, workloads):
             seen.append("tracked" in c.entry(job)["memory"])
         return seen
     assert checkpoints(5) == [False, False, False, True, True], c.log(job)
+    assert "Tracked:   since the epoch before (wp-async)" in c.ok("fsched", "show", job, "5", user="root")
     c.checkpoint("vacate", job)
     c.checkpoint("restart", job)
     assert checkpoints(2) == [False, True], c.log(job)
