@@ -279,6 +279,8 @@ void tracking_begin(struct memory_step *s, struct worker *w, int epochfd)
 	p->rounds_wanted = predump_wanted(w);
 	if (w->conf.engine == CONF_ENGINE_CRIU || !w->criu.preload[0] || (!p->rounds_wanted && !w->conf.incremental) || tree_read(w->req.init, &t, NULL))
 		return;
+	if (p->rounds_wanted)
+		event_phase("pre-dump");
 	p->how = mem_tracking_probe();
 	if (p->rounds_wanted && fault(w, FAULT_FORCE_SOFT_DIRTY))
 		p->how = MEM_TRACK_SOFT_DIRTY;

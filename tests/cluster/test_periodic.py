@@ -121,7 +121,9 @@ def test_increments_are_tracked_where_it_pays(new_cluster, jobdir, workloads):
         seen = []
         for _ in range(n):
             c.checkpoint("create", job)
-            seen.append("tracked" in c.entry(job)["memory"])
+            # the entry follows a moment later
+            entry = c.wait_entry(job, lambda e: e["epoch"] == str(c.epochs(job)[-1]) and "memory" in e, "the entry of the epoch")
+            seen.append("tracked" in entry["memory"])
         return seen
     assert checkpoints(5) == [False, False, False, True, True], c.log(job)
     assert "Tracked:   since the epoch before (wp-async)" in c.ok("fsched", "show", job, "5", user="root")
