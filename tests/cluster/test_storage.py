@@ -2,8 +2,10 @@
 import os
 import re
 import subprocess
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -21,11 +23,11 @@ class FaultFs:
     def __init__(self, program, base):
         self.source, self.mount, self.control = base / "source", base / "mounted", base / "control"
         for d in (self.source, self.mount):
-            d.mkdir(parents=True)
+            d.mkdir()
         self.fault("off")
         with open(base / "faultfs.log", "wb") as log:
             self.process = subprocess.Popen([program, self.source, self.mount, self.control], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        lib.wait_for(lambda: os.path.ismount(self.mount) or self.process.poll() is not None, "faultfs to be mounted", 10)
+        lib.wait_for(lambda: os.path.ismount(self.mount) or self.process.poll() is not None, "faultfs to be mounted")
         if self.process.poll() is not None:
             pytest.skip("FUSE cannot be used here: " + (base / "faultfs.log").read_text().strip())
 
@@ -58,7 +60,10 @@ def faultfs_program(base_dir):
 
 @pytest.fixture
 def fs(faultfs_program, base_dir, request):
-    f = FaultFs(faultfs_program, base_dir / ("fs_" + re.sub(r"\W", "_", request.node.name)[-30:]))
+    # a directory of its own for each time that the test is run
+    base = Path(tempfile.mkdtemp(prefix="fs_" + re.sub(r"\W", "_", request.node.name)[-30:] + "_", dir=base_dir))
+    base.chmod(0o755)
+    f = FaultFs(faultfs_program, base)
     yield f
     f.end()
 
