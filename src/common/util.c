@@ -75,6 +75,24 @@ int write_all(int fd, const void *buf, size_t n)
 	return 0;
 }
 
+int pwrite_all(int fd, const void *buf, size_t n, uint64_t off)
+{
+	const char *p = buf;
+
+	while (n > 0) {
+		ssize_t w = pwrite(fd, p, n, (off_t)off);
+
+		if (w < 0 && errno == EINTR)
+			continue;
+		if (w < 0)
+			return -1;
+		p += w;
+		off += (uint64_t)w;
+		n -= (size_t)w;
+	}
+	return 0;
+}
+
 ssize_t read_all(int fd, size_t max, char **out)
 {
 	cleanup_free char *buf = NULL;

@@ -40,6 +40,7 @@ char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* Writes all n bytes, restarting after EINTR. 0 or -1 with errno. */
 int write_all(int fd, const void *buf, size_t n);
+int pwrite_all(int fd, const void *buf, size_t n, uint64_t off);
 /* Reads to end of file. At most max bytes (EFBIG beyond). *out is
  * NUL-terminated, to be freed by the caller. Returns the length or -1 with errno. */
 ssize_t read_all(int fd, size_t max, char **out);

@@ -68,22 +68,6 @@ static size_t entry_of(const struct export *x, uint64_t addr)
 	return low;
 }
 
-static int write_at(int fd, const uint8_t *p, size_t len, uint64_t off)
-{
-	while (len > 0) {
-		ssize_t n = pwrite(fd, p, len, (off_t)off);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return -1;
-		p += n;
-		off += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 /* The range was wanted, so it lies in one entry. */
 static int put_pages(void *arg, uint64_t id, uint64_t addr, const void *buf, size_t len)
 {
@@ -91,7 +75,7 @@ static int put_pages(void *arg, uint64_t id, uint64_t addr, const void *buf, siz
 	size_t i = entry_of(x, addr);
 
 	(void)id;
-	return write_at(x->out, buf, len, x->at[i] + (addr - x->map.v[i].addr));
+	return pwrite_all(x->out, buf, len, x->at[i] + (addr - x->map.v[i].addr));
 }
 
 static int fill_from_image(struct export *x, const struct mem_read_opts *opts, struct mem_export_stats *stats, struct err *err)
@@ -125,7 +109,7 @@ static int copy_entry(const struct export *x, size_t i, uint8_t *buf, struct err
 		if (mem_pread(x->in, buf, n, x->from[i] + done) < 0)
 			return errno == ENODATA ? err_set(err, EBADMSG, "image pages-%u.img is too short", x->map.pages_id)
 						: err_sys(err, errno, "cannot read image pages-%u.img", x->map.pages_id);
-		if (write_at(x->out, buf, n, x->at[i] + done) < 0)
+		if (pwrite_all(x->out, buf, n, x->at[i] + done) < 0)
 			return err_sys(err, errno, "cannot write image pages-%u.img", x->map.pages_id);
 		done += n;
 	}

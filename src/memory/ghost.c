@@ -131,22 +131,6 @@ static void add_run(struct filling *f, uint64_t addr, uint64_t end)
 	f->v[f->n++] = (struct run){ addr, end, 0 };
 }
 
-static int write_at(int fd, const uint8_t *p, size_t len, uint64_t off)
-{
-	while (len > 0) {
-		ssize_t n = pwrite(fd, p, len, (off_t)off);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return -1;
-		p += n;
-		off += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 /* The messages; room is left for the data. */
 static int write_frame(struct filling *f, uint64_t at)
 {
@@ -159,7 +143,7 @@ static int write_frame(struct filling *f, uint64_t at)
 		c.off = f->v[i].addr;
 		len = (uint32_t)criu_ghost_chunk__pack(&c, buf + 4);
 		memcpy(buf, &len, 4);
-		if (write_at(f->out, buf, 4 + len, at))
+		if (pwrite_all(f->out, buf, 4 + len, at))
 			return -1;
 		f->v[i].at = at + 4 + len;
 		at = f->v[i].at + c.len;
@@ -192,7 +176,7 @@ static int put_data(void *arg, uint64_t id, uint64_t addr, const void *buf, size
 	if (!r)
 		return 0;
 	len = r->end - addr < len ? (size_t)(r->end - addr) : len;
-	return write_at(f->out, buf, len, r->at + (addr - r->addr));
+	return pwrite_all(f->out, buf, len, r->at + (addr - r->addr));
 }
 
 static int fill(struct filling *f, struct mem_image *m, uint64_t id, const struct mem_read_opts *opts, struct err *err)
@@ -223,7 +207,7 @@ int criu_ghost_fill(struct mem_image *m, uint64_t id, uint32_t number, int image
 		if (e[i].chunk != MEM_ZERO)
 			add_run(&f, e[i].addr, e[i].addr + (uint64_t)e[i].npages * MEM_PAGE);
 	f.out = openat(out_fd, criu_ghost_name(number, name), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (f.out < 0 || write_at(f.out, head, len, 0) || write_frame(&f, len))
+	if (f.out < 0 || pwrite_all(f.out, head, len, 0) || write_frame(&f, len))
 		rc = err_sys(err, errno, "cannot write image %s", name);
 	else
 		rc = fill(&f, m, id, opts, err);

@@ -415,23 +415,11 @@ struct mem_range *mem_shared_spaces(const struct mem_image *m, bool files, size_
 int mem_shared_write(const struct mem_shared *s, uint64_t id, uint64_t addr, const void *buf, size_t len)
 {
 	const struct object *o = find(s, id);
-	const uint8_t *p = buf;
 
 	if (!o) {
 		errno = ESRCH;
 		return -1;
 	}
 	len = addr >= o->size ? 0 : o->size - addr < len ? (size_t)(o->size - addr) : len;
-	while (len > 0) {
-		ssize_t n = pwrite(o->fd, p, len, (off_t)addr);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return -1;
-		p += n;
-		addr += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
+	return pwrite_all(o->fd, buf, len, addr);
 }

@@ -47,22 +47,6 @@ static ssize_t pread_some(int fd, void *buf, size_t len, uint64_t off)
 	return n;
 }
 
-static int pwrite_all(int fd, const char *buf, size_t len, uint64_t off)
-{
-	while (len > 0) {
-		ssize_t n = pwrite(fd, buf, len, (off_t)off);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		buf += n;
-		off += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 /* ---- saving ------------------------------------------------------------ */
 
 static int copy_by_buffer(int in, int out, uint64_t from, uint64_t to, bool *to_out)
