@@ -95,7 +95,8 @@ def increments(bench, program, mib, conf, rounds, dirty=None):
         job.remove()
     f, i = medians(full), medians(inc)
     return {"program": program, "mib": mib, "dirty": dirty, "full": f, "increment": i, "slow_tracking": statistics.median(tracked),
-            "tracked": sum(r["tracking"] != "none" for r in inc), "bytes_ratio": i["bytes"] / f["bytes"], "time_ratio": i["total_s"] / f["total_s"], "rounds": {"full": full, "increment": inc}}
+            "tracked": sum(r["tracking"] != "none" for r in inc), "bytes_ratio": i["bytes"] / f["bytes"],
+            "time_ratio": i["total_s"] / f["total_s"], "rounds": {"full": full, "increment": inc}}
 
 
 def interval(bench, program, mib, conf, pairs, seconds=20):

@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -152,11 +151,11 @@ static double time_noticing(uint8_t *p, size_t len)
 {
 	const uint64_t start = (uintptr_t)p, step = len / PROBE_PAGES;
 	cleanup_close int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	cleanup_close int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	cleanup_close int fd = uffd_open_own();
 	struct mem_ranges seen = { 0 };
 	double us = 0;
 
-	if (pagemap >= 0 && fd >= 0 && !uffd_begin(fd) && !uffd_register(fd, start, start + len) &&
+	if (pagemap >= 0 && fd >= 0 && !uffd_register(fd, start, start + len) &&
 	    !mem_pagemap_collect(pagemap, MEM_PAGES_PROTECT, 1, start, start + len, &seen)) {
 		int64_t from = cpu_us();
 

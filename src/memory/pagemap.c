@@ -4,7 +4,6 @@
 #include <fcntl.h>
 
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/util.h"
@@ -114,9 +113,9 @@ static bool soft_dirty(int pagemap, uint8_t *p)
 static bool protects(int pagemap, uint8_t *p)
 {
 	const uint64_t start = (uintptr_t)p, end = start + MEM_PAGE;
-	cleanup_close int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	cleanup_close int fd = uffd_open_own();
 	struct mem_ranges seen[3] = { 0 };
-	bool ok = fd >= 0 && uffd_begin(fd) == 0 && uffd_register(fd, start, end) == 0;
+	bool ok = fd >= 0 && uffd_register(fd, start, end) == 0;
 
 	for (int i = 0; i < 3 && ok; i++) {
 		ok = mem_pagemap_collect(pagemap, MEM_PAGES_PROTECT, 1, start, end, &seen[i]) == 0;
@@ -134,10 +133,10 @@ static bool protects(int pagemap, uint8_t *p)
 static bool forgets_moved(int pagemap, uint8_t *p)
 {
 	const uint64_t start = (uintptr_t)p, end = start + MEM_PAGE;
-	cleanup_close int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	cleanup_close int fd = uffd_open_own();
 	struct mem_ranges seen = { 0 };
 	uint8_t *to = MAP_FAILED;
-	bool ok = fd >= 0 && uffd_begin(fd) == 0 && uffd_register(fd, start, end) == 0 &&
+	bool ok = fd >= 0 && uffd_register(fd, start, end) == 0 &&
 		  mem_pagemap_collect(pagemap, MEM_PAGES_PROTECT, 1, start, end, &seen) == 0;
 
 	if (ok)

@@ -8,6 +8,8 @@
 #include <linux/userfaultfd.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY 1   /* Linux 5.11: without it only privileged processes may call userfaultfd() */
@@ -20,6 +22,17 @@ static inline int uffd_begin(int fd)
 	struct uffdio_api a = { .api = UFFD_API, .features = UFFD_UNPOPULATED | UFFD_ASYNC };
 
 	return ioctl(fd, UFFDIO_API, &a);
+}
+
+/* Of the caller's own memory, ready to be used; -1 with errno. */
+static inline int uffd_open_own(void)
+{
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+
+	if (fd < 0 || uffd_begin(fd) == 0)
+		return fd;
+	close(fd);
+	return -1;
 }
 
 static inline int uffd_register(int fd, uint64_t start, uint64_t end)

@@ -171,10 +171,11 @@ static bool pays_to_begin(const struct worker *w)
 	struct manifest m;
 	bool yes;
 
+	if (fault(w, FAULT_FORCE_TRACKING))
+		return true;
 	if (epochfd < 0 || manifest_load(epochfd, &m, NULL))
-		return fault(w, FAULT_FORCE_TRACKING);
-	yes = (m.memory.increment || fault(w, FAULT_FORCE_TRACKING)) &&
-	      pays(w, m.memory.pages - m.memory.zero, m.memory.pages - m.memory.zero - m.memory.reused);
+		return false;
+	yes = m.memory.increment && pays(w, m.memory.pages - m.memory.zero, m.memory.pages - m.memory.zero - m.memory.reused);
 	manifest_free(&m);
 	return yes;
 }
@@ -250,6 +251,7 @@ static void begin(struct memory_step *s, struct worker *w, int epochfd, const st
 {
 	struct tracking *p = &s->tracking;
 	struct found f = { 0 };
+	bool others;
 
 	p->track = mem_track_new(p->how);
 	if (p->how == MEM_TRACK_PROTECT && w->conf.incremental)
@@ -261,7 +263,10 @@ static void begin(struct memory_step *s, struct worker *w, int epochfd, const st
 			mem_huge_note(s->huge, t->pids[i]);
 	}
 	fault_in_call(w, FAULT_DIE_IN_CALL, TRACER_SELF);
-	track_all(p, w, t, &f, p->rounds_wanted || (!w->req.vacate && (f.n > 0 || pays_to_begin(w))));
+	others = p->rounds_wanted || (!w->req.vacate && (f.n > 0 || pays_to_begin(w)));
+	/* It looks at every process's memory. */
+	if (f.n > 0 || others)
+		track_all(p, w, t, &f, others);
 	found_free(&f);
 	if (!mem_track_count(p->track))
 		return;

@@ -1,22 +1,16 @@
 """Increments that know what was written since the epoch before, because the kernel has noticed it, from one worker to the next."""
+import subprocess
+
 import lib
 import pytest
 
 from test_fault_points import points
+from test_increments import conf  # noqa: F401  (a fixture)
 from test_memory import RUNGS, Job
 from test_pod import base, pods  # noqa: F401  (fixtures)
 from test_predump import tracked_by_nobody
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def conf(base):
-    def make(*lines, name="tracking"):
-        f = base / f"{name}.conf"
-        f.write_text("\n".join([(base / "fsched.conf").read_text(), *lines, ""]))
-        return f
-    return make
 
 
 def tracked(job):
@@ -25,7 +19,7 @@ def tracked(job):
 
 def test_little_is_read_and_taken(pods, base, conf):
     """Full epochs track, too; a checkpoint without increments in between, and an epoch that is gone, only cost a look at everything."""
-    c, plain = conf("CRIU_Incremental = YES", "CRIU_FullEvery = 4", "CRIU_MaxEpochs = 3"), conf("CRIU_Incremental = NO", name="plain")
+    c, plain = conf("CRIU_FullEvery = 4", "CRIU_MaxEpochs = 3"), base / "fsched.conf"
     job = Job(pods, base, "waiter", 96)
     seen = []
 
@@ -47,7 +41,7 @@ def test_little_is_read_and_taken(pods, base, conf):
     assert checkpoint()["tracking"] == "none"                # 8 is full
     assert checkpoint()["tracking"] == "wp-async"
     newest = max(job.state.glob("epochs/0*"))
-    lib.subprocess.run(["rm", "-r", newest], check=True)
+    subprocess.run(["rm", "-r", newest], check=True)
     m = checkpoint()
     assert m["tracking"] == "none" and m["increment"] and m["scanned"] > 80 * MIB
     assert checkpoint()["tracking"] == "wp-async"
@@ -65,7 +59,7 @@ def test_little_is_read_and_taken(pods, base, conf):
 
 @pytest.mark.parametrize("shape", [("memory", 48, 2, 1), ("memory", 12, 2, 3), ("kinds",)])
 def test_every_page_of_every_generation(pods, base, conf, shape):
-    c = conf("CRIU_Incremental = YES", "CRIU_FullEvery = 4", "CRIU_MaxEpochs = 2")
+    c = conf("CRIU_FullEvery = 4", "CRIU_MaxEpochs = 2")
     job = Job(pods, base, *shape)
     epoch = 0
     for rung in RUNGS:
@@ -86,7 +80,7 @@ def test_every_page_of_every_generation(pods, base, conf, shape):
 
 def test_pre_dumps_go_on_with_it(pods, base, conf):
     """The first round has only to look at what was written since the epoch before."""
-    c = conf("CRIU_Incremental = YES", "CRIU_PreDump = YES", "CRIU_PreDumpDelay = 0")
+    c = conf("CRIU_PreDump = YES", "CRIU_PreDumpDelay = 0")
     job = Job(pods, base, "waiter", 96)
     for n in range(3):
         job.checkpoint(fault="force-tracking", conf=c)
@@ -100,7 +94,7 @@ def test_pre_dumps_go_on_with_it(pods, base, conf):
 
 def test_whatever_dies(pods, base, conf):
     """A worker or criu that is killed takes with it what was tracked, and the next checkpoint begins anew."""
-    c = conf("CRIU_Incremental = YES")
+    c = conf()
     job = Job(pods, base, "memory", 16, 1, 2)
     for name in points("checkpoint"):
         job.checkpoint(fault="force-tracking", conf=c)
@@ -116,7 +110,7 @@ def test_whatever_dies(pods, base, conf):
 
 def test_only_where_it_pays(pods, base, conf):
     """Hashes have to have told that little changes; then it goes on from epoch to epoch, and it ends when that is no longer so."""
-    c = conf("CRIU_Incremental = YES")
+    c = conf()
     job = Job(pods, base, "waiter", 192)
     seen = []
     for _ in range(5):
