@@ -10,8 +10,8 @@ CC      ?= cc
 export FSCHED_BUILD = $(B)
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: all build examples criu demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-recovery test-memory test-kernels soak test-asan \
-	bench bench-freeze check fuzz install deb clean distclean help deps-build deps-run deps-test deps-deb
+.PHONY: all build examples criu demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-security test-recovery test-memory \
+	test-kernels soak test-asan bench bench-freeze check fuzz install deb clean distclean help deps-build deps-run deps-test deps-deb
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
 
@@ -22,7 +22,7 @@ help:
 	@echo 'make demo         a real Slurm job checkpointed, vacated, restarted, compared; needs root'
 	@echo 'make lab          a private cluster and a shell on it; make lab-shell, lab-root, lab-down'
 	@echo 'make lab NODES=3  the same of three simulated hosts; lab/node cuts their power or network'
-	@echo 'make test         make check and all tests (test-unit, test-pod, test-cluster, test-recovery for a part; ARGS="-k word" for pytest)'
+	@echo 'make test         make check and all tests (test-unit, -pod, -cluster, -security, -recovery for a part; ARGS="-k word" for pytest)'
 	@echo 'make test-kernels the memory engine on kernels of Debian oldstable, stable and testing, in QEMU (KERNELS=stable for one)'
 	@echo 'make test-asan    the same with programs built with ASan and UBSan'
 	@echo 'make test-memory  jobs that verify their memory, CYCLES=50 of checkpoints and restores, as SEED=n has it'
@@ -89,6 +89,8 @@ test-pod: build deps-run deps-test criu
 	@scripts/run-tests.sh pod $(ARGS)
 test-cluster: build deps-run deps-test criu examples
 	@scripts/run-tests.sh cluster $(ARGS)
+test-security: build deps-run deps-test criu examples
+	@scripts/run-tests.sh security $(ARGS)
 
 test-recovery: build deps-run deps-test criu examples
 	@FSCHED_SOAK_ROUNDS=$(or $(ROUNDS),20) scripts/run-tests.sh recovery $(ARGS)

@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+# Clusters are for the tests of more than one directory.
+pytest_plugins = ["cluster_fixtures"]
 LOG = os.environ.get("FSCHED_SANITIZER_LOG")
 
 
