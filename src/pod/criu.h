@@ -82,8 +82,9 @@ struct criu_facts {
 };
 int criu_read_facts(int images_fd, struct criu_facts *f, struct err *err);
 void criu_facts_free(struct criu_facts *f);
-/* A pid above (or, near pid_max, in a gap between) all pids of the images: the value for ns_last_pid under which criu's own
- * processes collide with none of them. -1 with err if the directory holds no image of a process. */
+/* A random pid above min and all pids of the images (or, where that leaves too little choice, in any gap between them): the value for
+ * ns_last_pid under which criu's own processes collide with none of them, and which nobody can foresee. -1 with err if the directory holds
+ * no image of a process. */
 int criu_last_pid(int images_fd, int min, struct err *err);
 
 #endif

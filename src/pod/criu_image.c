@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 #include "common/util.h"
@@ -20,6 +21,7 @@
 
 #define RESERVED_PIDS 300   /* the kernel starts again here after pid_max */
 #define CRIU_PIDS     512   /* more than criu's own processes and helpers of a restore */
+#define CHOICE        4096  /* positions, of which one is chosen at random */
 
 /* The first message of an image; *buf is the caller's, *msg points into it. */
 static int read_first(int dirfd, const char *name, uint32_t head, uint32_t magic, char **buf, const uint8_t **msg, size_t *len)
@@ -309,21 +311,44 @@ static int read_pid_max(void)
 	return max;
 }
 
-/* The start of a gap of CRIU_PIDS numbers: above all, else the first one from below, else the highest number. */
-static int find_gap(int *pids, int n, int min, int pid_max)
+/* Gaps between used pids that have room for CRIU_PIDS more: positions in them are counted, and the k-th one is found. */
+static int64_t positions(const int *pids, int n, int from, int pid_max, int64_t k, int *at)
 {
-	int above = pids[n - 1] > min ? pids[n - 1] : min;
-	int last = RESERVED_PIDS;
+	int last = from;
+	int64_t sum = 0;
 
-	if (above + CRIU_PIDS < pid_max)
-		return above;
-	for (int i = 0; i < n; i++) {
-		if (pids[i] - last > CRIU_PIDS)
-			return last;
-		if (pids[i] > last)
-			last = pids[i];
+	for (int i = 0; i <= n; i++) {
+		int next = i < n ? pids[i] : pid_max;
+		int64_t room = (int64_t)next - last - CRIU_PIDS;
+
+		if (room > 0) {
+			if (at && k < sum + room) {
+				*at = last + (int)(k - sum);
+				return sum;
+			}
+			sum += room;
+		}
+		if (next > last)
+			last = next;
 	}
-	return pids[n - 1];
+	return sum;
+}
+
+/* At random, so that no process of the job's can know it before: above all pids if there is some choice, else in any gap. */
+static int choose_last_pid(const int *pids, int n, int min, int pid_max)
+{
+	const int above = pids[n - 1] > min ? pids[n - 1] : min;
+	int from = above, at = pids[n - 1];
+	int64_t count = positions(pids, n, above, pid_max, 0, NULL);
+	uint64_t r;
+
+	if (count < CHOICE) {
+		from = RESERVED_PIDS;
+		count = positions(pids, n, from, pid_max, 0, NULL);
+	}
+	if (count > 0 && getrandom(&r, sizeof(r), 0) == sizeof(r))
+		positions(pids, n, from, pid_max, (int64_t)(r % (uint64_t)count), &at);
+	return at;
 }
 
 int criu_last_pid(int images_fd, int min, struct err *err)
@@ -346,5 +371,5 @@ int criu_last_pid(int images_fd, int min, struct err *err)
 	if (n == 0)
 		return err_set(err, ENOENT, "the images hold no process");
 	qsort(pids, (size_t)n, sizeof(*pids), compare_int);
-	return find_gap(pids, n, min, read_pid_max());
+	return choose_last_pid(pids, n, min, read_pid_max());
 }

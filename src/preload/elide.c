@@ -23,6 +23,8 @@
 #include "hand.h"
 #include "preload.h"
 #include "raw_syscall.h"
+#include "restored_task.h"
+#include "rights.h"
 
 #define SOFT_DIRTY (1ULL << 55)        /* of an entry of /proc/PID/pagemap */
 
@@ -53,18 +55,12 @@ __attribute__((constructor)) static void begin(int argc, char **argv, char **env
 /* The beginning of what the descriptor is called in /proc. */
 static bool read_name(int fd, char *target, long room)
 {
-	char link[32] = "/proc/self/fd/";
-	int n = 14, digits = 0, v = fd;
+	char link[PRELOAD_FD_LINK];
 	long len;
 
 	if (fd < 0)
 		return false;
-	do
-		digits++;
-	while ((v /= 10) > 0);
-	link[n + digits] = '\0';
-	for (v = fd; digits > 0; v /= 10)
-		link[n + --digits] = (char)('0' + v % 10);
+	preload_fd_link(fd, link);
 	len = raw_syscall(SYS_readlinkat, AT_FDCWD, (long)link, (long)target, room - 1, 0, 0);
 	if (len <= 0)
 		return false;
@@ -241,6 +237,10 @@ long read(int fd, void *buf, size_t n)
 
 long write(int fd, const void *buf, size_t n)
 {
+	long ret;
+
+	if (restored_task_write(fd, buf, n, &ret))
+		return errno_result(ret);
 	if (on && n <= 2 && n > 0 && *(const char *)buf == '4' && is_proc(fd, "clear_refs"))
 		return (long)n;
 	return errno_result(raw_syscall(SYS_write, fd, (long)buf, (long)n, 0, 0, 0));
@@ -264,5 +264,5 @@ int ioctl(int fd, unsigned long request, void *arg)
 {
 	if (on && request == PAGEMAP_SCAN)
 		((struct pagemap_scan *)arg)->return_mask &= ~SCAN_SOFT_DIRTY;
-	return (int)errno_result(raw_syscall(SYS_ioctl, fd, (long)request, (long)arg, 0, 0, 0));
+	return (int)errno_result(rights_with(restored_task_ioctl_caps(request), SYS_ioctl, fd, (long)request, (long)arg, 0, 0, 0));
 }

@@ -21,6 +21,24 @@ static inline bool preload_equal(const char *a, const char *b)
 	return rest && !*rest;
 }
 
+/* "/proc/self/fd/N" */
+#define PRELOAD_FD_LINK 32
+static inline void preload_fd_link(long fd, char out[PRELOAD_FD_LINK])
+{
+	const char *head = "/proc/self/fd/";
+	char digits[12];
+	int n = 0, k = 0;
+
+	while (*head)
+		out[k++] = *head++;
+	do
+		digits[n++] = (char)('0' + fd % 10);
+	while ((fd /= 10) > 0);
+	while (n > 0)
+		out[k++] = digits[--n];
+	out[k] = '\0';
+}
+
 /* elide.c: the name under which criu's memory of what the kernel can do is kept while pages are elided; any other name as it is. */
 #define ELIDE_PATH_MAX 64
 const char *elide_path(const char *path, char buf[ELIDE_PATH_MAX]);

@@ -8,11 +8,14 @@
  * criu calls syscall(SYS_prlimit64, ...), so syscall() itself is replaced.
  */
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 
 #include "raw_syscall.h"
+#include "restored_task.h"
+#include "rights.h"
 
 struct limit64 { uint64_t cur, max; };
 
@@ -114,9 +117,19 @@ int prlimit(int pid, int resource, const struct limit64 *new_limit, struct limit
 	return prlimit64(pid, resource, new_limit, old_limit);
 }
 
+/* criu forks the processes of a job by clone3() with a pid of its choice; all other children of criu are its own. */
+static long fork_or_call(long nr, long a, long b, long c, long d, long e, long f)
+{
+	long ret = rights_with(restored_task_syscall_caps(nr), nr, a, b, c, d, e, f);
+
+	if (nr == SYS_clone3 && ret == 0 && ((const struct clone_args *)a)->set_tid_size > 0)
+		rights_become_job();
+	return ret;
+}
+
 long syscall(long nr, long a, long b, long c, long d, long e, long f)
 {
 	if (nr == SYS_prlimit64)
 		return prlimit64((int)a, (int)b, (const struct limit64 *)c, (struct limit64 *)d);
-	return errno_result(raw_syscall(nr, a, b, c, d, e, f));
+	return errno_result(fork_or_call(nr, a, b, c, d, e, f));
 }

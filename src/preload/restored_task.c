@@ -1,0 +1,283 @@
+/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: restored_task.h.
+ *
+ * Whatever is not named here a restored task does with the job's rights alone. A version of criu that needs a capability for another call
+ * fails with EPERM; none can open more by one. */
+#include "restored_task.h"
+
+#include <linux/fcntl.h>
+#include <linux/magic.h>
+#include <linux/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+
+#include "preload.h"
+#include "raw_syscall.h"
+#include "rights.h"
+
+/* Where the kernel's own headers and those of the C library cannot be included together. */
+#define LEVEL_SOCKET     1
+#define OPT_SNDBUFFORCE 32
+#define OPT_RCVBUFFORCE 33
+#define OPT_MARK        36
+#define LEVEL_TCP        6
+#define OPT_TCP_REPAIR  19
+#define TTY_SET_LOCKED_TERMIOS 0x5457 /* TIOCSLCKTRMIOS */
+
+static struct statx images;
+
+static bool look(int dirfd, const char *path, struct statx *st)
+{
+	return raw_syscall(SYS_statx, dirfd, (long)path, path[0] ? 0 : AT_EMPTY_PATH, STATX_INO | STATX_TYPE | STATX_UID | STATX_MODE,
+			   (long)st, 0) == 0;
+}
+
+void restored_task_images(const char *path)
+{
+	if (!look(AT_FDCWD, path, &images))
+		images = (struct statx){ 0 };
+}
+
+static bool is_images(int dirfd)
+{
+	struct statx st;
+
+	return images.stx_ino && look(dirfd, "", &st) && st.stx_ino == images.stx_ino && st.stx_dev_major == images.stx_dev_major &&
+	       st.stx_dev_minor == images.stx_dev_minor;
+}
+
+static bool is_proc(int dirfd)
+{
+	struct statfs fs;
+
+	return raw_syscall(SYS_fstatfs, dirfd, (long)&fs, 0, 0, 0, 0) == 0 && fs.f_type == PROC_SUPER_MAGIC;
+}
+
+/* ---- the job's files ------------------------------------------------------ */
+
+#define TYPE_MASK 0170000u
+#define IS_DIR    0040000u
+#define IS_FILE   0100000u
+
+/* found: an O_PATH descriptor of a file that its mode keeps its owner, the job's user, from opening. */
+static long open_as_owner(long found, const struct statx *st, int flags)
+{
+	const unsigned was = st->stx_mode & 07777u, more = (st->stx_mode & TYPE_MASK) == IS_DIR ? 0700u : 0600u;
+	char link[PRELOAD_FD_LINK];
+	long ret;
+
+	preload_fd_link(found, link);
+	ret = raw_syscall(SYS_fchmodat, AT_FDCWD, (long)link, was | more, 0, 0, 0);
+	if (ret < 0)
+		return ret;
+	ret = raw_syscall(SYS_openat, AT_FDCWD, (long)link, flags & ~(O_NOFOLLOW | O_TRUNC), 0, 0, 0);
+	raw_syscall(SYS_fchmodat, AT_FDCWD, (long)link, was, 0, 0, 0);
+	return ret;
+}
+
+static long open_denied(int dirfd, const char *path, int flags)
+{
+	long found = raw_syscall(SYS_openat, dirfd, (long)path, O_PATH | O_CLOEXEC | (flags & O_NOFOLLOW), 0, 0, 0), ret = -EACCES;
+	struct statx st;
+	unsigned type;
+
+	if (found < 0)
+		return found;
+	if (!look((int)found, "", &st))
+		st.stx_mode = 0;
+	type = st.stx_mode & TYPE_MASK;
+	if (st.stx_uid == rights_uid() && (type == IS_FILE || type == IS_DIR))
+		ret = open_as_owner(found, &st, flags);
+	else if (type == IS_DIR)
+		return found;
+	raw_syscall(SYS_close, found, 0, 0, 0, 0, 0);
+	return ret;
+}
+
+long restored_task_open(int dirfd, const char *path, int flags, unsigned mode)
+{
+	long ret = raw_syscall(SYS_openat, dirfd, (long)path, flags, mode, 0, 0);
+
+	return ret == -EACCES && !(flags & O_CREAT) ? open_denied(dirfd, path, flags) : ret;
+}
+
+/* ---- criu's own files ------------------------------------------------------ */
+
+/* Sysctls of the IPC namespace: the kernel looks at the writer's effective user id at open and at every write. */
+static int sysctl = -1;
+
+static bool has_part(const char *path, const char *part)
+{
+	for (; *path; path++)
+		if (preload_after(path, part))
+			return true;
+	return false;
+}
+
+static long open_in_proc(int dirfd, const char *path, int flags, unsigned mode)
+{
+	long fd;
+
+	if ((preload_after(path, "sys/kernel/") || preload_after(path, "sys/fs/mqueue/")) && (flags & O_ACCMODE) != O_RDONLY) {
+		fd = rights_as_root(SYS_openat, dirfd, (long)path, flags, mode, 0);
+		sysctl = (int)fd;
+		return fd;
+	}
+	/* The kernel asks who opened it when the clock's offsets are written. */
+	if (preload_after(path, "self/timens_offsets") || preload_equal(path, "timens_offsets"))
+		return rights_with(CAP(SYS_TIME), SYS_openat, dirfd, (long)path, flags, mode, 0, 0);
+	/* An own mapping, by which criu finds an anonymous shared one again. */
+	if (has_part(path, "map_files/"))
+		return rights_with(CAP(CHECKPOINT_RESTORE), SYS_openat, dirfd, (long)path, flags, mode, 0, 0);
+	return raw_syscall(SYS_openat, dirfd, (long)path, flags, mode, 0, 0);
+}
+
+long restored_task_open_own(int dirfd, const char *path, int flags, unsigned mode)
+{
+	if ((flags & (O_ACCMODE | O_CREAT)) == O_RDONLY && is_images(dirfd))
+		return rights_with(CAP(DAC_READ_SEARCH), SYS_openat, dirfd, (long)path, flags, mode, 0, 0);
+	if (is_proc(dirfd))
+		return open_in_proc(dirfd, path, flags, mode);
+	return raw_syscall(SYS_openat, dirfd, (long)path, flags, mode, 0, 0);
+}
+
+bool restored_task_write(int fd, const void *buf, size_t n, long *ret)
+{
+	if (sysctl < 0 || fd != sysctl || !rights_of_job())
+		return false;
+	*ret = rights_as_root(SYS_write, fd, (long)buf, (long)n, 0, 0);
+	sysctl = -1; /* criu writes each once */
+	return true;
+}
+
+EXPORT int fstatat(int dirfd, const char *path, void *st, int flags);
+EXPORT int fstatat64(int dirfd, const char *path, void *st, int flags);
+
+/* 64-bit: the structure of the C library is the kernel's. criu asks so whether its images have a parent. */
+int fstatat(int dirfd, const char *path, void *st, int flags)
+{
+	return (int)errno_result(rights_with(rights_of_job() && is_images(dirfd) ? CAP(DAC_READ_SEARCH) : 0, SYS_newfstatat, dirfd, (long)path,
+					     (long)st, flags, 0, 0));
+}
+
+int fstatat64(int dirfd, const char *path, void *st, int flags)
+{
+	return fstatat(dirfd, path, st, flags);
+}
+
+/* ---- calls without a name --------------------------------------------------- */
+
+uint64_t restored_task_ioctl_caps(unsigned long request)
+{
+	return request == TTY_SET_LOCKED_TERMIOS ? CAP(CHECKPOINT_RESTORE) | CAP(SYS_ADMIN) : 0;
+}
+
+uint64_t restored_task_syscall_caps(long nr)
+{
+	switch (nr) {
+	case SYS_clone3: /* with a pid of criu's choice, however many processes the user has */
+		return CAP(CHECKPOINT_RESTORE) | CAP(SYS_RESOURCE);
+	case SYS_fsopen: /* criu's own /proc, which is mounted nowhere */
+	case SYS_fsconfig:
+	case SYS_fsmount:
+		return CAP(SYS_ADMIN);
+	default:
+		return 0;
+	}
+}
+
+EXPORT unsigned getuid(void);
+EXPORT unsigned umask(unsigned mask);
+EXPORT int chroot(const char *path);
+EXPORT int unshare(int flags);
+EXPORT int setns(int fd, int type);
+EXPORT int setsockopt(int fd, int level, int name, const void *value, unsigned len);
+EXPORT void *shmat(int id, const void *addr, int flags);
+EXPORT int shmctl(int id, int cmd, void *buf);
+EXPORT int semctl(int id, int n, int cmd, long arg);
+EXPORT int msgctl(int id, int cmd, void *buf);
+EXPORT int msgsnd(int id, const void *msg, size_t n, int flags);
+
+/* criu, which asks whether it has to become root first. */
+unsigned getuid(void)
+{
+	return rights_of_job() ? 0 : (unsigned)raw_syscall(SYS_getuid, 0, 0, 0, 0, 0, 0);
+}
+
+/* The last thing that criu does before its restorer takes over is to close descriptors; the last but one sets the working directory and
+ * the umask. */
+unsigned umask(unsigned mask)
+{
+	unsigned old = (unsigned)raw_syscall(SYS_umask, mask, 0, 0, 0, 0, 0);
+
+	rights_for_restorer();
+	return old;
+}
+
+int chroot(const char *path)
+{
+	return (int)errno_result(rights_with(CAP(SYS_CHROOT), SYS_chroot, (long)path, 0, 0, 0, 0, 0));
+}
+
+/* The time namespace. */
+int unshare(int flags)
+{
+	return (int)errno_result(rights_with(CAP(SYS_ADMIN), SYS_unshare, flags, 0, 0, 0, 0, 0));
+}
+
+int setns(int fd, int type)
+{
+	return (int)errno_result(rights_with(CAP(SYS_ADMIN), SYS_setns, fd, type, 0, 0, 0, 0));
+}
+
+/* No process of a job can have set a mark: one that is there came with the socket, by a rule of the node's. */
+static long keep_mark(int fd, const void *value, unsigned len)
+{
+	unsigned now = 0, n = sizeof(now);
+	long ret = raw_syscall(SYS_getsockopt, fd, LEVEL_SOCKET, OPT_MARK, (long)&now, (long)&n, 0);
+
+	if (ret < 0)
+		return ret;
+	return len == sizeof(now) && now == *(const unsigned *)value ? 0 : -EPERM;
+}
+
+int setsockopt(int fd, int level, int name, const void *value, unsigned len)
+{
+	const bool force = level == LEVEL_SOCKET && (name == OPT_SNDBUFFORCE || name == OPT_RCVBUFFORCE);
+	const bool repair = level == LEVEL_TCP && name == OPT_TCP_REPAIR;
+
+	if (rights_of_job() && level == LEVEL_SOCKET && name == OPT_MARK)
+		return (int)errno_result(keep_mark(fd, value, len));
+	/* What the kernel has given to the old socket: buffers that have grown, the state of a connection. */
+	return (int)errno_result(rights_with(force || repair ? CAP(NET_ADMIN) : 0, SYS_setsockopt, fd, level, name, (long)value, len, 0));
+}
+
+/* System V objects whose mode forbids it to their own user. */
+static long on_ipc(long nr, long a, long b, long c, long d)
+{
+	return errno_result(rights_with(CAP(IPC_OWNER), nr, a, b, c, d, 0, 0));
+}
+
+void *shmat(int id, const void *addr, int flags)
+{
+	return (void *)on_ipc(SYS_shmat, id, (long)addr, flags, 0);
+}
+
+int shmctl(int id, int cmd, void *buf)
+{
+	return (int)on_ipc(SYS_shmctl, id, cmd, (long)buf, 0);
+}
+
+int semctl(int id, int n, int cmd, long arg)
+{
+	return (int)on_ipc(SYS_semctl, id, n, cmd, arg);
+}
+
+int msgctl(int id, int cmd, void *buf)
+{
+	return (int)on_ipc(SYS_msgctl, id, cmd, (long)buf, 0);
+}
+
+int msgsnd(int id, const void *msg, size_t n, int flags)
+{
+	return (int)on_ipc(SYS_msgsnd, id, (long)msg, (long)n, flags);
+}

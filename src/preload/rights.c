@@ -1,0 +1,233 @@
+/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: rights.h. */
+#include "rights.h"
+
+#include <linux/keyctl.h>
+#include <linux/prctl.h>
+#include <linux/securebits.h>
+#include <sys/syscall.h>
+
+#include "preload.h"
+#include "raw_syscall.h"
+
+#define GROUPS_MAX 65536
+
+/* criu, in a dump and in a restore: what it is root for. */
+#define CRIU_CAPS (CAP(CHOWN) | CAP(DAC_OVERRIDE) | CAP(DAC_READ_SEARCH) | CAP(FOWNER) | CAP(KILL) | CAP(SETGID) | CAP(SETUID) | \
+		   CAP(SETPCAP) | CAP(NET_ADMIN) | CAP(NET_RAW) | CAP(IPC_LOCK) | CAP(IPC_OWNER) | CAP(SYS_CHROOT) | CAP(SYS_PTRACE) | \
+		   CAP(SYS_ADMIN) | CAP(SYS_NICE) | CAP(SYS_RESOURCE) | CAP(SYS_TIME) | CAP(CHECKPOINT_RESTORE))
+
+/* criu's restorer: limits (SYS_RESOURCE, IPC_LOCK for locked memory), scheduling (SYS_NICE), thread ids and the program file's link
+ * (CHECKPOINT_RESTORE), System V segments whose mode forbids attaching (IPC_OWNER), the end of TCP's repair mode (NET_ADMIN), seccomp
+ * filters of a process without no_new_privs (SYS_ADMIN), ids and capability sets (SETUID, SETGID, SETPCAP). */
+#define RESTORER_CAPS (CAP(SETGID) | CAP(SETUID) | CAP(SETPCAP) | CAP(NET_ADMIN) | CAP(IPC_LOCK) | CAP(IPC_OWNER) | CAP(SYS_ADMIN) | \
+		       CAP(SYS_NICE) | CAP(SYS_RESOURCE) | CAP(CHECKPOINT_RESTORE))
+
+/* A restored task before that: criu's images (DAC_READ_SEARCH), its own /proc and the job's time namespace besides. */
+#define TASK_CAPS (RESTORER_CAPS | CAP(DAC_READ_SEARCH) | CAP(SYS_CHROOT) | CAP(SYS_TIME))
+
+static struct { bool on; uint32_t uid, gid; } job;
+static bool in_task;
+static uint64_t permitted;   /* of this process */
+
+static _Noreturn void give_up(void)
+{
+	static const char text[] = "Error (fsched): criu cannot take on the rights of the job's user\n";
+
+	raw_syscall(SYS_write, 2, (long)text, sizeof(text) - 1, 0, 0, 0);
+	for (;;)
+		raw_syscall(SYS_exit_group, 1, 0, 0, 0, 0, 0);
+}
+
+static void must(long ret)
+{
+	if (ret < 0)
+		give_up();
+}
+
+/* ---- capability sets ---------------------------------------------------- */
+
+static const struct __user_cap_header_struct self = { .version = _LINUX_CAPABILITY_VERSION_3 };
+
+static uint64_t permitted_now(void)
+{
+	struct __user_cap_data_struct d[_LINUX_CAPABILITY_U32S_3];
+	struct __user_cap_header_struct h = self;
+
+	must(raw_syscall(SYS_capget, (long)&h, (long)d, 0, 0, 0, 0));
+	return (uint64_t)d[1].permitted << 32 | d[0].permitted;
+}
+
+static void set_caps(uint64_t effective)
+{
+	const struct __user_cap_data_struct d[_LINUX_CAPABILITY_U32S_3] = {
+		{ .effective = (uint32_t)effective, .permitted = (uint32_t)permitted },
+		{ .effective = (uint32_t)(effective >> 32), .permitted = (uint32_t)(permitted >> 32) },
+	};
+	struct __user_cap_header_struct h = self;
+
+	must(raw_syscall(SYS_capset, (long)&h, (long)d, 0, 0, 0, 0));
+}
+
+/* ---- whose job it is ----------------------------------------------------- */
+
+static uint32_t number(const char **p)
+{
+	uint64_t n = 0;
+
+	if (**p < '0' || **p > '9')
+		give_up();
+	for (; **p >= '0' && **p <= '9'; (*p)++) {
+		n = n * 10 + (uint64_t)(**p - '0');
+		if (n >= UINT32_MAX)
+			give_up();
+	}
+	return (uint32_t)n;
+}
+
+static void take_credentials(const char *p)
+{
+	static uint32_t groups[GROUPS_MAX];
+	long n = 0;
+
+	job.uid = number(&p);
+	if (*p++ != ':')
+		give_up();
+	job.gid = number(&p);
+	if (*p++ != ':')
+		give_up();
+	while (*p && n < GROUPS_MAX) {
+		groups[n++] = number(&p);
+		p += *p == ',';
+	}
+	if (*p)
+		give_up();
+	job.on = job.uid != 0;
+	if (!job.on)
+		return;
+	/* For good: root has no need of groups. */
+	must(raw_syscall(SYS_setgroups, n, (long)groups, 0, 0, 0, 0));
+	permitted = permitted_now() & CRIU_CAPS;
+	set_caps(permitted);
+}
+
+/* Before the constructors without a priority, which look at their own part of the environment. */
+__attribute__((constructor(200))) static void begin(int argc, char **argv, char **envp)
+{
+	const char *value;
+
+	(void)argc;
+	(void)argv;
+	for (; *envp; envp++)
+		if ((value = preload_after(*envp, "FSCHED_JOB=")))
+			take_credentials(value);
+}
+
+bool rights_on(void)
+{
+	return job.on;
+}
+
+uint32_t rights_uid(void)
+{
+	return job.uid;
+}
+
+bool rights_of_job(void)
+{
+	return in_task;
+}
+
+/* ---- calls ---------------------------------------------------------------- */
+
+/* From 0 to another effective user id and back the kernel clears and refills the effective set (capabilities(7)). The real and the saved
+ * id stay root's, so that the user cannot signal criu meanwhile. A change of ids makes the kernel forget that criu is to die with its
+ * parent. */
+long rights_as_user(long nr, long a, long b, long c, long d, long e)
+{
+	int sig = 0;
+	long ret;
+
+	raw_syscall(SYS_prctl, PR_GET_PDEATHSIG, (long)&sig, 0, 0, 0, 0);
+	must(raw_syscall(SYS_setresgid, -1, job.gid, -1, 0, 0, 0));
+	must(raw_syscall(SYS_setresuid, -1, job.uid, -1, 0, 0, 0));
+	ret = raw_syscall(nr, a, b, c, d, e, 0);
+	must(raw_syscall(SYS_setresuid, -1, 0, -1, 0, 0, 0));
+	must(raw_syscall(SYS_setresgid, -1, 0, -1, 0, 0, 0));
+	if (sig)
+		raw_syscall(SYS_prctl, PR_SET_PDEATHSIG, sig, 0, 0, 0, 0);
+	return ret;
+}
+
+long rights_with(uint64_t caps, long nr, long a, long b, long c, long d, long e, long f)
+{
+	long ret;
+
+	if (!in_task || !caps)
+		return raw_syscall(nr, a, b, c, d, e, f);
+	set_caps(caps & permitted);
+	ret = raw_syscall(nr, a, b, c, d, e, f);
+	set_caps(0);
+	return ret;
+}
+
+/* Without it the kernel gives the entries of /proc/self to root. Nobody gains by it: rights.h. */
+static void be_dumpable(void)
+{
+	must(raw_syscall(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0, 0));
+}
+
+long rights_as_root(long nr, long a, long b, long c, long d, long e)
+{
+	long ret;
+
+	if (!in_task)
+		return raw_syscall(nr, a, b, c, d, e, 0);
+	set_caps(CAP(SETUID) | CAP(CHECKPOINT_RESTORE));
+	must(raw_syscall(SYS_setresuid, -1, 0, -1, 0, 0, 0));
+	ret = raw_syscall(nr, a, b, c, d, e, 0);
+	must(raw_syscall(SYS_setresuid, -1, job.uid, -1, 0, 0, 0));
+	set_caps(0);
+	be_dumpable();
+	return ret;
+}
+
+/* The keyring of the session that started fsched on the node (slurmd's) is not the job's. What pam_keyinit gives to a login: a keyring of
+ * its own with a link to its user's. Without keys in the kernel there is nothing to lose. */
+static void own_session_keyring(void)
+{
+	long ret = raw_syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0, 0);
+
+	if (ret == -ENOSYS || ret == -EOPNOTSUPP)
+		return;
+	must(ret);
+	raw_syscall(SYS_keyctl, KEYCTL_LINK, KEY_SPEC_USER_KEYRING, KEY_SPEC_SESSION_KEYRING, 0, 0, 0);
+}
+
+void rights_become_job(void)
+{
+	if (!job.on)
+		return;
+	if (in_task) { /* forked by a restored task, in rights_with() */
+		set_caps(0);
+		return;
+	}
+	must(raw_syscall(SYS_prctl, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0, 0));
+	must(raw_syscall(SYS_setresgid, job.gid, job.gid, job.gid, 0, 0, 0));
+	must(raw_syscall(SYS_setresuid, job.uid, job.uid, job.uid, 0, 0, 0));
+	permitted &= TASK_CAPS;
+	set_caps(0);
+	be_dumpable();
+	in_task = true;
+	own_session_keyring();
+}
+
+void rights_for_restorer(void)
+{
+	if (!job.on)
+		return;
+	/* A criu that forks the job's processes in another way than the one that is known. */
+	if (!in_task)
+		give_up();
+	permitted &= RESTORER_CAPS;
+	set_caps(permitted);
+}
