@@ -74,6 +74,7 @@ void rpc_start(struct loop *l, struct rpc *r, const char *libexec, int timeout_s
 
 	snprintf(id, sizeof(id), "%u", job_id);
 	memset(r, 0, sizeof(*r));
+	r->loop = l;
 	r->done = done;
 	r->arg = done_arg;
 	if (proc_start(l, &r->proc, &s, &err) == 0)
@@ -84,8 +85,8 @@ void rpc_start(struct loop *l, struct rpc *r, const char *libexec, int timeout_s
 
 void rpc_forget(struct rpc *r)
 {
-	if (r->proc.loop)
-		loop_timer_clear(r->proc.loop, &r->failed);
+	if (r->loop)
+		loop_timer_clear(r->loop, &r->failed);
 	proc_forget(&r->proc);
 	json_decref(r->answer);
 	r->answer = NULL;

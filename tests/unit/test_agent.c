@@ -5,11 +5,13 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/loop.h"
 #include "agent/proc.h"
+#include "agent/rpc.h"
 #include "agent/signals.h"
 #include "agent/task.h"
 #include "common/util.h"
@@ -181,6 +183,65 @@ static void proc_survives_job_signals(void **state)
 	assert_string_equal(got.text, "alive|");
 }
 
+/* ---- calls to Slurm ---- */
+
+static struct { int calls; bool ok; } told;
+
+static void on_told(void *arg, bool ok, const json_t *answer, const char *error)
+{
+	told.calls++;
+	told.ok = ok;
+}
+
+/* No descriptor is left for the pipe: the call cannot be started. */
+static void start_that_fails(struct rpc *r)
+{
+	struct rlimit before, none;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){ .rlim_cur = 0, .rlim_max = before.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	rpc_start(&loop, r, "/nowhere", 5, "publish", 7, NULL, on_told, NULL);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
+static void on_other(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+/* Until the caller is told of the failure the call is under way: a second one in the same struct would drop the timers behind it. */
+static void rpc_failed_start(void **state)
+{
+	static struct rpc r;
+	static struct loop_timer other;
+	bool fired = false;
+
+	memset(&told, 0, sizeof(told));
+	loop_timer_set(&loop, &other, now_us() + 100000, on_other, &fired);
+	start_that_fails(&r);
+	if (!rpc_running(&r))   /* as publish_now() does */
+		start_that_fails(&r);
+	assert_int_equal(told.calls, 0);
+	run_for(300000);
+	assert_int_equal(told.calls, 1);
+	assert_false(told.ok);
+	assert_false(rpc_running(&r));
+	assert_true(fired);
+}
+
+static void rpc_forgotten_start(void **state)
+{
+	static struct rpc r;
+
+	memset(&told, 0, sizeof(told));
+	start_that_fails(&r);
+	rpc_forget(&r);
+	assert_false(rpc_running(&r));
+	run_for(100000);
+	assert_int_equal(told.calls, 0);
+}
+
 /* ---- signals ---- */
 
 static int delivered[3];
@@ -246,6 +307,8 @@ int main(void)
 		cmocka_unit_test(proc_grandchild),
 		cmocka_unit_test(proc_endless_line),
 		cmocka_unit_test(proc_survives_job_signals),
+		cmocka_unit_test(rpc_failed_start),
+		cmocka_unit_test(rpc_forgotten_start),
 		cmocka_unit_test(signal_scopes),
 	};
 
