@@ -56,7 +56,7 @@ static int look(struct agent *a, struct err *err)
 
 	if (op_prepare(a, err) < 0)
 		return -1;
-	o = worker_request_pod(a, job_next_epoch(a));
+	o = worker_request_pod(a, store_next_epoch(&a->store, &a->rec));
 	request = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
 	s.request = request;

@@ -306,7 +306,6 @@ int  job_save(struct agent *a, struct err *err);
 void job_set_intent(struct agent *a, enum intent intent);
 void job_log(struct agent *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int  job_save_copies(struct agent *a, struct err *err);
-unsigned job_next_epoch(const struct agent *a);
 void job_add_epoch(struct agent *a, const struct epoch_summary *e);
 void job_prune(struct agent *a);
 void job_describe_epochs(const struct agent *a, struct status *s);

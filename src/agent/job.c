@@ -211,11 +211,6 @@ int job_save_copies(struct agent *a, struct err *err)
 	return 0;
 }
 
-unsigned job_next_epoch(const struct agent *a)
-{
-	return a->rec.n_epochs ? a->rec.epochs[a->rec.n_epochs - 1].number + 1 : 1;
-}
-
 /* Takes the epochs out of the record that CRIU_MaxEpochs does not keep; job_prune() removes from disk what is not in the record. */
 static void forget_old(struct job_record *r, unsigned keep)
 {
@@ -255,6 +250,15 @@ static bool in_record(const struct agent *a, unsigned number)
 	return false;
 }
 
+/* Not in the record. One that is newer than all in it may have been completed while the child waited for the file system: the record
+ * that the child knows is as old as the child. */
+static bool is_old(const struct agent *a, unsigned number)
+{
+	const unsigned n = a->rec.n_epochs;
+
+	return !in_record(a, number) && n && number < a->rec.epochs[n - 1].number;
+}
+
 /* Says "kept EPOCH BYTES" of what other epochs still need, "shared EPOCH BYTES" of those that are there, or what went wrong. */
 static int prune_main(void *arg, int out)
 {
@@ -264,9 +268,9 @@ static int prune_main(void *arg, int out)
 	struct err err;
 
 	for (int i = 0; i < n; i++) {
-		uint64_t shared = in_record(a, disk[i]) ? 0 : store_epoch_shared(&a->store, disk[i]);
+		uint64_t shared = is_old(a, disk[i]) ? store_epoch_shared(&a->store, disk[i]) : 0;
 
-		if (in_record(a, disk[i]))
+		if (!is_old(a, disk[i]))
 			continue;
 		if (store_remove_epoch(&a->store, disk[i], &err) < 0)
 			bad = dprintf(out, "%s\n", err.text) != 0;

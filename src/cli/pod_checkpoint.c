@@ -61,18 +61,6 @@ static bool on_held(void *arg, const json_t *event)
 	return false;
 }
 
-static unsigned next_epoch(const struct pod_home *h, const struct job_record *rec)
-{
-	cleanup_free unsigned *list = xcalloc(STORE_KEPT_MAX, sizeof(*list));
-	int n = store_list_epochs(&h->store, list, STORE_KEPT_MAX);
-	unsigned last = n > 0 ? list[n - 1] : 0, i;
-
-	for (i = 0; i < rec->n_epochs; i++)
-		if (rec->epochs[i].number > last)
-			last = rec->epochs[i].number;
-	return last + 1;
-}
-
 static void forget_epoch(struct job_record *r, unsigned number)
 {
 	unsigned i, kept = 0;
@@ -139,7 +127,7 @@ static int save(const struct pod_opts *o, struct saving *s, const struct pod_sta
 		free(cred.groups);
 		return -1;
 	}
-	s->epoch = (struct epoch_summary){ .number = next_epoch(s->home, s->rec), .time = time(NULL), .run = s->rec->run };
+	s->epoch = (struct epoch_summary){ .number = store_next_epoch(&s->home->store, s->rec), .time = time(NULL), .run = s->rec->run };
 	req = pod_request(o, s->home, s->rec, &cred, state->private_tmp, s->epoch.number);
 	free(cred.groups);
 	json_object_update_new(req, json_pack("{s:i, s:b, s:b, s:s, s:i}", "init_pid", state->init, "written", 0, "vacate", (int)o->kill, "reason",

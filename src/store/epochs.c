@@ -223,3 +223,14 @@ int store_list_epochs(const struct store *s, unsigned *out, int max)
 		memcpy(out, all, n * sizeof(*all));
 	return n > (size_t)max ? max : (int)n;
 }
+
+unsigned store_next_epoch(const struct store *s, const struct job_record *r)
+{
+	unsigned last = 0;
+
+	store_list_epochs(s, &last, 1);
+	for (unsigned i = 0; i < r->n_epochs; i++)
+		if (r->epochs[i].number > last)
+			last = r->epochs[i].number;
+	return last + 1;
+}

@@ -118,5 +118,8 @@ bool store_full_wanted(const struct store *s);
 void store_full_made(const struct store *s);
 /* Complete epochs on disk, ascending; returns their number. */
 int store_list_epochs(const struct store *s, unsigned *out, int max);
+/* The number of the next epoch: above those of the record and those on disk. An epoch can be complete and in no record: its worker died
+ * before it could report. */
+unsigned store_next_epoch(const struct store *s, const struct job_record *r);
 
 #endif

@@ -192,6 +192,29 @@ def test_killed_in_the_middle(request, jobdir, workloads, victim):
     cluster.wait_end(job)
 
 
+def test_killed_before_it_can_report(new_cluster, jobdir):
+    """The worker dies when its epoch is complete and nobody has been told: the next one has another number, and then the stray one goes."""
+    c, d = new_cluster(conf=["CRIU_MaxEpochs = 5"]), jobdir()
+    job = start(c, d)
+    assert "epoch 1" in c.checkpoint("create", job)
+    worker = next(c.dir.glob("stage/usr/libexec/fsched/fsched-worker"))
+    real = worker.with_suffix(".real")
+    worker.rename(real)
+    try:
+        worker.write_text(f'#!/bin/sh\n{real} "$@" | grep -v --line-buffered \'"ok":true\'\nkill -9 $$\n')
+        worker.chmod(0o755)
+        assert "killed by signal 9" in c.fails("scontrol", "checkpoint", "create", job)
+    finally:
+        real.rename(worker)
+    assert c.epochs(job) == [1, 2] and [e["number"] for e in c.record(job)["epochs"]] == [1]
+    computes_on(d)
+    assert "epoch 3" in c.checkpoint("create", job)
+    lib.wait_for(lambda: c.epochs(job) == [1, 3], "the stray epoch to be removed")
+    assert "vacated" in c.checkpoint("vacate", job)
+    assert "restored from epoch 4" in c.checkpoint("restart", job)
+    finish(c, d, job)
+
+
 def test_criu_that_hangs_before_the_freeze(new_cluster, jobdir):
     c, d = new_cluster(conf=["CheckpointTimeout = 10"]), jobdir()
     job = start(c, d)

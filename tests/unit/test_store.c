@@ -294,6 +294,25 @@ static void epochs_live_and_go(void **state)
 	store_close(&s);
 }
 
+/* Its worker was killed between the rename and the report: the record does not have it. */
+static void an_unrecorded_epoch_keeps_its_number(void **state)
+{
+	struct job_record r = { .n_epochs = 1, .epochs[0].number = 3 };
+	struct store s;
+
+	assert_ok(store_open(&s, at("base"), 7, 0, true, &err));
+	assert_int_equal(store_next_epoch(&s, &r), 4);
+	make_epoch(&s, 4);
+	assert_int_equal(store_next_epoch(&s, &r), 4);   /* only a complete one counts */
+	assert_ok(store_commit_epoch(&s, 4, &err));
+	assert_int_equal(store_next_epoch(&s, &r), 5);
+	make_epoch(&s, 5);
+	assert_ok(store_commit_epoch(&s, 5, &err));
+	r = (struct job_record){ 0 };
+	assert_int_equal(store_next_epoch(&s, &r), 6);
+	store_close(&s);
+}
+
 static void only_complete_epochs_are_listed(void **state)
 {
 	static const char *const names[] = { "000003.partial", "3", "0000003", "00000a", "000000", "abc", "99999999999", "-00001" };
@@ -369,6 +388,7 @@ int main(void)
 		cmocka_unit_test_setup(a_foreign_directory_is_set_aside, fresh),
 		cmocka_unit_test(intents_have_names),
 		cmocka_unit_test_setup(epochs_live_and_go, fresh),
+		cmocka_unit_test_setup(an_unrecorded_epoch_keeps_its_number, fresh),
 		cmocka_unit_test_setup(only_complete_epochs_are_listed, fresh),
 		cmocka_unit_test_setup(log_lines_cannot_be_forged, fresh),
 	};
