@@ -52,11 +52,12 @@ static int look(struct agent *a, struct err *err)
 	char arg1[] = "preflight";
 	char *argv[] = { path, arg1, NULL };
 	struct proc_spec s = { .argv = argv, .keep_fd = -1, .timeout_s = LOOK_TIMEOUT, .on_line = on_event, .on_end = on_end, .arg = a };
+	unsigned epoch;
 	json_t *o;
 
-	if (op_prepare(a, err) < 0)
+	if (op_prepare(a, err) < 0 || !(epoch = store_next_epoch(&a->store, &a->rec, err)))
 		return -1;
-	o = worker_request_pod(a, store_next_epoch(&a->store, &a->rec));
+	o = worker_request_pod(a, epoch);
 	request = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
 	s.request = request;

@@ -338,8 +338,7 @@ void op_start(struct agent *a, enum op_kind kind, struct conn_slot *c)
 	op->began_us = now_us();
 	snprintf(op->phase, sizeof(op->phase), "start");
 	sched_op_begins(a);
-	if (op_prepare(a, &err) == 0) {
-		op->epoch = store_next_epoch(&a->store, &a->rec);
+	if (op_prepare(a, &err) == 0 && (op->epoch = store_next_epoch(&a->store, &a->rec, &err))) {
 		op->n_stopped = pod_stopped(a, &op->stopped);
 		written_before(a);
 		request = request_text(a);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/dir.h"
 #include "common/util.h"
 #include "pod/pod.h"
 
@@ -253,7 +254,7 @@ static int sweep_main(void *arg, int out)
 	snprintf(prefix, sizeof(prefix), "%u.", a->task.job_id);
 	own++;
 	cleanup_dir DIR *d = opendir(base);
-	while (d && (e = readdir(d))) {
+	while (d && dir_next(d, &e) > 0) {
 		char path[4400];
 
 		if (strncmp(e->d_name, prefix, strlen(prefix)) != 0 || strncmp(e->d_name, own, strlen(own)) == 0)

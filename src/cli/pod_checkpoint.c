@@ -127,7 +127,11 @@ static int save(const struct pod_opts *o, struct saving *s, const struct pod_sta
 		free(cred.groups);
 		return -1;
 	}
-	s->epoch = (struct epoch_summary){ .number = store_next_epoch(&s->home->store, s->rec), .time = time(NULL), .run = s->rec->run };
+	s->epoch = (struct epoch_summary){ .number = store_next_epoch(&s->home->store, s->rec, err), .time = time(NULL), .run = s->rec->run };
+	if (!s->epoch.number) {
+		free(cred.groups);
+		return -1;
+	}
 	req = pod_request(o, s->home, s->rec, &cred, state->private_tmp, s->epoch.number);
 	free(cred.groups);
 	json_object_update_new(req, json_pack("{s:i, s:b, s:b, s:s, s:i}", "init_pid", state->init, "written", 0, "vacate", (int)o->kill, "reason",

@@ -110,8 +110,11 @@ static int new_record(struct run *r, struct err *err)
 {
 	unsigned epoch;
 	uuid_t uuid;
+	int n = store_list_epochs(&r->home.store, &epoch, 1);
 
-	if (store_list_epochs(&r->home.store, &epoch, 1) > 0)
+	if (n < 0)
+		return err_sys(err, errno, "cannot list the epochs in %s", r->home.store.path);
+	if (n > 0)
 		return err_set(err, EEXIST, "%s holds the epochs of an earlier run: continue that with `fsched pod restore %s`, or take another directory",
 			       r->home.store.path, r->home.store.path);
 	memset(r->rec, 0, sizeof(*r->rec));
@@ -191,7 +194,9 @@ static int choose_epoch(const struct run *r, unsigned *epoch, struct err *err)
 	int n = store_list_epochs(&r->home.store, list, STORE_KEPT_MAX), i;
 
 	*epoch = r->o->epoch;
-	if (n <= 0)
+	if (n < 0)
+		return err_sys(err, errno, "cannot list the epochs in %s", r->home.store.path);
+	if (n == 0)
 		return err_set(err, ENOENT, "%s holds no complete epoch, there is nothing to restore", r->home.store.path);
 	if (!*epoch)
 		*epoch = list[n - 1];

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "common/dir.h"
 #include "common/util.h"
 
 enum action { KEEP, REOPEN, SHARE, TO_NULL };
@@ -174,25 +175,28 @@ static bool is_good_now(const char *path, const struct pod_cred *cred)
 	return path[0] == '/' && !stat(path, &st) && S_ISREG(st.st_mode) && user_may_write(path, cred);
 }
 
-/* True if process pid has a descriptor whose link in /proc is one of those. */
-static bool has_open(pid_t pid, const json_t *outside, const struct pod_cred *cred, char *link, size_t len)
+/* 1 if process pid has a descriptor whose link in /proc is one of those, -1 with errno if they cannot be listed. */
+static int has_open(pid_t pid, const json_t *outside, const struct pod_cred *cred, char *link, size_t len)
 {
 	cleanup_dir DIR *d = NULL;
+	const struct dirent *e;
 	const json_t *v;
-	struct dirent *e;
 	char path[64];
+	int more = 0;
 	size_t i;
 
 	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
 	d = opendir(path);
-	while (d && (e = readdir(d))) {
+	if (!d)
+		return errno == ENOENT ? 0 : -1;
+	while ((more = dir_next(d, &e)) > 0) {
 		if (!link_of(dirfd(d), e->d_name, link, len))
 			continue;
 		json_array_foreach(outside, i, v)
 			if (!strcmp(json_string_value(v), link) && !is_good_now(link, cred))
-				return true;
+				return 1;
 	}
-	return false;
+	return more;
 }
 
 int pod_stdio_check(const json_t *outside, pid_t init, const struct pod_cred *cred, struct err *err)
@@ -206,9 +210,14 @@ int pod_stdio_check(const json_t *outside, pid_t init, const struct pod_cred *cr
 	n = pod_pids(init, &pids, err);
 	if (n < 0)
 		return -1;
-	for (i = 0; i < n; i++)
-		if (has_open(pids[i], outside, cred, link, sizeof(link)))
+	for (i = 0; i < n; i++) {
+		int found = has_open(pids[i], outside, cred, link, sizeof(link));
+
+		if (found < 0)
+			return err_sys(err, errno, "cannot list the descriptors of process %d", pids[i]);
+		if (found)
 			return err_set(err, 0, "process %d of the pod has %s open, which could not be restored; "
 				       "start the command with its output redirected to a file of its user", pids[i], printable(link, shown, sizeof(shown)));
+	}
 	return 0;
 }

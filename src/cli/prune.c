@@ -9,6 +9,7 @@
 
 #include "cli/cli.h"
 #include "cli/view.h"
+#include "common/dir.h"
 #include "common/util.h"
 
 #define COMMAND "prune"
@@ -83,6 +84,8 @@ static int keep_some(struct view *v, const struct options *o, struct err *err)
 	unsigned epochs[STORE_KEPT_MAX];
 	int n = store_list_epochs(&v->store, epochs, STORE_KEPT_MAX);
 
+	if (n < 0)
+		return err_sys(err, errno, "cannot list the epochs in %s", v->store.path);
 	for (int i = 0; i < n - o->keep; i++)
 		if (remove_epoch(v, epochs[i], o, err) < 0)
 			return -1;
@@ -105,10 +108,11 @@ static int remove_all(struct view *v, const struct conf *c, const struct options
 	cleanup_dir DIR *dir = opendir(c->dir);
 	const struct dirent *d;
 	unsigned n = 0;
+	int more;
 
 	if (!dir)
 		return err_sys(err, errno, "cannot open %s", c->dir);
-	while ((d = readdir(dir)) != NULL) {
+	while ((more = dir_next(dir, &d)) > 0) {
 		if (!belongs(d->d_name, v->id))
 			continue;
 		if (!o->dry_run && remove_tree_at(dirfd(dir), d->d_name) < 0)
@@ -117,6 +121,8 @@ static int remove_all(struct view *v, const struct conf *c, const struct options
 		say(o, v, path);
 		n++;
 	}
+	if (more < 0)
+		return err_sys(err, errno, "cannot read %s", c->dir);
 	return n ? 0 : err_set(err, ENOENT, "nothing is kept of it in %s", c->dir);
 }
 
@@ -129,7 +135,7 @@ static void tell_slurm(struct view *v)
 	size_t len = 0;
 	struct err err;
 
-	if (!alive(v) || !v->enabled)
+	if (!alive(v) || !v->enabled || n < 0)
 		return;
 	*s->kept = '\0';
 	for (int i = n > SHOWN ? n - SHOWN : 0; i < n; i++)

@@ -1,3 +1,4 @@
+#include "common/dir.h"
 #include "common/util.h"
 
 #include <errno.h>
@@ -251,11 +252,6 @@ static int open_subdir(int dirfd, const char *name)
 	return steal_fd(&fd);
 }
 
-static bool is_dot(const char *name)
-{
-	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
-}
-
 /* A user can nest directories deeper than we have descriptors: what lies below
  * this depth is moved up to the top of the tree and removed from there. */
 #define REMOVE_DEPTH 32
@@ -303,23 +299,18 @@ static int remove_entry(struct removal *r, int dirfd, const char *name, int dept
  * cannot be read. */
 static long remove_pass(struct removal *r, int fd, int depth)
 {
-	cleanup_dir DIR *dir = NULL;
-	cleanup_close int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct dirent *de;
+	cleanup_dir DIR *dir = dir_open_at(fd, ".");
+	const struct dirent *de;
 	long removed = 0;
+	int more = -1;
 
-	if (copy < 0 || !(dir = fdopendir(copy)))
-		return -1;
-	steal_fd(&copy);
-	while ((de = readdir(dir))) {
-		if (is_dot(de->d_name))
-			continue;
+	while (dir && (more = dir_next(dir, &de)) > 0) {
 		if (remove_entry(r, fd, de->d_name, depth) == 0)
 			removed++;
 		else if (!r->error)
 			r->error = errno;
 	}
-	return removed;
+	return more < 0 ? -1 : removed;
 }
 
 static int remove_dir(struct removal *r, int dirfd, const char *name, int depth)
@@ -404,19 +395,15 @@ int mkdir_parents(const char *path, mode_t mode)
 
 static int64_t size_of_dir(int parent, const char *name, int depth)
 {
-	cleanup_close int fd = open_subdir(parent, name);
-	cleanup_dir DIR *dir = NULL;
-	struct dirent *de;
+	cleanup_dir DIR *dir = dir_open_at(parent, name);
+	const struct dirent *de;
 	int64_t sum = 0;
+	int more = -1;
 
-	if (fd < 0 || !(dir = fdopendir(fd)))
-		return -1;
-	steal_fd(&fd);
-	while ((de = readdir(dir))) {
+	while (dir && (more = dir_next(dir, &de)) > 0) {
 		struct stat st;
 
-		if (is_dot(de->d_name) ||
-		    fstatat(dirfd(dir), de->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		if (fstatat(dirfd(dir), de->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
 		if (S_ISREG(st.st_mode)) {
 			sum += (int64_t)st.st_blocks * 512;
@@ -426,7 +413,7 @@ static int64_t size_of_dir(int parent, const char *name, int depth)
 			sum += below > 0 ? below : 0;
 		}
 	}
-	return sum;
+	return more < 0 ? -1 : sum;
 }
 
 int64_t tree_size_at(int dirfd, const char *name)

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/dir.h"
 #include "common/util.h"
 #include "memory/shared.h"
 
@@ -37,14 +38,12 @@ static int walk(struct walk *k, int fd, int depth, struct err *err)
 {
 	cleanup_dir DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	size_t len = strlen(k->path);
-	struct dirent *e;
+	const struct dirent *e;
+	int more = -1, rc = 0;
 	struct stat st;
-	int rc = 0;
 
-	if (!d)
-		return err_sys(err, errno, "cannot read a directory of /dev/shm");
-	while (!rc && (e = readdir(d))) {
-		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW))
+	while (!rc && d && (more = dir_next(d, &e)) > 0) {
+		if (fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW))
 			continue;
 		snprintf(k->path + len, sizeof(k->path) - len, "%s%s", len ? "/" : "", e->d_name);
 		if (S_ISREG(st.st_mode))
@@ -53,7 +52,7 @@ static int walk(struct walk *k, int fd, int depth, struct err *err)
 			rc = walk(k, openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), depth + 1, err);
 		k->path[len] = '\0';
 	}
-	return rc;
+	return more < 0 ? err_sys(err, errno, "cannot read a directory of /dev/shm") : rc;
 }
 
 static int put(void *arg, uint64_t id, uint64_t addr, const void *buf, size_t len)

@@ -10,6 +10,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "common/dir.h"
 #include "common/util.h"
 #include "criu_ghost.pb-c.h"
 
@@ -71,15 +72,13 @@ static int read_head(int images_fd, struct criu_ghost *g, uint8_t buf[HEAD_MAX],
 
 int criu_ghosts_read(int images_fd, struct criu_ghost **v, size_t *n, struct err *err)
 {
-	int fd = openat(images_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
-	cleanup_dir DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
+	cleanup_dir DIR *d = dir_open_at(images_fd, ".");
+	const struct dirent *e;
+	int more = -1, rc = 0;
 
 	*v = NULL;
 	*n = 0;
-	if (!d)
-		return err_sys(err, errno, "cannot read the directory of criu's images");
-	while (rc >= 0 && (e = readdir(d))) {
+	while (rc >= 0 && d && (more = dir_next(d, &e)) > 0) {
 		struct criu_ghost g = { 0 };
 		uint8_t buf[HEAD_MAX];
 		size_t len;
@@ -92,6 +91,8 @@ int criu_ghosts_read(int images_fd, struct criu_ghost **v, size_t *n, struct err
 		*v = xrealloc(*v, (*n + 1) * sizeof(**v));
 		(*v)[(*n)++] = g;
 	}
+	if (more < 0)
+		return err_sys(err, errno, "cannot read the directory of criu's images");
 	return rc < 0 ? -1 : 0;
 }
 

@@ -4,10 +4,12 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "common/dir.h"
 #include "common/util.h"
 #include "memory/criu_pagemap.h"
 #include "memory/export.h"
 #include "memory/ghost.h"
+#include "memory/ranges.h"
 #include "memory/shared.h"
 #include "memory/split.h"
 
@@ -35,6 +37,25 @@ static char *shared_name(uint64_t id, char buf[48])
 	return buf;
 }
 
+/* What criu's list calls "in the parent" is restored from memory/ by mem_image_fill(), which fills what is there and knows of no list: a
+ * page that the image lacks would be restored as zeros. mem_export_pages() counts by itself. */
+static int check_ours(const struct images *x, const char *name, const struct criu_pagemap *p, struct err *err)
+{
+	struct mem_ranges ours = { 0 }, lacks = { 0 };
+	int rc = 0;
+
+	for (size_t i = 0; i < p->n; i++)
+		if (p->v[i].flags & CRIU_PE_PARENT)
+			mem_ranges_add(&ours, (uint64_t)mem_pagemap_pid(name), p->v[i].addr, p->v[i].addr + p->v[i].npages * MEM_PAGE);
+	mem_ranges_not_in_image(&lacks, ours.v, ours.n, x->image);
+	if (lacks.n)
+		rc = err_set(err, EBADMSG, "memory/image lacks %llu pages of process %d, the first at 0x%llx, that are in no image of criu's either",
+			     (unsigned long long)lacks.pages, mem_pagemap_pid(name), (unsigned long long)lacks.v[0].addr);
+	mem_ranges_free(&ours);
+	mem_ranges_free(&lacks);
+	return rc;
+}
+
 static void drop_ours(struct criu_pagemap *p)
 {
 	size_t kept = 0;
@@ -54,6 +75,10 @@ static int take_pagemap(const struct images *x, const char *name, struct refers 
 
 	if (criu_pagemap_load(x->criufd, name, &p, err))
 		return -1;
+	if (x->token && check_ours(x, name, &p, err)) {
+		criu_pagemap_free(&p);
+		return -1;
+	}
 	n = p.n;
 	drop_ours(&p);
 	if (p.n == n || x->token) {
@@ -124,16 +149,14 @@ static int copy_image(const struct images *x, const char *name)
 static int each_image(const struct images *x, int (*fn)(const struct images *x, const char *name, struct refers *r, struct err *err),
 		      struct refers *r, struct err *err)
 {
-	int fd = openat(x->criufd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
-	cleanup_dir DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
+	cleanup_dir DIR *d = dir_open_at(x->criufd, ".");
+	const struct dirent *e;
+	int more = -1, rc = 0;
 
-	if (!d)
-		return err_sys(err, errno, "cannot read the epoch's images");
-	while (!rc && (e = readdir(d)))
+	while (!rc && d && (more = dir_next(d, &e)) > 0)
 		if (e->d_name[0] != '.')
 			rc = fn(x, e->d_name, r, err);
-	return rc;
+	return more < 0 ? err_sys(err, errno, "cannot read the epoch's images") : rc;
 }
 
 static int take_lists(const struct images *x, const char *name, struct refers *r, struct err *err)

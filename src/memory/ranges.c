@@ -81,20 +81,34 @@ void mem_ranges_common(struct mem_ranges *out, const struct mem_range *a, size_t
 	cut(out, a, n_a, b, n_b, true);
 }
 
-void mem_ranges_in_image(struct mem_ranges *out, const struct mem_range *v, size_t n, const struct mem_image *m)
+static void pages_of(struct mem_ranges *there, const struct mem_image *m)
 {
-	struct mem_ranges there = { 0 };
-	const struct mem_space *s;
-	size_t n_spaces;
+	size_t n_spaces = 0;
+	const struct mem_space *s = m ? mem_image_spaces(m, &n_spaces) : NULL;
 
-	s = mem_image_spaces(m, &n_spaces);
 	for (size_t i = 0; i < n_spaces; i++) {
 		size_t count;
 		const struct mem_extent *e = mem_image_extents(m, s[i].id, &count);
 
 		for (size_t k = 0; k < count; k++)
-			mem_ranges_add(&there, s[i].id, e[k].addr, e[k].addr + (uint64_t)e[k].npages * MEM_PAGE);
+			mem_ranges_add(there, s[i].id, e[k].addr, e[k].addr + (uint64_t)e[k].npages * MEM_PAGE);
 	}
+}
+
+void mem_ranges_in_image(struct mem_ranges *out, const struct mem_range *v, size_t n, const struct mem_image *m)
+{
+	struct mem_ranges there = { 0 };
+
+	pages_of(&there, m);
 	mem_ranges_common(out, v, n, there.v, there.n);
+	mem_ranges_free(&there);
+}
+
+void mem_ranges_not_in_image(struct mem_ranges *out, const struct mem_range *v, size_t n, const struct mem_image *m)
+{
+	struct mem_ranges there = { 0 };
+
+	pages_of(&there, m);
+	mem_ranges_without(out, v, n, there.v, there.n);
 	mem_ranges_free(&there);
 }

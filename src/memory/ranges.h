@@ -21,5 +21,7 @@ void mem_ranges_without(struct mem_ranges *out, const struct mem_range *a, size_
 void mem_ranges_common(struct mem_ranges *out, const struct mem_range *a, size_t n_a, const struct mem_range *b, size_t n_b);
 /* Those of v that the image has pages for, whatever they hold. */
 void mem_ranges_in_image(struct mem_ranges *out, const struct mem_range *v, size_t n, const struct mem_image *m);
+/* Those that it has none for; m may be NULL, which has none at all. */
+void mem_ranges_not_in_image(struct mem_ranges *out, const struct mem_range *v, size_t n, const struct mem_image *m);
 
 #endif

@@ -11,6 +11,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "common/dir.h"
 #include "common/util.h"
 
 #define MAPS_MAX (256u << 20)
@@ -139,15 +140,17 @@ static void scan_maps(struct scan *s, pid_t pid)
 	}
 }
 
+/* An object that is missed because the directory cannot be read is found missing by the caller: it asks criu's library which ones there
+ * are, or knows from the image. */
 static void scan_fds(struct scan *s, pid_t pid)
 {
 	cleanup_dir DIR *d = NULL;
 	char path[64], link[PATH_MAX + 1], whole[330];
-	struct dirent *e;
+	const struct dirent *e;
 
 	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
 	d = opendir(path);
-	while (d && (e = readdir(d))) {
+	while (d && dir_next(d, &e) > 0) {
 		ssize_t len = readlinkat(dirfd(d), e->d_name, link, PATH_MAX);
 
 		if (len <= 0)

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/dir.h"
 #include "common/util.h"
 
 #ifndef PTRACE_EVENT_STOP
@@ -37,15 +38,16 @@ static void push(struct mem_stop *s, pid_t tid)
 static int seize_new(struct mem_stop *s, size_t from, pid_t host, bool *fresh, struct err *err)
 {
 	cleanup_dir DIR *d = NULL;
-	struct dirent *e;
+	const struct dirent *e;
 	char path[64];
+	int more;
 
 	*fresh = false;
 	snprintf(path, sizeof(path), "/proc/%d/task", host);
 	d = opendir(path);
 	if (!d)
 		return err_sys(err, errno, "its threads cannot be listed");
-	while ((e = readdir(d))) {
+	while ((more = dir_next(d, &e)) > 0) {
 		pid_t tid = (pid_t)atoi(e->d_name);
 
 		if (tid <= 0 || has(s, from, tid))
@@ -59,7 +61,7 @@ static int seize_new(struct mem_stop *s, size_t from, pid_t host, bool *fresh, s
 		*fresh = true;
 		ptrace(PTRACE_INTERRUPT, tid, NULL, NULL);
 	}
-	return 0;
+	return more < 0 ? err_sys(err, errno, "its threads cannot be listed") : 0;
 }
 
 /* 1 stands, 0 not yet, -1 it has ended. A signal on its way is delivered first. */

@@ -7,6 +7,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
+#include "common/dir.h"
 #include "common/util.h"
 #include "criu_images.pb-c.h"
 
@@ -136,28 +137,18 @@ static int core_pid(const char *name)
 	return pid;
 }
 
-static DIR *open_images(int images_fd, struct err *err)
+static int unreadable(struct err *err)
 {
-	int fd = openat(images_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-
-	if (!d) {
-		err_sys(err, errno, "cannot read the directory of criu's images");
-		if (fd >= 0)
-			close(fd);
-	}
-	return d;
+	return err_sys(err, errno, "cannot read the directory of criu's images");
 }
 
 int criu_check_creds(int images_fd, uid_t uid, gid_t gid, const gid_t *groups, int n_groups, struct err *err)
 {
-	cleanup_dir DIR *d = open_images(images_fd, err);
-	struct dirent *e;
-	int n = 0;
+	cleanup_dir DIR *d = dir_open_at(images_fd, ".");
+	const struct dirent *e;
+	int n = 0, more = -1;
 
-	if (!d)
-		return -1;
-	while ((e = readdir(d))) {
+	while (d && (more = dir_next(d, &e)) > 0) {
 		/* Images of criu before 1.8; no version that fsched accepts writes them, but restore would read them. */
 		if (!strncmp(e->d_name, "creds-", 6))
 			return err_set(err, EPERM, "unexpected image %s", e->d_name);
@@ -169,6 +160,8 @@ int criu_check_creds(int images_fd, uid_t uid, gid_t gid, const gid_t *groups, i
 			return -1;
 		n++;
 	}
+	if (more < 0)
+		return unreadable(err);
 	return n > 0 ? 0 : err_set(err, ENOENT, "the images hold no process");
 }
 
@@ -256,12 +249,12 @@ static int add_mm(struct criu_facts *f, int images_fd, int pid)
 
 int criu_read_facts(int images_fd, struct criu_facts *f, struct err *err)
 {
-	cleanup_dir DIR *d = open_images(images_fd, err);
-	struct dirent *e;
-	int pid;
+	cleanup_dir DIR *d = dir_open_at(images_fd, ".");
+	const struct dirent *e;
+	int pid, more = -1;
 
 	*f = (struct criu_facts){ 0 };
-	while (d && (e = readdir(d))) {
+	while (d && (more = dir_next(d, &e)) > 0) {
 		cleanup_free char *buf = NULL;
 		const uint8_t *msg;
 		CoreEntry *core;
@@ -282,10 +275,15 @@ int criu_read_facts(int images_fd, struct criu_facts *f, struct err *err)
 			return err_set(err, EBADMSG, "image mm-%d.img cannot be understood", pid);
 		}
 	}
+	if (more < 0) {
+		unreadable(err);
+		criu_facts_free(f);
+		return -1;
+	}
 	merge_shared(f);
 	if (f->n_rseq)
 		qsort(f->rseq, f->n_rseq, sizeof(*f->rseq), compare_u64);
-	return d ? 0 : -1;
+	return 0;
 }
 
 void criu_facts_free(struct criu_facts *f)
@@ -353,14 +351,12 @@ static int choose_last_pid(const int *pids, int n, int min, int pid_max)
 
 int criu_last_pid(int images_fd, int min, struct err *err)
 {
-	cleanup_dir DIR *d = open_images(images_fd, err);
+	cleanup_dir DIR *d = dir_open_at(images_fd, ".");
 	cleanup_free int *pids = NULL;
-	int n = 0, room = 0, pid;
-	struct dirent *e;
+	int n = 0, room = 0, pid, more = -1;
+	const struct dirent *e;
 
-	if (!d)
-		return -1;
-	while ((e = readdir(d))) {
+	while (d && (more = dir_next(d, &e)) > 0) {
 		pid = core_pid(e->d_name);
 		if (!pid)
 			continue;
@@ -368,6 +364,8 @@ int criu_last_pid(int images_fd, int min, struct err *err)
 			pids = xrealloc(pids, (size_t)(room = room ? 2 * room : 64) * sizeof(*pids));
 		pids[n++] = pid;
 	}
+	if (more < 0)
+		return unreadable(err);
 	if (n == 0)
 		return err_set(err, ENOENT, "the images hold no process");
 	qsort(pids, (size_t)n, sizeof(*pids), compare_int);

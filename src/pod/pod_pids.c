@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "common/dir.h"
 #include "common/util.h"
 
 int pod_recv(int ctl, char *buf, size_t len)
@@ -59,9 +60,9 @@ int pod_pids(pid_t init, pid_t **pids, struct err *err)
 {
 	cleanup_dir DIR *dir = opendir("/proc");
 	cleanup_free pid_t *list = NULL;
-	int n = 0, room = 0;
+	int n = 0, room = 0, more;
 	struct stat pod, own;
-	struct dirent *e;
+	const struct dirent *e;
 	char name[300], *end;
 	long pid;
 
@@ -73,7 +74,7 @@ int pod_pids(pid_t init, pid_t **pids, struct err *err)
 		return err_sys(err, errno, "cannot find the pod's first process %d", init);
 	if (same(&pod, &own))
 		return err_set(err, ESRCH, "process %d is not the first process of a pod", init);
-	while ((e = readdir(dir))) {
+	while ((more = dir_next(dir, &e)) > 0) {
 		pid = strtol(e->d_name, &end, 10);
 		if (pid <= 0 || *end || pid == init)
 			continue;
@@ -84,6 +85,8 @@ int pod_pids(pid_t init, pid_t **pids, struct err *err)
 			list = xrealloc(list, (size_t)(room = room ? 2 * room : 64) * sizeof(*list));
 		list[n++] = (pid_t)pid;
 	}
+	if (more < 0)
+		return err_sys(err, errno, "cannot read /proc");
 	*pids = steal_ptr(&list);
 	return n;
 }

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "common/dir.h"
 #include "common/util.h"
 
 /* A socket of the pod, or a line of /proc/net/tcp. */
@@ -226,19 +227,16 @@ static int check_fd(struct scan *s, pid_t pid, int dirfd, const char *name, stru
 static int check_fds(struct scan *s, pid_t pid, struct err *err)
 {
 	cleanup_dir DIR *d = NULL;
+	const struct dirent *e;
 	char path[64];
-	struct dirent *e;
-	int fd;
+	int more = 0;
 
 	snprintf(path, sizeof(path), "%d/fd", pid);
-	fd = openat(s->proc, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	d = fdopendir(fd);
-	while (d && (e = readdir(d)))
-		if (isdigit((unsigned char)e->d_name[0]) && check_fd(s, pid, dirfd(d), e->d_name, err))
+	d = dir_open_at(s->proc, path);
+	while (d && (more = dir_next(d, &e)) > 0)
+		if (check_fd(s, pid, dirfd(d), e->d_name, err))
 			return -1;
-	return 0;
+	return (d || errno == ENOENT) && more == 0 ? 0 : err_sys(err, errno, "cannot read /proc/%s", path);
 }
 
 /* A device may stay mapped after its descriptor is closed; so may an io_uring. */

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "common/dir.h"
 #include "common/util.h"
 
 #define STAT_MAX (1 << 20)
@@ -122,15 +123,12 @@ static struct proc *find_proc(const struct snapshot *s, pid_t pid)
 
 static int read_procs(int procfd, struct snapshot *s, struct err *err)
 {
-	cleanup_close int fd = openat(procfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_dir DIR *dir = NULL;
-	struct dirent *de;
+	cleanup_dir DIR *dir = dir_open_at(procfd, ".");
+	const struct dirent *de;
 	size_t size = 0;
+	int more = -1;
 
-	if (fd < 0 || !(dir = fdopendir(fd)))
-		return err_sys(err, errno, "cannot read /proc");
-	steal_fd(&fd);
-	while ((de = readdir(dir))) {
+	while (dir && (more = dir_next(dir, &de)) > 0) {
 		char name[32], text[1024];
 		cleanup_close int file = -1;
 		struct proc p;
@@ -154,6 +152,8 @@ static int read_procs(int procfd, struct snapshot *s, struct err *err)
 		s->n_stepds += p.stepd;
 		s->procs[s->n++] = p;
 	}
+	if (more < 0)
+		return err_sys(err, errno, "cannot read /proc");
 	if (s->n)
 		qsort(s->procs, s->n, sizeof(*s->procs), by_pid);
 	return 0;

@@ -17,6 +17,7 @@
 #include <slurm/slurm.h>
 
 #include "common/conf.h"
+#include "common/dir.h"
 #include "common/util.h"
 #include "pod/pod.h"
 #include "slurm/option.h"
@@ -102,22 +103,23 @@ static int check(spank_t sp, const struct start *s, struct err *err)
 	return 0;
 }
 
-/* The user's files that slurmstepd holds open here: the job's input, output and error. Descriptor 1 is not yet the job's. */
+/* The user's files that slurmstepd holds open here: the job's input, output and error. Descriptor 1 is not yet the job's. Their number, or
+ * -1 if they cannot be listed. */
 static int users_files(char paths[][PATH_MAX], int max)
 {
 	cleanup_dir DIR *d = opendir("/proc/self/fd");
 	const struct dirent *e;
 	struct stat st;
-	int n = 0;
+	int n = 0, more = d ? 1 : -1;
 
-	while (d && n < max && (e = readdir(d))) {
+	while (n < max && more > 0 && (more = dir_next(d, &e)) > 0) {
 		ssize_t len = readlinkat(dirfd(d), e->d_name, paths[n], PATH_MAX - 1);
 
 		if (len <= 0 || paths[n][0] != '/' || fstat(atoi(e->d_name), &st) || !S_ISREG(st.st_mode) || st.st_uid == 0)
 			continue;
 		paths[n++][len] = '\0';
 	}
-	return n;
+	return more < 0 ? -1 : n;
 }
 
 static void get_output_paths(struct start *s, char files[][PATH_MAX], int n)
@@ -151,7 +153,7 @@ static bool may_hide_tmp(struct start *s)
 	for (i = 0; i < n; i++)
 		paths[k++] = files[i];
 	paths[k] = NULL;
-	conflict = pod_tmp_conflict(paths);
+	conflict = n < 0 || pod_tmp_conflict(paths);
 	free(files);
 	return !conflict;
 }
@@ -432,7 +434,7 @@ void cleanup_checkpointed(spank_t sp, const struct spank_args *args, const struc
 		return;
 	pod_name(s, name);
 	cleanup_dir DIR *d = opendir(s->conf.pod_dir);
-	while (d && (e = readdir(d))) {
+	while (d && dir_next(d, &e) > 0) {
 		const size_t len = strlen(name);
 
 		/* the agent adds a suffix for the pods in which it restores */

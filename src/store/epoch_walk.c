@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/dir.h"
 #include "common/util.h"
 
 #define DEPTH_MAX 16  /* an epoch has two levels */
@@ -34,21 +35,13 @@ static int walk_entry(int dirfd, const char *name, char *path, size_t len, int d
 /* path holds the directory's own relative path of len bytes ("" = top). */
 static int walk_dir(int fd, char *path, size_t len, int depth, const struct epoch_walk *w, struct err *err)
 {
-	cleanup_dir DIR *dir = NULL;
-	struct dirent *de;
-	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_dir DIR *dir = dir_open_at(fd, ".");
+	const struct dirent *de;
+	int more = -1;
 
-	if (copy < 0 || !(dir = fdopendir(copy))) {
-		err_sys(err, errno, "cannot read directory %s", len ? path : ".");
-		if (copy >= 0)
-			close(copy);
-		return -1;
-	}
-	while (errno = 0, (de = readdir(dir))) {
+	while (dir && (more = dir_next(dir, &de)) > 0) {
 		int n;
 
-		if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0)
-			continue;
 		n = snprintf(path + len, PATH_MAX - len, "%s%s", len ? "/" : "", de->d_name);
 		if (n < 0 || len + (size_t)n >= PATH_MAX)
 			return err_set(err, ENAMETOOLONG, "a path of the checkpoint is too long");
@@ -56,7 +49,7 @@ static int walk_dir(int fd, char *path, size_t len, int depth, const struct epoc
 			return -1;
 		path[len] = '\0';
 	}
-	if (errno)
+	if (more < 0)
 		return err_sys(err, errno, "cannot read directory %s", len ? path : ".");
 	return w->dir ? w->dir(w->arg, fd, len ? path : ".", err) : 0;
 }

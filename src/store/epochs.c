@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/dir.h"
 #include "common/util.h"
 #include "store/store_internal.h"
 
@@ -97,22 +98,12 @@ void store_abort_epoch(const struct store *s, unsigned epoch)
 	remove_tree_at(s->epochsfd, epoch_name(epoch, true, name));
 }
 
-static DIR *open_list(const struct store *s)
-{
-	int fd = openat(s->epochsfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-
-	if (!dir && fd >= 0)
-		close(fd);
-	return dir;
-}
-
 void store_remove_partials(const struct store *s)
 {
-	cleanup_dir DIR *dir = open_list(s);
-	struct dirent *de;
+	cleanup_dir DIR *dir = dir_open_at(s->epochsfd, ".");
+	const struct dirent *de;
 
-	while (dir && (de = readdir(dir))) {
+	while (dir && dir_next(dir, &de) > 0) {
 		size_t len = strlen(de->d_name);
 
 		if (len > 8 && strcmp(de->d_name + len - 8, ".partial") == 0)
@@ -148,15 +139,12 @@ int store_open_epoch(const struct store *s, unsigned epoch, struct err *err)
 
 static uint64_t shared_in(int epochfd, const char *subdir)
 {
-	int fd = openat(epochfd, subdir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	cleanup_dir DIR *dir = dir_open_at(epochfd, subdir);
+	const struct dirent *de;
 	uint64_t bytes = 0;
-	struct dirent *de;
 	struct stat st;
 
-	if (!dir && fd >= 0)
-		close(fd);
-	while (dir && (de = readdir(dir)))
+	while (dir && dir_next(dir, &de) > 0)
 		if (fstatat(dirfd(dir), de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) && st.st_nlink > 1)
 			bytes += (uint64_t)st.st_size;
 	return bytes;
@@ -197,12 +185,13 @@ static int by_number(const void *a, const void *b)
 /* More than max: the newest max. */
 int store_list_epochs(const struct store *s, unsigned *out, int max)
 {
-	cleanup_dir DIR *dir = open_list(s);
+	cleanup_dir DIR *dir = dir_open_at(s->epochsfd, ".");
 	cleanup_free unsigned *all = NULL;
-	struct dirent *de;
+	const struct dirent *de;
 	size_t n = 0, size = 0;
+	int more = -1;
 
-	while (dir && n < EPOCHS_ON_DISK_MAX && (de = readdir(dir))) {
+	while (dir && n < EPOCHS_ON_DISK_MAX && (more = dir_next(dir, &de)) > 0) {
 		int64_t number = parse_name(de->d_name);
 		struct stat st;
 
@@ -214,6 +203,8 @@ int store_list_epochs(const struct store *s, unsigned *out, int max)
 		}
 		all[n++] = (unsigned)number;
 	}
+	if (more < 0)
+		return -1;
 	if (n == 0 || max <= 0)
 		return 0;
 	qsort(all, n, sizeof(*all), by_number);
@@ -224,11 +215,14 @@ int store_list_epochs(const struct store *s, unsigned *out, int max)
 	return n > (size_t)max ? max : (int)n;
 }
 
-unsigned store_next_epoch(const struct store *s, const struct job_record *r)
+unsigned store_next_epoch(const struct store *s, const struct job_record *r, struct err *err)
 {
 	unsigned last = 0;
 
-	store_list_epochs(s, &last, 1);
+	if (store_list_epochs(s, &last, 1) < 0) {
+		err_sys(err, errno, "cannot list the epochs in %s", s->path);
+		return 0;
+	}
 	for (unsigned i = 0; i < r->n_epochs; i++)
 		if (r->epochs[i].number > last)
 			last = r->epochs[i].number;

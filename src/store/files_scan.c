@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/vfs.h>
 
+#include "common/dir.h"
 #include "common/util.h"
 
 #ifndef MQUEUE_MAGIC
@@ -223,38 +224,27 @@ static int note_descriptor(struct scan *s, pid_t pid, int fd, struct err *err)
 	return 0;
 }
 
-static DIR *open_proc_dir(const struct scan *s, pid_t pid, const char *what)
-{
-	char name[32];
-	int fd;
-	DIR *dir;
-
-	snprintf(name, sizeof(name), "%d/%s", (int)pid, what);
-	fd = openat(s->procfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	dir = fd < 0 ? NULL : fdopendir(fd);
-	if (!dir && fd >= 0)
-		close(fd);
-	return dir;
-}
-
 static int scan_descriptors(struct scan *s, pid_t pid, struct err *err)
 {
-	cleanup_dir DIR *dir = open_proc_dir(s, pid, "fd");
-	struct dirent *de;
+	cleanup_dir DIR *dir = NULL;
+	const struct dirent *de;
+	char name[32];
+	int more = -1;
 
-	if (!dir)
-		return is_gone(errno) ? 0 : err_sys(err, errno, "cannot read /proc/%d/fd", (int)pid);
-	while ((de = readdir(dir))) {
+	snprintf(name, sizeof(name), "%d/fd", (int)pid);
+	dir = dir_open_at(s->procfd, name);
+	if (!dir && is_gone(errno))
+		return 0;
+	while (dir && (more = dir_next(dir, &de)) > 0) {
 		struct stat link;
 
 		/* The link's own mode tells how the file was opened, without opening fdinfo: u+w = for writing. */
-		if (de->d_name[0] == '.' || fstatat(dirfd(dir), de->d_name, &link, AT_SYMLINK_NOFOLLOW) < 0 ||
-		    !(link.st_mode & S_IWUSR))
+		if (fstatat(dirfd(dir), de->d_name, &link, AT_SYMLINK_NOFOLLOW) < 0 || !(link.st_mode & S_IWUSR))
 			continue;
 		if (note_descriptor(s, pid, atoi(de->d_name), err) < 0)
 			return -1;
 	}
-	return 0;
+	return more < 0 ? err_sys(err, errno, "cannot read /proc/%s", name) : 0;
 }
 
 /* ---- mappings ---------------------------------------------------------- */

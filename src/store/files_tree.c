@@ -18,6 +18,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 
+#include "common/dir.h"
 #include "common/util.h"
 
 #define DEPTH_MAX 200          /* one descriptor each */
@@ -96,8 +97,8 @@ static int walk_entry(struct walk *w, int dirfd, const char *name, int depth, st
 static int walk_dir(struct walk *w, int fd, int depth, struct err *err)
 {
 	cleanup_dir DIR *dir = NULL;
-	struct dirent *de;
-	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOATIME);
+	const struct dirent *de;
+	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOATIME), more;
 
 	if (copy < 0 || !(dir = fdopendir(copy))) {
 		tree_error(w, errno, err);
@@ -105,12 +106,10 @@ static int walk_dir(struct walk *w, int fd, int depth, struct err *err)
 			close(copy);
 		return -1;
 	}
-	while (errno = 0, (de = readdir(dir))) {
+	while ((more = dir_next(dir, &de)) > 0) {
 		size_t len = w->len;
 		int n, rc;
 
-		if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0)
-			continue;
 		n = snprintf(w->path + len, sizeof(w->path) - len, "%s%s", len ? "/" : "", de->d_name);
 		if (n < 0 || len + (size_t)n >= sizeof(w->path)) {
 			w->path[len] = '\0';
@@ -122,7 +121,7 @@ static int walk_dir(struct walk *w, int fd, int depth, struct err *err)
 		if (rc < 0)
 			return -1;
 	}
-	return errno ? tree_error(w, errno, err) : 0;
+	return more < 0 ? tree_error(w, errno, err) : 0;
 }
 
 static int walk_tree(struct walk *w, int fd, struct err *err)

@@ -116,10 +116,10 @@ uint64_t store_epoch_shared(const struct store *s, unsigned epoch);
 void store_want_full(const struct store *s);
 bool store_full_wanted(const struct store *s);
 void store_full_made(const struct store *s);
-/* Complete epochs on disk, ascending; returns their number. */
+/* Complete epochs on disk, ascending; returns their number, or -1 with errno. */
 int store_list_epochs(const struct store *s, unsigned *out, int max);
 /* The number of the next epoch: above those of the record and those on disk. An epoch can be complete and in no record: its worker died
- * before it could report. */
-unsigned store_next_epoch(const struct store *s, const struct job_record *r);
+ * before it could report. 0 if they cannot be listed. */
+unsigned store_next_epoch(const struct store *s, const struct job_record *r, struct err *err);
 
 #endif

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/dir.h"
 #include "common/util.h"
 #include "memory/node.h"
 #include "memory/parent.h"
@@ -202,19 +203,19 @@ static int add_process(struct memory_step *s, const struct worker *w, int criufd
 
 static int add_processes(struct memory_step *s, const struct worker *w, int criufd, const struct criu_facts *f, struct err *err)
 {
-	int fd = openat(criufd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
-	cleanup_dir DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
+	cleanup_dir DIR *d = dir_open_at(criufd, ".");
+	const struct dirent *e;
+	int more = -1, rc = 0;
 	struct tree t;
 	pid_t inner;
 
-	if (!d)
-		return err_sys(err, errno, "cannot read the directory of criu's images");
 	if (tree_read(w->req.init, &t, err))
 		return -1;
-	while (!rc && (e = readdir(d)))
+	while (!rc && d && (more = dir_next(d, &e)) > 0)
 		if ((inner = mem_pagemap_pid(e->d_name)) > 0)
 			rc = add_process(s, w, criufd, &t, f, inner, err);
+	if (more < 0)
+		rc = err_sys(err, errno, "cannot read the directory of criu's images");
 	tree_free(&t);
 	return rc;
 }

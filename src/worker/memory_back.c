@@ -17,6 +17,7 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 
+#include "common/dir.h"
 #include "common/util.h"
 #include "memory/images.h"
 #include "memory/node.h"
@@ -140,22 +141,24 @@ static int put_pages(void *arg, uint64_t id, uint64_t addr, const void *buf, siz
 }
 
 /* If criu is killed now, its processes must die, not run with half of their memory. */
-static void die_with_criu(int hand, pid_t host)
+static int die_with_criu(int hand, pid_t host, struct err *err)
 {
 	cleanup_dir DIR *d = NULL;
-	struct dirent *e;
+	const struct dirent *e;
 	char path[64], name[300];
+	int more = -1;
 
 	snprintf(path, sizeof(path), "/proc/%d/task", host);
 	d = opendir(path);
-	while (d && (e = readdir(d))) {
+	while (d && (more = dir_next(d, &e)) > 0) {
 		cleanup_free char *status = NULL;
 
 		snprintf(name, sizeof(name), "%s/status", e->d_name);
-		if (e->d_name[0] == '.' || read_file_at(dirfd(d), name, LIST_MAX, &status) <= 0)
+		if (read_file_at(dirfd(d), name, LIST_MAX, &status) <= 0)
 			continue;
 		tracer_set_options(hand, (pid_t)proc_status_number(status, "NSpid", 0), PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD);
 	}
+	return more < 0 ? err_sys(err, errno, "cannot list the threads of process %d", host) : 0;
 }
 
 static int fill(struct memory_back *b, struct worker *w, pid_t init, struct err *err)
@@ -165,7 +168,7 @@ static int fill(struct memory_back *b, struct worker *w, pid_t init, struct err 
 	struct mem_sink sink = { .write = put_pages };   /* new memory is zero */
 	struct target to;
 	struct tree t;
-	int rc;
+	int rc = 0;
 
 	if (tree_read(init, &t, err))
 		return -1;
@@ -173,14 +176,14 @@ static int fill(struct memory_back *b, struct worker *w, pid_t init, struct err 
 	o.only = only = mem_shared_spaces(b->image, false, &o.n_only);
 	b->objects = mem_shared_new();
 	fault_die(w, FAULT_DIE_IN_FILL);
-	for (int i = 0; i < t.n; i++)
-		die_with_criu(b->hand[0], t.pids[i]);
+	for (int i = 0; i < t.n && !rc; i++)
+		rc = die_with_criu(b->hand[0], t.pids[i], err);
 	fault_criu_dies(w, FAULT_CRIU_DIES_IN_FILL, init);
 	to = (struct target){ &t, b->objects };
 	sink.arg = &to;
 	if (fault(w, FAULT_FILL_FAILS))
 		rc = err_set(err, 0, "a fault on purpose");
-	else
+	if (!rc)
 		rc = mem_shared_find(b->objects, b->image, b->token, t.pids, t.n, err);
 	if (!rc)
 		rc = mem_image_fill(b->image, &sink, &o, NULL, err);

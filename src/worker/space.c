@@ -9,6 +9,7 @@
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
 
+#include "common/dir.h"
 #include "common/util.h"
 
 #define MARGIN (16u << 20)  /* images besides the pages, file copies */
@@ -85,33 +86,36 @@ static void note(struct deleted_set *s, int dirfd, const char *name)
 	s->v[s->n++] = d;
 }
 
-static void note_links(struct deleted_set *s, pid_t pid, const char *which)
+static int note_links(struct deleted_set *s, pid_t pid, const char *which, struct err *err)
 {
 	static const char mark[] = " (deleted)";
 	cleanup_dir DIR *dir = NULL;
-	struct dirent *e;
+	const struct dirent *e;
 	char path[64], link[4200];
+	int more = 0;
 
 	snprintf(path, sizeof(path), "/proc/%d/%s", pid, which);
 	dir = opendir(path);
-	while (dir && (e = readdir(dir))) {
+	while (dir && (more = dir_next(dir, &e)) > 0) {
 		ssize_t n = readlinkat(dirfd(dir), e->d_name, link, sizeof(link));
 
 		if (n > (ssize_t)sizeof(mark) && link[0] == '/' && !memcmp(link + n - (sizeof(mark) - 1), mark, sizeof(mark) - 1))
 			note(s, dirfd(dir), e->d_name);
 	}
+	return (dir || errno == ENOENT) && more == 0 ? 0 : err_sys(err, errno, "cannot read %s", path);
 }
 
 static int check_deleted(const struct worker *w, const pid_t *pids, int n, struct err *err)
 {
 	struct deleted_set s = { 0 };
 	char a[16], b[16];
+	int rc = 0;
 
-	for (int i = 0; i < n; i++) {
-		note_links(&s, pids[i], "fd");
-		note_links(&s, pids[i], "map_files");
-	}
+	for (int i = 0; i < n && !rc; i++)
+		rc = note_links(&s, pids[i], "fd", err) || note_links(&s, pids[i], "map_files", err) ? -1 : 0;
 	free(s.v);
+	if (rc)
+		return -1;
 	if (s.bytes <= w->conf.file_limit)
 		return 0;
 	return err_set(err, EFBIG, "the job holds deleted files of %s open, which are part of a checkpoint and more than CheckpointFileLimit "

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/dir.h"
 #include "common/util.h"
 #include "memory/image.h"
 
@@ -15,17 +16,13 @@
  * a file system may ignore it, which makes the check weaker, not wrong. */
 static void forget_pages(int dirfd, int depth)
 {
-	cleanup_dir DIR *d = NULL;
-	struct dirent *e;
+	cleanup_dir DIR *d = dir_open_at(dirfd, ".");
+	const struct dirent *e;
 	struct stat st;
-	int copy = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	d = copy < 0 ? NULL : fdopendir(copy);
-	while (d && (e = readdir(d))) {
+	while (d && dir_next(d, &e) > 0) {
 		cleanup_close int fd = -1;
 
-		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
-			continue;
 		fd = openat(dirfd, e->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 		if (fd < 0 || fstat(fd, &st))
 			continue;

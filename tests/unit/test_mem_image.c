@@ -11,6 +11,7 @@
 #include "memory/criu_pagemap.h"
 #include "memory/export.h"
 #include "memory/image.h"
+#include "memory/images.h"
 #include "memory/memory_internal.h"
 #include "memory/writer.h"
 #include "scratch.h"
@@ -906,6 +907,30 @@ static void export_makes_plain_images(void **state)
 	assert_refused(mem_export_pages(m, 2, 2, criu, out, NULL, &s, &err), ENODATA);
 }
 
+/* A restore fills what the image has. What criu's list says to be there and is not would come back as zeros. */
+static void a_page_that_nobody_has_is_no_page_of_zeros(void **state)
+{
+	static const uint8_t token[16] = { 1 };
+	cleanup_close int dir = epoch_dir("whole"), criu = epoch_dir("whole.criu"), good = epoch_dir("whole.good"), bad = epoch_dir("whole.bad");
+	cleanup_mem_image struct mem_image *m = NULL;
+	struct criu_pagemap_entry v[] = { { BASE(0), 13, CRIU_PE_PARENT }, { BASE(0) + 20 * MEM_PAGE, 10, CRIU_PE_PARENT } };
+	struct criu_pagemap p = { .pages_id = 3, .v = v, .n = 2 };
+	struct mem_write_opts o;
+
+	fresh_memory();
+	opts_for_test(&o);
+	assert_ok(write_epoch(dir, 1, &o, NULL));
+	m = mem_image_open(dir, &err);
+	assert_some(m);
+	assert_ok(criu_pagemap_store(criu, "pagemap-2.img", &p, &err));
+	assert_ok(mem_images_make(m, criu, good, token, 1, &err));
+	v[0].npages = 14;   /* HOLE(13) */
+	assert_ok(criu_pagemap_store(criu, "pagemap-2.img", &p, &err));
+	assert_refused(mem_images_make(m, criu, bad, token, 1, &err), EBADMSG);
+	assert_non_null(strstr(err.text, "lacks 1 pages of process 2"));
+	assert_refused(mem_images_make(NULL, criu, bad, token, 1, &err), EBADMSG);
+}
+
 static int set_up(void **state)
 {
 	(void)state;
@@ -945,6 +970,7 @@ int main(void)
 		cmocka_unit_test(names_of_chunk_files),
 		cmocka_unit_test(pagemap_round_trip),
 		cmocka_unit_test(export_makes_plain_images),
+		cmocka_unit_test(a_page_that_nobody_has_is_no_page_of_zeros),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -301,15 +301,15 @@ static void an_unrecorded_epoch_keeps_its_number(void **state)
 	struct store s;
 
 	assert_ok(store_open(&s, at("base"), 7, 0, true, &err));
-	assert_int_equal(store_next_epoch(&s, &r), 4);
+	assert_int_equal(store_next_epoch(&s, &r, &err), 4);
 	make_epoch(&s, 4);
-	assert_int_equal(store_next_epoch(&s, &r), 4);   /* only a complete one counts */
+	assert_int_equal(store_next_epoch(&s, &r, &err), 4);   /* only a complete one counts */
 	assert_ok(store_commit_epoch(&s, 4, &err));
-	assert_int_equal(store_next_epoch(&s, &r), 5);
+	assert_int_equal(store_next_epoch(&s, &r, &err), 5);
 	make_epoch(&s, 5);
 	assert_ok(store_commit_epoch(&s, 5, &err));
 	r = (struct job_record){ 0 };
-	assert_int_equal(store_next_epoch(&s, &r), 6);
+	assert_int_equal(store_next_epoch(&s, &r, &err), 6);
 	store_close(&s);
 }
 
