@@ -9,6 +9,7 @@
  *                       does not run on node FSCHED_BATCH_HOST of the environment
  *   take-restart-epoch  {"epoch":N,"vacated":bool}: the epoch asked for by the owner, 0 = none, -1 = the latest; it is removed from
  *                       the job's Comment. vacated: the job's entry says that it left its node to be continued
+ *   check-option {"uuid":U,"interval":N,"dir":PATH}  are these the job's own (option_check.h)? {"ok":true}, or {"why":TEXT}
  *   requeue, requeue-hold, release
  *
  * JOBID is 12 or 12_3. Prints one line, a JSON object: with "error" (also on stderr, as text) after a failure.
@@ -25,6 +26,7 @@
 
 #include "common/util.h"
 #include "slurm/json_text.h"
+#include "slurm/option_check.h"
 #include "slurm/slurm_rpc.h"
 
 #define TIMEOUT_DEFAULT 20
@@ -300,6 +302,23 @@ static int op_outlook(const struct slurm_job *job, struct err *err)
 				"end_time", (json_int_t)job->end_time));
 }
 
+static int op_check_option(const struct slurm_job *job, const char *arg, struct err *err)
+{
+	json_t *o = json_loads(arg ? arg : "", 0, NULL);
+	const char *uuid = json_string_value(json_object_get(o, "uuid")), *dir = json_string_value(json_object_get(o, "dir"));
+	struct err why;
+	int rc;
+
+	if (!uuid || !dir)
+		rc = err_set(err, EINVAL, "check-option: the argument is no JSON object with uuid, interval and dir");
+	else if (option_check(job, uuid, json_integer_value(json_object_get(o, "interval")), dir, &why))
+		rc = answer(json_pack("{s:o}", "why", json_text(why.text)));
+	else
+		rc = done();
+	json_decref(o);
+	return rc;
+}
+
 static int run(const char *op, struct slurm_job *job, const char *arg, struct err *err)
 {
 	if (!strcmp(op, "get"))
@@ -312,11 +331,18 @@ static int run(const char *op, struct slurm_job *job, const char *arg, struct er
 		return rpc_requeue_soon(job->id, err) ? -1 : done();
 	if (!strcmp(op, "move"))
 		return op_move(job, arg, err);
+	if (!strcmp(op, "check-option"))
+		return op_check_option(job, arg, err);
 	if (!strcmp(op, "outlook"))
 		return op_outlook(job, err);
 	if (!strcmp(op, "release"))
 		return rpc_release(job->id, err) ? -1 : done();
 	return rpc_requeue(job->id, !strcmp(op, "requeue-hold"), err) ? -1 : done();
+}
+
+static bool takes_arg(const char *op)
+{
+	return !strcmp(op, "publish") || !strcmp(op, "move") || !strcmp(op, "check-option");
 }
 
 /* Whole numbers without sign and blanks, up to max. */
@@ -347,7 +373,8 @@ static int load_job(const char *id, struct slurm_job *job, struct err *err)
 
 static bool known_op(const char *op)
 {
-	static const char *const ops[] = { "get", "publish", "take-restart-epoch", "requeue", "requeue-hold", "requeue-soon", "release", "move", "outlook" };
+	static const char *const ops[] = { "get", "publish", "take-restart-epoch", "requeue", "requeue-hold", "requeue-soon", "release", "move",
+					   "outlook", "check-option" };
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(ops); i++)
@@ -360,7 +387,8 @@ static int usage(void)
 {
 	fputs("usage: fsched-slurm [--timeout S] get|take-restart-epoch|requeue|requeue-hold|requeue-soon|release|outlook JOBID\n"
 	      "       fsched-slurm [--timeout S] publish JOBID [STATUS]\n"
-	      "       fsched-slurm [--timeout S] move JOBID {\"node\":NAME,\"epoch\":N,\"error\":TEXT}\n", stderr);
+	      "       fsched-slurm [--timeout S] move JOBID {\"node\":NAME,\"epoch\":N,\"error\":TEXT}\n"
+	      "       fsched-slurm [--timeout S] check-option JOBID {\"uuid\":U,\"interval\":N,\"dir\":PATH}\n", stderr);
 	return 2;
 }
 
@@ -377,7 +405,7 @@ int main(int argc, char **argv)
 		argc -= 2;
 		argv += 2;
 	}
-	if (argc < 3 || argc > 4 || !known_op(argv[1]) || (argc == 4 && strcmp(argv[1], "publish") != 0 && strcmp(argv[1], "move") != 0))
+	if (argc < 3 || argc > 4 || !known_op(argv[1]) || (argc == 4 && !takes_arg(argv[1])))
 		return usage();
 	limit_time((unsigned)seconds, argv[1], argv[2]);
 	rpc_init();

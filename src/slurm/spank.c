@@ -162,7 +162,7 @@ static _Noreturn void fail_job(spank_t sp, const char *text)
 	uint32_t job_id = 0;
 
 	spank_get_item(sp, S_JOB_ID, &job_id);
-	slurm_error("fsched: job %u was submitted with --checkpoint and cannot start: %s", job_id, text);
+	slurm_error("fsched: job %u cannot start with --checkpoint: %s", job_id, text);
 	_exit(1);
 }
 

@@ -3,6 +3,7 @@
 #define FSCHED_SLURM_SPANK_FSCHED_H
 
 #include <sys/types.h>
+#include <jansson.h>
 #include <slurm/spank.h>
 #include "common/err.h"
 #include "slurm/option.h"
@@ -30,6 +31,14 @@ int start_checkpointed(spank_t sp, const struct spank_args *args, const struct s
 
 /* Called in slurmstepd when the step is over: removes directories of its pods that the agent, killed perhaps, has left. */
 void cleanup_checkpointed(spank_t sp, const struct spank_args *args, const struct spank_batch *batch);
+
+/* One conversation with slurmctld by fsched-slurm (op, arg), as root. Returns the answer, the caller's; or NULL, also if it is an error. */
+struct slurm_question {
+	const char *libexec, *node, *op, *arg;
+	uint32_t    job_id;
+	int         timeout_s;
+};
+json_t *ask_slurm(const struct slurm_question *q, struct err *err);
 
 /* Called in P3 as the job's user: puts files of this mount namespace in place of the descriptors 0-2. What cannot be
  * reopened (a pipe, a deleted file) stays: the job runs, a checkpoint will name it. */

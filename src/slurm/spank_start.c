@@ -28,6 +28,8 @@
 #define CLOSE_RANGE_CLOEXEC (1U << 2)
 #endif
 #define CPUS_MAX 16384
+#define ASK_TIMEOUT 20                       /* s, for one answer of slurmctld */
+#define ASK_BOUND (INT64_C(600) * 1000000)   /* us, for all: longer than SlurmdTimeout, after which the job is taken from a node without network */
 #define PATHS_MAX 64
 
 struct start {
@@ -101,6 +103,33 @@ static int check(spank_t sp, const struct start *s, struct err *err)
 		return err_set(err, 0, "checkpointing is switched off on node %s (CheckpointType is not checkpoint/criu in %s)", s->node,
 			       s->conf.path[0] ? s->conf.path : "fsched.conf, which does not exist there");
 	return 0;
+}
+
+/* Before anything is made for the job: is the option the one that slurmctld wrote? slurmctld has just sent the job here, but may be busy
+ * or restarting now; it is waited for, since neither an unchecked option nor a start without checkpoints is wanted. */
+static int check_origin(const struct start *s, const struct spank_args *args, struct err *err)
+{
+	const int64_t end = now_us() + ASK_BOUND;
+	json_t *arg = json_pack("{s:s, s:I, s:s}", "uuid", s->option.uuid, "interval", (json_int_t)s->option.interval, "dir", s->conf.dir);
+	cleanup_free char *text = arg ? json_dumps(arg, JSON_COMPACT) : NULL;
+	const struct slurm_question q = { args->libexec, s->node, "check-option", text, s->job_id, ASK_TIMEOUT };
+	const char *why;
+	json_t *answer;
+
+	json_decref(arg);
+	if (!text)
+		return err_set(err, EINVAL, "JobCheckpointDir in %s is no UTF-8", s->conf.path);
+	while (!(answer = ask_slurm(&q, err))) {
+		if (now_us() >= end)
+			return err_wrap(err, "slurmctld could not be asked for %d min whether the option is the job's own; what was saved of the job is "
+					"kept, requeue or submit it again", (int)(ASK_BOUND / 60000000));
+		sleep(1);
+	}
+	why = json_string_value(json_object_get(answer, "why"));
+	if (why)
+		err_set(err, EPERM, "%s", why);
+	json_decref(answer);
+	return why ? -1 : 0;
 }
 
 /* The user's files that slurmstepd holds open here: the job's input, output and error. Descriptor 1 is not yet the job's. Their number, or
@@ -376,7 +405,8 @@ int start_checkpointed(spank_t sp, const struct spank_args *args, const struct s
 	int rc;
 
 	get_identity(sp, s, batch);
-	if (load_settings(s, args, batch->value, err) || check(sp, s, err) || set_paths(s, args, err) || share_page(s, err))
+	if (load_settings(s, args, batch->value, err) || check(sp, s, err) || check_origin(s, args, err) || set_paths(s, args, err) ||
+	    share_page(s, err))
 		return -1;
 	save_affinity(s);
 	/* The job's umask is not for the pod's directories; the script gets it back. */
@@ -397,29 +427,14 @@ int start_checkpointed(spank_t sp, const struct spank_args *args, const struct s
  * comment, and then there is nothing to tell. */
 static void publish_killed_agent(const struct start *s, const char *libexec)
 {
-	cleanup_free char *path = xasprintf("%s/fsched-slurm", libexec);
-	cleanup_free char *job = xasprintf("%u", s->job_id);
-	cleanup_free char *conf = getenv("SLURM_CONF") ? xasprintf("SLURM_CONF=%s", getenv("SLURM_CONF")) : NULL;
-	cleanup_free char *host = xasprintf("FSCHED_BATCH_HOST=%s", s->node);
-	char *argv[] = { path, (char *)"--timeout", (char *)"5", (char *)"publish", job, (char *)
-			 "{\"state\":\"ended\",\"agent\":\"\",\"error\":\"fsched-agent was killed and the job ended with it; its epochs are kept\"}", NULL };
-	char *envp[] = { (char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", host, conf, NULL };
-	int status = -1, null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	pid_t pid = fork();
+	const struct slurm_question q = { libexec, s->node, "publish",
+		"{\"state\":\"ended\",\"agent\":\"\",\"error\":\"fsched-agent was killed and the job ended with it; its epochs are kept\"}",
+		s->job_id, 5 };
+	json_t *answer = ask_slurm(&q, NULL);
 
-	if (pid == 0) {
-		/* descriptor 2 is the job's output here */
-		for (int fd = 0; fd <= 2 && null >= 0; fd++)
-			dup2(null, fd);
-		execve(path, argv, envp);
-		_exit(127);
-	}
-	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	if (null >= 0)
-		close(null);
-	if (status == 0)
+	if (answer)
 		slurm_error("fsched: job %u: fsched-agent was killed; the job has ended with it, its epochs are kept", s->job_id);
+	json_decref(answer);
 }
 
 void cleanup_checkpointed(spank_t sp, const struct spank_args *args, const struct spank_batch *batch)
