@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <sys/syscall.h>
 
+#include "entry.h"
 #include "raw_syscall.h"
 
 #define PT_SYSCALL      24
@@ -74,7 +75,7 @@ static long adopt(struct injection *in)
 /* From the entry to the exit of the call at which the registers stand. */
 static long run_call(struct injection *in, bool *was_stopped)
 {
-	long status, ret;
+	long status, ret, refused = 0;
 
 	for (int stops = 0, seen = 0; stops < STOPS_MAX; stops++) {
 		ret = pt(PT_SYSCALL, in->pid, 0, NULL);
@@ -88,10 +89,12 @@ static long run_call(struct injection *in, bool *was_stopped)
 		if (status >> 16)
 			continue;
 		if (status >> 8 == SYSCALL_STOP && ++seen == 2)
-			return 0;
-		if (status >> 8 == SIG_STOP)
+			return refused;
+		if (status >> 8 == SYSCALL_STOP)
+			refused = entry_check(in->pid, in->regs, in->len);
+		else if (status >> 8 == SIG_STOP)
 			*was_stopped = true; /* a SIGSTOP came meanwhile */
-		else if (status >> 8 != SYSCALL_STOP)
+		else
 			return -EFAULT; /* a fault at the instruction */
 	}
 	return -ELOOP;

@@ -10,6 +10,7 @@
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@
 #include "common/util.h"
 #include "memory/arch.h"
 #include "memory/fork.h"
+#include "memory/middle.h"
 #include "memory/stop.h"
 #include "memory/tracer.h"
 #include "memory/track.h"
@@ -559,6 +561,150 @@ static void in_strict_mode(void **state)
 	close(in[1]);
 }
 
+/* ---- a task that shares the memory and was not stopped ------------------------------ */
+
+#if defined(__x86_64__)
+/* What it puts in place of the instruction at which a call is to be made. */
+enum trick { OTHER_INSTRUCTION, OTHER_NUMBER, OTHER_ARCHITECTURE, TRICKS };
+
+static struct {
+	volatile uint64_t at;                 /* the instruction, when it is known */
+	volatile enum trick trick;
+	volatile bool done, failed;
+	struct timespec now;                  /* not zero: the call of its choice was made */
+	uint8_t stack[65536] __attribute__((aligned(64)));
+	uint8_t stub[4096] __attribute__((aligned(4096)));
+} *rewriter;
+
+static uint8_t *put(uint8_t *p, const char *code, size_t n, const void *value, size_t len)
+{
+	memcpy(p, code, n);
+	memcpy(p + n, value, len);
+	return p + n + len;
+}
+#define PUT(p, code, value) put(p, code, sizeof(code) - 1, &(value), sizeof(value))
+
+/* clock_gettime(0, &now), by an instruction of its own, or by the expected one. */
+static void write_stub(uint64_t at, enum trick trick)
+{
+	const uint32_t nr = SYS_clock_gettime;
+	const uint64_t now = (uint64_t)(uintptr_t)&rewriter->now;
+	uint8_t *p = rewriter->stub;
+
+	if (trick == OTHER_NUMBER) {          /* mov $at, %rdi; movw $0x050f, (%rdi): as it was */
+		p = PUT(p, "\x48\xbf", at);
+		p = put(p, "\x66\xc7\x07", 3, "\x0f\x05", 2);
+	}
+	p = PUT(p, "\x48\xbe", now);          /* mov $now, %rsi */
+	p = PUT(p, "\xb8", nr);               /* mov $nr, %eax */
+	p = put(p, "\x31\xff", 2, "", 0);     /* xor %edi, %edi */
+	if (trick == OTHER_NUMBER) {
+		p = PUT(p, "\x48\xb9", at);  /* mov $at, %rcx; jmp *%rcx */
+		put(p, "\xff\xe1", 2, "", 0);
+	} else {
+		put(p, "\x0f\x05\xc3", 3, "", 0);
+	}
+}
+
+static int rewrite(void *arg)
+{
+	const uint64_t stub = (uint64_t)(uintptr_t)rewriter->stub;
+	uint8_t *code;
+
+	(void)arg;
+	while (!rewriter->at)
+		;
+	code = (uint8_t *)(uintptr_t)rewriter->at;
+	/* 16 bytes, which may lie in two pages */
+	rewriter->failed = mprotect((void *)(rewriter->at & ~4095ul), 8192, PROT_READ | PROT_WRITE | PROT_EXEC) &&
+			   mprotect((void *)(rewriter->at & ~4095ul), 4096, PROT_READ | PROT_WRITE | PROT_EXEC);
+	if (!rewriter->failed) {
+		write_stub(rewriter->at, rewriter->trick);
+		if (rewriter->trick == OTHER_ARCHITECTURE)
+			memcpy(code, "\xcd\x80", 2);            /* int $0x80 */
+		else
+			put(PUT(code, "\x49\xbb", stub), "\x41\xff\xe3", 3, "", 0); /* mov $stub, %r11; jmp *%r11 */
+	}
+	rewriter->done = true;
+	while (!shared->stop)
+		__asm__ volatile("pause");
+	return 0;
+}
+
+static void be_rewritten(void)
+{
+	static char c;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (clone(rewrite, rewriter->stack + sizeof(rewriter->stack), CLONE_VM | SIGCHLD, NULL) < 0)
+		_exit(1);
+	shared->rounds++;
+	/* Its own instruction, not one that may be rewritten. */
+	for (;;)
+		__asm__ volatile("syscall" :: "a"(SYS_read), "D"(in[0]), "S"(&c), "d"(1) : "rcx", "r11", "memory");
+}
+
+static void refuses(enum trick trick)
+{
+	const long args[6] = { CLOCK_MONOTONIC };
+	struct target target = { .name = "rewritten", .blocks = true }, *t = &target;
+	struct mem_stop stop = { 0 };
+	struct middle m;
+	struct err err = { 0 };
+	long result = 0;
+
+	memset(rewriter, 0, sizeof(*rewriter));
+	memset(shared, 0, sizeof(*shared));
+	rewriter->trick = trick;
+	assert_int_equal(pipe(in), 0);
+	t->pid = fork();
+	if (t->pid == 0)
+		be_rewritten();
+	WAIT_FOR(shared->rounds);
+	assert_int_equal(mem_stop_add(&stop, t->pid, now_us() + DEADLINE_US, NULL), 0);
+	if (middle_make(&m, TRACER_SELF, t->pid, t->pid, &err))
+		fail_msg("%s", err.text);
+	/* The window, held open: the call is known, and has not been made. */
+	rewriter->at = m.way.call;
+	WAIT_FOR(rewriter->done);
+	assert_false(rewriter->failed);
+	assert_int_equal(middle_call(&m, m.pid, "close_range", SYS_close_range, args, &result, NULL, &err), -1);
+	/* A kernel without the other architecture takes it for a fault. */
+	if (!strstr(err.text, strerror(EPERM)) && (trick != OTHER_ARCHITECTURE || !strstr(err.text, strerror(EFAULT))))
+		fail_msg("trick %d: %s", trick, err.text);
+	assert_int_equal(rewriter->now.tv_sec, 0);
+	middle_end(&m, NULL);
+	mem_stop_end(&stop);
+	/* With its sibling, which is its child. */
+	kill(t->pid, SIGKILL);
+	assert_int_equal(waitpid(t->pid, NULL, 0), t->pid);
+	for (pid_t pid; (pid = waitpid(-1, NULL, WNOHANG | __WALL)) >= 0;)
+		if (pid == 0) {
+			cleanup_free char *path = xasprintf("task/%d/children", getpid()), *children = read_proc(getpid(), path);
+
+			kill((pid_t)strtol(children, NULL, 10), SIGKILL);
+		}
+	close(in[0]);
+	close(in[1]);
+}
+
+static void call_is_changed_by_another_task(void **state)
+{
+	(void)state;
+	rewriter = mmap(NULL, sizeof(*rewriter), PROT_READ | PROT_WRITE | PROT_EXEC, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_true(rewriter != MAP_FAILED);
+	for (enum trick trick = 0; trick < TRICKS; trick++)
+		refuses(trick);
+	munmap(rewriter, sizeof(*rewriter));
+}
+#else
+static void call_is_changed_by_another_task(void **state)
+{
+	(void)state;
+	skip();
+}
+#endif
+
 static int make_shared(void **state)
 {
 	(void)state;
@@ -571,6 +717,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(on_another_stack),
 		cmocka_unit_test(in_strict_mode),
+		cmocka_unit_test(call_is_changed_by_another_task),
 		cmocka_unit_test(killed_in_a_fork),
 		cmocka_unit_test(killed_when_tracking_begins),
 		cmocka_unit_test(killed_at_random),
