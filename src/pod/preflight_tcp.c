@@ -1,0 +1,155 @@
+/* Preflight: TCP connections. */
+#include "pod/preflight_internal.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/util.h"
+#include "pod/preflight.h"
+
+/* A socket of the pod, or a line of /proc/net/tcp. */
+struct tcp {
+	unsigned long inode;
+	unsigned      state;
+	uint8_t       local[16], remote[16]; /* IPv4 as ::ffff:a.b.c.d */
+	unsigned      local_port, remote_port;
+};
+
+static bool is_any(const uint8_t *a, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (a[i])
+			return false;
+	return true;
+}
+
+/* Four bytes per group of eight digits, each group in the machine's byte order. */
+static bool parse_addr(const char *hex, uint8_t *addr)
+{
+	size_t groups = strlen(hex) / 8;
+	uint32_t word;
+
+	if (groups != 1 && groups != 4)
+		return false;
+	memset(addr, 0, 16);
+	if (groups == 1)
+		addr[10] = addr[11] = 0xff;
+	for (size_t i = 0; i < groups; i++) {
+		if (sscanf(hex + 8 * i, "%8x", &word) != 1)
+			return false;
+		memcpy(addr + (groups == 1 ? 12 : 4 * i), &word, 4);
+	}
+	return true;
+}
+
+static bool parse_tcp_line(const char *line, struct tcp *t)
+{
+	char local[40], remote[40];
+
+	return sscanf(line, " %*d: %39[0-9A-F]:%x %39[0-9A-F]:%x %x %*s %*s %*s %*d %*d %lu", local, &t->local_port,
+		      remote, &t->remote_port, &t->state, &t->inode) == 6 &&
+	       parse_addr(local, t->local) && parse_addr(remote, t->remote);
+}
+
+static int read_tcp_table(const struct scan *s, const char *file, struct tcp **table, int n)
+{
+	cleanup_file FILE *f = NULL;
+	cleanup_free char *line = NULL;
+	char path[64];
+	size_t cap = 0;
+	struct tcp t;
+	int fd;
+
+	snprintf(path, sizeof(path), "%d/net/%s", s->leader, file);
+	fd = openat(s->proc, path, O_RDONLY | O_CLOEXEC);
+	f = fd < 0 ? NULL : fdopen(fd, "r");
+	while (f && getline(&line, &cap, f) > 0) {
+		/* Without a peer (listening) or without an inode (closing): nobody's connection. */
+		if (!parse_tcp_line(line, &t) || t.remote_port == 0 || t.inode == 0)
+			continue;
+		if ((n & (n - 1)) == 0)
+			*table = xrealloc(*table, (size_t)(n ? 2 * n : 1) * sizeof(t));
+		(*table)[n++] = t;
+	}
+	return n;
+}
+
+static int compare_owner(const void *a, const void *b)
+{
+	const struct owner *x = a, *y = b;
+
+	return x->inode < y->inode ? -1 : x->inode > y->inode;
+}
+
+static pid_t owner_of(const struct scan *s, unsigned long inode)
+{
+	const struct owner key = { inode, 0 };
+	const struct owner *o = bsearch(&key, s->sockets, (size_t)s->n_sockets, sizeof(key), compare_owner);
+
+	return o ? o->pid : 0;
+}
+
+static bool is_loopback(const uint8_t *a)
+{
+	static const uint8_t v4[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
+
+	if (!memcmp(a, v4, 12))
+		return a[12] == 127;
+	return is_any(a, 15) && a[15] == 1;
+}
+
+static bool reversed(const struct tcp *a, const struct tcp *b)
+{
+	return a->local_port == b->remote_port && a->remote_port == b->local_port &&
+	       !memcmp(a->local, b->remote, 16) && !memcmp(a->remote, b->local, 16);
+}
+
+static const struct tcp *other_end(const struct tcp *table, int n, const struct tcp *t)
+{
+	for (int i = 0; i < n; i++)
+		if (reversed(&table[i], t))
+			return &table[i];
+	return NULL;
+}
+
+static int check_connection(const struct scan *s, const struct tcp *table, int n, const struct tcp *t, int agent_port, struct err *err)
+{
+	bool local = is_loopback(t->remote) || !memcmp(t->local, t->remote, 16);
+	pid_t pid = owner_of(s, t->inode);
+	char addr[INET6_ADDRSTRLEN], what[160], who[160];
+	const struct tcp *peer;
+
+	if (!pid)
+		return 0;
+	if (local && agent_port > 0 && t->remote_port == (unsigned)agent_port)
+		return err_set(err, PREFLIGHT_ASKER, "a job cannot checkpoint itself: the request comes from inside the job, %s; "
+			       "send it from a login node or from another job", preflight_describe(s, pid, who, sizeof(who)));
+	peer = local ? other_end(table, n, t) : NULL;
+	if (peer && owner_of(s, peer->inode))
+		return 0;
+	inet_ntop(AF_INET6, t->remote, addr, sizeof(addr));
+	snprintf(what, sizeof(what), "has a TCP connection to %s%s port %u",
+		 local ? "a process outside of the job, " : "another host, ",
+		 strncmp(addr, "::ffff:", 7) ? addr : addr + 7, t->remote_port);
+	return preflight_refuse(s, pid, err, what, "close it and try again");
+}
+
+int preflight_tcp(struct scan *s, int agent_port, struct err *err)
+{
+	cleanup_free struct tcp *table = NULL;
+	int n;
+
+	if (s->n_sockets == 0)
+		return 0;
+	qsort(s->sockets, (size_t)s->n_sockets, sizeof(*s->sockets), compare_owner);
+	n = read_tcp_table(s, "tcp", &table, 0);
+	n = read_tcp_table(s, "tcp6", &table, n);
+	for (int i = 0; i < n; i++)
+		if (check_connection(s, table, n, &table[i], agent_port, err))
+			return -1;
+	return 0;
+}
