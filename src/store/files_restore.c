@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -18,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/user.h"
 #include "common/util.h"
 
 #define ANSWER_MAX (1u << 20)
@@ -448,19 +448,6 @@ static int sync_file(const struct putter *p, const struct file_record *r)
 
 /* ---- children ---------------------------------------------------------- */
 
-static int become_user(const struct files_cred *c)
-{
-	if (setgroups((size_t)c->n_groups, c->groups) < 0 || setresgid(c->gid, c->gid, c->gid) < 0 ||
-	    setresuid(c->uid, c->uid, c->uid) < 0)
-		return -1;
-	/* Must not be able to come back. */
-	if (c->uid != 0 && (setuid(0) == 0 || getuid() != c->uid || geteuid() != c->uid)) {
-		errno = EPERM;
-		return -1;
-	}
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-}
-
 /* The copies, opened while still root: only root may enter the epoch. */
 static int open_copies(const struct file_record *r, int n, int filesfd, int copies[PUT_BATCH], char *text, size_t len)
 {
@@ -492,7 +479,7 @@ static void child(const struct putter *p, const struct file_record *r, int n, in
 		answer(p, 'E', text);
 		_exit(1);
 	}
-	if (become_user(p->cred) < 0) {
+	if (user_become(p->cred->uid, p->cred->gid, p->cred->groups, p->cred->n_groups) < 0) {
 		snprintf(text, sizeof(text), "cannot become uid %u: %s", (unsigned)p->cred->uid, strerror(errno));
 		answer(p, 'E', text);
 		_exit(1);
