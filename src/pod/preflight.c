@@ -31,26 +31,37 @@ int preflight_refuse(const struct scan *s, pid_t pid, struct err *err, const cha
 		       advice[0] ? "; " : "", advice);
 }
 
-int preflight(const pid_t *pids, int n, pid_t init, int agent_port, struct err *err)
+int preflight_inner(const struct scan *s, pid_t pid)
+{
+	for (int i = 0; i < s->job->n; i++)
+		if (s->job->pids[i] == pid)
+			return s->job->inner[i];
+	return 0;
+}
+
+static int check_process(struct scan *s, pid_t pid, struct err *err)
+{
+	if (preflight_status(s, pid, err) || preflight_namespaces(s, pid, err))
+		return -1;
+	return preflight_fds(s, pid, err) || preflight_maps(s, pid, err) ? -1 : 0;
+}
+
+int preflight(const struct preflight_job *job, struct err *err)
 {
 	cleanup_close int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct scan s = { .proc = proc };
+	struct scan s = { .job = job, .proc = proc };
 	int rc;
 
 	if (proc < 0)
 		return err_sys(err, errno, "cannot open /proc");
-	rc = preflight_find_leader(&s, pids, n, err);
-	for (int i = 0; i < n && rc == 0; i++) {
-		rc = preflight_status(&s, pids[i], err);
-		if (rc == 0)
-			rc = preflight_namespaces(&s, pids[i], err);
-		if (rc == 0)
-			rc = preflight_fds(&s, pids[i], err);
-		if (rc == 0)
-			rc = preflight_maps(&s, pids[i], err);
-	}
+	s.access = access_list_new();
+	rc = preflight_find_leader(&s, err);
+	for (int i = 0; i < job->n && rc == 0; i++)
+		rc = check_process(&s, job->pids[i], err);
 	if (rc == 0)
-		rc = preflight_tcp(&s, agent_port, err);
+		rc = preflight_tcp(&s, err) || preflight_access(&s, err) ? -1 : 0;
+	access_list_free(s.access);
+	free(s.devices);
 	free(s.sockets);
 	return rc;
 }

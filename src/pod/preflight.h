@@ -2,7 +2,9 @@
  *
  * Walks /proc of every process of the pod (a few hundred microseconds per process; nothing is stopped): a running srun (its tasks live
  * under another slurmstepd), GPU, RDMA and other devices (open or mapped), io_uring, a traced process, perf/KVM/userfaultfd descriptors,
- * processes in foreign namespaces, TCP connections to another host or to this job's own agent (a job cannot checkpoint itself).
+ * processes in foreign namespaces or with other credentials than the job's, TCP connections to another host or to this job's own agent (a job
+ * cannot checkpoint itself), and files that the job's user could not open again at a restart: files of procfs and the kernel's other file
+ * systems (kernel_files.h), and files whose permissions have changed (preflight_access.c).
  */
 #ifndef FSCHED_POD_PREFLIGHT_H
 #define FSCHED_POD_PREFLIGHT_H
@@ -13,7 +15,20 @@
 
 #define PREFLIGHT_ASKER EDEADLK   /* err.num: it is not the job, but that the request comes from inside it */
 
-/* 0 = nothing known against it. -1: err names process (pid in the pod and command), object, and what to do. agent_port: 0 = none. */
-int preflight(const pid_t *pids, int n, pid_t init, int agent_port, struct err *err);
+/* Everything is the caller's. */
+struct preflight_job {
+	const pid_t *pids;   /* host pids of all processes */
+	const int *inner;    /* the same inside the pod */
+	int   n;
+	pid_t init;          /* host pid of the pod's pid 1 */
+	int   agent_port;    /* 0 = none */
+	uid_t uid;
+	gid_t gid;
+	const gid_t *groups;
+	int   n_groups;
+};
+
+/* 0 = nothing known against it. -1: err names process (pid in the pod and command), object, and what to do. */
+int preflight(const struct preflight_job *job, struct err *err);
 
 #endif

@@ -1,15 +1,21 @@
-/* Preflight: open descriptors and mappings. */
+/* Preflight: open descriptors. */
 #include "pod/preflight_internal.h"
 
 #include <ctype.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/stat.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/util.h"
+
+/* criu's code in the process opens a few. Measured with criu 4.2.1: 3 are enough; with 1 the process was killed. */
+#define FREE_DESCRIPTORS 4
 
 static const struct { const char *prefix, *what; } hardware[] = {
 	{ "/dev/nvidia",     "uses a GPU" },
@@ -32,7 +38,7 @@ static const struct { const char *link, *what; } anon[] = {
 	{ "anon_inode:dmabuf",        "shares a buffer with a device" },
 };
 
-static const char *known_object(const char *link)
+const char *preflight_known_object(const char *link)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(anon); i++)
 		if (!strncmp(link, anon[i].link, strlen(anon[i].link)))
@@ -66,11 +72,52 @@ static void remember_socket(struct scan *s, pid_t pid, unsigned long inode)
 	s->sockets[s->n_sockets++] = (struct owner){ inode, pid };
 }
 
+static bool is_terminal(const struct statx *st)
+{
+	return S_ISCHR(st->stx_mode) && (st->stx_rdev_major == 4 || st->stx_rdev_major == 5 || (st->stx_rdev_major >= 136 && st->stx_rdev_major <= 143));
+}
+
+/* Packets in a pipe have no limits in criu's images. */
+static int check_pipe(const struct scan *s, pid_t pid, const char *name, struct err *err)
+{
+	cleanup_free char *info = NULL;
+	char path[64], what[128];
+	const char *p;
+	unsigned flags;
+
+	snprintf(path, sizeof(path), "%d/fdinfo/%s", pid, name);
+	if (read_file_at(s->proc, path, 65536, &info) <= 0 || !(p = strstr(info, "flags:")) || sscanf(p, "flags: %o", &flags) != 1 || !(flags & O_DIRECT))
+		return 0;
+	snprintf(what, sizeof(what), "has a pipe in packet mode (O_DIRECT) open as descriptor %s", name);
+	return preflight_refuse(s, pid, err, what, "close it and try again");
+}
+
+static int check_named(struct scan *s, pid_t pid, int dirfd, const char *name, const char *link, struct err *err)
+{
+	char what[256], clean[160], as[32];
+	struct open_file f = { .pid = pid, .as = as, .path = link, .own = true, .dirfd = dirfd, .name = name };
+	struct statx st;
+	int mode;
+
+	/* DONT_SYNC: a file server that hangs must not hang the worker. */
+	if (statx(dirfd, name, AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &st))
+		return 0;
+	if (S_ISBLK(st.stx_mode) || (S_ISCHR(st.stx_mode) && !harmless_device(st.stx_rdev_major, st.stx_rdev_minor))) {
+		snprintf(what, sizeof(what), "has the device %s open as descriptor %s", printable(link, clean, sizeof(clean)), name);
+		return preflight_refuse(s, pid, err, what, "");
+	}
+	mode = preflight_mode(dirfd, name);
+	if (mode < 0 || is_terminal(&st))
+		return 0;
+	snprintf(as, sizeof(as), "descriptor %s", name);
+	f.mode = (unsigned)mode;
+	return preflight_file(s, &f, &st, err);
+}
+
 static int check_fd(struct scan *s, pid_t pid, int dirfd, const char *name, struct err *err)
 {
-	char link[4096], what[256], clean[160];
+	char link[4096];
 	unsigned long inode;
-	struct statx st;
 	const char *known;
 	ssize_t n = readlinkat(dirfd, name, link, sizeof(link) - 1);
 
@@ -81,24 +128,34 @@ static int check_fd(struct scan *s, pid_t pid, int dirfd, const char *name, stru
 		remember_socket(s, pid, inode);
 		return 0;
 	}
-	known = known_object(link);
+	known = preflight_known_object(link);
 	if (known)
 		return preflight_refuse(s, pid, err, known, "");
-	/* DONT_SYNC: a file server that hangs must not hang the worker. */
-	if (link[0] != '/' || statx(dirfd, name, AT_STATX_DONT_SYNC, STATX_TYPE, &st))
-		return 0;
-	if (S_ISBLK(st.stx_mode) || (S_ISCHR(st.stx_mode) && !harmless_device(st.stx_rdev_major, st.stx_rdev_minor))) {
-		snprintf(what, sizeof(what), "has the device %s open", printable(link, clean, sizeof(clean)));
-		return preflight_refuse(s, pid, err, what, "");
-	}
-	return 0;
+	if (!strncmp(link, "pipe:", 5))
+		return check_pipe(s, pid, name, err);
+	return link[0] == '/' ? check_named(s, pid, dirfd, name, link, err) : 0;
+}
+
+static long descriptor_limit(const struct scan *s, pid_t pid)
+{
+	cleanup_free char *limits = NULL;
+	char path[64];
+	const char *p;
+	long limit;
+
+	snprintf(path, sizeof(path), "%d/limits", pid);
+	if (read_file_at(s->proc, path, 65536, &limits) <= 0 || !(p = strstr(limits, "Max open files")) || sscanf(p, "Max open files %ld", &limit) != 1)
+		return LONG_MAX; /* unlimited, or it has ended */
+	return limit;
 }
 
 int preflight_fds(struct scan *s, pid_t pid, struct err *err)
 {
+	const long limit = descriptor_limit(s, pid);
 	cleanup_dir DIR *d = NULL;
-	char path[64];
+	char path[64], what[128];
 	struct dirent *e;
+	long used = 0;
 	int fd;
 
 	snprintf(path, sizeof(path), "%d/fd", pid);
@@ -106,33 +163,16 @@ int preflight_fds(struct scan *s, pid_t pid, struct err *err)
 	if (fd < 0)
 		return 0;
 	d = fdopendir(fd);
-	while (d && (e = readdir(d)))
-		if (isdigit((unsigned char)e->d_name[0]) && check_fd(s, pid, dirfd(d), e->d_name, err))
-			return -1;
-	return 0;
-}
-
-/* A device may stay mapped after its descriptor is closed; so may an io_uring. */
-int preflight_maps(const struct scan *s, pid_t pid, struct err *err)
-{
-	cleanup_file FILE *f = NULL;
-	cleanup_free char *line = NULL;
-	char path[64];
-	const char *known;
-	size_t cap = 0;
-	int fd, at;
-
-	snprintf(path, sizeof(path), "%d/maps", pid);
-	fd = openat(s->proc, path, O_RDONLY | O_CLOEXEC);
-	f = fd < 0 ? NULL : fdopen(fd, "r");
-	while (f && getline(&line, &cap, f) > 0) {
-		at = 0;
-		sscanf(line, "%*s %*s %*s %*s %*s %n", &at);
-		if (at <= 0 || (line[at] != '/' && line[at] != 'a'))
+	while (d && (e = readdir(d))) {
+		if (!isdigit((unsigned char)e->d_name[0]))
 			continue;
-		known = known_object(line + at);
-		if (known)
-			return preflight_refuse(s, pid, err, known, "");
+		used += atol(e->d_name) < limit;
+		if (check_fd(s, pid, dirfd(d), e->d_name, err))
+			return -1;
+	}
+	if (used > 0 && limit - used < FREE_DESCRIPTORS) {
+		snprintf(what, sizeof(what), "has %ld of the %ld descriptors open that its limit allows (criu needs %d)", used, limit, FREE_DESCRIPTORS);
+		return preflight_refuse(s, pid, err, what, "close some, or raise its limit (ulimit -n, prlimit)");
 	}
 	return 0;
 }

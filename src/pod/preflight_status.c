@@ -1,62 +1,150 @@
 /* Preflight: credentials, tracers and namespaces of processes. */
 #include "pod/preflight_internal.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "common/util.h"
 
+#define LEADER_PID 2
+
 /* Pid 2 of the pod, by whose user and namespaces all others are measured: not pid 1, for criu restores the tree into an IPC
  * namespace of its own. */
-int preflight_find_leader(struct scan *s, const pid_t *pids, int n, struct err *err)
+int preflight_find_leader(struct scan *s, struct err *err)
 {
-	char name[64];
-	const char *p;
-
-	for (int i = 0; i < n; i++) {
-		cleanup_free char *status = NULL;
-
-		snprintf(name, sizeof(name), "%d/status", pids[i]);
-		if (read_file_at(s->proc, name, 65536, &status) <= 0)
-			continue;
-		if (proc_status_number(status, "NSpid", 0) != 2)
-			continue;
-		p = strstr(status, "\nUid:");
-		s->leader = pids[i];
-		if (p && sscanf(p, "\nUid: %u", &s->uid) == 1)
+	for (int i = 0; i < s->job->n; i++)
+		if (s->job->inner[i] == LEADER_PID) {
+			s->leader = s->job->pids[i];
 			return 0;
-	}
+		}
 	return err_set(err, ESRCH, "the job's first process is gone, the job is ending");
 }
 
-/* A program with the set-user-ID bit, above all. Restored it would be a way to become that user. */
-static int check_user(const struct scan *s, pid_t pid, const char *status, struct err *err)
+static bool may_have_group(const struct preflight_job *job, unsigned gid)
 {
-	const char *p = strstr(status, "\nUid:");
-	unsigned id[4];
+	if (gid == job->gid)
+		return true;
+	for (int i = 0; i < job->n_groups; i++)
+		if (job->groups[i] == gid)
+			return true;
+	return false;
+}
 
-	if (!p || sscanf(p, "\nUid: %u %u %u %u", &id[0], &id[1], &id[2], &id[3]) != 4)
+/* The number at *p, which moves behind it; -1 at the end of the line. */
+static long next_number(const char **p)
+{
+	long v;
+	char *end;
+
+	*p += strspn(*p, " \t");
+	if (**p < '0' || **p > '9')
+		return -1;
+	v = strtol(*p, &end, 10);
+	*p = end;
+	return v;
+}
+
+static bool all_are(const char *line, uid_t uid)
+{
+	for (long v; (v = next_number(&line)) >= 0;)
+		if ((uid_t)v != uid)
+			return false;
+	return true;
+}
+
+static bool all_groups_are_known(const struct preflight_job *job, const char *line)
+{
+	for (long v; (v = next_number(&line)) >= 0;)
+		if (!may_have_group(job, (unsigned)v))
+			return false;
+	return true;
+}
+
+static const char *line_of(const char *status, const char *key)
+{
+	const char *p = strstr(status, key);
+
+	return p ? p + strlen(key) : "";
+}
+
+static bool has_capabilities(const char *status)
+{
+	static const char *const sets[] = { "\nCapInh:", "\nCapPrm:", "\nCapEff:", "\nCapAmb:" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(sets); i++)
+		if (strtoull(line_of(status, sets[i]), NULL, 16))
+			return true;
+	return false;
+}
+
+/* Restored with root's help, the rights of a program with a set-user-ID bit, above all, would be a gift to the job's user. The same is asked of
+ * criu's images (criu_check_creds). */
+static int check_credentials(const struct scan *s, pid_t pid, const char *status, struct err *err)
+{
+	if (!all_are(line_of(status, "\nUid:"), s->job->uid))
+		return preflight_refuse(s, pid, err, "runs under another user than the job", "wait until it has ended");
+	if (s->job->uid == 0)
 		return 0;
-	for (size_t i = 0; i < ARRAY_SIZE(id); i++)
-		if (id[i] != s->uid)
-			return preflight_refuse(s, pid, err, "runs under another user than the job", "wait until it has ended");
+	if (!all_groups_are_known(s->job, line_of(status, "\nGid:")) || !all_groups_are_known(s->job, line_of(status, "\nGroups:")))
+		return preflight_refuse(s, pid, err, "runs with another group than the job (a set-group-ID program, such as ssh-agent)",
+					"wait until it has ended, or start it outside of the job");
+	if (has_capabilities(status))
+		return preflight_refuse(s, pid, err, "has capabilities (a program with file capabilities, such as ping)", "wait until it has ended");
 	return 0;
 }
 
-int preflight_status(const struct scan *s, pid_t pid, struct err *err)
+static bool has_ended(const char *status)
+{
+	return strstr(status, "\nState:\tZ") || strstr(status, "\nState:\tX");
+}
+
+/* *alive: counts threads that have not ended. */
+static int check_thread(const struct scan *s, pid_t pid, int task, const char *tid, int *alive, struct err *err)
+{
+	cleanup_free char *status = NULL;
+	char name[280];
+
+	snprintf(name, sizeof(name), "%s/status", tid);
+	if (read_file_at(task, name, 65536, &status) <= 0 || has_ended(status))
+		return 0;
+	(*alive)++;
+	return check_credentials(s, pid, status, err);
+}
+
+static int check_threads(const struct scan *s, pid_t pid, int *alive, struct err *err)
+{
+	cleanup_dir DIR *d = NULL;
+	struct dirent *e;
+	int fd = open_proc(pid, "task", O_RDONLY | O_DIRECTORY);
+
+	*alive = 0;
+	d = fd < 0 ? NULL : fdopendir(fd);
+	while (d && (e = readdir(d)))
+		if (isdigit((unsigned char)e->d_name[0]) && check_thread(s, pid, dirfd(d), e->d_name, alive, err))
+			return -1;
+	return 0;
+}
+
+int preflight_status(struct scan *s, pid_t pid, struct err *err)
 {
 	cleanup_free char *status = NULL;
 	char name[64], what[96];
-	int tracer;
+	int tracer, alive;
 
 	snprintf(name, sizeof(name), "%d/status", pid);
 	if (read_file_at(s->proc, name, 65536, &status) <= 0)
 		return 0;
-	if (strstr(status, "\nState:\tZ") || strstr(status, "\nState:\tX"))
-		return 0;
+	if (check_threads(s, pid, &alive, err))
+		return -1;
+	if (has_ended(status))
+		return alive ? preflight_refuse(s, pid, err, "has ended its first thread while others run on (pthread_exit() in main())",
+						"let main() wait for its threads") : 0;
 	tracer = (int)proc_status_number(status, "TracerPid", 0);
 	if (tracer > 0) {
 		snprintf(what, sizeof(what), "is being traced by process %d of the node (a debugger or strace)", tracer);
@@ -65,10 +153,8 @@ int preflight_status(const struct scan *s, pid_t pid, struct err *err)
 	if (!strncmp(status, "Name:\tsrun\n", 11))
 		return preflight_refuse(s, pid, err, "is a job step started by srun",
 			      "its tasks run outside of the batch script; wait until the step has ended, or start the program without srun");
-	return check_user(s, pid, status, err);
+	return 0;
 }
-
-/* ---- namespaces ---- */
 
 int preflight_namespaces(const struct scan *s, pid_t pid, struct err *err)
 {

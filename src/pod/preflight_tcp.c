@@ -138,7 +138,7 @@ static int check_connection(const struct scan *s, const struct tcp *table, int n
 	return preflight_refuse(s, pid, err, what, "close it and try again");
 }
 
-int preflight_tcp(struct scan *s, int agent_port, struct err *err)
+int preflight_tcp(struct scan *s, struct err *err)
 {
 	cleanup_free struct tcp *table = NULL;
 	int n;
@@ -149,7 +149,7 @@ int preflight_tcp(struct scan *s, int agent_port, struct err *err)
 	n = read_tcp_table(s, "tcp", &table, 0);
 	n = read_tcp_table(s, "tcp6", &table, n);
 	for (int i = 0; i < n; i++)
-		if (check_connection(s, table, n, &table[i], agent_port, err))
+		if (check_connection(s, table, n, &table[i], s->job->agent_port, err))
 			return -1;
 	return 0;
 }

@@ -201,6 +201,10 @@ enum engine { ENGINE_ALL, ENGINE_PRIVATE, ENGINE_NONE };
 /* What is known without touching the job. */
 static int look_before(struct worker *w, struct err *err)
 {
+	struct preflight_job job = {
+		.init = w->req.init, .agent_port = w->req.agent_port,
+		.uid = w->req.uid, .gid = w->req.gid, .groups = w->req.groups, .n_groups = w->req.n_groups,
+	};
 	struct tree t;
 	int rc;
 
@@ -208,7 +212,10 @@ static int look_before(struct worker *w, struct err *err)
 	if (criu_locate(w->conf.criu, w->libexec, &w->criu, err) ||
 	    criu_act_for(&w->criu, w->req.uid, w->req.gid, w->req.groups, w->req.n_groups, err) || tree_read(w->req.init, &t, err))
 		return -1;
-	rc = preflight(t.pids, t.n, w->req.init, w->req.agent_port, err) || space_check(w, t.pids, t.n, err) ? -1 : 0;
+	job.pids = t.pids;
+	job.inner = t.inner;
+	job.n = t.n;
+	rc = preflight(&job, err) || space_check(w, t.pids, t.n, err) ? -1 : 0;
 	tree_free(&t);
 	return rc;
 }

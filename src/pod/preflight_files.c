@@ -1,0 +1,97 @@
+/* Preflight: files that are open or mapped, whatever way. */
+#include "pod/preflight_internal.h"
+
+#include <fcntl.h>
+#include <linux/stat.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "common/util.h"
+
+int preflight_mode(int dirfd, const char *name)
+{
+	struct stat st;
+
+	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW))
+		return -1;
+	return (st.st_mode & S_IRUSR ? R_OK : 0) | (st.st_mode & S_IWUSR ? W_OK : 0);
+}
+
+/* The kernel's own file systems have device numbers with major 0, each its own: one question per file system, none of a disk or a file server
+ * that has a number of its own. */
+static const struct kernel_fs *fs_of(struct scan *s, const struct open_file *f, const struct statx *st)
+{
+	const uint64_t number = makedev(st->stx_dev_major, st->stx_dev_minor);
+	cleanup_close int fd = -1;
+	const struct kernel_fs *fs = NULL;
+	struct statfs sf;
+
+	if (st->stx_dev_major != 0)
+		return NULL;
+	for (size_t i = 0; i < s->n_devices; i++)
+		if (s->devices[i].number == number)
+			return s->devices[i].fs;
+	fd = openat(f->dirfd, f->name, O_PATH | O_CLOEXEC);
+	if (fd < 0 || fstatfs(fd, &sf))
+		return NULL;
+	fs = kernel_fs_by_magic((unsigned long)sf.f_type);
+	s->devices = xrealloc(s->devices, (s->n_devices + 1) * sizeof(*s->devices));
+	s->devices[s->n_devices++] = (struct device){ number, fs };
+	return fs;
+}
+
+static void find_pod_proc(struct scan *s)
+{
+	char path[64];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%d/root/proc", s->job->init);
+	if (!s->pod_proc && fstatat(s->proc, path, &st, 0) == 0)
+		s->pod_proc = st.st_dev;
+}
+
+/* A name in /proc may stand for another process by now. */
+static bool is_still_there(const struct scan *s, const struct open_file *f, const struct statx *st)
+{
+	cleanup_free char *path = xasprintf("%d/root%s", s->job->init, f->path);
+	struct stat now;
+
+	return fstatat(s->proc, path, &now, 0) == 0 && now.st_ino == st->stx_ino;
+}
+
+static const char *obstacle(struct scan *s, const struct open_file *f, const struct kernel_fs *fs, const struct statx *st, char *buf, size_t len)
+{
+	struct kernel_file k = {
+		.fs = fs, .path = f->path, .writes = f->mode & W_OK, .holder = f->own ? preflight_inner(s, f->pid) : 0,
+		.pids = s->job->inner, .n_pids = (size_t)s->job->n,
+	};
+	const char *why;
+
+	if (kernel_fs_is_proc(fs)) {
+		find_pod_proc(s);
+		k.other_proc = makedev(st->stx_dev_major, st->stx_dev_minor) != s->pod_proc;
+	}
+	why = kernel_file_obstacle(&k, buf, len);
+	if (!why && kernel_fs_is_proc(fs) && !is_still_there(s, f, st))
+		why = "it tells of a process or thread that has ended";
+	return why;
+}
+
+int preflight_file(struct scan *s, const struct open_file *f, const struct statx *st, struct err *err)
+{
+	const struct kernel_fs *fs = fs_of(s, f, st);
+	char what[512], buf[96], clean[256];
+	const char *why = fs ? obstacle(s, f, fs, st, buf, sizeof(buf)) : NULL;
+
+	if (why) {
+		snprintf(what, sizeof(what), "has %s open as %s (%s)", printable(f->path, clean, sizeof(clean)), f->as, why);
+		return preflight_refuse(s, f->pid, err, what, "close it and try again");
+	}
+	/* What has no name any more is in the checkpoint itself. */
+	if (st->stx_nlink > 0)
+		access_list_add(s->access, f, st);
+	return 0;
+}

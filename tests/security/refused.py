@@ -1,0 +1,72 @@
+"""Programs with something that no restore could bring back, and what a checkpoint of their pod says. Shared by test_refused_*.py."""
+import importlib.util
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS / "pod"), str(TESTS / "cluster")]
+import lib  # noqa: E402
+from test_pod import USER, base, pods  # noqa: E402,F401  (fixtures)
+
+_spec = importlib.util.spec_from_file_location("pod_conftest", TESTS / "pod" / "conftest.py")
+_module = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_module)
+nothing_left_of_pods = _module.nothing_left_of_pods
+
+PYTHON = ["/usr/bin/python3", "-c"]
+HEAD = """
+import ctypes, os, sys, threading, time
+libc = ctypes.CDLL(None, use_errno=True)
+def ready():
+    print("ready", flush=True)
+    while not os.path.exists("go"):
+        time.sleep(0.02)
+"""
+
+
+class Job:
+    """A program in a pod that has said that it is ready."""
+
+    def __init__(self, pods, *command):
+        self.pods = pods
+        self.place = pods.place("job")
+        self.work = self.place / "work"
+        self.command = command
+
+    def start(self):
+        self.process = self.pods.start(self.work, "run", "--dir", self.place / "state", "--user", USER, "--", *self.command, out=self.work / "out")
+        lib.wait_for(lambda: "ready" in self.output(), f"the program to be ready: {self.output()}")
+        return self
+
+    def output(self):
+        f = self.work / "out"
+        return f.read_text() if f.exists() else ""
+
+    def refused(self, *words):
+        """The checkpoint is refused with these words, and the program runs on to its end."""
+        p = self.pods.fsched("checkpoint", self.place / "state")
+        assert p.returncode != 0, p.stdout
+        for w in words:
+            assert w in p.stderr, p.stderr
+        assert not (self.place / "state" / "epochs" / "1").exists()
+        self.go()
+        assert self.process.wait(60) == 0, self.output()
+        return p.stderr
+
+    def comes_back(self):
+        p = self.pods.fsched("checkpoint", self.place / "state", "--kill")
+        assert p.returncode == 0, p.stdout + p.stderr
+        self.process.wait(30)
+        self.go()
+        self.process = self.pods.start(self.work, "restore", self.place / "state", out=self.work / "restore.out")
+        assert self.process.wait(60) == 0, (self.work / "restore.out").read_text() + self.output()
+
+    def go(self):
+        (self.work / "go").touch()
+
+
+def python(pods, text):
+    return Job(pods, *PYTHON, HEAD + text)

@@ -1,0 +1,90 @@
+"""Processes of a kind that cannot come back, or only with rights that the job does not have, are refused before the freeze."""
+import os
+import shutil
+import struct
+import subprocess
+
+import pytest
+
+from refused import Job, base, nothing_left_of_pods, pods, python  # noqa: F401  (fixtures)
+
+
+def test_a_first_thread_that_has_ended(pods, base):
+    Job(pods, base / "odd", "main-ended").start().refused("process 3 (odd)", "has ended its first thread while others run on", "main()")
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="another layout of the vdso")
+def test_half_of_the_vdso(pods, base):
+    Job(pods, base / "odd", "no-vvar").start().refused("process 3 (odd)", "only one of the kernel's two mappings", "valgrind")
+
+
+@pytest.mark.parametrize("left", [0, 1, 3])
+def test_hardly_a_descriptor_left(pods, base, left):
+    Job(pods, base / "odd", "full", str(left)).start().refused("process 3 (odd)", f"has {64 - left} of the 64 descriptors open", "ulimit -n")
+
+
+def test_enough_descriptors_left(pods, base):
+    Job(pods, base / "odd", "full", "4").start().comes_back()
+
+
+def copy_of(base, pods):
+    """A program of root's that the job's user can run."""
+    d = pods.place("tools")
+    if os.statvfs(d).f_flag & os.ST_NOSUID:
+        pytest.skip("no set-user-ID programs here")
+    shutil.copy(base / "odd", d / "tool")
+    return d / "tool"
+
+
+def test_a_set_group_id_program(pods, base):
+    tool = copy_of(base, pods)
+    shutil.chown(tool, group="tty")
+    tool.chmod(0o2755)
+    Job(pods, tool, "plain").start().refused("process 3 (tool)", "runs with another group than the job", "ssh-agent")
+
+
+def test_a_set_user_id_program(pods, base):
+    tool = copy_of(base, pods)
+    shutil.chown(tool, user="daemon")
+    tool.chmod(0o4755)
+    Job(pods, tool, "plain").start().refused("process 3 (tool)", "runs under another user than the job")
+
+
+def test_a_program_with_capabilities(pods, base):
+    tool = copy_of(base, pods)
+    net_raw = 1 << 13   # effective, revision 2
+    os.setxattr(tool, "security.capability", struct.pack("<IIIII", 0x02000001, net_raw, 0, 0, 0))
+    Job(pods, tool, "plain").start().refused("process 3 (tool)", "has capabilities", "ping")
+
+
+def test_a_thread_with_other_credentials(pods, base):
+    """setgid() of the kernel's is of one thread."""
+    tool = copy_of(base, pods)
+    shutil.chown(tool, group="tty")
+    tool.chmod(0o2755)
+    source = tool.with_suffix(".c")
+    source.write_text("""
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static void *hold(void *a) { printf("ready\\n"); fflush(stdout); for (;;) pause(); return a; }
+int main(void)
+{
+	gid_t own = getgid();
+	pthread_t t;
+	pthread_create(&t, 0, hold, 0);
+	syscall(SYS_setresgid, own, own, own);
+	while (access("go", F_OK)) usleep(20000);
+	return 0;
+}
+""")
+    subprocess.run(["gcc", "-o", tool, source, "-pthread"], check=True)
+    shutil.chown(tool, group="tty")
+    tool.chmod(0o2755)
+    Job(pods, tool).start().refused("process 3 (tool)", "runs with another group than the job")
+
+
+def test_an_ordinary_program(pods, base):
+    Job(pods, base / "odd", "plain").start().comes_back()
