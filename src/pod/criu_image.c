@@ -18,6 +18,7 @@
 #define CORE_MAGIC        0x55053847u
 #define MM_MAGIC          0x57492820u
 #define IMG_MAX           (4u << 20)
+#define EACH_MAX          (256u << 20)  /* some 100 bytes per open file */
 #define MM_MAX            (64u << 20)   /* some 50 bytes per mapping */
 
 #define RESERVED_PIDS 300   /* the kernel starts again here after pid_max */
@@ -45,6 +46,32 @@ bad:
 	*buf = NULL;
 	errno = EBADMSG;
 	return -1;
+}
+
+int criu_image_each(int dirfd, const char *name, uint32_t magic, int (*each)(void *arg, const uint8_t *msg, size_t len), void *arg)
+{
+	cleanup_free char *buf = NULL;
+	ssize_t n = read_file_at(dirfd, name, EACH_MAX, &buf);
+	uint32_t head[2] = { 0 }, len;
+
+	if (n < 0)
+		return -1;
+	errno = EBADMSG;
+	if ((size_t)n < sizeof(head))
+		return -1;
+	memcpy(head, buf, sizeof(head));
+	if (head[0] != IMG_COMMON_MAGIC || head[1] != magic)
+		return -1;
+	for (size_t at = sizeof(head); at < (size_t)n; at += len) {
+		errno = EBADMSG;
+		if ((size_t)n - at < sizeof(len))
+			return -1;
+		memcpy(&len, buf + at, sizeof(len));
+		at += sizeof(len);
+		if (len > (size_t)n - at || each(arg, (const uint8_t *)buf + at, len))
+			return -1;
+	}
+	return 0;
 }
 
 int64_t criu_read_frozen_us(int work_fd)
@@ -127,8 +154,7 @@ static int check_core(int dirfd, const char *name, uid_t uid, gid_t gid, const g
 	return rc;
 }
 
-/* "core-12.img" -> 12, 0 for other names. */
-static int core_pid(const char *name)
+int criu_core_pid(const char *name)
 {
 	int pid = 0, end = 0;
 
@@ -154,7 +180,7 @@ int criu_check_creds(int images_fd, uid_t uid, gid_t gid, const gid_t *groups, i
 			return err_set(err, EPERM, "unexpected image %s", e->d_name);
 		if (strncmp(e->d_name, "core-", 5))
 			continue;
-		if (!core_pid(e->d_name))
+		if (!criu_core_pid(e->d_name))
 			return err_set(err, EPERM, "unexpected image %s", e->d_name);
 		if (check_core(images_fd, e->d_name, uid, gid, groups, n_groups, err))
 			return -1;
@@ -260,7 +286,7 @@ int criu_read_facts(int images_fd, struct criu_facts *f, struct err *err)
 		CoreEntry *core;
 		size_t len;
 
-		pid = core_pid(e->d_name);
+		pid = criu_core_pid(e->d_name);
 		if (!pid)
 			continue;
 		if (read_first(images_fd, e->d_name, IMG_COMMON_MAGIC, CORE_MAGIC, &buf, &msg, &len) ||
@@ -357,7 +383,7 @@ int criu_last_pid(int images_fd, int min, struct err *err)
 	const struct dirent *e;
 
 	while (d && (more = dir_next(d, &e)) > 0) {
-		pid = core_pid(e->d_name);
+		pid = criu_core_pid(e->d_name);
 		if (!pid)
 			continue;
 		if (n == room)

@@ -2,6 +2,8 @@
 #ifndef FSCHED_POD_CRIU_INTERNAL_H
 #define FSCHED_POD_CRIU_INTERNAL_H
 
+#include <dirent.h>
+#include <stdint.h>
 #include "pod/criu.h"
 
 #define CRIU_DUMP_LOG    "dump.log"
@@ -14,6 +16,11 @@ int criu_explain(struct err *err, int work_fd, const char *log, const char *errm
 
 /* True if version is at least major.minor. */
 bool criu_version_at_least(const char *version, int major, int minor);
+
+/* Calls each for every message of an image. 0, or -1 with errno: it cannot be read, or each has failed. */
+int criu_image_each(int dirfd, const char *name, uint32_t magic, int (*each)(void *arg, const uint8_t *msg, size_t len), void *arg);
+/* "core-12.img" -> 12, 0 for other names. */
+int criu_core_pid(const char *name);
 
 /* In a child that is about to exec criu: default signal dispositions would let a signal that Slurm sends to all processes of the
  * job interrupt criu, so everything that can be ignored is. */

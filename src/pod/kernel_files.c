@@ -67,9 +67,9 @@ bool kernel_fs_is_proc(const struct kernel_fs *fs)
 
 /* Files of /proc/PID that the kernel lets everybody open whom their mode allows it. */
 static const char *const of_any[] = {
-	"arch_status", "autogroup", "cgroup", "cmdline", "comm", "coredump_filter", "cpu_resctrl_groups", "cpuset", "latency", "limits", "loginuid",
-	"mountinfo", "mounts", "mountstats", "net", "oom_adj", "oom_score", "oom_score_adj", "personality", "sched", "schedstat", "sessionid", "stat",
-	"statm", "status", "task", "timers", "timerslack_ns", "wchan",
+	"arch_status", "autogroup", "cgroup", "cmdline", "comm", "coredump_filter", "cpu_resctrl_groups", "cpuset", "latency", "limits",
+	"loginuid", "mountinfo", "mounts", "mountstats", "net", "oom_adj", "oom_score", "oom_score_adj", "personality", "sched",
+	"schedstat", "sessionid", "stat", "statm", "status", "task", "timers", "timerslack_ns", "wchan",
 };
 
 /* Those for which it asks, at the open, whether the caller may trace the process (ptrace(2), PTRACE_MODE_READ), or which belong to root

@@ -26,8 +26,8 @@ struct kernel_file {
 	size_t n_pids;
 };
 
-/* NULL: it can be opened again, if its mode allows it. Else why not, for a sentence: "... (a file of sysfs that is open for writing)"; buf: room
- * for it. */
+/* NULL: it can be opened again, if its mode allows it. Else why not, for a sentence: "... (a file of sysfs that is open for writing)";
+ * buf: room for it. */
 const char *kernel_file_obstacle(const struct kernel_file *f, char *buf, size_t len);
 
 #endif

@@ -2,8 +2,8 @@
  *
  * Walks /proc of every process of the pod (a few hundred microseconds per process; nothing is stopped): a running srun (its tasks live
  * under another slurmstepd), GPU, RDMA and other devices (open or mapped), io_uring, a traced process, perf/KVM/userfaultfd descriptors,
- * processes in foreign namespaces or with other credentials than the job's, TCP connections to another host or to this job's own agent (a job
- * cannot checkpoint itself), and files that the job's user could not open again at a restart: files of procfs and the kernel's other file
+ * processes in foreign namespaces or with other credentials than the job's, TCP connections to another host or to this job's own agent
+ * (a job cannot checkpoint itself), and files that the job's user could not open again at a restart: files of procfs and the kernel's other file
  * systems (kernel_files.h), and files whose permissions have changed (preflight_access.c).
  */
 #ifndef FSCHED_POD_PREFLIGHT_H

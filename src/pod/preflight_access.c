@@ -183,7 +183,8 @@ static int refuse(const struct scan *s, const struct wanted *w, int num, struct 
 		 num == ETIMEDOUT ? "and its file system does not answer" : "and the job's user could not open it again at a restart");
 	if (num != ETIMEDOUT)
 		snprintf(what + strlen(what), sizeof(what) - strlen(what), " (%s%s)", w->mode & W_OK ? "for writing: " : "", strerror(num));
-	return preflight_refuse(s, w->pid, err, what, num == ETIMEDOUT ? "try again when it does" : "give the user the right to it, or close it, and try again");
+	return preflight_refuse(s, w->pid, err, what,
+				num == ETIMEDOUT ? "try again when it does" : "give the user the right to it, or close it, and try again");
 }
 
 static int judge(const struct scan *s, const int *answers, struct err *err)

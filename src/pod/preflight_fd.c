@@ -1,7 +1,7 @@
 /* Preflight: open descriptors. */
 #include "pod/preflight_internal.h"
 
-#include <ctype.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/stat.h>
@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/dir.h"
 #include "common/util.h"
 
 /* criu's code in the process opens a few. Measured with criu 4.2.1: 3 are enough; with 1 the process was killed. */
@@ -74,7 +75,9 @@ static void remember_socket(struct scan *s, pid_t pid, unsigned long inode)
 
 static bool is_terminal(const struct statx *st)
 {
-	return S_ISCHR(st->stx_mode) && (st->stx_rdev_major == 4 || st->stx_rdev_major == 5 || (st->stx_rdev_major >= 136 && st->stx_rdev_major <= 143));
+	const unsigned maj = st->stx_rdev_major;
+
+	return S_ISCHR(st->stx_mode) && (maj == 4 || maj == 5 || (maj >= 136 && maj <= 143));
 }
 
 /* Packets in a pipe have no limits in criu's images. */
@@ -86,7 +89,9 @@ static int check_pipe(const struct scan *s, pid_t pid, const char *name, struct 
 	unsigned flags;
 
 	snprintf(path, sizeof(path), "%d/fdinfo/%s", pid, name);
-	if (read_file_at(s->proc, path, 65536, &info) <= 0 || !(p = strstr(info, "flags:")) || sscanf(p, "flags: %o", &flags) != 1 || !(flags & O_DIRECT))
+	if (read_file_at(s->proc, path, 65536, &info) <= 0 || !(p = strstr(info, "flags:")))
+		return 0;
+	if (sscanf(p, "flags: %o", &flags) != 1 || !(flags & O_DIRECT))
 		return 0;
 	snprintf(what, sizeof(what), "has a pipe in packet mode (O_DIRECT) open as descriptor %s", name);
 	return preflight_refuse(s, pid, err, what, "close it and try again");
@@ -144,34 +149,33 @@ static long descriptor_limit(const struct scan *s, pid_t pid)
 	long limit;
 
 	snprintf(path, sizeof(path), "%d/limits", pid);
-	if (read_file_at(s->proc, path, 65536, &limits) <= 0 || !(p = strstr(limits, "Max open files")) || sscanf(p, "Max open files %ld", &limit) != 1)
-		return LONG_MAX; /* unlimited, or it has ended */
-	return limit;
+	/* unlimited, or it has ended */
+	if (read_file_at(s->proc, path, 65536, &limits) <= 0 || !(p = strstr(limits, "Max open files")))
+		return LONG_MAX;
+	return sscanf(p, "Max open files %ld", &limit) == 1 ? limit : LONG_MAX;
 }
 
 int preflight_fds(struct scan *s, pid_t pid, struct err *err)
 {
 	const long limit = descriptor_limit(s, pid);
 	cleanup_dir DIR *d = NULL;
+	const struct dirent *e;
 	char path[64], what[128];
-	struct dirent *e;
 	long used = 0;
-	int fd;
+	int more = 0;
 
 	snprintf(path, sizeof(path), "%d/fd", pid);
-	fd = openat(s->proc, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	d = fdopendir(fd);
-	while (d && (e = readdir(d))) {
-		if (!isdigit((unsigned char)e->d_name[0]))
-			continue;
+	d = dir_open_at(s->proc, path);
+	while (d && (more = dir_next(d, &e)) > 0) {
 		used += atol(e->d_name) < limit;
 		if (check_fd(s, pid, dirfd(d), e->d_name, err))
 			return -1;
 	}
+	if (more < 0 || (!d && errno != ENOENT && errno != ESRCH))
+		return err_sys(err, errno, "cannot read /proc/%s", path);
 	if (used > 0 && limit - used < FREE_DESCRIPTORS) {
-		snprintf(what, sizeof(what), "has %ld of the %ld descriptors open that its limit allows (criu needs %d)", used, limit, FREE_DESCRIPTORS);
+		snprintf(what, sizeof(what), "has %ld of the %ld descriptors open that its limit allows (criu needs %d)", used, limit,
+			 FREE_DESCRIPTORS);
 		return preflight_refuse(s, pid, err, what, "close some, or raise its limit (ulimit -n, prlimit)");
 	}
 	return 0;

@@ -20,8 +20,7 @@ int preflight_mode(int dirfd, const char *name)
 	return (st.st_mode & S_IRUSR ? R_OK : 0) | (st.st_mode & S_IWUSR ? W_OK : 0);
 }
 
-/* The kernel's own file systems have device numbers with major 0, each its own: one question per file system, none of a disk or a file server
- * that has a number of its own. */
+/* The kernel's own file systems have device numbers with major 0, each its own: one question per file system, none to a disk. */
 static const struct kernel_fs *fs_of(struct scan *s, const struct open_file *f, const struct statx *st)
 {
 	const uint64_t number = makedev(st->stx_dev_major, st->stx_dev_minor);
@@ -62,7 +61,8 @@ static bool is_still_there(const struct scan *s, const struct open_file *f, cons
 	return fstatat(s->proc, path, &now, 0) == 0 && now.st_ino == st->stx_ino;
 }
 
-static const char *obstacle(struct scan *s, const struct open_file *f, const struct kernel_fs *fs, const struct statx *st, char *buf, size_t len)
+static const char *obstacle(struct scan *s, const struct open_file *f, const struct kernel_fs *fs, const struct statx *st,
+			    char *buf, size_t len)
 {
 	struct kernel_file k = {
 		.fs = fs, .path = f->path, .writes = f->mode & W_OK, .holder = f->own ? preflight_inner(s, f->pid) : 0,

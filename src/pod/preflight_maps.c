@@ -78,17 +78,18 @@ static int check_maps(struct scan *s, pid_t pid, struct err *err)
 		if (check_line(s, pid, files, line, &v, err))
 			return -1;
 	if (v.code != v.data)
-		return preflight_refuse(s, pid, err, "has only one of the kernel's two mappings [vdso] and [vvar] (valgrind removes one)",
+		return preflight_refuse(s, pid, err,
+					"has only one of the kernel's two mappings [vdso] and [vvar] (valgrind removes one)",
 					"run the program without valgrind");
 	return 0;
 }
 
-/* criu opens all three for reading. */
-static int check_link(struct scan *s, pid_t pid, const char *name, const char *as, struct err *err)
+/* A program is opened for reading. Into a directory that may be entered but not read the restored process goes all the same. */
+static int check_link(struct scan *s, pid_t pid, const char *name, const char *as, int mode, struct err *err)
 {
 	cleanup_close int dir = open_proc(pid, ".", O_PATH | O_DIRECTORY);
 	char path[4096];
-	struct open_file f = { .pid = pid, .as = as, .path = path, .mode = R_OK, .dirfd = dir, .name = name };
+	struct open_file f = { .pid = pid, .as = as, .path = path, .mode = (unsigned)mode, .dirfd = dir, .name = name };
 	ssize_t n = dir < 0 ? -1 : readlinkat(dir, name, path, sizeof(path) - 1);
 	struct statx st;
 
@@ -102,7 +103,7 @@ static int check_link(struct scan *s, pid_t pid, const char *name, const char *a
 
 int preflight_maps(struct scan *s, pid_t pid, struct err *err)
 {
-	if (check_maps(s, pid, err) || check_link(s, pid, "exe", "its program", err) || check_link(s, pid, "cwd", "its working directory", err))
+	if (check_maps(s, pid, err) || check_link(s, pid, "exe", "its program", R_OK, err) || check_link(s, pid, "cwd", "its working directory", X_OK, err))
 		return -1;
-	return check_link(s, pid, "root", "its root directory", err);
+	return check_link(s, pid, "root", "its root directory", X_OK, err);
 }

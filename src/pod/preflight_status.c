@@ -83,8 +83,8 @@ static bool has_capabilities(const char *status)
 	return false;
 }
 
-/* Restored with root's help, the rights of a program with a set-user-ID bit, above all, would be a gift to the job's user. The same is asked of
- * criu's images (criu_check_creds). */
+/* Restored with root's help, the rights of a program with a set-user-ID bit, above all, would be a gift to the job's user. The same is
+ * asked of criu's images (criu_check_creds). */
 static int check_credentials(const struct scan *s, pid_t pid, const char *status, struct err *err)
 {
 	if (!all_are(line_of(status, "\nUid:"), s->job->uid))
@@ -95,7 +95,8 @@ static int check_credentials(const struct scan *s, pid_t pid, const char *status
 		return preflight_refuse(s, pid, err, "runs with another group than the job (a set-group-ID program, such as ssh-agent)",
 					"wait until it has ended, or start it outside of the job");
 	if (has_capabilities(status))
-		return preflight_refuse(s, pid, err, "has capabilities (a program with file capabilities, such as ping)", "wait until it has ended");
+		return preflight_refuse(s, pid, err, "has capabilities (a program with file capabilities, such as ping)",
+					"wait until it has ended");
 	return 0;
 }
 
@@ -151,8 +152,8 @@ int preflight_status(struct scan *s, pid_t pid, struct err *err)
 		return preflight_refuse(s, pid, err, what, "detach it and try again");
 	}
 	if (!strncmp(status, "Name:\tsrun\n", 11))
-		return preflight_refuse(s, pid, err, "is a job step started by srun",
-			      "its tasks run outside of the batch script; wait until the step has ended, or start the program without srun");
+		return preflight_refuse(s, pid, err, "is a job step started by srun", "its tasks run outside of the batch script; "
+					"wait until the step has ended, or start the program without srun");
 	return 0;
 }
 

@@ -14,6 +14,7 @@
 
 #include "common/util.h"
 #include "memory/parent.h"
+#include "pod/mount_table.h"
 #include "pod/pod.h"
 #include "pod/preflight.h"
 
@@ -27,6 +28,7 @@ struct checkpoint {
 	struct criu_dump dump;
 	struct written_step written;
 	struct memory_step memory;
+	struct mount_table *mounts;   /* of the pod, in the freeze */
 	int   epochfd, criufd, filesfd;
 	bool  reached;     /* criu has dumped everything */
 	bool  committed;
@@ -61,14 +63,25 @@ static int record_files(struct checkpoint *c, struct err *err)
 	return 0;
 }
 
+/* Between the preflight and the freeze a set-user-ID program may have been started, a file opened: such an epoch would never be restored. */
+static int check_images(const struct checkpoint *c, struct err *err)
+{
+	const struct files_cred cred = worker_cred(c->w);
+
+	if (criu_check_creds(c->criufd, cred.uid, cred.gid, cred.groups, cred.n_groups, err))
+		return -1;
+	if (fault(c->w, FAULT_NO_IMAGE_CHECK) || criu_check_files(c->criufd, c->mounts, err) == 0)
+		return 0;
+	return err_wrap(err, "the job did what cannot be checkpointed when it was about to be frozen; try again");
+}
+
 /* Everything between the last byte of data and a complete epoch. */
 static int seal(struct checkpoint *c, struct err *err)
 {
 	struct worker *w = c->w;
 	const struct files_cred cred = worker_cred(w);
 
-	/* A set-user-ID program may have been started since the preflight: such an epoch would never be restored. */
-	if (memory_finish(&c->memory, w, c->epochfd, c->criufd, &c->m, err) || criu_check_creds(c->criufd, cred.uid, cred.gid, cred.groups, cred.n_groups, err))
+	if (check_images(c, err) || memory_finish(&c->memory, w, c->epochfd, c->criufd, &c->m, err))
 		return -1;
 	fault_die(w, FAULT_DIE_BEFORE_MANIFEST);
 	if (!w->req.vacate)
@@ -140,6 +153,9 @@ static int on_frozen(void *arg, struct err *err)
 	struct checkpoint *c = arg;
 
 	c->reached = true;
+	c->mounts = mount_table_read(c->w->req.init, err);
+	if (!c->mounts)
+		return -1;
 	fault_die(c->w, FAULT_DIE_FROZEN);
 	fault_criu_dies(c->w, FAULT_CRIU_DIES_FROZEN, c->w->req.init);
 	event_phase("files");
@@ -215,7 +231,7 @@ static int look_before(struct worker *w, struct err *err)
 	job.pids = t.pids;
 	job.inner = t.inner;
 	job.n = t.n;
-	rc = preflight(&job, err) || space_check(w, t.pids, t.n, err) ? -1 : 0;
+	rc = (!fault(w, FAULT_NO_PREFLIGHT) && preflight(&job, err)) || space_check(w, t.pids, t.n, err) ? -1 : 0;
 	tree_free(&t);
 	return rc;
 }
@@ -265,6 +281,7 @@ static void end(struct checkpoint *c)
 {
 	memory_end(&c->memory, c->epochfd);
 	written_end(&c->written);
+	mount_table_free(c->mounts);
 	manifest_free(&c->m);
 	close_fd(&c->epochfd);
 	close_fd(&c->criufd);

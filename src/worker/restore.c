@@ -15,6 +15,7 @@
 
 #include "common/util.h"
 #include "memory/files.h"
+#include "pod/mount_table.h"
 #include "pod/pod.h"
 
 #define SCRIPT_MAX (64 << 20)
@@ -44,6 +45,16 @@ static int open_dirs(struct restore *r, struct err *err)
 	return 0;
 }
 
+/* Epochs of before this was asked at checkpoints hold such files, and the rules may have changed since. The pod's mounts are this node's. */
+static int check_files(const struct restore *r, struct err *err)
+{
+	struct mount_table *mounts = mount_table_read(0, err);
+	int rc = mounts ? criu_check_files(r->criufd, mounts, err) : -1;
+
+	mount_table_free(mounts);
+	return rc ? err_wrap(err, "epoch %u cannot be restored", r->w->req.epoch) : 0;
+}
+
 static int check_identity(const struct restore *r, struct err *err)
 {
 	const struct request *q = &r->w->req;
@@ -59,7 +70,9 @@ static int check_identity(const struct restore *r, struct err *err)
 	if (m->private_tmp != q->private_tmp)
 		return err_set(err, EINVAL, "epoch %u was saved %s a private /tmp, this pod is to be %s one", q->epoch,
 			       m->private_tmp ? "with" : "without", q->private_tmp ? "with" : "without");
-	return criu_check_creds(r->criufd, q->uid, q->gid, q->groups, q->n_groups, err);
+	if (criu_check_creds(r->criufd, q->uid, q->gid, q->groups, q->n_groups, err))
+		return -1;
+	return check_files(r, err);
 }
 
 /* Machine, page size and instructions cannot be bridged; the rest usually works, but if it does not, this is the reason. */

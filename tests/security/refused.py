@@ -1,15 +1,13 @@
 """Programs with something that no restore could bring back, and what a checkpoint of their pod says. Shared by test_refused_*.py."""
 import importlib.util
-import os
-import shutil
+import subprocess
 import sys
-import time
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS / "pod"), str(TESTS / "cluster")]
 import lib  # noqa: E402
-from test_pod import USER, base, pods  # noqa: E402,F401  (fixtures)
+from test_pod import USER, base, installed, pods  # noqa: E402,F401  (fixtures)
 
 _spec = importlib.util.spec_from_file_location("pod_conftest", TESTS / "pod" / "conftest.py")
 _module = importlib.util.module_from_spec(_spec)
@@ -37,7 +35,8 @@ class Job:
         self.command = command
 
     def start(self):
-        self.process = self.pods.start(self.work, "run", "--dir", self.place / "state", "--user", USER, "--", *self.command, out=self.work / "out")
+        self.process = self.pods.start(self.work, "run", "--dir", self.place / "state", "--user", USER, "--", *self.command,
+                                       out=self.work / "out")
         lib.wait_for(lambda: "ready" in self.output(), f"the program to be ready: {self.output()}")
         return self
 
@@ -45,9 +44,21 @@ class Job:
         f = self.work / "out"
         return f.read_text() if f.exists() else ""
 
-    def refused(self, *words):
+    def checkpoint(self, *options, fault=""):
+        env = {**self.pods.env(), "FSCHED_FAULT": fault}
+        return subprocess.run([installed() / "stage/usr/bin/fsched", "pod", "checkpoint", self.place / "state", *options], env=env, text=True,
+                              capture_output=True, stdin=subprocess.DEVNULL, timeout=120)
+
+    def restore(self, fails=False):
+        """What it has said."""
+        self.go()
+        self.process = self.pods.start(self.work, "restore", self.place / "state", out=self.work / "restore.out")
+        assert (self.process.wait(60) != 0) == fails, (self.work / "restore.out").read_text() + self.output()
+        return (self.work / "restore.out").read_text()
+
+    def refused(self, *words, fault="", options=()):
         """The checkpoint is refused with these words, and the program runs on to its end."""
-        p = self.pods.fsched("checkpoint", self.place / "state")
+        p = self.checkpoint(*options, fault=fault)
         assert p.returncode != 0, p.stdout
         for w in words:
             assert w in p.stderr, p.stderr
@@ -56,13 +67,11 @@ class Job:
         assert self.process.wait(60) == 0, self.output()
         return p.stderr
 
-    def comes_back(self):
-        p = self.pods.fsched("checkpoint", self.place / "state", "--kill")
+    def comes_back(self, fault=""):
+        p = self.checkpoint("--kill", fault=fault)
         assert p.returncode == 0, p.stdout + p.stderr
         self.process.wait(30)
-        self.go()
-        self.process = self.pods.start(self.work, "restore", self.place / "state", out=self.work / "restore.out")
-        assert self.process.wait(60) == 0, (self.work / "restore.out").read_text() + self.output()
+        self.restore()
 
     def go(self):
         (self.work / "go").touch()

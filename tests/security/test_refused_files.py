@@ -33,7 +33,8 @@ threading.Thread(target=lambda: ready(), daemon=True).start()
 tid = [t for t in os.listdir('/proc/self/task') if int(t) != os.getpid()][0]
 os.open(f'/proc/self/task/{tid}/comm', os.O_RDONLY)""", "/comm open as descriptor 3", "it tells of a thread"),
     "a POSIX message queue": ("""
-print(ctypes.CDLL('librt.so.1').mq_open(b'/fsched-test', os.O_RDWR | os.O_CREAT, 0o600, None))""", "/fsched-test open as descriptor 3", "mqueue"),
+ctypes.CDLL('librt.so.1').mq_open(b'/fsched-test', os.O_RDWR | os.O_CREAT, 0o600, None)""",
+                              "/fsched-test open as descriptor 3", "mqueue"),
     "packets in a pipe": ("os.pipe2(os.O_DIRECT)", "a pipe in packet mode (O_DIRECT) open as descriptor ", "close it"),
 }
 
@@ -113,9 +114,10 @@ def test_what_the_user_may_open_no_more(pods, what, how):
 
 
 GOOD = """
-names = ['/proc/self/' + n for n in ('stat', 'status', 'statm', 'maps', 'smaps', 'smaps_rollup', 'environ', 'limits', 'cmdline', 'comm', 'cgroup',
-                                     'mountinfo', 'oom_score', 'io', 'auxv', 'task', 'fd', 'net/dev')]
-names += ['/proc/meminfo', '/proc/stat', '/proc/cpuinfo', '/proc/loadavg', '/proc/net/route', '/proc', '/proc/sys/kernel/osrelease', '/proc/self/task/' + str(os.getpid())]
+names = ['/proc/self/' + n for n in ('stat', 'status', 'statm', 'maps', 'smaps', 'smaps_rollup', 'environ', 'limits', 'cmdline', 'comm',
+                                     'cgroup', 'mountinfo', 'oom_score', 'io', 'auxv', 'task', 'fd', 'net/dev')]
+names += ['/proc/meminfo', '/proc/stat', '/proc/cpuinfo', '/proc/loadavg', '/proc/net/route', '/proc', '/proc/sys/kernel/osrelease']
+names += ['/proc/self/task/' + str(os.getpid())]
 names += ['/sys/devices/system/cpu/online', '/sys/devices/system/cpu', '/sys/class/net']
 files = {n: os.open(n, os.O_RDONLY) for n in names}
 mine = os.open('mine', os.O_RDWR | os.O_CREAT)

@@ -20,7 +20,8 @@ def test_half_of_the_vdso(pods, base):
 
 @pytest.mark.parametrize("left", [0, 1, 3])
 def test_hardly_a_descriptor_left(pods, base, left):
-    Job(pods, base / "odd", "full", str(left)).start().refused("process 3 (odd)", f"has {64 - left} of the 64 descriptors open", "ulimit -n")
+    job = Job(pods, base / "odd", "full", str(left)).start()
+    job.refused("process 3 (odd)", f"has {64 - left} of the 64 descriptors open", "ulimit -n")
 
 
 def test_enough_descriptors_left(pods, base):

@@ -1,0 +1,94 @@
+#include "pod/mount_table.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/util.h"
+
+#define TABLE_MAX (64u << 20)
+
+struct mount_table {
+	struct { char *at, *type; } *v;   /* in the order of the table: what was mounted later comes later */
+	size_t n;
+};
+
+/* Blanks and the like are written as \ and three octal digits. */
+static char *unescape(char *text)
+{
+	char *to = text;
+	unsigned c;
+
+	for (const char *p = text; *p; p++)
+		if (*p == '\\' && sscanf(p, "\\%3o", &c) == 1) {
+			*to++ = (char)c;
+			p += 3;
+		} else {
+			*to++ = *p;
+		}
+	*to = '\0';
+	return text;
+}
+
+static void add_line(struct mount_table *t, const char *line)
+{
+	cleanup_free char *at = xmalloc(strlen(line) + 1);
+	char type[64];
+	const char *dash = strstr(line, " - ");
+
+	if (!dash || sscanf(line, "%*s %*s %*s %*s %s", at) != 1 || sscanf(dash, " - %63s", type) != 1)
+		return;
+	t->v = xrealloc(t->v, (t->n + 1) * sizeof(*t->v));
+	t->v[t->n].at = unescape(steal_ptr(&at));
+	t->v[t->n++].type = xstrdup(type);
+}
+
+struct mount_table *mount_table_read(pid_t pid, struct err *err)
+{
+	struct mount_table *t;
+	char *text = NULL, *line, *rest;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/mountinfo", pid ? pid : getpid());
+	if (read_file_at(AT_FDCWD, path, TABLE_MAX, &text) < 0) {
+		err_sys(err, errno, "cannot read %s", path);
+		return NULL;
+	}
+	t = xcalloc(1, sizeof(*t));
+	for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+		add_line(t, line);
+	free(text);
+	return t;
+}
+
+void mount_table_free(struct mount_table *t)
+{
+	for (size_t i = 0; t && i < t->n; i++) {
+		free(t->v[i].at);
+		free(t->v[i].type);
+	}
+	free(t ? t->v : NULL);
+	free(t);
+}
+
+static bool is_below(const char *path, const char *dir)
+{
+	size_t n = strlen(dir);
+
+	return !strcmp(dir, "/") || (!strncmp(path, dir, n) && (path[n] == '/' || !path[n]));
+}
+
+const char *mount_table_find(const struct mount_table *t, const char *path, const char **mounted_at)
+{
+	const char *type = NULL;
+
+	*mounted_at = NULL;
+	for (size_t i = 0; i < t->n; i++)
+		if (is_below(path, t->v[i].at) && (!type || strlen(t->v[i].at) >= strlen(*mounted_at))) {
+			type = t->v[i].type;
+			*mounted_at = t->v[i].at;
+		}
+	return type;
+}
