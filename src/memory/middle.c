@@ -71,13 +71,26 @@ static int enter(struct middle *m, struct err *err)
 	return 0;
 }
 
+int middle_enter(struct middle *m, int hand, pid_t inner, pid_t host, struct err *err)
+{
+	*m = (struct middle){ .hand = hand, .inner = inner, .host = host };
+	return enter(m, err);
+}
+
+int middle_call_thread(const struct middle *m, const char *name, long nr, const long args[6], long *result, struct err *err)
+{
+	const struct tracer_options o = { m->entered ? OPTIONS : OPTIONS_OURS, 0, 0 };
+
+	*result = 0;
+	return inject(m, m->inner, &o, name, nr, args, result, NULL, err) && *result >= 0 ? -1 : 0;
+}
+
 int middle_make(struct middle *m, int hand, pid_t inner, pid_t host, struct err *err)
 {
 	const long all_fds[6] = { 0, ~0U, CLOSE_RANGE_UNSHARE };
 	long args[6] = { CLONE_VM | CLONE_FS | CLONE_FILES };
 
-	*m = (struct middle){ .hand = hand, .inner = inner, .host = host };
-	if (enter(m, err))
+	if (middle_enter(m, hand, inner, host, err))
 		return -1;
 	if (m->entered) {
 		args[0] |= CLONE_PARENT_SETTID;

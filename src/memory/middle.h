@@ -24,6 +24,11 @@ struct middle {
 
 /* Every step that fails leaves it to be ended. */
 int middle_make(struct middle *m, int hand, pid_t inner, pid_t host, struct err *err);
+/* Instead of middle_make(), without such a task, for calls of the thread itself; middle_end() ends it likewise. If there is no way home the
+ * kernel kills the process if the tracer is killed within a call. */
+int middle_enter(struct middle *m, int hand, pid_t inner, pid_t host, struct err *err);
+/* 0: the call was made, *result is what the kernel said, negative errno included. */
+int middle_call_thread(const struct middle *m, const char *name, long nr, const long args[6], long *result, struct err *err);
 /* A system call in it, or in a task that it has made; *result >= 0, *child a task that is made, with PTRACE_O_EXITKILL; each may be NULL. */
 int middle_call(const struct middle *m, pid_t pid, const char *name, long nr, const long args[6], long *result, pid_t *child, struct err *err);
 /* Its pid here, 0 = not found. */

@@ -34,14 +34,17 @@ static char *unescape(char *text)
 
 static void add_line(struct mount_table *t, const char *line)
 {
-	cleanup_free char *at = xmalloc(strlen(line) + 1);
-	char type[64];
 	const char *dash = strstr(line, " - ");
+	char type[64];
+	int at = 0;
 
-	if (!dash || sscanf(line, "%*s %*s %*s %*s %s", at) != 1 || sscanf(dash, " - %63s", type) != 1)
+	if (!dash || sscanf(dash, " - %63s", type) != 1)
+		return;
+	sscanf(line, "%*s %*s %*s %*s %n", &at);
+	if (at <= 0)
 		return;
 	t->v = xrealloc(t->v, (t->n + 1) * sizeof(*t->v));
-	t->v[t->n].at = unescape(steal_ptr(&at));
+	t->v[t->n].at = unescape(xasprintf("%.*s", (int)strcspn(line + at, " "), line + at));
 	t->v[t->n++].type = xstrdup(type);
 }
 

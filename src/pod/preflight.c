@@ -59,8 +59,9 @@ int preflight(const struct preflight_job *job, struct err *err)
 	for (int i = 0; i < job->n && rc == 0; i++)
 		rc = check_process(&s, job->pids[i], err);
 	if (rc == 0)
-		rc = preflight_tcp(&s, err) || preflight_access(&s, err) ? -1 : 0;
+		rc = preflight_tcp(&s, err) || preflight_access(&s, err) || preflight_confined(&s, err) ? -1 : 0;
 	access_list_free(s.access);
+	free(s.suspects);
 	free(s.devices);
 	free(s.sockets);
 	return rc;

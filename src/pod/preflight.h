@@ -5,6 +5,8 @@
  * processes in foreign namespaces or with other credentials than the job's, TCP connections to another host or to this job's own agent
  * (a job cannot checkpoint itself), and files that the job's user could not open again at a restart: files of procfs and the kernel's other file
  * systems (kernel_files.h), and files whose permissions have changed (preflight_access.c).
+ *
+ * Processes with no_new_privs are stopped for a moment where the kernel has Landlock (preflight_confined.c); nothing else is touched.
  */
 #ifndef FSCHED_POD_PREFLIGHT_H
 #define FSCHED_POD_PREFLIGHT_H

@@ -18,6 +18,9 @@ struct device { uint64_t number; const struct kernel_fs *fs; };
 
 struct access_list;
 
+/* A thread that could have confined itself with Landlock. */
+struct suspect { pid_t pid, tid; bool comparable; };
+
 struct scan {
 	const struct preflight_job *job;
 	int    proc;           /* /proc */
@@ -28,6 +31,8 @@ struct scan {
 	size_t n_devices;
 	uint64_t pod_proc;     /* device number of the pod's /proc; 0: not known */
 	struct access_list *access;   /* what the user must be able to open again */
+	struct suspect *suspects;     /* those of a process one after another */
+	size_t n_suspects;
 };
 
 /* "process 17 (python3)": the pid that the user sees. */
@@ -72,6 +77,9 @@ void access_list_free(struct access_list *l);
 void access_list_add(struct access_list *l, const struct open_file *f, const struct statx *st);
 /* Asks for all of them, in the pod, with the user's rights. */
 int preflight_access(const struct scan *s, struct err *err);
+
+/* preflight_confined.c: whether one of the suspects is confined. */
+int preflight_confined(const struct scan *s, struct err *err);
 
 /* preflight_tcp.c: connections of the sockets seen so far. */
 int preflight_tcp(struct scan *s, struct err *err);

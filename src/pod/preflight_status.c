@@ -105,8 +105,22 @@ static bool has_ended(const char *status)
 	return strstr(status, "\nState:\tZ") || strstr(status, "\nState:\tX");
 }
 
+/* Landlock wants no_new_privs from whoever has no capabilities. root is not asked: he could confine himself without. */
+static void remember_suspect(struct scan *s, pid_t pid, pid_t tid, const char *status)
+{
+	const char *gids = line_of(status, "\nGid:");
+	bool comparable = true;
+
+	if (s->job->uid == 0 || proc_status_number(status, "NoNewPrivs", 0) != 1)
+		return;
+	for (long v; (v = next_number(&gids)) >= 0;)
+		comparable &= (gid_t)v == s->job->gid;
+	s->suspects = xrealloc(s->suspects, (s->n_suspects + 1) * sizeof(*s->suspects));
+	s->suspects[s->n_suspects++] = (struct suspect){ pid, tid, comparable };
+}
+
 /* *alive: counts threads that have not ended. */
-static int check_thread(const struct scan *s, pid_t pid, int task, const char *tid, int *alive, struct err *err)
+static int check_thread(struct scan *s, pid_t pid, int task, const char *tid, int *alive, struct err *err)
 {
 	cleanup_free char *status = NULL;
 	char name[280];
@@ -115,10 +129,11 @@ static int check_thread(const struct scan *s, pid_t pid, int task, const char *t
 	if (read_file_at(task, name, 65536, &status) <= 0 || has_ended(status))
 		return 0;
 	(*alive)++;
+	remember_suspect(s, pid, (pid_t)atoi(tid), status);
 	return check_credentials(s, pid, status, err);
 }
 
-static int check_threads(const struct scan *s, pid_t pid, int *alive, struct err *err)
+static int check_threads(struct scan *s, pid_t pid, int *alive, struct err *err)
 {
 	cleanup_dir DIR *d = NULL;
 	struct dirent *e;

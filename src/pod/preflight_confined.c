@@ -1,0 +1,140 @@
+/* Preflight: has a thread confined itself with Landlock?
+ *
+ * criu does not know Landlock: a restored thread would be free. No file of the kernel's tells of it. But a thread in a domain of Landlock
+ * may trace no process outside of it (Documentation/userspace-api/landlock.rst), and kcmp(2) asks for that right: a thread that is made to
+ * compare the leader of the job with itself gets EPERM if it is confined, by Landlock or another LSM, for leader and thread have the same
+ * user and no capabilities, and the leader is dumpable. Seccomp filters are suspended for the call.
+ *
+ * A thread without no_new_privs and without capabilities cannot have confined itself and is left alone. Others are stopped for some 100 us. */
+#include "pod/preflight_internal.h"
+
+#include <errno.h>
+#include <linux/kcmp.h>
+#include <linux/landlock.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "common/util.h"
+#include "memory/middle.h"
+#include "memory/stop.h"
+#include "memory/tracer.h"
+
+#define LEADER_PID  2
+#define TRIES       3
+#define STOP_MAX_US 500000   /* that a process may take to stand still */
+
+/* FREE also if it has ended. */
+enum verdict { FREE, CONFINED, UNCLEAR };
+
+static bool kernel_has_landlock(void)
+{
+	return syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) >= 0 ||
+	       (errno != ENOSYS && errno != EOPNOTSUPP);
+}
+
+static enum verdict ask_thread(const struct suspect *t, struct err *err)
+{
+	const long args[6] = { LEADER_PID, LEADER_PID, KCMP_VM, 0, 0 };
+	long result = 0;
+	struct middle m;
+	int rc;
+
+	if (!t->comparable) {
+		err_set(err, 0, "it has another group than the job's first process");
+		return UNCLEAR;
+	}
+	rc = middle_enter(&m, TRACER_SELF, t->tid, t->pid, err) || middle_call_thread(&m, "kcmp", SYS_kcmp, args, &result, err) ? -1 : 0;
+	if (middle_end(&m, rc ? NULL : err))
+		rc = -1;
+	if (!rc && result == -EPERM)
+		return CONFINED;
+	if (!rc && result)
+		err_sys(err, (int)-result, "kcmp");
+	return rc || result ? UNCLEAR : FREE;
+}
+
+static bool stands(const struct mem_stop *stop, pid_t tid)
+{
+	for (size_t i = 0; i < stop->n; i++)
+		if (stop->tids[i] == tid)
+			return true;
+	return false;
+}
+
+/* Threads that the process has made since have what their makers have. */
+static enum verdict ask_process(const struct suspect *t, size_t n, struct err *err)
+{
+	enum verdict v = FREE;
+	struct mem_stop stop = { 0 };
+
+	if (mem_stop_add(&stop, t->pid, now_us() + STOP_MAX_US, err)) {
+		v = kill(t->pid, 0) && errno == ESRCH ? FREE : UNCLEAR;
+		n = 0;
+	}
+	for (size_t i = 0; i < n && v == FREE; i++)
+		if (stands(&stop, t[i].tid))
+			v = ask_thread(&t[i], err);
+	mem_stop_end(&stop);
+	return v;
+}
+
+static enum verdict ask_until_clear(const struct suspect *t, size_t n, struct err *err)
+{
+	enum verdict v = UNCLEAR;
+
+	for (int i = 0; i < TRIES && v == UNCLEAR; i++)
+		v = ask_process(t, n, err);
+	return v;
+}
+
+/* Else everybody would be refused the comparison. */
+static int check_leader(const struct scan *s, struct err *err)
+{
+	char name[32];
+	struct stat st;
+
+	snprintf(name, sizeof(name), "%d", s->leader);
+	if (fstatat(s->proc, name, &st, 0))
+		return err_set(err, ESRCH, "the job's first process is gone, the job is ending");
+	if (st.st_uid == s->job->uid)
+		return 0;
+	return preflight_refuse(s, s->leader, err, "is not dumpable and so of no use to find out whether others are confined by Landlock",
+				"tell the administrator");
+}
+
+static int judge(const struct scan *s, const struct suspect *t, enum verdict v, const struct err *why, struct err *err)
+{
+	char what[256];
+
+	if (v == FREE)
+		return 0;
+	if (v == CONFINED)
+		return preflight_refuse(s, t->pid, err, "has confined itself (Landlock, or another security module of the kernel) "
+					"and would be free after a restart", "run the program without its sandbox");
+	snprintf(what, sizeof(what), "may have confined itself with Landlock, which fsched cannot find out (%.150s)", why->text);
+	return preflight_refuse(s, t->pid, err, what, "try again, or start it without no_new_privs");
+}
+
+int preflight_confined(const struct scan *s, struct err *err)
+{
+	size_t n;
+
+	if (!s->n_suspects || !kernel_has_landlock())
+		return 0;
+	if (check_leader(s, err))
+		return -1;
+	for (size_t i = 0; i < s->n_suspects; i += n) {
+		const struct suspect *t = &s->suspects[i];
+		struct err why = { 0 };
+
+		for (n = 1; i + n < s->n_suspects && t[n].pid == t->pid; n++)
+			;
+		if (judge(s, t, ask_until_clear(t, n, &why), &why, err))
+			return -1;
+	}
+	return 0;
+}

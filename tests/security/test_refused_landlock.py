@@ -1,0 +1,34 @@
+"""A process that has confined itself with Landlock would come back free: it is found out and refused. One that has not goes on undisturbed."""
+import ctypes
+import errno
+
+import pytest
+
+from refused import Job, base, nothing_left_of_pods, pods  # noqa: F401  (fixtures)
+
+LANDLOCK_CREATE_RULESET = 444
+
+
+def has_landlock():
+    libc = ctypes.CDLL(None, use_errno=True)
+    return libc.syscall(LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), 1) >= 0 or ctypes.get_errno() not in (errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+@pytest.mark.skipif(not has_landlock(), reason="this kernel has no Landlock, or it is off")
+@pytest.mark.parametrize("what", ["landlock", "landlock-thread"])
+def test_a_confined_thread(pods, base, what):
+    Job(pods, base / "odd", what).start().refused("process 3 (odd)", "has confined itself (Landlock", "without its sandbox")
+
+
+@pytest.mark.skipif(not has_landlock(), reason="this kernel has no Landlock, or it is off")
+def test_a_confined_child(pods, base):
+    Job(pods, "/bin/sh", "-c", f"{base}/odd landlock & wait $!").start().refused("(odd)", "has confined itself (Landlock")
+
+
+def test_one_that_is_not_confined(pods, base):
+    """Its filter forbids the call by which it is found out, one of its threads waits in a call; neither notices anything."""
+    job = Job(pods, base / "odd", "no-new-privs").start()
+    for _ in range(3):
+        p = job.checkpoint()
+        assert p.returncode == 0, p.stderr
+    job.comes_back()
