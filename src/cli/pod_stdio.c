@@ -66,13 +66,12 @@ static const char *kind_of(int fd)
  * output could not be. */
 static bool user_may_write(const char *path, const struct pod_cred *c)
 {
-	pid_t pid = fork();
-	int status;
+	struct user_child child = { .pid = fork() };
 
-	if (pid == 0)
+	if (child.pid == 0)
 		_exit(setgroups((size_t)c->n_groups, c->groups) || setresgid(c->gid, c->gid, c->gid) ||
 		      setresuid(c->uid, c->uid, c->uid) || access(path, W_OK));
-	return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+	return child.pid > 0 && user_child_ended(&child, true) && child.status == 0;
 }
 
 static void check_writable(struct pod_stdio *s, int fd, const struct pod_cred *c)

@@ -4,11 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 
 /* ---- memory ------------------------------------------------------------ */
@@ -422,6 +424,24 @@ int64_t tree_size_at(int dirfd, const char *name)
 }
 
 /* ---- time and text ----------------------------------------------------- */
+
+#define STOPS_MAX 20
+
+bool user_child_ended(struct user_child *c, bool wait)
+{
+	for (;;) {
+		pid_t got = waitpid(c->pid, &c->status, WUNTRACED | (wait ? 0 : WNOHANG));
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got == 0)
+			return false;
+		if (got < 0 || !WIFSTOPPED(c->status))
+			return true;
+		c->given_up = ++c->stops > STOPS_MAX;
+		kill(c->pid, c->given_up ? SIGKILL : SIGCONT);
+	}
+}
 
 int64_t now_us(void)
 {

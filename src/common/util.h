@@ -68,6 +68,17 @@ int64_t tree_size_at(int dirfd, const char *name);
 /* CLOCK_MONOTONIC in microseconds. */
 int64_t now_us(void);
 
+/* A child that runs with a user's rights. He may send it signals: one that is stopped is made to go on, and ended if that happens again and
+ * again, so that nobody waits for it longer than for its work. */
+struct user_child {
+	pid_t    pid;
+	unsigned stops;      /* so far */
+	bool     given_up;   /* ended for that */
+	int      status;     /* as of wait(), when it has ended */
+};
+/* Whether it has ended; with wait not before. */
+bool user_child_ended(struct user_child *c, bool wait);
+
 /* "12.3 MiB", "512 B"; buf of at least 16 bytes. Returns buf. */
 char *format_size(uint64_t bytes, char *buf, size_t len);
 /* "31 ms", "2.4 s", "1 min 5 s"; buf of at least 24 bytes. Returns buf. */

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@
 #include "common/util.h"
 
 #define ANSWER_MAX (1u << 20)
+#define LOOK_MS    100               /* how often it is seen whether somebody has stopped a child */
 
 /* ---- answers ----------------------------------------------------------- */
 
@@ -536,40 +538,77 @@ static bool take_answers(struct put_outcome *o, char *text, size_t len)
 	return complete;
 }
 
+/* All that it writes, while it is looked after. Its length, or -1 with errno. */
+static ssize_t read_answers(struct user_child *c, int fd, char *text, size_t size, bool *ended)
+{
+	size_t len = 0;
+
+	for (;;) {
+		struct pollfd p = { fd, POLLIN, 0 };
+		int n = poll(&p, 1, LOOK_MS);
+		ssize_t got;
+
+		if (n == 0 && !*ended)
+			*ended = user_child_ended(c, false);
+		if (n <= 0)
+			continue;
+		got = read(fd, text + len, size - len);
+		if (got == 0)
+			return (ssize_t)len;
+		if (got < 0 && errno != EINTR)
+			return -1;
+		len += got > 0 ? (size_t)got : 0;
+		if (len == size) {
+			errno = EFBIG;
+			return -1;
+		}
+	}
+}
+
+static int ended_early(const struct putter *p, const struct user_child *c, struct err *err)
+{
+	if (c->given_up)
+		return err_set(err, EINTR, "the process that works on the job's files was stopped %u times by signals and has been ended: only root "
+			       "and processes of uid %u can send them; end what does so and try again", c->stops, (unsigned)p->cred->uid);
+	if (WIFSIGNALED(c->status))
+		return err_set(err, 0, "the process that works on the job's files was ended by signal %d", WTERMSIG(c->status));
+	return err_set(err, 0, "the process that works on the job's files ended early");
+}
+
 int put_batch(struct putter *p, const struct file_record *r, int n, int filesfd, struct put_outcome *o, struct err *err)
 {
-	cleanup_free char *text = NULL;
-	int fds[2], status = 0, saved;
-	pid_t parent = getpid(), pid;
+	cleanup_free char *text = xmalloc(ANSWER_MAX);
+	pid_t parent = getpid();
+	struct user_child c = { 0 };
+	bool ended = false;
+	int fds[2], saved;
 	ssize_t len;
 
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return err_sys(err, errno, "cannot make a pipe");
 	p->out = fds[1];
-	pid = fork();
-	if (pid == 0) {
+	c.pid = fork();
+	if (c.pid == 0) {
 		close(fds[0]);
 		child(p, r, n, filesfd, parent);
 	}
 	saved = errno;
 	close(fds[1]);
-	if (pid < 0) {
+	if (c.pid < 0) {
 		close(fds[0]);
 		return err_sys(err, saved, "cannot start a process");
 	}
-	len = read_all(fds[0], ANSWER_MAX, &text);
+	len = read_answers(&c, fds[0], text, ANSWER_MAX, &ended);
 	saved = errno;
 	close(fds[0]);
-	if (len < 0)
-		kill(pid, SIGKILL);
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
+	if (len < 0 && !ended)
+		kill(c.pid, SIGKILL);
+	if (!ended)
+		user_child_ended(&c, true);
 	if (len < 0)
 		return err_sys(err, saved, "cannot read the answer of the process that works on the job's files");
 	if (!take_answers(o, text, (size_t)len) && o->errors == 0)
-		return WIFSIGNALED(status)
-			? err_set(err, 0, "the process that works on the job's files was ended by signal %d", WTERMSIG(status))
-			: err_set(err, 0, "the process that works on the job's files ended early");
+		return ended_early(p, &c, err);
 	return 0;
 }
 

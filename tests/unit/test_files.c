@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/fanotify.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -666,6 +667,54 @@ static void many_files_go_in_batches(void **state)
 		snprintf(name, sizeof(name), "d/f%d", i);
 		assert_content(name, "text");
 	}
+	end(&j);
+}
+
+/* ---- the user's signals --------------------------------------------------- */
+
+/* A process that stops whoever opens the file, while that waits for the answer. */
+static pid_t start_stopper(const char *path)
+{
+	int fan = fanotify_init(FAN_CLASS_CONTENT | FAN_CLOEXEC, O_RDONLY);
+	pid_t pid;
+
+	if (fan < 0 || fanotify_mark(fan, FAN_MARK_ADD, FAN_OPEN_PERM, AT_FDCWD, path) < 0)
+		return -1;
+	pid = fork();
+	if (pid == 0) {
+		struct fanotify_event_metadata e;
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		while (read(fan, &e, sizeof(e)) == sizeof(e)) {
+			const struct fanotify_response yes = { e.fd, FAN_ALLOW };
+
+			if (kill(e.pid, SIGSTOP) < 0 || write(fan, &yes, sizeof(yes)) != sizeof(yes))
+				_exit(1);
+			close(e.fd);
+		}
+		_exit(1);
+	}
+	close(fan);
+	return pid;
+}
+
+static void what_puts_files_back_is_stopped(void **state)
+{
+	struct job j;
+	pid_t stopper;
+
+	start(&j, open_log);
+	assert_ok(record(&j));
+	kill_job(&j);
+	append("d/log", "more");
+	stopper = start_stopper(at("d/log"));
+	if (stopper < 0) {
+		end(&j);
+		skip(); /* a kernel without permission events */
+	}
+	assert_ok(put_back(&j));
+	kill(stopper, SIGKILL);
+	assert_int_equal(waitpid(stopper, NULL, 0), stopper);
 	end(&j);
 }
 
@@ -1482,6 +1531,7 @@ int main(void)
 		TEST(a_file_over_the_limit_is_not_saved),
 		TEST(a_full_disk_fails_the_checkpoint),
 		TEST(many_files_go_in_batches),
+		TEST(what_puts_files_back_is_stopped),
 		TEST(closed_files_are_put_back),
 		TEST(a_large_closed_file_that_changed_is_refused),
 		TEST(later_epochs_copy_little),

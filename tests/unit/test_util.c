@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -346,10 +348,40 @@ static void numbers_of_a_status(void **state)
 	assert_int_equal(proc_status_number(mine, "NSpid", -1), getpid());
 }
 
+/* Stops itself so often as the user would. */
+static struct user_child start_stopped(unsigned times)
+{
+	struct user_child c = { .pid = fork() };
+
+	if (c.pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		while (times--)
+			raise(SIGSTOP);
+		_exit(7);
+	}
+	assert_true(c.pid > 0);
+	return c;
+}
+
+static void a_child_that_is_stopped_goes_on(void **state)
+{
+	struct user_child c = start_stopped(3);
+
+	(void)state;
+	assert_true(user_child_ended(&c, true));
+	assert_int_equal(c.stops, 3);
+	assert_false(c.given_up);
+	assert_int_equal(WEXITSTATUS(c.status), 7);
+	c = start_stopped(1000000);
+	assert_true(user_child_ended(&c, true));
+	assert_true(c.given_up && WIFSIGNALED(c.status) && WTERMSIG(c.status) == SIGKILL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(files_are_read_whole_or_not),
+		cmocka_unit_test(a_child_that_is_stopped_goes_on),
 		cmocka_unit_test(only_regular_files_are_read),
 		cmocka_unit_test(a_file_is_replaced_whole),
 		cmocka_unit_test(a_failed_replacement_leaves_the_old_file),
