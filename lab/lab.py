@@ -32,6 +32,7 @@ import leftovers
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.abspath(os.environ.get("FSCHED_BUILD", os.path.join(ROOT, "build")))
 HERE = os.path.dirname(os.path.abspath(__file__))
+LOCK = "/run/fsched-lab.lock"       # not in /run/lock, where every user could make it and hold it for ever
 REGISTRY = "/run/fsched-lab"       # who uses which user of the lab's making; removed with the last lab
 PATH_MAX_LEN = 60                  # of DIR: what Slurm and MUNGE append must fit into sun_path
 USER_COMMENT = "made by fsched lab"
@@ -155,8 +156,7 @@ class Lock:
 
     def __enter__(self):
         os.makedirs(REGISTRY, mode=0o755, exist_ok=True)
-        self.fd = os.open("/run/lock/fsched-lab.lock" if os.path.isdir("/run/lock") else "/run/fsched-lab.lock",
-                          os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self.fd = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         fcntl.flock(self.fd, fcntl.LOCK_EX)
         return self
 
