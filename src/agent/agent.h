@@ -350,6 +350,7 @@ void able_stop(struct agent *a);       /* nobody is kept waiting */
 void written_start(struct agent *a, pid_t init, bool fresh);
 void written_before(struct agent *a);  /* a worker starts */
 void written_frozen(struct agent *a);  /* the worker has frozen the job and waits for us */
+/* When the pod is dead, and before the lease is given back: the last look. */
 void written_stop(struct agent *a);
 
 /* vacate.c */

@@ -248,6 +248,7 @@ void end_leave(struct agent *a)
 /* The lease is the last thing that goes. */
 static bool lease_over(struct agent *a)
 {
+	written_stop(a);
 	if (!lease_idle(a))
 		lease_end(a);
 	return lease_idle(a);
@@ -278,9 +279,9 @@ void end_finish(struct agent *a)
 {
 	settle_intent(a);
 	signals_stop(&a->signals);
-	written_stop(a);
 	if (a->pod.init)
 		pod_kill(a->pod.init, 2000, NULL);
+	written_stop(a);
 	pod_cleanup(a->pod.dir);
 }
 

@@ -15,13 +15,18 @@
 
 struct written {
 	int      fan;         /* fanotify group */
+	int      mounts;      /* the pod's mount namespace, which must outlive the pod: the name of a file leads through its mounts */
 	int      journal;     /* <job dir>/written, O_APPEND */
+	off_t    size;        /* of what is whole in it */
+	char    *unsaved;     /* paths that are not in it yet, each with its NUL; owned */
+	size_t   n_unsaved;   /* bytes */
+	bool     failing;     /* the last attempt to save them has failed */
 	pid_t    init;
 	bool     private_tmp;
 	void    *paths;       /* tsearch tree of char * */
 	unsigned n;
 	size_t   bytes;
-	bool     full, torn;
+	bool     full;
 	int      dirfd;       /* of the job's directory, the caller's */
 	char     cwd[PATH_MAX];
 	char     gap[64];     /* see written_gap() */
@@ -60,19 +65,50 @@ static void load_journal(struct written *w, int dirfd)
 	cleanup_free char *text = NULL;
 	ssize_t len = read_file_at(dirfd, WRITTEN_NAME, WRITTEN_BYTES_MAX + PATH_MAX, &text);
 
-	for (ssize_t i = 0; i < len && memchr(text + i, '\0', (size_t)(len - i)); i += (ssize_t)strlen(text + i) + 1)
+	/* What has no NUL was being written when the node failed; flush() cuts it off. */
+	for (ssize_t i = 0; i < len && memchr(text + i, '\0', (size_t)(len - i)); i = (ssize_t)w->size) {
 		if (text[i] == '/')
 			remember(w, text + i);
-	/* being written when the node failed: the next path must not be taken for its end */
-	w->torn = len > 0 && text[len - 1] != '\0';
+		w->size = (off_t)(i + (ssize_t)strlen(text + i) + 1);
+	}
+}
+
+/* Appends what is not saved yet. A part of it that was written before the disk was full is cut off again: the next path must not be taken for
+ * the end of that one. */
+static int append(struct written *w)
+{
+	struct stat st;
+
+	if (fstat(w->journal, &st) || (st.st_size != w->size && ftruncate(w->journal, w->size)) ||
+	    write_all(w->journal, w->unsaved, w->n_unsaved))
+		return -1;
+	w->size += (off_t)w->n_unsaved;
+	w->n_unsaved = 0;
+	/* if the node fails, the files may be on a disk that other nodes see */
+	if (fdatasync(w->journal))
+		log_warn("cannot write %s to the disk: %s", WRITTEN_NAME, strerror(errno));
+	return 0;
+}
+
+static void flush(struct written *w)
+{
+	if (!w->n_unsaved)
+		return;
+	if (append(w)) {
+		if (!w->failing)
+			log_warn("cannot note which files the job has written in %s: %s; trying again", WRITTEN_NAME, strerror(errno));
+		w->failing = true;
+	} else if (w->failing) {
+		log_info("%s, the list of files that the job has written, is up to date again", WRITTEN_NAME);
+		w->failing = false;
+	}
 }
 
 /* criu, which runs in the pod's mount namespace, keeps what it knows of the kernel in a file on /run (criu.kdat, criu-fsched.kdat)
  * when it is run first after a boot. That file is no work of the job, and other nodes need not have it. */
 #define CRIU_CACHE "/run/criu"
 
-/* True if a path was appended. */
-static bool take_event(struct written *w, int fd)
+static void take_event(struct written *w, int fd)
 {
 	char link[64], path[PATH_MAX];
 	struct stat st;
@@ -81,14 +117,13 @@ static bool take_event(struct written *w, int fd)
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	n = readlink(link, path, sizeof(path) - 1);
 	if (n <= 0 || path[0] != '/' || fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_nlink == 0)
-		return false;
+		return;
 	path[n] = '\0';
 	if ((st.st_uid == 0 && strncmp(path, CRIU_CACHE, strlen(CRIU_CACHE)) == 0) || !remember(w, path))
-		return false;
-	/* the NUL is the terminator of the record */
-	if (write_all(w->journal, path, (size_t)n + 1))
-		log_warn("cannot note the written file in %s: %s", WRITTEN_NAME, strerror(errno));
-	return true;
+		return;
+	w->unsaved = xrealloc(w->unsaved, w->n_unsaved + (size_t)n + 1);
+	memcpy(w->unsaved + w->n_unsaved, path, (size_t)n + 1);
+	w->n_unsaved += (size_t)n + 1;
 }
 
 static bool readable(const struct written *w)
@@ -101,7 +136,7 @@ static bool readable(const struct written *w)
 bool written_drain(struct written *w)
 {
 	char buf[16384] __attribute__((aligned(__alignof__(struct fanotify_event_metadata))));
-	bool any = false, appended = false;
+	bool any = false;
 
 	while (readable(w)) {
 		/* an event whose file cannot be opened is an error of read(), and is taken all the same */
@@ -112,14 +147,17 @@ bool written_drain(struct written *w)
 		for (; FAN_EVENT_OK(ev, len); ev = FAN_EVENT_NEXT(ev, len)) {
 			if (ev->fd < 0)
 				continue;
-			appended |= take_event(w, ev->fd);
+			take_event(w, ev->fd);
 			close(ev->fd);
 		}
 	}
-	/* if the node fails, the files may be on a disk that other nodes see */
-	if (appended && fdatasync(w->journal))
-		log_warn("cannot write %s to the disk: %s", WRITTEN_NAME, strerror(errno));
-	return any;
+	flush(w);
+	return any || !written_saved(w);
+}
+
+bool written_saved(const struct written *w)
+{
+	return w->n_unsaved == 0;
 }
 
 /* ---- mounts ---- */
@@ -289,6 +327,8 @@ static void compact(struct written *w)
 		w->n = 0;
 		w->bytes = 0;
 		w->full = false;
+		w->size = (off_t)r.len;
+		w->n_unsaved = 0;   /* it was among the paths */
 		for (size_t i = 0; i < r.len; i += strlen(r.text + i) + 1)
 			remember(w, r.text + i);
 	} else {
@@ -319,7 +359,7 @@ struct written *written_open(const struct store *s, pid_t init, bool private_tmp
 {
 	struct written *w = xcalloc(1, sizeof(*w));
 
-	w->journal = -1;
+	w->journal = w->mounts = -1;
 	w->dirfd = s->dirfd;
 	w->init = init;
 	snprintf(w->cwd, sizeof(w->cwd), "%s", cwd);
@@ -339,8 +379,11 @@ struct written *written_open(const struct store *s, pid_t init, bool private_tmp
 		err_sys(err, errno, "cannot open %s/%s", s->path, WRITTEN_NAME);
 		goto fail;
 	}
-	if (w->torn)
-		compact(w);
+	w->mounts = open_proc(init, "ns/mnt", O_RDONLY);
+	if (w->mounts < 0) {
+		err_sys(err, errno, "cannot open the pod's mount namespace");
+		goto fail;
+	}
 	if (mark_all(w)) {
 		err_sys(err, errno, "cannot watch the pod's mounts");
 		goto fail;
@@ -362,8 +405,11 @@ void written_close(struct written *w)
 		return;
 	if (w->fan >= 0)
 		close(w->fan);
+	if (w->mounts >= 0)
+		close(w->mounts);
 	if (w->journal >= 0)
 		close(w->journal);
 	tdestroy(w->paths, free);
+	free(w->unsaved);
 	free(w);
 }

@@ -44,8 +44,11 @@ void written_close(struct written *w);
 /* Readable when the job has closed a file it had open for writing. */
 int written_fd(const struct written *w);
 
-/* Takes all events and appends paths that are new to the journal. Returns whether there were any. */
+/* Takes all events and appends paths that are new to the journal, and those that could not be appended before. Returns whether to look again
+ * soon: there were some, or they cannot be saved. Also right after the death of the pod, for what it wrote last. */
 bool written_drain(struct written *w);
+/* False while paths are not in the journal because it cannot be written. */
+bool written_saved(const struct written *w);
 
 /* Before a checkpoint: marks mounts that have come since (autofs), and takes paths that lead to no file any more out of a journal
  * that is nearly full. Not while a worker reads the journal. */

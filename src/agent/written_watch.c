@@ -80,11 +80,16 @@ void written_frozen(struct agent *a)
 	if (!a->written.w)
 		return;
 	written_drain(a->written.w);
-	proc_send(&a->op.worker, "go");
+	/* without the word it waits in vain and warns that the list is not up to date */
+	if (written_saved(a->written.w))
+		proc_send(&a->op.worker, "go");
 }
 
 void written_stop(struct agent *a)
 {
+	/* what the job wrote last: in the second since the last look, in a trap when it was ended */
+	if (a->written.w && a->store_ok)
+		written_drain(a->written.w);
 	loop_remove(&a->loop, &a->written.source);
 	loop_timer_clear(&a->loop, &a->written.pause);
 	written_close(a->written.w);

@@ -2,6 +2,7 @@
 import os
 
 import lib
+import test_damage as damage
 
 SCRIPT = """
 n=$(cat state 2>/dev/null || echo 0)
@@ -135,3 +136,18 @@ def test_a_new_start_forgets(new_cluster, jobdir):
     c.checkpoint("create", job)
     (d / "go").touch()
     assert c.wait_end(job)[1] == "0:0"
+
+
+def test_what_a_trap_writes_while_the_job_is_requeued(new_cluster, jobdir):
+    """It belongs to no run: the job goes on from an epoch in which it had not been written."""
+    c, d = new_cluster(), jobdir()
+    job = c.sbatch("trap 'echo term >> traps; exit 1' TERM; trap 'echo exit >> traps' EXIT\n"
+                   "touch up; while [ ! -e go ]; do sleep 0.1; done; echo end >> traps", "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+    c.wait_running(job)
+    lib.wait_for(lambda: (d / "up").exists(), "the script")
+    c.checkpoint("create", job)
+    damage.requeue_by_failure(c, job)
+    c.wait_entry(job, lambda e: e["state"] == "running" and e.get("restored"), "the job to be restored", lib.DEADLINE * 3)
+    (d / "go").touch()
+    assert c.wait_end(job) == ("COMPLETED", "0:0")
+    assert (d / "traps").read_text() == "end\nexit\n", c.log(job)

@@ -66,8 +66,10 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	kill(pod, SIGKILL);
-	waitpid(pod, NULL, 0);
+	if (pod > 0) {
+		kill(pod, SIGKILL);
+		waitpid(pod, NULL, 0);
+	}
 	fclose(to_pod);
 	close(from_pod);
 	close(store.dirfd);
@@ -195,6 +197,63 @@ static void a_torn_end_is_cut_off(void **state)
 	assert_int_equal(times(at("after")), 1);
 }
 
+static void fill_up(const char *path)
+{
+	cleanup_close int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	char page[4096] = { 0 };
+
+	while (write(fd, page, sizeof(page)) > 0)
+		;
+}
+
+/* The list lies on a disk that is full for a while. */
+static void a_full_disk_loses_no_path(void **state)
+{
+	int real = store.dirfd;
+	char name[64];
+
+	assert_int_equal(mkdir(at("small"), 0700), 0);
+	assert_int_equal(mount("small", at("small"), "tmpfs", 0, "size=32k"), 0);
+	store.dirfd = open(at("small"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	listen_to(true);
+	run("echo a > first");
+	written_drain(w);
+	fill_up(at("small/filler"));
+	run("for i in $(seq 100 250); do echo x > disk-full-$i; done");
+	assert_true(written_drain(w));
+	assert_false(written_saved(w));
+	assert_true(written_drain(w));   /* nothing new, but it is tried again */
+	assert_int_equal(times(at("disk-full-250")), 0);
+	assert_int_equal(unlink(at("small/filler")), 0);
+	run("echo a > last");
+	assert_true(written_drain(w));
+	assert_true(written_saved(w));
+	assert_false(written_drain(w));
+	for (int i = 100; i <= 250; i++) {
+		snprintf(name, sizeof(name), "disk-full-%d", i);
+		assert_int_equal(times(at(name)), 1);
+	}
+	assert_int_equal(times(at("first")), 1);
+	assert_int_equal(times(at("last")), 1);
+	done(NULL);
+	close(store.dirfd);
+	store.dirfd = real;
+	assert_int_equal(umount2(at("small"), MNT_DETACH), 0);
+}
+
+/* Last, since the pod is gone then. The name of a file on another file system than the root's needs the pod's mounts. */
+static void what_the_pod_wrote_last(void **state)
+{
+	listen_to(true);
+	run("echo a > end; echo c > mnt/end");
+	kill(pod, SIGKILL);
+	assert_int_equal(waitpid(pod, NULL, 0), pod);
+	pod = 0;
+	written_drain(w);
+	assert_int_equal(times(at("end")), 1);
+	assert_int_equal(times(at("mnt/end")), 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -203,6 +262,8 @@ int main(void)
 		cmocka_unit_test_teardown(a_restored_pod_takes_the_list_over, done),
 		cmocka_unit_test_teardown(a_full_list_drops_what_is_gone, done),
 		cmocka_unit_test_teardown(a_torn_end_is_cut_off, done),
+		cmocka_unit_test_teardown(a_full_disk_loses_no_path, done),
+		cmocka_unit_test_teardown(what_the_pod_wrote_last, done),
 	};
 
 	scratch_needs_root();
