@@ -5,11 +5,9 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/fsuid.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "common/rights.h"
 #include "common/util.h"
 
 struct recorder {
@@ -31,30 +29,18 @@ static int reopen(int pathfd, int flags)
 	return open(link, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | flags);
 }
 
-static int swap_rights(uid_t uid, gid_t gid, const gid_t *groups, int n)
-{
-	/* Not glibc's: that one is for all threads of a process. */
-	if (syscall(SYS_setgroups, (size_t)n, groups) < 0)
-		return -1;
-	setfsgid(gid);
-	setfsuid(uid);
-	return 0;
-}
-
 static int reopen_as_user(int pathfd, const struct files_cred *cred)
 {
-	int n = getgroups(0, NULL), death = 0, fd = -1, saved;
-	cleanup_free gid_t *own = xcalloc(n > 0 ? (size_t)n : 1, sizeof(*own));
+	struct rights own;
+	struct err why;
+	int fd;
 
-	n = n > 0 ? getgroups(n, own) : n;
-	if (n < 0 || prctl(PR_GET_PDEATHSIG, &death) < 0 || swap_rights(cred->uid, cred->gid, cred->groups, cred->n_groups) < 0)
+	if (rights_take(&own, cred->uid, cred->gid, cred->groups, cred->n_groups, &why) < 0) {
+		errno = EPERM;
 		return -1;
+	}
 	fd = reopen(pathfd, 0);
-	saved = errno;
-	/* The kernel has forgotten with the change that we are to die with our parent. */
-	if (swap_rights(geteuid(), getegid(), own, n) < 0 || prctl(PR_SET_PDEATHSIG, death) < 0)
-		abort();
-	errno = saved;
+	rights_return(&own);
 	return fd;
 }
 

@@ -7,16 +7,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <limits.h>
 #include <linux/openat2.h>
 #include <string.h>
-#include <sys/fsuid.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "common/rights.h"
 #include "common/util.h"
 
 #define WHOLE_MAX  (1 << 20)     /* bytes of a file that is copied before it is known how the job writes it */
@@ -51,9 +49,6 @@ struct files_written {
 	struct record_index previous;
 	uint64_t left;               /* of the limit */
 	unsigned n_copies;
-	gid_t   *own_groups;
-	int      n_own_groups;
-	int      death_signal;       /* the kernel forgets it with every change of rights */
 };
 
 /* One file of a batch. */
@@ -63,32 +58,6 @@ struct look {
 	bool found, same;
 	struct stat st;
 };
-
-/* ---- rights ------------------------------------------------------------ */
-
-/* Of this thread only, and only those that count for files: the rest of the worker is not concerned. */
-static int take_users_rights(const struct files_written *w, struct err *err)
-{
-	const struct files_cred *c = &w->o.cred;
-
-	if (syscall(SYS_setgroups, (size_t)c->n_groups, c->groups) < 0)
-		return err_sys(err, errno, "cannot take the groups of uid %u", (unsigned)c->uid);
-	setfsgid(c->gid);
-	setfsuid(c->uid);
-	if (setfsuid((uid_t)-1) != (int)c->uid || setfsgid((gid_t)-1) != (int)c->gid)
-		return err_set(err, EPERM, "cannot take the rights of uid %u", (unsigned)c->uid);
-	return 0;
-}
-
-static int take_own_rights(const struct files_written *w, struct err *err)
-{
-	setfsuid(geteuid());
-	setfsgid(getegid());
-	if (setfsuid((uid_t)-1) != (int)geteuid() || syscall(SYS_setgroups, (size_t)w->n_own_groups, w->own_groups) < 0 ||
-	    prctl(PR_SET_PDEATHSIG, w->death_signal) < 0)
-		return err_set(err, EPERM, "cannot take root's rights again");
-	return 0;
-}
 
 /* ---- looking ----------------------------------------------------------- */
 
@@ -315,14 +284,17 @@ static int take(struct files_written *w, const char *path, struct entry *e, cons
 
 static int take_batch(struct files_written *w, size_t from, size_t to, const struct record_index *skip, struct err *err)
 {
+	const struct files_cred *c = &w->o.cred;
 	struct look looks[LOOKS];
 	int64_t now = real_us();
-	int rc = take_users_rights(w, err);
+	struct rights own;
+	int rc = 0;
 
-	for (size_t i = from; rc == 0 && i < to; i++)
-		look_at(w, w->journal.paths[i], &w->v[i], &looks[i - from]);
-	if (take_own_rights(w, rc < 0 ? NULL : err) < 0 || rc < 0)
+	if (rights_take(&own, c->uid, c->gid, c->groups, c->n_groups, err) < 0)
 		return -1;
+	for (size_t i = from; i < to; i++)
+		look_at(w, w->journal.paths[i], &w->v[i], &looks[i - from]);
+	rights_return(&own);
 	for (size_t i = from; i < to; i++) {
 		struct look *l = &looks[i - from];
 
@@ -353,15 +325,6 @@ static int take_all(struct files_written *w, const struct record_index *skip, st
 
 /* ---- steps ------------------------------------------------------------- */
 
-static int remember_groups(struct files_written *w, struct err *err)
-{
-	w->n_own_groups = getgroups(0, NULL);
-	w->own_groups = xcalloc((size_t)(w->n_own_groups > 0 ? w->n_own_groups : 0) + 1, sizeof(*w->own_groups));
-	if (w->n_own_groups < 0 || getgroups(w->n_own_groups, w->own_groups) < 0 || prctl(PR_GET_PDEATHSIG, &w->death_signal) < 0)
-		return err_sys(err, errno, "cannot read the groups of this process");
-	return 0;
-}
-
 struct files_written *files_written_open(int jobfd, pid_t init_pid, int filesfd, const struct files_opts *o, struct err *err)
 {
 	struct files_written *w = xcalloc(1, sizeof(*w));
@@ -374,10 +337,9 @@ struct files_written *files_written_open(int jobfd, pid_t init_pid, int filesfd,
 	w->left = o->file_limit;
 	snprintf(root, sizeof(root), "/proc/%d/root", (int)init_pid);
 	w->rootfd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (w->rootfd < 0)
-		err_sys(err, errno, "cannot open %s, the file system of the job", root);
-	else if (remember_groups(w, err) == 0)
+	if (w->rootfd >= 0)
 		return w;
+	err_sys(err, errno, "cannot open %s, the file system of the job", root);
 	files_written_close(w);
 	return NULL;
 }
@@ -480,7 +442,6 @@ void files_written_close(struct files_written *w)
 		close(w->rootfd);
 	journal_free(&w->journal);
 	record_index_free(&w->previous);
-	free(w->own_groups);
 	free(w->v);
 	free(w);
 }
