@@ -14,6 +14,7 @@
 
 #include "agent/protocol.h"
 #include "common/util.h"
+#include "store/json.h"
 
 #define SEND_TIMEOUT 10 /* s that a client may take to read a line */
 
@@ -65,7 +66,7 @@ static _Noreturn void refuse(struct conn *c, const char *error)
 	char text[1024];
 
 	if (c->known) {
-		json_t *o = json_pack("{s:s, s:b, s:s, s:s, s:s}", "event", "result", "ok", 0, "op", c->op, "error", error,
+		json_t *o = json_pack("{s:s, s:b, s:o, s:o, s:s}", "event", "result", "ok", 0, "op", json_text(c->op), "error", json_text(error),
 				      "state", "nothing was done");
 		cleanup_free char *json = o ? json_dumps(o, JSON_COMPACT) : NULL;
 

@@ -7,6 +7,7 @@
 
 #include "common/log.h"
 #include "common/util.h"
+#include "store/json.h"
 
 #define MOVE_TIMEOUT 60       /* s */
 #define RETRY_US     5000000
@@ -57,8 +58,8 @@ static void on_moved(void *arg, bool ok, const json_t *answer, const char *error
 static void ask(void *arg)
 {
 	struct agent *a = arg;
-	json_t *o = json_pack("{s:s, s:I, s:s}", "node", a->task.node, "epoch",
-			      a->start.requested == START_LATEST ? (json_int_t)-1 : (json_int_t)a->start.requested, "error", a->move.why);
+	json_t *o = json_pack("{s:s, s:I, s:o}", "node", a->task.node, "epoch",
+			      a->start.requested == START_LATEST ? (json_int_t)-1 : (json_int_t)a->start.requested, "error", json_text(a->move.why));
 	cleanup_free char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
 
 	json_decref(o);

@@ -16,6 +16,7 @@
 #include "agent/protocol.h"
 #include "common/log.h"
 #include "common/util.h"
+#include "store/json.h"
 
 #define WHERE_TIMEOUT 30     /* s */
 #define BURST_MAX     32     /* connections per second; each costs a fork */
@@ -49,7 +50,7 @@ void conn_phase(struct conn_slot *c, const char *name)
 
 	if (!c)
 		return;
-	o = json_pack("{s:s, s:s}", "event", "phase", "name", name);
+	o = json_pack("{s:s, s:o}", "event", "phase", "name", json_text(name));
 	send_json(c, o);
 	json_decref(o);
 }
@@ -66,7 +67,7 @@ void conn_result(struct conn_slot *c, json_t *result)
 
 void conn_refuse(struct conn_slot *c, const char *op, const char *error, const char *state)
 {
-	conn_result(c, json_pack("{s:s, s:b, s:s, s:s, s:s}", "event", "result", "ok", 0, "op", op, "error", error, "state", state));
+	conn_result(c, json_pack("{s:s, s:b, s:s, s:o, s:o}", "event", "result", "ok", 0, "op", op, "error", json_text(error), "state", json_text(state)));
 }
 
 static json_t *epoch_list(const struct agent *a)
@@ -88,9 +89,9 @@ static json_t *epoch_list(const struct agent *a)
 static json_t *describe(const struct agent *a, const char *op)
 {
 	const struct status *s = &a->pub.status;
-	json_t *o = json_pack("{s:s, s:b, s:s, s:s, s:I, s:I, s:s, s:I, s:I, s:I, s:s}", "event", "result", "ok", 1, "op", op,
+	json_t *o = json_pack("{s:s, s:b, s:s, s:s, s:I, s:I, s:o, s:I, s:I, s:I, s:s}", "event", "result", "ok", 1, "op", op,
 			      "state", s->state, "interval", (json_int_t)s->interval, "epoch", (json_int_t)s->epoch,
-			      "error", s->error, "skipped", (json_int_t)s->skipped, "restored", (json_int_t)s->restored,
+			      "error", json_text(s->error), "skipped", (json_int_t)s->skipped, "restored", (json_int_t)s->restored,
 			      "run", (json_int_t)a->rec.run, "uuid", a->task.uuid);
 
 	if (!o)
@@ -98,7 +99,7 @@ static json_t *describe(const struct agent *a, const char *op)
 	json_object_set_new(o, "busy", json_boolean(a->op.active));
 	if (a->op.active) {
 		json_object_set_new(o, "operation", json_string(op_name(a->op.kind)));
-		json_object_set_new(o, "phase", json_string(a->op.phase));
+		json_object_set_new(o, "phase", json_text(a->op.phase));
 		json_object_set_new(o, "began", json_integer(a->op.began));
 	}
 	if (a->sched.timer.at)
@@ -114,7 +115,7 @@ void conn_able(struct conn_slot *c, const char *reason)
 
 	json_object_set_new(o, "able", json_boolean(!reason));
 	if (reason)
-		json_object_set_new(o, "reason", json_string(reason));
+		json_object_set_new(o, "reason", json_text(reason));
 	conn_result(c, o);
 }
 

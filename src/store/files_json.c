@@ -24,34 +24,19 @@ const char *show_path(const char *path, char buf[FILES_SHOWN])
 	return buf;
 }
 
-/* They go to the agent in one line of limited length, and a person reads no more either. */
-#define WARNINGS_MAX 50
-
 void add_warning(json_t *warnings, const char *fmt, ...)
 {
 	cleanup_free char *text = NULL;
 	va_list ap;
 	int n;
 
-	if (json_array_size(warnings) >= WARNINGS_MAX) {
-		if (json_array_size(warnings) == WARNINGS_MAX)
-			json_array_append_new(warnings, json_string("further warnings are left out"));
-		return;
-	}
 	va_start(ap, fmt);
 	n = vasprintf(&text, fmt, ap);
 	va_end(ap);
-	if (n < 0) {
+	if (n < 0)
 		text = NULL;
-		return;
-	}
-	if (!warnings || json_array_append_new(warnings, json_string(text)) == 0)
-		return;
-	/* A name that is not UTF-8: the message keeps what can be shown. */
-	for (char *p = text; *p; p++)
-		if ((unsigned char)*p >= 0x7f)
-			*p = '?';
-	json_array_append_new(warnings, json_string(text));
+	else
+		json_warn(warnings, text);
 }
 
 static json_t *render_time(const struct timespec *t)

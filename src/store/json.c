@@ -167,3 +167,26 @@ int json_get_name(const json_t *obj, const char *key, char *buf, size_t len, str
 	memcpy(buf, text, strlen(text) + 1);
 	return 0;
 }
+
+json_t *json_text(const char *text)
+{
+	const size_t size = strlen(text) + 1;
+	cleanup_free char *clean = xmalloc(size);
+
+	return json_string(printable(text, clean, size));
+}
+
+void json_warn(json_t *warnings, const char *text)
+{
+	static const char more[] = "further warnings are left out";
+	size_t i, n = json_array_size(warnings), bytes = 0;
+	const json_t *w;
+
+	if (n > 0 && !strcmp(json_string_value(json_array_get(warnings, n - 1)), more))
+		return;
+	json_array_foreach(warnings, i, w)
+		bytes += json_string_length(w);
+	if (n >= JSON_WARNINGS_MAX || bytes + strlen(text) > JSON_WARNINGS_BYTES)
+		text = more;
+	json_array_append_new(warnings, json_text(text));
+}

@@ -260,7 +260,7 @@ static int format_of(const struct manifest *m)
 
 static json_t *render_memory(const struct manifest *m)
 {
-	json_t *o = json_pack("{s:s,s:s,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:I}", "method", m->memory.method, "why", m->memory.why,
+	json_t *o = json_pack("{s:s,s:o,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:I}", "method", m->memory.method, "why", json_text(m->memory.why),
 			 "increment", (int)m->memory.increment, "reused", (json_int_t)m->memory.reused, "scanned", (json_int_t)m->memory.scanned,
 			 "pages", (json_int_t)m->memory.pages, "zero", (json_int_t)m->memory.zero, "raw", (json_int_t)m->memory.raw,
 			 "stored", (json_int_t)m->memory.stored, "criu", (json_int_t)m->memory.criu, "shared", (json_int_t)m->memory.shared,

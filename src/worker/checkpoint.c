@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "common/util.h"
+#include "store/json.h"
 #include "memory/parent.h"
 #include "pod/mount_table.h"
 #include "pod/pod.h"
@@ -121,10 +122,10 @@ static json_t *describe(const struct checkpoint *c)
 	const struct worker *w = c->w;
 	char memory[MANIFEST_MEMORY_TEXT];
 
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:O}", "epoch", (json_int_t)w->req.epoch, "bytes", (json_int_t)c->m.bytes,
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:O}", "epoch", (json_int_t)w->req.epoch, "bytes", (json_int_t)c->m.bytes,
 			 "time", (json_int_t)c->m.time, "frozen_us", (json_int_t)stood_still(c),
 			 "total_us", (json_int_t)(now_us() - w->began), "files", (json_int_t)json_array_size(c->m.files),
-			 "memory", manifest_memory_text(&c->m, memory), "memory_why", c->m.memory.why, "warnings", w->warnings);
+			 "memory", json_text(manifest_memory_text(&c->m, memory)), "memory_why", json_text(c->m.memory.why), "warnings", w->warnings);
 }
 
 /* The epoch is durable. The agent gives the job back to Slurm and then says what is to become of the pod. */

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "common/util.h"
+#include "store/json.h"
 
 /* Written by the signal handler, so it is prepared before. */
 static char deadline_line[256];
@@ -34,13 +35,10 @@ void event_phase(const char *name)
 
 void event_failed(const char *error, bool refused, bool node, bool asker)
 {
-	char clean[1024];
-	json_t *o = json_object(), *text;
+	json_t *o = json_object();
 
-	printable(error, clean, sizeof(clean));
-	text = json_string(clean);
 	json_object_set_new(o, "ok", json_false());
-	json_object_set_new(o, "error", text ? text : json_string("unprintable error"));
+	json_object_set_new(o, "error", json_text(error));
 	json_object_set_new(o, "refused", json_boolean(refused));
 	json_object_set_new(o, "node", json_boolean(node));
 	json_object_set_new(o, "asker", json_boolean(asker));

@@ -52,8 +52,8 @@ int written_freeze(struct written_step *s, struct worker *w, const json_t *open,
 	while (w->go_due > 0 && request_word(word, sizeof(word), GO_MAX_MS))
 		w->go_due--;
 	if (w->go_due > 0)
-		json_array_append_new(w->warnings, json_string("the agent did not say in time which files the job has written last: "
-							       "a restore may leave some of them as they will be then"));
+		worker_warn(w, "the agent did not say in time which files the job has written last: a restore may leave some of them as they will "
+			    "be then");
 	return files_written_freeze(s->w, open, err);
 }
 
