@@ -10,6 +10,7 @@
 
 #include "common/log.h"
 #include "common/util.h"
+#include "store/json.h"
 
 /* The worker keeps CheckpointTimeout itself; a worker that does not is killed a little later. */
 #define WORKER_MARGIN 30
@@ -37,9 +38,13 @@ json_t *worker_request(const struct agent *a)
 {
 	const struct task *t = &a->task;
 
-	return json_pack("{s:s, s:s, s:s, s:I, s:I, s:o, s:b, s:b, s:s}", "job_dir", a->store.path, "config", t->config,
-			 "script", t->script, "uid", (json_int_t)t->uid, "gid", (json_int_t)t->gid, "groups", groups_json(t),
-			 "sign", 1, "private_tmp", t->private_tmp ? 1 : 0, "uuid", t->uuid);
+	json_t *o = json_pack("{s:I, s:I, s:o, s:b, s:b, s:s}", "uid", (json_int_t)t->uid, "gid", (json_int_t)t->gid, "groups", groups_json(t),
+			      "sign", 1, "private_tmp", t->private_tmp ? 1 : 0, "uuid", t->uuid);
+
+	json_set_name(o, "job_dir", a->store.path);
+	json_set_name(o, "config", t->config);
+	json_set_name(o, "script", t->script);
+	return o;
 }
 
 json_t *worker_request_pod(const struct agent *a, unsigned epoch)
@@ -47,7 +52,7 @@ json_t *worker_request_pod(const struct agent *a, unsigned epoch)
 	json_t *o = worker_request(a);
 
 	json_object_set_new(o, "init_pid", json_integer(a->pod.init));
-	json_object_set_new(o, "pod_dir", json_string(a->pod.dir));
+	json_set_name(o, "pod_dir", a->pod.dir);
 	json_object_set_new(o, "epoch", json_integer(epoch));
 	json_object_set_new(o, "agent_port", json_integer(a->req.port));
 	return o;

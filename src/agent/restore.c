@@ -12,6 +12,7 @@
 
 #include "common/log.h"
 #include "common/util.h"
+#include "store/json.h"
 #include "pod/criu.h"
 #include "pod/pod.h"
 
@@ -268,7 +269,7 @@ static int start_worker(struct agent *a, int init_ctl, struct err *err)
 	json_t *o = worker_request(a);
 
 	json_object_set_new(o, "epoch", json_integer(a->restore.epoch));
-	json_object_set_new(o, "pod_dir", json_string(a->restore.dir));
+	json_set_name(o, "pod_dir", a->restore.dir);
 	json_object_set_new(o, "ctl_fd", json_integer(init_ctl));
 	text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);

@@ -6,6 +6,7 @@
 #include <jansson.h>
 
 #include "common/util.h"
+#include "store/json.h"
 
 #define TASK_MAX (1 << 20)
 #define GROUPS_MAX 65536
@@ -58,6 +59,15 @@ static void get_text(struct reader *r, const char *key, char *out, size_t len)
 	memcpy(out, json_string_value(v), json_string_length(v) + 1);
 }
 
+/* Any bytes: a name of a file. */
+static void get_name(struct reader *r, const char *key, char *out, size_t len)
+{
+	if (r->failed || json_get_name(r->root, key, out, len, r->err) == 0)
+		return;
+	r->failed = true;
+	err_wrap(r->err, "task file");
+}
+
 static void get_groups(struct reader *r, struct task *t)
 {
 	const json_t *a = json_object_get(r->root, "groups"), *v;
@@ -99,10 +109,10 @@ static void get_all(struct reader *r, struct task *t)
 	t->at_limit = get_bool(r, "at_limit");
 	t->cpus = (unsigned)get_int(r, "cpus", 0, 1 << 20);
 	t->private_tmp = get_bool(r, "private_tmp");
-	get_text(r, "script", t->script, sizeof(t->script));
-	get_text(r, "cwd", t->cwd, sizeof(t->cwd));
-	get_text(r, "pod_dir", t->pod_dir, sizeof(t->pod_dir));
-	get_text(r, "config", t->config, sizeof(t->config));
+	get_name(r, "script", t->script, sizeof(t->script));
+	get_name(r, "cwd", t->cwd, sizeof(t->cwd));
+	get_name(r, "pod_dir", t->pod_dir, sizeof(t->pod_dir));
+	get_name(r, "config", t->config, sizeof(t->config));
 	t->init_pid = (pid_t)get_int(r, "init_pid", 2, INT32_MAX);
 	t->leader_pid = (pid_t)get_int(r, "leader_pid", 2, INT32_MAX);
 	t->script_pid = (pid_t)get_int(r, "script_pid", 2, INT32_MAX);

@@ -16,6 +16,7 @@
 
 #include "cli/progress.h"
 #include "common/util.h"
+#include "store/json.h"
 
 enum { LINE_MAX_BYTES = 65536, MARGIN_S = 30 /* the worker keeps CheckpointTimeout itself */ };
 
@@ -53,17 +54,20 @@ int pod_user_cred(const char *user, struct pod_cred *cred, struct err *err)
 json_t *pod_request(const struct pod_opts *o, const struct pod_home *h, const struct job_record *rec,
 		    const struct pod_cred *cred, bool private_tmp, unsigned epoch)
 {
-	json_t *groups = json_array();
+	json_t *groups = json_array(), *req;
 	char dir[4096];
 	int i;
 
 	for (i = 0; i < cred->n_groups; i++)
 		json_array_append_new(groups, json_integer(cred->groups[i]));
 	pod_home_dir(h, dir, sizeof(dir));
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:b, s:b}", "job_dir", h->store.path, "pod_dir", dir,
-			 "config", o->conf.path, "uuid", rec->uuid, "script", "", "epoch", (json_int_t)epoch, "run", (json_int_t)rec->run,
+	req = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:b, s:b}", "uuid", rec->uuid, "script", "", "epoch", (json_int_t)epoch, "run", (json_int_t)rec->run,
 			 "uid", (json_int_t)cred->uid, "gid", (json_int_t)cred->gid, "groups", groups,
 			 "private_tmp", (int)private_tmp, "sign", 0);
+	json_set_name(req, "job_dir", h->store.path);
+	json_set_name(req, "pod_dir", dir);
+	json_set_name(req, "config", o->conf.path);
+	return req;
 }
 
 __attribute__((noreturn)) static void exec_worker(const char *path, const char *op, int in, int out, int keep_fd, pid_t parent)

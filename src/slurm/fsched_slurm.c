@@ -25,9 +25,9 @@
 #include <jansson.h>
 
 #include "common/util.h"
-#include "slurm/json_text.h"
 #include "slurm/option_check.h"
 #include "slurm/slurm_rpc.h"
+#include "store/json.h"
 
 #define TIMEOUT_DEFAULT 20
 #define STATUS_MAX 65536

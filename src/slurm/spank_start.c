@@ -21,8 +21,8 @@
 #include "common/util.h"
 #include "pod/pod.h"
 #include "slurm/option.h"
-#include "slurm/json_text.h"
 #include "slurm/spank_fsched.h"
+#include "store/json.h"
 
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC (1U << 2)
@@ -222,10 +222,14 @@ static json_t *groups(const struct pod_cred *c)
 
 static json_t *describe(const struct start *s)
 {
+	const struct { const char *key, *path; } paths[] = {
+		{ "script", s->script }, { "cwd", s->cwd }, { "stdout", s->out }, { "stderr", s->errout }, { "pod_dir", s->spec.dir },
+		{ "config", s->conf.path },
+	};
 	const bool task = s->array_task != NO_VAL;
+	json_t *o;
 
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:o, s:o, s:s, s:I, s:b, s:b, s:o, s:o, s:o, s:o, s:i, s:b, s:i, s:i, s:i, "
-			 "s:o, s:i, s:i, s:o}",
+	o = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:o, s:o, s:s, s:I, s:b, s:b, s:i, s:b, s:i, s:i, s:i, s:i, s:i}",
 			 "job_id", (json_int_t)s->job_id, "array_job_id", (json_int_t)(task ? s->array_id : 0),
 			 "array_task_id", (json_int_t)(task ? (json_int_t)s->array_task : -1),
 			 "step", (json_int_t)SLURM_BATCH_SCRIPT,
@@ -233,11 +237,13 @@ static json_t *describe(const struct start *s)
 			 "groups", groups(&s->spec.cred), "user", json_text(s->user),
 			 "restart_count", (json_int_t)*s->restarts, "node", json_text(s->node), "cluster", json_text(s->cluster),
 			 "uuid", s->option.uuid, "interval", (json_int_t)s->option.interval, "truncate", (int)s->option.truncate,
-			 "at_limit", (int)s->option.at_limit,
-			 "script", json_text(s->script), "cwd", json_text(s->cwd), "stdout", json_text(s->out), "stderr", json_text(s->errout),
-			 "cpus", (int)s->cpus, "private_tmp", (int)s->spec.private_tmp,
+			 "at_limit", (int)s->option.at_limit, "cpus", (int)s->cpus, "private_tmp", (int)s->spec.private_tmp,
 			 "init_pid", (int)s->pod.init, "leader_pid", (int)s->pod.leader, "script_pid", (int)s->script_pid,
-			 "pod_dir", json_text(s->spec.dir), "ctl_fd", s->pod.ctl, "gate_fd", s->gate, "config", json_text(s->conf.path));
+			 "ctl_fd", s->pod.ctl, "gate_fd", s->gate);
+	/* names are bytes: the agent opens what it is given here */
+	for (size_t i = 0; o && i < ARRAY_SIZE(paths); i++)
+		json_set_name(o, paths[i].key, paths[i].path);
+	return o;
 }
 
 /* A descriptor with the task file in it. */

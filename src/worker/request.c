@@ -106,7 +106,7 @@ static int get_groups(const json_t *o, struct request *r, struct err *err)
 
 static int get_path(const json_t *o, const char *key, char *buf, size_t len, bool may_be_empty, struct err *err)
 {
-	if (json_get_text(o, key, buf, len, err))
+	if (json_get_name(o, key, buf, len, err))
 		return -1;
 	if (buf[0] != '/' && !(may_be_empty && !buf[0]))
 		return err_set(err, EBADMSG, "member \"%s\" is no absolute path", key);

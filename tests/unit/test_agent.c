@@ -65,6 +65,20 @@ static void task_good(void **state)
 	task_free(&t);
 }
 
+/* A name of a file is bytes. */
+static void task_with_foreign_names(void **state)
+{
+	static const char cwd[] = "\"cwd\":\"/\"";
+	const char *at = strstr(GOOD, cwd);
+	cleanup_free char *text = xasprintf("%.*s\"cwd\":\"/a%%FFb\",\"cwd_encoding\":\"percent\"%s", (int)(at - GOOD), GOOD, at + strlen(cwd));
+	struct task t;
+	struct err err;
+
+	assert_int_equal(parse(text, &t, &err), 0);
+	assert_string_equal(t.cwd, "/a\xff" "b");
+	task_free(&t);
+}
+
 static void task_bad(void **state)
 {
 	static const struct { const char *from, *to, *named; } cases[] = {
@@ -300,6 +314,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(task_good),
+		cmocka_unit_test(task_with_foreign_names),
 		cmocka_unit_test(task_bad),
 		cmocka_unit_test(proc_lines),
 		cmocka_unit_test(proc_request),
