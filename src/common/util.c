@@ -176,6 +176,21 @@ long proc_number(pid_t pid, const char *key, long missing)
 	return read_file_at(AT_FDCWD, path, 65536, &status) > 0 ? proc_status_number(status, key, missing) : missing;
 }
 
+const char *proc_describe(pid_t pid, char *buf, size_t len)
+{
+	cleanup_free char *status = NULL;
+	char path[64], comm[64] = "?", clean[64];
+	long inner = pid;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	if (read_file_at(AT_FDCWD, path, 65536, &status) > 0) {
+		sscanf(status, "Name:\t%63[^\n]", comm);
+		inner = proc_status_number(status, "NSpid", pid);
+	}
+	snprintf(buf, len, "process %ld (%s)", inner, printable(comm, clean, sizeof(clean)));
+	return buf;
+}
+
 static int fsync_dir(int dirfd)
 {
 	cleanup_close int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

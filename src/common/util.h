@@ -53,6 +53,9 @@ int open_proc(pid_t pid, const char *name, int flags);
 long proc_status_number(const char *status, const char *key, long missing);
 /* The same of a process; missing also if it is gone. */
 long proc_number(pid_t pid, const char *key, long missing);
+/* "process 17 (python3)": with the pid that the process has in the innermost namespace. Returns buf. */
+#define PROC_DESCRIBED 160
+const char *proc_describe(pid_t pid, char *buf, size_t len);
 /* Writes name through a temporary name, fsync, rename, fsync of the directory:
  * after 0 the new content is durable, after -1 (errno) the old one stands. */
 int write_file_atomic(int dirfd, const char *name, mode_t mode, gid_t gid,

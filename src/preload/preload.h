@@ -48,4 +48,7 @@ long elide_open_parent(int dirfd, const char *path, int flags, long error);
 struct hand_object;
 unsigned elide_shared_list(unsigned long first, struct hand_object *buf, unsigned room, unsigned *total);
 
+/* reaper.c: after a system call of criu's that may have forked. Returns ret. */
+long reaper_forked(long nr, long ret);
+
 #endif

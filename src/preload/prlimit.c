@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <sys/syscall.h>
 
+#include "preload.h"
 #include "raw_syscall.h"
 #include "restored_task.h"
 #include "rights.h"
@@ -131,5 +132,5 @@ long syscall(long nr, long a, long b, long c, long d, long e, long f)
 {
 	if (nr == SYS_prlimit64)
 		return prlimit64((int)a, (int)b, (const struct limit64 *)c, (struct limit64 *)d);
-	return errno_result(fork_or_call(nr, a, b, c, d, e, f));
+	return errno_result(reaper_forked(nr, fork_or_call(nr, a, b, c, d, e, f)));
 }

@@ -21,6 +21,8 @@
 
 #define HELD_MAX_MS  180000   /* an agent that has not decided by then will not; the job must not stand still for ever */
 #define KILL_WAIT_MS 30000
+#define STRAYS_MS    1000
+#define STRAYS_STEP_MS 20
 #define NICE         10       /* of what is done besides the job, when its memory is written */
 
 struct checkpoint {
@@ -52,7 +54,8 @@ static int record_files(struct checkpoint *c, struct err *err)
 	struct tree t;
 	int rc;
 
-	if (tree_read(w->req.init, &t, err))
+	/* A process may have come since the preflight. */
+	if (tree_check(w->req.init, c->criufd, err) || tree_read(w->req.init, &t, err))
 		return -1;
 	c->m.max_pid = t.max_pid;
 	o.carry = c->memory.objects ? memory_shared_carry : NULL;
@@ -152,6 +155,7 @@ static int hold(struct checkpoint *c, struct err *err)
 static int on_frozen(void *arg, struct err *err)
 {
 	struct checkpoint *c = arg;
+	int rc;
 
 	c->reached = true;
 	c->mounts = mount_table_read(c->w->req.init, err);
@@ -161,10 +165,11 @@ static int on_frozen(void *arg, struct err *err)
 	fault_criu_dies(c->w, FAULT_CRIU_DIES_FROZEN, c->w->req.init);
 	event_phase("files");
 	/* Before there are children of a snapshot, which are no processes of the job. */
-	if (record_files(c, err) || memory_freeze(&c->memory, c->w, c->epochfd, c->criufd, c->dump.hand, err))
-		return -1;
+	rc = record_files(c, err) || memory_freeze(&c->memory, c->w, c->epochfd, c->criufd, c->dump.hand, err) ? -1 : 0;
 	if (!criu_still_frozen(&c->dump))
 		return err_set(err, 0, "criu was killed while the job was saved");
+	if (rc)
+		return -1;
 	if (!c->w->req.vacate)
 		return 0;
 	if (seal(c, err))
@@ -215,6 +220,19 @@ static void fill_manifest(struct checkpoint *c)
 /* What fsched's own memory engine takes, the rest is criu's. */
 enum engine { ENGINE_ALL, ENGINE_PRIVATE, ENGINE_NONE };
 
+/* A driver and a criu that were killed with the worker before may still be there for a moment, as children of pid 1. */
+static int check_tree(const struct worker *w, struct err *err)
+{
+	int64_t end = now_us() + STRAYS_MS * 1000;
+
+	while (tree_check(w->req.init, -1, err)) {
+		if (now_us() > end)
+			return -1;
+		usleep(STRAYS_STEP_MS * 1000);
+	}
+	return 0;
+}
+
 /* What is known without touching the job. */
 static int look_before(struct worker *w, struct err *err)
 {
@@ -227,7 +245,8 @@ static int look_before(struct worker *w, struct err *err)
 
 	event_phase("preflight");
 	if (criu_locate(w->conf.criu, w->libexec, &w->criu, err) ||
-	    criu_act_for(&w->criu, w->req.uid, w->req.gid, w->req.groups, w->req.n_groups, err) || tree_read(w->req.init, &t, err))
+	    criu_act_for(&w->criu, w->req.uid, w->req.gid, w->req.groups, w->req.n_groups, err) ||
+	    check_tree(w, err) || tree_read(w->req.init, &t, err))
 		return -1;
 	job.pids = t.pids;
 	job.inner = t.inner;
@@ -265,6 +284,7 @@ static int dump(struct checkpoint *c, enum engine engine, struct err *err)
 	c->dump.elide_parent = c->memory.on && !fault(w, FAULT_NO_ELISION) ? MEMORY_PARENT : NULL;
 	c->dump.elide_shared = c->memory.objects != NULL;
 	fault_die(w, FAULT_DIE_BEFORE_FREEZE);
+	fault_wait(w, FAULT_WAIT_BEFORE_FREEZE);
 	event_phase("dump");
 	if (criu_dump(&w->criu, &c->dump, err))
 		return -1;

@@ -2,6 +2,7 @@
  * nothing looks at it. This is the list; `fsched-worker faults` prints it, and tests/pod/test_fault_points.py goes through it. */
 #include "worker/worker.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 
@@ -49,7 +50,10 @@ static const struct { const char *name, *kind, *what; } list[] = {
 	[FAULT_DIE_IN_RESTORE] = { "die-in-restore", "restore", "the worker: criu has just begun" },
 	[FAULT_DIE_IN_FILL] = { "die-in-fill", "restore", "the worker: criu waits, the memory is incomplete" },
 	[FAULT_CRIU_DIES_IN_FILL] = { "criu-dies-in-fill", "retry", "criu: the same; the restore is tried once more, without filling" },
+	[FAULT_WAIT_BEFORE_FREEZE] = { "wait-before-freeze", "way", "everything has been looked at; goes on when the file \"waiting\" is removed" },
 };
+
+#define WAIT_MAX_MS 60000
 
 void fault_list(FILE *out)
 {
@@ -122,4 +126,18 @@ void fault_die(const struct worker *w, enum fault f)
 {
 	if (fault(w, f))
 		raise(SIGKILL);
+}
+
+void fault_wait(const struct worker *w, enum fault f)
+{
+	int64_t end = now_us() + WAIT_MAX_MS * 1000LL;
+	int fd;
+
+	if (!fault(w, f))
+		return;
+	fd = openat(w->store.dirfd, "waiting", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		close(fd);
+	while (now_us() < end && faccessat(w->store.dirfd, "waiting", F_OK, 0) == 0)
+		usleep(10000);
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/util.h"
 #include "pod/pod.h"
@@ -12,21 +13,37 @@
 
 struct node {
 	pid_t pid, parent;
-	int   inner;   /* pid inside the pod */
-	enum { UNKNOWN, INSIDE, OUTSIDE } where;
+	int   inner, session;   /* numbers inside the pod */
+	int   born_session;     /* a child's that the process must have had before its own; 0: not known */
+	bool  ended;            /* a zombie */
+	enum {
+		UNKNOWN,
+		INSIDE,         /* descends from the leader */
+		STRAY,          /* descends from pid 1 only */
+		ENTERED,        /* came from outside of the pod: criu, its driver, a person with nsenter */
+	} where;
 };
+
+/* All processes of the pod but pid 1. */
+struct nodes { struct node *v; int n; };
 
 static void read_node(struct node *n, struct tree *t)
 {
 	static const char *const keys[] = { "NSpid", "NSpgid", "NSsid" };
 	cleanup_free char *status = NULL;
+	const char *state;
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/%d/status", n->pid);
-	if (read_file_at(AT_FDCWD, path, 65536, &status) <= 0)
+	if (read_file_at(AT_FDCWD, path, 65536, &status) <= 0) {
+		n->ended = true;
 		return;
+	}
+	state = strstr(status, "\nState:\t");
+	n->ended = state && strchr("ZX", state[strlen("\nState:\t")]);
 	n->parent = (pid_t)proc_status_number(status, "PPid", 0);
 	n->inner = (int)proc_status_number(status, "NSpid", 0);
+	n->session = (int)proc_status_number(status, "NSsid", 0);
 	for (size_t k = 0; k < ARRAY_SIZE(keys); k++) {
 		long v = proc_status_number(status, keys[k], 0);
 
@@ -34,24 +51,47 @@ static void read_node(struct node *n, struct tree *t)
 	}
 }
 
-static struct node *find(struct node *list, int n, pid_t pid)
+static struct node *find(const struct nodes *l, pid_t pid)
 {
-	for (int i = 0; i < n; i++)
-		if (list[i].pid == pid)
-			return &list[i];
+	for (int i = 0; i < l->n; i++)
+		if (l->v[i].pid == pid)
+			return &l->v[i];
 	return NULL;
 }
 
 /* The leader is the sub-reaper of everything that the job starts, so every process of the job descends from it. */
-static bool descends(struct node *list, int n, struct node *p, int depth)
+static void place(const struct nodes *l, struct node *p, pid_t init, int depth)
 {
-	struct node *up;
+	struct node *up = find(l, p->parent);
 
-	if (p->where == UNKNOWN) {
-		up = p->inner == LEADER_PID || depth > n ? NULL : find(list, n, p->parent);
-		p->where = p->inner == LEADER_PID || (up && descends(list, n, up, depth + 1)) ? INSIDE : OUTSIDE;
+	if (p->where != UNKNOWN)
+		return;
+	if (p->inner == LEADER_PID) {
+		p->where = INSIDE;
+	} else if (p->parent == init) {
+		p->where = STRAY;
+	} else if (!up || depth > l->n) {
+		p->where = ENTERED;
+	} else {
+		place(l, up, init, depth + 1);
+		p->where = up->where;
 	}
-	return p->where == INSIDE;
+}
+
+static int read_nodes(pid_t init, struct nodes *l, struct tree *t, struct err *err)
+{
+	*t = (struct tree){ .max_pid = LEADER_PID };
+	l->n = pod_pids(init, &t->pids, err);
+	if (l->n < 0)
+		return -1;
+	l->v = xcalloc((size_t)l->n + 1, sizeof(*l->v));
+	for (int i = 0; i < l->n; i++) {
+		l->v[i].pid = t->pids[i];
+		read_node(&l->v[i], t);
+	}
+	for (int i = 0; i < l->n; i++)
+		place(l, &l->v[i], init, 0);
+	return 0;
 }
 
 /* Never more than were read. */
@@ -88,25 +128,78 @@ pid_t tree_host_of(const struct tree *t, uint64_t inner)
 
 int tree_read(pid_t init, struct tree *t, struct err *err)
 {
-	cleanup_free struct node *list = NULL;
-	int n;
+	struct nodes l;
 
-	*t = (struct tree){ .max_pid = LEADER_PID };
-	n = pod_pids(init, &t->pids, err);
-	if (n < 0)
+	if (read_nodes(init, &l, t, err))
 		return -1;
-	list = xcalloc((size_t)n + 1, sizeof(*list));
-	for (int i = 0; i < n; i++) {
-		list[i].pid = t->pids[i];
-		read_node(&list[i], t);
-	}
-	t->inner = xcalloc((size_t)n + 1, sizeof(*t->inner));
-	for (int i = 0; i < n; i++)
-		if (descends(list, n, &list[i], 0))
-			append(t, &list[i]);
+	t->inner = xcalloc((size_t)l.n + 1, sizeof(*t->inner));
+	for (int i = 0; i < l.n; i++)
+		if (l.v[i].where == INSIDE)
+			append(t, &l.v[i]);
+	free(l.v);
 	if (t->n == 0) {
 		tree_free(t);
 		return err_set(err, ESRCH, "the job has ended: its pod is empty");
 	}
 	return 0;
+}
+
+/* ---- is everything of the job there, and can it be put together again? ---- */
+
+static bool has_image(int imagesfd, const struct node *p)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "core-%d.img", p->inner);
+	return faccessat(imagesfd, name, F_OK, 0) == 0;
+}
+
+/* criu brings a process into its session by forking it at the right moment: from the leader of the session, from an ancestor before that
+ * began a session of its own, or, for children of the tree's first process, from a helper. Nothing of this fits an orphan of
+ * another session that a sub-reaper besides the first process has adopted. */
+static bool session_fits(const struct nodes *l, const struct node *p)
+{
+	struct node *up = find(l, p->parent);
+
+	if (p->inner == LEADER_PID || p->session == p->inner || (up && (up->inner == LEADER_PID || up->session == p->session)))
+		return true;
+	for (; up && up->inner != p->session; up = find(l, up->parent)) {
+		if (up->inner == LEADER_PID || (up->born_session && up->born_session != p->session))
+			return false;
+		up->born_session = p->session;
+	}
+	return up != NULL;
+}
+
+static int check_node(const struct nodes *l, const struct node *p, int imagesfd, struct err *err)
+{
+	char who[PROC_DESCRIBED];
+
+	if (p->where == STRAY && !p->ended)
+		return err_set(err, 0, "%s is no descendant of the job's first process and would not be saved; where an older version of fsched has "
+			       "restored a job, its daemons are so; the job can be checkpointed once this process has ended",
+			       proc_describe(p->pid, who, sizeof(who)));
+	if (p->where != INSIDE)
+		return 0;
+	if (!session_fits(l, p))
+		return err_set(err, 0, "%s, an orphan of session %d, was adopted by a process of another session (a sub-reaper), which cannot be "
+			       "checkpointed; wait until it has ended", proc_describe(p->pid, who, sizeof(who)), p->session);
+	if (imagesfd >= 0 && !has_image(imagesfd, p))
+		return err_set(err, 0, "criu has not saved %s of the job", proc_describe(p->pid, who, sizeof(who)));
+	return 0;
+}
+
+int tree_check(pid_t init, int imagesfd, struct err *err)
+{
+	struct nodes l;
+	struct tree t;
+	int rc = read_nodes(init, &l, &t, err);
+
+	if (rc)
+		return -1;
+	for (int i = 0; i < l.n && rc == 0; i++)
+		rc = check_node(&l, &l.v[i], imagesfd, err);
+	free(l.v);
+	tree_free(&t);
+	return rc;
 }

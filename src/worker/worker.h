@@ -98,6 +98,9 @@ int tree_read(pid_t init, struct tree *t, struct err *err);
 void tree_free(struct tree *t);
 /* The pid here of the process with that number in the pod; 0: there is none. */
 pid_t tree_host_of(const struct tree *t, uint64_t inner);
+/* -1: a process of the job would not be saved, or could not be restored: it is not below the leader, which alone criu dumps, or in a session
+ * that criu cannot put it into. imagesfd: criu's images, in the freeze: also that each process is among them; -1: there are none yet. */
+int tree_check(pid_t init, int imagesfd, struct err *err);
 /* False when the job has ended. */
 bool tree_is_there(pid_t init);
 
@@ -218,10 +221,13 @@ enum fault {
 	FAULT_DIE_AFTER_SNAPSHOT, FAULT_CRIU_DIES_AFTER_SNAPSHOT, FAULT_DIE_IN_DRAIN, FAULT_DIE_AFTER_DRAIN, FAULT_DIE_BEFORE_MANIFEST,
 	FAULT_DIE_BEFORE_VERIFY, FAULT_DIE_BEFORE_COMMIT, FAULT_DIE_AFTER_COMMIT, FAULT_DIE_HELD, FAULT_CRIU_DIES_HELD,
 	FAULT_CRIU_DIES_IN_CALL, FAULT_DIE_IN_CALL, FAULT_DIE_BEFORE_POD, FAULT_DIE_IN_RESTORE, FAULT_DIE_IN_FILL, FAULT_CRIU_DIES_IN_FILL,
+	FAULT_WAIT_BEFORE_FREEZE,
 };
 void fault_list(FILE *out);
 bool fault(const struct worker *w, enum fault f);
 void fault_die(const struct worker *w, enum fault f);
+/* Makes the file "waiting" in the job's directory and waits until a test has removed it. */
+void fault_wait(const struct worker *w, enum fault f);
 /* hand: whose tracer is to die (memory/tracer.h). */
 void fault_in_call(const struct worker *w, enum fault f, int hand);
 void fault_target_dies(const struct worker *w, enum fault f);

@@ -82,6 +82,26 @@ def test_ten_cycles(cluster, jobdir, workloads):
     assert cluster.epochs(job) == [10]
 
 
+def test_a_daemon_of_the_job_is_in_every_epoch(cluster, jobdir):
+    """Its session leader has ended, as after a double fork."""
+    d = jobdir()
+    (d / "daemon.sh").write_text("i=0; while [ ! -e hurry ]; do i=$((i + 1)); echo $i >> daemon.log; sleep 0.1; done; echo end >> daemon.log\n")
+    job = cluster.sbatch("setsid sh -c 'sh daemon.sh >/dev/null 2>&1 &'\nuntil grep -q end daemon.log; do sleep 0.1; done", "--checkpoint=UNLIMITED",
+                         "-o", "out", cwd=d)
+    cluster.wait_running(job)
+    log = d / "daemon.log"
+    lib.wait_for(log.exists, "the daemon")
+    for cycle in range(1, 4):
+        cluster.checkpoint("vacate", job)
+        before = log.read_text().count("\n")
+        assert f"restored from epoch {cycle}" in cluster.checkpoint("restart", job)
+        lib.wait_for(lambda: log.read_text().count("\n") > before, f"the daemon in cycle {cycle}")
+    lib.hurry(d)
+    assert cluster.wait_end(job) == ("COMPLETED", "0:0")
+    said = log.read_text().split()
+    assert said == [str(i) for i in range(1, len(said))] + ["end"]
+
+
 def test_an_older_epoch_rolls_the_files_back(new_cluster, jobdir, workloads):
     c = new_cluster(conf=["CRIU_MaxEpochs = 3"])
     ref, got = jobdir("reference"), jobdir("checkpointed")

@@ -35,6 +35,13 @@ class Job:
         return subprocess.run([self.base / "stage/usr/bin/fsched", "pod", *map(str, argv)], env=env, text=True, capture_output=True,
                               stdin=subprocess.DEVNULL, timeout=240, check=False)
 
+    def begin(self, *argv, fault=""):
+        """Does not wait for its end."""
+        p = subprocess.Popen([self.base / "stage/usr/bin/fsched", "pod", *map(str, argv)], env={**self.pods.env(), "FSCHED_FAULT": fault}, text=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        self.pods.running.append(p)
+        return p
+
     def fsched(self, *argv, fault="", conf=None, fails=False):
         p = self.run(*argv, fault=fault, conf=conf)
         assert (p.returncode != 0) == fails, p.stdout + p.stderr
