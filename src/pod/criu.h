@@ -40,8 +40,11 @@ struct criu_dump {
 	 * images_fd (memory/parent.h); NULL = criu dumps everything. */
 	const char *elide_parent;
 	bool     elide_shared;  /* with elide_parent: large shared memory too, of which not even a list is written */
+	int      names_fd;      /* a file in the format of preload/names.h, for criu to inherit */
 	/* Called (if not NULL) with "frozen" as soon as the tree stands still. */
 	void   (*phase)(void *arg, const char *name);
+	/* Called then, before criu looks at any file: fills names_fd. -1 = thaw and report failure. */
+	int    (*stopped)(void *arg, struct err *err);
 	/* Called when everything is dumped and the tree is still frozen; 0 = thaw and report success, -1 = thaw and report failure,
 	 * 1 = the pod was killed meanwhile: success, there is nothing to thaw.
 	 * It may block (vacate does): the tree stays frozen until it returns. */
@@ -63,8 +66,9 @@ bool criu_still_frozen(const struct criu_dump *d);
  * criu_argv_free(). */
 #define CRIU_HAND_FD 12
 char **criu_restore_argv(const struct criu_bin *b, bool fill);
-/* elide, shared: as in struct criu_dump. hand: the number of criu's end of a hand's socket (preload/hand.h), -1 = none. */
-char **criu_envp(const struct criu_bin *b, bool elide, bool shared, int hand);
+/* elide, shared: as in struct criu_dump. hand: the number of criu's end of a hand's socket (preload/hand.h), -1 = none; names: of the file
+ * with names (preload/names.h). */
+char **criu_envp(const struct criu_bin *b, bool elide, bool shared, int hand, int names);
 void criu_argv_free(char **v);
 /* The Error lines of a log, joined, at most len. "" if there are none. */
 char *criu_log_errors(int dirfd, const char *name, char *buf, size_t len);

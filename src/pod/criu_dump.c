@@ -205,6 +205,7 @@ static void exec_criu(const struct session *s, int sk)
 	fcntl(sk, F_SETFD, 0);
 	if (s->hand[1] >= 0)
 		fcntl(s->hand[1], F_SETFD, 0);
+	fcntl(s->dump->names_fd, F_SETFD, 0);
 	if (dup2(s->null, 0) < 0 || dup2(s->null, 1) < 0 || dup2(s->errors, 2) < 0)
 		_exit(126);
 	execve(s->argv[0], s->argv, s->envp);
@@ -303,7 +304,7 @@ static int build_command(struct session *s, struct err *err)
 	s->argv[n++] = xstrdup("--no-default-config");
 	s->argv[n++] = xstrdup("swrk");
 	s->fd_arg = s->argv[n] = xcalloc(1, FD_ARG_LEN);
-	s->envp = criu_envp(s->bin, s->dump->elide_parent != NULL, s->dump->elide_shared, s->hand[1]);
+	s->envp = criu_envp(s->bin, s->dump->elide_parent != NULL, s->dump->elide_shared, s->hand[1], s->dump->names_fd);
 	for (int i = 0; s->envp[i]; i++) {
 		cleanup_free char *old = NULL, *path = NULL;
 
@@ -397,6 +398,7 @@ static bool on_notify(struct session *s, const char *script)
 		d->freeze_began = realtime_us();
 		if (d->phase)
 			d->phase(d->arg, "frozen");
+		return d->stopped(d->arg, &s->callback) == 0;
 	}
 	if (strcmp(script, "post-dump") || !d->frozen)
 		return true;

@@ -126,7 +126,7 @@ static void run_child(char **argv, char **envp, int out)
 /* Runs criu with the arguments, standard output and error in out. Exit status, or -1. */
 static int run_criu_as(const struct criu_bin *b, bool elide, const char *const *more, int timeout_ms, char *out, size_t len, struct err *err)
 {
-	char **argv = command(b, more), **envp = criu_envp(b, elide, false, -1);
+	char **argv = command(b, more), **envp = criu_envp(b, elide, false, -1, -1);
 	int pipefd[2], status = -1;
 	bool finished;
 	pid_t pid;
@@ -346,9 +346,9 @@ char **criu_restore_argv(const struct criu_bin *b, bool fill)
 	return command(b, args);
 }
 
-char **criu_envp(const struct criu_bin *b, bool elide, bool shared, int hand)
+char **criu_envp(const struct criu_bin *b, bool elide, bool shared, int hand, int names)
 {
-	char **v = xcalloc(9, sizeof(*v));
+	char **v = xcalloc(10, sizeof(*v));
 	int n = 0;
 
 	v[n++] = xstrdup("PATH=/usr/sbin:/usr/bin:/sbin:/bin");
@@ -366,6 +366,8 @@ char **criu_envp(const struct criu_bin *b, bool elide, bool shared, int hand)
 		v[n++] = xstrdup("FSCHED_ELIDE_SHARED=1");
 	if (hand >= 0)
 		v[n++] = xasprintf("FSCHED_HAND=%d", hand);
+	if (names >= 0)
+		v[n++] = xasprintf("FSCHED_NAMES=%d", names);
 	return v;
 }
 

@@ -1,395 +1,98 @@
-/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: what criu itself does by name.
+/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: the names of open files.
  *
- * criu is root and goes by path names that the job's user chose: in a dump it links and unlinks them, after a failed restore it removes what
- * it made. Between checkpoint and restore, and at any moment of either, the user can put a symbolic link in place of a directory of his. So
- * every call by name is made with the job's user and groups and without a capability (rights.h). Only criu's own files stay root's: /proc
- * and /sys by an absolute name, what lies in criu's working directory, its cache, and names relative to a directory that criu has opened
- * for itself (images, /proc).
+ * A file may have lost the name by which it was opened and still have another (a hard link). criu would make a link of its own beside it
+ * in the user's directory and remove that again when the job goes on, and the images could not be restored. Instead it reads,
+ * as the name of such a file, one that leads to it (names.h), and saves it like any other file.
  *
- * Restored tasks have the job's rights anyway: restored_task.c.
- *
- * Arguments of criu that begin with '@' are made usable here ("@/proc/…" a path, "@12" a number): without this library criu ends before it
- * does anything. */
+ * criu reads names by readlink() of /proc/self/fd/N. What it makes links for all the same is not known to the worker: that fails. (On NFS, where a deleted file has such a
+ * name, the worker allows it to a job that stops.) */
 #include <linux/fcntl.h>
+#include <linux/magic.h>
 #include <linux/stat.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 
+#include "names.h"
 #include "preload.h"
 #include "raw_syscall.h"
-#include "restored_task.h"
-#include "rights.h"
 
-__attribute__((constructor)) static void begin(int argc, char **argv, char **envp)
+EXPORT long readlink(const char *path, char *buf, size_t size);
+EXPORT long __readlink_chk(const char *path, char *buf, size_t size, size_t room);
+
+static int names_fd = -1;
+
+static bool number_of(const char *text, int *n)
 {
-	(void)envp;
-	for (int i = 1; i < argc; i++)
-		if (argv[i][0] == '@')
-			argv[i][0] = argv[i][1] >= '0' && argv[i][1] <= '9' ? '0' : '/';
-	for (int i = 1; i + 1 < argc; i++)
-		if (preload_equal(argv[i], "--images-dir"))
-			restored_task_images(argv[i + 1]);
+	for (*n = 0; *text >= '0' && *text <= '9' && *n < 100000000; text++)
+		*n = *n * 10 + (*text - '0');
+	return !*text;
 }
 
-/* ---- whose path is it? ------------------------------------------------- */
-
-/* The next component of a path, without it being cut out. Returns its length, 0 at the end. */
-static size_t component(const char **p)
+__attribute__((constructor)) static void find_names(int argc, char **argv, char **envp)
 {
-	size_t n = 0;
+	const char *value;
 
-	while (**p == '/')
-		(*p)++;
-	while ((*p)[n] && (*p)[n] != '/')
-		n++;
-	return n;
+	(void)argc;
+	(void)argv;
+	for (; *envp; envp++)
+		if ((value = preload_after(*envp, "FSCHED_NAMES=")) && !number_of(value, &names_fd))
+			names_fd = -1;
 }
 
-static bool is(const char *p, size_t n, const char *word)
+static bool is_deleted(const char *name, long len)
 {
-	size_t i = 0;
+	static const char mark[] = " (deleted)";
+	const long n = sizeof(mark) - 1;
 
-	while (i < n && word[i] && p[i] == word[i])
-		i++;
-	return i == n && !word[i];
-}
-
-static bool begins_with_dir(const char *p, const char *word)
-{
-	size_t n = component(&p);
-
-	while (is(p, n, ".")) {
-		p += n;
-		n = component(&p);
-	}
-	return is(p, n, word);
-}
-
-/* Below /proc or /sys and nowhere else: a link of /proc (root, cwd, fd/N) may stand at the end only. */
-static bool is_kernels(const char *p)
-{
-	bool passed_fd = false, link = false;
-	size_t n;
-
-	if (!begins_with_dir(p, "proc") && !begins_with_dir(p, "sys"))
-		return false;
-	for (; (n = component(&p)) > 0; p += n) {
-		if (link || is(p, n, ".."))
+	for (long i = 0; i < n; i++)
+		if (len <= n || name[len - n + i] != mark[i])
 			return false;
-		link = passed_fd || is(p, n, "root") || is(p, n, "cwd") || is(p, n, "exe");
-		passed_fd = is(p, n, "fd") || is(p, n, "map_files");
-	}
 	return true;
 }
 
-static bool look(int dirfd, const char *path, struct statx *st)
+/* Returns the length of the name put into buf, 0 if there is none. */
+static long other_name(const struct statx *st, char *buf, size_t size)
 {
-	return raw_syscall(SYS_statx, dirfd, (long)path, path[0] ? 0 : AT_EMPTY_PATH, STATX_INO, (long)st, 0) == 0;
-}
+	struct name_entry e;
+	long at = 0;
 
-static bool same(const struct statx *a, const struct statx *b)
-{
-	return a->stx_ino == b->stx_ino && a->stx_dev_major == b->stx_dev_major && a->stx_dev_minor == b->stx_dev_minor;
-}
-
-static bool is_root_dir(int dirfd)
-{
-	struct statx a, b;
-
-	return look(dirfd, "", &a) && look(AT_FDCWD, "/", &b) && same(&a, &b);
-}
-
-/* criu's working directory, which it enters as /proc/self/fd/N. */
-static struct statx work_dir;
-
-/* A name in it, where criu writes its log and its statistics. */
-static bool in_work_dir(const char *path)
-{
-	struct statx here;
-
-	for (const char *p = path; *p; p++)
-		if (*p == '/')
-			return false;
-	return look(AT_FDCWD, ".", &here) && same(&here, &work_dir);
-}
-
-/* Names relative to other directories than / are those of images and of /proc. */
-static bool from_the_root(int dirfd, const char *path)
-{
-	return path[0] == '/' || (dirfd != AT_FDCWD && path[0] && is_root_dir(dirfd));
-}
-
-/* Is it for criu to take on the rights of the job's user for this name? */
-static bool users(int dirfd, const char *path)
-{
-	return rights_on() && !rights_of_job() && path && (dirfd == AT_FDCWD || from_the_root(dirfd, path));
-}
-
-/* criu's own among the names that are opened: what lies in its working directory, its cache, the directory to which it comes back, /proc
- * and /sys by an absolute name, and the device by which it finds out about the kernel (the job's go by a descriptor of /). */
-static bool opened_by_user(int dirfd, const char *path)
-{
-	if (!users(dirfd, path))
-		return false;
-	if (path[0] == '/')
-		return !is_kernels(path) && !preload_after(path, "/run/criu") && !preload_equal(path, "/dev/net/tun");
-	return dirfd != AT_FDCWD || (!preload_equal(path, ".") && !in_work_dir(path));
-}
-
-/* ---- calls ------------------------------------------------------------- */
-
-/* A fifo in place of a file must not stop criu. It says so itself once it has a descriptor. */
-static long open_without_waiting(long (*open_call)(int dirfd, const char *path, int flags, unsigned mode), int dirfd, const char *path,
-				 int flags, unsigned mode)
-{
-	long ret;
-
-	if (flags & (O_PATH | O_NONBLOCK))
-		return open_call(dirfd, path, flags, mode);
-	ret = open_call(dirfd, path, flags | O_NONBLOCK, mode);
-	if (ret >= 0)
-		raw_syscall(SYS_fcntl, ret, F_SETFL, flags, 0, 0, 0);
-	else if (ret == -EAGAIN) /* somebody has a lease on it, and gets the time that the kernel gives him */
-		ret = open_call(dirfd, path, flags, mode);
-	return ret;
-}
-
-static long open_users(int dirfd, const char *path, int flags, unsigned mode)
-{
-	return rights_as_user(SYS_openat, dirfd, (long)path, flags, mode, 0);
-}
-
-static int open_as(int dirfd, const char *path, int flags, unsigned mode)
-{
-	char apart[ELIDE_PATH_MAX];
-	long ret;
-
-	path = elide_path(path, apart);
-	if (rights_of_job())
-		return (int)errno_result(dirfd == AT_FDCWD || from_the_root(dirfd, path)
-					 ? open_without_waiting(restored_task_open, dirfd, path, flags, mode)
-					 : restored_task_open_own(dirfd, path, flags, mode));
-	if (opened_by_user(dirfd, path))
-		return (int)errno_result(open_without_waiting(open_users, dirfd, path, flags, mode));
-	ret = raw_syscall(SYS_openat, dirfd, (long)path, flags, mode, 0, 0);
-	return (int)errno_result(elide_open_parent(dirfd, path, flags, ret));
-}
-
-/* A call that changes the entry path of a directory: nr(dirfd, path, a, b). */
-static int change(long nr, int dirfd, const char *path, long a, long b)
-{
-	return (int)errno_result(users(dirfd, path) ? rights_as_user(nr, dirfd, (long)path, a, b, 0)
-						    : raw_syscall(nr, dirfd, (long)path, a, b, 0, 0));
-}
-
-/* ---- what criu calls --------------------------------------------------- */
-
-/* Declared here for the same reason as in prlimit.c. open() and openat() take their mode from where it lies or, without one, from
- * a register that nobody looks at then. */
-EXPORT int open(const char *path, int flags, unsigned mode);
-EXPORT int open64(const char *path, int flags, unsigned mode);
-EXPORT int __open_2(const char *path, int flags);
-EXPORT int __open64_2(const char *path, int flags);
-EXPORT int openat(int dirfd, const char *path, int flags, unsigned mode);
-EXPORT int openat64(int dirfd, const char *path, int flags, unsigned mode);
-EXPORT int __openat_2(int dirfd, const char *path, int flags);
-EXPORT int __openat64_2(int dirfd, const char *path, int flags);
-EXPORT int creat(const char *path, unsigned mode);
-EXPORT int creat64(const char *path, unsigned mode);
-EXPORT int unlink(const char *path);
-EXPORT int unlinkat(int dirfd, const char *path, int flags);
-EXPORT int rmdir(const char *path);
-EXPORT int mkdirat(int dirfd, const char *path, unsigned mode);
-EXPORT int mknod(const char *path, unsigned mode, unsigned long dev);
-EXPORT int mknodat(int dirfd, const char *path, unsigned mode, unsigned long dev);
-EXPORT int symlink(const char *target, const char *path);
-EXPORT int linkat(int from, const char *old, int to, const char *new, int flags);
-EXPORT int rename(const char *old, const char *new);
-EXPORT int fchownat(int dirfd, const char *path, unsigned uid, unsigned gid, int flags);
-EXPORT int chown(const char *path, unsigned uid, unsigned gid);
-EXPORT int lchown(const char *path, unsigned uid, unsigned gid);
-EXPORT int fchmodat(int dirfd, const char *path, unsigned mode, int flags);
-EXPORT int chmod(const char *path, unsigned mode);
-EXPORT int lutimes(const char *path, const long tv[4]);
-EXPORT int chdir(const char *path);
-
-int open(const char *path, int flags, unsigned mode)
-{
-	return open_as(AT_FDCWD, path, flags, mode);
-}
-
-int open64(const char *path, int flags, unsigned mode)
-{
-	return open_as(AT_FDCWD, path, flags, mode);
-}
-
-int __open_2(const char *path, int flags)
-{
-	return open_as(AT_FDCWD, path, flags, 0);
-}
-
-int __open64_2(const char *path, int flags)
-{
-	return open_as(AT_FDCWD, path, flags, 0);
-}
-
-int openat(int dirfd, const char *path, int flags, unsigned mode)
-{
-	return open_as(dirfd, path, flags, mode);
-}
-
-int openat64(int dirfd, const char *path, int flags, unsigned mode)
-{
-	return open_as(dirfd, path, flags, mode);
-}
-
-int __openat_2(int dirfd, const char *path, int flags)
-{
-	return open_as(dirfd, path, flags, 0);
-}
-
-int __openat64_2(int dirfd, const char *path, int flags)
-{
-	return open_as(dirfd, path, flags, 0);
-}
-
-int creat(const char *path, unsigned mode)
-{
-	return open_as(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode);
-}
-
-int creat64(const char *path, unsigned mode)
-{
-	return creat(path, mode);
-}
-
-int unlink(const char *path)
-{
-	char apart[ELIDE_PATH_MAX];
-
-	return change(SYS_unlinkat, AT_FDCWD, elide_path(path, apart), 0, 0);
-}
-
-int unlinkat(int dirfd, const char *path, int flags)
-{
-	return change(SYS_unlinkat, dirfd, path, flags, 0);
-}
-
-/* Made by mkdtemp() as root, to find out about the kernel. */
-static bool is_probe(const char *path)
-{
-	const char *rest = preload_after(path, "/tmp/.criu.");
-
-	while (rest && *rest && *rest != '/')
-		rest++;
-	return rest && !*rest;
-}
-
-int rmdir(const char *path)
-{
-	if (is_probe(path))
-		return (int)errno_result(raw_syscall(SYS_unlinkat, AT_FDCWD, (long)path, AT_REMOVEDIR, 0, 0, 0));
-	return change(SYS_unlinkat, AT_FDCWD, path, AT_REMOVEDIR, 0);
-}
-
-int mkdirat(int dirfd, const char *path, unsigned mode)
-{
-	return change(SYS_mkdirat, dirfd, path, (long)mode, 0);
-}
-
-int mknodat(int dirfd, const char *path, unsigned mode, unsigned long dev)
-{
-	return change(SYS_mknodat, dirfd, path, (long)mode, (long)dev);
-}
-
-int mknod(const char *path, unsigned mode, unsigned long dev)
-{
-	return mknodat(AT_FDCWD, path, mode, dev);
-}
-
-int symlink(const char *target, const char *path)
-{
-	return (int)errno_result(users(AT_FDCWD, path) ? rights_as_user(SYS_symlinkat, (long)target, AT_FDCWD, (long)path, 0, 0)
-						       : raw_syscall(SYS_symlinkat, (long)target, AT_FDCWD, (long)path, 0, 0, 0));
-}
-
-int linkat(int from, const char *old, int to, const char *new, int flags)
-{
-	char link[PRELOAD_FD_LINK];
-
-	if (!rights_on() || (!rights_of_job() && !users(to, new)))
-		return (int)errno_result(raw_syscall(SYS_linkat, from, (long)old, to, (long)new, flags, 0));
-	/* An empty name would need a capability. */
-	if (!old[0] && flags & AT_EMPTY_PATH) {
-		preload_fd_link(from, link);
-		from = AT_FDCWD;
-		old = link;
-		flags = AT_SYMLINK_FOLLOW;
+	while (raw_syscall(SYS_pread64, names_fd, (long)&e, sizeof(e), at, 0, 0) == (long)sizeof(e)) {
+		at += (long)sizeof(e);
+		if (e.ino == st->stx_ino && e.major == st->stx_dev_major && e.minor == st->stx_dev_minor && e.len <= size)
+			return raw_syscall(SYS_pread64, names_fd, (long)buf, e.len, at, 0, 0) == (long)e.len ? (long)e.len : 0;
+		at += e.len;
 	}
-	return (int)errno_result(rights_of_job() ? raw_syscall(SYS_linkat, from, (long)old, to, (long)new, flags, 0)
-						 : rights_as_user(SYS_linkat, from, (long)old, to, (long)new, flags));
+	return 0;
 }
 
-int rename(const char *old, const char *new)
+long readlink(const char *path, char *buf, size_t size)
 {
-	char a[ELIDE_PATH_MAX], b[ELIDE_PATH_MAX];
+	long ret = raw_syscall(SYS_readlinkat, AT_FDCWD, (long)path, (long)buf, (long)size, 0, 0), len;
+	const char *fd = preload_after(path, "/proc/self/fd/");
+	struct statx st;
+	int n;
 
-	old = elide_path(old, a);
-	new = elide_path(new, b);
-	if (!users(AT_FDCWD, old) || preload_after(old, "/run/criu"))
-		return (int)errno_result(raw_syscall(SYS_renameat2, AT_FDCWD, (long)old, AT_FDCWD, (long)new, 0, 0));
-	return (int)errno_result(rights_as_user(SYS_renameat2, AT_FDCWD, (long)old, AT_FDCWD, (long)new, 0));
+	if (names_fd >= 0 && ret > 0 && fd && number_of(fd, &n) && is_deleted(buf, ret) &&
+	    raw_syscall(SYS_statx, n, (long)"", AT_EMPTY_PATH, STATX_NLINK | STATX_INO, (long)&st, 0) == 0 && st.stx_nlink > 0 &&
+	    (len = other_name(&st, buf, size)) > 0)
+		ret = len;
+	return errno_result(ret);
 }
 
-static int chown_at(int dirfd, const char *path, unsigned uid, unsigned gid, int flags)
+long __readlink_chk(const char *path, char *buf, size_t size, size_t room)
 {
-	return (int)errno_result(users(dirfd, path) ? rights_as_user(SYS_fchownat, dirfd, (long)path, uid, gid, flags)
-						    : raw_syscall(SYS_fchownat, dirfd, (long)path, uid, gid, flags, 0));
+	return readlink(path, buf, size < room ? size : room);
 }
 
-int fchownat(int dirfd, const char *path, unsigned uid, unsigned gid, int flags)
+bool names_own_link(int fd, const char *path)
 {
-	return chown_at(dirfd, path, uid, gid, flags);
-}
+	const char *name = path, *digits;
+	struct statfs fs;
+	int n;
 
-int chown(const char *path, unsigned uid, unsigned gid)
-{
-	return chown_at(AT_FDCWD, path, uid, gid, 0);
-}
-
-int lchown(const char *path, unsigned uid, unsigned gid)
-{
-	return chown_at(AT_FDCWD, path, uid, gid, AT_SYMLINK_NOFOLLOW);
-}
-
-int fchmodat(int dirfd, const char *path, unsigned mode, int flags)
-{
-	(void)flags;
-	return change(SYS_fchmodat, dirfd, path, (long)mode, 0);
-}
-
-int chmod(const char *path, unsigned mode)
-{
-	return fchmodat(AT_FDCWD, path, mode, 0);
-}
-
-int lutimes(const char *path, const long tv[4])
-{
-	const long ts[4] = { tv[0], tv[1] * 1000, tv[2], tv[3] * 1000 };
-
-	return change(SYS_utimensat, AT_FDCWD, path, (long)ts, AT_SYMLINK_NOFOLLOW);
-}
-
-int chdir(const char *path)
-{
-	long ret;
-
-	if (users(AT_FDCWD, path) && !is_kernels(path))
-		return (int)errno_result(rights_as_user(SYS_chdir, (long)path, 0, 0, 0, 0));
-	ret = raw_syscall(SYS_chdir, (long)path, 0, 0, 0, 0, 0);
-	if (ret == 0 && !rights_of_job() && !look(AT_FDCWD, ".", &work_dir))
-		work_dir = (struct statx){ 0 };
-	return (int)errno_result(ret);
+	for (; *path; path++)
+		if (*path == '/')
+			name = path + 1;
+	digits = preload_after(name, "link_remap.");
+	return digits && number_of(digits, &n) && raw_syscall(SYS_fstatfs, fd, (long)&fs, 0, 0, 0, 0) == 0 && fs.f_type != NFS_SUPER_MAGIC;
 }

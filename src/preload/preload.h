@@ -51,4 +51,7 @@ unsigned elide_shared_list(unsigned long first, struct hand_object *buf, unsigne
 /* reaper.c: after a system call of criu's that may have forked. Returns ret. */
 long reaper_forked(long nr, long ret);
 
+/* names.c: is this a link that criu makes to the open file fd, which has lost its name, and must not? */
+bool names_own_link(int fd, const char *path);
+
 #endif

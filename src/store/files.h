@@ -28,11 +28,19 @@
 
 struct files_cred { uid_t uid; gid_t gid; gid_t *groups; int n_groups; };
 
+/* Other names of files whose own is gone, as the pod sees them. */
+struct files_names {
+	struct files_name { dev_t dev; ino_t ino; char *path; } *v;   /* owned */
+	size_t n, room;
+};
+
 struct files_opts {
 	uint64_t file_limit;      /* bytes of copies per epoch; a file beyond it is recorded as "not saved" */
 	uint64_t tmp_limit;       /* bytes of /tmp + /dev/shm */
 	bool     private_tmp;
+	bool     runs_on;         /* the job does after the epoch: a file that it changes in place and that is not saved makes the epoch useless */
 	struct files_cred cred;
+	const struct files_names *names;   /* NULL: none are known */
 	/* Who takes the data of large files of /dev/shm, which are then holes in the archive; NULL: nobody. path: below /dev/shm; fd is
 	 * borrowed. False: not this one. */
 	bool   (*carry)(void *arg, const char *path, int fd, const struct stat *st);
@@ -47,6 +55,15 @@ struct files_opts {
  * Fails (-1) only for what would make the epoch useless, e.g. /tmp over its limit or disk full. */
 int files_record(const pid_t *pids, int n_pids, pid_t init_pid, int filesfd,
 		 const struct files_opts *o, json_t *records, json_t *warnings, struct err *err);
+
+/* Before the freeze. -1: files_record() could not save a file that the job changes in place; err names process and file. */
+int files_look(const pid_t *pids, int n, pid_t init, const struct files_opts *o, struct err *err);
+
+/* For all open or mapped files of the processes that have a link, but not under the name by which they were opened: adds another of its
+ * names to *x. quick: looks for those that are not there yet in one directory only, as in the freeze. -1: err names a process and a
+ * file whose name was not found. */
+int files_names_find(struct files_names *x, const pid_t *pids, int n, pid_t init, const struct files_opts *o, bool quick, struct err *err);
+void files_names_free(struct files_names *x);
 
 /* ---- files that were written and closed ---- */
 

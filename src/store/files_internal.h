@@ -36,10 +36,15 @@ struct open_files {
 };
 
 /* Files below /dev/shm, and below /tmp with private_tmp, are left out: they are packed as trees. */
-int open_files_scan(struct open_files *f, const pid_t *pids, int n, pid_t init_pid, bool private_tmp, struct err *err);
+int open_files_scan(struct open_files *f, const pid_t *pids, int n, pid_t init_pid, const struct files_opts *o, struct err *err);
 void open_files_free(struct open_files *f);
 /* True for what is packed as a tree. */
 bool path_is_packed(const char *path, bool private_tmp);
+
+/* ---- files_names.c ----------------------------------------------------- */
+
+/* NULL: none is known. */
+const char *files_names_lookup(const struct files_names *x, const struct stat *st);
 
 /* ---- files_copy.c ------------------------------------------------------ */
 

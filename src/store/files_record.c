@@ -106,23 +106,42 @@ static void charge(struct recorder *r, uint64_t data)
 	r->left -= data < r->left ? data : r->left;
 }
 
-static void warn_not_saved(struct recorder *r, const struct open_file *f, const char *why)
+/* "process 17 (python3), descriptor 5": from where the file was found. */
+static const char *who_has(const struct open_file *f, char *buf, size_t len)
 {
-	char shown[FILES_SHOWN];
+	const char *last = strrchr(f->ref, '/') + 1;
+	char who[PROC_DESCRIBED];
 
+	proc_describe((pid_t)atoi(f->ref), who, sizeof(who));
+	if (strstr(f->ref, "/fd/"))
+		snprintf(buf, len, "%s, descriptor %s", who, last);
+	else
+		snprintf(buf, len, "%s, mapped at %s", who, last);
+	return buf;
+}
+
+/* The epoch of a job that stops can be restored while the file is as it was; one that goes on changes it. */
+static int not_saved(struct recorder *r, const struct open_file *f, const char *why, struct err *err)
+{
+	char shown[FILES_SHOWN], who[PROC_DESCRIBED + 64];
+
+	if (r->o->runs_on)
+		return err_set(err, EFBIG, "\"%s\" is changed in place (%s) and cannot be saved: %s; without a copy the epoch could not be "
+			       "restored", show_path(f->path, shown), who_has(f, who, sizeof(who)), why);
 	add_warning(r->warnings, "\"%s\" is changed in place by the job and was not saved: %s. "
 		    "A restore goes on only if the file is still as it was%s", show_path(f->path, shown), why,
 		    f->mapped ? " (changes through a memory mapping may go unnoticed)" : "");
+	return 0;
 }
 
-static void warn_too_big(struct recorder *r, const struct open_file *f)
+static int too_big(struct recorder *r, const struct open_file *f, struct err *err)
 {
 	char size[32], limit[32], left[32], why[256];
 
 	snprintf(why, sizeof(why), "it holds %s, of CheckpointFileLimit (%s) %s are left",
 		 format_size(file_data_bytes(&f->st), size, sizeof(size)),
 		 format_size(r->o->file_limit, limit, sizeof(limit)), format_size(r->left, left, sizeof(left)));
-	warn_not_saved(r, f, why);
+	return not_saved(r, f, why, err);
 }
 
 static int record_inplace(struct recorder *r, const struct open_file *f, int in, struct file_record *rec, struct err *err)
@@ -130,21 +149,17 @@ static int record_inplace(struct recorder *r, const struct open_file *f, int in,
 	uint64_t data = file_data_bytes(&f->st);
 	int rc;
 
-	if (in < 0) {
-		warn_not_saved(r, f, strerror(errno));
-		return 0;
-	}
-	if (data > r->left) {
-		warn_too_big(r, f);
-		return 0;
-	}
+	if (in < 0)
+		return not_saved(r, f, strerror(errno), err);
+	if (data > r->left)
+		return too_big(r, f, err);
 	rc = save_copy(r, in, (uint64_t)f->st.st_size, rec, err);
 	if (rc > 0)
 		charge(r, data);
 	else if (rc == 0 && errno == EFBIG)
-		warn_too_big(r, f);
+		rc = too_big(r, f, err);
 	else if (rc == 0)
-		warn_not_saved(r, f, strerror(errno));
+		rc = not_saved(r, f, strerror(errno), err);
 	return rc < 0 ? -1 : 0;
 }
 
@@ -169,6 +184,11 @@ static int record_append(struct recorder *r, const struct open_file *f, int in, 
 	return 0;
 }
 
+static bool in_place(const struct open_file *f)
+{
+	return f->mapped || f->read_write || f->midway;
+}
+
 static int record_file(struct recorder *r, const struct open_file *f, struct err *err)
 {
 	cleanup_free struct file_record *rec = xcalloc(1, sizeof(*rec));
@@ -176,11 +196,9 @@ static int record_file(struct recorder *r, const struct open_file *f, struct err
 	char shown[FILES_SHOWN];
 	int rc;
 
-	if (!f->path) {
-		add_warning(r->warnings, "\"%s\" is open for writing, but its name was deleted or replaced while the file has another: "
-			    "it is not part of the checkpoint and a restore may fail", show_path(f->last_path, shown));
-		return 0;
-	}
+	if (!f->path)
+		return err_set(err, ENOENT, "\"%s\" is open for writing, but its name was deleted or replaced while the file has another, which "
+			       "was not found: a restore could not open it", show_path(f->last_path, shown));
 	if (snprintf(rec->path, sizeof(rec->path), "%s", f->path) >= (int)sizeof(rec->path))
 		return 0;
 	rec->size = f->st.st_size;
@@ -189,7 +207,7 @@ static int record_file(struct recorder *r, const struct open_file *f, struct err
 	rec->mode = f->st.st_mode & 07777;
 	rec->mtime = f->st.st_mtim;
 	rec->ctime = f->st.st_ctim;
-	rec->class = f->mapped || f->read_write || f->midway ? FILE_INPLACE : FILE_APPEND;
+	rec->class = in_place(f) ? FILE_INPLACE : FILE_APPEND;
 	in = open_scanned(f, &r->o->cred);
 	rc = rec->class == FILE_APPEND ? record_append(r, f, in, rec, err) : record_inplace(r, f, in, rec, err);
 	if (rc < 0)
@@ -216,6 +234,25 @@ static int record_open_files(struct recorder *r, struct open_files *files, struc
 		if (record_file(r, &files->v[i], err) < 0)
 			return -1;
 	return 0;
+}
+
+int files_look(const pid_t *pids, int n, pid_t init, const struct files_opts *o, struct err *err)
+{
+	struct recorder r = { .o = o, .left = o->file_limit };
+	struct open_files files;
+	int rc = open_files_scan(&files, pids, n, init, o, err);
+
+	if (rc == 0 && files.n)
+		qsort(files.v, files.n, sizeof(*files.v), by_data);
+	for (size_t i = 0; i < files.n && rc == 0 && o->runs_on; i++) {
+		if (!in_place(&files.v[i]) || !files.v[i].path)
+			continue;
+		if (file_data_bytes(&files.v[i].st) > r.left)
+			rc = too_big(&r, &files.v[i], err);
+		charge(&r, file_data_bytes(&files.v[i].st));
+	}
+	open_files_free(&files);
+	return rc;
 }
 
 /* ---- /dev/shm and /tmp ------------------------------------------------- */
@@ -267,7 +304,7 @@ int files_record(const pid_t *pids, int n_pids, pid_t init_pid, int filesfd,
 	rc = record_private(&r, init_pid, err);
 	if (rc < 0)
 		return -1;
-	rc = open_files_scan(&files, pids, n_pids, init_pid, o->private_tmp, err);
+	rc = open_files_scan(&files, pids, n_pids, init_pid, o, err);
 	if (rc == 0)
 		rc = record_open_files(&r, &files, err);
 	open_files_free(&files);

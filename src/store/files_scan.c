@@ -20,7 +20,7 @@ struct scan {
 	struct open_files *files;
 	int  procfd;       /* /proc of the host */
 	int  rootfd;       /* root directory of the pod */
-	bool private_tmp;
+	const struct files_opts *opts;
 };
 
 /* ---- set of files ------------------------------------------------------ */
@@ -148,6 +148,7 @@ static bool leads_to(const struct scan *s, const char *path, const struct stat *
 static int note_file(struct scan *s, const char *ref, struct open_file **out, struct err *err)
 {
 	char path[PATH_MAX];
+	const char *other;
 	struct open_file *o;
 	struct stat st;
 	ssize_t n;
@@ -165,7 +166,8 @@ static int note_file(struct scan *s, const char *ref, struct open_file **out, st
 	if (n < 0)
 		return 0;
 	path[n] = '\0';
-	if (path_is_packed(path, s->private_tmp) || (!o && is_kernels(ref)))
+	other = leads_to(s, path, &st) ? path : files_names_lookup(s->opts->names, &st);
+	if (path_is_packed(other ? other : path, s->opts->private_tmp) || (!o && is_kernels(ref)))
 		return 0;
 	if (!o) {
 		if (s->files->n >= FILES_RECORDS_MAX)
@@ -173,8 +175,8 @@ static int note_file(struct scan *s, const char *ref, struct open_file **out, st
 		o = add(s->files, &st, ref);
 		o->last_path = xstrdup(path);
 	}
-	if (leads_to(s, path, &st))
-		o->path = xstrdup(path);
+	if (other)
+		o->path = xstrdup(other);
 	*out = o;
 	return 1;
 }
@@ -298,10 +300,10 @@ static int scan_mappings(struct scan *s, pid_t pid, struct err *err)
 
 /* ---- all --------------------------------------------------------------- */
 
-int open_files_scan(struct open_files *f, const pid_t *pids, int n, pid_t init_pid, bool private_tmp, struct err *err)
+int open_files_scan(struct open_files *f, const pid_t *pids, int n, pid_t init_pid, const struct files_opts *o, struct err *err)
 {
 	cleanup_close int procfd = -1, rootfd = -1;
-	struct scan s = { .files = f, .private_tmp = private_tmp };
+	struct scan s = { .files = f, .opts = o };
 	char root[32];
 
 	memset(f, 0, sizeof(*f));

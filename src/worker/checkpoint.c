@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <time.h>
 
@@ -43,7 +44,7 @@ static struct files_opts files_opts(const struct worker *w)
 {
 	return (struct files_opts){
 		.file_limit = w->conf.file_limit, .tmp_limit = w->conf.tmp_limit,
-		.private_tmp = w->req.private_tmp, .cred = worker_cred(w),
+		.private_tmp = w->req.private_tmp, .cred = worker_cred(w), .names = &w->names, .runs_on = !w->req.vacate,
 	};
 }
 
@@ -177,6 +178,21 @@ static int on_frozen(void *arg, struct err *err)
 	return hold(c, err);
 }
 
+/* What has lost its name since the look before. */
+static int on_stopped(void *arg, struct err *err)
+{
+	struct checkpoint *c = arg;
+	const struct files_opts o = files_opts(c->w);
+	struct tree t;
+	int rc;
+
+	if (tree_read(c->w->req.init, &t, err))
+		return -1;
+	rc = files_names_find(&c->w->names, t.pids, t.n, c->w->req.init, &o, true, err);
+	tree_free(&t);
+	return rc || names_write(&c->w->names, c->dump.names_fd, err) ? -1 : 0;
+}
+
 static void on_phase(void *arg, const char *name)
 {
 	struct checkpoint *c = arg;
@@ -236,6 +252,7 @@ static int check_tree(const struct worker *w, struct err *err)
 /* What is known without touching the job. */
 static int look_before(struct worker *w, struct err *err)
 {
+	const struct files_opts o = files_opts(w);
 	struct preflight_job job = {
 		.init = w->req.init, .agent_port = w->req.agent_port,
 		.uid = w->req.uid, .gid = w->req.gid, .groups = w->req.groups, .n_groups = w->req.n_groups,
@@ -251,7 +268,9 @@ static int look_before(struct worker *w, struct err *err)
 	job.pids = t.pids;
 	job.inner = t.inner;
 	job.n = t.n;
-	rc = (!fault(w, FAULT_NO_PREFLIGHT) && preflight(&job, err)) || space_check(w, t.pids, t.n, err) ? -1 : 0;
+	rc = (!fault(w, FAULT_NO_PREFLIGHT) && preflight(&job, err)) || space_check(w, t.pids, t.n, err) ||
+	     files_names_find(&w->names, t.pids, t.n, w->req.init, &o, false, err) ||
+	     files_look(t.pids, t.n, w->req.init, &o, err) ? -1 : 0;
 	tree_free(&t);
 	return rc;
 }
@@ -276,8 +295,10 @@ static int dump(struct checkpoint *c, enum engine engine, struct err *err)
 		return err_wrap(err, "the job's files cannot be saved");
 	c->dump = (struct criu_dump){
 		.init = w->req.init, .images_fd = c->criufd, .work_fd = w->store.dirfd, .ghost_limit = w->conf.file_limit,
-		.phase = on_phase, .frozen = on_frozen, .arg = c,
+		.names_fd = memfd_create("names", MFD_CLOEXEC), .phase = on_phase, .stopped = on_stopped, .frozen = on_frozen, .arg = c,
 	};
+	if (c->dump.names_fd < 0)
+		return err_sys(err, errno, "cannot make a file for names");
 	c->memory.leave_shared = engine == ENGINE_PRIVATE || fault(w, FAULT_NO_ELISION);
 	if (engine != ENGINE_NONE)
 		memory_begin(&c->memory, w, c->criufd);
@@ -307,12 +328,13 @@ static void end(struct checkpoint *c)
 	close_fd(&c->epochfd);
 	close_fd(&c->criufd);
 	close_fd(&c->filesfd);
+	close_fd(&c->dump.names_fd);
 }
 
 /* err is not NULL. *engine: what criu leaves to us, if that is possible; out, after a failure: what to try next. *again: that may help. */
 static int attempt(struct worker *w, enum engine *engine, bool *refused, bool *again, struct err *err)
 {
-	struct checkpoint c = { .w = w, .written.previous_filesfd = -1, .epochfd = -1, .criufd = -1, .filesfd = -1 };
+	struct checkpoint c = { .w = w, .written.previous_filesfd = -1, .epochfd = -1, .criufd = -1, .filesfd = -1, .dump.names_fd = -1 };
 	json_t *o;
 	int rc = open_dirs(&c, err);
 

@@ -146,5 +146,6 @@ int main(int argc, char **argv)
 	mailbox_close(&w.mailbox);
 	request_free(&w.req);
 	json_decref(w.warnings);
+	files_names_free(&w.names);
 	return rc ? 1 : 0;
 }

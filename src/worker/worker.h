@@ -50,6 +50,7 @@ struct worker {
 	char     libexec[4096]; /* where this program lies */
 	int64_t  began;         /* now_us() */
 	json_t  *warnings;      /* owned */
+	struct files_names names;   /* of files whose own is gone, as last seen */
 	bool     node_fault;    /* if what is being done now fails, this node is to blame, and not the epoch */
 	struct mailbox mailbox; /* -1: there is none */
 	int      go_due;        /* "frozen" was told so often, and not yet answered */
@@ -232,6 +233,9 @@ void fault_wait(const struct worker *w, enum fault f);
 void fault_in_call(const struct worker *w, enum fault f, int hand);
 void fault_target_dies(const struct worker *w, enum fault f);
 void fault_criu_dies(const struct worker *w, enum fault f, pid_t init);
+
+/* names.c: fills the file that criu inherits. */
+int names_write(const struct files_names *x, int fd, struct err *err);
 
 /* warn.c */
 void worker_warn(struct worker *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -90,7 +90,14 @@ static void start(struct job *j, void (*body)(void))
 
 static int record(struct job *j)
 {
-	return files_record(&j->pid, 1, j->pid, j->filesfd, &opts, j->records, j->warnings, &err);
+	struct files_names names = { 0 };
+	int rc = files_names_find(&names, &j->pid, 1, j->pid, &opts, false, &err);
+
+	opts.names = &names;
+	rc = rc ? rc : files_record(&j->pid, 1, j->pid, j->filesfd, &opts, j->records, j->warnings, &err);
+	opts.names = NULL;
+	files_names_free(&names);
+	return rc;
 }
 
 static void kill_job(struct job *j)
@@ -302,14 +309,14 @@ static void all_kinds_are_recorded_and_put_back(void **state)
 	assert_null(find(&j, "d/readonly"));
 	assert_null(find(&j, "d/gone"));
 	assert_null(find(&j, "d/linked"));
-	assert_true(warned(&j, "d/linked"));
-	assert_int_equal(json_array_size(j.records), 10 + ARRAY_SIZE(odd_names));
-	assert_int_equal(json_array_size(j.warnings), 1);
+	assert_string_equal(member(&j, "d/linked2", "class"), "inplace");
+	assert_int_equal(json_array_size(j.records), 11 + ARRAY_SIZE(odd_names));
+	assert_int_equal(json_array_size(j.warnings), 0);
 	assert_ok(files_sync(j.records, &cred, &err));
 	kill_job(&j);
 	assert_ok(check(&j));
 	assert_ok(put_back(&j));
-	assert_int_equal(json_array_size(j.warnings), 1);
+	assert_int_equal(json_array_size(j.warnings), 0);
 	before = stat_of("d/rw");
 	header = stat_of("d/header");
 
@@ -321,6 +328,7 @@ static void all_kinds_are_recorded_and_put_back(void **state)
 	append("d/header", " and more");
 	assert_int_equal(truncate(at("d/rw"), 4), 0);
 	change("d/mapped", 2, "xxxx");
+	change("d/linked2", 0, "HAS");
 	assert_int_equal(unlink(at("d/mapped-ro")), 0);
 	change("d/sparse", 100000, "where a hole was");
 	change("d/sparse", GIB / 2, "TWO");
@@ -339,6 +347,7 @@ static void all_kinds_are_recorded_and_put_back(void **state)
 	assert_content("d/header", "HEAD 0042 body body");
 	assert_content("d/rw", "read and write");
 	assert_content("d/mapped", "MAPPED before");
+	assert_content("d/linked2", "has another name");
 	assert_content("d/mapped-ro", "quiet before");
 	assert_content("d/empty", "");
 	for (size_t i = 0; i < ARRAY_SIZE(odd_names); i++)

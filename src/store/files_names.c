@@ -1,0 +1,275 @@
+/* Open files whose name is gone while another hard link remains, as after `ln part result; rm part`. A restore opens files by name, so
+ * criu has to be given the other one. The kernel does not tell it: directories are searched, with the rights of the job's user. */
+#include "store/files_internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/vfs.h>
+
+#include "common/rights.h"
+#include "common/util.h"
+
+#define LOOK_ENTRIES 100000     /* of directories, for each file */
+#define LOOK_DEPTH   4
+
+struct look {
+	struct files_names *names;
+	const struct files_opts *opts;
+	int   procfd, rootfd;      /* the host's /proc; the pod's / */
+	bool  quick;               /* only the directory of the name that is gone */
+	struct stat st;            /* of the file that is looked for */
+	unsigned left;             /* entries */
+	dev_t walked_dev;          /* a directory that was searched with all below it */
+	ino_t walked_ino;
+};
+
+const char *files_names_lookup(const struct files_names *x, const struct stat *st)
+{
+	for (size_t i = 0; x && i < x->n; i++)
+		if (x->v[i].dev == st->st_dev && x->v[i].ino == st->st_ino)
+			return x->v[i].path;
+	return NULL;
+}
+
+void files_names_free(struct files_names *x)
+{
+	for (size_t i = 0; i < x->n; i++)
+		free(x->v[i].path);
+	free(x->v);
+	*x = (struct files_names){ 0 };
+}
+
+static bool is_it(const struct look *l, int dirfd, const char *name)
+{
+	struct stat at;
+
+	return fstatat(dirfd, name, &at, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) == 0 && at.st_dev == l->st.st_dev && at.st_ino == l->st.st_ino;
+}
+
+static char *join(const char *dir, const char *name)
+{
+	return xasprintf("%s/%s", strcmp(dir, "/") ? dir : "", name);
+}
+
+/* The file's name in the directory or, to a depth, below it. NULL: it has none there. */
+static char *search(struct look *l, const char *path, int depth)
+{
+	int fd = openat(l->rootfd, path[1] ? path + 1 : ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	char *found = NULL;
+	struct dirent *e;
+	struct stat st;
+
+	if (!dir)
+		return NULL;
+	/* A hard link is on the same file system. */
+	if (fstat(fd, &st) || st.st_dev != l->st.st_dev || (st.st_dev == l->walked_dev && st.st_ino == l->walked_ino))
+		return NULL;
+	while (!found && (e = readdir(dir)) && l->left > 0) {
+		l->left--;
+		if (e->d_ino == l->st.st_ino && is_it(l, fd, e->d_name))
+			found = join(path, e->d_name);
+	}
+	if (depth == 0)
+		return found;
+	rewinddir(dir);
+	while (!found && l->left > 0 && (e = readdir(dir))) {
+		cleanup_free char *below = e->d_type == DT_DIR && strcmp(e->d_name, ".") && strcmp(e->d_name, "..") ? join(path, e->d_name) : NULL;
+
+		if (below)
+			found = search(l, below, depth - 1);
+	}
+	l->walked_dev = st.st_dev;
+	l->walked_ino = st.st_ino;
+	return found;
+}
+
+static bool to_parent(char *path)
+{
+	char *slash = strrchr(path, '/');
+
+	if (!slash || !path[1])
+		return false;
+	slash[slash == path] = '\0';
+	return true;
+}
+
+/* Beside the name that it had, below that directory's parents one after the other, and below the working directory of who has it open. */
+static char *search_all(struct look *l, pid_t pid, const char *was)
+{
+	cleanup_free char *dir = xstrdup(was);
+	char link[32], cwd[PATH_MAX], *found;
+	ssize_t n;
+
+	l->left = LOOK_ENTRIES;
+	l->walked_ino = 0;
+	to_parent(dir);
+	found = search(l, dir, 0);
+	for (int up = 0; !found && !l->quick && up < LOOK_DEPTH; up++) {
+		found = search(l, dir, LOOK_DEPTH);
+		if (!to_parent(dir))
+			break;
+	}
+	if (found || l->quick)
+		return found;
+	snprintf(link, sizeof(link), "%d/cwd", (int)pid);
+	n = readlinkat(l->procfd, link, cwd, sizeof(cwd) - 1);
+	if (n <= 0)
+		return NULL;
+	cwd[n] = '\0';
+	return search(l, cwd, LOOK_DEPTH);
+}
+
+static char *search_as_user(struct look *l, pid_t pid, const char *was)
+{
+	const struct files_cred *c = &l->opts->cred;
+	struct rights own;
+	char *found;
+
+	if (rights_take(&own, c->uid, c->gid, c->groups, c->n_groups, NULL) < 0)
+		return NULL;
+	found = search_all(l, pid, was);
+	rights_return(&own);
+	return found;
+}
+
+static void remember(struct files_names *x, const struct stat *st, char *path)
+{
+	for (size_t i = 0; i < x->n; i++)
+		if (x->v[i].dev == st->st_dev && x->v[i].ino == st->st_ino) {
+			free(x->v[i].path);
+			x->v[i].path = path;
+			return;
+		}
+	if (x->n == x->room)
+		x->v = xrealloc(x->v, (x->room = x->room ? 2 * x->room : 16) * sizeof(*x->v));
+	x->v[x->n++] = (struct files_name){ st->st_dev, st->st_ino, path };
+}
+
+static int refuse(pid_t pid, const char *ref, const char *was, const char *why, struct err *err)
+{
+	char who[PROC_DESCRIBED], shown[FILES_SHOWN], as[48] = "mapped";
+
+	if (strstr(ref, "/fd/"))
+		snprintf(as, sizeof(as), "open as descriptor %s", strrchr(ref, '/') + 1);
+	return err_set(err, ENOENT, "%s has \"%s\" %s; %s, so a restore could not open the file; close it or give it a name",
+		       proc_describe(pid, who, sizeof(who)), show_path(was, shown), as, why);
+}
+
+static unsigned long file_system(const char *ref)
+{
+	char path[96];
+	struct statfs fs;
+
+	snprintf(path, sizeof(path), "/proc/%s", ref);
+	return statfs(path, &fs) ? 0 : (unsigned long)fs.f_type;
+}
+
+/* overlayfs counts a link of a file of a lower layer that is gone; criu knows, and saves the content. A file that was written to is in the
+ * upper layer, and the count is right. */
+static bool counts_wrongly(const struct look *l, const char *ref)
+{
+	struct stat link;
+
+	return file_system(ref) == OVERLAYFS_SUPER_MAGIC && fstatat(l->procfd, ref, &link, AT_SYMLINK_NOFOLLOW) == 0 && !(link.st_mode & S_IWUSR);
+}
+
+/* NFS gives a file that is deleted while open another name until it is closed. criu makes a link of its own, and removes it when
+ * the job goes on. */
+static bool is_nfs_deleted(const char *ref, const char *path)
+{
+	return !strncmp(strrchr(path, '/') + 1, ".nfs", 4) && file_system(ref) == NFS_SUPER_MAGIC;
+}
+
+/* ref: a link of /proc to an open or mapped file. */
+static int note(struct look *l, pid_t pid, const char *ref, struct err *err)
+{
+	static const char mark[] = " (deleted)";
+	const size_t mark_len = sizeof(mark) - 1;
+	char was[PATH_MAX + 1], *known;
+	ssize_t n = readlinkat(l->procfd, ref, was, sizeof(was) - 1);
+
+	if (n <= 0 || was[0] != '/')
+		return 0;
+	was[n] = '\0';
+	if (l->opts->runs_on && is_nfs_deleted(ref, was))
+		return refuse(pid, ref, was, "it was deleted, and on NFS it will be gone for good with the last process that has it open", err);
+	if (n <= (ssize_t)mark_len || memcmp(was + n - mark_len, mark, mark_len) || fstatat(l->procfd, ref, &l->st, 0) ||
+	    l->st.st_nlink == 0 || S_ISDIR(l->st.st_mode) || is_it(l, l->rootfd, was + 1))
+		return 0;
+	was[(size_t)n - mark_len] = '\0';
+	known = (char *)(uintptr_t)files_names_lookup(l->names, &l->st);
+	if (known && is_it(l, l->rootfd, known + 1))
+		return 0;
+	known = search_as_user(l, pid, was);
+	if (known)
+		remember(l->names, &l->st, known);
+	if (known || counts_wrongly(l, ref))
+		return 0;
+	return refuse(pid, ref, was, "that name is gone, and the one that the file still has was not found near it", err);
+}
+
+static int note_descriptors(struct look *l, pid_t pid, struct err *err)
+{
+	cleanup_dir DIR *dir = NULL;
+	char name[32], ref[80];
+	struct dirent *e;
+	int fd, rc = 0;
+
+	snprintf(name, sizeof(name), "%d/fd", (int)pid);
+	fd = openat(l->procfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	dir = fd < 0 ? NULL : fdopendir(fd);
+	while (rc == 0 && dir && (e = readdir(dir))) {
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(ref, sizeof(ref), "%.31s/%.40s", name, e->d_name);
+		rc = note(l, pid, ref, err);
+	}
+	return rc;
+}
+
+static int note_mappings(struct look *l, pid_t pid, struct err *err)
+{
+	cleanup_free char *line = NULL;
+	cleanup_file FILE *f = NULL;
+	unsigned long from, to;
+	char ref[80];
+	size_t size = 0;
+	int fd, rc = 0;
+
+	snprintf(ref, sizeof(ref), "%d/maps", (int)pid);
+	fd = openat(l->procfd, ref, O_RDONLY | O_CLOEXEC);
+	f = fd < 0 ? NULL : fdopen(fd, "r");
+	while (rc == 0 && f && getline(&line, &size, f) > 0) {
+		if ((!strstr(line, " (deleted)\n") && !strstr(line, "/.nfs")) || sscanf(line, "%lx-%lx", &from, &to) != 2)
+			continue;
+		snprintf(ref, sizeof(ref), "%d/map_files/%lx-%lx", (int)pid, from, to);
+		rc = note(l, pid, ref, err);
+	}
+	return rc;
+}
+
+int files_names_find(struct files_names *x, const pid_t *pids, int n, pid_t init, const struct files_opts *o, bool quick, struct err *err)
+{
+	cleanup_close int procfd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC), rootfd = -1;
+	struct look l = { .names = x, .opts = o, .procfd = procfd, .quick = quick };
+	char root[32];
+	int rc = 0;
+
+	snprintf(root, sizeof(root), "%d/root", (int)init);
+	rootfd = procfd < 0 ? -1 : openat(procfd, root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (rootfd < 0)
+		return err_sys(err, errno, "cannot open /proc/%s, the file system of the job", root);
+	l.rootfd = rootfd;
+	for (int i = 0; i < n && rc == 0; i++) {
+		rc = note_descriptors(&l, pids[i], err);
+		if (rc == 0)
+			rc = note_mappings(&l, pids[i], err);
+	}
+	return rc;
+}

@@ -1,0 +1,95 @@
+"""Open files whose names are not what they were: every epoch that is complete can be restored, more than once, or there is none."""
+import lib
+import pytest
+
+from test_memory import Job
+from test_pod import base, lines, pods  # noqa: F401  (fixtures)
+
+
+def names_in(directory):
+    return sorted(str(p.relative_to(directory)) for p in directory.rglob("*") if p.name not in ("out", "stop") and not p.name.startswith("restore."))
+
+
+def runs_on(job):
+    before = lines(job.out)
+    lib.wait_for(lambda: lines(job.out) > before + 3, "the job to go on")
+
+
+def test_a_name_that_is_gone_while_another_remains(pods, base):
+    """ln part final; rm part, O_TMPFILE, mapped, in other directories, and the old name is that of another file now."""
+    job = Job(pods, base, "names")
+    names = names_in(job.work)
+    assert "epoch 1" in job.checkpoint()
+    for _ in range(2):      # it has changed the files since
+        runs_on(job)
+        assert names_in(job.work) == names
+        job.fsched("kill", job.state)
+        assert "restored from epoch 1" in job.restore(), job.said.read_text()
+    runs_on(job)
+    job.checkpoint("--kill")
+    assert names_in(job.work) == names
+    assert "restored from epoch 2" in job.restore(), job.said.read_text()
+    runs_on(job)
+    job.stop()
+    assert names_in(job.work) == names
+
+
+HIDDEN = """mkdir hidden; exec 7> part; ln part hidden/final; rm part; chmod 300 hidden
+trap 'chmod 700 hidden' EXIT
+echo ready; until [ -e stop ]; do echo x >&7; sleep 0.05; done"""
+
+
+def script(pods, base, text):
+    return Job(pods, base, "/bin/bash", "-c", text)
+
+
+def test_a_name_that_is_not_found(pods, base):
+    job = script(pods, base, HIDDEN)
+    said = job.checkpoint(fails=True)
+    assert "(bash)" in said and f'{job.work}/part" open as descriptor 7' in said and "the command runs on" in said, said
+    assert not list(job.state.glob("epochs/*"))
+    (job.work / "hidden").chmod(0o700)
+    assert "epoch 1" in job.checkpoint()
+    job.fsched("kill", job.state)
+    assert "restored from epoch 1" in job.restore(), job.said.read_text()
+    job.stop()
+
+
+LATE = """exec 7> part; echo ready; until [ -e now ]; do sleep 0.05; done; ln part {final}; rm part; touch done
+until [ -e stop ]; do echo x >&7; sleep 0.05; done"""
+
+
+@pytest.mark.parametrize("final,found", [("final", True), ("sub/final", False)])
+def test_a_name_that_is_lost_between_the_look_and_the_freeze(pods, base, final, found):
+    """Found beside the old one; further away is not looked for while the job stands still: no epoch then, the next one is as good as ever."""
+    job = script(pods, base, "mkdir sub; " + LATE.format(final=final))
+    p = job.begin("checkpoint", job.state, fault="wait-before-freeze")
+    lib.wait_for((job.state / "waiting").exists, "the worker")
+    (job.work / "now").touch()
+    lib.wait_for((job.work / "done").exists, "the name to be gone")
+    (job.state / "waiting").unlink()
+    said = p.communicate(timeout=120)[0]
+    assert (p.returncode == 0) == found, said
+    if not found:
+        assert "descriptor 7" in said and "the command runs on" in said and not list(job.state.glob("epochs/*")), said
+        job.checkpoint()
+    job.fsched("kill", job.state)
+    assert "restored from epoch 1" in job.restore(), job.said.read_text()
+    job.stop()
+
+
+def test_a_file_over_the_limit(pods, base):
+    """Changed in place by a job that goes on, it would be lost to the epoch; a job that stops leaves it as it is."""
+    conf = base / "small-files.conf"
+    conf.write_text((base / "fsched.conf").read_text() + "CheckpointFileLimit = 64K\n")
+    job = script(pods, base, "head -c 100000 /dev/zero > data; exec 8<> data; echo ready; "
+                             "until [ -e stop ]; do echo y >&8; sleep 0.05; done")
+    said = job.checkpoint(conf=conf, fails=True)
+    assert f'{job.work}/data" is changed in place (process' in said and "(bash), descriptor 8)" in said, said
+    assert "CheckpointFileLimit" in said and "the command runs on" in said, said
+    assert not list(job.state.glob("epochs/*"))
+    said = job.checkpoint("--kill", conf=conf)
+    assert "not saved" in said, said
+    assert "restored from epoch 1" in job.restore(), job.said.read_text()
+    assert "epoch 2" in job.checkpoint()
+    job.stop()
