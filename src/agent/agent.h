@@ -241,9 +241,9 @@ struct agent {
 	struct {                            /* end.c */
 		bool  term;                 /* SIGTERM has come */
 		bool  unresolved;           /* a vacate's requeue may have gone through after all */
-		bool  unknown;              /* Slurm could not be asked what its SIGTERM meant */
 		bool  comes_back;           /* the job is in the queue again */
 		bool  continues;            /* and is to go on where it was */
+		bool  itself;               /* the script ended, and not because of Slurm */
 		struct rpc get;             /* what SIGTERM means */
 		int   status;               /* wait status to hand to slurmstepd */
 		struct loop_timer limit;
@@ -304,6 +304,7 @@ int  job_open_dir(struct agent *a, struct err *err);
 int  job_open_store(struct agent *a, struct err *err);
 int  job_save(struct agent *a, struct err *err);
 void job_set_intent(struct agent *a, enum intent intent);
+void job_set_ended(struct agent *a, enum intent intent, int status);   /* status of the script, -1 = none */
 void job_log(struct agent *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int  job_save_copies(struct agent *a, struct err *err);
 void job_add_epoch(struct agent *a, const struct epoch_summary *e);
@@ -386,6 +387,8 @@ struct end_input end_input_of(const struct agent *a, bool ok, const json_t *job)
 void end_signal(struct agent *a, int sig);
 void end_script(struct agent *a, int wait_status);
 void end_pod_died(struct agent *a, int wait_status);
+/* The job does not run again: it ends as its script ended in the run before. */
+void end_as_before(struct agent *a);
 /* Slurm has ended the job before it ran. */
 void end_given_up(struct agent *a);
 void end_unstarted(struct agent *a, const char *why);

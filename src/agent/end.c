@@ -19,7 +19,7 @@
 #include "common/util.h"
 #include "pod/pod.h"
 
-#define END_LIMIT   2000000   /* us that a slow slurmctld may delay the job's end */
+#define END_LIMIT   4000000   /* us that a slow slurmctld may delay the job's end */
 #define LEAVE_LIMIT 10000000  /* us to wait for Slurm's SIGTERM */
 #define LEAVE_LAST  3000000   /* and then for what is still under way */
 #define GET_TIMEOUT 30        /* s */
@@ -80,19 +80,45 @@ static void publish_end(struct agent *a)
 	publish_state(a, a->end.continues ? "restoring" : a->end.comes_back ? "enabled" : "ended");
 }
 
+/* The record keeps up with what is known: SIGKILL, or the end of the node's power, may come any moment. */
+static void record(struct agent *a, enum end_meaning meaning)
+{
+	const struct record_input in = { .ended = a->phase == PHASE_ENDING, .itself = a->end.itself, .meaning = meaning };
+
+	switch (record_decide(&in)) {
+	case RECORD_ENDED:
+		if (a->rec.intent != INTENT_DONE || a->rec.status != a->end.status)
+			job_set_ended(a, INTENT_DONE, a->end.status);
+		break;
+	case RECORD_OVER:
+		job_set_intent(a, INTENT_DONE);
+		break;
+	case RECORD_REQUEUED:
+		job_set_intent(a, INTENT_REQUEUED);
+		break;
+	case RECORD_KEEP:
+		break;
+	}
+}
+
 static void learn(struct agent *a, enum end_meaning meaning)
 {
 	a->end.comes_back = meaning == END_START_OVER || meaning == END_CONTINUE || meaning == END_ELSEWHERE;
-	if (meaning == END_START_OVER) {
+	a->end.continues = meaning == END_CONTINUE || meaning == END_ELSEWHERE;
+	if (meaning == END_START_OVER)
 		job_log(a, "requeued; the next start is from the beginning");
-		job_set_intent(a, INTENT_REQUEUED);
-	} else if (a->end.comes_back) {
-		a->end.continues = true;
+	else if (a->end.continues && a->end.itself)
+		job_log(a, "requeued by Slurm, which had not heard of the script's end; the next start ends as this one did");
+	else if (a->end.continues)
 		job_log(a, "requeued by Slurm; the next start is from the newest epoch");
-	} else if (meaning == END_OVER && a->start.ran) {
-		/* cancelled, out of time ...: recorded now, SIGKILL may come before the script's end does */
-		job_set_intent(a, INTENT_DONE);
-	}
+	if (a->start.ran || meaning == END_START_OVER)
+		record(a, meaning);
+}
+
+/* Slurm has the job in its queue because of a vacate whose requeue seemed to have failed. */
+static enum end_meaning meaning_of(const struct agent *a, const struct end_input *in)
+{
+	return a->end.unresolved && in->pending ? END_CONTINUE : end_decide(in);
 }
 
 static void on_meaning(void *arg, bool ok, const json_t *job, const char *error)
@@ -100,14 +126,13 @@ static void on_meaning(void *arg, bool ok, const json_t *job, const char *error)
 	struct agent *a = arg;
 	const struct end_input in = end_input_of(a, ok, job);
 
-	a->end.unknown = !ok;
 	if (!ok) {
-		log_warn("Slurm cannot be asked why the job got SIGTERM: %s", error);
-	} else if (a->end.unresolved && json_flag(job, "pending")) {
+		log_warn("Slurm cannot be asked how it takes the end of the job: %s", error);
+	} else if (a->end.unresolved && in.pending && !a->end.itself) {
 		vacated_after_all(a);
 		return;
 	} else if (!a->end.comes_back) {
-		learn(a, end_decide(&in));
+		learn(a, meaning_of(a, &in));
 	}
 	if (ok && !json_flag(job, "running") && (a->phase == PHASE_STARTING || a->phase == PHASE_RESTORING))
 		end_given_up(a);
@@ -153,18 +178,10 @@ static void describe_status(int status, char *text, size_t len)
 		snprintf(text, len, "the script ended with exit status %d", WEXITSTATUS(status));
 }
 
-/* Killed by Slurm, as far as the status tells; a shell reports a signal as 128 + number. */
-static bool looks_killed(int status)
-{
-	return WIFSIGNALED(status) || WEXITSTATUS(status) > 128;
-}
-
 static void on_limit(void *arg)
 {
 	struct agent *a = arg;
 
-	if (rpc_running(&a->end.get))
-		a->end.unknown = true;
 	rpc_forget(&a->end.get);
 	rpc_forget(&a->pub.rpc);
 	a->pub.dirty = false;
@@ -178,8 +195,11 @@ static void on_limit(void *arg)
 	a->loop.quit = true;
 }
 
+/* Slurm is asked in any case: it may have requeued the job in the moment in which its script ended. */
 static void begin_ending(struct agent *a, int status)
 {
+	a->end.itself = a->start.ran && ended_how(status) == ENDED_ITSELF && a->rec.intent == INTENT_RUNNING && !a->end.comes_back &&
+			!rpc_running(&a->end.get);
 	a->phase = PHASE_ENDING;
 	a->end.status = status;
 	loop_timer_set(&a->loop, &a->end.limit, now_us() + END_LIMIT, on_limit, a);
@@ -189,13 +209,11 @@ static void begin_ending(struct agent *a, int status)
 	requests_stop(a);
 	if (!a->start.ran)
 		return;
-	if (looks_killed(status))
+	record(a, END_UNKNOWN);
+	if (a->end.comes_back)
+		publish_end(a);
+	else
 		ask_meaning(a);
-	if (rpc_running(&a->end.get))
-		return;
-	if (!a->end.comes_back)
-		job_set_intent(a, INTENT_DONE);
-	publish_end(a);
 }
 
 void end_script(struct agent *a, int status)
@@ -208,6 +226,25 @@ void end_script(struct agent *a, int status)
 	describe_status(status, text, sizeof(text));
 	job_log(a, "%s", text);
 	begin_ending(a, status);
+	end_check(a);
+}
+
+/* The script's process, which waits at the gate, writes the text into the job's output. */
+void end_as_before(struct agent *a)
+{
+	struct status *s = &a->pub.status;
+	char how[80], answer[700];
+
+	describe_status(a->rec.status, how, sizeof(how));
+	snprintf(s->error, sizeof(s->error), "not run again: %s on node %.100s, and Slurm had not heard of it", how, a->rec.host);
+	job_log(a, "%s; the job ends with this status", s->error);
+	snprintf(answer, sizeof(answer), "exit fsched: job %u is %s. The job ends now with this status. To run it again: scontrol requeue %u",
+		 a->task.job_id, s->error, a->task.job_id);
+	a->phase = PHASE_ENDING;
+	a->end.status = a->rec.status;
+	loop_timer_set(&a->loop, &a->end.limit, now_us() + END_LIMIT, on_limit, a);
+	gate_answer(a, answer);
+	publish_state(a, "ended");
 	end_check(a);
 }
 
@@ -267,17 +304,8 @@ void end_check(struct agent *a)
 		a->loop.quit = true;
 }
 
-/* Slurm's meaning of the end is known now, or will never be. If it is not, the intent stays "running": restoring an epoch of a
- * job that had ended does less harm than starting one over that had not. */
-static void settle_intent(struct agent *a)
-{
-	if (a->phase == PHASE_ENDING && a->rec.intent == INTENT_RUNNING && !a->end.unknown && !a->end.comes_back && a->start.ran)
-		job_set_intent(a, INTENT_DONE);
-}
-
 void end_finish(struct agent *a)
 {
-	settle_intent(a);
 	signals_stop(&a->signals);
 	if (a->pod.init)
 		pod_kill(a->pod.init, 2000, NULL);

@@ -53,6 +53,7 @@ static void new_record(struct agent *a)
 	a->rec.gid = t->gid;
 	a->rec.interval = t->interval;
 	a->rec.intent = INTENT_RUNNING;
+	a->rec.status = -1;
 	memcpy(a->rec.uuid, t->uuid, sizeof(a->rec.uuid));
 	memcpy(a->rec.cluster, t->cluster, sizeof(a->rec.cluster));
 	memcpy(a->rec.user, t->user, sizeof(a->rec.user));
@@ -138,9 +139,15 @@ int job_save(struct agent *a, struct err *err)
 
 void job_set_intent(struct agent *a, enum intent intent)
 {
+	job_set_ended(a, intent, -1);
+}
+
+void job_set_ended(struct agent *a, enum intent intent, int status)
+{
 	struct err err;
 
 	a->rec.intent = intent;
+	a->rec.status = status;
 	if (a->store_ok && job_save(a, &err) < 0)
 		log_error("cannot record that the job is %s: %s", intent_name(intent), err.text);
 }

@@ -117,10 +117,13 @@ static void elsewhere(struct agent *a)
 		stay(a);
 }
 
-static void decide(struct agent *a, unsigned requested, bool saved)
+struct heard { bool saved, ended; };   /* what Slurm's entry says of the job, see struct start_input */
+
+static void decide(struct agent *a, unsigned requested, struct heard heard)
 {
 	static unsigned epochs[STORE_KEPT_MAX];
-	struct start_input in = { .have_record = a->start.have_record, .intent = a->rec.intent, .requested = requested, .saved = saved,
+	struct start_input in = { .have_record = a->start.have_record, .intent = a->rec.intent, .requested = requested, .saved = heard.saved,
+				  .told = heard.ended, .ended = a->start.have_record ? ended_how(a->rec.status) : ENDED_UNKNOWN,
 				  .unusable = a->start.unusable,
 				  .restart_count = a->task.restart_count, .epochs = epochs,
 				  .hold_on_failure = a->conf.on_restore_failure == CONF_HOLD };
@@ -145,6 +148,9 @@ static void decide(struct agent *a, unsigned requested, bool saved)
 	case START_ELSEWHERE:
 		elsewhere(a);
 		break;
+	case START_END:
+		end_as_before(a);
+		break;
 	}
 }
 
@@ -152,7 +158,8 @@ static void on_asked(void *arg, bool ok, const json_t *answer, const char *error
 {
 	struct agent *a = arg;
 	json_int_t epoch = json_integer_value(json_object_get(answer, "epoch"));
-	bool vacated = json_is_true(json_object_get(answer, "vacated")), saved = json_is_true(json_object_get(answer, "saved"));
+	bool vacated = json_is_true(json_object_get(answer, "vacated"));
+	const struct heard heard = { json_is_true(json_object_get(answer, "saved")), json_is_true(json_object_get(answer, "ended")) };
 	const char *tried = json_string_value(json_object_get(answer, "tried"));
 
 	if (!ok)
@@ -161,12 +168,12 @@ static void on_asked(void *arg, bool ok, const json_t *answer, const char *error
 	if (tried && (epoch == 0 || json_is_true(json_object_get(answer, "moved"))))
 		snprintf(a->pub.status.tried, sizeof(a->pub.status.tried), "%s", tried);
 	if (ok && epoch > 0 && epoch < INT32_MAX)
-		decide(a, (unsigned)epoch, saved);
+		decide(a, (unsigned)epoch, heard);
 	else if (epoch < 0 || (!a->start.have_record && (vacated || !ok)))
 		/* a vacated job whose record is not to be seen here must not start over */
-		decide(a, START_LATEST, saved);
+		decide(a, START_LATEST, heard);
 	else
-		decide(a, 0, saved);
+		decide(a, 0, heard);
 }
 
 static void ask_epoch(struct agent *a)
@@ -213,7 +220,7 @@ static void begin_decision(struct agent *a)
 		unprotected(a, &err);
 		start_fresh(a);
 	} else if (!a->start.have_record) {
-		decide(a, 0, false);
+		decide(a, 0, (struct heard){ 0 });
 	} else {
 		ask_epoch(a);
 	}

@@ -1,7 +1,9 @@
 #include "policy/recovery.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "common/util.h"
 
@@ -19,6 +21,8 @@ enum which { NONE, REQUESTED, LATEST, LATEST_THEN_OLDER };
 
 #define IS(intent) (1u << (intent))
 #define EVERY_INTENT ~0u
+#define HOW(ended) (1u << (ended))
+#define ANYHOW ~0u
 #define AS_CONFIGURED START_RESTORE   /* CheckpointOnRestoreFailure decides */
 
 /* The first row that matches. */
@@ -30,39 +34,47 @@ static const struct rule {
 	int      requested;  /* a person named an epoch */
 	int      saved;      /* Slurm's entry: it was running and had an epoch */
 	int      available;  /* that epoch (or any, if none was named) is complete */
+	int      told;       /* Slurm's entry: the job had ended */
+	unsigned ends;       /* how the record says that the script ended */
 	enum start_action action;
 	enum which which;
 	enum start_action otherwise;
 	const char *reason;
 } rules[] = {
 	/* without its lease it might run twice, and an epoch may be there that is only not to be seen */
-	{ 0, EVERY_INTENT, 1, 1, ANY, ANY, ANY, START_ELSEWHERE, NONE, START_HOLD,
+	{ 0, EVERY_INTENT, 1, 1, ANY, ANY, ANY, ANY, ANYHOW, START_ELSEWHERE, NONE, START_HOLD,
 	  "the job was started before, but its checkpoint directory cannot be used on this node" },
-	{ 0, EVERY_INTENT, 0, ANY, 1, ANY, ANY, START_ELSEWHERE, NONE, START_HOLD,
+	{ 0, EVERY_INTENT, 0, ANY, 1, ANY, ANY, ANY, ANYHOW, START_ELSEWHERE, NONE, START_HOLD,
 	  "the job is to be continued, but this node sees no checkpoint of it (JobCheckpointDir must be the same on all nodes)" },
-	{ 0, EVERY_INTENT, ANY, 0, 0, ANY, ANY, START_FRESH, NONE, START_FRESH,
+	{ 0, EVERY_INTENT, ANY, 0, 0, ANY, ANY, ANY, ANYHOW, START_FRESH, NONE, START_FRESH,
 	  "first start of the job" },
-	{ 0, EVERY_INTENT, 0, 1, 0, 1, ANY, START_ELSEWHERE, NONE, AS_CONFIGURED,
+	{ 0, EVERY_INTENT, 0, 1, 0, 1, ANY, ANY, ANYHOW, START_ELSEWHERE, NONE, AS_CONFIGURED,
 	  "the job was running, but this node sees no checkpoint of it (JobCheckpointDir must be the same on all nodes)" },
-	{ 0, EVERY_INTENT, 0, 1, 0, 0, ANY, START_FRESH, NONE, START_FRESH,
+	{ 0, EVERY_INTENT, 0, 1, 0, 0, ANY, ANY, ANYHOW, START_FRESH, NONE, START_FRESH,
 	  "the job has no checkpoint, it starts from the beginning" },
-	{ 1, EVERY_INTENT, 0, ANY, 1, ANY, 0, START_HOLD, NONE, START_HOLD,
+	{ 1, EVERY_INTENT, 0, ANY, 1, ANY, 0, ANY, ANYHOW, START_HOLD, NONE, START_HOLD,
 	  "the epoch that was asked for is not there" },
-	{ 1, EVERY_INTENT, 0, ANY, 1, ANY, 1, START_RESTORE, REQUESTED, START_HOLD,
+	{ 1, EVERY_INTENT, 0, ANY, 1, ANY, 1, ANY, ANYHOW, START_RESTORE, REQUESTED, START_HOLD,
 	  "restart from the epoch that was asked for" },
-	{ 1, IS(INTENT_VACATED) | IS(INTENT_VACATING), 0, ANY, 0, ANY, 0, START_HOLD, NONE, START_HOLD,
+	{ 1, IS(INTENT_VACATED) | IS(INTENT_VACATING), 0, ANY, 0, ANY, 0, ANY, ANYHOW, START_HOLD, NONE, START_HOLD,
 	  "the job was vacated, but no complete epoch of it is there" },
-	{ 1, IS(INTENT_VACATED) | IS(INTENT_VACATING), 0, ANY, 0, ANY, 1, START_RESTORE, LATEST, START_HOLD,
+	{ 1, IS(INTENT_VACATED) | IS(INTENT_VACATING), 0, ANY, 0, ANY, 1, ANY, ANYHOW, START_RESTORE, LATEST, START_HOLD,
 	  "restart of a vacated job" },
-	{ 1, IS(INTENT_RUNNING), 0, 1, 0, ANY, 1, START_RESTORE, LATEST_THEN_OLDER, AS_CONFIGURED,
+	{ 1, IS(INTENT_RUNNING), 0, 1, 0, ANY, 1, ANY, ANYHOW, START_RESTORE, LATEST_THEN_OLDER, AS_CONFIGURED,
 	  "the job was running when Slurm requeued it" },
-	{ 1, IS(INTENT_RUNNING), 0, 1, 0, ANY, 0, START_FRESH, NONE, START_FRESH,
+	{ 1, IS(INTENT_RUNNING), 0, 1, 0, ANY, 0, ANY, ANYHOW, START_FRESH, NONE, START_FRESH,
 	  "the job was running when Slurm requeued it, but has no complete epoch" },
-	{ 1, IS(INTENT_RUNNING), 0, 0, 0, ANY, ANY, START_FRESH, NONE, START_FRESH,
+	{ 1, IS(INTENT_RUNNING), 0, 0, 0, ANY, ANY, ANY, ANYHOW, START_FRESH, NONE, START_FRESH,
 	  "first start of the job" },
-	{ 1, IS(INTENT_REQUEUED), 0, ANY, 0, ANY, ANY, START_FRESH, NONE, START_FRESH,
+	{ 1, IS(INTENT_REQUEUED), 0, ANY, 0, ANY, ANY, ANY, ANYHOW, START_FRESH, NONE, START_FRESH,
 	  "the job was requeued to start over" },
-	{ 1, IS(INTENT_DONE), 0, ANY, 0, ANY, ANY, START_FRESH, NONE, START_FRESH,
+	/* Slurm requeues such a job since its node failed before Slurm heard of the end; nobody has asked for another run */
+	{ 1, IS(INTENT_DONE), 0, 1, 0, ANY, ANY, 0, HOW(ENDED_ITSELF), START_END, NONE, START_HOLD,
+	  "the script had ended already, and Slurm had not heard of it" },
+	/* by a node that was shut down, for instance */
+	{ 1, IS(INTENT_DONE), 0, 1, 0, ANY, 1, 0, HOW(ENDED_KILLED), START_RESTORE, LATEST_THEN_OLDER, AS_CONFIGURED,
+	  "the script was killed, not by Slurm, on a node that failed before Slurm heard of it" },
+	{ 1, IS(INTENT_DONE), 0, ANY, 0, ANY, ANY, ANY, ANYHOW, START_FRESH, NONE, START_FRESH,
 	  "the job had ended and was requeued" },
 };
 
@@ -92,7 +104,9 @@ static const struct rule *find_rule(const struct start_input *in)
 		    fits(r->restarted, in->restart_count > 0) &&
 		    fits(r->requested, in->requested > 0) &&
 		    fits(r->saved, in->saved) &&
-		    fits(r->available, available(in)))
+		    fits(r->available, available(in)) &&
+		    fits(r->told, in->told) &&
+		    r->ends & HOW(in->ended))
 			return r;
 	}
 	return &unknown;
@@ -171,6 +185,46 @@ enum end_meaning end_decide(const struct end_input *in)
 		    fits(table[i].running, in->running) && fits(table[i].finished, in->finished))
 			return table[i].meaning;
 	return END_NONE; /* suspended, or a state of a later Slurm: the job is still there */
+}
+
+/* ---- record ------------------------------------------------------------- */
+
+/* The signals with which Slurm ends a job; a shell reports one that its child died of as 128 + number. */
+static bool looks_killed(int status)
+{
+	const int sig = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status) - 128;
+
+	return sig == SIGTERM || sig == SIGKILL;
+}
+
+enum ended ended_how(int status)
+{
+	return status < 0 ? ENDED_UNKNOWN : looks_killed(status) ? ENDED_KILLED : ENDED_ITSELF;
+}
+
+enum record_change record_decide(const struct record_input *in)
+{
+	static const struct {
+		int ended, itself;
+		unsigned meanings;
+		enum record_change change;
+	} table[] = {
+		{ ANY, ANY, IS(END_START_OVER),                  RECORD_REQUEUED },
+		{ ANY, ANY, IS(END_OVER),                        RECORD_OVER },
+		/* an agent that has the job now keeps its record */
+		{ ANY, ANY, IS(END_ELSEWHERE),                   RECORD_KEEP },
+		{ 1,   ANY, IS(END_NONE),                        RECORD_ENDED },
+		/* Slurm has not heard of the end; what it had in mind with the job no longer matters */
+		{ 1,   1,   IS(END_UNKNOWN) | IS(END_CONTINUE),  RECORD_ENDED },
+		/* killed by Slurm, as far as can be told. Restoring a job that had ended does less harm than losing one that had not. */
+		{ 1,   0,   IS(END_UNKNOWN) | IS(END_CONTINUE),  RECORD_KEEP },
+		{ 0,   ANY, EVERY_INTENT,                        RECORD_KEEP },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		if (fits(table[i].ended, in->ended) && fits(table[i].itself, in->itself) && table[i].meanings & IS(in->meaning))
+			return table[i].change;
+	return RECORD_KEEP;
 }
 
 /* ---- lease -------------------------------------------------------------- */

@@ -1,10 +1,11 @@
 /* Every decision about a job that starts, fails to be restored, is ended, or may
- * run somewhere else at the same time. One place, five tables, in recovery.c;
+ * run somewhere else at the same time. One place, six tables, in recovery.c;
  * nothing here asks Slurm, a file or a clock, so that each can be tested whole.
  *
- *   start     a job waits at the gate        run the script | restore | hold | another node
+ *   start     a job waits at the gate        run the script | restore | hold | another node | end as it had ended
  *   failure   an epoch could not be restored next epoch | another node | from the beginning | hold
  *   meaning   Slurm ends the job             who wanted it, and so what the next start is to do
+ *   record    the script ends, or Slurm ends it   what the job's record says from now on
  *   lease     another agent had the job      take it | wait | stand down
  *   notice    Slurm is about to end the job  save it and give it back | vacate it
  *
@@ -12,7 +13,8 @@
  * is restored from exactly that epoch or held: it never starts over silently
  * and never silently from something else. A job whose node died takes the
  * newest epoch that can be restored; what happens if none can is the
- * administrator's choice (CheckpointOnRestoreFailure).
+ * administrator's choice (CheckpointOnRestoreFailure). A job whose script has
+ * ended runs again only if somebody asks for it.
  */
 #ifndef FSCHED_POLICY_RECOVERY_H
 #define FSCHED_POLICY_RECOVERY_H
@@ -25,7 +27,15 @@
 
 #define START_LATEST 0xffffffffu   /* whichever epoch is the newest */
 
-enum start_action { START_FRESH, START_RESTORE, START_HOLD, START_ELSEWHERE };
+enum start_action { START_FRESH, START_RESTORE, START_HOLD, START_ELSEWHERE, START_END };
+
+/* How the script ended, by the wait status in the record. */
+enum ended {
+	ENDED_UNKNOWN,   /* it has not, or Slurm ended it */
+	ENDED_ITSELF,
+	ENDED_KILLED,    /* by SIGTERM or SIGKILL, which Slurm did not send */
+};
+enum ended ended_how(int status);   /* -1 = ENDED_UNKNOWN */
 
 struct start_input {
 	bool     have_record;        /* job.json is there and its uuid is this job's */
@@ -35,6 +45,8 @@ struct start_input {
 	unsigned n_epochs;
 	unsigned requested;          /* epoch that a person asked for, START_LATEST, 0 = none */
 	bool     saved;              /* Slurm's entry: the job was running and had an epoch */
+	bool     told;               /* Slurm's entry: the job had ended, so a requeue is a request to run it again */
+	enum ended ended;            /* of the record */
 	bool     unusable;           /* the job's directory cannot be read here, so neither the record nor the lease could be had */
 	bool     hold_on_failure;    /* CheckpointOnRestoreFailure = hold */
 };
@@ -89,6 +101,23 @@ struct end_input {          /* the job as slurmctld shows it */
 };
 
 enum end_meaning end_decide(const struct end_input *in);
+
+/* ---- record ---- */
+
+enum record_change {
+	RECORD_KEEP,
+	RECORD_ENDED,       /* INTENT_DONE and the script's status */
+	RECORD_OVER,        /* INTENT_DONE: Slurm ended the job, and knows it */
+	RECORD_REQUEUED,    /* INTENT_REQUEUED */
+};
+
+struct record_input {
+	bool ended;              /* the script has */
+	bool itself;             /* neither killed as Slurm kills nor while Slurm was ending the job */
+	enum end_meaning meaning;
+};
+
+enum record_change record_decide(const struct record_input *in);
 
 /* ---- lease ---- */
 

@@ -7,8 +7,9 @@
  *                       members of struct status, of which only those given change. Old news, from behind a link that was cut, are left out: if
  *                       the job runs and was started anew since the restart FSCHED_RESTART_COUNT of the environment. It fails if the job
  *                       does not run on node FSCHED_BATCH_HOST of the environment
- *   take-restart-epoch  {"epoch":N,"vacated":bool}: the epoch asked for by the owner, 0 = none, -1 = the latest; it is removed from
- *                       the job's Comment. vacated: the job's entry says that it left its node to be continued
+ *   take-restart-epoch  {"epoch":N,"vacated":bool,"ended":bool}: the epoch asked for by the owner, 0 = none, -1 = the latest; it is
+ *                       removed from the job's Comment. vacated: the job's entry says that it left its node to be continued; ended:
+ *                       that it had ended
  *   check-option {"uuid":U,"interval":N,"dir":PATH}  are these the job's own (option_check.h)? {"ok":true}, or {"why":TEXT}
  *   requeue, requeue-hold, release
  *
@@ -263,9 +264,9 @@ static int op_take_epoch(const struct slurm_job *job, struct err *err)
 
 	if (rpc_take_epoch(job->id, &epoch, err))
 		return -1;
-	return answer(json_pack("{s:i, s:b, s:b, s:b, s:o}", "epoch", epoch == RPC_EPOCH_LATEST ? -1 : (int)epoch, "vacated", (int)vacated,
+	return answer(json_pack("{s:i, s:b, s:b, s:b, s:b, s:o}", "epoch", epoch == RPC_EPOCH_LATEST ? -1 : (int)epoch, "vacated", (int)vacated,
 				"saved", known && s.epoch > 0 && was_running(&s), "moved", known && !strcmp(s.state, "restoring"),
-				"tried", json_text(known ? s.tried : "")));
+				"ended", known && !strcmp(s.state, "ended"), "tried", json_text(known ? s.tried : "")));
 }
 
 static int op_move(const struct slurm_job *job, const char *arg, struct err *err)

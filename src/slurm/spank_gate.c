@@ -92,6 +92,13 @@ static void truncate_output(void)
 	}
 }
 
+/* Into the job's output. A job that does not run has nothing else to say. */
+static void tell_user(const char *text)
+{
+	if (dprintf(2, "%s\n", text) < 0)
+		slurm_error("%s", text);
+}
+
 int gate_wait(int gate, enum gate_answer *answer, struct err *err)
 {
 	char text[ANSWER_MAX];
@@ -118,6 +125,10 @@ int gate_wait(int gate, enum gate_answer *answer, struct err *err)
 	*answer = GATE_EXIT;
 	if (!strcmp(text, "exit"))
 		return 0;
+	if (!strncmp(text, "exit ", 5)) {
+		tell_user(text + 5);
+		return 0;
+	}
 	if (!strncmp(text, "fail ", 5))
 		return err_set(err, 0, "%s", text + 5);
 	return err_set(err, EPROTO, "fsched-agent gave the answer \"%s\", which this plugin does not know: are plugin and agent of the "

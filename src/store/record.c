@@ -108,6 +108,7 @@ static int parse_identity(const json_t *root, struct job_record *r, struct err *
 
 static int parse_state(const json_t *root, struct job_record *r, struct err *err)
 {
+	const json_t *status = json_object_get(root, "status");           /* not in records of older versions */
 	char intent[16];
 
 	if (json_get_int(root, "interval", 0, INT64_MAX, &r->interval, err) < 0 ||
@@ -119,6 +120,9 @@ static int parse_state(const json_t *root, struct job_record *r, struct err *err
 		return -1;
 	if (intent_parse(intent, &r->intent) < 0)
 		return err_set(err, EBADMSG, "member \"intent\" is not a known one");
+	r->status = -1;
+	if (r->intent == INTENT_DONE && json_is_integer(status) && json_integer_value(status) >= 0 && json_integer_value(status) <= 0xffff)
+		r->status = (int)json_integer_value(status);
 	return 0;
 }
 
@@ -166,6 +170,8 @@ static char *render(const struct job_record *r)
 		"script_sha256", r->script_sha256, "skipped", (json_int_t)r->skipped);
 
 	if (!root || json_object_set_new(root, "epochs", render_epochs(r)) < 0)
+		return NULL;
+	if (r->intent == INTENT_DONE && r->status >= 0 && json_object_set_new(root, "status", json_integer(r->status)) < 0)
 		return NULL;
 	return json_dumps(root, JSON_INDENT(1));
 }

@@ -57,6 +57,7 @@ struct job_record {
 	gid_t    gid;
 	int64_t  interval;
 	enum intent intent;
+	int      status;         /* INTENT_DONE: the script's wait status; -1 = not known, or Slurm ended the job */
 	unsigned run;            /* grows by one each time the job starts over; epochs of another run are not candidates */
 	unsigned restart_count;  /* Slurm's, of the holder */
 	char     host[256];      /* node that holds the job */

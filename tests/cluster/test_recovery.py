@@ -68,11 +68,11 @@ def steps(d):
     return (d / "out").read_text().count("\n") if (d / "out").exists() else 0
 
 
-def submit(c, d, n=200, *more, interval="UNLIMITED", node="n1"):
+def submit(c, d, n=200, *more, interval="UNLIMITED", node="n1", script=SCRIPT):
     """A job that starts on node and may run on each."""
     others = [m for m in c.lab.node_names() if m != node]
     c.ok("scontrol", "update", "nodename=" + ",".join(others), "state=drain", "reason=test", user="root")
-    job = c.sbatch(SCRIPT.format(n=n), f"--checkpoint={interval}", "-o", "out", *more, cwd=d)
+    job = c.sbatch(script.format(n=n), f"--checkpoint={interval}", "-o", "out", *more, cwd=d)
     c.wait_running(job)
     c.ok("scontrol", "update", "nodename=" + ",".join(others), "state=resume", user="root")
     return job
@@ -230,6 +230,87 @@ def test_requeue_by_a_person_starts_over(hosts, jobdir):
     assert "restored" not in c.entry(job)
     assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
     expect_whole(d, 100)
+
+
+ENDS = "echo begun >> log\nuntil [ -e go ]; do sleep 0.1; done\n"
+
+
+def wait_done(c, job):
+    lib.wait_for(lambda: c.record(job)["intent"] == "done", "the script's end to be recorded")
+
+
+def expect_not_run_again(c, d, job, how):
+    assert (d / "log").read_text() == "begun\n", "it has run again"
+    assert "restored from" not in c.log(job)
+    assert f"not run again: the script {how} on node n1" in c.log(job)
+    assert f"job {job} is not run again: the script {how} on node n1" in (d / "out").read_text()
+
+
+@pytest.mark.parametrize("last, end, how, epoch", [
+    ("exit 0", ("COMPLETED", "0:0"), "ended with exit status 0", True),
+    ("exit 7", ("FAILED", "7:0"), "ended with exit status 7", False),
+    ("kill -SEGV $$", ("FAILED", "0:11"), "was killed by signal 11", False),
+])
+def test_a_script_that_ends_on_a_cut_node_does_not_run_again(hosts, jobdir, last, end, how, epoch):
+    """Slurm requeues the job since it has not heard of the end."""
+    c, d = hosts, jobdir()
+    job = submit(c, d, script=ENDS + last)
+    if epoch:
+        c.checkpoint("create", job)
+    c.cut("n1")
+    (d / "go").touch()
+    wait_done(c, job)
+    assert c.wait_end(job, LONG) == end
+    assert c.job(job)["Restarts"] == "1"
+    expect_not_run_again(c, d, job, how)
+    assert c.entry(job)["state"] == "ended"
+    if not epoch:
+        return
+    # now it is a person who wants it
+    c.ok("scontrol", "requeue", job)
+    lib.wait_for(lambda: (d / "log").read_text() == "begun\nbegun\n", "the job to run again", LONG)
+    assert c.wait_end(job, LONG) == end
+
+
+def test_a_task_that_ends_before_a_power_failure_does_not_run_again(hosts, jobdir):
+    """Of an array; the power fails before the node has told Slurm of the end."""
+    c, d = hosts, jobdir()
+    job = submit(c, d, 0, "--array=3", script=ENDS)
+    c.cut("n1")
+    (d / "go").touch()
+    wait_done(c, job)
+    c.kill_node("n1")
+    assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
+    expect_not_run_again(c, d, job, "ended with exit status 0")
+
+
+def test_a_restored_script_that_ends_on_a_cut_node_does_not_run_again(hosts, jobdir):
+    """Neither from the beginning nor from the epoch of its vacate."""
+    c, d = hosts, jobdir()
+    job = submit(c, d, script=ENDS)
+    c.checkpoint("vacate", job)
+    c.ok("scontrol", "update", "nodename=n2,n3", "state=drain", "reason=test", user="root")
+    c.checkpoint("restart", job)
+    c.ok("scontrol", "update", "nodename=n2,n3", "state=resume", user="root")
+    restored = c.log(job).count("restored from")
+    c.cut("n1")
+    (d / "go").touch()
+    wait_done(c, job)
+    assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
+    assert c.log(job).count("restored from") == restored == 1
+    assert (d / "log").read_text() == "begun\n"
+
+
+def test_a_cancelled_job_that_is_requeued_starts_over(hosts, jobdir):
+    """Its script ends with status 0, and Slurm takes no news of a cancelled job for its entry."""
+    c, d = hosts, jobdir()
+    job = submit(c, d, script="trap 'exit 0' TERM\n" + ENDS)
+    c.ok("scancel", job)
+    lib.wait_for(lambda: c.state(job) == "CANCELLED" and "COMPLETING" not in c.job(job)["line"], "the job's end", LONG)
+    (d / "go").touch()
+    c.ok("scontrol", "requeue", job)
+    assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
+    assert (d / "log").read_text() == "begun\nbegun\n"
 
 
 def test_a_cut_node_stops_the_job(hosts, jobdir):

@@ -1,5 +1,6 @@
 #include "unit.h"
 
+#include <signal.h>
 #include <string.h>
 
 #include "common/util.h"
@@ -12,7 +13,8 @@ enum asked { NOT_ASKED, ASKED, ASKED_LATEST, ASKED_MISSING };
 
 /* What must come out, said a second time and without a table. */
 static enum start_action expected(bool record, enum intent intent, unsigned restarts, enum epochs epochs,
-				  enum asked asked, bool saved, bool unusable, bool hold, unsigned *n, enum start_action *otherwise)
+				  enum asked asked, bool saved, bool told, enum ended ended, bool unusable, bool hold, unsigned *n,
+				  enum start_action *otherwise)
 {
 	*n = 0;
 	*otherwise = START_HOLD;
@@ -39,6 +41,14 @@ static enum start_action expected(bool record, enum intent intent, unsigned rest
 		*n = 3;
 		return START_RESTORE;
 	}
+	if (record && intent == INTENT_DONE && restarts > 0 && !told && ended == ENDED_KILLED && epochs == EPOCHS) {
+		*n = 3;
+		return START_RESTORE;
+	}
+	if (record && intent == INTENT_DONE && restarts > 0 && !told && ended == ENDED_ITSELF) {
+		*otherwise = START_HOLD;
+		return START_END;
+	}
 	*otherwise = START_FRESH;
 	return START_FRESH;
 }
@@ -54,10 +64,13 @@ static void every_start(void **state)
 	for (enum epochs epochs = NO_EPOCHS; epochs <= EPOCHS; epochs++)
 	for (enum asked asked = NOT_ASKED; asked <= ASKED_MISSING; asked++)
 	for (int saved = 0; saved < 2; saved++)
+	for (int told = 0; told < 2; told++)
+	for (enum ended ended = ENDED_UNKNOWN; ended <= ENDED_KILLED; ended++)
 	for (int unusable = 0; unusable < 2; unusable++)
 	for (int hold = 0; hold < 2; hold++) {
 		struct start_input in = {
-			.have_record = record, .intent = intent, .restart_count = restarts, .saved = saved, .unusable = unusable,
+			.have_record = record, .intent = intent, .restart_count = restarts, .saved = saved, .told = told, .ended = ended,
+			.unusable = unusable,
 			.hold_on_failure = hold,
 			.epochs = three, .n_epochs = epochs == EPOCHS ? 3 : 0,
 			.requested = asked == ASKED ? 5 : asked == ASKED_LATEST ? START_LATEST : asked == ASKED_MISSING ? 6 : 0,
@@ -67,16 +80,16 @@ static void every_start(void **state)
 
 		memset(&plan, 0x5a, sizeof(plan));
 		start_decide(&in, &plan);
-		action = expected(record, intent, restarts, epochs, asked, saved, unusable, hold, &n, &otherwise);
+		action = expected(record, intent, restarts, epochs, asked, saved, told, ended, unusable, hold, &n, &otherwise);
 		if (plan.action != action || plan.n_epochs != n || plan.otherwise != otherwise)
-			fail_msg("record %d intent %d restarts %u epochs %d asked %d saved %d unusable %d hold %d: action %d, %u epochs, else %d: %s",
-				 record, intent, restarts, epochs, asked, saved, unusable, hold, plan.action, plan.n_epochs, plan.otherwise,
+			fail_msg("record %d intent %d restarts %u epochs %d asked %d saved %d told %d ended %d unusable %d hold %d: action %d, %u epochs, else %d: %s",
+				 record, intent, restarts, epochs, asked, saved, told, ended, unusable, hold, plan.action, plan.n_epochs, plan.otherwise,
 				 plan.reason);
 		assert_int_equal(plan.new_run, action == START_FRESH && record);
 		assert_true(strlen(plan.reason) > 10);
 		cases++;
 	}
-	assert_int_equal(cases, 2 * 5 * 3 * 2 * 4 * 2 * 2 * 2);
+	assert_int_equal(cases, 2 * 5 * 3 * 2 * 4 * 2 * 2 * 3 * 2 * 2);
 }
 
 static void every_failure(void **state)
@@ -118,6 +131,35 @@ static void every_end(void **state)
 		else
 			assert_int_equal(m, in.finished && !in.running ? END_OVER : END_NONE);
 	}
+}
+
+/* What the record must say of a job, by what is known of its end. */
+static void every_record(void **state)
+{
+	for (int ended = 0; ended < 2; ended++)
+	for (int itself = 0; itself < 2; itself++)
+	for (enum end_meaning m = END_UNKNOWN; m <= END_ELSEWHERE; m++) {
+		const struct record_input in = { .ended = ended, .itself = itself, .meaning = m };
+		enum record_change want = RECORD_KEEP;
+
+		if (ended && (m == END_NONE || (itself && (m == END_UNKNOWN || m == END_CONTINUE))))
+			want = RECORD_ENDED;
+		if (m == END_OVER)
+			want = RECORD_OVER;
+		if (m == END_START_OVER)
+			want = RECORD_REQUEUED;
+		if (record_decide(&in) != want)
+			fail_msg("ended %d itself %d meaning %d: %d", ended, itself, m, record_decide(&in));
+	}
+}
+
+static void how_a_script_ended(void **state)
+{
+	assert_int_equal(ended_how(-1), ENDED_UNKNOWN);
+	for (int status = 0; status < 256; status++)
+		assert_int_equal(ended_how(status << 8), status == 128 + SIGTERM || status == 128 + SIGKILL ? ENDED_KILLED : ENDED_ITSELF);
+	for (int sig = 1; sig < 64; sig++)
+		assert_int_equal(ended_how(sig), sig == SIGTERM || sig == SIGKILL ? ENDED_KILLED : ENDED_ITSELF);
 }
 
 static void every_lease(void **state)
@@ -218,6 +260,8 @@ int main(void)
 		cmocka_unit_test(every_start),
 		cmocka_unit_test(every_failure),
 		cmocka_unit_test(every_end),
+		cmocka_unit_test(every_record),
+		cmocka_unit_test(how_a_script_ended),
 		cmocka_unit_test(every_lease),
 		cmocka_unit_test(every_notice),
 		cmocka_unit_test(order_of_the_candidates),

@@ -100,6 +100,7 @@ static void fill(struct job_record *r, unsigned epochs)
 	r->gid = 4294967290u;
 	r->interval = 1800;
 	r->intent = INTENT_VACATED;
+	r->status = -1;
 	r->run = 2;
 	r->restart_count = 3;
 	strcpy(r->host, "node1.example");
@@ -126,6 +127,13 @@ static void a_record_comes_back(void **state)
 		assert_ok(store_save_record(&s, a, &err));
 		assert_ok(store_load_record(&s, b, &err));
 		assert_memory_equal(a, b, sizeof(*a));
+	}
+	for (int status = -1; status <= 0x8b00; status += 0x8b) {
+		a->intent = INTENT_DONE;
+		a->status = status;
+		assert_ok(store_save_record(&s, a, &err));
+		assert_ok(store_load_record(&s, b, &err));
+		assert_int_equal(b->status, status);
 	}
 	assert_int_equal(stat(at("base/7/job.json"), &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0640);
