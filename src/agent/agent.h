@@ -131,6 +131,11 @@ struct agent {
 		struct rpc ask;             /* which epoch a person wants */
 		struct proc sweep;          /* removes what dead agents left on this node */
 		char error[512];            /* why the job runs unprotected so far, "" = it does not */
+		bool saved;                 /* Slurm's entry names an epoch, whether or not it is to be seen here */
+		bool kept;                  /* the output of the run before is beside, or need not be */
+		bool append;                /* it could not be kept, and must not be truncated */
+		char output[600];           /* where it is, or why not */
+		struct loop_timer keep_limit;
 	} start;
 
 	struct {                            /* restore.c */
@@ -145,6 +150,10 @@ struct agent {
 		bool  restored;             /* init has said so */
 		bool  worker_ok;
 		bool  waits;                /* the last attempt failed, perhaps because Slurm ends the job */
+		struct loop_timer again;    /* the next attempt of the same epoch */
+		int64_t  trouble;           /* when something was first in the way that passes by itself, 0 = not yet */
+		unsigned tries;             /* since then */
+		bool  told;                 /* why the last attempt failed is in the log and in the history */
 		bool  node_blamed;          /* the worker: this node lacks something */
 		bool  node_differs;         /* from the one where the epoch was made */
 		char  history[400];         /* why the attempts before failed */

@@ -14,11 +14,13 @@
 #include "common/util.h"
 #include "store/json.h"
 #include "pod/criu.h"
+#include "pod/obstacle.h"
 #include "pod/pod.h"
 
 #define MARGIN 30  /* s behind CheckpointTimeout, which the worker keeps itself */
 
 static void attempt(struct agent *a);
+static void on_again(void *arg);
 
 static void close_ctl(struct agent *a)
 {
@@ -43,17 +45,70 @@ static void discard(struct agent *a)
 	a->restore.dir[0] = '\0';
 }
 
+static enum failure_cause cause_of(const struct agent *a)
+{
+	static const enum failure_cause causes[] = {
+		[OBSTACLE_UNKNOWN] = FAILED_EPOCH, [OBSTACLE_PASSES] = FAILED_PASSES, [OBSTACLE_NODE] = FAILED_NODE,
+		[OBSTACLE_EPOCH] = FAILED_EPOCH, [OBSTACLE_JOB] = FAILED_JOB,
+	};
+	enum obstacle_class class = obstacle_class(a->restore.error);
+
+	return class == OBSTACLE_UNKNOWN && a->restore.node_blamed ? FAILED_NODE : causes[class];
+}
+
+static int64_t retry_left(const struct agent *a)
+{
+	return a->restore.trouble + (int64_t)a->conf.restore_retry * 1000000 - now_us();
+}
+
+/* "epoch 4: chunk digest mismatch; epoch 3: …", newest first, as far as there is room. */
+static void remember(struct agent *a)
+{
+	size_t n = strlen(a->restore.history);
+
+	snprintf(a->restore.history + n, sizeof(a->restore.history) - n, "%s%s", n ? "; " : "", a->restore.error);
+}
+
+/* What is in the way may be gone by then. The last attempt is made when the time is over. */
+static void try_again(struct agent *a)
+{
+	int64_t pause = (int64_t)failure_pause(a->restore.tries++) * 1000000, left = retry_left(a);
+	char wait[24], total[24];
+
+	pause = pause < left ? pause : left;
+	if (a->restore.tries == 1)
+		job_log(a, "%s; this passes by itself: it is tried again for %s", a->restore.error,
+			format_duration(left, total, sizeof(total)));
+	snprintf(a->pub.status.error, sizeof(a->pub.status.error), "waits, next attempt in %s, for %s at most: %.180s",
+		 format_duration(pause, wait, sizeof(wait)), format_duration(left, total, sizeof(total)), a->restore.error);
+	publish_now(a);
+	loop_timer_set(&a->loop, &a->restore.again, now_us() + pause, on_again, a);
+}
+
 static void go_on(struct agent *a)
 {
-	const struct failure_input in = {
-		.cause = a->restore.node_blamed ? FAILED_NODE : FAILED_EPOCH,
-		.more_epochs = a->restore.next < a->start.plan.n_epochs,
+	struct failure_input in = {
+		.cause = cause_of(a), .more_epochs = a->restore.next + 1 < a->start.plan.n_epochs,
 		.may_move = move_possible(a), .otherwise = a->start.plan.otherwise,
 	};
+	enum failure_step step;
 	char why[600];
 
-	switch (failure_decide(&in)) {
+	if (in.cause == FAILED_PASSES && !a->restore.trouble)
+		a->restore.trouble = now_us();
+	in.time_left = in.cause == FAILED_PASSES && retry_left(a) > 0;
+	step = failure_decide(&in);
+	if (step != FAILURE_AGAIN && !a->restore.told) {
+		remember(a);
+		job_log(a, "%s", a->restore.error);
+		a->restore.told = true;
+	}
+	switch (step) {
+	case FAILURE_AGAIN:
+		try_again(a);
+		break;
 	case FAILURE_NEXT_EPOCH:
+		a->restore.next++;
 		attempt(a);
 		break;
 	case FAILURE_ELSEWHERE:
@@ -71,15 +126,6 @@ static void go_on(struct agent *a)
 	}
 }
 
-/* "epoch 4: chunk digest mismatch; epoch 3: …", newest first, as far as there is room. */
-static void remember(struct agent *a, const char *why)
-{
-	size_t n = strlen(a->restore.history);
-
-	snprintf(a->restore.history + n, sizeof(a->restore.history) - n, "%sepoch %u cannot be restored: %s", n ? "; " : "",
-		 a->restore.epoch, why);
-}
-
 /* a->restore.error says why, as far as is known. */
 static void failed(struct agent *a)
 {
@@ -89,10 +135,7 @@ static void failed(struct agent *a)
 	if (!why[0])
 		snprintf(why, sizeof(why), "the restored processes died at once");
 	snprintf(a->restore.error, sizeof(a->restore.error), "epoch %u cannot be restored: %.440s", a->restore.epoch, why);
-	remember(a, why);
-	job_log(a, "%s", a->restore.error);
 	discard(a);
-	a->restore.next++;
 	/* Slurm's SIGTERM to all processes hits half-restored ones too: if there was one, first learn what it meant */
 	if (!a->end.term)
 		go_on(a);
@@ -157,6 +200,7 @@ static void succeeded(struct agent *a)
 		format_duration(now_us() - a->restore.began, took, sizeof(took)));
 	a->start.copies = true; /* as they were when the job began */
 	a->pub.status.restored = a->restore.epoch;
+	a->pub.status.error[0] = '\0';
 	if (a->restore.next > 0) /* a newer one could not be */
 		snprintf(a->start.error, sizeof(a->start.error), "restored from epoch %u; %.400s", a->restore.epoch, a->restore.history);
 	start_service(a);
@@ -173,8 +217,8 @@ static void explain_failure(struct agent *a, const char *what)
 {
 	char log[400];
 
-	criu_log_errors(a->store.dirfd, "restore.log", log, sizeof(log));
-	snprintf(a->restore.error, sizeof(a->restore.error), "%.60s%s%.350s%s", what, log[0] ? ": " : "", log,
+	criu_log_explain(a->store.dirfd, "restore.log", log, sizeof(log));
+	snprintf(a->restore.error, sizeof(a->restore.error), "%.350s%s", log[0] ? log : what,
 		 a->restore.node_differs ? " (this node differs from the one where it was saved, see checkpoint.log)" : "");
 	a->restore.node_blamed = a->restore.node_differs;
 }
@@ -298,13 +342,21 @@ static void attempt(struct agent *a)
 	struct err err;
 
 	a->restore.epoch = a->start.plan.epochs[a->restore.next];
-	a->restore.restored = a->restore.worker_ok = a->restore.node_blamed = a->restore.node_differs = false;
+	a->restore.restored = a->restore.worker_ok = a->restore.node_blamed = a->restore.node_differs = a->restore.told = false;
 	a->restore.began = now_us();
 	a->restore.error[0] = '\0';
 	if (begin_attempt(a, &err) == 0)
 		return;
 	snprintf(a->restore.error, sizeof(a->restore.error), "%.500s", err.text);
 	failed(a);
+}
+
+static void on_again(void *arg)
+{
+	struct agent *a = arg;
+
+	loop_timer_clear(&a->loop, &a->restore.again);
+	attempt(a);
 }
 
 void restore_begin(struct agent *a)
@@ -316,6 +368,7 @@ void restore_begin(struct agent *a)
 
 void restore_abort(struct agent *a)
 {
+	loop_timer_clear(&a->loop, &a->restore.again);
 	if (a->phase == PHASE_RESTORING)
 		discard(a);
 }

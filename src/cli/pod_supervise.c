@@ -112,12 +112,12 @@ static void watch(struct supervisor *s, int sigfd)
 static int exit_status(struct supervisor *s, enum intent intent)
 {
 	const char *name = s->home->store.path;
-	char log[512];
+	char log[900];
 
 	if (s->exited)
 		return WIFSIGNALED(s->status) ? 128 + WTERMSIG(s->status) : WEXITSTATUS(s->status);
 	if (s->restoring) {
-		criu_log_errors(s->home->store.dirfd, "restore.log", log, sizeof(log));
+		criu_log_explain(s->home->store.dirfd, "restore.log", log, sizeof(log));
 		cli_error("pod restore", "epoch %u cannot be restored: %s%s%s. The epoch is kept; the whole log is %s/restore.log",
 			  s->restoring, s->failure[0] ? s->failure : "the pod died", log[0] ? ": " : "", log, name);
 		return POD_EXIT_FAILED;

@@ -9,7 +9,7 @@ struct progress {
 	bool    on;
 	bool    drawn;
 	char    label[48];     /* "job 12" */
-	char    doing[96];
+	char    doing[240];
 	int64_t began;         /* now_us() */
 };
 

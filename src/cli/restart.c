@@ -111,14 +111,15 @@ static int release(const struct request *r, struct target *t, struct err *err)
 
 static void doing(struct target *t)
 {
-	char text[80];
+	const bool waits = *t->status.error && strcmp(t->status.state, "restoring") == 0;   /* for what passes by itself */
+	char text[240];
 
 	if (t->job.pending && t->job.held)
 		snprintf(text, sizeof(text), "held again, waiting for the reason");
 	else if (t->job.pending)
 		snprintf(text, sizeof(text), "released, waiting to start (%.40s)", *t->job.reason ? t->job.reason : "soon");
 	else
-		snprintf(text, sizeof(text), "restoring on node %.40s", t->job.batch_host);
+		snprintf(text, sizeof(text), "restoring on node %.40s%s%.160s", t->job.batch_host, waits ? ": " : "", waits ? t->status.error : "");
 	progress_doing(&t->progress, text);
 }
 

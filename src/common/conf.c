@@ -68,6 +68,7 @@ static const struct key keys[] = {
 	{ "CheckpointFileLimit",      TYPE_BYTES,  FIELD(file_limit), 0, 0, NULL, NULL },
 	{ "CheckpointTmpLimit",       TYPE_BYTES,  FIELD(tmp_limit), 0, 0, NULL, NULL },
 	{ "CheckpointLeaseTime",      TYPE_UINT,   FIELD(lease_time), 4, 3600, NULL, NULL },
+	{ "CheckpointRestoreRetry",   TYPE_UINT,   FIELD(restore_retry), 0, 86400, NULL, NULL },
 	{ "CheckpointMaxMoves",       TYPE_UINT,   FIELD(max_moves), 0, 100, NULL, NULL },
 	{ "MemoryEngine",             TYPE_ENGINE, FIELD(engine), 0, 0, NULL, NULL },
 	{ "CheckpointThreads",        TYPE_UINT,   FIELD(threads), 0, 64, NULL, NULL },
@@ -95,12 +96,13 @@ void conf_defaults(struct conf *c)
 	c->max_skip = 3;
 	c->timeout = 1800;
 	c->lease_time = 20;
+	c->restore_retry = 180;
 	c->max_moves = 3;
 	c->file_limit = c->tmp_limit = 1ULL << 30;
 	c->compression = 1;
 	strcpy(c->pod_dir, "/var/lib/fsched/pod");
 	c->private_tmp = true;
-	c->on_restore_failure = CONF_REQUEUE_FRESH;
+	c->on_restore_failure = CONF_HOLD;
 	c->log = CONF_LOG_SYSLOG;
 }
 

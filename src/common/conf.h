@@ -46,6 +46,7 @@ struct conf {
 	uint64_t file_limit;         /* CheckpointFileLimit, bytes with K/M/G/T suffix, default 1G: copies of files changed in place, per epoch */
 	uint64_t tmp_limit;          /* CheckpointTmpLimit, bytes, default 1G: private /tmp and /dev/shm, per epoch */
 	unsigned lease_time;         /* CheckpointLeaseTime, s, 4..3600, default 20: a node that cannot renew for so long stops the job */
+	unsigned restore_retry;      /* CheckpointRestoreRetry, s, 0..86400, default 180: how long what passes by itself is waited for at a restore */
 	unsigned max_moves;          /* CheckpointMaxMoves, 0..100, default 3: other nodes that are tried for one restore */
 	enum conf_engine engine;     /* MemoryEngine = auto (default: fsched's own where it works) | criu (criu writes and reads all memory) */
 	unsigned threads;            /* CheckpointThreads, 0..64, default 0 = as many as processors, at most 16 */
@@ -55,7 +56,7 @@ struct conf {
 	char     munge_socket[108];  /* MungeSocket; "" = MUNGE's default */
 	char     pod_dir[4096];      /* PodDir: node-local, default /var/lib/fsched/pod */
 	bool     private_tmp;        /* PodPrivateTmp, default YES */
-	enum conf_restore_failure on_restore_failure; /* CheckpointOnRestoreFailure = requeue_fresh (default) | hold */
+	enum conf_restore_failure on_restore_failure; /* CheckpointOnRestoreFailure = hold (default) | requeue_fresh */
 	enum conf_log log;           /* CheckpointLog = syslog (default) | stderr | /absolute/path */
 	char     log_path[4096];
 

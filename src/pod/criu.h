@@ -70,8 +70,9 @@ char **criu_restore_argv(const struct criu_bin *b, bool fill);
  * with names (preload/names.h). */
 char **criu_envp(const struct criu_bin *b, bool elide, bool shared, int hand, int names);
 void criu_argv_free(char **v);
-/* The Error lines of a log, joined, at most len. "" if there are none. */
-char *criu_log_errors(int dirfd, const char *name, char *buf, size_t len);
+/* What criu's log says of a failure, in words for people and with what to do where the table of obstacles (pod/obstacle.h) knows it.
+ * "" if it says nothing. */
+char *criu_log_explain(int dirfd, const char *name, char *buf, size_t len);
 
 /* Checks that every thread in the images of a dump has the uid, and only groups, of the job: an image with other credentials
  * would be restored by root with those. -1: err names image and credential. */

@@ -3,43 +3,26 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 
 #include "common/util.h"
+#include "pod/obstacle.h"
 
 #define LOG_TAIL  (256 * 1024)  /* bytes of a log that are looked at */
 #define MAX_LINES 3
 
-static const struct { const char *needle, *sentence; } known[] = {
-	{ "io_uring", "a process of the job uses io_uring, which cannot be checkpointed" },
-	{ "send_fds failed", "a process of the job has a kind of descriptor open that cannot be checkpointed (io_uring, for instance)" },
-	{ "Unseizable", "a process of the job is being traced (by a debugger or strace); detach it and try again" },
-	{ "already traced", "a process of the job is being traced (by a debugger or strace); detach it and try again" },
-	{ "No space left on device", "the disk of the checkpoint directory is full" },
-	{ "Disk quota exceeded", "the quota of the checkpoint directory is used up" },
-	{ "External socket is used", "the job is connected to a Unix socket of a process outside the job" },
-	{ "unix: Can't dump half of", "the job is connected to a Unix socket of a process outside the job" },
-	{ "exceeding limit", "the job has a deleted file open that is larger than CheckpointFileLimit" },
-	{ "too big (have", "the job has a deleted file open that is larger than CheckpointFileLimit" },
-	{ "Can't get rlimit", "root lacks CAP_SYS_RESOURCE on this node and fsched's preload library for criu was not loaded" },
-	{ "doesn't live in IPC ns", "the job uses System V IPC objects from outside its pod" },
-	{ "Connected TCP socket, consider using", "the job has an open TCP connection" },
-	{ "Address already in use", "a port that the job had open is taken on this node; if it was the job's own, it is free again after a minute" },
-	{ "has bad size", "a file that the job has open has changed its size since the checkpoint" },
-	{ "Can't open file", "a file that the job had open is missing" },
-	{ "Can't splice all pages to pipe", "this criu is too old for the C library of the job (guard pages): criu 4.2 or newer is needed" },
-	{ "kernel doesn't support", "the kernel of this node lacks a feature that criu needs" },
-};
-
-/* "(00.012)   12: Error (criu/files.c:1): text" -> text, NULL if the line is none. */
+/* "(00.012)   12: Error (criu/files.c:1): text" -> text, NULL if the line is none. What criu runs inside of a restored process says "pie: 12:". */
 static char *error_text(char *line)
 {
-	char *p = strstr(line, "Error (");
+	static const char digits[] = "(0123456789.): \t";
+	char *p = strstr(line, "Error ("), *at = line + strspn(line, digits);
 
 	/* Only the time and the pid may stand in front: a file name could hold the words too. */
-	if (!p || strspn(line, "(0123456789.): \t") < (size_t)(p - line))
+	if (strncmp(at, "pie: ", 5) == 0)
+		at += 5 + strspn(at + 5, digits);
+	if (!p || at < p)
 		return NULL;
 	p = strstr(p, "): ");
 	return p ? p + 3 : NULL;
@@ -106,19 +89,19 @@ static char *read_tail(int dirfd, const char *name)
 	return steal_ptr(&text);
 }
 
-char *criu_log_errors(int dirfd, const char *name, char *buf, size_t len)
+/* The Error lines of a log, joined. "" if there are none. */
+static void log_errors(int dirfd, const char *name, char *buf, size_t len)
 {
 	cleanup_free char *text = read_tail(dirfd, name);
 	cleanup_free char *copy = NULL;
 
 	buf[0] = '\0';
 	if (!text)
-		return buf;
+		return;
 	copy = xstrdup(text);
 	collect(text, false, buf, len);
 	if (!buf[0])
 		collect(copy, true, buf, len);
-	return buf;
 }
 
 /* The last line of a memfd that was criu's standard error: what the loader says before criu has a log. */
@@ -138,21 +121,41 @@ static void last_line(int fd, char *buf, size_t len)
 	printable(p ? p + 1 : text, buf, len);
 }
 
+/* "what is in the way: what to do (criu: what it said)". */
+static void explain(const char *said, char *buf, size_t len)
+{
+	const struct obstacle *o = obstacle_find(said);
+
+	if (o && o->sentence)
+		snprintf(buf, len, "%s%s%s (criu: %s)", o->sentence, o->hint ? ": " : "", o->hint ? o->hint : "", said);
+	else
+		snprintf(buf, len, "criu: %s", said);
+}
+
+char *criu_log_explain(int dirfd, const char *name, char *buf, size_t len)
+{
+	char said[640];
+
+	log_errors(dirfd, name, said, sizeof(said));
+	buf[0] = '\0';
+	if (said[0])
+		explain(said, buf, len);
+	return buf;
+}
+
 int criu_explain(struct err *err, int work_fd, const char *log, const char *errmsg, int stderr_fd)
 {
-	char text[640];
+	char text[640], told[1000];
 
 	if (err)
 		err->num = 0;
-	criu_log_errors(work_fd, log, text, sizeof(text));
+	log_errors(work_fd, log, text, sizeof(text));
 	if (!text[0] && errmsg && errmsg[0])
 		printable(errmsg, text, sizeof(text));
 	if (!text[0])
 		last_line(stderr_fd, text, sizeof(text));
 	if (!text[0])
 		return err_set(err, 0, "criu ended without a message (killed, or out of memory?)");
-	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
-		if (strcasestr(text, known[i].needle))
-			return err_set(err, 0, "%s (criu: %s)", known[i].sentence, text);
-	return err_set(err, 0, "criu: %s", text);
+	explain(text, told, sizeof(told));
+	return err_set(err, 0, "%s", told);
 }

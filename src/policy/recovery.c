@@ -144,21 +144,31 @@ void start_decide(const struct start_input *in, struct start_plan *plan)
 enum failure_step failure_decide(const struct failure_input *in)
 {
 	static const struct {
-		int cause, more_epochs, may_move, hold;
+		int cause, time_left, more_epochs, may_move, hold;
 		enum failure_step step;
 	} table[] = {
-		/* an older epoch would meet the same node */
-		{ FAILED_NODE,  ANY, 1,   ANY, FAILURE_ELSEWHERE },
-		{ ANY,          1,   ANY, ANY, FAILURE_NEXT_EPOCH },
-		{ ANY,          0,   ANY, 0,   FAILURE_FRESH },
-		{ ANY,          0,   ANY, 1,   FAILURE_HOLD },
+		/* an older epoch would meet the same */
+		{ FAILED_PASSES, 1,   ANY, ANY, ANY, FAILURE_AGAIN },
+		{ FAILED_PASSES, 0,   ANY, 1,   ANY, FAILURE_ELSEWHERE },
+		{ FAILED_PASSES, 0,   ANY, 0,   ANY, FAILURE_HOLD },
+		{ FAILED_NODE,   ANY, ANY, 1,   ANY, FAILURE_ELSEWHERE },
+		{ ANY,           ANY, 1,   ANY, ANY, FAILURE_NEXT_EPOCH },
+		{ FAILED_JOB,    ANY, 0,   ANY, ANY, FAILURE_HOLD },
+		{ ANY,           ANY, 0,   ANY, 0,   FAILURE_FRESH },
+		{ ANY,           ANY, 0,   ANY, 1,   FAILURE_HOLD },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
-		if ((table[i].cause == ANY || table[i].cause == (int)in->cause) && fits(table[i].more_epochs, in->more_epochs) &&
+		if ((table[i].cause == ANY || table[i].cause == (int)in->cause) &&
+		    fits(table[i].time_left, in->time_left) && fits(table[i].more_epochs, in->more_epochs) &&
 		    fits(table[i].may_move, in->may_move) && fits(table[i].hold, in->otherwise != START_FRESH))
 			return table[i].step;
 	return FAILURE_HOLD;
+}
+
+unsigned failure_pause(unsigned tries)
+{
+	return tries < 3 ? 5u << tries : 30;
 }
 
 /* ---- meaning ------------------------------------------------------------ */

@@ -3,7 +3,7 @@
  * nothing here asks Slurm, a file or a clock, so that each can be tested whole.
  *
  *   start     a job waits at the gate        run the script | restore | hold | another node | end as it had ended
- *   failure   an epoch could not be restored next epoch | another node | from the beginning | hold
+ *   failure   an epoch could not be restored again later | next epoch | another node | from the beginning | hold
  *   meaning   Slurm ends the job             who wanted it, and so what the next start is to do
  *   record    the script ends, or Slurm ends it   what the job's record says from now on
  *   lease     another agent had the job      take it | wait | stand down
@@ -69,18 +69,23 @@ void start_decide(const struct start_input *in, struct start_plan *plan);
 
 enum failure_cause {
 	FAILED_EPOCH,    /* damaged, or its files cannot be put back: no node can restore it */
+	FAILED_PASSES,   /* what is in the way goes away by itself: a port in use, memory short */
+	FAILED_JOB,      /* somebody has to put something in order: a file of the job was changed */
 	FAILED_NODE,     /* this node is not like the one where it was saved, or lacks something: another node may do */
 };
-enum failure_step { FAILURE_NEXT_EPOCH, FAILURE_ELSEWHERE, FAILURE_FRESH, FAILURE_HOLD };
+enum failure_step { FAILURE_AGAIN, FAILURE_NEXT_EPOCH, FAILURE_ELSEWHERE, FAILURE_FRESH, FAILURE_HOLD };
 
 struct failure_input {
 	enum failure_cause cause;
+	bool time_left;              /* of CheckpointRestoreRetry */
 	bool more_epochs;            /* the plan names older ones */
 	bool may_move;               /* another node can be had, and not too many have been tried for this restore */
 	enum start_action otherwise; /* of the plan */
 };
 
 enum failure_step failure_decide(const struct failure_input *in);
+/* Seconds before attempt number `tries` + 1. */
+unsigned failure_pause(unsigned tries);
 
 /* ---- meaning ---- */
 

@@ -73,7 +73,8 @@ static void defaults(void **state)
 	assert_string_equal(c.munge_socket, "");
 	assert_string_equal(c.pod_dir, "/var/lib/fsched/pod");
 	assert_true(c.private_tmp);
-	assert_int_equal(c.on_restore_failure, CONF_REQUEUE_FRESH);
+	assert_int_equal(c.on_restore_failure, CONF_HOLD);
+	assert_int_equal(c.restore_retry, 180);
 	assert_int_equal(c.log, CONF_LOG_SYSLOG);
 }
 
@@ -100,7 +101,8 @@ static const char everything[] =
 	"MungeSocket = /run/munge/munge.socket.2\n"
 	"PodDir = /local/pod\n"
 	"PodPrivateTmp = no\n"
-	"CheckpointOnRestoreFailure = hold\n"
+	"CheckpointOnRestoreFailure = requeue_fresh\n"
+	"CheckpointRestoreRetry = 0\n"
 	"CheckpointLog = /var/log/fsched.log";
 
 static void every_key(void **state)
@@ -127,7 +129,8 @@ static void every_key(void **state)
 	assert_string_equal(c.munge_socket, "/run/munge/munge.socket.2");
 	assert_string_equal(c.pod_dir, "/local/pod");
 	assert_false(c.private_tmp);
-	assert_int_equal(c.on_restore_failure, CONF_HOLD);
+	assert_int_equal(c.on_restore_failure, CONF_REQUEUE_FRESH);
+	assert_int_equal(c.restore_retry, 0);
 	assert_int_equal(c.log, CONF_LOG_FILE);
 	assert_string_equal(c.log_path, "/var/log/fsched.log");
 }

@@ -94,22 +94,27 @@ static void every_start(void **state)
 
 static void every_failure(void **state)
 {
-	for (int node = 0; node < 2; node++)
+	for (enum failure_cause cause = FAILED_EPOCH; cause <= FAILED_NODE; cause++)
+	for (int time = 0; time < 2; time++)
 	for (int more = 0; more < 2; more++)
 	for (int move = 0; move < 2; move++)
 	for (int hold = 0; hold < 2; hold++) {
 		const struct failure_input in = {
-			.cause = node ? FAILED_NODE : FAILED_EPOCH, .more_epochs = more, .may_move = move,
+			.cause = cause, .time_left = time, .more_epochs = more, .may_move = move,
 			.otherwise = hold ? START_HOLD : START_FRESH,
 		};
-		enum failure_step want = hold ? FAILURE_HOLD : FAILURE_FRESH;
+		enum failure_step want = hold || cause == FAILED_JOB ? FAILURE_HOLD : FAILURE_FRESH;
 
 		if (more)
 			want = FAILURE_NEXT_EPOCH;
-		if (node && move)
+		if (cause == FAILED_NODE && move)
 			want = FAILURE_ELSEWHERE;
+		if (cause == FAILED_PASSES)
+			want = time ? FAILURE_AGAIN : move ? FAILURE_ELSEWHERE : FAILURE_HOLD;
 		assert_int_equal(failure_decide(&in), want);
 	}
+	for (unsigned tries = 0; tries < 40; tries++)
+		assert_true(failure_pause(tries) >= 5 && failure_pause(tries) <= 30 && failure_pause(tries + 1) >= failure_pause(tries));
 }
 
 /* A job that slurmctld shows in whatever way: what must never be said of it. */
