@@ -35,10 +35,12 @@ void gate_answer(struct agent *a, const char *answer)
 	close(fd);
 }
 
+static void kept(struct agent *a, bool ok, const char *what);
+
 static void on_gate(void *arg)
 {
 	struct agent *a = arg;
-	char text[64];
+	char text[9000];
 	int fd = a->gate.fd;
 	ssize_t n = recv(fd, text, sizeof(text) - 1, MSG_DONTWAIT);
 
@@ -47,6 +49,8 @@ static void on_gate(void *arg)
 		if (strcmp(text, "ready") == 0) {
 			a->ready = true;
 			start_check(a);
+		} else if (strncmp(text, "kept ", 5) == 0 || strncmp(text, "lost ", 5) == 0) {
+			kept(a, text[0] == 'k', text + 5);
 		}
 	} else if (n == 0) {
 		/* slurmstepd's part failed; init will report how the process ended */
@@ -66,6 +70,63 @@ static void unprotected(struct agent *a, const struct err *err)
 	log_error("the job runs, but cannot be checkpointed: %s", err->text);
 }
 
+/* ---- the output of the run before ---- */
+
+static bool may_start(const struct agent *a)
+{
+	return a->phase == PHASE_STARTING || a->phase == PHASE_RESTORING;
+}
+
+/* The script's process has answered, or has had its time. It is the user's, so its words may be anything. */
+static void kept(struct agent *a, bool ok, const char *what)
+{
+	char clean[400];
+
+	if (a->start.kept || !a->start.keep_limit.at || !may_start(a))
+		return;
+	loop_timer_clear(&a->loop, &a->start.keep_limit);
+	snprintf(clean, sizeof(clean), "%.399s", what);
+	a->start.kept = true;
+	a->start.append = !ok;
+	if (!ok)
+		snprintf(a->start.output, sizeof(a->start.output), "the output of the run before could not be kept beside (%s): the new run appends to it",
+			 clean);
+	else if (*clean)
+		snprintf(a->start.output, sizeof(a->start.output), "the output of the run before is kept as %s", clean);
+	if (*a->start.output)
+		job_log(a, "%s", a->start.output);
+	start_fresh(a);
+}
+
+static void on_keep_limit(void *arg)
+{
+	struct agent *a = arg;
+
+	kept(a, false, "it took longer than CheckpointTimeout");
+}
+
+static bool had_epochs(const struct agent *a)
+{
+	for (unsigned i = 0; a->start.have_record && i < a->rec.n_epochs; i++)
+		if (a->rec.epochs[i].run == a->rec.run)
+			return true;
+	return a->start.saved;
+}
+
+/* True: the script's process is at it, and start_fresh() is called again. */
+static bool keep_output(struct agent *a)
+{
+	char text[32];
+
+	if (a->start.kept || !a->task.restart_count || !had_epochs(a))
+		return false;
+	snprintf(text, sizeof(text), "keep %u", a->start.have_record ? a->rec.run : a->task.restart_count);
+	if (send(a->gate.fd, text, strlen(text), MSG_NOSIGNAL) < 0)
+		return false; /* it has ended: so will the start */
+	loop_timer_set(&a->loop, &a->start.keep_limit, now_us() + (int64_t)a->conf.timeout * 1000000, on_keep_limit, a);
+	return true;
+}
+
 void start_fresh(struct agent *a)
 {
 	struct job_record *r = &a->rec;
@@ -76,6 +137,8 @@ void start_fresh(struct agent *a)
 		end_unstarted(a, "the script's process ended while it waited");
 		return;
 	}
+	if (keep_output(a))
+		return;
 	if (a->store_ok) {
 		r->run = a->start.have_record ? r->run + 1 : 1;
 		r->intent = INTENT_RUNNING;
@@ -89,7 +152,7 @@ void start_fresh(struct agent *a)
 	a->phase = PHASE_RUNNING;
 	a->pub.status.restored = 0;
 	written_start(a, a->pod.init, true);
-	gate_answer(a, a->task.truncate ? "run truncate" : "run");
+	gate_answer(a, a->task.truncate && !a->start.append ? "run truncate" : "run");
 	job_log(a, "started%s on %s", r->run > 1 ? " from the beginning" : "", a->task.node);
 	if (a->store_ok && job_save_copies(a, &err) < 0)
 		unprotected(a, &err);
@@ -129,6 +192,7 @@ static void decide(struct agent *a, unsigned requested, struct heard heard)
 				  .hold_on_failure = a->conf.on_restore_failure == CONF_HOLD };
 
 	a->start.requested = requested;
+	a->start.saved = heard.saved;
 	for (unsigned i = 0; i < a->rec.n_epochs; i++)
 		if (a->rec.epochs[i].run == a->rec.run)
 			epochs[in.n_epochs++] = a->rec.epochs[i].number;
@@ -286,8 +350,9 @@ void start_service(struct agent *a)
 
 	a->start.ran = true;
 	snprintf(s->state, sizeof(s->state), "running");
-	if (a->start.error[0])
-		snprintf(s->error, sizeof(s->error), "%.250s", a->start.error);
+	if (a->start.error[0] || a->start.output[0])
+		snprintf(s->error, sizeof(s->error), "%.120s%s%.130s", a->start.output, a->start.output[0] && a->start.error[0] ? "; " : "",
+			 a->start.error);
 	for (int sig = 1; sig < NSIG; sig++)
 		if (sigismember(&a->restore.pending, sig) == 1)
 			pod_deliver(a, sig, SIG_SCOPE_SCRIPT);

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <linux/kcmp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -99,20 +100,42 @@ static void tell_user(const char *text)
 		slurm_error("%s", text);
 }
 
+/* The agent's next message; its length, or -1. */
+static ssize_t next_answer(int gate, char *text, size_t len)
+{
+	ssize_t n;
+
+	do {
+		n = recv(gate, text, len - 1, 0);
+	} while (n < 0 && errno == EINTR);
+	text[n > 0 ? n : 0] = '\0';
+	return n;
+}
+
+/* "keep N": what has become of the output of run N. */
+static void keep_for_agent(int gate, const char *number)
+{
+	char list[2 * PATH_MAX + 4], said[sizeof(list) + 16];
+	struct err err;
+	int n;
+
+	if (keep_output((unsigned)strtoul(number, NULL, 10), list, sizeof(list), &err))
+		n = snprintf(said, sizeof(said), "lost %s", err.text);
+	else
+		n = snprintf(said, sizeof(said), "kept %s", list);
+	send(gate, said, (size_t)n < sizeof(said) ? (size_t)n : sizeof(said) - 1, MSG_NOSIGNAL);
+}
+
 int gate_wait(int gate, enum gate_answer *answer, struct err *err)
 {
 	char text[ANSWER_MAX];
 	ssize_t n = send(gate, "ready", 5, MSG_NOSIGNAL);
 
-	while (n >= 0 || errno == EINTR) {
-		n = recv(gate, text, sizeof(text) - 1, 0);
-		if (n >= 0)
-			break;
-	}
+	while (n >= 0 && (n = next_answer(gate, text, sizeof(text))) > 0 && !strncmp(text, "keep ", 5))
+		keep_for_agent(gate, text + 5);
 	if (n <= 0)
 		return err_set(err, n < 0 ? errno : 0, "fsched-agent ended before it started the job; the reason is in the system log of "
 			       "this node (journalctl -t fsched-agent)");
-	text[n] = '\0';
 	while (n > 0 && text[n - 1] == '\n')
 		text[--n] = '\0';
 	*answer = GATE_RUN;
