@@ -13,6 +13,7 @@
  *   signals.c     Slurm's signals -> the script
  *   publish.c     the job's Checkpoint entry
  *   job.c         the job's directory and record
+ *   tell.c        a line in the job's error file
  *   end.c         the script's end, and every other way in which the agent ends
  *   loop.c proc.c rpc.c   the ground
  */
@@ -213,6 +214,13 @@ struct agent {
 	struct proc  prune;
 	bool   shared_changed;  /* what the record says of it is newer than the file */
 
+	struct {                            /* tell.c */
+		struct proc proc;
+		unsigned failed;            /* periodic checkpoints since the last that did not */
+		bool said;
+		char text[1000];
+	} tell;
+
 	struct {                            /* sched.c */
 		struct schedule s;
 		struct loop_timer timer;
@@ -350,6 +358,10 @@ json_t *worker_request(const struct agent *a);
 json_t *worker_request_pod(const struct agent *a, unsigned epoch);
 /* What stands in the way before a worker is started. */
 int op_prepare(struct agent *a, struct err *err);
+
+/* tell.c: into the job's error file */
+void tell_user(struct agent *a, const char *text);
+void tell_unprotected(struct agent *a, const char *why);   /* a periodic checkpoint has failed */
 
 /* able.c */
 void able_request(struct agent *a, struct conn_slot *c);

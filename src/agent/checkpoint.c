@@ -239,6 +239,7 @@ static void succeeded(struct agent *a)
 	struct op *op = &a->op;
 	const json_t *r = op->result;
 
+	a->tell.failed = 0;
 	op_record_epoch(a, r);
 	log_epoch(a, r);
 	report_warnings(a, r);
@@ -269,6 +270,8 @@ static void failed(struct agent *a, const char *why)
 		    op_leaves(op->kind) ? "the job continues and was not vacated" : "the job continues");
 	if (askers_fault(op))
 		return;
+	if (op->kind == OP_PERIODIC)
+		tell_unprotected(a, why);
 	snprintf(a->pub.status.error, sizeof(a->pub.status.error), "%.250s", text);
 	publish_now(a);
 }

@@ -102,6 +102,7 @@ static void get_all(struct reader *r, struct task *t)
 	get_text(r, "user", t->user, sizeof(t->user));
 	get_text(r, "cluster", t->cluster, sizeof(t->cluster));
 	get_text(r, "node", t->node, sizeof(t->node));
+	get_text(r, "stderr", t->error_file, sizeof(t->error_file));
 	get_text(r, "uuid", t->uuid, sizeof(t->uuid));
 	t->restart_count = (unsigned)get_int(r, "restart_count", 0, INT32_MAX);
 	t->interval = get_int(r, "interval", 0, INT32_MAX);

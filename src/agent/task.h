@@ -23,6 +23,7 @@ struct task {
 	unsigned cpus;
 	bool     private_tmp;
 	char     script[4096], cwd[4096], pod_dir[4096], config[4096];
+	char     error_file[4096];/* "" = not known */
 	pid_t    init_pid, leader_pid, script_pid;
 	int      ctl_fd, gate_fd;
 };

@@ -1,7 +1,6 @@
 /* Preflight: credentials, tracers and namespaces of processes. */
 #include "pod/preflight_internal.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -10,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/dir.h"
 #include "common/util.h"
 
 #define LEADER_PID 2
@@ -136,15 +136,17 @@ static int check_thread(struct scan *s, pid_t pid, int task, const char *tid, in
 static int check_threads(struct scan *s, pid_t pid, int *alive, struct err *err)
 {
 	cleanup_dir DIR *d = NULL;
-	struct dirent *e;
-	int fd = open_proc(pid, "task", O_RDONLY | O_DIRECTORY);
+	const struct dirent *e;
+	char path[32];
+	int more = 0;
 
 	*alive = 0;
-	d = fd < 0 ? NULL : fdopendir(fd);
-	while (d && (e = readdir(d)))
-		if (isdigit((unsigned char)e->d_name[0]) && check_thread(s, pid, dirfd(d), e->d_name, alive, err))
+	snprintf(path, sizeof(path), "%d/task", pid);
+	d = dir_open_at(s->proc, path);
+	while (d && (more = dir_next(d, &e)) > 0)
+		if (check_thread(s, pid, dirfd(d), e->d_name, alive, err))
 			return -1;
-	return 0;
+	return more < 0 ? err_sys(err, errno, "cannot read /proc/%s", path) : 0;
 }
 
 int preflight_status(struct scan *s, pid_t pid, struct err *err)

@@ -100,17 +100,44 @@ static void rewrite_env(job_desc_msg_t *d, const struct option_value *v)
 	}
 }
 
-/* A job submitted from a restarted job inherits the count of that one; Slurm itself sets it only from the second start on. */
-static void drop_restart_count(job_desc_msg_t *d)
+static bool is_variable(const char *element, const char *name)
 {
-	static const char key[] = "SLURM_RESTART_COUNT=";
+	const size_t n = strlen(name);
+
+	return !strncmp(element, name, n) && element[n] == '=';
+}
+
+/* Set by the SPANK plugin in the job from which this one is submitted, and no wish of the user's: this one may be of several nodes. */
+static bool set_for_other_job(const char *element, const char *set)
+{
+	for (size_t i = 0; set && i < ARRAY_SIZE(mpi_launchers); i++)
+		if (is_variable(element, mpi_launchers[i]) && strstr(set, mpi_launchers[i]))
+			return true;
+	return is_variable(element, MPI_SET_ENV);
+}
+
+static const char *find_variable(const job_desc_msg_t *d, const char *name)
+{
+	for (uint32_t i = 0; i < d->env_size; i++)
+		if (d->environment[i] && is_variable(d->environment[i], name))
+			return d->environment[i] + strlen(name) + 1;
+	return NULL;
+}
+
+/* What a job submitted from inside of another inherits and must not. restart_count: Slurm itself sets it only from the second start on. */
+static void drop_inherited(job_desc_msg_t *d, bool restart_count)
+{
+	const char *found = find_variable(d, MPI_SET_ENV);
+	cleanup_free char *set = found ? xstrdup(found) : NULL;
 	uint32_t i, kept = 0;
 
 	for (i = 0; i < d->env_size; i++) {
-		if (d->environment[i] && !strncmp(d->environment[i], key, sizeof(key) - 1))
+		char *e = d->environment[i];
+
+		if (e && (set_for_other_job(e, set) || (restart_count && is_variable(e, "SLURM_RESTART_COUNT"))))
 			slurm_xfree((void **)&d->environment[i]);
 		else
-			d->environment[kept++] = d->environment[i];
+			d->environment[kept++] = e;
 	}
 	/* Slurm's arrays are also walked to their NULL. */
 	for (i = kept; i < d->env_size; i++)
@@ -217,7 +244,7 @@ static int enable(job_desc_msg_t *d, const char *value, char **err_msg)
 	d->open_mode = OPEN_MODE_APPEND;
 	d->max_nodes = 1;
 	rewrite_env(d, &v);
-	drop_restart_count(d);
+	drop_inherited(d, true);
 	set_entry(d, &v);
 	return SLURM_SUCCESS;
 }
@@ -232,7 +259,11 @@ EXPORT int job_submit(job_desc_msg_t *d, uint32_t uid, char **err_msg)
 	if (!value && limit_wanted(d->environment, d->env_size))
 		return refuse(err_msg, ESLURM_NOT_SUPPORTED, "--checkpoint-at-limit needs --checkpoint too: a job without checkpoints "
 			      "cannot be continued after its time limit.");
-	return value ? enable(d, value, err_msg) : SLURM_SUCCESS;
+	if (value)
+		return enable(d, value, err_msg);
+	if (d->environment)
+		drop_inherited(d, false);
+	return SLURM_SUCCESS;
 }
 
 EXPORT int job_modify(job_desc_msg_t *d, void *job, uint32_t uid)

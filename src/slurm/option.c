@@ -13,6 +13,9 @@ static const char *value_of(const char *element, const char *name, size_t len)
 	return !strncmp(element, name, len) && element[len] == '=' ? element + len + 1 : NULL;
 }
 
+/* MPICH and its kin (hydra); Intel MPI. Open MPI starts no srun for ranks on the node itself. */
+const char *const mpi_launchers[2] = { "HYDRA_LAUNCHER", "I_MPI_HYDRA_BOOTSTRAP" };
+
 const char *option_in_env(const char *element)
 {
 	if (element[0] == '_')

@@ -21,6 +21,11 @@
 #define OPTION_LIMIT         "checkpoint-at-limit"
 #define OPTION_LIMIT_ENV     "_SLURM_SPANK_OPTION_fsched_checkpoint_at_limit"
 #define OPTION_LIMIT_ENV_JOB "SLURM_SPANK_" OPTION_LIMIT_ENV
+/* What the SPANK plugin sets in the script's environment so that MPI starts its ranks on this node without srun, which would put them
+ * outside of the pod; and a variable with the names of those that the user had not set himself. */
+#define MPI_LAUNCHER "fork"
+#define MPI_SET_ENV  "FSCHED_MPI_LAUNCHER"
+extern const char *const mpi_launchers[2];   /* names of variables */
 #define OPTION_TEXT_MAX 64
 #define OPTION_MAX      128   /* the whole value */
 #define UUID_LEN        36

@@ -190,6 +190,21 @@ static unsigned restart_count(spank_t sp)
 	return (unsigned)atoi(text);
 }
 
+/* mpiexec takes srun to start its ranks wherever it sees a job of Slurm's, also on one node. */
+static void keep_mpi_inside(spank_t sp)
+{
+	char set[128] = "";
+
+	for (size_t i = 0; i < ARRAY_SIZE(mpi_launchers); i++) {
+		const size_t n = strlen(set);
+
+		if (spank_setenv(sp, mpi_launchers[i], MPI_LAUNCHER, 0) == ESPANK_SUCCESS)
+			snprintf(set + n, sizeof(set) - n, "%s%s", n ? "," : "", mpi_launchers[i]);
+	}
+	if (*set)
+		spank_setenv(sp, MPI_SET_ENV, set, 1);
+}
+
 EXPORT int slurm_spank_task_init(spank_t sp, int ac, char **av)
 {
 	enum gate_answer answer;
@@ -206,6 +221,7 @@ EXPORT int slurm_spank_task_init(spank_t sp, int ac, char **av)
 	reopen_stdio();
 	snprintf(pid, sizeof(pid), "%d", getpid());
 	spank_setenv(sp, "SLURM_TASK_PID", pid, 1);
+	keep_mpi_inside(sp);
 	*script.restarts = restart_count(sp);
 	if (gate_wait(script.gate, &answer, &err))
 		fail_job(sp, err.text);

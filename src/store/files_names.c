@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/vfs.h>
 
+#include "common/dir.h"
 #include "common/rights.h"
 #include "common/util.h"
 
@@ -59,10 +60,10 @@ static char *join(const char *dir, const char *name)
 /* The file's name in the directory or, to a depth, below it. NULL: it has none there. */
 static char *search(struct look *l, const char *path, int depth)
 {
-	int fd = openat(l->rootfd, path[1] ? path + 1 : ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	cleanup_dir DIR *dir = dir_open_at(l->rootfd, path[1] ? path + 1 : ".");
+	const int fd = dir ? dirfd(dir) : -1;
+	const struct dirent *e;
 	char *found = NULL;
-	struct dirent *e;
 	struct stat st;
 
 	if (!dir)
@@ -70,7 +71,7 @@ static char *search(struct look *l, const char *path, int depth)
 	/* A hard link is on the same file system. */
 	if (fstat(fd, &st) || st.st_dev != l->st.st_dev || (st.st_dev == l->walked_dev && st.st_ino == l->walked_ino))
 		return NULL;
-	while (!found && (e = readdir(dir)) && l->left > 0) {
+	while (!found && l->left > 0 && dir_next(dir, &e) > 0) {
 		l->left--;
 		if (e->d_ino == l->st.st_ino && is_it(l, fd, e->d_name))
 			found = join(path, e->d_name);
@@ -78,8 +79,8 @@ static char *search(struct look *l, const char *path, int depth)
 	if (depth == 0)
 		return found;
 	rewinddir(dir);
-	while (!found && l->left > 0 && (e = readdir(dir))) {
-		cleanup_free char *below = e->d_type == DT_DIR && strcmp(e->d_name, ".") && strcmp(e->d_name, "..") ? join(path, e->d_name) : NULL;
+	while (!found && l->left > 0 && dir_next(dir, &e) > 0) {
+		cleanup_free char *below = e->d_type == DT_DIR ? join(path, e->d_name) : NULL;
 
 		if (below)
 			found = search(l, below, depth - 1);
@@ -217,20 +218,17 @@ static int note(struct look *l, pid_t pid, const char *ref, struct err *err)
 static int note_descriptors(struct look *l, pid_t pid, struct err *err)
 {
 	cleanup_dir DIR *dir = NULL;
+	const struct dirent *e;
 	char name[32], ref[80];
-	struct dirent *e;
-	int fd, rc = 0;
+	int rc = 0, more = 0;
 
 	snprintf(name, sizeof(name), "%d/fd", (int)pid);
-	fd = openat(l->procfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	dir = fd < 0 ? NULL : fdopendir(fd);
-	while (rc == 0 && dir && (e = readdir(dir))) {
-		if (e->d_name[0] == '.')
-			continue;
+	dir = dir_open_at(l->procfd, name);
+	while (rc == 0 && dir && (more = dir_next(dir, &e)) > 0) {
 		snprintf(ref, sizeof(ref), "%.31s/%.40s", name, e->d_name);
 		rc = note(l, pid, ref, err);
 	}
-	return rc;
+	return more < 0 ? err_sys(err, errno, "cannot read /proc/%s", name) : rc;
 }
 
 static int note_mappings(struct look *l, pid_t pid, struct err *err)

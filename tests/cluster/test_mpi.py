@@ -1,0 +1,57 @@
+"""mpiexec on one node under --checkpoint starts its ranks in the job's pod, and a job that cannot be saved says so."""
+import re
+import shutil
+
+import pytest
+
+import lib
+
+NAMES = "HYDRA_LAUNCHER|I_MPI_HYDRA_BOOTSTRAP|FSCHED_MPI_LAUNCHER"
+
+
+def test_the_launcher_is_set_unless_the_user_did(cluster, jobdir):
+    c, d = cluster, jobdir()
+    script = f"env | grep -E '{NAMES}' | sort > $1\n[ $1 = inner ] || sbatch -W -o /dev/null inner.sh\n"
+    inner = d / "inner.sh"
+    inner.write_text(f"#!/bin/bash\nenv | grep -E '{NAMES}' | sort > inner\n")
+    job = c.sbatch(script.replace("$1", "outer"), "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+    assert c.wait_end(job) == ("COMPLETED", "0:0"), (d / "out").read_text()
+    assert (d / "outer").read_text() == \
+        "FSCHED_MPI_LAUNCHER=HYDRA_LAUNCHER,I_MPI_HYDRA_BOOTSTRAP\nHYDRA_LAUNCHER=fork\nI_MPI_HYDRA_BOOTSTRAP=fork\n"
+    # not for a job that is submitted from inside, which may be of several nodes
+    assert (d / "inner").read_text() == ""
+    job = c.sbatch(script.replace("$1", "outer"), "--checkpoint=UNLIMITED", "-o", "out", cwd=d, env={"HYDRA_LAUNCHER": "ssh"})
+    assert c.wait_end(job) == ("COMPLETED", "0:0"), (d / "out").read_text()
+    assert (d / "outer").read_text() == "FSCHED_MPI_LAUNCHER=I_MPI_HYDRA_BOOTSTRAP\nHYDRA_LAUNCHER=ssh\nI_MPI_HYDRA_BOOTSTRAP=fork\n"
+    assert (d / "inner").read_text() == "HYDRA_LAUNCHER=ssh\n"
+
+
+@pytest.mark.skipif(not shutil.which("mpiexec.mpich"), reason="needs the package mpich")
+def test_mpiexec_of_mpich_can_be_saved(cluster, jobdir):
+    c, d = cluster, jobdir()
+    rank = "for ((i = 0; i < 100; i++)); do echo $PMI_RANK $i >> rank.$PMI_RANK; sleep 0.1; done"
+    job = c.sbatch(f"mpiexec.mpich -np 2 bash -c '{rank}'\n", "--checkpoint=UNLIMITED", "-n", "2", "-o", "out", cwd=d)
+    c.wait_running(job)
+    lib.wait_for(lambda: (d / "rank.1").exists(), "the ranks")
+    c.checkpoint("create", job)
+    c.checkpoint("vacate", job)
+    c.checkpoint("restart", job)
+    assert c.wait_end(job) == ("COMPLETED", "0:0"), (d / "out").read_text()
+    for r in "01":
+        assert (d / f"rank.{r}").read_text() == "".join(f"{r} {i}\n" for i in range(100))
+
+
+def test_a_job_that_cannot_be_saved_says_so_once(cluster, jobdir):
+    """Its script is in srun all the time."""
+    c, d = cluster, jobdir()
+    job = c.sbatch("srun sh -c 'until [ -e go ]; do sleep 0.1; done'\necho end\n", "--checkpoint=0:02", "-o", "out", "-e", "err", cwd=d)
+    c.wait_running(job)
+    failed = "checkpoint (periodic) not made"
+    lib.wait_for(lambda: c.log(job).count(failed) >= 3, "periodic checkpoints")
+    e = c.wait_entry(job, lambda e: failed in e.get("error", ""), "the reason in the entry")
+    assert "srun" in e["error"]
+    text = (d / "err").read_text()
+    assert re.fullmatch(r"fsched: job \d+: periodic checkpoints fail: .*srun.* and is not saved.*\n", text), text
+    (d / "go").touch()
+    assert c.wait_end(job) == ("COMPLETED", "0:0")
+    assert (d / "out").read_text() == "end\n"
