@@ -1,11 +1,22 @@
 """A report of a sanitizer (make test-asan) fails the test during which it was written: the programs that wrote it have no stderr."""
 import glob
 import os
+import signal
 
 import pytest
 
 # Clusters are for the tests of more than one directory.
 pytest_plugins = ["cluster_fixtures"]
+
+# A background job of a script starts with SIGINT and SIGQUIT ignored, and others may come blocked: programs under test inherit that, and a client
+# that is to be interrupted would rightly not be.
+signal.pthread_sigmask(signal.SIG_SETMASK, [])
+for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 LOG = os.environ.get("FSCHED_SANITIZER_LOG")
 
 
