@@ -16,7 +16,7 @@ struct mem_ranges {
 void mem_ranges_add(struct mem_ranges *r, uint64_t id, uint64_t start, uint64_t end);
 void mem_ranges_free(struct mem_ranges *r);
 
-/* out, which is empty, becomes a without b; what is in both. Each range of it lies in one of a. */
+/* Appends a without b to out; what is in both. What is in out already lies before a. Each range that is added lies in one of a. */
 void mem_ranges_without(struct mem_ranges *out, const struct mem_range *a, size_t n_a, const struct mem_range *b, size_t n_b);
 void mem_ranges_common(struct mem_ranges *out, const struct mem_range *a, size_t n_a, const struct mem_range *b, size_t n_b);
 /* Those of v that the image has pages for, whatever they hold. */

@@ -70,7 +70,7 @@ static char *nodes_of_partitions(const char *names, struct err *err)
 
 	errno = 0;
 	if (slurm_load_partitions(0, &msg, SHOW_ALL)) {
-		err_set(err, errno ? errno : EIO, "cannot ask slurmctld for its partitions: %s", slurm_strerror(errno));
+		err_set(err, rpc_errno(), "cannot ask slurmctld for its partitions: %s", slurm_strerror(rpc_errno()));
 		free(nodes);
 		return NULL;
 	}
@@ -99,7 +99,7 @@ static int count_other_nodes(const struct slurm_job *job, const char *node, stru
 		return -1;
 	errno = 0;
 	if (slurm_load_node(0, &msg, SHOW_ALL))
-		return err_set(err, errno ? errno : EIO, "cannot ask slurmctld for its nodes: %s", slurm_strerror(errno));
+		return err_set(err, rpc_errno(), "cannot ask slurmctld for its nodes: %s", slurm_strerror(rpc_errno()));
 	for (uint32_t i = 0; i < msg->record_count; i++) {
 		const node_info_t *r = &msg->node_array[i];
 
@@ -181,7 +181,7 @@ static int grace_of(const struct slurm_job *job, int64_t *grace, struct err *err
 	*grace = 0;
 	errno = 0;
 	if (slurm_load_partitions(0, &msg, SHOW_ALL))
-		return err_set(err, errno ? errno : EIO, "cannot ask slurmctld for its partitions: %s", slurm_strerror(errno));
+		return err_set(err, rpc_errno(), "cannot ask slurmctld for its partitions: %s", slurm_strerror(rpc_errno()));
 	for (uint32_t i = 0; i < msg->record_count; i++) {
 		const partition_info_t *p = &msg->partition_array[i];
 
@@ -199,7 +199,7 @@ int rpc_outlook(const struct slurm_job *job, int64_t *grace, struct err *err)
 
 	errno = 0;
 	if (slurm_load_ctl_conf(0, &conf))
-		return err_set(err, errno ? errno : EIO, "cannot ask slurmctld for its configuration: %s", slurm_strerror(errno));
+		return err_set(err, rpc_errno(), "cannot ask slurmctld for its configuration: %s", slurm_strerror(rpc_errno()));
 	requeues = conf->preempt_type && !strstr(conf->preempt_type, "none");
 	slurm_free_ctl_conf(conf);
 	*grace = 0;

@@ -20,6 +20,11 @@ void slurm_xfree(void **p) __attribute__((weak));
 #define EPOCH_LATEST "latest"
 #define EPOCH_MAX 99999999u
 
+int rpc_errno(void)
+{
+	return errno ? errno : EIO;
+}
+
 static int slurm_fail(struct err *err, int num, const char *doing, const char *job)
 {
 	return err_set(err, num, "%s job %s: %s", doing, job, slurm_strerror(num));
@@ -156,7 +161,7 @@ static int load(job_info_msg_t **msg, uint32_t job_id, const char *shown, struct
 	*msg = NULL;
 	errno = 0;
 	if (slurm_load_job(msg, job_id, SHOW_ALL | SHOW_DETAIL)) {
-		int num = errno ? errno : EIO;
+		int num = rpc_errno();
 
 		if (num == ESLURM_INVALID_JOB_ID)
 			return err_set(err, num, "job %s: slurmctld knows no such job (or has forgotten it after MinJobAge)", shown);
@@ -269,7 +274,7 @@ int rpc_node_addr(const char *node, char *buf, size_t len, struct err *err)
 
 	errno = 0;
 	if (slurm_load_node_single(&msg, name, SHOW_ALL)) {
-		int num = errno ? errno : EIO;
+		int num = rpc_errno();
 
 		return err_set(err, num, "cannot ask slurmctld about node %s: %s", node, slurm_strerror(num));
 	}
@@ -287,7 +292,7 @@ int rpc_slurm_user(uid_t *uid, struct err *err)
 
 	errno = 0;
 	if (slurm_load_ctl_conf(0, &conf)) {
-		int num = errno ? errno : EIO;
+		int num = rpc_errno();
 
 		return err_set(err, num, "cannot ask slurmctld for its configuration: %s", slurm_strerror(num));
 	}
@@ -307,7 +312,7 @@ int rpc_update(uint32_t job_id, job_desc_msg_t *d, const char *doing, struct err
 	if (slurm_update_job(d) == 0)
 		return 0;
 	snprintf(shown, sizeof(shown), "%u", job_id);
-	return slurm_fail(err, errno ? errno : EIO, doing, shown);
+	return slurm_fail(err, rpc_errno(), doing, shown);
 }
 
 int rpc_publish(uint32_t job_id, const struct status *status, struct err *err)
@@ -456,7 +461,7 @@ int rpc_requeue(uint32_t job_id, bool hold, struct err *err)
 	if (rc == 0) {
 		errno = 0;
 		if (slurm_requeue(job_id, hold ? JOB_REQUEUE_HOLD : 0))
-			rc = slurm_fail(err, errno ? errno : EIO, hold ? "cannot requeue and hold" : "cannot requeue", job.label);
+			rc = slurm_fail(err, rpc_errno(), hold ? "cannot requeue and hold" : "cannot requeue", job.label);
 	}
 	rpc_job_free(&job);
 	return rc;

@@ -43,6 +43,9 @@ struct slurm_job {
 	char    *exc_nodes, *req_nodes; /* owned, never NULL after a load: the user's --exclude and --nodelist */
 };
 
+/* errno after a call of libslurm that has failed; EIO if it has not set any. */
+int rpc_errno(void);
+
 /* Reads slurm.conf ($SLURM_CONF or Slurm's default); libslurm ends the process if it cannot. */
 void rpc_init(void);
 
