@@ -190,6 +190,7 @@ struct agent {
 		int64_t until;              /* the job must be dead by then, 0 = there is no lease */
 		int64_t continued;          /* when SIGCONT came last */
 		struct loop_timer deadline;
+		struct loop_timer again;    /* starts a child in the place of one that has died */
 		char error[512];
 	} lease;
 

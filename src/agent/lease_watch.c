@@ -25,11 +25,14 @@
 #define TROUBLE_US     10000000    /* of a file system that refuses, before a start gives up */
 #define RELEASE_MS     60000       /* that a lost lease is kept for the agent's word */
 #define RENEW_PARTS    4           /* renewals per duration */
+#define AGAIN_US       1000000     /* until a child that has died is replaced */
+#define AGAIN_LATER_US 30000000    /* the same of one that could not get the lease of a job that runs already */
 
 /* ---- the child ---- */
 
 struct keeper {
 	int  out, dirfd;
+	bool ours;                  /* the agent has the lease already: a child before this one took it */
 	struct lease self;
 };
 
@@ -188,11 +191,11 @@ static void renew(struct keeper *k)
 static int lease_main(void *arg, int out)
 {
 	const struct agent *a = arg;
-	struct keeper k = { .out = out, .dirfd = a->store.dirfd, .self = a->lease.self };
+	struct keeper k = { .out = out, .dirfd = a->store.dirfd, .ours = a->lease.held, .self = a->lease.self };
 	struct err err;
 	char word[16], host[256];
 
-	if (!acquire(&k))
+	if (!k.ours && !acquire(&k))
 		return 0;
 	renew(&k);
 	/* released only by the agent's word: if it was killed, its pod may be dying yet */
@@ -261,6 +264,23 @@ static void on_line(void *arg, char *line)
 	}
 }
 
+static void start(struct agent *a);
+
+static void on_again(void *arg)
+{
+	lease_start(arg);
+}
+
+/* While the job runs. One that dies again and again does not renew the lease, and the deadline passes. */
+static void replace(struct agent *a)
+{
+	if (a->phase != PHASE_RUNNING || a->lease.released || a->lease.taken || !a->store_ok)
+		return;
+	if (a->lease.held)
+		log_warn("the process that renews the job's lease has died; another one is started");
+	loop_timer_set(&a->loop, &a->lease.again, now_us() + (a->lease.held ? AGAIN_US : AGAIN_LATER_US), on_again, a);
+}
+
 static void on_end(void *arg, int status)
 {
 	struct agent *a = arg;
@@ -268,8 +288,9 @@ static void on_end(void *arg, int status)
 	if (a->lease.waiting) {
 		a->lease.waiting = false;
 		start_without_lease(a, a->lease.error[0] ? a->lease.error : "the process that takes the job's lease has died");
+	} else {
+		replace(a);
 	}
-	/* while the job runs: the deadline passes, unless this was its own end */
 	end_check(a);
 }
 
@@ -299,7 +320,8 @@ void lease_acquire(struct agent *a)
 
 void lease_start(struct agent *a)
 {
-	if (a->store_ok && !a->lease.held && !proc_running(&a->lease.proc))
+	/* a job that has waited for its lease has a child already */
+	if (a->store_ok && !a->lease.released && !a->lease.taken && !proc_running(&a->lease.proc))
 		start(a);
 }
 
@@ -311,6 +333,7 @@ void lease_extend(struct agent *a, int64_t us)
 void lease_end(struct agent *a)
 {
 	loop_timer_clear(&a->loop, &a->lease.deadline);
+	loop_timer_clear(&a->loop, &a->lease.again);
 	a->lease.until = 0;
 	if (!proc_running(&a->lease.proc) || a->lease.released)
 		return;

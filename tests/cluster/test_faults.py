@@ -215,6 +215,32 @@ def test_killed_before_it_can_report(new_cluster, jobdir):
     finish(c, d, job)
 
 
+def keeper_of(c, job):
+    """The process that renews the job's lease: it has the job's directory open, and nothing else."""
+    def has_dir(pid):
+        try:
+            return any(os.readlink(f) == str(c.ckpt_dir(job)) for f in Path(f"/proc/{pid}/fd").iterdir())
+        except OSError:
+            return False
+    return next((p for p in lib.children(c.agent_pid(job)) if lib.comm(p) == "fsched-agent" and has_dir(p)), None)
+
+
+def test_the_process_that_renews_the_lease_dies(new_cluster, jobdir):
+    """Another one takes its place, long before the lease is over."""
+    c, d = new_cluster(conf=["CheckpointLeaseTime = 20"]), jobdir()
+    job = start(c, d)
+    first = lib.wait_for(lambda: keeper_of(c, job), "the lease")
+    lease = c.ckpt_dir(job) / "lease"
+    lib.wait_for(lease.exists, "the lease")
+    os.kill(first, signal.SIGKILL)
+    second = lib.wait_for(lambda: (lambda p: p if p and p != first else None)(keeper_of(c, job)), "another one")
+    before = lease.stat().st_mtime_ns
+    lib.wait_for(lambda: lease.stat().st_mtime_ns != before, "the lease to be renewed")
+    assert keeper_of(c, job) == second
+    computes_on(d)
+    finish(c, d, job)
+
+
 def test_criu_that_hangs_before_the_freeze(new_cluster, jobdir):
     c, d = new_cluster(conf=["CheckpointTimeout = 10"]), jobdir()
     job = start(c, d)
