@@ -257,14 +257,25 @@ static int open_record(struct agent *a)
 	return -1;
 }
 
+/* The job has been taken from this start while it waited for the lease, by a later one or by its end: what a person has asked for is not
+ * this start's to take, nor the job to hold or to move. */
+static bool is_over(const struct agent *a)
+{
+	return a->phase != PHASE_STARTING;
+}
+
 void start_with_lease(struct agent *a)
 {
+	if (is_over(a))
+		return;
 	open_record(a); /* without it, Slurm's own entry tells what must not happen */
 	ask_epoch(a);
 }
 
 void start_without_lease(struct agent *a, const char *why)
 {
+	if (is_over(a))
+		return;
 	snprintf(a->start.error, sizeof(a->start.error), "the job's checkpoint directory cannot be used on this node: %.400s", why);
 	log_error("%s", a->start.error);
 	a->start.unusable = true;

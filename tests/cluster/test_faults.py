@@ -1,4 +1,5 @@
 """Everything that can break under a checkpoint: the job computes on, the error is recorded, the next checkpoint works."""
+import json
 import os
 import re
 import signal
@@ -239,6 +240,19 @@ def test_the_process_that_renews_the_lease_dies(new_cluster, jobdir):
     assert keeper_of(c, job) == second
     computes_on(d)
     finish(c, d, job)
+
+
+def test_a_start_that_was_overtaken_takes_no_request(new_cluster, jobdir):
+    """It is told so while it waits for the lease. What a person has asked for is for the start that has the job."""
+    c, d = new_cluster(), jobdir()
+    job = start(c, d)
+    c.checkpoint("vacate", job)
+    (c.ckpt_dir(job) / "lease").write_text(json.dumps({"host": "t2", "boot_id": "x", "pid_ns": 1, "pid": 2, "pid_start": 3, "restart_count": 99,
+                                                       "duration": 20, "released": False}))
+    c.run("scontrol", "checkpoint", "restart", job, "--no-wait")
+    c.wait_end(job)
+    assert "fsched-restart=" in c.job(job)["line"]
+    assert c.epochs(job) == [1] and not progress(d) == 0
 
 
 def test_criu_that_hangs_before_the_freeze(new_cluster, jobdir):
