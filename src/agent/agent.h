@@ -94,6 +94,7 @@ struct op {                         /* the operation under way */
 	pid_t   *stopped;           /* processes that were stopped before, owned */
 	int      n_stopped;
 	bool     hurried;
+	bool     passes;            /* it has failed for a reason that passes */
 	/* vacate */
 	bool     held;              /* the epoch is durable, the tree frozen, the worker waits for the word */
 	bool     vacated;           /* the job is requeued: no way back */
@@ -211,6 +212,7 @@ struct agent {
 	struct op    op;
 	struct queued queue[QUEUE_MAX];
 	unsigned     n_queue;
+	char         last_failure[700];  /* of a periodic checkpoint, "" after a success: the same one is told once */
 	json_t      *warned;    /* owned, or NULL: warnings of epochs that the log has */
 	struct proc  prune;
 	bool   shared_changed;  /* what the record says of it is newer than the file */

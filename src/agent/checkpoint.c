@@ -10,6 +10,7 @@
 
 #include "common/log.h"
 #include "common/util.h"
+#include "policy/transient.h"
 #include "store/json.h"
 
 /* The worker keeps CheckpointTimeout itself; a worker that does not is killed a little later. */
@@ -240,6 +241,7 @@ static void succeeded(struct agent *a)
 	const json_t *r = op->result;
 
 	a->tell.failed = 0;
+	a->last_failure[0] = '\0';
 	op_record_epoch(a, r);
 	log_epoch(a, r);
 	report_warnings(a, r);
@@ -255,6 +257,19 @@ static bool askers_fault(const struct op *op)
 	return (op->kind == OP_CREATE || op->kind == OP_VACATE) && json_is_true(json_object_get(op->result, "asker"));
 }
 
+/* What fails again in the same way is told once; the entry counts. */
+static void count_failure(struct agent *a, const char *text, const char *why)
+{
+	struct status *s = &a->pub.status;
+
+	if (!s->failed++)
+		s->failed_since = time(NULL);
+	a->op.passes = failure_passes(why);
+	if (strcmp(text, a->last_failure) != 0)
+		job_log(a, "%s; the job runs on%s", text, a->op.passes ? ", and it is tried again soon" : "");
+	snprintf(a->last_failure, sizeof(a->last_failure), "%s", text);
+}
+
 static void failed(struct agent *a, const char *why)
 {
 	struct op *op = &a->op;
@@ -265,7 +280,10 @@ static void failed(struct agent *a, const char *why)
 	pod_unstop(a, op->stopped, op->n_stopped);
 	snprintf(text, sizeof(text), "checkpoint (%s) %s: %.600s", op_name(op->kind),
 		 json_is_true(json_object_get(op->result, "refused")) ? "not made" : "failed", why);
-	job_log(a, "%s; the job runs on", text);
+	if (op->kind == OP_PERIODIC)
+		count_failure(a, text, why);
+	else
+		job_log(a, "%s; the job runs on", text);
 	conn_refuse(op->conn, op_name(op->kind), why,
 		    op_leaves(op->kind) ? "the job continues and was not vacated" : "the job continues");
 	if (askers_fault(op))

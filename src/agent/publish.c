@@ -48,8 +48,9 @@ static void on_done(void *arg, bool ok, const json_t *answer, const char *error)
 /* Without the job's record nothing is known of its epochs: what is shown of them must stay. */
 static char *render_partial(const struct status *s)
 {
-	json_t *o = json_pack("{s:s, s:o, s:s, s:s, s:o, s:I}", "state", s->state, "error", json_text(s->error), "agent", s->agent,
-			      "uuid", s->uuid, "tried", json_text(s->tried), "interval", (json_int_t)s->interval);
+	json_t *o = json_pack("{s:s, s:o, s:s, s:s, s:o, s:I, s:I, s:I}", "state", s->state, "error", json_text(s->error), "agent", s->agent,
+			      "uuid", s->uuid, "tried", json_text(s->tried), "interval", (json_int_t)s->interval,
+			      "failed", (json_int_t)s->failed, "failed_since", (json_int_t)s->failed_since);
 	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
 
 	json_decref(o);

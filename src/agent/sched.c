@@ -117,7 +117,7 @@ void sched_op_begins(struct agent *a)
 
 void sched_op_ended(struct agent *a)
 {
-	schedule_finished(&a->sched.s, now_us());
+	schedule_finished(&a->sched.s, now_us(), a->op.kind == OP_PERIODIC && a->op.passes);
 	arm(a);
 }
 

@@ -3,13 +3,13 @@
 #include "agent/agent.h"
 
 #include <fcntl.h>
-#include <grp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/user.h"
 #include "common/util.h"
 
 #define TIMEOUT 60   /* s; the file system may not answer */
@@ -20,7 +20,7 @@ static int tell_main(void *arg, int out)
 	const struct task *t = &a->task;
 	struct stat st;
 
-	if (setgroups((size_t)t->n_groups, t->groups) || setresgid(t->gid, t->gid, t->gid) || setresuid(t->uid, t->uid, t->uid))
+	if (user_become(t->uid, t->gid, t->groups, (int)t->n_groups))
 		return 1;
 	cleanup_close int fd = open(t->error_file, O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode))

@@ -124,12 +124,14 @@ int list_cmd(int argc, char **argv)
 
 static void print_status(const struct view *v)
 {
-	char interval[32], shown[sizeof(v->status.error)];
+	char interval[32], when[32], shown[sizeof(v->status.error)];
 	const struct status *s = &v->status;
 
 	printf("State:     %s\n", s->state);
 	printf("Interval:  %s\n", interval_format(s->interval, interval, sizeof(interval)));
 	printf("Skipped:   %u for load\n", s->skipped);
+	if (s->failed)
+		printf("Failed:    %u since %s\n", s->failed, format_time(s->failed_since, when, sizeof(when)));
 	if (*s->memory)
 		printf("Memory:    %s\n", printable(s->memory, shown, sizeof(shown)));
 	if (s->restored)

@@ -68,7 +68,7 @@ static void add_epoch(FILE *out, const struct status *s)
 
 char *status_render(const struct status *s)
 {
-	char interval[24], *text = NULL;
+	char interval[24], when[32], *text = NULL;
 	size_t len = 0;
 	FILE *out = open_memstream(&text, &len);
 
@@ -82,6 +82,8 @@ char *status_render(const struct status *s)
 		add_text(out, "memory", s->memory, false);
 	add_text(out, "kept", s->kept, false);
 	fprintf(out, " skipped=%u", s->skipped);
+	if (s->failed)
+		fprintf(out, " failed=%u since=%s", s->failed, format_time(s->failed_since, when, sizeof(when)));
 	if (s->restored)
 		fprintf(out, " restored=%u", s->restored);
 	add_text(out, "tried", s->tried, false);
@@ -276,6 +278,10 @@ static int set_member(struct status *s, const char *key, const char *value)
 		return copy_text(s->kept, sizeof(s->kept), value);
 	if (strcmp(key, "skipped") == 0)
 		return parse_unsigned(value, &s->skipped);
+	if (strcmp(key, "failed") == 0)
+		return parse_unsigned(value, &s->failed);
+	if (strcmp(key, "since") == 0)
+		return parse_time(value, &s->failed_since);
 	if (strcmp(key, "restored") == 0)
 		return parse_unsigned(value, &s->restored);
 	if (strcmp(key, "tried") == 0)

@@ -1,7 +1,7 @@
 /* The Checkpoint entry of a job: what `scontrol show job` shows in AdminComment.
  *
  *   Checkpoint={state=running interval=00:30:00 epoch=3 time=2026-11-22T23:01:02
- *   size=12.3MiB frozen=31ms total=0.2s memory=fork,… kept=2,3 skipped=0 restored=2 tried=n1 error="…" uuid=… agent=port}
+ *   size=12.3MiB frozen=31ms total=0.2s memory=fork,… kept=2,3 skipped=0 failed=1 since=2026-11-22T22:31:00 restored=2 tried=n1 error="…" uuid=… agent=port}
  *
  * on one line. Text that an administrator put before or behind it is kept.
  * Values hold no blank unless quoted; quoted text holds no quote, brace,
@@ -24,6 +24,8 @@ struct status {
 	char     memory[160];    /* of what its memory was made: manifest_memory_text(), "" = not known */
 	char     kept[128];      /* "2,3": epochs on disk */
 	unsigned skipped;        /* scheduled checkpoints skipped for load so far */
+	unsigned failed;         /* periodic checkpoints that have failed so far, those among them that were tried again too */
+	int64_t  failed_since;   /* Unix time of the first of them */
 	unsigned restored;       /* epoch this run was restored from, 0 = none */
 	char     tried[128];     /* "n1,n2": nodes that could not restore it and are excluded for that */
 	char     error[256];     /* last error, "" = none since the last success */

@@ -1,6 +1,8 @@
 #include "policy/schedule.h"
 
 #define SECOND 1000000
+#define RETRY_FIRST (2 * (int64_t)SECOND)
+#define RETRY_DOUBLE_MAX 12
 
 void schedule_init(struct schedule *s, int64_t now, int64_t interval, int64_t jitter,
 		   unsigned max_skip, unsigned skipped)
@@ -34,7 +36,9 @@ static int64_t last_call(const struct schedule *s)
 
 int64_t schedule_wake_at(const struct schedule *s)
 {
-	return s->refused ? s->look : s->due;
+	if (s->refused)
+		return s->look;
+	return s->retry ? s->retry : s->due;
 }
 
 bool schedule_is_due(const struct schedule *s, int64_t now)
@@ -90,10 +94,19 @@ unsigned schedule_begun(struct schedule *s, int64_t now)
 	/* From here on time passes because of the checkpoint, not of load. */
 	s->refused = false;
 	s->passed = 0;
+	s->retry = 0;
 	return counted;
 }
 
-void schedule_finished(struct schedule *s, int64_t now)
+static void set_retry(struct schedule *s, int64_t now, bool again)
+{
+	int64_t pause = RETRY_FIRST << (s->tries < RETRY_DOUBLE_MAX ? s->tries : RETRY_DOUBLE_MAX);
+
+	s->tries = again ? s->tries + 1 : 0;
+	s->retry = again && now + pause < s->due ? now + pause : 0;
+}
+
+void schedule_finished(struct schedule *s, int64_t now, bool again)
 {
 	if (s->interval <= 0)
 		return;
@@ -101,4 +114,5 @@ void schedule_finished(struct schedule *s, int64_t now)
 	s->passed = 0;
 	if (now >= s->grid)
 		s->due = s->grid + ((now - s->grid) / s->interval + 1) * s->interval;
+	set_retry(s, now, again);
 }

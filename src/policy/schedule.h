@@ -11,6 +11,8 @@
  * Every whole interval that passes in this state counts as one skipped
  * checkpoint; a refusal that ends within the interval skips nothing.
  *
+ * One that failed for a reason that passes (transient.h) is tried again after 2, 4, 8, ... s, as long as that is before the next due time.
+ *
  * Pure: times are microseconds of CLOCK_MONOTONIC (which stands still while the
  * machine sleeps) and are given by the caller.
  *
@@ -18,7 +20,7 @@
  *   timer at schedule_wake_at(&s):
  *     if (!schedule_is_due(&s, now))            set the timer again
  *     else if (gate refuses && !schedule_must(&s, now))  schedule_refused(&s, now)
- *     else { schedule_begun(&s, now); checkpoint; schedule_finished(&s, now); }
+ *     else { schedule_begun(&s, now); checkpoint; schedule_finished(&s, now, …); }
  */
 #ifndef FSCHED_POLICY_SCHEDULE_H
 #define FSCHED_POLICY_SCHEDULE_H
@@ -37,6 +39,8 @@ struct schedule {
 	int64_t  look;       /* while refused: when to ask the gate again */
 	unsigned passed;     /* while refused: whole intervals since `due` */
 	unsigned skipped;    /* in all, includes `passed` */
+	int64_t  retry;      /* the failed one is tried again then; 0 = it is not */
+	unsigned tries;      /* that have failed one after the other */
 };
 
 /* interval in us, 0 = on request only. skipped: the number to go on counting from. */
@@ -56,7 +60,7 @@ bool schedule_must(const struct schedule *s, int64_t now);
 unsigned schedule_refused(struct schedule *s, int64_t now);
 /* A checkpoint of any kind begins. Returns what schedule_refused() does. */
 unsigned schedule_begun(struct schedule *s, int64_t now);
-/* It has ended, well or not. */
-void schedule_finished(struct schedule *s, int64_t now);
+/* It has ended, well or not. again: a periodic one has failed for a reason that passes. */
+void schedule_finished(struct schedule *s, int64_t now, bool again);
 
 #endif

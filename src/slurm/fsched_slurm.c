@@ -186,6 +186,8 @@ static int merge_status(struct status *s, const json_t *from, struct err *err)
 	merge_text(&m, "memory", s->memory, sizeof(s->memory));
 	merge_text(&m, "kept", s->kept, sizeof(s->kept));
 	s->skipped = (unsigned)merge_int(&m, "skipped", s->skipped, INT_MAX);
+	s->failed = (unsigned)merge_int(&m, "failed", s->failed, INT_MAX);
+	s->failed_since = merge_int(&m, "failed_since", s->failed_since, INT64_MAX);
 	s->restored = (unsigned)merge_int(&m, "restored", s->restored, INT_MAX);
 	merge_text(&m, "error", s->error, sizeof(s->error));
 	merge_text(&m, "uuid", s->uuid, sizeof(s->uuid));

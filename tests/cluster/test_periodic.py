@@ -133,3 +133,23 @@ def test_increments_are_tracked_where_it_pays(new_cluster, jobdir, workloads):
     (d / "stop").touch()
     assert c.wait_end(job) == ("COMPLETED", "0:0")
     assert "children 0 signals 0 handlers 0 short 0 descriptors 0" in (d / "out").read_text()
+
+
+def test_a_failure_that_passes_is_tried_again_soon(new_cluster, jobdir):
+    """MUNGE is away for a moment. The next success does not take back that one has failed."""
+    c, d = new_cluster(), jobdir()
+    job = c.sbatch(WAIT, "--checkpoint=0:20", "-o", "out", cwd=d)
+    c.wait_running(job)
+    c.lab.stop_daemon("munged")
+    try:
+        lib.wait_for(lambda: "tried again soon" in c.log(job), "the periodic checkpoint to fail")
+        failed = time.monotonic()
+    finally:
+        c.lab.start_daemon("munged")
+    lib.wait_for(lambda: c.epochs(job), "the one that is tried again", poll=0.02)
+    assert time.monotonic() - failed < 17, "it has waited for the next interval"
+    entry = c.wait_entry(job, lambda e: int(e["epoch"]) >= 1 and not e.get("error"), "the entry of the epoch")
+    assert int(entry["failed"]) >= 1 and entry["since"].startswith("20")
+    assert c.log(job).count("checkpoint (periodic) failed") == 1
+    (d / "go").touch()
+    assert c.wait_end(job)[0] == "COMPLETED"

@@ -2,6 +2,7 @@
 
 #include "policy/retention.h"
 #include "policy/schedule.h"
+#include "policy/transient.h"
 
 #define S ((int64_t)1000000)
 #define MIN (60 * S)
@@ -28,7 +29,7 @@ static void on_the_grid(void **state)
 		assert_true(schedule_is_due(&s, due(n)));
 		assert_false(schedule_must(&s, due(n)));
 		assert_int_equal(schedule_begun(&s, due(n) + 3), 0);
-		schedule_finished(&s, due(n) + 20 * S);
+		schedule_finished(&s, due(n) + 20 * S, false);
 	}
 	assert_int_equal(s.skipped, 0);
 }
@@ -36,16 +37,16 @@ static void on_the_grid(void **state)
 static void a_late_one_is_not_doubled(void **state)
 {
 	assert_int_equal(schedule_begun(&s, due(1)), 0);
-	schedule_finished(&s, due(4) + 1);
+	schedule_finished(&s, due(4) + 1, false);
 	assert_int_equal(schedule_wake_at(&s), due(5));
 	/* Ended exactly at a due time: that one is dropped too. */
 	schedule_begun(&s, due(5));
-	schedule_finished(&s, due(6));
+	schedule_finished(&s, due(6), false);
 	assert_int_equal(schedule_wake_at(&s), due(7));
 	/* The agent itself stood still. */
 	assert_true(schedule_is_due(&s, due(20)));
 	assert_int_equal(schedule_begun(&s, due(20) + 5), 0);
-	schedule_finished(&s, due(20) + 6);
+	schedule_finished(&s, due(20) + 6, false);
 	assert_int_equal(schedule_wake_at(&s), due(21));
 	assert_int_equal(s.skipped, 0);
 }
@@ -53,11 +54,49 @@ static void a_late_one_is_not_doubled(void **state)
 static void one_on_request_does_not_move_the_grid(void **state)
 {
 	assert_int_equal(schedule_begun(&s, 1001 * S), 0);
-	schedule_finished(&s, 1002 * S);
+	schedule_finished(&s, 1002 * S, false);
 	assert_int_equal(schedule_wake_at(&s), due(1));
 	schedule_begun(&s, due(1) - 5 * S);
-	schedule_finished(&s, due(1) + 5 * S);
+	schedule_finished(&s, due(1) + 5 * S, false);
 	assert_int_equal(schedule_wake_at(&s), due(2));
+}
+
+static void what_passes_is_tried_again_soon(void **state)
+{
+	int64_t now = due(1), pause = 2 * S;
+
+	for (;; pause *= 2) {
+		schedule_begun(&s, now);
+		schedule_finished(&s, now + S, true);
+		if (now + S + pause >= due(2))
+			break;
+		assert_int_equal(schedule_wake_at(&s), now + S + pause);
+		now = schedule_wake_at(&s);
+		assert_true(schedule_is_due(&s, now));
+	}
+	assert_true(pause > 64 * S);
+	assert_int_equal(schedule_wake_at(&s), due(2));
+	/* one that stays waits for the grid, and so does what comes after a success; then it begins with short pauses anew */
+	schedule_begun(&s, due(2));
+	schedule_finished(&s, due(2) + S, false);
+	assert_int_equal(schedule_wake_at(&s), due(3));
+	schedule_begun(&s, due(3));
+	schedule_finished(&s, due(3) + S, true);
+	assert_int_equal(schedule_wake_at(&s), due(3) + 3 * S);
+	/* a busy node is asked first, as ever */
+	assert_int_equal(schedule_refused(&s, due(3) + 3 * S), 0);
+	assert_int_equal(schedule_wake_at(&s), due(3) + 3 * S + MIN);
+	assert_int_equal(s.skipped, 0);
+}
+
+static void which_failures_pass(void **state)
+{
+	assert_true(failure_passes("criu: In-flight connection (l) for 1f3"));
+	assert_true(failure_passes("criu: Can't open /proc/12/maps: No such process"));
+	assert_true(failure_passes("criu: Unable to freeze cgroup /x (100 x 100ms attempts, timeout: 10s)"));
+	assert_false(failure_passes("a process of the job uses io_uring, which cannot be checkpointed"));
+	assert_false(failure_passes("the disk of the checkpoint directory is full (criu: No space left on device)"));
+	assert_false(failure_passes(""));
 }
 
 static void refused_and_soon_allowed(void **state)
@@ -69,7 +108,7 @@ static void refused_and_soon_allowed(void **state)
 	assert_int_equal(schedule_wake_at(&s), due(1) + 2 * MIN);
 	assert_int_equal(schedule_begun(&s, due(1) + 2 * MIN), 0);
 	/* It takes longer than the interval: not a matter of load. */
-	schedule_finished(&s, due(2) + MIN);
+	schedule_finished(&s, due(2) + MIN, false);
 	assert_int_equal(s.skipped, 0);
 	assert_int_equal(schedule_wake_at(&s), due(3));
 }
@@ -89,7 +128,7 @@ static void refused_until_it_must(void **state)
 	assert_int_equal(counted, 2);
 	assert_int_equal(schedule_begun(&s, now), 1);
 	assert_int_equal(s.skipped, 3);
-	schedule_finished(&s, now + S);
+	schedule_finished(&s, now + S, false);
 	assert_int_equal(schedule_wake_at(&s), due(5));
 	assert_false(schedule_must(&s, due(5)));
 }
@@ -101,12 +140,12 @@ static void skipped_ones_are_counted_exactly(void **state)
 	assert_int_equal(schedule_refused(&s, due(2)), 1);
 	assert_int_equal(schedule_refused(&s, due(2) + 1), 0);
 	assert_int_equal(schedule_begun(&s, due(3) + MIN), 1);
-	schedule_finished(&s, due(3) + 2 * MIN);
+	schedule_finished(&s, due(3) + 2 * MIN, false);
 	assert_int_equal(s.skipped, 2);
 	assert_int_equal(schedule_refused(&s, due(4)), 0);
 	/* One on request ends the waiting too. */
 	assert_int_equal(schedule_begun(&s, due(5)), 1);
-	schedule_finished(&s, due(5) + S);
+	schedule_finished(&s, due(5) + S, false);
 	assert_int_equal(s.skipped, 3);
 	assert_int_equal(schedule_wake_at(&s), due(6));
 }
@@ -157,7 +196,7 @@ static void on_request_only(void **state)
 	assert_false(schedule_is_due(&s, INT64_MAX));
 	assert_false(schedule_must(&s, INT64_MAX));
 	assert_int_equal(schedule_begun(&s, 2000), 0);
-	schedule_finished(&s, 3000);
+	schedule_finished(&s, 3000, false);
 	assert_int_equal(schedule_refused(&s, 3000), 0);
 	assert_true(schedule_wake_at(&s) == SCHEDULE_NEVER);
 }
@@ -202,6 +241,8 @@ int main(void)
 		cmocka_unit_test_setup(a_late_one_is_not_doubled, begin),
 		cmocka_unit_test_setup(one_on_request_does_not_move_the_grid, begin),
 		cmocka_unit_test_setup(refused_and_soon_allowed, begin),
+		cmocka_unit_test_setup(what_passes_is_tried_again_soon, begin),
+		cmocka_unit_test(which_failures_pass),
 		cmocka_unit_test_setup(refused_until_it_must, begin),
 		cmocka_unit_test_setup(skipped_ones_are_counted_exactly, begin),
 		cmocka_unit_test_setup(late_for_another_reason_is_not_skipped, begin),

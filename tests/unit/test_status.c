@@ -161,9 +161,26 @@ static void malformed(void **state)
 	}
 }
 
+static void failures_are_counted_since_the_first(void **state)
+{
+	struct status s = { .state = "running", .failed = 3, .failed_since = 1764457262 }, back;
+	cleanup_free char *text = NULL, *none = NULL;
+
+	text = status_render(&s);
+	assert_non_null(strstr(text, " failed=3 since="));
+	assert_int_equal(status_parse(text, &back, NULL), 0);
+	assert_int_equal(back.failed, 3);
+	assert_int_equal(back.failed_since, s.failed_since);
+	s.failed = 0;
+	none = status_render(&s);
+	assert_null(strstr(none, "failed"));
+	assert_null(strstr(none, "since"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(failures_are_counted_since_the_first),
 		cmocka_unit_test(rendered),
 		cmocka_unit_test(parsed),
 		cmocka_unit_test(stable_when_read_and_printed_again),
