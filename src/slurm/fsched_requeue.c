@@ -46,8 +46,10 @@ struct watch {
 	unsigned looks;             /* at the jobs that are still to be made */
 	unsigned polls;
 	time_t jobs_at;             /* of the last look at them */
+	bool jobs_again;            /* one of them could not be let go */
 	struct ring let_go;
 	struct ring too_often;      /* those of them that had been requeued too often */
+	struct ring refused;        /* whose update has failed; told once per restart */
 };
 
 /* ---- nodes ---- */
@@ -144,40 +146,55 @@ static bool waits_for_nothing(const struct watch *w, const slurm_job_info_t *r, 
 	return launch_failed(r) || (r->priority != 0 && r->eligible_time > now + SOON);
 }
 
-static void let_go(const slurm_job_info_t *r, time_t now)
+/* 0 done, -1 not: to be tried again. */
+static int let_go(const slurm_job_info_t *r, time_t now, struct err *err)
 {
 	job_desc_msg_t d;
-	struct err err;
 
 	slurm_init_job_desc_msg(&d);
 	d.begin_time = now + DELAY;
 	if (r->priority == 0)
 		d.priority = INFINITE;
-	if (rpc_update(RECORD_ID(r), &d, "cannot start at once", &err))
-		syslog(LOG_WARNING, "%s", err.text);
-	else if (requeued_too_often(r))
+	if (rpc_update(RECORD_ID(r), &d, "cannot start at once", err))
+		return -1;
+	if (requeued_too_often(r))
 		syslog(LOG_NOTICE, "job %u: Slurm held it because it was requeued too often; it has made an epoch meanwhile and may go on", RECORD_ID(r));
 	else
 		syslog(LOG_INFO, "job %u: its node has failed; it may start again at once, not only in %lld s", RECORD_ID(r),
 		       (long long)(r->eligible_time - now));
+	return 0;
+}
+
+static bool is_in(const struct ring *ring, const slurm_job_info_t *r)
+{
+	const struct seen *last = last_of(ring, RECORD_ID(r));
+
+	return last && last->restarts == r->restart_cnt;
 }
 
 static void look_at_job(struct watch *w, const slurm_job_info_t *r, time_t now)
 {
-	const struct seen *before;
 	struct status s;
 	struct seen job;
+	struct err err;
 
 	if (!r->admin_comment || status_parse(r->admin_comment, &s, NULL) || !waits_for_nothing(w, r, &s, now))
 		return;
-	before = last_of(&w->let_go, RECORD_ID(r));
-	if (before && before->restarts == r->restart_cnt)
+	if (is_in(&w->let_go, r))
 		return;
 	job = (struct seen){ .job_id = RECORD_ID(r), .restarts = r->restart_cnt, .epoch = s.epoch };
+	if (let_go(r, now, &err)) {
+		if (!is_in(&w->refused, r)) {
+			syslog(LOG_WARNING, "%s; trying again", err.text);
+			remember(&w->refused, &job);
+		}
+		/* slurmctld sends the jobs again only when one of them has changed */
+		w->jobs_again = true;
+		return;
+	}
 	remember(&w->let_go, &job);
 	if (requeued_too_often(r))
 		remember(&w->too_often, &job);
-	let_go(r, now);
 }
 
 static void look_at_jobs(struct watch *w)
@@ -185,8 +202,9 @@ static void look_at_jobs(struct watch *w)
 	job_info_msg_t *msg = NULL;
 	time_t now = time(NULL);
 
-	if (slurm_load_jobs(w->jobs_at, &msg, SHOW_ALL))
+	if (slurm_load_jobs(w->jobs_again ? 0 : w->jobs_at, &msg, SHOW_ALL))
 		return; /* nothing has changed, or slurmctld is busy */
+	w->jobs_again = false;
 	w->jobs_at = msg->last_update;
 	for (uint32_t i = 0; i < msg->record_count; i++)
 		look_at_job(w, &msg->job_array[i], now);

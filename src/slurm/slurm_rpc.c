@@ -456,6 +456,10 @@ int rpc_requeue(uint32_t job_id, bool hold, struct err *err)
 	/* slurmctld would requeue it, and the person who has just cancelled it would find it in the queue again */
 	if (job.finished)
 		rc = err_set(err, ESLURM_ALREADY_DONE, "job %s has just been ended by Slurm (%s)", job.label, job.state);
+	/* slurmctld up to 26.05.3 may crash of a requeue that meets the end of the last run */
+	else if (job.completing)
+		rc = err_set(err, EAGAIN, "job %s is still completing its last run on %s; try again when that has ended", job.label,
+			     *job.batch_host ? job.batch_host : "its node");
 	else
 		rc = allow_requeue(&job, err);
 	if (rc == 0) {

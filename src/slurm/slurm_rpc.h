@@ -74,7 +74,7 @@ int rpc_request_epoch(uint32_t job_id, unsigned epoch, struct err *err);
 /* Reads and removes it. *epoch = 0 if there was none. */
 int rpc_take_epoch(uint32_t job_id, unsigned *epoch, struct err *err);
 
-/* Back into the queue, held or not; not a job that was cancelled or has ended. A job whose submitter forbade requeuing is allowed it first. */
+/* Back into the queue, held or not; not a job that was cancelled or has ended; EAGAIN while it is completing. A job whose submitter forbade requeuing is allowed it first. */
 int rpc_requeue(uint32_t job_id, bool hold, struct err *err);
 
 /* Lets a held job start now: priority and begin time in one update. Refused with err.num EAGAIN while the job is completing, since

@@ -126,6 +126,19 @@ def test_a_job_that_is_cancelled_while_it_is_vacated_stays_cancelled(cluster, ru
     assert cluster.epochs(job) == [1]
 
 
+def test_a_job_that_is_completing_is_left_alone(cluster, jobdir):
+    """slurmctld up to 26.05.3 can crash of a requeue or a release then."""
+    d = jobdir()
+    job = cluster.sbatch("trap '' TERM; touch up; while :; do sleep 0.1; done", cwd=d)
+    cluster.wait_state(job, "RUNNING")
+    lib.wait_for(lambda: (d / "up").exists(), "the script")
+    cluster.ok("scontrol", "requeue", job)
+    cluster.wait_state(job, "COMPLETING")
+    program = next(cluster.dir.glob("stage/usr/libexec/fsched/fsched-slurm"))
+    for op in ("requeue", "requeue-hold", "requeue-soon", "release"):
+        assert "still completing" in cluster.fails(program, op, job, user="root")
+
+
 @pytest.mark.parametrize("how", ["restart", "release"])
 def test_a_vacated_job_whose_epochs_cannot_be_seen_is_held(cluster, running, how):
     """As on a node that has another file system in the place of JobCheckpointDir: the job must not start over."""
