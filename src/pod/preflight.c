@@ -39,11 +39,18 @@ int preflight_inner(const struct scan *s, pid_t pid)
 	return 0;
 }
 
-static int check_process(struct scan *s, pid_t pid, struct err *err)
+/* What the processes are comes first: what a debugger has open says less than that there is one. */
+static int check_processes(struct scan *s, struct err *err)
 {
-	if (preflight_status(s, pid, err) || preflight_namespaces(s, pid, err))
-		return -1;
-	return preflight_fds(s, pid, err) || preflight_maps(s, pid, err) ? -1 : 0;
+	const struct preflight_job *job = s->job;
+
+	for (int i = 0; i < job->n; i++)
+		if (preflight_status(s, job->pids[i], err) || preflight_namespaces(s, job->pids[i], err))
+			return -1;
+	for (int i = 0; i < job->n; i++)
+		if (preflight_fds(s, job->pids[i], err) || preflight_maps(s, job->pids[i], err))
+			return -1;
+	return 0;
 }
 
 int preflight(const struct preflight_job *job, struct err *err)
@@ -55,9 +62,7 @@ int preflight(const struct preflight_job *job, struct err *err)
 	if (proc < 0)
 		return err_sys(err, errno, "cannot open /proc");
 	s.access = access_list_new();
-	rc = preflight_find_leader(&s, err);
-	for (int i = 0; i < job->n && rc == 0; i++)
-		rc = check_process(&s, job->pids[i], err);
+	rc = preflight_find_leader(&s, err) || check_processes(&s, err) ? -1 : 0;
 	if (rc == 0)
 		rc = preflight_tcp(&s, err) || preflight_access(&s, err) || preflight_confined(&s, err) ? -1 : 0;
 	access_list_free(s.access);

