@@ -12,6 +12,7 @@
 #define FSCHED_POD_PREFLIGHT_H
 
 #include <errno.h>
+#include <stdbool.h>
 #include <sys/types.h>
 #include "common/err.h"
 
@@ -24,6 +25,7 @@ struct preflight_job {
 	int   n;
 	pid_t init;          /* host pid of the pod's pid 1 */
 	int   agent_port;    /* 0 = none */
+	bool  hands_off;     /* another worker is at the job's processes: none is stopped, and a tracer may be ours */
 	uid_t uid;
 	gid_t gid;
 	const gid_t *groups;

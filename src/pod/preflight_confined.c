@@ -123,7 +123,7 @@ int preflight_confined(const struct scan *s, struct err *err)
 {
 	size_t n;
 
-	if (!s->n_suspects || !kernel_has_landlock())
+	if (!s->n_suspects || s->job->hands_off || !kernel_has_landlock())
 		return 0;
 	if (check_leader(s, err))
 		return -1;

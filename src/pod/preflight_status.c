@@ -164,7 +164,7 @@ int preflight_status(struct scan *s, pid_t pid, struct err *err)
 		return alive ? preflight_refuse(s, pid, err, "has ended its first thread while others run on (pthread_exit() in main())",
 						"let main() wait for its threads") : 0;
 	tracer = (int)proc_status_number(status, "TracerPid", 0);
-	if (tracer > 0) {
+	if (tracer > 0 && !s->job->hands_off) {
 		snprintf(what, sizeof(what), "is being traced by process %d of the node (a debugger or strace)", tracer);
 		return preflight_refuse(s, pid, err, what, "detach it and try again");
 	}

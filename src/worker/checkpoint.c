@@ -24,6 +24,7 @@
 #define KILL_WAIT_MS 30000
 #define STRAYS_MS    1000
 #define STRAYS_STEP_MS 20
+#define TURN_WAIT_MS 10000    /* a look for `able`, which stops few processes for some ms, if any */
 #define NICE         10       /* of what is done besides the job, when its memory is written */
 
 struct checkpoint {
@@ -249,8 +250,8 @@ static int check_tree(const struct worker *w, struct err *err)
 	return 0;
 }
 
-/* What is known without touching the job. */
-static int look_before(struct worker *w, struct err *err)
+/* What is known before the freeze. wait_ms: for another worker that is at the job's processes. */
+static int look_before(struct worker *w, int wait_ms, struct err *err)
 {
 	const struct files_opts o = files_opts(w);
 	struct preflight_job job = {
@@ -268,6 +269,8 @@ static int look_before(struct worker *w, struct err *err)
 	job.pids = t.pids;
 	job.inner = t.inner;
 	job.n = t.n;
+	/* A checkpoint looks at everything, also if whoever has the turn hangs. */
+	job.hands_off = !turn_take(w, wait_ms) && !wait_ms;
 	rc = (!fault(w, FAULT_NO_PREFLIGHT) && preflight(&job, err)) || space_check(w, t.pids, t.n, err) ||
 	     files_names_find(&w->names, t.pids, t.n, w->req.init, &o, false, err) ||
 	     files_look(t.pids, t.n, w->req.init, &o, err) ? -1 : 0;
@@ -277,7 +280,7 @@ static int look_before(struct worker *w, struct err *err)
 
 int worker_preflight(struct worker *w, struct err *err)
 {
-	if (look_before(w, err))
+	if (look_before(w, 0, err))
 		return -1;
 	event_send("result", json_pack("{s:b}", "ok", 1));
 	return 0;
@@ -364,7 +367,7 @@ int worker_checkpoint(struct worker *w, bool *refused, struct err *err)
 	bool again;
 
 	*refused = true;
-	if (look_before(w, err))
+	if (look_before(w, TURN_WAIT_MS, err))
 		return -1;
 	while (attempt(w, &engine, refused, &again, err)) {
 		if (!again)

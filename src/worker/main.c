@@ -133,6 +133,7 @@ int main(int argc, char **argv)
 	w.warnings = json_array();
 	w.store.dirfd = w.store.epochsfd = -1;
 	w.mailbox = (struct mailbox){ -1, -1 };
+	w.turn = -1;
 	w.node_fault = true;
 	rc = prepare(&w, op, &err);
 	w.node_fault = false;
@@ -144,6 +145,8 @@ int main(int argc, char **argv)
 	if (w.store.dirfd >= 0)
 		store_close(&w.store);
 	mailbox_close(&w.mailbox);
+	if (w.turn >= 0)
+		close(w.turn);
 	request_free(&w.req);
 	json_decref(w.warnings);
 	files_names_free(&w.names);

@@ -53,6 +53,7 @@ struct worker {
 	struct files_names names;   /* of files whose own is gone, as last seen */
 	bool     node_fault;    /* if what is being done now fails, this node is to blame, and not the epoch */
 	struct mailbox mailbox; /* -1: there is none */
+	int      turn;          /* of turn_take(); -1: none */
 	int      go_due;        /* "frozen" was told so often, and not yet answered */
 };
 
@@ -236,6 +237,9 @@ void fault_criu_dies(const struct worker *w, enum fault f, pid_t init);
 
 /* names.c: fills the file that criu inherits. */
 int names_write(const struct files_names *x, int fd, struct err *err);
+
+/* turn.c: true if this worker may stop the job's processes, from now until it ends. false: another one still does after wait_ms. */
+bool turn_take(struct worker *w, int wait_ms);
 
 /* warn.c */
 void worker_warn(struct worker *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -1,4 +1,6 @@
 """Programs with something that no restore could bring back, and what a checkpoint of their pod says. Shared by test_refused_*.py."""
+import ctypes
+import errno
 import importlib.util
 import subprocess
 import sys
@@ -23,6 +25,12 @@ def ready():
     while not os.path.exists("go"):
         time.sleep(0.02)
 """
+
+
+def has_landlock():
+    libc = ctypes.CDLL(None, use_errno=True)
+    create_ruleset = 444
+    return libc.syscall(create_ruleset, None, ctypes.c_size_t(0), 1) >= 0 or ctypes.get_errno() not in (errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class Job:

@@ -1,17 +1,7 @@
 """A process that has confined itself with Landlock would come back free: it is found out and refused. One that has not goes on undisturbed."""
-import ctypes
-import errno
-
 import pytest
 
-from refused import Job, base, nothing_left_of_pods, pods  # noqa: F401  (fixtures)
-
-LANDLOCK_CREATE_RULESET = 444
-
-
-def has_landlock():
-    libc = ctypes.CDLL(None, use_errno=True)
-    return libc.syscall(LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), 1) >= 0 or ctypes.get_errno() not in (errno.ENOSYS, errno.EOPNOTSUPP)
+from refused import Job, base, has_landlock, nothing_left_of_pods, pods  # noqa: F401  (fixtures)
 
 
 @pytest.mark.skipif(not has_landlock(), reason="this kernel has no Landlock, or it is off")
