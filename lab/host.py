@@ -24,7 +24,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PR_SET_PDEATHSIG = 1
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 0x20, 0x1000, 0x4000, 0x40000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE = 1, 2, 4, 8, 0x20, 0x1000, 0x4000, 0x40000, 0x80000
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWPID, NEWNET = 0x20000, 0x2000000, 0x4000000, 0x8000000, 0x20000000, 0x40000000
 DEATH = 20.0       # s for the kernel to end a host
 CGROUPS = "/sys/fs/cgroup"
@@ -47,6 +47,18 @@ def _ip(*commands):
                           stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode != 0:
         raise OSError(f"ip: {done.stdout.strip()} (of: {'; '.join(commands)})")
+
+
+def use_hosts_file(text, place):
+    """Gives this process mounts of its own, which follow the machine's, with that text in /etc/hosts. place: a directory that may be
+    covered for a moment: a file of the lab's would be a mount of something in its directory."""
+    _call("unshare", NEWNS)
+    _call("mount", None, "/", None, MS_REC | MS_SLAVE, None)
+    _call("mount", "hosts", place, "tmpfs", MS_NOSUID | MS_NODEV, "size=64k,mode=755")
+    with open(f"{place}/hosts", "w", encoding="utf-8") as f:
+        f.write(text)
+    _call("mount", f"{place}/hosts", "/etc/hosts", None, MS_BIND, None)
+    _call("umount2", place, 0)
 
 
 # --- cgroups: each host has its own in every hierarchy, and sees it as the root ------------------------------------------------

@@ -9,7 +9,8 @@ connection:
     {"op": "list"}       -> {"daemons": {NAME: {"pid": N or null, "exit": STATUS or null}}}
     {"op": "quit"}       -> {}; the keeper ends; it stops nothing
 
-run as: keeper.py DIR, where DIR/keeper.json holds {"daemons": {NAME: {"argv": [...], "env": {...}, "log": PATH}}}
+run as: keeper.py DIR, where DIR/keeper.json holds {"daemons": {NAME: {"argv": [...], "env": {...}, "log": PATH}}} and, for daemons that
+run on the machine itself, "names": {"text": of /etc/hosts, "place": as for host.use_hosts_file()}
 
 In a lab of simulated hosts (host.py) the keeper is what all hosts hang on, and ends them all if it ends. It keeps no daemons and has
 
@@ -45,6 +46,8 @@ class Keeper:
         self.running = {}      # name -> Popen
         self.ended = {}        # name -> exit status, negative: signal
         self.hosts = None
+        if "names" in config:
+            simulated.use_hosts_file(config["names"]["text"], config["names"]["place"])
         if host:
             simulated.become(host, directory, config["network"])
         elif "network" in config:

@@ -231,6 +231,22 @@ def merge(lines, changes):
     return lines
 
 
+def loopback_hosts():
+    """/etc/hosts with the machine's name at 127.0.0.1. Slurm's daemons, and srun, listen where this name leads; that is 127.0.1.1 on a
+    Debian as it is installed, and an address of the network elsewhere."""
+    names = {os.uname().nodename, os.uname().nodename.partition(".")[0]}
+    lines = [f"127.0.0.1 {' '.join(sorted(names - {'localhost'}))} localhost"]
+    try:
+        with open("/etc/hosts", encoding="utf-8", errors="replace") as f:
+            for line in f:
+                address, *others = line.partition("#")[0].split() or [""]
+                kept = [n for n in others if n not in names]
+                lines += [" ".join([address, *kept])] if kept else []
+    except OSError:
+        pass
+    return "".join(line + "\n" for line in lines)
+
+
 def slurm_conf(lab, o, ports):
     d, host = lab.dir, os.uname().nodename.partition(".")[0]
     lines = [
@@ -382,8 +398,10 @@ class Lab:
         return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--init-groups", "--inh-caps=-all", "--"]
 
     def enter(self, argv, cwd="/"):
-        """(argv, cwd) for a process of this machine that runs argv in directory cwd where commands of the cluster run."""
-        return argv, cwd
+        """(argv, cwd) for a process of this machine that runs argv in directory cwd where commands of the cluster run; env changes the
+        directory, which nsenter would open before it enters."""
+        keeper = self.keeper_pid()
+        return (["nsenter", f"--target={keeper}", "--mount", "--", "env", f"--chdir={cwd}", *argv], "/") if keeper else (argv, cwd)
 
     def slurm(self, *argv, timeout=30):
         argv, cwd = self.enter(list(argv))
@@ -505,7 +523,7 @@ class Lab:
         }
         for name in self.node_names():
             daemons[f"slurmd.{name}"] = self.daemon_spec(o, f"slurmd.{name}", *self.slurmd(name))
-        return {"daemons": daemons}
+        return {"daemons": daemons, "names": {"text": loopback_hosts(), "place": REGISTRY}}
 
     def _write_keeper(self, o):
         write(os.path.join(self.dir, "keeper.json"), [json.dumps(self.keeper_config(o), indent=1)], 0o600)

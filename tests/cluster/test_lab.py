@@ -334,3 +334,27 @@ def test_commands(new_cluster, cluster):
     c.wait_node("n1", "idle")
     status, said = node(cluster, "list")
     assert status == 1 and "no simulated hosts" in said
+
+
+@pytest.mark.parametrize("address", ["127.0.1.1", "192.0.2.7"])
+def test_machine_whose_name_is_another_address(base_dir, address):
+    """A Debian names itself at 127.0.1.1, clouds at an address of the network. The lab, with the commands in lab/shell, stays at 127.0.0.1."""
+    d, hosts = base_dir / f"debian_{address}", base_dir / f"hosts_{address}"
+    hosts.write_text(f"127.0.0.1 localhost\n{address} debian.example debian\n")
+    up = lib.ROOT / "lab" / "up"
+    script = f"""
+set -eu
+hostname debian
+mount --bind {hosts} /etc/hosts
+getent ahostsv4 debian | grep -q '^{address} '
+{up} --dir {d} --name d --user {lib.USER} --stage {lib.STAGE}
+trap '{up.parent}/down --dir {d}' EXIT
+shell="{up.parent}/shell --dir {d} --"
+$shell srun -n1 hostname
+$shell sbatch --wait --checkpoint=UNLIMITED -o out --wrap 'srun -n1 echo in a step; echo done'
+$shell cat out
+"""
+    done = subprocess.run(["unshare", "--uts", "--mount", "bash", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          stdin=subprocess.DEVNULL, timeout=5 * lib.DEADLINE, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "\ndebian\n" in done.stdout and "in a step\ndone\n" in done.stdout, done.stdout
