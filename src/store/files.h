@@ -28,9 +28,9 @@
 
 struct files_cred { uid_t uid; gid_t gid; gid_t *groups; int n_groups; };
 
-/* Other names of files whose own is gone, as the pod sees them. */
+/* Other names of files whose own is gone, as the pod sees them; of deleted ones, under which they are to be made again. */
 struct files_names {
-	struct files_name { dev_t dev; ino_t ino; char *path; } *v;   /* owned */
+	struct files_name { dev_t dev; ino_t ino; char *path; bool deleted; } *v;   /* owned */
 	size_t n, room;
 };
 

@@ -46,6 +46,11 @@ bool path_is_packed(const char *path, bool private_tmp);
 /* NULL: none is known. */
 const char *files_names_lookup(const struct files_names *x, const struct stat *st);
 
+/* ---- files_ghosts.c ---------------------------------------------------- */
+
+/* Where a restore is to make a deleted file again that was called so; NULL: where it was. Owned by the caller. */
+char *ghost_place(int rootfd, const char *was, const struct stat *st, const struct files_opts *o);
+
 /* ---- files_copy.c ------------------------------------------------------ */
 
 /* Data of a file, holes left out. */

@@ -1,5 +1,6 @@
 /* Open files whose name is gone while another hard link remains, as after `ln part result; rm part`. A restore opens files by name, so
- * criu has to be given the other one. The kernel does not tell it: directories are searched, with the rights of the job's user. */
+ * criu has to be given the other one. (Those that have none: files_ghosts.c.) The kernel does not tell it: directories are searched, with
+ * the rights of the job's user. */
 #include "store/files_internal.h"
 
 #include <dirent.h>
@@ -32,7 +33,7 @@ struct look {
 const char *files_names_lookup(const struct files_names *x, const struct stat *st)
 {
 	for (size_t i = 0; x && i < x->n; i++)
-		if (x->v[i].dev == st->st_dev && x->v[i].ino == st->st_ino)
+		if (x->v[i].dev == st->st_dev && x->v[i].ino == st->st_ino && !x->v[i].deleted)
 			return x->v[i].path;
 	return NULL;
 }
@@ -139,17 +140,25 @@ static char *search_as_user(struct look *l, pid_t pid, const char *was)
 	return found;
 }
 
+/* path: taken over; NULL: what was known of the inode is of an earlier file. */
 static void remember(struct files_names *x, const struct stat *st, char *path)
 {
-	for (size_t i = 0; i < x->n; i++)
-		if (x->v[i].dev == st->st_dev && x->v[i].ino == st->st_ino) {
-			free(x->v[i].path);
-			x->v[i].path = path;
-			return;
-		}
-	if (x->n == x->room)
+	const struct files_name f = { st->st_dev, st->st_ino, path, st->st_nlink == 0 };
+	size_t i = 0;
+
+	while (i < x->n && (x->v[i].dev != st->st_dev || x->v[i].ino != st->st_ino))
+		i++;
+	if (i < x->n)
+		free(x->v[i].path);
+	if (!path) {
+		if (i < x->n)
+			x->v[i] = x->v[--x->n];
+		return;
+	}
+	if (i == x->room)
 		x->v = xrealloc(x->v, (x->room = x->room ? 2 * x->room : 16) * sizeof(*x->v));
-	x->v[x->n++] = (struct files_name){ st->st_dev, st->st_ino, path };
+	x->n += i == x->n;
+	x->v[i] = f;
 }
 
 static int refuse(pid_t pid, const char *ref, const char *was, const char *why, struct err *err)
@@ -201,9 +210,15 @@ static int note(struct look *l, pid_t pid, const char *ref, struct err *err)
 	if (l->opts->runs_on && is_nfs_deleted(ref, was))
 		return refuse(pid, ref, was, "it was deleted, and on NFS it will be gone for good with the last process that has it open", err);
 	if (n <= (ssize_t)mark_len || memcmp(was + n - mark_len, mark, mark_len) || fstatat(l->procfd, ref, &l->st, 0) ||
-	    l->st.st_nlink == 0 || S_ISDIR(l->st.st_mode) || is_it(l, l->rootfd, was + 1))
+	    is_it(l, l->rootfd, was + 1))
 		return 0;
 	was[(size_t)n - mark_len] = '\0';
+	if (l->st.st_nlink == 0) {
+		remember(l->names, &l->st, ghost_place(l->rootfd, was, &l->st, l->opts));
+		return 0;
+	}
+	if (S_ISDIR(l->st.st_mode))
+		return 0;
 	known = (char *)(uintptr_t)files_names_lookup(l->names, &l->st);
 	if (known && is_it(l, l->rootfd, known + 1))
 		return 0;
@@ -256,7 +271,7 @@ int files_names_find(struct files_names *x, const pid_t *pids, int n, pid_t init
 {
 	cleanup_close int procfd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC), rootfd = -1;
 	struct look l = { .names = x, .opts = o, .procfd = procfd, .quick = quick };
-	char root[32];
+	char root[32], ref[80];
 	int rc = 0;
 
 	snprintf(root, sizeof(root), "%d/root", (int)init);
@@ -268,6 +283,9 @@ int files_names_find(struct files_names *x, const pid_t *pids, int n, pid_t init
 		rc = note_descriptors(&l, pids[i], err);
 		if (rc == 0)
 			rc = note_mappings(&l, pids[i], err);
+		snprintf(ref, sizeof(ref), "%d/cwd", (int)pids[i]);
+		if (rc == 0)
+			rc = note(&l, pids[i], ref, err);
 	}
 	return rc;
 }

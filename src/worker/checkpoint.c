@@ -191,7 +191,7 @@ static int on_stopped(void *arg, struct err *err)
 		return -1;
 	rc = files_names_find(&c->w->names, t.pids, t.n, c->w->req.init, &o, true, err);
 	tree_free(&t);
-	return rc || names_write(&c->w->names, c->dump.names_fd, err) ? -1 : 0;
+	return rc || names_write(&c->w->names, &c->w->req, c->dump.names_fd, err) ? -1 : 0;
 }
 
 static void on_phase(void *arg, const char *name)

@@ -8,12 +8,13 @@
 #include "common/util.h"
 #include "worker/worker.h"
 
-int names_write(const struct files_names *x, int fd, struct err *err)
+int names_write(const struct files_names *x, const struct request *r, int fd, struct err *err)
 {
 	for (size_t i = 0; i < x->n; i++) {
 		const struct files_name *f = &x->v[i];
 		const struct name_entry e = {
 			.major = major(f->dev), .minor = minor(f->dev), .ino = f->ino, .len = (uint32_t)strlen(f->path),
+			.deleted = f->deleted, .uid = r->uid, .gid = r->gid,
 		};
 
 		if (write_all(fd, &e, sizeof(e)) || write_all(fd, f->path, e.len))

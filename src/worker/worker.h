@@ -236,7 +236,7 @@ void fault_target_dies(const struct worker *w, enum fault f);
 void fault_criu_dies(const struct worker *w, enum fault f, pid_t init);
 
 /* names.c: fills the file that criu inherits. */
-int names_write(const struct files_names *x, int fd, struct err *err);
+int names_write(const struct files_names *x, const struct request *r, int fd, struct err *err);
 
 /* turn.c: true if this worker may stop the job's processes, from now until it ends. false: another one still does after wait_ms. */
 bool turn_take(struct worker *w, int wait_ms);

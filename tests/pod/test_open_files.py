@@ -1,13 +1,18 @@
 """Open files whose names are not what they were: every epoch that is complete can be restored, more than once, or there is none."""
+import os
+import shutil
+from pathlib import Path
+
 import lib
 import pytest
 
 from test_memory import Job
-from test_pod import base, lines, pods  # noqa: F401  (fixtures)
+from test_pod import USER, base, lines, pods  # noqa: F401  (fixtures)
 
 
 def names_in(directory):
-    return sorted(str(p.relative_to(directory)) for p in directory.rglob("*") if p.name not in ("out", "stop") and not p.name.startswith("restore."))
+    return sorted(str(p.relative_to(directory)) for p in directory.rglob("*")
+                  if p.name not in ("out", "stop") and not p.name.startswith("restore."))
 
 
 def runs_on(job):
@@ -61,7 +66,7 @@ until [ -e stop ]; do echo x >&7; sleep 0.05; done"""
 
 @pytest.mark.parametrize("final,found", [("final", True), ("sub/final", False)])
 def test_a_name_that_is_lost_between_the_look_and_the_freeze(pods, base, final, found):
-    """Found beside the old one; further away is not looked for while the job stands still: no epoch then, the next one is as good as ever."""
+    """Found beside the old one; further away it is not searched while the job stands still: no epoch then, but the next one."""
     job = script(pods, base, "mkdir sub; " + LATE.format(final=final))
     p = job.begin("checkpoint", job.state, fault="wait-before-freeze")
     lib.wait_for((job.state / "waiting").exists, "the worker")
@@ -93,3 +98,39 @@ def test_a_file_over_the_limit(pods, base):
     assert "restored from epoch 1" in job.restore(), job.said.read_text()
     assert "epoch 2" in job.checkpoint()
     job.stop()
+
+
+@pytest.mark.parametrize("owner", [USER, "root"])
+def test_a_program_that_was_replaced(pods, base, owner):
+    """By an upgrade, in a directory that the job may not write, which is left as it is; a file that is read, and a working directory, too."""
+    d = pods.place("software")
+    for name in ("walk", "data"):
+        shutil.copy("/usr/bin/sleep" if name == "walk" else base / "memory", d / name)
+    # more than a MiB: the engine takes shared memory of that size itself
+    with open(d / "walk", "ab") as f:
+        f.write(bytes(3 << 20))
+    (d / "walk").chmod(0o755)
+    (d / "gone").mkdir()
+    for f in (d, d / "walk", d / "data"):
+        shutil.chown(f, owner)
+    try:
+        job = script(pods, base, f"stop=$PWD/stop; cd {d}/gone; exec 7< {d}/data; {d}/walk 1000 & echo ready; "
+                                 f"until [ -e $stop ]; do sleep 0.05; done; kill $! || exit 5; cmp /proc/self/fd/7 {base}/memory")
+        for name in ("walk", "data"):
+            shutil.copy("/usr/bin/true", d / "new")
+            (d / "new").rename(d / name)
+        (d / "gone").rmdir()
+        d.chmod(0o555)
+        before = {p: p.stat().st_ctime_ns for p in [d, *d.iterdir()]}
+        for n in (1, 2, 3):
+            job.checkpoint(*([] if n == 2 else ["--kill"]))
+            if n == 2:
+                job.fsched("kill", job.state)
+            assert f"restored from epoch {n}" in job.restore(), job.said.read_text()
+            assert {p: p.stat().st_ctime_ns for p in [d, *d.iterdir()]} == before
+        name = next(os.readlink(f"/proc/{p}/exe") for p in lib.descendants(job.p.pid) if lib.comm(p) == "walk")
+        assert name.startswith("/dev/shm/.deleted.") and name.endswith("/walk (deleted)"), name
+        assert not list(Path("/dev/shm").glob(".deleted*"))
+        job.stop()
+    finally:
+        d.chmod(0o755)
