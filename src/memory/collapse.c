@@ -61,7 +61,8 @@ void mem_huge_note(struct mem_huge *h, pid_t pid)
 
 /* ---- collapsing ------------------------------------------------------------ */
 
-/* False also for a piece of which something is swapped out: that is not worth reading it in. */
+/* False also for a piece of which something is swapped out: that is not worth reading it in. And if another process has a page of it, too,
+ * since a fork: it would become a copy. */
 static bool is_whole(int pagemap, uint64_t addr)
 {
 	uint64_t e[HUGE_PAGE / MEM_PAGE];
@@ -69,7 +70,7 @@ static bool is_whole(int pagemap, uint64_t addr)
 	if (pread(pagemap, e, sizeof(e), (off_t)(addr / MEM_PAGE * sizeof(*e))) != sizeof(e))
 		return false;
 	for (size_t i = 0; i < ARRAY_SIZE(e); i++)
-		if (!(e[i] & MEM_ENTRY_IN_MEMORY))
+		if (!(e[i] & MEM_ENTRY_IN_MEMORY) || !(e[i] & MEM_ENTRY_EXCLUSIVE))
 			return false;
 	return true;
 }

@@ -188,14 +188,26 @@ const struct mem_extent *mem_image_extents(const struct mem_image *m, uint64_t i
 	return s ? &m->l.extents[s->first] : NULL;
 }
 
+/* Pages of the extent that no other one before it has; seen: of each chunk, a bit for each page. */
+static unsigned new_pages(const struct mem_extent *e, uint64_t *seen)
+{
+	const uint64_t bits = (e->npages == MEM_CHUNK_PAGES ? ~UINT64_C(0) : (UINT64_C(1) << e->npages) - 1) << e->first;
+	const unsigned n = (unsigned)__builtin_popcountll(bits & ~seen[e->chunk]);
+
+	seen[e->chunk] |= bits;
+	return n;
+}
+
 void mem_image_totals(const struct mem_image *m, struct mem_totals *t)
 {
 	const struct mem_layout *l = &m->l;
+	cleanup_free uint64_t *seen = xcalloc(l->n_chunks + 1, sizeof(*seen));
 
+	_Static_assert(MEM_CHUNK_PAGES == 64, "a bit for each page");
 	memset(t, 0, sizeof(*t));
 	for (size_t i = 0; i < l->n_extents; i++) {
 		const struct mem_extent *e = &l->extents[i];
-		uint64_t bytes = (uint64_t)e->npages * MEM_PAGE;
+		uint64_t bytes = (uint64_t)(e->chunk == MEM_ZERO ? e->npages : new_pages(e, seen)) * MEM_PAGE;
 
 		t->pages += bytes;
 		if (e->chunk == MEM_ZERO)

@@ -84,7 +84,7 @@ bool mem_is_chunk_file(const char *name);
 
 /* What the image is made of, in bytes. */
 struct mem_totals {
-	uint64_t pages, zero;     /* memory described: all of it, the zeros in it */
+	uint64_t pages, zero;     /* memory described: all of it, the zeros in it; what is stored counts once, whatever number of spaces has it */
 	uint64_t older_pages;     /* of pages: stored by older epochs */
 	uint64_t own, older;      /* chunk files: of this epoch (a pre-dump's too), of older ones */
 	uint64_t older_used;      /* of older: what is still referred to */

@@ -16,6 +16,94 @@ static int by_place(const void *a, const void *b)
 	return x->addr < y->addr ? -1 : x->addr > y->addr;
 }
 
+/* ---- pages that other spaces have ------------------------------------------ */
+
+static uint64_t draft_end(const struct draft *d)
+{
+	return d->addr + (uint64_t)d->npages * MEM_PAGE;
+}
+
+/* Of the first n, which are sorted: the first that ends above addr. */
+static size_t first_draft(const struct drafts *all, size_t n, uint32_t space, uint64_t addr)
+{
+	size_t low = 0, high = n;
+
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+		const struct draft *d = &all->v[mid];
+
+		if (d->space < space || (d->space == space && draft_end(d) <= addr))
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+static uint32_t space_of(const struct writer *w, uint64_t id)
+{
+	size_t low = 0, high = w->n_ids;
+
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (w->ids[mid] < id)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < w->n_ids && w->ids[low] == id ? (uint32_t)low : UINT32_MAX;
+}
+
+/* [addr, end) of d, in another space. */
+static struct draft part_of(const struct draft *d, uint64_t addr, uint64_t end, uint32_t space)
+{
+	const uint64_t skip = (addr - d->addr) / MEM_PAGE;
+	struct draft part = *d;
+
+	part.addr = addr;
+	part.npages = (uint32_t)((end - addr) / MEM_PAGE);
+	part.space = space;
+	if (d->kind != DRAFT_ZERO)
+		part.first = (uint16_t)(d->first + skip);
+	if (d->hash != NO_HASH)
+		part.hash = d->hash + skip;
+	return part;
+}
+
+static int copy_drafts(const struct writer *w, struct drafts *all, size_t sorted, const struct mem_range *r, uint64_t of, struct err *err)
+{
+	const uint32_t space = space_of(w, r->id), from = space_of(w, of);
+	uint64_t addr = r->addr, end = r->addr + r->npages * MEM_PAGE;
+
+	for (size_t i = first_draft(all, sorted, from, addr); addr < end; i++) {
+		const struct draft *d = i < sorted ? &all->v[i] : NULL;
+		struct draft part;
+
+		if (space == UINT32_MAX || !d || d->space != from || d->addr > addr)
+			return err_set(err, EINVAL, "pages in common: %llu has no page at 0x%llx", (unsigned long long)of, (unsigned long long)addr);
+		part = part_of(d, addr, draft_end(d) < end ? draft_end(d) : end, space);
+		addr += (uint64_t)part.npages * MEM_PAGE;
+		drafts_push(all, &part);
+	}
+	return 0;
+}
+
+static int add_same(const struct writer *w, struct drafts *all, struct err *err)
+{
+	const struct mem_sames *s = w->o->same;
+	const size_t sorted = all->n;
+
+	for (size_t i = 0; s && i < s->n; i++)
+		if (copy_drafts(w, all, sorted, &s->v[i], s->of[i], err))
+			return -1;
+	if (all->n > sorted)
+		qsort(all->v, all->n, sizeof(*all->v), by_place);
+	return 0;
+}
+
+/* ---- what the threads have ------------------------------------------------- */
+
 static void gather(struct drafts *all, const struct drafts *d)
 {
 	if (d->n > 0)
@@ -29,8 +117,7 @@ static void gather_drafts(const struct writer *w, struct drafts *all)
 
 	for (int i = 0; i < w->threads; i++)
 		n += w->drains[i].drafts.n;
-	all->v = xmalloc((n + 1) * sizeof(*all->v));
-	all->n = 0;
+	*all = (struct drafts){ .v = xmalloc((n + 1) * sizeof(*all->v)), .room = n + 1 };
 	gather(all, &w->planned);
 	for (int i = 0; i < w->threads; i++)
 		gather(all, &w->drains[i].drafts);
@@ -187,7 +274,7 @@ int writer_merge(struct writer *w, struct err *err)
 	int rc;
 
 	gather_drafts(w, &all);
-	rc = add_chunks(w, &all, &l, &r, err);
+	rc = add_same(w, &all, err) || add_chunks(w, &all, &l, &r, err) ? -1 : 0;
 	if (rc == 0) {
 		add_extents(w, &all, &l, &r);
 		rc = write_image(w, &l, sum, err);

@@ -10,6 +10,7 @@
 #define MEM_ENTRY_IN_MEMORY  (1ULL << 63)
 #define MEM_ENTRY_PRESENT    (3ULL << 62)   /* in memory or swapped out */
 #define MEM_ENTRY_SOFT_DIRTY (1ULL << 55)
+#define MEM_ENTRY_EXCLUSIVE  (1ULL << 56)   /* no other process maps it. Linux 4.2 */
 
 /* Which pages; all of them in memory or swapped out. */
 enum mem_pages {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/util.h"
+#include "memory/ranges.h"
 
 #define ADDR_MAX (UINT64_C(1) << 63)
 
@@ -18,6 +19,11 @@ void drafts_add(struct drafts *d, const struct draft *one)
 		last->npages += one->npages;
 		return;
 	}
+	drafts_push(d, one);
+}
+
+void drafts_push(struct drafts *d, const struct draft *one)
+{
 	if (d->n == d->room) {
 		d->room = d->room ? d->room * 2 : 1024;
 		d->v = xrealloc(d->v, d->room * sizeof(*d->v));
@@ -72,6 +78,17 @@ static void collect_ids(struct writer *w)
 	for (size_t i = 0; i < w->n_work; i++)
 		if (w->n_ids == 0 || w->ids[w->n_ids - 1] != w->work[i].id)
 			w->ids[w->n_ids++] = w->work[i].id;
+}
+
+/* What other spaces have is taken out of the work. */
+static void leave_out_same(struct writer *w)
+{
+	struct mem_ranges rest = { 0 };
+
+	mem_ranges_without(&rest, w->work, w->n_work, w->o->same->v, w->o->same->n);
+	free(w->work);
+	w->work = rest.v;
+	w->n_work = rest.n;
 }
 
 /* ---- what need not be read --------------------------------------------- */
@@ -168,7 +185,12 @@ int writer_plan(struct writer *w, const struct mem_range *work, size_t n, struct
 	if (w->o->previous && check_ranges(w->o->clean, w->o->n_clean, "clean pages", err) < 0)
 		return -1;
 	collect_ids(w);
-	for (size_t i = 0; i < n; i++) {
+	if (w->o->same) {
+		if (check_ranges(w->o->same->v, w->o->same->n, "pages in common", err) < 0)
+			return -1;
+		leave_out_same(w);
+	}
+	for (size_t i = 0; i < w->n_work; i++) {
 		while (w->ids[space] != w->work[i].id)
 			space++;
 		if (w->o->previous)

@@ -4,7 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
+#include <unistd.h>
 
 #include "common/util.h"
 #include "memory/image.h"
@@ -88,26 +88,29 @@ static void begin(struct sample *s, pid_t pid, unsigned max)
 
 /* ---- reading ------------------------------------------------------------------- */
 
-/* 0 is that of a page which is gone. */
-static uint64_t hash_page(pid_t pid, uint64_t addr)
+/* 0 is that of a page which is gone. Not by process_vm_readv(), which pins the pages: one that is shared since a fork would become a copy. */
+static uint64_t hash_page(int mem, uint64_t addr)
 {
 	uint8_t page[MEM_PAGE];
-	struct iovec local = { page, MEM_PAGE }, remote = { (void *)(uintptr_t)addr, MEM_PAGE };
 
-	return process_vm_readv(pid, &local, 1, &remote, 1, 0) == MEM_PAGE ? XXH3_64bits(page, MEM_PAGE) | 1 : 0;
+	return pread(mem, page, MEM_PAGE, (off_t)addr) == MEM_PAGE ? XXH3_64bits(page, MEM_PAGE) | 1 : 0;
 }
 
 static void read_first(struct sample *s)
 {
+	cleanup_close int mem = s->n ? open_proc(s->pid, "mem", O_RDONLY) : -1;
+
 	for (unsigned i = 0; i < s->n; i++)
-		s->hash[i] = hash_page(s->pid, s->addr[i]);
+		s->hash[i] = hash_page(mem, s->addr[i]);
 }
 
 static void read_again(struct sample *s, unsigned round)
 {
+	cleanup_close int mem = s->n ? open_proc(s->pid, "mem", O_RDONLY) : -1;
+
 	s->at[round] = now_us();
 	for (unsigned i = 0; i < s->n; i++) {
-		uint64_t hash = s->changed[i] ? 0 : hash_page(s->pid, s->addr[i]);
+		uint64_t hash = s->changed[i] ? 0 : hash_page(mem, s->addr[i]);
 
 		s->changed[i] |= hash != s->hash[i];
 		s->n_changed[round] += s->changed[i];

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/uio.h>
+#include <unistd.h>
 
 #include "common/util.h"
 #include "memory/arch.h"
@@ -23,18 +23,15 @@ static void note(uint64_t *where, uint64_t start, long at)
 		*where = start + (uint64_t)at;
 }
 
-static void search_way(pid_t host, const struct vma *v, struct way_home *w)
+static void search_way(int mem, const struct vma *v, struct way_home *w)
 {
 	uint64_t end = v->end - v->start < CODE_MAX ? v->end : v->start + CODE_MAX;
 	cleanup_free uint8_t *code = xmalloc(STEP + OVERLAP);
 
 	for (uint64_t at = v->start; at < end && !(w->call && w->restore); at += STEP) {
-		struct iovec local = { code, STEP + OVERLAP }, remote = { (void *)(uintptr_t)at, STEP + OVERLAP };
-		ssize_t got;
+		const uint64_t len = STEP + OVERLAP < end - at ? STEP + OVERLAP : end - at;
+		ssize_t got = pread(mem, code, len, (off_t)at);
 
-		if (remote.iov_len > end - at)
-			remote.iov_len = end - at;
-		got = process_vm_readv(host, &local, 1, &remote, 1, 0);
 		if (got <= 0)
 			return;
 		note(&w->call, at, arch_find_returning_syscall(code, (size_t)got));
@@ -43,7 +40,7 @@ static void search_way(pid_t host, const struct vma *v, struct way_home *w)
 }
 
 /* From above: there lies the dynamic loader. */
-static void find_way(pid_t host, const struct vmas *m, uint64_t sp, struct way_home *w)
+static void find_way(int mem, const struct vmas *m, uint64_t sp, struct way_home *w)
 {
 	const struct vma *stack = vmas_find(m, sp);
 
@@ -52,48 +49,52 @@ static void find_way(pid_t host, const struct vmas *m, uint64_t sp, struct way_h
 	w->low = stack->start;
 	for (size_t i = m->n; i-- > 0 && !(w->call && w->restore);)
 		if (m->v[i].executable && !m->v[i].vdso)
-			search_way(host, &m->v[i], w);
+			search_way(mem, &m->v[i], w);
 }
 
-static uint64_t search(pid_t host, const struct vma *v)
+static uint64_t search(int mem, const struct vma *v)
 {
 	size_t len = v->end - v->start < CODE_MAX ? v->end - v->start : CODE_MAX;
 	cleanup_free uint8_t *code = xmalloc(len);
-	struct iovec local = { code, len }, remote = { (void *)(uintptr_t)v->start, len };
-	ssize_t got = process_vm_readv(host, &local, 1, &remote, 1, 0);
+	ssize_t got = pread(mem, code, len, (off_t)v->start);
 	long at = got > 0 ? arch_find_syscall(code, (size_t)got) : -1;
 
 	return at < 0 ? 0 : v->start + (uint64_t)at;
 }
 
 /* The vdso has one; a process that has unmapped it has one in its C library. The page at 0 is nobody's. */
-static uint64_t find_any(pid_t host, const struct vmas *m)
+static uint64_t find_any(int mem, const struct vmas *m)
 {
 	uint64_t pc = 0;
 
 	for (size_t i = 0; i < m->n && !pc; i++)
 		if (m->v[i].vdso)
-			pc = search(host, &m->v[i]);
+			pc = search(mem, &m->v[i]);
 	for (size_t i = 0; i < m->n && !pc; i++)
 		if (m->v[i].executable && !m->v[i].vdso)
-			pc = search(host, &m->v[i]);
+			pc = search(mem, &m->v[i]);
 	return pc;
 }
 
 int mem_site_find(pid_t host, uint64_t sp, struct way_home *w, struct err *err)
 {
 	const long seccomp = proc_number(host, "Seccomp", SECCOMP_NONE);
+	cleanup_close int mem = -1;
 	struct vmas m;
 
 	/* The tracer can suspend it, but not beyond its own death. */
 	if (seccomp == SECCOMP_IS_STRICT)
 		return err_set(err, ENOTSUP, "it is in seccomp's strict mode");
 	*w = (struct way_home){ .reap = seccomp == SECCOMP_NONE };
+	/* Not by process_vm_readv(): code that lies in anonymous memory would become a copy of its own. */
+	mem = open_proc(host, "mem", O_RDONLY);
+	if (mem < 0)
+		return err_sys(err, errno, "its memory cannot be opened");
 	if (vmas_read(host, &m, err))
 		return -1;
-	find_way(host, &m, sp, w);
+	find_way(mem, &m, sp, w);
 	if (!w->call || !w->restore)
-		*w = (struct way_home){ .call = find_any(host, &m) };
+		*w = (struct way_home){ .call = find_any(mem, &m) };
 	vmas_free(&m);
 	return w->call ? 0 : err_set(err, ENOENT, "it has no instruction that makes a system call");
 }

@@ -25,7 +25,6 @@ struct held {
 	uint8_t *copy;             /* MEM_STAGED: its own pages likewise */
 	uint64_t *at;              /* MEM_STAGED: offset in copy of each range */
 	struct mem_fork fork;
-	int  own_mem;              /* /proc/PID/mem of a process that shares pages with others; else -1 */
 	int  memfd;                /* MEM_FORKED: that of the child */
 };
 
@@ -125,20 +124,26 @@ static void add_ranges(struct copier *c, const struct held *from, const struct m
 		push_unit(c, u);
 }
 
-/* process_vm_readv() is the faster one, but gives a process a copy of every page that it shares since a fork, only to read it (Linux 5.19). */
-static ssize_t read_memory(const struct held *h, const struct iovec *local, const struct iovec *remote)
+/* process_vm_readv() is the faster one, but gives a process a copy of every page that it shares since a fork, only to read it (Linux 5.19).
+ * mem: /proc/PID/mem of a process that shares pages; not kept open, there may be more processes than descriptors. */
+static int open_shared(const struct held *h)
 {
-	return h->own_mem >= 0 ? pread(h->own_mem, local->iov_base, local->iov_len, (off_t)(uintptr_t)remote->iov_base)
-			       : process_vm_readv(h->p->split.host, local, 1, remote, 1, 0);
+	return h->p->shares ? open_proc(h->p->split.host, "mem", O_RDONLY) : -1;
+}
+
+static ssize_t read_memory(const struct held *h, int mem, const struct iovec *local, const struct iovec *remote)
+{
+	return h->p->shares ? pread(mem, local->iov_base, local->iov_len, (off_t)(uintptr_t)remote->iov_base)
+			    : process_vm_readv(h->p->split.host, local, 1, remote, 1, 0);
 }
 
 /* Page by page: what cannot be read is zero, as in criu. */
-static int copy_slowly(struct copier *c, const struct held *from, const struct iovec *remote, uint8_t *to)
+static int copy_slowly(struct copier *c, const struct held *from, int mem, const struct iovec *remote, uint8_t *to)
 {
 	for (size_t off = 0; off < remote->iov_len; off += MEM_PAGE) {
 		struct iovec l = { to + off, MEM_PAGE }, r = { (uint8_t *)remote->iov_base + off, MEM_PAGE };
 
-		if (read_memory(from, &l, &r) == MEM_PAGE)
+		if (read_memory(from, mem, &l, &r) == MEM_PAGE)
 			continue;
 		if (errno != EFAULT && errno != EIO && errno != ENOMEM)
 			return -1;
@@ -151,6 +156,7 @@ static int copy_slowly(struct copier *c, const struct held *from, const struct i
 static int copy_unit(struct copier *c, const struct unit *u)
 {
 	struct iovec remote[UNIT_RANGES], local = { u->to, u->pages * MEM_PAGE };
+	cleanup_close int mem = open_shared(u->from);
 	uint64_t left = u->pages, skip = u->skip;
 	uint8_t *to = u->to;
 
@@ -161,12 +167,12 @@ static int copy_unit(struct copier *c, const struct unit *u)
 		remote[i] = (struct iovec){ (void *)(uintptr_t)(u->ranges[i].addr + skip * MEM_PAGE), take * MEM_PAGE };
 		left -= take;
 	}
-	if (u->from->own_mem < 0 && process_vm_readv(u->from->p->split.host, &local, 1, remote, u->n, 0) == (ssize_t)local.iov_len)
+	if (!u->from->p->shares && process_vm_readv(u->from->p->split.host, &local, 1, remote, u->n, 0) == (ssize_t)local.iov_len)
 		return 0;
 	for (size_t i = 0; i < u->n; to += remote[i++].iov_len) {
 		struct iovec part = { to, remote[i].iov_len };
 
-		if (read_memory(u->from, &part, &remote[i]) != (ssize_t)part.iov_len && copy_slowly(c, u->from, &remote[i], to))
+		if (read_memory(u->from, mem, &part, &remote[i]) != (ssize_t)part.iov_len && copy_slowly(c, u->from, mem, &remote[i], to))
 			return -1;
 	}
 	return 0;
@@ -269,6 +275,26 @@ static void choose_rung(struct mem_snapshot *s, struct held *h, int hand, uint64
 		try_fork(s, h, hand, cow_room);
 }
 
+/* In one piece: processes may be many. */
+static int make_room_for_kept(struct mem_snapshot *s, struct err *err)
+{
+	uint64_t pages = 0;
+	uint8_t *room;
+
+	for (size_t i = 0; i < s->n; i++)
+		pages += s->v[i].p->split.kept_pages;
+	if (!pages)
+		return 0;
+	room = take_room(s, pages * MEM_PAGE);
+	if (!room)
+		return err_set(err, ENOMEM, "there is no memory for a copy of what criu's images keep");
+	for (size_t i = 0; i < s->n; i++) {
+		s->v[i].kept = room;
+		room += s->v[i].p->split.kept_pages * MEM_PAGE;
+	}
+	return 0;
+}
+
 int mem_snapshot_take(struct mem_snapshot *s, struct mem_process *procs, size_t n, int hand, uint64_t cow_room, struct err *err)
 {
 	struct copier c = { .s = s };
@@ -276,15 +302,12 @@ int mem_snapshot_take(struct mem_snapshot *s, struct mem_process *procs, size_t 
 	s->v = xcalloc(n + 1, sizeof(*s->v));
 	s->n = n;
 	for (size_t i = 0; i < n; i++)
-		s->v[i] = (struct held){ .p = &procs[i], .fork.pidfd = -1, .memfd = -1, .own_mem = procs[i].shares ? open_proc(procs[i].split.host, "mem", O_RDONLY) : -1 };
+		s->v[i] = (struct held){ .p = &procs[i], .fork.pidfd = -1, .memfd = -1 };
+	if (make_room_for_kept(s, err))
+		return -1;
 	for (size_t i = 0; i < n; i++) {
 		const struct mem_split *sp = &procs[i].split;
 
-		s->v[i].kept = sp->kept_pages ? take_room(s, sp->kept_pages * MEM_PAGE) : NULL;
-		if (sp->kept_pages && !s->v[i].kept) {
-			free(c.v);
-			return err_set(err, ENOMEM, "there is no memory for a copy of what criu's images keep");
-		}
 		add_ranges(&c, &s->v[i], sp->kept, sp->n_kept, s->v[i].kept);
 		s->n_work += sp->n_ours;
 	}
@@ -370,6 +393,7 @@ static int read_pages(void *arg, uint64_t id, uint64_t addr, void *buf, size_t l
 {
 	struct held *h = find_held(arg, id);
 	struct iovec local = { buf, len }, remote = { (void *)(uintptr_t)addr, len };
+	cleanup_close int mem = -1;
 	ssize_t got;
 
 	if (!h) {
@@ -378,7 +402,8 @@ static int read_pages(void *arg, uint64_t id, uint64_t addr, void *buf, size_t l
 	}
 	if (h->copy)
 		return read_copy(h, addr, buf, len);
-	got = h->memfd >= 0 ? pread(h->memfd, buf, len, (off_t)addr) : read_memory(h, &local, &remote);
+	mem = h->memfd < 0 ? open_shared(h) : -1;
+	got = h->memfd >= 0 ? pread(h->memfd, buf, len, (off_t)addr) : read_memory(h, mem, &local, &remote);
 	if (got == (ssize_t)len)
 		return 0;
 	if (got >= 0 || errno == EIO)
@@ -408,8 +433,6 @@ void mem_snapshot_free(struct mem_snapshot *s)
 		return;
 	for (size_t i = 0; i < s->n; i++) {
 		end_fork(&s->v[i]);
-		if (s->v[i].own_mem >= 0)
-			close(s->v[i].own_mem);
 		free(s->v[i].at);
 	}
 	for (unsigned i = 0; i < s->n_extra; i++)

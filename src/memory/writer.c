@@ -123,6 +123,7 @@ static void sum_up(struct writer *w, struct mem_write_stats *s)
 				s->chunks[t][m] += p->chunks[t][m];
 		s->sync_us = p->sync_us > s->sync_us ? p->sync_us : s->sync_us;
 	}
+	s->same = w->o->same ? w->o->same->pages * MEM_PAGE : 0;
 	s->threads = (unsigned)w->threads;
 	s->linked_files = w->linked;
 	s->cpu_us = atomic_load(&w->team.cpu_us);

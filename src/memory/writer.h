@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include "common/err.h"
 #include "memory/image.h"
+#include "memory/same.h"
 
 /* Where pages come from: a process, a snapshot, a copy in memory. Called by several threads at once. Whole pages, at most MEM_CHUNK
  * bytes. 0, or -1 with errno. EFAULT: at least one page cannot be read; the call is repeated page by page, and a page that fails
@@ -38,13 +39,17 @@ struct mem_write_opts {
 	const struct mem_range *clean;   /* pages that are as they were in previous; ascending by id and addr, not overlapping */
 	size_t n_clean;
 	bool compare;                    /* compare the other pages with the hashes of previous, if it has them (mem_image_load_hashes) */
+
+	/* Pages of the work that are not read because those of another space are the same, which are in the work, too. NULL: there are none. */
+	const struct mem_sames *same;
 };
 
 /* Sensible values: LZ4, threads by processors, probe, compaction below 25 % and beyond 256 files (each is a descriptor of a reader). */
 void mem_write_opts_init(struct mem_write_opts *o);
 
 struct mem_write_stats {         /* bytes of memory unless said otherwise */
-	uint64_t pages;          /* all that the image describes */
+	uint64_t pages;          /* all that the image describes, but for: */
+	uint64_t same;           /* those of another space */
 	uint64_t scanned;        /* read through the callback */
 	uint64_t zero;           /* of pages: zeros */
 	uint64_t reused;         /* of pages: refer to chunks of the image before */
@@ -59,7 +64,7 @@ struct mem_write_stats {         /* bytes of memory unless said otherwise */
 };
 
 /* Writes memory/ of an epoch: dirfd, which has no image yet. work: pages to describe, in any order, not overlapping; what is in clean
- * and in previous is not read. Everything is on the disk when it returns 0 (the directory itself too). On failure the directory holds
+ * and in previous is not read, nor what is in same. Everything is on the disk when it returns 0 (the directory itself too). On failure the directory holds
  * rubbish and must be removed. stats may be NULL. err.num: ENOSPC, ECANCELED, EIO, ... */
 int mem_image_write(int dirfd, uint32_t epoch, const struct mem_source *source, const struct mem_range *work, size_t n_work,
 		    const struct mem_write_opts *opts, struct mem_write_stats *stats, struct err *err);

@@ -22,6 +22,8 @@ struct draft {
 struct drafts { struct draft *v; size_t n, room; };
 /* Adds one, or lengthens the last one by it. */
 void drafts_add(struct drafts *d, const struct draft *one);
+/* Adds one. */
+void drafts_push(struct drafts *d, const struct draft *one);
 
 /* Pages to be stored: read through the callback, or from a chunk of the previous image. */
 struct piece {

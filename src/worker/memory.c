@@ -17,17 +17,10 @@
 
 #define KEPT_RESERVE      (4u << 20)    /* for what criu's images keep, besides as much again per process as: */
 #define KEPT_PER_PROCESS  (256u << 10)
-#define SHARED_MIN        (16u << 20)   /* bytes in common with others that may become copies by being read: the faster way */
 #define DRAIN_NICE        10
-#define SLACK(bytes)      ((bytes) / 8 + (1u << 20))   /* by which a process may have grown when it is frozen */
-
-struct memory_wanted {
-	pid_t host;
-	struct mem_usage usage;
-	struct mem_rewriting rewriting;
-	enum mem_rung rung;
-	char why[256];
-};
+#define SLACK(bytes)      ((bytes) / 8)   /* by which a process may have grown when it is frozen, and: */
+#define SLACK_EACH        (1u << 20)      /* of so many processes, whichever these are: */
+#define SLACK_PROCESSES   16
 
 /* ---- before the freeze ----------------------------------------------------- */
 
@@ -73,18 +66,21 @@ static enum mem_rung forced(const struct worker *w, enum mem_rung r)
 /* Bytes of a process that will have to be taken. */
 static uint64_t to_take(struct memory_step *s, const struct tree *t, int i)
 {
-	uint64_t all = s->wanted[i].usage.anon, expected;
+	uint64_t all = s->wanted[i].usage.anon, same = s->wanted[i].same, expected;
 
+	all -= same < all ? same : all;
 	return tracking_expects(&s->tracking, (uint64_t)t->inner[i], &expected) && expected < all ? expected : all;
 }
 
 /* room: for copies. Returns how much memory for copies is wanted. */
 static uint64_t choose(struct memory_step *s, const struct worker *w, const struct tree *t, uint64_t room)
 {
-	uint64_t reserve = 0, all = 0;
+	uint64_t reserve, all = 0;
 	struct mem_node node;
 
+	reserve = (uint64_t)(s->n_wanted < SLACK_PROCESSES ? s->n_wanted : SLACK_PROCESSES) * SLACK_EACH;
 	mem_node_probe(&node);
+	room -= room < reserve ? room : reserve;
 	s->cow_room = mem_headroom(w->req.init);
 	for (int i = 0; i < s->n_wanted; i++)
 		all += to_take(s, t, i);
@@ -135,6 +131,7 @@ void memory_begin(struct memory_step *s, struct worker *w, int criufd)
 			memory_shared_begin(s, w, &t, &room);
 		if (!w->req.vacate) {
 			note_huge(s);
+			memory_same_look(s, &t);
 			watch(s, &t);
 			reserve = choose(s, w, &t, room);
 		}
@@ -146,7 +143,7 @@ void memory_begin(struct memory_step *s, struct worker *w, int criufd)
 
 /* ---- in the freeze ----------------------------------------------------------- */
 
-static const struct memory_wanted *find_wanted(const struct memory_step *s, pid_t host)
+const struct memory_wanted *memory_wanted(const struct memory_step *s, pid_t host)
 {
 	for (int i = 0; i < s->n_wanted; i++)
 		if (s->wanted[i].host == host)
@@ -164,9 +161,8 @@ static bool is_stopped(const struct criu_facts *f, pid_t pid)
 
 static void set_wanted(const struct memory_step *s, const struct worker *w, struct mem_process *p, const struct criu_facts *f)
 {
-	const struct memory_wanted *m = find_wanted(s, p->split.host);
+	const struct memory_wanted *m = memory_wanted(s, p->split.host);
 
-	p->shares = !m || m->usage.shared > SHARED_MIN;
 	if (w->req.vacate) {
 		p->wanted = MEM_DIRECT;
 		snprintf(p->why, sizeof(p->why), "the job stays frozen");
@@ -201,6 +197,13 @@ static int add_process(struct memory_step *s, const struct worker *w, int criufd
 	return 0;
 }
 
+static int by_inner(const void *a, const void *b)
+{
+	const struct mem_process *x = a, *y = b;
+
+	return x->split.inner < y->split.inner ? -1 : x->split.inner > y->split.inner;
+}
+
 static int add_processes(struct memory_step *s, const struct worker *w, int criufd, const struct criu_facts *f, struct err *err)
 {
 	cleanup_dir DIR *d = dir_open_at(criufd, ".");
@@ -217,6 +220,8 @@ static int add_processes(struct memory_step *s, const struct worker *w, int criu
 	if (more < 0)
 		rc = err_sys(err, errno, "cannot read the directory of criu's images");
 	tree_free(&t);
+	if (s->n_procs)
+		qsort(s->procs, s->n_procs, sizeof(*s->procs), by_inner);
 	return rc;
 }
 
@@ -296,6 +301,7 @@ static int write_work(struct memory_step *s, const struct worker *w, int epochfd
 	o.compare = true;
 	o.clean = s->tracking.clean.v;
 	o.n_clean = s->tracking.clean.n;
+	o.same = &s->same;
 	if (mem_image_write(dirfd, w->req.epoch, &source, work, n, &o, s->stats, err))
 		return -1;
 	mem_node_drained(s->stats->scanned, s->stats->wall_us);
@@ -347,6 +353,8 @@ int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criu
 	tracking_freeze(s);
 	rc = add_processes(s, w, criufd, &f, err);
 	fault_in_call(w, FAULT_CRIU_DIES_IN_CALL, hand);
+	if (!rc)
+		memory_same_freeze(s);
 	if (!rc)
 		rc = mem_snapshot_take(s->snapshot, s->procs, s->n_procs, f.subreaper || w->req.vacate ? -1 : hand, s->cow_room, err);
 	if (!rc)
@@ -485,6 +493,7 @@ void memory_end(struct memory_step *s, int epochfd)
 		mem_split_free(&s->procs[i].split);
 		mem_ranges_free(&s->procs[i].take);
 	}
+	mem_sames_free(&s->same);
 	free(s->procs);
 	free(s->wanted);
 	free(s->stats);

@@ -15,6 +15,8 @@
 #include "common/mailbox.h"
 #include "memory/collapse.h"
 #include "memory/image.h"
+#include "memory/node.h"
+#include "memory/same.h"
 #include "memory/shared.h"
 #include "memory/snapshot.h"
 #include "memory/track.h"
@@ -159,6 +161,16 @@ bool predump_wanted(const struct worker *w);
 void predump_run(struct memory_step *s, struct worker *w, int epochfd);
 void predump_end(struct tracking *p, int epochfd);
 
+/* Of one process, before the freeze. */
+struct memory_wanted {
+	pid_t host;
+	struct mem_usage usage;
+	uint64_t same;                /* bytes that another process has, too, and that are taken with that one */
+	struct mem_rewriting rewriting;
+	enum mem_rung rung;
+	char why[256];
+};
+
 /* memory.c: the steps of one checkpoint with fsched's own memory engine (memory/). */
 struct memory_step {
 	struct tracking tracking;
@@ -172,6 +184,7 @@ struct memory_step {
 	int    n_wanted;
 	struct mem_process *procs;
 	size_t n_procs;
+	struct mem_sames same;        /* in the freeze: pages that are not taken, because another process has them */
 	uint64_t shared, cow_room;
 	bool   written;
 	bool   failed;                /* it was the engine that failed, not criu or a file */
@@ -188,6 +201,14 @@ int  memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int cri
 int  memory_finish(struct memory_step *s, struct worker *w, int epochfd, int criufd, struct manifest *m, struct err *err);
 /* Returns when what was split of the job's huge pages is whole again. */
 void memory_end(struct memory_step *s, int epochfd);
+
+/* NULL: it was not there before the freeze. */
+const struct memory_wanted *memory_wanted(const struct memory_step *s, pid_t host);
+
+/* memory_same.c: parts of these steps. Before the freeze: fills in "same". In the freeze: of the processes "shares", and takes what they have
+ * in common out of what is to be taken of each. */
+void memory_same_look(struct memory_step *s, const struct tree *t);
+void memory_same_freeze(struct memory_step *s);
 
 /* memory_shared.c: parts of these steps. room: bytes that copies may take. */
 void memory_shared_begin(struct memory_step *s, struct worker *w, const struct tree *t, uint64_t *room);

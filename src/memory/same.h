@@ -1,0 +1,30 @@
+/* Pages that processes have in common since a fork: the same memory at the same address, found by its place in the machine
+ * (/proc/PID/pagemap, for which CAP_SYS_ADMIN is needed; without it nothing is found). */
+#ifndef FSCHED_MEMORY_SAME_H
+#define FSCHED_MEMORY_SAME_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "memory/image.h"
+
+/* Pages v[i] are those that process of[i] has at the same addresses. Ascending by id and address, not overlapping; what process of[i] has there
+ * is never itself in v. */
+struct mem_sames {
+	struct mem_range *v;   /* owned */
+	uint64_t *of;
+	size_t   n, room;
+	uint64_t pages;
+};
+
+/* A process, the pages in question, ascending. */
+struct mem_same_process { uint64_t id; pid_t host; const struct mem_range *v; size_t n; };
+
+/* p: ascending by id. Of stopped processes the answer is exact. Of running ones it is true for a page as of the call, if the process of[i] did
+ * not write to it meanwhile. Memory: about 1/300 of the pages that are in common, each counted once. */
+void mem_same_find(const struct mem_same_process *p, size_t n, struct mem_sames *out);
+/* Behind what is there; joined with the last one if it goes on with it. */
+void mem_sames_add(struct mem_sames *s, const struct mem_range *r, uint64_t of);
+void mem_sames_free(struct mem_sames *s);
+
+#endif

@@ -1,0 +1,129 @@
+/* Pages that processes have in common since a fork are taken once, read once and stored once.
+ *
+ * They are looked for twice: before the freeze, for what each process will have to itself (memory.c chooses its way by that), and in the freeze,
+ * where the answer is exact. To look at a page costs a fraction of copying it: processes that share little are left out. */
+#include "worker/worker.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "common/util.h"
+#include "memory/pagemap.h"
+#include "memory/vmas.h"
+
+#define LITTLE 16   /* of a process's memory: below that part of it a look costs more than to copy what is shared */
+
+static bool shares_much(const struct mem_usage *u)
+{
+	return u->shared && u->shared >= u->anon / LITTLE;
+}
+
+/* ---- before the freeze ----------------------------------------------------------- */
+
+struct running { uint64_t id; pid_t host; int index; struct mem_ranges pages; };
+
+static int by_id(const void *a, const void *b)
+{
+	const struct running *x = a, *y = b;
+
+	return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static void list_pages(struct running *r)
+{
+	cleanup_close int pagemap = open_proc(r->host, "pagemap", O_RDONLY);
+	struct vmas m;
+
+	if (pagemap < 0 || vmas_read(r->host, &m, NULL))
+		return;
+	for (size_t i = 0; i < m.n; i++)
+		if (m.v[i].plain && mem_pagemap_collect(pagemap, MEM_PAGES_PRESENT, r->id, m.v[i].start, m.v[i].end, &r->pages))
+			break;
+	vmas_free(&m);
+}
+
+void memory_same_look(struct memory_step *s, const struct tree *t)
+{
+	cleanup_free struct running *r = xcalloc((size_t)t->n + 1, sizeof(*r));
+	cleanup_free struct mem_same_process *p = xcalloc((size_t)t->n + 1, sizeof(*p));
+	struct mem_sames found;
+	size_t n = 0;
+
+	for (int i = 0; i < t->n; i++)
+		if (shares_much(&s->wanted[i].usage))
+			r[n++] = (struct running){ .id = (uint64_t)t->inner[i], .host = t->pids[i], .index = i };
+	qsort(r, n, sizeof(*r), by_id);
+	for (size_t i = 0; i < n; i++) {
+		list_pages(&r[i]);
+		p[i] = (struct mem_same_process){ r[i].id, r[i].host, r[i].pages.v, r[i].pages.n };
+	}
+	mem_same_find(p, n, &found);
+	for (size_t i = 0, k = 0; i < n; i++) {
+		for (; k < found.n && found.v[k].id == r[i].id; k++)
+			s->wanted[r[i].index].same += found.v[k].npages * MEM_PAGE;
+		mem_ranges_free(&r[i].pages);
+	}
+	mem_sames_free(&found);
+}
+
+/* ---- in the freeze ----------------------------------------------------------------- */
+
+/* A process that is new since the look has pages in common with the one that it came from. */
+static bool is_any_new(const struct memory_step *s)
+{
+	for (size_t i = 0; i < s->n_procs; i++)
+		if (!memory_wanted(s, s->procs[i].split.host))
+			return true;
+	return false;
+}
+
+/* What is clean is in an image already. Each piece of what is left lies in one that was found. */
+static void leave_out_clean(struct memory_step *s, const struct mem_sames *found)
+{
+	struct mem_ranges rest = { 0 };
+	size_t k = 0;
+
+	mem_ranges_without(&rest, found->v, found->n, s->tracking.clean.v, s->tracking.clean.n);
+	for (size_t i = 0; i < rest.n; i++) {
+		while (found->v[k].id != rest.v[i].id || found->v[k].addr + found->v[k].npages * MEM_PAGE <= rest.v[i].addr)
+			k++;
+		mem_sames_add(&s->same, &rest.v[i], found->of[k]);
+	}
+	mem_ranges_free(&rest);
+}
+
+static void leave_out_same(struct memory_step *s, struct mem_process *p, size_t *at)
+{
+	struct mem_ranges take = { 0 };
+	size_t from = *at;
+
+	while (*at < s->same.n && s->same.v[*at].id == (uint64_t)p->split.inner)
+		++*at;
+	if (*at == from)
+		return;
+	mem_ranges_without(&take, p->take.v, p->take.n, s->same.v + from, *at - from);
+	mem_ranges_free(&p->take);
+	p->take = take;
+}
+
+void memory_same_freeze(struct memory_step *s)
+{
+	cleanup_free struct mem_same_process *v = xcalloc(s->n_procs + 1, sizeof(*v));
+	const bool any_new = is_any_new(s);
+	struct mem_sames found;
+	size_t n = 0, at = 0;
+
+	for (size_t i = 0; i < s->n_procs; i++) {
+		struct mem_process *p = &s->procs[i];
+		const struct memory_wanted *m = memory_wanted(s, p->split.host);
+
+		p->shares = any_new || m->usage.shared;
+		if (!m || shares_much(&m->usage))
+			v[n++] = (struct mem_same_process){ (uint64_t)p->split.inner, p->split.host, p->split.ours, p->split.n_ours };
+	}
+	mem_same_find(v, n, &found);
+	leave_out_clean(s, &found);
+	mem_sames_free(&found);
+	for (size_t i = 0; i < s->n_procs; i++)
+		leave_out_same(s, &s->procs[i], &at);
+}

@@ -1,0 +1,297 @@
+/* Memory that processes have in common since a fork: it is found, stored once, and stays in common whoever looks at it. */
+#include "unit.h"
+
+#include <fcntl.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/util.h"
+#include "memory/image.h"
+#include "memory/node.h"
+#include "memory/ranges.h"
+#include "memory/same.h"
+#include "memory/sample.h"
+#include "memory/writer.h"
+#include "scratch.h"
+
+#define PAGES    8192u     /* 32 MiB */
+#define OWN      100u      /* of them each child rewrites so many, */
+#define PLACE(i) (1000u * (unsigned)(i) + 500)   /* from here on */
+#define CHILDREN 4         /* the last one is forked by the one before it */
+
+static struct err err;
+static uint8_t *memory;
+static pid_t pids[CHILDREN + 1];   /* the first is this process: its memory is the one that all come from */
+
+static void scribble(uint8_t *from, unsigned n, unsigned seed)
+{
+	for (unsigned i = 0; i < n; i++)
+		for (unsigned k = 0; k < MEM_PAGE; k += 4)
+			*(uint32_t *)(void *)(from + i * (size_t)MEM_PAGE + k) = seed * 2654435761u + i * 40503u + k % 64;
+}
+
+static _Noreturn void wait_for_the_end(void)
+{
+	for (;;)
+		pause();
+}
+
+static _Noreturn void live(int i, int ready)
+{
+	pid_t pid = 0;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	scribble(memory + PLACE(i) * (size_t)MEM_PAGE, OWN, (unsigned)i);
+	if (i == CHILDREN - 1 && (pid = fork()) == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		scribble(memory + PLACE(CHILDREN) * (size_t)MEM_PAGE, OWN, CHILDREN);
+		pid = getpid();
+		if (write(ready, &pid, sizeof(pid)) != sizeof(pid))
+			_exit(1);
+		wait_for_the_end();
+	}
+	if (i < CHILDREN - 1 && write(ready, &pid, sizeof(pid)) != sizeof(pid))
+		_exit(1);
+	wait_for_the_end();
+}
+
+static int start(void **state)
+{
+	int ready[2];
+	pid_t pid;
+
+	(void)state;
+	if (pipe(ready) || scratch_make(0700))
+		return -1;
+	memory = mmap(NULL, PAGES * (size_t)MEM_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
+		return -1;
+	madvise(memory, PAGES * (size_t)MEM_PAGE, MADV_NOHUGEPAGE);
+	scribble(memory, PAGES, 77);
+	memset(memory, 0, 10 * MEM_PAGE);
+	pids[0] = getpid();
+	for (int i = 1; i < CHILDREN; i++) {
+		pids[i] = fork();
+		if (pids[i] == 0)
+			live(i, ready[1]);
+		if (read(ready[0], &pid, sizeof(pid)) != sizeof(pid))
+			return -1;
+		pids[i + 1] = pid;   /* of the last one: the next turn sets the others */
+	}
+	return 0;
+}
+
+static int stop(void **state)
+{
+	for (int i = 1; i < CHILDREN; i++)
+		if (pids[i] > 0)
+			kill(pids[i], SIGKILL);
+	while (wait(NULL) > 0)
+		;
+	(void)state;
+	scratch_remove();
+	return 0;
+}
+
+static uint64_t id_of(int i) { return (uint64_t)i + 10; }
+
+/* *work: all memory of all. */
+static void look(struct mem_sames *same, struct mem_ranges *work)
+{
+	struct mem_same_process p[CHILDREN + 1];
+
+	*work = (struct mem_ranges){ 0 };
+	for (int i = 0; i <= CHILDREN; i++)
+		mem_ranges_add(work, id_of(i), (uintptr_t)memory, (uintptr_t)memory + PAGES * (size_t)MEM_PAGE);
+	for (int i = 0; i <= CHILDREN; i++)
+		p[i] = (struct mem_same_process){ id_of(i), pids[i], &work->v[i], 1 };
+	mem_same_find(p, CHILDREN + 1, same);
+}
+
+static int read_page(void *arg, uint64_t id, uint64_t addr, void *buf, size_t len)
+{
+	cleanup_close int mem = open_proc(pids[id - id_of(0)], "mem", O_RDONLY);
+
+	*(uint64_t *)arg += len;
+	return pread(mem, buf, len, (off_t)addr) == (ssize_t)len ? 0 : -1;
+}
+
+static void what_is_common_is_found(void **state)
+{
+	struct mem_sames same;
+	struct mem_ranges work;
+	uint64_t last = 0;
+
+	(void)state;
+	look(&same, &work);
+	/* Each child has what it did not rewrite in common with the first, and the last one what the one before it has rewritten with that. */
+	assert_int_equal(same.pages, CHILDREN * PAGES - (CHILDREN + 1) * OWN + OWN);
+	for (size_t i = 0; i < same.n; i++) {
+		const struct mem_range *r = &same.v[i];
+
+		assert_true(i == 0 || r[-1].id < r->id || (r[-1].id == r->id && r[-1].addr + r[-1].npages * MEM_PAGE <= r->addr));
+		assert_true(same.of[i] < r->id);
+		if (r->id == id_of(CHILDREN) && r->addr == (uintptr_t)memory + PLACE(CHILDREN - 1) * (uintptr_t)MEM_PAGE) {
+			assert_int_equal(same.of[i], id_of(CHILDREN - 1));
+			assert_int_equal(r->npages, OWN);
+		} else {
+			assert_int_equal(same.of[i], id_of(0));
+		}
+		last = r->id;
+	}
+	assert_int_equal(last, id_of(CHILDREN));
+	mem_sames_free(&same);
+	mem_ranges_free(&work);
+}
+
+static uint64_t shared_bytes(void)
+{
+	uint64_t sum = 0;
+	struct mem_usage u;
+
+	for (int i = 0; i <= CHILDREN; i++) {
+		assert_int_equal(mem_usage_read(pids[i], &u), 0);
+		sum += u.shared;
+	}
+	return sum;
+}
+
+static void a_look_makes_no_copies(void **state)
+{
+	uint64_t anon[CHILDREN + 1], before = shared_bytes();
+	struct mem_rewriting r[CHILDREN + 1];
+	struct mem_usage u;
+
+	(void)state;
+	for (int i = 0; i <= CHILDREN; i++) {
+		assert_int_equal(mem_usage_read(pids[i], &u), 0);
+		anon[i] = u.anon;
+	}
+	for (int round = 0; round < 3; round++)
+		mem_sample(pids, anon, CHILDREN + 1, r);
+	assert_true(r[1].hot >= 0);
+	/* What this process writes by itself is little. */
+	assert_true(shared_bytes() + (1u << 20) > before);
+}
+
+/* ---- in an image -------------------------------------------------------------- */
+
+static int compare(void *arg, uint64_t id, uint64_t addr, const void *buf, size_t len)
+{
+	static _Thread_local uint8_t own[MEM_CHUNK];
+	uint64_t read = 0;
+
+	if (read_page(&read, id, addr, own, len) || memcmp(own, buf, len) != 0) {
+		errno = EILSEQ;
+		return -1;
+	}
+	atomic_fetch_add((atomic_uint_fast64_t *)arg, len);
+	return 0;
+}
+
+static int epoch(unsigned n)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "%u", n);
+	assert_int_equal(mkdirat(scratch_fd, name, 0700), 0);
+	return openat(scratch_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static struct mem_image *open_and_compare(int dir)
+{
+	atomic_uint_fast64_t compared = 0;
+	const struct mem_sink sink = { .write = compare, .arg = &compared };
+	struct mem_image *m = mem_image_open(dir, &err);
+	const struct mem_read_opts o = { .threads = 2 };
+
+	if (!m || mem_image_fill(m, &sink, &o, NULL, &err) || mem_image_verify(m, MEM_VERIFY_DEEP, 2, &err) || mem_image_load_hashes(m, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(atomic_load(&compared), ((CHILDREN + 1) * PAGES - 10 * (CHILDREN + 1)) * (uint64_t)MEM_PAGE);
+	return m;
+}
+
+/* A full image, and two that continue it: what is in common is compared by its hash once, or known to be clean. */
+static void what_is_common_is_stored_once(void **state)
+{
+	const uint64_t once = (PAGES + (CHILDREN + 1) * OWN - OWN) * (uint64_t)MEM_PAGE;
+	cleanup_mem_image struct mem_image *previous = NULL;
+	struct mem_range *clean;
+	struct mem_sames same;
+	struct mem_ranges work;
+
+	(void)state;
+	look(&same, &work);
+	clean = &work.v[0];
+	for (unsigned n = 1; n <= 3; n++) {
+		cleanup_close int dir = epoch(n);
+		struct mem_write_stats s;
+		struct mem_write_opts o;
+		struct mem_totals t;
+		uint64_t read = 0;
+		const struct mem_source source = { read_page, &read };
+
+		mem_write_opts_init(&o);
+		o.hashes = o.compare = true;
+		o.threads = 1;
+		o.previous = previous;
+		o.same = &same;
+		o.clean = clean;
+		o.n_clean = n == 3;
+		if (mem_image_write(dir, n, &source, work.v, work.n, &o, &s, &err))
+			fail_msg("%s", err.text);
+		/* The last image but the first takes everything of the first process from the one before. */
+		assert_int_equal(read, n == 3 ? once - PAGES * (uint64_t)MEM_PAGE : once);
+		assert_int_equal(s.pages, once);
+		assert_int_equal(s.same, ((CHILDREN + 1) * PAGES) * (uint64_t)MEM_PAGE - once);
+		assert_int_equal(s.raw, n == 1 ? once - 10 * MEM_PAGE : 0);
+		if (previous)
+			mem_image_close(previous);
+		previous = open_and_compare(dir);
+		mem_image_totals(previous, &t);
+		assert_int_equal(t.pages - t.zero, once - 10 * MEM_PAGE);
+	}
+	mem_sames_free(&same);
+	mem_ranges_free(&work);
+}
+
+static void what_nobody_has_is_refused(void **state)
+{
+	const struct mem_range work[] = { { 10, (uintptr_t)memory, 10 }, { 11, (uintptr_t)memory, 20 } };
+	struct mem_sames same = { 0 };
+	const struct mem_range too_many = { 11, (uintptr_t)memory, 20 };
+	cleanup_close int dir = epoch(9);
+	struct mem_write_opts o;
+	uint64_t read = 0;
+	const struct mem_source source = { read_page, &read };
+
+	(void)state;
+	mem_write_opts_init(&o);
+	mem_sames_add(&same, &too_many, 10);
+	o.same = &same;
+	assert_int_equal(mem_image_write(dir, 9, &source, work, 2, &o, NULL, &err), -1);
+	assert_int_equal(err.num, EINVAL);
+	mem_sames_free(&same);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_is_common_is_found),
+		cmocka_unit_test(a_look_makes_no_copies),
+		cmocka_unit_test(what_is_common_is_stored_once),
+		cmocka_unit_test(what_nobody_has_is_refused),
+	};
+
+	scratch_needs_root();
+	return cmocka_run_group_tests(tests, start, stop);
+}
