@@ -59,7 +59,7 @@ static int write_out(int epochfd, const struct manifest *m, const struct conf *c
 	dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (dirfd < 0)
 		return err_sys(err, errno, "cannot open %s", dir);
-	if (mem_images_make(image, criufd, dirfd, NULL, (int)c->threads, err))
+	if (mem_images_make(image, criufd, dirfd, NULL, NULL, (int)c->threads, err))
 		return -1;
 	return image && mem_files_any(image) ? write_shm(epochfd, image, c, dirfd, err) : 0;
 }

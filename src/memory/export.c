@@ -12,6 +12,7 @@
 #include "memory/memory_internal.h"
 
 #define COPY (1u << 20)
+#define FROM_IMAGE (1u << 31)   /* instead of criu's flags: pages of the image */
 
 struct export {
 	struct mem_image *m;
@@ -25,8 +26,73 @@ struct export {
 	size_t   n_wanted;
 };
 
-static bool from_image(const struct criu_pagemap_entry *e) { return e->flags & CRIU_PE_PARENT; }
-static bool has_pages(const struct criu_pagemap_entry *e) { return e->flags & (CRIU_PE_PARENT | CRIU_PE_PRESENT); }
+static bool from_image(const struct criu_pagemap_entry *e) { return e->flags & FROM_IMAGE; }
+static bool has_pages(const struct criu_pagemap_entry *e) { return e->flags & (FROM_IMAGE | CRIU_PE_PRESENT); }
+
+/* ---- which pages ------------------------------------------------------- */
+
+struct cutter { struct criu_pagemap *out; size_t room; const struct mem_export_parts *parts; };
+
+static void put_entry(struct cutter *c, uint64_t addr, uint64_t npages, uint32_t flags)
+{
+	struct criu_pagemap *o = c->out;
+
+	if (o->n == c->room)
+		o->v = xrealloc(o->v, (c->room = c->room ? 2 * c->room : 64) * sizeof(*o->v));
+	o->v[o->n++] = (struct criu_pagemap_entry){ addr, npages, flags };
+}
+
+/* The next place from which on r has addr, or has it not any more; at most end. */
+static uint64_t next_edge(const struct mem_ranges *r, uint64_t addr, uint64_t end, bool *inside)
+{
+	size_t low = 0, high = r ? r->n : 0;
+	uint64_t edge;
+
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (r->v[mid].addr + r->v[mid].npages * MEM_PAGE <= addr)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	*inside = r && low < r->n && r->v[low].addr <= addr;
+	edge = !r || low == r->n ? end : *inside ? r->v[low].addr + r->v[low].npages * MEM_PAGE : r->v[low].addr;
+	return edge < end ? edge : end;
+}
+
+static void cut_entry(struct cutter *c, const struct criu_pagemap_entry *e)
+{
+	const uint64_t end = e->addr + e->npages * MEM_PAGE;
+
+	for (uint64_t addr = e->addr, stop; addr < end; addr = stop) {
+		bool parent, own;
+
+		stop = next_edge(c->parts->parent, addr, end, &parent);
+		stop = next_edge(c->parts->own, addr, stop, &own);
+		if (parent)
+			put_entry(c, addr, (stop - addr) / MEM_PAGE, e->flags);
+		else if (own || !c->parts->own)
+			put_entry(c, addr, (stop - addr) / MEM_PAGE, (e->flags & ~CRIU_PE_PARENT) | FROM_IMAGE);
+	}
+}
+
+void mem_export_cut(struct criu_pagemap *map, const struct mem_export_parts *parts)
+{
+	struct criu_pagemap out = { .pages_id = map->pages_id };
+	struct cutter c = { .out = &out, .parts = parts };
+
+	for (size_t i = 0; i < map->n; i++) {
+		const struct criu_pagemap_entry *e = &map->v[i];
+
+		if (e->flags & CRIU_PE_PARENT)
+			cut_entry(&c, e);
+		else
+			put_entry(&c, e->addr, e->npages, e->flags);
+	}
+	criu_pagemap_free(map);
+	*map = out;
+}
 
 static int place_entries(struct export *x, struct err *err)
 {
@@ -146,7 +212,7 @@ static int store_map(struct export *x, int out_fd, const char *name, struct err 
 {
 	for (size_t i = 0; i < x->map.n; i++)
 		if (from_image(&x->map.v[i]))
-			x->map.v[i].flags = (x->map.v[i].flags & ~CRIU_PE_PARENT) | CRIU_PE_PRESENT;
+			x->map.v[i].flags = (x->map.v[i].flags & ~FROM_IMAGE) | CRIU_PE_PRESENT;
 	return criu_pagemap_store(out_fd, name, &x->map, err);
 }
 
@@ -162,8 +228,8 @@ static void export_end(struct export *x)
 	free(x->wanted);
 }
 
-int mem_export_pages(struct mem_image *m, uint64_t id, int pid, int images_fd, int out_fd,
-		     const struct mem_read_opts *opts, struct mem_export_stats *stats, struct err *err)
+int mem_export_some(struct mem_image *m, uint64_t id, int pid, int images_fd, int out_fd, const struct mem_export_parts *parts,
+		    const struct mem_read_opts *opts, struct mem_export_stats *stats, struct err *err)
 {
 	struct export x = { .m = m, .id = id, .in = -1, .out = -1 };
 	struct mem_export_stats s = { 0 };
@@ -171,15 +237,25 @@ int mem_export_pages(struct mem_image *m, uint64_t id, int pid, int images_fd, i
 	int rc = -1;
 
 	snprintf(name, sizeof(name), "pagemap-%d.img", pid);
-	if (criu_pagemap_load(images_fd, name, &x.map, err) == 0 && place_entries(&x, err) == 0 &&
-	    open_pages(&x, images_fd, out_fd, err) == 0 && fill_from_image(&x, opts, &s, err) == 0 &&
-	    copy_from_criu(&x, err) == 0)
-		rc = store_map(&x, out_fd, name, err);
+	if (criu_pagemap_load(images_fd, name, &x.map, err) == 0) {
+		mem_export_cut(&x.map, parts);
+		if (place_entries(&x, err) == 0 && open_pages(&x, images_fd, out_fd, err) == 0 && fill_from_image(&x, opts, &s, err) == 0 &&
+		    copy_from_criu(&x, err) == 0)
+			rc = store_map(&x, out_fd, name, err);
+	}
 	s.from_criu = x.criu_size;
 	if (stats)
 		*stats = s;
 	export_end(&x);
 	return rc;
+}
+
+int mem_export_pages(struct mem_image *m, uint64_t id, int pid, int images_fd, int out_fd,
+		     const struct mem_read_opts *opts, struct mem_export_stats *stats, struct err *err)
+{
+	const struct mem_export_parts all = { NULL, NULL };
+
+	return mem_export_some(m, id, pid, images_fd, out_fd, &all, opts, stats, err);
 }
 
 /* ---- shared memory ------------------------------------------------------ */
@@ -202,7 +278,7 @@ static int list_data(struct export *x, struct err *err)
 		if (last && last->addr + last->npages * MEM_PAGE == e[i].addr)
 			last->npages += e[i].npages;
 		else
-			x->map.v[x->map.n++] = (struct criu_pagemap_entry){ e[i].addr, e[i].npages, CRIU_PE_PARENT };
+			x->map.v[x->map.n++] = (struct criu_pagemap_entry){ e[i].addr, e[i].npages, FROM_IMAGE };
 	}
 	return 0;
 }

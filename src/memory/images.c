@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/dir.h"
 #include "common/util.h"
@@ -13,10 +14,13 @@
 #include "memory/shared.h"
 #include "memory/split.h"
 
+#define CRIU_PARENT "parent"   /* criu's name for the directory of parent images in that of images */
+
 struct images {
 	struct mem_image *image;
 	int  criufd, dirfd, threads;
 	const uint8_t *token;   /* NULL: all memory goes into the images */
+	const struct mem_family *family;
 };
 
 /* What refers to memory/, and is written anew. */
@@ -56,22 +60,36 @@ static int check_ours(const struct images *x, const char *name, const struct cri
 	return rc;
 }
 
-static void drop_ours(struct criu_pagemap *p)
+static char *list_name(uint64_t id, char buf[48])
 {
-	size_t kept = 0;
+	snprintf(buf, 48, "pagemap-%llu.img", (unsigned long long)id);
+	return buf;
+}
 
+static bool any_ours(const struct criu_pagemap *p)
+{
 	for (size_t i = 0; i < p->n; i++)
-		if (!(p->v[i].flags & CRIU_PE_PARENT))
-			p->v[kept++] = p->v[i];
-	p->n = kept;
+		if (p->v[i].flags & CRIU_PE_PARENT)
+			return true;
+	return false;
+}
+
+/* What of a process's memory criu is to get. */
+static struct mem_export_parts parts_of(const struct images *x, uint64_t id)
+{
+	static const struct mem_ranges none;
+	const struct mem_member *m = mem_family_member(x->family, id);
+
+	return (struct mem_export_parts){ m ? &m->from : NULL, !x->token ? NULL : m ? &m->own : &none };
 }
 
 /* A list of pages: written without what is ours, or noted. */
 static int take_pagemap(const struct images *x, const char *name, struct refers *r, struct err *err)
 {
+	const uint64_t id = (uint64_t)mem_pagemap_pid(name);
+	const struct mem_export_parts parts = parts_of(x, id);
 	struct criu_pagemap p = { 0 };
-	size_t n;
-	int rc;
+	int rc = 0;
 
 	if (criu_pagemap_load(x->criufd, name, &p, err))
 		return -1;
@@ -79,13 +97,11 @@ static int take_pagemap(const struct images *x, const char *name, struct refers 
 		criu_pagemap_free(&p);
 		return -1;
 	}
-	n = p.n;
-	drop_ours(&p);
-	if (p.n == n || x->token) {
-		rc = criu_pagemap_store(x->dirfd, name, &p, err);
+	if (any_ours(&p) && (!parts.own || parts.own->n)) {
+		refers_add(r, id, p.pages_id);
 	} else {
-		refers_add(r, (uint64_t)mem_pagemap_pid(name), p.pages_id);
-		rc = 0;
+		mem_export_cut(&p, &parts);
+		rc = criu_pagemap_store(x->dirfd, name, &p, err);
 	}
 	criu_pagemap_free(&p);
 	return rc;
@@ -199,21 +215,56 @@ static int write_anew(const struct images *x, const struct refer *r, struct err 
 
 	if (mem_is_ghost(r->id))
 		return criu_ghost_fill(x->image, r->id, (uint32_t)r->id, x->criufd, x->dirfd, &o, err);
-	if (!mem_is_shared(r->id))
-		return mem_export_pages(x->image, r->id, (int)r->id, x->criufd, x->dirfd, &o, NULL, err) ? err_wrap(err, "the memory of process %d", (int)r->id) : 0;
+	if (!mem_is_shared(r->id)) {
+		const struct mem_export_parts parts = parts_of(x, r->id);
+
+		return mem_export_some(x->image, r->id, (int)r->id, x->criufd, x->dirfd, &parts, &o, NULL, err) ? err_wrap(err, "the memory of process %d", (int)r->id) : 0;
+	}
 	if (x->token)
 		return mark_shared(x, r, shared_name(r->id, name), err);
 	return mem_export_shared(x->image, r->id, shared_name(r->id, name), x->criufd, x->dirfd, &o, err);
 }
 
-int mem_images_make(struct mem_image *m, int criufd, int dirfd, const uint8_t *token, int threads, struct err *err)
+/* ---- parent images ---------------------------------------------------------- */
+
+static int link_parent(const struct images *x, int parentfd, const struct mem_member *m, struct err *err)
 {
-	const struct images x = { m, criufd, dirfd, threads, token };
+	struct criu_pagemap p = { 0 };
+	char list[48], of[48], pages[32];
+
+	if (criu_pagemap_load(x->dirfd, list_name(m->origin, of), &p, err))
+		return -1;
+	snprintf(pages, sizeof(pages), "pages-%u.img", p.pages_id);
+	criu_pagemap_free(&p);
+	if (linkat(x->dirfd, of, parentfd, list_name(m->id, list), 0) || (linkat(x->dirfd, pages, parentfd, pages, 0) && errno != EEXIST))
+		return err_sys(err, errno, "cannot provide %s as a parent image of process %d", of, (int)m->id);
+	return 0;
+}
+
+/* The parent image of a process: all of its origin's, list and pages. criu takes from there what it needs. */
+static int make_parents(const struct images *x, struct err *err)
+{
+	cleanup_close int fd = -1;
+	int rc = 0;
+
+	if (mkdirat(x->dirfd, CRIU_PARENT, 0700) || (fd = openat(x->dirfd, CRIU_PARENT, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) < 0)
+		return err_sys(err, errno, "cannot make the directory of parent images for criu");
+	for (size_t i = 0; i < x->family->n && !rc; i++)
+		if (x->family->v[i].origin)
+			rc = link_parent(x, fd, &x->family->v[i], err);
+	return rc;
+}
+
+int mem_images_make(struct mem_image *m, int criufd, int dirfd, const uint8_t *token, const struct mem_family *f, int threads, struct err *err)
+{
+	const struct images x = { m, criufd, dirfd, threads, token, f };
 	struct refers r = { 0 };
 	int rc = each_image(&x, take_lists, &r, err) || take_shared(&x, &r, err) || each_image(&x, take_others, &r, err) ? -1 : 0;
 
 	for (size_t i = 0; i < r.n && !rc; i++)
 		rc = write_anew(&x, &r.v[i], err);
+	if (!rc && f && f->n)
+		rc = make_parents(&x, err);
 	free(r.v);
 	return rc;
 }

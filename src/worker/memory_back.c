@@ -24,7 +24,8 @@
 #include "memory/tracer.h"
 
 #define DIR_NAME    "restore.partial"   /* removed at the next start of the job if it is left behind */
-#define SHARED_MIN  (64ull << 20)       /* bytes that processes have in common: from here on criu restores, which shares them again */
+#define SHARED_MIN  (8ull << 20)        /* bytes that processes have in common: from here on criu restores these, which shares them again */
+#define UNKNOWN_MIN (64ull << 20)       /* and all, if that much was in common and the image does not tell what */
 #define LIST_MAX    65536
 
 /* ---- the directory of criu's images ------------------------------------------ */
@@ -41,7 +42,7 @@ static int make_dir(struct memory_back *b, const struct worker *w, struct err *e
 	b->dirfd = fd;
 	if (getrandom(b->token, sizeof(b->token), 0) != sizeof(b->token))
 		return err_sys(err, errno, "no random numbers");
-	return mem_images_make(b->image, b->criufd, fd, b->fill ? b->token : NULL, (int)w->conf.threads, err);
+	return mem_images_make(b->image, b->criufd, fd, b->fill ? b->token : NULL, &b->family, (int)w->conf.threads, err);
 }
 
 static int open_image(struct memory_back *b, int epochfd, struct err *err)
@@ -51,7 +52,10 @@ static int open_image(struct memory_back *b, int epochfd, struct err *err)
 	if (fd < 0)
 		return err_sys(err, errno, "cannot open the epoch's memory");
 	b->image = mem_image_open(fd, err);
-	return b->image ? 0 : -1;
+	if (!b->image)
+		return -1;
+	mem_family_find(b->image, SHARED_MIN, &b->family);
+	return 0;
 }
 
 /* The disk is busy while criu makes the processes. A child, which has nothing open by which others would take it for somebody else. */
@@ -84,31 +88,34 @@ static void end_reader(struct memory_back *b)
 }
 
 /* Why criu is to restore the whole memory, or NULL. */
-static const char *why_plain(const struct worker *w, const struct manifest *m)
+static const char *why_plain(const struct memory_back *b, const struct worker *w, const struct manifest *m)
 {
+	const uint64_t known = b->family.pages * MEM_PAGE + m->memory.criu;
+
 	if (w->conf.engine == CONF_ENGINE_CRIU)
 		return "MemoryEngine = criu";
 	if (!w->criu.preload[0])
 		return "the library that fsched loads into criu is missing";
-	if (m->memory.shared >= SHARED_MIN)
+	if (m->memory.shared >= UNKNOWN_MIN + 2 * known)
 		return "processes of the job share memory since a fork, which criu knows how to restore";
 	return NULL;
 }
 
 int memory_back_begin(struct memory_back *b, struct worker *w, int epochfd, int criufd, const struct manifest *m, bool fill, struct err *err)
 {
-	const char *why = why_plain(w, m);
+	const char *why;
 
 	*b = (struct memory_back){ .on = m->memory.ours, .criufd = criufd, .dirfd = -1, .hand = { -1, -1 } };
 	if (!b->on)
 		return 0;
+	if (open_image(b, epochfd, err))
+		return -1;
+	why = why_plain(b, w, m);
 	b->fill = fill && !why;
 	if (why && fill)
 		worker_warn(w, "the memory is restored by criu itself, which takes longer: %s", why);
 	if (!w->criu.preload[0])
 		return err_set(err, ENOENT, "%s", why);
-	if (open_image(b, epochfd, err))
-		return -1;
 	read_ahead(b, w);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, b->hand))
 		return err_sys(err, errno, "cannot make a socket pair");
@@ -161,10 +168,23 @@ static int die_with_criu(int hand, pid_t host, struct err *err)
 	return more < 0 ? err_sys(err, errno, "cannot list the threads of process %d", host) : 0;
 }
 
+/* All but files, and but what criu has restored so that processes have it in common. A write would give each a copy. */
+static void list_holes(const struct memory_back *b, struct mem_ranges *holes)
+{
+	cleanup_free struct mem_range *all = NULL;
+	struct mem_ranges common = { 0 };
+	size_t n;
+
+	all = mem_shared_spaces(b->image, false, &n);
+	mem_family_pages(&b->family, &common);
+	mem_ranges_without(holes, all, n, common.v, common.n);
+	mem_ranges_free(&common);
+}
+
 static int fill(struct memory_back *b, struct worker *w, pid_t init, struct err *err)
 {
 	struct mem_read_opts o = { .threads = (int)w->conf.threads };
-	cleanup_free struct mem_range *only = NULL;
+	struct mem_ranges only = { 0 };
 	struct mem_sink sink = { .write = put_pages };   /* new memory is zero */
 	struct target to;
 	struct tree t;
@@ -173,7 +193,9 @@ static int fill(struct memory_back *b, struct worker *w, pid_t init, struct err 
 	if (tree_read(init, &t, err))
 		return -1;
 	/* Files were filled before criu began. */
-	o.only = only = mem_shared_spaces(b->image, false, &o.n_only);
+	list_holes(b, &only);
+	o.only = only.v;
+	o.n_only = only.n;
 	b->objects = mem_shared_new();
 	fault_die(w, FAULT_DIE_IN_FILL);
 	for (int i = 0; i < t.n && !rc; i++)
@@ -187,6 +209,7 @@ static int fill(struct memory_back *b, struct worker *w, pid_t init, struct err 
 		rc = mem_shared_find(b->objects, b->image, b->token, t.pids, t.n, err);
 	if (!rc)
 		rc = mem_image_fill(b->image, &sink, &o, NULL, err);
+	mem_ranges_free(&only);
 	tree_free(&t);
 	return rc ? err_wrap(err, "the job's memory cannot be restored") : 0;
 }
@@ -222,6 +245,7 @@ void memory_back_end(struct memory_back *b, const struct worker *w)
 		close(b->dirfd);
 	if (b->image)
 		mem_image_close(b->image);
+	mem_family_free(&b->family);
 	mem_shared_free(b->objects);
 	remove_tree_at(w->store.epochsfd, DIR_NAME);
 	*b = (struct memory_back){ .dirfd = -1, .hand = { -1, -1 } };

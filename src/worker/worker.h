@@ -14,6 +14,7 @@
 #include "common/err.h"
 #include "common/mailbox.h"
 #include "memory/collapse.h"
+#include "memory/family.h"
 #include "memory/image.h"
 #include "memory/node.h"
 #include "memory/same.h"
@@ -225,6 +226,7 @@ struct memory_back {
 	int  dirfd;              /* criu's directory of images instead of it */
 	int  hand[2];            /* ours, criu's */
 	struct mem_image *image;
+	struct mem_family family;
 	pid_t reader;            /* reads ahead; 0: none */
 	struct mem_shared *objects;   /* while it is filled */
 	uint8_t token[16];            /* of the marks in shared memory */

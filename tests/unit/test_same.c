@@ -15,7 +15,10 @@
 #include <unistd.h>
 
 #include "common/util.h"
+#include "memory/criu_pagemap.h"
+#include "memory/family.h"
 #include "memory/image.h"
+#include "memory/images.h"
 #include "memory/node.h"
 #include "memory/ranges.h"
 #include "memory/same.h"
@@ -264,6 +267,122 @@ static void what_is_common_is_stored_once(void **state)
 	mem_ranges_free(&work);
 }
 
+/* ---- images for criu ------------------------------------------------------------- */
+
+/* As criu would: all pages in a parent that is not there. */
+static void make_criu_images(int fd)
+{
+	struct criu_pagemap_entry entry = { (uintptr_t)memory, PAGES, CRIU_PE_PARENT };
+	char name[32];
+
+	for (int i = 0; i <= CHILDREN; i++) {
+		const struct criu_pagemap p = { (uint32_t)id_of(i) + 100, &entry, 1 };
+
+		snprintf(name, sizeof(name), "pagemap-%d.img", (int)id_of(i));
+		assert_int_equal(criu_pagemap_store(fd, name, &p, &err), 0);
+		snprintf(name, sizeof(name), "pages-%d.img", (int)id_of(i) + 100);
+		close(openat(fd, name, O_WRONLY | O_CREAT | O_EXCL, 0600));
+	}
+}
+
+/* As criu reads it. 1: page is filled in, 0: it is not in the images. */
+static int find_in_images(int dirfd, int id, uint64_t addr, void *page)
+{
+	struct criu_pagemap p;
+	uint64_t at = 0;
+	char name[32];
+	int got = 0;
+
+	snprintf(name, sizeof(name), "pagemap-%d.img", id);
+	assert_int_equal(criu_pagemap_load(dirfd, name, &p, &err), 0);
+	for (size_t i = 0; i < p.n; i++) {
+		const struct criu_pagemap_entry *e = &p.v[i];
+		const bool inside = addr >= e->addr && addr < e->addr + e->npages * MEM_PAGE;
+
+		if (inside && e->flags & CRIU_PE_PARENT) {
+			cleanup_close int parent = openat(dirfd, "parent", O_RDONLY | O_DIRECTORY);
+
+			got = find_in_images(parent, id, addr, page);
+			assert_int_equal(got, 1);
+		} else if (inside) {
+			cleanup_close int pages = -1;
+
+			snprintf(name, sizeof(name), "pages-%u.img", p.pages_id);
+			pages = openat(dirfd, name, O_RDONLY);
+			assert_int_equal(pread(pages, page, MEM_PAGE, (off_t)(at + addr - e->addr)), MEM_PAGE);
+			got = 1;
+		}
+		at += e->flags & CRIU_PE_PRESENT ? e->npages * MEM_PAGE : 0;
+	}
+	criu_pagemap_free(&p);
+	return got;
+}
+
+static bool is_in(const struct mem_ranges *r, uint64_t id, uint64_t addr)
+{
+	for (size_t i = 0; i < r->n; i++)
+		if (r->v[i].id == id && addr >= r->v[i].addr && addr < r->v[i].addr + r->v[i].npages * MEM_PAGE)
+			return true;
+	return false;
+}
+
+static uint64_t size_of_images(int dirfd)
+{
+	uint64_t sum = 0;
+	struct stat st;
+	char name[32];
+
+	for (int i = 0; i <= CHILDREN; i++) {
+		snprintf(name, sizeof(name), "pages-%d.img", (int)id_of(i) + 100);
+		assert_int_equal(fstatat(dirfd, name, &st, 0), 0);
+		sum += (uint64_t)st.st_size;
+	}
+	return sum;
+}
+
+/* token: what several have is in criu's images, all else is not. Without: everything is. Once in any case. */
+static void criu_gets_what_is_common_once(void **state)
+{
+	static const uint8_t token[16] = { 1 };
+	cleanup_close int image = openat(scratch_fd, "3", O_RDONLY | O_DIRECTORY), criu = epoch(20);
+	cleanup_mem_image struct mem_image *m = mem_image_open(image, &err);
+	struct mem_ranges common = { 0 };
+	struct mem_family f, none;
+	uint8_t is[MEM_PAGE], wanted[MEM_PAGE];
+	uint64_t read;
+
+	(void)state;
+	make_criu_images(criu);
+	mem_family_find(m, UINT64_C(1) << 40, &none);
+	assert_int_equal(none.n, 0);
+	mem_family_find(m, 1 << 20, &f);
+	mem_family_pages(&f, &common);
+	/* The last one has its parent image from the first process, so what it has from the one before it is its own. */
+	assert_int_equal(f.n, CHILDREN + 1);
+	assert_int_equal(f.v[0].origin, 0);
+	for (int i = 1; i <= CHILDREN; i++)
+		assert_int_equal(f.v[i].origin, id_of(0));
+	for (int n = 0; n < 2; n++) {
+		cleanup_close int dir = epoch(21 + (unsigned)n);
+
+		if (mem_images_make(m, criu, dir, n ? token : NULL, &f, 2, &err))
+			fail_msg("%s", err.text);
+		for (int i = 0; i <= CHILDREN; i++)
+			for (unsigned k = 10; k < PAGES; k += 33) {
+				const uint64_t addr = (uintptr_t)memory + k * (uintptr_t)MEM_PAGE;
+
+				assert_int_equal(find_in_images(dir, (int)id_of(i), addr, is), !n || is_in(&common, id_of(i), addr));
+				if (n && !is_in(&common, id_of(i), addr))
+					continue;
+				assert_int_equal(read_page(&read, id_of(i), addr, wanted, MEM_PAGE), 0);
+				assert_memory_equal(is, wanted, MEM_PAGE);
+			}
+		assert_true(size_of_images(dir) <= (PAGES + (CHILDREN + 3) * OWN + 10 * CHILDREN) * (uint64_t)MEM_PAGE);
+	}
+	mem_ranges_free(&common);
+	mem_family_free(&f);
+}
+
 static void what_nobody_has_is_refused(void **state)
 {
 	const struct mem_range work[] = { { 10, (uintptr_t)memory, 10 }, { 11, (uintptr_t)memory, 20 } };
@@ -289,6 +408,7 @@ int main(void)
 		cmocka_unit_test(what_is_common_is_found),
 		cmocka_unit_test(a_look_makes_no_copies),
 		cmocka_unit_test(what_is_common_is_stored_once),
+		cmocka_unit_test(criu_gets_what_is_common_once),
 		cmocka_unit_test(what_nobody_has_is_refused),
 	};
 

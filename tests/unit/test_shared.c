@@ -261,10 +261,10 @@ static void an_object_comes_back(void **state)
 	mem_shared_free(s);
 	snprintf(name, sizeof(name), "pagemap-shmem-%lu.img", (unsigned long)ino);
 	/* Images lack the list. */
-	assert_int_equal(mem_images_make(m, criufd, whole, NULL, 1, &err), -1);
+	assert_int_equal(mem_images_make(m, criufd, whole, NULL, NULL, 1, &err), -1);
 	assert_int_equal(criu_pagemap_store(criufd, name, &empty, &err), 0);
 	/* By filling: */
-	assert_int_equal(mem_images_make(m, criufd, marked, token, 1, &err), 0);
+	assert_int_equal(mem_images_make(m, criufd, marked, token, NULL, 1, &err), 0);
 	again = restore_mark(marked, ino);
 	s = mem_shared_new();
 	assert_int_equal(mem_shared_find(s, m, other, &self, 1, &err), -1);
@@ -278,7 +278,7 @@ static void an_object_comes_back(void **state)
 	assert_object(again);
 	mem_shared_free(s);
 	/* By criu: */
-	assert_int_equal(mem_images_make(m, criufd, whole, NULL, 1, &err), 0);
+	assert_int_equal(mem_images_make(m, criufd, whole, NULL, NULL, 1, &err), 0);
 	assert_int_equal(criu_pagemap_load(whole, name, &got, &err), 0);
 	assert_true(got.n == 1 && got.v[0].addr == MIB && got.v[0].npages == 2 * MIB / MEM_PAGE && got.v[0].flags == CRIU_PE_PRESENT);
 	pages = openat(whole, "pages-9.img", O_RDONLY | O_CLOEXEC);

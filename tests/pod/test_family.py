@@ -1,0 +1,126 @@
+"""Processes that share most of their memory since a fork: a checkpoint takes it once and leaves it shared, and a restore shares it again."""
+import json
+import subprocess
+import threading
+
+import leftovers
+import lib
+import pytest
+
+from test_memory import Job, conf_criu, criu_restores_an_export  # noqa: F401  (fixtures)
+from test_pod import base, pods  # noqa: F401  (fixtures)
+
+MIB = 1 << 20
+
+
+class Family(Job):
+    """brood: a process with so much memory, children, and what each of them rewrites."""
+
+    def __init__(self, pods, base, mib, children, *busy, own_kib=64):
+        self.size = mib * MIB
+        self.once = self.size + (children + 2) * ((3 * own_kib + 256) << 10)   # each page once; and stacks, the C library's, what is rewritten
+        super().__init__(pods, base, "brood", mib << 10, children, own_kib, *busy)
+
+    def held(self, key="Pss_Anon:"):
+        """Bytes of memory of all processes, what they share counted once."""
+        return sum(int(line.split()[1]) << 10 for p in self.processes() for line in open(f"/proc/{p}/smaps_rollup") if line.startswith(key))
+
+    def check(self):
+        """Stays in common, and is stored once."""
+        memory = self.manifest()["memory"]
+        assert self.held() < self.once, memory
+        assert memory["raw"] + memory["criu"] < self.once, memory
+        return memory
+
+
+def verify(base, job, epoch):
+    """Every byte of it, by the worker."""
+    record = job.record()
+    request = {"job_dir": str(job.state), "epoch": epoch, "config": str(base / "fsched.conf"), "sign": False, "uid": record["uid"], "gid": record["gid"],
+               "groups": [], "uuid": record["uuid"]}
+    p = subprocess.run([base / "stage/usr/libexec/fsched/fsched-worker", "verify"], input=json.dumps(request) + "\n", capture_output=True, text=True,
+                       timeout=120, check=False)
+    assert p.returncode == 0, p.stdout + p.stderr
+
+
+class Peak(threading.Thread):
+    """The most memory that any worker of this job has."""
+
+    def __init__(self, job):
+        super().__init__()
+        self.job, self.done, self.bytes = job, threading.Event(), 0
+
+    def look(self):
+        for p in leftovers.pids():
+            if (lib.program(p) or "").startswith(str(self.job.base / "stage")) and (lib.program(p) or "").endswith("fsched-worker"):
+                try:
+                    with open(f"/proc/{p}/status") as f:
+                        self.bytes = max([self.bytes] + [int(line.split()[1]) << 10 for line in f if line.startswith("VmHWM:")])
+                except OSError:
+                    pass
+
+    def run(self):
+        while not self.done.wait(0.02):
+            self.look()
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.done.set()
+        self.join()
+
+
+@pytest.mark.parametrize("shape,rung", [((20, 60), "staged"), ((100, 8), "fork"), ((100, 8), "direct")], ids=["many", "fork", "direct"])
+def test_memory_stays_in_common(pods, base, shape, rung):
+    job = Family(pods, base, *shape)
+    assert job.held() < job.once < job.held("Anonymous:") / 4
+    with Peak(job) as peak:
+        for _ in range(5):
+            job.checkpoint(fault=f"force-{rung}")
+            job.check()
+    # A copy of it, an eighth more, what is kept for criu's images, and some 40 MiB of the worker's own.
+    assert 0 < peak.bytes < job.once * 9 / 8 + 80 * MIB
+    job.checkpoint("--kill", fault=f"force-{rung}")
+    assert "takes longer" not in job.restore()
+    assert job.held() < 1.25 * job.once
+    job.checkpoint()
+    job.check()
+    job.stop()
+
+
+def test_criu_alone_shares_it_again(pods, base, conf_criu):
+    job = Family(pods, base, 40, 10)
+    job.checkpoint("--kill")
+    assert "MemoryEngine = criu" in job.restore(conf=conf_criu)
+    assert job.held() < 1.25 * job.once
+    job.stop()
+
+
+def test_an_export_of_a_family(pods, base):
+    job = Family(pods, base, 10, 6)
+    job.checkpoint()
+    job.fsched("kill", job.state)
+    job.p.wait(60)
+    verify(base, job, 1)
+    criu_restores_an_export(pods, base, job, 1)
+
+
+def test_increments_of_a_family(pods, base):
+    conf = base / "family-incremental.conf"
+    conf.write_text((base / "fsched.conf").read_text() + "CRIU_Incremental = YES\nCRIU_FullEvery = 20\n")
+    job = Family(pods, base, 40, 12)
+    job.checkpoint(conf=conf)
+    job.check()
+    for fault in ("", "force-tracking", "force-tracking"):
+        job.checkpoint(conf=conf, fault=fault)
+        memory = job.check()
+        assert memory["increment"], memory
+        assert memory["raw"] < job.once - job.size, memory
+    job.checkpoint("--kill", conf=conf)
+    job.restore(conf=conf)
+    assert job.held() < 1.25 * job.once
+    job.checkpoint(conf=conf)
+    job.check()
+    job.stop()
