@@ -152,8 +152,8 @@ static void each_page(struct search *s, uint32_t i, page_fn *fn)
 
 /* ---- what has moved ---------------------------------------------------------------- */
 
-/* The first of moved that ends above addr. */
-static size_t first_moved(const struct mem_ranges *m, uint64_t id, uint64_t addr)
+/* The first of m that ends above addr. */
+static size_t first_above(const struct mem_ranges *m, uint64_t id, uint64_t addr)
 {
 	size_t low = 0, high = m->n;
 
@@ -169,27 +169,55 @@ static size_t first_moved(const struct mem_ranges *m, uint64_t id, uint64_t addr
 	return low;
 }
 
+/* What process of[i] has of v[i] and is not in m, as pages of v[i]. */
+static void owned_without(const struct mem_sames *s, size_t i, const struct mem_ranges *m, struct mem_ranges *left)
+{
+	const struct mem_range owned = { s->of[i], s->v[i].addr, s->v[i].npages };
+	const uint64_t end = owned.addr + owned.npages * MEM_PAGE;
+	size_t from = first_above(m, owned.id, owned.addr), to = from;
+
+	while (to < m->n && m->v[to].id == owned.id && m->v[to].addr < end)
+		to++;
+	*left = (struct mem_ranges){ 0 };
+	mem_ranges_without(left, &owned, 1, m->v + from, to - from);
+	for (size_t k = 0; k < left->n; k++)
+		left->v[k].id = s->v[i].id;
+}
+
 static void leave_out_moved(struct search *s)
 {
 	struct mem_sames all = *s->out;
 
 	*s->out = (struct mem_sames){ 0 };
 	for (size_t i = 0; i < all.n; i++) {
-		const struct mem_range same = { all.of[i], all.v[i].addr, all.v[i].npages };
-		const uint64_t end = same.addr + same.npages * MEM_PAGE;
-		size_t from = first_moved(&s->moved, same.id, same.addr), to = from;
-		struct mem_ranges left = { 0 };
+		struct mem_ranges left;
 
-		while (to < s->moved.n && s->moved.v[to].id == same.id && s->moved.v[to].addr < end)
-			to++;
-		mem_ranges_without(&left, &same, 1, s->moved.v + from, to - from);
-		for (size_t k = 0; k < left.n; k++) {
-			left.v[k].id = all.v[i].id;
-			mem_sames_add(s->out, &left.v[k], same.id);
-		}
+		owned_without(&all, i, &s->moved, &left);
+		for (size_t k = 0; k < left.n; k++)
+			mem_sames_add(s->out, &left.v[k], all.of[i]);
 		mem_ranges_free(&left);
 	}
 	mem_sames_free(&all);
+}
+
+void mem_sames_distrust(const struct mem_sames *s, struct mem_ranges *clean)
+{
+	struct mem_ranges written = { 0 }, rest = { 0 };
+
+	for (size_t i = 0; i < s->n; i++) {
+		struct mem_ranges left;
+
+		owned_without(s, i, clean, &left);
+		for (size_t k = 0; k < left.n; k++)
+			mem_ranges_add(&written, left.v[k].id, left.v[k].addr, left.v[k].addr + left.v[k].npages * MEM_PAGE);
+		mem_ranges_free(&left);
+	}
+	if (!written.n)
+		return;
+	mem_ranges_without(&rest, clean->v, clean->n, written.v, written.n);
+	mem_ranges_free(&written);
+	mem_ranges_free(clean);
+	*clean = rest;
 }
 
 /* The kernel moves pages, of stopped processes too. A page that its owner had at a place before and after another one was seen with it

@@ -15,8 +15,7 @@
 #include "memory/node.h"
 #include "memory/parent.h"
 
-#define KEPT_RESERVE      (4u << 20)    /* for what criu's images keep, besides as much again per process as: */
-#define KEPT_PER_PROCESS  (256u << 10)
+#define KEPT_RESERVE      (4u << 20)    /* for what criu's images keep, besides MEMORY_KEPT for each process */
 #define DRAIN_NICE        10
 #define SLACK(bytes)      ((bytes) / 8)   /* by which a process may have grown when it is frozen, and: */
 #define SLACK_EACH        (1u << 20)      /* of so many processes, whichever these are: */
@@ -136,7 +135,7 @@ void memory_begin(struct memory_step *s, struct worker *w, int criufd)
 			reserve = choose(s, w, &t, room);
 		}
 		s->stats = xcalloc(1, sizeof(*s->stats));
-		s->snapshot = mem_snapshot_new(reserve + KEPT_RESERVE + (uint64_t)t.n * KEPT_PER_PROCESS, threads);
+		s->snapshot = mem_snapshot_new(reserve + KEPT_RESERVE + (uint64_t)t.n * MEMORY_KEPT, threads);
 	}
 	tree_free(&t);
 }
@@ -260,7 +259,7 @@ void memory_write_opts(const struct worker *w, struct mem_write_opts *o)
 	o->hashes = w->conf.incremental;
 }
 
-/* With a pre-dump: what its rounds have stored is this epoch's, too. */
+/* What is stored, once: with a pre-dump what its rounds have stored, too. */
 static int account(struct memory_step *s, int dirfd, struct err *err)
 {
 	cleanup_mem_image struct mem_image *image = mem_image_open(dirfd, err);
@@ -270,6 +269,8 @@ static int account(struct memory_step *s, int dirfd, struct err *err)
 		return -1;
 	mem_image_totals(image, &t);
 	s->stats->scanned += s->tracking.scanned;
+	s->stats->pages = t.pages;
+	s->stats->zero = t.zero;
 	s->stats->reused = t.older_pages;
 	s->stats->raw = t.pages - t.zero - t.older_pages;
 	s->stats->stored = t.own;
@@ -305,7 +306,7 @@ static int write_work(struct memory_step *s, const struct worker *w, int epochfd
 	if (mem_image_write(dirfd, w->req.epoch, &source, work, n, &o, s->stats, err))
 		return -1;
 	mem_node_drained(s->stats->scanned, s->stats->wall_us);
-	return s->tracking.image ? account(s, dirfd, err) : 0;
+	return s->tracking.image || s->tracking.clean.n ? account(s, dirfd, err) : 0;
 }
 
 /* An older chunk that is damaged is noticed here if it is to be written again (compaction). */

@@ -1,7 +1,8 @@
 /* Pages that processes have in common since a fork are taken once, read once and stored once.
  *
- * They are looked for twice: before the freeze, for what each process will have to itself (memory.c chooses its way by that), and in the freeze,
- * where the answer is exact. To look at a page costs a fraction of copying it: processes that share little are left out. */
+ * They are looked for before the freeze, for what each process will have to itself (memory.c chooses its way by that), and in the freeze,
+ * where the answer is exact. In a round of a pre-dump they are those of processes that run on: what one of them has written before the next look
+ * may be what was copied for the others, too, and is not clean for any of them (mem_sames_distrust()). To look at a page costs a fraction of copying it: processes that share little are left out. */
 #include "worker/worker.h"
 
 #include <fcntl.h>
@@ -13,9 +14,27 @@
 
 #define LITTLE 16   /* of a process's memory: below that part of it a look costs more than to copy what is shared */
 
-static bool shares_much(const struct mem_usage *u)
+bool memory_shares_much(const struct mem_usage *u)
 {
 	return u->shared && u->shared >= u->anon / LITTLE;
+}
+
+/* What is clean is in an image already. Each piece of what is left lies in one that was found. */
+static void leave_out_clean(struct mem_sames *found, const struct mem_ranges *clean)
+{
+	struct mem_ranges rest = { 0 };
+	struct mem_sames all = *found;
+	size_t k = 0;
+
+	*found = (struct mem_sames){ 0 };
+	mem_ranges_without(&rest, all.v, all.n, clean->v, clean->n);
+	for (size_t i = 0; i < rest.n; i++) {
+		while (all.v[k].id != rest.v[i].id || all.v[k].addr + all.v[k].npages * MEM_PAGE <= rest.v[i].addr)
+			k++;
+		mem_sames_add(found, &rest.v[i], all.of[k]);
+	}
+	mem_ranges_free(&rest);
+	mem_sames_free(&all);
 }
 
 /* ---- before the freeze ----------------------------------------------------------- */
@@ -50,7 +69,7 @@ void memory_same_look(struct memory_step *s, const struct tree *t)
 	size_t n = 0;
 
 	for (int i = 0; i < t->n; i++)
-		if (shares_much(&s->wanted[i].usage))
+		if (memory_shares_much(&s->wanted[i].usage))
 			r[n++] = (struct running){ .id = (uint64_t)t->inner[i], .host = t->pids[i], .index = i };
 	qsort(r, n, sizeof(*r), by_id);
 	for (size_t i = 0; i < n; i++) {
@@ -66,6 +85,32 @@ void memory_same_look(struct memory_step *s, const struct tree *t)
 	mem_sames_free(&found);
 }
 
+/* ---- in a round of a pre-dump ------------------------------------------------------- */
+
+void memory_same_round(struct tracking *p, const struct mem_ranges *present, const struct mem_ranges *clean)
+{
+	const size_t n = mem_track_count(p->track);
+	cleanup_free struct mem_same_process *v = xcalloc(n + 1, sizeof(*v));
+	size_t n_v = 0, at = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct mem_tracked t;
+		struct mem_usage u;
+		size_t from;
+
+		mem_track_get(p->track, i, &t);
+		while (at < present->n && present->v[at].id < t.id)
+			at++;
+		for (from = at; at < present->n && present->v[at].id == t.id; at++)
+			;
+		if (mem_usage_read(t.host, &u) == 0 && memory_shares_much(&u))
+			v[n_v++] = (struct mem_same_process){ t.id, t.host, present->v + from, at - from };
+	}
+	mem_sames_free(&p->same);
+	mem_same_find(v, n_v, &p->same);
+	leave_out_clean(&p->same, clean);
+}
+
 /* ---- in the freeze ----------------------------------------------------------------- */
 
 /* A process that is new since the look has pages in common with the one that it came from. */
@@ -75,21 +120,6 @@ static bool is_any_new(const struct memory_step *s)
 		if (!memory_wanted(s, s->procs[i].split.host))
 			return true;
 	return false;
-}
-
-/* What is clean is in an image already. Each piece of what is left lies in one that was found. */
-static void leave_out_clean(struct memory_step *s, const struct mem_sames *found)
-{
-	struct mem_ranges rest = { 0 };
-	size_t k = 0;
-
-	mem_ranges_without(&rest, found->v, found->n, s->tracking.clean.v, s->tracking.clean.n);
-	for (size_t i = 0; i < rest.n; i++) {
-		while (found->v[k].id != rest.v[i].id || found->v[k].addr + found->v[k].npages * MEM_PAGE <= rest.v[i].addr)
-			k++;
-		mem_sames_add(&s->same, &rest.v[i], found->of[k]);
-	}
-	mem_ranges_free(&rest);
 }
 
 static void leave_out_same(struct memory_step *s, struct mem_process *p, size_t *at)
@@ -110,7 +140,6 @@ void memory_same_freeze(struct memory_step *s)
 {
 	cleanup_free struct mem_same_process *v = xcalloc(s->n_procs + 1, sizeof(*v));
 	const bool any_new = is_any_new(s);
-	struct mem_sames found;
 	size_t n = 0, at = 0;
 
 	for (size_t i = 0; i < s->n_procs; i++) {
@@ -118,12 +147,11 @@ void memory_same_freeze(struct memory_step *s)
 		const struct memory_wanted *m = memory_wanted(s, p->split.host);
 
 		p->shares = any_new || m->usage.shared;
-		if (!m || shares_much(&m->usage))
+		if (!m || memory_shares_much(&m->usage))
 			v[n++] = (struct mem_same_process){ (uint64_t)p->split.inner, p->split.host, p->split.ours, p->split.n_ours };
 	}
-	mem_same_find(v, n, &found);
-	leave_out_clean(s, &found);
-	mem_sames_free(&found);
+	mem_same_find(v, n, &s->same);
+	leave_out_clean(&s->same, &s->tracking.clean);
 	for (size_t i = 0; i < s->n_procs; i++)
 		leave_out_same(s, &s->procs[i], &at);
 }

@@ -19,11 +19,21 @@ static uint64_t kib(const char *status, const char *key)
 	return (uint64_t)proc_status_number(status, key, 0) * 1024;
 }
 
-/* What criu will write at least: anonymous pages once per process (it does not know of pages shared after a fork), shared memory
- * once. Shared memory is counted where most of it is: an estimate that is too high would refuse what fits. */
-static uint64_t memory_of(const pid_t *pids, int n)
+/* What processes have in common since a fork is written once, but for what criu's images keep; by criu once per process. */
+static uint64_t counted_twice(const struct worker *w, pid_t pid)
 {
-	uint64_t anon = 0, shared = 0, s;
+	struct mem_usage u;
+
+	if (w->conf.engine == CONF_ENGINE_CRIU || !w->criu.preload[0] || mem_usage_read(pid, &u) || !memory_shares_much(&u))
+		return 0;
+	return u.shared < MEMORY_KEPT ? 0 : u.shared - MEMORY_KEPT;
+}
+
+/* What will be written at least: anonymous pages, and shared memory once. Shared memory is counted where most of it is: an estimate that is too
+ * high would refuse what fits. */
+static uint64_t memory_of(const struct worker *w, const pid_t *pids, int n)
+{
+	uint64_t anon = 0, shared = 0, own, twice, s;
 
 	for (int i = 0; i < n; i++) {
 		cleanup_free char *status = NULL;
@@ -32,7 +42,9 @@ static uint64_t memory_of(const pid_t *pids, int n)
 		snprintf(path, sizeof(path), "/proc/%d/status", pids[i]);
 		if (read_file_at(AT_FDCWD, path, 65536, &status) <= 0)
 			continue;
-		anon += kib(status, "RssAnon") + kib(status, "HugetlbPages") + kib(status, "VmSwap");
+		own = kib(status, "RssAnon") + kib(status, "HugetlbPages") + kib(status, "VmSwap");
+		twice = counted_twice(w, pids[i]);
+		anon += own - (twice < own ? twice : own);
 		s = kib(status, "RssShmem");
 		shared = s > shared ? s : shared;
 	}
@@ -125,7 +137,7 @@ static int check_deleted(const struct worker *w, const pid_t *pids, int n, struc
 
 int space_check(const struct worker *w, const pid_t *pids, int n, struct err *err)
 {
-	uint64_t need = memory_of(pids, n) + MARGIN, room;
+	uint64_t need = memory_of(w, pids, n) + MARGIN, room;
 	char a[16], b[16];
 	struct statvfs v;
 

@@ -325,6 +325,7 @@ void tracking_freeze(struct memory_step *s)
 	if (!image)
 		return;
 	mem_track_last(p->track, &clean);
+	mem_sames_distrust(&p->same, &clean);
 	if (p->rounds) {
 		mem_ranges_in_image(&p->clean, clean.v, clean.n, image);
 	} else {
@@ -369,6 +370,7 @@ void tracking_end(struct memory_step *s, int epochfd)
 	mem_track_free(p->track);
 	mem_ranges_free(&p->before);
 	mem_ranges_free(&p->clean);
+	mem_sames_free(&p->same);
 	free(p->uses);
 	free(p->huge);
 	*p = (struct tracking){ 0 };

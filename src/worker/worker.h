@@ -128,6 +128,7 @@ struct tracking {
 	struct mem_ranges before;     /* pages that were not written since, as of the look before the freeze */
 	bool     rounds_wanted;       /* CRIU_PreDump */
 	struct mem_image *image;      /* owned: of the last round; NULL: nothing was copied */
+	struct mem_sames same;        /* owned: pages of the last round that were copied from another process */
 	unsigned rounds;
 	uint64_t scanned;             /* bytes read in all rounds */
 	struct tracking_use *uses;    /* owned */
@@ -206,10 +207,17 @@ void memory_end(struct memory_step *s, int epochfd);
 /* NULL: it was not there before the freeze. */
 const struct memory_wanted *memory_wanted(const struct memory_step *s, pid_t host);
 
-/* memory_same.c: parts of these steps. Before the freeze: fills in "same". In the freeze: of the processes "shares", and takes what they have
+#define MEMORY_KEPT (256u << 10)   /* bytes of a process that criu's images keep, as far as one can tell before */
+
+/* memory_same.c: parts of these steps. */
+/* So much in common with others that it is looked at page by page, and what is the same is taken once. */
+bool memory_shares_much(const struct mem_usage *u);
+/* Before the freeze: fills in "same". In the freeze: of the processes "shares", and takes what they have
  * in common out of what is to be taken of each. */
 void memory_same_look(struct memory_step *s, const struct tree *t);
 void memory_same_freeze(struct memory_step *s);
+/* Of the processes that are tracked, after a look that has told these: makes p->same anew. */
+void memory_same_round(struct tracking *p, const struct mem_ranges *present, const struct mem_ranges *clean);
 
 /* memory_shared.c: parts of these steps. room: bytes that copies may take. */
 void memory_shared_begin(struct memory_step *s, struct worker *w, const struct tree *t, uint64_t *room);

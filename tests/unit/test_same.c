@@ -186,6 +186,34 @@ static void a_look_makes_no_copies(void **state)
 	assert_true(shared_bytes() + (1u << 20) > before);
 }
 
+/* What was copied from a page that its owner has written since is clean for nobody. */
+static void what_the_owner_has_written_is_not_clean(void **state)
+{
+	const struct mem_range same_v[] = { { 11, 10 * MEM_PAGE, 20 }, { 12, 5 * MEM_PAGE, 5 }, { 12, 10 * MEM_PAGE, 20 }, { 12, 40 * MEM_PAGE, 4 } };
+	const uint64_t of[] = { 10, 11, 10, 9 };
+	const struct mem_range wanted[] = { { 10, 0, 12 }, { 10, 15 * MEM_PAGE, 5 }, { 11, 0, 12 }, { 11, 15 * MEM_PAGE, 5 }, { 11, 30 * MEM_PAGE, 10 },
+					    { 12, 5 * MEM_PAGE, 7 }, { 12, 15 * MEM_PAGE, 5 }, { 12, 30 * MEM_PAGE, 10 }, { 12, 44 * MEM_PAGE, 6 } };
+	struct mem_sames same = { 0 };
+	struct mem_ranges clean = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(same_v); i++)
+		mem_sames_add(&same, &same_v[i], of[i]);
+	mem_ranges_add(&clean, 10, 0, 12 * MEM_PAGE);
+	mem_ranges_add(&clean, 10, 15 * MEM_PAGE, 20 * MEM_PAGE);
+	mem_ranges_add(&clean, 11, 0, 40 * MEM_PAGE);
+	mem_ranges_add(&clean, 12, 5 * MEM_PAGE, 50 * MEM_PAGE);
+	mem_sames_distrust(&same, &clean);
+	assert_int_equal(clean.n, ARRAY_SIZE(wanted));
+	for (size_t i = 0; i < clean.n; i++) {
+		assert_int_equal(clean.v[i].id, wanted[i].id);
+		assert_int_equal(clean.v[i].addr, wanted[i].addr);
+		assert_int_equal(clean.v[i].npages, wanted[i].npages);
+	}
+	mem_sames_free(&same);
+	mem_ranges_free(&clean);
+}
+
 /* ---- in an image -------------------------------------------------------------- */
 
 static int compare(void *arg, uint64_t id, uint64_t addr, const void *buf, size_t len)
@@ -407,6 +435,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_common_is_found),
 		cmocka_unit_test(a_look_makes_no_copies),
+		cmocka_unit_test(what_the_owner_has_written_is_not_clean),
 		cmocka_unit_test(what_is_common_is_stored_once),
 		cmocka_unit_test(criu_gets_what_is_common_once),
 		cmocka_unit_test(what_nobody_has_is_refused),
