@@ -23,7 +23,8 @@
 #define OPT_TCP_REPAIR  19
 #define TTY_SET_LOCKED_TERMIOS 0x5457 /* TIOCSLCKTRMIOS */
 
-static struct statx images;
+/* The directory of criu's images, and that of their parent images in it. */
+static struct statx images, parents;
 
 static bool look(int dirfd, const char *path, struct statx *st)
 {
@@ -37,12 +38,25 @@ void restored_task_images(const char *path)
 		images = (struct statx){ 0 };
 }
 
+static bool same(const struct statx *a, const struct statx *b)
+{
+	return a->stx_ino && a->stx_ino == b->stx_ino && a->stx_dev_major == b->stx_dev_major && a->stx_dev_minor == b->stx_dev_minor;
+}
+
 static bool is_images(int dirfd)
 {
 	struct statx st;
 
-	return images.stx_ino && look(dirfd, "", &st) && st.stx_ino == images.stx_ino && st.stx_dev_major == images.stx_dev_major &&
-	       st.stx_dev_minor == images.stx_dev_minor;
+	return look(dirfd, "", &st) && (same(&images, &st) || same(&parents, &st));
+}
+
+static long open_image(int dirfd, const char *path, int flags)
+{
+	long fd = rights_with(CAP(DAC_READ_SEARCH), SYS_openat, dirfd, (long)path, flags, 0, 0, 0);
+
+	if (fd >= 0 && preload_equal(path, "parent") && !look((int)fd, "", &parents))
+		parents = (struct statx){ 0 };
+	return fd;
 }
 
 static bool is_proc(int dirfd)
@@ -134,7 +148,7 @@ static long open_in_proc(int dirfd, const char *path, int flags, unsigned mode)
 long restored_task_open_own(int dirfd, const char *path, int flags, unsigned mode)
 {
 	if ((flags & (O_ACCMODE | O_CREAT)) == O_RDONLY && is_images(dirfd))
-		return rights_with(CAP(DAC_READ_SEARCH), SYS_openat, dirfd, (long)path, flags, mode, 0, 0);
+		return open_image(dirfd, path, flags);
 	if (is_proc(dirfd))
 		return open_in_proc(dirfd, path, flags, mode);
 	return raw_syscall(SYS_openat, dirfd, (long)path, flags, mode, 0, 0);
