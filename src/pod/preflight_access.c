@@ -112,18 +112,21 @@ void access_list_add(struct access_list *l, const struct open_file *f, const str
 static int ask(const struct wanted *w, uid_t uid)
 {
 	struct statx st;
+	int why;
 
+	/* The usual answer, for one call per file. Real and effective ids are the same. */
+	if (faccessat(AT_FDCWD, w->path, (int)w->mode, 0) == 0)
+		return CAN_BE_OPENED;
+	why = errno;
 	if (statx(AT_FDCWD, w->path, AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &st))
 		return errno == ENOENT || errno == ENOTDIR ? CAN_BE_OPENED : -errno;
 	/* Another file of that name, or none: what becomes of this one is for criu and the saved files to say. */
 	if (st.stx_ino != w->ino || st.stx_dev_major != w->dev_major || st.stx_dev_minor != w->dev_minor)
 		return CAN_BE_OPENED;
-	if (faccessat(AT_FDCWD, w->path, (int)w->mode, AT_EACCESS) == 0)
-		return CAN_BE_OPENED;
 	/* Its owner may change its mode; the restore does so. */
-	if (errno == EACCES && st.stx_uid == uid && (S_ISREG(st.stx_mode) || S_ISDIR(st.stx_mode)))
+	if (why == EACCES && st.stx_uid == uid && (S_ISREG(st.stx_mode) || S_ISDIR(st.stx_mode)))
 		return CAN_BE_OPENED;
-	return -errno;
+	return -why;
 }
 
 static void ask_all(const struct scan *s, pid_t parent, int mntns, int *answers)
