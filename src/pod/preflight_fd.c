@@ -121,7 +121,7 @@ static int check_named(struct scan *s, pid_t pid, int dirfd, const char *name, c
 
 static int check_fd(struct scan *s, pid_t pid, int dirfd, const char *name, struct err *err)
 {
-	char link[4096];
+	char link[4096], what[128];
 	unsigned long inode;
 	const char *known;
 	ssize_t n = readlinkat(dirfd, name, link, sizeof(link) - 1);
@@ -134,8 +134,10 @@ static int check_fd(struct scan *s, pid_t pid, int dirfd, const char *name, stru
 		return 0;
 	}
 	known = preflight_known_object(link);
-	if (known)
-		return preflight_refuse(s, pid, err, known, "");
+	if (known) {
+		snprintf(what, sizeof(what), "%s (descriptor %s)", known, name);
+		return preflight_refuse(s, pid, err, what, "");
+	}
 	if (!strncmp(link, "pipe:", 5))
 		return check_pipe(s, pid, name, err);
 	return link[0] == '/' ? check_named(s, pid, dirfd, name, link, err) : 0;

@@ -923,12 +923,12 @@ static void a_page_that_nobody_has_is_no_page_of_zeros(void **state)
 	m = mem_image_open(dir, &err);
 	assert_some(m);
 	assert_ok(criu_pagemap_store(criu, "pagemap-2.img", &p, &err));
-	assert_ok(mem_images_make(m, criu, good, token, 1, &err));
+	assert_ok(mem_images_make(m, criu, good, token, NULL, 1, &err));
 	v[0].npages = 14;   /* HOLE(13) */
 	assert_ok(criu_pagemap_store(criu, "pagemap-2.img", &p, &err));
-	assert_refused(mem_images_make(m, criu, bad, token, 1, &err), EBADMSG);
+	assert_refused(mem_images_make(m, criu, bad, token, NULL, 1, &err), EBADMSG);
 	assert_non_null(strstr(err.text, "lacks 1 pages of process 2"));
-	assert_refused(mem_images_make(NULL, criu, bad, token, 1, &err), EBADMSG);
+	assert_refused(mem_images_make(NULL, criu, bad, token, NULL, 1, &err), EBADMSG);
 }
 
 static int set_up(void **state)
