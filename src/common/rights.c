@@ -41,6 +41,12 @@ static void come_back(const struct rights *r)
 		raise(r->death_signal);
 }
 
+static void free_groups(struct rights *r)
+{
+	free(r->groups);
+	r->groups = NULL;
+}
+
 int rights_take(struct rights *r, uid_t uid, gid_t gid, const gid_t *groups, int n_groups, struct err *err)
 {
 	int saved;
@@ -52,14 +58,14 @@ int rights_take(struct rights *r, uid_t uid, gid_t gid, const gid_t *groups, int
 	r->groups = xcalloc((size_t)(r->n_groups > 0 ? r->n_groups : 0) + 1, sizeof(*r->groups));
 	if (r->n_groups < 0 || getgroups(r->n_groups, r->groups) < 0 || prctl(PR_GET_PDEATHSIG, &r->death_signal) < 0) {
 		err_sys(err, errno, "cannot read the rights of this process");
-		free(steal_ptr(&r->groups));
+		free_groups(r);
 		return -1;
 	}
 	if (set_groups(n_groups, groups) == 0 && set_effective(uid, gid) == 0 && have(uid, gid))
 		return 0;
 	saved = errno ? errno : EPERM;
 	come_back(r);
-	free(steal_ptr(&r->groups));
+	free_groups(r);
 	return err_sys(err, saved, "cannot take the rights of uid %u, gid %u", (unsigned)uid, (unsigned)gid);
 }
 
@@ -68,6 +74,6 @@ void rights_return(struct rights *r)
 	int saved = errno;
 
 	come_back(r);
-	free(steal_ptr(&r->groups));
+	free_groups(r);
 	errno = saved;
 }
