@@ -1,5 +1,7 @@
 #!/bin/sh
-# fuzz.sh SECONDS [TARGET...] - runs the fuzzers of tests/fuzz for so many seconds each: image, chunk, pagemap, ghost, manifest.
+# fuzz.sh SECONDS [TARGET...] - runs the fuzzers of tests/fuzz (all_targets, below) for so many seconds each.
+#
+# FUZZ_RUNS  so many inputs each instead, however long that takes
 #
 # Built by clang with ASan and UBSan in build/fuzz. What they learn is kept in build/fuzz/corpus; input that breaks something is left
 # in build/fuzz as <target>-crash-*: build/fuzz/tests/fuzz/fuzz_<target> FILE repeats it.
@@ -8,7 +10,20 @@ cd "$(dirname "$0")/.."
 build=${FSCHED_BUILD:-$PWD/build}/fuzz
 seconds=${1:?$(sed -n 2p "$0")}
 shift
-[ $# -gt 0 ] || set -- image chunk pagemap ghost manifest
+all_targets='image chunk pagemap ghost manifest status option record lease journal'
+# shellcheck disable=SC2086 # names without blanks
+[ $# -gt 0 ] || set -- $all_targets
+limit=-max_total_time=$seconds
+[ -z "${FUZZ_RUNS:-}" ] || limit=-runs=$FUZZ_RUNS
+
+# Long texts are slow, and show nothing that short ones do not.
+max_len() {
+	case $1 in
+	option) echo 256 ;;
+	status | record | lease | journal) echo 2048 ;;
+	*) echo 16384 ;;
+	esac
+}
 
 mkdir -p "$build"
 quietly() {
@@ -24,7 +39,7 @@ bad=0
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 for target; do
 	out=$build/$target.log
-	if "$build/tests/fuzz/fuzz_$target" -max_total_time="$seconds" -max_len=16384 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+	if "$build/tests/fuzz/fuzz_$target" "$limit" -max_len="$(max_len "$target")" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
 		-artifact_prefix="$build/$target-" "$build/corpus/$target" >"$out" 2>&1; then
 		echo "ok      fuzz $target: $(sed -n 's/^stat::number_of_executed_units: *//p' "$out") inputs"
 	else

@@ -1,4 +1,4 @@
-/* fuzz_seeds DIR - writes DIR/{image,chunk,pagemap,ghost,manifest}/seed*, valid input for the fuzzers to start from. */
+/* fuzz_seeds DIR - writes DIR/TARGET/seed* for each target, valid input for the fuzzers to start from. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -8,7 +8,9 @@
 #include "common/util.h"
 #include "memory/criu_pagemap.h"
 #include "memory/writer.h"
+#include "store/lease.h"
 #include "store/manifest.h"
+#include "store/store.h"
 
 static struct err err;
 
@@ -146,6 +148,44 @@ static void manifest_seeds(int base)
 	remove_tree_at(base, "scratch");
 }
 
+static void text_seed(int base, const char *target, const char *name, const char *text, size_t len)
+{
+	cleanup_close int to = subdir(base, target);
+
+	put(to, name, text, len);
+}
+
+static void small_seeds(int base)
+{
+	static const char journal[] = "/home/user/log\0/home/user/dir/state";
+	static const char status[] = "note Checkpoint={state=running interval=00:30:00 epoch=3 time=2026-11-22T23:01:02 size=12.3MiB frozen=31ms "
+		"total=1min5s memory=fork,x kept=2,3 skipped=0 restored=2 tried=n1 error=\"a b\" uuid=01234567-89ab-cdef-0123-456789abcdef agent=4711} more";
+	static const char option[] = "1-2:30:00/01234567-89ab-cdef-0123-456789abcdef/tl";
+	static const char option_env[] = "SLURM_SPANK__SLURM_SPANK_OPTION_fsched_checkpoint=30";
+
+	text_seed(base, "journal", "seed1", journal, sizeof(journal));
+	text_seed(base, "status", "seed1", status, sizeof(status) - 1);
+	text_seed(base, "option", "seed1", option, sizeof(option) - 1);
+	text_seed(base, "option", "seed2", option_env, sizeof(option_env) - 1);
+}
+
+static void jobdir_seeds(int base)
+{
+	cleanup_close int scratch = subdir(base, "scratch"), record = subdir(base, "record"), lease = subdir(base, "lease");
+	cleanup_free struct job_record *r = xcalloc(1, sizeof(*r));
+	const struct store s = { .dirfd = scratch, .epochsfd = -1, .path = "scratch" };
+	struct lease l = { .restart_count = 1, .duration = 30 };
+
+	*r = (struct job_record){ .job_id = 7, .uuid = "01234567-89ab-cdef-0123-456789abcdef", .cluster = "c", .user = "u", .uid = 1000, .run = 1,
+				  .host = "n1", .n_epochs = 1, .epochs = { { .number = 3, .time = 1750000000, .bytes = 4096, .run = 1, .reason = "create" } } };
+	check(store_save_record(&s, r, &err), "record");
+	copy(scratch, "job.json", record, "seed1");
+	check(lease_describe_self(&l, "n1", &err), "lease");
+	check(lease_write(scratch, &l, &err), "lease");
+	copy(scratch, "lease", lease, "seed1");
+	remove_tree_at(base, "scratch");
+}
+
 int main(int argc, char **argv)
 {
 	cleanup_close int base = -1;
@@ -159,5 +199,7 @@ int main(int argc, char **argv)
 	pagemap_seeds(base);
 	ghost_seeds(base);
 	manifest_seeds(base);
+	small_seeds(base);
+	jobdir_seeds(base);
 	return 0;
 }
