@@ -30,7 +30,7 @@ help:
 	@echo 'make bench        what checkpoints cost beside stock criu, 25 minutes; ARGS=--quick for three, ARGS=--help for parts of it'
 	@echo 'make bench-freeze how long a 2 GiB job stands still beside stock criu, and how long a restore takes: a minute'
 	@echo 'make check        clang, cppcheck, man page lint, a short run of the fuzzers'
-	@echo 'make fuzz         parsers of all that is read from disk, FUZZ_SECONDS=300 each'
+	@echo 'make fuzz         parsers of all that is read from disk or comes from users, FUZZ_SECONDS=300 each, or FUZZ_RUNS=10000000'
 	@echo 'make install      into DESTDIR (WITH_CRIU=yes adds criu and its libraries)'
 	@echo 'make deb          Debian packages into $(BUILD)/deb'
 	@echo 'make clean        removes what was built except the downloaded criu, kernels and QEMU; make distclean removes that too'
@@ -41,13 +41,12 @@ deps-build deps-run deps-test deps-deb: deps-%:
 # Debian's lib/<triplet>, which meson itself knows only where dpkg-dev is installed.
 SETUP = $(MESON) setup --libdir=lib/$$($(CC) -print-multiarch)
 
-# Silent unless it fails.
-ninja = ninja -C $(B)/$(1) >$(B)/$(1).log 2>&1 || { cat $(B)/$(1).log; exit 1; }
+# Silent unless it fails. $(2): targets beside what is installed.
+ninja = ninja -C $(B)/$(1) $(2) >$(B)/$(1).log 2>&1 || { cat $(B)/$(1).log; exit 1; }
 
-# The unit tests need cmocka: they are built only when it is there.
+# Without the unit tests, which need cmocka and are for developers: tests-built adds them.
 $(B)/meson/build.ninja:
-	@$(SETUP) $(B)/meson . -Dtests=$$(pkg-config --exists cmocka && echo true || echo false) >$(B)/setup.log 2>&1 || \
-		{ cat $(B)/setup.log; exit 1; }
+	@$(SETUP) $(B)/meson . -Dtests=false >$(B)/setup.log 2>&1 || { cat $(B)/setup.log; exit 1; }
 
 $(B):
 	@mkdir -p $@
@@ -80,8 +79,9 @@ lab-down:
 
 test: build deps-run deps-test criu examples
 	@$(MAKE) --no-print-directory -s tests-built
-	@scripts/check.sh $(B)
-	@scripts/run-tests.sh all $(ARGS)
+	@checked=0; tested=0; scripts/check.sh $(B) || checked=$$?; scripts/run-tests.sh all $(ARGS) || tested=$$?; \
+		[ $$checked = 0 ] || echo 'make test: scripts/check.sh, before the tests, has found something' >&2; \
+		[ $$checked = 0 ] && [ $$tested = 0 ]
 test-unit: build deps-test
 	@$(MAKE) --no-print-directory -s tests-built
 	@scripts/run-tests.sh unit $(ARGS)
@@ -109,17 +109,16 @@ KERNELS ?= oldstable stable testing
 test-kernels: build deps-run deps-test criu
 	@FSCHED_TEST_KERNELS='$(KERNELS)' FSCHED_TEST_WORKERS=1 FSCHED_TEST_RERUNS=0 scripts/run-tests.sh kernels $(ARGS)
 
-# A build directory that was set up before cmocka was installed learns of it.
 .PHONY: tests-built
 tests-built:
-	@$(MESON) configure $(B)/meson -Dtests=true && $(call ninja,meson)
+	@$(MESON) configure $(B)/meson -Dtests=true && $(call ninja,meson,all unit-tests)
 
 # Plugins and the library that criu loads live in processes of others, which are not built with ASan: those stay as they are.
 test-asan: build deps-run deps-test criu examples
 	@$(SETUP) $(if $(wildcard $(B)/asan/build.ninja),--reconfigure) $(B)/asan . -Dtests=true -Db_sanitize=address,undefined -Db_lundef=false \
 		-Dsanitizer_log=$(B)/asan-reports/report >$(B)/setup.log 2>&1 || \
 		{ cat $(B)/setup.log; exit 1; }
-	@$(call ninja,asan)
+	@$(call ninja,asan,all unit-tests)
 	@scripts/stage-asan.sh $(B)
 	@mkdir -p $(B)/asan-reports && chmod 1777 $(B)/asan-reports
 	@FSCHED_MESON=$(B)/asan FSCHED_STAGE=$(B)/asan-stage FSCHED_SANITIZER_LOG=$(B)/asan-reports/report \
@@ -137,7 +136,7 @@ check: deps-build deps-test
 
 FUZZ_SECONDS ?= 300
 fuzz: deps-build deps-test
-	@scripts/fuzz.sh $(FUZZ_SECONDS)
+	@FUZZ_RUNS=$(FUZZ_RUNS) scripts/fuzz.sh $(FUZZ_SECONDS)
 
 install: build
 	@DESTDIR=$(DESTDIR) $(MESON) install -C $(B)/meson --no-rebuild --quiet

@@ -244,7 +244,7 @@ static int restore_mark(int imagesfd, ino_t ino)
 
 static void an_object_comes_back(void **state)
 {
-	static const uint8_t token[16] = "0123456789abcdef", other[16] = "0123456789abcdeF";
+	static const uint8_t token[] = "0123456789abcdef", other[] = "0123456789abcdeF";   /* 16 bytes are used */
 	struct mem_shared *s = mem_shared_new();
 	cleanup_close int fd = make_memfd(SIZE), criufd = directory("criu"), marked = directory("marked"), whole = directory("whole"), again = -1, pages = -1;
 	struct criu_pagemap empty = { .pages_id = 9 }, got;
