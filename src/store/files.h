@@ -56,7 +56,8 @@ struct files_opts {
 int files_record(const pid_t *pids, int n_pids, pid_t init_pid, int filesfd,
 		 const struct files_opts *o, json_t *records, json_t *warnings, struct err *err);
 
-/* Before the freeze. -1: files_record() could not save a file that the job changes in place; err names process and file. */
+/* Before the freeze. -1: files_record() could not save a file that the job changes in place, or its private /tmp and /dev/shm (EFBIG); err
+ * names process and file. */
 int files_look(const pid_t *pids, int n, pid_t init, const struct files_opts *o, struct err *err);
 
 /* For all open or mapped files of the processes that have a link, but not under the name by which they were opened: adds another of its

@@ -136,9 +136,9 @@ static int not_saved(struct recorder *r, const struct open_file *f, const char *
 
 static int too_big(struct recorder *r, const struct open_file *f, struct err *err)
 {
-	char size[32], limit[32], left[32], why[256];
+	char size[32], limit[32], left[32], why[256], shown[FILES_SHOWN];
 
-	snprintf(why, sizeof(why), "it holds %s, of CheckpointFileLimit (%s) %s are left",
+	snprintf(why, sizeof(why), "it holds %s, of CheckpointFileLimit (%s) %s are left; the administrator can raise it in fsched.conf",
 		 format_size(file_data_bytes(&f->st), size, sizeof(size)),
 		 format_size(r->o->file_limit, limit, sizeof(limit)), format_size(r->left, left, sizeof(left)));
 	return not_saved(r, f, why, err);
@@ -236,25 +236,6 @@ static int record_open_files(struct recorder *r, struct open_files *files, struc
 	return 0;
 }
 
-int files_look(const pid_t *pids, int n, pid_t init, const struct files_opts *o, struct err *err)
-{
-	struct recorder r = { .o = o, .left = o->file_limit };
-	struct open_files files;
-	int rc = open_files_scan(&files, pids, n, init, o, err);
-
-	if (rc == 0 && files.n)
-		qsort(files.v, files.n, sizeof(*files.v), by_data);
-	for (size_t i = 0; i < files.n && rc == 0 && o->runs_on; i++) {
-		if (!in_place(&files.v[i]) || !files.v[i].path)
-			continue;
-		if (file_data_bytes(&files.v[i].st) > r.left)
-			rc = too_big(&r, &files.v[i], err);
-		charge(&r, file_data_bytes(&files.v[i].st));
-	}
-	open_files_free(&files);
-	return rc;
-}
-
 /* ---- /dev/shm and /tmp ------------------------------------------------- */
 
 static int open_private(pid_t init_pid, const char *name, struct err *err)
@@ -269,25 +250,34 @@ static int open_private(pid_t init_pid, const char *name, struct err *err)
 	return fd < 0 ? err_sys(err, errno, "cannot open the job's /%s", name) : fd;
 }
 
-static int record_private(struct recorder *r, pid_t init_pid, struct err *err)
+/* Opens both, tmp -1 if it is not private. num is EFBIG if they are too large. */
+static int measure_private(const struct files_opts *o, pid_t init_pid, int *shm, int *tmp, struct err *err)
 {
-	cleanup_close int shm = -1, tmp = -1;
 	uint64_t shm_bytes = 0, tmp_bytes = 0;
 	char a[32], b[32], limit[32];
 
-	shm = open_private(init_pid, "dev/shm", err);
-	if (shm < 0 || tree_measure(shm, &shm_bytes, err) < 0)
+	*shm = open_private(init_pid, "dev/shm", err);
+	if (*shm < 0 || tree_measure(*shm, &shm_bytes, err) < 0)
 		return -1;
-	if (r->o->private_tmp) {
-		tmp = open_private(init_pid, "tmp", err);
-		if (tmp < 0 || tree_measure(tmp, &tmp_bytes, err) < 0)
+	if (o->private_tmp) {
+		*tmp = open_private(init_pid, "tmp", err);
+		if (*tmp < 0 || tree_measure(*tmp, &tmp_bytes, err) < 0)
 			return -1;
 	}
-	if (shm_bytes + tmp_bytes > r->o->tmp_limit)
-		return err_set(err, EFBIG, "the job's private /tmp (%s) and /dev/shm (%s) hold more than CheckpointTmpLimit (%s) allows: "
-			       "the job should delete files there, or the administrator raise CheckpointTmpLimit in fsched.conf",
-			       format_size(tmp_bytes, a, sizeof(a)), format_size(shm_bytes, b, sizeof(b)),
-			       format_size(r->o->tmp_limit, limit, sizeof(limit)));
+	if (shm_bytes + tmp_bytes <= o->tmp_limit)
+		return 0;
+	return err_set(err, EFBIG, "the job's private /tmp (%s) and /dev/shm (%s) hold more than CheckpointTmpLimit (%s) allows: "
+		       "the job should delete files there, or the administrator raise CheckpointTmpLimit in fsched.conf",
+		       format_size(tmp_bytes, a, sizeof(a)), format_size(shm_bytes, b, sizeof(b)),
+		       format_size(o->tmp_limit, limit, sizeof(limit)));
+}
+
+static int record_private(struct recorder *r, pid_t init_pid, struct err *err)
+{
+	cleanup_close int shm = -1, tmp = -1;
+
+	if (measure_private(r->o, init_pid, &shm, &tmp, err) < 0)
+		return -1;
 	if (tree_pack(shm, r->filesfd, "shm.tar", "/dev/shm", r->o, true, r->warnings, err) < 0)
 		return -1;
 	return tmp < 0 ? 0 : tree_pack(tmp, r->filesfd, "tmp.tar", "/tmp", r->o, false, r->warnings, err);
@@ -307,6 +297,34 @@ int files_record(const pid_t *pids, int n_pids, pid_t init_pid, int filesfd,
 	rc = open_files_scan(&files, pids, n_pids, init_pid, o, err);
 	if (rc == 0)
 		rc = record_open_files(&r, &files, err);
+	open_files_free(&files);
+	return rc;
+}
+
+/* ---- before the freeze --------------------------------------------------- */
+
+int files_look(const pid_t *pids, int n, pid_t init, const struct files_opts *o, struct err *err)
+{
+	struct recorder r = { .o = o, .left = o->file_limit };
+	cleanup_close int shm = -1, tmp = -1;
+	struct open_files files;
+	struct err why = { 0 };
+	int rc;
+
+	/* A file that goes away while it is looked at says nothing. */
+	if (measure_private(o, init, &shm, &tmp, &why) < 0 && why.num == EFBIG)
+		return err_set(err, EFBIG, "%s", why.text);
+	rc = open_files_scan(&files, pids, n, init, o, err);
+
+	if (rc == 0 && files.n)
+		qsort(files.v, files.n, sizeof(*files.v), by_data);
+	for (size_t i = 0; i < files.n && rc == 0 && o->runs_on; i++) {
+		if (!in_place(&files.v[i]) || !files.v[i].path)
+			continue;
+		if (file_data_bytes(&files.v[i].st) > r.left)
+			rc = too_big(&r, &files.v[i], err);
+		charge(&r, file_data_bytes(&files.v[i].st));
+	}
 	open_files_free(&files);
 	return rc;
 }

@@ -244,3 +244,23 @@ def test_not_writable_while_it_runs(c, fs, jobdir):
     fs.fault("off")
     c.wait_entry(job, lambda e: e["state"] == "running" and e.get("restored"), "the job to be continued", LONG)
     ends_whole(c, d, job)
+
+
+def test_what_is_beyond_a_limit_is_said_before_the_freeze(new_cluster, jobdir):
+    """In the entry, by the first periodic checkpoint; an epoch that could not be restored does not come to be."""
+    c, d = new_cluster(conf=["CheckpointTmpLimit=1M", "CheckpointFileLimit=1M"]), jobdir()
+    script = "head -c 3M /dev/zero | tr '\\0' x > {0}\nexec 3<> {0}\nuntil [ -e go ]; do sleep 0.1; done\n"
+    private = c.sbatch(script.format("/tmp/large"), "--checkpoint=0:02", "-o", "out", cwd=d)
+    inplace = c.sbatch(script.format("large"), "--checkpoint=0:02", "-o", "out2", cwd=d)
+    for job, key in (private, "CheckpointTmpLimit"), (inplace, "CheckpointFileLimit"):
+        e = c.wait_entry(job, lambda e: "not made" in e.get("error", ""), "the first periodic checkpoint", lib.DEADLINE * 2)
+        assert key in e["error"] or key in c.log(job), e
+        said = c.fails("scontrol", "checkpoint", "create", job)
+        assert key in said and "raise" in said, said
+        assert not c.epochs(job) and not list((c.ckpt_dir(job) / "epochs").glob("*"))
+    # nobody changes the file after a vacate
+    c.checkpoint("vacate", inplace)
+    c.checkpoint("restart", inplace)
+    (d / "go").touch()
+    for job in private, inplace:
+        assert c.wait_end(job) == ("COMPLETED", "0:0")

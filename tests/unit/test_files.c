@@ -624,6 +624,24 @@ static void a_file_over_the_limit_is_not_saved(void **state)
 	end(&j);
 }
 
+/* The job runs on and changes it: such an epoch could not be restored. */
+static void of_a_job_that_runs_on_it_refuses_the_checkpoint(void **state)
+{
+	struct job j;
+
+	opts.file_limit = 50000;
+	opts.runs_on = true;
+	start(&j, open_big);
+	assert_refused(record(&j), "without a copy the epoch could not be restored");
+	assert_refused(files_look(&j.pid, 1, j.pid, &opts, &err), "raise CheckpointFileLimit");
+	opts.file_limit = 200000;
+	assert_ok(files_look(&j.pid, 1, j.pid, &opts, &err));
+	opts.file_limit = 50000;
+	opts.runs_on = false;
+	assert_ok(files_look(&j.pid, 1, j.pid, &opts, &err));
+	end(&j);
+}
+
 static void a_full_disk_fails_the_checkpoint(void **state)
 {
 	struct job j;
@@ -1464,6 +1482,7 @@ static void trees_over_the_limit_are_refused(void **state)
 	opts.tmp_limit = 1000;
 	start(&j, fill_a_little);
 	assert_refused(record(&j), "CheckpointTmpLimit");
+	assert_refused(files_look(&j.pid, 1, j.pid, &opts, &err), "CheckpointTmpLimit");
 	end(&j);
 	opts.tmp_limit = 2000;
 	start(&j, fill_a_little);
@@ -1538,6 +1557,7 @@ int main(void)
 		TEST(only_the_users_rights_count),
 		TEST(a_file_of_mode_0444_is_put_back),
 		TEST(a_file_over_the_limit_is_not_saved),
+		TEST(of_a_job_that_runs_on_it_refuses_the_checkpoint),
 		TEST(a_full_disk_fails_the_checkpoint),
 		TEST(many_files_go_in_batches),
 		TEST(what_puts_files_back_is_stopped),
