@@ -89,8 +89,8 @@ static void kept(struct agent *a, bool ok, const char *what)
 	a->start.kept = true;
 	a->start.append = !ok;
 	if (!ok)
-		snprintf(a->start.output, sizeof(a->start.output), "the output of the run before could not be kept beside (%s): the new run appends to it",
-			 clean);
+		snprintf(a->start.output, sizeof(a->start.output),
+			 "the output of the run before could not be kept beside (%s): the new run appends to it", clean);
 	else if (*clean)
 		snprintf(a->start.output, sizeof(a->start.output), "the output of the run before is kept as %s", clean);
 	if (*a->start.output)

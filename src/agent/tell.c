@@ -53,7 +53,8 @@ void tell_unprotected(struct agent *a, const char *why)
 	if (a->tell.said || (a->tell.failed++ == 0 && epoch))
 		return;
 	a->tell.said = true;
-	snprintf(text, sizeof(text), "periodic checkpoints fail: %.600s. The job runs on%s. This is said once; scontrol show job tells how it stands", why,
+	snprintf(text, sizeof(text),
+		 "periodic checkpoints fail: %.600s. The job runs on%s. This is said once; scontrol show job tells how it stands", why,
 		 epoch ? ", saved as of its last epoch" : " and is not saved");
 	tell_user(a, text);
 }

@@ -13,7 +13,8 @@
 #define LOG_TAIL  (256 * 1024)  /* bytes of a log that are looked at */
 #define MAX_LINES 3
 
-/* "(00.012)   12: Error (criu/files.c:1): text" -> text, NULL if the line is none. What criu runs inside of a restored process says "pie: 12:". */
+/* "(00.012)   12: Error (criu/files.c:1): text" -> text, NULL if the line is none.
+ * What criu runs inside of a restored process says "pie: 12:". */
 static char *error_text(char *line)
 {
 	static const char digits[] = "(0123456789.): \t";

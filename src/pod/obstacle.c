@@ -32,7 +32,8 @@ static const struct obstacle table[] = {
 	{ "Too many open files", NULL, OBSTACLE_PASSES, "a limit of open files or of inotify instances is reached",
 	  "look at fs.file-max and fs.inotify.max_user_instances" },
 	{ "Ring setup failed", NULL, OBSTACLE_PASSES, "the limit of asynchronous I/O is reached", "raise fs.aio-max-nr" },
-	{ "No space left on device", NULL, OBSTACLE_PASSES, "a disk is full: that of JobCheckpointDir, of PodDir on the node, or of the job's files",
+	{ "No space left on device", NULL, OBSTACLE_PASSES,
+	  "a disk is full: that of JobCheckpointDir, of PodDir on the node, or of the job's files",
 	  "make room (fsched prune removes epochs)" },
 	{ "Disk quota exceeded", NULL, OBSTACLE_PASSES, "a quota is used up: of JobCheckpointDir or of the job's files",
 	  "make room (fsched prune removes epochs)" },
@@ -74,7 +75,8 @@ static const struct obstacle table[] = {
 
 	/* of checkpoints */
 	{ "io_uring", NULL, OBSTACLE_EPOCH, "a process of the job uses io_uring, which cannot be checkpointed", "switch it off in the program" },
-	{ "send_fds failed", NULL, OBSTACLE_EPOCH, "a process of the job has a kind of descriptor open that cannot be checkpointed (io_uring, for instance)", NULL },
+	{ "send_fds failed", NULL, OBSTACLE_EPOCH,
+	  "a process of the job has a kind of descriptor open that cannot be checkpointed (io_uring, for instance)", NULL },
 	{ "Unseizable", NULL, OBSTACLE_EPOCH, "a process of the job is being traced (by a debugger or strace)", "detach it and try again" },
 	{ "already traced", NULL, OBSTACLE_EPOCH, "a process of the job is being traced (by a debugger or strace)", "detach it and try again" },
 	{ "External socket is used", NULL, OBSTACLE_EPOCH, "the job is connected to a Unix socket of a process outside the job",

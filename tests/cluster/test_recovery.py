@@ -465,6 +465,32 @@ def test_no_line_twice_and_none_missing(hosts, jobdir):
     assert len(set(re.findall(r"restored from epoch \d+ on (\S+)", c.log(job)))) > 1, "it ran on one node only"
 
 
+def test_no_job_that_ends_amid_failures_runs_twice(hosts, jobdir):
+    """A third as many rounds: the script ends shortly before or after its node fails, alone or as a task of an array."""
+    c = hosts
+    dice = random.Random(SOAK_SEED)
+    for i in range(max(2, SOAK_ROUNDS // 3)):
+        d = jobdir()
+        job = submit(c, d, 0, *dice.choice([(), ("--array=1",)]), script=ENDS + "echo end >> log\nexit 3\n")
+        c.checkpoint("create", job)   # without one, a power failure before the end is a start from the beginning
+        what, early, pause = dice.choice(["kill", "cut", "cut and heal"]), dice.random() < 0.5, dice.uniform(0, 1)
+        begun = time.monotonic()
+        if early:
+            (d / "go").touch()
+            pass_time(pause, "the random moment", begun)
+        c.kill_node("n1") if what == "kill" else c.cut("n1")
+        if not early:
+            pass_time(pause, "the random moment", begun)
+            (d / "go").touch()
+        if what == "cut and heal":
+            pass_time(pause * 10, "the link to be healed", begun)
+            c.heal("n1")
+        did = f"round {i}: {what}, {'ends before' if early else 'ends after'}, {pause:.2f} s"
+        assert c.wait_end(job, LONG) == ("FAILED", "3:0"), f"{did}\n{c.logs(job)}"
+        assert (d / "log").read_text() == "begun\nend\n", f"{did}\n{c.logs(job)}"
+        all_well(c)
+
+
 def test_fail_over_to_a_backup_controller(new_cluster, jobdir):
     """The job runs on, requests go on, and the backup's own fsched-requeue serves the next failure."""
     c = new_cluster(conf=FSCHED, hosts=3, backup="n3", slurm_conf=[*FAST, "SlurmctldTimeout=10"])
