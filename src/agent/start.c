@@ -92,7 +92,7 @@ static void kept(struct agent *a, bool ok, const char *what)
 		snprintf(a->start.output, sizeof(a->start.output),
 			 "the output of the run before could not be kept beside (%s): the new run appends to it", clean);
 	else if (*clean)
-		snprintf(a->start.output, sizeof(a->start.output), "the output of the run before is kept as %s", clean);
+		snprintf(a->start.output, sizeof(a->start.output), "the output of the run before is kept beside as %s", clean);
 	if (*a->start.output)
 		job_log(a, "%s", a->start.output);
 	start_fresh(a);

@@ -44,7 +44,7 @@ json_t *ask_slurm(const struct slurm_question *q, struct err *err);
  * reopened (a pipe, a deleted file) stays: the job runs, a checkpoint will name it. */
 void reopen_stdio(void);
 
-/* Called in P3: copies what the job's output files hold of run N to NAME.run-N beside them. list: the new paths, "" if there was nothing.
+/* Called in P3: copies what the job's output files hold of run N to NAME.run-N beside them. list: the new names, "" if there was nothing.
  * -1: err says what could not be kept. */
 int keep_output(unsigned run, char *list, size_t len, struct err *err);
 

@@ -115,7 +115,7 @@ static ssize_t next_answer(int gate, char *text, size_t len)
 /* "keep N": what has become of the output of run N. */
 static void keep_for_agent(int gate, const char *number)
 {
-	char list[2 * PATH_MAX + 4], said[sizeof(list) + 16];
+	char list[2 * NAME_MAX + 4], said[sizeof(list) + 16];
 	struct err err;
 	int n;
 

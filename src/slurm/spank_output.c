@@ -72,7 +72,7 @@ static int create(const struct output *o, unsigned run, char name[NAME_MAX + 1],
 	return err_set(err, EEXIST, "%s.run-%u to %s.run-%u.%d are there already", o->path, run, o->path, run, NAMES_MAX);
 }
 
-/* 0, kept: " PATH" is appended to list. */
+/* 0: the name is appended to list. */
 static int keep(const struct output *o, unsigned run, char *list, size_t len, struct err *err)
 {
 	char name[NAME_MAX + 1];
@@ -87,7 +87,7 @@ static int keep(const struct output *o, unsigned run, char *list, size_t len, st
 		unlinkat(o->dirfd, name, 0);
 		return -1;
 	}
-	snprintf(list + used, len - used, "%s%.*s%s", used ? ", " : "", (int)(o->name - o->path), o->path, name);
+	snprintf(list + used, len - used, "%s%s", used ? ", " : "", name);
 	return 0;
 }
 

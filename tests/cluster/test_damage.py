@@ -141,7 +141,7 @@ def test_no_epoch_is_left(new_cluster, jobdir, policy):
         return
     e = c.wait_entry(job, lambda e: e["state"] == "running" and "started over" in e.get("error", ""), "a fresh start", lib.DEADLINE * 3)
     assert "epoch 1 cannot be restored" in e["error"]
-    assert f"is kept as {d}/out.run-1" in e["error"] and (d / "out.run-1").read_text().startswith("step 0\n")
+    assert "is kept beside as out.run-1" in e["error"] and (d / "out.run-1").read_text().startswith("step 0\n")
     lib.hurry(d)
     assert c.wait_end(job) == ("COMPLETED", "0:0")
     assert (d / "out").read_text() == "".join(f"step {i}\n" for i in range(3000)) + "end\n"
