@@ -14,7 +14,8 @@ struct mem_export_stats { uint64_t from_image, from_criu, zero; };   /* bytes */
  * ENODATA: the image lacks a page that criu's pagemap names. opts: threads and cancel; may be NULL, as stats. Not synced. */
 int mem_export_pages(struct mem_image *m, uint64_t id, int pid, int images_fd, int out_fd,
 		     const struct mem_read_opts *opts, struct mem_export_stats *stats, struct err *err);
-/* Some of it: "parent", ascending, stays in a parent image, which is the caller's to make; of the rest only "own" is written, or if that is NULL all. */
+/* Some of it: "parent", ascending, stays in a parent image, which is the caller's to make; of the rest only "own" is written, or if that
+ * is NULL all. */
 struct mem_export_parts { const struct mem_ranges *parent, *own; };
 struct criu_pagemap;
 /* Only the list, if "own" is empty: cut down to what is to be in it. */

@@ -218,7 +218,9 @@ static int write_anew(const struct images *x, const struct refer *r, struct err 
 	if (!mem_is_shared(r->id)) {
 		const struct mem_export_parts parts = parts_of(x, r->id);
 
-		return mem_export_some(x->image, r->id, (int)r->id, x->criufd, x->dirfd, &parts, &o, NULL, err) ? err_wrap(err, "the memory of process %d", (int)r->id) : 0;
+		if (mem_export_some(x->image, r->id, (int)r->id, x->criufd, x->dirfd, &parts, &o, NULL, err))
+			return err_wrap(err, "the memory of process %d", (int)r->id);
+		return 0;
 	}
 	if (x->token)
 		return mark_shared(x, r, shared_name(r->id, name), err);
@@ -255,7 +257,8 @@ static int make_parents(const struct images *x, struct err *err)
 	return rc;
 }
 
-int mem_images_make(struct mem_image *m, int criufd, int dirfd, const uint8_t *token, const struct mem_family *f, int threads, struct err *err)
+int mem_images_make(struct mem_image *m, int criufd, int dirfd, const uint8_t *token, const struct mem_family *f, int threads,
+		    struct err *err)
 {
 	const struct images x = { m, criufd, dirfd, threads, token, f };
 	struct refers r = { 0 };

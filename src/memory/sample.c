@@ -88,7 +88,8 @@ static void begin(struct sample *s, pid_t pid, unsigned max)
 
 /* ---- reading ------------------------------------------------------------------- */
 
-/* 0 is that of a page which is gone. Not by process_vm_readv(), which pins the pages: one that is shared since a fork would become a copy. */
+/* 0 is that of a page which is gone. Not by process_vm_readv(), which pins the pages: one that is shared since a fork would become a
+ * copy. */
 static uint64_t hash_page(int mem, uint64_t addr)
 {
 	uint8_t page[MEM_PAGE];

@@ -40,7 +40,8 @@ struct mem_write_opts {
 	size_t n_clean;
 	bool compare;                    /* compare the other pages with the hashes of previous, if it has them (mem_image_load_hashes) */
 
-	/* Pages of the work that are not read because those of another space are the same, which are in the work, too. NULL: there are none. */
+	/* Pages of the work that are not read because those of another space are the same, which are in the work, too. NULL: there are
+	 * none. */
 	const struct mem_sames *same;
 };
 
@@ -64,8 +65,8 @@ struct mem_write_stats {         /* bytes of memory unless said otherwise */
 };
 
 /* Writes memory/ of an epoch: dirfd, which has no image yet. work: pages to describe, in any order, not overlapping; what is in clean
- * and in previous is not read, nor what is in same. Everything is on the disk when it returns 0 (the directory itself too). On failure the directory holds
- * rubbish and must be removed. stats may be NULL. err.num: ENOSPC, ECANCELED, EIO, ... */
+ * and in previous is not read, nor what is in same. Everything is on the disk when it returns 0 (the directory itself too). On failure
+ * the directory holds rubbish and must be removed. stats may be NULL. err.num: ENOSPC, ECANCELED, EIO, ... */
 int mem_image_write(int dirfd, uint32_t epoch, const struct mem_source *source, const struct mem_range *work, size_t n_work,
 		    const struct mem_write_opts *opts, struct mem_write_stats *stats, struct err *err);
 

@@ -1,8 +1,9 @@
 /* Pages that processes have in common since a fork are taken once, read once and stored once.
  *
- * They are looked for before the freeze, for what each process will have to itself (memory.c chooses its way by that), and in the freeze,
- * where the answer is exact. In a round of a pre-dump they are those of processes that run on: what one of them has written before the next look
- * may be what was copied for the others, too, and is not clean for any of them (mem_sames_distrust()). To look at a page costs a fraction of copying it: processes that share little are left out. */
+ * They are looked for before the freeze, for what each process will have to itself (memory.c chooses its way by that), and in the
+ * freeze, where the answer is exact. In a round of a pre-dump they are those of processes that run on: what one of them has written
+ * before the next look may be what was copied for the others, too, and is not clean for any of them (mem_sames_distrust()). To look at a
+ * page costs a fraction of copying it: processes that share little are left out. */
 #include "worker/worker.h"
 
 #include <fcntl.h>

@@ -29,8 +29,8 @@ static uint64_t counted_twice(const struct worker *w, pid_t pid)
 	return u.shared < MEMORY_KEPT ? 0 : u.shared - MEMORY_KEPT;
 }
 
-/* What will be written at least: anonymous pages, and shared memory once. Shared memory is counted where most of it is: an estimate that is too
- * high would refuse what fits. */
+/* What will be written at least: anonymous pages, and shared memory once. Shared memory is counted where most of it is: an estimate that
+ * is too high would refuse what fits. */
 static uint64_t memory_of(const struct worker *w, const pid_t *pids, int n)
 {
 	uint64_t anon = 0, shared = 0, own, twice, s;

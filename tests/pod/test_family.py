@@ -18,7 +18,8 @@ class Family(Job):
 
     def __init__(self, pods, base, mib, children, *busy, own_kib=64):
         self.size = mib * MIB
-        self.once = self.size + (children + 2) * ((3 * own_kib + 256) << 10)   # each page once; and stacks, the C library's, what is rewritten
+        # each page once; and stacks, the C library's, what is rewritten
+        self.once = self.size + (children + 2) * ((3 * own_kib + 256) << 10)
         super().__init__(pods, base, "brood", mib << 10, children, own_kib, *busy)
 
     def held(self, key="Pss_Anon:"):
@@ -36,10 +37,10 @@ class Family(Job):
 def verify(base, job, epoch):
     """Every byte of it, by the worker."""
     record = job.record()
-    request = {"job_dir": str(job.state), "epoch": epoch, "config": str(base / "fsched.conf"), "sign": False, "uid": record["uid"], "gid": record["gid"],
-               "groups": [], "uuid": record["uuid"]}
-    p = subprocess.run([base / "stage/usr/libexec/fsched/fsched-worker", "verify"], input=json.dumps(request) + "\n", capture_output=True, text=True,
-                       timeout=120, check=False)
+    request = {"job_dir": str(job.state), "epoch": epoch, "config": str(base / "fsched.conf"), "sign": False,
+               "uid": record["uid"], "gid": record["gid"], "groups": [], "uuid": record["uuid"]}
+    p = subprocess.run([base / "stage/usr/libexec/fsched/fsched-worker", "verify"], input=json.dumps(request) + "\n",
+                       capture_output=True, text=True, timeout=120, check=False)
     assert p.returncode == 0, p.stdout + p.stderr
 
 
@@ -128,8 +129,8 @@ def test_increments_of_a_family(pods, base):
 
 @pytest.mark.parametrize("busy", [[], ["busy"]], ids=["idle", "busy"])
 def test_a_pre_dump_of_a_family(pods, base, busy):
-    """busy: pages that a round has copied once, for all, are written by the process that they were copied from. With hashes, by which it is found
-    to be the same if that process could not be stopped in time on a busy machine."""
+    """busy: pages that a round has copied once, for all, are written by the process that they were copied from. With hashes, by which it
+    is found to be the same if that process could not be stopped in time on a busy machine."""
     conf = base / "family-pre-dump.conf"
     conf.write_text((base / "fsched.conf").read_text() + "CRIU_PreDump = yes\nCRIU_PreDumpDelay = 1\nCRIU_Incremental = yes\n")
     job = Family(pods, base, 40, 12, *busy)

@@ -189,9 +189,11 @@ static void a_look_makes_no_copies(void **state)
 /* What was copied from a page that its owner has written since is clean for nobody. */
 static void what_the_owner_has_written_is_not_clean(void **state)
 {
-	const struct mem_range same_v[] = { { 11, 10 * MEM_PAGE, 20 }, { 12, 5 * MEM_PAGE, 5 }, { 12, 10 * MEM_PAGE, 20 }, { 12, 40 * MEM_PAGE, 4 } };
+	const struct mem_range same_v[] = { { 11, 10 * MEM_PAGE, 20 },
+					    { 12, 5 * MEM_PAGE, 5 }, { 12, 10 * MEM_PAGE, 20 }, { 12, 40 * MEM_PAGE, 4 } };
 	const uint64_t of[] = { 10, 11, 10, 9 };
-	const struct mem_range wanted[] = { { 10, 0, 12 }, { 10, 15 * MEM_PAGE, 5 }, { 11, 0, 12 }, { 11, 15 * MEM_PAGE, 5 }, { 11, 30 * MEM_PAGE, 10 },
+	const struct mem_range wanted[] = { { 10, 0, 12 }, { 10, 15 * MEM_PAGE, 5 },
+					    { 11, 0, 12 }, { 11, 15 * MEM_PAGE, 5 }, { 11, 30 * MEM_PAGE, 10 },
 					    { 12, 5 * MEM_PAGE, 7 }, { 12, 15 * MEM_PAGE, 5 }, { 12, 30 * MEM_PAGE, 10 }, { 12, 44 * MEM_PAGE, 6 } };
 	struct mem_sames same = { 0 };
 	struct mem_ranges clean = { 0 };

@@ -1,9 +1,9 @@
-/* brood KIB CHILDREN OWN_KIB [busy]: a process fills KIB of memory, and CHILDREN are forked from it, which share all of it but OWN_KIB that each
- * rewrites for itself, at a place of its own. A last child is forked by the first one and shares what that has rewritten. Every process verifies a
- * part of the pages at a time, and goes on rewriting its own ones, a generation per look. With "busy" the first process does so, too, at another
- * place each time, within a quarter of the memory: what it had in common with its children until then they have without it. WORKLOAD_STEP_US (10000) times the number of processes is what
- * it rests between two looks. Runs until the file "stop" exists, and verifies all pages then; prints "ready" once per process, then "errors N", and
- * exits with 0 if N is 0. */
+/* brood KIB CHILDREN OWN_KIB [busy]: a process fills KIB of memory, and CHILDREN are forked from it, which share all of it but OWN_KIB
+ * that each rewrites for itself, at a place of its own. A last child is forked by the first one and shares what that has rewritten.
+ * Every process verifies a part of the pages at a time, and goes on rewriting its own ones, a generation per look. With "busy" the first
+ * process does so, too, at another place each time, within a quarter of the memory: what it had in common with its children until then
+ * they have without it. WORKLOAD_STEP_US (10000) times the number of processes is what it rests between two looks. Runs until the file
+ * "stop" exists, and verifies all pages then; prints "ready" once per process, then "errors N", and exits with 0 if N is 0. */
 #define _GNU_SOURCE
 #include <sys/mman.h>
 #include <sys/prctl.h>
