@@ -126,6 +126,11 @@ int __fxstat64(int version, int fd, struct stat *st)
 	return stat_of(fd, st);
 }
 
+bool names_given(void)
+{
+	return names_fd >= 0;
+}
+
 bool names_own_link(int fd, const char *path)
 {
 	const char *name = path, *digits;

@@ -114,6 +114,15 @@ set_size:
 	return 0;
 }
 
+int copy_positioned(int in, int out, uint64_t size, bool *to_out)
+{
+	*to_out = false;
+	if (copy_range(in, out, 0, size, to_out) < 0)
+		return -1;
+	*to_out = true;
+	return ftruncate(out, (off_t)size);
+}
+
 /* ---- putting back ------------------------------------------------------ */
 
 static int write_zeros(int fd, uint64_t from, uint64_t to)

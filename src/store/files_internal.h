@@ -58,6 +58,8 @@ uint64_t file_data_bytes(const struct stat *st);
 /* Copies the first size bytes of in to the empty file out: by reference where the file system can, else without the holes. More data than
  * budget: EFBIG. 0 or -1 with errno; *to_out tells whether it was writing that failed. */
 int copy_sparse(int in, int out, uint64_t size, uint64_t budget, bool *to_out);
+/* The same from a descriptor that the job has too: without a limit, and without moving its position. */
+int copy_positioned(int in, int out, uint64_t size, bool *to_out);
 /* Makes the first size bytes of target equal to those of copy, writing only what differs (readable = false: everything), keeps holes,
  * and sets the size. 0 or -1 with errno. */
 int copy_back(int copy, int target, uint64_t size, bool readable);
@@ -81,6 +83,7 @@ struct file_record {
 	char     tail[SHA256_HEX];   /* of the last min(size, FILES_EDGE) bytes; "" = could not be read */
 	char     digest[SHA256_HEX]; /* FILE_CLOSED: of all bytes */
 	char     saved[24];          /* name of the copy below files/; "" = none */
+	bool     leased;             /* no open may break the job's lease: durable already */
 	int64_t  saved_size;         /* bytes of the copy: size (all of it) or less (only the beginning) */
 };
 

@@ -1,6 +1,7 @@
 /* Record of one file, as it stands in the manifest:
  *   {"path", "path_encoding"?, "dev", "ino", "size", "mode", "mtime": [s, ns], "ctime": [s, ns],
- *    "class": "append" | "inplace" | "closed", "tail"?: SHA-256, "digest"?: SHA-256, "saved"?: name below files/, "saved_size"?}
+ *    "class": "append" | "inplace" | "closed", "tail"?: SHA-256, "digest"?: SHA-256, "saved"?: name below files/, "saved_size"?,
+ *    "leased"?: true}
  * or {"path", "path_encoding"?, "class": "absent"}
  */
 #include "store/files_internal.h"
@@ -70,6 +71,8 @@ json_t *file_record_render(const struct file_record *r)
 		return NULL;
 	if (*r->digest && json_object_set_new(o, "digest", json_string(r->digest)) < 0)
 		return NULL;
+	if (r->leased && json_object_set_new(o, "leased", json_true()) < 0)
+		return NULL;
 	if (*r->saved && (json_object_set_new(o, "saved", json_string(r->saved)) < 0 ||
 			  json_object_set_new(o, "saved_size", json_integer(r->saved_size)) < 0))
 		return NULL;
@@ -117,6 +120,7 @@ static int parse_copy(const json_t *o, struct file_record *r, struct err *err)
 		return -1;
 	if (json_object_get(o, "digest") && json_get_text(o, "digest", r->digest, sizeof(r->digest), err) < 0)
 		return -1;
+	r->leased = json_is_true(json_object_get(o, "leased"));
 	if (!json_object_get(o, "saved"))
 		return 0;
 	if (json_get_text(o, "saved", r->saved, sizeof(r->saved), err) < 0 ||

@@ -5,10 +5,13 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/rights.h"
 #include "common/util.h"
+
+#define LEASED "the job has a lease on it (fcntl F_SETLEASE) and not open for reading, and to open it would break the lease"
 
 struct recorder {
 	const struct files_opts *o;
@@ -76,10 +79,29 @@ static int open_scanned(const struct open_file *f, const struct files_cred *cred
 	return fd;
 }
 
+/* A duplicate of the job's own descriptor if the job has a lease for writing on the file: any open would break it. -1: it has none.
+ * Reading at a position and fsync leave nothing behind in the job; a duplicate shares the offset. */
+static int dup_leased(const struct open_file *f)
+{
+	cleanup_close int pidfd = -1, fd = -1;
+	int pid, number;
+
+	if (sscanf(f->ref, "%d/fd/%d", &pid, &number) != 2)
+		return -1;
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
+	return fd >= 0 && fcntl(fd, F_GETLEASE) == F_WRLCK ? steal_fd(&fd) : -1;
+}
+
+static bool is_readable(int fd)
+{
+	return (fcntl(fd, F_GETFL) & O_ACCMODE) != O_WRONLY;
+}
+
 /* ---- copies ------------------------------------------------------------ */
 
 /* Saves the first size bytes. 1 saved, 0 not (errno tells why), -1 the checkpoint cannot be written. */
-static int save_copy(struct recorder *r, int in, uint64_t size, struct file_record *rec, struct err *err)
+static int save_copy(struct recorder *r, int in, bool leased, uint64_t size, struct file_record *rec, struct err *err)
 {
 	cleanup_close int out = -1;
 	bool to_out;
@@ -90,7 +112,7 @@ static int save_copy(struct recorder *r, int in, uint64_t size, struct file_reco
 	out = openat(r->filesfd, rec->saved, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (out < 0)
 		return err_sys(err, errno, "cannot make files/%s in the checkpoint", rec->saved);
-	if (copy_sparse(in, out, size, r->left, &to_out) == 0)
+	if ((leased ? copy_positioned(in, out, size, &to_out) : copy_sparse(in, out, size, r->left, &to_out)) == 0)
 		return 1;
 	saved = errno;
 	if (to_out)
@@ -136,7 +158,7 @@ static int not_saved(struct recorder *r, const struct open_file *f, const char *
 
 static int too_big(struct recorder *r, const struct open_file *f, struct err *err)
 {
-	char size[32], limit[32], left[32], why[256], shown[FILES_SHOWN];
+	char size[32], limit[32], left[32], why[256];
 
 	snprintf(why, sizeof(why), "it holds %s, of CheckpointFileLimit (%s) %s are left; the administrator can raise it in fsched.conf",
 		 format_size(file_data_bytes(&f->st), size, sizeof(size)),
@@ -144,16 +166,18 @@ static int too_big(struct recorder *r, const struct open_file *f, struct err *er
 	return not_saved(r, f, why, err);
 }
 
-static int record_inplace(struct recorder *r, const struct open_file *f, int in, struct file_record *rec, struct err *err)
+static int record_inplace(struct recorder *r, const struct open_file *f, int in, bool leased, struct file_record *rec, struct err *err)
 {
 	uint64_t data = file_data_bytes(&f->st);
 	int rc;
 
 	if (in < 0)
 		return not_saved(r, f, strerror(errno), err);
+	if (leased && !is_readable(in))
+		return not_saved(r, f, LEASED, err);
 	if (data > r->left)
 		return too_big(r, f, err);
-	rc = save_copy(r, in, (uint64_t)f->st.st_size, rec, err);
+	rc = save_copy(r, in, leased, (uint64_t)f->st.st_size, rec, err);
 	if (rc > 0)
 		charge(r, data);
 	else if (rc == 0 && errno == EFBIG)
@@ -165,11 +189,16 @@ static int record_inplace(struct recorder *r, const struct open_file *f, int in,
 
 /* Only grows: its size and a digest of its end are enough. Without O_APPEND it only seems so (a program may go back and rewrite a header
  * when it is done), so the beginning is kept too. */
-static int record_append(struct recorder *r, const struct open_file *f, int in, struct file_record *rec, struct err *err)
+static int record_append(struct recorder *r, const struct open_file *f, int in, bool leased, struct file_record *rec, struct err *err)
 {
 	uint64_t size = (uint64_t)f->st.st_size, edge = size < FILES_EDGE ? size : FILES_EDGE;
 	char shown[FILES_SHOWN];
 
+	/* files_sync() cannot open it. */
+	if (leased && fsync(in))
+		return err_sys(err, errno, "\"%s\" cannot be written to the disk", show_path(f->path, shown));
+	if (leased && !is_readable(in))
+		return 0;
 	if (in < 0 || digest_range(in, size - edge, edge, rec->tail) < 0) {
 		add_warning(r->warnings, "\"%s\" cannot be read (%s): at a restore only its size will be checked",
 			    show_path(f->path, shown), strerror(errno));
@@ -178,7 +207,7 @@ static int record_append(struct recorder *r, const struct open_file *f, int in, 
 	}
 	if (!f->sequential || size == 0 || edge > r->left)
 		return 0;
-	if (save_copy(r, in, edge, rec, err) < 0)
+	if (save_copy(r, in, leased, edge, rec, err) < 0)
 		return -1;
 	charge(r, edge);
 	return 0;
@@ -194,6 +223,7 @@ static int record_file(struct recorder *r, const struct open_file *f, struct err
 	cleanup_free struct file_record *rec = xcalloc(1, sizeof(*rec));
 	cleanup_close int in = -1;
 	char shown[FILES_SHOWN];
+	bool leased;
 	int rc;
 
 	if (!f->path)
@@ -208,8 +238,11 @@ static int record_file(struct recorder *r, const struct open_file *f, struct err
 	rec->mtime = f->st.st_mtim;
 	rec->ctime = f->st.st_ctim;
 	rec->class = in_place(f) ? FILE_INPLACE : FILE_APPEND;
-	in = open_scanned(f, &r->o->cred);
-	rc = rec->class == FILE_APPEND ? record_append(r, f, in, rec, err) : record_inplace(r, f, in, rec, err);
+	in = dup_leased(f);
+	leased = in >= 0;
+	in = leased ? in : open_scanned(f, &r->o->cred);
+	rec->leased = leased;
+	rc = rec->class == FILE_APPEND ? record_append(r, f, in, leased, rec, err) : record_inplace(r, f, in, leased, rec, err);
 	if (rc < 0)
 		return -1;
 	if (json_array_append_new(r->records, file_record_render(rec)) < 0)
@@ -303,6 +336,16 @@ int files_record(const pid_t *pids, int n_pids, pid_t init_pid, int filesfd,
 
 /* ---- before the freeze --------------------------------------------------- */
 
+/* As record_inplace() will find it. */
+static int look_at(struct recorder *r, const struct open_file *f, struct err *err)
+{
+	cleanup_close int leased = dup_leased(f);
+
+	if (leased >= 0 && !is_readable(leased))
+		return not_saved(r, f, LEASED, err);
+	return file_data_bytes(&f->st) > r->left ? too_big(r, f, err) : 0;
+}
+
 int files_look(const pid_t *pids, int n, pid_t init, const struct files_opts *o, struct err *err)
 {
 	struct recorder r = { .o = o, .left = o->file_limit };
@@ -321,8 +364,7 @@ int files_look(const pid_t *pids, int n, pid_t init, const struct files_opts *o,
 	for (size_t i = 0; i < files.n && rc == 0 && o->runs_on; i++) {
 		if (!in_place(&files.v[i]) || !files.v[i].path)
 			continue;
-		if (file_data_bytes(&files.v[i].st) > r.left)
-			rc = too_big(&r, &files.v[i], err);
+		rc = look_at(&r, &files.v[i], err);
 		charge(&r, file_data_bytes(&files.v[i].st));
 	}
 	open_files_free(&files);

@@ -437,7 +437,7 @@ static int sync_file(const struct putter *p, const struct file_record *r)
 	cleanup_target struct target t = { .pathfd = -1, .fd = -1 };
 
 	/* The copy is durable with the epoch and will be put back, whatever the disk has lost. */
-	if (r->class == FILE_ABSENT || (r->class == FILE_CLOSED && has_whole_copy(r)))
+	if (r->leased || r->class == FILE_ABSENT || (r->class != FILE_APPEND && has_whole_copy(r)))
 		return 0;
 	t.pathfd = open(r->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	/* Removed meanwhile, or not ours to open: what a restore will say about that is better than a failed checkpoint. */

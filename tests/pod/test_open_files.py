@@ -1,5 +1,4 @@
 """Open files whose names are not what they were: every epoch that is complete can be restored, more than once, or there is none."""
-import os
 import shutil
 from pathlib import Path
 
@@ -100,9 +99,13 @@ def test_a_file_over_the_limit(pods, base):
     job.stop()
 
 
+def walks(job):
+    return [lib.program(p) for p in lib.descendants(job.p.pid) if lib.comm(p) == "walk"]
+
+
 @pytest.mark.parametrize("owner", [USER, "root"])
 def test_a_program_that_was_replaced(pods, base, owner):
-    """By an upgrade, in a directory that the job may not write, which is left as it is; a file that is read, and a working directory, too."""
+    """By an upgrade, in a directory that the job may not write, which stays as it is; so are a file that it reads, and where it works."""
     d = pods.place("software")
     for name in ("walk", "data"):
         shutil.copy("/usr/bin/sleep" if name == "walk" else base / "memory", d / name)
@@ -116,6 +119,7 @@ def test_a_program_that_was_replaced(pods, base, owner):
     try:
         job = script(pods, base, f"stop=$PWD/stop; cd {d}/gone; exec 7< {d}/data; {d}/walk 1000 & echo ready; "
                                  f"until [ -e $stop ]; do sleep 0.05; done; kill $! || exit 5; cmp /proc/self/fd/7 {base}/memory")
+        lib.wait_for(lambda: walks(job), "the program")
         for name in ("walk", "data"):
             shutil.copy("/usr/bin/true", d / "new")
             (d / "new").rename(d / name)
@@ -128,9 +132,29 @@ def test_a_program_that_was_replaced(pods, base, owner):
                 job.fsched("kill", job.state)
             assert f"restored from epoch {n}" in job.restore(), job.said.read_text()
             assert {p: p.stat().st_ctime_ns for p in [d, *d.iterdir()]} == before
-        name = next(os.readlink(f"/proc/{p}/exe") for p in lib.descendants(job.p.pid) if lib.comm(p) == "walk")
+        name, = walks(job)
         assert name.startswith("/dev/shm/.deleted.") and name.endswith("/walk (deleted)"), name
         assert not list(Path("/dev/shm").glob(".deleted*"))
         job.stop()
     finally:
         d.chmod(0o755)
+
+
+def test_leases_and_watches(pods, base):
+    """A checkpoint opens no file on which the job has a lease, and none that it only reads; a copy reads the file that it copies."""
+    job = Job(pods, base, "leases")
+    for n in range(5):
+        assert f"epoch {n + 1}" in job.checkpoint()
+    job.stop()
+    said = job.out.read_text().splitlines()
+    assert "broken 0" in said, said
+    assert {line for line in said if line.split()[-1] in ("reading", "both", "writing", ".")} <= {"access both"}, said
+
+
+def test_leases_after_a_restore(pods, base):
+    job = Job(pods, base, "leases")
+    job.checkpoint("--kill")
+    (job.work / "watched" / "both").write_text("other text, and longer")
+    assert "restored from epoch 1" in job.restore(), job.said.read_text()
+    job.stop()
+    assert (job.work / "watched" / "both").read_text() == "some text\n"
