@@ -65,6 +65,7 @@ static const struct key keys[] = {
 	{ "CRIU_LoadThresholdMemory", TYPE_RATIO,  FIELD(load_memory), 0, 0, without_load_aware, NULL },
 	{ "CheckpointMaxSkip",        TYPE_UINT,   FIELD(max_skip), 0, 1000, without_load_aware, NULL },
 	{ "CheckpointTimeout",        TYPE_UINT,   FIELD(timeout), 10, 86400, NULL, NULL },
+	{ "CheckpointFreezeTimeout",  TYPE_UINT,   FIELD(freeze_timeout), 5, 3600, NULL, NULL },
 	{ "CheckpointFileLimit",      TYPE_BYTES,  FIELD(file_limit), 0, 0, NULL, NULL },
 	{ "CheckpointTmpLimit",       TYPE_BYTES,  FIELD(tmp_limit), 0, 0, NULL, NULL },
 	{ "CheckpointLeaseTime",      TYPE_UINT,   FIELD(lease_time), 4, 3600, NULL, NULL },
@@ -95,6 +96,7 @@ void conf_defaults(struct conf *c)
 	strcpy(c->dir, "/var/lib/fsched/checkpoint");
 	c->max_skip = 3;
 	c->timeout = 1800;
+	c->freeze_timeout = 60;
 	c->lease_time = 20;
 	c->restore_retry = 180;
 	c->max_moves = 3;

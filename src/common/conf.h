@@ -43,6 +43,8 @@ struct conf {
 	/* fsched's own */
 	unsigned max_skip;           /* CheckpointMaxSkip, intervals, 0..1000, default 3 */
 	unsigned timeout;            /* CheckpointTimeout, s, 10..86400, default 1800: one whole checkpoint or restore */
+	unsigned freeze_timeout;     /* CheckpointFreezeTimeout, s, 5..3600, default 60: how long the job may stand still for a checkpoint, besides what
+				      * its memory takes */
 	uint64_t file_limit;         /* CheckpointFileLimit, bytes with K/M/G/T suffix, default 1G: copies of files changed in place, per epoch */
 	uint64_t tmp_limit;          /* CheckpointTmpLimit, bytes, default 1G: private /tmp and /dev/shm, per epoch */
 	unsigned lease_time;         /* CheckpointLeaseTime, s, 4..3600, default 20: a node that cannot renew for so long stops the job */

@@ -50,6 +50,8 @@ struct criu_dump {
 	 * It may block (vacate does): the tree stays frozen until it returns. */
 	int    (*frozen)(void *arg, struct err *err);
 	void    *arg;
+	/* Seconds for which the tree may stand still; after that criu is killed, which thaws it. configured: the limit's name is told with it. */
+	unsigned freeze_limit, freeze_configured;
 	int      hand;          /* with elide_parent, for frozen(): the socket to the library in criu (preload/hand.h) */
 	int      watch_fd;      /* internal */
 	int64_t  frozen_us;     /* out: how long the tree stood still, from criu's own stats-dump; 0 if the pod was killed */
@@ -58,6 +60,8 @@ struct criu_dump {
 /* 0, or -1 with the Error lines of criu's log, never only "criu failed". The tree runs afterwards in both cases
  * (unless frozen() returned 1). */
 int criu_dump(const struct criu_bin *b, struct criu_dump *d, struct err *err);
+/* For frozen(): from now on the tree may stand still for so many seconds. */
+void criu_dump_allow(const struct criu_dump *d, unsigned seconds);
 /* For frozen(): false once criu has died and the tree therefore runs again, so that what was read meanwhile may be torn. */
 bool criu_still_frozen(const struct criu_dump *d);
 

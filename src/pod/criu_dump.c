@@ -4,14 +4,18 @@
  * looks its client up by the pid of SO_PEERCRED and opens the directories as /proc/PID/fd/N. What has to happen in the freeze
  * needs host pids and host files, so the driver passes criu's notifications on to the worker and waits for its answer.
  * All descriptors that criu's program files need are opened before: a private /tmp may hide them inside.
+ *
+ * The driver also watches how long the tree stands still: it opens no file and waits for nobody without a limit.
  */
 #include "pod/criu_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/close_range.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -33,7 +37,7 @@ enum { CG_IGNORE = 0, NET_LOCK_SKIP = 3 };
 
 /* One message between driver and worker. */
 struct relay {
-	char kind;               /* 'N' notification (answered by 'Y' or 'F'), 'S' success, 'E' failure of criu, 'D' of the driver */
+	char kind;               /* 'N' notification (answered by 'Y' or 'F'), 'S' success, 'E' failure of criu, 'D' of the driver; to it: 'W' seconds */
 	char text[MSG_MAX - 1];
 };
 
@@ -50,6 +54,13 @@ struct session {
 	int  images_fd, work_fd;
 	struct err callback;             /* why frozen() refused */
 	bool killed;
+};
+
+/* In the driver: of the freeze. */
+struct limit {
+	int64_t  end;            /* now_us(), 0 = none */
+	unsigned seconds;
+	bool     over;
 };
 
 static void relay_send(int fd, char kind, const char *text)
@@ -101,11 +112,35 @@ static int send_request(int sk, CriuReq *req)
 	return n == (ssize_t)len ? 0 : -1;
 }
 
-static CriuResp *recv_response(int sk)
+static void begin_limit(struct limit *l, unsigned seconds)
 {
+	l->seconds = seconds;
+	l->end = seconds ? now_us() + (int64_t)seconds * 1000000 : 0;
+}
+
+/* Until one of them has something; false when the time is up. */
+static bool wait_for(struct pollfd *p, nfds_t n, struct limit *l)
+{
+	int64_t left;
+	int got, ms;
+
+	do {
+		left = l->end ? (l->end - now_us()) / 1000 : 0;
+		ms = l->end ? (int)(left < 0 ? 0 : left < INT_MAX ? left : INT_MAX) : -1;
+		got = poll(p, n, ms);
+	} while ((got < 0 && errno == EINTR) || (got == 0 && l->end && now_us() < l->end));
+	l->over = got == 0;
+	return got > 0;
+}
+
+static CriuResp *recv_response(int sk, struct limit *l)
+{
+	struct pollfd p = { sk, POLLIN, 0 };
 	uint8_t buf[MSG_MAX];
 	ssize_t n;
 
+	if (!wait_for(&p, 1, l))
+		return NULL;
 	do
 		n = recv(sk, buf, sizeof(buf), 0);
 	while (n < 0 && errno == EINTR);
@@ -158,41 +193,61 @@ static int answer_notify(int sk, bool ok)
 
 /* Asks the worker. A worker that is gone means no; a criu that is gone means that there is nobody to tell and, what the worker
  * must learn at once, that the tree runs again. */
-static bool ask_worker(int relay, int sk, const char *script)
+static bool ask_worker(int relay, int sk, const char *script, struct limit *l)
 {
 	struct pollfd p[] = { { relay, POLLIN, 0 }, { sk, POLLRDHUP, 0 } };
 	struct relay m;
 
 	relay_send(relay, 'N', script);
-	while (poll(p, ARRAY_SIZE(p), -1) < 0)
-		if (errno != EINTR)
+	do {
+		if (!wait_for(p, ARRAY_SIZE(p), l) || p[1].revents || relay_recv(relay, &m))
 			return false;
-	if (p[1].revents)
-		return false;
-	return relay_recv(relay, &m) == 0 && m.kind == 'Y';
+		if (m.kind == 'W')
+			begin_limit(l, (unsigned)strtoul(m.text, NULL, 10));
+	} while (m.kind == 'W');
+	return m.kind == 'Y';
 }
 
-static void converse(int sk, const struct session *s)
+/* The tree runs as soon as criu is gone. */
+static void end_freeze(const struct session *s, pid_t criu, const struct limit *l, const char *script)
 {
-	int relay = s->relay[1];
+	char text[256];
+
+	kill(criu, SIGKILL);
+	snprintf(text, sizeof(text), "the job stood still for more than %u s (CheckpointFreezeTimeout is %u s), because %s; it was let go", l->seconds,
+		 s->dump->freeze_configured, script[0] ? "fsched did not finish what it does in the freeze" : "criu did not finish");
+	relay_send(s->relay[1], 'T', text);
+}
+
+static void converse(int sk, pid_t criu, const struct session *s)
+{
+	struct limit limit = { 0 };
+	char script[64] = "";
 	CriuResp *r;
+	bool ok;
 
 	if (request_dump(sk, s)) {
-		relay_send(relay, 'E', "");
+		relay_send(s->relay[1], 'E', "");
 		return;
 	}
-	while ((r = recv_response(sk)) && r->type == REQ_NOTIFY) {
-		bool ok = ask_worker(relay, sk, r->notify && r->notify->script ? r->notify->script : "");
-
+	while ((r = recv_response(sk, &limit)) && r->type == REQ_NOTIFY) {
+		snprintf(script, sizeof(script), "%s", r->notify && r->notify->script ? r->notify->script : "");
 		criu_resp__free_unpacked(r, NULL);
 		r = NULL;
-		if (answer_notify(sk, ok))
+		/* The next that criu does is to stop the tree. */
+		if (!strcmp(script, "pre-dump"))
+			begin_limit(&limit, s->dump->freeze_limit);
+		ok = ask_worker(s->relay[1], sk, script, &limit);
+		if (limit.over || answer_notify(sk, ok))
 			break;
+		script[0] = '\0';
 	}
-	if (r && r->type == REQ_DUMP && r->success)
-		relay_send(relay, 'S', "");
+	if (limit.over)
+		end_freeze(s, criu, &limit, script);
+	else if (r && r->type == REQ_DUMP && r->success)
+		relay_send(s->relay[1], 'S', "");
 	else
-		relay_send(relay, 'E', r && r->cr_errmsg ? r->cr_errmsg : "");
+		relay_send(s->relay[1], 'E', r && r->cr_errmsg ? r->cr_errmsg : "");
 }
 
 static void exec_criu(const struct session *s, int sk)
@@ -231,7 +286,7 @@ static void drive(const struct session *s)
 		exec_criu(s, pair[1]);
 	close(pair[1]);
 	if (criu > 0)
-		converse(pair[0], s);
+		converse(pair[0], criu, s);
 	else
 		relay_errno(s->relay[1], "cannot fork criu inside the pod");
 	close(pair[0]);
@@ -388,6 +443,15 @@ bool criu_still_frozen(const struct criu_dump *d)
 	return d->watch_fd >= 0 && poll(&p, 1, 0) == 0;
 }
 
+void criu_dump_allow(const struct criu_dump *d, unsigned seconds)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u", seconds);
+	if (d->watch_fd >= 0)
+		relay_send(d->watch_fd, 'W', text);
+}
+
 /* criu tells "query-ext-files" as soon as all tasks are stopped, "post-dump" when all images are written and they still are. */
 static bool on_notify(struct session *s, const char *script)
 {
@@ -418,13 +482,16 @@ static int follow(struct session *s, struct err *err)
 	while (relay_recv(s->relay[0], &m) == 0) {
 		if (m.kind == 'S')
 			return 0;
-		if (m.kind == 'E' || m.kind == 'D')
+		if (m.kind == 'E' || m.kind == 'D' || m.kind == 'T')
 			break;
 		relay_send(s->relay[0], on_notify(s, m.text) ? 'Y' : 'F', "");
 		if (s->killed)
 			return 0;
 		m.text[0] = '\0';
 	}
+	/* What the callback says then follows from it. */
+	if (m.kind == 'T')
+		return err_set(err, ETIME, "%s", m.text);
 	if (s->callback.text[0]) {
 		if (err)
 			*err = s->callback;

@@ -1,5 +1,6 @@
 /* Part of libfsched-criu.so, which is loaded into criu, and only into criu: requests of the worker's, see hand.h. */
 #include <linux/fcntl.h>
+#include <linux/stat.h>
 #include <sys/syscall.h>
 
 #include "hand.h"
@@ -8,27 +9,44 @@
 
 #define POLL_IN  1
 #define SIG_KILL 9
+#define DONT_WAIT 0x40   /* MSG_DONTWAIT */
 #define NO_SIGNAL 0x4000 /* MSG_NOSIGNAL */
 
 struct poll_fd { int fd; short events, revents; };
 
 static int hand = -1;
 static bool in_dump;   /* else in a restore, where a worker that is gone must not be overlooked */
+static struct statx rpc;   /* criu's RPC socket ("criu swrk FD"), which criu moves to another descriptor */
+
+static bool look_at(int fd, struct statx *st)
+{
+	return raw_syscall(SYS_statx, fd, (long)"", AT_EMPTY_PATH, STATX_BASIC_STATS, (long)st, 0) == 0;
+}
+
+static int number(const char *p)
+{
+	int n = -1;
+
+	if (*p >= '0' && *p <= '9')
+		for (n = 0; *p >= '0' && *p <= '9' && n < 1 << 20; p++)
+			n = n * 10 + (*p - '0');
+	return n;
+}
 
 __attribute__((constructor)) static void begin(int argc, char **argv, char **envp)
 {
 	const char *p;
 
-	(void)argc;
-	(void)argv;
 	for (; *envp; envp++) {
 		in_dump |= preload_equal(*envp, "FSCHED_ELIDE=1");
 		p = preload_after(*envp, "FSCHED_HAND=");
-		if (!p || *p < '0' || *p > '9')
-			continue;
-		for (hand = 0; *p >= '0' && *p <= '9' && hand < 1 << 20; p++)
-			hand = hand * 10 + (*p - '0');
+		if (p)
+			hand = number(p);
 	}
+	/* "@12" or "012": see as_user.c. */
+	for (int i = 1; i + 1 < argc; i++)
+		if (preload_equal(argv[i], "swrk"))
+			look_at(number(argv[i + 1] + (argv[i + 1][0] == '@')), &rpc);
 }
 
 static void answer(struct hand_msg *m)
@@ -41,7 +59,7 @@ static void answer(struct hand_msg *m)
 	} else {
 		hand_do(m);
 	}
-	raw_syscall(SYS_sendto, hand, (long)m, sizeof(*m), NO_SIGNAL, 0, 0);
+	raw_syscall(SYS_sendto, hand, (long)m, sizeof(*m), NO_SIGNAL | DONT_WAIT, 0, 0);
 }
 
 /* One request: true unless it was the last one. */
@@ -111,10 +129,18 @@ EXPORT long recv(int fd, void *buf, size_t n, int flags);
 EXPORT int setenv(const char *name, const char *value, int overwrite);
 EXPORT int execvp(const char *file, char *const argv[]);
 
-/* Dump: the answer to a notification comes this way. */
+static bool is_rpc(int fd)
+{
+	struct statx st;
+
+	return rpc.stx_ino && look_at(fd, &st) && st.stx_ino == rpc.stx_ino && st.stx_dev_major == rpc.stx_dev_major && st.stx_dev_minor == rpc.stx_dev_minor;
+}
+
+/* Dump: the answer to a notification comes this way. criu reads other sockets too: those of the job, where there need never be anything to
+ * read (the send queue of a connection, with MSG_DONTWAIT), and those of its own parasites. */
 long recv(int fd, void *buf, size_t n, int flags)
 {
-	if (hand >= 0 && in_dump)
+	if (hand >= 0 && in_dump && !(flags & DONT_WAIT) && is_rpc(fd))
 		serve_beside(fd);
 	return errno_result(raw_syscall(SYS_recvfrom, fd, (long)buf, (long)n, flags, 0, 0));
 }

@@ -49,9 +49,7 @@ void hand_do(struct hand_msg *m)
 		m->result = trace(m);
 		break;
 	case HAND_WAIT:
-		do
-			m->result = raw_syscall(SYS_wait4, m->pid, (long)&status, __WALL, 0, 0, 0);
-		while (m->result == -EINTR);
+		m->result = inject_wait(m->pid, &status);
 		m->data = (uint64_t)(unsigned)status;
 		break;
 	case HAND_ENTER:

@@ -45,6 +45,31 @@ static long pt(long request, int pid, unsigned long addr, void *data)
 	return raw_syscall(SYS_ptrace, request, pid, (long)addr, (long)data, 0, 0);
 }
 
+struct time { long s, ns; };
+
+/* A process that runs a single system call stops again within microseconds. */
+#define SPINS       2000
+#define WAIT_STEPS  10000
+static const struct time step = { 0, 500000 };   /* 5 s in all */
+
+/* Nobody can say what a thread will do that does not stop, but every state of this is one in which the tracer may be killed. */
+long inject_wait(int pid, int *status)
+{
+	long got;
+
+	for (int n = 0; n < SPINS + WAIT_STEPS; n++) {
+		got = raw_syscall(SYS_wait4, pid, (long)status, __WALL | WNOHANG, 0, 0, 0);
+		if (got && got != -EINTR)
+			return got;
+		if (n < SPINS)
+			raw_syscall(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+		else
+			raw_syscall(SYS_nanosleep, (long)&step, 0, 0, 0, 0, 0);
+	}
+	raw_syscall(SYS_kill, raw_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0), SIG_KILL, 0, 0, 0, 0);
+	return -ESRCH;
+}
+
 /* The status of the next stop, or negative: it has ended, or criu is no tracer of it. */
 static long next_stop(int pid)
 {
@@ -52,9 +77,7 @@ static long next_stop(int pid)
 	long got;
 
 	inject_step();
-	do
-		got = raw_syscall(SYS_wait4, pid, (long)&status, __WALL, 0, 0, 0);
-	while (got == -EINTR);
+	got = inject_wait(pid, &status);
 	if (got < 0)
 		return got;
 	return (status & 0xff) == 0x7f ? status : -ESRCH;

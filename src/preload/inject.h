@@ -34,6 +34,9 @@ long inject_call(struct injection *in);
 /* Harmless if it has not been entered. */
 long inject_leave(int pid);
 
+/* wait4(pid, status, __WALL) for what ends or stops at once. Kills the calling process after some 5 s. */
+long inject_wait(int pid, int *status);
+
 /* For tests: SIGKILL for the calling process at the so many-th step from now; 0: never. */
 extern unsigned inject_dies_at;
 void inject_step(void);

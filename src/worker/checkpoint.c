@@ -25,6 +25,7 @@
 #define STRAYS_MS    1000
 #define STRAYS_STEP_MS 20
 #define TURN_WAIT_MS 10000    /* a look for `able`, which stops few processes for some ms, if any */
+#define HELD_SECONDS ((HELD_MAX_MS + KILL_WAIT_MS) / 1000 + 10)
 #define NICE         10       /* of what is done besides the job, when its memory is written */
 
 struct checkpoint {
@@ -34,6 +35,7 @@ struct checkpoint {
 	struct written_step written;
 	struct memory_step memory;
 	struct mount_table *mounts;   /* of the pod, in the freeze */
+	unsigned freeze;   /* its limit, s */
 	int   epochfd, criufd, filesfd;
 	bool  reached;     /* criu has dumped everything */
 	bool  committed;
@@ -143,7 +145,7 @@ static int hold(struct checkpoint *c, struct err *err)
 	fault_die(w, FAULT_DIE_HELD);
 	fault_criu_dies(w, FAULT_CRIU_DIES_HELD, w->req.init);
 	/* The deadline is for the checkpoint, which is made. */
-	if (deadline_set(0, err))
+	if (deadline_set(0, err) || freeze_allow(w, &c->dump, HELD_SECONDS, err))
 		return -1;
 	do {
 		if (!request_word(word, sizeof(word), HELD_MAX_MS))
@@ -164,17 +166,21 @@ static int on_frozen(void *arg, struct err *err)
 	if (!c->mounts)
 		return -1;
 	fault_die(c->w, FAULT_DIE_FROZEN);
+	fault_hang(c->w, FAULT_HANG_FROZEN);
 	fault_criu_dies(c->w, FAULT_CRIU_DIES_FROZEN, c->w->req.init);
+	fault_criu_hangs(c->w, FAULT_CRIU_HANGS_FROZEN, c->w->req.init);
+	fault_driver_hangs(c->w, FAULT_DRIVER_HANGS, c->w->req.init);
 	event_phase("files");
 	/* Before there are children of a snapshot, which are no processes of the job. */
-	rc = record_files(c, err) || memory_freeze(&c->memory, c->w, c->epochfd, c->criufd, c->dump.hand, err) ? -1 : 0;
+	rc = record_files(c, err) || memory_freeze(&c->memory, c->w, c->epochfd, c->criufd, &c->dump, err) ? -1 : 0;
 	if (!criu_still_frozen(&c->dump))
 		return err_set(err, 0, "criu was killed while the job was saved");
 	if (rc)
 		return -1;
 	if (!c->w->req.vacate)
 		return 0;
-	if (seal(c, err))
+	/* What is written from now on is limited by CheckpointTimeout alone. */
+	if (freeze_allow(c->w, &c->dump, conf_checkpoint_seconds(&c->w->conf), err) || seal(c, err))
 		return -1;
 	return hold(c, err);
 }
@@ -198,10 +204,16 @@ static void on_phase(void *arg, const char *name)
 {
 	struct checkpoint *c = arg;
 
-	if (!strcmp(name, "frozen"))
+	if (!strcmp(name, "frozen")) {
 		c->frozen_at = now_us();
+		freeze_begins(c->w, c->freeze, NULL);
+	}
 	event_phase(name);
 	c->w->go_due += c->w->req.written && !strcmp(name, "frozen");
+	if (strcmp(name, "frozen"))
+		return;
+	fault_hang(c->w, FAULT_HANG_AT_FREEZE);
+	fault_criu_hangs(c->w, FAULT_CRIU_HANGS, c->w->req.init);
 }
 
 static int open_dirs(struct checkpoint *c, struct err *err)
@@ -290,6 +302,7 @@ static int dump(struct checkpoint *c, enum engine engine, struct err *err)
 {
 	struct worker *w = c->w;
 	const struct files_opts o = files_opts(w);
+	int rc;
 
 	fill_manifest(c);
 	if (engine == ENGINE_ALL)
@@ -307,10 +320,16 @@ static int dump(struct checkpoint *c, enum engine engine, struct err *err)
 		memory_begin(&c->memory, w, c->criufd);
 	c->dump.elide_parent = c->memory.on && !fault(w, FAULT_NO_ELISION) ? MEMORY_PARENT : NULL;
 	c->dump.elide_shared = c->memory.objects != NULL;
+	c->freeze = c->memory.on ? freeze_limit(w, w->memory, 0) : freeze_limit(w, 0, w->memory);
+	c->dump.freeze_limit = c->freeze;
+	c->dump.freeze_configured = w->conf.freeze_timeout;
 	fault_die(w, FAULT_DIE_BEFORE_FREEZE);
 	fault_wait(w, FAULT_WAIT_BEFORE_FREEZE);
 	event_phase("dump");
-	if (criu_dump(&w->criu, &c->dump, err))
+	if (freeze_expected(w, c->freeze, err))
+		return -1;
+	rc = criu_dump(&w->criu, &c->dump, err);
+	if (freeze_deadline(0, 0, rc ? NULL : err) || rc)
 		return -1;
 	return c->committed ? 0 : seal(c, err);
 }
@@ -334,7 +353,7 @@ static void end(struct checkpoint *c)
 	close_fd(&c->dump.names_fd);
 }
 
-/* err is not NULL. *engine: what criu leaves to us, if that is possible; out, after a failure: what to try next. *again: that may help. */
+/* err is not NULL; ETIME: the job has stood still for long enough. *engine: what criu leaves to us, if that is possible; out, after a failure: what to try next. *again: that may help. */
 static int attempt(struct worker *w, enum engine *engine, bool *refused, bool *again, struct err *err)
 {
 	struct checkpoint c = { .w = w, .written.previous_filesfd = -1, .epochfd = -1, .criufd = -1, .filesfd = -1, .dump.names_fd = -1 };
@@ -354,7 +373,7 @@ static int attempt(struct worker *w, enum engine *engine, bool *refused, bool *a
 		json_object_set_new(o, "ok", json_true());
 		event_send("result", o);
 	}
-	*again = rc && !c.committed && c.memory.on && (c.memory.failed || !c.reached) && err->num != ENOSPC && tree_is_there(w->req.init);
+	*again = rc && !c.committed && c.memory.on && (c.memory.failed || !c.reached) && err->num != ENOSPC && err->num != ETIME && tree_is_there(w->req.init);
 	*engine = c.memory.shared_failed ? ENGINE_PRIVATE : ENGINE_NONE;
 	end(&c);
 	return rc;

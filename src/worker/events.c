@@ -9,8 +9,11 @@
 #include "common/util.h"
 #include "store/json.h"
 
-/* Written by the signal handler, so it is prepared before. */
-static char deadline_line[256];
+/* Written by the signal handler, so they are prepared before. */
+enum { WHOLE, FREEZE };
+static struct deadline { timer_t timer; bool made; char line[512]; } deadlines[2];
+
+static struct { unsigned seconds, configured; char phase[32]; } freeze = { .phase = "start" };
 
 void event_send(const char *event, json_t *o)
 {
@@ -28,8 +31,19 @@ void event_send(const char *event, json_t *o)
 		errno = 0;
 }
 
+static void word_freeze(void)
+{
+	struct deadline *d = &deadlines[FREEZE];
+
+	/* "Phase" is what fsched itself does; criu may be what hangs. */
+	snprintf(d->line, sizeof(d->line), "{\"event\":\"result\",\"ok\":false,\"refused\":false,\"error\":\"the job stood still for more than %u s "
+		 "(CheckpointFreezeTimeout is %u s) in phase \\\"%s\\\" and was let go\"}\n", freeze.seconds, freeze.configured, freeze.phase);
+}
+
 void event_phase(const char *name)
 {
+	snprintf(freeze.phase, sizeof(freeze.phase), "%s", name);
+	word_freeze();
 	event_send("phase", json_pack("{s:s}", "name", name));
 }
 
@@ -47,28 +61,43 @@ void event_failed(const char *error, bool refused, bool node, bool asker)
 
 static void on_deadline(int sig, siginfo_t *si, void *context)
 {
-	/* Slurm may send any signal to all processes of a job; only the timer's own counts. */
+	const struct deadline *d = si->si_value.sival_ptr;
+
+	/* Slurm may send any signal to all processes of a job; only the timers' own count. */
 	if (si->si_code != SI_TIMER)
 		return;
-	if (write(STDOUT_FILENO, deadline_line, strlen(deadline_line)) < 0)
+	if (write(STDOUT_FILENO, d->line, strlen(d->line)) < 0)
 		_exit(4);
 	_exit(3);
 }
 
-int deadline_set(unsigned seconds, struct err *err)
+static int start(struct deadline *d, unsigned seconds, struct err *err)
 {
-	static timer_t timer;
-	static bool made;
 	struct sigaction sa = { .sa_sigaction = on_deadline, .sa_flags = SA_SIGINFO | SA_RESTART };
-	struct sigevent ev = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM };
+	struct sigevent ev = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM, .sigev_value.sival_ptr = d };
 	struct itimerspec when = { .it_value.tv_sec = (time_t)seconds };
 
-	snprintf(deadline_line, sizeof(deadline_line), "{\"event\":\"result\",\"ok\":false,\"refused\":false,"
-		 "\"error\":\"it took longer than CheckpointTimeout (%u s) and was given up\"}\n", seconds);
-	if (!made && (sigaction(SIGALRM, &sa, NULL) || timer_create(CLOCK_MONOTONIC, &ev, &timer)))
+	if (!d->made && (sigaction(SIGALRM, &sa, NULL) || timer_create(CLOCK_MONOTONIC, &ev, &d->timer)))
 		return err_sys(err, errno, "cannot make a timer");
-	made = true;
-	if (timer_settime(timer, 0, &when, NULL))
+	d->made = true;
+	if (timer_settime(d->timer, 0, &when, NULL))
 		return err_sys(err, errno, "cannot set a timer");
 	return 0;
+}
+
+int deadline_set(unsigned seconds, struct err *err)
+{
+	struct deadline *d = &deadlines[WHOLE];
+
+	snprintf(d->line, sizeof(d->line), "{\"event\":\"result\",\"ok\":false,\"refused\":false,"
+		 "\"error\":\"it took longer than CheckpointTimeout (%u s) and was given up\"}\n", seconds);
+	return start(d, seconds, err);
+}
+
+int freeze_deadline(unsigned seconds, unsigned configured, struct err *err)
+{
+	freeze.seconds = seconds;
+	freeze.configured = configured;
+	word_freeze();
+	return start(&deadlines[FREEZE], seconds, err);
 }

@@ -13,7 +13,8 @@
 /* way: what is done, or fails. checkpoint, vacate, restore: the operation in which something is killed, which then fails; pre-dump: a
  * checkpoint with CRIU_PreDump;
  * complete: the epoch is there all the same; retry: it succeeds in another way; call: a checkpoint, at the step NUMBER of the system calls
- * that a process is made to do; one that there is not is no fault. */
+ * that a process is made to do; one that there is not is no fault;
+ * hang: in the freeze of a checkpoint, which fails when CheckpointFreezeTimeout is over. */
 static const struct { const char *name, *kind, *what; } list[] = {
 	[FAULT_FORCE_DIRECT] = { "force-direct", "way", "every process is written directly" },
 	[FAULT_FORCE_STAGED] = { "force-staged", "way", "every process is copied" },
@@ -44,6 +45,16 @@ static const struct { const char *name, *kind, *what; } list[] = {
 	[FAULT_DIE_AFTER_COMMIT] = { "die-after-commit", "complete", "the worker: nobody is told of the epoch" },
 	[FAULT_DIE_HELD] = { "die-held", "vacate", "the worker: the epoch is complete, the tree waits for its end" },
 	[FAULT_CRIU_DIES_HELD] = { "criu-dies-held", "vacate", "criu: the same" },
+	[FAULT_HANG_AT_FREEZE] = { "hang-at-freeze", "hang", "the worker: the tree has just been stopped" },
+	[FAULT_HANG_FROZEN] = { "hang-frozen", "hang", "the worker: criu has dumped" },
+	[FAULT_HANG_BEFORE_SNAPSHOT] = { "hang-before-snapshot", "hang", "the worker: the files are recorded" },
+	[FAULT_HANG_IN_SHARED] = { "hang-in-shared", "hang", "the worker: shared memory is about to be copied" },
+	[FAULT_HANG_IN_WRITE] = { "hang-in-write", "hang", "the worker: memory is about to be written in the freeze (force-direct)" },
+	[FAULT_HANG_AFTER_SNAPSHOT] = { "hang-after-snapshot", "hang", "the worker: children of forks are there" },
+	[FAULT_CRIU_HANGS] = { "criu-hangs", "hang", "criu: the tree has just been stopped" },
+	[FAULT_CRIU_HANGS_FROZEN] = { "criu-hangs-frozen", "hang", "criu: it has dumped" },
+	[FAULT_CRIU_HANGS_IN_CALL] = { "criu-hangs-in-call", "hang", "criu: it is asked for system calls of the job's processes (force-fork)" },
+	[FAULT_DRIVER_HANGS] = { "driver-hangs", "hang", "criu's driver, which watches the time: the worker does then" },
 	[FAULT_CRIU_DIES_IN_CALL] = { "criu-dies-in-call", "call", "criu: of a fork" },
 	[FAULT_DIE_IN_CALL] = { "die-in-call", "call", "the worker: when writes are about to be tracked (CRIU_PreDump)" },
 	[FAULT_DIE_BEFORE_POD] = { "die-before-pod", "restore", "the worker: the files are put back" },
@@ -86,26 +97,51 @@ void fault_in_call(const struct worker *w, enum fault f, int hand)
 		tracer_die_at(hand, (unsigned)strtoul(number + 1, NULL, 10));
 }
 
-/* Whatever is in the pod whose pid 1 is init and not of the job. */
+/* The tracer of the job whose pod's pid 1 is init, or that one's parent. 0: there is none. */
+static pid_t criu_of(pid_t init, bool driver)
+{
+	struct tree t;
+	pid_t criu;
+
+	if (tree_read(init, &t, NULL))
+		return 0;
+	criu = (pid_t)proc_number(t.pids[0], "TracerPid", 0);
+	tree_free(&t);
+	if (!criu || !driver)
+		return criu;
+	return (pid_t)proc_number(criu, "PPid", 0);
+}
+
+static void signal_criu(const struct worker *w, enum fault f, pid_t init, bool driver, int sig)
+{
+	pid_t pid = fault(w, f) ? criu_of(init, driver) : 0;
+
+	if (!pid)
+		return;
+	kill(pid, sig);
+	usleep(100000); /* until it is gone */
+}
+
 void fault_criu_dies(const struct worker *w, enum fault f, pid_t init)
 {
-	cleanup_free pid_t *pids = NULL;
-	struct tree t;
-	int n;
+	signal_criu(w, f, init, false, SIGKILL);
+}
 
-	if (!fault(w, f) || tree_read(init, &t, NULL))
-		return;
-	n = pod_pids(init, &pids, NULL);
-	for (int i = 0; i < n; i++) {
-		bool jobs = false;
+void fault_criu_hangs(const struct worker *w, enum fault f, pid_t init)
+{
+	signal_criu(w, f, init, false, SIGSTOP);
+}
 
-		for (int k = 0; k < t.n; k++)
-			jobs |= t.pids[k] == pids[i];
-		if (!jobs)
-			kill(pids[i], SIGKILL);
-	}
-	tree_free(&t);
-	usleep(100000); /* until it is gone */
+void fault_driver_hangs(const struct worker *w, enum fault f, pid_t init)
+{
+	signal_criu(w, f, init, true, SIGSTOP);
+	fault_hang(w, f);
+}
+
+void fault_hang(const struct worker *w, enum fault f)
+{
+	while (fault(w, f))
+		pause();
 }
 
 void fault_target_dies(const struct worker *w, enum fault f)

@@ -336,9 +336,19 @@ static int write_image(struct memory_step *s, struct worker *w, int epochfd, int
 	return write_work(s, w, epochfd, NULL, frozen, err);
 }
 
-int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criufd, int hand, struct err *err)
+/* The job stands still meanwhile: there was no memory for a copy, or it is to stay frozen anyway. */
+static int write_frozen(struct memory_step *s, struct worker *w, int epochfd, int criufd, const struct criu_dump *d, struct err *err)
+{
+	if (freeze_allow(w, d, w->req.vacate ? conf_checkpoint_seconds(&w->conf) : freeze_limit(w, 0, w->memory), err))
+		return -1;
+	fault_hang(w, FAULT_HANG_IN_WRITE);
+	return write_image(s, w, epochfd, criufd, true, err);
+}
+
+int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criufd, const struct criu_dump *d, struct err *err)
 {
 	struct criu_facts f;
+	const int hand = d->hand;
 	int rc;
 
 	if (!s->on)
@@ -347,6 +357,8 @@ int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criu
 	fault_die(w, FAULT_DIE_BEFORE_SNAPSHOT);
 	fault_criu_dies(w, FAULT_CRIU_DIES_BEFORE_SNAPSHOT, w->req.init);
 	fault_target_dies(w, FAULT_TARGET_DIES);
+	fault_hang(w, FAULT_HANG_BEFORE_SNAPSHOT);
+	fault_criu_hangs(w, FAULT_CRIU_HANGS_IN_CALL, w->req.init);
 	if (fault(w, FAULT_SNAPSHOT_FAILS))
 		return err_set(err, 0, "a fault on purpose");
 	if (criu_read_facts(criufd, &f, err))
@@ -361,10 +373,11 @@ int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criu
 	if (!rc)
 		rc = memory_shared_freeze(s, w, &f, criufd, hand, err);
 	criu_facts_free(&f);
+	fault_hang(w, FAULT_HANG_AFTER_SNAPSHOT);
 	fault_die(w, FAULT_DIE_AFTER_SNAPSHOT);
 	fault_criu_dies(w, FAULT_CRIU_DIES_AFTER_SNAPSHOT, w->req.init);
 	if (!rc && (mem_snapshot_now(s->snapshot) || (s->objects && mem_shared_now(s->objects))))
-		rc = write_image(s, w, epochfd, criufd, true, err);
+		rc = write_frozen(s, w, epochfd, criufd, d, err);
 	if (rc)
 		return err_wrap(err, "the job's memory cannot be saved");
 	s->failed = false;

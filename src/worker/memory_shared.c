@@ -111,6 +111,7 @@ static int take(struct memory_step *s, const struct worker *w, const struct criu
 
 	if (fault(w, FAULT_SHARED_FAILS))
 		return err_set(err, 0, "a fault on purpose");
+	fault_hang(w, FAULT_HANG_IN_SHARED);
 	if (tracer_shared(hand, &left_out, &n))
 		return err_sys(err, errno, "criu does not tell what it has left out");
 	want = xcalloc(n + 1, sizeof(*want));

@@ -135,12 +135,14 @@ static int check_deleted(const struct worker *w, const pid_t *pids, int n, struc
 		       format_size(s.bytes, a, sizeof(a)), format_size(w->conf.file_limit, b, sizeof(b)));
 }
 
-int space_check(const struct worker *w, const pid_t *pids, int n, struct err *err)
+int space_check(struct worker *w, const pid_t *pids, int n, struct err *err)
 {
-	uint64_t need = memory_of(w, pids, n) + MARGIN, room;
+	uint64_t need, room;
 	char a[16], b[16];
 	struct statvfs v;
 
+	w->memory = memory_of(w, pids, n);
+	need = w->memory + MARGIN;
 	if (check_deleted(w, pids, n, err))
 		return -1;
 	if (fstatvfs(w->store.epochsfd, &v))

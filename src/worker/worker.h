@@ -58,6 +58,7 @@ struct worker {
 	struct mailbox mailbox; /* -1: there is none */
 	int      turn;          /* of turn_take(); -1: none */
 	int      go_due;        /* "frozen" was told so often, and not yet answered */
+	uint64_t memory;        /* bytes that the job has, as of the preflight */
 };
 
 /* request.c: reads and checks the line on standard input. */
@@ -76,6 +77,15 @@ void event_send(const char *event, json_t *o);
 void event_failed(const char *error, bool refused, bool node, bool asker);
 /* If the deadline passes, sends the failure and ends the worker, wherever it is. 0 = off. */
 int  deadline_set(unsigned seconds, struct err *err);
+/* Likewise for the freeze. configured: CheckpointFreezeTimeout. */
+int  freeze_deadline(unsigned seconds, unsigned configured, struct err *err);
+
+/* freeze.c: the limit of the freeze, s. copied: bytes of memory that are copied in it; written: that are written. */
+unsigned freeze_limit(const struct worker *w, uint64_t copied, uint64_t written);
+/* criu is about to be started; the job stands still; it may do so for another seconds from now on. */
+int  freeze_expected(const struct worker *w, unsigned seconds, struct err *err);
+int  freeze_begins(const struct worker *w, unsigned seconds, struct err *err);
+int  freeze_allow(const struct worker *w, const struct criu_dump *d, unsigned seconds, struct err *err);
 
 /* The operations. 0: the result has been sent. -1: err; *refused says that it was known before anything was done. */
 int worker_checkpoint(struct worker *w, bool *refused, struct err *err);
@@ -197,8 +207,8 @@ struct memory_step {
 void memory_write_opts(const struct worker *w, struct mem_write_opts *o);
 /* Before the freeze. Decides whether the engine is used at all; never fails. */
 void memory_begin(struct memory_step *s, struct worker *w, int criufd);
-/* In the freeze: takes the snapshot. hand: of criu_dump. */
-int  memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criufd, int hand, struct err *err);
+/* In the freeze: takes the snapshot. */
+int  memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criufd, const struct criu_dump *d, struct err *err);
 /* After it (in a vacate, and where there is no memory for a copy, still in it): writes. Fills m->memory. */
 int  memory_finish(struct memory_step *s, struct worker *w, int epochfd, int criufd, struct manifest *m, struct err *err);
 /* Returns when what was split of the job's huge pages is whole again. */
@@ -253,6 +263,8 @@ enum fault {
 	FAULT_DIE_BEFORE_FREEZE, FAULT_DIE_FROZEN, FAULT_CRIU_DIES_FROZEN, FAULT_DIE_BEFORE_SNAPSHOT, FAULT_CRIU_DIES_BEFORE_SNAPSHOT,
 	FAULT_DIE_AFTER_SNAPSHOT, FAULT_CRIU_DIES_AFTER_SNAPSHOT, FAULT_DIE_IN_DRAIN, FAULT_DIE_AFTER_DRAIN, FAULT_DIE_BEFORE_MANIFEST,
 	FAULT_DIE_BEFORE_VERIFY, FAULT_DIE_BEFORE_COMMIT, FAULT_DIE_AFTER_COMMIT, FAULT_DIE_HELD, FAULT_CRIU_DIES_HELD,
+	FAULT_HANG_AT_FREEZE, FAULT_HANG_FROZEN, FAULT_HANG_BEFORE_SNAPSHOT, FAULT_HANG_IN_SHARED, FAULT_HANG_IN_WRITE, FAULT_HANG_AFTER_SNAPSHOT,
+	FAULT_CRIU_HANGS, FAULT_CRIU_HANGS_FROZEN, FAULT_CRIU_HANGS_IN_CALL, FAULT_DRIVER_HANGS,
 	FAULT_CRIU_DIES_IN_CALL, FAULT_DIE_IN_CALL, FAULT_DIE_BEFORE_POD, FAULT_DIE_IN_RESTORE, FAULT_DIE_IN_FILL, FAULT_CRIU_DIES_IN_FILL,
 	FAULT_WAIT_BEFORE_FREEZE,
 };
@@ -265,6 +277,10 @@ void fault_wait(const struct worker *w, enum fault f);
 void fault_in_call(const struct worker *w, enum fault f, int hand);
 void fault_target_dies(const struct worker *w, enum fault f);
 void fault_criu_dies(const struct worker *w, enum fault f, pid_t init);
+/* The worker waits for ever; criu does; criu's driver does. */
+void fault_hang(const struct worker *w, enum fault f);
+void fault_criu_hangs(const struct worker *w, enum fault f, pid_t init);
+void fault_driver_hangs(const struct worker *w, enum fault f, pid_t init);
 
 /* names.c: fills the file that criu inherits. */
 int names_write(const struct files_names *x, const struct request *r, int fd, struct err *err);
@@ -275,8 +291,8 @@ bool turn_take(struct worker *w, int wait_ms);
 /* warn.c */
 void worker_warn(struct worker *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* space.c: refuses when the checkpoint cannot fit. */
-int space_check(const struct worker *w, const pid_t *pids, int n, struct err *err);
+/* space.c: refuses when the checkpoint cannot fit. Fills w->memory. */
+int space_check(struct worker *w, const pid_t *pids, int n, struct err *err);
 
 static inline struct files_cred worker_cred(const struct worker *w)
 {

@@ -65,6 +65,7 @@ static void defaults(void **state)
 	assert_string_equal(c.dir, "/var/lib/fsched/checkpoint");
 	assert_int_equal(c.max_skip, 3);
 	assert_int_equal(c.timeout, 1800);
+	assert_int_equal(c.freeze_timeout, 60);
 	assert_int_equal(c.file_limit, 1 << 30);
 	assert_int_equal(c.tmp_limit, 1 << 30);
 	assert_int_equal(c.port_min, 0);
@@ -94,6 +95,7 @@ static const char everything[] =
 	"JobCheckpointDir = \"/ckpt/with blank # and hash/\"   # quoted\n"
 	"CheckpointMaxSkip = 0\n"
 	"CheckpointTimeout = 86400\n"
+	"CheckpointFreezeTimeout = 5\n"
 	"CheckpointFileLimit = 512m\n"
 	"CheckpointTmpLimit = 1025\n"
 	"CheckpointPorts = 60001-60099\n"
@@ -121,6 +123,7 @@ static void every_key(void **state)
 	assert_string_equal(c.dir, "/ckpt/with blank # and hash");
 	assert_int_equal(c.max_skip, 0);
 	assert_int_equal(c.timeout, 86400);
+	assert_int_equal(c.freeze_timeout, 5);
 	assert_int_equal(c.file_limit, 512 << 20);
 	assert_int_equal(c.tmp_limit, 1025);
 	assert_int_equal(c.port_min, 60001);
