@@ -1,7 +1,7 @@
-/* Stock criu as a child process: found, probed, driven through its RPC for dumps (so that fsched acts inside the freeze without
- * starting a program there) and by its command line for restores. Always under a watchdog of the caller: every process made here
- * has PR_SET_PDEATHSIG = SIGKILL, so killing the worker kills criu, which releases the frozen tree (facts: criu gone = tasks run on).
- */
+/* Stock criu as a child process: found, probed, driven through its RPC for dumps (so that fsched acts inside the freeze without starting
+ * a program there) and by its command line for restores. Always under a watchdog of the caller: every process made here has
+ * PR_SET_PDEATHSIG = SIGKILL, so killing the worker kills criu, which releases the frozen tree (facts: criu gone = tasks run on; TCP:
+ * pod/tcp.h). */
 #ifndef FSCHED_POD_CRIU_H
 #define FSCHED_POD_CRIU_H
 
@@ -50,7 +50,8 @@ struct criu_dump {
 	 * It may block (vacate does): the tree stays frozen until it returns. */
 	int    (*frozen)(void *arg, struct err *err);
 	void    *arg;
-	/* Seconds for which the tree may stand still; after that criu is killed, which thaws it. configured: the limit's name is told with it. */
+	/* Seconds for which the tree may stand still; after that criu is killed, which thaws it. configured: the limit's name is told
+	 * with it. */
 	unsigned freeze_limit, freeze_configured;
 	int      hand;          /* with elide_parent, for frozen(): the socket to the library in criu (preload/hand.h) */
 	int      watch_fd;      /* internal */
@@ -66,10 +67,10 @@ void criu_dump_allow(const struct criu_dump *d, unsigned seconds);
 bool criu_still_frozen(const struct criu_dump *d);
 
 /* argv and envp of the restore command that fsched-init runs; images on descriptor 10, log directory on 11, the hand, if there is one, on
- * CRIU_HAND_FD. fill: criu stops before it lets the processes go, and waits until their memory is filled. Caller frees with
- * criu_argv_free(). */
+ * CRIU_HAND_FD. stops: the library is told before the processes are let go, for memory that is to be filled, or TCP connections. Caller
+ * frees with criu_argv_free(). */
 #define CRIU_HAND_FD 12
-char **criu_restore_argv(const struct criu_bin *b, bool fill);
+char **criu_restore_argv(const struct criu_bin *b, bool stops);
 /* elide, shared: as in struct criu_dump. hand: the number of criu's end of a hand's socket (preload/hand.h), -1 = none; names: of the file
  * with names (preload/names.h). */
 char **criu_envp(const struct criu_bin *b, bool elide, bool shared, int hand, int names);
@@ -95,6 +96,8 @@ struct criu_facts {
 };
 int criu_read_facts(int images_fd, struct criu_facts *f, struct err *err);
 void criu_facts_free(struct criu_facts *f);
+/* Is a TCP connection among the images? */
+bool criu_has_tcp(int images_fd);
 /* A random pid above min and all pids of the images (or, where that leaves too little choice, in any gap between them): the value for
  * ns_last_pid under which criu's own processes collide with none of them, and which nobody can foresee. -1 with err if the directory holds
  * no image of a process. */

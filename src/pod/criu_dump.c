@@ -25,6 +25,7 @@
 
 #include "common/util.h"
 #include "criu_rpc.pb-c.h"
+#include "pod/tcp.h"
 
 enum { REQ_DUMP = 1, REQ_NOTIFY = 6 };   /* criu_req_type */
 enum { CG_IGNORE = 0, NET_LOCK_SKIP = 3 };
@@ -34,10 +35,13 @@ enum { CG_IGNORE = 0, NET_LOCK_SKIP = 3 };
 #define LEADER_PID  2
 #define MAX_PATHS   8
 #define FD_ARG_LEN  12
+#define DRAIN_MS    50     /* the kernel delivers what is under way on the loopback in less than one */
 
 /* One message between driver and worker. */
 struct relay {
-	char kind;               /* 'N' notification (answered by 'Y' or 'F'), 'S' success, 'E' failure of criu, 'D' of the driver; to it: 'W' seconds */
+	/* From the driver: 'N' notification, answered by 'Y' or 'F'; 'S' success; 'E' failure of criu, 'D' of the driver, 'A' of it, and the next
+	 * dump may succeed, 'T' too long a freeze. To it: 'W' seconds that the freeze may still take. */
+	char kind;
 	char text[MSG_MAX - 1];
 };
 
@@ -219,8 +223,41 @@ static void end_freeze(const struct session *s, pid_t criu, const struct limit *
 	relay_send(s->relay[1], 'T', text);
 }
 
+/* All processes stand still, and no socket was touched yet. */
+static int begin_tcp(pid_t criu, struct tcp_sockets *t, struct err *err)
+{
+	if (tcp_collect(t, criu, err))
+		return -1;
+	if (!t->n)
+		return 0;
+	tcp_drain(t, DRAIN_MS);
+	if (tcp_guard(criu, t, err) < 0)
+		return -1;
+	tcp_shut(t);
+	return 0;
+}
+
+/* What the driver itself does at a notification. */
+static int on_script(const char *script, pid_t criu, struct tcp_sockets *t, const struct session *s, struct limit *l)
+{
+	struct err err = { 0 };
+	int rc = 0;
+
+	/* The next that criu does is to stop the tree. */
+	if (!strcmp(script, "pre-dump"))
+		begin_limit(l, s->dump->freeze_limit);
+	if (!strcmp(script, "query-ext-files"))
+		rc = begin_tcp(criu, t, &err);
+	if (!strcmp(script, "post-dump") && !tcp_unmoved(t, &err))
+		rc = -1;
+	if (rc)
+		relay_send(s->relay[1], err.num == EAGAIN ? 'A' : 'D', err.text);
+	return rc;
+}
+
 static void converse(int sk, pid_t criu, const struct session *s)
 {
+	struct tcp_sockets tcp = { 0 };
 	struct limit limit = { 0 };
 	char script[64] = "";
 	CriuResp *r;
@@ -234,10 +271,7 @@ static void converse(int sk, pid_t criu, const struct session *s)
 		snprintf(script, sizeof(script), "%s", r->notify && r->notify->script ? r->notify->script : "");
 		criu_resp__free_unpacked(r, NULL);
 		r = NULL;
-		/* The next that criu does is to stop the tree. */
-		if (!strcmp(script, "pre-dump"))
-			begin_limit(&limit, s->dump->freeze_limit);
-		ok = ask_worker(s->relay[1], sk, script, &limit);
+		ok = on_script(script, criu, &tcp, s, &limit) == 0 && ask_worker(s->relay[1], sk, script, &limit);
 		if (limit.over || answer_notify(sk, ok))
 			break;
 		script[0] = '\0';
@@ -248,6 +282,9 @@ static void converse(int sk, pid_t criu, const struct session *s)
 		relay_send(s->relay[1], 'S', "");
 	else
 		relay_send(s->relay[1], 'E', r && r->cr_errmsg ? r->cr_errmsg : "");
+	if (r)
+		criu_resp__free_unpacked(r, NULL);
+	tcp_free(&tcp);
 }
 
 static void exec_criu(const struct session *s, int sk)
@@ -291,6 +328,9 @@ static void drive(const struct session *s)
 		relay_errno(s->relay[1], "cannot fork criu inside the pod");
 	close(pair[0]);
 	while (criu > 0 && waitpid(criu, NULL, 0) < 0 && errno == EINTR)
+		;
+	/* The guard of its sockets ends with it. */
+	while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
 		;
 	_exit(0);
 }
@@ -482,7 +522,7 @@ static int follow(struct session *s, struct err *err)
 	while (relay_recv(s->relay[0], &m) == 0) {
 		if (m.kind == 'S')
 			return 0;
-		if (m.kind == 'E' || m.kind == 'D' || m.kind == 'T')
+		if (strchr("EDAT", m.kind))
 			break;
 		relay_send(s->relay[0], on_notify(s, m.text) ? 'Y' : 'F', "");
 		if (s->killed)
@@ -497,8 +537,8 @@ static int follow(struct session *s, struct err *err)
 			*err = s->callback;
 		return -1;
 	}
-	if (m.kind == 'D')
-		return err_set(err, 0, "%s", m.text);
+	if (m.kind == 'D' || m.kind == 'A')
+		return err_set(err, m.kind == 'A' ? EAGAIN : 0, "%s", m.text);
 	return criu_explain(err, s->work_fd, CRIU_DUMP_LOG, m.text, s->errors);
 }
 

@@ -334,13 +334,13 @@ int criu_check_elide(const struct criu_bin *b, int timeout_s, struct err *err)
 }
 
 /* "@": only the preload library makes a path of it, so that criu cannot start without. */
-char **criu_restore_argv(const struct criu_bin *b, bool fill)
+char **criu_restore_argv(const struct criu_bin *b, bool stops)
 {
 	const char *const args[] = {
 		"--no-default-config", "restore", "--images-dir", b->job ? "@/proc/self/fd/10" : "/proc/self/fd/10",
 		"--work-dir", "/proc/self/fd/11",
 		"--log-file", CRIU_RESTORE_LOG, "-v2", "--restore-detached", "--restore-sibling", "--manage-cgroups=ignore",
-		"--file-locks", "--link-remap", "--tcp-established", fill ? "--action-script" : NULL, HAND_SCRIPT, NULL,
+		"--file-locks", "--link-remap", "--tcp-established", stops ? "--action-script" : NULL, HAND_SCRIPT, NULL,
 	};
 
 	return command(b, args);

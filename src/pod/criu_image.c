@@ -397,3 +397,16 @@ int criu_last_pid(int images_fd, int min, struct err *err)
 	qsort(pids, (size_t)n, sizeof(*pids), compare_int);
 	return choose_last_pid(pids, n, min, read_pid_max());
 }
+
+bool criu_has_tcp(int images_fd)
+{
+	static const char prefix[] = "tcp-stream-";
+	int fd = openat(images_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+
+	while (dir && (e = readdir(dir)))
+		if (!strncmp(e->d_name, prefix, strlen(prefix)))
+			return true;
+	return false;
+}

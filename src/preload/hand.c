@@ -133,7 +133,8 @@ static bool is_rpc(int fd)
 {
 	struct statx st;
 
-	return rpc.stx_ino && look_at(fd, &st) && st.stx_ino == rpc.stx_ino && st.stx_dev_major == rpc.stx_dev_major && st.stx_dev_minor == rpc.stx_dev_minor;
+	return rpc.stx_ino && look_at(fd, &st) && st.stx_ino == rpc.stx_ino && st.stx_dev_major == rpc.stx_dev_major &&
+	       st.stx_dev_minor == rpc.stx_dev_minor;
 }
 
 /* Dump: the answer to a notification comes this way. criu reads other sockets too: those of the job, where there need never be anything to
@@ -145,12 +146,17 @@ long recv(int fd, void *buf, size_t n, int flags)
 	return errno_result(raw_syscall(SYS_recvfrom, fd, (long)buf, (long)n, flags, 0, 0));
 }
 
-/* Restore: criu sets variables for action scripts only, of which fsched has none that runs. "pre-resume" comes when nothing is left to
- * be done but letting the processes go. */
+static int script_status;   /* of the script that does not run */
+
+/* Restore: criu sets variables for action scripts only, of which fsched has none that runs. "post-restore" comes when all sockets are
+ * there, "pre-resume" when nothing is left to be done but letting the processes go. */
 int setenv(const char *name, const char *value, int overwrite)
 {
 	(void)overwrite;
-	if (hand >= 0 && !in_dump && preload_equal(name, "CRTOOLS_SCRIPT_ACTION") && preload_equal(value, "pre-resume"))
+	if (in_dump || !preload_equal(name, "CRTOOLS_SCRIPT_ACTION"))
+		return 0;
+	script_status = preload_equal(value, "post-restore") && !tcp_restored();
+	if (hand >= 0 && preload_equal(value, "pre-resume"))
 		wait_for_memory();
 	return 0;
 }
@@ -164,6 +170,6 @@ int execvp(const char *file, char *const argv[])
 {
 	if (preload_equal(file, HAND_SCRIPT))
 		for (;;)
-			raw_syscall(SYS_exit_group, 0, 0, 0, 0, 0, 0);
+			raw_syscall(SYS_exit_group, script_status, 0, 0, 0, 0, 0);
 	return execvpe(file, argv, environ);
 }

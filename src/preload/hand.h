@@ -50,7 +50,8 @@ void hand_do(struct hand_msg *m);
 /* Shared memory that holds fewer bytes is criu's. */
 #define HAND_SHARED_MIN (1u << 20)
 
-/* argv of `criu restore --action-script`: never run, but without one criu does not come by the place where READY is told. */
+/* argv of `criu restore --action-script`: never run, but without one criu does not come by the places where READY is told and TCP
+ * connections are let go. */
 #define HAND_SCRIPT "fsched-fills-memory"
 
 #endif

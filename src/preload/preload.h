@@ -59,4 +59,9 @@ long reopen_job_file(int dirfd, const char *path, int flags);
 /* names.c: is this criu dumping? */
 bool names_given(void);
 
+/* tcp.c: setsockopt() for the repair mode of a connection: true if it was made there. */
+bool tcp_setsockopt(int sk, int level, int name, const void *value, unsigned len, long *ret);
+/* tcp.c: in a restore, all sockets exist and nothing runs yet. False: one of them cannot be let go, and the restore has to fail. */
+bool tcp_restored(void);
+
 #endif

@@ -258,7 +258,10 @@ int setsockopt(int fd, int level, int name, const void *value, unsigned len)
 {
 	const bool force = level == LEVEL_SOCKET && (name == OPT_SNDBUFFORCE || name == OPT_RCVBUFFORCE);
 	const bool repair = level == LEVEL_TCP && name == OPT_TCP_REPAIR;
+	long ret;
 
+	if (tcp_setsockopt(fd, level, name, value, len, &ret))
+		return (int)errno_result(ret);
 	if (rights_of_job() && level == LEVEL_SOCKET && name == OPT_MARK)
 		return (int)errno_result(keep_mark(fd, value, len));
 	/* What the kernel has given to the old socket: buffers that have grown, the state of a connection. */

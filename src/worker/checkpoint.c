@@ -26,6 +26,7 @@
 #define STRAYS_STEP_MS 20
 #define TURN_WAIT_MS 10000    /* a look for `able`, which stops few processes for some ms, if any */
 #define HELD_SECONDS ((HELD_MAX_MS + KILL_WAIT_MS) / 1000 + 10)
+#define TRIES_MAX    4
 #define NICE         10       /* of what is done besides the job, when its memory is written */
 
 struct checkpoint {
@@ -353,7 +354,8 @@ static void end(struct checkpoint *c)
 	close_fd(&c->dump.names_fd);
 }
 
-/* err is not NULL; ETIME: the job has stood still for long enough. *engine: what criu leaves to us, if that is possible; out, after a failure: what to try next. *again: that may help. */
+/* err is not NULL; EAGAIN: the same may succeed now; ETIME: the job has stood still for long enough.
+ * *engine: what criu leaves to us, if that is possible; out, after a failure: what to try next. *again: that may help. */
 static int attempt(struct worker *w, enum engine *engine, bool *refused, bool *again, struct err *err)
 {
 	struct checkpoint c = { .w = w, .written.previous_filesfd = -1, .epochfd = -1, .criufd = -1, .filesfd = -1, .dump.names_fd = -1 };
@@ -374,7 +376,10 @@ static int attempt(struct worker *w, enum engine *engine, bool *refused, bool *a
 		event_send("result", o);
 	}
 	*again = rc && !c.committed && c.memory.on && (c.memory.failed || !c.reached) && err->num != ENOSPC && err->num != ETIME && tree_is_there(w->req.init);
-	*engine = c.memory.shared_failed ? ENGINE_PRIVATE : ENGINE_NONE;
+	if (rc && err->num == EAGAIN)
+		*again = true;
+	else
+		*engine = c.memory.shared_failed ? ENGINE_PRIVATE : ENGINE_NONE;
 	end(&c);
 	return rc;
 }
@@ -384,13 +389,16 @@ int worker_checkpoint(struct worker *w, bool *refused, struct err *err)
 {
 	enum engine engine = ENGINE_ALL;
 	bool again;
+	int tries = 0;
 
 	*refused = true;
 	if (look_before(w, TURN_WAIT_MS, err))
 		return -1;
 	while (attempt(w, &engine, refused, &again, err)) {
-		if (!again)
+		if (!again || ++tries == TRIES_MAX)
 			return -1;
+		if (err->num == EAGAIN)
+			continue;
 		worker_warn(w, "criu had to write the job's %s itself, because: %.500s", engine == ENGINE_PRIVATE ? "shared memory" : "memory", err->text);
 	}
 	return 0;

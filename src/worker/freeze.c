@@ -1,5 +1,5 @@
-/* How long the job may stand still. Two watch: criu's driver, which does nothing that could hang (pod/criu_dump.c), and, in case that is what hangs, a timer of the
- * worker's. Whichever is first, criu ends, and with it the freeze. */
+/* How long the job may stand still. Two watch: criu's driver, which does nothing that could hang (pod/criu_dump.c), and, in case that is
+ * what hangs, a timer of the worker's. Whichever is first, criu ends, and with it the freeze. */
 #include "worker/worker.h"
 
 #include "common/util.h"

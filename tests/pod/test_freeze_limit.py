@@ -1,4 +1,5 @@
-"""Whatever hangs while the job is frozen, it is let go when CheckpointFreezeTimeout is over, runs on as if nothing had been, and the reason is told."""
+"""Whatever hangs while the job is frozen, it is let go when CheckpointFreezeTimeout is over, runs on as if nothing had been, and the reason
+is told."""
 import time
 
 import pytest

@@ -1,0 +1,217 @@
+/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: TCP connections. Both ends of each are in the job.
+ *
+ * While they are saved or restored a socket filter (tcp_filter.h) keeps segments from them. Filters need no firewall and no namespace,
+ * and go with the socket.
+ *
+ * In a dump criu's driver puts them on before criu begins (pod/tcp.h), criu is not told of them, and here they are taken off when criu
+ * lets a socket go.
+ *
+ * In a restore one end is there first. What it sends then, or answers to a segment that criu makes up to restore the end of a stream
+ * (FIN), goes to an end that is not there, and the kernel's reset would break it. So each has a filter from its beginning, until criu
+ * says by its action "post-restore" that all are there: they are in repair mode then, and the processes have not run yet. What it sends
+ * is a window probe, when criu takes it out of repair mode for a moment; -1 instead of 0 does without (a repaired connect() keeps the
+ * window closed until criu has put it back, so nothing else is sent). */
+#include <linux/fcntl.h>
+#include <sys/syscall.h>
+
+#include "preload.h"
+#include "raw_syscall.h"
+#include "rights.h"
+#include "tcp_filter.h"
+
+#define SOL_SOCK      1
+#define SOL_TCP       6
+#define ATTACH_FILTER 26   /* with getsockopt(): the filter that there is */
+#define DETACH_FILTER 27
+#define REPAIR        19   /* TCP_REPAIR: 1 on, 0 off, -1 off without a window probe (Linux 4.19) */
+#define PROT_RW       3
+#define SHARED_ANON   0x21
+#define INIT_PID      1
+
+/* All processes of criu's see it: how many sockets have a filter. NULL: this is no restore that comes by "post-restore". */
+static int *filtered;
+static long main_pid;
+
+static long get_pid(void)
+{
+	return raw_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0);
+}
+
+__attribute__((constructor)) static void begin(int argc, char **argv, char **envp)
+{
+	bool restore = false, script = false;
+	long page;
+
+	(void)envp;
+	for (int i = 1; i < argc; i++) {
+		restore |= preload_equal(argv[i], "restore");
+		script |= preload_equal(argv[i], "--action-script");
+	}
+	main_pid = get_pid();
+	page = restore && script ? raw_syscall(SYS_mmap, 0, sizeof(*filtered), PROT_RW, SHARED_ANON, -1, 0) : 0;
+	filtered = page > 0 ? (int *)page : NULL;
+}
+
+/* ---- one socket ---------------------------------------------------------------- */
+
+/* Instructions; 0: it has none. */
+static unsigned get_filter(int sk, struct sock_filter got[TCP_FILTER_LEN])
+{
+	unsigned len = 0;
+
+	if (raw_syscall(SYS_getsockopt, sk, SOL_SOCK, ATTACH_FILTER, 0, (long)&len, 0) < 0 || len != TCP_FILTER_LEN)
+		return len;
+	raw_syscall(SYS_getsockopt, sk, SOL_SOCK, ATTACH_FILTER, (long)got, (long)&len, 0);
+	return len;
+}
+
+static bool has_filter(int sk)
+{
+	struct sock_filter got[TCP_FILTER_LEN];
+
+	return get_filter(sk, got) == TCP_FILTER_LEN && tcp_filter_is(got);
+}
+
+/* A connection with a filter of the job's own is left without. */
+static void attach(int sk)
+{
+	const struct sock_fprog p = { TCP_FILTER_LEN, (struct sock_filter *)(unsigned long)tcp_filter };
+	struct sock_filter got[TCP_FILTER_LEN];
+
+	if (!get_filter(sk, got) && raw_syscall(SYS_setsockopt, sk, SOL_SOCK, ATTACH_FILTER, (long)&p, sizeof(p), 0) >= 0 && filtered)
+		__atomic_add_fetch(filtered, 1, __ATOMIC_SEQ_CST);
+}
+
+static bool detach(int sk)
+{
+	return has_filter(sk) && raw_syscall(SYS_setsockopt, sk, SOL_SOCK, DETACH_FILTER, (long)&sk, sizeof(int), 0) >= 0;
+}
+
+/* ---- all sockets ------------------------------------------------------------------ */
+
+struct entry { uint64_t ino; int64_t next; unsigned short len; unsigned char type; char name[]; };
+typedef void visit_fn(int dirfd, const char *name, long number, void *arg);
+
+static long parse(const char *name)
+{
+	long n = 0;
+
+	for (; *name >= '0' && *name <= '9' && n < 1L << 30; name++)
+		n = n * 10 + (*name - '0');
+	return *name ? -1 : n;
+}
+
+/* Calls fn for each name in the directory that is a number. */
+static void each(int dirfd, const char *path, visit_fn *fn, void *arg)
+{
+	long fd = raw_syscall(SYS_openat, dirfd, (long)path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, 0, 0), n;
+	_Alignas(8) char buf[2048];
+
+	if (fd < 0)
+		return;
+	while ((n = raw_syscall(SYS_getdents64, fd, (long)buf, sizeof(buf), 0, 0, 0)) > 0)
+		for (const char *p = buf; p < buf + n; p += ((const struct entry *)(const void *)p)->len) {
+			const struct entry *e = (const void *)p;
+
+			if (parse(e->name) >= 0)
+				fn((int)fd, e->name, parse(e->name), arg);
+		}
+	raw_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
+}
+
+struct process { long pidfd; int freed; };
+
+static void free_socket(int dirfd, const char *name, long number, void *arg)
+{
+	struct process *p = arg;
+	char link[16];
+	long sk;
+
+	if (raw_syscall(SYS_readlinkat, dirfd, (long)name, (long)link, sizeof(link), 0, 0) < 8 || !preload_after(link, "socket:"))
+		return;
+	sk = raw_syscall(SYS_pidfd_getfd, p->pidfd, number, 0, 0, 0, 0);
+	if (sk < 0)
+		return;
+	p->freed += detach((int)sk);
+	raw_syscall(SYS_close, sk, 0, 0, 0, 0, 0);
+}
+
+static void free_process(int dirfd, const char *name, long number, void *arg)
+{
+	struct process p = { -1, 0 };
+	char path[32];
+	int n = 0;
+
+	if (number <= INIT_PID || number == main_pid)
+		return;
+	p.pidfd = raw_syscall(SYS_pidfd_open, number, 0, 0, 0, 0, 0);
+	if (p.pidfd < 0)
+		return;
+	for (; name[n] && n < 20; n++)
+		path[n] = name[n];
+	path[n++] = '/';
+	path[n++] = 'f';
+	path[n++] = 'd';
+	path[n] = '\0';
+	each(dirfd, path, free_socket, &p);
+	raw_syscall(SYS_close, p.pidfd, 0, 0, 0, 0, 0);
+	*(int *)arg += p.freed;
+}
+
+bool tcp_restored(void)
+{
+	static const char text[] = "Error (fsched): not all TCP connections can be let go: one is neither closed nor open in a process\n";
+	int freed = 0;
+
+	if (!filtered || !*filtered)
+		return true;
+	each(AT_FDCWD, "/proc", free_process, &freed);
+	if (freed == *filtered)
+		return true;
+	raw_syscall(SYS_write, 2, (long)text, sizeof(text) - 1, 0, 0, 0);
+	return false;
+}
+
+/* ---- what criu calls --------------------------------------------------------------- */
+
+EXPORT int getsockopt(int sk, int level, int name, void *value, unsigned *len);
+
+/* In a restore. To leave it for good is the restored task's own call. */
+static long repair(int sk, int value)
+{
+	static const int quietly = -1;
+	long ret;
+
+	if (value == 0) {
+		ret = rights_with(CAP(NET_ADMIN), SYS_setsockopt, sk, SOL_TCP, REPAIR, (long)&quietly, sizeof(quietly), 0);
+		if (ret != -EINVAL)
+			return ret;
+	}
+	ret = rights_with(CAP(NET_ADMIN), SYS_setsockopt, sk, SOL_TCP, REPAIR, (long)&value, sizeof(value), 0);
+	if (value == 1 && ret >= 0)
+		attach(sk);
+	return ret;
+}
+
+bool tcp_setsockopt(int sk, int level, int name, const void *value, unsigned len, long *ret)
+{
+	if (level != SOL_TCP || name != REPAIR || len < sizeof(int))
+		return false;
+	/* criu's first process asks the kernel what it can, with a connection of its own. */
+	if (filtered && get_pid() != main_pid) {
+		*ret = repair(sk, *(const int *)value);
+		return true;
+	}
+	if (!filtered && *(const int *)value == 0)
+		detach(sk);
+	return false;
+}
+
+int getsockopt(int sk, int level, int name, void *value, unsigned *len)
+{
+	if (level == SOL_SOCK && name == ATTACH_FILTER && has_filter(sk)) {
+		*len = 0;
+		return 0;
+	}
+	return (int)errno_result(raw_syscall(SYS_getsockopt, sk, level, name, (long)value, (long)len, 0));
+}
