@@ -223,6 +223,19 @@ static void end_freeze(const struct session *s, pid_t criu, const struct limit *
 	relay_send(s->relay[1], 'T', text);
 }
 
+/* Without the library criu would save the filters of the job's sockets, and leave them there. */
+static int check_library(pid_t criu, struct err *err)
+{
+	cleanup_free char *maps = NULL;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)criu);
+	if (read_file_at(AT_FDCWD, path, 1 << 20, &maps) > 0 && strstr(maps, "/" CRIU_PRELOAD))
+		return 0;
+	return err_set(err, ENOENT, "the job has TCP connections, for which criu needs fsched's library %s: it is missing beside the programs of "
+		       "fsched, or this criu is linked statically", CRIU_PRELOAD);
+}
+
 /* All processes stand still, and no socket was touched yet. */
 static int begin_tcp(pid_t criu, struct tcp_sockets *t, struct err *err)
 {
@@ -230,6 +243,8 @@ static int begin_tcp(pid_t criu, struct tcp_sockets *t, struct err *err)
 		return -1;
 	if (!t->n)
 		return 0;
+	if (check_library(criu, err))
+		return -1;
 	tcp_drain(t, DRAIN_MS);
 	if (tcp_guard(criu, t, err) < 0)
 		return -1;

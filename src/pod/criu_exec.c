@@ -14,7 +14,6 @@
 #include "common/util.h"
 #include "preload/hand.h"
 
-#define PRELOAD_NAME "libfsched-criu.so"
 #define VERSION_TIMEOUT_MS 10000
 
 void criu_ignore_signals(void)
@@ -253,7 +252,7 @@ int criu_locate(const char *conf, const char *libexec, struct criu_bin *b, struc
 	char *more;
 
 	*b = (struct criu_bin){ 0 };
-	snprintf(b->preload, sizeof(b->preload), "%s/%s", libexec, PRELOAD_NAME);
+	snprintf(b->preload, sizeof(b->preload), "%s/%s", libexec, CRIU_PRELOAD);
 	if (access(b->preload, R_OK))
 		b->preload[0] = '\0';
 	else if (check_trusted(b->preload, err))
@@ -283,7 +282,7 @@ int criu_act_for(struct criu_bin *b, uid_t uid, gid_t gid, const gid_t *groups, 
 		return 0;
 	if (!b->preload[0])
 		return err_set(err, ENOENT, "%s is missing beside the programs of fsched: without it criu would open the job's files with "
-			       "root's rights; install fsched anew", PRELOAD_NAME);
+			       "root's rights; install fsched anew", CRIU_PRELOAD);
 	text = xmalloc(room);
 	n = (size_t)snprintf(text, room, "FSCHED_JOB=%u:%u:", (unsigned)uid, (unsigned)gid);
 	for (int i = 0; i < n_groups; i++)
@@ -323,7 +322,7 @@ int criu_check_elide(const struct criu_bin *b, int timeout_s, struct err *err)
 	int rc;
 
 	if (!b->preload[0])
-		return err_set(err, ENOENT, "%s is missing beside the programs of fsched", PRELOAD_NAME);
+		return err_set(err, ENOENT, "%s is missing beside the programs of fsched", CRIU_PRELOAD);
 	rc = run_criu_as(b, true, args, timeout_s * 1000, out, sizeof(out), err);
 	if (rc < 0)
 		return -1;

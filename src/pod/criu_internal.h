@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include "pod/criu.h"
 
+#define CRIU_PRELOAD     "libfsched-criu.so"
 #define CRIU_DUMP_LOG    "dump.log"
 #define CRIU_RESTORE_LOG "restore.log"
 #define CRIU_STATS       "stats-dump"

@@ -14,9 +14,11 @@ from test_pod import base, pods  # noqa: F401  (fixtures)
 CYCLES = int(os.environ.get("FSCHED_CYCLES", "5"))
 
 
-class Tcp(Job):
-    def __init__(self, pods, base, *argv):
-        super().__init__(pods, base, "tcp", *argv)
+class Pair(Job):
+    """Two processes that tell in their output if something between them goes wrong."""
+    def __init__(self, pods, base, program="tcp", *argv):
+        super().__init__(pods, base, program, *argv)
+        self.step = {"tcp": 1 << 20, "objects": 4096}[program]
         lib.wait_for(lambda: self.out.read_text().count("ready") == 2, "both ends")
 
     def moves(self):
@@ -25,14 +27,14 @@ class Tcp(Job):
             return {p: [int(n) for n in re.findall(r"^[rw]char: (\d+)", Path(f"/proc/{p}/io").read_text(), re.M)] for p in self.processes()}
         first = io()
         assert len(first) == 2, self.out.read_text()
-        lib.wait_for(lambda: all(now[i] > first[p][i] + (1 << 20) for p, now in io().items() for i in (0, 1)), "bytes that move")
+        lib.wait_for(lambda: all(now[i] > first[p][i] + self.step for p, now in io().items() for i in (0, 1)), "bytes that move")
 
 
 @pytest.mark.parametrize("engine", ["auto", "criu"])
 def test_cycles(pods, base, engine, record_property):
     conf = base / f"tcp-{engine}.conf"
     conf.write_text((base / "fsched.conf").read_text() + f"MemoryEngine = {engine}\n")
-    job = Tcp(pods, base)
+    job = Pair(pods, base)
     for n in range(CYCLES):
         job.moves()
         if n % 2:
@@ -48,17 +50,18 @@ def test_cycles(pods, base, engine, record_property):
 
 
 def test_many_checkpoints_of_a_job_that_runs_on(pods, base):
-    job = Tcp(pods, base, 8)
+    job = Pair(pods, base, "tcp", 8)
     for _ in range(CYCLES):
         assert "warning" not in job.checkpoint()
         job.moves()
     job.stop()
 
 
+@pytest.mark.parametrize("program", ["tcp", "objects"])
 @pytest.mark.parametrize("victim", ["worker", "criu"])
-def test_whoever_dies_in_a_checkpoint(pods, base, victim):
-    """The sockets leave criu's repair mode before the job goes on: no read or write fails."""
-    job = Tcp(pods, base)
+def test_whoever_dies_in_a_checkpoint(pods, base, victim, program):
+    """No read or write fails: TCP sockets leave criu's repair mode before the job goes on."""
+    job = Pair(pods, base, program)
     names = [n for n in points("checkpoint", "complete", "vacate") if n.startswith("criu-") == (victim == "criu")]
     assert len(names) >= (3 if victim == "criu" else 9)
     before = look(job)
@@ -83,7 +86,7 @@ def test_a_freeze_that_takes_too_long(pods, base, name):
     conf = base / "tcp-limit.conf"
     conf.write_text((base / "fsched.conf").read_text() + "CheckpointFreezeTimeout = 5\n"
                     "CheckpointFileLimit = 16M\nCheckpointTmpLimit = 16M\n")
-    job = Tcp(pods, base)
+    job = Pair(pods, base)
     assert "CheckpointFreezeTimeout" in job.checkpoint(fault=name, conf=conf, fails=True)
     job.moves()
     assert "warning" not in job.checkpoint()
