@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		memset(&s, 0, sizeof(s));
 	/* Whatever was taken from it can be written, and is found again, once. */
 	cleanup_free char *replaced = status_replace(text, &s);
-	if (status_parse(replaced, &again, NULL) < 0 || strcmp(s.uuid, again.uuid) != 0 || s.interval != again.interval)
+	if (status_parse(replaced, &again, NULL) < 0 || s.interval != again.interval)
 		abort();
 	return 0;
 }
