@@ -171,7 +171,7 @@ int preflight_status(struct scan *s, pid_t pid, struct err *err)
 	if (!strncmp(status, "Name:\tsrun\n", 11))
 		return preflight_refuse(s, pid, err, "is a job step started by srun", "its tasks run outside of the batch script; "
 					"wait until the step has ended, or start the program without srun (mpiexec and mpirun do by "
-					"themselves, unless HYDRA_LAUNCHER or I_MPI_HYDRA_BOOTSTRAP is set to slurm)");
+					"themselves, unless HYDRA_LAUNCHER, I_MPI_HYDRA_BOOTSTRAP or OMPI_MCA_plm is set to slurm)");
 	return 0;
 }
 

@@ -110,8 +110,8 @@ static bool is_variable(const char *element, const char *name)
 /* Set by the SPANK plugin in the job from which this one is submitted, and no wish of the user's: this one may be of several nodes. */
 static bool set_for_other_job(const char *element, const char *set)
 {
-	for (size_t i = 0; set && i < ARRAY_SIZE(mpi_launchers); i++)
-		if (is_variable(element, mpi_launchers[i]) && strstr(set, mpi_launchers[i]))
+	for (int i = 0; set && i < MPI_VARIABLES; i++)
+		if (is_variable(element, mpi_variables[i].name) && strstr(set, mpi_variables[i].name))
 			return true;
 	return is_variable(element, MPI_SET_ENV);
 }

@@ -13,8 +13,14 @@ static const char *value_of(const char *element, const char *name, size_t len)
 	return !strncmp(element, name, len) && element[len] == '=' ? element + len + 1 : NULL;
 }
 
-/* MPICH and its kin (hydra); Intel MPI. Open MPI starts no srun for ranks on the node itself. */
-const char *const mpi_launchers[2] = { "HYDRA_LAUNCHER", "I_MPI_HYDRA_BOOTSTRAP" };
+const struct mpi_variable mpi_variables[MPI_VARIABLES] = {
+	{ "HYDRA_LAUNCHER", "fork" },                      /* MPICH and its kin */
+	{ "I_MPI_HYDRA_BOOTSTRAP", "fork" },               /* Intel MPI */
+	/* Open MPI 4 takes a node for another one, and srun, if Slurm's name of it is not the host's. */
+	{ "OMPI_MCA_plm", "isolated" },
+	{ "OMPI_MCA_ras", "^slurm" },
+	{ "OMPI_MCA_orte_set_default_slots", NULL },
+};
 
 const char *option_in_env(const char *element)
 {

@@ -23,9 +23,9 @@
 #define OPTION_LIMIT_ENV_JOB "SLURM_SPANK_" OPTION_LIMIT_ENV
 /* What the SPANK plugin sets in the script's environment so that MPI starts its ranks on this node without srun, which would put them
  * outside of the pod; and a variable with the names of those that the user had not set himself. */
-#define MPI_LAUNCHER "fork"
 #define MPI_SET_ENV  "FSCHED_MPI_LAUNCHER"
-extern const char *const mpi_launchers[2];   /* names of variables */
+enum { MPI_VARIABLES = 5, MPI_OPENMPI = 2 /* from here on: all or none */ };
+extern const struct mpi_variable { const char *name, *value; } mpi_variables[MPI_VARIABLES];   /* value NULL: the tasks on the node */
 #define OPTION_TEXT_MAX 64
 #define OPTION_MAX      128   /* the whole value */
 #define UUID_LEN        36

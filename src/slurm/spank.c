@@ -190,16 +190,28 @@ static unsigned restart_count(spank_t sp)
 	return (unsigned)atoi(text);
 }
 
+static bool in_env(spank_t sp, const char *name)
+{
+	char text[8];
+
+	return spank_getenv(sp, name, text, sizeof(text)) != ESPANK_ENV_NOEXIST;
+}
+
 /* mpiexec takes srun to start its ranks wherever it sees a job of Slurm's, also on one node. */
 static void keep_mpi_inside(spank_t sp)
 {
-	char set[128] = "";
+	char set[256] = "", tasks[16];
+	bool openmpi = spank_getenv(sp, "SLURM_TASKS_PER_NODE", tasks, sizeof(tasks)) == ESPANK_SUCCESS && atoi(tasks) > 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(mpi_launchers); i++) {
+	snprintf(tasks, sizeof(tasks), "%d", openmpi ? atoi(tasks) : 0);
+	for (int i = MPI_OPENMPI; i < MPI_VARIABLES; i++)
+		openmpi &= !in_env(sp, mpi_variables[i].name);
+	for (int i = 0; i < (openmpi ? MPI_VARIABLES : MPI_OPENMPI); i++) {
+		const struct mpi_variable *v = &mpi_variables[i];
 		const size_t n = strlen(set);
 
-		if (spank_setenv(sp, mpi_launchers[i], MPI_LAUNCHER, 0) == ESPANK_SUCCESS)
-			snprintf(set + n, sizeof(set) - n, "%s%s", n ? "," : "", mpi_launchers[i]);
+		if (!in_env(sp, v->name) && spank_setenv(sp, v->name, v->value ? v->value : tasks, 0) == ESPANK_SUCCESS)
+			snprintf(set + n, sizeof(set) - n, "%s%s", n ? "," : "", v->name);
 	}
 	if (*set)
 		spank_setenv(sp, MPI_SET_ENV, set, 1);

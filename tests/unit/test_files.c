@@ -633,7 +633,7 @@ static void of_a_job_that_runs_on_it_refuses_the_checkpoint(void **state)
 	opts.runs_on = true;
 	start(&j, open_big);
 	assert_refused(record(&j), "without a copy the epoch could not be restored");
-	assert_refused(files_look(&j.pid, 1, j.pid, &opts, &err), "raise CheckpointFileLimit");
+	assert_refused(files_look(&j.pid, 1, j.pid, &opts, &err), "the administrator can raise it");
 	opts.file_limit = 200000;
 	assert_ok(files_look(&j.pid, 1, j.pid, &opts, &err));
 	opts.file_limit = 50000;
