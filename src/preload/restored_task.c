@@ -18,7 +18,11 @@
 #define LEVEL_SOCKET     1
 #define OPT_SNDBUFFORCE 32
 #define OPT_RCVBUFFORCE 33
+#define OPT_TYPE         3
 #define OPT_MARK        36
+#define TYPE_RAW         3   /* SOCK_RAW */
+#define TYPE_BITS     0xfu
+#define PROTOCOL_RAW   255   /* IPPROTO_RAW */
 #define LEVEL_TCP        6
 #define OPT_TCP_REPAIR  19
 #define TTY_SET_LOCKED_TERMIOS 0x5457 /* TIOCSLCKTRMIOS */
@@ -204,6 +208,7 @@ EXPORT unsigned umask(unsigned mask);
 EXPORT int chroot(const char *path);
 EXPORT int unshare(int flags);
 EXPORT int setns(int fd, int type);
+EXPORT int socket(int family, int type, int protocol);
 EXPORT int setsockopt(int fd, int level, int name, const void *value, unsigned len);
 EXPORT void *shmat(int id, const void *addr, int flags);
 EXPORT int shmctl(int id, int cmd, void *buf);
@@ -243,12 +248,34 @@ int setns(int fd, int type)
 	return (int)errno_result(rights_with(CAP(SYS_ADMIN), SYS_setns, fd, type, 0, 0, 0, 0));
 }
 
+/* criu's own, by which it sends the end of a stream (FIN) that the job's socket has received, with a mark. A job has no raw sockets. */
+static bool is_for_fin(int family, int type, int protocol)
+{
+	return (family == 2 || family == 10) && ((unsigned)type & TYPE_BITS) == TYPE_RAW && protocol == PROTOCOL_RAW;
+}
+
+int socket(int family, int type, int protocol)
+{
+	return (int)errno_result(rights_with(is_for_fin(family, type, protocol) ? CAP(NET_RAW) : 0, SYS_socket, family, type, protocol, 0, 0, 0));
+}
+
+static bool is_raw(int fd)
+{
+	int type = 0;
+	unsigned n = sizeof(type);
+
+	return raw_syscall(SYS_getsockopt, fd, LEVEL_SOCKET, OPT_TYPE, (long)&type, (long)&n, 0) == 0 && type == TYPE_RAW;
+}
+
 /* No process of a job can have set a mark: one that is there came with the socket, by a rule of the node's. */
 static long keep_mark(int fd, const void *value, unsigned len)
 {
 	unsigned now = 0, n = sizeof(now);
-	long ret = raw_syscall(SYS_getsockopt, fd, LEVEL_SOCKET, OPT_MARK, (long)&now, (long)&n, 0);
+	long ret;
 
+	if (is_raw(fd))
+		return rights_with(CAP(NET_RAW) | CAP(NET_ADMIN), SYS_setsockopt, fd, LEVEL_SOCKET, OPT_MARK, (long)value, len, 0);
+	ret = raw_syscall(SYS_getsockopt, fd, LEVEL_SOCKET, OPT_MARK, (long)&now, (long)&n, 0);
 	if (ret < 0)
 		return ret;
 	return len == sizeof(now) && now == *(const unsigned *)value ? 0 : -EPERM;

@@ -22,8 +22,9 @@
 #define RESTORER_CAPS (CAP(SETGID) | CAP(SETUID) | CAP(SETPCAP) | CAP(NET_ADMIN) | CAP(IPC_LOCK) | CAP(IPC_OWNER) | CAP(SYS_ADMIN) | \
 		       CAP(SYS_NICE) | CAP(SYS_RESOURCE) | CAP(CHECKPOINT_RESTORE))
 
-/* A restored task before that: criu's images (DAC_READ_SEARCH), its own /proc and the job's time namespace besides. */
-#define TASK_CAPS (RESTORER_CAPS | CAP(DAC_READ_SEARCH) | CAP(SYS_CHROOT) | CAP(SYS_TIME))
+/* A restored task before that: criu's images (DAC_READ_SEARCH), its own /proc and the job's time namespace besides, and a raw socket by which
+ * criu restores half-closed connections (NET_RAW). */
+#define TASK_CAPS (RESTORER_CAPS | CAP(DAC_READ_SEARCH) | CAP(NET_RAW) | CAP(SYS_CHROOT) | CAP(SYS_TIME))
 
 static struct { bool on; uint32_t uid, gid; } job;
 static bool in_task;

@@ -207,7 +207,7 @@ static int fill(struct memory_back *b, struct worker *w, pid_t init, struct err 
 		rc = err_set(err, 0, "a fault on purpose");
 	if (!rc)
 		rc = mem_shared_find(b->objects, b->image, b->token, t.pids, t.n, err);
-	if (!rc)
+	if (!rc && only.n) /* no range at all would be taken for everything */
 		rc = mem_image_fill(b->image, &sink, &o, NULL, err);
 	mem_ranges_free(&only);
 	tree_free(&t);

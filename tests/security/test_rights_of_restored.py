@@ -89,8 +89,9 @@ def test_cgroup_file_moves_nobody(cluster, jobdir, workloads, delegated):
     assert looks["after"]["files"][delegated] == looks["before"]["files"][delegated] != "done"
 
 
-def test_second_proc_shows_no_more(cluster, jobdir, workloads, second_proc):
-    d = jobdir()
+def test_second_proc_shows_no_more(second_proc, new_cluster, jobdir, workloads):
+    """The cluster comes after the mount, which it would not see otherwise: it has mounts of its own."""
+    cluster, d = new_cluster(), jobdir()
     job = cluster.sbatch(f"exec python3 {workloads}/rights.py go {second_proc}/kallsyms {second_proc}/self/maps", "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
     cluster.wait_running(job)
     wait_for_text(d / "out", "ready")
