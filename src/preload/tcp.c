@@ -72,13 +72,14 @@ static bool has_filter(int sk)
 	return get_filter(sk, got) == TCP_FILTER_LEN && tcp_filter_is(got);
 }
 
-/* A connection with a filter of the job's own is left without. */
+/* A connection with a filter of the job's own is left without. Linux 6.18 lets nobody without CAP_NET_ADMIN filter TCP. */
 static void attach(int sk)
 {
 	const struct sock_fprog p = { TCP_FILTER_LEN, (struct sock_filter *)(unsigned long)tcp_filter };
 	struct sock_filter got[TCP_FILTER_LEN];
 
-	if (!get_filter(sk, got) && raw_syscall(SYS_setsockopt, sk, SOL_SOCK, ATTACH_FILTER, (long)&p, sizeof(p), 0) >= 0 && filtered)
+	if (!get_filter(sk, got) && filtered &&
+	    rights_with(CAP(NET_ADMIN), SYS_setsockopt, sk, SOL_SOCK, ATTACH_FILTER, (long)&p, sizeof(p), 0) >= 0)
 		__atomic_add_fetch(filtered, 1, __ATOMIC_SEQ_CST);
 }
 
