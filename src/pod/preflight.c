@@ -71,3 +71,13 @@ int preflight(const struct preflight_job *job, struct err *err)
 	free(s.sockets);
 	return rc;
 }
+
+int preflight_stopped(const struct preflight_job *job, struct err *err)
+{
+	cleanup_close int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct scan s = { .job = job, .proc = proc };
+
+	if (proc < 0)
+		return err_sys(err, errno, "cannot open /proc");
+	return preflight_find_leader(&s, err) || preflight_namespaces(&s, s.leader, err) ? -1 : 0;
+}

@@ -35,4 +35,8 @@ struct preflight_job {
 /* 0 = nothing known against it. -1: err names process (pid in the pod and command), object, and what to do. */
 int preflight(const struct preflight_job *job, struct err *err);
 
+/* Once all processes stand still, and before criu enters any namespace of theirs: that of the first process are still the pod's. (criu
+ * itself refuses a tree in more than one user namespace.) */
+int preflight_stopped(const struct preflight_job *job, struct err *err);
+
 #endif

@@ -14,8 +14,7 @@
 
 #define LEADER_PID 2
 
-/* Pid 2 of the pod, by whose user and namespaces all others are measured: not pid 1, for criu restores the tree into an IPC
- * namespace of its own. */
+/* Pid 2 of the pod, by whose namespaces all others are measured. */
 int preflight_find_leader(struct scan *s, struct err *err)
 {
 	for (int i = 0; i < s->job->n; i++)
@@ -175,6 +174,16 @@ int preflight_status(struct scan *s, pid_t pid, struct err *err)
 	return 0;
 }
 
+/* The pod's pid 1 is out of the job's reach; its first process is not: another process of the job can trace it and take it, and itself, to
+ * a user namespace and there to a mount namespace with mounts of its choice. criu would follow them there as root. criu restores the tree
+ * into IPC and time namespaces of its own. */
+static pid_t measure_of(const struct scan *s, pid_t pid, const char *ns)
+{
+	if (pid != s->leader)
+		return s->leader;
+	return strcmp(ns, "ipc") && strcmp(ns, "time") ? s->job->init : s->leader;
+}
+
 int preflight_namespaces(const struct scan *s, pid_t pid, struct err *err)
 {
 	static const struct { const char *file, *name; } ns[] = {
@@ -185,13 +194,14 @@ int preflight_namespaces(const struct scan *s, pid_t pid, struct err *err)
 	char path[64], what[96];
 
 	for (size_t i = 0; i < ARRAY_SIZE(ns); i++) {
-		snprintf(path, sizeof(path), "%d/ns/%s", s->leader, ns[i].file);
+		snprintf(path, sizeof(path), "%d/ns/%s", measure_of(s, pid, ns[i].file), ns[i].file);
 		if (fstatat(s->proc, path, &a, 0))
 			continue;
 		snprintf(path, sizeof(path), "%d/ns/%s", pid, ns[i].file);
 		if (fstatat(s->proc, path, &b, 0) || (a.st_dev == b.st_dev && a.st_ino == b.st_ino))
 			continue;
-		snprintf(what, sizeof(what), "is in another %s namespace than the job (a container or unshare)", ns[i].name);
+		snprintf(what, sizeof(what), "is in another %s namespace than the %s (a container or unshare)", ns[i].name,
+			 pid == s->leader ? "pod" : "job");
 		return preflight_refuse(s, pid, err, what, "");
 	}
 	return 0;

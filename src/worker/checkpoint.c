@@ -186,17 +186,28 @@ static int on_frozen(void *arg, struct err *err)
 	return hold(c, err);
 }
 
-/* What has lost its name since the look before. */
+/* Borrows t. */
+static struct preflight_job job_of(const struct worker *w, const struct tree *t)
+{
+	return (struct preflight_job){
+		.pids = t->pids, .inner = t->inner, .n = t->n, .init = w->req.init, .agent_port = w->req.agent_port,
+		.uid = w->req.uid, .gid = w->req.gid, .groups = w->req.groups, .n_groups = w->req.n_groups,
+	};
+}
+
+/* What has come since the look before, or lost its name. */
 static int on_stopped(void *arg, struct err *err)
 {
 	struct checkpoint *c = arg;
 	const struct files_opts o = files_opts(c->w);
+	struct preflight_job job;
 	struct tree t;
 	int rc;
 
 	if (tree_read(c->w->req.init, &t, err))
 		return -1;
-	rc = files_names_find(&c->w->names, t.pids, t.n, c->w->req.init, &o, true, err);
+	job = job_of(c->w, &t);
+	rc = preflight_stopped(&job, err) || files_names_find(&c->w->names, t.pids, t.n, c->w->req.init, &o, true, err) ? -1 : 0;
 	tree_free(&t);
 	return rc || names_write(&c->w->names, &c->w->req, c->dump.names_fd, err) ? -1 : 0;
 }
@@ -267,10 +278,7 @@ static int check_tree(const struct worker *w, struct err *err)
 static int look_before(struct worker *w, int wait_ms, struct err *err)
 {
 	const struct files_opts o = files_opts(w);
-	struct preflight_job job = {
-		.init = w->req.init, .agent_port = w->req.agent_port,
-		.uid = w->req.uid, .gid = w->req.gid, .groups = w->req.groups, .n_groups = w->req.n_groups,
-	};
+	struct preflight_job job;
 	struct tree t;
 	int rc;
 
@@ -279,9 +287,7 @@ static int look_before(struct worker *w, int wait_ms, struct err *err)
 	    criu_act_for(&w->criu, w->req.uid, w->req.gid, w->req.groups, w->req.n_groups, err) ||
 	    check_tree(w, err) || tree_read(w->req.init, &t, err))
 		return -1;
-	job.pids = t.pids;
-	job.inner = t.inner;
-	job.n = t.n;
+	job = job_of(w, &t);
 	/* A checkpoint looks at everything, also if whoever has the turn hangs. */
 	job.hands_off = !turn_take(w, wait_ms) && !wait_ms;
 	rc = (!fault(w, FAULT_NO_PREFLIGHT) && preflight(&job, err)) || space_check(w, t.pids, t.n, err) ||

@@ -89,3 +89,13 @@ int main(void)
 
 def test_an_ordinary_program(pods, base):
     Job(pods, base / "odd", "plain").start().comes_back()
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="moved.c makes calls of another process")
+@pytest.mark.parametrize("kinds, what", [(["user"], "user"), (["user", "mnt"], "mount")])
+@pytest.mark.parametrize("fault", ["", "no-preflight"])
+def test_the_whole_job_in_namespaces_of_its_own(pods, base, kinds, what, fault):
+    """All processes are in the same ones, the pod's first process of the job's, too; with the fault as if they had gone there just before the
+    freeze. criu would follow them as root to mounts of the user's choice."""
+    job = Job(pods, base / "moved", *kinds).start()
+    job.refused("process 2 (", f"is in another {what} namespace than the pod", fault=fault)
