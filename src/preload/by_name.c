@@ -171,9 +171,8 @@ static int open_as(int dirfd, const char *path, int flags, unsigned mode)
 		return (int)errno_result(dirfd == AT_FDCWD || from_the_root(dirfd, path)
 					 ? open_without_waiting(restored_task_open, dirfd, path, flags, mode)
 					 : restored_task_open_own(dirfd, path, flags, mode));
-	ret = reopen_job_file(dirfd, path, flags);
-	if (ret >= 0)
-		return (int)ret;
+	if (reopen_job_file(dirfd, path, flags, &ret))
+		return (int)errno_result(ret);
 	if (opened_by_user(dirfd, path))
 		return (int)errno_result(open_without_waiting(open_users, dirfd, path, flags, mode));
 	ret = raw_syscall(SYS_openat, dirfd, (long)path, flags, mode, 0, 0);

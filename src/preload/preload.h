@@ -54,8 +54,8 @@ long reaper_forked(long nr, long ret);
 /* names.c: is this a link that criu makes to the open file fd, which has lost its name, and must not? */
 bool names_own_link(int fd, const char *path);
 
-/* reopen.c: the open of /proc/self/fd/N for a file of the job's in a dump, -1 for any other. */
-long reopen_job_file(int dirfd, const char *path, int flags);
+/* reopen.c: the open of /proc/self/fd/N for a file of the job's in a dump: true if it was made there, *ret is the descriptor or -errno. */
+bool reopen_job_file(int dirfd, const char *path, int flags, long *ret);
 /* names.c: is this criu dumping? */
 bool names_given(void);
 

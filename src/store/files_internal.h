@@ -151,6 +151,11 @@ int tree_pack(int dirfd, int filesfd, const char *archive, const char *shown, co
 /* Unpacks it into the directory; no archive = nothing to do. */
 int tree_unpack(int dirfd, int filesfd, const char *archive, const char *shown, struct err *err);
 
+/* ---- files_record.c --------------------------------------------------- */
+
+/* Opens what an O_PATH descriptor stands for, for reading, with the job's user's rights. -1 with errno. */
+int reopen_as_user(int pathfd, const struct files_cred *cred);
+
 /* ---- shared ------------------------------------------------------------ */
 
 /* The path without control characters, its end if it is long. */

@@ -161,14 +161,31 @@ static void remember(struct files_names *x, const struct stat *st, char *path)
 	x->v[i] = f;
 }
 
+/* "open as descriptor 5" */
+static void how(const char *ref, char *as, size_t len)
+{
+	if (strstr(ref, "/fd/"))
+		snprintf(as, len, "open as descriptor %.20s", strrchr(ref, '/') + 1);
+	else
+		snprintf(as, len, "%s", strstr(ref, "/exe") ? "as its program" : "mapped");
+}
+
 static int refuse(pid_t pid, const char *ref, const char *was, const char *why, struct err *err)
 {
-	char who[PROC_DESCRIBED], shown[FILES_SHOWN], as[48] = "mapped";
+	char who[PROC_DESCRIBED], shown[FILES_SHOWN], as[48];
 
-	if (strstr(ref, "/fd/"))
-		snprintf(as, sizeof(as), "open as descriptor %s", strrchr(ref, '/') + 1);
+	how(ref, as, sizeof(as));
 	return err_set(err, ENOENT, "%s has \"%s\" %s; %s, so a restore could not open the file; close it or give it a name",
 		       proc_describe(pid, who, sizeof(who)), show_path(was, shown), as, why);
+}
+
+static int refuse_unreadable(pid_t pid, const char *ref, const char *was, struct err *err)
+{
+	char who[PROC_DESCRIBED], shown[FILES_SHOWN], as[48];
+
+	how(ref, as, sizeof(as));
+	return err_set(err, EACCES, "%s has \"%s\" %s, which the job's user may not read: its content cannot be saved for him; close it and "
+		       "try again", proc_describe(pid, who, sizeof(who)), show_path(was, shown), as);
 }
 
 static unsigned long file_system(const char *ref)
@@ -196,6 +213,26 @@ static bool is_nfs_deleted(const char *ref, const char *path)
 	return !strncmp(strrchr(path, '/') + 1, ".nfs", 4) && file_system(ref) == NFS_SUPER_MAGIC;
 }
 
+/* criu saves the content of a deleted file, and a restore makes a file of the job's user from it. He must not learn so what is in a file
+ * that he has only for writing or with O_PATH. criu itself does not read it either (preload/reopen.c). */
+static bool may_be_saved(const struct look *l, const char *ref)
+{
+	const struct files_cred *c = &l->opts->cred;
+	cleanup_close int pathfd = -1, fd = -1;
+	struct stat link;
+
+	if (!S_ISREG(l->st.st_mode) || c->uid == 0 || l->st.st_uid == c->uid)
+		return true;
+	/* The link of an open or mapped file tells by its mode how the file was opened; that of a program does not. */
+	if (fstatat(l->procfd, ref, &link, AT_SYMLINK_NOFOLLOW) || (!strstr(ref, "/exe") && link.st_mode & S_IRUSR))
+		return true;
+	pathfd = openat(l->procfd, ref, O_PATH | O_CLOEXEC);
+	if (pathfd < 0)
+		return true; /* it is gone */
+	fd = reopen_as_user(pathfd, c);
+	return fd >= 0 || errno != EACCES;
+}
+
 /* ref: a link of /proc to an open or mapped file. */
 static int note(struct look *l, pid_t pid, const char *ref, struct err *err)
 {
@@ -209,7 +246,11 @@ static int note(struct look *l, pid_t pid, const char *ref, struct err *err)
 	was[n] = '\0';
 	if (l->opts->runs_on && is_nfs_deleted(ref, was))
 		return refuse(pid, ref, was, "it was deleted, and on NFS it will be gone for good with the last process that has it open", err);
-	if (n <= (ssize_t)mark_len || memcmp(was + n - mark_len, mark, mark_len) || fstatat(l->procfd, ref, &l->st, 0) ||
+	if (fstatat(l->procfd, ref, &l->st, 0))
+		return 0;
+	if (l->st.st_nlink == 0 && !may_be_saved(l, ref))
+		return refuse_unreadable(pid, ref, was, err);
+	if (n <= (ssize_t)mark_len || memcmp(was + n - mark_len, mark, mark_len) ||
 	    is_it(l, l->rootfd, was + 1))
 		return 0;
 	was[(size_t)n - mark_len] = '\0';
@@ -267,6 +308,20 @@ static int note_mappings(struct look *l, pid_t pid, struct err *err)
 	return rc;
 }
 
+/* What else is to be known of it is known of its mapping. */
+static int note_program(struct look *l, pid_t pid, struct err *err)
+{
+	char ref[32], was[PATH_MAX + 1];
+	ssize_t n;
+
+	snprintf(ref, sizeof(ref), "%d/exe", (int)pid);
+	if (fstatat(l->procfd, ref, &l->st, 0) || l->st.st_nlink > 0 || may_be_saved(l, ref))
+		return 0;
+	n = readlinkat(l->procfd, ref, was, sizeof(was) - 1);
+	was[n > 0 ? n : 0] = '\0';
+	return refuse_unreadable(pid, ref, was, err);
+}
+
 int files_names_find(struct files_names *x, const pid_t *pids, int n, pid_t init, const struct files_opts *o, bool quick, struct err *err)
 {
 	cleanup_close int procfd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC), rootfd = -1;
@@ -283,6 +338,8 @@ int files_names_find(struct files_names *x, const pid_t *pids, int n, pid_t init
 		rc = note_descriptors(&l, pids[i], err);
 		if (rc == 0)
 			rc = note_mappings(&l, pids[i], err);
+		if (rc == 0)
+			rc = note_program(&l, pids[i], err);
 		snprintf(ref, sizeof(ref), "%d/cwd", (int)pids[i]);
 		if (rc == 0)
 			rc = note(&l, pids[i], ref, err);

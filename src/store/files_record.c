@@ -32,7 +32,7 @@ static int reopen(int pathfd, int flags)
 	return open(link, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | flags);
 }
 
-static int reopen_as_user(int pathfd, const struct files_cred *cred)
+int reopen_as_user(int pathfd, const struct files_cred *cred)
 {
 	struct rights own;
 	struct err why;
