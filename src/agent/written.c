@@ -108,6 +108,19 @@ static void flush(struct written *w)
  * when it is run first after a boot. That file is no work of the job, and other nodes need not have it. */
 #define CRIU_CACHE "/run/criu"
 
+/* The kernel names a file whose name is gone "… (deleted)", and it may still have another one (ln, rm). A file may be called so, too. */
+static bool name_is_gone(const struct written *w, const char *path, const struct stat *st)
+{
+	static const char mark[] = " (deleted)";
+	const size_t len = strlen(path), mark_len = sizeof(mark) - 1;
+	struct stat now;
+
+	if (len <= mark_len || strcmp(path + len - mark_len, mark) != 0)
+		return false;
+	cleanup_free char *there = xasprintf("/proc/%d/root%s", (int)w->init, path);
+	return lstat(there, &now) || now.st_dev != st->st_dev || now.st_ino != st->st_ino;
+}
+
 static void take_event(struct written *w, int fd)
 {
 	char link[64], path[PATH_MAX];
@@ -119,7 +132,7 @@ static void take_event(struct written *w, int fd)
 	if (n <= 0 || path[0] != '/' || fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_nlink == 0)
 		return;
 	path[n] = '\0';
-	if ((st.st_uid == 0 && strncmp(path, CRIU_CACHE, strlen(CRIU_CACHE)) == 0) || !remember(w, path))
+	if ((st.st_uid == 0 && strncmp(path, CRIU_CACHE, strlen(CRIU_CACHE)) == 0) || name_is_gone(w, path, &st) || !remember(w, path))
 		return;
 	w->unsaved = xrealloc(w->unsaved, w->n_unsaved + (size_t)n + 1);
 	memcpy(w->unsaved + w->n_unsaved, path, (size_t)n + 1);

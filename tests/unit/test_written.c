@@ -134,6 +134,17 @@ static void what_the_pod_writes_is_noted_once(void **state)
 	assert_string_equal(written_gap(w), "");
 }
 
+/* `ln part whole; rm part`: the kernel's name for what was written says that it is gone, and is none of a file. */
+static void a_name_that_is_gone_is_no_file(void **state)
+{
+	listen_to(true);
+	run("echo p > part; ln part whole; rm part; echo s > 'so called (deleted)'");
+	written_drain(w);
+	assert_int_equal(times(at("part (deleted)")), 0);
+	assert_int_equal(times(at("part")), 0);
+	assert_int_equal(times(at("so called (deleted)")), 1);
+}
+
 static void private_places_are_left_out(void **state)
 {
 	w = written_open(&store, pod, true, true, "/", &err);
@@ -258,6 +269,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(what_the_pod_writes_is_noted_once, done),
+		cmocka_unit_test_teardown(a_name_that_is_gone_is_no_file, done),
 		cmocka_unit_test_teardown(private_places_are_left_out, done),
 		cmocka_unit_test_teardown(a_restored_pod_takes_the_list_over, done),
 		cmocka_unit_test_teardown(a_full_list_drops_what_is_gone, done),
