@@ -288,7 +288,8 @@ static void failed(struct agent *a, const char *why)
 		    op_leaves(op->kind) ? "the job continues and was not vacated" : "the job continues");
 	if (askers_fault(op))
 		return;
-	if (op->kind == OP_PERIODIC)
+	/* What the node cannot do at the moment is for its administrator. */
+	if (op->kind == OP_PERIODIC && json_is_true(json_object_get(op->result, "refused")))
 		tell_unprotected(a, why);
 	snprintf(a->pub.status.error, sizeof(a->pub.status.error), "%.250s", text);
 	publish_now(a);

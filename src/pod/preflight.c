@@ -45,7 +45,7 @@ static int check_processes(struct scan *s, struct err *err)
 	const struct preflight_job *job = s->job;
 
 	for (int i = 0; i < job->n; i++)
-		if (preflight_status(s, job->pids[i], err) || preflight_namespaces(s, job->pids[i], err))
+		if (preflight_namespaces(s, job->pids[i], err) || preflight_status(s, job->pids[i], err))
 			return -1;
 	for (int i = 0; i < job->n; i++)
 		if (preflight_fds(s, job->pids[i], err) || preflight_maps(s, job->pids[i], err))

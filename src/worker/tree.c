@@ -16,6 +16,7 @@ struct node {
 	int   inner, session;   /* numbers inside the pod */
 	int   born_session;     /* a child's that the process must have had before its own; 0: not known */
 	bool  ended;            /* a zombie */
+	bool  nested;           /* in a PID namespace of its own: its numbers are those there */
 	enum {
 		UNKNOWN,
 		INSIDE,         /* descends from the leader */
@@ -26,6 +27,17 @@ struct node {
 
 /* All processes of the pod but pid 1. */
 struct nodes { struct node *v; int n; };
+
+/* Here, in the pod, and in PID namespaces below that. */
+static int count_levels(const char *status)
+{
+	const char *p = strstr(status, "\nNSpid:");
+	int n = 0;
+
+	for (p = p ? p + 1 : "\n"; *p != '\n' && *p; p++)
+		n += *p == '\t';
+	return n;
+}
 
 static void read_node(struct node *n, struct tree *t)
 {
@@ -41,6 +53,7 @@ static void read_node(struct node *n, struct tree *t)
 	}
 	state = strstr(status, "\nState:\t");
 	n->ended = state && strchr("ZX", state[strlen("\nState:\t")]);
+	n->nested = count_levels(status) > 2;
 	n->parent = (pid_t)proc_status_number(status, "PPid", 0);
 	n->inner = (int)proc_status_number(status, "NSpid", 0);
 	n->session = (int)proc_status_number(status, "NSsid", 0);
@@ -69,7 +82,8 @@ static void place(const struct nodes *l, struct node *p, pid_t init, int depth)
 	if (p->inner == LEADER_PID) {
 		p->where = INSIDE;
 	} else if (p->parent == init) {
-		p->where = STRAY;
+		/* What entered and was left by its parent is in a session from outside: a child of a criu that was killed, say. */
+		p->where = p->session ? STRAY : ENTERED;
 	} else if (!up || depth > l->n) {
 		p->where = ENTERED;
 	} else {
@@ -179,7 +193,8 @@ static int check_node(const struct nodes *l, const struct node *p, int imagesfd,
 		return err_set(err, 0, "%s is no descendant of the job's first process and would not be saved; where an older version of fsched has "
 			       "restored a job, its daemons are so; the job can be checkpointed once this process has ended",
 			       proc_describe(p->pid, who, sizeof(who)));
-	if (p->where != INSIDE)
+	/* The preflight refuses a nested one. */
+	if (p->where != INSIDE || p->nested)
 		return 0;
 	if (!session_fits(l, p))
 		return err_set(err, 0, "%s, an orphan of session %d, was adopted by a process of another session (a sub-reaper), which cannot be "

@@ -52,8 +52,7 @@ def test_a_job_that_cannot_be_saved_says_so_once(cluster, jobdir):
     job = c.sbatch("srun sh -c 'until [ -e go ]; do sleep 0.1; done'\necho end\n", "--checkpoint=0:02", "-o", "out", "-e", "err", cwd=d)
     c.wait_running(job)
     failed = "checkpoint (periodic) not made"
-    lib.wait_for(lambda: c.log(job).count(failed) >= 3, "periodic checkpoints")
-    e = c.wait_entry(job, lambda e: failed in e.get("error", ""), "the reason in the entry")
+    e = c.wait_entry(job, lambda e: failed in e.get("error", "") and int(e.get("failed", 0)) >= 3, "the reason and the count in the entry")
     assert "srun" in e["error"]
     text = (d / "err").read_text()
     assert re.fullmatch(r"fsched: job \d+: periodic checkpoints fail: .*srun.* and is not saved.*\n", text), text
