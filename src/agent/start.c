@@ -362,8 +362,8 @@ void start_service(struct agent *a)
 	a->start.ran = true;
 	snprintf(s->state, sizeof(s->state), "running");
 	if (a->start.error[0] || a->start.output[0])
-		snprintf(s->error, sizeof(s->error), "%.120s%s%.130s", a->start.output, a->start.output[0] && a->start.error[0] ? "; " : "",
-			 a->start.error);
+		snprintf(s->error, sizeof(s->error), "%.*s%s%.*s", a->start.error[0] ? 120 : 250, a->start.output,
+			 a->start.output[0] && a->start.error[0] ? "; " : "", a->start.output[0] ? 130 : 250, a->start.error);
 	for (int sig = 1; sig < NSIG; sig++)
 		if (sigismember(&a->restore.pending, sig) == 1)
 			pod_deliver(a, sig, SIG_SCOPE_SCRIPT);
