@@ -8,26 +8,11 @@
 #include "common/util.h"
 #include "pod/preflight_internal.h"
 
-const char *preflight_describe(const struct scan *s, pid_t pid, char *buf, size_t len)
-{
-	cleanup_free char *status = NULL;
-	char name[64], comm[64] = "?", clean[64];
-	int inner = pid;
-
-	snprintf(name, sizeof(name), "%d/status", pid);
-	if (read_file_at(s->proc, name, 65536, &status) > 0) {
-		sscanf(status, "Name:\t%63[^\n]", comm);
-		inner = (int)proc_status_number(status, "NSpid", pid);
-	}
-	snprintf(buf, len, "process %d (%s)", inner, printable(comm, clean, sizeof(clean)));
-	return buf;
-}
-
 int preflight_refuse(const struct scan *s, pid_t pid, struct err *err, const char *what, const char *advice)
 {
-	char who[160];
+	char who[PROC_DESCRIBED];
 
-	return err_set(err, 0, "%s %s, which cannot be checkpointed%s%s", preflight_describe(s, pid, who, sizeof(who)), what,
+	return err_set(err, 0, "%s %s, which cannot be checkpointed%s%s", proc_describe(pid, who, sizeof(who)), what,
 		       advice[0] ? "; " : "", advice);
 }
 

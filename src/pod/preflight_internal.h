@@ -35,8 +35,6 @@ struct scan {
 	size_t n_suspects;
 };
 
-/* "process 17 (python3)": the pid that the user sees. */
-const char *preflight_describe(const struct scan *s, pid_t pid, char *buf, size_t len);
 /* "process 17 (python3) WHAT, which cannot be checkpointed; ADVICE". Returns -1. */
 int preflight_refuse(const struct scan *s, pid_t pid, struct err *err, const char *what, const char *advice);
 /* The pid inside the pod, 0 if it is none of the job's. */

@@ -127,7 +127,7 @@ static int check_connection(const struct scan *s, const struct tcp *table, int n
 		return 0;
 	if (local && agent_port > 0 && t->remote_port == (unsigned)agent_port)
 		return err_set(err, PREFLIGHT_ASKER, "a job cannot checkpoint itself: the request comes from inside the job, %s; "
-			       "send it from a login node or from another job", preflight_describe(s, pid, who, sizeof(who)));
+			       "send it from a login node or from another job", proc_describe(pid, who, sizeof(who)));
 	peer = local ? other_end(table, n, t) : NULL;
 	if (peer && owner_of(s, peer->inode))
 		return 0;
