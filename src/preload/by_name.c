@@ -84,21 +84,11 @@ static bool is_kernels(const char *p)
 	return true;
 }
 
-static bool look(int dirfd, const char *path, struct statx *st)
-{
-	return raw_syscall(SYS_statx, dirfd, (long)path, path[0] ? 0 : AT_EMPTY_PATH, STATX_INO, (long)st, 0) == 0;
-}
-
-static bool same(const struct statx *a, const struct statx *b)
-{
-	return a->stx_ino == b->stx_ino && a->stx_dev_major == b->stx_dev_major && a->stx_dev_minor == b->stx_dev_minor;
-}
-
 static bool is_root_dir(int dirfd)
 {
 	struct statx a, b;
 
-	return look(dirfd, "", &a) && look(AT_FDCWD, "/", &b) && same(&a, &b);
+	return preload_look(dirfd, "", &a) && preload_look(AT_FDCWD, "/", &b) && preload_same(&a, &b);
 }
 
 /* criu's working directory, which it enters as /proc/self/fd/N. */
@@ -112,7 +102,7 @@ static bool in_work_dir(const char *path)
 	for (const char *p = path; *p; p++)
 		if (*p == '/')
 			return false;
-	return look(AT_FDCWD, ".", &here) && same(&here, &work_dir);
+	return preload_look(AT_FDCWD, ".", &here) && preload_same(&here, &work_dir);
 }
 
 /* Names relative to other directories than / are those of images and of /proc. */
@@ -393,7 +383,7 @@ int chdir(const char *path)
 	if (users(AT_FDCWD, path) && !is_kernels(path))
 		return (int)errno_result(rights_as_user(SYS_chdir, (long)path, 0, 0, 0, 0));
 	ret = raw_syscall(SYS_chdir, (long)path, 0, 0, 0, 0, 0);
-	if (ret == 0 && !rights_of_job() && !look(AT_FDCWD, ".", &work_dir))
+	if (ret == 0 && !rights_of_job() && !preload_look(AT_FDCWD, ".", &work_dir))
 		work_dir = (struct statx){ 0 };
 	return (int)errno_result(ret);
 }

@@ -2,9 +2,14 @@
 #ifndef FSCHED_PRELOAD_PRELOAD_H
 #define FSCHED_PRELOAD_PRELOAD_H
 
+#include <linux/fcntl.h>
+#include <linux/stat.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/syscall.h>
+
+#include "raw_syscall.h"
 
 /* The text behind prefix, NULL if text begins otherwise. */
 static inline const char *preload_after(const char *text, const char *prefix)
@@ -19,6 +24,19 @@ static inline bool preload_equal(const char *a, const char *b)
 	const char *rest = preload_after(a, b);
 
 	return rest && !*rest;
+}
+
+/* statx() of a name, or with "" of dirfd itself; no C library. */
+static inline bool preload_look(int dirfd, const char *path, struct statx *st)
+{
+	return raw_syscall(SYS_statx, dirfd, (long)path, path[0] ? 0 : AT_EMPTY_PATH, STATX_INO | STATX_TYPE | STATX_UID | STATX_MODE,
+			   (long)st, 0) == 0;
+}
+
+/* The same file; false for two that were not looked at. */
+static inline bool preload_same(const struct statx *a, const struct statx *b)
+{
+	return a->stx_ino && a->stx_ino == b->stx_ino && a->stx_dev_major == b->stx_dev_major && a->stx_dev_minor == b->stx_dev_minor;
 }
 
 /* "/proc/self/fd/N" */

@@ -7,7 +7,7 @@
  *
  * criu calls syscall(SYS_prlimit64, ...), so syscall() itself is replaced.
  */
-#include <fcntl.h>
+#include <linux/fcntl.h>
 #include <linux/sched.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -30,35 +30,24 @@
 /* The directory of criu's images, and that of their parent images in it. */
 static struct statx images, parents;
 
-static bool look(int dirfd, const char *path, struct statx *st)
-{
-	return raw_syscall(SYS_statx, dirfd, (long)path, path[0] ? 0 : AT_EMPTY_PATH, STATX_INO | STATX_TYPE | STATX_UID | STATX_MODE,
-			   (long)st, 0) == 0;
-}
-
 void restored_task_images(const char *path)
 {
-	if (!look(AT_FDCWD, path, &images))
+	if (!preload_look(AT_FDCWD, path, &images))
 		images = (struct statx){ 0 };
-}
-
-static bool same(const struct statx *a, const struct statx *b)
-{
-	return a->stx_ino && a->stx_ino == b->stx_ino && a->stx_dev_major == b->stx_dev_major && a->stx_dev_minor == b->stx_dev_minor;
 }
 
 static bool is_images(int dirfd)
 {
 	struct statx st;
 
-	return look(dirfd, "", &st) && (same(&images, &st) || same(&parents, &st));
+	return preload_look(dirfd, "", &st) && (preload_same(&images, &st) || preload_same(&parents, &st));
 }
 
 static long open_image(int dirfd, const char *path, int flags)
 {
 	long fd = rights_with(CAP(DAC_READ_SEARCH), SYS_openat, dirfd, (long)path, flags, 0, 0, 0);
 
-	if (fd >= 0 && preload_equal(path, "parent") && !look((int)fd, "", &parents))
+	if (fd >= 0 && preload_equal(path, "parent") && !preload_look((int)fd, "", &parents))
 		parents = (struct statx){ 0 };
 	return fd;
 }
@@ -100,7 +89,7 @@ static long open_denied(int dirfd, const char *path, int flags)
 
 	if (found < 0)
 		return found;
-	if (!look((int)found, "", &st))
+	if (!preload_look((int)found, "", &st))
 		st.stx_mode = 0;
 	type = st.stx_mode & TYPE_MASK;
 	if (st.stx_uid == rights_uid() && (type == IS_FILE || type == IS_DIR))
