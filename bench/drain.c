@@ -15,9 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "common/util.h"
-#include "memory/image.h"
-#include "memory/writer.h"
+#include "base/util.h"
+#include "image/image.h"
+#include "image/writer.h"
 
 #define BASE UINT64_C(0x7f0000000000)
 

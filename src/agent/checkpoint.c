@@ -8,10 +8,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "common/log.h"
-#include "common/util.h"
+#include "base/log.h"
+#include "base/util.h"
 #include "policy/transient.h"
-#include "store/json.h"
+#include "base/json.h"
 
 /* The worker keeps CheckpointTimeout itself; a worker that does not is killed a little later. */
 #define WORKER_MARGIN 30

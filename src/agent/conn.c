@@ -13,8 +13,8 @@
 #include <munge.h>
 
 #include "agent/protocol.h"
-#include "common/util.h"
-#include "store/json.h"
+#include "base/util.h"
+#include "base/json.h"
 
 #define SEND_TIMEOUT 10 /* s that a client may take to read a line */
 

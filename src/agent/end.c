@@ -15,8 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "common/log.h"
-#include "common/util.h"
+#include "base/log.h"
+#include "base/util.h"
 #include "pod/pod.h"
 
 #define END_LIMIT   4000000   /* us that a slow slurmctld may delay the job's end */

@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/log.h"
-#include "common/util.h"
+#include "base/log.h"
+#include "base/util.h"
 #include "pod/pod.h"
 
 #define GRACE_US 3000000  /* for the lease's child to look again, after everything here had been stopped (scontrol suspend) */

@@ -11,8 +11,8 @@
 #include <unistd.h>
 #include <nettle/sha2.h>
 
-#include "common/log.h"
-#include "common/util.h"
+#include "base/log.h"
+#include "base/util.h"
 #include "policy/retention.h"
 
 #define SCRIPT_MAX (64 << 20)    /* Slurm's own limit is 4 MB */

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
-#include "common/err.h"
+#include "base/err.h"
 
 struct loop_source {       /* a descriptor to be read; the owner keeps it */
 	int  fd;           /* -1 = not in the loop */

@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "common/log.h"
-#include "common/util.h"
+#include "base/log.h"
+#include "base/util.h"
 
 #define ASK_TIMEOUT 20       /* s */
 #define POLL_MIN    1

@@ -11,8 +11,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "common/log.h"
-#include "common/util.h"
+#include "base/log.h"
+#include "base/util.h"
 #include "pod/pod.h"
 
 /* The job has killed its leader, fsched's process in it, and computes on. criu needs that process to restore the job. */

@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/log.h"
-#include "common/util.h"
-#include "store/json.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "base/json.h"
 
 #define PUBLISH_TIMEOUT 60   /* s */
 #define RETRY_FIRST     10

@@ -14,9 +14,9 @@
 
 #include "agent/conn.h"
 #include "agent/protocol.h"
-#include "common/log.h"
-#include "common/util.h"
-#include "store/json.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "base/json.h"
 
 #define WHERE_TIMEOUT 30     /* s */
 #define BURST_MAX     32     /* connections per second; each costs a fork */

@@ -10,11 +10,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "common/log.h"
-#include "common/util.h"
-#include "store/json.h"
-#include "pod/criu.h"
-#include "pod/obstacle.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "base/json.h"
+#include "criu/criu.h"
+#include "policy/obstacle.h"
 #include "pod/pod.h"
 
 #define MARGIN 30  /* s behind CheckpointTimeout, which the worker keeps itself */

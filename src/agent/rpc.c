@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#include "common/util.h"
+#include "base/util.h"
 
 static void on_line(void *arg, char *line)
 {

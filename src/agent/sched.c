@@ -5,8 +5,8 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#include "common/log.h"
-#include "common/util.h"
+#include "base/log.h"
+#include "base/util.h"
 
 #define SECOND INT64_C(1000000)
 #define WINDOW (SECOND / 2)     /* over which the load is measured */

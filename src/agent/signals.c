@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "agent/proc.h"
-#include "common/log.h"
-#include "common/util.h"
+#include "base/log.h"
+#include "base/util.h"
 
 /* How long the agent waits for the witnesses. The sender walks through the processes within a millisecond, but it may lose its
  * CPU on the way. Only signals to the script alone are delayed by this. */

@@ -14,9 +14,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "common/log.h"
-#include "common/dir.h"
-#include "common/util.h"
+#include "base/log.h"
+#include "base/dir.h"
+#include "base/util.h"
 #include "pod/pod.h"
 
 #define ASK_TIMEOUT 60 /* s */

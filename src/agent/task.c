@@ -5,8 +5,8 @@
 #include <string.h>
 #include <jansson.h>
 
-#include "common/util.h"
-#include "store/json.h"
+#include "base/util.h"
+#include "base/json.h"
 
 #define TASK_MAX (1 << 20)
 #define GROUPS_MAX 65536

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
-#include "common/err.h"
+#include "base/err.h"
 
 struct task {
 	uint32_t job_id;

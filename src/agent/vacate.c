@@ -11,8 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/log.h"
-#include "common/util.h"
+#include "base/log.h"
+#include "base/util.h"
 
 #define REQUEUE_TIMEOUT 30    /* s, for the requeue and for each look afterwards */
 #define DOUBT_TIME      10    /* s of looking whether a failed requeue has happened after all */

@@ -3,8 +3,8 @@
 #define FSCHED_CLI_CLI_H
 
 #include <stdio.h>
-#include "common/conf.h"
-#include "common/err.h"
+#include "base/conf.h"
+#include "base/err.h"
 
 /* Exit status of every command. */
 enum {

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/util.h"
+#include "base/util.h"
 
 const char *libexec_dir(void)
 {

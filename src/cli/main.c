@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "common/util.h"
+#include "base/util.h"
 
 static int version_cmd(int argc, char **argv);
 static int help_cmd(int argc, char **argv);

@@ -9,7 +9,7 @@
 
 #include "cli/libexec.h"
 #include "cli/slurmconf.h"
-#include "common/util.h"
+#include "base/util.h"
 
 #define FILE_MAX_SIZE (1u << 20)
 #define INCLUDE_DEPTH 8

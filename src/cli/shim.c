@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "cli/shim_scan.h"
-#include "common/util.h"
+#include "base/util.h"
 
 /* Shims already passed on the way here, as ",dev:ino,": two copies in PATH must not call each other for ever. */
 #define SEEN_ENV "FSCHED_SHIM_SEEN"

@@ -8,7 +8,7 @@
 #include <strings.h>
 #include <unistd.h>
 
-#include "common/util.h"
+#include "base/util.h"
 
 #define FILE_MAX_SIZE (16u << 20)
 #define INCLUDE_DEPTH 8

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/util.h"
+#include "base/util.h"
 
 #define TABLE_MAX (64u << 20)
 

@@ -3,7 +3,7 @@
 #define FSCHED_POD_MOUNT_TABLE_H
 
 #include <sys/types.h>
-#include "common/err.h"
+#include "base/err.h"
 
 struct mount_table;
 

@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 #include <sys/types.h>
-#include "common/err.h"
+#include "base/err.h"
 
 struct pod_cred { uid_t uid; gid_t gid; gid_t *groups; int n_groups; };
 
@@ -45,7 +45,7 @@ struct pod_restore {
 	char *const *argv;
 	char *const *envp;        /* complete environment of criu */
 	int   images_fd, work_fd;
-	int   hand;               /* criu's end of preload/hand.h; -1 = none */
+	int   hand;               /* criu's end of trace/remote_call.h; -1 = none */
 	int   ctl;                /* init's end of the control socket, made by the caller (the agent keeps the other end) */
 	int   last_pid;           /* ns_last_pid to set before criu is forked: above every pid of the image */
 	int (*pre)(void *arg, struct err *err);

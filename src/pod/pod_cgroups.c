@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/util.h"
+#include "base/util.h"
 
 /* Splits a line "ID:CONTROLLERS:PATH" of /proc/PID/cgroup in place. */
 static bool split(char *line, char **controllers, char **path)

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "common/util.h"
+#include "base/util.h"
 
 /* Gives *fd a number above standard error: a caller may have 0-2 closed. */
 static int lift(int *fd)

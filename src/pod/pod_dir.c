@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "common/util.h"
+#include "base/util.h"
 
 /* Opens the directory name below dirfd, making it if it is missing, and gives it owner root and mode. */
 static int own_directory(int dirfd, const char *name, const char *shown, mode_t mode, struct err *err)

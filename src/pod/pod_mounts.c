@@ -8,7 +8,7 @@
 #include <sys/mount.h>
 #include <sys/statvfs.h>
 
-#include "common/util.h"
+#include "base/util.h"
 
 /* Appends the options of a tmpfs that limit or place its memory. Anything else (mode, uid, …) is the pod's own business. */
 static void keep_limits(char *super, char *opts, size_t len)

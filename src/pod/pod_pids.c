@@ -13,8 +13,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#include "common/dir.h"
-#include "common/util.h"
+#include "base/dir.h"
+#include "base/util.h"
 
 int pod_recv(int ctl, char *buf, size_t len)
 {

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "common/util.h"
+#include "base/util.h"
 #include "pod/pod_internal.h"
 
 /* fsched-init restore CTLFD IMAGESFD WORKFD HANDFD LASTPID -- CRIU… : the fixed part. */

@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "common/util.h"
+#include "base/util.h"
 #include "pod/pod_internal.h"
 
 /* T is the caller, P1 becomes fsched-init, P2 fsched-leader, P3 the script (docs/internals.md). */

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "common/util.h"
+#include "base/util.h"
 #include "pod/preflight_internal.h"
 
 int preflight_refuse(const struct scan *s, pid_t pid, struct err *err, const char *what, const char *advice)

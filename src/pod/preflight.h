@@ -14,7 +14,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <sys/types.h>
-#include "common/err.h"
+#include "base/err.h"
 
 #define PREFLIGHT_ASKER EDEADLK   /* err.num: it is not the job, but that the request comes from inside it */
 

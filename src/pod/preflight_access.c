@@ -19,8 +19,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "common/user.h"
-#include "common/util.h"
+#include "base/user.h"
+#include "base/util.h"
 
 #define ANSWER_MAX_MS 10000   /* for all files; a hundred thousand names take one second */
 #define TRIES         3       /* the process is the user's, who can kill it */

@@ -18,10 +18,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "common/util.h"
-#include "memory/middle.h"
-#include "memory/stop.h"
-#include "memory/tracer.h"
+#include "base/util.h"
+#include "trace/helper_task.h"
+#include "trace/stop_threads.h"
+#include "trace/tracer.h"
 
 #define LEADER_PID  2
 #define TRIES       3

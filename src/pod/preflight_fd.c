@@ -12,8 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "common/dir.h"
-#include "common/util.h"
+#include "base/dir.h"
+#include "base/util.h"
 
 /* criu's code in the process opens a few. Measured with criu 4.2.1: 3 are enough; with 1 the process was killed. */
 #define FREE_DESCRIPTORS 4

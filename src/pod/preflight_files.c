@@ -9,7 +9,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "common/util.h"
+#include "base/util.h"
 
 int preflight_mode(int dirfd, const char *name)
 {

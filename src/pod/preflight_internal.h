@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 #include <sys/types.h>
-#include "common/err.h"
+#include "base/err.h"
 #include "pod/kernel_files.h"
 #include "pod/preflight.h"
 

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/util.h"
+#include "base/util.h"
 
 /* What maps says of the data that the kernel shares with every process. */
 struct vdso { bool code, data; };

@@ -9,8 +9,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "common/dir.h"
-#include "common/util.h"
+#include "base/dir.h"
+#include "base/util.h"
 
 #define LEADER_PID 2
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/util.h"
+#include "base/util.h"
 #include "pod/preflight.h"
 
 /* A socket of the pod, or a line of /proc/net/tcp. */

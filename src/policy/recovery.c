@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#include "common/util.h"
+#include "base/util.h"
 
 #define ANY -1
 

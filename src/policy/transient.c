@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "common/util.h"
+#include "base/util.h"
 
 /* The first row that fits decides. */
 static const struct { const char *part; bool passes; } table[] = {

@@ -17,10 +17,10 @@
 #include <stdint.h>
 #include <sys/syscall.h>
 
-#include "preload.h"
-#include "raw_syscall.h"
-#include "restored_task.h"
-#include "rights.h"
+#include "preload/preload.h"
+#include "trace/raw_syscall.h"
+#include "preload/restored_task.h"
+#include "preload/rights.h"
 
 __attribute__((constructor)) static void begin(int argc, char **argv, char **envp)
 {

@@ -6,7 +6,7 @@
 #include <linux/ptrace.h>
 #include <sys/syscall.h>
 
-#include "raw_syscall.h"
+#include "trace/raw_syscall.h"
 
 EXPORT long ptrace(int request, int pid, void *addr, void *data);
 

@@ -1,7 +1,7 @@
 /* Part of libfsched-criu.so, which is loaded into criu, and only into criu: private memory is left out of a dump.
  *
  * criu can leave out pages that a parent image already has and that have not been written since, if the kernel tracks writes
- * (--track-mem). Here every kernel tracks writes, no page has ever been written, and the parent (made by src/memory/parent.c) says that
+ * (--track-mem). Here every kernel tracks writes, no page has ever been written, and the parent (made by src/criu/dummy_parent.c) says that
  * it has them all. What criu then writes of a process's private memory is its list of pages, with nothing behind it; fsched copies them
  * itself. All else criu decides as always. criu 3.17 to 4.2 look at writes in the four calls below.
  *
@@ -20,11 +20,11 @@
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 
-#include "hand.h"
-#include "preload.h"
-#include "raw_syscall.h"
-#include "restored_task.h"
-#include "rights.h"
+#include "trace/remote_call.h"
+#include "preload/preload.h"
+#include "trace/raw_syscall.h"
+#include "preload/restored_task.h"
+#include "preload/rights.h"
 
 #define SOFT_DIRTY (1ULL << 55)        /* of an entry of /proc/PID/pagemap */
 

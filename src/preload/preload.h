@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <sys/syscall.h>
 
-#include "raw_syscall.h"
+#include "trace/raw_syscall.h"
 
 /* The text behind prefix, NULL if text begins otherwise. */
 static inline const char *preload_after(const char *text, const char *prefix)

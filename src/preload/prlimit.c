@@ -13,10 +13,10 @@
 #include <stdint.h>
 #include <sys/syscall.h>
 
-#include "preload.h"
-#include "raw_syscall.h"
-#include "restored_task.h"
-#include "rights.h"
+#include "preload/preload.h"
+#include "trace/raw_syscall.h"
+#include "preload/restored_task.h"
+#include "preload/rights.h"
 
 struct limit64 { uint64_t cur, max; };
 

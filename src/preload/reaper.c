@@ -8,8 +8,8 @@
 #include <linux/prctl.h>
 #include <sys/syscall.h>
 
-#include "preload.h"
-#include "raw_syscall.h"
+#include "preload/preload.h"
+#include "trace/raw_syscall.h"
 
 #define LEADER_PID 2
 

@@ -12,9 +12,9 @@
 #include <linux/stat.h>
 #include <sys/syscall.h>
 
-#include "preload.h"
-#include "raw_syscall.h"
-#include "rights.h"
+#include "preload/preload.h"
+#include "trace/raw_syscall.h"
+#include "preload/rights.h"
 
 /* flags: of the job's descriptor. */
 static bool read_by_job(long flags, const struct statx *st)

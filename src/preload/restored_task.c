@@ -2,7 +2,7 @@
  *
  * Whatever is not named here a restored task does with the job's rights alone. A version of criu that needs a capability for another call
  * fails with EPERM; none can open more by one. */
-#include "restored_task.h"
+#include "preload/restored_task.h"
 
 #include <linux/fcntl.h>
 #include <linux/magic.h>
@@ -10,9 +10,9 @@
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 
-#include "preload.h"
-#include "raw_syscall.h"
-#include "rights.h"
+#include "preload/preload.h"
+#include "trace/raw_syscall.h"
+#include "preload/rights.h"
 
 /* Where the kernel's own headers and those of the C library cannot be included together. */
 #define LEVEL_SOCKET     1

@@ -1,13 +1,13 @@
 /* Part of libfsched-criu.so, which is loaded into criu, and only into criu: rights.h. */
-#include "rights.h"
+#include "preload/rights.h"
 
 #include <linux/keyctl.h>
 #include <linux/prctl.h>
 #include <linux/securebits.h>
 #include <sys/syscall.h>
 
-#include "preload.h"
-#include "raw_syscall.h"
+#include "preload/preload.h"
+#include "trace/raw_syscall.h"
 
 #define GROUPS_MAX 65536
 

@@ -3,7 +3,7 @@
  * While they are saved or restored a socket filter (tcp_filter.h) keeps segments from them. Filters need no firewall and no namespace,
  * and go with the socket.
  *
- * In a dump criu's driver puts them on before criu begins (pod/tcp.h), criu is not told of them, and here they are taken off when criu
+ * In a dump criu's driver puts them on before criu begins (criu/tcp_freeze.h), criu is not told of them, and here they are taken off when criu
  * lets a socket go.
  *
  * In a restore one end is there first. What it sends then, or answers to a segment that criu makes up to restore the end of a stream
@@ -14,10 +14,10 @@
 #include <linux/fcntl.h>
 #include <sys/syscall.h>
 
-#include "preload.h"
-#include "raw_syscall.h"
-#include "rights.h"
-#include "tcp_filter.h"
+#include "preload/preload.h"
+#include "trace/raw_syscall.h"
+#include "preload/rights.h"
+#include "preload/tcp_filter.h"
 
 #define SOL_SOCK      1
 #define SOL_TCP       6

@@ -6,7 +6,7 @@
 #include <sys/random.h>
 #include <nettle/sha2.h>
 
-#include "common/interval.h"
+#include "base/interval.h"
 
 static const char *value_of(const char *element, const char *name, size_t len)
 {

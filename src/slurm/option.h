@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "common/err.h"
+#include "base/err.h"
 
 #define OPTION_NAME     "checkpoint"
 #define OPTION_ENV      "_SLURM_SPANK_OPTION_fsched_checkpoint"

@@ -8,7 +8,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 
-#include "common/util.h"
+#include "base/util.h"
 
 #define THREADS 8
 

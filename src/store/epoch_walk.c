@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/dir.h"
-#include "common/util.h"
+#include "base/dir.h"
+#include "base/util.h"
 
 #define DEPTH_MAX 16  /* an epoch has two levels */
 

@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/dir.h"
-#include "common/util.h"
+#include "base/dir.h"
+#include "base/util.h"
 #include "store/store_internal.h"
 
 #define EPOCH_NAME 32

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "common/util.h"
-#include "store/json.h"
+#include "base/util.h"
+#include "base/json.h"
 
 #define LEASE "lease"
 #define CLAIM "claim"

@@ -17,7 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
-#include "common/err.h"
+#include "base/err.h"
 
 struct lease {
 	char     host[256];      /* Slurm's name of the node */

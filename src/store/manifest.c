@@ -9,8 +9,8 @@
 
 #include <gnu/libc-version.h>
 
-#include "common/util.h"
-#include "store/json.h"
+#include "base/util.h"
+#include "base/json.h"
 #include "store/store_internal.h"
 
 #ifndef FSCHED_VERSION

@@ -4,7 +4,7 @@
  * SHA-256 of manifest.json in hex). An expired credential still proves its maker.
  *
  * Of memory/chunks-* it has the size only ("sums_in": "memory/image" in place of "sha256"): their bytes are covered by the checksums in
- * memory/image, whose SHA-256 the manifest has, and mem_image_verify() (memory/image.h) is what reads them.
+ * memory/image, whose SHA-256 the manifest has, and mem_image_verify() (image/image.h) is what reads them.
  */
 #ifndef FSCHED_STORE_MANIFEST_H
 #define FSCHED_STORE_MANIFEST_H
@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include <jansson.h>
-#include "common/err.h"
+#include "base/err.h"
 
 struct manifest {
 	unsigned epoch, run;

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "common/util.h"
-#include "store/json.h"
+#include "base/util.h"
+#include "base/json.h"
 #include "store/store_internal.h"
 
 static const char *const intent_names[] = {

@@ -9,7 +9,7 @@
 #include <sys/utsname.h>
 #include <time.h>
 
-#include "common/util.h"
+#include "base/util.h"
 #include "store/store_internal.h"
 
 /* ---- directories ------------------------------------------------------- */

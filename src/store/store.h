@@ -6,7 +6,7 @@
  *     leader           0755  copy of fsched-leader, bind-mounted over the installed one at restore
  *     checkpoint.log   0640  one line per event
  *     full             0600  there if the next epoch must share nothing with those before: one of them was found damaged
- *     written          0600  files that the job has written (agent/written.h)
+ *     written          0600  files that the job has written (agent/write_list.h)
  *     epochs/          0700
  *       000003/        manifest.json, manifest.cred (MUNGE), criu/, files/
  *       000004.partial/  being written: never restored, removed at the next start
@@ -22,7 +22,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
-#include "common/err.h"
+#include "base/err.h"
 
 #define STORE_KEPT_MAX 1000
 

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 #include <sys/types.h>
-#include "common/err.h"
+#include "base/err.h"
 
 #define STORE_JSON_MAX (64u << 20)  /* bytes of the largest JSON file that is read */
 #define SHA256_HEX 65

@@ -13,9 +13,9 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#include "common/util.h"
-#include "store/json.h"
-#include "memory/parent.h"
+#include "base/util.h"
+#include "base/json.h"
+#include "criu/dummy_parent.h"
 #include "pod/mount_table.h"
 #include "pod/pod.h"
 #include "pod/preflight.h"

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "common/util.h"
-#include "store/json.h"
+#include "base/util.h"
+#include "base/json.h"
 
 /* Written by the signal handler, so they are prepared before. */
 enum { WHOLE, FREEZE };

@@ -6,8 +6,8 @@
 #include <signal.h>
 #include <string.h>
 
-#include "common/util.h"
-#include "memory/tracer.h"
+#include "base/util.h"
+#include "trace/tracer.h"
 #include "pod/pod.h"
 
 /* way: what is done, or fails. checkpoint, vacate, restore: the operation in which something is killed, which then fails; pre-dump: a

@@ -1,8 +1,8 @@
-/* How long the job may stand still. Two watch: criu's driver, which does nothing that could hang (pod/criu_dump.c), and, in case that is
+/* How long the job may stand still. Two watch: criu's driver, which does nothing that could hang (criu/criu_dump.c), and, in case that is
  * what hangs, a timer of the worker's. Whichever is first, criu ends, and with it the freeze. */
 #include "worker/worker.h"
 
-#include "common/util.h"
+#include "base/util.h"
 
 #define COPIED   (1ull << 30)   /* bytes per second */
 #define WRITTEN  (64ull << 20)

@@ -9,7 +9,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-#include "common/util.h"
+#include "base/util.h"
 #include "pod/preflight.h"
 
 /* Slurm signals every process of a job, this one too; a checkpoint that a SIGTERM is to end is ended by the agent. */

@@ -9,9 +9,9 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
-#include "common/util.h"
-#include "memory/pagemap.h"
-#include "memory/vmas.h"
+#include "base/util.h"
+#include "capture/pagemap.h"
+#include "base/vmas.h"
 
 #define LITTLE 16   /* of a process's memory: below that part of it a look costs more than to copy what is shared */
 

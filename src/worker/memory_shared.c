@@ -7,10 +7,10 @@
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
-#include "common/util.h"
-#include "memory/ghost.h"
-#include "memory/shared.h"
-#include "memory/tracer.h"
+#include "base/util.h"
+#include "criu/criu_ghost.h"
+#include "capture/shared.h"
+#include "trace/tracer.h"
 
 #define GROWTH(bytes) ((bytes) / 16 + (4u << 20))   /* by which it may have grown when it is frozen */
 

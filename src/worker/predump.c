@@ -1,6 +1,6 @@
 /* CRIU_PreDump: most of the memory is copied before the freeze, while the job runs.
  *
- * A first round copies all pages, and from then on the kernel notices what is written (memory/track.h). After CRIU_PreDumpDelay, which
+ * A first round copies all pages, and from then on the kernel notices what is written (capture/track.h). After CRIU_PreDumpDelay, which
  * lets a job settle that was disturbed, further rounds copy what was written meanwhile, as long as that becomes clearly less from
  * round to round. In the freeze only what was written since the last round is left to be taken. Each round is an image of its own,
  * which refers to the files of the one before; in the end the epoch's image does, and the rounds' directories go. */
@@ -11,9 +11,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "common/util.h"
-#include "memory/shared.h"
-#include "memory/tracer.h"
+#include "base/util.h"
+#include "capture/shared.h"
+#include "trace/tracer.h"
 
 #define ROUNDS_MAX  6
 #define SMALL       (32u << 20)   /* bytes that are left: to copy them in the freeze takes a few ms */

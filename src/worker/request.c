@@ -7,8 +7,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "common/util.h"
-#include "store/json.h"
+#include "base/util.h"
+#include "base/json.h"
 
 #define LINE_MAX_BYTES (1 << 20)
 #define HURRY "hurry\n"

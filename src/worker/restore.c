@@ -13,8 +13,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "common/util.h"
-#include "memory/files.h"
+#include "base/util.h"
+#include "image/file_data.h"
 #include "pod/mount_table.h"
 #include "pod/pod.h"
 

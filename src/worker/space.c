@@ -9,8 +9,8 @@
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
 
-#include "common/dir.h"
-#include "common/util.h"
+#include "base/dir.h"
+#include "base/util.h"
 
 #define MARGIN (16u << 20)  /* images besides the pages, file copies */
 

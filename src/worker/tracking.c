@@ -1,18 +1,18 @@
 /* Pages that need not be taken in the freeze, because an image that is there has them: of the last round of a pre-dump (predump.c), or of
  * the epoch before, since which the kernel has noticed the job's writes (CRIU_Incremental).
  *
- * Between two checkpoints nothing of fsched runs but the agent. So a worker leaves what it tracks with (memory/track.h) in the agent's
+ * Between two checkpoints nothing of fsched runs but the agent. So a worker leaves what it tracks with (capture/track.h) in the agent's
  * mailbox, and the next one takes it out; an agent that dies takes it all away. What is protected before the freeze of one epoch and was not
  * written until the freeze of the next is in both the same. Each write that is noticed costs the job a page fault, so this is done only for as long as
- * it costs less than to compare all memory with hashes (memory/cost.h), and huge pages, which it would split, are left alone. */
+ * it costs less than to compare all memory with hashes (capture/cost.h), and huge pages, which it would split, are left alone. */
 #include "worker/worker.h"
 
 #include <errno.h>
 #include <string.h>
 
-#include "common/util.h"
-#include "memory/node.h"
-#include "memory/tracer.h"
+#include "base/util.h"
+#include "capture/node.h"
+#include "trace/tracer.h"
 
 #define HUGE_SHARE  8             /* of a process's memory: with more in huge pages it is not tracked from one checkpoint to the next */
 #define TAKEN_SLACK (1u << 20)    /* what a process writes between the last look and the freeze, besides what it wrote before that */

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/util.h"
+#include "base/util.h"
 #include "pod/pod.h"
 
 #define LEADER_PID 2

@@ -6,9 +6,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "common/dir.h"
-#include "common/util.h"
-#include "memory/image.h"
+#include "base/dir.h"
+#include "base/util.h"
+#include "image/image.h"
 
 #define DEPTH_MAX 64
 

@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "store/json.h"
+#include "base/json.h"
 
 void worker_warn(struct worker *w, const char *fmt, ...)
 {

@@ -10,19 +10,19 @@
 #include <stdio.h>
 #include <jansson.h>
 
-#include "common/conf.h"
-#include "common/err.h"
-#include "common/mailbox.h"
-#include "memory/collapse.h"
-#include "memory/family.h"
-#include "memory/image.h"
-#include "memory/node.h"
-#include "memory/same.h"
-#include "memory/shared.h"
-#include "memory/snapshot.h"
-#include "memory/track.h"
-#include "pod/criu.h"
-#include "store/files.h"
+#include "base/conf.h"
+#include "base/err.h"
+#include "base/mailbox.h"
+#include "capture/collapse.h"
+#include "image/fork_family.h"
+#include "image/image.h"
+#include "capture/node.h"
+#include "capture/fork_shared.h"
+#include "capture/shared.h"
+#include "capture/snapshot.h"
+#include "capture/track.h"
+#include "criu/criu.h"
+#include "files/files.h"
 #include "store/manifest.h"
 #include "store/store.h"
 
@@ -273,7 +273,7 @@ bool fault(const struct worker *w, enum fault f);
 void fault_die(const struct worker *w, enum fault f);
 /* Makes the file "waiting" in the job's directory and waits until a test has removed it. */
 void fault_wait(const struct worker *w, enum fault f);
-/* hand: whose tracer is to die (memory/tracer.h). */
+/* hand: whose tracer is to die (trace/tracer.h). */
 void fault_in_call(const struct worker *w, enum fault f, int hand);
 void fault_target_dies(const struct worker *w, enum fault f);
 void fault_criu_dies(const struct worker *w, enum fault f, pid_t init);

@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/util.h"
+#include "base/util.h"
 #include "fuzz.h"
-#include "memory/codec.h"
-#include "memory/image.h"
+#include "image/codec.h"
+#include "image/image.h"
 
 static void there_and_back(struct mem_codec *c, const uint8_t *data, size_t size)
 {

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "fuzz.h"
-#include "memory/ghost.h"
+#include "criu/criu_ghost.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -2,9 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/util.h"
+#include "base/util.h"
 #include "fuzz.h"
-#include "memory/memory_internal.h"
+#include "image/image_internal.h"
 
 #define SUM 16u
 

@@ -1,7 +1,7 @@
 /* The agent's journal of the files that the job has written: paths that the job chooses. */
 #include "fuzz.h"
 #include "jobdir.h"
-#include "store/files_internal.h"
+#include "files/files_internal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

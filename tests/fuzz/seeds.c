@@ -5,9 +5,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "common/util.h"
-#include "memory/criu_pagemap.h"
-#include "memory/writer.h"
+#include "base/util.h"
+#include "criu/criu_pagemap.h"
+#include "image/writer.h"
 #include "store/lease.h"
 #include "store/manifest.h"
 #include "store/store.h"

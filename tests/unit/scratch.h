@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "common/util.h"
+#include "base/util.h"
 
 static char scratch[64];   /* absolute path */
 static int scratch_fd = -1;

@@ -14,7 +14,7 @@
 #include "agent/rpc.h"
 #include "agent/signals.h"
 #include "agent/task.h"
-#include "common/util.h"
+#include "base/util.h"
 
 static struct loop loop;
 

@@ -5,11 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/ids.h"
+#include "cli/user/job_ids.h"
 #include "cli/plugstack.h"
 #include "cli/shim_scan.h"
 #include "cli/slurmconf.h"
-#include "common/util.h"
+#include "base/util.h"
 
 /* ---- ids ---- */
 

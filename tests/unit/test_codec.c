@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/util.h"
-#include "memory/codec.h"
-#include "memory/memory_internal.h"
+#include "base/util.h"
+#include "image/codec.h"
+#include "image/image_internal.h"
 
 static struct err err;
 static uint8_t raw[MEM_CHUNK], back[MEM_CHUNK + 64], stored[MEM_CHUNK * 2];

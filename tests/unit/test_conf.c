@@ -6,8 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "common/conf.h"
-#include "common/util.h"
+#include "base/conf.h"
+#include "base/util.h"
 
 static char dir[] = "/tmp/test_conf.XXXXXX";
 static char file[64];

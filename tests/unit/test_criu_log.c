@@ -3,9 +3,9 @@
 
 #include <string.h>
 
-#include "common/util.h"
-#include "pod/criu.h"
-#include "pod/obstacle.h"
+#include "base/util.h"
+#include "criu/criu.h"
+#include "policy/obstacle.h"
 #include "scratch.h"
 
 static char *explained(const char *log, char *buf, size_t len)

@@ -10,10 +10,10 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "common/dir.h"
-#include "memory/ghost.h"
-#include "memory/images.h"
-#include "pod/criu.h"
+#include "base/dir.h"
+#include "criu/criu_ghost.h"
+#include "image/restore_dir.h"
+#include "criu/criu.h"
 #include "scratch.h"
 #include "store/store.h"
 #include "store/store_internal.h"

@@ -6,11 +6,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "common/util.h"
-#include "memory/cost.h"
-#include "memory/node.h"
-#include "memory/parent.h"
-#include "memory/split.h"
+#include "base/util.h"
+#include "capture/cost.h"
+#include "capture/node.h"
+#include "criu/dummy_parent.h"
+#include "capture/split.h"
 #include "scratch.h"
 
 #define GB (1ull << 30)

@@ -14,7 +14,7 @@
 #include <time.h>
 
 #include "scratch.h"
-#include "store/files.h"
+#include "files/files.h"
 
 #define USER 65534
 #define GIB (1ll << 30)

@@ -22,14 +22,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "common/util.h"
-#include "memory/arch.h"
-#include "memory/fork.h"
-#include "memory/middle.h"
-#include "memory/stop.h"
-#include "memory/tracer.h"
-#include "memory/track.h"
-#include "preload/inject.h"
+#include "base/util.h"
+#include "trace/arch.h"
+#include "capture/fork.h"
+#include "trace/helper_task.h"
+#include "trace/stop_threads.h"
+#include "trace/tracer.h"
+#include "capture/track.h"
+#include "trace/inject.h"
 
 #define DEADLINE_US  120000000
 #define STEPS_MAX    500

@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#include "common/interval.h"
-#include "common/util.h"
+#include "base/interval.h"
+#include "base/util.h"
 
 static void accepted(void **state)
 {

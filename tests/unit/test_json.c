@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/util.h"
-#include "store/files_internal.h"
-#include "store/json.h"
+#include "base/util.h"
+#include "files/files_internal.h"
+#include "base/json.h"
 
 /* What a buffer of n bytes does to a text. */
 static void a_character_cut_in_two_spoils_no_object(void **state)

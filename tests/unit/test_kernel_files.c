@@ -4,7 +4,7 @@
 #include <linux/magic.h>
 #include <string.h>
 
-#include "common/util.h"
+#include "base/util.h"
 #include "pod/kernel_files.h"
 
 static const int pids[] = { 2, 17, 18 };

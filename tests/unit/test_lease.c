@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "common/util.h"
+#include "base/util.h"
 #include "store/lease.h"
 
 static const char HOST[] = "n1";

@@ -5,9 +5,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "common/util.h"
+#include "base/util.h"
 #include "policy/load.h"
-#include "policy/load_sample.h"
+#include "agent/load_sample.h"
 
 static void near(double is, double want)
 {

@@ -8,12 +8,12 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-#include "memory/criu_pagemap.h"
-#include "memory/export.h"
-#include "memory/image.h"
-#include "memory/images.h"
-#include "memory/memory_internal.h"
-#include "memory/writer.h"
+#include "criu/criu_pagemap.h"
+#include "image/criu_export.h"
+#include "image/image.h"
+#include "image/restore_dir.h"
+#include "image/image_internal.h"
+#include "image/writer.h"
 #include "scratch.h"
 
 static struct err err;

@@ -3,7 +3,7 @@
 #include <signal.h>
 #include <string.h>
 
-#include "common/util.h"
+#include "base/util.h"
 #include "policy/recovery.h"
 
 static const unsigned three[] = { 4, 5, 7 };

@@ -9,7 +9,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-#include "common/rights.h"
+#include "base/user_rights.h"
 #include "scratch.h"
 
 #define USER  12345

@@ -14,16 +14,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "common/util.h"
-#include "memory/criu_pagemap.h"
-#include "memory/family.h"
-#include "memory/image.h"
-#include "memory/images.h"
-#include "memory/node.h"
-#include "memory/ranges.h"
-#include "memory/same.h"
-#include "memory/sample.h"
-#include "memory/writer.h"
+#include "base/util.h"
+#include "criu/criu_pagemap.h"
+#include "image/fork_family.h"
+#include "image/image.h"
+#include "image/restore_dir.h"
+#include "capture/node.h"
+#include "image/ranges.h"
+#include "capture/fork_shared.h"
+#include "capture/sample.h"
+#include "image/writer.h"
 #include "scratch.h"
 
 #define PAGES    8192u     /* 32 MiB */

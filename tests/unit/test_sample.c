@@ -10,9 +10,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "common/util.h"
-#include "memory/node.h"
-#include "memory/sample.h"
+#include "base/util.h"
+#include "capture/node.h"
+#include "capture/sample.h"
 
 #define PAGE  4096ul
 #define PAGES (32ul << 20 >> 12)

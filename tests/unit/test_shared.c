@@ -9,12 +9,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "common/util.h"
-#include "memory/criu_pagemap.h"
-#include "memory/files.h"
-#include "memory/images.h"
-#include "memory/shared.h"
-#include "memory/writer.h"
+#include "base/util.h"
+#include "criu/criu_pagemap.h"
+#include "image/file_data.h"
+#include "image/restore_dir.h"
+#include "capture/shared.h"
+#include "image/writer.h"
 #include "scratch.h"
 
 #define MIB  (1u << 20)

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/status.h"
-#include "common/util.h"
+#include "base/status.h"
+#include "base/util.h"
 
 static const struct status full = {
 	.state = "running", .interval = 1800, .epoch = 3, .epoch_time = 1795388462, .bytes = 12897484,

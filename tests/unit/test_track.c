@@ -8,9 +8,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "common/mailbox.h"
-#include "common/util.h"
-#include "memory/track.h"
+#include "base/mailbox.h"
+#include "base/util.h"
+#include "capture/track.h"
 
 #define PAGES 4096
 #define MOVE  PAGES        /* orders besides numbers of pages */

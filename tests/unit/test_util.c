@@ -12,8 +12,8 @@
 #include <sys/wait.h>
 #include <sched.h>
 
-#include "common/log.h"
-#include "common/util.h"
+#include "base/log.h"
+#include "base/util.h"
 
 static char dir[] = "/tmp/test_util.XXXXXX";
 static int dirfd_ = -1;

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "agent/written.h"
+#include "agent/write_list.h"
 #include "scratch.h"
 
 static struct err err;

@@ -1,0 +1,675 @@
+#include "base/conf.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include "base/util.h"
+
+#define CONF_NAME "fsched.conf"
+#define CONF_MAX_BYTES (1 << 20)
+#define LINE_MAX_BYTES 8192
+
+/* ---- the keys ---------------------------------------------------------- */
+
+enum type { TYPE_PLUGIN, TYPE_BOOL, TYPE_UINT, TYPE_RATIO, TYPE_BYTES, TYPE_DIR, TYPE_PATH, TYPE_PORTS, TYPE_FAILURE, TYPE_LOG, TYPE_ENGINE };
+
+/* What is set otherwise and makes the key do nothing; NULL: it does something. */
+typedef const char *idle_fn(const struct conf *c);
+
+static const char *without_incremental(const struct conf *c)
+{
+	return c->incremental ? NULL : "CRIU_Incremental is NO, so every checkpoint is a full one";
+}
+
+static const char *without_pre_dump(const struct conf *c)
+{
+	return c->pre_dump ? NULL : "CRIU_PreDump is NO";
+}
+
+static const char *without_load_aware(const struct conf *c)
+{
+	return c->load_aware ? NULL : "CRIU_LoadAware is NO, so the load is not looked at, and no checkpoint skipped";
+}
+
+static const char *without_engine(const struct conf *c)
+{
+	return c->engine == CONF_ENGINE_CRIU ? "MemoryEngine is criu, which writes all memory in the freeze, each time, and as it is" : NULL;
+}
+
+struct key {
+	const char *name;
+	enum type   type;
+	size_t      offset, size;
+	unsigned    min, max;      /* TYPE_UINT */
+	idle_fn    *idle;          /* or NULL: it always has an effect */
+	const char *unset;         /* what holds while an empty default is in force */
+};
+
+#define FIELD(f) offsetof(struct conf, f), sizeof(((struct conf *)0)->f)
+
+static const struct key keys[] = {
+	{ "CheckpointType",           TYPE_PLUGIN, FIELD(criu_enabled), 0, 0, NULL, NULL },
+	{ "JobCheckpointDir",         TYPE_DIR,    FIELD(dir), 0, 0, NULL, NULL },
+	{ "CRIU_MaxEpochs",           TYPE_UINT,   FIELD(max_epochs), 1, 1000, NULL, NULL },
+	{ "CRIU_Incremental",         TYPE_BOOL,   FIELD(incremental), 0, 0, without_engine, NULL },
+	{ "CRIU_FullEvery",           TYPE_UINT,   FIELD(full_every), 1, 1000, without_incremental, NULL },
+	{ "CRIU_PreDump",             TYPE_BOOL,   FIELD(pre_dump), 0, 0, without_engine, NULL },
+	{ "CRIU_PreDumpDelay",        TYPE_UINT,   FIELD(pre_dump_delay), 0, 3600, without_pre_dump, NULL },
+	{ "CRIU_LoadAware",           TYPE_BOOL,   FIELD(load_aware), 0, 0, NULL, NULL },
+	{ "CRIU_LoadThresholdCPU",    TYPE_RATIO,  FIELD(load_cpu), 0, 0, without_load_aware, NULL },
+	{ "CRIU_LoadThresholdIO",     TYPE_RATIO,  FIELD(load_io), 0, 0, without_load_aware, NULL },
+	{ "CRIU_LoadThresholdMemory", TYPE_RATIO,  FIELD(load_memory), 0, 0, without_load_aware, NULL },
+	{ "CheckpointMaxSkip",        TYPE_UINT,   FIELD(max_skip), 0, 1000, without_load_aware, NULL },
+	{ "CheckpointTimeout",        TYPE_UINT,   FIELD(timeout), 10, 86400, NULL, NULL },
+	{ "CheckpointFreezeTimeout",  TYPE_UINT,   FIELD(freeze_timeout), 5, 3600, NULL, NULL },
+	{ "CheckpointFileLimit",      TYPE_BYTES,  FIELD(file_limit), 0, 0, NULL, NULL },
+	{ "CheckpointTmpLimit",       TYPE_BYTES,  FIELD(tmp_limit), 0, 0, NULL, NULL },
+	{ "CheckpointLeaseTime",      TYPE_UINT,   FIELD(lease_time), 4, 3600, NULL, NULL },
+	{ "CheckpointRestoreRetry",   TYPE_UINT,   FIELD(restore_retry), 0, 86400, NULL, NULL },
+	{ "CheckpointMaxMoves",       TYPE_UINT,   FIELD(max_moves), 0, 100, NULL, NULL },
+	{ "MemoryEngine",             TYPE_ENGINE, FIELD(engine), 0, 0, NULL, NULL },
+	{ "CheckpointThreads",        TYPE_UINT,   FIELD(threads), 0, 64, NULL, NULL },
+	{ "CheckpointCompression",    TYPE_UINT,   FIELD(compression), 0, 20, without_engine, NULL },
+	{ "CheckpointPorts",          TYPE_PORTS,  FIELD(port_min), 0, 0, NULL, NULL },
+	{ "CheckpointOnRestoreFailure", TYPE_FAILURE, FIELD(on_restore_failure), 0, 0, NULL, NULL },
+	{ "CheckpointLog",            TYPE_LOG,    FIELD(log), 0, 0, NULL, NULL },
+	{ "CriuPath",                 TYPE_PATH,   FIELD(criu), 0, 0, NULL, "criu is looked for" },
+	{ "MungeSocket",              TYPE_PATH,   FIELD(munge_socket), 0, 0, NULL, "MUNGE's own default" },
+	{ "PodDir",                   TYPE_DIR,    FIELD(pod_dir), 0, 0, NULL, NULL },
+	{ "PodPrivateTmp",            TYPE_BOOL,   FIELD(private_tmp), 0, 0, NULL, NULL },
+};
+_Static_assert(ARRAY_SIZE(keys) <= CONF_KEYS_MAX, "CONF_KEYS_MAX is too small");
+
+void conf_defaults(struct conf *c)
+{
+	memset(c, 0, sizeof(*c));
+	c->max_epochs = 1;
+	c->full_every = 10;
+	c->pre_dump_delay = 5;
+	c->load_cpu = 0.95;
+	c->load_io = 0.50;
+	c->load_memory = 0.85;
+	strcpy(c->dir, "/var/lib/fsched/checkpoint");
+	c->max_skip = 3;
+	c->timeout = 1800;
+	c->freeze_timeout = 60;
+	c->lease_time = 20;
+	c->restore_retry = 180;
+	c->max_moves = 3;
+	c->file_limit = c->tmp_limit = 1ULL << 30;
+	c->compression = 1;
+	strcpy(c->pod_dir, "/var/lib/fsched/pod");
+	c->private_tmp = true;
+	c->on_restore_failure = CONF_HOLD;
+	c->log = CONF_LOG_SYSLOG;
+}
+
+/* ---- values: 0, or -1 with a sentence in *why --------------------------- */
+
+static int refuse(char **why, char *text)
+{
+	*why = text;
+	return -1;
+}
+
+static int one_of(const char *value, const char *const *words)
+{
+	for (int i = 0; words[i]; i++) {
+		if (strcasecmp(value, words[i]) == 0)
+			return i;
+	}
+	return -1;
+}
+
+static int parse_bool(const char *value, bool *out, char **why)
+{
+	static const char *const words[] = { "NO", "YES", "FALSE", "TRUE", "0", "1", NULL };
+	int i = one_of(value, words);
+
+	if (i < 0)
+		return refuse(why, xstrdup("allowed: YES or NO"));
+	*out = i % 2;
+	return 0;
+}
+
+/* Decimal digits only; beyond the range of 64 bits the largest number. *rest is behind them. */
+static int parse_digits(const char *value, uint64_t *out, const char **rest)
+{
+	const char *p = value;
+
+	if (*p < '0' || *p > '9')
+		return -1;
+	for (*out = 0; *p >= '0' && *p <= '9'; p++) {
+		if (__builtin_mul_overflow(*out, 10, out) ||
+		    __builtin_add_overflow(*out, (uint64_t)(*p - '0'), out))
+			*out = UINT64_MAX / 10;
+	}
+	*rest = p;
+	return 0;
+}
+
+static int parse_uint(const struct key *k, const char *value, unsigned *out, char **why)
+{
+	uint64_t number;
+	const char *rest;
+
+	if (parse_digits(value, &number, &rest) < 0 || *rest)
+		return refuse(why, xasprintf("not a whole number, allowed: %u to %u", k->min, k->max));
+	if (number < k->min || number > k->max)
+		return refuse(why, xasprintf("out of range, allowed: %u to %u", k->min, k->max));
+	*out = (unsigned)number;
+	return 0;
+}
+
+/* Not strtod: it takes nan, hexadecimal and the locale's decimal point. */
+static int parse_ratio(const char *value, double *out, char **why)
+{
+	double number = 0, weight = 1;
+	const char *p = value;
+	bool digits = false;
+
+	for (; *p >= '0' && *p <= '9'; p++, digits = true)
+		number = number * 10 + (*p - '0');
+	if (*p == '.') {
+		for (p++; *p >= '0' && *p <= '9'; p++, digits = true) {
+			number = number * 10 + (*p - '0');
+			weight *= 10;
+		}
+	}
+	if (!digits || *p)
+		return refuse(why, xstrdup(*value == '-' ? "out of range, allowed: 0.0 to 1.0"
+							 : "not a number, allowed: 0.0 to 1.0"));
+	/* Negated, so that an overflowed quotient (nan) is refused too. */
+	if (!(number / weight <= 1))
+		return refuse(why, xstrdup("out of range, allowed: 0.0 to 1.0"));
+	*out = number / weight;
+	return 0;
+}
+
+#define BYTES_ALLOWED "allowed: a number of bytes, or with K, M, G or T behind it, at most 1024T"
+
+static int parse_bytes(const char *value, uint64_t *out, char **why)
+{
+	static const char suffixes[] = "KMGT";
+	uint64_t number;
+	const char *rest, *suffix = NULL;
+	int shift = 0;
+
+	if (parse_digits(value, &number, &rest) < 0)
+		return refuse(why, xstrdup("not a size, " BYTES_ALLOWED));
+	if (*rest) {
+		suffix = strchr(suffixes, *rest >= 'a' ? *rest - 32 : *rest);
+		if (!suffix || rest[1])
+			return refuse(why, xstrdup("not a size, " BYTES_ALLOWED));
+		shift = 10 * (int)(suffix - suffixes + 1);
+	}
+	if (number > (1ULL << 50) >> shift)
+		return refuse(why, xstrdup("out of range, " BYTES_ALLOWED));
+	*out = number << shift;
+	return 0;
+}
+
+static int parse_path(const char *value, char *out, size_t size, char **why)
+{
+	if (*value != '/')
+		return refuse(why, xstrdup("allowed: an absolute path"));
+	if (strlen(value) >= size)
+		return refuse(why, xasprintf("too long, allowed: an absolute path of at most %zu bytes", size - 1));
+	strcpy(out, value);
+	return 0;
+}
+
+/* Job directories and pods are removed by root below these. */
+static int parse_dir(const char *value, char *out, size_t size, char **why)
+{
+	size_t len;
+
+	if (parse_path(value, out, size, why) < 0)
+		return -1;
+	if (strstr(value, "/../") || (strlen(value) >= 3 && strcmp(value + strlen(value) - 3, "/..") == 0))
+		return refuse(why, xstrdup("allowed: an absolute path without \"..\""));
+	for (len = strlen(out); len > 1 && out[len - 1] == '/'; len--)
+		out[len - 1] = '\0';
+	if (strcmp(out, "/") == 0)
+		return refuse(why, xstrdup("allowed: a directory below /"));
+	return 0;
+}
+
+static int parse_ports(const char *value, struct conf *c, char **why)
+{
+	uint64_t min, max;
+	const char *p;
+
+	if (parse_digits(value, &min, &p) < 0 || *p != '-' || parse_digits(p + 1, &max, &p) < 0 || *p ||
+	    !((min == 0 && max == 0) || (min >= 1024 && min <= max && max <= 65535)))
+		return refuse(why, xstrdup("allowed: MIN-MAX within 1024 to 65535, or 0-0 for any free port"));
+	c->port_min = (unsigned)min;
+	c->port_max = (unsigned)max;
+	return 0;
+}
+
+static int parse_log(const char *value, struct conf *c, char **why)
+{
+	static const char *const words[] = { "syslog", "stderr", NULL };
+	int i = one_of(value, words);
+
+	if (i >= 0) {
+		c->log = i == 0 ? CONF_LOG_SYSLOG : CONF_LOG_STDERR;
+		return 0;
+	}
+	if (*value != '/' || strlen(value) >= sizeof(c->log_path))
+		return refuse(why, xstrdup("allowed: syslog, stderr or the absolute path of a file"));
+	c->log = CONF_LOG_FILE;
+	strcpy(c->log_path, value);
+	return 0;
+}
+
+static int parse_value(const struct key *k, const char *value, struct conf *c, char **why)
+{
+	static const char *const plugins[] = { "checkpoint/none", "checkpoint/criu", NULL };
+	static const char *const engines[] = { "auto", "criu", NULL };
+	static const char *const failures[] = { "requeue_fresh", "hold", NULL };
+	void *field = (char *)c + k->offset;
+	int i;
+
+	switch (k->type) {
+	case TYPE_BOOL:
+		return parse_bool(value, field, why);
+	case TYPE_UINT:
+		return parse_uint(k, value, field, why);
+	case TYPE_RATIO:
+		return parse_ratio(value, field, why);
+	case TYPE_BYTES:
+		return parse_bytes(value, field, why);
+	case TYPE_DIR:
+		return parse_dir(value, field, k->size, why);
+	case TYPE_PATH:
+		return parse_path(value, field, k->size, why);
+	case TYPE_PORTS:
+		return parse_ports(value, c, why);
+	case TYPE_LOG:
+		return parse_log(value, c, why);
+	case TYPE_PLUGIN:
+		i = one_of(value, plugins);
+		c->criu_enabled = i == 1;
+		return i >= 0 ? 0 : refuse(why, xstrdup("allowed: checkpoint/criu or checkpoint/none"));
+	case TYPE_ENGINE:
+		i = one_of(value, engines);
+		c->engine = i == 1 ? CONF_ENGINE_CRIU : CONF_ENGINE_AUTO;
+		return i >= 0 ? 0 : refuse(why, xstrdup("allowed: auto or criu"));
+	case TYPE_FAILURE:
+		i = one_of(value, failures);
+		c->on_restore_failure = i == 1 ? CONF_HOLD : CONF_REQUEUE_FRESH;
+		return i >= 0 ? 0 : refuse(why, xstrdup("allowed: requeue_fresh or hold"));
+	}
+	return -1;
+}
+
+/* ---- lines ------------------------------------------------------------- */
+
+static char lower(char ch)
+{
+	return ch >= 'A' && ch <= 'Z' ? (char)(ch + 32) : ch;
+}
+
+/* Number of single-character changes between two names, without case. */
+static size_t edit_distance(const char *a, const char *b)
+{
+	size_t row[64], n = strlen(b);
+
+	if (n >= ARRAY_SIZE(row))
+		return n;
+	for (size_t j = 0; j <= n; j++)
+		row[j] = j;
+	for (size_t i = 1; a[i - 1]; i++) {
+		size_t diagonal = row[0];
+
+		row[0] = i;
+		for (size_t j = 1; j <= n; j++) {
+			size_t best = diagonal + (lower(a[i - 1]) != lower(b[j - 1]));
+
+			diagonal = row[j];
+			if (row[j] + 1 < best)
+				best = row[j] + 1;
+			if (row[j - 1] + 1 < best)
+				best = row[j - 1] + 1;
+			row[j] = best;
+		}
+	}
+	return row[n];
+}
+
+static const struct key *nearest_key(const char *name)
+{
+	const struct key *best = NULL;
+	size_t best_distance = strlen(name) / 3 + 1;
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		size_t d = edit_distance(name, keys[i].name);
+
+		if (d <= best_distance && (!best || d < best_distance)) {
+			best = &keys[i];
+			best_distance = d;
+		}
+	}
+	return best;
+}
+
+static char *trim(char *s)
+{
+	char *end;
+
+	s += strspn(s, " \t\r\f\v");
+	for (end = s + strlen(s); end > s && strchr(" \t\r\f\v", end[-1]); end--)
+		end[-1] = '\0';
+	return s;
+}
+
+/* Takes the value out of what is behind the '='. As in slurm.conf: blanks
+ * around it and a comment behind it are dropped, "quotes" keep blanks and '#'. */
+static int take_value(char *text, char **value, const char **why)
+{
+	char *rest;
+
+	text += strspn(text, " \t");
+	if (*text == '"') {
+		*value = text + 1;
+		rest = strchr(text + 1, '"');
+		if (!rest) {
+			*why = "the closing quote is missing";
+			return -1;
+		}
+		*rest++ = '\0';
+		rest[strcspn(rest, "#")] = '\0';
+		rest = trim(rest);
+	} else {
+		text[strcspn(text, "#")] = '\0';
+		*value = trim(text);
+		rest = *value + strcspn(*value, " \t\"");
+	}
+	if (*rest) {
+		*why = "text behind the value (one key on each line; a value with blanks needs quotes)";
+		return -1;
+	}
+	for (const char *p = *value; *p; p++) {
+		if ((unsigned char)*p < 0x20 || *p == 0x7f) {
+			*why = "control character in the value";
+			return -1;
+		}
+	}
+	if (!**value) {
+		*why = "the value is missing";
+		return -1;
+	}
+	return 0;
+}
+
+struct reader {
+	struct conf *c;
+	unsigned     line;
+	struct err  *err;
+};
+
+/* What one wants to set together with checkpoints, but of Slurm. */
+static bool is_slurms(const char *name)
+{
+	static const char *const slurms[] = { "AuthInfo", "BatchStartTimeout", "JobSubmitPlugins", "PlugStackConfig", "SlurmdTimeout" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(slurms); i++)
+		if (strcasecmp(name, slurms[i]) == 0)
+			return true;
+	return false;
+}
+
+static int unknown_key(const struct reader *r, const char *name)
+{
+	const struct key *near = nearest_key(name);
+	char shown[80];
+
+	if (!*name)
+		return err_set(r->err, EINVAL, "%s:%u: there is no key in front of the =", r->c->path, r->line);
+	printable(name, shown, sizeof(shown));
+	if (is_slurms(name))
+		return err_set(r->err, EINVAL, "%s:%u: %s: is a key of slurm.conf, set it there", r->c->path, r->line, shown);
+	if (near)
+		return err_set(r->err, EINVAL, "%s:%u: %s: unknown key, did you mean %s?",
+			       r->c->path, r->line, shown, near->name);
+	return err_set(r->err, EINVAL, "%s:%u: %s: unknown key; `fsched config` lists all keys",
+		       r->c->path, r->line, shown);
+}
+
+static int read_line(const struct reader *r, char *text)
+{
+	cleanup_free char *why = NULL;
+	const char *reason = NULL;
+	char *name, *value, *equals, shown[80];
+	size_t i;
+
+	name = trim(text);
+	if (!*name || *name == '#')
+		return 0;
+	equals = name + strcspn(name, "=#");
+	if (*equals != '=')
+		return err_set(r->err, EINVAL, "%s:%u: \"%s\": not of the form Key = Value", r->c->path,
+			       r->line, printable(name, shown, sizeof(shown)));
+	*equals = '\0';
+	name = trim(name);
+	for (i = 0; i < ARRAY_SIZE(keys) && strcasecmp(name, keys[i].name) != 0; i++)
+		;
+	if (i == ARRAY_SIZE(keys))
+		return unknown_key(r, name);
+	if (r->c->line[i])
+		return err_set(r->err, EINVAL, "%s:%u: %s: set twice, first in line %u", r->c->path,
+			       r->line, keys[i].name, r->c->line[i]);
+	if (take_value(equals + 1, &value, &reason) < 0)
+		return err_set(r->err, EINVAL, "%s:%u: %s: %s", r->c->path, r->line, keys[i].name, reason);
+	if (parse_value(&keys[i], value, r->c, &why) < 0)
+		return err_set(r->err, EINVAL, "%s:%u: %s = %s: %s", r->c->path, r->line, keys[i].name,
+			       printable(value, shown, sizeof(shown)), why);
+	r->c->line[i] = r->line;
+	return 0;
+}
+
+static int read_lines(struct reader *r, char *text, size_t len)
+{
+	char *end = text + len;
+
+	for (char *line = text, *next; line < end; line = next) {
+		char *newline = memchr(line, '\n', (size_t)(end - line));
+
+		r->line++;
+		next = newline ? newline + 1 : end;
+		if (newline)
+			*newline = '\0';
+		else
+			newline = end;
+		if (memchr(line, '\0', (size_t)(newline - line)))
+			return err_set(r->err, EINVAL, "%s:%u: NUL byte; this is no text file", r->c->path, r->line);
+		if (newline - line > LINE_MAX_BYTES)
+			return err_set(r->err, EINVAL, "%s:%u: longer than %d bytes", r->c->path, r->line, LINE_MAX_BYTES);
+		if (read_line(r, line) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* ---- the file ---------------------------------------------------------- */
+
+/* What root believes must not be writable by anybody else. */
+static int check_file(int fd, const char *path, struct err *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return err_sys(err, errno, "%s", path);
+	if (!S_ISREG(st.st_mode))
+		return err_set(err, EINVAL, "%s: not a regular file", path);
+	if (geteuid() != 0)
+		return 0;
+	if (st.st_uid != 0)
+		return err_set(err, EPERM, "%s: owned by uid %u, not by root: refused; run: chown root %s",
+			       path, (unsigned)st.st_uid, path);
+	if (st.st_mode & 022)
+		return err_set(err, EPERM, "%s: writable by others than root (mode %04o): refused; run: chmod go-w %s",
+			       path, (unsigned)(st.st_mode & 07777), path);
+	return 0;
+}
+
+static int load_file(struct conf *c, const char *path, struct err *err)
+{
+	struct reader r = { .c = c, .err = err };
+	cleanup_free char *text = NULL;
+	cleanup_close int fd = -1;
+	ssize_t len;
+
+	/* A fifo must not stop us in open(). */
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(err, errno, "cannot read %s", path);
+	if (check_file(fd, path, err) < 0)
+		return -1;
+	len = read_all(fd, CONF_MAX_BYTES, &text);
+	if (len < 0)
+		return err_sys(err, errno, "cannot read %s", path);
+	if (snprintf(c->path, sizeof(c->path), "%s", path) >= (int)sizeof(c->path))
+		return err_sys(err, ENAMETOOLONG, "%s", path);
+	return read_lines(&r, text, (size_t)len);
+}
+
+/* 1: the file is there (or cannot be looked at, which load_file() will say). */
+static int file_exists(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 || (errno != ENOENT && errno != ENOTDIR);
+}
+
+/* The file to read, or NULL if there is none. The caller's. */
+static char *find_file(const char *path)
+{
+	static const char *const dirs[] = { "/etc/slurm", "/run/slurm/conf" };
+	const char *slurm_conf = secure_getenv("SLURM_CONF");
+	const char *slash = slurm_conf ? strrchr(slurm_conf, '/') : NULL;
+
+	if (!path)
+		path = secure_getenv("FSCHED_CONF");
+	if (path && *path)
+		return file_exists(path) ? xstrdup(path) : NULL;
+	if (slash) {
+		cleanup_free char *found = xasprintf("%.*s/" CONF_NAME, (int)(slash - slurm_conf), slurm_conf);
+
+		if (file_exists(found))
+			return steal_ptr(&found);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
+		cleanup_free char *found = xasprintf("%s/" CONF_NAME, dirs[i]);
+
+		if (file_exists(found))
+			return steal_ptr(&found);
+	}
+	return NULL;
+}
+
+int conf_load(struct conf *c, const char *path, struct err *err)
+{
+	cleanup_free char *found = find_file(path);
+
+	conf_defaults(c);
+	return found ? load_file(c, found, err) : 0;
+}
+
+/* ---- printing ---------------------------------------------------------- */
+
+static char *format_bytes(uint64_t bytes)
+{
+	static const char suffixes[] = "\0KMGT";
+	int i = 0;
+
+	while (bytes && bytes % 1024 == 0 && i < 4) {
+		bytes /= 1024;
+		i++;
+	}
+	return xasprintf("%llu%.1s", (unsigned long long)bytes, &suffixes[i]);
+}
+
+static char *format_path(const char *path)
+{
+	return xasprintf(path[strcspn(path, " \t#")] ? "\"%s\"" : "%s", path);
+}
+
+/* The value as it would stand in the file. */
+static char *format_value(const struct key *k, const struct conf *c)
+{
+	const void *field = (const char *)c + k->offset;
+
+	switch (k->type) {
+	case TYPE_PLUGIN:
+		return xstrdup(c->criu_enabled ? "checkpoint/criu" : "checkpoint/none");
+	case TYPE_BOOL:
+		return xstrdup(*(const bool *)field ? "YES" : "NO");
+	case TYPE_UINT:
+		return xasprintf("%u", *(const unsigned *)field);
+	case TYPE_RATIO:
+		return xasprintf("%.12g", *(const double *)field);
+	case TYPE_BYTES:
+		return format_bytes(*(const uint64_t *)field);
+	case TYPE_DIR:
+	case TYPE_PATH:
+		return format_path(field);
+	case TYPE_PORTS:
+		return xasprintf("%u-%u", c->port_min, c->port_max);
+	case TYPE_ENGINE:
+		return xstrdup(c->engine == CONF_ENGINE_CRIU ? "criu" : "auto");
+	case TYPE_FAILURE:
+		return xstrdup(c->on_restore_failure == CONF_HOLD ? "hold" : "requeue_fresh");
+	case TYPE_LOG:
+		return c->log == CONF_LOG_FILE ? format_path(c->log_path)
+					       : xstrdup(c->log == CONF_LOG_STDERR ? "stderr" : "syslog");
+	}
+	return xstrdup("");
+}
+
+/* Why a key that was set does nothing. */
+static const char *idle(const struct conf *c, size_t i)
+{
+	return c->line[i] && keys[i].idle ? keys[i].idle(c) : NULL;
+}
+
+void conf_print(const struct conf *c, FILE *out)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		cleanup_free char *value = format_value(&keys[i], c);
+		cleanup_free char *assignment = NULL;
+
+		/* An empty value cannot be written; the line stays one that can be read back. */
+		assignment = xasprintf("%s%s = %s", *value ? "" : "#", keys[i].name, value);
+		fprintf(out, "%-52s # ", assignment);
+		if (c->line[i])
+			fprintf(out, "%s:%u", c->path, c->line[i]);
+		else
+			fprintf(out, "default%s%s", *value ? "" : ": ", *value ? "" : keys[i].unset);
+		fprintf(out, "%s\n", idle(c, i) ? "; no effect, see below" : "");
+	}
+}
+
+unsigned conf_checkpoint_seconds(const struct conf *c)
+{
+	return c->timeout + (c->pre_dump ? c->pre_dump_delay : 0);
+}
+
+void conf_notices(const struct conf *c, void (*fn)(const char *text, void *arg), void *arg)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		const char *why = idle(c, i);
+		cleanup_free char *text = NULL;
+
+		if (!why)
+			continue;
+		text = xasprintf("%s:%u: %s has no effect: %s", c->path, c->line[i], keys[i].name, why);
+		fn(text, arg);
+	}
+}

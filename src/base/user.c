@@ -1,0 +1,21 @@
+#include "base/user.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+int user_become(uid_t uid, gid_t gid, const gid_t *groups, int n_groups)
+{
+	if (setgroups((size_t)n_groups, groups) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
+		return -1;
+	/* Must not be able to come back. */
+	if (uid != 0 && (setuid(0) == 0 || getuid() != uid || geteuid() != uid)) {
+		errno = EPERM;
+		return -1;
+	}
+	/* A change of user leaves it so, unless fs.suid_dumpable says otherwise: it has root's memory. */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return -1;
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}

@@ -1,0 +1,177 @@
+#include "capture/shared_scan.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/dir.h"
+#include "base/util.h"
+
+#define MAPS_MAX (256u << 20)
+#define MEMFD    "/memfd:"
+#define SYSV     "/SYSV"
+#define DELETED  " (deleted)"
+
+struct scan {
+	dev_t dev;              /* of the kernel's own tmpfs, where all these objects are and nothing else */
+	int   flags;
+	shared_found_fn *fn;
+	void *arg;
+	struct { dev_t dev; uint64_t ino; } *seen;   /* ascending */
+	size_t n, room;
+};
+
+dev_t shared_scan_device(void)
+{
+	cleanup_close int fd = memfd_create("", MFD_CLOEXEC);
+	struct stat st;
+
+	return fd < 0 || fstat(fd, &st) ? 0 : st.st_dev;
+}
+
+/* Where it is among those that were seen, or belongs; true if it is there. */
+static bool find_seen(const struct scan *s, dev_t dev, uint64_t ino, size_t *at)
+{
+	size_t low = 0, high = s->n;
+
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (s->seen[mid].dev < dev || (s->seen[mid].dev == dev && s->seen[mid].ino < ino))
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	*at = low;
+	return low < s->n && s->seen[low].dev == dev && s->seen[low].ino == ino;
+}
+
+static bool was_seen(const struct scan *s, dev_t dev, uint64_t ino)
+{
+	size_t at;
+
+	return find_seen(s, dev, ino, &at);
+}
+
+/* True the first time. */
+static bool see(struct scan *s, dev_t dev, uint64_t ino)
+{
+	size_t at;
+
+	if (find_seen(s, dev, ino, &at))
+		return false;
+	if (s->n == s->room)
+		s->seen = xrealloc(s->seen, (s->room = s->room ? 2 * s->room : 64) * sizeof(*s->seen));
+	memmove(&s->seen[at + 1], &s->seen[at], (s->n - at) * sizeof(*s->seen));
+	s->seen[at].dev = dev;
+	s->seen[at].ino = ino;
+	s->n++;
+	return true;
+}
+
+static bool is_object(const struct scan *s, int fd, const struct stat *st)
+{
+	struct statfs fs;
+
+	return S_ISREG(st->st_mode) && (st->st_dev == s->dev || (st->st_nlink == 0 && fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC));
+}
+
+/* path: a link of /proc, which leads to the object itself. The process may have changed meanwhile: only what is open counts. Whatever else
+ * it is now, it is not opened to be read. */
+static void open_object(struct scan *s, const char *path)
+{
+	cleanup_close int found = open(path, O_PATH | O_CLOEXEC);
+	char own[32];
+	struct stat st;
+	int fd;
+
+	if (found < 0 || fstat(found, &st) || !is_object(s, found, &st) || !see(s, st.st_dev, st.st_ino))
+		return;
+	snprintf(own, sizeof(own), "/proc/self/fd/%d", found);
+	fd = open(own, s->flags | O_CLOEXEC);
+	if (fd >= 0 && !s->fn(s->arg, fd, &st))
+		close(fd);
+}
+
+static bool is_deleted(const char *name)
+{
+	const size_t len = strlen(name), end = strlen(DELETED);
+
+	return len > end && !strcmp(name + len - end, DELETED);
+}
+
+static void scan_line(struct scan *s, pid_t pid, const char *line)
+{
+	unsigned maj, min;
+	uint64_t start, end, ino;
+	char path[96];
+	int name = 0;
+
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %*x %x:%x %" SCNu64 " %n", &start, &end, &maj, &min, &ino, &name) != 5 || !name)
+		return;
+	if (makedev(maj, min) == s->dev ? !strncmp(line + name, SYSV, strlen(SYSV)) : !is_deleted(line + name))
+		return;
+	if (was_seen(s, makedev(maj, min), ino))
+		return;
+	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, pid, start, end);
+	open_object(s, path);
+}
+
+static void scan_maps(struct scan *s, pid_t pid)
+{
+	cleanup_free char *text = NULL;
+	char path[64], *line, *next;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	if (read_file_at(AT_FDCWD, path, MAPS_MAX, &text) < 0)
+		return;
+	for (line = text; *line; line = next) {
+		next = strchrnul(line, '\n');
+		if (*next)
+			*next++ = '\0';
+		scan_line(s, pid, line);
+	}
+}
+
+/* An object that is missed because the directory cannot be read is found missing by the caller: it asks criu's library which ones there
+ * are, or knows from the image. */
+static void scan_fds(struct scan *s, pid_t pid)
+{
+	cleanup_dir DIR *d = NULL;
+	char path[64], link[PATH_MAX + 1], whole[330];
+	const struct dirent *e;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	d = opendir(path);
+	while (d && dir_next(d, &e) > 0) {
+		ssize_t len = readlinkat(dirfd(d), e->d_name, link, PATH_MAX);
+
+		if (len <= 0)
+			continue;
+		link[len] = '\0';
+		if (strncmp(link, MEMFD, strlen(MEMFD)) != 0 && !is_deleted(link))
+			continue;
+		snprintf(whole, sizeof(whole), "%s/%s", path, e->d_name);
+		open_object(s, whole);
+	}
+}
+
+void shared_scan(const pid_t *pids, int n, int flags, shared_found_fn *fn, void *arg)
+{
+	struct scan s = { .dev = shared_scan_device(), .flags = flags, .fn = fn, .arg = arg };
+
+	if (!s.dev)
+		return;
+	for (int i = 0; i < n; i++) {
+		scan_maps(&s, pids[i]);
+		scan_fds(&s, pids[i]);
+	}
+	free(s.seen);
+}

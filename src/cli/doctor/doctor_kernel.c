@@ -1,0 +1,138 @@
+#include "cli/doctor/doctor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <linux/capability.h>
+
+#include "base/util.h"
+#include "capture/track.h"
+
+static void check_version(void)
+{
+	struct utsname u;
+	int major = 0, minor = 0;
+
+	if (uname(&u) < 0 || sscanf(u.release, "%d.%d", &major, &minor) != 2)
+		doctor_report(FINDING_WARNING, "kernel", "its version cannot be read");
+	else if (major < 5 || (major == 5 && minor < 11))
+		doctor_report(FINDING_FAILED, "kernel", "%s is too old; Linux 5.11 or later is needed", u.release);
+	else
+		doctor_report(FINDING_OK, "kernel", "%s %s", u.release, u.machine);
+}
+
+/* Exit status of a child in new namespaces: what stopped it. */
+enum { NS_OK, NS_UNSHARE, NS_FORK, NS_LAST_PID };
+
+static int try_namespaces(void)
+{
+	pid_t pid;
+	int st;
+
+	if (unshare(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC) < 0)
+		return NS_UNSHARE;
+	pid = fork();
+	if (pid < 0)
+		return NS_FORK;
+	if (pid == 0) {
+		int fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
+
+		_exit(fd >= 0 && write(fd, "60", 2) == 2 ? NS_OK : NS_LAST_PID);
+	}
+	if (waitpid(pid, &st, 0) < 0 || !WIFEXITED(st))
+		return NS_FORK;
+	return WEXITSTATUS(st);
+}
+
+static void check_namespaces(void)
+{
+	pid_t pid = fork();
+	int st = 0;
+
+	if (pid == 0)
+		_exit(try_namespaces());
+	if (pid < 0 || waitpid(pid, &st, 0) < 0 || !WIFEXITED(st)) {
+		doctor_report(FINDING_FAILED, "namespaces", "the test process could not be run: %s", strerror(errno));
+		return;
+	}
+	switch (WEXITSTATUS(st)) {
+	case NS_OK:
+		doctor_report(FINDING_OK, "namespaces", "PID, mount and IPC namespaces, ns_last_pid");
+		break;
+	case NS_LAST_PID:
+		doctor_report(FINDING_FAILED, "namespaces", "/proc/sys/kernel/ns_last_pid cannot be written; "
+			      "the kernel needs CONFIG_CHECKPOINT_RESTORE, and /proc/sys must not be read-only (container?)");
+		break;
+	default:
+		doctor_report(FINDING_FAILED, "namespaces", "PID, mount or IPC namespaces cannot be made; "
+			      "the kernel lacks them, or slurmd runs in a container without CAP_SYS_ADMIN");
+	}
+}
+
+static void check_kcmp(void)
+{
+	pid_t self = getpid();
+
+	if (syscall(SYS_kcmp, self, self, KCMP_VM, 0, 0) == 0)
+		doctor_report(FINDING_OK, "kcmp", "available");
+	else
+		doctor_report(FINDING_FAILED, "kcmp", "%s; the kernel needs CONFIG_CHECKPOINT_RESTORE or CONFIG_KCMP, "
+			      "and a seccomp filter must not forbid it", strerror(errno));
+}
+
+static void check_capabilities(void)
+{
+	static const struct { int cap; const char *name; } needed[] = {
+		{ CAP_SYS_ADMIN, "CAP_SYS_ADMIN" }, { CAP_SYS_PTRACE, "CAP_SYS_PTRACE" }, { CAP_CHOWN, "CAP_CHOWN" },
+		{ CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE" }, { CAP_SETUID, "CAP_SETUID" }, { CAP_SETGID, "CAP_SETGID" },
+		{ CAP_KILL, "CAP_KILL" }, { CAP_NET_ADMIN, "CAP_NET_ADMIN" },
+	};
+	char missing[256] = "";
+
+	for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
+		if (prctl(PR_CAPBSET_READ, needed[i].cap, 0, 0, 0) != 1) {
+			size_t len = strlen(missing);
+
+			snprintf(missing + len, sizeof(missing) - len, "%s%s", len ? ", " : "", needed[i].name);
+		}
+	if (*missing)
+		doctor_report(FINDING_FAILED, "capabilities", "root lacks %s; slurmd must run outside of such a container", missing);
+	else if (prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE, 0, 0, 0) != 1)
+		doctor_report(FINDING_WARNING, "capabilities", "root lacks CAP_SYS_RESOURCE; fsched's preload library for criu makes up for it, "
+			      "but limits above the hard limits of slurmd cannot be given back to a restored job");
+	else
+		doctor_report(FINDING_OK, "capabilities", "all that criu needs");
+}
+
+static void check_tracking(void)
+{
+	enum mem_tracking how = mem_tracking_probe();
+
+	if (how == MEM_TRACK_NONE)
+		doctor_report(FINDING_WARNING, "memory tracking", "none: CRIU_PreDump would have no effect (needs Linux 6.7, or soft-dirty bits)");
+	else
+		doctor_report(FINDING_OK, "memory tracking", "%s (for CRIU_PreDump)", mem_tracking_name(how));
+}
+
+void doctor_kernel(bool root)
+{
+	check_version();
+	if (root) {
+		check_namespaces();
+		check_capabilities();
+	} else {
+		doctor_needs_root("namespaces");
+		doctor_needs_root("capabilities");
+	}
+	check_kcmp();
+	check_tracking();
+}

@@ -1,0 +1,300 @@
+#include "cli/doctor/doctor.h"
+
+#include <dlfcn.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cli/plugstack.h"
+#include "cli/slurmconf.h"
+#include "base/util.h"
+#include "slurm/rpc/slurm_rpc.h"
+
+#define RPC_LIMIT 30  /* s */
+
+/* Runs fn in a child, so that whatever a library does to the process stays there; what it prints is the finding.
+ * Its exit status, or -1. */
+static int in_child(int (*fn)(const void *arg, FILE *out), const void *arg, char *text, size_t len)
+{
+	cleanup_free char *all = NULL;
+	int fds[2], st;
+	pid_t pid;
+
+	if (pipe(fds) < 0)
+		return -1;
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		FILE *out = fdopen(fds[1], "w");
+
+		close(fds[0]);
+		dup2(fds[1], STDERR_FILENO);
+		alarm(RPC_LIMIT);
+		st = fn(arg, out);
+		fflush(out);
+		_exit(st);
+	}
+	close(fds[1]);
+	if (read_all(fds[0], 4096, &all) < 0)
+		all = NULL;
+	close(fds[0]);
+	if (pid < 0 || waitpid(pid, &st, 0) < 0)
+		return -1;
+	snprintf(text, len, "%s", all ? all : "");
+	text[strcspn(text, "\n")] = '\0';
+	if (WIFSIGNALED(st) && !*text)
+		snprintf(text, len, "%s", WTERMSIG(st) == SIGALRM ? "no answer in time" : strsignal(WTERMSIG(st)));
+	return WIFEXITED(st) ? WEXITSTATUS(st) : -1;
+}
+
+static int ask_controller(const void *arg, FILE *out)
+{
+	struct err err;
+	uid_t uid;
+
+	rpc_init();
+	if (rpc_slurm_user(&uid, &err) == 0)
+		return 0;
+	fprintf(out, "%s\n", err.text);
+	return 1;
+}
+
+static void check_controller(void)
+{
+	char text[1024];
+
+	if (in_child(ask_controller, NULL, text, sizeof(text)) == 0)
+		doctor_report(FINDING_OK, "slurmctld", "answers");
+	else
+		doctor_report(FINDING_WARNING, "slurmctld", "does not answer: %s; the rest is checked without it", text);
+}
+
+static void check_job_submit(const char *conf)
+{
+	cleanup_free char *list = slurmconf_value(conf, "JobSubmitPlugins");
+
+	if (slurmconf_has(list, "fsched") || slurmconf_has(list, "job_submit/fsched"))
+		doctor_report(FINDING_OK, "JobSubmitPlugins", "%s", list);
+	else
+		doctor_report(FINDING_FAILED, "JobSubmitPlugins", "fsched is not in it; set JobSubmitPlugins=%s%sfsched in %s and restart slurmctld",
+			      list ? list : "", list && *list ? "," : "", conf);
+}
+
+static void check_proctrack(const char *conf)
+{
+	cleanup_free char *type = slurmconf_value(conf, "ProctrackType");
+
+	if (type && strcasecmp(type, "proctrack/pgid") == 0)
+		doctor_report(FINDING_FAILED, "ProctrackType", "proctrack/pgid does not see the processes of a job's pod; "
+			      "use proctrack/cgroup or proctrack/linuxproc");
+	else
+		doctor_report(FINDING_OK, "ProctrackType", "%s", type ? type : "Slurm's default");
+}
+
+static void check_spool(const char *conf)
+{
+	cleanup_free char *dir = slurmconf_value(conf, "SlurmdSpoolDir");
+
+	if (dir && (strstr(dir, "%n") || strstr(dir, "%h")))
+		doctor_report(FINDING_WARNING, "SlurmdSpoolDir", "%s differs from node to node; a batch script is put back under its old path, "
+			      "which should be the same on all nodes", dir);
+}
+
+struct plugin {
+	const char *library;  /* libslurmfull.so */
+	const char *sample;   /* a plugin of Slurm's own, for the version that is installed; NULL = not found */
+	const char *path;
+};
+
+static void print_version(FILE *out, uint32_t v)
+{
+	fprintf(out, "%u.%02u.%u", v >> 16 & 0xff, v >> 8 & 0xff, v & 0xff);
+}
+
+/* The plugins use functions of the daemons that load them; libslurmfull has them all. */
+static int load_plugin(const void *arg, FILE *out)
+{
+	const struct plugin *p = arg;
+	const uint32_t *built, *have;
+	void *plugin, *sample;
+
+	dlopen(p->library, RTLD_LAZY | RTLD_GLOBAL);
+	plugin = dlopen(p->path, RTLD_NOW);
+	if (!plugin) {
+		fprintf(out, "%s\n", dlerror());
+		return 1;
+	}
+	built = dlsym(plugin, "plugin_version");
+	if (!built) {
+		fprintf(out, "is no Slurm plugin\n");
+		return 1;
+	}
+	sample = p->sample ? dlopen(p->sample, RTLD_LAZY) : NULL;
+	have = sample ? dlsym(sample, "plugin_version") : NULL;
+	fputs("built for Slurm ", out);
+	print_version(out, *built);
+	/* Slurm's daemons take plugins of the same major release only */
+	if (have && *have >> 8 != *built >> 8) {
+		fputs(", but installed is ", out);
+		print_version(out, *have);
+		fputs("; install the package of fsched for that version\n", out);
+		return 1;
+	}
+	fputc('\n', out);
+	return 0;
+}
+
+/* Root's daemons load it. */
+static bool safe_file(const char *what, const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0 || (st.st_uid == 0 && !(st.st_mode & (S_IWGRP | S_IWOTH))))
+		return true;
+	doctor_report(FINDING_FAILED, what, "%s must belong to root and be writable by nobody else", path);
+	return false;
+}
+
+static char *plugin_dir(const char *conf)
+{
+	char *dir = slurmconf_value(conf, "PluginDir");
+
+	return dir ? dir : xstrdup(FSCHED_PLUGINDIR);
+}
+
+/* PluginDir may be a list. */
+static char *find_plugin(const char *dirs, const char *name)
+{
+	if (*name == '/')
+		return xstrdup(name);
+	for (const char *p = dirs; *p; ) {
+		size_t n = strcspn(p, ":");
+		char *path = xasprintf("%.*s/%s", (int)n, p, name);
+
+		if (access(path, F_OK) == 0)
+			return path;
+		free(path);
+		p += n + (p[n] == ':');
+	}
+	return NULL;
+}
+
+static void check_plugin(const char *conf, const char *name, enum finding missing, const char *where)
+{
+	cleanup_free char *dirs = plugin_dir(conf);
+	cleanup_free char *path = find_plugin(dirs, name);
+	cleanup_free char *library = find_plugin(dirs, "libslurmfull.so");
+	cleanup_free char *sample = find_plugin(dirs, "auth_munge.so");
+	const char *slash = strrchr(name, '/');
+	const char *what = slash ? slash + 1 : name;
+	struct plugin p;
+	char text[1024];
+
+	if (!path || access(path, R_OK) < 0) {
+		doctor_report(missing, what, "is not in %s; %s", path ? path : dirs, where);
+		return;
+	}
+	if (!safe_file(what, path))
+		return;
+	p = (struct plugin){ .library = library ? library : FSCHED_PLUGINDIR "/libslurmfull.so", .sample = sample, .path = path };
+	if (in_child(load_plugin, &p, text, sizeof(text)) == 0)
+		doctor_report(FINDING_OK, what, "%s, %s", path, text);
+	else
+		doctor_report(FINDING_FAILED, what, "%s: %s", path, text);
+}
+
+static void check_plugstack(const char *conf)
+{
+	cleanup_free char *path = plugstack_path();
+	struct plugstack_line l;
+
+	if (!plugstack_find(&l)) {
+		doctor_report(FINDING_FAILED, "PlugStackConfig", "%s does not load the plugin; add the line: required spank_fsched.so", path);
+	} else {
+		if (l.optional)
+			doctor_report(FINDING_WARNING, "PlugStackConfig", "%s: the plugin is optional, so a job runs without checkpoints "
+				      "where it cannot be loaded; write: required %s", l.file, l.plugin);
+		else
+			doctor_report(FINDING_OK, "PlugStackConfig", "%s", l.file);
+		check_plugin(conf, l.plugin, FINDING_FAILED, "install it on this node");
+	}
+	plugstack_free(&l);
+}
+
+static void check_programs(void)
+{
+	static const char *const names[] = { "fsched-agent", "fsched-worker", "fsched-init", "fsched-leader", "fsched-slurm" };
+	cleanup_free char *dir = plugstack_libexec();
+	char missing[256] = "";
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		cleanup_free char *path = xasprintf("%s/%s", dir, names[i]);
+
+		if (access(path, X_OK) < 0) {
+			size_t len = strlen(missing);
+
+			snprintf(missing + len, sizeof(missing) - len, "%s%s", len ? ", " : "", names[i]);
+		}
+	}
+	if (*missing)
+		doctor_report(FINDING_FAILED, "programs", "%s: %s cannot be run; is fsched installed completely on this node?", dir, missing);
+	else
+		doctor_report(FINDING_OK, "programs", "%s", dir);
+}
+
+/* Path of the program that a shell would run; the caller's, or NULL. */
+static char *in_path(const char *name)
+{
+	const char *dirs = getenv("PATH");
+	char *path;
+
+	for (const char *p = dirs ? dirs : ""; *p; p += strspn(p, ":")) {
+		int n = (int)strcspn(p, ":");
+
+		path = xasprintf("%.*s/%s", n, p, name);
+		if (access(path, X_OK) == 0)
+			return path;
+		free(path);
+		p += n;
+	}
+	return NULL;
+}
+
+/* The first in PATH: is it the one that knows "checkpoint"? */
+static void check_scontrol(void)
+{
+	static const char ours[] = "/fsched/bin/scontrol";
+	cleanup_free char *path = in_path("scontrol"), *real = path ? realpath(path, NULL) : NULL;
+	cleanup_free char *dir = plugstack_libexec();
+	size_t len = real ? strlen(real) : 0;
+
+	if (len >= sizeof(ours) - 1 && !strcmp(real + len - (sizeof(ours) - 1), ours))
+		doctor_report(FINDING_OK, "scontrol", "%s is fsched's", path);
+	else
+		doctor_report(FINDING_WARNING, "scontrol", "%s in PATH does not know \"checkpoint\"; on hosts where people use it put "
+			      "%s/bin first in PATH (fsched checkpoint works without)", path ? path : "none", dir);
+}
+
+void doctor_slurm(const struct conf *c, bool root)
+{
+	const char *conf = slurmconf_path();
+
+	check_programs();
+	check_scontrol();
+	if (!conf || access(conf, R_OK) < 0) {
+		doctor_report(FINDING_FAILED, "slurm.conf", "%s cannot be read; set SLURM_CONF or install Slurm",
+			      conf ? conf : "/etc/slurm/slurm.conf");
+		return;
+	}
+	check_controller();
+	check_job_submit(conf);
+	check_plugstack(conf);
+	check_plugin(conf, "job_submit_fsched.so", FINDING_WARNING, "it is needed on the hosts of slurmctld only");
+	check_proctrack(conf);
+	check_spool(conf);
+}

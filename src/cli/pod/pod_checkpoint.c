@@ -1,0 +1,279 @@
+/* fsched pod checkpoint, kill, list. */
+#include "cli/pod/pod_cmd.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli/cli.h"
+#include "base/util.h"
+#include "policy/retention.h"
+
+struct saving {
+	const struct pod_home *home;
+	struct job_record *rec;
+	struct epoch_summary epoch;
+};
+
+static void take_result(struct epoch_summary *e, const json_t *o)
+{
+	const char *memory = json_string_value(json_object_get(o, "memory"));
+	json_int_t time = json_integer_value(json_object_get(o, "time"));
+
+	e->time = time ? time : e->time;
+	e->bytes = (uint64_t)json_integer_value(json_object_get(o, "bytes"));
+	e->frozen_us = json_integer_value(json_object_get(o, "frozen_us"));
+	e->total_us = json_integer_value(json_object_get(o, "total_us"));
+	snprintf(e->memory, sizeof(e->memory), "%s", memory ? memory : "");
+}
+
+/* Enters the epoch into the record, or renews its numbers. */
+static int record_epoch(struct saving *s, struct err *err)
+{
+	struct job_record *r = s->rec;
+	unsigned i;
+
+	for (i = 0; i < r->n_epochs && r->epochs[i].number != s->epoch.number; i++)
+		;
+	if (i == STORE_KEPT_MAX) {
+		memmove(r->epochs, r->epochs + 1, (STORE_KEPT_MAX - 1) * sizeof(r->epochs[0]));
+		i--;
+	}
+	r->epochs[i] = s->epoch;
+	if (i >= r->n_epochs)
+		r->n_epochs = i + 1;
+	return store_save_record(&s->home->store, r, err);
+}
+
+/* The epoch is durable and the tree still frozen. Only what is written down now may be killed. */
+static bool on_held(void *arg, const json_t *event)
+{
+	struct saving *s = arg;
+	struct err err;
+
+	take_result(&s->epoch, event);
+	s->rec->intent = INTENT_VACATED;
+	if (!record_epoch(s, &err))
+		return true;
+	s->rec->intent = INTENT_RUNNING;
+	cli_error("pod checkpoint", "%s: the command runs on", err.text);
+	return false;
+}
+
+static void forget_epoch(struct job_record *r, unsigned number)
+{
+	unsigned i, kept = 0;
+
+	for (i = 0; i < r->n_epochs; i++)
+		if (r->epochs[i].number != number)
+			r->epochs[kept++] = r->epochs[i];
+	r->n_epochs = kept;
+}
+
+/* Only after the new epoch is complete. */
+static void remove_old(struct saving *s, unsigned keep)
+{
+	cleanup_free unsigned *list = xcalloc(STORE_KEPT_MAX, sizeof(*list));
+	cleanup_free unsigned *gone = xcalloc(STORE_KEPT_MAX, sizeof(*gone));
+	int n = store_list_epochs(&s->home->store, list, STORE_KEPT_MAX);
+	unsigned n_gone = n > 0 ? retention_select(list, (unsigned)n, keep, s->epoch.number, gone) : 0, i;
+	struct err err;
+	char size[16];
+
+	for (i = 0; i < n_gone; i++) {
+		uint64_t shared = store_epoch_shared(&s->home->store, gone[i]);
+
+		if (store_remove_epoch(&s->home->store, gone[i], &err)) {
+			cli_error("pod checkpoint", "%s", err.text);
+			continue;
+		}
+		forget_epoch(s->rec, gone[i]);
+		if (shared)
+			store_log(&s->home->store, s->rec->gid, "epoch %u removed; %s of it are kept, newer epochs refer to them", gone[i],
+				  format_size(shared, size, sizeof(size)));
+	}
+	if (n_gone && store_save_record(&s->home->store, s->rec, &err))
+		cli_error("pod checkpoint", "%s", err.text);
+}
+
+static void report(const struct saving *s, const json_t *result, bool kill)
+{
+	char size[16], frozen[24], total[24], text[512];
+	const json_t *w;
+	size_t i;
+
+	json_array_foreach(json_object_get(result, "warnings"), i, w)
+		cli_error("pod checkpoint", "warning: %s", printable(json_string_value(w) ? json_string_value(w) : "", text, sizeof(text)));
+	format_size(s->epoch.bytes, size, sizeof(size));
+	format_duration(s->epoch.frozen_us, frozen, sizeof(frozen));
+	format_duration(s->epoch.total_us, total, sizeof(total));
+	snprintf(text, sizeof(text), "epoch %u: %s, frozen %s, %s in all%s", s->epoch.number, size, frozen, total,
+		 kill ? "; the command was stopped" : "");
+	printf("%s\n", text);
+	fflush(stdout);
+	store_log(&s->home->store, s->rec->gid, "%s", text);
+}
+
+static int save(const struct pod_opts *o, struct saving *s, const struct pod_state *state, struct err *err)
+{
+	struct pod_cred cred;
+	json_t *req, *result;
+	int rc = pod_user_cred(state->user, &cred, err);
+
+	if (!rc)
+		rc = pod_stdio_check(state->outside, state->init, &cred, err);
+	if (rc) {
+		free(cred.groups);
+		return -1;
+	}
+	s->epoch = (struct epoch_summary){ .number = store_next_epoch(&s->home->store, s->rec, err), .time = time(NULL), .run = s->rec->run };
+	if (!s->epoch.number) {
+		free(cred.groups);
+		return -1;
+	}
+	req = pod_request(o, s->home, s->rec, &cred, state->private_tmp, s->epoch.number);
+	free(cred.groups);
+	json_object_update_new(req, json_pack("{s:i, s:b, s:b, s:s, s:i}", "init_pid", state->init, "written", 0, "vacate", (int)o->kill, "reason",
+					      o->kill ? "vacate" : o->interval ? "periodic" : "create", "agent_port", 0));
+	if (state->mailbox.in >= 0)
+		json_object_set_new(req, "mailbox", json_pack("{s:i, s:i, s:i}", "pid", state->supervisor, "in", state->mailbox.in, "out",
+							      state->mailbox.out));
+	result = pod_worker(o, "checkpoint", req, -1, on_held, s, err);
+	if (!result) {
+		store_abort_epoch(&s->home->store, s->epoch.number); /* a worker that was killed has not */
+		return -1;
+	}
+	take_result(&s->epoch, result);
+	if (record_epoch(s, err)) {
+		json_decref(result);
+		return err_wrap(err, "epoch %u is complete but cannot be recorded", s->epoch.number);
+	}
+	remove_old(s, o->conf.max_epochs);
+	report(s, result, o->kill);
+	json_decref(result);
+	return 0;
+}
+
+/* After a failure: what it means for the command. A record that says "vacated" is set back if it runs on. */
+static int explain(struct saving *s, struct err *err)
+{
+	struct pod_state state;
+
+	if (pod_state_load(s->home, &state, NULL))
+		return err_wrap(err, "no checkpoint was made");
+	pod_state_free(&state);
+	if (s->rec->intent == INTENT_VACATED) {
+		s->rec->intent = INTENT_RUNNING;
+		store_save_record(&s->home->store, s->rec, NULL);
+	}
+	return err_wrap(err, "no checkpoint was made, the command runs on");
+}
+
+static int checkpoint_locked(const struct pod_opts *o, struct saving *s, struct err *err)
+{
+	struct pod_state state;
+	int rc;
+
+	if (store_load_record(&s->home->store, s->rec, err) || pod_state_load(s->home, &state, err))
+		return -1;
+	if (save(o, s, &state, err))
+		rc = explain(s, err);
+	else /* the worker has killed it on our word; this makes sure */
+		rc = o->kill ? pod_kill(state.init, 10000, err) : 0;
+	pod_state_free(&state);
+	return rc;
+}
+
+int pod_cmd_checkpoint(const struct pod_opts *o)
+{
+	cleanup_free struct job_record *rec = xcalloc(1, sizeof(*rec));
+	struct pod_home home;
+	struct saving s = { .home = &home, .rec = rec };
+	struct err err;
+	int rc, lock;
+
+	if (pod_home_open(&home, o->dir, 0, false, NULL, &err)) {
+		cli_error("pod checkpoint", "%s", err.text);
+		return CLI_FAILED;
+	}
+	lock = pod_home_lock(&home, &err);
+	rc = lock < 0 ? -1 : checkpoint_locked(o, &s, &err);
+	if (rc) {
+		cli_error("pod checkpoint", "%s", err.text);
+		store_log(&home.store, rec->gid, "checkpoint failed: %s", err.text);
+	}
+	if (lock >= 0)
+		close(lock);
+	pod_home_close(&home);
+	return rc ? CLI_FAILED : CLI_OK;
+}
+
+int pod_cmd_kill(const struct pod_opts *o)
+{
+	struct pod_home home;
+	struct pod_state state;
+	struct err err;
+	int rc;
+
+	if (pod_home_open(&home, o->dir, 0, false, NULL, &err)) {
+		cli_error("pod kill", "%s", err.text);
+		return CLI_FAILED;
+	}
+	rc = pod_state_load(&home, &state, &err);
+	if (!rc) {
+		rc = pod_kill(state.init, 10000, &err);
+		pod_state_free(&state);
+	}
+	if (rc)
+		cli_error("pod kill", "%s", err.text);
+	pod_home_close(&home);
+	return rc ? CLI_FAILED : CLI_OK;
+}
+
+static const struct epoch_summary *find_epoch(const struct job_record *r, unsigned number)
+{
+	unsigned i;
+
+	for (i = 0; i < r->n_epochs; i++)
+		if (r->epochs[i].number == number)
+			return &r->epochs[i];
+	return NULL;
+}
+
+int pod_cmd_list(const struct pod_opts *o)
+{
+	cleanup_free unsigned *list = xcalloc(STORE_KEPT_MAX, sizeof(*list));
+	cleanup_free struct job_record *rec = NULL;
+	const struct epoch_summary *e;
+	char when[20], size[16], part[16], frozen[24], total[24];
+	struct pod_home home;
+	struct pod_state state;
+	uint64_t shared;
+	struct err err;
+	int i, n;
+
+	if (pod_home_open(&home, o->dir, 0, false, &rec, &err)) {
+		cli_error("pod list", "%s", err.text);
+		return CLI_FAILED;
+	}
+	if (!pod_state_load(&home, &state, NULL)) {
+		printf("state: running, first process %d, user %s\n", state.init, rec->user);
+		pod_state_free(&state);
+	} else {
+		printf("state: %s, user %s\n", rec->intent == INTENT_RUNNING ? "killed" : intent_name(rec->intent), rec->user);
+	}
+	n = store_list_epochs(&home.store, list, STORE_KEPT_MAX);
+	if (n > 0)
+		printf("%6s  %-19s  %10s  %10s  %10s  %10s\n", "EPOCH", "TIME", "SIZE", "SHARED", "FROZEN", "TOTAL");
+	for (i = 0; i < n; i++) {
+		e = find_epoch(rec, list[i]);
+		shared = store_epoch_shared(&home.store, list[i]);
+		printf("%6u  %-19s  %10s  %10s  %10s  %10s\n", list[i], e ? format_time(e->time, when, sizeof(when)) : "-",
+		       e ? format_size(e->bytes, size, sizeof(size)) : "-", shared ? format_size(shared, part, sizeof(part)) : "-",
+		       e && e->frozen_us ? format_duration(e->frozen_us, frozen, sizeof(frozen)) : "-", /* 0: killed by an older fsched */
+		       e ? format_duration(e->total_us, total, sizeof(total)) : "-");
+	}
+	pod_home_close(&home);
+	return CLI_OK;
+}

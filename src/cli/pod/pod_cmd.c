@@ -1,0 +1,192 @@
+#include "cli/pod/pod_cmd.h"
+
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/libexec.h"
+#include "base/interval.h"
+#include "base/util.h"
+
+static const char help[] =
+	"Usage: fsched pod run --dir DIR [--user NAME] [--interval TIME] [--] COMMAND [ARGUMENT]...\n"
+	"       fsched pod checkpoint [--kill] DIR\n"
+	"       fsched pod restore [--epoch N] [--interval TIME] DIR\n"
+	"       fsched pod kill DIR\n"
+	"       fsched pod list DIR\n"
+	"\n"
+	"Checkpoints and restores a command on this machine, without Slurm. For root.\n"
+	"\n"
+	"run         runs COMMAND in a pod, in the foreground; its epochs are kept in DIR\n"
+	"checkpoint  saves the command that runs in DIR's pod; it goes on afterwards\n"
+	"restore     continues the command from an epoch, in the foreground\n"
+	"kill        ends the pod with all its processes\n"
+	"list        shows the pod's state and the epochs in DIR\n"
+	"\n"
+	"  --dir DIR        directory of the pod; made if it is missing\n"
+	"  --user NAME      run COMMAND as this user (default: root)\n"
+	"  --interval TIME  checkpoint that often, e.g. 30:00 (minutes:seconds)\n"
+	"  --kill           end the pod as soon as it is saved\n"
+	"  --epoch N        the epoch to restore (default: the newest)\n"
+	"  --conf FILE      fsched.conf (default: searched for)\n"
+	"  --libexec DIR    where fsched's programs are (default: those installed with this fsched)\n"
+	"\n"
+	"Standard output and error should be files: a terminal or pipe cannot be saved. Signals HUP, INT, QUIT, TERM, USR1 and USR2\n"
+	"go on to the command. run and restore exit as the command did (128+N if signal N killed it), or with\n"
+	"  75   it was saved and stopped by checkpoint --kill\n"
+	"  125  fsched failed\n"
+	"  126  COMMAND cannot be run\n"
+	"  127  there is no such COMMAND\n"
+	"  137  the pod was killed\n";
+
+enum { OPT_DIR = 256, OPT_USER, OPT_INTERVAL, OPT_KILL, OPT_EPOCH, OPT_CONF, OPT_LIBEXEC };
+
+static const struct option all_options[] = {
+	{ "dir", required_argument, NULL, OPT_DIR },
+	{ "user", required_argument, NULL, OPT_USER },
+	{ "interval", required_argument, NULL, OPT_INTERVAL },
+	{ "kill", no_argument, NULL, OPT_KILL },
+	{ "epoch", required_argument, NULL, OPT_EPOCH },
+	{ "conf", required_argument, NULL, OPT_CONF },
+	{ "libexec", required_argument, NULL, OPT_LIBEXEC },
+	{ "help", no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 },
+};
+
+static const struct operation {
+	const char *name;
+	const char *label;        /* in messages */
+	int  (*run)(const struct pod_opts *o);
+	const char *allowed;      /* blank-separated options besides conf, libexec and help */
+} operations[] = {
+	{ "run", "pod run", NULL, " dir user interval " },
+	{ "checkpoint", "pod checkpoint", pod_cmd_checkpoint, " kill " },
+	{ "restore", "pod restore", pod_cmd_restore, " epoch interval " },
+	{ "kill", "pod kill", pod_cmd_kill, " " },
+	{ "list", "pod list", pod_cmd_list, " " },
+};
+
+static bool is_allowed(const struct operation *op, const char *name)
+{
+	char padded[32];
+
+	if (!strcmp(name, "conf") || !strcmp(name, "libexec"))
+		return true;
+	snprintf(padded, sizeof(padded), " %s ", name);
+	return strstr(op->allowed, padded);
+}
+
+/* Returns CLI_OK or the exit status. */
+static int take(const struct operation *op, struct pod_opts *o, int option, const char *value)
+{
+	struct err err;
+	long n;
+
+	switch (option) {
+	case OPT_DIR:
+		o->dir = value;
+		return CLI_OK;
+	case OPT_USER:
+		o->user = value;
+		return CLI_OK;
+	case OPT_INTERVAL:
+		return interval_parse(value, &o->interval, &err) ? cli_usage(op->label, "--interval: %s", err.text) : CLI_OK;
+	case OPT_KILL:
+		o->kill = true;
+		return CLI_OK;
+	case OPT_EPOCH:
+		if (cli_number(value, 1, 999999, &n))
+			return cli_usage(op->label, "--epoch: \"%s\" is not the number of an epoch", value);
+		o->epoch = (unsigned)n;
+		return CLI_OK;
+	case OPT_CONF:
+		o->config = value;
+		return CLI_OK;
+	case OPT_LIBEXEC:
+		if (value[0] != '/')
+			return cli_usage(op->label, "--libexec: \"%s\" is not an absolute path", value);
+		o->libexec = value;
+		return CLI_OK;
+	default:
+		return CLI_USAGE;
+	}
+}
+
+static const struct operation *find_operation(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(operations); i++)
+		if (!strcmp(operations[i].name, name))
+			return &operations[i];
+	return NULL;
+}
+
+/* Store and worker want absolute paths. Caller frees. */
+static char *absolute(const char *path)
+{
+	char cwd[PATH_MAX];
+
+	return path[0] == '/' || !getcwd(cwd, sizeof(cwd)) ? xstrdup(path) : xasprintf("%s/%s", cwd, path);
+}
+
+static int start(const struct operation *op, struct pod_opts *o, char **argv)
+{
+	cleanup_free char *dir = absolute(o->dir);
+	cleanup_free char *config = o->config ? absolute(o->config) : NULL;
+
+	o->dir = dir;
+	o->config = config;
+	if (geteuid() != 0) {
+		cli_error(op->label, "only root can make namespaces and run criu for other users: try it with sudo");
+		return CLI_FAILED;
+	}
+	if (cli_conf(op->label, o->config, &o->conf))
+		return op->run ? CLI_FAILED : POD_EXIT_FAILED;
+	return op->run ? op->run(o) : pod_cmd_run(o, argv);
+}
+
+int pod_cmd(int argc, char **argv)
+{
+	const struct operation *op = argc > 1 ? find_operation(argv[1]) : NULL;
+	struct pod_opts o = { .libexec = libexec_dir() };
+	int option, which, rc;
+
+	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))) {
+		fputs(help, stdout);
+		return CLI_OK;
+	}
+	if (!op)
+		return cli_usage("pod", "%s%s: run, checkpoint, restore, kill and list are possible", argc > 1 ? "unknown operation " : "operation missing",
+				 argc > 1 ? argv[1] : "");
+	argc--;
+	argv++;
+	optind = 0; /* main() has parsed before */
+	/* Options of COMMAND are not ours. */
+	while ((option = getopt_long(argc, argv, op->run ? "h" : "+h", all_options, &which)) != -1) {
+		if (option == 'h') {
+			fputs(help, stdout);
+			return CLI_OK;
+		}
+		if (option == '?')
+			return CLI_USAGE;
+		if (!is_allowed(op, all_options[which].name))
+			return cli_usage(op->label, "--%s does not belong here", all_options[which].name);
+		rc = take(op, &o, option, optarg);
+		if (rc)
+			return rc;
+	}
+	argc -= optind;
+	argv += optind;
+	if (op->run) {
+		if (argc != 1)
+			return cli_usage(op->label, "one directory is wanted, %d are given", argc);
+		o.dir = argv[0];
+	} else if (!o.dir || argc < 1) {
+		return cli_usage(op->label, "%s", o.dir ? "the command is missing" : "--dir DIR is missing");
+	}
+	return start(op, &o, argv);
+}

@@ -1,0 +1,79 @@
+/* able and error, in the words of the Slurm that had them. */
+#include "cli/user/checkpoint.h"
+
+#include <stdio.h>
+
+#include "base/util.h"
+
+static void answer(const struct request *r, struct target *t, const char *text)
+{
+	progress_end(&t->progress);
+	if (r->single)
+		printf("%s\n", text);
+	else
+		printf("%s: %s\n", t->label, text);
+}
+
+/* Why not, beside the answer: on standard error, so that the answer stays the word that scripts know. */
+static void reason(struct target *t, const char *why)
+{
+	char shown[800];
+
+	target_fail(t, "%s", printable(why, shown, sizeof(shown)));
+}
+
+static int ask_able(const struct request *r, struct target *t, char *text, size_t len)
+{
+	json_t *result = NULL;
+	const char *why;
+	char when[32];
+	struct err err;
+
+	if (target_ask(r, t, "able", &result, &err) != CLIENT_DONE) {
+		json_decref(result);
+		return target_fail(t, "%s", err.text);
+	}
+	why = json_string_value(json_object_get(result, "reason"));
+	if (json_is_true(json_object_get(result, "busy")))
+		snprintf(text, len, "Began at %s", format_time(json_integer_value(json_object_get(result, "began")), when, sizeof(when)));
+	else if (json_is_true(json_object_get(result, "able")))
+		snprintf(text, len, "Yes");
+	else
+		reason(t, why ? why : "the agent gives no reason");
+	json_decref(result);
+	return CLI_OK;
+}
+
+/* A job that does not run, or never can be saved, is a "No" as well: the question has its answer. */
+int op_able(const struct request *r, struct target *t)
+{
+	char text[64] = "No";
+	struct err err;
+	int rc = CLI_OK;
+
+	if (target_check_enabled(t, &err) < 0 || target_check_running(t, "checkpointed", &err) < 0)
+		reason(t, err.text);
+	else if (target_check_user(r, t, &err) < 0 || target_check_outside(t, &err) < 0)
+		return target_fail(t, "%s", err.text);
+	else
+		rc = ask_able(r, t, text, sizeof(text));
+	if (rc == CLI_OK)
+		answer(r, t, text);
+	return rc;
+}
+
+int op_error(const struct request *r, struct target *t)
+{
+	char text[sizeof(t->status.error) + 32], shown[sizeof(t->status.error)];
+	struct err err;
+
+	if (target_check_enabled(t, &err) < 0)
+		return target_fail(t, "%s", err.text);
+	printable(t->status.error, shown, sizeof(shown));
+	if (*shown)
+		snprintf(text, sizeof(text), "error(1): %s", shown);
+	else
+		snprintf(text, sizeof(text), "error(0): No error");
+	answer(r, t, text);
+	return CLI_OK;
+}

@@ -1,0 +1,122 @@
+/* fsched export: an epoch as a plain directory of criu's images. */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/user/job_ids.h"
+#include "base/util.h"
+#include "image/file_data.h"
+#include "image/restore_dir.h"
+#include "files/files.h"
+#include "store/manifest.h"
+#include "store/store.h"
+
+static int open_memory(int epochfd, const struct manifest *m, struct mem_image **image, struct err *err)
+{
+	cleanup_close int fd = -1;
+
+	*image = NULL;
+	if (!m->memory.ours)
+		return 0;
+	fd = openat(epochfd, "memory", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(err, errno, "cannot open the epoch's memory");
+	*image = mem_image_open(fd, err);
+	return *image ? 0 : -1;
+}
+
+/* What the job had in /dev/shm, whose archive lacks the data of large files: dev/shm below the images. */
+static int write_shm(int epochfd, struct mem_image *image, const struct conf *c, int dirfd, struct err *err)
+{
+	cleanup_close int filesfd = openat(epochfd, "files", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), shmfd = -1;
+
+	if (filesfd < 0 || mkdirat(dirfd, "dev", 0755) || mkdirat(dirfd, "dev/shm", 01777))
+		return err_sys(err, errno, "cannot make dev/shm beside the images");
+	shmfd = openat(dirfd, "dev/shm", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (shmfd < 0)
+		return err_sys(err, errno, "cannot open dev/shm beside the images");
+	return files_unpack_private(dirfd, filesfd, false, err) || mem_files_fill(image, shmfd, (int)c->threads, err) ? -1 : 0;
+}
+
+/* The directory must not exist: what is written into it is read as root. */
+static int write_out(int epochfd, const struct manifest *m, const struct conf *c, const char *dir, struct err *err)
+{
+	cleanup_close int criufd = openat(epochfd, "criu", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	cleanup_close int dirfd = -1;
+	cleanup_mem_image struct mem_image *image = NULL;
+
+	if (criufd < 0)
+		return err_sys(err, errno, "cannot open the epoch's images");
+	if (open_memory(epochfd, m, &image, err))
+		return -1;
+	if (mkdir(dir, 0700))
+		return err_sys(err, errno, "cannot make %s", dir);
+	dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dirfd < 0)
+		return err_sys(err, errno, "cannot open %s", dir);
+	if (mem_images_make(image, criufd, dirfd, NULL, NULL, (int)c->threads, err))
+		return -1;
+	return image && mem_files_any(image) ? write_shm(epochfd, image, c, dirfd, err) : 0;
+}
+
+static int export_epoch(const struct store *s, unsigned epoch, const struct conf *c, const char *dir, struct err *err)
+{
+	cleanup_close int epochfd = store_open_epoch(s, epoch, err);
+	struct manifest *m;
+	int rc;
+
+	if (epochfd < 0)
+		return -1;
+	m = xcalloc(1, sizeof(*m));
+	rc = manifest_load(epochfd, m, err);
+	if (!rc)
+		rc = write_out(epochfd, m, c, dir, err);
+	manifest_free(m);
+	free(m);
+	return rc;
+}
+
+/* A job, or the directory of a pod. */
+static int open_store(struct store *s, const struct conf *c, const char *name, struct err *err)
+{
+	long id;
+
+	if (name[0] == '/')
+		return store_open_path(s, name, 0, false, err);
+	if (cli_number(name, 1, UINT32_MAX, &id))
+		return err_set(err, EINVAL, "\"%s\" is neither the id of a job nor the absolute path of a pod's directory", name);
+	return store_open(s, c->dir, (uint32_t)id, 0, false, err);
+}
+
+int export_cmd(int argc, char **argv)
+{
+	struct store s = { .dirfd = -1, .epochsfd = -1 };
+	const char *path = NULL;
+	struct conf conf;
+	struct err err;
+	long epoch;
+	int rc = cli_conf_option("export", argc, argv, &path);
+
+	if (rc)
+		return rc - 1;
+	if (argc - optind != 3)
+		return cli_usage("export", "wanted: the job (or a pod's directory), the number of an epoch, a directory that does not exist");
+	if (cli_number(argv[optind + 1], 1, 999999, &epoch))
+		return cli_usage("export", "\"%s\" is not the number of an epoch", argv[optind + 1]);
+	if (cli_conf("export", path, &conf))
+		return CLI_FAILED;
+	if (geteuid() != 0) {
+		cli_error("export", "epochs can be read by root only");
+		return CLI_FAILED;
+	}
+	rc = open_store(&s, &conf, argv[optind], &err) || export_epoch(&s, (unsigned)epoch, &conf, argv[optind + 2], &err);
+	if (rc)
+		cli_error("export", "%s", err.text);
+	store_close(&s);
+	return rc ? CLI_FAILED : CLI_OK;
+}

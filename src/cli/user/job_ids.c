@@ -1,0 +1,143 @@
+#include "cli/user/job_ids.h"
+
+#include <ctype.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/util.h"
+
+/* Slurm's own limits: MAX_JOB_ID, and array tasks below 4000001. */
+#define JOB_ID_MAX  0x03FFFFFFu
+#define TASK_ID_MAX 4000000u
+
+#define FORMS "give job ids as 12, 12_3 (a task of an array), 12_[1-3] or a list of these with commas"
+
+struct list {
+	struct job_ref *refs;
+	size_t n;
+};
+
+static int bad(struct err *err, const char *text, const char *why)
+{
+	char shown[64];
+
+	return err_set(err, 0, "\"%s\" is no job id: %s; " FORMS, printable(text, shown, sizeof(shown)), why);
+}
+
+static bool number(const char **p, uint32_t max, uint32_t *out)
+{
+	uint64_t v = 0;
+
+	if (!isdigit((unsigned char)**p))
+		return false;
+	for (; isdigit((unsigned char)**p); (*p)++) {
+		v = v * 10 + (uint64_t)(**p - '0');
+		if (v > max)
+			return false;
+	}
+	*out = (uint32_t)v;
+	return true;
+}
+
+static int add(struct list *l, uint32_t id, int64_t task, struct err *err)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (l->refs[i].id == id && l->refs[i].task == task)
+			return 0;
+	if (l->n >= IDS_MAX)
+		return err_set(err, 0, "more than %d job ids in one request", IDS_MAX);
+	l->refs = xrealloc(l->refs, (l->n + 1) * sizeof(*l->refs));
+	l->refs[l->n++] = (struct job_ref){ .id = id, .task = task };
+	return 0;
+}
+
+/* "1-3,7-9:2" up to the closing bracket. */
+static int tasks(const char **p, const char *text, uint32_t id, struct list *l, struct err *err)
+{
+	for (;;) {
+		uint32_t from, to, step = 1;
+
+		if (!number(p, TASK_ID_MAX, &from))
+			return bad(err, text, "a task number is missing or too large");
+		to = from;
+		if (**p == '-') {
+			(*p)++;
+			if (!number(p, TASK_ID_MAX, &to) || to < from)
+				return bad(err, text, "the range of tasks has no proper end");
+		}
+		if (**p == ':') {
+			(*p)++;
+			if (!number(p, TASK_ID_MAX, &step) || step == 0)
+				return bad(err, text, "the step behind the colon is missing or zero");
+		}
+		for (uint64_t t = from; t <= to; t += step)
+			if (add(l, id, (int64_t)t, err) < 0)
+				return -1;
+		if (**p != ',')
+			break;
+		(*p)++;
+	}
+	if (**p != ']')
+		return bad(err, text, "the bracket is not closed");
+	(*p)++;
+	return 0;
+}
+
+static int one(const char **p, const char *text, struct list *l, struct err *err)
+{
+	uint32_t id, task;
+
+	if (!number(p, JOB_ID_MAX, &id) || id == 0)
+		return bad(err, text, "a positive number up to 67108863 is wanted");
+	if (**p == '.')
+		return bad(err, text, "steps cannot be checkpointed on their own, only whole jobs");
+	if (**p == '+')
+		return bad(err, text, "heterogeneous jobs cannot be checkpointed");
+	if (**p != '_')
+		return add(l, id, IDS_NO_TASK, err);
+	(*p)++;
+	if (**p == '[') {
+		(*p)++;
+		return tasks(p, text, id, l, err);
+	}
+	if (!number(p, TASK_ID_MAX, &task))
+		return bad(err, text, "the task number behind the underscore is missing or too large");
+	return add(l, id, task, err);
+}
+
+int ids_parse(const char *text, struct job_ref **refs, size_t *n, struct err *err)
+{
+	struct list l = { .n = *n };
+	const char *p = text;
+
+	if (l.n) {
+		l.refs = xmalloc(l.n * sizeof(*l.refs));
+		memcpy(l.refs, *refs, l.n * sizeof(*l.refs));
+	}
+	for (;;) {
+		if (one(&p, text, &l, err) < 0)
+			break;
+		if (*p == '\0') {
+			free(*refs);
+			*refs = l.refs;
+			*n = l.n;
+			return 0;
+		}
+		if (*p++ != ',') {
+			bad(err, text, "unexpected character");
+			break;
+		}
+	}
+	free(l.refs);
+	return -1;
+}
+
+char *ids_format(const struct job_ref *r, char *buf, size_t len)
+{
+	if (r->task == IDS_NO_TASK)
+		snprintf(buf, len, "%u", r->id);
+	else
+		snprintf(buf, len, "%u_%lld", r->id, (long long)r->task);
+	return buf;
+}

@@ -1,0 +1,225 @@
+/* fsched list, fsched show. */
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/user/job_view.h"
+#include "base/interval.h"
+#include "base/util.h"
+
+static int read_ids(const char *command, char **argv, int argc, uint32_t **ids, size_t *n)
+{
+	cleanup_free struct job_ref *refs = NULL;
+	size_t n_refs = 0;
+	struct err err;
+
+	for (int i = 0; i < argc; i++)
+		if (ids_parse(argv[i], &refs, &n_refs, &err) < 0)
+			return cli_usage(command, "%s", err.text);
+	if (view_resolve(refs, n_refs, ids, n, &err) < 0) {
+		cli_error(command, "%s", err.text);
+		return CLI_FAILED;
+	}
+	return CLI_OK;
+}
+
+static int list_jobs(const struct conf *c, const uint32_t *ids, size_t n)
+{
+	int rc = CLI_OK;
+
+	for (size_t i = 0; i < n; i++) {
+		struct view *v = view_load(c, ids[i]);
+		struct err err;
+
+		if (n > 1)
+			printf("%sjob %s\n", i ? "\n" : "", v->label);
+		if (view_print_epochs(v, &err) < 0) {
+			cli_error("list", "%s", err.text);
+			rc = CLI_FAILED;
+		}
+		view_free(v);
+	}
+	return rc;
+}
+
+static int by_number(const struct dirent **a, const struct dirent **b)
+{
+	unsigned long x = strtoul((*a)->d_name, NULL, 10), y = strtoul((*b)->d_name, NULL, 10);
+
+	return x < y ? -1 : x > y;
+}
+
+/* A job's own directory: its number and nothing else. */
+static int is_job(const struct dirent *d)
+{
+	return *d->d_name != '0' && strspn(d->d_name, "0123456789") == strlen(d->d_name) && strlen(d->d_name) < 10;
+}
+
+static bool print_job(const char *dir, const char *name)
+{
+	struct job_record *r = xcalloc(1, sizeof(*r));
+	struct store s = { .dirfd = -1, .epochsfd = -1 };
+	char when[32], size[32] = "-", user[64];
+	bool ok = store_open(&s, dir, (uint32_t)strtoul(name, NULL, 10), 0, false, NULL) == 0 && store_load_record(&s, r, NULL) == 0;
+
+	if (ok) {
+		const struct epoch_summary *last = r->n_epochs ? &r->epochs[r->n_epochs - 1] : NULL;
+
+		if (last)
+			format_size(last->bytes, size, sizeof(size));
+		printf("%8u  %-12s  %-9s  %6u  %5u  %-19s  %10s\n", r->job_id, printable(r->user, user, sizeof(user)),
+		       intent_name(r->intent), r->n_epochs, last ? last->number : 0,
+		       view_time(last ? last->time : 0, when, sizeof(when)), size);
+	}
+	store_close(&s);
+	free(r);
+	return ok;
+}
+
+static int list_all(const struct conf *c)
+{
+	struct dirent **names = NULL;
+	unsigned hidden = 0;
+	int n = scandir(c->dir, &names, is_job, by_number);
+
+	if (n < 0) {
+		cli_error("list", "%s: %s; give a job id to see what Slurm knows of it", c->dir, strerror(errno));
+		return CLI_FAILED;
+	}
+	printf("%8s  %-12s  %-9s  %6s  %5s  %-19s  %10s\n", "JOB", "USER", "STATE", "EPOCHS", "LAST", "TIME", "SIZE");
+	for (int i = 0; i < n; i++) {
+		if (!print_job(c->dir, names[i]->d_name))
+			hidden++;
+		free(names[i]);
+	}
+	free(names);
+	if (hidden)
+		fprintf(stderr, "fsched list: %u job%s in %s cannot be read by you\n", hidden, hidden == 1 ? "" : "s", c->dir);
+	return CLI_OK;
+}
+
+int list_cmd(int argc, char **argv)
+{
+	cleanup_free uint32_t *ids = NULL;
+	const char *path = NULL;
+	struct conf conf;
+	size_t n = 0;
+	int rc = cli_conf_option("list", argc, argv, &path);
+
+	if (rc)
+		return rc - 1;
+	if (cli_conf("list", path, &conf) < 0)
+		return CLI_FAILED;
+	if (optind >= argc)
+		return list_all(&conf);
+	rc = read_ids("list", argv + optind, argc - optind, &ids, &n);
+	return rc == CLI_OK ? list_jobs(&conf, ids, n) : rc;
+}
+
+static void print_status(const struct view *v)
+{
+	char interval[32], when[32], shown[sizeof(v->status.error)];
+	const struct status *s = &v->status;
+
+	printf("State:     %s\n", s->state);
+	printf("Interval:  %s\n", interval_format(s->interval, interval, sizeof(interval)));
+	printf("Skipped:   %u for load\n", s->skipped);
+	if (s->failed)
+		printf("Failed:    %u since %s\n", s->failed, format_time(s->failed_since, when, sizeof(when)));
+	if (*s->memory)
+		printf("Memory:    %s\n", printable(s->memory, shown, sizeof(shown)));
+	if (s->restored)
+		printf("Restored:  from epoch %u\n", s->restored);
+	if (*s->error)
+		printf("Error:     %s\n", printable(s->error, shown, sizeof(shown)));
+}
+
+static void print_record(const struct view *v)
+{
+	char interval[32], user[64];
+
+	printf("User:      %s\n", printable(v->rec.user, user, sizeof(user)));
+	if (!v->enabled) {
+		printf("State:     %s\n", intent_name(v->rec.intent));
+		printf("Interval:  %s\n", interval_format(v->rec.interval, interval, sizeof(interval)));
+		printf("Skipped:   %u for load\n", v->rec.skipped);
+	}
+	printf("Directory: %s\n", v->store.path);
+}
+
+static bool never_ran(const struct view *v)
+{
+	return v->in_slurm && v->job.pending && v->job.restart_count == 0;
+}
+
+static int show_job(const struct view *v)
+{
+	struct err err;
+
+	if (v->on_disk && !v->foreign)
+		printf("Job:       %s\n", v->label);
+	else if (v->enabled)
+		printf("Job:       %s (%s)\n", v->label, v->foreign ? "the directory in JobCheckpointDir is of an older job with this id" :
+		       never_ran(v) ? "it has not run yet" : v->disk_err.text);
+	if (v->in_slurm && v->enabled)
+		printf("Slurm:     %s%s%s%s\n", v->job.state, v->job.held ? " (held)" : "", *v->job.batch_host ? " on " : "",
+		       v->job.batch_host);
+	if (v->enabled)
+		print_status(v);
+	if (v->on_disk && !v->foreign)
+		print_record(v);
+	if (view_print_epochs(v, &err) == 0)
+		return CLI_OK;
+	cli_error("show", "%s", err.text);
+	return CLI_FAILED;
+}
+
+static int show(const struct conf *c, uint32_t id, unsigned epoch)
+{
+	struct view *v = view_load(c, id);
+	struct err err;
+	int rc = CLI_OK;
+
+	if (!epoch) {
+		rc = show_job(v);
+	} else if (view_print_epoch(v, epoch, &err) < 0) {
+		cli_error("show", "%s", err.text);
+		rc = CLI_FAILED;
+	}
+	view_free(v);
+	return rc;
+}
+
+int show_cmd(int argc, char **argv)
+{
+	cleanup_free uint32_t *ids = NULL;
+	const char *path = NULL;
+	struct conf conf;
+	size_t n = 0;
+	long epoch = 0;
+	int rc = cli_conf_option("show", argc, argv, &path);
+
+	if (rc)
+		return rc - 1;
+	if (optind >= argc)
+		return cli_usage("show", "which job? give its id");
+	if (argc - optind > 2)
+		return cli_usage("show", "unexpected argument \"%s\"", argv[optind + 2]);
+	if (argc - optind == 2 && cli_number(argv[optind + 1], 1, 999999, &epoch) < 0)
+		return cli_usage("show", "\"%s\" is no epoch; give its number", argv[optind + 1]);
+	if (cli_conf("show", path, &conf) < 0)
+		return CLI_FAILED;
+	rc = read_ids("show", argv + optind, 1, &ids, &n);
+	for (size_t i = 0; rc == CLI_OK && i < n; i++) {
+		if (i)
+			putchar('\n');
+		rc = show(&conf, ids[i], (unsigned)epoch);
+	}
+	return rc;
+}

@@ -1,0 +1,369 @@
+#include "criu/tcp_freeze.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <search.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "criu/criu_internal.h"
+#include "preload/tcp_filter.h"
+
+#ifndef SIOCOUTQNSD
+#define SIOCOUTQNSD 0x894B
+#endif
+
+#define INIT_PID   1
+#define FIRST_US   100     /* between two looks at what is under way */
+#define LONGEST_US 2000
+
+/* ---- one socket -------------------------------------------------------------- */
+
+static int get_option(int sk, int level, int name, int missing)
+{
+	int value = 0;
+	socklen_t len = sizeof(value);
+
+	return getsockopt(sk, level, name, &value, &len) ? missing : value;
+}
+
+static bool read_queues(int sk, struct tcp_queues *q)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+
+	*q = (struct tcp_queues){ 0 };
+	if (getsockopt(sk, IPPROTO_TCP, TCP_INFO, &info, &len))
+		return false;
+	q->state = info.tcpi_state;
+	if (q->state == TCP_LISTEN)
+		return true;
+	return !ioctl(sk, SIOCINQ, &q->in) && !ioctl(sk, SIOCOUTQ, &q->out) && !ioctl(sk, SIOCOUTQNSD, &q->unsent);
+}
+
+static bool has_filter(int sk, bool *any)
+{
+	struct sock_filter got[TCP_FILTER_LEN];
+	socklen_t len = 0;
+
+	*any = !getsockopt(sk, SOL_SOCKET, SO_GET_FILTER, got, &len) && len > 0;
+	return *any && len == TCP_FILTER_LEN && !getsockopt(sk, SOL_SOCKET, SO_GET_FILTER, got, &len) && tcp_filter_is(got);
+}
+
+/* Out of what a dump that died has left it in. */
+static void let_go(int sk, int reuse)
+{
+	const int off = 0;
+	bool any;
+
+	if (has_filter(sk, &any))
+		setsockopt(sk, SOL_SOCKET, SO_DETACH_FILTER, &off, sizeof(off));
+	if (get_option(sk, IPPROTO_TCP, TCP_REPAIR, 0) != 1)
+		return;
+	/* As criu does it. Repair mode has overwritten the other one. */
+	setsockopt(sk, IPPROTO_TCP, TCP_REPAIR, &off, sizeof(off));
+	setsockopt(sk, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof(reuse));
+}
+
+/* ---- all sockets -------------------------------------------------------------- */
+
+static int by_inode(const void *a, const void *b)
+{
+	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Calls fn once for each TCP socket of the pod. */
+typedef void visit_fn(void *arg, pid_t pid, int fd, uint64_t ino, int sk);
+struct walk { pid_t criu; void *seen; visit_fn *fn; void *arg; };
+
+/* False if it is known. */
+static bool note_seen(struct walk *w, uint64_t ino)
+{
+	uint64_t *key = xmalloc(sizeof(*key)), **at;
+
+	*key = ino;
+	at = tsearch(key, &w->seen, by_inode);
+	if (at && *at == key)
+		return true;
+	free(key);
+	return false;
+}
+
+static void walk_process(struct walk *w, pid_t pid)
+{
+	cleanup_close int pidfd = -1;
+	cleanup_dir DIR *dir = NULL;
+	struct dirent *e;
+	char path[64], link[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	while (dir && (e = readdir(dir))) {
+		const ssize_t n = readlinkat(dirfd(dir), e->d_name, link, sizeof(link) - 1);
+		unsigned long long ino;
+		int sk;
+
+		if (n <= 0)
+			continue;
+		link[n] = '\0';
+		if (sscanf(link, "socket:[%llu]", &ino) != 1 || !note_seen(w, ino))
+			continue;
+		if (pidfd < 0)
+			pidfd = pidfd_open(pid, 0);
+		sk = pidfd < 0 ? -1 : pidfd_getfd(pidfd, atoi(e->d_name), 0);
+		if (sk < 0)
+			continue; /* it has ended */
+		if (get_option(sk, SOL_SOCKET, SO_PROTOCOL, 0) == IPPROTO_TCP)
+			w->fn(w->arg, pid, atoi(e->d_name), ino, sk);
+		close(sk);
+	}
+}
+
+static int walk(struct walk *w, struct err *err)
+{
+	cleanup_dir DIR *dir = opendir("/proc");
+	struct dirent *e;
+	char *end;
+
+	if (!dir)
+		return err_sys(err, errno, "cannot read the pod's /proc");
+	while ((e = readdir(dir))) {
+		const long pid = strtol(e->d_name, &end, 10);
+
+		if (pid > INIT_PID && !*end && pid != getpid() && pid != w->criu)
+			walk_process(w, (pid_t)pid);
+	}
+	tdestroy(w->seen, free);
+	return 0;
+}
+
+static void collect(void *arg, pid_t pid, int fd, uint64_t ino, int sk)
+{
+	struct tcp_sockets *s = arg;
+	struct tcp_queues q;
+
+	if (!read_queues(sk, &q) || q.state == TCP_LISTEN)
+		return;
+	let_go(sk, 0);
+	if (!(s->n & (s->n - 1)))
+		s->v = xrealloc(s->v, (s->n ? 2 * s->n : 1) * sizeof(*s->v));
+	s->v[s->n++] = (struct tcp_socket){ .ino = ino, .pid = pid, .fd = fd, .reuse = get_option(sk, SOL_SOCKET, SO_REUSEADDR, 0) };
+}
+
+int tcp_collect(struct tcp_sockets *s, pid_t criu, struct err *err)
+{
+	struct walk w = { .criu = criu, .fn = collect, .arg = s };
+
+	*s = (struct tcp_sockets){ 0 };
+	if (walk(&w, err))
+		return -1;
+	if (s->n)
+		qsort(s->v, s->n, sizeof(*s->v), by_inode);
+	return 0;
+}
+
+void tcp_free(struct tcp_sockets *s)
+{
+	free(s->v);
+	*s = (struct tcp_sockets){ 0 };
+}
+
+/* -1: it is gone. */
+static int borrow(const struct tcp_socket *t)
+{
+	cleanup_close int pidfd = pidfd_open(t->pid, 0);
+
+	return pidfd < 0 ? -1 : pidfd_getfd(pidfd, t->fd, 0);
+}
+
+/* ---- what is under way -------------------------------------------------------- */
+
+/* A receiver may keep an acknowledgement for up to 200 ms, and with it what the other end has not sent yet (Nagle's algorithm). The even
+ * number sends it without a change of the mode. */
+static void acknowledge(int sk)
+{
+	const int value = get_option(sk, IPPROTO_TCP, TCP_QUICKACK, 0) ? 1 : 2;
+
+	setsockopt(sk, IPPROTO_TCP, TCP_QUICKACK, &value, sizeof(value));
+}
+
+static void acknowledge_all(const struct tcp_sockets *s)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		cleanup_close int sk = borrow(&s->v[i]);
+
+		if (sk >= 0)
+			acknowledge(sk);
+	}
+}
+
+/* Bytes that were sent and not acknowledged. */
+static int under_way(struct tcp_sockets *s)
+{
+	int sum = 0;
+
+	for (size_t i = 0; i < s->n; i++) {
+		cleanup_close int sk = borrow(&s->v[i]);
+		struct tcp_queues *q = &s->v[i].queues;
+
+		if (sk >= 0 && read_queues(sk, q) && q->state != TCP_CLOSE && q->state != TCP_SYN_SENT)
+			sum += q->out - q->unsent;
+	}
+	return sum;
+}
+
+void tcp_drain(struct tcp_sockets *s, int max_ms)
+{
+	const int64_t end = now_us() + (int64_t)max_ms * 1000;
+	useconds_t pause = FIRST_US;
+
+	while (under_way(s) > 0 && now_us() < end) {
+		acknowledge_all(s);
+		usleep(pause);
+		pause = pause < LONGEST_US ? 2 * pause : pause;
+	}
+}
+
+void tcp_shut(struct tcp_sockets *s)
+{
+	const struct sock_fprog p = { TCP_FILTER_LEN, (struct sock_filter *)(uintptr_t)tcp_filter };
+	bool any;
+
+	for (size_t i = 0; i < s->n; i++) {
+		cleanup_close int sk = borrow(&s->v[i]);
+
+		/* One with a filter of the job's own is left without: tcp_unmoved() watches over it. */
+		if (sk >= 0 && !has_filter(sk, &any) && !any)
+			setsockopt(sk, SOL_SOCKET, SO_ATTACH_FILTER, &p, sizeof(p));
+	}
+	under_way(s);
+}
+
+bool tcp_unmoved(const struct tcp_sockets *s, struct err *err)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		const struct tcp_socket *t = &s->v[i];
+		cleanup_close int sk = borrow(t);
+		struct tcp_queues q = { 0 };
+
+		if (sk >= 0 && read_queues(sk, &q) && q.state == t->queues.state && q.in == t->queues.in && q.out == t->queues.out)
+			continue;
+		err_set(err, EAGAIN, "data of a TCP connection of the job (descriptor %d of its process %d) was still on its way while it "
+			"was saved", t->fd, (int)t->pid);
+		return false;
+	}
+	return true;
+}
+
+/* ---- guard ---------------------------------------------------------------------- */
+
+static void release(void *arg, pid_t pid, int fd, uint64_t ino, int sk)
+{
+	const struct tcp_sockets *s = arg;
+	const struct tcp_socket *t = s->n ? bsearch(&ino, s->v, s->n, sizeof(*s->v), by_inode) : NULL;
+
+	(void)pid;
+	(void)fd;
+	let_go(sk, t ? t->reuse : 0);
+}
+
+/* The pod is being killed: its sockets are to go as they are, without a word to each other, and leave no address in use. */
+static bool pod_ends(void)
+{
+	cleanup_free char *text = NULL;
+	unsigned flags = 0;
+	char *rest;
+
+	if (read_file_at(AT_FDCWD, "/proc/1/stat", 4096, &text) <= 0)
+		return true;
+	rest = strrchr(text, ')');
+	return !rest || sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) != 1 || (flags & 0x4 /* PF_EXITING */);
+}
+
+static bool ended_well(pid_t criu)
+{
+	unsigned long status = 1;
+
+	return ptrace(PTRACE_GETEVENTMSG, criu, NULL, &status) == 0 && status == 0;
+}
+
+static void at_exit_of(pid_t criu, const struct tcp_sockets *s)
+{
+	struct walk w = { .criu = criu, .fn = release, .arg = (void *)(uintptr_t)s };
+
+	/* criu has taken the sockets out of repair mode itself, and the job runs. */
+	if (!ended_well(criu) && !pod_ends())
+		walk(&w, NULL);
+	ptrace(PTRACE_DETACH, criu, NULL, NULL);
+}
+
+static _Noreturn void guard(pid_t criu, const struct tcp_sockets *s)
+{
+	int status;
+
+	for (;;) {
+		if (waitpid(criu, &status, __WALL) < 0) {
+			if (errno == EINTR)
+				continue;
+			_exit(0);
+		}
+		if (!WIFSTOPPED(status))
+			_exit(0);
+		switch (status >> 16) {
+		case PTRACE_EVENT_EXIT:
+			at_exit_of(criu, s);
+			_exit(0);
+		case PTRACE_EVENT_STOP:
+			/* It was stopped by a signal, or continues. */
+			ptrace(WSTOPSIG(status) == SIGTRAP ? PTRACE_CONT : PTRACE_LISTEN, criu, NULL, NULL);
+			break;
+		default:
+			ptrace(PTRACE_CONT, criu, NULL, (void *)(uintptr_t)WSTOPSIG(status));
+		}
+	}
+}
+
+pid_t tcp_guard(pid_t criu, const struct tcp_sockets *s, struct err *err)
+{
+	int ready[2], failed = ECHILD;
+	pid_t pid;
+
+	if (pipe2(ready, O_CLOEXEC))
+		return err_sys(err, errno, "cannot make a pipe");
+	pid = fork();
+	if (pid == 0) {
+		/* Nobody must take it for somebody else by what it has open. */
+		if (dup2(ready[1], 0) < 0)
+			_exit(1);
+		close_range(1, ~0U, 0);
+		failed = ptrace(PTRACE_SEIZE, criu, NULL, (void *)PTRACE_O_TRACEEXIT) ? errno : 0;
+		if (write(0, &failed, sizeof(failed)) != sizeof(failed) || failed)
+			_exit(1);
+		close(0);
+		guard(criu, s);
+	}
+	close(ready[1]);
+	if (pid > 0 && read(ready[0], &failed, sizeof(failed)) != sizeof(failed))
+		failed = ECHILD;
+	close(ready[0]);
+	if (pid > 0 && failed == 0)
+		return pid;
+	err_sys(err, pid < 0 ? errno : failed, "cannot watch over criu, which the job's TCP connections need");
+	if (pid > 0)
+		waitpid(pid, NULL, 0);
+	return -1;
+}

@@ -1,0 +1,193 @@
+#include "files/files_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "base/util.h"
+
+#define CHUNK (256u << 10)
+
+uint64_t file_data_bytes(const struct stat *st)
+{
+	uint64_t data = (uint64_t)st->st_blocks * 512;
+
+	return data < (uint64_t)st->st_size ? data : (uint64_t)st->st_size;
+}
+
+/* The next range [*from, *to) of data at or behind pos, within size. 1 found, 0 only a hole is left, -1 errno. */
+static int next_data(int fd, uint64_t pos, uint64_t size, uint64_t *from, uint64_t *to)
+{
+	off_t data, hole;
+
+	if (pos >= size)
+		return 0;
+	data = lseek(fd, (off_t)pos, SEEK_DATA);
+	if (data < 0 && errno == ENXIO)
+		return 0;
+	if (data < 0 && errno != EINVAL && errno != EOPNOTSUPP)
+		return -1;
+	hole = data < 0 ? -1 : lseek(fd, data, SEEK_HOLE);
+	/* A file system that knows no holes: all is data. */
+	*from = data < 0 ? pos : (uint64_t)data;
+	*to = hole < 0 || (uint64_t)hole > size ? size : (uint64_t)hole;
+	return *from < size;
+}
+
+static ssize_t pread_some(int fd, void *buf, size_t len, uint64_t off)
+{
+	ssize_t n;
+
+	do {
+		n = pread(fd, buf, len, (off_t)off);
+	} while (n < 0 && errno == EINTR);
+	return n;
+}
+
+/* ---- saving ------------------------------------------------------------ */
+
+static int copy_by_buffer(int in, int out, uint64_t from, uint64_t to, bool *to_out)
+{
+	cleanup_free char *buf = xmalloc(CHUNK);
+
+	while (from < to) {
+		size_t want = to - from < CHUNK ? (size_t)(to - from) : CHUNK;
+		ssize_t n = pread_some(in, buf, want, from);
+
+		if (n < 0)
+			return -1;
+		if (n == 0)
+			return 0;  /* became shorter; the rest stays a hole */
+		if (pwrite_all(out, buf, (size_t)n, from) < 0) {
+			*to_out = true;
+			return -1;
+		}
+		from += (uint64_t)n;
+	}
+	return 0;
+}
+
+static int copy_range(int in, int out, uint64_t from, uint64_t to, bool *to_out)
+{
+	while (from < to) {
+		off_t a = (off_t)from, b = (off_t)from;
+		ssize_t n = copy_file_range(in, &a, out, &b, (size_t)(to - from), 0);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		/* Between file systems, from old kernels, at a lying end of file: the plain way finds out what is true. */
+		if (n <= 0)
+			return copy_by_buffer(in, out, from, to, to_out);
+		from += (uint64_t)n;
+	}
+	return 0;
+}
+
+int copy_sparse(int in, int out, uint64_t size, uint64_t budget, bool *to_out)
+{
+	uint64_t pos = 0, from, to, copied = 0;
+	int rc = 0;
+
+	*to_out = false;
+	if (size > 0 && ioctl(out, FICLONE, in) == 0)
+		goto set_size;
+	while ((rc = next_data(in, pos, size, &from, &to)) > 0) {
+		copied += to - from;
+		if (copied > budget) {
+			errno = EFBIG;
+			return -1;
+		}
+		if (copy_range(in, out, from, to, to_out) < 0)
+			return -1;
+		pos = to;
+	}
+	if (rc < 0)
+		return -1;
+set_size:
+	if (ftruncate(out, (off_t)size) < 0) {
+		*to_out = true;
+		return -1;
+	}
+	return 0;
+}
+
+int copy_positioned(int in, int out, uint64_t size, bool *to_out)
+{
+	*to_out = false;
+	if (copy_range(in, out, 0, size, to_out) < 0)
+		return -1;
+	*to_out = true;
+	return ftruncate(out, (off_t)size);
+}
+
+/* ---- putting back ------------------------------------------------------ */
+
+static int write_zeros(int fd, uint64_t from, uint64_t to)
+{
+	static const char zeros[65536];
+
+	while (from < to) {
+		size_t n = to - from < sizeof(zeros) ? (size_t)(to - from) : sizeof(zeros);
+
+		if (pwrite_all(fd, zeros, n, from) < 0)
+			return -1;
+		from += n;
+	}
+	return 0;
+}
+
+/* The copy has a hole here: what the target has is taken out. */
+static int put_hole(int target, uint64_t from, uint64_t to)
+{
+	uint64_t a, b;
+	int rc;
+
+	while ((rc = next_data(target, from, to, &a, &b)) > 0) {
+		if (fallocate(target, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)a, (off_t)(b - a)) < 0 &&
+		    write_zeros(target, a, b) < 0)
+			return -1;
+		from = b;
+	}
+	return rc;
+}
+
+static int put_data(int copy, int target, uint64_t from, uint64_t to, bool readable)
+{
+	cleanup_free char *want = xmalloc(CHUNK), *have = xmalloc(CHUNK);
+
+	while (from < to) {
+		size_t len = to - from < CHUNK ? (size_t)(to - from) : CHUNK;
+		ssize_t n = pread_some(copy, want, len, from);
+
+		if (n <= 0) {
+			errno = n ? errno : ENODATA;
+			return -1;
+		}
+		if ((!readable || pread_some(target, have, (size_t)n, from) != n || memcmp(want, have, (size_t)n) != 0) &&
+		    pwrite_all(target, want, (size_t)n, from) < 0)
+			return -1;
+		from += (uint64_t)n;
+	}
+	return 0;
+}
+
+int copy_back(int copy, int target, uint64_t size, bool readable)
+{
+	uint64_t pos = 0, from, to;
+	struct stat st;
+	int rc;
+
+	if (fstat(target, &st) < 0)
+		return -1;
+	if ((uint64_t)st.st_size != size && ftruncate(target, (off_t)size) < 0)
+		return -1;
+	while ((rc = next_data(copy, pos, size, &from, &to)) > 0) {
+		if (put_hole(target, pos, from) < 0 || put_data(copy, target, from, to, readable) < 0)
+			return -1;
+		pos = to;
+	}
+	return rc < 0 ? -1 : put_hole(target, pos, size);
+}

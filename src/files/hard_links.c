@@ -1,0 +1,348 @@
+/* Open files whose name is gone while another hard link remains, as after `ln part result; rm part`. A restore opens files by name, so
+ * criu has to be given the other one. (Those that have none: files_ghosts.c.) The kernel does not tell it: directories are searched, with
+ * the rights of the job's user. */
+#include "files/files_internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/vfs.h>
+
+#include "base/dir.h"
+#include "base/user_rights.h"
+#include "base/util.h"
+
+#define LOOK_ENTRIES 100000     /* of directories, for each file */
+#define LOOK_DEPTH   4
+
+struct look {
+	struct files_names *names;
+	const struct files_opts *opts;
+	int   procfd, rootfd;      /* the host's /proc; the pod's / */
+	bool  quick;               /* only the directory of the name that is gone */
+	struct stat st;            /* of the file that is looked for */
+	unsigned left;             /* entries */
+	dev_t walked_dev;          /* a directory that was searched with all below it */
+	ino_t walked_ino;
+};
+
+const char *files_names_lookup(const struct files_names *x, const struct stat *st)
+{
+	for (size_t i = 0; x && i < x->n; i++)
+		if (x->v[i].dev == st->st_dev && x->v[i].ino == st->st_ino && !x->v[i].deleted)
+			return x->v[i].path;
+	return NULL;
+}
+
+void files_names_free(struct files_names *x)
+{
+	for (size_t i = 0; i < x->n; i++)
+		free(x->v[i].path);
+	free(x->v);
+	*x = (struct files_names){ 0 };
+}
+
+static bool is_it(const struct look *l, int dirfd, const char *name)
+{
+	struct stat at;
+
+	return fstatat(dirfd, name, &at, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) == 0 && at.st_dev == l->st.st_dev && at.st_ino == l->st.st_ino;
+}
+
+static char *join(const char *dir, const char *name)
+{
+	return xasprintf("%s/%s", strcmp(dir, "/") ? dir : "", name);
+}
+
+/* The file's name in the directory or, to a depth, below it. NULL: it has none there. */
+static char *search(struct look *l, const char *path, int depth)
+{
+	cleanup_dir DIR *dir = dir_open_at(l->rootfd, path[1] ? path + 1 : ".");
+	const int fd = dir ? dirfd(dir) : -1;
+	const struct dirent *e;
+	char *found = NULL;
+	struct stat st;
+
+	if (!dir)
+		return NULL;
+	/* A hard link is on the same file system. */
+	if (fstat(fd, &st) || st.st_dev != l->st.st_dev || (st.st_dev == l->walked_dev && st.st_ino == l->walked_ino))
+		return NULL;
+	while (!found && l->left > 0 && dir_next(dir, &e) > 0) {
+		l->left--;
+		if (e->d_ino == l->st.st_ino && is_it(l, fd, e->d_name))
+			found = join(path, e->d_name);
+	}
+	if (depth == 0)
+		return found;
+	rewinddir(dir);
+	while (!found && l->left > 0 && dir_next(dir, &e) > 0) {
+		cleanup_free char *below = e->d_type == DT_DIR ? join(path, e->d_name) : NULL;
+
+		if (below)
+			found = search(l, below, depth - 1);
+	}
+	l->walked_dev = st.st_dev;
+	l->walked_ino = st.st_ino;
+	return found;
+}
+
+static bool to_parent(char *path)
+{
+	char *slash = strrchr(path, '/');
+
+	if (!slash || !path[1])
+		return false;
+	slash[slash == path] = '\0';
+	return true;
+}
+
+/* Beside the name that it had, below that directory's parents one after the other, and below the working directory of who has it open. */
+static char *search_all(struct look *l, pid_t pid, const char *was)
+{
+	cleanup_free char *dir = xstrdup(was);
+	char link[32], cwd[PATH_MAX], *found;
+	ssize_t n;
+
+	l->left = LOOK_ENTRIES;
+	l->walked_ino = 0;
+	to_parent(dir);
+	found = search(l, dir, 0);
+	for (int up = 0; !found && !l->quick && up < LOOK_DEPTH; up++) {
+		found = search(l, dir, LOOK_DEPTH);
+		if (!to_parent(dir))
+			break;
+	}
+	if (found || l->quick)
+		return found;
+	snprintf(link, sizeof(link), "%d/cwd", (int)pid);
+	n = readlinkat(l->procfd, link, cwd, sizeof(cwd) - 1);
+	if (n <= 0)
+		return NULL;
+	cwd[n] = '\0';
+	return search(l, cwd, LOOK_DEPTH);
+}
+
+static char *search_as_user(struct look *l, pid_t pid, const char *was)
+{
+	const struct files_cred *c = &l->opts->cred;
+	struct rights own;
+	char *found;
+
+	if (rights_take(&own, c->uid, c->gid, c->groups, c->n_groups, NULL) < 0)
+		return NULL;
+	found = search_all(l, pid, was);
+	rights_return(&own);
+	return found;
+}
+
+/* path: taken over; NULL: what was known of the inode is of an earlier file. */
+static void remember(struct files_names *x, const struct stat *st, char *path)
+{
+	const struct files_name f = { st->st_dev, st->st_ino, path, st->st_nlink == 0 };
+	size_t i = 0;
+
+	while (i < x->n && (x->v[i].dev != st->st_dev || x->v[i].ino != st->st_ino))
+		i++;
+	if (i < x->n)
+		free(x->v[i].path);
+	if (!path) {
+		if (i < x->n)
+			x->v[i] = x->v[--x->n];
+		return;
+	}
+	if (i == x->room)
+		x->v = xrealloc(x->v, (x->room = x->room ? 2 * x->room : 16) * sizeof(*x->v));
+	x->n += i == x->n;
+	x->v[i] = f;
+}
+
+/* "open as descriptor 5" */
+static void how(const char *ref, char *as, size_t len)
+{
+	if (strstr(ref, "/fd/"))
+		snprintf(as, len, "open as descriptor %.20s", strrchr(ref, '/') + 1);
+	else
+		snprintf(as, len, "%s", strstr(ref, "/exe") ? "as its program" : "mapped");
+}
+
+static int refuse(pid_t pid, const char *ref, const char *was, const char *why, struct err *err)
+{
+	char who[PROC_DESCRIBED], shown[FILES_SHOWN], as[48];
+
+	how(ref, as, sizeof(as));
+	return err_set(err, ENOENT, "%s has \"%s\" %s; %s, so a restore could not open the file; close it or give it a name",
+		       proc_describe(pid, who, sizeof(who)), show_path(was, shown), as, why);
+}
+
+static int refuse_unreadable(pid_t pid, const char *ref, const char *was, struct err *err)
+{
+	char who[PROC_DESCRIBED], shown[FILES_SHOWN], as[48];
+
+	how(ref, as, sizeof(as));
+	return err_set(err, EACCES, "%s has \"%s\" %s, which the job's user may not read: its content cannot be saved for him; close it and "
+		       "try again", proc_describe(pid, who, sizeof(who)), show_path(was, shown), as);
+}
+
+static unsigned long file_system(const char *ref)
+{
+	char path[96];
+	struct statfs fs;
+
+	snprintf(path, sizeof(path), "/proc/%s", ref);
+	return statfs(path, &fs) ? 0 : (unsigned long)fs.f_type;
+}
+
+/* overlayfs counts a link of a file of a lower layer that is gone; criu knows, and saves the content. A file that was written to is in the
+ * upper layer, and the count is right. */
+static bool counts_wrongly(const struct look *l, const char *ref)
+{
+	struct stat link;
+
+	return file_system(ref) == OVERLAYFS_SUPER_MAGIC && fstatat(l->procfd, ref, &link, AT_SYMLINK_NOFOLLOW) == 0 && !(link.st_mode & S_IWUSR);
+}
+
+/* NFS gives a file that is deleted while open another name until it is closed. criu makes a link of its own, and removes it when
+ * the job goes on. */
+static bool is_nfs_deleted(const char *ref, const char *path)
+{
+	return !strncmp(strrchr(path, '/') + 1, ".nfs", 4) && file_system(ref) == NFS_SUPER_MAGIC;
+}
+
+/* criu saves the content of a deleted file, and a restore makes a file of the job's user from it. He must not learn so what is in a file
+ * that he has only for writing or with O_PATH. criu itself does not read it either (preload/reopen.c). */
+static bool may_be_saved(const struct look *l, const char *ref)
+{
+	const struct files_cred *c = &l->opts->cred;
+	cleanup_close int pathfd = -1, fd = -1;
+	struct stat link;
+
+	if (!S_ISREG(l->st.st_mode) || c->uid == 0 || l->st.st_uid == c->uid)
+		return true;
+	/* The link of an open or mapped file tells by its mode how the file was opened; that of a program does not. */
+	if (fstatat(l->procfd, ref, &link, AT_SYMLINK_NOFOLLOW) || (!strstr(ref, "/exe") && link.st_mode & S_IRUSR))
+		return true;
+	pathfd = openat(l->procfd, ref, O_PATH | O_CLOEXEC);
+	if (pathfd < 0)
+		return true; /* it is gone */
+	fd = reopen_as_user(pathfd, c);
+	return fd >= 0 || errno != EACCES;
+}
+
+/* ref: a link of /proc to an open or mapped file. */
+static int note(struct look *l, pid_t pid, const char *ref, struct err *err)
+{
+	static const char mark[] = " (deleted)";
+	const size_t mark_len = sizeof(mark) - 1;
+	char was[PATH_MAX + 1], *known;
+	ssize_t n = readlinkat(l->procfd, ref, was, sizeof(was) - 1);
+
+	if (n <= 0 || was[0] != '/')
+		return 0;
+	was[n] = '\0';
+	if (l->opts->runs_on && is_nfs_deleted(ref, was))
+		return refuse(pid, ref, was, "it was deleted, and on NFS it will be gone for good with the last process that has it open", err);
+	if (fstatat(l->procfd, ref, &l->st, 0))
+		return 0;
+	if (l->st.st_nlink == 0 && !may_be_saved(l, ref))
+		return refuse_unreadable(pid, ref, was, err);
+	if (n <= (ssize_t)mark_len || memcmp(was + n - mark_len, mark, mark_len) ||
+	    is_it(l, l->rootfd, was + 1))
+		return 0;
+	was[(size_t)n - mark_len] = '\0';
+	if (l->st.st_nlink == 0) {
+		remember(l->names, &l->st, ghost_place(l->rootfd, was, &l->st, l->opts));
+		return 0;
+	}
+	if (S_ISDIR(l->st.st_mode))
+		return 0;
+	known = (char *)(uintptr_t)files_names_lookup(l->names, &l->st);
+	if (known && is_it(l, l->rootfd, known + 1))
+		return 0;
+	known = search_as_user(l, pid, was);
+	if (known)
+		remember(l->names, &l->st, known);
+	if (known || counts_wrongly(l, ref))
+		return 0;
+	return refuse(pid, ref, was, "that name is gone, and the one that the file still has was not found near it", err);
+}
+
+static int note_descriptors(struct look *l, pid_t pid, struct err *err)
+{
+	cleanup_dir DIR *dir = NULL;
+	const struct dirent *e;
+	char name[32], ref[80];
+	int rc = 0, more = 0;
+
+	snprintf(name, sizeof(name), "%d/fd", (int)pid);
+	dir = dir_open_at(l->procfd, name);
+	while (rc == 0 && dir && (more = dir_next(dir, &e)) > 0) {
+		snprintf(ref, sizeof(ref), "%.31s/%.40s", name, e->d_name);
+		rc = note(l, pid, ref, err);
+	}
+	return more < 0 ? err_sys(err, errno, "cannot read /proc/%s", name) : rc;
+}
+
+static int note_mappings(struct look *l, pid_t pid, struct err *err)
+{
+	cleanup_free char *line = NULL;
+	cleanup_file FILE *f = NULL;
+	unsigned long from, to;
+	char ref[80];
+	size_t size = 0;
+	int fd, rc = 0;
+
+	snprintf(ref, sizeof(ref), "%d/maps", (int)pid);
+	fd = openat(l->procfd, ref, O_RDONLY | O_CLOEXEC);
+	f = fd < 0 ? NULL : fdopen(fd, "r");
+	while (rc == 0 && f && getline(&line, &size, f) > 0) {
+		if ((!strstr(line, " (deleted)\n") && !strstr(line, "/.nfs")) || sscanf(line, "%lx-%lx", &from, &to) != 2)
+			continue;
+		snprintf(ref, sizeof(ref), "%d/map_files/%lx-%lx", (int)pid, from, to);
+		rc = note(l, pid, ref, err);
+	}
+	return rc;
+}
+
+/* What else is to be known of it is known of its mapping. */
+static int note_program(struct look *l, pid_t pid, struct err *err)
+{
+	char ref[32], was[PATH_MAX + 1];
+	ssize_t n;
+
+	snprintf(ref, sizeof(ref), "%d/exe", (int)pid);
+	if (fstatat(l->procfd, ref, &l->st, 0) || l->st.st_nlink > 0 || may_be_saved(l, ref))
+		return 0;
+	n = readlinkat(l->procfd, ref, was, sizeof(was) - 1);
+	was[n > 0 ? n : 0] = '\0';
+	return refuse_unreadable(pid, ref, was, err);
+}
+
+int files_names_find(struct files_names *x, const pid_t *pids, int n, pid_t init, const struct files_opts *o, bool quick, struct err *err)
+{
+	cleanup_close int procfd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC), rootfd = -1;
+	struct look l = { .names = x, .opts = o, .procfd = procfd, .quick = quick };
+	char root[32], ref[80];
+	int rc = 0;
+
+	snprintf(root, sizeof(root), "%d/root", (int)init);
+	rootfd = procfd < 0 ? -1 : openat(procfd, root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (rootfd < 0)
+		return err_sys(err, errno, "cannot open /proc/%s, the file system of the job", root);
+	l.rootfd = rootfd;
+	for (int i = 0; i < n && rc == 0; i++) {
+		rc = note_descriptors(&l, pids[i], err);
+		if (rc == 0)
+			rc = note_mappings(&l, pids[i], err);
+		if (rc == 0)
+			rc = note_program(&l, pids[i], err);
+		snprintf(ref, sizeof(ref), "%d/cwd", (int)pids[i]);
+		if (rc == 0)
+			rc = note(&l, pids[i], ref, err);
+	}
+	return rc;
+}

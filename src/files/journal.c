@@ -1,0 +1,106 @@
+/* The agent's journal (agent/write_list.h): paths, each ended by NUL. It may grow while it is read. */
+#include "files/files_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "base/json.h"
+
+#define JOURNAL_MAX (16 << 20)   /* bytes; the agent stops long before */
+
+static void take_path(struct journal *j, char *path, size_t len, bool private_tmp)
+{
+	/* file_record.path holds no more */
+	if (len >= 4096 || !path_is_plain(path) || path_is_packed(path, private_tmp))
+		return;
+	if (j->n == j->room) {
+		j->room = j->room ? j->room * 2 : 256;
+		j->paths = xrealloc(j->paths, j->room * sizeof(*j->paths));
+	}
+	j->paths[j->n++] = path;
+}
+
+static void take_text(struct journal *j, char *text, size_t len, bool private_tmp)
+{
+	char *p = text, *end;
+
+	j->texts = xrealloc(j->texts, (j->n_texts + 1) * sizeof(*j->texts));
+	j->texts[j->n_texts++] = text;
+	/* A path without its NUL is still being written, or was when the node failed. */
+	for (; p < text + len && (end = memchr(p, '\0', (size_t)(text + len - p))) && j->n < FILES_RECORDS_MAX; p = end + 1)
+		take_path(j, p, (size_t)(end - p), private_tmp);
+	j->read += p - text;
+}
+
+int journal_read(struct journal *j, int jobfd, bool private_tmp, struct err *err)
+{
+	cleanup_close int fd = openat(jobfd, FILES_JOURNAL, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat st;
+	char *text;
+	ssize_t n;
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : err_sys(err, errno, "cannot open %s, the list of files that the job has written", FILES_JOURNAL);
+	if (fstat(fd, &st) < 0 || lseek(fd, j->read, SEEK_SET) < 0)
+		return err_sys(err, errno, "cannot read %s", FILES_JOURNAL);
+	if (!S_ISREG(st.st_mode) || st.st_size > JOURNAL_MAX)
+		return err_set(err, EBADMSG, "%s, the list of files that the job has written, is damaged", FILES_JOURNAL);
+	n = read_all(fd, JOURNAL_MAX, &text);
+	if (n < 0)
+		return err_sys(err, errno, "cannot read %s", FILES_JOURNAL);
+	take_text(j, text, (size_t)n, private_tmp);
+	return 0;
+}
+
+void journal_free(struct journal *j)
+{
+	for (size_t i = 0; i < j->n_texts; i++)
+		free(j->texts[i]);
+	free(j->texts);
+	free(j->paths);
+	memset(j, 0, sizeof(*j));
+}
+
+/* ---- records by path --------------------------------------------------- */
+
+static int by_path(const void *a, const void *b)
+{
+	return strcmp(((const struct record_entry *)a)->path, ((const struct record_entry *)b)->path);
+}
+
+static int compare_path(const void *path, const void *entry)
+{
+	return strcmp(path, ((const struct record_entry *)entry)->path);
+}
+
+void record_index_make(struct record_index *x, const json_t *records)
+{
+	char path[4096];
+	const json_t *o;
+	size_t i;
+
+	x->n = 0;
+	x->v = xcalloc(json_array_size(records) + 1, sizeof(*x->v));
+	json_array_foreach(records, i, o)
+		if (json_get_name(o, "path", path, sizeof(path), NULL) == 0)
+			x->v[x->n++] = (struct record_entry){ xstrdup(path), o };
+	qsort(x->v, x->n, sizeof(*x->v), by_path);
+}
+
+const json_t *record_index_find(const struct record_index *x, const char *path)
+{
+	const struct record_entry *e = x->n ? bsearch(path, x->v, x->n, sizeof(*x->v), compare_path) : NULL;
+
+	return e ? e->record : NULL;
+}
+
+void record_index_free(struct record_index *x)
+{
+	for (size_t i = 0; i < x->n; i++)
+		free(x->v[i].path);
+	free(x->v);
+	x->v = NULL;
+	x->n = 0;
+}

@@ -1,0 +1,323 @@
+#include "files/files_internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/vfs.h>
+
+#include "base/dir.h"
+#include "base/util.h"
+
+#ifndef MQUEUE_MAGIC
+#define MQUEUE_MAGIC 0x19800202
+#endif
+
+struct scan {
+	struct open_files *files;
+	int  procfd;       /* /proc of the host */
+	int  rootfd;       /* root directory of the pod */
+	const struct files_opts *opts;
+};
+
+/* ---- set of files ------------------------------------------------------ */
+
+static size_t slot_of(const struct open_files *f, dev_t dev, ino_t ino)
+{
+	uint64_t h = ((uint64_t)dev * 0x9e3779b97f4a7c15u) ^ ((uint64_t)ino * 0xc2b2ae3d27d4eb4fu);
+
+	return (size_t)(h ^ (h >> 29)) & (f->n_slots - 1);
+}
+
+static void insert_slot(struct open_files *f, size_t index)
+{
+	size_t slot = slot_of(f, f->v[index].st.st_dev, f->v[index].st.st_ino);
+
+	while (f->slots[slot])
+		slot = (slot + 1) & (f->n_slots - 1);
+	f->slots[slot] = (uint32_t)index + 1;
+}
+
+static void grow(struct open_files *f)
+{
+	f->size = f->size ? f->size * 2 : 64;
+	f->v = xrealloc(f->v, f->size * sizeof(*f->v));
+	free(f->slots);
+	f->n_slots = f->size * 2;
+	f->slots = xcalloc(f->n_slots, sizeof(*f->slots));
+	for (size_t i = 0; i < f->n; i++)
+		insert_slot(f, i);
+}
+
+static struct open_file *find(struct open_files *f, const struct stat *st)
+{
+	size_t slot;
+
+	if (!f->n)
+		return NULL;
+	for (slot = slot_of(f, st->st_dev, st->st_ino); f->slots[slot]; slot = (slot + 1) & (f->n_slots - 1)) {
+		struct open_file *o = &f->v[f->slots[slot] - 1];
+
+		if (o->st.st_dev == st->st_dev && o->st.st_ino == st->st_ino)
+			return o;
+	}
+	return NULL;
+}
+
+static struct open_file *add(struct open_files *f, const struct stat *st, const char *ref)
+{
+	struct open_file *o;
+
+	if (f->n == f->size)
+		grow(f);
+	o = &f->v[f->n];
+	memset(o, 0, sizeof(*o));
+	o->st = *st;
+	snprintf(o->ref, sizeof(o->ref), "%s", ref);
+	insert_slot(f, f->n++);
+	return o;
+}
+
+void open_files_free(struct open_files *f)
+{
+	for (size_t i = 0; i < f->n; i++) {
+		free(f->v[i].path);
+		free(f->v[i].last_path);
+	}
+	free(f->v);
+	free(f->slots);
+	memset(f, 0, sizeof(*f));
+}
+
+/* A task or descriptor that is gone, a zombie, a file that the NFS server has lost: nothing to record. */
+static bool is_gone(int error)
+{
+	return error == ENOENT || error == ESRCH || error == ESTALE;
+}
+
+/* ---- what counts ------------------------------------------------------- */
+
+static bool below(const char *path, const char *dir)
+{
+	size_t n = strlen(dir);
+
+	return strncmp(path, dir, n) == 0 && path[n] == '/';
+}
+
+bool path_is_packed(const char *path, bool private_tmp)
+{
+	return below(path, "/dev/shm") || (private_tmp && below(path, "/tmp"));
+}
+
+/* Files that are the kernel's, whatever they are called and wherever they are mounted. */
+static bool is_kernels(const char *ref)
+{
+	char path[128];
+	struct statfs fs;
+
+	snprintf(path, sizeof(path), "/proc/%s", ref);
+	if (statfs(path, &fs) < 0)
+		return false;
+	switch ((unsigned long)fs.f_type) {
+	case PROC_SUPER_MAGIC:
+	case SYSFS_MAGIC:
+	case CGROUP_SUPER_MAGIC:
+	case CGROUP2_SUPER_MAGIC:
+	case DEBUGFS_MAGIC:
+	case TRACEFS_MAGIC:
+	case MQUEUE_MAGIC:
+		return true;
+	}
+	return false;
+}
+
+/* The name counts only while it leads to this very file: it may be deleted, replaced or covered by a mount. */
+static bool leads_to(const struct scan *s, const char *path, const struct stat *st)
+{
+	struct stat at;
+
+	return path[0] == '/' && path[1] &&
+	       fstatat(s->rootfd, path + 1, &at, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) == 0 &&
+	       at.st_dev == st->st_dev && at.st_ino == st->st_ino;
+}
+
+/* The file behind a link of /proc. 1 = *out is its entry, 0 = not to be recorded, -1 = error. */
+static int note_file(struct scan *s, const char *ref, struct open_file **out, struct err *err)
+{
+	char path[PATH_MAX];
+	const char *other;
+	struct open_file *o;
+	struct stat st;
+	ssize_t n;
+
+	if (fstatat(s->procfd, ref, &st, 0) < 0)
+		return is_gone(errno) ? 0 : err_sys(err, errno, "cannot examine /proc/%s, a file that the job writes to", ref);
+	if (!S_ISREG(st.st_mode) || st.st_nlink == 0)
+		return 0;  /* without a link: criu saves the content (ghost file, memfd) */
+	o = find(s->files, &st);
+	if (o && o->path) {
+		*out = o;
+		return 1;
+	}
+	n = readlinkat(s->procfd, ref, path, sizeof(path) - 1);
+	if (n < 0)
+		return 0;
+	path[n] = '\0';
+	other = leads_to(s, path, &st) ? path : files_names_lookup(s->opts->names, &st);
+	if (path_is_packed(other ? other : path, s->opts->private_tmp) || (!o && is_kernels(ref)))
+		return 0;
+	if (!o) {
+		if (s->files->n >= FILES_RECORDS_MAX)
+			return err_set(err, EMFILE, "the job has more than %d files open for writing", FILES_RECORDS_MAX);
+		o = add(s->files, &st, ref);
+		o->last_path = xstrdup(path);
+	}
+	if (other)
+		o->path = xstrdup(other);
+	*out = o;
+	return 1;
+}
+
+/* ---- descriptors ------------------------------------------------------- */
+
+static int read_fdinfo(const struct scan *s, const char *ref, int *flags, int64_t *pos)
+{
+	cleanup_close int fd = openat(s->procfd, ref, O_RDONLY | O_CLOEXEC);
+	char buf[512], *p;
+	ssize_t n;
+
+	if (fd < 0 || (n = read(fd, buf, sizeof(buf) - 1)) <= 0)
+		return -1;
+	buf[n] = '\0';
+	if (!(p = strstr(buf, "pos:")))
+		return -1;
+	*pos = strtoll(p + 4, NULL, 10);
+	if (!(p = strstr(buf, "flags:")))
+		return -1;
+	*flags = (int)strtol(p + 6, NULL, 8);
+	return 0;
+}
+
+static int note_descriptor(struct scan *s, pid_t pid, int fd, struct err *err)
+{
+	struct open_file *o = NULL;
+	char ref[80];
+	int flags, rc;
+	int64_t pos;
+
+	snprintf(ref, sizeof(ref), "%d/fd/%d", (int)pid, fd);
+	rc = note_file(s, ref, &o, err);
+	if (rc <= 0)
+		return rc;
+	snprintf(ref, sizeof(ref), "%d/fdinfo/%d", (int)pid, fd);
+	if (read_fdinfo(s, ref, &flags, &pos) < 0)
+		return err_sys(err, errno, "cannot read /proc/%s", ref);
+	if (flags & O_APPEND)
+		return 0;
+	if ((flags & O_ACCMODE) == O_RDWR)
+		o->read_write = true;
+	else if (pos == o->st.st_size)
+		o->sequential = true;
+	else
+		o->midway = true;
+	return 0;
+}
+
+static int scan_descriptors(struct scan *s, pid_t pid, struct err *err)
+{
+	cleanup_dir DIR *dir = NULL;
+	const struct dirent *de;
+	char name[32];
+	int more = -1;
+
+	snprintf(name, sizeof(name), "%d/fd", (int)pid);
+	dir = dir_open_at(s->procfd, name);
+	if (!dir && is_gone(errno))
+		return 0;
+	while (dir && (more = dir_next(dir, &de)) > 0) {
+		struct stat link;
+
+		/* The link's own mode tells how the file was opened, without opening fdinfo: u+w = for writing. */
+		if (fstatat(dirfd(dir), de->d_name, &link, AT_SYMLINK_NOFOLLOW) < 0 || !(link.st_mode & S_IWUSR))
+			continue;
+		if (note_descriptor(s, pid, atoi(de->d_name), err) < 0)
+			return -1;
+	}
+	return more < 0 ? err_sys(err, errno, "cannot read /proc/%s", name) : 0;
+}
+
+/* ---- mappings ---------------------------------------------------------- */
+
+static int note_mapping(struct scan *s, pid_t pid, const char *range, struct err *err)
+{
+	struct open_file *o = NULL;
+	struct stat link;
+	char ref[80];
+	int rc;
+
+	snprintf(ref, sizeof(ref), "%d/map_files/%s", (int)pid, range);
+	/* u+w: mapped from a descriptor that was open for writing, so it may be, or may become, writable. */
+	if (fstatat(s->procfd, ref, &link, AT_SYMLINK_NOFOLLOW) < 0) {
+		if (is_gone(errno))
+			return 0;  /* not a file mapping, e.g. shared memory of SysV */
+		return err_sys(err, errno, "cannot read /proc/%s", ref);
+	}
+	if (!(link.st_mode & S_IWUSR))
+		return 0;
+	rc = note_file(s, ref, &o, err);
+	if (rc > 0)
+		o->mapped = true;
+	return rc < 0 ? -1 : 0;
+}
+
+static int scan_mappings(struct scan *s, pid_t pid, struct err *err)
+{
+	cleanup_file FILE *f = NULL;
+	cleanup_free char *line = NULL;
+	size_t size = 0;
+	char name[32];
+	int fd, rc = 0;
+
+	snprintf(name, sizeof(name), "%d/maps", (int)pid);
+	fd = openat(s->procfd, name, O_RDONLY | O_CLOEXEC);
+	f = fd < 0 ? NULL : fdopen(fd, "r");
+	if (!f)
+		return is_gone(errno) ? 0 : err_sys(err, errno, "cannot read /proc/%s", name);
+	while (rc == 0 && getline(&line, &size, f) > 0) {
+		unsigned long from, to, ino;
+		char perms[5], range[40];
+
+		if (sscanf(line, "%lx-%lx %4s %*x %*x:%*x %lu", &from, &to, perms, &ino) != 4 || perms[3] != 's' || ino == 0)
+			continue;
+		snprintf(range, sizeof(range), "%lx-%lx", from, to);
+		rc = note_mapping(s, pid, range, err);
+	}
+	return rc;
+}
+
+/* ---- all --------------------------------------------------------------- */
+
+int open_files_scan(struct open_files *f, const pid_t *pids, int n, pid_t init_pid, const struct files_opts *o, struct err *err)
+{
+	cleanup_close int procfd = -1, rootfd = -1;
+	struct scan s = { .files = f, .opts = o };
+	char root[32];
+
+	memset(f, 0, sizeof(*f));
+	procfd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (procfd < 0)
+		return err_sys(err, errno, "cannot open /proc");
+	snprintf(root, sizeof(root), "%d/root", (int)init_pid);
+	rootfd = openat(procfd, root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (rootfd < 0)
+		return err_sys(err, errno, "cannot open /proc/%s, the file system of the job", root);
+	s.procfd = procfd;
+	s.rootfd = rootfd;
+	for (int i = 0; i < n; i++)
+		if (scan_descriptors(&s, pids[i], err) < 0 || scan_mappings(&s, pids[i], err) < 0)
+			return -1;
+	return 0;
+}

@@ -1,0 +1,481 @@
+/* The pod's private /dev/shm and /tmp as tar archives (pax: holes, extended attributes, ACLs, nanoseconds, any name).
+ *
+ * The user's processes outside of the pod can reach its /tmp by /proc/PID/root and change it while root walks it. So
+ * nothing is opened by a path here: every step is openat() of one name with O_NOFOLLOW, and what was opened is looked at again.
+ */
+#include "files/files_internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <archive.h>
+#include <archive_entry.h>
+
+#include "base/dir.h"
+#include "base/util.h"
+
+#define DEPTH_MAX 200          /* one descriptor each */
+#define ENTRY_OVERHEAD 1024
+
+int open_in_root(int rootfd, const char *name)
+{
+	struct open_how how = { .flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT };
+	int fd = (int)syscall(SYS_openat2, rootfd, name, &how, sizeof(how));
+
+	/* Before Linux 5.6: no symbolic link at the end, and the components before it are root's. */
+	if (fd < 0 && errno == ENOSYS)
+		fd = openat(rootfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd;
+}
+
+/* ---- walking ----------------------------------------------------------- */
+
+struct walk {
+	dev_t  dev;
+	char   path[PATH_MAX];   /* of the entry, relative to the top */
+	size_t len;
+	/* Called for each entry, before what is in it. fd: the open file or directory, -1 for other types. */
+	int  (*entry)(struct walk *w, int dirfd, const char *name, int fd, const struct stat *st, struct err *err);
+	void  *arg;
+};
+
+static int walk_dir(struct walk *w, int fd, int depth, struct err *err);
+
+static int tree_error(const struct walk *w, int num, struct err *err)
+{
+	char shown[FILES_SHOWN];
+
+	return err_sys(err, num, "cannot read \"%s\"", show_path(w->path, shown));
+}
+
+/* 1 = opened, or nothing to open; 0 = vanished or is something else by now. */
+static int open_entry(int dirfd, const char *name, struct stat *st, int *fd)
+{
+	int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_NOATIME;
+	struct stat opened;
+
+	if (fstatat(dirfd, name, st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : -1;
+	if (!S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode))
+		return 1;
+	*fd = openat(dirfd, name, S_ISDIR(st->st_mode) ? flags | O_DIRECTORY : flags);
+	if (*fd < 0)
+		return errno == ENOENT || errno == ELOOP || errno == ENOTDIR ? 0 : -1;
+	if (fstat(*fd, &opened) < 0)
+		return -1;
+	if (opened.st_dev != st->st_dev || opened.st_ino != st->st_ino || (opened.st_mode & S_IFMT) != (st->st_mode & S_IFMT))
+		return 0;
+	*st = opened;
+	return 1;
+}
+
+static int walk_entry(struct walk *w, int dirfd, const char *name, int depth, struct err *err)
+{
+	cleanup_close int fd = -1;
+	char shown[FILES_SHOWN];
+	struct stat st;
+	int rc = open_entry(dirfd, name, &st, &fd);
+
+	if (rc <= 0)
+		return rc < 0 ? tree_error(w, errno, err) : 0;
+	if (w->entry(w, dirfd, name, fd, &st, err) < 0)
+		return -1;
+	if (!S_ISDIR(st.st_mode) || st.st_dev != w->dev)
+		return 0;
+	if (depth >= DEPTH_MAX)
+		return err_set(err, EMLINK, "directories are nested more than %d deep at \"%s\"", DEPTH_MAX, show_path(w->path, shown));
+	return walk_dir(w, fd, depth + 1, err);
+}
+
+static int walk_dir(struct walk *w, int fd, int depth, struct err *err)
+{
+	cleanup_dir DIR *dir = NULL;
+	const struct dirent *de;
+	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOATIME), more;
+
+	if (copy < 0 || !(dir = fdopendir(copy))) {
+		tree_error(w, errno, err);
+		if (copy >= 0)
+			close(copy);
+		return -1;
+	}
+	while ((more = dir_next(dir, &de)) > 0) {
+		size_t len = w->len;
+		int n, rc;
+
+		n = snprintf(w->path + len, sizeof(w->path) - len, "%s%s", len ? "/" : "", de->d_name);
+		if (n < 0 || len + (size_t)n >= sizeof(w->path)) {
+			w->path[len] = '\0';
+			return tree_error(w, ENAMETOOLONG, err);
+		}
+		w->len = len + (size_t)n;
+		rc = walk_entry(w, fd, de->d_name, depth, err);
+		w->path[w->len = len] = '\0';
+		if (rc < 0)
+			return -1;
+	}
+	return more < 0 ? tree_error(w, errno, err) : 0;
+}
+
+static int walk_tree(struct walk *w, int fd, struct err *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return err_sys(err, errno, "cannot read a directory");
+	w->dev = st.st_dev;
+	w->path[w->len = 0] = '\0';
+	return walk_dir(w, fd, 0, err);
+}
+
+/* ---- measuring --------------------------------------------------------- */
+
+static int measure_entry(struct walk *w, int dirfd, const char *name, int fd, const struct stat *st, struct err *err)
+{
+	uint64_t *bytes = w->arg;
+
+	(void)dirfd;
+	(void)name;
+	(void)fd;
+	(void)err;
+	*bytes += ENTRY_OVERHEAD + (S_ISREG(st->st_mode) ? file_data_bytes(st) : 0);
+	return 0;
+}
+
+int tree_measure(int dirfd, uint64_t *bytes, struct err *err)
+{
+	struct walk *w = xcalloc(1, sizeof(*w));
+	int rc;
+
+	w->entry = measure_entry;
+	w->arg = bytes;
+	rc = walk_tree(w, dirfd, err);
+	free(w);
+	return rc;
+}
+
+/* ---- packing ----------------------------------------------------------- */
+
+struct packer {
+	int    filesfd, outfd;
+	const char *name;             /* of the archive */
+	const char *shown;            /* of the tree, for messages */
+	uint64_t left;                /* of the limit */
+	struct archive *out;          /* NULL until the first entry */
+	struct archive *disk;         /* reads attributes of descriptors */
+	struct archive_entry_linkresolver *links;
+	const struct files_opts *o;   /* with carry, else NULL */
+	json_t *warnings;
+};
+
+static int archive_failed(struct archive *a, const char *what, const char *object, struct err *err)
+{
+	int num = archive_errno(a);
+	const char *text = archive_error_string(a);
+
+	return err_set(err, num > 0 ? num : EIO, "cannot %s %s: %s", what, object, text ? text : strerror(num > 0 ? num : EIO));
+}
+
+static int start_archive(struct packer *p, struct err *err)
+{
+	if (p->out)
+		return 0;
+	p->outfd = openat(p->filesfd, p->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (p->outfd < 0)
+		return err_sys(err, errno, "cannot make files/%s in the checkpoint", p->name);
+	p->out = archive_write_new();
+	p->disk = archive_read_disk_new();
+	p->links = archive_entry_linkresolver_new();
+	if (!p->out || !p->disk || !p->links)
+		return err_set(err, ENOMEM, "out of memory");
+	/* BINARY: names are bytes here, whatever the locale. */
+	if (archive_write_set_format_pax(p->out) != ARCHIVE_OK ||
+	    archive_write_set_options(p->out, "hdrcharset=BINARY") != ARCHIVE_OK ||
+	    archive_write_set_bytes_per_block(p->out, 256 << 10) != ARCHIVE_OK ||
+	    archive_write_set_bytes_in_last_block(p->out, 1) != ARCHIVE_OK ||
+	    archive_write_open_fd(p->out, p->outfd) != ARCHIVE_OK)
+		return archive_failed(p->out, "write", p->name, err);
+	archive_read_disk_set_symlink_physical(p->disk);
+	/* libarchive finds holes by FIEMAP with a sync, which would write all of /tmp to the disk while the job stands still. */
+	archive_read_disk_set_behavior(p->disk, ARCHIVE_READDISK_NO_SPARSE | ARCHIVE_READDISK_NO_FFLAGS);
+	archive_entry_linkresolver_set_strategy(p->links, archive_format(p->out));
+	return 0;
+}
+
+/* Processes of the user outside of the pod can reach the tree, and make it grow behind the measuring. */
+static int take(struct packer *p, uint64_t bytes, struct err *err)
+{
+	if (bytes > p->left)
+		return err_set(err, EFBIG, "it grew beyond CheckpointTmpLimit while it was saved");
+	p->left -= bytes;
+	return 0;
+}
+
+/* The writer of sparse files wants the whole file, holes too, and skips them itself. */
+static const char zeros[256 << 10];
+
+static int pack_hole(struct packer *p, uint64_t size, struct err *err)
+{
+	for (uint64_t pos = 0; pos < size; pos += sizeof(zeros))
+		if (archive_write_data(p->out, zeros, size - pos < sizeof(zeros) ? (size_t)(size - pos) : sizeof(zeros)) < 0)
+			return archive_failed(p->out, "write", p->name, err);
+	return 0;
+}
+
+static int pack_data(struct packer *p, int fd, uint64_t size, struct err *err)
+{
+	cleanup_free char *buf = xmalloc(sizeof(zeros));
+	uint64_t pos = 0;
+
+	while (pos < size) {
+		off_t data = lseek(fd, (off_t)pos, SEEK_DATA);
+		uint64_t hole_end = data >= 0 ? (uint64_t)data : errno == ENXIO ? size : pos;
+		size_t want = size - pos < sizeof(zeros) ? (size_t)(size - pos) : sizeof(zeros);
+		const char *src = zeros;
+
+		if (hole_end > pos) {
+			want = hole_end - pos < want ? (size_t)(hole_end - pos) : want;
+		} else {
+			ssize_t n = pread(fd, buf, want, (off_t)pos);
+
+			if (n < 0)
+				return err_sys(err, errno, "cannot read a file of %s", p->shown);
+			/* Became shorter: the archive needs as many bytes as its header promised. */
+			src = n ? buf : zeros;
+			want = n ? (size_t)n : want;
+			if (take(p, want, err) < 0)
+				return -1;
+		}
+		if (archive_write_data(p->out, src, want) < 0)
+			return archive_failed(p->out, "write", p->name, err);
+		pos += want;
+	}
+	return 0;
+}
+
+static int set_symlink(struct archive_entry *e, int dirfd, const char *name)
+{
+	char target[PATH_MAX];
+	ssize_t n = readlinkat(dirfd, name, target, sizeof(target) - 1);
+
+	if (n < 0)
+		return -1;
+	target[n] = '\0';
+	archive_entry_set_symlink(e, target);
+	return 0;
+}
+
+/* Names the ranges of data if there are holes. Errors: the file is taken as a whole. */
+static void set_sparse(struct archive_entry *e, int fd, off_t size)
+{
+	off_t pos = 0, data, hole;
+
+	if (size <= 0 || lseek(fd, 0, SEEK_HOLE) >= size)
+		return;
+	while ((data = lseek(fd, pos, SEEK_DATA)) >= 0 && data < size) {
+		hole = lseek(fd, data, SEEK_HOLE);
+		if (hole < 0 || hole > size)
+			hole = size;
+		archive_entry_sparse_add_entry(e, data, hole - data);
+		pos = hole;
+	}
+	if (pos == 0 && data < 0 && errno == ENXIO)
+		archive_entry_sparse_add_entry(e, 0, 0);  /* nothing but a hole */
+}
+
+/* Fills the entry; everything about a file or directory comes from its descriptor. */
+static int describe(struct packer *p, const struct walk *w, int dirfd, const char *name, int fd,
+		    const struct stat *st, bool carried, struct archive_entry *e, struct err *err)
+{
+	char link[40];
+
+	archive_entry_copy_pathname(e, w->path);
+	archive_entry_copy_stat(e, st);
+	if (S_ISLNK(st->st_mode) && set_symlink(e, dirfd, name) < 0)
+		return tree_error(w, errno, err);
+	if (fd < 0)
+		return 0;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	archive_entry_copy_sourcepath(e, link);
+	if (archive_read_disk_entry_from_file(p->disk, e, fd, st) < ARCHIVE_WARN)
+		return archive_failed(p->disk, "read the attributes of a file in", p->shown, err);
+	if (carried)
+		archive_entry_sparse_add_entry(e, 0, 0);
+	else if (S_ISREG(st->st_mode))
+		set_sparse(e, fd, st->st_size);
+	return 0;
+}
+
+static int write_entry(struct packer *p, struct archive_entry *e, int fd, const struct stat *st, bool carried, struct err *err)
+{
+	struct archive_entry *spare = NULL;
+	bool is_link;
+
+	archive_entry_linkify(p->links, &e, &spare);
+	is_link = archive_entry_hardlink(e) != NULL;
+	if (archive_write_header(p->out, e) < ARCHIVE_WARN)
+		return archive_failed(p->out, "write", p->name, err);
+	if (!S_ISREG(st->st_mode) || is_link)
+		return 0;
+	return carried ? pack_hole(p, (uint64_t)st->st_size, err) : pack_data(p, fd, (uint64_t)st->st_size, err);
+}
+
+/* Its data goes elsewhere. A file with several names is left alone: only the first of them would be known there. */
+static bool is_carried(const struct packer *p, const struct walk *w, int fd, const struct stat *st)
+{
+	return p->o && S_ISREG(st->st_mode) && st->st_nlink == 1 && file_data_bytes(st) >= FILES_CARRY_MIN &&
+	       p->o->carry(p->o->carry_arg, w->path, fd, st);
+}
+
+static int pack_entry(struct walk *w, int dirfd, const char *name, int fd, const struct stat *st, struct err *err)
+{
+	struct packer *p = w->arg;
+	struct archive_entry *e;
+	char shown[FILES_SHOWN];
+	bool carried;
+	int rc;
+
+	if (S_ISSOCK(st->st_mode))
+		return 0;  /* criu makes bound sockets anew */
+	if (S_ISBLK(st->st_mode) || S_ISCHR(st->st_mode) || (S_ISDIR(st->st_mode) && st->st_dev != w->dev)) {
+		add_warning(p->warnings, "%s/%s is a %s: it is not part of the checkpoint", p->shown, show_path(w->path, shown),
+			    S_ISDIR(st->st_mode) ? "mount point" : "device");
+		return 0;
+	}
+	if (take(p, ENTRY_OVERHEAD, err) < 0 || start_archive(p, err) < 0)
+		return -1;
+	e = archive_entry_new2(p->out);
+	if (!e)
+		return err_set(err, ENOMEM, "out of memory");
+	carried = is_carried(p, w, fd, st);
+	rc = describe(p, w, dirfd, name, fd, st, carried, e, err);
+	if (rc == 0)
+		rc = write_entry(p, e, fd, st, carried, err);
+	archive_entry_free(e);
+	return rc;
+}
+
+static int finish_archive(struct packer *p, int rc, struct err *err)
+{
+	if (rc == 0 && p->out && archive_write_close(p->out) != ARCHIVE_OK)
+		rc = archive_failed(p->out, "write", p->name, err);
+	archive_write_free(p->out);
+	archive_read_free(p->disk);
+	if (p->links)
+		archive_entry_linkresolver_free(p->links);
+	if (p->outfd >= 0 && close(p->outfd) < 0 && rc == 0)
+		rc = err_sys(err, errno, "cannot write files/%s in the checkpoint", p->name);
+	return rc;
+}
+
+int tree_pack(int dirfd, int filesfd, const char *archive, const char *shown, const struct files_opts *o, bool carry, json_t *warnings, struct err *err)
+{
+	struct packer p = { .filesfd = filesfd, .outfd = -1, .name = archive, .shown = shown, .left = o->tmp_limit,
+			    .o = carry && o->carry ? o : NULL, .warnings = warnings };
+	struct walk *w = xcalloc(1, sizeof(*w));
+	int rc;
+
+	w->entry = pack_entry;
+	w->arg = &p;
+	rc = finish_archive(&p, walk_tree(w, dirfd, err), err);
+	free(w);
+	return rc < 0 ? err_wrap(err, "%s", shown) : 0;
+}
+
+/* ---- unpacking --------------------------------------------------------- */
+
+static int unpack_data(struct archive *in, struct archive *disk, const char *name, struct err *err)
+{
+	const void *buf;
+	size_t size;
+	la_int64_t off;
+	int rc;
+
+	while ((rc = archive_read_data_block(in, &buf, &size, &off)) == ARCHIVE_OK)
+		if (archive_write_data_block(disk, buf, size, off) < ARCHIVE_WARN)
+			return archive_failed(disk, "write a file of", name, err);
+	return rc == ARCHIVE_EOF ? 0 : archive_failed(in, "read", name, err);
+}
+
+/* Our own archives hold relative names only; SECURE_* refuses the rest once more. */
+static int unpack_entries(struct archive *in, struct archive *disk, const char *name, struct err *err)
+{
+	struct archive_entry *e;
+	int rc;
+
+	while ((rc = archive_read_next_header(in, &e)) == ARCHIVE_OK || rc == ARCHIVE_WARN) {
+		if (archive_write_header(disk, e) < ARCHIVE_WARN)
+			return archive_failed(disk, "unpack", name, err);
+		if (archive_entry_size(e) > 0 && unpack_data(in, disk, name, err) < 0)
+			return -1;
+		if (archive_write_finish_entry(disk) < ARCHIVE_WARN)
+			return archive_failed(disk, "unpack", name, err);
+	}
+	if (rc != ARCHIVE_EOF)
+		return archive_failed(in, "read", name, err);
+	/* Sets the times of directories. */
+	return archive_write_close(disk) < ARCHIVE_WARN ? archive_failed(disk, "unpack", name, err) : 0;
+}
+
+static int unpack_fd(int fd, const char *name, struct err *err)
+{
+	const int flags = ARCHIVE_EXTRACT_OWNER | ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_XATTR |
+			  ARCHIVE_EXTRACT_ACL | ARCHIVE_EXTRACT_UNLINK | ARCHIVE_EXTRACT_SECURE_SYMLINKS |
+			  ARCHIVE_EXTRACT_SECURE_NODOTDOT | ARCHIVE_EXTRACT_SECURE_NOABSOLUTEPATHS;
+	struct archive *in = archive_read_new(), *disk = archive_write_disk_new();
+	int rc = -1;
+
+	if (!in || !disk)
+		err_set(err, ENOMEM, "out of memory");
+	else if (archive_read_support_format_tar(in) < ARCHIVE_WARN || archive_write_disk_set_options(disk, flags) != ARCHIVE_OK ||
+		 archive_read_open_fd(in, fd, 256 << 10) != ARCHIVE_OK)
+		archive_failed(in, "open", name, err);
+	else
+		rc = unpack_entries(in, disk, name, err);
+	archive_read_free(in);
+	archive_write_free(disk);
+	return rc;
+}
+
+int tree_unpack(int dirfd, int filesfd, const char *archive, const char *shown, struct err *err)
+{
+	cleanup_close int fd = -1, cwd = -1;
+	int rc;
+
+	fd = openat(filesfd, archive, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : err_sys(err, errno, "cannot open files/%s of the checkpoint", archive);
+	cwd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	/* libarchive writes relative to the working directory. */
+	if (cwd < 0 || fchdir(dirfd) < 0)
+		return err_sys(err, errno, "cannot enter the job's %s", shown);
+	rc = unpack_fd(fd, archive, err);
+	if (fchdir(cwd) < 0 && rc == 0)
+		rc = err_sys(err, errno, "cannot return to the working directory");
+	return rc < 0 ? err_wrap(err, "cannot fill the job's %s", shown) : 0;
+}
+
+int files_unpack_private(int rootfd, int filesfd, bool private_tmp, struct err *err)
+{
+	static const char *const names[][3] = {
+		{ "dev/shm", "shm.tar", "/dev/shm" },
+		{ "tmp", "tmp.tar", "/tmp" },
+	};
+
+	for (int i = 0; i < (private_tmp ? 2 : 1); i++) {
+		cleanup_close int fd = open_in_root(rootfd, names[i][0]);
+
+		if (fd < 0)
+			return err_sys(err, errno, "cannot open the new pod's %s", names[i][2]);
+		if (tree_unpack(fd, filesfd, names[i][1], names[i][2], err) < 0)
+			return -1;
+	}
+	return 0;
+}

@@ -1,0 +1,447 @@
+/* What the job has written and closed again, while it runs (prepare), while it is frozen (freeze), and afterwards (finish).
+ *
+ * The paths lead wherever the user wants them to lead by now, also to files that only root may read. So each is opened with the user's
+ * rights: what he cannot read himself does not get into a copy that a restore would hand to him.
+ */
+#include "files/files_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/user_rights.h"
+#include "base/util.h"
+
+#define WHOLE_MAX  (1 << 20)     /* bytes of a file that is copied before it is known how the job writes it */
+#define LOOKS      64            /* files that are open at a time */
+#define FIRST_COPY 200000        /* beyond the numbers of files_record() */
+#define SETTLED_US 100000        /* a change this long before we looked has another time stamp than the next one */
+
+enum entry_state { NEVER_SEEN, NOT_THERE, LEFT_OUT, SEEN };
+
+struct entry {
+	enum entry_state state;
+	bool     settled;            /* the times tell whether it changes from now on */
+	int      error;              /* why it could not be examined or read, 0 = it could */
+	uint64_t dev, ino;
+	int64_t  size;
+	mode_t   mode;
+	struct timespec mtime, ctime;
+	char     tail[SHA256_HEX], digest[SHA256_HEX];
+	unsigned copy;               /* number of the copy, 0 = none */
+	int64_t  copied;             /* bytes of it */
+	uint64_t cost;               /* of it, against the limit */
+};
+
+struct files_written {
+	struct files_opts o;
+	int      jobfd, rootfd, filesfd;
+	bool     frozen;
+	struct journal journal;
+	struct entry *v;             /* one for each path of the journal */
+	size_t   n;
+	int      previous_filesfd;   /* -1 = none */
+	struct record_index previous;
+	uint64_t left;               /* of the limit */
+	unsigned n_copies;
+};
+
+/* One file of a batch. */
+struct look {
+	int  fd;                     /* open for reading, or -1 */
+	int  error;                  /* of open, or of finding it */
+	bool found, same;
+	struct stat st;
+};
+
+/* ---- looking ----------------------------------------------------------- */
+
+static bool same_time(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+static bool unchanged(const struct entry *e, const struct stat *st)
+{
+	return e->state == SEEN && e->settled && e->dev == st->st_dev && e->ino == st->st_ino && e->size == st->st_size &&
+	       same_time(&e->mtime, &st->st_mtim) && same_time(&e->ctime, &st->st_ctim);
+}
+
+static int find(const struct files_written *w, const char *path)
+{
+	struct open_how how = { .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
+
+	return (int)syscall(SYS_openat2, w->rootfd, path, &how, sizeof(how));
+}
+
+/* O_NONBLOCK: a lease held by a task of the job must not hold us up. */
+static int open_found(int pathfd)
+{
+	const int flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+	char link[40];
+	int fd;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", pathfd);
+	fd = open(link, flags | O_NOATIME);
+	return fd < 0 && errno == EPERM ? open(link, flags) : fd;
+}
+
+static void look_at(const struct files_written *w, const char *path, const struct entry *e, struct look *l)
+{
+	cleanup_close int pathfd = find(w, path);
+
+	*l = (struct look){ .fd = -1 };
+	if (pathfd < 0 || fstat(pathfd, &l->st) < 0) {
+		l->error = errno;
+		return;
+	}
+	l->found = true;
+	l->same = unchanged(e, &l->st);
+	if (l->same || !S_ISREG(l->st.st_mode))
+		return;
+	l->fd = open_found(pathfd);
+	l->error = l->fd < 0 ? errno : 0;
+}
+
+/* ---- copies ------------------------------------------------------------ */
+
+static void copy_name(unsigned number, char name[24])
+{
+	snprintf(name, 24, "%06u.data", number);
+}
+
+static void drop_copy(struct files_written *w, struct entry *e)
+{
+	char name[24];
+
+	if (!e->copy)
+		return;
+	copy_name(e->copy, name);
+	unlinkat(w->filesfd, name, 0);
+	w->left += e->cost;
+	e->copy = 0;
+	e->digest[0] = '\0';
+}
+
+/* Saves the first size bytes. 1 saved, 0 not, -1 the checkpoint cannot be written. *copyfd: open, the caller's. */
+static int save_bytes(struct files_written *w, struct entry *e, int in, uint64_t size, uint64_t cost, int *copyfd, struct err *err)
+{
+	bool to_out = false;
+	char name[24];
+
+	if (cost > w->left)
+		return 0;
+	copy_name(FIRST_COPY + ++w->n_copies, name);
+	*copyfd = openat(w->filesfd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (*copyfd < 0)
+		return err_sys(err, errno, "cannot make files/%s in the checkpoint", name);
+	if (copy_sparse(in, *copyfd, size, cost, &to_out) < 0) {
+		int saved = errno;
+
+		unlinkat(w->filesfd, name, 0);
+		return to_out ? err_sys(err, saved, "cannot write files/%s in the checkpoint", name) : 0;
+	}
+	e->copy = FIRST_COPY + w->n_copies;
+	e->copied = (int64_t)size;
+	e->cost = cost;
+	w->left -= cost;
+	return 1;
+}
+
+static int save_whole(struct files_written *w, struct entry *e, const struct look *l, struct err *err)
+{
+	cleanup_close int copyfd = -1;
+	int rc = save_bytes(w, e, l->fd, (uint64_t)e->size, file_data_bytes(&l->st), &copyfd, err);
+
+	if (rc > 0 && digest_range(copyfd, 0, (uint64_t)e->size, e->digest) < 0) {
+		drop_copy(w, e);
+		return 0;
+	}
+	return rc;
+}
+
+/* Takes the copy of the epoch before, if that is still what was written then. */
+static bool link_previous(struct files_written *w, struct entry *e, const struct file_record *before, uint64_t cost)
+{
+	cleanup_close int fd = -1;
+	char name[24], hex[SHA256_HEX];
+
+	if (cost > w->left)
+		return false;
+	copy_name(FIRST_COPY + ++w->n_copies, name);
+	if (linkat(w->previous_filesfd, before->saved, w->filesfd, name, 0) < 0)
+		return false;
+	fd = openat(w->filesfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0 || digest_range(fd, 0, (uint64_t)before->size, hex) < 0 || strcmp(hex, before->digest) != 0) {
+		unlinkat(w->filesfd, name, 0);
+		return false;
+	}
+	e->copy = FIRST_COPY + w->n_copies;
+	e->copied = before->size;
+	e->cost = cost;
+	w->left -= cost;
+	memcpy(e->tail, before->tail, sizeof(e->tail));
+	memcpy(e->digest, before->digest, sizeof(e->digest));
+	return true;
+}
+
+/* ---- taking a file in -------------------------------------------------- */
+
+/* The record of the epoch before; class FILE_ABSENT if it has none. */
+static void read_previous(const struct files_written *w, const char *path, struct file_record *before)
+{
+	const json_t *o = record_index_find(&w->previous, path);
+
+	if (!o || file_record_parse(o, before, NULL) < 0)
+		before->class = FILE_ABSENT;
+}
+
+static bool same_as(const struct entry *e, const struct file_record *r)
+{
+	return e->dev == r->dev && e->ino == r->ino && e->size == r->size &&
+	       same_time(&e->mtime, &r->mtime) && same_time(&e->ctime, &r->ctime);
+}
+
+/* A large file is taken for a log until it has changed in another way than by growing. */
+static bool was_rewritten(const struct look *l, const struct file_record *before)
+{
+	uint64_t edge = before->size < FILES_EDGE ? (uint64_t)before->size : FILES_EDGE;
+	char hex[SHA256_HEX];
+
+	if (before->class == FILE_CLOSED)
+		return before->size > WHOLE_MAX || l->st.st_size < before->size ||
+		       digest_range(l->fd, (uint64_t)before->size - edge, edge, hex) < 0 || strcmp(hex, before->tail) != 0;
+	if (before->class != FILE_APPEND || !*before->tail)
+		return false;
+	return l->st.st_size < before->size || digest_range(l->fd, (uint64_t)before->size - edge, edge, hex) < 0 ||
+	       strcmp(hex, before->tail) != 0;
+}
+
+static int64_t real_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return t.tv_sec * INT64_C(1000000) + t.tv_nsec / 1000;
+}
+
+static void describe(struct entry *e, const struct stat *st, int64_t now)
+{
+	*e = (struct entry){ .state = SEEN, .dev = st->st_dev, .ino = st->st_ino, .size = st->st_size, .mode = st->st_mode & 07777,
+			     .mtime = st->st_mtim, .ctime = st->st_ctim };
+	e->settled = now - (st->st_ctim.tv_sec * INT64_C(1000000) + st->st_ctim.tv_nsec / 1000) > SETTLED_US;
+}
+
+static int take_content(struct files_written *w, struct entry *e, const struct look *l, const struct file_record *before, struct err *err)
+{
+	uint64_t size = (uint64_t)e->size, edge = size < FILES_EDGE ? size : FILES_EDGE;
+	cleanup_close int head = -1;
+	int rc = 0;
+
+	if (digest_range(l->fd, size - edge, edge, e->tail) < 0) {
+		e->error = errno;
+		e->settled = false;
+		e->tail[0] = '\0';
+		return 0;
+	}
+	if (size <= WHOLE_MAX || was_rewritten(l, before))
+		rc = save_whole(w, e, l, err);
+	if (rc == 0 && size > WHOLE_MAX)
+		rc = save_bytes(w, e, l->fd, edge, edge, &head, err);
+	return rc < 0 ? -1 : 0;
+}
+
+static int take(struct files_written *w, const char *path, struct entry *e, const struct look *l, int64_t now, struct err *err)
+{
+	cleanup_free struct file_record *before = NULL;
+
+	if (l->same)
+		return 0;
+	drop_copy(w, e);
+	if (!l->found || !S_ISREG(l->st.st_mode)) {
+		bool gone = !l->found && (l->error == ENOENT || l->error == ENOTDIR);
+
+		*e = (struct entry){ .state = gone ? NOT_THERE : LEFT_OUT, .error = gone ? 0 : l->error };
+		return 0;
+	}
+	describe(e, &l->st, now);
+	if (l->fd < 0) {
+		e->error = l->error;
+		return 0;
+	}
+	before = xcalloc(1, sizeof(*before));
+	read_previous(w, path, before);
+	if (before->class == FILE_CLOSED && *before->saved && !w->frozen && same_as(e, before) &&
+	    link_previous(w, e, before, file_data_bytes(&l->st)))
+		return 0;
+	return take_content(w, e, l, before, err);
+}
+
+static int take_batch(struct files_written *w, size_t from, size_t to, const struct record_index *skip, struct err *err)
+{
+	const struct files_cred *c = &w->o.cred;
+	struct look looks[LOOKS];
+	int64_t now = real_us();
+	struct rights own;
+	int rc = 0;
+
+	if (rights_take(&own, c->uid, c->gid, c->groups, c->n_groups, err) < 0)
+		return -1;
+	for (size_t i = from; i < to; i++)
+		look_at(w, w->journal.paths[i], &w->v[i], &looks[i - from]);
+	rights_return(&own);
+	for (size_t i = from; i < to; i++) {
+		struct look *l = &looks[i - from];
+
+		if (rc == 0 && skip && record_index_find(skip, w->journal.paths[i])) {
+			drop_copy(w, &w->v[i]);
+			w->v[i] = (struct entry){ .state = LEFT_OUT };
+		} else if (rc == 0) {
+			rc = take(w, w->journal.paths[i], &w->v[i], l, now, err);
+		}
+		if (l->fd >= 0)
+			close(l->fd);
+	}
+	return rc;
+}
+
+static int take_all(struct files_written *w, const struct record_index *skip, struct err *err)
+{
+	if (journal_read(&w->journal, w->jobfd, w->o.private_tmp, err) < 0)
+		return -1;
+	w->v = xrealloc(w->v, (w->journal.n + 1) * sizeof(*w->v));
+	memset(w->v + w->n, 0, (w->journal.n - w->n) * sizeof(*w->v));
+	w->n = w->journal.n;
+	for (size_t i = 0; i < w->n; i += LOOKS)
+		if (take_batch(w, i, i + LOOKS < w->n ? i + LOOKS : w->n, skip, err) < 0)
+			return -1;
+	return 0;
+}
+
+/* ---- steps ------------------------------------------------------------- */
+
+struct files_written *files_written_open(int jobfd, pid_t init_pid, int filesfd, const struct files_opts *o, struct err *err)
+{
+	struct files_written *w = xcalloc(1, sizeof(*w));
+	char root[32];
+
+	w->o = *o;
+	w->jobfd = jobfd;
+	w->filesfd = filesfd;
+	w->previous_filesfd = -1;
+	w->left = o->file_limit;
+	snprintf(root, sizeof(root), "/proc/%d/root", (int)init_pid);
+	w->rootfd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (w->rootfd >= 0)
+		return w;
+	err_sys(err, errno, "cannot open %s, the file system of the job", root);
+	files_written_close(w);
+	return NULL;
+}
+
+int files_written_prepare(struct files_written *w, const json_t *previous, int previous_filesfd, struct err *err)
+{
+	w->previous_filesfd = previous_filesfd;
+	record_index_make(&w->previous, previous);
+	return take_all(w, NULL, err);
+}
+
+int files_written_freeze(struct files_written *w, const json_t *open, struct err *err)
+{
+	struct record_index skip;
+	int rc;
+
+	w->frozen = true;
+	record_index_make(&skip, open);
+	rc = take_all(w, &skip, err);
+	record_index_free(&skip);
+	return rc;
+}
+
+/* What the copies of the open files need has precedence: without them a restore is refused. */
+static uint64_t cost_of(const struct files_written *w, const json_t *records)
+{
+	const json_t *o;
+	uint64_t sum = 0;
+	size_t i;
+
+	json_array_foreach(records, i, o) {
+		const char *saved = json_string_value(json_object_get(o, "saved"));
+		struct stat st;
+
+		if (saved && fstatat(w->filesfd, saved, &st, AT_SYMLINK_NOFOLLOW) == 0)
+			sum += file_data_bytes(&st);
+	}
+	return sum;
+}
+
+static void fill_record(const struct entry *e, struct file_record *r)
+{
+	r->class = e->digest[0] || e->size == 0 ? FILE_CLOSED : FILE_APPEND;
+	r->dev = e->dev;
+	r->ino = e->ino;
+	r->size = e->size;
+	r->mode = e->mode;
+	r->mtime = e->mtime;
+	r->ctime = e->ctime;
+	memcpy(r->tail, e->tail, sizeof(r->tail));
+	memcpy(r->digest, e->digest, sizeof(r->digest));
+	if (!e->copy)
+		return;
+	copy_name(e->copy, r->saved);
+	r->saved_size = e->copied;
+}
+
+static int finish_entry(struct files_written *w, const char *path, struct entry *e, uint64_t *left, json_t *records, json_t *warnings,
+			struct err *err)
+{
+	cleanup_free struct file_record *r = xcalloc(1, sizeof(*r));
+	char shown[FILES_SHOWN];
+
+	if (e->copy && e->cost > *left)
+		drop_copy(w, e);
+	if (e->state == SEEN && e->size > 0 && !e->copy && !e->error)
+		add_warning(warnings, "\"%s\" was written by the job and not saved: CheckpointFileLimit is reached. "
+			    "A restore undoes what was added to it, but no other change", show_path(path, shown));
+	if (e->copy)
+		*left -= e->cost;
+	if (e->error)
+		add_warning(warnings, "\"%s\" was written by the job and cannot be read (%s): a restore will not undo all changes",
+			    show_path(path, shown), strerror(e->error));
+	if (e->state == LEFT_OUT || e->state == NEVER_SEEN)
+		return 0;
+	r->class = FILE_ABSENT;
+	if (e->state == SEEN)
+		fill_record(e, r);
+	snprintf(r->path, sizeof(r->path), "%s", path);
+	if (json_array_append_new(records, file_record_render(r)) < 0)
+		return err_set(err, ENOMEM, "cannot record \"%s\"", show_path(path, shown));
+	return 0;
+}
+
+int files_written_finish(struct files_written *w, json_t *records, json_t *warnings, struct err *err)
+{
+	uint64_t used = cost_of(w, records), left = used < w->o.file_limit ? w->o.file_limit - used : 0;
+
+	for (size_t i = 0; i < w->n && json_array_size(records) < FILES_RECORDS_MAX; i++)
+		if (finish_entry(w, w->journal.paths[i], &w->v[i], &left, records, warnings, err) < 0)
+			return -1;
+	return 0;
+}
+
+void files_written_close(struct files_written *w)
+{
+	if (!w)
+		return;
+	if (w->rootfd >= 0)
+		close(w->rootfd);
+	journal_free(&w->journal);
+	record_index_free(&w->previous);
+	free(w->v);
+	free(w);
+}

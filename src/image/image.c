@@ -1,0 +1,270 @@
+#include "image/image.h"
+#include "image/image_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/util.h"
+
+#define IMAGE_MAX (UINT64_C(16) << 30)   /* of "image" and of "hashes": of a memory of a few terabytes */
+
+char *mem_file_name(const struct mem_file *f, char buf[MEM_NAME_MAX])
+{
+	snprintf(buf, MEM_NAME_MAX, "chunks-%06u-%u", f->epoch, f->index);
+	return buf;
+}
+
+bool mem_is_chunk_file(const char *name)
+{
+	unsigned epoch, index;
+	struct mem_file f = { 0 };
+	char again[MEM_NAME_MAX];
+
+	if (sscanf(name, "chunks-%10u-%10u", &epoch, &index) != 2)
+		return false;
+	f.epoch = epoch;
+	f.index = index;
+	return strcmp(mem_file_name(&f, again), name) == 0;
+}
+
+int mem_pread(int fd, void *buf, size_t len, uint64_t off)
+{
+	uint8_t *p = buf;
+
+	while (len > 0) {
+		ssize_t n = pread(fd, p, len, (off_t)off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n == 0)
+			errno = ENODATA;
+		if (n <= 0)
+			return -1;
+		p += n;
+		off += (uint64_t)n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+/* A whole regular file; *buf is the caller's. */
+static int read_whole(int dirfd, const char *name, uint8_t **buf, size_t *len, struct err *err)
+{
+	cleanup_close int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat st;
+
+	*buf = NULL;
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_sys(err, errno, "cannot read memory/%s", name);
+	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size > IMAGE_MAX)
+		return err_set(err, EBADMSG, "memory/%s is no file of a memory image", name);
+	*len = (size_t)st.st_size;
+	*buf = malloc(*len + 1);
+	if (!*buf)
+		return err_sys(err, ENOMEM, "cannot read memory/%s", name);
+	if (mem_pread(fd, *buf, *len, 0) < 0) {
+		err_sys(err, errno, "cannot read memory/%s", name);
+		free(*buf);
+		*buf = NULL;
+		return -1;
+	}
+	return 0;
+}
+
+static int open_chunk_file(const struct mem_image *m, size_t i, struct err *err)
+{
+	const struct mem_file *f = &m->l.files[i];
+	char name[MEM_NAME_MAX];
+	struct stat st;
+
+	m->fds[i] = openat(m->dirfd, mem_file_name(f, name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (m->fds[i] < 0 || fstat(m->fds[i], &st) < 0)
+		return err_sys(err, errno, "cannot read memory/%s", name);
+	if (!S_ISREG(st.st_mode))
+		return err_set(err, EBADMSG, "memory/%s is no regular file", name);
+	if ((uint64_t)st.st_size != f->size)
+		return err_set(err, EBADMSG, "memory/%s is damaged: it has %llu bytes instead of %llu", name,
+			       (unsigned long long)st.st_size, (unsigned long long)f->size);
+	return 0;
+}
+
+int mem_image_open_direct(const struct mem_image *m, uint32_t file)
+{
+	char name[MEM_NAME_MAX];
+
+	return openat(m->dirfd, mem_file_name(&m->l.files[file], name), O_RDONLY | O_DIRECT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+}
+
+static int open_image(struct mem_image *m, struct err *err)
+{
+	cleanup_free uint8_t *buf = NULL;
+	size_t len;
+
+	if (m->dirfd < 0)
+		return err_sys(err, errno, "cannot open the directory of the memory image");
+	if (read_whole(m->dirfd, MEM_IMAGE_FILE, &buf, &len, err) < 0 || mem_layout_parse(buf, len, &m->l, err) < 0)
+		return -1;
+	mem_image_sum(buf, len, m->sum);
+	m->fds = xmalloc((m->l.n_files + 1) * sizeof(*m->fds));
+	for (size_t i = 0; i < m->l.n_files; i++)
+		m->fds[i] = -1;
+	for (size_t i = 0; i < m->l.n_files; i++)
+		if (open_chunk_file(m, i, err) < 0)
+			return -1;
+	return 0;
+}
+
+struct mem_image *mem_image_open(int dirfd, struct err *err)
+{
+	struct mem_image *m = xcalloc(1, sizeof(*m));
+
+	m->dirfd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (open_image(m, err) == 0)
+		return m;
+	mem_image_close(m);
+	return NULL;
+}
+
+void mem_image_close(struct mem_image *m)
+{
+	if (!m)
+		return;
+	for (size_t i = 0; m->fds && i < m->l.n_files; i++)
+		if (m->fds[i] >= 0)
+			close(m->fds[i]);
+	free(m->fds);
+	free(m->hashes);
+	free(m->page_base);
+	mem_layout_free(&m->l);
+	if (m->dirfd >= 0)
+		close(m->dirfd);
+	free(m);
+}
+
+int mem_image_load_hashes(struct mem_image *m, struct err *err)
+{
+	cleanup_free uint8_t *buf = NULL;
+	size_t len;
+
+	if (m->hashes)
+		return 0;
+	if (read_whole(m->dirfd, MEM_HASH_FILE, &buf, &len, err) < 0)
+		return -1;
+	if (!m->page_base)
+		m->page_base = mem_layout_page_bases(&m->l);
+	return mem_hashes_parse(buf, len, m->page_base[m->l.n_extents], m->sum, &m->hashes, err);
+}
+
+/* ---- what is in it ----------------------------------------------------- */
+
+uint32_t mem_image_epoch(const struct mem_image *m) { return m->l.epoch; }
+
+const struct mem_file *mem_image_files(const struct mem_image *m, size_t *n)
+{
+	*n = m->l.n_files;
+	return m->l.files;
+}
+
+const struct mem_chunk *mem_image_chunks(const struct mem_image *m, size_t *n)
+{
+	*n = m->l.n_chunks;
+	return m->l.chunks;
+}
+
+const struct mem_space *mem_image_spaces(const struct mem_image *m, size_t *n)
+{
+	*n = m->l.n_spaces;
+	return m->l.spaces;
+}
+
+const struct mem_extent *mem_image_extents(const struct mem_image *m, uint64_t id, size_t *n)
+{
+	const struct mem_space *s = mem_layout_space(&m->l, id);
+
+	*n = s ? s->count : 0;
+	return s ? &m->l.extents[s->first] : NULL;
+}
+
+/* Pages of the extent that no other one before it has; seen: of each chunk, a bit for each page. */
+static unsigned new_pages(const struct mem_extent *e, uint64_t *seen)
+{
+	const uint64_t bits = (e->npages == MEM_CHUNK_PAGES ? ~UINT64_C(0) : (UINT64_C(1) << e->npages) - 1) << e->first;
+	const unsigned n = (unsigned)__builtin_popcountll(bits & ~seen[e->chunk]);
+
+	seen[e->chunk] |= bits;
+	return n;
+}
+
+void mem_image_totals(const struct mem_image *m, struct mem_totals *t)
+{
+	const struct mem_layout *l = &m->l;
+	cleanup_free uint64_t *seen = xcalloc(l->n_chunks + 1, sizeof(*seen));
+
+	_Static_assert(MEM_CHUNK_PAGES == 64, "a bit for each page");
+	memset(t, 0, sizeof(*t));
+	for (size_t i = 0; i < l->n_extents; i++) {
+		const struct mem_extent *e = &l->extents[i];
+		uint64_t bytes = (uint64_t)(e->chunk == MEM_ZERO ? e->npages : new_pages(e, seen)) * MEM_PAGE;
+
+		t->pages += bytes;
+		if (e->chunk == MEM_ZERO)
+			t->zero += bytes;
+		else if (l->files[l->chunks[e->chunk].file].epoch != l->epoch)
+			t->older_pages += bytes;
+	}
+	for (size_t i = 0; i < l->n_files; i++) {
+		bool own = l->files[i].epoch == l->epoch;
+
+		*(own ? &t->own : &t->older) += l->files[i].size;
+		t->older_files += !own;
+	}
+	for (size_t i = 0; i < l->n_chunks; i++)
+		if (l->files[l->chunks[i].file].epoch != l->epoch)
+			t->older_used += l->chunks[i].stored;
+}
+
+size_t mem_layout_run(const struct mem_layout *l, const uint32_t *chunks, size_t n, uint64_t max, uint64_t *end)
+{
+	const struct mem_chunk *c = &l->chunks[chunks[0]];
+	size_t i = 1;
+
+	*end = c->offset + c->stored;
+	while (i < n && l->chunks[chunks[i]].file == c->file && l->chunks[chunks[i]].offset == *end && *end + l->chunks[chunks[i]].stored - c->offset <= max)
+		*end += l->chunks[chunks[i++]].stored;
+	return i;
+}
+
+/* ---- a few pages ------------------------------------------------------- */
+
+int mem_image_read(struct mem_image *m, uint64_t id, uint64_t addr, void *buf, size_t len, struct err *err)
+{
+	const struct mem_space *s = mem_layout_space(&m->l, id);
+	struct mem_chunk_reader r;
+	uint8_t *out = buf;
+	uint64_t end = addr + len;
+	int rc = 0;
+
+	mem_chunk_reader_init(&r, m);
+	for (size_t i = s ? mem_layout_seek(&m->l, s, addr) : 0; rc == 0 && addr < end; i++) {
+		const struct mem_extent *e = &m->l.extents[i];
+		uint64_t stop;
+
+		if (!s || i >= s->first + s->count || e->addr > addr) {
+			rc = err_set(err, ENODATA, "the memory image does not hold address 0x%llx of %llu", (unsigned long long)addr, (unsigned long long)id);
+			break;
+		}
+		stop = e->addr + (uint64_t)e->npages * MEM_PAGE;
+		stop = stop < end ? stop : end;
+		if (e->chunk == MEM_ZERO)
+			memset(out, 0, stop - addr);
+		else if ((rc = mem_chunk_read(&r, e->chunk, err)) == 0)
+			memcpy(out, r.pages + (uint64_t)e->first * MEM_PAGE + (addr - e->addr), stop - addr);
+		out += stop - addr;
+		addr = stop;
+	}
+	mem_chunk_reader_free(&r);
+	return rc;
+}

@@ -1,0 +1,114 @@
+/* Which chunk files of the previous image stay in use. */
+#include "image/writer_internal.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/util.h"
+
+static void count_used(const struct drafts *d, uint32_t *used)
+{
+	for (size_t i = 0; i < d->n; i++)
+		if (d->v[i].kind == DRAFT_OLD)
+			used[d->v[i].chunk] += d->v[i].npages;
+}
+
+struct use { size_t file; uint64_t bytes; };
+
+static int most_used_first(const void *a, const void *b)
+{
+	const struct use *x = a, *y = b;
+
+	return x->bytes != y->bytes ? (x->bytes > y->bytes ? -1 : 1) : 0;
+}
+
+/* Bytes of each file that are still wanted. */
+static struct use *files_by_use(const struct writer *w)
+{
+	const struct mem_layout *l = &w->o->previous->l;
+	cleanup_free uint32_t *used = xcalloc(l->n_chunks + 1, sizeof(*used));
+	struct use *use = xcalloc(l->n_files + 1, sizeof(*use));
+
+	count_used(&w->planned, used);
+	for (int i = 0; i < w->threads; i++)
+		count_used(&w->drains[i].drafts, used);
+	for (size_t i = 0; i < l->n_files; i++)
+		use[i].file = i;
+	for (size_t i = 0; i < l->n_chunks; i++) {
+		const struct mem_chunk *c = &l->chunks[i];
+		struct use *u = &use[c->file];
+
+		/* Any extent of a space may refer to any page, so more than npages uses are possible. */
+		u->bytes += (uint64_t)c->stored * (used[i] < c->npages ? used[i] : c->npages) / c->npages;
+		if (used[i] > 0 && u->bytes == 0)
+			u->bytes = 1;
+	}
+	qsort(use, l->n_files, sizeof(*use), most_used_first);
+	return use;
+}
+
+/* A link that cannot be made (another file system, too many links) is no failure: the pages are written again. */
+static bool keep_file(const struct writer *w, size_t i, uint64_t used)
+{
+	const struct mem_image *m = w->o->previous;
+	const struct mem_file *f = &m->l.files[i];
+	char name[MEM_NAME_MAX];
+
+	if (used == 0 || (__uint128_t)used * 100 < (__uint128_t)f->size * w->o->compact)
+		return false;
+	mem_file_name(f, name);
+	return linkat(m->dirfd, name, w->dirfd, name, 0) == 0;
+}
+
+/* Drafts that refer to files which are not kept become pieces. */
+static void rewrite_rest(struct writer *w, struct drafts *d)
+{
+	const struct mem_layout *l = &w->o->previous->l;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < d->n; i++) {
+		const struct draft *one = &d->v[i];
+		const struct piece p = { .addr = one->addr, .npages = one->npages, .space = one->space, .chunk = one->chunk, .first = one->first };
+
+		if (one->kind == DRAFT_OLD && !w->keep[l->chunks[one->chunk].file])
+			pieces_add(&w->pieces, &p);
+		else
+			d->v[kept++] = *one;
+	}
+	d->n = kept;
+}
+
+/* Each chunk is then decoded once, or once per thread. */
+static int by_chunk(const void *a, const void *b)
+{
+	const struct piece *x = a, *y = b;
+
+	if (x->chunk != y->chunk)
+		return x->chunk < y->chunk ? -1 : 1;
+	return x->first < y->first ? -1 : x->first > y->first;
+}
+
+int writer_settle(struct writer *w, struct err *err)
+{
+	cleanup_free struct use *use = NULL;
+	size_t n;
+
+	(void)err;
+	w->pieces.n = 0;
+	if (!w->o->previous)
+		return 0;
+	n = w->o->previous->l.n_files;
+	use = files_by_use(w);
+	w->keep = xcalloc(n + 1, sizeof(*w->keep));
+	for (size_t i = 0; i < n && w->linked < w->o->older_files; i++)
+		if (keep_file(w, use[i].file, use[i].bytes)) {
+			w->keep[use[i].file] = true;
+			w->linked++;
+		}
+	rewrite_rest(w, &w->planned);
+	for (int i = 0; i < w->threads; i++)
+		rewrite_rest(w, &w->drains[i].drafts);
+	if (w->pieces.n > 0)
+		qsort(w->pieces.v, w->pieces.n, sizeof(*w->pieces.v), by_chunk);
+	return 0;
+}

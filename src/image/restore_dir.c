@@ -1,0 +1,273 @@
+#include "image/restore_dir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/dir.h"
+#include "base/util.h"
+#include "criu/criu_pagemap.h"
+#include "image/criu_export.h"
+#include "criu/criu_ghost.h"
+#include "image/ranges.h"
+#include "capture/shared.h"
+#include "capture/split.h"
+
+#define CRIU_PARENT "parent"   /* criu's name for the directory of parent images in that of images */
+
+struct images {
+	struct mem_image *image;
+	int  criufd, dirfd, threads;
+	const uint8_t *token;   /* NULL: all memory goes into the images */
+	const struct mem_family *family;
+};
+
+/* What refers to memory/, and is written anew. */
+struct refers {
+	struct refer { uint64_t id; uint32_t pages; } *v;   /* the space; N of its pages-N.img */
+	size_t n;
+};
+
+static void refers_add(struct refers *r, uint64_t id, uint32_t pages)
+{
+	r->v = xrealloc(r->v, (r->n + 1) * sizeof(*r->v));
+	r->v[r->n++] = (struct refer){ id, pages };
+}
+
+static char *shared_name(uint64_t id, char buf[48])
+{
+	snprintf(buf, 48, "pagemap-shmem-%llu.img", (unsigned long long)(id & ~MEM_SHARED_ID));
+	return buf;
+}
+
+/* What criu's list calls "in the parent" is restored from memory/ by mem_image_fill(), which fills what is there and knows of no list: a
+ * page that the image lacks would be restored as zeros. mem_export_pages() counts by itself. */
+static int check_ours(const struct images *x, const char *name, const struct criu_pagemap *p, struct err *err)
+{
+	struct mem_ranges ours = { 0 }, lacks = { 0 };
+	int rc = 0;
+
+	for (size_t i = 0; i < p->n; i++)
+		if (p->v[i].flags & CRIU_PE_PARENT)
+			mem_ranges_add(&ours, (uint64_t)mem_pagemap_pid(name), p->v[i].addr, p->v[i].addr + p->v[i].npages * MEM_PAGE);
+	mem_ranges_not_in_image(&lacks, ours.v, ours.n, x->image);
+	if (lacks.n)
+		rc = err_set(err, EBADMSG, "memory/image lacks %llu pages of process %d, the first at 0x%llx, that are in no image of criu's either",
+			     (unsigned long long)lacks.pages, mem_pagemap_pid(name), (unsigned long long)lacks.v[0].addr);
+	mem_ranges_free(&ours);
+	mem_ranges_free(&lacks);
+	return rc;
+}
+
+static char *list_name(uint64_t id, char buf[48])
+{
+	snprintf(buf, 48, "pagemap-%llu.img", (unsigned long long)id);
+	return buf;
+}
+
+static bool any_ours(const struct criu_pagemap *p)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (p->v[i].flags & CRIU_PE_PARENT)
+			return true;
+	return false;
+}
+
+/* What of a process's memory criu is to get. */
+static struct mem_export_parts parts_of(const struct images *x, uint64_t id)
+{
+	static const struct mem_ranges none;
+	const struct mem_member *m = mem_family_member(x->family, id);
+
+	return (struct mem_export_parts){ m ? &m->from : NULL, !x->token ? NULL : m ? &m->own : &none };
+}
+
+/* A list of pages: written without what is ours, or noted. */
+static int take_pagemap(const struct images *x, const char *name, struct refers *r, struct err *err)
+{
+	const uint64_t id = (uint64_t)mem_pagemap_pid(name);
+	const struct mem_export_parts parts = parts_of(x, id);
+	struct criu_pagemap p = { 0 };
+	int rc = 0;
+
+	if (criu_pagemap_load(x->criufd, name, &p, err))
+		return -1;
+	if (x->token && check_ours(x, name, &p, err)) {
+		criu_pagemap_free(&p);
+		return -1;
+	}
+	if (any_ours(&p) && (!parts.own || parts.own->n)) {
+		refers_add(r, id, p.pages_id);
+	} else {
+		mem_export_cut(&p, &parts);
+		rc = criu_pagemap_store(x->dirfd, name, &p, err);
+	}
+	criu_pagemap_free(&p);
+	return rc;
+}
+
+/* The lists of shared memory that is ours, and deleted files. */
+static int take_shared(const struct images *x, struct refers *r, struct err *err)
+{
+	size_t n = 0;
+	const struct mem_space *s = x->image ? mem_image_spaces(x->image, &n) : NULL;
+	char name[48];
+
+	for (size_t i = 0; i < n; i++) {
+		struct criu_pagemap p = { 0 };
+
+		if (mem_is_ghost(s[i].id))
+			refers_add(r, s[i].id, 0);
+		if (!mem_is_shared(s[i].id))
+			continue;
+		if (criu_pagemap_load(x->criufd, shared_name(s[i].id, name), &p, err))
+			return -1;
+		refers_add(r, s[i].id, p.pages_id);
+		criu_pagemap_free(&p);
+	}
+	return 0;
+}
+
+static bool is_replaced(const struct refers *r, const char *name)
+{
+	char pages[32], list[48], ghost[CRIU_GHOST_NAME_MAX];
+
+	for (size_t i = 0; i < r->n; i++) {
+		if (mem_is_ghost(r->v[i].id)) {
+			if (!strcmp(criu_ghost_name((uint32_t)r->v[i].id, ghost), name))
+				return true;
+			continue;
+		}
+		snprintf(pages, sizeof(pages), "pages-%u.img", r->v[i].pages);
+		if (!strcmp(pages, name) || (mem_is_shared(r->v[i].id) && !strcmp(shared_name(r->v[i].id, list), name)))
+			return true;
+	}
+	return false;
+}
+
+static int copy_image(const struct images *x, const char *name)
+{
+	cleanup_close int from = openat(x->criufd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	cleanup_close int to = openat(x->dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	cleanup_free char *buf = xmalloc(1 << 20);
+	ssize_t n;
+
+	if (from < 0 || to < 0)
+		return -1;
+	while ((n = read(from, buf, 1 << 20)) > 0)
+		if (write_all(to, buf, (size_t)n))
+			return -1;
+	return n < 0 ? -1 : 0;
+}
+
+/* Calls fn for every image. */
+static int each_image(const struct images *x, int (*fn)(const struct images *x, const char *name, struct refers *r, struct err *err),
+		      struct refers *r, struct err *err)
+{
+	cleanup_dir DIR *d = dir_open_at(x->criufd, ".");
+	const struct dirent *e;
+	int more = -1, rc = 0;
+
+	while (!rc && d && (more = dir_next(d, &e)) > 0)
+		if (e->d_name[0] != '.')
+			rc = fn(x, e->d_name, r, err);
+	return more < 0 ? err_sys(err, errno, "cannot read the epoch's images") : rc;
+}
+
+static int take_lists(const struct images *x, const char *name, struct refers *r, struct err *err)
+{
+	return mem_pagemap_pid(name) ? take_pagemap(x, name, r, err) : 0;
+}
+
+static int take_others(const struct images *x, const char *name, struct refers *r, struct err *err)
+{
+	if (mem_pagemap_pid(name) || is_replaced(r, name))
+		return 0;
+	if (linkat(x->criufd, name, x->dirfd, name, 0) == 0 || copy_image(x, name) == 0)
+		return 0;
+	return err_sys(err, errno, "cannot provide image %s for criu", name);
+}
+
+/* One page with a mark. */
+static int mark_shared(const struct images *x, const struct refer *r, const char *name, struct err *err)
+{
+	struct criu_pagemap_entry entry = { 0, 1, CRIU_PE_PRESENT };
+	const struct criu_pagemap p = { .pages_id = r->pages, .v = &entry, .n = 1 };
+	uint8_t page[MEM_PAGE] = { 0 };
+	cleanup_close int fd = -1;
+	struct mem_mark mark;
+	char pages[32];
+
+	mem_mark_make(&mark, x->token, r->id);
+	memcpy(page, &mark, sizeof(mark));
+	snprintf(pages, sizeof(pages), "pages-%u.img", r->pages);
+	fd = openat(x->dirfd, pages, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0 || write_all(fd, page, sizeof(page)))
+		return err_sys(err, errno, "cannot write image %s", pages);
+	return criu_pagemap_store(x->dirfd, name, &p, err);
+}
+
+static int write_anew(const struct images *x, const struct refer *r, struct err *err)
+{
+	const struct mem_read_opts o = { .threads = x->threads };
+	char name[48];
+
+	if (mem_is_ghost(r->id))
+		return criu_ghost_fill(x->image, r->id, (uint32_t)r->id, x->criufd, x->dirfd, &o, err);
+	if (!mem_is_shared(r->id)) {
+		const struct mem_export_parts parts = parts_of(x, r->id);
+
+		if (mem_export_some(x->image, r->id, (int)r->id, x->criufd, x->dirfd, &parts, &o, NULL, err))
+			return err_wrap(err, "the memory of process %d", (int)r->id);
+		return 0;
+	}
+	if (x->token)
+		return mark_shared(x, r, shared_name(r->id, name), err);
+	return mem_export_shared(x->image, r->id, shared_name(r->id, name), x->criufd, x->dirfd, &o, err);
+}
+
+/* ---- parent images ---------------------------------------------------------- */
+
+static int link_parent(const struct images *x, int parentfd, const struct mem_member *m, struct err *err)
+{
+	struct criu_pagemap p = { 0 };
+	char list[48], of[48], pages[32];
+
+	if (criu_pagemap_load(x->dirfd, list_name(m->origin, of), &p, err))
+		return -1;
+	snprintf(pages, sizeof(pages), "pages-%u.img", p.pages_id);
+	criu_pagemap_free(&p);
+	if (linkat(x->dirfd, of, parentfd, list_name(m->id, list), 0) || (linkat(x->dirfd, pages, parentfd, pages, 0) && errno != EEXIST))
+		return err_sys(err, errno, "cannot provide %s as a parent image of process %d", of, (int)m->id);
+	return 0;
+}
+
+/* The parent image of a process: all of its origin's, list and pages. criu takes from there what it needs. */
+static int make_parents(const struct images *x, struct err *err)
+{
+	cleanup_close int fd = -1;
+	int rc = 0;
+
+	if (mkdirat(x->dirfd, CRIU_PARENT, 0700) || (fd = openat(x->dirfd, CRIU_PARENT, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) < 0)
+		return err_sys(err, errno, "cannot make the directory of parent images for criu");
+	for (size_t i = 0; i < x->family->n && !rc; i++)
+		if (x->family->v[i].origin)
+			rc = link_parent(x, fd, &x->family->v[i], err);
+	return rc;
+}
+
+int mem_images_make(struct mem_image *m, int criufd, int dirfd, const uint8_t *token, const struct mem_family *f, int threads,
+		    struct err *err)
+{
+	const struct images x = { m, criufd, dirfd, threads, token, f };
+	struct refers r = { 0 };
+	int rc = each_image(&x, take_lists, &r, err) || take_shared(&x, &r, err) || each_image(&x, take_others, &r, err) ? -1 : 0;
+
+	for (size_t i = 0; i < r.n && !rc; i++)
+		rc = write_anew(&x, &r.v[i], err);
+	if (!rc && f && f->n)
+		rc = make_parents(&x, err);
+	free(r.v);
+	return rc;
+}

@@ -1,0 +1,186 @@
+/* The job's files in criu's images: none that could not be opened again by the job's user, see kernel_files.h. What was open when the
+ * preflight looked may have been closed since, and other files opened; the images say what a restore will open. */
+#include "criu/criu_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/dir.h"
+#include "base/util.h"
+#include "criu_images.pb-c.h"
+#include "pod/kernel_files.h"
+#include "pod/mount_table.h"
+
+#define FILES_MAGIC  0x56303138u
+#define FDINFO_MAGIC 0x56213732u
+#define IDS_MAGIC    0x54432030u
+
+/* A descriptor of a process. */
+struct held { uint32_t id; int pid; uint32_t fd; };
+
+struct files {
+	const struct mount_table *mounts;
+	int    *pids;
+	size_t  n_pids;
+	struct held *held;   /* ascending by id */
+	size_t  n_held, room;
+	int     pid;         /* while descriptors are read: whose */
+	struct err *err;
+};
+
+static int compare_held(const void *a, const void *b)
+{
+	const struct held *x = a, *y = b;
+
+	return x->id != y->id ? (x->id < y->id ? -1 : 1) : x->pid - y->pid;
+}
+
+/* ---- descriptors ---------------------------------------------------------- */
+
+static int add_descriptor(void *arg, const uint8_t *msg, size_t len)
+{
+	struct files *f = arg;
+	FdinfoEntry *e = fdinfo_entry__unpack(NULL, len, msg);
+
+	if (!e)
+		return -1;
+	if (f->n_held == f->room)
+		f->held = xrealloc(f->held, (f->room = f->room ? 2 * f->room : 256) * sizeof(*f->held));
+	f->held[f->n_held++] = (struct held){ e->id, f->pid, e->fd };
+	fdinfo_entry__free_unpacked(e, NULL);
+	return 0;
+}
+
+static int take_files_id(void *arg, const uint8_t *msg, size_t len)
+{
+	TaskKobjIds *e = task_kobj_ids__unpack(NULL, len, msg);
+
+	if (!e)
+		return -1;
+	*(uint32_t *)arg = e->files_id;
+	task_kobj_ids__free_unpacked(e, NULL);
+	return 0;
+}
+
+/* A zombie has no images of its descriptors. */
+static int read_descriptors(struct files *f, int dirfd, int pid)
+{
+	char name[64];
+	uint32_t id = 0;
+
+	snprintf(name, sizeof(name), "ids-%d.img", pid);
+	if (criu_image_each(dirfd, name, IDS_MAGIC, take_files_id, &id))
+		return errno == ENOENT ? 0 : err_sys(f->err, errno, "cannot read image %s", name);
+	f->pid = pid;
+	snprintf(name, sizeof(name), "fdinfo-%u.img", id);
+	if (criu_image_each(dirfd, name, FDINFO_MAGIC, add_descriptor, f) && errno != ENOENT)
+		return err_sys(f->err, errno, "cannot read image %s", name);
+	return 0;
+}
+
+static int read_processes(struct files *f, int dirfd)
+{
+	cleanup_dir DIR *d = dir_open_at(dirfd, ".");
+	const struct dirent *e;
+	int pid, more = -1;
+
+	while (d && (more = dir_next(d, &e)) > 0) {
+		/* Of criu before 3.4; a restore would read it. */
+		if (!strcmp(e->d_name, "reg-files.img"))
+			return err_set(f->err, EPERM, "unexpected image %s", e->d_name);
+		pid = criu_core_pid(e->d_name);
+		if (!pid)
+			continue;
+		f->pids = xrealloc(f->pids, (f->n_pids + 1) * sizeof(*f->pids));
+		f->pids[f->n_pids++] = pid;
+		if (read_descriptors(f, dirfd, pid))
+			return -1;
+	}
+	if (f->n_held)
+		qsort(f->held, f->n_held, sizeof(*f->held), compare_held);
+	return more < 0 ? err_sys(f->err, errno, "cannot read the directory of criu's images") : 0;
+}
+
+/* ---- files ---------------------------------------------------------------- */
+
+static int refuse(const struct files *f, const struct held *h, const char *path, const char *why)
+{
+	char clean[256], as[64];
+
+	if (h)
+		snprintf(as, sizeof(as), "process %d has it open as descriptor %u", h->pid, h->fd);
+	return err_set(f->err, EPERM, "the open file %s is none that can be opened again (%s); %s", printable(path, clean, sizeof(clean)),
+		       why, h ? as : "a process has it mapped, or as its working or root directory");
+}
+
+static int check_held(const struct files *f, struct kernel_file *k, const struct held *h)
+{
+	char buf[96];
+	const char *why;
+
+	k->holder = h ? h->pid : 0;
+	why = kernel_file_obstacle(k, buf, sizeof(buf));
+	return why ? refuse(f, h, k->path, why) : 0;
+}
+
+static int check_regular(const struct files *f, const RegFileEntry *r)
+{
+	const char *at, *type = mount_table_find(f->mounts, r->name, &at);
+	struct kernel_file k = {
+		.fs = type ? kernel_fs_by_type(type) : NULL, .path = r->name, .writes = (r->flags & O_ACCMODE) != O_RDONLY,
+		.pids = f->pids, .n_pids = f->n_pids,
+	};
+	size_t low = 0, high = f->n_held;
+
+	if (!k.fs)
+		return 0;
+	k.other_proc = kernel_fs_is_proc(k.fs) && strcmp(at, "/proc") != 0;
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (f->held[mid].id < r->id)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	if (low == f->n_held || f->held[low].id != r->id)
+		return check_held(f, &k, NULL);
+	for (; low < f->n_held && f->held[low].id == r->id; low++)
+		if (check_held(f, &k, &f->held[low]))
+			return -1;
+	return 0;
+}
+
+static int check_file(void *arg, const uint8_t *msg, size_t len)
+{
+	FileEntry *e = file_entry__unpack(NULL, len, msg);
+	int rc;
+
+	if (!e)
+		return -1;
+	errno = 0;
+	rc = e->reg ? check_regular(arg, e->reg) : 0;
+	file_entry__free_unpacked(e, NULL);
+	return rc;
+}
+
+int criu_check_files(int images_fd, const struct mount_table *mounts, struct err *err)
+{
+	struct err why = { 0 };
+	struct files f = { .mounts = mounts, .err = &why };
+	int rc = read_processes(&f, images_fd);
+
+	if (!rc && criu_image_each(images_fd, "files.img", FILES_MAGIC, check_file, &f)) {
+		rc = -1;
+		if (!why.text[0])
+			err_sys(&why, errno ? errno : EBADMSG, "cannot read image files.img");
+	}
+	free(f.held);
+	free(f.pids);
+	if (rc && err)
+		*err = why;
+	return rc;
+}

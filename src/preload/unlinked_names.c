@@ -1,0 +1,145 @@
+/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: the names of open files that have lost theirs (names.h).
+ *
+ * A file may have lost the name by which it was opened and still have another (a hard link). criu would make a link of its own beside it
+ * in the user's directory and remove that again when the job goes on, and the images could not be restored. Instead it reads,
+ * as the name of such a file, one that leads to it, and saves it like any other file. What it makes links for all the same is not known
+ * to the worker: that fails. (On NFS, where a deleted file has a name, the worker allows it to a job that stops.)
+ *
+ * A deleted file is saved whole and made again under the name that criu has read, with the owner that it has seen. The job's user may not
+ * be allowed to do that where the file was; then criu reads another name, and the user as the owner.
+ *
+ * criu reads names by readlink() of /proc/self/fd/N, and owners by fstat(). */
+#include <asm/stat.h>
+#include <linux/fcntl.h>
+#include <linux/magic.h>
+#include <linux/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+
+#include "preload/unlinked_names.h"
+#include "preload/preload.h"
+#include "trace/raw_syscall.h"
+
+/* Declared here for the same reason as in prlimit.c. */
+EXPORT long readlink(const char *path, char *buf, size_t size);
+EXPORT long __readlink_chk(const char *path, char *buf, size_t size, size_t room);
+EXPORT int fstat(int fd, struct stat *st);
+EXPORT int fstat64(int fd, struct stat *st);
+EXPORT int __fxstat(int version, int fd, struct stat *st);
+EXPORT int __fxstat64(int version, int fd, struct stat *st);
+
+static int names_fd = -1;
+
+static bool number_of(const char *text, int *n)
+{
+	for (*n = 0; *text >= '0' && *text <= '9' && *n < 100000000; text++)
+		*n = *n * 10 + (*text - '0');
+	return !*text;
+}
+
+__attribute__((constructor)) static void find_names(int argc, char **argv, char **envp)
+{
+	const char *value;
+
+	(void)argc;
+	(void)argv;
+	for (; *envp; envp++)
+		if ((value = preload_after(*envp, "FSCHED_NAMES=")) && !number_of(value, &names_fd))
+			names_fd = -1;
+}
+
+static bool is_deleted(const char *name, long len)
+{
+	static const char mark[] = " (deleted)";
+	const long n = sizeof(mark) - 1;
+
+	for (long i = 0; i < n; i++)
+		if (len <= n || name[len - n + i] != mark[i])
+			return false;
+	return true;
+}
+
+/* The entry of an open file; *at: where its name begins. False: there is none. */
+static bool find_entry(int fd, struct name_entry *e, long *at)
+{
+	struct statx st;
+
+	if (names_fd < 0 || raw_syscall(SYS_statx, fd, (long)"", AT_EMPTY_PATH, STATX_NLINK | STATX_INO, (long)&st, 0))
+		return false;
+	for (*at = 0; raw_syscall(SYS_pread64, names_fd, (long)e, sizeof(*e), *at, 0, 0) == (long)sizeof(*e); *at += e->len) {
+		*at += (long)sizeof(*e);
+		if (e->ino == st.stx_ino && e->major == st.stx_dev_major && e->minor == st.stx_dev_minor && !e->deleted == !!st.stx_nlink)
+			return true;
+	}
+	return false;
+}
+
+long readlink(const char *path, char *buf, size_t size)
+{
+	long ret = raw_syscall(SYS_readlinkat, AT_FDCWD, (long)path, (long)buf, (long)size, 0, 0), at;
+	const char *fd = preload_after(path, "/proc/self/fd/");
+	struct name_entry e;
+	int n;
+
+	if (ret > 0 && fd && number_of(fd, &n) && is_deleted(buf, ret) && find_entry(n, &e, &at) && e.len <= size)
+		ret = raw_syscall(SYS_pread64, names_fd, (long)buf, e.len, at, 0, 0);
+	return errno_result(ret);
+}
+
+long __readlink_chk(const char *path, char *buf, size_t size, size_t room)
+{
+	return readlink(path, buf, size < room ? size : room);
+}
+
+/* struct stat is the kernel's, which is that of the C libraries, too. */
+static int stat_of(int fd, struct stat *st)
+{
+	long ret = raw_syscall(SYS_fstat, fd, (long)st, 0, 0, 0, 0), at;
+	struct name_entry e;
+
+	if (ret == 0 && st->st_nlink == 0 && find_entry(fd, &e, &at)) {
+		st->st_uid = e.uid;
+		st->st_gid = e.gid;
+	}
+	return (int)errno_result(ret);
+}
+
+int fstat(int fd, struct stat *st)
+{
+	return stat_of(fd, st);
+}
+
+int fstat64(int fd, struct stat *st)
+{
+	return stat_of(fd, st);
+}
+
+int __fxstat(int version, int fd, struct stat *st)
+{
+	(void)version;
+	return stat_of(fd, st);
+}
+
+int __fxstat64(int version, int fd, struct stat *st)
+{
+	(void)version;
+	return stat_of(fd, st);
+}
+
+bool names_given(void)
+{
+	return names_fd >= 0;
+}
+
+bool names_own_link(int fd, const char *path)
+{
+	const char *name = path, *digits;
+	struct statfs fs;
+	int n;
+
+	for (; *path; path++)
+		if (*path == '/')
+			name = path + 1;
+	digits = preload_after(name, "link_remap.");
+	return digits && number_of(digits, &n) && raw_syscall(SYS_fstatfs, fd, (long)&fs, 0, 0, 0, 0) == 0 && fs.f_type != NFS_SUPER_MAGIC;
+}

@@ -1,0 +1,252 @@
+/* The SPANK plugin: registers --checkpoint, and in the batch step of a job that has it starts the pod and the agent.
+ *
+ * Nothing but the callbacks may be visible: sbatch itself exports names like "opt", to which a global of the same name here
+ * would be bound. */
+#include <errno.h>
+#include <pwd.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <slurm/slurm.h>
+#include <slurm/slurm_errno.h>
+
+#include "base/conf.h"
+#include "base/interval.h"
+#include "base/util.h"
+#include "slurm/option.h"
+#include "slurm/plugin/spank_fsched.h"
+
+#pragma GCC visibility push(default)
+SPANK_PLUGIN(fsched, 1)
+#pragma GCC visibility pop
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* The plugin API has no place for state of our own; one process deals with one job. */
+static struct spank_args plugin_args;
+static struct spank_batch batch;        /* value "" = nothing to do */
+static struct spank_script script = { .gate = -1 };
+
+static int parse_args(int ac, char **av)
+{
+	int i, rc = 0;
+
+	snprintf(plugin_args.libexec, sizeof(plugin_args.libexec), "%s", FSCHED_LIBEXECDIR);
+	plugin_args.conf[0] = '\0';
+	for (i = 0; i < ac; i++) {
+		if (!strncmp(av[i], "libexec=/", 9)) {
+			snprintf(plugin_args.libexec, sizeof(plugin_args.libexec), "%s", av[i] + 8);
+		} else if (!strncmp(av[i], "conf=/", 6)) {
+			snprintf(plugin_args.conf, sizeof(plugin_args.conf), "%s", av[i] + 5);
+		} else {
+			slurm_error("fsched: plugstack.conf: unknown argument \"%s\"; allowed: libexec=/DIRECTORY conf=/FILE", av[i]);
+			rc = -1;
+		}
+	}
+	return rc;
+}
+
+/* On the submit host. The controller decides; this is only to say it at once. */
+static int check_submission(const char *value)
+{
+	cleanup_free struct conf *conf = NULL;
+	struct err err;
+	int64_t interval;
+
+	if (spank_context() == S_CTX_LOCAL || !strcmp(program_invocation_short_name, "salloc")) {
+		slurm_error("--checkpoint works with sbatch only: put the commands into a batch script, or leave --checkpoint out");
+		return -1;
+	}
+	if (interval_parse(value, &interval, &err)) {
+		slurm_error("--checkpoint: %s", err.text);
+		return -1;
+	}
+	conf = xcalloc(1, sizeof(*conf));
+	if (conf_load(conf, plugin_args.conf[0] ? plugin_args.conf : NULL, NULL) == 0 && conf->path[0] && !conf->criu_enabled) {
+		slurm_error("--checkpoint: this cluster has checkpointing switched off (CheckpointType is checkpoint/none in %s). "
+			    "Submit without --checkpoint, or ask your administrator to set CheckpointType = checkpoint/criu.",
+			    conf->path);
+		return -1;
+	}
+	return 0;
+}
+
+static int on_option(int val, const char *value, int remote)
+{
+	if (!remote)
+		return check_submission(value ? value : "");
+	/* Refused in task_init_privileged, not here: a failure at this point drains the node. */
+	snprintf(batch.value, sizeof(batch.value), "%s", value ? value : "");
+	return 0;
+}
+
+static struct spank_option checkpoint_option = {
+	.name = (char[]){ OPTION_NAME },
+	.arginfo = (char[]){ "interval" },
+	.usage = (char[]){ "checkpoint the job at this interval, so that it can be vacated and restarted (scontrol checkpoint; "
+			   "batch jobs on one node). interval: minutes, minutes:seconds, hours:minutes:seconds, days-hours, "
+			   "days-hours:minutes, days-hours:minutes:seconds, or UNLIMITED: on request only" },
+	.has_arg = 1,
+	.cb = on_option,
+};
+
+/* Meant for the job_submit plugin alone, which puts it into the value of --checkpoint. */
+static int on_limit_option(int val, const char *value, int remote)
+{
+	if (remote || (spank_context() != S_CTX_LOCAL && strcmp(program_invocation_short_name, "salloc") != 0))
+		return 0;
+	slurm_error("--checkpoint-at-limit works with sbatch only, together with --checkpoint");
+	return -1;
+}
+
+static struct spank_option limit_option = {
+	.name = (char[]){ OPTION_LIMIT },
+	.usage = (char[]){ "with --checkpoint: a job that is about to reach its time limit is not killed, but vacated: saved, and held in "
+			   "the queue until scontrol checkpoint restart" },
+	.cb = on_limit_option,
+};
+
+static bool is_batch_step(spank_t sp)
+{
+	uint32_t step = 0;
+
+	return spank_context() == S_CTX_REMOTE && spank_get_item(sp, S_JOB_STEPID, &step) == ESPANK_SUCCESS &&
+	       step == SLURM_BATCH_SCRIPT;
+}
+
+EXPORT int slurm_spank_init(spank_t sp, int ac, char **av)
+{
+	spank_context_t context = spank_context();
+	int rc;
+
+	if (context != S_CTX_LOCAL && context != S_CTX_ALLOCATOR && context != S_CTX_REMOTE)
+		return 0;
+	/* In a job step the start refuses it; here it would drain the node. */
+	if (parse_args(ac, av) && context != S_CTX_REMOTE)
+		return -1;
+	rc = spank_option_register(sp, &checkpoint_option);
+	if (rc == ESPANK_SUCCESS)
+		rc = spank_option_register(sp, &limit_option);
+	if (rc != ESPANK_SUCCESS)
+		slurm_error("fsched: cannot register the option --checkpoint: %s", spank_strerror(rc));
+	return 0;
+}
+
+/* Name services must be asked here: the task's process is a fork of a process with threads. */
+EXPORT int slurm_spank_init_post_opt(spank_t sp, int ac, char **av)
+{
+	char buf[4096];
+	struct passwd pw, *found = NULL;
+	uid_t uid;
+
+	if (!is_batch_step(sp))
+		return 0;
+	if (!batch.value[0] && spank_getenv(sp, OPTION_ENV_JOB, batch.value, sizeof(batch.value)) != ESPANK_SUCCESS)
+		batch.value[0] = '\0';
+	if (!batch.value[0] || spank_get_item(sp, S_JOB_UID, &uid) != ESPANK_SUCCESS)
+		return 0;
+	if (getpwuid_r(uid, &pw, buf, sizeof(buf), &found) == 0 && found)
+		snprintf(batch.user, sizeof(batch.user), "%s", pw.pw_name);
+	else
+		snprintf(batch.user, sizeof(batch.user), "%u", uid);
+	batch.stepd = getpid();
+	return 0;
+}
+
+/* The text reaches the job's output. Not returned as an error: Slurm ignores that of a plugin that is only "optional", and the job
+ * would run without the checkpoints that were asked for. */
+static _Noreturn void fail_job(spank_t sp, const char *text)
+{
+	uint32_t job_id = 0;
+
+	spank_get_item(sp, S_JOB_ID, &job_id);
+	slurm_error("fsched: job %u cannot start with --checkpoint: %s", job_id, text);
+	_exit(1);
+}
+
+EXPORT int slurm_spank_task_init_privileged(spank_t sp, int ac, char **av)
+{
+	struct err err;
+
+	if (!is_batch_step(sp) || !batch.value[0])
+		return 0;
+	if (parse_args(ac, av))
+		fail_job(sp, "the plugin's line in plugstack.conf is wrong");
+	if (start_checkpointed(sp, &plugin_args, &batch, &script, &err))
+		fail_job(sp, err.text);
+	return 0;
+}
+
+/* Slurm sets this only now, and S_SLURM_RESTART_COUNT is always 0. The submit filter has removed a value of the user's own. */
+static unsigned restart_count(spank_t sp)
+{
+	char text[16];
+
+	if (spank_getenv(sp, "SLURM_RESTART_COUNT", text, sizeof(text)) != ESPANK_SUCCESS || !text[0] ||
+	    text[strspn(text, "0123456789")] || strlen(text) > 6)
+		return 0;
+	return (unsigned)atoi(text);
+}
+
+static bool in_env(spank_t sp, const char *name)
+{
+	char text[8];
+
+	return spank_getenv(sp, name, text, sizeof(text)) != ESPANK_ENV_NOEXIST;
+}
+
+/* mpiexec takes srun to start its ranks wherever it sees a job of Slurm's, also on one node. */
+static void keep_mpi_inside(spank_t sp)
+{
+	char set[256] = "", tasks[16];
+	bool openmpi = spank_getenv(sp, "SLURM_TASKS_PER_NODE", tasks, sizeof(tasks)) == ESPANK_SUCCESS && atoi(tasks) > 0;
+
+	snprintf(tasks, sizeof(tasks), "%d", openmpi ? atoi(tasks) : 0);
+	for (int i = MPI_OPENMPI; i < MPI_VARIABLES; i++)
+		openmpi &= !in_env(sp, mpi_variables[i].name);
+	for (int i = 0; i < (openmpi ? MPI_VARIABLES : MPI_OPENMPI); i++) {
+		const struct mpi_variable *v = &mpi_variables[i];
+		const size_t n = strlen(set);
+
+		if (!in_env(sp, v->name) && spank_setenv(sp, v->name, v->value ? v->value : tasks, 0) == ESPANK_SUCCESS)
+			snprintf(set + n, sizeof(set) - n, "%s%s", n ? "," : "", v->name);
+	}
+	if (*set)
+		spank_setenv(sp, MPI_SET_ENV, set, 1);
+}
+
+EXPORT int slurm_spank_task_init(spank_t sp, int ac, char **av)
+{
+	enum gate_answer answer;
+	struct err err;
+	char pid[16];
+
+	/* Neither a step nor a job submitted from inside this one asked for checkpoints. */
+	spank_unsetenv(sp, OPTION_ENV_JOB);
+	spank_unsetenv(sp, OPTION_ENV);
+	spank_unsetenv(sp, OPTION_LIMIT_ENV_JOB);
+	spank_unsetenv(sp, OPTION_LIMIT_ENV);
+	if (script.gate < 0)
+		return 0;
+	reopen_stdio();
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	spank_setenv(sp, "SLURM_TASK_PID", pid, 1);
+	keep_mpi_inside(sp);
+	*script.restarts = restart_count(sp);
+	if (gate_wait(script.gate, &answer, &err))
+		fail_job(sp, err.text);
+	if (answer == GATE_EXIT)
+		_exit(0);
+	close(script.gate);
+	script.gate = -1;
+	return 0;
+}
+
+EXPORT int slurm_spank_exit(spank_t sp, int ac, char **av)
+{
+	if (is_batch_step(sp) && batch.value[0])
+		cleanup_checkpointed(sp, &plugin_args, &batch);
+	return 0;
+}

@@ -1,0 +1,141 @@
+#include "trace/helper_task.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "base/util.h"
+#include "trace/arch.h"
+#include "trace/call_site.h"
+#include "trace/tracer.h"
+
+#ifndef PTRACE_O_SUSPEND_SECCOMP
+#define PTRACE_O_SUSPEND_SECCOMP (1 << 21)
+#endif
+
+#define OPTIONS       (PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_SUSPEND_SECCOMP)
+#define OPTIONS_OURS  (OPTIONS | PTRACE_O_EXITKILL)
+
+static int inject(const struct middle *m, pid_t pid, const struct tracer_options *o, const char *name, long nr, const long args[6], long *result,
+		  pid_t *child, struct err *err)
+{
+	struct tracer_regs r;
+	pid_t none;
+
+	if (tracer_get_regs(m->hand, pid, &r))
+		return err_sys(err, errno, "%s: cannot read its registers", name);
+	arch_prepare_syscall(&r, m->way.call, nr, args);
+	if (tracer_inject(m->hand, pid, &r, o, child ? child : &none))
+		return err_sys(err, errno, "%s: it did not make a system call", name);
+	*result = arch_syscall_result(&r);
+	return *result < 0 ? err_sys(err, (int)-*result, "%s", name) : 0;
+}
+
+/* A task that is born needs EXITKILL from its first moment if it has no way home. */
+static int call_thread(struct middle *m, const char *name, long nr, const long args[6], pid_t *child, struct err *err)
+{
+	const struct tracer_options o = { child && !m->entered ? OPTIONS_OURS : OPTIONS, 0, OPTIONS_OURS };
+	long result;
+
+	return inject(m, m->inner, &o, name, nr, args, &result, child, err);
+}
+
+int middle_call(const struct middle *m, pid_t pid, const char *name, long nr, const long args[6], long *result, pid_t *child, struct err *err)
+{
+	const struct tracer_options o = { OPTIONS_OURS, OPTIONS_OURS, OPTIONS_OURS };
+	long none;
+
+	return inject(m, pid, &o, name, nr, args, result ? result : &none, child, err);
+}
+
+static int enter(struct middle *m, struct err *err)
+{
+	struct tracer_regs r;
+
+	if (!arch_can_inject())
+		return err_set(err, ENOTSUP, "system calls in a process are not known on this kind of machine");
+	if (tracer_get_regs(m->hand, m->inner, &r))
+		return err_sys(err, errno, "cannot read its registers");
+	if (!arch_is_native(&r))
+		return err_set(err, ENOTSUP, "it is no program of this machine's own kind");
+	if (mem_site_find(m->host, arch_stack_pointer(&r), &m->way, err))
+		return -1;
+	m->entered = m->way.restore && tracer_enter(m->hand, m->inner, &m->way) == 0;
+	return 0;
+}
+
+int middle_enter(struct middle *m, int hand, pid_t inner, pid_t host, struct err *err)
+{
+	*m = (struct middle){ .hand = hand, .inner = inner, .host = host };
+	return enter(m, err);
+}
+
+int middle_call_thread(const struct middle *m, const char *name, long nr, const long args[6], long *result, struct err *err)
+{
+	const struct tracer_options o = { m->entered ? OPTIONS : OPTIONS_OURS, 0, 0 };
+
+	*result = 0;
+	return inject(m, m->inner, &o, name, nr, args, result, NULL, err) && *result >= 0 ? -1 : 0;
+}
+
+int middle_make(struct middle *m, int hand, pid_t inner, pid_t host, struct err *err)
+{
+	const long all_fds[6] = { 0, ~0U, CLOSE_RANGE_UNSHARE };
+	long args[6] = { CLONE_VM | CLONE_FS | CLONE_FILES };
+
+	if (middle_enter(m, hand, inner, host, err))
+		return -1;
+	if (m->entered) {
+		args[0] |= CLONE_PARENT_SETTID;
+		args[1] = (long)m->way.child_stack;
+		args[2] = (long)m->way.child_pid;
+	}
+	if (call_thread(m, "clone", SYS_clone, args, &m->pid, err))
+		return -1;
+	return middle_call(m, m->pid, "close_range", SYS_close_range, all_fds, NULL, NULL, err);
+}
+
+int middle_end(struct middle *m, struct err *err)
+{
+	/* criu is in the pod, as the process is. */
+	const long args[6] = { m->hand == TRACER_SELF ? proc_number(m->pid, "NSpid", 0) : m->pid, 0, __WALL, 0 };
+	int status, rc = 0;
+
+	if (m->pid && tracer_kill(m->hand, m->pid, SIGKILL) == 0) {
+		while (tracer_wait(m->hand, m->pid, &status) == 0 && WIFSTOPPED(status))
+			;
+		rc = call_thread(m, "wait4", SYS_wait4, args, NULL, err);
+	}
+	m->pid = 0;
+	if (m->entered && tracer_leave(m->hand, m->inner))
+		rc = err_sys(err, errno, "cannot put its registers back");
+	m->entered = false;
+	return rc;
+}
+
+pid_t middle_find_child(pid_t parent, pid_t inner)
+{
+	cleanup_free char *list = NULL;
+	char path[64], *p, *end;
+	long pid;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", parent, parent);
+	if (read_file_at(AT_FDCWD, path, 16 << 20, &list) <= 0)
+		return 0;
+	for (p = list; (pid = strtol(p, &end, 10)) > 0 && end != p; p = end)
+		if (proc_number((pid_t)pid, "NSpid", 0) == inner)
+			return (pid_t)pid;
+	return 0;
+}
+
+pid_t middle_host(const struct middle *m)
+{
+	return m->pid ? middle_find_child(m->host, m->pid) : 0;
+}

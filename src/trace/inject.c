@@ -1,0 +1,217 @@
+#include "trace/inject.h"
+
+#include <linux/wait.h>
+#include <stdbool.h>
+#include <sys/syscall.h>
+
+#include "trace/syscall_entry.h"
+#include "trace/raw_syscall.h"
+
+#define PT_SYSCALL      24
+#define PT_SETOPTIONS   0x4200
+#define PT_GETEVENTMSG  0x4201
+#define PT_GETREGSET    0x4204
+#define PT_SETREGSET    0x4205
+#define PT_GETSIGMASK   0x420a
+#define PT_SETSIGMASK   0x420b
+#define PRSTATUS        1
+#define EVENT_CLONE     3
+#define SYSCALL_STOP    (5 | 0x80)  /* SIGTRAP with PTRACE_O_TRACESYSGOOD */
+#define SIG_KILL        9
+#define SIG_STOP        19
+#define STOPS_MAX       64
+
+struct vector { void *base; size_t len; };
+
+/* The one thread that stands on its way home. */
+static struct {
+	int    pid;                   /* 0 = none */
+	size_t len;
+	_Alignas(8) unsigned char regs[INJECT_REGS_MAX], home[INJECT_REGS_MAX];
+	unsigned long mask;
+} entered;
+
+unsigned inject_dies_at;
+
+void inject_step(void)
+{
+	if (inject_dies_at && --inject_dies_at == 0)
+		raw_syscall(SYS_kill, raw_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0), SIG_KILL, 0, 0, 0, 0);
+}
+
+static long pt(long request, int pid, unsigned long addr, void *data)
+{
+	inject_step();
+	return raw_syscall(SYS_ptrace, request, pid, (long)addr, (long)data, 0, 0);
+}
+
+struct time { long s, ns; };
+
+/* A process that runs a single system call stops again within microseconds. */
+#define SPINS       2000
+#define WAIT_STEPS  10000
+static const struct time step = { 0, 500000 };   /* 5 s in all */
+
+/* Nobody can say what a thread will do that does not stop, but every state of this is one in which the tracer may be killed. */
+long inject_wait(int pid, int *status)
+{
+	long got;
+
+	for (int n = 0; n < SPINS + WAIT_STEPS; n++) {
+		got = raw_syscall(SYS_wait4, pid, (long)status, __WALL | WNOHANG, 0, 0, 0);
+		if (got && got != -EINTR)
+			return got;
+		if (n < SPINS)
+			raw_syscall(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+		else
+			raw_syscall(SYS_nanosleep, (long)&step, 0, 0, 0, 0, 0);
+	}
+	raw_syscall(SYS_kill, raw_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0), SIG_KILL, 0, 0, 0, 0);
+	return -ESRCH;
+}
+
+/* The status of the next stop, or negative: it has ended, or criu is no tracer of it. */
+static long next_stop(int pid)
+{
+	int status = 0;
+	long got;
+
+	inject_step();
+	got = inject_wait(pid, &status);
+	if (got < 0)
+		return got;
+	return (status & 0xff) == 0x7f ? status : -ESRCH;
+}
+
+static long adopt(struct injection *in)
+{
+	unsigned long child = 0;
+	long ret = pt(PT_GETEVENTMSG, in->pid, 0, &child);
+
+	if (ret < 0)
+		return ret;
+	in->child = (int)child;
+	ret = next_stop(in->child);
+	return ret < 0 ? ret : pt(PT_SETOPTIONS, in->child, 0, (void *)in->child_options);
+}
+
+/* From the entry to the exit of the call at which the registers stand. */
+static long run_call(struct injection *in, bool *was_stopped)
+{
+	long status, ret, refused = 0;
+
+	for (int stops = 0, seen = 0; stops < STOPS_MAX; stops++) {
+		ret = pt(PT_SYSCALL, in->pid, 0, NULL);
+		if (ret < 0)
+			return ret;
+		status = next_stop(in->pid);
+		if (status < 0)
+			return status;
+		if (status >> 16 == EVENT_CLONE && (ret = adopt(in)) < 0)
+			return ret;
+		if (status >> 16)
+			continue;
+		if (status >> 8 == SYSCALL_STOP && ++seen == 2)
+			return refused;
+		if (status >> 8 == SYSCALL_STOP)
+			refused = entry_check(in->pid, in->regs, in->len);
+		else if (status >> 8 == SIG_STOP)
+			*was_stopped = true; /* a SIGSTOP came meanwhile */
+		else
+			return -EFAULT; /* a fault at the instruction */
+	}
+	return -ELOOP;
+}
+
+static long get_regs(int pid, void *regs, size_t *len)
+{
+	struct vector v = { regs, *len };
+	long ret = pt(PT_GETREGSET, pid, PRSTATUS, &v);
+
+	*len = v.len;
+	return ret;
+}
+
+static long set_regs(int pid, const void *regs, size_t len)
+{
+	struct vector v = { (void *)(unsigned long)regs, len };
+
+	return pt(PT_SETREGSET, pid, PRSTATUS, &v);
+}
+
+static long set_mask(int pid, unsigned long mask)
+{
+	return pt(PT_SETSIGMASK, pid, sizeof(mask), &mask);
+}
+
+/* At every step a thread that is let go is either as it was or on its way home: signals are blocked only there. */
+long inject_enter(int pid, struct way_home *w)
+{
+	long ret;
+
+	if (entered.pid)
+		return -EBUSY;
+	entered.len = sizeof(entered.regs);
+	if ((ret = get_regs(pid, entered.regs, &entered.len)) < 0 || (ret = pt(PT_GETSIGMASK, pid, sizeof(entered.mask), &entered.mask)) < 0 ||
+	    (ret = sigframe_write(pid, entered.regs, entered.len, entered.mask, w, entered.home)) < 0 ||
+	    (ret = set_regs(pid, entered.home, entered.len)) < 0)
+		return ret;
+	entered.pid = pid;
+	ret = set_mask(pid, ~0ul);
+	if (ret < 0)
+		inject_leave(pid);
+	return ret;
+}
+
+long inject_leave(int pid)
+{
+	long mask, ret;
+
+	if (entered.pid != pid)
+		return 0;
+	entered.pid = 0;
+	mask = set_mask(pid, entered.mask);
+	ret = set_regs(pid, entered.regs, entered.len);
+	return ret < 0 ? ret : mask;
+}
+
+/* With registers and mask to which the thread returns. */
+static long call_between(struct injection *in, const void *back, size_t len, unsigned long mask)
+{
+	bool was_stopped = false;
+	long ret, regs, masked;
+
+	if ((ret = set_mask(in->pid, ~0ul)) < 0)
+		return ret;
+	ret = pt(PT_SETOPTIONS, in->pid, 0, (void *)in->during);
+	if (ret >= 0)
+		ret = set_regs(in->pid, in->regs, in->len);
+	if (ret >= 0)
+		ret = run_call(in, &was_stopped);
+	in->len = in->room;
+	if (ret >= 0)
+		ret = get_regs(in->pid, in->regs, &in->len);
+	regs = set_regs(in->pid, back, len);
+	pt(PT_SETOPTIONS, in->pid, 0, (void *)in->after);
+	masked = set_mask(in->pid, mask);
+	if (was_stopped)
+		raw_syscall(SYS_kill, in->pid, SIG_STOP, 0, 0, 0, 0);
+	return ret < 0 ? ret : regs < 0 ? regs : masked;
+}
+
+long inject_call(struct injection *in)
+{
+	static unsigned char saved[INJECT_REGS_MAX];
+	size_t len = sizeof(saved);
+	unsigned long mask = 0;
+	long ret;
+
+	in->child = 0;
+	if (in->room > INJECT_REGS_MAX || in->len > in->room)
+		return -EINVAL;
+	if (entered.pid == in->pid)
+		return call_between(in, entered.home, entered.len, ~0ul);
+	if ((ret = get_regs(in->pid, saved, &len)) < 0 || (ret = pt(PT_GETSIGMASK, in->pid, sizeof(mask), &mask)) < 0)
+		return ret;
+	return call_between(in, saved, len, mask);
+}

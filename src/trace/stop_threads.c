@@ -1,0 +1,141 @@
+#include "trace/stop_threads.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/dir.h"
+#include "base/util.h"
+
+#ifndef PTRACE_EVENT_STOP
+#define PTRACE_EVENT_STOP 128
+#endif
+
+#define POLL_US 200
+
+static bool has(const struct mem_stop *s, size_t from, pid_t tid)
+{
+	for (size_t i = from; i < s->n; i++)
+		if (s->tids[i] == tid)
+			return true;
+	return false;
+}
+
+static void push(struct mem_stop *s, pid_t tid)
+{
+	if (s->n == s->room)
+		s->tids = xrealloc(s->tids, (s->room = s->room ? 2 * s->room : 16) * sizeof(*s->tids));
+	s->tids[s->n++] = tid;
+}
+
+/* Seizes what is new among the threads; *fresh: there was something. */
+static int seize_new(struct mem_stop *s, size_t from, pid_t host, bool *fresh, struct err *err)
+{
+	cleanup_dir DIR *d = NULL;
+	const struct dirent *e;
+	char path[64];
+	int more;
+
+	*fresh = false;
+	snprintf(path, sizeof(path), "/proc/%d/task", host);
+	d = opendir(path);
+	if (!d)
+		return err_sys(err, errno, "its threads cannot be listed");
+	while ((more = dir_next(d, &e)) > 0) {
+		pid_t tid = (pid_t)atoi(e->d_name);
+
+		if (tid <= 0 || has(s, from, tid))
+			continue;
+		if (ptrace(PTRACE_SEIZE, tid, NULL, NULL)) {
+			if (errno == ESRCH)
+				continue; /* it has just ended */
+			return err_sys(err, errno, "thread %d cannot be traced", tid);
+		}
+		push(s, tid);
+		*fresh = true;
+		ptrace(PTRACE_INTERRUPT, tid, NULL, NULL);
+	}
+	return more < 0 ? err_sys(err, errno, "its threads cannot be listed") : 0;
+}
+
+/* 1 stands, 0 not yet, -1 it has ended. A signal on its way is delivered first. */
+static int look(pid_t tid)
+{
+	int status;
+	pid_t got = waitpid(tid, &status, __WALL | WNOHANG);
+
+	if (got == 0)
+		return 0;
+	if (got < 0 || !WIFSTOPPED(status))
+		return -1;
+	if (status >> 16 == PTRACE_EVENT_STOP)
+		return 1;
+	ptrace(PTRACE_CONT, tid, NULL, (void *)(uintptr_t)(status >> 16 ? 0 : WSTOPSIG(status)));
+	return 0;
+}
+
+static int await(struct mem_stop *s, size_t i, int64_t until, struct err *err)
+{
+	int state;
+
+	while ((state = look(s->tids[i])) == 0) {
+		if (now_us() > until)
+			return err_set(err, ETIMEDOUT, "thread %d does not stop", s->tids[i]);
+		usleep(POLL_US);
+	}
+	if (state < 0)
+		s->tids[i] = 0;
+	return 0;
+}
+
+/* One that does not stand yet cannot be let go: it is asked to stop, and detached when it does, or by our end. */
+static void release(pid_t tid)
+{
+	int64_t until = now_us() + 1000000;
+
+	if (tid == 0)
+		return;
+	while (ptrace(PTRACE_DETACH, tid, NULL, NULL) && errno == ESRCH && now_us() < until) {
+		if (look(tid) < 0)
+			return;
+		usleep(POLL_US);
+	}
+}
+
+static void release_from(struct mem_stop *s, size_t from)
+{
+	while (s->n > from)
+		release(s->tids[--s->n]);
+}
+
+int mem_stop_add(struct mem_stop *s, pid_t host, int64_t until, struct err *err)
+{
+	size_t from = s->n, stands = s->n;
+	bool fresh = true;
+
+	while (fresh) {
+		/* Threads that still run may make others. */
+		if (seize_new(s, from, host, &fresh, err))
+			goto fail;
+		for (; stands < s->n; stands++)
+			if (await(s, stands, until, err))
+				goto fail;
+	}
+	return 0;
+fail:
+	release_from(s, from);
+	return -1;
+}
+
+void mem_stop_end(struct mem_stop *s)
+{
+	release_from(s, 0);
+	free(s->tids);
+	*s = (struct mem_stop){ 0 };
+}

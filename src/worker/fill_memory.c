@@ -1,0 +1,252 @@
+/* A restore of an epoch whose large areas lie in memory/.
+ *
+ * criu gets a directory of its own, epochs/restore.partial: links to the epoch's images, and lists of pages without what is ours. It
+ * restores the processes without their large areas and stops before it lets them go; then the areas are filled by all processors.
+ * Otherwise, and if that fails, the directory gets the whole memory as plain images, from which criu restores as always. */
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+
+#include "base/dir.h"
+#include "base/util.h"
+#include "image/restore_dir.h"
+#include "capture/node.h"
+#include "trace/tracer.h"
+
+#define DIR_NAME    "restore.partial"   /* removed at the next start of the job if it is left behind */
+#define SHARED_MIN  (8ull << 20)        /* bytes that processes have in common: from here on criu restores these, which shares them again */
+#define UNKNOWN_MIN (64ull << 20)       /* and all, if that much was in common and the image does not tell what */
+#define LIST_MAX    65536
+
+/* ---- the directory of criu's images ------------------------------------------ */
+
+static int make_dir(struct memory_back *b, const struct worker *w, struct err *err)
+{
+	int fd;
+
+	if (remove_tree_at(w->store.epochsfd, DIR_NAME) || mkdirat(w->store.epochsfd, DIR_NAME, 0700))
+		return err_sys(err, errno, "cannot make %s in %s", DIR_NAME, w->store.path);
+	fd = openat(w->store.epochsfd, DIR_NAME, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(err, errno, "cannot open %s in %s", DIR_NAME, w->store.path);
+	b->dirfd = fd;
+	if (getrandom(b->token, sizeof(b->token), 0) != sizeof(b->token))
+		return err_sys(err, errno, "no random numbers");
+	return mem_images_make(b->image, b->criufd, fd, b->fill ? b->token : NULL, &b->family, (int)w->conf.threads, err);
+}
+
+static int open_image(struct memory_back *b, int epochfd, struct err *err)
+{
+	cleanup_close int fd = openat(epochfd, "memory", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_sys(err, errno, "cannot open the epoch's memory");
+	b->image = mem_image_open(fd, err);
+	if (!b->image)
+		return -1;
+	mem_family_find(b->image, SHARED_MIN, &b->family);
+	return 0;
+}
+
+/* The disk is busy while criu makes the processes. A child, which has nothing open by which others would take it for somebody else. */
+static void read_ahead(struct memory_back *b, const struct worker *w)
+{
+	const uint64_t max = mem_headroom(getpid()) / 4;
+	const pid_t parent = getpid();
+
+	b->reader = fork();
+	if (b->reader < 0)
+		b->reader = 0; /* it takes longer */
+	if (b->reader)
+		return;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	close(STDOUT_FILENO);
+	close(w->req.ctl_fd);
+	if (getppid() == parent)
+		mem_image_read_ahead(b->image, max);
+	_exit(0);
+}
+
+static void end_reader(struct memory_back *b)
+{
+	if (!b->reader)
+		return;
+	kill(b->reader, SIGKILL);
+	while (waitpid(b->reader, NULL, 0) < 0 && errno == EINTR)
+		;
+	b->reader = 0;
+}
+
+/* Why criu is to restore the whole memory, or NULL. */
+static const char *why_plain(const struct memory_back *b, const struct worker *w, const struct manifest *m)
+{
+	const uint64_t known = b->family.pages * MEM_PAGE + m->memory.criu;
+
+	if (w->conf.engine == CONF_ENGINE_CRIU)
+		return "MemoryEngine = criu";
+	if (!w->criu.preload[0])
+		return "the library that fsched loads into criu is missing";
+	if (m->memory.shared >= UNKNOWN_MIN + 2 * known)
+		return "processes of the job share memory since a fork, which criu knows how to restore";
+	return NULL;
+}
+
+int memory_back_begin(struct memory_back *b, struct worker *w, int epochfd, int criufd, const struct manifest *m, bool fill, struct err *err)
+{
+	const char *why;
+
+	*b = (struct memory_back){ .on = m->memory.ours, .criufd = criufd, .dirfd = -1, .hand = { -1, -1 } };
+	if (!b->on)
+		return 0;
+	if (open_image(b, epochfd, err))
+		return -1;
+	why = why_plain(b, w, m);
+	b->fill = fill && !why;
+	if (why && fill)
+		worker_warn(w, "the memory is restored by criu itself, which takes longer: %s", why);
+	if (!w->criu.preload[0])
+		return err_set(err, ENOENT, "%s", why);
+	read_ahead(b, w);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, b->hand))
+		return err_sys(err, errno, "cannot make a socket pair");
+	return make_dir(b, w, err);
+}
+
+/* ---- filling ------------------------------------------------------------------- */
+
+struct target { const struct tree *t; const struct mem_shared *objects; };
+
+static int put_pages(void *arg, uint64_t id, uint64_t addr, const void *buf, size_t len)
+{
+	const struct target *to = arg;
+	struct iovec local = { (void *)(uintptr_t)buf, len }, remote = { (void *)(uintptr_t)addr, len };
+	pid_t host;
+	ssize_t n;
+
+	if (mem_is_shared(id))
+		return mem_shared_write(to->objects, id, addr, buf, len);
+	host = tree_host_of(to->t, id);
+
+	if (!host) {
+		errno = ESRCH;
+		return -1;
+	}
+	n = process_vm_writev(host, &local, 1, &remote, 1, 0);
+	if (n >= 0 && n != (ssize_t)len)
+		errno = EFAULT;
+	return n == (ssize_t)len ? 0 : -1;
+}
+
+/* If criu is killed now, its processes must die, not run with half of their memory. */
+static int die_with_criu(int hand, pid_t host, struct err *err)
+{
+	cleanup_dir DIR *d = NULL;
+	const struct dirent *e;
+	char path[64], name[300];
+	int more = -1;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", host);
+	d = opendir(path);
+	while (d && (more = dir_next(d, &e)) > 0) {
+		cleanup_free char *status = NULL;
+
+		snprintf(name, sizeof(name), "%s/status", e->d_name);
+		if (read_file_at(dirfd(d), name, LIST_MAX, &status) <= 0)
+			continue;
+		tracer_set_options(hand, (pid_t)proc_status_number(status, "NSpid", 0), PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD);
+	}
+	return more < 0 ? err_sys(err, errno, "cannot list the threads of process %d", host) : 0;
+}
+
+/* All but files, and but what criu has restored so that processes have it in common. A write would give each a copy. */
+static void list_holes(const struct memory_back *b, struct mem_ranges *holes)
+{
+	cleanup_free struct mem_range *all = NULL;
+	struct mem_ranges common = { 0 };
+	size_t n;
+
+	all = mem_shared_spaces(b->image, false, &n);
+	mem_family_pages(&b->family, &common);
+	mem_ranges_without(holes, all, n, common.v, common.n);
+	mem_ranges_free(&common);
+}
+
+static int fill(struct memory_back *b, struct worker *w, pid_t init, struct err *err)
+{
+	struct mem_read_opts o = { .threads = (int)w->conf.threads };
+	struct mem_ranges only = { 0 };
+	struct mem_sink sink = { .write = put_pages };   /* new memory is zero */
+	struct target to;
+	struct tree t;
+	int rc = 0;
+
+	if (tree_read(init, &t, err))
+		return -1;
+	/* Files were filled before criu began. */
+	list_holes(b, &only);
+	o.only = only.v;
+	o.n_only = only.n;
+	b->objects = mem_shared_new();
+	fault_die(w, FAULT_DIE_IN_FILL);
+	for (int i = 0; i < t.n && !rc; i++)
+		rc = die_with_criu(b->hand[0], t.pids[i], err);
+	fault_criu_dies(w, FAULT_CRIU_DIES_IN_FILL, init);
+	to = (struct target){ &t, b->objects };
+	sink.arg = &to;
+	if (fault(w, FAULT_FILL_FAILS))
+		rc = err_set(err, 0, "a fault on purpose");
+	if (!rc)
+		rc = mem_shared_find(b->objects, b->image, b->token, t.pids, t.n, err);
+	if (!rc && only.n) /* no range at all would be taken for everything */
+		rc = mem_image_fill(b->image, &sink, &o, NULL, err);
+	mem_ranges_free(&only);
+	tree_free(&t);
+	return rc ? err_wrap(err, "the job's memory cannot be restored") : 0;
+}
+
+int memory_back_finish(struct memory_back *b, struct worker *w, pid_t init, struct err *err)
+{
+	int got;
+
+	if (!b->on)
+		return 0;
+	close(steal_fd(&b->hand[1]));
+	fault_die(w, FAULT_DIE_IN_RESTORE);
+	got = tracer_await_ready(b->hand[0], (int)w->conf.timeout * 1000);
+	if (got < 0)
+		return err_sys(err, errno, "criu does not get on with the restore");
+	if (got == 0)
+		return 0; /* criu has failed, and pid 1 says so to the agent */
+	event_phase("memory");
+	if (b->fill && fill(b, w, init, err))
+		return -1;
+	return tracer_go(b->hand[0]) ? err_sys(err, errno, "criu is gone") : 0;
+}
+
+void memory_back_end(struct memory_back *b, const struct worker *w)
+{
+	if (!b->on)
+		return;
+	end_reader(b);
+	for (int i = 0; i < 2; i++)
+		if (b->hand[i] >= 0)
+			close(b->hand[i]);
+	if (b->dirfd >= 0)
+		close(b->dirfd);
+	if (b->image)
+		mem_image_close(b->image);
+	mem_family_free(&b->family);
+	mem_shared_free(b->objects);
+	remove_tree_at(w->store.epochsfd, DIR_NAME);
+	*b = (struct memory_back){ .dirfd = -1, .hand = { -1, -1 } };
+}

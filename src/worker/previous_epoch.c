@@ -1,0 +1,68 @@
+/* The epoch that an increment continues, if the one that is made is to be an increment. */
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include "base/util.h"
+
+/* The newest complete epoch before this one. What has changed is found by comparing, so it need not even be of the same run. */
+unsigned previous_epoch(const struct worker *w)
+{
+	cleanup_free unsigned *list = xcalloc(STORE_KEPT_MAX, sizeof(*list));
+	int n = store_list_epochs(&w->store, list, STORE_KEPT_MAX);
+
+	while (n > 0 && list[n - 1] >= w->req.epoch)
+		n--;
+	return n > 0 ? list[n - 1] : 0;
+}
+
+static struct mem_image *open_image(const struct worker *w, unsigned epoch, struct err *err)
+{
+	cleanup_mem_image struct mem_image *image = NULL;
+	cleanup_close int epochfd = store_open_epoch(&w->store, epoch, err), dirfd = -1;
+
+	if (epochfd < 0)
+		return NULL;
+	dirfd = openat(epochfd, "memory", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dirfd < 0) {
+		err_sys(err, errno, "cannot open its memory");
+		return NULL;
+	}
+	image = mem_image_open(dirfd, err);
+	/* A file that is missing is damage; an epoch without memory/ (criu wrote it) or without hashes (made before CRIU_Incremental
+	 * was set) is not. */
+	if (!image && err->num == ENOENT)
+		err->num = EBADMSG;
+	if (!image || mem_image_load_hashes(image, err))
+		return NULL;
+	return steal_ptr(&image);
+}
+
+static struct mem_image *open_previous(struct worker *w)
+{
+	struct mem_image *image;
+	struct err err = { 0 };
+	unsigned epoch;
+
+	if (!w->conf.incremental || w->req.epoch % w->conf.full_every == 0)
+		return NULL;
+	epoch = previous_epoch(w);
+	if (!epoch)
+		return NULL;
+	if (store_full_wanted(&w->store)) {
+		worker_warn(w, "the memory is saved in full, because an epoch was found damaged since the last full one");
+		return NULL;
+	}
+	image = open_image(w, epoch, &err);
+	if (!image && err.num != ENOENT)
+		worker_warn(w, "the memory is saved in full, because epoch %u cannot be continued: %.500s", epoch, err.text);
+	return image;
+}
+
+struct mem_image *memory_previous(struct memory_step *s, struct worker *w)
+{
+	if (!s->previous.looked)
+		s->previous = (struct previous){ true, open_previous(w) };
+	return s->previous.image;
+}
