@@ -11,7 +11,7 @@ export FSCHED_BUILD = $(B)
 export PYTHONDONTWRITEBYTECODE = 1
 
 .PHONY: all build examples criu demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-security test-recovery test-memory \
-	test-kernels soak test-asan bench bench-freeze check fuzz install deb clean distclean help deps-build deps-run deps-test deps-deb
+	test-kernels soak test-asan bench bench-freeze check format fuzz install deb clean distclean help deps-build deps-run deps-test deps-deb
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
 
@@ -29,7 +29,8 @@ help:
 	@echo 'make soak         node failures at random moments, ROUNDS=200 of them; no line of output twice, none missing, no job twice'
 	@echo 'make bench        what checkpoints cost beside stock criu, 25 minutes; ARGS=--quick for three, ARGS=--help for parts of it'
 	@echo 'make bench-freeze how long a 2 GiB job stands still beside stock criu, and how long a restore takes: a minute'
-	@echo 'make check        clang, cppcheck, man page lint, a short run of the fuzzers'
+	@echo 'make format       clang-format over all C files, as .clang-format says'
+	@echo 'make check        layers, format, clang, cppcheck, man page lint, a short run of the fuzzers'
 	@echo 'make fuzz         parsers of all that is read from disk or comes from users, FUZZ_SECONDS=300 each, or FUZZ_RUNS=10000000'
 	@echo 'make install      into DESTDIR (WITH_CRIU=yes adds criu and its libraries)'
 	@echo 'make deb          Debian packages into $(BUILD)/deb'
@@ -133,6 +134,9 @@ bench-freeze: build deps-run criu
 
 check: deps-build deps-test
 	@scripts/check.sh $(B)
+
+format:
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
 FUZZ_SECONDS ?= 300
 fuzz: deps-build deps-test

@@ -1,8 +1,9 @@
 /* drain [-m MIB] [-t THREADS] [-l LEVEL] [-d] [-k KIND] DIR
  *
- * How fast the memory engine stores and restores kinds of data in DIR: GB/s of memory, for the writer until all is on the disk, for
- * verification from the disk, for the filling of memory from the cache and from the disk, for an increment found by hashes.
- * Options: -d writes around the cache, -D never, otherwise a probe decides. One line per kind of data, columns in the first line.
+ * How fast the memory engine stores and restores kinds of data in DIR: GB/s of memory, for the writer until all is on
+ * the disk, for verification from the disk, for the filling of memory from the cache and from the disk, for an
+ * increment found by hashes. Options: -d writes around the cache, -D never, otherwise a probe decides. One line per
+ * kind of data, columns in the first line.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -46,14 +47,16 @@ static double unit(void)
 static void make_text(void)
 {
 	size_t n = 0;
-	FILE *p = popen("find /usr/share /usr/include /usr/lib/python3 -name '*.py' -o -name '*.h' -o -name '*.txt' 2>/dev/null | head -4000 | xargs cat 2>/dev/null", "re");
+	FILE *p = popen(
+		"find /usr/share /usr/include /usr/lib/python3 -name '*.py' -o -name '*.h' -o -name '*.txt' 2>/dev/null | head -4000 | xargs cat 2>/dev/null",
+		"re");
 
 	if (p) {
 		n = fread(memory, 1, size < (64u << 20) ? size : 64u << 20, p);
 		pclose(p);
 	}
 	for (; n < 4096; n++)
-		memory[n] = (uint8_t)"words and more words\n"[next_random() % 21];
+		memory[n] = (uint8_t) "words and more words\n"[next_random() % 21];
 	for (size_t i = n; i < size; i++)
 		memory[i] = memory[i % n];
 }
@@ -72,7 +75,8 @@ static void make(const char *kind)
 		if (strcmp(kind, "random") == 0) {
 			*word = next_random();
 		} else if (strcmp(kind, "doubles") == 0) {
-			d = sin((double)(i / 2048) * 0.003) * cos((double)(i % 2048) * 0.005) + 1e-4 * sin((double)i * 1e-5);
+			d = sin((double)(i / 2048) * 0.003) * cos((double)(i % 2048) * 0.005) +
+			    1e-4 * sin((double)i * 1e-5);
 			memcpy(word, &d, 8);
 		} else if (strcmp(kind, "walk64") == 0) {
 			x += unit() - 0.5;
@@ -109,7 +113,8 @@ static int new_dir(int base, const char *name)
 {
 	int fd;
 
-	if (remove_tree_at(base, name) < 0 || mkdirat(base, name, 0700) < 0 || (fd = openat(base, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0) {
+	if (remove_tree_at(base, name) < 0 || mkdirat(base, name, 0700) < 0 ||
+	    (fd = openat(base, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0) {
 		perror(name);
 		exit(1);
 	}
@@ -193,10 +198,11 @@ static void measure(int base, const char *kind, const struct mem_write_opts *opt
 	o.compare = true;
 	check(mem_image_write(two, 2, &source, &work, 1, &o, &inc, &err));
 	mem_image_close(m);
-	printf("%-8s %6.2f %6.2f %6.2f %6.2f %6.2f %6.2f %7.1f%%  %s %u thr, cpu %.2f s, sync %llu ms\n", kind, (double)size / 1e3 / (double)s.wall_us,
-	       s.stored ? (double)(s.raw + s.zero) / (double)s.stored : INFINITY, verify, warm, cold, (double)size / 1e3 / (double)inc.wall_us,
-	       s.stored ? 100.0 * (double)inc.stored / (double)s.stored : 0, s.direct ? "direct" : "cached", s.threads, (double)s.cpu_us / 1e6,
-	       (unsigned long long)s.sync_us / 1000);
+	printf("%-8s %6.2f %6.2f %6.2f %6.2f %6.2f %6.2f %7.1f%%  %s %u thr, cpu %.2f s, sync %llu ms\n", kind,
+	       (double)size / 1e3 / (double)s.wall_us,
+	       s.stored ? (double)(s.raw + s.zero) / (double)s.stored : INFINITY, verify, warm, cold,
+	       (double)size / 1e3 / (double)inc.wall_us, s.stored ? 100.0 * (double)inc.stored / (double)s.stored : 0,
+	       s.direct ? "direct" : "cached", s.threads, (double)s.cpu_us / 1e6, (unsigned long long)s.sync_us / 1000);
 	fflush(stdout);
 }
 

@@ -2,13 +2,14 @@
  *
  * A job for the benchmarks, with MIB mebibytes in all of its processes together. KIND is what it does with them:
  *   idle      nothing: it computes in registers
- *   write     rewrites pages at random, so many MB per second (-r); what it misses while it stands still it does not make up for
- *   stencil   five-point stencil from one grid of doubles into another, back and forth: rewrites everything
+ *   write     rewrites pages at random, so many MB per second (-r); what it misses while it stands still it does not
+ * make up for stencil   five-point stencil from one grid of doubles into another, back and forth: rewrites everything
  *   walk      random walk of float32s
  * -H asks for huge pages; without it there are none. Each process has THREADS threads.
  *
- * BOARD is a file, on tmpfs, that others read and write while this runs: struct board. A thread of the first process ticks there every
- * millisecond, with a high priority where that is allowed, so that what it misses is a freeze and not a busy machine.
+ * BOARD is a file, on tmpfs, that others read and write while this runs: struct board. A thread of the first process
+ * ticks there every millisecond, with a high priority where that is allowed, so that what it misses is a freeze and not
+ * a busy machine.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -23,23 +24,25 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PAGE       4096ul
-#define WORDS      (PAGE / 8)
-#define HUGE       (2ul << 20)
-#define WORKERS    64          /* threads of all processes */
-#define WIDTH      2048ul      /* doubles of a row of the grid */
-#define BURST_US   10000       /* the writer's */
+#define PAGE     4096ul
+#define WORDS    (PAGE / 8)
+#define HUGE     (2ul << 20)
+#define WORKERS  64     /* threads of all processes */
+#define WIDTH    2048ul /* doubles of a row of the grid */
+#define BURST_US 10000  /* the writer's */
 
 /* All numbers are 8 bytes long; times are of CLOCK_MONOTONIC, in microseconds. bench/pod.py knows this layout. */
 struct board {
-	uint64_t ready;            /* processes whose memory is filled */
-	uint64_t stop;             /* written by others: end */
-	uint64_t wanted;           /* written by others: rewrite so many pages; 0 again when that is done */
-	uint64_t longest;          /* time between two ticks; others set it to 0 */
+	uint64_t ready;   /* processes whose memory is filled */
+	uint64_t stop;    /* written by others: end */
+	uint64_t wanted;  /* written by others: rewrite so many pages; 0 again when that is done */
+	uint64_t longest; /* time between two ticks; others set it to 0 */
 	uint64_t longest_end;
-	uint64_t last;             /* tick */
+	uint64_t last; /* tick */
 	uint64_t unused[2];
-	struct { uint64_t n, unused[7]; } work[WORKERS];
+	struct {
+		uint64_t n, unused[7];
+	} work[WORKERS];
 };
 
 static struct board *board;
@@ -106,7 +109,12 @@ static void *tick(void *arg)
 
 /* ---- what a thread does with its slice of the heap -------------------------------- */
 
-struct slice { uint8_t *base; size_t len; int id, thread; uint64_t seed; };
+struct slice {
+	uint8_t *base;
+	size_t len;
+	int id, thread;
+	uint64_t seed;
+};
 
 static void idle(struct slice *s)
 {
@@ -198,8 +206,15 @@ static void fill_heap(void)
 	fill_random(heap, bytes, &x);
 }
 
-static const struct kind { const char *name; void (*run)(struct slice *s); void (*fill)(void); } kinds[] = {
-	{ "idle", idle, fill_heap }, { "write", write_pages, fill_heap }, { "stencil", stencil, fill_doubles }, { "walk", walk, fill_floats },
+static const struct kind {
+	const char *name;
+	void (*run)(struct slice *s);
+	void (*fill)(void);
+} kinds[] = {
+	{ "idle", idle, fill_heap },
+	{ "write", write_pages, fill_heap },
+	{ "stencil", stencil, fill_doubles },
+	{ "walk", walk, fill_floats },
 };
 static const struct kind *kind;
 
@@ -258,7 +273,8 @@ static int process(int number, int huge)
 		struct slice *s = malloc(sizeof(*s));
 		const size_t len = bytes / (size_t)threads / PAGE * PAGE;
 
-		*s = (struct slice){ heap + (size_t)i * len, len, number * threads + i, i, 2463534242u + (uint64_t)(number * threads + i) };
+		*s = (struct slice){ heap + (size_t)i * len, len, number * threads + i, i,
+				     2463534242u + (uint64_t)(number * threads + i) };
 		start_thread(run, s);
 	}
 	__atomic_fetch_add(&board->ready, 1, __ATOMIC_SEQ_CST);
@@ -301,7 +317,8 @@ int main(int argc, char **argv)
 		if (!strcmp(kinds[i].name, argv[optind]))
 			kind = &kinds[i];
 	if (!kind || threads < 1 || processes < 1 || threads * processes > WORKERS || atol(argv[optind + 1]) < processes) {
-		fputs("usage: load [-H] [-t THREADS] [-p PROCESSES] [-r MB/S] idle|write|stencil|walk MIB BOARD\n", stderr);
+		fputs("usage: load [-H] [-t THREADS] [-p PROCESSES] [-r MB/S] idle|write|stencil|walk MIB BOARD\n",
+		      stderr);
 		return 2;
 	}
 	bytes = (strtoul(argv[optind + 1], NULL, 10) << 20) / (size_t)processes / PAGE * PAGE;

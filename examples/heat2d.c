@@ -2,10 +2,10 @@
  *
  *   heat2d STEPS [SIZE [STATE [RESULT]]]
  *
- * Prints one line per step (which holds SWEEPS sweeps over the plate) with a checksum of every temperature, keeps the latest
- * state in STATE, written in place every ten steps, and writes RESULT at the end: a text line, then SIZE x SIZE doubles.
- * Everything is a function of the arguments alone, so two runs can be compared byte for byte.
- * The program knows nothing of checkpoints.
+ * Prints one line per step (which holds SWEEPS sweeps over the plate) with a checksum of every temperature, keeps the
+ * latest state in STATE, written in place every ten steps, and writes RESULT at the end: a text line, then SIZE x SIZE
+ * doubles. Everything is a function of the arguments alone, so two runs can be compared byte for byte. The program
+ * knows nothing of checkpoints.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -16,9 +16,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SWEEPS 400       /* sweeps per line of output */
-#define STATE_EVERY 10   /* steps between writes of the state */
-#define ALPHA 0.2        /* stable below 0.25 */
+#define SWEEPS      400 /* sweeps per line of output */
+#define STATE_EVERY 10  /* steps between writes of the state */
+#define ALPHA       0.2 /* stable below 0.25 */
 
 struct plate {
 	size_t n;
@@ -107,8 +107,8 @@ static void save_result(const struct plate *p, uint64_t step, const char *name)
 
 	if (!f)
 		die("cannot create", name);
-	fprintf(f, "heat2d %zu x %zu after %llu steps, checksum %016llx\n", p->n, p->n,
-		(unsigned long long)step, (unsigned long long)checksum(p));
+	fprintf(f, "heat2d %zu x %zu after %llu steps, checksum %016llx\n", p->n, p->n, (unsigned long long)step,
+		(unsigned long long)checksum(p));
 	if (fwrite(p->now, sizeof(double), p->n * p->n, f) != p->n * p->n || fclose(f) != 0)
 		die("cannot write", name);
 }

@@ -37,141 +37,145 @@
 #include "store/store.h"
 
 enum phase {
-	PHASE_STARTING,   /* until the decision */
+	PHASE_STARTING, /* until the decision */
 	PHASE_RESTORING,
-	PHASE_RUNNING,    /* the script runs, new or restored */
-	PHASE_HOLDING,    /* cannot be restored, or was stopped: to be requeued */
-	PHASE_LEAVING,    /* vacated or held: only Slurm's SIGTERM is missing */
-	PHASE_ENDING,     /* the script has ended */
+	PHASE_RUNNING, /* the script runs, new or restored */
+	PHASE_HOLDING, /* cannot be restored, or was stopped: to be requeued */
+	PHASE_LEAVING, /* vacated or held: only Slurm's SIGTERM is missing */
+	PHASE_ENDING,  /* the script has ended */
 };
 
-#define CONNS_MAX  16
-#define QUEUE_MAX  8
+#define CONNS_MAX 16
+#define QUEUE_MAX 8
 
 struct agent;
 
-struct pod_state {                  /* the pod that is the job */
-	pid_t init;                 /* 0 = none */
-	pid_t script;               /* host pid, 0 = not known */
-	int   script_fd;            /* pidfd, so that no signal meets another process; -1 = none */
-	char  dir[4200];
+struct pod_state {     /* the pod that is the job */
+	pid_t init;    /* 0 = none */
+	pid_t script;  /* host pid, 0 = not known */
+	int script_fd; /* pidfd, so that no signal meets another process; -1 = none */
+	char dir[4200];
 	struct loop_source ctl;
-	struct loop_child  child;
-	bool  exited;               /* `exit` has come */
-	char  lost[200];            /* why it can be checkpointed no more, "" = it can */
+	struct loop_child child;
+	bool exited;    /* `exit` has come */
+	char lost[200]; /* why it can be checkpointed no more, "" = it can */
 };
 
 struct conn_slot {
 	struct agent *a;
-	pid_t pid;                  /* 0 = free */
-	struct loop_source sock;    /* to the connection child */
-	struct loop_child  child;
+	pid_t pid;               /* 0 = free */
+	struct loop_source sock; /* to the connection child */
+	struct loop_child child;
 	int64_t since;
-	bool   asked;               /* its request has been read */
-	bool   able;                /* waits for the answer to `able` */
-	uid_t  uid;
+	bool asked; /* its request has been read */
+	bool able;  /* waits for the answer to `able` */
+	uid_t uid;
 };
 
 enum op_kind {
-	OP_PERIODIC, OP_CREATE,
-	OP_VACATE,                  /* the kinds from here on end with the job off the node */
-	OP_LIMIT,                   /* vacated before its time limit */
-	OP_PREEMPT,                 /* saved and requeued, not held */
+	OP_PERIODIC,
+	OP_CREATE,
+	OP_VACATE,  /* the kinds from here on end with the job off the node */
+	OP_LIMIT,   /* vacated before its time limit */
+	OP_PREEMPT, /* saved and requeued, not held */
 };
 
 enum return_mode { RETURN_HOLD, RETURN_REQUEUE };
 
-struct op {                         /* the operation under way */
+struct op { /* the operation under way */
 	bool active;
 	enum op_kind kind;
-	struct conn_slot *conn;     /* who waits for it, NULL = nobody */
+	struct conn_slot *conn; /* who waits for it, NULL = nobody */
 	unsigned epoch;
-	int64_t  began;             /* Unix */
-	int64_t  began_us;          /* now_us() */
-	char     phase[32];
+	int64_t began;    /* Unix */
+	int64_t began_us; /* now_us() */
+	char phase[32];
 	struct proc worker;
-	json_t  *result;            /* owned */
-	pid_t   *stopped;           /* processes that were stopped before, owned */
-	int      n_stopped;
-	bool     hurried;
-	bool     passes;            /* it has failed for a reason that passes */
+	json_t *result; /* owned */
+	pid_t *stopped; /* processes that were stopped before, owned */
+	int n_stopped;
+	bool hurried;
+	bool passes; /* it has failed for a reason that passes */
 	/* vacate */
-	bool     held;              /* the epoch is durable, the tree frozen, the worker waits for the word */
-	bool     vacated;           /* the job is requeued: no way back */
+	bool held;    /* the epoch is durable, the tree frozen, the worker waits for the word */
+	bool vacated; /* the job is requeued: no way back */
 	struct rpc requeue;
 	struct loop_timer retry;
-	int64_t  give_up;
-	char     why[512];          /* why the requeue failed */
+	int64_t give_up;
+	char why[512]; /* why the requeue failed */
 };
 
-struct queued { enum op_kind kind; struct conn_slot *conn; };
+struct queued {
+	enum op_kind kind;
+	struct conn_slot *conn;
+};
 
 struct agent {
-	struct loop  loop;
-	struct task  task;
-	struct conf  conf;
-	bool         conf_ok, store_ok;
+	struct loop loop;
+	struct task task;
+	struct conf conf;
+	bool conf_ok, store_ok;
 	struct store store;
 	struct job_record rec;
-	char         libexec[4096];
-	struct mailbox mailbox;             /* for workers among themselves */
-	enum phase   phase;
+	char libexec[4096];
+	struct mailbox mailbox; /* for workers among themselves */
+	enum phase phase;
 
 	struct pod_state pod;
 	struct loop_source gate;
-	bool         up, ready;             /* first pod is up; the script waits at the gate */
+	bool up, ready; /* first pod is up; the script waits at the gate */
 	struct signals signals;
 
-	struct {                            /* start.c */
+	struct { /* start.c */
 		struct start_plan plan;
-		bool have_record;           /* there was one before this start */
-		unsigned requested;         /* see start_input */
+		bool have_record;   /* there was one before this start */
+		unsigned requested; /* see start_input */
 		bool unusable;
 		bool deciding;
-		bool ran;                   /* the script was let go, or restored */
-		bool copies;                /* script and leader are saved */
-		struct rpc ask;             /* which epoch a person wants */
-		struct proc sweep;          /* removes what dead agents left on this node */
-		char error[512];            /* why the job runs unprotected so far, "" = it does not */
-		bool saved;                 /* Slurm's entry names an epoch, whether or not it is to be seen here */
-		bool kept;                  /* the output of the run before is beside, or need not be */
-		bool append;                /* it could not be kept, and must not be truncated */
-		char output[600];           /* where it is, or why not */
+		bool ran;          /* the script was let go, or restored */
+		bool copies;       /* script and leader are saved */
+		struct rpc ask;    /* which epoch a person wants */
+		struct proc sweep; /* removes what dead agents left on this node */
+		char error[512];   /* why the job runs unprotected so far, "" = it does not */
+		bool saved;        /* Slurm's entry names an epoch, whether or not it is to be seen here */
+		bool kept;         /* the output of the run before is beside, or need not be */
+		bool append;       /* it could not be kept, and must not be truncated */
+		char output[600];  /* where it is, or why not */
 		struct loop_timer keep_limit;
 	} start;
 
-	struct {                            /* restore.c */
-		unsigned next;              /* index of the next candidate */
+	struct {               /* restore.c */
+		unsigned next; /* index of the next candidate */
 		unsigned epoch;
-		int64_t  began;
+		int64_t began;
 		struct proc worker;
-		struct loop_source ctl;     /* the new pod's control socket, until `restored` has come */
-		int   ctl_fd;
+		struct loop_source ctl; /* the new pod's control socket, until `restored` has come */
+		int ctl_fd;
 		struct loop_timer limit;
 		pid_t init;
-		bool  restored;             /* init has said so */
-		bool  worker_ok;
-		bool  waits;                /* the last attempt failed, perhaps because Slurm ends the job */
-		struct loop_timer again;    /* the next attempt of the same epoch */
-		int64_t  trouble;           /* when something was first in the way that passes by itself, 0 = not yet */
-		unsigned tries;             /* since then */
-		bool  told;                 /* why the last attempt failed is in the log and in the history */
-		bool  node_blamed;          /* the worker: this node lacks something */
-		bool  node_differs;         /* from the one where the epoch was made */
-		char  history[400];         /* why the attempts before failed */
-		char  dir[4200];
-		char  error[512];           /* of the last attempt */
-		sigset_t pending;           /* signals for a script that is not there yet */
+		bool restored; /* init has said so */
+		bool worker_ok;
+		bool waits;              /* the last attempt failed, perhaps because Slurm ends the job */
+		struct loop_timer again; /* the next attempt of the same epoch */
+		int64_t trouble;         /* when something was first in the way that passes by itself, 0 = not yet */
+		unsigned tries;          /* since then */
+		bool told;               /* why the last attempt failed is in the log and in the history */
+		bool node_blamed;        /* the worker: this node lacks something */
+		bool node_differs;       /* from the one where the epoch was made */
+		char history[400];       /* why the attempts before failed */
+		char dir[4200];
+		char error[512];  /* of the last attempt */
+		sigset_t pending; /* signals for a script that is not there yet */
 	} restore;
 
-	struct {                            /* return.c */
+	struct { /* return.c */
 		enum return_mode mode;
 		struct rpc rpc;
 		struct loop_timer retry;
 		unsigned tries;
 	} ret;
 
-	struct {                            /* move.c */
+	struct { /* move.c */
 		bool active, refused;
 		unsigned tries;
 		char why[400];
@@ -180,98 +184,98 @@ struct agent {
 		void (*cannot)(struct agent *);
 	} move;
 
-	struct {                            /* lease_watch.c */
+	struct { /* lease_watch.c */
 		struct proc proc;
 		struct lease self;
 		bool held, waiting;
-		bool released;              /* the child has been told to */
-		bool taken;                 /* a later start of the job has claimed it */
-		bool elsewhere;             /* on another node */
-		bool grace;                 /* fence.c: the agent had been stopped */
-		int64_t until;              /* the job must be dead by then, 0 = there is no lease */
-		int64_t continued;          /* when SIGCONT came last */
+		bool released;     /* the child has been told to */
+		bool taken;        /* a later start of the job has claimed it */
+		bool elsewhere;    /* on another node */
+		bool grace;        /* fence.c: the agent had been stopped */
+		int64_t until;     /* the job must be dead by then, 0 = there is no lease */
+		int64_t continued; /* when SIGCONT came last */
 		struct loop_timer deadline;
-		struct loop_timer again;    /* starts a child in the place of one that has died */
+		struct loop_timer again; /* starts a child in the place of one that has died */
 		char error[512];
 	} lease;
 
-	struct {                            /* notice.c */
+	struct { /* notice.c */
 		struct rpc rpc;
 		struct loop_timer timer;
-		int64_t grace;              /* s, of the partition */
+		int64_t grace; /* s, of the partition */
 		bool served;
 	} notice;
 
-	struct {                            /* written_watch.c */
-		struct written *w;          /* NULL: there is no list */
+	struct {                   /* written_watch.c */
+		struct written *w; /* NULL: there is no list */
 		struct loop_source source;
 		struct loop_timer pause;
 		bool said_full;
 	} written;
 
-	struct op    op;
+	struct op op;
 	struct queued queue[QUEUE_MAX];
-	unsigned     n_queue;
-	char         last_failure[700];  /* of a periodic checkpoint, "" after a success: the same one is told once */
-	json_t      *warned;    /* owned, or NULL: warnings of epochs that the log has */
-	struct proc  prune;
-	bool   shared_changed;  /* what the record says of it is newer than the file */
+	unsigned n_queue;
+	char last_failure[700]; /* of a periodic checkpoint, "" after a success: the same one is told once */
+	json_t *warned;         /* owned, or NULL: warnings of epochs that the log has */
+	struct proc prune;
+	bool shared_changed; /* what the record says of it is newer than the file */
 
-	struct {                            /* tell.c */
+	struct { /* tell.c */
 		struct proc proc;
-		unsigned failed;            /* periodic checkpoints since the last that did not */
+		unsigned failed; /* periodic checkpoints since the last that did not */
 		bool said;
 		char text[1000];
 	} tell;
 
-	struct {                            /* sched.c */
+	struct { /* sched.c */
 		struct schedule s;
 		struct loop_timer timer;
 		struct load_sampler *sampler;
 	} sched;
 
-	struct {                            /* able.c */
+	struct { /* able.c */
 		struct proc worker;
-		bool done;                  /* the worker has told its result */
-		char reason[800];           /* "" = nothing stands in the way */
+		bool done;        /* the worker has told its result */
+		char reason[800]; /* "" = nothing stands in the way */
 	} able;
 
-	struct {                            /* publish.c */
+	struct { /* publish.c */
 		struct status status;
-		bool   dirty;
+		bool dirty;
 		unsigned tries;
 		struct rpc rpc;
 		struct loop_timer retry;
 	} pub;
 
-	struct {                            /* requests.c */
+	struct { /* requests.c */
 		struct loop_source listen;
 		struct loop_timer resume;
 		unsigned burst, refused;
-		int64_t  refused_logged;
-		int64_t  burst_began;
+		int64_t refused_logged;
+		int64_t burst_began;
 		unsigned port;
-		uid_t    slurm_user;
-		char     error[256];        /* why nobody can ask, "" = they can; shown as long as it lasts */
-		struct rpc  where;
+		uid_t slurm_user;
+		char error[256]; /* why nobody can ask, "" = they can; shown as long as it lasts */
+		struct rpc where;
 		struct proc resolve;
 		struct conn_slot conns[CONNS_MAX];
 	} req;
 
-	struct {                            /* end.c */
-		bool  term;                 /* SIGTERM has come */
-		bool  unresolved;           /* a vacate's requeue may have gone through after all */
-		bool  comes_back;           /* the job is in the queue again */
-		bool  continues;            /* and is to go on where it was */
-		bool  itself;               /* the script ended, and not because of Slurm */
-		struct rpc get;             /* what SIGTERM means */
-		int   status;               /* wait status to hand to slurmstepd */
+	struct {                 /* end.c */
+		bool term;       /* SIGTERM has come */
+		bool unresolved; /* a vacate's requeue may have gone through after all */
+		bool comes_back; /* the job is in the queue again */
+		bool continues;  /* and is to go on where it was */
+		bool itself;     /* the script ended, and not because of Slurm */
+		struct rpc get;  /* what SIGTERM means */
+		int status;      /* wait status to hand to slurmstepd */
 		struct loop_timer limit;
 	} end;
 };
 
 /* start.c */
-int  start_begin(struct agent *a, int task_fd, struct err *err);
+int start_begin(struct agent *a, int task_fd, struct err *err);
 void start_check(struct agent *a);
 void start_fresh(struct agent *a);
 /* The job's lease is ours, or cannot be had because the job's directory cannot be used here. */
@@ -318,30 +322,30 @@ void notice_start(struct agent *a);
 void notice_stop(struct agent *a);
 
 /* job.c: each returns 0 or -1 and may be called again after a failure */
-int  job_open_conf(struct agent *a, struct err *err);
+int job_open_conf(struct agent *a, struct err *err);
 /* The directory alone; job_open_store() reads the record too and cleans up. */
-int  job_open_dir(struct agent *a, struct err *err);
-int  job_open_store(struct agent *a, struct err *err);
-int  job_save(struct agent *a, struct err *err);
+int job_open_dir(struct agent *a, struct err *err);
+int job_open_store(struct agent *a, struct err *err);
+int job_save(struct agent *a, struct err *err);
 void job_set_intent(struct agent *a, enum intent intent);
-void job_set_ended(struct agent *a, enum intent intent, int status);   /* status of the script, -1 = none */
+void job_set_ended(struct agent *a, enum intent intent, int status); /* status of the script, -1 = none */
 void job_log(struct agent *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-int  job_save_copies(struct agent *a, struct err *err);
+int job_save_copies(struct agent *a, struct err *err);
 void job_add_epoch(struct agent *a, const struct epoch_summary *e);
 void job_prune(struct agent *a);
 void job_describe_epochs(const struct agent *a, struct status *s);
 
 /* pod_watch.c */
 void pod_adopt(struct agent *a, pid_t init, int ctl, const char *dir);
-void pod_set_script(struct agent *a, pid_t script);                /* host pid, 0 = none */
-int  pod_find_script(struct agent *a, struct err *err);            /* in a restored pod */
+void pod_set_script(struct agent *a, pid_t script);    /* host pid, 0 = none */
+int pod_find_script(struct agent *a, struct err *err); /* in a restored pod */
 void pod_release(struct agent *a);
 /* Tells fsched-init until when the lease holds. */
 void pod_tell_lease(struct agent *a);
-void pod_listen(struct agent *a);                                   /* takes what fsched-init has said by now */
+void pod_listen(struct agent *a); /* takes what fsched-init has said by now */
 void pod_deliver(struct agent *a, int sig, enum sig_scope scope);
 /* Host pids of stopped processes of the pod; the caller frees. */
-int  pod_stopped(struct agent *a, pid_t **pids);
+int pod_stopped(struct agent *a, pid_t **pids);
 void pod_unstop(struct agent *a, const pid_t *before, int n);
 
 /* checkpoint.c */
@@ -351,7 +355,10 @@ void op_request(struct agent *a, enum op_kind kind, struct conn_slot *c);
 void op_hurry(struct agent *a);
 void op_conn_gone(struct agent *a, struct conn_slot *c);
 void op_cancel(struct agent *a, const char *why);
-static inline bool op_leaves(enum op_kind kind) { return kind >= OP_VACATE; }
+static inline bool op_leaves(enum op_kind kind)
+{
+	return kind >= OP_VACATE;
+}
 void op_finish(struct agent *a);
 void op_record_epoch(struct agent *a, const json_t *result);
 const char *op_name(enum op_kind kind);
@@ -364,17 +371,17 @@ int op_prepare(struct agent *a, struct err *err);
 
 /* tell.c: into the job's error file */
 void tell_user(struct agent *a, const char *text);
-void tell_unprotected(struct agent *a, const char *why);   /* a periodic checkpoint has failed */
+void tell_unprotected(struct agent *a, const char *why); /* a periodic checkpoint has failed */
 
 /* able.c */
 void able_request(struct agent *a, struct conn_slot *c);
-void able_stop(struct agent *a);       /* nobody is kept waiting */
+void able_stop(struct agent *a); /* nobody is kept waiting */
 
 /* written_watch.c */
 /* Before anything of the job can run in the pod. fresh: the job starts from the beginning. */
 void written_start(struct agent *a, pid_t init, bool fresh);
-void written_before(struct agent *a);  /* a worker starts */
-void written_frozen(struct agent *a);  /* the worker has frozen the job and waits for us */
+void written_before(struct agent *a); /* a worker starts */
+void written_frozen(struct agent *a); /* the worker has frozen the job and waits for us */
 /* When the pod is dead, and before the lease is given back: the last look. */
 void written_stop(struct agent *a);
 
@@ -394,7 +401,7 @@ void requests_start(struct agent *a);
 void requests_stop(struct agent *a);
 bool requests_idle(const struct agent *a);
 void conn_phase(struct conn_slot *c, const char *name);
-void conn_result(struct conn_slot *c, json_t *result);   /* takes the reference, closes */
+void conn_result(struct conn_slot *c, json_t *result); /* takes the reference, closes */
 /* The answer to `able`; reason: why not, or NULL. */
 void conn_able(struct conn_slot *c, const char *reason);
 void conn_refuse(struct conn_slot *c, const char *op, const char *error, const char *state);

@@ -1,5 +1,5 @@
-/* able: what would stand in the way of a checkpoint now? A worker looks as it does before each of them, and touches nothing. One
- * look at a time; its result is the answer for everybody who waits by then. */
+/* able: what would stand in the way of a checkpoint now? A worker looks as it does before each of them, and touches
+ * nothing. One look at a time; its result is the answer for everybody who waits by then. */
 #include "agent/agent.h"
 
 #include <stdio.h>
@@ -39,7 +39,8 @@ static void on_end(void *arg, int status)
 	struct agent *a = arg;
 
 	if (a->able.worker.timed_out)
-		snprintf(a->able.reason, sizeof(a->able.reason), "the look at the job took longer than %d s", LOOK_TIMEOUT);
+		snprintf(a->able.reason, sizeof(a->able.reason), "the look at the job took longer than %d s",
+			 LOOK_TIMEOUT);
 	else if (!a->able.done)
 		snprintf(a->able.reason, sizeof(a->able.reason),
 			 "fsched-worker ended without a word: is fsched installed completely on this node?");
@@ -51,7 +52,9 @@ static int look(struct agent *a, struct err *err)
 	cleanup_free char *path = xasprintf("%s/fsched-worker", a->libexec), *request = NULL;
 	char arg1[] = "preflight";
 	char *argv[] = { path, arg1, NULL };
-	struct proc_spec s = { .argv = argv, .keep_fd = -1, .timeout_s = LOOK_TIMEOUT, .on_line = on_event, .on_end = on_end, .arg = a };
+	struct proc_spec s = {
+		.argv = argv, .keep_fd = -1, .timeout_s = LOOK_TIMEOUT, .on_line = on_event, .on_end = on_end, .arg = a
+	};
 	unsigned epoch;
 	json_t *o;
 

@@ -1,5 +1,6 @@
-/* One checkpoint at a time, made by a worker process: the agent starts it, reads its events, bounds its time, and keeps the books.
- * Whatever becomes of the worker, the job runs on (vacate.c: unless Slurm has taken it back into the queue). */
+/* One checkpoint at a time, made by a worker process: the agent starts it, reads its events, bounds its time, and keeps
+ * the books. Whatever becomes of the worker, the job runs on (vacate.c: unless Slurm has taken it back into the queue).
+ */
 #include "agent/agent.h"
 
 #include <stdio.h>
@@ -20,8 +21,9 @@ static void next_queued(struct agent *a);
 
 const char *op_name(enum op_kind kind)
 {
-	static const char *const names[] = { [OP_PERIODIC] = "periodic", [OP_CREATE] = "create", [OP_VACATE] = "vacate",
-					      [OP_LIMIT] = "limit", [OP_PREEMPT] = "preempt" };
+	static const char *const names[] = {
+		[OP_PERIODIC] = "periodic", [OP_CREATE] = "create", [OP_VACATE] = "vacate", [OP_LIMIT] = "limit", [OP_PREEMPT] = "preempt"
+	};
 
 	return names[kind];
 }
@@ -39,8 +41,9 @@ json_t *worker_request(const struct agent *a)
 {
 	const struct task *t = &a->task;
 
-	json_t *o = json_pack("{s:I, s:I, s:o, s:b, s:b, s:s}", "uid", (json_int_t)t->uid, "gid", (json_int_t)t->gid, "groups", groups_json(t),
-			      "sign", 1, "private_tmp", t->private_tmp ? 1 : 0, "uuid", t->uuid);
+	json_t *o = json_pack("{s:I, s:I, s:o, s:b, s:b, s:s}", "uid", (json_int_t)t->uid, "gid", (json_int_t)t->gid,
+			      "groups", groups_json(t), "sign", 1, "private_tmp", t->private_tmp ? 1 : 0, "uuid",
+			      t->uuid);
 
 	json_set_name(o, "job_dir", a->store.path);
 	json_set_name(o, "config", t->config);
@@ -70,7 +73,9 @@ static char *request_text(const struct agent *a)
 	json_object_set_new(o, "written", json_boolean(a->written.w != NULL));
 	json_object_set_new(o, "run", json_integer(a->rec.run));
 	if (a->mailbox.in >= 0)
-		json_object_set_new(o, "mailbox", json_pack("{s:i, s:i, s:i}", "pid", getpid(), "in", a->mailbox.in, "out", a->mailbox.out));
+		json_object_set_new(o, "mailbox",
+				    json_pack("{s:i, s:i, s:i}", "pid", getpid(), "in", a->mailbox.in, "out",
+					      a->mailbox.out));
 	text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
 	return text;
@@ -84,8 +89,12 @@ static int64_t result_int(const json_t *o, const char *key)
 void op_record_epoch(struct agent *a, const json_t *o)
 {
 	struct epoch_summary e = {
-		.number = a->op.epoch, .time = result_int(o, "time"), .bytes = (uint64_t)result_int(o, "bytes"),
-		.frozen_us = result_int(o, "frozen_us"), .total_us = result_int(o, "total_us"), .run = a->rec.run,
+		.number = a->op.epoch,
+		.time = result_int(o, "time"),
+		.bytes = (uint64_t)result_int(o, "bytes"),
+		.frozen_us = result_int(o, "frozen_us"),
+		.total_us = result_int(o, "total_us"),
+		.run = a->rec.run,
 	};
 	const char *memory = json_string_value(json_object_get(o, "memory"));
 	struct err err;
@@ -106,7 +115,8 @@ static void log_epoch(struct agent *a, const json_t *o)
 	char size[16], frozen[24], total[24];
 	int64_t us = result_int(o, "frozen_us");
 
-	const char *memory = json_string_value(json_object_get(o, "memory")), *why = json_string_value(json_object_get(o, "memory_why"));
+	const char *memory = json_string_value(json_object_get(o, "memory")),
+		   *why = json_string_value(json_object_get(o, "memory_why"));
 
 	job_log(a, "epoch %u complete (%s): %s, %s%s%stotal %s", a->op.epoch, op_name(a->op.kind),
 		format_size((uint64_t)result_int(o, "bytes"), size, sizeof(size)), us > 0 ? "frozen " : "",
@@ -170,14 +180,16 @@ static void worker_died(const struct op *op, int status, bool timed_out, unsigne
 	if (error)
 		snprintf(text, len, "%s", error);
 	else if (timed_out)
-		snprintf(text, len, "it took longer than CheckpointTimeout (%u s) in phase \"%s\" and was stopped", limit, op->phase);
+		snprintf(text, len, "it took longer than CheckpointTimeout (%u s) in phase \"%s\" and was stopped",
+			 limit, op->phase);
 	else if (WIFSIGNALED(status))
-		snprintf(text, len, "the checkpoint worker was killed by signal %d in phase \"%s\"", WTERMSIG(status), op->phase);
+		snprintf(text, len, "the checkpoint worker was killed by signal %d in phase \"%s\"", WTERMSIG(status),
+			 op->phase);
 	else if (WEXITSTATUS(status) == 127)
 		snprintf(text, len, "fsched-worker cannot be run: is fsched installed completely on this node?");
 	else
-		snprintf(text, len, "the checkpoint worker ended with status %d in phase \"%s\" and gave no reason", WEXITSTATUS(status),
-			 op->phase);
+		snprintf(text, len, "the checkpoint worker ended with status %d in phase \"%s\" and gave no reason",
+			 WEXITSTATUS(status), op->phase);
 }
 
 #define WARNED_MAX 100
@@ -210,8 +222,8 @@ static void report_warnings(struct agent *a, const json_t *result)
 
 #define RESUME_US 2000000
 
-/* Slurm continues a suspended job process by process. One that criu has seized while it was still stopped is stopped again when criu lets
- * it go, and the signal that came meanwhile is lost. */
+/* Slurm continues a suspended job process by process. One that criu has seized while it was still stopped is stopped
+ * again when criu lets it go, and the signal that came meanwhile is lost. */
 static void continue_resumed(struct agent *a)
 {
 	if (!a->op.vacated && a->pod.init && a->lease.continued && a->lease.continued > a->op.began_us - RESUME_US)
@@ -306,7 +318,8 @@ static void on_worker_end(void *arg, int status)
 		return;
 	}
 	if (!ok) {
-		/* criu dies with the pod: if the script has just ended, that is what happened, and no failure of a checkpoint */
+		/* criu dies with the pod: if the script has just ended, that is what happened, and no failure of a
+		 * checkpoint */
 		pod_listen(a);
 		if (!op->active)
 			return;
@@ -331,7 +344,8 @@ int op_prepare(struct agent *a, struct err *err)
 	if (*a->pod.lost)
 		return err_set(err, 0, "%s", a->pod.lost);
 	if (!a->conf.criu_enabled)
-		return err_set(err, 0, "checkpoints are switched off on this node: CheckpointType is not checkpoint/criu");
+		return err_set(err, 0,
+			       "checkpoints are switched off on this node: CheckpointType is not checkpoint/criu");
 	if (job_open_store(a, err) < 0)
 		return -1;
 	if (a->rec.run == 0) {
@@ -397,7 +411,8 @@ static void merge_queue(struct agent *a)
 			i++;
 			continue;
 		}
-		log_info("a %s that waits with nobody waiting for it is left out: another request does the same", op_name(q->kind));
+		log_info("a %s that waits with nobody waiting for it is left out: another request does the same",
+			 op_name(q->kind));
 		memmove(q, q + 1, (--a->n_queue - i) * sizeof(*q));
 	}
 }
@@ -448,7 +463,8 @@ void op_conn_gone(struct agent *a, struct conn_slot *c)
 		if (a->queue[i].conn != c)
 			continue;
 		a->queue[i].conn = NULL;
-		log_info("the client that asked for a %s is gone; it waits for its turn all the same", op_name(a->queue[i].kind));
+		log_info("the client that asked for a %s is gone; it waits for its turn all the same",
+			 op_name(a->queue[i].kind));
 		break;
 	}
 	merge_queue(a);

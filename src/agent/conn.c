@@ -23,9 +23,9 @@ static const char *const known_ops[] = { "create", "vacate", "status", "error", 
 struct conn {
 	const struct conn_setup *s;
 	munge_ctx_t ctx;
-	bool  known;      /* the credential was good: there is someone to answer */
+	bool known; /* the credential was good: there is someone to answer */
 	uid_t uid;
-	char  op[16];
+	char op[16];
 };
 
 static munge_ctx_t make_ctx(const char *socket)
@@ -66,8 +66,8 @@ static _Noreturn void refuse(struct conn *c, const char *error)
 	char text[1024];
 
 	if (c->known) {
-		json_t *o = json_pack("{s:s, s:b, s:o, s:o, s:s}", "event", "result", "ok", 0, "op", json_text(c->op), "error", json_text(error),
-				      "state", "nothing was done");
+		json_t *o = json_pack("{s:s, s:b, s:o, s:o, s:s}", "event", "result", "ok", 0, "op", json_text(c->op),
+				      "error", json_text(error), "state", "nothing was done");
 		cleanup_free char *json = o ? json_dumps(o, JSON_COMPACT) : NULL;
 
 		json_decref(o);
@@ -131,12 +131,14 @@ static void check_request(struct conn *c, const char *payload, int len)
 	if (!json_is_object(req))
 		refuse(c, "the request is no JSON object");
 	if (json_integer_value(json_object_get(req, "v")) != PROTO_VERSION)
-		refuse(c, "the client speaks another version of the protocol: client and node must run the same version of fsched");
+		refuse(c,
+		       "the client speaks another version of the protocol: client and node must run the same version of fsched");
 	check_op(c, req);
 	if (c->uid != 0 && c->uid != c->s->owner && c->uid != c->s->slurm_user)
 		refuse(c, "permission denied: only the owner of the job, root and SlurmUser may do this");
 	/* a port may be another job's by now */
-	if (json_integer_value(json_object_get(req, "job_id")) != (json_int_t)c->s->job_id || !uuid || strcmp(uuid, c->s->uuid) != 0)
+	if (json_integer_value(json_object_get(req, "job_id")) != (json_int_t)c->s->job_id || !uuid ||
+	    strcmp(uuid, c->s->uuid) != 0)
 		refuse(c, "another job's agent listens at this address: look at the job again");
 	json_decref(req);
 }
@@ -172,7 +174,8 @@ static void authenticate(struct conn *c)
 static void relay(struct conn *c)
 {
 	cleanup_free char *msg = xmalloc(PROTO_LINE_MAX + 1);
-	struct pollfd p[2] = { { .fd = c->s->agent, .events = POLLIN }, { .fd = c->s->client, .events = POLLIN | POLLRDHUP } };
+	struct pollfd p[2] = { { .fd = c->s->agent, .events = POLLIN },
+			       { .fd = c->s->client, .events = POLLIN | POLLRDHUP } };
 
 	for (;;) {
 		int rc = poll(p, 2, PROTO_HEARTBEAT * 1000 / 2);

@@ -1,5 +1,5 @@
-/* The child process behind one connection: it alone reads what comes from the network and talks to munged, so that neither a
- * hostile client nor a hanging munged reaches the agent. */
+/* The child process behind one connection: it alone reads what comes from the network and talks to munged, so that
+ * neither a hostile client nor a hanging munged reaches the agent. */
 #ifndef FSCHED_AGENT_CONN_H
 #define FSCHED_AGENT_CONN_H
 
@@ -7,12 +7,12 @@
 #include <sys/types.h>
 
 struct conn_setup {
-	int      client;              /* the TCP connection */
-	int      agent;               /* SOCK_SEQPACKET: "OP UID" or "refused TEXT" to the agent, JSON payloads back; end of file = done */
+	int client; /* the TCP connection */
+	int agent; /* SOCK_SEQPACKET: "OP UID" or "refused TEXT" to the agent, JSON payloads back; end of file = done */
 	uint32_t job_id;
 	const char *uuid;
-	const char *munge_socket;     /* "" = default */
-	uid_t    owner, slurm_user;
+	const char *munge_socket; /* "" = default */
+	uid_t owner, slurm_user;
 };
 
 _Noreturn void conn_main(const struct conn_setup *s);

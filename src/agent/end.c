@@ -3,7 +3,8 @@
  *   the script ends           -> exit as it did
  *   vacated or held           -> wait for Slurm's SIGTERM, exit 0 (Slurm has the job already)
  *   fsched-init dies          -> the job has failed
- *   Slurm ends the job        -> the script gets the SIGTERM itself; the agent finds out why, for the next start must know
+ *   Slurm ends the job        -> the script gets the SIGTERM itself; the agent finds out why, for the next start must
+ * know
  */
 #include "agent/agent.h"
 
@@ -19,10 +20,10 @@
 #include "base/util.h"
 #include "pod/pod.h"
 
-#define END_LIMIT   4000000   /* us that a slow slurmctld may delay the job's end */
-#define LEAVE_LIMIT 10000000  /* us to wait for Slurm's SIGTERM */
-#define LEAVE_LAST  3000000   /* and then for what is still under way */
-#define GET_TIMEOUT 30        /* s */
+#define END_LIMIT   4000000  /* us that a slow slurmctld may delay the job's end */
+#define LEAVE_LIMIT 10000000 /* us to wait for Slurm's SIGTERM */
+#define LEAVE_LAST  3000000  /* and then for what is still under way */
+#define GET_TIMEOUT 30       /* s */
 
 static void on_limit(void *arg);
 
@@ -36,8 +37,11 @@ static bool json_flag(const json_t *o, const char *key)
 struct end_input end_input_of(const struct agent *a, bool ok, const json_t *job)
 {
 	return (struct end_input){
-		.known = ok, .pending = json_flag(job, "pending"), .completing = json_flag(job, "completing"),
-		.running = json_flag(job, "running"), .finished = json_flag(job, "finished"),
+		.known = ok,
+		.pending = json_flag(job, "pending"),
+		.completing = json_flag(job, "completing"),
+		.running = json_flag(job, "running"),
+		.finished = json_flag(job, "finished"),
 		.preempted = json_integer_value(json_object_get(job, "preempt_time")) > 0,
 		.newer = json_integer_value(json_object_get(job, "restart_count")) > (json_int_t)a->task.restart_count,
 	};
@@ -90,14 +94,9 @@ static void record(struct agent *a, enum end_meaning meaning)
 		if (a->rec.intent != INTENT_DONE || a->rec.status != a->end.status)
 			job_set_ended(a, INTENT_DONE, a->end.status);
 		break;
-	case RECORD_OVER:
-		job_set_intent(a, INTENT_DONE);
-		break;
-	case RECORD_REQUEUED:
-		job_set_intent(a, INTENT_REQUEUED);
-		break;
-	case RECORD_KEEP:
-		break;
+	case RECORD_OVER: job_set_intent(a, INTENT_DONE); break;
+	case RECORD_REQUEUED: job_set_intent(a, INTENT_REQUEUED); break;
+	case RECORD_KEEP: break;
 	}
 }
 
@@ -108,7 +107,8 @@ static void learn(struct agent *a, enum end_meaning meaning)
 	if (meaning == END_START_OVER)
 		job_log(a, "requeued; the next start is from the beginning");
 	else if (a->end.continues && a->end.itself)
-		job_log(a, "requeued by Slurm, which had not heard of the script's end; the next start ends as this one did");
+		job_log(a,
+			"requeued by Slurm, which had not heard of the script's end; the next start ends as this one did");
 	else if (a->end.continues)
 		job_log(a, "requeued by Slurm; the next start is from the newest epoch");
 	if (a->start.ran || meaning == END_START_OVER)
@@ -158,11 +158,10 @@ void end_signal(struct agent *a, int sig)
 	case PHASE_HOLDING:
 		return_look(a); /* cancelled, or a requeue of which the answer was lost */
 		break;
-	case PHASE_LEAVING:
-		end_check(a);
-		break;
+	case PHASE_LEAVING: end_check(a); break;
 	default:
-		/* the requeue of a vacate or a move causes one of its own, and vacate.c or move.c is waiting for its answer */
+		/* the requeue of a vacate or a move causes one of its own, and vacate.c or move.c is waiting for its
+		 * answer */
 		if (!a->op.held && !a->move.active)
 			ask_meaning(a);
 	}
@@ -198,8 +197,8 @@ static void on_limit(void *arg)
 /* Slurm is asked in any case: it may have requeued the job in the moment in which its script ended. */
 static void begin_ending(struct agent *a, int status)
 {
-	a->end.itself = a->start.ran && ended_how(status) == ENDED_ITSELF && a->rec.intent == INTENT_RUNNING && !a->end.comes_back &&
-			!rpc_running(&a->end.get);
+	a->end.itself = a->start.ran && ended_how(status) == ENDED_ITSELF && a->rec.intent == INTENT_RUNNING &&
+			!a->end.comes_back && !rpc_running(&a->end.get);
 	a->phase = PHASE_ENDING;
 	a->end.status = status;
 	loop_timer_set(&a->loop, &a->end.limit, now_us() + END_LIMIT, on_limit, a);
@@ -236,9 +235,11 @@ void end_as_before(struct agent *a)
 	char how[80], answer[700];
 
 	describe_status(a->rec.status, how, sizeof(how));
-	snprintf(s->error, sizeof(s->error), "not run again: %s on node %.100s, and Slurm had not heard of it", how, a->rec.host);
+	snprintf(s->error, sizeof(s->error), "not run again: %s on node %.100s, and Slurm had not heard of it", how,
+		 a->rec.host);
 	job_log(a, "%s; the job ends with this status", s->error);
-	snprintf(answer, sizeof(answer), "exit fsched: job %u is %s. The job ends now with this status. To run it again: scontrol requeue %u",
+	snprintf(answer, sizeof(answer),
+		 "exit fsched: job %u is %s. The job ends now with this status. To run it again: scontrol requeue %u",
 		 a->task.job_id, s->error, a->task.job_id);
 	a->phase = PHASE_ENDING;
 	a->end.status = a->rec.status;

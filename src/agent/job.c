@@ -15,9 +15,9 @@
 #include "base/util.h"
 #include "policy/retention.h"
 
-#define SCRIPT_MAX (64 << 20)    /* Slurm's own limit is 4 MB */
+#define SCRIPT_MAX (64 << 20) /* Slurm's own limit is 4 MB */
 #define LEADER_MAX (64 << 20)
-#define KEPT_SHOWN 11            /* of at most 10 digits each, in the status entry */
+#define KEPT_SHOWN 11 /* of at most 10 digits each, in the status entry */
 
 static void log_notice(const char *text, void *arg)
 {
@@ -28,7 +28,9 @@ int job_open_conf(struct agent *a, struct err *err)
 {
 	static const enum log_target targets[] = {
 		/* the agent's stderr is the job's output file: nothing of ours belongs there */
-		[CONF_LOG_SYSLOG] = LOG_TO_SYSLOG, [CONF_LOG_STDERR] = LOG_TO_SYSLOG, [CONF_LOG_FILE] = LOG_TO_FILE,
+		[CONF_LOG_SYSLOG] = LOG_TO_SYSLOG,
+		[CONF_LOG_STDERR] = LOG_TO_SYSLOG,
+		[CONF_LOG_FILE] = LOG_TO_FILE,
 	};
 
 	if (a->conf_ok)
@@ -63,13 +65,14 @@ static int check_owner(const struct agent *a, struct err *err)
 {
 	if (a->rec.job_id == a->task.job_id && a->rec.uid == a->task.uid && a->rec.gid == a->task.gid)
 		return 0;
-	return err_set(err, EPERM, "%s/job.json names job %u, uid %u, gid %u, but this is job %u, uid %u, gid %u", a->store.path,
-		       a->rec.job_id, (unsigned)a->rec.uid, (unsigned)a->rec.gid, a->task.job_id, (unsigned)a->task.uid,
-		       (unsigned)a->task.gid);
+	return err_set(err, EPERM, "%s/job.json names job %u, uid %u, gid %u, but this is job %u, uid %u, gid %u",
+		       a->store.path, a->rec.job_id, (unsigned)a->rec.uid, (unsigned)a->rec.gid, a->task.job_id,
+		       (unsigned)a->task.uid, (unsigned)a->task.gid);
 }
 
-/* Epochs on disk that the record does not know: an agent that died between the two. Older than the newest known one: should have
- * been removed. Newer: whole, but what is known of it lies in its manifest only, and nobody was told of it. */
+/* Epochs on disk that the record does not know: an agent that died between the two. Older than the newest known one:
+ * should have been removed. Newer: whole, but what is known of it lies in its manifest only, and nobody was told of it.
+ */
 static void forget_strays(struct agent *a)
 {
 	unsigned disk[STORE_KEPT_MAX];
@@ -83,7 +86,8 @@ static void forget_strays(struct agent *a)
 			j++;
 		if (j < a->rec.n_epochs)
 			continue;
-		log_info("epoch %u is not in the job's record (the node failed while it was made or removed); removing it", disk[i]);
+		log_info("epoch %u is not in the job's record (the node failed while it was made or removed); removing it",
+			 disk[i]);
 		if (store_remove_epoch(&a->store, disk[i], &err) < 0)
 			log_warn("%s", err.text);
 	}
@@ -181,7 +185,8 @@ static int read_regular(const char *path, size_t max, char **text, ssize_t *len,
 	return 0;
 }
 
-static int copy_in(struct agent *a, const char *path, const char *name, size_t max, mode_t mode, char *digest, struct err *err)
+static int copy_in(struct agent *a, const char *path, const char *name, size_t max, mode_t mode, char *digest,
+		   struct err *err)
 {
 	cleanup_free char *text = NULL;
 	ssize_t len;
@@ -203,7 +208,8 @@ static int copy_in(struct agent *a, const char *path, const char *name, size_t m
 	return 0;
 }
 
-/* Slurm deletes its copy of the script with the job, and an upgrade replaces the leader: a restore needs both as they were. */
+/* Slurm deletes its copy of the script with the job, and an upgrade replaces the leader: a restore needs both as they
+ * were. */
 int job_save_copies(struct agent *a, struct err *err)
 {
 	char leader[PATH_MAX];
@@ -218,7 +224,8 @@ int job_save_copies(struct agent *a, struct err *err)
 	return 0;
 }
 
-/* Takes the epochs out of the record that CRIU_MaxEpochs does not keep; job_prune() removes from disk what is not in the record. */
+/* Takes the epochs out of the record that CRIU_MaxEpochs does not keep; job_prune() removes from disk what is not in
+ * the record. */
 static void forget_old(struct job_record *r, unsigned keep)
 {
 	unsigned numbers[STORE_KEPT_MAX], gone[STORE_KEPT_MAX], n_gone, kept = 0;
@@ -257,8 +264,8 @@ static bool in_record(const struct agent *a, unsigned number)
 	return false;
 }
 
-/* Not in the record. One that is newer than all in it may have been completed while the child waited for the file system: the record
- * that the child knows is as old as the child. */
+/* Not in the record. One that is newer than all in it may have been completed while the child waited for the file
+ * system: the record that the child knows is as old as the child. */
 static bool is_old(const struct agent *a, unsigned number)
 {
 	const unsigned n = a->rec.n_epochs;
@@ -266,7 +273,8 @@ static bool is_old(const struct agent *a, unsigned number)
 	return !in_record(a, number) && n && number < a->rec.epochs[n - 1].number;
 }
 
-/* Says "kept EPOCH BYTES" of what other epochs still need, "shared EPOCH BYTES" of those that are there, or what went wrong. */
+/* Says "kept EPOCH BYTES" of what other epochs still need, "shared EPOCH BYTES" of those that are there, or what went
+ * wrong. */
 static int prune_main(void *arg, int out)
 {
 	const struct agent *a = arg;
@@ -285,8 +293,8 @@ static int prune_main(void *arg, int out)
 			bad = 1;
 	}
 	for (int i = 0; i < n; i++)
-		if (in_record(a, disk[i]) &&
-		    dprintf(out, "shared %u %llu\n", disk[i], (unsigned long long)store_epoch_shared(&a->store, disk[i])) < 0)
+		if (in_record(a, disk[i]) && dprintf(out, "shared %u %llu\n", disk[i],
+						     (unsigned long long)store_epoch_shared(&a->store, disk[i])) < 0)
 			bad = 1;
 	return bad;
 }
@@ -299,7 +307,8 @@ static void on_prune_line(void *arg, char *line)
 	char size[16];
 
 	if (sscanf(line, "kept %u %llu", &epoch, &bytes) == 2) {
-		job_log(a, "epoch %u removed; %s of it are kept, newer epochs refer to them", epoch, format_size(bytes, size, sizeof(size)));
+		job_log(a, "epoch %u removed; %s of it are kept, newer epochs refer to them", epoch,
+			format_size(bytes, size, sizeof(size)));
 	} else if (sscanf(line, "shared %u %llu", &epoch, &bytes) == 2) {
 		for (unsigned i = 0; i < a->rec.n_epochs; i++)
 			if (a->rec.epochs[i].number == epoch && a->rec.epochs[i].shared != bytes) {
@@ -325,8 +334,13 @@ static void on_prune_end(void *arg, int status)
 /* In a child of its own: removing gigabytes takes long on some file systems. */
 void job_prune(struct agent *a)
 {
-	struct proc_spec s = { .main = prune_main, .main_arg = a, .keep_all = true, .keep_fd = -1, .on_line = on_prune_line,
-			       .on_end = on_prune_end, .arg = a };
+	struct proc_spec s = { .main = prune_main,
+			       .main_arg = a,
+			       .keep_all = true,
+			       .keep_fd = -1,
+			       .on_line = on_prune_line,
+			       .on_end = on_prune_end,
+			       .arg = a };
 	struct err err;
 
 	if (!a->store_ok || proc_running(&a->prune))

@@ -1,10 +1,12 @@
-/* The job's lease (store/lease.h): a child takes and renews it, since the file system may hang; the agent watches the child.
+/* The job's lease (store/lease.h): a child takes and renews it, since the file system may hang; the agent watches the
+ * child.
  *
- * A lease that was not renewed for its duration, or that a later start of the job claims, means that the job may run somewhere else
- * any moment: its pod is killed (fence.c). fsched-init has the same deadline and ends the pod by itself: an agent that hangs in a
- * file system cannot keep a fenced job alive.
+ * A lease that was not renewed for its duration, or that a later start of the job claims, means that the job may run
+ * somewhere else any moment: its pod is killed (fence.c). fsched-init has the same deadline and ends the pod by itself:
+ * an agent that hangs in a file system cannot keep a fenced job alive.
  *
- * A job that starts for the first time does not wait for its lease. One that starts again touches nothing before it has it. */
+ * A job that starts for the first time does not wait for its lease. One that starts again touches nothing before it has
+ * it. */
 #include "agent/agent.h"
 
 #include <errno.h>
@@ -21,18 +23,18 @@
 #include "policy/recovery.h"
 #include "store/lease.h"
 
-#define LOOK_MS        250         /* between two looks at a lease of another holder */
-#define TROUBLE_US     10000000    /* of a file system that refuses, before a start gives up */
-#define RELEASE_MS     60000       /* that a lost lease is kept for the agent's word */
-#define RENEW_PARTS    4           /* renewals per duration */
-#define AGAIN_US       1000000     /* until a child that has died is replaced */
-#define AGAIN_LATER_US 30000000    /* the same of one that could not get the lease of a job that runs already */
+#define LOOK_MS        250      /* between two looks at a lease of another holder */
+#define TROUBLE_US     10000000 /* of a file system that refuses, before a start gives up */
+#define RELEASE_MS     60000    /* that a lost lease is kept for the agent's word */
+#define RENEW_PARTS    4        /* renewals per duration */
+#define AGAIN_US       1000000  /* until a child that has died is replaced */
+#define AGAIN_LATER_US 30000000 /* the same of one that could not get the lease of a job that runs already */
 
 /* ---- the child ---- */
 
 struct keeper {
-	int  out, dirfd;
-	bool ours;                  /* the agent has the lease already: a child before this one took it */
+	int out, dirfd;
+	bool ours; /* the agent has the lease already: a child before this one took it */
 	struct lease self;
 };
 
@@ -59,18 +61,22 @@ static bool told_to_release(int ms)
 	return poll(&p, 1, ms) > 0;
 }
 
-struct wait {                       /* for another holder */
+struct wait {                           /* for another holder */
 	int64_t stamp, unchanged_since; /* ms; us */
 	bool said;
 };
 
-static enum lease_verdict judge(const struct keeper *k, struct wait *w, const struct lease *l, bool exists, const struct lease_age *age)
+static enum lease_verdict judge(const struct keeper *k, struct wait *w, const struct lease *l, bool exists,
+				const struct lease_age *age)
 {
 	const unsigned duration = l->duration ? l->duration : k->self.duration;
 	const int64_t limit_ms = (int64_t)(duration + lease_margin(duration)) * 1000;
 	struct lease_input in = {
-		.exists = exists, .released = l->released, .newer = l->restart_count > k->self.restart_count,
-		.same_host = strcmp(l->host, k->self.host) == 0, .same_boot = strcmp(l->boot_id, k->self.boot_id) == 0,
+		.exists = exists,
+		.released = l->released,
+		.newer = l->restart_count > k->self.restart_count,
+		.same_host = strcmp(l->host, k->self.host) == 0,
+		.same_boot = strcmp(l->boot_id, k->self.boot_id) == 0,
 	};
 
 	if (age->stamp_ms != w->stamp) {
@@ -96,8 +102,8 @@ static int look(const struct keeper *k, struct wait *w, enum lease_verdict *v, s
 		return -1;
 	*v = judge(k, w, &l, exists, &age);
 	if (*v == LEASE_WAIT && !w->said) {
-		tell(k, "wait it may still run on node %s; waiting until that has given it up (at most %u s)", l.host[0] ? l.host : "?",
-		     (l.duration ? l.duration : k->self.duration) + lease_margin(l.duration));
+		tell(k, "wait it may still run on node %s; waiting until that has given it up (at most %u s)",
+		     l.host[0] ? l.host : "?", (l.duration ? l.duration : k->self.duration) + lease_margin(l.duration));
 		w->said = true;
 	} else if (*v == LEASE_STAND_DOWN) {
 		tell(k, "lost %s", l.host);
@@ -287,7 +293,8 @@ static void on_end(void *arg, int status)
 
 	if (a->lease.waiting) {
 		a->lease.waiting = false;
-		start_without_lease(a, a->lease.error[0] ? a->lease.error : "the process that takes the job's lease has died");
+		start_without_lease(a, a->lease.error[0] ? a->lease.error
+							 : "the process that takes the job's lease has died");
 	} else {
 		replace(a);
 	}
@@ -296,14 +303,20 @@ static void on_end(void *arg, int status)
 
 static void start(struct agent *a)
 {
-	struct proc_spec s = { .main = lease_main, .main_arg = a, .keep_fd = a->store.dirfd, .talk = true, .on_line = on_line,
-			       .on_end = on_end, .arg = a };
+	struct proc_spec s = { .main = lease_main,
+			       .main_arg = a,
+			       .keep_fd = a->store.dirfd,
+			       .talk = true,
+			       .on_line = on_line,
+			       .on_end = on_end,
+			       .arg = a };
 	struct err err = { 0 };
 
 	a->lease.self.restart_count = a->task.restart_count;
 	a->lease.self.duration = a->conf.lease_time;
 	a->lease.error[0] = '\0';
-	if (lease_describe_self(&a->lease.self, a->task.node, &err) == 0 && proc_start(&a->loop, &a->lease.proc, &s, &err) == 0)
+	if (lease_describe_self(&a->lease.self, a->task.node, &err) == 0 &&
+	    proc_start(&a->loop, &a->lease.proc, &s, &err) == 0)
 		return;
 	log_error("%s", err.text);
 	if (a->lease.waiting) {

@@ -8,41 +8,41 @@
 #include "base/dir.h"
 #include "base/util.h"
 
-#define STAT_MAX (1 << 20)
-#define ENVIRON_MAX (1 << 20)
+#define STAT_MAX      (1 << 20)
+#define ENVIRON_MAX   (1 << 20)
 /* Environments read per slurmstepd before it is taken for none of a job. */
 #define ENVIRON_TRIES 64
 
-#define NO_ROOT 0
-#define UNRESOLVED -1
+#define NO_ROOT       0
+#define UNRESOLVED    -1
 
 struct proc {
-	pid_t    pid, ppid, sid;
-	uint64_t start;        /* ticks since boot: with the pid it is an identity */
-	uint64_t self, all;    /* ticks: utime+stime, and with cutime+cstime */
-	pid_t    root;         /* slurmstepd or known root above it; NO_ROOT, UNRESOLVED */
-	bool     stepd;        /* a slurmstepd of root */
+	pid_t pid, ppid, sid;
+	uint64_t start;     /* ticks since boot: with the pid it is an identity */
+	uint64_t self, all; /* ticks: utime+stime, and with cutime+cstime */
+	pid_t root;         /* slurmstepd or known root above it; NO_ROOT, UNRESOLVED */
+	bool stepd;         /* a slurmstepd of root */
 };
 
 struct snapshot {
 	struct load_counters counters;
-	struct proc *procs;    /* by ascending pid */
+	struct proc *procs; /* by ascending pid */
 	size_t n;
 	size_t n_stepds;
 };
 
 struct load_sampler {
-	int    procfd;
+	int procfd;
 	struct load_known *known;
 	size_t n_known;
 	struct snapshot begin;
 };
 
-struct tree {                  /* the processes below one root */
-	pid_t    root;
-	uint32_t job_id;       /* 0 = not known */
+struct tree { /* the processes below one root */
+	pid_t root;
+	uint32_t job_id; /* 0 = not known */
 	unsigned cpus;
-	int64_t  all, self;    /* growth in the window, ticks */
+	int64_t all, self; /* growth in the window, ticks */
 };
 
 /* ---- the machine ------------------------------------------------------- */
@@ -79,13 +79,18 @@ static int parse_proc(const char *text, struct proc *p)
 
 	if (!open || !close || close < open)
 		return -1;
-	if (sscanf(close + 1, " %*c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %" SCNu64 " %" SCNu64
-		   " %" SCNd64 " %" SCNd64 " %*d %*d %*d %*d %" SCNu64,
+	if (sscanf(close + 1,
+		   " %*c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %" SCNu64 " %" SCNu64 " %" SCNd64 " %" SCNd64
+		   " %*d %*d %*d %*d %" SCNu64,
 		   &ppid, &sid, &utime, &stime, &cutime, &cstime, &start) != 7)
 		return -1;
 	*p = (struct proc){
-		.pid = (pid_t)atoi(text), .ppid = ppid, .sid = sid, .start = start,
-		.self = utime + stime, .all = utime + stime + (uint64_t)cutime + (uint64_t)cstime,
+		.pid = (pid_t)atoi(text),
+		.ppid = ppid,
+		.sid = sid,
+		.start = start,
+		.self = utime + stime,
+		.all = utime + stime + (uint64_t)cutime + (uint64_t)cstime,
 		.root = UNRESOLVED,
 		.stepd = close - open == 11 && strncmp(open + 1, "slurmstepd", 10) == 0,
 	};
@@ -103,8 +108,8 @@ static bool owned_by_root(int procfd, const char *pid)
 	if (read_file_at(procfd, name, 65536, &text) <= 0)
 		return false;
 	line = strstr(text, "\nUid:");
-	return line && sscanf(line + 5, "%u %u %u %u", &uids[0], &uids[1], &uids[2], &uids[3]) == 4 &&
-	       uids[0] == 0 && uids[1] == 0;
+	return line && sscanf(line + 5, "%u %u %u %u", &uids[0], &uids[1], &uids[2], &uids[3]) == 4 && uids[0] == 0 &&
+	       uids[1] == 0;
 }
 
 static int by_pid(const void *a, const void *b)
@@ -140,7 +145,7 @@ static int read_procs(int procfd, struct snapshot *s, struct err *err)
 		file = openat(procfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 		len = file < 0 ? -1 : read(file, text, sizeof(text) - 1);
 		if (len <= 0)
-			continue;  /* gone meanwhile */
+			continue; /* gone meanwhile */
 		text[len] = '\0';
 		if (parse_proc(text, &p) < 0)
 			continue;

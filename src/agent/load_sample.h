@@ -23,9 +23,9 @@
 
 /* A tree of which the caller knows whose it is (the agent: its own). */
 struct load_known {
-	pid_t    root;             /* root and its descendants */
+	pid_t root; /* root and its descendants */
 	uint32_t job_id;
-	unsigned cpus;             /* allocated */
+	unsigned cpus; /* allocated */
 };
 
 struct load_sampler;

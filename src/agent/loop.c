@@ -29,8 +29,7 @@ int loop_init(struct loop *l, struct err *err)
 	/* data.ptr of the two built-in sources is the address of their descriptor */
 	struct epoll_event t = { .events = EPOLLIN, .data.ptr = &l->timerfd };
 	struct epoll_event s = { .events = EPOLLIN, .data.ptr = &l->sigfd };
-	if (epoll_ctl(l->epfd, EPOLL_CTL_ADD, l->timerfd, &t) < 0 ||
-	    epoll_ctl(l->epfd, EPOLL_CTL_ADD, l->sigfd, &s) < 0)
+	if (epoll_ctl(l->epfd, EPOLL_CTL_ADD, l->timerfd, &t) < 0 || epoll_ctl(l->epfd, EPOLL_CTL_ADD, l->sigfd, &s) < 0)
 		return err_sys(err, errno, "cannot set up the event loop");
 	return 0;
 }

@@ -11,30 +11,30 @@
 #include <sys/types.h>
 #include "base/err.h"
 
-struct loop_source {       /* a descriptor to be read; the owner keeps it */
-	int  fd;           /* -1 = not in the loop */
+struct loop_source { /* a descriptor to be read; the owner keeps it */
+	int fd;      /* -1 = not in the loop */
 	void (*fn)(void *arg);
 	void *arg;
 };
 
 struct loop_timer {
-	int64_t at;        /* 0 = not set */
+	int64_t at; /* 0 = not set */
 	void (*fn)(void *arg);
 	void *arg;
 	struct loop_timer *next;
 };
 
 struct loop_child {
-	pid_t pid;         /* 0 = not watched */
+	pid_t pid; /* 0 = not watched */
 	void (*fn)(void *arg, int wait_status);
 	void *arg;
 	struct loop_child *next;
 };
 
 struct loop {
-	int  epfd, timerfd, sigfd;
+	int epfd, timerfd, sigfd;
 	bool quit;
-	int64_t armed;                  /* what the timerfd is set to, 0 = off */
+	int64_t armed; /* what the timerfd is set to, 0 = off */
 	struct loop_timer *timers;
 	struct loop_child *children;
 	/* Every signal other than a child's end. pid: the sender as the kernel tells it. */
@@ -47,8 +47,8 @@ int loop_init(struct loop *l, struct err *err);
 /* Runs until l->quit. */
 void loop_run(struct loop *l);
 
-int  loop_add(struct loop *l, struct loop_source *s, int fd, void (*fn)(void *), void *arg);
-void loop_remove(struct loop *l, struct loop_source *s);   /* does not close */
+int loop_add(struct loop *l, struct loop_source *s, int fd, void (*fn)(void *), void *arg);
+void loop_remove(struct loop *l, struct loop_source *s); /* does not close */
 
 void loop_timer_set(struct loop *l, struct loop_timer *t, int64_t at, void (*fn)(void *), void *arg);
 void loop_timer_clear(struct loop *l, struct loop_timer *t);

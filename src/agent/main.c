@@ -1,4 +1,5 @@
-/* fsched-agent --task FD: supervises one checkpoint-enabled job as the pid that slurmstepd takes for the job's script. */
+/* fsched-agent --task FD: supervises one checkpoint-enabled job as the pid that slurmstepd takes for the job's script.
+ */
 #include "agent/agent.h"
 
 #include <stdio.h>

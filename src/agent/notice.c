@@ -1,8 +1,9 @@
-/* Slurm is about to end the job: a preemption with a grace time, or its time limit (with --checkpoint-at-limit). Its state is saved
- * while there is time, and the job gives its node back itself (policy/recovery.h: notice_decide()).
+/* Slurm is about to end the job: a preemption with a grace time, or its time limit (with --checkpoint-at-limit). Its
+ * state is saved while there is time, and the job gives its node back itself (policy/recovery.h: notice_decide()).
  *
- * Neither is told to a batch job: Slurm must be asked. For a preemption that is done only where the partition has a GraceTime, four
- * times within it; for the limit a few times, each halving the time that is left, since an administrator may change it. */
+ * Neither is told to a batch job: Slurm must be asked. For a preemption that is done only where the partition has a
+ * GraceTime, four times within it; for the limit a few times, each halving the time that is left, since an
+ * administrator may change it. */
 #include "agent/agent.h"
 
 #include <stdio.h>
@@ -11,11 +12,11 @@
 #include "base/log.h"
 #include "base/util.h"
 
-#define ASK_TIMEOUT 20       /* s */
+#define ASK_TIMEOUT 20 /* s */
 #define POLL_MIN    1
 #define POLL_MAX    10
 #define LOOK_MIN    2
-#define RETRY       30       /* s after an answer that did not come */
+#define RETRY       30 /* s after an answer that did not come */
 #define SECOND      INT64_C(1000000)
 
 static void look(void *arg);
@@ -50,7 +51,9 @@ static int64_t next_look(const struct agent *a, const struct notice_input *in, i
 static void on_outlook(void *arg, bool ok, const json_t *o, const char *error)
 {
 	struct agent *a = arg;
-	struct notice_input in = { .at_limit = a->task.at_limit, .lead = notice_lead(a->pub.status.total_us), .served = a->notice.served };
+	struct notice_input in = { .at_limit = a->task.at_limit,
+				   .lead = notice_lead(a->pub.status.total_us),
+				   .served = a->notice.served };
 	enum notice_action action;
 
 	if (a->phase != PHASE_RUNNING)
@@ -64,17 +67,17 @@ static void on_outlook(void *arg, bool ok, const json_t *o, const char *error)
 	in.preempted = number(o, "preempt_time") > 0;
 	in.left = number(o, "end_time") > 0 ? number(o, "end_time") - time(NULL) : INT32_MAX;
 	if (!in.preempted && in.left > in.lead)
-		a->notice.served = in.served = false;   /* the limit was raised, or the preemption called off */
+		a->notice.served = in.served = false; /* the limit was raised, or the preemption called off */
 	action = notice_decide(&in);
 	if (action == NOTICE_NONE) {
 		again(a, next_look(a, &in, a->notice.grace));
 	} else if (a->op.active) {
 		op_hurry(a);
-		again(a, POLL_MIN);   /* a checkpoint is being made; then it is our turn */
+		again(a, POLL_MIN); /* a checkpoint is being made; then it is our turn */
 	} else {
 		a->notice.served = in.served = true;
-		job_log(a, action == NOTICE_VACATE ? "the time limit is near: the job is vacated" :
-			"Slurm preempts the job: it is saved and goes back into the queue");
+		job_log(a, action == NOTICE_VACATE ? "the time limit is near: the job is vacated"
+						   : "Slurm preempts the job: it is saved and goes back into the queue");
 		op_start(a, action == NOTICE_VACATE ? OP_LIMIT : OP_PREEMPT, NULL);
 		again(a, next_look(a, &in, a->notice.grace)); /* should it fail, a later notice is another one */
 	}
@@ -86,7 +89,8 @@ static void look(void *arg)
 
 	loop_timer_clear(&a->loop, &a->notice.timer);
 	if (!rpc_running(&a->notice.rpc))
-		rpc_start(&a->loop, &a->notice.rpc, a->libexec, ASK_TIMEOUT, "outlook", a->task.job_id, NULL, on_outlook, a);
+		rpc_start(&a->loop, &a->notice.rpc, a->libexec, ASK_TIMEOUT, "outlook", a->task.job_id, NULL,
+			  on_outlook, a);
 }
 
 void notice_start(struct agent *a)

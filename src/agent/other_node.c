@@ -1,5 +1,6 @@
-/* A job that this node cannot restore, but perhaps another: it goes back into the queue with this node excluded. How many nodes have
- * been tried is kept in its Checkpoint entry, so that it does not wander for ever; the first restart by a person begins anew. */
+/* A job that this node cannot restore, but perhaps another: it goes back into the queue with this node excluded. How
+ * many nodes have been tried is kept in its Checkpoint entry, so that it does not wander for ever; the first restart by
+ * a person begins anew. */
 #include "agent/agent.h"
 
 #include <stdio.h>
@@ -9,9 +10,9 @@
 #include "base/util.h"
 #include "base/json.h"
 
-#define MOVE_TIMEOUT 60       /* s */
+#define MOVE_TIMEOUT 60 /* s */
 #define RETRY_US     5000000
-#define TRIES        6        /* of a slurmctld that does not answer */
+#define TRIES        6 /* of a slurmctld that does not answer */
 
 static void ask(void *arg);
 
@@ -59,12 +60,14 @@ static void ask(void *arg)
 {
 	struct agent *a = arg;
 	json_t *o = json_pack("{s:s, s:I, s:o}", "node", a->task.node, "epoch",
-			      a->start.requested == START_LATEST ? (json_int_t)-1 : (json_int_t)a->start.requested, "error", json_text(a->move.why));
+			      a->start.requested == START_LATEST ? (json_int_t)-1 : (json_int_t)a->start.requested,
+			      "error", json_text(a->move.why));
 	cleanup_free char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
 
 	json_decref(o);
 	loop_timer_clear(&a->loop, &a->move.retry);
-	rpc_start(&a->loop, &a->move.rpc, a->libexec, MOVE_TIMEOUT, "move", a->task.job_id, text ? text : "{}", on_moved, a);
+	rpc_start(&a->loop, &a->move.rpc, a->libexec, MOVE_TIMEOUT, "move", a->task.job_id, text ? text : "{}",
+		  on_moved, a);
 }
 
 void move_begin(struct agent *a, const char *why, void (*cannot_move)(struct agent *))

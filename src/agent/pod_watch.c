@@ -15,13 +15,16 @@
 #include "base/util.h"
 #include "pod/pod.h"
 
-/* The job has killed its leader, fsched's process in it, and computes on. criu needs that process to restore the job. */
+/* The job has killed its leader, fsched's process in it, and computes on. criu needs that process to restore the job.
+ */
 static void lost_leader(struct agent *a, int sig)
 {
 	if (a->end.term) /* Slurm kills all of it */
 		return;
-	snprintf(a->pod.lost, sizeof(a->pod.lost), "a process of the job has killed fsched-leader, process 2 of the job (signal %d), without "
-		 "which it cannot be restored", sig);
+	snprintf(a->pod.lost, sizeof(a->pod.lost),
+		 "a process of the job has killed fsched-leader, process 2 of the job (signal %d), without "
+		 "which it cannot be restored",
+		 sig);
 	job_log(a, "the job can be checkpointed no more: %s; it runs on", a->pod.lost);
 	sched_stop(a);
 	notice_stop(a);
@@ -162,14 +165,17 @@ void pod_release(struct agent *a)
 static void to_group(struct agent *a, int sig)
 {
 	/* while the pidfd says that the script lives, its number is not another's */
-	if (syscall(SYS_pidfd_send_signal, a->pod.script_fd, 0, NULL, 0) == 0 && kill(-a->pod.script, sig) < 0 && errno == ESRCH)
+	if (syscall(SYS_pidfd_send_signal, a->pod.script_fd, 0, NULL, 0) == 0 && kill(-a->pod.script, sig) < 0 &&
+	    errno == ESRCH)
 		syscall(SYS_pidfd_send_signal, a->pod.script_fd, sig, NULL, 0);
 }
 
 void pod_deliver(struct agent *a, int sig, enum sig_scope scope)
 {
-	log_debug("signal %d: %s", sig, scope == SIG_SCOPE_ALL ? "everybody got it" : scope == SIG_SCOPE_GROUP ? "to the script's group" :
-		  "to the script");
+	log_debug("signal %d: %s", sig,
+		  scope == SIG_SCOPE_ALL     ? "everybody got it"
+		  : scope == SIG_SCOPE_GROUP ? "to the script's group"
+					     : "to the script");
 	if (scope == SIG_SCOPE_ALL || a->pod.script_fd < 0)
 		return;
 	if (scope == SIG_SCOPE_GROUP)

@@ -18,12 +18,16 @@ void proc_ignore_job_signals(void)
 
 	for (int sig = 1; sig < NSIG; sig++) {
 		switch (sig) {
-		case SIGCHLD: case SIGCONT: case SIGSEGV: case SIGBUS: case SIGFPE: case SIGILL: case SIGABRT: case SIGTRAP:
-		case SIGSYS:
-			signal(sig, SIG_DFL);
-			break;
-		default: /* SIGKILL, SIGSTOP and glibc's own refuse, which is well */
-			signal(sig, SIG_IGN);
+		case SIGCHLD:
+		case SIGCONT:
+		case SIGSEGV:
+		case SIGBUS:
+		case SIGFPE:
+		case SIGILL:
+		case SIGABRT:
+		case SIGTRAP:
+		case SIGSYS: signal(sig, SIG_DFL); break;
+		default: /* SIGKILL, SIGSTOP and glibc's own refuse, which is well */ signal(sig, SIG_IGN);
 		}
 	}
 	sigemptyset(&none);
@@ -151,7 +155,8 @@ static void on_reaped(void *arg, int status)
 {
 	struct proc *p = arg;
 
-	/* What it wrote before it ended. Not up to end of file: a grandchild may hold the pipe for the rest of the job. */
+	/* What it wrote before it ended. Not up to end of file: a grandchild may hold the pipe for the rest of the job.
+	 */
 	while (p->pid && p->out.fd >= 0 && read_some(p))
 		;
 	if (!p->pid)
@@ -205,8 +210,13 @@ int proc_start(struct loop *l, struct proc *p, const struct proc_spec *s, struct
 		return err_sys(err, num, "cannot start %s", s->argv ? s->argv[0] : "a helper process");
 	}
 	fcntl(out[0], F_SETFL, O_NONBLOCK);
-	*p = (struct proc){ .loop = l, .pid = pid, .in = in[0], .buf = xmalloc(PROC_LINE_MAX), .on_line = s->on_line,
-			    .on_end = s->on_end, .arg = s->arg };
+	*p = (struct proc){ .loop = l,
+			    .pid = pid,
+			    .in = in[0],
+			    .buf = xmalloc(PROC_LINE_MAX),
+			    .on_line = s->on_line,
+			    .on_end = s->on_end,
+			    .arg = s->arg };
 	loop_add(l, &p->out, out[0], on_readable, p);
 	loop_watch(l, &p->child, pid, on_reaped, p);
 	proc_set_timeout(p, s->timeout_s);

@@ -1,8 +1,8 @@
-/* A child process that the agent starts for one purpose: its request goes to its stdin, its answer comes back line by line, its
- * end and a deadline are watched by the loop.
+/* A child process that the agent starts for one purpose: its request goes to its stdin, its answer comes back line by
+ * line, its end and a deadline are watched by the loop.
  *
- * Every such child ignores the signals that Slurm sends to the whole job (a vacate must outlive the SIGTERM that it causes) and
- * is killed by the kernel when the agent dies.
+ * Every such child ignores the signals that Slurm sends to the whole job (a vacate must outlive the SIGTERM that it
+ * causes) and is killed by the kernel when the agent dies.
  */
 #ifndef FSCHED_AGENT_PROC_H
 #define FSCHED_AGENT_PROC_H
@@ -15,43 +15,47 @@
 
 struct proc {
 	struct loop *loop;
-	pid_t pid;                      /* 0 = none */
-	int   in;                       /* our end of its stdin, -1 after proc_close_stdin() */
+	pid_t pid; /* 0 = none */
+	int in;    /* our end of its stdin, -1 after proc_close_stdin() */
 	struct loop_source out;
-	struct loop_child  child;
-	struct loop_timer  deadline;
-	bool  timed_out;
+	struct loop_child child;
+	struct loop_timer deadline;
+	bool timed_out;
 	char *buf;
 	size_t len;
-	void (*on_line)(void *arg, char *line);      /* without the newline */
-	void (*on_end)(void *arg, int wait_status);  /* once; may start the next process in the same struct */
+	void (*on_line)(void *arg, char *line);     /* without the newline */
+	void (*on_end)(void *arg, int wait_status); /* once; may start the next process in the same struct */
 	void *arg;
 };
 
 struct proc_spec {
-	char *const *argv;              /* argv[0]: absolute path; or NULL and */
-	int (*main)(void *arg, int out);/* a function to run in the child, its result is the exit status */
+	char *const *argv;               /* argv[0]: absolute path; or NULL and */
+	int (*main)(void *arg, int out); /* a function to run in the child, its result is the exit status */
 	void *main_arg;
-	bool keep_all;                  /* the function works on the agent's descriptors */
-	const char *request;            /* written to stdin, which then stays open; NULL = stdin is /dev/null */
-	bool talk;                      /* stdin stays open for proc_send(), without a request */
-	int  keep_fd;                   /* descriptor that the program inherits, -1 = none */
-	int  timeout_s;                 /* SIGKILL after that; 0 = none */
+	bool keep_all;       /* the function works on the agent's descriptors */
+	const char *request; /* written to stdin, which then stays open; NULL = stdin is /dev/null */
+	bool talk;           /* stdin stays open for proc_send(), without a request */
+	int keep_fd;         /* descriptor that the program inherits, -1 = none */
+	int timeout_s;       /* SIGKILL after that; 0 = none */
 	void (*on_line)(void *arg, char *line);
 	void (*on_end)(void *arg, int wait_status);
 	void *arg;
 };
 
-int  proc_start(struct loop *l, struct proc *p, const struct proc_spec *s, struct err *err);
-static inline bool proc_running(const struct proc *p) { return p->pid != 0; }
+int proc_start(struct loop *l, struct proc *p, const struct proc_spec *s, struct err *err);
+static inline bool proc_running(const struct proc *p)
+{
+	return p->pid != 0;
+}
 /* Sends one more line to its stdin. 0 or -1. */
-int  proc_send(struct proc *p, const char *line);
+int proc_send(struct proc *p, const char *line);
 /* A new deadline from now on, 0 = none. */
 void proc_set_timeout(struct proc *p, int timeout_s);
-void proc_kill(struct proc *p);         /* SIGKILL; on_end follows */
-void proc_forget(struct proc *p);       /* SIGKILL and no callback any more */
+void proc_kill(struct proc *p);   /* SIGKILL; on_end follows */
+void proc_forget(struct proc *p); /* SIGKILL and no callback any more */
 
-/* In a child that goes on in this program: it dies with the agent and keeps no descriptor but 0-2 and the given ones (-1 = none). */
+/* In a child that goes on in this program: it dies with the agent and keeps no descriptor but 0-2 and the given ones
+ * (-1 = none). */
 void proc_child_setup(pid_t agent, int keep_a, int keep_b);
 /* Lets go of the agent's signal mask and ignores what Slurm sends to the whole job. */
 void proc_ignore_job_signals(void);

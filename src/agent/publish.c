@@ -1,4 +1,5 @@
-/* The job's Checkpoint entry in AdminComment: at most one update per event, only the newest state, later if slurmctld is away. */
+/* The job's Checkpoint entry in AdminComment: at most one update per event, only the newest state, later if slurmctld
+ * is away. */
 #include "agent/agent.h"
 
 #include <stdio.h>
@@ -8,7 +9,7 @@
 #include "base/util.h"
 #include "base/json.h"
 
-#define PUBLISH_TIMEOUT 60   /* s */
+#define PUBLISH_TIMEOUT 60 /* s */
 #define RETRY_FIRST     10
 #define RETRY_MAX       600
 
@@ -34,7 +35,7 @@ static void on_done(void *arg, bool ok, const json_t *answer, const char *error)
 
 		if (a->phase == PHASE_ENDING)
 			log_debug("last status: %s", error); /* Slurm takes none for a cancelled job */
-		else if (!a->pub.tries) /* one line per outage, not per attempt */
+		else if (!a->pub.tries)                      /* one line per outage, not per attempt */
 			log_warn("the job's status cannot be shown by Slurm: %s; trying again", error);
 		a->pub.tries++;
 		a->pub.dirty = true;
@@ -48,9 +49,10 @@ static void on_done(void *arg, bool ok, const json_t *answer, const char *error)
 /* Without the job's record nothing is known of its epochs: what is shown of them must stay. */
 static char *render_partial(const struct status *s)
 {
-	json_t *o = json_pack("{s:s, s:o, s:s, s:s, s:o, s:I, s:I, s:I}", "state", s->state, "error", json_text(s->error), "agent", s->agent,
-			      "uuid", s->uuid, "tried", json_text(s->tried), "interval", (json_int_t)s->interval,
-			      "failed", (json_int_t)s->failed, "failed_since", (json_int_t)s->failed_since);
+	json_t *o = json_pack("{s:s, s:o, s:s, s:s, s:o, s:I, s:I, s:I}", "state", s->state, "error",
+			      json_text(s->error), "agent", s->agent, "uuid", s->uuid, "tried", json_text(s->tried),
+			      "interval", (json_int_t)s->interval, "failed", (json_int_t)s->failed, "failed_since",
+			      (json_int_t)s->failed_since);
 	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
 
 	json_decref(o);

@@ -18,10 +18,10 @@
 #include "base/util.h"
 #include "base/json.h"
 
-#define WHERE_TIMEOUT 30     /* s */
-#define BURST_MAX     32     /* connections per second; each costs a fork */
+#define WHERE_TIMEOUT 30       /* s */
+#define BURST_MAX     32       /* connections per second; each costs a fork */
 #define REFUSED_PAUSE 10000000 /* us between two lines about refused requests */
-#define LIST_MAX      300    /* epochs in an answer: it must fit one line */
+#define LIST_MAX      300      /* epochs in an answer: it must fit one line */
 
 static void on_connection(void *arg);
 
@@ -67,7 +67,8 @@ void conn_result(struct conn_slot *c, json_t *result)
 
 void conn_refuse(struct conn_slot *c, const char *op, const char *error, const char *state)
 {
-	conn_result(c, json_pack("{s:s, s:b, s:s, s:o, s:o}", "event", "result", "ok", 0, "op", op, "error", json_text(error), "state", json_text(state)));
+	conn_result(c, json_pack("{s:s, s:b, s:s, s:o, s:o}", "event", "result", "ok", 0, "op", op, "error",
+				 json_text(error), "state", json_text(state)));
 }
 
 static json_t *epoch_list(const struct agent *a)
@@ -79,8 +80,9 @@ static json_t *epoch_list(const struct agent *a)
 		const struct epoch_summary *e = &a->rec.epochs[i];
 
 		json_array_append_new(list, json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "epoch", (json_int_t)e->number,
-			"time", (json_int_t)e->time, "bytes", (json_int_t)e->bytes, "frozen_us", (json_int_t)e->frozen_us,
-			"total_us", (json_int_t)e->total_us, "run", (json_int_t)e->run));
+						      "time", (json_int_t)e->time, "bytes", (json_int_t)e->bytes,
+						      "frozen_us", (json_int_t)e->frozen_us, "total_us",
+						      (json_int_t)e->total_us, "run", (json_int_t)e->run));
 	}
 	return list;
 }
@@ -89,10 +91,10 @@ static json_t *epoch_list(const struct agent *a)
 static json_t *describe(const struct agent *a, const char *op)
 {
 	const struct status *s = &a->pub.status;
-	json_t *o = json_pack("{s:s, s:b, s:s, s:s, s:I, s:I, s:o, s:I, s:I, s:I, s:s}", "event", "result", "ok", 1, "op", op,
-			      "state", s->state, "interval", (json_int_t)s->interval, "epoch", (json_int_t)s->epoch,
-			      "error", json_text(s->error), "skipped", (json_int_t)s->skipped, "restored", (json_int_t)s->restored,
-			      "run", (json_int_t)a->rec.run, "uuid", a->task.uuid);
+	json_t *o = json_pack("{s:s, s:b, s:s, s:s, s:I, s:I, s:o, s:I, s:I, s:I, s:s}", "event", "result", "ok", 1,
+			      "op", op, "state", s->state, "interval", (json_int_t)s->interval, "epoch",
+			      (json_int_t)s->epoch, "error", json_text(s->error), "skipped", (json_int_t)s->skipped,
+			      "restored", (json_int_t)s->restored, "run", (json_int_t)a->rec.run, "uuid", a->task.uuid);
 
 	if (!o)
 		return NULL;
@@ -220,8 +222,12 @@ static struct conn_slot *free_slot(struct agent *a)
 
 static void start_conn(struct agent *a, struct conn_slot *c, int client)
 {
-	struct conn_setup setup = { .client = client, .job_id = a->task.job_id, .uuid = a->task.uuid,
-				    .munge_socket = a->conf.munge_socket, .owner = a->task.uid, .slurm_user = a->req.slurm_user };
+	struct conn_setup setup = { .client = client,
+				    .job_id = a->task.job_id,
+				    .uuid = a->task.uuid,
+				    .munge_socket = a->conf.munge_socket,
+				    .owner = a->task.uid,
+				    .slurm_user = a->req.slurm_user };
 	pid_t agent = getpid();
 	int sv[2];
 
@@ -306,7 +312,8 @@ static int try_bind(const struct sockaddr *addr, socklen_t len, unsigned port)
 	return steal_fd(&fd);
 }
 
-/* The ports of the range from a point that depends on the job, so that the agents of a node do not all try the same one first. */
+/* The ports of the range from a point that depends on the job, so that the agents of a node do not all try the same one
+ * first. */
 static int bind_in_range(const struct agent *a, const struct sockaddr *addr, socklen_t len)
 {
 	unsigned min = a->conf.port_min, n = a->conf.port_max - min + 1;
@@ -351,13 +358,15 @@ static void listen_at(struct agent *a, const char *addr)
 	if (fd < 0 || getsockname(fd, (struct sockaddr *)&ss, &len) < 0) {
 		char *text = a->req.error;
 
-		snprintf(text, sizeof(a->req.error), "the agent cannot listen for requests (ports %u-%u): %s; only periodic checkpoints are made",
+		snprintf(text, sizeof(a->req.error),
+			 "the agent cannot listen for requests (ports %u-%u): %s; only periodic checkpoints are made",
 			 a->conf.port_min, a->conf.port_max, strerror(errno));
 		log_error("%s", text);
 		publish_error(a, text);
 		return;
 	}
-	a->req.port = ntohs(ss.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&ss)->sin6_port : ((struct sockaddr_in *)&ss)->sin_port);
+	a->req.port = ntohs(ss.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&ss)->sin6_port
+						     : ((struct sockaddr_in *)&ss)->sin_port);
 	loop_add(&a->loop, &a->req.listen, fd, on_connection, a);
 	snprintf(a->pub.status.agent, sizeof(a->pub.status.agent), "%u", a->req.port);
 	publish_now(a);
@@ -411,8 +420,13 @@ static void on_where(void *arg, bool ok, const json_t *answer, const char *error
 		return;
 	}
 	cleanup_free char *name = xstrdup(addr);
-	struct proc_spec s = { .main = resolve_main, .main_arg = name, .keep_fd = -1, .timeout_s = 20,
-			       .on_line = on_resolved, .on_end = on_resolve_end, .arg = a };
+	struct proc_spec s = { .main = resolve_main,
+			       .main_arg = name,
+			       .keep_fd = -1,
+			       .timeout_s = 20,
+			       .on_line = on_resolved,
+			       .on_end = on_resolve_end,
+			       .arg = a };
 	if (proc_start(&a->loop, &a->req.resolve, &s, NULL) < 0)
 		listen_at(a, "");
 }

@@ -1,6 +1,7 @@
-/* The job goes back into Slurm's queue: held, because it must be restored and cannot be (RETURN_HOLD), or to be continued as soon as
- * Slurm likes, because it was stopped here (RETURN_REQUEUE). It never starts over silently, and it is never lost: until Slurm has
- * taken it, or is known to have it in another place, the agent stays, for an agent that ends is a job that has completed. */
+/* The job goes back into Slurm's queue: held, because it must be restored and cannot be (RETURN_HOLD), or to be
+ * continued as soon as Slurm likes, because it was stopped here (RETURN_REQUEUE). It never starts over silently, and it
+ * is never lost: until Slurm has taken it, or is known to have it in another place, the agent stays, for an agent that
+ * ends is a job that has completed. */
 #include "agent/agent.h"
 
 #include <stdio.h>
@@ -41,8 +42,8 @@ static void on_requeued(void *arg, bool ok, const json_t *answer, const char *er
 static void requeue(struct agent *a)
 {
 	publish_now(a);
-	rpc_start(&a->loop, &a->ret.rpc, a->libexec, REQUEUE_TIMEOUT, a->ret.mode == RETURN_HOLD ? "requeue-hold" : "requeue-soon",
-		  a->task.job_id, NULL, on_requeued, a);
+	rpc_start(&a->loop, &a->ret.rpc, a->libexec, REQUEUE_TIMEOUT,
+		  a->ret.mode == RETURN_HOLD ? "requeue-hold" : "requeue-soon", a->task.job_id, NULL, on_requeued, a);
 }
 
 /* Slurm would requeue a cancelled job too, and nobody wants that one back. */
@@ -52,20 +53,12 @@ static void on_state(void *arg, bool ok, const json_t *job, const char *error)
 	const struct end_input in = end_input_of(a, ok, job);
 
 	switch (end_decide(&in)) {
-	case END_UNKNOWN:
-		again(a, error);
-		break;
-	case END_NONE:
-		requeue(a);
-		break;
-	case END_OVER:
-		end_given_up(a);
-		break;
+	case END_UNKNOWN: again(a, error); break;
+	case END_NONE: requeue(a); break;
+	case END_OVER: end_given_up(a); break;
 	case END_START_OVER:
 	case END_CONTINUE:
-	case END_ELSEWHERE:
-		end_leave(a);
-		break;
+	case END_ELSEWHERE: end_leave(a); break;
 	}
 }
 

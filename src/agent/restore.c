@@ -1,5 +1,5 @@
-/* Attempts to restore, in the order of the plan, each in a pod of its own. The first pod, whose script waits at the gate, stays
- * until one has succeeded: it is the way back to the beginning. */
+/* Attempts to restore, in the order of the plan, each in a pod of its own. The first pod, whose script waits at the
+ * gate, stays until one has succeeded: it is the way back to the beginning. */
 #include "agent/agent.h"
 
 #include <errno.h>
@@ -17,7 +17,7 @@
 #include "policy/obstacle.h"
 #include "pod/pod.h"
 
-#define MARGIN 30  /* s behind CheckpointTimeout, which the worker keeps itself */
+#define MARGIN 30 /* s behind CheckpointTimeout, which the worker keeps itself */
 
 static void attempt(struct agent *a);
 static void on_again(void *arg);
@@ -49,7 +49,7 @@ static enum failure_cause cause_of(const struct agent *a)
 {
 	static const enum failure_cause causes[] = {
 		[OBSTACLE_UNKNOWN] = FAILED_EPOCH, [OBSTACLE_PASSES] = FAILED_PASSES, [OBSTACLE_NODE] = FAILED_NODE,
-		[OBSTACLE_EPOCH] = FAILED_EPOCH, [OBSTACLE_JOB] = FAILED_JOB,
+		[OBSTACLE_EPOCH] = FAILED_EPOCH,   [OBSTACLE_JOB] = FAILED_JOB,
 	};
 	enum obstacle_class class = obstacle_class(a->restore.error);
 
@@ -80,7 +80,8 @@ static void try_again(struct agent *a)
 		job_log(a, "%s; this passes by itself: it is tried again for %s", a->restore.error,
 			format_duration(left, total, sizeof(total)));
 	snprintf(a->pub.status.error, sizeof(a->pub.status.error), "waits, next attempt in %s, for %s at most: %.180s",
-		 format_duration(pause, wait, sizeof(wait)), format_duration(left, total, sizeof(total)), a->restore.error);
+		 format_duration(pause, wait, sizeof(wait)), format_duration(left, total, sizeof(total)),
+		 a->restore.error);
 	publish_now(a);
 	loop_timer_set(&a->loop, &a->restore.again, now_us() + pause, on_again, a);
 }
@@ -88,8 +89,10 @@ static void try_again(struct agent *a)
 static void go_on(struct agent *a)
 {
 	struct failure_input in = {
-		.cause = cause_of(a), .more_epochs = a->restore.next + 1 < a->start.plan.n_epochs,
-		.may_move = move_possible(a), .otherwise = a->start.plan.otherwise,
+		.cause = cause_of(a),
+		.more_epochs = a->restore.next + 1 < a->start.plan.n_epochs,
+		.may_move = move_possible(a),
+		.otherwise = a->start.plan.otherwise,
 	};
 	enum failure_step step;
 	char why[600];
@@ -104,16 +107,12 @@ static void go_on(struct agent *a)
 		a->restore.told = true;
 	}
 	switch (step) {
-	case FAILURE_AGAIN:
-		try_again(a);
-		break;
+	case FAILURE_AGAIN: try_again(a); break;
 	case FAILURE_NEXT_EPOCH:
 		a->restore.next++;
 		attempt(a);
 		break;
-	case FAILURE_ELSEWHERE:
-		move_begin(a, a->restore.error, go_on);
-		break;
+	case FAILURE_ELSEWHERE: move_begin(a, a->restore.error, go_on); break;
 	case FAILURE_FRESH:
 		job_log(a, "no epoch can be restored, the job starts over");
 		snprintf(a->start.error, sizeof(a->start.error), "started over: %.390s", a->restore.history);
@@ -134,7 +133,8 @@ static void failed(struct agent *a)
 	memcpy(why, a->restore.error, sizeof(why));
 	if (!why[0])
 		snprintf(why, sizeof(why), "the restored processes died at once");
-	snprintf(a->restore.error, sizeof(a->restore.error), "epoch %u cannot be restored: %.440s", a->restore.epoch, why);
+	snprintf(a->restore.error, sizeof(a->restore.error), "epoch %u cannot be restored: %.440s", a->restore.epoch,
+		 why);
 	discard(a);
 	/* Slurm's SIGTERM to all processes hits half-restored ones too: if there was one, first learn what it meant */
 	if (!a->end.term)
@@ -151,8 +151,8 @@ void restore_go_on(struct agent *a)
 	}
 }
 
-/* Epochs newer than the restored one belong to a history that this run does not share: its files will not be as they were then.
- * They stay on disk, but are no candidates any more. */
+/* Epochs newer than the restored one belong to a history that this run does not share: its files will not be as they
+ * were then. They stay on disk, but are no candidates any more. */
 static void leave_history(struct agent *a)
 {
 	struct job_record *r = &a->rec;
@@ -202,7 +202,8 @@ static void succeeded(struct agent *a)
 	a->pub.status.restored = a->restore.epoch;
 	a->pub.status.error[0] = '\0';
 	if (a->restore.next > 0) /* a newer one could not be */
-		snprintf(a->start.error, sizeof(a->start.error), "restored from epoch %u; %.400s", a->restore.epoch, a->restore.history);
+		snprintf(a->start.error, sizeof(a->start.error), "restored from epoch %u; %.400s", a->restore.epoch,
+			 a->restore.history);
 	start_service(a);
 }
 
@@ -219,7 +220,8 @@ static void explain_failure(struct agent *a, const char *what)
 
 	criu_log_explain(a->store.dirfd, "restore.log", log, sizeof(log));
 	snprintf(a->restore.error, sizeof(a->restore.error), "%.350s%s", log[0] ? log : what,
-		 a->restore.node_differs ? " (this node differs from the one where it was saved, see checkpoint.log)" : "");
+		 a->restore.node_differs ? " (this node differs from the one where it was saved, see checkpoint.log)"
+					 : "");
 	a->restore.node_blamed = a->restore.node_differs;
 }
 
@@ -300,7 +302,8 @@ static void on_limit(void *arg)
 {
 	struct agent *a = arg;
 
-	snprintf(a->restore.error, sizeof(a->restore.error), "it took longer than CheckpointTimeout (%u s)", a->conf.timeout);
+	snprintf(a->restore.error, sizeof(a->restore.error), "it took longer than CheckpointTimeout (%u s)",
+		 a->conf.timeout);
 	failed(a);
 }
 
@@ -331,7 +334,8 @@ static int begin_attempt(struct agent *a, struct err *err)
 	a->restore.ctl_fd = sv[0];
 	fcntl(sv[0], F_SETFL, O_NONBLOCK);
 	loop_add(&a->loop, &a->restore.ctl, sv[0], on_ctl, a);
-	loop_timer_set(&a->loop, &a->restore.limit, now_us() + ((int64_t)a->conf.timeout + MARGIN) * 1000000, on_limit, a);
+	loop_timer_set(&a->loop, &a->restore.limit, now_us() + ((int64_t)a->conf.timeout + MARGIN) * 1000000, on_limit,
+		       a);
 	int rc = start_worker(a, sv[1], err);
 	close(sv[1]);
 	return rc;
@@ -342,7 +346,8 @@ static void attempt(struct agent *a)
 	struct err err;
 
 	a->restore.epoch = a->start.plan.epochs[a->restore.next];
-	a->restore.restored = a->restore.worker_ok = a->restore.node_blamed = a->restore.node_differs = a->restore.told = false;
+	a->restore.restored = a->restore.worker_ok = a->restore.node_blamed = a->restore.node_differs =
+		a->restore.told = false;
 	a->restore.began = now_us();
 	a->restore.error[0] = '\0';
 	if (begin_attempt(a, &err) == 0)

@@ -31,9 +31,11 @@ static void explain(struct rpc *r, int status, bool timed_out)
 	else if (WIFSIGNALED(status))
 		snprintf(r->error, sizeof(r->error), "fsched-slurm was killed by signal %d", WTERMSIG(status));
 	else if (WEXITSTATUS(status) == 127)
-		snprintf(r->error, sizeof(r->error), "fsched-slurm cannot be run: is fsched installed completely on this node?");
+		snprintf(r->error, sizeof(r->error),
+			 "fsched-slurm cannot be run: is fsched installed completely on this node?");
 	else
-		snprintf(r->error, sizeof(r->error), "fsched-slurm ended with status %d and no explanation", WEXITSTATUS(status));
+		snprintf(r->error, sizeof(r->error), "fsched-slurm ended with status %d and no explanation",
+			 WEXITSTATUS(status));
 }
 
 static void finish(struct rpc *r, bool ok)
@@ -68,8 +70,9 @@ void rpc_start(struct loop *l, struct rpc *r, const char *libexec, int timeout_s
 	cleanup_free char *op_copy = xstrdup(op), *arg_copy = arg ? xstrdup(arg) : NULL;
 	char id[16];
 	char *argv[] = { path, op_copy, id, arg_copy, NULL };
-	struct proc_spec s = { .argv = argv, .keep_fd = -1, .timeout_s = timeout_s, .on_line = on_line, .on_end = on_end,
-			       .arg = r };
+	struct proc_spec s = {
+		.argv = argv, .keep_fd = -1, .timeout_s = timeout_s, .on_line = on_line, .on_end = on_end, .arg = r
+	};
 	struct err err;
 
 	snprintf(id, sizeof(id), "%u", job_id);

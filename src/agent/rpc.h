@@ -10,18 +10,22 @@
 struct rpc {
 	struct loop *loop;
 	struct proc proc;
-	json_t *answer;     /* owned */
+	json_t *answer; /* owned */
 	void (*done)(void *arg, bool ok, const json_t *answer, const char *error);
 	void *arg;
 	char error[512];
-	struct loop_timer failed;  /* set: it could not even be started, and done has not been called yet */
+	struct loop_timer failed; /* set: it could not even be started, and done has not been called yet */
 };
 
-/* fsched-slurm OP JOBID [ARG]; done is called once, never before rpc_start has returned. r must not be running; all zero the first time. */
+/* fsched-slurm OP JOBID [ARG]; done is called once, never before rpc_start has returned. r must not be running; all
+ * zero the first time. */
 void rpc_start(struct loop *l, struct rpc *r, const char *libexec, int timeout_s, const char *op, uint32_t job_id,
 	       const char *arg, void (*done)(void *, bool, const json_t *, const char *), void *done_arg);
 /* True until done is called, also if the start has failed. */
-static inline bool rpc_running(const struct rpc *r) { return proc_running(&r->proc) || r->failed.at; }
+static inline bool rpc_running(const struct rpc *r)
+{
+	return proc_running(&r->proc) || r->failed.at;
+}
 void rpc_forget(struct rpc *r);
 
 #endif

@@ -9,7 +9,7 @@
 #include "base/util.h"
 
 #define SECOND INT64_C(1000000)
-#define WINDOW (SECOND / 2)     /* over which the load is measured */
+#define WINDOW (SECOND / 2) /* over which the load is measured */
 
 static void on_timer(void *arg);
 

@@ -12,8 +12,8 @@
 #include "base/log.h"
 #include "base/util.h"
 
-/* How long the agent waits for the witnesses. The sender walks through the processes within a millisecond, but it may lose its
- * CPU on the way. Only signals to the script alone are delayed by this. */
+/* How long the agent waits for the witnesses. The sender walks through the processes within a millisecond, but it may
+ * lose its CPU on the way. Only signals to the script alone are delayed by this. */
 #define WINDOW_US 50000
 
 static _Noreturn void run_canary(pid_t agent, int out)
@@ -144,7 +144,8 @@ static void on_canary(void *arg)
 			witness(s, sigs[i])->canary++;
 }
 
-int signals_start(struct signals *s, struct loop *l, void (*deliver)(void *, int, enum sig_scope), void *arg, struct err *err)
+int signals_start(struct signals *s, struct loop *l, void (*deliver)(void *, int, enum sig_scope), void *arg,
+		  struct err *err)
 {
 	pid_t agent = getpid();
 	int fds[2];

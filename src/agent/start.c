@@ -1,8 +1,9 @@
 /* From exec to the decision: run the script, restore, or hold.
  *
- * What must not happen is that a vacated job starts over silently, or that a job is kept from running because it could not be
- * checkpointed. So a job that starts for the first time runs even if its directory cannot be made: the error is recorded and
- * shown, and each checkpoint that falls due tries again. A job that starts again and whose record cannot be read is held. */
+ * What must not happen is that a vacated job starts over silently, or that a job is kept from running because it could
+ * not be checkpointed. So a job that starts for the first time runs even if its directory cannot be made: the error is
+ * recorded and shown, and each checkpoint that falls due tries again. A job that starts again and whose record cannot
+ * be read is held. */
 #include "agent/agent.h"
 
 #include <errno.h>
@@ -92,7 +93,8 @@ static void kept(struct agent *a, bool ok, const char *what)
 		snprintf(a->start.output, sizeof(a->start.output),
 			 "the output of the run before could not be kept beside (%s): the new run appends to it", clean);
 	else if (*clean)
-		snprintf(a->start.output, sizeof(a->start.output), "the output of the run before is kept beside as %s", clean);
+		snprintf(a->start.output, sizeof(a->start.output), "the output of the run before is kept beside as %s",
+			 clean);
 	if (*a->start.output)
 		job_log(a, "%s", a->start.output);
 	start_fresh(a);
@@ -180,15 +182,22 @@ static void elsewhere(struct agent *a)
 		stay(a);
 }
 
-struct heard { bool saved, ended; };   /* what Slurm's entry says of the job, see struct start_input */
+struct heard {
+	bool saved, ended;
+}; /* what Slurm's entry says of the job, see struct start_input */
 
 static void decide(struct agent *a, unsigned requested, struct heard heard)
 {
 	static unsigned epochs[STORE_KEPT_MAX];
-	struct start_input in = { .have_record = a->start.have_record, .intent = a->rec.intent, .requested = requested, .saved = heard.saved,
-				  .told = heard.ended, .ended = a->start.have_record ? ended_how(a->rec.status) : ENDED_UNKNOWN,
+	struct start_input in = { .have_record = a->start.have_record,
+				  .intent = a->rec.intent,
+				  .requested = requested,
+				  .saved = heard.saved,
+				  .told = heard.ended,
+				  .ended = a->start.have_record ? ended_how(a->rec.status) : ENDED_UNKNOWN,
 				  .unusable = a->start.unusable,
-				  .restart_count = a->task.restart_count, .epochs = epochs,
+				  .restart_count = a->task.restart_count,
+				  .epochs = epochs,
 				  .hold_on_failure = a->conf.on_restore_failure == CONF_HOLD };
 
 	a->start.requested = requested;
@@ -200,21 +209,11 @@ static void decide(struct agent *a, unsigned requested, struct heard heard)
 	if (a->task.restart_count)
 		log_info("restart %u: %s", a->task.restart_count, a->start.plan.reason);
 	switch (a->start.plan.action) {
-	case START_FRESH:
-		start_fresh(a);
-		break;
-	case START_RESTORE:
-		restore_begin(a);
-		break;
-	case START_HOLD:
-		return_begin(a, RETURN_HOLD, a->start.plan.reason);
-		break;
-	case START_ELSEWHERE:
-		elsewhere(a);
-		break;
-	case START_END:
-		end_as_before(a);
-		break;
+	case START_FRESH: start_fresh(a); break;
+	case START_RESTORE: restore_begin(a); break;
+	case START_HOLD: return_begin(a, RETURN_HOLD, a->start.plan.reason); break;
+	case START_ELSEWHERE: elsewhere(a); break;
+	case START_END: end_as_before(a); break;
 	}
 }
 
@@ -223,7 +222,8 @@ static void on_asked(void *arg, bool ok, const json_t *answer, const char *error
 	struct agent *a = arg;
 	json_int_t epoch = json_integer_value(json_object_get(answer, "epoch"));
 	bool vacated = json_is_true(json_object_get(answer, "vacated"));
-	const struct heard heard = { json_is_true(json_object_get(answer, "saved")), json_is_true(json_object_get(answer, "ended")) };
+	const struct heard heard = { json_is_true(json_object_get(answer, "saved")),
+				     json_is_true(json_object_get(answer, "ended")) };
 	const char *tried = json_string_value(json_object_get(answer, "tried"));
 
 	if (!ok)
@@ -242,7 +242,8 @@ static void on_asked(void *arg, bool ok, const json_t *answer, const char *error
 
 static void ask_epoch(struct agent *a)
 {
-	rpc_start(&a->loop, &a->start.ask, a->libexec, ASK_TIMEOUT, "take-restart-epoch", a->task.job_id, NULL, on_asked, a);
+	rpc_start(&a->loop, &a->start.ask, a->libexec, ASK_TIMEOUT, "take-restart-epoch", a->task.job_id, NULL,
+		  on_asked, a);
 }
 
 /* The record as the holder before us left it. */
@@ -257,8 +258,8 @@ static int open_record(struct agent *a)
 	return -1;
 }
 
-/* The job has been taken from this start while it waited for the lease, by a later one or by its end: what a person has asked for is not
- * this start's to take, nor the job to hold or to move. */
+/* The job has been taken from this start while it waited for the lease, by a later one or by its end: what a person has
+ * asked for is not this start's to take, nor the job to hold or to move. */
 static bool is_over(const struct agent *a)
 {
 	return a->phase != PHASE_STARTING;
@@ -276,7 +277,8 @@ void start_without_lease(struct agent *a, const char *why)
 {
 	if (is_over(a))
 		return;
-	snprintf(a->start.error, sizeof(a->start.error), "the job's checkpoint directory cannot be used on this node: %.400s", why);
+	snprintf(a->start.error, sizeof(a->start.error),
+		 "the job's checkpoint directory cannot be used on this node: %.400s", why);
 	log_error("%s", a->start.error);
 	a->start.unusable = true;
 	ask_epoch(a);
@@ -363,7 +365,8 @@ void start_service(struct agent *a)
 	snprintf(s->state, sizeof(s->state), "running");
 	if (a->start.error[0] || a->start.output[0])
 		snprintf(s->error, sizeof(s->error), "%.*s%s%.*s", a->start.error[0] ? 120 : 250, a->start.output,
-			 a->start.output[0] && a->start.error[0] ? "; " : "", a->start.output[0] ? 130 : 250, a->start.error);
+			 a->start.output[0] && a->start.error[0] ? "; " : "", a->start.output[0] ? 130 : 250,
+			 a->start.error);
 	for (int sig = 1; sig < NSIG; sig++)
 		if (sigismember(&a->restore.pending, sig) == 1)
 			pod_deliver(a, sig, SIG_SCOPE_SCRIPT);

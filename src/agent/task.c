@@ -8,7 +8,7 @@
 #include "base/util.h"
 #include "base/json.h"
 
-#define TASK_MAX (1 << 20)
+#define TASK_MAX   (1 << 20)
 #define GROUPS_MAX 65536
 
 /* Reading stops at the first member that is missing or of the wrong type; err then names it. */
@@ -53,7 +53,8 @@ static void get_text(struct reader *r, const char *key, char *out, size_t len)
 	/* jansson refuses strings with NUL in them when it parses */
 	if (!json_is_string(v) || json_string_length(v) >= len) {
 		r->failed = true;
-		err_set(r->err, EINVAL, "task file: \"%s\" is missing, not a string, or longer than %zu bytes", key, len - 1);
+		err_set(r->err, EINVAL, "task file: \"%s\" is missing, not a string, or longer than %zu bytes", key,
+			len - 1);
 		return;
 	}
 	memcpy(out, json_string_value(v), json_string_length(v) + 1);

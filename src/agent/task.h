@@ -10,26 +10,26 @@
 struct task {
 	uint32_t job_id;
 	uint32_t array_job_id;
-	int32_t  array_task_id;   /* -1 = not a task of an array */
-	uid_t    uid;
-	gid_t    gid;
-	gid_t   *groups;          /* owned */
-	int      n_groups;
-	char     user[64], cluster[64], node[256], uuid[37];
+	int32_t array_task_id; /* -1 = not a task of an array */
+	uid_t uid;
+	gid_t gid;
+	gid_t *groups; /* owned */
+	int n_groups;
+	char user[64], cluster[64], node[256], uuid[37];
 	unsigned restart_count;
-	int64_t  interval;        /* s, 0 = on request only */
-	bool     at_limit;        /* --checkpoint-at-limit */
-	bool     truncate;        /* the user's open mode was truncate */
+	int64_t interval; /* s, 0 = on request only */
+	bool at_limit;    /* --checkpoint-at-limit */
+	bool truncate;    /* the user's open mode was truncate */
 	unsigned cpus;
-	bool     private_tmp;
-	char     script[4096], cwd[4096], pod_dir[4096], config[4096];
-	char     error_file[4096];/* "" = not known */
-	pid_t    init_pid, leader_pid, script_pid;
-	int      ctl_fd, gate_fd;
+	bool private_tmp;
+	char script[4096], cwd[4096], pod_dir[4096], config[4096];
+	char error_file[4096]; /* "" = not known */
+	pid_t init_pid, leader_pid, script_pid;
+	int ctl_fd, gate_fd;
 };
 
 /* Reads and closes fd. */
-int  task_read(struct task *t, int fd, struct err *err);
+int task_read(struct task *t, int fd, struct err *err);
 void task_free(struct task *t);
 
 #endif

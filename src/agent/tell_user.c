@@ -1,5 +1,5 @@
-/* What the job's user has to know and would not look for: a line in the job's error file. It is written by a child that has become
- * the user, since the path is his to change. */
+/* What the job's user has to know and would not look for: a line in the job's error file. It is written by a child that
+ * has become the user, since the path is his to change. */
 #include "agent/agent.h"
 
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 #include "base/user.h"
 #include "base/util.h"
 
-#define TIMEOUT 60   /* s; the file system may not answer */
+#define TIMEOUT 60 /* s; the file system may not answer */
 
 static int tell_main(void *arg, int out)
 {
@@ -30,7 +30,9 @@ static int tell_main(void *arg, int out)
 
 void tell_user(struct agent *a, const char *text)
 {
-	struct proc_spec s = { .main = tell_main, .main_arg = a, .keep_all = true, .keep_fd = -1, .timeout_s = TIMEOUT, .arg = a };
+	struct proc_spec s = {
+		.main = tell_main, .main_arg = a, .keep_all = true, .keep_fd = -1, .timeout_s = TIMEOUT, .arg = a
+	};
 	char clean[sizeof(a->tell.text) - 64];
 	struct err err;
 
@@ -54,7 +56,7 @@ void tell_unprotected(struct agent *a, const char *why)
 		return;
 	a->tell.said = true;
 	snprintf(text, sizeof(text),
-		 "periodic checkpoints fail: %.600s. The job runs on%s. This is said once; scontrol show job tells how it stands", why,
-		 epoch ? ", saved as of its last epoch" : " and is not saved");
+		 "periodic checkpoints fail: %.600s. The job runs on%s. This is said once; scontrol show job tells how it stands",
+		 why, epoch ? ", saved as of its last epoch" : " and is not saved");
 	tell_user(a, text);
 }

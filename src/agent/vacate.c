@@ -1,5 +1,6 @@
-/* The second half of a vacate: the epoch is durable, the tree is frozen, and the job must get from the node into the queue without
- * being lost on the way. Until Slurm has it, the worker can still be told to let the job run on; from then on it can not.
+/* The second half of a vacate: the epoch is durable, the tree is frozen, and the job must get from the node into the
+ * queue without being lost on the way. Until Slurm has it, the worker can still be told to let the job run on; from
+ * then on it can not.
  *
  *   held -> intent vacating -> requeue-hold -> done:   kill the pod before Slurm's SIGTERM can reach anything that runs
  *                                           -> failed: has it happened after all? -> yes: as done
@@ -14,9 +15,9 @@
 #include "base/log.h"
 #include "base/util.h"
 
-#define REQUEUE_TIMEOUT 30    /* s, for the requeue and for each look afterwards */
-#define DOUBT_TIME      10    /* s of looking whether a failed requeue has happened after all */
-#define WORD_TIMEOUT    30    /* s for the worker to end once it has the word */
+#define REQUEUE_TIMEOUT 30 /* s, for the requeue and for each look afterwards */
+#define DOUBT_TIME      10 /* s of looking whether a failed requeue has happened after all */
+#define WORD_TIMEOUT    30 /* s for the worker to end once it has the word */
 
 static void look(void *arg);
 
@@ -24,7 +25,8 @@ static void look(void *arg);
 static void finish_gone(struct agent *a)
 {
 	struct op *op = &a->op;
-	json_t *r = op->result && json_is_true(json_object_get(op->result, "ok")) ? json_incref(op->result) : json_object();
+	json_t *r = op->result && json_is_true(json_object_get(op->result, "ok")) ? json_incref(op->result)
+										  : json_object();
 
 	if (op->kind == OP_PREEMPT)
 		job_log(a, "preempted at epoch %u; the job waits in Slurm's queue", op->epoch);
@@ -107,8 +109,8 @@ static void on_look(void *arg, bool ok, const json_t *answer, const char *error)
 	} else if (now_us() < a->op.give_up) {
 		loop_timer_set(&a->loop, &a->op.retry, now_us() + 1000000, look, a);
 	} else {
-		/* If slurmctld has the requeue in its queue of work after all, it will kill the job: end.c must not take that
-		 * for somebody's wish to start over. */
+		/* If slurmctld has the requeue in its queue of work after all, it will kill the job: end.c must not
+		 * take that for somebody's wish to start over. */
 		a->end.unresolved = true;
 		back(a);
 	}
@@ -170,8 +172,9 @@ void vacate_worker_end(struct agent *a, bool ok)
 	if (op->vacated)
 		finish_gone(a);
 	else if (rpc_running(&op->requeue) || op->retry.at)
-		/* It died while Slurm was being asked: the tree runs again, ahead of its epoch. If the requeue succeeds, the job is
-		 * vacated all the same, as of this epoch: the pod dies first thing, and the files are rolled back at restore. */
+		/* It died while Slurm was being asked: the tree runs again, ahead of its epoch. If the requeue
+		 * succeeds, the job is vacated all the same, as of this epoch: the pod dies first thing, and the files
+		 * are rolled back at restore. */
 		log_error("the checkpoint worker died while the job was being vacated");
 	else
 		finish_back(a);

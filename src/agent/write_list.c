@@ -14,22 +14,23 @@
 #include "base/util.h"
 
 struct written {
-	int      fan;         /* fanotify group */
-	int      mounts;      /* the pod's mount namespace, which must outlive the pod: the name of a file leads through its mounts */
-	int      journal;     /* <job dir>/written, O_APPEND */
-	off_t    size;        /* of what is whole in it */
-	char    *unsaved;     /* paths that are not in it yet, each with its NUL; owned */
-	size_t   n_unsaved;   /* bytes */
-	bool     failing;     /* the last attempt to save them has failed */
-	pid_t    init;
-	bool     private_tmp;
-	void    *paths;       /* tsearch tree of char * */
+	int fan;          /* fanotify group */
+	int mounts;       /* the pod's mount namespace, which must outlive the pod: the name of a file leads through its
+			     mounts */
+	int journal;      /* <job dir>/written, O_APPEND */
+	off_t size;       /* of what is whole in it */
+	char *unsaved;    /* paths that are not in it yet, each with its NUL; owned */
+	size_t n_unsaved; /* bytes */
+	bool failing;     /* the last attempt to save them has failed */
+	pid_t init;
+	bool private_tmp;
+	void *paths; /* tsearch tree of char * */
 	unsigned n;
-	size_t   bytes;
-	bool     full;
-	int      dirfd;       /* of the job's directory, the caller's */
-	char     cwd[PATH_MAX];
-	char     gap[64];     /* see written_gap() */
+	size_t bytes;
+	bool full;
+	int dirfd; /* of the job's directory, the caller's */
+	char cwd[PATH_MAX];
+	char gap[64]; /* see written_gap() */
 };
 
 static int by_name(const void *a, const void *b)
@@ -73,8 +74,8 @@ static void load_journal(struct written *w, int dirfd)
 	}
 }
 
-/* Appends what is not saved yet. A part of it that was written before the disk was full is cut off again: the next path must not be taken for
- * the end of that one. */
+/* Appends what is not saved yet. A part of it that was written before the disk was full is cut off again: the next path
+ * must not be taken for the end of that one. */
 static int append(struct written *w)
 {
 	struct stat st;
@@ -96,7 +97,8 @@ static void flush(struct written *w)
 		return;
 	if (append(w)) {
 		if (!w->failing)
-			log_warn("cannot note which files the job has written in %s: %s; trying again", WRITTEN_NAME, strerror(errno));
+			log_warn("cannot note which files the job has written in %s: %s; trying again", WRITTEN_NAME,
+				 strerror(errno));
 		w->failing = true;
 	} else if (w->failing) {
 		log_info("%s, the list of files that the job has written, is up to date again", WRITTEN_NAME);
@@ -104,11 +106,13 @@ static void flush(struct written *w)
 	}
 }
 
-/* criu, which runs in the pod's mount namespace, keeps what it knows of the kernel in a file on /run (criu.kdat, criu-fsched.kdat)
- * when it is run first after a boot. That file is no work of the job, and other nodes need not have it. */
+/* criu, which runs in the pod's mount namespace, keeps what it knows of the kernel in a file on /run (criu.kdat,
+ * criu-fsched.kdat) when it is run first after a boot. That file is no work of the job, and other nodes need not have
+ * it. */
 #define CRIU_CACHE "/run/criu"
 
-/* The kernel names a file whose name is gone "… (deleted)", and it may still have another one (ln, rm). A file may be called so, too. */
+/* The kernel names a file whose name is gone "… (deleted)", and it may still have another one (ln, rm). A file may be
+ * called so, too. */
 static bool name_is_gone(const struct written *w, const char *path, const struct stat *st)
 {
 	static const char mark[] = " (deleted)";
@@ -132,7 +136,8 @@ static void take_event(struct written *w, int fd)
 	if (n <= 0 || path[0] != '/' || fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_nlink == 0)
 		return;
 	path[n] = '\0';
-	if ((st.st_uid == 0 && strncmp(path, CRIU_CACHE, strlen(CRIU_CACHE)) == 0) || name_is_gone(w, path, &st) || !remember(w, path))
+	if ((st.st_uid == 0 && strncmp(path, CRIU_CACHE, strlen(CRIU_CACHE)) == 0) || name_is_gone(w, path, &st) ||
+	    !remember(w, path))
 		return;
 	w->unsaved = xrealloc(w->unsaved, w->n_unsaved + (size_t)n + 1);
 	memcpy(w->unsaved + w->n_unsaved, path, (size_t)n + 1);
@@ -185,9 +190,9 @@ static bool below(const char *path, const char *dir)
 static bool is_pseudo(const char *fstype)
 {
 	static const char *const names[] = {
-		"proc", "sysfs", "cgroup", "cgroup2", "devpts", "devtmpfs", "mqueue", "securityfs", "debugfs",
-		"tracefs", "bpf", "configfs", "pstore", "efivarfs", "hugetlbfs", "autofs", "binfmt_misc", "fusectl",
-		"rpc_pipefs", "nsfs",
+		"proc",       "sysfs",   "cgroup",      "cgroup2", "devpts",     "devtmpfs", "mqueue",
+		"securityfs", "debugfs", "tracefs",     "bpf",     "configfs",   "pstore",   "efivarfs",
+		"hugetlbfs",  "autofs",  "binfmt_misc", "fusectl", "rpc_pipefs", "nsfs",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
@@ -223,8 +228,8 @@ static void unescape(char *s)
 	*out = '\0';
 }
 
-/* A mount may be hidden by a later one: a file of another file system that the node has mounted over a name in /proc lies
- * below the pod's own /proc, which must not be watched. */
+/* A mount may be hidden by a later one: a file of another file system that the node has mounted over a name in /proc
+ * lies below the pod's own /proc, which must not be watched. */
 static bool leads_to(const char *path, int mount_id)
 {
 	struct statx st;
@@ -293,7 +298,7 @@ static int mark_all(struct written *w)
 
 struct rewrite {
 	struct written *w;
-	char  *text;
+	char *text;
 	size_t len;
 	unsigned n;
 };
@@ -327,8 +332,8 @@ static int reopen(struct written *w)
 	return 0;
 }
 
-/* A job that makes and deletes files all the time must not fill the journal with names of the past. Nothing is lost by that: what an
- * epoch has recorded stands in the epoch. */
+/* A job that makes and deletes files all the time must not fill the journal with names of the past. Nothing is lost by
+ * that: what an epoch has recorded stands in the epoch. */
 static void compact(struct written *w)
 {
 	struct rewrite r = { .w = w, .text = xmalloc(w->bytes + 1) };
@@ -341,7 +346,7 @@ static void compact(struct written *w)
 		w->bytes = 0;
 		w->full = false;
 		w->size = (off_t)r.len;
-		w->n_unsaved = 0;   /* it was among the paths */
+		w->n_unsaved = 0; /* it was among the paths */
 		for (size_t i = 0; i < r.len; i += strlen(r.text + i) + 1)
 			remember(w, r.text + i);
 	} else {

@@ -27,31 +27,33 @@
 #include "files/files.h"
 #include "store/store.h"
 
-#define WRITTEN_NAME FILES_JOURNAL
-#define WRITTEN_MAX 20000               /* paths; beyond it new ones are not kept */
-#define WRITTEN_BYTES_MAX (4u << 20)    /* of all paths */
+#define WRITTEN_NAME      FILES_JOURNAL
+#define WRITTEN_MAX       20000      /* paths; beyond it new ones are not kept */
+#define WRITTEN_BYTES_MAX (4u << 20) /* of all paths */
 
 struct written;
 
 /* Starts listening on the mounts of the pod whose pid 1 is init (host pid) and
  * takes over the journal in the job's directory, or empties it with fresh. The
  * pod's private /tmp (private_tmp), /dev/shm and pseudo file systems are left
- * out. cwd: the job's working directory, for written_gap(). Returns NULL with err where the kernel cannot: the job then runs with
- * only its open files protected. */
-struct written *written_open(const struct store *s, pid_t init, bool private_tmp, bool fresh, const char *cwd, struct err *err);
+ * out. cwd: the job's working directory, for written_gap(). Returns NULL with err where the kernel cannot: the job then
+ * runs with only its open files protected. */
+struct written *written_open(const struct store *s, pid_t init, bool private_tmp, bool fresh, const char *cwd,
+			     struct err *err);
 void written_close(struct written *w);
 
 /* Readable when the job has closed a file it had open for writing. */
 int written_fd(const struct written *w);
 
-/* Takes all events and appends paths that are new to the journal, and those that could not be appended before. Returns whether to look again
- * soon: there were some, or they cannot be saved. Also right after the death of the pod, for what it wrote last. */
+/* Takes all events and appends paths that are new to the journal, and those that could not be appended before. Returns
+ * whether to look again soon: there were some, or they cannot be saved. Also right after the death of the pod, for what
+ * it wrote last. */
 bool written_drain(struct written *w);
 /* False while paths are not in the journal because it cannot be written. */
 bool written_saved(const struct written *w);
 
-/* Before a checkpoint: marks mounts that have come since (autofs), and takes paths that lead to no file any more out of a journal
- * that is nearly full. Not while a worker reads the journal. */
+/* Before a checkpoint: marks mounts that have come since (autofs), and takes paths that lead to no file any more out of
+ * a journal that is nearly full. Not while a worker reads the journal. */
 void written_remark(struct written *w);
 
 /* True once paths have been left out because the journal is full. */

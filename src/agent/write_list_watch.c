@@ -1,7 +1,7 @@
 /* The list of files that the job writes (written.h), in the loop.
  *
- * One look per second while the job writes, none while it does not. The look comes a second after the first event: by then most
- * programs that write to a temporary name have given the file its real one. */
+ * One look per second while the job writes, none while it does not. The look comes a second after the first event: by
+ * then most programs that write to a temporary name have given the file its real one. */
 #include "agent/agent.h"
 
 #include <stdio.h>
@@ -18,8 +18,10 @@ static void report_full(struct agent *a)
 	if (!written_full(a->written.w))
 		return;
 	if (!a->written.said_full)
-		job_log(a, "warning: the job has written more than %d files: further ones are not rolled back at a restore unless they are "
-			"open then", WRITTEN_MAX);
+		job_log(a,
+			"warning: the job has written more than %d files: further ones are not rolled back at a restore unless they are "
+			"open then",
+			WRITTEN_MAX);
 	a->written.said_full = true;
 }
 
@@ -57,12 +59,15 @@ void written_start(struct agent *a, pid_t init, bool fresh)
 		return;
 	a->written.w = written_open(&a->store, init, a->task.private_tmp, fresh, a->task.cwd, &err);
 	if (!a->written.w) {
-		job_log(a, "warning: only files that are open at a checkpoint will be rolled back at a restore: %s", err.text);
+		job_log(a, "warning: only files that are open at a checkpoint will be rolled back at a restore: %s",
+			err.text);
 		return;
 	}
 	gap = written_gap(a->written.w);
 	if (*gap)
-		job_log(a, "the working directory is on %s: only files that are open at a checkpoint will be rolled back there at a restore", gap);
+		job_log(a,
+			"the working directory is on %s: only files that are open at a checkpoint will be rolled back there at a restore",
+			gap);
 	listen_again(a);
 }
 

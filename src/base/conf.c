@@ -9,13 +9,25 @@
 
 #include "base/util.h"
 
-#define CONF_NAME "fsched.conf"
+#define CONF_NAME      "fsched.conf"
 #define CONF_MAX_BYTES (1 << 20)
 #define LINE_MAX_BYTES 8192
 
 /* ---- the keys ---------------------------------------------------------- */
 
-enum type { TYPE_PLUGIN, TYPE_BOOL, TYPE_UINT, TYPE_RATIO, TYPE_BYTES, TYPE_DIR, TYPE_PATH, TYPE_PORTS, TYPE_FAILURE, TYPE_LOG, TYPE_ENGINE };
+enum type {
+	TYPE_PLUGIN,
+	TYPE_BOOL,
+	TYPE_UINT,
+	TYPE_RATIO,
+	TYPE_BYTES,
+	TYPE_DIR,
+	TYPE_PATH,
+	TYPE_PORTS,
+	TYPE_FAILURE,
+	TYPE_LOG,
+	TYPE_ENGINE
+};
 
 /* What is set otherwise and makes the key do nothing; NULL: it does something. */
 typedef const char *idle_fn(const struct conf *c);
@@ -37,20 +49,23 @@ static const char *without_load_aware(const struct conf *c)
 
 static const char *without_engine(const struct conf *c)
 {
-	return c->engine == CONF_ENGINE_CRIU ? "MemoryEngine is criu, which writes all memory in the freeze, each time, and as it is" : NULL;
+	return c->engine == CONF_ENGINE_CRIU
+		       ? "MemoryEngine is criu, which writes all memory in the freeze, each time, and as it is"
+		       : NULL;
 }
 
 struct key {
 	const char *name;
-	enum type   type;
-	size_t      offset, size;
-	unsigned    min, max;      /* TYPE_UINT */
-	idle_fn    *idle;          /* or NULL: it always has an effect */
-	const char *unset;         /* what holds while an empty default is in force */
+	enum type type;
+	size_t offset, size;
+	unsigned min, max; /* TYPE_UINT */
+	idle_fn *idle;     /* or NULL: it always has an effect */
+	const char *unset; /* what holds while an empty default is in force */
 };
 
 #define FIELD(f) offsetof(struct conf, f), sizeof(((struct conf *)0)->f)
 
+/* clang-format off */
 static const struct key keys[] = {
 	{ "CheckpointType",           TYPE_PLUGIN, FIELD(criu_enabled), 0, 0, NULL, NULL },
 	{ "JobCheckpointDir",         TYPE_DIR,    FIELD(dir), 0, 0, NULL, NULL },
@@ -82,6 +97,7 @@ static const struct key keys[] = {
 	{ "PodDir",                   TYPE_DIR,    FIELD(pod_dir), 0, 0, NULL, NULL },
 	{ "PodPrivateTmp",            TYPE_BOOL,   FIELD(private_tmp), 0, 0, NULL, NULL },
 };
+/* clang-format on */
 _Static_assert(ARRAY_SIZE(keys) <= CONF_KEYS_MAX, "CONF_KEYS_MAX is too small");
 
 void conf_defaults(struct conf *c)
@@ -144,8 +160,7 @@ static int parse_digits(const char *value, uint64_t *out, const char **rest)
 	if (*p < '0' || *p > '9')
 		return -1;
 	for (*out = 0; *p >= '0' && *p <= '9'; p++) {
-		if (__builtin_mul_overflow(*out, 10, out) ||
-		    __builtin_add_overflow(*out, (uint64_t)(*p - '0'), out))
+		if (__builtin_mul_overflow(*out, 10, out) || __builtin_add_overflow(*out, (uint64_t)(*p - '0'), out))
 			*out = UINT64_MAX / 10;
 	}
 	*rest = p;
@@ -277,22 +292,14 @@ static int parse_value(const struct key *k, const char *value, struct conf *c, c
 	int i;
 
 	switch (k->type) {
-	case TYPE_BOOL:
-		return parse_bool(value, field, why);
-	case TYPE_UINT:
-		return parse_uint(k, value, field, why);
-	case TYPE_RATIO:
-		return parse_ratio(value, field, why);
-	case TYPE_BYTES:
-		return parse_bytes(value, field, why);
-	case TYPE_DIR:
-		return parse_dir(value, field, k->size, why);
-	case TYPE_PATH:
-		return parse_path(value, field, k->size, why);
-	case TYPE_PORTS:
-		return parse_ports(value, c, why);
-	case TYPE_LOG:
-		return parse_log(value, c, why);
+	case TYPE_BOOL: return parse_bool(value, field, why);
+	case TYPE_UINT: return parse_uint(k, value, field, why);
+	case TYPE_RATIO: return parse_ratio(value, field, why);
+	case TYPE_BYTES: return parse_bytes(value, field, why);
+	case TYPE_DIR: return parse_dir(value, field, k->size, why);
+	case TYPE_PATH: return parse_path(value, field, k->size, why);
+	case TYPE_PORTS: return parse_ports(value, c, why);
+	case TYPE_LOG: return parse_log(value, c, why);
 	case TYPE_PLUGIN:
 		i = one_of(value, plugins);
 		c->criu_enabled = i == 1;
@@ -410,14 +417,15 @@ static int take_value(char *text, char **value, const char **why)
 
 struct reader {
 	struct conf *c;
-	unsigned     line;
-	struct err  *err;
+	unsigned line;
+	struct err *err;
 };
 
 /* What one wants to set together with checkpoints, but of Slurm. */
 static bool is_slurms(const char *name)
 {
-	static const char *const slurms[] = { "AuthInfo", "BatchStartTimeout", "JobSubmitPlugins", "PlugStackConfig", "SlurmdTimeout" };
+	static const char *const slurms[] = { "AuthInfo", "BatchStartTimeout", "JobSubmitPlugins", "PlugStackConfig",
+					      "SlurmdTimeout" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(slurms); i++)
 		if (strcasecmp(name, slurms[i]) == 0)
@@ -434,12 +442,13 @@ static int unknown_key(const struct reader *r, const char *name)
 		return err_set(r->err, EINVAL, "%s:%u: there is no key in front of the =", r->c->path, r->line);
 	printable(name, shown, sizeof(shown));
 	if (is_slurms(name))
-		return err_set(r->err, EINVAL, "%s:%u: %s: is a key of slurm.conf, set it there", r->c->path, r->line, shown);
+		return err_set(r->err, EINVAL, "%s:%u: %s: is a key of slurm.conf, set it there", r->c->path, r->line,
+			       shown);
 	if (near)
-		return err_set(r->err, EINVAL, "%s:%u: %s: unknown key, did you mean %s?",
-			       r->c->path, r->line, shown, near->name);
-	return err_set(r->err, EINVAL, "%s:%u: %s: unknown key; `fsched config` lists all keys",
-		       r->c->path, r->line, shown);
+		return err_set(r->err, EINVAL, "%s:%u: %s: unknown key, did you mean %s?", r->c->path, r->line, shown,
+			       near->name);
+	return err_set(r->err, EINVAL, "%s:%u: %s: unknown key; `fsched config` lists all keys", r->c->path, r->line,
+		       shown);
 }
 
 static int read_line(const struct reader *r, char *text)
@@ -454,8 +463,8 @@ static int read_line(const struct reader *r, char *text)
 		return 0;
 	equals = name + strcspn(name, "=#");
 	if (*equals != '=')
-		return err_set(r->err, EINVAL, "%s:%u: \"%s\": not of the form Key = Value", r->c->path,
-			       r->line, printable(name, shown, sizeof(shown)));
+		return err_set(r->err, EINVAL, "%s:%u: \"%s\": not of the form Key = Value", r->c->path, r->line,
+			       printable(name, shown, sizeof(shown)));
 	*equals = '\0';
 	name = trim(name);
 	for (i = 0; i < ARRAY_SIZE(keys) && strcasecmp(name, keys[i].name) != 0; i++)
@@ -463,8 +472,8 @@ static int read_line(const struct reader *r, char *text)
 	if (i == ARRAY_SIZE(keys))
 		return unknown_key(r, name);
 	if (r->c->line[i])
-		return err_set(r->err, EINVAL, "%s:%u: %s: set twice, first in line %u", r->c->path,
-			       r->line, keys[i].name, r->c->line[i]);
+		return err_set(r->err, EINVAL, "%s:%u: %s: set twice, first in line %u", r->c->path, r->line,
+			       keys[i].name, r->c->line[i]);
 	if (take_value(equals + 1, &value, &reason) < 0)
 		return err_set(r->err, EINVAL, "%s:%u: %s: %s", r->c->path, r->line, keys[i].name, reason);
 	if (parse_value(&keys[i], value, r->c, &why) < 0)
@@ -490,7 +499,8 @@ static int read_lines(struct reader *r, char *text, size_t len)
 		if (memchr(line, '\0', (size_t)(newline - line)))
 			return err_set(r->err, EINVAL, "%s:%u: NUL byte; this is no text file", r->c->path, r->line);
 		if (newline - line > LINE_MAX_BYTES)
-			return err_set(r->err, EINVAL, "%s:%u: longer than %d bytes", r->c->path, r->line, LINE_MAX_BYTES);
+			return err_set(r->err, EINVAL, "%s:%u: longer than %d bytes", r->c->path, r->line,
+				       LINE_MAX_BYTES);
 		if (read_line(r, line) < 0)
 			return -1;
 	}
@@ -511,8 +521,8 @@ static int check_file(int fd, const char *path, struct err *err)
 	if (geteuid() != 0)
 		return 0;
 	if (st.st_uid != 0)
-		return err_set(err, EPERM, "%s: owned by uid %u, not by root: refused; run: chown root %s",
-			       path, (unsigned)st.st_uid, path);
+		return err_set(err, EPERM, "%s: owned by uid %u, not by root: refused; run: chown root %s", path,
+			       (unsigned)st.st_uid, path);
 	if (st.st_mode & 022)
 		return err_set(err, EPERM, "%s: writable by others than root (mode %04o): refused; run: chmod go-w %s",
 			       path, (unsigned)(st.st_mode & 07777), path);
@@ -607,25 +617,16 @@ static char *format_value(const struct key *k, const struct conf *c)
 	const void *field = (const char *)c + k->offset;
 
 	switch (k->type) {
-	case TYPE_PLUGIN:
-		return xstrdup(c->criu_enabled ? "checkpoint/criu" : "checkpoint/none");
-	case TYPE_BOOL:
-		return xstrdup(*(const bool *)field ? "YES" : "NO");
-	case TYPE_UINT:
-		return xasprintf("%u", *(const unsigned *)field);
-	case TYPE_RATIO:
-		return xasprintf("%.12g", *(const double *)field);
-	case TYPE_BYTES:
-		return format_bytes(*(const uint64_t *)field);
+	case TYPE_PLUGIN: return xstrdup(c->criu_enabled ? "checkpoint/criu" : "checkpoint/none");
+	case TYPE_BOOL: return xstrdup(*(const bool *)field ? "YES" : "NO");
+	case TYPE_UINT: return xasprintf("%u", *(const unsigned *)field);
+	case TYPE_RATIO: return xasprintf("%.12g", *(const double *)field);
+	case TYPE_BYTES: return format_bytes(*(const uint64_t *)field);
 	case TYPE_DIR:
-	case TYPE_PATH:
-		return format_path(field);
-	case TYPE_PORTS:
-		return xasprintf("%u-%u", c->port_min, c->port_max);
-	case TYPE_ENGINE:
-		return xstrdup(c->engine == CONF_ENGINE_CRIU ? "criu" : "auto");
-	case TYPE_FAILURE:
-		return xstrdup(c->on_restore_failure == CONF_HOLD ? "hold" : "requeue_fresh");
+	case TYPE_PATH: return format_path(field);
+	case TYPE_PORTS: return xasprintf("%u-%u", c->port_min, c->port_max);
+	case TYPE_ENGINE: return xstrdup(c->engine == CONF_ENGINE_CRIU ? "criu" : "auto");
+	case TYPE_FAILURE: return xstrdup(c->on_restore_failure == CONF_HOLD ? "hold" : "requeue_fresh");
 	case TYPE_LOG:
 		return c->log == CONF_LOG_FILE ? format_path(c->log_path)
 					       : xstrdup(c->log == CONF_LOG_STDERR ? "stderr" : "syslog");

@@ -52,8 +52,8 @@ int credential_make(const char *text, const char *munge_socket, char **cred, str
 /* With these MUNGE has checked the seal: key, payload and maker are true. */
 static bool seal_is_true(munge_err_t code)
 {
-	return code == EMUNGE_SUCCESS || code == EMUNGE_CRED_EXPIRED ||
-	       code == EMUNGE_CRED_REWOUND || code == EMUNGE_CRED_REPLAYED;
+	return code == EMUNGE_SUCCESS || code == EMUNGE_CRED_EXPIRED || code == EMUNGE_CRED_REWOUND ||
+	       code == EMUNGE_CRED_REPLAYED;
 }
 
 int credential_check(const char *cred, const char *text, const char *munge_socket, struct err *err)
@@ -73,7 +73,9 @@ int credential_check(const char *cred, const char *text, const char *munge_socke
 	else if (uid != 0)
 		rc = err_set(err, EPERM, "the checkpoint was signed by uid %u, not by root", (unsigned)uid);
 	else if (!payload || len != (int)strlen(text) || memcmp(payload, text, (size_t)len) != 0)
-		rc = err_set(err, EBADMSG, "the checkpoint's signature belongs to another manifest.json: it was changed after it was signed");
+		rc = err_set(
+			err, EBADMSG,
+			"the checkpoint's signature belongs to another manifest.json: it was changed after it was signed");
 	munge_ctx_destroy(ctx);
 	return rc;
 }

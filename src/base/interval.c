@@ -8,25 +8,27 @@
 
 #include "base/util.h"
 
-#define FORMATS "minutes, minutes:seconds, hours:minutes:seconds, days-hours, days-hours:minutes, " \
-		"days-hours:minutes:seconds, or UNLIMITED for checkpoints on request only"
+#define FORMATS                                                                             \
+	"minutes, minutes:seconds, hours:minutes:seconds, days-hours, days-hours:minutes, " \
+	"days-hours:minutes:seconds, or UNLIMITED for checkpoints on request only"
 
 struct unit {
 	const char *name;
 	int64_t seconds;
-	int64_t limit;  /* first value that is too high where it is not the first field */
+	int64_t limit; /* first value that is too high where it is not the first field */
 };
 
-static const struct unit day    = { "days", 86400, INTERVAL_MAX };
-static const struct unit hour   = { "hours", 3600, 24 };
+static const struct unit day = { "days", 86400, INTERVAL_MAX };
+static const struct unit hour = { "hours", 3600, 24 };
 static const struct unit minute = { "minutes", 60, 60 };
 static const struct unit second = { "seconds", 1, 60 };
 
 struct format {
-	const char *separators;  /* between the fields, in order */
+	const char *separators; /* between the fields, in order */
 	const struct unit *units[5];
 };
 
+/* clang-format off */
 static const struct format formats[] = {
 	{ "",    { &minute } },
 	{ ":",   { &minute, &second } },
@@ -35,6 +37,7 @@ static const struct format formats[] = {
 	{ "-:",  { &day, &hour, &minute } },
 	{ "-::", { &day, &hour, &minute, &second } },
 };
+/* clang-format on */
 
 /* Separates text into its format; NULL if something else than digits and the
  * separators of one of the formats is in it. */
@@ -78,9 +81,9 @@ static int add_fields(const struct format *f, const char *text, int64_t *seconds
 		if (*p)
 			p++;
 		if (i > 0 && value >= f->units[i]->limit) {
-			*why = f->units[i] == &hour ? "hours behind days must be 0 to 23"
-			     : f->units[i] == &minute ? "minutes in this place must be 0 to 59"
-			     : "seconds must be 0 to 59";
+			*why = f->units[i] == &hour     ? "hours behind days must be 0 to 23"
+			       : f->units[i] == &minute ? "minutes in this place must be 0 to 59"
+							: "seconds must be 0 to 59";
 			return -1;
 		}
 		*seconds += value * f->units[i]->seconds;

@@ -10,8 +10,8 @@
 #include <stdint.h>
 #include "base/err.h"
 
-#define INTERVAL_ON_REQUEST 0          /* what UNLIMITED and INFINITE become */
-#define INTERVAL_MAX (10 * 366 * 86400) /* s; more is taken for a typing error */
+#define INTERVAL_ON_REQUEST 0                  /* what UNLIMITED and INFINITE become */
+#define INTERVAL_MAX        (10 * 366 * 86400) /* s; more is taken for a typing error */
 
 /* Parses text to the second. Refused, with the list of the formats in err:
  * empty, zero, negative, signs, blanks, garbage, overflow of INTERVAL_MAX,

@@ -29,17 +29,21 @@ json_t *json_get_list(const json_t *obj, const char *key, size_t max, struct err
 int json_set_name(json_t *obj, const char *key, const char *name);
 int json_get_name(const json_t *obj, const char *key, char *buf, size_t len, struct err *err);
 
-/* A text to be shown, whatever its bytes: what is no UTF-8 (a name, or a character cut in two by the end of a buffer) and control characters
- * become "?". Never NULL. json_string() and json_pack("s") refuse such a text, and the whole object with it. */
+/* A text to be shown, whatever its bytes: what is no UTF-8 (a name, or a character cut in two by the end of a buffer)
+ * and control characters become "?". Never NULL. json_string() and json_pack("s") refuse such a text, and the whole
+ * object with it. */
 json_t *json_text(const char *text);
 
-/* Appends a warning to the list (NULL: drops it). The list goes from the worker to the agent and on to a client in one line, so it is bounded in
- * all: what does not fit is left out, and said to be. */
-#define JSON_WARNINGS_MAX   50      /* warnings */
-#define JSON_WARNINGS_BYTES 12000   /* of them; three times as many when they are written as ASCII */
+/* Appends a warning to the list (NULL: drops it). The list goes from the worker to the agent and on to a client in one
+ * line, so it is bounded in all: what does not fit is left out, and said to be. */
+#define JSON_WARNINGS_MAX   50    /* warnings */
+#define JSON_WARNINGS_BYTES 12000 /* of them; three times as many when they are written as ASCII */
 void json_warn(json_t *warnings, const char *text);
 
-static inline void json_cleanup(json_t **j) { json_decref(*j); }
+static inline void json_cleanup(json_t **j)
+{
+	json_decref(*j);
+}
 #define cleanup_json __attribute__((cleanup(json_cleanup)))
 
 #endif

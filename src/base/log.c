@@ -13,9 +13,9 @@
 
 static struct {
 	enum log_target target;
-	int  fd;            /* only for LOG_TO_FILE */
+	int fd; /* only for LOG_TO_FILE */
 	bool debug;
-	char ident[32];     /* openlog() keeps a pointer to it */
+	char ident[32]; /* openlog() keeps a pointer to it */
 	char prefix[64];
 } logger = { .target = LOG_TO_STDERR, .fd = -1, .ident = "fsched" };
 
@@ -60,14 +60,10 @@ void log_prefix(const char *prefix)
 static const char *level_name(int priority)
 {
 	switch (priority) {
-	case LOG_ERR:
-		return "error: ";
-	case LOG_WARNING:
-		return "warning: ";
-	case LOG_DEBUG:
-		return "debug: ";
-	default:
-		return "";
+	case LOG_ERR: return "error: ";
+	case LOG_WARNING: return "warning: ";
+	case LOG_DEBUG: return "debug: ";
+	default: return "";
 	}
 }
 
@@ -78,9 +74,8 @@ static int write_line(int fd, bool with_time, int priority, const char *text)
 
 	if (with_time)
 		format_time(time(NULL), stamp, sizeof(stamp));
-	len = snprintf(line, sizeof(line), "%s%s%s[%d]: %s%s%s%s\n", stamp, with_time ? " " : "",
-		       logger.ident, (int)getpid(), logger.prefix, *logger.prefix ? ": " : "",
-		       level_name(priority), text);
+	len = snprintf(line, sizeof(line), "%s%s%s[%d]: %s%s%s%s\n", stamp, with_time ? " " : "", logger.ident,
+		       (int)getpid(), logger.prefix, *logger.prefix ? ": " : "", level_name(priority), text);
 	/* One write per line, so that the lines of several processes do not mix. */
 	return write_all(fd, line, (size_t)len);
 }
@@ -96,8 +91,7 @@ static void vlog(int priority, const char *fmt, va_list ap)
 	if (logger.target == LOG_TO_STDERR)
 		write_line(STDERR_FILENO, false, priority, text);
 	else if (logger.target == LOG_TO_SYSLOG || write_line(logger.fd, true, priority, text) < 0)
-		syslog(priority, "%s%s%s%s", logger.prefix, *logger.prefix ? ": " : "",
-		       level_name(priority), text);
+		syslog(priority, "%s%s%s%s", logger.prefix, *logger.prefix ? ": " : "", level_name(priority), text);
 	errno = saved;
 }
 

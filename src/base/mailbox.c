@@ -32,8 +32,8 @@ static int take_over(int pidfd, int fd)
 
 	if (got < 0)
 		return -1;
-	if (getsockopt(got, SOL_SOCKET, SO_DOMAIN, &domain, &len) || getsockopt(got, SOL_SOCKET, SO_TYPE, &type, &len) || domain != AF_UNIX ||
-	    type != SOCK_SEQPACKET) {
+	if (getsockopt(got, SOL_SOCKET, SO_DOMAIN, &domain, &len) ||
+	    getsockopt(got, SOL_SOCKET, SO_TYPE, &type, &len) || domain != AF_UNIX || type != SOCK_SEQPACKET) {
 		close(got);
 		errno = EBADF;
 		return -1;
@@ -69,7 +69,9 @@ int mailbox_put(const struct mailbox *m, const void *data, size_t len, const int
 	if (n_fds) {
 		h.msg_control = &control;
 		h.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-		control.head = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(n_fds * sizeof(int)) };
+		control.head = (struct cmsghdr){ .cmsg_level = SOL_SOCKET,
+						 .cmsg_type = SCM_RIGHTS,
+						 .cmsg_len = CMSG_LEN(n_fds * sizeof(int)) };
 		memcpy(CMSG_DATA(&control.head), fds, n_fds * sizeof(int));
 	}
 	return sendmsg(m->in, &h, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)len ? 0 : -1;

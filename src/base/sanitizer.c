@@ -1,6 +1,6 @@
-/* Only in builds with ASan and UBSan: where their reports go. Agent, worker and fsched-slurm have no stderr (descriptor 2 of
- * a batch task would be the job's output) and an environment of their own, so neither shows a report nor takes *SAN_OPTIONS.
- * The tests look whether there is a file. */
+/* Only in builds with ASan and UBSan: where their reports go. Agent, worker and fsched-slurm have no stderr (descriptor
+ * 2 of a batch task would be the job's output) and an environment of their own, so neither shows a report nor takes
+ * *SAN_OPTIONS. The tests look whether there is a file. */
 
 #define REPORTS "log_path=" FSCHED_SANITIZER_LOG ":log_exe_name=1:print_stacktrace=1"
 

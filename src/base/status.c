@@ -206,7 +206,10 @@ static int parse_size(const char *text, uint64_t *bytes)
 /* One or two numbers with their units: "31ms", "1min5s", "2h5min". */
 static int parse_duration(const char *text, int64_t *us)
 {
-	static const struct { const char *name; int64_t us; } units[] = {
+	static const struct {
+		const char *name;
+		int64_t us;
+	} units[] = {
 		{ "us", 1 }, { "ms", 1000 }, { "min", 60000000 }, { "s", 1000000 }, { "h", 3600000000 },
 	};
 	const char *p = text;
@@ -343,8 +346,8 @@ int status_parse(const char *admin_comment, struct status *s, struct err *err)
 	rest = copy;
 	while ((r = next_member(&rest, &key, &value)) > 0) {
 		if (set_member(s, key, value) < 0)
-			return err_set(err, EBADMSG, "malformed Checkpoint entry: %s=%s",
-				       key, printable(value, shown, sizeof(shown)));
+			return err_set(err, EBADMSG, "malformed Checkpoint entry: %s=%s", key,
+				       printable(value, shown, sizeof(shown)));
 	}
 	if (r < 0)
 		return err_set(err, EBADMSG, "malformed Checkpoint entry near \"%s\"",

@@ -4,8 +4,9 @@
 
 #include <sys/types.h>
 
-/* The calling process, which has one thread, gets the uid, gid and groups and, unless uid is 0, loses all capabilities. It cannot come
- * back and gains nothing by exec. Nobody but root may trace it. 0 or -1 with errno: it must not go on then. */
+/* The calling process, which has one thread, gets the uid, gid and groups and, unless uid is 0, loses all capabilities.
+ * It cannot come back and gains nothing by exec. Nobody but root may trace it. 0 or -1 with errno: it must not go on
+ * then. */
 int user_become(uid_t uid, gid_t gid, const gid_t *groups, int n_groups);
 
 #endif

@@ -34,7 +34,8 @@ static bool have(uid_t uid, gid_t gid)
 
 static void come_back(const struct rights *r)
 {
-	if (set_effective(0, 0) < 0 || !have(0, 0) || set_groups(r->n_groups, r->groups) < 0 || prctl(PR_SET_PDEATHSIG, r->death_signal) < 0)
+	if (set_effective(0, 0) < 0 || !have(0, 0) || set_groups(r->n_groups, r->groups) < 0 ||
+	    prctl(PR_SET_PDEATHSIG, r->death_signal) < 0)
 		abort();
 	/* it died meanwhile, unnoticed */
 	if (r->death_signal && getppid() != r->parent)

@@ -201,8 +201,7 @@ static int fsync_dir(int dirfd)
 	return fsync(fd) < 0 && errno != EINVAL ? -1 : 0;
 }
 
-static int write_temporary(int dirfd, const char *tmp, mode_t mode, gid_t gid,
-			   const void *buf, size_t n)
+static int write_temporary(int dirfd, const char *tmp, mode_t mode, gid_t gid, const void *buf, size_t n)
 {
 	cleanup_close int fd = -1;
 
@@ -217,8 +216,7 @@ static int write_temporary(int dirfd, const char *tmp, mode_t mode, gid_t gid,
 	return close(steal_fd(&fd));
 }
 
-int write_file_atomic(int dirfd, const char *name, mode_t mode, gid_t gid,
-		      const void *buf, size_t n)
+int write_file_atomic(int dirfd, const char *name, mode_t mode, gid_t gid, const void *buf, size_t n)
 {
 	cleanup_free char *tmp = NULL;
 	uint64_t nonce = 0;
@@ -232,8 +230,7 @@ int write_file_atomic(int dirfd, const char *name, mode_t mode, gid_t gid,
 	if (getrandom(&nonce, sizeof(nonce), GRND_NONBLOCK) != sizeof(nonce))
 		nonce = (uint64_t)now_us() ^ ((uint64_t)getpid() << 40);
 	tmp = xasprintf(".%s.%016llx.tmp", name, (unsigned long long)nonce);
-	if (write_temporary(dirfd, tmp, mode, gid, buf, n) == 0 &&
-	    renameat(dirfd, tmp, dirfd, name) == 0)
+	if (write_temporary(dirfd, tmp, mode, gid, buf, n) == 0 && renameat(dirfd, tmp, dirfd, name) == 0)
 		return fsync_dir(dirfd);
 	saved = errno;
 	if (saved != EEXIST)
@@ -271,14 +268,14 @@ static int open_subdir(int dirfd, const char *name)
 
 /* A user can nest directories deeper than we have descriptors: what lies below
  * this depth is moved up to the top of the tree and removed from there. */
-#define REMOVE_DEPTH 32
+#define REMOVE_DEPTH  32
 /* Rounds over one directory while somebody may still be adding to it. */
 #define REMOVE_ROUNDS 20000
 
 struct removal {
-	int      topfd;
-	uint64_t counter;  /* for the names of what is moved to the top */
-	int      error;    /* first errno */
+	int topfd;
+	uint64_t counter; /* for the names of what is moved to the top */
+	int error;        /* first errno */
 };
 
 static int remove_dir(struct removal *r, int dirfd, const char *name, int depth);
@@ -535,9 +532,8 @@ static size_t printable_sequence(const unsigned char *s)
 		return 0;
 	/* Overlong forms, surrogates, beyond U+10ffff; and U+2028, U+2029,
 	 * U+202a..U+202e: line breaks and changes of the writing direction. */
-	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
-	    (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f) ||
-	    (s[0] == 0xe2 && s[1] == 0x80 && s[2] >= 0xa8 && s[2] <= 0xae))
+	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
+	    (s[0] == 0xf4 && s[1] > 0x8f) || (s[0] == 0xe2 && s[1] == 0x80 && s[2] >= 0xa8 && s[2] <= 0xae))
 		return 0;
 	return n;
 }

@@ -15,19 +15,44 @@
 #include "base/err.h"
 
 /* Frees or closes when the variable leaves its scope. */
-static inline void cleanup_freep(void *p) { free(*(void **)p); }
-static inline void cleanup_closep(int *fd) { if (*fd >= 0) close(*fd); }
-static inline void cleanup_fclosep(FILE **f) { if (*f) fclose(*f); }
-static inline void cleanup_dirp(DIR **d) { if (*d) closedir(*d); }
+static inline void cleanup_freep(void *p)
+{
+	free(*(void **)p);
+}
+static inline void cleanup_closep(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+}
+static inline void cleanup_fclosep(FILE **f)
+{
+	if (*f)
+		fclose(*f);
+}
+static inline void cleanup_dirp(DIR **d)
+{
+	if (*d)
+		closedir(*d);
+}
 #define cleanup_free  __attribute__((cleanup(cleanup_freep)))
 #define cleanup_close __attribute__((cleanup(cleanup_closep)))
 #define cleanup_file  __attribute__((cleanup(cleanup_fclosep)))
 #define cleanup_dir   __attribute__((cleanup(cleanup_dirp)))
 
 /* Hands a descriptor over: returns *fd and sets it to -1. */
-static inline int steal_fd(int *fd) { int r = *fd; *fd = -1; return r; }
-static inline void *steal_ptr_(void **p) { void *r = *p; *p = NULL; return r; }
-#define steal_ptr(p) ((__typeof__(*(p)))steal_ptr_((void **)(p)))
+static inline int steal_fd(int *fd)
+{
+	int r = *fd;
+	*fd = -1;
+	return r;
+}
+static inline void *steal_ptr_(void **p)
+{
+	void *r = *p;
+	*p = NULL;
+	return r;
+}
+#define steal_ptr(p)  ((__typeof__(*(p)))steal_ptr_((void **)(p)))
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -48,8 +73,8 @@ ssize_t read_all(int fd, size_t max, char **out);
 ssize_t read_file_at(int dirfd, const char *name, size_t max, char **out);
 /* Opens /proc/PID/NAME; flags without O_CLOEXEC, which is added. A descriptor, or -1 with errno. */
 int open_proc(pid_t pid, const char *name, int flags);
-/* The number behind "KEY:" in the text of /proc/PID/status, the last one where there are several: NSpid's is the pid in the
- * innermost namespace. missing if there is no such line. */
+/* The number behind "KEY:" in the text of /proc/PID/status, the last one where there are several: NSpid's is the pid in
+ * the innermost namespace. missing if there is no such line. */
 long proc_status_number(const char *status, const char *key, long missing);
 /* The same of a process; missing also if it is gone. */
 long proc_number(pid_t pid, const char *key, long missing);
@@ -58,8 +83,7 @@ long proc_number(pid_t pid, const char *key, long missing);
 const char *proc_describe(pid_t pid, char *buf, size_t len);
 /* Writes name through a temporary name, fsync, rename, fsync of the directory:
  * after 0 the new content is durable, after -1 (errno) the old one stands. */
-int write_file_atomic(int dirfd, const char *name, mode_t mode, gid_t gid,
-		      const void *buf, size_t n);
+int write_file_atomic(int dirfd, const char *name, mode_t mode, gid_t gid, const void *buf, size_t n);
 /* Removes the tree name below dirfd, never following a symbolic link and never
  * crossing to another file system. 0 when it is gone (also if it never was). */
 int remove_tree_at(int dirfd, const char *name);
@@ -71,13 +95,13 @@ int64_t tree_size_at(int dirfd, const char *name);
 /* CLOCK_MONOTONIC in microseconds. */
 int64_t now_us(void);
 
-/* A child that runs with a user's rights. He may send it signals: one that is stopped is made to go on, and ended if that happens again and
- * again, so that nobody waits for it longer than for its work. */
+/* A child that runs with a user's rights. He may send it signals: one that is stopped is made to go on, and ended if
+ * that happens again and again, so that nobody waits for it longer than for its work. */
 struct user_child {
-	pid_t    pid;
-	unsigned stops;      /* so far */
-	bool     given_up;   /* ended for that */
-	int      status;     /* as of wait(), when it has ended */
+	pid_t pid;
+	unsigned stops; /* so far */
+	bool given_up;  /* ended for that */
+	int status;     /* as of wait(), when it has ended */
 };
 /* Whether it has ended; with wait not before. */
 bool user_child_ended(struct user_child *c, bool wait);

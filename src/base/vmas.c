@@ -9,7 +9,8 @@
 
 #define MAPS_MAX (256u << 20)
 
-/* What the kernel calls anonymous memory: nothing, the heap, a name given by prctl(PR_SET_VMA). All others in brackets are its own. */
+/* What the kernel calls anonymous memory: nothing, the heap, a name given by prctl(PR_SET_VMA). All others in brackets
+ * are its own. */
 static bool is_anonymous(const char *name)
 {
 	return !name[0] || !strcmp(name, "[heap]") || !strncmp(name, "[anon:", 6);
@@ -22,7 +23,8 @@ static int parse_line(const char *line, struct vma *v)
 	const char *name;
 	int end = 0;
 
-	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*x %*x:%*x %" SCNu64 "%n", &v->start, &v->end, perms, &inode, &end) != 4)
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*x %*x:%*x %" SCNu64 "%n", &v->start, &v->end, perms, &inode,
+		   &end) != 4)
 		return -1;
 	name = line + end + strspn(line + end, " ");
 	v->plain = inode == 0 && is_anonymous(name) && perms[0] == 'r' && perms[1] == 'w' && perms[3] == 'p';
@@ -33,7 +35,8 @@ static int parse_line(const char *line, struct vma *v)
 	return v->start < v->end ? 0 : -1;
 }
 
-/* smaps has lines about each mapping behind it: they begin with a capital letter, and hexadecimal numbers there do not. */
+/* smaps has lines about each mapping behind it: they begin with a capital letter, and hexadecimal numbers there do not.
+ */
 static bool take_detail(const char *line, struct vmas *m)
 {
 	uint64_t kib;

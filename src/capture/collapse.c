@@ -18,22 +18,22 @@
 #define MADV_COLLAPSE 25
 #endif
 
-#define HUGE_PAGE  (2ull << 20)
-#define STEP       (4 * HUGE_PAGE)     /* the process's page faults wait for one at a time */
-#define NICE       19
+#define HUGE_PAGE (2ull << 20)
+#define STEP      (4 * HUGE_PAGE) /* the process's page faults wait for one at a time */
+#define NICE      19
 
 struct noted {
 	pid_t pid;
-	int   pidfd;
+	int pidfd;
 	struct vmas before;
 };
 
 struct mem_huge {
 	struct noted *v;
-	size_t    n;
+	size_t n;
 	pthread_t thread;
-	bool      running;
-	uint64_t  bytes;
+	bool running;
+	uint64_t bytes;
 };
 
 struct mem_huge *mem_huge_new(void)
@@ -61,8 +61,8 @@ void mem_huge_note(struct mem_huge *h, pid_t pid)
 
 /* ---- collapsing ------------------------------------------------------------ */
 
-/* False also for a piece of which something is swapped out: that is not worth reading it in. And if another process has a page of it, too,
- * since a fork: it would become a copy. */
+/* False also for a piece of which something is swapped out: that is not worth reading it in. And if another process has
+ * a page of it, too, since a fork: it would become a copy. */
 static bool is_whole(int pagemap, uint64_t addr)
 {
 	uint64_t e[HUGE_PAGE / MEM_PAGE];
@@ -85,7 +85,8 @@ static bool collapse(struct mem_huge *h, const struct noted *x, uint64_t addr, u
 	if (got > 0)
 		h->bytes += (uint64_t)got;
 	/* EINVAL of a piece that cannot be collapsed, or of a kernel that cannot: told apart by whether any could. */
-	if (got < 0 && (errno == ESRCH || errno == ENOSYS || errno == EPERM || errno == ENOMEM || (errno == EINVAL && !h->bytes)))
+	if (got < 0 &&
+	    (errno == ESRCH || errno == ENOSYS || errno == EPERM || errno == ENOMEM || (errno == EINVAL && !h->bytes)))
 		return false;
 	usleep((useconds_t)(now_us() - began)); /* the process runs for at least half of the time */
 	return true;

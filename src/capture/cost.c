@@ -4,8 +4,8 @@
 
 #include "base/util.h"
 
-#define MB 1048576.0
-#define PAGE 4096.0
+#define MB       1048576.0
+#define PAGE     4096.0
 
 /* No child for what a copy does in no time. */
 #define SMALL_US 3000.0
@@ -30,7 +30,9 @@ static double rewritten(const struct mem_node *n, const struct mem_case *c)
 	return c->rewriting.hot < 0 || share > 1 ? 1 : share;
 }
 
-struct fork_cost { double at_once, later; };
+struct fork_cost {
+	double at_once, later;
+};
 
 static struct fork_cost fork_cost(const struct mem_node *n, const struct mem_case *c)
 {
@@ -49,19 +51,25 @@ enum mem_rung mem_choose(const struct mem_node *n, const struct mem_case *c, cha
 	bool room = c->room >= c->bytes, may_fork = c->may_fork && c->cow_room >= c->bytes;
 
 	if (!room && !may_fork) {
-		snprintf(why, len, "no memory for a copy%s", c->may_fork ? " and none for what the job would rewrite after a fork" : ", fork is not possible");
+		snprintf(why, len, "no memory for a copy%s",
+			 c->may_fork ? " and none for what the job would rewrite after a fork"
+				     : ", fork is not possible");
 		return MEM_DIRECT;
 	}
 	if (!room || !may_fork) {
-		snprintf(why, len, room ? (c->may_fork ? "no memory for what the job would rewrite after a fork" : "fork is not possible")
-				       : "no memory for a copy");
+		snprintf(why, len,
+			 room ? (c->may_fork ? "no memory for what the job would rewrite after a fork"
+					     : "fork is not possible")
+			      : "no memory for a copy");
 		return room ? MEM_STAGED : MEM_FORKED;
 	}
 	if (c->rewriting.hot < 0)
-		snprintf(why, len, "copy %.1f ms, fork %.1f ms and %.1f ms if all of it is rewritten", copy / 1000, fork.at_once / 1000, fork.later / 1000);
+		snprintf(why, len, "copy %.1f ms, fork %.1f ms and %.1f ms if all of it is rewritten", copy / 1000,
+			 fork.at_once / 1000, fork.later / 1000);
 	else
-		snprintf(why, len, "copy %.1f ms, fork %.1f ms and %.1f ms for %.1f %% that is rewritten in the %.1f s of writing it", copy / 1000,
-			 fork.at_once / 1000, fork.later / 1000, 100 * rewritten(n, c), drain_s(n, c));
+		snprintf(why, len,
+			 "copy %.1f ms, fork %.1f ms and %.1f ms for %.1f %% that is rewritten in the %.1f s of writing it",
+			 copy / 1000, fork.at_once / 1000, fork.later / 1000, 100 * rewritten(n, c), drain_s(n, c));
 	return copy <= SMALL_US || copy <= fork.at_once + fork.later ? MEM_STAGED : MEM_FORKED;
 }
 

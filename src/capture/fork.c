@@ -31,8 +31,8 @@ static int point_at_exit(const struct middle *m, pid_t pid)
 	return tracer_set_regs(m->hand, pid, &r);
 }
 
-/* While the child is handed over, stopped and without a tracer, the death of the middle task, which has one, lets it go to its exit. Later
- * it has a tracer again, and that is all that counts. */
+/* While the child is handed over, stopped and without a tracer, the death of the middle task, which has one, lets it go
+ * to its exit. Later it has a tracer again, and that is all that counts. */
 static int make_child(const struct middle *m, pid_t *child, struct err *err)
 {
 	const long args[6] = { CLONE_FS | CLONE_FILES }, wake[6] = { PR_SET_PDEATHSIG, SIGCONT };
@@ -81,7 +81,9 @@ int mem_fork_make(int hand, pid_t inner, pid_t host, struct mem_fork *f, struct 
 	int rc, status;
 
 	*f = (struct mem_fork){ 0, -1 };
-	rc = middle_make(&m, hand, inner, host, err) || make_child(&m, &child, err) || take_child(&m, &child, f, err) ? -1 : 0;
+	rc = middle_make(&m, hand, inner, host, err) || make_child(&m, &child, err) || take_child(&m, &child, f, err)
+		     ? -1
+		     : 0;
 	if (child && tracer_kill(hand, child, SIGKILL) == 0)
 		while (tracer_wait(hand, child, &status) == 0 && WIFSTOPPED(status))
 			;
@@ -115,7 +117,8 @@ static bool page_present(int pagemap, uint64_t addr)
 {
 	uint64_t entry = 0;
 
-	return pread(pagemap, &entry, sizeof(entry), (off_t)(addr / MEM_PAGE * sizeof(entry))) == sizeof(entry) && (entry & MEM_ENTRY_PRESENT);
+	return pread(pagemap, &entry, sizeof(entry), (off_t)(addr / MEM_PAGE * sizeof(entry))) == sizeof(entry) &&
+	       (entry & MEM_ENTRY_PRESENT);
 }
 
 bool mem_fork_holds(const struct mem_fork *f, const struct mem_range *ranges, size_t n)

@@ -9,26 +9,27 @@
 #include "capture/pagemap.h"
 #include "image/ranges.h"
 
-#define ENTRIES  8192u           /* of a pagemap, read at a time */
-#define BLOCK    512u            /* pages whose places are kept together */
-#define VERSIONS 16u             /* memory at one address that several processes have, but not all the same; what is more is not found */
-#define BUCKETS  (1u << 16)
-#define PLACE    ((1ULL << 55) - 1)
+#define ENTRIES 8192u /* of a pagemap, read at a time */
+#define BLOCK   512u  /* pages whose places are kept together */
+#define VERSIONS \
+	16u /* memory at one address that several processes have, but not all the same; what is more is not found */
+#define BUCKETS (1u << 16)
+#define PLACE   ((1ULL << 55) - 1)
 
 /* Where in the machine pages of a part of the address space are, and who has them: the first one that was seen. */
 struct block {
-	uint64_t number;             /* of the first page, divided by BLOCK */
-	struct block *next;          /* of the same number or another: in the bucket */
-	uint64_t place[BLOCK];       /* 0: none */
-	uint32_t of[BLOCK];          /* index of the process */
+	uint64_t number;       /* of the first page, divided by BLOCK */
+	struct block *next;    /* of the same number or another: in the bucket */
+	uint64_t place[BLOCK]; /* 0: none */
+	uint32_t of[BLOCK];    /* index of the process */
 };
 
 struct search {
 	const struct mem_same_process *p;
 	struct block **buckets;
-	bool *used;                  /* processes to whose pages others refer */
+	bool *used; /* processes to whose pages others refer */
 	struct mem_sames *out;
-	struct mem_ranges moved;     /* of them: pages that are not where they were */
+	struct mem_ranges moved; /* of them: pages that are not where they were */
 };
 
 void mem_sames_add(struct mem_sames *s, const struct mem_range *r, uint64_t of)
@@ -68,7 +69,8 @@ static struct block *block_add(const struct search *s, uint64_t number)
 	return b;
 }
 
-/* The process that has the page that lies there at this address, which is i itself if nobody was seen with it before. */
+/* The process that has the page that lies there at this address, which is i itself if nobody was seen with it before.
+ */
 static uint32_t owner(const struct search *s, uint32_t i, uint64_t page, uint64_t place)
 {
 	const uint64_t number = page / BLOCK, k = page % BLOCK;
@@ -139,7 +141,9 @@ static void each_page(struct search *s, uint32_t i, page_fn *fn)
 
 		while (page < end) {
 			uint64_t n = end - page < ENTRIES ? end - page : ENTRIES;
-			ssize_t got = pagemap < 0 ? -1 : pread(pagemap, entries, n * sizeof(*entries), (off_t)(page * sizeof(*entries)));
+			ssize_t got = pagemap < 0 ? -1
+						  : pread(pagemap, entries, n * sizeof(*entries),
+							  (off_t)(page * sizeof(*entries)));
 			uint64_t has = got < 0 ? 0 : (uint64_t)got / sizeof(*entries);
 
 			memset(entries + has, 0, (n - has) * sizeof(*entries));
@@ -209,7 +213,8 @@ void mem_sames_distrust(const struct mem_sames *s, struct mem_ranges *clean)
 
 		owned_without(s, i, clean, &left);
 		for (size_t k = 0; k < left.n; k++)
-			mem_ranges_add(&written, left.v[k].id, left.v[k].addr, left.v[k].addr + left.v[k].npages * MEM_PAGE);
+			mem_ranges_add(&written, left.v[k].id, left.v[k].addr,
+				       left.v[k].addr + left.v[k].npages * MEM_PAGE);
 		mem_ranges_free(&left);
 	}
 	if (!written.n)
@@ -220,8 +225,8 @@ void mem_sames_distrust(const struct mem_sames *s, struct mem_ranges *clean)
 	*clean = rest;
 }
 
-/* The kernel moves pages, of stopped processes too. A page that its owner had at a place before and after another one was seen with it
- * there is the same one: those that are not where they were are looked at last. */
+/* The kernel moves pages, of stopped processes too. A page that its owner had at a place before and after another one
+ * was seen with it there is the same one: those that are not where they were are looked at last. */
 void mem_same_find(const struct mem_same_process *p, size_t n, struct mem_sames *out)
 {
 	struct search s = { .p = p, .out = out };

@@ -1,4 +1,5 @@
-/* Pages that processes have in common since a fork: the same memory at the same address, found by its place in the machine
+/* Pages that processes have in common since a fork: the same memory at the same address, found by its place in the
+ * machine
  * (/proc/PID/pagemap, for which CAP_SYS_ADMIN is needed; without it nothing is found). */
 #ifndef FSCHED_CAPTURE_FORK_SHARED_H
 #define FSCHED_CAPTURE_FORK_SHARED_H
@@ -9,27 +10,32 @@
 #include "image/image.h"
 #include "image/ranges.h"
 
-/* Pages v[i] are those that process of[i] has at the same addresses. Ascending by id and address, not overlapping; what process of[i]
- * has there is never itself in v. */
+/* Pages v[i] are those that process of[i] has at the same addresses. Ascending by id and address, not overlapping; what
+ * process of[i] has there is never itself in v. */
 struct mem_sames {
-	struct mem_range *v;   /* owned */
+	struct mem_range *v; /* owned */
 	uint64_t *of;
-	size_t   n, room;
+	size_t n, room;
 	uint64_t pages;
 };
 
 /* A process, the pages in question, ascending. */
-struct mem_same_process { uint64_t id; pid_t host; const struct mem_range *v; size_t n; };
+struct mem_same_process {
+	uint64_t id;
+	pid_t host;
+	const struct mem_range *v;
+	size_t n;
+};
 
-/* p: ascending by id. Of stopped processes the answer is exact. Of running ones it is true for a page as of the call, if the process
- * of[i] did not write to it meanwhile. Memory: 1/300 of the address space in which there are such pages, for each version of it that
- * several have. */
+/* p: ascending by id. Of stopped processes the answer is exact. Of running ones it is true for a page as of the call,
+ * if the process of[i] did not write to it meanwhile. Memory: 1/300 of the address space in which there are such pages,
+ * for each version of it that several have. */
 void mem_same_find(const struct mem_same_process *p, size_t n, struct mem_sames *out);
 /* Behind what is there; joined with the last one if it goes on with it. */
 void mem_sames_add(struct mem_sames *s, const struct mem_range *r, uint64_t of);
 void mem_sames_free(struct mem_sames *s);
-/* s was found of running processes, and what process of[i] had was copied afterwards. clean: pages that nobody has written since before
- * that. What of s was copied from a page that is not clean is taken out of it. */
+/* s was found of running processes, and what process of[i] had was copied afterwards. clean: pages that nobody has
+ * written since before that. What of s was copied from a page that is not clean is taken out of it. */
 void mem_sames_distrust(const struct mem_sames *s, struct mem_ranges *clean);
 
 #endif

@@ -17,21 +17,21 @@
 #include "capture/pagemap.h"
 #include "capture/uffd.h"
 
-#define MB          1048576u
-#define HUGE_PAGE   (2u * MB)
-#define PROBE_BYTES (32u * MB)      /* small pages, and as much again to copy from */
-#define PROBE_HUGE  (16u * MB)
-#define PROBE_PAGES 512u            /* rewritten after a fork */
-#define FORKS       5               /* the fastest counts */
-#define REWRITES    3               /* likewise: what is measured stays until the next boot */
-#define DRAIN_GUESS 400.0           /* MiB/s */
-#define COMPARE_GUESS 200.0         /* us/MiB */
-#define DRAIN_MIN   (64u * MB)      /* bytes that tell how fast the disk is */
-#define RUN_DIR     "/run/fsched"
-#define KEPT        "node-memory"
-#define KEPT_DRAIN  "node-drain"
-#define KEPT_COMPARE "node-compare"
-#define HELD_BACK   (64ull * MB)    /* of a limit, besides a sixteenth */
+#define MB            1048576u
+#define HUGE_PAGE     (2u * MB)
+#define PROBE_BYTES   (32u * MB) /* small pages, and as much again to copy from */
+#define PROBE_HUGE    (16u * MB)
+#define PROBE_PAGES   512u       /* rewritten after a fork */
+#define FORKS         5          /* the fastest counts */
+#define REWRITES      3          /* likewise: what is measured stays until the next boot */
+#define DRAIN_GUESS   400.0      /* MiB/s */
+#define COMPARE_GUESS 200.0      /* us/MiB */
+#define DRAIN_MIN     (64u * MB) /* bytes that tell how fast the disk is */
+#define RUN_DIR       "/run/fsched"
+#define KEPT          "node-memory"
+#define KEPT_DRAIN    "node-drain"
+#define KEPT_COMPARE  "node-compare"
+#define HELD_BACK     (64ull * MB) /* of a limit, besides a sixteenth */
 
 /* ---- the probe ------------------------------------------------------------ */
 
@@ -58,7 +58,8 @@ static void end_child(pid_t pid)
 		;
 }
 
-/* len bytes that begin at a multiple of HUGE_PAGE, in a mapping of its own that is longer by one; NULL if there are none. */
+/* len bytes that begin at a multiple of HUGE_PAGE, in a mapping of its own that is longer by one; NULL if there are
+ * none. */
 static uint8_t *touched(size_t len, int advice)
 {
 	uint8_t *p = mmap(NULL, len + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *start;
@@ -260,7 +261,8 @@ static bool kept_load(int dir, const char *name, const char *id, double *v, size
 	const size_t len = strlen(id);
 	char *p;
 
-	if (dir < 0 || read_file_at(dir, name, 4096, &text) <= 0 || strncmp(text, id, len) || !isspace((unsigned char)text[len]))
+	if (dir < 0 || read_file_at(dir, name, 4096, &text) <= 0 || strncmp(text, id, len) ||
+	    !isspace((unsigned char)text[len]))
 		return false;
 	p = text + len;
 	for (size_t i = 0; i < n; i++) {
@@ -294,8 +296,14 @@ void mem_node_probe(struct mem_node *n)
 	double v[6];
 	char id[64];
 
-	*n = (struct mem_node){ .copy_us_per_mb = 100, .fork_us_per_mb = 8, .huge_us_per_mb = 1, .cow_us = 1, .huge_cow_us = 1, .notice_us = 1,
-				.drain_mb_per_s = DRAIN_GUESS, .compare_us_per_mb = COMPARE_GUESS };
+	*n = (struct mem_node){ .copy_us_per_mb = 100,
+				.fork_us_per_mb = 8,
+				.huge_us_per_mb = 1,
+				.cow_us = 1,
+				.huge_cow_us = 1,
+				.notice_us = 1,
+				.drain_mb_per_s = DRAIN_GUESS,
+				.compare_us_per_mb = COMPARE_GUESS };
 	boot_id(id);
 	if (kept_load(dir, KEPT, id, v, ARRAY_SIZE(v))) {
 		n->copy_us_per_mb = v[0];
@@ -306,8 +314,10 @@ void mem_node_probe(struct mem_node *n)
 		n->notice_us = v[5];
 	} else {
 		measure(n);
-		kept_save(dir, KEPT, id, (const double[]){ n->copy_us_per_mb, n->fork_us_per_mb, n->huge_us_per_mb, n->cow_us, n->huge_cow_us,
-							   n->notice_us }, ARRAY_SIZE(v));
+		kept_save(dir, KEPT, id,
+			  (const double[]){ n->copy_us_per_mb, n->fork_us_per_mb, n->huge_us_per_mb, n->cow_us,
+					    n->huge_cow_us, n->notice_us },
+			  ARRAY_SIZE(v));
 	}
 	if (kept_load(dir, KEPT_DRAIN, id, v, 1))
 		n->drain_mb_per_s = v[0];

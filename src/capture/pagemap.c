@@ -9,26 +9,28 @@
 #include "base/util.h"
 #include "capture/uffd.h"
 
-#define ENTRIES 8192u      /* read at a time: 32 MiB of memory */
+#define ENTRIES 8192u /* read at a time: 32 MiB of memory */
 #define REGIONS 4096u
-
 
 /* Linux 6.7, <linux/fs.h>; older headers do not have it. */
 struct scan {
 	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
 	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
 };
-struct region { uint64_t start, end, categories; };
-#define SCAN _IOWR('f', 16, struct scan)
-#define SCAN_PROTECT    (1u << 0)       /* PM_SCAN_WP_MATCHING */
-#define PAGE_PROTECTABLE (1u << 0)      /* PAGE_IS_WPALLOWED */
-#define PAGE_WRITTEN    (1u << 1)
-#define PAGE_PRESENT    (1u << 3)
-#define PAGE_SWAPPED    (1u << 4)
+struct region {
+	uint64_t start, end, categories;
+};
+#define SCAN             _IOWR('f', 16, struct scan)
+#define SCAN_PROTECT     (1u << 0) /* PM_SCAN_WP_MATCHING */
+#define PAGE_PROTECTABLE (1u << 0) /* PAGE_IS_WPALLOWED */
+#define PAGE_WRITTEN     (1u << 1)
+#define PAGE_PRESENT     (1u << 3)
+#define PAGE_SWAPPED     (1u << 4)
 
 /* ---- by entries ------------------------------------------------------------ */
 
-static int collect_entries(int pagemap, uint64_t unwanted, uint64_t id, uint64_t start, uint64_t end, struct mem_ranges *out)
+static int collect_entries(int pagemap, uint64_t unwanted, uint64_t id, uint64_t start, uint64_t end,
+			   struct mem_ranges *out)
 {
 	cleanup_free uint64_t *entries = xmalloc(ENTRIES * sizeof(*entries));
 
@@ -50,14 +52,21 @@ static int collect_entries(int pagemap, uint64_t unwanted, uint64_t id, uint64_t
 
 /* ---- by PAGEMAP_SCAN --------------------------------------------------------- */
 
-/* Only pages that are there: to protect others would leave marks in the page tables, which criu takes for pages that are swapped out. */
-static int collect_scan(int pagemap, enum mem_pages what, uint64_t id, uint64_t start, uint64_t end, struct mem_ranges *out)
+/* Only pages that are there: to protect others would leave marks in the page tables, which criu takes for pages that
+ * are swapped out. */
+static int collect_scan(int pagemap, enum mem_pages what, uint64_t id, uint64_t start, uint64_t end,
+			struct mem_ranges *out)
 {
 	cleanup_free struct region *regions = xmalloc(REGIONS * sizeof(*regions));
 	struct scan s = {
-		.size = sizeof(s), .flags = what == MEM_PAGES_PROTECT ? SCAN_PROTECT : 0, .start = start, .end = end,
-		.vec = (uintptr_t)regions, .vec_len = REGIONS,
-		.category_anyof_mask = PAGE_PRESENT | PAGE_SWAPPED, .return_mask = PAGE_WRITTEN | PAGE_PROTECTABLE,
+		.size = sizeof(s),
+		.flags = what == MEM_PAGES_PROTECT ? SCAN_PROTECT : 0,
+		.start = start,
+		.end = end,
+		.vec = (uintptr_t)regions,
+		.vec_len = REGIONS,
+		.category_anyof_mask = PAGE_PRESENT | PAGE_SWAPPED,
+		.return_mask = PAGE_WRITTEN | PAGE_PROTECTABLE,
 	};
 
 	while (s.start < end) {
@@ -66,16 +75,18 @@ static int collect_scan(int pagemap, enum mem_pages what, uint64_t id, uint64_t 
 		if (n < 0)
 			return -1;
 		for (int i = 0; i < n; i++)
-			if (what == MEM_PAGES_PRESENT || (regions[i].categories & (PAGE_WRITTEN | PAGE_PROTECTABLE)) == PAGE_PROTECTABLE)
+			if (what == MEM_PAGES_PRESENT ||
+			    (regions[i].categories & (PAGE_WRITTEN | PAGE_PROTECTABLE)) == PAGE_PROTECTABLE)
 				mem_ranges_add(out, id, regions[i].start, regions[i].end);
-		/* Where the kernel has come to the end, walk_end may be that of an earlier part of its way (seen in 6.18): to look there
-		 * once more would find protected what was written before. */
+		/* Where the kernel has come to the end, walk_end may be that of an earlier part of its way (seen
+		 * in 6.18): to look there once more would find protected what was written before. */
 		s.start = n < (int)REGIONS ? end : s.walk_end > regions[n - 1].end ? s.walk_end : regions[n - 1].end;
 	}
 	return 0;
 }
 
-int mem_pagemap_collect(int pagemap, enum mem_pages what, uint64_t id, uint64_t start, uint64_t end, struct mem_ranges *out)
+int mem_pagemap_collect(int pagemap, enum mem_pages what, uint64_t id, uint64_t start, uint64_t end,
+			struct mem_ranges *out)
 {
 	if (what == MEM_PAGES_SOFT_CLEAN)
 		return collect_entries(pagemap, MEM_ENTRY_SOFT_DIRTY, id, start, end, out);
@@ -128,8 +139,8 @@ static bool protects(int pagemap, uint8_t *p)
 	return ok;
 }
 
-/* A page that is moved loses its protection. Kernels before 6.13 without the correction (0cef0bb836e3) leave a mark in its entry: once the
- * new place is registered, it would pass for protected whatever is written to it. */
+/* A page that is moved loses its protection. Kernels before 6.13 without the correction (0cef0bb836e3) leave a mark in
+ * its entry: once the new place is registered, it would pass for protected whatever is written to it. */
 static bool forgets_moved(int pagemap, uint8_t *p)
 {
 	const uint64_t start = (uintptr_t)p, end = start + MEM_PAGE;
@@ -147,7 +158,8 @@ static bool forgets_moved(int pagemap, uint8_t *p)
 		mem_ranges_free(&seen);
 		*(volatile uint8_t *)to = 2;
 		ok = uffd_register(fd, there, there + MEM_PAGE) == 0 &&
-		     mem_pagemap_collect(pagemap, MEM_PAGES_PROTECT, 1, there, there + MEM_PAGE, &seen) == 0 && seen.pages == 0;
+		     mem_pagemap_collect(pagemap, MEM_PAGES_PROTECT, 1, there, there + MEM_PAGE, &seen) == 0 &&
+		     seen.pages == 0;
 		munmap(to, MEM_PAGE);
 	}
 	mem_ranges_free(&seen);

@@ -12,20 +12,20 @@
 #include "base/vmas.h"
 #include "image/xxh3.h"
 
-#define PAGES_MAX   1024u    /* of one process */
-#define PAGES_ALL   8192u    /* of all */
-#define PAGES_MIN   64u
-#define TRIES       32u      /* addresses tried for each page: a mapping may have holes */
-#define ROUNDS      2u
+#define PAGES_MAX 1024u /* of one process */
+#define PAGES_ALL 8192u /* of all */
+#define PAGES_MIN 64u
+#define TRIES     32u /* addresses tried for each page: a mapping may have holes */
+#define ROUNDS    2u
 
 struct sample {
-	pid_t    pid;
+	pid_t pid;
 	uint64_t *addr;
 	uint64_t *hash;
-	bool     *changed;
+	bool *changed;
 	unsigned n;
-	unsigned n_changed[ROUNDS];   /* after each round, ever */
-	int64_t  at[ROUNDS];
+	unsigned n_changed[ROUNDS]; /* after each round, ever */
+	int64_t at[ROUNDS];
 };
 
 /* ---- which pages ------------------------------------------------------------- */
@@ -44,7 +44,8 @@ static uint64_t find_page(int pagemap, const struct vma *v, uint64_t *seed)
 	for (unsigned i = 0; i < TRIES; i++) {
 		uint64_t addr = v->start + random_next(seed) % ((v->end - v->start) / MEM_PAGE) * MEM_PAGE, entry;
 
-		if (pread(pagemap, &entry, sizeof(entry), (off_t)(addr / MEM_PAGE * sizeof(entry))) == sizeof(entry) && entry & MEM_ENTRY_IN_MEMORY)
+		if (pread(pagemap, &entry, sizeof(entry), (off_t)(addr / MEM_PAGE * sizeof(entry))) == sizeof(entry) &&
+		    entry & MEM_ENTRY_IN_MEMORY)
 			return addr;
 	}
 	return 0;
@@ -88,8 +89,8 @@ static void begin(struct sample *s, pid_t pid, unsigned max)
 
 /* ---- reading ------------------------------------------------------------------- */
 
-/* 0 is that of a page which is gone. Not by process_vm_readv(), which pins the pages: one that is shared since a fork would become a
- * copy. */
+/* 0 is that of a page which is gone. Not by process_vm_readv(), which pins the pages: one that is shared since a fork
+ * would become a copy. */
 static uint64_t hash_page(int mem, uint64_t addr)
 {
 	uint8_t page[MEM_PAGE];

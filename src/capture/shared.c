@@ -13,32 +13,32 @@
 #include "image/xxh3.h"
 #include "trace/remote_call.h"
 
-#define UNIT (4u << 20)   /* copied by one thread at a time */
+#define UNIT  (4u << 20) /* copied by one thread at a time */
 #define MAGIC "fsched shared 1"
 
 struct object {
-	uint64_t id;               /* 0: not known yet */
-	dev_t    dev;
+	uint64_t id; /* 0: not known yet */
+	dev_t dev;
 	uint64_t ino;
-	int      fd;
-	uint64_t bytes;            /* that it held when it was looked at */
-	uint64_t size;             /* where it ends */
-	bool     wanted;
-	size_t   first, count;     /* of the work */
+	int fd;
+	uint64_t bytes; /* that it held when it was looked at */
+	uint64_t size;  /* where it ends */
+	bool wanted;
+	size_t first, count; /* of the work */
 	uint64_t pages;
-	uint8_t *copy;             /* its pages, one range behind the other; NULL: they are read where they are */
+	uint8_t *copy; /* its pages, one range behind the other; NULL: they are read where they are */
 };
 
 struct mem_shared {
 	struct object *v;
 	size_t n, room;
-	uint64_t min;              /* smaller ones are not kept */
-	dev_t    counted;
-	dev_t    kernels;          /* the kernel's own tmpfs */
+	uint64_t min; /* smaller ones are not kept */
+	dev_t counted;
+	dev_t kernels; /* the kernel's own tmpfs */
 	struct mem_area area;
 	struct mem_range *work;
 	size_t n_work, work_room;
-	uint64_t *at;              /* per range: its place in the copy */
+	uint64_t *at; /* per range: its place in the copy */
 };
 
 struct mem_shared *mem_shared_new(void)
@@ -86,7 +86,12 @@ static struct object *add(struct mem_shared *s, uint64_t id, int fd, const struc
 {
 	if (s->n == s->room)
 		s->v = xrealloc(s->v, (s->room = s->room ? 2 * s->room : 16) * sizeof(*s->v));
-	s->v[s->n] = (struct object){ .id = id, .dev = st->st_dev, .ino = st->st_ino, .fd = fd, .bytes = (uint64_t)st->st_blocks * 512, .size = (uint64_t)st->st_size };
+	s->v[s->n] = (struct object){ .id = id,
+				      .dev = st->st_dev,
+				      .ino = st->st_ino,
+				      .fd = fd,
+				      .bytes = (uint64_t)st->st_blocks * 512,
+				      .size = (uint64_t)st->st_size };
 	return &s->v[s->n++];
 }
 
@@ -197,7 +202,8 @@ static int mark_wanted(struct mem_shared *s, const struct mem_shared_want *want,
 		struct stat st;
 
 		if (!o)
-			return err_set(err, ENOENT, "no process has the shared memory %llu that criu has seen", (unsigned long long)want[i].ino);
+			return err_set(err, ENOENT, "no process has the shared memory %llu that criu has seen",
+				       (unsigned long long)want[i].ino);
 		if (fstat(o->fd, &st))
 			return err_sys(err, errno, "cannot look at shared memory");
 		o->id = want[i].id;
@@ -231,7 +237,11 @@ static int read_object(const struct object *o, uint64_t addr, uint8_t *buf, size
 struct copying {
 	struct mem_shared *s;
 	struct mem_team team;
-	struct unit { const struct object *o; uint64_t addr, len; uint8_t *to; } *v;
+	struct unit {
+		const struct object *o;
+		uint64_t addr, len;
+		uint8_t *to;
+	} * v;
 	size_t n, room;
 	atomic_size_t next;
 };
@@ -244,7 +254,8 @@ static void add_units(struct copying *c, const struct object *o)
 		for (uint64_t done = 0; done < len; done += UNIT) {
 			if (c->n == c->room)
 				c->v = xrealloc(c->v, (c->room = c->room ? 2 * c->room : 256) * sizeof(*c->v));
-			c->v[c->n++] = (struct unit){ o, c->s->work[i].addr + done, len - done < UNIT ? len - done : UNIT, o->copy + c->s->at[i] + done };
+			c->v[c->n++] = (struct unit){ o, c->s->work[i].addr + done, len - done < UNIT ? len - done : UNIT,
+						      o->copy + c->s->at[i] + done };
 		}
 	}
 }
@@ -280,7 +291,8 @@ static int copy_all(struct mem_shared *s, int threads, struct err *err)
 	return rc;
 }
 
-int mem_shared_take(struct mem_shared *s, const struct mem_shared_want *want, size_t n_want, const pid_t *pids, int n, int threads, struct err *err)
+int mem_shared_take(struct mem_shared *s, const struct mem_shared_want *want, size_t n_want, const pid_t *pids, int n,
+		    int threads, struct err *err)
 {
 	if (mark_wanted(s, want, n_want, NULL)) {
 		s->min = 0;
@@ -347,7 +359,7 @@ struct search {
 	struct mem_shared *s;
 	const struct mem_image *m;
 	const uint8_t *token;
-	int failed;   /* errno */
+	int failed; /* errno */
 };
 
 static bool match(void *arg, int fd, const struct stat *st)
@@ -358,7 +370,8 @@ static bool match(void *arg, int fd, const struct stat *st)
 	if (st->st_size < MEM_PAGE || pread(fd, &got, sizeof(got), 0) != sizeof(got))
 		return false;
 	mem_mark_make(&want, x->token, got.id);
-	if (memcmp(&got, &want, sizeof(got)) || !mem_is_shared(got.id) || !mem_layout_space(&x->m->l, got.id) || find(x->s, got.id))
+	if (memcmp(&got, &want, sizeof(got)) || !mem_is_shared(got.id) || !mem_layout_space(&x->m->l, got.id) ||
+	    find(x->s, got.id))
 		return false;
 	if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, MEM_PAGE))
 		x->failed = errno;
@@ -366,7 +379,8 @@ static bool match(void *arg, int fd, const struct stat *st)
 	return true;
 }
 
-int mem_shared_find(struct mem_shared *s, const struct mem_image *m, const uint8_t token[16], const pid_t *pids, int n, struct err *err)
+int mem_shared_find(struct mem_shared *s, const struct mem_image *m, const uint8_t token[16], const pid_t *pids, int n,
+		    struct err *err)
 {
 	struct search x = { .s = s, .m = m, .token = token };
 
@@ -375,7 +389,8 @@ int mem_shared_find(struct mem_shared *s, const struct mem_image *m, const uint8
 		return err_sys(err, x.failed, "cannot prepare shared memory");
 	for (size_t i = 0; i < m->l.n_spaces; i++)
 		if (mem_is_shared(m->l.spaces[i].id) && !find(s, m->l.spaces[i].id))
-			return err_set(err, ENOENT, "the shared memory %llu of the epoch is not found in the restored processes",
+			return err_set(err, ENOENT,
+				       "the shared memory %llu of the epoch is not found in the restored processes",
 				       (unsigned long long)(m->l.spaces[i].id & ~MEM_SHARED_ID));
 	return 0;
 }

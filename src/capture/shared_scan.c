@@ -20,11 +20,14 @@
 #define DELETED  " (deleted)"
 
 struct scan {
-	dev_t dev;              /* of the kernel's own tmpfs, where all these objects are and nothing else */
-	int   flags;
+	dev_t dev; /* of the kernel's own tmpfs, where all these objects are and nothing else */
+	int flags;
 	shared_found_fn *fn;
 	void *arg;
-	struct { dev_t dev; uint64_t ino; } *seen;   /* ascending */
+	struct {
+		dev_t dev;
+		uint64_t ino;
+	} * seen; /* ascending */
 	size_t n, room;
 };
 
@@ -80,11 +83,12 @@ static bool is_object(const struct scan *s, int fd, const struct stat *st)
 {
 	struct statfs fs;
 
-	return S_ISREG(st->st_mode) && (st->st_dev == s->dev || (st->st_nlink == 0 && fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC));
+	return S_ISREG(st->st_mode) &&
+	       (st->st_dev == s->dev || (st->st_nlink == 0 && fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC));
 }
 
-/* path: a link of /proc, which leads to the object itself. The process may have changed meanwhile: only what is open counts. Whatever else
- * it is now, it is not opened to be read. */
+/* path: a link of /proc, which leads to the object itself. The process may have changed meanwhile: only what is open
+ * counts. Whatever else it is now, it is not opened to be read. */
 static void open_object(struct scan *s, const char *path)
 {
 	cleanup_close int found = open(path, O_PATH | O_CLOEXEC);
@@ -114,7 +118,9 @@ static void scan_line(struct scan *s, pid_t pid, const char *line)
 	char path[96];
 	int name = 0;
 
-	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %*x %x:%x %" SCNu64 " %n", &start, &end, &maj, &min, &ino, &name) != 5 || !name)
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %*x %x:%x %" SCNu64 " %n", &start, &end, &maj, &min, &ino,
+		   &name) != 5 ||
+	    !name)
 		return;
 	if (makedev(maj, min) == s->dev ? !strncmp(line + name, SYSV, strlen(SYSV)) : !is_deleted(line + name))
 		return;
@@ -140,8 +146,8 @@ static void scan_maps(struct scan *s, pid_t pid)
 	}
 }
 
-/* An object that is missed because the directory cannot be read is found missing by the caller: it asks criu's library which ones there
- * are, or knows from the image. */
+/* An object that is missed because the directory cannot be read is found missing by the caller: it asks criu's library
+ * which ones there are, or knows from the image. */
 static void scan_fds(struct scan *s, pid_t pid)
 {
 	cleanup_dir DIR *d = NULL;

@@ -14,29 +14,32 @@
 #include "capture/staging.h"
 #include "capture/fork.h"
 
-#define UNIT_PAGES  1024u      /* copied by one thread at a time: 4 MiB */
+#define UNIT_PAGES  1024u /* copied by one thread at a time: 4 MiB */
 #define UNIT_RANGES 256u
 #define THREADS_MAX 16
 
 /* Where a process's pages are. */
 struct held {
 	struct mem_process *p;
-	uint8_t *kept;             /* its kept pages, one behind the other */
-	uint8_t *copy;             /* MEM_STAGED: its own pages likewise */
-	uint64_t *at;              /* MEM_STAGED: offset in copy of each range */
+	uint8_t *kept; /* its kept pages, one behind the other */
+	uint8_t *copy; /* MEM_STAGED: its own pages likewise */
+	uint64_t *at;  /* MEM_STAGED: offset in copy of each range */
 	struct mem_fork fork;
-	int  memfd;                /* MEM_FORKED: that of the child */
+	int memfd; /* MEM_FORKED: that of the child */
 };
 
 struct mem_snapshot {
 	struct mem_area area;
-	struct { void *p; size_t len; } extra[64];   /* what did not fit; not touched */
+	struct {
+		void *p;
+		size_t len;
+	} extra[64]; /* what did not fit; not touched */
 	unsigned n_extra;
-	int      threads;
+	int threads;
 	struct held *v;
-	size_t   n;
+	size_t n;
 	struct mem_range *work;
-	size_t   n_work;
+	size_t n_work;
 	atomic_ullong unreadable;
 };
 
@@ -78,7 +81,7 @@ static uint8_t *take_room(struct mem_snapshot *s, size_t len)
 
 struct unit {
 	const struct held *from;
-	const struct mem_range *ranges;   /* the first may begin skip pages later, the last may be cut */
+	const struct mem_range *ranges; /* the first may begin skip pages later, the last may be cut */
 	size_t n;
 	uint64_t skip, pages;
 	uint8_t *to;
@@ -89,7 +92,7 @@ struct copier {
 	struct unit *v;
 	size_t n, room;
 	atomic_size_t next;
-	atomic_int failed;                /* errno */
+	atomic_int failed; /* errno */
 };
 
 static void push_unit(struct copier *c, struct unit u)
@@ -124,8 +127,9 @@ static void add_ranges(struct copier *c, const struct held *from, const struct m
 		push_unit(c, u);
 }
 
-/* process_vm_readv() is the faster one, but gives a process a copy of every page that it shares since a fork, only to read it (Linux 5.19).
- * mem: /proc/PID/mem of a process that shares pages; not kept open, there may be more processes than descriptors. */
+/* process_vm_readv() is the faster one, but gives a process a copy of every page that it shares since a fork, only to
+ * read it (Linux 5.19). mem: /proc/PID/mem of a process that shares pages; not kept open, there may be more processes
+ * than descriptors. */
 static int open_shared(const struct held *h)
 {
 	return h->p->shares ? open_proc(h->p->split.host, "mem", O_RDONLY) : -1;
@@ -167,12 +171,14 @@ static int copy_unit(struct copier *c, const struct unit *u)
 		remote[i] = (struct iovec){ (void *)(uintptr_t)(u->ranges[i].addr + skip * MEM_PAGE), take * MEM_PAGE };
 		left -= take;
 	}
-	if (!u->from->p->shares && process_vm_readv(u->from->p->split.host, &local, 1, remote, u->n, 0) == (ssize_t)local.iov_len)
+	if (!u->from->p->shares &&
+	    process_vm_readv(u->from->p->split.host, &local, 1, remote, u->n, 0) == (ssize_t)local.iov_len)
 		return 0;
 	for (size_t i = 0; i < u->n; to += remote[i++].iov_len) {
 		struct iovec part = { to, remote[i].iov_len };
 
-		if (read_memory(u->from, mem, &part, &remote[i]) != (ssize_t)part.iov_len && copy_slowly(c, u->from, mem, &remote[i], to))
+		if (read_memory(u->from, mem, &part, &remote[i]) != (ssize_t)part.iov_len &&
+		    copy_slowly(c, u->from, mem, &remote[i], to))
 			return -1;
 	}
 	return 0;
@@ -228,7 +234,8 @@ static void try_fork(struct mem_snapshot *s, struct held *h, int hand, uint64_t 
 	struct err err = { 0 };
 
 	if (hand < 0 || *cow_room < bytes) {
-		drop(h, other, hand < 0 ? "fork is not possible" : "no memory for what the job would rewrite after a fork");
+		drop(h, other,
+		     hand < 0 ? "fork is not possible" : "no memory for what the job would rewrite after a fork");
 		return;
 	}
 	if (mem_fork_make(hand, sp->inner, sp->host, &h->fork, &err)) {
@@ -295,7 +302,8 @@ static int make_room_for_kept(struct mem_snapshot *s, struct err *err)
 	return 0;
 }
 
-int mem_snapshot_take(struct mem_snapshot *s, struct mem_process *procs, size_t n, int hand, uint64_t cow_room, struct err *err)
+int mem_snapshot_take(struct mem_snapshot *s, struct mem_process *procs, size_t n, int hand, uint64_t cow_room,
+		      struct err *err)
 {
 	struct copier c = { .s = s };
 

@@ -23,24 +23,26 @@ struct mem_snapshot;
 
 struct mem_process {
 	struct mem_split split;
-	struct mem_ranges take;        /* of split.ours: what is not known from before the freeze; owned by the caller */
-	bool             shares;       /* it has pages in common with others, since a fork: these must not become copies by being read */
-	enum mem_rung    wanted;       /* before the freeze */
-	enum mem_rung    rung;         /* out: how it was taken */
-	bool             dropped;      /* out: not as wanted */
-	char             why[256];     /* why so */
+	struct mem_ranges take; /* of split.ours: what is not known from before the freeze; owned by the caller */
+	bool shares; /* it has pages in common with others, since a fork: these must not become copies by being read */
+	enum mem_rung wanted; /* before the freeze */
+	enum mem_rung rung;   /* out: how it was taken */
+	bool dropped;         /* out: not as wanted */
+	char why[256];        /* why so */
 };
 
 /* reserve: bytes for copies; less may be got, 0 is possible. threads: that copy in the freeze. Never NULL. */
 struct mem_snapshot *mem_snapshot_new(uint64_t reserve, int threads);
-/* procs: borrowed until mem_snapshot_free(). hand: to criu, -1 = no forks. A rung that fails drops to the next one; -1 only if
- * memory cannot be read at all. cow_room: by how much the job may grow. */
-int mem_snapshot_take(struct mem_snapshot *s, struct mem_process *procs, size_t n, int hand, uint64_t cow_room, struct err *err);
+/* procs: borrowed until mem_snapshot_free(). hand: to criu, -1 = no forks. A rung that fails drops to the next one; -1
+ * only if memory cannot be read at all. cow_room: by how much the job may grow. */
+int mem_snapshot_take(struct mem_snapshot *s, struct mem_process *procs, size_t n, int hand, uint64_t cow_room,
+		      struct err *err);
 bool mem_snapshot_now(const struct mem_snapshot *s);
 /* Writes what criu's images keep, of all processes. */
 int mem_snapshot_write_kept(struct mem_snapshot *s, int images_fd, struct err *err);
 struct mem_source mem_snapshot_source(struct mem_snapshot *s);
-/* All that is to become the image, split.ours of all; of that the source has what was to be taken. Owned by the snapshot. */
+/* All that is to become the image, split.ours of all; of that the source has what was to be taken. Owned by the
+ * snapshot. */
 const struct mem_range *mem_snapshot_work(const struct mem_snapshot *s, size_t *n);
 /* Pages that were in criu's list and could not be read: zeros. */
 uint64_t mem_snapshot_unreadable(const struct mem_snapshot *s);

@@ -8,8 +8,8 @@
 #include "base/util.h"
 #include "base/vmas.h"
 
-#define PIECE_MIN 64u    /* pages: what is smaller is not worth a range */
-#define AROUND    16u    /* pages before and behind a fixed address */
+#define PIECE_MIN 64u /* pages: what is smaller is not worth a range */
+#define AROUND    16u /* pages before and behind a fixed address */
 
 struct builder {
 	struct mem_split *p;
@@ -100,7 +100,8 @@ static void add_entry(struct builder *b, uint64_t start, uint64_t end)
 	}
 }
 
-int mem_split_make(struct mem_split *p, int images_fd, pid_t inner, pid_t host, const uint64_t *fixed, size_t n_fixed, struct err *err)
+int mem_split_make(struct mem_split *p, int images_fd, pid_t inner, pid_t host, const uint64_t *fixed, size_t n_fixed,
+		   struct err *err)
 {
 	struct builder b = { .p = p, .fixed = fixed, .n_fixed = n_fixed };
 	char name[32];
@@ -135,9 +136,9 @@ void mem_split_free(struct mem_split *p)
 
 struct merge {
 	const struct mem_split *p;
-	const uint8_t *kept;           /* the next bytes */
-	int    old, new;               /* pages-N.img */
-	uint64_t old_at;               /* offset of the next entry's pages in old */
+	const uint8_t *kept; /* the next bytes */
+	int old, new;        /* pages-N.img */
+	uint64_t old_at;     /* offset of the next entry's pages in old */
 	struct criu_pagemap out;
 	size_t room, i_kept, i_ours;
 };
@@ -230,7 +231,8 @@ int mem_split_write_kept(const struct mem_split *p, int images_fd, const void *k
 	m.new = new = openat(images_fd, fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (old < 0 || new < 0)
 		return err_sys(err, errno, "cannot open %s", old < 0 ? pages : fresh);
-	if (merge(&m) || renameat(images_fd, fresh, images_fd, pages) || (unlinkat(images_fd, pagemap, 0) && errno != ENOENT)) {
+	if (merge(&m) || renameat(images_fd, fresh, images_fd, pages) ||
+	    (unlinkat(images_fd, pagemap, 0) && errno != ENOENT)) {
 		criu_pagemap_free(&m.out);
 		return err_sys(err, errno, "cannot write %s", pages);
 	}

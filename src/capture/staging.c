@@ -9,7 +9,8 @@
 void mem_area_make(struct mem_area *a, uint64_t bytes)
 {
 	size_t len = (size_t)(bytes + HUGE_PAGE - 1) & ~(size_t)(HUGE_PAGE - 1);
-	void *p = len ? mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) : MAP_FAILED;
+	void *p = len ? mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+		      : MAP_FAILED;
 
 	*a = (struct mem_area){ 0 };
 	if (p == MAP_FAILED)

@@ -6,7 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct mem_area { uint8_t *p; size_t len, used; };
+struct mem_area {
+	uint8_t *p;
+	size_t len, used;
+};
 
 /* Zeros. May get less than bytes, down to nothing. */
 void mem_area_make(struct mem_area *a, uint64_t bytes);

@@ -18,18 +18,21 @@
 #include "capture/uffd.h"
 #include "base/vmas.h"
 
-#define STOP_MAX_US  500000           /* that a process may take to stand still */
-#define RELEASE_STEP (4u << 20)       /* bytes whose protection is taken away at a time: the process cannot map memory meanwhile */
-#define RELEASE_US   300              /* and what it gets in between */
-#define SPARSE       8                /* soft-dirty bits are read for every address of a mapping, used or not: so many times what is used */
+#define STOP_MAX_US 500000 /* that a process may take to stand still */
+#define RELEASE_STEP \
+	(4u << 20)     /* bytes whose protection is taken away at a time: the process cannot map memory meanwhile */
+#define RELEASE_US 300 /* and what it gets in between */
+#define SPARSE                                                                                                \
+	8 /* soft-dirty bits are read for every address of a mapping, used or not: so many times what is used \
+	   */
 
 struct tracked {
-	pid_t    host;
+	pid_t host;
 	uint64_t id;
-	int      pidfd;
-	int      uffd;       /* MEM_TRACK_PROTECT */
-	int      mem;        /* its memory as of the last look: whatever becomes of it, never that of another process */
-	bool     looked;     /* at least once */
+	int pidfd;
+	int uffd;    /* MEM_TRACK_PROTECT */
+	int mem;     /* its memory as of the last look: whatever becomes of it, never that of another process */
+	bool looked; /* at least once */
 };
 
 struct mem_track {
@@ -40,7 +43,9 @@ struct mem_track {
 
 const char *mem_tracking_name(enum mem_tracking t)
 {
-	static const char *const names[] = { [MEM_TRACK_NONE] = "none", [MEM_TRACK_PROTECT] = "wp-async", [MEM_TRACK_SOFT_DIRTY] = "soft-dirty" };
+	static const char *const names[] = {
+		[MEM_TRACK_NONE] = "none", [MEM_TRACK_PROTECT] = "wp-async", [MEM_TRACK_SOFT_DIRTY] = "soft-dirty"
+	};
 
 	return names[t];
 }
@@ -70,7 +75,8 @@ static void forget(struct tracked *p)
 	close(p->pidfd);
 }
 
-/* Mappings of a process that can be tracked. The kernel fills the memory of asynchronous reads at any time, past what a look waits for. */
+/* Mappings of a process that can be tracked. The kernel fills the memory of asynchronous reads at any time, past what a
+ * look waits for. */
 static int read_vmas(const struct tracked *p, struct vmas *m, struct err *err)
 {
 	if (vmas_read(p->host, m, err))
@@ -83,7 +89,8 @@ static int read_vmas(const struct tracked *p, struct vmas *m, struct err *err)
 	return 0;
 }
 
-static int collect(const struct tracked *p, const struct vmas *m, enum mem_pages what, struct mem_ranges *out, struct err *err)
+static int collect(const struct tracked *p, const struct vmas *m, enum mem_pages what, struct mem_ranges *out,
+		   struct err *err)
 {
 	cleanup_close int pagemap = open_proc(p->host, "pagemap", O_RDONLY);
 
@@ -131,8 +138,8 @@ static int make_uffd(struct tracked *p, struct err *err)
 	return rc;
 }
 
-/* Clean is what was protected all the time since the look before: found so before mappings are protected that are new or have lost it, and
- * again when everything is protected anew. */
+/* Clean is what was protected all the time since the look before: found so before mappings are protected that are new
+ * or have lost it, and again when everything is protected anew. */
 static int look_protect(struct tracked *p, const struct vmas *m, struct mem_ranges *clean, struct err *err)
 {
 	cleanup_close int pagemap = open_proc(p->host, "pagemap", O_RDONLY);
@@ -159,8 +166,8 @@ static int look_protect(struct tracked *p, const struct vmas *m, struct mem_rang
 	return rc ? err_sys(err, errno, "cannot protect its pages") : 0;
 }
 
-/* In steps: the kernel lets nobody change the process's memory map while it goes over the pages of one. What lies between the ranges has
- * no pages and costs nothing. */
+/* In steps: the kernel lets nobody change the process's memory map while it goes over the pages of one. What lies
+ * between the ranges has no pages and costs nothing. */
 static void release_mapping(const struct tracked *p, const struct vma *v, const struct mem_ranges *there)
 {
 	uint64_t at = v->start, bytes = 0;
@@ -278,7 +285,9 @@ static bool has_its_memory(int uffd)
 
 int mem_track_adopt(struct mem_track *t, const struct mem_tracked *from)
 {
-	struct tracked p = { .host = from->host, .id = from->id, .pidfd = from->pidfd, .uffd = from->uffd, .mem = -1, .looked = true };
+	struct tracked p = {
+		.host = from->host, .id = from->id, .pidfd = from->pidfd, .uffd = from->uffd, .mem = -1, .looked = true
+	};
 
 	if (!alive(&p) || !has_its_memory(p.uffd)) {
 		forget(&p);
@@ -397,8 +406,8 @@ size_t mem_track_look(struct mem_track *t, bool copy, struct mem_ranges *clean, 
 	struct look k = { .clean = clean, .present = present, .until = now_us() + STOP_MAX_US };
 	size_t had = t->n;
 
-	/* Soft-dirty bits are read and cleared while all stand still. Protection is given and looked at in one step, so there a stop
-	 * afterwards is enough for what is in flight. */
+	/* Soft-dirty bits are read and cleared while all stand still. Protection is given and looked at in one step, so
+	 * there a stop afterwards is enough for what is in flight. */
 	if (t->how == MEM_TRACK_PROTECT)
 		each(t, look_step, &k);
 	if (copy || t->how == MEM_TRACK_SOFT_DIRTY)
@@ -418,7 +427,8 @@ void mem_track_last(struct mem_track *t, struct mem_ranges *clean)
 
 		if (!alive(p) || !p->looked || read_vmas(p, &m, NULL))
 			continue;
-		if (collect(p, &m, t->how == MEM_TRACK_PROTECT ? MEM_PAGES_UNWRITTEN : MEM_PAGES_SOFT_CLEAN, &its, NULL) == 0)
+		if (collect(p, &m, t->how == MEM_TRACK_PROTECT ? MEM_PAGES_UNWRITTEN : MEM_PAGES_SOFT_CLEAN, &its,
+			    NULL) == 0)
 			append(clean, &its);
 		mem_ranges_free(&its);
 		vmas_free(&m);

@@ -1,6 +1,6 @@
-/* userfaultfd as a way to notice writes: pages are protected, the first write to each takes the protection away, without anybody being
- * asked (UFFD_FEATURE_WP_ASYNC, Linux 6.7). It works on the descriptor of another process's memory too: the memory is that of the
- * process that called userfaultfd(). All: 0 or -1 with errno. */
+/* userfaultfd as a way to notice writes: pages are protected, the first write to each takes the protection away,
+ * without anybody being asked (UFFD_FEATURE_WP_ASYNC, Linux 6.7). It works on the descriptor of another process's
+ * memory too: the memory is that of the process that called userfaultfd(). All: 0 or -1 with errno. */
 #ifndef FSCHED_CAPTURE_UFFD_H
 #define FSCHED_CAPTURE_UFFD_H
 
@@ -12,10 +12,10 @@
 #include <unistd.h>
 
 #ifndef UFFD_USER_MODE_ONLY
-#define UFFD_USER_MODE_ONLY 1   /* Linux 5.11: without it only privileged processes may call userfaultfd() */
+#define UFFD_USER_MODE_ONLY 1 /* Linux 5.11: without it only privileged processes may call userfaultfd() */
 #endif
-#define UFFD_UNPOPULATED (1ULL << 13)   /* UFFD_FEATURE_WP_UNPOPULATED, Linux 6.4 */
-#define UFFD_ASYNC       (1ULL << 15)   /* UFFD_FEATURE_WP_ASYNC */
+#define UFFD_UNPOPULATED (1ULL << 13) /* UFFD_FEATURE_WP_UNPOPULATED, Linux 6.4 */
+#define UFFD_ASYNC       (1ULL << 15) /* UFFD_FEATURE_WP_ASYNC */
 
 static inline int uffd_begin(int fd)
 {

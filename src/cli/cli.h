@@ -8,18 +8,18 @@
 
 /* Exit status of every command. */
 enum {
-	CLI_OK     = 0,
+	CLI_OK = 0,
 	CLI_FAILED = 1,
-	CLI_USAGE  = 2,
-	CLI_LATER  = 3,   /* nothing failed, but it has not happened yet: the operation goes on by itself */
+	CLI_USAGE = 2,
+	CLI_LATER = 3, /* nothing failed, but it has not happened yet: the operation goes on by itself */
 };
 
 struct command {
 	const char *name;
-	int       (*run)(int argc, char **argv);  /* argv[0] is the name of the command */
-	const char *args;                         /* behind the name in the synopsis */
-	const char *summary;                      /* a line of `fsched help` */
-	const char *help;                         /* the options, one per line; NULL: the command has --help of its own */
+	int (*run)(int argc, char **argv); /* argv[0] is the name of the command */
+	const char *args;                  /* behind the name in the synopsis */
+	const char *summary;               /* a line of `fsched help` */
+	const char *help;                  /* the options, one per line; NULL: the command has --help of its own */
 };
 
 int checkpoint_cmd(int argc, char **argv);

@@ -31,13 +31,15 @@ static const struct command commands[] = {
 	  "  --conf FILE    read this fsched.conf\n" },
 	{ "show", show_cmd, "ID [EPOCH] [--conf FILE]", "a job's checkpoints, or one of them, in detail",
 	  "  --conf FILE    read this fsched.conf\n" },
-	{ "prune", prune_cmd, "ID[,ID...] --keep N | --all [--force] [--dry-run]", "remove epochs of jobs that have ended (root)",
+	{ "prune", prune_cmd, "ID[,ID...] --keep N | --all [--force] [--dry-run]",
+	  "remove epochs of jobs that have ended (root)",
 	  "  --keep N       keep the newest N epochs\n"
 	  "  --all          remove everything that is kept of the job\n"
 	  "  --force        also of a job that runs or can still be restarted\n"
 	  "  --dry-run      only say what would be removed\n"
 	  "  --conf FILE    read this fsched.conf\n" },
-	{ "export", export_cmd, "ID|DIR EPOCH NEWDIR [--conf FILE]", "write an epoch as a directory of plain criu images (root)",
+	{ "export", export_cmd, "ID|DIR EPOCH NEWDIR [--conf FILE]",
+	  "write an epoch as a directory of plain criu images (root)",
 	  "  ID|DIR         a job, or the directory of a pod as an absolute path\n"
 	  "  NEWDIR         is made; `criu restore --images-dir NEWDIR` reads it\n"
 	  "  --conf FILE    read this fsched.conf\n" },
@@ -115,11 +117,9 @@ int cli_number(const char *text, long min, long max, long *out)
 
 int cli_conf_option(const char *command, int argc, char **argv, const char **conf)
 {
-	static const struct option options[] = {
-		{ "conf", required_argument, NULL, 'c' },
-		{ "help", no_argument,       NULL, 'h' },
-		{ NULL, 0, NULL, 0 }
-	};
+	static const struct option options[] = { { "conf", required_argument, NULL, 'c' },
+						 { "help", no_argument, NULL, 'h' },
+						 { NULL, 0, NULL, 0 } };
 	int c;
 
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
@@ -163,7 +163,7 @@ static int version_cmd(int argc, char **argv)
 static int help_cmd(int argc, char **argv)
 {
 	const struct command *c;
-	char *help_argv[] = { NULL, (char *)(uintptr_t)"--help", NULL };
+	char *help_argv[] = { NULL, (char *)(uintptr_t) "--help", NULL };
 
 	if (argc < 2)
 		return overview(stdout);

@@ -113,7 +113,7 @@ char *plugstack_arg(const struct plugstack_line *l, const char *name)
 {
 	size_t len = strlen(name);
 
-	for (const char *p = l->args ? l->args : ""; *p; ) {
+	for (const char *p = l->args ? l->args : ""; *p;) {
 		size_t n;
 
 		p += strspn(p, " \t\r");

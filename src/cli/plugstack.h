@@ -3,10 +3,10 @@
 #define FSCHED_CLI_PLUGSTACK_H
 
 struct plugstack_line {
-	char *file;      /* where it stands */
-	char *plugin;    /* as written: a path, or a name in PluginDir */
-	char *args;      /* the rest of the line, "" = none */
-	int   optional;
+	char *file;   /* where it stands */
+	char *plugin; /* as written: a path, or a name in PluginDir */
+	char *args;   /* the rest of the line, "" = none */
+	int optional;
 };
 
 /* The path of plugstack.conf; the caller's, NULL without a slurm.conf. */

@@ -1,5 +1,6 @@
 /* scontrol with "checkpoint": stands in front of Slurm's own. `scontrol checkpoint …` becomes `fsched checkpoint …`;
- * everything else is handed to the real scontrol by exec, so that arguments, standard input and exit status are its own.
+ * everything else is handed to the real scontrol by exec, so that arguments, standard input and exit status are its
+ * own.
  */
 #include <errno.h>
 #include <limits.h>
@@ -54,13 +55,14 @@ static bool is_real(const char *path)
 	return !seen || !strstr(seen, key);
 }
 
-/* Calls fn with "<dir>/<name>" for each directory of PATH until it is content; returns that path, the caller's, or NULL. */
+/* Calls fn with "<dir>/<name>" for each directory of PATH until it is content; returns that path, the caller's, or
+ * NULL. */
 static char *search_path(const char *name, bool (*fn)(const char *path))
 {
 	const char *path = getenv("PATH");
 	const char *dir, *end;
 
-	for (dir = path ? path : "/usr/bin:/bin"; ; dir = end + 1) {
+	for (dir = path ? path : "/usr/bin:/bin";; dir = end + 1) {
 		char *full;
 
 		end = strchrnul(dir, ':');
@@ -105,8 +107,10 @@ static int run_real(char **argv)
 	if (wanted && *wanted) {
 		path = xstrdup(wanted);
 		if (!is_real(path)) {
-			fprintf(stderr, "scontrol: FSCHED_SCONTROL=%s is no executable file other than fsched's scontrol; "
-				"unset it or name Slurm's own scontrol\n", wanted);
+			fprintf(stderr,
+				"scontrol: FSCHED_SCONTROL=%s is no executable file other than fsched's scontrol; "
+				"unset it or name Slurm's own scontrol\n",
+				wanted);
 			return 1;
 		}
 	}
@@ -157,7 +161,8 @@ static int run_fsched(const struct shim_scan *s, int argc, char **argv)
 	int n = 0;
 
 	if (!path)
-		return fail("`fsched' was not found, neither in " FSCHED_BINDIR " nor in PATH; is fsched installed completely?");
+		return fail("`fsched' was not found, neither in " FSCHED_BINDIR
+			    " nor in PATH; is fsched installed completely?");
 	args[n++] = "fsched";
 	args[n++] = "checkpoint";
 	if (s->quiet)

@@ -5,10 +5,11 @@
 #include <string.h>
 #include <strings.h>
 
-/* scontrol's options (22.05 to 24.11). getopt itself decides, so that abbreviations, bundles and "--" mean here what they mean there;
- * the leading '+' stops at the keyword and keeps getopt from reordering argv. */
+/* scontrol's options (22.05 to 24.11). getopt itself decides, so that abbreviations, bundles and "--" mean here what
+ * they mean there; the leading '+' stops at the keyword and keeps getopt from reordering argv. */
 static const char short_options[] = "+adhM:FoQu:vV";
 enum { OPT_OTHER = 256 };
+/* clang-format off */
 static const struct option long_options[] = {
 	{ "all",        no_argument,       NULL, 'a' },
 	{ "cluster",    required_argument, NULL, 'M' },
@@ -28,6 +29,7 @@ static const struct option long_options[] = {
 	{ "version",    no_argument,       NULL, 'V' },
 	{ NULL, 0, NULL, 0 }
 };
+/* clang-format on */
 
 /* Old Slurm took two letters. "ch" begins no other keyword of any scontrol. */
 static bool is_checkpoint(const char *word)
@@ -51,8 +53,9 @@ struct shim_scan shim_scan(int argc, char **argv)
 		case 'u': s.uid = optarg; break;
 		case 'Q': s.quiet = true; break;
 		case 'v': s.quiet = false; break;
-		case 'h': case 'V': case '?':
-			return real; /* answered, or complained about, before any keyword is looked at */
+		case 'h':
+		case 'V':
+		case '?': return real; /* answered, or complained about, before any keyword is looked at */
 		default: break;
 		}
 	}

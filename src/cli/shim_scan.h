@@ -5,11 +5,11 @@
 #include <stdbool.h>
 
 struct shim_scan {
-	bool        checkpoint;  /* the keyword is checkpoint: the arguments behind it begin at argv[next] */
-	int         next;
-	bool        quiet;       /* -Q in front of the keyword */
-	const char *cluster;     /* argument of -M in front of the keyword, NULL = none */
-	const char *uid;         /* argument of -u, NULL = none */
+	bool checkpoint; /* the keyword is checkpoint: the arguments behind it begin at argv[next] */
+	int next;
+	bool quiet;          /* -Q in front of the keyword */
+	const char *cluster; /* argument of -M in front of the keyword, NULL = none */
+	const char *uid;     /* argument of -u, NULL = none */
 };
 
 /* argv is left as it is. Uses getopt's global state. */

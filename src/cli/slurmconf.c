@@ -101,7 +101,7 @@ static void search(const char *path, const char *key, int depth, char **found)
 
 	if (fd < 0 || read_all(fd, FILE_MAX_SIZE, &text) < 0)
 		return;
-	for (char *p = text; (p = strstr(p, "\\\n")) != NULL; )
+	for (char *p = text; (p = strstr(p, "\\\n")) != NULL;)
 		p[0] = p[1] = ' ';
 	for (line = text; line; line = next) {
 		next = strchr(line, '\n');
@@ -125,7 +125,7 @@ char *slurmconf_option(const char *list, const char *name)
 {
 	size_t len = strlen(name);
 
-	for (const char *p = list; p && *p; ) {
+	for (const char *p = list; p && *p;) {
 		size_t n = strcspn(p, ",");
 
 		if (n > len && strncasecmp(p, name, len) == 0 && p[len] == '=')
@@ -139,7 +139,7 @@ int slurmconf_has(const char *list, const char *name)
 {
 	size_t len = strlen(name);
 
-	for (const char *p = list; p && *p; ) {
+	for (const char *p = list; p && *p;) {
 		size_t n = strcspn(p, ",");
 
 		if (n == len && strncmp(p, name, n) == 0)

@@ -17,7 +17,8 @@ char *slurmconf_option(const char *list, const char *name);
 /* Is name one of a comma list? Case counts. */
 int slurmconf_has(const char *list, const char *name);
 
-/* MUNGE's socket: MungeSocket of fsched.conf (conf_socket), else of AuthInfo in slurm.conf, else "" (MUNGE's default). */
+/* MUNGE's socket: MungeSocket of fsched.conf (conf_socket), else of AuthInfo in slurm.conf, else "" (MUNGE's default).
+ */
 char *slurmconf_munge_socket(const char *conf_socket);
 
 #endif

@@ -1,9 +1,10 @@
 /* A dump: worker -> helper -> driver -> criu.
  *
- * The helper enters the pod's PID and mount namespaces and forks the driver, so that the driver and criu see the pod's /proc: criu
- * looks its client up by the pid of SO_PEERCRED and opens the directories as /proc/PID/fd/N. What has to happen in the freeze
- * needs host pids and host files, so the driver passes criu's notifications on to the worker and waits for its answer.
- * All descriptors that criu's program files need are opened before: a private /tmp may hide them inside.
+ * The helper enters the pod's PID and mount namespaces and forks the driver, so that the driver and criu see the pod's
+ * /proc: criu looks its client up by the pid of SO_PEERCRED and opens the directories as /proc/PID/fd/N. What has to
+ * happen in the freeze needs host pids and host files, so the driver passes criu's notifications on to the worker and
+ * waits for its answer. All descriptors that criu's program files need are opened before: a private /tmp may hide them
+ * inside.
  *
  * The driver also watches how long the tree stands still: it opens no file and waits for nobody without a limit.
  */
@@ -27,20 +28,21 @@
 #include "criu_rpc.pb-c.h"
 #include "criu/tcp_freeze.h"
 
-enum { REQ_DUMP = 1, REQ_NOTIFY = 6 };   /* criu_req_type */
+enum { REQ_DUMP = 1, REQ_NOTIFY = 6 }; /* criu_req_type */
 enum { CG_IGNORE = 0, NET_LOCK_SKIP = 3 };
 
-#define LOG_LEVEL   2      /* errors and warnings; debug output costs time in the freeze */
-#define MSG_MAX     4096
-#define LEADER_PID  2
-#define MAX_PATHS   8
-#define FD_ARG_LEN  12
-#define DRAIN_MS    50     /* the kernel delivers what is under way on the loopback in less than one */
+#define LOG_LEVEL  2 /* errors and warnings; debug output costs time in the freeze */
+#define MSG_MAX    4096
+#define LEADER_PID 2
+#define MAX_PATHS  8
+#define FD_ARG_LEN 12
+#define DRAIN_MS   50 /* the kernel delivers what is under way on the loopback in less than one */
 
 /* One message between driver and worker. */
 struct relay {
-	/* From the driver: 'N' notification, answered by 'Y' or 'F'; 'S' success; 'E' failure of criu, 'D' of the driver, 'A' of it, and the next
-	 * dump may succeed, 'T' too long a freeze. To it: 'W' seconds that the freeze may still take. */
+	/* From the driver: 'N' notification, answered by 'Y' or 'F'; 'S' success; 'E' failure of criu, 'D' of the
+	 * driver, 'A' of it, and the next dump may succeed, 'T' too long a freeze. To it: 'W' seconds that the freeze
+	 * may still take. */
 	char kind;
 	char text[MSG_MAX - 1];
 };
@@ -49,22 +51,22 @@ struct session {
 	const struct criu_bin *bin;
 	struct criu_dump *dump;
 	char **argv, **envp;
-	char *fd_arg;                    /* the element of argv that names criu's socket */
-	int  pid_ns, mnt_ns;
-	int  paths[MAX_PATHS], n_paths;  /* O_PATH descriptors of criu's files */
-	int  relay[2];                   /* worker's, driver's end */
-	int  hand[2];                    /* worker's, criu's end; -1 unless memory is elided */
-	int  null, errors;
-	int  images_fd, work_fd;
-	struct err callback;             /* why frozen() refused */
+	char *fd_arg; /* the element of argv that names criu's socket */
+	int pid_ns, mnt_ns;
+	int paths[MAX_PATHS], n_paths; /* O_PATH descriptors of criu's files */
+	int relay[2];                  /* worker's, driver's end */
+	int hand[2];                   /* worker's, criu's end; -1 unless memory is elided */
+	int null, errors;
+	int images_fd, work_fd;
+	struct err callback; /* why frozen() refused */
 	bool killed;
 };
 
 /* In the driver: of the freeze. */
 struct limit {
-	int64_t  end;            /* now_us(), 0 = none */
+	int64_t end; /* now_us(), 0 = none */
 	unsigned seconds;
-	bool     over;
+	bool over;
 };
 
 static void relay_send(int fd, char kind, const char *text)
@@ -195,8 +197,8 @@ static int answer_notify(int sk, bool ok)
 	return send_request(sk, &req);
 }
 
-/* Asks the worker. A worker that is gone means no; a criu that is gone means that there is nobody to tell and, what the worker
- * must learn at once, that the tree runs again. */
+/* Asks the worker. A worker that is gone means no; a criu that is gone means that there is nobody to tell and, what the
+ * worker must learn at once, that the tree runs again. */
 static bool ask_worker(int relay, int sk, const char *script, struct limit *l)
 {
 	struct pollfd p[] = { { relay, POLLIN, 0 }, { sk, POLLRDHUP, 0 } };
@@ -218,8 +220,10 @@ static void end_freeze(const struct session *s, pid_t criu, const struct limit *
 	char text[256];
 
 	kill(criu, SIGKILL);
-	snprintf(text, sizeof(text), "the job stood still for more than %u s (CheckpointFreezeTimeout is %u s), because %s; it was let go", l->seconds,
-		 s->dump->freeze_configured, script[0] ? "fsched did not finish what it does in the freeze" : "criu did not finish");
+	snprintf(text, sizeof(text),
+		 "the job stood still for more than %u s (CheckpointFreezeTimeout is %u s), because %s; it was let go",
+		 l->seconds, s->dump->freeze_configured,
+		 script[0] ? "fsched did not finish what it does in the freeze" : "criu did not finish");
 	relay_send(s->relay[1], 'T', text);
 }
 
@@ -232,8 +236,10 @@ static int check_library(pid_t criu, struct err *err)
 	snprintf(path, sizeof(path), "/proc/%d/maps", (int)criu);
 	if (read_file_at(AT_FDCWD, path, 1 << 20, &maps) > 0 && strstr(maps, "/" CRIU_PRELOAD))
 		return 0;
-	return err_set(err, ENOENT, "the job has TCP connections, for which criu needs fsched's library %s: it is missing beside the programs of "
-		       "fsched, or this criu is linked statically", CRIU_PRELOAD);
+	return err_set(err, ENOENT,
+		       "the job has TCP connections, for which criu needs fsched's library %s: it is missing beside the programs of "
+		       "fsched, or this criu is linked statically",
+		       CRIU_PRELOAD);
 }
 
 /* All processes stand still, and no socket was touched yet. */
@@ -327,7 +333,8 @@ static void drive(const struct session *s)
 	pid_t criu;
 
 	criu_die_with_parent();
-	/* Parent and namespaces differ, so getppid() cannot tell whether it died before the line above: its message can. */
+	/* Parent and namespaces differ, so getppid() cannot tell whether it died before the line above: its message
+	 * can. */
 	if (relay_recv(s->relay[1], &m))
 		_exit(1);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
@@ -507,7 +514,8 @@ void criu_dump_allow(const struct criu_dump *d, unsigned seconds)
 		relay_send(d->watch_fd, 'W', text);
 }
 
-/* criu tells "query-ext-files" as soon as all tasks are stopped, "post-dump" when all images are written and they still are. */
+/* criu tells "query-ext-files" as soon as all tasks are stopped, "post-dump" when all images are written and they still
+ * are. */
 static bool on_notify(struct session *s, const char *script)
 {
 	struct criu_dump *d = s->dump;
@@ -560,8 +568,16 @@ static int follow(struct session *s, struct err *err)
 int criu_dump(const struct criu_bin *b, struct criu_dump *d, struct err *err)
 {
 	struct session s = {
-		.bin = b, .dump = d, .pid_ns = -1, .mnt_ns = -1, .relay = { -1, -1 }, .hand = { -1, -1 }, .null = -1, .errors = -1,
-		.images_fd = d->images_fd, .work_fd = d->work_fd > 0 ? d->work_fd : d->images_fd,
+		.bin = b,
+		.dump = d,
+		.pid_ns = -1,
+		.mnt_ns = -1,
+		.relay = { -1, -1 },
+		.hand = { -1, -1 },
+		.null = -1,
+		.errors = -1,
+		.images_fd = d->images_fd,
+		.work_fd = d->work_fd > 0 ? d->work_fd : d->images_fd,
 	};
 	pid_t helper;
 	int rc = -1;

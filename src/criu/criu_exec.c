@@ -123,7 +123,8 @@ static void run_child(char **argv, char **envp, int out)
 }
 
 /* Runs criu with the arguments, standard output and error in out. Exit status, or -1. */
-static int run_criu_as(const struct criu_bin *b, bool elide, const char *const *more, int timeout_ms, char *out, size_t len, struct err *err)
+static int run_criu_as(const struct criu_bin *b, bool elide, const char *const *more, int timeout_ms, char *out,
+		       size_t len, struct err *err)
 {
 	char **argv = command(b, more), **envp = criu_envp(b, elide, false, -1, -1);
 	int pipefd[2], status = -1;
@@ -160,7 +161,8 @@ out:
 	return status;
 }
 
-static int run_criu(const struct criu_bin *b, const char *const *more, int timeout_ms, char *out, size_t len, struct err *err)
+static int run_criu(const struct criu_bin *b, const char *const *more, int timeout_ms, char *out, size_t len,
+		    struct err *err)
 {
 	return run_criu_as(b, false, more, timeout_ms, out, len, err);
 }
@@ -203,7 +205,8 @@ static int use_prefix(const char *dir, struct criu_bin *b, struct err *err)
 	}
 	b->argv[n++] = steal_ptr(&prog);
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd >= 0 && read_file_at(fd, "VERSION", sizeof(b->version), &text) > 0 && sscanf(text, "%31[0-9.]", b->version) == 1)
+	if (fd >= 0 && read_file_at(fd, "VERSION", sizeof(b->version), &text) > 0 &&
+	    sscanf(text, "%31[0-9.]", b->version) == 1)
 		return 0;
 	return ask_version(b, err);
 }
@@ -269,7 +272,9 @@ int criu_locate(const char *conf, const char *libexec, struct criu_bin *b, struc
 		free(looked);
 		looked = more;
 	}
-	return err_set(err, ENOENT, "no usable criu on this node (looked at %s); run `get-criu %s` or set CriuPath in fsched.conf", looked, own);
+	return err_set(err, ENOENT,
+		       "no usable criu on this node (looked at %s); run `get-criu %s` or set CriuPath in fsched.conf",
+		       looked, own);
 }
 
 int criu_act_for(struct criu_bin *b, uid_t uid, gid_t gid, const gid_t *groups, int n_groups, struct err *err)
@@ -281,8 +286,10 @@ int criu_act_for(struct criu_bin *b, uid_t uid, gid_t gid, const gid_t *groups, 
 	if (uid == 0)
 		return 0;
 	if (!b->preload[0])
-		return err_set(err, ENOENT, "%s is missing beside the programs of fsched: without it criu would open the job's files with "
-			       "root's rights; install fsched anew", CRIU_PRELOAD);
+		return err_set(err, ENOENT,
+			       "%s is missing beside the programs of fsched: without it criu would open the job's files with "
+			       "root's rights; install fsched anew",
+			       CRIU_PRELOAD);
 	text = xmalloc(room);
 	n = (size_t)snprintf(text, room, "FSCHED_JOB=%u:%u:", (unsigned)uid, (unsigned)gid);
 	for (int i = 0; i < n_groups; i++)
@@ -329,17 +336,33 @@ int criu_check_elide(const struct criu_bin *b, int timeout_s, struct err *err)
 	/* criu says it, and ends with 0. */
 	if (rc == 0 && strstr(out, "is supported"))
 		return 0;
-	return err_set(err, 0, "criu does not take fsched's word for it that pages are clean (is it linked statically, or does it have file capabilities?)");
+	return err_set(
+		err, 0,
+		"criu does not take fsched's word for it that pages are clean (is it linked statically, or does it have file capabilities?)");
 }
 
 /* "@": only the preload library makes a path of it, so that criu cannot start without. */
 char **criu_restore_argv(const struct criu_bin *b, bool stops)
 {
 	const char *const args[] = {
-		"--no-default-config", "restore", "--images-dir", b->job ? "@/proc/self/fd/10" : "/proc/self/fd/10",
-		"--work-dir", "/proc/self/fd/11",
-		"--log-file", CRIU_RESTORE_LOG, "-v2", "--restore-detached", "--restore-sibling", "--manage-cgroups=ignore",
-		"--file-locks", "--link-remap", "--tcp-established", stops ? "--action-script" : NULL, HAND_SCRIPT, NULL,
+		"--no-default-config",
+		"restore",
+		"--images-dir",
+		b->job ? "@/proc/self/fd/10" : "/proc/self/fd/10",
+		"--work-dir",
+		"/proc/self/fd/11",
+		"--log-file",
+		CRIU_RESTORE_LOG,
+		"-v2",
+		"--restore-detached",
+		"--restore-sibling",
+		"--manage-cgroups=ignore",
+		"--file-locks",
+		"--link-remap",
+		"--tcp-established",
+		stops ? "--action-script" : NULL,
+		HAND_SCRIPT,
+		NULL,
 	};
 
 	return command(b, args);
@@ -352,7 +375,8 @@ char **criu_envp(const struct criu_bin *b, bool elide, bool shared, int hand, in
 
 	v[n++] = xstrdup("PATH=/usr/sbin:/usr/bin:/sbin:/bin");
 	v[n++] = xstrdup("LC_ALL=C");
-	/* criu before 4.2 hangs, the job frozen, where hardware breakpoints do not work (virtual machines): 130 makes it do without. */
+	/* criu before 4.2 hangs, the job frozen, where hardware breakpoints do not work (virtual machines): 130 makes
+	 * it do without. */
 	if (b->version[0] && !criu_version_at_least(b->version, 4, 2))
 		v[n++] = xstrdup("CRIU_FAULT=130");
 	if (b->preload[0] && !b->argv[1])

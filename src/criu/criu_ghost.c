@@ -17,8 +17,8 @@
 /* Two magic numbers, the second one depends on the kind of image; then the head with its length in front. */
 #define COMMON_MAGIC 0x54564319u
 #define HEAD_AT      12u
-#define HEAD_MAX     8192u          /* bytes of an image without data; a path may be in it */
-#define CHUNK_MAX    64u            /* of a message */
+#define HEAD_MAX     8192u /* bytes of an image without data; a path may be in it */
+#define CHUNK_MAX    64u   /* of a message */
 #define ADDR_MAX     (UINT64_C(1) << 62)
 
 char *criu_ghost_name(uint32_t number, char buf[CRIU_GHOST_NAME_MAX])
@@ -111,8 +111,10 @@ const struct criu_ghost *criu_ghosts_find(const struct criu_ghost *v, size_t n, 
 
 struct filling {
 	int out;
-	uint64_t size;            /* of the file */
-	struct run { uint64_t addr, end, at; } *v;   /* pieces of data, ascending, and where they lie in the image */
+	uint64_t size; /* of the file */
+	struct run {
+		uint64_t addr, end, at;
+	} * v; /* pieces of data, ascending, and where they lie in the image */
 	size_t n;
 };
 
@@ -183,7 +185,7 @@ static int put_data(void *arg, uint64_t id, uint64_t addr, const void *buf, size
 static int fill(struct filling *f, struct mem_image *m, uint64_t id, const struct mem_read_opts *opts, struct err *err)
 {
 	const struct mem_range all = { id, 0, ADDR_MAX / MEM_PAGE };
-	const struct mem_sink sink = { .write = put_data, .arg = f };   /* zeros stay holes */
+	const struct mem_sink sink = { .write = put_data, .arg = f }; /* zeros stay holes */
 	struct mem_read_opts o = *opts;
 
 	o.only = &all;
@@ -191,7 +193,8 @@ static int fill(struct filling *f, struct mem_image *m, uint64_t id, const struc
 	return mem_image_fill(m, &sink, &o, NULL, err);
 }
 
-int criu_ghost_fill(struct mem_image *m, uint64_t id, uint32_t number, int images_fd, int out_fd, const struct mem_read_opts *opts, struct err *err)
+int criu_ghost_fill(struct mem_image *m, uint64_t id, uint32_t number, int images_fd, int out_fd,
+		    const struct mem_read_opts *opts, struct err *err)
 {
 	struct criu_ghost g = { .number = number };
 	struct filling f = { .out = -1 };
@@ -202,7 +205,9 @@ int criu_ghost_fill(struct mem_image *m, uint64_t id, uint32_t number, int image
 	int rc = read_head(images_fd, &g, head, &len, err);
 
 	if (rc <= 0)
-		return rc < 0 ? -1 : err_set(err, EBADMSG, "image ghost-file-%x.img holds data that the memory image holds too", number);
+		return rc < 0 ? -1
+			      : err_set(err, EBADMSG,
+					"image ghost-file-%x.img holds data that the memory image holds too", number);
 	f.size = g.size;
 	for (size_t i = 0; i < n; i++)
 		if (e[i].chunk != MEM_ZERO)

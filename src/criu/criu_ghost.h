@@ -9,9 +9,15 @@
 #include "image/image.h"
 
 /* An image of a regular file of which criu was told that it is one hole. */
-struct criu_ghost { uint32_t number; uint64_t size; uint32_t dev; uint64_t ino; };
+struct criu_ghost {
+	uint32_t number;
+	uint64_t size;
+	uint32_t dev;
+	uint64_t ino;
+};
 
-/* The beginning of an image; all of it if it holds no data. 1: it is one that holds none, g but its number is filled; 0: another one. EBADMSG. */
+/* The beginning of an image; all of it if it holds no data. 1: it is one that holds none, g but its number is filled;
+ * 0: another one. EBADMSG. */
 int criu_ghost_parse(const uint8_t *buf, size_t len, struct criu_ghost *g, struct err *err);
 /* Those in the directory of images; *v is the caller's. EBADMSG: an image cannot be understood. */
 int criu_ghosts_read(int images_fd, struct criu_ghost **v, size_t *n, struct err *err);
@@ -23,6 +29,7 @@ const struct criu_ghost *criu_ghosts_find(const struct criu_ghost *v, size_t n, 
 char *criu_ghost_name(uint32_t number, char buf[CRIU_GHOST_NAME_MAX]);
 
 /* Writes the image to out_fd, where it is not yet, with what m has of the space id. */
-int criu_ghost_fill(struct mem_image *m, uint64_t id, uint32_t number, int images_fd, int out_fd, const struct mem_read_opts *opts, struct err *err);
+int criu_ghost_fill(struct mem_image *m, uint64_t id, uint32_t number, int images_fd, int out_fd,
+		    const struct mem_read_opts *opts, struct err *err);
 
 #endif

@@ -18,15 +18,16 @@
 #define CORE_MAGIC        0x55053847u
 #define MM_MAGIC          0x57492820u
 #define IMG_MAX           (4u << 20)
-#define EACH_MAX          (256u << 20)  /* some 100 bytes per open file */
-#define MM_MAX            (64u << 20)   /* some 50 bytes per mapping */
+#define EACH_MAX          (256u << 20) /* some 100 bytes per open file */
+#define MM_MAX            (64u << 20)  /* some 50 bytes per mapping */
 
-#define RESERVED_PIDS 300   /* the kernel starts again here after pid_max */
-#define CRIU_PIDS     512   /* more than criu's own processes and helpers of a restore */
-#define CHOICE        4096  /* positions, of which one is chosen at random */
+#define RESERVED_PIDS     300  /* the kernel starts again here after pid_max */
+#define CRIU_PIDS         512  /* more than criu's own processes and helpers of a restore */
+#define CHOICE            4096 /* positions, of which one is chosen at random */
 
 /* The first message of an image; *buf is the caller's, *msg points into it. */
-static int read_first(int dirfd, const char *name, uint32_t head, uint32_t magic, char **buf, const uint8_t **msg, size_t *len)
+static int read_first(int dirfd, const char *name, uint32_t head, uint32_t magic, char **buf, const uint8_t **msg,
+		      size_t *len)
 {
 	ssize_t n = read_file_at(dirfd, name, magic == MM_MAGIC ? MM_MAX : IMG_MAX, buf);
 	uint32_t word[3];
@@ -48,7 +49,8 @@ bad:
 	return -1;
 }
 
-int criu_image_each(int dirfd, const char *name, uint32_t magic, int (*each)(void *arg, const uint8_t *msg, size_t len), void *arg)
+int criu_image_each(int dirfd, const char *name, uint32_t magic, int (*each)(void *arg, const uint8_t *msg, size_t len),
+		    void *arg)
 {
 	cleanup_free char *buf = NULL;
 	ssize_t n = read_file_at(dirfd, name, EACH_MAX, &buf);
@@ -111,22 +113,26 @@ static bool any_set(const uint32_t *v, size_t n)
 	return false;
 }
 
-static int check_thread(const char *name, const ThreadCreds *c, uid_t uid, gid_t gid, const gid_t *groups, int n, struct err *err)
+static int check_thread(const char *name, const ThreadCreds *c, uid_t uid, gid_t gid, const gid_t *groups, int n,
+			struct err *err)
 {
 	const uint32_t uids[] = { c->uid, c->euid, c->suid, c->fsuid };
 	const uint32_t gids[] = { c->gid, c->egid, c->sgid, c->fsgid };
 
 	for (size_t i = 0; i < ARRAY_SIZE(uids); i++)
 		if (uids[i] != uid)
-			return err_set(err, EPERM, "image %s holds a process of uid %u, the job's is %u", name, uids[i], uid);
+			return err_set(err, EPERM, "image %s holds a process of uid %u, the job's is %u", name, uids[i],
+				       uid);
 	if (uid == 0)
 		return 0;
 	for (size_t i = 0; i < ARRAY_SIZE(gids); i++)
 		if (!may_have_group(gids[i], gid, groups, n))
-			return err_set(err, EPERM, "image %s holds a process of group %u, which the job does not have", name, gids[i]);
+			return err_set(err, EPERM, "image %s holds a process of group %u, which the job does not have",
+				       name, gids[i]);
 	for (size_t i = 0; i < c->n_groups; i++)
 		if (!may_have_group(c->groups[i], gid, groups, n))
-			return err_set(err, EPERM, "image %s holds a process of group %u, which the job does not have", name, c->groups[i]);
+			return err_set(err, EPERM, "image %s holds a process of group %u, which the job does not have",
+				       name, c->groups[i]);
 	if (any_set(c->cap_inh, c->n_cap_inh) || any_set(c->cap_prm, c->n_cap_prm) ||
 	    any_set(c->cap_eff, c->n_cap_eff) || any_set(c->cap_amb, c->n_cap_amb))
 		return err_set(err, EPERM, "image %s holds a process with capabilities", name);
@@ -175,7 +181,8 @@ int criu_check_creds(int images_fd, uid_t uid, gid_t gid, const gid_t *groups, i
 	int n = 0, more = -1;
 
 	while (d && (more = dir_next(d, &e)) > 0) {
-		/* Images of criu before 1.8; no version that fsched accepts writes them, but restore would read them. */
+		/* Images of criu before 1.8; no version that fsched accepts writes them, but restore would read them.
+		 */
 		if (!strncmp(e->d_name, "creds-", 6))
 			return err_set(err, EPERM, "unexpected image %s", e->d_name);
 		if (strncmp(e->d_name, "core-", 5))
@@ -335,7 +342,8 @@ static int read_pid_max(void)
 	return max;
 }
 
-/* Gaps between used pids that have room for CRIU_PIDS more: positions in them are counted, and the k-th one is found. */
+/* Gaps between used pids that have room for CRIU_PIDS more: positions in them are counted, and the k-th one is found.
+ */
 static int64_t positions(const int *pids, int n, int from, int pid_max, int64_t k, int *at)
 {
 	int last = from;
@@ -358,7 +366,8 @@ static int64_t positions(const int *pids, int n, int from, int pid_max, int64_t 
 	return sum;
 }
 
-/* At random, so that no process of the job's can know it before: above all pids if there is some choice, else in any gap. */
+/* At random, so that no process of the job's can know it before: above all pids if there is some choice, else in any
+ * gap. */
 static int choose_last_pid(const int *pids, int n, int min, int pid_max)
 {
 	const int above = pids[n - 1] > min ? pids[n - 1] : min;

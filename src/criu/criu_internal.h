@@ -11,20 +11,21 @@
 #define CRIU_RESTORE_LOG "restore.log"
 #define CRIU_STATS       "stats-dump"
 
-/* Fills err from the first source that has something: the Error lines of the log, criu's own message, its standard error (the end
- * of a memfd). Known causes get a sentence of their own in front. Returns -1. */
+/* Fills err from the first source that has something: the Error lines of the log, criu's own message, its standard
+ * error (the end of a memfd). Known causes get a sentence of their own in front. Returns -1. */
 int criu_explain(struct err *err, int work_fd, const char *log, const char *errmsg, int stderr_fd);
 
 /* True if version is at least major.minor. */
 bool criu_version_at_least(const char *version, int major, int minor);
 
 /* Calls each for every message of an image. 0, or -1 with errno: it cannot be read, or each has failed. */
-int criu_image_each(int dirfd, const char *name, uint32_t magic, int (*each)(void *arg, const uint8_t *msg, size_t len), void *arg);
+int criu_image_each(int dirfd, const char *name, uint32_t magic, int (*each)(void *arg, const uint8_t *msg, size_t len),
+		    void *arg);
 /* "core-12.img" -> 12, 0 for other names. */
 int criu_core_pid(const char *name);
 
-/* In a child that is about to exec criu: default signal dispositions would let a signal that Slurm sends to all processes of the
- * job interrupt criu, so everything that can be ignored is. */
+/* In a child that is about to exec criu: default signal dispositions would let a signal that Slurm sends to all
+ * processes of the job interrupt criu, so everything that can be ignored is. */
 void criu_ignore_signals(void);
 /* Dies with the parent. */
 void criu_die_with_parent(void);

@@ -10,7 +10,7 @@
 #include "base/util.h"
 #include "policy/obstacle.h"
 
-#define LOG_TAIL  (256 * 1024)  /* bytes of a log that are looked at */
+#define LOG_TAIL  (256 * 1024) /* bytes of a log that are looked at */
 #define MAX_LINES 3
 
 /* "(00.012)   12: Error (criu/files.c:1): text" -> text, NULL if the line is none.
@@ -29,7 +29,8 @@ static char *error_text(char *line)
 	return p ? p + 3 : NULL;
 }
 
-/* Logged as errors in every run without CAP_SYS_RESOURCE, or for shared memory, of which the dummy parent has nothing. */
+/* Logged as errors in every run without CAP_SYS_RESOURCE, or for shared memory, of which the dummy parent has nothing.
+ */
 static bool is_noise(const char *text)
 {
 	return strstr(text, "Can't setup RLIMIT_NOFILE") || strstr(text, "No parent image found");
@@ -39,8 +40,15 @@ static bool is_noise(const char *text)
 static bool is_consequence(const char *text)
 {
 	static const char *const words[] = {
-		"Dumping FAILED", "Restoring FAILED", "Killed by signal", "Failed unpacking request", "Can't read request",
-		"RPC client reported script error", "Warn", "exited, status=", "killed by signal",
+		"Dumping FAILED",
+		"Restoring FAILED",
+		"Killed by signal",
+		"Failed unpacking request",
+		"Can't read request",
+		"RPC client reported script error",
+		"Warn",
+		"exited, status=",
+		"killed by signal",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++)

@@ -13,9 +13,9 @@
 /* Two magic numbers, then messages with their length in front. The machine's byte order. */
 #define COMMON_MAGIC  0x54564319u
 #define PAGEMAP_MAGIC 0x56084025u
-#define MESSAGE_MAX   64u            /* bytes; both messages are shorter */
+#define MESSAGE_MAX   64u /* bytes; both messages are shorter */
 #define IMAGE_MAX     (1u << 30)
-#define RUN_MAX       (1u << 31)     /* pages: fits the 32 bits of criu up to 4.1 */
+#define RUN_MAX       (1u << 31) /* pages: fits the 32 bits of criu up to 4.1 */
 #define ADDR_MAX      (UINT64_C(1) << 63)
 
 void criu_pagemap_free(struct criu_pagemap *p)
@@ -137,7 +137,10 @@ int criu_pagemap_load(int dirfd, const char *name, struct criu_pagemap *p, struc
 
 /* ---- writing ----------------------------------------------------------- */
 
-struct out { uint8_t *v; size_t n, room; };
+struct out {
+	uint8_t *v;
+	size_t n, room;
+};
 
 static uint8_t *room_for(struct out *o, size_t n)
 {

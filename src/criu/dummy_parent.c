@@ -13,12 +13,12 @@
 #define PAGEMAP_MAGIC   0x56084025u
 #define INVENTORY_MAGIC 0x58313116u
 
-#define PE_PRESENT 4
-#define CRIU_LINK  "parent"   /* criu's name for a parent in the child's directory */
+#define PE_PRESENT      4
+#define CRIU_LINK       "parent" /* criu's name for a parent in the child's directory */
 
 struct image {
 	uint8_t bytes[512];
-	size_t  n;
+	size_t n;
 };
 
 static void put_word(struct image *im, uint32_t v)
@@ -54,7 +54,8 @@ static void end_message(struct image *im, size_t start)
 	memcpy(im->bytes + start - sizeof(len), &len, sizeof(len));
 }
 
-/* img_version 2; dump_uptime so late that no process is younger: criu takes younger ones for others with the same pid. */
+/* img_version 2; dump_uptime so late that no process is younger: criu takes younger ones for others with the same pid.
+ */
 static void make_inventory(struct image *im)
 {
 	size_t m;
@@ -66,7 +67,8 @@ static void make_inventory(struct image *im)
 	end_message(im, m);
 }
 
-/* Pages id 1, and all addresses up to 2^47: the number of pages had 32 bits up to criu 4.1 (field 2), it has 64 since (field 5). */
+/* Pages id 1, and all addresses up to 2^47: the number of pages had 32 bits up to criu 4.1 (field 2), it has 64 since
+ * (field 5). */
 static void make_pagemap(struct image *im)
 {
 	size_t m;
@@ -103,8 +105,8 @@ int memory_parent_make(int images_fd, struct err *err)
 	if (mkdirat(images_fd, MEMORY_PARENT, 0700))
 		return err_sys(err, errno, "cannot make %s for criu", MEMORY_PARENT);
 	dirfd = openat(images_fd, MEMORY_PARENT, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (dirfd < 0 || write_image(dirfd, "inventory.img", &inventory) || write_image(dirfd, "pagemap-any.img", &pagemap) ||
-	    write_image(dirfd, "pages-1.img", &pages))
+	if (dirfd < 0 || write_image(dirfd, "inventory.img", &inventory) ||
+	    write_image(dirfd, "pagemap-any.img", &pagemap) || write_image(dirfd, "pages-1.img", &pages))
 		return err_sys(err, errno, "cannot write %s for criu", MEMORY_PARENT);
 	return 0;
 }

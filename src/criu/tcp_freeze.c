@@ -26,7 +26,7 @@
 #endif
 
 #define INIT_PID   1
-#define FIRST_US   100     /* between two looks at what is under way */
+#define FIRST_US   100 /* between two looks at what is under way */
 #define LONGEST_US 2000
 
 /* ---- one socket -------------------------------------------------------------- */
@@ -59,7 +59,8 @@ static bool has_filter(int sk, bool *any)
 	socklen_t len = 0;
 
 	*any = !getsockopt(sk, SOL_SOCKET, SO_GET_FILTER, got, &len) && len > 0;
-	return *any && len == TCP_FILTER_LEN && !getsockopt(sk, SOL_SOCKET, SO_GET_FILTER, got, &len) && tcp_filter_is(got);
+	return *any && len == TCP_FILTER_LEN && !getsockopt(sk, SOL_SOCKET, SO_GET_FILTER, got, &len) &&
+	       tcp_filter_is(got);
 }
 
 /* Out of what a dump that died has left it in. */
@@ -88,7 +89,12 @@ static int by_inode(const void *a, const void *b)
 
 /* Calls fn once for each TCP socket of the pod. */
 typedef void visit_fn(void *arg, pid_t pid, int fd, uint64_t ino, int sk);
-struct walk { pid_t criu; void *seen; visit_fn *fn; void *arg; };
+struct walk {
+	pid_t criu;
+	void *seen;
+	visit_fn *fn;
+	void *arg;
+};
 
 /* False if it is known. */
 static bool note_seen(struct walk *w, uint64_t ino)
@@ -161,7 +167,9 @@ static void collect(void *arg, pid_t pid, int fd, uint64_t ino, int sk)
 	let_go(sk, 0);
 	if (!(s->n & (s->n - 1)))
 		s->v = xrealloc(s->v, (s->n ? 2 * s->n : 1) * sizeof(*s->v));
-	s->v[s->n++] = (struct tcp_socket){ .ino = ino, .pid = pid, .fd = fd, .reuse = get_option(sk, SOL_SOCKET, SO_REUSEADDR, 0) };
+	s->v[s->n++] = (struct tcp_socket){
+		.ino = ino, .pid = pid, .fd = fd, .reuse = get_option(sk, SOL_SOCKET, SO_REUSEADDR, 0)
+	};
 }
 
 int tcp_collect(struct tcp_sockets *s, pid_t criu, struct err *err)
@@ -192,8 +200,8 @@ static int borrow(const struct tcp_socket *t)
 
 /* ---- what is under way -------------------------------------------------------- */
 
-/* A receiver may keep an acknowledgement for up to 200 ms, and with it what the other end has not sent yet (Nagle's algorithm). The even
- * number sends it without a change of the mode. */
+/* A receiver may keep an acknowledgement for up to 200 ms, and with it what the other end has not sent yet (Nagle's
+ * algorithm). The even number sends it without a change of the mode. */
 static void acknowledge(int sk)
 {
 	const int value = get_option(sk, IPPROTO_TCP, TCP_QUICKACK, 0) ? 1 : 2;
@@ -260,10 +268,13 @@ bool tcp_unmoved(const struct tcp_sockets *s, struct err *err)
 		cleanup_close int sk = borrow(t);
 		struct tcp_queues q = { 0 };
 
-		if (sk >= 0 && read_queues(sk, &q) && q.state == t->queues.state && q.in == t->queues.in && q.out == t->queues.out)
+		if (sk >= 0 && read_queues(sk, &q) && q.state == t->queues.state && q.in == t->queues.in &&
+		    q.out == t->queues.out)
 			continue;
-		err_set(err, EAGAIN, "data of a TCP connection of the job (descriptor %d of its process %d) was still on its way while it "
-			"was saved", t->fd, (int)t->pid);
+		err_set(err, EAGAIN,
+			"data of a TCP connection of the job (descriptor %d of its process %d) was still on its way while it "
+			"was saved",
+			t->fd, (int)t->pid);
 		return false;
 	}
 	return true;
@@ -281,7 +292,8 @@ static void release(void *arg, pid_t pid, int fd, uint64_t ino, int sk)
 	let_go(sk, t ? t->reuse : 0);
 }
 
-/* The pod is being killed: its sockets are to go as they are, without a word to each other, and leave no address in use. */
+/* The pod is being killed: its sockets are to go as they are, without a word to each other, and leave no address in
+ * use. */
 static bool pod_ends(void)
 {
 	cleanup_free char *text = NULL;
@@ -324,15 +336,12 @@ static _Noreturn void guard(pid_t criu, const struct tcp_sockets *s)
 		if (!WIFSTOPPED(status))
 			_exit(0);
 		switch (status >> 16) {
-		case PTRACE_EVENT_EXIT:
-			at_exit_of(criu, s);
-			_exit(0);
+		case PTRACE_EVENT_EXIT: at_exit_of(criu, s); _exit(0);
 		case PTRACE_EVENT_STOP:
 			/* It was stopped by a signal, or continues. */
 			ptrace(WSTOPSIG(status) == SIGTRAP ? PTRACE_CONT : PTRACE_LISTEN, criu, NULL, NULL);
 			break;
-		default:
-			ptrace(PTRACE_CONT, criu, NULL, (void *)(uintptr_t)WSTOPSIG(status));
+		default: ptrace(PTRACE_CONT, criu, NULL, (void *)(uintptr_t)WSTOPSIG(status));
 		}
 	}
 }

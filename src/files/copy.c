@@ -60,7 +60,7 @@ static int copy_by_buffer(int in, int out, uint64_t from, uint64_t to, bool *to_
 		if (n < 0)
 			return -1;
 		if (n == 0)
-			return 0;  /* became shorter; the rest stays a hole */
+			return 0; /* became shorter; the rest stays a hole */
 		if (pwrite_all(out, buf, (size_t)n, from) < 0) {
 			*to_out = true;
 			return -1;
@@ -78,7 +78,8 @@ static int copy_range(int in, int out, uint64_t from, uint64_t to, bool *to_out)
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		/* Between file systems, from old kernels, at a lying end of file: the plain way finds out what is true. */
+		/* Between file systems, from old kernels, at a lying end of file: the plain way finds out what is true.
+		 */
 		if (n <= 0)
 			return copy_by_buffer(in, out, from, to, to_out);
 		from += (uint64_t)n;

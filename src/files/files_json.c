@@ -1,8 +1,7 @@
 /* Record of one file, as it stands in the manifest:
  *   {"path", "path_encoding"?, "dev", "ino", "size", "mode", "mtime": [s, ns], "ctime": [s, ns],
- *    "class": "append" | "inplace" | "closed", "tail"?: SHA-256, "digest"?: SHA-256, "saved"?: name below files/, "saved_size"?,
- *    "leased"?: true}
- * or {"path", "path_encoding"?, "class": "absent"}
+ *    "class": "append" | "inplace" | "closed", "tail"?: SHA-256, "digest"?: SHA-256, "saved"?: name below files/,
+ * "saved_size"?, "leased"?: true} or {"path", "path_encoding"?, "class": "absent"}
  */
 #include "files/files_internal.h"
 
@@ -46,7 +45,10 @@ static json_t *render_time(const struct timespec *t)
 }
 
 static const char *const class_names[] = {
-	[FILE_APPEND] = "append", [FILE_INPLACE] = "inplace", [FILE_CLOSED] = "closed", [FILE_ABSENT] = "absent",
+	[FILE_APPEND] = "append",
+	[FILE_INPLACE] = "inplace",
+	[FILE_CLOSED] = "closed",
+	[FILE_ABSENT] = "absent",
 };
 
 static json_t *render_absent(const struct file_record *r)
@@ -60,10 +62,10 @@ json_t *file_record_render(const struct file_record *r)
 {
 	if (r->class == FILE_ABSENT)
 		return render_absent(r);
-	cleanup_json json_t *o = json_pack("{s:I,s:I,s:I,s:I,s:o,s:o,s:s}",
-		"dev", (json_int_t)r->dev, "ino", (json_int_t)r->ino, "size", (json_int_t)r->size,
-		"mode", (json_int_t)r->mode, "mtime", render_time(&r->mtime), "ctime", render_time(&r->ctime),
-		"class", class_names[r->class]);
+	cleanup_json json_t *o = json_pack("{s:I,s:I,s:I,s:I,s:o,s:o,s:s}", "dev", (json_int_t)r->dev, "ino",
+					   (json_int_t)r->ino, "size", (json_int_t)r->size, "mode", (json_int_t)r->mode,
+					   "mtime", render_time(&r->mtime), "ctime", render_time(&r->ctime), "class",
+					   class_names[r->class]);
 
 	if (!o || json_set_name(o, "path", r->path) < 0)
 		return NULL;
@@ -84,8 +86,8 @@ static int parse_time(const json_t *o, const char *key, struct timespec *t, stru
 	const json_t *v = json_object_get(o, key);
 	const json_t *s = json_array_get(v, 0), *ns = json_array_get(v, 1);
 
-	if (!json_is_integer(s) || !json_is_integer(ns) ||
-	    json_integer_value(ns) < 0 || json_integer_value(ns) > 999999999)
+	if (!json_is_integer(s) || !json_is_integer(ns) || json_integer_value(ns) < 0 ||
+	    json_integer_value(ns) > 999999999)
 		return err_set(err, EBADMSG, "member \"%s\" is no time", key);
 	t->tv_sec = (time_t)json_integer_value(s);
 	t->tv_nsec = (long)json_integer_value(ns);
@@ -152,8 +154,8 @@ static int parse_state(const json_t *o, struct file_record *r, struct err *err)
 	if (json_get_int(o, "dev", INT64_MIN, INT64_MAX, &dev, err) < 0 ||
 	    json_get_int(o, "ino", INT64_MIN, INT64_MAX, &ino, err) < 0 ||
 	    json_get_int(o, "size", 0, INT64_MAX, &r->size, err) < 0 ||
-	    json_get_int(o, "mode", 0, 0177777, &mode, err) < 0 ||
-	    parse_time(o, "mtime", &r->mtime, err) < 0 || parse_time(o, "ctime", &r->ctime, err) < 0 || parse_copy(o, r, err) < 0)
+	    json_get_int(o, "mode", 0, 0177777, &mode, err) < 0 || parse_time(o, "mtime", &r->mtime, err) < 0 ||
+	    parse_time(o, "ctime", &r->ctime, err) < 0 || parse_copy(o, r, err) < 0)
 		return -1;
 	r->dev = (uint64_t)dev;
 	r->ino = (uint64_t)ino;

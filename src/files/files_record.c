@@ -11,14 +11,15 @@
 #include "base/user_rights.h"
 #include "base/util.h"
 
-#define LEASED "the job has a lease on it (fcntl F_SETLEASE) and not open for reading, and to open it would break the lease"
+#define LEASED \
+	"the job has a lease on it (fcntl F_SETLEASE) and not open for reading, and to open it would break the lease"
 
 struct recorder {
 	const struct files_opts *o;
-	int      filesfd;
-	uint64_t left;       /* of o->file_limit */
+	int filesfd;
+	uint64_t left; /* of o->file_limit */
 	unsigned n_copies;
-	json_t  *records, *warnings;
+	json_t *records, *warnings;
 };
 
 /* ---- reading the open file --------------------------------------------- */
@@ -47,8 +48,8 @@ int reopen_as_user(int pathfd, const struct files_cred *cred)
 	return fd;
 }
 
-/* Root may read what is the job's anyway. A file of somebody else's that the job can only write to must not be read for it: a copy put
- * back elsewhere would show what is in it. */
+/* Root may read what is the job's anyway. A file of somebody else's that the job can only write to must not be read for
+ * it: a copy put back elsewhere would show what is in it. */
 static bool root_may_read(const struct open_file *f, const struct files_cred *cred)
 {
 	return f->read_write || f->mapped || f->st.st_uid == cred->uid;
@@ -79,8 +80,8 @@ static int open_scanned(const struct open_file *f, const struct files_cred *cred
 	return fd;
 }
 
-/* A duplicate of the job's own descriptor if the job has a lease for writing on the file: any open would break it. -1: it has none.
- * Reading at a position and fsync leave nothing behind in the job; a duplicate shares the offset. */
+/* A duplicate of the job's own descriptor if the job has a lease for writing on the file: any open would break it. -1:
+ * it has none. Reading at a position and fsync leave nothing behind in the job; a duplicate shares the offset. */
 static int dup_leased(const struct open_file *f)
 {
 	cleanup_close int pidfd = -1, fd = -1;
@@ -148,10 +149,14 @@ static int not_saved(struct recorder *r, const struct open_file *f, const char *
 	char shown[FILES_SHOWN], who[PROC_DESCRIBED + 64];
 
 	if (r->o->runs_on)
-		return err_set(err, EFBIG, "\"%s\" is changed in place (%s) and cannot be saved: %s; without a copy the epoch could not be "
-			       "restored", show_path(f->path, shown), who_has(f, who, sizeof(who)), why);
-	add_warning(r->warnings, "\"%s\" is changed in place by the job and was not saved: %s. "
-		    "A restore goes on only if the file is still as it was%s", show_path(f->path, shown), why,
+		return err_set(err, EFBIG,
+			       "\"%s\" is changed in place (%s) and cannot be saved: %s; without a copy the epoch could not be "
+			       "restored",
+			       show_path(f->path, shown), who_has(f, who, sizeof(who)), why);
+	add_warning(r->warnings,
+		    "\"%s\" is changed in place by the job and was not saved: %s. "
+		    "A restore goes on only if the file is still as it was%s",
+		    show_path(f->path, shown), why,
 		    f->mapped ? " (changes through a memory mapping may go unnoticed)" : "");
 	return 0;
 }
@@ -160,13 +165,15 @@ static int too_big(struct recorder *r, const struct open_file *f, struct err *er
 {
 	char size[32], limit[32], left[32], why[256];
 
-	snprintf(why, sizeof(why), "it holds %s, of CheckpointFileLimit (%s) %s are left; the administrator can raise it in fsched.conf",
+	snprintf(why, sizeof(why),
+		 "it holds %s, of CheckpointFileLimit (%s) %s are left; the administrator can raise it in fsched.conf",
 		 format_size(file_data_bytes(&f->st), size, sizeof(size)),
 		 format_size(r->o->file_limit, limit, sizeof(limit)), format_size(r->left, left, sizeof(left)));
 	return not_saved(r, f, why, err);
 }
 
-static int record_inplace(struct recorder *r, const struct open_file *f, int in, bool leased, struct file_record *rec, struct err *err)
+static int record_inplace(struct recorder *r, const struct open_file *f, int in, bool leased, struct file_record *rec,
+			  struct err *err)
 {
 	uint64_t data = file_data_bytes(&f->st);
 	int rc;
@@ -187,9 +194,10 @@ static int record_inplace(struct recorder *r, const struct open_file *f, int in,
 	return rc < 0 ? -1 : 0;
 }
 
-/* Only grows: its size and a digest of its end are enough. Without O_APPEND it only seems so (a program may go back and rewrite a header
- * when it is done), so the beginning is kept too. */
-static int record_append(struct recorder *r, const struct open_file *f, int in, bool leased, struct file_record *rec, struct err *err)
+/* Only grows: its size and a digest of its end are enough. Without O_APPEND it only seems so (a program may go back and
+ * rewrite a header when it is done), so the beginning is kept too. */
+static int record_append(struct recorder *r, const struct open_file *f, int in, bool leased, struct file_record *rec,
+			 struct err *err)
 {
 	uint64_t size = (uint64_t)f->st.st_size, edge = size < FILES_EDGE ? size : FILES_EDGE;
 	char shown[FILES_SHOWN];
@@ -227,8 +235,10 @@ static int record_file(struct recorder *r, const struct open_file *f, struct err
 	int rc;
 
 	if (!f->path)
-		return err_set(err, ENOENT, "\"%s\" is open for writing, but its name was deleted or replaced while the file has another, which "
-			       "was not found: a restore could not open it", show_path(f->last_path, shown));
+		return err_set(err, ENOENT,
+			       "\"%s\" is open for writing, but its name was deleted or replaced while the file has another, which "
+			       "was not found: a restore could not open it",
+			       show_path(f->last_path, shown));
 	if (snprintf(rec->path, sizeof(rec->path), "%s", f->path) >= (int)sizeof(rec->path))
 		return 0;
 	rec->size = f->st.st_size;
@@ -242,7 +252,8 @@ static int record_file(struct recorder *r, const struct open_file *f, struct err
 	leased = in >= 0;
 	in = leased ? in : open_scanned(f, &r->o->cred);
 	rec->leased = leased;
-	rc = rec->class == FILE_APPEND ? record_append(r, f, in, leased, rec, err) : record_inplace(r, f, in, leased, rec, err);
+	rc = rec->class == FILE_APPEND ? record_append(r, f, in, leased, rec, err)
+				       : record_inplace(r, f, in, leased, rec, err);
 	if (rc < 0)
 		return -1;
 	if (json_array_append_new(r->records, file_record_render(rec)) < 0)
@@ -299,7 +310,8 @@ static int measure_private(const struct files_opts *o, pid_t init_pid, int *shm,
 	}
 	if (shm_bytes + tmp_bytes <= o->tmp_limit)
 		return 0;
-	return err_set(err, EFBIG, "the job's private /tmp (%s) and /dev/shm (%s) hold more than CheckpointTmpLimit (%s) allows: "
+	return err_set(err, EFBIG,
+		       "the job's private /tmp (%s) and /dev/shm (%s) hold more than CheckpointTmpLimit (%s) allows: "
 		       "the job should delete files there, or the administrator raise CheckpointTmpLimit in fsched.conf",
 		       format_size(tmp_bytes, a, sizeof(a)), format_size(shm_bytes, b, sizeof(b)),
 		       format_size(o->tmp_limit, limit, sizeof(limit)));
@@ -316,8 +328,8 @@ static int record_private(struct recorder *r, pid_t init_pid, struct err *err)
 	return tmp < 0 ? 0 : tree_pack(tmp, r->filesfd, "tmp.tar", "/tmp", r->o, false, r->warnings, err);
 }
 
-int files_record(const pid_t *pids, int n_pids, pid_t init_pid, int filesfd,
-		 const struct files_opts *o, json_t *records, json_t *warnings, struct err *err)
+int files_record(const pid_t *pids, int n_pids, pid_t init_pid, int filesfd, const struct files_opts *o,
+		 json_t *records, json_t *warnings, struct err *err)
 {
 	struct recorder r = { .o = o, .filesfd = filesfd, .left = o->file_limit, .records = records, .warnings = warnings };
 	struct open_files files;

@@ -1,8 +1,9 @@
 /* Putting the files of the shared file systems back.
  *
- * Every path comes from the user's processes, and whoever can write to a directory on the way can make it lead elsewhere by now. So no
- * path is opened with root's rights: batches of records are handed to children that are the job's user for good. A child gets the copies
- * as open descriptors and answers through a pipe, messages ended by NUL: see put_say(), and at the very end 'K'.
+ * Every path comes from the user's processes, and whoever can write to a directory on the way can make it lead
+ * elsewhere by now. So no path is opened with root's rights: batches of records are handed to children that are the
+ * job's user for good. A child gets the copies as open descriptors and answers through a pipe, messages ended by NUL:
+ * see put_say(), and at the very end 'K'.
  */
 #include "files/files_internal.h"
 
@@ -22,7 +23,7 @@
 #include "base/util.h"
 
 #define ANSWER_MAX (1u << 20)
-#define LOOK_MS    100               /* how often it is seen whether somebody has stopped a child */
+#define LOOK_MS    100 /* how often it is seen whether somebody has stopped a child */
 
 /* ---- answers ----------------------------------------------------------- */
 
@@ -33,7 +34,8 @@ static void answer(const struct putter *p, char kind, const char *text)
 		_exit(1);
 }
 
-static void say(const struct putter *p, char kind, const char *path, const char *fmt, va_list ap) __attribute__((format(printf, 4, 0)));
+static void say(const struct putter *p, char kind, const char *path, const char *fmt, va_list ap)
+	__attribute__((format(printf, 4, 0)));
 static void say(const struct putter *p, char kind, const char *path, const char *fmt, va_list ap)
 {
 	char shown[FILES_SHOWN], text[700];
@@ -79,19 +81,19 @@ static void caution(const struct putter *p, const char *path, const char *fmt, .
 static const char *kind_of(mode_t mode)
 {
 	switch (mode & S_IFMT) {
-	case S_IFDIR:  return "a directory";
-	case S_IFLNK:  return "a symbolic link";
-	case S_IFIFO:  return "a fifo";
+	case S_IFDIR: return "a directory";
+	case S_IFLNK: return "a symbolic link";
+	case S_IFIFO: return "a fifo";
 	case S_IFSOCK: return "a socket";
-	default:       return "a device";
+	default: return "a device";
 	}
 }
 
 struct target {
-	int  pathfd;         /* O_PATH on the file that the path leads to now; -1 = missing */
-	int  fd;             /* open for reading, or for reading and writing */
+	int pathfd; /* O_PATH on the file that the path leads to now; -1 = missing */
+	int fd;     /* open for reading, or for reading and writing */
 	bool readable;
-	bool mode_changed;   /* made writable for the moment */
+	bool mode_changed; /* made writable for the moment */
 	struct stat st;
 };
 
@@ -115,7 +117,8 @@ static int find_target(const struct putter *p, const struct file_record *r, stru
 	if (fstat(t->pathfd, &t->st) < 0)
 		return problem(p, r->path, "cannot be examined: %s", strerror(errno));
 	if (!S_ISREG(t->st.st_mode))
-		return problem(p, r->path, "was a regular file that the job writes, now it is %s", kind_of(t->st.st_mode));
+		return problem(p, r->path, "was a regular file that the job writes, now it is %s",
+			       kind_of(t->st.st_mode));
 	return 0;
 }
 
@@ -151,7 +154,8 @@ static int try_writing(struct target *t)
 	return t->fd < 0 ? -1 : 0;
 }
 
-/* A program may hold a file open for writing whose mode forbids to open it again: its owner may lift that for the moment. */
+/* A program may hold a file open for writing whose mode forbids to open it again: its owner may lift that for the
+ * moment. */
 static int open_writing(const struct putter *p, const struct file_record *r, struct target *t)
 {
 	if (t->fd >= 0)
@@ -166,9 +170,10 @@ static int open_writing(const struct putter *p, const struct file_record *r, str
 			return 0;
 	}
 	if (errno == EACCES)
-		return problem(p, r->path, "has to be set back, but the job's user (uid %u) may not write to it: "
-			       "it belongs to uid %u, mode %04o", (unsigned)p->cred->uid, (unsigned)t->st.st_uid,
-			       (unsigned)(t->st.st_mode & 07777));
+		return problem(p, r->path,
+			       "has to be set back, but the job's user (uid %u) may not write to it: "
+			       "it belongs to uid %u, mode %04o",
+			       (unsigned)p->cred->uid, (unsigned)t->st.st_uid, (unsigned)(t->st.st_mode & 07777));
 	return problem(p, r->path, "has to be set back, but cannot be opened for writing: %s", strerror(errno));
 }
 
@@ -214,7 +219,8 @@ static bool brings_directories(const struct file_record *r)
 
 static const char *why_no_copy(const struct file_record *r)
 {
-	return r->class == FILE_APPEND ? "it only grew, or was large and closed" : "it was over CheckpointFileLimit or not readable";
+	return r->class == FILE_APPEND ? "it only grew, or was large and closed"
+				       : "it was over CheckpointFileLimit or not readable";
 }
 
 /* The directory, existing, in which the first thing has to be made. */
@@ -233,13 +239,17 @@ static int check_recreate(const struct putter *p, const struct file_record *r)
 	char parent[PATH_MAX], shown[FILES_SHOWN];
 
 	if (!brings_directories(r) && missing_parent(r->path, parent))
-		return problem(p, r->path, "is gone together with directory \"%s\": make the directory again", show_path(parent, shown));
+		return problem(p, r->path, "is gone together with directory \"%s\": make the directory again",
+			       show_path(parent, shown));
 	if (!has_whole_copy(r))
-		return problem(p, r->path, "is gone, it had %lld bytes at the checkpoint and no copy was made of it, because %s: "
-			       "put it back or restart from another epoch", (long long)r->size, why_no_copy(r));
+		return problem(p, r->path,
+			       "is gone, it had %lld bytes at the checkpoint and no copy was made of it, because %s: "
+			       "put it back or restart from another epoch",
+			       (long long)r->size, why_no_copy(r));
 	existing_parent(r->path, parent);
 	if (faccessat(AT_FDCWD, parent, W_OK | X_OK, AT_EACCESS) < 0)
-		return problem(p, r->path, "is gone and cannot be made again in \"%s\": %s", show_path(parent, shown), strerror(errno));
+		return problem(p, r->path, "is gone and cannot be made again in \"%s\": %s", show_path(parent, shown),
+			       strerror(errno));
 	return 0;
 }
 
@@ -249,8 +259,8 @@ static int make_parents(const struct putter *p, const struct file_record *r)
 
 	while (brings_directories(r) && missing_parent(r->path, dir)) {
 		if (mkdir(dir, 0700) < 0)
-			return problem(p, r->path, "is gone and its directory \"%s\" cannot be made again: %s", show_path(dir, shown),
-				       strerror(errno));
+			return problem(p, r->path, "is gone and its directory \"%s\" cannot be made again: %s",
+				       show_path(dir, shown), strerror(errno));
 		caution(p, dir, "was gone and has been made again as a directory of mode 0700");
 	}
 	return 0;
@@ -292,7 +302,8 @@ static int put_copy(const struct putter *p, const struct file_record *r, struct 
 	if (p->mode == PUT_CHECK)
 		return 0;
 	if (copy_back(copy, t->fd, (uint64_t)r->size, t->readable) < 0)
-		return problem(p, r->path, "cannot be set back to its %lld bytes at the checkpoint: %s", (long long)r->size, strerror(errno));
+		return problem(p, r->path, "cannot be set back to its %lld bytes at the checkpoint: %s",
+			       (long long)r->size, strerror(errno));
 	set_attributes(p, r, t);
 	return 0;
 }
@@ -304,8 +315,8 @@ static bool same_time(const struct timespec *a, const struct timespec *b)
 
 static bool untouched(const struct file_record *r, const struct target *t)
 {
-	return t->st.st_size == r->size && (uint64_t)t->st.st_ino == r->ino &&
-	       same_time(&t->st.st_mtim, &r->mtime) && same_time(&t->st.st_ctim, &r->ctime);
+	return t->st.st_size == r->size && (uint64_t)t->st.st_ino == r->ino && same_time(&t->st.st_mtim, &r->mtime) &&
+	       same_time(&t->st.st_ctim, &r->ctime);
 }
 
 /* Over the limit, no copy: good as long as nobody has touched it. */
@@ -313,8 +324,10 @@ static int put_unsaved(const struct putter *p, const struct file_record *r, cons
 {
 	if (untouched(r, t))
 		return 0;
-	return problem(p, r->path, "was changed after the checkpoint (now %lld bytes, then %lld) and no copy was made of it, because it was over "
-		       "CheckpointFileLimit or not readable: cannot continue byte-identical", (long long)t->st.st_size, (long long)r->size);
+	return problem(p, r->path,
+		       "was changed after the checkpoint (now %lld bytes, then %lld) and no copy was made of it, because it was over "
+		       "CheckpointFileLimit or not readable: cannot continue byte-identical",
+		       (long long)t->st.st_size, (long long)r->size);
 }
 
 /* 1 the end of the recorded part is as it was, 0 it is not, -1 errno. */
@@ -339,7 +352,8 @@ static int head_differs(const struct file_record *r, struct target *t, int copy)
 
 	if (!*r->saved || r->saved_size == 0)
 		return 0;
-	if (digest_range(copy, 0, (uint64_t)r->saved_size, was) < 0 || digest_range(t->fd, 0, (uint64_t)r->saved_size, is) < 0)
+	if (digest_range(copy, 0, (uint64_t)r->saved_size, was) < 0 ||
+	    digest_range(t->fd, 0, (uint64_t)r->saved_size, is) < 0)
 		return -1;
 	return strcmp(was, is) != 0;
 }
@@ -361,7 +375,8 @@ static int roll_back(const struct putter *p, const struct file_record *r, struct
 	if (p->mode == PUT_CHECK)
 		return 0;
 	if (t->st.st_size != r->size && ftruncate(t->fd, (off_t)r->size) < 0)
-		return problem(p, r->path, "cannot be truncated to its %lld bytes at the checkpoint: %s", (long long)r->size, strerror(errno));
+		return problem(p, r->path, "cannot be truncated to its %lld bytes at the checkpoint: %s",
+			       (long long)r->size, strerror(errno));
 	if (head && write_head(r, copy, t->fd) < 0)
 		return problem(p, r->path, "cannot be set back at its beginning: %s", strerror(errno));
 	set_attributes(p, r, t);
@@ -372,7 +387,8 @@ static int roll_back(const struct putter *p, const struct file_record *r, struct
 static int put_by_size(const struct putter *p, const struct file_record *r, struct target *t)
 {
 	if (t->st.st_size < r->size)
-		return problem(p, r->path, "is now %lld bytes, it was %lld at the checkpoint: cannot continue byte-identical",
+		return problem(p, r->path,
+			       "is now %lld bytes, it was %lld at the checkpoint: cannot continue byte-identical",
 			       (long long)t->st.st_size, (long long)r->size);
 	return t->st.st_size == r->size ? 0 : roll_back(p, r, t, false, -1);
 }
@@ -391,8 +407,10 @@ static int put_append(const struct putter *p, const struct file_record *r, struc
 	if (fits == 0 && has_whole_copy(r) && *r->saved)
 		return put_copy(p, r, t, copy);
 	if (fits == 0)
-		return problem(p, r->path, "is now %lld bytes, it was %lld at the checkpoint: its content before the checkpoint was changed, "
-			       "cannot continue byte-identical", (long long)t->st.st_size, (long long)r->size);
+		return problem(p, r->path,
+			       "is now %lld bytes, it was %lld at the checkpoint: its content before the checkpoint was changed, "
+			       "cannot continue byte-identical",
+			       (long long)t->st.st_size, (long long)r->size);
 	head = fits < 0 ? -1 : head_differs(r, t, copy);
 	if (head < 0)
 		return problem(p, r->path, "cannot be compared with its content at the checkpoint: %s", strerror(errno));
@@ -428,7 +446,8 @@ static int put_file(const struct putter *p, const struct file_record *r, int cop
 		return put_append(p, r, &t, copy);
 	if (r->class == FILE_CLOSED && has_whole_copy(r))
 		return put_closed(p, r, &t, copy);
-	/* Always compared in full: neither writes through a mapping nor those of one clock tick show in the file's times. */
+	/* Always compared in full: neither writes through a mapping nor those of one clock tick show in the file's
+	 * times. */
 	return has_whole_copy(r) ? put_copy(p, r, &t, copy) : put_unsaved(p, r, &t);
 }
 
@@ -440,8 +459,10 @@ static int sync_file(const struct putter *p, const struct file_record *r)
 	if (r->leased || r->class == FILE_ABSENT || (r->class != FILE_APPEND && has_whole_copy(r)))
 		return 0;
 	t.pathfd = open(r->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	/* Removed meanwhile, or not ours to open: what a restore will say about that is better than a failed checkpoint. */
-	if (t.pathfd < 0 || fstat(t.pathfd, &t.st) < 0 || !S_ISREG(t.st.st_mode) || (open_reading(&t) < 0 && try_writing(&t) < 0))
+	/* Removed meanwhile, or not ours to open: what a restore will say about that is better than a failed
+	 * checkpoint. */
+	if (t.pathfd < 0 || fstat(t.pathfd, &t.st) < 0 || !S_ISREG(t.st.st_mode) ||
+	    (open_reading(&t) < 0 && try_writing(&t) < 0))
 		return 0;
 	if (fsync(t.fd) < 0 && errno != EINVAL)
 		return problem(p, r->path, "cannot be written to the disk: %s", strerror(errno));
@@ -461,11 +482,13 @@ static int open_copies(const struct file_record *r, int n, int filesfd, int copi
 			continue;
 		copies[i] = openat(filesfd, r[i].saved, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 		if (copies[i] < 0 || fstat(copies[i], &st) < 0) {
-			snprintf(text, len, "files/%s of the checkpoint cannot be opened: %s", r[i].saved, strerror(errno));
+			snprintf(text, len, "files/%s of the checkpoint cannot be opened: %s", r[i].saved,
+				 strerror(errno));
 			return -1;
 		}
 		if (!S_ISREG(st.st_mode) || st.st_size != r[i].saved_size) {
-			snprintf(text, len, "files/%s of the checkpoint is damaged: it has not the size that was written", r[i].saved);
+			snprintf(text, len, "files/%s of the checkpoint is damaged: it has not the size that was written",
+				 r[i].saved);
 			return -1;
 		}
 	}
@@ -512,7 +535,8 @@ static void count(struct put_count *c, const char *text)
 		printable(text, c->first, sizeof(c->first));
 }
 
-/* The messages of a child. They are the user's to forge once it runs with the user's rights, so nothing but text is taken from them. */
+/* The messages of a child. They are the user's to forge once it runs with the user's rights, so nothing but text is
+ * taken from them. */
 static bool take_answers(struct put_outcome *o, char *text, size_t len)
 {
 	bool complete = false;
@@ -568,10 +592,13 @@ static ssize_t read_answers(struct user_child *c, int fd, char *text, size_t siz
 static int ended_early(const struct putter *p, const struct user_child *c, struct err *err)
 {
 	if (c->given_up)
-		return err_set(err, EINTR, "the process that works on the job's files was stopped %u times by signals and has been ended: only root "
-			       "and processes of uid %u can send them; end what does so and try again", c->stops, (unsigned)p->cred->uid);
+		return err_set(err, EINTR,
+			       "the process that works on the job's files was stopped %u times by signals and has been ended: only root "
+			       "and processes of uid %u can send them; end what does so and try again",
+			       c->stops, (unsigned)p->cred->uid);
 	if (WIFSIGNALED(c->status))
-		return err_set(err, 0, "the process that works on the job's files was ended by signal %d", WTERMSIG(c->status));
+		return err_set(err, 0, "the process that works on the job's files was ended by signal %d",
+			       WTERMSIG(c->status));
 	return err_set(err, 0, "the process that works on the job's files ended early");
 }
 
@@ -612,8 +639,8 @@ int put_batch(struct putter *p, const struct file_record *r, int n, int filesfd,
 	return 0;
 }
 
-static int run(enum put_mode mode, const json_t *records, int filesfd, const struct files_cred *cred,
-	       json_t *warnings, struct err *err)
+static int run(enum put_mode mode, const json_t *records, int filesfd, const struct files_cred *cred, json_t *warnings,
+	       struct err *err)
 {
 	cleanup_free struct file_record *batch = xcalloc(PUT_BATCH, sizeof(*batch));
 	struct putter p = { .mode = mode, .cred = cred, .out = -1 };
@@ -622,7 +649,7 @@ static int run(enum put_mode mode, const json_t *records, int filesfd, const str
 
 	if (!json_is_array(records) || n > FILES_RECORDS_MAX)
 		return err_set(err, EBADMSG, "the list of the job's files is damaged");
-	for (size_t i = 0; i < n; ) {
+	for (size_t i = 0; i < n;) {
 		int in_batch = 0;
 
 		for (; i < n && in_batch < PUT_BATCH; i++, in_batch++)
@@ -634,8 +661,9 @@ static int run(enum put_mode mode, const json_t *records, int filesfd, const str
 			break;
 	}
 	if (o.remade.n)
-		add_warning(warnings, "%u %s that the job had deleted after the checkpoint %s again, first %s", o.remade.n,
-			    o.remade.n == 1 ? "file" : "files", o.remade.n == 1 ? "was made" : "were made", o.remade.first);
+		add_warning(warnings, "%u %s that the job had deleted after the checkpoint %s again, first %s",
+			    o.remade.n, o.remade.n == 1 ? "file" : "files", o.remade.n == 1 ? "was made" : "were made",
+			    o.remade.first);
 	if (o.errors > 1)
 		return err_set(err, EBUSY, "%s (and %u more)", o.first, o.errors - 1);
 	return o.errors ? err_set(err, EBUSY, "%s", o.first) : 0;

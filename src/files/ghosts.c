@@ -1,6 +1,6 @@
-/* Deleted files that are still open and that a restore could not make again where they were: the job's user may not write in the
- * directory (a program that an upgrade has replaced), or the file is not his. criu saves their content (it calls them ghosts) and
- * makes them anew under the name that it has seen; it is given one in the pod's own /dev/shm. */
+/* Deleted files that are still open and that a restore could not make again where they were: the job's user may not
+ * write in the directory (a program that an upgrade has replaced), or the file is not his. criu saves their content (it
+ * calls them ghosts) and makes them anew under the name that it has seen; it is given one in the pod's own /dev/shm. */
 #include "files/files_internal.h"
 
 #include <errno.h>
@@ -24,8 +24,8 @@ static bool has_group(const struct files_cred *c, gid_t gid)
 	return found;
 }
 
-/* The nearest directory above the file that is still there, in which criu makes it. False: it is not on the file's file system, so the
- * file never had a name (memory). */
+/* The nearest directory above the file that is still there, in which criu makes it. False: it is not on the file's file
+ * system, so the file never had a name (memory). */
 static bool nearest_dir(int rootfd, char *path, const struct stat *file)
 {
 	struct stat st;
@@ -40,7 +40,8 @@ static bool nearest_dir(int rootfd, char *path, const struct stat *file)
 	return st.st_dev == file->st_dev;
 }
 
-/* Not glibc's: where the kernel is asked for the real user, or glibc itself calculates, what the file system sees does not count. */
+/* Not glibc's: where the kernel is asked for the real user, or glibc itself calculates, what the file system sees does
+ * not count. */
 static bool may_write(int rootfd, const char *dir, const struct files_cred *cred)
 {
 	struct rights own;
@@ -57,11 +58,12 @@ char *ghost_place(int rootfd, const char *was, const struct stat *st, const stru
 {
 	cleanup_free char *dir = xstrdup(was);
 
-	if ((!S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode)) || path_is_packed(was, o->private_tmp) || !nearest_dir(rootfd, dir, st))
+	if ((!S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode)) || path_is_packed(was, o->private_tmp) ||
+	    !nearest_dir(rootfd, dir, st))
 		return NULL;
 	if (st->st_uid == o->cred.uid && has_group(&o->cred, st->st_gid) && may_write(rootfd, dir, &o->cred))
 		return NULL;
 	/* criu makes a directory for the name of a file, but not for that of a directory. */
-	return xasprintf(PLACE ".%jx.%jx%c%.200s", (uintmax_t)st->st_dev, (uintmax_t)st->st_ino, S_ISDIR(st->st_mode) ? '.' : '/',
-			 strrchr(was, '/') + 1);
+	return xasprintf(PLACE ".%jx.%jx%c%.200s", (uintmax_t)st->st_dev, (uintmax_t)st->st_ino,
+			 S_ISDIR(st->st_mode) ? '.' : '/', strrchr(was, '/') + 1);
 }

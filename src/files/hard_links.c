@@ -1,6 +1,6 @@
-/* Open files whose name is gone while another hard link remains, as after `ln part result; rm part`. A restore opens files by name, so
- * criu has to be given the other one. (Those that have none: files_ghosts.c.) The kernel does not tell it: directories are searched, with
- * the rights of the job's user. */
+/* Open files whose name is gone while another hard link remains, as after `ln part result; rm part`. A restore opens
+ * files by name, so criu has to be given the other one. (Those that have none: files_ghosts.c.) The kernel does not
+ * tell it: directories are searched, with the rights of the job's user. */
 #include "files/files_internal.h"
 
 #include <dirent.h>
@@ -16,17 +16,17 @@
 #include "base/user_rights.h"
 #include "base/util.h"
 
-#define LOOK_ENTRIES 100000     /* of directories, for each file */
+#define LOOK_ENTRIES 100000 /* of directories, for each file */
 #define LOOK_DEPTH   4
 
 struct look {
 	struct files_names *names;
 	const struct files_opts *opts;
-	int   procfd, rootfd;      /* the host's /proc; the pod's / */
-	bool  quick;               /* only the directory of the name that is gone */
-	struct stat st;            /* of the file that is looked for */
-	unsigned left;             /* entries */
-	dev_t walked_dev;          /* a directory that was searched with all below it */
+	int procfd, rootfd; /* the host's /proc; the pod's / */
+	bool quick;         /* only the directory of the name that is gone */
+	struct stat st;     /* of the file that is looked for */
+	unsigned left;      /* entries */
+	dev_t walked_dev;   /* a directory that was searched with all below it */
 	ino_t walked_ino;
 };
 
@@ -50,7 +50,8 @@ static bool is_it(const struct look *l, int dirfd, const char *name)
 {
 	struct stat at;
 
-	return fstatat(dirfd, name, &at, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) == 0 && at.st_dev == l->st.st_dev && at.st_ino == l->st.st_ino;
+	return fstatat(dirfd, name, &at, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) == 0 && at.st_dev == l->st.st_dev &&
+	       at.st_ino == l->st.st_ino;
 }
 
 static char *join(const char *dir, const char *name)
@@ -101,7 +102,8 @@ static bool to_parent(char *path)
 	return true;
 }
 
-/* Beside the name that it had, below that directory's parents one after the other, and below the working directory of who has it open. */
+/* Beside the name that it had, below that directory's parents one after the other, and below the working directory of
+ * who has it open. */
 static char *search_all(struct look *l, pid_t pid, const char *was)
 {
 	cleanup_free char *dir = xstrdup(was);
@@ -175,7 +177,8 @@ static int refuse(pid_t pid, const char *ref, const char *was, const char *why, 
 	char who[PROC_DESCRIBED], shown[FILES_SHOWN], as[48];
 
 	how(ref, as, sizeof(as));
-	return err_set(err, ENOENT, "%s has \"%s\" %s; %s, so a restore could not open the file; close it or give it a name",
+	return err_set(err, ENOENT,
+		       "%s has \"%s\" %s; %s, so a restore could not open the file; close it or give it a name",
 		       proc_describe(pid, who, sizeof(who)), show_path(was, shown), as, why);
 }
 
@@ -184,8 +187,10 @@ static int refuse_unreadable(pid_t pid, const char *ref, const char *was, struct
 	char who[PROC_DESCRIBED], shown[FILES_SHOWN], as[48];
 
 	how(ref, as, sizeof(as));
-	return err_set(err, EACCES, "%s has \"%s\" %s, which the job's user may not read: its content cannot be saved for him; close it and "
-		       "try again", proc_describe(pid, who, sizeof(who)), show_path(was, shown), as);
+	return err_set(err, EACCES,
+		       "%s has \"%s\" %s, which the job's user may not read: its content cannot be saved for him; close it and "
+		       "try again",
+		       proc_describe(pid, who, sizeof(who)), show_path(was, shown), as);
 }
 
 static unsigned long file_system(const char *ref)
@@ -197,24 +202,26 @@ static unsigned long file_system(const char *ref)
 	return statfs(path, &fs) ? 0 : (unsigned long)fs.f_type;
 }
 
-/* overlayfs counts a link of a file of a lower layer that is gone; criu knows, and saves the content. A file that was written to is in the
- * upper layer, and the count is right. */
+/* overlayfs counts a link of a file of a lower layer that is gone; criu knows, and saves the content. A file that was
+ * written to is in the upper layer, and the count is right. */
 static bool counts_wrongly(const struct look *l, const char *ref)
 {
 	struct stat link;
 
-	return file_system(ref) == OVERLAYFS_SUPER_MAGIC && fstatat(l->procfd, ref, &link, AT_SYMLINK_NOFOLLOW) == 0 && !(link.st_mode & S_IWUSR);
+	return file_system(ref) == OVERLAYFS_SUPER_MAGIC && fstatat(l->procfd, ref, &link, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       !(link.st_mode & S_IWUSR);
 }
 
-/* NFS gives a file that is deleted while open another name until it is closed. criu makes a link of its own, and removes it when
- * the job goes on. */
+/* NFS gives a file that is deleted while open another name until it is closed. criu makes a link of its own, and
+ * removes it when the job goes on. */
 static bool is_nfs_deleted(const char *ref, const char *path)
 {
 	return !strncmp(strrchr(path, '/') + 1, ".nfs", 4) && file_system(ref) == NFS_SUPER_MAGIC;
 }
 
-/* criu saves the content of a deleted file, and a restore makes a file of the job's user from it. He must not learn so what is in a file
- * that he has only for writing or with O_PATH. criu itself does not read it either (preload/reopen.c). */
+/* criu saves the content of a deleted file, and a restore makes a file of the job's user from it. He must not learn so
+ * what is in a file that he has only for writing or with O_PATH. criu itself does not read it either
+ * (preload/reopen.c). */
 static bool may_be_saved(const struct look *l, const char *ref)
 {
 	const struct files_cred *c = &l->opts->cred;
@@ -245,13 +252,14 @@ static int note(struct look *l, pid_t pid, const char *ref, struct err *err)
 		return 0;
 	was[n] = '\0';
 	if (l->opts->runs_on && is_nfs_deleted(ref, was))
-		return refuse(pid, ref, was, "it was deleted, and on NFS it will be gone for good with the last process that has it open", err);
+		return refuse(pid, ref, was,
+			      "it was deleted, and on NFS it will be gone for good with the last process that has it open",
+			      err);
 	if (fstatat(l->procfd, ref, &l->st, 0))
 		return 0;
 	if (l->st.st_nlink == 0 && !may_be_saved(l, ref))
 		return refuse_unreadable(pid, ref, was, err);
-	if (n <= (ssize_t)mark_len || memcmp(was + n - mark_len, mark, mark_len) ||
-	    is_it(l, l->rootfd, was + 1))
+	if (n <= (ssize_t)mark_len || memcmp(was + n - mark_len, mark, mark_len) || is_it(l, l->rootfd, was + 1))
 		return 0;
 	was[(size_t)n - mark_len] = '\0';
 	if (l->st.st_nlink == 0) {
@@ -322,7 +330,8 @@ static int note_program(struct look *l, pid_t pid, struct err *err)
 	return refuse_unreadable(pid, ref, was, err);
 }
 
-int files_names_find(struct files_names *x, const pid_t *pids, int n, pid_t init, const struct files_opts *o, bool quick, struct err *err)
+int files_names_find(struct files_names *x, const pid_t *pids, int n, pid_t init, const struct files_opts *o,
+		     bool quick, struct err *err)
 {
 	cleanup_close int procfd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC), rootfd = -1;
 	struct look l = { .names = x, .opts = o, .procfd = procfd, .quick = quick };

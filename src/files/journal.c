@@ -8,7 +8,7 @@
 #include "base/util.h"
 #include "base/json.h"
 
-#define JOURNAL_MAX (16 << 20)   /* bytes; the agent stops long before */
+#define JOURNAL_MAX (16 << 20) /* bytes; the agent stops long before */
 
 static void take_path(struct journal *j, char *path, size_t len, bool private_tmp)
 {
@@ -29,7 +29,8 @@ static void take_text(struct journal *j, char *text, size_t len, bool private_tm
 	j->texts = xrealloc(j->texts, (j->n_texts + 1) * sizeof(*j->texts));
 	j->texts[j->n_texts++] = text;
 	/* A path without its NUL is still being written, or was when the node failed. */
-	for (; p < text + len && (end = memchr(p, '\0', (size_t)(text + len - p))) && j->n < FILES_RECORDS_MAX; p = end + 1)
+	for (; p < text + len && (end = memchr(p, '\0', (size_t)(text + len - p))) && j->n < FILES_RECORDS_MAX;
+	     p = end + 1)
 		take_path(j, p, (size_t)(end - p), private_tmp);
 	j->read += p - text;
 }
@@ -42,7 +43,10 @@ int journal_read(struct journal *j, int jobfd, bool private_tmp, struct err *err
 	ssize_t n;
 
 	if (fd < 0)
-		return errno == ENOENT ? 0 : err_sys(err, errno, "cannot open %s, the list of files that the job has written", FILES_JOURNAL);
+		return errno == ENOENT
+			       ? 0
+			       : err_sys(err, errno, "cannot open %s, the list of files that the job has written",
+					 FILES_JOURNAL);
 	if (fstat(fd, &st) < 0 || lseek(fd, j->read, SEEK_SET) < 0)
 		return err_sys(err, errno, "cannot read %s", FILES_JOURNAL);
 	if (!S_ISREG(st.st_mode) || st.st_size > JOURNAL_MAX)

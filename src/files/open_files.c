@@ -18,8 +18,8 @@
 
 struct scan {
 	struct open_files *files;
-	int  procfd;       /* /proc of the host */
-	int  rootfd;       /* root directory of the pod */
+	int procfd; /* /proc of the host */
+	int rootfd; /* root directory of the pod */
 	const struct files_opts *opts;
 };
 
@@ -128,8 +128,7 @@ static bool is_kernels(const char *ref)
 	case CGROUP2_SUPER_MAGIC:
 	case DEBUGFS_MAGIC:
 	case TRACEFS_MAGIC:
-	case MQUEUE_MAGIC:
-		return true;
+	case MQUEUE_MAGIC: return true;
 	}
 	return false;
 }
@@ -154,9 +153,11 @@ static int note_file(struct scan *s, const char *ref, struct open_file **out, st
 	ssize_t n;
 
 	if (fstatat(s->procfd, ref, &st, 0) < 0)
-		return is_gone(errno) ? 0 : err_sys(err, errno, "cannot examine /proc/%s, a file that the job writes to", ref);
+		return is_gone(errno)
+			       ? 0
+			       : err_sys(err, errno, "cannot examine /proc/%s, a file that the job writes to", ref);
 	if (!S_ISREG(st.st_mode) || st.st_nlink == 0)
-		return 0;  /* without a link: criu saves the content (ghost file, memfd) */
+		return 0; /* without a link: criu saves the content (ghost file, memfd) */
 	o = find(s->files, &st);
 	if (o && o->path) {
 		*out = o;
@@ -262,7 +263,7 @@ static int note_mapping(struct scan *s, pid_t pid, const char *range, struct err
 	/* u+w: mapped from a descriptor that was open for writing, so it may be, or may become, writable. */
 	if (fstatat(s->procfd, ref, &link, AT_SYMLINK_NOFOLLOW) < 0) {
 		if (is_gone(errno))
-			return 0;  /* not a file mapping, e.g. shared memory of SysV */
+			return 0; /* not a file mapping, e.g. shared memory of SysV */
 		return err_sys(err, errno, "cannot read /proc/%s", ref);
 	}
 	if (!(link.st_mode & S_IWUSR))
@@ -290,7 +291,8 @@ static int scan_mappings(struct scan *s, pid_t pid, struct err *err)
 		unsigned long from, to, ino;
 		char perms[5], range[40];
 
-		if (sscanf(line, "%lx-%lx %4s %*x %*x:%*x %lu", &from, &to, perms, &ino) != 4 || perms[3] != 's' || ino == 0)
+		if (sscanf(line, "%lx-%lx %4s %*x %*x:%*x %lu", &from, &to, perms, &ino) != 4 || perms[3] != 's' ||
+		    ino == 0)
 			continue;
 		snprintf(range, sizeof(range), "%lx-%lx", from, to);
 		rc = note_mapping(s, pid, range, err);
@@ -300,7 +302,8 @@ static int scan_mappings(struct scan *s, pid_t pid, struct err *err)
 
 /* ---- all --------------------------------------------------------------- */
 
-int open_files_scan(struct open_files *f, const pid_t *pids, int n, pid_t init_pid, const struct files_opts *o, struct err *err)
+int open_files_scan(struct open_files *f, const pid_t *pids, int n, pid_t init_pid, const struct files_opts *o,
+		    struct err *err)
 {
 	cleanup_close int procfd = -1, rootfd = -1;
 	struct scan s = { .files = f, .opts = o };

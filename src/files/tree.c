@@ -1,7 +1,8 @@
 /* The pod's private /dev/shm and /tmp as tar archives (pax: holes, extended attributes, ACLs, nanoseconds, any name).
  *
  * The user's processes outside of the pod can reach its /tmp by /proc/PID/root and change it while root walks it. So
- * nothing is opened by a path here: every step is openat() of one name with O_NOFOLLOW, and what was opened is looked at again.
+ * nothing is opened by a path here: every step is openat() of one name with O_NOFOLLOW, and what was opened is looked
+ * at again.
  */
 #include "files/files_internal.h"
 
@@ -21,7 +22,7 @@
 #include "base/dir.h"
 #include "base/util.h"
 
-#define DEPTH_MAX 200          /* one descriptor each */
+#define DEPTH_MAX      200 /* one descriptor each */
 #define ENTRY_OVERHEAD 1024
 
 int open_in_root(int rootfd, const char *name)
@@ -38,12 +39,12 @@ int open_in_root(int rootfd, const char *name)
 /* ---- walking ----------------------------------------------------------- */
 
 struct walk {
-	dev_t  dev;
-	char   path[PATH_MAX];   /* of the entry, relative to the top */
+	dev_t dev;
+	char path[PATH_MAX]; /* of the entry, relative to the top */
 	size_t len;
 	/* Called for each entry, before what is in it. fd: the open file or directory, -1 for other types. */
-	int  (*entry)(struct walk *w, int dirfd, const char *name, int fd, const struct stat *st, struct err *err);
-	void  *arg;
+	int (*entry)(struct walk *w, int dirfd, const char *name, int fd, const struct stat *st, struct err *err);
+	void *arg;
 };
 
 static int walk_dir(struct walk *w, int fd, int depth, struct err *err);
@@ -70,7 +71,8 @@ static int open_entry(int dirfd, const char *name, struct stat *st, int *fd)
 		return errno == ENOENT || errno == ELOOP || errno == ENOTDIR ? 0 : -1;
 	if (fstat(*fd, &opened) < 0)
 		return -1;
-	if (opened.st_dev != st->st_dev || opened.st_ino != st->st_ino || (opened.st_mode & S_IFMT) != (st->st_mode & S_IFMT))
+	if (opened.st_dev != st->st_dev || opened.st_ino != st->st_ino ||
+	    (opened.st_mode & S_IFMT) != (st->st_mode & S_IFMT))
 		return 0;
 	*st = opened;
 	return 1;
@@ -90,7 +92,8 @@ static int walk_entry(struct walk *w, int dirfd, const char *name, int depth, st
 	if (!S_ISDIR(st.st_mode) || st.st_dev != w->dev)
 		return 0;
 	if (depth >= DEPTH_MAX)
-		return err_set(err, EMLINK, "directories are nested more than %d deep at \"%s\"", DEPTH_MAX, show_path(w->path, shown));
+		return err_set(err, EMLINK, "directories are nested more than %d deep at \"%s\"", DEPTH_MAX,
+			       show_path(w->path, shown));
 	return walk_dir(w, fd, depth + 1, err);
 }
 
@@ -164,14 +167,14 @@ int tree_measure(int dirfd, uint64_t *bytes, struct err *err)
 /* ---- packing ----------------------------------------------------------- */
 
 struct packer {
-	int    filesfd, outfd;
-	const char *name;             /* of the archive */
-	const char *shown;            /* of the tree, for messages */
-	uint64_t left;                /* of the limit */
-	struct archive *out;          /* NULL until the first entry */
-	struct archive *disk;         /* reads attributes of descriptors */
+	int filesfd, outfd;
+	const char *name;     /* of the archive */
+	const char *shown;    /* of the tree, for messages */
+	uint64_t left;        /* of the limit */
+	struct archive *out;  /* NULL until the first entry */
+	struct archive *disk; /* reads attributes of descriptors */
 	struct archive_entry_linkresolver *links;
-	const struct files_opts *o;   /* with carry, else NULL */
+	const struct files_opts *o; /* with carry, else NULL */
 	json_t *warnings;
 };
 
@@ -180,7 +183,8 @@ static int archive_failed(struct archive *a, const char *what, const char *objec
 	int num = archive_errno(a);
 	const char *text = archive_error_string(a);
 
-	return err_set(err, num > 0 ? num : EIO, "cannot %s %s: %s", what, object, text ? text : strerror(num > 0 ? num : EIO));
+	return err_set(err, num > 0 ? num : EIO, "cannot %s %s: %s", what, object,
+		       text ? text : strerror(num > 0 ? num : EIO));
 }
 
 static int start_archive(struct packer *p, struct err *err)
@@ -203,7 +207,8 @@ static int start_archive(struct packer *p, struct err *err)
 	    archive_write_open_fd(p->out, p->outfd) != ARCHIVE_OK)
 		return archive_failed(p->out, "write", p->name, err);
 	archive_read_disk_set_symlink_physical(p->disk);
-	/* libarchive finds holes by FIEMAP with a sync, which would write all of /tmp to the disk while the job stands still. */
+	/* libarchive finds holes by FIEMAP with a sync, which would write all of /tmp to the disk while the job stands
+	 * still. */
 	archive_read_disk_set_behavior(p->disk, ARCHIVE_READDISK_NO_SPARSE | ARCHIVE_READDISK_NO_FFLAGS);
 	archive_entry_linkresolver_set_strategy(p->links, archive_format(p->out));
 	return 0;
@@ -224,7 +229,8 @@ static const char zeros[256 << 10];
 static int pack_hole(struct packer *p, uint64_t size, struct err *err)
 {
 	for (uint64_t pos = 0; pos < size; pos += sizeof(zeros))
-		if (archive_write_data(p->out, zeros, size - pos < sizeof(zeros) ? (size_t)(size - pos) : sizeof(zeros)) < 0)
+		if (archive_write_data(p->out, zeros,
+				       size - pos < sizeof(zeros) ? (size_t)(size - pos) : sizeof(zeros)) < 0)
 			return archive_failed(p->out, "write", p->name, err);
 	return 0;
 }
@@ -287,12 +293,12 @@ static void set_sparse(struct archive_entry *e, int fd, off_t size)
 		pos = hole;
 	}
 	if (pos == 0 && data < 0 && errno == ENXIO)
-		archive_entry_sparse_add_entry(e, 0, 0);  /* nothing but a hole */
+		archive_entry_sparse_add_entry(e, 0, 0); /* nothing but a hole */
 }
 
 /* Fills the entry; everything about a file or directory comes from its descriptor. */
-static int describe(struct packer *p, const struct walk *w, int dirfd, const char *name, int fd,
-		    const struct stat *st, bool carried, struct archive_entry *e, struct err *err)
+static int describe(struct packer *p, const struct walk *w, int dirfd, const char *name, int fd, const struct stat *st,
+		    bool carried, struct archive_entry *e, struct err *err)
 {
 	char link[40];
 
@@ -313,7 +319,8 @@ static int describe(struct packer *p, const struct walk *w, int dirfd, const cha
 	return 0;
 }
 
-static int write_entry(struct packer *p, struct archive_entry *e, int fd, const struct stat *st, bool carried, struct err *err)
+static int write_entry(struct packer *p, struct archive_entry *e, int fd, const struct stat *st, bool carried,
+		       struct err *err)
 {
 	struct archive_entry *spare = NULL;
 	bool is_link;
@@ -343,10 +350,10 @@ static int pack_entry(struct walk *w, int dirfd, const char *name, int fd, const
 	int rc;
 
 	if (S_ISSOCK(st->st_mode))
-		return 0;  /* criu makes bound sockets anew */
+		return 0; /* criu makes bound sockets anew */
 	if (S_ISBLK(st->st_mode) || S_ISCHR(st->st_mode) || (S_ISDIR(st->st_mode) && st->st_dev != w->dev)) {
-		add_warning(p->warnings, "%s/%s is a %s: it is not part of the checkpoint", p->shown, show_path(w->path, shown),
-			    S_ISDIR(st->st_mode) ? "mount point" : "device");
+		add_warning(p->warnings, "%s/%s is a %s: it is not part of the checkpoint", p->shown,
+			    show_path(w->path, shown), S_ISDIR(st->st_mode) ? "mount point" : "device");
 		return 0;
 	}
 	if (take(p, ENTRY_OVERHEAD, err) < 0 || start_archive(p, err) < 0)
@@ -375,10 +382,16 @@ static int finish_archive(struct packer *p, int rc, struct err *err)
 	return rc;
 }
 
-int tree_pack(int dirfd, int filesfd, const char *archive, const char *shown, const struct files_opts *o, bool carry, json_t *warnings, struct err *err)
+int tree_pack(int dirfd, int filesfd, const char *archive, const char *shown, const struct files_opts *o, bool carry,
+	      json_t *warnings, struct err *err)
 {
-	struct packer p = { .filesfd = filesfd, .outfd = -1, .name = archive, .shown = shown, .left = o->tmp_limit,
-			    .o = carry && o->carry ? o : NULL, .warnings = warnings };
+	struct packer p = { .filesfd = filesfd,
+			    .outfd = -1,
+			    .name = archive,
+			    .shown = shown,
+			    .left = o->tmp_limit,
+			    .o = carry && o->carry ? o : NULL,
+			    .warnings = warnings };
 	struct walk *w = xcalloc(1, sizeof(*w));
 	int rc;
 
@@ -434,7 +447,8 @@ static int unpack_fd(int fd, const char *name, struct err *err)
 
 	if (!in || !disk)
 		err_set(err, ENOMEM, "out of memory");
-	else if (archive_read_support_format_tar(in) < ARCHIVE_WARN || archive_write_disk_set_options(disk, flags) != ARCHIVE_OK ||
+	else if (archive_read_support_format_tar(in) < ARCHIVE_WARN ||
+		 archive_write_disk_set_options(disk, flags) != ARCHIVE_OK ||
 		 archive_read_open_fd(in, fd, 256 << 10) != ARCHIVE_OK)
 		archive_failed(in, "open", name, err);
 	else

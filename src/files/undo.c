@@ -1,8 +1,9 @@
 /* Files that the job first wrote after the epoch: to the restored job they must not be there.
  *
- * What is known of such a file is that it is in the journal now and was not among the epoch's files. It is removed only if it was born
- * after the epoch's freeze, so that a file that existed all along and was first written later stays; where the file system tells no
- * time of birth, only if the epoch says that it was not there. All with the job's user's rights, in a child (files_restore.c).
+ * What is known of such a file is that it is in the journal now and was not among the epoch's files. It is removed only
+ * if it was born after the epoch's freeze, so that a file that existed all along and was first written later stays;
+ * where the file system tells no time of birth, only if the epoch says that it was not there. All with the job's user's
+ * rights, in a child (files_restore.c).
  */
 #include "files/files_internal.h"
 
@@ -56,7 +57,8 @@ void undo_file(const struct putter *p, const struct file_record *r)
 		return;
 	}
 	if (unlink(r->path) < 0) {
-		put_say(p, 'W', r->path, "was first written after the checkpoint and cannot be removed: %s", strerror(errno));
+		put_say(p, 'W', r->path, "was first written after the checkpoint and cannot be removed: %s",
+			strerror(errno));
 		return;
 	}
 	put_say(p, 'R', r->path, "%s", "");
@@ -69,10 +71,13 @@ static void report(const struct put_outcome *o, unsigned epoch)
 {
 	if (o->removed.n)
 		add_warning(o->warnings, "removed %u %s that %s first written after epoch %u, first %s", o->removed.n,
-			    o->removed.n == 1 ? "file" : "files", o->removed.n == 1 ? "was" : "were", epoch, o->removed.first);
+			    o->removed.n == 1 ? "file" : "files", o->removed.n == 1 ? "was" : "were", epoch,
+			    o->removed.first);
 	if (o->changed.n)
-		add_warning(o->warnings, "%u %s changed after epoch %u and not saved with it, because the job had not written %s before: "
-			    "%s left as %s, first %s", o->changed.n, o->changed.n == 1 ? "file was" : "files were", epoch,
+		add_warning(o->warnings,
+			    "%u %s changed after epoch %u and not saved with it, because the job had not written %s before: "
+			    "%s left as %s, first %s",
+			    o->changed.n, o->changed.n == 1 ? "file was" : "files were", epoch,
 			    o->changed.n == 1 ? "it" : "them", o->changed.n == 1 ? "it is" : "they are",
 			    o->changed.n == 1 ? "it is" : "they are", o->changed.first);
 	if (o->errors)
@@ -92,11 +97,12 @@ static bool select_path(const struct record_index *known, const char *path, stru
 	return true;
 }
 
-static int undo(struct putter *p, const struct journal *j, const struct record_index *known, struct put_outcome *o, struct err *err)
+static int undo(struct putter *p, const struct journal *j, const struct record_index *known, struct put_outcome *o,
+		struct err *err)
 {
 	cleanup_free struct file_record *batch = xcalloc(PUT_BATCH, sizeof(*batch));
 
-	for (size_t i = 0; i < j->n; ) {
+	for (size_t i = 0; i < j->n;) {
 		int n = 0;
 
 		for (; i < j->n && n < PUT_BATCH; i++)

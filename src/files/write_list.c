@@ -1,7 +1,8 @@
-/* What the job has written and closed again, while it runs (prepare), while it is frozen (freeze), and afterwards (finish).
+/* What the job has written and closed again, while it runs (prepare), while it is frozen (freeze), and afterwards
+ * (finish).
  *
- * The paths lead wherever the user wants them to lead by now, also to files that only root may read. So each is opened with the user's
- * rights: what he cannot read himself does not get into a copy that a restore would hand to him.
+ * The paths lead wherever the user wants them to lead by now, also to files that only root may read. So each is opened
+ * with the user's rights: what he cannot read himself does not get into a copy that a restore would hand to him.
  */
 #include "files/files_internal.h"
 
@@ -17,44 +18,44 @@
 #include "base/user_rights.h"
 #include "base/util.h"
 
-#define WHOLE_MAX  (1 << 20)     /* bytes of a file that is copied before it is known how the job writes it */
-#define LOOKS      64            /* files that are open at a time */
-#define FIRST_COPY 200000        /* beyond the numbers of files_record() */
-#define SETTLED_US 100000        /* a change this long before we looked has another time stamp than the next one */
+#define WHOLE_MAX  (1 << 20) /* bytes of a file that is copied before it is known how the job writes it */
+#define LOOKS      64        /* files that are open at a time */
+#define FIRST_COPY 200000    /* beyond the numbers of files_record() */
+#define SETTLED_US 100000    /* a change this long before we looked has another time stamp than the next one */
 
 enum entry_state { NEVER_SEEN, NOT_THERE, LEFT_OUT, SEEN };
 
 struct entry {
 	enum entry_state state;
-	bool     settled;            /* the times tell whether it changes from now on */
-	int      error;              /* why it could not be examined or read, 0 = it could */
+	bool settled; /* the times tell whether it changes from now on */
+	int error;    /* why it could not be examined or read, 0 = it could */
 	uint64_t dev, ino;
-	int64_t  size;
-	mode_t   mode;
+	int64_t size;
+	mode_t mode;
 	struct timespec mtime, ctime;
-	char     tail[SHA256_HEX], digest[SHA256_HEX];
-	unsigned copy;               /* number of the copy, 0 = none */
-	int64_t  copied;             /* bytes of it */
-	uint64_t cost;               /* of it, against the limit */
+	char tail[SHA256_HEX], digest[SHA256_HEX];
+	unsigned copy;  /* number of the copy, 0 = none */
+	int64_t copied; /* bytes of it */
+	uint64_t cost;  /* of it, against the limit */
 };
 
 struct files_written {
 	struct files_opts o;
-	int      jobfd, rootfd, filesfd;
-	bool     frozen;
+	int jobfd, rootfd, filesfd;
+	bool frozen;
 	struct journal journal;
-	struct entry *v;             /* one for each path of the journal */
-	size_t   n;
-	int      previous_filesfd;   /* -1 = none */
+	struct entry *v; /* one for each path of the journal */
+	size_t n;
+	int previous_filesfd; /* -1 = none */
 	struct record_index previous;
-	uint64_t left;               /* of the limit */
+	uint64_t left; /* of the limit */
 	unsigned n_copies;
 };
 
 /* One file of a batch. */
 struct look {
-	int  fd;                     /* open for reading, or -1 */
-	int  error;                  /* of open, or of finding it */
+	int fd;    /* open for reading, or -1 */
+	int error; /* of open, or of finding it */
 	bool found, same;
 	struct stat st;
 };
@@ -68,13 +69,14 @@ static bool same_time(const struct timespec *a, const struct timespec *b)
 
 static bool unchanged(const struct entry *e, const struct stat *st)
 {
-	return e->state == SEEN && e->settled && e->dev == st->st_dev && e->ino == st->st_ino && e->size == st->st_size &&
-	       same_time(&e->mtime, &st->st_mtim) && same_time(&e->ctime, &st->st_ctim);
+	return e->state == SEEN && e->settled && e->dev == st->st_dev && e->ino == st->st_ino &&
+	       e->size == st->st_size && same_time(&e->mtime, &st->st_mtim) && same_time(&e->ctime, &st->st_ctim);
 }
 
 static int find(const struct files_written *w, const char *path)
 {
-	struct open_how how = { .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
+	struct open_how how = { .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
+				.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
 
 	return (int)syscall(SYS_openat2, w->rootfd, path, &how, sizeof(how));
 }
@@ -129,7 +131,8 @@ static void drop_copy(struct files_written *w, struct entry *e)
 }
 
 /* Saves the first size bytes. 1 saved, 0 not, -1 the checkpoint cannot be written. *copyfd: open, the caller's. */
-static int save_bytes(struct files_written *w, struct entry *e, int in, uint64_t size, uint64_t cost, int *copyfd, struct err *err)
+static int save_bytes(struct files_written *w, struct entry *e, int in, uint64_t size, uint64_t cost, int *copyfd,
+		      struct err *err)
 {
 	bool to_out = false;
 	char name[24];
@@ -203,8 +206,8 @@ static void read_previous(const struct files_written *w, const char *path, struc
 
 static bool same_as(const struct entry *e, const struct file_record *r)
 {
-	return e->dev == r->dev && e->ino == r->ino && e->size == r->size &&
-	       same_time(&e->mtime, &r->mtime) && same_time(&e->ctime, &r->ctime);
+	return e->dev == r->dev && e->ino == r->ino && e->size == r->size && same_time(&e->mtime, &r->mtime) &&
+	       same_time(&e->ctime, &r->ctime);
 }
 
 /* A large file is taken for a log until it has changed in another way than by growing. */
@@ -215,7 +218,8 @@ static bool was_rewritten(const struct look *l, const struct file_record *before
 
 	if (before->class == FILE_CLOSED)
 		return before->size > WHOLE_MAX || l->st.st_size < before->size ||
-		       digest_range(l->fd, (uint64_t)before->size - edge, edge, hex) < 0 || strcmp(hex, before->tail) != 0;
+		       digest_range(l->fd, (uint64_t)before->size - edge, edge, hex) < 0 ||
+		       strcmp(hex, before->tail) != 0;
 	if (before->class != FILE_APPEND || !*before->tail)
 		return false;
 	return l->st.st_size < before->size || digest_range(l->fd, (uint64_t)before->size - edge, edge, hex) < 0 ||
@@ -232,12 +236,18 @@ static int64_t real_us(void)
 
 static void describe(struct entry *e, const struct stat *st, int64_t now)
 {
-	*e = (struct entry){ .state = SEEN, .dev = st->st_dev, .ino = st->st_ino, .size = st->st_size, .mode = st->st_mode & 07777,
-			     .mtime = st->st_mtim, .ctime = st->st_ctim };
+	*e = (struct entry){ .state = SEEN,
+			     .dev = st->st_dev,
+			     .ino = st->st_ino,
+			     .size = st->st_size,
+			     .mode = st->st_mode & 07777,
+			     .mtime = st->st_mtim,
+			     .ctime = st->st_ctim };
 	e->settled = now - (st->st_ctim.tv_sec * INT64_C(1000000) + st->st_ctim.tv_nsec / 1000) > SETTLED_US;
 }
 
-static int take_content(struct files_written *w, struct entry *e, const struct look *l, const struct file_record *before, struct err *err)
+static int take_content(struct files_written *w, struct entry *e, const struct look *l,
+			const struct file_record *before, struct err *err)
 {
 	uint64_t size = (uint64_t)e->size, edge = size < FILES_EDGE ? size : FILES_EDGE;
 	cleanup_close int head = -1;
@@ -256,7 +266,8 @@ static int take_content(struct files_written *w, struct entry *e, const struct l
 	return rc < 0 ? -1 : 0;
 }
 
-static int take(struct files_written *w, const char *path, struct entry *e, const struct look *l, int64_t now, struct err *err)
+static int take(struct files_written *w, const char *path, struct entry *e, const struct look *l, int64_t now,
+		struct err *err)
 {
 	cleanup_free struct file_record *before = NULL;
 
@@ -325,7 +336,8 @@ static int take_all(struct files_written *w, const struct record_index *skip, st
 
 /* ---- steps ------------------------------------------------------------- */
 
-struct files_written *files_written_open(int jobfd, pid_t init_pid, int filesfd, const struct files_opts *o, struct err *err)
+struct files_written *files_written_open(int jobfd, pid_t init_pid, int filesfd, const struct files_opts *o,
+					 struct err *err)
 {
 	struct files_written *w = xcalloc(1, sizeof(*w));
 	char root[32];
@@ -397,8 +409,8 @@ static void fill_record(const struct entry *e, struct file_record *r)
 	r->saved_size = e->copied;
 }
 
-static int finish_entry(struct files_written *w, const char *path, struct entry *e, uint64_t *left, json_t *records, json_t *warnings,
-			struct err *err)
+static int finish_entry(struct files_written *w, const char *path, struct entry *e, uint64_t *left, json_t *records,
+			json_t *warnings, struct err *err)
 {
 	cleanup_free struct file_record *r = xcalloc(1, sizeof(*r));
 	char shown[FILES_SHOWN];
@@ -406,12 +418,15 @@ static int finish_entry(struct files_written *w, const char *path, struct entry 
 	if (e->copy && e->cost > *left)
 		drop_copy(w, e);
 	if (e->state == SEEN && e->size > 0 && !e->copy && !e->error)
-		add_warning(warnings, "\"%s\" was written by the job and not saved: CheckpointFileLimit is reached. "
-			    "A restore undoes what was added to it, but no other change", show_path(path, shown));
+		add_warning(warnings,
+			    "\"%s\" was written by the job and not saved: CheckpointFileLimit is reached. "
+			    "A restore undoes what was added to it, but no other change",
+			    show_path(path, shown));
 	if (e->copy)
 		*left -= e->cost;
 	if (e->error)
-		add_warning(warnings, "\"%s\" was written by the job and cannot be read (%s): a restore will not undo all changes",
+		add_warning(warnings,
+			    "\"%s\" was written by the job and cannot be read (%s): a restore will not undo all changes",
 			    show_path(path, shown), strerror(e->error));
 	if (e->state == LEFT_OUT || e->state == NEVER_SEEN)
 		return 0;

@@ -24,7 +24,8 @@ void mem_chunk_reader_free(struct mem_chunk_reader *r)
 	free(r->raw);
 }
 
-static int chunk_error(const struct mem_chunk_reader *r, const struct mem_chunk *c, int num, const char *why, struct err *err)
+static int chunk_error(const struct mem_chunk_reader *r, const struct mem_chunk *c, int num, const char *why,
+		       struct err *err)
 {
 	char name[MEM_NAME_MAX];
 
@@ -40,7 +41,8 @@ int mem_chunk_read_stored(struct mem_chunk_reader *r, uint32_t chunk, struct err
 	r->held = MEM_ZERO;
 	r->stored = mem_window_get(&r->window, c->file, c->offset, c->stored);
 	if (!r->stored && mem_pread(r->m->fds[c->file], r->room, c->stored, c->offset) < 0)
-		return chunk_error(r, c, errno == ENODATA ? EBADMSG : errno, errno == ENODATA ? "it ends there" : strerror(errno), err);
+		return chunk_error(r, c, errno == ENODATA ? EBADMSG : errno,
+				   errno == ENODATA ? "it ends there" : strerror(errno), err);
 	if (!r->stored)
 		r->stored = r->room;
 	r->bytes_read += c->stored;

@@ -7,8 +7,8 @@
 
 #include "base/util.h"
 
-#define WRITE     (1u << 20)    /* bytes per write */
-#define IN_FLIGHT (8u << 20)    /* bytes in the page cache that may wait for the disk */
+#define WRITE     (1u << 20) /* bytes per write */
+#define IN_FLIGHT (8u << 20) /* bytes in the page cache that may wait for the disk */
 
 void chunk_file_init(struct chunk_file *f, const struct mem_file *name, bool direct)
 {
@@ -46,8 +46,8 @@ static int make(struct chunk_file *f, int dirfd, struct err *err)
 	return 0;
 }
 
-/* Dirty pages must not pile up: the disk works from the beginning on, the fsync at the end is short, and the job's own files
- * are not thrown out of the cache. */
+/* Dirty pages must not pile up: the disk works from the beginning on, the fsync at the end is short, and the job's own
+ * files are not thrown out of the cache. */
 static int start_writeback(const struct chunk_file *f, size_t n)
 {
 	uint64_t behind;
@@ -130,7 +130,8 @@ void chunk_file_free(struct chunk_file *f)
 /* Microseconds to have PROBE_BYTES on the disk, or -1. */
 static int64_t time_write(int dirfd, const uint8_t *buf, int flags)
 {
-	cleanup_close int fd = openat(dirfd, PROBE_NAME, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | flags, 0600);
+	cleanup_close int fd = openat(dirfd, PROBE_NAME, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | flags,
+				      0600);
 	int64_t start = now_us(), us = -1;
 
 	if (fd >= 0 && write_all(fd, buf, PROBE_BYTES) == 0 && fsync(fd) == 0)

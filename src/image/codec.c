@@ -10,17 +10,18 @@
 
 #include "base/util.h"
 
-#define SAMPLE_PIECE  4096u   /* bytes, at SAMPLE_PIECES places of the chunk */
+#define SAMPLE_PIECE  4096u /* bytes, at SAMPLE_PIECES places of the chunk */
 #define SAMPLE_PIECES 4u
 #define SAMPLE        (SAMPLE_PIECE * SAMPLE_PIECES)
-#define TRIAL_EVERY   16u     /* chunks; neighbours are alike, and a surprise brings the next trial forward */
-#define RAW_TRIAL_EVERY 4u    /* where nothing is compressed there are no surprises; finding nothing to compress is quick */
-#define WORTH_PERCENT 97u     /* a chunk that stays larger than this is stored raw */
+#define TRIAL_EVERY   16u /* chunks; neighbours are alike, and a surprise brings the next trial forward */
+#define RAW_TRIAL_EVERY \
+	4u                /* where nothing is compressed there are no surprises; finding nothing to compress is quick */
+#define WORTH_PERCENT 97u /* a chunk that stays larger than this is stored raw */
 
 struct mem_codec {
-	int      level;
-	size_t   max_len;
-	void    *lz4;
+	int level;
+	size_t max_len;
+	void *lz4;
 	ZSTD_CCtx *zc;
 	ZSTD_DCtx *zd;
 	uint8_t *scratch;             /* max_len: a transformed chunk */
@@ -109,8 +110,8 @@ static size_t take_sample(uint8_t *sample, const uint8_t *raw, size_t len)
 	return SAMPLE;
 }
 
-/* What a byte costs in per mille: the bytes stored, and time. zstd takes several times as long as LZ4 in both directions, so it has to
- * save more; on shuffled doubles it does not, on text it does. */
+/* What a byte costs in per mille: the bytes stored, and time. zstd takes several times as long as LZ4 in both
+ * directions, so it has to save more; on shuffled doubles it does not, on text it does. */
 static unsigned handicap(struct mem_format f)
 {
 	unsigned method = f.method == MEM_ZSTD ? 60 : f.method == MEM_LZ4 ? 20 : 0;
@@ -200,7 +201,8 @@ static int bad_chunk(struct err *err)
 	return err_set(err, EBADMSG, "a chunk cannot be decompressed");
 }
 
-int mem_decode(struct mem_codec *c, struct mem_format format, const void *stored, size_t stored_len, void *raw, size_t len, struct err *err)
+int mem_decode(struct mem_codec *c, struct mem_format format, const void *stored, size_t stored_len, void *raw,
+	       size_t len, struct err *err)
 {
 	uint8_t *out = format.transform == MEM_PLAIN ? raw : c->scratch;
 	size_t n = 0;
@@ -226,10 +228,9 @@ int mem_decode(struct mem_codec *c, struct mem_format format, const void *stored
 			c->zd = ZSTD_createDCtx();
 		n = c->zd ? ZSTD_decompressDCtx(c->zd, out, len, stored, stored_len) : 0;
 		break;
-	default:
-		break;
+	default: break;
 	}
-	if (n != len)   /* an error of zstd is a huge number */
+	if (n != len) /* an error of zstd is a huge number */
 		return bad_chunk(err);
 	if (format.transform != MEM_PLAIN)
 		mem_unshuffle(element_size(format.transform), c->scratch, raw, len);

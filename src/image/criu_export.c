@@ -11,27 +11,38 @@
 #include "criu/criu_pagemap.h"
 #include "image/image_internal.h"
 
-#define COPY (1u << 20)
-#define FROM_IMAGE (1u << 31)   /* instead of criu's flags: pages of the image */
+#define COPY       (1u << 20)
+#define FROM_IMAGE (1u << 31) /* instead of criu's flags: pages of the image */
 
-struct export {
+struct export
+{
 	struct mem_image *m;
 	uint64_t id;
-	struct criu_pagemap map;      /* criu's */
-	uint64_t *at;                 /* per entry: its place in the pages that are written */
-	uint64_t *from;               /* per entry: its place in criu's pages */
+	struct criu_pagemap map; /* criu's */
+	uint64_t *at;            /* per entry: its place in the pages that are written */
+	uint64_t *from;          /* per entry: its place in criu's pages */
 	uint64_t size, criu_size;
-	int      out, in;             /* pages-N.img: ours, criu's (-1: none) */
-	struct mem_range *wanted;     /* what comes from the image */
-	size_t   n_wanted;
+	int out, in;              /* pages-N.img: ours, criu's (-1: none) */
+	struct mem_range *wanted; /* what comes from the image */
+	size_t n_wanted;
 };
 
-static bool from_image(const struct criu_pagemap_entry *e) { return e->flags & FROM_IMAGE; }
-static bool has_pages(const struct criu_pagemap_entry *e) { return e->flags & (FROM_IMAGE | CRIU_PE_PRESENT); }
+static bool from_image(const struct criu_pagemap_entry *e)
+{
+	return e->flags & FROM_IMAGE;
+}
+static bool has_pages(const struct criu_pagemap_entry *e)
+{
+	return e->flags & (FROM_IMAGE | CRIU_PE_PRESENT);
+}
 
 /* ---- which pages ------------------------------------------------------- */
 
-struct cutter { struct criu_pagemap *out; size_t room; const struct mem_export_parts *parts; };
+struct cutter {
+	struct criu_pagemap *out;
+	size_t room;
+	const struct mem_export_parts *parts;
+};
 
 static void put_entry(struct cutter *c, uint64_t addr, uint64_t npages, uint32_t flags)
 {
@@ -144,9 +155,10 @@ static int put_pages(void *arg, uint64_t id, uint64_t addr, const void *buf, siz
 	return pwrite_all(x->out, buf, len, x->at[i] + (addr - x->map.v[i].addr));
 }
 
-static int fill_from_image(struct export *x, const struct mem_read_opts *opts, struct mem_export_stats *stats, struct err *err)
+static int fill_from_image(struct export *x, const struct mem_read_opts *opts, struct mem_export_stats *stats,
+			   struct err *err)
 {
-	const struct mem_sink sink = { .write = put_pages, .arg = x };   /* zeros stay holes */
+	const struct mem_sink sink = { .write = put_pages, .arg = x }; /* zeros stay holes */
 	struct mem_read_opts o = opts ? *opts : (struct mem_read_opts){ 0 };
 	struct mem_read_stats s;
 	uint64_t want = x->size - x->criu_size;
@@ -156,8 +168,8 @@ static int fill_from_image(struct export *x, const struct mem_read_opts *opts, s
 	if (mem_image_fill(x->m, &sink, &o, &s, err) < 0)
 		return -1;
 	if (s.pages + s.zero != want)
-		return err_set(err, ENODATA, "the memory image lacks %llu pages of %llu", (unsigned long long)((want - s.pages - s.zero) / MEM_PAGE),
-			       (unsigned long long)x->id);
+		return err_set(err, ENODATA, "the memory image lacks %llu pages of %llu",
+			       (unsigned long long)((want - s.pages - s.zero) / MEM_PAGE), (unsigned long long)x->id);
 	stats->from_image = s.pages;
 	stats->zero = s.zero;
 	return 0;
@@ -173,8 +185,9 @@ static int copy_entry(const struct export *x, size_t i, uint8_t *buf, struct err
 		size_t n = len - done < COPY ? (size_t)(len - done) : COPY;
 
 		if (mem_pread(x->in, buf, n, x->from[i] + done) < 0)
-			return errno == ENODATA ? err_set(err, EBADMSG, "image pages-%u.img is too short", x->map.pages_id)
-						: err_sys(err, errno, "cannot read image pages-%u.img", x->map.pages_id);
+			return errno == ENODATA
+				       ? err_set(err, EBADMSG, "image pages-%u.img is too short", x->map.pages_id)
+				       : err_sys(err, errno, "cannot read image pages-%u.img", x->map.pages_id);
 		if (pwrite_all(x->out, buf, n, x->at[i] + done) < 0)
 			return err_sys(err, errno, "cannot write image pages-%u.img", x->map.pages_id);
 		done += n;
@@ -228,8 +241,9 @@ static void export_end(struct export *x)
 	free(x->wanted);
 }
 
-int mem_export_some(struct mem_image *m, uint64_t id, int pid, int images_fd, int out_fd, const struct mem_export_parts *parts,
-		    const struct mem_read_opts *opts, struct mem_export_stats *stats, struct err *err)
+int mem_export_some(struct mem_image *m, uint64_t id, int pid, int images_fd, int out_fd,
+		    const struct mem_export_parts *parts, const struct mem_read_opts *opts,
+		    struct mem_export_stats *stats, struct err *err)
 {
 	struct export x = { .m = m, .id = id, .in = -1, .out = -1 };
 	struct mem_export_stats s = { 0 };
@@ -239,8 +253,8 @@ int mem_export_some(struct mem_image *m, uint64_t id, int pid, int images_fd, in
 	snprintf(name, sizeof(name), "pagemap-%d.img", pid);
 	if (criu_pagemap_load(images_fd, name, &x.map, err) == 0) {
 		mem_export_cut(&x.map, parts);
-		if (place_entries(&x, err) == 0 && open_pages(&x, images_fd, out_fd, err) == 0 && fill_from_image(&x, opts, &s, err) == 0 &&
-		    copy_from_criu(&x, err) == 0)
+		if (place_entries(&x, err) == 0 && open_pages(&x, images_fd, out_fd, err) == 0 &&
+		    fill_from_image(&x, opts, &s, err) == 0 && copy_from_criu(&x, err) == 0)
 			rc = store_map(&x, out_fd, name, err);
 	}
 	s.from_criu = x.criu_size;
@@ -283,15 +297,16 @@ static int list_data(struct export *x, struct err *err)
 	return 0;
 }
 
-int mem_export_shared(struct mem_image *m, uint64_t id, const char *name, int images_fd, int out_fd, const struct mem_read_opts *opts,
-		      struct err *err)
+int mem_export_shared(struct mem_image *m, uint64_t id, const char *name, int images_fd, int out_fd,
+		      const struct mem_read_opts *opts, struct err *err)
 {
 	struct export x = { .m = m, .id = id, .in = -1, .out = -1 };
 	struct mem_export_stats s = { 0 };
 	int rc = -1;
 
-	if (criu_pagemap_load(images_fd, name, &x.map, err) == 0 && list_data(&x, err) == 0 && place_entries(&x, err) == 0 &&
-	    open_pages(&x, images_fd, out_fd, err) == 0 && fill_from_image(&x, opts, &s, err) == 0)
+	if (criu_pagemap_load(images_fd, name, &x.map, err) == 0 && list_data(&x, err) == 0 &&
+	    place_entries(&x, err) == 0 && open_pages(&x, images_fd, out_fd, err) == 0 &&
+	    fill_from_image(&x, opts, &s, err) == 0)
 		rc = store_map(&x, out_fd, name, err);
 	export_end(&x);
 	return rc;

@@ -7,8 +7,8 @@
 #include "base/util.h"
 #include "image/xxh3.h"
 
-#define TURN_PAGES  256u   /* pages that a thread takes at a time */
-#define TURN_PIECES 64u    /* from that many pieces at most */
+#define TURN_PAGES  256u /* pages that a thread takes at a time */
+#define TURN_PIECES 64u  /* from that many pieces at most */
 
 /* ---- dealing out ------------------------------------------------------- */
 
@@ -89,7 +89,10 @@ static bool is_zero(const uint8_t *page)
 }
 
 /* Where in the previous image a thread is looking: it goes through addresses upwards. */
-struct look { const struct mem_space *s; size_t extent; };
+struct look {
+	const struct mem_space *s;
+	size_t extent;
+};
 
 /* The page with this hash at this address in the previous image: fills in the draft. */
 static bool same_as_before(struct writer *w, struct look *k, uint64_t addr, const struct mem_hash *h, struct draft *d)
@@ -131,7 +134,9 @@ static void sift(struct writer *w, struct drain *d, const struct piece *p, unsig
 		look.extent = look.s ? mem_layout_seek(&w->o->previous->l, look.s, p->addr) : 0;
 	}
 	for (unsigned i = 0; i < n; i++, page += MEM_PAGE) {
-		struct draft one = { .addr = p->addr + (uint64_t)i * MEM_PAGE, .space = p->space, .npages = 1, .hash = NO_HASH };
+		struct draft one = {
+			.addr = p->addr + (uint64_t)i * MEM_PAGE, .space = p->space, .npages = 1, .hash = NO_HASH
+		};
 
 		if (is_zero(page)) {
 			drafts_add(&d->drafts, &one);
@@ -160,10 +165,12 @@ static void sift(struct writer *w, struct drain *d, const struct piece *p, unsig
 
 static int read_failed(const struct writer *w, const struct piece *p, struct err *err)
 {
-	return err_sys(err, errno, "cannot read memory at 0x%llx of %llu", (unsigned long long)p->addr, (unsigned long long)w->ids[p->space]);
+	return err_sys(err, errno, "cannot read memory at 0x%llx of %llu", (unsigned long long)p->addr,
+		       (unsigned long long)w->ids[p->space]);
 }
 
-static int read_one_by_one(struct writer *w, struct drain *d, const struct piece *p, uint8_t *to, unsigned n, struct err *err)
+static int read_one_by_one(struct writer *w, struct drain *d, const struct piece *p, uint8_t *to, unsigned n,
+			   struct err *err)
 {
 	for (unsigned i = 0; i < n; i++, to += MEM_PAGE) {
 		if (w->source->read(w->source->arg, w->ids[p->space], p->addr + (uint64_t)i * MEM_PAGE, to, MEM_PAGE) == 0)

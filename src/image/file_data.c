@@ -17,7 +17,10 @@ struct walk {
 	const struct mem_image *image;
 	struct mem_shared *targets;
 	char path[PATH_MAX];
-	struct touched { int fd; struct timespec times[2]; } *v;   /* owned descriptors: writing changes the times */
+	struct touched {
+		int fd;
+		struct timespec times[2];
+	} * v; /* owned descriptors: writing changes the times */
 	size_t n;
 };
 
@@ -49,7 +52,8 @@ static int walk(struct walk *k, int fd, int depth, struct err *err)
 		if (S_ISREG(st.st_mode))
 			take_file(k, dirfd(d), e->d_name, &st);
 		else if (S_ISDIR(st.st_mode) && depth < DEPTH_MAX)
-			rc = walk(k, openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), depth + 1, err);
+			rc = walk(k, openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
+				  depth + 1, err);
 		k->path[len] = '\0';
 	}
 	return more < 0 ? err_sys(err, errno, "cannot read a directory of /dev/shm") : rc;
@@ -62,7 +66,8 @@ static int put(void *arg, uint64_t id, uint64_t addr, const void *buf, size_t le
 
 static int fill(struct mem_image *m, const struct mem_shared *targets, int threads, struct err *err)
 {
-	const struct mem_sink sink = { .write = put, .arg = (void *)(uintptr_t)targets };   /* what is not written stays a hole */
+	const struct mem_sink sink = { .write = put, .arg = (void *)(uintptr_t)targets }; /* what is not written stays a
+											     hole */
 	struct mem_read_opts o = { .threads = threads };
 	cleanup_free struct mem_range *only = NULL;
 
@@ -85,7 +90,9 @@ int mem_files_fill(struct mem_image *m, int dirfd, int threads, struct err *err)
 
 	k->image = m;
 	k->targets = mem_shared_new();
-	rc = walk(k, openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), 0, err) || fill(m, k->targets, threads, err) ? -1 : 0;
+	rc = walk(k, openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), 0, err) || fill(m, k->targets, threads, err)
+		     ? -1
+		     : 0;
 	for (size_t i = 0; i < k->n; i++) {
 		if (!rc && futimens(k->v[i].fd, k->v[i].times))
 			rc = err_sys(err, errno, "cannot set the times of a file in /dev/shm");

@@ -71,7 +71,8 @@ static struct draft part_of(const struct draft *d, uint64_t addr, uint64_t end, 
 	return part;
 }
 
-static int copy_drafts(const struct writer *w, struct drafts *all, size_t sorted, const struct mem_range *r, uint64_t of, struct err *err)
+static int copy_drafts(const struct writer *w, struct drafts *all, size_t sorted, const struct mem_range *r,
+		       uint64_t of, struct err *err)
 {
 	const uint32_t space = space_of(w, r->id), from = space_of(w, of);
 	uint64_t addr = r->addr, end = r->addr + r->npages * MEM_PAGE;
@@ -81,7 +82,8 @@ static int copy_drafts(const struct writer *w, struct drafts *all, size_t sorted
 		struct draft part;
 
 		if (space == UINT32_MAX || !d || d->space != from || d->addr > addr)
-			return err_set(err, EINVAL, "pages in common: %llu has no page at 0x%llx", (unsigned long long)of, (unsigned long long)addr);
+			return err_set(err, EINVAL, "pages in common: %llu has no page at 0x%llx",
+				       (unsigned long long)of, (unsigned long long)addr);
 		part = part_of(d, addr, draft_end(d) < end ? draft_end(d) : end, space);
 		addr += (uint64_t)part.npages * MEM_PAGE;
 		drafts_push(all, &part);
@@ -128,8 +130,8 @@ static void gather_drafts(const struct writer *w, struct drafts *all)
 
 /* What numbers of the previous image and of the threads have become. */
 struct renumber {
-	uint32_t *old_chunk;     /* MEM_ZERO: not wanted */
-	uint32_t *new_base;      /* per thread */
+	uint32_t *old_chunk; /* MEM_ZERO: not wanted */
+	uint32_t *new_base;  /* per thread */
 };
 
 static void add_old(const struct writer *w, const struct drafts *all, struct mem_layout *l, struct renumber *r)
@@ -168,12 +170,14 @@ static void add_new(const struct writer *w, struct mem_layout *l, struct renumbe
 			l->chunks[l->n_chunks] = d->chunks[k];
 			l->chunks[l->n_chunks++].file = (uint32_t)l->n_files;
 		}
-		l->files[l->n_files++] = (struct mem_file){ .epoch = w->epoch, .index = w->first_index + (uint32_t)i,
-							    .size = d->file.written, .own = true };
+		l->files[l->n_files++] = (struct mem_file){
+			.epoch = w->epoch, .index = w->first_index + (uint32_t)i, .size = d->file.written, .own = true
+		};
 	}
 }
 
-static int add_chunks(const struct writer *w, const struct drafts *all, struct mem_layout *l, struct renumber *r, struct err *err)
+static int add_chunks(const struct writer *w, const struct drafts *all, struct mem_layout *l, struct renumber *r,
+		      struct err *err)
 {
 	const struct mem_layout *old = w->o->previous ? &w->o->previous->l : NULL;
 	size_t files = (size_t)w->threads + (old ? old->n_files : 0), chunks = old ? old->n_chunks : 0;
@@ -196,7 +200,8 @@ static int add_chunks(const struct writer *w, const struct drafts *all, struct m
 
 static bool extends(const struct mem_extent *e, const struct mem_extent *next)
 {
-	if (e->addr + (uint64_t)e->npages * MEM_PAGE != next->addr || e->chunk != next->chunk || next->npages > UINT32_MAX - e->npages)
+	if (e->addr + (uint64_t)e->npages * MEM_PAGE != next->addr || e->chunk != next->chunk ||
+	    next->npages > UINT32_MAX - e->npages)
 		return false;
 	return e->chunk == MEM_ZERO || e->first + e->npages == next->first;
 }
@@ -245,7 +250,8 @@ static int write_hashes(const struct writer *w, const struct drafts *all, const 
 		if (d->kind == DRAFT_ZERO)
 			continue;
 		if (d->hash != NO_HASH)
-			memcpy(v + n, (d->kind == DRAFT_OLD ? old->hashes : w->drains[d->thread].hashes) + d->hash, d->npages * sizeof(*v));
+			memcpy(v + n, (d->kind == DRAFT_OLD ? old->hashes : w->drains[d->thread].hashes) + d->hash,
+			       d->npages * sizeof(*v));
 		n += d->npages;
 	}
 	return mem_hashes_write(w->dirfd, v, n, sum, err);

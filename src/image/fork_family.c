@@ -7,17 +7,23 @@
 #include "image/image_internal.h"
 #include "capture/shared.h"
 
-struct use { uint64_t addr; uint32_t space; };   /* space: index + 1; 0: not used yet */
+struct use {
+	uint64_t addr;
+	uint32_t space;
+}; /* space: index + 1; 0: not used yet */
 
 /* Pages of a space that another one was seen with before. */
-struct run { uint32_t space, origin; uint64_t addr, npages; };
+struct run {
+	uint32_t space, origin;
+	uint64_t addr, npages;
+};
 
 struct search {
 	const struct mem_layout *l;
-	bool *several;            /* chunks that are referred to more than once */
-	uint64_t *first_use;      /* of such a chunk: index into uses of its first page */
+	bool *several;       /* chunks that are referred to more than once */
+	uint64_t *first_use; /* of such a chunk: index into uses of its first page */
 	struct use *uses;
-	struct run *runs;         /* ascending by space and address */
+	struct run *runs; /* ascending by space and address */
 	size_t n_runs, room;
 };
 
@@ -74,7 +80,8 @@ static void find_runs(struct search *s)
 	uint64_t n = 0;
 
 	s->several = xcalloc(l->n_chunks + 1, sizeof(*s->several));
-	s->first_use = xcalloc(l->n_chunks + 1, sizeof(*s->first_use));   /* first: a bit for each page of the chunk that is used */
+	s->first_use = xcalloc(l->n_chunks + 1, sizeof(*s->first_use)); /* first: a bit for each page of the chunk that
+									   is used */
 	each_extent(s, count_uses);
 	for (size_t i = 0; i < l->n_chunks; i++) {
 		s->first_use[i] = n;
@@ -213,7 +220,8 @@ void mem_family_pages(const struct mem_family *f, struct mem_ranges *out)
 		const struct mem_ranges *a = &f->v[i].from, *b = &f->v[i].own;
 
 		for (size_t x = 0, y = 0; x < a->n || y < b->n;) {
-			const struct mem_range *r = y == b->n || (x < a->n && a->v[x].addr < b->v[y].addr) ? &a->v[x++] : &b->v[y++];
+			const struct mem_range *r = y == b->n || (x < a->n && a->v[x].addr < b->v[y].addr) ? &a->v[x++]
+													   : &b->v[y++];
 
 			mem_ranges_add(out, r->id, r->addr, r->addr + r->npages * MEM_PAGE);
 		}

@@ -1,11 +1,10 @@
 /* The file "image". Little-endian, records of fixed sizes, in this order:
  *
- *   header   64   magic "FSCHEDMI", u32 version, u32 page size, u32 epoch, u32 files, u32 chunks, u32 spaces, u64 extents, 0 ...
- *   file     32   u32 epoch, u32 index, u64 size, u32 flags (1: own), 0 ...
- *   chunk    48   u64 offset, u32 file, u32 stored, u16 npages, u8 transform, u8 method, u32 0, u64 sum low, u64 sum high, u64 raw sum
- *   space    24   u64 id, u64 first, u64 count
- *   extent   24   u64 addr, u32 npages, u32 chunk, u16 first, 0 ...
- *   sum      16   XXH3-128 of all before: u64 low, u64 high
+ *   header   64   magic "FSCHEDMI", u32 version, u32 page size, u32 epoch, u32 files, u32 chunks, u32 spaces, u64
+ * extents, 0 ... file     32   u32 epoch, u32 index, u64 size, u32 flags (1: own), 0 ... chunk    48   u64 offset, u32
+ * file, u32 stored, u16 npages, u8 transform, u8 method, u32 0, u64 sum low, u64 sum high, u64 raw sum space    24 u64
+ * id, u64 first, u64 count extent   24   u64 addr, u32 npages, u32 chunk, u16 first, 0 ... sum      16   XXH3-128 of
+ * all before: u64 low, u64 high
  */
 #include "image/image_internal.h"
 
@@ -16,14 +15,14 @@
 #include "base/util.h"
 #include "image/xxh3.h"
 
-#define MAGIC   "FSCHEDMI"
-#define VERSION 1u
-#define HEADER  64u
-#define FILE_   32u
-#define CHUNK   48u
-#define SPACE   24u
-#define EXTENT  24u
-#define SUM     16u
+#define MAGIC    "FSCHEDMI"
+#define VERSION  1u
+#define HEADER   64u
+#define FILE_    32u
+#define CHUNK    48u
+#define SPACE    24u
+#define EXTENT   24u
+#define SUM      16u
 
 #define FLAG_OWN 1u
 #define ADDR_MAX (UINT64_C(1) << 63)
@@ -47,13 +46,46 @@ void mem_layout_free(struct mem_layout *l)
 
 /* ---- bytes ------------------------------------------------------------- */
 
-static void put16(uint8_t **p, uint16_t v) { v = htole16(v); memcpy(*p, &v, 2); *p += 2; }
-static void put32(uint8_t **p, uint32_t v) { v = htole32(v); memcpy(*p, &v, 4); *p += 4; }
-static void put64(uint8_t **p, uint64_t v) { v = htole64(v); memcpy(*p, &v, 8); *p += 8; }
+static void put16(uint8_t **p, uint16_t v)
+{
+	v = htole16(v);
+	memcpy(*p, &v, 2);
+	*p += 2;
+}
+static void put32(uint8_t **p, uint32_t v)
+{
+	v = htole32(v);
+	memcpy(*p, &v, 4);
+	*p += 4;
+}
+static void put64(uint8_t **p, uint64_t v)
+{
+	v = htole64(v);
+	memcpy(*p, &v, 8);
+	*p += 8;
+}
 
-static uint16_t get16(const uint8_t **p) { uint16_t v; memcpy(&v, *p, 2); *p += 2; return le16toh(v); }
-static uint32_t get32(const uint8_t **p) { uint32_t v; memcpy(&v, *p, 4); *p += 4; return le32toh(v); }
-static uint64_t get64(const uint8_t **p) { uint64_t v; memcpy(&v, *p, 8); *p += 8; return le64toh(v); }
+static uint16_t get16(const uint8_t **p)
+{
+	uint16_t v;
+	memcpy(&v, *p, 2);
+	*p += 2;
+	return le16toh(v);
+}
+static uint32_t get32(const uint8_t **p)
+{
+	uint32_t v;
+	memcpy(&v, *p, 4);
+	*p += 4;
+	return le32toh(v);
+}
+static uint64_t get64(const uint8_t **p)
+{
+	uint64_t v;
+	memcpy(&v, *p, 8);
+	*p += 8;
+	return le64toh(v);
+}
 
 /* Bytes that this version does not use are zero, so that a later one can. */
 static bool get_zeros(const uint8_t **p, size_t n)
@@ -151,7 +183,8 @@ static int get_header(const uint8_t **p, size_t len, struct mem_layout *l, struc
 	*p += 8;
 	version = get32(p);
 	if (version != VERSION)
-		return err_set(err, ENOTSUP, "the memory image has version %u, which this version of fsched does not know", version);
+		return err_set(err, ENOTSUP,
+			       "the memory image has version %u, which this version of fsched does not know", version);
 	page = get32(p);
 	if (page != MEM_PAGE)
 		return err_set(err, ENOTSUP, "the memory image has pages of %u bytes", page);
@@ -162,7 +195,8 @@ static int get_header(const uint8_t **p, size_t len, struct mem_layout *l, struc
 	l->n_extents = get64(p);
 	/* No overflow: the first three are below 2^32. */
 	need += (uint64_t)l->n_files * FILE_ + (uint64_t)l->n_chunks * CHUNK + (uint64_t)l->n_spaces * SPACE;
-	if (!get_zeros(p, HEADER - 40) || need > len || l->n_extents != (len - need) / EXTENT || (len - need) % EXTENT != 0)
+	if (!get_zeros(p, HEADER - 40) || need > len || l->n_extents != (len - need) / EXTENT ||
+	    (len - need) % EXTENT != 0)
 		return damaged(err, "its size does not fit to what it says to contain");
 	return 0;
 }
@@ -268,7 +302,8 @@ static bool extent_fits(const struct mem_layout *l, const struct mem_extent *e, 
 		return false;
 	if (e->chunk == MEM_ZERO)
 		return e->first == 0;
-	return e->chunk < l->n_chunks && e->first < l->chunks[e->chunk].npages && e->npages <= (uint32_t)(l->chunks[e->chunk].npages - e->first);
+	return e->chunk < l->n_chunks && e->first < l->chunks[e->chunk].npages &&
+	       e->npages <= (uint32_t)(l->chunks[e->chunk].npages - e->first);
 }
 
 static int get_extents(const uint8_t **p, struct mem_layout *l, struct err *err)
@@ -320,7 +355,8 @@ int mem_layout_parse(const uint8_t *buf, size_t len, struct mem_layout *l, struc
 		damaged(err, "its checksum differs");
 		goto fail;
 	}
-	if (get_files(&p, l, err) == 0 && get_chunks(&p, l, err) == 0 && get_spaces(&p, l, err) == 0 && get_extents(&p, l, err) == 0)
+	if (get_files(&p, l, err) == 0 && get_chunks(&p, l, err) == 0 && get_spaces(&p, l, err) == 0 &&
+	    get_extents(&p, l, err) == 0)
 		return 0;
 fail:
 	mem_layout_free(l);

@@ -1,7 +1,7 @@
-/* The file "hashes": an XXH3-128 of every data page in the order of the extents, for an increment whose kernel cannot tell which pages
- * were written. 128 bits: pages are compared with what stood at the same place only, so that even a site that compares 10^16 pages
- * misses a change with a probability of 10^-22; with 64 bits it would be 10^-3. The hash is not cryptographic: a job could make
- * colliding pages on purpose and would damage nobody's memory but its own.
+/* The file "hashes": an XXH3-128 of every data page in the order of the extents, for an increment whose kernel cannot
+ * tell which pages were written. 128 bits: pages are compared with what stood at the same place only, so that even a
+ * site that compares 10^16 pages misses a change with a probability of 10^-22; with 64 bits it would be 10^-3. The hash
+ * is not cryptographic: a job could make colliding pages on purpose and would damage nobody's memory but its own.
  *
  *   header  32   magic "FSCHEDMH", u32 version, u32 0, u64 pages, u64 0
  *   sum     16   of "image", to which they belong
@@ -82,7 +82,8 @@ static bool header_fits(const uint8_t *buf, size_t len, uint64_t n)
 	       (len - HEADER - 2 * HASH) % HASH == 0 && (len - HEADER - 2 * HASH) / HASH == n;
 }
 
-int mem_hashes_parse(const uint8_t *buf, size_t len, uint64_t n, const uint64_t image_sum[2], struct mem_hash **v, struct err *err)
+int mem_hashes_parse(const uint8_t *buf, size_t len, uint64_t n, const uint64_t image_sum[2], struct mem_hash **v,
+		     struct err *err)
 {
 	uint64_t sum[2], low, high;
 

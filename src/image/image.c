@@ -9,7 +9,7 @@
 
 #include "base/util.h"
 
-#define IMAGE_MAX (UINT64_C(16) << 30)   /* of "image" and of "hashes": of a memory of a few terabytes */
+#define IMAGE_MAX (UINT64_C(16) << 30) /* of "image" and of "hashes": of a memory of a few terabytes */
 
 char *mem_file_name(const struct mem_file *f, char buf[MEM_NAME_MAX])
 {
@@ -95,7 +95,8 @@ int mem_image_open_direct(const struct mem_image *m, uint32_t file)
 {
 	char name[MEM_NAME_MAX];
 
-	return openat(m->dirfd, mem_file_name(&m->l.files[file], name), O_RDONLY | O_DIRECT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	return openat(m->dirfd, mem_file_name(&m->l.files[file], name),
+		      O_RDONLY | O_DIRECT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 }
 
 static int open_image(struct mem_image *m, struct err *err)
@@ -160,7 +161,10 @@ int mem_image_load_hashes(struct mem_image *m, struct err *err)
 
 /* ---- what is in it ----------------------------------------------------- */
 
-uint32_t mem_image_epoch(const struct mem_image *m) { return m->l.epoch; }
+uint32_t mem_image_epoch(const struct mem_image *m)
+{
+	return m->l.epoch;
+}
 
 const struct mem_file *mem_image_files(const struct mem_image *m, size_t *n)
 {
@@ -232,7 +236,8 @@ size_t mem_layout_run(const struct mem_layout *l, const uint32_t *chunks, size_t
 	size_t i = 1;
 
 	*end = c->offset + c->stored;
-	while (i < n && l->chunks[chunks[i]].file == c->file && l->chunks[chunks[i]].offset == *end && *end + l->chunks[chunks[i]].stored - c->offset <= max)
+	while (i < n && l->chunks[chunks[i]].file == c->file && l->chunks[chunks[i]].offset == *end &&
+	       *end + l->chunks[chunks[i]].stored - c->offset <= max)
 		*end += l->chunks[chunks[i++]].stored;
 	return i;
 }
@@ -253,7 +258,8 @@ int mem_image_read(struct mem_image *m, uint64_t id, uint64_t addr, void *buf, s
 		uint64_t stop;
 
 		if (!s || i >= s->first + s->count || e->addr > addr) {
-			rc = err_set(err, ENODATA, "the memory image does not hold address 0x%llx of %llu", (unsigned long long)addr, (unsigned long long)id);
+			rc = err_set(err, ENODATA, "the memory image does not hold address 0x%llx of %llu",
+				     (unsigned long long)addr, (unsigned long long)id);
 			break;
 		}
 		stop = e->addr + (uint64_t)e->npages * MEM_PAGE;

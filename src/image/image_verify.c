@@ -8,12 +8,12 @@
 
 struct verify {
 	struct mem_image *m;
-	int *direct;              /* of each file; -1: not looked at, or not to be had */
+	int *direct; /* of each file; -1: not looked at, or not to be had */
 	struct mem_team team;
-	uint32_t *chunks;         /* that are looked at, ascending */
-	size_t  n_chunks;
-	atomic_size_t next;       /* index into chunks */
-	bool    deep;
+	uint32_t *chunks; /* that are looked at, ascending */
+	size_t n_chunks;
+	atomic_size_t next; /* index into chunks */
+	bool deep;
 };
 
 /* Chunks that lie one behind the other. */
@@ -36,7 +36,8 @@ static int verify_turn(struct verify *v, struct mem_chunk_reader *r, size_t from
 
 		n = mem_layout_run(l, &v->chunks[from], to - from, MEM_WINDOW, &end);
 		if (!mem_window_load(&r->window, v->direct[c->file], c->file, c->offset, end))
-			posix_fadvise(v->m->fds[c->file], (off_t)c->offset, (off_t)(end - c->offset), POSIX_FADV_WILLNEED);
+			posix_fadvise(v->m->fds[c->file], (off_t)c->offset, (off_t)(end - c->offset),
+				      POSIX_FADV_WILLNEED);
 		if (verify_run(v, r, from, from + n, err))
 			return -1;
 	}

@@ -13,7 +13,10 @@ static void count_used(const struct drafts *d, uint32_t *used)
 			used[d->v[i].chunk] += d->v[i].npages;
 }
 
-struct use { size_t file; uint64_t bytes; };
+struct use {
+	size_t file;
+	uint64_t bytes;
+};
 
 static int most_used_first(const void *a, const void *b)
 {
@@ -68,7 +71,11 @@ static void rewrite_rest(struct writer *w, struct drafts *d)
 
 	for (size_t i = 0; i < d->n; i++) {
 		const struct draft *one = &d->v[i];
-		const struct piece p = { .addr = one->addr, .npages = one->npages, .space = one->space, .chunk = one->chunk, .first = one->first };
+		const struct piece p = { .addr = one->addr,
+					 .npages = one->npages,
+					 .space = one->space,
+					 .chunk = one->chunk,
+					 .first = one->first };
 
 		if (one->kind == DRAFT_OLD && !w->keep[l->chunks[one->chunk].file])
 			pieces_add(&w->pieces, &p);

@@ -12,10 +12,12 @@ void drafts_add(struct drafts *d, const struct draft *one)
 {
 	struct draft *last = d->n > 0 ? &d->v[d->n - 1] : NULL;
 
-	if (last && last->kind == one->kind && last->space == one->space && last->chunk == one->chunk && last->thread == one->thread &&
-	    last->addr + (uint64_t)last->npages * MEM_PAGE == one->addr && one->npages <= UINT32_MAX - last->npages &&
+	if (last && last->kind == one->kind && last->space == one->space && last->chunk == one->chunk &&
+	    last->thread == one->thread && last->addr + (uint64_t)last->npages * MEM_PAGE == one->addr &&
+	    one->npages <= UINT32_MAX - last->npages &&
 	    (one->kind == DRAFT_ZERO || last->first + last->npages == one->first) &&
-	    (one->hash == NO_HASH ? last->hash == NO_HASH : last->hash != NO_HASH && last->hash + last->npages == one->hash)) {
+	    (one->hash == NO_HASH ? last->hash == NO_HASH
+				  : last->hash != NO_HASH && last->hash + last->npages == one->hash)) {
 		last->npages += one->npages;
 		return;
 	}
@@ -62,7 +64,8 @@ static int check_ranges(const struct mem_range *v, size_t n, const char *what, s
 	for (size_t i = 0; i < n; i++) {
 		const struct mem_range *r = &v[i];
 
-		if (r->addr % MEM_PAGE != 0 || r->npages == 0 || r->addr > ADDR_MAX || r->npages > (ADDR_MAX - r->addr) / MEM_PAGE)
+		if (r->addr % MEM_PAGE != 0 || r->npages == 0 || r->addr > ADDR_MAX ||
+		    r->npages > (ADDR_MAX - r->addr) / MEM_PAGE)
 			return err_set(err, EINVAL, "%s: no range of pages: 0x%llx + %llu pages", what,
 				       (unsigned long long)r->addr, (unsigned long long)r->npages);
 		if (i > 0 && (v[i - 1].id > r->id || (v[i - 1].id == r->id && range_end(&v[i - 1]) > r->addr)))

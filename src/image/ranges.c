@@ -43,7 +43,8 @@ static bool before(const struct mem_range *b, uint64_t id, uint64_t addr)
 }
 
 /* Cuts every range of a where one of b begins or ends, and hands the pieces inside of b, or those outside, to out. */
-static void cut(struct mem_ranges *out, const struct mem_range *a, size_t n_a, const struct mem_range *b, size_t n_b, bool inside)
+static void cut(struct mem_ranges *out, const struct mem_range *a, size_t n_a, const struct mem_range *b, size_t n_b,
+		bool inside)
 {
 	size_t k = 0;
 
@@ -71,12 +72,14 @@ static void cut(struct mem_ranges *out, const struct mem_range *a, size_t n_a, c
 	}
 }
 
-void mem_ranges_without(struct mem_ranges *out, const struct mem_range *a, size_t n_a, const struct mem_range *b, size_t n_b)
+void mem_ranges_without(struct mem_ranges *out, const struct mem_range *a, size_t n_a, const struct mem_range *b,
+			size_t n_b)
 {
 	cut(out, a, n_a, b, n_b, false);
 }
 
-void mem_ranges_common(struct mem_ranges *out, const struct mem_range *a, size_t n_a, const struct mem_range *b, size_t n_b)
+void mem_ranges_common(struct mem_ranges *out, const struct mem_range *a, size_t n_a, const struct mem_range *b,
+		       size_t n_b)
 {
 	cut(out, a, n_a, b, n_b, true);
 }

@@ -7,18 +7,22 @@
 #include "image/image.h"
 
 struct mem_ranges {
-	struct mem_range *v;   /* owned */
-	size_t   n, room;
+	struct mem_range *v; /* owned */
+	size_t n, room;
 	uint64_t pages;
 };
 
-/* [start, end): page-aligned, and not before what is there; joined with the last range if it touches it. An empty one adds nothing. */
+/* [start, end): page-aligned, and not before what is there; joined with the last range if it touches it. An empty one
+ * adds nothing. */
 void mem_ranges_add(struct mem_ranges *r, uint64_t id, uint64_t start, uint64_t end);
 void mem_ranges_free(struct mem_ranges *r);
 
-/* Appends a without b to out; what is in both. What is in out already lies before a. Each range that is added lies in one of a. */
-void mem_ranges_without(struct mem_ranges *out, const struct mem_range *a, size_t n_a, const struct mem_range *b, size_t n_b);
-void mem_ranges_common(struct mem_ranges *out, const struct mem_range *a, size_t n_a, const struct mem_range *b, size_t n_b);
+/* Appends a without b to out; what is in both. What is in out already lies before a. Each range that is added lies in
+ * one of a. */
+void mem_ranges_without(struct mem_ranges *out, const struct mem_range *a, size_t n_a, const struct mem_range *b,
+			size_t n_b);
+void mem_ranges_common(struct mem_ranges *out, const struct mem_range *a, size_t n_a, const struct mem_range *b,
+		       size_t n_b);
 /* Those of v that the image has pages for, whatever they hold. */
 void mem_ranges_in_image(struct mem_ranges *out, const struct mem_range *v, size_t n, const struct mem_image *m);
 /* Those that it has none for; m may be NULL, which has none at all. */

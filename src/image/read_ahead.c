@@ -5,9 +5,12 @@
 
 #include "base/util.h"
 
-#define STEP (4u << 20)   /* bytes that are asked for at a time */
+#define STEP (4u << 20) /* bytes that are asked for at a time */
 
-struct step { int fd; uint64_t end; };
+struct step {
+	int fd;
+	uint64_t end;
+};
 
 /* Until the last byte of a step is there. */
 static void await(const struct step *s)
@@ -18,8 +21,9 @@ static void await(const struct step *s)
 		mem_pread(s->fd, &byte, 1, s->end - 1);
 }
 
-/* Two steps are on their way at a time: the disk is busy, and what others want from it meanwhile waits for milliseconds. All at once, they
- * would wait for the end: a file of a few bytes that the restore needs took as long as the whole image. */
+/* Two steps are on their way at a time: the disk is busy, and what others want from it meanwhile waits for
+ * milliseconds. All at once, they would wait for the end: a file of a few bytes that the restore needs took as long as
+ * the whole image. */
 void mem_image_read_ahead(const struct mem_image *m, uint64_t max)
 {
 	const struct mem_layout *l = &m->l;

@@ -19,12 +19,12 @@ struct fill {
 	struct mem_image *m;
 	const struct mem_sink *sink;
 	struct mem_team team;
-	struct part *parts;       /* ascending by chunk; those of zeros last */
-	size_t  n_parts, n_data;
-	uint32_t *chunks;         /* that have parts */
-	size_t  *begin;           /* of each: its first part; one more at the end */
-	size_t  n_chunks;
-	atomic_size_t next;       /* index into chunks */
+	struct part *parts; /* ascending by chunk; those of zeros last */
+	size_t n_parts, n_data;
+	uint32_t *chunks; /* that have parts */
+	size_t *begin;    /* of each: its first part; one more at the end */
+	size_t n_chunks;
+	atomic_size_t next; /* index into chunks */
 	atomic_uint_fast64_t read, pages, zero;
 };
 
@@ -34,7 +34,8 @@ typedef void part_fn(void *arg, const struct part *p);
 
 static void cut(const struct mem_space *s, const struct mem_extent *e, uint64_t from, uint64_t to, part_fn *fn, void *arg)
 {
-	uint64_t end = e->addr + (uint64_t)e->npages * MEM_PAGE, addr = e->addr > from ? e->addr : from, stop = end < to ? end : to;
+	uint64_t end = e->addr + (uint64_t)e->npages * MEM_PAGE, addr = e->addr > from ? e->addr : from,
+		 stop = end < to ? end : to;
 	struct part p = { .id = s->id, .addr = addr, .chunk = e->chunk, .first = e->first };
 
 	if (addr >= stop)
@@ -45,7 +46,8 @@ static void cut(const struct mem_space *s, const struct mem_extent *e, uint64_t 
 	fn(arg, &p);
 }
 
-static void each_part_of(const struct mem_layout *l, const struct mem_space *s, uint64_t from, uint64_t to, part_fn *fn, void *arg)
+static void each_part_of(const struct mem_layout *l, const struct mem_space *s, uint64_t from, uint64_t to, part_fn *fn,
+			 void *arg)
 {
 	for (size_t i = mem_layout_seek(l, s, from); i < s->first + s->count && l->extents[i].addr < to; i++)
 		cut(s, &l->extents[i], from, to, fn, arg);
@@ -68,7 +70,10 @@ static void each_part(const struct mem_layout *l, const struct mem_read_opts *o,
 }
 
 /* Sorting by chunk is counting: how many, then where to. */
-struct sorting { struct fill *f; size_t *at; };
+struct sorting {
+	struct fill *f;
+	size_t *at;
+};
 
 static size_t slot(const struct fill *f, const struct part *p)
 {
@@ -119,7 +124,8 @@ static void sort_parts(struct fill *f, const struct mem_read_opts *o)
 
 static int sink_failed(const struct part *p, struct err *err)
 {
-	return err_sys(err, errno, "cannot fill memory at 0x%llx of %llu", (unsigned long long)p->addr, (unsigned long long)p->id);
+	return err_sys(err, errno, "cannot fill memory at 0x%llx of %llu", (unsigned long long)p->addr,
+		       (unsigned long long)p->id);
 }
 
 static int hand_out(struct fill *f, struct mem_chunk_reader *r, size_t i, struct err *err)
@@ -131,7 +137,8 @@ static int hand_out(struct fill *f, struct mem_chunk_reader *r, size_t i, struct
 	for (size_t k = f->begin[i]; k < f->begin[i + 1]; k++) {
 		const struct part *p = &f->parts[k];
 
-		if (f->sink->write(f->sink->arg, p->id, p->addr, r->pages + (size_t)p->first * MEM_PAGE, (size_t)p->npages * MEM_PAGE) < 0)
+		if (f->sink->write(f->sink->arg, p->id, p->addr, r->pages + (size_t)p->first * MEM_PAGE,
+				   (size_t)p->npages * MEM_PAGE) < 0)
 			return sink_failed(p, err);
 		pages += (uint64_t)p->npages * MEM_PAGE;
 	}
@@ -216,7 +223,8 @@ static int check_only(const struct mem_read_opts *o, struct err *err)
 	return 0;
 }
 
-int mem_image_fill(struct mem_image *m, const struct mem_sink *sink, const struct mem_read_opts *opts, struct mem_read_stats *stats, struct err *err)
+int mem_image_fill(struct mem_image *m, const struct mem_sink *sink, const struct mem_read_opts *opts,
+		   struct mem_read_stats *stats, struct err *err)
 {
 	struct fill f = { .m = m, .sink = sink };
 	int rc;
@@ -227,8 +235,10 @@ int mem_image_fill(struct mem_image *m, const struct mem_sink *sink, const struc
 	sort_parts(&f, opts);
 	rc = mem_team_run(&f.team, mem_threads(opts ? opts->threads : 0), 0, fill_thread, &f, err);
 	if (stats)
-		*stats = (struct mem_read_stats){ .read = atomic_load(&f.read), .pages = atomic_load(&f.pages),
-						  .zero = atomic_load(&f.zero), .cpu_us = atomic_load(&f.team.cpu_us) };
+		*stats = (struct mem_read_stats){ .read = atomic_load(&f.read),
+						  .pages = atomic_load(&f.pages),
+						  .zero = atomic_load(&f.zero),
+						  .cpu_us = atomic_load(&f.team.cpu_us) };
 	free(f.parts);
 	free(f.chunks);
 	free(f.begin);

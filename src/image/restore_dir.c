@@ -14,18 +14,21 @@
 #include "capture/shared.h"
 #include "capture/split.h"
 
-#define CRIU_PARENT "parent"   /* criu's name for the directory of parent images in that of images */
+#define CRIU_PARENT "parent" /* criu's name for the directory of parent images in that of images */
 
 struct images {
 	struct mem_image *image;
-	int  criufd, dirfd, threads;
-	const uint8_t *token;   /* NULL: all memory goes into the images */
+	int criufd, dirfd, threads;
+	const uint8_t *token; /* NULL: all memory goes into the images */
 	const struct mem_family *family;
 };
 
 /* What refers to memory/, and is written anew. */
 struct refers {
-	struct refer { uint64_t id; uint32_t pages; } *v;   /* the space; N of its pages-N.img */
+	struct refer {
+		uint64_t id;
+		uint32_t pages;
+	} * v; /* the space; N of its pages-N.img */
 	size_t n;
 };
 
@@ -41,8 +44,8 @@ static char *shared_name(uint64_t id, char buf[48])
 	return buf;
 }
 
-/* What criu's list calls "in the parent" is restored from memory/ by mem_image_fill(), which fills what is there and knows of no list: a
- * page that the image lacks would be restored as zeros. mem_export_pages() counts by itself. */
+/* What criu's list calls "in the parent" is restored from memory/ by mem_image_fill(), which fills what is there and
+ * knows of no list: a page that the image lacks would be restored as zeros. mem_export_pages() counts by itself. */
 static int check_ours(const struct images *x, const char *name, const struct criu_pagemap *p, struct err *err)
 {
 	struct mem_ranges ours = { 0 }, lacks = { 0 };
@@ -50,11 +53,14 @@ static int check_ours(const struct images *x, const char *name, const struct cri
 
 	for (size_t i = 0; i < p->n; i++)
 		if (p->v[i].flags & CRIU_PE_PARENT)
-			mem_ranges_add(&ours, (uint64_t)mem_pagemap_pid(name), p->v[i].addr, p->v[i].addr + p->v[i].npages * MEM_PAGE);
+			mem_ranges_add(&ours, (uint64_t)mem_pagemap_pid(name), p->v[i].addr,
+				       p->v[i].addr + p->v[i].npages * MEM_PAGE);
 	mem_ranges_not_in_image(&lacks, ours.v, ours.n, x->image);
 	if (lacks.n)
-		rc = err_set(err, EBADMSG, "memory/image lacks %llu pages of process %d, the first at 0x%llx, that are in no image of criu's either",
-			     (unsigned long long)lacks.pages, mem_pagemap_pid(name), (unsigned long long)lacks.v[0].addr);
+		rc = err_set(
+			err, EBADMSG,
+			"memory/image lacks %llu pages of process %d, the first at 0x%llx, that are in no image of criu's either",
+			(unsigned long long)lacks.pages, mem_pagemap_pid(name), (unsigned long long)lacks.v[0].addr);
 	mem_ranges_free(&ours);
 	mem_ranges_free(&lacks);
 	return rc;
@@ -162,7 +168,8 @@ static int copy_image(const struct images *x, const char *name)
 }
 
 /* Calls fn for every image. */
-static int each_image(const struct images *x, int (*fn)(const struct images *x, const char *name, struct refers *r, struct err *err),
+static int each_image(const struct images *x,
+		      int (*fn)(const struct images *x, const char *name, struct refers *r, struct err *err),
 		      struct refers *r, struct err *err)
 {
 	cleanup_dir DIR *d = dir_open_at(x->criufd, ".");
@@ -238,7 +245,8 @@ static int link_parent(const struct images *x, int parentfd, const struct mem_me
 		return -1;
 	snprintf(pages, sizeof(pages), "pages-%u.img", p.pages_id);
 	criu_pagemap_free(&p);
-	if (linkat(x->dirfd, of, parentfd, list_name(m->id, list), 0) || (linkat(x->dirfd, pages, parentfd, pages, 0) && errno != EEXIST))
+	if (linkat(x->dirfd, of, parentfd, list_name(m->id, list), 0) ||
+	    (linkat(x->dirfd, pages, parentfd, pages, 0) && errno != EEXIST))
 		return err_sys(err, errno, "cannot provide %s as a parent image of process %d", of, (int)m->id);
 	return 0;
 }
@@ -249,7 +257,8 @@ static int make_parents(const struct images *x, struct err *err)
 	cleanup_close int fd = -1;
 	int rc = 0;
 
-	if (mkdirat(x->dirfd, CRIU_PARENT, 0700) || (fd = openat(x->dirfd, CRIU_PARENT, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) < 0)
+	if (mkdirat(x->dirfd, CRIU_PARENT, 0700) ||
+	    (fd = openat(x->dirfd, CRIU_PARENT, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) < 0)
 		return err_sys(err, errno, "cannot make the directory of parent images for criu");
 	for (size_t i = 0; i < x->family->n && !rc; i++)
 		if (x->family->v[i].origin)
@@ -257,12 +266,14 @@ static int make_parents(const struct images *x, struct err *err)
 	return rc;
 }
 
-int mem_images_make(struct mem_image *m, int criufd, int dirfd, const uint8_t *token, const struct mem_family *f, int threads,
-		    struct err *err)
+int mem_images_make(struct mem_image *m, int criufd, int dirfd, const uint8_t *token, const struct mem_family *f,
+		    int threads, struct err *err)
 {
 	const struct images x = { m, criufd, dirfd, threads, token, f };
 	struct refers r = { 0 };
-	int rc = each_image(&x, take_lists, &r, err) || take_shared(&x, &r, err) || each_image(&x, take_others, &r, err) ? -1 : 0;
+	int rc = each_image(&x, take_lists, &r, err) || take_shared(&x, &r, err) || each_image(&x, take_others, &r, err)
+			 ? -1
+			 : 0;
 
 	for (size_t i = 0; i < r.n && !rc; i++)
 		rc = write_anew(&x, &r.v[i], err);

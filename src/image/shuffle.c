@@ -38,11 +38,12 @@ void mem_unshuffle_plain(unsigned size, const uint8_t *in, uint8_t *out, size_t 
 #ifdef __SSE2__
 #include <emmintrin.h>
 
-#define BLOCK 16u   /* elements that are transposed in registers */
+#define BLOCK 16u /* elements that are transposed in registers */
 
-/* Think of a byte's place in a block as bits: the number of its register, then 4 bits within the register. Interleaving the registers
- * that differ in one bit of their number moves this bit to the low end within the register, and the high bit there into the number.
- * A few such rotations bring the bits of "which byte of the element" into the number of the register. */
+/* Think of a byte's place in a block as bits: the number of its register, then 4 bits within the register. Interleaving
+ * the registers that differ in one bit of their number moves this bit to the low end within the register, and the high
+ * bit there into the number. A few such rotations bring the bits of "which byte of the element" into the number of the
+ * register. */
 static inline void interleave(__m128i *v, unsigned n, unsigned bit)
 {
 	for (unsigned i = 0; i < n; i++) {
@@ -56,8 +57,14 @@ static inline void interleave(__m128i *v, unsigned n, unsigned bit)
 	}
 }
 
-static inline __m128i load(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }
-static inline void store(uint8_t *p, __m128i v) { _mm_storeu_si128((__m128i *)(void *)p, v); }
+static inline __m128i load(const uint8_t *p)
+{
+	return _mm_loadu_si128((const __m128i *)(const void *)p);
+}
+static inline void store(uint8_t *p, __m128i v)
+{
+	_mm_storeu_si128((__m128i *)(void *)p, v);
+}
 
 /* Registers are numbered by 3 bits, here (4, 2, 1). At the end, (4, 2, 1) hold bits (0, 2, 1) of the byte's number. */
 static void shuffle8(const uint8_t *in, uint8_t *out, size_t count, size_t blocks)
@@ -149,7 +156,13 @@ void mem_unshuffle(unsigned size, const uint8_t *in, uint8_t *out, size_t len)
 
 #else
 
-void mem_shuffle(unsigned size, const uint8_t *in, uint8_t *out, size_t len) { mem_shuffle_plain(size, in, out, len); }
-void mem_unshuffle(unsigned size, const uint8_t *in, uint8_t *out, size_t len) { mem_unshuffle_plain(size, in, out, len); }
+void mem_shuffle(unsigned size, const uint8_t *in, uint8_t *out, size_t len)
+{
+	mem_shuffle_plain(size, in, out, len);
+}
+void mem_unshuffle(unsigned size, const uint8_t *in, uint8_t *out, size_t len)
+{
+	mem_unshuffle_plain(size, in, out, len);
+}
 
 #endif

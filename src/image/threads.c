@@ -15,8 +15,8 @@
 
 struct member {
 	struct mem_team *team;
-	int  i, nice;
-	int  (*work)(void *arg, int i, struct err *err);
+	int i, nice;
+	int (*work)(void *arg, int i, struct err *err);
 	void *arg;
 };
 
@@ -75,7 +75,8 @@ static void *member_run(void *arg)
 	return NULL;
 }
 
-int mem_team_run(struct mem_team *t, int n, int nice, int (*work)(void *arg, int i, struct err *err), void *arg, struct err *err)
+int mem_team_run(struct mem_team *t, int n, int nice, int (*work)(void *arg, int i, struct err *err), void *arg,
+		 struct err *err)
 {
 	pthread_t threads[THREADS_MAX];
 	struct member members[THREADS_MAX];
@@ -90,7 +91,8 @@ int mem_team_run(struct mem_team *t, int n, int nice, int (*work)(void *arg, int
 	for (int i = nice > 0 ? 0 : 1; i < n; i++)
 		started[i] = pthread_create(&threads[i], NULL, member_run, &members[i]) == 0;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	/* Fewer threads than wanted only take longer: the caller does what they would have done, at its own nice value. */
+	/* Fewer threads than wanted only take longer: the caller does what they would have done, at its own nice value.
+	 */
 	for (int i = 0; i < n; i++)
 		if (!started[i]) {
 			members[i].nice = 0;

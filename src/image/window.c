@@ -10,7 +10,8 @@
 
 bool mem_window_load(struct mem_window *w, int fd, uint32_t file, uint64_t from, uint64_t to)
 {
-	const uint64_t start = from / MEM_DIRECT_ALIGN * MEM_DIRECT_ALIGN, end = (to + MEM_DIRECT_ALIGN - 1) / MEM_DIRECT_ALIGN * MEM_DIRECT_ALIGN;
+	const uint64_t start = from / MEM_DIRECT_ALIGN * MEM_DIRECT_ALIGN,
+		       end = (to + MEM_DIRECT_ALIGN - 1) / MEM_DIRECT_ALIGN * MEM_DIRECT_ALIGN;
 
 	w->len = 0;
 	if (fd < 0 || end - start > ROOM || (!w->buf && !(w->buf = aligned_alloc(MEM_DIRECT_ALIGN, ROOM))))

@@ -8,8 +8,8 @@
 
 #include "base/util.h"
 
-#define PROBE_FROM  (UINT64_C(256) << 20)   /* bytes to read: below, a probe would cost more than it saves */
-#define THREAD_FROM (UINT64_C(1) << 20)     /* bytes to read per thread */
+#define PROBE_FROM  (UINT64_C(256) << 20) /* bytes to read: below, a probe would cost more than it saves */
+#define THREAD_FROM (UINT64_C(1) << 20)   /* bytes to read per thread */
 
 void mem_write_opts_init(struct mem_write_opts *o)
 {
@@ -129,7 +129,8 @@ static void sum_up(struct writer *w, struct mem_write_stats *s)
 	s->cpu_us = atomic_load(&w->team.cpu_us);
 }
 
-static int write_all_parts(struct writer *w, const struct mem_range *work, size_t n, struct mem_write_stats *s, struct err *err)
+static int write_all_parts(struct writer *w, const struct mem_range *work, size_t n, struct mem_write_stats *s,
+			   struct err *err)
 {
 	if (writer_plan(w, work, n, err) < 0 || make_drains(w, err) < 0)
 		return -1;
@@ -146,8 +147,8 @@ static int write_all_parts(struct writer *w, const struct mem_range *work, size_
 	return 0;
 }
 
-int mem_image_write(int dirfd, uint32_t epoch, const struct mem_source *source, const struct mem_range *work, size_t n_work,
-		    const struct mem_write_opts *opts, struct mem_write_stats *stats, struct err *err)
+int mem_image_write(int dirfd, uint32_t epoch, const struct mem_source *source, const struct mem_range *work,
+		    size_t n_work, const struct mem_write_opts *opts, struct mem_write_stats *stats, struct err *err)
 {
 	struct writer w = { .dirfd = dirfd, .epoch = epoch, .source = source, .o = opts };
 	struct mem_write_stats s = { 0 };

@@ -7,19 +7,23 @@
 
 #define NO_HASH UINT64_MAX
 
-/* An extent of the image to be. chunk: a number of the thread that wrote it (DRAFT_NEW), or of the previous image (DRAFT_OLD). */
+/* An extent of the image to be. chunk: a number of the thread that wrote it (DRAFT_NEW), or of the previous image
+ * (DRAFT_OLD). */
 enum draft_kind { DRAFT_ZERO, DRAFT_NEW, DRAFT_OLD };
 struct draft {
 	uint64_t addr;
-	uint64_t hash;       /* DRAFT_NEW: index into the thread's hashes; DRAFT_OLD: into previous's; NO_HASH */
-	uint32_t space;      /* index into writer.ids */
+	uint64_t hash;  /* DRAFT_NEW: index into the thread's hashes; DRAFT_OLD: into previous's; NO_HASH */
+	uint32_t space; /* index into writer.ids */
 	uint32_t npages;
 	uint32_t chunk;
 	uint16_t first;
-	uint8_t  kind, thread;
+	uint8_t kind, thread;
 };
 
-struct drafts { struct draft *v; size_t n, room; };
+struct drafts {
+	struct draft *v;
+	size_t n, room;
+};
 /* Adds one, or lengthens the last one by it. */
 void drafts_add(struct drafts *d, const struct draft *one);
 /* Adds one. */
@@ -29,21 +33,24 @@ void drafts_push(struct drafts *d, const struct draft *one);
 struct piece {
 	uint64_t addr, npages;
 	uint32_t space;
-	uint32_t chunk;      /* MEM_ZERO: through the callback */
+	uint32_t chunk; /* MEM_ZERO: through the callback */
 	uint16_t first;
 };
-struct pieces { struct piece *v; size_t n, room; };
+struct pieces {
+	struct piece *v;
+	size_t n, room;
+};
 void pieces_add(struct pieces *p, const struct piece *one);
 
 /* ---- chunk_file.c: appending to a chunk file ---------------------------- */
 
 struct chunk_file {
-	int      fd;         /* -1: not made yet */
-	bool     direct;
-	uint8_t *buf;        /* aligned; len bytes wait in it */
-	size_t   len, room;
-	uint64_t written;    /* bytes in the file */
-	char     name[MEM_NAME_MAX];
+	int fd; /* -1: not made yet */
+	bool direct;
+	uint8_t *buf; /* aligned; len bytes wait in it */
+	size_t len, room;
+	uint64_t written; /* bytes in the file */
+	char name[MEM_NAME_MAX];
 };
 
 void chunk_file_init(struct chunk_file *f, const struct mem_file *name, bool direct);
@@ -57,14 +64,14 @@ void chunk_file_free(struct chunk_file *f);
 
 /* ---- the writer --------------------------------------------------------- */
 
-struct drain {                        /* one thread */
+struct drain { /* one thread */
 	struct chunk_file file;
 	struct mem_codec *codec;
-	struct mem_chunk_reader old;  /* for compaction */
-	uint8_t *pages;               /* MEM_CHUNK, the chunk that is being filled */
+	struct mem_chunk_reader old; /* for compaction */
+	uint8_t *pages;              /* MEM_CHUNK, the chunk that is being filled */
 	unsigned n_pages;
-	struct mem_chunk *chunks;     /* file is not set yet */
-	size_t   n_chunks, chunks_room;
+	struct mem_chunk *chunks; /* file is not set yet */
+	size_t n_chunks, chunks_room;
 	struct drafts drafts;
 	struct mem_hash *hashes;
 	uint64_t n_hashes, hashes_room;
@@ -72,26 +79,26 @@ struct drain {                        /* one thread */
 };
 
 struct writer {
-	int      dirfd;
-	uint32_t epoch, first_index;  /* name of the first thread's chunk file */
+	int dirfd;
+	uint32_t epoch, first_index; /* name of the first thread's chunk file */
 	const struct mem_source *source;
 	const struct mem_write_opts *o;
-	struct mem_range *work;       /* sorted copy */
-	size_t   n_work;
-	uint64_t *ids;                /* ascending */
-	size_t   n_ids;
+	struct mem_range *work; /* sorted copy */
+	size_t n_work;
+	uint64_t *ids; /* ascending */
+	size_t n_ids;
 	struct mem_team team;
 	struct drain *drains;
-	int      threads;
-	bool     compare;
+	int threads;
+	bool compare;
 
-	pthread_mutex_t lock;         /* of the next three */
+	pthread_mutex_t lock; /* of the next three */
 	struct pieces pieces;
-	size_t   next_piece;
+	size_t next_piece;
 	uint64_t next_page;
 
-	struct drafts planned;        /* what needs no reading */
-	bool    *keep;                /* files of previous that are linked */
+	struct drafts planned; /* what needs no reading */
+	bool *keep;            /* files of previous that are linked */
 	unsigned linked;
 };
 

@@ -3,10 +3,11 @@
  *   fsched-init run     CTLFD LEADERPID SCRIPTPID
  *   fsched-init restore CTLFD IMAGESFD WORKFD HANDFD LASTPID -- CRIU [ARG]…      (HANDFD 0: none)
  *
- * Reaps, tells the agent over the control socket what happens (messages: docs/internals.md), and ends when the leader or the agent
- * has ended; the kernel then kills whatever is left in the pod. The leader is a process of the user: a job may kill or stop it (kill -9 -1),
- * and that must not be the end of the script, nor hide it. It stays in the process group of the batch task and takes no
- * signal itself, so a signal that reaches it from outside was sent to the whole job and not to the batch task alone. */
+ * Reaps, tells the agent over the control socket what happens (messages: docs/internals.md), and ends when the leader
+ * or the agent has ended; the kernel then kills whatever is left in the pod. The leader is a process of the user: a job
+ * may kill or stop it (kill -9 -1), and that must not be the end of the script, nor hide it. It stays in the process
+ * group of the batch task and takes no signal itself, so a signal that reaches it from outside was sent to the whole
+ * job and not to the batch task alone. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -28,19 +29,19 @@
 enum { LEADER_PID = 2, CRIU_IMAGES_FD = 10, CRIU_WORK_FD = 11, CRIU_HAND_FD = 12, LATE_MS = 1000, GRACE_MS = 5000 };
 
 struct init {
-	int   ctl;
-	int   sigfd;
+	int ctl;
+	int sigfd;
 	pid_t leader, script; /* script: 0 = not known */
 	pid_t criu;           /* 0 = none runs */
-	bool  leader_ended, script_ended;
-	int   leader_status, script_status;
-	bool  alone;          /* the script has no leader any more, and the agent knows */
-	int   script_fd;      /* pidfd, -1 unless the leader is, or may be, stopped */
-	int   images, work;   /* -1 unless criu runs */
-	int64_t lease;        /* CLOCK_MONOTONIC ms by which the pod must be dead, 0 = no limit */
-	int64_t continued;    /* when SIGCONT came last */
-	bool  grace;          /* it has been given once more, see lease_over() */
-	int   hand;           /* 0 = none; closed once criu has it: its end of file tells that criu has ended */
+	bool leader_ended, script_ended;
+	int leader_status, script_status;
+	bool alone;        /* the script has no leader any more, and the agent knows */
+	int script_fd;     /* pidfd, -1 unless the leader is, or may be, stopped */
+	int images, work;  /* -1 unless criu runs */
+	int64_t lease;     /* CLOCK_MONOTONIC ms by which the pod must be dead, 0 = no limit */
+	int64_t continued; /* when SIGCONT came last */
+	bool grace;        /* it has been given once more, see lease_over() */
+	int hand;          /* 0 = none; closed once criu has it: its end of file tells that criu has ended */
 };
 
 /* A message that does not arrive is no error here: the agent is gone then, and end of file on the socket says so. */
@@ -136,7 +137,8 @@ static pid_t leaders_script(pid_t leader)
 	return arg < text + n ? (pid_t)strtol(arg, NULL, 10) : 0;
 }
 
-/* A stopped leader does not wait for the script; once that has ended, it has to. Not before: criu and scontrol suspend stop it for a reason. */
+/* A stopped leader does not wait for the script; once that has ended, it has to. Not before: criu and scontrol suspend
+ * stop it for a reason. */
 static void watch_script(struct init *in)
 {
 	if (in->script_fd < 0 && in->script)
@@ -176,7 +178,8 @@ static bool script_left(const struct init *in)
 	return in->script && waitid(P_PID, (id_t)in->script, &si, WEXITED | WNOHANG | WNOWAIT) == 0 && !si.si_pid;
 }
 
-/* The leader leaves the script to us to be reaped; that of an epoch by an older fsched does not, but ends as the script did. */
+/* The leader leaves the script to us to be reaped; that of an epoch by an older fsched does not, but ends as the script
+ * did. */
 static void look_for_end(struct init *in)
 {
 	/* A restored script may be faster than criu's own end. */
@@ -259,14 +262,14 @@ static void read_ctl(struct init *in)
 	}
 }
 
-/* Nobody has told us in time that the job is still ours: it may run on another node any moment, and here it ends now. Only when
- * everything had been stopped (scontrol suspend), us too, the agent gets a moment to find out. */
+/* Nobody has told us in time that the job is still ours: it may run on another node any moment, and here it ends now.
+ * Only when everything had been stopped (scontrol suspend), us too, the agent gets a moment to find out. */
 static void lease_over(struct init *in)
 {
 	sigset_t pending;
 
-	if (!in->grace && now_ms() - in->lease > LATE_MS && (in->continued > in->lease ||
-	    (sigpending(&pending) == 0 && sigismember(&pending, SIGCONT) == 1))) {
+	if (!in->grace && now_ms() - in->lease > LATE_MS &&
+	    (in->continued > in->lease || (sigpending(&pending) == 0 && sigismember(&pending, SIGCONT) == 1))) {
 		in->lease = now_ms() + GRACE_MS;
 		in->grace = true;
 		return;

@@ -9,18 +9,19 @@
 #include "base/util.h"
 
 enum fs_class {
-	PROC,      /* by the table below */
-	READABLE,  /* may be open for reading */
-	CLOSED,    /* in no mode */
+	PROC,     /* by the table below */
+	READABLE, /* may be open for reading */
+	CLOSED,   /* in no mode */
 };
 
 struct kernel_fs {
-	const char   *type;    /* in /proc/PID/mountinfo */
+	const char *type; /* in /proc/PID/mountinfo */
 	unsigned long magic;
 	enum fs_class class;
 };
 
 /* Numbers without a name are in no header of the kernel's for programs. */
+/* clang-format off */
 static const struct kernel_fs systems[] = {
 	{ "proc",        PROC_SUPER_MAGIC,    PROC },
 	{ "sysfs",       SYSFS_MAGIC,         READABLE },
@@ -43,6 +44,7 @@ static const struct kernel_fs systems[] = {
 	{ "rpc_pipefs",  0x67596969,          CLOSED },
 	{ "mqueue",      0x19800202,          CLOSED },
 };
+/* clang-format on */
 
 const struct kernel_fs *kernel_fs_by_magic(unsigned long magic)
 {
@@ -67,13 +69,39 @@ bool kernel_fs_is_proc(const struct kernel_fs *fs)
 
 /* Files of /proc/PID that the kernel lets everybody open whom their mode allows it. */
 static const char *const of_any[] = {
-	"arch_status", "autogroup", "cgroup", "cmdline", "comm", "coredump_filter", "cpu_resctrl_groups", "cpuset", "latency", "limits",
-	"loginuid", "mountinfo", "mounts", "mountstats", "net", "oom_adj", "oom_score", "oom_score_adj", "personality", "sched",
-	"schedstat", "sessionid", "stat", "statm", "status", "task", "timers", "timerslack_ns", "wchan",
+	"arch_status",
+	"autogroup",
+	"cgroup",
+	"cmdline",
+	"comm",
+	"coredump_filter",
+	"cpu_resctrl_groups",
+	"cpuset",
+	"latency",
+	"limits",
+	"loginuid",
+	"mountinfo",
+	"mounts",
+	"mountstats",
+	"net",
+	"oom_adj",
+	"oom_score",
+	"oom_score_adj",
+	"personality",
+	"sched",
+	"schedstat",
+	"sessionid",
+	"stat",
+	"statm",
+	"status",
+	"task",
+	"timers",
+	"timerslack_ns",
+	"wchan",
 };
 
-/* Those for which it asks, at the open, whether the caller may trace the process (ptrace(2), PTRACE_MODE_READ), or which belong to root
- * when the process is not dumpable. A process may always open its own. */
+/* Those for which it asks, at the open, whether the caller may trace the process (ptrace(2), PTRACE_MODE_READ), or
+ * which belong to root when the process is not dumpable. A process may always open its own. */
 static const char *const of_itself[] = {
 	"auxv", "environ", "fd", "fdinfo", "io", "maps", "numa_maps", "smaps", "smaps_rollup",
 };

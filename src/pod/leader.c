@@ -2,10 +2,10 @@
  *
  *   fsched-leader SCRIPTPID UID GID [GROUP]…
  *
- * Session leader and sub-reaper (made so by pod_start), becomes the job's user, waits for the script, its child, and ends as the
- * script ended. It does not reap it: that is left to fsched-init, so that no signal to the leader can lose how the script ended.
- * It is part of every checkpoint: static, no heap, no descriptor but /dev/null, nothing that would grow.
- * (Measured: doing without libc would save 48 KiB and 0.2 of 4 ms of the freeze.) */
+ * Session leader and sub-reaper (made so by pod_start), becomes the job's user, waits for the script, its child, and
+ * ends as the script ended. It does not reap it: that is left to fsched-init, so that no signal to the leader can lose
+ * how the script ended. It is part of every checkpoint: static, no heap, no descriptor but /dev/null, nothing that
+ * would grow. (Measured: doing without libc would save 48 KiB and 0.2 of 4 ms of the freeze.) */
 #include <errno.h>
 #include <grp.h>
 #include <signal.h>
@@ -40,7 +40,8 @@ static void become_user(char **ids, int n_groups)
 		groups[i] = number(ids[2 + i]);
 	if (setgroups((size_t)n_groups, groups) || setresgid(gid, gid, gid) || setresuid(uid, uid, uid))
 		_exit(EXIT_BROKEN);
-	/* A process that has changed its user is not dumpable; this one was exec'ed for the job and knows nothing of root. */
+	/* A process that has changed its user is not dumpable; this one was exec'ed for the job and knows nothing of
+	 * root. */
 	prctl(PR_SET_DUMPABLE, 1);
 }
 

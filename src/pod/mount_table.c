@@ -11,7 +11,9 @@
 #define TABLE_MAX (64u << 20)
 
 struct mount_table {
-	struct { char *at, *type; } *v;   /* in the order of the table: what was mounted later comes later */
+	struct {
+		char *at, *type;
+	} * v; /* in the order of the table: what was mounted later comes later */
 	size_t n;
 };
 

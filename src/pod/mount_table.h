@@ -1,4 +1,5 @@
-/* Which file system a path of the pod is on, by the text of /proc/PID/mountinfo: nothing is opened, no file server is asked. */
+/* Which file system a path of the pod is on, by the text of /proc/PID/mountinfo: nothing is opened, no file server is
+ * asked. */
 #ifndef FSCHED_POD_MOUNT_TABLE_H
 #define FSCHED_POD_MOUNT_TABLE_H
 

@@ -64,7 +64,8 @@ static void unescape(char *s)
 	char *out = s;
 
 	for (; *s; s++)
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' && s[3] >= '0' && s[3] <= '7') {
+		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' && s[3] >= '0' &&
+		    s[3] <= '7') {
 			*out++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
 			s += 3;
 		} else {
@@ -73,7 +74,8 @@ static void unescape(char *s)
 	*out = '\0';
 }
 
-/* The directory of cgroup path of the hierarchy with these controllers ("" = version 2). Caller frees; NULL: not mounted. */
+/* The directory of cgroup path of the hierarchy with these controllers ("" = version 2). Caller frees; NULL: not
+ * mounted. */
 static char *directory(const char *controllers, const char *path)
 {
 	cleanup_file FILE *f = fopen("/proc/self/mountinfo", "re");
@@ -88,7 +90,8 @@ static char *directory(const char *controllers, const char *path)
 		type += 3;
 		super = strrchr(type, ' ') + 1;
 		super[strcspn(super, "\n")] = '\0';
-		if (controllers[0] ? strncmp(type, "cgroup ", 7) || !has_options(super, controllers) : strncmp(type, "cgroup2 ", 8))
+		if (controllers[0] ? strncmp(type, "cgroup ", 7) || !has_options(super, controllers)
+				   : strncmp(type, "cgroup2 ", 8))
 			continue;
 		unescape(root);
 		unescape(at);
@@ -114,7 +117,9 @@ static int move_all(const char *controllers, const char *path, const pid_t *pids
 		if (fd < 0) {
 			dir = directory(controllers, path);
 			if (!dir)
-				return err_set(err, ENOENT, "cannot move the pod to cgroup %s (%s): that hierarchy is not mounted", path, name);
+				return err_set(err, ENOENT,
+					       "cannot move the pod to cgroup %s (%s): that hierarchy is not mounted",
+					       path, name);
 			file = xasprintf("%s/cgroup.procs", dir);
 			fd = open(file, O_WRONLY | O_CLOEXEC);
 			if (fd < 0)
@@ -122,7 +127,8 @@ static int move_all(const char *controllers, const char *path, const pid_t *pids
 		}
 		snprintf(text, sizeof(text), "%d", pids[i]);
 		if (write(fd, text, strlen(text)) < 0 && errno != ESRCH)
-			return err_sys(err, errno, "cannot move process %d of the pod to cgroup %s (%s)", pids[i], path, name);
+			return err_sys(err, errno, "cannot move process %d of the pod to cgroup %s (%s)", pids[i], path,
+				       name);
 	}
 	return 0;
 }

@@ -24,7 +24,8 @@ static int own_directory(int dirfd, const char *name, const char *shown, mode_t 
 	if (fd < 0 || fstat(fd, &st))
 		return err_sys(err, errno, "cannot open the pod's directory %s", shown);
 	if (st.st_uid != geteuid())
-		return err_set(err, EPERM, "the pod's directory %s belongs to uid %u instead of root: somebody else made it; remove it",
+		return err_set(err, EPERM,
+			       "the pod's directory %s belongs to uid %u instead of root: somebody else made it; remove it",
 			       shown, st.st_uid);
 	if ((st.st_mode & 07777) != mode && fchmod(fd, mode))
 		return err_sys(err, errno, "cannot set the mode of the pod's directory %s", shown);
@@ -39,8 +40,10 @@ static int check_parent(const char *parent, struct err *err)
 	if (stat(parent, &st))
 		return err_sys(err, errno, "cannot examine %s", parent);
 	if (st.st_uid != geteuid() || ((st.st_mode & 022) && !(st.st_mode & S_ISVTX)))
-		return err_set(err, EPERM, "%s, in which the pod's directory is to be made, must belong to root and be writable by root alone "
-			       "(PodDir in fsched.conf)", parent);
+		return err_set(err, EPERM,
+			       "%s, in which the pod's directory is to be made, must belong to root and be writable by root alone "
+			       "(PodDir in fsched.conf)",
+			       parent);
 	return 0;
 }
 

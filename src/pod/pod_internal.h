@@ -5,15 +5,15 @@
 #include <sys/types.h>
 #include "pod/pod.h"
 
-/* The report socket: SOCK_SEQPACKET, written by the processes of a pod until each has exec'ed its program (close-on-exec closes it
- * for them), read by the process that starts the pod. End of file therefore means that everything is in place. The kernel adds
- * the sender's pid as the reader's pid namespace sees it. */
+/* The report socket: SOCK_SEQPACKET, written by the processes of a pod until each has exec'ed its program
+ * (close-on-exec closes it for them), read by the process that starts the pod. End of file therefore means that
+ * everything is in place. The kernel adds the sender's pid as the reader's pid namespace sees it. */
 enum report_kind { REPORT_LEADER = 'L', REPORT_SCRIPT = 'S', REPORT_ERROR = 'E' };
 
 struct report {
-	char       kind;
-	pid_t      pid;   /* filled by the receiver */
-	struct err err;   /* REPORT_ERROR only */
+	char kind;
+	pid_t pid;      /* filled by the receiver */
+	struct err err; /* REPORT_ERROR only */
 };
 
 /* A pair of connected close-on-exec SOCK_SEQPACKET sockets, none of them 0-2. */

@@ -10,7 +10,8 @@
 
 #include "base/util.h"
 
-/* Appends the options of a tmpfs that limit or place its memory. Anything else (mode, uid, …) is the pod's own business. */
+/* Appends the options of a tmpfs that limit or place its memory. Anything else (mode, uid, …) is the pod's own
+ * business. */
 static void keep_limits(char *super, char *opts, size_t len)
 {
 	static const char *const keys[] = { "size=", "nr_blocks=", "nr_inodes=", "huge=", "mpol=" };

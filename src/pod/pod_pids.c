@@ -154,7 +154,9 @@ int pod_kill(pid_t init, int timeout_ms, struct err *err)
 	if (got < 0)
 		return err_sys(err, errno, "cannot wait for process %d of the pod", init);
 	if (got == 0)
-		return err_set(err, ETIMEDOUT, "processes of the pod (first process %d) are still there %d s after SIGKILL; "
-			       "they probably wait for a device or a file server", init, timeout_ms / 1000);
+		return err_set(err, ETIMEDOUT,
+			       "processes of the pod (first process %d) are still there %d s after SIGKILL; "
+			       "they probably wait for a device or a file server",
+			       init, timeout_ms / 1000);
 	return 0;
 }

@@ -16,11 +16,11 @@
 struct start {
 	const struct pod_spec *spec;
 	pid_t hint;
-	char  init[4200], leader[4200];   /* programs */
-	char **leader_argv;               /* [1], the script's pid, is filled in P2 */
-	int   ctl[2];                     /* control socket: agent's end, init's end */
-	int   rep[2];                     /* report socket: T's end, the pod's end */
-	int   go[2];                      /* T lets P3 go on with one byte */
+	char init[4200], leader[4200]; /* programs */
+	char **leader_argv;            /* [1], the script's pid, is filled in P2 */
+	int ctl[2];                    /* control socket: agent's end, init's end */
+	int rep[2];                    /* report socket: T's end, the pod's end */
+	int go[2];                     /* T lets P3 go on with one byte */
 };
 
 static char *const no_env[] = { NULL };
@@ -71,7 +71,10 @@ static int set_last_pid(pid_t last, struct err *err)
 
 	snprintf(text, sizeof(text), "%d", last);
 	if (fd < 0 || write_all(fd, text, strlen(text)))
-		return err_sys(err, errno, "cannot write %s to /proc/sys/kernel/ns_last_pid (does the kernel have CONFIG_CHECKPOINT_RESTORE?)", text);
+		return err_sys(
+			err, errno,
+			"cannot write %s to /proc/sys/kernel/ns_last_pid (does the kernel have CONFIG_CHECKPOINT_RESTORE?)",
+			text);
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 /* Preflight: can the job's user open its files again?
  *
- * A process that has entered the pod's mount namespace and become the job's user for good asks for every name once. It works while the job
- * runs; a file server that does not answer holds up nothing but that process. */
+ * A process that has entered the pod's mount namespace and become the job's user for good asks for every name once. It
+ * works while the job runs; a file server that does not answer holds up nothing but that process. */
 #include "pod/preflight_internal.h"
 
 #include <errno.h>
@@ -22,25 +22,26 @@
 #include "base/user.h"
 #include "base/util.h"
 
-#define ANSWER_MAX_MS 10000   /* for all files; a hundred thousand names take one second */
-#define TRIES         3       /* the process is the user's, who can kill it */
+#define ANSWER_MAX_MS 10000 /* for all files; a hundred thousand names take one second */
+#define TRIES         3     /* the process is the user's, who can kill it */
 
 struct wanted {
-	char    *path;
-	unsigned mode;        /* of access(2) */
+	char *path;
+	unsigned mode; /* of access(2) */
 	uint64_t ino;
 	uint32_t dev_major, dev_minor;
-	pid_t    pid;
-	char     as[32];
+	pid_t pid;
+	char as[32];
 };
 
 struct access_list {
 	struct wanted *v;
 	size_t n, room;
-	size_t *slots, n_slots;   /* hash table of index + 1, open addressing; n_slots a power of 2 */
+	size_t *slots, n_slots; /* hash table of index + 1, open addressing; n_slots a power of 2 */
 };
 
-/* What the process says of each, in memory that is shared with it: 0 nothing yet, 1 can be opened, else an errno below 0. */
+/* What the process says of each, in memory that is shared with it: 0 nothing yet, 1 can be opened, else an errno below
+ * 0. */
 #define CAN_BE_OPENED 1
 
 struct access_list *access_list_new(void)
@@ -183,11 +184,14 @@ static int refuse(const struct scan *s, const struct wanted *w, int num, struct 
 	char what[512], clean[256];
 
 	snprintf(what, sizeof(what), "has %s open as %s, %s", printable(w->path, clean, sizeof(clean)), w->as,
-		 num == ETIMEDOUT ? "and its file system does not answer" : "and the job's user could not open it again at a restart");
+		 num == ETIMEDOUT ? "and its file system does not answer"
+				  : "and the job's user could not open it again at a restart");
 	if (num != ETIMEDOUT)
-		snprintf(what + strlen(what), sizeof(what) - strlen(what), " (%s%s)", w->mode & W_OK ? "for writing: " : "", strerror(num));
+		snprintf(what + strlen(what), sizeof(what) - strlen(what), " (%s%s)",
+			 w->mode & W_OK ? "for writing: " : "", strerror(num));
 	return preflight_refuse(s, w->pid, err, what,
-				num == ETIMEDOUT ? "try again when it does" : "give the user the right to it, or close it, and try again");
+				num == ETIMEDOUT ? "try again when it does"
+						 : "give the user the right to it, or close it, and try again");
 }
 
 static int judge(const struct scan *s, const int *answers, struct err *err)
@@ -209,7 +213,8 @@ static int ask_until_answered(const struct scan *s, int mntns, int *answers, str
 			return at < n && err && err->num == ETIMEDOUT ? refuse(s, &s->access->v[at], ETIMEDOUT, err) : -1;
 		}
 	if (first_open(answers, n) < n)
-		return err_set(err, 0, "cannot find out whether the job's files can be opened again at a restart: the process that looks "
+		return err_set(err, 0,
+			       "cannot find out whether the job's files can be opened again at a restart: the process that looks "
 			       "at them is killed again and again; try again");
 	return judge(s, answers, err);
 }

@@ -1,11 +1,13 @@
 /* Preflight: has a thread confined itself with Landlock?
  *
- * criu does not know Landlock: a restored thread would be free. No file of the kernel's tells of it. But a thread in a domain of Landlock
- * may trace no process outside of it (Documentation/userspace-api/landlock.rst), and kcmp(2) asks for that right: a thread that is made to
- * compare the leader of the job with itself gets EPERM if it is confined, by Landlock or another LSM, for leader and thread have the same
- * user and no capabilities, and the leader is dumpable. Seccomp filters are suspended for the call.
+ * criu does not know Landlock: a restored thread would be free. No file of the kernel's tells of it. But a thread in a
+ * domain of Landlock may trace no process outside of it (Documentation/userspace-api/landlock.rst), and kcmp(2) asks
+ * for that right: a thread that is made to compare the leader of the job with itself gets EPERM if it is confined, by
+ * Landlock or another LSM, for leader and thread have the same user and no capabilities, and the leader is dumpable.
+ * Seccomp filters are suspended for the call.
  *
- * A thread without no_new_privs and without capabilities cannot have confined itself and is left alone. Others are stopped for some 100 us. */
+ * A thread without no_new_privs and without capabilities cannot have confined itself and is left alone. Others are
+ * stopped for some 100 us. */
 #include "pod/preflight_internal.h"
 
 #include <errno.h>
@@ -25,7 +27,7 @@
 
 #define LEADER_PID  2
 #define TRIES       3
-#define STOP_MAX_US 500000   /* that a process may take to stand still */
+#define STOP_MAX_US 500000 /* that a process may take to stand still */
 
 /* FREE also if it has ended. */
 enum verdict { FREE, CONFINED, UNCLEAR };
@@ -47,7 +49,10 @@ static enum verdict ask_thread(const struct suspect *t, struct err *err)
 		err_set(err, 0, "it has another group than the job's first process");
 		return UNCLEAR;
 	}
-	rc = middle_enter(&m, TRACER_SELF, t->tid, t->pid, err) || middle_call_thread(&m, "kcmp", SYS_kcmp, args, &result, err) ? -1 : 0;
+	rc = middle_enter(&m, TRACER_SELF, t->tid, t->pid, err) ||
+			     middle_call_thread(&m, "kcmp", SYS_kcmp, args, &result, err)
+		     ? -1
+		     : 0;
 	if (middle_end(&m, rc ? NULL : err))
 		rc = -1;
 	if (!rc && result == -EPERM)
@@ -102,7 +107,8 @@ static int check_leader(const struct scan *s, struct err *err)
 		return err_set(err, ESRCH, "the job's first process is gone, the job is ending");
 	if (st.st_uid == s->job->uid)
 		return 0;
-	return preflight_refuse(s, s->leader, err, "is not dumpable and so of no use to find out whether others are confined by Landlock",
+	return preflight_refuse(s, s->leader, err,
+				"is not dumpable and so of no use to find out whether others are confined by Landlock",
 				"tell the administrator");
 }
 
@@ -113,9 +119,12 @@ static int judge(const struct scan *s, const struct suspect *t, enum verdict v, 
 	if (v == FREE)
 		return 0;
 	if (v == CONFINED)
-		return preflight_refuse(s, t->pid, err, "has confined itself (Landlock, or another security module of the kernel) "
-					"and would be free after a restart", "run the program without its sandbox");
-	snprintf(what, sizeof(what), "may have confined itself with Landlock, which fsched cannot find out (%.150s)", why->text);
+		return preflight_refuse(s, t->pid, err,
+					"has confined itself (Landlock, or another security module of the kernel) "
+					"and would be free after a restart",
+					"run the program without its sandbox");
+	snprintf(what, sizeof(what), "may have confined itself with Landlock, which fsched cannot find out (%.150s)",
+		 why->text);
 	return preflight_refuse(s, t->pid, err, what, "try again, or start it without no_new_privs");
 }
 

@@ -18,6 +18,7 @@
 /* criu's code in the process opens a few. Measured with criu 4.2.1: 3 are enough; with 1 the process was killed. */
 #define FREE_DESCRIPTORS 4
 
+/* clang-format off */
 static const struct { const char *prefix, *what; } hardware[] = {
 	{ "/dev/nvidia",     "uses a GPU" },
 	{ "/dev/dri/",       "uses a GPU" },
@@ -28,7 +29,9 @@ static const struct { const char *prefix, *what; } hardware[] = {
 	{ "/dev/xpmem",      "uses the XPMEM device" },
 	{ "/dev/kvm",        "runs a virtual machine" },
 };
+/* clang-format on */
 
+/* clang-format off */
 static const struct { const char *link, *what; } anon[] = {
 	{ "anon_inode:[io_uring]",    "uses io_uring" },
 	{ "anon_inode:[perf_event]",  "has a performance counter open" },
@@ -38,6 +41,7 @@ static const struct { const char *link, *what; } anon[] = {
 	{ "anon_inode:btf",           "has a BPF object open" },
 	{ "anon_inode:dmabuf",        "shares a buffer with a device" },
 };
+/* clang-format on */
 
 const char *preflight_known_object(const char *link)
 {
@@ -54,15 +58,12 @@ const char *preflight_known_object(const char *link)
 static bool harmless_device(unsigned maj, unsigned min)
 {
 	switch (maj) {
-	case 1:  /* null, zero, full, random, urandom, kmsg */
+	case 1: /* null, zero, full, random, urandom, kmsg */
 		return min == 3 || min == 5 || min == 7 || min == 8 || min == 9 || min == 11;
-	case 5:  /* tty, console, ptmx */
-	case 4:  /* virtual terminals and serial lines: criu says what it cannot do */
-		return true;
-	case 10: /* net/tun */
-		return min == 200;
-	default: /* pseudo-terminals */
-		return maj >= 136 && maj <= 143;
+	case 5: /* tty, console, ptmx */
+	case 4: /* virtual terminals and serial lines: criu says what it cannot do */ return true;
+	case 10: /* net/tun */ return min == 200;
+	default: /* pseudo-terminals */ return maj >= 136 && maj <= 143;
 	}
 }
 
@@ -108,7 +109,8 @@ static int check_named(struct scan *s, pid_t pid, int dirfd, const char *name, c
 	if (statx(dirfd, name, AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &st))
 		return 0;
 	if (S_ISBLK(st.stx_mode) || (S_ISCHR(st.stx_mode) && !harmless_device(st.stx_rdev_major, st.stx_rdev_minor))) {
-		snprintf(what, sizeof(what), "has the device %s open as descriptor %s", printable(link, clean, sizeof(clean)), name);
+		snprintf(what, sizeof(what), "has the device %s open as descriptor %s",
+			 printable(link, clean, sizeof(clean)), name);
 		return preflight_refuse(s, pid, err, what, "");
 	}
 	mode = preflight_mode(dirfd, name);
@@ -176,8 +178,8 @@ int preflight_fds(struct scan *s, pid_t pid, struct err *err)
 	if (more < 0 || (!d && errno != ENOENT && errno != ESRCH))
 		return err_sys(err, errno, "cannot read /proc/%s", path);
 	if (used > 0 && limit - used < FREE_DESCRIPTORS) {
-		snprintf(what, sizeof(what), "has %ld of the %ld descriptors open that its limit allows (criu needs %d)", used, limit,
-			 FREE_DESCRIPTORS);
+		snprintf(what, sizeof(what), "has %ld of the %ld descriptors open that its limit allows (criu needs %d)",
+			 used, limit, FREE_DESCRIPTORS);
 		return preflight_refuse(s, pid, err, what, "close some, or raise its limit (ulimit -n, prlimit)");
 	}
 	return 0;

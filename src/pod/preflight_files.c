@@ -20,7 +20,8 @@ int preflight_mode(int dirfd, const char *name)
 	return (st.st_mode & S_IRUSR ? R_OK : 0) | (st.st_mode & S_IWUSR ? W_OK : 0);
 }
 
-/* The kernel's own file systems have device numbers with major 0, each its own: one question per file system, none to a disk. */
+/* The kernel's own file systems have device numbers with major 0, each its own: one question per file system, none to a
+ * disk. */
 static const struct kernel_fs *fs_of(struct scan *s, const struct open_file *f, const struct statx *st)
 {
 	const uint64_t number = makedev(st->stx_dev_major, st->stx_dev_minor);
@@ -61,12 +62,16 @@ static bool is_still_there(const struct scan *s, const struct open_file *f, cons
 	return fstatat(s->proc, path, &now, 0) == 0 && now.st_ino == st->stx_ino;
 }
 
-static const char *obstacle(struct scan *s, const struct open_file *f, const struct kernel_fs *fs, const struct statx *st,
-			    char *buf, size_t len)
+static const char *obstacle(struct scan *s, const struct open_file *f, const struct kernel_fs *fs,
+			    const struct statx *st, char *buf, size_t len)
 {
 	struct kernel_file k = {
-		.fs = fs, .path = f->path, .writes = f->mode & W_OK, .holder = f->own ? preflight_inner(s, f->pid) : 0,
-		.pids = s->job->inner, .n_pids = (size_t)s->job->n,
+		.fs = fs,
+		.path = f->path,
+		.writes = f->mode & W_OK,
+		.holder = f->own ? preflight_inner(s, f->pid) : 0,
+		.pids = s->job->inner,
+		.n_pids = (size_t)s->job->n,
 	};
 	const char *why;
 
@@ -87,7 +92,8 @@ int preflight_file(struct scan *s, const struct open_file *f, const struct statx
 	const char *why = fs ? obstacle(s, f, fs, st, buf, sizeof(buf)) : NULL;
 
 	if (why) {
-		snprintf(what, sizeof(what), "has %s open as %s (%s)", printable(f->path, clean, sizeof(clean)), f->as, why);
+		snprintf(what, sizeof(what), "has %s open as %s (%s)", printable(f->path, clean, sizeof(clean)), f->as,
+			 why);
 		return preflight_refuse(s, f->pid, err, what, "close it and try again");
 	}
 	/* What has no name any more is in the checkpoint itself. */

@@ -1,5 +1,6 @@
-/* The job's files in criu's images: none that could not be opened again by the job's user, see kernel_files.h. What was open when the
- * preflight looked may have been closed since, and other files opened; the images say what a restore will open. */
+/* The job's files in criu's images: none that could not be opened again by the job's user, see kernel_files.h. What was
+ * open when the preflight looked may have been closed since, and other files opened; the images say what a restore will
+ * open. */
 #include "criu/criu_internal.h"
 
 #include <errno.h>
@@ -19,15 +20,19 @@
 #define IDS_MAGIC    0x54432030u
 
 /* A descriptor of a process. */
-struct held { uint32_t id; int pid; uint32_t fd; };
+struct held {
+	uint32_t id;
+	int pid;
+	uint32_t fd;
+};
 
 struct files {
 	const struct mount_table *mounts;
-	int    *pids;
-	size_t  n_pids;
-	struct held *held;   /* ascending by id */
-	size_t  n_held, room;
-	int     pid;         /* while descriptors are read: whose */
+	int *pids;
+	size_t n_pids;
+	struct held *held; /* ascending by id */
+	size_t n_held, room;
+	int pid; /* while descriptors are read: whose */
 	struct err *err;
 };
 
@@ -112,8 +117,9 @@ static int refuse(const struct files *f, const struct held *h, const char *path,
 
 	if (h)
 		snprintf(as, sizeof(as), "process %d has it open as descriptor %u", h->pid, h->fd);
-	return err_set(f->err, EPERM, "the open file %s is none that can be opened again (%s); %s", printable(path, clean, sizeof(clean)),
-		       why, h ? as : "a process has it mapped, or as its working or root directory");
+	return err_set(f->err, EPERM, "the open file %s is none that can be opened again (%s); %s",
+		       printable(path, clean, sizeof(clean)), why,
+		       h ? as : "a process has it mapped, or as its working or root directory");
 }
 
 static int check_held(const struct files *f, struct kernel_file *k, const struct held *h)
@@ -130,8 +136,11 @@ static int check_regular(const struct files *f, const RegFileEntry *r)
 {
 	const char *at, *type = mount_table_find(f->mounts, r->name, &at);
 	struct kernel_file k = {
-		.fs = type ? kernel_fs_by_type(type) : NULL, .path = r->name, .writes = (r->flags & O_ACCMODE) != O_RDONLY,
-		.pids = f->pids, .n_pids = f->n_pids,
+		.fs = type ? kernel_fs_by_type(type) : NULL,
+		.path = r->name,
+		.writes = (r->flags & O_ACCMODE) != O_RDONLY,
+		.pids = f->pids,
+		.n_pids = f->n_pids,
 	};
 	size_t low = 0, high = f->n_held;
 

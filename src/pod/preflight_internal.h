@@ -11,27 +11,36 @@
 #include "pod/kernel_files.h"
 #include "pod/preflight.h"
 
-struct owner { unsigned long inode; pid_t pid; };
+struct owner {
+	unsigned long inode;
+	pid_t pid;
+};
 
 /* Which file system a device number is. */
-struct device { uint64_t number; const struct kernel_fs *fs; };
+struct device {
+	uint64_t number;
+	const struct kernel_fs *fs;
+};
 
 struct access_list;
 
 /* A thread that could have confined itself with Landlock. */
-struct suspect { pid_t pid, tid; bool comparable; };
+struct suspect {
+	pid_t pid, tid;
+	bool comparable;
+};
 
 struct scan {
 	const struct preflight_job *job;
-	int    proc;           /* /proc */
-	pid_t  leader;         /* host pid */
+	int proc;              /* /proc */
+	pid_t leader;          /* host pid */
 	struct owner *sockets; /* of all processes of the pod, sorted by inode before use */
-	int    n_sockets, room;
+	int n_sockets, room;
 	struct device *devices;
 	size_t n_devices;
-	uint64_t pod_proc;     /* device number of the pod's /proc; 0: not known */
-	struct access_list *access;   /* what the user must be able to open again */
-	struct suspect *suspects;     /* those of a process one after another */
+	uint64_t pod_proc;          /* device number of the pod's /proc; 0: not known */
+	struct access_list *access; /* what the user must be able to open again */
+	struct suspect *suspects;   /* those of a process one after another */
 	size_t n_suspects;
 };
 
@@ -57,12 +66,12 @@ int preflight_maps(struct scan *s, pid_t pid, struct err *err);
 
 /* preflight_files.c. One file that a process has, open as `as` ("descriptor 5", "a mapping"): */
 struct open_file {
-	pid_t       pid;
+	pid_t pid;
 	const char *as;
-	const char *path;    /* as the job sees it */
-	unsigned    mode;    /* of access(2): with what it is open; F_OK for O_PATH */
-	bool        own;     /* a restore opens it in this process: so with descriptors alone */
-	int         dirfd;   /* the link to it in /proc */
+	const char *path; /* as the job sees it */
+	unsigned mode;    /* of access(2): with what it is open; F_OK for O_PATH */
+	bool own;         /* a restore opens it in this process: so with descriptors alone */
+	int dirfd;        /* the link to it in /proc */
 	const char *name;
 };
 int preflight_file(struct scan *s, const struct open_file *f, const struct statx *st, struct err *err);

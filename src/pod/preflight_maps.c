@@ -10,7 +10,9 @@
 #include "base/util.h"
 
 /* What maps says of the data that the kernel shares with every process. */
-struct vdso { bool code, data; };
+struct vdso {
+	bool code, data;
+};
 
 /* path: of the file; range: its name in map_files. Anonymous and deleted memory has no file to be opened. */
 static int check_file(struct scan *s, pid_t pid, int files, const char *range, const char *path, struct err *err)
@@ -88,13 +90,14 @@ static int check_maps(struct scan *s, pid_t pid, struct err *err)
 		if (check_line(s, pid, files, line, &v, err))
 			return -1;
 	if (!is_usual(&v))
-		return preflight_refuse(s, pid, err,
-					"has only one of the kernel's two mappings [vdso] and [vvar] (valgrind removes one)",
-					"run the program without valgrind");
+		return preflight_refuse(
+			s, pid, err, "has only one of the kernel's two mappings [vdso] and [vvar] (valgrind removes one)",
+			"run the program without valgrind");
 	return 0;
 }
 
-/* A program is opened for reading. Into a directory that may be entered but not read the restored process goes all the same. */
+/* A program is opened for reading. Into a directory that may be entered but not read the restored process goes all the
+ * same. */
 static int check_link(struct scan *s, pid_t pid, const char *name, const char *as, int mode, struct err *err)
 {
 	cleanup_close int dir = open_proc(pid, ".", O_PATH | O_DIRECTORY);
@@ -113,7 +116,8 @@ static int check_link(struct scan *s, pid_t pid, const char *name, const char *a
 
 int preflight_maps(struct scan *s, pid_t pid, struct err *err)
 {
-	if (check_maps(s, pid, err) || check_link(s, pid, "exe", "its program", R_OK, err) || check_link(s, pid, "cwd", "its working directory", X_OK, err))
+	if (check_maps(s, pid, err) || check_link(s, pid, "exe", "its program", R_OK, err) ||
+	    check_link(s, pid, "cwd", "its working directory", X_OK, err))
 		return -1;
 	return check_link(s, pid, "root", "its root directory", X_OK, err);
 }

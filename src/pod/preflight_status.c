@@ -82,17 +82,19 @@ static bool has_capabilities(const char *status)
 	return false;
 }
 
-/* Restored with root's help, the rights of a program with a set-user-ID bit, above all, would be a gift to the job's user. The same is
- * asked of criu's images (criu_check_creds). */
+/* Restored with root's help, the rights of a program with a set-user-ID bit, above all, would be a gift to the job's
+ * user. The same is asked of criu's images (criu_check_creds). */
 static int check_credentials(const struct scan *s, pid_t pid, const char *status, struct err *err)
 {
 	if (!all_are(line_of(status, "\nUid:"), s->job->uid))
 		return preflight_refuse(s, pid, err, "runs under another user than the job", "wait until it has ended");
 	if (s->job->uid == 0)
 		return 0;
-	if (!all_groups_are_known(s->job, line_of(status, "\nGid:")) || !all_groups_are_known(s->job, line_of(status, "\nGroups:")))
-		return preflight_refuse(s, pid, err, "runs with another group than the job (a set-group-ID program, such as ssh-agent)",
-					"wait until it has ended, or start it outside of the job");
+	if (!all_groups_are_known(s->job, line_of(status, "\nGid:")) ||
+	    !all_groups_are_known(s->job, line_of(status, "\nGroups:")))
+		return preflight_refuse(
+			s, pid, err, "runs with another group than the job (a set-group-ID program, such as ssh-agent)",
+			"wait until it has ended, or start it outside of the job");
 	if (has_capabilities(status))
 		return preflight_refuse(s, pid, err, "has capabilities (a program with file capabilities, such as ping)",
 					"wait until it has ended");
@@ -160,23 +162,27 @@ int preflight_status(struct scan *s, pid_t pid, struct err *err)
 	if (check_threads(s, pid, &alive, err))
 		return -1;
 	if (has_ended(status))
-		return alive ? preflight_refuse(s, pid, err, "has ended its first thread while others run on (pthread_exit() in main())",
-						"let main() wait for its threads") : 0;
+		return alive ? preflight_refuse(s, pid, err,
+						"has ended its first thread while others run on (pthread_exit() in main())",
+						"let main() wait for its threads")
+			     : 0;
 	tracer = (int)proc_status_number(status, "TracerPid", 0);
 	if (tracer > 0 && !s->job->hands_off) {
 		snprintf(what, sizeof(what), "is being traced by process %d of the node (a debugger or strace)", tracer);
 		return preflight_refuse(s, pid, err, what, "detach it and try again");
 	}
 	if (!strncmp(status, "Name:\tsrun\n", 11))
-		return preflight_refuse(s, pid, err, "is a job step started by srun", "its tasks run outside of the batch script; "
-					"wait until the step has ended, or start the program without srun (mpiexec and mpirun do by "
-					"themselves, unless HYDRA_LAUNCHER, I_MPI_HYDRA_BOOTSTRAP or OMPI_MCA_plm is set to slurm)");
+		return preflight_refuse(
+			s, pid, err, "is a job step started by srun",
+			"its tasks run outside of the batch script; "
+			"wait until the step has ended, or start the program without srun (mpiexec and mpirun do by "
+			"themselves, unless HYDRA_LAUNCHER, I_MPI_HYDRA_BOOTSTRAP or OMPI_MCA_plm is set to slurm)");
 	return 0;
 }
 
-/* The pod's pid 1 is out of the job's reach; its first process is not: another process of the job can trace it and take it, and itself, to
- * a user namespace and there to a mount namespace with mounts of its choice. criu would follow them there as root. criu restores the tree
- * into IPC and time namespaces of its own. */
+/* The pod's pid 1 is out of the job's reach; its first process is not: another process of the job can trace it and take
+ * it, and itself, to a user namespace and there to a mount namespace with mounts of its choice. criu would follow them
+ * there as root. criu restores the tree into IPC and time namespaces of its own. */
 static pid_t measure_of(const struct scan *s, pid_t pid, const char *ns)
 {
 	if (pid != s->leader)
@@ -186,9 +192,11 @@ static pid_t measure_of(const struct scan *s, pid_t pid, const char *ns)
 
 int preflight_namespaces(const struct scan *s, pid_t pid, struct err *err)
 {
-	static const struct { const char *file, *name; } ns[] = {
-		{ "pid", "PID" }, { "mnt", "mount" }, { "user", "user" }, { "ipc", "IPC" }, { "net", "network" },
-		{ "uts", "UTS" }, { "cgroup", "cgroup" }, { "time", "time" },
+	static const struct {
+		const char *file, *name;
+	} ns[] = {
+		{ "pid", "PID" },     { "mnt", "mount" }, { "user", "user" },     { "ipc", "IPC" },
+		{ "net", "network" }, { "uts", "UTS" },   { "cgroup", "cgroup" }, { "time", "time" },
 	};
 	struct stat a, b;
 	char path[64], what[96];
@@ -200,8 +208,8 @@ int preflight_namespaces(const struct scan *s, pid_t pid, struct err *err)
 		snprintf(path, sizeof(path), "%d/ns/%s", pid, ns[i].file);
 		if (fstatat(s->proc, path, &b, 0) || (a.st_dev == b.st_dev && a.st_ino == b.st_ino))
 			continue;
-		snprintf(what, sizeof(what), "is in another %s namespace than the %s (a container or unshare)", ns[i].name,
-			 pid == s->leader ? "pod" : "job");
+		snprintf(what, sizeof(what), "is in another %s namespace than the %s (a container or unshare)",
+			 ns[i].name, pid == s->leader ? "pod" : "job");
 		return preflight_refuse(s, pid, err, what, "");
 	}
 	return 0;

@@ -14,9 +14,9 @@
 /* A socket of the pod, or a line of /proc/net/tcp. */
 struct tcp {
 	unsigned long inode;
-	unsigned      state;
-	uint8_t       local[16], remote[16]; /* IPv4 as ::ffff:a.b.c.d */
-	unsigned      local_port, remote_port;
+	unsigned state;
+	uint8_t local[16], remote[16]; /* IPv4 as ::ffff:a.b.c.d */
+	unsigned local_port, remote_port;
 };
 
 static bool is_any(const uint8_t *a, size_t n)
@@ -104,8 +104,8 @@ static bool is_loopback(const uint8_t *a)
 
 static bool reversed(const struct tcp *a, const struct tcp *b)
 {
-	return a->local_port == b->remote_port && a->remote_port == b->local_port &&
-	       !memcmp(a->local, b->remote, 16) && !memcmp(a->remote, b->local, 16);
+	return a->local_port == b->remote_port && a->remote_port == b->local_port && !memcmp(a->local, b->remote, 16) &&
+	       !memcmp(a->remote, b->local, 16);
 }
 
 static const struct tcp *other_end(const struct tcp *table, int n, const struct tcp *t)
@@ -116,7 +116,8 @@ static const struct tcp *other_end(const struct tcp *table, int n, const struct 
 	return NULL;
 }
 
-static int check_connection(const struct scan *s, const struct tcp *table, int n, const struct tcp *t, int agent_port, struct err *err)
+static int check_connection(const struct scan *s, const struct tcp *table, int n, const struct tcp *t, int agent_port,
+			    struct err *err)
 {
 	bool local = is_loopback(t->remote) || !memcmp(t->local, t->remote, 16);
 	pid_t pid = owner_of(s, t->inode);
@@ -126,8 +127,10 @@ static int check_connection(const struct scan *s, const struct tcp *table, int n
 	if (!pid)
 		return 0;
 	if (local && agent_port > 0 && t->remote_port == (unsigned)agent_port)
-		return err_set(err, PREFLIGHT_ASKER, "a job cannot checkpoint itself: the request comes from inside the job, %s; "
-			       "send it from a login node or from another job", proc_describe(pid, who, sizeof(who)));
+		return err_set(err, PREFLIGHT_ASKER,
+			       "a job cannot checkpoint itself: the request comes from inside the job, %s; "
+			       "send it from a login node or from another job",
+			       proc_describe(pid, who, sizeof(who)));
 	peer = local ? other_end(table, n, t) : NULL;
 	if (peer && owner_of(s, peer->inode))
 		return 0;

@@ -90,7 +90,7 @@ int load_parse_pressure(const char *text, struct load_counters *c)
 
 static double clip(double x)
 {
-	return x > 0 ? (x < 1 ? x : 1) : 0;  /* a nan becomes 0 */
+	return x > 0 ? (x < 1 ? x : 1) : 0; /* a nan becomes 0 */
 }
 
 /* Some counters of /proc/stat can run backwards (iowait does). */
@@ -124,8 +124,8 @@ static double cpu_load(double online, double busy, double jobs)
 
 static double all_ticks(const struct load_counters *begin, const struct load_counters *end)
 {
-	return grown(begin->busy, end->busy) + grown(begin->idle, end->idle) +
-	       grown(begin->iowait, end->iowait) + grown(begin->steal, end->steal);
+	return grown(begin->busy, end->busy) + grown(begin->idle, end->idle) + grown(begin->iowait, end->iowait) +
+	       grown(begin->steal, end->steal);
 }
 
 double load_window_ticks(const struct load_counters *begin, const struct load_counters *end)
@@ -133,8 +133,8 @@ double load_window_ticks(const struct load_counters *begin, const struct load_co
 	return end->cpus ? all_ticks(begin, end) / end->cpus : 0;
 }
 
-void load_compute(const struct load_counters *begin, const struct load_counters *end,
-		  const struct load_job *jobs, size_t n_jobs, struct load *out)
+void load_compute(const struct load_counters *begin, const struct load_counters *end, const struct load_job *jobs,
+		  size_t n_jobs, struct load *out)
 {
 	double window = (double)(end->at - begin->at) / 1e6;
 	double busy = grown(begin->busy, end->busy), iowait = grown(begin->iowait, end->iowait);

@@ -25,20 +25,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct load_counters {             /* one look at the machine */
-	int64_t  at;               /* CLOCK_MONOTONIC, us */
-	unsigned cpus;             /* online */
+struct load_counters {                      /* one look at the machine */
+	int64_t at;                         /* CLOCK_MONOTONIC, us */
+	unsigned cpus;                      /* online */
 	uint64_t busy, idle, iowait, steal; /* clock ticks since boot, all CPUs */
-	int64_t  psi_full;         /* us since boot, -1 = no PSI */
+	int64_t psi_full;                   /* us since boot, -1 = no PSI */
 	uint64_t mem_total, mem_available;  /* KiB */
 };
 
 struct load_job {
-	double used;               /* CPUs, on average over the window */
-	double allocated;          /* CPUs */
+	double used;      /* CPUs, on average over the window */
+	double allocated; /* CPUs */
 };
 
-struct load {                      /* each 0..1 */
+struct load { /* each 0..1 */
 	double cpu, io, memory;
 };
 
@@ -57,8 +57,8 @@ int load_parse_pressure(const char *text, struct load_counters *c);
 double load_window_ticks(const struct load_counters *begin, const struct load_counters *end);
 
 /* What the counters and the jobs of the window amount to. */
-void load_compute(const struct load_counters *begin, const struct load_counters *end,
-		  const struct load_job *jobs, size_t n_jobs, struct load *out);
+void load_compute(const struct load_counters *begin, const struct load_counters *end, const struct load_job *jobs,
+		  size_t n_jobs, struct load *out);
 
 /* LOAD_GO, or the first threshold that is exceeded; text then names all of
  * them: "CPU load 0.97 above CRIU_LoadThresholdCPU 0.95". */

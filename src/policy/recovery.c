@@ -19,23 +19,23 @@ static bool fits(int wanted, bool value)
 
 enum which { NONE, REQUESTED, LATEST, LATEST_THEN_OLDER };
 
-#define IS(intent) (1u << (intent))
-#define EVERY_INTENT ~0u
-#define HOW(ended) (1u << (ended))
-#define ANYHOW ~0u
-#define AS_CONFIGURED START_RESTORE   /* CheckpointOnRestoreFailure decides */
+#define IS(intent)    (1u << (intent))
+#define EVERY_INTENT  ~0u
+#define HOW(ended)    (1u << (ended))
+#define ANYHOW        ~0u
+#define AS_CONFIGURED START_RESTORE /* CheckpointOnRestoreFailure decides */
 
 /* The first row that matches. */
 static const struct rule {
-	int      record;     /* a record of this job is there */
+	int record; /* a record of this job is there */
 	unsigned intents;
-	int      unusable;   /* the job's directory cannot be read on this node */
-	int      restarted;  /* Slurm's restart count is above 0 */
-	int      requested;  /* a person named an epoch */
-	int      saved;      /* Slurm's entry: it was running and had an epoch */
-	int      available;  /* that epoch (or any, if none was named) is complete */
-	int      told;       /* Slurm's entry: the job had ended */
-	unsigned ends;       /* how the record says that the script ended */
+	int unusable;  /* the job's directory cannot be read on this node */
+	int restarted; /* Slurm's restart count is above 0 */
+	int requested; /* a person named an epoch */
+	int saved;     /* Slurm's entry: it was running and had an epoch */
+	int available; /* that epoch (or any, if none was named) is complete */
+	int told;      /* Slurm's entry: the job had ended */
+	unsigned ends; /* how the record says that the script ended */
 	enum start_action action;
 	enum which which;
 	enum start_action otherwise;
@@ -46,8 +46,7 @@ static const struct rule {
 	  "the job was started before, but its checkpoint directory cannot be used on this node" },
 	{ 0, EVERY_INTENT, 0, ANY, 1, ANY, ANY, ANY, ANYHOW, START_ELSEWHERE, NONE, START_HOLD,
 	  "the job is to be continued, but this node sees no checkpoint of it (JobCheckpointDir must be the same on all nodes)" },
-	{ 0, EVERY_INTENT, ANY, 0, 0, ANY, ANY, ANY, ANYHOW, START_FRESH, NONE, START_FRESH,
-	  "first start of the job" },
+	{ 0, EVERY_INTENT, ANY, 0, 0, ANY, ANY, ANY, ANYHOW, START_FRESH, NONE, START_FRESH, "first start of the job" },
 	{ 0, EVERY_INTENT, 0, 1, 0, 1, ANY, ANY, ANYHOW, START_ELSEWHERE, NONE, AS_CONFIGURED,
 	  "the job was running, but this node sees no checkpoint of it (JobCheckpointDir must be the same on all nodes)" },
 	{ 0, EVERY_INTENT, 0, 1, 0, 0, ANY, ANY, ANYHOW, START_FRESH, NONE, START_FRESH,
@@ -58,8 +57,8 @@ static const struct rule {
 	  "restart from the epoch that was asked for" },
 	{ 1, IS(INTENT_VACATED) | IS(INTENT_VACATING), 0, ANY, 0, ANY, 0, ANY, ANYHOW, START_HOLD, NONE, START_HOLD,
 	  "the job was vacated, but no complete epoch of it is there" },
-	{ 1, IS(INTENT_VACATED) | IS(INTENT_VACATING), 0, ANY, 0, ANY, 1, ANY, ANYHOW, START_RESTORE, LATEST, START_HOLD,
-	  "restart of a vacated job" },
+	{ 1, IS(INTENT_VACATED) | IS(INTENT_VACATING), 0, ANY, 0, ANY, 1, ANY, ANYHOW, START_RESTORE, LATEST,
+	  START_HOLD, "restart of a vacated job" },
 	{ 1, IS(INTENT_RUNNING), 0, 1, 0, ANY, 1, ANY, ANYHOW, START_RESTORE, LATEST_THEN_OLDER, AS_CONFIGURED,
 	  "the job was running when Slurm requeued it" },
 	{ 1, IS(INTENT_RUNNING), 0, 1, 0, ANY, 0, ANY, ANYHOW, START_FRESH, NONE, START_FRESH,
@@ -68,7 +67,8 @@ static const struct rule {
 	  "first start of the job" },
 	{ 1, IS(INTENT_REQUEUED), 0, ANY, 0, ANY, ANY, ANY, ANYHOW, START_FRESH, NONE, START_FRESH,
 	  "the job was requeued to start over" },
-	/* Slurm requeues such a job since its node failed before Slurm heard of the end; nobody has asked for another run */
+	/* Slurm requeues such a job since its node failed before Slurm heard of the end; nobody has asked for another
+	   run */
 	{ 1, IS(INTENT_DONE), 0, 1, 0, ANY, ANY, 0, HOW(ENDED_ITSELF), START_END, NONE, START_HOLD,
 	  "the script had ended already, and Slurm had not heard of it" },
 	/* by a node that was shut down, for instance */
@@ -92,21 +92,20 @@ static const struct rule *find_rule(const struct start_input *in)
 {
 	/* An intent that this version does not know: hold, a person must look. */
 	static const struct rule unknown = {
-		.action = START_HOLD, .otherwise = START_HOLD, .reason = "the checkpoint record has an unknown intent",
+		.action = START_HOLD,
+		.otherwise = START_HOLD,
+		.reason = "the checkpoint record has an unknown intent",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rules); i++) {
 		const struct rule *r = &rules[i];
 
 		if (fits(r->record, in->have_record) &&
-		    (!in->have_record || r->intents == EVERY_INTENT || ((unsigned)in->intent < 32 && r->intents & IS(in->intent))) &&
-		    fits(r->unusable, in->unusable) &&
-		    fits(r->restarted, in->restart_count > 0) &&
-		    fits(r->requested, in->requested > 0) &&
-		    fits(r->saved, in->saved) &&
-		    fits(r->available, available(in)) &&
-		    fits(r->told, in->told) &&
-		    r->ends & HOW(in->ended))
+		    (!in->have_record || r->intents == EVERY_INTENT ||
+		     ((unsigned)in->intent < 32 && r->intents & IS(in->intent))) &&
+		    fits(r->unusable, in->unusable) && fits(r->restarted, in->restart_count > 0) &&
+		    fits(r->requested, in->requested > 0) && fits(r->saved, in->saved) &&
+		    fits(r->available, available(in)) && fits(r->told, in->told) && r->ends & HOW(in->ended))
 			return r;
 	}
 	return &unknown;
@@ -116,7 +115,8 @@ static const char *reason_of(const struct rule *r, const struct start_input *in)
 {
 	if (in->requested != START_LATEST || !in->have_record)
 		return r->reason;
-	return r->action == START_HOLD ? "the job is to be continued, but no complete epoch of it is there" : "restart from the latest epoch";
+	return r->action == START_HOLD ? "the job is to be continued, but no complete epoch of it is there"
+				       : "restart from the latest epoch";
 }
 
 void start_decide(const struct start_input *in, struct start_plan *plan)
@@ -146,6 +146,7 @@ enum failure_step failure_decide(const struct failure_input *in)
 	static const struct {
 		int cause, time_left, more_epochs, may_move, hold;
 		enum failure_step step;
+		/* clang-format off */
 	} table[] = {
 		/* an older epoch would meet the same */
 		{ FAILED_PASSES, 1,   ANY, ANY, ANY, FAILURE_AGAIN },
@@ -157,6 +158,7 @@ enum failure_step failure_decide(const struct failure_input *in)
 		{ ANY,           ANY, 0,   ANY, 0,   FAILURE_FRESH },
 		{ ANY,           ANY, 0,   ANY, 1,   FAILURE_HOLD },
 	};
+	/* clang-format on */
 
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
 		if ((table[i].cause == ANY || table[i].cause == (int)in->cause) &&
@@ -173,13 +175,14 @@ unsigned failure_pause(unsigned tries)
 
 /* ---- meaning ------------------------------------------------------------ */
 
-/* While its processes still end, Slurm shows a job that a person has requeued as pending and completing, and so it shows a
- * preempted one, but with its preempt_time. A job whose node is taken for dead is pending at once. */
+/* While its processes still end, Slurm shows a job that a person has requeued as pending and completing, and so it
+ * shows a preempted one, but with its preempt_time. A job whose node is taken for dead is pending at once. */
 enum end_meaning end_decide(const struct end_input *in)
 {
 	static const struct {
 		int known, newer, pending, completing, preempted, running, finished;
 		enum end_meaning meaning;
+		/* clang-format off */
 	} table[] = {
 		{ 0, ANY, ANY, ANY, ANY, ANY, ANY, END_UNKNOWN },
 		{ 1, 1,   0,   ANY, ANY, ANY, ANY, END_ELSEWHERE },
@@ -188,11 +191,13 @@ enum end_meaning end_decide(const struct end_input *in)
 		{ 1, 0,   0,   ANY, ANY, 1,   ANY, END_NONE },
 		{ 1, 0,   0,   ANY, ANY, 0,   1,   END_OVER },
 	};
+	/* clang-format on */
 
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
-		if (fits(table[i].known, in->known) && fits(table[i].newer, in->newer) && fits(table[i].pending, in->pending) &&
-		    fits(table[i].completing, in->completing) && fits(table[i].preempted, in->preempted) &&
-		    fits(table[i].running, in->running) && fits(table[i].finished, in->finished))
+		if (fits(table[i].known, in->known) && fits(table[i].newer, in->newer) &&
+		    fits(table[i].pending, in->pending) && fits(table[i].completing, in->completing) &&
+		    fits(table[i].preempted, in->preempted) && fits(table[i].running, in->running) &&
+		    fits(table[i].finished, in->finished))
 			return table[i].meaning;
 	return END_NONE; /* suspended, or a state of a later Slurm: the job is still there */
 }
@@ -218,6 +223,7 @@ enum record_change record_decide(const struct record_input *in)
 		int ended, itself;
 		unsigned meanings;
 		enum record_change change;
+		/* clang-format off */
 	} table[] = {
 		{ ANY, ANY, IS(END_START_OVER),                  RECORD_REQUEUED },
 		{ ANY, ANY, IS(END_OVER),                        RECORD_OVER },
@@ -230,9 +236,11 @@ enum record_change record_decide(const struct record_input *in)
 		{ 1,   0,   IS(END_UNKNOWN) | IS(END_CONTINUE),  RECORD_KEEP },
 		{ 0,   ANY, EVERY_INTENT,                        RECORD_KEEP },
 	};
+	/* clang-format on */
 
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
-		if (fits(table[i].ended, in->ended) && fits(table[i].itself, in->itself) && table[i].meanings & IS(in->meaning))
+		if (fits(table[i].ended, in->ended) && fits(table[i].itself, in->itself) &&
+		    table[i].meanings & IS(in->meaning))
 			return table[i].change;
 	return RECORD_KEEP;
 }
@@ -244,6 +252,7 @@ enum lease_verdict lease_decide(const struct lease_input *in)
 	static const struct {
 		int exists, newer, released, same_host, same_boot, alive, expired;
 		enum lease_verdict verdict;
+		/* clang-format off */
 	} table[] = {
 		{ 0, ANY, ANY, ANY, ANY, ANY, ANY, LEASE_TAKE },
 		/* Slurm has started the job once more, after it started us */
@@ -256,18 +265,20 @@ enum lease_verdict lease_decide(const struct lease_input *in)
 		{ 1, 0,   0,   ANY, ANY, ANY, 1,   LEASE_TAKE },
 		{ 1, 0,   0,   ANY, ANY, ANY, 0,   LEASE_WAIT },
 	};
+	/* clang-format on */
 
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
-		if (fits(table[i].exists, in->exists) && fits(table[i].newer, in->newer) && fits(table[i].released, in->released) &&
-		    fits(table[i].same_host, in->same_host) && fits(table[i].same_boot, in->same_boot) &&
-		    fits(table[i].alive, in->alive) && fits(table[i].expired, in->expired))
+		if (fits(table[i].exists, in->exists) && fits(table[i].newer, in->newer) &&
+		    fits(table[i].released, in->released) && fits(table[i].same_host, in->same_host) &&
+		    fits(table[i].same_boot, in->same_boot) && fits(table[i].alive, in->alive) &&
+		    fits(table[i].expired, in->expired))
 			return table[i].verdict;
 	return LEASE_WAIT;
 }
 
 /* ---- notice ------------------------------------------------------------- */
 
-#define LEAD_MIN 20   /* s: Slurm looks at time limits every 30 s or so, never early */
+#define LEAD_MIN 20 /* s: Slurm looks at time limits every 30 s or so, never early */
 #define LEAD_MAX 1800
 
 int64_t notice_lead(int64_t total_us)
@@ -282,11 +293,13 @@ enum notice_action notice_decide(const struct notice_input *in)
 	static const struct {
 		int served, preempted, at_limit, near_limit;
 		enum notice_action action;
+		/* clang-format off */
 	} table[] = {
 		{ 1, ANY, ANY, ANY, NOTICE_NONE },
 		{ 0, 1,   ANY, ANY, NOTICE_SAVE_AND_REQUEUE },
 		{ 0, 0,   1,   1,   NOTICE_VACATE },
 	};
+	/* clang-format on */
 
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
 		if (fits(table[i].served, in->served) && fits(table[i].preempted, in->preempted) &&

@@ -25,42 +25,43 @@
 
 /* ---- start ---- */
 
-#define START_LATEST 0xffffffffu   /* whichever epoch is the newest */
+#define START_LATEST 0xffffffffu /* whichever epoch is the newest */
 
 enum start_action { START_FRESH, START_RESTORE, START_HOLD, START_ELSEWHERE, START_END };
 
 /* How the script ended, by the wait status in the record. */
 enum ended {
-	ENDED_UNKNOWN,   /* it has not, or Slurm ended it */
+	ENDED_UNKNOWN, /* it has not, or Slurm ended it */
 	ENDED_ITSELF,
-	ENDED_KILLED,    /* by SIGTERM or SIGKILL, which Slurm did not send */
+	ENDED_KILLED, /* by SIGTERM or SIGKILL, which Slurm did not send */
 };
-enum ended ended_how(int status);   /* -1 = ENDED_UNKNOWN */
+enum ended ended_how(int status); /* -1 = ENDED_UNKNOWN */
 
 struct start_input {
-	bool     have_record;        /* job.json is there and its uuid is this job's */
-	enum intent intent;          /* of the record */
-	unsigned restart_count;      /* Slurm's, of this start */
-	const unsigned *epochs;      /* complete epochs of the record's run, ascending */
+	bool have_record;       /* job.json is there and its uuid is this job's */
+	enum intent intent;     /* of the record */
+	unsigned restart_count; /* Slurm's, of this start */
+	const unsigned *epochs; /* complete epochs of the record's run, ascending */
 	unsigned n_epochs;
-	unsigned requested;          /* epoch that a person asked for, START_LATEST, 0 = none */
-	bool     saved;              /* Slurm's entry: the job was running and had an epoch */
-	bool     told;               /* Slurm's entry: the job had ended, so a requeue is a request to run it again */
-	enum ended ended;            /* of the record */
-	bool     unusable;           /* the job's directory cannot be read here, so neither the record nor the lease could be had */
-	bool     hold_on_failure;    /* CheckpointOnRestoreFailure = hold */
+	unsigned requested; /* epoch that a person asked for, START_LATEST, 0 = none */
+	bool saved;         /* Slurm's entry: the job was running and had an epoch */
+	bool told;          /* Slurm's entry: the job had ended, so a requeue is a request to run it again */
+	enum ended ended;   /* of the record */
+	bool unusable; /* the job's directory cannot be read here, so neither the record nor the lease could be had */
+	bool hold_on_failure; /* CheckpointOnRestoreFailure = hold */
 };
 
 struct start_plan {
 	enum start_action action;
 	/* START_FRESH: the record's run number must grow by one (there was a run before). */
-	bool     new_run;
+	bool new_run;
 	/* START_RESTORE: what to try, in this order. */
 	unsigned epochs[STORE_KEPT_MAX];
 	unsigned n_epochs;
-	/* START_RESTORE, START_ELSEWHERE: what to do when that has failed: START_HOLD, or START_FRESH (then with a new run). */
+	/* START_RESTORE, START_ELSEWHERE: what to do when that has failed: START_HOLD, or START_FRESH (then with a new
+	 * run). */
 	enum start_action otherwise;
-	char     reason[200];        /* a sentence for the log; of START_HOLD and START_ELSEWHERE for the user too */
+	char reason[200]; /* a sentence for the log; of START_HOLD and START_ELSEWHERE for the user too */
 };
 
 void start_decide(const struct start_input *in, struct start_plan *plan);
@@ -68,10 +69,10 @@ void start_decide(const struct start_input *in, struct start_plan *plan);
 /* ---- failure ---- */
 
 enum failure_cause {
-	FAILED_EPOCH,    /* damaged, or its files cannot be put back: no node can restore it */
-	FAILED_PASSES,   /* what is in the way goes away by itself: a port in use, memory short */
-	FAILED_JOB,      /* somebody has to put something in order: a file of the job was changed */
-	FAILED_NODE,     /* this node is not like the one where it was saved, or lacks something: another node may do */
+	FAILED_EPOCH,  /* damaged, or its files cannot be put back: no node can restore it */
+	FAILED_PASSES, /* what is in the way goes away by itself: a port in use, memory short */
+	FAILED_JOB,    /* somebody has to put something in order: a file of the job was changed */
+	FAILED_NODE,   /* this node is not like the one where it was saved, or lacks something: another node may do */
 };
 enum failure_step { FAILURE_AGAIN, FAILURE_NEXT_EPOCH, FAILURE_ELSEWHERE, FAILURE_FRESH, FAILURE_HOLD };
 
@@ -90,19 +91,19 @@ unsigned failure_pause(unsigned tries);
 /* ---- meaning ---- */
 
 enum end_meaning {
-	END_UNKNOWN,     /* Slurm could not be asked: what the record says stands */
-	END_NONE,        /* Slurm did not end it: the signal was somebody's signal */
-	END_OVER,        /* cancelled, out of time, failed: it does not come back */
-	END_START_OVER,  /* a person requeued it */
-	END_CONTINUE,    /* requeued by Slurm (preemption, the node is taken for dead): it is to go on where it was */
-	END_ELSEWHERE,   /* it runs in another place already */
+	END_UNKNOWN,    /* Slurm could not be asked: what the record says stands */
+	END_NONE,       /* Slurm did not end it: the signal was somebody's signal */
+	END_OVER,       /* cancelled, out of time, failed: it does not come back */
+	END_START_OVER, /* a person requeued it */
+	END_CONTINUE,   /* requeued by Slurm (preemption, the node is taken for dead): it is to go on where it was */
+	END_ELSEWHERE,  /* it runs in another place already */
 };
 
-struct end_input {          /* the job as slurmctld shows it */
+struct end_input { /* the job as slurmctld shows it */
 	bool known;
 	bool pending, completing, running, finished;
-	bool preempted;     /* preempt_time is set */
-	bool newer;         /* its restart count is above that of this agent */
+	bool preempted; /* preempt_time is set */
+	bool newer;     /* its restart count is above that of this agent */
 };
 
 enum end_meaning end_decide(const struct end_input *in);
@@ -111,14 +112,14 @@ enum end_meaning end_decide(const struct end_input *in);
 
 enum record_change {
 	RECORD_KEEP,
-	RECORD_ENDED,       /* INTENT_DONE and the script's status */
-	RECORD_OVER,        /* INTENT_DONE: Slurm ended the job, and knows it */
-	RECORD_REQUEUED,    /* INTENT_REQUEUED */
+	RECORD_ENDED,    /* INTENT_DONE and the script's status */
+	RECORD_OVER,     /* INTENT_DONE: Slurm ended the job, and knows it */
+	RECORD_REQUEUED, /* INTENT_REQUEUED */
 };
 
 struct record_input {
-	bool ended;              /* the script has */
-	bool itself;             /* neither killed as Slurm kills nor while Slurm was ending the job */
+	bool ended;  /* the script has */
+	bool itself; /* neither killed as Slurm kills nor while Slurm was ending the job */
 	enum end_meaning meaning;
 };
 
@@ -130,30 +131,34 @@ enum lease_verdict { LEASE_TAKE, LEASE_WAIT, LEASE_STAND_DOWN };
 
 struct lease_input {
 	bool exists;
-	bool released;       /* its holder gave it back */
-	bool newer;          /* it belongs to a later start of the job than this one */
-	bool same_host, same_boot;   /* the holder ran on this node, since its last boot */
-	bool alive;          /* same_host and same_boot: the holder still lives */
-	bool expired;        /* not renewed for its duration and the margin */
+	bool released;             /* its holder gave it back */
+	bool newer;                /* it belongs to a later start of the job than this one */
+	bool same_host, same_boot; /* the holder ran on this node, since its last boot */
+	bool alive;                /* same_host and same_boot: the holder still lives */
+	bool expired;              /* not renewed for its duration and the margin */
 };
 
 /* For an agent that wants to have the job. */
 enum lease_verdict lease_decide(const struct lease_input *in);
 
-/* Seconds for which a lease that was last renewed must be left alone by others: its duration, within which its holder has killed
- * the job, and a margin for clocks that differ (file systems that stamp with the client's clock) and for a slow kill. */
-static inline unsigned lease_margin(unsigned duration) { return duration / 4 > 2 ? duration / 4 : 2; }
+/* Seconds for which a lease that was last renewed must be left alone by others: its duration, within which its holder
+ * has killed the job, and a margin for clocks that differ (file systems that stamp with the client's clock) and for a
+ * slow kill. */
+static inline unsigned lease_margin(unsigned duration)
+{
+	return duration / 4 > 2 ? duration / 4 : 2;
+}
 
 /* ---- notice ---- */
 
 enum notice_action { NOTICE_NONE, NOTICE_SAVE_AND_REQUEUE, NOTICE_VACATE };
 
 struct notice_input {
-	bool preempted;      /* preempt_time is set */
-	bool at_limit;       /* --checkpoint-at-limit */
-	int64_t left;        /* s until the time limit */
-	int64_t lead;        /* s that a checkpoint is expected to need */
-	bool served;         /* it has been done, or tried, for this notice */
+	bool preempted; /* preempt_time is set */
+	bool at_limit;  /* --checkpoint-at-limit */
+	int64_t left;   /* s until the time limit */
+	int64_t lead;   /* s that a checkpoint is expected to need */
+	bool served;    /* it has been done, or tried, for this notice */
 };
 
 enum notice_action notice_decide(const struct notice_input *in);

@@ -1,11 +1,10 @@
 #include "policy/schedule.h"
 
-#define SECOND 1000000
-#define RETRY_FIRST (2 * (int64_t)SECOND)
+#define SECOND           1000000
+#define RETRY_FIRST      (2 * (int64_t)SECOND)
 #define RETRY_DOUBLE_MAX 12
 
-void schedule_init(struct schedule *s, int64_t now, int64_t interval, int64_t jitter,
-		   unsigned max_skip, unsigned skipped)
+void schedule_init(struct schedule *s, int64_t now, int64_t interval, int64_t jitter, unsigned max_skip, unsigned skipped)
 {
 	*s = (struct schedule){
 		.grid = now + jitter,

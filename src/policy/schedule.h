@@ -11,7 +11,8 @@
  * Every whole interval that passes in this state counts as one skipped
  * checkpoint; a refusal that ends within the interval skips nothing.
  *
- * One that failed for a reason that passes (transient.h) is tried again after 2, 4, 8, ... s, as long as that is before the next due time.
+ * One that failed for a reason that passes (transient.h) is tried again after 2, 4, 8, ... s, as long as that is before
+ * the next due time.
  *
  * Pure: times are microseconds of CLOCK_MONOTONIC (which stands still while the
  * machine sleeps) and are given by the caller.
@@ -31,21 +32,21 @@
 #define SCHEDULE_NEVER INT64_MAX
 
 struct schedule {
-	int64_t  grid;       /* start + jitter */
-	int64_t  interval;   /* 0 = on request only */
-	unsigned max_skip;   /* CheckpointMaxSkip; 0 = the gate is never obeyed */
-	int64_t  due;        /* the grid point to be served next */
-	bool     refused;    /* the gate has refused since `due` */
-	int64_t  look;       /* while refused: when to ask the gate again */
-	unsigned passed;     /* while refused: whole intervals since `due` */
-	unsigned skipped;    /* in all, includes `passed` */
-	int64_t  retry;      /* the failed one is tried again then; 0 = it is not */
-	unsigned tries;      /* that have failed one after the other */
+	int64_t grid;      /* start + jitter */
+	int64_t interval;  /* 0 = on request only */
+	unsigned max_skip; /* CheckpointMaxSkip; 0 = the gate is never obeyed */
+	int64_t due;       /* the grid point to be served next */
+	bool refused;      /* the gate has refused since `due` */
+	int64_t look;      /* while refused: when to ask the gate again */
+	unsigned passed;   /* while refused: whole intervals since `due` */
+	unsigned skipped;  /* in all, includes `passed` */
+	int64_t retry;     /* the failed one is tried again then; 0 = it is not */
+	unsigned tries;    /* that have failed one after the other */
 };
 
 /* interval in us, 0 = on request only. skipped: the number to go on counting from. */
-void schedule_init(struct schedule *s, int64_t now, int64_t interval, int64_t jitter,
-		   unsigned max_skip, unsigned skipped);
+void schedule_init(struct schedule *s, int64_t now, int64_t interval, int64_t jitter, unsigned max_skip,
+		   unsigned skipped);
 /* A jitter of 0 .. min(5 % of interval, 60 s); random: any number, evenly spread. */
 int64_t schedule_jitter(int64_t interval, uint32_t random);
 

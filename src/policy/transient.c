@@ -5,7 +5,10 @@
 #include "base/util.h"
 
 /* The first row that fits decides. */
-static const struct { const char *part; bool passes; } table[] = {
+static const struct {
+	const char *part;
+	bool passes;
+} table[] = {
 	/* the same words in a failure that stays */
 	{ "External socket", false },
 	/* a process ended while criu went over the tree */

@@ -1,5 +1,5 @@
-/* Whether a checkpoint that failed is worth another try soon, or will fail again in the same way. Goes by the text of the failure: criu
- * has no other. */
+/* Whether a checkpoint that failed is worth another try soon, or will fail again in the same way. Goes by the text of
+ * the failure: criu has no other. */
 #ifndef FSCHED_POLICY_TRANSIENT_H
 #define FSCHED_POLICY_TRANSIENT_H
 

@@ -1,15 +1,16 @@
 /* Part of libfsched-criu.so, which is loaded into criu, and only into criu: what criu itself does by name.
  *
- * criu is root and goes by path names that the job's user chose: in a dump it links and unlinks them, after a failed restore it removes what
- * it made. Between checkpoint and restore, and at any moment of either, the user can put a symbolic link in place of a directory of his. So
- * every call by name is made with the job's user and groups and without a capability (rights.h). Only criu's own files stay root's: /proc
- * and /sys by an absolute name, what lies in criu's working directory, its cache, and names relative to a directory that criu has opened
- * for itself (images, /proc).
+ * criu is root and goes by path names that the job's user chose: in a dump it links and unlinks them, after a failed
+ * restore it removes what it made. Between checkpoint and restore, and at any moment of either, the user can put a
+ * symbolic link in place of a directory of his. So every call by name is made with the job's user and groups and
+ * without a capability (rights.h). Only criu's own files stay root's: /proc and /sys by an absolute name, what lies in
+ * criu's working directory, its cache, and names relative to a directory that criu has opened for itself (images,
+ * /proc).
  *
  * Restored tasks have the job's rights anyway: restored_task.c.
  *
- * Arguments of criu that begin with '@' are made usable here ("@/proc/…" a path, "@12" a number): without this library criu ends before it
- * does anything. */
+ * Arguments of criu that begin with '@' are made usable here ("@/proc/…" a path, "@12" a number): without this library
+ * criu ends before it does anything. */
 #include <linux/fcntl.h>
 #include <linux/stat.h>
 #include <stdbool.h>
@@ -117,8 +118,9 @@ static bool users(int dirfd, const char *path)
 	return rights_on() && !rights_of_job() && path && (dirfd == AT_FDCWD || from_the_root(dirfd, path));
 }
 
-/* criu's own among the names that are opened: what lies in its working directory, its cache, the directory to which it comes back, /proc
- * and /sys by an absolute name, and the device by which it finds out about the kernel (the job's go by a descriptor of /). */
+/* criu's own among the names that are opened: what lies in its working directory, its cache, the directory to which it
+ * comes back, /proc and /sys by an absolute name, and the device by which it finds out about the kernel (the job's go
+ * by a descriptor of /). */
 static bool opened_by_user(int dirfd, const char *path)
 {
 	if (!users(dirfd, path))
@@ -131,8 +133,8 @@ static bool opened_by_user(int dirfd, const char *path)
 /* ---- calls ------------------------------------------------------------- */
 
 /* A fifo in place of a file must not stop criu. It says so itself once it has a descriptor. */
-static long open_without_waiting(long (*open_call)(int dirfd, const char *path, int flags, unsigned mode), int dirfd, const char *path,
-				 int flags, unsigned mode)
+static long open_without_waiting(long (*open_call)(int dirfd, const char *path, int flags, unsigned mode), int dirfd,
+				 const char *path, int flags, unsigned mode)
 {
 	long ret;
 
@@ -159,8 +161,8 @@ static int open_as(int dirfd, const char *path, int flags, unsigned mode)
 	path = elide_path(path, apart);
 	if (rights_of_job())
 		return (int)errno_result(dirfd == AT_FDCWD || from_the_root(dirfd, path)
-					 ? open_without_waiting(restored_task_open, dirfd, path, flags, mode)
-					 : restored_task_open_own(dirfd, path, flags, mode));
+						 ? open_without_waiting(restored_task_open, dirfd, path, flags, mode)
+						 : restored_task_open_own(dirfd, path, flags, mode));
 	if (reopen_job_file(dirfd, path, flags, &ret))
 		return (int)errno_result(ret);
 	if (opened_by_user(dirfd, path))
@@ -178,8 +180,8 @@ static int change(long nr, int dirfd, const char *path, long a, long b)
 
 /* ---- what criu calls --------------------------------------------------- */
 
-/* Declared here for the same reason as in prlimit.c. open() and openat() take their mode from where it lies or, without one, from
- * a register that nobody looks at then. */
+/* Declared here for the same reason as in prlimit.c. open() and openat() take their mode from where it lies or, without
+ * one, from a register that nobody looks at then. */
 EXPORT int open(const char *path, int flags, unsigned mode);
 EXPORT int open64(const char *path, int flags, unsigned mode);
 EXPORT int __open_2(const char *path, int flags);
@@ -303,8 +305,9 @@ int mknod(const char *path, unsigned mode, unsigned long dev)
 
 int symlink(const char *target, const char *path)
 {
-	return (int)errno_result(users(AT_FDCWD, path) ? rights_as_user(SYS_symlinkat, (long)target, AT_FDCWD, (long)path, 0, 0)
-						       : raw_syscall(SYS_symlinkat, (long)target, AT_FDCWD, (long)path, 0, 0, 0));
+	return (int)errno_result(users(AT_FDCWD, path)
+					 ? rights_as_user(SYS_symlinkat, (long)target, AT_FDCWD, (long)path, 0, 0)
+					 : raw_syscall(SYS_symlinkat, (long)target, AT_FDCWD, (long)path, 0, 0, 0));
 }
 
 int linkat(int from, const char *old, int to, const char *new, int flags)

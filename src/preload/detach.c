@@ -1,8 +1,10 @@
-/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: threads that end while criu lets a process go.
+/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: threads that end while criu lets a process
+ * go.
  *
- * criu detaches from the threads of a process one after the other. The first one runs then, and may end the process before criu comes to the
- * next: that one is gone (ESRCH), and criu takes it for a failure, after a restore it kills all processes of the job. There is nothing left
- * to be detached from. A tracee that cannot be detached from for another reason is let go by the kernel when criu ends. */
+ * criu detaches from the threads of a process one after the other. The first one runs then, and may end the process
+ * before criu comes to the next: that one is gone (ESRCH), and criu takes it for a failure, after a restore it kills
+ * all processes of the job. There is nothing left to be detached from. A tracee that cannot be detached from for
+ * another reason is let go by the kernel when criu ends. */
 #include <linux/ptrace.h>
 #include <sys/syscall.h>
 

@@ -1,17 +1,21 @@
 /* Part of libfsched-criu.so, which is loaded into criu, and only into criu: private memory is left out of a dump.
  *
- * criu can leave out pages that a parent image already has and that have not been written since, if the kernel tracks writes
- * (--track-mem). Here every kernel tracks writes, no page has ever been written, and the parent (made by src/criu/dummy_parent.c) says that
- * it has them all. What criu then writes of a process's private memory is its list of pages, with nothing behind it; fsched copies them
- * itself. All else criu decides as always. criu 3.17 to 4.2 look at writes in the four calls below.
+ * criu can leave out pages that a parent image already has and that have not been written since, if the kernel tracks
+ * writes
+ * (--track-mem). Here every kernel tracks writes, no page has ever been written, and the parent (made by
+ * src/criu/dummy_parent.c) says that it has them all. What criu then writes of a process's private memory is its list
+ * of pages, with nothing behind it; fsched copies them itself. All else criu decides as always. criu 3.17 to 4.2 look
+ * at writes in the four calls below.
  *
- * Where the kernel does track writes, criu's own way of starting over (clear_refs) is swallowed too: that state is not criu's here.
+ * Where the kernel does track writes, criu's own way of starting over (clear_refs) is swallowed too: that state is not
+ * criu's here.
  *
  * FSCHED_ELIDE=1 in criu's environment turns this on; without it every call goes through as it is.
  *
- * With FSCHED_ELIDE_SHARED=1 shared memory (anonymous and memfds) is left out too: criu asks by SEEK_DATA where its data is, and is told
- * that there is none. Which objects these are is kept for fsched (hand.h). System V segments, huge pages, small objects, and memfds that
- * are sealed against writing, which nobody could fill after the restore, stay criu's. */
+ * With FSCHED_ELIDE_SHARED=1 shared memory (anonymous and memfds) is left out too: criu asks by SEEK_DATA where its
+ * data is, and is told that there is none. Which objects these are is kept for fsched (hand.h). System V segments, huge
+ * pages, small objects, and memfds that are sealed against writing, which nobody could fill after the restore, stay
+ * criu's. */
 #include <linux/fcntl.h>
 #include <linux/ioctl.h>
 #include <linux/magic.h>
@@ -26,7 +30,7 @@
 #include "preload/restored_task.h"
 #include "preload/rights.h"
 
-#define SOFT_DIRTY (1ULL << 55)        /* of an entry of /proc/PID/pagemap */
+#define SOFT_DIRTY (1ULL << 55) /* of an entry of /proc/PID/pagemap */
 
 /* Linux 6.7, <linux/fs.h>; older headers do not have it. */
 struct pagemap_scan {
@@ -36,8 +40,8 @@ struct pagemap_scan {
 #define PAGEMAP_SCAN    _IOWR('f', 16, struct pagemap_scan)
 #define SCAN_SOFT_DIRTY (1ULL << 7)
 
-#define KDAT      "/run/criu.kdat"
-#define KDAT_APART "/run/criu-fsched.kdat"
+#define KDAT            "/run/criu.kdat"
+#define KDAT_APART      "/run/criu-fsched.kdat"
 
 static bool on, on_shared;
 
@@ -116,9 +120,9 @@ long elide_open_parent(int dirfd, const char *path, int flags, long error)
 
 /* ---- shared memory ----------------------------------------------------- */
 
-#define SEALED        (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)
-#define WHENCE_DATA   3
-#define ELIDED_MAX    16384
+#define SEALED      (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)
+#define WHENCE_DATA 3
+#define ELIDED_MAX  16384
 
 static struct hand_object elided[ELIDED_MAX];
 static unsigned n_elided;
@@ -128,7 +132,8 @@ static bool look_at(int fd, struct statx *st)
 	return raw_syscall(SYS_statx, fd, (long)"", AT_EMPTY_PATH, STATX_BASIC_STATS, (long)st, 0) == 0;
 }
 
-/* The kernel's own tmpfs, which has anonymous shared memory, memfds and System V segments, and nothing that has a path. */
+/* The kernel's own tmpfs, which has anonymous shared memory, memfds and System V segments, and nothing that has a path.
+ */
 static bool is_on_kernel_tmpfs(const struct statx *st)
 {
 	static uint32_t maj, min;
@@ -156,12 +161,14 @@ static bool is_system_v(int fd)
 	return !read_name(fd, name, sizeof(name)) || preload_after(name, "/SYSV");
 }
 
-/* A file that has no name any more, as memory is shared with shm_open() and shm_unlink(): a ghost file in criu's images. */
+/* A file that has no name any more, as memory is shared with shm_open() and shm_unlink(): a ghost file in criu's
+ * images. */
 static bool is_deleted_on_tmpfs(int fd, const struct statx *st)
 {
 	struct statfs fs;
 
-	return st->stx_nlink == 0 && (st->stx_mode & S_IFMT) == S_IFREG && raw_syscall(SYS_fstatfs, fd, (long)&fs, 0, 0, 0, 0) == 0 && fs.f_type == TMPFS_MAGIC;
+	return st->stx_nlink == 0 && (st->stx_mode & S_IFMT) == S_IFREG &&
+	       raw_syscall(SYS_fstatfs, fd, (long)&fs, 0, 0, 0, 0) == 0 && fs.f_type == TMPFS_MAGIC;
 }
 
 static bool can_be_filled(int fd)
@@ -264,5 +271,6 @@ int ioctl(int fd, unsigned long request, void *arg)
 {
 	if (on && request == PAGEMAP_SCAN)
 		((struct pagemap_scan *)arg)->return_mask &= ~SCAN_SOFT_DIRTY;
-	return (int)errno_result(rights_with(restored_task_ioctl_caps(request), SYS_ioctl, fd, (long)request, (long)arg, 0, 0, 0));
+	return (int)errno_result(
+		rights_with(restored_task_ioctl_caps(request), SYS_ioctl, fd, (long)request, (long)arg, 0, 0, 0));
 }

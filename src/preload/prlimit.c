@@ -1,9 +1,9 @@
 /* Part of libfsched-criu.so, which is loaded into criu, and only into criu: resource limits.
  *
- * criu reads the resource limits of every process that it dumps with prlimit64(pid, ...). The kernel wants CAP_SYS_RESOURCE for
- * that as soon as the process belongs to somebody else, and root inside a container or a hardened VM often lacks it. The same
- * numbers are in /proc/PID/limits, readable by root: when, and only when, reading fails with EPERM, they are taken from there.
- * Where root is whole the first call succeeds and nothing here has any effect.
+ * criu reads the resource limits of every process that it dumps with prlimit64(pid, ...). The kernel wants
+ * CAP_SYS_RESOURCE for that as soon as the process belongs to somebody else, and root inside a container or a hardened
+ * VM often lacks it. The same numbers are in /proc/PID/limits, readable by root: when, and only when, reading fails
+ * with EPERM, they are taken from there. Where root is whole the first call succeeds and nothing here has any effect.
  *
  * criu calls syscall(SYS_prlimit64, ...), so syscall() itself is replaced.
  */
@@ -18,7 +18,9 @@
 #include "preload/restored_task.h"
 #include "preload/rights.h"
 
-struct limit64 { uint64_t cur, max; };
+struct limit64 {
+	uint64_t cur, max;
+};
 
 /* Declared here: the prototypes of <unistd.h> and <sys/resource.h> differ between C libraries and feature macros. */
 EXPORT int prlimit(int pid, int resource, const struct limit64 *new_limit, struct limit64 *old_limit);
@@ -62,7 +64,8 @@ static const char *parse_limit(const char *p, const char *end, uint64_t *out)
 	return p;
 }
 
-/* The kernel prints a heading and then one line per resource in the order of their numbers, the name padded to 26 columns. */
+/* The kernel prints a heading and then one line per resource in the order of their numbers, the name padded to 26
+ * columns. */
 #define LIMIT_LINES  16
 #define NAME_COLUMNS 26
 

@@ -7,16 +7,19 @@
 #include "preload/preload.h"
 #include "trace/raw_syscall.h"
 
-#define POLL_IN  1
-#define SIG_KILL 9
+#define POLL_IN   1
+#define SIG_KILL  9
 #define DONT_WAIT 0x40   /* MSG_DONTWAIT */
 #define NO_SIGNAL 0x4000 /* MSG_NOSIGNAL */
 
-struct poll_fd { int fd; short events, revents; };
+struct poll_fd {
+	int fd;
+	short events, revents;
+};
 
 static int hand = -1;
-static bool in_dump;   /* else in a restore, where a worker that is gone must not be overlooked */
-static struct statx rpc;   /* criu's RPC socket ("criu swrk FD"), which criu moves to another descriptor */
+static bool in_dump;     /* else in a restore, where a worker that is gone must not be overlooked */
+static struct statx rpc; /* criu's RPC socket ("criu swrk FD"), which criu moves to another descriptor */
 
 static bool look_at(int fd, struct statx *st)
 {
@@ -54,7 +57,9 @@ static void answer(struct hand_msg *m)
 	unsigned total;
 
 	if (m->op == HAND_SHARED) {
-		m->len = sizeof(struct hand_object) * elide_shared_list(m->addr, (struct hand_object *)m->buffer, sizeof(m->buffer) / sizeof(struct hand_object), &total);
+		m->len = sizeof(struct hand_object) * elide_shared_list(m->addr, (struct hand_object *)m->buffer,
+									sizeof(m->buffer) / sizeof(struct hand_object),
+									&total);
 		m->result = total;
 	} else {
 		hand_do(m);
@@ -137,8 +142,8 @@ static bool is_rpc(int fd)
 	       st.stx_dev_minor == rpc.stx_dev_minor;
 }
 
-/* Dump: the answer to a notification comes this way. criu reads other sockets too: those of the job, where there need never be anything to
- * read (the send queue of a connection, with MSG_DONTWAIT), and those of its own parasites. */
+/* Dump: the answer to a notification comes this way. criu reads other sockets too: those of the job, where there need
+ * never be anything to read (the send queue of a connection, with MSG_DONTWAIT), and those of its own parasites. */
 long recv(int fd, void *buf, size_t n, int flags)
 {
 	if (hand >= 0 && in_dump && !(flags & DONT_WAIT) && is_rpc(fd))
@@ -146,10 +151,10 @@ long recv(int fd, void *buf, size_t n, int flags)
 	return errno_result(raw_syscall(SYS_recvfrom, fd, (long)buf, (long)n, flags, 0, 0));
 }
 
-static int script_status;   /* of the script that does not run */
+static int script_status; /* of the script that does not run */
 
-/* Restore: criu sets variables for action scripts only, of which fsched has none that runs. "post-restore" comes when all sockets are
- * there, "pre-resume" when nothing is left to be done but letting the processes go. */
+/* Restore: criu sets variables for action scripts only, of which fsched has none that runs. "post-restore" comes when
+ * all sockets are there, "pre-resume" when nothing is left to be done but letting the processes go. */
 int setenv(const char *name, const char *value, int overwrite)
 {
 	(void)overwrite;

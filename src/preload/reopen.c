@@ -1,13 +1,15 @@
-/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: files of the job's that criu opens once more in a dump.
+/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: files of the job's that criu opens once
+ * more in a dump.
  *
- * criu reads the build-ID of every regular file that is open, whatever it is: it opens /proc/self/fd/N, relative to a descriptor of
- * /proc/self, maps the beginning and closes it again. An open breaks a lease that the job has on the file (fcntl F_SETLEASE): it waits
- * for the job, which is stopped, for up to 45 s, and the job gets a SIGIO, which kills it. It also makes inotify events. A duplicate
- * does neither. (If it is not open for reading it cannot be mapped, and criu goes on without a build-ID.)
+ * criu reads the build-ID of every regular file that is open, whatever it is: it opens /proc/self/fd/N, relative to a
+ * descriptor of /proc/self, maps the beginning and closes it again. An open breaks a lease that the job has on the file
+ * (fcntl F_SETLEASE): it waits for the job, which is stopped, for up to 45 s, and the job gets a SIGIO, which kills it.
+ * It also makes inotify events. A duplicate does neither. (If it is not open for reading it cannot be mapped, and criu
+ * goes on without a build-ID.)
  *
- * A file without a link is read, which would move the job's position: criu saves its content, and a restore makes a file of the job's
- * user from it. So root opens it only if the job has it open for reading or its user owns it. Else, with O_PATH or for writing, the user's
- * rights decide: what he could not read must not get into an image. */
+ * A file without a link is read, which would move the job's position: criu saves its content, and a restore makes a
+ * file of the job's user from it. So root opens it only if the job has it open for reading or its user owns it. Else,
+ * with O_PATH or for writing, the user's rights decide: what he could not read must not get into an image. */
 #include <linux/fcntl.h>
 #include <linux/stat.h>
 #include <sys/syscall.h>
@@ -39,11 +41,14 @@ static int descriptor(const char *path)
 
 bool reopen_job_file(int dirfd, const char *path, int flags, long *ret)
 {
-	const int fd = path && dirfd >= 0 && names_given() && (flags & (O_ACCMODE | O_PATH)) == O_RDONLY ? descriptor(path) : -1;
+	const int fd = path && dirfd >= 0 && names_given() && (flags & (O_ACCMODE | O_PATH)) == O_RDONLY
+			       ? descriptor(path)
+			       : -1;
 	struct statx st;
 	long mode;
 
-	if (fd < 0 || raw_syscall(SYS_statx, fd, (long)"", AT_EMPTY_PATH, STATX_TYPE | STATX_NLINK | STATX_UID, (long)&st, 0) ||
+	if (fd < 0 ||
+	    raw_syscall(SYS_statx, fd, (long)"", AT_EMPTY_PATH, STATX_TYPE | STATX_NLINK | STATX_UID, (long)&st, 0) ||
 	    (st.stx_mode & 0170000) != 0100000)
 		return false;
 	mode = raw_syscall(SYS_fcntl, fd, F_GETFL, 0, 0, 0, 0);

@@ -1,7 +1,7 @@
 /* Part of libfsched-criu.so, which is loaded into criu, and only into criu: restored_task.h.
  *
- * Whatever is not named here a restored task does with the job's rights alone. A version of criu that needs a capability for another call
- * fails with EPERM; none can open more by one. */
+ * Whatever is not named here a restored task does with the job's rights alone. A version of criu that needs a
+ * capability for another call fails with EPERM; none can open more by one. */
 #include "preload/restored_task.h"
 
 #include <linux/fcntl.h>
@@ -15,16 +15,16 @@
 #include "preload/rights.h"
 
 /* Where the kernel's own headers and those of the C library cannot be included together. */
-#define LEVEL_SOCKET     1
-#define OPT_SNDBUFFORCE 32
-#define OPT_RCVBUFFORCE 33
-#define OPT_TYPE         3
-#define OPT_MARK        36
-#define TYPE_RAW         3   /* SOCK_RAW */
-#define TYPE_BITS     0xfu
-#define PROTOCOL_RAW   255   /* IPPROTO_RAW */
-#define LEVEL_TCP        6
-#define OPT_TCP_REPAIR  19
+#define LEVEL_SOCKET           1
+#define OPT_SNDBUFFORCE        32
+#define OPT_RCVBUFFORCE        33
+#define OPT_TYPE               3
+#define OPT_MARK               36
+#define TYPE_RAW               3 /* SOCK_RAW */
+#define TYPE_BITS              0xfu
+#define PROTOCOL_RAW           255 /* IPPROTO_RAW */
+#define LEVEL_TCP              6
+#define OPT_TCP_REPAIR         19
 #define TTY_SET_LOCKED_TERMIOS 0x5457 /* TIOCSLCKTRMIOS */
 
 /* The directory of criu's images, and that of their parent images in it. */
@@ -83,7 +83,8 @@ static long open_as_owner(long found, const struct statx *st, int flags)
 
 static long open_denied(int dirfd, const char *path, int flags)
 {
-	long found = raw_syscall(SYS_openat, dirfd, (long)path, O_PATH | O_CLOEXEC | (flags & O_NOFOLLOW), 0, 0, 0), ret = -EACCES;
+	long found = raw_syscall(SYS_openat, dirfd, (long)path, O_PATH | O_CLOEXEC | (flags & O_NOFOLLOW), 0, 0, 0),
+	     ret = -EACCES;
 	struct statx st;
 	unsigned type;
 
@@ -124,7 +125,8 @@ static long open_in_proc(int dirfd, const char *path, int flags, unsigned mode)
 {
 	long fd;
 
-	if ((preload_after(path, "sys/kernel/") || preload_after(path, "sys/fs/mqueue/")) && (flags & O_ACCMODE) != O_RDONLY) {
+	if ((preload_after(path, "sys/kernel/") || preload_after(path, "sys/fs/mqueue/")) &&
+	    (flags & O_ACCMODE) != O_RDONLY) {
 		fd = rights_as_root(SYS_openat, dirfd, (long)path, flags, mode, 0);
 		sysctl = (int)fd;
 		return fd;
@@ -162,8 +164,8 @@ EXPORT int fstatat64(int dirfd, const char *path, void *st, int flags);
 /* 64-bit: the structure of the C library is the kernel's. criu asks so whether its images have a parent. */
 int fstatat(int dirfd, const char *path, void *st, int flags)
 {
-	return (int)errno_result(rights_with(rights_of_job() && is_images(dirfd) ? CAP(DAC_READ_SEARCH) : 0, SYS_newfstatat, dirfd, (long)path,
-					     (long)st, flags, 0, 0));
+	return (int)errno_result(rights_with(rights_of_job() && is_images(dirfd) ? CAP(DAC_READ_SEARCH) : 0,
+					     SYS_newfstatat, dirfd, (long)path, (long)st, flags, 0, 0));
 }
 
 int fstatat64(int dirfd, const char *path, void *st, int flags)
@@ -185,10 +187,8 @@ uint64_t restored_task_syscall_caps(long nr)
 		return CAP(CHECKPOINT_RESTORE) | CAP(SYS_RESOURCE);
 	case SYS_fsopen: /* criu's own /proc, which is mounted nowhere */
 	case SYS_fsconfig:
-	case SYS_fsmount:
-		return CAP(SYS_ADMIN);
-	default:
-		return 0;
+	case SYS_fsmount: return CAP(SYS_ADMIN);
+	default: return 0;
 	}
 }
 
@@ -211,8 +211,8 @@ unsigned getuid(void)
 	return rights_of_job() ? 0 : (unsigned)raw_syscall(SYS_getuid, 0, 0, 0, 0, 0, 0);
 }
 
-/* The last thing that criu does before its restorer takes over is to close descriptors; the last but one sets the working directory and
- * the umask. */
+/* The last thing that criu does before its restorer takes over is to close descriptors; the last but one sets the
+ * working directory and the umask. */
 unsigned umask(unsigned mask)
 {
 	unsigned old = (unsigned)raw_syscall(SYS_umask, mask, 0, 0, 0, 0, 0);
@@ -237,7 +237,8 @@ int setns(int fd, int type)
 	return (int)errno_result(rights_with(CAP(SYS_ADMIN), SYS_setns, fd, type, 0, 0, 0, 0));
 }
 
-/* criu's own, by which it sends the end of a stream (FIN) that the job's socket has received, with a mark. A job has no raw sockets. */
+/* criu's own, by which it sends the end of a stream (FIN) that the job's socket has received, with a mark. A job has no
+ * raw sockets. */
 static bool is_for_fin(int family, int type, int protocol)
 {
 	return (family == 2 || family == 10) && ((unsigned)type & TYPE_BITS) == TYPE_RAW && protocol == PROTOCOL_RAW;
@@ -245,7 +246,8 @@ static bool is_for_fin(int family, int type, int protocol)
 
 int socket(int family, int type, int protocol)
 {
-	return (int)errno_result(rights_with(is_for_fin(family, type, protocol) ? CAP(NET_RAW) : 0, SYS_socket, family, type, protocol, 0, 0, 0));
+	return (int)errno_result(rights_with(is_for_fin(family, type, protocol) ? CAP(NET_RAW) : 0, SYS_socket, family,
+					     type, protocol, 0, 0, 0));
 }
 
 static bool is_raw(int fd)
@@ -263,7 +265,8 @@ static long keep_mark(int fd, const void *value, unsigned len)
 	long ret;
 
 	if (is_raw(fd))
-		return rights_with(CAP(NET_RAW) | CAP(NET_ADMIN), SYS_setsockopt, fd, LEVEL_SOCKET, OPT_MARK, (long)value, len, 0);
+		return rights_with(CAP(NET_RAW) | CAP(NET_ADMIN), SYS_setsockopt, fd, LEVEL_SOCKET, OPT_MARK,
+				   (long)value, len, 0);
 	ret = raw_syscall(SYS_getsockopt, fd, LEVEL_SOCKET, OPT_MARK, (long)&now, (long)&n, 0);
 	if (ret < 0)
 		return ret;
@@ -281,7 +284,8 @@ int setsockopt(int fd, int level, int name, const void *value, unsigned len)
 	if (rights_of_job() && level == LEVEL_SOCKET && name == OPT_MARK)
 		return (int)errno_result(keep_mark(fd, value, len));
 	/* What the kernel has given to the old socket: buffers that have grown, the state of a connection. */
-	return (int)errno_result(rights_with(force || repair ? CAP(NET_ADMIN) : 0, SYS_setsockopt, fd, level, name, (long)value, len, 0));
+	return (int)errno_result(rights_with(force || repair ? CAP(NET_ADMIN) : 0, SYS_setsockopt, fd, level, name,
+					     (long)value, len, 0));
 }
 
 /* System V objects whose mode forbids it to their own user. */

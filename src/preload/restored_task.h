@@ -9,9 +9,10 @@
 /* path: the directory of criu's images, which is there already. Called in criu before any task exists. */
 void restored_task_images(const char *path);
 
-/* openat() for a name of the job's (absolute, or relative to / or the working directory): with the job's rights alone. A regular file or
- * directory of the job's user whose mode forbids opening it is made accessible to its owner for the moment of the call, as its owner can.
- * A directory that may be entered but not read is opened with O_PATH, which is enough for a working directory. Descriptor or -errno. */
+/* openat() for a name of the job's (absolute, or relative to / or the working directory): with the job's rights alone.
+ * A regular file or directory of the job's user whose mode forbids opening it is made accessible to its owner for the
+ * moment of the call, as its owner can. A directory that may be entered but not read is opened with O_PATH, which is
+ * enough for a working directory. Descriptor or -errno. */
 long restored_task_open(int dirfd, const char *path, int flags, unsigned mode);
 
 /* openat() relative to a directory that criu has opened for itself: its images, /proc. Descriptor or -errno. */

@@ -12,23 +12,29 @@
 #define GROUPS_MAX 65536
 
 /* criu, in a dump and in a restore: what it is root for. */
-#define CRIU_CAPS (CAP(CHOWN) | CAP(DAC_OVERRIDE) | CAP(DAC_READ_SEARCH) | CAP(FOWNER) | CAP(KILL) | CAP(SETGID) | CAP(SETUID) | \
-		   CAP(SETPCAP) | CAP(NET_ADMIN) | CAP(NET_RAW) | CAP(IPC_LOCK) | CAP(IPC_OWNER) | CAP(SYS_CHROOT) | CAP(SYS_PTRACE) | \
-		   CAP(SYS_ADMIN) | CAP(SYS_NICE) | CAP(SYS_RESOURCE) | CAP(SYS_TIME) | CAP(CHECKPOINT_RESTORE))
+#define CRIU_CAPS                                                                                                      \
+	(CAP(CHOWN) | CAP(DAC_OVERRIDE) | CAP(DAC_READ_SEARCH) | CAP(FOWNER) | CAP(KILL) | CAP(SETGID) | CAP(SETUID) | \
+	 CAP(SETPCAP) | CAP(NET_ADMIN) | CAP(NET_RAW) | CAP(IPC_LOCK) | CAP(IPC_OWNER) | CAP(SYS_CHROOT) |             \
+	 CAP(SYS_PTRACE) | CAP(SYS_ADMIN) | CAP(SYS_NICE) | CAP(SYS_RESOURCE) | CAP(SYS_TIME) | CAP(CHECKPOINT_RESTORE))
 
-/* criu's restorer: limits (SYS_RESOURCE, IPC_LOCK for locked memory), scheduling (SYS_NICE), thread ids and the program file's link
- * (CHECKPOINT_RESTORE), System V segments whose mode forbids attaching (IPC_OWNER), the end of TCP's repair mode (NET_ADMIN), seccomp
- * filters of a process without no_new_privs (SYS_ADMIN), ids and capability sets (SETUID, SETGID, SETPCAP). */
-#define RESTORER_CAPS (CAP(SETGID) | CAP(SETUID) | CAP(SETPCAP) | CAP(NET_ADMIN) | CAP(IPC_LOCK) | CAP(IPC_OWNER) | CAP(SYS_ADMIN) | \
-		       CAP(SYS_NICE) | CAP(SYS_RESOURCE) | CAP(CHECKPOINT_RESTORE))
+/* criu's restorer: limits (SYS_RESOURCE, IPC_LOCK for locked memory), scheduling (SYS_NICE), thread ids and the program
+ * file's link (CHECKPOINT_RESTORE), System V segments whose mode forbids attaching (IPC_OWNER), the end of TCP's repair
+ * mode (NET_ADMIN), seccomp filters of a process without no_new_privs (SYS_ADMIN), ids and capability sets (SETUID,
+ * SETGID, SETPCAP). */
+#define RESTORER_CAPS                                                                                                  \
+	(CAP(SETGID) | CAP(SETUID) | CAP(SETPCAP) | CAP(NET_ADMIN) | CAP(IPC_LOCK) | CAP(IPC_OWNER) | CAP(SYS_ADMIN) | \
+	 CAP(SYS_NICE) | CAP(SYS_RESOURCE) | CAP(CHECKPOINT_RESTORE))
 
-/* A restored task before that: criu's images (DAC_READ_SEARCH), its own /proc and the job's time namespace besides, and a raw socket by which
- * criu restores half-closed connections (NET_RAW). */
+/* A restored task before that: criu's images (DAC_READ_SEARCH), its own /proc and the job's time namespace besides, and
+ * a raw socket by which criu restores half-closed connections (NET_RAW). */
 #define TASK_CAPS (RESTORER_CAPS | CAP(DAC_READ_SEARCH) | CAP(NET_RAW) | CAP(SYS_CHROOT) | CAP(SYS_TIME))
 
-static struct { bool on; uint32_t uid, gid; } job;
+static struct {
+	bool on;
+	uint32_t uid, gid;
+} job;
 static bool in_task;
-static uint64_t permitted;   /* of this process */
+static uint64_t permitted; /* of this process */
 
 static _Noreturn void give_up(void)
 {
@@ -140,9 +146,9 @@ bool rights_of_job(void)
 
 /* ---- calls ---------------------------------------------------------------- */
 
-/* From 0 to another effective user id and back the kernel clears and refills the effective set (capabilities(7)). The real and the saved
- * id stay root's, so that the user cannot signal criu meanwhile. A change of ids makes the kernel forget that criu is to die with its
- * parent. */
+/* From 0 to another effective user id and back the kernel clears and refills the effective set (capabilities(7)). The
+ * real and the saved id stay root's, so that the user cannot signal criu meanwhile. A change of ids makes the kernel
+ * forget that criu is to die with its parent. */
 long rights_as_user(long nr, long a, long b, long c, long d, long e)
 {
 	int sig = 0;
@@ -192,8 +198,8 @@ long rights_as_root(long nr, long a, long b, long c, long d, long e)
 	return ret;
 }
 
-/* The keyring of the session that started fsched on the node (slurmd's) is not the job's. What pam_keyinit gives to a login: a keyring of
- * its own with a link to its user's. Without keys in the kernel there is nothing to lose. */
+/* The keyring of the session that started fsched on the node (slurmd's) is not the job's. What pam_keyinit gives to a
+ * login: a keyring of its own with a link to its user's. Without keys in the kernel there is nothing to lose. */
 static void own_session_keyring(void)
 {
 	long ret = raw_syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0, 0);

@@ -1,16 +1,18 @@
-/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: TCP connections. Both ends of each are in the job.
+/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: TCP connections. Both ends of each are in
+ * the job.
  *
- * While they are saved or restored a socket filter (tcp_filter.h) keeps segments from them. Filters need no firewall and no namespace,
- * and go with the socket.
+ * While they are saved or restored a socket filter (tcp_filter.h) keeps segments from them. Filters need no firewall
+ * and no namespace, and go with the socket.
  *
- * In a dump criu's driver puts them on before criu begins (criu/tcp_freeze.h), criu is not told of them, and here they are taken off when criu
- * lets a socket go.
+ * In a dump criu's driver puts them on before criu begins (criu/tcp_freeze.h), criu is not told of them, and here they
+ * are taken off when criu lets a socket go.
  *
- * In a restore one end is there first. What it sends then, or answers to a segment that criu makes up to restore the end of a stream
- * (FIN), goes to an end that is not there, and the kernel's reset would break it. So each has a filter from its beginning, until criu
- * says by its action "post-restore" that all are there: they are in repair mode then, and the processes have not run yet. What it sends
- * is a window probe, when criu takes it out of repair mode for a moment; -1 instead of 0 does without (a repaired connect() keeps the
- * window closed until criu has put it back, so nothing else is sent). */
+ * In a restore one end is there first. What it sends then, or answers to a segment that criu makes up to restore the
+ * end of a stream (FIN), goes to an end that is not there, and the kernel's reset would break it. So each has a filter
+ * from its beginning, until criu says by its action "post-restore" that all are there: they are in repair mode then,
+ * and the processes have not run yet. What it sends is a window probe, when criu takes it out of repair mode for a
+ * moment; -1 instead of 0 does without (a repaired connect() keeps the window closed until criu has put it back, so
+ * nothing else is sent). */
 #include <linux/fcntl.h>
 #include <sys/syscall.h>
 
@@ -21,14 +23,15 @@
 
 #define SOL_SOCK      1
 #define SOL_TCP       6
-#define ATTACH_FILTER 26   /* with getsockopt(): the filter that there is */
+#define ATTACH_FILTER 26 /* with getsockopt(): the filter that there is */
 #define DETACH_FILTER 27
-#define REPAIR        19   /* TCP_REPAIR: 1 on, 0 off, -1 off without a window probe (Linux 4.19) */
+#define REPAIR        19 /* TCP_REPAIR: 1 on, 0 off, -1 off without a window probe (Linux 4.19) */
 #define PROT_RW       3
 #define SHARED_ANON   0x21
 #define INIT_PID      1
 
-/* All processes of criu's see it: how many sockets have a filter. NULL: this is no restore that comes by "post-restore". */
+/* All processes of criu's see it: how many sockets have a filter. NULL: this is no restore that comes by
+ * "post-restore". */
 static int *filtered;
 static long main_pid;
 
@@ -72,7 +75,8 @@ static bool has_filter(int sk)
 	return get_filter(sk, got) == TCP_FILTER_LEN && tcp_filter_is(got);
 }
 
-/* A connection with a filter of the job's own is left without. Linux 6.18 lets nobody without CAP_NET_ADMIN filter TCP. */
+/* A connection with a filter of the job's own is left without. Linux 6.18 lets nobody without CAP_NET_ADMIN filter TCP.
+ */
 static void attach(int sk)
 {
 	const struct sock_fprog p = { TCP_FILTER_LEN, (struct sock_filter *)(unsigned long)tcp_filter };
@@ -90,7 +94,13 @@ static bool detach(int sk)
 
 /* ---- all sockets ------------------------------------------------------------------ */
 
-struct entry { uint64_t ino; int64_t next; unsigned short len; unsigned char type; char name[]; };
+struct entry {
+	uint64_t ino;
+	int64_t next;
+	unsigned short len;
+	unsigned char type;
+	char name[];
+};
 typedef void visit_fn(int dirfd, const char *name, long number, void *arg);
 
 static long parse(const char *name)
@@ -120,7 +130,10 @@ static void each(int dirfd, const char *path, visit_fn *fn, void *arg)
 	raw_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
 }
 
-struct process { long pidfd; int freed; };
+struct process {
+	long pidfd;
+	int freed;
+};
 
 static void free_socket(int dirfd, const char *name, long number, void *arg)
 {
@@ -128,7 +141,8 @@ static void free_socket(int dirfd, const char *name, long number, void *arg)
 	char link[16];
 	long sk;
 
-	if (raw_syscall(SYS_readlinkat, dirfd, (long)name, (long)link, sizeof(link), 0, 0) < 8 || !preload_after(link, "socket:"))
+	if (raw_syscall(SYS_readlinkat, dirfd, (long)name, (long)link, sizeof(link), 0, 0) < 8 ||
+	    !preload_after(link, "socket:"))
 		return;
 	sk = raw_syscall(SYS_pidfd_getfd, p->pidfd, number, 0, 0, 0, 0);
 	if (sk < 0)
@@ -161,7 +175,8 @@ static void free_process(int dirfd, const char *name, long number, void *arg)
 
 bool tcp_restored(void)
 {
-	static const char text[] = "Error (fsched): not all TCP connections can be let go: one is neither closed nor open in a process\n";
+	static const char text[] =
+		"Error (fsched): not all TCP connections can be let go: one is neither closed nor open in a process\n";
 	int freed = 0;
 
 	if (!filtered || !*filtered)
@@ -184,7 +199,8 @@ static long repair(int sk, int value)
 	long ret;
 
 	if (value == 0) {
-		ret = rights_with(CAP(NET_ADMIN), SYS_setsockopt, sk, SOL_TCP, REPAIR, (long)&quietly, sizeof(quietly), 0);
+		ret = rights_with(CAP(NET_ADMIN), SYS_setsockopt, sk, SOL_TCP, REPAIR, (long)&quietly, sizeof(quietly),
+				  0);
 		if (ret != -EINVAL)
 			return ret;
 	}

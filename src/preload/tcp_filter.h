@@ -1,12 +1,12 @@
-/* What keeps segments from a TCP socket while it is saved or restored: a socket filter that takes only those that criu makes up, which are
- * marked. */
+/* What keeps segments from a TCP socket while it is saved or restored: a socket filter that takes only those that criu
+ * makes up, which are marked. */
 #ifndef FSCHED_PRELOAD_TCP_FILTER_H
 #define FSCHED_PRELOAD_TCP_FILTER_H
 
 #include <linux/filter.h>
 #include <stdbool.h>
 
-#define TCP_FILTER_MARK 0xC114   /* criu's SOCCR_MARK */
+#define TCP_FILTER_MARK 0xC114 /* criu's SOCCR_MARK */
 #define TCP_FILTER_LEN  4
 
 static const struct sock_filter tcp_filter[TCP_FILTER_LEN] = {
@@ -19,8 +19,8 @@ static const struct sock_filter tcp_filter[TCP_FILTER_LEN] = {
 static inline bool tcp_filter_is(const struct sock_filter *got)
 {
 	for (int i = 0; i < TCP_FILTER_LEN; i++)
-		if (got[i].code != tcp_filter[i].code || got[i].jt != tcp_filter[i].jt || got[i].jf != tcp_filter[i].jf ||
-		    got[i].k != tcp_filter[i].k)
+		if (got[i].code != tcp_filter[i].code || got[i].jt != tcp_filter[i].jt ||
+		    got[i].jf != tcp_filter[i].jf || got[i].k != tcp_filter[i].k)
 			return false;
 	return true;
 }

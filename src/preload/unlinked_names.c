@@ -1,12 +1,14 @@
-/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: the names of open files that have lost theirs (names.h).
+/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: the names of open files that have lost
+ * theirs (names.h).
  *
- * A file may have lost the name by which it was opened and still have another (a hard link). criu would make a link of its own beside it
- * in the user's directory and remove that again when the job goes on, and the images could not be restored. Instead it reads,
- * as the name of such a file, one that leads to it, and saves it like any other file. What it makes links for all the same is not known
- * to the worker: that fails. (On NFS, where a deleted file has a name, the worker allows it to a job that stops.)
+ * A file may have lost the name by which it was opened and still have another (a hard link). criu would make a link of
+ * its own beside it in the user's directory and remove that again when the job goes on, and the images could not be
+ * restored. Instead it reads, as the name of such a file, one that leads to it, and saves it like any other file. What
+ * it makes links for all the same is not known to the worker: that fails. (On NFS, where a deleted file has a name, the
+ * worker allows it to a job that stops.)
  *
- * A deleted file is saved whole and made again under the name that criu has read, with the owner that it has seen. The job's user may not
- * be allowed to do that where the file was; then criu reads another name, and the user as the owner.
+ * A deleted file is saved whole and made again under the name that criu has read, with the owner that it has seen. The
+ * job's user may not be allowed to do that where the file was; then criu reads another name, and the user as the owner.
  *
  * criu reads names by readlink() of /proc/self/fd/N, and owners by fstat(). */
 #include <asm/stat.h>
@@ -66,9 +68,11 @@ static bool find_entry(int fd, struct name_entry *e, long *at)
 
 	if (names_fd < 0 || raw_syscall(SYS_statx, fd, (long)"", AT_EMPTY_PATH, STATX_NLINK | STATX_INO, (long)&st, 0))
 		return false;
-	for (*at = 0; raw_syscall(SYS_pread64, names_fd, (long)e, sizeof(*e), *at, 0, 0) == (long)sizeof(*e); *at += e->len) {
+	for (*at = 0; raw_syscall(SYS_pread64, names_fd, (long)e, sizeof(*e), *at, 0, 0) == (long)sizeof(*e);
+	     *at += e->len) {
 		*at += (long)sizeof(*e);
-		if (e->ino == st.stx_ino && e->major == st.stx_dev_major && e->minor == st.stx_dev_minor && !e->deleted == !!st.stx_nlink)
+		if (e->ino == st.stx_ino && e->major == st.stx_dev_major && e->minor == st.stx_dev_minor &&
+		    !e->deleted == !!st.stx_nlink)
 			return true;
 	}
 	return false;
@@ -141,5 +145,6 @@ bool names_own_link(int fd, const char *path)
 		if (*path == '/')
 			name = path + 1;
 	digits = preload_after(name, "link_remap.");
-	return digits && number_of(digits, &n) && raw_syscall(SYS_fstatfs, fd, (long)&fs, 0, 0, 0, 0) == 0 && fs.f_type != NFS_SUPER_MAGIC;
+	return digits && number_of(digits, &n) && raw_syscall(SYS_fstatfs, fd, (long)&fs, 0, 0, 0, 0) == 0 &&
+	       fs.f_type != NFS_SUPER_MAGIC;
 }

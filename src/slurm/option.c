@@ -14,8 +14,8 @@ static const char *value_of(const char *element, const char *name, size_t len)
 }
 
 const struct mpi_variable mpi_variables[MPI_VARIABLES] = {
-	{ "HYDRA_LAUNCHER", "fork" },                      /* MPICH and its kin */
-	{ "I_MPI_HYDRA_BOOTSTRAP", "fork" },               /* Intel MPI */
+	{ "HYDRA_LAUNCHER", "fork" },        /* MPICH and its kin */
+	{ "I_MPI_HYDRA_BOOTSTRAP", "fork" }, /* Intel MPI */
 	/* Open MPI 4 takes a node for another one, and srun, if Slurm's name of it is not the host's. */
 	{ "OMPI_MCA_plm", "isolated" },
 	{ "OMPI_MCA_ras", "^slurm" },
@@ -57,16 +57,20 @@ int option_parse(const char *value, struct option_value *v, struct err *err)
 	if (option_parse_submitted(value, v, err))
 		return -1;
 	if (!uuid)
-		return err_set(err, ENOENT, "the job_submit plugin of fsched did not see this job: slurm.conf of the controller "
+		return err_set(err, ENOENT,
+			       "the job_submit plugin of fsched did not see this job: slurm.conf of the controller "
 			       "needs JobSubmitPlugins=fsched (and a restart of slurmctld)");
 	if ((size_t)(uuid - value) >= sizeof(v->interval_text) || !mode || mode - uuid != UUID_LEN + 1 ||
 	    (mode[1] != 't' && mode[1] != 'a') || (strcmp(mode + 2, "") && strcmp(mode + 2, "l")))
-		return err_set(err, EINVAL, "the value of --checkpoint in the job's environment is malformed; was it set by hand?");
+		return err_set(err, EINVAL,
+			       "the value of --checkpoint in the job's environment is malformed; was it set by hand?");
 	memcpy(v->uuid, uuid + 1, UUID_LEN);
 	v->truncate = mode[1] == 't';
 	v->at_limit = mode[2] == 'l';
 	if (!uuid_valid(v->uuid))
-		return err_set(err, EINVAL, "the value of --checkpoint in the job's environment has no valid uuid; was it set by hand?");
+		return err_set(
+			err, EINVAL,
+			"the value of --checkpoint in the job's environment has no valid uuid; was it set by hand?");
 	return 0;
 }
 
@@ -94,8 +98,8 @@ static void uuid_print(uint8_t b[16], int version, char uuid[UUID_LEN + 1])
 {
 	b[6] = (uint8_t)((b[6] & 0x0f) | version << 4);
 	b[8] = (b[8] & 0x3f) | 0x80;
-	snprintf(uuid, UUID_LEN + 1, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2], b[3],
-		 b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+	snprintf(uuid, UUID_LEN + 1, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
+		 b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
 }
 
 int uuid_random(char uuid[UUID_LEN + 1], struct err *err)

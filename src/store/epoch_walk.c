@@ -9,12 +9,12 @@
 #include "base/dir.h"
 #include "base/util.h"
 
-#define DEPTH_MAX 16  /* an epoch has two levels */
+#define DEPTH_MAX 16 /* an epoch has two levels */
 
 static int walk_dir(int dirfd, char *path, size_t len, int depth, const struct epoch_walk *w, struct err *err);
 
-static int walk_entry(int dirfd, const char *name, char *path, size_t len, int depth,
-		      const struct epoch_walk *w, struct err *err)
+static int walk_entry(int dirfd, const char *name, char *path, size_t len, int depth, const struct epoch_walk *w,
+		      struct err *err)
 {
 	cleanup_close int sub = -1;
 	struct stat st;
@@ -25,7 +25,8 @@ static int walk_entry(int dirfd, const char *name, char *path, size_t len, int d
 	if (S_ISREG(st.st_mode))
 		return w->file ? w->file(w->arg, dirfd, name, path, &st, err) : 0;
 	if (!S_ISDIR(st.st_mode) || depth >= DEPTH_MAX)
-		return err_set(err, EBADMSG, "\"%s\" does not belong into a checkpoint", printable(path, shown, sizeof(shown)));
+		return err_set(err, EBADMSG, "\"%s\" does not belong into a checkpoint",
+			       printable(path, shown, sizeof(shown)));
 	sub = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (sub < 0)
 		return err_sys(err, errno, "%s", printable(path, shown, sizeof(shown)));

@@ -11,9 +11,9 @@
 #include "base/util.h"
 #include "store/store_internal.h"
 
-#define EPOCH_NAME 32
+#define EPOCH_NAME         32
 #define EPOCHS_ON_DISK_MAX 100000
-#define FULL "full"
+#define FULL               "full"
 
 static const char *epoch_name(unsigned epoch, bool partial, char buf[EPOCH_NAME])
 {
@@ -145,7 +145,8 @@ static uint64_t shared_in(int epochfd, const char *subdir)
 	struct stat st;
 
 	while (dir && dir_next(dir, &de) > 0)
-		if (fstatat(dirfd(dir), de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) && st.st_nlink > 1)
+		if (fstatat(dirfd(dir), de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+		    st.st_nlink > 1)
 			bytes += (uint64_t)st.st_size;
 	return bytes;
 }

@@ -10,8 +10,8 @@
 #include "base/util.h"
 #include "base/json.h"
 
-#define LEASE "lease"
-#define CLAIM "claim"
+#define LEASE     "lease"
+#define CLAIM     "claim"
 #define BYTES_MAX 4096
 
 static int own_boot_id(char *buf, size_t len, struct err *err)
@@ -38,7 +38,9 @@ static uint64_t start_of(pid_t pid)
 		return 0;
 	/* the name of the program may hold anything; starttime is the 20th field behind it */
 	p = strrchr(text, ')');
-	if (!p || sscanf(p + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &state, &start) != 2 ||
+	if (!p ||
+	    sscanf(p + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &state,
+		   &start) != 2 ||
 	    state == 'Z' || state == 'X')
 		return 0;
 	return start;
@@ -85,10 +87,12 @@ static int write_json(int dirfd, const char *name, json_t *o, struct err *err)
 
 int lease_write(int dirfd, const struct lease *l, struct err *err)
 {
-	return write_json(dirfd, LEASE, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:b}", "host", l->host, "boot_id", l->boot_id,
-						  "pid_ns", (json_int_t)l->pid_ns, "pid", (json_int_t)l->pid,
-						  "pid_start", (json_int_t)l->pid_start, "restart_count", (json_int_t)l->restart_count,
-						  "duration", (json_int_t)l->duration, "released", (int)l->released), err);
+	return write_json(dirfd, LEASE,
+			  json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:b}", "host", l->host, "boot_id", l->boot_id,
+				    "pid_ns", (json_int_t)l->pid_ns, "pid", (json_int_t)l->pid, "pid_start",
+				    (json_int_t)l->pid_start, "restart_count", (json_int_t)l->restart_count, "duration",
+				    (json_int_t)l->duration, "released", (int)l->released),
+			  err);
 }
 
 static int parse(const json_t *o, struct lease *l, struct err *err)
@@ -99,7 +103,8 @@ static int parse(const json_t *o, struct lease *l, struct err *err)
 	    json_get_text(o, "boot_id", l->boot_id, sizeof(l->boot_id), err) < 0 ||
 	    json_get_int(o, "pid_ns", 0, INT64_MAX, &ns, err) < 0 || json_get_int(o, "pid", 0, INT_MAX, &pid, err) < 0 ||
 	    json_get_int(o, "pid_start", 0, INT64_MAX, &start, err) < 0 ||
-	    json_get_uint(o, "restart_count", &l->restart_count, err) < 0 || json_get_uint(o, "duration", &l->duration, err) < 0)
+	    json_get_uint(o, "restart_count", &l->restart_count, err) < 0 ||
+	    json_get_uint(o, "duration", &l->duration, err) < 0)
 		return -1;
 	l->pid_ns = (uint64_t)ns;
 	l->pid = (pid_t)pid;
@@ -139,7 +144,8 @@ int lease_claim(int dirfd, const char *host, unsigned restart_count, struct leas
 	struct stat now, then;
 
 	*age = (struct lease_age){ 0 };
-	if (write_json(dirfd, CLAIM, json_pack("{s:s, s:I}", "host", host, "restart_count", (json_int_t)restart_count), err))
+	if (write_json(dirfd, CLAIM, json_pack("{s:s, s:I}", "host", host, "restart_count", (json_int_t)restart_count),
+		       err))
 		return -1;
 	if (fstatat(dirfd, CLAIM, &now, AT_SYMLINK_NOFOLLOW))
 		return err_sys(err, errno, "cannot look at the job's claim file");
@@ -167,12 +173,13 @@ int lease_claimed(int dirfd, unsigned restart_count, bool *claimed, char *host, 
 
 static bool same_holder(const struct lease *a, const struct lease *b)
 {
-	return strcmp(a->host, b->host) == 0 && strcmp(a->boot_id, b->boot_id) == 0 && a->pid_ns == b->pid_ns && a->pid == b->pid &&
-	       a->pid_start == b->pid_start && a->restart_count == b->restart_count && a->released == b->released;
+	return strcmp(a->host, b->host) == 0 && strcmp(a->boot_id, b->boot_id) == 0 && a->pid_ns == b->pid_ns &&
+	       a->pid == b->pid && a->pid_start == b->pid_start && a->restart_count == b->restart_count &&
+	       a->released == b->released;
 }
 
-/* The time stamp is what counts, and takes no space. On the descriptor opened first: a lease that another holder puts in its place
- * meanwhile is not the one that is touched. */
+/* The time stamp is what counts, and takes no space. On the descriptor opened first: a lease that another holder puts
+ * in its place meanwhile is not the one that is touched. */
 static int touch(int dirfd, const struct lease *l)
 {
 	cleanup_close int fd = openat(dirfd, LEASE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -180,7 +187,8 @@ static int touch(int dirfd, const struct lease *l)
 	struct err err;
 	bool exists;
 
-	if (fd < 0 || lease_read(dirfd, &now, &exists, &err) < 0 || !exists || !same_holder(&now, l) || futimens(fd, NULL) < 0)
+	if (fd < 0 || lease_read(dirfd, &now, &exists, &err) < 0 || !exists || !same_holder(&now, l) ||
+	    futimens(fd, NULL) < 0)
 		return -1;
 	return fsync(fd);
 }

@@ -17,17 +17,18 @@
 #define FSCHED_VERSION "unknown"
 #endif
 
-#define FORMAT 1
-#define FORMAT_MEMORY 2     /* the same with memory/, without which criu's images are not whole */
-#define FORMAT_SHARED 3     /* the same with shared memory in memory/ */
-#define FORMAT_GHOSTS 4     /* and deleted files */
-#define FILES_MAX 1000000   /* entries of a list: STORE_JSON_MAX ends earlier */
-#define CRED_MAX 65536
+#define FORMAT        1
+#define FORMAT_MEMORY 2       /* the same with memory/, without which criu's images are not whole */
+#define FORMAT_SHARED 3       /* the same with shared memory in memory/ */
+#define FORMAT_GHOSTS 4       /* and deleted files */
+#define FILES_MAX     1000000 /* entries of a list: STORE_JSON_MAX ends earlier */
+#define CRED_MAX      65536
 
-/* Chunks of memory are the bulk of an epoch, have checksums of their own, and may be shared with older epochs: to read all of them for
- * a second digest would double the work of a checkpoint. The manifest has their sizes, and the SHA-256 of the image that has the checksums. */
-#define CHUNKS "memory/chunks-"
-#define IMAGE  "memory/image"
+/* Chunks of memory are the bulk of an epoch, have checksums of their own, and may be shared with older epochs: to read
+ * all of them for a second digest would double the work of a checkpoint. The manifest has their sizes, and the SHA-256
+ * of the image that has the checksums. */
+#define CHUNKS        "memory/chunks-"
+#define IMAGE         "memory/image"
 
 void manifest_free(struct manifest *m)
 {
@@ -56,15 +57,66 @@ static void read_cpuinfo(const char *key, char *buf, size_t len)
 	}
 }
 
-/* Instruction sets among the kernel's flags: what programs can use, not what the kernel does about the processor's faults. */
+/* Instruction sets among the kernel's flags: what programs can use, not what the kernel does about the processor's
+ * faults. */
 static bool is_instruction_set(const char *flag, size_t n)
 {
 	static const char *const begins[] = {
-		"sse", "ssse", "avx", "amx", "fma", "bmi", "aes", "vaes", "sha", "gfni", "vpclmul", "pclmul", "popcnt", "movbe", "rdrand",
-		"rdseed", "adx", "abm", "lzcnt", "f16c", "xsave", "pku", "clwb", "clflushopt", "movdir", "serialize", "rtm", "hle", "mmx",
-		"cx16", "lahf", "xop", "tbm", "3dnow", "fsgsbase", "rdpid", "cmpccxadd", "enqcmd",
+		"sse",
+		"ssse",
+		"avx",
+		"amx",
+		"fma",
+		"bmi",
+		"aes",
+		"vaes",
+		"sha",
+		"gfni",
+		"vpclmul",
+		"pclmul",
+		"popcnt",
+		"movbe",
+		"rdrand",
+		"rdseed",
+		"adx",
+		"abm",
+		"lzcnt",
+		"f16c",
+		"xsave",
+		"pku",
+		"clwb",
+		"clflushopt",
+		"movdir",
+		"serialize",
+		"rtm",
+		"hle",
+		"mmx",
+		"cx16",
+		"lahf",
+		"xop",
+		"tbm",
+		"3dnow",
+		"fsgsbase",
+		"rdpid",
+		"cmpccxadd",
+		"enqcmd",
 		/* arm64 ("Features") */
-		"asimd", "sve", "sme", "atomics", "crc32", "pmull", "fp", "jscvt", "fcma", "lrcpc", "dcpop", "i8mm", "bf16", "bti", "paca", "pacg",
+		"asimd",
+		"sve",
+		"sme",
+		"atomics",
+		"crc32",
+		"pmull",
+		"fp",
+		"jscvt",
+		"fcma",
+		"lrcpc",
+		"dcpop",
+		"i8mm",
+		"bf16",
+		"bti",
+		"paca",
+		"pacg",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(begins); i++)
@@ -143,15 +195,15 @@ void manifest_fingerprint(struct manifest *m, const char *criu)
 /* ---- list of the files of an epoch ------------------------------------- */
 
 struct digest {
-	char    *name;
+	char *name;
 	uint64_t size;
-	char     hex[SHA256_HEX];
+	char hex[SHA256_HEX];
 };
 
 struct digests {
 	struct digest *v;
 	size_t n, size;
-	bool   with_sums;
+	bool with_sums;
 };
 
 static void digests_free(struct digests *d)
@@ -235,8 +287,9 @@ static json_t *render_digests(const struct digests *d)
 
 	for (size_t i = 0; list && i < d->n; i++) {
 		const struct digest *e = &d->v[i];
-		cleanup_json json_t *o = has_own_sums(e->name) ? json_pack("{s:I,s:s}", "size", (json_int_t)e->size, "sums_in", IMAGE)
-							       : json_pack("{s:I,s:s}", "size", (json_int_t)e->size, "sha256", e->hex);
+		cleanup_json json_t *o = has_own_sums(e->name)
+						 ? json_pack("{s:I,s:s}", "size", (json_int_t)e->size, "sums_in", IMAGE)
+						 : json_pack("{s:I,s:s}", "size", (json_int_t)e->size, "sha256", e->hex);
 
 		if (!o || json_set_name(o, "name", e->name) < 0 || json_array_append(list, o) < 0)
 			return NULL;
@@ -246,25 +299,30 @@ static json_t *render_digests(const struct digests *d)
 
 static json_t *render_node(const struct manifest *m)
 {
-	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:I}",
-			 "kernel", m->node.kernel, "machine", m->node.machine, "cpu_model", m->node.cpu_model,
-			 "cpu_flags", m->node.cpu_flags,
-			 "glibc", m->node.glibc, "criu", m->node.criu, "fsched", m->node.fsched,
-			 "hostname", m->node.hostname, "page_size", (json_int_t)m->node.page_size);
+	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:I}", "kernel", m->node.kernel, "machine", m->node.machine,
+			 "cpu_model", m->node.cpu_model, "cpu_flags", m->node.cpu_flags, "glibc", m->node.glibc, "criu",
+			 m->node.criu, "fsched", m->node.fsched, "hostname", m->node.hostname, "page_size",
+			 (json_int_t)m->node.page_size);
 }
 
 static int format_of(const struct manifest *m)
 {
-	return !m->memory.ours ? FORMAT : m->memory.ghosts ? FORMAT_GHOSTS : m->memory.objects ? FORMAT_SHARED : FORMAT_MEMORY;
+	return !m->memory.ours     ? FORMAT
+	       : m->memory.ghosts  ? FORMAT_GHOSTS
+	       : m->memory.objects ? FORMAT_SHARED
+				   : FORMAT_MEMORY;
 }
 
 static json_t *render_memory(const struct manifest *m)
 {
-	json_t *o = json_pack("{s:s,s:o,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:I}", "method", m->memory.method, "why", json_text(m->memory.why),
-			 "increment", (int)m->memory.increment, "reused", (json_int_t)m->memory.reused, "scanned", (json_int_t)m->memory.scanned,
-			 "pages", (json_int_t)m->memory.pages, "zero", (json_int_t)m->memory.zero, "raw", (json_int_t)m->memory.raw,
-			 "stored", (json_int_t)m->memory.stored, "criu", (json_int_t)m->memory.criu, "shared", (json_int_t)m->memory.shared,
-			 "rounds", (json_int_t)m->memory.rounds, "tracking", m->memory.tracking, "taken", (json_int_t)m->memory.taken);
+	json_t *o = json_pack("{s:s,s:o,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:I}", "method", m->memory.method,
+			      "why", json_text(m->memory.why), "increment", (int)m->memory.increment, "reused",
+			      (json_int_t)m->memory.reused, "scanned", (json_int_t)m->memory.scanned, "pages",
+			      (json_int_t)m->memory.pages, "zero", (json_int_t)m->memory.zero, "raw",
+			      (json_int_t)m->memory.raw, "stored", (json_int_t)m->memory.stored, "criu",
+			      (json_int_t)m->memory.criu, "shared", (json_int_t)m->memory.shared, "rounds",
+			      (json_int_t)m->memory.rounds, "tracking", m->memory.tracking, "taken",
+			      (json_int_t)m->memory.taken);
 
 	if (o && m->memory.objects)
 		json_object_set_new(o, "objects", json_integer((json_int_t)m->memory.objects));
@@ -275,11 +333,13 @@ static json_t *render_memory(const struct manifest *m)
 
 static char *render(const struct manifest *m, const struct digests *d)
 {
-	cleanup_json json_t *root = json_pack("{s:i,s:I,s:I,s:I,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:b,s:I,s:I}",
-		"format", format_of(m), "epoch", (json_int_t)m->epoch, "run", (json_int_t)m->run, "time", (json_int_t)m->time,
-		"reason", m->reason, "uuid", m->uuid, "uid", (json_int_t)m->uid, "gid", (json_int_t)m->gid,
-		"frozen_us", (json_int_t)m->frozen_us, "written_at", (json_int_t)m->written_at, "bytes", (json_int_t)m->bytes, "private_tmp", (int)m->private_tmp,
-		"leader_pid", (json_int_t)m->leader_pid, "max_pid", (json_int_t)m->max_pid);
+	cleanup_json json_t *root = json_pack("{s:i,s:I,s:I,s:I,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:b,s:I,s:I}", "format",
+					      format_of(m), "epoch", (json_int_t)m->epoch, "run", (json_int_t)m->run,
+					      "time", (json_int_t)m->time, "reason", m->reason, "uuid", m->uuid, "uid",
+					      (json_int_t)m->uid, "gid", (json_int_t)m->gid, "frozen_us",
+					      (json_int_t)m->frozen_us, "written_at", (json_int_t)m->written_at, "bytes",
+					      (json_int_t)m->bytes, "private_tmp", (int)m->private_tmp, "leader_pid",
+					      (json_int_t)m->leader_pid, "max_pid", (json_int_t)m->max_pid);
 
 	if (!root || json_set_name(root, "script", m->script) < 0 ||
 	    json_object_set_new(root, "node", render_node(m)) < 0 ||
@@ -303,7 +363,8 @@ static int sign_manifest(int epochfd, const char *text, size_t len, const char *
 	return 0;
 }
 
-static int write_collected(int epochfd, struct manifest *m, struct digests *d, bool sign, const char *munge_socket, struct err *err)
+static int write_collected(int epochfd, struct manifest *m, struct digests *d, bool sign, const char *munge_socket,
+			   struct err *err)
 {
 	cleanup_free char *text = NULL;
 	size_t len;
@@ -318,7 +379,9 @@ static int write_collected(int epochfd, struct manifest *m, struct digests *d, b
 		return err_set(err, EINVAL, "cannot write manifest.json: a text in it is not UTF-8");
 	len = strlen(text);
 	if (len > STORE_JSON_MAX)
-		return err_set(err, EFBIG, "cannot write manifest.json: it would be %zu bytes long, because the job has too many files", len);
+		return err_set(err, EFBIG,
+			       "cannot write manifest.json: it would be %zu bytes long, because the job has too many files",
+			       len);
 	if (write_file_atomic(epochfd, "manifest.json", 0600, (gid_t)-1, text, len) < 0)
 		return err_sys(err, errno, "cannot write manifest.json");
 	return sign ? sign_manifest(epochfd, text, len, munge_socket, err) : 0;
@@ -345,7 +408,8 @@ static int parse_node(const json_t *root, struct manifest *m, struct err *err)
 	if (json_get_text(o, "kernel", m->node.kernel, sizeof(m->node.kernel), err) < 0 ||
 	    json_get_text(o, "machine", m->node.machine, sizeof(m->node.machine), err) < 0 ||
 	    json_get_text(o, "cpu_model", m->node.cpu_model, sizeof(m->node.cpu_model), err) < 0 ||
-	    (json_object_get(o, "cpu_flags") && json_get_text(o, "cpu_flags", m->node.cpu_flags, sizeof(m->node.cpu_flags), err) < 0) ||
+	    (json_object_get(o, "cpu_flags") &&
+	     json_get_text(o, "cpu_flags", m->node.cpu_flags, sizeof(m->node.cpu_flags), err) < 0) ||
 	    json_get_text(o, "glibc", m->node.glibc, sizeof(m->node.glibc), err) < 0 ||
 	    json_get_text(o, "criu", m->node.criu, sizeof(m->node.criu), err) < 0 ||
 	    json_get_text(o, "fsched", m->node.fsched, sizeof(m->node.fsched), err) < 0 ||
@@ -368,13 +432,11 @@ static int parse_origin(const json_t *root, struct manifest *m, bool *shared, st
 	*shared = format >= FORMAT_SHARED;
 	if (format > FORMAT_GHOSTS)
 		return err_set(err, EBADMSG, "format %d is not known to this version of fsched", (int)format);
-	if (json_get_uint(root, "epoch", &m->epoch, err) < 0 ||
-	    json_get_uint(root, "run", &m->run, err) < 0 ||
+	if (json_get_uint(root, "epoch", &m->epoch, err) < 0 || json_get_uint(root, "run", &m->run, err) < 0 ||
 	    json_get_int(root, "time", 0, INT64_MAX, &m->time, err) < 0 ||
 	    json_get_text(root, "reason", m->reason, sizeof(m->reason), err) < 0 ||
 	    json_get_text(root, "uuid", m->uuid, sizeof(m->uuid), err) < 0 ||
-	    json_get_uint(root, "uid", &uid, err) < 0 ||
-	    json_get_uint(root, "gid", &gid, err) < 0)
+	    json_get_uint(root, "uid", &uid, err) < 0 || json_get_uint(root, "gid", &gid, err) < 0)
 		return -1;
 	m->uid = uid;
 	m->gid = gid;
@@ -441,10 +503,11 @@ char *manifest_memory_text(const struct manifest *m, char buf[MANIFEST_MEMORY_TE
 	if (!m->memory.ours)
 		snprintf(buf, MANIFEST_MEMORY_TEXT, "criu");
 	else
-		snprintf(buf, MANIFEST_MEMORY_TEXT, "%s,%s,scanned:%s,dirty:%s,stored:%s,ratio:%.2f%s%s", m->memory.method,
-			 size_text(m->memory.pages, pages), size_text(m->memory.scanned, scanned),
+		snprintf(buf, MANIFEST_MEMORY_TEXT, "%s,%s,scanned:%s,dirty:%s,stored:%s,ratio:%.2f%s%s",
+			 m->memory.method, size_text(m->memory.pages, pages), size_text(m->memory.scanned, scanned),
 			 size_text(m->memory.pages - m->memory.reused, dirty), size_text(m->memory.stored, stored),
-			 m->memory.stored ? (double)m->memory.raw / (double)m->memory.stored : 1.0, m->memory.increment ? ",increment" : "", rounds);
+			 m->memory.stored ? (double)m->memory.raw / (double)m->memory.stored : 1.0,
+			 m->memory.increment ? ",increment" : "", rounds);
 	return buf;
 }
 
@@ -454,8 +517,10 @@ static int parse_pre_dump(const json_t *o, struct manifest *m, struct err *err)
 	if (!json_object_get(o, "rounds"))
 		return 0;
 	return json_get_uint(o, "rounds", &m->memory.rounds, err) < 0 ||
-	       json_get_text(o, "tracking", m->memory.tracking, sizeof(m->memory.tracking), err) < 0 ||
-	       get_bytes(o, "taken", &m->memory.taken, err) < 0 ? -1 : 0;
+			       json_get_text(o, "tracking", m->memory.tracking, sizeof(m->memory.tracking), err) < 0 ||
+			       get_bytes(o, "taken", &m->memory.taken, err) < 0
+		       ? -1
+		       : 0;
 }
 
 static int parse_memory(const json_t *root, struct manifest *m, bool shared, struct err *err)
@@ -469,13 +534,19 @@ static int parse_memory(const json_t *root, struct manifest *m, bool shared, str
 	if (json_object_get(o, "scanned") && get_bytes(o, "scanned", &m->memory.scanned, err) < 0)
 		return -1;
 	return json_get_text(o, "method", m->memory.method, sizeof(m->memory.method), err) < 0 ||
-	       json_get_text(o, "why", m->memory.why, sizeof(m->memory.why), err) < 0 ||
-	       json_get_bool(o, "increment", &m->memory.increment, err) < 0 || get_bytes(o, "reused", &m->memory.reused, err) < 0 ||
-	       get_bytes(o, "pages", &m->memory.pages, err) < 0 || get_bytes(o, "zero", &m->memory.zero, err) < 0 ||
-	       get_bytes(o, "raw", &m->memory.raw, err) < 0 || get_bytes(o, "stored", &m->memory.stored, err) < 0 ||
-	       get_bytes(o, "criu", &m->memory.criu, err) < 0 || get_bytes(o, "shared", &m->memory.shared, err) < 0 ||
-	       parse_pre_dump(o, m, err) < 0 || (shared && get_bytes(o, "objects", &m->memory.objects, err) < 0) ||
-	       (json_object_get(o, "ghosts") && get_bytes(o, "ghosts", &m->memory.ghosts, err) < 0) ? -1 : 0;
+			       json_get_text(o, "why", m->memory.why, sizeof(m->memory.why), err) < 0 ||
+			       json_get_bool(o, "increment", &m->memory.increment, err) < 0 ||
+			       get_bytes(o, "reused", &m->memory.reused, err) < 0 ||
+			       get_bytes(o, "pages", &m->memory.pages, err) < 0 ||
+			       get_bytes(o, "zero", &m->memory.zero, err) < 0 ||
+			       get_bytes(o, "raw", &m->memory.raw, err) < 0 ||
+			       get_bytes(o, "stored", &m->memory.stored, err) < 0 ||
+			       get_bytes(o, "criu", &m->memory.criu, err) < 0 ||
+			       get_bytes(o, "shared", &m->memory.shared, err) < 0 || parse_pre_dump(o, m, err) < 0 ||
+			       (shared && get_bytes(o, "objects", &m->memory.objects, err) < 0) ||
+			       (json_object_get(o, "ghosts") && get_bytes(o, "ghosts", &m->memory.ghosts, err) < 0)
+		       ? -1
+		       : 0;
 }
 
 static int parse(const json_t *root, struct manifest *m, struct err *err)
@@ -483,7 +554,8 @@ static int parse(const json_t *root, struct manifest *m, struct err *err)
 	bool shared;
 
 	memset(m, 0, sizeof(*m));
-	if (parse_origin(root, m, &shared, err) == 0 && parse_node(root, m, err) == 0 && parse_memory(root, m, shared, err) == 0 && parse_state(root, m, err) == 0)
+	if (parse_origin(root, m, &shared, err) == 0 && parse_node(root, m, err) == 0 &&
+	    parse_memory(root, m, shared, err) == 0 && parse_state(root, m, err) == 0)
 		return 0;
 	manifest_free(m);
 	return err_wrap(err, "manifest.json is damaged");
@@ -560,11 +632,14 @@ static int check_digest(int epochfd, const json_t *o, struct digest *have, struc
 	/* An epoch in which a chunk file has a digest is checked by it. */
 	if (has_own_sums(have->name) && !json_object_get(o, "sha256"))
 		return json_get_text(o, "sums_in", image, sizeof(image), err) < 0 || strcmp(image, IMAGE) != 0
-			? err_set(err, EBADMSG, "%s: the manifest does not say what holds its checksums", have->name) : 0;
+			       ? err_set(err, EBADMSG, "%s: the manifest does not say what holds its checksums",
+					 have->name)
+			       : 0;
 	if (json_get_text(o, "sha256", hex, sizeof(hex), err) < 0 || digest_file(epochfd, have->name, have, err) < 0)
 		return -1;
 	if (strcmp(have->hex, hex) != 0)
-		return err_set(err, EBADMSG, "%s is damaged: its content is not what was written (SHA-256 differs)", have->name);
+		return err_set(err, EBADMSG, "%s is damaged: its content is not what was written (SHA-256 differs)",
+			       have->name);
 	return 0;
 }
 
@@ -586,7 +661,8 @@ static int check_names(const json_t *list, const struct digests *have, struct er
 		if (order < 0)
 			return err_set(err, ENOENT, "%s is missing", printable(name, shown, sizeof(shown)));
 		if (order > 0)
-			return err_set(err, EBADMSG, "%s does not belong to the checkpoint", printable(have->v[i].name, shown, sizeof(shown)));
+			return err_set(err, EBADMSG, "%s does not belong to the checkpoint",
+				       printable(have->v[i].name, shown, sizeof(shown)));
 	}
 	return 0;
 }
@@ -609,7 +685,8 @@ static int check_files(int epochfd, const json_t *root, struct err *err)
 	struct digests have = { 0 };
 	int rc = -1;
 
-	if (list && collect(epochfd, &have, err) == 0 && check_names(list, &have, err) == 0 && check_image(&have, err) == 0)
+	if (list && collect(epochfd, &have, err) == 0 && check_names(list, &have, err) == 0 &&
+	    check_image(&have, err) == 0)
 		rc = 0;
 	for (size_t i = 0; rc == 0 && i < have.n; i++)
 		rc = check_digest(epochfd, json_array_get(list, i), &have.v[i], err);

@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "store/store_internal.h"
 
+/* clang-format off */
 static const char *const intent_names[] = {
 	[INTENT_RUNNING]  = "running",
 	[INTENT_VACATING] = "vacating",
@@ -19,6 +20,7 @@ static const char *const intent_names[] = {
 	[INTENT_REQUEUED] = "requeued",
 	[INTENT_DONE]     = "done",
 };
+/* clang-format on */
 
 const char *intent_name(enum intent i)
 {
@@ -52,16 +54,15 @@ bool store_uuid_valid(const char *uuid)
 
 static int parse_summary(const json_t *o, struct epoch_summary *e, struct err *err)
 {
-	const char *reason = json_string_value(json_object_get(o, "reason")), *memory = json_string_value(json_object_get(o, "memory"));
-	json_int_t shared = json_integer_value(json_object_get(o, "shared"));     /* not in records of older versions */
+	const char *reason = json_string_value(json_object_get(o, "reason")),
+		   *memory = json_string_value(json_object_get(o, "memory"));
+	json_int_t shared = json_integer_value(json_object_get(o, "shared")); /* not in records of older versions */
 	int64_t bytes;
 
-	if (json_get_uint(o, "number", &e->number, err) < 0 ||
-	    json_get_int(o, "time", 0, INT64_MAX, &e->time, err) < 0 ||
+	if (json_get_uint(o, "number", &e->number, err) < 0 || json_get_int(o, "time", 0, INT64_MAX, &e->time, err) < 0 ||
 	    json_get_int(o, "bytes", 0, INT64_MAX, &bytes, err) < 0 ||
 	    json_get_int(o, "frozen_us", 0, INT64_MAX, &e->frozen_us, err) < 0 ||
-	    json_get_int(o, "total_us", 0, INT64_MAX, &e->total_us, err) < 0 ||
-	    json_get_uint(o, "run", &e->run, err) < 0)
+	    json_get_int(o, "total_us", 0, INT64_MAX, &e->total_us, err) < 0 || json_get_uint(o, "run", &e->run, err) < 0)
 		return -1;
 	e->bytes = (uint64_t)bytes;
 	e->shared = shared > 0 ? (uint64_t)shared : 0;
@@ -95,8 +96,7 @@ static int parse_identity(const json_t *root, struct job_record *r, struct err *
 	    json_get_text(root, "uuid", r->uuid, sizeof(r->uuid), err) < 0 ||
 	    json_get_text(root, "cluster", r->cluster, sizeof(r->cluster), err) < 0 ||
 	    json_get_text(root, "user", r->user, sizeof(r->user), err) < 0 ||
-	    json_get_uint(root, "uid", &uid, err) < 0 ||
-	    json_get_uint(root, "gid", &gid, err) < 0 ||
+	    json_get_uint(root, "uid", &uid, err) < 0 || json_get_uint(root, "gid", &gid, err) < 0 ||
 	    json_get_text(root, "script_sha256", r->script_sha256, sizeof(r->script_sha256), err) < 0)
 		return -1;
 	if (!store_uuid_valid(r->uuid))
@@ -108,7 +108,7 @@ static int parse_identity(const json_t *root, struct job_record *r, struct err *
 
 static int parse_state(const json_t *root, struct job_record *r, struct err *err)
 {
-	const json_t *status = json_object_get(root, "status");           /* not in records of older versions */
+	const json_t *status = json_object_get(root, "status"); /* not in records of older versions */
 	char intent[16];
 
 	if (json_get_int(root, "interval", 0, INT64_MAX, &r->interval, err) < 0 ||
@@ -121,7 +121,8 @@ static int parse_state(const json_t *root, struct job_record *r, struct err *err
 	if (intent_parse(intent, &r->intent) < 0)
 		return err_set(err, EBADMSG, "member \"intent\" is not a known one");
 	r->status = -1;
-	if (r->intent == INTENT_DONE && json_is_integer(status) && json_integer_value(status) >= 0 && json_integer_value(status) <= 0xffff)
+	if (r->intent == INTENT_DONE && json_is_integer(status) && json_integer_value(status) >= 0 &&
+	    json_integer_value(status) <= 0xffff)
 		r->status = (int)json_integer_value(status);
 	return 0;
 }
@@ -150,11 +151,12 @@ static json_t *render_epochs(const struct job_record *r)
 	for (unsigned i = 0; list && i < r->n_epochs; i++) {
 		const struct epoch_summary *e = &r->epochs[i];
 
-		if (json_array_append_new(list, json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:s}",
-				"number", (json_int_t)e->number, "time", (json_int_t)e->time,
-				"bytes", (json_int_t)e->bytes, "frozen_us", (json_int_t)e->frozen_us,
-				"total_us", (json_int_t)e->total_us, "run", (json_int_t)e->run,
-				"shared", (json_int_t)e->shared, "reason", e->reason, "memory", e->memory)) < 0)
+		if (json_array_append_new(list, json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:s}", "number",
+							  (json_int_t)e->number, "time", (json_int_t)e->time, "bytes",
+							  (json_int_t)e->bytes, "frozen_us", (json_int_t)e->frozen_us,
+							  "total_us", (json_int_t)e->total_us, "run",
+							  (json_int_t)e->run, "shared", (json_int_t)e->shared, "reason",
+							  e->reason, "memory", e->memory)) < 0)
 			return NULL;
 	}
 	return steal_ptr(&list);
@@ -162,12 +164,12 @@ static json_t *render_epochs(const struct job_record *r)
 
 static char *render(const struct job_record *r)
 {
-	cleanup_json json_t *root = json_pack("{s:I,s:s,s:s,s:s,s:I,s:I,s:I,s:s,s:I,s:I,s:s,s:s,s:I}",
-		"job_id", (json_int_t)r->job_id, "uuid", r->uuid, "cluster", r->cluster, "user", r->user,
-		"uid", (json_int_t)r->uid, "gid", (json_int_t)r->gid, "interval", (json_int_t)r->interval,
-		"intent", intent_name(r->intent), "run", (json_int_t)r->run,
-		"restart_count", (json_int_t)r->restart_count, "host", r->host,
-		"script_sha256", r->script_sha256, "skipped", (json_int_t)r->skipped);
+	cleanup_json json_t *root =
+		json_pack("{s:I,s:s,s:s,s:s,s:I,s:I,s:I,s:s,s:I,s:I,s:s,s:s,s:I}", "job_id", (json_int_t)r->job_id,
+			  "uuid", r->uuid, "cluster", r->cluster, "user", r->user, "uid", (json_int_t)r->uid, "gid",
+			  (json_int_t)r->gid, "interval", (json_int_t)r->interval, "intent", intent_name(r->intent),
+			  "run", (json_int_t)r->run, "restart_count", (json_int_t)r->restart_count, "host", r->host,
+			  "script_sha256", r->script_sha256, "skipped", (json_int_t)r->skipped);
 
 	if (!root || json_object_set_new(root, "epochs", render_epochs(r)) < 0)
 		return NULL;
@@ -181,7 +183,9 @@ int store_save_record(const struct store *s, const struct job_record *r, struct 
 	cleanup_free char *text = NULL;
 
 	if (!store_uuid_valid(r->uuid) || r->n_epochs > STORE_KEPT_MAX)
-		return err_set(err, EINVAL, "%s/job.json: refused to write a record without a valid uuid or with too many epochs", s->path);
+		return err_set(err, EINVAL,
+			       "%s/job.json: refused to write a record without a valid uuid or with too many epochs",
+			       s->path);
 	text = render(r);
 	if (!text)
 		return err_set(err, EINVAL, "%s/job.json: a text of the record is not UTF-8", s->path);
@@ -205,7 +209,8 @@ static int foreign_tail(int dirfd, const char *path, const char *uuid, char tail
 		return strcmp(r->uuid, uuid) == 0;
 	}
 	/* A disk or network error is no proof that the directory is foreign. */
-	if (why.num != ENOENT && why.num != EBADMSG && why.num != EFBIG && why.num != EINVAL && why.num != ELOOP && why.num != EISDIR)
+	if (why.num != ENOENT && why.num != EBADMSG && why.num != EFBIG && why.num != EINVAL && why.num != ELOOP &&
+	    why.num != EISDIR)
 		return err_set(err, why.num, "%s", why.text);
 	snprintf(tail, 64, "unknown-%lld", (long long)time(NULL));
 	return 0;

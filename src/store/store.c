@@ -23,11 +23,15 @@ int store_check_dir(int fd, const char *path, struct err *err)
 	if (!S_ISDIR(st.st_mode))
 		return err_set(err, ENOTDIR, "%s is no directory", path);
 	if (st.st_uid != 0)
-		return err_set(err, EPERM, "%s belongs to uid %u, not to root, so that a checkpoint in it could be forged: "
-			       "chown it to root (on NFS: export it with no_root_squash)", path, (unsigned)st.st_uid);
+		return err_set(err, EPERM,
+			       "%s belongs to uid %u, not to root, so that a checkpoint in it could be forged: "
+			       "chown it to root (on NFS: export it with no_root_squash)",
+			       path, (unsigned)st.st_uid);
 	if (st.st_mode & (S_IWGRP | S_IWOTH))
-		return err_set(err, EPERM, "%s is writable by %s (mode %04o), so that a checkpoint in it could be forged: chmod go-w it",
-			       path, st.st_mode & S_IWOTH ? "everybody" : "its group", (unsigned)(st.st_mode & 07777));
+		return err_set(
+			err, EPERM,
+			"%s is writable by %s (mode %04o), so that a checkpoint in it could be forged: chmod go-w it",
+			path, st.st_mode & S_IWOTH ? "everybody" : "its group", (unsigned)(st.st_mode & 07777));
 	return 0;
 }
 
@@ -38,7 +42,8 @@ int store_open_dir(int dirfd, const char *name, const char *path, struct err *er
 	struct stat st;
 
 	if (fd < 0 && fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode))
-		return err_set(err, ELOOP, "%s is a symbolic link: refused, a checkpoint directory must be a real one", path);
+		return err_set(err, ELOOP, "%s is a symbolic link: refused, a checkpoint directory must be a real one",
+			       path);
 	if (fd < 0)
 		return err_sys(err, saved, "cannot open directory %s", path);
 	if (store_check_dir(fd, path, err) < 0)

@@ -5,11 +5,10 @@
  *     script           0600  copy of the batch script (slurmd deletes its own)
  *     leader           0755  copy of fsched-leader, bind-mounted over the installed one at restore
  *     checkpoint.log   0640  one line per event
- *     full             0600  there if the next epoch must share nothing with those before: one of them was found damaged
- *     written          0600  files that the job has written (agent/write_list.h)
- *     epochs/          0700
- *       000003/        manifest.json, manifest.cred (MUNGE), criu/, files/
- *       000004.partial/  being written: never restored, removed at the next start
+ *     full             0600  there if the next epoch must share nothing with those before: one of them was found
+ * damaged written          0600  files that the job has written (agent/write_list.h) epochs/          0700 000003/
+ * manifest.json, manifest.cred (MUNGE), criu/, files/ 000004.partial/  being written: never restored, removed at the
+ * next start
  *
  * A job id is no identity (Slurm reuses them): the uuid must match. A directory
  * with another uuid is set aside as "<job_id>.<uuid>", never overwritten.
@@ -27,56 +26,55 @@
 #define STORE_KEPT_MAX 1000
 
 enum intent {
-	INTENT_RUNNING,   /* the job runs, or ran when its node died: restore */
-	INTENT_VACATING,  /* an epoch is durable and the requeue is under way: restore */
-	INTENT_VACATED,   /* held by vacate: restore, never start over silently */
-	INTENT_REQUEUED,  /* a person asked to start over */
-	INTENT_DONE,      /* the script ended */
+	INTENT_RUNNING,  /* the job runs, or ran when its node died: restore */
+	INTENT_VACATING, /* an epoch is durable and the requeue is under way: restore */
+	INTENT_VACATED,  /* held by vacate: restore, never start over silently */
+	INTENT_REQUEUED, /* a person asked to start over */
+	INTENT_DONE,     /* the script ended */
 };
 const char *intent_name(enum intent i);
 int intent_parse(const char *name, enum intent *out); /* 0 or -1 */
 
 struct epoch_summary {
 	unsigned number;
-	int64_t  time;       /* Unix, start of the freeze */
+	int64_t time; /* Unix, start of the freeze */
 	uint64_t bytes;
-	int64_t  frozen_us;  /* of a vacate: until the epoch was durable; 0 = not known */
-	int64_t  total_us;
-	unsigned run;        /* job_record.run it belongs to */
-	char     reason[16]; /* periodic, create, vacate ...; "" in records of older versions */
-	char     memory[160]; /* manifest_memory_text(); "" likewise */
-	uint64_t shared;     /* of bytes: store_epoch_shared() when epochs were last added or removed */
+	int64_t frozen_us; /* of a vacate: until the epoch was durable; 0 = not known */
+	int64_t total_us;
+	unsigned run;     /* job_record.run it belongs to */
+	char reason[16];  /* periodic, create, vacate ...; "" in records of older versions */
+	char memory[160]; /* manifest_memory_text(); "" likewise */
+	uint64_t shared;  /* of bytes: store_epoch_shared() when epochs were last added or removed */
 };
 
 struct job_record {
 	uint32_t job_id;
-	char     uuid[37];
-	char     cluster[64];
-	char     user[64];
-	uid_t    uid;
-	gid_t    gid;
-	int64_t  interval;
+	char uuid[37];
+	char cluster[64];
+	char user[64];
+	uid_t uid;
+	gid_t gid;
+	int64_t interval;
 	enum intent intent;
-	int      status;         /* INTENT_DONE: the script's wait status; -1 = not known, or Slurm ended the job */
-	unsigned run;            /* grows by one each time the job starts over; epochs of another run are not candidates */
-	unsigned restart_count;  /* Slurm's, of the holder */
-	char     host[256];      /* node that holds the job */
-	char     script_sha256[65];
-	unsigned skipped;        /* scheduled checkpoints skipped for load, this run */
+	int status;   /* INTENT_DONE: the script's wait status; -1 = not known, or Slurm ended the job */
+	unsigned run; /* grows by one each time the job starts over; epochs of another run are not candidates */
+	unsigned restart_count; /* Slurm's, of the holder */
+	char host[256];         /* node that holds the job */
+	char script_sha256[65];
+	unsigned skipped; /* scheduled checkpoints skipped for load, this run */
 	unsigned n_epochs;
 	struct epoch_summary epochs[STORE_KEPT_MAX]; /* ascending; only complete ones */
 };
 
-struct store {            /* an open job directory */
-	int  dirfd;           /* owned */
-	int  epochsfd;        /* owned */
-	char path[4096];      /* absolute */
+struct store {           /* an open job directory */
+	int dirfd;       /* owned */
+	int epochsfd;    /* owned */
+	char path[4096]; /* absolute */
 };
 
 /* Opens (create: makes) <base>/<job_id>. With create, base and missing parents
  * are made 0755. Both set close-on-exec. */
-int store_open(struct store *s, const char *base, uint32_t job_id, gid_t gid,
-	       bool create, struct err *err);
+int store_open(struct store *s, const char *base, uint32_t job_id, gid_t gid, bool create, struct err *err);
 /* The same for a directory of any name (the Slurm-less pod). */
 int store_open_path(struct store *s, const char *path, gid_t gid, bool create, struct err *err);
 void store_close(struct store *s);
@@ -91,8 +89,7 @@ int store_save_record(const struct store *s, const struct job_record *r, struct 
 
 /* Appends one line "2026-11-22T23:01:02 host text" to checkpoint.log (control
  * characters replaced). Never fails loudly: the log is no reason to fail a job. */
-void store_log(const struct store *s, gid_t gid, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+void store_log(const struct store *s, gid_t gid, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* Makes epochs/N.partial (removing a stale one) with criu/ and files/ in it and
  * returns its descriptor, or -1. */
@@ -112,15 +109,15 @@ int store_open_epoch(const struct store *s, unsigned epoch, struct err *err);
 /* Bytes in files of a complete epoch that other epochs have, too (hard links): removing it does not free them. */
 uint64_t store_epoch_shared(const struct store *s, unsigned epoch);
 
-/* The mark that the next epoch is to be a full one. Without it, as after a failure to set it, damage would only go on unnoticed until
- * the next restore. */
+/* The mark that the next epoch is to be a full one. Without it, as after a failure to set it, damage would only go on
+ * unnoticed until the next restore. */
 void store_want_full(const struct store *s);
 bool store_full_wanted(const struct store *s);
 void store_full_made(const struct store *s);
 /* Complete epochs on disk, ascending; returns their number, or -1 with errno. */
 int store_list_epochs(const struct store *s, unsigned *out, int max);
-/* The number of the next epoch: above those of the record and those on disk. An epoch can be complete and in no record: its worker died
- * before it could report. 0 if they cannot be listed. */
+/* The number of the next epoch: above those of the record and those on disk. An epoch can be complete and in no record:
+ * its worker died before it could report. 0 if they cannot be listed. */
 unsigned store_next_epoch(const struct store *s, const struct job_record *r, struct err *err);
 
 #endif

@@ -8,8 +8,8 @@
 #include <sys/types.h>
 #include "base/err.h"
 
-#define STORE_JSON_MAX (64u << 20)  /* bytes of the largest JSON file that is read */
-#define SHA256_HEX 65
+#define STORE_JSON_MAX (64u << 20) /* bytes of the largest JSON file that is read */
+#define SHA256_HEX     65
 
 /* Refuses a directory in which somebody else than root could forge a checkpoint. */
 int store_check_dir(int fd, const char *path, struct err *err);
@@ -18,12 +18,12 @@ int store_open_dir(int dirfd, const char *name, const char *path, struct err *er
 /* "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx" */
 bool store_uuid_valid(const char *uuid);
 
-/* Calls file for every regular file below the directory (path relative to it) and dir behind the entries of every directory,
- * the top included (path "."). Descriptors are the walk's. Anything else than files and directories is an error: nothing
- * else belongs into an epoch. A callback's -1 ends the walk. Either may be NULL. */
+/* Calls file for every regular file below the directory (path relative to it) and dir behind the entries of every
+ * directory, the top included (path "."). Descriptors are the walk's. Anything else than files and directories is an
+ * error: nothing else belongs into an epoch. A callback's -1 ends the walk. Either may be NULL. */
 struct epoch_walk {
-	int  (*file)(void *arg, int dirfd, const char *name, const char *path, const struct stat *st, struct err *err);
-	int  (*dir)(void *arg, int dirfd, const char *path, struct err *err);
+	int (*file)(void *arg, int dirfd, const char *name, const char *path, const struct stat *st, struct err *err);
+	int (*dir)(void *arg, int dirfd, const char *path, struct err *err);
 	void *arg;
 };
 int epoch_walk(int dirfd, const struct epoch_walk *w, struct err *err);

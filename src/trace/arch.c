@@ -5,7 +5,7 @@
 #if defined(__x86_64__)
 #include <sys/user.h>
 
-#define USER_CS 0x33  /* of 64-bit programs */
+#define USER_CS 0x33 /* of 64-bit programs */
 
 bool arch_can_inject(void)
 {
@@ -54,7 +54,7 @@ void arch_prepare_syscall(struct tracer_regs *r, uint64_t pc, long nr, const lon
 	memcpy(&u, r->bytes, sizeof(u));
 	u.rip = pc;
 	u.rax = (unsigned long)nr;
-	u.orig_rax = ~0UL;   /* the kernel must not restart the call that was interrupted */
+	u.orig_rax = ~0UL; /* the kernel must not restart the call that was interrupted */
 	u.rdi = (unsigned long)args[0];
 	u.rsi = (unsigned long)args[1];
 	u.rdx = (unsigned long)args[2];

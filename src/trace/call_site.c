@@ -11,9 +11,9 @@
 #include "trace/arch.h"
 #include "base/vmas.h"
 
-#define CODE_MAX  (4u << 20)    /* of a mapping that is searched */
-#define STEP      (128u << 10)  /* read at a time; both are found in the first pieces of the dynamic loader */
-#define OVERLAP   16u
+#define CODE_MAX (4u << 20)   /* of a mapping that is searched */
+#define STEP     (128u << 10) /* read at a time; both are found in the first pieces of the dynamic loader */
+#define OVERLAP  16u
 
 enum { SECCOMP_NONE, SECCOMP_IS_STRICT, SECCOMP_HAS_FILTER };
 

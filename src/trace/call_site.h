@@ -7,9 +7,10 @@
 #include "base/err.h"
 #include "trace/sigframe.h"
 
-/* Fills in what w says of the process host, running or not, whose stopped thread has its stack at sp. There is a way home only on the stack of the
- * process's first thread: of another nobody knows what lies below it (stacks of coroutines, an alternate stack for signals).
- * -1 with err if it has no instruction that makes a system call, or may make none but its own. */
+/* Fills in what w says of the process host, running or not, whose stopped thread has its stack at sp. There is a way
+ * home only on the stack of the process's first thread: of another nobody knows what lies below it (stacks of
+ * coroutines, an alternate stack for signals). -1 with err if it has no instruction that makes a system call, or may
+ * make none but its own. */
 int mem_site_find(pid_t host, uint64_t sp, struct way_home *w, struct err *err);
 
 #endif

@@ -20,11 +20,11 @@
 #define PTRACE_O_SUSPEND_SECCOMP (1 << 21)
 #endif
 
-#define OPTIONS       (PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_SUSPEND_SECCOMP)
-#define OPTIONS_OURS  (OPTIONS | PTRACE_O_EXITKILL)
+#define OPTIONS      (PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_SUSPEND_SECCOMP)
+#define OPTIONS_OURS (OPTIONS | PTRACE_O_EXITKILL)
 
-static int inject(const struct middle *m, pid_t pid, const struct tracer_options *o, const char *name, long nr, const long args[6], long *result,
-		  pid_t *child, struct err *err)
+static int inject(const struct middle *m, pid_t pid, const struct tracer_options *o, const char *name, long nr,
+		  const long args[6], long *result, pid_t *child, struct err *err)
 {
 	struct tracer_regs r;
 	pid_t none;
@@ -47,7 +47,8 @@ static int call_thread(struct middle *m, const char *name, long nr, const long a
 	return inject(m, m->inner, &o, name, nr, args, &result, child, err);
 }
 
-int middle_call(const struct middle *m, pid_t pid, const char *name, long nr, const long args[6], long *result, pid_t *child, struct err *err)
+int middle_call(const struct middle *m, pid_t pid, const char *name, long nr, const long args[6], long *result,
+		pid_t *child, struct err *err)
 {
 	const struct tracer_options o = { OPTIONS_OURS, OPTIONS_OURS, OPTIONS_OURS };
 	long none;
@@ -77,7 +78,8 @@ int middle_enter(struct middle *m, int hand, pid_t inner, pid_t host, struct err
 	return enter(m, err);
 }
 
-int middle_call_thread(const struct middle *m, const char *name, long nr, const long args[6], long *result, struct err *err)
+int middle_call_thread(const struct middle *m, const char *name, long nr, const long args[6], long *result,
+		       struct err *err)
 {
 	const struct tracer_options o = { m->entered ? OPTIONS : OPTIONS_OURS, 0, 0 };
 

@@ -7,25 +7,28 @@
 #include "trace/syscall_entry.h"
 #include "trace/raw_syscall.h"
 
-#define PT_SYSCALL      24
-#define PT_SETOPTIONS   0x4200
-#define PT_GETEVENTMSG  0x4201
-#define PT_GETREGSET    0x4204
-#define PT_SETREGSET    0x4205
-#define PT_GETSIGMASK   0x420a
-#define PT_SETSIGMASK   0x420b
-#define PRSTATUS        1
-#define EVENT_CLONE     3
-#define SYSCALL_STOP    (5 | 0x80)  /* SIGTRAP with PTRACE_O_TRACESYSGOOD */
-#define SIG_KILL        9
-#define SIG_STOP        19
-#define STOPS_MAX       64
+#define PT_SYSCALL     24
+#define PT_SETOPTIONS  0x4200
+#define PT_GETEVENTMSG 0x4201
+#define PT_GETREGSET   0x4204
+#define PT_SETREGSET   0x4205
+#define PT_GETSIGMASK  0x420a
+#define PT_SETSIGMASK  0x420b
+#define PRSTATUS       1
+#define EVENT_CLONE    3
+#define SYSCALL_STOP   (5 | 0x80) /* SIGTRAP with PTRACE_O_TRACESYSGOOD */
+#define SIG_KILL       9
+#define SIG_STOP       19
+#define STOPS_MAX      64
 
-struct vector { void *base; size_t len; };
+struct vector {
+	void *base;
+	size_t len;
+};
 
 /* The one thread that stands on its way home. */
 static struct {
-	int    pid;                   /* 0 = none */
+	int pid; /* 0 = none */
 	size_t len;
 	_Alignas(8) unsigned char regs[INJECT_REGS_MAX], home[INJECT_REGS_MAX];
 	unsigned long mask;
@@ -45,14 +48,17 @@ static long pt(long request, int pid, unsigned long addr, void *data)
 	return raw_syscall(SYS_ptrace, request, pid, (long)addr, (long)data, 0, 0);
 }
 
-struct time { long s, ns; };
+struct time {
+	long s, ns;
+};
 
 /* A process that runs a single system call stops again within microseconds. */
-#define SPINS       2000
-#define WAIT_STEPS  10000
-static const struct time step = { 0, 500000 };   /* 5 s in all */
+#define SPINS      2000
+#define WAIT_STEPS 10000
+static const struct time step = { 0, 500000 }; /* 5 s in all */
 
-/* Nobody can say what a thread will do that does not stop, but every state of this is one in which the tracer may be killed. */
+/* Nobody can say what a thread will do that does not stop, but every state of this is one in which the tracer may be
+ * killed. */
 long inject_wait(int pid, int *status)
 {
 	long got;
@@ -152,7 +158,8 @@ long inject_enter(int pid, struct way_home *w)
 	if (entered.pid)
 		return -EBUSY;
 	entered.len = sizeof(entered.regs);
-	if ((ret = get_regs(pid, entered.regs, &entered.len)) < 0 || (ret = pt(PT_GETSIGMASK, pid, sizeof(entered.mask), &entered.mask)) < 0 ||
+	if ((ret = get_regs(pid, entered.regs, &entered.len)) < 0 ||
+	    (ret = pt(PT_GETSIGMASK, pid, sizeof(entered.mask), &entered.mask)) < 0 ||
 	    (ret = sigframe_write(pid, entered.regs, entered.len, entered.mask, w, entered.home)) < 0 ||
 	    (ret = set_regs(pid, entered.home, entered.len)) < 0)
 		return ret;

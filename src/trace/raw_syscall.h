@@ -1,5 +1,5 @@
-/* System calls without a C library: libfsched-criu.so runs beside whatever C library criu was built with, newer or older than the
- * one of this machine. */
+/* System calls without a C library: libfsched-criu.so runs beside whatever C library criu was built with, newer or
+ * older than the one of this machine. */
 #ifndef FSCHED_TRACE_RAW_SYSCALL_H
 #define FSCHED_TRACE_RAW_SYSCALL_H
 
@@ -32,10 +32,7 @@ static inline long raw_syscall(long nr, long a, long b, long c, long d, long e, 
 	register long x4 __asm__("x4") = e;
 	register long x5 __asm__("x5") = f;
 
-	__asm__ volatile("svc 0"
-			 : "+r"(x0)
-			 : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
-			 : "memory");
+	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
 	return x0;
 }
 #else

@@ -1,4 +1,5 @@
-/* What the tracer does on request: hand.h. In libfsched-criu.so, and in the worker where that is the tracer itself. Free-standing. */
+/* What the tracer does on request: hand.h. In libfsched-criu.so, and in the worker where that is the tracer itself.
+ * Free-standing. */
 #include <linux/wait.h>
 #include <stddef.h>
 #include <sys/syscall.h>
@@ -7,7 +8,10 @@
 #include "trace/inject.h"
 #include "trace/raw_syscall.h"
 
-struct vector { void *base; size_t len; };
+struct vector {
+	void *base;
+	size_t len;
+};
 
 static long trace(struct hand_msg *m)
 {
@@ -29,8 +33,13 @@ static long trace(struct hand_msg *m)
 static long inject(struct hand_msg *m)
 {
 	struct injection in = {
-		.pid = m->pid, .during = (unsigned long)m->request, .after = m->data, .child_options = m->addr,
-		.regs = m->buffer, .len = m->len, .room = sizeof(m->buffer),
+		.pid = m->pid,
+		.during = (unsigned long)m->request,
+		.after = m->data,
+		.child_options = m->addr,
+		.regs = m->buffer,
+		.len = m->len,
+		.room = sizeof(m->buffer),
 	};
 	long ret = inject_call(&in);
 
@@ -45,30 +54,19 @@ void hand_do(struct hand_msg *m)
 
 	inject_step();
 	switch (m->op) {
-	case HAND_PTRACE:
-		m->result = trace(m);
-		break;
+	case HAND_PTRACE: m->result = trace(m); break;
 	case HAND_WAIT:
 		m->result = inject_wait(m->pid, &status);
 		m->data = (uint64_t)(unsigned)status;
 		break;
-	case HAND_ENTER:
-		m->result = inject_enter(m->pid, (struct way_home *)(void *)m->buffer);
-		break;
-	case HAND_INJECT:
-		m->result = inject(m);
-		break;
-	case HAND_LEAVE:
-		m->result = inject_leave(m->pid);
-		break;
+	case HAND_ENTER: m->result = inject_enter(m->pid, (struct way_home *)(void *)m->buffer); break;
+	case HAND_INJECT: m->result = inject(m); break;
+	case HAND_LEAVE: m->result = inject_leave(m->pid); break;
 	case HAND_DIE_AT:
 		inject_dies_at = (unsigned)m->data;
 		m->result = 0;
 		break;
-	case HAND_KILL:
-		m->result = raw_syscall(SYS_kill, m->pid, m->request, 0, 0, 0, 0);
-		break;
-	default:
-		m->result = -EINVAL;
+	case HAND_KILL: m->result = raw_syscall(SYS_kill, m->pid, m->request, 0, 0, 0, 0); break;
+	default: m->result = -EINVAL;
 	}
 }

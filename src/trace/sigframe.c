@@ -8,25 +8,25 @@
 #include <sys/syscall.h>
 #include <sys/user.h>
 
-#define PT_GETREGSET   0x4204
-#define XSTATE         0x202          /* NT_X86_XSTATE */
-#define SHADOW_STACK   0x204          /* NT_X86_SHSTK */
+#define PT_GETREGSET  0x4204
+#define XSTATE        0x202 /* NT_X86_XSTATE */
+#define SHADOW_STACK  0x204 /* NT_X86_SHSTK */
 
-#define RED_ZONE       128            /* bytes below the stack pointer that are the program's */
-#define HANDLER_ROOM   (16u << 10)    /* for the handler of a signal that comes on the way */
-#define NO_PID         0x7fffffff
-#define RESTARTSYS     512            /* results of interrupted calls, of which only the kernel and tracers know */
-#define RESTARTNOINTR  513
-#define RESTARTNOHAND  514
-#define RESTART_BLOCK  516
+#define RED_ZONE      128         /* bytes below the stack pointer that are the program's */
+#define HANDLER_ROOM  (16u << 10) /* for the handler of a signal that comes on the way */
+#define NO_PID        0x7fffffff
+#define RESTARTSYS    512 /* results of interrupted calls, of which only the kernel and tracers know */
+#define RESTARTNOINTR 513
+#define RESTARTNOHAND 514
+#define RESTART_BLOCK 516
 
-#define UC_FLAGS       (1 | 2 | 4)    /* UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS */
-#define NO_SUCH_MODE   0x40           /* of an alternate stack: refused, and ignored, so that the thread's own stays as it is */
+#define UC_FLAGS      (1 | 2 | 4) /* UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS */
+#define NO_SUCH_MODE  0x40 /* of an alternate stack: refused, and ignored, so that the thread's own stays as it is */
 
-#define FP_SW          464            /* in the state of the FPU: what is for software, */
-#define FP_FEATURES    512            /* and which parts are in use */
-#define FP_LEGACY      576            /* bytes: what CPUID does not describe */
-#define FP_TILES       (3ull << 17)   /* AMX: has room in a frame only once the thread was allowed to use it */
+#define FP_SW         464          /* in the state of the FPU: what is for software, */
+#define FP_FEATURES   512          /* and which parts are in use */
+#define FP_LEGACY     576          /* bytes: what CPUID does not describe */
+#define FP_TILES      (3ull << 17) /* AMX: has room in a frame only once the thread was allowed to use it */
 
 /* struct rt_sigframe of the kernel's, but the siginfo */
 struct frame {
@@ -37,18 +37,20 @@ struct frame {
 	uint64_t mask;
 };
 
-#define FRAME      320                /* distance of frames */
-#define AT_CHILD   0
-#define AT_REAP    (1 * FRAME)
-#define AT_LAST    (2 * FRAME)
-#define AT_FP      (3 * FRAME)
-#define FP_MAX     (16u << 10)
+#define FRAME    320 /* distance of frames */
+#define AT_CHILD 0
+#define AT_REAP  (1 * FRAME)
+#define AT_LAST  (2 * FRAME)
+#define AT_FP    (3 * FRAME)
+#define FP_MAX   (16u << 10)
 _Static_assert(sizeof(struct frame) == 312 && AT_FP % 64 == 0, "what rt_sigreturn() reads");
-
 
 static _Alignas(64) unsigned char block[AT_FP + FP_MAX];
 
-struct vector { void *base; size_t len; };
+struct vector {
+	void *base;
+	size_t len;
+};
 
 static long get_set(int pid, long what, void *buf, size_t *len)
 {
@@ -81,7 +83,7 @@ static long take_fp(int pid)
 {
 	unsigned char *fp = block + AT_FP;
 	struct _fpx_sw_bytes *sw = (void *)(fp + FP_SW);
-	size_t len = FP_MAX - sizeof(uint64_t);   /* whole ones only */
+	size_t len = FP_MAX - sizeof(uint64_t); /* whole ones only */
 	uint64_t features, used;
 	uint32_t size;
 	long ret = get_set(pid, XSTATE, fp, &len);
@@ -97,12 +99,16 @@ static long take_fp(int pid)
 	size = fp_size(features);
 	if (size > len)
 		return -ENOTSUP;
-	*sw = (struct _fpx_sw_bytes){ .magic1 = FP_XSTATE_MAGIC1, .extended_size = size + FP_XSTATE_MAGIC2_SIZE, .xfeatures = features, .xstate_size = size };
+	*sw = (struct _fpx_sw_bytes){ .magic1 = FP_XSTATE_MAGIC1,
+				      .extended_size = size + FP_XSTATE_MAGIC2_SIZE,
+				      .xfeatures = features,
+				      .xstate_size = size };
 	*(uint32_t *)(void *)(fp + size) = FP_XSTATE_MAGIC2;
 	return size + FP_XSTATE_MAGIC2_SIZE;
 }
 
-static struct frame *put(unsigned at, const struct user_regs_struct *r, const struct way_home *w, uint64_t mask, uint64_t fp)
+static struct frame *put(unsigned at, const struct user_regs_struct *r, const struct way_home *w, uint64_t mask,
+			 uint64_t fp)
 {
 	struct frame *f = (void *)(block + at);
 
@@ -118,14 +124,15 @@ static struct frame *put(unsigned at, const struct user_regs_struct *r, const st
 	return f;
 }
 
-static void put_call(unsigned at, struct user_regs_struct r, const struct way_home *w, long nr, uint64_t arg, uint64_t stack)
+static void put_call(unsigned at, struct user_regs_struct r, const struct way_home *w, long nr, uint64_t arg,
+		     uint64_t stack)
 {
 	r.rip = w->call;
 	r.rsp = stack;
 	r.rax = (uint64_t)nr;
 	r.rdi = arg;
 	r.rsi = r.r10 = 0;
-	r.rdx = __WALL;     /* wait4's options; _exit() has no such argument */
+	r.rdx = __WALL; /* wait4's options; _exit() has no such argument */
 	put(at, &r, w, ~0ull, 0);
 }
 
@@ -141,11 +148,8 @@ static void take_call_back(struct user_regs_struct *r)
 		r->rax = r->orig_rax;
 		r->rip -= 2;
 		break;
-	case RESTART_BLOCK: /* forgotten by rt_sigreturn() */
-		r->rax = (uint64_t)-EINTR;
-		break;
-	default:
-		break;
+	case RESTART_BLOCK: /* forgotten by rt_sigreturn() */ r->rax = (uint64_t)-EINTR; break;
+	default: break;
 	}
 }
 

@@ -10,10 +10,13 @@
 #include <linux/ptrace.h>
 #include <sys/user.h>
 
-#define PRSTATUS      1
-#define INSTRUCTION   2     /* bytes of `syscall` */
+#define PRSTATUS    1
+#define INSTRUCTION 2 /* bytes of `syscall` */
 
-struct vector { void *base; size_t len; };
+struct vector {
+	void *base;
+	size_t len;
+};
 
 static long pt(long request, int pid, unsigned long addr, void *data)
 {
@@ -23,8 +26,9 @@ static long pt(long request, int pid, unsigned long addr, void *data)
 /* The architecture too: `int $0x80` is as long, and numbers mean other calls there. */
 static bool same(const struct user_regs_struct *set, const struct ptrace_syscall_info *now)
 {
-	return now->op == PTRACE_SYSCALL_INFO_ENTRY && now->arch == AUDIT_ARCH_X86_64 && now->instruction_pointer == set->rip + INSTRUCTION &&
-	       now->entry.nr == set->rax && now->entry.args[0] == set->rdi && now->entry.args[1] == set->rsi && now->entry.args[2] == set->rdx &&
+	return now->op == PTRACE_SYSCALL_INFO_ENTRY && now->arch == AUDIT_ARCH_X86_64 &&
+	       now->instruction_pointer == set->rip + INSTRUCTION && now->entry.nr == set->rax &&
+	       now->entry.args[0] == set->rdi && now->entry.args[1] == set->rsi && now->entry.args[2] == set->rdx &&
 	       now->entry.args[3] == set->r10 && now->entry.args[4] == set->r8 && now->entry.args[5] == set->r9;
 }
 
@@ -45,7 +49,8 @@ long entry_check(int pid, const void *regs, size_t len)
 	struct ptrace_syscall_info now;
 	long ret = len == sizeof(struct user_regs_struct) ? 0 : -EINVAL, cancelled;
 
-	if (ret == 0 && pt(PTRACE_GET_SYSCALL_INFO, pid, sizeof(now), &now) < (long)(offsetof(struct ptrace_syscall_info, entry) + sizeof(now.entry)))
+	if (ret == 0 && pt(PTRACE_GET_SYSCALL_INFO, pid, sizeof(now), &now) <
+				(long)(offsetof(struct ptrace_syscall_info, entry) + sizeof(now.entry)))
 		ret = -ENOTSUP;
 	if (ret == 0 && !same(regs, &now))
 		ret = -EPERM;

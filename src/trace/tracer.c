@@ -11,7 +11,7 @@
 #include "base/util.h"
 #include "trace/remote_call.h"
 
-#define ANSWER_MAX_MS 10000  /* a stop of a process that runs a single system call; SIGKILL ends it too */
+#define ANSWER_MAX_MS 10000 /* a stop of a process that runs a single system call; SIGKILL ends it too */
 
 static int send_msg(int hand, const struct hand_msg *m)
 {
@@ -77,8 +77,12 @@ static int trace_value(int hand, pid_t pid, int request, unsigned long data)
 int tracer_get_regs(int hand, pid_t pid, struct tracer_regs *r)
 {
 	struct hand_msg m = {
-		.op = HAND_PTRACE, .pid = pid, .request = PTRACE_GETREGSET, .addr = NT_PRSTATUS,
-		.data_kind = HAND_VECTOR, .len = sizeof(m.buffer),
+		.op = HAND_PTRACE,
+		.pid = pid,
+		.request = PTRACE_GETREGSET,
+		.addr = NT_PRSTATUS,
+		.data_kind = HAND_VECTOR,
+		.len = sizeof(m.buffer),
 	};
 
 	if (call(hand, &m) < 0)
@@ -91,8 +95,12 @@ int tracer_get_regs(int hand, pid_t pid, struct tracer_regs *r)
 int tracer_set_regs(int hand, pid_t pid, const struct tracer_regs *r)
 {
 	struct hand_msg m = {
-		.op = HAND_PTRACE, .pid = pid, .request = PTRACE_SETREGSET, .addr = NT_PRSTATUS,
-		.data_kind = HAND_VECTOR, .len = (uint32_t)r->len,
+		.op = HAND_PTRACE,
+		.pid = pid,
+		.request = PTRACE_SETREGSET,
+		.addr = NT_PRSTATUS,
+		.data_kind = HAND_VECTOR,
+		.len = (uint32_t)r->len,
 	};
 
 	memcpy(m.buffer, r->bytes, r->len);
@@ -154,7 +162,12 @@ int tracer_die_at(int hand, unsigned step)
 int tracer_inject(int hand, pid_t pid, struct tracer_regs *r, const struct tracer_options *o, pid_t *child)
 {
 	struct hand_msg m = {
-		.op = HAND_INJECT, .pid = pid, .request = (int64_t)o->during, .addr = o->child, .data = o->after, .len = (uint32_t)r->len,
+		.op = HAND_INJECT,
+		.pid = pid,
+		.request = (int64_t)o->during,
+		.addr = o->child,
+		.data = o->after,
+		.len = (uint32_t)r->len,
 	};
 	int rc;
 

@@ -1,7 +1,7 @@
 /* Ptrace by way of criu, which has the job's processes stopped: the worker's end of src/trace/remote_call.h.
  *
- * Pids are those inside the pod. Every call is a round trip of about 50 us. A criu that has died makes every call fail, and the job
- * runs on. */
+ * Pids are those inside the pod. Every call is a round trip of about 50 us. A criu that has died makes every call fail,
+ * and the job runs on. */
 #ifndef FSCHED_TRACE_TRACER_H
 #define FSCHED_TRACE_TRACER_H
 
@@ -19,7 +19,7 @@
 /* Registers as PTRACE_GETREGSET gives them; what is in them only arch.h knows. */
 struct tracer_regs {
 	uint8_t bytes[512];
-	size_t  len;
+	size_t len;
 };
 
 /* All: 0 or a positive result, -1 with errno. hand: struct criu_dump.hand, or the worker's end in a restore. */
@@ -37,14 +37,17 @@ int tracer_leave(int hand, pid_t pid);
 /* For tests: the tracer gets SIGKILL at that step of an injection from now. */
 int tracer_die_at(int hand, unsigned step);
 /* Options of ptrace: while a call lasts, after it, and for a child that it makes. */
-struct tracer_options { unsigned long during, after, child; };
+struct tracer_options {
+	unsigned long during, after, child;
+};
 /* One system call in a stopped process, with the registers *r, which become those after it.
  * *child: the pid of one that it made, 0 = none; also filled if only what comes afterwards failed. */
 int tracer_inject(int hand, pid_t pid, struct tracer_regs *r, const struct tracer_options *o, pid_t *child);
 /* In a dump: the shared memory that criu was told to be holes; *v is the caller's. */
 int tracer_shared(int hand, struct hand_object **v, size_t *n);
 
-/* In a restore: waits for READY. 1 = it is there, 0 = criu has ended before, -1 errno (ETIMEDOUT: not within timeout_ms). */
+/* In a restore: waits for READY. 1 = it is there, 0 = criu has ended before, -1 errno (ETIMEDOUT: not within
+ * timeout_ms). */
 int tracer_await_ready(int hand, int timeout_ms);
 /* In a restore: criu lets the processes go. */
 int tracer_go(int hand);

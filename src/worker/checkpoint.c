@@ -1,4 +1,5 @@
-/* One checkpoint: N.partial is written, made durable, read back, renamed. Until the rename every failure leaves nothing behind.
+/* One checkpoint: N.partial is written, made durable, read back, renamed. Until the rename every failure leaves nothing
+ * behind.
  *
  * create, periodic:  freeze, dump, record files, thaw | manifest, sync, verify, commit
  * vacate:            freeze, dump, record files, manifest, sync, verify, commit, "held" -> kill | resume: thaw
@@ -20,35 +21,40 @@
 #include "pod/pod.h"
 #include "pod/preflight.h"
 
-#define HELD_MAX_MS  180000   /* an agent that has not decided by then will not; the job must not stand still for ever */
-#define KILL_WAIT_MS 30000
-#define STRAYS_MS    1000
+#define HELD_MAX_MS    180000 /* an agent that has not decided by then will not; the job must not stand still for ever */
+#define KILL_WAIT_MS   30000
+#define STRAYS_MS      1000
 #define STRAYS_STEP_MS 20
-#define TURN_WAIT_MS 10000    /* a look for `able`, which stops few processes for some ms, if any */
-#define HELD_SECONDS ((HELD_MAX_MS + KILL_WAIT_MS) / 1000 + 10)
-#define TRIES_MAX    4
-#define NICE         10       /* of what is done besides the job, when its memory is written */
+#define TURN_WAIT_MS   10000 /* a look for `able`, which stops few processes for some ms, if any */
+#define HELD_SECONDS   ((HELD_MAX_MS + KILL_WAIT_MS) / 1000 + 10)
+#define TRIES_MAX      4
+#define NICE           10 /* of what is done besides the job, when its memory is written */
 
 struct checkpoint {
-	struct worker  *w;
+	struct worker *w;
 	struct manifest m;
 	struct criu_dump dump;
 	struct written_step written;
 	struct memory_step memory;
-	struct mount_table *mounts;   /* of the pod, in the freeze */
-	unsigned freeze;   /* its limit, s */
-	int   epochfd, criufd, filesfd;
-	bool  reached;     /* criu has dumped everything */
-	bool  committed;
-	int64_t frozen_at;   /* now_us() */
-	int64_t stood_us;    /* vacate: from the freeze until the epoch was durable; to the job's processes it does not end */
+	struct mount_table *mounts; /* of the pod, in the freeze */
+	unsigned freeze;            /* its limit, s */
+	int epochfd, criufd, filesfd;
+	bool reached; /* criu has dumped everything */
+	bool committed;
+	int64_t frozen_at; /* now_us() */
+	int64_t stood_us; /* vacate: from the freeze until the epoch was durable; to the job's processes it does not end
+			   */
 };
 
 static struct files_opts files_opts(const struct worker *w)
 {
 	return (struct files_opts){
-		.file_limit = w->conf.file_limit, .tmp_limit = w->conf.tmp_limit,
-		.private_tmp = w->req.private_tmp, .cred = worker_cred(w), .names = &w->names, .runs_on = !w->req.vacate,
+		.file_limit = w->conf.file_limit,
+		.tmp_limit = w->conf.tmp_limit,
+		.private_tmp = w->req.private_tmp,
+		.cred = worker_cred(w),
+		.names = &w->names,
+		.runs_on = !w->req.vacate,
 	};
 }
 
@@ -72,7 +78,8 @@ static int record_files(struct checkpoint *c, struct err *err)
 	return 0;
 }
 
-/* Between the preflight and the freeze a set-user-ID program may have been started, a file opened: such an epoch would never be restored. */
+/* Between the preflight and the freeze a set-user-ID program may have been started, a file opened: such an epoch would
+ * never be restored. */
 static int check_images(const struct checkpoint *c, struct err *err)
 {
 	const struct files_cred cred = worker_cred(c->w);
@@ -100,7 +107,8 @@ static int seal(struct checkpoint *c, struct err *err)
 		return err_wrap(err, "the job's files cannot be saved");
 	c->m.time = c->dump.freeze_began / 1000000;
 	c->m.frozen_us = c->dump.frozen_us;
-	if (manifest_write(c->epochfd, &c->m, w->req.sign, w->conf.munge_socket, err) || store_sync_epoch(&w->store, w->req.epoch, err))
+	if (manifest_write(c->epochfd, &c->m, w->req.sign, w->conf.munge_socket, err) ||
+	    store_sync_epoch(&w->store, w->req.epoch, err))
 		return -1;
 	fault_die(w, FAULT_DIE_BEFORE_VERIFY);
 	event_phase("verify");
@@ -130,10 +138,11 @@ static json_t *describe(const struct checkpoint *c)
 	const struct worker *w = c->w;
 	char memory[MANIFEST_MEMORY_TEXT];
 
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:O}", "epoch", (json_int_t)w->req.epoch, "bytes", (json_int_t)c->m.bytes,
-			 "time", (json_int_t)c->m.time, "frozen_us", (json_int_t)stood_still(c),
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:O}", "epoch", (json_int_t)w->req.epoch, "bytes",
+			 (json_int_t)c->m.bytes, "time", (json_int_t)c->m.time, "frozen_us", (json_int_t)stood_still(c),
 			 "total_us", (json_int_t)(now_us() - w->began), "files", (json_int_t)json_array_size(c->m.files),
-			 "memory", json_text(manifest_memory_text(&c->m, memory)), "memory_why", json_text(c->m.memory.why), "warnings", w->warnings);
+			 "memory", json_text(manifest_memory_text(&c->m, memory)), "memory_why",
+			 json_text(c->m.memory.why), "warnings", w->warnings);
 }
 
 /* The epoch is durable. The agent gives the job back to Slurm and then says what is to become of the pod. */
@@ -190,8 +199,15 @@ static int on_frozen(void *arg, struct err *err)
 static struct preflight_job job_of(const struct worker *w, const struct tree *t)
 {
 	return (struct preflight_job){
-		.pids = t->pids, .inner = t->inner, .n = t->n, .init = w->req.init, .agent_port = w->req.agent_port,
-		.uid = w->req.uid, .gid = w->req.gid, .groups = w->req.groups, .n_groups = w->req.n_groups,
+		.pids = t->pids,
+		.inner = t->inner,
+		.n = t->n,
+		.init = w->req.init,
+		.agent_port = w->req.agent_port,
+		.uid = w->req.uid,
+		.gid = w->req.gid,
+		.groups = w->req.groups,
+		.n_groups = w->req.n_groups,
 	};
 }
 
@@ -207,7 +223,9 @@ static int on_stopped(void *arg, struct err *err)
 	if (tree_read(c->w->req.init, &t, err))
 		return -1;
 	job = job_of(c->w, &t);
-	rc = preflight_stopped(&job, err) || files_names_find(&c->w->names, t.pids, t.n, c->w->req.init, &o, true, err) ? -1 : 0;
+	rc = preflight_stopped(&job, err) || files_names_find(&c->w->names, t.pids, t.n, c->w->req.init, &o, true, err)
+		     ? -1
+		     : 0;
 	tree_free(&t);
 	return rc || names_write(&c->w->names, &c->w->req, c->dump.names_fd, err) ? -1 : 0;
 }
@@ -284,15 +302,17 @@ static int look_before(struct worker *w, int wait_ms, struct err *err)
 
 	event_phase("preflight");
 	if (criu_locate(w->conf.criu, w->libexec, &w->criu, err) ||
-	    criu_act_for(&w->criu, w->req.uid, w->req.gid, w->req.groups, w->req.n_groups, err) ||
-	    check_tree(w, err) || tree_read(w->req.init, &t, err))
+	    criu_act_for(&w->criu, w->req.uid, w->req.gid, w->req.groups, w->req.n_groups, err) || check_tree(w, err) ||
+	    tree_read(w->req.init, &t, err))
 		return -1;
 	job = job_of(w, &t);
 	/* A checkpoint looks at everything, also if whoever has the turn hangs. */
 	job.hands_off = !turn_take(w, wait_ms) && !wait_ms;
 	rc = (!fault(w, FAULT_NO_PREFLIGHT) && preflight(&job, err)) || space_check(w, t.pids, t.n, err) ||
-	     files_names_find(&w->names, t.pids, t.n, w->req.init, &o, false, err) ||
-	     files_look(t.pids, t.n, w->req.init, &o, err) ? -1 : 0;
+			     files_names_find(&w->names, t.pids, t.n, w->req.init, &o, false, err) ||
+			     files_look(t.pids, t.n, w->req.init, &o, err)
+		     ? -1
+		     : 0;
 	tree_free(&t);
 	return rc;
 }
@@ -317,8 +337,15 @@ static int dump(struct checkpoint *c, enum engine engine, struct err *err)
 	if (written_begin(&c->written, w, c->filesfd, &o, err))
 		return err_wrap(err, "the job's files cannot be saved");
 	c->dump = (struct criu_dump){
-		.init = w->req.init, .images_fd = c->criufd, .work_fd = w->store.dirfd, .ghost_limit = w->conf.file_limit,
-		.names_fd = memfd_create("names", MFD_CLOEXEC), .phase = on_phase, .stopped = on_stopped, .frozen = on_frozen, .arg = c,
+		.init = w->req.init,
+		.images_fd = c->criufd,
+		.work_fd = w->store.dirfd,
+		.ghost_limit = w->conf.file_limit,
+		.names_fd = memfd_create("names", MFD_CLOEXEC),
+		.phase = on_phase,
+		.stopped = on_stopped,
+		.frozen = on_frozen,
+		.arg = c,
 	};
 	if (c->dump.names_fd < 0)
 		return err_sys(err, errno, "cannot make a file for names");
@@ -361,10 +388,13 @@ static void end(struct checkpoint *c)
 }
 
 /* err is not NULL; EAGAIN: the same may succeed now; ETIME: the job has stood still for long enough.
- * *engine: what criu leaves to us, if that is possible; out, after a failure: what to try next. *again: that may help. */
+ * *engine: what criu leaves to us, if that is possible; out, after a failure: what to try next. *again: that may help.
+ */
 static int attempt(struct worker *w, enum engine *engine, bool *refused, bool *again, struct err *err)
 {
-	struct checkpoint c = { .w = w, .written.previous_filesfd = -1, .epochfd = -1, .criufd = -1, .filesfd = -1, .dump.names_fd = -1 };
+	struct checkpoint c = {
+		.w = w, .written.previous_filesfd = -1, .epochfd = -1, .criufd = -1, .filesfd = -1, .dump.names_fd = -1
+	};
 	json_t *o;
 	int rc = open_dirs(&c, err);
 
@@ -381,7 +411,8 @@ static int attempt(struct worker *w, enum engine *engine, bool *refused, bool *a
 		json_object_set_new(o, "ok", json_true());
 		event_send("result", o);
 	}
-	*again = rc && !c.committed && c.memory.on && (c.memory.failed || !c.reached) && err->num != ENOSPC && err->num != ETIME && tree_is_there(w->req.init);
+	*again = rc && !c.committed && c.memory.on && (c.memory.failed || !c.reached) && err->num != ENOSPC &&
+		 err->num != ETIME && tree_is_there(w->req.init);
 	if (rc && err->num == EAGAIN)
 		*again = true;
 	else
@@ -390,7 +421,8 @@ static int attempt(struct worker *w, enum engine *engine, bool *refused, bool *a
 	return rc;
 }
 
-/* The last rungs of the ladder: what the engine cannot do, or a criu that does not go along with it, is left to criu alone. */
+/* The last rungs of the ladder: what the engine cannot do, or a criu that does not go along with it, is left to criu
+ * alone. */
 int worker_checkpoint(struct worker *w, bool *refused, struct err *err)
 {
 	enum engine engine = ENGINE_ALL;
@@ -405,7 +437,8 @@ int worker_checkpoint(struct worker *w, bool *refused, struct err *err)
 			return -1;
 		if (err->num == EAGAIN)
 			continue;
-		worker_warn(w, "criu had to write the job's %s itself, because: %.500s", engine == ENGINE_PRIVATE ? "shared memory" : "memory", err->text);
+		worker_warn(w, "criu had to write the job's %s itself, because: %.500s",
+			    engine == ENGINE_PRIVATE ? "shared memory" : "memory", err->text);
 	}
 	return 0;
 }

@@ -11,9 +11,16 @@
 
 /* Written by the signal handler, so they are prepared before. */
 enum { WHOLE, FREEZE };
-static struct deadline { timer_t timer; bool made; char line[512]; } deadlines[2];
+static struct deadline {
+	timer_t timer;
+	bool made;
+	char line[512];
+} deadlines[2];
 
-static struct { unsigned seconds, configured; char phase[32]; } freeze = { .phase = "start" };
+static struct {
+	unsigned seconds, configured;
+	char phase[32];
+} freeze = { .phase = "start" };
 
 void event_send(const char *event, json_t *o)
 {
@@ -36,8 +43,10 @@ static void word_freeze(void)
 	struct deadline *d = &deadlines[FREEZE];
 
 	/* "Phase" is what fsched itself does; criu may be what hangs. */
-	snprintf(d->line, sizeof(d->line), "{\"event\":\"result\",\"ok\":false,\"refused\":false,\"error\":\"the job stood still for more than %u s "
-		 "(CheckpointFreezeTimeout is %u s) in phase \\\"%s\\\" and was let go\"}\n", freeze.seconds, freeze.configured, freeze.phase);
+	snprintf(d->line, sizeof(d->line),
+		 "{\"event\":\"result\",\"ok\":false,\"refused\":false,\"error\":\"the job stood still for more than %u s "
+		 "(CheckpointFreezeTimeout is %u s) in phase \\\"%s\\\" and was let go\"}\n",
+		 freeze.seconds, freeze.configured, freeze.phase);
 }
 
 void event_phase(const char *name)
@@ -89,8 +98,10 @@ int deadline_set(unsigned seconds, struct err *err)
 {
 	struct deadline *d = &deadlines[WHOLE];
 
-	snprintf(d->line, sizeof(d->line), "{\"event\":\"result\",\"ok\":false,\"refused\":false,"
-		 "\"error\":\"it took longer than CheckpointTimeout (%u s) and was given up\"}\n", seconds);
+	snprintf(d->line, sizeof(d->line),
+		 "{\"event\":\"result\",\"ok\":false,\"refused\":false,"
+		 "\"error\":\"it took longer than CheckpointTimeout (%u s) and was given up\"}\n",
+		 seconds);
 	return start(d, seconds, err);
 }
 

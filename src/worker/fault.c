@@ -1,5 +1,6 @@
-/* Faults on purpose, for tests: FSCHED_FAULT=NAME[=NUMBER][,NAME]… in the environment of `fsched pod`. Under Slurm, where checkpoints are signed,
- * nothing looks at it. This is the list; `fsched-worker faults` prints it, and tests/pod/test_fault_points.py goes through it. */
+/* Faults on purpose, for tests: FSCHED_FAULT=NAME[=NUMBER][,NAME]… in the environment of `fsched pod`. Under Slurm,
+ * where checkpoints are signed, nothing looks at it. This is the list; `fsched-worker faults` prints it, and
+ * tests/pod/test_fault_points.py goes through it. */
 #include "worker/worker.h"
 
 #include <fcntl.h>
@@ -10,12 +11,13 @@
 #include "trace/tracer.h"
 #include "pod/pod.h"
 
-/* way: what is done, or fails. checkpoint, vacate, restore: the operation in which something is killed, which then fails; pre-dump: a
- * checkpoint with CRIU_PreDump;
- * complete: the epoch is there all the same; retry: it succeeds in another way; call: a checkpoint, at the step NUMBER of the system calls
- * that a process is made to do; one that there is not is no fault;
- * hang: in the freeze of a checkpoint, which fails when CheckpointFreezeTimeout is over. */
-static const struct { const char *name, *kind, *what; } list[] = {
+/* way: what is done, or fails. checkpoint, vacate, restore: the operation in which something is killed, which then
+ * fails; pre-dump: a checkpoint with CRIU_PreDump; complete: the epoch is there all the same; retry: it succeeds in
+ * another way; call: a checkpoint, at the step NUMBER of the system calls that a process is made to do; one that there
+ * is not is no fault; hang: in the freeze of a checkpoint, which fails when CheckpointFreezeTimeout is over. */
+static const struct {
+	const char *name, *kind, *what;
+} list[] = {
 	[FAULT_FORCE_DIRECT] = { "force-direct", "way", "every process is written directly" },
 	[FAULT_FORCE_STAGED] = { "force-staged", "way", "every process is copied" },
 	[FAULT_FORCE_FORK] = { "force-fork", "way", "every process is forked" },
@@ -24,22 +26,31 @@ static const struct { const char *name, *kind, *what; } list[] = {
 	[FAULT_SHARED_FAILS] = { "shared-fails", "way", "likewise for shared memory: criu writes that" },
 	[FAULT_TARGET_DIES] = { "target-dies", "way", "the newest process of the job is killed when criu has dumped it" },
 	[FAULT_FILL_FAILS] = { "fill-fails", "way", "in a restore: criu restores plain images" },
-	[FAULT_NO_PREFLIGHT] = { "no-preflight", "way", "nobody looks at the job before it is frozen, as if what is there had come afterwards" },
-	[FAULT_NO_IMAGE_CHECK] = { "no-image-check", "way", "nobody looks for the job's files in criu's images when they are made" },
+	[FAULT_NO_PREFLIGHT] = { "no-preflight", "way",
+				 "nobody looks at the job before it is frozen, as if what is there had come afterwards" },
+	[FAULT_NO_IMAGE_CHECK] = { "no-image-check", "way",
+				   "nobody looks for the job's files in criu's images when they are made" },
 	[FAULT_PRE_DUMP_FAILS] = { "pre-dump-fails", "way", "the first round: everything is taken in the freeze" },
 	[FAULT_FORCE_SOFT_DIRTY] = { "force-soft-dirty", "way", "a pre-dump tracks by soft-dirty bits" },
-	[FAULT_FORCE_TRACKING] = { "force-tracking", "way", "writes are noticed from this checkpoint to the next, whatever it costs" },
+	[FAULT_FORCE_TRACKING] = { "force-tracking", "way",
+				   "writes are noticed from this checkpoint to the next, whatever it costs" },
 	[FAULT_DIE_IN_PRE_DUMP] = { "die-in-pre-dump", "pre-dump", "the worker: the job runs, its writes are tracked" },
 	[FAULT_DIE_BEFORE_FREEZE] = { "die-before-freeze", "checkpoint", "the worker: criu has not been started" },
 	[FAULT_DIE_FROZEN] = { "die-frozen", "checkpoint", "the worker: criu has dumped, the tree is stopped" },
-	[FAULT_CRIU_DIES_FROZEN] = { "criu-dies-frozen", "checkpoint", "criu: before the files are recorded, the job runs on" },
+	[FAULT_CRIU_DIES_FROZEN] = { "criu-dies-frozen", "checkpoint",
+				     "criu: before the files are recorded, the job runs on" },
 	[FAULT_DIE_BEFORE_SNAPSHOT] = { "die-before-snapshot", "checkpoint", "the worker: the files are recorded" },
-	[FAULT_CRIU_DIES_BEFORE_SNAPSHOT] = { "criu-dies-before-snapshot", "checkpoint", "criu: what is read after it is torn" },
-	[FAULT_DIE_AFTER_SNAPSHOT] = { "die-after-snapshot", "checkpoint", "the worker: children of forks are there, the tree is stopped" },
+	[FAULT_CRIU_DIES_BEFORE_SNAPSHOT] = { "criu-dies-before-snapshot", "checkpoint",
+					      "criu: what is read after it is torn" },
+	[FAULT_DIE_AFTER_SNAPSHOT] = { "die-after-snapshot", "checkpoint",
+				       "the worker: children of forks are there, the tree is stopped" },
 	[FAULT_CRIU_DIES_AFTER_SNAPSHOT] = { "criu-dies-after-snapshot", "checkpoint", "criu: the same" },
-	[FAULT_DIE_IN_DRAIN] = { "die-in-drain", "checkpoint", "the worker: the job runs, the image is about to be written" },
-	[FAULT_DIE_AFTER_DRAIN] = { "die-after-drain", "checkpoint", "the worker: the image is written, the children are still there" },
-	[FAULT_DIE_BEFORE_MANIFEST] = { "die-before-manifest", "checkpoint", "the worker: all but the manifest is written" },
+	[FAULT_DIE_IN_DRAIN] = { "die-in-drain", "checkpoint",
+				 "the worker: the job runs, the image is about to be written" },
+	[FAULT_DIE_AFTER_DRAIN] = { "die-after-drain", "checkpoint",
+				    "the worker: the image is written, the children are still there" },
+	[FAULT_DIE_BEFORE_MANIFEST] = { "die-before-manifest", "checkpoint",
+					"the worker: all but the manifest is written" },
 	[FAULT_DIE_BEFORE_VERIFY] = { "die-before-verify", "checkpoint", "the worker: everything is written" },
 	[FAULT_DIE_BEFORE_COMMIT] = { "die-before-commit", "checkpoint", "the worker: and read back" },
 	[FAULT_DIE_AFTER_COMMIT] = { "die-after-commit", "complete", "the worker: nobody is told of the epoch" },
@@ -49,19 +60,23 @@ static const struct { const char *name, *kind, *what; } list[] = {
 	[FAULT_HANG_FROZEN] = { "hang-frozen", "hang", "the worker: criu has dumped" },
 	[FAULT_HANG_BEFORE_SNAPSHOT] = { "hang-before-snapshot", "hang", "the worker: the files are recorded" },
 	[FAULT_HANG_IN_SHARED] = { "hang-in-shared", "hang", "the worker: shared memory is about to be copied" },
-	[FAULT_HANG_IN_WRITE] = { "hang-in-write", "hang", "the worker: memory is about to be written in the freeze (force-direct)" },
+	[FAULT_HANG_IN_WRITE] = { "hang-in-write", "hang",
+				  "the worker: memory is about to be written in the freeze (force-direct)" },
 	[FAULT_HANG_AFTER_SNAPSHOT] = { "hang-after-snapshot", "hang", "the worker: children of forks are there" },
 	[FAULT_CRIU_HANGS] = { "criu-hangs", "hang", "criu: the tree has just been stopped" },
 	[FAULT_CRIU_HANGS_FROZEN] = { "criu-hangs-frozen", "hang", "criu: it has dumped" },
-	[FAULT_CRIU_HANGS_IN_CALL] = { "criu-hangs-in-call", "hang", "criu: it is asked for system calls of the job's processes (force-fork)" },
+	[FAULT_CRIU_HANGS_IN_CALL] = { "criu-hangs-in-call", "hang",
+				       "criu: it is asked for system calls of the job's processes (force-fork)" },
 	[FAULT_DRIVER_HANGS] = { "driver-hangs", "hang", "criu's driver, which watches the time: the worker does then" },
 	[FAULT_CRIU_DIES_IN_CALL] = { "criu-dies-in-call", "call", "criu: of a fork" },
 	[FAULT_DIE_IN_CALL] = { "die-in-call", "call", "the worker: when writes are about to be tracked (CRIU_PreDump)" },
 	[FAULT_DIE_BEFORE_POD] = { "die-before-pod", "restore", "the worker: the files are put back" },
 	[FAULT_DIE_IN_RESTORE] = { "die-in-restore", "restore", "the worker: criu has just begun" },
 	[FAULT_DIE_IN_FILL] = { "die-in-fill", "restore", "the worker: criu waits, the memory is incomplete" },
-	[FAULT_CRIU_DIES_IN_FILL] = { "criu-dies-in-fill", "retry", "criu: the same; the restore is tried once more, without filling" },
-	[FAULT_WAIT_BEFORE_FREEZE] = { "wait-before-freeze", "way", "everything has been looked at; goes on when the file \"waiting\" is removed" },
+	[FAULT_CRIU_DIES_IN_FILL] = { "criu-dies-in-fill", "retry",
+				      "criu: the same; the restore is tried once more, without filling" },
+	[FAULT_WAIT_BEFORE_FREEZE] = { "wait-before-freeze", "way",
+				       "everything has been looked at; goes on when the file \"waiting\" is removed" },
 };
 
 #define WAIT_MAX_MS 60000

@@ -1,8 +1,9 @@
 /* A restore of an epoch whose large areas lie in memory/.
  *
- * criu gets a directory of its own, epochs/restore.partial: links to the epoch's images, and lists of pages without what is ours. It
- * restores the processes without their large areas and stops before it lets them go; then the areas are filled by all processors.
- * Otherwise, and if that fails, the directory gets the whole memory as plain images, from which criu restores as always. */
+ * criu gets a directory of its own, epochs/restore.partial: links to the epoch's images, and lists of pages without
+ * what is ours. It restores the processes without their large areas and stops before it lets them go; then the areas
+ * are filled by all processors. Otherwise, and if that fails, the directory gets the whole memory as plain images, from
+ * which criu restores as always. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -23,9 +24,11 @@
 #include "capture/node.h"
 #include "trace/tracer.h"
 
-#define DIR_NAME    "restore.partial"   /* removed at the next start of the job if it is left behind */
-#define SHARED_MIN  (8ull << 20)        /* bytes that processes have in common: from here on criu restores these, which shares them again */
-#define UNKNOWN_MIN (64ull << 20)       /* and all, if that much was in common and the image does not tell what */
+#define DIR_NAME "restore.partial" /* removed at the next start of the job if it is left behind */
+#define SHARED_MIN                                                                                                     \
+	(8ull << 20) /* bytes that processes have in common: from here on criu restores these, which shares them again \
+		      */
+#define UNKNOWN_MIN (64ull << 20) /* and all, if that much was in common and the image does not tell what */
 #define LIST_MAX    65536
 
 /* ---- the directory of criu's images ------------------------------------------ */
@@ -58,7 +61,8 @@ static int open_image(struct memory_back *b, int epochfd, struct err *err)
 	return 0;
 }
 
-/* The disk is busy while criu makes the processes. A child, which has nothing open by which others would take it for somebody else. */
+/* The disk is busy while criu makes the processes. A child, which has nothing open by which others would take it for
+ * somebody else. */
 static void read_ahead(struct memory_back *b, const struct worker *w)
 {
 	const uint64_t max = mem_headroom(getpid()) / 4;
@@ -101,7 +105,8 @@ static const char *why_plain(const struct memory_back *b, const struct worker *w
 	return NULL;
 }
 
-int memory_back_begin(struct memory_back *b, struct worker *w, int epochfd, int criufd, const struct manifest *m, bool fill, struct err *err)
+int memory_back_begin(struct memory_back *b, struct worker *w, int epochfd, int criufd, const struct manifest *m,
+		      bool fill, struct err *err)
 {
 	const char *why;
 
@@ -124,7 +129,10 @@ int memory_back_begin(struct memory_back *b, struct worker *w, int epochfd, int 
 
 /* ---- filling ------------------------------------------------------------------- */
 
-struct target { const struct tree *t; const struct mem_shared *objects; };
+struct target {
+	const struct tree *t;
+	const struct mem_shared *objects;
+};
 
 static int put_pages(void *arg, uint64_t id, uint64_t addr, const void *buf, size_t len)
 {
@@ -163,7 +171,8 @@ static int die_with_criu(int hand, pid_t host, struct err *err)
 		snprintf(name, sizeof(name), "%s/status", e->d_name);
 		if (read_file_at(dirfd(d), name, LIST_MAX, &status) <= 0)
 			continue;
-		tracer_set_options(hand, (pid_t)proc_status_number(status, "NSpid", 0), PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD);
+		tracer_set_options(hand, (pid_t)proc_status_number(status, "NSpid", 0),
+				   PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD);
 	}
 	return more < 0 ? err_sys(err, errno, "cannot list the threads of process %d", host) : 0;
 }
@@ -185,7 +194,7 @@ static int fill(struct memory_back *b, struct worker *w, pid_t init, struct err 
 {
 	struct mem_read_opts o = { .threads = (int)w->conf.threads };
 	struct mem_ranges only = { 0 };
-	struct mem_sink sink = { .write = put_pages };   /* new memory is zero */
+	struct mem_sink sink = { .write = put_pages }; /* new memory is zero */
 	struct target to;
 	struct tree t;
 	int rc = 0;

@@ -1,13 +1,13 @@
-/* How long the job may stand still. Two watch: criu's driver, which does nothing that could hang (criu/criu_dump.c), and, in case that is
- * what hangs, a timer of the worker's. Whichever is first, criu ends, and with it the freeze. */
+/* How long the job may stand still. Two watch: criu's driver, which does nothing that could hang (criu/criu_dump.c),
+ * and, in case that is what hangs, a timer of the worker's. Whichever is first, criu ends, and with it the freeze. */
 #include "worker/worker.h"
 
 #include "base/util.h"
 
-#define COPIED   (1ull << 30)   /* bytes per second */
-#define WRITTEN  (64ull << 20)
-#define LATER    3              /* s: the driver, which says more of it, comes first */
-#define START    20             /* s that criu has before the freeze */
+#define COPIED  (1ull << 30) /* bytes per second */
+#define WRITTEN (64ull << 20)
+#define LATER   3  /* s: the driver, which says more of it, comes first */
+#define START   20 /* s that criu has before the freeze */
 
 static unsigned within(const struct worker *w, uint64_t seconds)
 {

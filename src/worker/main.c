@@ -31,7 +31,8 @@ static void ignore_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* A criu that crashes holds the job's memory and works in the job's directory. Restored processes get their limit from the image. */
+/* A criu that crashes holds the job's memory and works in the job's directory. Restored processes get their limit from
+ * the image. */
 static void dump_no_core(void)
 {
 	struct rlimit core;
@@ -85,21 +86,18 @@ static int prepare(struct worker *w, enum op op, struct err *err)
 static int run(struct worker *w, bool *refused, struct err *err)
 {
 	switch (w->req.op) {
-	case OP_CHECKPOINT:
-		return worker_checkpoint(w, refused, err);
-	case OP_PREFLIGHT:
-		return worker_preflight(w, err);
-	case OP_RESTORE:
-		return worker_restore(w, refused, err);
-	default:
-		return worker_verify(w, err);
+	case OP_CHECKPOINT: return worker_checkpoint(w, refused, err);
+	case OP_PREFLIGHT: return worker_preflight(w, err);
+	case OP_RESTORE: return worker_restore(w, refused, err);
+	default: return worker_verify(w, err);
 	}
 }
 
 static int parse_op(const char *name, enum op *op)
 {
-	static const char *const names[] = { [OP_CHECKPOINT] = "checkpoint", [OP_PREFLIGHT] = "preflight",
-					     [OP_RESTORE] = "restore", [OP_VERIFY] = "verify" };
+	static const char *const names[] = {
+		[OP_CHECKPOINT] = "checkpoint", [OP_PREFLIGHT] = "preflight", [OP_RESTORE] = "restore", [OP_VERIFY] = "verify"
+	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (!strcmp(name, names[i])) {
@@ -122,7 +120,8 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (argc != 2 || parse_op(argv[1], &op)) {
-		fprintf(stderr, "usage: fsched-worker checkpoint|preflight|restore|verify (request on standard input; run by the agent)\n");
+		fprintf(stderr,
+			"usage: fsched-worker checkpoint|preflight|restore|verify (request on standard input; run by the agent)\n");
 		return 2;
 	}
 	fill_stdio();

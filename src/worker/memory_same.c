@@ -1,9 +1,10 @@
 /* Pages that processes have in common since a fork are taken once, read once and stored once.
  *
- * They are looked for before the freeze, for what each process will have to itself (memory.c chooses its way by that), and in the
- * freeze, where the answer is exact. In a round of a pre-dump they are those of processes that run on: what one of them has written
- * before the next look may be what was copied for the others, too, and is not clean for any of them (mem_sames_distrust()). To look at a
- * page costs a fraction of copying it: processes that share little are left out. */
+ * They are looked for before the freeze, for what each process will have to itself (memory.c chooses its way by that),
+ * and in the freeze, where the answer is exact. In a round of a pre-dump they are those of processes that run on: what
+ * one of them has written before the next look may be what was copied for the others, too, and is not clean for any of
+ * them (mem_sames_distrust()). To look at a page costs a fraction of copying it: processes that share little are left
+ * out. */
 #include "worker/worker.h"
 
 #include <fcntl.h>
@@ -13,7 +14,7 @@
 #include "capture/pagemap.h"
 #include "base/vmas.h"
 
-#define LITTLE 16   /* of a process's memory: below that part of it a look costs more than to copy what is shared */
+#define LITTLE 16 /* of a process's memory: below that part of it a look costs more than to copy what is shared */
 
 bool memory_shares_much(const struct mem_usage *u)
 {
@@ -40,7 +41,12 @@ static void leave_out_clean(struct mem_sames *found, const struct mem_ranges *cl
 
 /* ---- before the freeze ----------------------------------------------------------- */
 
-struct running { uint64_t id; pid_t host; int index; struct mem_ranges pages; };
+struct running {
+	uint64_t id;
+	pid_t host;
+	int index;
+	struct mem_ranges pages;
+};
 
 static int by_id(const void *a, const void *b)
 {
@@ -57,7 +63,8 @@ static void list_pages(struct running *r)
 	if (pagemap < 0 || vmas_read(r->host, &m, NULL))
 		return;
 	for (size_t i = 0; i < m.n; i++)
-		if (m.v[i].plain && mem_pagemap_collect(pagemap, MEM_PAGES_PRESENT, r->id, m.v[i].start, m.v[i].end, &r->pages))
+		if (m.v[i].plain &&
+		    mem_pagemap_collect(pagemap, MEM_PAGES_PRESENT, r->id, m.v[i].start, m.v[i].end, &r->pages))
 			break;
 	vmas_free(&m);
 }
@@ -149,7 +156,8 @@ void memory_same_freeze(struct memory_step *s)
 
 		p->shares = any_new || m->usage.shared;
 		if (!m || memory_shares_much(&m->usage))
-			v[n++] = (struct mem_same_process){ (uint64_t)p->split.inner, p->split.host, p->split.ours, p->split.n_ours };
+			v[n++] = (struct mem_same_process){ (uint64_t)p->split.inner, p->split.host, p->split.ours,
+							    p->split.n_ours };
 	}
 	mem_same_find(v, n, &s->same);
 	leave_out_clean(&s->same, &s->tracking.clean);

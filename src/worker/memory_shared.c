@@ -1,5 +1,6 @@
-/* Shared memory in a checkpoint: one copy in the freeze, made in memory that was there before, instead of criu's writing.
- * Without room for the copy it stays criu's, but in a vacate, where the tree stands still anyway, it is written as it lies. */
+/* Shared memory in a checkpoint: one copy in the freeze, made in memory that was there before, instead of criu's
+ * writing. Without room for the copy it stays criu's, but in a vacate, where the tree stands still anyway, it is
+ * written as it lies. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -12,7 +13,7 @@
 #include "capture/shared.h"
 #include "trace/tracer.h"
 
-#define GROWTH(bytes) ((bytes) / 16 + (4u << 20))   /* by which it may have grown when it is frozen */
+#define GROWTH(bytes) ((bytes) / 16 + (4u << 20)) /* by which it may have grown when it is frozen */
 
 /* Of the job's /dev/shm, deleted files too. */
 static uint64_t used_in_shm(pid_t init, dev_t *dev)
@@ -50,7 +51,8 @@ void memory_shared_begin(struct memory_step *s, struct worker *w, const struct t
 	reserve = w->req.vacate ? 0 : bytes + GROWTH(bytes);
 	if (!bytes || reserve > *room) {
 		if (bytes)
-			worker_warn(w, "there is no memory for a copy of the job's shared memory (%s): criu writes it while the job stands still",
+			worker_warn(w,
+				    "there is no memory for a copy of the job's shared memory (%s): criu writes it while the job stands still",
 				    format_size(bytes, size, sizeof(size)));
 		mem_shared_free(o);
 		return;
@@ -77,7 +79,8 @@ static uint64_t size_of(const struct criu_facts *f, uint64_t ino)
 }
 
 /* Files that are deleted have the number that criu has given them. */
-static int name_them(struct mem_shared_want *want, const struct hand_object *v, size_t n, const struct criu_facts *f, int criufd, struct err *err)
+static int name_them(struct mem_shared_want *want, const struct hand_object *v, size_t n, const struct criu_facts *f,
+		     int criufd, struct err *err)
 {
 	cleanup_free struct criu_ghost *ghosts = NULL;
 	size_t n_ghosts = 0;
@@ -87,7 +90,8 @@ static int name_them(struct mem_shared_want *want, const struct hand_object *v, 
 		const dev_t dev = v[i].dev ? makedev((unsigned)(v[i].dev >> 32), (unsigned)v[i].dev) : 0;
 		const struct criu_ghost *g;
 
-		want[i] = (struct mem_shared_want){ MEM_SHARED_ID | v[i].ino, dev, v[i].ino, dev ? 0 : size_of(f, v[i].ino) };
+		want[i] = (struct mem_shared_want){ MEM_SHARED_ID | v[i].ino, dev, v[i].ino,
+						    dev ? 0 : size_of(f, v[i].ino) };
 		if (!dev)
 			continue;
 		if (!read && criu_ghosts_read(criufd, &ghosts, &n_ghosts, err))
@@ -95,13 +99,15 @@ static int name_them(struct mem_shared_want *want, const struct hand_object *v, 
 		read = true;
 		g = criu_ghosts_find(ghosts, n_ghosts, dev, v[i].ino);
 		if (!g)
-			return err_set(err, ENOENT, "criu has no image of the deleted file %llu", (unsigned long long)v[i].ino);
+			return err_set(err, ENOENT, "criu has no image of the deleted file %llu",
+				       (unsigned long long)v[i].ino);
 		want[i].id = MEM_GHOST_ID | g->number;
 	}
 	return 0;
 }
 
-static int take(struct memory_step *s, const struct worker *w, const struct criu_facts *f, int criufd, int hand, struct err *err)
+static int take(struct memory_step *s, const struct worker *w, const struct criu_facts *f, int criufd, int hand,
+		struct err *err)
 {
 	cleanup_free struct mem_shared_want *want = NULL;
 	cleanup_free struct hand_object *left_out = NULL;
@@ -122,7 +128,8 @@ static int take(struct memory_step *s, const struct worker *w, const struct criu
 	return rc;
 }
 
-int memory_shared_freeze(struct memory_step *s, const struct worker *w, const struct criu_facts *f, int criufd, int hand, struct err *err)
+int memory_shared_freeze(struct memory_step *s, const struct worker *w, const struct criu_facts *f, int criufd,
+			 int hand, struct err *err)
 {
 	if (!s->objects)
 		return 0;

@@ -1,9 +1,10 @@
 /* CRIU_PreDump: most of the memory is copied before the freeze, while the job runs.
  *
- * A first round copies all pages, and from then on the kernel notices what is written (capture/track.h). After CRIU_PreDumpDelay, which
- * lets a job settle that was disturbed, further rounds copy what was written meanwhile, as long as that becomes clearly less from
- * round to round. In the freeze only what was written since the last round is left to be taken. Each round is an image of its own,
- * which refers to the files of the one before; in the end the epoch's image does, and the rounds' directories go. */
+ * A first round copies all pages, and from then on the kernel notices what is written (capture/track.h). After
+ * CRIU_PreDumpDelay, which lets a job settle that was disturbed, further rounds copy what was written meanwhile, as
+ * long as that becomes clearly less from round to round. In the freeze only what was written since the last round is
+ * left to be taken. Each round is an image of its own, which refers to the files of the one before; in the end the
+ * epoch's image does, and the rounds' directories go. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -15,11 +16,11 @@
 #include "capture/shared.h"
 #include "trace/tracer.h"
 
-#define ROUNDS_MAX  6
-#define SMALL       (32u << 20)   /* bytes that are left: to copy them in the freeze takes a few ms */
-#define WAIT_US     100000
+#define ROUNDS_MAX      6
+#define SMALL           (32u << 20) /* bytes that are left: to copy them in the freeze takes a few ms */
+#define WAIT_US         100000
 #define PAYS(n, before) ((n) < (before) / 10 * 7)
-#define ROUND_NICE  5
+#define ROUND_NICE      5
 
 static const char *round_name(unsigned n, char buf[32])
 {
@@ -46,7 +47,8 @@ static struct mem_image *open_round(int epochfd, unsigned n, bool hashes, struct
 	return steal_ptr(&image);
 }
 
-/* What older epochs have of shared memory and of /dev/shm stays known, though no round looks at it: the epoch's image compares with it. */
+/* What older epochs have of shared memory and of /dev/shm stays known, though no round looks at it: the epoch's image
+ * compares with it. */
 static void carry_shared(const struct mem_image *from, struct mem_ranges *present, struct mem_ranges *clean)
 {
 	size_t n = 0, count;
@@ -63,7 +65,8 @@ static void carry_shared(const struct mem_image *from, struct mem_ranges *presen
 }
 
 /* p->same is about the image that is made. */
-static int write_round(struct memory_step *s, struct worker *w, int epochfd, struct mem_ranges *present, struct mem_ranges *clean, struct err *err)
+static int write_round(struct memory_step *s, struct worker *w, int epochfd, struct mem_ranges *present,
+		       struct mem_ranges *clean, struct err *err)
 {
 	struct tracking *p = &s->tracking;
 	const struct mem_source source = { mem_track_read, p->track };
@@ -74,7 +77,8 @@ static int write_round(struct memory_step *s, struct worker *w, int epochfd, str
 	char name[32];
 
 	round_name(p->rounds + 1, name);
-	if (mkdirat(epochfd, name, 0700) || (dirfd = openat(epochfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) < 0)
+	if (mkdirat(epochfd, name, 0700) ||
+	    (dirfd = openat(epochfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) < 0)
 		return err_sys(err, errno, "cannot make the directory of a pre-dump");
 	memory_write_opts(w, &o);
 	o.nice = ROUND_NICE;
@@ -118,7 +122,8 @@ static int round_once(struct memory_step *s, struct worker *w, int epochfd, uint
 	tracking_set_used(p, &present);
 	fault_die(w, FAULT_DIE_IN_PRE_DUMP);
 	memory_same_round(p, &present, &clean);
-	rc = fault(w, FAULT_PRE_DUMP_FAILS) ? err_set(err, 0, "a fault on purpose") : write_round(s, w, epochfd, &present, &clean, err);
+	rc = fault(w, FAULT_PRE_DUMP_FAILS) ? err_set(err, 0, "a fault on purpose")
+					    : write_round(s, w, epochfd, &present, &clean, err);
 	mem_ranges_free(&clean);
 	mem_ranges_free(&present);
 	mem_ranges_free(&left);
@@ -170,8 +175,8 @@ static int all_rounds(struct memory_step *s, struct worker *w, int epochfd, stru
 
 bool predump_wanted(const struct worker *w)
 {
-	return w->conf.pre_dump && w->conf.engine != CONF_ENGINE_CRIU && w->criu.preload[0] && strcmp(w->req.reason, "preempt") != 0 &&
-	       strcmp(w->req.reason, "limit") != 0;
+	return w->conf.pre_dump && w->conf.engine != CONF_ENGINE_CRIU && w->criu.preload[0] &&
+	       strcmp(w->req.reason, "preempt") != 0 && strcmp(w->req.reason, "limit") != 0;
 }
 
 void predump_run(struct memory_step *s, struct worker *w, int epochfd)

@@ -6,7 +6,8 @@
 
 #include "base/util.h"
 
-/* The newest complete epoch before this one. What has changed is found by comparing, so it need not even be of the same run. */
+/* The newest complete epoch before this one. What has changed is found by comparing, so it need not even be of the same
+ * run. */
 unsigned previous_epoch(const struct worker *w)
 {
 	cleanup_free unsigned *list = xcalloc(STORE_KEPT_MAX, sizeof(*list));
@@ -30,8 +31,8 @@ static struct mem_image *open_image(const struct worker *w, unsigned epoch, stru
 		return NULL;
 	}
 	image = mem_image_open(dirfd, err);
-	/* A file that is missing is damage; an epoch without memory/ (criu wrote it) or without hashes (made before CRIU_Incremental
-	 * was set) is not. */
+	/* A file that is missing is damage; an epoch without memory/ (criu wrote it) or without hashes (made before
+	 * CRIU_Incremental was set) is not. */
 	if (!image && err->num == ENOENT)
 		err->num = EBADMSG;
 	if (!image || mem_image_load_hashes(image, err))
@@ -56,7 +57,8 @@ static struct mem_image *open_previous(struct worker *w)
 	}
 	image = open_image(w, epoch, &err);
 	if (!image && err.num != ENOENT)
-		worker_warn(w, "the memory is saved in full, because epoch %u cannot be continued: %.500s", epoch, err.text);
+		worker_warn(w, "the memory is saved in full, because epoch %u cannot be continued: %.500s", epoch,
+			    err.text);
 	return image;
 }
 

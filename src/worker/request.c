@@ -11,7 +11,7 @@
 #include "base/json.h"
 
 #define LINE_MAX_BYTES (1 << 20)
-#define HURRY "hurry\n"
+#define HURRY          "hurry\n"
 
 /* Byte by byte: what follows the line belongs to request_word(). */
 static char *read_line(struct err *err)
@@ -52,7 +52,8 @@ bool request_hurried(void)
 	const ssize_t len = sizeof(HURRY) - 1;
 
 	/* Any other word belongs to request_word(). What is no socket is nobody's who would say it. */
-	if (!hurried && recv(STDIN_FILENO, word, (size_t)len, MSG_PEEK | MSG_DONTWAIT) == len && !memcmp(word, HURRY, (size_t)len))
+	if (!hurried && recv(STDIN_FILENO, word, (size_t)len, MSG_PEEK | MSG_DONTWAIT) == len &&
+	    !memcmp(word, HURRY, (size_t)len))
 		hurried = recv(STDIN_FILENO, word, (size_t)len, MSG_DONTWAIT) == len;
 	return hurried;
 }
@@ -80,7 +81,7 @@ bool request_word(char *buf, size_t len, int timeout_ms)
 			continue;
 		if (n != sizeof(HURRY) - 1 || memcmp(buf, HURRY, n) != 0)
 			break;
-		n = 0;     /* it came too late to be looked for */
+		n = 0; /* it came too late to be looked for */
 	}
 	buf[n > 0 ? n - 1 : 0] = '\0';
 	return true;
@@ -133,9 +134,9 @@ static int parse_job(const json_t *o, struct request *r, struct err *err)
 
 	if (get_path(o, "pod_dir", r->pod_dir, sizeof(r->pod_dir), false, err) ||
 	    get_path(o, "script", r->script, sizeof(r->script), true, err) ||
-	    json_get_text(o, "uuid", r->uuid, sizeof(r->uuid), err) ||
-	    get_id(o, "uid", UINT32_MAX - 1, &uid, err) || get_id(o, "gid", UINT32_MAX - 1, &gid, err) ||
-	    get_groups(o, r, err) || json_get_bool(o, "private_tmp", &r->private_tmp, err))
+	    json_get_text(o, "uuid", r->uuid, sizeof(r->uuid), err) || get_id(o, "uid", UINT32_MAX - 1, &uid, err) ||
+	    get_id(o, "gid", UINT32_MAX - 1, &gid, err) || get_groups(o, r, err) ||
+	    json_get_bool(o, "private_tmp", &r->private_tmp, err))
 		return -1;
 	r->uid = (uid_t)uid;
 	r->gid = (gid_t)gid;
@@ -161,7 +162,8 @@ static int parse_mailbox(const json_t *root, struct request *r, struct err *err)
 
 	if (!o)
 		return 0;
-	if (json_get_int(o, "pid", 2, INT_MAX, &pid, err) || json_get_int(o, "in", 0, INT_MAX, &in, err) || json_get_int(o, "out", 0, INT_MAX, &out, err))
+	if (json_get_int(o, "pid", 2, INT_MAX, &pid, err) || json_get_int(o, "in", 0, INT_MAX, &in, err) ||
+	    json_get_int(o, "out", 0, INT_MAX, &out, err))
 		return err_wrap(err, "member \"mailbox\"");
 	r->keeper = (pid_t)pid;
 	r->keeper_in = (int)in;
@@ -171,7 +173,8 @@ static int parse_mailbox(const json_t *root, struct request *r, struct err *err)
 
 static int parse_checkpoint(const json_t *o, struct request *r, struct err *err)
 {
-	if (parse_mailbox(o, r, err) || parse_pod(o, r, err) || json_get_bool(o, "vacate", &r->vacate, err) || json_get_bool(o, "written", &r->written, err) ||
+	if (parse_mailbox(o, r, err) || parse_pod(o, r, err) || json_get_bool(o, "vacate", &r->vacate, err) ||
+	    json_get_bool(o, "written", &r->written, err) ||
 	    json_get_text(o, "reason", r->reason, sizeof(r->reason), err) || json_get_uint(o, "run", &r->run, err))
 		return -1;
 	return 0;
@@ -192,14 +195,10 @@ static int parse(const json_t *o, struct request *r, struct err *err)
 	if (parse_common(o, r, err))
 		return -1;
 	switch (r->op) {
-	case OP_CHECKPOINT:
-		return parse_job(o, r, err) || parse_checkpoint(o, r, err) ? -1 : 0;
-	case OP_PREFLIGHT:
-		return parse_job(o, r, err) || parse_pod(o, r, err) ? -1 : 0;
-	case OP_RESTORE:
-		return parse_job(o, r, err) || parse_restore(o, r, err) ? -1 : 0;
-	default:
-		return 0;
+	case OP_CHECKPOINT: return parse_job(o, r, err) || parse_checkpoint(o, r, err) ? -1 : 0;
+	case OP_PREFLIGHT: return parse_job(o, r, err) || parse_pod(o, r, err) ? -1 : 0;
+	case OP_RESTORE: return parse_job(o, r, err) || parse_restore(o, r, err) ? -1 : 0;
+	default: return 0;
 	}
 }
 

@@ -1,8 +1,8 @@
-/* A restore: the epoch is verified, the files of the shared file systems are put back, an empty pod is made and filled, and its pid 1
- * starts criu. From then on the agent hears from pid 1 over the control socket how it went.
+/* A restore: the epoch is verified, the files of the shared file systems are put back, an empty pod is made and filled,
+ * and its pid 1 starts criu. From then on the agent hears from pid 1 over the control socket how it went.
  *
- * Root restores what an image says. So before anything is changed: the epoch's signature and every digest, the identity of the job,
- * and the credentials inside criu's images must be those of the job. */
+ * Root restores what an image says. So before anything is changed: the epoch's signature and every digest, the identity
+ * of the job, and the credentials inside criu's images must be those of the job. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -18,19 +18,19 @@
 #include "pod/mount_table.h"
 #include "pod/pod.h"
 
-#define SCRIPT_MAX (64 << 20)
-#define LEADER_MAX (64 << 20)
+#define SCRIPT_MAX   (64 << 20)
+#define LEADER_MAX   (64 << 20)
 #define KILL_WAIT_MS 30000
 
 struct restore {
-	struct worker  *w;
+	struct worker *w;
 	struct manifest m;
 	struct pod_spec spec;
-	int   epochfd, criufd, filesfd;
+	int epochfd, criufd, filesfd;
 	char **argv, **envp;
-	bool  differs;          /* this node is not quite like the one where the epoch was made */
+	bool differs; /* this node is not quite like the one where the epoch was made */
 	struct memory_back memory;
-	bool  filled_in_vain;
+	bool filled_in_vain;
 };
 
 static int open_dirs(struct restore *r, struct err *err)
@@ -45,7 +45,8 @@ static int open_dirs(struct restore *r, struct err *err)
 	return 0;
 }
 
-/* Epochs of before this was asked at checkpoints hold such files, and the rules may have changed since. The pod's mounts are this node's. */
+/* Epochs of before this was asked at checkpoints hold such files, and the rules may have changed since. The pod's
+ * mounts are this node's. */
 static int check_files(const struct restore *r, struct err *err)
 {
 	struct mount_table *mounts = mount_table_read(0, err);
@@ -61,12 +62,14 @@ static int check_identity(const struct restore *r, struct err *err)
 	const struct manifest *m = &r->m;
 
 	if (m->epoch != q->epoch)
-		return err_set(err, EBADMSG, "epoch %u was saved as epoch %u: its directory has been renamed", q->epoch, m->epoch);
+		return err_set(err, EBADMSG, "epoch %u was saved as epoch %u: its directory has been renamed", q->epoch,
+			       m->epoch);
 	if (strcmp(m->uuid, q->uuid))
-		return err_set(err, EPERM, "epoch %u belongs to another job (uuid %s, this job has %s)", q->epoch, m->uuid, q->uuid);
+		return err_set(err, EPERM, "epoch %u belongs to another job (uuid %s, this job has %s)", q->epoch,
+			       m->uuid, q->uuid);
 	if (m->uid != q->uid || m->gid != q->gid)
-		return err_set(err, EPERM, "epoch %u was saved for uid %u gid %u, the job runs as uid %u gid %u", q->epoch,
-			       m->uid, m->gid, q->uid, q->gid);
+		return err_set(err, EPERM, "epoch %u was saved for uid %u gid %u, the job runs as uid %u gid %u",
+			       q->epoch, m->uid, m->gid, q->uid, q->gid);
 	if (m->private_tmp != q->private_tmp)
 		return err_set(err, EINVAL, "epoch %u was saved %s a private /tmp, this pod is to be %s one", q->epoch,
 			       m->private_tmp ? "with" : "without", q->private_tmp ? "with" : "without");
@@ -75,12 +78,15 @@ static int check_identity(const struct restore *r, struct err *err)
 	return check_files(r, err);
 }
 
-/* Machine, page size and instructions cannot be bridged; the rest usually works, but if it does not, this is the reason. */
+/* Machine, page size and instructions cannot be bridged; the rest usually works, but if it does not, this is the
+ * reason. */
 static int compare_nodes(struct restore *r, struct err *err)
 {
 	struct worker *w = r->w;
 	struct manifest here = { 0 };
-	const struct { const char *what, *then, *now; } soft[] = {
+	const struct {
+		const char *what, *then, *now;
+	} soft[] = {
 		{ "kernel", r->m.node.kernel, here.node.kernel },
 		{ "CPU", r->m.node.cpu_model, here.node.cpu_model },
 		{ "C library", r->m.node.glibc, here.node.glibc },
@@ -90,17 +96,21 @@ static int compare_nodes(struct restore *r, struct err *err)
 
 	manifest_fingerprint(&here, w->criu.version);
 	if (strcmp(here.node.machine, r->m.node.machine) || here.node.page_size != r->m.node.page_size)
-		return err_set(err, EINVAL, "the epoch was saved on %s, a %s with pages of %ld bytes; this node is a %s with pages of %ld bytes",
-			       r->m.node.hostname, r->m.node.machine, r->m.node.page_size, here.node.machine, here.node.page_size);
+		return err_set(
+			err, EINVAL,
+			"the epoch was saved on %s, a %s with pages of %ld bytes; this node is a %s with pages of %ld bytes",
+			r->m.node.hostname, r->m.node.machine, r->m.node.page_size, here.node.machine,
+			here.node.page_size);
 	if (manifest_missing_flags(&r->m, &here, missing, sizeof(missing)))
-		return err_set(err, EINVAL, "this node's processor (%s) lacks what that of %s, where the epoch was saved, has: %s",
+		return err_set(err, EINVAL,
+			       "this node's processor (%s) lacks what that of %s, where the epoch was saved, has: %s",
 			       here.node.cpu_model, r->m.node.hostname, missing);
 	for (size_t i = 0; i < ARRAY_SIZE(soft); i++) {
 		if (!strcmp(soft[i].then, soft[i].now))
 			continue;
 		r->differs = true;
 		worker_warn(w, "the %s differs from that of the checkpoint's node %s: %s there, %s here", soft[i].what,
-		     r->m.node.hostname, soft[i].then, soft[i].now);
+			    r->m.node.hostname, soft[i].then, soft[i].now);
 	}
 	return 0;
 }
@@ -123,8 +133,8 @@ static int same_content(const char *path, const char *want, size_t len)
 	return n >= 0 && (size_t)n == len && !memcmp(have, want, len);
 }
 
-/* The directory of the script, which slurmd made for root: in one that the job's user can write, the path could lead elsewhere by the
- * time root follows it. */
+/* The directory of the script, which slurmd made for root: in one that the job's user can write, the path could lead
+ * elsewhere by the time root follows it. */
 static int open_script_dir(const char *dir, const char *path, struct err *err)
 {
 	cleanup_close int fd = open(dir[0] ? dir : "/", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -133,7 +143,9 @@ static int open_script_dir(const char *dir, const char *path, struct err *err)
 	if (fd < 0 || fstat(fd, &st))
 		return err_sys(err, errno, "cannot open the batch script's directory %s", dir);
 	if (st.st_uid != 0 || st.st_mode & 022)
-		return err_set(err, EPERM, "the batch script %s is missing or was changed; put it back as it was and restart the job", path);
+		return err_set(err, EPERM,
+			       "the batch script %s is missing or was changed; put it back as it was and restart the job",
+			       path);
 	return steal_fd(&fd);
 }
 
@@ -177,7 +189,8 @@ static int mount_script(const struct restore *r, const char *path, const char *t
 		return -1;
 	target = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (target < 0 || fstat(target, &st) || !S_ISREG(st.st_mode))
-		return err_set(err, EINVAL, "the batch script %s is no regular file any more; remove what stands there", path);
+		return err_set(err, EINVAL, "the batch script %s is no regular file any more; remove what stands there",
+			       path);
 	unlink(copy);
 	fd = open(copy, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0700);
 	if (fd < 0 || write_all(fd, text, len) || fchown(fd, q->uid, q->gid))
@@ -188,7 +201,8 @@ static int mount_script(const struct restore *r, const char *path, const char *t
 	return 0;
 }
 
-/* bash keeps its script open and reads on from it. slurmd deletes its copy with the job, and puts another one there at a requeue. */
+/* bash keeps its script open and reads on from it. slurmd deletes its copy with the job, and puts another one there at
+ * a requeue. */
 static int provide_script(const struct restore *r, struct err *err)
 {
 	const char *path = r->m.script;
@@ -203,12 +217,9 @@ static int provide_script(const struct restore *r, struct err *err)
 	if (n < 0)
 		return err_sys(err, errno, "cannot read the saved batch script %s/script", r->w->store.path);
 	switch (same_content(path, text, (size_t)n)) {
-	case 1:
-		return 0;
-	case 0:
-		return mount_script(r, path, text, (size_t)n, err);
-	default:
-		return create_script(r, path, text, (size_t)n, err);
+	case 1: return 0;
+	case 0: return mount_script(r, path, text, (size_t)n, err);
+	default: return create_script(r, path, text, (size_t)n, err);
 	}
 }
 
@@ -235,7 +246,8 @@ static int check_reachable(const struct restore *r, struct err *err)
 {
 	for (int i = 0; r->w->criu.argv[i]; i++)
 		if (r->w->criu.argv[i][0] == '/' && access(r->w->criu.argv[i], R_OK))
-			return err_sys(err, errno, "%s cannot be reached inside the job's pod; it must not lie below /tmp",
+			return err_sys(err, errno,
+				       "%s cannot be reached inside the job's pod; it must not lie below /tmp",
 				       r->w->criu.argv[i]);
 	return 0;
 }
@@ -278,7 +290,8 @@ static int verify_epoch(struct restore *r, struct err *err)
 	const struct files_cred cred = worker_cred(w);
 
 	event_phase("verify");
-	if (open_dirs(r, err) || manifest_verify(r->epochfd, &r->m, w->req.sign, w->conf.munge_socket, err) || check_identity(r, err))
+	if (open_dirs(r, err) || manifest_verify(r->epochfd, &r->m, w->req.sign, w->conf.munge_socket, err) ||
+	    check_identity(r, err))
 		return -1;
 	w->node_fault = true;
 	if (criu_locate(w->conf.criu, w->libexec, &w->criu, err) || compare_nodes(r, err) ||
@@ -292,8 +305,13 @@ static int start_pod(struct restore *r, struct pod *pod, struct err *err)
 {
 	struct worker *w = r->w;
 	struct pod_restore pr = {
-		.images_fd = r->memory.on ? r->memory.dirfd : r->criufd, .work_fd = w->store.dirfd, .hand = r->memory.hand[1], .ctl = w->req.ctl_fd,
-		.last_pid = criu_last_pid(r->criufd, r->m.max_pid, err), .pre = fill_pod, .arg = r,
+		.images_fd = r->memory.on ? r->memory.dirfd : r->criufd,
+		.work_fd = w->store.dirfd,
+		.hand = r->memory.hand[1],
+		.ctl = w->req.ctl_fd,
+		.last_pid = criu_last_pid(r->criufd, r->m.max_pid, err),
+		.pre = fill_pod,
+		.arg = r,
 	};
 	int rc;
 
@@ -326,7 +344,11 @@ static int undo_written(struct restore *r, struct err *err)
 	struct worker *w = r->w;
 	const struct files_cred cred = worker_cred(w);
 	const struct files_undo u = {
-		.epoch = w->req.epoch, .frozen_at = r->m.written_at, .records = r->m.files, .private_tmp = w->req.private_tmp, .cred = &cred,
+		.epoch = w->req.epoch,
+		.frozen_at = r->m.written_at,
+		.records = r->m.files,
+		.private_tmp = w->req.private_tmp,
+		.cred = &cred,
 	};
 
 	return files_undo_written(w->store.dirfd, &u, w->warnings, err);
@@ -388,9 +410,10 @@ static int restore(struct restore *r, bool *refused, struct err *err)
 		if (fill_and_start(r, false, &pod, err))
 			return -1;
 	}
-	event_send("result", json_pack("{s:b, s:b, s:i, s:i, s:I, s:I, s:O}", "ok", 1, "differs", r->differs ? 1 : 0, "init_pid", (int)pod.init, "epoch", (int)w->req.epoch,
-				       "total_us", (json_int_t)(now_us() - w->began),
-				       "files", (json_int_t)json_array_size(r->m.files), "warnings", w->warnings));
+	event_send("result",
+		   json_pack("{s:b, s:b, s:i, s:i, s:I, s:I, s:O}", "ok", 1, "differs", r->differs ? 1 : 0, "init_pid",
+			     (int)pod.init, "epoch", (int)w->req.epoch, "total_us", (json_int_t)(now_us() - w->began),
+			     "files", (json_int_t)json_array_size(r->m.files), "warnings", w->warnings));
 	return 0;
 }
 

@@ -12,25 +12,27 @@
 #include "base/dir.h"
 #include "base/util.h"
 
-#define MARGIN (16u << 20)  /* images besides the pages, file copies */
+#define MARGIN (16u << 20) /* images besides the pages, file copies */
 
 static uint64_t kib(const char *status, const char *key)
 {
 	return (uint64_t)proc_status_number(status, key, 0) * 1024;
 }
 
-/* What processes have in common since a fork is written once, but for what criu's images keep; by criu once per process. */
+/* What processes have in common since a fork is written once, but for what criu's images keep; by criu once per
+ * process. */
 static uint64_t counted_twice(const struct worker *w, pid_t pid)
 {
 	struct mem_usage u;
 
-	if (w->conf.engine == CONF_ENGINE_CRIU || !w->criu.preload[0] || mem_usage_read(pid, &u) || !memory_shares_much(&u))
+	if (w->conf.engine == CONF_ENGINE_CRIU || !w->criu.preload[0] || mem_usage_read(pid, &u) ||
+	    !memory_shares_much(&u))
 		return 0;
 	return u.shared < MEMORY_KEPT ? 0 : u.shared - MEMORY_KEPT;
 }
 
-/* What will be written at least: anonymous pages, and shared memory once. Shared memory is counted where most of it is: an estimate that
- * is too high would refuse what fits. */
+/* What will be written at least: anonymous pages, and shared memory once. Shared memory is counted where most of it is:
+ * an estimate that is too high would refuse what fits. */
 static uint64_t memory_of(const struct worker *w, const pid_t *pids, int n)
 {
 	uint64_t anon = 0, shared = 0, own, twice, s;
@@ -53,13 +55,15 @@ static uint64_t memory_of(const struct worker *w, const pid_t *pids, int n)
 
 /* ---- files that were deleted while open: criu saves them whole, each up to its own limit ---- */
 
-#define TOLD_APART 4096   /* files; of more, one that is open twice counts twice */
+#define TOLD_APART 4096 /* files; of more, one that is open twice counts twice */
 
-struct deleted { uint64_t dev, ino; };
+struct deleted {
+	uint64_t dev, ino;
+};
 
 struct deleted_set {
 	struct deleted *v;
-	size_t   n, room;
+	size_t n, room;
 	uint64_t bytes;
 };
 
@@ -111,7 +115,8 @@ static int note_links(struct deleted_set *s, pid_t pid, const char *which, struc
 	while (dir && (more = dir_next(dir, &e)) > 0) {
 		ssize_t n = readlinkat(dirfd(dir), e->d_name, link, sizeof(link));
 
-		if (n > (ssize_t)sizeof(mark) && link[0] == '/' && !memcmp(link + n - (sizeof(mark) - 1), mark, sizeof(mark) - 1))
+		if (n > (ssize_t)sizeof(mark) && link[0] == '/' &&
+		    !memcmp(link + n - (sizeof(mark) - 1), mark, sizeof(mark) - 1))
 			note(s, dirfd(dir), e->d_name);
 	}
 	return (dir || errno == ENOENT) && more == 0 ? 0 : err_sys(err, errno, "cannot read %s", path);
@@ -130,9 +135,11 @@ static int check_deleted(const struct worker *w, const pid_t *pids, int n, struc
 		return -1;
 	if (s.bytes <= w->conf.file_limit)
 		return 0;
-	return err_set(err, EFBIG, "the job holds deleted files of %s open, which are part of a checkpoint and more than CheckpointFileLimit "
-		       "(%s) allows: it should close them, or the administrator raise CheckpointFileLimit in fsched.conf",
-		       format_size(s.bytes, a, sizeof(a)), format_size(w->conf.file_limit, b, sizeof(b)));
+	return err_set(
+		err, EFBIG,
+		"the job holds deleted files of %s open, which are part of a checkpoint and more than CheckpointFileLimit "
+		"(%s) allows: it should close them, or the administrator raise CheckpointFileLimit in fsched.conf",
+		format_size(s.bytes, a, sizeof(a)), format_size(w->conf.file_limit, b, sizeof(b)));
 }
 
 int space_check(struct worker *w, const pid_t *pids, int n, struct err *err)
@@ -150,7 +157,8 @@ int space_check(struct worker *w, const pid_t *pids, int n, struct err *err)
 	room = (uint64_t)v.f_bavail * v.f_frsize;
 	if (room >= need)
 		return 0;
-	return err_set(err, ENOSPC, "not enough space in %s: the job's memory needs about %s, %s are free; "
-		       "the job was not stopped. Free some space or keep fewer epochs", w->store.path,
-		       format_size(need, a, sizeof(a)), format_size(room, b, sizeof(b)));
+	return err_set(err, ENOSPC,
+		       "not enough space in %s: the job's memory needs about %s, %s are free; "
+		       "the job was not stopped. Free some space or keep fewer epochs",
+		       w->store.path, format_size(need, a, sizeof(a)), format_size(room, b, sizeof(b)));
 }

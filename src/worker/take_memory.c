@@ -1,8 +1,8 @@
 /* A checkpoint's memory with fsched's own engine.
  *
- * Before the freeze each process is looked at and its way chosen (capture/cost.h), and memory for copies is made. In the freeze the
- * snapshot is taken. The rest is written after the thaw, unless the tree stays stopped anyway (vacate) or one process could only be
- * written directly. */
+ * Before the freeze each process is looked at and its way chosen (capture/cost.h), and memory for copies is made. In
+ * the freeze the snapshot is taken. The rest is written after the thaw, unless the tree stays stopped anyway (vacate)
+ * or one process could only be written directly. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -15,11 +15,11 @@
 #include "capture/node.h"
 #include "criu/dummy_parent.h"
 
-#define KEPT_RESERVE      (4u << 20)    /* for what criu's images keep, besides MEMORY_KEPT for each process */
-#define DRAIN_NICE        10
-#define SLACK(bytes)      ((bytes) / 8)   /* by which a process may have grown when it is frozen, and: */
-#define SLACK_EACH        (1u << 20)      /* of so many processes, whichever these are: */
-#define SLACK_PROCESSES   16
+#define KEPT_RESERVE    (4u << 20) /* for what criu's images keep, besides MEMORY_KEPT for each process */
+#define DRAIN_NICE      10
+#define SLACK(bytes)    ((bytes) / 8) /* by which a process may have grown when it is frozen, and: */
+#define SLACK_EACH      (1u << 20)    /* of so many processes, whichever these are: */
+#define SLACK_PROCESSES 16
 
 /* ---- before the freeze ----------------------------------------------------- */
 
@@ -59,7 +59,10 @@ static void note_huge(struct memory_step *s)
 
 static enum mem_rung forced(const struct worker *w, enum mem_rung r)
 {
-	return fault(w, FAULT_FORCE_DIRECT) ? MEM_DIRECT : fault(w, FAULT_FORCE_STAGED) ? MEM_STAGED : fault(w, FAULT_FORCE_FORK) ? MEM_FORKED : r;
+	return fault(w, FAULT_FORCE_DIRECT)   ? MEM_DIRECT
+	       : fault(w, FAULT_FORCE_STAGED) ? MEM_STAGED
+	       : fault(w, FAULT_FORCE_FORK)   ? MEM_FORKED
+					      : r;
 }
 
 /* Bytes of a process that will have to be taken. */
@@ -87,8 +90,14 @@ static uint64_t choose(struct memory_step *s, const struct worker *w, const stru
 		struct memory_wanted *m = &s->wanted[i];
 		const uint64_t take = to_take(s, t, i), bytes = take + SLACK(take);
 		const struct mem_case c = {
-			.bytes = take, .mapped = m->usage.anon, .huge = m->usage.huge, .drain = all, .rewriting = m->rewriting, .room = room,
-			.cow_room = s->cow_room, .may_fork = true,
+			.bytes = take,
+			.mapped = m->usage.anon,
+			.huge = m->usage.huge,
+			.drain = all,
+			.rewriting = m->rewriting,
+			.room = room,
+			.cow_room = s->cow_room,
+			.may_fork = true,
 		};
 
 		m->rung = mem_choose(&node, &c, m->why, sizeof(m->why));
@@ -101,7 +110,8 @@ static uint64_t choose(struct memory_step *s, const struct worker *w, const stru
 	return reserve;
 }
 
-/* The copy counts against the job's limit of memory: should the job grow meanwhile, the kernel is to take the worker. */
+/* The copy counts against the job's limit of memory: should the job grow meanwhile, the kernel is to take the worker.
+ */
 static void offer_to_oom(void)
 {
 	cleanup_close int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
@@ -158,7 +168,8 @@ static bool is_stopped(const struct criu_facts *f, pid_t pid)
 	return false;
 }
 
-static void set_wanted(const struct memory_step *s, const struct worker *w, struct mem_process *p, const struct criu_facts *f)
+static void set_wanted(const struct memory_step *s, const struct worker *w, struct mem_process *p,
+		       const struct criu_facts *f)
 {
 	const struct memory_wanted *m = memory_wanted(s, p->split.host);
 
@@ -172,13 +183,14 @@ static void set_wanted(const struct memory_step *s, const struct worker *w, stru
 	/* Signals that stop a process would get into the way. */
 	if (p->wanted == MEM_FORKED && (is_stopped(f, p->split.inner) || f->subreaper)) {
 		p->wanted = MEM_STAGED;
-		snprintf(p->why, sizeof(p->why), "%s", f->subreaper ? "a process of the job adopts orphans, it would see the child of a fork"
-								     : "it is stopped by a signal");
+		snprintf(p->why, sizeof(p->why), "%s",
+			 f->subreaper ? "a process of the job adopts orphans, it would see the child of a fork"
+				      : "it is stopped by a signal");
 	}
 }
 
-static int add_process(struct memory_step *s, const struct worker *w, int criufd, const struct tree *t, const struct criu_facts *f, pid_t inner,
-		       struct err *err)
+static int add_process(struct memory_step *s, const struct worker *w, int criufd, const struct tree *t,
+		       const struct criu_facts *f, pid_t inner, struct err *err)
 {
 	pid_t host = tree_host_of(t, (uint64_t)inner);
 	struct mem_process *p;
@@ -203,7 +215,8 @@ static int by_inner(const void *a, const void *b)
 	return x->split.inner < y->split.inner ? -1 : x->split.inner > y->split.inner;
 }
 
-static int add_processes(struct memory_step *s, const struct worker *w, int criufd, const struct criu_facts *f, struct err *err)
+static int add_processes(struct memory_step *s, const struct worker *w, int criufd, const struct criu_facts *f,
+			 struct err *err)
 {
 	cleanup_dir DIR *d = dir_open_at(criufd, ".");
 	const struct dirent *e;
@@ -226,13 +239,17 @@ static int add_processes(struct memory_step *s, const struct worker *w, int criu
 
 /* ---- all of it as one source ---------------------------------------------- */
 
-struct both { struct mem_source snapshot; const struct mem_shared *objects; };
+struct both {
+	struct mem_source snapshot;
+	const struct mem_shared *objects;
+};
 
 static int read_both(void *arg, uint64_t id, uint64_t addr, void *buf, size_t len)
 {
 	const struct both *b = arg;
 
-	return mem_is_object(id) ? mem_shared_read(b->objects, id, addr, buf, len) : b->snapshot.read(b->snapshot.arg, id, addr, buf, len);
+	return mem_is_object(id) ? mem_shared_read(b->objects, id, addr, buf, len)
+				 : b->snapshot.read(b->snapshot.arg, id, addr, buf, len);
 }
 
 /* To be freed. */
@@ -279,7 +296,8 @@ static int account(struct memory_step *s, int dirfd, struct err *err)
 }
 
 /* previous: NULL for a full image. */
-static int write_work(struct memory_step *s, const struct worker *w, int epochfd, struct mem_image *previous, bool frozen, struct err *err)
+static int write_work(struct memory_step *s, const struct worker *w, int epochfd, struct mem_image *previous,
+		      bool frozen, struct err *err)
 {
 	struct both both = { mem_snapshot_source(s->snapshot), s->objects };
 	const struct mem_source source = { read_both, &both };
@@ -332,12 +350,14 @@ static int write_image(struct memory_step *s, struct worker *w, int epochfd, int
 	}
 	if (!previous || !is_damage(err) || remove_tree_at(epochfd, "memory"))
 		return -1;
-	worker_warn(w, "the memory is saved in full, because epoch %u cannot be continued: %.500s", mem_image_epoch(previous), err->text);
+	worker_warn(w, "the memory is saved in full, because epoch %u cannot be continued: %.500s",
+		    mem_image_epoch(previous), err->text);
 	return write_work(s, w, epochfd, NULL, frozen, err);
 }
 
 /* The job stands still meanwhile: there was no memory for a copy, or it is to stay frozen anyway. */
-static int write_frozen(struct memory_step *s, struct worker *w, int epochfd, int criufd, const struct criu_dump *d, struct err *err)
+static int write_frozen(struct memory_step *s, struct worker *w, int epochfd, int criufd, const struct criu_dump *d,
+			struct err *err)
 {
 	if (freeze_allow(w, d, w->req.vacate ? conf_checkpoint_seconds(&w->conf) : freeze_limit(w, 0, w->memory), err))
 		return -1;
@@ -345,7 +365,8 @@ static int write_frozen(struct memory_step *s, struct worker *w, int epochfd, in
 	return write_image(s, w, epochfd, criufd, true, err);
 }
 
-int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criufd, const struct criu_dump *d, struct err *err)
+int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criufd, const struct criu_dump *d,
+		  struct err *err)
 {
 	struct criu_facts f;
 	const int hand = d->hand;
@@ -369,7 +390,8 @@ int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criu
 	if (!rc)
 		memory_same_freeze(s);
 	if (!rc)
-		rc = mem_snapshot_take(s->snapshot, s->procs, s->n_procs, f.subreaper || w->req.vacate ? -1 : hand, s->cow_room, err);
+		rc = mem_snapshot_take(s->snapshot, s->procs, s->n_procs, f.subreaper || w->req.vacate ? -1 : hand,
+				       s->cow_room, err);
 	if (!rc)
 		rc = memory_shared_freeze(s, w, &f, criufd, hand, err);
 	criu_facts_free(&f);
@@ -394,7 +416,8 @@ static void tell(const struct memory_step *s, struct worker *w)
 				    mem_rung_name(s->procs[i].rung), mem_rung_name(s->procs[i].wanted), s->procs[i].why);
 }
 
-/* "fork 2 GiB (copy 130 ms, fork 60 ms with what is rewritten)" of the largest process, which is what a person wants to know. */
+/* "fork 2 GiB (copy 130 ms, fork 60 ms with what is rewritten)" of the largest process, which is what a person wants to
+ * know. */
 static void describe(const struct memory_step *s, struct manifest *m)
 {
 	const struct mem_process *largest = NULL;
@@ -405,7 +428,8 @@ static void describe(const struct memory_step *s, struct manifest *m)
 			largest = &s->procs[i];
 	m->memory.increment = s->stats->linked_files > 0;
 	if (!largest || !largest->split.our_pages) {
-		snprintf(m->memory.method, sizeof(m->memory.method), "%s", mem_rung_name(s->objects && mem_shared_now(s->objects) ? MEM_DIRECT : MEM_STAGED));
+		snprintf(m->memory.method, sizeof(m->memory.method), "%s",
+			 mem_rung_name(s->objects && mem_shared_now(s->objects) ? MEM_DIRECT : MEM_STAGED));
 		snprintf(m->memory.why, sizeof(m->memory.why), "there is shared memory only");
 		return;
 	}
@@ -429,8 +453,8 @@ static uint64_t shared_bytes(const struct memory_step *s, uint64_t *ghosts)
 	return bytes;
 }
 
-/* criu keeps to itself that it has not left anything out. Where the library is loaded and is not asked (a criu that goes by other calls
- * than those it knows), nothing fails; it only takes as long as ever. */
+/* criu keeps to itself that it has not left anything out. Where the library is loaded and is not asked (a criu that
+ * goes by other calls than those it knows), nothing fails; it only takes as long as ever. */
 static void check_elision(const struct memory_step *s, struct worker *w)
 {
 	uint64_t left_out = 0, anon = 0;
@@ -441,8 +465,10 @@ static void check_elision(const struct memory_step *s, struct worker *w)
 	for (int i = 0; i < s->n_wanted; i++)
 		anon += s->wanted[i].usage.anon;
 	if (!left_out && anon)
-		worker_warn(w, "criu has written the job's private memory (%s) itself although it was to leave it to fsched: the freeze depends "
-			    "on its size; `fsched doctor' on this node may tell why", format_size(anon, size, sizeof(size)));
+		worker_warn(w,
+			    "criu has written the job's private memory (%s) itself although it was to leave it to fsched: the freeze depends "
+			    "on its size; `fsched doctor' on this node may tell why",
+			    format_size(anon, size, sizeof(size)));
 }
 
 static void fill_manifest(const struct memory_step *s, struct manifest *m)
@@ -457,7 +483,8 @@ static void fill_manifest(const struct memory_step *s, struct manifest *m)
 	m->memory.shared = s->shared;
 	m->memory.objects = shared_bytes(s, &m->memory.ghosts);
 	m->memory.rounds = s->tracking.rounds;
-	snprintf(m->memory.tracking, sizeof(m->memory.tracking), "%s", mem_tracking_name(tracking_image(s) ? s->tracking.how : MEM_TRACK_NONE));
+	snprintf(m->memory.tracking, sizeof(m->memory.tracking), "%s",
+		 mem_tracking_name(tracking_image(s) ? s->tracking.how : MEM_TRACK_NONE));
 	for (size_t i = 0; i < s->n_procs; i++)
 		m->memory.taken += s->procs[i].take.pages * MEM_PAGE;
 	for (size_t i = 0; i < s->n_procs; i++)

@@ -1,5 +1,6 @@
-/* Which worker may stop the job's processes. `able` may look at the job beside another operation; if both traced a process, criu's dump or the
- * look would fail. The lock is on the pod's directory, which is root's and on the node's own disk, and goes with the worker. */
+/* Which worker may stop the job's processes. `able` may look at the job beside another operation; if both traced a
+ * process, criu's dump or the look would fail. The lock is on the pod's directory, which is root's and on the node's
+ * own disk, and goes with the worker. */
 #include "worker/worker.h"
 
 #include <fcntl.h>

@@ -1,10 +1,11 @@
-/* Pages that need not be taken in the freeze, because an image that is there has them: of the last round of a pre-dump (predump.c), or of
- * the epoch before, since which the kernel has noticed the job's writes (CRIU_Incremental).
+/* Pages that need not be taken in the freeze, because an image that is there has them: of the last round of a pre-dump
+ * (predump.c), or of the epoch before, since which the kernel has noticed the job's writes (CRIU_Incremental).
  *
- * Between two checkpoints nothing of fsched runs but the agent. So a worker leaves what it tracks with (capture/track.h) in the agent's
- * mailbox, and the next one takes it out; an agent that dies takes it all away. What is protected before the freeze of one epoch and was not
- * written until the freeze of the next is in both the same. Each write that is noticed costs the job a page fault, so this is done only for as long as
- * it costs less than to compare all memory with hashes (capture/cost.h), and huge pages, which it would split, are left alone. */
+ * Between two checkpoints nothing of fsched runs but the agent. So a worker leaves what it tracks with
+ * (capture/track.h) in the agent's mailbox, and the next one takes it out; an agent that dies takes it all away. What
+ * is protected before the freeze of one epoch and was not written until the freeze of the next is in both the same.
+ * Each write that is noticed costs the job a page fault, so this is done only for as long as it costs less than to
+ * compare all memory with hashes (capture/cost.h), and huge pages, which it would split, are left alone. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -14,20 +15,29 @@
 #include "capture/node.h"
 #include "trace/tracer.h"
 
-#define HUGE_SHARE  8             /* of a process's memory: with more in huge pages it is not tracked from one checkpoint to the next */
-#define TAKEN_SLACK (1u << 20)    /* what a process writes between the last look and the freeze, besides what it wrote before that */
-#define SENT_MAX    (MAILBOX_FDS / 2)
+#define HUGE_SHARE \
+	8 /* of a process's memory: with more in huge pages it is not tracked from one checkpoint to the next */
+#define TAKEN_SLACK \
+	(1u << 20) /* what a process writes between the last look and the freeze, besides what it wrote before that */
+#define SENT_MAX (MAILBOX_FDS / 2)
 
 /* What lies in the mailbox: pidfd and userfaultfd of each process. */
 struct sent {
 	uint32_t version, epoch, n, unused;
-	struct { uint64_t id; int64_t host; } v[SENT_MAX];
+	struct {
+		uint64_t id;
+		int64_t host;
+	} v[SENT_MAX];
 };
 #define SENT_VERSION 1u
 
 /* ---- the mailbox -------------------------------------------------------------- */
 
-struct found { struct mem_tracked *v; size_t n; unsigned epoch; };
+struct found {
+	struct mem_tracked *v;
+	size_t n;
+	unsigned epoch;
+};
 
 static void found_free(struct found *f)
 {
@@ -41,7 +51,8 @@ static void found_free(struct found *f)
 
 static void found_add(struct found *f, const struct sent *m, const int *fds)
 {
-	/* A checkpoint that failed has left nothing; one that was made in between without tracking has left what is older. */
+	/* A checkpoint that failed has left nothing; one that was made in between without tracking has left what is
+	 * older. */
 	if (m->epoch != f->epoch)
 		found_free(f);
 	f->epoch = m->epoch;
@@ -58,7 +69,8 @@ static void empty_mailbox(const struct worker *w, struct found *f)
 	ssize_t got;
 
 	while ((got = mailbox_take(&w->mailbox, &m, sizeof(m), fds, &n_fds)) != 0)
-		if (got == (ssize_t)sizeof(m) && m.version == SENT_VERSION && m.n > 0 && m.n <= SENT_MAX && n_fds == 2 * m.n)
+		if (got == (ssize_t)sizeof(m) && m.version == SENT_VERSION && m.n > 0 && m.n <= SENT_MAX &&
+		    n_fds == 2 * m.n)
 			found_add(f, &m, fds);
 		else if (got < 0 && errno != EMSGSIZE)
 			break;
@@ -75,7 +87,9 @@ static void leave_in_mailbox(struct tracking *p, const struct worker *w)
 	int fds[MAILBOX_FDS];
 
 	for (size_t i = 0; i < n; i += SENT_MAX) {
-		struct sent m = { .version = SENT_VERSION, .epoch = w->req.epoch, .n = (uint32_t)(n - i < SENT_MAX ? n - i : SENT_MAX) };
+		struct sent m = { .version = SENT_VERSION,
+				  .epoch = w->req.epoch,
+				  .n = (uint32_t)(n - i < SENT_MAX ? n - i : SENT_MAX) };
 
 		for (uint32_t k = 0; k < m.n; k++) {
 			mem_track_get(p->track, i + k, &one);
@@ -91,7 +105,9 @@ static void leave_in_mailbox(struct tracking *p, const struct worker *w)
 
 /* ---- which processes ------------------------------------------------------------ */
 
-struct sorted { pid_t inner, host; };
+struct sorted {
+	pid_t inner, host;
+};
 
 static int by_inner(const void *a, const void *b)
 {
@@ -175,7 +191,8 @@ static bool pays_to_begin(const struct worker *w)
 		return true;
 	if (epochfd < 0 || manifest_load(epochfd, &m, NULL))
 		return false;
-	yes = m.memory.increment && pays(w, m.memory.pages - m.memory.zero, m.memory.pages - m.memory.zero - m.memory.reused);
+	yes = m.memory.increment &&
+	      pays(w, m.memory.pages - m.memory.zero, m.memory.pages - m.memory.zero - m.memory.reused);
 	manifest_free(&m);
 	return yes;
 }
@@ -282,7 +299,8 @@ void tracking_begin(struct memory_step *s, struct worker *w, int epochfd)
 	struct tree t;
 
 	p->rounds_wanted = predump_wanted(w);
-	if (w->conf.engine == CONF_ENGINE_CRIU || !w->criu.preload[0] || (!p->rounds_wanted && !w->conf.incremental) || tree_read(w->req.init, &t, NULL))
+	if (w->conf.engine == CONF_ENGINE_CRIU || !w->criu.preload[0] || (!p->rounds_wanted && !w->conf.incremental) ||
+	    tree_read(w->req.init, &t, NULL))
 		return;
 	if (p->rounds_wanted)
 		event_phase("pre-dump");
@@ -291,7 +309,8 @@ void tracking_begin(struct memory_step *s, struct worker *w, int epochfd)
 		p->how = MEM_TRACK_SOFT_DIRTY;
 	if (p->rounds_wanted && p->how == MEM_TRACK_NONE)
 		worker_warn(w, "CRIU_PreDump has no effect: this kernel cannot tell which pages were written");
-	/* Soft-dirty bits are any process's to clear: for as long as a checkpoint takes, and no longer, they are believed. */
+	/* Soft-dirty bits are any process's to clear: for as long as a checkpoint takes, and no longer, they are
+	 * believed. */
 	if (p->how == MEM_TRACK_PROTECT || (p->rounds_wanted && p->how == MEM_TRACK_SOFT_DIRTY))
 		begin(s, w, epochfd, &t);
 	tree_free(&t);
@@ -304,7 +323,8 @@ bool tracking_expects(struct tracking *p, uint64_t id, uint64_t *bytes)
 	if ((!p->image && !p->continues) || !mem_track_has(p->track, id))
 		return false;
 	left = tracking_use_of(p, id)->left;
-	/* Since a round not much more time has passed than will pass until the freeze; since the epoch before, far more. */
+	/* Since a round not much more time has passed than will pass until the freeze; since the epoch before, far
+	 * more. */
 	*bytes = left + (p->rounds ? left : left / 8) + TAKEN_SLACK;
 	return true;
 }
@@ -341,10 +361,12 @@ void tracking_decide(struct memory_step *s, const struct worker *w)
 	struct tracking *p = &s->tracking;
 
 	if (w->req.vacate) {
-		mem_track_leave(p->track); /* the processes stand still: nothing waits while the kernel lets go of all at once */
+		mem_track_leave(p->track); /* the processes stand still: nothing waits while the kernel lets go of all
+					      at once */
 		p->track = NULL;
 	}
-	if (!p->track || p->how != MEM_TRACK_PROTECT || !w->conf.incremental || w->mailbox.in < 0 || !pays_to_go_on(s, w)) {
+	if (!p->track || p->how != MEM_TRACK_PROTECT || !w->conf.incremental || w->mailbox.in < 0 ||
+	    !pays_to_go_on(s, w)) {
 		mem_track_free(p->track);
 		p->track = NULL;
 		return;

@@ -13,20 +13,23 @@
 
 struct node {
 	pid_t pid, parent;
-	int   inner, session;   /* numbers inside the pod */
-	int   born_session;     /* a child's that the process must have had before its own; 0: not known */
-	bool  ended;            /* a zombie */
-	bool  nested;           /* in a PID namespace of its own: its numbers are those there */
+	int inner, session; /* numbers inside the pod */
+	int born_session;   /* a child's that the process must have had before its own; 0: not known */
+	bool ended;         /* a zombie */
+	bool nested;        /* in a PID namespace of its own: its numbers are those there */
 	enum {
 		UNKNOWN,
-		INSIDE,         /* descends from the leader */
-		STRAY,          /* descends from pid 1 only */
-		ENTERED,        /* came from outside of the pod: criu, its driver, a person with nsenter */
+		INSIDE,  /* descends from the leader */
+		STRAY,   /* descends from pid 1 only */
+		ENTERED, /* came from outside of the pod: criu, its driver, a person with nsenter */
 	} where;
 };
 
 /* All processes of the pod but pid 1. */
-struct nodes { struct node *v; int n; };
+struct nodes {
+	struct node *v;
+	int n;
+};
 
 /* Here, in the pod, and in PID namespaces below that. */
 static int count_levels(const char *status)
@@ -82,7 +85,8 @@ static void place(const struct nodes *l, struct node *p, pid_t init, int depth)
 	if (p->inner == LEADER_PID) {
 		p->where = INSIDE;
 	} else if (p->parent == init) {
-		/* What entered and was left by its parent is in a session from outside: a child of a criu that was killed, say. */
+		/* What entered and was left by its parent is in a session from outside: a child of a criu that was
+		 * killed, say. */
 		p->where = p->session ? STRAY : ENTERED;
 	} else if (!up || depth > l->n) {
 		p->where = ENTERED;
@@ -168,14 +172,15 @@ static bool has_image(int imagesfd, const struct node *p)
 	return faccessat(imagesfd, name, F_OK, 0) == 0;
 }
 
-/* criu brings a process into its session by forking it at the right moment: from the leader of the session, from an ancestor before that
- * began a session of its own, or, for children of the tree's first process, from a helper. Nothing of this fits an orphan of
- * another session that a sub-reaper besides the first process has adopted. */
+/* criu brings a process into its session by forking it at the right moment: from the leader of the session, from an
+ * ancestor before that began a session of its own, or, for children of the tree's first process, from a helper. Nothing
+ * of this fits an orphan of another session that a sub-reaper besides the first process has adopted. */
 static bool session_fits(const struct nodes *l, const struct node *p)
 {
 	struct node *up = find(l, p->parent);
 
-	if (p->inner == LEADER_PID || p->session == p->inner || (up && (up->inner == LEADER_PID || up->session == p->session)))
+	if (p->inner == LEADER_PID || p->session == p->inner ||
+	    (up && (up->inner == LEADER_PID || up->session == p->session)))
 		return true;
 	for (; up && up->inner != p->session; up = find(l, up->parent)) {
 		if (up->inner == LEADER_PID || (up->born_session && up->born_session != p->session))
@@ -190,15 +195,19 @@ static int check_node(const struct nodes *l, const struct node *p, int imagesfd,
 	char who[PROC_DESCRIBED];
 
 	if (p->where == STRAY && !p->ended)
-		return err_set(err, 0, "%s is no descendant of the job's first process and would not be saved; where an older version of fsched has "
-			       "restored a job, its daemons are so; the job can be checkpointed once this process has ended",
-			       proc_describe(p->pid, who, sizeof(who)));
+		return err_set(
+			err, 0,
+			"%s is no descendant of the job's first process and would not be saved; where an older version of fsched has "
+			"restored a job, its daemons are so; the job can be checkpointed once this process has ended",
+			proc_describe(p->pid, who, sizeof(who)));
 	/* The preflight refuses a nested one. */
 	if (p->where != INSIDE || p->nested)
 		return 0;
 	if (!session_fits(l, p))
-		return err_set(err, 0, "%s, an orphan of session %d, was adopted by a process of another session (a sub-reaper), which cannot be "
-			       "checkpointed; wait until it has ended", proc_describe(p->pid, who, sizeof(who)), p->session);
+		return err_set(err, 0,
+			       "%s, an orphan of session %d, was adopted by a process of another session (a sub-reaper), which cannot be "
+			       "checkpointed; wait until it has ended",
+			       proc_describe(p->pid, who, sizeof(who)), p->session);
 	if (imagesfd >= 0 && !has_image(imagesfd, p))
 		return err_set(err, 0, "criu has not saved %s of the job", proc_describe(p->pid, who, sizeof(who)));
 	return 0;

@@ -13,8 +13,13 @@ int names_write(const struct files_names *x, const struct request *r, int fd, st
 	for (size_t i = 0; i < x->n; i++) {
 		const struct files_name *f = &x->v[i];
 		const struct name_entry e = {
-			.major = major(f->dev), .minor = minor(f->dev), .ino = f->ino, .len = (uint32_t)strlen(f->path),
-			.deleted = f->deleted, .uid = r->uid, .gid = r->gid,
+			.major = major(f->dev),
+			.minor = minor(f->dev),
+			.ino = f->ino,
+			.len = (uint32_t)strlen(f->path),
+			.deleted = f->deleted,
+			.uid = r->uid,
+			.gid = r->gid,
 		};
 
 		if (write_all(fd, &e, sizeof(e)) || write_all(fd, f->path, e.len))

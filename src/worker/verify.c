@@ -12,8 +12,8 @@
 
 #define DEPTH_MAX 64
 
-/* Lets the kernel forget the pages of every file, so that the digests are of what is on the disk. Only possible after fsync;
- * a file system may ignore it, which makes the check weaker, not wrong. */
+/* Lets the kernel forget the pages of every file, so that the digests are of what is on the disk. Only possible after
+ * fsync; a file system may ignore it, which makes the check weaker, not wrong. */
 static void forget_pages(int dirfd, int depth)
 {
 	cleanup_dir DIR *d = dir_open_at(dirfd, ".");
@@ -73,9 +73,10 @@ int worker_verify(struct worker *w, struct err *err)
 		manifest_free(&m);
 		return -1;
 	}
-	o = json_pack("{s:b, s:i, s:I, s:I, s:I, s:I, s:O}", "ok", 1, "epoch", (int)w->req.epoch, "bytes", (json_int_t)m.bytes,
-		      "frozen_us", (json_int_t)m.frozen_us, "total_us", (json_int_t)(now_us() - w->began),
-		      "files", (json_int_t)json_array_size(m.files), "warnings", w->warnings);
+	o = json_pack("{s:b, s:i, s:I, s:I, s:I, s:I, s:O}", "ok", 1, "epoch", (int)w->req.epoch, "bytes",
+		      (json_int_t)m.bytes, "frozen_us", (json_int_t)m.frozen_us, "total_us",
+		      (json_int_t)(now_us() - w->began), "files", (json_int_t)json_array_size(m.files), "warnings",
+		      w->warnings);
 	manifest_free(&m);
 	event_send("result", o);
 	return 0;

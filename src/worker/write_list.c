@@ -1,5 +1,5 @@
-/* Files that the job has written and closed (files/files.h), in a checkpoint: looked at before the freeze, so that in it only those are
- * read again that have changed meanwhile. */
+/* Files that the job has written and closed (files/files.h), in a checkpoint: looked at before the freeze, so that in
+ * it only those are read again that have changed meanwhile. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -47,13 +47,13 @@ int written_freeze(struct written_step *s, struct worker *w, const json_t *open,
 
 	if (!s->w)
 		return 0;
-	/* The agent had the news when the freeze began, and criu has dumped since: the word is there. A dump that was tried in
-	 * vain before this one has a word of its own. */
+	/* The agent had the news when the freeze began, and criu has dumped since: the word is there. A dump that was
+	 * tried in vain before this one has a word of its own. */
 	while (w->go_due > 0 && request_word(word, sizeof(word), GO_MAX_MS))
 		w->go_due--;
 	if (w->go_due > 0)
 		worker_warn(w, "the agent did not say in time which files the job has written last: a restore may leave some of them as they will "
-			    "be then");
+			       "be then");
 	return files_written_freeze(s->w, open, err);
 }
 

@@ -1,4 +1,5 @@
-/* faultfs SOURCE MOUNTPOINT CONTROL - a passthrough file system (libfuse3) of one directory that breaks as told; run as root.
+/* faultfs SOURCE MOUNTPOINT CONTROL - a passthrough file system (libfuse3) of one directory that breaks as told; run as
+ * root.
  *
  * Each request looks into the file CONTROL, which lies outside of it: one line, written anew by whoever wants a fault:
  *   off         all is well
@@ -69,8 +70,15 @@ static int answer(int rc)
 }
 
 /* The path below the source in buf; the requests' paths begin with a slash. */
-#define PATH(name, path) char name[4096 + 256]; snprintf(name, sizeof(name), "%s%s", source, path)
-#define FAULT(kind) do { int rc_ = fault(kind); if (rc_) return rc_; } while (0)
+#define PATH(name, path)       \
+	char name[4096 + 256]; \
+	snprintf(name, sizeof(name), "%s%s", source, path)
+#define FAULT(kind)                    \
+	do {                           \
+		int rc_ = fault(kind); \
+		if (rc_)               \
+			return rc_;    \
+	} while (0)
 
 static void *f_init(struct fuse_conn_info *conn, struct fuse_config *c)
 {
@@ -219,7 +227,7 @@ static int f_read(const char *path, char *buf, size_t len, off_t at, struct fuse
 	ssize_t n;
 	int rc;
 
-	(void)path;     /* not told with nullpath_ok */
+	(void)path; /* not told with nullpath_ok */
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", (int)fi->fh);
 	if (readlink(link, name, sizeof(name) - 1) < 0)
 		return -errno;
@@ -309,11 +317,31 @@ static int f_statfs(const char *path, struct statvfs *st)
 int main(int argc, char **argv)
 {
 	static const struct fuse_operations ops = {
-		.init = f_init, .getattr = f_getattr, .readlink = f_readlink, .mkdir = f_mkdir, .mknod = f_mknod, .symlink = f_symlink,
-		.link = f_link, .unlink = f_unlink, .rmdir = f_rmdir, .rename = f_rename, .chmod = f_chmod, .chown = f_chown,
-		.truncate = f_truncate, .utimens = f_utimens, .open = f_open, .create = f_create, .read = f_read, .write = f_write,
-		.fsync = f_fsync, .release = f_release, .opendir = f_opendir, .readdir = f_readdir, .fsyncdir = f_fsyncdir,
-		.releasedir = f_releasedir, .statfs = f_statfs,
+		.init = f_init,
+		.getattr = f_getattr,
+		.readlink = f_readlink,
+		.mkdir = f_mkdir,
+		.mknod = f_mknod,
+		.symlink = f_symlink,
+		.link = f_link,
+		.unlink = f_unlink,
+		.rmdir = f_rmdir,
+		.rename = f_rename,
+		.chmod = f_chmod,
+		.chown = f_chown,
+		.truncate = f_truncate,
+		.utimens = f_utimens,
+		.open = f_open,
+		.create = f_create,
+		.read = f_read,
+		.write = f_write,
+		.fsync = f_fsync,
+		.release = f_release,
+		.opendir = f_opendir,
+		.readdir = f_readdir,
+		.fsyncdir = f_fsyncdir,
+		.releasedir = f_releasedir,
+		.statfs = f_statfs,
 	};
 	char foreground[] = "-f", o[] = "-o", options[] = "allow_other,default_permissions,dev,suid,fsname=faultfs";
 	char *fuse_argv[] = { argv[0], foreground, o, options, argc == 4 ? argv[2] : NULL, NULL };

@@ -1,5 +1,5 @@
-/* Decoding of a chunk: two bytes of format, two of length, then what is stored. The decoder is kept, as in a thread that goes through a file.
- * The other way round, the same bytes are encoded and must come back. */
+/* Decoding of a chunk: two bytes of format, two of length, then what is stored. The decoder is kept, as in a thread
+ * that goes through a file. The other way round, the same bytes are encoded and must come back. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	f.transform = data[0] % (MEM_TRANSFORMS + 1);
 	f.method = data[1] % (MEM_METHODS + 1);
 	memcpy(&len, data + 2, 2);
-	raw = xmalloc(len + 1u);   /* exactly: the sanitizer watches the end */
+	raw = xmalloc(len + 1u); /* exactly: the sanitizer watches the end */
 	mem_decode(codecs[1], f, data + 4, size - 4, raw, len, NULL);
 	there_and_back(codecs[data[2] % 4], data + 4, size - 4);
 	return 0;

@@ -1,4 +1,5 @@
-/* The files "image" and "hashes". Their checksums are made right first, or nothing behind them would ever be reached. */
+/* The files "image" and "hashes". Their checksums are made right first, or nothing behind them would ever be reached.
+ */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,4 +1,5 @@
-/* The option in a job's environment, which is the user's: the name, what sbatch sends, and what the submit filter writes. */
+/* The option in a job's environment, which is the user's: the name, what sbatch sends, and what the submit filter
+ * writes. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,8 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	option_parse_submitted(text, &v, NULL);
 	if (option_parse(text, &v, NULL) < 0)
 		return 0;
-	if (option_parse(option_format(&v, buf, sizeof(buf)), &again, NULL) < 0 || strcmp(v.uuid, again.uuid) != 0 || v.interval != again.interval ||
-	    v.truncate != again.truncate || v.at_limit != again.at_limit)
+	if (option_parse(option_format(&v, buf, sizeof(buf)), &again, NULL) < 0 || strcmp(v.uuid, again.uuid) != 0 ||
+	    v.interval != again.interval || v.truncate != again.truncate || v.at_limit != again.at_limit)
 		abort();
 	return 0;
 }

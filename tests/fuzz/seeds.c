@@ -57,7 +57,9 @@ static int read_pages(void *arg, uint64_t id, uint64_t addr, void *buf, size_t l
 		uint64_t at = addr + i, page = at / MEM_PAGE;
 		double d = 1.0 + (double)(at / 8) / 1e6;
 
-		p[i] = page % 3 == 0 ? 0 : page % 3 == 1 ? ((uint8_t *)&d)[at % 8] : (uint8_t)('a' + (at * 7 + id) % 23);
+		p[i] = page % 3 == 0   ? 0
+		       : page % 3 == 1 ? ((uint8_t *)&d)[at % 8]
+				       : (uint8_t)('a' + (at * 7 + id) % 23);
 	}
 	return 0;
 }
@@ -67,7 +69,8 @@ static void memory_seeds(int base)
 	const struct mem_source source = { .read = read_pages };
 	const struct mem_range work[] = { { 1, 0x10000, 9 }, { 2, 0x20000, 70 }, { UINT64_C(1) << 40, 0x7f0000000000, 3 } };
 	const struct mem_range clean[] = { { 2, 0x20000, 33 } };
-	cleanup_close int scratch = subdir(base, "scratch"), one = subdir(scratch, "1"), two = subdir(scratch, "2"), to = subdir(base, "image");
+	cleanup_close int scratch = subdir(base, "scratch"), one = subdir(scratch, "1"), two = subdir(scratch, "2"),
+			  to = subdir(base, "image");
 	struct mem_write_opts o;
 	struct mem_image *m;
 
@@ -118,7 +121,8 @@ static void ghost_seeds(int base)
 {
 	cleanup_close int to = subdir(base, "ghost");
 	/* Two magic numbers, the length, then dev = 30, ino = 5, chunks, size = 16384. */
-	static const uint8_t seed[] = { 0x19, 0x43, 0x56, 0x54, 0x05, 0x36, 0x58, 0x52, 10, 0, 0, 0, 0x20, 30, 0x28, 5, 0x48, 1, 0x50, 0x80, 0x80, 0x01 };
+	static const uint8_t seed[] = { 0x19, 0x43, 0x56, 0x54, 0x05, 0x36, 0x58, 0x52, 10,   0,    0,
+					0,    0x20, 30,   0x28, 5,    0x48, 1,    0x50, 0x80, 0x80, 0x01 };
 
 	put(to, "seed1", seed, sizeof(seed));
 }
@@ -126,7 +130,8 @@ static void ghost_seeds(int base)
 static void pagemap_seeds(int base)
 {
 	cleanup_close int to = subdir(base, "pagemap");
-	struct criu_pagemap_entry v[] = { { 0x400000, 3, CRIU_PE_PRESENT }, { 0x600000, 1, CRIU_PE_PARENT },
+	struct criu_pagemap_entry v[] = { { 0x400000, 3, CRIU_PE_PRESENT },
+					  { 0x600000, 1, CRIU_PE_PARENT },
 					  { 0x7f0000000000, 1 << 20, CRIU_PE_PRESENT | CRIU_PE_LAZY } };
 	const struct criu_pagemap p = { .pages_id = 1, .v = v, .n = ARRAY_SIZE(v) };
 
@@ -136,7 +141,9 @@ static void pagemap_seeds(int base)
 static void manifest_seeds(int base)
 {
 	cleanup_close int scratch = subdir(base, "scratch"), to = subdir(base, "manifest");
-	struct manifest m = { .epoch = 3, .run = 1, .time = 1750000000, .reason = "periodic", .uuid = "01234567-89ab-cdef-0123-456789abcdef" };
+	struct manifest m = {
+		.epoch = 3, .run = 1, .time = 1750000000, .reason = "periodic", .uuid = "01234567-89ab-cdef-0123-456789abcdef"
+	};
 
 	snprintf(m.script, sizeof(m.script), "/var/spool/slurmd/job00001/slurm_script");
 	manifest_fingerprint(&m, "4.2.1");
@@ -158,7 +165,8 @@ static void text_seed(int base, const char *target, const char *name, const char
 static void small_seeds(int base)
 {
 	static const char journal[] = "/home/user/log\0/home/user/dir/state";
-	static const char status[] = "note Checkpoint={state=running interval=00:30:00 epoch=3 time=2026-11-22T23:01:02 size=12.3MiB frozen=31ms "
+	static const char status[] =
+		"note Checkpoint={state=running interval=00:30:00 epoch=3 time=2026-11-22T23:01:02 size=12.3MiB frozen=31ms "
 		"total=1min5s memory=fork,x kept=2,3 skipped=0 restored=2 tried=n1 error=\"a b\" uuid=01234567-89ab-cdef-0123-456789abcdef agent=4711} more";
 	static const char option[] = "1-2:30:00/01234567-89ab-cdef-0123-456789abcdef/tl";
 	static const char option_env[] = "SLURM_SPANK__SLURM_SPANK_OPTION_fsched_checkpoint=30";
@@ -171,13 +179,23 @@ static void small_seeds(int base)
 
 static void jobdir_seeds(int base)
 {
-	cleanup_close int scratch = subdir(base, "scratch"), record = subdir(base, "record"), lease = subdir(base, "lease");
+	cleanup_close int scratch = subdir(base, "scratch"), record = subdir(base, "record"),
+			  lease = subdir(base, "lease");
 	cleanup_free struct job_record *r = xcalloc(1, sizeof(*r));
 	const struct store s = { .dirfd = scratch, .epochsfd = -1, .path = "scratch" };
 	struct lease l = { .restart_count = 1, .duration = 30 };
 
-	*r = (struct job_record){ .job_id = 7, .uuid = "01234567-89ab-cdef-0123-456789abcdef", .cluster = "c", .user = "u", .uid = 1000, .run = 1,
-				  .host = "n1", .n_epochs = 1, .epochs = { { .number = 3, .time = 1750000000, .bytes = 4096, .run = 1, .reason = "create" } } };
+	*r = (struct job_record){
+		.job_id = 7,
+		.uuid = "01234567-89ab-cdef-0123-456789abcdef",
+		.cluster = "c",
+		.user = "u",
+		.uid = 1000,
+		.run = 1,
+		.host = "n1",
+		.n_epochs = 1,
+		.epochs = { { .number = 3, .time = 1750000000, .bytes = 4096, .run = 1, .reason = "create" } }
+	};
 	check(store_save_record(&s, r, &err), "record");
 	copy(scratch, "job.json", record, "seed1");
 	check(lease_describe_self(&l, "n1", &err), "lease");
@@ -190,7 +208,8 @@ int main(int argc, char **argv)
 {
 	cleanup_close int base = -1;
 
-	if (argc != 2 || mkdir_parents(argv[1], 0700) < 0 || (base = open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0) {
+	if (argc != 2 || mkdir_parents(argv[1], 0700) < 0 ||
+	    (base = open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0) {
 		fputs("usage: fuzz_seeds DIR\n", stderr);
 		return 2;
 	}

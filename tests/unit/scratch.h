@@ -11,7 +11,7 @@
 
 #include "base/util.h"
 
-static char scratch[64];   /* absolute path */
+static char scratch[64]; /* absolute path */
 static int scratch_fd = -1;
 
 /* 77 tells meson that the program was skipped. */

@@ -35,10 +35,11 @@ static void run_for(int64_t us)
 
 /* ---- task file ---- */
 
-#define GOOD "{\"job_id\":7,\"array_job_id\":0,\"array_task_id\":-1,\"step\":4294967291,\"uid\":1000,\"gid\":1000," \
-	"\"groups\":[1000,5],\"user\":\"u\",\"restart_count\":0,\"node\":\"n\",\"cluster\":\"c\"," \
+#define GOOD                                                                                                                                      \
+	"{\"job_id\":7,\"array_job_id\":0,\"array_task_id\":-1,\"step\":4294967291,\"uid\":1000,\"gid\":1000,"                                    \
+	"\"groups\":[1000,5],\"user\":\"u\",\"restart_count\":0,\"node\":\"n\",\"cluster\":\"c\","                                                \
 	"\"uuid\":\"48eb0728-818a-40ea-a3a1-30b9337aa5be\",\"interval\":60,\"truncate\":true,\"at_limit\":false,\"script\":\"/s\",\"cwd\":\"/\"," \
-	"\"stdout\":\"/o\",\"stderr\":\"/o\",\"cpus\":1,\"private_tmp\":false,\"init_pid\":10,\"leader_pid\":11,\"script_pid\":12," \
+	"\"stdout\":\"/o\",\"stderr\":\"/o\",\"cpus\":1,\"private_tmp\":false,\"init_pid\":10,\"leader_pid\":11,\"script_pid\":12,"               \
 	"\"pod_dir\":\"/p/7\",\"ctl_fd\":5,\"gate_fd\":6,\"config\":\"/c\"}"
 
 static int parse(const char *text, struct task *t, struct err *err)
@@ -70,18 +71,22 @@ static void task_with_foreign_names(void **state)
 {
 	static const char cwd[] = "\"cwd\":\"/\"";
 	const char *at = strstr(GOOD, cwd);
-	cleanup_free char *text = xasprintf("%.*s\"cwd\":\"/a%%FFb\",\"cwd_encoding\":\"percent\"%s", (int)(at - GOOD), GOOD, at + strlen(cwd));
+	cleanup_free char *text = xasprintf("%.*s\"cwd\":\"/a%%FFb\",\"cwd_encoding\":\"percent\"%s", (int)(at - GOOD),
+					    GOOD, at + strlen(cwd));
 	struct task t;
 	struct err err;
 
 	assert_int_equal(parse(text, &t, &err), 0);
-	assert_string_equal(t.cwd, "/a\xff" "b");
+	assert_string_equal(t.cwd, "/a\xff"
+				   "b");
 	task_free(&t);
 }
 
 static void task_bad(void **state)
 {
-	static const struct { const char *from, *to, *named; } cases[] = {
+	static const struct {
+		const char *from, *to, *named;
+	} cases[] = {
 		{ "\"job_id\":7", "\"job_id\":0", "job_id" },
 		{ "\"job_id\":7", "\"job_id\":\"7\"", "job_id" },
 		{ "\"truncate\":true", "\"truncate\":1", "truncate" },
@@ -94,7 +99,8 @@ static void task_bad(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		const char *at = strstr(GOOD, cases[i].from);
-		cleanup_free char *text = xasprintf("%.*s%s%s", (int)(at - GOOD), GOOD, cases[i].to, at + strlen(cases[i].from));
+		cleanup_free char *text = xasprintf("%.*s%s%s", (int)(at - GOOD), GOOD, cases[i].to,
+						    at + strlen(cases[i].from));
 		struct task t;
 		struct err err;
 
@@ -111,7 +117,10 @@ static void task_bad(void **state)
 
 /* ---- child processes ---- */
 
-static struct { char text[256]; int lines, ends, status; } got;
+static struct {
+	char text[256];
+	int lines, ends, status;
+} got;
 
 static void on_line(void *arg, char *line)
 {
@@ -130,8 +139,9 @@ static void run_shell(struct proc *p, const char *script, const char *request, i
 {
 	cleanup_free char *text = xstrdup(script);
 	char *argv[] = { (char[]){ "/bin/sh" }, (char[]){ "-c" }, text, NULL };
-	const struct proc_spec s = { .argv = argv, .request = request, .keep_fd = -1, .timeout_s = timeout_s, .on_line = on_line,
-				     .on_end = on_end };
+	const struct proc_spec s = {
+		.argv = argv, .request = request, .keep_fd = -1, .timeout_s = timeout_s, .on_line = on_line, .on_end = on_end
+	};
 	struct err err;
 
 	memset(&got, 0, sizeof(got));
@@ -184,7 +194,8 @@ static void proc_endless_line(void **state)
 {
 	struct proc p;
 
-	run_shell(&p, "while :; do printf xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done", NULL, 20);
+	run_shell(&p, "while :; do printf xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done",
+		  NULL, 20);
 	assert_int_equal(got.lines, 0);
 	assert_int_equal(WTERMSIG(got.status), SIGKILL);
 }
@@ -199,7 +210,10 @@ static void proc_survives_job_signals(void **state)
 
 /* ---- calls to Slurm ---- */
 
-static struct { int calls; bool ok; } told;
+static struct {
+	int calls;
+	bool ok;
+} told;
 
 static void on_told(void *arg, bool ok, const json_t *answer, const char *error)
 {
@@ -224,7 +238,8 @@ static void on_other(void *arg)
 	*(bool *)arg = true;
 }
 
-/* Until the caller is told of the failure the call is under way: a second one in the same struct would drop the timers behind it. */
+/* Until the caller is told of the failure the call is under way: a second one in the same struct would drop the timers
+ * behind it. */
 static void rpc_failed_start(void **state)
 {
 	static struct rpc r;
@@ -234,7 +249,7 @@ static void rpc_failed_start(void **state)
 	memset(&told, 0, sizeof(told));
 	loop_timer_set(&loop, &other, now_us() + 100000, on_other, &fired);
 	start_that_fails(&r);
-	if (!rpc_running(&r))   /* as publish_now() does */
+	if (!rpc_running(&r)) /* as publish_now() does */
 		start_that_fails(&r);
 	assert_int_equal(told.calls, 0);
 	run_for(300000);

@@ -60,9 +60,35 @@ static void ids_good(void **state)
 static void ids_bad(void **state)
 {
 	static const char *const bad[] = {
-		"", " 12", "12 ", "0", "-1", "+1", "abc", "12,", ",12", "12,,13", "67108864", "99999999999999999999", "12.0", "12.batch",
-		"12+1", "12_", "12_x", "12_[", "12_[]", "12_[1", "12_[3-1]", "12_[1-]", "12_[1:0]", "12_[1-3]x", "12_[0-3999999]",
-		"12_4000001", "12\n13", "0x12", "12_[1-3%2]",
+		"",
+		" 12",
+		"12 ",
+		"0",
+		"-1",
+		"+1",
+		"abc",
+		"12,",
+		",12",
+		"12,,13",
+		"67108864",
+		"99999999999999999999",
+		"12.0",
+		"12.batch",
+		"12+1",
+		"12_",
+		"12_x",
+		"12_[",
+		"12_[]",
+		"12_[1",
+		"12_[3-1]",
+		"12_[1-]",
+		"12_[1:0]",
+		"12_[1-3]x",
+		"12_[0-3999999]",
+		"12_4000001",
+		"12\n13",
+		"0x12",
+		"12_[1-3%2]",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
@@ -86,8 +112,8 @@ static void ids_append(void **state)
 
 /* ---- scontrol's command line ---- */
 
-#define SCAN(...) scan((char *[]){ (char *)(uintptr_t)"scontrol", __VA_ARGS__, NULL })
-#define W(s) (char *)(uintptr_t)(s)
+#define SCAN(...) scan((char *[]){ (char *)(uintptr_t) "scontrol", __VA_ARGS__, NULL })
+#define W(s)      (char *)(uintptr_t)(s)
 
 static struct shim_scan scan(char **argv)
 {
@@ -188,8 +214,11 @@ static int teardown(void **state)
 static void slurm_conf(void **state)
 {
 	static const char *const want[][2] = {
-		{ "ClusterName", "x" }, { "JobSubmitPlugins", "lua,fsched" }, { "ProctrackType", "proctrack/cgroup" },
-		{ "SlurmdPort", "2" }, { "AuthInfo", "cred_expire=5,socket=/run/m" },
+		{ "ClusterName", "x" },
+		{ "JobSubmitPlugins", "lua,fsched" },
+		{ "ProctrackType", "proctrack/cgroup" },
+		{ "SlurmdPort", "2" },
+		{ "AuthInfo", "cred_expire=5,socket=/run/m" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(want); i++) {

@@ -42,7 +42,7 @@ static void make(enum kind kind, uint8_t *out, size_t len)
 
 			byte = ((uint8_t *)&v)[i % 4];
 		} else if (kind == TEXT) {
-			byte = (uint8_t)"the quick brown fox jumps over the lazy dog; "[(i * 7 + i / 64) % 45];
+			byte = (uint8_t) "the quick brown fox jumps over the lazy dog; "[(i * 7 + i / 64) % 45];
 		}
 		out[i] = byte;
 	}
@@ -52,7 +52,9 @@ static void make(enum kind kind, uint8_t *out, size_t len)
 
 static void shuffle_and_back(void **state)
 {
-	static const size_t lens[] = { 0, 1, 3, 4, 7, 8, 9, 63, 64, 65, 127, 128, 129, 1000, 4095, 4096, 4099, MEM_CHUNK - 1, MEM_CHUNK };
+	static const size_t lens[] = { 0,        1,   3,   4,   7,    8,    9,    63,   64,
+				       65,       127, 128, 129, 1000, 4095, 4096, 4099, MEM_CHUNK - 1,
+				       MEM_CHUNK };
 	static uint8_t plain[MEM_CHUNK], fast[MEM_CHUNK];
 
 	(void)state;
@@ -191,7 +193,9 @@ static void rubbish_is_refused(void **state)
 			}
 	assert_int_equal(mem_decode(c, (struct mem_format){ MEM_PLAIN, MEM_RAW }, stored, 4095, back, 4096, &err), -1);
 	assert_int_equal(err.num, EBADMSG);
-	assert_int_equal(mem_decode(c, (struct mem_format){ MEM_PLAIN, MEM_RAW }, stored, MEM_CHUNK + 1, back, MEM_CHUNK + 1, &err), -1);
+	assert_int_equal(mem_decode(c, (struct mem_format){ MEM_PLAIN, MEM_RAW }, stored, MEM_CHUNK + 1, back,
+				    MEM_CHUNK + 1, &err),
+			 -1);
 	mem_codec_free(c);
 }
 
@@ -216,14 +220,10 @@ static void cut_off_is_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(shuffle_and_back),
-		cmocka_unit_test(shuffle_is_what_it_says),
-		cmocka_unit_test(every_kind_and_level),
-		cmocka_unit_test(picks_what_fits),
-		cmocka_unit_test(kinds_in_turn),
-		cmocka_unit_test(after_a_change_a_new_trial),
-		cmocka_unit_test(rubbish_is_refused),
-		cmocka_unit_test(cut_off_is_refused),
+		cmocka_unit_test(shuffle_and_back),     cmocka_unit_test(shuffle_is_what_it_says),
+		cmocka_unit_test(every_kind_and_level), cmocka_unit_test(picks_what_fits),
+		cmocka_unit_test(kinds_in_turn),        cmocka_unit_test(after_a_change_a_new_trial),
+		cmocka_unit_test(rubbish_is_refused),   cmocka_unit_test(cut_off_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -79,33 +79,32 @@ static void defaults(void **state)
 	assert_int_equal(c.log, CONF_LOG_SYSLOG);
 }
 
-static const char everything[] =
-	"# a comment\n"
-	"\n"
-	"CheckpointType = checkpoint/criu\n"
-	"criu_maxepochs=3#three\n"
-	"CRIU_Incremental\t=\tyes\r\n"
-	"  CRIU_FullEvery = 5  # often\n"
-	"CRIU_PreDump = TRUE\n"
-	"CRIU_PreDumpDelay = 0\n"
-	"CRIU_LoadAware = YES\n"
-	"CRIU_LoadThresholdCPU = .9\n"
-	"CRIU_LoadThresholdIO = 1.0\n"
-	"CRIU_LoadThresholdMemory = 0\n"
-	"JobCheckpointDir = \"/ckpt/with blank # and hash/\"   # quoted\n"
-	"CheckpointMaxSkip = 0\n"
-	"CheckpointTimeout = 86400\n"
-	"CheckpointFreezeTimeout = 5\n"
-	"CheckpointFileLimit = 512m\n"
-	"CheckpointTmpLimit = 1025\n"
-	"CheckpointPorts = 60001-60099\n"
-	"CriuPath = /opt/criu\n"
-	"MungeSocket = /run/munge/munge.socket.2\n"
-	"PodDir = /local/pod\n"
-	"PodPrivateTmp = no\n"
-	"CheckpointOnRestoreFailure = requeue_fresh\n"
-	"CheckpointRestoreRetry = 0\n"
-	"CheckpointLog = /var/log/fsched.log";
+static const char everything[] = "# a comment\n"
+				 "\n"
+				 "CheckpointType = checkpoint/criu\n"
+				 "criu_maxepochs=3#three\n"
+				 "CRIU_Incremental\t=\tyes\r\n"
+				 "  CRIU_FullEvery = 5  # often\n"
+				 "CRIU_PreDump = TRUE\n"
+				 "CRIU_PreDumpDelay = 0\n"
+				 "CRIU_LoadAware = YES\n"
+				 "CRIU_LoadThresholdCPU = .9\n"
+				 "CRIU_LoadThresholdIO = 1.0\n"
+				 "CRIU_LoadThresholdMemory = 0\n"
+				 "JobCheckpointDir = \"/ckpt/with blank # and hash/\"   # quoted\n"
+				 "CheckpointMaxSkip = 0\n"
+				 "CheckpointTimeout = 86400\n"
+				 "CheckpointFreezeTimeout = 5\n"
+				 "CheckpointFileLimit = 512m\n"
+				 "CheckpointTmpLimit = 1025\n"
+				 "CheckpointPorts = 60001-60099\n"
+				 "CriuPath = /opt/criu\n"
+				 "MungeSocket = /run/munge/munge.socket.2\n"
+				 "PodDir = /local/pod\n"
+				 "PodPrivateTmp = no\n"
+				 "CheckpointOnRestoreFailure = requeue_fresh\n"
+				 "CheckpointRestoreRetry = 0\n"
+				 "CheckpointLog = /var/log/fsched.log";
 
 static void every_key(void **state)
 {
@@ -176,7 +175,8 @@ static void printing_tells_where_from(void **state)
 	want = xasprintf("CRIU_MaxEpochs = 7                                   # %s:2\n", file);
 	assert_non_null(strstr(text, want));
 	assert_non_null(strstr(text, "CheckpointType = checkpoint/none                     # default\n"));
-	assert_non_null(strstr(text, "#CriuPath =                                          # default: criu is looked for\n"));
+	assert_non_null(
+		strstr(text, "#CriuPath =                                          # default: criu is looked for\n"));
 	assert_non_null(strstr(text, ":3; no effect, see below\n"));
 	assert_non_null(strstr(text, "CheckpointFileLimit = 1G "));
 	assert_non_null(strstr(text, "CRIU_LoadThresholdCPU = 0.95 "));
@@ -215,20 +215,23 @@ static void bad_values(void **state)
 	bad("CRIU_LoadThresholdIO = 0,5", "1: CRIU_LoadThresholdIO = 0,5: not a number, allowed: 0.0 to 1.0");
 	bad("CRIU_LoadThresholdIO = .", "1: CRIU_LoadThresholdIO = .: not a number, allowed: 0.0 to 1.0");
 	bad("CRIU_LoadThresholdIO = 95%", "1: CRIU_LoadThresholdIO = 95%: not a number, allowed: 0.0 to 1.0");
-	bad("CheckpointType = checkpoint/blcr", "1: CheckpointType = checkpoint/blcr: allowed: checkpoint/criu or checkpoint/none");
+	bad("CheckpointType = checkpoint/blcr",
+	    "1: CheckpointType = checkpoint/blcr: allowed: checkpoint/criu or checkpoint/none");
 	bad("CRIU_MaxEpochs = 0", "1: CRIU_MaxEpochs = 0: out of range, allowed: 1 to 1000");
 	bad("CRIU_MaxEpochs = 1001", "1: CRIU_MaxEpochs = 1001: out of range, allowed: 1 to 1000");
-	bad("CRIU_MaxEpochs = 18446744073709551617", "1: CRIU_MaxEpochs = 18446744073709551617: out of range, allowed: 1 to 1000");
+	bad("CRIU_MaxEpochs = 18446744073709551617",
+	    "1: CRIU_MaxEpochs = 18446744073709551617: out of range, allowed: 1 to 1000");
 	bad("CRIU_MaxEpochs = -1", "1: CRIU_MaxEpochs = -1: not a whole number, allowed: 1 to 1000");
-	bad("CRIU_MaxEpochs = 3 # a\nCheckpointTimeout = 9", "2: CheckpointTimeout = 9: out of range, allowed: 10 to 86400");
+	bad("CRIU_MaxEpochs = 3 # a\nCheckpointTimeout = 9",
+	    "2: CheckpointTimeout = 9: out of range, allowed: 10 to 86400");
 	bad("CRIU_PreDump = maybe", "1: CRIU_PreDump = maybe: allowed: YES or NO");
 	bad("CRIU_PreDump = 2", "1: CRIU_PreDump = 2: allowed: YES or NO");
 	bad("CheckpointFileLimit = 1GB", "1: CheckpointFileLimit = 1GB: not a size, allowed: a number of bytes, "
-	    "or with K, M, G or T behind it, at most 1024T");
+					 "or with K, M, G or T behind it, at most 1024T");
 	bad("CheckpointFileLimit = \"1 \"", "1: CheckpointFileLimit = 1 : not a size, allowed: a number of bytes, "
-	    "or with K, M, G or T behind it, at most 1024T");
+					    "or with K, M, G or T behind it, at most 1024T");
 	bad("CheckpointFileLimit = 1025T", "1: CheckpointFileLimit = 1025T: out of range, allowed: a number of bytes, "
-	    "or with K, M, G or T behind it, at most 1024T");
+					   "or with K, M, G or T behind it, at most 1024T");
 	bad("JobCheckpointDir = ckpt", "1: JobCheckpointDir = ckpt: allowed: an absolute path");
 	bad("JobCheckpointDir = //", "1: JobCheckpointDir = //: allowed: a directory below /");
 	bad("PodDir = /a/../b", "1: PodDir = /a/../b: allowed: an absolute path without \"..\"");
@@ -238,11 +241,13 @@ static void bad_values(void **state)
 
 static void bad_ports(void **state)
 {
-	static const char *const cases[] = { "1023-2000", "2000-1999", "2000", "0-2000", "60000-65536", "a-b", "2000-", "2000-3000-", "-" };
+	static const char *const cases[] = { "1023-2000", "2000-1999", "2000",       "0-2000", "60000-65536",
+					     "a-b",       "2000-",     "2000-3000-", "-" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		cleanup_free char *line = xasprintf("CheckpointPorts = %s", cases[i]);
-		cleanup_free char *want = xasprintf("1: %s: allowed: MIN-MAX within 1024 to 65535, or 0-0 for any free port", line);
+		cleanup_free char *want =
+			xasprintf("1: %s: allowed: MIN-MAX within 1024 to 65535, or 0-0 for any free port", line);
 
 		bad(line, want);
 	}
@@ -265,7 +270,8 @@ static void bad_lines(void **state)
 	bad("PodDir = \"\"", "1: PodDir: the value is missing");
 	bad("PodDir = \"/a", "1: PodDir: the closing quote is missing");
 	bad("PodDir = /a b", "1: PodDir: text behind the value (one key on each line; a value with blanks needs quotes)");
-	bad("PodDir = \"/a\" b", "1: PodDir: text behind the value (one key on each line; a value with blanks needs quotes)");
+	bad("PodDir = \"/a\" b",
+	    "1: PodDir: text behind the value (one key on each line; a value with blanks needs quotes)");
 	bad("CRIU_PreDump=YES CRIU_MaxEpochs=3",
 	    "1: CRIU_PreDump: text behind the value (one key on each line; a value with blanks needs quotes)");
 	bad("PodDir = /a\x1b[2J", "1: PodDir: control character in the value");

@@ -16,7 +16,10 @@ static char *explained(const char *log, char *buf, size_t len)
 
 static void causes_of_a_restore(void **state)
 {
-	static const struct { const char *log, *told; enum obstacle_class class; } cases[] = {
+	static const struct {
+		const char *log, *told;
+		enum obstacle_class class;
+	} cases[] = {
 		{ "(00.071234)     12: Error (criu/sk-inet.c:1059): inet: Can't bind inet socket (id 52): Address already in use\n"
 		  "(00.080000) Error (criu/cr-restore.c:1258): 12 exited, status=1\n(00.09) Error (criu/cr-restore.c:2324): Restoring FAILED.\n",
 		  "a port that the job had open is in use on this node: it is free a minute", OBSTACLE_PASSES },
@@ -24,22 +27,30 @@ static void causes_of_a_restore(void **state)
 		  "the name of a Unix socket of the job is in use", OBSTACLE_PASSES },
 		{ "(00.07)     12: Error (criu/tty.c:625): tty: Unable to open /dev/ptmx with specified index 3\n",
 		  "the number of a terminal (pty) of the job is in use", OBSTACLE_PASSES },
-		{ "(00.07) Error (criu/cr-restore.c:1230): Can't fork for 44: File exists\n", "a process id of the job is in use", OBSTACLE_PASSES },
-		{ "(00.07) Error (criu/cr-restore.c:1230): Can't fork for 44: Resource temporarily unavailable\n", "the limit of processes", OBSTACLE_PASSES },
-		{ "(00.07)pie: 44: Error (criu/pie/restorer.c:2185): Unable to create a thread: -11\n", "the limit of processes", OBSTACLE_PASSES },
-		{ "(00.07) pie: 44: Error (criu/pie/restorer.c:944): Ring setup failed with -11\n", "asynchronous I/O is reached: raise fs.aio-max-nr",
-		  OBSTACLE_PASSES },
-		{ "(00.07) Error (criu/cr-restore.c:1262): 44 killed by signal 9: Killed\n", "a process was killed, as for lack of memory", OBSTACLE_PASSES },
+		{ "(00.07) Error (criu/cr-restore.c:1230): Can't fork for 44: File exists\n",
+		  "a process id of the job is in use", OBSTACLE_PASSES },
+		{ "(00.07) Error (criu/cr-restore.c:1230): Can't fork for 44: Resource temporarily unavailable\n",
+		  "the limit of processes", OBSTACLE_PASSES },
+		{ "(00.07)pie: 44: Error (criu/pie/restorer.c:2185): Unable to create a thread: -11\n",
+		  "the limit of processes", OBSTACLE_PASSES },
+		{ "(00.07) pie: 44: Error (criu/pie/restorer.c:944): Ring setup failed with -11\n",
+		  "asynchronous I/O is reached: raise fs.aio-max-nr", OBSTACLE_PASSES },
+		{ "(00.07) Error (criu/cr-restore.c:1262): 44 killed by signal 9: Killed\n",
+		  "a process was killed, as for lack of memory", OBSTACLE_PASSES },
 		{ "(00.07) 9: Error (criu/files-reg.c:2267): Can't open file data/x on restore: No such file or directory\n",
 		  "a file that the job had open is not there on this node: mount its file system", OBSTACLE_PASSES },
-		{ "(00.07) 9: Error (criu/files-reg.c:2267): Can't open file data/x: Permission denied\n", "may not open a file any more", OBSTACLE_JOB },
-		{ "(00.07) 9: Error (criu/files-reg.c:2175): File usr/lib/libm.so.6 has bad size 5 (expect 6)\n", "another size than at the checkpoint",
-		  OBSTACLE_NODE },
+		{ "(00.07) 9: Error (criu/files-reg.c:2267): Can't open file data/x: Permission denied\n",
+		  "may not open a file any more", OBSTACLE_JOB },
+		{ "(00.07) 9: Error (criu/files-reg.c:2175): File usr/lib/libm.so.6 has bad size 5 (expect 6)\n",
+		  "another size than at the checkpoint", OBSTACLE_NODE },
 		{ "(00.07) 9: Error (criu/sk-inet.c:1059): inet: Can't bind inet socket (id 1): Cannot assign requested address\n",
 		  "a network address that the job had bound", OBSTACLE_NODE },
-		{ "(00.07) Error (criu/cr-restore.c:2492): Image corrupted on pid 3\n", "the epoch is damaged", OBSTACLE_EPOCH },
-		{ "(00.09) Error (criu/cr-restore.c:2324): Restoring FAILED.\n", "criu gives no reason: look at restore.log", OBSTACLE_UNKNOWN },
-		{ "(00.09) Error (criu/new.c:1): A text of a later criu\n", "criu: A text of a later criu", OBSTACLE_UNKNOWN },
+		{ "(00.07) Error (criu/cr-restore.c:2492): Image corrupted on pid 3\n", "the epoch is damaged",
+		  OBSTACLE_EPOCH },
+		{ "(00.09) Error (criu/cr-restore.c:2324): Restoring FAILED.\n",
+		  "criu gives no reason: look at restore.log", OBSTACLE_UNKNOWN },
+		{ "(00.09) Error (criu/new.c:1): A text of a later criu\n", "criu: A text of a later criu",
+		  OBSTACLE_UNKNOWN },
 	};
 	char buf[900];
 
@@ -55,15 +66,22 @@ static void what_is_not_an_error(void **state)
 	char buf[900];
 
 	assert_string_equal(explained("", buf, sizeof(buf)), "");
-	assert_string_equal(explained("(00.1) 1: Opening Error (criu/x.c:1): No space left on device\n", buf, sizeof(buf)), "");
+	assert_string_equal(
+		explained("(00.1) 1: Opening Error (criu/x.c:1): No space left on device\n", buf, sizeof(buf)), "");
 	assert_string_equal(explained("(00.1) Warn (criu/x.c:1): Address already in use\n", buf, sizeof(buf)), "");
 }
 
 /* No sentence may be classed in another way than the text that it explains. */
 static void a_sentence_has_the_class_of_its_text(void **state)
 {
-	static const char *const texts[] = { "Address already in use", "unix: Address already in use", "Cannot allocate memory",
-		"No space left on device", "has bad size", "Can't open file: No such file", "io_uring", "fork: Resource temporarily unavailable" };
+	static const char *const texts[] = { "Address already in use",
+					     "unix: Address already in use",
+					     "Cannot allocate memory",
+					     "No space left on device",
+					     "has bad size",
+					     "Can't open file: No such file",
+					     "io_uring",
+					     "fork: Resource temporarily unavailable" };
 	char told[900];
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {

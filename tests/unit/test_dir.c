@@ -1,4 +1,5 @@
-/* A directory of which the kernel cannot tell the entries (a disk that fails, a file server that is gone) is not an empty one. */
+/* A directory of which the kernel cannot tell the entries (a disk that fails, a file server that is gone) is not an
+ * empty one. */
 #include "unit.h"
 
 #include <errno.h>

@@ -15,11 +15,23 @@
 
 #define GB (1ull << 30)
 
-static const struct mem_node metal = { .copy_us_per_mb = 60, .fork_us_per_mb = 10, .huge_us_per_mb = 0.7, .cow_us = 1, .huge_cow_us = 1.5,
-				       .notice_us = 0.4, .drain_mb_per_s = 1000, .compare_us_per_mb = 150 };
+static const struct mem_node metal = { .copy_us_per_mb = 60,
+				       .fork_us_per_mb = 10,
+				       .huge_us_per_mb = 0.7,
+				       .cow_us = 1,
+				       .huge_cow_us = 1.5,
+				       .notice_us = 0.4,
+				       .drain_mb_per_s = 1000,
+				       .compare_us_per_mb = 150 };
 /* Faults are dear in virtual machines. */
-static const struct mem_node guest = { .copy_us_per_mb = 60, .fork_us_per_mb = 25, .huge_us_per_mb = 1, .cow_us = 30, .huge_cow_us = 35,
-				       .notice_us = 18, .drain_mb_per_s = 500, .compare_us_per_mb = 230 };
+static const struct mem_node guest = { .copy_us_per_mb = 60,
+				       .fork_us_per_mb = 25,
+				       .huge_us_per_mb = 1,
+				       .cow_us = 30,
+				       .huge_cow_us = 35,
+				       .notice_us = 18,
+				       .drain_mb_per_s = 500,
+				       .compare_us_per_mb = 230 };
 
 static enum mem_rung choose_on(const struct mem_node *n, struct mem_case c)
 {
@@ -50,7 +62,9 @@ static void test_an_idle_process_is_forked(void **state)
 
 static void test_what_is_rewritten_decides(void **state)
 {
-	struct mem_case c = { .bytes = 2 * GB, .rewriting = { .hot = 0.01 }, .room = 8 * GB, .cow_room = 8 * GB, .may_fork = true };
+	struct mem_case c = {
+		.bytes = 2 * GB, .rewriting = { .hot = 0.01 }, .room = 8 * GB, .cow_room = 8 * GB, .may_fork = true
+	};
 
 	/* 5243 pages: 5 ms there, 157 ms here, and a copy takes 123 ms */
 	assert_int_equal(choose(c), MEM_FORKED);
@@ -70,7 +84,8 @@ static void test_what_is_rewritten_decides(void **state)
 
 static void test_a_small_one_is_copied(void **state)
 {
-	assert_int_equal(choose((struct mem_case){ .bytes = 16 << 20, .room = GB, .cow_room = GB, .may_fork = true }), MEM_STAGED);
+	assert_int_equal(choose((struct mem_case){ .bytes = 16 << 20, .room = GB, .cow_room = GB, .may_fork = true }),
+			 MEM_STAGED);
 }
 
 static void test_no_room(void **state)
@@ -219,7 +234,9 @@ static void whether_to_track(void **state)
 /* A fork copies the page tables of all the memory, however little is to be taken. */
 static void little_of_much(void **state)
 {
-	struct mem_case c = { .bytes = 64 << 20, .mapped = 6 * GB, .drain = 64 << 20, .room = 8 * GB, .cow_room = 8 * GB, .may_fork = true };
+	struct mem_case c = {
+		.bytes = 64 << 20, .mapped = 6 * GB, .drain = 64 << 20, .room = 8 * GB, .cow_room = 8 * GB, .may_fork = true
+	};
 	char why[256];
 
 	assert_int_equal(mem_choose(&metal, &c, why, sizeof(why)), MEM_STAGED);
@@ -241,7 +258,7 @@ int main(void)
 		cmocka_unit_test(test_the_dummy_parent_has_every_page),
 	};
 
-		int rc;
+	int rc;
 
 	if (scratch_make(0700))
 		return 1;

@@ -17,24 +17,30 @@
 #include "files/files.h"
 
 #define USER 65534
-#define GIB (1ll << 30)
+#define GIB  (1ll << 30)
 
 static struct err err;
 static struct files_cred cred = { .uid = USER, .gid = USER };
 static struct files_opts opts;
 
-#define assert_ok(call) do { if ((call) < 0) fail_msg("%s: %s", #call, err.text); } while (0)
-#define assert_refused(call, part) do { \
-	err.text[0] = '\0'; \
-	assert_int_equal((call), -1); \
-	if (!strstr(err.text, part)) fail_msg("%s: \"%s\" lacks \"%s\"", #call, err.text, part); \
-} while (0)
+#define assert_ok(call)                                      \
+	do {                                                 \
+		if ((call) < 0)                              \
+			fail_msg("%s: %s", #call, err.text); \
+	} while (0)
+#define assert_refused(call, part)                                                  \
+	do {                                                                        \
+		err.text[0] = '\0';                                                 \
+		assert_int_equal((call), -1);                                       \
+		if (!strstr(err.text, part))                                        \
+			fail_msg("%s: \"%s\" lacks \"%s\"", #call, err.text, part); \
+	} while (0)
 
 /* ---- a job ------------------------------------------------------------- */
 
 struct job {
 	pid_t pid;
-	int   filesfd;
+	int filesfd;
 	json_t *records, *warnings;
 };
 
@@ -117,8 +123,14 @@ static void end(struct job *j)
 	json_decref(j->warnings);
 }
 
-static int check(struct job *j) { return files_check(j->records, j->filesfd, &cred, &err); }
-static int put_back(struct job *j) { return files_put_back(j->records, j->filesfd, &cred, j->warnings, &err); }
+static int check(struct job *j)
+{
+	return files_check(j->records, j->filesfd, &cred, &err);
+}
+static int put_back(struct job *j)
+{
+	return files_put_back(j->records, j->filesfd, &cred, j->warnings, &err);
+}
 
 static json_t *find(const struct job *j, const char *name)
 {
@@ -219,7 +231,8 @@ static int fresh(void **state)
 
 /* ---- every way of writing ---------------------------------------------- */
 
-static const char *const odd_names[] = { "d/new\nline", "d/quo\"te\\", "d/\303\274tf8", "d/\377\376bytes %41", "d/ (deleted)" };
+static const char *const odd_names[] = { "d/new\nline", "d/quo\"te\\", "d/\303\274tf8", "d/\377\376bytes %41",
+					 "d/ (deleted)" };
 
 static void *map(int fd, size_t len, int prot)
 {
@@ -339,7 +352,7 @@ static void all_kinds_are_recorded_and_put_back(void **state)
 	assert_int_equal(chmod(at("d/rw"), 0600), 0);
 
 	assert_ok(check(&j));
-	assert_content("d/rw", "read");  /* a check changes nothing */
+	assert_content("d/rw", "read"); /* a check changes nothing */
 	assert_ok(put_back(&j));
 	assert_content("d/log", "log 1\nlog 2\n");
 	assert_content("d/log-rw", "rwlog 1\n");
@@ -794,7 +807,9 @@ static int64_t real_us(void)
 
 static int undo(struct job *j, int64_t frozen_at)
 {
-	const struct files_undo u = { .epoch = 7, .frozen_at = frozen_at, .records = j->records, .private_tmp = opts.private_tmp, .cred = &cred };
+	const struct files_undo u = {
+		.epoch = 7, .frozen_at = frozen_at, .records = j->records, .private_tmp = opts.private_tmp, .cred = &cred
+	};
 
 	return files_undo_written(scratch_fd, &u, j->warnings, &err);
 }
@@ -841,7 +856,8 @@ static void write_closed(void)
 	say(make("d/open", O_RDWR), "open");
 }
 
-static const char *const closed_names[] = { "d/state", "d/log", "d/sub/deep", "d/new\nline", "d/ro", "d/zero", "d/biglog", "d/big", "d/open" };
+static const char *const closed_names[] = { "d/state", "d/log",    "d/sub/deep", "d/new\nline", "d/ro",
+					    "d/zero",  "d/biglog", "d/big",      "d/open" };
 
 static void start_closed(struct job *j)
 {
@@ -883,7 +899,7 @@ static void closed_files_are_put_back(void **state)
 	before = stat_of("d/state");
 	assert_ok(put_back(&j));
 	st = stat_of("d/state");
-	assert_int_equal(st.st_ctim.tv_nsec, before.st_ctim.tv_nsec);  /* left alone */
+	assert_int_equal(st.st_ctim.tv_nsec, before.st_ctim.tv_nsec); /* left alone */
 
 	as_user(change_closed);
 	assert_ok(check(&j));
@@ -956,10 +972,10 @@ static void later_epochs_copy_little(void **state)
 	assert_ok(record_written(&j));
 	keep_as_previous(&j, &previous, &previous_filesfd);
 	as_user(change_big);
-	usleep(150000);  /* from then on the times tell */
+	usleep(150000); /* from then on the times tell */
 	assert_ok(record(&j));
 	assert_ok(begin_written(&j, previous, previous_filesfd));
-	append("d/log", "line 4\n");  /* between the first look and the freeze */
+	append("d/log", "line 4\n"); /* between the first look and the freeze */
 	put_text(at("d/latest"), "latest\n");
 	note("d/latest");
 	assert_ok(end_written(&j));
@@ -1023,7 +1039,7 @@ static void only_what_the_user_can_read_is_copied(void **state)
 	put_text(at("roots/state"), "secret\n");
 	put_text(at("roots/log"), "secret\n");
 	assert_int_equal(chmod(at("roots/state"), 0600), 0);
-	assert_int_equal(chmod(at("roots/log"), 0640), 0);   /* group root, which the worker has */
+	assert_int_equal(chmod(at("roots/log"), 0640), 0); /* group root, which the worker has */
 	assert_int_equal(rename(at("d"), at("mine")), 0);
 	assert_int_equal(symlink("roots", at("d")), 0);
 	assert_ok(record_written(&j));
@@ -1036,7 +1052,7 @@ static void only_what_the_user_can_read_is_copied(void **state)
 	{
 		int fd = open(at("roots/state"), O_RDONLY | O_CLOEXEC);
 
-		assert_true(fd >= 0);  /* root's rights are back */
+		assert_true(fd >= 0); /* root's rights are back */
 		close(fd);
 	}
 	kill_job(&j);
@@ -1048,7 +1064,8 @@ static void only_what_the_user_can_read_is_copied(void **state)
 
 static void other_things_in_a_journal_do_no_harm(void **state)
 {
-	static const char *const odd[] = { "/./relative", "/", "/a/../../etc/passwd", "/dev/shm/x", "/dev/null", "d/fifo", "d/link", "d/state/below" };
+	static const char *const odd[] = { "/./relative", "/",      "/a/../../etc/passwd", "/dev/shm/x", "/dev/null",
+					   "d/fifo",      "d/link", "d/state/below" };
 	struct job j;
 
 	start_closed(&j);
@@ -1105,7 +1122,8 @@ static void write_later(void)
 
 static void later_files_are_removed(void **state)
 {
-	static const char *const later[] = { "d/later/on/a", "d/later/b", "d/shared/c", "d/symlink", "d/old", "d/roots", "d/missing" };
+	static const char *const later[] = { "d/later/on/a", "d/later/b", "d/shared/c", "d/symlink",
+					     "d/old",        "d/roots",   "d/missing" };
 	struct job j;
 	int64_t frozen_at;
 
@@ -1201,8 +1219,9 @@ static void thousands_of_files_do_not_lengthen_the_freeze(void **state)
 	assert_int_equal(json_array_size(j.records), 5000);
 	assert_ok(put_back(&j));
 	t[4] = now_us();
-	print_message("5000 closed files: before the freeze %lld us, in it %lld us, behind it %lld us, put back %lld us\n",
-		      (long long)(t[1] - t[0]), (long long)(t[2] - t[1]), (long long)(t[3] - t[2]), (long long)(t[4] - t[3]));
+	print_message(
+		"5000 closed files: before the freeze %lld us, in it %lld us, behind it %lld us, put back %lld us\n",
+		(long long)(t[1] - t[0]), (long long)(t[2] - t[1]), (long long)(t[3] - t[2]), (long long)(t[4] - t[3]));
 	assert_true(t[2] - t[1] < 300000);
 	json_decref(previous);
 	close(previous_filesfd);
@@ -1214,8 +1233,9 @@ static void thousands_of_files_do_not_lengthen_the_freeze(void **state)
 
 static json_t *with(const char *key, json_t *value)
 {
-	json_t *o = json_pack("{s:s,s:i,s:i,s:i,s:i,s:[i,i],s:[i,i],s:s,s:s,s:i}", "path", at("victim"), "dev", 1, "ino", 1,
-			      "size", 4, "mode", 0644, "mtime", 1, 1, "ctime", 1, 1, "class", "inplace", "saved", "000001.data", "saved_size", 4);
+	json_t *o = json_pack("{s:s,s:i,s:i,s:i,s:i,s:[i,i],s:[i,i],s:s,s:s,s:i}", "path", at("victim"), "dev", 1,
+			      "ino", 1, "size", 4, "mode", 0644, "mtime", 1, 1, "ctime", 1, 1, "class", "inplace",
+			      "saved", "000001.data", "saved_size", 4);
 
 	if (key && value)
 		json_object_set_new(o, key, value);
@@ -1226,16 +1246,36 @@ static json_t *with(const char *key, json_t *value)
 
 static void hostile_records_are_errors(void **state)
 {
-	struct { const char *key; json_t *value; } bad[] = {
-		{ "path", json_string("relative") }, { "path", json_string("/a/../b") }, { "path", json_string("/a//b") },
-		{ "path", json_string("/") }, { "path", json_string("/a/.") }, { "path", json_integer(1) }, { "path", NULL },
-		{ "path_encoding", json_string("rot13") }, { "path_encoding", json_integer(1) },
-		{ "size", json_integer(-1) }, { "size", json_string("4") }, { "size", NULL }, { "mode", json_integer(-5) },
-		{ "mtime", json_integer(1) }, { "mtime", json_pack("[i,i]", 1, 1000000000) }, { "mtime", json_array() },
-		{ "class", json_string("other") }, { "class", json_null() },
-		{ "saved", json_string("../../../etc/shadow") }, { "saved", json_string("1.data") }, { "saved", json_string("000001.data/x") },
-		{ "saved", json_string("000000000000000000000000001.data") }, { "saved", json_integer(1) },
-		{ "saved_size", json_integer(5) }, { "saved_size", json_integer(-1) }, { "tail", json_integer(1) },
+	struct {
+		const char *key;
+		json_t *value;
+	} bad[] = {
+		{ "path", json_string("relative") },
+		{ "path", json_string("/a/../b") },
+		{ "path", json_string("/a//b") },
+		{ "path", json_string("/") },
+		{ "path", json_string("/a/.") },
+		{ "path", json_integer(1) },
+		{ "path", NULL },
+		{ "path_encoding", json_string("rot13") },
+		{ "path_encoding", json_integer(1) },
+		{ "size", json_integer(-1) },
+		{ "size", json_string("4") },
+		{ "size", NULL },
+		{ "mode", json_integer(-5) },
+		{ "mtime", json_integer(1) },
+		{ "mtime", json_pack("[i,i]", 1, 1000000000) },
+		{ "mtime", json_array() },
+		{ "class", json_string("other") },
+		{ "class", json_null() },
+		{ "saved", json_string("../../../etc/shadow") },
+		{ "saved", json_string("1.data") },
+		{ "saved", json_string("000001.data/x") },
+		{ "saved", json_string("000000000000000000000000001.data") },
+		{ "saved", json_integer(1) },
+		{ "saved_size", json_integer(5) },
+		{ "saved_size", json_integer(-1) },
+		{ "tail", json_integer(1) },
 		{ "saved", json_string("000009.data") },
 	};
 	int fd;
@@ -1362,8 +1402,11 @@ static void assert_same_stat(int a, int b, const char *name, bool times)
 
 static void assert_same_tree(int a, int b)
 {
-	static const char *const names[] = { "plain", "hardlink", "sparse", "sparse-link", "hole", "empty", "set-uid", "new\nline",
-		"\303\274\377\376", "dangling", "up", "odd-target", "fifo", "sub", "sub/deep", "sub/deep/file" };
+	static const char *const names[] = {
+		"plain",   "hardlink",  "sparse",           "sparse-link",  "hole", "empty",
+		"set-uid", "new\nline", "\303\274\377\376", "dangling",     "up",   "odd-target",
+		"fifo",    "sub",       "sub/deep",         "sub/deep/file"
+	};
 	char x[4096] = "", y[4096] = "";
 	struct stat st;
 	int fd;
@@ -1422,7 +1465,9 @@ static void private_trees_come_back(void **state)
 	assert_int_equal(stat(at("files/shm.tar"), &st), 0);
 	assert_true(st.st_size < 200000);
 	remove_tree_at(scratch_fd, "new");
-	assert_int_equal(mkdir(at("new"), 0755) | mkdir(at("new/dev"), 0755) | mkdir(at("new/dev/shm"), 0755) | mkdir(at("new/tmp"), 0755), 0);
+	assert_int_equal(mkdir(at("new"), 0755) | mkdir(at("new/dev"), 0755) | mkdir(at("new/dev/shm"), 0755) |
+				 mkdir(at("new/tmp"), 0755),
+			 0);
 	newroot = open(at("new"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_ok(files_unpack_private(newroot, j.filesfd, true, &err));
 	new_shm = open(at("new/dev/shm"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);

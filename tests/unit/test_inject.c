@@ -1,5 +1,6 @@
-/* A process that is made to do system calls, by a tracer that gets SIGKILL at every step of it, and at random moments: it goes on as if nothing
- * had been, and nothing of ours stays. Real processes and, as far as the processor has them, all registers. */
+/* A process that is made to do system calls, by a tracer that gets SIGKILL at every step of it, and at random moments:
+ * it goes on as if nothing had been, and nothing of ours stays. Real processes and, as far as the processor has them,
+ * all registers. */
 #include "unit.h"
 
 #include <dirent.h>
@@ -31,29 +32,29 @@
 #include "capture/track.h"
 #include "trace/inject.h"
 
-#define DEADLINE_US  120000000
-#define STEPS_MAX    500
-#define MEMORY       (1u << 20)
+#define DEADLINE_US 120000000
+#define STEPS_MAX   500
+#define MEMORY      (1u << 20)
 
 /* Shared with the target. */
 struct shared {
 	volatile unsigned rounds, errors;
-	volatile uint32_t word;      /* a futex */
+	volatile uint32_t word; /* a futex */
 	volatile int stop;
 };
 
 struct target {
 	const char *name;
-	bool (*round)(struct shared *s);   /* false: something is wrong */
-	bool blocks;                       /* sleeps until it is woken */
+	bool (*round)(struct shared *s); /* false: something is wrong */
+	bool blocks;                     /* sleeps until it is woken */
 	pid_t pid;
-	uint64_t blocked;                  /* signals */
+	uint64_t blocked; /* signals */
 	int fds;
 };
 
 static struct shared *shared;
-static int in[2];                          /* what a target reads */
-static uint8_t *memory;                    /* of the target's, to be verified */
+static int in[2];       /* what a target reads */
+static uint8_t *memory; /* of the target's, to be verified */
 
 /* ---- targets ------------------------------------------------------------------ */
 
@@ -103,8 +104,8 @@ static bool rounds_of_futex(struct shared *s)
 }
 
 #if defined(__x86_64__)
-/* long spin_in_registers(const void *vectors, void *out, long count, long avx512): patterns in all registers and in the red zone; those
- * of the vectors are stored afterwards, the others are compared. 0: they were as they should. */
+/* long spin_in_registers(const void *vectors, void *out, long count, long avx512): patterns in all registers and in the
+ * red zone; those of the vectors are stored afterwards, the others are compared. 0: they were as they should. */
 __asm__(".text\n.globl spin_in_registers\nspin_in_registers:\n"
 	"push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15\n"
 	"test %rcx, %rcx; jz 1f\n"
@@ -165,7 +166,8 @@ static void *count(void *arg)
 	return arg;
 }
 
-/* The first thread sleeps, others count and open descriptors' worth of trouble for whoever counts on them standing still. */
+/* The first thread sleeps, others count and open descriptors' worth of trouble for whoever counts on them standing
+ * still. */
 static bool rounds_of_threads(struct shared *s)
 {
 	static bool begun;
@@ -258,8 +260,9 @@ static bool is_as_it_was(const stack_t *stack)
 	for (size_t i = 0; i < MEMORY; i++)
 		if (memory[i] != (uint8_t)(i * 13))
 			return false;
-	return sigaltstack(NULL, &now) == 0 && now.ss_sp == stack->ss_sp && now.ss_size == stack->ss_size && now.ss_flags == stack->ss_flags &&
-	       sigprocmask(SIG_BLOCK, NULL, &mask) == 0 && sigismember(&mask, SIGUSR2) == 1 && sigismember(&mask, SIGTERM) == 0;
+	return sigaltstack(NULL, &now) == 0 && now.ss_sp == stack->ss_sp && now.ss_size == stack->ss_size &&
+	       now.ss_flags == stack->ss_flags && sigprocmask(SIG_BLOCK, NULL, &mask) == 0 &&
+	       sigismember(&mask, SIGUSR2) == 1 && sigismember(&mask, SIGTERM) == 0;
 }
 
 static void be_target(const struct target *t)
@@ -322,13 +325,14 @@ static bool has_state(pid_t pid, const char *states)
 	return p && p[1] && strchr(states, p[2]);
 }
 
-#define WAIT_FOR(condition) do { \
-		int64_t until = now_us() + DEADLINE_US; \
-		while (!(condition)) { \
-			if (now_us() > until) \
+#define WAIT_FOR(condition)                                                         \
+	do {                                                                        \
+		int64_t until = now_us() + DEADLINE_US;                             \
+		while (!(condition)) {                                              \
+			if (now_us() > until)                                       \
 				fail_msg("%s: waited for %s", t->name, #condition); \
-			usleep(200); \
-		} \
+			usleep(200);                                                \
+		}                                                                   \
 	} while (0)
 
 static void wake(const struct target *t)
@@ -477,7 +481,8 @@ static struct target targets[] = {
 	{ .name = "filtered", .round = rounds_of_filtered, .blocks = true },
 };
 
-/* FSCHED_TEST_EVERY=1: through all of them; else one target does, and the others each through some of them, not the same. */
+/* FSCHED_TEST_EVERY=1: through all of them; else one target does, and the others each through some of them, not the
+ * same. */
 static void through_steps(unsigned i, enum what what)
 {
 	const char *wanted = getenv("FSCHED_TEST_EVERY");
@@ -568,13 +573,13 @@ static void in_strict_mode(void **state)
 enum trick { OTHER_INSTRUCTION, OTHER_NUMBER, OTHER_ARCHITECTURE, TRICKS };
 
 static struct {
-	volatile uint64_t at;                 /* the instruction, when it is known */
+	volatile uint64_t at; /* the instruction, when it is known */
 	volatile enum trick trick;
 	volatile bool done, failed;
-	struct timespec now;                  /* not zero: the call of its choice was made */
+	struct timespec now; /* not zero: the call of its choice was made */
 	uint8_t stack[65536] __attribute__((aligned(64)));
 	uint8_t stub[4096] __attribute__((aligned(4096)));
-} *rewriter;
+} * rewriter;
 
 static uint8_t *put(uint8_t *p, const char *code, size_t n, const void *value, size_t len)
 {
@@ -591,15 +596,15 @@ static void write_stub(uint64_t at, enum trick trick)
 	const uint64_t now = (uint64_t)(uintptr_t)&rewriter->now;
 	uint8_t *p = rewriter->stub;
 
-	if (trick == OTHER_NUMBER) {          /* mov $at, %rdi; movw $0x050f, (%rdi): as it was */
+	if (trick == OTHER_NUMBER) { /* mov $at, %rdi; movw $0x050f, (%rdi): as it was */
 		p = PUT(p, "\x48\xbf", at);
 		p = put(p, "\x66\xc7\x07", 3, "\x0f\x05", 2);
 	}
-	p = PUT(p, "\x48\xbe", now);          /* mov $now, %rsi */
-	p = PUT(p, "\xb8", nr);               /* mov $nr, %eax */
-	p = put(p, "\x31\xff", 2, "", 0);     /* xor %edi, %edi */
+	p = PUT(p, "\x48\xbe", now);      /* mov $now, %rsi */
+	p = PUT(p, "\xb8", nr);           /* mov $nr, %eax */
+	p = put(p, "\x31\xff", 2, "", 0); /* xor %edi, %edi */
 	if (trick == OTHER_NUMBER) {
-		p = PUT(p, "\x48\xb9", at);  /* mov $at, %rcx; jmp *%rcx */
+		p = PUT(p, "\x48\xb9", at); /* mov $at, %rcx; jmp *%rcx */
 		put(p, "\xff\xe1", 2, "", 0);
 	} else {
 		put(p, "\x0f\x05\xc3", 3, "", 0);
@@ -621,7 +626,7 @@ static int rewrite(void *arg)
 	if (!rewriter->failed) {
 		write_stub(rewriter->at, rewriter->trick);
 		if (rewriter->trick == OTHER_ARCHITECTURE)
-			memcpy(code, "\xcd\x80", 2);            /* int $0x80 */
+			memcpy(code, "\xcd\x80", 2); /* int $0x80 */
 		else
 			put(PUT(code, "\x49\xbb", stub), "\x41\xff\xe3", 3, "", 0); /* mov $stub, %r11; jmp *%r11 */
 	}
@@ -641,7 +646,7 @@ static void be_rewritten(void)
 	shared->rounds++;
 	/* Its own instruction, not one that may be rewritten. */
 	for (;;)
-		__asm__ volatile("syscall" :: "a"(SYS_read), "D"(in[0]), "S"(&c), "d"(1) : "rcx", "r11", "memory");
+		__asm__ volatile("syscall" ::"a"(SYS_read), "D"(in[0]), "S"(&c), "d"(1) : "rcx", "r11", "memory");
 }
 
 static void refuses(enum trick trick)
@@ -680,7 +685,8 @@ static void refuses(enum trick trick)
 	assert_int_equal(waitpid(t->pid, NULL, 0), t->pid);
 	for (pid_t pid; (pid = waitpid(-1, NULL, WNOHANG | __WALL)) >= 0;)
 		if (pid == 0) {
-			cleanup_free char *path = xasprintf("task/%d/children", getpid()), *children = read_proc(getpid(), path);
+			cleanup_free char *path = xasprintf("task/%d/children", getpid()),
+					  *children = read_proc(getpid(), path);
 
 			kill((pid_t)strtol(children, NULL, 10), SIGKILL);
 		}

@@ -55,7 +55,8 @@ static void warnings_are_bounded_in_all(void **state)
 
 	assert_true(strlen(text) < 40000);
 	assert_true(json_array_size(list) > 20);
-	assert_string_equal(json_string_value(json_array_get(list, json_array_size(list) - 1)), "further warnings are left out");
+	assert_string_equal(json_string_value(json_array_get(list, json_array_size(list) - 1)),
+			    "further warnings are left out");
 	add_warning(NULL, "nobody wants it");
 	json_array_clear(list);
 	for (int i = 0; i < 200; i++)

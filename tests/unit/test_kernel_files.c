@@ -14,7 +14,12 @@ static const char *obstacle(const char *type, const char *path, bool writes, int
 {
 	static char buf[96];
 	const struct kernel_file f = {
-		.fs = kernel_fs_by_type(type), .path = path, .writes = writes, .holder = holder ? holder : 17, .pids = pids, .n_pids = ARRAY_SIZE(pids),
+		.fs = kernel_fs_by_type(type),
+		.path = path,
+		.writes = writes,
+		.holder = holder ? holder : 17,
+		.pids = pids,
+		.n_pids = ARRAY_SIZE(pids),
 	};
 
 	assert_non_null(f.fs);
@@ -24,8 +29,19 @@ static const char *obstacle(const char *type, const char *path, bool writes, int
 static void may_be_open(void **state)
 {
 	static const char *const paths[] = {
-		"/proc", "/proc/meminfo", "/proc/sys/kernel/osrelease", "/proc/17/stat", "/proc/18/status", "/proc/2/net/dev", "/proc/17/task",
-		"/proc/17/task/17/stat", "/proc/17/task/17", "/proc/17/maps", "/proc/17/environ", "/proc/17/fd", "/proc/17/mountinfo",
+		"/proc",
+		"/proc/meminfo",
+		"/proc/sys/kernel/osrelease",
+		"/proc/17/stat",
+		"/proc/18/status",
+		"/proc/2/net/dev",
+		"/proc/17/task",
+		"/proc/17/task/17/stat",
+		"/proc/17/task/17",
+		"/proc/17/maps",
+		"/proc/17/environ",
+		"/proc/17/fd",
+		"/proc/17/mountinfo",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
@@ -38,10 +54,32 @@ static void may_be_open(void **state)
 static void may_not(void **state)
 {
 	static const char *const paths[] = {
-		"/proc/17/mem", "/proc/17/pagemap", "/proc/17/map_files", "/proc/17/map_files/1000-2000", "/proc/17/clear_refs", "/proc/17/uid_map",
-		"/proc/17/attr/current", "/proc/17/attr", "/proc/17/syscall", "/proc/17/stack", "/proc/17/fdinfo/3", "/proc/17", "/proc/18/maps",
-		"/proc/18/environ", "/proc/1/stat", "/proc/170/stat", "/proc/19/stat", "/proc/17/task/18/comm", "/proc/17/task/18", "/proc/17/task/17/mem",
-		"/proc/17/task/17/task/18/comm", "/proc/17/statx", "/proc/17/stat/x", "/procfs/meminfo", "/mnt/proc/meminfo", "/proc/17/new_in_linux_7",
+		"/proc/17/mem",
+		"/proc/17/pagemap",
+		"/proc/17/map_files",
+		"/proc/17/map_files/1000-2000",
+		"/proc/17/clear_refs",
+		"/proc/17/uid_map",
+		"/proc/17/attr/current",
+		"/proc/17/attr",
+		"/proc/17/syscall",
+		"/proc/17/stack",
+		"/proc/17/fdinfo/3",
+		"/proc/17",
+		"/proc/18/maps",
+		"/proc/18/environ",
+		"/proc/1/stat",
+		"/proc/170/stat",
+		"/proc/19/stat",
+		"/proc/17/task/18/comm",
+		"/proc/17/task/18",
+		"/proc/17/task/17/mem",
+		"/proc/17/task/17/task/18/comm",
+		"/proc/17/statx",
+		"/proc/17/stat/x",
+		"/procfs/meminfo",
+		"/mnt/proc/meminfo",
+		"/proc/17/new_in_linux_7",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(paths); i++)

@@ -145,10 +145,8 @@ static void claims_tell_age_and_rank(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(comes_back_as_written),
-		cmocka_unit_test(is_renewed_by_its_holder),
-		cmocka_unit_test(a_damaged_one_is_somebodys),
-		cmocka_unit_test(a_dead_holder_is_dead),
+		cmocka_unit_test(comes_back_as_written),      cmocka_unit_test(is_renewed_by_its_holder),
+		cmocka_unit_test(a_damaged_one_is_somebodys), cmocka_unit_test(a_dead_holder_is_dead),
 		cmocka_unit_test(claims_tell_age_and_rank),
 	};
 

@@ -105,12 +105,13 @@ static void stolen_time_is_no_capacity(void **state)
 static void io_and_memory(void **state)
 {
 	struct load_counters a = { .at = 0, .cpus = 2, .psi_full = 1000, .mem_total = 1000, .mem_available = 900 };
-	struct load_counters b = { .at = 500000, .cpus = 2, .idle = 60, .iowait = 40, .psi_full = 101000,
-				   .mem_total = 1000, .mem_available = 100 };
+	struct load_counters b = {
+		.at = 500000, .cpus = 2, .idle = 60, .iowait = 40, .psi_full = 101000, .mem_total = 1000, .mem_available = 100
+	};
 	struct load l;
 
 	load_compute(&a, &b, NULL, 0, &l);
-	near(l.cpu, 0.0);  /* waiting for the disk is not being busy */
+	near(l.cpu, 0.0); /* waiting for the disk is not being busy */
 	near(l.io, 0.4);
 	near(l.memory, 0.9);
 	b.psi_full = 1000 + 350000;
@@ -141,7 +142,9 @@ static void parsing(void **state)
 	assert_int_equal(c.mem_available, 30);
 	assert_int_equal(load_parse_meminfo("MemTotal: 100 kB\n", &c), -1);
 	assert_int_equal(load_parse_pressure("some avg10=0.00 avg60=0.00 avg300=0.00 total=99\n"
-					     "full avg10=0.00 avg60=0.00 avg300=0.00 total=77\n", &c), 0);
+					     "full avg10=0.00 avg60=0.00 avg300=0.00 total=77\n",
+					     &c),
+			 0);
 	assert_int_equal(c.psi_full, 77);
 	assert_int_equal(load_parse_pressure("some total=9\n", &c), -1);
 	assert_int_equal(c.psi_full, -1);
@@ -159,10 +162,12 @@ static void verdict(void **state)
 	assert_int_equal(load_decide(&t, &(struct load){ 0.97, 0, 0 }, text, sizeof(text)), LOAD_HIGH_CPU);
 	assert_string_equal(text, "CPU load 0.97 above CRIU_LoadThresholdCPU 0.95");
 	assert_int_equal(load_decide(&t, &(struct load){ 0, 0.6, 0.9 }, text, sizeof(text)), LOAD_HIGH_IO);
-	assert_string_equal(text, "I/O wait 0.6 above CRIU_LoadThresholdIO 0.5, memory use 0.9 above CRIU_LoadThresholdMemory 0.85");
+	assert_string_equal(
+		text, "I/O wait 0.6 above CRIU_LoadThresholdIO 0.5, memory use 0.9 above CRIU_LoadThresholdMemory 0.85");
 	assert_int_equal(load_decide(&t, &(struct load){ 1, 1, 1 }, text, 10), LOAD_HIGH_CPU);
 	assert_string_equal(text, "CPU load ");
-	assert_int_equal(load_decide(&(struct load_thresholds){ 1, 1, 1 }, &(struct load){ 1, 1, 1 }, text, sizeof(text)), LOAD_GO);
+	assert_int_equal(load_decide(&(struct load_thresholds){ 1, 1, 1 }, &(struct load){ 1, 1, 1 }, text, sizeof(text)),
+			 LOAD_GO);
 }
 
 /* ---- sampling: a /proc of our own -------------------------------------- */
@@ -180,18 +185,20 @@ static void put(const char *name, const void *text, size_t len)
 
 static void machine(unsigned busy, unsigned idle)
 {
-	cleanup_free char *stat = xasprintf("cpu  %u 0 0 %u 0 0 0 0 0 0\ncpu0 0\ncpu1 0\ncpu2 0\ncpu3 0\nctxt 1\n", busy, idle);
+	cleanup_free char *stat = xasprintf("cpu  %u 0 0 %u 0 0 0 0 0 0\ncpu0 0\ncpu1 0\ncpu2 0\ncpu3 0\nctxt 1\n",
+					    busy, idle);
 
 	put("stat", stat, strlen(stat));
 	put("meminfo", "MemTotal: 100 kB\nMemAvailable: 80 kB\n", 37);
 }
 
 /* ticks: utime; children: cutime */
-static void process(int pid, const char *comm, int ppid, int sid, unsigned uid, unsigned start, unsigned ticks, unsigned children)
+static void process(int pid, const char *comm, int ppid, int sid, unsigned uid, unsigned start, unsigned ticks,
+		    unsigned children)
 {
 	cleanup_free char *path = xasprintf("%s/%d", dir, pid);
-	cleanup_free char *stat = xasprintf("%d (%s) S %d %d %d 0 -1 4194560 1 2 3 4 %u 0 %u 0 20 0 1 0 %u 0 0\n",
-					    pid, comm, ppid, pid, sid, ticks, children, start);
+	cleanup_free char *stat = xasprintf("%d (%s) S %d %d %d 0 -1 4194560 1 2 3 4 %u 0 %u 0 20 0 1 0 %u 0 0\n", pid,
+					    comm, ppid, pid, sid, ticks, children, start);
 	cleanup_free char *status = xasprintf("Name:\tx\nUid:\t%u\t%u\t%u\t%u\nGid:\t0\n", uid, uid, uid, uid);
 	cleanup_free char *name = xasprintf("%d/stat", pid), *name2 = xasprintf("%d/status", pid);
 
@@ -216,7 +223,7 @@ static void environment(int pid, const char *a, const char *b)
 	put(name, text, len);
 }
 
-#define TICKS 20  /* of one CPU in the window: that is what the clock of our /proc says */
+#define TICKS 20 /* of one CPU in the window: that is what the clock of our /proc says */
 
 static double sample(const struct load_known *known, size_t n_known, void (*change)(void))
 {

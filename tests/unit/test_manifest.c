@@ -15,12 +15,18 @@ static struct err err;
 static pid_t munged = -1;
 static char sock[128];
 
-#define assert_ok(call) do { if ((call) < 0) fail_msg("%s: %s", #call, err.text); } while (0)
-#define assert_refused(call, part) do { \
-	err.text[0] = '\0'; \
-	assert_int_equal((call), -1); \
-	if (!strstr(err.text, part)) fail_msg("%s: \"%s\" lacks \"%s\"", #call, err.text, part); \
-} while (0)
+#define assert_ok(call)                                      \
+	do {                                                 \
+		if ((call) < 0)                              \
+			fail_msg("%s: %s", #call, err.text); \
+	} while (0)
+#define assert_refused(call, part)                                                  \
+	do {                                                                        \
+		err.text[0] = '\0';                                                 \
+		assert_int_equal((call), -1);                                       \
+		if (!strstr(err.text, part))                                        \
+			fail_msg("%s: \"%s\" lacks \"%s\"", #call, err.text, part); \
+	} while (0)
 
 /* ---- a munged of our own ----------------------------------------------- */
 
@@ -31,8 +37,14 @@ static char *option(const char *name, const char *file)
 
 static void run_munged(void)
 {
-	char *argv[] = { (char *)"munged", (char *)"--foreground", option("socket", "munge/socket"), option("key-file", "munge/key"),
-			 option("pid-file", "munge/pid"), option("seed-file", "munge/seed"), option("log-file", "munge/log"), NULL };
+	char *argv[] = { (char *)"munged",
+			 (char *)"--foreground",
+			 option("socket", "munge/socket"),
+			 option("key-file", "munge/key"),
+			 option("pid-file", "munge/pid"),
+			 option("seed-file", "munge/seed"),
+			 option("log-file", "munge/log"),
+			 NULL };
 	int null = open("/dev/null", O_RDWR);
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -146,7 +158,7 @@ static void a_manifest_comes_back(void **state)
 
 	fill(&want);
 	manifest_drop_cache(fd);
-	for (int i = 0; i < 3; i++) {  /* the second is a replay for MUNGE */
+	for (int i = 0; i < 3; i++) { /* the second is a replay for MUNGE */
 		assert_ok(manifest_verify(fd, &m, true, sock, &err));
 		assert_int_equal(m.epoch, 3);
 		assert_int_equal(m.uid, 1000);

@@ -18,13 +18,23 @@
 
 static struct err err;
 
-#define assert_ok(call) do { if ((call) < 0) fail_msg("%s: %s", #call, err.text); } while (0)
-#define assert_some(p) do { if (!(p)) fail_msg("%s: %s", #p, err.text); } while (0)
-#define assert_refused(call, number) do { \
-	err.num = 0; \
-	assert_int_equal((call), -1); \
-	if (err.num != (number)) fail_msg("%s: %d \"%s\" instead of %d", #call, err.num, err.text, number); \
-} while (0)
+#define assert_ok(call)                                      \
+	do {                                                 \
+		if ((call) < 0)                              \
+			fail_msg("%s: %s", #call, err.text); \
+	} while (0)
+#define assert_some(p)                                    \
+	do {                                              \
+		if (!(p))                                 \
+			fail_msg("%s: %s", #p, err.text); \
+	} while (0)
+#define assert_refused(call, number)                                                               \
+	do {                                                                                       \
+		err.num = 0;                                                                       \
+		assert_int_equal((call), -1);                                                      \
+		if (err.num != (number))                                                           \
+			fail_msg("%s: %d \"%s\" instead of %d", #call, err.num, err.text, number); \
+	} while (0)
 
 static uint64_t next_random(void)
 {
@@ -38,19 +48,25 @@ static uint64_t next_random(void)
 
 /* ---- a machine with a few address spaces ------------------------------- */
 
-#define SPACES 3
-#define PAGES  700u
+#define SPACES  3
+#define PAGES   700u
 #define BASE(s) (UINT64_C(0x10000000) * ((s) + 1))
-#define HOLE(i) ((i) % 97 == 13)      /* pages that are not in the work list */
+#define HOLE(i) ((i) % 97 == 13) /* pages that are not in the work list */
 
 static uint8_t memory[SPACES][PAGES][MEM_PAGE], seen[SPACES][PAGES][MEM_PAGE];
 static bool touched[SPACES][PAGES], got[SPACES][PAGES];
 static atomic_uint reads, read_pages;
-static uint64_t unreadable_addr;      /* of space 0; 0: none */
+static uint64_t unreadable_addr; /* of space 0; 0: none */
 static int read_errno;
 
-static uint64_t id_of(int s) { return s == 2 ? UINT64_C(1) << 40 : (uint64_t)(s + 2); }
-static int space_of(uint64_t id) { return id == UINT64_C(1) << 40 ? 2 : (int)id - 2; }
+static uint64_t id_of(int s)
+{
+	return s == 2 ? UINT64_C(1) << 40 : (uint64_t)(s + 2);
+}
+static int space_of(uint64_t id)
+{
+	return id == UINT64_C(1) << 40 ? 2 : (int)id - 2;
+}
 
 static void scribble(uint8_t *page)
 {
@@ -95,7 +111,8 @@ static int read_memory(void *arg, uint64_t id, uint64_t addr, void *buf, size_t 
 	int s = space_of(id);
 
 	(void)arg;
-	assert(len > 0 && len % MEM_PAGE == 0 && len <= MEM_CHUNK && addr >= BASE(s) && addr + len <= BASE(s) + sizeof(memory[s]));
+	assert(len > 0 && len % MEM_PAGE == 0 && len <= MEM_CHUNK && addr >= BASE(s) &&
+	       addr + len <= BASE(s) + sizeof(memory[s]));
 	atomic_fetch_add(&reads, 1);
 	atomic_fetch_add(&read_pages, (unsigned)(len / MEM_PAGE));
 	if (read_errno) {
@@ -330,10 +347,8 @@ static void unreadable_pages_are_zero(void **state)
 static void bad_work_is_refused(void **state)
 {
 	static const struct mem_range bad[][2] = {
-		{ { 2, BASE(0) + 1, 1 }, { 3, BASE(1), 1 } },
-		{ { 2, BASE(0), 0 }, { 3, BASE(1), 1 } },
-		{ { 2, BASE(0), 2 }, { 2, BASE(0) + MEM_PAGE, 1 } },
-		{ { 2, BASE(0), UINT64_MAX }, { 3, BASE(1), 1 } },
+		{ { 2, BASE(0) + 1, 1 }, { 3, BASE(1), 1 } },        { { 2, BASE(0), 0 }, { 3, BASE(1), 1 } },
+		{ { 2, BASE(0), 2 }, { 2, BASE(0) + MEM_PAGE, 1 } }, { { 2, BASE(0), UINT64_MAX }, { 3, BASE(1), 1 } },
 		{ { 2, UINT64_C(1) << 63, 1 }, { 3, BASE(1), 1 } },
 	};
 	cleanup_close int dir = epoch_dir("bad");
@@ -441,10 +456,27 @@ static void generations(enum how how, unsigned compact, bool hashes)
 	remove_tree_at(scratch_fd, "gen5");
 }
 
-static void increments_by_tracking(void **state) { (void)state; generations(BY_TRACKING, 0, false); }
-static void increments_by_hashes(void **state) { (void)state; generations(BY_HASHES, 0, true); }
-static void increments_by_both(void **state) { (void)state; generations(BY_BOTH, 25, true); }
-static void increments_with_compaction(void **state) { (void)state; generations(BY_TRACKING, 60, true); generations(BY_HASHES, 101, true); }
+static void increments_by_tracking(void **state)
+{
+	(void)state;
+	generations(BY_TRACKING, 0, false);
+}
+static void increments_by_hashes(void **state)
+{
+	(void)state;
+	generations(BY_HASHES, 0, true);
+}
+static void increments_by_both(void **state)
+{
+	(void)state;
+	generations(BY_BOTH, 25, true);
+}
+static void increments_with_compaction(void **state)
+{
+	(void)state;
+	generations(BY_TRACKING, 60, true);
+	generations(BY_HASHES, 101, true);
+}
 
 /* However many increments follow each other, the number of files in use has a limit. */
 static void few_files_stay_in_use(void **state)
@@ -497,7 +529,7 @@ static void same_epoch_goes_on(void **state)
 	remove_tree_at(scratch_fd, "pre");
 	m2 = open_and_compare(two);
 	mem_image_files(m2, &n);
-	assert_true(n >= 2 && n <= 4);   /* a thread that comes too late makes no file */
+	assert_true(n >= 2 && n <= 4); /* a thread that comes too late makes no file */
 	o.previous = m2;
 	assert_refused(write_epoch(one, 3, &o, NULL), EINVAL);
 }
@@ -519,7 +551,7 @@ static void clean_needs_something_to_refer_to(void **state)
 	assert_some(m);
 	use_clean(&o, m);
 	assert_ok(write_epoch(two, 2, &o, &s));
-	assert_int_equal(s.scanned, s.pages - 49 * MEM_PAGE);   /* page 110 is a hole */
+	assert_int_equal(s.scanned, s.pages - 49 * MEM_PAGE); /* page 110 is a hole */
 	m2 = open_and_compare(two);
 }
 
@@ -615,7 +647,8 @@ static void every_damage_is_noticed(void **state)
 	}
 }
 
-/* What a checksum does not stop: an image made by somebody who knows how. Every byte is changed, the checksum is right. */
+/* What a checksum does not stop: an image made by somebody who knows how. Every byte is changed, the checksum is right.
+ */
 static void no_trust_in_contents(void **state)
 {
 	cleanup_close int one = epoch_dir("liar1"), two = epoch_dir("liar2");
@@ -647,7 +680,8 @@ static void no_trust_in_contents(void **state)
 			{
 				cleanup_mem_image struct mem_image *m = mem_image_open(two, &err);
 
-				/* An address may be anything here, so nothing is filled: it is enough that all is decoded. */
+				/* An address may be anything here, so nothing is filled: it is enough that all is
+				 * decoded. */
 				if (m)
 					mem_image_verify(m, MEM_VERIFY_DEEP, 1, &err);
 			}
@@ -660,20 +694,37 @@ static void render_and_parse(void **state)
 	struct mem_chunk chunk = { .offset = 0, .file = 0, .stored = 100, .npages = 2, .format = { 1, 1 } };
 	struct mem_space space = { .id = 5, .first = 0, .count = 1 };
 	struct mem_extent extent = { .addr = 4096, .npages = 2, .chunk = 0, .first = 0 };
-	struct mem_layout l = { .epoch = 1, .files = &file, .chunks = &chunk, .spaces = &space, .extents = &extent,
-				.n_files = 1, .n_chunks = 1, .n_spaces = 1, .n_extents = 1 };
+	struct mem_layout l = { .epoch = 1,
+				.files = &file,
+				.chunks = &chunk,
+				.spaces = &space,
+				.extents = &extent,
+				.n_files = 1,
+				.n_chunks = 1,
+				.n_spaces = 1,
+				.n_extents = 1 };
 	struct mem_layout back;
 	size_t len;
 
 	(void)state;
-#define PARSES(expected) do { \
-	cleanup_free uint8_t *buf = mem_layout_render(&l, &len); \
-	int rc = mem_layout_parse(buf, len, &back, &err); \
-	if (rc == 0) mem_layout_free(&back); \
-	assert_int_equal(rc, expected); \
-} while (0)
+#define PARSES(expected)                                                 \
+	do {                                                             \
+		cleanup_free uint8_t *buf = mem_layout_render(&l, &len); \
+		int rc = mem_layout_parse(buf, len, &back, &err);        \
+		if (rc == 0)                                             \
+			mem_layout_free(&back);                          \
+		assert_int_equal(rc, expected);                          \
+	} while (0)
 	PARSES(0);
-#define REFUSES(what, value) do { __typeof__(what) was_ = what; what = value; PARSES(-1); assert_int_equal(err.num, EBADMSG); what = was_; PARSES(0); } while (0)
+#define REFUSES(what, value)                        \
+	do {                                        \
+		__typeof__(what) was_ = what;       \
+		what = value;                       \
+		PARSES(-1);                         \
+		assert_int_equal(err.num, EBADMSG); \
+		what = was_;                        \
+		PARSES(0);                          \
+	} while (0)
 	REFUSES(extent.addr, 4097);
 	REFUSES(extent.addr, UINT64_C(1) << 63);
 	REFUSES(extent.npages, 3);
@@ -838,7 +889,9 @@ static void names_of_chunk_files(void **state)
 
 static void pagemap_round_trip(void **state)
 {
-	struct criu_pagemap_entry v[] = { { 0x1000, 3, CRIU_PE_PRESENT }, { 0x4000, 1, CRIU_PE_PARENT }, { 0x100000, UINT64_C(1) << 33, CRIU_PE_LAZY | CRIU_PE_PRESENT } };
+	struct criu_pagemap_entry v[] = { { 0x1000, 3, CRIU_PE_PRESENT },
+					  { 0x4000, 1, CRIU_PE_PARENT },
+					  { 0x100000, UINT64_C(1) << 33, CRIU_PE_LAZY | CRIU_PE_PRESENT } };
 	const struct criu_pagemap p = { .pages_id = 7, .v = v, .n = ARRAY_SIZE(v) };
 	struct criu_pagemap back;
 
@@ -846,9 +899,10 @@ static void pagemap_round_trip(void **state)
 	assert_ok(criu_pagemap_store(scratch_fd, "pagemap-1.img", &p, &err));
 	assert_ok(criu_pagemap_load(scratch_fd, "pagemap-1.img", &back, &err));
 	assert_int_equal(back.pages_id, 7);
-	assert_int_equal(back.n, 6);   /* the last one in four */
+	assert_int_equal(back.n, 6); /* the last one in four */
 	for (int i = 0; i < 2; i++)
-		assert_true(back.v[i].addr == v[i].addr && back.v[i].npages == v[i].npages && back.v[i].flags == v[i].flags);
+		assert_true(back.v[i].addr == v[i].addr && back.v[i].npages == v[i].npages &&
+			    back.v[i].flags == v[i].flags);
 	assert_int_equal(back.v[5].addr + back.v[5].npages * MEM_PAGE, v[2].addr + v[2].npages * MEM_PAGE);
 	criu_pagemap_free(&back);
 	v[1].addr = 0x3000;
@@ -865,9 +919,10 @@ static void export_makes_plain_images(void **state)
 	cleanup_close int dir = epoch_dir("exp"), criu = epoch_dir("criu"), out = epoch_dir("out");
 	cleanup_mem_image struct mem_image *m = NULL;
 	/* Pages 0-9 from the image, 14-15 criu's own, 20-29 from the image, then one that nobody has. */
-	struct criu_pagemap_entry v[] = {
-		{ BASE(0), 10, CRIU_PE_PARENT }, { BASE(0) + 14 * MEM_PAGE, 2, CRIU_PE_PRESENT },
-		{ BASE(0) + 20 * MEM_PAGE, 10, CRIU_PE_PARENT | CRIU_PE_LAZY }, { BASE(0) + 13 * 1000 * MEM_PAGE, 1, CRIU_PE_PARENT } };
+	struct criu_pagemap_entry v[] = { { BASE(0), 10, CRIU_PE_PARENT },
+					  { BASE(0) + 14 * MEM_PAGE, 2, CRIU_PE_PRESENT },
+					  { BASE(0) + 20 * MEM_PAGE, 10, CRIU_PE_PARENT | CRIU_PE_LAZY },
+					  { BASE(0) + 13 * 1000 * MEM_PAGE, 1, CRIU_PE_PARENT } };
 	struct criu_pagemap p = { .pages_id = 3, .v = v, .n = 3 }, back;
 	struct mem_export_stats s;
 	struct mem_write_opts o;
@@ -880,7 +935,7 @@ static void export_makes_plain_images(void **state)
 	m = mem_image_open(dir, &err);
 	assert_some(m);
 	assert_ok(criu_pagemap_store(criu, "pagemap-2.img", &p, &err));
-	assert_refused(mem_export_pages(m, 2, 2, criu, out, NULL, &s, &err), ENOENT);   /* criu's pages-3.img */
+	assert_refused(mem_export_pages(m, 2, 2, criu, out, NULL, &s, &err), ENOENT); /* criu's pages-3.img */
 	put_text(at("criu/pages-3.img"), "short");
 	assert_refused(mem_export_pages(m, 2, 2, criu, out, NULL, &s, &err), EBADMSG);
 	unlink(at("out/pages-3.img"));
@@ -911,9 +966,11 @@ static void export_makes_plain_images(void **state)
 static void a_page_that_nobody_has_is_no_page_of_zeros(void **state)
 {
 	static const uint8_t token[16] = { 1 };
-	cleanup_close int dir = epoch_dir("whole"), criu = epoch_dir("whole.criu"), good = epoch_dir("whole.good"), bad = epoch_dir("whole.bad");
+	cleanup_close int dir = epoch_dir("whole"), criu = epoch_dir("whole.criu"), good = epoch_dir("whole.good"),
+			  bad = epoch_dir("whole.bad");
 	cleanup_mem_image struct mem_image *m = NULL;
-	struct criu_pagemap_entry v[] = { { BASE(0), 13, CRIU_PE_PARENT }, { BASE(0) + 20 * MEM_PAGE, 10, CRIU_PE_PARENT } };
+	struct criu_pagemap_entry v[] = { { BASE(0), 13, CRIU_PE_PARENT },
+					  { BASE(0) + 20 * MEM_PAGE, 10, CRIU_PE_PARENT } };
 	struct criu_pagemap p = { .pages_id = 3, .v = v, .n = 2 };
 	struct mem_write_opts o;
 
@@ -924,7 +981,7 @@ static void a_page_that_nobody_has_is_no_page_of_zeros(void **state)
 	assert_some(m);
 	assert_ok(criu_pagemap_store(criu, "pagemap-2.img", &p, &err));
 	assert_ok(mem_images_make(m, criu, good, token, NULL, 1, &err));
-	v[0].npages = 14;   /* HOLE(13) */
+	v[0].npages = 14; /* HOLE(13) */
 	assert_ok(criu_pagemap_store(criu, "pagemap-2.img", &p, &err));
 	assert_refused(mem_images_make(m, criu, bad, token, NULL, 1, &err), EBADMSG);
 	assert_non_null(strstr(err.text, "lacks 1 pages of process 2"));

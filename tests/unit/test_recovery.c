@@ -13,8 +13,8 @@ enum asked { NOT_ASKED, ASKED, ASKED_LATEST, ASKED_MISSING };
 
 /* What must come out, said a second time and without a table. */
 static enum start_action expected(bool record, enum intent intent, unsigned restarts, enum epochs epochs,
-				  enum asked asked, bool saved, bool told, enum ended ended, bool unusable, bool hold, unsigned *n,
-				  enum start_action *otherwise)
+				  enum asked asked, bool saved, bool told, enum ended ended, bool unusable, bool hold,
+				  unsigned *n, enum start_action *otherwise)
 {
 	*n = 0;
 	*otherwise = START_HOLD;
@@ -59,62 +59,102 @@ static void every_start(void **state)
 	int cases = 0;
 
 	for (int record = 0; record < 2; record++)
-	for (enum intent intent = INTENT_RUNNING; intent <= INTENT_DONE; intent++)
-	for (unsigned restarts = 0; restarts < 3; restarts++)
-	for (enum epochs epochs = NO_EPOCHS; epochs <= EPOCHS; epochs++)
-	for (enum asked asked = NOT_ASKED; asked <= ASKED_MISSING; asked++)
-	for (int saved = 0; saved < 2; saved++)
-	for (int told = 0; told < 2; told++)
-	for (enum ended ended = ENDED_UNKNOWN; ended <= ENDED_KILLED; ended++)
-	for (int unusable = 0; unusable < 2; unusable++)
-	for (int hold = 0; hold < 2; hold++) {
-		struct start_input in = {
-			.have_record = record, .intent = intent, .restart_count = restarts, .saved = saved, .told = told, .ended = ended,
-			.unusable = unusable,
-			.hold_on_failure = hold,
-			.epochs = three, .n_epochs = epochs == EPOCHS ? 3 : 0,
-			.requested = asked == ASKED ? 5 : asked == ASKED_LATEST ? START_LATEST : asked == ASKED_MISSING ? 6 : 0,
-		};
-		enum start_action otherwise, action;
-		unsigned n;
+		for (enum intent intent = INTENT_RUNNING; intent <= INTENT_DONE; intent++)
+			for (unsigned restarts = 0; restarts < 3; restarts++)
+				for (enum epochs epochs = NO_EPOCHS; epochs <= EPOCHS; epochs++)
+					for (enum asked asked = NOT_ASKED; asked <= ASKED_MISSING; asked++)
+						for (int saved = 0; saved < 2; saved++)
+							for (int told = 0; told < 2; told++)
+								for (enum ended ended = ENDED_UNKNOWN;
+								     ended <= ENDED_KILLED; ended++)
+									for (int unusable = 0; unusable < 2; unusable++)
+										for (int hold = 0; hold < 2; hold++) {
+											struct start_input in = {
+												.have_record = record,
+												.intent = intent,
+												.restart_count = restarts,
+												.saved = saved,
+												.told = told,
+												.ended = ended,
+												.unusable = unusable,
+												.hold_on_failure = hold,
+												.epochs = three,
+												.n_epochs = epochs == EPOCHS
+														    ? 3
+														    : 0,
+												.requested =
+													asked == ASKED ? 5
+													: asked == ASKED_LATEST
+														? START_LATEST
+													: asked == ASKED_MISSING
+														? 6
+														: 0,
+											};
+											enum start_action otherwise,
+												action;
+											unsigned n;
 
-		memset(&plan, 0x5a, sizeof(plan));
-		start_decide(&in, &plan);
-		action = expected(record, intent, restarts, epochs, asked, saved, told, ended, unusable, hold, &n, &otherwise);
-		if (plan.action != action || plan.n_epochs != n || plan.otherwise != otherwise)
-			fail_msg("record %d intent %d restarts %u epochs %d asked %d saved %d told %d ended %d unusable %d hold %d: action %d, %u epochs, else %d: %s",
-				 record, intent, restarts, epochs, asked, saved, told, ended, unusable, hold, plan.action, plan.n_epochs, plan.otherwise,
-				 plan.reason);
-		assert_int_equal(plan.new_run, action == START_FRESH && record);
-		assert_true(strlen(plan.reason) > 10);
-		cases++;
-	}
+											memset(&plan, 0x5a, sizeof(plan));
+											start_decide(&in, &plan);
+											action = expected(
+												record, intent, restarts,
+												epochs, asked, saved,
+												told, ended, unusable,
+												hold, &n, &otherwise);
+											if (plan.action != action ||
+											    plan.n_epochs != n ||
+											    plan.otherwise != otherwise)
+												fail_msg("record %d intent %d restarts %u epochs %d asked %d saved %d told %d ended %d unusable %d hold %d: action %d, %u epochs, else %d: %s",
+													 record, intent,
+													 restarts, epochs,
+													 asked, saved,
+													 told, ended,
+													 unusable, hold,
+													 plan.action,
+													 plan.n_epochs,
+													 plan.otherwise,
+													 plan.reason);
+											assert_int_equal(
+												plan.new_run,
+												action == START_FRESH &&
+													record);
+											assert_true(strlen(plan.reason) >
+												    10);
+											cases++;
+										}
 	assert_int_equal(cases, 2 * 5 * 3 * 2 * 4 * 2 * 2 * 3 * 2 * 2);
 }
 
 static void every_failure(void **state)
 {
 	for (enum failure_cause cause = FAILED_EPOCH; cause <= FAILED_NODE; cause++)
-	for (int time = 0; time < 2; time++)
-	for (int more = 0; more < 2; more++)
-	for (int move = 0; move < 2; move++)
-	for (int hold = 0; hold < 2; hold++) {
-		const struct failure_input in = {
-			.cause = cause, .time_left = time, .more_epochs = more, .may_move = move,
-			.otherwise = hold ? START_HOLD : START_FRESH,
-		};
-		enum failure_step want = hold || cause == FAILED_JOB ? FAILURE_HOLD : FAILURE_FRESH;
+		for (int time = 0; time < 2; time++)
+			for (int more = 0; more < 2; more++)
+				for (int move = 0; move < 2; move++)
+					for (int hold = 0; hold < 2; hold++) {
+						const struct failure_input in = {
+							.cause = cause,
+							.time_left = time,
+							.more_epochs = more,
+							.may_move = move,
+							.otherwise = hold ? START_HOLD : START_FRESH,
+						};
+						enum failure_step want = hold || cause == FAILED_JOB ? FAILURE_HOLD
+												     : FAILURE_FRESH;
 
-		if (more)
-			want = FAILURE_NEXT_EPOCH;
-		if (cause == FAILED_NODE && move)
-			want = FAILURE_ELSEWHERE;
-		if (cause == FAILED_PASSES)
-			want = time ? FAILURE_AGAIN : move ? FAILURE_ELSEWHERE : FAILURE_HOLD;
-		assert_int_equal(failure_decide(&in), want);
-	}
+						if (more)
+							want = FAILURE_NEXT_EPOCH;
+						if (cause == FAILED_NODE && move)
+							want = FAILURE_ELSEWHERE;
+						if (cause == FAILED_PASSES)
+							want = time   ? FAILURE_AGAIN
+							       : move ? FAILURE_ELSEWHERE
+								      : FAILURE_HOLD;
+						assert_int_equal(failure_decide(&in), want);
+					}
 	for (unsigned tries = 0; tries < 40; tries++)
-		assert_true(failure_pause(tries) >= 5 && failure_pause(tries) <= 30 && failure_pause(tries + 1) >= failure_pause(tries));
+		assert_true(failure_pause(tries) >= 5 && failure_pause(tries) <= 30 &&
+			    failure_pause(tries + 1) >= failure_pause(tries));
 }
 
 /* A job that slurmctld shows in whatever way: what must never be said of it. */
@@ -122,8 +162,13 @@ static void every_end(void **state)
 {
 	for (unsigned bits = 0; bits < 128; bits++) {
 		const struct end_input in = {
-			.known = bits & 1, .pending = bits & 2, .completing = bits & 4, .running = bits & 8, .finished = bits & 16,
-			.preempted = bits & 32, .newer = bits & 64,
+			.known = bits & 1,
+			.pending = bits & 2,
+			.completing = bits & 4,
+			.running = bits & 8,
+			.finished = bits & 16,
+			.preempted = bits & 32,
+			.newer = bits & 64,
 		};
 		enum end_meaning m = end_decide(&in);
 
@@ -142,27 +187,29 @@ static void every_end(void **state)
 static void every_record(void **state)
 {
 	for (int ended = 0; ended < 2; ended++)
-	for (int itself = 0; itself < 2; itself++)
-	for (enum end_meaning m = END_UNKNOWN; m <= END_ELSEWHERE; m++) {
-		const struct record_input in = { .ended = ended, .itself = itself, .meaning = m };
-		enum record_change want = RECORD_KEEP;
+		for (int itself = 0; itself < 2; itself++)
+			for (enum end_meaning m = END_UNKNOWN; m <= END_ELSEWHERE; m++) {
+				const struct record_input in = { .ended = ended, .itself = itself, .meaning = m };
+				enum record_change want = RECORD_KEEP;
 
-		if (ended && (m == END_NONE || (itself && (m == END_UNKNOWN || m == END_CONTINUE))))
-			want = RECORD_ENDED;
-		if (m == END_OVER)
-			want = RECORD_OVER;
-		if (m == END_START_OVER)
-			want = RECORD_REQUEUED;
-		if (record_decide(&in) != want)
-			fail_msg("ended %d itself %d meaning %d: %d", ended, itself, m, record_decide(&in));
-	}
+				if (ended && (m == END_NONE || (itself && (m == END_UNKNOWN || m == END_CONTINUE))))
+					want = RECORD_ENDED;
+				if (m == END_OVER)
+					want = RECORD_OVER;
+				if (m == END_START_OVER)
+					want = RECORD_REQUEUED;
+				if (record_decide(&in) != want)
+					fail_msg("ended %d itself %d meaning %d: %d", ended, itself, m,
+						 record_decide(&in));
+			}
 }
 
 static void how_a_script_ended(void **state)
 {
 	assert_int_equal(ended_how(-1), ENDED_UNKNOWN);
 	for (int status = 0; status < 256; status++)
-		assert_int_equal(ended_how(status << 8), status == 128 + SIGTERM || status == 128 + SIGKILL ? ENDED_KILLED : ENDED_ITSELF);
+		assert_int_equal(ended_how(status << 8),
+				 status == 128 + SIGTERM || status == 128 + SIGKILL ? ENDED_KILLED : ENDED_ITSELF);
 	for (int sig = 1; sig < 64; sig++)
 		assert_int_equal(ended_how(sig), sig == SIGTERM || sig == SIGKILL ? ENDED_KILLED : ENDED_ITSELF);
 }
@@ -171,8 +218,13 @@ static void every_lease(void **state)
 {
 	for (unsigned bits = 0; bits < 128; bits++) {
 		const struct lease_input in = {
-			.exists = bits & 1, .released = bits & 2, .newer = bits & 4, .same_host = bits & 8, .same_boot = bits & 16,
-			.alive = bits & 32, .expired = bits & 64,
+			.exists = bits & 1,
+			.released = bits & 2,
+			.newer = bits & 4,
+			.same_host = bits & 8,
+			.same_boot = bits & 16,
+			.alive = bits & 32,
+			.expired = bits & 64,
 		};
 		bool dead = in.same_host && !(in.same_boot && in.alive);
 		enum lease_verdict want = LEASE_WAIT;
@@ -190,18 +242,22 @@ static void every_lease(void **state)
 static void every_notice(void **state)
 {
 	for (unsigned bits = 0; bits < 8; bits++)
-	for (int64_t left = -5; left < 60; left += 5) {
-		const struct notice_input in = {
-			.preempted = bits & 1, .at_limit = bits & 2, .served = bits & 4, .left = left, .lead = notice_lead(0),
-		};
-		enum notice_action want = NOTICE_NONE;
+		for (int64_t left = -5; left < 60; left += 5) {
+			const struct notice_input in = {
+				.preempted = bits & 1,
+				.at_limit = bits & 2,
+				.served = bits & 4,
+				.left = left,
+				.lead = notice_lead(0),
+			};
+			enum notice_action want = NOTICE_NONE;
 
-		if (!in.served && in.preempted)
-			want = NOTICE_SAVE_AND_REQUEUE;
-		else if (!in.served && in.at_limit && left <= in.lead)
-			want = NOTICE_VACATE;
-		assert_int_equal(notice_decide(&in), want);
-	}
+			if (!in.served && in.preempted)
+				want = NOTICE_SAVE_AND_REQUEUE;
+			else if (!in.served && in.at_limit && left <= in.lead)
+				want = NOTICE_VACATE;
+			assert_int_equal(notice_decide(&in), want);
+		}
 	assert_true(notice_lead(60000000) > 120 && notice_lead(INT64_MAX / 4) <= 1800);
 }
 
@@ -209,7 +265,11 @@ static void order_of_the_candidates(void **state)
 {
 	static struct start_plan plan;
 	struct start_input in = {
-		.have_record = true, .intent = INTENT_RUNNING, .restart_count = 1, .epochs = three, .n_epochs = 3,
+		.have_record = true,
+		.intent = INTENT_RUNNING,
+		.restart_count = 1,
+		.epochs = three,
+		.n_epochs = 3,
 	};
 
 	start_decide(&in, &plan);
@@ -239,7 +299,11 @@ static void as_many_as_can_be_kept(void **state)
 	static unsigned epochs[STORE_KEPT_MAX + 5];
 	static struct start_plan plan;
 	struct start_input in = {
-		.have_record = true, .intent = INTENT_RUNNING, .restart_count = 1, .epochs = epochs, .n_epochs = ARRAY_SIZE(epochs),
+		.have_record = true,
+		.intent = INTENT_RUNNING,
+		.restart_count = 1,
+		.epochs = epochs,
+		.n_epochs = ARRAY_SIZE(epochs),
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(epochs); i++)
@@ -253,7 +317,9 @@ static void as_many_as_can_be_kept(void **state)
 static void an_intent_that_is_not_known_is_held(void **state)
 {
 	static struct start_plan plan;
-	struct start_input in = { .have_record = true, .intent = (enum intent)25, .restart_count = 1, .epochs = three, .n_epochs = 3 };
+	struct start_input in = {
+		.have_record = true, .intent = (enum intent)25, .restart_count = 1, .epochs = three, .n_epochs = 3
+	};
 
 	start_decide(&in, &plan);
 	assert_int_equal(plan.action, START_HOLD);

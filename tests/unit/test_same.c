@@ -1,4 +1,5 @@
-/* Memory that processes have in common since a fork: it is found, stored once, and stays in common whoever looks at it. */
+/* Memory that processes have in common since a fork: it is found, stored once, and stays in common whoever looks at it.
+ */
 #include "unit.h"
 
 #include <fcntl.h>
@@ -26,14 +27,14 @@
 #include "image/writer.h"
 #include "scratch.h"
 
-#define PAGES    8192u     /* 32 MiB */
-#define OWN      100u      /* of them each child rewrites so many, */
-#define PLACE(i) (1000u * (unsigned)(i) + 500)   /* from here on */
-#define CHILDREN 4         /* the last one is forked by the one before it */
+#define PAGES    8192u                         /* 32 MiB */
+#define OWN      100u                          /* of them each child rewrites so many, */
+#define PLACE(i) (1000u * (unsigned)(i) + 500) /* from here on */
+#define CHILDREN 4                             /* the last one is forked by the one before it */
 
 static struct err err;
 static uint8_t *memory;
-static pid_t pids[CHILDREN + 1];   /* the first is this process: its memory is the one that all come from */
+static pid_t pids[CHILDREN + 1]; /* the first is this process: its memory is the one that all come from */
 
 static void scribble(uint8_t *from, unsigned n, unsigned seed)
 {
@@ -88,7 +89,7 @@ static int start(void **state)
 			live(i, ready[1]);
 		if (read(ready[0], &pid, sizeof(pid)) != sizeof(pid))
 			return -1;
-		pids[i + 1] = pid;   /* of the last one: the next turn sets the others */
+		pids[i + 1] = pid; /* of the last one: the next turn sets the others */
 	}
 	return 0;
 }
@@ -105,7 +106,10 @@ static int stop(void **state)
 	return 0;
 }
 
-static uint64_t id_of(int i) { return (uint64_t)i + 10; }
+static uint64_t id_of(int i)
+{
+	return (uint64_t)i + 10;
+}
 
 /* *work: all memory of all. */
 static void look(struct mem_sames *same, struct mem_ranges *work)
@@ -136,12 +140,14 @@ static void what_is_common_is_found(void **state)
 
 	(void)state;
 	look(&same, &work);
-	/* Each child has what it did not rewrite in common with the first, and the last one what the one before it has rewritten with that. */
+	/* Each child has what it did not rewrite in common with the first, and the last one what the one before it has
+	 * rewritten with that. */
 	assert_int_equal(same.pages, CHILDREN * PAGES - (CHILDREN + 1) * OWN + OWN);
 	for (size_t i = 0; i < same.n; i++) {
 		const struct mem_range *r = &same.v[i];
 
-		assert_true(i == 0 || r[-1].id < r->id || (r[-1].id == r->id && r[-1].addr + r[-1].npages * MEM_PAGE <= r->addr));
+		assert_true(i == 0 || r[-1].id < r->id ||
+			    (r[-1].id == r->id && r[-1].addr + r[-1].npages * MEM_PAGE <= r->addr));
 		assert_true(same.of[i] < r->id);
 		if (r->id == id_of(CHILDREN) && r->addr == (uintptr_t)memory + PLACE(CHILDREN - 1) * (uintptr_t)MEM_PAGE) {
 			assert_int_equal(same.of[i], id_of(CHILDREN - 1));
@@ -189,12 +195,19 @@ static void a_look_makes_no_copies(void **state)
 /* What was copied from a page that its owner has written since is clean for nobody. */
 static void what_the_owner_has_written_is_not_clean(void **state)
 {
-	const struct mem_range same_v[] = { { 11, 10 * MEM_PAGE, 20 },
-					    { 12, 5 * MEM_PAGE, 5 }, { 12, 10 * MEM_PAGE, 20 }, { 12, 40 * MEM_PAGE, 4 } };
+	const struct mem_range same_v[] = {
+		{ 11, 10 * MEM_PAGE, 20 }, { 12, 5 * MEM_PAGE, 5 }, { 12, 10 * MEM_PAGE, 20 }, { 12, 40 * MEM_PAGE, 4 }
+	};
 	const uint64_t of[] = { 10, 11, 10, 9 };
-	const struct mem_range wanted[] = { { 10, 0, 12 }, { 10, 15 * MEM_PAGE, 5 },
-					    { 11, 0, 12 }, { 11, 15 * MEM_PAGE, 5 }, { 11, 30 * MEM_PAGE, 10 },
-					    { 12, 5 * MEM_PAGE, 7 }, { 12, 15 * MEM_PAGE, 5 }, { 12, 30 * MEM_PAGE, 10 }, { 12, 44 * MEM_PAGE, 6 } };
+	const struct mem_range wanted[] = { { 10, 0, 12 },
+					    { 10, 15 * MEM_PAGE, 5 },
+					    { 11, 0, 12 },
+					    { 11, 15 * MEM_PAGE, 5 },
+					    { 11, 30 * MEM_PAGE, 10 },
+					    { 12, 5 * MEM_PAGE, 7 },
+					    { 12, 15 * MEM_PAGE, 5 },
+					    { 12, 30 * MEM_PAGE, 10 },
+					    { 12, 44 * MEM_PAGE, 6 } };
 	struct mem_sames same = { 0 };
 	struct mem_ranges clean = { 0 };
 
@@ -247,7 +260,8 @@ static struct mem_image *open_and_compare(int dir)
 	struct mem_image *m = mem_image_open(dir, &err);
 	const struct mem_read_opts o = { .threads = 2 };
 
-	if (!m || mem_image_fill(m, &sink, &o, NULL, &err) || mem_image_verify(m, MEM_VERIFY_DEEP, 2, &err) || mem_image_load_hashes(m, &err))
+	if (!m || mem_image_fill(m, &sink, &o, NULL, &err) || mem_image_verify(m, MEM_VERIFY_DEEP, 2, &err) ||
+	    mem_image_load_hashes(m, &err))
 		fail_msg("%s", err.text);
 	assert_int_equal(atomic_load(&compared), ((CHILDREN + 1) * PAGES - 10 * (CHILDREN + 1)) * (uint64_t)MEM_PAGE);
 	return m;
@@ -387,7 +401,8 @@ static void criu_gets_what_is_common_once(void **state)
 	assert_int_equal(none.n, 0);
 	mem_family_find(m, 1 << 20, &f);
 	mem_family_pages(&f, &common);
-	/* The last one has its parent image from the first process, so what it has from the one before it is its own. */
+	/* The last one has its parent image from the first process, so what it has from the one before it is its own.
+	 */
 	assert_int_equal(f.n, CHILDREN + 1);
 	assert_int_equal(f.v[0].origin, 0);
 	for (int i = 1; i <= CHILDREN; i++)
@@ -401,7 +416,8 @@ static void criu_gets_what_is_common_once(void **state)
 			for (unsigned k = 10; k < PAGES; k += 33) {
 				const uint64_t addr = (uintptr_t)memory + k * (uintptr_t)MEM_PAGE;
 
-				assert_int_equal(find_in_images(dir, (int)id_of(i), addr, is), !n || is_in(&common, id_of(i), addr));
+				assert_int_equal(find_in_images(dir, (int)id_of(i), addr, is),
+						 !n || is_in(&common, id_of(i), addr));
 				if (n && !is_in(&common, id_of(i), addr))
 					continue;
 				assert_int_equal(read_page(&read, id_of(i), addr, wanted, MEM_PAGE), 0);

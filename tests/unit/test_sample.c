@@ -39,7 +39,8 @@ static pid_t start(size_t n)
 	if (pid == 0) {
 		char *p = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		/* Reserved and never touched: nothing of it is to be looked at, or there would be pages. */
-		void *hole = mmap(NULL, 64ul << 30, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		void *hole = mmap(NULL, 64ul << 30, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+				  -1, 0);
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (p == MAP_FAILED || hole == MAP_FAILED || getppid() != parent)

@@ -4,7 +4,7 @@
 #include "policy/schedule.h"
 #include "policy/transient.h"
 
-#define S ((int64_t)1000000)
+#define S   ((int64_t)1000000)
 #define MIN (60 * S)
 
 static struct schedule s;
@@ -76,7 +76,8 @@ static void what_passes_is_tried_again_soon(void **state)
 	}
 	assert_true(pause > 64 * S);
 	assert_int_equal(schedule_wake_at(&s), due(2));
-	/* one that stays waits for the grid, and so does what comes after a success; then it begins with short pauses anew */
+	/* one that stays waits for the grid, and so does what comes after a success; then it begins with short pauses
+	 * anew */
 	schedule_begun(&s, due(2));
 	schedule_finished(&s, due(2) + S, false);
 	assert_int_equal(schedule_wake_at(&s), due(3));

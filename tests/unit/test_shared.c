@@ -1,4 +1,5 @@
-/* Objects of shared memory: taken from processes, written, found again by their marks, filled. The processes are this one. */
+/* Objects of shared memory: taken from processes, written, found again by their marks, filled. The processes are this
+ * one. */
 #include "unit.h"
 
 #include <errno.h>
@@ -244,9 +245,10 @@ static int restore_mark(int imagesfd, ino_t ino)
 
 static void an_object_comes_back(void **state)
 {
-	static const uint8_t token[] = "0123456789abcdef", other[] = "0123456789abcdeF";   /* 16 bytes are used */
+	static const uint8_t token[] = "0123456789abcdef", other[] = "0123456789abcdeF"; /* 16 bytes are used */
 	struct mem_shared *s = mem_shared_new();
-	cleanup_close int fd = make_memfd(SIZE), criufd = directory("criu"), marked = directory("marked"), whole = directory("whole"), again = -1, pages = -1;
+	cleanup_close int fd = make_memfd(SIZE), criufd = directory("criu"), marked = directory("marked"),
+			  whole = directory("whole"), again = -1, pages = -1;
 	struct criu_pagemap empty = { .pages_id = 9 }, got;
 	const struct mem_sink sink = { .write = write_back };
 	struct mem_sink to = sink;
@@ -280,7 +282,8 @@ static void an_object_comes_back(void **state)
 	/* By criu: */
 	assert_int_equal(mem_images_make(m, criufd, whole, NULL, NULL, 1, &err), 0);
 	assert_int_equal(criu_pagemap_load(whole, name, &got, &err), 0);
-	assert_true(got.n == 1 && got.v[0].addr == MIB && got.v[0].npages == 2 * MIB / MEM_PAGE && got.v[0].flags == CRIU_PE_PRESENT);
+	assert_true(got.n == 1 && got.v[0].addr == MIB && got.v[0].npages == 2 * MIB / MEM_PAGE &&
+		    got.v[0].flags == CRIU_PE_PRESENT);
 	pages = openat(whole, "pages-9.img", O_RDONLY | O_CLOEXEC);
 	assert_int_equal(pread(pages, buf, sizeof(buf), MIB), sizeof(buf));
 	assert_true(is_data(buf, 2 * MIB, sizeof(buf)));

@@ -7,12 +7,24 @@
 #include "base/util.h"
 
 static const struct status full = {
-	.state = "running", .interval = 1800, .epoch = 3, .epoch_time = 1795388462, .bytes = 12897484,
-	.frozen_us = 31000, .total_us = 2400000, .memory = "fork,2.0GiB,scanned:2.0GiB", .kept = "2,3", .skipped = 1, .restored = 2,
-	.error = "epoch 2: No space left on device", .uuid = "0b0e8c4e-96ce-4a4c-8f0d-5a1f2c3d4e5f", .agent = "40123",
+	.state = "running",
+	.interval = 1800,
+	.epoch = 3,
+	.epoch_time = 1795388462,
+	.bytes = 12897484,
+	.frozen_us = 31000,
+	.total_us = 2400000,
+	.memory = "fork,2.0GiB,scanned:2.0GiB",
+	.kept = "2,3",
+	.skipped = 1,
+	.restored = 2,
+	.error = "epoch 2: No space left on device",
+	.uuid = "0b0e8c4e-96ce-4a4c-8f0d-5a1f2c3d4e5f",
+	.agent = "40123",
 };
 
-#define FULL_TEXT "Checkpoint={state=running interval=00:30:00 epoch=3 time=2026-11-22T23:01:02 size=12.3MiB " \
+#define FULL_TEXT                                                                                                                            \
+	"Checkpoint={state=running interval=00:30:00 epoch=3 time=2026-11-22T23:01:02 size=12.3MiB "                                         \
 	"frozen=31ms total=2.4s memory=fork,2.0GiB,scanned:2.0GiB kept=2,3 skipped=1 restored=2 error=\"epoch 2: No space left on device\" " \
 	"uuid=0b0e8c4e-96ce-4a4c-8f0d-5a1f2c3d4e5f agent=40123}"
 
@@ -71,8 +83,12 @@ static void stable_when_read_and_printed_again(void **state)
 
 static void text_of_others_is_kept(void **state)
 {
-	static const struct { const char *before, *after; } cases[] = {
-		{ NULL, "" }, { "", "" }, { "ask Ann first", "ask Ann first " },
+	static const struct {
+		const char *before, *after;
+	} cases[] = {
+		{ NULL, "" },
+		{ "", "" },
+		{ "ask Ann first", "ask Ann first " },
 		{ "no xCheckpoint={state=a}", "no xCheckpoint={state=a} " },
 	};
 	cleanup_free char *entry = status_render(&full), *replaced = NULL, *twice = NULL;
@@ -139,14 +155,33 @@ static void members_of_later_versions_are_ignored(void **state)
 static void malformed(void **state)
 {
 	static const char *const cases[] = {
-		"", "Checkpoint=", "checkpoint={state=held}", "aCheckpoint={state=held}",
-		"Checkpoint={state=held", "Checkpoint={state}", "Checkpoint={=x}", "Checkpoint={state=\"held}",
-		"Checkpoint={epoch=}", "Checkpoint={epoch=-1}", "Checkpoint={epoch=4294967296}", "Checkpoint={epoch=3x}",
-		"Checkpoint={time=yesterday}", "Checkpoint={time=2026-11-22T23:01:02Z}", "Checkpoint={size=12}",
-		"Checkpoint={size=12.3 MiB}", "Checkpoint={size=99999EiB}", "Checkpoint={size=1024EiB}", "Checkpoint={size=MiB}",
-		"Checkpoint={frozen=31}", "Checkpoint={frozen=ms}", "Checkpoint={frozen=99999999999999h}",
-		"Checkpoint={interval=x}", "Checkpoint={interval=}", "Checkpoint={state=seventeen-letters}",
-		"Checkpoint={error=\"a\"b}", "Checkpoint={error=a\"b\"}",
+		"",
+		"Checkpoint=",
+		"checkpoint={state=held}",
+		"aCheckpoint={state=held}",
+		"Checkpoint={state=held",
+		"Checkpoint={state}",
+		"Checkpoint={=x}",
+		"Checkpoint={state=\"held}",
+		"Checkpoint={epoch=}",
+		"Checkpoint={epoch=-1}",
+		"Checkpoint={epoch=4294967296}",
+		"Checkpoint={epoch=3x}",
+		"Checkpoint={time=yesterday}",
+		"Checkpoint={time=2026-11-22T23:01:02Z}",
+		"Checkpoint={size=12}",
+		"Checkpoint={size=12.3 MiB}",
+		"Checkpoint={size=99999EiB}",
+		"Checkpoint={size=1024EiB}",
+		"Checkpoint={size=MiB}",
+		"Checkpoint={frozen=31}",
+		"Checkpoint={frozen=ms}",
+		"Checkpoint={frozen=99999999999999h}",
+		"Checkpoint={interval=x}",
+		"Checkpoint={interval=}",
+		"Checkpoint={state=seventeen-letters}",
+		"Checkpoint={error=\"a\"b}",
+		"Checkpoint={error=a\"b\"}",
 		"Checkpoint={uuid=0b0e8c4e-96ce-4a4c-8f0d-5a1f2c3d4e5f0}",
 	};
 	struct status s;

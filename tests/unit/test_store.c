@@ -11,12 +11,18 @@
 
 static struct err err;
 
-#define assert_ok(call) do { if ((call) < 0) fail_msg("%s: %s", #call, err.text); } while (0)
-#define assert_refused(call, part) do { \
-	err.text[0] = '\0'; \
-	assert_int_equal((call), -1); \
-	if (!strstr(err.text, part)) fail_msg("%s: \"%s\" lacks \"%s\"", #call, err.text, part); \
-} while (0)
+#define assert_ok(call)                                      \
+	do {                                                 \
+		if ((call) < 0)                              \
+			fail_msg("%s: %s", #call, err.text); \
+	} while (0)
+#define assert_refused(call, part)                                                  \
+	do {                                                                        \
+		err.text[0] = '\0';                                                 \
+		assert_int_equal((call), -1);                                       \
+		if (!strstr(err.text, part))                                        \
+			fail_msg("%s: \"%s\" lacks \"%s\"", #call, err.text, part); \
+	} while (0)
 
 static mode_t mode_of(const char *path)
 {
@@ -154,7 +160,14 @@ static void a_record_comes_back(void **state)
 static void a_damaged_record_is_an_error(void **state)
 {
 	static const char *const hostile[] = {
-		"", "null", "[]", "{}", "{\"job_id\":1}", "\xff\xfe", "[[[[[[[[", "{\"job_id\":1,\"job_id\":2}",
+		"",
+		"null",
+		"[]",
+		"{}",
+		"{\"job_id\":1}",
+		"\xff\xfe",
+		"[[[[[[[[",
+		"{\"job_id\":1,\"job_id\":2}",
 		"{\"job_id\":99999999999999999999999999}",
 	};
 	struct job_record *r = xcalloc(1, sizeof(*r));
@@ -277,10 +290,10 @@ static void epochs_live_and_go(void **state)
 	assert_int_equal(store_list_epochs(&s, list, 8), 0);
 	assert_int_equal(store_open_epoch(&s, 1, &err), -1);
 	assert_int_equal(err.num, ENOENT);
-	make_epoch(&s, 1);  /* over a stale one */
+	make_epoch(&s, 1); /* over a stale one */
 	assert_ok(store_commit_epoch(&s, 1, &err));
 	make_epoch(&s, 1);
-	assert_int_equal(store_commit_epoch(&s, 1, &err), -1);  /* never over a complete one */
+	assert_int_equal(store_commit_epoch(&s, 1, &err), -1); /* never over a complete one */
 	store_abort_epoch(&s, 1);
 	store_abort_epoch(&s, 1);
 	fd = store_open_epoch(&s, 1, &err);
@@ -311,7 +324,7 @@ static void an_unrecorded_epoch_keeps_its_number(void **state)
 	assert_ok(store_open(&s, at("base"), 7, 0, true, &err));
 	assert_int_equal(store_next_epoch(&s, &r, &err), 4);
 	make_epoch(&s, 4);
-	assert_int_equal(store_next_epoch(&s, &r, &err), 4);   /* only a complete one counts */
+	assert_int_equal(store_next_epoch(&s, &r, &err), 4); /* only a complete one counts */
 	assert_ok(store_commit_epoch(&s, 4, &err));
 	assert_int_equal(store_next_epoch(&s, &r, &err), 5);
 	make_epoch(&s, 5);
@@ -323,7 +336,8 @@ static void an_unrecorded_epoch_keeps_its_number(void **state)
 
 static void only_complete_epochs_are_listed(void **state)
 {
-	static const char *const names[] = { "000003.partial", "3", "0000003", "00000a", "000000", "abc", "99999999999", "-00001" };
+	static const char *const names[] = { "000003.partial", "3",   "0000003",     "00000a",
+					     "000000",         "abc", "99999999999", "-00001" };
 	unsigned list[8];
 	struct store s;
 

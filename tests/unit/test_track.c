@@ -13,7 +13,7 @@
 #include "capture/track.h"
 
 #define PAGES 4096
-#define MOVE  PAGES        /* orders besides numbers of pages */
+#define MOVE  PAGES /* orders besides numbers of pages */
 #define ODD   (PAGES + 1)
 #define HOLES (PAGES + 2)
 
@@ -22,9 +22,9 @@ static void sets(void **state)
 	struct mem_ranges a = { 0 }, b = { 0 }, without = { 0 }, common = { 0 };
 
 	mem_ranges_add(&a, 1, 0, 8 * MEM_PAGE);
-	mem_ranges_add(&a, 1, 8 * MEM_PAGE, 10 * MEM_PAGE);   /* joined */
+	mem_ranges_add(&a, 1, 8 * MEM_PAGE, 10 * MEM_PAGE); /* joined */
 	mem_ranges_add(&a, 2, 0, 4 * MEM_PAGE);
-	mem_ranges_add(&a, 2, 4 * MEM_PAGE, 4 * MEM_PAGE);    /* nothing */
+	mem_ranges_add(&a, 2, 4 * MEM_PAGE, 4 * MEM_PAGE); /* nothing */
 	assert_int_equal(a.n, 2);
 	assert_int_equal(a.pages, 14);
 	mem_ranges_add(&b, 1, 2 * MEM_PAGE, 3 * MEM_PAGE);
@@ -63,7 +63,11 @@ static void pieces_keep_to_their_range(void **state)
 
 /* ---- a child that writes on request --------------------------------------------- */
 
-struct child { pid_t pid; uint8_t *pages; int to, from; };
+struct child {
+	pid_t pid;
+	uint8_t *pages;
+	int to, from;
+};
 
 static void serve(uint8_t *pages, int in, int out)
 {
@@ -157,7 +161,7 @@ static void follow(enum mem_tracking how)
 	start(&c);
 	assert_int_equal(mem_track_add(t, c.pid, 7, NULL), 0);
 	look(t, &clean);
-	assert_int_equal(clean.pages, 0);              /* the first: everything is to be copied */
+	assert_int_equal(clean.pages, 0); /* the first: everything is to be copied */
 	order(&c, 3);
 	look(t, &clean);
 	assert_int_equal(clean_in(&clean, c.pages, PAGES), PAGES - 1);
@@ -166,17 +170,17 @@ static void follow(enum mem_tracking how)
 	assert_int_equal(page[0], 2);
 	order(&c, 5);
 	mem_ranges_free(&clean);
-	mem_track_last(t, &clean);                     /* does not begin anew */
+	mem_track_last(t, &clean); /* does not begin anew */
 	assert_int_equal(clean_in(&clean, c.pages, PAGES), PAGES - 1);
 	look(t, &clean);
-	order(&c, ODD);                                /* more pieces than the kernel tells at a time */
+	order(&c, ODD); /* more pieces than the kernel tells at a time */
 	look(t, &clean);
 	assert_int_equal(clean_in(&clean, c.pages, PAGES), PAGES / 2);
 	for (size_t i = 1; i < clean.n; i++)
 		assert_true(clean.v[i - 1].addr + clean.v[i - 1].npages * MEM_PAGE <= clean.v[i].addr);
 	look(t, &clean);
 	assert_int_equal(clean_in(&clean, c.pages, PAGES), PAGES);
-	order(&c, MOVE);                               /* moved: nothing of it is known */
+	order(&c, MOVE); /* moved: nothing of it is known */
 	look(t, &clean);
 	assert_int_equal(clean_in(&clean, c.pages, 4 * PAGES), 0);
 	mem_ranges_free(&clean);
@@ -319,7 +323,7 @@ static void not_adopted(void **state)
 		one.uffd = dup(one.uffd);
 		kill(c.pid, SIGKILL);
 		waitpid(c.pid, NULL, 0);
-		assert_int_equal(mem_track_adopt(t, &one), -1);      /* it has ended */
+		assert_int_equal(mem_track_adopt(t, &one), -1); /* it has ended */
 		assert_int_equal(mem_track_count(t), 0);
 		close(c.to);
 		close(c.from);
@@ -359,14 +363,10 @@ static void not_trackable(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(sets),
-		cmocka_unit_test(pieces_keep_to_their_range),
-		cmocka_unit_test(by_protection),
-		cmocka_unit_test(by_soft_dirty_bits),
-		cmocka_unit_test(lets_go),
-		cmocka_unit_test(handed_on),
-		cmocka_unit_test(left_and_lost),
-		cmocka_unit_test(not_adopted),
+		cmocka_unit_test(sets),          cmocka_unit_test(pieces_keep_to_their_range),
+		cmocka_unit_test(by_protection), cmocka_unit_test(by_soft_dirty_bits),
+		cmocka_unit_test(lets_go),       cmocka_unit_test(handed_on),
+		cmocka_unit_test(left_and_lost), cmocka_unit_test(not_adopted),
 		cmocka_unit_test(not_trackable),
 	};
 

@@ -247,14 +247,29 @@ static void sizes_of_trees(void **state)
 
 static void texts(void **state)
 {
-	static const struct { uint64_t bytes; const char *text; } sizes[] = {
-		{ 0, "0 B" }, { 1023, "1023 B" }, { 1024, "1.0 KiB" }, { 12897484, "12.3 MiB" },
+	static const struct {
+		uint64_t bytes;
+		const char *text;
+	} sizes[] = {
+		{ 0, "0 B" },           { 1023, "1023 B" },        { 1024, "1.0 KiB" },        { 12897484, "12.3 MiB" },
 		{ 1048575, "1.0 MiB" }, { 1ULL << 40, "1.0 TiB" }, { UINT64_MAX, "16.0 EiB" },
 	};
-	static const struct { int64_t us; const char *text; } durations[] = {
-		{ -5, "0 us" }, { 999, "999 us" }, { 1000, "1 ms" }, { 31400, "31 ms" }, { 999499, "999 ms" },
-		{ 999500, "1.0 s" }, { 2400000, "2.4 s" }, { 59949999, "59.9 s" }, { 59950000, "1 min 0 s" },
-		{ 65000000, "1 min 5 s" }, { 7500000000, "2 h 5 min" }, { INT64_MAX / 2, "1281023894 h 0 min" },
+	static const struct {
+		int64_t us;
+		const char *text;
+	} durations[] = {
+		{ -5, "0 us" },
+		{ 999, "999 us" },
+		{ 1000, "1 ms" },
+		{ 31400, "31 ms" },
+		{ 999499, "999 ms" },
+		{ 999500, "1.0 s" },
+		{ 2400000, "2.4 s" },
+		{ 59949999, "59.9 s" },
+		{ 59950000, "1 min 0 s" },
+		{ 65000000, "1 min 5 s" },
+		{ 7500000000, "2 h 5 min" },
+		{ INT64_MAX / 2, "1281023894 h 0 min" },
 	};
 	char buf[32];
 
@@ -268,12 +283,18 @@ static void texts(void **state)
 
 static void control_characters_are_replaced(void **state)
 {
-	static const struct { const char *from, *to; } cases[] = {
+	static const struct {
+		const char *from, *to;
+	} cases[] = {
 		{ "plain \xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80", "plain \xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80" },
 		{ "a\nb\tc\x1b[2J\x7f", "a?b?c?[2J?" },
-		{ "\xc2\x9b" "2J", "??2J" },
+		{ "\xc2\x9b"
+		  "2J",
+		  "??2J" },
 		{ "\x9b\xff\xc3", "???" },
-		{ "\xe2\x80\xae" "gpj", "???gpj" },
+		{ "\xe2\x80\xae"
+		  "gpj",
+		  "???gpj" },
 		{ "\xc0\x8a\xed\xa0\x80", "?????" },
 	};
 	char buf[64], small[6];
@@ -334,7 +355,8 @@ static int teardown(void **state)
 
 static void numbers_of_a_status(void **state)
 {
-	const char *const status = "Name:\tNSpid:\t9\nPPid:\t7\nNSpid:\t4711\t12\t3\nSeccomp:\t2\n", *const own = "/proc/self/status";
+	const char *const status = "Name:\tNSpid:\t9\nPPid:\t7\nNSpid:\t4711\t12\t3\nSeccomp:\t2\n",
+			  *const own = "/proc/self/status";
 	cleanup_free char *mine = NULL;
 
 	(void)state;

@@ -46,8 +46,8 @@ static int setup(void **state)
 	int in[2], out[2];
 
 	(void)state;
-	if (scratch_make(0755) < 0 || mkdir(at("job"), 0700) < 0 || mkdir(at("mnt"), 0755) < 0 || pipe2(in, O_CLOEXEC) < 0 ||
-	    pipe2(out, O_CLOEXEC) < 0)
+	if (scratch_make(0755) < 0 || mkdir(at("job"), 0700) < 0 || mkdir(at("mnt"), 0755) < 0 ||
+	    pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0)
 		return -1;
 	snprintf(store.path, sizeof(store.path), "%s", at("job"));
 	store.dirfd = open(store.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -233,7 +233,7 @@ static void a_full_disk_loses_no_path(void **state)
 	run("for i in $(seq 100 250); do echo x > disk-full-$i; done");
 	assert_true(written_drain(w));
 	assert_false(written_saved(w));
-	assert_true(written_drain(w));   /* nothing new, but it is tried again */
+	assert_true(written_drain(w)); /* nothing new, but it is tried again */
 	assert_int_equal(times(at("disk-full-250")), 0);
 	assert_int_equal(unlink(at("small/filler")), 0);
 	run("echo a > last");
@@ -252,7 +252,8 @@ static void a_full_disk_loses_no_path(void **state)
 	assert_int_equal(umount2(at("small"), MNT_DETACH), 0);
 }
 
-/* Last, since the pod is gone then. The name of a file on another file system than the root's needs the pod's mounts. */
+/* Last, since the pod is gone then. The name of a file on another file system than the root's needs the pod's mounts.
+ */
 static void what_the_pod_wrote_last(void **state)
 {
 	listen_to(true);

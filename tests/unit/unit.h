@@ -8,6 +8,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#undef stop   /* of cmocka 2, where it is a macro */
+#undef stop /* of cmocka 2, where it is a macro */
 
 #endif

@@ -1,9 +1,10 @@
-/* brood KIB CHILDREN OWN_KIB [busy]: a process fills KIB of memory, and CHILDREN are forked from it, which share all of it but OWN_KIB
- * that each rewrites for itself, at a place of its own. A last child is forked by the first one and shares what that has rewritten.
- * Every process verifies a part of the pages at a time, and goes on rewriting its own ones, a generation per look. With "busy" the first
- * process does so, too, at another place each time, within a quarter of the memory: what it had in common with its children until then
- * they have without it. WORKLOAD_STEP_US (10000) times the number of processes is what it rests between two looks. Runs until the file
- * "stop" exists, and verifies all pages then; prints "ready" once per process, then "errors N", and exits with 0 if N is 0. */
+/* brood KIB CHILDREN OWN_KIB [busy]: a process fills KIB of memory, and CHILDREN are forked from it, which share all of
+ * it but OWN_KIB that each rewrites for itself, at a place of its own. A last child is forked by the first one and
+ * shares what that has rewritten. Every process verifies a part of the pages at a time, and goes on rewriting its own
+ * ones, a generation per look. With "busy" the first process does so, too, at another place each time, within a quarter
+ * of the memory: what it had in common with its children until then they have without it. WORKLOAD_STEP_US (10000)
+ * times the number of processes is what it rests between two looks. Runs until the file "stop" exists, and verifies all
+ * pages then; prints "ready" once per process, then "errors N", and exits with 0 if N is 0. */
 #define _GNU_SOURCE
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -17,12 +18,15 @@
 #define EVERY 64
 
 static uint64_t *memory;
-static size_t pages, own;     /* pages of all memory, and that a process rewrites */
+static size_t pages, own; /* pages of all memory, and that a process rewrites */
 static unsigned processes;
 static useconds_t rest = 10000;
 
 /* What a process has rewritten, and what it got from the one that forked it: generation 0 is that of the first. */
-struct part { size_t first; uint64_t id, generation; };
+struct part {
+	size_t first;
+	uint64_t id, generation;
+};
 
 static uint64_t seed(const struct part *p, size_t n, size_t page)
 {

@@ -1,8 +1,10 @@
-/* daemons [lost-session]: a family with every kind of relation between processes, sessions and groups, named by what they are:
- * daemons (double fork, own session whose leader has ended), orphans, groups without a leader, sessions, stopped ones, zombies, a
- * sub-reaper. Prints "ready" when all are what they are to be. Ends, status 3, when the file "stop" is there.
+/* daemons [lost-session]: a family with every kind of relation between processes, sessions and groups, named by what
+ * they are: daemons (double fork, own session whose leader has ended), orphans, groups without a leader, sessions,
+ * stopped ones, zombies, a sub-reaper. Prints "ready" when all are what they are to be. Ends, status 3, when the file
+ * "stop" is there.
  *
- * lost-session: one more, an orphan of a session whose leader has ended that a sub-reaper besides the first process has adopted. */
+ * lost-session: one more, an orphan of a session whose leader has ended that a sub-reaper besides the first process has
+ * adopted. */
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -12,7 +14,7 @@
 typedef void body(void);
 
 static int ready[2];
-static pid_t parent;     /* of the last fork */
+static pid_t parent; /* of the last fork */
 
 static pid_t spawn(const char *name, body *run)
 {
@@ -76,7 +78,10 @@ static void with_zombie(void)
 	wait_for_ever();
 }
 
-static void leaves_orphan(void) { spawn("orphan", orphan); }
+static void leaves_orphan(void)
+{
+	spawn("orphan", orphan);
+}
 
 static void leaves_daemon(void)
 {
@@ -149,8 +154,10 @@ static void adopt_daemon(void)
 
 int main(int argc, char **argv)
 {
-	static body *const left[] = { leaves_orphan, leaves_daemon, leaves_daemon, leaves_stopped_daemon, leaves_daemon_with_zombie, leaves_groups,
-				      leaves_a_group };
+	static body *const left[] = {
+		leaves_orphan, leaves_daemon, leaves_daemon, leaves_stopped_daemon, leaves_daemon_with_zombie,
+		leaves_groups, leaves_a_group
+	};
 	char byte;
 
 	if (pipe(ready))

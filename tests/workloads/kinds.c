@@ -1,7 +1,7 @@
-/* kinds: memory that is handled in unusual ways, all of it verified again and again: guard pages, pages that are given back and come back
- * as zeros, a heap that grows and shrinks, shared memory without and with a file, memory that a child does not get or gets as zeros; and
- * children that are forked and verify what they inherit, or exec this program again, at any moment. Runs until the file "stop" exists;
- * prints "errors N" and exits with 0 if N is 0. */
+/* kinds: memory that is handled in unusual ways, all of it verified again and again: guard pages, pages that are given
+ * back and come back as zeros, a heap that grows and shrinks, shared memory without and with a file, memory that a
+ * child does not get or gets as zeros; and children that are forked and verify what they inherit, or exec this program
+ * again, at any moment. Runs until the file "stop" exists; prints "errors N" and exits with 0 if N is 0. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -12,9 +12,9 @@
 
 #define PAGE  4096ul
 #define WORDS (PAGE / 8)
-#define PAGES 512ul                     /* of each area: 2 MiB, more than what is left to criu */
+#define PAGES 512ul /* of each area: 2 MiB, more than what is left to criu */
 #ifndef MADV_GUARD_INSTALL
-#define MADV_GUARD_INSTALL 102          /* Linux 6.13 */
+#define MADV_GUARD_INSTALL 102 /* Linux 6.13 */
 #endif
 
 static long errors;
@@ -72,7 +72,10 @@ enum { GUARDED, DROPPED, HEAP, SHARED, FILED, UNFORKED, WIPED, INHERITED, AREAS 
 static uint64_t *area[AREAS];
 static size_t heap_pages;
 
-static int is_guard(size_t page) { return page % 16 == 7; }
+static int is_guard(size_t page)
+{
+	return page % 16 == 7;
+}
 
 static void make(void)
 {
@@ -81,8 +84,10 @@ static void make(void)
 	if (fd < 0 || ftruncate(fd, (off_t)(PAGES * PAGE)))
 		die("shared.bin");
 	for (int a = 0; a < AREAS; a++)
-		area[a] = a == HEAP ? NULL : a == SHARED ? map(MAP_SHARED | MAP_ANONYMOUS, -1) : a == FILED ? map(MAP_SHARED, fd) :
-			  map(MAP_PRIVATE | MAP_ANONYMOUS, -1);
+		area[a] = a == HEAP     ? NULL
+			  : a == SHARED ? map(MAP_SHARED | MAP_ANONYMOUS, -1)
+			  : a == FILED  ? map(MAP_SHARED, fd)
+					: map(MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	close(fd);
 	for (int a = 0; a < AREAS; a++)
 		for (size_t i = 0; a != HEAP && i < PAGES; i++)
@@ -94,7 +99,8 @@ static void make(void)
 	madvise(area[WIPED], PAGES * PAGE, MADV_WIPEONFORK);
 }
 
-/* In between, some pages are of this generation and the rest of the one before: a snapshot that mixes two moments is found. */
+/* In between, some pages are of this generation and the rest of the one before: a snapshot that mixes two moments is
+ * found. */
 static void step(int a, uint64_t generation)
 {
 	for (size_t i = 0; i < PAGES; i++) {

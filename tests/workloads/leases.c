@@ -1,5 +1,6 @@
-/* leases: has files open on which it has leases, and watches its directory. When the file "stop" is there it prints how many leases were
- * broken, and what happened to which of the files ("EVENT NAME"), and ends, status 1 if a lease was. */
+/* leases: has files open on which it has leases, and watches its directory. When the file "stop" is there it prints how
+ * many leases were broken, and what happened to which of the files ("EVENT NAME"), and ends, status 1 if a lease was.
+ */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <signal.h>
@@ -37,9 +38,15 @@ static int has(int fd, int lease, const char *name)
 
 static void tell(int watch)
 {
-	static const struct { unsigned mask; const char *name; } kinds[] = {
-		{ IN_OPEN, "open" }, { IN_ACCESS, "access" }, { IN_CLOSE_NOWRITE, "close" }, { IN_CLOSE_WRITE, "close-write" }, { IN_MODIFY, "modify" },
-		{ IN_CREATE, "create" }, { IN_DELETE, "delete" }, { IN_ATTRIB, "attrib" }, { IN_MOVED_FROM, "from" }, { IN_MOVED_TO, "to" },
+	static const struct {
+		unsigned mask;
+		const char *name;
+	} kinds[] = {
+		{ IN_OPEN, "open" },           { IN_ACCESS, "access" },
+		{ IN_CLOSE_NOWRITE, "close" }, { IN_CLOSE_WRITE, "close-write" },
+		{ IN_MODIFY, "modify" },       { IN_CREATE, "create" },
+		{ IN_DELETE, "delete" },       { IN_ATTRIB, "attrib" },
+		{ IN_MOVED_FROM, "from" },     { IN_MOVED_TO, "to" },
 	};
 	_Alignas(8) char buf[4096];
 	ssize_t n;

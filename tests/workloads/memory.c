@@ -1,8 +1,8 @@
-/* memory MIB THREADS PROCESSES: every page of every generation is verified before it is rewritten, so a snapshot that is torn, or a page
- * that comes back as another one, is found. Besides: memory of all kinds whose content never changes, a heap that grows and shrinks, an
- * area that is moved. WORKLOAD_STEP_US (20000) is what it rests between two looks at all that, and a hundredth of it between 64 rewritten
- * pages: a slow machine needs more, or nobody else gets the processor. Runs until the file "stop" exists; prints "errors N" and exits with
- * 0 if N is 0. */
+/* memory MIB THREADS PROCESSES: every page of every generation is verified before it is rewritten, so a snapshot that
+ * is torn, or a page that comes back as another one, is found. Besides: memory of all kinds whose content never
+ * changes, a heap that grows and shrinks, an area that is moved. WORKLOAD_STEP_US (20000) is what it rests between two
+ * looks at all that, and a hundredth of it between 64 rewritten pages: a slow machine needs more, or nobody else gets
+ * the processor. Runs until the file "stop" exists; prints "errors N" and exits with 0 if N is 0. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
@@ -12,12 +12,16 @@
 
 #include "workload.h"
 
-#define PAGE  4096ul
-#define WORDS (PAGE / 8)
+#define PAGE        4096ul
+#define WORDS       (PAGE / 8)
 #define MAX_THREADS 16
-#define SMALL (1ul << 20)
+#define SMALL       (1ul << 20)
 
-struct slice { uint64_t *base; size_t pages; unsigned id; };
+struct slice {
+	uint64_t *base;
+	size_t pages;
+	unsigned id;
+};
 
 static useconds_t rest = 20000;
 static volatile int stopping;
@@ -96,7 +100,7 @@ static void make_still(void)
 		fill_page(none + i * WORDS, seed(102, i, 0));
 	}
 	for (size_t i = 0; i < 4 * SMALL / PAGE; i++)
-		memset(zero + i * WORDS, 0, PAGE);     /* there, and zero */
+		memset(zero + i * WORDS, 0, PAGE); /* there, and zero */
 	mprotect(none, SMALL, PROT_NONE);
 }
 
@@ -167,7 +171,8 @@ static int run(size_t mib, unsigned threads)
 		deep[i] = (char)(i * 5);
 	__asm__ volatile("" : : "r"(deep) : "memory");
 	for (unsigned i = 0; i < threads; i++) {
-		s[i] = (struct slice){ map((mib << 20) / threads, MAP_PRIVATE | MAP_ANONYMOUS, -1), (mib << 20) / threads / PAGE, i };
+		s[i] = (struct slice){ map((mib << 20) / threads, MAP_PRIVATE | MAP_ANONYMOUS, -1),
+				       (mib << 20) / threads / PAGE, i };
 		for (size_t k = 0; k < s[i].pages; k++)
 			fill_page(s[i].base + k * WORDS, seed(i, k, 0));
 	}

@@ -1,5 +1,6 @@
-/* moved NS...: traces pid 2 of its pod and takes it, and follows it, to a user namespace and the other namespaces that are named (mnt, net, uts,
- * cgroup). Neither has a capability afterwards. Prints "ready" and goes on until the file "go" is there. x86_64 only. */
+/* moved NS...: traces pid 2 of its pod and takes it, and follows it, to a user namespace and the other namespaces that
+ * are named (mnt, net, uts, cgroup). Neither has a capability afterwards. Prints "ready" and goes on until the file
+ * "go" is there. x86_64 only. */
 #define _GNU_SOURCE
 #include <err.h>
 #include <fcntl.h>
@@ -15,8 +16,12 @@
 
 #define LEADER 2
 
-static const struct { const char *name; int flag; } kinds[] = {
-	{ "user", CLONE_NEWUSER }, { "mnt", CLONE_NEWNS }, { "net", CLONE_NEWNET }, { "uts", CLONE_NEWUTS }, { "cgroup", CLONE_NEWCGROUP },
+static const struct {
+	const char *name;
+	int flag;
+} kinds[] = {
+	{ "user", CLONE_NEWUSER }, { "mnt", CLONE_NEWNS },        { "net", CLONE_NEWNET },
+	{ "uts", CLONE_NEWUTS },   { "cgroup", CLONE_NEWCGROUP },
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
@@ -33,8 +38,8 @@ static void make_call(long nr, long a, long b)
 	r.orig_rax = -1ul;
 	r.rdi = (unsigned long)a;
 	r.rsi = (unsigned long)b;
-	if (ptrace(PTRACE_SETREGS, LEADER, 0, &r) || ptrace(PTRACE_SINGLESTEP, LEADER, 0, 0) || waitpid(LEADER, NULL, 0) != LEADER ||
-	    ptrace(PTRACE_GETREGS, LEADER, 0, &r))
+	if (ptrace(PTRACE_SETREGS, LEADER, 0, &r) || ptrace(PTRACE_SINGLESTEP, LEADER, 0, 0) ||
+	    waitpid(LEADER, NULL, 0) != LEADER || ptrace(PTRACE_GETREGS, LEADER, 0, &r))
 		err(1, "ptrace");
 	if (r.rax)
 		errx(1, "call %ld of the leader: %s", nr, strerror(-(int)r.rax));
@@ -52,7 +57,8 @@ static void drop_capabilities_of_leader(void)
 
 static void begin(void)
 {
-	if (ptrace(PTRACE_ATTACH, LEADER, 0, 0) || waitpid(LEADER, NULL, 0) != LEADER || ptrace(PTRACE_GETREGS, LEADER, 0, &own))
+	if (ptrace(PTRACE_ATTACH, LEADER, 0, 0) || waitpid(LEADER, NULL, 0) != LEADER ||
+	    ptrace(PTRACE_GETREGS, LEADER, 0, &own))
 		err(1, "ptrace");
 }
 
@@ -63,9 +69,19 @@ static void end(void)
 		err(1, "ptrace");
 }
 #else
-static void make_call(long nr, long a, long b) { (void)nr; (void)a; (void)b; errx(77, "another machine"); }
-static void begin(void) { }
-static void end(void) { }
+static void make_call(long nr, long a, long b)
+{
+	(void)nr;
+	(void)a;
+	(void)b;
+	errx(77, "another machine");
+}
+static void begin(void)
+{
+}
+static void end(void)
+{
+}
 #endif
 
 static void put(const char *file, const char *format, unsigned id)

@@ -1,5 +1,6 @@
-/* names: has files open whose names are gone while they have others, writes a line with the number of the step to each of them, and looks
- * whether the other name still leads to the same file. When the file "stop" is there it compares what is in them, and prints "errors N". */
+/* names: has files open whose names are gone while they have others, writes a line with the number of the step to each
+ * of them, and looks whether the other name still leads to the same file. When the file "stop" is there it compares
+ * what is in them, and prints "errors N". */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <sys/mman.h>

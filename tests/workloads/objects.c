@@ -1,6 +1,7 @@
-/* objects: two processes that send each other numbers over a Unix stream socket, datagrams, pipes and a pseudo-terminal, and check each that
- * comes back; beside that a timer that has to go on (setitimer) and a directory that is watched (inotify). Runs until the file
- * "stop" exists; prints "ready" and, at the end, how many errors there were; exits with 0 if there were none. */
+/* objects: two processes that send each other numbers over a Unix stream socket, datagrams, pipes and a
+ * pseudo-terminal, and check each that comes back; beside that a timer that has to go on (setitimer) and a directory
+ * that is watched (inotify). Runs until the file "stop" exists; prints "ready" and, at the end, how many errors there
+ * were; exits with 0 if there were none. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
@@ -14,7 +15,10 @@
 
 #include "workload.h"
 
-struct line { const char *name; int in, out; };
+struct line {
+	const char *name;
+	int in, out;
+};
 
 static volatile int errors, alarms;
 
@@ -90,7 +94,7 @@ static void *watch(void *arg)
 	while (!stopped()) {
 		const struct inotify_event *e = (void *)buf;
 
-		unlink("watched");     /* a restore may find one that is newer than the epoch */
+		unlink("watched"); /* a restore may find one that is newer than the epoch */
 		file = open("watched", O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
 		if (file < 0)
 			die("watched");
@@ -140,7 +144,8 @@ int main(void)
 {
 	const struct sigaction sa = { .sa_handler = on_alarm, .sa_flags = SA_RESTART };
 	const struct itimerval every = { { 0, 20000 }, { 0, 20000 } };
-	struct line parent[4] = { { "stream", -1, -1 }, { "datagrams", -1, -1 }, { "pipes", -1, -1 }, { "pty", -1, -1 } }, child[4];
+	struct line parent[4] = { { "stream", -1, -1 }, { "datagrams", -1, -1 }, { "pipes", -1, -1 }, { "pty", -1, -1 } },
+		    child[4];
 	pthread_t threads[6];
 	int sv[2], there[2], back[2], status = 0, n = 0;
 	pid_t pid;

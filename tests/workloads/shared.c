@@ -4,12 +4,12 @@
  *        memfd   a memfd that is mapped, the children have it by descriptor only
  *        fd      a memfd that nobody maps
  *        shm     a named file in /dev/shm
- *        deleted one that has lost its name, the children have it by descriptor only; a part of a page lies behind what is mapped
- *        sparse  anonymous memory of which every 16th MiB holds data, and which ends with a part that is not mapped any more
- *        sealed  a memfd that is sealed against writing
+ *        deleted one that has lost its name, the children have it by descriptor only; a part of a page lies behind what
+ * is mapped sparse  anonymous memory of which every 16th MiB holds data, and which ends with a part that is not mapped
+ * any more sealed  a memfd that is sealed against writing
  *
- * All take turns at generations: a page holds its number, the generation, and a pattern of both. Every fourth page changes with each
- * generation, the others keep the first. Ends when the file "stop" is there; prints "errors N". */
+ * All take turns at generations: a page holds its number, the generation, and a pattern of both. Every fourth page
+ * changes with each generation, the others keep the first. Ends when the file "stop" is there; prints "errors N". */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <signal.h>
@@ -32,7 +32,10 @@ static int sparse, sealed, deleted;
 static const char tail[100] = "behind the last whole page";
 
 /* What turns are taken by: in memory of its own, which is small. */
-static struct { volatile uint64_t generation, errors; volatile int ready; } *state;
+static struct {
+	volatile uint64_t generation, errors;
+	volatile int ready;
+} * state;
 
 static int has_data(size_t page)
 {
@@ -116,7 +119,8 @@ static void check_holes(void)
 
 static void *share(int descriptor)
 {
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, descriptor < 0 ? MAP_SHARED | MAP_ANONYMOUS : MAP_SHARED, descriptor, 0);
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, descriptor < 0 ? MAP_SHARED | MAP_ANONYMOUS : MAP_SHARED,
+		       descriptor, 0);
 
 	if (p == MAP_FAILED)
 		abort();

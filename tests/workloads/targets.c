@@ -1,10 +1,8 @@
-/* targets WHAT [N]: processes that are odd to take a snapshot of. Each verifies its memory until the file "stop" exists, prints "errors N" and
- * exits with 0 if N is 0.
- *   many N    N processes with a little memory each
- *   strict    a process under SECCOMP_MODE_STRICT, which can do nothing but read and write
- *   vfork N   vfork at any moment; the child takes N milliseconds until it is gone
- *   exits     processes with memory that come and go at any moment
- *   direct    O_DIRECT reads into memory at any moment, by two threads */
+/* targets WHAT [N]: processes that are odd to take a snapshot of. Each verifies its memory until the file "stop"
+ * exists, prints "errors N" and exits with 0 if N is 0. many N    N processes with a little memory each strict    a
+ * process under SECCOMP_MODE_STRICT, which can do nothing but read and write vfork N   vfork at any moment; the child
+ * takes N milliseconds until it is gone exits     processes with memory that come and go at any moment direct O_DIRECT
+ * reads into memory at any moment, by two threads */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/seccomp.h>
@@ -42,7 +40,10 @@ static void step(uint64_t *p, size_t pages, uint64_t id, uint64_t generation)
 	}
 }
 
-static int going(void) { return access("stop", F_OK) != 0; }
+static int going(void)
+{
+	return access("stop", F_OK) != 0;
+}
 
 static void ready(void)
 {
@@ -153,7 +154,7 @@ static void exits(void)
 		errors += WIFEXITED(status) && WEXITSTATUS(status);
 }
 
-#define BLOCKS 256     /* pages of the file */
+#define BLOCKS 256 /* pages of the file */
 
 static void *reader(void *arg)
 {

@@ -1,8 +1,8 @@
-/* tcp [STREAMS]: two processes with TCP connections between them over the loopback, half of them IPv6, that check every byte: streams in
- * both directions whose writers are faster than their readers, so that all queues are full; requests and replies; one connection that
- * each end has closed for writing (FIN_WAIT2 and CLOSE_WAIT; over the first the other end goes on to write); a listening socket that is
- * used at the end. Runs until the file "stop" exists; prints "ready" and, at the end, how many errors there were; exits with 0 if there
- * were none. */
+/* tcp [STREAMS]: two processes with TCP connections between them over the loopback, half of them IPv6, that check every
+ * byte: streams in both directions whose writers are faster than their readers, so that all queues are full; requests
+ * and replies; one connection that each end has closed for writing (FIN_WAIT2 and CLOSE_WAIT; over the first the other
+ * end goes on to write); a listening socket that is used at the end. Runs until the file "stop" exists; prints "ready"
+ * and, at the end, how many errors there were; exits with 0 if there were none. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -14,12 +14,17 @@
 
 #include "workload.h"
 
-#define WORDS 2048
-#define END   UINT64_MAX
+#define WORDS       2048
+#define END         UINT64_MAX
 #define STREAMS_MAX 64
 
 enum kind { STREAM, REQUESTS, HALF_A, HALF_B, N_KINDS };
-struct line { int sk; enum kind kind; uint64_t id; bool parent; };
+struct line {
+	int sk;
+	enum kind kind;
+	uint64_t id;
+	bool parent;
+};
 
 static volatile int errors;
 static const char *who;
@@ -201,9 +206,7 @@ static int start(struct line *l, pthread_t *t)
 		pthread_create(&t[n++], NULL, writer, l);
 		pthread_create(&t[n++], NULL, reader, l);
 		break;
-	case REQUESTS:
-		pthread_create(&t[n++], NULL, requests, l);
-		break;
+	case REQUESTS: pthread_create(&t[n++], NULL, requests, l); break;
 	default:
 		if (closes)
 			close_half(l);
@@ -229,8 +232,8 @@ static int listen_at(int family, struct sockaddr_storage *a, socklen_t *len)
 		v4->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	else
 		v6->sin6_addr = in6addr_loopback;
-	if (sk < 0 || setsockopt(sk, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) || bind(sk, (void *)a, *len) || listen(sk, 64) ||
-	    getsockname(sk, (void *)a, len))
+	if (sk < 0 || setsockopt(sk, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) || bind(sk, (void *)a, *len) ||
+	    listen(sk, 64) || getsockname(sk, (void *)a, len))
 		die("listen");
 	return sk;
 }
@@ -272,7 +275,8 @@ int main(int argc, char **argv)
 	for (int i = 0; i < n_streams + 3 && i < STREAMS_MAX + 3; i++) {
 		enum kind kind = i < n_streams ? STREAM : (enum kind)(REQUESTS + i - n_streams);
 
-		lines[n++] = (struct line){ join(listeners[i % 2], &a[i % 2], len[i % 2], parent), kind, (uint64_t)i, parent };
+		lines[n++] = (struct line){ join(listeners[i % 2], &a[i % 2], len[i % 2], parent), kind, (uint64_t)i,
+					    parent };
 	}
 	for (int i = 0; i < n; i++)
 		n_threads += start(&lines[i], threads + n_threads);

@@ -1,7 +1,8 @@
-/* waiter MIB [seccomp]: waits for children that it does not have, counts SIGCHLD and fork handlers, and looks that a sleep is as long as it
- * was asked for: what a snapshot does to a process must not be seen by it. A little of its memory is rewritten all the time; at the end each
- * word of it must be what it was made. With "seccomp" a filter forbids what a snapshot makes it do
- * (clone, close_range, wait4 kill the process). Runs until the file "stop" exists, prints what it saw, exits with 0 if that is nothing. */
+/* waiter MIB [seccomp]: waits for children that it does not have, counts SIGCHLD and fork handlers, and looks that a
+ * sleep is as long as it was asked for: what a snapshot does to a process must not be seen by it. A little of its
+ * memory is rewritten all the time; at the end each word of it must be what it was made. With "seccomp" a filter
+ * forbids what a snapshot makes it do (clone, close_range, wait4 kill the process). Runs until the file "stop" exists,
+ * prints what it saw, exits with 0 if that is nothing. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <linux/filter.h>
@@ -58,8 +59,8 @@ static int count_fds(void)
 	return n;
 }
 
-#define WORDS 512u      /* of a page */
-#define HOT   64u       /* pages that are rewritten in turn */
+#define WORDS 512u /* of a page */
+#define HOT   64u  /* pages that are rewritten in turn */
 
 static void fill_page(uint64_t *heap, size_t page, uint64_t generation)
 {
@@ -74,7 +75,8 @@ static size_t count_spoiled(const uint64_t *heap, size_t pages, uint64_t rewritt
 
 	for (size_t page = 0; page < pages; page++)
 		for (size_t i = 0; i < WORDS; i++)
-			spoiled += heap[page * WORDS + i] != mix(page * WORDS + i, page < HOT ? (rewritten + HOT - 1 - page) / HOT : 0);
+			spoiled += heap[page * WORDS + i] !=
+				   mix(page * WORDS + i, page < HOT ? (rewritten + HOT - 1 - page) / HOT : 0);
 	return spoiled;
 }
 
@@ -119,6 +121,7 @@ int main(int argc, char **argv)
 	spoiled = count_spoiled(heap, pages, rewritten);
 	if (spoiled)
 		printf("%zu words of the heap are spoiled\n", spoiled);
-	printf("children %ld signals %d handlers %d short %ld descriptors %d\n", got, children, forks, short_naps, count_fds() - fds);
+	printf("children %ld signals %d handlers %d short %ld descriptors %d\n", got, children, forks, short_naps,
+	       count_fds() - fds);
 	return spoiled || got || children || forks || short_naps || count_fds() != fds;
 }

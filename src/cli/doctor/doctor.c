@@ -41,10 +41,12 @@ static void print_notice(const char *text, void *arg)
 static void check_conf(const struct conf *c)
 {
 	if (!*c->path)
-		doctor_report(FINDING_FAILED, "fsched.conf", "was found nowhere; put it beside slurm.conf, with at least: "
+		doctor_report(FINDING_FAILED, "fsched.conf",
+			      "was found nowhere; put it beside slurm.conf, with at least: "
 			      "CheckpointType = checkpoint/criu");
 	else if (!c->criu_enabled)
-		doctor_report(FINDING_FAILED, "fsched.conf", "%s: checkpoints are off; set CheckpointType = checkpoint/criu", c->path);
+		doctor_report(FINDING_FAILED, "fsched.conf",
+			      "%s: checkpoints are off; set CheckpointType = checkpoint/criu", c->path);
 	else
 		doctor_report(FINDING_OK, "fsched.conf", "%s", c->path);
 	conf_notices(c, print_notice, NULL);

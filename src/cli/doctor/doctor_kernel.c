@@ -65,15 +65,16 @@ static void check_namespaces(void)
 		return;
 	}
 	switch (WEXITSTATUS(st)) {
-	case NS_OK:
-		doctor_report(FINDING_OK, "namespaces", "PID, mount and IPC namespaces, ns_last_pid");
-		break;
+	case NS_OK: doctor_report(FINDING_OK, "namespaces", "PID, mount and IPC namespaces, ns_last_pid"); break;
 	case NS_LAST_PID:
-		doctor_report(FINDING_FAILED, "namespaces", "/proc/sys/kernel/ns_last_pid cannot be written; "
-			      "the kernel needs CONFIG_CHECKPOINT_RESTORE, and /proc/sys must not be read-only (container?)");
+		doctor_report(
+			FINDING_FAILED, "namespaces",
+			"/proc/sys/kernel/ns_last_pid cannot be written; "
+			"the kernel needs CONFIG_CHECKPOINT_RESTORE, and /proc/sys must not be read-only (container?)");
 		break;
 	default:
-		doctor_report(FINDING_FAILED, "namespaces", "PID, mount or IPC namespaces cannot be made; "
+		doctor_report(FINDING_FAILED, "namespaces",
+			      "PID, mount or IPC namespaces cannot be made; "
 			      "the kernel lacks them, or slurmd runs in a container without CAP_SYS_ADMIN");
 	}
 }
@@ -85,16 +86,22 @@ static void check_kcmp(void)
 	if (syscall(SYS_kcmp, self, self, KCMP_VM, 0, 0) == 0)
 		doctor_report(FINDING_OK, "kcmp", "available");
 	else
-		doctor_report(FINDING_FAILED, "kcmp", "%s; the kernel needs CONFIG_CHECKPOINT_RESTORE or CONFIG_KCMP, "
-			      "and a seccomp filter must not forbid it", strerror(errno));
+		doctor_report(FINDING_FAILED, "kcmp",
+			      "%s; the kernel needs CONFIG_CHECKPOINT_RESTORE or CONFIG_KCMP, "
+			      "and a seccomp filter must not forbid it",
+			      strerror(errno));
 }
 
 static void check_capabilities(void)
 {
-	static const struct { int cap; const char *name; } needed[] = {
-		{ CAP_SYS_ADMIN, "CAP_SYS_ADMIN" }, { CAP_SYS_PTRACE, "CAP_SYS_PTRACE" }, { CAP_CHOWN, "CAP_CHOWN" },
-		{ CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE" }, { CAP_SETUID, "CAP_SETUID" }, { CAP_SETGID, "CAP_SETGID" },
-		{ CAP_KILL, "CAP_KILL" }, { CAP_NET_ADMIN, "CAP_NET_ADMIN" },
+	static const struct {
+		int cap;
+		const char *name;
+	} needed[] = {
+		{ CAP_SYS_ADMIN, "CAP_SYS_ADMIN" }, { CAP_SYS_PTRACE, "CAP_SYS_PTRACE" },
+		{ CAP_CHOWN, "CAP_CHOWN" },         { CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE" },
+		{ CAP_SETUID, "CAP_SETUID" },       { CAP_SETGID, "CAP_SETGID" },
+		{ CAP_KILL, "CAP_KILL" },           { CAP_NET_ADMIN, "CAP_NET_ADMIN" },
 	};
 	char missing[256] = "";
 
@@ -105,9 +112,11 @@ static void check_capabilities(void)
 			snprintf(missing + len, sizeof(missing) - len, "%s%s", len ? ", " : "", needed[i].name);
 		}
 	if (*missing)
-		doctor_report(FINDING_FAILED, "capabilities", "root lacks %s; slurmd must run outside of such a container", missing);
+		doctor_report(FINDING_FAILED, "capabilities",
+			      "root lacks %s; slurmd must run outside of such a container", missing);
 	else if (prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE, 0, 0, 0) != 1)
-		doctor_report(FINDING_WARNING, "capabilities", "root lacks CAP_SYS_RESOURCE; fsched's preload library for criu makes up for it, "
+		doctor_report(FINDING_WARNING, "capabilities",
+			      "root lacks CAP_SYS_RESOURCE; fsched's preload library for criu makes up for it, "
 			      "but limits above the hard limits of slurmd cannot be given back to a restored job");
 	else
 		doctor_report(FINDING_OK, "capabilities", "all that criu needs");
@@ -118,7 +127,8 @@ static void check_tracking(void)
 	enum mem_tracking how = mem_tracking_probe();
 
 	if (how == MEM_TRACK_NONE)
-		doctor_report(FINDING_WARNING, "memory tracking", "none: CRIU_PreDump would have no effect (needs Linux 6.7, or soft-dirty bits)");
+		doctor_report(FINDING_WARNING, "memory tracking",
+			      "none: CRIU_PreDump would have no effect (needs Linux 6.7, or soft-dirty bits)");
 	else
 		doctor_report(FINDING_OK, "memory tracking", "%s (for CRIU_PreDump)", mem_tracking_name(how));
 }

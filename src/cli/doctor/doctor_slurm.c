@@ -15,7 +15,7 @@
 #include "base/util.h"
 #include "slurm/rpc/slurm_rpc.h"
 
-#define RPC_LIMIT 30  /* s */
+#define RPC_LIMIT 30 /* s */
 
 /* Runs fn in a child, so that whatever a library does to the process stays there; what it prints is the finding.
  * Its exit status, or -1. */
@@ -81,7 +81,8 @@ static void check_job_submit(const char *conf)
 	if (slurmconf_has(list, "fsched") || slurmconf_has(list, "job_submit/fsched"))
 		doctor_report(FINDING_OK, "JobSubmitPlugins", "%s", list);
 	else
-		doctor_report(FINDING_FAILED, "JobSubmitPlugins", "fsched is not in it; set JobSubmitPlugins=%s%sfsched in %s and restart slurmctld",
+		doctor_report(FINDING_FAILED, "JobSubmitPlugins",
+			      "fsched is not in it; set JobSubmitPlugins=%s%sfsched in %s and restart slurmctld",
 			      list ? list : "", list && *list ? "," : "", conf);
 }
 
@@ -90,7 +91,8 @@ static void check_proctrack(const char *conf)
 	cleanup_free char *type = slurmconf_value(conf, "ProctrackType");
 
 	if (type && strcasecmp(type, "proctrack/pgid") == 0)
-		doctor_report(FINDING_FAILED, "ProctrackType", "proctrack/pgid does not see the processes of a job's pod; "
+		doctor_report(FINDING_FAILED, "ProctrackType",
+			      "proctrack/pgid does not see the processes of a job's pod; "
 			      "use proctrack/cgroup or proctrack/linuxproc");
 	else
 		doctor_report(FINDING_OK, "ProctrackType", "%s", type ? type : "Slurm's default");
@@ -101,13 +103,15 @@ static void check_spool(const char *conf)
 	cleanup_free char *dir = slurmconf_value(conf, "SlurmdSpoolDir");
 
 	if (dir && (strstr(dir, "%n") || strstr(dir, "%h")))
-		doctor_report(FINDING_WARNING, "SlurmdSpoolDir", "%s differs from node to node; a batch script is put back under its old path, "
-			      "which should be the same on all nodes", dir);
+		doctor_report(FINDING_WARNING, "SlurmdSpoolDir",
+			      "%s differs from node to node; a batch script is put back under its old path, "
+			      "which should be the same on all nodes",
+			      dir);
 }
 
 struct plugin {
-	const char *library;  /* libslurmfull.so */
-	const char *sample;   /* a plugin of Slurm's own, for the version that is installed; NULL = not found */
+	const char *library; /* libslurmfull.so */
+	const char *sample;  /* a plugin of Slurm's own, for the version that is installed; NULL = not found */
 	const char *path;
 };
 
@@ -172,7 +176,7 @@ static char *find_plugin(const char *dirs, const char *name)
 {
 	if (*name == '/')
 		return xstrdup(name);
-	for (const char *p = dirs; *p; ) {
+	for (const char *p = dirs; *p;) {
 		size_t n = strcspn(p, ":");
 		char *path = xasprintf("%.*s/%s", (int)n, p, name);
 
@@ -201,7 +205,9 @@ static void check_plugin(const char *conf, const char *name, enum finding missin
 	}
 	if (!safe_file(what, path))
 		return;
-	p = (struct plugin){ .library = library ? library : FSCHED_PLUGINDIR "/libslurmfull.so", .sample = sample, .path = path };
+	p = (struct plugin){ .library = library ? library : FSCHED_PLUGINDIR "/libslurmfull.so",
+			     .sample = sample,
+			     .path = path };
 	if (in_child(load_plugin, &p, text, sizeof(text)) == 0)
 		doctor_report(FINDING_OK, what, "%s, %s", path, text);
 	else
@@ -214,11 +220,14 @@ static void check_plugstack(const char *conf)
 	struct plugstack_line l;
 
 	if (!plugstack_find(&l)) {
-		doctor_report(FINDING_FAILED, "PlugStackConfig", "%s does not load the plugin; add the line: required spank_fsched.so", path);
+		doctor_report(FINDING_FAILED, "PlugStackConfig",
+			      "%s does not load the plugin; add the line: required spank_fsched.so", path);
 	} else {
 		if (l.optional)
-			doctor_report(FINDING_WARNING, "PlugStackConfig", "%s: the plugin is optional, so a job runs without checkpoints "
-				      "where it cannot be loaded; write: required %s", l.file, l.plugin);
+			doctor_report(FINDING_WARNING, "PlugStackConfig",
+				      "%s: the plugin is optional, so a job runs without checkpoints "
+				      "where it cannot be loaded; write: required %s",
+				      l.file, l.plugin);
 		else
 			doctor_report(FINDING_OK, "PlugStackConfig", "%s", l.file);
 		check_plugin(conf, l.plugin, FINDING_FAILED, "install it on this node");
@@ -228,7 +237,8 @@ static void check_plugstack(const char *conf)
 
 static void check_programs(void)
 {
-	static const char *const names[] = { "fsched-agent", "fsched-worker", "fsched-init", "fsched-leader", "fsched-slurm" };
+	static const char *const names[] = { "fsched-agent", "fsched-worker", "fsched-init", "fsched-leader",
+					     "fsched-slurm" };
 	cleanup_free char *dir = plugstack_libexec();
 	char missing[256] = "";
 
@@ -242,7 +252,8 @@ static void check_programs(void)
 		}
 	}
 	if (*missing)
-		doctor_report(FINDING_FAILED, "programs", "%s: %s cannot be run; is fsched installed completely on this node?", dir, missing);
+		doctor_report(FINDING_FAILED, "programs",
+			      "%s: %s cannot be run; is fsched installed completely on this node?", dir, missing);
 	else
 		doctor_report(FINDING_OK, "programs", "%s", dir);
 }
@@ -276,8 +287,10 @@ static void check_scontrol(void)
 	if (len >= sizeof(ours) - 1 && !strcmp(real + len - (sizeof(ours) - 1), ours))
 		doctor_report(FINDING_OK, "scontrol", "%s is fsched's", path);
 	else
-		doctor_report(FINDING_WARNING, "scontrol", "%s in PATH does not know \"checkpoint\"; on hosts where people use it put "
-			      "%s/bin first in PATH (fsched checkpoint works without)", path ? path : "none", dir);
+		doctor_report(FINDING_WARNING, "scontrol",
+			      "%s in PATH does not know \"checkpoint\"; on hosts where people use it put "
+			      "%s/bin first in PATH (fsched checkpoint works without)",
+			      path ? path : "none", dir);
 }
 
 void doctor_slurm(const struct conf *c, bool root)

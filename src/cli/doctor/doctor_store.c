@@ -13,14 +13,19 @@
 #include "base/util.h"
 
 #define PROBE_SIZE (64u << 20)
-#define DIR_KEY "JobCheckpointDir"
+#define DIR_KEY    "JobCheckpointDir"
 
-static const struct fs { unsigned type; const char *name; bool shared; } file_systems[] = {
-	{ 0x6969, "NFS", true }, { 0x0bd00bd0, "Lustre", true }, { 0x47504653, "GPFS", true }, { 0x00c36400, "CephFS", true },
-	{ 0x19830326, "BeeGFS", true }, { 0x65735546, "FUSE", true }, { 0xff534d42, "CIFS", true }, { 0xfe534d42, "SMB", true },
-	{ 0x01021997, "9p", true }, { 0x7461636f, "OCFS2", true }, { 0x01161970, "GFS2", true }, { 0x5346414f, "AFS", true },
-	{ 0x01021994, "tmpfs", false }, { 0xef53, "ext", false }, { 0x58465342, "XFS", false }, { 0x9123683e, "btrfs", false },
-	{ 0x2fc12fc1, "ZFS", false }, { 0x794c7630, "overlayfs", false },
+static const struct fs {
+	unsigned type;
+	const char *name;
+	bool shared;
+} file_systems[] = {
+	{ 0x6969, "NFS", true },        { 0x0bd00bd0, "Lustre", true }, { 0x47504653, "GPFS", true },
+	{ 0x00c36400, "CephFS", true }, { 0x19830326, "BeeGFS", true }, { 0x65735546, "FUSE", true },
+	{ 0xff534d42, "CIFS", true },   { 0xfe534d42, "SMB", true },    { 0x01021997, "9p", true },
+	{ 0x7461636f, "OCFS2", true },  { 0x01161970, "GFS2", true },   { 0x5346414f, "AFS", true },
+	{ 0x01021994, "tmpfs", false }, { 0xef53, "ext", false },       { 0x58465342, "XFS", false },
+	{ 0x9123683e, "btrfs", false }, { 0x2fc12fc1, "ZFS", false },   { 0x794c7630, "overlayfs", false },
 };
 
 static const struct fs *fs_of(int fd)
@@ -45,13 +50,16 @@ static void check_mount(int fd)
 	struct statvfs v;
 
 	if (fstatvfs(fd, &v) == 0 && (v.f_flag & ST_NOEXEC))
-		doctor_report(FINDING_FAILED, DIR_KEY, "is mounted noexec; a restored job maps a program kept there: mount it exec");
+		doctor_report(FINDING_FAILED, DIR_KEY,
+			      "is mounted noexec; a restored job maps a program kept there: mount it exec");
 	if (fs && fs->type == 0x01021994)
-		doctor_report(FINDING_WARNING, DIR_KEY, "is on tmpfs: checkpoints take memory and are lost when the node goes down");
+		doctor_report(FINDING_WARNING, DIR_KEY,
+			      "is on tmpfs: checkpoints take memory and are lost when the node goes down");
 	else if (fs && fs->shared)
 		doctor_report(FINDING_OK, DIR_KEY, "is on %s; the same path must be mounted on all nodes", fs->name);
 	else
-		doctor_report(FINDING_WARNING, DIR_KEY, "is on a local file system%s%s%s: a job can be restarted only on the node where it was "
+		doctor_report(FINDING_WARNING, DIR_KEY,
+			      "is on a local file system%s%s%s: a job can be restarted only on the node where it was "
 			      "saved; with more than one node put it on a shared one",
 			      fs ? " (" : "", fs ? fs->name : "", fs ? ")" : "");
 }
@@ -72,12 +80,14 @@ static void check_space(int fd)
 	if (room < 2 * PROBE_SIZE)
 		doctor_report(FINDING_FAILED, "free space", "%s; make room: `fsched prune' removes epochs", free_text);
 	else if (room < 2 * mem)
-		doctor_report(FINDING_WARNING, "free space", "%s for a node with %s of memory; twice the jobs' memory is recommended",
-			      free_text, mem_text);
+		doctor_report(FINDING_WARNING, "free space",
+			      "%s for a node with %s of memory; twice the jobs' memory is recommended", free_text,
+			      mem_text);
 	else
 		doctor_report(FINDING_OK, "free space", "%s", free_text);
 	if (v.f_files && v.f_favail < 10000)
-		doctor_report(FINDING_WARNING, "free inodes", "%llu; an epoch takes some dozens", (unsigned long long)v.f_favail);
+		doctor_report(FINDING_WARNING, "free inodes", "%llu; an epoch takes some dozens",
+			      (unsigned long long)v.f_favail);
 }
 
 /* Neither zeros nor a repeated block: some file systems would store them for nothing. */
@@ -117,7 +127,8 @@ static void check_write(int dirfd)
 	snprintf(name, sizeof(name), ".doctor.%d", (int)getpid());
 	fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0) {
-		doctor_report(FINDING_FAILED, "write as root", "%s; on NFS export it with no_root_squash", strerror(errno));
+		doctor_report(FINDING_FAILED, "write as root", "%s; on NFS export it with no_root_squash",
+			      strerror(errno));
 		return;
 	}
 	if (write_probe(fd) < 0)
@@ -141,8 +152,10 @@ static bool check_owner(int fd, const char *what, const char *path)
 		return false;
 	if (st.st_uid == 0 && !(st.st_mode & (S_IWGRP | S_IWOTH)))
 		return true;
-	doctor_report(FINDING_FAILED, what, "%s must belong to root and be writable by nobody else (now uid %u, mode %04o): "
-		      "chown root, chmod go-w", path, (unsigned)st.st_uid, (unsigned)(st.st_mode & 07777));
+	doctor_report(FINDING_FAILED, what,
+		      "%s must belong to root and be writable by nobody else (now uid %u, mode %04o): "
+		      "chown root, chmod go-w",
+		      path, (unsigned)st.st_uid, (unsigned)(st.st_mode & 07777));
 	return false;
 }
 
@@ -151,8 +164,10 @@ void doctor_store(const struct conf *c, bool root)
 	cleanup_close int fd = open(c->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd < 0 && errno == ENOENT) {
-		doctor_report(FINDING_WARNING, DIR_KEY, "%s does not exist yet; the first job with --checkpoint makes it "
-			      "(run doctor again afterwards, or: mkdir -p -m 755 %s)", c->dir, c->dir);
+		doctor_report(FINDING_WARNING, DIR_KEY,
+			      "%s does not exist yet; the first job with --checkpoint makes it "
+			      "(run doctor again afterwards, or: mkdir -p -m 755 %s)",
+			      c->dir, c->dir);
 		return;
 	}
 	if (fd < 0) {
@@ -190,10 +205,12 @@ void doctor_pod_dir(const struct conf *c, bool root)
 		return;
 	fs = fs_of(fd);
 	if (fs && fs->shared)
-		doctor_report(FINDING_WARNING, "PodDir", "%s is on %s; it holds the jobs' /tmp and should be on a disk of the node",
-			      c->pod_dir, fs->name);
+		doctor_report(FINDING_WARNING, "PodDir",
+			      "%s is on %s; it holds the jobs' /tmp and should be on a disk of the node", c->pod_dir,
+			      fs->name);
 	else if (c->private_tmp && fstatvfs(fd, &v) == 0 && (v.f_flag & ST_NOEXEC))
-		doctor_report(FINDING_WARNING, "PodDir", "%s is mounted noexec, so jobs cannot run programs from their /tmp", c->pod_dir);
+		doctor_report(FINDING_WARNING, "PodDir",
+			      "%s is mounted noexec, so jobs cannot run programs from their /tmp", c->pod_dir);
 	else
 		doctor_report(FINDING_OK, "PodDir", "%s", c->pod_dir);
 }

@@ -14,7 +14,8 @@
 #include "capture/node.h"
 #include "criu/criu.h"
 
-#define GET_CRIU "install criu 4.2 or later, or make a private copy with " FSCHED_LIBEXECDIR "/get-criu and name it as CriuPath"
+#define GET_CRIU \
+	"install criu 4.2 or later, or make a private copy with " FSCHED_LIBEXECDIR "/get-criu and name it as CriuPath"
 #define CHECK_TIMEOUT 60
 
 static bool check_version(const struct criu_bin *b)
@@ -22,7 +23,8 @@ static bool check_version(const struct criu_bin *b)
 	int major = 0, minor = 0;
 
 	if (sscanf(b->version, "%d.%d", &major, &minor) != 2) {
-		doctor_report(FINDING_WARNING, "criu", "%s has a version that is not understood: %s", b->argv[0], b->version);
+		doctor_report(FINDING_WARNING, "criu", "%s has a version that is not understood: %s", b->argv[0],
+			      b->version);
 		return true;
 	}
 	if (major < 4 || (major == 4 && minor < 1)) {
@@ -30,7 +32,8 @@ static bool check_version(const struct criu_bin *b)
 		return false;
 	}
 	if (major == 4 && minor < 2)
-		doctor_report(FINDING_WARNING, "criu", "%s cannot save programs with threads under glibc 2.42 and later; " GET_CRIU, b->version);
+		doctor_report(FINDING_WARNING, "criu",
+			      "%s cannot save programs with threads under glibc 2.42 and later; " GET_CRIU, b->version);
 	else
 		doctor_report(FINDING_OK, "criu", "%s", b->version);
 	return true;
@@ -51,13 +54,16 @@ static void check_engine(const struct conf *c, const struct criu_bin *b, bool ro
 		return;
 	}
 	if (criu_check_elide(b, CHECK_TIMEOUT, &err) < 0) {
-		doctor_report(FINDING_WARNING, "memory engine", "criu writes all memory while jobs stand still: %s", err.text);
+		doctor_report(FINDING_WARNING, "memory engine", "criu writes all memory while jobs stand still: %s",
+			      err.text);
 		return;
 	}
 	mem_node_probe(&n);
 	if (arch_can_inject())
-		snprintf(fork, sizeof(fork), "%.0f ms and then %.1f us per page that is rewritten", n.fork_us_per_mb * 1.024, n.cow_us);
-	doctor_report(FINDING_OK, "memory engine", "fsched's own; per GiB a copy takes %.0f ms, a fork %s", n.copy_us_per_mb * 1.024, fork);
+		snprintf(fork, sizeof(fork), "%.0f ms and then %.1f us per page that is rewritten",
+			 n.fork_us_per_mb * 1.024, n.cow_us);
+	doctor_report(FINDING_OK, "memory engine", "fsched's own; per GiB a copy takes %.0f ms, a fork %s",
+		      n.copy_us_per_mb * 1.024, fork);
 }
 
 void doctor_criu(const struct conf *c, bool root)
@@ -101,7 +107,8 @@ void doctor_munge(const struct conf *c)
 	else
 		doctor_report(FINDING_OK, "munge", "a credential was made and opened");
 	if (slurm_socket && strcmp(slurm_socket, c->munge_socket) != 0)
-		doctor_report(FINDING_WARNING, "munge", "Slurm's AuthInfo names the socket %s, fsched uses %s; set MungeSocket = %s in fsched.conf",
+		doctor_report(FINDING_WARNING, "munge",
+			      "Slurm's AuthInfo names the socket %s, fsched uses %s; set MungeSocket = %s in fsched.conf",
 			      slurm_socket, *c->munge_socket ? c->munge_socket : "MUNGE's default", slurm_socket);
 }
 
@@ -112,7 +119,8 @@ void doctor_clock(void)
 	int state = adjtimex(&t);
 
 	if (state == TIME_ERROR || (t.status & STA_UNSYNC))
-		doctor_report(FINDING_WARNING, "clock", "is not synchronised as far as the kernel knows; run an NTP service on all nodes, "
+		doctor_report(FINDING_WARNING, "clock",
+			      "is not synchronised as far as the kernel knows; run an NTP service on all nodes, "
 			      "or MUNGE may refuse credentials");
 	else
 		doctor_report(FINDING_OK, "clock", "is synchronised");

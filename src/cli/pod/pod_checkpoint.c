@@ -90,7 +90,8 @@ static void remove_old(struct saving *s, unsigned keep)
 		}
 		forget_epoch(s->rec, gone[i]);
 		if (shared)
-			store_log(&s->home->store, s->rec->gid, "epoch %u removed; %s of it are kept, newer epochs refer to them", gone[i],
+			store_log(&s->home->store, s->rec->gid,
+				  "epoch %u removed; %s of it are kept, newer epochs refer to them", gone[i],
 				  format_size(shared, size, sizeof(size)));
 	}
 	if (n_gone && store_save_record(&s->home->store, s->rec, &err))
@@ -104,7 +105,8 @@ static void report(const struct saving *s, const json_t *result, bool kill)
 	size_t i;
 
 	json_array_foreach(json_object_get(result, "warnings"), i, w)
-		cli_error("pod checkpoint", "warning: %s", printable(json_string_value(w) ? json_string_value(w) : "", text, sizeof(text)));
+		cli_error("pod checkpoint", "warning: %s",
+			  printable(json_string_value(w) ? json_string_value(w) : "", text, sizeof(text)));
 	format_size(s->epoch.bytes, size, sizeof(size));
 	format_duration(s->epoch.frozen_us, frozen, sizeof(frozen));
 	format_duration(s->epoch.total_us, total, sizeof(total));
@@ -127,18 +129,25 @@ static int save(const struct pod_opts *o, struct saving *s, const struct pod_sta
 		free(cred.groups);
 		return -1;
 	}
-	s->epoch = (struct epoch_summary){ .number = store_next_epoch(&s->home->store, s->rec, err), .time = time(NULL), .run = s->rec->run };
+	s->epoch = (struct epoch_summary){ .number = store_next_epoch(&s->home->store, s->rec, err),
+					   .time = time(NULL),
+					   .run = s->rec->run };
 	if (!s->epoch.number) {
 		free(cred.groups);
 		return -1;
 	}
 	req = pod_request(o, s->home, s->rec, &cred, state->private_tmp, s->epoch.number);
 	free(cred.groups);
-	json_object_update_new(req, json_pack("{s:i, s:b, s:b, s:s, s:i}", "init_pid", state->init, "written", 0, "vacate", (int)o->kill, "reason",
-					      o->kill ? "vacate" : o->interval ? "periodic" : "create", "agent_port", 0));
+	json_object_update_new(req, json_pack("{s:i, s:b, s:b, s:s, s:i}", "init_pid", state->init, "written", 0,
+					      "vacate", (int)o->kill, "reason",
+					      o->kill       ? "vacate"
+					      : o->interval ? "periodic"
+							    : "create",
+					      "agent_port", 0));
 	if (state->mailbox.in >= 0)
-		json_object_set_new(req, "mailbox", json_pack("{s:i, s:i, s:i}", "pid", state->supervisor, "in", state->mailbox.in, "out",
-							      state->mailbox.out));
+		json_object_set_new(req, "mailbox",
+				    json_pack("{s:i, s:i, s:i}", "pid", state->supervisor, "in", state->mailbox.in,
+					      "out", state->mailbox.out));
 	result = pod_worker(o, "checkpoint", req, -1, on_held, s, err);
 	if (!result) {
 		store_abort_epoch(&s->home->store, s->epoch.number); /* a worker that was killed has not */
@@ -261,7 +270,8 @@ int pod_cmd_list(const struct pod_opts *o)
 		printf("state: running, first process %d, user %s\n", state.init, rec->user);
 		pod_state_free(&state);
 	} else {
-		printf("state: %s, user %s\n", rec->intent == INTENT_RUNNING ? "killed" : intent_name(rec->intent), rec->user);
+		printf("state: %s, user %s\n", rec->intent == INTENT_RUNNING ? "killed" : intent_name(rec->intent),
+		       rec->user);
 	}
 	n = store_list_epochs(&home.store, list, STORE_KEPT_MAX);
 	if (n > 0)
@@ -269,9 +279,13 @@ int pod_cmd_list(const struct pod_opts *o)
 	for (i = 0; i < n; i++) {
 		e = find_epoch(rec, list[i]);
 		shared = store_epoch_shared(&home.store, list[i]);
-		printf("%6u  %-19s  %10s  %10s  %10s  %10s\n", list[i], e ? format_time(e->time, when, sizeof(when)) : "-",
-		       e ? format_size(e->bytes, size, sizeof(size)) : "-", shared ? format_size(shared, part, sizeof(part)) : "-",
-		       e && e->frozen_us ? format_duration(e->frozen_us, frozen, sizeof(frozen)) : "-", /* 0: killed by an older fsched */
+		printf("%6u  %-19s  %10s  %10s  %10s  %10s\n", list[i],
+		       e ? format_time(e->time, when, sizeof(when)) : "-",
+		       e ? format_size(e->bytes, size, sizeof(size)) : "-",
+		       shared ? format_size(shared, part, sizeof(part)) : "-",
+		       e && e->frozen_us ? format_duration(e->frozen_us, frozen, sizeof(frozen)) : "-", /* 0: killed by
+													   an older
+													   fsched */
 		       e ? format_duration(e->total_us, total, sizeof(total)) : "-");
 	}
 	pod_home_close(&home);

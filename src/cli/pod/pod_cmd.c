@@ -58,9 +58,9 @@ static const struct option all_options[] = {
 
 static const struct operation {
 	const char *name;
-	const char *label;        /* in messages */
-	int  (*run)(const struct pod_opts *o);
-	const char *allowed;      /* blank-separated options besides conf, libexec and help */
+	const char *label; /* in messages */
+	int (*run)(const struct pod_opts *o);
+	const char *allowed; /* blank-separated options besides conf, libexec and help */
 } operations[] = {
 	{ "run", "pod run", NULL, " dir user interval " },
 	{ "checkpoint", "pod checkpoint", pod_cmd_checkpoint, " kill " },
@@ -86,32 +86,24 @@ static int take(const struct operation *op, struct pod_opts *o, int option, cons
 	long n;
 
 	switch (option) {
-	case OPT_DIR:
-		o->dir = value;
-		return CLI_OK;
-	case OPT_USER:
-		o->user = value;
-		return CLI_OK;
+	case OPT_DIR: o->dir = value; return CLI_OK;
+	case OPT_USER: o->user = value; return CLI_OK;
 	case OPT_INTERVAL:
-		return interval_parse(value, &o->interval, &err) ? cli_usage(op->label, "--interval: %s", err.text) : CLI_OK;
-	case OPT_KILL:
-		o->kill = true;
-		return CLI_OK;
+		return interval_parse(value, &o->interval, &err) ? cli_usage(op->label, "--interval: %s", err.text)
+								 : CLI_OK;
+	case OPT_KILL: o->kill = true; return CLI_OK;
 	case OPT_EPOCH:
 		if (cli_number(value, 1, 999999, &n))
 			return cli_usage(op->label, "--epoch: \"%s\" is not the number of an epoch", value);
 		o->epoch = (unsigned)n;
 		return CLI_OK;
-	case OPT_CONF:
-		o->config = value;
-		return CLI_OK;
+	case OPT_CONF: o->config = value; return CLI_OK;
 	case OPT_LIBEXEC:
 		if (value[0] != '/')
 			return cli_usage(op->label, "--libexec: \"%s\" is not an absolute path", value);
 		o->libexec = value;
 		return CLI_OK;
-	default:
-		return CLI_USAGE;
+	default: return CLI_USAGE;
 	}
 }
 
@@ -160,8 +152,8 @@ int pod_cmd(int argc, char **argv)
 		return CLI_OK;
 	}
 	if (!op)
-		return cli_usage("pod", "%s%s: run, checkpoint, restore, kill and list are possible", argc > 1 ? "unknown operation " : "operation missing",
-				 argc > 1 ? argv[1] : "");
+		return cli_usage("pod", "%s%s: run, checkpoint, restore, kill and list are possible",
+				 argc > 1 ? "unknown operation " : "operation missing", argc > 1 ? argv[1] : "");
 	argc--;
 	argv++;
 	optind = 0; /* main() has parsed before */

@@ -1,5 +1,6 @@
-/* `fsched pod`: a pod without Slurm. A supervisor in the foreground (run, restore) plays slurmstepd and agent in one; the other
- * commands find its pod through a file in the pod's directory DIR, which is laid out like a job's (store/store.h) and holds besides
+/* `fsched pod`: a pod without Slurm. A supervisor in the foreground (run, restore) plays slurmstepd and agent in one;
+ * the other commands find its pod through a file in the pod's directory DIR, which is laid out like a job's
+ * (store/store.h) and holds besides
  *
  *   pod.json         0600  struct pod_state; there only while the pod runs
  *   pod/             0700  its private /tmp
@@ -21,41 +22,41 @@
 
 /* Exit status of run and restore, where it is not the command's own. */
 enum {
-	POD_EXIT_VACATED = 75,   /* saved and stopped by `checkpoint --kill` */
-	POD_EXIT_FAILED  = 125,
-	POD_EXIT_NO_EXEC = 126,  /* the command cannot be run */
-	POD_EXIT_ABSENT  = 127,  /* there is no such command */
-	POD_EXIT_KILLED  = 137,
+	POD_EXIT_VACATED = 75, /* saved and stopped by `checkpoint --kill` */
+	POD_EXIT_FAILED = 125,
+	POD_EXIT_NO_EXEC = 126, /* the command cannot be run */
+	POD_EXIT_ABSENT = 127,  /* there is no such command */
+	POD_EXIT_KILLED = 137,
 };
 
 /* What the commands have in common. */
 struct pod_opts {
 	const char *dir;
-	const char *user;        /* NULL: root */
-	const char *config;      /* NULL: searched for */
-	const char *libexec;     /* where fsched's programs are */
-	int64_t     interval;    /* s, 0 = no periodic checkpoints */
-	unsigned    epoch;       /* 0 = the newest */
-	bool        kill;        /* checkpoint: end the pod when it is saved */
+	const char *user;    /* NULL: root */
+	const char *config;  /* NULL: searched for */
+	const char *libexec; /* where fsched's programs are */
+	int64_t interval;    /* s, 0 = no periodic checkpoints */
+	unsigned epoch;      /* 0 = the newest */
+	bool kill;           /* checkpoint: end the pod when it is saved */
 	struct conf conf;
 };
 
 /* The running pod, as DIR/pod.json tells. */
 struct pod_state {
-	pid_t    init;
-	uint64_t init_start;     /* of /proc/PID/stat: a pid alone is no identity */
-	char     boot[40];       /* boot id of the machine */
-	bool     private_tmp;
-	char     user[64];
-	json_t  *outside;        /* owned: names of open files that could not be restored, as in /proc/PID/fd */
-	pid_t    supervisor;
-	struct mailbox mailbox;  /* its descriptors */
+	pid_t init;
+	uint64_t init_start; /* of /proc/PID/stat: a pid alone is no identity */
+	char boot[40];       /* boot id of the machine */
+	bool private_tmp;
+	char user[64];
+	json_t *outside; /* owned: names of open files that could not be restored, as in /proc/PID/fd */
+	pid_t supervisor;
+	struct mailbox mailbox; /* its descriptors */
 };
 
 /* A directory that is open. */
 struct pod_home {
 	struct store store;
-	int supervisor_lock;     /* -1 = not held */
+	int supervisor_lock; /* -1 = not held */
 };
 
 int pod_cmd_run(const struct pod_opts *o, char **argv);
@@ -97,14 +98,18 @@ int pod_user_cred(const char *user, struct pod_cred *cred, struct err *err);
 
 /* ---- pod_supervise.c */
 
-/* Stays with the pod to its end. restored: epoch from which criu is just restoring it, 0 = it was started. Returns the exit status. */
+/* Stays with the pod to its end. restored: epoch from which criu is just restoring it, 0 = it was started. Returns the
+ * exit status. */
 int pod_supervise(const struct pod_opts *o, struct pod_home *h, struct pod *pod, unsigned restored);
 
 /* ---- pod_stdio.c */
 
 struct pod_stdio {
-	struct { int action, same_as; char path[4096]; } fd[3];
-	json_t *outside;         /* owned */
+	struct {
+		int action, same_as;
+		char path[4096];
+	} fd[3];
+	json_t *outside; /* owned */
 };
 /* Looks at fds 0-2; says on standard error what a checkpoint cannot keep. */
 void pod_stdio_plan(struct pod_stdio *s, const struct pod_cred *cred);

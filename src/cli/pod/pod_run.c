@@ -51,7 +51,8 @@ static int become(const struct run *r, struct err *err)
 		setenv("USER", pw->pw_name, 1);
 		setenv("LOGNAME", pw->pw_name, 1);
 	}
-	if (setgroups((size_t)c->n_groups, c->groups) || setresgid(c->gid, c->gid, c->gid) || setresuid(c->uid, c->uid, c->uid))
+	if (setgroups((size_t)c->n_groups, c->groups) || setresgid(c->gid, c->gid, c->gid) ||
+	    setresuid(c->uid, c->uid, c->uid))
 		return err_sys(err, errno, "cannot become user %s", r->o->user ? r->o->user : "root");
 	return 0;
 }
@@ -92,7 +93,8 @@ static bool may_hide_tmp(const struct run *r, const char *command)
 	return !pod_tmp_conflict(paths);
 }
 
-/* The leader's program is part of the dumped tree; an upgrade of fsched may replace the installed one before a restore. */
+/* The leader's program is part of the dumped tree; an upgrade of fsched may replace the installed one before a restore.
+ */
 static int save_leader(const struct run *r, struct err *err)
 {
 	cleanup_free char *path = xasprintf("%s/fsched-leader", r->o->libexec);
@@ -115,8 +117,10 @@ static int new_record(struct run *r, struct err *err)
 	if (n < 0)
 		return err_sys(err, errno, "cannot list the epochs in %s", r->home.store.path);
 	if (n > 0)
-		return err_set(err, EEXIST, "%s holds the epochs of an earlier run: continue that with `fsched pod restore %s`, or take another directory",
-			       r->home.store.path, r->home.store.path);
+		return err_set(
+			err, EEXIST,
+			"%s holds the epochs of an earlier run: continue that with `fsched pod restore %s`, or take another directory",
+			r->home.store.path, r->home.store.path);
 	memset(r->rec, 0, sizeof(*r->rec));
 	uuid_generate(uuid);
 	uuid_unparse_lower(uuid, r->rec->uuid);
@@ -133,7 +137,10 @@ static int new_record(struct run *r, struct err *err)
 static int save_state(struct run *r, struct err *err)
 {
 	struct pod_state s = {
-		.init = r->pod.init, .private_tmp = r->spec.private_tmp, .outside = r->stdio.outside, .supervisor = getpid(),
+		.init = r->pod.init,
+		.private_tmp = r->spec.private_tmp,
+		.outside = r->stdio.outside,
+		.supervisor = getpid(),
 	};
 
 	if (mailbox_make(&s.mailbox)) /* open as long as this process lives */
@@ -155,7 +162,8 @@ static int prepare_run(struct run *r, const char *command, struct err *err)
 	pod_stdio_plan(&r->stdio, &r->spec.cred);
 	r->spec.private_tmp = r->o->conf.private_tmp && may_hide_tmp(r, command);
 	if (r->o->conf.private_tmp && !r->spec.private_tmp)
-		cli_error("pod run", "something that the command needs lies below /tmp: it gets no /tmp of its own, and only files that are open are saved");
+		cli_error("pod run",
+			  "something that the command needs lies below /tmp: it gets no /tmp of its own, and only files that are open are saved");
 	return pod_prepare(&r->spec, err);
 }
 
@@ -197,14 +205,15 @@ static int choose_epoch(const struct run *r, unsigned *epoch, struct err *err)
 	if (n < 0)
 		return err_sys(err, errno, "cannot list the epochs in %s", r->home.store.path);
 	if (n == 0)
-		return err_set(err, ENOENT, "%s holds no complete epoch, there is nothing to restore", r->home.store.path);
+		return err_set(err, ENOENT, "%s holds no complete epoch, there is nothing to restore",
+			       r->home.store.path);
 	if (!*epoch)
 		*epoch = list[n - 1];
 	for (i = 0; i < n; i++)
 		if (list[i] == *epoch)
 			return 0;
-	return err_set(err, ENOENT, "%s has no epoch %u; `fsched pod list %s` shows those that it has", r->home.store.path, *epoch,
-		       r->home.store.path);
+	return err_set(err, ENOENT, "%s has no epoch %u; `fsched pod list %s` shows those that it has",
+		       r->home.store.path, *epoch, r->home.store.path);
 }
 
 /* How the epoch was made decides about the private /tmp. */
@@ -233,7 +242,8 @@ static int prepare_restore(struct run *r, unsigned *epoch, struct err *err)
 	if (pod_home_supervise(&r->home, err) || pod_user_cred(r->rec->user, &r->spec.cred, err))
 		return -1;
 	if (r->spec.cred.uid != r->rec->uid || r->spec.cred.gid != r->rec->gid)
-		return err_set(err, EPERM, "user %s has another uid or group than when %s was made", r->rec->user, r->home.store.path);
+		return err_set(err, EPERM, "user %s has another uid or group than when %s was made", r->rec->user,
+			       r->home.store.path);
 	pod_home_dir(&r->home, r->spec.dir, sizeof(r->spec.dir));
 	r->stdio.outside = json_array();
 	pod_state_remove(&r->home);
@@ -251,7 +261,8 @@ static void show_warnings(const json_t *result)
 	size_t i;
 
 	json_array_foreach(json_object_get(result, "warnings"), i, w)
-		cli_error("pod restore", "warning: %s", printable(json_string_value(w) ? json_string_value(w) : "", text, sizeof(text)));
+		cli_error("pod restore", "warning: %s",
+			  printable(json_string_value(w) ? json_string_value(w) : "", text, sizeof(text)));
 }
 
 /* Makes the pod by the worker; its pid 1 becomes our child when the worker ends. */
@@ -268,7 +279,9 @@ static int start_restore(struct run *r, unsigned epoch, struct err *err)
 	result = pod_worker(r->o, "restore", req, ctl[1], NULL, NULL, err);
 	close(ctl[1]);
 	show_warnings(result);
-	r->pod = (struct pod){ .init = (pid_t)json_integer_value(json_object_get(result, "init_pid")), .leader = -1, .ctl = ctl[0] };
+	r->pod = (struct pod){ .init = (pid_t)json_integer_value(json_object_get(result, "init_pid")),
+			       .leader = -1,
+			       .ctl = ctl[0] };
 	json_decref(result);
 	if (r->pod.init > 0)
 		return 0;

@@ -57,9 +57,10 @@ int pod_home_supervise(struct pod_home *h, struct err *err)
 	if (fd < 0)
 		return -1;
 	if (flock(fd, LOCK_EX | LOCK_NB))
-		return errno == EWOULDBLOCK ? err_set(err, EBUSY, "a pod runs in %s already; `fsched pod kill %s` ends it",
-						      h->store.path, h->store.path)
-					    : err_sys(err, errno, "cannot lock %s/supervisor.lock", h->store.path);
+		return errno == EWOULDBLOCK
+			       ? err_set(err, EBUSY, "a pod runs in %s already; `fsched pod kill %s` ends it",
+					 h->store.path, h->store.path)
+			       : err_sys(err, errno, "cannot lock %s/supervisor.lock", h->store.path);
 	h->supervisor_lock = steal_fd(&fd);
 	return 0;
 }
@@ -103,7 +104,8 @@ static uint64_t start_of(pid_t pid)
 	if (read_file_at(AT_FDCWD, name, 4096, &text) <= 0)
 		return 0;
 	p = strrchr(text, ')'); /* the name of a program may hold anything */
-	if (!p || sscanf(p + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &state, &start) != 2)
+	if (!p || sscanf(p + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+			 &state, &start) != 2)
 		return 0;
 	return state == 'Z' || state == 'X' ? 0 : start;
 }
@@ -115,9 +117,10 @@ int pod_state_save(const struct pod_home *h, struct pod_state *s, struct err *er
 
 	boot_id(s->boot, sizeof(s->boot));
 	s->init_start = start_of(s->init);
-	o = json_pack("{s:i, s:i, s:I, s:s, s:b, s:s, s:O, s:i, s:[i,i]}", "version", 1, "init_pid", s->init, "init_start", (json_int_t)s->init_start,
-		      "boot", s->boot, "private_tmp", s->private_tmp, "user", s->user, "outside", s->outside,
-		      "supervisor", s->supervisor, "mailbox", s->mailbox.in, s->mailbox.out);
+	o = json_pack("{s:i, s:i, s:I, s:s, s:b, s:s, s:O, s:i, s:[i,i]}", "version", 1, "init_pid", s->init,
+		      "init_start", (json_int_t)s->init_start, "boot", s->boot, "private_tmp", s->private_tmp, "user",
+		      s->user, "outside", s->outside, "supervisor", s->supervisor, "mailbox", s->mailbox.in,
+		      s->mailbox.out);
 	text = o ? json_dumps(o, JSON_INDENT(1)) : NULL;
 	json_decref(o);
 	if (!text)
@@ -135,9 +138,10 @@ static int state_parse(const char *text, struct pod_state *s, struct err *err)
 	json_int_t start;
 	int version, tmp, rc;
 
-	rc = json_unpack_ex(o, &je, 0, "{s:i, s:i, s:I, s:s, s:b, s:s, s:o, s?i, s?[i,i]}", "version", &version, "init_pid", &s->init, "init_start", &start,
-			    "boot", &boot, "private_tmp", &tmp, "user", &user, "outside", &outside,
-			    "supervisor", &s->supervisor, "mailbox", &s->mailbox.in, &s->mailbox.out);
+	rc = json_unpack_ex(o, &je, 0, "{s:i, s:i, s:I, s:s, s:b, s:s, s:o, s?i, s?[i,i]}", "version", &version,
+			    "init_pid", &s->init, "init_start", &start, "boot", &boot, "private_tmp", &tmp, "user",
+			    &user, "outside", &outside, "supervisor", &s->supervisor, "mailbox", &s->mailbox.in,
+			    &s->mailbox.out);
 	if (!o || rc || version != 1 || !json_is_array(outside)) {
 		json_decref(o);
 		return err_set(err, EINVAL, STATE_NAME " is damaged (%s)", je.text);
@@ -159,17 +163,21 @@ int pod_state_load(const struct pod_home *h, struct pod_state *s, struct err *er
 	memset(s, 0, sizeof(*s));
 	s->mailbox = (struct mailbox){ -1, -1 };
 	if (read_file_at(h->store.dirfd, STATE_NAME, 1 << 20, &text) < 0)
-		return errno == ENOENT ? err_set(err, ESRCH, "no pod runs in %s; `fsched pod restore %s` continues the command if an epoch was made",
-						 h->store.path, h->store.path)
-				       : err_sys(err, errno, "cannot read %s/" STATE_NAME, h->store.path);
+		return errno == ENOENT
+			       ? err_set(err, ESRCH,
+					 "no pod runs in %s; `fsched pod restore %s` continues the command if an epoch was made",
+					 h->store.path, h->store.path)
+			       : err_sys(err, errno, "cannot read %s/" STATE_NAME, h->store.path);
 	if (state_parse(text, s, err))
 		return err_wrap(err, "%s", h->store.path);
 	boot_id(boot, sizeof(boot));
 	if (!strcmp(boot, s->boot) && s->init_start && start_of(s->init) == s->init_start)
 		return 0;
 	pod_state_free(s);
-	return err_set(err, ESRCH, "the pod of %s has ended without notice (machine restarted, or supervisor killed); "
-		       "`fsched pod restore %s` continues the command if an epoch was made", h->store.path, h->store.path);
+	return err_set(err, ESRCH,
+		       "the pod of %s has ended without notice (machine restarted, or supervisor killed); "
+		       "`fsched pod restore %s` continues the command if an epoch was made",
+		       h->store.path, h->store.path);
 }
 
 void pod_state_remove(const struct pod_home *h)

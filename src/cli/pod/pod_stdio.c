@@ -62,8 +62,8 @@ static const char *kind_of(int fd)
 	return S_ISFIFO(st.st_mode) ? "a pipe" : S_ISSOCK(st.st_mode) ? "a socket" : "no regular file";
 }
 
-/* At a restore the file is set back to its size of the checkpoint, by path and as the user: a file that root's shell made for the
- * output could not be. */
+/* At a restore the file is set back to its size of the checkpoint, by path and as the user: a file that root's shell
+ * made for the output could not be. */
 static bool user_may_write(const char *path, const struct pod_cred *c)
 {
 	struct user_child child = { .pid = fork() };
@@ -82,8 +82,10 @@ static void check_writable(struct pod_stdio *s, int fd, const struct pod_cred *c
 	if ((fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY || user_may_write(path, c))
 		return;
 	json_array_append_new(s->outside, json_string(path));
-	cli_error("pod", "%s %s cannot be written by the command's user (uid %u), so it could not be set back at a restore: "
-		  "no checkpoint is possible while the command has it open; chown it first", names[fd], printable(path, shown, sizeof(shown)), c->uid);
+	cli_error("pod",
+		  "%s %s cannot be written by the command's user (uid %u), so it could not be set back at a restore: "
+		  "no checkpoint is possible while the command has it open; chown it first",
+		  names[fd], printable(path, shown, sizeof(shown)), c->uid);
 }
 
 static void plan_one(struct pod_stdio *s, int fd, const struct pod_cred *cred)
@@ -101,12 +103,15 @@ static void plan_one(struct pod_stdio *s, int fd, const struct pod_cred *cred)
 	} else if (fd == 0 || !path[0]) {
 		s->fd[fd].action = TO_NULL;
 		if (path[0] && !isatty(fd))
-			cli_error("pod", "standard input is %s; the command gets /dev/null instead: give it a file", kind_of(fd));
+			cli_error("pod", "standard input is %s; the command gets /dev/null instead: give it a file",
+				  kind_of(fd));
 	} else {
 		s->fd[fd].action = KEEP;
 		json_array_append_new(s->outside, json_string(path));
-		cli_error("pod", "%s is %s%s%s: no checkpoint is possible while the command has it open; redirect it to a file",
-			  names[fd], kind_of(fd), path[0] == '/' ? " " : "", path[0] == '/' ? printable(path, shown, sizeof(shown)) : "");
+		cli_error("pod",
+			  "%s is %s%s%s: no checkpoint is possible while the command has it open; redirect it to a file",
+			  names[fd], kind_of(fd), path[0] == '/' ? " " : "",
+			  path[0] == '/' ? printable(path, shown, sizeof(shown)) : "");
 	}
 }
 
@@ -215,8 +220,10 @@ int pod_stdio_check(const json_t *outside, pid_t init, const struct pod_cred *cr
 		if (found < 0)
 			return err_sys(err, errno, "cannot list the descriptors of process %d", pids[i]);
 		if (found)
-			return err_set(err, 0, "process %d of the pod has %s open, which could not be restored; "
-				       "start the command with its output redirected to a file of its user", pids[i], printable(link, shown, sizeof(shown)));
+			return err_set(err, 0,
+				       "process %d of the pod has %s open, which could not be restored; "
+				       "start the command with its output redirected to a file of its user",
+				       pids[i], printable(link, shown, sizeof(shown)));
 	}
 	return 0;
 }

@@ -19,12 +19,12 @@ struct supervisor {
 	const struct pod_opts *o;
 	struct pod_home *home;
 	struct pod *pod;
-	unsigned restoring;      /* epoch, until criu has done it */
-	bool     exited;
-	int      status;         /* wait status of the command */
-	int64_t  due;            /* µs, of the next periodic checkpoint; 0 = none */
-	pid_t    saver;          /* periodic checkpoint that runs, 0 = none */
-	char     failure[512];   /* of a restore */
+	unsigned restoring; /* epoch, until criu has done it */
+	bool exited;
+	int status;        /* wait status of the command */
+	int64_t due;       /* µs, of the next periodic checkpoint; 0 = none */
+	pid_t saver;       /* periodic checkpoint that runs, 0 = none */
+	char failure[512]; /* of a restore */
 };
 
 /* The process group of the command, as a terminal would do it. */
@@ -76,7 +76,8 @@ static void on_message(struct supervisor *s, const char *msg)
 		cli_error("pod restore", "restored from epoch %u", s->restoring);
 		s->restoring = 0;
 	} else if (!strncmp(msg, "alone ", 6)) {
-		cli_error("pod", "a process of the command has killed fsched-leader (process 2 of the pod): no more checkpoints are possible; it runs on");
+		cli_error("pod",
+			  "a process of the command has killed fsched-leader (process 2 of the pod): no more checkpoints are possible; it runs on");
 		s->due = 0;
 	} else if (!strncmp(msg, "failed ", 7)) {
 		snprintf(s->failure, sizeof(s->failure), "%s", msg + 7);
@@ -101,7 +102,8 @@ static void watch(struct supervisor *s, int sigfd)
 			on_message(s, msg);
 		}
 		if (s->restoring && now_us() > limit) {
-			snprintf(s->failure, sizeof(s->failure), "criu did not finish within %u s (CheckpointTimeout)", s->o->conf.timeout);
+			snprintf(s->failure, sizeof(s->failure), "criu did not finish within %u s (CheckpointTimeout)",
+				 s->o->conf.timeout);
 			break;
 		}
 		if (s->due && !s->restoring && now_us() >= s->due)
@@ -118,7 +120,8 @@ static int exit_status(struct supervisor *s, enum intent intent)
 		return WIFSIGNALED(s->status) ? 128 + WTERMSIG(s->status) : WEXITSTATUS(s->status);
 	if (s->restoring) {
 		criu_log_explain(s->home->store.dirfd, "restore.log", log, sizeof(log));
-		cli_error("pod restore", "epoch %u cannot be restored: %s%s%s. The epoch is kept; the whole log is %s/restore.log",
+		cli_error("pod restore",
+			  "epoch %u cannot be restored: %s%s%s. The epoch is kept; the whole log is %s/restore.log",
 			  s->restoring, s->failure[0] ? s->failure : "the pod died", log[0] ? ": " : "", log, name);
 		return POD_EXIT_FAILED;
 	}
@@ -126,7 +129,9 @@ static int exit_status(struct supervisor *s, enum intent intent)
 		cli_error("pod", "the command was saved and stopped; `fsched pod restore %s` continues it", name);
 		return POD_EXIT_VACATED;
 	}
-	cli_error("pod", "the pod was killed; `fsched pod restore %s` continues the command from the last epoch, if there is one", name);
+	cli_error("pod",
+		  "the pod was killed; `fsched pod restore %s` continues the command from the last epoch, if there is one",
+		  name);
 	return POD_EXIT_KILLED;
 }
 

@@ -21,14 +21,14 @@
 enum { LINE_MAX_BYTES = 65536, MARGIN_S = 30 /* the worker keeps CheckpointTimeout itself */ };
 
 struct call {
-	pid_t  pid;
-	int    in, out;          /* our ends; in is a socket: a dead worker raises no SIGPIPE */
-	char  *buf;
+	pid_t pid;
+	int in, out; /* our ends; in is a socket: a dead worker raises no SIGPIPE */
+	char *buf;
 	size_t len;
 	struct progress progress;
 	json_t *result;
 	bool (*held)(void *arg, const json_t *event);
-	void  *arg;
+	void *arg;
 };
 
 int pod_user_cred(const char *user, struct pod_cred *cred, struct err *err)
@@ -61,16 +61,17 @@ json_t *pod_request(const struct pod_opts *o, const struct pod_home *h, const st
 	for (i = 0; i < cred->n_groups; i++)
 		json_array_append_new(groups, json_integer(cred->groups[i]));
 	pod_home_dir(h, dir, sizeof(dir));
-	req = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:b, s:b}", "uuid", rec->uuid, "script", "", "epoch", (json_int_t)epoch, "run", (json_int_t)rec->run,
-			 "uid", (json_int_t)cred->uid, "gid", (json_int_t)cred->gid, "groups", groups,
-			 "private_tmp", (int)private_tmp, "sign", 0);
+	req = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:b, s:b}", "uuid", rec->uuid, "script", "", "epoch",
+			(json_int_t)epoch, "run", (json_int_t)rec->run, "uid", (json_int_t)cred->uid, "gid",
+			(json_int_t)cred->gid, "groups", groups, "private_tmp", (int)private_tmp, "sign", 0);
 	json_set_name(req, "job_dir", h->store.path);
 	json_set_name(req, "pod_dir", dir);
 	json_set_name(req, "config", o->conf.path);
 	return req;
 }
 
-__attribute__((noreturn)) static void exec_worker(const char *path, const char *op, int in, int out, int keep_fd, pid_t parent)
+__attribute__((noreturn)) static void exec_worker(const char *path, const char *op, int in, int out, int keep_fd,
+						  pid_t parent)
 {
 	char *const argv[] = { (char *)(uintptr_t)path, (char *)(uintptr_t)op, NULL };
 	sigset_t none;

@@ -35,7 +35,8 @@ static int ask_able(const struct request *r, struct target *t, char *text, size_
 	}
 	why = json_string_value(json_object_get(result, "reason"));
 	if (json_is_true(json_object_get(result, "busy")))
-		snprintf(text, len, "Began at %s", format_time(json_integer_value(json_object_get(result, "began")), when, sizeof(when)));
+		snprintf(text, len, "Began at %s",
+			 format_time(json_integer_value(json_object_get(result, "began")), when, sizeof(when)));
 	else if (json_is_true(json_object_get(result, "able")))
 		snprintf(text, len, "Yes");
 	else

@@ -17,9 +17,10 @@
 /* Operations, and how many letters old Slurm wanted of each. run NULL: of old Slurm only. */
 static const struct operation {
 	const char *name;
-	size_t      letters;
-	int       (*run)(const struct request *r, struct target *t);
+	size_t letters;
+	int (*run)(const struct request *r, struct target *t);
 	const char *instead;
+	/* clang-format off */
 } operations[] = {
 	{ "able",    1, op_able,    NULL },
 	{ "create",  2, op_create,  NULL },
@@ -31,8 +32,10 @@ static const struct operation {
 	{ "requeue", 2, NULL, "use `vacate' and then `restart'" },
 	{ "tasks",   2, NULL, "only whole jobs are checkpointed: use `create'" },
 };
+/* clang-format on */
 
 enum { OPT_EPOCH = 256, OPT_NO_WAIT, OPT_TIMEOUT, OPT_CONF, OPT_IGNORED };
+/* clang-format off */
 static const struct option long_options[] = {
 	{ "epoch",    required_argument, NULL, OPT_EPOCH },
 	{ "no-wait",  no_argument,       NULL, OPT_NO_WAIT },
@@ -46,6 +49,7 @@ static const struct option long_options[] = {
 	{ "help",     no_argument,       NULL, 'h' },
 	{ NULL, 0, NULL, 0 }
 };
+/* clang-format on */
 
 struct command_line {
 	struct request r;
@@ -88,15 +92,14 @@ static int read_option(int c, struct command_line *l)
 		l->r.timeout_s = (int)n;
 		break;
 	case OPT_NO_WAIT: l->r.wait = false; break;
-	case OPT_CONF:    l->conf = optarg; break;
-	case 'Q':         l->r.quiet = true; break;
+	case OPT_CONF: l->conf = optarg; break;
+	case 'Q': l->r.quiet = true; break;
 	case OPT_IGNORED: break;
 	case 'M':
-		return cli_usage(COMMAND, "-M is not supported: a job can only be checkpointed from a host of its own cluster");
-	case 'u':
-		return cli_usage(COMMAND, "-u is not supported: a request is always made as the user who makes it");
-	default:
-		return cli_bad_option(COMMAND);
+		return cli_usage(COMMAND,
+				 "-M is not supported: a job can only be checkpointed from a host of its own cluster");
+	case 'u': return cli_usage(COMMAND, "-u is not supported: a request is always made as the user who makes it");
+	default: return cli_bad_option(COMMAND);
 	}
 	return rc;
 }
@@ -121,7 +124,8 @@ static int read_operands(int argc, char **argv, struct command_line *l)
 		return cli_usage(COMMAND, "which operation? one of create, vacate, restart, able, error");
 	l->op = find_operation(argv[optind]);
 	if (!l->op)
-		return cli_usage(COMMAND, "\"%s\" is no operation; there are create, vacate, restart, able, error", argv[optind]);
+		return cli_usage(COMMAND, "\"%s\" is no operation; there are create, vacate, restart, able, error",
+				 argv[optind]);
 	if (!l->op->run)
 		return cli_usage(COMMAND, "`%s' of old Slurm does not exist here; %s", l->op->name, l->op->instead);
 	l->r.op = l->op->name;
@@ -226,7 +230,8 @@ static int run_all(struct command_line *l)
 	if (cli_conf(COMMAND, l->conf, &conf) < 0)
 		return CLI_FAILED;
 	if (getenv("SLURM_CLUSTERS"))
-		return cli_usage(COMMAND, "SLURM_CLUSTERS is set, which means -M: unset it to reach jobs of this cluster");
+		return cli_usage(COMMAND,
+				 "SLURM_CLUSTERS is set, which means -M: unset it to reach jobs of this cluster");
 	rpc_init();
 	l->r.munge_socket = slurmconf_munge_socket(conf.munge_socket);
 	if (rpc_slurm_user(&l->r.slurm_user, &err) < 0)

@@ -1,5 +1,5 @@
-/* `fsched checkpoint`: what its parts share. checkpoint.c reads the command line and goes through the jobs; target.c loads and judges
- * a job; saving.c has create and vacate, restart.c restart, answers.c able and error. */
+/* `fsched checkpoint`: what its parts share. checkpoint.c reads the command line and goes through the jobs; target.c
+ * loads and judges a job; saving.c has create and vacate, restart.c restart, answers.c able and error. */
 #ifndef FSCHED_CLI_USER_CHECKPOINT_H
 #define FSCHED_CLI_USER_CHECKPOINT_H
 
@@ -12,21 +12,21 @@
 #include "slurm/rpc/slurm_rpc.h"
 
 struct request {
-	const char *op;            /* "create", "vacate", "restart", "able", "error" */
-	unsigned epoch;            /* restart: 0 = the last one */
-	bool     wait;
-	int      timeout_s;        /* 0 = the operation's own */
-	bool     quiet;
-	bool     single;           /* one job was named: answers need no name in front */
-	char    *munge_socket;     /* owned */
-	uid_t    slurm_user;
+	const char *op; /* "create", "vacate", "restart", "able", "error" */
+	unsigned epoch; /* restart: 0 = the last one */
+	bool wait;
+	int timeout_s; /* 0 = the operation's own */
+	bool quiet;
+	bool single;        /* one job was named: answers need no name in front */
+	char *munge_socket; /* owned */
+	uid_t slurm_user;
 };
 
 struct target {
 	uint32_t id;
-	char     label[64];        /* "job 12_3" */
+	char label[64]; /* "job 12_3" */
 	struct slurm_job job;
-	bool     enabled;          /* it has a Checkpoint entry */
+	bool enabled; /* it has a Checkpoint entry */
 	struct status status;
 	struct progress progress;
 };
@@ -51,11 +51,13 @@ int target_check_running(const struct target *t, const char *verb, struct err *e
 /* A job cannot checkpoint itself. */
 int target_check_outside(const struct target *t, struct err *err);
 
-/* What the next start of a pending job will do: "continue from epoch 3", "start from the beginning". buf of at least 48 bytes. */
+/* What the next start of a pending job will do: "continue from epoch 3", "start from the beginning". buf of at least 48
+ * bytes. */
 const char *target_next_start(const struct target *t, char *buf, size_t len);
 
 /* Finds the agent, waiting for one that is about to start, and asks it. */
-enum client_outcome target_ask(const struct request *r, struct target *t, const char *op, json_t **result, struct err *err);
+enum client_outcome target_ask(const struct request *r, struct target *t, const char *op, json_t **result,
+			       struct err *err);
 
 /* "fsched checkpoint: job 12: text" on standard error, the progress line taken away first. Returns CLI_FAILED. */
 int target_fail(struct target *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -7,7 +7,7 @@
 #include "agent/protocol.h"
 #include "base/util.h"
 
-#define LOOK "look with: scontrol show job %s | grep Checkpoint"
+#define LOOK            "look with: scontrol show job %s | grep Checkpoint"
 #define REQUEUE_WAIT_US 120000000
 
 static int64_t number_of(const json_t *j, const char *key)
@@ -53,11 +53,12 @@ static int no_answer(enum client_outcome o, const char *op, struct target *t, co
 			return target_fail(t, "%s; %s", err->text, printable(state, shown, sizeof(shown)));
 		return target_fail(t, "%s", err->text);
 	case CLIENT_SILENT:
-		return target_fail(t, "the agent has the request but has not answered in time; %s goes on by itself: " LOOK, op, t->job.label);
+		return target_fail(t,
+				   "the agent has the request but has not answered in time; %s goes on by itself: " LOOK,
+				   op, t->job.label);
 	case CLIENT_LOST:
 		return target_fail(t, "%s; whether %s happened is not known: " LOOK, err->text, op, t->job.label);
-	default:
-		return target_fail(t, "%s; nothing was done", err->text);
+	default: return target_fail(t, "%s; nothing was done", err->text);
 	}
 }
 
@@ -116,9 +117,11 @@ int op_vacate(const struct request *r, struct target *t)
 		if (!r->wait || wait_for_requeue(t) < 0)
 			rc = CLI_LATER;
 		if (r->wait && t->job.finished) {
-			rc = target_fail(t, "saved as epoch %lld, but it was ended meanwhile (%s) and is not in the queue; to continue it "
-					 "all the same: scontrol requeuehold %s, then scontrol checkpoint restart %s",
-					 (long long)number_of(result, "epoch"), t->job.state, t->job.label, t->job.label);
+			rc = target_fail(
+				t,
+				"saved as epoch %lld, but it was ended meanwhile (%s) and is not in the queue; to continue it "
+				"all the same: scontrol requeuehold %s, then scontrol checkpoint restart %s",
+				(long long)number_of(result, "epoch"), t->job.state, t->job.label, t->job.label);
 			json_decref(result);
 			return rc;
 		}
@@ -127,7 +130,8 @@ int op_vacate(const struct request *r, struct target *t)
 			   (long long)number_of(result, "epoch"), text, t->job.label);
 		print_warnings(r, t, result);
 		if (rc == CLI_LATER && r->wait)
-			target_say(r, t, "its processes are gone, but Slurm has not freed the node yet: squeue -j %s", t->job.label);
+			target_say(r, t, "its processes are gone, but Slurm has not freed the node yet: squeue -j %s",
+				   t->job.label);
 	}
 	json_decref(result);
 	return rc;

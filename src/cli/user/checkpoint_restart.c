@@ -9,10 +9,10 @@
 
 #include "base/util.h"
 
-#define RELEASE_WAIT_US    180000000   /* for a job that is still completing */
-#define SETTLE_US            5000000   /* for the reason why a job is held again */
-#define COMPLETING_WAIT_US  60000000   /* the same while its last run is completing */
-#define PATIENCE_US         30000000   /* off a terminal, for a job that waits for resources */
+#define RELEASE_WAIT_US    180000000 /* for a job that is still completing */
+#define SETTLE_US          5000000   /* for the reason why a job is held again */
+#define COMPLETING_WAIT_US 60000000  /* the same while its last run is completing */
+#define PATIENCE_US        30000000  /* off a terminal, for a job that waits for resources */
 
 /* Is epoch in "1,2,3"? */
 static bool kept(const char *list, unsigned epoch)
@@ -33,9 +33,12 @@ static int check_epoch(const struct request *r, const struct target *t, struct e
 	if (!t->status.epoch && strstr(t->status.error, "fsched prune"))
 		return err_set(err, 0, "cannot be continued: %s; cancel it and submit it again", t->status.error);
 	if (!t->status.epoch)
-		return err_set(err, 0, "has no epoch of its present run; `scontrol release %s' starts it from the beginning", t->job.label);
+		return err_set(err, 0,
+			       "has no epoch of its present run; `scontrol release %s' starts it from the beginning",
+			       t->job.label);
 	if (r->epoch && !kept(t->status.kept, r->epoch))
-		return err_set(err, 0, "epoch %u is not kept; it has %s", r->epoch, *t->status.kept ? t->status.kept : "none");
+		return err_set(err, 0, "epoch %u is not kept; it has %s", r->epoch,
+			       *t->status.kept ? t->status.kept : "none");
 	return 0;
 }
 
@@ -45,19 +48,25 @@ static int check_state(const struct target *t, struct err *err)
 	char next[48];
 
 	if (j->finished && t->status.epoch)
-		return err_set(err, 0, "has ended (%s); to continue it from epoch %u, first bring it back into the queue: scontrol requeuehold %s",
-			       j->state, t->status.epoch, j->label);
+		return err_set(
+			err, 0,
+			"has ended (%s); to continue it from epoch %u, first bring it back into the queue: scontrol requeuehold %s",
+			j->state, t->status.epoch, j->label);
 	if (j->finished)
 		return err_set(err, 0, "has ended (%s) and cannot be restarted", j->state);
 	if (j->running || j->suspended)
-		return err_set(err, 0, "is %s; only a vacated job can be restarted", j->running ? "running" : "suspended");
+		return err_set(err, 0, "is %s; only a vacated job can be restarted",
+			       j->running ? "running" : "suspended");
 	if (!j->pending)
 		return err_set(err, 0, "is in state %s and cannot be restarted", j->state);
 	if (!j->held && t->status.epoch)
-		return err_set(err, 0, "is not held but waits to start (%s), when it will %s; to choose an epoch hold it first: scontrol hold %s",
-			       *j->reason ? j->reason : "no reason given", target_next_start(t, next, sizeof(next)), j->label);
+		return err_set(
+			err, 0,
+			"is not held but waits to start (%s), when it will %s; to choose an epoch hold it first: scontrol hold %s",
+			*j->reason ? j->reason : "no reason given", target_next_start(t, next, sizeof(next)), j->label);
 	if (!j->held && j->restart_count)
-		return err_set(err, 0, "is pending and has no epoch of its present run: it will start from the beginning");
+		return err_set(err, 0,
+			       "is pending and has no epoch of its present run: it will start from the beginning");
 	if (!j->held)
 		return err_set(err, 0, "is pending and has never run; there is nothing to restart");
 	return 0;
@@ -70,8 +79,8 @@ static int check(const struct request *r, const struct target *t, struct err *er
 	return t->job.completing ? 0 : check_epoch(r, t, err);
 }
 
-/* Notes the epoch for the agent. Without the note a job that was requeued and held by other means would start over, and so would a
- * vacated one on a node that does not see its epochs. */
+/* Notes the epoch for the agent. Without the note a job that was requeued and held by other means would start over, and
+ * so would a vacated one on a node that does not see its epochs. */
 static int note_epoch(const struct request *r, struct target *t, struct err *err)
 {
 	unsigned epoch = r->epoch ? r->epoch : RPC_EPOCH_LATEST;
@@ -81,8 +90,8 @@ static int note_epoch(const struct request *r, struct target *t, struct err *err
 	return rpc_request_epoch(t->id, epoch, err);
 }
 
-/* A begin time given to a completing job is overwritten, so it has to be waited for. Until then its agent may also be about to
- * publish another epoch: that of the vacate which has just put it into the queue. */
+/* A begin time given to a completing job is overwritten, so it has to be waited for. Until then its agent may also be
+ * about to publish another epoch: that of the vacate which has just put it into the queue. */
 static int release(const struct request *r, struct target *t, struct err *err)
 {
 	int64_t until = now_us() + (r->timeout_s ? r->timeout_s * INT64_C(1000000) : RELEASE_WAIT_US);
@@ -111,15 +120,18 @@ static int release(const struct request *r, struct target *t, struct err *err)
 
 static void doing(struct target *t)
 {
-	const bool waits = *t->status.error && strcmp(t->status.state, "restoring") == 0;   /* for what passes by itself */
+	const bool waits = *t->status.error && strcmp(t->status.state, "restoring") == 0; /* for what passes by itself
+											   */
 	char text[240];
 
 	if (t->job.pending && t->job.held)
 		snprintf(text, sizeof(text), "held again, waiting for the reason");
 	else if (t->job.pending)
-		snprintf(text, sizeof(text), "released, waiting to start (%.40s)", *t->job.reason ? t->job.reason : "soon");
+		snprintf(text, sizeof(text), "released, waiting to start (%.40s)",
+			 *t->job.reason ? t->job.reason : "soon");
 	else
-		snprintf(text, sizeof(text), "restoring on node %.40s%s%.160s", t->job.batch_host, waits ? ": " : "", waits ? t->status.error : "");
+		snprintf(text, sizeof(text), "restoring on node %.40s%s%.160s", t->job.batch_host, waits ? ": " : "",
+			 waits ? t->status.error : "");
 	progress_doing(&t->progress, text);
 }
 
@@ -131,8 +143,8 @@ static bool settled(const struct target *t, int64_t held_since)
 	return now_us() - held_since > (t->job.completing ? COMPLETING_WAIT_US : SETTLE_US);
 }
 
-/* before: AdminComment at the release; while it is the same the new agent has not spoken yet. final: of a job that is held, there will
- * be no other word. */
+/* before: AdminComment at the release; while it is the same the new agent has not spoken yet. final: of a job that is
+ * held, there will be no other word. */
 static enum outcome judge(const struct target *t, const char *before, bool seen_running, bool final)
 {
 	const struct slurm_job *j = &t->job;
@@ -152,7 +164,8 @@ static enum outcome judge(const struct target *t, const char *before, bool seen_
 static void next_step(const struct target *t, unsigned tried, char *buf, size_t len)
 {
 	if (strchr(t->status.kept, ','))
-		snprintf(buf, len, "another epoch: scontrol checkpoint restart %s --epoch N; kept are %s", t->job.label, t->status.kept);
+		snprintf(buf, len, "another epoch: scontrol checkpoint restart %s --epoch N; kept are %s", t->job.label,
+			 t->status.kept);
 	else if (kept(t->status.kept, tried) || !t->status.epoch)
 		snprintf(buf, len, "try again when the reason is gone: scontrol checkpoint restart %s", t->job.label);
 	else
@@ -176,7 +189,8 @@ static int report(const struct request *r, struct target *t, enum outcome o, uns
 	case STARTED_OVER:
 		return target_fail(t, "runs on node %s, but from the beginning%s%s", node, *shown ? ": " : "", shown);
 	default:
-		return target_fail(t, "ended (%s) without having been restored%s%s", t->job.state, *shown ? ": " : "", shown);
+		return target_fail(t, "ended (%s) without having been restored%s%s", t->job.state, *shown ? ": " : "",
+				   shown);
 	}
 }
 
@@ -186,7 +200,8 @@ static int later(const struct request *r, struct target *t, unsigned epoch)
 		target_say(r, t, "released, waits to start (reason %s); it will continue from epoch %u",
 			   *t->job.reason ? t->job.reason : "none", epoch);
 	else
-		target_say(r, t, "started on node %s and is being restored from epoch %u; look with: scontrol show job %s | grep Checkpoint",
+		target_say(r, t,
+			   "started on node %s and is being restored from epoch %u; look with: scontrol show job %s | grep Checkpoint",
 			   t->job.batch_host, epoch, t->job.label);
 	return CLI_LATER;
 }

@@ -55,8 +55,8 @@ void target_say(const struct request *r, struct target *t, const char *fmt, ...)
 
 void target_goes_on(const struct target *t, const char *what)
 {
-	interrupt_says("%s: %s goes on without this command; look with: scontrol show job %s | grep Checkpoint", t->label, what,
-		       t->job.label);
+	interrupt_says("%s: %s goes on without this command; look with: scontrol show job %s | grep Checkpoint",
+		       t->label, what, t->job.label);
 }
 
 struct sent {
@@ -114,7 +114,8 @@ int target_check_user(const struct request *r, const struct target *t, struct er
 
 	if (me == 0 || me == t->job.uid || me == r->slurm_user)
 		return 0;
-	return err_set(err, EPERM, "permission denied: it belongs to uid %u; only its owner, root and SlurmUser may do this",
+	return err_set(err, EPERM,
+		       "permission denied: it belongs to uid %u; only its owner, root and SlurmUser may do this",
 		       (unsigned)t->job.uid);
 }
 
@@ -125,16 +126,20 @@ int target_check_enabled(const struct target *t, struct err *err)
 	if (!t->job.batch)
 		return err_set(err, 0, "is not a batch job; only jobs submitted by sbatch can be checkpointed");
 	if (!t->enabled)
-		return err_set(err, 0, "is not checkpoint-enabled: it was submitted without --checkpoint, which cannot be added later");
+		return err_set(
+			err, 0,
+			"is not checkpoint-enabled: it was submitted without --checkpoint, which cannot be added later");
 	return 0;
 }
 
-/* As policy/recovery.c decides: a note in Comment counts first, and a job whose script had ended or was requeued starts over. */
+/* As policy/recovery.c decides: a note in Comment counts first, and a job whose script had ended or was requeued starts
+ * over. */
 const char *target_next_start(const struct target *t, char *buf, size_t len)
 {
 	unsigned epoch = rpc_comment_epoch(t->job.comment);
 
-	if (epoch == RPC_EPOCH_LATEST || (!epoch && strcmp(t->status.state, "ended") != 0 && strcmp(t->status.state, "enabled") != 0))
+	if (epoch == RPC_EPOCH_LATEST ||
+	    (!epoch && strcmp(t->status.state, "ended") != 0 && strcmp(t->status.state, "enabled") != 0))
 		epoch = t->status.epoch;
 	if (epoch)
 		snprintf(buf, len, "continue from epoch %u", epoch);
@@ -154,19 +159,23 @@ int target_check_running(const struct target *t, const char *verb, struct err *e
 		return err_set(err, 0, "is suspended and cannot be %s now; first: scontrol resume %s", verb, j->label);
 	if (j->pending && !j->held && t->status.epoch)
 		return err_set(err, 0, "is waiting to start (%s) and will %s; it cannot be %s before it runs",
-			       *j->reason ? j->reason : "no reason given", target_next_start(t, next, sizeof(next)), verb);
+			       *j->reason ? j->reason : "no reason given", target_next_start(t, next, sizeof(next)),
+			       verb);
 	if (j->pending && strcmp(t->status.state, "vacated") == 0)
-		return err_set(err, 0, "is vacated already, at epoch %u; continue it with: scontrol checkpoint restart %s",
+		return err_set(err, 0,
+			       "is vacated already, at epoch %u; continue it with: scontrol checkpoint restart %s",
 			       t->status.epoch, j->label);
 	if (j->pending && j->held && t->status.epoch)
-		return err_set(err, 0, "is held and does not run; it can continue from epoch %u: scontrol checkpoint restart %s",
+		return err_set(err, 0,
+			       "is held and does not run; it can continue from epoch %u: scontrol checkpoint restart %s",
 			       t->status.epoch, j->label);
 	if (j->pending && j->array_id && j->array_task == RPC_NO_TASK)
 		return err_set(err, 0, "these tasks wait to start and cannot be %s before they run", verb);
 	if (j->pending)
 		return err_set(err, 0, "is pending and cannot be %s before it runs", verb);
 	if (!j->running || j->completing)
-		return err_set(err, 0, "does not run (%s%s) and cannot be %s", j->state, j->completing ? ", COMPLETING" : "", verb);
+		return err_set(err, 0, "does not run (%s%s) and cannot be %s", j->state,
+			       j->completing ? ", COMPLETING" : "", verb);
 	return 0;
 }
 
@@ -193,8 +202,11 @@ static int find_agent(struct target *t, struct err *err)
 		bool young = t->job.start_time == 0 || time(NULL) - t->job.start_time < AGENT_YOUNG_S;
 
 		if (!young || now_us() > until)
-			return err_set(err, 0, "no agent serves it on node %s: it has not started there, or was killed (%s%s); see syslog on the node",
-				       t->job.batch_host, *t->status.error ? "last error: " : "no error is known", t->status.error);
+			return err_set(
+				err, 0,
+				"no agent serves it on node %s: it has not started there, or was killed (%s%s); see syslog on the node",
+				t->job.batch_host, *t->status.error ? "last error: " : "no error is known",
+				t->status.error);
 		progress_doing(&t->progress, "waiting for the agent");
 		target_pause(t, &round);
 		if (target_load(t, err) < 0)
@@ -217,12 +229,17 @@ static bool moved(struct target *t)
 	return strcmp(host, t->job.batch_host) != 0 || strcmp(agent, t->status.agent) != 0;
 }
 
-static enum client_outcome ask_once(const struct request *r, struct target *t, const char *op, json_t **result, struct err *err)
+static enum client_outcome ask_once(const struct request *r, struct target *t, const char *op, json_t **result,
+				    struct err *err)
 {
 	char addr[256];
 	struct sent sent = { t, op };
-	struct client_target c = { .node = t->job.batch_host, .host = addr, .munge_socket = r->munge_socket, .job_id = t->id,
-				   .on_sent = on_sent, .arg = &sent };
+	struct client_target c = { .node = t->job.batch_host,
+				   .host = addr,
+				   .munge_socket = r->munge_socket,
+				   .job_id = t->id,
+				   .on_sent = on_sent,
+				   .arg = &sent };
 
 	*result = NULL;
 	if (find_agent(t, err) < 0)

@@ -19,16 +19,16 @@
 #include "base/util.h"
 
 #define CONNECT_TIMEOUT_US 10000000
-#define TICK_MS 100
+#define TICK_MS            100
 
 struct talk {
 	const struct client_target *t;
 	struct progress *p;
-	int     fd;
-	char    nonce[17];
-	char    line[PROTO_LINE_MAX];
-	size_t  len;              /* bytes of the next line that are there */
-	int64_t deadline;         /* now_us(), 0 = none */
+	int fd;
+	char nonce[17];
+	char line[PROTO_LINE_MAX];
+	size_t len;       /* bytes of the next line that are there */
+	int64_t deadline; /* now_us(), 0 = none */
 };
 
 static int connect_one(const struct addrinfo *a, struct progress *p)
@@ -72,7 +72,8 @@ static enum client_outcome dial(struct talk *k, struct err *err)
 	int num = EADDRNOTAVAIL;
 
 	if (rc) {
-		err_set(err, 0, "the address of node %s (%s) cannot be found: %s", k->t->node, k->t->host, gai_strerror(rc));
+		err_set(err, 0, "the address of node %s (%s) cannot be found: %s", k->t->node, k->t->host,
+			gai_strerror(rc));
 		return CLIENT_NOT_SENT;
 	}
 	for (struct addrinfo *a = list; a && k->fd < 0; a = a->ai_next) {
@@ -105,8 +106,8 @@ static int send_request(struct talk *k, const char *op, struct err *err)
 
 	if (make_nonce(k->nonce) < 0)
 		return err_sys(err, errno, "no random numbers");
-	req = json_pack("{s:i, s:s, s:I, s:s, s:s, s:I}", "v", PROTO_VERSION, "op", op, "job_id", (json_int_t)k->t->job_id,
-			"uuid", k->t->uuid, "nonce", k->nonce, "time", (json_int_t)time(NULL));
+	req = json_pack("{s:i, s:s, s:I, s:s, s:s, s:I}", "v", PROTO_VERSION, "op", op, "job_id",
+			(json_int_t)k->t->job_id, "uuid", k->t->uuid, "nonce", k->nonce, "time", (json_int_t)time(NULL));
 	payload = req ? json_dumps(req, JSON_COMPACT) : NULL;
 	json_decref(req);
 	if (!payload)
@@ -188,7 +189,8 @@ static json_t *open_line(struct talk *k, const char *line, struct err *err)
 	if (!payload)
 		return NULL;
 	if (maker != 0) {
-		err_set(err, 0, "the answer from node %s, port %s, was made by uid %u and not by root: it is not the agent's",
+		err_set(err, 0,
+			"the answer from node %s, port %s, was made by uid %u and not by root: it is not the agent's",
 			k->t->node, k->t->port, (unsigned)maker);
 		return NULL;
 	}
@@ -225,7 +227,8 @@ static enum client_outcome finish(json_t *j, json_t **result, struct err *err)
 	if (json_is_true(json_object_get(j, "ok")))
 		return CLIENT_DONE;
 	text = json_string_value(json_object_get(j, "error"));
-	err_set(err, 0, "%s", printable(text && *text ? text : "the agent refused without a reason", shown, sizeof(shown)));
+	err_set(err, 0, "%s",
+		printable(text && *text ? text : "the agent refused without a reason", shown, sizeof(shown)));
 	return CLIENT_REFUSED;
 }
 
@@ -235,13 +238,14 @@ static void explain_end(bool heard, struct err *err)
 	if (heard)
 		err_set(err, 0, "the agent closed the connection without an answer");
 	else
-		err_set(err, 0, "the agent closed the connection without a word: it has ended, or did not accept the MUNGE credential "
+		err_set(err, 0,
+			"the agent closed the connection without a word: it has ended, or did not accept the MUNGE credential "
 			"(different MUNGE keys or clocks?)");
 }
 
 static enum client_outcome read_answer(struct talk *k, json_t **result, struct err *err)
 {
-	for (bool heard = false; ; heard = true) {
+	for (bool heard = false;; heard = true) {
 		const char *event;
 		char *line = NULL;
 		json_t *j;
@@ -267,8 +271,8 @@ static enum client_outcome read_answer(struct talk *k, json_t **result, struct e
 	}
 }
 
-enum client_outcome client_request(const struct client_target *t, const char *op, int timeout_s,
-				   struct progress *p, json_t **result, struct err *err)
+enum client_outcome client_request(const struct client_target *t, const char *op, int timeout_s, struct progress *p,
+				   json_t **result, struct err *err)
 {
 	struct talk *k = xcalloc(1, sizeof(*k));
 	enum client_outcome o;

@@ -8,27 +8,28 @@
 #include "base/err.h"
 
 struct client_target {
-	const char *node;          /* the job's batch host, for messages */
-	const char *host;          /* its address */
+	const char *node; /* the job's batch host, for messages */
+	const char *host; /* its address */
 	const char *port;
-	const char *munge_socket;  /* "" = MUNGE's default */
-	uint32_t    job_id;
+	const char *munge_socket; /* "" = MUNGE's default */
+	uint32_t job_id;
 	const char *uuid;
-	void      (*on_sent)(void *arg);   /* the agent has the request */
-	void       *arg;
+	void (*on_sent)(void *arg); /* the agent has the request */
+	void *arg;
 };
 
 enum client_outcome {
-	CLIENT_DONE,          /* the agent answered "ok": *result */
-	CLIENT_REFUSED,       /* the agent answered "no": *result, and its sentence in err */
-	CLIENT_NOT_SENT,      /* nothing reached the agent: err */
-	CLIENT_NO_AGENT,      /* the same, as nobody listens there */
-	CLIENT_SILENT,        /* the agent has the request but no answer came in time: err; the operation goes on */
-	CLIENT_LOST,          /* the connection ended without an answer: err; nothing is known */
+	CLIENT_DONE,     /* the agent answered "ok": *result */
+	CLIENT_REFUSED,  /* the agent answered "no": *result, and its sentence in err */
+	CLIENT_NOT_SENT, /* nothing reached the agent: err */
+	CLIENT_NO_AGENT, /* the same, as nobody listens there */
+	CLIENT_SILENT,   /* the agent has the request but no answer came in time: err; the operation goes on */
+	CLIENT_LOST,     /* the connection ended without an answer: err; nothing is known */
 };
 
-/* timeout_s: how long to wait for the result, 0 = as long as the agent gives signs of life. *result is the caller's, NULL without an answer. */
-enum client_outcome client_request(const struct client_target *t, const char *op, int timeout_s,
-				   struct progress *p, json_t **result, struct err *err);
+/* timeout_s: how long to wait for the result, 0 = as long as the agent gives signs of life. *result is the caller's,
+ * NULL without an answer. */
+enum client_outcome client_request(const struct client_target *t, const char *op, int timeout_s, struct progress *p,
+				   json_t **result, struct err *err);
 
 #endif

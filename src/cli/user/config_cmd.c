@@ -21,7 +21,9 @@ int config_cmd(int argc, char **argv)
 	if (cli_conf("config", path, &conf) < 0)
 		return CLI_FAILED;
 	if (!*conf.path)
-		print_notice("no fsched.conf was found (fsched.conf(5) says where it is looked for); these are the defaults", NULL);
+		print_notice(
+			"no fsched.conf was found (fsched.conf(5) says where it is looked for); these are the defaults",
+			NULL);
 	conf_print(&conf, stdout);
 	conf_notices(&conf, print_notice, NULL);
 	return CLI_OK;

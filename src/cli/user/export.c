@@ -40,7 +40,9 @@ static int write_shm(int epochfd, struct mem_image *image, const struct conf *c,
 	shmfd = openat(dirfd, "dev/shm", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (shmfd < 0)
 		return err_sys(err, errno, "cannot open dev/shm beside the images");
-	return files_unpack_private(dirfd, filesfd, false, err) || mem_files_fill(image, shmfd, (int)c->threads, err) ? -1 : 0;
+	return files_unpack_private(dirfd, filesfd, false, err) || mem_files_fill(image, shmfd, (int)c->threads, err)
+		       ? -1
+		       : 0;
 }
 
 /* The directory must not exist: what is written into it is read as root. */
@@ -89,7 +91,8 @@ static int open_store(struct store *s, const struct conf *c, const char *name, s
 	if (name[0] == '/')
 		return store_open_path(s, name, 0, false, err);
 	if (cli_number(name, 1, UINT32_MAX, &id))
-		return err_set(err, EINVAL, "\"%s\" is neither the id of a job nor the absolute path of a pod's directory", name);
+		return err_set(err, EINVAL,
+			       "\"%s\" is neither the id of a job nor the absolute path of a pod's directory", name);
 	return store_open(s, c->dir, (uint32_t)id, 0, false, err);
 }
 
@@ -105,7 +108,9 @@ int export_cmd(int argc, char **argv)
 	if (rc)
 		return rc - 1;
 	if (argc - optind != 3)
-		return cli_usage("export", "wanted: the job (or a pod's directory), the number of an epoch, a directory that does not exist");
+		return cli_usage(
+			"export",
+			"wanted: the job (or a pod's directory), the number of an epoch, a directory that does not exist");
 	if (cli_number(argv[optind + 1], 1, 999999, &epoch))
 		return cli_usage("export", "\"%s\" is not the number of an epoch", argv[optind + 1]);
 	if (cli_conf("export", path, &conf))
@@ -114,7 +119,8 @@ int export_cmd(int argc, char **argv)
 		cli_error("export", "epochs can be read by root only");
 		return CLI_FAILED;
 	}
-	rc = open_store(&s, &conf, argv[optind], &err) || export_epoch(&s, (unsigned)epoch, &conf, argv[optind + 2], &err);
+	rc = open_store(&s, &conf, argv[optind], &err) ||
+	     export_epoch(&s, (unsigned)epoch, &conf, argv[optind + 2], &err);
 	if (rc)
 		cli_error("export", "%s", err.text);
 	store_close(&s);

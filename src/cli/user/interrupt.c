@@ -17,7 +17,8 @@ static void on_signal(int sig)
 {
 	if (write(STDERR_FILENO, said, length) < 0)
 		length = 0;
-	/* SA_RESETHAND: the second one ends the program, by the signal as its caller expects, when the first has been handled */
+	/* SA_RESETHAND: the second one ends the program, by the signal as its caller expects, when the first has been
+	 * handled */
 	raise(sig);
 }
 

@@ -11,7 +11,7 @@
 #define JOB_ID_MAX  0x03FFFFFFu
 #define TASK_ID_MAX 4000000u
 
-#define FORMS "give job ids as 12, 12_3 (a task of an array), 12_[1-3] or a list of these with commas"
+#define FORMS       "give job ids as 12, 12_3 (a task of an array), 12_[1-3] or a list of these with commas"
 
 struct list {
 	struct job_ref *refs;

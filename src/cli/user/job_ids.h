@@ -6,12 +6,12 @@
 #include <stdint.h>
 #include "base/err.h"
 
-#define IDS_MAX 10000        /* more is taken for a typing error */
+#define IDS_MAX     10000 /* more is taken for a typing error */
 #define IDS_NO_TASK (-1)
 
 struct job_ref {
-	uint32_t id;         /* the job, or the array when task is set */
-	int64_t  task;       /* task of the array, or IDS_NO_TASK */
+	uint32_t id;  /* the job, or the array when task is set */
+	int64_t task; /* task of the array, or IDS_NO_TASK */
 };
 
 /* Appends what text names to *refs, which grows; doubles are kept once. text comes from a user.

@@ -67,7 +67,9 @@ static int resolve_task(const struct job_ref *ref, uint32_t *id, struct err *err
 	struct slurm_job job = { 0 };
 
 	if (!slurmconf_path())
-		return err_set(err, 0, "no slurm.conf was found to look up the array's tasks; give the job id of the task instead");
+		return err_set(
+			err, 0,
+			"no slurm.conf was found to look up the array's tasks; give the job id of the task instead");
 	rpc_init();
 	if (rpc_job_load_task(ref->id, (uint32_t)ref->task, &job, err) < 0)
 		return -1;
@@ -141,7 +143,8 @@ static void print_heading(void)
 	printf("%5s  %-19s  %10s  %10s  %9s  %9s  %s\n", "EPOCH", "TIME", "SIZE", "SHARED", "FROZEN", "TOTAL", "REASON");
 }
 
-static void print_row(unsigned epoch, int64_t time, uint64_t bytes, uint64_t shared, int64_t frozen, int64_t total, const char *reason)
+static void print_row(unsigned epoch, int64_t time, uint64_t bytes, uint64_t shared, int64_t frozen, int64_t total,
+		      const char *reason)
 {
 	char when[32], size[32] = "-", part[32] = "-", f[32], t[32];
 
@@ -163,7 +166,10 @@ static void print_disk_row(const struct view *v, const struct epoch_summary *e)
 	if (!readable && v->store.epochsfd >= 0)
 		snprintf(reason, sizeof(reason), "%s", err.num == ENOENT ? "not on disk" : "damaged");
 	else
-		snprintf(reason, sizeof(reason), "%s", *e->reason ? printable(e->reason, shown, sizeof(shown)) : readable ? m->reason : "-");
+		snprintf(reason, sizeof(reason), "%s",
+			 *e->reason ? printable(e->reason, shown, sizeof(shown))
+			 : readable ? m->reason
+				    : "-");
 	if (e->run != v->rec.run)
 		snprintf(reason + strlen(reason), sizeof(reason) - strlen(reason), " (before it was started over)");
 	print_row(e->number, e->time, e->bytes, e->shared, e->frozen_us, e->total_us, reason);
@@ -174,7 +180,7 @@ static void print_disk_row(const struct view *v, const struct epoch_summary *e)
 /* Only the last epoch has its numbers in the entry. */
 static void print_entry_rows(const struct status *s)
 {
-	for (const char *p = s->kept; *p; ) {
+	for (const char *p = s->kept; *p;) {
 		char *end;
 		unsigned long n = strtoul(p, &end, 10);
 
@@ -194,12 +200,15 @@ int view_print_epochs(const struct view *v, struct err *err)
 
 	if (!disk && !v->enabled) {
 		if (v->in_slurm)
-			return err_set(err, 0, "job %s is not checkpoint-enabled: it was submitted without --checkpoint", v->label);
+			return err_set(err, 0, "job %s is not checkpoint-enabled: it was submitted without --checkpoint",
+				       v->label);
 		return err_set(err, 0, "%s; %s", v->slurm_err.text, v->disk_err.text);
 	}
 	/* The entry of a job that has ended stays what it was: Slurm takes no update. */
-	if (v->sees_disk && v->enabled && v->status.epoch && (disk ? v->rec.n_epochs == 0 : v->foreign || v->disk_err.num == ENOENT)) {
-		printf("job %s: nothing on disk (pruned?); its Checkpoint entry still tells of epoch %u\n", v->label, v->status.epoch);
+	if (v->sees_disk && v->enabled && v->status.epoch &&
+	    (disk ? v->rec.n_epochs == 0 : v->foreign || v->disk_err.num == ENOENT)) {
+		printf("job %s: nothing on disk (pruned?); its Checkpoint entry still tells of epoch %u\n", v->label,
+		       v->status.epoch);
 		return 0;
 	}
 	if (disk ? v->rec.n_epochs == 0 : !v->status.epoch) {
@@ -228,13 +237,17 @@ static void print_memory(const struct manifest *m)
 	printf("Memory:    %s, of them %s zero and %s as in the epoch before; the rest stored in %s (1:%.2f); %s more in criu's images\n",
 	       format_size(m->memory.pages, pages, sizeof(pages)), format_size(m->memory.zero, zero, sizeof(zero)),
 	       format_size(m->memory.reused, reused, sizeof(reused)),
-	       format_size(m->memory.stored, stored, sizeof(stored)), ratio, format_size(m->memory.criu, rest, sizeof(rest)));
-	printf("Read:      %s; %s were not as in the epoch before%s\n", format_size(m->memory.scanned, pages, sizeof(pages)),
-	       format_size(m->memory.pages - m->memory.reused, stored, sizeof(stored)), m->memory.increment ? "" : ": a full epoch");
+	       format_size(m->memory.stored, stored, sizeof(stored)), ratio,
+	       format_size(m->memory.criu, rest, sizeof(rest)));
+	printf("Read:      %s; %s were not as in the epoch before%s\n",
+	       format_size(m->memory.scanned, pages, sizeof(pages)),
+	       format_size(m->memory.pages - m->memory.reused, stored, sizeof(stored)),
+	       m->memory.increment ? "" : ": a full epoch");
 	printf("Method:    %s (%s)\n", m->memory.method, m->memory.why);
 	format_size(m->memory.taken, rest, sizeof(rest));
 	if (m->memory.rounds)
-		printf("Pre-dump:  %u %s (%s); %s were taken in the freeze\n", m->memory.rounds, m->memory.rounds == 1 ? "round" : "rounds", m->memory.tracking, rest);
+		printf("Pre-dump:  %u %s (%s); %s were taken in the freeze\n", m->memory.rounds,
+		       m->memory.rounds == 1 ? "round" : "rounds", m->memory.tracking, rest);
 	else if (manifest_tracked(m))
 		printf("Tracked:   since the epoch before (%s); %s were taken in the freeze\n", m->memory.tracking, rest);
 }
@@ -243,7 +256,8 @@ static void print_manifest(const struct manifest *m, const struct epoch_summary 
 {
 	char when[32], text[32];
 
-	printf("Epoch:     %u\nTime:      %s\nReason:    %s\n", m->epoch, view_time(m->time, when, sizeof(when)), m->reason);
+	printf("Epoch:     %u\nTime:      %s\nReason:    %s\n", m->epoch, view_time(m->time, when, sizeof(when)),
+	       m->reason);
 	printf("Size:      %s\n", format_size(m->bytes, text, sizeof(text)));
 	printf("Frozen:    %s\n", duration(e->frozen_us, text, sizeof(text)));
 	print_memory(m);
@@ -287,7 +301,8 @@ int view_print_epoch(const struct view *v, unsigned epoch, struct err *err)
 	bool ok;
 
 	if (!e)
-		return err_set(err, 0, "job %s has no epoch %u that can be read here: `fsched list %s' shows those it has",
+		return err_set(err, 0,
+			       "job %s has no epoch %u that can be read here: `fsched list %s' shows those it has",
 			       v->label, epoch, v->label);
 	m = xcalloc(1, sizeof(*m));
 	ok = load_manifest(v, epoch, m, err);
@@ -296,7 +311,8 @@ int view_print_epoch(const struct view *v, unsigned epoch, struct err *err)
 		print_files(m->files);
 	} else {
 		print_heading();
-		print_row(e->number, e->time, e->bytes, e->shared, e->frozen_us, e->total_us, *e->reason ? printable(e->reason, shown, sizeof(shown)) : "-");
+		print_row(e->number, e->time, e->bytes, e->shared, e->frozen_us, e->total_us,
+			  *e->reason ? printable(e->reason, shown, sizeof(shown)) : "-");
 		printf("More is in the epoch's manifest: %s\n", err->text);
 	}
 	manifest_free(m);

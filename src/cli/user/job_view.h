@@ -1,4 +1,5 @@
-/* What is known of a job's epochs: from its checkpoint directory as far as the caller may read it, else from its Checkpoint entry. */
+/* What is known of a job's epochs: from its checkpoint directory as far as the caller may read it, else from its
+ * Checkpoint entry. */
 #ifndef FSCHED_CLI_USER_JOB_VIEW_H
 #define FSCHED_CLI_USER_JOB_VIEW_H
 
@@ -14,21 +15,21 @@
 
 struct view {
 	uint32_t id;
-	char     label[64];            /* "12_3" */
+	char label[64]; /* "12_3" */
 
-	bool     on_disk;              /* rec and store hold */
+	bool on_disk; /* rec and store hold */
 	struct store store;
 	struct job_record rec;
-	struct err disk_err;           /* why not */
-	bool     sees_disk;            /* root where JobCheckpointDir is: what is not found there is not there */
+	struct err disk_err; /* why not */
+	bool sees_disk;      /* root where JobCheckpointDir is: what is not found there is not there */
 
-	bool     in_slurm;             /* job holds */
+	bool in_slurm; /* job holds */
 	struct slurm_job job;
-	struct err slurm_err;          /* why not */
+	struct err slurm_err; /* why not */
 
-	bool     enabled;              /* status holds */
+	bool enabled; /* status holds */
 	struct status status;
-	bool     foreign;              /* the directory is of another job that had the id */
+	bool foreign; /* the directory is of another job that had the id */
 };
 
 /* Never fails: what is missing says why. The caller frees with view_free(). */

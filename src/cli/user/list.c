@@ -66,7 +66,8 @@ static bool print_job(const char *dir, const char *name)
 	struct job_record *r = xcalloc(1, sizeof(*r));
 	struct store s = { .dirfd = -1, .epochsfd = -1 };
 	char when[32], size[32] = "-", user[64];
-	bool ok = store_open(&s, dir, (uint32_t)strtoul(name, NULL, 10), 0, false, NULL) == 0 && store_load_record(&s, r, NULL) == 0;
+	bool ok = store_open(&s, dir, (uint32_t)strtoul(name, NULL, 10), 0, false, NULL) == 0 &&
+		  store_load_record(&s, r, NULL) == 0;
 
 	if (ok) {
 		const struct epoch_summary *last = r->n_epochs ? &r->epochs[r->n_epochs - 1] : NULL;
@@ -100,7 +101,8 @@ static int list_all(const struct conf *c)
 	}
 	free(names);
 	if (hidden)
-		fprintf(stderr, "fsched list: %u job%s in %s cannot be read by you\n", hidden, hidden == 1 ? "" : "s", c->dir);
+		fprintf(stderr, "fsched list: %u job%s in %s cannot be read by you\n", hidden, hidden == 1 ? "" : "s",
+			c->dir);
 	return CLI_OK;
 }
 
@@ -165,11 +167,13 @@ static int show_job(const struct view *v)
 	if (v->on_disk && !v->foreign)
 		printf("Job:       %s\n", v->label);
 	else if (v->enabled)
-		printf("Job:       %s (%s)\n", v->label, v->foreign ? "the directory in JobCheckpointDir is of an older job with this id" :
-		       never_ran(v) ? "it has not run yet" : v->disk_err.text);
+		printf("Job:       %s (%s)\n", v->label,
+		       v->foreign     ? "the directory in JobCheckpointDir is of an older job with this id"
+		       : never_ran(v) ? "it has not run yet"
+				      : v->disk_err.text);
 	if (v->in_slurm && v->enabled)
-		printf("Slurm:     %s%s%s%s\n", v->job.state, v->job.held ? " (held)" : "", *v->job.batch_host ? " on " : "",
-		       v->job.batch_host);
+		printf("Slurm:     %s%s%s%s\n", v->job.state, v->job.held ? " (held)" : "",
+		       *v->job.batch_host ? " on " : "", v->job.batch_host);
 	if (v->enabled)
 		print_status(v);
 	if (v->on_disk && !v->foreign)

@@ -1,4 +1,5 @@
-/* What is going on, on one line of a terminal that is written over; nothing at all when standard error is no terminal. */
+/* What is going on, on one line of a terminal that is written over; nothing at all when standard error is no terminal.
+ */
 #ifndef FSCHED_CLI_USER_PROGRESS_H
 #define FSCHED_CLI_USER_PROGRESS_H
 
@@ -6,11 +7,11 @@
 #include <stdint.h>
 
 struct progress {
-	bool    on;
-	bool    drawn;
-	char    label[48];     /* "job 12" */
-	char    doing[240];
-	int64_t began;         /* now_us() */
+	bool on;
+	bool drawn;
+	char label[48]; /* "job 12" */
+	char doing[240];
+	int64_t began; /* now_us() */
 };
 
 void progress_start(struct progress *p, const char *label, bool quiet);

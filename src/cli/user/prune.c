@@ -13,10 +13,10 @@
 #include "base/util.h"
 
 #define COMMAND "prune"
-#define SHOWN   11     /* epochs in an entry */
+#define SHOWN   11 /* epochs in an entry */
 
 struct options {
-	long keep;         /* -1 = --all */
+	long keep; /* -1 = --all */
 	bool all, force, dry_run;
 	const char *conf;
 };
@@ -36,7 +36,8 @@ static int check(const struct view *v, const struct options *o, struct err *err)
 		return err_set(err, 0, "is %s%s and may still need its epochs; --force removes them all the same",
 			       v->job.state, v->job.held ? " (held)" : "");
 	if (!v->in_slurm && v->slurm_err.num != VIEW_UNKNOWN_JOB)
-		return err_set(err, 0, "whether it has ended is not known (%s); --force goes on without asking Slurm", v->slurm_err.text);
+		return err_set(err, 0, "whether it has ended is not known (%s); --force goes on without asking Slurm",
+			       v->slurm_err.text);
 	return 0;
 }
 
@@ -126,7 +127,8 @@ static int remove_all(struct view *v, const struct conf *c, const struct options
 	return n ? 0 : err_set(err, ENOENT, "nothing is kept of it in %s", c->dir);
 }
 
-/* Slurm takes no update of a job that has ended; of others it must not tell of what is no more, for restart goes by it. */
+/* Slurm takes no update of a job that has ended; of others it must not tell of what is no more, for restart goes by it.
+ */
 static void tell_slurm(struct view *v)
 {
 	unsigned epochs[STORE_KEPT_MAX];
@@ -145,7 +147,8 @@ static void tell_slurm(struct view *v)
 		snprintf(s->error, sizeof(s->error), "its epochs were removed by fsched prune");
 	}
 	if (rpc_publish(v->id, s, &err) < 0)
-		cli_error(COMMAND, "job %s: warning: its Checkpoint entry still names what was removed: %s", v->label, err.text);
+		cli_error(COMMAND, "job %s: warning: its Checkpoint entry still names what was removed: %s", v->label,
+			  err.text);
 }
 
 static int prune(const struct conf *c, uint32_t id, const struct options *o)
@@ -172,6 +175,7 @@ static int prune(const struct conf *c, uint32_t id, const struct options *o)
 
 static int read_options(int argc, char **argv, struct options *o)
 {
+	/* clang-format off */
 	static const struct option options[] = {
 		{ "keep",    required_argument, NULL, 'k' },
 		{ "all",     no_argument,       NULL, 'a' },
@@ -181,20 +185,23 @@ static int read_options(int argc, char **argv, struct options *o)
 		{ "help",    no_argument,       NULL, 'h' },
 		{ NULL, 0, NULL, 0 }
 	};
+	/* clang-format on */
 	int c;
 
 	while ((c = getopt_long(argc, argv, "fnh", options, NULL)) != -1) {
 		switch (c) {
 		case 'k':
 			if (cli_number(optarg, 0, STORE_KEPT_MAX, &o->keep) < 0)
-				return cli_usage(COMMAND, "--keep wants a number from 0 to %d, not \"%s\"", STORE_KEPT_MAX, optarg) + 1;
+				return cli_usage(COMMAND, "--keep wants a number from 0 to %d, not \"%s\"",
+						 STORE_KEPT_MAX, optarg) +
+				       1;
 			break;
 		case 'a': o->all = true; break;
 		case 'f': o->force = true; break;
 		case 'n': o->dry_run = true; break;
 		case 'c': o->conf = optarg; break;
 		case 'h': return cli_help(COMMAND) + 1;
-		default:  return cli_bad_option(COMMAND) + 1;
+		default: return cli_bad_option(COMMAND) + 1;
 		}
 	}
 	if (optind >= argc)

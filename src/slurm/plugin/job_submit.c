@@ -1,7 +1,8 @@
 /* job_submit/fsched: runs in slurmctld when a job is submitted.
  *
- * A job without --checkpoint passes untouched. One with it is checked, made to be requeued and to append to its output (Slurm
- * truncates the output of a requeued job otherwise), kept on one node, and gets its uuid and its Checkpoint entry.
+ * A job without --checkpoint passes untouched. One with it is checked, made to be requeued and to append to its output
+ * (Slurm truncates the output of a requeued job otherwise), kept on one node, and gets its uuid and its Checkpoint
+ * entry.
  *
  * Strings that slurmctld will free must come from Slurm's allocator: anything else makes it abort. */
 #include <stdarg.h>
@@ -49,8 +50,7 @@ EXPORT int fini(void)
 	return SLURM_SUCCESS;
 }
 
-__attribute__((format(printf, 3, 4)))
-static int refuse(char **err_msg, int code, const char *fmt, ...)
+__attribute__((format(printf, 3, 4))) static int refuse(char **err_msg, int code, const char *fmt, ...)
 {
 	char text[1024];
 	va_list ap;
@@ -94,7 +94,8 @@ static void rewrite_env(job_desc_msg_t *d, const struct option_value *v)
 	for (i = 0; i < d->env_size; i++) {
 		if (!d->environment[i] || !option_in_env(d->environment[i]))
 			continue;
-		snprintf(element, sizeof(element), "%s=%s", d->environment[i][0] == '_' ? OPTION_ENV : OPTION_ENV_JOB, value);
+		snprintf(element, sizeof(element), "%s=%s", d->environment[i][0] == '_' ? OPTION_ENV : OPTION_ENV_JOB,
+			 value);
 		slurm_xfree((void **)&d->environment[i]);
 		d->environment[i] = slurm_xstrdup(element);
 	}
@@ -107,7 +108,8 @@ static bool is_variable(const char *element, const char *name)
 	return !strncmp(element, name, n) && element[n] == '=';
 }
 
-/* Set by the SPANK plugin in the job from which this one is submitted, and no wish of the user's: this one may be of several nodes. */
+/* Set by the SPANK plugin in the job from which this one is submitted, and no wish of the user's: this one may be of
+ * several nodes. */
 static bool set_for_other_job(const char *element, const char *set)
 {
 	for (int i = 0; set && i < MPI_VARIABLES; i++)
@@ -124,7 +126,8 @@ static const char *find_variable(const job_desc_msg_t *d, const char *name)
 	return NULL;
 }
 
-/* What a job submitted from inside of another inherits and must not. restart_count: Slurm itself sets it only from the second start on. */
+/* What a job submitted from inside of another inherits and must not. restart_count: Slurm itself sets it only from the
+ * second start on. */
 static void drop_inherited(job_desc_msg_t *d, bool restart_count)
 {
 	const char *found = find_variable(d, MPI_SET_ENV);
@@ -173,16 +176,21 @@ static int check_cluster(char **err_msg)
 
 	if (conf_load(conf, NULL, &err)) {
 		slurm_error("job_submit/fsched: %s", err.text);
-		return refuse(err_msg, ESLURM_DISABLED, "--checkpoint: the cluster's fsched.conf cannot be used: %s. "
-			      "Tell your administrator, or submit without --checkpoint.", err.text);
+		return refuse(err_msg, ESLURM_DISABLED,
+			      "--checkpoint: the cluster's fsched.conf cannot be used: %s. "
+			      "Tell your administrator, or submit without --checkpoint.",
+			      err.text);
 	}
 	if (conf->criu_enabled)
 		return SLURM_SUCCESS;
 	if (conf->path[0])
-		return refuse(err_msg, ESLURM_DISABLED, "--checkpoint: this cluster has checkpointing switched off (CheckpointType "
+		return refuse(err_msg, ESLURM_DISABLED,
+			      "--checkpoint: this cluster has checkpointing switched off (CheckpointType "
 			      "is checkpoint/none in %s). Submit without --checkpoint, or ask your administrator to set "
-			      "CheckpointType = checkpoint/criu.", conf->path);
-	return refuse(err_msg, ESLURM_DISABLED, "--checkpoint: this cluster has checkpointing switched off (the controller has no "
+			      "CheckpointType = checkpoint/criu.",
+			      conf->path);
+	return refuse(err_msg, ESLURM_DISABLED,
+		      "--checkpoint: this cluster has checkpointing switched off (the controller has no "
 		      "fsched.conf beside its slurm.conf). Submit without --checkpoint, or ask your administrator for an fsched.conf "
 		      "with CheckpointType = checkpoint/criu.");
 }
@@ -192,14 +200,19 @@ static int check_job(const job_desc_msg_t *d, char **err_msg)
 	uint32_t nodes = nodes_asked(d);
 
 	if (!d->script)
-		return refuse(err_msg, ESLURM_NOT_SUPPORTED, "--checkpoint works with sbatch only: an allocation of salloc or srun has "
-			      "no batch script that could be restored. Put the commands into a script, or leave --checkpoint out.");
+		return refuse(
+			err_msg, ESLURM_NOT_SUPPORTED,
+			"--checkpoint works with sbatch only: an allocation of salloc or srun has "
+			"no batch script that could be restored. Put the commands into a script, or leave --checkpoint out.");
 	if (d->het_job_offset != NO_VAL)
-		return refuse(err_msg, ESLURM_NOT_SUPPORTED, "--checkpoint does not work with heterogeneous jobs: their components run "
+		return refuse(err_msg, ESLURM_NOT_SUPPORTED,
+			      "--checkpoint does not work with heterogeneous jobs: their components run "
 			      "on several nodes. Submit one plain job, or leave --checkpoint out.");
 	if (nodes > 1)
-		return refuse(err_msg, ESLURM_INVALID_NODE_COUNT, "--checkpoint works with jobs on one node; this one asks for up to %u. "
-			      "Use -N1, or leave --checkpoint out.", nodes);
+		return refuse(err_msg, ESLURM_INVALID_NODE_COUNT,
+			      "--checkpoint works with jobs on one node; this one asks for up to %u. "
+			      "Use -N1, or leave --checkpoint out.",
+			      nodes);
 	return SLURM_SUCCESS;
 }
 
@@ -257,7 +270,8 @@ EXPORT int job_submit(job_desc_msg_t *d, uint32_t uid, char **err_msg)
 	if (!value && !d->script)
 		value = find_value(d->spank_job_env, d->spank_job_env_size);
 	if (!value && limit_wanted(d->environment, d->env_size))
-		return refuse(err_msg, ESLURM_NOT_SUPPORTED, "--checkpoint-at-limit needs --checkpoint too: a job without checkpoints "
+		return refuse(err_msg, ESLURM_NOT_SUPPORTED,
+			      "--checkpoint-at-limit needs --checkpoint too: a job without checkpoints "
 			      "cannot be continued after its time limit.");
 	if (value)
 		return enable(d, value, err_msg);

@@ -18,12 +18,13 @@
 extern slurm_conf_t slurm_conf __attribute__((weak));
 
 #define PROGRAM "fsched-requeue"
-#define UP_MAX 5   /* directories between a plugin and its prefix */
+#define UP_MAX  5 /* directories between a plugin and its prefix */
 
 /* slurmctld's end of the pipe; the plugin API has no place for state. */
 static int alive = -1;
 
-/* Where fsched is installed is known at build time, unless the whole tree was put somewhere else: then it is beside this plugin. */
+/* Where fsched is installed is known at build time, unless the whole tree was put somewhere else: then it is beside
+ * this plugin. */
 static int find_program(char *path, size_t len)
 {
 	Dl_info self;
@@ -34,7 +35,8 @@ static int find_program(char *path, size_t len)
 		snprintf(dir, sizeof(dir), "%s", self.dli_fname);
 		for (int i = 0; i < UP_MAX && (slash = strrchr(dir, '/')) && slash > dir; i++) {
 			*slash = '\0';
-			if ((size_t)snprintf(path, len, "%s/libexec/fsched/" PROGRAM, dir) < len && access(path, X_OK) == 0)
+			if ((size_t)snprintf(path, len, "%s/libexec/fsched/" PROGRAM, dir) < len &&
+			    access(path, X_OK) == 0)
 				return 0;
 		}
 	}
@@ -42,7 +44,8 @@ static int find_program(char *path, size_t len)
 	return access(path, X_OK);
 }
 
-/* In a fork of a process with threads: system calls only. Forks once more, so that slurmctld has no child to wait for. */
+/* In a fork of a process with threads: system calls only. Forks once more, so that slurmctld has no child to wait for.
+ */
 static _Noreturn void become(const char *path, int fd)
 {
 	char number[16], name[] = PROGRAM;
@@ -78,7 +81,8 @@ void requeue_start(void)
 	if (alive >= 0)
 		return;
 	if (find_program(path, sizeof(path))) {
-		slurm_error("job_submit/fsched: " PROGRAM " is not installed: jobs of failed nodes wait for cred_expire before they start again");
+		slurm_error("job_submit/fsched: " PROGRAM
+			    " is not installed: jobs of failed nodes wait for cred_expire before they start again");
 		return;
 	}
 	if (pipe2(ends, O_CLOEXEC) < 0) {

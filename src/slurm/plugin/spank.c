@@ -1,7 +1,7 @@
 /* The SPANK plugin: registers --checkpoint, and in the batch step of a job that has it starts the pod and the agent.
  *
- * Nothing but the callbacks may be visible: sbatch itself exports names like "opt", to which a global of the same name here
- * would be bound. */
+ * Nothing but the callbacks may be visible: sbatch itself exports names like "opt", to which a global of the same name
+ * here would be bound. */
 #include <errno.h>
 #include <pwd.h>
 #include <stdbool.h>
@@ -26,7 +26,7 @@ SPANK_PLUGIN(fsched, 1)
 
 /* The plugin API has no place for state of our own; one process deals with one job. */
 static struct spank_args plugin_args;
-static struct spank_batch batch;        /* value "" = nothing to do */
+static struct spank_batch batch; /* value "" = nothing to do */
 static struct spank_script script = { .gate = -1 };
 
 static int parse_args(int ac, char **av)
@@ -41,7 +41,8 @@ static int parse_args(int ac, char **av)
 		} else if (!strncmp(av[i], "conf=/", 6)) {
 			snprintf(plugin_args.conf, sizeof(plugin_args.conf), "%s", av[i] + 5);
 		} else {
-			slurm_error("fsched: plugstack.conf: unknown argument \"%s\"; allowed: libexec=/DIRECTORY conf=/FILE", av[i]);
+			slurm_error("fsched: plugstack.conf: unknown argument \"%s\"; allowed: libexec=/DIRECTORY conf=/FILE",
+				    av[i]);
 			rc = -1;
 		}
 	}
@@ -56,7 +57,8 @@ static int check_submission(const char *value)
 	int64_t interval;
 
 	if (spank_context() == S_CTX_LOCAL || !strcmp(program_invocation_short_name, "salloc")) {
-		slurm_error("--checkpoint works with sbatch only: put the commands into a batch script, or leave --checkpoint out");
+		slurm_error(
+			"--checkpoint works with sbatch only: put the commands into a batch script, or leave --checkpoint out");
 		return -1;
 	}
 	if (interval_parse(value, &interval, &err)) {
@@ -64,10 +66,12 @@ static int check_submission(const char *value)
 		return -1;
 	}
 	conf = xcalloc(1, sizeof(*conf));
-	if (conf_load(conf, plugin_args.conf[0] ? plugin_args.conf : NULL, NULL) == 0 && conf->path[0] && !conf->criu_enabled) {
-		slurm_error("--checkpoint: this cluster has checkpointing switched off (CheckpointType is checkpoint/none in %s). "
-			    "Submit without --checkpoint, or ask your administrator to set CheckpointType = checkpoint/criu.",
-			    conf->path);
+	if (conf_load(conf, plugin_args.conf[0] ? plugin_args.conf : NULL, NULL) == 0 && conf->path[0] &&
+	    !conf->criu_enabled) {
+		slurm_error(
+			"--checkpoint: this cluster has checkpointing switched off (CheckpointType is checkpoint/none in %s). "
+			"Submit without --checkpoint, or ask your administrator to set CheckpointType = checkpoint/criu.",
+			conf->path);
 		return -1;
 	}
 	return 0;
@@ -155,8 +159,8 @@ EXPORT int slurm_spank_init_post_opt(spank_t sp, int ac, char **av)
 	return 0;
 }
 
-/* The text reaches the job's output. Not returned as an error: Slurm ignores that of a plugin that is only "optional", and the job
- * would run without the checkpoints that were asked for. */
+/* The text reaches the job's output. Not returned as an error: Slurm ignores that of a plugin that is only "optional",
+ * and the job would run without the checkpoints that were asked for. */
 static _Noreturn void fail_job(spank_t sp, const char *text)
 {
 	uint32_t job_id = 0;
@@ -179,7 +183,8 @@ EXPORT int slurm_spank_task_init_privileged(spank_t sp, int ac, char **av)
 	return 0;
 }
 
-/* Slurm sets this only now, and S_SLURM_RESTART_COUNT is always 0. The submit filter has removed a value of the user's own. */
+/* Slurm sets this only now, and S_SLURM_RESTART_COUNT is always 0. The submit filter has removed a value of the user's
+ * own. */
 static unsigned restart_count(spank_t sp)
 {
 	char text[16];
@@ -201,7 +206,8 @@ static bool in_env(spank_t sp, const char *name)
 static void keep_mpi_inside(spank_t sp)
 {
 	char set[256] = "", tasks[16];
-	bool openmpi = spank_getenv(sp, "SLURM_TASKS_PER_NODE", tasks, sizeof(tasks)) == ESPANK_SUCCESS && atoi(tasks) > 0;
+	bool openmpi = spank_getenv(sp, "SLURM_TASKS_PER_NODE", tasks, sizeof(tasks)) == ESPANK_SUCCESS &&
+		       atoi(tasks) > 0;
 
 	snprintf(tasks, sizeof(tasks), "%d", openmpi ? atoi(tasks) : 0);
 	for (int i = MPI_OPENMPI; i < MPI_VARIABLES; i++)

@@ -1,4 +1,5 @@
-/* Conversations with slurmctld from slurmstepd and from T: by fsched-slurm, since libslurm's own calls have no bound. */
+/* Conversations with slurmctld from slurmstepd and from T: by fsched-slurm, since libslurm's own calls have no bound.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -13,7 +14,7 @@
 #include "slurm/plugin/spank_fsched.h"
 
 #define ANSWER_MAX 65536
-#define GRACE_MS 5000       /* fsched-slurm keeps its timeout itself, unless a file system holds it */
+#define GRACE_MS   5000 /* fsched-slurm keeps its timeout itself, unless a file system holds it */
 
 /* In a fork of a process with threads: system calls only. Descriptor 2 is the job's output here. */
 static _Noreturn void become(char *const *argv, char *const *envp, int out)
@@ -90,7 +91,8 @@ json_t *ask_slurm(const struct slurm_question *q, struct err *err)
 	if (error)
 		err_set(err, 0, "%s", error);
 	else
-		err_set(err, 0, "%s gave no answer (wait status %d): is fsched installed completely on node %s?", path, status, q->node);
+		err_set(err, 0, "%s gave no answer (wait status %d): is fsched installed completely on node %s?", path,
+			status, q->node);
 	json_decref(answer);
 	return NULL;
 }

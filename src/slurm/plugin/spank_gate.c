@@ -80,8 +80,8 @@ void reopen_stdio(void)
 	}
 }
 
-/* The user wanted a truncated file. Slurm opened it in append mode, because only now is it known that the job starts from its
- * beginning and is not restored. */
+/* The user wanted a truncated file. Slurm opened it in append mode, because only now is it known that the job starts
+ * from its beginning and is not restored. */
 static void truncate_output(void)
 {
 	struct stat st;
@@ -134,7 +134,8 @@ int gate_wait(int gate, enum gate_answer *answer, struct err *err)
 	while (n >= 0 && (n = next_answer(gate, text, sizeof(text))) > 0 && !strncmp(text, "keep ", 5))
 		keep_for_agent(gate, text + 5);
 	if (n <= 0)
-		return err_set(err, n < 0 ? errno : 0, "fsched-agent ended before it started the job; the reason is in the system log of "
+		return err_set(err, n < 0 ? errno : 0,
+			       "fsched-agent ended before it started the job; the reason is in the system log of "
 			       "this node (journalctl -t fsched-agent)");
 	while (n > 0 && text[n - 1] == '\n')
 		text[--n] = '\0';
@@ -154,6 +155,8 @@ int gate_wait(int gate, enum gate_answer *answer, struct err *err)
 	}
 	if (!strncmp(text, "fail ", 5))
 		return err_set(err, 0, "%s", text + 5);
-	return err_set(err, EPROTO, "fsched-agent gave the answer \"%s\", which this plugin does not know: are plugin and agent of the "
-		       "same version?", text);
+	return err_set(err, EPROTO,
+		       "fsched-agent gave the answer \"%s\", which this plugin does not know: are plugin and agent of the "
+		       "same version?",
+		       text);
 }

@@ -1,5 +1,5 @@
-/* The job's output of the run before, put beside before a fresh start truncates it or appends to it. In the script's process, as the
- * job's user and with his rights only. */
+/* The job's output of the run before, put beside before a fresh start truncates it or appends to it. In the script's
+ * process, as the job's user and with his rights only. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -12,12 +12,12 @@
 #include "slurm/plugin/spank_fsched.h"
 #include "files/files_internal.h"
 
-#define NAMES_MAX 100   /* of one run: the job's user may have files of such a name */
+#define NAMES_MAX 100 /* of one run: the job's user may have files of such a name */
 
 struct output {
 	char path[PATH_MAX];
-	char *name;             /* last part of path */
-	int  dirfd, fd;         /* fd: to read from */
+	char *name;    /* last part of path */
+	int dirfd, fd; /* fd: to read from */
 	struct stat st;
 };
 
@@ -26,7 +26,8 @@ static bool same_inode(const struct stat *a, const struct stat *b)
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* The file of descriptor fd by its name, as long as the name leads to it and to nothing else. 1: there is nothing to keep. */
+/* The file of descriptor fd by its name, as long as the name leads to it and to nothing else. 1: there is nothing to
+ * keep. */
 static int find(int fd, struct output *o, struct err *err)
 {
 	struct stat named;
@@ -64,7 +65,8 @@ static int create(const struct output *o, unsigned run, char name[NAME_MAX + 1],
 		int fd;
 
 		if (n > NAME_MAX)
-			return err_set(err, ENAMETOOLONG, "the name of %s is too long to add \".run-%u\" to it", o->path, run);
+			return err_set(err, ENAMETOOLONG, "the name of %s is too long to add \".run-%u\" to it",
+				       o->path, run);
 		fd = openat(o->dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 		if (fd >= 0 || errno != EEXIST)
 			return fd >= 0 ? fd : err_sys(err, errno, "cannot make %s.run-%u", o->path, run);

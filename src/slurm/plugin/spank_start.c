@@ -27,9 +27,11 @@
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC (1U << 2)
 #endif
-#define CPUS_MAX 16384
-#define ASK_TIMEOUT 20                       /* s, for one answer of slurmctld */
-#define ASK_BOUND (INT64_C(600) * 1000000)   /* us, for all: longer than SlurmdTimeout, after which the job is taken from a node without network */
+#define CPUS_MAX    16384
+#define ASK_TIMEOUT 20 /* s, for one answer of slurmctld */
+#define ASK_BOUND                                                                                                    \
+	(INT64_C(600) * 1000000) /* us, for all: longer than SlurmdTimeout, after which the job is taken from a node \
+				    without network */
 #define PATHS_MAX 64
 
 struct start {
@@ -40,13 +42,13 @@ struct start {
 	uint16_t cpus;
 	char cluster[64], user[64], node[256];
 	char cwd[PATH_MAX], script[PATH_MAX], out[PATH_MAX], errout[PATH_MAX];
-	struct pod_spec spec;          /* cred.groups belongs to Slurm */
+	struct pod_spec spec; /* cred.groups belongs to Slurm */
 	struct pod pod;
 	pid_t script_pid;
-	int gate;                      /* the agent's end */
-	volatile unsigned *restarts;   /* filled by P3 */
+	int gate;                    /* the agent's end */
+	volatile unsigned *restarts; /* filled by P3 */
 	mode_t umask;
-	cpu_set_t *affinity;           /* T's own, before slurmstepd has set the job's */
+	cpu_set_t *affinity; /* T's own, before slurmstepd has set the job's */
 };
 
 static void get_identity(spank_t sp, struct start *s, const struct spank_batch *batch)
@@ -96,21 +98,25 @@ static int check(spank_t sp, const struct start *s, struct err *err)
 
 	if (geteuid() != 0)
 		return err_set(err, EPERM, "slurmd on node %s does not run as root, which checkpoints need", s->node);
-	/* S_JOB_NNODES is 0 in a batch step. slurmd overwrites this variable and the name of the cluster, whatever the user had in them. */
+	/* S_JOB_NNODES is 0 in a batch step. slurmd overwrites this variable and the name of the cluster, whatever the
+	 * user had in them. */
 	if (spank_getenv(sp, "SLURM_JOB_NUM_NODES", nodes, sizeof(nodes)) == ESPANK_SUCCESS && strcmp(nodes, "1") != 0)
 		return err_set(err, EINVAL, "it runs on %s nodes; only jobs on one node can be checkpointed", nodes);
 	if (!s->conf.criu_enabled)
-		return err_set(err, 0, "checkpointing is switched off on node %s (CheckpointType is not checkpoint/criu in %s)", s->node,
-			       s->conf.path[0] ? s->conf.path : "fsched.conf, which does not exist there");
+		return err_set(err, 0,
+			       "checkpointing is switched off on node %s (CheckpointType is not checkpoint/criu in %s)",
+			       s->node, s->conf.path[0] ? s->conf.path : "fsched.conf, which does not exist there");
 	return 0;
 }
 
-/* Before anything is made for the job: is the option the one that slurmctld wrote? slurmctld has just sent the job here, but may be busy
- * or restarting now; it is waited for, since neither an unchecked option nor a start without checkpoints is wanted. */
+/* Before anything is made for the job: is the option the one that slurmctld wrote? slurmctld has just sent the job
+ * here, but may be busy or restarting now; it is waited for, since neither an unchecked option nor a start without
+ * checkpoints is wanted. */
 static int check_origin(const struct start *s, const struct spank_args *args, struct err *err)
 {
 	const int64_t end = now_us() + ASK_BOUND;
-	json_t *arg = json_pack("{s:s, s:I, s:s}", "uuid", s->option.uuid, "interval", (json_int_t)s->option.interval, "dir", s->conf.dir);
+	json_t *arg = json_pack("{s:s, s:I, s:s}", "uuid", s->option.uuid, "interval", (json_int_t)s->option.interval,
+				"dir", s->conf.dir);
 	cleanup_free char *text = arg ? json_dumps(arg, JSON_COMPACT) : NULL;
 	const struct slurm_question q = { args->libexec, s->node, "check-option", text, s->job_id, ASK_TIMEOUT };
 	const char *why;
@@ -121,8 +127,10 @@ static int check_origin(const struct start *s, const struct spank_args *args, st
 		return err_set(err, EINVAL, "JobCheckpointDir in %s is no UTF-8", s->conf.path);
 	while (!(answer = ask_slurm(&q, err))) {
 		if (now_us() >= end)
-			return err_wrap(err, "slurmctld could not be asked for %d min whether the option is the job's own; what was saved of the job is "
-					"kept, requeue or submit it again", (int)(ASK_BOUND / 60000000));
+			return err_wrap(err,
+					"slurmctld could not be asked for %d min whether the option is the job's own; what was saved of the job is "
+					"kept, requeue or submit it again",
+					(int)(ASK_BOUND / 60000000));
 		sleep(1);
 	}
 	why = json_string_value(json_object_get(answer, "why"));
@@ -132,8 +140,8 @@ static int check_origin(const struct start *s, const struct spank_args *args, st
 	return why ? -1 : 0;
 }
 
-/* The user's files that slurmstepd holds open here: the job's input, output and error. Descriptor 1 is not yet the job's. Their number, or
- * -1 if they cannot be listed. */
+/* The user's files that slurmstepd holds open here: the job's input, output and error. Descriptor 1 is not yet the
+ * job's. Their number, or -1 if they cannot be listed. */
 static int users_files(char paths[][PATH_MAX], int max)
 {
 	cleanup_dir DIR *d = opendir("/proc/self/fd");
@@ -144,7 +152,8 @@ static int users_files(char paths[][PATH_MAX], int max)
 	while (n < max && more > 0 && (more = dir_next(d, &e)) > 0) {
 		ssize_t len = readlinkat(dirfd(d), e->d_name, paths[n], PATH_MAX - 1);
 
-		if (len <= 0 || paths[n][0] != '/' || fstat(atoi(e->d_name), &st) || !S_ISREG(st.st_mode) || st.st_uid == 0)
+		if (len <= 0 || paths[n][0] != '/' || fstat(atoi(e->d_name), &st) || !S_ISREG(st.st_mode) ||
+		    st.st_uid == 0)
 			continue;
 		paths[n++][len] = '\0';
 	}
@@ -167,7 +176,7 @@ static void get_output_paths(struct start *s, char files[][PATH_MAX], int n)
 static bool may_hide_tmp(struct start *s)
 {
 	bool conflict;
-	char (*files)[PATH_MAX] = xcalloc(PATHS_MAX, PATH_MAX);
+	char(*files)[PATH_MAX] = xcalloc(PATHS_MAX, PATH_MAX);
 	const char *paths[PATHS_MAX + 8];
 	int i, k = 0, n = users_files(files, PATHS_MAX);
 
@@ -222,24 +231,25 @@ static json_t *groups(const struct pod_cred *c)
 
 static json_t *describe(const struct start *s)
 {
-	const struct { const char *key, *path; } paths[] = {
-		{ "script", s->script }, { "cwd", s->cwd }, { "stdout", s->out }, { "stderr", s->errout }, { "pod_dir", s->spec.dir },
-		{ "config", s->conf.path },
+	const struct {
+		const char *key, *path;
+	} paths[] = {
+		{ "script", s->script }, { "cwd", s->cwd },          { "stdout", s->out },
+		{ "stderr", s->errout }, { "pod_dir", s->spec.dir }, { "config", s->conf.path },
 	};
 	const bool task = s->array_task != NO_VAL;
 	json_t *o;
 
-	o = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:o, s:o, s:s, s:I, s:b, s:b, s:i, s:b, s:i, s:i, s:i, s:i, s:i}",
-			 "job_id", (json_int_t)s->job_id, "array_job_id", (json_int_t)(task ? s->array_id : 0),
-			 "array_task_id", (json_int_t)(task ? (json_int_t)s->array_task : -1),
-			 "step", (json_int_t)SLURM_BATCH_SCRIPT,
-			 "uid", (json_int_t)s->spec.cred.uid, "gid", (json_int_t)s->spec.cred.gid,
-			 "groups", groups(&s->spec.cred), "user", json_text(s->user),
-			 "restart_count", (json_int_t)*s->restarts, "node", json_text(s->node), "cluster", json_text(s->cluster),
-			 "uuid", s->option.uuid, "interval", (json_int_t)s->option.interval, "truncate", (int)s->option.truncate,
-			 "at_limit", (int)s->option.at_limit, "cpus", (int)s->cpus, "private_tmp", (int)s->spec.private_tmp,
-			 "init_pid", (int)s->pod.init, "leader_pid", (int)s->pod.leader, "script_pid", (int)s->script_pid,
-			 "ctl_fd", s->pod.ctl, "gate_fd", s->gate);
+	o = json_pack(
+		"{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:o, s:o, s:s, s:I, s:b, s:b, s:i, s:b, s:i, s:i, s:i, s:i, s:i}",
+		"job_id", (json_int_t)s->job_id, "array_job_id", (json_int_t)(task ? s->array_id : 0), "array_task_id",
+		(json_int_t)(task ? (json_int_t)s->array_task : -1), "step", (json_int_t)SLURM_BATCH_SCRIPT, "uid",
+		(json_int_t)s->spec.cred.uid, "gid", (json_int_t)s->spec.cred.gid, "groups", groups(&s->spec.cred),
+		"user", json_text(s->user), "restart_count", (json_int_t)*s->restarts, "node", json_text(s->node),
+		"cluster", json_text(s->cluster), "uuid", s->option.uuid, "interval", (json_int_t)s->option.interval,
+		"truncate", (int)s->option.truncate, "at_limit", (int)s->option.at_limit, "cpus", (int)s->cpus,
+		"private_tmp", (int)s->spec.private_tmp, "init_pid", (int)s->pod.init, "leader_pid", (int)s->pod.leader,
+		"script_pid", (int)s->script_pid, "ctl_fd", s->pod.ctl, "gate_fd", s->gate);
 	/* names are bytes: the agent opens what it is given here */
 	for (size_t i = 0; o && i < ARRAY_SIZE(paths); i++)
 		json_set_name(o, paths[i].key, paths[i].path);
@@ -345,8 +355,8 @@ static _Noreturn void become_agent(struct start *s)
 	/* What arrives from now on is the agent's: it starts with all signals blocked. */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
-	/* slurmstepd now moves T to its process group and cgroup. The former fails after an exec, and P3 gets its word to go on only
-	 * when all of it is done. End of file: P3 has died, and the agent is to see how. */
+	/* slurmstepd now moves T to its process group and cgroup. The former fails after an exec, and P3 gets its word
+	 * to go on only when all of it is done. End of file: P3 has died, and the agent is to see how. */
 	while (poll(&p, 1, -1) < 0 && errno == EINTR)
 		;
 	task_fd = write_task(s, &err);
@@ -404,15 +414,15 @@ static int share_page(struct start *s, struct err *err)
 	return 0;
 }
 
-int start_checkpointed(spank_t sp, const struct spank_args *args, const struct spank_batch *batch, struct spank_script *script,
-		       struct err *err)
+int start_checkpointed(spank_t sp, const struct spank_args *args, const struct spank_batch *batch,
+		       struct spank_script *script, struct err *err)
 {
 	cleanup_free struct start *s = xcalloc(1, sizeof(*s));
 	int rc;
 
 	get_identity(sp, s, batch);
-	if (load_settings(s, args, batch->value, err) || check(sp, s, err) || check_origin(s, args, err) || set_paths(s, args, err) ||
-	    share_page(s, err))
+	if (load_settings(s, args, batch->value, err) || check(sp, s, err) || check_origin(s, args, err) ||
+	    set_paths(s, args, err) || share_page(s, err))
 		return -1;
 	save_affinity(s);
 	/* The job's umask is not for the pod's directories; the script gets it back. */
@@ -427,19 +437,25 @@ int start_checkpointed(spank_t sp, const struct spank_args *args, const struct s
 	return 0;
 }
 
-/* The agent is gone without having said good-bye, and the kernel has taken its pod along: the job's Checkpoint entry must not go on
- * naming an agent, unless the job was taken from this node before: then it is another agent's. Only now does Slurm still take it: of a
- * job that has ended (cancelled, say, and killed after KillWait, which is the ordinary end of a script that ignores SIGTERM) it takes no
- * comment, and then there is nothing to tell. */
+/* The agent is gone without having said good-bye, and the kernel has taken its pod along: the job's Checkpoint entry
+ * must not go on naming an agent, unless the job was taken from this node before: then it is another agent's. Only now
+ * does Slurm still take it: of a job that has ended (cancelled, say, and killed after KillWait, which is the ordinary
+ * end of a script that ignores SIGTERM) it takes no comment, and then there is nothing to tell. */
 static void publish_killed_agent(const struct start *s, const char *libexec)
 {
-	const struct slurm_question q = { libexec, s->node, "publish",
+	const struct slurm_question q = {
+		libexec,
+		s->node,
+		"publish",
 		"{\"state\":\"ended\",\"agent\":\"\",\"error\":\"fsched-agent was killed and the job ended with it; its epochs are kept\"}",
-		s->job_id, 5 };
+		s->job_id,
+		5
+	};
 	json_t *answer = ask_slurm(&q, NULL);
 
 	if (answer)
-		slurm_error("fsched: job %u: fsched-agent was killed; the job has ended with it, its epochs are kept", s->job_id);
+		slurm_error("fsched: job %u: fsched-agent was killed; the job has ended with it, its epochs are kept",
+			    s->job_id);
 	json_decref(answer);
 }
 

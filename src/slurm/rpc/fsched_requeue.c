@@ -1,15 +1,18 @@
 /* fsched-requeue FD [SLURM_CONF]: lets jobs whose node has died start again at once.
  *
- * slurmctld makes a requeued job wait for cred_expire (two minutes by default), so that the credential of its last start is void.
- * For a job of fsched's that wait serves nothing: its lease keeps a second copy from running. The job_submit plugin starts this
- * program beside slurmctld, as the same user; it ends when descriptor FD does, which is slurmctld's end of a pipe.
+ * slurmctld makes a requeued job wait for cred_expire (two minutes by default), so that the credential of its last
+ * start is void. For a job of fsched's that wait serves nothing: its lease keeps a second copy from running. The
+ * job_submit plugin starts this program beside slurmctld, as the same user; it ends when descriptor FD does, which is
+ * slurmctld's end of a pipe.
  *
- * It asks for the nodes every few seconds, which costs slurmctld what an sinfo does, and less when nothing has changed. When a node has
- * gone down or was booted it looks at the jobs for a minute, else now and then: that a job is not on a node that was booted right after it
- * was started slurmctld finds out only the next time that the node registers, minutes later.
+ * It asks for the nodes every few seconds, which costs slurmctld what an sinfo does, and less when nothing has changed.
+ * When a node has gone down or was booted it looks at the jobs for a minute, else now and then: that a job is not on a
+ * node that was booted right after it was started slurmctld finds out only the next time that the node registers,
+ * minutes later.
  *
- * A job is let go once per restart, if its Checkpoint entry says that it was running, and it is pending only for its begin time, or because a
- * node refused it, or because it has been requeued too often: a person's requeue, a hold or a dependency is none of its business. */
+ * A job is let go once per restart, if its Checkpoint entry says that it was running, and it is pending only for its
+ * begin time, or because a node refused it, or because it has been requeued too often: a person's requeue, a hold or a
+ * dependency is none of its business. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -30,26 +33,31 @@
 #include "slurm/slurm_compat.h"
 #include "slurm/rpc/slurm_rpc.h"
 
-#define POLL_MS   2000
-#define SELDOM    10          /* polls from one look at the jobs to the next when the nodes are as they were */
-#define LOOKS     30          /* at the jobs after a change of the nodes: slurmctld requeues a little later */
-#define DELAY     2           /* s; see RELEASE_DELAY in slurm_rpc.c */
-#define SOON      3           /* s: a job that waits no longer than that is left alone */
+#define POLL_MS    2000
+#define SELDOM     10 /* polls from one look at the jobs to the next when the nodes are as they were */
+#define LOOKS      30 /* at the jobs after a change of the nodes: slurmctld requeues a little later */
+#define DELAY      2  /* s; see RELEASE_DELAY in slurm_rpc.c */
+#define SOON       3  /* s: a job that waits no longer than that is left alone */
 #define LET_GO_MAX 4096
 
-struct seen { uint32_t job_id, restarts, epoch; };
-struct ring { struct seen v[LET_GO_MAX]; unsigned n; };   /* n in all */
+struct seen {
+	uint32_t job_id, restarts, epoch;
+};
+struct ring {
+	struct seen v[LET_GO_MAX];
+	unsigned n;
+}; /* n in all */
 
 struct watch {
-	time_t nodes_at;            /* of the last answer with news */
-	uint64_t nodes;             /* what matters of the nodes, hashed */
-	unsigned looks;             /* at the jobs that are still to be made */
+	time_t nodes_at; /* of the last answer with news */
+	uint64_t nodes;  /* what matters of the nodes, hashed */
+	unsigned looks;  /* at the jobs that are still to be made */
 	unsigned polls;
-	time_t jobs_at;             /* of the last look at them */
-	bool jobs_again;            /* one of them could not be let go */
+	time_t jobs_at;  /* of the last look at them */
+	bool jobs_again; /* one of them could not be let go */
 	struct ring let_go;
-	struct ring too_often;      /* those of them that had been requeued too often */
-	struct ring refused;        /* whose update has failed; told once per restart */
+	struct ring too_often; /* those of them that had been requeued too often */
+	struct ring refused;   /* whose update has failed; told once per restart */
 };
 
 /* ---- nodes ---- */
@@ -118,15 +126,18 @@ static bool was_running(const struct status *s)
 	return !strcmp(s->state, "running") || !strcmp(s->state, "restoring");
 }
 
-/* A slurmd that was behind a cut link when its job was taken from it was never told so, and refuses the next start of the same job
- * ("already running, do not launch second copy"). slurmctld then drains the node and holds the job, which can go on elsewhere. */
+/* A slurmd that was behind a cut link when its job was taken from it was never told so, and refuses the next start of
+ * the same job
+ * ("already running, do not launch second copy"). slurmctld then drains the node and holds the job, which can go on
+ * elsewhere. */
 static bool launch_failed(const slurm_job_info_t *r)
 {
 	return r->priority == 0 && r->state_desc && strstr(r->state_desc, "launch failed requeued held");
 }
 
-/* slurmctld holds a job for good that it has missed on its nodes, or could not launch, six times in its life (MAX_BATCH_REQUEUE, no setting). That is
- * meant for a job that cannot start, or that crashes nodes. One that was held so before may go on if it has made an epoch since. */
+/* slurmctld holds a job for good that it has missed on its nodes, or could not launch, six times in its life
+ * (MAX_BATCH_REQUEUE, no setting). That is meant for a job that cannot start, or that crashes nodes. One that was held
+ * so before may go on if it has made an epoch since. */
 static bool requeued_too_often(const slurm_job_info_t *r)
 {
 	return r->priority == 0 && r->state_reason == WAIT_MAX_REQUEUE;
@@ -158,10 +169,12 @@ static int let_go(const slurm_job_info_t *r, time_t now, struct err *err)
 	if (rpc_update(RECORD_ID(r), &d, "cannot start at once", err))
 		return -1;
 	if (requeued_too_often(r))
-		syslog(LOG_NOTICE, "job %u: Slurm held it because it was requeued too often; it has made an epoch meanwhile and may go on", RECORD_ID(r));
+		syslog(LOG_NOTICE,
+		       "job %u: Slurm held it because it was requeued too often; it has made an epoch meanwhile and may go on",
+		       RECORD_ID(r));
 	else
-		syslog(LOG_INFO, "job %u: its node has failed; it may start again at once, not only in %lld s", RECORD_ID(r),
-		       (long long)(r->eligible_time - now));
+		syslog(LOG_INFO, "job %u: its node has failed; it may start again at once, not only in %lld s",
+		       RECORD_ID(r), (long long)(r->eligible_time - now));
 	return 0;
 }
 

@@ -1,17 +1,17 @@
-/* fsched-slurm: one conversation with slurmctld in a process of its own, so that a slow controller never blocks the agent.
+/* fsched-slurm: one conversation with slurmctld in a process of its own, so that a slow controller never blocks the
+ * agent.
  *
  *   fsched-slurm [--timeout S] OP JOBID [ARG]
  *
  *   get                 the job's record, the address of its node, SlurmUser
- *   publish [STATUS]    STATUS (or stdin) becomes the job's Checkpoint entry: a rendered one (base/status.h), or a JSON object with
- *                       members of struct status, of which only those given change. Old news, from behind a link that was cut, are left out: if
- *                       the job runs and was started anew since the restart FSCHED_RESTART_COUNT of the environment. It fails if the job
- *                       does not run on node FSCHED_BATCH_HOST of the environment
- *   take-restart-epoch  {"epoch":N,"vacated":bool,"ended":bool}: the epoch asked for by the owner, 0 = none, -1 = the latest; it is
- *                       removed from the job's Comment. vacated: the job's entry says that it left its node to be continued; ended:
- *                       that it had ended
- *   check-option {"uuid":U,"interval":N,"dir":PATH}  are these the job's own (option_check.h)? {"ok":true}, or {"why":TEXT}
- *   requeue, requeue-hold, release
+ *   publish [STATUS]    STATUS (or stdin) becomes the job's Checkpoint entry: a rendered one (base/status.h), or a JSON
+ * object with members of struct status, of which only those given change. Old news, from behind a link that was cut,
+ * are left out: if the job runs and was started anew since the restart FSCHED_RESTART_COUNT of the environment. It
+ * fails if the job does not run on node FSCHED_BATCH_HOST of the environment take-restart-epoch
+ * {"epoch":N,"vacated":bool,"ended":bool}: the epoch asked for by the owner, 0 = none, -1 = the latest; it is removed
+ * from the job's Comment. vacated: the job's entry says that it left its node to be continued; ended: that it had ended
+ *   check-option {"uuid":U,"interval":N,"dir":PATH}  are these the job's own (option_check.h)? {"ok":true}, or
+ * {"why":TEXT} requeue, requeue-hold, release
  *
  * JOBID is 12 or 12_3. Prints one line, a JSON object: with "error" (also on stderr, as text) after a failure.
  * Exit status 0 done, 1 failed, 2 used wrongly. */
@@ -31,7 +31,7 @@
 #include "base/json.h"
 
 #define TIMEOUT_DEFAULT 20
-#define STATUS_MAX 65536
+#define STATUS_MAX      65536
 
 static char timeout_text[160], timeout_json[192];
 
@@ -73,8 +73,10 @@ static void limit_time(unsigned seconds, const char *op, const char *job)
 	struct sigaction sa = { .sa_handler = on_alarm };
 	sigset_t set;
 
-	snprintf(timeout_text, sizeof(timeout_text), "fsched-slurm: %s job %.32s: slurmctld did not answer within %u s\n", op, job, seconds);
-	snprintf(timeout_json, sizeof(timeout_json), "{\"error\":\"%s job %.32s: slurmctld did not answer within %u s\"}\n", op, job, seconds);
+	snprintf(timeout_text, sizeof(timeout_text),
+		 "fsched-slurm: %s job %.32s: slurmctld did not answer within %u s\n", op, job, seconds);
+	snprintf(timeout_json, sizeof(timeout_json),
+		 "{\"error\":\"%s job %.32s: slurmctld did not answer within %u s\"}\n", op, job, seconds);
 	sigaction(SIGALRM, &sa, NULL);
 	/* the agent blocks all signals, and its children may have inherited that */
 	sigemptyset(&set);
@@ -91,28 +93,28 @@ static json_t *status_object(const char *admin_comment)
 
 	if (status_parse(admin_comment, &s, NULL))
 		return json_null();
-	return json_pack("{s:o, s:I, s:i, s:I, s:I, s:I, s:I, s:o, s:i, s:i, s:o, s:o, s:o}",
-			 "state", json_text(s.state), "interval", (json_int_t)s.interval, "epoch", (int)s.epoch,
-			 "epoch_time", (json_int_t)s.epoch_time, "bytes", (json_int_t)s.bytes, "frozen_us", (json_int_t)s.frozen_us,
-			 "total_us", (json_int_t)s.total_us, "kept", json_text(s.kept), "skipped", (int)s.skipped, "restored", (int)s.restored,
-			 "error", json_text(s.error), "uuid", json_text(s.uuid), "agent", json_text(s.agent));
+	return json_pack("{s:o, s:I, s:i, s:I, s:I, s:I, s:I, s:o, s:i, s:i, s:o, s:o, s:o}", "state",
+			 json_text(s.state), "interval", (json_int_t)s.interval, "epoch", (int)s.epoch, "epoch_time",
+			 (json_int_t)s.epoch_time, "bytes", (json_int_t)s.bytes, "frozen_us", (json_int_t)s.frozen_us,
+			 "total_us", (json_int_t)s.total_us, "kept", json_text(s.kept), "skipped", (int)s.skipped,
+			 "restored", (int)s.restored, "error", json_text(s.error), "uuid", json_text(s.uuid), "agent",
+			 json_text(s.agent));
 }
 
 static json_t *job_object(const struct slurm_job *j)
 {
-	return json_pack("{s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:I, s:o, s:o, s:i, s:I, s:I, s:I, "
-			 "s:o, s:o, s:o}",
-			 "job_id", (json_int_t)j->id, "label", j->label, "array_job_id", (json_int_t)j->array_id,
-			 "array_task_id", (json_int_t)j->array_task, "het_job_id", (json_int_t)j->het_id,
-			 "uid", (json_int_t)j->uid, "gid", (json_int_t)j->gid, "state", j->state,
-			 "pending", (int)j->pending, "running", (int)j->running, "suspended", (int)j->suspended,
-			 "finished", (int)j->finished, "completing", (int)j->completing, "held", (int)j->held,
-			 "batch", (int)j->batch, "requeue", (int)j->requeue, "priority", (json_int_t)j->priority,
-			 "reason", json_text(j->reason), "batch_host", json_text(j->batch_host), "restart_count", (int)j->restart_count,
-			 "start_time", (json_int_t)j->start_time, "end_time", (json_int_t)j->end_time,
-			 "preempt_time", (json_int_t)j->preempt_time,
-			 "admin_comment", json_text(j->admin_comment), "comment", json_text(j->comment),
-			 "status", status_object(j->admin_comment));
+	return json_pack(
+		"{s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:I, s:o, s:o, s:i, s:I, s:I, s:I, "
+		"s:o, s:o, s:o}",
+		"job_id", (json_int_t)j->id, "label", j->label, "array_job_id", (json_int_t)j->array_id, "array_task_id",
+		(json_int_t)j->array_task, "het_job_id", (json_int_t)j->het_id, "uid", (json_int_t)j->uid, "gid",
+		(json_int_t)j->gid, "state", j->state, "pending", (int)j->pending, "running", (int)j->running,
+		"suspended", (int)j->suspended, "finished", (int)j->finished, "completing", (int)j->completing, "held",
+		(int)j->held, "batch", (int)j->batch, "requeue", (int)j->requeue, "priority", (json_int_t)j->priority,
+		"reason", json_text(j->reason), "batch_host", json_text(j->batch_host), "restart_count",
+		(int)j->restart_count, "start_time", (json_int_t)j->start_time, "end_time", (json_int_t)j->end_time,
+		"preempt_time", (json_int_t)j->preempt_time, "admin_comment", json_text(j->admin_comment), "comment",
+		json_text(j->comment), "status", status_object(j->admin_comment));
 }
 
 static int op_get(struct slurm_job *job, struct err *err)
@@ -121,7 +123,8 @@ static int op_get(struct slurm_job *job, struct err *err)
 	char addr[256] = "";
 	uid_t slurm_user;
 
-	if ((*job->batch_host && rpc_node_addr(job->batch_host, addr, sizeof(addr), err)) || rpc_slurm_user(&slurm_user, err)) {
+	if ((*job->batch_host && rpc_node_addr(job->batch_host, addr, sizeof(addr), err)) ||
+	    rpc_slurm_user(&slurm_user, err)) {
 		json_decref(o);
 		return -1;
 	}
@@ -266,9 +269,10 @@ static int op_take_epoch(const struct slurm_job *job, struct err *err)
 
 	if (rpc_take_epoch(job->id, &epoch, err))
 		return -1;
-	return answer(json_pack("{s:i, s:b, s:b, s:b, s:b, s:o}", "epoch", epoch == RPC_EPOCH_LATEST ? -1 : (int)epoch, "vacated", (int)vacated,
-				"saved", known && s.epoch > 0 && was_running(&s), "moved", known && !strcmp(s.state, "restoring"),
-				"ended", known && !strcmp(s.state, "ended"), "tried", json_text(known ? s.tried : "")));
+	return answer(json_pack("{s:i, s:b, s:b, s:b, s:b, s:o}", "epoch", epoch == RPC_EPOCH_LATEST ? -1 : (int)epoch,
+				"vacated", (int)vacated, "saved", known && s.epoch > 0 && was_running(&s), "moved",
+				known && !strcmp(s.state, "restoring"), "ended", known && !strcmp(s.state, "ended"),
+				"tried", json_text(known ? s.tried : "")));
 }
 
 static int op_move(const struct slurm_job *job, const char *arg, struct err *err)
@@ -277,7 +281,8 @@ static int op_move(const struct slurm_job *job, const char *arg, struct err *err
 	json_t *o = json_loads(arg ? arg : "", 0, &je), *said;
 	json_int_t epoch = json_integer_value(json_object_get(o, "epoch"));
 	struct rpc_move m = {
-		.node = json_string_value(json_object_get(o, "node")), .error = json_string_value(json_object_get(o, "error")),
+		.node = json_string_value(json_object_get(o, "node")),
+		.error = json_string_value(json_object_get(o, "error")),
 		.epoch = epoch < 0 ? RPC_EPOCH_LATEST : (unsigned)epoch,
 	};
 	bool final = true;
@@ -290,7 +295,7 @@ static int op_move(const struct slurm_job *job, const char *arg, struct err *err
 	json_decref(o);
 	if (rc == 0)
 		return done();
-	said = json_pack("{s:o, s:b}", "error", json_text(err->text), "final", (int)final);
+	said = json_pack("{s:o, s:b}", "error", json_text(err->text), "final", (int) final);
 	answer(said);
 	return 1;
 }
@@ -301,14 +306,15 @@ static int op_outlook(const struct slurm_job *job, struct err *err)
 
 	if (rpc_outlook(job, &grace, err))
 		return -1;
-	return answer(json_pack("{s:I, s:I, s:I}", "grace", (json_int_t)grace, "preempt_time", (json_int_t)job->preempt_time,
-				"end_time", (json_int_t)job->end_time));
+	return answer(json_pack("{s:I, s:I, s:I}", "grace", (json_int_t)grace, "preempt_time",
+				(json_int_t)job->preempt_time, "end_time", (json_int_t)job->end_time));
 }
 
 static int op_check_option(const struct slurm_job *job, const char *arg, struct err *err)
 {
 	json_t *o = json_loads(arg ? arg : "", 0, NULL);
-	const char *uuid = json_string_value(json_object_get(o, "uuid")), *dir = json_string_value(json_object_get(o, "dir"));
+	const char *uuid = json_string_value(json_object_get(o, "uuid")),
+		   *dir = json_string_value(json_object_get(o, "dir"));
 	struct err why;
 	int rc;
 
@@ -369,15 +375,19 @@ static int load_job(const char *id, struct slurm_job *job, struct err *err)
 	const char *bar = strchr(id, '_'), *end = id + strlen(id);
 	unsigned long array, task;
 
-	if (!number(id, bar ? bar : end, UINT32_MAX - 1, &array) || array == 0 || (bar && !number(bar + 1, end, UINT32_MAX - 1, &task)))
+	if (!number(id, bar ? bar : end, UINT32_MAX - 1, &array) || array == 0 ||
+	    (bar && !number(bar + 1, end, UINT32_MAX - 1, &task)))
 		return err_set(err, EINVAL, "\"%.32s\" is no job id", id);
-	return bar ? rpc_job_load_task((uint32_t)array, (uint32_t)task, job, err) : rpc_job_load((uint32_t)array, job, err);
+	return bar ? rpc_job_load_task((uint32_t)array, (uint32_t)task, job, err)
+		   : rpc_job_load((uint32_t)array, job, err);
 }
 
 static bool known_op(const char *op)
 {
-	static const char *const ops[] = { "get", "publish", "take-restart-epoch", "requeue", "requeue-hold", "requeue-soon", "release", "move",
-					   "outlook", "check-option" };
+	static const char *const ops[] = { "get",         "publish",      "take-restart-epoch",
+					   "requeue",     "requeue-hold", "requeue-soon",
+					   "release",     "move",         "outlook",
+					   "check-option" };
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(ops); i++)
@@ -391,7 +401,8 @@ static int usage(void)
 	fputs("usage: fsched-slurm [--timeout S] get|take-restart-epoch|requeue|requeue-hold|requeue-soon|release|outlook JOBID\n"
 	      "       fsched-slurm [--timeout S] publish JOBID [STATUS]\n"
 	      "       fsched-slurm [--timeout S] move JOBID {\"node\":NAME,\"epoch\":N,\"error\":TEXT}\n"
-	      "       fsched-slurm [--timeout S] check-option JOBID {\"uuid\":U,\"interval\":N,\"dir\":PATH}\n", stderr);
+	      "       fsched-slurm [--timeout S] check-option JOBID {\"uuid\":U,\"interval\":N,\"dir\":PATH}\n",
+	      stderr);
 	return 2;
 }
 

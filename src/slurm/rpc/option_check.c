@@ -30,8 +30,8 @@ static bool in_record(const struct slurm_job *job, const char *uuid, int64_t int
 
 	if (job->restart_count == 0 || store_open(&s, dir, job->id, job->gid, false, NULL))
 		return false;
-	same = store_load_record(&s, r, NULL) == 0 && r->job_id == job->id && r->uid == job->uid && r->interval == interval &&
-	       !strcmp(r->uuid, uuid);
+	same = store_load_record(&s, r, NULL) == 0 && r->job_id == job->id && r->uid == job->uid &&
+	       r->interval == interval && !strcmp(r->uuid, uuid);
 	store_close(&s);
 	return same;
 }
@@ -45,15 +45,20 @@ int option_check(const struct slurm_job *job, const char *uuid, int64_t interval
 		/* An administrator may have replaced the AdminComment of a job that has run before. */
 		if (in_record(job, uuid, interval, dir))
 			return 0;
-		return err_set(why, 0, "its AdminComment has no Checkpoint entry. Either the option does not come from sbatch --checkpoint (a login "
-			       "profile sets it, and sbatch --get-user-env took it from there): remove %s from the profile. Or the entry was "
-			       "removed: by a job_submit plugin that comes after fsched in JobSubmitPlugins, or by an administrator; then submit "
-			       "the job again", OPTION_ENV);
+		return err_set(
+			why, 0,
+			"its AdminComment has no Checkpoint entry. Either the option does not come from sbatch --checkpoint (a login "
+			"profile sets it, and sbatch --get-user-env took it from there): remove %s from the profile. Or the entry was "
+			"removed: by a job_submit plugin that comes after fsched in JobSubmitPlugins, or by an administrator; then submit "
+			"the job again",
+			OPTION_ENV);
 	}
 	if (s.interval == interval && same_uuid(job, s.uuid, uuid))
 		return 0;
-	return err_set(why, 0, "the option in its environment (interval %s, uuid %s) is not the one that slurmctld wrote at its submission "
-		       "(interval %s, uuid %s). A login profile that sbatch --get-user-env reads sets %s: remove it there and submit the job again",
-		       interval_format(interval, shown[0], sizeof(shown[0])), uuid, interval_format(s.interval, shown[1], sizeof(shown[1])),
-		       s.uuid, OPTION_ENV);
+	return err_set(
+		why, 0,
+		"the option in its environment (interval %s, uuid %s) is not the one that slurmctld wrote at its submission "
+		"(interval %s, uuid %s). A login profile that sbatch --get-user-env reads sets %s: remove it there and submit the job again",
+		interval_format(interval, shown[0], sizeof(shown[0])), uuid,
+		interval_format(s.interval, shown[1], sizeof(shown[1])), s.uuid, OPTION_ENV);
 }

@@ -1,7 +1,7 @@
 /* Whether the option that a node found in a job's environment is the one that the job_submit plugin wrote.
  *
- * A job's environment is no proof: sbatch --get-user-env adds what the user's login profile sets, on the node, when the filter has
- * long been passed. What the filter wrote into the job's AdminComment only root can change. */
+ * A job's environment is no proof: sbatch --get-user-env adds what the user's login profile sets, on the node, when the
+ * filter has long been passed. What the filter wrote into the job's AdminComment only root can change. */
 #ifndef FSCHED_SLURM_RPC_OPTION_CHECK_H
 #define FSCHED_SLURM_RPC_OPTION_CHECK_H
 

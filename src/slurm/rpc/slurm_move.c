@@ -12,8 +12,9 @@
 #include "base/util.h"
 #include "slurm/slurm_compat.h"
 
-/* While the job's last processes end, slurmctld overwrites a begin time that is not behind that end (batch_requeue_fini). */
-#define MOVE_DELAY 6   /* s */
+/* While the job's last processes end, slurmctld overwrites a begin time that is not behind that end
+ * (batch_requeue_fini). */
+#define MOVE_DELAY 6 /* s */
 
 /* ---- lists of nodes: "n1,n2", as fsched writes them; Slurm's own may have brackets ---- */
 
@@ -103,8 +104,8 @@ static int count_other_nodes(const struct slurm_job *job, const char *node, stru
 	for (uint32_t i = 0; i < msg->record_count; i++) {
 		const node_info_t *r = &msg->node_array[i];
 
-		n += usable(r) && strcmp(r->name, node) != 0 && listed(nodes, r->name) && !listed(job->exc_nodes, r->name) &&
-		     (!*job->req_nodes || listed(job->req_nodes, r->name));
+		n += usable(r) && strcmp(r->name, node) != 0 && listed(nodes, r->name) &&
+		     !listed(job->exc_nodes, r->name) && (!*job->req_nodes || listed(job->req_nodes, r->name));
 	}
 	slurm_free_node_info_msg(msg);
 	return n;
@@ -181,7 +182,8 @@ static int grace_of(const struct slurm_job *job, int64_t *grace, struct err *err
 	*grace = 0;
 	errno = 0;
 	if (slurm_load_partitions(0, &msg, SHOW_ALL))
-		return err_set(err, rpc_errno(), "cannot ask slurmctld for its partitions: %s", slurm_strerror(rpc_errno()));
+		return err_set(err, rpc_errno(), "cannot ask slurmctld for its partitions: %s",
+			       slurm_strerror(rpc_errno()));
 	for (uint32_t i = 0; i < msg->record_count; i++) {
 		const partition_info_t *p = &msg->partition_array[i];
 
@@ -199,7 +201,8 @@ int rpc_outlook(const struct slurm_job *job, int64_t *grace, struct err *err)
 
 	errno = 0;
 	if (slurm_load_ctl_conf(0, &conf))
-		return err_set(err, rpc_errno(), "cannot ask slurmctld for its configuration: %s", slurm_strerror(rpc_errno()));
+		return err_set(err, rpc_errno(), "cannot ask slurmctld for its configuration: %s",
+			       slurm_strerror(rpc_errno()));
 	requeues = conf->preempt_type && !strstr(conf->preempt_type, "none");
 	slurm_free_ctl_conf(conf);
 	*grace = 0;

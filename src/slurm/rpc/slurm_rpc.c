@@ -16,9 +16,9 @@
 /* Of libslurm, in no public header; weak, since it only cures a leak. */
 void slurm_xfree(void **p) __attribute__((weak));
 
-#define EPOCH_KEY "fsched-restart="
+#define EPOCH_KEY    "fsched-restart="
 #define EPOCH_LATEST "latest"
-#define EPOCH_MAX 99999999u
+#define EPOCH_MAX    99999999u
 
 int rpc_errno(void)
 {
@@ -40,9 +40,10 @@ void rpc_init(void)
 static const char *state_name(uint32_t state)
 {
 	static const char *const names[] = {
-		[JOB_PENDING] = "PENDING", [JOB_RUNNING] = "RUNNING", [JOB_SUSPENDED] = "SUSPENDED", [JOB_COMPLETE] = "COMPLETED",
-		[JOB_CANCELLED] = "CANCELLED", [JOB_FAILED] = "FAILED", [JOB_TIMEOUT] = "TIMEOUT", [JOB_NODE_FAIL] = "NODE_FAIL",
-		[JOB_PREEMPTED] = "PREEMPTED", [JOB_BOOT_FAIL] = "BOOT_FAIL", [JOB_DEADLINE] = "DEADLINE", [JOB_OOM] = "OUT_OF_MEMORY",
+		[JOB_PENDING] = "PENDING",     [JOB_RUNNING] = "RUNNING",     [JOB_SUSPENDED] = "SUSPENDED",
+		[JOB_COMPLETE] = "COMPLETED",  [JOB_CANCELLED] = "CANCELLED", [JOB_FAILED] = "FAILED",
+		[JOB_TIMEOUT] = "TIMEOUT",     [JOB_NODE_FAIL] = "NODE_FAIL", [JOB_PREEMPTED] = "PREEMPTED",
+		[JOB_BOOT_FAIL] = "BOOT_FAIL", [JOB_DEADLINE] = "DEADLINE",   [JOB_OOM] = "OUT_OF_MEMORY",
 	};
 	const uint32_t base = state & JOB_STATE_BASE;
 
@@ -52,13 +53,28 @@ static const char *state_name(uint32_t state)
 /* The reasons that a person meets around a checkpoint; Slurm's own table is in no public header. */
 static const char *reason_name(uint32_t reason, char *buf, size_t len)
 {
-	static const struct { uint32_t reason; const char *name; } names[] = {
-		{ WAIT_NO_REASON, "" }, { WAIT_PRIORITY, "Priority" }, { WAIT_DEPENDENCY, "Dependency" },
-		{ WAIT_RESOURCES, "Resources" }, { WAIT_HELD, "JobHeldAdmin" }, { WAIT_HELD_USER, "JobHeldUser" },
-		{ WAIT_TIME, "BeginTime" }, { WAIT_CLEANING, "Cleaning" }, { WAIT_NODE_NOT_AVAIL, "ReqNodeNotAvail" },
-		{ WAIT_PART_DOWN, "PartitionDown" }, { WAIT_PART_INACTIVE, "PartitionInactive" }, { WAIT_LICENSES, "Licenses" },
-		{ WAIT_RESERVATION, "Reservation" }, { FAIL_DOWN_NODE, "NodeDown" }, { FAIL_TIMEOUT, "TimeLimit" },
-		{ FAIL_EXIT_CODE, "NonZeroExitCode" }, { FAIL_LAUNCH, "JobLaunchFailure" }, { FAIL_SYSTEM, "SystemFailure" },
+	static const struct {
+		uint32_t reason;
+		const char *name;
+	} names[] = {
+		{ WAIT_NO_REASON, "" },
+		{ WAIT_PRIORITY, "Priority" },
+		{ WAIT_DEPENDENCY, "Dependency" },
+		{ WAIT_RESOURCES, "Resources" },
+		{ WAIT_HELD, "JobHeldAdmin" },
+		{ WAIT_HELD_USER, "JobHeldUser" },
+		{ WAIT_TIME, "BeginTime" },
+		{ WAIT_CLEANING, "Cleaning" },
+		{ WAIT_NODE_NOT_AVAIL, "ReqNodeNotAvail" },
+		{ WAIT_PART_DOWN, "PartitionDown" },
+		{ WAIT_PART_INACTIVE, "PartitionInactive" },
+		{ WAIT_LICENSES, "Licenses" },
+		{ WAIT_RESERVATION, "Reservation" },
+		{ FAIL_DOWN_NODE, "NodeDown" },
+		{ FAIL_TIMEOUT, "TimeLimit" },
+		{ FAIL_EXIT_CODE, "NonZeroExitCode" },
+		{ FAIL_LAUNCH, "JobLaunchFailure" },
+		{ FAIL_SYSTEM, "SystemFailure" },
 	};
 	size_t i;
 
@@ -164,7 +180,9 @@ static int load(job_info_msg_t **msg, uint32_t job_id, const char *shown, struct
 		int num = rpc_errno();
 
 		if (num == ESLURM_INVALID_JOB_ID)
-			return err_set(err, num, "job %s: slurmctld knows no such job (or has forgotten it after MinJobAge)", shown);
+			return err_set(err, num,
+				       "job %s: slurmctld knows no such job (or has forgotten it after MinJobAge)",
+				       shown);
 		return slurm_fail(err, num, "cannot ask slurmctld about", shown);
 	}
 	return 0;
@@ -187,10 +205,12 @@ int rpc_job_load(uint32_t job_id, struct slurm_job *job, struct err *err)
 		fill(job, &msg->job_array[i]);
 		return 0;
 	}
-	return err_set(err, ESLURM_INVALID_JOB_ID, "job %s: slurmctld knows no such job (or has forgotten it after MinJobAge)", shown);
+	return err_set(err, ESLURM_INVALID_JOB_ID,
+		       "job %s: slurmctld knows no such job (or has forgotten it after MinJobAge)", shown);
 }
 
-/* Is task in "1-3,5,7-11:2%4"? Slurm cuts long lists and ends them in "...": then nothing is known, and the answer is yes. */
+/* Is task in "1-3,5,7-11:2%4"? Slurm cuts long lists and ends them in "...": then nothing is known, and the answer is
+ * yes. */
 static bool task_listed(const char *list, uint32_t task)
 {
 	const char *p = list;
@@ -241,8 +261,8 @@ int rpc_job_load_task(uint32_t array_id, uint32_t task, struct slurm_job *job, s
 			rest = r;
 	}
 	if (!rest)
-		return err_set(err, ESLURM_INVALID_JOB_ID, "job %s: slurmctld knows no such task (or has forgotten it after MinJobAge)",
-			       shown);
+		return err_set(err, ESLURM_INVALID_JOB_ID,
+			       "job %s: slurmctld knows no such task (or has forgotten it after MinJobAge)", shown);
 	fill(job, rest);
 	job->array_task = task;
 	set_label(job);
@@ -458,8 +478,8 @@ int rpc_requeue(uint32_t job_id, bool hold, struct err *err)
 		rc = err_set(err, ESLURM_ALREADY_DONE, "job %s has just been ended by Slurm (%s)", job.label, job.state);
 	/* slurmctld up to 26.05.3 may crash of a requeue that meets the end of the last run */
 	else if (job.completing)
-		rc = err_set(err, EAGAIN, "job %s is still completing its last run on %s; try again when that has ended", job.label,
-			     *job.batch_host ? job.batch_host : "its node");
+		rc = err_set(err, EAGAIN, "job %s is still completing its last run on %s; try again when that has ended",
+			     job.label, *job.batch_host ? job.batch_host : "its node");
 	else
 		rc = allow_requeue(&job, err);
 	if (rc == 0) {
@@ -471,10 +491,11 @@ int rpc_requeue(uint32_t job_id, bool hold, struct err *err)
 	return rc;
 }
 
-/* slurmd refuses to launch a job whose credential is not newer, in whole seconds, than the end of its last run ("already killed, do
- * not launch", slurmd/slurmd/req.c, slurm_cred_revoked), and slurmctld then fails the job. A person who restarts right after a vacate
- * would lose the job that way. Two seconds also cover a small difference between the clocks. */
-#define RELEASE_DELAY 2   /* s */
+/* slurmd refuses to launch a job whose credential is not newer, in whole seconds, than the end of its last run
+ * ("already killed, do not launch", slurmd/slurmd/req.c, slurm_cred_revoked), and slurmctld then fails the job. A
+ * person who restarts right after a vacate would lose the job that way. Two seconds also cover a small difference
+ * between the clocks. */
+#define RELEASE_DELAY 2 /* s */
 
 int rpc_release(uint32_t job_id, struct err *err)
 {
@@ -485,11 +506,11 @@ int rpc_release(uint32_t job_id, struct err *err)
 	if (rpc_job_load(job_id, &job, err))
 		return -1;
 	if (!job.pending) {
-		rc = err_set(err, ESLURM_TRANSITION_STATE_NO_UPDATE, "job %s is %s; only a job in the queue can be released", job.label,
-			     job.state);
+		rc = err_set(err, ESLURM_TRANSITION_STATE_NO_UPDATE,
+			     "job %s is %s; only a job in the queue can be released", job.label, job.state);
 	} else if (job.completing) {
-		rc = err_set(err, EAGAIN, "job %s is still completing its last run on %s; try again when that has ended", job.label,
-			     *job.batch_host ? job.batch_host : "its node");
+		rc = err_set(err, EAGAIN, "job %s is still completing its last run on %s; try again when that has ended",
+			     job.label, *job.batch_host ? job.batch_host : "its node");
 	} else {
 		cleanup_free char *nodes = NULL;
 		struct status s;
@@ -497,7 +518,8 @@ int rpc_release(uint32_t job_id, struct err *err)
 		slurm_init_job_desc_msg(&d);
 		d.priority = INFINITE;
 		d.begin_time = time(NULL) + RELEASE_DELAY;
-		/* a person begins anew: nodes that were excluded because they could not restore the job may be in order again */
+		/* a person begins anew: nodes that were excluded because they could not restore the job may be in order
+		 * again */
 		if (status_parse(job.admin_comment, &s, NULL) == 0 && *s.tried) {
 			nodes = rpc_nodes_without(job.exc_nodes, s.tried);
 			d.exc_nodes = nodes;
