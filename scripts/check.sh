@@ -1,5 +1,6 @@
 #!/bin/sh
-# check.sh BUILD - clang without warnings, cppcheck, lint of man pages and scripts, a short run of the fuzzers. Prints what is wrong and nothing else of note.
+# check.sh BUILD - layers of src, format, clang without warnings, cppcheck, lint of man pages and scripts, a short run of
+# the fuzzers. Prints what is wrong and nothing else of note.
 set -eu
 cd "$(dirname "$0")/.."
 build=$1
@@ -48,11 +49,20 @@ man_pages() {
 
 scripts() {
 	for f in scripts/*.sh tests/kernels/*.sh .ci/run; do sh -n "$f" || return 1; done
-	for f in lab/*.py lab/up lab/down lab/env lab/shell lab/node lab/demo bench/*.py bench/run bench/freeze tests/*.py tests/*/*.py; do
+	for f in lab/*.py scripts/*.py lab/up lab/down lab/env lab/shell lab/node lab/demo bench/*.py bench/run bench/freeze tests/*.py tests/*/*.py; do
 		/usr/bin/python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$f" || return 1
 	done
 }
 
+# Other versions of clang-format differ in details. They are not asked.
+format() {
+	case $(clang-format --version) in
+	*'version 14.'*) git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror ;;
+	esac
+}
+
+name='layers of src' part scripts/check-layers.py
+if [ -d .git ] || [ -f .git ]; then name='format (make format mends it)' part format; fi
 name='clang, warnings are errors' part clang_build
 name='cppcheck' part cppcheck_all
 name='man pages' part man_pages

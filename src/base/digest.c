@@ -1,4 +1,4 @@
-#include "store/store_internal.h"
+#include "base/digest.h"
 
 #include <errno.h>
 #include <stdio.h>

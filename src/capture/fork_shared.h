@@ -10,15 +10,6 @@
 #include "image/image.h"
 #include "image/ranges.h"
 
-/* Pages v[i] are those that process of[i] has at the same addresses. Ascending by id and address, not overlapping; what
- * process of[i] has there is never itself in v. */
-struct mem_sames {
-	struct mem_range *v; /* owned */
-	uint64_t *of;
-	size_t n, room;
-	uint64_t pages;
-};
-
 /* A process, the pages in question, ascending. */
 struct mem_same_process {
 	uint64_t id;

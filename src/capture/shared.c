@@ -13,8 +13,7 @@
 #include "image/xxh3.h"
 #include "trace/remote_call.h"
 
-#define UNIT  (4u << 20) /* copied by one thread at a time */
-#define MAGIC "fsched shared 1"
+#define UNIT (4u << 20) /* copied by one thread at a time */
 
 struct object {
 	uint64_t id; /* 0: not known yet */
@@ -60,18 +59,6 @@ void mem_shared_free(struct mem_shared *s)
 	free(s->work);
 	free(s->at);
 	free(s);
-}
-
-void mem_mark_make(struct mem_mark *m, const uint8_t token[16], uint64_t id)
-{
-	*m = (struct mem_mark){ .id = id };
-	memcpy(m->magic, MAGIC, sizeof(m->magic));
-	memcpy(m->token, token, sizeof(m->token));
-}
-
-uint64_t mem_file_id(const char *path)
-{
-	return MEM_FILE_ID | XXH3_64bits(path, strlen(path)) >> 2;
 }
 
 static struct object *find(const struct mem_shared *s, uint64_t id)

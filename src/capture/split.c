@@ -240,12 +240,3 @@ int mem_split_write_kept(const struct mem_split *p, int images_fd, const void *k
 	criu_pagemap_free(&m.out);
 	return rc;
 }
-
-pid_t mem_pagemap_pid(const char *name)
-{
-	int pid = 0, end = 0;
-
-	if (sscanf(name, "pagemap-%d.img%n", &pid, &end) != 1 || !end || name[end] || pid <= 0)
-		return 0;
-	return pid;
-}

@@ -34,7 +34,4 @@ void mem_split_free(struct mem_split *p);
  * to a parent. kept: their bytes, one behind the other. Not synced. */
 int mem_split_write_kept(const struct mem_split *p, int images_fd, const void *kept, struct err *err);
 
-/* "pagemap-12.img" -> 12, 0 for other names. */
-pid_t mem_pagemap_pid(const char *name);
-
 #endif

@@ -17,9 +17,6 @@
 /* Two magic numbers, the second one depends on the kind of image; then the head with its length in front. */
 #define COMMON_MAGIC 0x54564319u
 #define HEAD_AT      12u
-#define HEAD_MAX     8192u /* bytes of an image without data; a path may be in it */
-#define CHUNK_MAX    64u   /* of a message */
-#define ADDR_MAX     (UINT64_C(1) << 62)
 
 char *criu_ghost_name(uint32_t number, char buf[CRIU_GHOST_NAME_MAX])
 {
@@ -57,17 +54,17 @@ int criu_ghost_parse(const uint8_t *buf, size_t len, struct criu_ghost *g, struc
 	return empty;
 }
 
-/* Long ones hold data. */
-static int read_head(int images_fd, struct criu_ghost *g, uint8_t buf[HEAD_MAX], size_t *len, struct err *err)
+int criu_ghost_read_head(int images_fd, struct criu_ghost *g, uint8_t buf[CRIU_GHOST_HEAD_MAX], size_t *len,
+			 struct err *err)
 {
 	char name[CRIU_GHOST_NAME_MAX];
 	cleanup_close int fd = openat(images_fd, criu_ghost_name(g->number, name), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	ssize_t got = fd < 0 ? -1 : pread(fd, buf, HEAD_MAX, 0);
+	ssize_t got = fd < 0 ? -1 : pread(fd, buf, CRIU_GHOST_HEAD_MAX, 0);
 
 	if (got < 0)
 		return err_sys(err, errno, "cannot read image %s", name);
 	*len = (size_t)got;
-	return got == (ssize_t)HEAD_MAX ? 0 : criu_ghost_parse(buf, *len, g, err);
+	return got == (ssize_t)CRIU_GHOST_HEAD_MAX ? 0 : criu_ghost_parse(buf, *len, g, err);
 }
 
 int criu_ghosts_read(int images_fd, struct criu_ghost **v, size_t *n, struct err *err)
@@ -80,12 +77,12 @@ int criu_ghosts_read(int images_fd, struct criu_ghost **v, size_t *n, struct err
 	*n = 0;
 	while (rc >= 0 && d && (more = dir_next(d, &e)) > 0) {
 		struct criu_ghost g = { 0 };
-		uint8_t buf[HEAD_MAX];
+		uint8_t buf[CRIU_GHOST_HEAD_MAX];
 		size_t len;
 
 		if (!number_of(e->d_name, &g.number))
 			continue;
-		rc = read_head(images_fd, &g, buf, &len, err);
+		rc = criu_ghost_read_head(images_fd, &g, buf, &len, err);
 		if (rc <= 0)
 			continue;
 		*v = xrealloc(*v, (*n + 1) * sizeof(**v));
@@ -105,120 +102,4 @@ const struct criu_ghost *criu_ghosts_find(const struct criu_ghost *v, size_t n, 
 		if (v[i].ino == ino && (v[i].dev == kernels || v[i].dev == (uint32_t)dev))
 			return &v[i];
 	return NULL;
-}
-
-/* ---- with data ------------------------------------------------------------------ */
-
-struct filling {
-	int out;
-	uint64_t size; /* of the file */
-	struct run {
-		uint64_t addr, end, at;
-	} * v; /* pieces of data, ascending, and where they lie in the image */
-	size_t n;
-};
-
-/* Behind the end of the file there is nothing. */
-static void add_run(struct filling *f, uint64_t addr, uint64_t end)
-{
-	struct run *last = f->n ? &f->v[f->n - 1] : NULL;
-
-	end = end < f->size ? end : f->size;
-	if (addr >= end)
-		return;
-	if (last && last->end == addr) {
-		last->end = end;
-		return;
-	}
-	f->v = xrealloc(f->v, (f->n + 1) * sizeof(*f->v));
-	f->v[f->n++] = (struct run){ addr, end, 0 };
-}
-
-/* The messages; room is left for the data. */
-static int write_frame(struct filling *f, uint64_t at)
-{
-	for (size_t i = 0; i < f->n; i++) {
-		CriuGhostChunk c = CRIU_GHOST_CHUNK__INIT;
-		uint8_t buf[4 + CHUNK_MAX];
-		uint32_t len;
-
-		c.len = f->v[i].end - f->v[i].addr;
-		c.off = f->v[i].addr;
-		len = (uint32_t)criu_ghost_chunk__pack(&c, buf + 4);
-		memcpy(buf, &len, 4);
-		if (pwrite_all(f->out, buf, 4 + len, at))
-			return -1;
-		f->v[i].at = at + 4 + len;
-		at = f->v[i].at + c.len;
-	}
-	return ftruncate(f->out, (off_t)at);
-}
-
-static const struct run *find_run(const struct filling *f, uint64_t addr)
-{
-	size_t low = 0, high = f->n;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (f->v[mid].end <= addr)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low < f->n && f->v[low].addr <= addr ? &f->v[low] : NULL;
-}
-
-/* What is handed out lies in one extent, and so in one run, as far as it lies in the file. */
-static int put_data(void *arg, uint64_t id, uint64_t addr, const void *buf, size_t len)
-{
-	const struct filling *f = arg;
-	const struct run *r = find_run(f, addr);
-
-	(void)id;
-	if (!r)
-		return 0;
-	len = r->end - addr < len ? (size_t)(r->end - addr) : len;
-	return pwrite_all(f->out, buf, len, r->at + (addr - r->addr));
-}
-
-static int fill(struct filling *f, struct mem_image *m, uint64_t id, const struct mem_read_opts *opts, struct err *err)
-{
-	const struct mem_range all = { id, 0, ADDR_MAX / MEM_PAGE };
-	const struct mem_sink sink = { .write = put_data, .arg = f }; /* zeros stay holes */
-	struct mem_read_opts o = *opts;
-
-	o.only = &all;
-	o.n_only = 1;
-	return mem_image_fill(m, &sink, &o, NULL, err);
-}
-
-int criu_ghost_fill(struct mem_image *m, uint64_t id, uint32_t number, int images_fd, int out_fd,
-		    const struct mem_read_opts *opts, struct err *err)
-{
-	struct criu_ghost g = { .number = number };
-	struct filling f = { .out = -1 };
-	char name[CRIU_GHOST_NAME_MAX];
-	uint8_t head[HEAD_MAX];
-	size_t len, n;
-	const struct mem_extent *e = mem_image_extents(m, id, &n);
-	int rc = read_head(images_fd, &g, head, &len, err);
-
-	if (rc <= 0)
-		return rc < 0 ? -1
-			      : err_set(err, EBADMSG,
-					"image ghost-file-%x.img holds data that the memory image holds too", number);
-	f.size = g.size;
-	for (size_t i = 0; i < n; i++)
-		if (e[i].chunk != MEM_ZERO)
-			add_run(&f, e[i].addr, e[i].addr + (uint64_t)e[i].npages * MEM_PAGE);
-	f.out = openat(out_fd, criu_ghost_name(number, name), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (f.out < 0 || pwrite_all(f.out, head, len, 0) || write_frame(&f, len))
-		rc = err_sys(err, errno, "cannot write image %s", name);
-	else
-		rc = fill(&f, m, id, opts, err);
-	if (f.out >= 0)
-		close(f.out);
-	free(f.v);
-	return rc;
 }

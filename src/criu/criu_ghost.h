@@ -1,4 +1,4 @@
-/* Deleted files that processes still have, on a tmpfs: criu's ghost-file-N.img, whose data is in a memory image. */
+/* Deleted files that processes still have, on a tmpfs: criu's ghost-file-N.img. */
 #ifndef FSCHED_CRIU_CRIU_GHOST_H
 #define FSCHED_CRIU_CRIU_GHOST_H
 
@@ -6,7 +6,6 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include "base/err.h"
-#include "image/image.h"
 
 /* An image of a regular file of which criu was told that it is one hole. */
 struct criu_ghost {
@@ -19,6 +18,11 @@ struct criu_ghost {
 /* The beginning of an image; all of it if it holds no data. 1: it is one that holds none, g but its number is filled;
  * 0: another one. EBADMSG. */
 int criu_ghost_parse(const uint8_t *buf, size_t len, struct criu_ghost *g, struct err *err);
+/* Reads the beginning of image g->number into buf, at most CRIU_GHOST_HEAD_MAX bytes: a longer image holds data. 1 and
+ * 0 as criu_ghost_parse(), 0 also for a longer one. */
+#define CRIU_GHOST_HEAD_MAX 8192u /* bytes of an image without data; a path may be in it */
+int criu_ghost_read_head(int images_fd, struct criu_ghost *g, uint8_t buf[CRIU_GHOST_HEAD_MAX], size_t *len,
+			 struct err *err);
 /* Those in the directory of images; *v is the caller's. EBADMSG: an image cannot be understood. */
 int criu_ghosts_read(int images_fd, struct criu_ghost **v, size_t *n, struct err *err);
 /* NULL: there is none. dev: as fstat() tells. */
@@ -27,9 +31,5 @@ const struct criu_ghost *criu_ghosts_find(const struct criu_ghost *v, size_t n, 
 /* "ghost-file-1a.img" */
 #define CRIU_GHOST_NAME_MAX 32
 char *criu_ghost_name(uint32_t number, char buf[CRIU_GHOST_NAME_MAX]);
-
-/* Writes the image to out_fd, where it is not yet, with what m has of the space id. */
-int criu_ghost_fill(struct mem_image *m, uint64_t id, uint32_t number, int images_fd, int out_fd,
-		    const struct mem_read_opts *opts, struct err *err);
 
 #endif

@@ -8,7 +8,6 @@
 
 #include "base/util.h"
 #include "criu_pagemap.pb-c.h"
-#include "image/image.h"
 
 /* Two magic numbers, then messages with their length in front. The machine's byte order. */
 #define COMMON_MAGIC  0x54564319u
@@ -64,14 +63,15 @@ static uint32_t entry_flags(const CriuPagemapRun *r)
 static int take_entry(const CriuPagemapRun *r, const struct criu_pagemap *p, struct criu_pagemap_entry *e, struct err *err)
 {
 	const uint32_t known = CRIU_PE_PARENT | CRIU_PE_LAZY | CRIU_PE_PRESENT;
-	uint64_t floor = p->n > 0 ? p->v[p->n - 1].addr + p->v[p->n - 1].npages * MEM_PAGE : 0;
+	uint64_t floor = p->n > 0 ? p->v[p->n - 1].addr + p->v[p->n - 1].npages * CRIU_PAGE : 0;
 
 	e->addr = r->vaddr;
 	e->npages = r->has_nr_pages ? r->nr_pages : r->has_compat_nr_pages ? r->compat_nr_pages : 0;
 	e->flags = entry_flags(r);
 	if (e->flags & ~known)
 		return damaged(err, "unknown flags");
-	if (e->addr % MEM_PAGE != 0 || e->npages == 0 || e->addr > ADDR_MAX || e->npages > (ADDR_MAX - e->addr) / MEM_PAGE)
+	if (e->addr % CRIU_PAGE != 0 || e->npages == 0 || e->addr > ADDR_MAX ||
+	    e->npages > (ADDR_MAX - e->addr) / CRIU_PAGE)
 		return damaged(err, "an entry that is no range of pages");
 	if (e->addr < floor)
 		return damaged(err, "entries that overlap or are not ascending");
@@ -186,7 +186,7 @@ static void render(const struct criu_pagemap *p, struct out *o)
 			uint32_t n = e.npages < RUN_MAX ? (uint32_t)e.npages : RUN_MAX;
 
 			put_run(o, e.addr, n, e.flags);
-			e.addr += (uint64_t)n * MEM_PAGE;
+			e.addr += (uint64_t)n * CRIU_PAGE;
 			e.npages -= n;
 		}
 	}
@@ -202,4 +202,13 @@ int criu_pagemap_store(int dirfd, const char *name, const struct criu_pagemap *p
 	rc = fd < 0 || write_all(fd, o.v, o.n) < 0 ? err_sys(err, errno, "cannot write image %s", name) : 0;
 	free(o.v);
 	return rc;
+}
+
+pid_t criu_pagemap_pid(const char *name)
+{
+	int pid = 0, end = 0;
+
+	if (sscanf(name, "pagemap-%d.img%n", &pid, &end) != 1 || !end || name[end] || pid <= 0)
+		return 0;
+	return pid;
 }

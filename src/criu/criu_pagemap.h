@@ -4,7 +4,10 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include "base/err.h"
+
+#define CRIU_PAGE       4096u /* bytes of a page, in all of criu's images that are read here */
 
 #define CRIU_PE_PARENT  1u /* the pages are in the parent image */
 #define CRIU_PE_LAZY    2u /* may be filled in after the restore */
@@ -29,5 +32,8 @@ int criu_pagemap_load(int dirfd, const char *name, struct criu_pagemap *p, struc
  * entry is split. */
 int criu_pagemap_store(int dirfd, const char *name, const struct criu_pagemap *p, struct err *err);
 void criu_pagemap_free(struct criu_pagemap *p);
+
+/* "pagemap-12.img" -> 12, 0 for other names. */
+pid_t criu_pagemap_pid(const char *name);
 
 #endif

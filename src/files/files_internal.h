@@ -9,7 +9,7 @@
 #include <jansson.h>
 #include "base/err.h"
 #include "files/files.h"
-#include "store/store_internal.h"
+#include "base/digest.h"
 
 #define FILES_RECORDS_MAX 100000
 #define FILES_EDGE        65536 /* bytes at the beginning and at the end of an append-only file that are kept or digested */

@@ -5,7 +5,7 @@
 
 #include "base/util.h"
 #include "image/image_internal.h"
-#include "capture/shared.h"
+#include "image/space_id.h"
 
 struct use {
 	uint64_t addr;

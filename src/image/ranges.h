@@ -28,4 +28,13 @@ void mem_ranges_in_image(struct mem_ranges *out, const struct mem_range *v, size
 /* Those that it has none for; m may be NULL, which has none at all. */
 void mem_ranges_not_in_image(struct mem_ranges *out, const struct mem_range *v, size_t n, const struct mem_image *m);
 
+/* Pages v[i] are those that process of[i] has at the same addresses. Ascending by id and address, not overlapping; what
+ * process of[i] has there is never itself in v. */
+struct mem_sames {
+	struct mem_range *v; /* owned */
+	uint64_t *of;
+	size_t n, room;
+	uint64_t pages;
+};
+
 #endif

@@ -10,9 +10,9 @@
 #include "criu/criu_pagemap.h"
 #include "image/criu_export.h"
 #include "criu/criu_ghost.h"
+#include "image/ghost_data.h"
 #include "image/ranges.h"
-#include "capture/shared.h"
-#include "capture/split.h"
+#include "image/space_id.h"
 
 #define CRIU_PARENT "parent" /* criu's name for the directory of parent images in that of images */
 
@@ -53,14 +53,14 @@ static int check_ours(const struct images *x, const char *name, const struct cri
 
 	for (size_t i = 0; i < p->n; i++)
 		if (p->v[i].flags & CRIU_PE_PARENT)
-			mem_ranges_add(&ours, (uint64_t)mem_pagemap_pid(name), p->v[i].addr,
+			mem_ranges_add(&ours, (uint64_t)criu_pagemap_pid(name), p->v[i].addr,
 				       p->v[i].addr + p->v[i].npages * MEM_PAGE);
 	mem_ranges_not_in_image(&lacks, ours.v, ours.n, x->image);
 	if (lacks.n)
 		rc = err_set(
 			err, EBADMSG,
 			"memory/image lacks %llu pages of process %d, the first at 0x%llx, that are in no image of criu's either",
-			(unsigned long long)lacks.pages, mem_pagemap_pid(name), (unsigned long long)lacks.v[0].addr);
+			(unsigned long long)lacks.pages, criu_pagemap_pid(name), (unsigned long long)lacks.v[0].addr);
 	mem_ranges_free(&ours);
 	mem_ranges_free(&lacks);
 	return rc;
@@ -92,7 +92,7 @@ static struct mem_export_parts parts_of(const struct images *x, uint64_t id)
 /* A list of pages: written without what is ours, or noted. */
 static int take_pagemap(const struct images *x, const char *name, struct refers *r, struct err *err)
 {
-	const uint64_t id = (uint64_t)mem_pagemap_pid(name);
+	const uint64_t id = (uint64_t)criu_pagemap_pid(name);
 	const struct mem_export_parts parts = parts_of(x, id);
 	struct criu_pagemap p = { 0 };
 	int rc = 0;
@@ -184,12 +184,12 @@ static int each_image(const struct images *x,
 
 static int take_lists(const struct images *x, const char *name, struct refers *r, struct err *err)
 {
-	return mem_pagemap_pid(name) ? take_pagemap(x, name, r, err) : 0;
+	return criu_pagemap_pid(name) ? take_pagemap(x, name, r, err) : 0;
 }
 
 static int take_others(const struct images *x, const char *name, struct refers *r, struct err *err)
 {
-	if (mem_pagemap_pid(name) || is_replaced(r, name))
+	if (criu_pagemap_pid(name) || is_replaced(r, name))
 		return 0;
 	if (linkat(x->criufd, name, x->dirfd, name, 0) == 0 || copy_image(x, name) == 0)
 		return 0;
@@ -221,7 +221,7 @@ static int write_anew(const struct images *x, const struct refer *r, struct err 
 	char name[48];
 
 	if (mem_is_ghost(r->id))
-		return criu_ghost_fill(x->image, r->id, (uint32_t)r->id, x->criufd, x->dirfd, &o, err);
+		return ghost_data_fill(x->image, r->id, (uint32_t)r->id, x->criufd, x->dirfd, &o, err);
 	if (!mem_is_shared(r->id)) {
 		const struct mem_export_parts parts = parts_of(x, r->id);
 

@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include "base/err.h"
 #include "image/image.h"
-#include "capture/fork_shared.h"
+#include "image/ranges.h"
 
 /* Where pages come from: a process, a snapshot, a copy in memory. Called by several threads at once. Whole pages, at
  * most MEM_CHUNK bytes. 0, or -1 with errno. EFAULT: at least one page cannot be read; the call is repeated page by

@@ -11,6 +11,8 @@
 
 #include "base/util.h"
 #include "base/json.h"
+#include "base/digest.h"
+#include "base/credential.h"
 #include "store/store_internal.h"
 
 #ifndef FSCHED_VERSION
@@ -356,7 +358,8 @@ static int sign_manifest(int epochfd, const char *text, size_t len, const char *
 	char hex[SHA256_HEX];
 
 	digest_bytes(text, len, hex);
-	if (credential_make(hex, munge_socket, &cred, err) < 0)
+	cred = credential_make(munge_socket, hex, CREDENTIAL_ANYBODY, err);
+	if (!cred)
 		return -1;
 	if (write_file_atomic(epochfd, "manifest.cred", 0600, (gid_t)-1, cred, strlen(cred)) < 0)
 		return err_sys(err, errno, "cannot write manifest.cred");
@@ -601,7 +604,7 @@ static int check_signature(int epochfd, const char *text, size_t len, const char
 		return errno == ENOENT ? err_set(err, ENOENT, "the checkpoint is not signed: manifest.cred is missing")
 				       : err_sys(err, errno, "cannot read manifest.cred");
 	digest_bytes(text, len, hex);
-	return credential_check(cred, hex, munge_socket, err);
+	return credential_check(munge_socket, cred, hex, err);
 }
 
 /* Reads manifest.json once: what was verified is what is parsed. */

@@ -9,7 +9,6 @@
 #include "base/err.h"
 
 #define STORE_JSON_MAX (64u << 20) /* bytes of the largest JSON file that is read */
-#define SHA256_HEX     65
 
 /* Refuses a directory in which somebody else than root could forge a checkpoint. */
 int store_check_dir(int fd, const char *path, struct err *err);
@@ -33,14 +32,5 @@ int epoch_sync(int dirfd, struct err *err);
 /* What manifest_load() does with the text that it reads. */
 struct manifest;
 int manifest_parse(const char *text, size_t len, struct manifest *m, struct err *err);
-
-/* SHA-256 of len bytes from off on, as hex. Returns 0, or -1 with errno (ENODATA: the file ends before). */
-int digest_range(int fd, uint64_t off, uint64_t len, char hex[SHA256_HEX]);
-void digest_bytes(const void *buf, size_t len, char hex[SHA256_HEX]);
-
-/* A MUNGE credential over text, made by the caller (root). *cred is the caller's. */
-int credential_make(const char *text, const char *munge_socket, char **cred, struct err *err);
-/* True maker and text: uid 0 and exactly text. Age and repetition do not matter. */
-int credential_check(const char *cred, const char *text, const char *munge_socket, struct err *err);
 
 #endif

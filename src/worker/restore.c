@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 
 #include "base/util.h"
-#include "image/file_data.h"
+#include "capture/file_data.h"
 #include "pod/mount_table.h"
 #include "pod/pod.h"
 

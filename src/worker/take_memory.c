@@ -227,7 +227,7 @@ static int add_processes(struct memory_step *s, const struct worker *w, int criu
 	if (tree_read(w->req.init, &t, err))
 		return -1;
 	while (!rc && d && (more = dir_next(d, &e)) > 0)
-		if ((inner = mem_pagemap_pid(e->d_name)) > 0)
+		if ((inner = criu_pagemap_pid(e->d_name)) > 0)
 			rc = add_process(s, w, criufd, &t, f, inner, err);
 	if (more < 0)
 		rc = err_sys(err, errno, "cannot read the directory of criu's images");

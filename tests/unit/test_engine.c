@@ -195,10 +195,10 @@ static void test_kept_pages_are_in_order(void **state)
 
 static void test_names(void **state)
 {
-	assert_int_equal(mem_pagemap_pid("pagemap-12.img"), 12);
-	assert_int_equal(mem_pagemap_pid("pagemap-shmem-12.img"), 0);
-	assert_int_equal(mem_pagemap_pid("pagemap-12.img.new"), 0);
-	assert_int_equal(mem_pagemap_pid("pagemap--1.img"), 0);
+	assert_int_equal(criu_pagemap_pid("pagemap-12.img"), 12);
+	assert_int_equal(criu_pagemap_pid("pagemap-shmem-12.img"), 0);
+	assert_int_equal(criu_pagemap_pid("pagemap-12.img.new"), 0);
+	assert_int_equal(criu_pagemap_pid("pagemap--1.img"), 0);
 }
 
 static void test_the_dummy_parent_has_every_page(void **state)

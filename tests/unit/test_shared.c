@@ -12,7 +12,7 @@
 
 #include "base/util.h"
 #include "criu/criu_pagemap.h"
-#include "image/file_data.h"
+#include "capture/file_data.h"
 #include "image/restore_dir.h"
 #include "capture/shared.h"
 #include "image/writer.h"

@@ -6,7 +6,7 @@
 #include <sys/timex.h>
 #include <unistd.h>
 
-#include "cli/user/cred.h"
+#include "base/credential.h"
 #include "cli/plugstack.h"
 #include "cli/slurmconf.h"
 #include "base/util.h"
@@ -97,9 +97,9 @@ void doctor_munge(const struct conf *c)
 	struct err err;
 	uid_t maker;
 
-	cred = cred_encode(c->munge_socket, "fsched doctor", geteuid(), &err);
+	cred = credential_make(c->munge_socket, "fsched doctor", geteuid(), &err);
 	if (cred)
-		payload = cred_decode(c->munge_socket, cred, &maker, &err);
+		payload = credential_open(c->munge_socket, cred, &maker, &err);
 	if (!payload)
 		doctor_report(FINDING_FAILED, "munge", "%s", err.text);
 	else if (maker != geteuid() || strcmp(payload, "fsched doctor") != 0)

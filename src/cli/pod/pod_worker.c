@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cli/user/progress.h"
+#include "cli/progress.h"
 #include "base/util.h"
 #include "base/json.h"
 

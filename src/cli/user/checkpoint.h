@@ -7,7 +7,7 @@
 #include <jansson.h>
 #include "cli/cli.h"
 #include "cli/user/client.h"
-#include "cli/user/progress.h"
+#include "cli/progress.h"
 #include "base/status.h"
 #include "slurm/rpc/slurm_rpc.h"
 

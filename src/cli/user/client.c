@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "agent/protocol.h"
-#include "cli/user/cred.h"
+#include "base/credential.h"
 #include "base/util.h"
 
 #define CONNECT_TIMEOUT_US 10000000
@@ -112,7 +112,7 @@ static int send_request(struct talk *k, const char *op, struct err *err)
 	json_decref(req);
 	if (!payload)
 		return err_set(err, 0, "the request cannot be written as JSON");
-	cred = cred_encode(k->t->munge_socket, payload, 0, err);
+	cred = credential_make(k->t->munge_socket, payload, 0, err);
 	if (!cred)
 		return -1;
 	line = xasprintf("%s\n", cred);
@@ -185,7 +185,7 @@ static json_t *open_line(struct talk *k, const char *line, struct err *err)
 	json_t *j;
 	uid_t maker;
 
-	payload = cred_decode(k->t->munge_socket, line, &maker, err);
+	payload = credential_open(k->t->munge_socket, line, &maker, err);
 	if (!payload)
 		return NULL;
 	if (maker != 0) {

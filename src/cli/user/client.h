@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 #include <jansson.h>
-#include "cli/user/progress.h"
+#include "cli/progress.h"
 #include "base/err.h"
 
 struct client_target {

@@ -10,7 +10,7 @@
 #include "cli/cli.h"
 #include "cli/user/job_ids.h"
 #include "base/util.h"
-#include "image/file_data.h"
+#include "capture/file_data.h"
 #include "image/restore_dir.h"
 #include "files/files.h"
 #include "store/manifest.h"

@@ -1,7 +1,7 @@
 /* What is going on, on one line of a terminal that is written over; nothing at all when standard error is no terminal.
  */
-#ifndef FSCHED_CLI_USER_PROGRESS_H
-#define FSCHED_CLI_USER_PROGRESS_H
+#ifndef FSCHED_CLI_PROGRESS_H
+#define FSCHED_CLI_PROGRESS_H
 
 #include <stdbool.h>
 #include <stdint.h>

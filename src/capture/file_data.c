@@ -1,4 +1,4 @@
-#include "image/file_data.h"
+#include "capture/file_data.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* Files whose data is in a memory image, in a restore or an export: their archive has made them as holes
  * (files/tree.c). */
-#ifndef FSCHED_IMAGE_FILE_DATA_H
-#define FSCHED_IMAGE_FILE_DATA_H
+#ifndef FSCHED_CAPTURE_FILE_DATA_H
+#define FSCHED_CAPTURE_FILE_DATA_H
 
 #include <stdbool.h>
 #include "base/err.h"
