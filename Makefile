@@ -98,7 +98,7 @@ test-recovery: build deps-run deps-test criu examples
 # Failures at random moments, for as long as ROUNDS says; SEED=N for others than the test has.
 soak: build deps-run deps-test criu examples
 	@FSCHED_SOAK_ROUNDS=$(or $(ROUNDS),200) FSCHED_SOAK_SEED=$(or $(SEED),$$$$) FSCHED_TEST_WORKERS=1 \
-		scripts/run-tests.sh recovery -k "no_line_twice or amid_failures" $(ARGS)
+		scripts/run-tests.sh soak $(ARGS)
 
 # Jobs that verify their memory, through so many cycles of checkpoints and restores each.
 test-memory: build deps-run deps-test criu

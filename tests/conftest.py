@@ -6,7 +6,7 @@ import signal
 import pytest
 
 # Clusters are for the tests of more than one directory.
-pytest_plugins = ["cluster_fixtures"]
+pytest_plugins = ["cluster_fixtures", "failures"]
 
 # A background job of a script starts with SIGINT and SIGQUIT ignored, and others may come blocked: programs under test inherit that, and a client
 # that is to be interrupted would rightly not be.
@@ -31,8 +31,9 @@ def reports():
 
 
 def pytest_collection_modifyitems(items):
-    """The file that takes longest is begun first, so that nobody has to wait for it alone at the end."""
-    items.sort(key=lambda item: item.path.name != "test_recovery.py")
+    """The files that take longest are begun first, so that nobody has to wait for one of them alone at the end."""
+    longest = ["test_recovery.py", "test_soak.py", "test_faults.py"]
+    items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))
 
 
 def pytest_terminal_summary(terminalreporter):

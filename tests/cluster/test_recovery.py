@@ -8,90 +8,7 @@ import time
 import pytest
 
 import lib
-
-SCRIPT = "for ((i = 0; i < {n}; i++)); do echo \"step $i\"; sleep 0.1; done; echo end\n"
-# Fast, so that a test takes seconds; cred_expire is Slurm's default, and fsched-requeue has to shorten the wait.
-FAST = ["SlurmdTimeout=6", "MessageTimeout=3", "BatchStartTimeout=10", "KillWait=3", "AuthInfo=socket=/run/munge/munge.socket.2,cred_expire=120"]
-FSCHED = ["CheckpointLeaseTime=4", "CRIU_MaxEpochs=3"]
-LONG = lib.DEADLINE * 4
-SOAK_ROUNDS = int(os.environ.get("FSCHED_SOAK_ROUNDS", "6"))
-SOAK_SEED = int(os.environ.get("FSCHED_SOAK_SEED", "20261122"))
-
-
-@pytest.fixture(scope="module")
-def shared_hosts(base_dir):
-    c = lib.Cluster(base_dir / "hosts", FSCHED, hosts=3, slurm_conf=FAST)
-    yield c
-    amiss = c.down()
-    assert not amiss, amiss
-
-
-@pytest.fixture
-def hosts(shared_hosts):
-    """Three hosts, all of them well; jobs that a test leaves are cancelled."""
-    c = shared_hosts
-    all_well(c)
-    yield c
-    c.run("scancel", "--user", lib.USER, user="root")
-    lib.wait_for(lambda: not c.run("squeue", "-h", user="root").stdout.strip(), "an empty queue", LONG)
-    all_well(c)
-
-
-def host_state(c, name):
-    host = c.lab.hosts()[name]
-    return "down" if not host["pid"] else "cut" if host["cut"] else "up"
-
-
-def all_well(c):
-    """Boots, heals and resumes whatever is not idle."""
-    for n in c.lab.node_names():
-        state = host_state(c, n)
-        if state == "cut":
-            c.heal(n)
-        elif state == "down":
-            c.up(n)
-    for n in not_resumed(c):    # one that has come back by itself meanwhile refuses
-        c.run("scontrol", "update", f"nodename={n}", "state=resume", user="root")
-    lib.wait_for(lambda: not not_resumed(c), "all nodes to be usable", LONG)
-
-
-def not_resumed(c):
-    states = dict(line.split() for line in c.ok("sinfo", "-h", "-N", "-o", "%N %T").splitlines())
-    return [n for n, s in states.items() if s not in ("idle", "mixed", "allocated", "completing")]
-
-
-def expect_whole(d, n):
-    assert (d / "out").read_text() == "".join(f"step {i}\n" for i in range(n)) + "end\n"
-
-
-def steps(d):
-    return (d / "out").read_text().count("\n") if (d / "out").exists() else 0
-
-
-def submit(c, d, n=200, *more, interval="UNLIMITED", node="n1", script=SCRIPT):
-    """A job that starts on node and may run on each."""
-    others = [m for m in c.lab.node_names() if m != node]
-    c.ok("scontrol", "update", "nodename=" + ",".join(others), "state=drain", "reason=test", user="root")
-    job = c.sbatch(script.format(n=n), f"--checkpoint={interval}", "-o", "out", *more, cwd=d)
-    c.wait_running(job)
-    c.ok("scontrol", "update", "nodename=" + ",".join(others), "state=resume", user="root")
-    return job
-
-
-def wait_restored(c, job, deadline=LONG):
-    return c.wait_entry(job, lambda e: e["state"] == "running" and e.get("restored") and e.get("agent"), f"job {job} to be restored",
-                        deadline)
-
-
-def wait_host(c, job, other_than=None):
-    return lib.wait_for(lambda: (lambda d: d.get("BatchHost") if d.get("JobState") == "RUNNING" and d.get("BatchHost") != other_than
-                                 else None)(c.job(job)), f"job {job} to run on another node than {other_than}", LONG)
-
-
-def pass_time(seconds, what, begun=None):
-    """Where the time itself is the condition: a timeout of Slurm's, or a random moment."""
-    begun = begun or time.monotonic()
-    lib.wait_for(lambda: time.monotonic() - begun > seconds, what)
+from failures import ENDS, FAST, FSCHED, LONG, SOAK, counters, expect_whole, pass_time, steps, submit, wait_host, wait_restored
 
 
 def test_power_failure_with_the_timeouts_of_the_specification(new_cluster, jobdir, record_property):
@@ -230,9 +147,6 @@ def test_requeue_by_a_person_starts_over(hosts, jobdir):
     assert "restored" not in c.entry(job)
     assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
     expect_whole(d, 100)
-
-
-ENDS = "echo begun >> log\nuntil [ -e go ]; do sleep 0.1; done\n"
 
 
 def wait_done(c, job):
@@ -391,104 +305,6 @@ def test_a_node_without_the_directory_is_excluded(hosts, jobdir):
     assert c.job(job)["BatchHost"] == "n3"
     assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
     expect_whole(d, 250)
-
-
-SOAK = """#!/bin/bash
-for ((i = 0; i < 1000000; i++)); do
-	echo "$(hostname) $i" >> log
-	[ -e stop ] && exit 0
-	sleep 0.1
-done
-"""
-
-
-def counters(d):
-    return [int(line.split()[1]) for line in (d / "log").read_text().splitlines()]
-
-
-def disturb(c, dice, job):
-    """One failure at a random moment; returns what was done."""
-    node = wait_host(c, job)
-    c.wait_entry(job, lambda e: e["epoch"] != "0", "a first epoch", LONG)
-    wait = dice.uniform(0, 3)
-    pass_time(wait, "the random moment")
-    what = dice.choice(["kill", "cut", "cut and heal", "kill and up"])
-    restarts = int(c.job(job)["Restarts"])
-    if what.startswith("kill"):
-        c.kill_node(node)
-    else:
-        c.cut(node)
-    if what in ("kill", "cut") and dice.random() < 0.8:
-        # an administrator is faster than SlurmdTimeout; the old copy, if the node is only cut, runs on at this moment
-        c.ok("scontrol", "update", f"nodename={node}", "state=down", "reason=test", user="root")
-    if what == "cut and heal":
-        pause = dice.uniform(0, 5)
-        pass_time(pause, "the link to be healed")
-        c.heal(node)
-    elif what == "kill and up":
-        c.up(node)
-    return f"{what} {node}", restarts
-
-
-def continues(c, job, did, restarts):
-    if did.startswith("cut and heal"):   # Slurm may not have noticed
-        lib.wait_for(lambda: c.state(job) == "RUNNING", "the job to run", LONG)
-    else:
-        lib.wait_for(lambda: int(c.job(job)["Restarts"]) > restarts and c.state(job) == "RUNNING", f"another start after {did}", LONG)
-        wait_restored(c, job)
-    all_well(c)
-    wait_host(c, job)
-
-
-def test_no_line_twice_and_none_missing(hosts, jobdir):
-    """SOAK_ROUNDS failures at random moments, always the same ones for a seed."""
-    c, d = hosts, jobdir()
-    dice = random.Random(SOAK_SEED)
-    job = c.sbatch(SOAK, "--checkpoint=0:03", "-o", "out", cwd=d)
-    c.wait_running(job)
-    history = []
-    for _ in range(SOAK_ROUNDS):
-        did, restarts = disturb(c, dice, job)
-        history.append(did)
-        try:
-            continues(c, job, did, restarts)
-        except lib.Timeout as e:
-            raise lib.Timeout(f"{e}; {history}; {c.job(job).get('line')}\n{c.logs(job)}") from None
-        before = len(counters(d))
-        lib.wait_for(lambda: len(counters(d)) > before or len(counters(d)) < before - 5, f"the job to go on after {did}", LONG)
-        got = counters(d)
-        assert got == list(range(len(got))), (history, [(a, b) for a, b in zip(got, got[1:]) if b != a + 1])
-    (d / "stop").touch()
-    assert c.wait_end(job, LONG) == ("COMPLETED", "0:0"), history
-    got = counters(d)
-    assert got == list(range(len(got))), history
-    assert len(set(re.findall(r"restored from epoch \d+ on (\S+)", c.log(job)))) > 1, "it ran on one node only"
-
-
-def test_no_job_that_ends_amid_failures_runs_twice(hosts, jobdir):
-    """A third as many rounds: the script ends shortly before or after its node fails, alone or as a task of an array."""
-    c = hosts
-    dice = random.Random(SOAK_SEED)
-    for i in range(max(2, SOAK_ROUNDS // 3)):
-        d = jobdir()
-        job = submit(c, d, 0, *dice.choice([(), ("--array=1",)]), script=ENDS + "echo end >> log\nexit 3\n")
-        c.checkpoint("create", job)   # without one, a power failure before the end is a start from the beginning
-        what, early, pause = dice.choice(["kill", "cut", "cut and heal"]), dice.random() < 0.5, dice.uniform(0, 1)
-        begun = time.monotonic()
-        if early:
-            (d / "go").touch()
-            pass_time(pause, "the random moment", begun)
-        c.kill_node("n1") if what == "kill" else c.cut("n1")
-        if not early:
-            pass_time(pause, "the random moment", begun)
-            (d / "go").touch()
-        if what == "cut and heal":
-            pass_time(pause * 10, "the link to be healed", begun)
-            c.heal("n1")
-        did = f"round {i}: {what}, {'ends before' if early else 'ends after'}, {pause:.2f} s"
-        assert c.wait_end(job, LONG) == ("FAILED", "3:0"), f"{did}\n{c.logs(job)}"
-        assert (d / "log").read_text() == "begun\nend\n", f"{did}\n{c.logs(job)}"
-        all_well(c)
 
 
 def test_fail_over_to_a_backup_controller(new_cluster, jobdir):

@@ -172,7 +172,7 @@ while not os.path.exists(sys.argv[1]):
             except OSError:
                 pass
         if libc.ptrace(0x4206, int(p), 0, 0) == 0:
-            got.add("traced" if caps[0] in open(f"/proc/{p}/status").read() else "later")
+            got.add("traced" if f"CapPrm:\\t{caps[0]}" in open(f"/proc/{p}/status").read() else "later")
 print(*sorted(got - {"later"}))
 """)
     job = c.sbatch("for i in {1..30}; do sleep 1000 & done; echo ready; while [ ! -e go ]; do sleep 0.1; done; kill $(jobs -p)", "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
