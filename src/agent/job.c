@@ -105,7 +105,7 @@ int job_open_dir(struct agent *a, struct err *err)
 		return -1;
 	if (moved)
 		log_info("a directory of an earlier job with this id was set aside below %s", a->conf.dir);
-	return store_open(&a->store, a->conf.dir, a->task.job_id, a->task.gid, true, err);
+	return store_open(&a->store, a->conf.dir, a->task.job_id, true, err);
 }
 
 int job_open_store(struct agent *a, struct err *err)
@@ -166,7 +166,7 @@ void job_log(struct agent *a, const char *fmt, ...)
 	va_end(ap);
 	log_info("%s", text);
 	if (a->store_ok)
-		store_log(&a->store, a->task.gid, "%s", text);
+		store_log(&a->store, a->task.uid, "%s", text);
 }
 
 static int read_regular(const char *path, size_t max, char **text, ssize_t *len, struct err *err)

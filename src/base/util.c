@@ -201,22 +201,32 @@ static int fsync_dir(int dirfd)
 	return fsync(fd) < 0 && errno != EINVAL ? -1 : 0;
 }
 
-static int write_temporary(int dirfd, const char *tmp, mode_t mode, gid_t gid, const void *buf, size_t n)
+struct new_file {
+	mode_t mode;
+	uid_t uid;
+	gid_t gid;
+	bool sync;
+};
+
+static int write_temporary(int dirfd, const char *tmp, const struct new_file *f, const void *buf, size_t n)
 {
 	cleanup_close int fd = -1;
 
 	fd = openat(dirfd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -1;
-	if (gid != (gid_t)-1 && fchown(fd, (uid_t)-1, gid) < 0)
+	/* Given away last: its owner could change what is being written. */
+	if (write_all(fd, buf, n) < 0 || fchmod(fd, f->mode) < 0)
 		return -1;
-	if (fchmod(fd, mode) < 0 || write_all(fd, buf, n) < 0 || fsync(fd) < 0)
+	if ((f->uid != (uid_t)-1 || f->gid != (gid_t)-1) && fchown(fd, f->uid, f->gid) < 0)
+		return -1;
+	if (f->sync && fsync(fd) < 0)
 		return -1;
 	/* close() is where NFS reports a full disk or a quota. */
 	return close(steal_fd(&fd));
 }
 
-int write_file_atomic(int dirfd, const char *name, mode_t mode, gid_t gid, const void *buf, size_t n)
+static int replace_file(int dirfd, const char *name, const struct new_file *f, const void *buf, size_t n)
 {
 	cleanup_free char *tmp = NULL;
 	uint64_t nonce = 0;
@@ -230,13 +240,24 @@ int write_file_atomic(int dirfd, const char *name, mode_t mode, gid_t gid, const
 	if (getrandom(&nonce, sizeof(nonce), GRND_NONBLOCK) != sizeof(nonce))
 		nonce = (uint64_t)now_us() ^ ((uint64_t)getpid() << 40);
 	tmp = xasprintf(".%s.%016llx.tmp", name, (unsigned long long)nonce);
-	if (write_temporary(dirfd, tmp, mode, gid, buf, n) == 0 && renameat(dirfd, tmp, dirfd, name) == 0)
-		return fsync_dir(dirfd);
+	if (write_temporary(dirfd, tmp, f, buf, n) == 0 && renameat(dirfd, tmp, dirfd, name) == 0)
+		return f->sync ? fsync_dir(dirfd) : 0;
 	saved = errno;
 	if (saved != EEXIST)
 		unlinkat(dirfd, tmp, 0);
 	errno = saved;
 	return -1;
+}
+
+int write_file_atomic(int dirfd, const char *name, mode_t mode, gid_t gid, const void *buf, size_t n)
+{
+	return replace_file(dirfd, name, &(struct new_file){ .mode = mode, .uid = (uid_t)-1, .gid = gid, .sync = true },
+			    buf, n);
+}
+
+int write_file_for(int dirfd, const char *name, uid_t uid, bool sync, const void *buf, size_t n)
+{
+	return replace_file(dirfd, name, &(struct new_file){ .mode = 0400, .uid = uid, .gid = 0, .sync = sync }, buf, n);
 }
 
 /* ---- trees ------------------------------------------------------------- */

@@ -84,6 +84,10 @@ const char *proc_describe(pid_t pid, char *buf, size_t len);
 /* Writes name through a temporary name, fsync, rename, fsync of the directory:
  * after 0 the new content is durable, after -1 (errno) the old one stands. */
 int write_file_atomic(int dirfd, const char *name, mode_t mode, gid_t gid, const void *buf, size_t n);
+/* Replaces name by a file that belongs to a user, who alone may read it: in a directory in which he cannot write. The
+ * old file is not opened, since a user can do much to one of his. A reader finds the old or the new one; durable only
+ * if sync says so. */
+int write_file_for(int dirfd, const char *name, uid_t uid, bool sync, const void *buf, size_t n);
 /* Removes the tree name below dirfd, never following a symbolic link and never
  * crossing to another file system. 0 when it is gone (also if it never was). */
 int remove_tree_at(int dirfd, const char *name);

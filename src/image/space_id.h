@@ -1,5 +1,5 @@
-/* Spaces of an image that are not the memory of a process: what their numbers say, and the mark by which a restore finds
- * the object that one belongs to. */
+/* Spaces of an image that are not the memory of a process: what their numbers say, and the mark by which a restore
+ * finds the object that one belongs to. */
 #ifndef FSCHED_IMAGE_SPACE_ID_H
 #define FSCHED_IMAGE_SPACE_ID_H
 

@@ -127,19 +127,24 @@ static int parse_state(const json_t *root, struct job_record *r, struct err *err
 	return 0;
 }
 
-int store_load_record(const struct store *s, struct job_record *r, struct err *err)
+int record_load(int dirfd, const char *path, struct job_record *r, struct err *err)
 {
 	cleanup_json json_t *root = NULL;
 
 	memset(r, 0, sizeof(*r));
-	root = json_read_at(s->dirfd, "job.json", STORE_JSON_MAX, "job.json", err);
+	root = json_read_at(dirfd, "job.json", STORE_JSON_MAX, "job.json", err);
 	if (!root)
-		return err_wrap(err, "%s", s->path);
+		return err_wrap(err, "%s", path);
 	if (parse_identity(root, r, err) < 0 || parse_state(root, r, err) < 0 || parse_epochs(root, r, err) < 0) {
 		memset(r, 0, sizeof(*r));
-		return err_wrap(err, "%s/job.json is damaged", s->path);
+		return err_wrap(err, "%s/job.json is damaged", path);
 	}
 	return 0;
+}
+
+int store_load_record(const struct store *s, struct job_record *r, struct err *err)
+{
+	return record_load(s->dirfd, s->path, r, err);
 }
 
 /* ---- writing ----------------------------------------------------------- */
@@ -181,6 +186,7 @@ static char *render(const struct job_record *r)
 int store_save_record(const struct store *s, const struct job_record *r, struct err *err)
 {
 	cleanup_free char *text = NULL;
+	struct err why;
 
 	if (!store_uuid_valid(r->uuid) || r->n_epochs > STORE_KEPT_MAX)
 		return err_set(err, EINVAL,
@@ -189,8 +195,11 @@ int store_save_record(const struct store *s, const struct job_record *r, struct 
 	text = render(r);
 	if (!text)
 		return err_set(err, EINVAL, "%s/job.json: a text of the record is not UTF-8", s->path);
-	if (write_file_atomic(s->dirfd, "job.json", 0640, r->gid, text, strlen(text)) < 0)
+	if (write_file_atomic(s->dirfd, "job.json", 0600, 0, text, strlen(text)) < 0)
 		return err_sys(err, errno, "cannot write %s/job.json", s->path);
+	/* A quota of the owner's may be in the way of his copy: no reason to do without a checkpoint. */
+	if (owner_copy_record(s, r->uid, text, &why) < 0)
+		store_log(s, (uid_t)0, "%s: `fsched list' shows the job's owner what was there before", why.text);
 	return 0;
 }
 

@@ -58,8 +58,7 @@ static int sync_fd(int fd, const char *path, struct err *err)
 	return 0;
 }
 
-/* mkdir, then owner and mode on the descriptor: idempotent, also after a crash in between. */
-static int make_dir(int dirfd, const char *name, const char *path, gid_t gid, mode_t mode, struct err *err)
+int store_make_dir(int dirfd, const char *name, const char *path, mode_t mode, struct err *err)
 {
 	cleanup_close int fd = -1;
 
@@ -68,35 +67,37 @@ static int make_dir(int dirfd, const char *name, const char *path, gid_t gid, mo
 	fd = store_open_dir(dirfd, name, path, err);
 	if (fd < 0)
 		return -1;
-	if (fchown(fd, (uid_t)-1, gid) < 0 || fchmod(fd, mode) < 0)
+	if (fchown(fd, (uid_t)-1, 0) < 0 || fchmod(fd, mode) < 0)
 		return err_sys(err, errno, "cannot set group and mode of %s", path);
 	return sync_fd(dirfd, path, err);
 }
 
-/* A job's owner may read job.json but not epochs/: then epochsfd stays -1. */
-static int open_epochs(struct store *s, struct err *err)
+/* Older versions let the job's group read them. */
+static int tighten(const struct store *s, const char *name, struct err *err)
 {
-	cleanup_free char *path = xasprintf("%s/epochs", s->path);
-	struct err why;
+	struct stat st;
 
-	s->epochsfd = store_open_dir(s->dirfd, "epochs", path, &why);
-	if (s->epochsfd >= 0 || (geteuid() != 0 && why.num == EACCES))
-		return 0;
-	return err_set(err, why.num, "%s", why.text);
+	if (fstatat(s->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : err_sys(err, errno, "%s/%s", s->path, name);
+	if (S_ISREG(st.st_mode) && (st.st_mode & 077) && fchmodat(s->dirfd, name, 0600, 0) < 0)
+		return err_sys(err, errno, "cannot keep others from reading %s/%s", s->path, name);
+	return 0;
 }
 
-static int open_below(struct store *s, int basefd, const char *name, gid_t gid, bool create, struct err *err)
+static int open_below(struct store *s, int basefd, const char *name, bool create, struct err *err)
 {
 	cleanup_free char *epochs = xasprintf("%s/epochs", s->path);
 
-	if (create && make_dir(basefd, name, s->path, gid, 0750, err) < 0)
+	if (create && store_make_dir(basefd, name, s->path, STORE_DIR_MODE, err) < 0)
 		return -1;
 	s->dirfd = store_open_dir(basefd, name, s->path, err);
 	if (s->dirfd < 0)
 		return -1;
-	if (create && make_dir(s->dirfd, "epochs", epochs, 0, 0700, err) < 0)
+	if (create && (tighten(s, "job.json", err) < 0 || tighten(s, "checkpoint.log", err) < 0 ||
+		       store_make_dir(s->dirfd, "epochs", epochs, 0700, err) < 0))
 		goto fail;
-	if (open_epochs(s, err) < 0)
+	s->epochsfd = store_open_dir(s->dirfd, "epochs", epochs, err);
+	if (s->epochsfd < 0)
 		goto fail;
 	return 0;
 fail:
@@ -121,7 +122,7 @@ static int open_base(const char *base, bool create, struct err *err)
 	return steal_fd(&fd);
 }
 
-int store_open(struct store *s, const char *base, uint32_t job_id, gid_t gid, bool create, struct err *err)
+int store_open(struct store *s, const char *base, uint32_t job_id, bool create, struct err *err)
 {
 	cleanup_close int basefd = -1;
 	char name[16];
@@ -131,10 +132,10 @@ int store_open(struct store *s, const char *base, uint32_t job_id, gid_t gid, bo
 	if (snprintf(s->path, sizeof(s->path), "%s/%s", base, name) >= (int)sizeof(s->path))
 		return err_set(err, ENAMETOOLONG, "the path of the checkpoint directory is too long");
 	basefd = open_base(base, create, err);
-	return basefd < 0 ? -1 : open_below(s, basefd, name, gid, create, err);
+	return basefd < 0 ? -1 : open_below(s, basefd, name, create, err);
 }
 
-int store_open_path(struct store *s, const char *path, gid_t gid, bool create, struct err *err)
+int store_open_path(struct store *s, const char *path, bool create, struct err *err)
 {
 	cleanup_free char *base = xstrdup(path);
 	cleanup_close int basefd = -1;
@@ -155,7 +156,7 @@ int store_open_path(struct store *s, const char *path, gid_t gid, bool create, s
 	basefd = open(*base ? base : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (basefd < 0)
 		return err_sys(err, errno, "cannot open %s", base);
-	return open_below(s, basefd, slash + 1, gid, create, err);
+	return open_below(s, basefd, slash + 1, create, err);
 }
 
 void store_close(struct store *s)
@@ -169,25 +170,21 @@ void store_close(struct store *s)
 
 /* ---- log --------------------------------------------------------------- */
 
-static int open_log(const struct store *s, gid_t gid)
+static int open_log(const struct store *s)
 {
-	const int flags = O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
-	cleanup_close int fd = openat(s->dirfd, "checkpoint.log", flags);
+	/* read as well, for the copy */
+	cleanup_close int fd = openat(s->dirfd, "checkpoint.log",
+				      O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600);
 	struct stat st;
 
-	if (fd < 0 && errno == ENOENT) {
-		fd = openat(s->dirfd, "checkpoint.log", flags | O_CREAT, 0600);
-		if (fd < 0 || fchown(fd, (uid_t)-1, gid) < 0 || fchmod(fd, 0640) < 0)
-			return -1;
-	}
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return -1;
 	return steal_fd(&fd);
 }
 
-void store_log(const struct store *s, gid_t gid, const char *fmt, ...)
+void store_log(const struct store *s, uid_t owner, const char *fmt, ...)
 {
-	cleanup_close int fd = open_log(s, gid);
+	cleanup_close int fd = open_log(s);
 	cleanup_free char *text = NULL, *line = NULL;
 	char clean[4096], when[32];
 	struct utsname uts;
@@ -207,6 +204,6 @@ void store_log(const struct store *s, gid_t gid, const char *fmt, ...)
 	line = xasprintf("%s %s %s\n", format_time(time(NULL), when, sizeof(when)), uts.nodename,
 			 printable(text, clean, sizeof(clean)));
 	/* One write, so that lines of two nodes do not mix. A full disk is no reason to fail the job. */
-	if (write(fd, line, strlen(line)) < 0)
-		return;
+	if (write(fd, line, strlen(line)) > 0)
+		owner_copy_log(s, owner, fd);
 }

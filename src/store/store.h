@@ -1,14 +1,19 @@
 /* The checkpoint directory of a job.
  *
- *   <JobCheckpointDir>/<job_id>/     root:<gid of the job> 0750
- *     job.json         0640  struct job_record
+ *   <JobCheckpointDir>/<job_id>/     root:root 0711
+ *     job.json         0600  struct job_record
  *     script           0600  copy of the batch script (slurmd deletes its own)
  *     leader           0755  copy of fsched-leader, bind-mounted over the installed one at restore
- *     checkpoint.log   0640  one line per event
+ *     checkpoint.log   0600  one line per event
  *     full             0600  there if the next epoch must share nothing with those before: one of them was found
- * damaged written          0600  files that the job has written (agent/write_list.h) epochs/          0700 000003/
- * manifest.json, manifest.cred (MUNGE), criu/, files/ 000004.partial/  being written: never restored, removed at the
- * next start
+ * damaged written          0600  files that the job has written (agent/write_list.h) owner/           0711  copies for
+ * the job's owner, his and 0400; root replaces them and never reads them job.json checkpoint.log       its last lines
+ *     epochs/          0700
+ *       000003/        manifest.json, manifest.cred (MUNGE), criu/, files/
+ *       000004.partial/  being written: never restored, removed at the next start
+ *
+ * Everybody may enter the directory, so that the owner of the job can reach his copies; so all else in it is for root
+ * alone by its own mode.
  *
  * A job id is no identity (Slurm reuses them): the uuid must match. A directory
  * with another uuid is set aside as "<job_id>.<uuid>", never overwritten.
@@ -72,11 +77,11 @@ struct store {           /* an open job directory */
 	char path[4096]; /* absolute */
 };
 
-/* Opens (create: makes) <base>/<job_id>. With create, base and missing parents
- * are made 0755. Both set close-on-exec. */
-int store_open(struct store *s, const char *base, uint32_t job_id, gid_t gid, bool create, struct err *err);
+/* Opens (create: makes) <base>/<job_id>, as root. With create, base and missing
+ * parents are made 0755. Both set close-on-exec. */
+int store_open(struct store *s, const char *base, uint32_t job_id, bool create, struct err *err);
 /* The same for a directory of any name (the Slurm-less pod). */
-int store_open_path(struct store *s, const char *path, gid_t gid, bool create, struct err *err);
+int store_open_path(struct store *s, const char *path, bool create, struct err *err);
 void store_close(struct store *s);
 
 /* Moves an existing <base>/<job_id> whose record has another uuid (or none that
@@ -86,10 +91,14 @@ int store_set_aside(const char *base, uint32_t job_id, const char *uuid, bool *m
 /* job.json; save is atomic and durable. load: num == ENOENT when there is none. */
 int store_load_record(const struct store *s, struct job_record *r, struct err *err);
 int store_save_record(const struct store *s, const struct job_record *r, struct err *err);
+/* What the job's owner may read: his copy of the record, and (may be NULL) where the log is that he may read. Nothing
+ * is open afterwards. num == EACCES for others. */
+int store_load_copy(const char *base, uint32_t job_id, struct job_record *r, char log[4096], struct err *err);
 
 /* Appends one line "2026-11-22T23:01:02 host text" to checkpoint.log (control
- * characters replaced). Never fails loudly: the log is no reason to fail a job. */
-void store_log(const struct store *s, gid_t gid, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+ * characters replaced) and copies its end for the job's owner. Never fails loudly: the log is no reason to fail a job.
+ */
+void store_log(const struct store *s, uid_t owner, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* Makes epochs/N.partial (removing a stale one) with criu/ and files/ in it and
  * returns its descriptor, or -1. */

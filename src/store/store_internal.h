@@ -7,13 +7,23 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 #include "base/err.h"
+#include "store/store.h"
 
+#define STORE_DIR_MODE 0711        /* of a job's directory and the one with its owner's copies */
 #define STORE_JSON_MAX (64u << 20) /* bytes of the largest JSON file that is read */
 
 /* Refuses a directory in which somebody else than root could forge a checkpoint. */
 int store_check_dir(int fd, const char *path, struct err *err);
 /* Opens a directory that is no symbolic link and passes store_check_dir(). */
 int store_open_dir(int dirfd, const char *name, const char *path, struct err *err);
+/* mkdir, then group root and the mode: idempotent, also after a crash in between. */
+int store_make_dir(int dirfd, const char *name, const char *path, mode_t mode, struct err *err);
+/* job.json of a directory with that path. */
+int record_load(int dirfd, const char *path, struct job_record *r, struct err *err);
+/* Copies for the job's owner (owner_copy.c). The end of checkpoint.log, open as logfd for reading, too: */
+void owner_copy_log(const struct store *s, uid_t owner, int logfd);
+/* job.json */
+int owner_copy_record(const struct store *s, uid_t owner, const char *text, struct err *err);
 /* "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx" */
 bool store_uuid_valid(const char *uuid);
 

@@ -80,7 +80,7 @@ static int prepare(struct worker *w, enum op op, struct err *err)
 	/* The socket is for the pod's pid 1 alone; pod_restore hands it over. */
 	if (op == OP_RESTORE && fcntl(w->req.ctl_fd, F_SETFD, FD_CLOEXEC))
 		return err_sys(err, errno, "descriptor %d (ctl_fd) is not open", w->req.ctl_fd);
-	return store_open_path(&w->store, w->req.job_dir, w->req.gid, false, err);
+	return store_open_path(&w->store, w->req.job_dir, false, err);
 }
 
 static int run(struct worker *w, bool *refused, struct err *err)

@@ -2,6 +2,7 @@
 What is promised is in docs/security.md."""
 import os
 import pwd
+import re
 import shutil
 import socket
 import stat
@@ -275,21 +276,117 @@ def test_set_user_id_program(cluster, jobdir, base_dir):
     c.wait_end(job)
 
 
+# Says which of the paths on standard input it can open for reading; directories that can be listed count.
+READER = """
+import os, sys
+for path in sys.stdin.read().split("\\0"):
+    try:
+        os.close(os.open(path, os.O_RDONLY))
+        print(path)
+    except PermissionError:
+        pass
+"""
+
+
+def readable(c, base, *prefix, user="root"):
+    """What a user (of lib.Cluster.run, or as whom prefix runs a command) can open of a job's directory, as paths below it."""
+    paths = [base, *base.rglob("*")]
+    out = c.ok(*prefix, "python3", "-c", READER, stdin="\0".join(map(str, paths)), user=user)
+    return {str(Path(line).relative_to(base)) for line in out.splitlines()}
+
+
+def mate():
+    """The start of a command that runs it as another user with the same primary group and no other."""
+    pw = pwd.getpwnam(lib.USER)
+    uid = next(u for u in range(61000, 62000) if u not in {p.pw_uid for p in pwd.getpwall()})
+    return ["setpriv", f"--reuid={uid}", f"--regid={pw.pw_gid}", "--clear-groups", "--"]
+
+
+# copies that root makes for the owner, and a program that everybody can read where it is installed
+OWNERS = {"owner/job.json", "owner/checkpoint.log", "leader"}
+
+
 def test_what_the_user_may_see_and_change(cluster, jobdir):
     c, d = cluster, jobdir()
     job = submit(c, d, WAIT)
     c.checkpoint("create", job)
     base = c.ckpt_dir(job)
-    assert c.run("cat", base / "job.json").returncode == 0
-    assert c.run("cat", base / "checkpoint.log").returncode == 0
-    for name in ("epochs", "script", "epochs/000001/manifest.json"):
-        assert c.run("ls", "-l", base / name / ".").returncode or c.run("cat", base / name).returncode, name
-    assert c.run("ls", base / "epochs").returncode
-    assert c.run("cat", base / "script").returncode
-    for argv in (["touch", base / "new"], ["rm", "-f", base / "job.json"], ["mv", base / "epochs", base / "e"], ["ln", "-s", "/", base.parent / "99"]):
+    copies = base / "owner"
+    assert readable(c, base, user=lib.USER) == OWNERS
+    assert (copies / "job.json").read_text() == (base / "job.json").read_text()
+    assert (copies / "checkpoint.log").read_text() == (base / "checkpoint.log").read_text()
+    for argv in (["touch", base / "new"], ["touch", copies / "new"], ["rm", "-f", base / "job.json"], ["rm", "-f", copies / "job.json"],
+                 ["mv", base / "epochs", base / "e"], ["ln", "-s", "/", base.parent / "99"]):
         assert c.run(*argv).returncode, argv
     for p in [base, *base.rglob("*")]:
-        assert p.lstat().st_uid == 0 and not p.lstat().st_mode & 0o022 and not stat.S_ISLNK(p.lstat().st_mode), p
+        root = p.parent != copies
+        assert (p.lstat().st_uid == 0) == root and not p.lstat().st_mode & 0o022 and not stat.S_ISLNK(p.lstat().st_mode), p
+    # what he makes of his copies is seen by him alone, and until the next checkpoint
+    for name in ("job.json", "checkpoint.log"):
+        c.ok("chmod", "600", copies / name)
+        c.ok("truncate", "-s", "0", copies / name)
+    assert "job.json is damaged" in c.ok("fsched", "show", job)
+    assert c.record(job)["job_id"] == job and "epoch 1" in c.log(job)
+    c.checkpoint("create", job)
+    assert (copies / "job.json").read_text() == (base / "job.json").read_text()
+    assert (copies / "checkpoint.log").read_text() == (base / "checkpoint.log").read_text()
+    assert readable(c, base, user=lib.USER) == OWNERS
+    assert "end" in finish(c, d, job)
+
+
+def test_others_of_the_same_group(cluster, jobdir):
+    """On many sites all users have the same primary group."""
+    c, d = cluster, jobdir()
+    job = submit(c, d, WAIT)
+    other = mate()
+    c.checkpoint("create", job)
+    base = c.ckpt_dir(job)
+    (base / "leader").read_bytes()
+    assert readable(c, base, *other) == {"leader"}
+    said = c.ok(*other, "fsched", "show", job, user="root")
+    assert "only root and the job's owner may read" in said and "User:" not in said, said
+    p = c.run(*other, "fsched", "list", user="root")
+    assert p.returncode == 0 and str(job) not in p.stdout.split() and "cannot be read by you" in p.stderr, p
+    vacate(c, job)
+    c.checkpoint("restart", job)
+    assert "end" in finish(c, d, job)
+    assert readable(c, base, *other) == {"leader"}
+    # all that the owner needs
+    rows = c.ok("fsched", "list", job).splitlines()
+    assert [r.split()[-1] for r in rows] == ["REASON", "vacate"], rows
+    assert re.search(rf"^ *{job} +{lib.USER} +done ", c.ok("fsched", "list"), re.M)
+    shown = c.ok("fsched", "show", job)
+    assert re.search(rf"^User: +{lib.USER}$", shown, re.M), shown
+    log = re.search(r"^Log: +(.*)$", shown, re.M).group(1)
+    assert c.ok("cat", log) == c.log(job)
+    assert "only root may read" in c.ok("fsched", "show", job, 2)
+    assert "Checkpoint={" in c.ok("scontrol", "show", "job", job)
+    c.ok("fsched", "prune", "--all", "--force", job, user="root")
+    assert not base.exists()
+
+
+def test_directory_of_an_older_version(cluster, jobdir):
+    """Once, the job's group could read a job's directory. It can until the job starts again; doctor tells of those that do not."""
+    c, d = cluster, jobdir()
+    job = submit(c, d, WAIT)
+    other, gid = mate(), pwd.getpwnam(lib.USER).pw_gid
+    vacate(c, job)
+    base = c.ckpt_dir(job)
+    shutil.rmtree(base / "owner")
+    for p, mode in ((base, 0o750), (base / "job.json", 0o640), (base / "checkpoint.log", 0o640)):
+        os.chown(p, 0, gid)
+        p.chmod(mode)
+    assert readable(c, base, *other) >= {"job.json", "checkpoint.log"}
+    assert "vacate" in c.ok("fsched", "list", job)
+    assert re.search(r"^Log: +" + str(base / "checkpoint.log"), c.ok("fsched", "show", job), re.M)
+    said = c.run("fsched", "doctor", user="root").stdout
+    assert re.search(rf"warning +readers - .*older version.*{base}.* find {base.parent}", said), said
+    c.checkpoint("restart", job)
+    c.wait_running(job)
+    assert readable(c, base, *other) == {"leader"}
+    assert readable(c, base, user=lib.USER) == OWNERS
+    assert (base / "owner/checkpoint.log").read_text() == c.log(job)
+    assert not re.search(rf"older version.*{base}", c.run("fsched", "doctor", user="root").stdout)
     assert "end" in finish(c, d, job)
 
 

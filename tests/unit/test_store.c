@@ -1,7 +1,10 @@
 #include "unit.h"
 
 #include <errno.h>
+#include <grp.h>
+#include <signal.h>
 #include <sys/types.h>
+#include <sys/wait.h>
 
 #include "scratch.h"
 #include "store/store.h"
@@ -43,54 +46,54 @@ static void a_store_is_made(void **state)
 	struct store s;
 	struct stat st;
 
-	assert_ok(store_open(&s, at("base/deeper"), 7, 1234, true, &err));
+	assert_ok(store_open(&s, at("base/deeper"), 7, true, &err));
 	assert_string_equal(s.path, at("base/deeper/7"));
 	assert_int_equal(fstat(s.dirfd, &st), 0);
-	assert_int_equal(st.st_mode, S_IFDIR | 0750);
-	assert_int_equal(st.st_gid, 1234);
+	assert_int_equal(st.st_mode, S_IFDIR | 0711);
+	assert_int_equal(st.st_gid, 0);
 	assert_int_equal(mode_of(at("base/deeper")), S_IFDIR | 0755);
 	assert_int_equal(mode_of(at("base/deeper/7/epochs")), S_IFDIR | 0700);
 	assert_int_equal(fcntl(s.dirfd, F_GETFD), FD_CLOEXEC);
 	assert_int_equal(fcntl(s.epochsfd, F_GETFD), FD_CLOEXEC);
 	store_close(&s);
-	assert_ok(store_open(&s, at("base/deeper"), 7, 1234, true, &err));
+	assert_ok(store_open(&s, at("base/deeper"), 7, true, &err));
 	store_close(&s);
-	assert_ok(store_open(&s, at("base/deeper"), 7, 1234, false, &err));
+	assert_ok(store_open(&s, at("base/deeper"), 7, false, &err));
 	store_close(&s);
-	assert_int_equal(store_open(&s, at("base/deeper"), 8, 1234, false, &err), -1);
+	assert_int_equal(store_open(&s, at("base/deeper"), 8, false, &err), -1);
 	assert_int_equal(err.num, ENOENT);
-	assert_ok(store_open_path(&s, at("base/pods/one/"), 0, true, &err));
+	assert_ok(store_open_path(&s, at("base/pods/one/"), true, &err));
 	store_close(&s);
-	assert_refused(store_open_path(&s, "pods/one", 0, true, &err), "not an absolute path");
-	assert_refused(store_open_path(&s, at("base/.."), 0, true, &err), "not an absolute path");
-	assert_refused(store_open(&s, "base", 7, 0, true, &err), "not an absolute path");
+	assert_refused(store_open_path(&s, "pods/one", true, &err), "not an absolute path");
+	assert_refused(store_open_path(&s, at("base/.."), true, &err), "not an absolute path");
+	assert_refused(store_open(&s, "base", 7, true, &err), "not an absolute path");
 }
 
 static void a_forgeable_directory_is_refused(void **state)
 {
 	struct store s;
 
-	assert_ok(store_open(&s, at("base"), 7, 0, true, &err));
+	assert_ok(store_open(&s, at("base"), 7, true, &err));
 	store_close(&s);
 	assert_int_equal(chmod(at("base/7"), 0770), 0);
-	assert_refused(store_open(&s, at("base"), 7, 0, false, &err), "writable by its group");
+	assert_refused(store_open(&s, at("base"), 7, false, &err), "writable by its group");
 	assert_int_equal(chmod(at("base/7"), 0752), 0);
-	assert_refused(store_open(&s, at("base"), 7, 0, false, &err), "writable by everybody");
+	assert_refused(store_open(&s, at("base"), 7, false, &err), "writable by everybody");
 	assert_int_equal(chmod(at("base/7"), 0750), 0);
 	assert_int_equal(chown(at("base/7"), 65534, 0), 0);
-	assert_refused(store_open(&s, at("base"), 7, 0, true, &err), "belongs to uid 65534");
+	assert_refused(store_open(&s, at("base"), 7, true, &err), "belongs to uid 65534");
 	assert_int_equal(chown(at("base/7"), 0, 0), 0);
 	assert_int_equal(chmod(at("base"), 01777), 0);
-	assert_refused(store_open(&s, at("base"), 7, 0, false, &err), "writable by everybody");
+	assert_refused(store_open(&s, at("base"), 7, false, &err), "writable by everybody");
 	assert_int_equal(chmod(at("base"), 0755), 0);
 	assert_int_equal(chown(at("base/7/epochs"), 65534, 0), 0);
-	assert_refused(store_open(&s, at("base"), 7, 0, false, &err), "epochs belongs to uid 65534");
+	assert_refused(store_open(&s, at("base"), 7, false, &err), "epochs belongs to uid 65534");
 	assert_int_equal(rename(at("base/7"), at("base/8")), 0);
 	assert_int_equal(symlink("8", at("base/7")), 0);
-	assert_refused(store_open(&s, at("base"), 7, 0, false, &err), "symbolic link");
-	assert_refused(store_open(&s, at("base"), 7, 0, true, &err), "symbolic link");
+	assert_refused(store_open(&s, at("base"), 7, false, &err), "symbolic link");
+	assert_refused(store_open(&s, at("base"), 7, true, &err), "symbolic link");
 	put_text(at("base/9"), "no directory");
-	assert_refused(store_open(&s, at("base"), 9, 0, true, &err), "base/9");
+	assert_refused(store_open(&s, at("base"), 9, true, &err), "base/9");
 }
 
 /* ---- record ------------------------------------------------------------ */
@@ -125,7 +128,7 @@ static void a_record_comes_back(void **state)
 	struct store s;
 	struct stat st;
 
-	assert_ok(store_open(&s, at("base"), 7, 0, true, &err));
+	assert_ok(store_open(&s, at("base"), 7, true, &err));
 	assert_int_equal(store_load_record(&s, b, &err), -1);
 	assert_int_equal(err.num, ENOENT);
 	for (unsigned n = 0; n <= STORE_KEPT_MAX; n += 500) {
@@ -142,8 +145,8 @@ static void a_record_comes_back(void **state)
 		assert_int_equal(b->status, status);
 	}
 	assert_int_equal(stat(at("base/7/job.json"), &st), 0);
-	assert_int_equal(st.st_mode & 07777, 0640);
-	assert_int_equal(st.st_gid, a->gid);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	assert_int_equal(st.st_uid, 0);
 	strcpy(a->user, "\xff");
 	assert_refused(store_save_record(&s, a, &err), "UTF-8");
 	fill(a, 1);
@@ -175,7 +178,7 @@ static void a_damaged_record_is_an_error(void **state)
 	struct store s;
 	size_t len;
 
-	assert_ok(store_open(&s, at("base"), 7, 0, true, &err));
+	assert_ok(store_open(&s, at("base"), 7, true, &err));
 	for (size_t i = 0; i < ARRAY_SIZE(hostile); i++) {
 		put_text(at("base/7/job.json"), hostile[i]);
 		assert_int_equal(store_load_record(&s, r, &err), -1);
@@ -227,7 +230,7 @@ static void a_foreign_directory_is_set_aside(void **state)
 	assert_false(moved);
 	fill(r, 1);
 	for (int i = 0; i < 2; i++) {
-		assert_ok(store_open(&s, at("base"), 7, 0, true, &err));
+		assert_ok(store_open(&s, at("base"), 7, true, &err));
 		assert_ok(store_save_record(&s, r, &err));
 		store_close(&s);
 		assert_ok(store_set_aside(at("base"), 7, UUID1, &moved, &err));
@@ -238,7 +241,7 @@ static void a_foreign_directory_is_set_aside(void **state)
 	}
 	assert_true(S_ISDIR(mode_of(at("base/7." UUID1))));
 	assert_true(S_ISDIR(mode_of(at("base/7." UUID1 ".1"))));
-	assert_ok(store_open(&s, at("base"), 7, 0, true, &err));
+	assert_ok(store_open(&s, at("base"), 7, true, &err));
 	put_text(at("base/7/job.json"), "{ half a rec");
 	store_close(&s);
 	assert_ok(store_set_aside(at("base"), 7, UUID2, &moved, &err));
@@ -283,7 +286,7 @@ static void epochs_live_and_go(void **state)
 	struct store s;
 	int fd;
 
-	assert_ok(store_open(&s, at("base"), 7, 0, true, &err));
+	assert_ok(store_open(&s, at("base"), 7, true, &err));
 	assert_int_equal(store_list_epochs(&s, list, 8), 0);
 	make_epoch(&s, 1);
 	assert_int_equal(mode_of(at("base/7/epochs/000001.partial/files")), S_IFDIR | 0700);
@@ -321,7 +324,7 @@ static void an_unrecorded_epoch_keeps_its_number(void **state)
 	struct job_record r = { .n_epochs = 1, .epochs[0].number = 3 };
 	struct store s;
 
-	assert_ok(store_open(&s, at("base"), 7, 0, true, &err));
+	assert_ok(store_open(&s, at("base"), 7, true, &err));
 	assert_int_equal(store_next_epoch(&s, &r, &err), 4);
 	make_epoch(&s, 4);
 	assert_int_equal(store_next_epoch(&s, &r, &err), 4); /* only a complete one counts */
@@ -341,7 +344,7 @@ static void only_complete_epochs_are_listed(void **state)
 	unsigned list[8];
 	struct store s;
 
-	assert_ok(store_open(&s, at("base"), 7, 0, true, &err));
+	assert_ok(store_open(&s, at("base"), 7, true, &err));
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		assert_int_equal(mkdirat(s.epochsfd, names[i], 0700), 0);
 	assert_int_equal(symlinkat("abc", s.epochsfd, "000004"), 0);
@@ -365,7 +368,7 @@ static void log_lines_cannot_be_forged(void **state)
 	char *text;
 	struct store s;
 
-	assert_ok(store_open(&s, at("base"), 7, 0, true, &err));
+	assert_ok(store_open(&s, at("base"), 7, true, &err));
 	store_log(&s, 1234, "epoch %d\nforged \033[2J", 3);
 	store_log(&s, 1234, "second");
 	text = get_text(at("base/7/checkpoint.log"));
@@ -375,7 +378,7 @@ static void log_lines_cannot_be_forged(void **state)
 	assert_non_null(strstr(text, " second\n"));
 	assert_int_equal(text[4], '-');
 	assert_int_equal(text[10], 'T');
-	assert_int_equal(mode_of(at("base/7/checkpoint.log")), S_IFREG | 0640);
+	assert_int_equal(mode_of(at("base/7/checkpoint.log")), S_IFREG | 0600);
 	free(text);
 	assert_int_equal(unlink(at("base/7/checkpoint.log")), 0);
 	put_text(at("base/victim"), "");
@@ -385,6 +388,214 @@ static void log_lines_cannot_be_forged(void **state)
 	assert_string_equal(text, "");
 	free(text);
 	store_close(&s);
+}
+
+/* ---- what the job's owner may see --------------------------------------- */
+
+/* What a user reads: the record's job id, or -1 with the error in *err (as that of another process, in a file). */
+static long load_as(uid_t uid, gid_t gid, char log[4096])
+{
+	int p[2], status;
+	pid_t pid;
+
+	struct answer {
+		long id;
+		struct err err;
+		char log[4096];
+	} a = { 0 };
+	assert_int_equal(pipe(p), 0);
+	pid = fork();
+	if (pid == 0) {
+		struct job_record *r = xcalloc(1, sizeof(*r));
+
+		if (setgroups(0, NULL) || setgid(gid) || setuid(uid))
+			_exit(1);
+		a.id = store_load_copy(at("base"), 7, r, a.log, &a.err) < 0 ? -1 : (long)r->job_id;
+		_exit(write_all(p[1], &a, sizeof(a)) < 0);
+	}
+	close(p[1]);
+	assert_int_equal(read(p[0], &a, sizeof(a)), sizeof(a));
+	close(p[0]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	err = a.err;
+	if (log)
+		memcpy(log, a.log, sizeof(a.log));
+	return a.id;
+}
+
+#define OWNER 1000 /* of fill() */
+#define GROUP 100
+
+static void the_owner_reads_copies(void **state)
+{
+	struct job_record *r = xcalloc(1, sizeof(*r));
+	cleanup_free char *record = NULL, *copy = NULL;
+	char log[4096];
+	struct store s;
+	struct stat st;
+
+	fill(r, 3);
+	assert_int_equal(load_as(OWNER, GROUP, NULL), -1);
+	assert_int_equal(err.num, ENOENT);
+	assert_ok(store_open(&s, at("base"), 7, true, &err));
+	assert_int_equal(load_as(OWNER, GROUP, NULL), -1);
+	assert_int_equal(err.num, ENOENT);
+	assert_ok(store_save_record(&s, r, &err));
+	assert_int_equal(load_as(OWNER, GROUP, log), r->job_id);
+	assert_string_equal(log, at("base/7/owner/checkpoint.log"));
+	assert_int_equal(load_as(OWNER + 1, GROUP, NULL), -1);
+	assert_int_equal(err.num, EACCES);
+	assert_non_null(strstr(err.text, "only root and the job's owner may read"));
+	record = get_text(at("base/7/job.json"));
+	copy = get_text(at("base/7/owner/job.json"));
+	assert_string_equal(record, copy);
+	assert_int_equal(stat(at("base/7/owner/job.json"), &st), 0);
+	assert_int_equal(st.st_uid, OWNER);
+	assert_int_equal(st.st_mode & 07777, 0400);
+	assert_int_equal(mode_of(at("base/7/owner")), S_IFDIR | 0711);
+	/* root's own job needs none */
+	assert_int_equal(remove_tree_at(s.dirfd, "owner"), 0);
+	r->uid = 0;
+	assert_ok(store_save_record(&s, r, &err));
+	store_log(&s, 0, "line");
+	assert_int_equal(mode_of(at("base/7/owner")), 0);
+	/* a directory that root keeps to itself */
+	assert_int_equal(chmod(at("base/7"), 0700), 0);
+	assert_int_equal(load_as(OWNER, GROUP, NULL), -1);
+	assert_non_null(strstr(err.text, "only root may read"));
+	store_close(&s);
+	free(r);
+}
+
+static void an_older_directory_is_closed(void **state)
+{
+	static const char *const files[] = { "base/7/job.json", "base/7/checkpoint.log" };
+	struct job_record *r = xcalloc(1, sizeof(*r));
+	char log[4096];
+	struct store s;
+
+	fill(r, 1);
+	assert_ok(store_open(&s, at("base"), 7, true, &err));
+	assert_ok(store_save_record(&s, r, &err));
+	store_log(&s, OWNER, "line");
+	assert_int_equal(remove_tree_at(s.dirfd, "owner"), 0);
+	store_close(&s);
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
+		assert_int_equal(chmod(at(files[i]), 0640) | chown(at(files[i]), 0, GROUP), 0);
+	assert_int_equal(chmod(at("base/7"), 0750) | chown(at("base/7"), 0, GROUP), 0);
+	assert_int_equal(load_as(OWNER, GROUP, log), r->job_id);
+	assert_string_equal(log, at("base/7/checkpoint.log"));
+	assert_int_equal(load_as(OWNER, GROUP + 1, NULL), -1);
+	assert_int_equal(err.num, EACCES);
+
+	assert_ok(store_open(&s, at("base"), 7, true, &err));
+	assert_int_equal(mode_of(at("base/7")), S_IFDIR | 0711);
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
+		assert_int_equal(mode_of(at(files[i])), S_IFREG | 0600);
+	assert_int_equal(load_as(OWNER, GROUP, NULL), -1);
+	assert_int_equal(err.num, EACCES);
+	assert_ok(store_save_record(&s, r, &err));
+	assert_int_equal(load_as(OWNER, GROUP + 1, NULL), r->job_id);
+	store_close(&s);
+	free(r);
+}
+
+static void the_owners_log_is_the_end_of_it(void **state)
+{
+	cleanup_free char *all = NULL, *copy = NULL;
+	char line[1000];
+	struct store s;
+	struct stat st;
+
+	memset(line, 'x', sizeof(line));
+	line[sizeof(line) - 1] = '\0';
+	assert_ok(store_open(&s, at("base"), 7, true, &err));
+	for (int i = 0; i < 100; i++) {
+		store_log(&s, OWNER, "%d %s", i, line);
+		if (i == 3) {
+			all = get_text(at("base/7/checkpoint.log"));
+			copy = get_text(at("base/7/owner/checkpoint.log"));
+			assert_string_equal(all, copy);
+			free(steal_ptr(&all));
+			free(steal_ptr(&copy));
+		}
+	}
+	all = get_text(at("base/7/checkpoint.log"));
+	copy = get_text(at("base/7/owner/checkpoint.log"));
+	assert_in_range(strlen(copy), 60000, 65536);
+	assert_string_equal(all + strlen(all) - strlen(copy), copy);
+	assert_int_equal(all[strlen(all) - strlen(copy) - 1], '\n');
+	assert_int_equal(stat(at("base/7/owner/checkpoint.log"), &st), 0);
+	assert_int_equal(st.st_uid, OWNER);
+	assert_int_equal(st.st_mode & 07777, 0400);
+	store_close(&s);
+}
+
+/* A lease of his on a file of his keeps who opens it waiting for 45 s. */
+static void an_owner_keeps_nobody_waiting(void **state)
+{
+	struct job_record *r = xcalloc(1, sizeof(*r));
+	cleanup_free char *copy = NULL;
+	struct store s;
+	int p[2], status;
+	char c;
+
+	fill(r, 1);
+	assert_ok(store_open(&s, at("base"), 7, true, &err));
+	assert_ok(store_save_record(&s, r, &err));
+	store_log(&s, OWNER, "first");
+	assert_int_equal(pipe(p), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		const char *const names[] = { at("base/7/owner/job.json"), at("base/7/owner/checkpoint.log") };
+
+		if (setgroups(0, NULL) || setgid(GROUP) || setuid(OWNER))
+			_exit(1);
+		for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+			int fd = chmod(names[i], 0600) ? -1 : open(names[i], O_RDWR);
+
+			if (fd < 0 || ftruncate(fd, 0) || fcntl(fd, F_SETLEASE, F_WRLCK))
+				_exit(1);
+		}
+		if (write(p[1], "", 1) != 1)
+			_exit(1);
+		close(p[1]);
+		pause();
+	}
+	close(p[1]);
+	assert_int_equal(read(p[0], &c, 1), 1);
+	close(p[0]);
+	int64_t began = now_us();
+	assert_ok(store_save_record(&s, r, &err));
+	store_log(&s, OWNER, "second");
+	assert_true(now_us() - began < 20000000);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	copy = get_text(at("base/7/owner/checkpoint.log"));
+	assert_non_null(strstr(copy, " first\n"));
+	assert_non_null(strstr(copy, " second\n"));
+	assert_int_equal(load_as(OWNER, GROUP, NULL), r->job_id);
+	store_close(&s);
+	free(r);
+}
+
+/* No copy is no reason to fail. */
+static void a_copy_that_cannot_be_made_is_logged(void **state)
+{
+	struct job_record *r = xcalloc(1, sizeof(*r));
+	cleanup_free char *text = NULL;
+	struct store s;
+
+	fill(r, 1);
+	assert_ok(store_open(&s, at("base"), 7, true, &err));
+	put_text(at("base/7/owner"), "in the way");
+	assert_ok(store_save_record(&s, r, &err));
+	text = get_text(at("base/7/checkpoint.log"));
+	assert_non_null(strstr(text, "base/7/owner"));
+	assert_non_null(strstr(text, "fsched list"));
+	store_close(&s);
+	free(r);
 }
 
 static int setup(void **state)
@@ -413,6 +624,11 @@ int main(void)
 		cmocka_unit_test_setup(an_unrecorded_epoch_keeps_its_number, fresh),
 		cmocka_unit_test_setup(only_complete_epochs_are_listed, fresh),
 		cmocka_unit_test_setup(log_lines_cannot_be_forged, fresh),
+		cmocka_unit_test_setup(the_owner_reads_copies, fresh),
+		cmocka_unit_test_setup(an_older_directory_is_closed, fresh),
+		cmocka_unit_test_setup(the_owners_log_is_the_end_of_it, fresh),
+		cmocka_unit_test_setup(an_owner_keeps_nobody_waiting, fresh),
+		cmocka_unit_test_setup(a_copy_that_cannot_be_made_is_logged, fresh),
 	};
 
 	scratch_needs_root();

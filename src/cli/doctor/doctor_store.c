@@ -10,6 +10,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/dir.h"
 #include "base/util.h"
 
 #define PROBE_SIZE (64u << 20)
@@ -159,6 +160,34 @@ static bool check_owner(int fd, const char *what, const char *path)
 	return false;
 }
 
+/* "12", or "12.<uuid>" of an earlier job with that id, as older versions made them. */
+static bool readable_by_group(int dirfd, const char *name)
+{
+	struct stat st;
+
+	return strspn(name, "0123456789") > 0 && fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       S_ISDIR(st.st_mode) && (st.st_mode & (S_IRGRP | S_IROTH));
+}
+
+static void check_readers(int dirfd, const char *path)
+{
+	cleanup_dir DIR *dir = dir_open_at(dirfd, ".");
+	const struct dirent *d;
+	char first[256] = "";
+	unsigned n = 0;
+
+	while (dir && dir_next(dir, &d) > 0) {
+		if (readable_by_group(dirfd, d->d_name) && n++ == 0)
+			snprintf(first, sizeof(first), "%s", d->d_name);
+	}
+	if (n)
+		doctor_report(FINDING_WARNING, "readers",
+			      "%u director%s of jobs that an older version of fsched made (%s/%s%s) can be read by the job's "
+			      "group; those of jobs that start again are closed by that, the others by: "
+			      "find %s -mindepth 1 -maxdepth 1 -type d -perm /044 -exec chmod 700 {} +",
+			      n, n == 1 ? "y" : "ies", path, first, n == 1 ? "" : ", ...", path);
+}
+
 void doctor_store(const struct conf *c, bool root)
 {
 	cleanup_close int fd = open(c->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -178,6 +207,7 @@ void doctor_store(const struct conf *c, bool root)
 		doctor_report(FINDING_OK, DIR_KEY, "%s", c->dir);
 	check_mount(fd);
 	check_space(fd);
+	check_readers(fd, c->dir);
 	if (root)
 		check_write(fd);
 	else

@@ -90,7 +90,7 @@ static void remove_old(struct saving *s, unsigned keep)
 		}
 		forget_epoch(s->rec, gone[i]);
 		if (shared)
-			store_log(&s->home->store, s->rec->gid,
+			store_log(&s->home->store, s->rec->uid,
 				  "epoch %u removed; %s of it are kept, newer epochs refer to them", gone[i],
 				  format_size(shared, size, sizeof(size)));
 	}
@@ -114,7 +114,7 @@ static void report(const struct saving *s, const json_t *result, bool kill)
 		 kill ? "; the command was stopped" : "");
 	printf("%s\n", text);
 	fflush(stdout);
-	store_log(&s->home->store, s->rec->gid, "%s", text);
+	store_log(&s->home->store, s->rec->uid, "%s", text);
 }
 
 static int save(const struct pod_opts *o, struct saving *s, const struct pod_state *state, struct err *err)
@@ -202,7 +202,7 @@ int pod_cmd_checkpoint(const struct pod_opts *o)
 	struct err err;
 	int rc, lock;
 
-	if (pod_home_open(&home, o->dir, 0, false, NULL, &err)) {
+	if (pod_home_open(&home, o->dir, false, NULL, &err)) {
 		cli_error("pod checkpoint", "%s", err.text);
 		return CLI_FAILED;
 	}
@@ -210,7 +210,7 @@ int pod_cmd_checkpoint(const struct pod_opts *o)
 	rc = lock < 0 ? -1 : checkpoint_locked(o, &s, &err);
 	if (rc) {
 		cli_error("pod checkpoint", "%s", err.text);
-		store_log(&home.store, rec->gid, "checkpoint failed: %s", err.text);
+		store_log(&home.store, rec->uid, "checkpoint failed: %s", err.text);
 	}
 	if (lock >= 0)
 		close(lock);
@@ -225,7 +225,7 @@ int pod_cmd_kill(const struct pod_opts *o)
 	struct err err;
 	int rc;
 
-	if (pod_home_open(&home, o->dir, 0, false, NULL, &err)) {
+	if (pod_home_open(&home, o->dir, false, NULL, &err)) {
 		cli_error("pod kill", "%s", err.text);
 		return CLI_FAILED;
 	}
@@ -262,7 +262,7 @@ int pod_cmd_list(const struct pod_opts *o)
 	struct err err;
 	int i, n;
 
-	if (pod_home_open(&home, o->dir, 0, false, &rec, &err)) {
+	if (pod_home_open(&home, o->dir, false, &rec, &err)) {
 		cli_error("pod list", "%s", err.text);
 		return CLI_FAILED;
 	}

@@ -68,7 +68,7 @@ int pod_cmd_list(const struct pod_opts *o);
 /* ---- pod_state.c */
 
 /* Opens DIR (create: makes it). Also gives *rec, if not NULL: job.json, or zeroes if there is none. */
-int pod_home_open(struct pod_home *h, const char *dir, gid_t gid, bool create, struct job_record **rec, struct err *err);
+int pod_home_open(struct pod_home *h, const char *dir, bool create, struct job_record **rec, struct err *err);
 void pod_home_close(struct pod_home *h);
 /* -1 if another supervisor is at work in the directory. */
 int pod_home_supervise(struct pod_home *h, struct err *err);

@@ -151,8 +151,7 @@ static int save_state(struct run *r, struct err *err)
 
 static int prepare_run(struct run *r, const char *command, struct err *err)
 {
-	if (pod_user_cred(r->o->user, &r->spec.cred, err) ||
-	    pod_home_open(&r->home, r->o->dir, r->spec.cred.gid, true, &r->rec, err))
+	if (pod_user_cred(r->o->user, &r->spec.cred, err) || pod_home_open(&r->home, r->o->dir, true, &r->rec, err))
 		return -1;
 	if (pod_home_supervise(&r->home, err) || new_record(r, err))
 		return -1;
@@ -237,7 +236,7 @@ static int read_manifest(struct run *r, unsigned epoch, struct err *err)
 
 static int prepare_restore(struct run *r, unsigned *epoch, struct err *err)
 {
-	if (pod_home_open(&r->home, r->o->dir, 0, false, &r->rec, err))
+	if (pod_home_open(&r->home, r->o->dir, false, &r->rec, err))
 		return -1;
 	if (pod_home_supervise(&r->home, err) || pod_user_cred(r->rec->user, &r->spec.cred, err))
 		return -1;

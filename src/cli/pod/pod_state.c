@@ -13,14 +13,14 @@
 
 /* ---- the directory */
 
-int pod_home_open(struct pod_home *h, const char *dir, gid_t gid, bool create, struct job_record **rec, struct err *err)
+int pod_home_open(struct pod_home *h, const char *dir, bool create, struct job_record **rec, struct err *err)
 {
 	struct err why;
 
 	h->supervisor_lock = -1;
 	if (rec)
 		*rec = NULL;
-	if (store_open_path(&h->store, dir, gid, create, err))
+	if (store_open_path(&h->store, dir, create, err))
 		return -1;
 	if (!rec)
 		return 0;

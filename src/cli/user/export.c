@@ -89,11 +89,11 @@ static int open_store(struct store *s, const struct conf *c, const char *name, s
 	long id;
 
 	if (name[0] == '/')
-		return store_open_path(s, name, 0, false, err);
+		return store_open_path(s, name, false, err);
 	if (cli_number(name, 1, UINT32_MAX, &id))
 		return err_set(err, EINVAL,
 			       "\"%s\" is neither the id of a job nor the absolute path of a pod's directory", name);
-	return store_open(s, c->dir, (uint32_t)id, 0, false, err);
+	return store_open(s, c->dir, (uint32_t)id, false, err);
 }
 
 int export_cmd(int argc, char **argv)

@@ -13,9 +13,15 @@ static void load_disk(struct view *v, const struct conf *c)
 {
 	struct stat st;
 
-	v->sees_disk = geteuid() == 0 && stat(c->dir, &st) == 0 && S_ISDIR(st.st_mode);
-	if (store_open(&v->store, c->dir, v->id, 0, false, &v->disk_err) < 0)
+	if (geteuid() != 0) {
+		snprintf(v->store.path, sizeof(v->store.path), "%.4080s/%u", c->dir, v->id);
+		v->on_disk = store_load_copy(c->dir, v->id, &v->rec, v->log, &v->disk_err) == 0;
 		return;
+	}
+	v->sees_disk = stat(c->dir, &st) == 0 && S_ISDIR(st.st_mode);
+	if (store_open(&v->store, c->dir, v->id, false, &v->disk_err) < 0)
+		return;
+	snprintf(v->log, sizeof(v->log), "%.4080s/checkpoint.log", v->store.path);
 	v->on_disk = store_load_record(&v->store, &v->rec, &v->disk_err) == 0;
 }
 

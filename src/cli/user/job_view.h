@@ -17,9 +17,10 @@ struct view {
 	uint32_t id;
 	char label[64]; /* "12_3" */
 
-	bool on_disk; /* rec and store hold */
-	struct store store;
+	bool on_disk;       /* rec and log hold */
+	struct store store; /* open for root only; path holds */
 	struct job_record rec;
+	char log[4096];      /* path of checkpoint.log, or of the caller's copy of it */
 	struct err disk_err; /* why not */
 	bool sees_disk;      /* root where JobCheckpointDir is: what is not found there is not there */
 

@@ -61,13 +61,23 @@ static int is_job(const struct dirent *d)
 	return *d->d_name != '0' && strspn(d->d_name, "0123456789") == strlen(d->d_name) && strlen(d->d_name) < 10;
 }
 
+static bool load_job(const char *dir, uint32_t id, struct job_record *r)
+{
+	struct store s = { .dirfd = -1, .epochsfd = -1 };
+	bool ok;
+
+	if (geteuid() != 0)
+		return store_load_copy(dir, id, r, NULL, NULL) == 0;
+	ok = store_open(&s, dir, id, false, NULL) == 0 && store_load_record(&s, r, NULL) == 0;
+	store_close(&s);
+	return ok;
+}
+
 static bool print_job(const char *dir, const char *name)
 {
 	struct job_record *r = xcalloc(1, sizeof(*r));
-	struct store s = { .dirfd = -1, .epochsfd = -1 };
 	char when[32], size[32] = "-", user[64];
-	bool ok = store_open(&s, dir, (uint32_t)strtoul(name, NULL, 10), 0, false, NULL) == 0 &&
-		  store_load_record(&s, r, NULL) == 0;
+	bool ok = load_job(dir, (uint32_t)strtoul(name, NULL, 10), r);
 
 	if (ok) {
 		const struct epoch_summary *last = r->n_epochs ? &r->epochs[r->n_epochs - 1] : NULL;
@@ -78,7 +88,6 @@ static bool print_job(const char *dir, const char *name)
 		       intent_name(r->intent), r->n_epochs, last ? last->number : 0,
 		       view_time(last ? last->time : 0, when, sizeof(when)), size);
 	}
-	store_close(&s);
 	free(r);
 	return ok;
 }
@@ -101,8 +110,8 @@ static int list_all(const struct conf *c)
 	}
 	free(names);
 	if (hidden)
-		fprintf(stderr, "fsched list: %u job%s in %s cannot be read by you\n", hidden, hidden == 1 ? "" : "s",
-			c->dir);
+		fprintf(stderr, "fsched list: %u job%s in %s cannot be read by you%s\n", hidden, hidden == 1 ? "" : "s",
+			c->dir, geteuid() == 0 ? "" : "; only root and a job's owner can");
 	return CLI_OK;
 }
 
@@ -152,7 +161,7 @@ static void print_record(const struct view *v)
 		printf("Interval:  %s\n", interval_format(v->rec.interval, interval, sizeof(interval)));
 		printf("Skipped:   %u for load\n", v->rec.skipped);
 	}
-	printf("Directory: %s\n", v->store.path);
+	printf("Directory: %s\nLog:       %s\n", v->store.path, v->log);
 }
 
 static bool never_ran(const struct view *v)

@@ -28,7 +28,7 @@ static bool in_record(const struct slurm_job *job, const char *uuid, int64_t int
 	struct store s;
 	bool same;
 
-	if (job->restart_count == 0 || store_open(&s, dir, job->id, job->gid, false, NULL))
+	if (job->restart_count == 0 || store_open(&s, dir, job->id, false, NULL))
 		return false;
 	same = store_load_record(&s, r, NULL) == 0 && r->job_id == job->id && r->uid == job->uid &&
 	       r->interval == interval && !strcmp(r->uuid, uuid);
