@@ -1,3 +1,4 @@
+/* Slurm: its configuration, plugins, programs, the controller. */
 #include "cli/doctor/doctor.h"
 
 #include <dlfcn.h>
@@ -13,6 +14,7 @@
 #include "cli/plugstack.h"
 #include "cli/slurmconf.h"
 #include "base/util.h"
+#include "cli/doctor/doctor_report.h"
 #include "slurm/rpc/slurm_rpc.h"
 
 #define RPC_LIMIT 30 /* s */
