@@ -62,7 +62,7 @@ struct watch {
 
 /* ---- nodes ---- */
 
-static uint64_t mix(uint64_t h, const void *p, size_t n)
+static uint64_t hash_mix(uint64_t h, const void *p, size_t n)
 {
 	const unsigned char *c = p;
 
@@ -73,7 +73,7 @@ static uint64_t mix(uint64_t h, const void *p, size_t n)
 }
 
 /* Which nodes are down, and when each was booted. */
-static uint64_t summary(const node_info_msg_t *msg)
+static uint64_t hash_nodes(const node_info_msg_t *msg)
 {
 	uint64_t h = 0xcbf29ce484222325ULL;
 
@@ -83,9 +83,9 @@ static uint64_t summary(const node_info_msg_t *msg)
 
 		if (!n->name)
 			continue;
-		h = mix(h, n->name, strlen(n->name));
-		h = mix(h, &down, sizeof(down));
-		h = mix(h, &n->boot_time, sizeof(n->boot_time));
+		h = hash_mix(h, n->name, strlen(n->name));
+		h = hash_mix(h, &down, sizeof(down));
+		h = hash_mix(h, &n->boot_time, sizeof(n->boot_time));
 	}
 	return h;
 }
@@ -99,7 +99,7 @@ static void look_at_nodes(struct watch *w)
 	if (slurm_load_node(w->nodes_at, &msg, SHOW_ALL))
 		return; /* SLURM_NO_CHANGE_IN_DATA, or slurmctld is busy */
 	w->nodes_at = msg->last_update;
-	h = summary(msg);
+	h = hash_nodes(msg);
 	if (h != w->nodes)
 		w->looks = LOOKS;
 	w->nodes = h;
@@ -108,7 +108,7 @@ static void look_at_nodes(struct watch *w)
 
 /* ---- jobs ---- */
 
-static const struct seen *last_of(const struct ring *r, uint32_t job_id)
+static const struct seen *ring_last(const struct ring *r, uint32_t job_id)
 {
 	for (unsigned i = r->n; i > 0 && r->n - i < LET_GO_MAX; i--)
 		if (r->v[(i - 1) % LET_GO_MAX].job_id == job_id)
@@ -116,12 +116,12 @@ static const struct seen *last_of(const struct ring *r, uint32_t job_id)
 	return NULL;
 }
 
-static void remember(struct ring *r, const struct seen *job)
+static void ring_add(struct ring *r, const struct seen *job)
 {
 	r->v[r->n++ % LET_GO_MAX] = *job;
 }
 
-static bool was_running(const struct status *s)
+static bool says_running(const struct status *s)
 {
 	return !strcmp(s->state, "running") || !strcmp(s->state, "restoring");
 }
@@ -143,22 +143,22 @@ static bool requeued_too_often(const slurm_job_info_t *r)
 	return r->priority == 0 && r->state_reason == WAIT_MAX_REQUEUE;
 }
 
-static bool waits_for_nothing(const struct watch *w, const slurm_job_info_t *r, const struct status *s, time_t now)
+static bool waits_needlessly(const struct watch *w, const slurm_job_info_t *r, const struct status *s, time_t now)
 {
 	const struct seen *before;
 
 	if ((r->job_state & JOB_STATE_BASE) != JOB_PENDING || (r->job_state & JOB_COMPLETING) || r->restart_cnt == 0 ||
-	    (r->dependency && *r->dependency) || !was_running(s))
+	    (r->dependency && *r->dependency) || !says_running(s))
 		return false;
 	if (requeued_too_often(r)) {
-		before = last_of(&w->too_often, RECORD_ID(r));
+		before = ring_last(&w->too_often, RECORD_ID(r));
 		return s->epoch > (before ? before->epoch : 0);
 	}
 	return launch_failed(r) || (r->priority != 0 && r->eligible_time > now + SOON);
 }
 
 /* 0 done, -1 not: to be tried again. */
-static int let_go(const slurm_job_info_t *r, time_t now, struct err *err)
+static int start_at_once(const slurm_job_info_t *r, time_t now, struct err *err)
 {
 	job_desc_msg_t d;
 
@@ -178,9 +178,9 @@ static int let_go(const slurm_job_info_t *r, time_t now, struct err *err)
 	return 0;
 }
 
-static bool is_in(const struct ring *ring, const slurm_job_info_t *r)
+static bool ring_has_restart(const struct ring *ring, const slurm_job_info_t *r)
 {
-	const struct seen *last = last_of(ring, RECORD_ID(r));
+	const struct seen *last = ring_last(ring, RECORD_ID(r));
 
 	return last && last->restarts == r->restart_cnt;
 }
@@ -191,23 +191,23 @@ static void look_at_job(struct watch *w, const slurm_job_info_t *r, time_t now)
 	struct seen job;
 	struct err err;
 
-	if (!r->admin_comment || status_parse(r->admin_comment, &s, NULL) || !waits_for_nothing(w, r, &s, now))
+	if (!r->admin_comment || status_parse(r->admin_comment, &s, NULL) || !waits_needlessly(w, r, &s, now))
 		return;
-	if (is_in(&w->let_go, r))
+	if (ring_has_restart(&w->let_go, r))
 		return;
 	job = (struct seen){ .job_id = RECORD_ID(r), .restarts = r->restart_cnt, .epoch = s.epoch };
-	if (let_go(r, now, &err)) {
-		if (!is_in(&w->refused, r)) {
+	if (start_at_once(r, now, &err)) {
+		if (!ring_has_restart(&w->refused, r)) {
 			syslog(LOG_WARNING, "%s; trying again", err.text);
-			remember(&w->refused, &job);
+			ring_add(&w->refused, &job);
 		}
 		/* slurmctld sends the jobs again only when one of them has changed */
 		w->jobs_again = true;
 		return;
 	}
-	remember(&w->let_go, &job);
+	ring_add(&w->let_go, &job);
 	if (requeued_too_often(r))
-		remember(&w->too_often, &job);
+		ring_add(&w->too_often, &job);
 }
 
 static void look_at_jobs(struct watch *w)

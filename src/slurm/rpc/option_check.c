@@ -22,7 +22,7 @@ static bool same_uuid(const struct slurm_job *job, const char *written, const ch
 }
 
 /* The record of an earlier start, which root wrote when the option had been checked. */
-static bool in_record(const struct slurm_job *job, const char *uuid, int64_t interval, const char *dir)
+static bool is_in_record(const struct slurm_job *job, const char *uuid, int64_t interval, const char *dir)
 {
 	cleanup_free struct job_record *r = xcalloc(1, sizeof(*r));
 	struct store s;
@@ -43,7 +43,7 @@ int option_check(const struct slurm_job *job, const char *uuid, int64_t interval
 
 	if (status_parse(job->admin_comment, &s, NULL)) {
 		/* An administrator may have replaced the AdminComment of a job that has run before. */
-		if (in_record(job, uuid, interval, dir))
+		if (is_in_record(job, uuid, interval, dir))
 			return 0;
 		return err_set(
 			why, 0,

@@ -10,49 +10,12 @@
 #include <slurm/slurm_errno.h>
 
 #include "base/util.h"
+#include "slurm/rpc/nodelist.h"
 #include "slurm/slurm_compat.h"
 
 /* While the job's last processes end, slurmctld overwrites a begin time that is not behind that end
  * (batch_requeue_fini). */
 #define MOVE_DELAY 6 /* s */
-
-/* ---- lists of nodes: "n1,n2", as fsched writes them; Slurm's own may have brackets ---- */
-
-static bool listed(const char *nodes, const char *node)
-{
-	struct hostlist *list = slurm_hostlist_create(nodes);
-	int at = list ? slurm_hostlist_find(list, node) : -1;
-
-	if (list)
-		slurm_hostlist_destroy(list);
-	return at >= 0;
-}
-
-static char *join(const char *nodes, const char *node)
-{
-	return *nodes ? xasprintf("%s,%s", nodes, node) : xstrdup(node);
-}
-
-char *rpc_nodes_without(const char *nodes, const char *less)
-{
-	struct hostlist *list = slurm_hostlist_create(nodes), *minus = slurm_hostlist_create(less);
-	char *name, *text = xstrdup("");
-
-	while (list && minus && (name = slurm_hostlist_shift(list))) {
-		if (slurm_hostlist_find(minus, name) < 0) {
-			char *more = join(text, name);
-
-			free(text);
-			text = more;
-		}
-		free(name);
-	}
-	if (list)
-		slurm_hostlist_destroy(list);
-	if (minus)
-		slurm_hostlist_destroy(minus);
-	return text;
-}
 
 /* ---- is there another node? ---- */
 
@@ -79,9 +42,9 @@ static char *nodes_of_partitions(const char *names, struct err *err)
 		const partition_info_t *p = &msg->partition_array[i];
 
 		/* the name may be one of several that the job would take */
-		if (!p->name || !p->nodes || !listed(names, p->name))
+		if (!p->name || !p->nodes || !nodelist_has(names, p->name))
 			continue;
-		char *more = join(nodes, p->nodes);
+		char *more = nodelist_add(nodes, p->nodes);
 
 		free(nodes);
 		nodes = more;
@@ -104,8 +67,9 @@ static int count_other_nodes(const struct slurm_job *job, const char *node, stru
 	for (uint32_t i = 0; i < msg->record_count; i++) {
 		const node_info_t *r = &msg->node_array[i];
 
-		n += usable(r) && strcmp(r->name, node) != 0 && listed(nodes, r->name) &&
-		     !listed(job->exc_nodes, r->name) && (!*job->req_nodes || listed(job->req_nodes, r->name));
+		n += usable(r) && strcmp(r->name, node) != 0 && nodelist_has(nodes, r->name) &&
+		     !nodelist_has(job->exc_nodes, r->name) &&
+		     (!*job->req_nodes || nodelist_has(job->req_nodes, r->name));
 	}
 	slurm_free_node_info_msg(msg);
 	return n;
@@ -115,7 +79,7 @@ static int count_other_nodes(const struct slurm_job *job, const char *node, stru
 
 static int exclude(const struct slurm_job *job, const struct rpc_move *m, struct err *err)
 {
-	cleanup_free char *nodes = join(job->exc_nodes, m->node), *tried = NULL, *entry = NULL, *comment = NULL;
+	cleanup_free char *nodes = nodelist_add(job->exc_nodes, m->node), *tried = NULL, *entry = NULL, *comment = NULL;
 	struct status s;
 	job_desc_msg_t d;
 
@@ -123,7 +87,7 @@ static int exclude(const struct slurm_job *job, const struct rpc_move *m, struct
 	d.exc_nodes = nodes;
 	d.begin_time = time(NULL) + MOVE_DELAY;
 	if (status_parse(job->admin_comment, &s, NULL) == 0) {
-		tried = join(s.tried, m->node);
+		tried = nodelist_add(s.tried, m->node);
 		snprintf(s.tried, sizeof(s.tried), "%s", tried);
 		snprintf(s.state, sizeof(s.state), "restoring");
 		snprintf(s.error, sizeof(s.error), "%.250s", m->error);

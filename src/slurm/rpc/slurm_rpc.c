@@ -11,6 +11,7 @@
 #include <slurm/slurm_errno.h>
 
 #include "base/util.h"
+#include "slurm/rpc/nodelist.h"
 #include "slurm/slurm_compat.h"
 
 /* Of libslurm, in no public header; weak, since it only cures a leak. */
@@ -107,7 +108,7 @@ static int64_t time_of(time_t t)
 	return t > 0 && t != (time_t)NO_VAL && t != (time_t)INFINITE ? (int64_t)t : 0;
 }
 
-static void fill(struct slurm_job *j, const slurm_job_info_t *r)
+static void fill_job(struct slurm_job *j, const slurm_job_info_t *r)
 {
 	const uint32_t base = r->job_state & JOB_STATE_BASE;
 	char buf[32];
@@ -172,7 +173,7 @@ static void free_msg(job_info_msg_t **msg)
 }
 #define cleanup_msg __attribute__((cleanup(free_msg)))
 
-static int load(job_info_msg_t **msg, uint32_t job_id, const char *shown, struct err *err)
+static int load_records(job_info_msg_t **msg, uint32_t job_id, const char *shown, struct err *err)
 {
 	*msg = NULL;
 	errno = 0;
@@ -196,13 +197,13 @@ int rpc_job_load(uint32_t job_id, struct slurm_job *job, struct err *err)
 
 	memset(job, 0, sizeof(*job));
 	snprintf(shown, sizeof(shown), "%u", job_id);
-	if (load(&msg, job_id, shown, err))
+	if (load_records(&msg, job_id, shown, err))
 		return -1;
 	/* The id of an array brings the records of all its tasks; one of them has the id itself. */
 	for (i = 0; i < msg->record_count; i++) {
 		if (RECORD_ID(&msg->job_array[i]) != job_id)
 			continue;
-		fill(job, &msg->job_array[i]);
+		fill_job(job, &msg->job_array[i]);
 		return 0;
 	}
 	return err_set(err, ESLURM_INVALID_JOB_ID,
@@ -246,7 +247,7 @@ int rpc_job_load_task(uint32_t array_id, uint32_t task, struct slurm_job *job, s
 
 	memset(job, 0, sizeof(*job));
 	snprintf(shown, sizeof(shown), "%u_%u", array_id, task);
-	if (load(&msg, array_id, shown, err))
+	if (load_records(&msg, array_id, shown, err))
 		return -1;
 	for (i = 0; i < msg->record_count; i++) {
 		const slurm_job_info_t *r = &msg->job_array[i];
@@ -254,7 +255,7 @@ int rpc_job_load_task(uint32_t array_id, uint32_t task, struct slurm_job *job, s
 		if (r->array_job_id != array_id)
 			continue;
 		if (r->array_task_id == task) {
-			fill(job, r);
+			fill_job(job, r);
 			return 0;
 		}
 		if (r->array_task_id == NO_VAL && r->array_task_str && task_listed(r->array_task_str, task))
@@ -263,7 +264,7 @@ int rpc_job_load_task(uint32_t array_id, uint32_t task, struct slurm_job *job, s
 	if (!rest)
 		return err_set(err, ESLURM_INVALID_JOB_ID,
 			       "job %s: slurmctld knows no such task (or has forgotten it after MinJobAge)", shown);
-	fill(job, rest);
+	fill_job(job, rest);
 	job->array_task = task;
 	set_label(job);
 	return 0;
@@ -278,7 +279,7 @@ int rpc_job_ids(uint32_t job_id, uint32_t **ids, struct err *err)
 
 	*ids = NULL;
 	snprintf(shown, sizeof(shown), "%u", job_id);
-	if (load(&msg, job_id, shown, err))
+	if (load_records(&msg, job_id, shown, err))
 		return -1;
 	*ids = xcalloc(msg->record_count + 1, sizeof(**ids));
 	for (i = 0; i < msg->record_count; i++)
@@ -367,7 +368,7 @@ static unsigned epoch_value(const char *p)
 }
 
 /* The segment stands at the beginning or behind a blank, and ends at a blank or at the end. */
-static const char *find_epoch(const char *comment, unsigned *epoch)
+static const char *find_epoch_segment(const char *comment, unsigned *epoch)
 {
 	const char *p;
 
@@ -383,7 +384,7 @@ unsigned rpc_comment_epoch(const char *comment)
 {
 	unsigned epoch = 0;
 
-	return comment && find_epoch(comment, &epoch) ? epoch : 0;
+	return comment && find_epoch_segment(comment, &epoch) ? epoch : 0;
 }
 
 char *rpc_comment_with_epoch(const char *comment, unsigned epoch)
@@ -393,7 +394,7 @@ char *rpc_comment_with_epoch(const char *comment, unsigned epoch)
 	char *with;
 	unsigned old;
 
-	while ((found = find_epoch(text, &old))) {
+	while ((found = find_epoch_segment(text, &old))) {
 		char *at = text + (found - text), *end = at + strcspn(at, " ");
 
 		/* With it goes the blank that separated it from the rest. */
@@ -521,7 +522,7 @@ int rpc_release(uint32_t job_id, struct err *err)
 		/* a person begins anew: nodes that were excluded because they could not restore the job may be in order
 		 * again */
 		if (status_parse(job.admin_comment, &s, NULL) == 0 && *s.tried) {
-			nodes = rpc_nodes_without(job.exc_nodes, s.tried);
+			nodes = nodelist_without(job.exc_nodes, s.tried);
 			d.exc_nodes = nodes;
 		}
 		rc = rpc_update(job_id, &d, "cannot release", err);

@@ -94,8 +94,6 @@ struct rpc_move {
 	unsigned epoch; /* as in rpc_request_epoch(); the request of the start that could not be done here */
 };
 int rpc_move(uint32_t job_id, const struct rpc_move *m, bool *final, struct err *err);
-/* Names of a Slurm node list that are not in another one, with commas. Caller frees. */
-char *rpc_nodes_without(const char *nodes, const char *less);
 
 /* Seconds between Slurm's decision to preempt the job and its end; 0 = it is not announced. */
 int rpc_outlook(const struct slurm_job *job, int64_t *grace, struct err *err);
