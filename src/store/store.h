@@ -87,6 +87,11 @@ int store_set_aside(const char *base, uint32_t job_id, const char *uuid, bool *m
 int store_load_record(const struct store *s, struct job_record *r, struct err *err);
 int store_save_record(const struct store *s, const struct job_record *r, struct err *err);
 
+/* The record's entry of an epoch; NULL: there is none. */
+const struct epoch_summary *record_find_epoch(const struct job_record *r, unsigned epoch);
+/* Removes the entry of an epoch from the record in memory. Without one nothing happens. */
+void record_forget_epoch(struct job_record *r, unsigned epoch);
+
 /* Appends one line "2026-11-22T23:01:02 host text" to checkpoint.log (control
  * characters replaced). Never fails loudly: the log is no reason to fail a job. */
 void store_log(const struct store *s, gid_t gid, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -10,7 +10,7 @@
 #include "base/util.h"
 #include "policy/retention.h"
 
-struct saving {
+struct pod_checkpoint {
 	const struct pod_home *home;
 	struct job_record *rec;
 	struct epoch_summary epoch;
@@ -29,7 +29,7 @@ static void take_result(struct epoch_summary *e, const json_t *o)
 }
 
 /* Enters the epoch into the record, or renews its numbers. */
-static int record_epoch(struct saving *s, struct err *err)
+static int record_epoch(struct pod_checkpoint *s, struct err *err)
 {
 	struct job_record *r = s->rec;
 	unsigned i;
@@ -49,7 +49,7 @@ static int record_epoch(struct saving *s, struct err *err)
 /* The epoch is durable and the tree still frozen. Only what is written down now may be killed. */
 static bool on_held(void *arg, const json_t *event)
 {
-	struct saving *s = arg;
+	struct pod_checkpoint *s = arg;
 	struct err err;
 
 	take_result(&s->epoch, event);
@@ -61,18 +61,8 @@ static bool on_held(void *arg, const json_t *event)
 	return false;
 }
 
-static void forget_epoch(struct job_record *r, unsigned number)
-{
-	unsigned i, kept = 0;
-
-	for (i = 0; i < r->n_epochs; i++)
-		if (r->epochs[i].number != number)
-			r->epochs[kept++] = r->epochs[i];
-	r->n_epochs = kept;
-}
-
 /* Only after the new epoch is complete. */
-static void remove_old(struct saving *s, unsigned keep)
+static void remove_old(struct pod_checkpoint *s, unsigned keep)
 {
 	cleanup_free unsigned *list = xcalloc(STORE_KEPT_MAX, sizeof(*list));
 	cleanup_free unsigned *gone = xcalloc(STORE_KEPT_MAX, sizeof(*gone));
@@ -88,7 +78,7 @@ static void remove_old(struct saving *s, unsigned keep)
 			cli_error("pod checkpoint", "%s", err.text);
 			continue;
 		}
-		forget_epoch(s->rec, gone[i]);
+		record_forget_epoch(s->rec, gone[i]);
 		if (shared)
 			store_log(&s->home->store, s->rec->gid,
 				  "epoch %u removed; %s of it are kept, newer epochs refer to them", gone[i],
@@ -98,7 +88,7 @@ static void remove_old(struct saving *s, unsigned keep)
 		cli_error("pod checkpoint", "%s", err.text);
 }
 
-static void report(const struct saving *s, const json_t *result, bool kill)
+static void report_epoch(const struct pod_checkpoint *s, const json_t *result, bool kill)
 {
 	char size[16], frozen[24], total[24], text[512];
 	const json_t *w;
@@ -117,7 +107,7 @@ static void report(const struct saving *s, const json_t *result, bool kill)
 	store_log(&s->home->store, s->rec->gid, "%s", text);
 }
 
-static int save(const struct pod_opts *o, struct saving *s, const struct pod_state *state, struct err *err)
+static int save_epoch(const struct pod_opts *o, struct pod_checkpoint *s, const struct pod_state *state, struct err *err)
 {
 	struct pod_cred cred;
 	json_t *req, *result;
@@ -159,13 +149,13 @@ static int save(const struct pod_opts *o, struct saving *s, const struct pod_sta
 		return err_wrap(err, "epoch %u is complete but cannot be recorded", s->epoch.number);
 	}
 	remove_old(s, o->conf.max_epochs);
-	report(s, result, o->kill);
+	report_epoch(s, result, o->kill);
 	json_decref(result);
 	return 0;
 }
 
 /* After a failure: what it means for the command. A record that says "vacated" is set back if it runs on. */
-static int explain(struct saving *s, struct err *err)
+static int pod_explain_failure(struct pod_checkpoint *s, struct err *err)
 {
 	struct pod_state state;
 
@@ -179,15 +169,15 @@ static int explain(struct saving *s, struct err *err)
 	return err_wrap(err, "no checkpoint was made, the command runs on");
 }
 
-static int checkpoint_locked(const struct pod_opts *o, struct saving *s, struct err *err)
+static int checkpoint_locked(const struct pod_opts *o, struct pod_checkpoint *s, struct err *err)
 {
 	struct pod_state state;
 	int rc;
 
 	if (store_load_record(&s->home->store, s->rec, err) || pod_state_load(s->home, &state, err))
 		return -1;
-	if (save(o, s, &state, err))
-		rc = explain(s, err);
+	if (save_epoch(o, s, &state, err))
+		rc = pod_explain_failure(s, err);
 	else /* the worker has killed it on our word; this makes sure */
 		rc = o->kill ? pod_kill(state.init, 10000, err) : 0;
 	pod_state_free(&state);
@@ -198,7 +188,7 @@ int pod_cmd_checkpoint(const struct pod_opts *o)
 {
 	cleanup_free struct job_record *rec = xcalloc(1, sizeof(*rec));
 	struct pod_home home;
-	struct saving s = { .home = &home, .rec = rec };
+	struct pod_checkpoint s = { .home = &home, .rec = rec };
 	struct err err;
 	int rc, lock;
 
@@ -240,16 +230,6 @@ int pod_cmd_kill(const struct pod_opts *o)
 	return rc ? CLI_FAILED : CLI_OK;
 }
 
-static const struct epoch_summary *find_epoch(const struct job_record *r, unsigned number)
-{
-	unsigned i;
-
-	for (i = 0; i < r->n_epochs; i++)
-		if (r->epochs[i].number == number)
-			return &r->epochs[i];
-	return NULL;
-}
-
 int pod_cmd_list(const struct pod_opts *o)
 {
 	cleanup_free unsigned *list = xcalloc(STORE_KEPT_MAX, sizeof(*list));
@@ -277,7 +257,7 @@ int pod_cmd_list(const struct pod_opts *o)
 	if (n > 0)
 		printf("%6s  %-19s  %10s  %10s  %10s  %10s\n", "EPOCH", "TIME", "SIZE", "SHARED", "FROZEN", "TOTAL");
 	for (i = 0; i < n; i++) {
-		e = find_epoch(rec, list[i]);
+		e = record_find_epoch(rec, list[i]);
 		shared = store_epoch_shared(&home.store, list[i]);
 		printf("%6u  %-19s  %10s  %10s  %10s  %10s\n", list[i],
 		       e ? format_time(e->time, when, sizeof(when)) : "-",

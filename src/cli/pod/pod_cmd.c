@@ -80,7 +80,7 @@ static bool is_allowed(const struct operation *op, const char *name)
 }
 
 /* Returns CLI_OK or the exit status. */
-static int take(const struct operation *op, struct pod_opts *o, int option, const char *value)
+static int pod_set_option(const struct operation *op, struct pod_opts *o, int option, const char *value)
 {
 	struct err err;
 	long n;
@@ -107,7 +107,7 @@ static int take(const struct operation *op, struct pod_opts *o, int option, cons
 	}
 }
 
-static const struct operation *find_operation(const char *name)
+static const struct operation *pod_find_operation(const char *name)
 {
 	size_t i;
 
@@ -125,7 +125,7 @@ static char *absolute(const char *path)
 	return path[0] == '/' || !getcwd(cwd, sizeof(cwd)) ? xstrdup(path) : xasprintf("%s/%s", cwd, path);
 }
 
-static int start(const struct operation *op, struct pod_opts *o, char **argv)
+static int pod_start_operation(const struct operation *op, struct pod_opts *o, char **argv)
 {
 	cleanup_free char *dir = absolute(o->dir);
 	cleanup_free char *config = o->config ? absolute(o->config) : NULL;
@@ -143,7 +143,7 @@ static int start(const struct operation *op, struct pod_opts *o, char **argv)
 
 int pod_cmd(int argc, char **argv)
 {
-	const struct operation *op = argc > 1 ? find_operation(argv[1]) : NULL;
+	const struct operation *op = argc > 1 ? pod_find_operation(argv[1]) : NULL;
 	struct pod_opts o = { .libexec = libexec_dir() };
 	int option, which, rc;
 
@@ -167,7 +167,7 @@ int pod_cmd(int argc, char **argv)
 			return CLI_USAGE;
 		if (!is_allowed(op, all_options[which].name))
 			return cli_usage(op->label, "--%s does not belong here", all_options[which].name);
-		rc = take(op, &o, option, optarg);
+		rc = pod_set_option(op, &o, option, optarg);
 		if (rc)
 			return rc;
 	}
@@ -180,5 +180,5 @@ int pod_cmd(int argc, char **argv)
 	} else if (!o.dir || argc < 1) {
 		return cli_usage(op->label, "%s", o.dir ? "the command is missing" : "--dir DIR is missing");
 	}
-	return start(op, &o, argv);
+	return pod_start_operation(op, &o, argv);
 }

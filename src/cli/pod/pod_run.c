@@ -40,7 +40,7 @@ static void run_free(struct run *r)
 
 /* ---- the process that becomes the command */
 
-static int become(const struct run *r, struct err *err)
+static int become_command_user(const struct run *r, struct err *err)
 {
 	const struct pod_cred *c = &r->spec.cred;
 	const struct passwd *pw = r->o->user ? getpwnam(r->o->user) : NULL;
@@ -61,7 +61,7 @@ __attribute__((noreturn)) static void run_command(const struct run *r, char **ar
 {
 	struct err err;
 
-	if (pod_stdio_apply(&r->stdio, &err) || become(r, &err)) {
+	if (pod_stdio_apply(&r->stdio, &err) || become_command_user(r, &err)) {
 		cli_error("pod run", "%s", err.text);
 		_exit(POD_EXIT_FAILED);
 	}
@@ -75,7 +75,7 @@ __attribute__((noreturn)) static void run_command(const struct run *r, char **ar
 /* ---- run */
 
 /* A private /tmp is part of every epoch, but must not hide what the command or criu needs. */
-static bool may_hide_tmp(const struct run *r, const char *command)
+static bool pod_may_hide_tmp(const struct run *r, const char *command)
 {
 	const char *paths[] = { r->home.store.path, r->spec.libexec, NULL, NULL, NULL, NULL, NULL, NULL, NULL };
 	char cwd[PATH_MAX];
@@ -108,7 +108,7 @@ static int save_leader(const struct run *r, struct err *err)
 	return 0;
 }
 
-static int new_record(struct run *r, struct err *err)
+static int pod_new_record(struct run *r, struct err *err)
 {
 	unsigned epoch;
 	uuid_t uuid;
@@ -154,13 +154,13 @@ static int prepare_run(struct run *r, const char *command, struct err *err)
 	if (pod_user_cred(r->o->user, &r->spec.cred, err) ||
 	    pod_home_open(&r->home, r->o->dir, r->spec.cred.gid, true, &r->rec, err))
 		return -1;
-	if (pod_home_supervise(&r->home, err) || new_record(r, err))
+	if (pod_home_supervise(&r->home, err) || pod_new_record(r, err))
 		return -1;
 	store_remove_partials(&r->home.store);
 	pod_home_dir(&r->home, r->spec.dir, sizeof(r->spec.dir));
 	snprintf(r->spec.libexec, sizeof(r->spec.libexec), "%s", r->o->libexec);
 	pod_stdio_plan(&r->stdio, &r->spec.cred);
-	r->spec.private_tmp = r->o->conf.private_tmp && may_hide_tmp(r, command);
+	r->spec.private_tmp = r->o->conf.private_tmp && pod_may_hide_tmp(r, command);
 	if (r->o->conf.private_tmp && !r->spec.private_tmp)
 		cli_error("pod run",
 			  "something that the command needs lies below /tmp: it gets no /tmp of its own, and only files that are open are saved");

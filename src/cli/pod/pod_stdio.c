@@ -32,7 +32,7 @@ static bool link_of(int dirfd, const char *name, char *buf, size_t len)
 }
 
 /* 1 and 2 of `>out 2>&1` have one file position; opened twice they would write over each other. */
-static int shared_with(int fd)
+static int stdio_shared_with(int fd)
 {
 	pid_t me = getpid();
 	int other;
@@ -51,7 +51,7 @@ static bool can_reopen(int fd, const char *path)
 	       (S_ISREG(a.st_mode) || !strcmp(path, "/dev/null"));
 }
 
-static const char *kind_of(int fd)
+static const char *stdio_kind(int fd)
 {
 	struct stat st;
 
@@ -88,13 +88,13 @@ static void check_writable(struct pod_stdio *s, int fd, const struct pod_cred *c
 		  names[fd], printable(path, shown, sizeof(shown)), c->uid);
 }
 
-static void plan_one(struct pod_stdio *s, int fd, const struct pod_cred *cred)
+static void stdio_plan_one(struct pod_stdio *s, int fd, const struct pod_cred *cred)
 {
 	char name[32], path[sizeof(s->fd[fd].path)] = "", shown[256];
 
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
 	link_of(AT_FDCWD, name, path, sizeof(path));
-	s->fd[fd].same_as = shared_with(fd);
+	s->fd[fd].same_as = stdio_shared_with(fd);
 	if (can_reopen(fd, path)) {
 		s->fd[fd].action = s->fd[fd].same_as >= 0 && s->fd[s->fd[fd].same_as].action == REOPEN ? SHARE : REOPEN;
 		snprintf(s->fd[fd].path, sizeof(s->fd[fd].path), "%s", path);
@@ -104,13 +104,13 @@ static void plan_one(struct pod_stdio *s, int fd, const struct pod_cred *cred)
 		s->fd[fd].action = TO_NULL;
 		if (path[0] && !isatty(fd))
 			cli_error("pod", "standard input is %s; the command gets /dev/null instead: give it a file",
-				  kind_of(fd));
+				  stdio_kind(fd));
 	} else {
 		s->fd[fd].action = KEEP;
 		json_array_append_new(s->outside, json_string(path));
 		cli_error("pod",
 			  "%s is %s%s%s: no checkpoint is possible while the command has it open; redirect it to a file",
-			  names[fd], kind_of(fd), path[0] == '/' ? " " : "",
+			  names[fd], stdio_kind(fd), path[0] == '/' ? " " : "",
 			  path[0] == '/' ? printable(path, shown, sizeof(shown)) : "");
 	}
 }
@@ -121,11 +121,11 @@ void pod_stdio_plan(struct pod_stdio *s, const struct pod_cred *cred)
 
 	s->outside = json_array();
 	for (fd = 0; fd < 3; fd++)
-		plan_one(s, fd, cred);
+		stdio_plan_one(s, fd, cred);
 }
 
 /* The path was root's to resolve; that it still leads to the same file is checked before it is opened. */
-static int reopen(int fd, const char *path, struct err *err)
+static int stdio_reopen(int fd, const char *path, struct err *err)
 {
 	cleanup_close int ref = open(path, O_PATH | O_CLOEXEC);
 	cleanup_close int new = -1;
@@ -154,7 +154,7 @@ int pod_stdio_apply(const struct pod_stdio *s, struct err *err)
 	int fd, null;
 
 	for (fd = 0; fd < 3; fd++) {
-		if (s->fd[fd].action == REOPEN && reopen(fd, s->fd[fd].path, err))
+		if (s->fd[fd].action == REOPEN && stdio_reopen(fd, s->fd[fd].path, err))
 			return -1;
 		if (s->fd[fd].action == SHARE && dup2(s->fd[fd].same_as, fd) < 0)
 			return err_sys(err, errno, "cannot redirect %s", names[fd]);

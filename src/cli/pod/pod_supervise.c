@@ -28,7 +28,7 @@ struct supervisor {
 };
 
 /* The process group of the command, as a terminal would do it. */
-static void forward(struct supervisor *s, int sig)
+static void supervisor_forward(struct supervisor *s, int sig)
 {
 	pid_t script = pod_script(s->pod->init);
 
@@ -56,19 +56,19 @@ static void start_saver(struct supervisor *s)
 	_exit(pod_cmd_checkpoint(s->o));
 }
 
-static void read_signal(struct supervisor *s, int sigfd)
+static void supervisor_read_signal(struct supervisor *s, int sigfd)
 {
 	struct signalfd_siginfo si;
 
 	if (read(sigfd, &si, sizeof(si)) != sizeof(si))
 		return;
 	if (si.ssi_signo != SIGCHLD)
-		forward(s, (int)si.ssi_signo);
+		supervisor_forward(s, (int)si.ssi_signo);
 	else if (s->saver > 0 && waitpid(s->saver, NULL, WNOHANG) == s->saver)
 		s->saver = 0;
 }
 
-static void on_message(struct supervisor *s, const char *msg)
+static void supervisor_on_message(struct supervisor *s, const char *msg)
 {
 	if (sscanf(msg, "exit %d", &s->status) == 1) {
 		s->exited = true;
@@ -85,7 +85,7 @@ static void on_message(struct supervisor *s, const char *msg)
 }
 
 /* Until the control socket closes, which is the end of pid 1. */
-static void watch(struct supervisor *s, int sigfd)
+static void supervisor_watch(struct supervisor *s, int sigfd)
 {
 	const int64_t limit = s->restoring ? now_us() + (int64_t)s->o->conf.timeout * 1000000 : 0;
 	struct pollfd p[2] = { { s->pod->ctl, POLLIN, 0 }, { sigfd, POLLIN, 0 } };
@@ -95,11 +95,11 @@ static void watch(struct supervisor *s, int sigfd)
 		if (poll(p, 2, s->due || s->restoring ? 200 : -1) < 0 && errno != EINTR)
 			break;
 		if (p[1].revents)
-			read_signal(s, sigfd);
+			supervisor_read_signal(s, sigfd);
 		if (p[0].revents) {
 			if (pod_recv(s->pod->ctl, msg, sizeof(msg)) <= 0)
 				break;
-			on_message(s, msg);
+			supervisor_on_message(s, msg);
 		}
 		if (s->restoring && now_us() > limit) {
 			snprintf(s->failure, sizeof(s->failure), "criu did not finish within %u s (CheckpointTimeout)",
@@ -111,7 +111,7 @@ static void watch(struct supervisor *s, int sigfd)
 	}
 }
 
-static int exit_status(struct supervisor *s, enum intent intent)
+static int supervisor_exit_status(struct supervisor *s, enum intent intent)
 {
 	const char *name = s->home->store.path;
 	char log[900];
@@ -144,7 +144,7 @@ static enum intent recorded_intent(const struct pod_home *h)
 	return lock < 0 || store_load_record(&h->store, rec, NULL) ? INTENT_RUNNING : rec->intent;
 }
 
-static int take_down(struct supervisor *s)
+static int supervisor_take_down(struct supervisor *s)
 {
 	enum intent intent = recorded_intent(s->home);
 	const bool restored = !s->restoring;
@@ -164,7 +164,7 @@ static int take_down(struct supervisor *s)
 	pod_cleanup(dir);
 	if (restored && s->exited && pod_set_intent(s->home, INTENT_DONE, &err))
 		cli_error("pod", "%s", err.text);
-	return exit_status(s, intent);
+	return supervisor_exit_status(s, intent);
 }
 
 int pod_supervise(const struct pod_opts *o, struct pod_home *h, struct pod *pod, unsigned restored)
@@ -182,6 +182,6 @@ int pod_supervise(const struct pod_opts *o, struct pod_home *h, struct pod *pod,
 	sigfd = signalfd(-1, &set, SFD_CLOEXEC);
 	if (o->interval)
 		s.due = now_us() + o->interval * 1000000;
-	watch(&s, sigfd);
-	return take_down(&s);
+	supervisor_watch(&s, sigfd);
+	return supervisor_take_down(&s);
 }

@@ -20,7 +20,7 @@
 
 enum { LINE_MAX_BYTES = 65536, MARGIN_S = 30 /* the worker keeps CheckpointTimeout itself */ };
 
-struct call {
+struct worker_call {
 	pid_t pid;
 	int in, out; /* our ends; in is a socket: a dead worker raises no SIGPIPE */
 	char *buf;
@@ -70,8 +70,8 @@ json_t *pod_request(const struct pod_opts *o, const struct pod_home *h, const st
 	return req;
 }
 
-__attribute__((noreturn)) static void exec_worker(const char *path, const char *op, int in, int out, int keep_fd,
-						  pid_t parent)
+__attribute__((noreturn)) static void worker_call_exec(const char *path, const char *op, int in, int out, int keep_fd,
+						       pid_t parent)
 {
 	char *const argv[] = { (char *)(uintptr_t)path, (char *)(uintptr_t)op, NULL };
 	sigset_t none;
@@ -88,7 +88,7 @@ __attribute__((noreturn)) static void exec_worker(const char *path, const char *
 	_exit(127);
 }
 
-static int start(struct call *c, const struct pod_opts *o, const char *op, int keep_fd, struct err *err)
+static int worker_call_start(struct worker_call *c, const struct pod_opts *o, const char *op, int keep_fd, struct err *err)
 {
 	cleanup_free char *path = xasprintf("%s/fsched-worker", o->libexec);
 	int in[2], out[2];
@@ -105,7 +105,7 @@ static int start(struct call *c, const struct pod_opts *o, const char *op, int k
 	}
 	c->pid = fork();
 	if (c->pid == 0)
-		exec_worker(path, op, in[1], out[1], keep_fd, me);
+		worker_call_exec(path, op, in[1], out[1], keep_fd, me);
 	close(in[1]);
 	close(out[1]);
 	c->in = in[0];
@@ -113,7 +113,7 @@ static int start(struct call *c, const struct pod_opts *o, const char *op, int k
 	return c->pid < 0 ? err_sys(err, errno, "cannot fork") : 0;
 }
 
-static int send_line(struct call *c, const char *text)
+static int worker_call_send(struct worker_call *c, const char *text)
 {
 	size_t n = strlen(text), done = 0;
 	ssize_t got;
@@ -127,7 +127,7 @@ static int send_line(struct call *c, const char *text)
 	return 0;
 }
 
-static void on_line(struct call *c, const char *line)
+static void worker_call_line(struct worker_call *c, const char *line)
 {
 	json_t *o = json_loads(line, 0, NULL);
 	const char *event = json_string_value(json_object_get(o, "event"));
@@ -139,7 +139,7 @@ static void on_line(struct call *c, const char *line)
 		if (shown)
 			progress_doing(&c->progress, shown);
 	} else if (event && !strcmp(event, "held")) {
-		send_line(c, c->held && c->held(c->arg, o) ? "kill\n" : "resume\n");
+		worker_call_send(c, c->held && c->held(c->arg, o) ? "kill\n" : "resume\n");
 	} else if (event && !strcmp(event, "result")) {
 		json_decref(c->result);
 		c->result = json_incref(o);
@@ -148,7 +148,7 @@ static void on_line(struct call *c, const char *line)
 }
 
 /* Returns false at end of file. */
-static bool read_lines(struct call *c)
+static bool worker_call_read(struct worker_call *c)
 {
 	ssize_t n = read(c->out, c->buf + c->len, LINE_MAX_BYTES - c->len);
 	char *nl;
@@ -160,7 +160,7 @@ static bool read_lines(struct call *c)
 		size_t used = (size_t)(nl - c->buf) + 1;
 
 		*nl = '\0';
-		on_line(c, c->buf);
+		worker_call_line(c, c->buf);
 		memmove(c->buf, c->buf + used, c->len - used);
 		c->len -= used;
 	}
@@ -168,7 +168,7 @@ static bool read_lines(struct call *c)
 }
 
 /* Until the result is there, the worker has ended, or the time is up: 0, 0, -1. */
-static int converse(struct call *c, int64_t deadline)
+static int worker_call_run(struct worker_call *c, int64_t deadline)
 {
 	struct pollfd p = { c->out, POLLIN, 0 };
 	int got;
@@ -178,13 +178,14 @@ static int converse(struct call *c, int64_t deadline)
 			return -1;
 		got = poll(&p, 1, 200);
 		progress_tick(&c->progress);
-		if (got > 0 && !read_lines(c))
+		if (got > 0 && !worker_call_read(c))
 			return 0;
 	}
 	return 0;
 }
 
-static json_t *conclude(struct call *c, const char *op, int status, bool late, unsigned limit, struct err *err)
+static json_t *worker_call_result(struct worker_call *c, const char *op, int status, bool late, unsigned limit,
+				  struct err *err)
 {
 	const char *error = json_string_value(json_object_get(c->result, "error"));
 
@@ -204,7 +205,7 @@ static json_t *conclude(struct call *c, const char *op, int status, bool late, u
 json_t *pod_worker(const struct pod_opts *o, const char *op, json_t *req, int keep_fd,
 		   bool (*held)(void *arg, const json_t *event), void *arg, struct err *err)
 {
-	struct call c = { .pid = -1, .in = -1, .out = -1, .held = held, .arg = arg };
+	struct worker_call c = { .pid = -1, .in = -1, .out = -1, .held = held, .arg = arg };
 	cleanup_free char *text = req ? json_dumps(req, JSON_COMPACT) : NULL;
 	json_t *result = NULL;
 	int status = 0;
@@ -215,20 +216,20 @@ json_t *pod_worker(const struct pod_opts *o, const char *op, json_t *req, int ke
 		err_set(err, EINVAL, "the request to fsched-worker cannot be written: a path is no UTF-8 text");
 		return NULL;
 	}
-	if (start(&c, o, op, keep_fd, err))
+	if (worker_call_start(&c, o, op, keep_fd, err))
 		goto out;
 	c.buf = xmalloc(LINE_MAX_BYTES);
 	progress_start(&c.progress, "pod", false);
-	send_line(&c, text);
-	send_line(&c, "\n");
-	late = converse(&c, now_us() + (int64_t)(conf_checkpoint_seconds(&o->conf) + MARGIN_S) * 1000000) != 0;
+	worker_call_send(&c, text);
+	worker_call_send(&c, "\n");
+	late = worker_call_run(&c, now_us() + (int64_t)(conf_checkpoint_seconds(&o->conf) + MARGIN_S) * 1000000) != 0;
 	progress_end(&c.progress);
 	if (late)
 		kill(c.pid, SIGKILL);
 	close(steal_fd(&c.in));
 	while (waitpid(c.pid, &status, 0) < 0 && errno == EINTR)
 		;
-	result = conclude(&c, op, status, late, o->conf.timeout, err);
+	result = worker_call_result(&c, op, status, late, o->conf.timeout, err);
 out:
 	if (c.in >= 0)
 		close(c.in);

@@ -56,7 +56,7 @@ void view_free(struct view *v)
 	free(v);
 }
 
-static void append(uint32_t **ids, size_t *n, uint32_t id)
+static void view_append_id(uint32_t **ids, size_t *n, uint32_t id)
 {
 	*ids = xrealloc(*ids, (*n + 1) * sizeof(**ids));
 	(*ids)[(*n)++] = id;
@@ -89,9 +89,9 @@ static void resolve_job(uint32_t id, uint32_t **ids, size_t *n)
 		found = rpc_job_ids(id, &tasks, NULL);
 	}
 	if (found <= 0)
-		append(ids, n, id);
+		view_append_id(ids, n, id);
 	for (int i = 0; i < found; i++)
-		append(ids, n, tasks[i]);
+		view_append_id(ids, n, tasks[i]);
 }
 
 int view_resolve(const struct job_ref *refs, size_t n, uint32_t **ids, size_t *n_ids, struct err *err)
@@ -105,7 +105,7 @@ int view_resolve(const struct job_ref *refs, size_t n, uint32_t **ids, size_t *n
 		}
 		if (resolve_task(&refs[i], &id, err) < 0)
 			return -1;
-		append(ids, n_ids, id);
+		view_append_id(ids, n_ids, id);
 	}
 	return 0;
 }
@@ -115,7 +115,7 @@ const char *view_time(int64_t t, char *buf, size_t len)
 	return t ? format_time(t, buf, len) : "-";
 }
 
-static const char *duration(int64_t us, char *buf, size_t len)
+static const char *view_duration(int64_t us, char *buf, size_t len)
 {
 	return us > 0 ? format_duration(us, buf, len) : "-";
 }
@@ -153,7 +153,7 @@ static void print_row(unsigned epoch, int64_t time, uint64_t bytes, uint64_t sha
 	if (shared)
 		format_size(shared, part, sizeof(part));
 	printf("%5u  %-19s  %10s  %10s  %9s  %9s  %s\n", epoch, view_time(time, when, sizeof(when)), size, part,
-	       duration(frozen, f, sizeof(f)), duration(total, t, sizeof(t)), reason);
+	       view_duration(frozen, f, sizeof(f)), view_duration(total, t, sizeof(t)), reason);
 }
 
 static void print_disk_row(const struct view *v, const struct epoch_summary *e)
@@ -259,7 +259,7 @@ static void print_manifest(const struct manifest *m, const struct epoch_summary 
 	printf("Epoch:     %u\nTime:      %s\nReason:    %s\n", m->epoch, view_time(m->time, when, sizeof(when)),
 	       m->reason);
 	printf("Size:      %s\n", format_size(m->bytes, text, sizeof(text)));
-	printf("Frozen:    %s\n", duration(e->frozen_us, text, sizeof(text)));
+	printf("Frozen:    %s\n", view_duration(e->frozen_us, text, sizeof(text)));
 	print_memory(m);
 	printf("Node:      %s, Linux %s, %s\n", m->node.hostname, m->node.kernel, m->node.machine);
 	printf("Processor: %s\n", m->node.cpu_model);
@@ -284,18 +284,14 @@ static void print_files(const json_t *files)
 	}
 }
 
-static const struct epoch_summary *find_epoch(const struct view *v, unsigned epoch)
+static const struct epoch_summary *view_find_epoch(const struct view *v, unsigned epoch)
 {
-	if (v->on_disk && !v->foreign)
-		for (unsigned i = 0; i < v->rec.n_epochs; i++)
-			if (v->rec.epochs[i].number == epoch)
-				return &v->rec.epochs[i];
-	return NULL;
+	return v->on_disk && !v->foreign ? record_find_epoch(&v->rec, epoch) : NULL;
 }
 
 int view_print_epoch(const struct view *v, unsigned epoch, struct err *err)
 {
-	const struct epoch_summary *e = find_epoch(v, epoch);
+	const struct epoch_summary *e = view_find_epoch(v, epoch);
 	struct manifest *m;
 	char shown[16];
 	bool ok;

@@ -22,17 +22,17 @@ struct options {
 };
 
 /* A job that can still use its epochs. */
-static bool alive(const struct view *v)
+static bool needs_epochs(const struct view *v)
 {
 	return v->in_slurm && !v->foreign && (!v->job.finished || v->job.completing);
 }
 
 /* May it be pruned? Not knowing counts as no. */
-static int check(const struct view *v, const struct options *o, struct err *err)
+static int prune_check(const struct view *v, const struct options *o, struct err *err)
 {
 	if (o->force || o->dry_run)
 		return 0;
-	if (alive(v))
+	if (needs_epochs(v))
 		return err_set(err, 0, "is %s%s and may still need its epochs; --force removes them all the same",
 			       v->job.state, v->job.held ? " (held)" : "");
 	if (!v->in_slurm && v->slurm_err.num != VIEW_UNKNOWN_JOB)
@@ -41,20 +41,9 @@ static int check(const struct view *v, const struct options *o, struct err *err)
 	return 0;
 }
 
-static void say(const struct options *o, const struct view *v, const char *what)
+static void prune_say(const struct options *o, const struct view *v, const char *what)
 {
 	printf("job %s: %s %s\n", v->label, o->dry_run ? "would remove" : "removed", what);
-}
-
-static void forget_epoch(struct job_record *r, unsigned epoch)
-{
-	for (unsigned i = 0; i < r->n_epochs; i++) {
-		if (r->epochs[i].number != epoch)
-			continue;
-		memmove(&r->epochs[i], &r->epochs[i + 1], (r->n_epochs - i - 1) * sizeof(r->epochs[0]));
-		r->n_epochs--;
-		return;
-	}
 }
 
 /* The record first: an epoch that it names must be there. */
@@ -69,14 +58,14 @@ static int remove_epoch(struct view *v, unsigned epoch, const struct options *o,
 			 format_size(shared, size, sizeof(size)));
 	if (!o->dry_run) {
 		if (v->on_disk) {
-			forget_epoch(&v->rec, epoch);
+			record_forget_epoch(&v->rec, epoch);
 			if (store_save_record(&v->store, &v->rec, err) < 0)
 				return -1;
 		}
 		if (store_remove_epoch(&v->store, epoch, err) < 0)
 			return -1;
 	}
-	say(o, v, what);
+	prune_say(o, v, what);
 	return 0;
 }
 
@@ -90,13 +79,13 @@ static int keep_some(struct view *v, const struct options *o, struct err *err)
 	for (int i = 0; i < n - o->keep; i++)
 		if (remove_epoch(v, epochs[i], o, err) < 0)
 			return -1;
-	if (!o->dry_run && !alive(v))
+	if (!o->dry_run && !needs_epochs(v))
 		store_remove_partials(&v->store);
 	return 0;
 }
 
 /* "12" and what was set aside of older jobs with this id: "12.<uuid>". */
-static bool belongs(const char *name, uint32_t id)
+static bool is_job_dir_name(const char *name, uint32_t id)
 {
 	char number[16];
 	size_t len = (size_t)snprintf(number, sizeof(number), "%u", id);
@@ -114,12 +103,12 @@ static int remove_all(struct view *v, const struct conf *c, const struct options
 	if (!dir)
 		return err_sys(err, errno, "cannot open %s", c->dir);
 	while ((more = dir_next(dir, &d)) > 0) {
-		if (!belongs(d->d_name, v->id))
+		if (!is_job_dir_name(d->d_name, v->id))
 			continue;
 		if (!o->dry_run && remove_tree_at(dirfd(dir), d->d_name) < 0)
 			return err_sys(err, errno, "cannot remove %s/%s", c->dir, d->d_name);
 		cleanup_free char *path = xasprintf("%s/%s", c->dir, d->d_name);
-		say(o, v, path);
+		prune_say(o, v, path);
 		n++;
 	}
 	if (more < 0)
@@ -129,7 +118,7 @@ static int remove_all(struct view *v, const struct conf *c, const struct options
 
 /* Slurm takes no update of a job that has ended; of others it must not tell of what is no more, for restart goes by it.
  */
-static void tell_slurm(struct view *v)
+static void prune_publish(struct view *v)
 {
 	unsigned epochs[STORE_KEPT_MAX];
 	int n = v->store.epochsfd < 0 ? 0 : store_list_epochs(&v->store, epochs, STORE_KEPT_MAX);
@@ -137,7 +126,7 @@ static void tell_slurm(struct view *v)
 	size_t len = 0;
 	struct err err;
 
-	if (!alive(v) || !v->enabled || n < 0)
+	if (!needs_epochs(v) || !v->enabled || n < 0)
 		return;
 	*s->kept = '\0';
 	for (int i = n > SHOWN ? n - SHOWN : 0; i < n; i++)
@@ -151,13 +140,13 @@ static void tell_slurm(struct view *v)
 			  err.text);
 }
 
-static int prune(const struct conf *c, uint32_t id, const struct options *o)
+static int prune_job(const struct conf *c, uint32_t id, const struct options *o)
 {
 	struct view *v = view_load(c, id);
 	struct err err;
-	int rc = check(v, o, &err);
+	int rc = prune_check(v, o, &err);
 
-	if (rc == 0 && o->all && alive(v) && v->job.running)
+	if (rc == 0 && o->all && needs_epochs(v) && v->job.running)
 		rc = err_set(&err, 0, "runs; its agent needs the directory: remove epochs with --keep 0 --force");
 	else if (rc == 0 && o->all)
 		rc = remove_all(v, c, o, &err);
@@ -166,7 +155,7 @@ static int prune(const struct conf *c, uint32_t id, const struct options *o)
 	else if (rc == 0)
 		rc = keep_some(v, o, &err);
 	if (rc == 0 && !o->dry_run)
-		tell_slurm(v);
+		prune_publish(v);
 	if (rc < 0)
 		cli_error(COMMAND, "job %s: %s", v->label, err.text);
 	view_free(v);
@@ -237,7 +226,7 @@ int prune_cmd(int argc, char **argv)
 		return CLI_FAILED;
 	}
 	for (size_t i = 0; i < n; i++)
-		if (prune(&conf, ids[i], &o) != CLI_OK)
+		if (prune_job(&conf, ids[i], &o) != CLI_OK)
 			rc = CLI_FAILED;
 	return rc;
 }
