@@ -53,7 +53,7 @@ static const struct command commands[] = {
 	{ "help", help_cmd, "[COMMAND]", "this list, or the options of a command", "" },
 };
 
-static const struct command *find(const char *name)
+static const struct command *find_command(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		if (strcmp(commands[i].name, name) == 0)
@@ -92,7 +92,7 @@ int cli_bad_option(const char *command)
 
 int cli_help(const char *command)
 {
-	const struct command *c = find(command);
+	const struct command *c = find_command(command);
 
 	printf("Usage: fsched %s %s\n%s.\n", c->name, c->args, c->summary);
 	if (c->help && *c->help)
@@ -167,7 +167,7 @@ static int help_cmd(int argc, char **argv)
 
 	if (argc < 2)
 		return overview(stdout);
-	c = find(argv[1]);
+	c = find_command(argv[1]);
 	if (!c)
 		return cli_usage("help", "\"%s\" is no command", argv[1]);
 	if (c->help)
@@ -177,7 +177,7 @@ static int help_cmd(int argc, char **argv)
 }
 
 /* What has been printed must have arrived: a full disk under standard output is a failure. */
-static int finish(int rc)
+static int flush_stdout(int rc)
 {
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return rc;
@@ -193,18 +193,18 @@ int main(int argc, char **argv)
 	if (argc < 2)
 		return overview(stderr);
 	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
-		return finish(version_cmd(0, NULL));
+		return flush_stdout(version_cmd(0, NULL));
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
-		return finish(overview(stdout));
-	c = find(argv[1]);
+		return flush_stdout(overview(stdout));
+	c = find_command(argv[1]);
 	if (!c) {
 		fprintf(stderr, "fsched: \"%s\" is no command\nTry \"fsched help\".\n", argv[1]);
 		return CLI_USAGE;
 	}
 	if (argc > 2 && c->help && strcmp(argv[2], "--help") == 0)
-		return finish(cli_help(c->name));
+		return flush_stdout(cli_help(c->name));
 	/* what getopt calls us in its messages */
 	snprintf(name, sizeof(name), "fsched %s", c->name);
 	argv[1] = name;
-	return finish(c->run(argc - 1, argv + 1));
+	return flush_stdout(c->run(argc - 1, argv + 1));
 }

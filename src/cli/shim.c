@@ -17,7 +17,7 @@
 /* Shims already passed on the way here, as ",dev:ino,": two copies in PATH must not call each other for ever. */
 #define SEEN_ENV "FSCHED_SHIM_SEEN"
 
-static int fail(const char *text)
+static int shim_fail(const char *text)
 {
 	fprintf(stderr, "scontrol: %s\n", text);
 	return 1;
@@ -121,8 +121,8 @@ static int run_real(char **argv)
 	if (!path && is_real("/usr/bin/scontrol"))
 		path = xstrdup("/usr/bin/scontrol");
 	if (!path)
-		return fail("Slurm's own scontrol is neither beside this program as scontrol.slurm nor in PATH; "
-			    "this one only knows `scontrol checkpoint'. Set FSCHED_SCONTROL to its path");
+		return shim_fail("Slurm's own scontrol is neither beside this program as scontrol.slurm nor in PATH; "
+				 "this one only knows `scontrol checkpoint'. Set FSCHED_SCONTROL to its path");
 	execv(path, argv);
 	fprintf(stderr, "scontrol: cannot run %s: %s\n", path, strerror(errno));
 	return 1;
@@ -161,8 +161,8 @@ static int run_fsched(const struct shim_scan *s, int argc, char **argv)
 	int n = 0;
 
 	if (!path)
-		return fail("`fsched' was not found, neither in " FSCHED_BINDIR
-			    " nor in PATH; is fsched installed completely?");
+		return shim_fail("`fsched' was not found, neither in " FSCHED_BINDIR
+				 " nor in PATH; is fsched installed completely?");
 	args[n++] = "fsched";
 	args[n++] = "checkpoint";
 	if (s->quiet)

@@ -8,7 +8,7 @@
 
 #include "base/interval.h"
 
-static const char *value_of(const char *element, const char *name, size_t len)
+static const char *option_value_of(const char *element, const char *name, size_t len)
 {
 	return !strncmp(element, name, len) && element[len] == '=' ? element + len + 1 : NULL;
 }
@@ -25,16 +25,16 @@ const struct mpi_variable mpi_variables[MPI_VARIABLES] = {
 const char *option_in_env(const char *element)
 {
 	if (element[0] == '_')
-		return value_of(element, OPTION_ENV, strlen(OPTION_ENV));
+		return option_value_of(element, OPTION_ENV, strlen(OPTION_ENV));
 	if (element[0] == 'S')
-		return value_of(element, OPTION_ENV_JOB, strlen(OPTION_ENV_JOB));
+		return option_value_of(element, OPTION_ENV_JOB, strlen(OPTION_ENV_JOB));
 	return NULL;
 }
 
 bool option_limit_in_env(const char *element)
 {
-	return value_of(element, OPTION_LIMIT_ENV, strlen(OPTION_LIMIT_ENV)) ||
-	       value_of(element, OPTION_LIMIT_ENV_JOB, strlen(OPTION_LIMIT_ENV_JOB));
+	return option_value_of(element, OPTION_LIMIT_ENV, strlen(OPTION_LIMIT_ENV)) ||
+	       option_value_of(element, OPTION_LIMIT_ENV_JOB, strlen(OPTION_LIMIT_ENV_JOB));
 }
 
 int option_parse_submitted(const char *value, struct option_value *v, struct err *err)

@@ -38,7 +38,7 @@ void event_send(const char *event, json_t *o)
 		errno = 0;
 }
 
-static void word_freeze(void)
+static void format_freeze_line(void)
 {
 	struct deadline *d = &deadlines[FREEZE];
 
@@ -52,7 +52,7 @@ static void word_freeze(void)
 void event_phase(const char *name)
 {
 	snprintf(freeze.phase, sizeof(freeze.phase), "%s", name);
-	word_freeze();
+	format_freeze_line();
 	event_send("phase", json_pack("{s:s}", "name", name));
 }
 
@@ -68,7 +68,7 @@ void event_failed(const char *error, bool refused, bool node, bool asker)
 	event_send("result", o);
 }
 
-static void on_deadline(int sig, siginfo_t *si, void *context)
+static void deadline_expired(int sig, siginfo_t *si, void *context)
 {
 	const struct deadline *d = si->si_value.sival_ptr;
 
@@ -80,9 +80,9 @@ static void on_deadline(int sig, siginfo_t *si, void *context)
 	_exit(3);
 }
 
-static int start(struct deadline *d, unsigned seconds, struct err *err)
+static int deadline_start(struct deadline *d, unsigned seconds, struct err *err)
 {
-	struct sigaction sa = { .sa_sigaction = on_deadline, .sa_flags = SA_SIGINFO | SA_RESTART };
+	struct sigaction sa = { .sa_sigaction = deadline_expired, .sa_flags = SA_SIGINFO | SA_RESTART };
 	struct sigevent ev = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM, .sigev_value.sival_ptr = d };
 	struct itimerspec when = { .it_value.tv_sec = (time_t)seconds };
 
@@ -102,13 +102,13 @@ int deadline_set(unsigned seconds, struct err *err)
 		 "{\"event\":\"result\",\"ok\":false,\"refused\":false,"
 		 "\"error\":\"it took longer than CheckpointTimeout (%u s) and was given up\"}\n",
 		 seconds);
-	return start(d, seconds, err);
+	return deadline_start(d, seconds, err);
 }
 
 int freeze_deadline(unsigned seconds, unsigned configured, struct err *err)
 {
 	freeze.seconds = seconds;
 	freeze.configured = configured;
-	word_freeze();
-	return start(&deadlines[FREEZE], seconds, err);
+	format_freeze_line();
+	return deadline_start(&deadlines[FREEZE], seconds, err);
 }

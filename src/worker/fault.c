@@ -104,12 +104,12 @@ bool fault(const struct worker *w, enum fault f)
 	return asked_for(w, f) != NULL;
 }
 
-void fault_in_call(const struct worker *w, enum fault f, int hand)
+void fault_in_call(const struct worker *w, enum fault f, int tracer_fd)
 {
 	const char *number = asked_for(w, f);
 
 	if (number && *number == '=')
-		tracer_die_at(hand, (unsigned)strtoul(number + 1, NULL, 10));
+		tracer_die_at(tracer_fd, (unsigned)strtoul(number + 1, NULL, 10));
 }
 
 /* The tracer of the job whose pod's pid 1 is init, or that one's parent. 0: there is none. */

@@ -9,7 +9,7 @@
 #define LATER   3  /* s: the driver, which says more of it, comes first */
 #define START   20 /* s that criu has before the freeze */
 
-static unsigned within(const struct worker *w, uint64_t seconds)
+static unsigned within_timeout(const struct worker *w, uint64_t seconds)
 {
 	const unsigned most = conf_checkpoint_seconds(&w->conf);
 
@@ -20,7 +20,7 @@ unsigned freeze_limit(const struct worker *w, uint64_t copied, uint64_t written)
 {
 	/* Copies of files and the archives of /tmp and /dev/shm are always written. */
 	written += w->conf.file_limit + w->conf.tmp_limit;
-	return within(w, w->conf.freeze_timeout + copied / COPIED + written / WRITTEN);
+	return within_timeout(w, w->conf.freeze_timeout + copied / COPIED + written / WRITTEN);
 }
 
 int freeze_expected(const struct worker *w, unsigned seconds, struct err *err)

@@ -13,7 +13,7 @@
 #include "pod/preflight.h"
 
 /* Slurm signals every process of a job, this one too; a checkpoint that a SIGTERM is to end is ended by the agent. */
-static void ignore_signals(void)
+static void worker_ignore_signals(void)
 {
 	static const int kept[] = { SIGCHLD, SIGALRM, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS, SIGTRAP };
 	sigset_t none;
@@ -55,7 +55,7 @@ static void fill_stdio(void)
 		close(fd);
 }
 
-static int find_libexec(char *buf, size_t len, struct err *err)
+static int worker_find_libexec(char *buf, size_t len, struct err *err)
 {
 	char self[4096];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -67,9 +67,9 @@ static int find_libexec(char *buf, size_t len, struct err *err)
 	return 0;
 }
 
-static int prepare(struct worker *w, enum op op, struct err *err)
+static int worker_prepare(struct worker *w, enum op op, struct err *err)
 {
-	if (request_read(&w->req, op, err) || find_libexec(w->libexec, sizeof(w->libexec), err))
+	if (request_read(&w->req, op, err) || worker_find_libexec(w->libexec, sizeof(w->libexec), err))
 		return -1;
 	if (conf_load(&w->conf, w->req.config[0] ? w->req.config : NULL, err) ||
 	    deadline_set(op == OP_CHECKPOINT ? conf_checkpoint_seconds(&w->conf) : w->conf.timeout, err))
@@ -83,7 +83,7 @@ static int prepare(struct worker *w, enum op op, struct err *err)
 	return store_open_path(&w->store, w->req.job_dir, w->req.gid, false, err);
 }
 
-static int run(struct worker *w, bool *refused, struct err *err)
+static int worker_run(struct worker *w, bool *refused, struct err *err)
 {
 	switch (w->req.op) {
 	case OP_CHECKPOINT: return worker_checkpoint(w, refused, err);
@@ -125,27 +125,27 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	fill_stdio();
-	ignore_signals();
+	worker_ignore_signals();
 	dump_no_core();
 	umask(077);
 	w.began = now_us();
 	w.warnings = json_array();
 	w.store.dirfd = w.store.epochsfd = -1;
 	w.mailbox = (struct mailbox){ -1, -1 };
-	w.turn = -1;
+	w.trace_lock = -1;
 	w.node_fault = true;
-	rc = prepare(&w, op, &err);
+	rc = worker_prepare(&w, op, &err);
 	w.node_fault = false;
 	if (rc == 0)
-		rc = run(&w, &refused, &err);
+		rc = worker_run(&w, &refused, &err);
 	if (rc)
 		event_failed(err.text, refused, w.node_fault, err.num == PREFLIGHT_ASKER);
 	criu_bin_free(&w.criu);
 	if (w.store.dirfd >= 0)
 		store_close(&w.store);
 	mailbox_close(&w.mailbox);
-	if (w.turn >= 0)
-		close(w.turn);
+	if (w.trace_lock >= 0)
+		close(w.trace_lock);
 	request_free(&w.req);
 	json_decref(w.warnings);
 	files_names_free(&w.names);

@@ -64,7 +64,7 @@ static void carry_shared(const struct mem_image *from, struct mem_ranges *presen
 	}
 }
 
-/* p->same is about the image that is made. */
+/* p->fork_shared is about the image that is made. */
 static int write_round(struct memory_step *s, struct worker *w, int epochfd, struct mem_ranges *present,
 		       struct mem_ranges *clean, struct err *err)
 {
@@ -90,7 +90,7 @@ static int write_round(struct memory_step *s, struct worker *w, int epochfd, str
 	o.compare = true;
 	o.clean = clean->v;
 	o.n_clean = clean->n;
-	o.same = &p->same;
+	o.same = &p->fork_shared;
 	if (mem_image_write(dirfd, w->req.epoch, &source, present->v, present->n, &o, &stats, err))
 		return -1;
 	image = open_round(epochfd, p->rounds + 1, o.hashes, err);
@@ -116,12 +116,12 @@ static int round_once(struct memory_step *s, struct worker *w, int epochfd, uint
 
 	if (dropped)
 		worker_warn(w, "pre-dump: %zu processes could not be looked at", dropped);
-	mem_sames_distrust(&p->same, &clean);
+	mem_sames_distrust(&p->fork_shared, &clean);
 	mem_ranges_without(&left, present.v, present.n, clean.v, clean.n);
 	*bytes = left.pages * MEM_PAGE;
 	tracking_set_used(p, &present);
 	fault_die(w, FAULT_DIE_IN_PRE_DUMP);
-	memory_same_round(p, &present, &clean);
+	memory_fork_shared_round(p, &present, &clean);
 	rc = fault(w, FAULT_PRE_DUMP_FAILS) ? err_set(err, 0, "a fault on purpose")
 					    : write_round(s, w, epochfd, &present, &clean, err);
 	mem_ranges_free(&clean);
@@ -137,7 +137,7 @@ static uint64_t written_by_now(struct tracking *p)
 	uint64_t sum;
 
 	mem_track_last(p->track, &clean);
-	mem_sames_distrust(&p->same, &clean);
+	mem_sames_distrust(&p->fork_shared, &clean);
 	sum = tracking_set_left(p, &clean);
 	mem_ranges_free(&clean);
 	return sum;

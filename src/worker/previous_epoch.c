@@ -18,7 +18,7 @@ unsigned previous_epoch(const struct worker *w)
 	return n > 0 ? list[n - 1] : 0;
 }
 
-static struct mem_image *open_image(const struct worker *w, unsigned epoch, struct err *err)
+static struct mem_image *previous_open_image(const struct worker *w, unsigned epoch, struct err *err)
 {
 	cleanup_mem_image struct mem_image *image = NULL;
 	cleanup_close int epochfd = store_open_epoch(&w->store, epoch, err), dirfd = -1;
@@ -40,7 +40,7 @@ static struct mem_image *open_image(const struct worker *w, unsigned epoch, stru
 	return steal_ptr(&image);
 }
 
-static struct mem_image *open_previous(struct worker *w)
+static struct mem_image *previous_open(struct worker *w)
 {
 	struct mem_image *image;
 	struct err err = { 0 };
@@ -55,7 +55,7 @@ static struct mem_image *open_previous(struct worker *w)
 		worker_warn(w, "the memory is saved in full, because an epoch was found damaged since the last full one");
 		return NULL;
 	}
-	image = open_image(w, epoch, &err);
+	image = previous_open_image(w, epoch, &err);
 	if (!image && err.num != ENOENT)
 		worker_warn(w, "the memory is saved in full, because epoch %u cannot be continued: %.500s", epoch,
 			    err.text);
@@ -64,7 +64,7 @@ static struct mem_image *open_previous(struct worker *w)
 
 struct mem_image *memory_previous(struct memory_step *s, struct worker *w)
 {
-	if (!s->previous.looked)
-		s->previous = (struct previous){ true, open_previous(w) };
+	if (!s->previous.searched)
+		s->previous = (struct previous_image){ true, previous_open(w) };
 	return s->previous.image;
 }

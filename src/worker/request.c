@@ -14,7 +14,7 @@
 #define HURRY          "hurry\n"
 
 /* Byte by byte: what follows the line belongs to request_word(). */
-static char *read_line(struct err *err)
+static char *request_read_line(struct err *err)
 {
 	size_t n = 0, room = 4096;
 	char *buf = xmalloc(room);
@@ -87,7 +87,7 @@ bool request_word(char *buf, size_t len, int timeout_ms)
 	return true;
 }
 
-static int get_groups(const json_t *o, struct request *r, struct err *err)
+static int request_get_groups(const json_t *o, struct request *r, struct err *err)
 {
 	const json_t *list = json_get_list(o, "groups", NGROUPS_MAX, err);
 	const json_t *g;
@@ -135,7 +135,7 @@ static int parse_job(const json_t *o, struct request *r, struct err *err)
 	if (get_path(o, "pod_dir", r->pod_dir, sizeof(r->pod_dir), false, err) ||
 	    get_path(o, "script", r->script, sizeof(r->script), true, err) ||
 	    json_get_text(o, "uuid", r->uuid, sizeof(r->uuid), err) || get_id(o, "uid", UINT32_MAX - 1, &uid, err) ||
-	    get_id(o, "gid", UINT32_MAX - 1, &gid, err) || get_groups(o, r, err) ||
+	    get_id(o, "gid", UINT32_MAX - 1, &gid, err) || request_get_groups(o, r, err) ||
 	    json_get_bool(o, "private_tmp", &r->private_tmp, err))
 		return -1;
 	r->uid = (uid_t)uid;
@@ -174,7 +174,7 @@ static int parse_mailbox(const json_t *root, struct request *r, struct err *err)
 static int parse_checkpoint(const json_t *o, struct request *r, struct err *err)
 {
 	if (parse_mailbox(o, r, err) || parse_pod(o, r, err) || json_get_bool(o, "vacate", &r->vacate, err) ||
-	    json_get_bool(o, "written", &r->written, err) ||
+	    json_get_bool(o, "written", &r->write_list, err) ||
 	    json_get_text(o, "reason", r->reason, sizeof(r->reason), err) || json_get_uint(o, "run", &r->run, err))
 		return -1;
 	return 0;
@@ -190,7 +190,7 @@ static int parse_restore(const json_t *o, struct request *r, struct err *err)
 	return 0;
 }
 
-static int parse(const json_t *o, struct request *r, struct err *err)
+static int request_parse(const json_t *o, struct request *r, struct err *err)
 {
 	if (parse_common(o, r, err))
 		return -1;
@@ -209,13 +209,13 @@ int request_read(struct request *r, enum op op, struct err *err)
 	json_error_t je;
 
 	*r = (struct request){ .op = op, .init = -1, .ctl_fd = -1 };
-	line = read_line(err);
+	line = request_read_line(err);
 	if (!line)
 		return -1;
 	o = json_loads(line, JSON_REJECT_DUPLICATES, &je);
 	if (!json_is_object(o))
 		return err_set(err, EBADMSG, "the request is no JSON object: %s", je.text);
-	return parse(o, r, err) ? err_wrap(err, "malformed request") : 0;
+	return request_parse(o, r, err) ? err_wrap(err, "malformed request") : 0;
 }
 
 void request_free(struct request *r)

@@ -29,11 +29,11 @@ struct restore {
 	int epochfd, criufd, filesfd;
 	char **argv, **envp;
 	bool differs; /* this node is not quite like the one where the epoch was made */
-	struct memory_back memory;
+	struct fill_memory memory;
 	bool filled_in_vain;
 };
 
-static int open_dirs(struct restore *r, struct err *err)
+static int restore_open_dirs(struct restore *r, struct err *err)
 {
 	r->epochfd = store_open_epoch(&r->w->store, r->w->req.epoch, err);
 	if (r->epochfd < 0)
@@ -47,7 +47,7 @@ static int open_dirs(struct restore *r, struct err *err)
 
 /* Epochs of before this was asked at checkpoints hold such files, and the rules may have changed since. The pod's
  * mounts are this node's. */
-static int check_files(const struct restore *r, struct err *err)
+static int restore_check_files(const struct restore *r, struct err *err)
 {
 	struct mount_table *mounts = mount_table_read(0, err);
 	int rc = mounts ? criu_check_files(r->criufd, mounts, err) : -1;
@@ -75,7 +75,7 @@ static int check_identity(const struct restore *r, struct err *err)
 			       m->private_tmp ? "with" : "without", q->private_tmp ? "with" : "without");
 	if (criu_check_creds(r->criufd, q->uid, q->gid, q->groups, q->n_groups, err))
 		return -1;
-	return check_files(r, err);
+	return restore_check_files(r, err);
 }
 
 /* Machine, page size and instructions cannot be bridged; the rest usually works, but if it does not, this is the
@@ -290,7 +290,7 @@ static int verify_epoch(struct restore *r, struct err *err)
 	const struct files_cred cred = worker_cred(w);
 
 	event_phase("verify");
-	if (open_dirs(r, err) || manifest_verify(r->epochfd, &r->m, w->req.sign, w->conf.munge_socket, err) ||
+	if (restore_open_dirs(r, err) || manifest_verify(r->epochfd, &r->m, w->req.sign, w->conf.munge_socket, err) ||
 	    check_identity(r, err))
 		return -1;
 	w->node_fault = true;
@@ -301,13 +301,13 @@ static int verify_epoch(struct restore *r, struct err *err)
 	return files_check(r->m.files, r->filesfd, &cred, err);
 }
 
-static int start_pod(struct restore *r, struct pod *pod, struct err *err)
+static int restore_start_pod(struct restore *r, struct pod *pod, struct err *err)
 {
 	struct worker *w = r->w;
 	struct pod_restore pr = {
 		.images_fd = r->memory.on ? r->memory.dirfd : r->criufd,
 		.work_fd = w->store.dirfd,
-		.hand = r->memory.hand[1],
+		.hand = r->memory.tracer[1],
 		.ctl = w->req.ctl_fd,
 		.last_pid = criu_last_pid(r->criufd, r->m.max_pid, err),
 		.pre = fill_pod,
@@ -358,18 +358,18 @@ static int undo_written(struct restore *r, struct err *err)
 static int fill_and_start(struct restore *r, bool fill, struct pod *pod, struct err *err)
 {
 	struct worker *w = r->w;
-	int rc = memory_back_begin(&r->memory, w, r->epochfd, r->criufd, &r->m, fill, err);
+	int rc = fill_memory_begin(&r->memory, w, r->epochfd, r->criufd, &r->m, fill, err);
 
 	if (!rc) {
 		w->node_fault = true;
-		rc = start_pod(r, pod, err);
+		rc = restore_start_pod(r, pod, err);
 	}
 	if (!rc) {
 		/* what criu cannot do here it may do on a node that is like the other one */
 		w->node_fault = r->differs;
 		event_send("pod", json_pack("{s:i}", "init_pid", (int)pod->init));
 	}
-	if (!rc && memory_back_finish(&r->memory, w, pod->init, err)) {
+	if (!rc && fill_memory_finish(&r->memory, w, pod->init, err)) {
 		/* It has told the agent nothing but that it is up. */
 		pod_kill(pod->init, KILL_WAIT_MS, NULL);
 		waitpid(pod->init, NULL, 0);
@@ -378,11 +378,11 @@ static int fill_and_start(struct restore *r, bool fill, struct pod *pod, struct 
 		r->filled_in_vain = r->memory.fill;
 		rc = -1;
 	}
-	memory_back_end(&r->memory, w);
+	fill_memory_end(&r->memory, w);
 	return rc;
 }
 
-static int restore(struct restore *r, bool *refused, struct err *err)
+static int restore_epoch(struct restore *r, bool *refused, struct err *err)
 {
 	struct worker *w = r->w;
 	const struct files_cred cred = worker_cred(w);
@@ -417,25 +417,19 @@ static int restore(struct restore *r, bool *refused, struct err *err)
 	return 0;
 }
 
-static void close_fd(int fd)
-{
-	if (fd >= 0)
-		close(fd);
-}
-
 int worker_restore(struct worker *w, bool *refused, struct err *err)
 {
 	struct restore r = { .w = w, .epochfd = -1, .criufd = -1, .filesfd = -1 };
 	int rc;
 
 	*refused = true;
-	rc = restore(&r, refused, err);
+	rc = restore_epoch(&r, refused, err);
 	/* What later epochs share with this one may be what is damaged. */
 	if (rc && !w->node_fault)
 		store_want_full(&w->store);
 	manifest_free(&r.m);
-	close_fd(r.epochfd);
-	close_fd(r.criufd);
-	close_fd(r.filesfd);
+	cleanup_closep(&r.epochfd);
+	cleanup_closep(&r.criufd);
+	cleanup_closep(&r.filesfd);
 	return rc;
 }

@@ -14,7 +14,7 @@
 
 #define MARGIN (16u << 20) /* images besides the pages, file copies */
 
-static uint64_t kib(const char *status, const char *key)
+static uint64_t status_bytes(const char *status, const char *key)
 {
 	return (uint64_t)proc_status_number(status, key, 0) * 1024;
 }
@@ -44,10 +44,11 @@ static uint64_t memory_of(const struct worker *w, const pid_t *pids, int n)
 		snprintf(path, sizeof(path), "/proc/%d/status", pids[i]);
 		if (read_file_at(AT_FDCWD, path, 65536, &status) <= 0)
 			continue;
-		own = kib(status, "RssAnon") + kib(status, "HugetlbPages") + kib(status, "VmSwap");
+		own = status_bytes(status, "RssAnon") + status_bytes(status, "HugetlbPages") +
+		      status_bytes(status, "VmSwap");
 		twice = counted_twice(w, pids[i]);
 		anon += own - (twice < own ? twice : own);
-		s = kib(status, "RssShmem");
+		s = status_bytes(status, "RssShmem");
 		shared = s > shared ? s : shared;
 	}
 	return anon + shared;
@@ -67,7 +68,7 @@ struct deleted_set {
 	uint64_t bytes;
 };
 
-static bool known(const struct deleted_set *s, const struct deleted *d)
+static bool is_noted(const struct deleted_set *s, const struct deleted *d)
 {
 	for (size_t i = 0; i < s->n; i++)
 		if (s->v[i].dev == d->dev && s->v[i].ino == d->ino)
@@ -76,7 +77,7 @@ static bool known(const struct deleted_set *s, const struct deleted *d)
 }
 
 /* name: a link of /proc to an open or mapped file. */
-static void note(struct deleted_set *s, int dirfd, const char *name)
+static void note_deleted(struct deleted_set *s, int dirfd, const char *name)
 {
 	struct deleted d;
 	struct statfs fs;
@@ -88,7 +89,7 @@ static void note(struct deleted_set *s, int dirfd, const char *name)
 	    !S_ISREG(st.stx_mode) || st.stx_nlink > 0)
 		return;
 	d = (struct deleted){ (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor, st.stx_ino };
-	if (known(s, &d))
+	if (is_noted(s, &d))
 		return;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d/%.30s", dirfd, name);
 	/* Memory, which is counted elsewhere. */
@@ -117,7 +118,7 @@ static int note_links(struct deleted_set *s, pid_t pid, const char *which, struc
 
 		if (n > (ssize_t)sizeof(mark) && link[0] == '/' &&
 		    !memcmp(link + n - (sizeof(mark) - 1), mark, sizeof(mark) - 1))
-			note(s, dirfd(dir), e->d_name);
+			note_deleted(s, dirfd(dir), e->d_name);
 	}
 	return (dir || errno == ENOENT) && more == 0 ? 0 : err_sys(err, errno, "cannot read %s", path);
 }

@@ -61,7 +61,7 @@ static void found_add(struct found *f, const struct sent *m, const int *fds)
 		f->v[f->n++] = (struct mem_tracked){ (pid_t)m->v[i].host, m->v[i].id, fds[2 * i], fds[2 * i + 1] };
 }
 
-static void empty_mailbox(const struct worker *w, struct found *f)
+static void mailbox_take_all(const struct worker *w, struct found *f)
 {
 	struct sent m;
 	int fds[MAILBOX_FDS];
@@ -80,7 +80,7 @@ static void empty_mailbox(const struct worker *w, struct found *f)
 }
 
 /* What finds no room is not tracked. */
-static void leave_in_mailbox(struct tracking *p, const struct worker *w)
+static void mailbox_leave(struct tracking *p, const struct worker *w)
 {
 	const size_t n = mem_track_count(p->track);
 	struct mem_tracked one;
@@ -109,7 +109,7 @@ struct sorted {
 	pid_t inner, host;
 };
 
-static int by_inner(const void *a, const void *b)
+static int sorted_by_inner(const void *a, const void *b)
 {
 	const struct sorted *x = a, *y = b;
 
@@ -124,14 +124,14 @@ static bool has_huge_pages(pid_t host)
 }
 
 /* After the rounds it has none any more. */
-static void note_huge(struct tracking *p, uint64_t id)
+static void tracking_note_huge(struct tracking *p, uint64_t id)
 {
 	p->huge = xrealloc(p->huge, (p->n_huge + 1) * sizeof(*p->huge));
 	p->huge[p->n_huge++] = id;
 }
 
 /* True if the process was found and is tracked as before. */
-static bool adopt(struct tracking *p, struct found *f, const struct sorted *process)
+static bool tracking_adopt(struct tracking *p, struct found *f, const struct sorted *process)
 {
 	for (size_t i = 0; i < f->n; i++) {
 		const struct mem_tracked one = f->v[i];
@@ -145,22 +145,22 @@ static bool adopt(struct tracking *p, struct found *f, const struct sorted *proc
 }
 
 /* others: those that were not tracked before, too. */
-static void track_all(struct tracking *p, struct worker *w, const struct tree *t, struct found *f, bool others)
+static void track_processes(struct tracking *p, struct worker *w, const struct tree *t, struct found *f, bool others)
 {
 	cleanup_free struct sorted *v = xcalloc((size_t)t->n + 1, sizeof(*v));
 	struct err err = { 0 };
 
 	for (int i = 0; i < t->n; i++)
 		v[i] = (struct sorted){ t->inner[i], t->pids[i] };
-	qsort(v, (size_t)t->n, sizeof(*v), by_inner);
+	qsort(v, (size_t)t->n, sizeof(*v), sorted_by_inner);
 	for (int i = 0; i < t->n; i++) {
 		const bool huge = has_huge_pages(v[i].host);
 
 		if (huge && p->rounds_wanted)
-			note_huge(p, (uint64_t)v[i].inner);
+			tracking_note_huge(p, (uint64_t)v[i].inner);
 		if (huge && !p->rounds_wanted)
 			continue;
-		if (adopt(p, f, &v[i]) || !others)
+		if (tracking_adopt(p, f, &v[i]) || !others)
 			continue;
 		if (mem_track_add(p->track, v[i].host, (uint64_t)v[i].inner, &err) && err.num != ESRCH && p->rounds_wanted)
 			worker_warn(w, "pre-dump: %s; its memory is copied as without one", err.text);
@@ -169,7 +169,7 @@ static void track_all(struct tracking *p, struct worker *w, const struct tree *t
 
 /* ---- whether it pays ----------------------------------------------------------------- */
 
-static bool pays(const struct worker *w, uint64_t pages, uint64_t changed)
+static bool tracking_pays(const struct worker *w, uint64_t pages, uint64_t changed)
 {
 	struct mem_node node;
 
@@ -180,7 +180,7 @@ static bool pays(const struct worker *w, uint64_t pages, uint64_t changed)
 }
 
 /* As far as the epoch before tells, if hashes have told it. */
-static bool pays_to_begin(const struct worker *w)
+static bool tracking_pays_to_begin(const struct worker *w)
 {
 	const unsigned newest = previous_epoch(w);
 	cleanup_close int epochfd = newest ? store_open_epoch(&w->store, newest, NULL) : -1;
@@ -192,26 +192,26 @@ static bool pays_to_begin(const struct worker *w)
 	if (epochfd < 0 || manifest_load(epochfd, &m, NULL))
 		return false;
 	yes = m.memory.increment &&
-	      pays(w, m.memory.pages - m.memory.zero, m.memory.pages - m.memory.zero - m.memory.reused);
+	      tracking_pays(w, m.memory.pages - m.memory.zero, m.memory.pages - m.memory.zero - m.memory.reused);
 	manifest_free(&m);
 	return yes;
 }
 
-static bool pays_to_go_on(const struct memory_step *s, const struct worker *w)
+static bool tracking_pays_to_continue(const struct memory_step *s, const struct worker *w)
 {
 	const struct mem_write_stats *st = s->stats;
 	uint64_t used = 0, left = 0;
 
 	if (st->linked_files)
-		return pays(w, st->pages - st->zero, st->pages - st->zero - st->reused);
+		return tracking_pays(w, st->pages - st->zero, st->pages - st->zero - st->reused);
 	/* A full epoch says nothing of what has changed. */
 	for (size_t i = 0; i < s->tracking.n_uses; i++) {
 		used += s->tracking.uses[i].used;
 		left += s->tracking.uses[i].left;
 	}
 	if (s->tracking.since)
-		return pays(w, used, left);
-	return !s->tracking.rounds_wanted || pays_to_begin(w);
+		return tracking_pays(w, used, left);
+	return !s->tracking.rounds_wanted || tracking_pays_to_begin(w);
 }
 
 /* ---- before the freeze ------------------------------------------------------------------ */
@@ -251,7 +251,7 @@ uint64_t tracking_set_left(struct tracking *p, const struct mem_ranges *clean)
 }
 
 /* Written from now on counts for the next checkpoint, and what was not written until now for this one. */
-static void look(struct memory_step *s, struct worker *w)
+static void tracking_scan(struct memory_step *s, struct worker *w)
 {
 	struct tracking *p = &s->tracking;
 	struct mem_ranges present = { 0 };
@@ -264,7 +264,7 @@ static void look(struct memory_step *s, struct worker *w)
 	p->continues = p->since && p->since == previous_epoch(w) && memory_previous(s, w);
 }
 
-static void begin(struct memory_step *s, struct worker *w, int epochfd, const struct tree *t)
+static void tracking_start(struct memory_step *s, struct worker *w, int epochfd, const struct tree *t)
 {
 	struct tracking *p = &s->tracking;
 	struct found f = { 0 };
@@ -272,7 +272,7 @@ static void begin(struct memory_step *s, struct worker *w, int epochfd, const st
 
 	p->track = mem_track_new(p->how);
 	if (p->how == MEM_TRACK_PROTECT && w->conf.incremental)
-		empty_mailbox(w, &f);
+		mailbox_take_all(w, &f);
 	p->since = f.epoch;
 	if (p->rounds_wanted && !w->req.vacate) {
 		s->huge = mem_huge_new();
@@ -280,17 +280,17 @@ static void begin(struct memory_step *s, struct worker *w, int epochfd, const st
 			mem_huge_note(s->huge, t->pids[i]);
 	}
 	fault_in_call(w, FAULT_DIE_IN_CALL, TRACER_SELF);
-	others = p->rounds_wanted || (!w->req.vacate && (f.n > 0 || pays_to_begin(w)));
+	others = p->rounds_wanted || (!w->req.vacate && (f.n > 0 || tracking_pays_to_begin(w)));
 	/* It looks at every process's memory. */
 	if (f.n > 0 || others)
-		track_all(p, w, t, &f, others);
+		track_processes(p, w, t, &f, others);
 	found_free(&f);
 	if (!mem_track_count(p->track))
 		return;
 	if (p->rounds_wanted)
 		predump_run(s, w, epochfd);
 	else
-		look(s, w);
+		tracking_scan(s, w);
 }
 
 void tracking_begin(struct memory_step *s, struct worker *w, int epochfd)
@@ -312,7 +312,7 @@ void tracking_begin(struct memory_step *s, struct worker *w, int epochfd)
 	/* Soft-dirty bits are any process's to clear: for as long as a checkpoint takes, and no longer, they are
 	 * believed. */
 	if (p->how == MEM_TRACK_PROTECT || (p->rounds_wanted && p->how == MEM_TRACK_SOFT_DIRTY))
-		begin(s, w, epochfd, &t);
+		tracking_start(s, w, epochfd, &t);
 	tree_free(&t);
 }
 
@@ -345,7 +345,7 @@ void tracking_freeze(struct memory_step *s)
 	if (!image)
 		return;
 	mem_track_last(p->track, &clean);
-	mem_sames_distrust(&p->same, &clean);
+	mem_sames_distrust(&p->fork_shared, &clean);
 	if (p->rounds) {
 		mem_ranges_in_image(&p->clean, clean.v, clean.n, image);
 	} else {
@@ -366,7 +366,7 @@ void tracking_decide(struct memory_step *s, const struct worker *w)
 		p->track = NULL;
 	}
 	if (!p->track || p->how != MEM_TRACK_PROTECT || !w->conf.incremental || w->mailbox.in < 0 ||
-	    !pays_to_go_on(s, w)) {
+	    !tracking_pays_to_continue(s, w)) {
 		mem_track_free(p->track);
 		p->track = NULL;
 		return;
@@ -379,7 +379,7 @@ void tracking_leave(struct memory_step *s, const struct worker *w)
 {
 	if (!s->on || !s->tracking.track)
 		return;
-	leave_in_mailbox(&s->tracking, w);
+	mailbox_leave(&s->tracking, w);
 	mem_track_leave(s->tracking.track);
 	s->tracking.track = NULL;
 }
@@ -392,7 +392,7 @@ void tracking_end(struct memory_step *s, int epochfd)
 	mem_track_free(p->track);
 	mem_ranges_free(&p->before);
 	mem_ranges_free(&p->clean);
-	mem_sames_free(&p->same);
+	mem_sames_free(&p->fork_shared);
 	free(p->uses);
 	free(p->huge);
 	*p = (struct tracking){ 0 };

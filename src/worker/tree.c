@@ -42,7 +42,7 @@ static int count_levels(const char *status)
 	return n;
 }
 
-static void read_node(struct node *n, struct tree *t)
+static void tree_read_node(struct node *n, struct tree *t)
 {
 	static const char *const keys[] = { "NSpid", "NSpgid", "NSsid" };
 	cleanup_free char *status = NULL;
@@ -67,7 +67,7 @@ static void read_node(struct node *n, struct tree *t)
 	}
 }
 
-static struct node *find(const struct nodes *l, pid_t pid)
+static struct node *tree_find_node(const struct nodes *l, pid_t pid)
 {
 	for (int i = 0; i < l->n; i++)
 		if (l->v[i].pid == pid)
@@ -76,9 +76,9 @@ static struct node *find(const struct nodes *l, pid_t pid)
 }
 
 /* The leader is the sub-reaper of everything that the job starts, so every process of the job descends from it. */
-static void place(const struct nodes *l, struct node *p, pid_t init, int depth)
+static void tree_place_node(const struct nodes *l, struct node *p, pid_t init, int depth)
 {
-	struct node *up = find(l, p->parent);
+	struct node *up = tree_find_node(l, p->parent);
 
 	if (p->where != UNKNOWN)
 		return;
@@ -91,12 +91,12 @@ static void place(const struct nodes *l, struct node *p, pid_t init, int depth)
 	} else if (!up || depth > l->n) {
 		p->where = ENTERED;
 	} else {
-		place(l, up, init, depth + 1);
+		tree_place_node(l, up, init, depth + 1);
 		p->where = up->where;
 	}
 }
 
-static int read_nodes(pid_t init, struct nodes *l, struct tree *t, struct err *err)
+static int tree_read_nodes(pid_t init, struct nodes *l, struct tree *t, struct err *err)
 {
 	*t = (struct tree){ .max_pid = LEADER_PID };
 	l->n = pod_pids(init, &t->pids, err);
@@ -105,15 +105,15 @@ static int read_nodes(pid_t init, struct nodes *l, struct tree *t, struct err *e
 	l->v = xcalloc((size_t)l->n + 1, sizeof(*l->v));
 	for (int i = 0; i < l->n; i++) {
 		l->v[i].pid = t->pids[i];
-		read_node(&l->v[i], t);
+		tree_read_node(&l->v[i], t);
 	}
 	for (int i = 0; i < l->n; i++)
-		place(l, &l->v[i], init, 0);
+		tree_place_node(l, &l->v[i], init, 0);
 	return 0;
 }
 
 /* Never more than were read. */
-static void append(struct tree *t, const struct node *p)
+static void tree_append(struct tree *t, const struct node *p)
 {
 	t->pids[t->n] = p->pid;
 	t->inner[t->n++] = p->inner;
@@ -148,12 +148,12 @@ int tree_read(pid_t init, struct tree *t, struct err *err)
 {
 	struct nodes l;
 
-	if (read_nodes(init, &l, t, err))
+	if (tree_read_nodes(init, &l, t, err))
 		return -1;
 	t->inner = xcalloc((size_t)l.n + 1, sizeof(*t->inner));
 	for (int i = 0; i < l.n; i++)
 		if (l.v[i].where == INSIDE)
-			append(t, &l.v[i]);
+			tree_append(t, &l.v[i]);
 	free(l.v);
 	if (t->n == 0) {
 		tree_free(t);
@@ -177,12 +177,12 @@ static bool has_image(int imagesfd, const struct node *p)
  * of this fits an orphan of another session that a sub-reaper besides the first process has adopted. */
 static bool session_fits(const struct nodes *l, const struct node *p)
 {
-	struct node *up = find(l, p->parent);
+	struct node *up = tree_find_node(l, p->parent);
 
 	if (p->inner == LEADER_PID || p->session == p->inner ||
 	    (up && (up->inner == LEADER_PID || up->session == p->session)))
 		return true;
-	for (; up && up->inner != p->session; up = find(l, up->parent)) {
+	for (; up && up->inner != p->session; up = tree_find_node(l, up->parent)) {
 		if (up->inner == LEADER_PID || (up->born_session && up->born_session != p->session))
 			return false;
 		up->born_session = p->session;
@@ -190,7 +190,7 @@ static bool session_fits(const struct nodes *l, const struct node *p)
 	return up != NULL;
 }
 
-static int check_node(const struct nodes *l, const struct node *p, int imagesfd, struct err *err)
+static int tree_check_node(const struct nodes *l, const struct node *p, int imagesfd, struct err *err)
 {
 	char who[PROC_DESCRIBED];
 
@@ -217,12 +217,12 @@ int tree_check(pid_t init, int imagesfd, struct err *err)
 {
 	struct nodes l;
 	struct tree t;
-	int rc = read_nodes(init, &l, &t, err);
+	int rc = tree_read_nodes(init, &l, &t, err);
 
 	if (rc)
 		return -1;
 	for (int i = 0; i < l.n && rc == 0; i++)
-		rc = check_node(&l, &l.v[i], imagesfd, err);
+		rc = tree_check_node(&l, &l.v[i], imagesfd, err);
 	free(l.v);
 	tree_free(&t);
 	return rc;

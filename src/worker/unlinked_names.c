@@ -8,7 +8,7 @@
 #include "base/util.h"
 #include "worker/worker.h"
 
-int names_write(const struct files_names *x, const struct request *r, int fd, struct err *err)
+int unlinked_names_write(const struct files_names *x, const struct request *r, int fd, struct err *err)
 {
 	for (size_t i = 0; i < x->n; i++) {
 		const struct files_name *f = &x->v[i];

@@ -42,7 +42,7 @@ struct request {
 	pid_t keeper; /* who has the mailbox; 0: there is none */
 	int keeper_in, keeper_out;
 	bool vacate, sign, private_tmp;
-	bool written; /* the agent keeps the list of written files, and answers "frozen" */
+	bool write_list; /* the agent keeps the list of written files, and answers "frozen" */
 };
 
 struct worker {
@@ -56,8 +56,8 @@ struct worker {
 	struct files_names names; /* of files whose own is gone, as last seen */
 	bool node_fault;          /* if what is being done now fails, this node is to blame, and not the epoch */
 	struct mailbox mailbox;   /* -1: there is none */
-	int turn;                 /* of turn_take(); -1: none */
-	int go_due;               /* "frozen" was told so often, and not yet answered */
+	int trace_lock;           /* of trace_lock_take(); -1: none */
+	int frozen_unanswered;    /* "frozen" was told so often, and not yet answered */
 	uint64_t memory;          /* bytes that the job has, as of the preflight */
 };
 
@@ -95,15 +95,17 @@ int worker_restore(struct worker *w, bool *refused, struct err *err);
 int worker_verify(struct worker *w, struct err *err);
 
 /* written.c: the steps of one checkpoint. Nothing is done if the request does not say "written". */
-struct written_step {
+struct write_list_step {
 	struct files_written *w; /* NULL: nothing to do */
 	struct manifest previous;
 	int previous_filesfd;
 };
-int written_begin(struct written_step *s, struct worker *w, int filesfd, const struct files_opts *o, struct err *err);
-int written_freeze(struct written_step *s, struct worker *w, const json_t *open, struct err *err);
-int written_finish(struct written_step *s, struct worker *w, struct manifest *m, int64_t frozen_at, struct err *err);
-void written_end(struct written_step *s);
+int write_list_begin(struct write_list_step *s, struct worker *w, int filesfd, const struct files_opts *o,
+		     struct err *err);
+int write_list_freeze(struct write_list_step *s, struct worker *w, const json_t *open, struct err *err);
+int write_list_finish(struct write_list_step *s, struct worker *w, struct manifest *m, int64_t frozen_at,
+		      struct err *err);
+void write_list_end(struct write_list_step *s);
 
 /* verify.c: reads the epoch back from the disk, not from memory, and compares all digests. */
 int verify_written(struct worker *w, int epochfd, struct err *err);
@@ -128,8 +130,8 @@ int tree_check(pid_t init, int imagesfd, struct err *err);
 bool tree_is_there(pid_t init);
 
 /* previous.c: the epoch before, that an increment continues. */
-struct previous {
-	bool looked;
+struct previous_image {
+	bool searched;
 	struct mem_image *image;
 }; /* owned */
 struct memory_step;
@@ -146,13 +148,13 @@ struct tracking_use {
 }; /* of a process; bytes: in use, written since the last look, or the epoch before */
 struct tracking {
 	enum mem_tracking how;
-	struct mem_track *track;  /* owned; NULL: nothing is tracked */
-	unsigned since;           /* the epoch before whose freeze tracking began; 0: it was not tracked before */
-	bool continues;           /* the epoch before is that one, and its image can be continued */
-	struct mem_ranges before; /* pages that were not written since, as of the look before the freeze */
-	bool rounds_wanted;       /* CRIU_PreDump */
-	struct mem_image *image;  /* owned: of the last round; NULL: nothing was copied */
-	struct mem_sames same;    /* owned: pages of the last round that were copied from another process */
+	struct mem_track *track;      /* owned; NULL: nothing is tracked */
+	unsigned since;               /* the epoch before whose freeze tracking began; 0: it was not tracked before */
+	bool continues;               /* the epoch before is that one, and its image can be continued */
+	struct mem_ranges before;     /* pages that were not written since, as of the look before the freeze */
+	bool rounds_wanted;           /* CRIU_PreDump */
+	struct mem_image *image;      /* owned: of the last round; NULL: nothing was copied */
+	struct mem_sames fork_shared; /* owned: pages of the last round that were copied from another process */
 	unsigned rounds;
 	uint64_t scanned;          /* bytes read in all rounds */
 	struct tracking_use *uses; /* owned */
@@ -193,7 +195,7 @@ void predump_end(struct tracking *p, int epochfd);
 struct memory_wanted {
 	pid_t host;
 	struct mem_usage usage;
-	uint64_t same; /* bytes that another process has, too, and that are taken with that one */
+	uint64_t fork_shared; /* bytes that another process has, too, and that are taken with that one */
 	struct mem_rewriting rewriting;
 	enum mem_rung rung;
 	char why[256];
@@ -202,7 +204,7 @@ struct memory_wanted {
 /* memory.c: the steps of one checkpoint with fsched's own memory engine (memory/). */
 struct memory_step {
 	struct tracking tracking;
-	struct previous previous;
+	struct previous_image previous;
 	bool on;                    /* private memory is left out by criu and taken by fsched */
 	bool leave_shared;          /* set by the caller: shared memory is criu's */
 	struct mem_shared *objects; /* large shared memory is left out too; NULL: it is not */
@@ -212,7 +214,7 @@ struct memory_step {
 	int n_wanted;
 	struct mem_process *procs;
 	size_t n_procs;
-	struct mem_sames same; /* in the freeze: pages that are not taken, because another process has them */
+	struct mem_sames fork_shared; /* in the freeze: pages that are not taken, because another process has them */
 	uint64_t shared, cow_room;
 	bool written;
 	bool failed; /* it was the engine that failed, not criu or a file */
@@ -241,25 +243,25 @@ const struct memory_wanted *memory_wanted(const struct memory_step *s, pid_t hos
 bool memory_shares_much(const struct mem_usage *u);
 /* Before the freeze: fills in "same". In the freeze: of the processes "shares", and takes what they have
  * in common out of what is to be taken of each. */
-void memory_same_look(struct memory_step *s, const struct tree *t);
-void memory_same_freeze(struct memory_step *s);
+void memory_fork_shared_scan(struct memory_step *s, const struct tree *t);
+void memory_fork_shared_freeze(struct memory_step *s);
 /* Of the processes that are tracked, after a look that has told these: makes p->same anew. */
-void memory_same_round(struct tracking *p, const struct mem_ranges *present, const struct mem_ranges *clean);
+void memory_fork_shared_round(struct tracking *p, const struct mem_ranges *present, const struct mem_ranges *clean);
 
 /* memory_shared.c: parts of these steps. room: bytes that copies may take. */
 void memory_shared_begin(struct memory_step *s, struct worker *w, const struct tree *t, uint64_t *room);
 /* files_opts.carry; arg: objects. */
 bool memory_shared_carry(void *arg, const char *path, int fd, const struct stat *st);
 int memory_shared_freeze(struct memory_step *s, const struct worker *w, const struct criu_facts *f, int criufd,
-			 int hand, struct err *err);
+			 int tracer_fd, struct err *err);
 
 /* memory_back.c: the memory of an epoch whose manifest says memory.ours, in a restore. */
-struct memory_back {
+struct fill_memory {
 	bool on;
-	bool fill;   /* else criu restores it from plain images */
-	int criufd;  /* borrowed: of the epoch */
-	int dirfd;   /* criu's directory of images instead of it */
-	int hand[2]; /* ours, criu's */
+	bool fill;     /* else criu restores it from plain images */
+	int criufd;    /* borrowed: of the epoch */
+	int dirfd;     /* criu's directory of images instead of it */
+	int tracer[2]; /* ours, criu's */
 	struct mem_image *image;
 	struct mem_family family;
 	pid_t reader;               /* reads ahead; 0: none */
@@ -267,11 +269,11 @@ struct memory_back {
 	uint8_t token[16];          /* of the marks in shared memory */
 };
 /* fill: false after it has failed. Nothing happens if the epoch has no memory/. */
-int memory_back_begin(struct memory_back *b, struct worker *w, int epochfd, int criufd, const struct manifest *m,
+int fill_memory_begin(struct fill_memory *b, struct worker *w, int epochfd, int criufd, const struct manifest *m,
 		      bool fill, struct err *err);
 /* init: the new pod's. 0 also if criu has failed, which pid 1 tells; -1: the pod is still there, and not to be used. */
-int memory_back_finish(struct memory_back *b, struct worker *w, pid_t init, struct err *err);
-void memory_back_end(struct memory_back *b, const struct worker *w);
+int fill_memory_finish(struct fill_memory *b, struct worker *w, pid_t init, struct err *err);
+void fill_memory_end(struct fill_memory *b, const struct worker *w);
 
 /* fault.c: faults on purpose, with their names and meaning there. fault_die() kills the worker if it was asked for. */
 enum fault {
@@ -327,8 +329,8 @@ bool fault(const struct worker *w, enum fault f);
 void fault_die(const struct worker *w, enum fault f);
 /* Makes the file "waiting" in the job's directory and waits until a test has removed it. */
 void fault_wait(const struct worker *w, enum fault f);
-/* hand: whose tracer is to die (trace/tracer.h). */
-void fault_in_call(const struct worker *w, enum fault f, int hand);
+/* tracer_fd: the socket of the tracer that is to die (trace/tracer.h). */
+void fault_in_call(const struct worker *w, enum fault f, int tracer_fd);
 void fault_target_dies(const struct worker *w, enum fault f);
 void fault_criu_dies(const struct worker *w, enum fault f, pid_t init);
 /* The worker waits for ever; criu does; criu's driver does. */
@@ -337,11 +339,11 @@ void fault_criu_hangs(const struct worker *w, enum fault f, pid_t init);
 void fault_driver_hangs(const struct worker *w, enum fault f, pid_t init);
 
 /* names.c: fills the file that criu inherits. */
-int names_write(const struct files_names *x, const struct request *r, int fd, struct err *err);
+int unlinked_names_write(const struct files_names *x, const struct request *r, int fd, struct err *err);
 
 /* turn.c: true if this worker may stop the job's processes, from now until it ends. false: another one still does after
  * wait_ms. */
-bool turn_take(struct worker *w, int wait_ms);
+bool trace_lock_take(struct worker *w, int wait_ms);
 
 /* warn.c */
 void worker_warn(struct worker *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

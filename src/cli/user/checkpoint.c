@@ -59,7 +59,7 @@ struct command_line {
 	size_t n_refs;
 };
 
-static const struct operation *find_operation(const char *name)
+static const struct operation *checkpoint_find_operation(const char *name)
 {
 	size_t len = strlen(name);
 
@@ -122,7 +122,7 @@ static int read_operands(int argc, char **argv, struct command_line *l)
 
 	if (optind >= argc)
 		return cli_usage(COMMAND, "which operation? one of create, vacate, restart, able, error");
-	l->op = find_operation(argv[optind]);
+	l->op = checkpoint_find_operation(argv[optind]);
 	if (!l->op)
 		return cli_usage(COMMAND, "\"%s\" is no operation; there are create, vacate, restart, able, error",
 				 argv[optind]);
@@ -177,7 +177,7 @@ static int fail_ref(const struct err *err)
 }
 
 /* A task that has no record of its own yet. */
-static int waits(const struct command_line *l, const struct slurm_job *job)
+static int refuse_waiting_task(const struct command_line *l, const struct slurm_job *job)
 {
 	cli_error(COMMAND, "job %s is pending and has never run", job->label);
 	if (l->op->run != op_able)
@@ -205,7 +205,7 @@ static int run_ref(struct command_line *l, const struct job_ref *ref)
 		id = job.id;
 		/* the array's own record stands for a task that has none yet */
 		if (job.pending && job.id == job.array_id && job.restart_count == 0)
-			rc = waits(l, &job);
+			rc = refuse_waiting_task(l, &job);
 		else
 			rc = run_job(l, id);
 		rpc_job_free(&job);

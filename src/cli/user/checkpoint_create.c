@@ -10,20 +10,20 @@
 #define LOOK            "look with: scontrol show job %s | grep Checkpoint"
 #define REQUEUE_WAIT_US 120000000
 
-static int64_t number_of(const json_t *j, const char *key)
+static int64_t result_number(const json_t *j, const char *key)
 {
 	return json_integer_value(json_object_get(j, key));
 }
 
 /* "12.3 MiB, frozen 31 ms, 0.2 s in all" */
-static void describe(const json_t *j, char *buf, size_t len)
+static void format_result(const json_t *j, char *buf, size_t len)
 {
 	char size[32], frozen[32], total[32];
 
-	format_size((uint64_t)number_of(j, "bytes"), size, sizeof(size));
-	format_duration(number_of(j, "frozen_us"), frozen, sizeof(frozen));
-	format_duration(number_of(j, "total_us"), total, sizeof(total));
-	if (number_of(j, "frozen_us") > 0)
+	format_size((uint64_t)result_number(j, "bytes"), size, sizeof(size));
+	format_duration(result_number(j, "frozen_us"), frozen, sizeof(frozen));
+	format_duration(result_number(j, "total_us"), total, sizeof(total));
+	if (result_number(j, "frozen_us") > 0)
 		snprintf(buf, len, "%s, frozen %s, %s in all", size, frozen, total);
 	else /* an agent of an older fsched: it could not tell of a vacate */
 		snprintf(buf, len, "%s, %s in all", size, total);
@@ -62,7 +62,7 @@ static int no_answer(enum client_outcome o, const char *op, struct target *t, co
 	}
 }
 
-static int ask(const struct request *r, struct target *t, json_t **result)
+static int create_ask(const struct request *r, struct target *t, json_t **result)
 {
 	const char *verb = strcmp(r->op, "vacate") == 0 ? "vacated" : "checkpointed";
 	enum client_outcome o;
@@ -80,12 +80,12 @@ static int ask(const struct request *r, struct target *t, json_t **result)
 int op_create(const struct request *r, struct target *t)
 {
 	json_t *result = NULL;
-	int rc = ask(r, t, &result);
+	int rc = create_ask(r, t, &result);
 	char text[128];
 
 	if (rc == CLI_OK) {
-		describe(result, text, sizeof(text));
-		target_say(r, t, "epoch %lld saved: %s", (long long)number_of(result, "epoch"), text);
+		format_result(result, text, sizeof(text));
+		target_say(r, t, "epoch %lld saved: %s", (long long)result_number(result, "epoch"), text);
 		print_warnings(r, t, result);
 	}
 	json_decref(result);
@@ -110,7 +110,7 @@ static int wait_for_requeue(struct target *t)
 int op_vacate(const struct request *r, struct target *t)
 {
 	json_t *result = NULL;
-	int rc = ask(r, t, &result);
+	int rc = create_ask(r, t, &result);
 	char text[128];
 
 	if (rc == CLI_OK) {
@@ -121,13 +121,13 @@ int op_vacate(const struct request *r, struct target *t)
 				t,
 				"saved as epoch %lld, but it was ended meanwhile (%s) and is not in the queue; to continue it "
 				"all the same: scontrol requeuehold %s, then scontrol checkpoint restart %s",
-				(long long)number_of(result, "epoch"), t->job.state, t->job.label, t->job.label);
+				(long long)result_number(result, "epoch"), t->job.state, t->job.label, t->job.label);
 			json_decref(result);
 			return rc;
 		}
-		describe(result, text, sizeof(text));
+		format_result(result, text, sizeof(text));
 		target_say(r, t, "vacated at epoch %lld: %s (held; continue with: scontrol checkpoint restart %s)",
-			   (long long)number_of(result, "epoch"), text, t->job.label);
+			   (long long)result_number(result, "epoch"), text, t->job.label);
 		print_warnings(r, t, result);
 		if (rc == CLI_LATER && r->wait)
 			target_say(r, t, "its processes are gone, but Slurm has not freed the node yet: squeue -j %s",

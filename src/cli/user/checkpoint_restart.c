@@ -15,7 +15,7 @@
 #define PATIENCE_US        30000000  /* off a terminal, for a job that waits for resources */
 
 /* Is epoch in "1,2,3"? */
-static bool kept(const char *list, unsigned epoch)
+static bool is_kept(const char *list, unsigned epoch)
 {
 	while (*list) {
 		char *end;
@@ -36,7 +36,7 @@ static int check_epoch(const struct request *r, const struct target *t, struct e
 		return err_set(err, 0,
 			       "has no epoch of its present run; `scontrol release %s' starts it from the beginning",
 			       t->job.label);
-	if (r->epoch && !kept(t->status.kept, r->epoch))
+	if (r->epoch && !is_kept(t->status.kept, r->epoch))
 		return err_set(err, 0, "epoch %u is not kept; it has %s", r->epoch,
 			       *t->status.kept ? t->status.kept : "none");
 	return 0;
@@ -72,7 +72,7 @@ static int check_state(const struct target *t, struct err *err)
 	return 0;
 }
 
-static int check(const struct request *r, const struct target *t, struct err *err)
+static int restart_check(const struct request *r, const struct target *t, struct err *err)
 {
 	if (target_check_enabled(t, err) < 0 || target_check_user(r, t, err) < 0 || check_state(t, err) < 0)
 		return -1;
@@ -92,7 +92,7 @@ static int note_epoch(const struct request *r, struct target *t, struct err *err
 
 /* A begin time given to a completing job is overwritten, so it has to be waited for. Until then its agent may also be
  * about to publish another epoch: that of the vacate which has just put it into the queue. */
-static int release(const struct request *r, struct target *t, struct err *err)
+static int restart_release(const struct request *r, struct target *t, struct err *err)
 {
 	int64_t until = now_us() + (r->timeout_s ? r->timeout_s * INT64_C(1000000) : RELEASE_WAIT_US);
 	unsigned round = 0;
@@ -118,7 +118,7 @@ static int release(const struct request *r, struct target *t, struct err *err)
 	}
 }
 
-static void doing(struct target *t)
+static void show_doing(struct target *t)
 {
 	const bool waits = *t->status.error && strcmp(t->status.state, "restoring") == 0; /* for what passes by itself
 											   */
@@ -138,14 +138,14 @@ static void doing(struct target *t)
 enum outcome { WAIT, RESTORED, HELD_AGAIN, STARTED_OVER, ENDED };
 
 /* The job has been held since then: nothing more is to come. */
-static bool settled(const struct target *t, int64_t held_since)
+static bool hold_is_final(const struct target *t, int64_t held_since)
 {
 	return now_us() - held_since > (t->job.completing ? COMPLETING_WAIT_US : SETTLE_US);
 }
 
 /* before: AdminComment at the release; while it is the same the new agent has not spoken yet. final: of a job that is
  * held, there will be no other word. */
-static enum outcome judge(const struct target *t, const char *before, bool seen_running, bool final)
+static enum outcome restart_judge(const struct target *t, const char *before, bool seen_running, bool final)
 {
 	const struct slurm_job *j = &t->job;
 	const char *state = t->status.state;
@@ -166,13 +166,13 @@ static void next_step(const struct target *t, unsigned tried, char *buf, size_t 
 	if (strchr(t->status.kept, ','))
 		snprintf(buf, len, "another epoch: scontrol checkpoint restart %s --epoch N; kept are %s", t->job.label,
 			 t->status.kept);
-	else if (kept(t->status.kept, tried) || !t->status.epoch)
+	else if (is_kept(t->status.kept, tried) || !t->status.epoch)
 		snprintf(buf, len, "try again when the reason is gone: scontrol checkpoint restart %s", t->job.label);
 	else
 		snprintf(buf, len, "it has epoch %u: scontrol checkpoint restart %s", t->status.epoch, t->job.label);
 }
 
-static int report(const struct request *r, struct target *t, enum outcome o, unsigned epoch, const char *node)
+static int restart_report(const struct request *r, struct target *t, enum outcome o, unsigned epoch, const char *node)
 {
 	char shown[sizeof(t->status.error)], next[300];
 
@@ -194,7 +194,7 @@ static int report(const struct request *r, struct target *t, enum outcome o, uns
 	}
 }
 
-static int later(const struct request *r, struct target *t, unsigned epoch)
+static int restart_later(const struct request *r, struct target *t, unsigned epoch)
 {
 	if (t->job.pending)
 		target_say(r, t, "released, waits to start (reason %s); it will continue from epoch %u",
@@ -207,7 +207,7 @@ static int later(const struct request *r, struct target *t, unsigned epoch)
 }
 
 /* Waits for resources as long as somebody watches, for the restore as long as it takes. */
-static int watch(const struct request *r, struct target *t, unsigned epoch)
+static int restart_watch(const struct request *r, struct target *t, unsigned epoch)
 {
 	cleanup_free char *before = xstrdup(t->job.admin_comment);
 	int64_t patience = r->timeout_s ? r->timeout_s * INT64_C(1000000) : PATIENCE_US;
@@ -234,12 +234,12 @@ static int watch(const struct request *r, struct target *t, unsigned epoch)
 		else if (!held)
 			held = now_us();
 		late = !endless && now_us() - began > patience;
-		o = judge(t, before, ran, held && (settled(t, held) || (late && r->timeout_s)));
+		o = restart_judge(t, before, ran, held && (hold_is_final(t, held) || (late && r->timeout_s)));
 		if (o != WAIT)
-			return report(r, t, o, epoch, node);
+			return restart_report(r, t, o, epoch, node);
 		if (late && !held && (r->timeout_s || t->job.pending))
-			return later(r, t, epoch);
-		doing(t);
+			return restart_later(r, t, epoch);
+		show_doing(t);
 		target_pause(t, &round);
 	}
 }
@@ -249,9 +249,9 @@ int op_restart(const struct request *r, struct target *t)
 	unsigned epoch;
 	struct err err;
 
-	if (check(r, t, &err) < 0)
+	if (restart_check(r, t, &err) < 0)
 		return target_fail(t, "%s", err.text);
-	if (release(r, t, &err) < 0) {
+	if (restart_release(r, t, &err) < 0) {
 		/* released by somebody else meanwhile, it needs the note */
 		if (target_load(t, NULL) == 0 && t->job.pending && t->job.held)
 			rpc_request_epoch(t->id, 0, NULL);
@@ -263,5 +263,5 @@ int op_restart(const struct request *r, struct target *t)
 		return CLI_LATER;
 	}
 	target_goes_on(t, "restart");
-	return watch(r, t, epoch);
+	return restart_watch(r, t, epoch);
 }

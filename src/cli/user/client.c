@@ -31,7 +31,7 @@ struct talk {
 	int64_t deadline; /* now_us(), 0 = none */
 };
 
-static int connect_one(const struct addrinfo *a, struct progress *p)
+static int client_connect_to(const struct addrinfo *a, struct progress *p)
 {
 	cleanup_close int fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, a->ai_protocol);
 	int64_t until = now_us() + CONNECT_TIMEOUT_US;
@@ -64,7 +64,7 @@ static int connect_one(const struct addrinfo *a, struct progress *p)
 }
 
 /* No AI_ADDRCONFIG: it finds nothing on a host that has only a loopback interface. */
-static enum client_outcome dial(struct talk *k, struct err *err)
+static enum client_outcome client_connect(struct talk *k, struct err *err)
 {
 	struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
 	struct addrinfo *list = NULL;
@@ -77,7 +77,7 @@ static enum client_outcome dial(struct talk *k, struct err *err)
 		return CLIENT_NOT_SENT;
 	}
 	for (struct addrinfo *a = list; a && k->fd < 0; a = a->ai_next) {
-		k->fd = connect_one(a, k->p);
+		k->fd = client_connect_to(a, k->p);
 		if (k->fd < 0)
 			num = errno;
 	}
@@ -98,7 +98,7 @@ static int make_nonce(char nonce[17])
 	return 0;
 }
 
-static int send_request(struct talk *k, const char *op, struct err *err)
+static int client_send_request(struct talk *k, const char *op, struct err *err)
 {
 	cleanup_free char *payload = NULL, *cred = NULL, *line = NULL;
 	json_t *req;
@@ -132,7 +132,7 @@ static int send_request(struct talk *k, const char *op, struct err *err)
 }
 
 /* The next line, in k->line. 1, 0 at the end of the connection, -1 when time is up, -2 on another error. */
-static int next_line(struct talk *k, char **line, struct err *err)
+static int client_next_line(struct talk *k, char **line, struct err *err)
 {
 	int64_t silent = now_us() + PROTO_CLIENT_TIMEOUT * INT64_C(1000000);
 
@@ -169,7 +169,7 @@ static int next_line(struct talk *k, char **line, struct err *err)
 	}
 }
 
-static void drop_line(struct talk *k)
+static void client_drop_line(struct talk *k)
 {
 	size_t used = strlen(k->line) + 1;
 
@@ -178,7 +178,7 @@ static void drop_line(struct talk *k)
 }
 
 /* Anyone on that host may listen on a port; only root's word counts. */
-static json_t *open_line(struct talk *k, const char *line, struct err *err)
+static json_t *client_open_line(struct talk *k, const char *line, struct err *err)
 {
 	cleanup_free char *payload = NULL;
 	const char *nonce;
@@ -218,7 +218,7 @@ static void show_phase(struct talk *k, const json_t *j)
 		progress_doing(k->p, text);
 }
 
-static enum client_outcome finish(json_t *j, json_t **result, struct err *err)
+static enum client_outcome client_finish(json_t *j, json_t **result, struct err *err)
 {
 	const char *text;
 	char shown[sizeof(err->text)];
@@ -233,7 +233,7 @@ static enum client_outcome finish(json_t *j, json_t **result, struct err *err)
 }
 
 /* An agent that cannot authenticate a request has nobody to answer to: it just closes. */
-static void explain_end(bool heard, struct err *err)
+static void client_explain_end(bool heard, struct err *err)
 {
 	if (heard)
 		err_set(err, 0, "the agent closed the connection without an answer");
@@ -243,29 +243,29 @@ static void explain_end(bool heard, struct err *err)
 			"(different MUNGE keys or clocks?)");
 }
 
-static enum client_outcome read_answer(struct talk *k, json_t **result, struct err *err)
+static enum client_outcome client_read_answer(struct talk *k, json_t **result, struct err *err)
 {
 	for (bool heard = false;; heard = true) {
 		const char *event;
 		char *line = NULL;
 		json_t *j;
-		int rc = next_line(k, &line, err);
+		int rc = client_next_line(k, &line, err);
 
 		if (rc == -1) {
 			err_set(err, ETIMEDOUT, "no answer from the agent in time");
 			return CLIENT_SILENT;
 		}
 		if (rc == 0)
-			explain_end(heard, err);
+			client_explain_end(heard, err);
 		if (rc != 1)
 			return CLIENT_LOST;
-		j = open_line(k, line, err);
+		j = client_open_line(k, line, err);
 		if (!j)
 			return CLIENT_LOST;
-		drop_line(k);
+		client_drop_line(k);
 		event = json_string_value(json_object_get(j, "event"));
 		if (event && strcmp(event, "result") == 0)
-			return finish(j, result, err);
+			return client_finish(j, result, err);
 		show_phase(k, j);
 		json_decref(j);
 	}
@@ -283,12 +283,12 @@ enum client_outcome client_request(const struct client_target *t, const char *op
 	k->fd = -1;
 	if (timeout_s > 0)
 		k->deadline = now_us() + timeout_s * INT64_C(1000000);
-	o = dial(k, err);
-	if (o == CLIENT_DONE && send_request(k, op, err) < 0)
+	o = client_connect(k, err);
+	if (o == CLIENT_DONE && client_send_request(k, op, err) < 0)
 		o = CLIENT_NOT_SENT;
 	if (o == CLIENT_DONE) {
 		t->on_sent(t->arg);
-		o = read_answer(k, result, err);
+		o = client_read_answer(k, result, err);
 	}
 	if (k->fd >= 0)
 		close(k->fd);

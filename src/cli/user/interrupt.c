@@ -13,7 +13,7 @@ static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
 static char said[512];
 static size_t length;
 
-static void on_signal(int sig)
+static void interrupt_handler(int sig)
 {
 	if (write(STDERR_FILENO, said, length) < 0)
 		length = 0;
@@ -48,7 +48,7 @@ void interrupt_says(const char *fmt, ...)
 	said[0] = '\n';
 	length = 1 + (n < 0 ? 0 : strlen(said + 1));
 	said[length++] = '\n';
-	handle(on_signal);
+	handle(interrupt_handler);
 	sigprocmask(SIG_SETMASK, &before, NULL);
 }
 

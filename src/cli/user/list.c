@@ -29,7 +29,7 @@ static int read_ids(const char *command, char **argv, int argc, uint32_t **ids, 
 	return CLI_OK;
 }
 
-static int list_jobs(const struct conf *c, const uint32_t *ids, size_t n)
+static int list_epochs(const struct conf *c, const uint32_t *ids, size_t n)
 {
 	int rc = CLI_OK;
 
@@ -48,7 +48,7 @@ static int list_jobs(const struct conf *c, const uint32_t *ids, size_t n)
 	return rc;
 }
 
-static int by_number(const struct dirent **a, const struct dirent **b)
+static int dirent_by_job_id(const struct dirent **a, const struct dirent **b)
 {
 	unsigned long x = strtoul((*a)->d_name, NULL, 10), y = strtoul((*b)->d_name, NULL, 10);
 
@@ -87,7 +87,7 @@ static int list_all(const struct conf *c)
 {
 	struct dirent **names = NULL;
 	unsigned hidden = 0;
-	int n = scandir(c->dir, &names, is_job, by_number);
+	int n = scandir(c->dir, &names, is_job, dirent_by_job_id);
 
 	if (n < 0) {
 		cli_error("list", "%s: %s; give a job id to see what Slurm knows of it", c->dir, strerror(errno));
@@ -121,7 +121,7 @@ int list_cmd(int argc, char **argv)
 	if (optind >= argc)
 		return list_all(&conf);
 	rc = read_ids("list", argv + optind, argc - optind, &ids, &n);
-	return rc == CLI_OK ? list_jobs(&conf, ids, n) : rc;
+	return rc == CLI_OK ? list_epochs(&conf, ids, n) : rc;
 }
 
 static void print_status(const struct view *v)
@@ -184,7 +184,7 @@ static int show_job(const struct view *v)
 	return CLI_FAILED;
 }
 
-static int show(const struct conf *c, uint32_t id, unsigned epoch)
+static int show_one(const struct conf *c, uint32_t id, unsigned epoch)
 {
 	struct view *v = view_load(c, id);
 	struct err err;
@@ -223,7 +223,7 @@ int show_cmd(int argc, char **argv)
 	for (size_t i = 0; rc == CLI_OK && i < n; i++) {
 		if (i)
 			putchar('\n');
-		rc = show(&conf, ids[i], (unsigned)epoch);
+		rc = show_one(&conf, ids[i], (unsigned)epoch);
 	}
 	return rc;
 }

@@ -50,7 +50,7 @@ EXPORT int fini(void)
 	return SLURM_SUCCESS;
 }
 
-__attribute__((format(printf, 3, 4))) static int refuse(char **err_msg, int code, const char *fmt, ...)
+__attribute__((format(printf, 3, 4))) static int submit_refuse(char **err_msg, int code, const char *fmt, ...)
 {
 	char text[1024];
 	va_list ap;
@@ -176,23 +176,24 @@ static int check_cluster(char **err_msg)
 
 	if (conf_load(conf, NULL, &err)) {
 		slurm_error("job_submit/fsched: %s", err.text);
-		return refuse(err_msg, ESLURM_DISABLED,
-			      "--checkpoint: the cluster's fsched.conf cannot be used: %s. "
-			      "Tell your administrator, or submit without --checkpoint.",
-			      err.text);
+		return submit_refuse(err_msg, ESLURM_DISABLED,
+				     "--checkpoint: the cluster's fsched.conf cannot be used: %s. "
+				     "Tell your administrator, or submit without --checkpoint.",
+				     err.text);
 	}
 	if (conf->criu_enabled)
 		return SLURM_SUCCESS;
 	if (conf->path[0])
-		return refuse(err_msg, ESLURM_DISABLED,
-			      "--checkpoint: this cluster has checkpointing switched off (CheckpointType "
-			      "is checkpoint/none in %s). Submit without --checkpoint, or ask your administrator to set "
-			      "CheckpointType = checkpoint/criu.",
-			      conf->path);
-	return refuse(err_msg, ESLURM_DISABLED,
-		      "--checkpoint: this cluster has checkpointing switched off (the controller has no "
-		      "fsched.conf beside its slurm.conf). Submit without --checkpoint, or ask your administrator for an fsched.conf "
-		      "with CheckpointType = checkpoint/criu.");
+		return submit_refuse(err_msg, ESLURM_DISABLED,
+				     "--checkpoint: this cluster has checkpointing switched off (CheckpointType "
+				     "is checkpoint/none in %s). Submit without --checkpoint, or ask your administrator to set "
+				     "CheckpointType = checkpoint/criu.",
+				     conf->path);
+	return submit_refuse(
+		err_msg, ESLURM_DISABLED,
+		"--checkpoint: this cluster has checkpointing switched off (the controller has no "
+		"fsched.conf beside its slurm.conf). Submit without --checkpoint, or ask your administrator for an fsched.conf "
+		"with CheckpointType = checkpoint/criu.");
 }
 
 static int check_job(const job_desc_msg_t *d, char **err_msg)
@@ -200,19 +201,19 @@ static int check_job(const job_desc_msg_t *d, char **err_msg)
 	uint32_t nodes = nodes_asked(d);
 
 	if (!d->script)
-		return refuse(
+		return submit_refuse(
 			err_msg, ESLURM_NOT_SUPPORTED,
 			"--checkpoint works with sbatch only: an allocation of salloc or srun has "
 			"no batch script that could be restored. Put the commands into a script, or leave --checkpoint out.");
 	if (d->het_job_offset != NO_VAL)
-		return refuse(err_msg, ESLURM_NOT_SUPPORTED,
-			      "--checkpoint does not work with heterogeneous jobs: their components run "
-			      "on several nodes. Submit one plain job, or leave --checkpoint out.");
+		return submit_refuse(err_msg, ESLURM_NOT_SUPPORTED,
+				     "--checkpoint does not work with heterogeneous jobs: their components run "
+				     "on several nodes. Submit one plain job, or leave --checkpoint out.");
 	if (nodes > 1)
-		return refuse(err_msg, ESLURM_INVALID_NODE_COUNT,
-			      "--checkpoint works with jobs on one node; this one asks for up to %u. "
-			      "Use -N1, or leave --checkpoint out.",
-			      nodes);
+		return submit_refuse(err_msg, ESLURM_INVALID_NODE_COUNT,
+				     "--checkpoint works with jobs on one node; this one asks for up to %u. "
+				     "Use -N1, or leave --checkpoint out.",
+				     nodes);
 	return SLURM_SUCCESS;
 }
 
@@ -235,7 +236,7 @@ static void set_entry(job_desc_msg_t *d, const struct option_value *v)
 	d->admin_comment = slurm_xstrdup(text);
 }
 
-static int enable(job_desc_msg_t *d, const char *value, char **err_msg)
+static int submit_enable(job_desc_msg_t *d, const char *value, char **err_msg)
 {
 	struct option_value v;
 	struct err err;
@@ -245,12 +246,13 @@ static int enable(job_desc_msg_t *d, const char *value, char **err_msg)
 	if (rc != SLURM_SUCCESS)
 		return rc;
 	if (option_parse_submitted(value, &v, &err))
-		return refuse(err_msg, ESLURM_INVALID_TIME_VALUE, "--checkpoint: %s", err.text);
+		return submit_refuse(err_msg, ESLURM_INVALID_TIME_VALUE, "--checkpoint: %s", err.text);
 	rc = check_job(d, err_msg);
 	if (rc != SLURM_SUCCESS)
 		return rc;
 	if (uuid_random(v.uuid, &err))
-		return refuse(err_msg, ESLURM_DISABLED, "--checkpoint: %s on the controller; try again.", err.text);
+		return submit_refuse(err_msg, ESLURM_DISABLED, "--checkpoint: %s on the controller; try again.",
+				     err.text);
 	v.truncate = output_is_truncated(d);
 	v.at_limit = limit_wanted(d->environment, d->env_size);
 	d->requeue = 1;
@@ -270,11 +272,11 @@ EXPORT int job_submit(job_desc_msg_t *d, uint32_t uid, char **err_msg)
 	if (!value && !d->script)
 		value = find_value(d->spank_job_env, d->spank_job_env_size);
 	if (!value && limit_wanted(d->environment, d->env_size))
-		return refuse(err_msg, ESLURM_NOT_SUPPORTED,
-			      "--checkpoint-at-limit needs --checkpoint too: a job without checkpoints "
-			      "cannot be continued after its time limit.");
+		return submit_refuse(err_msg, ESLURM_NOT_SUPPORTED,
+				     "--checkpoint-at-limit needs --checkpoint too: a job without checkpoints "
+				     "cannot be continued after its time limit.");
 	if (value)
-		return enable(d, value, err_msg);
+		return submit_enable(d, value, err_msg);
 	if (d->environment)
 		drop_inherited(d, false);
 	return SLURM_SUCCESS;

@@ -46,7 +46,7 @@ static int find_program(char *path, size_t len)
 
 /* In a fork of a process with threads: system calls only. Forks once more, so that slurmctld has no child to wait for.
  */
-static _Noreturn void become(const char *path, int fd)
+static _Noreturn void exec_requeue(const char *path, int fd)
 {
 	char number[16], name[] = PROGRAM;
 	char *argv[] = { name, number, &slurm_conf ? slurm_conf.slurm_conf : NULL, NULL };
@@ -91,7 +91,7 @@ void requeue_start(void)
 	}
 	pid = fork();
 	if (pid == 0)
-		become(path, ends[0]);
+		exec_requeue(path, ends[0]);
 	close(ends[0]);
 	if (pid < 0) {
 		slurm_error("job_submit/fsched: cannot start " PROGRAM ": %s", strerror(errno));

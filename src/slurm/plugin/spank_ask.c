@@ -17,7 +17,7 @@
 #define GRACE_MS   5000 /* fsched-slurm keeps its timeout itself, unless a file system holds it */
 
 /* In a fork of a process with threads: system calls only. Descriptor 2 is the job's output here. */
-static _Noreturn void become(char *const *argv, char *const *envp, int out)
+static _Noreturn void exec_fsched_slurm(char *const *argv, char *const *envp, int out)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
@@ -31,7 +31,7 @@ static _Noreturn void become(char *const *argv, char *const *envp, int out)
 }
 
 /* Up to the end of what the child writes, or of the time. */
-static void read_answer(int fd, int64_t until, char *text, size_t size)
+static void read_slurm_answer(int fd, int64_t until, char *text, size_t size)
 {
 	size_t len = 0;
 
@@ -74,13 +74,13 @@ json_t *ask_slurm(const struct slurm_question *q, struct err *err)
 	out = ends[0];
 	pid = fork();
 	if (pid == 0)
-		become(argv, envp, ends[1]);
+		exec_fsched_slurm(argv, envp, ends[1]);
 	close(ends[1]);
 	if (pid < 0) {
 		err_sys(err, errno, "cannot fork");
 		return NULL;
 	}
-	read_answer(out, until, text, ANSWER_MAX);
+	read_slurm_answer(out, until, text, ANSWER_MAX);
 	kill(pid, SIGKILL); /* harmless when it has answered */
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;

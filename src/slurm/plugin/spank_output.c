@@ -28,7 +28,7 @@ static bool same_inode(const struct stat *a, const struct stat *b)
 
 /* The file of descriptor fd by its name, as long as the name leads to it and to nothing else. 1: there is nothing to
  * keep. */
-static int find(int fd, struct output *o, struct err *err)
+static int find_output(int fd, struct output *o, struct err *err)
 {
 	struct stat named;
 	char link[32];
@@ -58,7 +58,7 @@ static int find(int fd, struct output *o, struct err *err)
 }
 
 /* NAME.run-N, or NAME.run-N.2 and so on; never a file that is there. */
-static int create(const struct output *o, unsigned run, char name[NAME_MAX + 1], struct err *err)
+static int create_kept_output(const struct output *o, unsigned run, char name[NAME_MAX + 1], struct err *err)
 {
 	for (int i = 1; i <= NAMES_MAX; i++) {
 		int n = snprintf(name, NAME_MAX + 1, i > 1 ? "%s.run-%u.%d" : "%s.run-%u", o->name, run, i);
@@ -75,11 +75,11 @@ static int create(const struct output *o, unsigned run, char name[NAME_MAX + 1],
 }
 
 /* 0: the name is appended to list. */
-static int keep(const struct output *o, unsigned run, char *list, size_t len, struct err *err)
+static int keep_one_output(const struct output *o, unsigned run, char *list, size_t len, struct err *err)
 {
 	char name[NAME_MAX + 1];
 	size_t used = strlen(list);
-	cleanup_close int out = create(o, run, name, err);
+	cleanup_close int out = create_kept_output(o, run, name, err);
 	bool to_out;
 
 	if (out < 0)
@@ -101,11 +101,11 @@ int keep_output(unsigned run, char *list, size_t len, struct err *err)
 	*list = '\0';
 	for (int fd = 1; fd <= 2 && rc == 0; fd++) {
 		struct output o = { .dirfd = -1, .fd = -1 };
-		int found = find(fd, &o, err);
+		int found = find_output(fd, &o, err);
 
 		/* most jobs have one file for both */
 		if (found == 0 && !(fd == 2 && same_inode(&first, &o.st)))
-			rc = keep(&o, run, list, len, err);
+			rc = keep_one_output(&o, run, list, len, err);
 		else if (found < 0)
 			rc = -1;
 		first = o.st;

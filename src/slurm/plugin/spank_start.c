@@ -92,7 +92,7 @@ static int load_settings(struct start *s, const struct spank_args *args, const c
 	return 0;
 }
 
-static int check(spank_t sp, const struct start *s, struct err *err)
+static int check_node_and_job(spank_t sp, const struct start *s, struct err *err)
 {
 	char nodes[16];
 
@@ -173,7 +173,7 @@ static void get_output_paths(struct start *s, char files[][PATH_MAX], int n)
 }
 
 /* A private /tmp must not hide what the job or criu looks up by path. */
-static bool may_hide_tmp(struct start *s)
+static bool job_may_hide_tmp(struct start *s)
 {
 	bool conflict;
 	char(*files)[PATH_MAX] = xcalloc(PATHS_MAX, PATH_MAX);
@@ -215,11 +215,11 @@ static int set_paths(struct start *s, const struct spank_args *args, struct err 
 	pod_name(s, name);
 	if (snprintf(s->spec.dir, sizeof(s->spec.dir), "%s/%s", s->conf.pod_dir, name) >= (int)sizeof(s->spec.dir))
 		return err_set(err, ENAMETOOLONG, "PodDir in %s is too long", s->conf.path);
-	s->spec.private_tmp = may_hide_tmp(s) && s->conf.private_tmp;
+	s->spec.private_tmp = job_may_hide_tmp(s) && s->conf.private_tmp;
 	return 0;
 }
 
-static json_t *groups(const struct pod_cred *c)
+static json_t *task_groups(const struct pod_cred *c)
 {
 	json_t *a = json_array();
 	int i;
@@ -229,7 +229,7 @@ static json_t *groups(const struct pod_cred *c)
 	return a;
 }
 
-static json_t *describe(const struct start *s)
+static json_t *task_json(const struct start *s)
 {
 	const struct {
 		const char *key, *path;
@@ -244,7 +244,7 @@ static json_t *describe(const struct start *s)
 		"{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:o, s:o, s:s, s:I, s:b, s:b, s:i, s:b, s:i, s:i, s:i, s:i, s:i}",
 		"job_id", (json_int_t)s->job_id, "array_job_id", (json_int_t)(task ? s->array_id : 0), "array_task_id",
 		(json_int_t)(task ? (json_int_t)s->array_task : -1), "step", (json_int_t)SLURM_BATCH_SCRIPT, "uid",
-		(json_int_t)s->spec.cred.uid, "gid", (json_int_t)s->spec.cred.gid, "groups", groups(&s->spec.cred),
+		(json_int_t)s->spec.cred.uid, "gid", (json_int_t)s->spec.cred.gid, "groups", task_groups(&s->spec.cred),
 		"user", json_text(s->user), "restart_count", (json_int_t)*s->restarts, "node", json_text(s->node),
 		"cluster", json_text(s->cluster), "uuid", s->option.uuid, "interval", (json_int_t)s->option.interval,
 		"truncate", (int)s->option.truncate, "at_limit", (int)s->option.at_limit, "cpus", (int)s->cpus,
@@ -261,7 +261,7 @@ static int write_task(const struct start *s, struct err *err)
 {
 	cleanup_close int fd = memfd_create("fsched-task", MFD_CLOEXEC);
 	cleanup_free char *line = NULL;
-	json_t *task = describe(s);
+	json_t *task = task_json(s);
 
 	line = task ? json_dumps(task, JSON_COMPACT) : NULL;
 	json_decref(task);
@@ -333,7 +333,7 @@ static void exec_agent(const struct start *s, int task_fd)
 }
 
 /* The script's process fails the job with this text. */
-static _Noreturn void abandon(const struct start *s, const char *why)
+static _Noreturn void fail_start(const struct start *s, const char *why)
 {
 	cleanup_free char *answer = xasprintf("fail %s", why);
 	struct pollfd p = { .fd = s->gate, .events = 0 };
@@ -361,15 +361,15 @@ static _Noreturn void become_agent(struct start *s)
 		;
 	task_fd = write_task(s, &err);
 	if (task_fd < 0)
-		abandon(s, err.text);
+		fail_start(s, err.text);
 	share_affinity(s);
 	clean_process(s, task_fd);
 	exec_agent(s, task_fd);
 	err_sys(&err, errno, "cannot run %s/fsched-agent on node %s", s->spec.libexec, s->node);
-	abandon(s, err.text);
+	fail_start(s, err.text);
 }
 
-static int start_pod(struct start *s, struct spank_script *script, struct err *err)
+static int start_job_pod(struct start *s, struct spank_script *script, struct err *err)
 {
 	int pair[2], rc;
 
@@ -421,13 +421,13 @@ int start_checkpointed(spank_t sp, const struct spank_args *args, const struct s
 	int rc;
 
 	get_identity(sp, s, batch);
-	if (load_settings(s, args, batch->value, err) || check(sp, s, err) || check_origin(s, args, err) ||
+	if (load_settings(s, args, batch->value, err) || check_node_and_job(sp, s, err) || check_origin(s, args, err) ||
 	    set_paths(s, args, err) || share_page(s, err))
 		return -1;
 	save_affinity(s);
 	/* The job's umask is not for the pod's directories; the script gets it back. */
 	s->umask = umask(022);
-	rc = start_pod(s, script, err);
+	rc = start_job_pod(s, script, err);
 	if (rc == 0)
 		become_agent(s);
 	umask(s->umask);
