@@ -497,6 +497,9 @@ def test_able_error_list_show(cluster, running):
     assert re.search(r"^\s*1\s+\d{4}-\d\d-\d\dT", out, re.M), out
     out = cluster.ok("fsched", "show", job, "1", user="root")
     assert "create" in out
+    files = json.loads((cluster.ckpt_dir(job) / "epochs/000001/manifest.json").read_text())["files"]
+    count = [sum(f["class"] in classes for f in files) for classes in (("append", "inplace"), ("closed",), ("absent",))]
+    assert "Files:     %d open for writing, %d written and closed before, %d written and removed before\n" % tuple(count) in out
     assert re.search(r"^\s*1\s", cluster.ok("fsched", "list", job), re.M)
 
 

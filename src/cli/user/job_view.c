@@ -252,6 +252,27 @@ static void print_memory(const struct manifest *m)
 		printf("Tracked:   since the epoch before (%s); %s were taken in the freeze\n", m->memory.tracking, rest);
 }
 
+static const char *file_class(const json_t *file)
+{
+	const char *class = json_string_value(json_object_get(file, "class"));
+
+	return class ? class : "";
+}
+
+/* The records of the manifest by class (files/files_json.c): "append" and "inplace" are of open files. */
+static void print_file_counts(const json_t *files)
+{
+	size_t i, closed = 0, absent = 0;
+	const json_t *f;
+
+	json_array_foreach(files, i, f) {
+		closed += strcmp(file_class(f), "closed") == 0;
+		absent += strcmp(file_class(f), "absent") == 0;
+	}
+	printf("Files:     %zu open for writing, %zu written and closed before, %zu written and removed before\n",
+	       json_array_size(files) - closed - absent, closed, absent);
+}
+
 static void print_manifest(const struct manifest *m, const struct epoch_summary *e)
 {
 	char when[32], text[32];
@@ -264,7 +285,7 @@ static void print_manifest(const struct manifest *m, const struct epoch_summary 
 	printf("Node:      %s, Linux %s, %s\n", m->node.hostname, m->node.kernel, m->node.machine);
 	printf("Processor: %s\n", m->node.cpu_model);
 	printf("Made by:   fsched %s, criu %s, glibc %s\n", m->node.fsched, m->node.criu, m->node.glibc);
-	printf("Files:     %zu open for writing\n", json_array_size(m->files));
+	print_file_counts(m->files);
 }
 
 /* Names come from the job and may hold anything. */
@@ -278,9 +299,13 @@ static void print_files(const json_t *files)
 		const json_t *size = json_object_get(f, "size");
 		char shown[4096], bytes[32];
 
-		if (path)
-			printf("           %s (%s)\n", printable(path, shown, sizeof(shown)),
-			       format_size((uint64_t)json_integer_value(size), bytes, sizeof(bytes)));
+		if (!path)
+			continue;
+		if (size)
+			format_size((uint64_t)json_integer_value(size), bytes, sizeof(bytes));
+		else
+			snprintf(bytes, sizeof(bytes), "removed");
+		printf("           %s (%s)\n", printable(path, shown, sizeof(shown)), bytes);
 	}
 }
 
