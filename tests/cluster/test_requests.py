@@ -519,6 +519,33 @@ def test_foreign_bytes_do_not_disturb_the_agent(cluster, running):
     assert "epoch 1" in cluster.checkpoint("create", job)
 
 
+def test_answers_to_another_request_do_not_count(cluster, running):
+    """Whoever listens at the agent's address may have recorded an answer that root's agent gave before."""
+    job, _ = running
+    port = cluster.entry(job)["agent"]
+    slurm = next(cluster.dir.glob("stage/usr/libexec/fsched/fsched-slurm"))
+    publish = lambda agent: cluster.ok(slurm, "publish", job, json.dumps({"agent": agent}), user="root")
+    for nonce in ({}, {"nonce": "0123456789abcdef"}):
+        answer = json.dumps({"event": "result", "ok": True, "epoch": 7, "bytes": 1, "frozen_us": 1, "total_us": 1, **nonce})
+        cred = cluster.ok("munge", "-S", cluster.munge_socket(), "-s", answer, user="root")
+        with socket.create_server(("127.0.0.1", 0)) as listener, concurrent.futures.ThreadPoolExecutor() as pool:
+            def replay():
+                conn = listener.accept()[0]
+                with conn, conn.makefile("rb") as f:
+                    f.readline()
+                    conn.sendall(cred.strip().encode() + b"\n")
+                    f.read()
+
+            publish(str(listener.getsockname()[1]))
+            done = pool.submit(replay)
+            said = cluster.fails("scontrol", "checkpoint", "create", job)
+            done.result(timeout=lib.DEADLINE)
+        assert "is not to this request" in said and "not known" in said, said
+    publish(port)
+    assert cluster.epochs(job) == []
+    assert "epoch 1" in cluster.checkpoint("create", job)
+
+
 def test_everything_else_reaches_the_real_scontrol(cluster):
     real = "/usr/bin/scontrol"
     for args in (["ping"], ["show", "config"], ["-o", "show", "nodes"], ["show", "job", "999999"], ["--version"], ["nonsense"], ["-d", "show", "partition"]):

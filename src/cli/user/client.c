@@ -25,7 +25,7 @@ struct talk {
 	const struct client_target *t;
 	struct progress *p;
 	int fd;
-	char nonce[17];
+	char nonce[PROTO_NONCE + 1];
 	char line[PROTO_LINE_MAX];
 	size_t len;       /* bytes of the next line that are there */
 	int64_t deadline; /* now_us(), 0 = none */
@@ -88,13 +88,13 @@ static enum client_outcome client_connect(struct talk *k, struct err *err)
 	return num == ECONNREFUSED ? CLIENT_NO_AGENT : CLIENT_NOT_SENT;
 }
 
-static int make_nonce(char nonce[17])
+static int make_nonce(char nonce[PROTO_NONCE + 1])
 {
 	uint64_t r;
 
 	if (getrandom(&r, sizeof(r), 0) != sizeof(r))
 		return -1;
-	snprintf(nonce, 17, "%016llx", (unsigned long long)r);
+	snprintf(nonce, PROTO_NONCE + 1, "%016llx", (unsigned long long)r);
 	return 0;
 }
 
@@ -177,7 +177,8 @@ static void client_drop_line(struct talk *k)
 	k->len -= used;
 }
 
-/* Anyone on that host may listen on a port; only root's word counts. */
+/* Any user of that host may listen on a port, so only credentials made by root count. Any user between may have
+ * recorded one, so only those with the nonce of this request count. */
 static json_t *client_open_line(struct talk *k, const char *line, struct err *err)
 {
 	cleanup_free char *payload = NULL;
@@ -201,9 +202,12 @@ static json_t *client_open_line(struct talk *k, const char *line, struct err *er
 		return NULL;
 	}
 	nonce = json_string_value(json_object_get(j, "nonce"));
-	if (nonce && strcmp(nonce, k->nonce) != 0) {
+	if (!nonce || strcmp(nonce, k->nonce) != 0) {
 		json_decref(j);
-		err_set(err, 0, "the answer from node %s, port %s, belongs to another request", k->t->node, k->t->port);
+		err_set(err, 0,
+			"the answer from node %s, port %s, is not to this request: it is an earlier one that was sent again, "
+			"or the agent there is of another version of fsched",
+			k->t->node, k->t->port);
 		return NULL;
 	}
 	return j;
