@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/err.h"
+#include "base/uuid_text.h"
 
 #define OPTION_NAME          "checkpoint"
 #define OPTION_ENV           "_SLURM_SPANK_OPTION_fsched_checkpoint"
@@ -31,12 +32,11 @@ extern const struct mpi_variable {
 } mpi_variables[MPI_VARIABLES]; /* value NULL: the tasks on the node */
 #define OPTION_TEXT_MAX 64
 #define OPTION_MAX      128 /* the whole value */
-#define UUID_LEN        36
 
 struct option_value {
 	char interval_text[OPTION_TEXT_MAX];
 	int64_t interval; /* s, INTERVAL_ON_REQUEST */
-	char uuid[UUID_LEN + 1];
+	char uuid[UUID_TEXT_LEN + 1];
 	bool truncate;
 	bool at_limit;
 };
@@ -54,10 +54,8 @@ int option_parse(const char *value, struct option_value *v, struct err *err);
 /* buf of OPTION_MAX bytes. Returns buf. */
 char *option_format(const struct option_value *v, char *buf, size_t len);
 
-bool uuid_valid(const char *text);
-int uuid_random(char uuid[UUID_LEN + 1], struct err *err);
 /* Tasks of an array share the environment of the array. Each is a job of its own, with a uuid that follows from both.
  */
-void uuid_of_task(const char *array_uuid, uint32_t task, char uuid[UUID_LEN + 1]);
+void option_uuid_of_task(const char *array_uuid, uint32_t task, char uuid[UUID_TEXT_LEN + 1]);
 
 #endif

@@ -12,10 +12,10 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <uuid.h>
 
 #include "cli/cli.h"
 #include "base/util.h"
+#include "base/uuid_text.h"
 #include "store/manifest.h"
 
 enum { LEADER_MAX = 64 << 20 };
@@ -111,7 +111,6 @@ static int save_leader(const struct run *r, struct err *err)
 static int pod_new_record(struct run *r, struct err *err)
 {
 	unsigned epoch;
-	uuid_t uuid;
 	int n = store_list_epochs(&r->home.store, &epoch, 1);
 
 	if (n < 0)
@@ -122,8 +121,7 @@ static int pod_new_record(struct run *r, struct err *err)
 			"%s holds the epochs of an earlier run: continue that with `fsched pod restore %s`, or take another directory",
 			r->home.store.path, r->home.store.path);
 	memset(r->rec, 0, sizeof(*r->rec));
-	uuid_generate(uuid);
-	uuid_unparse_lower(uuid, r->rec->uuid);
+	uuid_text_new(r->rec->uuid);
 	snprintf(r->rec->user, sizeof(r->rec->user), "%s", r->o->user ? r->o->user : "root");
 	gethostname(r->rec->host, sizeof(r->rec->host) - 1);
 	r->rec->uid = r->spec.cred.uid;

@@ -250,9 +250,7 @@ static int submit_enable(job_desc_msg_t *d, const char *value, char **err_msg)
 	rc = check_job(d, err_msg);
 	if (rc != SLURM_SUCCESS)
 		return rc;
-	if (uuid_random(v.uuid, &err))
-		return submit_refuse(err_msg, ESLURM_DISABLED, "--checkpoint: %s on the controller; try again.",
-				     err.text);
+	uuid_text_new(v.uuid);
 	v.truncate = output_is_truncated(d);
 	v.at_limit = limit_wanted(d->environment, d->env_size);
 	d->requeue = 1;

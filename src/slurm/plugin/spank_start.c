@@ -79,12 +79,12 @@ static void get_identity(spank_t sp, struct start *s, const struct spank_batch *
 
 static int load_settings(struct start *s, const struct spank_args *args, const char *value, struct err *err)
 {
-	char uuid[UUID_LEN + 1];
+	char uuid[UUID_TEXT_LEN + 1];
 
 	if (option_parse(value, &s->option, err))
 		return -1;
 	if (s->array_task != NO_VAL) {
-		uuid_of_task(s->option.uuid, s->array_task, uuid);
+		option_uuid_of_task(s->option.uuid, s->array_task, uuid);
 		memcpy(s->option.uuid, uuid, sizeof(uuid));
 	}
 	if (conf_load(&s->conf, args->conf[0] ? args->conf : NULL, err))
@@ -219,16 +219,6 @@ static int set_paths(struct start *s, const struct spank_args *args, struct err 
 	return 0;
 }
 
-static json_t *task_groups(const struct pod_cred *c)
-{
-	json_t *a = json_array();
-	int i;
-
-	for (i = 0; i < c->n_groups; i++)
-		json_array_append_new(a, json_integer(c->groups[i]));
-	return a;
-}
-
 static json_t *task_json(const struct start *s)
 {
 	const struct {
@@ -244,12 +234,13 @@ static json_t *task_json(const struct start *s)
 		"{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:o, s:o, s:s, s:I, s:b, s:b, s:i, s:b, s:i, s:i, s:i, s:i, s:i}",
 		"job_id", (json_int_t)s->job_id, "array_job_id", (json_int_t)(task ? s->array_id : 0), "array_task_id",
 		(json_int_t)(task ? (json_int_t)s->array_task : -1), "step", (json_int_t)SLURM_BATCH_SCRIPT, "uid",
-		(json_int_t)s->spec.cred.uid, "gid", (json_int_t)s->spec.cred.gid, "groups", task_groups(&s->spec.cred),
-		"user", json_text(s->user), "restart_count", (json_int_t)*s->restarts, "node", json_text(s->node),
-		"cluster", json_text(s->cluster), "uuid", s->option.uuid, "interval", (json_int_t)s->option.interval,
-		"truncate", (int)s->option.truncate, "at_limit", (int)s->option.at_limit, "cpus", (int)s->cpus,
-		"private_tmp", (int)s->spec.private_tmp, "init_pid", (int)s->pod.init, "leader_pid", (int)s->pod.leader,
-		"script_pid", (int)s->script_pid, "ctl_fd", s->pod.ctl, "gate_fd", s->gate);
+		(json_int_t)s->spec.cred.uid, "gid", (json_int_t)s->spec.cred.gid, "groups",
+		json_gids(s->spec.cred.groups, s->spec.cred.n_groups), "user", json_text(s->user), "restart_count",
+		(json_int_t)*s->restarts, "node", json_text(s->node), "cluster", json_text(s->cluster), "uuid",
+		s->option.uuid, "interval", (json_int_t)s->option.interval, "truncate", (int)s->option.truncate,
+		"at_limit", (int)s->option.at_limit, "cpus", (int)s->cpus, "private_tmp", (int)s->spec.private_tmp,
+		"init_pid", (int)s->pod.init, "leader_pid", (int)s->pod.leader, "script_pid", (int)s->script_pid,
+		"ctl_fd", s->pod.ctl, "gate_fd", s->gate);
 	/* names are bytes: the agent opens what it is given here */
 	for (size_t i = 0; o && i < ARRAY_SIZE(paths); i++)
 		json_set_name(o, paths[i].key, paths[i].path);

@@ -231,7 +231,7 @@ int main(int argc, char **argv)
 	char *end;
 
 	if (argc < 2 || argc > 3 || (p.fd = (int)strtol(argv[1], &end, 10)) < 3 || *end) {
-		fprintf(stderr, "fsched-requeue is started by fsched's job_submit plugin\n");
+		fprintf(stderr, "usage: fsched-requeue FD [SLURM_CONF]\nThe job_submit plugin of fsched starts it.\n");
 		return 2;
 	}
 	prctl(PR_SET_NAME, "fsched-requeue");

@@ -11,13 +11,13 @@
 /* The entry of a task names the uuid of the array until the task's agent has published its own. */
 static bool same_uuid(const struct slurm_job *job, const char *written, const char *uuid)
 {
-	char own[UUID_LEN + 1];
+	char own[UUID_TEXT_LEN + 1];
 
 	if (!strcmp(written, uuid))
 		return true;
-	if (job->array_task == RPC_NO_TASK || !uuid_valid(written))
+	if (job->array_task == RPC_NO_TASK || !uuid_text_valid(written))
 		return false;
-	uuid_of_task(written, (uint32_t)job->array_task, own);
+	option_uuid_of_task(written, (uint32_t)job->array_task, own);
 	return !strcmp(own, uuid);
 }
 
