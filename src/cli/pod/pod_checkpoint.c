@@ -135,9 +135,7 @@ static int save_epoch(const struct pod_opts *o, struct pod_checkpoint *s, const 
 							    : "create",
 					      "agent_port", 0));
 	if (state->mailbox.in >= 0)
-		json_object_set_new(req, "mailbox",
-				    json_pack("{s:i, s:i, s:i}", "pid", state->supervisor, "in", state->mailbox.in,
-					      "out", state->mailbox.out));
+		json_object_set_new(req, "mailbox", mailbox_describe(&state->mailbox, state->supervisor));
 	result = pod_worker(o, "checkpoint", req, -1, on_held, s, err);
 	if (!result) {
 		store_abort_epoch(&s->home->store, s->epoch.number); /* a worker that was killed has not */

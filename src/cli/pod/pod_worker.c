@@ -54,16 +54,14 @@ int pod_user_cred(const char *user, struct pod_cred *cred, struct err *err)
 json_t *pod_request(const struct pod_opts *o, const struct pod_home *h, const struct job_record *rec,
 		    const struct pod_cred *cred, bool private_tmp, unsigned epoch)
 {
-	json_t *groups = json_array(), *req;
 	char dir[4096];
-	int i;
+	json_t *req;
 
-	for (i = 0; i < cred->n_groups; i++)
-		json_array_append_new(groups, json_integer(cred->groups[i]));
 	pod_home_dir(h, dir, sizeof(dir));
 	req = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:b, s:b}", "uuid", rec->uuid, "script", "", "epoch",
 			(json_int_t)epoch, "run", (json_int_t)rec->run, "uid", (json_int_t)cred->uid, "gid",
-			(json_int_t)cred->gid, "groups", groups, "private_tmp", (int)private_tmp, "sign", 0);
+			(json_int_t)cred->gid, "groups", json_gids(cred->groups, cred->n_groups), "private_tmp",
+			(int)private_tmp, "sign", 0);
 	json_set_name(req, "job_dir", h->store.path);
 	json_set_name(req, "pod_dir", dir);
 	json_set_name(req, "config", o->conf.path);
