@@ -21,14 +21,16 @@
 #include "pod/pod.h"
 #include "pod/preflight.h"
 
-#define HELD_MAX_MS        180000 /* an agent that has not decided by then will not; the job must not stand still for ever */
+#define HELD_MAX_MS                                                                                      \
+	180000 /* after that the job is thawed: an agent that has not decided by then does not come back \
+		*/
 #define KILL_WAIT_MS       30000
 #define STRAYS_MS          1000
 #define STRAYS_STEP_MS     20
-#define TRACE_LOCK_WAIT_MS 10000 /* a look for `able`, which stops few processes for some ms, if any */
+#define TRACE_LOCK_WAIT_MS 10000 /* `able` holds the lock while it stops a few processes, if any, for some ms */
 #define HELD_SECONDS       ((HELD_MAX_MS + KILL_WAIT_MS) / 1000 + 10)
 #define TRIES_MAX          4
-#define NICE               10 /* of what is done besides the job, when its memory is written */
+#define NICE               10 /* for what is done while the job computes again */
 
 struct checkpoint {
 	struct worker *w;
@@ -39,11 +41,12 @@ struct checkpoint {
 	struct mount_table *mounts; /* of the pod, in the freeze */
 	unsigned freeze;            /* its limit, s */
 	int epochfd, criufd, filesfd;
-	bool reached; /* criu has dumped everything */
+	bool reached; /* criu has dumped all processes */
 	bool committed;
 	int64_t frozen_at; /* now_us() */
-	int64_t stood_us; /* vacate: from the freeze until the epoch was durable; to the job's processes it does not end
-			   */
+	int64_t stood_us;  /* us. Vacate: from the freeze until the epoch was durable; the job's processes are never
+			    * thawed
+			    */
 };
 
 static struct files_opts files_opts(const struct worker *w)
@@ -65,7 +68,7 @@ static int record_files(struct checkpoint *c, struct err *err)
 	struct tree t;
 	int rc;
 
-	/* A process may have come since the preflight. */
+	/* New processes may have been started since the preflight. */
 	if (tree_check(w->req.init, c->criufd, err) || tree_read(w->req.init, &t, err))
 		return -1;
 	c->m.max_pid = t.max_pid;
@@ -78,8 +81,8 @@ static int record_files(struct checkpoint *c, struct err *err)
 	return 0;
 }
 
-/* Between the preflight and the freeze a set-user-ID program may have been started, a file opened: such an epoch would
- * never be restored. */
+/* Between the preflight and the freeze the job may have started a set-user-ID program or opened a file that cannot be
+ * restored. An epoch with these would be refused at every restore. */
 static int check_images(const struct checkpoint *c, struct err *err)
 {
 	const struct files_cred cred = worker_cred(c->w);
@@ -127,7 +130,7 @@ static int checkpoint_seal(struct checkpoint *c, struct err *err)
 	return 0;
 }
 
-/* criu knows it of a job that runs on. */
+/* us. Of a job that runs on criu has measured it. */
 static int64_t frozen_time(const struct checkpoint *c)
 {
 	return c->dump.frozen_us ? c->dump.frozen_us : c->stood_us;
@@ -145,7 +148,8 @@ static json_t *checkpoint_result(const struct checkpoint *c)
 			 json_text(c->m.memory.why), "warnings", w->warnings);
 }
 
-/* The epoch is durable. The agent gives the job back to Slurm and then says what is to become of the pod. */
+/* The epoch is durable. The agent requeues the job at Slurm and then decides whether the pod is killed or thawed.
+ * Returns 1: it was killed, 0: it is to be thawed, -1 with err. */
 static int checkpoint_hold(struct checkpoint *c, struct err *err)
 {
 	struct worker *w = c->w;
@@ -154,13 +158,13 @@ static int checkpoint_hold(struct checkpoint *c, struct err *err)
 	event_send("held", checkpoint_result(c));
 	fault_die(w, FAULT_DIE_HELD);
 	fault_criu_dies(w, FAULT_CRIU_DIES_HELD, w->req.init);
-	/* The deadline is for the checkpoint, which is made. */
+	/* CheckpointTimeout limits the checkpoint, which is complete. */
 	if (deadline_set(0, err) || freeze_allow(w, &c->dump, HELD_SECONDS, err))
 		return -1;
 	do {
 		if (!request_word(word, sizeof(word), HELD_MAX_MS))
 			return 0;
-	} while (!strcmp(word, "go")); /* came too late */
+	} while (!strcmp(word, "go")); /* a late answer to "frozen" */
 	if (strcmp(word, "kill"))
 		return 0;
 	return pod_kill(w->req.init, KILL_WAIT_MS, err) ? -1 : 1;
@@ -181,7 +185,7 @@ static int dump_on_frozen(void *arg, struct err *err)
 	fault_criu_hangs(c->w, FAULT_CRIU_HANGS_FROZEN, c->w->req.init);
 	fault_driver_hangs(c->w, FAULT_DRIVER_HANGS, c->w->req.init);
 	event_phase("files");
-	/* Before there are children of a snapshot, which are no processes of the job. */
+	/* Before the snapshot: it forks children in the job, which are no processes of the job. */
 	rc = record_files(c, err) || memory_freeze(&c->memory, c->w, c->epochfd, c->criufd, &c->dump, err) ? -1 : 0;
 	if (!criu_still_frozen(&c->dump))
 		return err_set(err, 0, "criu was killed while the job was saved");
@@ -189,7 +193,7 @@ static int dump_on_frozen(void *arg, struct err *err)
 		return -1;
 	if (!c->w->req.vacate)
 		return 0;
-	/* What is written from now on is limited by CheckpointTimeout alone. */
+	/* From now on only CheckpointTimeout limits how long the job stays frozen: it is not going to run on here. */
 	if (freeze_allow(c->w, &c->dump, conf_checkpoint_seconds(&c->w->conf), err) || checkpoint_seal(c, err))
 		return -1;
 	return checkpoint_hold(c, err);
@@ -211,7 +215,8 @@ static struct preflight_job preflight_job_of(const struct worker *w, const struc
 	};
 }
 
-/* What has come since the look before, or lost its name. */
+/* Checks what the job has started or opened since the preflight, and finds names for files that have lost theirs since.
+ */
 static int dump_on_stopped(void *arg, struct err *err)
 {
 	struct checkpoint *c = arg;
@@ -276,10 +281,11 @@ static void checkpoint_fill_manifest(struct checkpoint *c)
 	manifest_fingerprint(m, c->w->criu.version);
 }
 
-/* What fsched's own memory engine takes, the rest is criu's. */
+/* What fsched's own memory engine takes: all memory that it can, private memory only, or none. criu takes the rest. */
 enum engine { ENGINE_ALL, ENGINE_PRIVATE, ENGINE_NONE };
 
-/* A driver and a criu that were killed with the worker before may still be there for a moment, as children of pid 1. */
+/* A criu and its driver that were killed together with an earlier worker may exist for another moment as children of
+ * pid 1, so the check is repeated for up to STRAYS_MS. */
 static int await_sound_tree(const struct worker *w, struct err *err)
 {
 	int64_t end = now_us() + STRAYS_MS * 1000;
@@ -292,7 +298,8 @@ static int await_sound_tree(const struct worker *w, struct err *err)
 	return 0;
 }
 
-/* What is known before the freeze. wait_ms: for another worker that is at the job's processes. */
+/* All checks that are possible before the freeze. wait_ms: how long to wait for another worker that stops processes of
+ * the job. */
 static int check_before_freeze(struct worker *w, int wait_ms, struct err *err)
 {
 	const struct files_opts o = files_opts(w);
@@ -306,7 +313,7 @@ static int check_before_freeze(struct worker *w, int wait_ms, struct err *err)
 	    await_sound_tree(w, err) || tree_read(w->req.init, &t, err))
 		return -1;
 	job = preflight_job_of(w, &t);
-	/* A checkpoint looks at everything, also if whoever has the turn hangs. */
+	/* A checkpoint (wait_ms > 0) checks everything even if the holder of the lock hangs. */
 	job.hands_off = !trace_lock_take(w, wait_ms) && !wait_ms;
 	rc = (!fault(w, FAULT_NO_PREFLIGHT) && preflight(&job, err)) || space_check(w, t.pids, t.n, err) ||
 			     files_names_find(&w->names, t.pids, t.n, w->req.init, &o, false, err) ||
@@ -380,8 +387,9 @@ static void checkpoint_end(struct checkpoint *c)
 	cleanup_closep(&c->dump.names_fd);
 }
 
-/* err is not NULL; EAGAIN: the same may succeed now; ETIME: the job has stood still for long enough.
- * *engine: what criu leaves to us, if that is possible; out, after a failure: what to try next. *again: that may help.
+/* Makes one attempt. err is not NULL; err->num EAGAIN: the same attempt may succeed now; ETIME: the freeze was too
+ * long, so there is no other attempt. *engine: what the engine is to take; after a failure: what it is to take in the
+ * next attempt. *again: another attempt may succeed.
  */
 static int checkpoint_attempt(struct worker *w, enum engine *engine, bool *refused, bool *again, struct err *err)
 {
@@ -414,8 +422,8 @@ static int checkpoint_attempt(struct worker *w, enum engine *engine, bool *refus
 	return rc;
 }
 
-/* The last rungs of the ladder: what the engine cannot do, or a criu that does not go along with it, is left to criu
- * alone. */
+/* After a failure of the memory engine, or of a criu with which it does not work, the next attempt leaves shared
+ * memory, and then all memory, to criu. */
 int worker_checkpoint(struct worker *w, bool *refused, struct err *err)
 {
 	enum engine engine = ENGINE_ALL;

@@ -1,4 +1,4 @@
-/* What the worker tells, and the deadline: the one event that can come at any moment. */
+/* Events for the agent, and the deadlines, whose signal handler sends an event at any moment. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -9,7 +9,7 @@
 #include "base/util.h"
 #include "base/json.h"
 
-/* Written by the signal handler, so they are prepared before. */
+/* The signal handler writes a line that was formatted before: it may call nothing but write(). */
 enum { WHOLE, FREEZE };
 static struct deadline {
 	timer_t timer;
@@ -33,7 +33,7 @@ void event_send(const char *event, json_t *o)
 	if (!text)
 		return;
 	line = xasprintf("%s\n", text);
-	/* Whoever does not listen any more has nothing to say about the job either. */
+	/* The reader has gone. That is no reason to stop, so the error is ignored. */
 	if (write_all(STDOUT_FILENO, line, strlen(line)))
 		errno = 0;
 }
@@ -42,7 +42,7 @@ static void format_freeze_line(void)
 {
 	struct deadline *d = &deadlines[FREEZE];
 
-	/* "Phase" is what fsched itself does; criu may be what hangs. */
+	/* The phase names the step of the worker; what hangs may be criu. */
 	snprintf(d->line, sizeof(d->line),
 		 "{\"event\":\"result\",\"ok\":false,\"refused\":false,\"error\":\"the job stood still for more than %u s "
 		 "(CheckpointFreezeTimeout is %u s) in phase \\\"%s\\\" and was let go\"}\n",
@@ -72,7 +72,7 @@ static void deadline_expired(int sig, siginfo_t *si, void *context)
 {
 	const struct deadline *d = si->si_value.sival_ptr;
 
-	/* Slurm may send any signal to all processes of a job; only the timers' own count. */
+	/* Slurm may send any signal to all processes of a job: only a SIGALRM of a timer is a deadline. */
 	if (si->si_code != SI_TIMER)
 		return;
 	if (write(STDOUT_FILENO, d->line, strlen(d->line)) < 0)

@@ -1,9 +1,9 @@
-/* A restore of an epoch whose large areas lie in memory/.
+/* The restore of an epoch that has memory in memory/.
  *
- * criu gets a directory of its own, epochs/restore.partial: links to the epoch's images, and lists of pages without
- * what is ours. It restores the processes without their large areas and stops before it lets them go; then the areas
- * are filled by all processors. Otherwise, and if that fails, the directory gets the whole memory as plain images, from
- * which criu restores as always. */
+ * criu reads a directory made for it, epochs/restore.partial: links to the epoch's images, and page lists without the
+ * pages in memory/. criu restores the processes without these pages and waits before it lets the processes run; fsched
+ * then fills the pages in with all processors. If that is not possible or fails, the directory gets the whole memory as
+ * plain images, and criu restores everything. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -24,12 +24,14 @@
 #include "capture/node.h"
 #include "trace/tracer.h"
 
-#define DIR_NAME "restore.partial" /* removed at the next start of the job if it is left behind */
-#define SHARED_MIN                                                                                                     \
-	(8ull << 20) /* bytes that processes have in common: from here on criu restores these, which shares them again \
+#define DIR_NAME "restore.partial" /* the next start of the job removes one that is left behind */
+#define SHARED_MIN                                                                                            \
+	(8ull << 20) /* bytes shared since a fork: from this amount on criu restores these pages, so that the \
+		      * processes share them again                                                            \
 		      */
-#define UNKNOWN_MIN (64ull << 20) /* and all, if that much was in common and the image does not tell what */
-#define LIST_MAX    65536
+#define UNKNOWN_MIN \
+	(64ull << 20) /* if this much was shared and the image does not tell which pages, criu restores all memory */
+#define LIST_MAX 65536
 
 /* ---- the directory of criu's images ------------------------------------------ */
 
@@ -61,8 +63,8 @@ static int fill_memory_open_image(struct fill_memory *b, int epochfd, struct err
 	return 0;
 }
 
-/* The disk is busy while criu makes the processes. A child, which has nothing open by which others would take it for
- * somebody else. */
+/* Reads the image into the page cache while criu makes the processes. The child closes standard output and the control
+ * socket: as long as it had them open, their readers would see no end of file. */
 static void start_reader(struct fill_memory *b, const struct worker *w)
 {
 	const uint64_t max = mem_headroom(getpid()) / 4;
@@ -70,7 +72,7 @@ static void start_reader(struct fill_memory *b, const struct worker *w)
 
 	b->reader = fork();
 	if (b->reader < 0)
-		b->reader = 0; /* it takes longer */
+		b->reader = 0; /* without it the restore only takes longer */
 	if (b->reader)
 		return;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -155,7 +157,7 @@ static int fill_memory_put_pages(void *arg, uint64_t id, uint64_t addr, const vo
 	return n == (ssize_t)len ? 0 : -1;
 }
 
-/* If criu is killed now, its processes must die, not run with half of their memory. */
+/* If criu is killed while memory is filled, its processes must die, not run with incomplete memory. */
 static int die_with_criu(int tracer_fd, pid_t host, struct err *err)
 {
 	cleanup_dir DIR *d = NULL;
@@ -177,7 +179,8 @@ static int die_with_criu(int tracer_fd, pid_t host, struct err *err)
 	return more < 0 ? err_sys(err, errno, "cannot list the threads of process %d", host) : 0;
 }
 
-/* All but files, and but what criu has restored so that processes have it in common. A write would give each a copy. */
+/* What fsched has to fill: everything except files and the pages that criu has restored as shared. Writing to those
+ * would give each process a copy. */
 static void list_holes(const struct fill_memory *b, struct mem_ranges *holes)
 {
 	cleanup_free struct mem_range *all = NULL;
@@ -194,7 +197,7 @@ static int fill_memory_spaces(struct fill_memory *b, struct worker *w, pid_t ini
 {
 	struct mem_read_opts o = { .threads = (int)w->conf.threads };
 	struct mem_ranges only = { 0 };
-	struct mem_sink sink = { .write = fill_memory_put_pages }; /* new memory is zero */
+	struct mem_sink sink = { .write = fill_memory_put_pages }; /* zero pages need no write: new memory is zero */
 	struct target to;
 	struct tree t;
 	int rc = 0;
@@ -216,7 +219,7 @@ static int fill_memory_spaces(struct fill_memory *b, struct worker *w, pid_t ini
 		rc = err_set(err, 0, "a fault on purpose");
 	if (!rc)
 		rc = mem_shared_find(b->objects, b->image, b->token, t.pids, t.n, err);
-	if (!rc && only.n) /* no range at all would be taken for everything */
+	if (!rc && only.n) /* mem_image_fill() takes an empty list for everything */
 		rc = mem_image_fill(b->image, &sink, &o, NULL, err);
 	mem_ranges_free(&only);
 	tree_free(&t);
@@ -235,7 +238,7 @@ int fill_memory_finish(struct fill_memory *b, struct worker *w, pid_t init, stru
 	if (got < 0)
 		return err_sys(err, errno, "criu does not get on with the restore");
 	if (got == 0)
-		return 0; /* criu has failed, and pid 1 says so to the agent */
+		return 0; /* criu has failed; pid 1 reports that to the agent */
 	event_phase("memory");
 	if (b->fill && fill_memory_spaces(b, w, init, err))
 		return -1;

@@ -1,13 +1,14 @@
-/* How long the job may stand still. Two watch: criu's driver, which does nothing that could hang (criu/criu_dump.c),
- * and, in case that is what hangs, a timer of the worker's. Whichever is first, criu ends, and with it the freeze. */
+/* How long the job may be frozen. criu's driver, which does nothing that could hang (criu/criu_dump.c), keeps the
+ * limit. In case the driver itself hangs, a timer of the worker does. When one of them expires, criu is ended, and that
+ * ends the freeze. */
 #include "worker/worker.h"
 
 #include "base/util.h"
 
 #define COPIED  (1ull << 30) /* bytes per second */
 #define WRITTEN (64ull << 20)
-#define LATER   3  /* s: the driver, which says more of it, comes first */
-#define START   20 /* s that criu has before the freeze */
+#define LATER   3  /* s by which the timer comes after the driver, whose message says more */
+#define START   20 /* s that criu may take before the freeze begins */
 
 static unsigned within_timeout(const struct worker *w, uint64_t seconds)
 {
@@ -18,7 +19,7 @@ static unsigned within_timeout(const struct worker *w, uint64_t seconds)
 
 unsigned freeze_limit(const struct worker *w, uint64_t copied, uint64_t written)
 {
-	/* Copies of files and the archives of /tmp and /dev/shm are always written. */
+	/* Copies of files and the archives of /tmp and /dev/shm are always written in the freeze. */
 	written += w->conf.file_limit + w->conf.tmp_limit;
 	return within_timeout(w, w->conf.freeze_timeout + copied / COPIED + written / WRITTEN);
 }

@@ -12,7 +12,8 @@
 #include "base/util.h"
 #include "pod/preflight.h"
 
-/* Slurm signals every process of a job, this one too; a checkpoint that a SIGTERM is to end is ended by the agent. */
+/* Slurm sends its signals to every process of a job, also to this one. A checkpoint that is to end on SIGTERM is ended
+ * by the agent. */
 static void worker_ignore_signals(void)
 {
 	static const int kept[] = { SIGCHLD, SIGALRM, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS, SIGTRAP };
@@ -25,14 +26,14 @@ static void worker_ignore_signals(void)
 			keep |= kept[i] == sig;
 		signal(sig, keep ? SIG_DFL : SIG_IGN);
 	}
-	/* until the deadline is set */
+	/* until deadline_set() installs its handler */
 	signal(SIGALRM, SIG_IGN);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* A criu that crashes holds the job's memory and works in the job's directory. Restored processes get their limit from
- * the image. */
+/* A core dump of criu would contain the job's memory and land in the job's directory. Restored processes get their own
+ * limit from the image. */
 static void dump_no_core(void)
 {
 	struct rlimit core;
@@ -43,7 +44,7 @@ static void dump_no_core(void)
 	}
 }
 
-/* criu's and the pod's descriptors must not land on 0-2. */
+/* Opens descriptors 0-2 if they are closed, so that none of criu's or the pod's gets one of these numbers. */
 static void fill_stdio(void)
 {
 	int fd;
@@ -74,10 +75,10 @@ static int worker_prepare(struct worker *w, enum op op, struct err *err)
 	if (conf_load(&w->conf, w->req.config[0] ? w->req.config : NULL, err) ||
 	    deadline_set(op == OP_CHECKPOINT ? conf_checkpoint_seconds(&w->conf) : w->conf.timeout, err))
 		return -1;
-	/* Without one, nothing is handed on. */
+	/* A mailbox that cannot be opened is ignored: the next worker then finds nothing to continue. */
 	if (w->req.keeper)
 		mailbox_open(&w->mailbox, w->req.keeper, w->req.keeper_in, w->req.keeper_out);
-	/* The socket is for the pod's pid 1 alone; pod_restore hands it over. */
+	/* Only the pod's pid 1 gets the socket, from pod_restore(). */
 	if (op == OP_RESTORE && fcntl(w->req.ctl_fd, F_SETFD, FD_CLOEXEC))
 		return err_sys(err, errno, "descriptor %d (ctl_fd) is not open", w->req.ctl_fd);
 	return store_open_path(&w->store, w->req.job_dir, w->req.gid, false, err);
@@ -121,7 +122,7 @@ int main(int argc, char **argv)
 	}
 	if (argc != 2 || parse_op(argv[1], &op)) {
 		fprintf(stderr,
-			"usage: fsched-worker checkpoint|preflight|restore|verify (request on standard input; run by the agent)\n");
+			"usage: fsched-worker checkpoint|preflight|restore|verify\n       fsched-worker faults\nThe agent runs it, with the request on standard input.\n");
 		return 2;
 	}
 	fill_stdio();

@@ -1,10 +1,10 @@
-/* Pages that processes have in common since a fork are taken once, read once and stored once.
+/* Pages that processes share since a fork are taken, read and stored once.
  *
- * They are looked for before the freeze, for what each process will have to itself (memory.c chooses its way by that),
- * and in the freeze, where the answer is exact. In a round of a pre-dump they are those of processes that run on: what
- * one of them has written before the next look may be what was copied for the others, too, and is not clean for any of
- * them (mem_sames_distrust()). To look at a page costs a fraction of copying it: processes that share little are left
- * out. */
+ * They are searched for before the freeze, to learn how much each process has to itself (take_memory.c chooses the way
+ * of taking its memory by that), and again in the freeze, where the answer is exact. In a round of a pre-dump the
+ * processes run: a page that one of them writes before the next scan may be the one that was copied for the others,
+ * too, so it is clean for none of them (mem_sames_distrust()). Looking up a page costs a fraction of copying it.
+ * Processes that share little are left out. */
 #include "worker/worker.h"
 
 #include <fcntl.h>
@@ -14,14 +14,16 @@
 #include "capture/pagemap.h"
 #include "base/vmas.h"
 
-#define LITTLE 16 /* of a process's memory: below that part of it a look costs more than to copy what is shared */
+#define LITTLE                                                                                                     \
+	16 /* a process that shares less than this part of its memory is left out: looking up its pages costs more \
+	      than copying what it shares */
 
 bool memory_shares_much(const struct mem_usage *u)
 {
 	return u->shared && u->shared >= u->anon / LITTLE;
 }
 
-/* What is clean is in an image already. Each piece of what is left lies in one that was found. */
+/* Removes pages that an image already has. Each remaining piece lies within one of the ranges found. */
 static void shared_without_clean(struct mem_sames *found, const struct mem_ranges *clean)
 {
 	struct mem_ranges rest = { 0 };
@@ -121,7 +123,7 @@ void memory_fork_shared_round(struct tracking *p, const struct mem_ranges *prese
 
 /* ---- in the freeze ----------------------------------------------------------------- */
 
-/* A process that is new since the look has pages in common with the one that it came from. */
+/* A process that was forked after the scan shares pages with its parent. */
 static bool is_any_new(const struct memory_step *s)
 {
 	for (size_t i = 0; i < s->n_procs; i++)

@@ -1,6 +1,6 @@
-/* Shared memory in a checkpoint: one copy in the freeze, made in memory that was there before, instead of criu's
- * writing. Without room for the copy it stays criu's, but in a vacate, where the tree stands still anyway, it is
- * written as it lies. */
+/* Shared memory in a checkpoint. fsched copies it in the freeze, into memory that was allocated before, which is faster
+ * than letting criu write it. Without room for the copy criu writes it. In a vacate, where the tree stays frozen
+ * anyway, fsched writes it without a copy. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -13,9 +13,9 @@
 #include "capture/shared.h"
 #include "trace/tracer.h"
 
-#define GROWTH(bytes) ((bytes) / 16 + (4u << 20)) /* by which it may have grown when it is frozen */
+#define GROWTH(bytes) ((bytes) / 16 + (4u << 20)) /* bytes by which it may grow until the freeze */
 
-/* Of the job's /dev/shm, deleted files too. */
+/* Bytes in the job's /dev/shm, deleted files included. *dev: its device number; 0: not known. */
 static uint64_t used_in_shm(pid_t init, dev_t *dev)
 {
 	struct statvfs v;
@@ -62,7 +62,7 @@ void memory_shared_begin(struct memory_step *s, struct worker *w, const struct t
 	s->objects = o;
 }
 
-/* criu's word for anonymous memory, whose end may not be mapped any more; 0 = a memfd. */
+/* The size of anonymous shared memory as criu says: its end may not be mapped any more. 0 = a memfd. */
 static uint64_t shared_size(const struct criu_facts *f, uint64_t ino)
 {
 	size_t low = 0, high = f->n_shared;
@@ -78,7 +78,7 @@ static uint64_t shared_size(const struct criu_facts *f, uint64_t ino)
 	return low < f->n_shared && f->shared[low].ino == ino ? f->shared[low].size : 0;
 }
 
-/* Files that are deleted have the number that criu has given them. */
+/* A deleted file is named by the number that criu has given it. */
 static int shared_name_objects(struct mem_shared_want *want, const struct hand_object *v, size_t n,
 			       const struct criu_facts *f, int criufd, struct err *err)
 {

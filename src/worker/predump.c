@@ -1,10 +1,10 @@
 /* CRIU_PreDump: most of the memory is copied before the freeze, while the job runs.
  *
- * A first round copies all pages, and from then on the kernel notices what is written (capture/track.h). After
- * CRIU_PreDumpDelay, which lets a job settle that was disturbed, further rounds copy what was written meanwhile, as
- * long as that becomes clearly less from round to round. In the freeze only what was written since the last round is
- * left to be taken. Each round is an image of its own, which refers to the files of the one before; in the end the
- * epoch's image does, and the rounds' directories go. */
+ * The first round copies all pages; from then on the kernel tracks writes (capture/track.h). After CRIU_PreDumpDelay,
+ * which gives a disturbed job time to return to its normal pace, further rounds copy the pages written meanwhile, as
+ * long as their number falls clearly from round to round. Only pages written since the last round are taken in the
+ * freeze. Each round is an image of its own that refers to files of the round before. At the end the epoch's image
+ * refers to them, and the directories of the rounds are removed. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -17,7 +17,7 @@
 #include "trace/tracer.h"
 
 #define ROUNDS_MAX      6
-#define SMALL           (32u << 20) /* bytes that are left: to copy them in the freeze takes a few ms */
+#define SMALL           (32u << 20) /* no further round for so few bytes: copying them in the freeze takes a few ms */
 #define WAIT_US         100000
 #define PAYS(n, before) ((n) < (before) / 10 * 7)
 #define ROUND_NICE      5
@@ -47,8 +47,8 @@ static struct mem_image *open_round(int epochfd, unsigned n, bool hashes, struct
 	return steal_ptr(&image);
 }
 
-/* What older epochs have of shared memory and of /dev/shm stays known, though no round looks at it: the epoch's image
- * compares with it. */
+/* A round reads no shared memory and no files of /dev/shm. Its image still refers to what older epochs have of these,
+ * because the epoch's image is compared with it. */
 static void carry_shared(const struct mem_image *from, struct mem_ranges *present, struct mem_ranges *clean)
 {
 	size_t n = 0, count;
@@ -64,7 +64,7 @@ static void carry_shared(const struct mem_image *from, struct mem_ranges *presen
 	}
 }
 
-/* p->fork_shared is about the image that is made. */
+/* p->fork_shared belongs to the image that is being written. */
 static int write_round(struct memory_step *s, struct worker *w, int epochfd, struct mem_ranges *present,
 		       struct mem_ranges *clean, struct err *err)
 {
@@ -83,7 +83,8 @@ static int write_round(struct memory_step *s, struct worker *w, int epochfd, str
 	memory_write_opts(w, &o);
 	o.nice = ROUND_NICE;
 	o.previous = p->image ? p->image : memory_previous(s, w);
-	/* What the first look says is about the epoch that it was tracked since. */
+	/* The first scan tells what is clean since the epoch in which tracking began; an image of another epoch cannot
+	 * use that. */
 	if (!p->image && o.previous && mem_image_epoch(o.previous) != p->since)
 		mem_ranges_free(clean);
 	carry_shared(o.previous, present, clean);
@@ -106,7 +107,7 @@ static int write_round(struct memory_step *s, struct worker *w, int epochfd, str
 	return 0;
 }
 
-/* Looks and copies. *bytes: that were to be copied. */
+/* Scans and copies. *bytes: the bytes that had to be copied. */
 static int round_once(struct memory_step *s, struct worker *w, int epochfd, uint64_t *bytes, struct err *err)
 {
 	struct tracking *p = &s->tracking;
@@ -130,7 +131,7 @@ static int round_once(struct memory_step *s, struct worker *w, int epochfd, uint
 	return rc;
 }
 
-/* Fills in how much of each process was written since the last look. Returns the sum. */
+/* Sets how much of each process was written since the last scan. Returns the sum in bytes. */
 static uint64_t written_by_now(struct tracking *p)
 {
 	struct mem_ranges clean = { 0 };

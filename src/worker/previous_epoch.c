@@ -1,4 +1,4 @@
-/* The epoch that an increment continues, if the one that is made is to be an increment. */
+/* The epoch that the new one continues, if the new one is to be an increment. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -6,8 +6,7 @@
 
 #include "base/util.h"
 
-/* The newest complete epoch before this one. What has changed is found by comparing, so it need not even be of the same
- * run. */
+/* It need not be of the same run: what has changed is found by comparing. */
 unsigned previous_epoch(const struct worker *w)
 {
 	cleanup_free unsigned *list = xcalloc(STORE_KEPT_MAX, sizeof(*list));
@@ -31,8 +30,8 @@ static struct mem_image *previous_open_image(const struct worker *w, unsigned ep
 		return NULL;
 	}
 	image = mem_image_open(dirfd, err);
-	/* A file that is missing is damage; an epoch without memory/ (criu wrote it) or without hashes (made before
-	 * CRIU_Incremental was set) is not. */
+	/* A missing file is damage. An epoch without memory/ (criu wrote its memory) or without hashes (made before
+	 * CRIU_Incremental was set) is not damaged. */
 	if (!image && err->num == ENOENT)
 		err->num = EBADMSG;
 	if (!image || mem_image_load_hashes(image, err))

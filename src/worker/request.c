@@ -1,4 +1,5 @@
-/* The request: one JSON object on one line of standard input; for a vacate one more word later. */
+/* The request: one JSON object on the first line of standard input. Single words, one a line, may follow: "go",
+ * "hurry", and for a vacate "kill" or "resume". */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -13,7 +14,7 @@
 #define LINE_MAX_BYTES (1 << 20)
 #define HURRY          "hurry\n"
 
-/* Byte by byte: what follows the line belongs to request_word(). */
+/* Reads byte by byte: what follows the line is left for request_word(). */
 static char *request_read_line(struct err *err)
 {
 	size_t n = 0, room = 4096;
@@ -51,7 +52,8 @@ bool request_hurried(void)
 	char word[sizeof(HURRY)];
 	const ssize_t len = sizeof(HURRY) - 1;
 
-	/* Any other word belongs to request_word(). What is no socket is nobody's who would say it. */
+	/* Any other word is left for request_word(). Where standard input is no socket recv() fails: nobody sends
+	 * "hurry" then. */
 	if (!hurried && recv(STDIN_FILENO, word, (size_t)len, MSG_PEEK | MSG_DONTWAIT) == len &&
 	    !memcmp(word, HURRY, (size_t)len))
 		hurried = recv(STDIN_FILENO, word, (size_t)len, MSG_DONTWAIT) == len;
@@ -81,7 +83,7 @@ bool request_word(char *buf, size_t len, int timeout_ms)
 			continue;
 		if (n != sizeof(HURRY) - 1 || memcmp(buf, HURRY, n) != 0)
 			break;
-		n = 0; /* it came too late to be looked for */
+		n = 0; /* "hurry" came after the last call of request_hurried() */
 	}
 	buf[n > 0 ? n - 1 : 0] = '\0';
 	return true;
@@ -154,7 +156,7 @@ static int parse_pod(const json_t *o, struct request *r, struct err *err)
 	return 0;
 }
 
-/* "mailbox": {"pid": who keeps it, "in", "out": its descriptors there}; it need not be there. */
+/* "mailbox" is optional: {"pid": of the process that holds it, "in", "out": its descriptors in that process}. */
 static int parse_mailbox(const json_t *root, struct request *r, struct err *err)
 {
 	const json_t *o = json_object_get(root, "mailbox");

@@ -1,8 +1,8 @@
-/* A restore: the epoch is verified, the files of the shared file systems are put back, an empty pod is made and filled,
- * and its pid 1 starts criu. From then on the agent hears from pid 1 over the control socket how it went.
+/* A restore. The worker verifies the epoch, puts the files of the shared file systems back, and makes and fills an
+ * empty pod, whose pid 1 starts criu. From then on pid 1 reports to the agent over the control socket.
  *
- * Root restores what an image says. So before anything is changed: the epoch's signature and every digest, the identity
- * of the job, and the credentials inside criu's images must be those of the job. */
+ * criu, as root, does whatever an image says. Before anything is changed, the worker therefore checks the epoch's
+ * signature and every digest, that the epoch is the job's, and that the credentials in criu's images are the job's. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -28,7 +28,8 @@ struct restore {
 	struct pod_spec spec;
 	int epochfd, criufd, filesfd;
 	char **argv, **envp;
-	bool differs; /* this node is not quite like the one where the epoch was made */
+	bool differs; /* this node differs from the one where the epoch was made in kernel, CPU model, C library or criu
+		       */
 	struct fill_memory memory;
 	bool filled_in_vain;
 };
@@ -45,8 +46,8 @@ static int restore_open_dirs(struct restore *r, struct err *err)
 	return 0;
 }
 
-/* Epochs of before this was asked at checkpoints hold such files, and the rules may have changed since. The pod's
- * mounts are this node's. */
+/* A checkpoint makes the same check. It is repeated here for epochs of versions that did not make it yet, and because
+ * the rules may have changed since. The pod will have the mounts of this node. */
 static int restore_check_files(const struct restore *r, struct err *err)
 {
 	struct mount_table *mounts = mount_table_read(0, err);
@@ -78,8 +79,8 @@ static int check_identity(const struct restore *r, struct err *err)
 	return restore_check_files(r, err);
 }
 
-/* Machine, page size and instructions cannot be bridged; the rest usually works, but if it does not, this is the
- * reason. */
+/* A different machine, page size or missing CPU instructions make a restore impossible. Other differences usually do no
+ * harm, so they are warnings: if the restore fails, they are the likely reason. */
 static int compare_nodes(struct restore *r, struct err *err)
 {
 	struct worker *w = r->w;
@@ -117,7 +118,7 @@ static int compare_nodes(struct restore *r, struct err *err)
 
 /* ---- in the new pod's mount namespace, as root ---- */
 
-/* What stands at path: 1 the same bytes, 0 something else, -1 nothing. */
+/* Compares the file at path: 1 the same bytes, 0 something else, -1 there is nothing. */
 static int same_content(const char *path, const char *want, size_t len)
 {
 	cleanup_close int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -133,8 +134,8 @@ static int same_content(const char *path, const char *want, size_t len)
 	return n >= 0 && (size_t)n == len && !memcmp(have, want, len);
 }
 
-/* The directory of the script, which slurmd made for root: in one that the job's user can write, the path could lead
- * elsewhere by the time root follows it. */
+/* Opens the directory of the script, which slurmd has made for root. If the job's user could write it, he could make
+ * the path lead elsewhere before root follows it. */
 static int open_script_dir(const char *dir, const char *path, struct err *err)
 {
 	cleanup_close int fd = open(dir[0] ? dir : "/", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -173,7 +174,7 @@ static int create_script(const struct restore *r, const char *path, const char *
 	return 0;
 }
 
-/* A file that differs stays as it is for everybody else: the pod gets the saved one mounted over it. */
+/* A file that differs is left as it is: in the pod alone the saved script is mounted over it. */
 static int mount_script(const struct restore *r, const char *path, const char *text, size_t len, struct err *err)
 {
 	const struct request *q = &r->w->req;
@@ -252,7 +253,7 @@ static int check_reachable(const struct restore *r, struct err *err)
 	return 0;
 }
 
-/* Large files, which are holes in the archive. */
+/* Fills large files, which are holes in the archive. */
 static int fill_shm(const struct restore *r, int root, struct err *err)
 {
 	cleanup_close int fd = -1;
@@ -317,7 +318,7 @@ static int restore_start_pod(struct restore *r, struct pod *pod, struct err *err
 
 	if (pr.last_pid < 0 || pod_prepare(&r->spec, err))
 		return -1;
-	/* The next failure must not be explained by the last one's log. */
+	/* Removes the log of an earlier failure, which must not explain the next one. */
 	unlinkat(w->store.dirfd, "restore.log", 0);
 	r->argv = criu_restore_argv(&w->criu, r->memory.on || (w->criu.preload[0] && criu_has_tcp(r->criufd)));
 	r->envp = criu_envp(&w->criu, false, false, r->memory.on ? CRIU_HAND_FD : -1, -1);
@@ -354,7 +355,7 @@ static int undo_written(struct restore *r, struct err *err)
 	return files_undo_written(w->store.dirfd, &u, w->warnings, err);
 }
 
-/* A pod that is complete. On failure there is none. */
+/* Makes a pod with all its memory. On failure there is no pod. */
 static int fill_and_start(struct restore *r, bool fill, struct pod *pod, struct err *err)
 {
 	struct worker *w = r->w;
@@ -365,12 +366,12 @@ static int fill_and_start(struct restore *r, bool fill, struct pod *pod, struct 
 		rc = restore_start_pod(r, pod, err);
 	}
 	if (!rc) {
-		/* what criu cannot do here it may do on a node that is like the other one */
+		/* if the nodes differ, another node that is like that of the epoch may succeed */
 		w->node_fault = r->differs;
 		event_send("pod", json_pack("{s:i}", "init_pid", (int)pod->init));
 	}
 	if (!rc && fill_memory_finish(&r->memory, w, pod->init, err)) {
-		/* It has told the agent nothing but that it is up. */
+		/* So far pid 1 has told the agent only that it is up. */
 		pod_kill(pod->init, KILL_WAIT_MS, NULL);
 		waitpid(pod->init, NULL, 0);
 		event_send("pod", json_pack("{s:i}", "init_pid", 0));
@@ -424,7 +425,7 @@ int worker_restore(struct worker *w, bool *refused, struct err *err)
 
 	*refused = true;
 	rc = restore_epoch(&r, refused, err);
-	/* What later epochs share with this one may be what is damaged. */
+	/* The damage may be in files that later epochs share with this one. */
 	if (rc && !w->node_fault)
 		store_want_full(&w->store);
 	manifest_free(&r.m);

@@ -1,4 +1,5 @@
-/* Is there room for the checkpoint? Asked before the job is frozen, so a full disk costs the job nothing. */
+/* Checks whether the checkpoint fits on the disk. Done before the freeze, so that a full disk does not disturb the job.
+ */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -12,15 +13,15 @@
 #include "base/dir.h"
 #include "base/util.h"
 
-#define MARGIN (16u << 20) /* images besides the pages, file copies */
+#define MARGIN (16u << 20) /* for images besides the pages, and for copies of files */
 
 static uint64_t status_bytes(const char *status, const char *key)
 {
 	return (uint64_t)proc_status_number(status, key, 0) * 1024;
 }
 
-/* What processes have in common since a fork is written once, but for what criu's images keep; by criu once per
- * process. */
+/* Pages that processes share since a fork are written once, except those that stay in criu's images; criu alone writes
+ * them once per process. Returns the bytes of the process that are not written with it. */
 static uint64_t counted_twice(const struct worker *w, pid_t pid)
 {
 	struct mem_usage u;
@@ -31,8 +32,8 @@ static uint64_t counted_twice(const struct worker *w, pid_t pid)
 	return u.shared < MEMORY_KEPT ? 0 : u.shared - MEMORY_KEPT;
 }
 
-/* What will be written at least: anonymous pages, and shared memory once. Shared memory is counted where most of it is:
- * an estimate that is too high would refuse what fits. */
+/* The bytes that will be written at least: anonymous pages, and shared memory once. Of shared memory the largest amount
+ * of any process counts: too high an estimate would refuse checkpoints that fit. */
 static uint64_t memory_of(const struct worker *w, const pid_t *pids, int n)
 {
 	uint64_t anon = 0, shared = 0, own, twice, s;
@@ -54,9 +55,9 @@ static uint64_t memory_of(const struct worker *w, const pid_t *pids, int n)
 	return anon + shared;
 }
 
-/* ---- files that were deleted while open: criu saves them whole, each up to its own limit ---- */
+/* ---- deleted files that are still open: criu saves each as a whole, up to a limit per file ---- */
 
-#define TOLD_APART 4096 /* files; of more, one that is open twice counts twice */
+#define TOLD_APART 4096 /* files; beyond that, a file that is open twice counts twice */
 
 struct deleted {
 	uint64_t dev, ino;
@@ -84,7 +85,7 @@ static void note_deleted(struct deleted_set *s, int dirfd, const char *name)
 	struct statx st;
 	char path[64];
 
-	/* DONT_SYNC: a file server that hangs must not hang the worker. */
+	/* AT_STATX_DONT_SYNC: a hanging file server must not hang the worker. */
 	if (statx(dirfd, name, AT_STATX_DONT_SYNC, STATX_TYPE | STATX_NLINK | STATX_INO | STATX_BLOCKS, &st) ||
 	    !S_ISREG(st.stx_mode) || st.stx_nlink > 0)
 		return;
@@ -92,7 +93,7 @@ static void note_deleted(struct deleted_set *s, int dirfd, const char *name)
 	if (is_noted(s, &d))
 		return;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d/%.30s", dirfd, name);
-	/* Memory, which is counted elsewhere. */
+	/* Their data is memory, which memory_of() counts. */
 	if (statfs(path, &fs) || fs.f_type == TMPFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC)
 		return;
 	s->bytes += st.stx_blocks * 512;

@@ -1,8 +1,8 @@
-/* A checkpoint's memory with fsched's own engine.
+/* The memory of a checkpoint, taken by fsched's own engine.
  *
- * Before the freeze each process is looked at and its way chosen (capture/cost.h), and memory for copies is made. In
- * the freeze the snapshot is taken. The rest is written after the thaw, unless the tree stays stopped anyway (vacate)
- * or one process could only be written directly. */
+ * Before the freeze the way of taking the memory is chosen for each process (capture/cost.h), and memory for copies is
+ * allocated. In the freeze the snapshot is taken. It is written after the thaw, or in the freeze if the tree stays
+ * frozen anyway (vacate) or if a process can only be written directly. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -15,10 +15,11 @@
 #include "capture/node.h"
 #include "criu/dummy_parent.h"
 
-#define KEPT_RESERVE    (4u << 20) /* for what criu's images keep, besides MEMORY_KEPT for each process */
+#define KEPT_RESERVE    (4u << 20) /* bytes for what stays in criu's images, besides MEMORY_KEPT for each process */
 #define DRAIN_NICE      10
-#define SLACK(bytes)    ((bytes) / 8) /* by which a process may have grown when it is frozen, and: */
-#define SLACK_EACH      (1u << 20)    /* of so many processes, whichever these are: */
+/* Until the freeze a process may grow by SLACK bytes, and up to SLACK_PROCESSES processes by SLACK_EACH more. */
+#define SLACK(bytes)    ((bytes) / 8)
+#define SLACK_EACH      (1u << 20)
 #define SLACK_PROCESSES 16
 
 /* ---- before the freeze ----------------------------------------------------- */
@@ -30,7 +31,7 @@ static void memory_read_usage(struct memory_step *s, const struct tree *t)
 	for (int i = 0; i < t->n; i++) {
 		s->wanted[i].host = t->pids[i];
 		if (mem_usage_read(t->pids[i], &s->wanted[i].usage))
-			continue; /* it has ended */
+			continue; /* the process has ended */
 		s->shared += s->wanted[i].usage.shared;
 	}
 }
@@ -50,7 +51,7 @@ static void memory_sample(struct memory_step *s, const struct tree *t)
 static void memory_note_huge(struct memory_step *s)
 {
 	if (s->huge)
-		return; /* a pre-dump has done it, which splits them */
+		return; /* a pre-dump, which splits huge pages, has done it before its rounds */
 	s->huge = mem_huge_new();
 	for (int i = 0; i < s->n_wanted; i++)
 		if (s->wanted[i].usage.huge)
@@ -65,7 +66,7 @@ static enum mem_rung forced_way(const struct worker *w, enum mem_rung r)
 					      : r;
 }
 
-/* Bytes of a process that will have to be taken. */
+/* The bytes that will probably have to be taken of process i. */
 static uint64_t bytes_to_take(struct memory_step *s, const struct tree *t, int i)
 {
 	uint64_t all = s->wanted[i].usage.anon, same = s->wanted[i].fork_shared, expected;
@@ -74,7 +75,7 @@ static uint64_t bytes_to_take(struct memory_step *s, const struct tree *t, int i
 	return tracking_expects(&s->tracking, (uint64_t)t->inner[i], &expected) && expected < all ? expected : all;
 }
 
-/* room: for copies. Returns how much memory for copies is wanted. */
+/* Chooses the way for each process. room: bytes available for copies. Returns the bytes to allocate for copies. */
 static uint64_t memory_choose_ways(struct memory_step *s, const struct worker *w, const struct tree *t, uint64_t room)
 {
 	uint64_t reserve, all = 0;
@@ -110,7 +111,8 @@ static uint64_t memory_choose_ways(struct memory_step *s, const struct worker *w
 	return reserve;
 }
 
-/* The copy counts against the job's limit of memory: should the job grow meanwhile, the kernel is to take the worker.
+/* The copy counts against the job's memory limit. If the job grows meanwhile, the OOM killer is to choose the worker,
+ * not the job.
  */
 static void memory_offer_to_oom(void)
 {
@@ -180,7 +182,7 @@ static void process_set_way(const struct memory_step *s, const struct worker *w,
 	}
 	p->wanted = m ? m->rung : MEM_STAGED;
 	snprintf(p->why, sizeof(p->why), "%s", m ? m->why : "it is new");
-	/* Signals that stop a process would get into the way. */
+	/* No fork: a stop signal to the process, or to the child, would interfere with it. */
 	if (p->wanted == MEM_FORKED && (is_stopped(f, p->split.inner) || f->subreaper)) {
 		p->wanted = MEM_STAGED;
 		snprintf(p->why, sizeof(p->why), "%s",
@@ -237,7 +239,7 @@ static int add_processes(struct memory_step *s, const struct worker *w, int criu
 	return rc;
 }
 
-/* ---- all of it as one source ---------------------------------------------- */
+/* ---- private and shared memory as one source ---------------------------------------------- */
 
 struct two_sources {
 	struct mem_source snapshot;
@@ -252,7 +254,7 @@ static int read_two_sources(void *arg, uint64_t id, uint64_t addr, void *buf, si
 				 : b->snapshot.read(b->snapshot.arg, id, addr, buf, len);
 }
 
-/* To be freed. */
+/* All ranges to write, private and shared. The caller frees. */
 static struct mem_range *memory_all_work(const struct memory_step *s, size_t *n)
 {
 	size_t n_private, n_shared = 0;
@@ -276,7 +278,7 @@ void memory_write_opts(const struct worker *w, struct mem_write_opts *o)
 	o->hashes = w->conf.incremental;
 }
 
-/* What is stored, once: with a pre-dump what its rounds have stored, too. */
+/* Counts what is stored, from the finished image: with a pre-dump it includes what the rounds have stored. */
 static int memory_count_stored(struct memory_step *s, int dirfd, struct err *err)
 {
 	cleanup_mem_image struct mem_image *image = mem_image_open(dirfd, err);
@@ -327,7 +329,7 @@ static int memory_write_work(struct memory_step *s, const struct worker *w, int 
 	return s->tracking.image || s->tracking.clean.n ? memory_count_stored(s, dirfd, err) : 0;
 }
 
-/* An older chunk that is damaged is noticed here if it is to be written again (compaction). */
+/* Writing an increment may read chunks of older epochs (compaction) and then find them damaged. */
 static bool is_image_damage(const struct err *err)
 {
 	return err->num == EBADMSG || err->num == EIO || err->num == ENODATA;
@@ -356,7 +358,7 @@ static int memory_write_image(struct memory_step *s, struct worker *w, int epoch
 	return memory_write_work(s, w, epochfd, NULL, frozen, err);
 }
 
-/* The job stands still meanwhile: there was no memory for a copy, or it is to stay frozen anyway. */
+/* Writes the image in the freeze: there was no memory for a copy, or the job is to stay frozen anyway. */
 static int memory_write_frozen(struct memory_step *s, struct worker *w, int epochfd, int criufd,
 			       const struct criu_dump *d, struct err *err)
 {
@@ -417,8 +419,8 @@ static void memory_warn_dropped(const struct memory_step *s, struct worker *w)
 				    mem_rung_name(s->procs[i].rung), mem_rung_name(s->procs[i].wanted), s->procs[i].why);
 }
 
-/* "fork 2 GiB (copy 130 ms, fork 60 ms with what is rewritten)" of the largest process, which is what a person wants to
- * know. */
+/* Describes the way of the largest process, such as "fork" with the reason "process 12, 2 GiB: copy 130 ms, fork 60 ms
+ * with what is rewritten". */
 static void memory_describe_method(const struct memory_step *s, struct manifest *m)
 {
 	const struct mem_process *largest = NULL;
@@ -439,7 +441,7 @@ static void memory_describe_method(const struct memory_step *s, struct manifest 
 		 format_size(largest->take.pages * MEM_PAGE, size, sizeof(size)), largest->why);
 }
 
-/* *ghosts: of them, deleted files. */
+/* Bytes of shared memory. *ghosts: the part that is in deleted files. */
 static uint64_t memory_shared_bytes(const struct memory_step *s, uint64_t *ghosts)
 {
 	size_t n = 0;
@@ -454,8 +456,8 @@ static uint64_t memory_shared_bytes(const struct memory_step *s, uint64_t *ghost
 	return bytes;
 }
 
-/* criu keeps to itself that it has not left anything out. Where the library is loaded and is not asked (a criu that
- * goes by other calls than those it knows), nothing fails; it only takes as long as ever. */
+/* criu does not report that it has left nothing out. If the library is loaded but never called (a criu that makes other
+ * calls than those that the library replaces), nothing fails: only the freeze takes as long as with criu alone. */
 static void check_elision(const struct memory_step *s, struct worker *w)
 {
 	uint64_t left_out = 0, anon = 0;
@@ -513,7 +515,7 @@ int memory_finish(struct memory_step *s, struct worker *w, int epochfd, int criu
 	memory_fill_manifest(s, m);
 	check_elision(s, w);
 	memory_warn_dropped(s, w);
-	/* What the job rewrites from now on costs it nothing more. */
+	/* Ends the children of forks: from now on writes of the job cause no more copies of pages. */
 	mem_snapshot_free(s->snapshot);
 	mem_shared_free(s->objects);
 	s->snapshot = NULL;

@@ -1,6 +1,6 @@
-/* Which worker may stop the job's processes. `able` may look at the job beside another operation; if both traced a
- * process, criu's dump or the look would fail. The lock is on the pod's directory, which is root's and on the node's
- * own disk, and goes with the worker. */
+/* The lock of the worker that may stop the job's processes. `able` may inspect the job while another operation runs; if
+ * both traced a process, criu's dump or the inspection would fail. The lock is on the pod's directory, which belongs to
+ * root and is on the node's own disk. The kernel releases it when the worker exits. */
 #include "worker/worker.h"
 
 #include <fcntl.h>
@@ -16,7 +16,7 @@ bool trace_lock_take(struct worker *w, int wait_ms)
 
 	if (w->trace_lock < 0)
 		w->trace_lock = open(w->req.pod_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	/* Nobody else can have it then, either. */
+	/* Then no other worker can lock it, either. */
 	if (w->trace_lock < 0)
 		return true;
 	while (flock(w->trace_lock, LOCK_EX | LOCK_NB)) {

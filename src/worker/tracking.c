@@ -1,11 +1,13 @@
-/* Pages that need not be taken in the freeze, because an image that is there has them: of the last round of a pre-dump
- * (predump.c), or of the epoch before, since which the kernel has noticed the job's writes (CRIU_Incremental).
+/* Pages that need not be taken in the freeze because an existing image has them: the image of the last round of a
+ * pre-dump (predump.c), or that of the epoch before, if the kernel has tracked the job's writes since then
+ * (CRIU_Incremental).
  *
- * Between two checkpoints nothing of fsched runs but the agent. So a worker leaves what it tracks with
- * (capture/track.h) in the agent's mailbox, and the next one takes it out; an agent that dies takes it all away. What
- * is protected before the freeze of one epoch and was not written until the freeze of the next is in both the same.
- * Each write that is noticed costs the job a page fault, so this is done only for as long as it costs less than to
- * compare all memory with hashes (capture/cost.h), and huge pages, which it would split, are left alone. */
+ * Between two checkpoints only the agent runs. A worker therefore leaves the descriptors of its tracking
+ * (capture/track.h) in the agent's mailbox, and the next worker takes them out. If the agent dies, the kernel ends the
+ * tracking. A page that is write-protected before the freeze of one epoch and not written until the freeze of the next
+ * is the same in both. Each tracked write costs the job a page fault, so writes are tracked only while that costs less
+ * than comparing all memory by hashes (capture/cost.h). Processes with many huge pages, which tracking would split, are
+ * not tracked. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -16,12 +18,13 @@
 #include "trace/tracer.h"
 
 #define HUGE_SHARE \
-	8 /* of a process's memory: with more in huge pages it is not tracked from one checkpoint to the next */
-#define TAKEN_SLACK \
-	(1u << 20) /* what a process writes between the last look and the freeze, besides what it wrote before that */
+	8 /* a process with more than this part of its memory in huge pages is not tracked between checkpoints */
+#define TAKEN_SLACK                                                                                                    \
+	(1u << 20) /* bytes that a process is assumed to write between the last scan and the freeze, besides the share \
+		      of what it wrote before */
 #define SENT_MAX (MAILBOX_FDS / 2)
 
-/* What lies in the mailbox: pidfd and userfaultfd of each process. */
+/* A message in the mailbox. With it come two descriptors of each process: its pidfd and a userfaultfd. */
 struct sent {
 	uint32_t version, epoch, n, unused;
 	struct {
@@ -51,8 +54,8 @@ static void found_free(struct found *f)
 
 static void found_add(struct found *f, const struct sent *m, const int *fds)
 {
-	/* A checkpoint that failed has left nothing; one that was made in between without tracking has left what is
-	 * older. */
+	/* A failed checkpoint has left nothing. A checkpoint without tracking has left older messages where they were,
+	 * so messages of more than one epoch may be there: the last epoch counts. */
 	if (m->epoch != f->epoch)
 		found_free(f);
 	f->epoch = m->epoch;
@@ -79,7 +82,7 @@ static void mailbox_take_all(const struct worker *w, struct found *f)
 				close(fds[i]);
 }
 
-/* What finds no room is not tracked. */
+/* Processes for which the mailbox has no room are not tracked any more. */
 static void mailbox_leave(struct tracking *p, const struct worker *w)
 {
 	const size_t n = mem_track_count(p->track);
@@ -123,14 +126,14 @@ static bool has_huge_pages(pid_t host)
 	return mem_usage_read(host, &u) || u.huge > u.anon / HUGE_SHARE;
 }
 
-/* After the rounds it has none any more. */
+/* Remembers it, because the rounds split its huge pages and the freeze cannot see them any more. */
 static void tracking_note_huge(struct tracking *p, uint64_t id)
 {
 	p->huge = xrealloc(p->huge, (p->n_huge + 1) * sizeof(*p->huge));
 	p->huge[p->n_huge++] = id;
 }
 
-/* True if the process was found and is tracked as before. */
+/* True if the mailbox had the process and it is still tracked. */
 static bool tracking_adopt(struct tracking *p, struct found *f, const struct sorted *process)
 {
 	for (size_t i = 0; i < f->n; i++) {
@@ -144,7 +147,7 @@ static bool tracking_adopt(struct tracking *p, struct found *f, const struct sor
 	return false;
 }
 
-/* others: those that were not tracked before, too. */
+/* others: also track processes that were not tracked before. */
 static void track_processes(struct tracking *p, struct worker *w, const struct tree *t, struct found *f, bool others)
 {
 	cleanup_free struct sorted *v = xcalloc((size_t)t->n + 1, sizeof(*v));
@@ -179,7 +182,7 @@ static bool tracking_pays(const struct worker *w, uint64_t pages, uint64_t chang
 	return pages > 0 && mem_worth_tracking(&node, (double)changed / (double)pages);
 }
 
-/* As far as the epoch before tells, if hashes have told it. */
+/* Goes by the epoch before, if hashes have told how much of it had changed. */
 static bool tracking_pays_to_begin(const struct worker *w)
 {
 	const unsigned newest = previous_epoch(w);
@@ -204,7 +207,7 @@ static bool tracking_pays_to_continue(const struct memory_step *s, const struct 
 
 	if (st->linked_files)
 		return tracking_pays(w, st->pages - st->zero, st->pages - st->zero - st->reused);
-	/* A full epoch says nothing of what has changed. */
+	/* A full epoch does not tell what has changed. */
 	for (size_t i = 0; i < s->tracking.n_uses; i++) {
 		used += s->tracking.uses[i].used;
 		left += s->tracking.uses[i].left;
@@ -250,7 +253,7 @@ uint64_t tracking_set_left(struct tracking *p, const struct mem_ranges *clean)
 	return sum;
 }
 
-/* Written from now on counts for the next checkpoint, and what was not written until now for this one. */
+/* Pages unchanged until now are clean for this checkpoint; writes from now on count for the next. */
 static void tracking_scan(struct memory_step *s, struct worker *w)
 {
 	struct tracking *p = &s->tracking;
@@ -260,7 +263,7 @@ static void tracking_scan(struct memory_step *s, struct worker *w)
 	tracking_set_used(p, &present);
 	tracking_set_left(p, &p->before);
 	mem_ranges_free(&present);
-	/* In a full epoch there is none. */
+	/* A full epoch continues nothing. */
 	p->continues = p->since && p->since == previous_epoch(w) && memory_previous(s, w);
 }
 
@@ -281,7 +284,7 @@ static void tracking_start(struct memory_step *s, struct worker *w, int epochfd,
 	}
 	fault_in_call(w, FAULT_DIE_IN_CALL, TRACER_SELF);
 	others = p->rounds_wanted || (!w->req.vacate && (f.n > 0 || tracking_pays_to_begin(w)));
-	/* It looks at every process's memory. */
+	/* It reads the memory usage of every process, so it is called only if there is something to track. */
 	if (f.n > 0 || others)
 		track_processes(p, w, t, &f, others);
 	found_free(&f);
@@ -309,8 +312,8 @@ void tracking_begin(struct memory_step *s, struct worker *w, int epochfd)
 		p->how = MEM_TRACK_SOFT_DIRTY;
 	if (p->rounds_wanted && p->how == MEM_TRACK_NONE)
 		worker_warn(w, "CRIU_PreDump has no effect: this kernel cannot tell which pages were written");
-	/* Soft-dirty bits are any process's to clear: for as long as a checkpoint takes, and no longer, they are
-	 * believed. */
+	/* Any process may clear soft-dirty bits: they are relied on during one checkpoint only, not from one to the
+	 * next. */
 	if (p->how == MEM_TRACK_PROTECT || (p->rounds_wanted && p->how == MEM_TRACK_SOFT_DIRTY))
 		tracking_start(s, w, epochfd, &t);
 	tree_free(&t);
@@ -323,8 +326,8 @@ bool tracking_expects(struct tracking *p, uint64_t id, uint64_t *bytes)
 	if ((!p->image && !p->continues) || !mem_track_has(p->track, id))
 		return false;
 	left = tracking_use_of(p, id)->left;
-	/* Since a round not much more time has passed than will pass until the freeze; since the epoch before, far
-	 * more. */
+	/* The time since the last round is about the time that will pass until the freeze. The time since the epoch
+	 * before is far longer. */
 	*bytes = left + (p->rounds ? left : left / 8) + TAKEN_SLACK;
 	return true;
 }
@@ -361,8 +364,8 @@ void tracking_decide(struct memory_step *s, const struct worker *w)
 	struct tracking *p = &s->tracking;
 
 	if (w->req.vacate) {
-		mem_track_leave(p->track); /* the processes stand still: nothing waits while the kernel lets go of all
-					      at once */
+		mem_track_leave(p->track); /* the processes are frozen: nothing waits while the kernel removes all
+					      protection at exit */
 		p->track = NULL;
 	}
 	if (!p->track || p->how != MEM_TRACK_PROTECT || !w->conf.incremental || w->mailbox.in < 0 ||

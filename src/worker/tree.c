@@ -14,24 +14,26 @@
 struct node {
 	pid_t pid, parent;
 	int inner, session; /* numbers inside the pod */
-	int born_session;   /* a child's that the process must have had before its own; 0: not known */
+	int born_session;   /* the session in which a child was forked, and in which this process must have been before
+			       its own; 0: not known */
 	bool ended;         /* a zombie */
-	bool nested;        /* in a PID namespace of its own: its numbers are those there */
+	bool nested;        /* in a nested PID namespace: inner and session are its numbers there */
 	enum {
 		UNKNOWN,
 		INSIDE,  /* descends from the leader */
 		STRAY,   /* descends from pid 1 only */
-		ENTERED, /* came from outside of the pod: criu, its driver, a person with nsenter */
+		ENTERED, /* entered the pod from outside: criu, its driver, a person with nsenter */
 	} where;
 };
 
-/* All processes of the pod but pid 1. */
+/* All processes of the pod except pid 1. */
 struct nodes {
 	struct node *v;
 	int n;
 };
 
-/* Here, in the pod, and in PID namespaces below that. */
+/* The number of PID namespaces in which the process has a pid, from that of this process downwards: 2 = here and in the
+ * pod. */
 static int count_levels(const char *status)
 {
 	const char *p = strstr(status, "\nNSpid:");
@@ -85,8 +87,8 @@ static void tree_place_node(const struct nodes *l, struct node *p, pid_t init, i
 	if (p->inner == LEADER_PID) {
 		p->where = INSIDE;
 	} else if (p->parent == init) {
-		/* What entered and was left by its parent is in a session from outside: a child of a criu that was
-		 * killed, say. */
+		/* A process that entered and whose parent has died, for example a child of a killed criu, is in a
+		 * session from outside of the pod (0 here). */
 		p->where = p->session ? STRAY : ENTERED;
 	} else if (!up || depth > l->n) {
 		p->where = ENTERED;
@@ -112,7 +114,7 @@ static int tree_read_nodes(pid_t init, struct nodes *l, struct tree *t, struct e
 	return 0;
 }
 
-/* Never more than were read. */
+/* t->pids has room for all processes that were read. */
 static void tree_append(struct tree *t, const struct node *p)
 {
 	t->pids[t->n] = p->pid;
@@ -162,7 +164,7 @@ int tree_read(pid_t init, struct tree *t, struct err *err)
 	return 0;
 }
 
-/* ---- is everything of the job there, and can it be put together again? ---- */
+/* ---- can all processes be saved and restored? ---- */
 
 static bool has_image(int imagesfd, const struct node *p)
 {
@@ -172,9 +174,9 @@ static bool has_image(int imagesfd, const struct node *p)
 	return faccessat(imagesfd, name, F_OK, 0) == 0;
 }
 
-/* criu brings a process into its session by forking it at the right moment: from the leader of the session, from an
- * ancestor before that began a session of its own, or, for children of the tree's first process, from a helper. Nothing
- * of this fits an orphan of another session that a sub-reaper besides the first process has adopted. */
+/* criu puts a process into its session by forking it at the right moment: from the leader of the session, from an
+ * ancestor before that ancestor calls setsid(), or, for children of the tree's first process, from a helper. None of
+ * these works for an orphan of another session that was adopted by a sub-reaper other than the first process. */
 static bool session_fits(const struct nodes *l, const struct node *p)
 {
 	struct node *up = tree_find_node(l, p->parent);
@@ -200,7 +202,7 @@ static int tree_check_node(const struct nodes *l, const struct node *p, int imag
 			"%s is no descendant of the job's first process and would not be saved; where an older version of fsched has "
 			"restored a job, its daemons are so; the job can be checkpointed once this process has ended",
 			proc_describe(p->pid, who, sizeof(who)));
-	/* The preflight refuses a nested one. */
+	/* The preflight refuses processes in nested namespaces. */
 	if (p->where != INSIDE || p->nested)
 		return 0;
 	if (!session_fits(l, p))

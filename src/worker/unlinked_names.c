@@ -1,4 +1,4 @@
-/* The names that criu is given for files whose own is gone: preload/unlinked_names.h. */
+/* The names that criu is given for open files that have lost theirs: preload/unlinked_names.h has the format. */
 #include "preload/unlinked_names.h"
 
 #include <errno.h>

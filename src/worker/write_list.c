@@ -1,5 +1,5 @@
-/* Files that the job has written and closed (files/files.h), in a checkpoint: looked at before the freeze, so that in
- * it only those are read again that have changed meanwhile. */
+/* Files that the job has written and closed (files/files.h), in a checkpoint. They are read before the freeze, so that
+ * only those that change meanwhile are read again in it. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -11,7 +11,7 @@
 
 #define GO_MAX_MS 2000
 
-/* The newest epoch before this one: what it has copied need not be copied again. */
+/* Opens the epoch before. What it has copied need not be copied again. */
 static int write_list_open_previous(const struct worker *w, struct manifest *m, int *filesfd)
 {
 	const unsigned previous = previous_epoch(w);
@@ -41,8 +41,8 @@ int write_list_freeze(struct write_list_step *s, struct worker *w, const json_t 
 
 	if (!s->w)
 		return 0;
-	/* The agent had the news when the freeze began, and criu has dumped since: the word is there. A dump that was
-	 * tried in vain before this one has a word of its own. */
+	/* The agent got "frozen" when the freeze began, and criu has dumped since, so its answer is normally there
+	 * already. A failed dump before this one has its own "frozen" and its own answer. */
 	while (w->frozen_unanswered > 0 && request_word(word, sizeof(word), GO_MAX_MS))
 		w->frozen_unanswered--;
 	if (w->frozen_unanswered > 0)
