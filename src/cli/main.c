@@ -14,43 +14,50 @@ static int help_cmd(int argc, char **argv);
 
 static const struct command commands[] = {
 	{ "checkpoint", checkpoint_cmd, "create|vacate|restart|able|error ID[,ID...] [options]",
-	  "save, vacate and restart jobs (also: scontrol checkpoint)",
-	  "  create         save the running job now\n"
-	  "  vacate         save it, end it and leave it held in the queue\n"
-	  "  restart        let a vacated job continue from its last epoch\n"
-	  "  able           can it be saved now? Yes, No (why: standard error), or when the checkpoint under way began\n"
-	  "  error          code and text of the last error\n"
-	  "  ID             12, 12_3 (task of an array), 12_[1-3], 12 of an array = all its tasks\n"
-	  "  --epoch N      restart: from epoch N instead of the last one\n"
-	  "  --no-wait      vacate, restart: do not wait until Slurm has done its part (exit status 3)\n"
-	  "  --timeout S    give up waiting for an answer after S seconds; the operation goes on\n"
+	  "checkpoint, vacate and restart jobs (also: scontrol checkpoint)",
+	  "  create         checkpoint a running job now; it continues to run\n"
+	  "  vacate         checkpoint a running job, end it and hold it in the queue\n"
+	  "  restart        release a vacated job; it continues from its last epoch\n"
+	  "  able           print whether the job can be checkpointed now: Yes, No (the reason is on\n"
+	  "                 standard error), or the time at which a running checkpoint began\n"
+	  "  error          print the code and the text of the last error\n"
+	  "  ID             12, 12_3 (a task of an array), 12_[1-3]; the id of an array means all its tasks\n"
+	  "  --epoch N      with restart: continue from epoch N instead of the last one\n"
+	  "  --no-wait      with vacate and restart: do not wait for Slurm (exit status 3)\n"
+	  "  --timeout S    wait at most S seconds for an answer; the operation continues\n"
 	  "  -Q, --quiet    print errors only\n"
 	  "  --conf FILE    read this fsched.conf\n"
-	  "Exit status: 0 done for all jobs, 1 failed for one, 2 wrong usage, 3 under way but not finished yet.\n" },
-	{ "list", list_cmd, "[ID[,ID...]] [--conf FILE]", "epochs of jobs; without ID, all jobs with checkpoints",
+	  "\nExit status:\n"
+	  "  0  done for all jobs\n"
+	  "  1  failed for at least one job\n"
+	  "  2  wrong usage\n"
+	  "  3  nothing failed, but an operation is not finished yet\n" },
+	{ "list", list_cmd, "[ID[,ID...]] [--conf FILE]",
+	  "list the epochs of jobs; without ID, list all jobs with checkpoints",
 	  "  --conf FILE    read this fsched.conf\n" },
-	{ "show", show_cmd, "ID [EPOCH] [--conf FILE]", "a job's checkpoints, or one of them, in detail",
+	{ "show", show_cmd, "ID [EPOCH] [--conf FILE]", "show the checkpoints of a job, or one epoch, in detail",
 	  "  --conf FILE    read this fsched.conf\n" },
 	{ "prune", prune_cmd, "ID[,ID...] --keep N | --all [--force] [--dry-run]",
-	  "remove epochs of jobs that have ended (root)",
+	  "remove epochs of jobs that have ended (root only)",
 	  "  --keep N       keep the newest N epochs\n"
-	  "  --all          remove everything that is kept of the job\n"
-	  "  --force        also of a job that runs or can still be restarted\n"
-	  "  --dry-run      only say what would be removed\n"
+	  "  --all          remove all that is kept of the job\n"
+	  "  --force        prune also a job that runs or can still be restarted\n"
+	  "  --dry-run      print what would be removed and remove nothing\n"
 	  "  --conf FILE    read this fsched.conf\n" },
 	{ "export", export_cmd, "ID|DIR EPOCH NEWDIR [--conf FILE]",
-	  "write an epoch as a directory of plain criu images (root)",
-	  "  ID|DIR         a job, or the directory of a pod as an absolute path\n"
-	  "  NEWDIR         is made; `criu restore --images-dir NEWDIR` reads it\n"
+	  "write an epoch as a directory of plain criu images (root only)",
+	  "  ID|DIR         a job id, or the absolute path of a pod's directory\n"
+	  "  NEWDIR         directory to create; `criu restore --images-dir NEWDIR` reads it\n"
 	  "  --conf FILE    read this fsched.conf\n" },
-	{ "config", config_cmd, "[--conf FILE]", "effective configuration and where each value comes from",
+	{ "config", config_cmd, "[--conf FILE]", "print the effective configuration and the origin of each value",
 	  "  --conf FILE    read this fsched.conf\n" },
-	{ "doctor", doctor_cmd, "[--conf FILE]", "check a node for all that checkpoints need",
+	{ "doctor", doctor_cmd, "[--conf FILE]", "check whether this node has all that checkpoints need",
 	  "  --conf FILE    read this fsched.conf\n"
-	  "Exit status: 0 when nothing failed, else 1. Some checks need root.\n" },
-	{ "pod", pod_cmd, "run|checkpoint|restore|kill ...", "the same engine without Slurm", NULL },
-	{ "version", version_cmd, "", "version of fsched", "" },
-	{ "help", help_cmd, "[COMMAND]", "this list, or the options of a command", "" },
+	  "\nSome checks are made for root only. Exit status: 0 if no check failed, else 1.\n" },
+	{ "pod", pod_cmd, "run|checkpoint|restore|kill|list ...",
+	  "checkpoint and restore a command without Slurm (root only)", NULL },
+	{ "version", version_cmd, "", "print the version of fsched", "" },
+	{ "help", help_cmd, "[COMMAND]", "list the commands, or print the options of one", "" },
 };
 
 static const struct command *find_command(const char *name)
@@ -150,7 +157,7 @@ static int overview(FILE *out)
 	fputs("Usage: fsched COMMAND ...\nCheckpoint and restore of Slurm's batch jobs.\n\n", out);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		fprintf(out, "  %-11s %s\n", commands[i].name, commands[i].summary);
-	fputs("\n\"fsched help COMMAND\" tells more; the manual is fsched(1).\n", out);
+	fputs("\n\"fsched help COMMAND\" prints the options of a command. The manual page is fsched(1).\n", out);
 	return out == stdout ? CLI_OK : CLI_USAGE;
 }
 

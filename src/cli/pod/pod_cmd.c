@@ -18,25 +18,26 @@ static const char help[] =
 	"       fsched pod kill DIR\n"
 	"       fsched pod list DIR\n"
 	"\n"
-	"Checkpoints and restores a command on this machine, without Slurm. For root.\n"
+	"Checkpoint and restore a command on this machine, without Slurm. For root only.\n"
 	"\n"
-	"run         runs COMMAND in a pod, in the foreground; its epochs are kept in DIR\n"
-	"checkpoint  saves the command that runs in DIR's pod; it goes on afterwards\n"
-	"restore     continues the command from an epoch, in the foreground\n"
-	"kill        ends the pod with all its processes\n"
-	"list        shows the pod's state and the epochs in DIR\n"
+	"run         run COMMAND in a pod, in the foreground; keep its epochs in DIR\n"
+	"checkpoint  checkpoint the command that runs in the pod of DIR; it continues to run\n"
+	"restore     continue the command from an epoch, in the foreground\n"
+	"kill        kill all processes of the pod\n"
+	"list        print the state of the pod and the epochs in DIR\n"
 	"\n"
-	"  --dir DIR        directory of the pod; made if it is missing\n"
+	"  --dir DIR        the directory of the pod; it is created if it does not exist\n"
 	"  --user NAME      run COMMAND as this user (default: root)\n"
-	"  --interval TIME  checkpoint that often, e.g. 30:00 (minutes:seconds)\n"
-	"  --kill           end the pod as soon as it is saved\n"
+	"  --interval TIME  make a checkpoint after each TIME, e.g. 30:00 (minutes:seconds)\n"
+	"  --kill           kill the pod when the checkpoint is complete\n"
 	"  --epoch N        the epoch to restore (default: the newest)\n"
-	"  --conf FILE      fsched.conf (default: searched for)\n"
-	"  --libexec DIR    where fsched's programs are (default: those installed with this fsched)\n"
+	"  --conf FILE      read this fsched.conf (default: as described in fsched.conf(5))\n"
+	"  --libexec DIR    the directory of fsched's programs (default: those installed with this fsched)\n"
 	"\n"
-	"Standard output and error should be files: a terminal or pipe cannot be saved. Signals HUP, INT, QUIT, TERM, USR1 and USR2\n"
-	"go on to the command. run and restore exit as the command did (128+N if signal N killed it), or with\n"
-	"  75   it was saved and stopped by checkpoint --kill\n"
+	"Standard output and error should be files: a terminal or a pipe cannot be checkpointed. run and restore\n"
+	"forward the signals HUP, INT, QUIT, TERM, USR1 and USR2 to the command. They exit with the exit status of\n"
+	"the command (128+N if signal N killed it), or with\n"
+	"  75   the command was checkpointed and stopped by checkpoint --kill\n"
 	"  125  fsched failed\n"
 	"  126  COMMAND cannot be run\n"
 	"  127  there is no such COMMAND\n"
@@ -152,7 +153,7 @@ int pod_cmd(int argc, char **argv)
 		return CLI_OK;
 	}
 	if (!op)
-		return cli_usage("pod", "%s%s: run, checkpoint, restore, kill and list are possible",
+		return cli_usage("pod", "%s%s: the operations are run, checkpoint, restore, kill and list",
 				 argc > 1 ? "unknown operation " : "operation missing", argc > 1 ? argv[1] : "");
 	argc--;
 	argv++;
@@ -166,7 +167,7 @@ int pod_cmd(int argc, char **argv)
 		if (option == '?')
 			return CLI_USAGE;
 		if (!is_allowed(op, all_options[which].name))
-			return cli_usage(op->label, "--%s does not belong here", all_options[which].name);
+			return cli_usage(op->label, "--%s is no option of this operation", all_options[which].name);
 		rc = pod_set_option(op, &o, option, optarg);
 		if (rc)
 			return rc;
@@ -175,7 +176,7 @@ int pod_cmd(int argc, char **argv)
 	argv += optind;
 	if (op->run) {
 		if (argc != 1)
-			return cli_usage(op->label, "one directory is wanted, %d are given", argc);
+			return cli_usage(op->label, "one directory is expected, %d are given", argc);
 		o.dir = argv[0];
 	} else if (!o.dir || argc < 1) {
 		return cli_usage(op->label, "%s", o.dir ? "the command is missing" : "--dir DIR is missing");

@@ -74,7 +74,7 @@ static int read_number(const char *option, const char *text, long max, long *out
 {
 	if (cli_number(text, 1, max, out) == 0)
 		return CLI_OK;
-	return cli_usage(COMMAND, "%s wants a number from 1 to %ld, not \"%s\"", option, max, text);
+	return cli_usage(COMMAND, "%s needs a number from 1 to %ld, not \"%s\"", option, max, text);
 }
 
 static int read_option(int c, struct command_line *l)
@@ -140,7 +140,7 @@ static int read_operands(int argc, char **argv, struct command_line *l)
 			return cli_usage(COMMAND, "%s", err.text);
 	}
 	if (l->r.epoch && l->op->run != op_restart)
-		return cli_usage(COMMAND, "--epoch goes with restart only");
+		return cli_usage(COMMAND, "--epoch is an option of restart only");
 	return CLI_OK;
 }
 

@@ -110,7 +110,7 @@ int export_cmd(int argc, char **argv)
 	if (argc - optind != 3)
 		return cli_usage(
 			"export",
-			"wanted: the job (or a pod's directory), the number of an epoch, a directory that does not exist");
+			"three arguments are needed: a job id (or a pod's directory), the number of an epoch, and a directory to create");
 	if (cli_number(argv[optind + 1], 1, 999999, &epoch))
 		return cli_usage("export", "\"%s\" is not the number of an epoch", argv[optind + 1]);
 	if (cli_conf("export", path, &conf))

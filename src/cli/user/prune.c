@@ -181,7 +181,7 @@ static int read_options(int argc, char **argv, struct options *o)
 		switch (c) {
 		case 'k':
 			if (cli_number(optarg, 0, STORE_KEPT_MAX, &o->keep) < 0)
-				return cli_usage(COMMAND, "--keep wants a number from 0 to %d, not \"%s\"",
+				return cli_usage(COMMAND, "--keep needs a number from 0 to %d, not \"%s\"",
 						 STORE_KEPT_MAX, optarg) +
 				       1;
 			break;
@@ -196,7 +196,7 @@ static int read_options(int argc, char **argv, struct options *o)
 	if (optind >= argc)
 		return cli_usage(COMMAND, "which job? give its id") + 1;
 	if (o->all == (o->keep >= 0))
-		return cli_usage(COMMAND, "say either --keep N or --all") + 1;
+		return cli_usage(COMMAND, "give either --keep N or --all") + 1;
 	return 0;
 }
 
