@@ -183,7 +183,7 @@ static int help_cmd(int argc, char **argv)
 	return c->run(2, help_argv);
 }
 
-/* What has been printed must have arrived: a full disk under standard output is a failure. */
+/* Flushes standard output. Output that cannot be written, for example to a full disk, is a failure. */
 static int flush_stdout(int rc)
 {
 	if (fflush(stdout) == 0 && !ferror(stdout))
@@ -210,7 +210,7 @@ int main(int argc, char **argv)
 	}
 	if (argc > 2 && c->help && strcmp(argv[2], "--help") == 0)
 		return flush_stdout(cli_help(c->name));
-	/* what getopt calls us in its messages */
+	/* the program name in messages of getopt */
 	snprintf(name, sizeof(name), "fsched %s", c->name);
 	argv[1] = name;
 	return flush_stdout(c->run(argc - 1, argv + 1));

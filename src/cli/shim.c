@@ -1,6 +1,6 @@
-/* scontrol with "checkpoint": stands in front of Slurm's own. `scontrol checkpoint …` becomes `fsched checkpoint …`;
- * everything else is handed to the real scontrol by exec, so that arguments, standard input and exit status are its
- * own.
+/* A scontrol that also has "checkpoint". It runs `fsched checkpoint …` for `scontrol checkpoint …`, and executes
+ * Slurm's own scontrol for everything else, so that arguments, standard input and exit status are those of the real
+ * program.
  */
 #include <errno.h>
 #include <limits.h>
@@ -14,7 +14,8 @@
 #include "cli/shim_scan.h"
 #include "base/util.h"
 
-/* Shims already passed on the way here, as ",dev:ino,": two copies in PATH must not call each other for ever. */
+/* The shims that have been executed before this one, as ",dev:ino,": two copies in PATH must not execute each other for
+ * ever. */
 #define SEEN_ENV "FSCHED_SHIM_SEEN"
 
 static int shim_fail(const char *text)
@@ -42,7 +43,7 @@ static bool mark_self(void)
 	return true;
 }
 
-/* A program other than this one and the shims passed before. */
+/* Whether path is an executable other than this shim and those executed before. */
 static bool is_real(const char *path)
 {
 	cleanup_free char *key = NULL;
@@ -55,8 +56,8 @@ static bool is_real(const char *path)
 	return !seen || !strstr(seen, key);
 }
 
-/* Calls fn with "<dir>/<name>" for each directory of PATH until it is content; returns that path, the caller's, or
- * NULL. */
+/* Calls fn with "<dir>/<name>" for each directory of PATH until it returns true. Returns that path, which the caller
+ * frees, or NULL. */
 static char *search_path(const char *name, bool (*fn)(const char *path))
 {
 	const char *path = getenv("PATH");
@@ -82,7 +83,8 @@ static bool is_program(const char *path)
 	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
 }
 
-/* The link by which the shim was called: with dpkg-divert the real one lies beside it as scontrol.slurm. */
+/* With dpkg-divert, the real scontrol is scontrol.slurm in the directory of the link by which the shim was called. The
+ * caller frees; NULL: there is none. */
 static char *diverted(const char *argv0)
 {
 	cleanup_free char *link = strchr(argv0, '/') ? xstrdup(argv0) : search_path(argv0, is_program);
@@ -128,7 +130,7 @@ static int run_real(char **argv)
 	return 1;
 }
 
-/* Installed as <prefix>/<libexec>/fsched/bin/scontrol; in a build tree fsched lies beside it. */
+/* The shim is installed as <prefix>/<libexec>/fsched/bin/scontrol. In a build tree fsched is in the same directory. */
 static char *find_fsched(void)
 {
 	static const char *const places[] = { "/../../../bin/fsched", "/fsched" };

@@ -41,7 +41,7 @@ static void slurmconf_include(const char *path, const char *name, const char *ke
 	slurmconf_search(full, key, depth + 1, found);
 }
 
-/* The next word of a line, quotes taken away, and the place behind it; NULL at the end. */
+/* Returns the next word of a line without its quotes, and moves *p behind it. NULL: there is no other word. */
 static char *slurmconf_next_word(char **p)
 {
 	char *s = *p, *out, *start;
@@ -83,7 +83,7 @@ static void slurmconf_scan_line(const char *path, char *line, const char *key, i
 	}
 }
 
-/* Cuts the comment off: from a '#' that no backslash protects. */
+/* Cuts off a comment, which begins at a '#' without a backslash before it. */
 static void cut_comment(char *line)
 {
 	for (char *p = line; *p; p++)

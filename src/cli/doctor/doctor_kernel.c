@@ -32,7 +32,7 @@ static void check_kernel_version(void)
 		doctor_report(FINDING_OK, "kernel", "%s %s", u.release, u.machine);
 }
 
-/* Exit status of a child in new namespaces: what stopped it. */
+/* The exit status of try_namespaces() in a child: the step that failed. */
 enum { NS_OK, NS_UNSHARE, NS_FORK, NS_LAST_PID };
 
 static int try_namespaces(void)

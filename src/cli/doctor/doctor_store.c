@@ -92,7 +92,7 @@ static void check_space(int fd)
 			      (unsigned long long)v.f_favail);
 }
 
-/* Neither zeros nor a repeated block: some file systems would store them for nothing. */
+/* Pseudo-random bytes: some file systems store zeros and repeated blocks without writing them. */
 static void fill_random(unsigned char *p, size_t n)
 {
 	uint64_t x = 88172645463325252u;
@@ -145,7 +145,7 @@ static void check_write(int dirfd)
 			      (double)PROBE_SIZE / (double)(t ? t : 1));
 }
 
-/* Whoever may write there could put an image of his own in place, which root would restore. */
+/* A user who may write there could put an image of his own there, which root would restore. */
 static bool check_dir_owner(int fd, const char *what, const char *path)
 {
 	struct stat st;

@@ -113,7 +113,7 @@ void doctor_munge(const struct conf *c)
 			      slurm_socket, *c->munge_socket ? c->munge_socket : "MUNGE's default", slurm_socket);
 }
 
-/* MUNGE refuses credentials that are some minutes old or from the future. */
+/* MUNGE refuses credentials that are older than some minutes or from the future. */
 void doctor_clock(void)
 {
 	struct timex t = { 0 };

@@ -28,7 +28,7 @@ static void take_result(struct epoch_summary *e, const json_t *o)
 	snprintf(e->memory, sizeof(e->memory), "%s", memory ? memory : "");
 }
 
-/* Enters the epoch into the record, or renews its numbers. */
+/* Adds the epoch to the record, or updates its entry. */
 static int record_epoch(struct pod_checkpoint *s, struct err *err)
 {
 	struct job_record *r = s->rec;
@@ -46,7 +46,7 @@ static int record_epoch(struct pod_checkpoint *s, struct err *err)
 	return store_save_record(&s->home->store, r, err);
 }
 
-/* The epoch is durable and the tree still frozen. Only what is written down now may be killed. */
+/* The epoch is durable and the tree is still frozen. The pod may be killed only if the record can be written now. */
 static bool on_held(void *arg, const json_t *event)
 {
 	struct pod_checkpoint *s = arg;
@@ -61,7 +61,7 @@ static bool on_held(void *arg, const json_t *event)
 	return false;
 }
 
-/* Only after the new epoch is complete. */
+/* Called only when the new epoch is complete. */
 static void remove_old(struct pod_checkpoint *s, unsigned keep)
 {
 	cleanup_free unsigned *list = xcalloc(STORE_KEPT_MAX, sizeof(*list));
@@ -138,7 +138,7 @@ static int save_epoch(const struct pod_opts *o, struct pod_checkpoint *s, const 
 		json_object_set_new(req, "mailbox", mailbox_describe(&state->mailbox, state->supervisor));
 	result = pod_worker(o, "checkpoint", req, -1, on_held, s, err);
 	if (!result) {
-		store_abort_epoch(&s->home->store, s->epoch.number); /* a worker that was killed has not */
+		store_abort_epoch(&s->home->store, s->epoch.number); /* a worker that was killed could not do it */
 		return -1;
 	}
 	take_result(&s->epoch, result);
@@ -152,7 +152,7 @@ static int save_epoch(const struct pod_opts *o, struct pod_checkpoint *s, const 
 	return 0;
 }
 
-/* After a failure: what it means for the command. A record that says "vacated" is set back if it runs on. */
+/* Adds to an error what it means for the command. If the command runs on, a record that says "vacated" is set back. */
 static int pod_explain_failure(struct pod_checkpoint *s, struct err *err)
 {
 	struct pod_state state;
@@ -176,7 +176,7 @@ static int checkpoint_locked(const struct pod_opts *o, struct pod_checkpoint *s,
 		return -1;
 	if (save_epoch(o, s, &state, err))
 		rc = pod_explain_failure(s, err);
-	else /* the worker has killed it on our word; this makes sure */
+	else /* the worker has killed it after on_held(); this waits for its end */
 		rc = o->kill ? pod_kill(state.init, 10000, err) : 0;
 	pod_state_free(&state);
 	return rc;
@@ -261,8 +261,8 @@ int pod_cmd_list(const struct pod_opts *o)
 		       e ? format_time(e->time, when, sizeof(when)) : "-",
 		       e ? format_size(e->bytes, size, sizeof(size)) : "-",
 		       shared ? format_size(shared, part, sizeof(part)) : "-",
-		       e && e->frozen_us ? format_duration(e->frozen_us, frozen, sizeof(frozen)) : "-", /* 0: killed by
-													   an older
+		       e && e->frozen_us ? format_duration(e->frozen_us, frozen, sizeof(frozen)) : "-", /* 0: a vacate
+													   of an older
 													   fsched */
 		       e ? format_duration(e->total_us, total, sizeof(total)) : "-");
 	}

@@ -61,7 +61,7 @@ static const struct operation {
 	const char *name;
 	const char *label; /* in messages */
 	int (*run)(const struct pod_opts *o);
-	const char *allowed; /* blank-separated options besides conf, libexec and help */
+	const char *allowed; /* allowed options besides conf, libexec and help, each between blanks */
 } operations[] = {
 	{ "run", "pod run", NULL, " dir user interval " },
 	{ "checkpoint", "pod checkpoint", pod_cmd_checkpoint, " kill " },
@@ -118,7 +118,7 @@ static const struct operation *pod_find_operation(const char *name)
 	return NULL;
 }
 
-/* Store and worker want absolute paths. Caller frees. */
+/* Makes a path absolute, as store and worker need it. The caller frees. */
 static char *absolute(const char *path)
 {
 	char cwd[PATH_MAX];
@@ -158,7 +158,7 @@ int pod_cmd(int argc, char **argv)
 	argc--;
 	argv++;
 	optind = 0; /* main() has parsed before */
-	/* Options of COMMAND are not ours. */
+	/* run: "+" stops at COMMAND, whose options are not ours. */
 	while ((option = getopt_long(argc, argv, op->run ? "h" : "+h", all_options, &which)) != -1) {
 		if (option == 'h') {
 			fputs(help, stdout);

@@ -1,4 +1,4 @@
-/* fsched pod run and restore: both end as supervisor. */
+/* fsched pod run and restore. Both start a pod and then stay as its supervisor. */
 #include "cli/pod/pod_cmd.h"
 
 #include <errno.h>
@@ -65,7 +65,8 @@ __attribute__((noreturn)) static void run_command(const struct run *r, char **ar
 		cli_error("pod run", "%s", err.text);
 		_exit(POD_EXIT_FAILED);
 	}
-	close_range(3, ~0U, 0); /* what a shell left open is neither the command's nor to be saved */
+	close_range(3, ~0U, 0); /* descriptors that a shell has left open are not for the command, and could not be
+				   saved */
 	execvp(argv[0], argv);
 	err_sys(&err, errno, "cannot run %s", argv[0]);
 	cli_error("pod run", "%s", err.text);
@@ -74,7 +75,8 @@ __attribute__((noreturn)) static void run_command(const struct run *r, char **ar
 
 /* ---- run */
 
-/* A private /tmp is part of every epoch, but must not hide what the command or criu needs. */
+/* Whether the pod can have a private /tmp, which every epoch contains. It must not hide what the command or criu needs.
+ */
 static bool pod_may_hide_tmp(const struct run *r, const char *command)
 {
 	const char *paths[] = { r->home.store.path, r->spec.libexec, NULL, NULL, NULL, NULL, NULL, NULL, NULL };
@@ -93,7 +95,8 @@ static bool pod_may_hide_tmp(const struct run *r, const char *command)
 	return !pod_tmp_conflict(paths);
 }
 
-/* The leader's program is part of the dumped tree; an upgrade of fsched may replace the installed one before a restore.
+/* Keeps a copy of fsched-leader. It is part of the dumped tree, and an upgrade of fsched may replace the installed file
+ * before a restore.
  */
 static int save_leader(const struct run *r, struct err *err)
 {
@@ -141,7 +144,7 @@ static int save_state(struct run *r, struct err *err)
 		.supervisor = getpid(),
 	};
 
-	if (mailbox_make(&s.mailbox)) /* open as long as this process lives */
+	if (mailbox_make(&s.mailbox)) /* the mailbox exists as long as this process */
 		errno = 0;
 	snprintf(s.user, sizeof(s.user), "%s", r->rec->user);
 	return pod_state_save(&r->home, &s, err);
@@ -214,7 +217,7 @@ static int choose_epoch(const struct run *r, unsigned *epoch, struct err *err)
 		       r->home.store.path, *epoch, r->home.store.path);
 }
 
-/* How the epoch was made decides about the private /tmp. */
+/* The pod gets a private /tmp if that of the epoch had one. */
 static int read_manifest(struct run *r, unsigned epoch, struct err *err)
 {
 	cleanup_close int fd = store_open_epoch(&r->home.store, epoch, err);
@@ -263,7 +266,8 @@ static void show_warnings(const json_t *result)
 			  printable(json_string_value(w) ? json_string_value(w) : "", text, sizeof(text)));
 }
 
-/* Makes the pod by the worker; its pid 1 becomes our child when the worker ends. */
+/* Lets the worker make the pod. The pod's pid 1 becomes a child of this process, a sub-reaper, when the worker exits.
+ */
 static int start_restore(struct run *r, unsigned epoch, struct err *err)
 {
 	json_t *req = pod_request(r->o, &r->home, r->rec, &r->spec.cred, r->spec.private_tmp, epoch), *result;

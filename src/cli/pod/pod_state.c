@@ -93,7 +93,7 @@ static void read_boot_id(char *buf, size_t len)
 	buf[strcspn(buf, "\n")] = '\0';
 }
 
-/* Ticks since boot at which the process began; 0 if there is none or it is a zombie. */
+/* The start time of a process in ticks since boot; 0: there is none, or it is a zombie. */
 static uint64_t process_start_time(pid_t pid)
 {
 	cleanup_free char *text = NULL;
@@ -103,7 +103,7 @@ static uint64_t process_start_time(pid_t pid)
 	snprintf(name, sizeof(name), "/proc/%d/stat", pid);
 	if (read_file_at(AT_FDCWD, name, 4096, &text) <= 0)
 		return 0;
-	p = strrchr(text, ')'); /* the name of a program may hold anything */
+	p = strrchr(text, ')'); /* the name in parentheses may contain any character */
 	if (!p || sscanf(p + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
 			 &state, &start) != 2)
 		return 0;

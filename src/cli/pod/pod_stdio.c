@@ -1,4 +1,4 @@
-/* Standard descriptors of a pod: criu can save an open file only under a path and mount of the pod itself. */
+/* The standard descriptors of a pod. criu can save an open file only if it was opened through a mount of the pod. */
 #include "cli/pod/pod_cmd.h"
 
 #include <errno.h>
@@ -31,7 +31,8 @@ static bool link_of(int dirfd, const char *name, char *buf, size_t len)
 	return true;
 }
 
-/* 1 and 2 of `>out 2>&1` have one file position; opened twice they would write over each other. */
+/* The lower descriptor with the same open file description, or -1. Descriptors 1 and 2 of `>out 2>&1` share one file
+ * position; opened twice, they would overwrite each other. */
 static int stdio_shared_with(int fd)
 {
 	pid_t me = getpid();
@@ -62,8 +63,8 @@ static const char *stdio_kind(int fd)
 	return S_ISFIFO(st.st_mode) ? "a pipe" : S_ISSOCK(st.st_mode) ? "a socket" : "no regular file";
 }
 
-/* At a restore the file is set back to its size of the checkpoint, by path and as the user: a file that root's shell
- * made for the output could not be. */
+/* A restore truncates the file to its size at the checkpoint, by path and as the user. That fails with a file that
+ * root's shell has created for the output. */
 static bool user_may_write(const char *path, const struct pod_cred *c)
 {
 	struct user_child child = { .pid = fork() };
@@ -124,7 +125,7 @@ void pod_stdio_plan(struct pod_stdio *s, const struct pod_cred *cred)
 		stdio_plan_one(s, fd, cred);
 }
 
-/* The path was root's to resolve; that it still leads to the same file is checked before it is opened. */
+/* The path is resolved by root in the pod: it is opened only after a check that it leads to the same file. */
 static int stdio_reopen(int fd, const char *path, struct err *err)
 {
 	cleanup_close int ref = open(path, O_PATH | O_CLOEXEC);
@@ -171,7 +172,7 @@ int pod_stdio_apply(const struct pod_stdio *s, struct err *err)
 	return 0;
 }
 
-/* A file that was given to the user meanwhile. */
+/* Whether the file has been given to the user meanwhile, for example by chown. */
 static bool is_good_now(const char *path, const struct pod_cred *cred)
 {
 	struct stat st;
@@ -179,7 +180,8 @@ static bool is_good_now(const char *path, const struct pod_cred *cred)
 	return path[0] == '/' && !stat(path, &st) && S_ISREG(st.st_mode) && user_may_write(path, cred);
 }
 
-/* 1 if process pid has a descriptor whose link in /proc is one of those, -1 with errno if they cannot be listed. */
+/* 1: the process has one of these files open, and link is its name. 0: it has none. -1 with errno: its descriptors
+ * cannot be listed. */
 static int has_open(pid_t pid, const json_t *outside, const struct pod_cred *cred, char *link, size_t len)
 {
 	cleanup_dir DIR *d = NULL;

@@ -1,4 +1,4 @@
-/* What the foreground process of run and restore does while its pod lives. */
+/* The supervisor: the foreground process of run and restore while its pod exists. */
 #include "cli/pod/pod_cmd.h"
 
 #include <errno.h>
@@ -19,15 +19,15 @@ struct supervisor {
 	const struct pod_opts *o;
 	struct pod_home *home;
 	struct pod *pod;
-	unsigned restoring; /* epoch, until criu has done it */
+	unsigned restoring; /* the epoch that criu is restoring; 0: none */
 	bool exited;
 	int status;        /* wait status of the command */
 	int64_t due;       /* µs, of the next periodic checkpoint; 0 = none */
-	pid_t saver;       /* periodic checkpoint that runs, 0 = none */
+	pid_t saver;       /* the process of a periodic checkpoint, 0 = none */
 	char failure[512]; /* of a restore */
 };
 
-/* The process group of the command, as a terminal would do it. */
+/* Sends the signal to the process group of the command, as a terminal does. */
 static void supervisor_forward(struct supervisor *s, int sig)
 {
 	pid_t script = pod_script(s->pod->init);
@@ -48,7 +48,7 @@ static void start_saver(struct supervisor *s)
 	s->saver = fork();
 	if (s->saver)
 		return;
-	/* Without the control socket, which would keep the pod alive if the supervisor dies. */
+	/* The child closes the control socket: a copy of it would keep the pod alive if the supervisor dies. */
 	close(s->pod->ctl);
 	close(s->home->supervisor_lock);
 	sigemptyset(&none);
@@ -84,7 +84,7 @@ static void supervisor_on_message(struct supervisor *s, const char *msg)
 	}
 }
 
-/* Until the control socket closes, which is the end of pid 1. */
+/* Runs until the control socket closes, which happens when pid 1 ends. */
 static void supervisor_watch(struct supervisor *s, int sigfd)
 {
 	const int64_t limit = s->restoring ? now_us() + (int64_t)s->o->conf.timeout * 1000000 : 0;
@@ -135,7 +135,7 @@ static int supervisor_exit_status(struct supervisor *s, enum intent intent)
 	return POD_EXIT_KILLED;
 }
 
-/* The record's intent as it is on disk: `checkpoint --kill` of another process may have set it. */
+/* Reads the intent from the record on disk: another process with `checkpoint --kill` may have set it. */
 static enum intent recorded_intent(const struct pod_home *h)
 {
 	cleanup_close int lock = pod_home_lock(h, NULL);

@@ -1,4 +1,5 @@
-/* fsched-worker as a child: request in, events out (docs/internals.md). */
+/* Runs fsched-worker as a child: the request goes to its standard input, its events come from its standard output
+ * (docs/internals.md). */
 #include "cli/pod/pod_cmd.h"
 
 #include <errno.h>
@@ -18,11 +19,14 @@
 #include "base/util.h"
 #include "base/json.h"
 
-enum { LINE_MAX_BYTES = 65536, MARGIN_S = 30 /* the worker keeps CheckpointTimeout itself */ };
+enum {
+	LINE_MAX_BYTES = 65536,
+	MARGIN_S = 30 /* s after which a worker that does not keep CheckpointTimeout itself is killed */
+};
 
 struct worker_call {
 	pid_t pid;
-	int in, out; /* our ends; in is a socket: a dead worker raises no SIGPIPE */
+	int in, out; /* our ends. in is a socket, so that writing to a dead worker raises no SIGPIPE */
 	char *buf;
 	size_t len;
 	struct progress progress;
@@ -74,7 +78,7 @@ __attribute__((noreturn)) static void worker_call_exec(const char *path, const c
 	char *const argv[] = { (char *)(uintptr_t)path, (char *)(uintptr_t)op, NULL };
 	sigset_t none;
 
-	/* A checkpoint whose client was interrupted is given up. */
+	/* The worker dies with this process: an interrupted checkpoint is given up. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent || dup2(in, 0) < 0 || dup2(out, 1) < 0)
 		_exit(127);
@@ -145,7 +149,7 @@ static void worker_call_line(struct worker_call *c, const char *line)
 	json_decref(o);
 }
 
-/* Returns false at end of file. */
+/* Reads and handles complete lines. False: end of file, or a line is too long. */
 static bool worker_call_read(struct worker_call *c)
 {
 	ssize_t n = read(c->out, c->buf + c->len, LINE_MAX_BYTES - c->len);
@@ -165,7 +169,7 @@ static bool worker_call_read(struct worker_call *c)
 	return c->len < LINE_MAX_BYTES;
 }
 
-/* Until the result is there, the worker has ended, or the time is up: 0, 0, -1. */
+/* Handles events until the result has come or the worker has closed its output (0), or until the deadline (-1). */
 static int worker_call_run(struct worker_call *c, int64_t deadline)
 {
 	struct pollfd p = { c->out, POLLIN, 0 };
