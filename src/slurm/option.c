@@ -16,7 +16,8 @@ static const char *option_value_of(const char *element, const char *name, size_t
 const struct mpi_variable mpi_variables[MPI_VARIABLES] = {
 	{ "HYDRA_LAUNCHER", "fork" },        /* MPICH and its kin */
 	{ "I_MPI_HYDRA_BOOTSTRAP", "fork" }, /* Intel MPI */
-	/* Open MPI 4 takes a node for another one, and srun, if Slurm's name of it is not the host's. */
+	/* Open MPI 4 takes this node for a remote one, and uses srun, if Slurm's name of the node differs from the host
+	   name. */
 	{ "OMPI_MCA_plm", "isolated" },
 	{ "OMPI_MCA_ras", "^slurm" },
 	{ "OMPI_MCA_orte_set_default_slots", NULL },
@@ -42,7 +43,7 @@ int option_parse_submitted(const char *value, struct option_value *v, struct err
 	size_t len = strcspn(value, "/");
 
 	memset(v, 0, sizeof(*v));
-	/* Longer than any time: cut it only to be shown in the refusal. */
+	/* A longer text is no time: it is cut for the message of the refusal. */
 	if (len >= sizeof(v->interval_text))
 		len = sizeof(v->interval_text) - 1;
 	memcpy(v->interval_text, value, len);

@@ -1,4 +1,4 @@
-/* able and error, in the words of the Slurm that had them. */
+/* able and error. Their output is that of the versions of Slurm with `scontrol checkpoint`. */
 #include "cli/user/checkpoint.h"
 
 #include <stdio.h>
@@ -14,7 +14,7 @@ static void print_answer(const struct request *r, struct target *t, const char *
 		printf("%s: %s\n", t->label, text);
 }
 
-/* Why not, beside the answer: on standard error, so that the answer stays the word that scripts know. */
+/* Prints the reason for "No" on standard error: scripts read the one word on standard output. */
 static void print_reason(struct target *t, const char *why)
 {
 	char shown[800];
@@ -45,7 +45,7 @@ static int ask_able(const struct request *r, struct target *t, char *text, size_
 	return CLI_OK;
 }
 
-/* A job that does not run, or never can be saved, is a "No" as well: the question has its answer. */
+/* The answer is also "No" for a job that does not run or can never be checkpointed. */
 int op_able(const struct request *r, struct target *t)
 {
 	char text[64] = "No";

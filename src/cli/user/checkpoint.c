@@ -14,7 +14,8 @@
 
 #define COMMAND "checkpoint"
 
-/* Operations, and how many letters old Slurm wanted of each. run NULL: of old Slurm only. */
+/* Operations, and the number of letters of each that the versions of Slurm with `scontrol checkpoint` required. run
+ * NULL: an operation of these versions only. */
 static const struct operation {
 	const char *name;
 	size_t letters;
@@ -104,7 +105,7 @@ static int read_option(int c, struct command_line *l)
 	return rc;
 }
 
-/* The arguments of old Slurm that can follow the job: understood only to be refused properly. */
+/* Refuses arguments of those versions of Slurm with a message that names the replacement. */
 static int refuse_old_argument(const char *text)
 {
 	if (strncasecmp(text, "MaxWait=", 8) == 0)
@@ -162,7 +163,7 @@ static int run_job(const struct command_line *l, uint32_t id)
 	return rc;
 }
 
-/* A failure outweighs "not yet". */
+/* CLI_FAILED takes precedence over CLI_LATER. */
 static int worse(int a, int b)
 {
 	if (a == CLI_FAILED || b == CLI_FAILED)
@@ -176,7 +177,7 @@ static int fail_ref(const struct err *err)
 	return CLI_FAILED;
 }
 
-/* A task that has no record of its own yet. */
+/* For a task that has no record of its own yet. */
 static int refuse_waiting_task(const struct command_line *l, const struct slurm_job *job)
 {
 	cli_error(COMMAND, "job %s is pending and has never run", job->label);
@@ -189,7 +190,7 @@ static int refuse_waiting_task(const struct command_line *l, const struct slurm_
 	return CLI_OK;
 }
 
-/* An array by its own id means all of its tasks that have a record of their own. */
+/* The id of an array means all its tasks that have records of their own. */
 static int run_ref(struct command_line *l, const struct job_ref *ref)
 {
 	cleanup_free uint32_t *ids = NULL;
@@ -203,7 +204,7 @@ static int run_ref(struct command_line *l, const struct job_ref *ref)
 		if (rpc_job_load_task(ref->id, (uint32_t)ref->task, &job, &err) < 0)
 			return fail_ref(&err);
 		id = job.id;
-		/* the array's own record stands for a task that has none yet */
+		/* for a task without a record of its own Slurm returns the record of the array */
 		if (job.pending && job.id == job.array_id && job.restart_count == 0)
 			rc = refuse_waiting_task(l, &job);
 		else
@@ -251,7 +252,7 @@ int checkpoint_cmd(int argc, char **argv)
 	while (rc == CLI_OK && (c = getopt_long(argc, argv, "QM:u:hadFov", long_options, NULL)) != -1) {
 		if (c == 'h')
 			return cli_help(COMMAND);
-		/* scontrol's options that mean nothing here are taken as scontrol takes them. */
+		/* Options of scontrol that have no meaning here are accepted and ignored. */
 		if (c > 255 || !strchr("adFov", c))
 			rc = read_option(c, &l);
 	}

@@ -1,4 +1,4 @@
-/* create and vacate: the agent does it, the client tells. */
+/* create and vacate: the agent makes the checkpoint, this prints the outcome. */
 #include "cli/user/checkpoint.h"
 
 #include <stdio.h>
@@ -25,7 +25,7 @@ static void format_result(const json_t *j, char *buf, size_t len)
 	format_duration(result_number(j, "total_us"), total, sizeof(total));
 	if (result_number(j, "frozen_us") > 0)
 		snprintf(buf, len, "%s, frozen %s, %s in all", size, frozen, total);
-	else /* an agent of an older fsched: it could not tell of a vacate */
+	else /* an agent of an older fsched, which could not measure it in a vacate */
 		snprintf(buf, len, "%s, %s in all", size, total);
 }
 
@@ -41,7 +41,7 @@ static void print_warnings(const struct request *r, struct target *t, const json
 			target_say(r, t, "warning: %s", printable(json_string_value(w), shown, sizeof(shown)));
 }
 
-/* What to tell when there is no "yes". */
+/* Prints why the operation was not done. Returns the exit status. */
 static int no_answer(enum client_outcome o, const char *op, struct target *t, const json_t *result, const struct err *err)
 {
 	const char *state = json_string_value(json_object_get(result, "state"));
@@ -92,7 +92,7 @@ int op_create(const struct request *r, struct target *t)
 	return rc;
 }
 
-/* Until the job is PENDING and its node free again. */
+/* Waits until the job is pending or has ended and Slurm has freed its node. -1: timeout. */
 static int wait_for_requeue(struct target *t)
 {
 	int64_t until = now_us() + REQUEUE_WAIT_US;

@@ -1,4 +1,4 @@
-/* restart: the epoch is noted, the job released, and then it is watched until it runs again. */
+/* restart: notes the epoch for the agent, releases the job, and waits until it runs again. */
 #include "cli/user/checkpoint.h"
 
 #include <errno.h>
@@ -9,12 +9,12 @@
 
 #include "base/util.h"
 
-#define RELEASE_WAIT_US    180000000 /* for a job that is still completing */
-#define SETTLE_US          5000000   /* for the reason why a job is held again */
-#define COMPLETING_WAIT_US 60000000  /* the same while its last run is completing */
-#define PATIENCE_US        30000000  /* off a terminal, for a job that waits for resources */
+#define RELEASE_WAIT_US    180000000 /* us to wait for a job that is still completing */
+#define SETTLE_US          5000000   /* us to wait for the reason why a job is held again */
+#define COMPLETING_WAIT_US 60000000  /* the same, us, while its last run is completing */
+#define PATIENCE_US        30000000 /* us to wait for a job that waits for resources if standard error is no terminal */
 
-/* Is epoch in "1,2,3"? */
+/* Whether the epoch is in a list "1,2,3". */
 static bool is_kept(const char *list, unsigned epoch)
 {
 	while (*list) {
@@ -79,8 +79,8 @@ static int restart_check(const struct request *r, const struct target *t, struct
 	return t->job.completing ? 0 : check_epoch(r, t, err);
 }
 
-/* Notes the epoch for the agent. Without the note a job that was requeued and held by other means would start over, and
- * so would a vacated one on a node that does not see its epochs. */
+/* Notes the epoch in the Comment for the agent. Without the note a job that was requeued and held by other means would
+ * start from the beginning, and so would a vacated job on a node that does not see its epochs. */
 static int note_epoch(const struct request *r, struct target *t, struct err *err)
 {
 	unsigned epoch = r->epoch ? r->epoch : RPC_EPOCH_LATEST;
@@ -90,8 +90,8 @@ static int note_epoch(const struct request *r, struct target *t, struct err *err
 	return rpc_request_epoch(t->id, epoch, err);
 }
 
-/* A begin time given to a completing job is overwritten, so it has to be waited for. Until then its agent may also be
- * about to publish another epoch: that of the vacate which has just put it into the queue. */
+/* slurmctld overwrites a begin time that is set while the job is completing, so this waits until it has completed.
+ * Until then its agent may also publish another epoch: that of the vacate which has just requeued the job. */
 static int restart_release(const struct request *r, struct target *t, struct err *err)
 {
 	int64_t until = now_us() + (r->timeout_s ? r->timeout_s * INT64_C(1000000) : RELEASE_WAIT_US);
@@ -120,7 +120,8 @@ static int restart_release(const struct request *r, struct target *t, struct err
 
 static void show_doing(struct target *t)
 {
-	const bool waits = *t->status.error && strcmp(t->status.state, "restoring") == 0; /* for what passes by itself
+	const bool waits = *t->status.error && strcmp(t->status.state, "restoring") == 0; /* for a condition that may
+											   * pass by itself
 											   */
 	char text[240];
 
@@ -137,14 +138,14 @@ static void show_doing(struct target *t)
 
 enum outcome { WAIT, RESTORED, HELD_AGAIN, STARTED_OVER, ENDED };
 
-/* The job has been held since then: nothing more is to come. */
+/* Whether a job that has been held since then will not be changed by its agent any more. */
 static bool hold_is_final(const struct target *t, int64_t held_since)
 {
 	return now_us() - held_since > (t->job.completing ? COMPLETING_WAIT_US : SETTLE_US);
 }
 
-/* before: AdminComment at the release; while it is the same the new agent has not spoken yet. final: of a job that is
- * held, there will be no other word. */
+/* before: the AdminComment at the release; as long as it is unchanged, the new agent has published nothing. final: the
+ * state of a held job will not change any more. */
 static enum outcome restart_judge(const struct target *t, const char *before, bool seen_running, bool final)
 {
 	const struct slurm_job *j = &t->job;
@@ -152,7 +153,7 @@ static enum outcome restart_judge(const struct target *t, const char *before, bo
 
 	if (j->running && strcmp(state, "running") == 0 && strcmp(j->admin_comment, before) != 0)
 		return t->status.restored ? RESTORED : STARTED_OVER;
-	/* while its last run is completing, the agent may still be about to say why */
+	/* while its last run is completing, the agent may still publish the reason */
 	if (j->pending && j->held)
 		return final || (!j->completing && strcmp(j->admin_comment, before) != 0) ? HELD_AGAIN : WAIT;
 	if (j->finished && !j->completing)
@@ -160,7 +161,7 @@ static enum outcome restart_judge(const struct target *t, const char *before, bo
 	return WAIT;
 }
 
-/* What can be done about a job that is held again: with another epoch, if there is one. */
+/* Writes to buf what a person can do about a job that is held again. */
 static void next_step(const struct target *t, unsigned tried, char *buf, size_t len)
 {
 	if (strchr(t->status.kept, ','))
@@ -206,7 +207,8 @@ static int restart_later(const struct request *r, struct target *t, unsigned epo
 	return CLI_LATER;
 }
 
-/* Waits for resources as long as somebody watches, for the restore as long as it takes. */
+/* Waits until the job is restored, held again, or ended. Waits for resources without limit only at a terminal, for a
+ * restore always. */
 static int restart_watch(const struct request *r, struct target *t, unsigned epoch)
 {
 	cleanup_free char *before = xstrdup(t->job.admin_comment);
@@ -252,7 +254,7 @@ int op_restart(const struct request *r, struct target *t)
 	if (restart_check(r, t, &err) < 0)
 		return target_fail(t, "%s", err.text);
 	if (restart_release(r, t, &err) < 0) {
-		/* released by somebody else meanwhile, it needs the note */
+		/* keeps the note if somebody else has released the job meanwhile: its start needs it */
 		if (target_load(t, NULL) == 0 && t->job.pending && t->job.held)
 			rpc_request_epoch(t->id, 0, NULL);
 		return target_fail(t, "%s; it stays as it is", err.text);

@@ -27,7 +27,7 @@ struct talk {
 	int fd;
 	char nonce[PROTO_NONCE + 1];
 	char line[PROTO_LINE_MAX];
-	size_t len;       /* bytes of the next line that are there */
+	size_t len;       /* bytes in line */
 	int64_t deadline; /* now_us(), 0 = none */
 };
 
@@ -63,7 +63,7 @@ static int client_connect_to(const struct addrinfo *a, struct progress *p)
 	return steal_fd(&fd);
 }
 
-/* No AI_ADDRCONFIG: it finds nothing on a host that has only a loopback interface. */
+/* Does not use AI_ADDRCONFIG, with which getaddrinfo() finds nothing on a host that has only a loopback interface. */
 static enum client_outcome client_connect(struct talk *k, struct err *err)
 {
 	struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
@@ -131,7 +131,7 @@ static int client_send_request(struct talk *k, const char *op, struct err *err)
 	return 0;
 }
 
-/* The next line, in k->line. 1, 0 at the end of the connection, -1 when time is up, -2 on another error. */
+/* Receives the next line into k->line. 1: *line; 0: end of the connection; -1: timeout; -2 with err: another error. */
 static int client_next_line(struct talk *k, char **line, struct err *err)
 {
 	int64_t silent = now_us() + PROTO_CLIENT_TIMEOUT * INT64_C(1000000);
@@ -236,7 +236,7 @@ static enum client_outcome client_finish(json_t *j, json_t **result, struct err 
 	return CLIENT_REFUSED;
 }
 
-/* An agent that cannot authenticate a request has nobody to answer to: it just closes. */
+/* An agent that cannot authenticate a request closes the connection without an answer. */
 static void client_explain_end(bool heard, struct err *err)
 {
 	if (heard)

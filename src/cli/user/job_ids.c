@@ -7,7 +7,7 @@
 
 #include "base/util.h"
 
-/* Slurm's own limits: MAX_JOB_ID, and array tasks below 4000001. */
+/* Limits of Slurm: MAX_JOB_ID, and array tasks up to 4000000. */
 #define JOB_ID_MAX  0x03FFFFFFu
 #define TASK_ID_MAX 4000000u
 
@@ -52,7 +52,7 @@ static int ids_add(struct list *l, uint32_t id, int64_t task, struct err *err)
 	return 0;
 }
 
-/* "1-3,7-9:2" up to the closing bracket. */
+/* Parses "1-3,7-9:2" and the closing bracket. */
 static int ids_parse_tasks(const char **p, const char *text, uint32_t id, struct list *l, struct err *err)
 {
 	for (;;) {

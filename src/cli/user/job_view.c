@@ -19,7 +19,7 @@ static void load_disk(struct view *v, const struct conf *c)
 	v->on_disk = store_load_record(&v->store, &v->rec, &v->disk_err) == 0;
 }
 
-/* Without a slurm.conf libslurm would end the process. */
+/* slurm_init() ends the process if there is no slurm.conf. */
 static void load_slurm(struct view *v)
 {
 	struct err err;
@@ -78,7 +78,7 @@ static int resolve_task(const struct job_ref *ref, uint32_t *id, struct err *err
 	return 0;
 }
 
-/* An id that Slurm does not know (any more) stands for itself: its epochs may still be there. */
+/* An id that Slurm does not know is taken as it is: epochs of that job may still exist. */
 static void resolve_job(uint32_t id, uint32_t **ids, size_t *n)
 {
 	cleanup_free uint32_t *tasks = NULL;
@@ -120,7 +120,7 @@ static const char *view_duration(int64_t us, char *buf, size_t len)
 	return us > 0 ? format_duration(us, buf, len) : "-";
 }
 
-/* The manifest of an epoch, for those who may read it. */
+/* Loads the manifest of an epoch. False: err says why, for example that the caller may not read it. */
 static bool load_manifest(const struct view *v, unsigned epoch, struct manifest *m, struct err *err)
 {
 	int fd;
@@ -177,7 +177,7 @@ static void print_disk_row(const struct view *v, const struct epoch_summary *e)
 	free(m);
 }
 
-/* Only the last epoch has its numbers in the entry. */
+/* The entry has size and times of the last epoch only. */
 static void print_entry_rows(const struct status *s)
 {
 	for (const char *p = s->kept; *p;) {
@@ -204,7 +204,7 @@ int view_print_epochs(const struct view *v, struct err *err)
 				       v->label);
 		return err_set(err, 0, "%s; %s", v->slurm_err.text, v->disk_err.text);
 	}
-	/* The entry of a job that has ended stays what it was: Slurm takes no update. */
+	/* Slurm refuses updates of a job that has ended, so its entry may name epochs that have been pruned. */
 	if (v->sees_disk && v->enabled && v->status.epoch &&
 	    (disk ? v->rec.n_epochs == 0 : v->foreign || v->disk_err.num == ENOENT)) {
 		printf("job %s: nothing on disk (pruned?); its Checkpoint entry still tells of epoch %u\n", v->label,
@@ -288,7 +288,7 @@ static void print_manifest(const struct manifest *m, const struct epoch_summary 
 	print_file_counts(m->files);
 }
 
-/* Names come from the job and may hold anything. */
+/* File names come from the job and may contain any byte. */
 static void print_files(const json_t *files)
 {
 	json_t *f;

@@ -57,7 +57,7 @@ static int dirent_by_job_id(const struct dirent **a, const struct dirent **b)
 	return x < y ? -1 : x > y;
 }
 
-/* A job's own directory: its number and nothing else. */
+/* Whether the entry is the directory of a job: a job id and nothing else. */
 static int is_job(const struct dirent *d)
 {
 	return *d->d_name != '0' && strspn(d->d_name, "0123456789") == strlen(d->d_name) && strlen(d->d_name) < 10;
@@ -119,7 +119,7 @@ static bool list_print_job(const char *dir, const char *name, bool *ask)
 static int list_all(const struct conf *c)
 {
 	struct dirent **names = NULL;
-	bool ask = slurmconf_path() != NULL; /* without a slurm.conf libslurm would end the process */
+	bool ask = slurmconf_path() != NULL; /* slurm_init() ends the process if there is no slurm.conf */
 	unsigned hidden = 0;
 	int n = scandir(c->dir, &names, is_job, dirent_by_job_id);
 

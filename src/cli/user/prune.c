@@ -1,4 +1,4 @@
-/* fsched prune: epochs stay after the end of a job until somebody removes them. */
+/* fsched prune: removes epochs. They are kept after the end of a job until somebody removes them. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +13,7 @@
 #include "base/util.h"
 
 #define COMMAND "prune"
-#define SHOWN   11 /* epochs in an entry */
+#define SHOWN   11 /* most epochs in a Checkpoint entry */
 
 struct options {
 	long keep; /* -1 = --all */
@@ -21,13 +21,13 @@ struct options {
 	const char *conf;
 };
 
-/* A job that can still use its epochs. */
+/* Whether the job has not ended and can still use its epochs. */
 static bool needs_epochs(const struct view *v)
 {
 	return v->in_slurm && !v->foreign && (!v->job.finished || v->job.completing);
 }
 
-/* May it be pruned? Not knowing counts as no. */
+/* 0: the job may be pruned. -1: it may not, or that is not known. */
 static int prune_check(const struct view *v, const struct options *o, struct err *err)
 {
 	if (o->force || o->dry_run)
@@ -46,7 +46,7 @@ static void prune_say(const struct options *o, const struct view *v, const char 
 	printf("job %s: %s %s\n", v->label, o->dry_run ? "would remove" : "removed", what);
 }
 
-/* The record first: an epoch that it names must be there. */
+/* Updates the record before it removes the epoch: every epoch in the record must exist. */
 static int remove_epoch(struct view *v, unsigned epoch, const struct options *o, struct err *err)
 {
 	uint64_t shared = store_epoch_shared(&v->store, epoch);
@@ -84,7 +84,8 @@ static int keep_some(struct view *v, const struct options *o, struct err *err)
 	return 0;
 }
 
-/* "12" and what was set aside of older jobs with this id: "12.<uuid>". */
+/* Whether name is the directory of the job, "12", or one that was set aside for an older job with this id, "12.<uuid>".
+ */
 static bool is_job_dir_name(const char *name, uint32_t id)
 {
 	char number[16];
@@ -116,7 +117,7 @@ static int remove_all(struct view *v, const struct conf *c, const struct options
 	return n ? 0 : err_set(err, ENOENT, "nothing is kept of it in %s", c->dir);
 }
 
-/* Slurm takes no update of a job that has ended; of others it must not tell of what is no more, for restart goes by it.
+/* Removes pruned epochs from the Checkpoint entry, which restart reads. Slurm refuses updates of a job that has ended.
  */
 static void prune_publish(struct view *v)
 {

@@ -1,10 +1,10 @@
 /* job_submit/fsched: runs in slurmctld when a job is submitted.
  *
- * A job without --checkpoint passes untouched. One with it is checked, made to be requeued and to append to its output
- * (Slurm truncates the output of a requeued job otherwise), kept on one node, and gets its uuid and its Checkpoint
- * entry.
+ * A job without --checkpoint is not changed, except for variables that it has inherited from another job
+ * (drop_inherited()). A job with the option is checked, may be requeued, appends to its output (Slurm would truncate
+ * the output of a requeued job), runs on one node, and gets its uuid and its Checkpoint entry.
  *
- * Strings that slurmctld will free must come from Slurm's allocator: anything else makes it abort. */
+ * Strings that slurmctld frees must come from Slurm's allocator; any other string makes slurmctld abort. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,10 +20,10 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-/* Of libslurm, in no public header. */
+/* Exported by libslurm, but in no public header. */
 char *slurm_xstrdup(const char *text);
 void slurm_xfree(void **p);
-/* slurmctld's configuration in memory; weak, so that a Slurm that hides it still loads the plugin. */
+/* slurmctld's configuration in memory. Weak, so that the plugin can be loaded by a Slurm that does not export it. */
 extern slurm_conf_t slurm_conf __attribute__((weak));
 
 int init(void);
@@ -84,7 +84,7 @@ static bool limit_wanted(char *const *env, uint32_t size)
 	return false;
 }
 
-/* Every copy of the variable, since slurmstepd, sbatch and a shell may each look at another one. */
+/* Rewrites every copy of the variable: slurmstepd, sbatch and a shell may each read a different one. */
 static void rewrite_env(job_desc_msg_t *d, const struct option_value *v)
 {
 	char value[OPTION_MAX], element[sizeof(OPTION_ENV_JOB) + OPTION_MAX];
@@ -108,8 +108,8 @@ static bool is_variable(const char *element, const char *name)
 	return !strncmp(element, name, n) && element[n] == '=';
 }
 
-/* Set by the SPANK plugin in the job from which this one is submitted, and no wish of the user's: this one may be of
- * several nodes. */
+/* Whether the SPANK plugin has set the variable in the job from which this one is submitted. The user has not asked for
+ * it, and this job may use several nodes. */
 static bool set_for_other_job(const char *element, const char *set)
 {
 	for (int i = 0; set && i < MPI_VARIABLES; i++)
@@ -126,8 +126,8 @@ static const char *find_variable(const job_desc_msg_t *d, const char *name)
 	return NULL;
 }
 
-/* What a job submitted from inside of another inherits and must not. restart_count: Slurm itself sets it only from the
- * second start on. */
+/* Removes variables that a job submitted from inside another job must not inherit. restart_count: also
+ * SLURM_RESTART_COUNT, which Slurm sets itself, but only from the second start on. */
 static void drop_inherited(job_desc_msg_t *d, bool restart_count)
 {
 	const char *found = find_variable(d, MPI_SET_ENV);
@@ -142,13 +142,13 @@ static void drop_inherited(job_desc_msg_t *d, bool restart_count)
 		else
 			d->environment[kept++] = e;
 	}
-	/* Slurm's arrays are also walked to their NULL. */
+	/* Slurm also iterates such arrays up to a NULL. */
 	for (i = kept; i < d->env_size; i++)
 		d->environment[i] = NULL;
 	d->env_size = kept;
 }
 
-/* How many nodes the user asked for at most, 0 = did not say. */
+/* The most nodes that the user has asked for; 0 = he has not said. */
 static uint32_t nodes_asked(const job_desc_msg_t *d)
 {
 	uint32_t n = 0;
@@ -266,7 +266,7 @@ EXPORT int job_submit(job_desc_msg_t *d, uint32_t uid, char **err_msg)
 {
 	const char *value = find_value(d->environment, d->env_size);
 
-	/* salloc and srun carry the option outside of the environment. */
+	/* salloc and srun pass the option in spank_job_env, not in the environment. */
 	if (!value && !d->script)
 		value = find_value(d->spank_job_env, d->spank_job_env_size);
 	if (!value && limit_wanted(d->environment, d->env_size))

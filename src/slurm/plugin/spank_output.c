@@ -1,5 +1,5 @@
-/* The job's output of the run before, put beside before a fresh start truncates it or appends to it. In the script's
- * process, as the job's user and with his rights only. */
+/* Copies the output of the previous run before a new start truncates it or appends to it. Runs in the script's process
+ * as the job's user and with his rights only. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -12,11 +12,11 @@
 #include "slurm/plugin/spank_fsched.h"
 #include "files/files_internal.h"
 
-#define NAMES_MAX 100 /* of one run: the job's user may have files of such a name */
+#define NAMES_MAX 100 /* copies of one run: the user may have files with such names already */
 
 struct output {
 	char path[PATH_MAX];
-	char *name;    /* last part of path */
+	char *name;    /* the last component of path */
 	int dirfd, fd; /* fd: to read from */
 	struct stat st;
 };
@@ -26,8 +26,8 @@ static bool same_inode(const struct stat *a, const struct stat *b)
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* The file of descriptor fd by its name, as long as the name leads to it and to nothing else. 1: there is nothing to
- * keep. */
+/* Finds the file of descriptor fd by its name, and checks that the name leads to this file. 0; 1: there is nothing to
+ * copy; -1 with err. */
 static int find_output(int fd, struct output *o, struct err *err)
 {
 	struct stat named;
@@ -57,7 +57,7 @@ static int find_output(int fd, struct output *o, struct err *err)
 	return 0;
 }
 
-/* NAME.run-N, or NAME.run-N.2 and so on; never a file that is there. */
+/* Creates NAME.run-N, or NAME.run-N.2 and so on; never opens an existing file. Returns a descriptor or -1. */
 static int create_kept_output(const struct output *o, unsigned run, char name[NAME_MAX + 1], struct err *err)
 {
 	for (int i = 1; i <= NAMES_MAX; i++) {
@@ -74,7 +74,7 @@ static int create_kept_output(const struct output *o, unsigned run, char name[NA
 	return err_set(err, EEXIST, "%s.run-%u to %s.run-%u.%d are there already", o->path, run, o->path, run, NAMES_MAX);
 }
 
-/* 0: the name is appended to list. */
+/* Copies one file and appends the name of the copy to list. 0 or -1. */
 static int keep_one_output(const struct output *o, unsigned run, char *list, size_t len, struct err *err)
 {
 	char name[NAME_MAX + 1];

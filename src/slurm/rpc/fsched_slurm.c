@@ -1,20 +1,46 @@
-/* fsched-slurm: one conversation with slurmctld in a process of its own, so that a slow controller never blocks the
- * agent.
+/* fsched-slurm: one RPC to slurmctld in a process of its own, so that a slow controller never blocks the agent.
  *
  *   fsched-slurm [--timeout S] OP JOBID [ARG]
  *
- *   get                 the job's record, the address of its node, SlurmUser
- *   publish [STATUS]    STATUS (or stdin) becomes the job's Checkpoint entry: a rendered one (base/status.h), or a JSON
- * object with members of struct status, of which only those given change. Old news, from behind a link that was cut,
- * are left out: if the job runs and was started anew since the restart FSCHED_RESTART_COUNT of the environment. It
- * fails if the job does not run on node FSCHED_BATCH_HOST of the environment take-restart-epoch
- * {"epoch":N,"vacated":bool,"ended":bool}: the epoch asked for by the owner, 0 = none, -1 = the latest; it is removed
- * from the job's Comment. vacated: the job's entry says that it left its node to be continued; ended: that it had ended
- *   check-option {"uuid":U,"interval":N,"dir":PATH}  are these the job's own (option_check.h)? {"ok":true}, or
- * {"why":TEXT} requeue, requeue-hold, release
+ *   get
+ *       Prints the job's record, the address of its node, and SlurmUser.
  *
- * JOBID is 12 or 12_3. Prints one line, a JSON object: with "error" (also on stderr, as text) after a failure.
- * Exit status 0 done, 1 failed, 2 used wrongly. */
+ *   publish [STATUS]
+ *       STATUS (or standard input) becomes the Checkpoint entry of the job: a
+ *       rendered one (base/status.h), or a JSON object with members of struct
+ *       status, of which only those given change. The entry is left unchanged
+ *       if the job runs and has been started again since the restart
+ *       FSCHED_RESTART_COUNT of the environment: the caller was cut off from
+ *       the network, and its news are old. Fails if the job does not run on
+ *       the node FSCHED_BATCH_HOST of the environment.
+ *
+ *   take-restart-epoch
+ *       Prints {"epoch":N, "vacated":bool, "saved":bool, "moved":bool,
+ *       "ended":bool, "tried":TEXT} and removes the requested epoch from the
+ *       job's Comment.
+ *       epoch    asked for by the owner; 0 = none, -1 = the latest
+ *       vacated  the entry says that the job was vacated or held
+ *       saved    it says that the job has an epoch and was running
+ *       moved    it says that the job was being restored
+ *       ended    it says that the job had ended
+ *       tried    nodes that could not restore the job
+ *
+ *   check-option {"uuid":U,"interval":N,"dir":PATH}
+ *       Is this the option of the job (option_check.c)? Prints {"ok":true} or
+ *       {"why":TEXT}.
+ *
+ *   move {"node":NAME,"epoch":N,"error":TEXT}
+ *       Moves the job to another node (rpc_move()). A failure also has
+ *       "final":bool.
+ *
+ *   outlook
+ *       Prints {"grace":S, "preempt_time":UNIX, "end_time":UNIX}.
+ *
+ *   requeue, requeue-hold, requeue-soon, release
+ *       See slurm_rpc.h.
+ *
+ * JOBID is 12 or 12_3. Prints one line, a JSON object; after a failure it has "error", whose text is also printed on
+ * standard error. Exit status: 0 done, 1 failed, 2 wrong usage. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -78,7 +104,7 @@ static void limit_time(unsigned seconds, const char *op, const char *job)
 	snprintf(timeout_json, sizeof(timeout_json),
 		 "{\"error\":\"%s job %.32s: slurmctld did not answer within %u s\"}\n", op, job, seconds);
 	sigaction(SIGALRM, &sa, NULL);
-	/* the agent blocks all signals, and its children may have inherited that */
+	/* the agent blocks all signals, and its children inherit the mask */
 	sigemptyset(&set);
 	sigaddset(&set, SIGALRM);
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
@@ -209,7 +235,7 @@ static int parse_json_status(const char *input, const char *admin_comment, struc
 		json_decref(from);
 		return err_set(err, EINVAL, "the status is no JSON object: %s", je.text);
 	}
-	/* A missing or damaged entry is written anew. */
+	/* A missing or damaged entry is replaced by a new one. */
 	if (status_parse(admin_comment, s, NULL))
 		memset(s, 0, sizeof(*s));
 	rc = merge_status(s, from, err);
@@ -355,7 +381,7 @@ static bool takes_arg(const char *op)
 	return !strcmp(op, "publish") || !strcmp(op, "move") || !strcmp(op, "check-option");
 }
 
-/* Whole numbers without sign and blanks, up to max. */
+/* Parses the whole number between from and to, without sign or blanks, up to max. */
 static bool parse_number(const char *from, const char *to, unsigned long max, unsigned long *out)
 {
 	unsigned long n = 0;

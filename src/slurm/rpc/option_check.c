@@ -8,7 +8,7 @@
 #include "slurm/option.h"
 #include "store/store.h"
 
-/* The entry of a task names the uuid of the array until the task's agent has published its own. */
+/* The entry of a task has the uuid of the array until the task's agent publishes the task's own. */
 static bool same_uuid(const struct slurm_job *job, const char *written, const char *uuid)
 {
 	char own[UUID_TEXT_LEN + 1];
@@ -21,7 +21,7 @@ static bool same_uuid(const struct slurm_job *job, const char *written, const ch
 	return !strcmp(own, uuid);
 }
 
-/* The record of an earlier start, which root wrote when the option had been checked. */
+/* Whether the record of an earlier start, which root wrote after a successful check, has the same option. */
 static bool is_in_record(const struct slurm_job *job, const char *uuid, int64_t interval, const char *dir)
 {
 	cleanup_free struct job_record *r = xcalloc(1, sizeof(*r));

@@ -1,4 +1,4 @@
-/* Questions and orders about where and how long a job may run: another node for it, what Slurm has in mind for it. */
+/* Moving a job to another node, requeuing it soon, and how long a preempted job may run. */
 #include "slurm/rpc/slurm_rpc.h"
 
 #include <errno.h>
@@ -13,8 +13,8 @@
 #include "slurm/rpc/nodelist.h"
 #include "slurm/slurm_compat.h"
 
-/* While the job's last processes end, slurmctld overwrites a begin time that is not behind that end
- * (batch_requeue_fini). */
+/* While the last processes of the job end, slurmctld overwrites a begin time that is not later than that end
+ * (batch_requeue_fini()). */
 #define MOVE_DELAY 6 /* s */
 
 /* ---- is there another node? ---- */
@@ -41,7 +41,7 @@ static char *nodes_of_partitions(const char *names, struct err *err)
 	for (uint32_t i = 0; i < msg->record_count; i++) {
 		const partition_info_t *p = &msg->partition_array[i];
 
-		/* the name may be one of several that the job would take */
+		/* job->partition may list several partitions */
 		if (!p->name || !p->nodes || !nodelist_has(names, p->name))
 			continue;
 		char *more = nodelist_add(nodes, p->nodes);
@@ -116,7 +116,7 @@ int rpc_move(uint32_t job_id, const struct rpc_move *m, bool *final, struct err 
 	} else {
 		rc = n < 0 ? -1 : rpc_requeue(job_id, false, err);
 	}
-	/* It is in the queue: what fails now costs another try on this node at worst. */
+	/* The job is in the queue. A failure from here on costs at most another attempt on this node. */
 	if (rc == 0)
 		exclude(&job, m, NULL);
 	rpc_job_free(&job);
@@ -131,14 +131,14 @@ int rpc_requeue_soon(uint32_t job_id, struct err *err)
 		return -1;
 	slurm_init_job_desc_msg(&d);
 	d.begin_time = time(NULL) + MOVE_DELAY;
-	/* without that the job starts all the same, later */
+	/* if this fails, the job only starts later */
 	rpc_update(job_id, &d, "cannot start soon", NULL);
 	return 0;
 }
 
 /* ---- outlook ---- */
 
-/* The grace time of the job's partition, in s; 0 = a preemption gives none, or does not requeue. */
+/* The GraceTime of the job's partition in s; 0 = there is none. */
 static int grace_of(const struct slurm_job *job, int64_t *grace, struct err *err)
 {
 	partition_info_msg_t *msg = NULL;

@@ -14,7 +14,7 @@
 #include "slurm/rpc/nodelist.h"
 #include "slurm/slurm_compat.h"
 
-/* Of libslurm, in no public header; weak, since it only cures a leak. */
+/* Exported by libslurm, but in no public header. Weak, because it is needed only to fix a leak. */
 void slurm_xfree(void **p) __attribute__((weak));
 
 #define EPOCH_KEY    "fsched-restart="
@@ -51,7 +51,7 @@ static const char *state_name(uint32_t state)
 	return base < ARRAY_SIZE(names) && names[base] ? names[base] : "UNKNOWN";
 }
 
-/* The reasons that a person meets around a checkpoint; Slurm's own table is in no public header. */
+/* The pending and failure reasons that occur with checkpoints. Slurm's own table is in no public header. */
 static const char *reason_name(uint32_t reason, char *buf, size_t len)
 {
 	static const struct {
@@ -94,7 +94,7 @@ static void set_label(struct slurm_job *j)
 		snprintf(j->label, sizeof(j->label), "%u", j->id);
 }
 
-/* The rest of an array: "12_[3-5]", or "12_[...]" for a list that is too long to be shown whole. */
+/* The label of the waiting tasks of an array: "12_[3-5]", or "12_[...]" for a list that is too long. */
 static void label_rest(struct slurm_job *j, const char *tasks)
 {
 	int n = snprintf(j->label, sizeof(j->label), "%u_[%.*s]", j->array_id, (int)strcspn(tasks, "%"), tasks);
@@ -166,7 +166,7 @@ static void free_msg(job_info_msg_t **msg)
 
 	if (!*msg)
 		return;
-	/* 22.05 forgets this member; others find it empty */
+	/* libslurm 22.05 does not free this member; in later versions it is NULL here */
 	for (i = 0; slurm_xfree && i < (*msg)->record_count; i++)
 		slurm_xfree((void **)&(*msg)->job_array[i].admin_comment);
 	slurm_free_job_info_msg(*msg);
@@ -199,7 +199,7 @@ int rpc_job_load(uint32_t job_id, struct slurm_job *job, struct err *err)
 	snprintf(shown, sizeof(shown), "%u", job_id);
 	if (load_records(&msg, job_id, shown, err))
 		return -1;
-	/* The id of an array brings the records of all its tasks; one of them has the id itself. */
+	/* The id of an array returns the records of all its tasks. One of them has the id itself. */
 	for (i = 0; i < msg->record_count; i++) {
 		if (RECORD_ID(&msg->job_array[i]) != job_id)
 			continue;
@@ -210,8 +210,8 @@ int rpc_job_load(uint32_t job_id, struct slurm_job *job, struct err *err)
 		       "job %s: slurmctld knows no such job (or has forgotten it after MinJobAge)", shown);
 }
 
-/* Is task in "1-3,5,7-11:2%4"? Slurm cuts long lists and ends them in "...": then nothing is known, and the answer is
- * yes. */
+/* Whether task is in a list "1-3,5,7-11:2%4". Slurm cuts long lists and ends them in "...": behind that nothing is
+ * known, and the result is true. */
 static bool task_listed(const char *list, uint32_t task)
 {
 	const char *p = list;
@@ -355,7 +355,7 @@ int rpc_publish(uint32_t job_id, const struct status *status, struct err *err)
 	return rc;
 }
 
-/* A number, or the word for the latest; 0 if it is neither. */
+/* Parses a number or the word for the latest epoch; 0: it is neither. */
 static unsigned epoch_value(const char *p)
 {
 	size_t len = strcspn(p, " ");
@@ -367,7 +367,7 @@ static unsigned epoch_value(const char *p)
 	return (unsigned)strtoul(p, NULL, 10);
 }
 
-/* The segment stands at the beginning or behind a blank, and ends at a blank or at the end. */
+/* Finds the segment. It begins at the begin of the comment or after a blank, and ends at a blank or at the end. */
 static const char *find_epoch_segment(const char *comment, unsigned *epoch)
 {
 	const char *p;
@@ -397,7 +397,7 @@ char *rpc_comment_with_epoch(const char *comment, unsigned epoch)
 	while ((found = find_epoch_segment(text, &old))) {
 		char *at = text + (found - text), *end = at + strcspn(at, " ");
 
-		/* With it goes the blank that separated it from the rest. */
+		/* The blank that separates it from the rest is removed, too. */
 		if (*end == ' ')
 			end++;
 		else if (at > text)
@@ -474,10 +474,10 @@ int rpc_requeue(uint32_t job_id, bool hold, struct err *err)
 
 	if (rpc_job_load(job_id, &job, err))
 		return -1;
-	/* slurmctld would requeue it, and the person who has just cancelled it would find it in the queue again */
+	/* slurmctld would requeue the job, and the person who has just cancelled it would find it in the queue again */
 	if (job.finished)
 		rc = err_set(err, ESLURM_ALREADY_DONE, "job %s has just been ended by Slurm (%s)", job.label, job.state);
-	/* slurmctld up to 26.05.3 may crash of a requeue that meets the end of the last run */
+	/* slurmctld up to 26.05.3 may crash if a requeue coincides with the end of the last run */
 	else if (job.completing)
 		rc = err_set(err, EAGAIN, "job %s is still completing its last run on %s; try again when that has ended",
 			     job.label, *job.batch_host ? job.batch_host : "its node");
@@ -494,7 +494,7 @@ int rpc_requeue(uint32_t job_id, bool hold, struct err *err)
 
 /* slurmd refuses to launch a job whose credential is not newer, in whole seconds, than the end of its last run
  * ("already killed, do not launch", slurmd/slurmd/req.c, slurm_cred_revoked), and slurmctld then fails the job. A
- * person who restarts right after a vacate would lose the job that way. Two seconds also cover a small difference
+ * person who restarts a job right after a vacate would lose it that way. Two seconds also allow for a small difference
  * between the clocks. */
 #define RELEASE_DELAY 2 /* s */
 
@@ -519,8 +519,8 @@ int rpc_release(uint32_t job_id, struct err *err)
 		slurm_init_job_desc_msg(&d);
 		d.priority = INFINITE;
 		d.begin_time = time(NULL) + RELEASE_DELAY;
-		/* a person begins anew: nodes that were excluded because they could not restore the job may be in order
-		 * again */
+		/* the person makes a new attempt: nodes that were excluded because they could not restore the job may
+		 * be in order again */
 		if (status_parse(job.admin_comment, &s, NULL) == 0 && *s.tried) {
 			nodes = nodelist_without(job.exc_nodes, s.tried);
 			d.exc_nodes = nodes;
