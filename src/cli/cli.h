@@ -2,6 +2,7 @@
 #ifndef FSCHED_CLI_CLI_H
 #define FSCHED_CLI_CLI_H
 
+#include <stdbool.h>
 #include <stdio.h>
 #include "base/conf.h"
 #include "base/err.h"
@@ -14,14 +15,7 @@ enum {
 	CLI_LATER = 3, /* nothing failed, but the operation is not finished; it continues without the command */
 };
 
-struct command {
-	const char *name;
-	int (*run)(int argc, char **argv); /* argv[0] is the name of the command */
-	const char *args;                  /* arguments in the synopsis, after the name */
-	const char *summary;               /* its line in `fsched help` */
-	const char *help;                  /* the options, one per line; NULL: the command has --help of its own */
-};
-
+/* The commands. argv[0] is the name of the command. Each returns its exit status. */
 int checkpoint_cmd(int argc, char **argv);
 int list_cmd(int argc, char **argv);
 int show_cmd(int argc, char **argv);
@@ -37,9 +31,6 @@ void cli_error(const char *command, const char *fmt, ...) __attribute__((format(
 int cli_usage(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Prints only the line that names the help, after getopt has printed its message. Returns CLI_USAGE. */
 int cli_bad_option(const char *command);
-/* Prints the help of a command from the table; returns CLI_OK. */
-int cli_help(const char *command);
-
 /* Parses a decimal number in [min, max] without blanks or sign. 0 or -1. */
 int cli_number(const char *text, long min, long max, long *out);
 
@@ -49,5 +40,14 @@ int cli_conf_option(const char *command, int argc, char **argv, const char **con
 
 /* Loads fsched.conf. path NULL: searches for it. -1: the message has been printed. */
 int cli_conf(const char *command, const char *path, struct conf *c);
+
+/* ---- help.c: the usage texts */
+
+/* Prints that of a command. Returns CLI_OK. */
+int cli_help(const char *command);
+/* False: the command prints --help itself. */
+bool cli_has_help(const char *command);
+/* Prints the list of all commands. */
+void cli_overview(FILE *out);
 
 #endif

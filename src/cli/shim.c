@@ -85,7 +85,7 @@ static bool is_program(const char *path)
 
 /* With dpkg-divert, the real scontrol is scontrol.slurm in the directory of the link by which the shim was called. The
  * caller frees; NULL: there is none. */
-static char *diverted(const char *argv0)
+static char *find_diverted(const char *argv0)
 {
 	cleanup_free char *link = strchr(argv0, '/') ? xstrdup(argv0) : search_path(argv0, is_program);
 	char *slash = link ? strrchr(link, '/') : NULL;
@@ -117,7 +117,7 @@ static int run_real(char **argv)
 		}
 	}
 	if (!path)
-		path = diverted(argv[0]);
+		path = find_diverted(argv[0]);
 	if (!path)
 		path = search_path("scontrol", is_real);
 	if (!path && is_real("/usr/bin/scontrol"))

@@ -21,7 +21,7 @@
 
 /* Runs fn in a child, because a library may change or end the process. text: the first line that fn prints, or how the
  * child was killed. Returns the exit status of the child, or -1. */
-static int in_child(int (*fn)(const void *arg, FILE *out), const void *arg, char *text, size_t len)
+static int run_in_child(int (*fn)(const void *arg, FILE *out), const void *arg, char *text, size_t len)
 {
 	cleanup_free char *all = NULL;
 	int fds[2], st;
@@ -70,7 +70,7 @@ static void check_controller(void)
 {
 	char text[1024];
 
-	if (in_child(ask_controller, NULL, text, sizeof(text)) == 0)
+	if (run_in_child(ask_controller, NULL, text, sizeof(text)) == 0)
 		doctor_report(FINDING_OK, "slurmctld", "answers");
 	else
 		doctor_report(FINDING_WARNING, "slurmctld", "does not answer: %s; the rest is checked without it", text);
@@ -157,7 +157,7 @@ static int load_plugin(const void *arg, FILE *out)
 }
 
 /* The plugin is loaded by daemons of root, so nobody else may be able to change it. A missing file is no finding. */
-static bool safe_file(const char *what, const char *path)
+static bool check_plugin_owner(const char *what, const char *path)
 {
 	struct stat st;
 
@@ -206,12 +206,12 @@ static void check_plugin(const char *conf, const char *name, enum finding missin
 		doctor_report(missing, what, "is not in %s; %s", path ? path : dirs, where);
 		return;
 	}
-	if (!safe_file(what, path))
+	if (!check_plugin_owner(what, path))
 		return;
 	p = (struct plugin){ .library = library ? library : FSCHED_PLUGINDIR "/libslurmfull.so",
 			     .sample = sample,
 			     .path = path };
-	if (in_child(load_plugin, &p, text, sizeof(text)) == 0)
+	if (run_in_child(load_plugin, &p, text, sizeof(text)) == 0)
 		doctor_report(FINDING_OK, what, "%s, %s", path, text);
 	else
 		doctor_report(FINDING_FAILED, what, "%s: %s", path, text);
@@ -262,7 +262,7 @@ static void check_programs(void)
 }
 
 /* The path of the program that a shell would run. The caller frees; NULL: it was not found. */
-static char *in_path(const char *name)
+static char *find_in_path(const char *name)
 {
 	const char *dirs = getenv("PATH");
 	char *path;
@@ -283,7 +283,7 @@ static char *in_path(const char *name)
 static void check_scontrol(void)
 {
 	static const char ours[] = "/fsched/bin/scontrol";
-	cleanup_free char *path = in_path("scontrol"), *real = path ? realpath(path, NULL) : NULL;
+	cleanup_free char *path = find_in_path("scontrol"), *real = path ? realpath(path, NULL) : NULL;
 	cleanup_free char *dir = plugstack_libexec();
 	size_t len = real ? strlen(real) : 0;
 

@@ -16,7 +16,7 @@ struct pod_checkpoint {
 	struct epoch_summary epoch;
 };
 
-static void take_result(struct epoch_summary *e, const json_t *o)
+static void summary_from_result(struct epoch_summary *e, const json_t *o)
 {
 	const char *memory = json_string_value(json_object_get(o, "memory"));
 	json_int_t time = json_integer_value(json_object_get(o, "time"));
@@ -47,12 +47,12 @@ static int record_epoch(struct pod_checkpoint *s, struct err *err)
 }
 
 /* The epoch is durable and the tree is still frozen. The pod may be killed only if the record can be written now. */
-static bool on_held(void *arg, const json_t *event)
+static bool pod_on_held(void *arg, const json_t *event)
 {
 	struct pod_checkpoint *s = arg;
 	struct err err;
 
-	take_result(&s->epoch, event);
+	summary_from_result(&s->epoch, event);
 	s->rec->intent = INTENT_VACATED;
 	if (!record_epoch(s, &err))
 		return true;
@@ -62,7 +62,7 @@ static bool on_held(void *arg, const json_t *event)
 }
 
 /* Called only when the new epoch is complete. */
-static void remove_old(struct pod_checkpoint *s, unsigned keep)
+static void pod_remove_old_epochs(struct pod_checkpoint *s, unsigned keep)
 {
 	cleanup_free unsigned *list = xcalloc(STORE_KEPT_MAX, sizeof(*list));
 	cleanup_free unsigned *gone = xcalloc(STORE_KEPT_MAX, sizeof(*gone));
@@ -136,17 +136,17 @@ static int save_epoch(const struct pod_opts *o, struct pod_checkpoint *s, const 
 					      "agent_port", 0));
 	if (state->mailbox.in >= 0)
 		json_object_set_new(req, "mailbox", mailbox_describe(&state->mailbox, state->supervisor));
-	result = pod_worker(o, "checkpoint", req, -1, on_held, s, err);
+	result = pod_worker(o, "checkpoint", req, -1, pod_on_held, s, err);
 	if (!result) {
 		store_abort_epoch(&s->home->store, s->epoch.number); /* a worker that was killed could not do it */
 		return -1;
 	}
-	take_result(&s->epoch, result);
+	summary_from_result(&s->epoch, result);
 	if (record_epoch(s, err)) {
 		json_decref(result);
 		return err_wrap(err, "epoch %u is complete but cannot be recorded", s->epoch.number);
 	}
-	remove_old(s, o->conf.max_epochs);
+	pod_remove_old_epochs(s, o->conf.max_epochs);
 	report_epoch(s, result, o->kill);
 	json_decref(result);
 	return 0;
@@ -176,7 +176,7 @@ static int checkpoint_locked(const struct pod_opts *o, struct pod_checkpoint *s,
 		return -1;
 	if (save_epoch(o, s, &state, err))
 		rc = pod_explain_failure(s, err);
-	else /* the worker has killed it after on_held(); this waits for its end */
+	else /* the worker has killed it after pod_on_held(); this waits for its end */
 		rc = o->kill ? pod_kill(state.init, 10000, err) : 0;
 	pod_state_free(&state);
 	return rc;

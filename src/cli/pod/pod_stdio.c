@@ -21,7 +21,7 @@ enum action { KEEP, REOPEN, SHARE, TO_NULL };
 
 static const char *const names[] = { "standard input", "standard output", "standard error" };
 
-static bool link_of(int dirfd, const char *name, char *buf, size_t len)
+static bool read_fd_link(int dirfd, const char *name, char *buf, size_t len)
 {
 	ssize_t n = readlinkat(dirfd, name, buf, len - 1);
 
@@ -94,7 +94,7 @@ static void stdio_plan_one(struct pod_stdio *s, int fd, const struct pod_cred *c
 	char name[32], path[sizeof(s->fd[fd].path)] = "", shown[256];
 
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
-	link_of(AT_FDCWD, name, path, sizeof(path));
+	read_fd_link(AT_FDCWD, name, path, sizeof(path));
 	s->fd[fd].same_as = stdio_shared_with(fd);
 	if (can_reopen(fd, path)) {
 		s->fd[fd].action = s->fd[fd].same_as >= 0 && s->fd[s->fd[fd].same_as].action == REOPEN ? SHARE : REOPEN;
@@ -196,7 +196,7 @@ static int has_open(pid_t pid, const json_t *outside, const struct pod_cred *cre
 	if (!d)
 		return errno == ENOENT ? 0 : -1;
 	while ((more = dir_next(d, &e)) > 0) {
-		if (!link_of(dirfd(d), e->d_name, link, len))
+		if (!read_fd_link(dirfd(d), e->d_name, link, len))
 			continue;
 		json_array_foreach(outside, i, v)
 			if (!strcmp(json_string_value(v), link) && !is_good_now(link, cred))

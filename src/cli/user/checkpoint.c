@@ -164,7 +164,7 @@ static int run_job(const struct command_line *l, uint32_t id)
 }
 
 /* CLI_FAILED takes precedence over CLI_LATER. */
-static int worse(int a, int b)
+static int worse_status(int a, int b)
 {
 	if (a == CLI_FAILED || b == CLI_FAILED)
 		return CLI_FAILED;
@@ -218,7 +218,7 @@ static int run_ref(struct command_line *l, const struct job_ref *ref)
 	if (n > 1)
 		l->r.single = false;
 	for (int i = 0; i < n; i++)
-		rc = worse(rc, run_job(l, ids[i]));
+		rc = worse_status(rc, run_job(l, ids[i]));
 	return rc;
 }
 
@@ -239,7 +239,7 @@ static int run_all(struct command_line *l)
 		l->r.slurm_user = 0;
 	l->r.single = l->n_refs == 1;
 	for (size_t i = 0; i < l->n_refs; i++)
-		rc = worse(rc, run_ref(l, &l->refs[i]));
+		rc = worse_status(rc, run_ref(l, &l->refs[i]));
 	free(l->r.munge_socket);
 	return rc;
 }

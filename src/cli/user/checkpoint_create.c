@@ -42,7 +42,8 @@ static void print_warnings(const struct request *r, struct target *t, const json
 }
 
 /* Prints why the operation was not done. Returns the exit status. */
-static int no_answer(enum client_outcome o, const char *op, struct target *t, const json_t *result, const struct err *err)
+static int create_explain_failure(enum client_outcome o, const char *op, struct target *t, const json_t *result,
+				  const struct err *err)
 {
 	const char *state = json_string_value(json_object_get(result, "state"));
 	char shown[256];
@@ -74,7 +75,7 @@ static int create_ask(const struct request *r, struct target *t, json_t **result
 	o = target_ask(r, t, r->op, result, &err);
 	if (o == CLIENT_DONE)
 		return CLI_OK;
-	return no_answer(o, r->op, t, *result, &err);
+	return create_explain_failure(o, r->op, t, *result, &err);
 }
 
 int op_create(const struct request *r, struct target *t)

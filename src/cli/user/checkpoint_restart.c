@@ -28,7 +28,7 @@ static bool is_kept(const char *list, unsigned epoch)
 	return false;
 }
 
-static int check_epoch(const struct request *r, const struct target *t, struct err *err)
+static int restart_check_epoch(const struct request *r, const struct target *t, struct err *err)
 {
 	if (!t->status.epoch && strstr(t->status.error, "fsched prune"))
 		return err_set(err, 0, "cannot be continued: %s; cancel it and submit it again", t->status.error);
@@ -42,7 +42,7 @@ static int check_epoch(const struct request *r, const struct target *t, struct e
 	return 0;
 }
 
-static int check_state(const struct target *t, struct err *err)
+static int restart_check_state(const struct target *t, struct err *err)
 {
 	const struct slurm_job *j = &t->job;
 	char next[48];
@@ -74,14 +74,14 @@ static int check_state(const struct target *t, struct err *err)
 
 static int restart_check(const struct request *r, const struct target *t, struct err *err)
 {
-	if (target_check_enabled(t, err) < 0 || target_check_user(r, t, err) < 0 || check_state(t, err) < 0)
+	if (target_check_enabled(t, err) < 0 || target_check_user(r, t, err) < 0 || restart_check_state(t, err) < 0)
 		return -1;
-	return t->job.completing ? 0 : check_epoch(r, t, err);
+	return t->job.completing ? 0 : restart_check_epoch(r, t, err);
 }
 
 /* Notes the epoch in the Comment for the agent. Without the note a job that was requeued and held by other means would
  * start from the beginning, and so would a vacated job on a node that does not see its epochs. */
-static int note_epoch(const struct request *r, struct target *t, struct err *err)
+static int restart_note_epoch(const struct request *r, struct target *t, struct err *err)
 {
 	unsigned epoch = r->epoch ? r->epoch : RPC_EPOCH_LATEST;
 
@@ -101,7 +101,7 @@ static int restart_release(const struct request *r, struct target *t, struct err
 		if (target_load(t, err) < 0)
 			return -1;
 		if (!t->job.completing) {
-			if (check_epoch(r, t, err) < 0 || note_epoch(r, t, err) < 0)
+			if (restart_check_epoch(r, t, err) < 0 || restart_note_epoch(r, t, err) < 0)
 				return -1;
 			if (rpc_release(t->id, err) == 0)
 				return 0;
@@ -113,7 +113,7 @@ static int restart_release(const struct request *r, struct target *t, struct err
 				       *t->job.batch_host ? t->job.batch_host : "?");
 		progress_doing(&t->progress, "waiting for the last run to complete");
 		target_pause(t, &round);
-		if (check_state(t, err) < 0)
+		if (restart_check_state(t, err) < 0)
 			return -1;
 	}
 }
@@ -162,7 +162,7 @@ static enum outcome restart_judge(const struct target *t, const char *before, bo
 }
 
 /* Writes to buf what a person can do about a job that is held again. */
-static void next_step(const struct target *t, unsigned tried, char *buf, size_t len)
+static void restart_next_step(const struct target *t, unsigned tried, char *buf, size_t len)
 {
 	if (strchr(t->status.kept, ','))
 		snprintf(buf, len, "another epoch: scontrol checkpoint restart %s --epoch N; kept are %s", t->job.label,
@@ -184,7 +184,7 @@ static int restart_report(const struct request *r, struct target *t, enum outcom
 			   t->job.finished ? "; it has ended since: " : "", t->job.finished ? t->job.state : "");
 		return CLI_OK;
 	case HELD_AGAIN:
-		next_step(t, epoch, next, sizeof(next));
+		restart_next_step(t, epoch, next, sizeof(next));
 		return target_fail(t, "could not be restored%s%s: %s; it is held (%s)", *node ? " on node " : "", node,
 				   *shown ? shown : "it was held again before it started", next);
 	case STARTED_OVER:

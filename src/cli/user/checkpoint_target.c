@@ -194,7 +194,7 @@ int target_check_outside(const struct target *t, struct err *err)
 	return err_set(err, 0, "a job cannot checkpoint itself; send the request from outside of the job");
 }
 
-static int find_agent(struct target *t, struct err *err)
+static int target_find_agent(struct target *t, struct err *err)
 {
 	int64_t until = now_us() + AGENT_WAIT_US;
 	unsigned round = 0;
@@ -219,7 +219,7 @@ static int find_agent(struct target *t, struct err *err)
 }
 
 /* Reloads the job. True: it has another node or agent than before, so another attempt may succeed. */
-static bool moved(struct target *t)
+static bool target_has_moved(struct target *t)
 {
 	char host[sizeof(t->job.batch_host)], agent[sizeof(t->status.agent)];
 
@@ -230,8 +230,8 @@ static bool moved(struct target *t)
 	return strcmp(host, t->job.batch_host) != 0 || strcmp(agent, t->status.agent) != 0;
 }
 
-static enum client_outcome ask_once(const struct request *r, struct target *t, const char *op, json_t **result,
-				    struct err *err)
+static enum client_outcome target_ask_once(const struct request *r, struct target *t, const char *op, json_t **result,
+					   struct err *err)
 {
 	char addr[256];
 	struct sent sent = { t, op };
@@ -243,7 +243,7 @@ static enum client_outcome ask_once(const struct request *r, struct target *t, c
 				   .arg = &sent };
 
 	*result = NULL;
-	if (find_agent(t, err) < 0)
+	if (target_find_agent(t, err) < 0)
 		return CLIENT_NOT_SENT;
 	if (rpc_node_addr(t->job.batch_host, addr, sizeof(addr), NULL) < 0)
 		snprintf(addr, sizeof(addr), "%s", t->job.batch_host);
@@ -262,11 +262,11 @@ static void err_add(struct err *err, const char *text)
 
 enum client_outcome target_ask(const struct request *r, struct target *t, const char *op, json_t **result, struct err *err)
 {
-	enum client_outcome o = ask_once(r, t, op, result, err);
+	enum client_outcome o = target_ask_once(r, t, op, result, err);
 
 	if (o == CLIENT_NO_AGENT) {
-		if (moved(t))
-			o = ask_once(r, t, op, result, err);
+		if (target_has_moved(t))
+			o = target_ask_once(r, t, op, result, err);
 		else if (!t->job.running)
 			err_set(err, 0, "does not run any more (%s)", t->job.state);
 		else

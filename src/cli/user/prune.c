@@ -47,7 +47,7 @@ static void prune_say(const struct options *o, const struct view *v, const char 
 }
 
 /* Updates the record before it removes the epoch: every epoch in the record must exist. */
-static int remove_epoch(struct view *v, unsigned epoch, const struct options *o, struct err *err)
+static int prune_epoch(struct view *v, unsigned epoch, const struct options *o, struct err *err)
 {
 	uint64_t shared = store_epoch_shared(&v->store, epoch);
 	char what[96], size[16];
@@ -69,7 +69,7 @@ static int remove_epoch(struct view *v, unsigned epoch, const struct options *o,
 	return 0;
 }
 
-static int keep_some(struct view *v, const struct options *o, struct err *err)
+static int prune_keep_newest(struct view *v, const struct options *o, struct err *err)
 {
 	unsigned epochs[STORE_KEPT_MAX];
 	int n = store_list_epochs(&v->store, epochs, STORE_KEPT_MAX);
@@ -77,7 +77,7 @@ static int keep_some(struct view *v, const struct options *o, struct err *err)
 	if (n < 0)
 		return err_sys(err, errno, "cannot list the epochs in %s", v->store.path);
 	for (int i = 0; i < n - o->keep; i++)
-		if (remove_epoch(v, epochs[i], o, err) < 0)
+		if (prune_epoch(v, epochs[i], o, err) < 0)
 			return -1;
 	if (!o->dry_run && !needs_epochs(v))
 		store_remove_partials(&v->store);
@@ -94,7 +94,7 @@ static bool is_job_dir_name(const char *name, uint32_t id)
 	return strncmp(name, number, len) == 0 && (name[len] == '\0' || name[len] == '.');
 }
 
-static int remove_all(struct view *v, const struct conf *c, const struct options *o, struct err *err)
+static int prune_all(struct view *v, const struct conf *c, const struct options *o, struct err *err)
 {
 	cleanup_dir DIR *dir = opendir(c->dir);
 	const struct dirent *d;
@@ -150,11 +150,11 @@ static int prune_job(const struct conf *c, uint32_t id, const struct options *o)
 	if (rc == 0 && o->all && needs_epochs(v) && v->job.running)
 		rc = err_set(&err, 0, "runs; its agent needs the directory: remove epochs with --keep 0 --force");
 	else if (rc == 0 && o->all)
-		rc = remove_all(v, c, o, &err);
+		rc = prune_all(v, c, o, &err);
 	else if (rc == 0 && v->store.epochsfd < 0)
 		rc = err_set(&err, 0, "%s", v->disk_err.text);
 	else if (rc == 0)
-		rc = keep_some(v, o, &err);
+		rc = prune_keep_newest(v, o, &err);
 	if (rc == 0 && !o->dry_run)
 		prune_publish(v);
 	if (rc < 0)
