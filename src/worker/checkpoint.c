@@ -49,7 +49,7 @@ struct checkpoint {
 			    */
 };
 
-static struct files_opts files_opts(const struct worker *w)
+static struct files_opts checkpoint_files_opts(const struct worker *w)
 {
 	return (struct files_opts){
 		.file_limit = w->conf.file_limit,
@@ -61,10 +61,10 @@ static struct files_opts files_opts(const struct worker *w)
 	};
 }
 
-static int record_files(struct checkpoint *c, struct err *err)
+static int checkpoint_record_files(struct checkpoint *c, struct err *err)
 {
 	struct worker *w = c->w;
-	struct files_opts o = files_opts(w);
+	struct files_opts o = checkpoint_files_opts(w);
 	struct tree t;
 	int rc;
 
@@ -83,7 +83,7 @@ static int record_files(struct checkpoint *c, struct err *err)
 
 /* Between the preflight and the freeze the job may have started a set-user-ID program or opened a file that cannot be
  * restored. An epoch with these would be refused at every restore. */
-static int check_images(const struct checkpoint *c, struct err *err)
+static int checkpoint_check_images(const struct checkpoint *c, struct err *err)
 {
 	const struct files_cred cred = worker_cred(c->w);
 
@@ -100,7 +100,7 @@ static int checkpoint_seal(struct checkpoint *c, struct err *err)
 	struct worker *w = c->w;
 	const struct files_cred cred = worker_cred(w);
 
-	if (check_images(c, err) || memory_finish(&c->memory, w, c->epochfd, c->criufd, &c->m, err))
+	if (checkpoint_check_images(c, err) || memory_finish(&c->memory, w, c->epochfd, c->criufd, &c->m, err))
 		return -1;
 	fault_die(w, FAULT_DIE_BEFORE_MANIFEST);
 	if (!w->req.vacate)
@@ -186,7 +186,9 @@ static int dump_on_frozen(void *arg, struct err *err)
 	fault_driver_hangs(c->w, FAULT_DRIVER_HANGS, c->w->req.init);
 	event_phase("files");
 	/* Before the snapshot: it forks children in the job, which are no processes of the job. */
-	rc = record_files(c, err) || memory_freeze(&c->memory, c->w, c->epochfd, c->criufd, &c->dump, err) ? -1 : 0;
+	rc = checkpoint_record_files(c, err) || memory_freeze(&c->memory, c->w, c->epochfd, c->criufd, &c->dump, err)
+		     ? -1
+		     : 0;
 	if (!criu_still_frozen(&c->dump))
 		return err_set(err, 0, "criu was killed while the job was saved");
 	if (rc)
@@ -220,7 +222,7 @@ static struct preflight_job preflight_job_of(const struct worker *w, const struc
 static int dump_on_stopped(void *arg, struct err *err)
 {
 	struct checkpoint *c = arg;
-	const struct files_opts o = files_opts(c->w);
+	const struct files_opts o = checkpoint_files_opts(c->w);
 	struct preflight_job job;
 	struct tree t;
 	int rc;
@@ -302,7 +304,7 @@ static int await_sound_tree(const struct worker *w, struct err *err)
  * the job. */
 static int check_before_freeze(struct worker *w, int wait_ms, struct err *err)
 {
-	const struct files_opts o = files_opts(w);
+	const struct files_opts o = checkpoint_files_opts(w);
 	struct preflight_job job;
 	struct tree t;
 	int rc;
@@ -335,7 +337,7 @@ int worker_preflight(struct worker *w, struct err *err)
 static int checkpoint_dump(struct checkpoint *c, enum engine engine, struct err *err)
 {
 	struct worker *w = c->w;
-	const struct files_opts o = files_opts(w);
+	const struct files_opts o = checkpoint_files_opts(w);
 	int rc;
 
 	checkpoint_fill_manifest(c);

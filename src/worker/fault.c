@@ -104,7 +104,7 @@ void fault_list(FILE *out)
 }
 
 /* The text behind the name in the variable, "=NUMBER" or the like; NULL: the fault is not asked for. */
-static const char *asked_for(const struct worker *w, enum fault f)
+static const char *fault_request(const struct worker *w, enum fault f)
 {
 	const char *p = w->req.sign ? NULL : secure_getenv("FSCHED_FAULT");
 	size_t len = strlen(list[f].name);
@@ -117,19 +117,19 @@ static const char *asked_for(const struct worker *w, enum fault f)
 
 bool fault(const struct worker *w, enum fault f)
 {
-	return asked_for(w, f) != NULL;
+	return fault_request(w, f) != NULL;
 }
 
 void fault_in_call(const struct worker *w, enum fault f, int tracer_fd)
 {
-	const char *number = asked_for(w, f);
+	const char *number = fault_request(w, f);
 
 	if (number && *number == '=')
 		tracer_die_at(tracer_fd, (unsigned)strtoul(number + 1, NULL, 10));
 }
 
 /* The process that traces the job: criu, or with driver its parent. 0: there is none. init: the pod's pid 1. */
-static pid_t criu_of(pid_t init, bool driver)
+static pid_t fault_find_criu(pid_t init, bool driver)
 {
 	struct tree t;
 	pid_t criu;
@@ -143,9 +143,9 @@ static pid_t criu_of(pid_t init, bool driver)
 	return (pid_t)proc_number(criu, "PPid", 0);
 }
 
-static void signal_criu(const struct worker *w, enum fault f, pid_t init, bool driver, int sig)
+static void fault_signal_criu(const struct worker *w, enum fault f, pid_t init, bool driver, int sig)
 {
-	pid_t pid = fault(w, f) ? criu_of(init, driver) : 0;
+	pid_t pid = fault(w, f) ? fault_find_criu(init, driver) : 0;
 
 	if (!pid)
 		return;
@@ -155,17 +155,17 @@ static void signal_criu(const struct worker *w, enum fault f, pid_t init, bool d
 
 void fault_criu_dies(const struct worker *w, enum fault f, pid_t init)
 {
-	signal_criu(w, f, init, false, SIGKILL);
+	fault_signal_criu(w, f, init, false, SIGKILL);
 }
 
 void fault_criu_hangs(const struct worker *w, enum fault f, pid_t init)
 {
-	signal_criu(w, f, init, false, SIGSTOP);
+	fault_signal_criu(w, f, init, false, SIGSTOP);
 }
 
 void fault_driver_hangs(const struct worker *w, enum fault f, pid_t init)
 {
-	signal_criu(w, f, init, true, SIGSTOP);
+	fault_signal_criu(w, f, init, true, SIGSTOP);
 	fault_hang(w, f);
 }
 

@@ -30,7 +30,7 @@ static const char *round_name(unsigned n, char buf[32])
 
 /* ---- rounds ----------------------------------------------------------------------- */
 
-static struct mem_image *open_round(int epochfd, unsigned n, bool hashes, struct err *err)
+static struct mem_image *predump_open_round(int epochfd, unsigned n, bool hashes, struct err *err)
 {
 	cleanup_mem_image struct mem_image *image = NULL;
 	cleanup_close int dirfd = -1;
@@ -49,7 +49,7 @@ static struct mem_image *open_round(int epochfd, unsigned n, bool hashes, struct
 
 /* A round reads no shared memory and no files of /dev/shm. Its image still refers to what older epochs have of these,
  * because the epoch's image is compared with it. */
-static void carry_shared(const struct mem_image *from, struct mem_ranges *present, struct mem_ranges *clean)
+static void predump_carry_shared(const struct mem_image *from, struct mem_ranges *present, struct mem_ranges *clean)
 {
 	size_t n = 0, count;
 	const struct mem_space *s = from ? mem_image_spaces(from, &n) : NULL;
@@ -65,8 +65,8 @@ static void carry_shared(const struct mem_image *from, struct mem_ranges *presen
 }
 
 /* p->fork_shared belongs to the image that is being written. */
-static int write_round(struct memory_step *s, struct worker *w, int epochfd, struct mem_ranges *present,
-		       struct mem_ranges *clean, struct err *err)
+static int predump_write_round(struct memory_step *s, struct worker *w, int epochfd, struct mem_ranges *present,
+			       struct mem_ranges *clean, struct err *err)
 {
 	struct tracking *p = &s->tracking;
 	const struct mem_source source = { mem_track_read, p->track };
@@ -87,14 +87,14 @@ static int write_round(struct memory_step *s, struct worker *w, int epochfd, str
 	 * use that. */
 	if (!p->image && o.previous && mem_image_epoch(o.previous) != p->since)
 		mem_ranges_free(clean);
-	carry_shared(o.previous, present, clean);
+	predump_carry_shared(o.previous, present, clean);
 	o.compare = true;
 	o.clean = clean->v;
 	o.n_clean = clean->n;
 	o.same = &p->fork_shared;
 	if (mem_image_write(dirfd, w->req.epoch, &source, present->v, present->n, &o, &stats, err))
 		return -1;
-	image = open_round(epochfd, p->rounds + 1, o.hashes, err);
+	image = predump_open_round(epochfd, p->rounds + 1, o.hashes, err);
 	if (!image)
 		return -1;
 	p->scanned += stats.scanned;
@@ -108,7 +108,7 @@ static int write_round(struct memory_step *s, struct worker *w, int epochfd, str
 }
 
 /* Scans and copies. *bytes: the bytes that had to be copied. */
-static int round_once(struct memory_step *s, struct worker *w, int epochfd, uint64_t *bytes, struct err *err)
+static int predump_round(struct memory_step *s, struct worker *w, int epochfd, uint64_t *bytes, struct err *err)
 {
 	struct tracking *p = &s->tracking;
 	struct mem_ranges clean = { 0 }, present = { 0 }, left = { 0 };
@@ -124,7 +124,7 @@ static int round_once(struct memory_step *s, struct worker *w, int epochfd, uint
 	fault_die(w, FAULT_DIE_IN_PRE_DUMP);
 	memory_fork_shared_round(p, &present, &clean);
 	rc = fault(w, FAULT_PRE_DUMP_FAILS) ? err_set(err, 0, "a fault on purpose")
-					    : write_round(s, w, epochfd, &present, &clean, err);
+					    : predump_write_round(s, w, epochfd, &present, &clean, err);
 	mem_ranges_free(&clean);
 	mem_ranges_free(&present);
 	mem_ranges_free(&left);
@@ -132,7 +132,7 @@ static int round_once(struct memory_step *s, struct worker *w, int epochfd, uint
 }
 
 /* Sets how much of each process was written since the last scan. Returns the sum in bytes. */
-static uint64_t written_by_now(struct tracking *p)
+static uint64_t predump_count_written(struct tracking *p)
 {
 	struct mem_ranges clean = { 0 };
 	uint64_t sum;
@@ -144,7 +144,7 @@ static uint64_t written_by_now(struct tracking *p)
 	return sum;
 }
 
-static void wait_for_delay(const struct worker *w)
+static void predump_wait(const struct worker *w)
 {
 	int64_t until = now_us() + (int64_t)w->conf.pre_dump_delay * 1000000, left;
 
@@ -152,23 +152,23 @@ static void wait_for_delay(const struct worker *w)
 		usleep((useconds_t)(left < WAIT_US ? left : WAIT_US));
 }
 
-static int all_rounds(struct memory_step *s, struct worker *w, int epochfd, struct err *err)
+static int predump_rounds(struct memory_step *s, struct worker *w, int epochfd, struct err *err)
 {
 	struct tracking *p = &s->tracking;
 	uint64_t bytes, before, left;
 
-	if (round_once(s, w, epochfd, &before, err))
+	if (predump_round(s, w, epochfd, &before, err))
 		return -1;
-	wait_for_delay(w);
+	predump_wait(w);
 	while (p->rounds < ROUNDS_MAX) {
-		left = written_by_now(p);
+		left = predump_count_written(p);
 		if (left <= SMALL || !PAYS(left, before) || request_hurried())
 			return 0;
-		if (round_once(s, w, epochfd, &bytes, err))
+		if (predump_round(s, w, epochfd, &bytes, err))
 			return -1;
 		before = bytes;
 	}
-	written_by_now(p);
+	predump_count_written(p);
 	return 0;
 }
 
@@ -180,14 +180,14 @@ bool predump_wanted(const struct worker *w)
 	       strcmp(w->req.reason, "preempt") != 0 && strcmp(w->req.reason, "limit") != 0;
 }
 
-void predump_run(struct memory_step *s, struct worker *w, int epochfd)
+int predump_run(struct memory_step *s, struct worker *w, int epochfd)
 {
 	struct err err = { 0 };
 
-	if (!all_rounds(s, w, epochfd, &err))
-		return;
+	if (!predump_rounds(s, w, epochfd, &err))
+		return 0;
 	worker_warn(w, "pre-dump: %s; the memory is copied as without one", err.text);
-	tracking_end(s, epochfd);
+	return -1;
 }
 
 void predump_end(struct tracking *p, int epochfd)

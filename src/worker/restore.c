@@ -204,7 +204,7 @@ static int mount_script(const struct restore *r, const char *path, const char *t
 
 /* bash keeps its script open and reads on from it. slurmd deletes its copy with the job, and puts another one there at
  * a requeue. */
-static int provide_script(const struct restore *r, struct err *err)
+static int restore_provide_script(const struct restore *r, struct err *err)
 {
 	const char *path = r->m.script;
 	cleanup_free char *text = NULL;
@@ -225,7 +225,7 @@ static int provide_script(const struct restore *r, struct err *err)
 }
 
 /* The dumped leader maps its program file: after an upgrade of fsched it needs the old one. */
-static int provide_leader(const struct restore *r, struct err *err)
+static int restore_provide_leader(const struct restore *r, struct err *err)
 {
 	cleanup_free char *installed = xasprintf("%s/fsched-leader", r->spec.libexec);
 	cleanup_free char *saved = xasprintf("%s/leader", r->w->store.path);
@@ -280,7 +280,7 @@ static int fill_pod(void *arg, struct err *err)
 		return err_wrap(err, "the job's private /tmp and /dev/shm cannot be filled");
 	if (fill_shm(r, root, err))
 		return -1;
-	return provide_script(r, err) || provide_leader(r, err) ? -1 : 0;
+	return restore_provide_script(r, err) || restore_provide_leader(r, err) ? -1 : 0;
 }
 
 /* ---- worker ---- */
@@ -330,7 +330,7 @@ static int restore_start_pod(struct restore *r, struct pod *pod, struct err *err
 	return rc;
 }
 
-static void fill_spec(struct restore *r)
+static void restore_fill_spec(struct restore *r)
 {
 	const struct request *q = &r->w->req;
 
@@ -340,7 +340,7 @@ static void fill_spec(struct restore *r)
 	r->spec.cred = (struct pod_cred){ q->uid, q->gid, q->groups, q->n_groups };
 }
 
-static int undo_written(struct restore *r, struct err *err)
+static int restore_undo_write_list(struct restore *r, struct err *err)
 {
 	struct worker *w = r->w;
 	const struct files_cred cred = worker_cred(w);
@@ -390,14 +390,14 @@ static int restore_epoch(struct restore *r, bool *refused, struct err *err)
 	struct err first = { 0 };
 	struct pod pod;
 
-	fill_spec(r);
+	restore_fill_spec(r);
 	if (verify_epoch(r, err))
 		return -1;
 	*refused = false;
 	event_phase("files");
 	if (files_put_back(r->m.files, r->filesfd, &cred, w->warnings, err))
 		return err_wrap(err, "the job's files cannot be put back");
-	if (r->m.written_at && undo_written(r, err))
+	if (r->m.written_at && restore_undo_write_list(r, err))
 		return err_wrap(err, "files that the job wrote after the epoch cannot be removed");
 	fault_die(w, FAULT_DIE_BEFORE_POD);
 	event_phase("restore");

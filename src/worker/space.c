@@ -22,7 +22,7 @@ static uint64_t status_bytes(const char *status, const char *key)
 
 /* Pages that processes share since a fork are written once, except those that stay in criu's images; criu alone writes
  * them once per process. Returns the bytes of the process that are not written with it. */
-static uint64_t counted_twice(const struct worker *w, pid_t pid)
+static uint64_t bytes_written_elsewhere(const struct worker *w, pid_t pid)
 {
 	struct mem_usage u;
 
@@ -34,7 +34,7 @@ static uint64_t counted_twice(const struct worker *w, pid_t pid)
 
 /* The bytes that will be written at least: anonymous pages, and shared memory once. Of shared memory the largest amount
  * of any process counts: too high an estimate would refuse checkpoints that fit. */
-static uint64_t memory_of(const struct worker *w, const pid_t *pids, int n)
+static uint64_t memory_to_write(const struct worker *w, const pid_t *pids, int n)
 {
 	uint64_t anon = 0, shared = 0, own, twice, s;
 
@@ -47,7 +47,7 @@ static uint64_t memory_of(const struct worker *w, const pid_t *pids, int n)
 			continue;
 		own = status_bytes(status, "RssAnon") + status_bytes(status, "HugetlbPages") +
 		      status_bytes(status, "VmSwap");
-		twice = counted_twice(w, pids[i]);
+		twice = bytes_written_elsewhere(w, pids[i]);
 		anon += own - (twice < own ? twice : own);
 		s = status_bytes(status, "RssShmem");
 		shared = s > shared ? s : shared;
@@ -93,7 +93,7 @@ static void note_deleted(struct deleted_set *s, int dirfd, const char *name)
 	if (is_noted(s, &d))
 		return;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d/%.30s", dirfd, name);
-	/* Their data is memory, which memory_of() counts. */
+	/* Their data is memory, which memory_to_write() counts. */
 	if (statfs(path, &fs) || fs.f_type == TMPFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC)
 		return;
 	s->bytes += st.stx_blocks * 512;
@@ -150,7 +150,7 @@ int space_check(struct worker *w, const pid_t *pids, int n, struct err *err)
 	char a[16], b[16];
 	struct statvfs v;
 
-	w->memory = memory_of(w, pids, n);
+	w->memory = memory_to_write(w, pids, n);
 	need = w->memory + MARGIN;
 	if (check_deleted(w, pids, n, err))
 		return -1;

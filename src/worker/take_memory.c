@@ -154,14 +154,6 @@ void memory_begin(struct memory_step *s, struct worker *w, int criufd)
 
 /* ---- in the freeze ----------------------------------------------------------- */
 
-const struct memory_wanted *memory_wanted(const struct memory_step *s, pid_t host)
-{
-	for (int i = 0; i < s->n_wanted; i++)
-		if (s->wanted[i].host == host)
-			return &s->wanted[i];
-	return NULL;
-}
-
 static bool is_stopped(const struct criu_facts *f, pid_t pid)
 {
 	for (size_t i = 0; i < f->n_stopped; i++)
@@ -268,14 +260,6 @@ static struct mem_range *memory_all_work(const struct memory_step *s, size_t *n)
 		v[n_private + i] = shared[i];
 	*n = n_private + n_shared;
 	return v;
-}
-
-void memory_write_opts(const struct worker *w, struct mem_write_opts *o)
-{
-	mem_write_opts_init(o);
-	o->level = (int)w->conf.compression;
-	o->threads = (int)w->conf.threads;
-	o->hashes = w->conf.incremental;
 }
 
 /* Counts what is stored, from the finished image: with a pre-dump it includes what the rounds have stored. */

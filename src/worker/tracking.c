@@ -219,40 +219,6 @@ static bool tracking_pays_to_continue(const struct memory_step *s, const struct 
 
 /* ---- before the freeze ------------------------------------------------------------------ */
 
-struct tracking_use *tracking_use_of(struct tracking *p, uint64_t id)
-{
-	for (size_t i = p->n_uses; i > 0; i--)
-		if (p->uses[i - 1].id == id)
-			return &p->uses[i - 1];
-	p->uses = xrealloc(p->uses, (p->n_uses + 1) * sizeof(*p->uses));
-	p->uses[p->n_uses] = (struct tracking_use){ .id = id };
-	return &p->uses[p->n_uses++];
-}
-
-void tracking_set_used(struct tracking *p, const struct mem_ranges *present)
-{
-	p->n_uses = 0;
-	for (size_t i = 0; i < present->n; i++)
-		tracking_use_of(p, present->v[i].id)->used += present->v[i].npages * MEM_PAGE;
-}
-
-uint64_t tracking_set_left(struct tracking *p, const struct mem_ranges *clean)
-{
-	uint64_t sum = 0;
-
-	for (size_t i = 0; i < p->n_uses; i++)
-		p->uses[i].left = p->uses[i].used;
-	for (size_t i = 0; i < clean->n; i++) {
-		struct tracking_use *u = tracking_use_of(p, clean->v[i].id);
-		uint64_t bytes = clean->v[i].npages * MEM_PAGE;
-
-		u->left -= bytes < u->left ? bytes : u->left;
-	}
-	for (size_t i = 0; i < p->n_uses; i++)
-		sum += p->uses[i].left;
-	return sum;
-}
-
 /* Pages unchanged until now are clean for this checkpoint; writes from now on count for the next. */
 static void tracking_scan(struct memory_step *s, struct worker *w)
 {
@@ -290,10 +256,10 @@ static void tracking_start(struct memory_step *s, struct worker *w, int epochfd,
 	found_free(&f);
 	if (!mem_track_count(p->track))
 		return;
-	if (p->rounds_wanted)
-		predump_run(s, w, epochfd);
-	else
+	if (!p->rounds_wanted)
 		tracking_scan(s, w);
+	else if (predump_run(s, w, epochfd))
+		tracking_end(s, epochfd); /* all memory is taken in the freeze */
 }
 
 void tracking_begin(struct memory_step *s, struct worker *w, int epochfd)

@@ -204,7 +204,10 @@ void tracking_decide(struct memory_step *s, const struct worker *w);
 void tracking_leave(struct memory_step *s, const struct worker *w);
 /* Removes the directories of rounds from the epoch's and, unless it was left, the tracking from the job. */
 void tracking_end(struct memory_step *s, int epochfd);
-/* For predump.c. The entry of one process; a caller that asks for many does so in ascending order. */
+
+/* tracking_use.c: struct tracking.uses. */
+
+/* The entry of one process, made if there is none; a caller that asks for many does so in ascending order. */
 struct tracking_use *tracking_use_of(struct tracking *p, uint64_t id);
 /* present: the memory in use, as of a scan. */
 void tracking_set_used(struct tracking *p, const struct mem_ranges *present);
@@ -215,7 +218,9 @@ uint64_t tracking_set_left(struct tracking *p, const struct mem_ranges *clean);
 
 /* False where Slurm waits for the job to leave its node, and where there is nothing to gain. */
 bool predump_wanted(const struct worker *w);
-void predump_run(struct memory_step *s, struct worker *w, int epochfd);
+/* Runs the rounds. -1: one has failed, which is in the warnings; what is tracked must not be used. */
+int predump_run(struct memory_step *s, struct worker *w, int epochfd);
+/* Closes the image of the last round and removes the directories of all rounds. */
 void predump_end(struct tracking *p, int epochfd);
 
 /* What is known of one process before the freeze, and the way of taking its memory that follows from it. */
@@ -248,8 +253,6 @@ struct memory_step {
 	struct mem_write_stats *stats;
 	struct mem_huge *huge; /* huge pages as of before the freeze; NULL: the job does not run on */
 };
-/* Options of an image, from the configuration. */
-void memory_write_opts(const struct worker *w, struct mem_write_opts *o);
 /* Before the freeze. Decides whether the engine is used at all; never fails. */
 void memory_begin(struct memory_step *s, struct worker *w, int criufd);
 /* In the freeze: takes the snapshot. */
@@ -261,10 +264,14 @@ int memory_finish(struct memory_step *s, struct worker *w, int epochfd, int criu
 /* Blocks until the job's huge pages that the checkpoint has split are whole again. */
 void memory_end(struct memory_step *s, int epochfd);
 
-/* NULL: the process was not there before the freeze. */
-const struct memory_wanted *memory_wanted(const struct memory_step *s, pid_t host);
-
 #define MEMORY_KEPT (256u << 10) /* bytes of a process that stay in criu's images: an estimate before the dump */
+
+/* memory_step.c */
+
+/* Options of an image, from the configuration. */
+void memory_write_opts(const struct worker *w, struct mem_write_opts *o);
+/* The entry of a process in s->wanted; NULL: the process was not there before the freeze. */
+const struct memory_wanted *memory_wanted(const struct memory_step *s, pid_t host);
 
 /* memory_fork_shared.c: pages that processes share since a fork. */
 
