@@ -196,7 +196,7 @@ static unsigned restart_count(spank_t sp)
 	return (unsigned)atoi(text);
 }
 
-static bool in_env(spank_t sp, const char *name)
+static bool is_in_env(spank_t sp, const char *name)
 {
 	char text[8];
 
@@ -212,12 +212,12 @@ static void keep_mpi_inside(spank_t sp)
 
 	snprintf(tasks, sizeof(tasks), "%d", openmpi ? atoi(tasks) : 0);
 	for (int i = MPI_OPENMPI; i < MPI_VARIABLES; i++)
-		openmpi &= !in_env(sp, mpi_variables[i].name);
+		openmpi &= !is_in_env(sp, mpi_variables[i].name);
 	for (int i = 0; i < (openmpi ? MPI_VARIABLES : MPI_OPENMPI); i++) {
 		const struct mpi_variable *v = &mpi_variables[i];
 		const size_t n = strlen(set);
 
-		if (!in_env(sp, v->name) && spank_setenv(sp, v->name, v->value ? v->value : tasks, 0) == ESPANK_SUCCESS)
+		if (!is_in_env(sp, v->name) && spank_setenv(sp, v->name, v->value ? v->value : tasks, 0) == ESPANK_SUCCESS)
 			snprintf(set + n, sizeof(set) - n, "%s%s", n ? "," : "", v->name);
 	}
 	if (*set)

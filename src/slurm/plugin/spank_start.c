@@ -348,8 +348,8 @@ static _Noreturn void become_agent(struct start *s)
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	/* slurmstepd now moves T to its process group and cgroup. setpgid() of a child fails after an exec, so T waits:
-	 * P3 is started and writes to the gate only when slurmstepd has done all this. End of file: P3 has died, and
-	 * the agent finds out why. */
+	 * slurmstepd lets P3 continue, which then writes to the gate, only when all this is done. End of file: P3 has
+	 * died, and the agent finds out why. */
 	while (poll(&p, 1, -1) < 0 && errno == EINTR)
 		;
 	task_fd = write_task(s, &err);

@@ -90,7 +90,7 @@ static uint64_t hash_nodes(const node_info_msg_t *msg)
 	return h;
 }
 
-static void look_at_nodes(struct watch *w)
+static void scan_slurm_nodes(struct watch *w)
 {
 	node_info_msg_t *msg = NULL;
 	uint64_t h;
@@ -185,7 +185,7 @@ static bool ring_has_restart(const struct ring *ring, const slurm_job_info_t *r)
 	return last && last->restarts == r->restart_cnt;
 }
 
-static void look_at_job(struct watch *w, const slurm_job_info_t *r, time_t now)
+static void scan_slurm_job(struct watch *w, const slurm_job_info_t *r, time_t now)
 {
 	struct status s;
 	struct seen job;
@@ -210,7 +210,7 @@ static void look_at_job(struct watch *w, const slurm_job_info_t *r, time_t now)
 		ring_add(&w->too_often, &job);
 }
 
-static void look_at_jobs(struct watch *w)
+static void scan_slurm_jobs(struct watch *w)
 {
 	job_info_msg_t *msg = NULL;
 	time_t now = time(NULL);
@@ -220,7 +220,7 @@ static void look_at_jobs(struct watch *w)
 	w->jobs_again = false;
 	w->jobs_at = msg->last_update;
 	for (uint32_t i = 0; i < msg->record_count; i++)
-		look_at_job(w, &msg->job_array[i], now);
+		scan_slurm_job(w, &msg->job_array[i], now);
 	slurm_free_job_info_msg(msg);
 }
 
@@ -246,9 +246,9 @@ int main(int argc, char **argv)
 	/* jobs may have been requeued while slurmctld was down */
 	w.looks = LOOKS;
 	while (poll(&p, 1, POLL_MS) == 0 || (errno == EINTR && !p.revents)) {
-		look_at_nodes(&w);
+		scan_slurm_nodes(&w);
 		if (w.looks || ++w.polls % SELDOM == 0)
-			look_at_jobs(&w);
+			scan_slurm_jobs(&w);
 		w.looks -= w.looks > 0;
 	}
 	return 0;

@@ -19,7 +19,7 @@
 
 /* ---- is there another node? ---- */
 
-static bool usable(const node_info_t *n)
+static bool is_node_usable(const node_info_t *n)
 {
 	const uint32_t base = n->node_state & NODE_STATE_BASE;
 
@@ -67,7 +67,7 @@ static int count_other_nodes(const struct slurm_job *job, const char *node, stru
 	for (uint32_t i = 0; i < msg->record_count; i++) {
 		const node_info_t *r = &msg->node_array[i];
 
-		n += usable(r) && strcmp(r->name, node) != 0 && nodelist_has(nodes, r->name) &&
+		n += is_node_usable(r) && strcmp(r->name, node) != 0 && nodelist_has(nodes, r->name) &&
 		     !nodelist_has(job->exc_nodes, r->name) &&
 		     (!*job->req_nodes || nodelist_has(job->req_nodes, r->name));
 	}
@@ -77,7 +77,7 @@ static int count_other_nodes(const struct slurm_job *job, const char *node, stru
 
 /* ---- move ---- */
 
-static int exclude(const struct slurm_job *job, const struct rpc_move *m, struct err *err)
+static int move_exclude_node(const struct slurm_job *job, const struct rpc_move *m, struct err *err)
 {
 	cleanup_free char *nodes = nodelist_add(job->exc_nodes, m->node), *tried = NULL, *entry = NULL, *comment = NULL;
 	struct status s;
@@ -118,7 +118,7 @@ int rpc_move(uint32_t job_id, const struct rpc_move *m, bool *final, struct err 
 	}
 	/* The job is in the queue. A failure from here on costs at most another attempt on this node. */
 	if (rc == 0)
-		exclude(&job, m, NULL);
+		move_exclude_node(&job, m, NULL);
 	rpc_job_free(&job);
 	return rc;
 }
@@ -139,7 +139,7 @@ int rpc_requeue_soon(uint32_t job_id, struct err *err)
 /* ---- outlook ---- */
 
 /* The GraceTime of the job's partition in s; 0 = there is none. */
-static int grace_of(const struct slurm_job *job, int64_t *grace, struct err *err)
+static int partition_grace(const struct slurm_job *job, int64_t *grace, struct err *err)
 {
 	partition_info_msg_t *msg = NULL;
 
@@ -170,5 +170,5 @@ int rpc_outlook(const struct slurm_job *job, int64_t *grace, struct err *err)
 	requeues = conf->preempt_type && !strstr(conf->preempt_type, "none");
 	slurm_free_ctl_conf(conf);
 	*grace = 0;
-	return requeues ? grace_of(job, grace, err) : 0;
+	return requeues ? partition_grace(job, grace, err) : 0;
 }
