@@ -91,7 +91,8 @@ static int checkpoint_check_images(const struct checkpoint *c, struct err *err)
 		return -1;
 	if (fault(c->w, FAULT_NO_IMAGE_CHECK) || criu_check_files(c->criufd, c->mounts, err) == 0)
 		return 0;
-	return err_wrap(err, "the job did what cannot be checkpointed when it was about to be frozen; try again");
+	return err_wrap(err,
+			"the job opened a file that cannot be checkpointed when it was about to be frozen; try again");
 }
 
 /* Everything between the last byte of data and a complete epoch. */

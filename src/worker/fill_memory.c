@@ -236,13 +236,13 @@ int fill_memory_finish(struct fill_memory *b, struct worker *w, pid_t init, stru
 	fault_die(w, FAULT_DIE_IN_RESTORE);
 	got = tracer_await_ready(b->tracer[0], (int)w->conf.timeout * 1000);
 	if (got < 0)
-		return err_sys(err, errno, "criu does not get on with the restore");
+		return err_sys(err, errno, "criu has not made the processes of the job");
 	if (got == 0)
 		return 0; /* criu has failed; pid 1 reports that to the agent */
 	event_phase("memory");
 	if (b->fill && fill_memory_spaces(b, w, init, err))
 		return -1;
-	return tracer_go(b->tracer[0]) ? err_sys(err, errno, "criu is gone") : 0;
+	return tracer_go(b->tracer[0]) ? err_sys(err, errno, "criu has ended while the memory was filled") : 0;
 }
 
 void fill_memory_end(struct fill_memory *b, const struct worker *w)
