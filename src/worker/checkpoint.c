@@ -21,9 +21,8 @@
 #include "pod/pod.h"
 #include "pod/preflight.h"
 
-#define HELD_MAX_MS                                                                                      \
-	180000 /* after that the job is thawed: an agent that has not decided by then does not come back \
-		*/
+/* After this the job is thawed: an agent that has not decided by then does not come back. */
+#define HELD_MAX_MS        180000
 #define KILL_WAIT_MS       30000
 #define STRAYS_MS          1000
 #define STRAYS_STEP_MS     20

@@ -24,14 +24,12 @@
 #include "capture/node.h"
 #include "trace/tracer.h"
 
-#define DIR_NAME "restore.partial" /* the next start of the job removes one that is left behind */
-#define SHARED_MIN                                                                                            \
-	(8ull << 20) /* bytes shared since a fork: from this amount on criu restores these pages, so that the \
-		      * processes share them again                                                            \
-		      */
-#define UNKNOWN_MIN \
-	(64ull << 20) /* if this much was shared and the image does not tell which pages, criu restores all memory */
-#define LIST_MAX 65536
+#define DIR_NAME    "restore.partial" /* the next start of the job removes one that is left behind */
+/* Bytes shared since a fork from which on criu restores these pages, so that the processes share them again. */
+#define SHARED_MIN  (8ull << 20)
+/* If this much was shared and the image does not tell which pages, criu restores all memory. */
+#define UNKNOWN_MIN (64ull << 20)
+#define LIST_MAX    65536
 
 /* ---- the directory of criu's images ------------------------------------------ */
 

@@ -14,9 +14,9 @@
 #include "capture/pagemap.h"
 #include "base/vmas.h"
 
-#define LITTLE                                                                                                     \
-	16 /* a process that shares less than this part of its memory is left out: looking up its pages costs more \
-	      than copying what it shares */
+/* A process that shares less than this part of its memory is left out: looking up its pages costs more than copying
+ * what it shares. */
+#define LITTLE 16
 
 bool memory_shares_much(const struct mem_usage *u)
 {

@@ -17,12 +17,12 @@
 #include "capture/node.h"
 #include "trace/tracer.h"
 
-#define HUGE_SHARE \
-	8 /* a process with more than this part of its memory in huge pages is not tracked between checkpoints */
-#define TAKEN_SLACK                                                                                                    \
-	(1u << 20) /* bytes that a process is assumed to write between the last scan and the freeze, besides the share \
-		      of what it wrote before */
-#define SENT_MAX (MAILBOX_FDS / 2)
+/* A process with more than this part of its memory in huge pages is not tracked between checkpoints. */
+#define HUGE_SHARE  8
+/* Bytes that a process is assumed to write between the last scan and the freeze, besides a share of what it wrote
+ * before. */
+#define TAKEN_SLACK (1u << 20)
+#define SENT_MAX    (MAILBOX_FDS / 2)
 
 /* A message in the mailbox. With it come two descriptors of each process: its pidfd and a userfaultfd. */
 struct sent {

@@ -29,10 +29,9 @@
 #endif
 #define CPUS_MAX    16384
 #define ASK_TIMEOUT 20 /* s, for one answer of slurmctld */
-#define ASK_BOUND                                                                                                    \
-	(INT64_C(600) * 1000000) /* us, for all: longer than SlurmdTimeout, after which the job is taken from a node \
-				    without network */
-#define PATHS_MAX 64
+/* us, for all answers: longer than SlurmdTimeout, after which Slurm takes the job from a node without network. */
+#define ASK_BOUND   (INT64_C(600) * 1000000)
+#define PATHS_MAX   64
 
 struct start {
 	struct conf conf;
