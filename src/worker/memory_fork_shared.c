@@ -16,11 +16,11 @@
 
 /* A process that shares less than this part of its memory is left out: looking up its pages costs more than copying
  * what it shares. */
-#define LITTLE 16
+#define SHARE_MIN_PART 16
 
 bool memory_shares_much(const struct mem_usage *u)
 {
-	return u->shared && u->shared >= u->anon / LITTLE;
+	return u->shared && u->shared >= u->anon / SHARE_MIN_PART;
 }
 
 /* Removes pages that an image already has. Each remaining piece lies within one of the ranges found. */

@@ -17,7 +17,7 @@
 #include "trace/tracer.h"
 
 #define ROUNDS_MAX      6
-#define SMALL           (32u << 20) /* no further round for so few bytes: copying them in the freeze takes a few ms */
+#define LEFT_SMALL      (32u << 20) /* no further round for so few bytes: copying them in the freeze takes a few ms */
 #define WAIT_US         100000
 #define PAYS(n, before) ((n) < (before) / 10 * 7)
 #define ROUND_NICE      5
@@ -162,7 +162,7 @@ static int predump_rounds(struct memory_step *s, struct worker *w, int epochfd, 
 	predump_wait(w);
 	while (p->rounds < ROUNDS_MAX) {
 		left = predump_count_written(p);
-		if (left <= SMALL || !PAYS(left, before) || request_hurried())
+		if (left <= LEFT_SMALL || !PAYS(left, before) || request_hurried())
 			return 0;
 		if (predump_round(s, w, epochfd, &bytes, err))
 			return -1;

@@ -57,7 +57,7 @@ static uint64_t memory_to_write(const struct worker *w, const pid_t *pids, int n
 
 /* ---- deleted files that are still open: criu saves each as a whole, up to a limit per file ---- */
 
-#define TOLD_APART 4096 /* files; beyond that, a file that is open twice counts twice */
+#define DELETED_TOLD_APART 4096 /* files; beyond that, a file that is open twice counts twice */
 
 struct deleted {
 	uint64_t dev, ino;
@@ -97,7 +97,7 @@ static void note_deleted(struct deleted_set *s, int dirfd, const char *name)
 	if (statfs(path, &fs) || fs.f_type == TMPFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC)
 		return;
 	s->bytes += st.stx_blocks * 512;
-	if (s->n == TOLD_APART)
+	if (s->n == DELETED_TOLD_APART)
 		return;
 	if (s->n == s->room)
 		s->v = xrealloc(s->v, (s->room = s->room ? 2 * s->room : 64) * sizeof(*s->v));

@@ -12,8 +12,8 @@
 #include "base/dir.h"
 #include "base/util.h"
 
-#define COMMAND "prune"
-#define SHOWN   11 /* most epochs in a Checkpoint entry */
+#define COMMAND      "prune"
+#define ENTRY_EPOCHS 11 /* most epochs in a Checkpoint entry */
 
 struct options {
 	long keep; /* -1 = --all */
@@ -130,7 +130,7 @@ static void prune_publish(struct view *v)
 	if (!needs_epochs(v) || !v->enabled || n < 0)
 		return;
 	*s->kept = '\0';
-	for (int i = n > SHOWN ? n - SHOWN : 0; i < n; i++)
+	for (int i = n > ENTRY_EPOCHS ? n - ENTRY_EPOCHS : 0; i < n; i++)
 		len += (size_t)snprintf(s->kept + len, sizeof(s->kept) - len, "%s%u", len ? "," : "", epochs[i]);
 	if (n <= 0) {
 		s->epoch = 0;

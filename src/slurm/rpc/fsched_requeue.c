@@ -34,29 +34,29 @@
 #include "slurm/rpc/slurm_rpc.h"
 
 #define POLL_MS    2000
-#define SELDOM     10 /* polls from one load of the jobs to the next while the nodes are unchanged */
-#define LOOKS      30 /* loads of the jobs after a change of the nodes: slurmctld requeues jobs a little later */
+#define IDLE_POLLS 10 /* polls from one load of the jobs to the next while the nodes are unchanged */
+#define JOB_LOADS  30 /* loads of the jobs after a change of the nodes: slurmctld requeues jobs a little later */
 #define DELAY      2  /* s; see RELEASE_DELAY in slurm_rpc.c */
 #define SOON       3  /* s: a job that waits no longer than that is left alone */
-#define LET_GO_MAX 4096
+#define RING_SIZE  4096
 
 struct seen {
 	uint32_t job_id, restarts, epoch;
 };
 struct ring {
-	struct seen v[LET_GO_MAX];
+	struct seen v[RING_SIZE];
 	unsigned n;
 }; /* n in all */
 
 struct watch {
-	time_t nodes_at; /* last_update of the nodes */
-	uint64_t nodes;  /* hash_nodes() of them */
-	unsigned looks;  /* loads of the jobs still to be made */
+	time_t nodes_at;    /* last_update of the nodes */
+	uint64_t nodes;     /* hash_nodes() of them */
+	unsigned job_loads; /* loads of the jobs still to be made */
 	unsigned polls;
 	time_t jobs_at;  /* last_update of the jobs */
 	bool jobs_again; /* the update of a job failed: load all again */
-	struct ring let_go;
-	struct ring too_often; /* the jobs in let_go that had been requeued too often */
+	struct ring released;
+	struct ring too_often; /* the jobs in released that had been requeued too often */
 	struct ring refused;   /* jobs whose update failed; logged once per restart */
 };
 
@@ -101,7 +101,7 @@ static void scan_slurm_nodes(struct watch *w)
 	w->nodes_at = msg->last_update;
 	h = hash_nodes(msg);
 	if (h != w->nodes)
-		w->looks = LOOKS;
+		w->job_loads = JOB_LOADS;
 	w->nodes = h;
 	slurm_free_node_info_msg(msg);
 }
@@ -110,15 +110,15 @@ static void scan_slurm_nodes(struct watch *w)
 
 static const struct seen *ring_last(const struct ring *r, uint32_t job_id)
 {
-	for (unsigned i = r->n; i > 0 && r->n - i < LET_GO_MAX; i--)
-		if (r->v[(i - 1) % LET_GO_MAX].job_id == job_id)
-			return &r->v[(i - 1) % LET_GO_MAX];
+	for (unsigned i = r->n; i > 0 && r->n - i < RING_SIZE; i--)
+		if (r->v[(i - 1) % RING_SIZE].job_id == job_id)
+			return &r->v[(i - 1) % RING_SIZE];
 	return NULL;
 }
 
 static void ring_add(struct ring *r, const struct seen *job)
 {
-	r->v[r->n++ % LET_GO_MAX] = *job;
+	r->v[r->n++ % RING_SIZE] = *job;
 }
 
 static bool says_running(const struct status *s)
@@ -193,7 +193,7 @@ static void scan_slurm_job(struct watch *w, const slurm_job_info_t *r, time_t no
 
 	if (!r->admin_comment || status_parse(r->admin_comment, &s, NULL) || !waits_needlessly(w, r, &s, now))
 		return;
-	if (ring_has_restart(&w->let_go, r))
+	if (ring_has_restart(&w->released, r))
 		return;
 	job = (struct seen){ .job_id = RECORD_ID(r), .restarts = r->restart_cnt, .epoch = s.epoch };
 	if (start_at_once(r, now, &err)) {
@@ -205,7 +205,7 @@ static void scan_slurm_job(struct watch *w, const slurm_job_info_t *r, time_t no
 		w->jobs_again = true;
 		return;
 	}
-	ring_add(&w->let_go, &job);
+	ring_add(&w->released, &job);
 	if (requeued_too_often(r))
 		ring_add(&w->too_often, &job);
 }
@@ -244,12 +244,12 @@ int main(int argc, char **argv)
 		setenv("SLURM_CONF", argv[2], 1);
 	rpc_init();
 	/* jobs may have been requeued while slurmctld was down */
-	w.looks = LOOKS;
+	w.job_loads = JOB_LOADS;
 	while (poll(&p, 1, POLL_MS) == 0 || (errno == EINTR && !p.revents)) {
 		scan_slurm_nodes(&w);
-		if (w.looks || ++w.polls % SELDOM == 0)
+		if (w.job_loads || ++w.polls % IDLE_POLLS == 0)
 			scan_slurm_jobs(&w);
-		w.looks -= w.looks > 0;
+		w.job_loads -= w.job_loads > 0;
 	}
 	return 0;
 }
