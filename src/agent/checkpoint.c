@@ -28,22 +28,13 @@ const char *op_name(enum op_kind kind)
 	return names[kind];
 }
 
-static json_t *groups_json(const struct task *t)
-{
-	json_t *list = json_array();
-
-	for (int i = 0; i < t->n_groups; i++)
-		json_array_append_new(list, json_integer(t->groups[i]));
-	return list;
-}
-
 json_t *worker_request(const struct agent *a)
 {
 	const struct task *t = &a->task;
 
 	json_t *o = json_pack("{s:I, s:I, s:o, s:b, s:b, s:s}", "uid", (json_int_t)t->uid, "gid", (json_int_t)t->gid,
-			      "groups", groups_json(t), "sign", 1, "private_tmp", t->private_tmp ? 1 : 0, "uuid",
-			      t->uuid);
+			      "groups", json_gids(t->groups, t->n_groups), "sign", 1, "private_tmp",
+			      t->private_tmp ? 1 : 0, "uuid", t->uuid);
 
 	json_set_name(o, "job_dir", a->store.path);
 	json_set_name(o, "config", t->config);
@@ -73,9 +64,7 @@ static char *request_text(const struct agent *a)
 	json_object_set_new(o, "written", json_boolean(a->written.w != NULL));
 	json_object_set_new(o, "run", json_integer(a->rec.run));
 	if (a->mailbox.in >= 0)
-		json_object_set_new(o, "mailbox",
-				    json_pack("{s:i, s:i, s:i}", "pid", getpid(), "in", a->mailbox.in, "out",
-					      a->mailbox.out));
+		json_object_set_new(o, "mailbox", mailbox_describe(&a->mailbox, getpid()));
 	text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
 	return text;

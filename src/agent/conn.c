@@ -26,6 +26,7 @@ struct conn {
 	bool known; /* the credential was good: there is someone to answer */
 	uid_t uid;
 	char op[16];
+	char nonce[PROTO_NONCE + 1]; /* of the request */
 };
 
 static munge_ctx_t make_ctx(const char *socket)
@@ -37,11 +38,13 @@ static munge_ctx_t make_ctx(const char *socket)
 	return ctx;
 }
 
+/* json: an object with members. The nonce of the request is added to it. */
 static int send_payload(struct conn *c, const char *json)
 {
+	cleanup_free char *payload = xasprintf("{\"nonce\":\"%s\",%s", c->nonce, json + 1);
 	char *cred = NULL;
 
-	if (munge_encode(&cred, c->ctx, json, (int)strlen(json)) != EMUNGE_SUCCESS)
+	if (munge_encode(&cred, c->ctx, payload, (int)strlen(payload)) != EMUNGE_SUCCESS)
 		return -1;
 	size_t len = strlen(cred);
 	cleanup_free char *line = xmalloc(len + 2);
@@ -122,6 +125,15 @@ static void check_op(struct conn *c, const json_t *req)
 	refuse(c, "this operation is not known to the agent of the job: the client is of another version of fsched");
 }
 
+static void take_nonce(struct conn *c, const json_t *req)
+{
+	const char *nonce = json_string_value(json_object_get(req, "nonce"));
+
+	if (!nonce || strlen(nonce) != PROTO_NONCE || strspn(nonce, "0123456789abcdef") != PROTO_NONCE)
+		refuse(c, "the request has no proper nonce");
+	snprintf(c->nonce, sizeof(c->nonce), "%s", nonce);
+}
+
 static void check_request(struct conn *c, const char *payload, int len)
 {
 	json_error_t je;
@@ -130,6 +142,7 @@ static void check_request(struct conn *c, const char *payload, int len)
 
 	if (!json_is_object(req))
 		refuse(c, "the request is no JSON object");
+	take_nonce(c, req);
 	if (json_integer_value(json_object_get(req, "v")) != PROTO_VERSION)
 		refuse(c,
 		       "the client speaks another version of the protocol: client and node must run the same version of fsched");

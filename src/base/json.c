@@ -168,6 +168,15 @@ int json_get_name(const json_t *obj, const char *key, char *buf, size_t len, str
 	return 0;
 }
 
+json_t *json_gids(const gid_t *gids, int n)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; i < n; i++)
+		json_array_append_new(list, json_integer(gids[i]));
+	return list;
+}
+
 json_t *json_text(const char *text)
 {
 	const size_t size = strlen(text) + 1;

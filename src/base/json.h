@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <jansson.h>
 #include "base/err.h"
 
@@ -33,6 +34,9 @@ int json_get_name(const json_t *obj, const char *key, char *buf, size_t len, str
  * and control characters become "?". Never NULL. json_string() and json_pack("s") refuse such a text, and the whole
  * object with it. */
 json_t *json_text(const char *text);
+
+/* An array of numbers: the supplementary groups of a job. Never NULL. */
+json_t *json_gids(const gid_t *gids, int n);
 
 /* Appends a warning to the list (NULL: drops it). The list goes from the worker to the agent and on to a client in one
  * line, so it is bounded in all: what does not fit is left out, and said to be. */

@@ -56,6 +56,11 @@ int mailbox_open(struct mailbox *m, pid_t keeper, int in, int out)
 	return -1;
 }
 
+json_t *mailbox_describe(const struct mailbox *m, pid_t keeper)
+{
+	return json_pack("{s:i, s:i, s:i}", "pid", (int)keeper, "in", m->in, "out", m->out);
+}
+
 int mailbox_put(const struct mailbox *m, const void *data, size_t len, const int *fds, size_t n_fds)
 {
 	struct iovec part = { (void *)(uintptr_t)data, len };

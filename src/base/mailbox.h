@@ -6,6 +6,7 @@
 
 #include <stddef.h>
 #include <sys/types.h>
+#include <jansson.h>
 
 #define MAILBOX_FDS 128 /* in one message */
 
@@ -18,6 +19,9 @@ int mailbox_make(struct mailbox *m);
 /* Opens that of another process, which has these descriptors for it. Root's. 0 or -1 with errno: EBADF if that process
  * has something else there. */
 int mailbox_open(struct mailbox *m, pid_t keeper, int in, int out);
+/* What another process, the worker, needs for mailbox_open(): {"pid", "in", "out"}. keeper: the process that holds m.
+ */
+json_t *mailbox_describe(const struct mailbox *m, pid_t keeper);
 /* Never blocks. 0 or -1 with errno, EAGAIN: it is full. fds stay the caller's. */
 int mailbox_put(const struct mailbox *m, const void *data, size_t len, const int *fds, size_t n_fds);
 /* The oldest message: its length, 0 if there is none, -1 with errno if it does not fit. fds: room for MAILBOX_FDS, the

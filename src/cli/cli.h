@@ -1,7 +1,8 @@
-/* The commands of `fsched` and what they have in common: exit status, options, texts. */
+/* The commands of `fsched`, and what they share: exit status, options, messages. */
 #ifndef FSCHED_CLI_CLI_H
 #define FSCHED_CLI_CLI_H
 
+#include <stdbool.h>
 #include <stdio.h>
 #include "base/conf.h"
 #include "base/err.h"
@@ -11,17 +12,10 @@ enum {
 	CLI_OK = 0,
 	CLI_FAILED = 1,
 	CLI_USAGE = 2,
-	CLI_LATER = 3, /* nothing failed, but it has not happened yet: the operation goes on by itself */
+	CLI_LATER = 3, /* nothing failed, but the operation is not finished; it continues without the command */
 };
 
-struct command {
-	const char *name;
-	int (*run)(int argc, char **argv); /* argv[0] is the name of the command */
-	const char *args;                  /* behind the name in the synopsis */
-	const char *summary;               /* a line of `fsched help` */
-	const char *help;                  /* the options, one per line; NULL: the command has --help of its own */
-};
-
+/* The commands. argv[0] is the name of the command. Each returns its exit status. */
 int checkpoint_cmd(int argc, char **argv);
 int list_cmd(int argc, char **argv);
 int show_cmd(int argc, char **argv);
@@ -31,23 +25,29 @@ int config_cmd(int argc, char **argv);
 int doctor_cmd(int argc, char **argv);
 int pod_cmd(int argc, char **argv);
 
-/* "fsched checkpoint: text" to standard error. */
+/* Prints "fsched COMMAND: text" on standard error. */
 void cli_error(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* The same and where help is to be found; returns CLI_USAGE. */
+/* The same, with a second line that names the help. Returns CLI_USAGE. */
 int cli_usage(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* After getopt has said what it does not like: where help is to be found; returns CLI_USAGE. */
+/* Prints only the line that names the help, after getopt has printed its message. Returns CLI_USAGE. */
 int cli_bad_option(const char *command);
-/* Prints the help of a command from the table; returns CLI_OK. */
-int cli_help(const char *command);
-
-/* A decimal number within [min, max], nothing around it. 0 or -1. */
+/* Parses a decimal number in [min, max] without blanks or sign. 0 or -1. */
 int cli_number(const char *text, long min, long max, long *out);
 
 /* Options of a command that takes only --conf FILE (and --help). The operands begin at argv[optind].
- * 0, or an exit status + 1 with which to end. */
+ * Returns 0, or the exit status + 1 with which the program is to end. */
 int cli_conf_option(const char *command, int argc, char **argv, const char **conf);
 
-/* fsched.conf, or -1 with the message printed. path NULL: searched for. */
+/* Loads fsched.conf. path NULL: searches for it. -1: the message has been printed. */
 int cli_conf(const char *command, const char *path, struct conf *c);
+
+/* ---- help.c: the usage texts */
+
+/* Prints that of a command. Returns CLI_OK. */
+int cli_help(const char *command);
+/* False: the command prints --help itself. */
+bool cli_has_help(const char *command);
+/* Prints the list of all commands. */
+void cli_overview(FILE *out);
 
 #endif

@@ -1,10 +1,10 @@
-/* Where fsched's internal programs are. */
+/* The directory of fsched's internal programs. */
 #ifndef FSCHED_CLI_LIBEXEC_H
 #define FSCHED_CLI_LIBEXEC_H
 
-/* The directory that belongs to this very program: "../libexec/fsched" beside the directory of its executable (an
- * installation may lie below any prefix or DESTDIR), else the one it was configured for. The text stays valid; no error
- * is possible. */
+/* "../libexec/fsched" relative to the directory of the running executable if fsched-worker is there (an installation
+ * may be below any prefix or DESTDIR), else the directory of the build configuration. The string is static. Never
+ * fails. */
 const char *libexec_dir(void);
 
 #endif

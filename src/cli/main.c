@@ -1,9 +1,7 @@
-/* fsched: the command line of checkpoints. */
+/* fsched: finds the command and runs it. */
 #include <errno.h>
-#include <getopt.h>
-#include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -12,146 +10,30 @@
 static int version_cmd(int argc, char **argv);
 static int help_cmd(int argc, char **argv);
 
-static const struct command commands[] = {
-	{ "checkpoint", checkpoint_cmd, "create|vacate|restart|able|error ID[,ID...] [options]",
-	  "save, vacate and restart jobs (also: scontrol checkpoint)",
-	  "  create         save the running job now\n"
-	  "  vacate         save it, end it and leave it held in the queue\n"
-	  "  restart        let a vacated job continue from its last epoch\n"
-	  "  able           can it be saved now? Yes, No (why: standard error), or when the checkpoint under way began\n"
-	  "  error          code and text of the last error\n"
-	  "  ID             12, 12_3 (task of an array), 12_[1-3], 12 of an array = all its tasks\n"
-	  "  --epoch N      restart: from epoch N instead of the last one\n"
-	  "  --no-wait      vacate, restart: do not wait until Slurm has done its part (exit status 3)\n"
-	  "  --timeout S    give up waiting for an answer after S seconds; the operation goes on\n"
-	  "  -Q, --quiet    print errors only\n"
-	  "  --conf FILE    read this fsched.conf\n"
-	  "Exit status: 0 done for all jobs, 1 failed for one, 2 wrong usage, 3 under way but not finished yet.\n" },
-	{ "list", list_cmd, "[ID[,ID...]] [--conf FILE]", "epochs of jobs; without ID, all jobs with checkpoints",
-	  "  --conf FILE    read this fsched.conf\n" },
-	{ "show", show_cmd, "ID [EPOCH] [--conf FILE]", "a job's checkpoints, or one of them, in detail",
-	  "  --conf FILE    read this fsched.conf\n" },
-	{ "prune", prune_cmd, "ID[,ID...] --keep N | --all [--force] [--dry-run]",
-	  "remove epochs of jobs that have ended (root)",
-	  "  --keep N       keep the newest N epochs\n"
-	  "  --all          remove everything that is kept of the job\n"
-	  "  --force        also of a job that runs or can still be restarted\n"
-	  "  --dry-run      only say what would be removed\n"
-	  "  --conf FILE    read this fsched.conf\n" },
-	{ "export", export_cmd, "ID|DIR EPOCH NEWDIR [--conf FILE]",
-	  "write an epoch as a directory of plain criu images (root)",
-	  "  ID|DIR         a job, or the directory of a pod as an absolute path\n"
-	  "  NEWDIR         is made; `criu restore --images-dir NEWDIR` reads it\n"
-	  "  --conf FILE    read this fsched.conf\n" },
-	{ "config", config_cmd, "[--conf FILE]", "effective configuration and where each value comes from",
-	  "  --conf FILE    read this fsched.conf\n" },
-	{ "doctor", doctor_cmd, "[--conf FILE]", "check a node for all that checkpoints need",
-	  "  --conf FILE    read this fsched.conf\n"
-	  "Exit status: 0 when nothing failed, else 1. Some checks need root.\n" },
-	{ "pod", pod_cmd, "run|checkpoint|restore|kill ...", "the same engine without Slurm", NULL },
-	{ "version", version_cmd, "", "version of fsched", "" },
-	{ "help", help_cmd, "[COMMAND]", "this list, or the options of a command", "" },
+/* clang-format off */
+static const struct command {
+	const char *name;
+	int (*run)(int argc, char **argv); /* argv[0] is the name of the command */
+} commands[] = {
+	{ "checkpoint", checkpoint_cmd },
+	{ "list",       list_cmd },
+	{ "show",       show_cmd },
+	{ "prune",      prune_cmd },
+	{ "export",     export_cmd },
+	{ "config",     config_cmd },
+	{ "doctor",     doctor_cmd },
+	{ "pod",        pod_cmd },
+	{ "version",    version_cmd },
+	{ "help",       help_cmd },
 };
+/* clang-format on */
 
-static const struct command *find(const char *name)
+static const struct command *find_command(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		if (strcmp(commands[i].name, name) == 0)
 			return &commands[i];
 	return NULL;
-}
-
-void cli_error(const char *command, const char *fmt, ...)
-{
-	va_list ap;
-
-	fprintf(stderr, "fsched %s: ", command);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-}
-
-int cli_usage(const char *command, const char *fmt, ...)
-{
-	va_list ap;
-
-	fprintf(stderr, "fsched %s: ", command);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fprintf(stderr, "\nTry \"fsched help %s\".\n", command);
-	return CLI_USAGE;
-}
-
-int cli_bad_option(const char *command)
-{
-	fprintf(stderr, "Try \"fsched help %s\".\n", command);
-	return CLI_USAGE;
-}
-
-int cli_help(const char *command)
-{
-	const struct command *c = find(command);
-
-	printf("Usage: fsched %s %s\n%s.\n", c->name, c->args, c->summary);
-	if (c->help && *c->help)
-		printf("\n%s", c->help);
-	return CLI_OK;
-}
-
-int cli_number(const char *text, long min, long max, long *out)
-{
-	char *end;
-	long v;
-
-	if (*text < '0' || *text > '9')
-		return -1;
-	errno = 0;
-	v = strtol(text, &end, 10);
-	if (errno || *end || v < min || v > max)
-		return -1;
-	*out = v;
-	return 0;
-}
-
-int cli_conf_option(const char *command, int argc, char **argv, const char **conf)
-{
-	static const struct option options[] = { { "conf", required_argument, NULL, 'c' },
-						 { "help", no_argument, NULL, 'h' },
-						 { NULL, 0, NULL, 0 } };
-	int c;
-
-	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		if (c == 'h')
-			return cli_help(command) + 1;
-		if (c != 'c')
-			return cli_bad_option(command) + 1;
-		*conf = optarg;
-	}
-	return 0;
-}
-
-int cli_conf(const char *command, const char *path, struct conf *c)
-{
-	struct err err;
-
-	if (conf_load(c, path, &err) == 0) {
-		if (!path || *c->path)
-			return 0;
-		err_set(&err, ENOENT, "%s: no such file", path);
-	}
-	cli_error(command, "%s", err.text);
-	return -1;
-}
-
-static int overview(FILE *out)
-{
-	fputs("Usage: fsched COMMAND ...\nCheckpoint and restore of Slurm's batch jobs.\n\n", out);
-	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		fprintf(out, "  %-11s %s\n", commands[i].name, commands[i].summary);
-	fputs("\n\"fsched help COMMAND\" tells more; the manual is fsched(1).\n", out);
-	return out == stdout ? CLI_OK : CLI_USAGE;
 }
 
 static int version_cmd(int argc, char **argv)
@@ -165,19 +47,21 @@ static int help_cmd(int argc, char **argv)
 	const struct command *c;
 	char *help_argv[] = { NULL, (char *)(uintptr_t) "--help", NULL };
 
-	if (argc < 2)
-		return overview(stdout);
-	c = find(argv[1]);
+	if (argc < 2) {
+		cli_overview(stdout);
+		return CLI_OK;
+	}
+	c = find_command(argv[1]);
 	if (!c)
 		return cli_usage("help", "\"%s\" is no command", argv[1]);
-	if (c->help)
+	if (cli_has_help(c->name))
 		return cli_help(c->name);
 	help_argv[0] = argv[1];
 	return c->run(2, help_argv);
 }
 
-/* What has been printed must have arrived: a full disk under standard output is a failure. */
-static int finish(int rc)
+/* Flushes standard output. Output that cannot be written, for example to a full disk, is a failure. */
+static int flush_stdout(int rc)
 {
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return rc;
@@ -190,21 +74,23 @@ int main(int argc, char **argv)
 	static char name[40];
 	const struct command *c;
 
-	if (argc < 2)
-		return overview(stderr);
+	if (argc < 2) {
+		cli_overview(stderr);
+		return CLI_USAGE;
+	}
 	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
-		return finish(version_cmd(0, NULL));
+		return flush_stdout(version_cmd(0, NULL));
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
-		return finish(overview(stdout));
-	c = find(argv[1]);
+		return flush_stdout(help_cmd(0, NULL));
+	c = find_command(argv[1]);
 	if (!c) {
 		fprintf(stderr, "fsched: \"%s\" is no command\nTry \"fsched help\".\n", argv[1]);
 		return CLI_USAGE;
 	}
-	if (argc > 2 && c->help && strcmp(argv[2], "--help") == 0)
-		return finish(cli_help(c->name));
-	/* what getopt calls us in its messages */
+	if (argc > 2 && cli_has_help(c->name) && strcmp(argv[2], "--help") == 0)
+		return flush_stdout(cli_help(c->name));
+	/* the program name in messages of getopt */
 	snprintf(name, sizeof(name), "fsched %s", c->name);
 	argv[1] = name;
-	return finish(c->run(argc - 1, argv + 1));
+	return flush_stdout(c->run(argc - 1, argv + 1));
 }

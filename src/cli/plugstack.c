@@ -25,9 +25,9 @@ char *plugstack_path(void)
 	return xasprintf("%.*s/plugstack.conf", (int)(slash - conf), conf);
 }
 
-static int search(const char *path, struct plugstack_line *l, int depth);
+static int plugstack_search(const char *path, struct plugstack_line *l, int depth);
 
-static int include(const char *path, const char *pattern, struct plugstack_line *l, int depth)
+static int plugstack_include(const char *path, const char *pattern, struct plugstack_line *l, int depth)
 {
 	const char *slash = strrchr(path, '/');
 	cleanup_free char *full = NULL;
@@ -41,7 +41,7 @@ static int include(const char *path, const char *pattern, struct plugstack_line 
 	if (glob(full, 0, NULL, &g) != 0)
 		return 0;
 	for (size_t i = 0; i < g.gl_pathc && !found; i++)
-		found = search(g.gl_pathv[i], l, depth + 1);
+		found = plugstack_search(g.gl_pathv[i], l, depth + 1);
 	globfree(&g);
 	return found;
 }
@@ -53,7 +53,7 @@ static int is_fsched(const char *plugin)
 	return strcmp(slash ? slash + 1 : plugin, "spank_fsched.so") == 0;
 }
 
-static int scan_line(const char *path, char *line, struct plugstack_line *l, int depth)
+static int plugstack_scan_line(const char *path, char *line, struct plugstack_line *l, int depth)
 {
 	const char *blank = " \t\r";
 	char *save = NULL;
@@ -65,7 +65,7 @@ static int scan_line(const char *path, char *line, struct plugstack_line *l, int
 	if (!plugin)
 		return 0;
 	if (strcmp(word, "include") == 0)
-		return depth < INCLUDE_DEPTH ? include(path, plugin, l, depth) : 0;
+		return depth < INCLUDE_DEPTH ? plugstack_include(path, plugin, l, depth) : 0;
 	if (!is_fsched(plugin))
 		return 0;
 	rest = save ? save + strspn(save, blank) : NULL;
@@ -76,7 +76,7 @@ static int scan_line(const char *path, char *line, struct plugstack_line *l, int
 	return 1;
 }
 
-static int search(const char *path, struct plugstack_line *l, int depth)
+static int plugstack_search(const char *path, struct plugstack_line *l, int depth)
 {
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	cleanup_free char *text = NULL;
@@ -89,7 +89,7 @@ static int search(const char *path, struct plugstack_line *l, int depth)
 		next = strchr(line, '\n');
 		if (next)
 			*next++ = '\0';
-		found = scan_line(path, line, l, depth);
+		found = plugstack_scan_line(path, line, l, depth);
 	}
 	return found;
 }
@@ -99,7 +99,7 @@ int plugstack_find(struct plugstack_line *l)
 	cleanup_free char *path = plugstack_path();
 
 	memset(l, 0, sizeof(*l));
-	return path ? search(path, l, 0) : 0;
+	return path ? plugstack_search(path, l, 0) : 0;
 }
 
 void plugstack_free(struct plugstack_line *l)

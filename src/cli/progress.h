@@ -1,4 +1,5 @@
-/* What is going on, on one line of a terminal that is written over; nothing at all when standard error is no terminal.
+/* Progress of an operation, on one line of the terminal that is overwritten each time. Nothing is printed when standard
+ * error is no terminal.
  */
 #ifndef FSCHED_CLI_PROGRESS_H
 #define FSCHED_CLI_PROGRESS_H
@@ -15,14 +16,14 @@ struct progress {
 };
 
 void progress_start(struct progress *p, const char *label, bool quiet);
-/* Sets what is shown and draws. */
+/* Sets the text and draws the line. */
 void progress_doing(struct progress *p, const char *doing);
-/* Draws again, for the running clock. */
+/* Draws the line again with the time that has passed. */
 void progress_tick(struct progress *p);
-/* Takes the line away; to be called before anything else is printed. */
+/* Erases the line. To be called before anything else is printed. */
 void progress_end(struct progress *p);
 
-/* What to show for a phase of the agent; NULL for those that say nothing. */
+/* The text for a phase of the agent or worker; NULL: the phase is not shown. */
 const char *progress_phase(const char *name);
 
 #endif

@@ -1,6 +1,6 @@
-/* scontrol with "checkpoint": stands in front of Slurm's own. `scontrol checkpoint …` becomes `fsched checkpoint …`;
- * everything else is handed to the real scontrol by exec, so that arguments, standard input and exit status are its
- * own.
+/* A scontrol that also has "checkpoint". It runs `fsched checkpoint …` for `scontrol checkpoint …`, and executes
+ * Slurm's own scontrol for everything else, so that arguments, standard input and exit status are those of the real
+ * program.
  */
 #include <errno.h>
 #include <limits.h>
@@ -14,10 +14,11 @@
 #include "cli/shim_scan.h"
 #include "base/util.h"
 
-/* Shims already passed on the way here, as ",dev:ino,": two copies in PATH must not call each other for ever. */
+/* The shims that have been executed before this one, as ",dev:ino,": two copies in PATH must not execute each other for
+ * ever. */
 #define SEEN_ENV "FSCHED_SHIM_SEEN"
 
-static int fail(const char *text)
+static int shim_fail(const char *text)
 {
 	fprintf(stderr, "scontrol: %s\n", text);
 	return 1;
@@ -42,7 +43,7 @@ static bool mark_self(void)
 	return true;
 }
 
-/* A program other than this one and the shims passed before. */
+/* Whether path is an executable other than this shim and those executed before. */
 static bool is_real(const char *path)
 {
 	cleanup_free char *key = NULL;
@@ -55,8 +56,8 @@ static bool is_real(const char *path)
 	return !seen || !strstr(seen, key);
 }
 
-/* Calls fn with "<dir>/<name>" for each directory of PATH until it is content; returns that path, the caller's, or
- * NULL. */
+/* Calls fn with "<dir>/<name>" for each directory of PATH until it returns true. Returns that path, which the caller
+ * frees, or NULL. */
 static char *search_path(const char *name, bool (*fn)(const char *path))
 {
 	const char *path = getenv("PATH");
@@ -82,8 +83,9 @@ static bool is_program(const char *path)
 	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
 }
 
-/* The link by which the shim was called: with dpkg-divert the real one lies beside it as scontrol.slurm. */
-static char *diverted(const char *argv0)
+/* With dpkg-divert, the real scontrol is scontrol.slurm in the directory of the link by which the shim was called. The
+ * caller frees; NULL: there is none. */
+static char *find_diverted(const char *argv0)
 {
 	cleanup_free char *link = strchr(argv0, '/') ? xstrdup(argv0) : search_path(argv0, is_program);
 	char *slash = link ? strrchr(link, '/') : NULL;
@@ -115,20 +117,20 @@ static int run_real(char **argv)
 		}
 	}
 	if (!path)
-		path = diverted(argv[0]);
+		path = find_diverted(argv[0]);
 	if (!path)
 		path = search_path("scontrol", is_real);
 	if (!path && is_real("/usr/bin/scontrol"))
 		path = xstrdup("/usr/bin/scontrol");
 	if (!path)
-		return fail("Slurm's own scontrol is neither beside this program as scontrol.slurm nor in PATH; "
-			    "this one only knows `scontrol checkpoint'. Set FSCHED_SCONTROL to its path");
+		return shim_fail("Slurm's own scontrol is neither beside this program as scontrol.slurm nor in PATH; "
+				 "this one only knows `scontrol checkpoint'. Set FSCHED_SCONTROL to its path");
 	execv(path, argv);
 	fprintf(stderr, "scontrol: cannot run %s: %s\n", path, strerror(errno));
 	return 1;
 }
 
-/* Installed as <prefix>/<libexec>/fsched/bin/scontrol; in a build tree fsched lies beside it. */
+/* The shim is installed as <prefix>/<libexec>/fsched/bin/scontrol. In a build tree fsched is in the same directory. */
 static char *find_fsched(void)
 {
 	static const char *const places[] = { "/../../../bin/fsched", "/fsched" };
@@ -161,8 +163,8 @@ static int run_fsched(const struct shim_scan *s, int argc, char **argv)
 	int n = 0;
 
 	if (!path)
-		return fail("`fsched' was not found, neither in " FSCHED_BINDIR
-			    " nor in PATH; is fsched installed completely?");
+		return shim_fail("`fsched' was not found, neither in " FSCHED_BINDIR
+				 " nor in PATH; is fsched installed completely?");
 	args[n++] = "fsched";
 	args[n++] = "checkpoint";
 	if (s->quiet)

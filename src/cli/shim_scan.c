@@ -31,7 +31,8 @@ static const struct option long_options[] = {
 };
 /* clang-format on */
 
-/* Old Slurm took two letters. "ch" begins no other keyword of any scontrol. */
+/* The versions of Slurm that had the keyword accepted two letters of it. No other keyword of any scontrol begins with
+ * "ch". */
 static bool is_checkpoint(const char *word)
 {
 	size_t len = strlen(word);
@@ -55,7 +56,7 @@ struct shim_scan shim_scan(int argc, char **argv)
 		case 'v': s.quiet = false; break;
 		case 'h':
 		case 'V':
-		case '?': return real; /* answered, or complained about, before any keyword is looked at */
+		case '?': return real; /* scontrol answers these, or reports an error, before it reads a keyword */
 		default: break;
 		}
 	}

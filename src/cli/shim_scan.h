@@ -1,18 +1,18 @@
-/* What a command line of scontrol means, decided by scontrol's own option table. */
+/* Interprets a command line of scontrol by scontrol's own table of options. */
 #ifndef FSCHED_CLI_SHIM_SCAN_H
 #define FSCHED_CLI_SHIM_SCAN_H
 
 #include <stdbool.h>
 
 struct shim_scan {
-	bool checkpoint; /* the keyword is checkpoint: the arguments behind it begin at argv[next] */
+	bool checkpoint; /* the keyword is "checkpoint"; its arguments begin at argv[next] */
 	int next;
-	bool quiet;          /* -Q in front of the keyword */
-	const char *cluster; /* argument of -M in front of the keyword, NULL = none */
+	bool quiet;          /* -Q before the keyword */
+	const char *cluster; /* argument of -M before the keyword, NULL = none */
 	const char *uid;     /* argument of -u, NULL = none */
 };
 
-/* argv is left as it is. Uses getopt's global state. */
+/* Does not change argv. Uses the global state of getopt. */
 struct shim_scan shim_scan(int argc, char **argv);
 
 #endif

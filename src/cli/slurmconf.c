@@ -26,10 +26,10 @@ const char *slurmconf_path(void)
 	return NULL;
 }
 
-static void search(const char *path, const char *key, int depth, char **found);
+static void slurmconf_search(const char *path, const char *key, int depth, char **found);
 
 /* "Include file", relative to the including file. */
-static void include(const char *path, const char *name, const char *key, int depth, char **found)
+static void slurmconf_include(const char *path, const char *name, const char *key, int depth, char **found)
 {
 	const char *slash = strrchr(path, '/');
 	cleanup_free char *full = NULL;
@@ -38,11 +38,11 @@ static void include(const char *path, const char *name, const char *key, int dep
 		full = xstrdup(name);
 	else
 		full = xasprintf("%.*s/%s", (int)(slash - path), path, name);
-	search(full, key, depth + 1, found);
+	slurmconf_search(full, key, depth + 1, found);
 }
 
-/* The next word of a line, quotes taken away, and the place behind it; NULL at the end. */
-static char *next_word(char **p)
+/* Returns the next word of a line without its quotes, and moves *p behind it. NULL: there is no other word. */
+static char *slurmconf_next_word(char **p)
 {
 	char *s = *p, *out, *start;
 	int quote = 0;
@@ -63,19 +63,19 @@ static char *next_word(char **p)
 	return start;
 }
 
-static void scan_line(const char *path, char *line, const char *key, int depth, char **found)
+static void slurmconf_scan_line(const char *path, char *line, const char *key, int depth, char **found)
 {
 	size_t key_len = strlen(key);
 	char *p = line;
-	char *word = next_word(&p);
+	char *word = slurmconf_next_word(&p);
 
 	if (word && strcasecmp(word, "include") == 0) {
-		word = next_word(&p);
+		word = slurmconf_next_word(&p);
 		if (word && depth < INCLUDE_DEPTH)
-			include(path, word, key, depth, found);
+			slurmconf_include(path, word, key, depth, found);
 		return;
 	}
-	for (; word; word = next_word(&p)) {
+	for (; word; word = slurmconf_next_word(&p)) {
 		if (strncasecmp(word, key, key_len) != 0 || word[key_len] != '=')
 			continue;
 		free(*found);
@@ -83,7 +83,7 @@ static void scan_line(const char *path, char *line, const char *key, int depth, 
 	}
 }
 
-/* Cuts the comment off: from a '#' that no backslash protects. */
+/* Cuts off a comment, which begins at a '#' without a backslash before it. */
 static void cut_comment(char *line)
 {
 	for (char *p = line; *p; p++)
@@ -93,7 +93,7 @@ static void cut_comment(char *line)
 		}
 }
 
-static void search(const char *path, const char *key, int depth, char **found)
+static void slurmconf_search(const char *path, const char *key, int depth, char **found)
 {
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	cleanup_free char *text = NULL;
@@ -108,7 +108,7 @@ static void search(const char *path, const char *key, int depth, char **found)
 		if (next)
 			*next++ = '\0';
 		cut_comment(line);
-		scan_line(path, line, key, depth, found);
+		slurmconf_scan_line(path, line, key, depth, found);
 	}
 }
 
@@ -117,7 +117,7 @@ char *slurmconf_value(const char *path, const char *key)
 	char *found = NULL;
 
 	if (path)
-		search(path, key, 0, &found);
+		slurmconf_search(path, key, 0, &found);
 	return found;
 }
 

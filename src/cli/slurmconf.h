@@ -1,4 +1,4 @@
-/* Single values of slurm.conf, for what Slurm's public API does not tell. */
+/* Reads single values from slurm.conf that Slurm's public API does not provide. */
 #ifndef FSCHED_CLI_SLURMCONF_H
 #define FSCHED_CLI_SLURMCONF_H
 
@@ -8,16 +8,17 @@
  * After rpc_init() this also names the copy that a configless client has got from slurmctld. */
 const char *slurmconf_path(void);
 
-/* The last value of a key in the file and those it includes. The caller's, or NULL. */
+/* The last value of a key in the file and the files that it includes. The caller frees; NULL: there is none. */
 char *slurmconf_value(const char *path, const char *key);
 
-/* Value of "name=" in a comma list such as AuthInfo. The caller's, or NULL. */
+/* The value of "name=" in a comma list such as AuthInfo. The caller frees; NULL: there is none. */
 char *slurmconf_option(const char *list, const char *name);
 
-/* Is name one of a comma list? Case counts. */
+/* Whether name is an element of a comma list. Case is significant. */
 int slurmconf_has(const char *list, const char *name);
 
-/* MUNGE's socket: MungeSocket of fsched.conf (conf_socket), else of AuthInfo in slurm.conf, else "" (MUNGE's default).
+/* The socket of MUNGE: MungeSocket of fsched.conf (conf_socket), else that of AuthInfo in slurm.conf, else "" (MUNGE's
+ * default). The caller frees.
  */
 char *slurmconf_munge_socket(const char *conf_socket);
 

@@ -3,12 +3,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
+#include <uuid.h>
 #include <nettle/sha2.h>
 
 #include "base/interval.h"
 
-static const char *value_of(const char *element, const char *name, size_t len)
+static const char *option_value_of(const char *element, const char *name, size_t len)
 {
 	return !strncmp(element, name, len) && element[len] == '=' ? element + len + 1 : NULL;
 }
@@ -16,7 +16,8 @@ static const char *value_of(const char *element, const char *name, size_t len)
 const struct mpi_variable mpi_variables[MPI_VARIABLES] = {
 	{ "HYDRA_LAUNCHER", "fork" },        /* MPICH and its kin */
 	{ "I_MPI_HYDRA_BOOTSTRAP", "fork" }, /* Intel MPI */
-	/* Open MPI 4 takes a node for another one, and srun, if Slurm's name of it is not the host's. */
+	/* Open MPI 4 takes this node for a remote one, and uses srun, if Slurm's name of the node differs from the host
+	   name. */
 	{ "OMPI_MCA_plm", "isolated" },
 	{ "OMPI_MCA_ras", "^slurm" },
 	{ "OMPI_MCA_orte_set_default_slots", NULL },
@@ -25,16 +26,16 @@ const struct mpi_variable mpi_variables[MPI_VARIABLES] = {
 const char *option_in_env(const char *element)
 {
 	if (element[0] == '_')
-		return value_of(element, OPTION_ENV, strlen(OPTION_ENV));
+		return option_value_of(element, OPTION_ENV, strlen(OPTION_ENV));
 	if (element[0] == 'S')
-		return value_of(element, OPTION_ENV_JOB, strlen(OPTION_ENV_JOB));
+		return option_value_of(element, OPTION_ENV_JOB, strlen(OPTION_ENV_JOB));
 	return NULL;
 }
 
 bool option_limit_in_env(const char *element)
 {
-	return value_of(element, OPTION_LIMIT_ENV, strlen(OPTION_LIMIT_ENV)) ||
-	       value_of(element, OPTION_LIMIT_ENV_JOB, strlen(OPTION_LIMIT_ENV_JOB));
+	return option_value_of(element, OPTION_LIMIT_ENV, strlen(OPTION_LIMIT_ENV)) ||
+	       option_value_of(element, OPTION_LIMIT_ENV_JOB, strlen(OPTION_LIMIT_ENV_JOB));
 }
 
 int option_parse_submitted(const char *value, struct option_value *v, struct err *err)
@@ -42,7 +43,7 @@ int option_parse_submitted(const char *value, struct option_value *v, struct err
 	size_t len = strcspn(value, "/");
 
 	memset(v, 0, sizeof(*v));
-	/* Longer than any time: cut it only to be shown in the refusal. */
+	/* A longer text is no time: it is cut for the message of the refusal. */
 	if (len >= sizeof(v->interval_text))
 		len = sizeof(v->interval_text) - 1;
 	memcpy(v->interval_text, value, len);
@@ -60,14 +61,14 @@ int option_parse(const char *value, struct option_value *v, struct err *err)
 		return err_set(err, ENOENT,
 			       "the job_submit plugin of fsched did not see this job: slurm.conf of the controller "
 			       "needs JobSubmitPlugins=fsched (and a restart of slurmctld)");
-	if ((size_t)(uuid - value) >= sizeof(v->interval_text) || !mode || mode - uuid != UUID_LEN + 1 ||
+	if ((size_t)(uuid - value) >= sizeof(v->interval_text) || !mode || mode - uuid != UUID_TEXT_LEN + 1 ||
 	    (mode[1] != 't' && mode[1] != 'a') || (strcmp(mode + 2, "") && strcmp(mode + 2, "l")))
 		return err_set(err, EINVAL,
 			       "the value of --checkpoint in the job's environment is malformed; was it set by hand?");
-	memcpy(v->uuid, uuid + 1, UUID_LEN);
+	memcpy(v->uuid, uuid + 1, UUID_TEXT_LEN);
 	v->truncate = mode[1] == 't';
 	v->at_limit = mode[2] == 'l';
-	if (!uuid_valid(v->uuid))
+	if (!uuid_text_valid(v->uuid))
 		return err_set(
 			err, EINVAL,
 			"the value of --checkpoint in the job's environment has no valid uuid; was it set by hand?");
@@ -80,47 +81,19 @@ char *option_format(const struct option_value *v, char *buf, size_t len)
 	return buf;
 }
 
-bool uuid_valid(const char *text)
+void option_uuid_of_task(const char *array_uuid, uint32_t task, char uuid[UUID_TEXT_LEN + 1])
 {
-	size_t i;
-
-	for (i = 0; i < UUID_LEN; i++) {
-		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-
-		if (dash ? text[i] != '-' : !text[i] || !strchr("0123456789abcdef", text[i]))
-			return false;
-	}
-	return text[UUID_LEN] == '\0';
-}
-
-/* RFC 4122: version in the seventh, variant in the ninth byte. */
-static void uuid_print(uint8_t b[16], int version, char uuid[UUID_LEN + 1])
-{
-	b[6] = (uint8_t)((b[6] & 0x0f) | version << 4);
-	b[8] = (b[8] & 0x3f) | 0x80;
-	snprintf(uuid, UUID_LEN + 1, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
-		 b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
-}
-
-int uuid_random(char uuid[UUID_LEN + 1], struct err *err)
-{
-	uint8_t b[16];
-
-	if (getrandom(b, sizeof(b), 0) != sizeof(b))
-		return err_sys(err, errno, "cannot make a uuid");
-	uuid_print(b, 4, uuid);
-	return 0;
-}
-
-void uuid_of_task(const char *array_uuid, uint32_t task, char uuid[UUID_LEN + 1])
-{
-	char text[UUID_LEN + 16];
+	char text[UUID_TEXT_LEN + 16];
 	struct sha256_ctx sha;
-	uint8_t b[16];
+	uuid_t u;
 
 	snprintf(text, sizeof(text), "%s_%u", array_uuid, task);
 	sha256_init(&sha);
 	sha256_update(&sha, strlen(text), (const uint8_t *)text);
-	sha256_digest(&sha, sizeof(b), b);
-	uuid_print(b, 5, uuid);
+	sha256_digest(&sha, sizeof(u), u);
+	/* RFC 4122: version 5, made from a name, in the seventh byte; the variant in the ninth. libuuid would take
+	 * SHA-1. */
+	u[6] = (u[6] & 0x0f) | 5 << 4;
+	u[8] = (u[8] & 0x3f) | 0x80;
+	uuid_unparse_lower(u, uuid);
 }

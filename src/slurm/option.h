@@ -1,12 +1,12 @@
-/* The value of --checkpoint on its way from sbatch to the node.
+/* The value of the option --checkpoint between sbatch and the node.
  *
- * sbatch writes it into the job's environment under two names: slurmstepd reads the first one; a later sbatch, srun or
- * salloc inside the job would read the second one as if the option had been given there. The job_submit plugin rewrites
+ * sbatch writes it into the job's environment under two names. slurmstepd reads the first. A later sbatch, srun or
+ * salloc inside the job would read the second as if the option had been given to it. The job_submit plugin rewrites
  * both to
  *
  *   <interval>/<uuid>/<t|a>[l]    t: the user's open mode was truncate, a: append; l: --checkpoint-at-limit
  *
- * A user can write anything into an environment, so every reader validates. */
+ * A user can write anything into an environment, so every reader validates the value. */
 #ifndef FSCHED_SLURM_OPTION_H
 #define FSCHED_SLURM_OPTION_H
 
@@ -14,50 +14,52 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/err.h"
+#include "base/uuid_text.h"
 
 #define OPTION_NAME          "checkpoint"
 #define OPTION_ENV           "_SLURM_SPANK_OPTION_fsched_checkpoint"
 #define OPTION_ENV_JOB       "SLURM_SPANK_" OPTION_ENV
-/* --checkpoint-at-limit, which has no value; Slurm writes an empty one, or "(null)". */
+/* --checkpoint-at-limit has no value; Slurm writes an empty one or "(null)". */
 #define OPTION_LIMIT         "checkpoint-at-limit"
 #define OPTION_LIMIT_ENV     "_SLURM_SPANK_OPTION_fsched_checkpoint_at_limit"
 #define OPTION_LIMIT_ENV_JOB "SLURM_SPANK_" OPTION_LIMIT_ENV
-/* What the SPANK plugin sets in the script's environment so that MPI starts its ranks on this node without srun, which
- * would put them outside of the pod; and a variable with the names of those that the user had not set himself. */
+/* MPI must start its ranks on this node without srun, which would put them outside of the pod. For that the SPANK
+ * plugin sets mpi_variables in the script's environment, and MPI_SET_ENV to the names of those that the user had not
+ * set. */
 #define MPI_SET_ENV          "FSCHED_MPI_LAUNCHER"
-enum { MPI_VARIABLES = 5, MPI_OPENMPI = 2 /* from here on: all or none */ };
+enum { MPI_VARIABLES = 5, MPI_OPENMPI = 2 /* index of the first of Open MPI's, of which all or none are set */ };
 extern const struct mpi_variable {
 	const char *name, *value;
-} mpi_variables[MPI_VARIABLES]; /* value NULL: the tasks on the node */
+} mpi_variables[MPI_VARIABLES]; /* value NULL: the number of tasks on the node */
 #define OPTION_TEXT_MAX 64
-#define OPTION_MAX      128 /* the whole value */
-#define UUID_LEN        36
+#define OPTION_MAX      128 /* bytes of the whole value */
 
 struct option_value {
 	char interval_text[OPTION_TEXT_MAX];
 	int64_t interval; /* s, INTERVAL_ON_REQUEST */
-	char uuid[UUID_LEN + 1];
+	char uuid[UUID_TEXT_LEN + 1];
 	bool truncate;
 	bool at_limit;
 };
 
-/* The value in "NAME=value" if NAME is one of the two names, else NULL. */
+/* The value in an element "NAME=value" of an environment if NAME is one of the two names, else NULL. */
 const char *option_in_env(const char *element);
 /* Whether element is one of the two names of --checkpoint-at-limit. */
 bool option_limit_in_env(const char *element);
 
-/* What the user gave: only the interval; whatever stands behind the first '/' is not the user's to say and is dropped.
+/* Parses what the user gave: only the interval. Whatever follows the first '/' is ignored: it is not for the user to
+ * set. 0 or -1.
  */
 int option_parse_submitted(const char *value, struct option_value *v, struct err *err);
-/* What the job_submit plugin wrote: all three parts, strictly. */
+/* Parses what the job_submit plugin wrote: all three parts, strictly. 0; -1: err.num ENOENT: the plugin has not seen
+ * the job. */
 int option_parse(const char *value, struct option_value *v, struct err *err);
-/* buf of OPTION_MAX bytes. Returns buf. */
+/* Formats all three parts into buf, of OPTION_MAX bytes. Returns buf. */
 char *option_format(const struct option_value *v, char *buf, size_t len);
 
-bool uuid_valid(const char *text);
-int uuid_random(char uuid[UUID_LEN + 1], struct err *err);
-/* Tasks of an array share the environment of the array. Each is a job of its own, with a uuid that follows from both.
+/* The tasks of an array share the environment of the array, but each is a job of its own. Derives the uuid of a task
+ * from the uuid of the array and the number of the task.
  */
-void uuid_of_task(const char *array_uuid, uint32_t task, char uuid[UUID_LEN + 1]);
+void option_uuid_of_task(const char *array_uuid, uint32_t task, char uuid[UUID_TEXT_LEN + 1]);
 
 #endif

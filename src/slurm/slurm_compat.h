@@ -1,4 +1,4 @@
-/* What the versions of Slurm's headers, 22.05 to 26.05, call differently. */
+/* Names that differ between the headers of Slurm 22.05 to 26.05. */
 #ifndef FSCHED_SLURM_COMPAT_H
 #define FSCHED_SLURM_COMPAT_H
 

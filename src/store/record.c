@@ -38,6 +38,26 @@ int intent_parse(const char *name, enum intent *out)
 	return -1;
 }
 
+const struct epoch_summary *record_find_epoch(const struct job_record *r, unsigned epoch)
+{
+	for (unsigned i = 0; i < r->n_epochs; i++)
+		if (r->epochs[i].number == epoch)
+			return &r->epochs[i];
+	return NULL;
+}
+
+void record_forget_epoch(struct job_record *r, unsigned epoch)
+{
+	const struct epoch_summary *e = record_find_epoch(r, epoch);
+	size_t at;
+
+	if (!e)
+		return;
+	at = (size_t)(e - r->epochs);
+	memmove(&r->epochs[at], &r->epochs[at + 1], (r->n_epochs - at - 1) * sizeof(r->epochs[0]));
+	r->n_epochs--;
+}
+
 bool store_uuid_valid(const char *uuid)
 {
 	for (int i = 0; i < 36; i++) {

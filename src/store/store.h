@@ -95,6 +95,11 @@ int store_save_record(const struct store *s, const struct job_record *r, struct 
  * is open afterwards. num == EACCES for others. */
 int store_load_copy(const char *base, uint32_t job_id, struct job_record *r, char log[4096], struct err *err);
 
+/* The record's entry of an epoch; NULL: there is none. */
+const struct epoch_summary *record_find_epoch(const struct job_record *r, unsigned epoch);
+/* Removes the entry of an epoch from the record in memory. Without one nothing happens. */
+void record_forget_epoch(struct job_record *r, unsigned epoch);
+
 /* Appends one line "2026-11-22T23:01:02 host text" to checkpoint.log (control
  * characters replaced) and copies its end for the job's owner. Never fails loudly: the log is no reason to fail a job.
  */

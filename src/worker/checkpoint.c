@@ -21,32 +21,34 @@
 #include "pod/pod.h"
 #include "pod/preflight.h"
 
-#define HELD_MAX_MS    180000 /* an agent that has not decided by then will not; the job must not stand still for ever */
-#define KILL_WAIT_MS   30000
-#define STRAYS_MS      1000
-#define STRAYS_STEP_MS 20
-#define TURN_WAIT_MS   10000 /* a look for `able`, which stops few processes for some ms, if any */
-#define HELD_SECONDS   ((HELD_MAX_MS + KILL_WAIT_MS) / 1000 + 10)
-#define TRIES_MAX      4
-#define NICE           10 /* of what is done besides the job, when its memory is written */
+/* After this the job is thawed: an agent that has not decided by then does not come back. */
+#define HELD_MAX_MS        180000
+#define KILL_WAIT_MS       30000
+#define STRAYS_MS          1000
+#define STRAYS_STEP_MS     20
+#define TRACE_LOCK_WAIT_MS 10000 /* `able` holds the lock while it stops a few processes, if any, for some ms */
+#define HELD_SECONDS       ((HELD_MAX_MS + KILL_WAIT_MS) / 1000 + 10)
+#define TRIES_MAX          4
+#define NICE               10 /* for what is done while the job computes again */
 
 struct checkpoint {
 	struct worker *w;
 	struct manifest m;
 	struct criu_dump dump;
-	struct written_step written;
+	struct write_list_step write_list;
 	struct memory_step memory;
 	struct mount_table *mounts; /* of the pod, in the freeze */
 	unsigned freeze;            /* its limit, s */
 	int epochfd, criufd, filesfd;
-	bool reached; /* criu has dumped everything */
+	bool reached; /* criu has dumped all processes */
 	bool committed;
 	int64_t frozen_at; /* now_us() */
-	int64_t stood_us; /* vacate: from the freeze until the epoch was durable; to the job's processes it does not end
-			   */
+	int64_t stood_us;  /* us. Vacate: from the freeze until the epoch was durable; the job's processes are never
+			    * thawed
+			    */
 };
 
-static struct files_opts files_opts(const struct worker *w)
+static struct files_opts checkpoint_files_opts(const struct worker *w)
 {
 	return (struct files_opts){
 		.file_limit = w->conf.file_limit,
@@ -58,14 +60,14 @@ static struct files_opts files_opts(const struct worker *w)
 	};
 }
 
-static int record_files(struct checkpoint *c, struct err *err)
+static int checkpoint_record_files(struct checkpoint *c, struct err *err)
 {
 	struct worker *w = c->w;
-	struct files_opts o = files_opts(w);
+	struct files_opts o = checkpoint_files_opts(w);
 	struct tree t;
 	int rc;
 
-	/* A process may have come since the preflight. */
+	/* New processes may have been started since the preflight. */
 	if (tree_check(w->req.init, c->criufd, err) || tree_read(w->req.init, &t, err))
 		return -1;
 	c->m.max_pid = t.max_pid;
@@ -73,14 +75,14 @@ static int record_files(struct checkpoint *c, struct err *err)
 	o.carry_arg = c->memory.objects;
 	rc = files_record(t.pids, t.n, w->req.init, c->filesfd, &o, c->m.files, w->warnings, err);
 	tree_free(&t);
-	if (rc || written_freeze(&c->written, w, c->m.files, err))
+	if (rc || write_list_freeze(&c->write_list, w, c->m.files, err))
 		return err_wrap(err, "the job's files cannot be saved");
 	return 0;
 }
 
-/* Between the preflight and the freeze a set-user-ID program may have been started, a file opened: such an epoch would
- * never be restored. */
-static int check_images(const struct checkpoint *c, struct err *err)
+/* Between the preflight and the freeze the job may have started a set-user-ID program or opened a file that cannot be
+ * restored. An epoch with these would be refused at every restore. */
+static int checkpoint_check_images(const struct checkpoint *c, struct err *err)
 {
 	const struct files_cred cred = worker_cred(c->w);
 
@@ -88,22 +90,23 @@ static int check_images(const struct checkpoint *c, struct err *err)
 		return -1;
 	if (fault(c->w, FAULT_NO_IMAGE_CHECK) || criu_check_files(c->criufd, c->mounts, err) == 0)
 		return 0;
-	return err_wrap(err, "the job did what cannot be checkpointed when it was about to be frozen; try again");
+	return err_wrap(err,
+			"the job opened a file that cannot be checkpointed when it was about to be frozen; try again");
 }
 
 /* Everything between the last byte of data and a complete epoch. */
-static int seal(struct checkpoint *c, struct err *err)
+static int checkpoint_seal(struct checkpoint *c, struct err *err)
 {
 	struct worker *w = c->w;
 	const struct files_cred cred = worker_cred(w);
 
-	if (check_images(c, err) || memory_finish(&c->memory, w, c->epochfd, c->criufd, &c->m, err))
+	if (checkpoint_check_images(c, err) || memory_finish(&c->memory, w, c->epochfd, c->criufd, &c->m, err))
 		return -1;
 	fault_die(w, FAULT_DIE_BEFORE_MANIFEST);
 	if (!w->req.vacate)
 		setpriority(PRIO_PROCESS, 0, NICE); /* the job computes again */
 	event_phase("sync");
-	if (written_finish(&c->written, w, &c->m, c->dump.freeze_began, err) || files_sync(c->m.files, &cred, err))
+	if (write_list_finish(&c->write_list, w, &c->m, c->dump.freeze_began, err) || files_sync(c->m.files, &cred, err))
 		return err_wrap(err, "the job's files cannot be saved");
 	c->m.time = c->dump.freeze_began / 1000000;
 	c->m.frozen_us = c->dump.frozen_us;
@@ -127,46 +130,47 @@ static int seal(struct checkpoint *c, struct err *err)
 	return 0;
 }
 
-/* criu knows it of a job that runs on. */
-static int64_t stood_still(const struct checkpoint *c)
+/* us. Of a job that runs on criu has measured it. */
+static int64_t frozen_time(const struct checkpoint *c)
 {
 	return c->dump.frozen_us ? c->dump.frozen_us : c->stood_us;
 }
 
-static json_t *describe(const struct checkpoint *c)
+static json_t *checkpoint_result(const struct checkpoint *c)
 {
 	const struct worker *w = c->w;
 	char memory[MANIFEST_MEMORY_TEXT];
 
 	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:O}", "epoch", (json_int_t)w->req.epoch, "bytes",
-			 (json_int_t)c->m.bytes, "time", (json_int_t)c->m.time, "frozen_us", (json_int_t)stood_still(c),
+			 (json_int_t)c->m.bytes, "time", (json_int_t)c->m.time, "frozen_us", (json_int_t)frozen_time(c),
 			 "total_us", (json_int_t)(now_us() - w->began), "files", (json_int_t)json_array_size(c->m.files),
 			 "memory", json_text(manifest_memory_text(&c->m, memory)), "memory_why",
 			 json_text(c->m.memory.why), "warnings", w->warnings);
 }
 
-/* The epoch is durable. The agent gives the job back to Slurm and then says what is to become of the pod. */
-static int hold(struct checkpoint *c, struct err *err)
+/* The epoch is durable. The agent requeues the job at Slurm and then decides whether the pod is killed or thawed.
+ * Returns 1: it was killed, 0: it is to be thawed, -1 with err. */
+static int checkpoint_hold(struct checkpoint *c, struct err *err)
 {
 	struct worker *w = c->w;
 	char word[32];
 
-	event_send("held", describe(c));
+	event_send("held", checkpoint_result(c));
 	fault_die(w, FAULT_DIE_HELD);
 	fault_criu_dies(w, FAULT_CRIU_DIES_HELD, w->req.init);
-	/* The deadline is for the checkpoint, which is made. */
+	/* CheckpointTimeout limits the checkpoint, which is complete. */
 	if (deadline_set(0, err) || freeze_allow(w, &c->dump, HELD_SECONDS, err))
 		return -1;
 	do {
 		if (!request_word(word, sizeof(word), HELD_MAX_MS))
 			return 0;
-	} while (!strcmp(word, "go")); /* came too late */
+	} while (!strcmp(word, "go")); /* a late answer to "frozen" */
 	if (strcmp(word, "kill"))
 		return 0;
 	return pod_kill(w->req.init, KILL_WAIT_MS, err) ? -1 : 1;
 }
 
-static int on_frozen(void *arg, struct err *err)
+static int dump_on_frozen(void *arg, struct err *err)
 {
 	struct checkpoint *c = arg;
 	int rc;
@@ -181,22 +185,24 @@ static int on_frozen(void *arg, struct err *err)
 	fault_criu_hangs(c->w, FAULT_CRIU_HANGS_FROZEN, c->w->req.init);
 	fault_driver_hangs(c->w, FAULT_DRIVER_HANGS, c->w->req.init);
 	event_phase("files");
-	/* Before there are children of a snapshot, which are no processes of the job. */
-	rc = record_files(c, err) || memory_freeze(&c->memory, c->w, c->epochfd, c->criufd, &c->dump, err) ? -1 : 0;
+	/* Before the snapshot: it forks children in the job, which are no processes of the job. */
+	rc = checkpoint_record_files(c, err) || memory_freeze(&c->memory, c->w, c->epochfd, c->criufd, &c->dump, err)
+		     ? -1
+		     : 0;
 	if (!criu_still_frozen(&c->dump))
 		return err_set(err, 0, "criu was killed while the job was saved");
 	if (rc)
 		return -1;
 	if (!c->w->req.vacate)
 		return 0;
-	/* What is written from now on is limited by CheckpointTimeout alone. */
-	if (freeze_allow(c->w, &c->dump, conf_checkpoint_seconds(&c->w->conf), err) || seal(c, err))
+	/* From now on only CheckpointTimeout limits how long the job stays frozen: it is not going to run on here. */
+	if (freeze_allow(c->w, &c->dump, conf_checkpoint_seconds(&c->w->conf), err) || checkpoint_seal(c, err))
 		return -1;
-	return hold(c, err);
+	return checkpoint_hold(c, err);
 }
 
 /* Borrows t. */
-static struct preflight_job job_of(const struct worker *w, const struct tree *t)
+static struct preflight_job preflight_job_of(const struct worker *w, const struct tree *t)
 {
 	return (struct preflight_job){
 		.pids = t->pids,
@@ -211,26 +217,27 @@ static struct preflight_job job_of(const struct worker *w, const struct tree *t)
 	};
 }
 
-/* What has come since the look before, or lost its name. */
-static int on_stopped(void *arg, struct err *err)
+/* Checks what the job has started or opened since the preflight, and finds names for files that have lost theirs since.
+ */
+static int dump_on_stopped(void *arg, struct err *err)
 {
 	struct checkpoint *c = arg;
-	const struct files_opts o = files_opts(c->w);
+	const struct files_opts o = checkpoint_files_opts(c->w);
 	struct preflight_job job;
 	struct tree t;
 	int rc;
 
 	if (tree_read(c->w->req.init, &t, err))
 		return -1;
-	job = job_of(c->w, &t);
+	job = preflight_job_of(c->w, &t);
 	rc = preflight_stopped(&job, err) || files_names_find(&c->w->names, t.pids, t.n, c->w->req.init, &o, true, err)
 		     ? -1
 		     : 0;
 	tree_free(&t);
-	return rc || names_write(&c->w->names, &c->w->req, c->dump.names_fd, err) ? -1 : 0;
+	return rc || unlinked_names_write(&c->w->names, &c->w->req, c->dump.names_fd, err) ? -1 : 0;
 }
 
-static void on_phase(void *arg, const char *name)
+static void dump_on_phase(void *arg, const char *name)
 {
 	struct checkpoint *c = arg;
 
@@ -239,14 +246,14 @@ static void on_phase(void *arg, const char *name)
 		freeze_begins(c->w, c->freeze, NULL);
 	}
 	event_phase(name);
-	c->w->go_due += c->w->req.written && !strcmp(name, "frozen");
+	c->w->frozen_unanswered += c->w->req.write_list && !strcmp(name, "frozen");
 	if (strcmp(name, "frozen"))
 		return;
 	fault_hang(c->w, FAULT_HANG_AT_FREEZE);
 	fault_criu_hangs(c->w, FAULT_CRIU_HANGS, c->w->req.init);
 }
 
-static int open_dirs(struct checkpoint *c, struct err *err)
+static int checkpoint_open_dirs(struct checkpoint *c, struct err *err)
 {
 	c->epochfd = store_begin_epoch(&c->w->store, c->w->req.epoch, err);
 	if (c->epochfd < 0)
@@ -258,7 +265,7 @@ static int open_dirs(struct checkpoint *c, struct err *err)
 	return 0;
 }
 
-static void fill_manifest(struct checkpoint *c)
+static void checkpoint_fill_manifest(struct checkpoint *c)
 {
 	const struct request *r = &c->w->req;
 	struct manifest *m = &c->m;
@@ -276,11 +283,12 @@ static void fill_manifest(struct checkpoint *c)
 	manifest_fingerprint(m, c->w->criu.version);
 }
 
-/* What fsched's own memory engine takes, the rest is criu's. */
+/* What fsched's own memory engine takes: all memory that it can, private memory only, or none. criu takes the rest. */
 enum engine { ENGINE_ALL, ENGINE_PRIVATE, ENGINE_NONE };
 
-/* A driver and a criu that were killed with the worker before may still be there for a moment, as children of pid 1. */
-static int check_tree(const struct worker *w, struct err *err)
+/* A criu and its driver that were killed together with an earlier worker may exist for another moment as children of
+ * pid 1, so the check is repeated for up to STRAYS_MS. */
+static int await_sound_tree(const struct worker *w, struct err *err)
 {
 	int64_t end = now_us() + STRAYS_MS * 1000;
 
@@ -292,22 +300,23 @@ static int check_tree(const struct worker *w, struct err *err)
 	return 0;
 }
 
-/* What is known before the freeze. wait_ms: for another worker that is at the job's processes. */
-static int look_before(struct worker *w, int wait_ms, struct err *err)
+/* All checks that are possible before the freeze. wait_ms: how long to wait for another worker that stops processes of
+ * the job. */
+static int check_before_freeze(struct worker *w, int wait_ms, struct err *err)
 {
-	const struct files_opts o = files_opts(w);
+	const struct files_opts o = checkpoint_files_opts(w);
 	struct preflight_job job;
 	struct tree t;
 	int rc;
 
 	event_phase("preflight");
 	if (criu_locate(w->conf.criu, w->libexec, &w->criu, err) ||
-	    criu_act_for(&w->criu, w->req.uid, w->req.gid, w->req.groups, w->req.n_groups, err) || check_tree(w, err) ||
-	    tree_read(w->req.init, &t, err))
+	    criu_act_for(&w->criu, w->req.uid, w->req.gid, w->req.groups, w->req.n_groups, err) ||
+	    await_sound_tree(w, err) || tree_read(w->req.init, &t, err))
 		return -1;
-	job = job_of(w, &t);
-	/* A checkpoint looks at everything, also if whoever has the turn hangs. */
-	job.hands_off = !turn_take(w, wait_ms) && !wait_ms;
+	job = preflight_job_of(w, &t);
+	/* A checkpoint (wait_ms > 0) checks everything even if the holder of the lock hangs. */
+	job.hands_off = !trace_lock_take(w, wait_ms) && !wait_ms;
 	rc = (!fault(w, FAULT_NO_PREFLIGHT) && preflight(&job, err)) || space_check(w, t.pids, t.n, err) ||
 			     files_names_find(&w->names, t.pids, t.n, w->req.init, &o, false, err) ||
 			     files_look(t.pids, t.n, w->req.init, &o, err)
@@ -319,22 +328,22 @@ static int look_before(struct worker *w, int wait_ms, struct err *err)
 
 int worker_preflight(struct worker *w, struct err *err)
 {
-	if (look_before(w, 0, err))
+	if (check_before_freeze(w, 0, err))
 		return -1;
 	event_send("result", json_pack("{s:b}", "ok", 1));
 	return 0;
 }
 
-static int dump(struct checkpoint *c, enum engine engine, struct err *err)
+static int checkpoint_dump(struct checkpoint *c, enum engine engine, struct err *err)
 {
 	struct worker *w = c->w;
-	const struct files_opts o = files_opts(w);
+	const struct files_opts o = checkpoint_files_opts(w);
 	int rc;
 
-	fill_manifest(c);
+	checkpoint_fill_manifest(c);
 	if (engine == ENGINE_ALL)
 		tracking_begin(&c->memory, w, c->epochfd);
-	if (written_begin(&c->written, w, c->filesfd, &o, err))
+	if (write_list_begin(&c->write_list, w, c->filesfd, &o, err))
 		return err_wrap(err, "the job's files cannot be saved");
 	c->dump = (struct criu_dump){
 		.init = w->req.init,
@@ -342,9 +351,9 @@ static int dump(struct checkpoint *c, enum engine engine, struct err *err)
 		.work_fd = w->store.dirfd,
 		.ghost_limit = w->conf.file_limit,
 		.names_fd = memfd_create("names", MFD_CLOEXEC),
-		.phase = on_phase,
-		.stopped = on_stopped,
-		.frozen = on_frozen,
+		.phase = dump_on_phase,
+		.stopped = dump_on_stopped,
+		.frozen = dump_on_frozen,
 		.arg = c,
 	};
 	if (c->dump.names_fd < 0)
@@ -365,49 +374,43 @@ static int dump(struct checkpoint *c, enum engine engine, struct err *err)
 	rc = criu_dump(&w->criu, &c->dump, err);
 	if (freeze_deadline(0, 0, rc ? NULL : err) || rc)
 		return -1;
-	return c->committed ? 0 : seal(c, err);
+	return c->committed ? 0 : checkpoint_seal(c, err);
 }
 
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
-
-static void end(struct checkpoint *c)
+static void checkpoint_end(struct checkpoint *c)
 {
 	memory_end(&c->memory, c->epochfd);
-	written_end(&c->written);
+	write_list_end(&c->write_list);
 	mount_table_free(c->mounts);
 	manifest_free(&c->m);
-	close_fd(&c->epochfd);
-	close_fd(&c->criufd);
-	close_fd(&c->filesfd);
-	close_fd(&c->dump.names_fd);
+	cleanup_closep(&c->epochfd);
+	cleanup_closep(&c->criufd);
+	cleanup_closep(&c->filesfd);
+	cleanup_closep(&c->dump.names_fd);
 }
 
-/* err is not NULL; EAGAIN: the same may succeed now; ETIME: the job has stood still for long enough.
- * *engine: what criu leaves to us, if that is possible; out, after a failure: what to try next. *again: that may help.
+/* Makes one attempt. err is not NULL; err->num EAGAIN: the same attempt may succeed now; ETIME: the freeze was too
+ * long, so there is no other attempt. *engine: what the engine is to take; after a failure: what it is to take in the
+ * next attempt. *again: another attempt may succeed.
  */
-static int attempt(struct worker *w, enum engine *engine, bool *refused, bool *again, struct err *err)
+static int checkpoint_attempt(struct worker *w, enum engine *engine, bool *refused, bool *again, struct err *err)
 {
 	struct checkpoint c = {
-		.w = w, .written.previous_filesfd = -1, .epochfd = -1, .criufd = -1, .filesfd = -1, .dump.names_fd = -1
+		.w = w, .write_list.previous_filesfd = -1, .epochfd = -1, .criufd = -1, .filesfd = -1, .dump.names_fd = -1
 	};
 	json_t *o;
-	int rc = open_dirs(&c, err);
+	int rc = checkpoint_open_dirs(&c, err);
 
 	*again = false;
 	if (rc == 0) {
 		*refused = false;
-		rc = dump(&c, *engine, err);
+		rc = checkpoint_dump(&c, *engine, err);
 	}
 	if (rc && !c.committed)
 		store_abort_epoch(&w->store, w->req.epoch);
 	if (rc == 0) {
 		tracking_leave(&c.memory, w);
-		o = describe(&c);
+		o = checkpoint_result(&c);
 		json_object_set_new(o, "ok", json_true());
 		event_send("result", o);
 	}
@@ -417,12 +420,12 @@ static int attempt(struct worker *w, enum engine *engine, bool *refused, bool *a
 		*again = true;
 	else
 		*engine = c.memory.shared_failed ? ENGINE_PRIVATE : ENGINE_NONE;
-	end(&c);
+	checkpoint_end(&c);
 	return rc;
 }
 
-/* The last rungs of the ladder: what the engine cannot do, or a criu that does not go along with it, is left to criu
- * alone. */
+/* After a failure of the memory engine, or of a criu with which it does not work, the next attempt leaves shared
+ * memory, and then all memory, to criu. */
 int worker_checkpoint(struct worker *w, bool *refused, struct err *err)
 {
 	enum engine engine = ENGINE_ALL;
@@ -430,9 +433,9 @@ int worker_checkpoint(struct worker *w, bool *refused, struct err *err)
 	int tries = 0;
 
 	*refused = true;
-	if (look_before(w, TURN_WAIT_MS, err))
+	if (check_before_freeze(w, TRACE_LOCK_WAIT_MS, err))
 		return -1;
-	while (attempt(w, &engine, refused, &again, err)) {
+	while (checkpoint_attempt(w, &engine, refused, &again, err)) {
 		if (!again || ++tries == TRIES_MAX)
 			return -1;
 		if (err->num == EAGAIN)

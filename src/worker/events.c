@@ -1,4 +1,4 @@
-/* What the worker tells, and the deadline: the one event that can come at any moment. */
+/* Events for the agent, and the deadlines, whose signal handler sends an event at any moment. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -9,7 +9,7 @@
 #include "base/util.h"
 #include "base/json.h"
 
-/* Written by the signal handler, so they are prepared before. */
+/* The signal handler writes a line that was formatted before: it may call nothing but write(). */
 enum { WHOLE, FREEZE };
 static struct deadline {
 	timer_t timer;
@@ -33,16 +33,16 @@ void event_send(const char *event, json_t *o)
 	if (!text)
 		return;
 	line = xasprintf("%s\n", text);
-	/* Whoever does not listen any more has nothing to say about the job either. */
+	/* The reader has gone. That is no reason to stop, so the error is ignored. */
 	if (write_all(STDOUT_FILENO, line, strlen(line)))
 		errno = 0;
 }
 
-static void word_freeze(void)
+static void format_freeze_line(void)
 {
 	struct deadline *d = &deadlines[FREEZE];
 
-	/* "Phase" is what fsched itself does; criu may be what hangs. */
+	/* The phase names the step of the worker; what hangs may be criu. */
 	snprintf(d->line, sizeof(d->line),
 		 "{\"event\":\"result\",\"ok\":false,\"refused\":false,\"error\":\"the job stood still for more than %u s "
 		 "(CheckpointFreezeTimeout is %u s) in phase \\\"%s\\\" and was let go\"}\n",
@@ -52,7 +52,7 @@ static void word_freeze(void)
 void event_phase(const char *name)
 {
 	snprintf(freeze.phase, sizeof(freeze.phase), "%s", name);
-	word_freeze();
+	format_freeze_line();
 	event_send("phase", json_pack("{s:s}", "name", name));
 }
 
@@ -68,11 +68,11 @@ void event_failed(const char *error, bool refused, bool node, bool asker)
 	event_send("result", o);
 }
 
-static void on_deadline(int sig, siginfo_t *si, void *context)
+static void deadline_expired(int sig, siginfo_t *si, void *context)
 {
 	const struct deadline *d = si->si_value.sival_ptr;
 
-	/* Slurm may send any signal to all processes of a job; only the timers' own count. */
+	/* Slurm may send any signal to all processes of a job: only a SIGALRM of a timer is a deadline. */
 	if (si->si_code != SI_TIMER)
 		return;
 	if (write(STDOUT_FILENO, d->line, strlen(d->line)) < 0)
@@ -80,9 +80,9 @@ static void on_deadline(int sig, siginfo_t *si, void *context)
 	_exit(3);
 }
 
-static int start(struct deadline *d, unsigned seconds, struct err *err)
+static int deadline_start(struct deadline *d, unsigned seconds, struct err *err)
 {
-	struct sigaction sa = { .sa_sigaction = on_deadline, .sa_flags = SA_SIGINFO | SA_RESTART };
+	struct sigaction sa = { .sa_sigaction = deadline_expired, .sa_flags = SA_SIGINFO | SA_RESTART };
 	struct sigevent ev = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM, .sigev_value.sival_ptr = d };
 	struct itimerspec when = { .it_value.tv_sec = (time_t)seconds };
 
@@ -102,13 +102,13 @@ int deadline_set(unsigned seconds, struct err *err)
 		 "{\"event\":\"result\",\"ok\":false,\"refused\":false,"
 		 "\"error\":\"it took longer than CheckpointTimeout (%u s) and was given up\"}\n",
 		 seconds);
-	return start(d, seconds, err);
+	return deadline_start(d, seconds, err);
 }
 
 int freeze_deadline(unsigned seconds, unsigned configured, struct err *err)
 {
 	freeze.seconds = seconds;
 	freeze.configured = configured;
-	word_freeze();
-	return start(&deadlines[FREEZE], seconds, err);
+	format_freeze_line();
+	return deadline_start(&deadlines[FREEZE], seconds, err);
 }

@@ -1,9 +1,9 @@
-/* A restore of an epoch whose large areas lie in memory/.
+/* The restore of an epoch that has memory in memory/.
  *
- * criu gets a directory of its own, epochs/restore.partial: links to the epoch's images, and lists of pages without
- * what is ours. It restores the processes without their large areas and stops before it lets them go; then the areas
- * are filled by all processors. Otherwise, and if that fails, the directory gets the whole memory as plain images, from
- * which criu restores as always. */
+ * criu reads a directory made for it, epochs/restore.partial: links to the epoch's images, and page lists without the
+ * pages in memory/. criu restores the processes without these pages and waits before it lets the processes run; fsched
+ * then fills the pages in with all processors. If that is not possible or fails, the directory gets the whole memory as
+ * plain images, and criu restores everything. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -24,16 +24,16 @@
 #include "capture/node.h"
 #include "trace/tracer.h"
 
-#define DIR_NAME "restore.partial" /* removed at the next start of the job if it is left behind */
-#define SHARED_MIN                                                                                                     \
-	(8ull << 20) /* bytes that processes have in common: from here on criu restores these, which shares them again \
-		      */
-#define UNKNOWN_MIN (64ull << 20) /* and all, if that much was in common and the image does not tell what */
+#define DIR_NAME    "restore.partial" /* the next start of the job removes one that is left behind */
+/* Bytes shared since a fork from which on criu restores these pages, so that the processes share them again. */
+#define SHARED_MIN  (8ull << 20)
+/* If this much was shared and the image does not tell which pages, criu restores all memory. */
+#define UNKNOWN_MIN (64ull << 20)
 #define LIST_MAX    65536
 
 /* ---- the directory of criu's images ------------------------------------------ */
 
-static int make_dir(struct memory_back *b, const struct worker *w, struct err *err)
+static int make_restore_dir(struct fill_memory *b, const struct worker *w, struct err *err)
 {
 	int fd;
 
@@ -48,7 +48,7 @@ static int make_dir(struct memory_back *b, const struct worker *w, struct err *e
 	return mem_images_make(b->image, b->criufd, fd, b->fill ? b->token : NULL, &b->family, (int)w->conf.threads, err);
 }
 
-static int open_image(struct memory_back *b, int epochfd, struct err *err)
+static int fill_memory_open_image(struct fill_memory *b, int epochfd, struct err *err)
 {
 	cleanup_close int fd = openat(epochfd, "memory", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
@@ -61,16 +61,16 @@ static int open_image(struct memory_back *b, int epochfd, struct err *err)
 	return 0;
 }
 
-/* The disk is busy while criu makes the processes. A child, which has nothing open by which others would take it for
- * somebody else. */
-static void read_ahead(struct memory_back *b, const struct worker *w)
+/* Reads the image into the page cache while criu makes the processes. The child closes standard output and the control
+ * socket: as long as it had them open, their readers would see no end of file. */
+static void start_reader(struct fill_memory *b, const struct worker *w)
 {
 	const uint64_t max = mem_headroom(getpid()) / 4;
 	const pid_t parent = getpid();
 
 	b->reader = fork();
 	if (b->reader < 0)
-		b->reader = 0; /* it takes longer */
+		b->reader = 0; /* without it the restore only takes longer */
 	if (b->reader)
 		return;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -81,7 +81,7 @@ static void read_ahead(struct memory_back *b, const struct worker *w)
 	_exit(0);
 }
 
-static void end_reader(struct memory_back *b)
+static void end_reader(struct fill_memory *b)
 {
 	if (!b->reader)
 		return;
@@ -92,7 +92,7 @@ static void end_reader(struct memory_back *b)
 }
 
 /* Why criu is to restore the whole memory, or NULL. */
-static const char *why_plain(const struct memory_back *b, const struct worker *w, const struct manifest *m)
+static const char *why_criu_restores(const struct fill_memory *b, const struct worker *w, const struct manifest *m)
 {
 	const uint64_t known = b->family.pages * MEM_PAGE + m->memory.criu;
 
@@ -105,26 +105,26 @@ static const char *why_plain(const struct memory_back *b, const struct worker *w
 	return NULL;
 }
 
-int memory_back_begin(struct memory_back *b, struct worker *w, int epochfd, int criufd, const struct manifest *m,
+int fill_memory_begin(struct fill_memory *b, struct worker *w, int epochfd, int criufd, const struct manifest *m,
 		      bool fill, struct err *err)
 {
 	const char *why;
 
-	*b = (struct memory_back){ .on = m->memory.ours, .criufd = criufd, .dirfd = -1, .hand = { -1, -1 } };
+	*b = (struct fill_memory){ .on = m->memory.ours, .criufd = criufd, .dirfd = -1, .tracer = { -1, -1 } };
 	if (!b->on)
 		return 0;
-	if (open_image(b, epochfd, err))
+	if (fill_memory_open_image(b, epochfd, err))
 		return -1;
-	why = why_plain(b, w, m);
+	why = why_criu_restores(b, w, m);
 	b->fill = fill && !why;
 	if (why && fill)
 		worker_warn(w, "the memory is restored by criu itself, which takes longer: %s", why);
 	if (!w->criu.preload[0])
 		return err_set(err, ENOENT, "%s", why);
-	read_ahead(b, w);
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, b->hand))
+	start_reader(b, w);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, b->tracer))
 		return err_sys(err, errno, "cannot make a socket pair");
-	return make_dir(b, w, err);
+	return make_restore_dir(b, w, err);
 }
 
 /* ---- filling ------------------------------------------------------------------- */
@@ -134,7 +134,7 @@ struct target {
 	const struct mem_shared *objects;
 };
 
-static int put_pages(void *arg, uint64_t id, uint64_t addr, const void *buf, size_t len)
+static int fill_memory_put_pages(void *arg, uint64_t id, uint64_t addr, const void *buf, size_t len)
 {
 	const struct target *to = arg;
 	struct iovec local = { (void *)(uintptr_t)buf, len }, remote = { (void *)(uintptr_t)addr, len };
@@ -155,8 +155,8 @@ static int put_pages(void *arg, uint64_t id, uint64_t addr, const void *buf, siz
 	return n == (ssize_t)len ? 0 : -1;
 }
 
-/* If criu is killed now, its processes must die, not run with half of their memory. */
-static int die_with_criu(int hand, pid_t host, struct err *err)
+/* If criu is killed while memory is filled, its processes must die, not run with incomplete memory. */
+static int die_with_criu(int tracer_fd, pid_t host, struct err *err)
 {
 	cleanup_dir DIR *d = NULL;
 	const struct dirent *e;
@@ -171,14 +171,15 @@ static int die_with_criu(int hand, pid_t host, struct err *err)
 		snprintf(name, sizeof(name), "%s/status", e->d_name);
 		if (read_file_at(dirfd(d), name, LIST_MAX, &status) <= 0)
 			continue;
-		tracer_set_options(hand, (pid_t)proc_status_number(status, "NSpid", 0),
+		tracer_set_options(tracer_fd, (pid_t)proc_status_number(status, "NSpid", 0),
 				   PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD);
 	}
 	return more < 0 ? err_sys(err, errno, "cannot list the threads of process %d", host) : 0;
 }
 
-/* All but files, and but what criu has restored so that processes have it in common. A write would give each a copy. */
-static void list_holes(const struct memory_back *b, struct mem_ranges *holes)
+/* What fsched has to fill: everything except files and the pages that criu has restored as shared. Writing to those
+ * would give each process a copy. */
+static void list_holes(const struct fill_memory *b, struct mem_ranges *holes)
 {
 	cleanup_free struct mem_range *all = NULL;
 	struct mem_ranges common = { 0 };
@@ -190,11 +191,11 @@ static void list_holes(const struct memory_back *b, struct mem_ranges *holes)
 	mem_ranges_free(&common);
 }
 
-static int fill(struct memory_back *b, struct worker *w, pid_t init, struct err *err)
+static int fill_memory_spaces(struct fill_memory *b, struct worker *w, pid_t init, struct err *err)
 {
 	struct mem_read_opts o = { .threads = (int)w->conf.threads };
 	struct mem_ranges only = { 0 };
-	struct mem_sink sink = { .write = put_pages }; /* new memory is zero */
+	struct mem_sink sink = { .write = fill_memory_put_pages }; /* zero pages need no write: new memory is zero */
 	struct target to;
 	struct tree t;
 	int rc = 0;
@@ -208,7 +209,7 @@ static int fill(struct memory_back *b, struct worker *w, pid_t init, struct err 
 	b->objects = mem_shared_new();
 	fault_die(w, FAULT_DIE_IN_FILL);
 	for (int i = 0; i < t.n && !rc; i++)
-		rc = die_with_criu(b->hand[0], t.pids[i], err);
+		rc = die_with_criu(b->tracer[0], t.pids[i], err);
 	fault_criu_dies(w, FAULT_CRIU_DIES_IN_FILL, init);
 	to = (struct target){ &t, b->objects };
 	sink.arg = &to;
@@ -216,40 +217,40 @@ static int fill(struct memory_back *b, struct worker *w, pid_t init, struct err 
 		rc = err_set(err, 0, "a fault on purpose");
 	if (!rc)
 		rc = mem_shared_find(b->objects, b->image, b->token, t.pids, t.n, err);
-	if (!rc && only.n) /* no range at all would be taken for everything */
+	if (!rc && only.n) /* mem_image_fill() takes an empty list for everything */
 		rc = mem_image_fill(b->image, &sink, &o, NULL, err);
 	mem_ranges_free(&only);
 	tree_free(&t);
 	return rc ? err_wrap(err, "the job's memory cannot be restored") : 0;
 }
 
-int memory_back_finish(struct memory_back *b, struct worker *w, pid_t init, struct err *err)
+int fill_memory_finish(struct fill_memory *b, struct worker *w, pid_t init, struct err *err)
 {
 	int got;
 
 	if (!b->on)
 		return 0;
-	close(steal_fd(&b->hand[1]));
+	close(steal_fd(&b->tracer[1]));
 	fault_die(w, FAULT_DIE_IN_RESTORE);
-	got = tracer_await_ready(b->hand[0], (int)w->conf.timeout * 1000);
+	got = tracer_await_ready(b->tracer[0], (int)w->conf.timeout * 1000);
 	if (got < 0)
-		return err_sys(err, errno, "criu does not get on with the restore");
+		return err_sys(err, errno, "criu has not made the processes of the job");
 	if (got == 0)
-		return 0; /* criu has failed, and pid 1 says so to the agent */
+		return 0; /* criu has failed; pid 1 reports that to the agent */
 	event_phase("memory");
-	if (b->fill && fill(b, w, init, err))
+	if (b->fill && fill_memory_spaces(b, w, init, err))
 		return -1;
-	return tracer_go(b->hand[0]) ? err_sys(err, errno, "criu is gone") : 0;
+	return tracer_go(b->tracer[0]) ? err_sys(err, errno, "criu has ended while the memory was filled") : 0;
 }
 
-void memory_back_end(struct memory_back *b, const struct worker *w)
+void fill_memory_end(struct fill_memory *b, const struct worker *w)
 {
 	if (!b->on)
 		return;
 	end_reader(b);
 	for (int i = 0; i < 2; i++)
-		if (b->hand[i] >= 0)
-			close(b->hand[i]);
+		if (b->tracer[i] >= 0)
+			close(b->tracer[i]);
 	if (b->dirfd >= 0)
 		close(b->dirfd);
 	if (b->image)
@@ -257,5 +258,5 @@ void memory_back_end(struct memory_back *b, const struct worker *w)
 	mem_family_free(&b->family);
 	mem_shared_free(b->objects);
 	remove_tree_at(w->store.epochsfd, DIR_NAME);
-	*b = (struct memory_back){ .dirfd = -1, .hand = { -1, -1 } };
+	*b = (struct fill_memory){ .dirfd = -1, .tracer = { -1, -1 } };
 }

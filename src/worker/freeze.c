@@ -1,15 +1,16 @@
-/* How long the job may stand still. Two watch: criu's driver, which does nothing that could hang (criu/criu_dump.c),
- * and, in case that is what hangs, a timer of the worker's. Whichever is first, criu ends, and with it the freeze. */
+/* How long the job may be frozen. criu's driver, which does nothing that could hang (criu/criu_dump.c), keeps the
+ * limit. In case the driver itself hangs, a timer of the worker does. When one of them expires, criu is ended, and that
+ * ends the freeze. */
 #include "worker/worker.h"
 
 #include "base/util.h"
 
-#define COPIED  (1ull << 30) /* bytes per second */
-#define WRITTEN (64ull << 20)
-#define LATER   3  /* s: the driver, which says more of it, comes first */
-#define START   20 /* s that criu has before the freeze */
+#define COPY_RATE   (1ull << 30) /* bytes per second */
+#define WRITE_RATE  (64ull << 20)
+#define TIMER_DELAY 3  /* s by which the timer comes after the driver, whose message says more */
+#define CRIU_START  20 /* s that criu may take before the freeze begins */
 
-static unsigned within(const struct worker *w, uint64_t seconds)
+static unsigned within_timeout(const struct worker *w, uint64_t seconds)
 {
 	const unsigned most = conf_checkpoint_seconds(&w->conf);
 
@@ -18,19 +19,19 @@ static unsigned within(const struct worker *w, uint64_t seconds)
 
 unsigned freeze_limit(const struct worker *w, uint64_t copied, uint64_t written)
 {
-	/* Copies of files and the archives of /tmp and /dev/shm are always written. */
+	/* Copies of files and the archives of /tmp and /dev/shm are always written in the freeze. */
 	written += w->conf.file_limit + w->conf.tmp_limit;
-	return within(w, w->conf.freeze_timeout + copied / COPIED + written / WRITTEN);
+	return within_timeout(w, w->conf.freeze_timeout + copied / COPY_RATE + written / WRITE_RATE);
 }
 
 int freeze_expected(const struct worker *w, unsigned seconds, struct err *err)
 {
-	return freeze_deadline(seconds + START, w->conf.freeze_timeout, err);
+	return freeze_deadline(seconds + CRIU_START, w->conf.freeze_timeout, err);
 }
 
 int freeze_begins(const struct worker *w, unsigned seconds, struct err *err)
 {
-	return freeze_deadline(seconds + LATER, w->conf.freeze_timeout, err);
+	return freeze_deadline(seconds + TIMER_DELAY, w->conf.freeze_timeout, err);
 }
 
 int freeze_allow(const struct worker *w, const struct criu_dump *d, unsigned seconds, struct err *err)

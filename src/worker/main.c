@@ -12,8 +12,9 @@
 #include "base/util.h"
 #include "pod/preflight.h"
 
-/* Slurm signals every process of a job, this one too; a checkpoint that a SIGTERM is to end is ended by the agent. */
-static void ignore_signals(void)
+/* Slurm sends its signals to every process of a job, also to this one. A checkpoint that is to end on SIGTERM is ended
+ * by the agent. */
+static void worker_ignore_signals(void)
 {
 	static const int kept[] = { SIGCHLD, SIGALRM, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS, SIGTRAP };
 	sigset_t none;
@@ -25,14 +26,14 @@ static void ignore_signals(void)
 			keep |= kept[i] == sig;
 		signal(sig, keep ? SIG_DFL : SIG_IGN);
 	}
-	/* until the deadline is set */
+	/* until deadline_set() installs its handler */
 	signal(SIGALRM, SIG_IGN);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* A criu that crashes holds the job's memory and works in the job's directory. Restored processes get their limit from
- * the image. */
+/* A core dump of criu would contain the job's memory and land in the job's directory. Restored processes get their own
+ * limit from the image. */
 static void dump_no_core(void)
 {
 	struct rlimit core;
@@ -43,7 +44,7 @@ static void dump_no_core(void)
 	}
 }
 
-/* criu's and the pod's descriptors must not land on 0-2. */
+/* Opens descriptors 0-2 if they are closed, so that none of criu's or the pod's gets one of these numbers. */
 static void fill_stdio(void)
 {
 	int fd;
@@ -55,7 +56,7 @@ static void fill_stdio(void)
 		close(fd);
 }
 
-static int find_libexec(char *buf, size_t len, struct err *err)
+static int worker_find_libexec(char *buf, size_t len, struct err *err)
 {
 	char self[4096];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -67,23 +68,23 @@ static int find_libexec(char *buf, size_t len, struct err *err)
 	return 0;
 }
 
-static int prepare(struct worker *w, enum op op, struct err *err)
+static int worker_prepare(struct worker *w, enum op op, struct err *err)
 {
-	if (request_read(&w->req, op, err) || find_libexec(w->libexec, sizeof(w->libexec), err))
+	if (request_read(&w->req, op, err) || worker_find_libexec(w->libexec, sizeof(w->libexec), err))
 		return -1;
 	if (conf_load(&w->conf, w->req.config[0] ? w->req.config : NULL, err) ||
 	    deadline_set(op == OP_CHECKPOINT ? conf_checkpoint_seconds(&w->conf) : w->conf.timeout, err))
 		return -1;
-	/* Without one, nothing is handed on. */
+	/* A mailbox that cannot be opened is ignored: the next worker then finds nothing to continue. */
 	if (w->req.keeper)
 		mailbox_open(&w->mailbox, w->req.keeper, w->req.keeper_in, w->req.keeper_out);
-	/* The socket is for the pod's pid 1 alone; pod_restore hands it over. */
+	/* Only the pod's pid 1 gets the socket, from pod_restore(). */
 	if (op == OP_RESTORE && fcntl(w->req.ctl_fd, F_SETFD, FD_CLOEXEC))
 		return err_sys(err, errno, "descriptor %d (ctl_fd) is not open", w->req.ctl_fd);
 	return store_open_path(&w->store, w->req.job_dir, false, err);
 }
 
-static int run(struct worker *w, bool *refused, struct err *err)
+static int worker_run(struct worker *w, bool *refused, struct err *err)
 {
 	switch (w->req.op) {
 	case OP_CHECKPOINT: return worker_checkpoint(w, refused, err);
@@ -121,31 +122,31 @@ int main(int argc, char **argv)
 	}
 	if (argc != 2 || parse_op(argv[1], &op)) {
 		fprintf(stderr,
-			"usage: fsched-worker checkpoint|preflight|restore|verify (request on standard input; run by the agent)\n");
+			"usage: fsched-worker checkpoint|preflight|restore|verify\n       fsched-worker faults\nThe agent runs it, with the request on standard input.\n");
 		return 2;
 	}
 	fill_stdio();
-	ignore_signals();
+	worker_ignore_signals();
 	dump_no_core();
 	umask(077);
 	w.began = now_us();
 	w.warnings = json_array();
 	w.store.dirfd = w.store.epochsfd = -1;
 	w.mailbox = (struct mailbox){ -1, -1 };
-	w.turn = -1;
+	w.trace_lock = -1;
 	w.node_fault = true;
-	rc = prepare(&w, op, &err);
+	rc = worker_prepare(&w, op, &err);
 	w.node_fault = false;
 	if (rc == 0)
-		rc = run(&w, &refused, &err);
+		rc = worker_run(&w, &refused, &err);
 	if (rc)
 		event_failed(err.text, refused, w.node_fault, err.num == PREFLIGHT_ASKER);
 	criu_bin_free(&w.criu);
 	if (w.store.dirfd >= 0)
 		store_close(&w.store);
 	mailbox_close(&w.mailbox);
-	if (w.turn >= 0)
-		close(w.turn);
+	if (w.trace_lock >= 0)
+		close(w.trace_lock);
 	request_free(&w.req);
 	json_decref(w.warnings);
 	files_names_free(&w.names);

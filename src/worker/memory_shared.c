@@ -1,6 +1,6 @@
-/* Shared memory in a checkpoint: one copy in the freeze, made in memory that was there before, instead of criu's
- * writing. Without room for the copy it stays criu's, but in a vacate, where the tree stands still anyway, it is
- * written as it lies. */
+/* Shared memory in a checkpoint. fsched copies it in the freeze, into memory that was allocated before, which is faster
+ * than letting criu write it. Without room for the copy criu writes it. In a vacate, where the tree stays frozen
+ * anyway, fsched writes it without a copy. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -13,9 +13,9 @@
 #include "capture/shared.h"
 #include "trace/tracer.h"
 
-#define GROWTH(bytes) ((bytes) / 16 + (4u << 20)) /* by which it may have grown when it is frozen */
+#define GROWTH(bytes) ((bytes) / 16 + (4u << 20)) /* bytes by which it may grow until the freeze */
 
-/* Of the job's /dev/shm, deleted files too. */
+/* Bytes in the job's /dev/shm, deleted files included. *dev: its device number; 0: not known. */
 static uint64_t used_in_shm(pid_t init, dev_t *dev)
 {
 	struct statvfs v;
@@ -62,8 +62,8 @@ void memory_shared_begin(struct memory_step *s, struct worker *w, const struct t
 	s->objects = o;
 }
 
-/* criu's word for anonymous memory, whose end may not be mapped any more; 0 = a memfd. */
-static uint64_t size_of(const struct criu_facts *f, uint64_t ino)
+/* The size of anonymous shared memory as criu says: its end may not be mapped any more. 0 = a memfd. */
+static uint64_t shared_size(const struct criu_facts *f, uint64_t ino)
 {
 	size_t low = 0, high = f->n_shared;
 
@@ -78,9 +78,9 @@ static uint64_t size_of(const struct criu_facts *f, uint64_t ino)
 	return low < f->n_shared && f->shared[low].ino == ino ? f->shared[low].size : 0;
 }
 
-/* Files that are deleted have the number that criu has given them. */
-static int name_them(struct mem_shared_want *want, const struct hand_object *v, size_t n, const struct criu_facts *f,
-		     int criufd, struct err *err)
+/* A deleted file is named by the number that criu has given it. */
+static int shared_name_objects(struct mem_shared_want *want, const struct hand_object *v, size_t n,
+			       const struct criu_facts *f, int criufd, struct err *err)
 {
 	cleanup_free struct criu_ghost *ghosts = NULL;
 	size_t n_ghosts = 0;
@@ -91,7 +91,7 @@ static int name_them(struct mem_shared_want *want, const struct hand_object *v, 
 		const struct criu_ghost *g;
 
 		want[i] = (struct mem_shared_want){ MEM_SHARED_ID | v[i].ino, dev, v[i].ino,
-						    dev ? 0 : size_of(f, v[i].ino) };
+						    dev ? 0 : shared_size(f, v[i].ino) };
 		if (!dev)
 			continue;
 		if (!read && criu_ghosts_read(criufd, &ghosts, &n_ghosts, err))
@@ -106,8 +106,8 @@ static int name_them(struct mem_shared_want *want, const struct hand_object *v, 
 	return 0;
 }
 
-static int take(struct memory_step *s, const struct worker *w, const struct criu_facts *f, int criufd, int hand,
-		struct err *err)
+static int shared_take(struct memory_step *s, const struct worker *w, const struct criu_facts *f, int criufd,
+		       int tracer_fd, struct err *err)
 {
 	cleanup_free struct mem_shared_want *want = NULL;
 	cleanup_free struct hand_object *left_out = NULL;
@@ -118,10 +118,10 @@ static int take(struct memory_step *s, const struct worker *w, const struct criu
 	if (fault(w, FAULT_SHARED_FAILS))
 		return err_set(err, 0, "a fault on purpose");
 	fault_hang(w, FAULT_HANG_IN_SHARED);
-	if (tracer_shared(hand, &left_out, &n))
+	if (tracer_shared(tracer_fd, &left_out, &n))
 		return err_sys(err, errno, "criu does not tell what it has left out");
 	want = xcalloc(n + 1, sizeof(*want));
-	if (name_them(want, left_out, n, f, criufd, err) || tree_read(w->req.init, &t, err))
+	if (shared_name_objects(want, left_out, n, f, criufd, err) || tree_read(w->req.init, &t, err))
 		return -1;
 	rc = mem_shared_take(s->objects, want, n, t.pids, t.n, (int)w->conf.threads, err);
 	tree_free(&t);
@@ -129,12 +129,12 @@ static int take(struct memory_step *s, const struct worker *w, const struct criu
 }
 
 int memory_shared_freeze(struct memory_step *s, const struct worker *w, const struct criu_facts *f, int criufd,
-			 int hand, struct err *err)
+			 int tracer_fd, struct err *err)
 {
 	if (!s->objects)
 		return 0;
 	s->shared_failed = true;
-	if (take(s, w, f, criufd, hand, err))
+	if (shared_take(s, w, f, criufd, tracer_fd, err))
 		return err_wrap(err, "shared memory");
 	s->shared_failed = false;
 	return 0;

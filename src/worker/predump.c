@@ -1,10 +1,10 @@
 /* CRIU_PreDump: most of the memory is copied before the freeze, while the job runs.
  *
- * A first round copies all pages, and from then on the kernel notices what is written (capture/track.h). After
- * CRIU_PreDumpDelay, which lets a job settle that was disturbed, further rounds copy what was written meanwhile, as
- * long as that becomes clearly less from round to round. In the freeze only what was written since the last round is
- * left to be taken. Each round is an image of its own, which refers to the files of the one before; in the end the
- * epoch's image does, and the rounds' directories go. */
+ * The first round copies all pages; from then on the kernel tracks writes (capture/track.h). After CRIU_PreDumpDelay,
+ * which gives a disturbed job time to return to its normal pace, further rounds copy the pages written meanwhile, as
+ * long as their number falls clearly from round to round. Only pages written since the last round are taken in the
+ * freeze. Each round is an image of its own that refers to files of the round before. At the end the epoch's image
+ * refers to them, and the directories of the rounds are removed. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -17,7 +17,7 @@
 #include "trace/tracer.h"
 
 #define ROUNDS_MAX      6
-#define SMALL           (32u << 20) /* bytes that are left: to copy them in the freeze takes a few ms */
+#define LEFT_SMALL      (32u << 20) /* no further round for so few bytes: copying them in the freeze takes a few ms */
 #define WAIT_US         100000
 #define PAYS(n, before) ((n) < (before) / 10 * 7)
 #define ROUND_NICE      5
@@ -30,7 +30,7 @@ static const char *round_name(unsigned n, char buf[32])
 
 /* ---- rounds ----------------------------------------------------------------------- */
 
-static struct mem_image *open_round(int epochfd, unsigned n, bool hashes, struct err *err)
+static struct mem_image *predump_open_round(int epochfd, unsigned n, bool hashes, struct err *err)
 {
 	cleanup_mem_image struct mem_image *image = NULL;
 	cleanup_close int dirfd = -1;
@@ -47,9 +47,9 @@ static struct mem_image *open_round(int epochfd, unsigned n, bool hashes, struct
 	return steal_ptr(&image);
 }
 
-/* What older epochs have of shared memory and of /dev/shm stays known, though no round looks at it: the epoch's image
- * compares with it. */
-static void carry_shared(const struct mem_image *from, struct mem_ranges *present, struct mem_ranges *clean)
+/* A round reads no shared memory and no files of /dev/shm. Its image still refers to what older epochs have of these,
+ * because the epoch's image is compared with it. */
+static void predump_carry_shared(const struct mem_image *from, struct mem_ranges *present, struct mem_ranges *clean)
 {
 	size_t n = 0, count;
 	const struct mem_space *s = from ? mem_image_spaces(from, &n) : NULL;
@@ -64,9 +64,9 @@ static void carry_shared(const struct mem_image *from, struct mem_ranges *presen
 	}
 }
 
-/* p->same is about the image that is made. */
-static int write_round(struct memory_step *s, struct worker *w, int epochfd, struct mem_ranges *present,
-		       struct mem_ranges *clean, struct err *err)
+/* p->fork_shared belongs to the image that is being written. */
+static int predump_write_round(struct memory_step *s, struct worker *w, int epochfd, struct mem_ranges *present,
+			       struct mem_ranges *clean, struct err *err)
 {
 	struct tracking *p = &s->tracking;
 	const struct mem_source source = { mem_track_read, p->track };
@@ -83,17 +83,18 @@ static int write_round(struct memory_step *s, struct worker *w, int epochfd, str
 	memory_write_opts(w, &o);
 	o.nice = ROUND_NICE;
 	o.previous = p->image ? p->image : memory_previous(s, w);
-	/* What the first look says is about the epoch that it was tracked since. */
+	/* The first scan tells what is clean since the epoch in which tracking began; an image of another epoch cannot
+	 * use that. */
 	if (!p->image && o.previous && mem_image_epoch(o.previous) != p->since)
 		mem_ranges_free(clean);
-	carry_shared(o.previous, present, clean);
+	predump_carry_shared(o.previous, present, clean);
 	o.compare = true;
 	o.clean = clean->v;
 	o.n_clean = clean->n;
-	o.same = &p->same;
+	o.same = &p->fork_shared;
 	if (mem_image_write(dirfd, w->req.epoch, &source, present->v, present->n, &o, &stats, err))
 		return -1;
-	image = open_round(epochfd, p->rounds + 1, o.hashes, err);
+	image = predump_open_round(epochfd, p->rounds + 1, o.hashes, err);
 	if (!image)
 		return -1;
 	p->scanned += stats.scanned;
@@ -106,8 +107,8 @@ static int write_round(struct memory_step *s, struct worker *w, int epochfd, str
 	return 0;
 }
 
-/* Looks and copies. *bytes: that were to be copied. */
-static int round_once(struct memory_step *s, struct worker *w, int epochfd, uint64_t *bytes, struct err *err)
+/* Scans and copies. *bytes: the bytes that had to be copied. */
+static int predump_round(struct memory_step *s, struct worker *w, int epochfd, uint64_t *bytes, struct err *err)
 {
 	struct tracking *p = &s->tracking;
 	struct mem_ranges clean = { 0 }, present = { 0 }, left = { 0 };
@@ -116,34 +117,34 @@ static int round_once(struct memory_step *s, struct worker *w, int epochfd, uint
 
 	if (dropped)
 		worker_warn(w, "pre-dump: %zu processes could not be looked at", dropped);
-	mem_sames_distrust(&p->same, &clean);
+	mem_sames_distrust(&p->fork_shared, &clean);
 	mem_ranges_without(&left, present.v, present.n, clean.v, clean.n);
 	*bytes = left.pages * MEM_PAGE;
 	tracking_set_used(p, &present);
 	fault_die(w, FAULT_DIE_IN_PRE_DUMP);
-	memory_same_round(p, &present, &clean);
+	memory_fork_shared_round(p, &present, &clean);
 	rc = fault(w, FAULT_PRE_DUMP_FAILS) ? err_set(err, 0, "a fault on purpose")
-					    : write_round(s, w, epochfd, &present, &clean, err);
+					    : predump_write_round(s, w, epochfd, &present, &clean, err);
 	mem_ranges_free(&clean);
 	mem_ranges_free(&present);
 	mem_ranges_free(&left);
 	return rc;
 }
 
-/* Fills in how much of each process was written since the last look. Returns the sum. */
-static uint64_t written_by_now(struct tracking *p)
+/* Sets how much of each process was written since the last scan. Returns the sum in bytes. */
+static uint64_t predump_count_written(struct tracking *p)
 {
 	struct mem_ranges clean = { 0 };
 	uint64_t sum;
 
 	mem_track_last(p->track, &clean);
-	mem_sames_distrust(&p->same, &clean);
+	mem_sames_distrust(&p->fork_shared, &clean);
 	sum = tracking_set_left(p, &clean);
 	mem_ranges_free(&clean);
 	return sum;
 }
 
-static void wait_for_delay(const struct worker *w)
+static void predump_wait(const struct worker *w)
 {
 	int64_t until = now_us() + (int64_t)w->conf.pre_dump_delay * 1000000, left;
 
@@ -151,23 +152,23 @@ static void wait_for_delay(const struct worker *w)
 		usleep((useconds_t)(left < WAIT_US ? left : WAIT_US));
 }
 
-static int all_rounds(struct memory_step *s, struct worker *w, int epochfd, struct err *err)
+static int predump_rounds(struct memory_step *s, struct worker *w, int epochfd, struct err *err)
 {
 	struct tracking *p = &s->tracking;
 	uint64_t bytes, before, left;
 
-	if (round_once(s, w, epochfd, &before, err))
+	if (predump_round(s, w, epochfd, &before, err))
 		return -1;
-	wait_for_delay(w);
+	predump_wait(w);
 	while (p->rounds < ROUNDS_MAX) {
-		left = written_by_now(p);
-		if (left <= SMALL || !PAYS(left, before) || request_hurried())
+		left = predump_count_written(p);
+		if (left <= LEFT_SMALL || !PAYS(left, before) || request_hurried())
 			return 0;
-		if (round_once(s, w, epochfd, &bytes, err))
+		if (predump_round(s, w, epochfd, &bytes, err))
 			return -1;
 		before = bytes;
 	}
-	written_by_now(p);
+	predump_count_written(p);
 	return 0;
 }
 
@@ -179,14 +180,14 @@ bool predump_wanted(const struct worker *w)
 	       strcmp(w->req.reason, "preempt") != 0 && strcmp(w->req.reason, "limit") != 0;
 }
 
-void predump_run(struct memory_step *s, struct worker *w, int epochfd)
+int predump_run(struct memory_step *s, struct worker *w, int epochfd)
 {
 	struct err err = { 0 };
 
-	if (!all_rounds(s, w, epochfd, &err))
-		return;
+	if (!predump_rounds(s, w, epochfd, &err))
+		return 0;
 	worker_warn(w, "pre-dump: %s; the memory is copied as without one", err.text);
-	tracking_end(s, epochfd);
+	return -1;
 }
 
 void predump_end(struct tracking *p, int epochfd)

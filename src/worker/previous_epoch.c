@@ -1,4 +1,4 @@
-/* The epoch that an increment continues, if the one that is made is to be an increment. */
+/* The epoch that the new one continues, if the new one is to be an increment. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -6,8 +6,7 @@
 
 #include "base/util.h"
 
-/* The newest complete epoch before this one. What has changed is found by comparing, so it need not even be of the same
- * run. */
+/* It need not be of the same run: what has changed is found by comparing. */
 unsigned previous_epoch(const struct worker *w)
 {
 	cleanup_free unsigned *list = xcalloc(STORE_KEPT_MAX, sizeof(*list));
@@ -18,7 +17,7 @@ unsigned previous_epoch(const struct worker *w)
 	return n > 0 ? list[n - 1] : 0;
 }
 
-static struct mem_image *open_image(const struct worker *w, unsigned epoch, struct err *err)
+static struct mem_image *previous_open_image(const struct worker *w, unsigned epoch, struct err *err)
 {
 	cleanup_mem_image struct mem_image *image = NULL;
 	cleanup_close int epochfd = store_open_epoch(&w->store, epoch, err), dirfd = -1;
@@ -31,8 +30,8 @@ static struct mem_image *open_image(const struct worker *w, unsigned epoch, stru
 		return NULL;
 	}
 	image = mem_image_open(dirfd, err);
-	/* A file that is missing is damage; an epoch without memory/ (criu wrote it) or without hashes (made before
-	 * CRIU_Incremental was set) is not. */
+	/* A missing file is damage. An epoch without memory/ (criu wrote its memory) or without hashes (made before
+	 * CRIU_Incremental was set) is not damaged. */
 	if (!image && err->num == ENOENT)
 		err->num = EBADMSG;
 	if (!image || mem_image_load_hashes(image, err))
@@ -40,7 +39,7 @@ static struct mem_image *open_image(const struct worker *w, unsigned epoch, stru
 	return steal_ptr(&image);
 }
 
-static struct mem_image *open_previous(struct worker *w)
+static struct mem_image *previous_open(struct worker *w)
 {
 	struct mem_image *image;
 	struct err err = { 0 };
@@ -55,7 +54,7 @@ static struct mem_image *open_previous(struct worker *w)
 		worker_warn(w, "the memory is saved in full, because an epoch was found damaged since the last full one");
 		return NULL;
 	}
-	image = open_image(w, epoch, &err);
+	image = previous_open_image(w, epoch, &err);
 	if (!image && err.num != ENOENT)
 		worker_warn(w, "the memory is saved in full, because epoch %u cannot be continued: %.500s", epoch,
 			    err.text);
@@ -64,7 +63,7 @@ static struct mem_image *open_previous(struct worker *w)
 
 struct mem_image *memory_previous(struct memory_step *s, struct worker *w)
 {
-	if (!s->previous.looked)
-		s->previous = (struct previous){ true, open_previous(w) };
+	if (!s->previous.searched)
+		s->previous = (struct previous_image){ true, previous_open(w) };
 	return s->previous.image;
 }

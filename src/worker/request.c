@@ -1,4 +1,5 @@
-/* The request: one JSON object on one line of standard input; for a vacate one more word later. */
+/* The request: one JSON object on the first line of standard input. Single words, one a line, may follow: "go",
+ * "hurry", and for a vacate "kill" or "resume". */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -13,8 +14,8 @@
 #define LINE_MAX_BYTES (1 << 20)
 #define HURRY          "hurry\n"
 
-/* Byte by byte: what follows the line belongs to request_word(). */
-static char *read_line(struct err *err)
+/* Reads byte by byte: what follows the line is left for request_word(). */
+static char *request_read_line(struct err *err)
 {
 	size_t n = 0, room = 4096;
 	char *buf = xmalloc(room);
@@ -51,7 +52,8 @@ bool request_hurried(void)
 	char word[sizeof(HURRY)];
 	const ssize_t len = sizeof(HURRY) - 1;
 
-	/* Any other word belongs to request_word(). What is no socket is nobody's who would say it. */
+	/* Any other word is left for request_word(). Where standard input is no socket recv() fails: nobody sends
+	 * "hurry" then. */
 	if (!hurried && recv(STDIN_FILENO, word, (size_t)len, MSG_PEEK | MSG_DONTWAIT) == len &&
 	    !memcmp(word, HURRY, (size_t)len))
 		hurried = recv(STDIN_FILENO, word, (size_t)len, MSG_DONTWAIT) == len;
@@ -81,13 +83,13 @@ bool request_word(char *buf, size_t len, int timeout_ms)
 			continue;
 		if (n != sizeof(HURRY) - 1 || memcmp(buf, HURRY, n) != 0)
 			break;
-		n = 0; /* it came too late to be looked for */
+		n = 0; /* "hurry" came after the last call of request_hurried() */
 	}
 	buf[n > 0 ? n - 1 : 0] = '\0';
 	return true;
 }
 
-static int get_groups(const json_t *o, struct request *r, struct err *err)
+static int request_get_groups(const json_t *o, struct request *r, struct err *err)
 {
 	const json_t *list = json_get_list(o, "groups", NGROUPS_MAX, err);
 	const json_t *g;
@@ -135,7 +137,7 @@ static int parse_job(const json_t *o, struct request *r, struct err *err)
 	if (get_path(o, "pod_dir", r->pod_dir, sizeof(r->pod_dir), false, err) ||
 	    get_path(o, "script", r->script, sizeof(r->script), true, err) ||
 	    json_get_text(o, "uuid", r->uuid, sizeof(r->uuid), err) || get_id(o, "uid", UINT32_MAX - 1, &uid, err) ||
-	    get_id(o, "gid", UINT32_MAX - 1, &gid, err) || get_groups(o, r, err) ||
+	    get_id(o, "gid", UINT32_MAX - 1, &gid, err) || request_get_groups(o, r, err) ||
 	    json_get_bool(o, "private_tmp", &r->private_tmp, err))
 		return -1;
 	r->uid = (uid_t)uid;
@@ -154,7 +156,7 @@ static int parse_pod(const json_t *o, struct request *r, struct err *err)
 	return 0;
 }
 
-/* "mailbox": {"pid": who keeps it, "in", "out": its descriptors there}; it need not be there. */
+/* "mailbox" is optional: {"pid": of the process that holds it, "in", "out": its descriptors in that process}. */
 static int parse_mailbox(const json_t *root, struct request *r, struct err *err)
 {
 	const json_t *o = json_object_get(root, "mailbox");
@@ -174,7 +176,7 @@ static int parse_mailbox(const json_t *root, struct request *r, struct err *err)
 static int parse_checkpoint(const json_t *o, struct request *r, struct err *err)
 {
 	if (parse_mailbox(o, r, err) || parse_pod(o, r, err) || json_get_bool(o, "vacate", &r->vacate, err) ||
-	    json_get_bool(o, "written", &r->written, err) ||
+	    json_get_bool(o, "written", &r->write_list, err) ||
 	    json_get_text(o, "reason", r->reason, sizeof(r->reason), err) || json_get_uint(o, "run", &r->run, err))
 		return -1;
 	return 0;
@@ -190,7 +192,7 @@ static int parse_restore(const json_t *o, struct request *r, struct err *err)
 	return 0;
 }
 
-static int parse(const json_t *o, struct request *r, struct err *err)
+static int request_parse(const json_t *o, struct request *r, struct err *err)
 {
 	if (parse_common(o, r, err))
 		return -1;
@@ -209,13 +211,13 @@ int request_read(struct request *r, enum op op, struct err *err)
 	json_error_t je;
 
 	*r = (struct request){ .op = op, .init = -1, .ctl_fd = -1 };
-	line = read_line(err);
+	line = request_read_line(err);
 	if (!line)
 		return -1;
 	o = json_loads(line, JSON_REJECT_DUPLICATES, &je);
 	if (!json_is_object(o))
 		return err_set(err, EBADMSG, "the request is no JSON object: %s", je.text);
-	return parse(o, r, err) ? err_wrap(err, "malformed request") : 0;
+	return request_parse(o, r, err) ? err_wrap(err, "malformed request") : 0;
 }
 
 void request_free(struct request *r)

@@ -1,8 +1,8 @@
-/* A restore: the epoch is verified, the files of the shared file systems are put back, an empty pod is made and filled,
- * and its pid 1 starts criu. From then on the agent hears from pid 1 over the control socket how it went.
+/* A restore. The worker verifies the epoch, puts the files of the shared file systems back, and makes and fills an
+ * empty pod, whose pid 1 starts criu. From then on pid 1 reports to the agent over the control socket.
  *
- * Root restores what an image says. So before anything is changed: the epoch's signature and every digest, the identity
- * of the job, and the credentials inside criu's images must be those of the job. */
+ * criu, as root, does whatever an image says. Before anything is changed, the worker therefore checks the epoch's
+ * signature and every digest, that the epoch is the job's, and that the credentials in criu's images are the job's. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -28,12 +28,13 @@ struct restore {
 	struct pod_spec spec;
 	int epochfd, criufd, filesfd;
 	char **argv, **envp;
-	bool differs; /* this node is not quite like the one where the epoch was made */
-	struct memory_back memory;
+	bool differs; /* this node differs from the one where the epoch was made in kernel, CPU model, C library or criu
+		       */
+	struct fill_memory memory;
 	bool filled_in_vain;
 };
 
-static int open_dirs(struct restore *r, struct err *err)
+static int restore_open_dirs(struct restore *r, struct err *err)
 {
 	r->epochfd = store_open_epoch(&r->w->store, r->w->req.epoch, err);
 	if (r->epochfd < 0)
@@ -45,9 +46,9 @@ static int open_dirs(struct restore *r, struct err *err)
 	return 0;
 }
 
-/* Epochs of before this was asked at checkpoints hold such files, and the rules may have changed since. The pod's
- * mounts are this node's. */
-static int check_files(const struct restore *r, struct err *err)
+/* A checkpoint makes the same check. It is repeated here for epochs of versions that did not make it yet, and because
+ * the rules may have changed since. The pod will have the mounts of this node. */
+static int restore_check_files(const struct restore *r, struct err *err)
 {
 	struct mount_table *mounts = mount_table_read(0, err);
 	int rc = mounts ? criu_check_files(r->criufd, mounts, err) : -1;
@@ -75,11 +76,11 @@ static int check_identity(const struct restore *r, struct err *err)
 			       m->private_tmp ? "with" : "without", q->private_tmp ? "with" : "without");
 	if (criu_check_creds(r->criufd, q->uid, q->gid, q->groups, q->n_groups, err))
 		return -1;
-	return check_files(r, err);
+	return restore_check_files(r, err);
 }
 
-/* Machine, page size and instructions cannot be bridged; the rest usually works, but if it does not, this is the
- * reason. */
+/* A different machine, page size or missing CPU instructions make a restore impossible. Other differences usually do no
+ * harm, so they are warnings: if the restore fails, they are the likely reason. */
 static int compare_nodes(struct restore *r, struct err *err)
 {
 	struct worker *w = r->w;
@@ -117,7 +118,7 @@ static int compare_nodes(struct restore *r, struct err *err)
 
 /* ---- in the new pod's mount namespace, as root ---- */
 
-/* What stands at path: 1 the same bytes, 0 something else, -1 nothing. */
+/* Compares the file at path: 1 the same bytes, 0 something else, -1 there is nothing. */
 static int same_content(const char *path, const char *want, size_t len)
 {
 	cleanup_close int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -133,8 +134,8 @@ static int same_content(const char *path, const char *want, size_t len)
 	return n >= 0 && (size_t)n == len && !memcmp(have, want, len);
 }
 
-/* The directory of the script, which slurmd made for root: in one that the job's user can write, the path could lead
- * elsewhere by the time root follows it. */
+/* Opens the directory of the script, which slurmd has made for root. If the job's user could write it, he could make
+ * the path lead elsewhere before root follows it. */
 static int open_script_dir(const char *dir, const char *path, struct err *err)
 {
 	cleanup_close int fd = open(dir[0] ? dir : "/", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -173,7 +174,7 @@ static int create_script(const struct restore *r, const char *path, const char *
 	return 0;
 }
 
-/* A file that differs stays as it is for everybody else: the pod gets the saved one mounted over it. */
+/* A file that differs is left as it is: in the pod alone the saved script is mounted over it. */
 static int mount_script(const struct restore *r, const char *path, const char *text, size_t len, struct err *err)
 {
 	const struct request *q = &r->w->req;
@@ -203,7 +204,7 @@ static int mount_script(const struct restore *r, const char *path, const char *t
 
 /* bash keeps its script open and reads on from it. slurmd deletes its copy with the job, and puts another one there at
  * a requeue. */
-static int provide_script(const struct restore *r, struct err *err)
+static int restore_provide_script(const struct restore *r, struct err *err)
 {
 	const char *path = r->m.script;
 	cleanup_free char *text = NULL;
@@ -224,7 +225,7 @@ static int provide_script(const struct restore *r, struct err *err)
 }
 
 /* The dumped leader maps its program file: after an upgrade of fsched it needs the old one. */
-static int provide_leader(const struct restore *r, struct err *err)
+static int restore_provide_leader(const struct restore *r, struct err *err)
 {
 	cleanup_free char *installed = xasprintf("%s/fsched-leader", r->spec.libexec);
 	cleanup_free char *saved = xasprintf("%s/leader", r->w->store.path);
@@ -252,7 +253,7 @@ static int check_reachable(const struct restore *r, struct err *err)
 	return 0;
 }
 
-/* Large files, which are holes in the archive. */
+/* Fills large files, which are holes in the archive. */
 static int fill_shm(const struct restore *r, int root, struct err *err)
 {
 	cleanup_close int fd = -1;
@@ -279,7 +280,7 @@ static int fill_pod(void *arg, struct err *err)
 		return err_wrap(err, "the job's private /tmp and /dev/shm cannot be filled");
 	if (fill_shm(r, root, err))
 		return -1;
-	return provide_script(r, err) || provide_leader(r, err) ? -1 : 0;
+	return restore_provide_script(r, err) || restore_provide_leader(r, err) ? -1 : 0;
 }
 
 /* ---- worker ---- */
@@ -290,7 +291,7 @@ static int verify_epoch(struct restore *r, struct err *err)
 	const struct files_cred cred = worker_cred(w);
 
 	event_phase("verify");
-	if (open_dirs(r, err) || manifest_verify(r->epochfd, &r->m, w->req.sign, w->conf.munge_socket, err) ||
+	if (restore_open_dirs(r, err) || manifest_verify(r->epochfd, &r->m, w->req.sign, w->conf.munge_socket, err) ||
 	    check_identity(r, err))
 		return -1;
 	w->node_fault = true;
@@ -301,13 +302,13 @@ static int verify_epoch(struct restore *r, struct err *err)
 	return files_check(r->m.files, r->filesfd, &cred, err);
 }
 
-static int start_pod(struct restore *r, struct pod *pod, struct err *err)
+static int restore_start_pod(struct restore *r, struct pod *pod, struct err *err)
 {
 	struct worker *w = r->w;
 	struct pod_restore pr = {
 		.images_fd = r->memory.on ? r->memory.dirfd : r->criufd,
 		.work_fd = w->store.dirfd,
-		.hand = r->memory.hand[1],
+		.hand = r->memory.tracer[1],
 		.ctl = w->req.ctl_fd,
 		.last_pid = criu_last_pid(r->criufd, r->m.max_pid, err),
 		.pre = fill_pod,
@@ -317,7 +318,7 @@ static int start_pod(struct restore *r, struct pod *pod, struct err *err)
 
 	if (pr.last_pid < 0 || pod_prepare(&r->spec, err))
 		return -1;
-	/* The next failure must not be explained by the last one's log. */
+	/* Removes the log of an earlier failure, which must not explain the next one. */
 	unlinkat(w->store.dirfd, "restore.log", 0);
 	r->argv = criu_restore_argv(&w->criu, r->memory.on || (w->criu.preload[0] && criu_has_tcp(r->criufd)));
 	r->envp = criu_envp(&w->criu, false, false, r->memory.on ? CRIU_HAND_FD : -1, -1);
@@ -329,7 +330,7 @@ static int start_pod(struct restore *r, struct pod *pod, struct err *err)
 	return rc;
 }
 
-static void fill_spec(struct restore *r)
+static void restore_fill_spec(struct restore *r)
 {
 	const struct request *q = &r->w->req;
 
@@ -339,7 +340,7 @@ static void fill_spec(struct restore *r)
 	r->spec.cred = (struct pod_cred){ q->uid, q->gid, q->groups, q->n_groups };
 }
 
-static int undo_written(struct restore *r, struct err *err)
+static int restore_undo_write_list(struct restore *r, struct err *err)
 {
 	struct worker *w = r->w;
 	const struct files_cred cred = worker_cred(w);
@@ -354,23 +355,23 @@ static int undo_written(struct restore *r, struct err *err)
 	return files_undo_written(w->store.dirfd, &u, w->warnings, err);
 }
 
-/* A pod that is complete. On failure there is none. */
+/* Makes a pod with all its memory. On failure there is no pod. */
 static int fill_and_start(struct restore *r, bool fill, struct pod *pod, struct err *err)
 {
 	struct worker *w = r->w;
-	int rc = memory_back_begin(&r->memory, w, r->epochfd, r->criufd, &r->m, fill, err);
+	int rc = fill_memory_begin(&r->memory, w, r->epochfd, r->criufd, &r->m, fill, err);
 
 	if (!rc) {
 		w->node_fault = true;
-		rc = start_pod(r, pod, err);
+		rc = restore_start_pod(r, pod, err);
 	}
 	if (!rc) {
-		/* what criu cannot do here it may do on a node that is like the other one */
+		/* if the nodes differ, another node that is like that of the epoch may succeed */
 		w->node_fault = r->differs;
 		event_send("pod", json_pack("{s:i}", "init_pid", (int)pod->init));
 	}
-	if (!rc && memory_back_finish(&r->memory, w, pod->init, err)) {
-		/* It has told the agent nothing but that it is up. */
+	if (!rc && fill_memory_finish(&r->memory, w, pod->init, err)) {
+		/* So far pid 1 has told the agent only that it is up. */
 		pod_kill(pod->init, KILL_WAIT_MS, NULL);
 		waitpid(pod->init, NULL, 0);
 		event_send("pod", json_pack("{s:i}", "init_pid", 0));
@@ -378,25 +379,25 @@ static int fill_and_start(struct restore *r, bool fill, struct pod *pod, struct 
 		r->filled_in_vain = r->memory.fill;
 		rc = -1;
 	}
-	memory_back_end(&r->memory, w);
+	fill_memory_end(&r->memory, w);
 	return rc;
 }
 
-static int restore(struct restore *r, bool *refused, struct err *err)
+static int restore_epoch(struct restore *r, bool *refused, struct err *err)
 {
 	struct worker *w = r->w;
 	const struct files_cred cred = worker_cred(w);
 	struct err first = { 0 };
 	struct pod pod;
 
-	fill_spec(r);
+	restore_fill_spec(r);
 	if (verify_epoch(r, err))
 		return -1;
 	*refused = false;
 	event_phase("files");
 	if (files_put_back(r->m.files, r->filesfd, &cred, w->warnings, err))
 		return err_wrap(err, "the job's files cannot be put back");
-	if (r->m.written_at && undo_written(r, err))
+	if (r->m.written_at && restore_undo_write_list(r, err))
 		return err_wrap(err, "files that the job wrote after the epoch cannot be removed");
 	fault_die(w, FAULT_DIE_BEFORE_POD);
 	event_phase("restore");
@@ -417,25 +418,19 @@ static int restore(struct restore *r, bool *refused, struct err *err)
 	return 0;
 }
 
-static void close_fd(int fd)
-{
-	if (fd >= 0)
-		close(fd);
-}
-
 int worker_restore(struct worker *w, bool *refused, struct err *err)
 {
 	struct restore r = { .w = w, .epochfd = -1, .criufd = -1, .filesfd = -1 };
 	int rc;
 
 	*refused = true;
-	rc = restore(&r, refused, err);
-	/* What later epochs share with this one may be what is damaged. */
+	rc = restore_epoch(&r, refused, err);
+	/* The damage may be in files that later epochs share with this one. */
 	if (rc && !w->node_fault)
 		store_want_full(&w->store);
 	manifest_free(&r.m);
-	close_fd(r.epochfd);
-	close_fd(r.criufd);
-	close_fd(r.filesfd);
+	cleanup_closep(&r.epochfd);
+	cleanup_closep(&r.criufd);
+	cleanup_closep(&r.filesfd);
 	return rc;
 }

@@ -1,4 +1,5 @@
-/* Is there room for the checkpoint? Asked before the job is frozen, so a full disk costs the job nothing. */
+/* Checks whether the checkpoint fits on the disk. Done before the freeze, so that a full disk does not disturb the job.
+ */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -12,16 +13,16 @@
 #include "base/dir.h"
 #include "base/util.h"
 
-#define MARGIN (16u << 20) /* images besides the pages, file copies */
+#define MARGIN (16u << 20) /* for images besides the pages, and for copies of files */
 
-static uint64_t kib(const char *status, const char *key)
+static uint64_t status_bytes(const char *status, const char *key)
 {
 	return (uint64_t)proc_status_number(status, key, 0) * 1024;
 }
 
-/* What processes have in common since a fork is written once, but for what criu's images keep; by criu once per
- * process. */
-static uint64_t counted_twice(const struct worker *w, pid_t pid)
+/* Pages that processes share since a fork are written once, except those that stay in criu's images; criu alone writes
+ * them once per process. Returns the bytes of the process that are not written with it. */
+static uint64_t bytes_written_elsewhere(const struct worker *w, pid_t pid)
 {
 	struct mem_usage u;
 
@@ -31,9 +32,9 @@ static uint64_t counted_twice(const struct worker *w, pid_t pid)
 	return u.shared < MEMORY_KEPT ? 0 : u.shared - MEMORY_KEPT;
 }
 
-/* What will be written at least: anonymous pages, and shared memory once. Shared memory is counted where most of it is:
- * an estimate that is too high would refuse what fits. */
-static uint64_t memory_of(const struct worker *w, const pid_t *pids, int n)
+/* The bytes that will be written at least: anonymous pages, and shared memory once. Of shared memory the largest amount
+ * of any process counts: too high an estimate would refuse checkpoints that fit. */
+static uint64_t memory_to_write(const struct worker *w, const pid_t *pids, int n)
 {
 	uint64_t anon = 0, shared = 0, own, twice, s;
 
@@ -44,18 +45,19 @@ static uint64_t memory_of(const struct worker *w, const pid_t *pids, int n)
 		snprintf(path, sizeof(path), "/proc/%d/status", pids[i]);
 		if (read_file_at(AT_FDCWD, path, 65536, &status) <= 0)
 			continue;
-		own = kib(status, "RssAnon") + kib(status, "HugetlbPages") + kib(status, "VmSwap");
-		twice = counted_twice(w, pids[i]);
+		own = status_bytes(status, "RssAnon") + status_bytes(status, "HugetlbPages") +
+		      status_bytes(status, "VmSwap");
+		twice = bytes_written_elsewhere(w, pids[i]);
 		anon += own - (twice < own ? twice : own);
-		s = kib(status, "RssShmem");
+		s = status_bytes(status, "RssShmem");
 		shared = s > shared ? s : shared;
 	}
 	return anon + shared;
 }
 
-/* ---- files that were deleted while open: criu saves them whole, each up to its own limit ---- */
+/* ---- deleted files that are still open: criu saves each as a whole, up to a limit per file ---- */
 
-#define TOLD_APART 4096 /* files; of more, one that is open twice counts twice */
+#define DELETED_TOLD_APART 4096 /* files; beyond that, a file that is open twice counts twice */
 
 struct deleted {
 	uint64_t dev, ino;
@@ -67,7 +69,7 @@ struct deleted_set {
 	uint64_t bytes;
 };
 
-static bool known(const struct deleted_set *s, const struct deleted *d)
+static bool is_noted(const struct deleted_set *s, const struct deleted *d)
 {
 	for (size_t i = 0; i < s->n; i++)
 		if (s->v[i].dev == d->dev && s->v[i].ino == d->ino)
@@ -76,26 +78,26 @@ static bool known(const struct deleted_set *s, const struct deleted *d)
 }
 
 /* name: a link of /proc to an open or mapped file. */
-static void note(struct deleted_set *s, int dirfd, const char *name)
+static void note_deleted(struct deleted_set *s, int dirfd, const char *name)
 {
 	struct deleted d;
 	struct statfs fs;
 	struct statx st;
 	char path[64];
 
-	/* DONT_SYNC: a file server that hangs must not hang the worker. */
+	/* AT_STATX_DONT_SYNC: a hanging file server must not hang the worker. */
 	if (statx(dirfd, name, AT_STATX_DONT_SYNC, STATX_TYPE | STATX_NLINK | STATX_INO | STATX_BLOCKS, &st) ||
 	    !S_ISREG(st.stx_mode) || st.stx_nlink > 0)
 		return;
 	d = (struct deleted){ (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor, st.stx_ino };
-	if (known(s, &d))
+	if (is_noted(s, &d))
 		return;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d/%.30s", dirfd, name);
-	/* Memory, which is counted elsewhere. */
+	/* Their data is memory, which memory_to_write() counts. */
 	if (statfs(path, &fs) || fs.f_type == TMPFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC)
 		return;
 	s->bytes += st.stx_blocks * 512;
-	if (s->n == TOLD_APART)
+	if (s->n == DELETED_TOLD_APART)
 		return;
 	if (s->n == s->room)
 		s->v = xrealloc(s->v, (s->room = s->room ? 2 * s->room : 64) * sizeof(*s->v));
@@ -117,7 +119,7 @@ static int note_links(struct deleted_set *s, pid_t pid, const char *which, struc
 
 		if (n > (ssize_t)sizeof(mark) && link[0] == '/' &&
 		    !memcmp(link + n - (sizeof(mark) - 1), mark, sizeof(mark) - 1))
-			note(s, dirfd(dir), e->d_name);
+			note_deleted(s, dirfd(dir), e->d_name);
 	}
 	return (dir || errno == ENOENT) && more == 0 ? 0 : err_sys(err, errno, "cannot read %s", path);
 }
@@ -148,7 +150,7 @@ int space_check(struct worker *w, const pid_t *pids, int n, struct err *err)
 	char a[16], b[16];
 	struct statvfs v;
 
-	w->memory = memory_of(w, pids, n);
+	w->memory = memory_to_write(w, pids, n);
 	need = w->memory + MARGIN;
 	if (check_deleted(w, pids, n, err))
 		return -1;

@@ -1,8 +1,8 @@
-/* A checkpoint's memory with fsched's own engine.
+/* The memory of a checkpoint, taken by fsched's own engine.
  *
- * Before the freeze each process is looked at and its way chosen (capture/cost.h), and memory for copies is made. In
- * the freeze the snapshot is taken. The rest is written after the thaw, unless the tree stays stopped anyway (vacate)
- * or one process could only be written directly. */
+ * Before the freeze the way of taking the memory is chosen for each process (capture/cost.h), and memory for copies is
+ * allocated. In the freeze the snapshot is taken. It is written after the thaw, or in the freeze if the tree stays
+ * frozen anyway (vacate) or if a process can only be written directly. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -15,27 +15,28 @@
 #include "capture/node.h"
 #include "criu/dummy_parent.h"
 
-#define KEPT_RESERVE    (4u << 20) /* for what criu's images keep, besides MEMORY_KEPT for each process */
+#define KEPT_RESERVE    (4u << 20) /* bytes for what stays in criu's images, besides MEMORY_KEPT for each process */
 #define DRAIN_NICE      10
-#define SLACK(bytes)    ((bytes) / 8) /* by which a process may have grown when it is frozen, and: */
-#define SLACK_EACH      (1u << 20)    /* of so many processes, whichever these are: */
+/* Until the freeze a process may grow by SLACK bytes, and up to SLACK_PROCESSES processes by SLACK_EACH more. */
+#define SLACK(bytes)    ((bytes) / 8)
+#define SLACK_EACH      (1u << 20)
 #define SLACK_PROCESSES 16
 
 /* ---- before the freeze ----------------------------------------------------- */
 
-static void look(struct memory_step *s, const struct tree *t)
+static void memory_read_usage(struct memory_step *s, const struct tree *t)
 {
 	s->wanted = xcalloc((size_t)t->n + 1, sizeof(*s->wanted));
 	s->n_wanted = t->n;
 	for (int i = 0; i < t->n; i++) {
 		s->wanted[i].host = t->pids[i];
 		if (mem_usage_read(t->pids[i], &s->wanted[i].usage))
-			continue; /* it has ended */
+			continue; /* the process has ended */
 		s->shared += s->wanted[i].usage.shared;
 	}
 }
 
-static void watch(struct memory_step *s, const struct tree *t)
+static void memory_sample(struct memory_step *s, const struct tree *t)
 {
 	cleanup_free struct mem_rewriting *r = xcalloc((size_t)t->n + 1, sizeof(*r));
 	cleanup_free uint64_t *anon = xcalloc((size_t)t->n + 1, sizeof(*anon));
@@ -47,17 +48,17 @@ static void watch(struct memory_step *s, const struct tree *t)
 		s->wanted[i].rewriting = r[i];
 }
 
-static void note_huge(struct memory_step *s)
+static void memory_note_huge(struct memory_step *s)
 {
 	if (s->huge)
-		return; /* a pre-dump has done it, which splits them */
+		return; /* a pre-dump, which splits huge pages, has done it before its rounds */
 	s->huge = mem_huge_new();
 	for (int i = 0; i < s->n_wanted; i++)
 		if (s->wanted[i].usage.huge)
 			mem_huge_note(s->huge, s->wanted[i].host);
 }
 
-static enum mem_rung forced(const struct worker *w, enum mem_rung r)
+static enum mem_rung forced_way(const struct worker *w, enum mem_rung r)
 {
 	return fault(w, FAULT_FORCE_DIRECT)   ? MEM_DIRECT
 	       : fault(w, FAULT_FORCE_STAGED) ? MEM_STAGED
@@ -65,17 +66,17 @@ static enum mem_rung forced(const struct worker *w, enum mem_rung r)
 					      : r;
 }
 
-/* Bytes of a process that will have to be taken. */
-static uint64_t to_take(struct memory_step *s, const struct tree *t, int i)
+/* The bytes that will probably have to be taken of process i. */
+static uint64_t bytes_to_take(struct memory_step *s, const struct tree *t, int i)
 {
-	uint64_t all = s->wanted[i].usage.anon, same = s->wanted[i].same, expected;
+	uint64_t all = s->wanted[i].usage.anon, same = s->wanted[i].fork_shared, expected;
 
 	all -= same < all ? same : all;
 	return tracking_expects(&s->tracking, (uint64_t)t->inner[i], &expected) && expected < all ? expected : all;
 }
 
-/* room: for copies. Returns how much memory for copies is wanted. */
-static uint64_t choose(struct memory_step *s, const struct worker *w, const struct tree *t, uint64_t room)
+/* Chooses the way for each process. room: bytes available for copies. Returns the bytes to allocate for copies. */
+static uint64_t memory_choose_ways(struct memory_step *s, const struct worker *w, const struct tree *t, uint64_t room)
 {
 	uint64_t reserve, all = 0;
 	struct mem_node node;
@@ -85,10 +86,10 @@ static uint64_t choose(struct memory_step *s, const struct worker *w, const stru
 	room -= room < reserve ? room : reserve;
 	s->cow_room = mem_headroom(w->req.init);
 	for (int i = 0; i < s->n_wanted; i++)
-		all += to_take(s, t, i);
+		all += bytes_to_take(s, t, i);
 	for (int i = 0; i < s->n_wanted; i++) {
 		struct memory_wanted *m = &s->wanted[i];
-		const uint64_t take = to_take(s, t, i), bytes = take + SLACK(take);
+		const uint64_t take = bytes_to_take(s, t, i), bytes = take + SLACK(take);
 		const struct mem_case c = {
 			.bytes = take,
 			.mapped = m->usage.anon,
@@ -101,7 +102,7 @@ static uint64_t choose(struct memory_step *s, const struct worker *w, const stru
 		};
 
 		m->rung = mem_choose(&node, &c, m->why, sizeof(m->why));
-		m->rung = forced(w, m->rung);
+		m->rung = forced_way(w, m->rung);
 		if (m->rung != MEM_STAGED)
 			continue;
 		reserve += bytes;
@@ -110,9 +111,10 @@ static uint64_t choose(struct memory_step *s, const struct worker *w, const stru
 	return reserve;
 }
 
-/* The copy counts against the job's limit of memory: should the job grow meanwhile, the kernel is to take the worker.
+/* The copy counts against the job's memory limit. If the job grows meanwhile, the OOM killer is to choose the worker,
+ * not the job.
  */
-static void offer_to_oom(void)
+static void memory_offer_to_oom(void)
 {
 	cleanup_close int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 
@@ -133,16 +135,16 @@ void memory_begin(struct memory_step *s, struct worker *w, int criufd)
 		worker_warn(w, "criu writes the memory itself: %s", err.text);
 	} else {
 		s->on = true;
-		look(s, &t);
-		offer_to_oom();
+		memory_read_usage(s, &t);
+		memory_offer_to_oom();
 		room = mem_headroom(getpid());
 		if (!s->leave_shared)
 			memory_shared_begin(s, w, &t, &room);
 		if (!w->req.vacate) {
-			note_huge(s);
-			memory_same_look(s, &t);
-			watch(s, &t);
-			reserve = choose(s, w, &t, room);
+			memory_note_huge(s);
+			memory_fork_shared_scan(s, &t);
+			memory_sample(s, &t);
+			reserve = memory_choose_ways(s, w, &t, room);
 		}
 		s->stats = xcalloc(1, sizeof(*s->stats));
 		s->snapshot = mem_snapshot_new(reserve + KEPT_RESERVE + (uint64_t)t.n * MEMORY_KEPT, threads);
@@ -152,14 +154,6 @@ void memory_begin(struct memory_step *s, struct worker *w, int criufd)
 
 /* ---- in the freeze ----------------------------------------------------------- */
 
-const struct memory_wanted *memory_wanted(const struct memory_step *s, pid_t host)
-{
-	for (int i = 0; i < s->n_wanted; i++)
-		if (s->wanted[i].host == host)
-			return &s->wanted[i];
-	return NULL;
-}
-
 static bool is_stopped(const struct criu_facts *f, pid_t pid)
 {
 	for (size_t i = 0; i < f->n_stopped; i++)
@@ -168,8 +162,8 @@ static bool is_stopped(const struct criu_facts *f, pid_t pid)
 	return false;
 }
 
-static void set_wanted(const struct memory_step *s, const struct worker *w, struct mem_process *p,
-		       const struct criu_facts *f)
+static void process_set_way(const struct memory_step *s, const struct worker *w, struct mem_process *p,
+			    const struct criu_facts *f)
 {
 	const struct memory_wanted *m = memory_wanted(s, p->split.host);
 
@@ -180,7 +174,7 @@ static void set_wanted(const struct memory_step *s, const struct worker *w, stru
 	}
 	p->wanted = m ? m->rung : MEM_STAGED;
 	snprintf(p->why, sizeof(p->why), "%s", m ? m->why : "it is new");
-	/* Signals that stop a process would get into the way. */
+	/* No fork: a stop signal to the process, or to the child, would interfere with it. */
 	if (p->wanted == MEM_FORKED && (is_stopped(f, p->split.inner) || f->subreaper)) {
 		p->wanted = MEM_STAGED;
 		snprintf(p->why, sizeof(p->why), "%s",
@@ -204,11 +198,11 @@ static int add_process(struct memory_step *s, const struct worker *w, int criufd
 		return -1;
 	s->n_procs++;
 	mem_ranges_without(&p->take, p->split.ours, p->split.n_ours, s->tracking.clean.v, s->tracking.clean.n);
-	set_wanted(s, w, p, f);
+	process_set_way(s, w, p, f);
 	return 0;
 }
 
-static int by_inner(const void *a, const void *b)
+static int process_by_inner(const void *a, const void *b)
 {
 	const struct mem_process *x = a, *y = b;
 
@@ -233,27 +227,27 @@ static int add_processes(struct memory_step *s, const struct worker *w, int criu
 		rc = err_sys(err, errno, "cannot read the directory of criu's images");
 	tree_free(&t);
 	if (s->n_procs)
-		qsort(s->procs, s->n_procs, sizeof(*s->procs), by_inner);
+		qsort(s->procs, s->n_procs, sizeof(*s->procs), process_by_inner);
 	return rc;
 }
 
-/* ---- all of it as one source ---------------------------------------------- */
+/* ---- private and shared memory as one source ---------------------------------------------- */
 
-struct both {
+struct two_sources {
 	struct mem_source snapshot;
 	const struct mem_shared *objects;
 };
 
-static int read_both(void *arg, uint64_t id, uint64_t addr, void *buf, size_t len)
+static int read_two_sources(void *arg, uint64_t id, uint64_t addr, void *buf, size_t len)
 {
-	const struct both *b = arg;
+	const struct two_sources *b = arg;
 
 	return mem_is_object(id) ? mem_shared_read(b->objects, id, addr, buf, len)
 				 : b->snapshot.read(b->snapshot.arg, id, addr, buf, len);
 }
 
-/* To be freed. */
-static struct mem_range *whole_work(const struct memory_step *s, size_t *n)
+/* All ranges to write, private and shared. The caller frees. */
+static struct mem_range *memory_all_work(const struct memory_step *s, size_t *n)
 {
 	size_t n_private, n_shared = 0;
 	const struct mem_range *private = mem_snapshot_work(s->snapshot, &n_private);
@@ -268,16 +262,8 @@ static struct mem_range *whole_work(const struct memory_step *s, size_t *n)
 	return v;
 }
 
-void memory_write_opts(const struct worker *w, struct mem_write_opts *o)
-{
-	mem_write_opts_init(o);
-	o->level = (int)w->conf.compression;
-	o->threads = (int)w->conf.threads;
-	o->hashes = w->conf.incremental;
-}
-
-/* What is stored, once: with a pre-dump what its rounds have stored, too. */
-static int account(struct memory_step *s, int dirfd, struct err *err)
+/* Counts what is stored, from the finished image: with a pre-dump it includes what the rounds have stored. */
+static int memory_count_stored(struct memory_step *s, int dirfd, struct err *err)
 {
 	cleanup_mem_image struct mem_image *image = mem_image_open(dirfd, err);
 	struct mem_totals t;
@@ -296,17 +282,17 @@ static int account(struct memory_step *s, int dirfd, struct err *err)
 }
 
 /* previous: NULL for a full image. */
-static int write_work(struct memory_step *s, const struct worker *w, int epochfd, struct mem_image *previous,
-		      bool frozen, struct err *err)
+static int memory_write_work(struct memory_step *s, const struct worker *w, int epochfd, struct mem_image *previous,
+			     bool frozen, struct err *err)
 {
-	struct both both = { mem_snapshot_source(s->snapshot), s->objects };
-	const struct mem_source source = { read_both, &both };
+	struct two_sources both = { mem_snapshot_source(s->snapshot), s->objects };
+	const struct mem_source source = { read_two_sources, &both };
 	cleanup_free struct mem_range *work = NULL;
 	cleanup_close int dirfd = -1;
 	struct mem_write_opts o;
 	size_t n;
 
-	work = whole_work(s, &n);
+	work = memory_all_work(s, &n);
 	if (!n)
 		return 0;
 	if (mkdirat(epochfd, "memory", 0700) && errno != EEXIST)
@@ -320,20 +306,21 @@ static int write_work(struct memory_step *s, const struct worker *w, int epochfd
 	o.compare = true;
 	o.clean = s->tracking.clean.v;
 	o.n_clean = s->tracking.clean.n;
-	o.same = &s->same;
+	o.same = &s->fork_shared;
 	if (mem_image_write(dirfd, w->req.epoch, &source, work, n, &o, s->stats, err))
 		return -1;
 	mem_node_drained(s->stats->scanned, s->stats->wall_us);
-	return s->tracking.image || s->tracking.clean.n ? account(s, dirfd, err) : 0;
+	return s->tracking.image || s->tracking.clean.n ? memory_count_stored(s, dirfd, err) : 0;
 }
 
-/* An older chunk that is damaged is noticed here if it is to be written again (compaction). */
-static bool is_damage(const struct err *err)
+/* Writing an increment may read chunks of older epochs (compaction) and then find them damaged. */
+static bool is_image_damage(const struct err *err)
 {
 	return err->num == EBADMSG || err->num == EIO || err->num == ENODATA;
 }
 
-static int write_image(struct memory_step *s, struct worker *w, int epochfd, int criufd, bool frozen, struct err *err)
+static int memory_write_image(struct memory_step *s, struct worker *w, int epochfd, int criufd, bool frozen,
+			      struct err *err)
 {
 	struct mem_image *previous = tracking_image(s);
 
@@ -341,35 +328,35 @@ static int write_image(struct memory_step *s, struct worker *w, int epochfd, int
 		return -1;
 	s->written = true;
 	if (previous)
-		return write_work(s, w, epochfd, previous, frozen, err);
+		return memory_write_work(s, w, epochfd, previous, frozen, err);
 	previous = memory_previous(s, w);
-	if (!write_work(s, w, epochfd, previous, frozen, err)) {
+	if (!memory_write_work(s, w, epochfd, previous, frozen, err)) {
 		if (previous)
 			mem_node_compared(s->stats->scanned, s->stats->raw, s->stats->cpu_us);
 		return 0;
 	}
-	if (!previous || !is_damage(err) || remove_tree_at(epochfd, "memory"))
+	if (!previous || !is_image_damage(err) || remove_tree_at(epochfd, "memory"))
 		return -1;
 	worker_warn(w, "the memory is saved in full, because epoch %u cannot be continued: %.500s",
 		    mem_image_epoch(previous), err->text);
-	return write_work(s, w, epochfd, NULL, frozen, err);
+	return memory_write_work(s, w, epochfd, NULL, frozen, err);
 }
 
-/* The job stands still meanwhile: there was no memory for a copy, or it is to stay frozen anyway. */
-static int write_frozen(struct memory_step *s, struct worker *w, int epochfd, int criufd, const struct criu_dump *d,
-			struct err *err)
+/* Writes the image in the freeze: there was no memory for a copy, or the job is to stay frozen anyway. */
+static int memory_write_frozen(struct memory_step *s, struct worker *w, int epochfd, int criufd,
+			       const struct criu_dump *d, struct err *err)
 {
 	if (freeze_allow(w, d, w->req.vacate ? conf_checkpoint_seconds(&w->conf) : freeze_limit(w, 0, w->memory), err))
 		return -1;
 	fault_hang(w, FAULT_HANG_IN_WRITE);
-	return write_image(s, w, epochfd, criufd, true, err);
+	return memory_write_image(s, w, epochfd, criufd, true, err);
 }
 
 int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criufd, const struct criu_dump *d,
 		  struct err *err)
 {
 	struct criu_facts f;
-	const int hand = d->hand;
+	const int tracer_fd = d->hand;
 	int rc;
 
 	if (!s->on)
@@ -386,20 +373,20 @@ int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criu
 		return -1;
 	tracking_freeze(s);
 	rc = add_processes(s, w, criufd, &f, err);
-	fault_in_call(w, FAULT_CRIU_DIES_IN_CALL, hand);
+	fault_in_call(w, FAULT_CRIU_DIES_IN_CALL, tracer_fd);
 	if (!rc)
-		memory_same_freeze(s);
+		memory_fork_shared_freeze(s);
 	if (!rc)
-		rc = mem_snapshot_take(s->snapshot, s->procs, s->n_procs, f.subreaper || w->req.vacate ? -1 : hand,
+		rc = mem_snapshot_take(s->snapshot, s->procs, s->n_procs, f.subreaper || w->req.vacate ? -1 : tracer_fd,
 				       s->cow_room, err);
 	if (!rc)
-		rc = memory_shared_freeze(s, w, &f, criufd, hand, err);
+		rc = memory_shared_freeze(s, w, &f, criufd, tracer_fd, err);
 	criu_facts_free(&f);
 	fault_hang(w, FAULT_HANG_AFTER_SNAPSHOT);
 	fault_die(w, FAULT_DIE_AFTER_SNAPSHOT);
 	fault_criu_dies(w, FAULT_CRIU_DIES_AFTER_SNAPSHOT, w->req.init);
 	if (!rc && (mem_snapshot_now(s->snapshot) || (s->objects && mem_shared_now(s->objects))))
-		rc = write_frozen(s, w, epochfd, criufd, d, err);
+		rc = memory_write_frozen(s, w, epochfd, criufd, d, err);
 	if (rc)
 		return err_wrap(err, "the job's memory cannot be saved");
 	s->failed = false;
@@ -408,7 +395,7 @@ int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criu
 
 /* ---- after it ------------------------------------------------------------------ */
 
-static void tell(const struct memory_step *s, struct worker *w)
+static void memory_warn_dropped(const struct memory_step *s, struct worker *w)
 {
 	for (size_t i = 0; i < s->n_procs; i++)
 		if (s->procs[i].dropped)
@@ -416,9 +403,9 @@ static void tell(const struct memory_step *s, struct worker *w)
 				    mem_rung_name(s->procs[i].rung), mem_rung_name(s->procs[i].wanted), s->procs[i].why);
 }
 
-/* "fork 2 GiB (copy 130 ms, fork 60 ms with what is rewritten)" of the largest process, which is what a person wants to
- * know. */
-static void describe(const struct memory_step *s, struct manifest *m)
+/* Describes the way of the largest process, such as "fork" with the reason "process 12, 2 GiB: copy 130 ms, fork 60 ms
+ * with what is rewritten". */
+static void memory_describe_method(const struct memory_step *s, struct manifest *m)
 {
 	const struct mem_process *largest = NULL;
 	char size[16];
@@ -438,8 +425,8 @@ static void describe(const struct memory_step *s, struct manifest *m)
 		 format_size(largest->take.pages * MEM_PAGE, size, sizeof(size)), largest->why);
 }
 
-/* *ghosts: of them, deleted files. */
-static uint64_t shared_bytes(const struct memory_step *s, uint64_t *ghosts)
+/* Bytes of shared memory. *ghosts: the part that is in deleted files. */
+static uint64_t memory_shared_bytes(const struct memory_step *s, uint64_t *ghosts)
 {
 	size_t n = 0;
 	const struct mem_range *v = s->objects ? mem_shared_work(s->objects, &n) : NULL;
@@ -453,8 +440,8 @@ static uint64_t shared_bytes(const struct memory_step *s, uint64_t *ghosts)
 	return bytes;
 }
 
-/* criu keeps to itself that it has not left anything out. Where the library is loaded and is not asked (a criu that
- * goes by other calls than those it knows), nothing fails; it only takes as long as ever. */
+/* criu does not report that it has left nothing out. If the library is loaded but never called (a criu that makes other
+ * calls than those that the library replaces), nothing fails: only the freeze takes as long as with criu alone. */
 static void check_elision(const struct memory_step *s, struct worker *w)
 {
 	uint64_t left_out = 0, anon = 0;
@@ -471,7 +458,7 @@ static void check_elision(const struct memory_step *s, struct worker *w)
 			    format_size(anon, size, sizeof(size)));
 }
 
-static void fill_manifest(const struct memory_step *s, struct manifest *m)
+static void memory_fill_manifest(const struct memory_step *s, struct manifest *m)
 {
 	m->memory.ours = s->stats->pages > 0;
 	m->memory.pages = s->stats->pages;
@@ -481,7 +468,7 @@ static void fill_manifest(const struct memory_step *s, struct manifest *m)
 	m->memory.raw = s->stats->raw;
 	m->memory.stored = s->stats->stored;
 	m->memory.shared = s->shared;
-	m->memory.objects = shared_bytes(s, &m->memory.ghosts);
+	m->memory.objects = memory_shared_bytes(s, &m->memory.ghosts);
 	m->memory.rounds = s->tracking.rounds;
 	snprintf(m->memory.tracking, sizeof(m->memory.tracking), "%s",
 		 mem_tracking_name(tracking_image(s) ? s->tracking.how : MEM_TRACK_NONE));
@@ -489,7 +476,7 @@ static void fill_manifest(const struct memory_step *s, struct manifest *m)
 		m->memory.taken += s->procs[i].take.pages * MEM_PAGE;
 	for (size_t i = 0; i < s->n_procs; i++)
 		m->memory.criu += s->procs[i].split.kept_pages * MEM_PAGE;
-	describe(s, m);
+	memory_describe_method(s, m);
 }
 
 int memory_finish(struct memory_step *s, struct worker *w, int epochfd, int criufd, struct manifest *m, struct err *err)
@@ -500,7 +487,7 @@ int memory_finish(struct memory_step *s, struct worker *w, int epochfd, int criu
 	if (!s->written) {
 		event_phase("memory");
 		fault_die(w, FAULT_DIE_IN_DRAIN);
-		if (write_image(s, w, epochfd, criufd, false, err)) {
+		if (memory_write_image(s, w, epochfd, criufd, false, err)) {
 			s->failed = true;
 			return err_wrap(err, "the job's memory cannot be saved");
 		}
@@ -509,10 +496,10 @@ int memory_finish(struct memory_step *s, struct worker *w, int epochfd, int criu
 		worker_warn(w, "%llu pages of the job's memory cannot be read by anybody and are saved as zeros",
 			    (unsigned long long)(s->stats->unreadable / MEM_PAGE + mem_snapshot_unreadable(s->snapshot)));
 	fault_die(w, FAULT_DIE_AFTER_DRAIN);
-	fill_manifest(s, m);
+	memory_fill_manifest(s, m);
 	check_elision(s, w);
-	tell(s, w);
-	/* What the job rewrites from now on costs it nothing more. */
+	memory_warn_dropped(s, w);
+	/* Ends the children of forks: from now on writes of the job cause no more copies of pages. */
 	mem_snapshot_free(s->snapshot);
 	mem_shared_free(s->objects);
 	s->snapshot = NULL;
@@ -534,7 +521,7 @@ void memory_end(struct memory_step *s, int epochfd)
 		mem_split_free(&s->procs[i].split);
 		mem_ranges_free(&s->procs[i].take);
 	}
-	mem_sames_free(&s->same);
+	mem_sames_free(&s->fork_shared);
 	free(s->procs);
 	free(s->wanted);
 	free(s->stats);

@@ -1,6 +1,6 @@
-/* Which worker may stop the job's processes. `able` may look at the job beside another operation; if both traced a
- * process, criu's dump or the look would fail. The lock is on the pod's directory, which is root's and on the node's
- * own disk, and goes with the worker. */
+/* The lock of the worker that may stop the job's processes. `able` may inspect the job while another operation runs; if
+ * both traced a process, criu's dump or the inspection would fail. The lock is on the pod's directory, which belongs to
+ * root and is on the node's own disk. The kernel releases it when the worker exits. */
 #include "worker/worker.h"
 
 #include <fcntl.h>
@@ -10,16 +10,16 @@
 
 #define POLL_US 10000
 
-bool turn_take(struct worker *w, int wait_ms)
+bool trace_lock_take(struct worker *w, int wait_ms)
 {
 	const int64_t until = now_us() + (int64_t)wait_ms * 1000;
 
-	if (w->turn < 0)
-		w->turn = open(w->req.pod_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	/* Nobody else can have it then, either. */
-	if (w->turn < 0)
+	if (w->trace_lock < 0)
+		w->trace_lock = open(w->req.pod_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* Then no other worker can lock it, either. */
+	if (w->trace_lock < 0)
 		return true;
-	while (flock(w->turn, LOCK_EX | LOCK_NB)) {
+	while (flock(w->trace_lock, LOCK_EX | LOCK_NB)) {
 		if (now_us() >= until)
 			return false;
 		usleep(POLL_US);

@@ -1,11 +1,13 @@
-/* Pages that need not be taken in the freeze, because an image that is there has them: of the last round of a pre-dump
- * (predump.c), or of the epoch before, since which the kernel has noticed the job's writes (CRIU_Incremental).
+/* Pages that need not be taken in the freeze because an existing image has them: the image of the last round of a
+ * pre-dump (predump.c), or that of the epoch before, if the kernel has tracked the job's writes since then
+ * (CRIU_Incremental).
  *
- * Between two checkpoints nothing of fsched runs but the agent. So a worker leaves what it tracks with
- * (capture/track.h) in the agent's mailbox, and the next one takes it out; an agent that dies takes it all away. What
- * is protected before the freeze of one epoch and was not written until the freeze of the next is in both the same.
- * Each write that is noticed costs the job a page fault, so this is done only for as long as it costs less than to
- * compare all memory with hashes (capture/cost.h), and huge pages, which it would split, are left alone. */
+ * Between two checkpoints only the agent runs. A worker therefore leaves the descriptors of its tracking
+ * (capture/track.h) in the agent's mailbox, and the next worker takes them out. If the agent dies, the kernel ends the
+ * tracking. A page that is write-protected before the freeze of one epoch and not written until the freeze of the next
+ * is the same in both. Each tracked write costs the job a page fault, so writes are tracked only while that costs less
+ * than comparing all memory by hashes (capture/cost.h). Processes with many huge pages, which tracking would split, are
+ * not tracked. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -15,13 +17,14 @@
 #include "capture/node.h"
 #include "trace/tracer.h"
 
-#define HUGE_SHARE \
-	8 /* of a process's memory: with more in huge pages it is not tracked from one checkpoint to the next */
-#define TAKEN_SLACK \
-	(1u << 20) /* what a process writes between the last look and the freeze, besides what it wrote before that */
-#define SENT_MAX (MAILBOX_FDS / 2)
+/* A process with more than this part of its memory in huge pages is not tracked between checkpoints. */
+#define HUGE_SHARE  8
+/* Bytes that a process is assumed to write between the last scan and the freeze, besides a share of what it wrote
+ * before. */
+#define TAKEN_SLACK (1u << 20)
+#define SENT_MAX    (MAILBOX_FDS / 2)
 
-/* What lies in the mailbox: pidfd and userfaultfd of each process. */
+/* A message in the mailbox. With it come two descriptors of each process: its pidfd and a userfaultfd. */
 struct sent {
 	uint32_t version, epoch, n, unused;
 	struct {
@@ -51,8 +54,8 @@ static void found_free(struct found *f)
 
 static void found_add(struct found *f, const struct sent *m, const int *fds)
 {
-	/* A checkpoint that failed has left nothing; one that was made in between without tracking has left what is
-	 * older. */
+	/* A failed checkpoint has left nothing. A checkpoint without tracking has left older messages where they were,
+	 * so messages of more than one epoch may be there: the last epoch counts. */
 	if (m->epoch != f->epoch)
 		found_free(f);
 	f->epoch = m->epoch;
@@ -61,7 +64,7 @@ static void found_add(struct found *f, const struct sent *m, const int *fds)
 		f->v[f->n++] = (struct mem_tracked){ (pid_t)m->v[i].host, m->v[i].id, fds[2 * i], fds[2 * i + 1] };
 }
 
-static void empty_mailbox(const struct worker *w, struct found *f)
+static void mailbox_take_all(const struct worker *w, struct found *f)
 {
 	struct sent m;
 	int fds[MAILBOX_FDS];
@@ -79,8 +82,8 @@ static void empty_mailbox(const struct worker *w, struct found *f)
 				close(fds[i]);
 }
 
-/* What finds no room is not tracked. */
-static void leave_in_mailbox(struct tracking *p, const struct worker *w)
+/* Processes for which the mailbox has no room are not tracked any more. */
+static void mailbox_leave(struct tracking *p, const struct worker *w)
 {
 	const size_t n = mem_track_count(p->track);
 	struct mem_tracked one;
@@ -109,7 +112,7 @@ struct sorted {
 	pid_t inner, host;
 };
 
-static int by_inner(const void *a, const void *b)
+static int sorted_by_inner(const void *a, const void *b)
 {
 	const struct sorted *x = a, *y = b;
 
@@ -123,15 +126,15 @@ static bool has_huge_pages(pid_t host)
 	return mem_usage_read(host, &u) || u.huge > u.anon / HUGE_SHARE;
 }
 
-/* After the rounds it has none any more. */
-static void note_huge(struct tracking *p, uint64_t id)
+/* Remembers it, because the rounds split its huge pages and the freeze cannot see them any more. */
+static void tracking_note_huge(struct tracking *p, uint64_t id)
 {
 	p->huge = xrealloc(p->huge, (p->n_huge + 1) * sizeof(*p->huge));
 	p->huge[p->n_huge++] = id;
 }
 
-/* True if the process was found and is tracked as before. */
-static bool adopt(struct tracking *p, struct found *f, const struct sorted *process)
+/* True if the mailbox had the process and it is still tracked. */
+static bool tracking_adopt(struct tracking *p, struct found *f, const struct sorted *process)
 {
 	for (size_t i = 0; i < f->n; i++) {
 		const struct mem_tracked one = f->v[i];
@@ -144,23 +147,23 @@ static bool adopt(struct tracking *p, struct found *f, const struct sorted *proc
 	return false;
 }
 
-/* others: those that were not tracked before, too. */
-static void track_all(struct tracking *p, struct worker *w, const struct tree *t, struct found *f, bool others)
+/* others: also track processes that were not tracked before. */
+static void track_processes(struct tracking *p, struct worker *w, const struct tree *t, struct found *f, bool others)
 {
 	cleanup_free struct sorted *v = xcalloc((size_t)t->n + 1, sizeof(*v));
 	struct err err = { 0 };
 
 	for (int i = 0; i < t->n; i++)
 		v[i] = (struct sorted){ t->inner[i], t->pids[i] };
-	qsort(v, (size_t)t->n, sizeof(*v), by_inner);
+	qsort(v, (size_t)t->n, sizeof(*v), sorted_by_inner);
 	for (int i = 0; i < t->n; i++) {
 		const bool huge = has_huge_pages(v[i].host);
 
 		if (huge && p->rounds_wanted)
-			note_huge(p, (uint64_t)v[i].inner);
+			tracking_note_huge(p, (uint64_t)v[i].inner);
 		if (huge && !p->rounds_wanted)
 			continue;
-		if (adopt(p, f, &v[i]) || !others)
+		if (tracking_adopt(p, f, &v[i]) || !others)
 			continue;
 		if (mem_track_add(p->track, v[i].host, (uint64_t)v[i].inner, &err) && err.num != ESRCH && p->rounds_wanted)
 			worker_warn(w, "pre-dump: %s; its memory is copied as without one", err.text);
@@ -169,7 +172,7 @@ static void track_all(struct tracking *p, struct worker *w, const struct tree *t
 
 /* ---- whether it pays ----------------------------------------------------------------- */
 
-static bool pays(const struct worker *w, uint64_t pages, uint64_t changed)
+static bool tracking_pays(const struct worker *w, uint64_t pages, uint64_t changed)
 {
 	struct mem_node node;
 
@@ -179,8 +182,8 @@ static bool pays(const struct worker *w, uint64_t pages, uint64_t changed)
 	return pages > 0 && mem_worth_tracking(&node, (double)changed / (double)pages);
 }
 
-/* As far as the epoch before tells, if hashes have told it. */
-static bool pays_to_begin(const struct worker *w)
+/* Goes by the epoch before, if hashes have told how much of it had changed. */
+static bool tracking_pays_to_begin(const struct worker *w)
 {
 	const unsigned newest = previous_epoch(w);
 	cleanup_close int epochfd = newest ? store_open_epoch(&w->store, newest, NULL) : -1;
@@ -192,66 +195,32 @@ static bool pays_to_begin(const struct worker *w)
 	if (epochfd < 0 || manifest_load(epochfd, &m, NULL))
 		return false;
 	yes = m.memory.increment &&
-	      pays(w, m.memory.pages - m.memory.zero, m.memory.pages - m.memory.zero - m.memory.reused);
+	      tracking_pays(w, m.memory.pages - m.memory.zero, m.memory.pages - m.memory.zero - m.memory.reused);
 	manifest_free(&m);
 	return yes;
 }
 
-static bool pays_to_go_on(const struct memory_step *s, const struct worker *w)
+static bool tracking_pays_to_continue(const struct memory_step *s, const struct worker *w)
 {
 	const struct mem_write_stats *st = s->stats;
 	uint64_t used = 0, left = 0;
 
 	if (st->linked_files)
-		return pays(w, st->pages - st->zero, st->pages - st->zero - st->reused);
-	/* A full epoch says nothing of what has changed. */
+		return tracking_pays(w, st->pages - st->zero, st->pages - st->zero - st->reused);
+	/* A full epoch does not tell what has changed. */
 	for (size_t i = 0; i < s->tracking.n_uses; i++) {
 		used += s->tracking.uses[i].used;
 		left += s->tracking.uses[i].left;
 	}
 	if (s->tracking.since)
-		return pays(w, used, left);
-	return !s->tracking.rounds_wanted || pays_to_begin(w);
+		return tracking_pays(w, used, left);
+	return !s->tracking.rounds_wanted || tracking_pays_to_begin(w);
 }
 
 /* ---- before the freeze ------------------------------------------------------------------ */
 
-struct tracking_use *tracking_use_of(struct tracking *p, uint64_t id)
-{
-	for (size_t i = p->n_uses; i > 0; i--)
-		if (p->uses[i - 1].id == id)
-			return &p->uses[i - 1];
-	p->uses = xrealloc(p->uses, (p->n_uses + 1) * sizeof(*p->uses));
-	p->uses[p->n_uses] = (struct tracking_use){ .id = id };
-	return &p->uses[p->n_uses++];
-}
-
-void tracking_set_used(struct tracking *p, const struct mem_ranges *present)
-{
-	p->n_uses = 0;
-	for (size_t i = 0; i < present->n; i++)
-		tracking_use_of(p, present->v[i].id)->used += present->v[i].npages * MEM_PAGE;
-}
-
-uint64_t tracking_set_left(struct tracking *p, const struct mem_ranges *clean)
-{
-	uint64_t sum = 0;
-
-	for (size_t i = 0; i < p->n_uses; i++)
-		p->uses[i].left = p->uses[i].used;
-	for (size_t i = 0; i < clean->n; i++) {
-		struct tracking_use *u = tracking_use_of(p, clean->v[i].id);
-		uint64_t bytes = clean->v[i].npages * MEM_PAGE;
-
-		u->left -= bytes < u->left ? bytes : u->left;
-	}
-	for (size_t i = 0; i < p->n_uses; i++)
-		sum += p->uses[i].left;
-	return sum;
-}
-
-/* Written from now on counts for the next checkpoint, and what was not written until now for this one. */
-static void look(struct memory_step *s, struct worker *w)
+/* Pages unchanged until now are clean for this checkpoint; writes from now on count for the next. */
+static void tracking_scan(struct memory_step *s, struct worker *w)
 {
 	struct tracking *p = &s->tracking;
 	struct mem_ranges present = { 0 };
@@ -260,11 +229,11 @@ static void look(struct memory_step *s, struct worker *w)
 	tracking_set_used(p, &present);
 	tracking_set_left(p, &p->before);
 	mem_ranges_free(&present);
-	/* In a full epoch there is none. */
+	/* A full epoch continues nothing. */
 	p->continues = p->since && p->since == previous_epoch(w) && memory_previous(s, w);
 }
 
-static void begin(struct memory_step *s, struct worker *w, int epochfd, const struct tree *t)
+static void tracking_start(struct memory_step *s, struct worker *w, int epochfd, const struct tree *t)
 {
 	struct tracking *p = &s->tracking;
 	struct found f = { 0 };
@@ -272,7 +241,7 @@ static void begin(struct memory_step *s, struct worker *w, int epochfd, const st
 
 	p->track = mem_track_new(p->how);
 	if (p->how == MEM_TRACK_PROTECT && w->conf.incremental)
-		empty_mailbox(w, &f);
+		mailbox_take_all(w, &f);
 	p->since = f.epoch;
 	if (p->rounds_wanted && !w->req.vacate) {
 		s->huge = mem_huge_new();
@@ -280,17 +249,17 @@ static void begin(struct memory_step *s, struct worker *w, int epochfd, const st
 			mem_huge_note(s->huge, t->pids[i]);
 	}
 	fault_in_call(w, FAULT_DIE_IN_CALL, TRACER_SELF);
-	others = p->rounds_wanted || (!w->req.vacate && (f.n > 0 || pays_to_begin(w)));
-	/* It looks at every process's memory. */
+	others = p->rounds_wanted || (!w->req.vacate && (f.n > 0 || tracking_pays_to_begin(w)));
+	/* It reads the memory usage of every process, so it is called only if there is something to track. */
 	if (f.n > 0 || others)
-		track_all(p, w, t, &f, others);
+		track_processes(p, w, t, &f, others);
 	found_free(&f);
 	if (!mem_track_count(p->track))
 		return;
-	if (p->rounds_wanted)
-		predump_run(s, w, epochfd);
-	else
-		look(s, w);
+	if (!p->rounds_wanted)
+		tracking_scan(s, w);
+	else if (predump_run(s, w, epochfd))
+		tracking_end(s, epochfd); /* all memory is taken in the freeze */
 }
 
 void tracking_begin(struct memory_step *s, struct worker *w, int epochfd)
@@ -309,10 +278,10 @@ void tracking_begin(struct memory_step *s, struct worker *w, int epochfd)
 		p->how = MEM_TRACK_SOFT_DIRTY;
 	if (p->rounds_wanted && p->how == MEM_TRACK_NONE)
 		worker_warn(w, "CRIU_PreDump has no effect: this kernel cannot tell which pages were written");
-	/* Soft-dirty bits are any process's to clear: for as long as a checkpoint takes, and no longer, they are
-	 * believed. */
+	/* Any process may clear soft-dirty bits: they are relied on during one checkpoint only, not from one to the
+	 * next. */
 	if (p->how == MEM_TRACK_PROTECT || (p->rounds_wanted && p->how == MEM_TRACK_SOFT_DIRTY))
-		begin(s, w, epochfd, &t);
+		tracking_start(s, w, epochfd, &t);
 	tree_free(&t);
 }
 
@@ -323,8 +292,8 @@ bool tracking_expects(struct tracking *p, uint64_t id, uint64_t *bytes)
 	if ((!p->image && !p->continues) || !mem_track_has(p->track, id))
 		return false;
 	left = tracking_use_of(p, id)->left;
-	/* Since a round not much more time has passed than will pass until the freeze; since the epoch before, far
-	 * more. */
+	/* The time since the last round is about the time that will pass until the freeze. The time since the epoch
+	 * before is far longer. */
 	*bytes = left + (p->rounds ? left : left / 8) + TAKEN_SLACK;
 	return true;
 }
@@ -345,7 +314,7 @@ void tracking_freeze(struct memory_step *s)
 	if (!image)
 		return;
 	mem_track_last(p->track, &clean);
-	mem_sames_distrust(&p->same, &clean);
+	mem_sames_distrust(&p->fork_shared, &clean);
 	if (p->rounds) {
 		mem_ranges_in_image(&p->clean, clean.v, clean.n, image);
 	} else {
@@ -361,12 +330,12 @@ void tracking_decide(struct memory_step *s, const struct worker *w)
 	struct tracking *p = &s->tracking;
 
 	if (w->req.vacate) {
-		mem_track_leave(p->track); /* the processes stand still: nothing waits while the kernel lets go of all
-					      at once */
+		mem_track_leave(p->track); /* the processes are frozen: nothing waits while the kernel removes all
+					      protection at exit */
 		p->track = NULL;
 	}
 	if (!p->track || p->how != MEM_TRACK_PROTECT || !w->conf.incremental || w->mailbox.in < 0 ||
-	    !pays_to_go_on(s, w)) {
+	    !tracking_pays_to_continue(s, w)) {
 		mem_track_free(p->track);
 		p->track = NULL;
 		return;
@@ -379,7 +348,7 @@ void tracking_leave(struct memory_step *s, const struct worker *w)
 {
 	if (!s->on || !s->tracking.track)
 		return;
-	leave_in_mailbox(&s->tracking, w);
+	mailbox_leave(&s->tracking, w);
 	mem_track_leave(s->tracking.track);
 	s->tracking.track = NULL;
 }
@@ -392,7 +361,7 @@ void tracking_end(struct memory_step *s, int epochfd)
 	mem_track_free(p->track);
 	mem_ranges_free(&p->before);
 	mem_ranges_free(&p->clean);
-	mem_sames_free(&p->same);
+	mem_sames_free(&p->fork_shared);
 	free(p->uses);
 	free(p->huge);
 	*p = (struct tracking){ 0 };

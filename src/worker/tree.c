@@ -14,24 +14,26 @@
 struct node {
 	pid_t pid, parent;
 	int inner, session; /* numbers inside the pod */
-	int born_session;   /* a child's that the process must have had before its own; 0: not known */
+	int born_session;   /* the session in which a child was forked, and in which this process must have been before
+			       its own; 0: not known */
 	bool ended;         /* a zombie */
-	bool nested;        /* in a PID namespace of its own: its numbers are those there */
+	bool nested;        /* in a nested PID namespace: inner and session are its numbers there */
 	enum {
 		UNKNOWN,
 		INSIDE,  /* descends from the leader */
 		STRAY,   /* descends from pid 1 only */
-		ENTERED, /* came from outside of the pod: criu, its driver, a person with nsenter */
+		ENTERED, /* entered the pod from outside: criu, its driver, a person with nsenter */
 	} where;
 };
 
-/* All processes of the pod but pid 1. */
+/* All processes of the pod except pid 1. */
 struct nodes {
 	struct node *v;
 	int n;
 };
 
-/* Here, in the pod, and in PID namespaces below that. */
+/* The number of PID namespaces in which the process has a pid, from that of this process downwards: 2 = here and in the
+ * pod. */
 static int count_levels(const char *status)
 {
 	const char *p = strstr(status, "\nNSpid:");
@@ -42,7 +44,7 @@ static int count_levels(const char *status)
 	return n;
 }
 
-static void read_node(struct node *n, struct tree *t)
+static void tree_read_node(struct node *n, struct tree *t)
 {
 	static const char *const keys[] = { "NSpid", "NSpgid", "NSsid" };
 	cleanup_free char *status = NULL;
@@ -67,7 +69,7 @@ static void read_node(struct node *n, struct tree *t)
 	}
 }
 
-static struct node *find(const struct nodes *l, pid_t pid)
+static struct node *tree_find_node(const struct nodes *l, pid_t pid)
 {
 	for (int i = 0; i < l->n; i++)
 		if (l->v[i].pid == pid)
@@ -76,27 +78,27 @@ static struct node *find(const struct nodes *l, pid_t pid)
 }
 
 /* The leader is the sub-reaper of everything that the job starts, so every process of the job descends from it. */
-static void place(const struct nodes *l, struct node *p, pid_t init, int depth)
+static void tree_place_node(const struct nodes *l, struct node *p, pid_t init, int depth)
 {
-	struct node *up = find(l, p->parent);
+	struct node *up = tree_find_node(l, p->parent);
 
 	if (p->where != UNKNOWN)
 		return;
 	if (p->inner == LEADER_PID) {
 		p->where = INSIDE;
 	} else if (p->parent == init) {
-		/* What entered and was left by its parent is in a session from outside: a child of a criu that was
-		 * killed, say. */
+		/* A process that entered and whose parent has died, for example a child of a killed criu, is in a
+		 * session from outside of the pod (0 here). */
 		p->where = p->session ? STRAY : ENTERED;
 	} else if (!up || depth > l->n) {
 		p->where = ENTERED;
 	} else {
-		place(l, up, init, depth + 1);
+		tree_place_node(l, up, init, depth + 1);
 		p->where = up->where;
 	}
 }
 
-static int read_nodes(pid_t init, struct nodes *l, struct tree *t, struct err *err)
+static int tree_read_nodes(pid_t init, struct nodes *l, struct tree *t, struct err *err)
 {
 	*t = (struct tree){ .max_pid = LEADER_PID };
 	l->n = pod_pids(init, &t->pids, err);
@@ -105,15 +107,15 @@ static int read_nodes(pid_t init, struct nodes *l, struct tree *t, struct err *e
 	l->v = xcalloc((size_t)l->n + 1, sizeof(*l->v));
 	for (int i = 0; i < l->n; i++) {
 		l->v[i].pid = t->pids[i];
-		read_node(&l->v[i], t);
+		tree_read_node(&l->v[i], t);
 	}
 	for (int i = 0; i < l->n; i++)
-		place(l, &l->v[i], init, 0);
+		tree_place_node(l, &l->v[i], init, 0);
 	return 0;
 }
 
-/* Never more than were read. */
-static void append(struct tree *t, const struct node *p)
+/* t->pids has room for all processes that were read. */
+static void tree_append(struct tree *t, const struct node *p)
 {
 	t->pids[t->n] = p->pid;
 	t->inner[t->n++] = p->inner;
@@ -148,12 +150,12 @@ int tree_read(pid_t init, struct tree *t, struct err *err)
 {
 	struct nodes l;
 
-	if (read_nodes(init, &l, t, err))
+	if (tree_read_nodes(init, &l, t, err))
 		return -1;
 	t->inner = xcalloc((size_t)l.n + 1, sizeof(*t->inner));
 	for (int i = 0; i < l.n; i++)
 		if (l.v[i].where == INSIDE)
-			append(t, &l.v[i]);
+			tree_append(t, &l.v[i]);
 	free(l.v);
 	if (t->n == 0) {
 		tree_free(t);
@@ -162,7 +164,7 @@ int tree_read(pid_t init, struct tree *t, struct err *err)
 	return 0;
 }
 
-/* ---- is everything of the job there, and can it be put together again? ---- */
+/* ---- can all processes be saved and restored? ---- */
 
 static bool has_image(int imagesfd, const struct node *p)
 {
@@ -172,17 +174,17 @@ static bool has_image(int imagesfd, const struct node *p)
 	return faccessat(imagesfd, name, F_OK, 0) == 0;
 }
 
-/* criu brings a process into its session by forking it at the right moment: from the leader of the session, from an
- * ancestor before that began a session of its own, or, for children of the tree's first process, from a helper. Nothing
- * of this fits an orphan of another session that a sub-reaper besides the first process has adopted. */
+/* criu puts a process into its session by forking it at the right moment: from the leader of the session, from an
+ * ancestor before that ancestor calls setsid(), or, for children of the tree's first process, from a helper. None of
+ * these works for an orphan of another session that was adopted by a sub-reaper other than the first process. */
 static bool session_fits(const struct nodes *l, const struct node *p)
 {
-	struct node *up = find(l, p->parent);
+	struct node *up = tree_find_node(l, p->parent);
 
 	if (p->inner == LEADER_PID || p->session == p->inner ||
 	    (up && (up->inner == LEADER_PID || up->session == p->session)))
 		return true;
-	for (; up && up->inner != p->session; up = find(l, up->parent)) {
+	for (; up && up->inner != p->session; up = tree_find_node(l, up->parent)) {
 		if (up->inner == LEADER_PID || (up->born_session && up->born_session != p->session))
 			return false;
 		up->born_session = p->session;
@@ -190,7 +192,7 @@ static bool session_fits(const struct nodes *l, const struct node *p)
 	return up != NULL;
 }
 
-static int check_node(const struct nodes *l, const struct node *p, int imagesfd, struct err *err)
+static int tree_check_node(const struct nodes *l, const struct node *p, int imagesfd, struct err *err)
 {
 	char who[PROC_DESCRIBED];
 
@@ -200,7 +202,7 @@ static int check_node(const struct nodes *l, const struct node *p, int imagesfd,
 			"%s is no descendant of the job's first process and would not be saved; where an older version of fsched has "
 			"restored a job, its daemons are so; the job can be checkpointed once this process has ended",
 			proc_describe(p->pid, who, sizeof(who)));
-	/* The preflight refuses a nested one. */
+	/* The preflight refuses processes in nested namespaces. */
 	if (p->where != INSIDE || p->nested)
 		return 0;
 	if (!session_fits(l, p))
@@ -217,12 +219,12 @@ int tree_check(pid_t init, int imagesfd, struct err *err)
 {
 	struct nodes l;
 	struct tree t;
-	int rc = read_nodes(init, &l, &t, err);
+	int rc = tree_read_nodes(init, &l, &t, err);
 
 	if (rc)
 		return -1;
 	for (int i = 0; i < l.n && rc == 0; i++)
-		rc = check_node(&l, &l.v[i], imagesfd, err);
+		rc = tree_check_node(&l, &l.v[i], imagesfd, err);
 	free(l.v);
 	tree_free(&t);
 	return rc;

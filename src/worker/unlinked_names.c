@@ -1,4 +1,4 @@
-/* The names that criu is given for files whose own is gone: preload/unlinked_names.h. */
+/* The names that criu is given for open files that have lost theirs: preload/unlinked_names.h has the format. */
 #include "preload/unlinked_names.h"
 
 #include <errno.h>
@@ -8,7 +8,7 @@
 #include "base/util.h"
 #include "worker/worker.h"
 
-int names_write(const struct files_names *x, const struct request *r, int fd, struct err *err)
+int unlinked_names_write(const struct files_names *x, const struct request *r, int fd, struct err *err)
 {
 	for (size_t i = 0; i < x->n; i++) {
 		const struct files_name *f = &x->v[i];

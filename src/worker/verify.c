@@ -12,8 +12,8 @@
 
 #define DEPTH_MAX 64
 
-/* Lets the kernel forget the pages of every file, so that the digests are of what is on the disk. Only possible after
- * fsync; a file system may ignore it, which makes the check weaker, not wrong. */
+/* Drops the files from the page cache, so that the digests are computed from the disk. The kernel drops clean pages
+ * only, so fsync comes first. A file system may ignore the request, which makes the check weaker, not wrong. */
 static void forget_pages(int dirfd, int depth)
 {
 	cleanup_dir DIR *d = dir_open_at(dirfd, ".");
@@ -33,7 +33,7 @@ static void forget_pages(int dirfd, int depth)
 	}
 }
 
-/* The chunks of memory/ carry their own checksums. */
+/* The chunks of memory/ have their own checksums, which the manifest does not repeat. */
 static int verify_memory(int epochfd, enum mem_verify what, int threads, struct err *err)
 {
 	cleanup_close int dirfd = openat(epochfd, "memory", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

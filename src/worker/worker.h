@@ -1,5 +1,7 @@
-/* fsched-worker: one operation on one job's checkpoints, as root, then it ends. A crash or a hang costs an epoch, not
- * the job: every process made here dies with the worker, and a tree whose criu is gone runs on.
+/* fsched-worker: a root process that does one operation on the checkpoints of one job and exits.
+ *
+ * A worker that crashes or hangs costs an epoch, not the job: the kernel kills every process that the worker made when
+ * the worker dies, and the job's processes run on when criu is gone.
  *
  * The contract with the agent (request, events) is in docs/internals.md. */
 #ifndef FSCHED_WORKER_H
@@ -28,6 +30,7 @@
 
 enum op { OP_CHECKPOINT, OP_PREFLIGHT, OP_RESTORE, OP_VERIFY };
 
+/* What the agent asks for. Members that the operation does not use are zero. */
 struct request {
 	enum op op;
 	char job_dir[4096], pod_dir[4096], config[4096], script[4096];
@@ -37,12 +40,16 @@ struct request {
 	gid_t gid;
 	gid_t *groups; /* owned */
 	int n_groups;
-	pid_t init;
-	int agent_port, ctl_fd;
-	pid_t keeper; /* who has the mailbox; 0: there is none */
-	int keeper_in, keeper_out;
-	bool vacate, sign, private_tmp;
-	bool written; /* the agent keeps the list of written files, and answers "frozen" */
+	pid_t init;     /* the pod's pid 1, as a pid of the host */
+	int agent_port; /* 0: none */
+	int ctl_fd;     /* restore: the pod's end of the control socket */
+	pid_t keeper;   /* the process that holds the mailbox; 0: there is no mailbox */
+	int keeper_in;  /* the mailbox's descriptors in that process */
+	int keeper_out;
+	bool vacate;      /* the job leaves its node when the epoch is durable */
+	bool sign;        /* sign the manifest, and require a signature, by MUNGE */
+	bool private_tmp; /* the pod has a /tmp of its own */
+	bool write_list;  /* the agent keeps a list of the files that the job writes, and answers "frozen" with "go" */
 };
 
 struct worker {
@@ -50,230 +57,265 @@ struct worker {
 	struct conf conf;
 	struct store store;
 	struct criu_bin criu;
-	char libexec[4096];       /* where this program lies */
+	char libexec[4096];       /* the directory of this program */
 	int64_t began;            /* now_us() */
 	json_t *warnings;         /* owned */
-	struct files_names names; /* of files whose own is gone, as last seen */
-	bool node_fault;          /* if what is being done now fails, this node is to blame, and not the epoch */
-	struct mailbox mailbox;   /* -1: there is none */
-	int turn;                 /* of turn_take(); -1: none */
-	int go_due;               /* "frozen" was told so often, and not yet answered */
-	uint64_t memory;          /* bytes that the job has, as of the preflight */
+	struct files_names names; /* names for open files that have lost theirs, as of the last search */
+	bool node_fault;          /* a failure of the current step is the fault of this node, not of the epoch */
+	struct mailbox mailbox;   /* -1, -1: there is none */
+	int trace_lock;           /* descriptor of trace_lock_take(); -1: not opened */
+	int frozen_unanswered;    /* "frozen" events that the agent has not yet answered with "go" */
+	uint64_t memory;          /* bytes of the job's memory, as of the preflight */
 };
 
-/* request.c: reads and checks the line on standard input. */
+/* request.c */
+
+/* Reads and checks the first line of standard input. 0, or -1 with err. */
 int request_read(struct request *r, enum op op, struct err *err);
 void request_free(struct request *r);
-/* The next word on standard input, within timeout_ms. false: end of file or time is up. */
+/* Waits up to timeout_ms for the next line of standard input that is not "hurry". false: end of file or timeout. */
 bool request_word(char *buf, size_t len, int timeout_ms);
-/* Did the word "hurry" come? It may at any time: what only makes the job notice less of its checkpoint is left out from
- * then on. */
+/* Whether the line "hurry" has come; the agent may send it at any time. From then on the worker skips what only makes
+ * the job notice less of its checkpoint. */
 bool request_hurried(void);
 
-/* events.c: one JSON object per line on standard output. A reader that has gone is no reason to stop. */
+/* events.c: events are JSON objects on standard output, one a line. A reader that has gone is ignored: the operation
+ * goes on. */
+
 void event_phase(const char *name);
-/* o: the members besides "event", taken over. */
+/* o: the members besides "event". Takes the reference. */
 void event_send(const char *event, json_t *o);
-/* node: the fault is this node's, another may be able to. asker: it is that of who asked, the job could be saved. */
+/* The result of a failed operation.
+ *   refused  nothing was done
+ *   node     the fault is this node's; another node may succeed
+ *   asker    the fault is that of who asked; the job could be saved */
 void event_failed(const char *error, bool refused, bool node, bool asker);
-/* If the deadline passes, sends the failure and ends the worker, wherever it is. 0 = off. */
+/* Sets the time limit of the operation, from now on; 0 = none. When it passes, the worker sends the failure and exits,
+ * wherever it is. */
 int deadline_set(unsigned seconds, struct err *err);
-/* Likewise for the freeze. configured: CheckpointFreezeTimeout. */
+/* The same for the freeze. configured: CheckpointFreezeTimeout, for the message. */
 int freeze_deadline(unsigned seconds, unsigned configured, struct err *err);
 
-/* freeze.c: the limit of the freeze, s. copied: bytes of memory that are copied in it; written: that are written. */
+/* freeze.c: how long the job may be frozen. */
+
+/* The limit of the freeze in s. copied: bytes of memory that are copied during it; written: bytes that are written. */
 unsigned freeze_limit(const struct worker *w, uint64_t copied, uint64_t written);
-/* criu is about to be started; the job stands still; it may do so for another seconds from now on. */
+/* criu is about to be started: the limit plus the time that criu needs before the freeze. */
 int freeze_expected(const struct worker *w, unsigned seconds, struct err *err);
+/* The job is frozen: the limit, from now on. */
 int freeze_begins(const struct worker *w, unsigned seconds, struct err *err);
+/* The job stays frozen: a new limit, from now on, for criu's driver, too. */
 int freeze_allow(const struct worker *w, const struct criu_dump *d, unsigned seconds, struct err *err);
 
-/* The operations. 0: the result has been sent. -1: err; *refused says that it was known before anything was done. */
+/* The operations. 0: the result has been sent. -1 with err; *refused: nothing had been done when it failed. */
 int worker_checkpoint(struct worker *w, bool *refused, struct err *err);
 int worker_preflight(struct worker *w, struct err *err);
 int worker_restore(struct worker *w, bool *refused, struct err *err);
 int worker_verify(struct worker *w, struct err *err);
 
-/* written.c: the steps of one checkpoint. Nothing is done if the request does not say "written". */
-struct written_step {
+/* write_list.c: files that the job has written and closed, in a checkpoint. The functions do nothing unless the request
+ * says "written". */
+struct write_list_step {
 	struct files_written *w; /* NULL: nothing to do */
 	struct manifest previous;
 	int previous_filesfd;
 };
-int written_begin(struct written_step *s, struct worker *w, int filesfd, const struct files_opts *o, struct err *err);
-int written_freeze(struct written_step *s, struct worker *w, const json_t *open, struct err *err);
-int written_finish(struct written_step *s, struct worker *w, struct manifest *m, int64_t frozen_at, struct err *err);
-void written_end(struct written_step *s);
+/* Before the freeze. filesfd: the new epoch's files/. */
+int write_list_begin(struct write_list_step *s, struct worker *w, int filesfd, const struct files_opts *o,
+		     struct err *err);
+/* In the freeze. open: records of the files that are open for writing. */
+int write_list_freeze(struct write_list_step *s, struct worker *w, const json_t *open, struct err *err);
+/* Adds its records to m->files. frozen_at: Unix us, the begin of the freeze. */
+int write_list_finish(struct write_list_step *s, struct worker *w, struct manifest *m, int64_t frozen_at,
+		      struct err *err);
+void write_list_end(struct write_list_step *s);
 
-/* verify.c: reads the epoch back from the disk, not from memory, and compares all digests. */
+/* verify.c: reads the epoch back from the disk, not from the page cache, and compares all digests. */
 int verify_written(struct worker *w, int epochfd, struct err *err);
 
-/* tree.c: host pids of the job's processes, and the highest pid, group or session number in the pod. To be freed with
- * tree_free(). */
+/* tree.c: the job's processes. */
 struct tree {
-	pid_t *pids;
-	pid_t *inner;
+	pid_t *pids;  /* on the host */
+	pid_t *inner; /* the same processes' pids in the pod */
 	int n;
-	int32_t max_pid;
-}; /* inner: their numbers in the pod */
+	int32_t max_pid; /* the highest pid, process group or session in the pod */
+};
+/* 0: to be freed with tree_free(). -1: err.num ESRCH: the job has ended. */
 int tree_read(pid_t init, struct tree *t, struct err *err);
 void tree_free(struct tree *t);
-/* The pid here of the process with that number in the pod; 0: there is none. */
+/* The host's pid of the process with that pid in the pod; 0: there is none. */
 pid_t tree_host_of(const struct tree *t, uint64_t inner);
-/* -1: a process of the job would not be saved, or could not be restored: it is not below the leader, which alone criu
- * dumps, or in a session that criu cannot put it into. imagesfd: criu's images, in the freeze: also that each process
- * is among them; -1: there are none yet. */
+/* Checks that criu saves every process of the job and can restore it. -1: a process is not below the leader, where
+ * alone criu dumps, or it is in a session that criu cannot put it into. imagesfd: criu's images, in the freeze: also
+ * checks that each process has an image; -1: there are no images yet. */
 int tree_check(pid_t init, int imagesfd, struct err *err);
 /* False when the job has ended. */
 bool tree_is_there(pid_t init);
 
-/* previous.c: the epoch before, that an increment continues. */
-struct previous {
-	bool looked;
-	struct mem_image *image;
-}; /* owned */
+/* previous_epoch.c: the epoch that an increment continues. */
+struct previous_image {
+	bool searched;
+	struct mem_image *image; /* owned */
+};
 struct memory_step;
 /* The newest complete epoch before the one that is made; 0: there is none. */
 unsigned previous_epoch(const struct worker *w);
 /* Its image, with its hashes; belongs to s. NULL: the new epoch is to be a full one, because the configuration says so
- * or there is none to continue; with a warning if there is one and it is damaged. */
+ * or there is nothing to continue. Warns if the epoch before is damaged. */
 struct mem_image *memory_previous(struct memory_step *s, struct worker *w);
 
-/* tracking.c: what an image that is there has of the job's memory, as the kernel has noticed its writes. All zero:
- * nothing is known. */
-struct tracking_use {
-	uint64_t id, used, left;
-}; /* of a process; bytes: in use, written since the last look, or the epoch before */
+/* tracking.c: which pages of the job's memory an existing image already has, as the kernel has tracked writes. All
+ * zero: nothing is known. */
+struct tracking_use { /* of one process */
+	uint64_t id;
+	uint64_t used; /* bytes in use */
+	uint64_t left; /* bytes written since the last scan, or since the epoch before */
+};
 struct tracking {
 	enum mem_tracking how;
-	struct mem_track *track;  /* owned; NULL: nothing is tracked */
-	unsigned since;           /* the epoch before whose freeze tracking began; 0: it was not tracked before */
-	bool continues;           /* the epoch before is that one, and its image can be continued */
-	struct mem_ranges before; /* pages that were not written since, as of the look before the freeze */
-	bool rounds_wanted;       /* CRIU_PreDump */
-	struct mem_image *image;  /* owned: of the last round; NULL: nothing was copied */
-	struct mem_sames same;    /* owned: pages of the last round that were copied from another process */
+	struct mem_track *track;      /* owned; NULL: nothing is tracked */
+	unsigned since;               /* tracking began before the freeze of this epoch; 0: it was not tracked before */
+	bool continues;               /* "since" is the epoch before, and its image can be continued */
+	struct mem_ranges before;     /* pages unchanged since that epoch, as of the last scan before the freeze */
+	bool rounds_wanted;           /* CRIU_PreDump */
+	struct mem_image *image;      /* owned: of the last round; NULL: nothing was copied */
+	struct mem_sames fork_shared; /* owned: pages of the last round that were copied from another process */
 	unsigned rounds;
 	uint64_t scanned;          /* bytes read in all rounds */
 	struct tracking_use *uses; /* owned */
 	size_t n_uses;
-	uint64_t *huge; /* owned: processes that had many huge pages before the rounds */
+	uint64_t *huge; /* owned: ids of processes that had many huge pages before the rounds */
 	size_t n_huge;
-	struct mem_ranges clean; /* in the freeze: pages for which the image has what the processes have */
+	struct mem_ranges clean; /* in the freeze: pages whose content the image has */
 };
-/* Before everything else, the job runs: what is tracked already, and CRIU_PreDump. Never fails: what is not known is
- * taken in the freeze. */
+/* The first step of a checkpoint, while the job runs: takes over what an earlier worker tracks, and runs the rounds of
+ * CRIU_PreDump. Never fails: memory of which nothing is known is taken in the freeze. */
 void tracking_begin(struct memory_step *s, struct worker *w, int epochfd);
-/* bytes: that will probably have to be taken in the freeze. False: nothing of this process is known from before. */
+/* *bytes: an estimate of what will have to be taken of the process in the freeze. False: nothing of it is known. */
 bool tracking_expects(struct tracking *p, uint64_t id, uint64_t *bytes);
 /* In the freeze: fills clean. */
 void tracking_freeze(struct memory_step *s);
-/* The image that clean is about; NULL: there is none. Borrowed. */
+/* The image that clean refers to; NULL: there is none. Borrowed. */
 struct mem_image *tracking_image(const struct memory_step *s);
-/* The memory is written. Whether writes are noticed until the next checkpoint; if not, nothing of it stays in the job
- * from now on. */
+/* After the memory is written: decides whether writes are tracked until the next checkpoint. If not, nothing of the
+ * tracking stays in the job. */
 void tracking_decide(struct memory_step *s, const struct worker *w);
-/* The epoch is complete: leaves what goes on for the next worker. */
+/* The epoch is complete: leaves what is tracked in the mailbox for the next worker. */
 void tracking_leave(struct memory_step *s, const struct worker *w);
-/* Nothing of it stays in the epoch's directory, nor, if it was not left, in the job. */
+/* Removes the directories of rounds from the epoch's and, unless it was left, the tracking from the job. */
 void tracking_end(struct memory_step *s, int epochfd);
-/* For predump.c: of one process; who asks for many does so in ascending order. The memory in use as of a look; and of
- * it what is not clean, the sum of which is returned. */
+
+/* tracking_use.c: struct tracking.uses. */
+
+/* The entry of one process, made if there is none; a caller that asks for many does so in ascending order. */
 struct tracking_use *tracking_use_of(struct tracking *p, uint64_t id);
+/* present: the memory in use, as of a scan. */
 void tracking_set_used(struct tracking *p, const struct mem_ranges *present);
+/* clean: the part of it that is clean. Returns the sum of what is not, in bytes. */
 uint64_t tracking_set_left(struct tracking *p, const struct mem_ranges *clean);
 
-/* predump.c: rounds before the freeze, of what is tracked. */
-/* Neither where Slurm waits for the job to go, nor where there is nothing to gain by it. */
+/* predump.c: rounds of copying before the freeze. */
+
+/* False where Slurm waits for the job to leave its node, and where there is nothing to gain. */
 bool predump_wanted(const struct worker *w);
-void predump_run(struct memory_step *s, struct worker *w, int epochfd);
+/* Runs the rounds. -1: one has failed, which is in the warnings; what is tracked must not be used. */
+int predump_run(struct memory_step *s, struct worker *w, int epochfd);
+/* Closes the image of the last round and removes the directories of all rounds. */
 void predump_end(struct tracking *p, int epochfd);
 
-/* Of one process, before the freeze. */
+/* What is known of one process before the freeze, and the way of taking its memory that follows from it. */
 struct memory_wanted {
 	pid_t host;
 	struct mem_usage usage;
-	uint64_t same; /* bytes that another process has, too, and that are taken with that one */
+	uint64_t fork_shared; /* bytes that it shares with another process, with which they are taken */
 	struct mem_rewriting rewriting;
 	enum mem_rung rung;
-	char why[256];
+	char why[256]; /* the reason for that way */
 };
 
-/* memory.c: the steps of one checkpoint with fsched's own memory engine (memory/). */
+/* take_memory.c: the steps of one checkpoint with fsched's own memory engine. */
 struct memory_step {
 	struct tracking tracking;
-	struct previous previous;
-	bool on;                    /* private memory is left out by criu and taken by fsched */
-	bool leave_shared;          /* set by the caller: shared memory is criu's */
-	struct mem_shared *objects; /* large shared memory is left out too; NULL: it is not */
-	bool shared_failed;         /* it was that which failed */
+	struct previous_image previous;
+	bool on;                    /* criu leaves out private memory, fsched takes it */
+	bool leave_shared;          /* set by the caller: shared memory is left to criu */
+	struct mem_shared *objects; /* fsched takes large shared memory, too; NULL: criu does */
+	bool shared_failed;         /* the failed step is that of shared memory */
 	struct mem_snapshot *snapshot;
 	struct memory_wanted *wanted; /* per process, before the freeze */
 	int n_wanted;
 	struct mem_process *procs;
 	size_t n_procs;
-	struct mem_sames same; /* in the freeze: pages that are not taken, because another process has them */
+	struct mem_sames fork_shared; /* in the freeze: pages that are taken with another process that shares them */
 	uint64_t shared, cow_room;
 	bool written;
-	bool failed; /* it was the engine that failed, not criu or a file */
+	bool failed; /* the engine failed, not criu or a file */
 	struct mem_write_stats *stats;
-	struct mem_huge *huge; /* before the freeze; NULL: the job does not go on */
+	struct mem_huge *huge; /* huge pages as of before the freeze; NULL: the job does not run on */
 };
-/* As the configuration says. */
-void memory_write_opts(const struct worker *w, struct mem_write_opts *o);
 /* Before the freeze. Decides whether the engine is used at all; never fails. */
 void memory_begin(struct memory_step *s, struct worker *w, int criufd);
 /* In the freeze: takes the snapshot. */
 int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criufd, const struct criu_dump *d,
 		  struct err *err);
-/* After it (in a vacate, and where there is no memory for a copy, still in it): writes. Fills m->memory. */
+/* After the freeze (in a vacate, and where there is no memory for a copy, still in it): writes the image. Fills
+ * m->memory. */
 int memory_finish(struct memory_step *s, struct worker *w, int epochfd, int criufd, struct manifest *m, struct err *err);
-/* Returns when what was split of the job's huge pages is whole again. */
+/* Blocks until the job's huge pages that the checkpoint has split are whole again. */
 void memory_end(struct memory_step *s, int epochfd);
 
-/* NULL: it was not there before the freeze. */
+#define MEMORY_KEPT (256u << 10) /* bytes of a process that stay in criu's images: an estimate before the dump */
+
+/* memory_step.c */
+
+/* Options of an image, from the configuration. */
+void memory_write_opts(const struct worker *w, struct mem_write_opts *o);
+/* The entry of a process in s->wanted; NULL: the process was not there before the freeze. */
 const struct memory_wanted *memory_wanted(const struct memory_step *s, pid_t host);
 
-#define MEMORY_KEPT (256u << 10) /* bytes of a process that criu's images keep, as far as one can tell before */
+/* memory_fork_shared.c: pages that processes share since a fork. */
 
-/* memory_same.c: parts of these steps. */
-/* So much in common with others that it is looked at page by page, and what is the same is taken once. */
+/* Whether a process shares so much that its pages are compared with those of others, so that each is taken once. */
 bool memory_shares_much(const struct mem_usage *u);
-/* Before the freeze: fills in "same". In the freeze: of the processes "shares", and takes what they have
- * in common out of what is to be taken of each. */
-void memory_same_look(struct memory_step *s, const struct tree *t);
-void memory_same_freeze(struct memory_step *s);
-/* Of the processes that are tracked, after a look that has told these: makes p->same anew. */
-void memory_same_round(struct tracking *p, const struct mem_ranges *present, const struct mem_ranges *clean);
+/* Before the freeze: fills memory_wanted.fork_shared. */
+void memory_fork_shared_scan(struct memory_step *s, const struct tree *t);
+/* In the freeze: fills mem_process.shares and removes the pages that another process has from what is taken of each. */
+void memory_fork_shared_freeze(struct memory_step *s);
+/* In a round of a pre-dump, after the scan that has given present and clean: makes p->fork_shared anew. */
+void memory_fork_shared_round(struct tracking *p, const struct mem_ranges *present, const struct mem_ranges *clean);
 
-/* memory_shared.c: parts of these steps. room: bytes that copies may take. */
+/* memory_shared.c: shared memory. */
+
+/* Before the freeze. room: bytes that copies may take; reduced by what is reserved. */
 void memory_shared_begin(struct memory_step *s, struct worker *w, const struct tree *t, uint64_t *room);
-/* files_opts.carry; arg: objects. */
+/* files_opts.carry; arg: memory_step.objects. */
 bool memory_shared_carry(void *arg, const char *path, int fd, const struct stat *st);
+/* In the freeze: copies it. */
 int memory_shared_freeze(struct memory_step *s, const struct worker *w, const struct criu_facts *f, int criufd,
-			 int hand, struct err *err);
+			 int tracer_fd, struct err *err);
 
-/* memory_back.c: the memory of an epoch whose manifest says memory.ours, in a restore. */
-struct memory_back {
+/* fill_memory.c: the memory of an epoch whose manifest says memory.ours, in a restore. */
+struct fill_memory {
 	bool on;
-	bool fill;   /* else criu restores it from plain images */
-	int criufd;  /* borrowed: of the epoch */
-	int dirfd;   /* criu's directory of images instead of it */
-	int hand[2]; /* ours, criu's */
+	bool fill;     /* fsched fills the memory; else criu restores it from plain images */
+	int criufd;    /* borrowed: criu's images of the epoch */
+	int dirfd;     /* the directory that criu reads instead */
+	int tracer[2]; /* the socket to the tracer inside criu: our end, criu's end */
 	struct mem_image *image;
 	struct mem_family family;
-	pid_t reader;               /* reads ahead; 0: none */
-	struct mem_shared *objects; /* while it is filled */
+	pid_t reader;               /* the process that reads ahead; 0: none */
+	struct mem_shared *objects; /* while memory is filled */
 	uint8_t token[16];          /* of the marks in shared memory */
 };
-/* fill: false after it has failed. Nothing happens if the epoch has no memory/. */
-int memory_back_begin(struct memory_back *b, struct worker *w, int epochfd, int criufd, const struct manifest *m,
+/* fill: false if filling has failed before. Nothing happens if the epoch has no memory/. */
+int fill_memory_begin(struct fill_memory *b, struct worker *w, int epochfd, int criufd, const struct manifest *m,
 		      bool fill, struct err *err);
-/* init: the new pod's. 0 also if criu has failed, which pid 1 tells; -1: the pod is still there, and not to be used. */
-int memory_back_finish(struct memory_back *b, struct worker *w, pid_t init, struct err *err);
-void memory_back_end(struct memory_back *b, const struct worker *w);
+/* init: pid 1 of the new pod. 0 also if criu has failed, which pid 1 reports to the agent. -1: the pod still exists and
+ * must not be used. */
+int fill_memory_finish(struct fill_memory *b, struct worker *w, pid_t init, struct err *err);
+void fill_memory_end(struct fill_memory *b, const struct worker *w);
 
-/* fault.c: faults on purpose, with their names and meaning there. fault_die() kills the worker if it was asked for. */
+/* fault.c: faults on purpose, for tests. Their names and meanings are in that file. */
 enum fault {
 	FAULT_FORCE_DIRECT,
 	FAULT_FORCE_STAGED,
@@ -322,31 +364,38 @@ enum fault {
 	FAULT_CRIU_DIES_IN_FILL,
 	FAULT_WAIT_BEFORE_FREEZE,
 };
+/* Prints the table of faults. */
 void fault_list(FILE *out);
+/* Whether a test asks for the fault. */
 bool fault(const struct worker *w, enum fault f);
+/* The functions below do nothing if it does not. */
+
+/* Kills the worker. */
 void fault_die(const struct worker *w, enum fault f);
 /* Makes the file "waiting" in the job's directory and waits until a test has removed it. */
 void fault_wait(const struct worker *w, enum fault f);
-/* hand: whose tracer is to die (trace/tracer.h). */
-void fault_in_call(const struct worker *w, enum fault f, int hand);
+/* The tracer dies at the step of an injected call that the test names. tracer_fd: trace/tracer.h. */
+void fault_in_call(const struct worker *w, enum fault f, int tracer_fd);
+/* Kills the newest process of the job. */
 void fault_target_dies(const struct worker *w, enum fault f);
+/* Kills criu. init: the pod's pid 1. */
 void fault_criu_dies(const struct worker *w, enum fault f, pid_t init);
-/* The worker waits for ever; criu does; criu's driver does. */
+/* The worker waits for ever; criu is stopped; criu's driver is stopped and the worker waits for ever. */
 void fault_hang(const struct worker *w, enum fault f);
 void fault_criu_hangs(const struct worker *w, enum fault f, pid_t init);
 void fault_driver_hangs(const struct worker *w, enum fault f, pid_t init);
 
-/* names.c: fills the file that criu inherits. */
-int names_write(const struct files_names *x, const struct request *r, int fd, struct err *err);
+/* unlinked_names.c: writes the names into the file that criu inherits. */
+int unlinked_names_write(const struct files_names *x, const struct request *r, int fd, struct err *err);
 
-/* turn.c: true if this worker may stop the job's processes, from now until it ends. false: another one still does after
- * wait_ms. */
-bool turn_take(struct worker *w, int wait_ms);
+/* trace_lock.c: true if this worker may stop the job's processes, from now until it exits. false: another worker still
+ * does after wait_ms. */
+bool trace_lock_take(struct worker *w, int wait_ms);
 
-/* warn.c */
+/* warn.c: adds to w->warnings. */
 void worker_warn(struct worker *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* space.c: refuses when the checkpoint cannot fit. Fills w->memory. */
+/* space.c: -1: the checkpoint does not fit. Fills w->memory. */
 int space_check(struct worker *w, const pid_t *pids, int n, struct err *err);
 
 static inline struct files_cred worker_cred(const struct worker *w)

@@ -1,5 +1,5 @@
-/* Files that the job has written and closed (files/files.h), in a checkpoint: looked at before the freeze, so that in
- * it only those are read again that have changed meanwhile. */
+/* Files that the job has written and closed (files/files.h), in a checkpoint. They are read before the freeze, so that
+ * only those that change meanwhile are read again in it. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -11,53 +11,47 @@
 
 #define GO_MAX_MS 2000
 
-/* The newest epoch before this one: what it has copied need not be copied again. */
-static int open_previous(struct worker *w, struct manifest *m, int *filesfd)
+/* Opens the epoch before. What it has copied need not be copied again. */
+static int write_list_open_previous(const struct worker *w, struct manifest *m, int *filesfd)
 {
-	cleanup_free unsigned *list = xcalloc(STORE_KEPT_MAX, sizeof(*list));
-	cleanup_close int epochfd = -1;
-	int n = store_list_epochs(&w->store, list, STORE_KEPT_MAX);
+	const unsigned previous = previous_epoch(w);
+	cleanup_close int epochfd = previous ? store_open_epoch(&w->store, previous, NULL) : -1;
 
-	while (n > 0 && list[n - 1] >= w->req.epoch)
-		n--;
-	if (n <= 0)
-		return -1;
-	epochfd = store_open_epoch(&w->store, list[n - 1], NULL);
 	if (epochfd < 0 || manifest_load(epochfd, m, NULL))
 		return -1;
 	*filesfd = openat(epochfd, "files", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	return *filesfd < 0 ? -1 : 0;
 }
 
-int written_begin(struct written_step *s, struct worker *w, int filesfd, const struct files_opts *o, struct err *err)
+int write_list_begin(struct write_list_step *s, struct worker *w, int filesfd, const struct files_opts *o, struct err *err)
 {
 	s->previous_filesfd = -1;
-	if (!w->req.written)
+	if (!w->req.write_list)
 		return 0;
 	s->w = files_written_open(w->store.dirfd, w->req.init, filesfd, o, err);
 	if (!s->w)
 		return -1;
-	open_previous(w, &s->previous, &s->previous_filesfd);
+	write_list_open_previous(w, &s->previous, &s->previous_filesfd);
 	return files_written_prepare(s->w, s->previous_filesfd < 0 ? NULL : s->previous.files, s->previous_filesfd, err);
 }
 
-int written_freeze(struct written_step *s, struct worker *w, const json_t *open, struct err *err)
+int write_list_freeze(struct write_list_step *s, struct worker *w, const json_t *open, struct err *err)
 {
 	char word[32];
 
 	if (!s->w)
 		return 0;
-	/* The agent had the news when the freeze began, and criu has dumped since: the word is there. A dump that was
-	 * tried in vain before this one has a word of its own. */
-	while (w->go_due > 0 && request_word(word, sizeof(word), GO_MAX_MS))
-		w->go_due--;
-	if (w->go_due > 0)
+	/* The agent got "frozen" when the freeze began, and criu has dumped since, so its answer is normally there
+	 * already. A failed dump before this one has its own "frozen" and its own answer. */
+	while (w->frozen_unanswered > 0 && request_word(word, sizeof(word), GO_MAX_MS))
+		w->frozen_unanswered--;
+	if (w->frozen_unanswered > 0)
 		worker_warn(w, "the agent did not say in time which files the job has written last: a restore may leave some of them as they will "
 			       "be then");
 	return files_written_freeze(s->w, open, err);
 }
 
-int written_finish(struct written_step *s, struct worker *w, struct manifest *m, int64_t frozen_at, struct err *err)
+int write_list_finish(struct write_list_step *s, struct worker *w, struct manifest *m, int64_t frozen_at, struct err *err)
 {
 	if (!s->w)
 		return 0;
@@ -65,7 +59,7 @@ int written_finish(struct written_step *s, struct worker *w, struct manifest *m,
 	return files_written_finish(s->w, m->files, w->warnings, err);
 }
 
-void written_end(struct written_step *s)
+void write_list_end(struct write_list_step *s)
 {
 	files_written_close(s->w);
 	manifest_free(&s->previous);

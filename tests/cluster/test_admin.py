@@ -141,6 +141,22 @@ def test_prune_of_a_vacated_job(cluster, jobdir):
     assert "no complete epoch" in cluster.ok("fsched", "list", job, user="root")
 
 
+def test_a_vacated_job_that_is_cancelled_is_listed_so(cluster, jobdir):
+    def state(job):
+        rows = (line.split() for line in cluster.ok("fsched", "list", user="root").splitlines()[1:])
+        return next(row[2] for row in rows if row[0] == str(job))
+
+    job = cluster.sbatch("while :; do sleep 0.1; done", "--checkpoint=UNLIMITED", cwd=jobdir())
+    cluster.wait_running(job)
+    assert state(job) == "running"
+    cluster.checkpoint("vacate", job)
+    assert state(job) == "vacated"
+    cluster.ok("scancel", job)
+    cluster.wait_state(job, "CANCELLED")
+    assert cluster.record(job)["intent"] == "vacated", "no agent writes it any more"
+    assert state(job) == "cancelled"
+
+
 def test_agent_is_small_and_quiet(cluster, jobdir):
     d = jobdir()
     job = cluster.sbatch("while [ ! -e go ]; do sleep 0.1; done", "--checkpoint=30", cwd=d)

@@ -497,6 +497,9 @@ def test_able_error_list_show(cluster, running):
     assert re.search(r"^\s*1\s+\d{4}-\d\d-\d\dT", out, re.M), out
     out = cluster.ok("fsched", "show", job, "1", user="root")
     assert "create" in out
+    files = json.loads((cluster.ckpt_dir(job) / "epochs/000001/manifest.json").read_text())["files"]
+    count = [sum(f["class"] in classes for f in files) for classes in (("append", "inplace"), ("closed",), ("absent",))]
+    assert "Files:     %d open for writing, %d written and closed before, %d written and removed before\n" % tuple(count) in out
     assert re.search(r"^\s*1\s", cluster.ok("fsched", "list", job), re.M)
 
 
@@ -513,6 +516,33 @@ def test_foreign_bytes_do_not_disturb_the_agent(cluster, running):
                     pass
             except (ConnectionError, BrokenPipeError):
                 pass
+    assert "epoch 1" in cluster.checkpoint("create", job)
+
+
+def test_answers_to_another_request_do_not_count(cluster, running):
+    """Whoever listens at the agent's address may have recorded an answer that root's agent gave before."""
+    job, _ = running
+    port = cluster.entry(job)["agent"]
+    slurm = next(cluster.dir.glob("stage/usr/libexec/fsched/fsched-slurm"))
+    publish = lambda agent: cluster.ok(slurm, "publish", job, json.dumps({"agent": agent}), user="root")
+    for nonce in ({}, {"nonce": "0123456789abcdef"}):
+        answer = json.dumps({"event": "result", "ok": True, "epoch": 7, "bytes": 1, "frozen_us": 1, "total_us": 1, **nonce})
+        cred = cluster.ok("munge", "-S", cluster.munge_socket(), "-s", answer, user="root")
+        with socket.create_server(("127.0.0.1", 0)) as listener, concurrent.futures.ThreadPoolExecutor() as pool:
+            def replay():
+                conn = listener.accept()[0]
+                with conn, conn.makefile("rb") as f:
+                    f.readline()
+                    conn.sendall(cred.strip().encode() + b"\n")
+                    f.read()
+
+            publish(str(listener.getsockname()[1]))
+            done = pool.submit(replay)
+            said = cluster.fails("scontrol", "checkpoint", "create", job)
+            done.result(timeout=lib.DEADLINE)
+        assert "is not to this request" in said and "not known" in said, said
+    publish(port)
+    assert cluster.epochs(job) == []
     assert "epoch 1" in cluster.checkpoint("create", job)
 
 

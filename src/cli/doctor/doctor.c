@@ -1,39 +1,13 @@
+/* `fsched doctor`: checks whether a node has all that checkpoints need. */
 #include "cli/doctor/doctor.h"
 
 #include <getopt.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
-#include "base/util.h"
+#include "cli/doctor/doctor_report.h"
 
-static unsigned counts[3];
-static char skipped[512];
-
-void doctor_report(enum finding f, const char *what, const char *fmt, ...)
-{
-	static const char *const words[] = { "ok", "warning", "failed" };
-	char text[1024], shown[1024];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	counts[f]++;
-	printf("%-8s %s - %s\n", words[f], what, printable(text, shown, sizeof(shown)));
-	fflush(stdout);
-}
-
-void doctor_needs_root(const char *what)
-{
-	size_t len = strlen(skipped);
-
-	snprintf(skipped + len, sizeof(skipped) - len, "%s%s", len ? ", " : "", what);
-}
-
-static void print_notice(const char *text, void *arg)
+static void report_notice(const char *text, void *arg)
 {
 	doctor_report(FINDING_WARNING, "fsched.conf", "%s", text);
 }
@@ -49,15 +23,7 @@ static void check_conf(const struct conf *c)
 			      "%s: checkpoints are off; set CheckpointType = checkpoint/criu", c->path);
 	else
 		doctor_report(FINDING_OK, "fsched.conf", "%s", c->path);
-	conf_notices(c, print_notice, NULL);
-}
-
-static void summary(bool root)
-{
-	printf("%u ok, %u warning%s, %u failed\n", counts[FINDING_OK], counts[FINDING_WARNING],
-	       counts[FINDING_WARNING] == 1 ? "" : "s", counts[FINDING_FAILED]);
-	if (!root)
-		printf("not checked, as it needs root: %s\n", skipped);
+	conf_notices(c, report_notice, NULL);
 }
 
 int doctor_cmd(int argc, char **argv)
@@ -87,6 +53,5 @@ int doctor_cmd(int argc, char **argv)
 	doctor_clock();
 	doctor_store(&conf, root);
 	doctor_pod_dir(&conf, root);
-	summary(root);
-	return counts[FINDING_FAILED] ? CLI_FAILED : CLI_OK;
+	return doctor_summary(root) ? CLI_FAILED : CLI_OK;
 }

@@ -1,15 +1,10 @@
-/* `fsched doctor`: the checks, each of which reports lines "ok|warning|failed  what - finding; what to do". */
+/* The checks of `fsched doctor`, each in the file of its subject. Each reports its findings by doctor_report(). root:
+ * the caller is root; checks that need it are skipped otherwise. */
 #ifndef FSCHED_CLI_DOCTOR_DOCTOR_H
 #define FSCHED_CLI_DOCTOR_DOCTOR_H
 
 #include <stdbool.h>
 #include "base/conf.h"
-
-enum finding { FINDING_OK, FINDING_WARNING, FINDING_FAILED };
-
-void doctor_report(enum finding f, const char *what, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-/* A check that is left out without root. Remembered, and named at the end. */
-void doctor_needs_root(const char *what);
 
 void doctor_criu(const struct conf *c, bool root);
 void doctor_kernel(bool root);

@@ -1,3 +1,4 @@
+/* The kernel: version, namespaces, kcmp, capabilities of root, tracking of memory writes. */
 #include "cli/doctor/doctor.h"
 
 #include <errno.h>
@@ -15,9 +16,10 @@
 #include <linux/capability.h>
 
 #include "base/util.h"
+#include "cli/doctor/doctor_report.h"
 #include "capture/track.h"
 
-static void check_version(void)
+static void check_kernel_version(void)
 {
 	struct utsname u;
 	int major = 0, minor = 0;
@@ -30,7 +32,7 @@ static void check_version(void)
 		doctor_report(FINDING_OK, "kernel", "%s %s", u.release, u.machine);
 }
 
-/* Exit status of a child in new namespaces: what stopped it. */
+/* The exit status of try_namespaces() in a child: the step that failed. */
 enum { NS_OK, NS_UNSHARE, NS_FORK, NS_LAST_PID };
 
 static int try_namespaces(void)
@@ -135,7 +137,7 @@ static void check_tracking(void)
 
 void doctor_kernel(bool root)
 {
-	check_version();
+	check_kernel_version();
 	if (root) {
 		check_namespaces();
 		check_capabilities();

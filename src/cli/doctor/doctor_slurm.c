@@ -1,3 +1,4 @@
+/* Slurm: its configuration, plugins, programs, the controller. */
 #include "cli/doctor/doctor.h"
 
 #include <dlfcn.h>
@@ -13,13 +14,14 @@
 #include "cli/plugstack.h"
 #include "cli/slurmconf.h"
 #include "base/util.h"
+#include "cli/doctor/doctor_report.h"
 #include "slurm/rpc/slurm_rpc.h"
 
 #define RPC_LIMIT 30 /* s */
 
-/* Runs fn in a child, so that whatever a library does to the process stays there; what it prints is the finding.
- * Its exit status, or -1. */
-static int in_child(int (*fn)(const void *arg, FILE *out), const void *arg, char *text, size_t len)
+/* Runs fn in a child, because a library may change or end the process. text: the first line that fn prints, or how the
+ * child was killed. Returns the exit status of the child, or -1. */
+static int run_in_child(int (*fn)(const void *arg, FILE *out), const void *arg, char *text, size_t len)
 {
 	cleanup_free char *all = NULL;
 	int fds[2], st;
@@ -68,7 +70,7 @@ static void check_controller(void)
 {
 	char text[1024];
 
-	if (in_child(ask_controller, NULL, text, sizeof(text)) == 0)
+	if (run_in_child(ask_controller, NULL, text, sizeof(text)) == 0)
 		doctor_report(FINDING_OK, "slurmctld", "answers");
 	else
 		doctor_report(FINDING_WARNING, "slurmctld", "does not answer: %s; the rest is checked without it", text);
@@ -110,8 +112,9 @@ static void check_spool(const char *conf)
 }
 
 struct plugin {
-	const char *library; /* libslurmfull.so */
-	const char *sample;  /* a plugin of Slurm's own, for the version that is installed; NULL = not found */
+	const char *library; /* path of libslurmfull.so */
+	const char *sample;  /* path of one of Slurm's own plugins, which tells the installed version; NULL = not found
+			      */
 	const char *path;
 };
 
@@ -120,7 +123,7 @@ static void print_version(FILE *out, uint32_t v)
 	fprintf(out, "%u.%02u.%u", v >> 16 & 0xff, v >> 8 & 0xff, v & 0xff);
 }
 
-/* The plugins use functions of the daemons that load them; libslurmfull has them all. */
+/* The plugins use functions of the daemons that load them. libslurmfull has all of these. */
 static int load_plugin(const void *arg, FILE *out)
 {
 	const struct plugin *p = arg;
@@ -142,7 +145,7 @@ static int load_plugin(const void *arg, FILE *out)
 	have = sample ? dlsym(sample, "plugin_version") : NULL;
 	fputs("built for Slurm ", out);
 	print_version(out, *built);
-	/* Slurm's daemons take plugins of the same major release only */
+	/* Slurm's daemons load only plugins of the same major release */
 	if (have && *have >> 8 != *built >> 8) {
 		fputs(", but installed is ", out);
 		print_version(out, *have);
@@ -153,8 +156,8 @@ static int load_plugin(const void *arg, FILE *out)
 	return 0;
 }
 
-/* Root's daemons load it. */
-static bool safe_file(const char *what, const char *path)
+/* The plugin is loaded by daemons of root, so nobody else may be able to change it. A missing file is no finding. */
+static bool check_plugin_owner(const char *what, const char *path)
 {
 	struct stat st;
 
@@ -171,7 +174,7 @@ static char *plugin_dir(const char *conf)
 	return dir ? dir : xstrdup(FSCHED_PLUGINDIR);
 }
 
-/* PluginDir may be a list. */
+/* Looks up name in dirs, which may be a list with colons. The caller frees; NULL: it was not found. */
 static char *find_plugin(const char *dirs, const char *name)
 {
 	if (*name == '/')
@@ -203,12 +206,12 @@ static void check_plugin(const char *conf, const char *name, enum finding missin
 		doctor_report(missing, what, "is not in %s; %s", path ? path : dirs, where);
 		return;
 	}
-	if (!safe_file(what, path))
+	if (!check_plugin_owner(what, path))
 		return;
 	p = (struct plugin){ .library = library ? library : FSCHED_PLUGINDIR "/libslurmfull.so",
 			     .sample = sample,
 			     .path = path };
-	if (in_child(load_plugin, &p, text, sizeof(text)) == 0)
+	if (run_in_child(load_plugin, &p, text, sizeof(text)) == 0)
 		doctor_report(FINDING_OK, what, "%s, %s", path, text);
 	else
 		doctor_report(FINDING_FAILED, what, "%s: %s", path, text);
@@ -258,8 +261,8 @@ static void check_programs(void)
 		doctor_report(FINDING_OK, "programs", "%s", dir);
 }
 
-/* Path of the program that a shell would run; the caller's, or NULL. */
-static char *in_path(const char *name)
+/* The path of the program that a shell would run. The caller frees; NULL: it was not found. */
+static char *find_in_path(const char *name)
 {
 	const char *dirs = getenv("PATH");
 	char *path;
@@ -276,11 +279,11 @@ static char *in_path(const char *name)
 	return NULL;
 }
 
-/* The first in PATH: is it the one that knows "checkpoint"? */
+/* Checks that the first scontrol in PATH is fsched's, which knows "checkpoint". */
 static void check_scontrol(void)
 {
 	static const char ours[] = "/fsched/bin/scontrol";
-	cleanup_free char *path = in_path("scontrol"), *real = path ? realpath(path, NULL) : NULL;
+	cleanup_free char *path = find_in_path("scontrol"), *real = path ? realpath(path, NULL) : NULL;
 	cleanup_free char *dir = plugstack_libexec();
 	size_t len = real ? strlen(real) : 0;
 

@@ -1,3 +1,4 @@
+/* JobCheckpointDir and PodDir: file system, free space, owner, speed. */
 #include "cli/doctor/doctor.h"
 
 #include <errno.h>
@@ -12,6 +13,7 @@
 
 #include "base/dir.h"
 #include "base/util.h"
+#include "cli/doctor/doctor_report.h"
 
 #define PROBE_SIZE (64u << 20)
 #define DIR_KEY    "JobCheckpointDir"
@@ -29,7 +31,7 @@ static const struct fs {
 	{ 0x9123683e, "btrfs", false }, { 0x2fc12fc1, "ZFS", false },   { 0x794c7630, "overlayfs", false },
 };
 
-static const struct fs *fs_of(int fd)
+static const struct fs *known_file_system(int fd)
 {
 	struct statfs s;
 
@@ -47,7 +49,7 @@ static uint64_t memory_total(void)
 
 static void check_mount(int fd)
 {
-	const struct fs *fs = fs_of(fd);
+	const struct fs *fs = known_file_system(fd);
 	struct statvfs v;
 
 	if (fstatvfs(fd, &v) == 0 && (v.f_flag & ST_NOEXEC))
@@ -91,8 +93,8 @@ static void check_space(int fd)
 			      (unsigned long long)v.f_favail);
 }
 
-/* Neither zeros nor a repeated block: some file systems would store them for nothing. */
-static void fill(unsigned char *p, size_t n)
+/* Pseudo-random bytes: some file systems store zeros and repeated blocks without writing them. */
+static void fill_random(unsigned char *p, size_t n)
 {
 	uint64_t x = 88172645463325252u;
 
@@ -110,7 +112,7 @@ static int write_probe(int fd)
 
 	for (unsigned i = 0; i < PROBE_SIZE >> 20; i++) {
 		if (i == 0)
-			fill(buf, 1u << 20);
+			fill_random(buf, 1u << 20);
 		memcpy(buf, &i, sizeof(i));
 		if (write_all(fd, buf, 1u << 20) < 0)
 			return -1;
@@ -144,8 +146,8 @@ static void check_write(int dirfd)
 			      (double)PROBE_SIZE / (double)(t ? t : 1));
 }
 
-/* Whoever may write there could put an image of his own in place, which root would restore. */
-static bool check_owner(int fd, const char *what, const char *path)
+/* A user who may write there could put an image of his own there, which root would restore. */
+static bool check_dir_owner(int fd, const char *what, const char *path)
 {
 	struct stat st;
 
@@ -203,7 +205,7 @@ void doctor_store(const struct conf *c, bool root)
 		doctor_report(FINDING_FAILED, DIR_KEY, "%s: %s", c->dir, strerror(errno));
 		return;
 	}
-	if (check_owner(fd, DIR_KEY, c->dir))
+	if (check_dir_owner(fd, DIR_KEY, c->dir))
 		doctor_report(FINDING_OK, DIR_KEY, "%s", c->dir);
 	check_mount(fd);
 	check_space(fd);
@@ -231,9 +233,9 @@ void doctor_pod_dir(const struct conf *c, bool root)
 			doctor_report(FINDING_FAILED, "PodDir", "%s: %s", c->pod_dir, strerror(errno));
 		return;
 	}
-	if (!check_owner(fd, "PodDir", c->pod_dir))
+	if (!check_dir_owner(fd, "PodDir", c->pod_dir))
 		return;
-	fs = fs_of(fd);
+	fs = known_file_system(fd);
 	if (fs && fs->shared)
 		doctor_report(FINDING_WARNING, "PodDir",
 			      "%s is on %s; it holds the jobs' /tmp and should be on a disk of the node", c->pod_dir,

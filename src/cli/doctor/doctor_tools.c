@@ -1,4 +1,4 @@
-/* criu, MUNGE, the clock. */
+/* criu, MUNGE and the clock. */
 #include "cli/doctor/doctor.h"
 
 #include <stdio.h>
@@ -10,6 +10,7 @@
 #include "cli/plugstack.h"
 #include "cli/slurmconf.h"
 #include "base/util.h"
+#include "cli/doctor/doctor_report.h"
 #include "trace/arch.h"
 #include "capture/node.h"
 #include "criu/criu.h"
@@ -18,7 +19,7 @@
 	"install criu 4.2 or later, or make a private copy with " FSCHED_LIBEXECDIR "/get-criu and name it as CriuPath"
 #define CHECK_TIMEOUT 60
 
-static bool check_version(const struct criu_bin *b)
+static bool check_criu_version(const struct criu_bin *b)
 {
 	int major = 0, minor = 0;
 
@@ -77,7 +78,7 @@ void doctor_criu(const struct conf *c, bool root)
 		doctor_report(FINDING_FAILED, "criu", "%s", err.text);
 		return;
 	}
-	if (check_version(&b)) {
+	if (check_criu_version(&b)) {
 		if (!root)
 			doctor_needs_root("criu check");
 		else if (criu_check(&b, CHECK_TIMEOUT, &err) < 0)
@@ -112,7 +113,7 @@ void doctor_munge(const struct conf *c)
 			      slurm_socket, *c->munge_socket ? c->munge_socket : "MUNGE's default", slurm_socket);
 }
 
-/* MUNGE refuses credentials that are some minutes old or from the future. */
+/* MUNGE refuses credentials that are older than some minutes or from the future. */
 void doctor_clock(void)
 {
 	struct timex t = { 0 };

@@ -10,13 +10,13 @@
 #include "base/util.h"
 #include "policy/retention.h"
 
-struct saving {
+struct pod_checkpoint {
 	const struct pod_home *home;
 	struct job_record *rec;
 	struct epoch_summary epoch;
 };
 
-static void take_result(struct epoch_summary *e, const json_t *o)
+static void summary_from_result(struct epoch_summary *e, const json_t *o)
 {
 	const char *memory = json_string_value(json_object_get(o, "memory"));
 	json_int_t time = json_integer_value(json_object_get(o, "time"));
@@ -28,8 +28,8 @@ static void take_result(struct epoch_summary *e, const json_t *o)
 	snprintf(e->memory, sizeof(e->memory), "%s", memory ? memory : "");
 }
 
-/* Enters the epoch into the record, or renews its numbers. */
-static int record_epoch(struct saving *s, struct err *err)
+/* Adds the epoch to the record, or updates its entry. */
+static int record_epoch(struct pod_checkpoint *s, struct err *err)
 {
 	struct job_record *r = s->rec;
 	unsigned i;
@@ -46,13 +46,13 @@ static int record_epoch(struct saving *s, struct err *err)
 	return store_save_record(&s->home->store, r, err);
 }
 
-/* The epoch is durable and the tree still frozen. Only what is written down now may be killed. */
-static bool on_held(void *arg, const json_t *event)
+/* The epoch is durable and the tree is still frozen. The pod may be killed only if the record can be written now. */
+static bool pod_on_held(void *arg, const json_t *event)
 {
-	struct saving *s = arg;
+	struct pod_checkpoint *s = arg;
 	struct err err;
 
-	take_result(&s->epoch, event);
+	summary_from_result(&s->epoch, event);
 	s->rec->intent = INTENT_VACATED;
 	if (!record_epoch(s, &err))
 		return true;
@@ -61,18 +61,8 @@ static bool on_held(void *arg, const json_t *event)
 	return false;
 }
 
-static void forget_epoch(struct job_record *r, unsigned number)
-{
-	unsigned i, kept = 0;
-
-	for (i = 0; i < r->n_epochs; i++)
-		if (r->epochs[i].number != number)
-			r->epochs[kept++] = r->epochs[i];
-	r->n_epochs = kept;
-}
-
-/* Only after the new epoch is complete. */
-static void remove_old(struct saving *s, unsigned keep)
+/* Called only when the new epoch is complete. */
+static void pod_remove_old_epochs(struct pod_checkpoint *s, unsigned keep)
 {
 	cleanup_free unsigned *list = xcalloc(STORE_KEPT_MAX, sizeof(*list));
 	cleanup_free unsigned *gone = xcalloc(STORE_KEPT_MAX, sizeof(*gone));
@@ -88,7 +78,7 @@ static void remove_old(struct saving *s, unsigned keep)
 			cli_error("pod checkpoint", "%s", err.text);
 			continue;
 		}
-		forget_epoch(s->rec, gone[i]);
+		record_forget_epoch(s->rec, gone[i]);
 		if (shared)
 			store_log(&s->home->store, s->rec->uid,
 				  "epoch %u removed; %s of it are kept, newer epochs refer to them", gone[i],
@@ -98,7 +88,7 @@ static void remove_old(struct saving *s, unsigned keep)
 		cli_error("pod checkpoint", "%s", err.text);
 }
 
-static void report(const struct saving *s, const json_t *result, bool kill)
+static void report_epoch(const struct pod_checkpoint *s, const json_t *result, bool kill)
 {
 	char size[16], frozen[24], total[24], text[512];
 	const json_t *w;
@@ -117,7 +107,7 @@ static void report(const struct saving *s, const json_t *result, bool kill)
 	store_log(&s->home->store, s->rec->uid, "%s", text);
 }
 
-static int save(const struct pod_opts *o, struct saving *s, const struct pod_state *state, struct err *err)
+static int save_epoch(const struct pod_opts *o, struct pod_checkpoint *s, const struct pod_state *state, struct err *err)
 {
 	struct pod_cred cred;
 	json_t *req, *result;
@@ -145,27 +135,25 @@ static int save(const struct pod_opts *o, struct saving *s, const struct pod_sta
 							    : "create",
 					      "agent_port", 0));
 	if (state->mailbox.in >= 0)
-		json_object_set_new(req, "mailbox",
-				    json_pack("{s:i, s:i, s:i}", "pid", state->supervisor, "in", state->mailbox.in,
-					      "out", state->mailbox.out));
-	result = pod_worker(o, "checkpoint", req, -1, on_held, s, err);
+		json_object_set_new(req, "mailbox", mailbox_describe(&state->mailbox, state->supervisor));
+	result = pod_worker(o, "checkpoint", req, -1, pod_on_held, s, err);
 	if (!result) {
-		store_abort_epoch(&s->home->store, s->epoch.number); /* a worker that was killed has not */
+		store_abort_epoch(&s->home->store, s->epoch.number); /* a worker that was killed could not do it */
 		return -1;
 	}
-	take_result(&s->epoch, result);
+	summary_from_result(&s->epoch, result);
 	if (record_epoch(s, err)) {
 		json_decref(result);
 		return err_wrap(err, "epoch %u is complete but cannot be recorded", s->epoch.number);
 	}
-	remove_old(s, o->conf.max_epochs);
-	report(s, result, o->kill);
+	pod_remove_old_epochs(s, o->conf.max_epochs);
+	report_epoch(s, result, o->kill);
 	json_decref(result);
 	return 0;
 }
 
-/* After a failure: what it means for the command. A record that says "vacated" is set back if it runs on. */
-static int explain(struct saving *s, struct err *err)
+/* Adds to an error what it means for the command. If the command runs on, a record that says "vacated" is set back. */
+static int pod_explain_failure(struct pod_checkpoint *s, struct err *err)
 {
 	struct pod_state state;
 
@@ -179,16 +167,16 @@ static int explain(struct saving *s, struct err *err)
 	return err_wrap(err, "no checkpoint was made, the command runs on");
 }
 
-static int checkpoint_locked(const struct pod_opts *o, struct saving *s, struct err *err)
+static int checkpoint_locked(const struct pod_opts *o, struct pod_checkpoint *s, struct err *err)
 {
 	struct pod_state state;
 	int rc;
 
 	if (store_load_record(&s->home->store, s->rec, err) || pod_state_load(s->home, &state, err))
 		return -1;
-	if (save(o, s, &state, err))
-		rc = explain(s, err);
-	else /* the worker has killed it on our word; this makes sure */
+	if (save_epoch(o, s, &state, err))
+		rc = pod_explain_failure(s, err);
+	else /* the worker has killed it after pod_on_held(); this waits for its end */
 		rc = o->kill ? pod_kill(state.init, 10000, err) : 0;
 	pod_state_free(&state);
 	return rc;
@@ -198,7 +186,7 @@ int pod_cmd_checkpoint(const struct pod_opts *o)
 {
 	cleanup_free struct job_record *rec = xcalloc(1, sizeof(*rec));
 	struct pod_home home;
-	struct saving s = { .home = &home, .rec = rec };
+	struct pod_checkpoint s = { .home = &home, .rec = rec };
 	struct err err;
 	int rc, lock;
 
@@ -240,16 +228,6 @@ int pod_cmd_kill(const struct pod_opts *o)
 	return rc ? CLI_FAILED : CLI_OK;
 }
 
-static const struct epoch_summary *find_epoch(const struct job_record *r, unsigned number)
-{
-	unsigned i;
-
-	for (i = 0; i < r->n_epochs; i++)
-		if (r->epochs[i].number == number)
-			return &r->epochs[i];
-	return NULL;
-}
-
 int pod_cmd_list(const struct pod_opts *o)
 {
 	cleanup_free unsigned *list = xcalloc(STORE_KEPT_MAX, sizeof(*list));
@@ -277,14 +255,14 @@ int pod_cmd_list(const struct pod_opts *o)
 	if (n > 0)
 		printf("%6s  %-19s  %10s  %10s  %10s  %10s\n", "EPOCH", "TIME", "SIZE", "SHARED", "FROZEN", "TOTAL");
 	for (i = 0; i < n; i++) {
-		e = find_epoch(rec, list[i]);
+		e = record_find_epoch(rec, list[i]);
 		shared = store_epoch_shared(&home.store, list[i]);
 		printf("%6u  %-19s  %10s  %10s  %10s  %10s\n", list[i],
 		       e ? format_time(e->time, when, sizeof(when)) : "-",
 		       e ? format_size(e->bytes, size, sizeof(size)) : "-",
 		       shared ? format_size(shared, part, sizeof(part)) : "-",
-		       e && e->frozen_us ? format_duration(e->frozen_us, frozen, sizeof(frozen)) : "-", /* 0: killed by
-													   an older
+		       e && e->frozen_us ? format_duration(e->frozen_us, frozen, sizeof(frozen)) : "-", /* 0: a vacate
+													   of an older
 													   fsched */
 		       e ? format_duration(e->total_us, total, sizeof(total)) : "-");
 	}

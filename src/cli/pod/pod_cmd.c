@@ -18,25 +18,26 @@ static const char help[] =
 	"       fsched pod kill DIR\n"
 	"       fsched pod list DIR\n"
 	"\n"
-	"Checkpoints and restores a command on this machine, without Slurm. For root.\n"
+	"Checkpoint and restore a command on this machine, without Slurm. For root only.\n"
 	"\n"
-	"run         runs COMMAND in a pod, in the foreground; its epochs are kept in DIR\n"
-	"checkpoint  saves the command that runs in DIR's pod; it goes on afterwards\n"
-	"restore     continues the command from an epoch, in the foreground\n"
-	"kill        ends the pod with all its processes\n"
-	"list        shows the pod's state and the epochs in DIR\n"
+	"run         run COMMAND in a pod, in the foreground; keep its epochs in DIR\n"
+	"checkpoint  checkpoint the command that runs in the pod of DIR; it continues to run\n"
+	"restore     continue the command from an epoch, in the foreground\n"
+	"kill        kill all processes of the pod\n"
+	"list        print the state of the pod and the epochs in DIR\n"
 	"\n"
-	"  --dir DIR        directory of the pod; made if it is missing\n"
+	"  --dir DIR        the directory of the pod; it is created if it does not exist\n"
 	"  --user NAME      run COMMAND as this user (default: root)\n"
-	"  --interval TIME  checkpoint that often, e.g. 30:00 (minutes:seconds)\n"
-	"  --kill           end the pod as soon as it is saved\n"
+	"  --interval TIME  make a checkpoint after each TIME, e.g. 30:00 (minutes:seconds)\n"
+	"  --kill           kill the pod when the checkpoint is complete\n"
 	"  --epoch N        the epoch to restore (default: the newest)\n"
-	"  --conf FILE      fsched.conf (default: searched for)\n"
-	"  --libexec DIR    where fsched's programs are (default: those installed with this fsched)\n"
+	"  --conf FILE      read this fsched.conf (default: as described in fsched.conf(5))\n"
+	"  --libexec DIR    the directory of fsched's programs (default: those installed with this fsched)\n"
 	"\n"
-	"Standard output and error should be files: a terminal or pipe cannot be saved. Signals HUP, INT, QUIT, TERM, USR1 and USR2\n"
-	"go on to the command. run and restore exit as the command did (128+N if signal N killed it), or with\n"
-	"  75   it was saved and stopped by checkpoint --kill\n"
+	"Standard output and error should be files: a terminal or a pipe cannot be checkpointed. run and restore\n"
+	"forward the signals HUP, INT, QUIT, TERM, USR1 and USR2 to the command. They exit with the exit status of\n"
+	"the command (128+N if signal N killed it), or with\n"
+	"  75   the command was checkpointed and stopped by checkpoint --kill\n"
 	"  125  fsched failed\n"
 	"  126  COMMAND cannot be run\n"
 	"  127  there is no such COMMAND\n"
@@ -60,7 +61,7 @@ static const struct operation {
 	const char *name;
 	const char *label; /* in messages */
 	int (*run)(const struct pod_opts *o);
-	const char *allowed; /* blank-separated options besides conf, libexec and help */
+	const char *allowed; /* allowed options besides conf, libexec and help, each between blanks */
 } operations[] = {
 	{ "run", "pod run", NULL, " dir user interval " },
 	{ "checkpoint", "pod checkpoint", pod_cmd_checkpoint, " kill " },
@@ -80,7 +81,7 @@ static bool is_allowed(const struct operation *op, const char *name)
 }
 
 /* Returns CLI_OK or the exit status. */
-static int take(const struct operation *op, struct pod_opts *o, int option, const char *value)
+static int pod_set_option(const struct operation *op, struct pod_opts *o, int option, const char *value)
 {
 	struct err err;
 	long n;
@@ -107,7 +108,7 @@ static int take(const struct operation *op, struct pod_opts *o, int option, cons
 	}
 }
 
-static const struct operation *find_operation(const char *name)
+static const struct operation *pod_find_operation(const char *name)
 {
 	size_t i;
 
@@ -117,7 +118,7 @@ static const struct operation *find_operation(const char *name)
 	return NULL;
 }
 
-/* Store and worker want absolute paths. Caller frees. */
+/* Makes a path absolute, as store and worker need it. The caller frees. */
 static char *absolute(const char *path)
 {
 	char cwd[PATH_MAX];
@@ -125,7 +126,7 @@ static char *absolute(const char *path)
 	return path[0] == '/' || !getcwd(cwd, sizeof(cwd)) ? xstrdup(path) : xasprintf("%s/%s", cwd, path);
 }
 
-static int start(const struct operation *op, struct pod_opts *o, char **argv)
+static int pod_start_operation(const struct operation *op, struct pod_opts *o, char **argv)
 {
 	cleanup_free char *dir = absolute(o->dir);
 	cleanup_free char *config = o->config ? absolute(o->config) : NULL;
@@ -143,7 +144,7 @@ static int start(const struct operation *op, struct pod_opts *o, char **argv)
 
 int pod_cmd(int argc, char **argv)
 {
-	const struct operation *op = argc > 1 ? find_operation(argv[1]) : NULL;
+	const struct operation *op = argc > 1 ? pod_find_operation(argv[1]) : NULL;
 	struct pod_opts o = { .libexec = libexec_dir() };
 	int option, which, rc;
 
@@ -152,12 +153,12 @@ int pod_cmd(int argc, char **argv)
 		return CLI_OK;
 	}
 	if (!op)
-		return cli_usage("pod", "%s%s: run, checkpoint, restore, kill and list are possible",
+		return cli_usage("pod", "%s%s: the operations are run, checkpoint, restore, kill and list",
 				 argc > 1 ? "unknown operation " : "operation missing", argc > 1 ? argv[1] : "");
 	argc--;
 	argv++;
 	optind = 0; /* main() has parsed before */
-	/* Options of COMMAND are not ours. */
+	/* run: "+" stops at COMMAND, whose options are not ours. */
 	while ((option = getopt_long(argc, argv, op->run ? "h" : "+h", all_options, &which)) != -1) {
 		if (option == 'h') {
 			fputs(help, stdout);
@@ -166,8 +167,8 @@ int pod_cmd(int argc, char **argv)
 		if (option == '?')
 			return CLI_USAGE;
 		if (!is_allowed(op, all_options[which].name))
-			return cli_usage(op->label, "--%s does not belong here", all_options[which].name);
-		rc = take(op, &o, option, optarg);
+			return cli_usage(op->label, "--%s is no option of this operation", all_options[which].name);
+		rc = pod_set_option(op, &o, option, optarg);
 		if (rc)
 			return rc;
 	}
@@ -175,10 +176,10 @@ int pod_cmd(int argc, char **argv)
 	argv += optind;
 	if (op->run) {
 		if (argc != 1)
-			return cli_usage(op->label, "one directory is wanted, %d are given", argc);
+			return cli_usage(op->label, "one directory is expected, %d are given", argc);
 		o.dir = argv[0];
 	} else if (!o.dir || argc < 1) {
 		return cli_usage(op->label, "%s", o.dir ? "the command is missing" : "--dir DIR is missing");
 	}
-	return start(op, &o, argv);
+	return pod_start_operation(op, &o, argv);
 }

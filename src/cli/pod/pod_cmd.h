@@ -1,6 +1,6 @@
-/* `fsched pod`: a pod without Slurm. A supervisor in the foreground (run, restore) plays slurmstepd and agent in one;
- * the other commands find its pod through a file in the pod's directory DIR, which is laid out like a job's
- * (store/store.h) and holds besides
+/* `fsched pod`: a pod without Slurm. run and restore stay in the foreground as supervisor, which does the work of
+ * slurmstepd and of the agent. The other commands find the pod through the file pod.json in the pod's directory DIR.
+ * The layout of DIR is that of a job's directory (store/store.h), and in addition:
  *
  *   pod.json         0600  struct pod_state; there only while the pod runs
  *   pod/             0700  its private /tmp
@@ -20,40 +20,40 @@
 #include "pod/pod.h"
 #include "store/store.h"
 
-/* Exit status of run and restore, where it is not the command's own. */
+/* The exit status of run and restore if it is not that of the command. */
 enum {
-	POD_EXIT_VACATED = 75, /* saved and stopped by `checkpoint --kill` */
+	POD_EXIT_VACATED = 75, /* checkpointed and stopped by `checkpoint --kill` */
 	POD_EXIT_FAILED = 125,
 	POD_EXIT_NO_EXEC = 126, /* the command cannot be run */
 	POD_EXIT_ABSENT = 127,  /* there is no such command */
 	POD_EXIT_KILLED = 137,
 };
 
-/* What the commands have in common. */
+/* Options of all operations. */
 struct pod_opts {
 	const char *dir;
 	const char *user;    /* NULL: root */
 	const char *config;  /* NULL: searched for */
-	const char *libexec; /* where fsched's programs are */
+	const char *libexec; /* the directory of fsched's programs */
 	int64_t interval;    /* s, 0 = no periodic checkpoints */
 	unsigned epoch;      /* 0 = the newest */
-	bool kill;           /* checkpoint: end the pod when it is saved */
+	bool kill;           /* checkpoint: kill the pod when the epoch is complete */
 	struct conf conf;
 };
 
-/* The running pod, as DIR/pod.json tells. */
+/* The running pod, as DIR/pod.json describes it. */
 struct pod_state {
 	pid_t init;
-	uint64_t init_start; /* of /proc/PID/stat: a pid alone is no identity */
+	uint64_t init_start; /* start time in /proc/PID/stat: a pid alone may be reused */
 	char boot[40];       /* boot id of the machine */
 	bool private_tmp;
 	char user[64];
-	json_t *outside; /* owned: names of open files that could not be restored, as in /proc/PID/fd */
+	json_t *outside; /* owned: open files that could not be restored, by their links in /proc/PID/fd */
 	pid_t supervisor;
-	struct mailbox mailbox; /* its descriptors */
+	struct mailbox mailbox; /* descriptors of the supervisor */
 };
 
-/* A directory that is open. */
+/* An open pod directory. */
 struct pod_home {
 	struct store store;
 	int supervisor_lock; /* -1 = not held */
@@ -67,17 +67,18 @@ int pod_cmd_list(const struct pod_opts *o);
 
 /* ---- pod_state.c */
 
-/* Opens DIR (create: makes it). Also gives *rec, if not NULL: job.json, or zeroes if there is none. */
+/* Opens DIR. create: makes it if it does not exist. *rec, unless rec is NULL: the content of job.json, or zeroes if
+ * there is none; the caller frees. */
 int pod_home_open(struct pod_home *h, const char *dir, bool create, struct job_record **rec, struct err *err);
 void pod_home_close(struct pod_home *h);
-/* -1 if another supervisor is at work in the directory. */
+/* Takes the lock of the supervisor. -1: another supervisor has it. */
 int pod_home_supervise(struct pod_home *h, struct err *err);
-/* Waits for the lock of operations. Descriptor to close, or -1. */
+/* Waits for the lock of operations. Returns a descriptor, which holds the lock until it is closed, or -1. */
 int pod_home_lock(const struct pod_home *h, struct err *err);
 void pod_home_dir(const struct pod_home *h, char *buf, size_t len);
 
 int pod_state_save(const struct pod_home *h, struct pod_state *s, struct err *err);
-/* Fails also if the pod that the file tells of has ended. */
+/* -1 also if the pod that the file describes has ended. 0: to be freed with pod_state_free(). */
 int pod_state_load(const struct pod_home *h, struct pod_state *s, struct err *err);
 void pod_state_remove(const struct pod_home *h);
 void pod_state_free(struct pod_state *s);
@@ -86,20 +87,21 @@ int pod_set_intent(const struct pod_home *h, enum intent intent, struct err *err
 
 /* ---- pod_worker.c */
 
-/* One operation of fsched-worker. req is consumed. keep_fd: inherited by it, -1 = none. held: answers the event "held",
- * true = kill. Returns the result, owned by the caller, or NULL with err. */
+/* Runs one operation of fsched-worker and waits for it. op: its name. req: the request; the reference is taken.
+ * keep_fd: a descriptor that the worker inherits, -1 = none. held: called at the event "held"; true = kill the pod,
+ * false = let it run on. Returns the result, which the caller frees, or NULL with err. */
 json_t *pod_worker(const struct pod_opts *o, const char *op, json_t *req, int keep_fd,
 		   bool (*held)(void *arg, const json_t *event), void *arg, struct err *err);
-/* The members that checkpoint and restore share. */
+/* A request with the members that checkpoint and restore share. */
 json_t *pod_request(const struct pod_opts *o, const struct pod_home *h, const struct job_record *rec,
 		    const struct pod_cred *cred, bool private_tmp, unsigned epoch);
-/* The groups of the pod's user. cred->groups is the caller's. */
+/* The uid, gid and groups of a user; NULL: root. The caller frees cred->groups. */
 int pod_user_cred(const char *user, struct pod_cred *cred, struct err *err);
 
 /* ---- pod_supervise.c */
 
-/* Stays with the pod to its end. restored: epoch from which criu is just restoring it, 0 = it was started. Returns the
- * exit status. */
+/* Serves the pod until its end. restored: the epoch from which criu is restoring it, 0 = it was started. Returns the
+ * exit status of the program. */
 int pod_supervise(const struct pod_opts *o, struct pod_home *h, struct pod *pod, unsigned restored);
 
 /* ---- pod_stdio.c */
@@ -111,11 +113,11 @@ struct pod_stdio {
 	} fd[3];
 	json_t *outside; /* owned */
 };
-/* Looks at fds 0-2; says on standard error what a checkpoint cannot keep. */
+/* Examines descriptors 0-2. Prints on standard error what a checkpoint cannot save. */
 void pod_stdio_plan(struct pod_stdio *s, const struct pod_cred *cred);
-/* In the pod: reopens what can be reopened by path. */
+/* In the pod: reopens the descriptors that can be reopened by path. */
 int pod_stdio_apply(const struct pod_stdio *s, struct err *err);
-/* -1 if a process of the pod still has one of these descriptors open. */
+/* -1: a process of the pod still has one of these files open. */
 int pod_stdio_check(const json_t *outside, pid_t init, const struct pod_cred *cred, struct err *err);
 
 #endif

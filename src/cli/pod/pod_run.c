@@ -1,4 +1,4 @@
-/* fsched pod run and restore: both end as supervisor. */
+/* fsched pod run and restore. Both start a pod and then stay as its supervisor. */
 #include "cli/pod/pod_cmd.h"
 
 #include <errno.h>
@@ -12,10 +12,10 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <uuid.h>
 
 #include "cli/cli.h"
 #include "base/util.h"
+#include "base/uuid_text.h"
 #include "store/manifest.h"
 
 enum { LEADER_MAX = 64 << 20 };
@@ -40,7 +40,7 @@ static void run_free(struct run *r)
 
 /* ---- the process that becomes the command */
 
-static int become(const struct run *r, struct err *err)
+static int become_command_user(const struct run *r, struct err *err)
 {
 	const struct pod_cred *c = &r->spec.cred;
 	const struct passwd *pw = r->o->user ? getpwnam(r->o->user) : NULL;
@@ -61,11 +61,12 @@ __attribute__((noreturn)) static void run_command(const struct run *r, char **ar
 {
 	struct err err;
 
-	if (pod_stdio_apply(&r->stdio, &err) || become(r, &err)) {
+	if (pod_stdio_apply(&r->stdio, &err) || become_command_user(r, &err)) {
 		cli_error("pod run", "%s", err.text);
 		_exit(POD_EXIT_FAILED);
 	}
-	close_range(3, ~0U, 0); /* what a shell left open is neither the command's nor to be saved */
+	close_range(3, ~0U, 0); /* descriptors that a shell has left open are not for the command, and could not be
+				   saved */
 	execvp(argv[0], argv);
 	err_sys(&err, errno, "cannot run %s", argv[0]);
 	cli_error("pod run", "%s", err.text);
@@ -74,8 +75,9 @@ __attribute__((noreturn)) static void run_command(const struct run *r, char **ar
 
 /* ---- run */
 
-/* A private /tmp is part of every epoch, but must not hide what the command or criu needs. */
-static bool may_hide_tmp(const struct run *r, const char *command)
+/* Whether the pod can have a private /tmp, which every epoch contains. It must not hide what the command or criu needs.
+ */
+static bool pod_may_hide_tmp(const struct run *r, const char *command)
 {
 	const char *paths[] = { r->home.store.path, r->spec.libexec, NULL, NULL, NULL, NULL, NULL, NULL, NULL };
 	char cwd[PATH_MAX];
@@ -93,7 +95,8 @@ static bool may_hide_tmp(const struct run *r, const char *command)
 	return !pod_tmp_conflict(paths);
 }
 
-/* The leader's program is part of the dumped tree; an upgrade of fsched may replace the installed one before a restore.
+/* Keeps a copy of fsched-leader. It is part of the dumped tree, and an upgrade of fsched may replace the installed file
+ * before a restore.
  */
 static int save_leader(const struct run *r, struct err *err)
 {
@@ -108,10 +111,9 @@ static int save_leader(const struct run *r, struct err *err)
 	return 0;
 }
 
-static int new_record(struct run *r, struct err *err)
+static int pod_new_record(struct run *r, struct err *err)
 {
 	unsigned epoch;
-	uuid_t uuid;
 	int n = store_list_epochs(&r->home.store, &epoch, 1);
 
 	if (n < 0)
@@ -122,8 +124,7 @@ static int new_record(struct run *r, struct err *err)
 			"%s holds the epochs of an earlier run: continue that with `fsched pod restore %s`, or take another directory",
 			r->home.store.path, r->home.store.path);
 	memset(r->rec, 0, sizeof(*r->rec));
-	uuid_generate(uuid);
-	uuid_unparse_lower(uuid, r->rec->uuid);
+	uuid_text_new(r->rec->uuid);
 	snprintf(r->rec->user, sizeof(r->rec->user), "%s", r->o->user ? r->o->user : "root");
 	gethostname(r->rec->host, sizeof(r->rec->host) - 1);
 	r->rec->uid = r->spec.cred.uid;
@@ -143,7 +144,7 @@ static int save_state(struct run *r, struct err *err)
 		.supervisor = getpid(),
 	};
 
-	if (mailbox_make(&s.mailbox)) /* open as long as this process lives */
+	if (mailbox_make(&s.mailbox)) /* the mailbox exists as long as this process */
 		errno = 0;
 	snprintf(s.user, sizeof(s.user), "%s", r->rec->user);
 	return pod_state_save(&r->home, &s, err);
@@ -153,13 +154,13 @@ static int prepare_run(struct run *r, const char *command, struct err *err)
 {
 	if (pod_user_cred(r->o->user, &r->spec.cred, err) || pod_home_open(&r->home, r->o->dir, true, &r->rec, err))
 		return -1;
-	if (pod_home_supervise(&r->home, err) || new_record(r, err))
+	if (pod_home_supervise(&r->home, err) || pod_new_record(r, err))
 		return -1;
 	store_remove_partials(&r->home.store);
 	pod_home_dir(&r->home, r->spec.dir, sizeof(r->spec.dir));
 	snprintf(r->spec.libexec, sizeof(r->spec.libexec), "%s", r->o->libexec);
 	pod_stdio_plan(&r->stdio, &r->spec.cred);
-	r->spec.private_tmp = r->o->conf.private_tmp && may_hide_tmp(r, command);
+	r->spec.private_tmp = r->o->conf.private_tmp && pod_may_hide_tmp(r, command);
 	if (r->o->conf.private_tmp && !r->spec.private_tmp)
 		cli_error("pod run",
 			  "something that the command needs lies below /tmp: it gets no /tmp of its own, and only files that are open are saved");
@@ -215,7 +216,7 @@ static int choose_epoch(const struct run *r, unsigned *epoch, struct err *err)
 		       r->home.store.path, *epoch, r->home.store.path);
 }
 
-/* How the epoch was made decides about the private /tmp. */
+/* The pod gets a private /tmp if that of the epoch had one. */
 static int read_manifest(struct run *r, unsigned epoch, struct err *err)
 {
 	cleanup_close int fd = store_open_epoch(&r->home.store, epoch, err);
@@ -264,7 +265,8 @@ static void show_warnings(const json_t *result)
 			  printable(json_string_value(w) ? json_string_value(w) : "", text, sizeof(text)));
 }
 
-/* Makes the pod by the worker; its pid 1 becomes our child when the worker ends. */
+/* Lets the worker make the pod. The pod's pid 1 becomes a child of this process, a sub-reaper, when the worker exits.
+ */
 static int start_restore(struct run *r, unsigned epoch, struct err *err)
 {
 	json_t *req = pod_request(r->o, &r->home, r->rec, &r->spec.cred, r->spec.private_tmp, epoch), *result;

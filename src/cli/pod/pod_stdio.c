@@ -1,4 +1,4 @@
-/* Standard descriptors of a pod: criu can save an open file only under a path and mount of the pod itself. */
+/* The standard descriptors of a pod. criu can save an open file only if it was opened through a mount of the pod. */
 #include "cli/pod/pod_cmd.h"
 
 #include <errno.h>
@@ -21,7 +21,7 @@ enum action { KEEP, REOPEN, SHARE, TO_NULL };
 
 static const char *const names[] = { "standard input", "standard output", "standard error" };
 
-static bool link_of(int dirfd, const char *name, char *buf, size_t len)
+static bool read_fd_link(int dirfd, const char *name, char *buf, size_t len)
 {
 	ssize_t n = readlinkat(dirfd, name, buf, len - 1);
 
@@ -31,8 +31,9 @@ static bool link_of(int dirfd, const char *name, char *buf, size_t len)
 	return true;
 }
 
-/* 1 and 2 of `>out 2>&1` have one file position; opened twice they would write over each other. */
-static int shared_with(int fd)
+/* The lower descriptor with the same open file description, or -1. Descriptors 1 and 2 of `>out 2>&1` share one file
+ * position; opened twice, they would overwrite each other. */
+static int stdio_shared_with(int fd)
 {
 	pid_t me = getpid();
 	int other;
@@ -51,7 +52,7 @@ static bool can_reopen(int fd, const char *path)
 	       (S_ISREG(a.st_mode) || !strcmp(path, "/dev/null"));
 }
 
-static const char *kind_of(int fd)
+static const char *stdio_kind(int fd)
 {
 	struct stat st;
 
@@ -62,8 +63,8 @@ static const char *kind_of(int fd)
 	return S_ISFIFO(st.st_mode) ? "a pipe" : S_ISSOCK(st.st_mode) ? "a socket" : "no regular file";
 }
 
-/* At a restore the file is set back to its size of the checkpoint, by path and as the user: a file that root's shell
- * made for the output could not be. */
+/* A restore truncates the file to its size at the checkpoint, by path and as the user. That fails with a file that
+ * root's shell has created for the output. */
 static bool user_may_write(const char *path, const struct pod_cred *c)
 {
 	struct user_child child = { .pid = fork() };
@@ -88,13 +89,13 @@ static void check_writable(struct pod_stdio *s, int fd, const struct pod_cred *c
 		  names[fd], printable(path, shown, sizeof(shown)), c->uid);
 }
 
-static void plan_one(struct pod_stdio *s, int fd, const struct pod_cred *cred)
+static void stdio_plan_one(struct pod_stdio *s, int fd, const struct pod_cred *cred)
 {
 	char name[32], path[sizeof(s->fd[fd].path)] = "", shown[256];
 
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
-	link_of(AT_FDCWD, name, path, sizeof(path));
-	s->fd[fd].same_as = shared_with(fd);
+	read_fd_link(AT_FDCWD, name, path, sizeof(path));
+	s->fd[fd].same_as = stdio_shared_with(fd);
 	if (can_reopen(fd, path)) {
 		s->fd[fd].action = s->fd[fd].same_as >= 0 && s->fd[s->fd[fd].same_as].action == REOPEN ? SHARE : REOPEN;
 		snprintf(s->fd[fd].path, sizeof(s->fd[fd].path), "%s", path);
@@ -104,13 +105,13 @@ static void plan_one(struct pod_stdio *s, int fd, const struct pod_cred *cred)
 		s->fd[fd].action = TO_NULL;
 		if (path[0] && !isatty(fd))
 			cli_error("pod", "standard input is %s; the command gets /dev/null instead: give it a file",
-				  kind_of(fd));
+				  stdio_kind(fd));
 	} else {
 		s->fd[fd].action = KEEP;
 		json_array_append_new(s->outside, json_string(path));
 		cli_error("pod",
 			  "%s is %s%s%s: no checkpoint is possible while the command has it open; redirect it to a file",
-			  names[fd], kind_of(fd), path[0] == '/' ? " " : "",
+			  names[fd], stdio_kind(fd), path[0] == '/' ? " " : "",
 			  path[0] == '/' ? printable(path, shown, sizeof(shown)) : "");
 	}
 }
@@ -121,11 +122,11 @@ void pod_stdio_plan(struct pod_stdio *s, const struct pod_cred *cred)
 
 	s->outside = json_array();
 	for (fd = 0; fd < 3; fd++)
-		plan_one(s, fd, cred);
+		stdio_plan_one(s, fd, cred);
 }
 
-/* The path was root's to resolve; that it still leads to the same file is checked before it is opened. */
-static int reopen(int fd, const char *path, struct err *err)
+/* The path is resolved by root in the pod: it is opened only after a check that it leads to the same file. */
+static int stdio_reopen(int fd, const char *path, struct err *err)
 {
 	cleanup_close int ref = open(path, O_PATH | O_CLOEXEC);
 	cleanup_close int new = -1;
@@ -154,7 +155,7 @@ int pod_stdio_apply(const struct pod_stdio *s, struct err *err)
 	int fd, null;
 
 	for (fd = 0; fd < 3; fd++) {
-		if (s->fd[fd].action == REOPEN && reopen(fd, s->fd[fd].path, err))
+		if (s->fd[fd].action == REOPEN && stdio_reopen(fd, s->fd[fd].path, err))
 			return -1;
 		if (s->fd[fd].action == SHARE && dup2(s->fd[fd].same_as, fd) < 0)
 			return err_sys(err, errno, "cannot redirect %s", names[fd]);
@@ -171,7 +172,7 @@ int pod_stdio_apply(const struct pod_stdio *s, struct err *err)
 	return 0;
 }
 
-/* A file that was given to the user meanwhile. */
+/* Whether the file has been given to the user meanwhile, for example by chown. */
 static bool is_good_now(const char *path, const struct pod_cred *cred)
 {
 	struct stat st;
@@ -179,7 +180,8 @@ static bool is_good_now(const char *path, const struct pod_cred *cred)
 	return path[0] == '/' && !stat(path, &st) && S_ISREG(st.st_mode) && user_may_write(path, cred);
 }
 
-/* 1 if process pid has a descriptor whose link in /proc is one of those, -1 with errno if they cannot be listed. */
+/* 1: the process has one of these files open, and link is its name. 0: it has none. -1 with errno: its descriptors
+ * cannot be listed. */
 static int has_open(pid_t pid, const json_t *outside, const struct pod_cred *cred, char *link, size_t len)
 {
 	cleanup_dir DIR *d = NULL;
@@ -194,7 +196,7 @@ static int has_open(pid_t pid, const json_t *outside, const struct pod_cred *cre
 	if (!d)
 		return errno == ENOENT ? 0 : -1;
 	while ((more = dir_next(d, &e)) > 0) {
-		if (!link_of(dirfd(d), e->d_name, link, len))
+		if (!read_fd_link(dirfd(d), e->d_name, link, len))
 			continue;
 		json_array_foreach(outside, i, v)
 			if (!strcmp(json_string_value(v), link) && !is_good_now(link, cred))

@@ -1,4 +1,4 @@
-/* What the foreground process of run and restore does while its pod lives. */
+/* The supervisor: the foreground process of run and restore while its pod exists. */
 #include "cli/pod/pod_cmd.h"
 
 #include <errno.h>
@@ -19,16 +19,16 @@ struct supervisor {
 	const struct pod_opts *o;
 	struct pod_home *home;
 	struct pod *pod;
-	unsigned restoring; /* epoch, until criu has done it */
+	unsigned restoring; /* the epoch that criu is restoring; 0: none */
 	bool exited;
 	int status;        /* wait status of the command */
 	int64_t due;       /* µs, of the next periodic checkpoint; 0 = none */
-	pid_t saver;       /* periodic checkpoint that runs, 0 = none */
+	pid_t saver;       /* the process of a periodic checkpoint, 0 = none */
 	char failure[512]; /* of a restore */
 };
 
-/* The process group of the command, as a terminal would do it. */
-static void forward(struct supervisor *s, int sig)
+/* Sends the signal to the process group of the command, as a terminal does. */
+static void supervisor_forward(struct supervisor *s, int sig)
 {
 	pid_t script = pod_script(s->pod->init);
 
@@ -48,7 +48,7 @@ static void start_saver(struct supervisor *s)
 	s->saver = fork();
 	if (s->saver)
 		return;
-	/* Without the control socket, which would keep the pod alive if the supervisor dies. */
+	/* The child closes the control socket: a copy of it would keep the pod alive if the supervisor dies. */
 	close(s->pod->ctl);
 	close(s->home->supervisor_lock);
 	sigemptyset(&none);
@@ -56,19 +56,19 @@ static void start_saver(struct supervisor *s)
 	_exit(pod_cmd_checkpoint(s->o));
 }
 
-static void read_signal(struct supervisor *s, int sigfd)
+static void supervisor_read_signal(struct supervisor *s, int sigfd)
 {
 	struct signalfd_siginfo si;
 
 	if (read(sigfd, &si, sizeof(si)) != sizeof(si))
 		return;
 	if (si.ssi_signo != SIGCHLD)
-		forward(s, (int)si.ssi_signo);
+		supervisor_forward(s, (int)si.ssi_signo);
 	else if (s->saver > 0 && waitpid(s->saver, NULL, WNOHANG) == s->saver)
 		s->saver = 0;
 }
 
-static void on_message(struct supervisor *s, const char *msg)
+static void supervisor_on_message(struct supervisor *s, const char *msg)
 {
 	if (sscanf(msg, "exit %d", &s->status) == 1) {
 		s->exited = true;
@@ -84,8 +84,8 @@ static void on_message(struct supervisor *s, const char *msg)
 	}
 }
 
-/* Until the control socket closes, which is the end of pid 1. */
-static void watch(struct supervisor *s, int sigfd)
+/* Runs until the control socket closes, which happens when pid 1 ends. */
+static void supervisor_watch(struct supervisor *s, int sigfd)
 {
 	const int64_t limit = s->restoring ? now_us() + (int64_t)s->o->conf.timeout * 1000000 : 0;
 	struct pollfd p[2] = { { s->pod->ctl, POLLIN, 0 }, { sigfd, POLLIN, 0 } };
@@ -95,11 +95,11 @@ static void watch(struct supervisor *s, int sigfd)
 		if (poll(p, 2, s->due || s->restoring ? 200 : -1) < 0 && errno != EINTR)
 			break;
 		if (p[1].revents)
-			read_signal(s, sigfd);
+			supervisor_read_signal(s, sigfd);
 		if (p[0].revents) {
 			if (pod_recv(s->pod->ctl, msg, sizeof(msg)) <= 0)
 				break;
-			on_message(s, msg);
+			supervisor_on_message(s, msg);
 		}
 		if (s->restoring && now_us() > limit) {
 			snprintf(s->failure, sizeof(s->failure), "criu did not finish within %u s (CheckpointTimeout)",
@@ -111,7 +111,7 @@ static void watch(struct supervisor *s, int sigfd)
 	}
 }
 
-static int exit_status(struct supervisor *s, enum intent intent)
+static int supervisor_exit_status(struct supervisor *s, enum intent intent)
 {
 	const char *name = s->home->store.path;
 	char log[900];
@@ -135,7 +135,7 @@ static int exit_status(struct supervisor *s, enum intent intent)
 	return POD_EXIT_KILLED;
 }
 
-/* The record's intent as it is on disk: `checkpoint --kill` of another process may have set it. */
+/* Reads the intent from the record on disk: another process with `checkpoint --kill` may have set it. */
 static enum intent recorded_intent(const struct pod_home *h)
 {
 	cleanup_close int lock = pod_home_lock(h, NULL);
@@ -144,7 +144,7 @@ static enum intent recorded_intent(const struct pod_home *h)
 	return lock < 0 || store_load_record(&h->store, rec, NULL) ? INTENT_RUNNING : rec->intent;
 }
 
-static int take_down(struct supervisor *s)
+static int supervisor_take_down(struct supervisor *s)
 {
 	enum intent intent = recorded_intent(s->home);
 	const bool restored = !s->restoring;
@@ -164,7 +164,7 @@ static int take_down(struct supervisor *s)
 	pod_cleanup(dir);
 	if (restored && s->exited && pod_set_intent(s->home, INTENT_DONE, &err))
 		cli_error("pod", "%s", err.text);
-	return exit_status(s, intent);
+	return supervisor_exit_status(s, intent);
 }
 
 int pod_supervise(const struct pod_opts *o, struct pod_home *h, struct pod *pod, unsigned restored)
@@ -182,6 +182,6 @@ int pod_supervise(const struct pod_opts *o, struct pod_home *h, struct pod *pod,
 	sigfd = signalfd(-1, &set, SFD_CLOEXEC);
 	if (o->interval)
 		s.due = now_us() + o->interval * 1000000;
-	watch(&s, sigfd);
-	return take_down(&s);
+	supervisor_watch(&s, sigfd);
+	return supervisor_take_down(&s);
 }

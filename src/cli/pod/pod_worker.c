@@ -1,4 +1,5 @@
-/* fsched-worker as a child: request in, events out (docs/internals.md). */
+/* Runs fsched-worker as a child: the request goes to its standard input, its events come from its standard output
+ * (docs/internals.md). */
 #include "cli/pod/pod_cmd.h"
 
 #include <errno.h>
@@ -18,11 +19,14 @@
 #include "base/util.h"
 #include "base/json.h"
 
-enum { LINE_MAX_BYTES = 65536, MARGIN_S = 30 /* the worker keeps CheckpointTimeout itself */ };
+enum {
+	LINE_MAX_BYTES = 65536,
+	MARGIN_S = 30 /* s after which a worker that does not keep CheckpointTimeout itself is killed */
+};
 
-struct call {
+struct worker_call {
 	pid_t pid;
-	int in, out; /* our ends; in is a socket: a dead worker raises no SIGPIPE */
+	int in, out; /* our ends. in is a socket, so that writing to a dead worker raises no SIGPIPE */
 	char *buf;
 	size_t len;
 	struct progress progress;
@@ -54,29 +58,27 @@ int pod_user_cred(const char *user, struct pod_cred *cred, struct err *err)
 json_t *pod_request(const struct pod_opts *o, const struct pod_home *h, const struct job_record *rec,
 		    const struct pod_cred *cred, bool private_tmp, unsigned epoch)
 {
-	json_t *groups = json_array(), *req;
 	char dir[4096];
-	int i;
+	json_t *req;
 
-	for (i = 0; i < cred->n_groups; i++)
-		json_array_append_new(groups, json_integer(cred->groups[i]));
 	pod_home_dir(h, dir, sizeof(dir));
 	req = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:b, s:b}", "uuid", rec->uuid, "script", "", "epoch",
 			(json_int_t)epoch, "run", (json_int_t)rec->run, "uid", (json_int_t)cred->uid, "gid",
-			(json_int_t)cred->gid, "groups", groups, "private_tmp", (int)private_tmp, "sign", 0);
+			(json_int_t)cred->gid, "groups", json_gids(cred->groups, cred->n_groups), "private_tmp",
+			(int)private_tmp, "sign", 0);
 	json_set_name(req, "job_dir", h->store.path);
 	json_set_name(req, "pod_dir", dir);
 	json_set_name(req, "config", o->conf.path);
 	return req;
 }
 
-__attribute__((noreturn)) static void exec_worker(const char *path, const char *op, int in, int out, int keep_fd,
-						  pid_t parent)
+__attribute__((noreturn)) static void worker_call_exec(const char *path, const char *op, int in, int out, int keep_fd,
+						       pid_t parent)
 {
 	char *const argv[] = { (char *)(uintptr_t)path, (char *)(uintptr_t)op, NULL };
 	sigset_t none;
 
-	/* A checkpoint whose client was interrupted is given up. */
+	/* The worker dies with this process: an interrupted checkpoint is given up. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent || dup2(in, 0) < 0 || dup2(out, 1) < 0)
 		_exit(127);
@@ -88,7 +90,7 @@ __attribute__((noreturn)) static void exec_worker(const char *path, const char *
 	_exit(127);
 }
 
-static int start(struct call *c, const struct pod_opts *o, const char *op, int keep_fd, struct err *err)
+static int worker_call_start(struct worker_call *c, const struct pod_opts *o, const char *op, int keep_fd, struct err *err)
 {
 	cleanup_free char *path = xasprintf("%s/fsched-worker", o->libexec);
 	int in[2], out[2];
@@ -105,7 +107,7 @@ static int start(struct call *c, const struct pod_opts *o, const char *op, int k
 	}
 	c->pid = fork();
 	if (c->pid == 0)
-		exec_worker(path, op, in[1], out[1], keep_fd, me);
+		worker_call_exec(path, op, in[1], out[1], keep_fd, me);
 	close(in[1]);
 	close(out[1]);
 	c->in = in[0];
@@ -113,7 +115,7 @@ static int start(struct call *c, const struct pod_opts *o, const char *op, int k
 	return c->pid < 0 ? err_sys(err, errno, "cannot fork") : 0;
 }
 
-static int send_line(struct call *c, const char *text)
+static int worker_call_send(struct worker_call *c, const char *text)
 {
 	size_t n = strlen(text), done = 0;
 	ssize_t got;
@@ -127,7 +129,7 @@ static int send_line(struct call *c, const char *text)
 	return 0;
 }
 
-static void on_line(struct call *c, const char *line)
+static void worker_call_line(struct worker_call *c, const char *line)
 {
 	json_t *o = json_loads(line, 0, NULL);
 	const char *event = json_string_value(json_object_get(o, "event"));
@@ -139,7 +141,7 @@ static void on_line(struct call *c, const char *line)
 		if (shown)
 			progress_doing(&c->progress, shown);
 	} else if (event && !strcmp(event, "held")) {
-		send_line(c, c->held && c->held(c->arg, o) ? "kill\n" : "resume\n");
+		worker_call_send(c, c->held && c->held(c->arg, o) ? "kill\n" : "resume\n");
 	} else if (event && !strcmp(event, "result")) {
 		json_decref(c->result);
 		c->result = json_incref(o);
@@ -147,8 +149,8 @@ static void on_line(struct call *c, const char *line)
 	json_decref(o);
 }
 
-/* Returns false at end of file. */
-static bool read_lines(struct call *c)
+/* Reads and handles complete lines. False: end of file, or a line is too long. */
+static bool worker_call_read(struct worker_call *c)
 {
 	ssize_t n = read(c->out, c->buf + c->len, LINE_MAX_BYTES - c->len);
 	char *nl;
@@ -160,15 +162,15 @@ static bool read_lines(struct call *c)
 		size_t used = (size_t)(nl - c->buf) + 1;
 
 		*nl = '\0';
-		on_line(c, c->buf);
+		worker_call_line(c, c->buf);
 		memmove(c->buf, c->buf + used, c->len - used);
 		c->len -= used;
 	}
 	return c->len < LINE_MAX_BYTES;
 }
 
-/* Until the result is there, the worker has ended, or the time is up: 0, 0, -1. */
-static int converse(struct call *c, int64_t deadline)
+/* Handles events until the result has come or the worker has closed its output (0), or until the deadline (-1). */
+static int worker_call_run(struct worker_call *c, int64_t deadline)
 {
 	struct pollfd p = { c->out, POLLIN, 0 };
 	int got;
@@ -178,13 +180,14 @@ static int converse(struct call *c, int64_t deadline)
 			return -1;
 		got = poll(&p, 1, 200);
 		progress_tick(&c->progress);
-		if (got > 0 && !read_lines(c))
+		if (got > 0 && !worker_call_read(c))
 			return 0;
 	}
 	return 0;
 }
 
-static json_t *conclude(struct call *c, const char *op, int status, bool late, unsigned limit, struct err *err)
+static json_t *worker_call_result(struct worker_call *c, const char *op, int status, bool late, unsigned limit,
+				  struct err *err)
 {
 	const char *error = json_string_value(json_object_get(c->result, "error"));
 
@@ -204,7 +207,7 @@ static json_t *conclude(struct call *c, const char *op, int status, bool late, u
 json_t *pod_worker(const struct pod_opts *o, const char *op, json_t *req, int keep_fd,
 		   bool (*held)(void *arg, const json_t *event), void *arg, struct err *err)
 {
-	struct call c = { .pid = -1, .in = -1, .out = -1, .held = held, .arg = arg };
+	struct worker_call c = { .pid = -1, .in = -1, .out = -1, .held = held, .arg = arg };
 	cleanup_free char *text = req ? json_dumps(req, JSON_COMPACT) : NULL;
 	json_t *result = NULL;
 	int status = 0;
@@ -215,20 +218,20 @@ json_t *pod_worker(const struct pod_opts *o, const char *op, json_t *req, int ke
 		err_set(err, EINVAL, "the request to fsched-worker cannot be written: a path is no UTF-8 text");
 		return NULL;
 	}
-	if (start(&c, o, op, keep_fd, err))
+	if (worker_call_start(&c, o, op, keep_fd, err))
 		goto out;
 	c.buf = xmalloc(LINE_MAX_BYTES);
 	progress_start(&c.progress, "pod", false);
-	send_line(&c, text);
-	send_line(&c, "\n");
-	late = converse(&c, now_us() + (int64_t)(conf_checkpoint_seconds(&o->conf) + MARGIN_S) * 1000000) != 0;
+	worker_call_send(&c, text);
+	worker_call_send(&c, "\n");
+	late = worker_call_run(&c, now_us() + (int64_t)(conf_checkpoint_seconds(&o->conf) + MARGIN_S) * 1000000) != 0;
 	progress_end(&c.progress);
 	if (late)
 		kill(c.pid, SIGKILL);
 	close(steal_fd(&c.in));
 	while (waitpid(c.pid, &status, 0) < 0 && errno == EINTR)
 		;
-	result = conclude(&c, op, status, late, o->conf.timeout, err);
+	result = worker_call_result(&c, op, status, late, o->conf.timeout, err);
 out:
 	if (c.in >= 0)
 		close(c.in);

@@ -1,11 +1,11 @@
-/* able and error, in the words of the Slurm that had them. */
+/* able and error. Their output is that of the versions of Slurm with `scontrol checkpoint`. */
 #include "cli/user/checkpoint.h"
 
 #include <stdio.h>
 
 #include "base/util.h"
 
-static void answer(const struct request *r, struct target *t, const char *text)
+static void print_answer(const struct request *r, struct target *t, const char *text)
 {
 	progress_end(&t->progress);
 	if (r->single)
@@ -14,8 +14,8 @@ static void answer(const struct request *r, struct target *t, const char *text)
 		printf("%s: %s\n", t->label, text);
 }
 
-/* Why not, beside the answer: on standard error, so that the answer stays the word that scripts know. */
-static void reason(struct target *t, const char *why)
+/* Prints the reason for "No" on standard error: scripts read the one word on standard output. */
+static void print_reason(struct target *t, const char *why)
 {
 	char shown[800];
 
@@ -40,12 +40,12 @@ static int ask_able(const struct request *r, struct target *t, char *text, size_
 	else if (json_is_true(json_object_get(result, "able")))
 		snprintf(text, len, "Yes");
 	else
-		reason(t, why ? why : "the agent gives no reason");
+		print_reason(t, why ? why : "the agent gives no reason");
 	json_decref(result);
 	return CLI_OK;
 }
 
-/* A job that does not run, or never can be saved, is a "No" as well: the question has its answer. */
+/* The answer is also "No" for a job that does not run or can never be checkpointed. */
 int op_able(const struct request *r, struct target *t)
 {
 	char text[64] = "No";
@@ -53,13 +53,13 @@ int op_able(const struct request *r, struct target *t)
 	int rc = CLI_OK;
 
 	if (target_check_enabled(t, &err) < 0 || target_check_running(t, "checkpointed", &err) < 0)
-		reason(t, err.text);
+		print_reason(t, err.text);
 	else if (target_check_user(r, t, &err) < 0 || target_check_outside(t, &err) < 0)
 		return target_fail(t, "%s", err.text);
 	else
 		rc = ask_able(r, t, text, sizeof(text));
 	if (rc == CLI_OK)
-		answer(r, t, text);
+		print_answer(r, t, text);
 	return rc;
 }
 
@@ -75,6 +75,6 @@ int op_error(const struct request *r, struct target *t)
 		snprintf(text, sizeof(text), "error(1): %s", shown);
 	else
 		snprintf(text, sizeof(text), "error(0): No error");
-	answer(r, t, text);
+	print_answer(r, t, text);
 	return CLI_OK;
 }

@@ -14,7 +14,8 @@
 
 #define COMMAND "checkpoint"
 
-/* Operations, and how many letters old Slurm wanted of each. run NULL: of old Slurm only. */
+/* Operations, and the number of letters of each that the versions of Slurm with `scontrol checkpoint` required. run
+ * NULL: an operation of these versions only. */
 static const struct operation {
 	const char *name;
 	size_t letters;
@@ -59,7 +60,7 @@ struct command_line {
 	size_t n_refs;
 };
 
-static const struct operation *find_operation(const char *name)
+static const struct operation *checkpoint_find_operation(const char *name)
 {
 	size_t len = strlen(name);
 
@@ -74,7 +75,7 @@ static int read_number(const char *option, const char *text, long max, long *out
 {
 	if (cli_number(text, 1, max, out) == 0)
 		return CLI_OK;
-	return cli_usage(COMMAND, "%s wants a number from 1 to %ld, not \"%s\"", option, max, text);
+	return cli_usage(COMMAND, "%s needs a number from 1 to %ld, not \"%s\"", option, max, text);
 }
 
 static int read_option(int c, struct command_line *l)
@@ -104,7 +105,7 @@ static int read_option(int c, struct command_line *l)
 	return rc;
 }
 
-/* The arguments of old Slurm that can follow the job: understood only to be refused properly. */
+/* Refuses arguments of those versions of Slurm with a message that names the replacement. */
 static int refuse_old_argument(const char *text)
 {
 	if (strncasecmp(text, "MaxWait=", 8) == 0)
@@ -122,7 +123,7 @@ static int read_operands(int argc, char **argv, struct command_line *l)
 
 	if (optind >= argc)
 		return cli_usage(COMMAND, "which operation? one of create, vacate, restart, able, error");
-	l->op = find_operation(argv[optind]);
+	l->op = checkpoint_find_operation(argv[optind]);
 	if (!l->op)
 		return cli_usage(COMMAND, "\"%s\" is no operation; there are create, vacate, restart, able, error",
 				 argv[optind]);
@@ -140,7 +141,7 @@ static int read_operands(int argc, char **argv, struct command_line *l)
 			return cli_usage(COMMAND, "%s", err.text);
 	}
 	if (l->r.epoch && l->op->run != op_restart)
-		return cli_usage(COMMAND, "--epoch goes with restart only");
+		return cli_usage(COMMAND, "--epoch is an option of restart only");
 	return CLI_OK;
 }
 
@@ -162,8 +163,8 @@ static int run_job(const struct command_line *l, uint32_t id)
 	return rc;
 }
 
-/* A failure outweighs "not yet". */
-static int worse(int a, int b)
+/* CLI_FAILED takes precedence over CLI_LATER. */
+static int worse_status(int a, int b)
 {
 	if (a == CLI_FAILED || b == CLI_FAILED)
 		return CLI_FAILED;
@@ -176,8 +177,8 @@ static int fail_ref(const struct err *err)
 	return CLI_FAILED;
 }
 
-/* A task that has no record of its own yet. */
-static int waits(const struct command_line *l, const struct slurm_job *job)
+/* For a task that has no record of its own yet. */
+static int refuse_waiting_task(const struct command_line *l, const struct slurm_job *job)
 {
 	cli_error(COMMAND, "job %s is pending and has never run", job->label);
 	if (l->op->run != op_able)
@@ -189,7 +190,7 @@ static int waits(const struct command_line *l, const struct slurm_job *job)
 	return CLI_OK;
 }
 
-/* An array by its own id means all of its tasks that have a record of their own. */
+/* The id of an array means all its tasks that have records of their own. */
 static int run_ref(struct command_line *l, const struct job_ref *ref)
 {
 	cleanup_free uint32_t *ids = NULL;
@@ -203,9 +204,9 @@ static int run_ref(struct command_line *l, const struct job_ref *ref)
 		if (rpc_job_load_task(ref->id, (uint32_t)ref->task, &job, &err) < 0)
 			return fail_ref(&err);
 		id = job.id;
-		/* the array's own record stands for a task that has none yet */
+		/* for a task without a record of its own Slurm returns the record of the array */
 		if (job.pending && job.id == job.array_id && job.restart_count == 0)
-			rc = waits(l, &job);
+			rc = refuse_waiting_task(l, &job);
 		else
 			rc = run_job(l, id);
 		rpc_job_free(&job);
@@ -217,7 +218,7 @@ static int run_ref(struct command_line *l, const struct job_ref *ref)
 	if (n > 1)
 		l->r.single = false;
 	for (int i = 0; i < n; i++)
-		rc = worse(rc, run_job(l, ids[i]));
+		rc = worse_status(rc, run_job(l, ids[i]));
 	return rc;
 }
 
@@ -238,7 +239,7 @@ static int run_all(struct command_line *l)
 		l->r.slurm_user = 0;
 	l->r.single = l->n_refs == 1;
 	for (size_t i = 0; i < l->n_refs; i++)
-		rc = worse(rc, run_ref(l, &l->refs[i]));
+		rc = worse_status(rc, run_ref(l, &l->refs[i]));
 	free(l->r.munge_socket);
 	return rc;
 }
@@ -251,7 +252,7 @@ int checkpoint_cmd(int argc, char **argv)
 	while (rc == CLI_OK && (c = getopt_long(argc, argv, "QM:u:hadFov", long_options, NULL)) != -1) {
 		if (c == 'h')
 			return cli_help(COMMAND);
-		/* scontrol's options that mean nothing here are taken as scontrol takes them. */
+		/* Options of scontrol that have no meaning here are accepted and ignored. */
 		if (c > 255 || !strchr("adFov", c))
 			rc = read_option(c, &l);
 	}

@@ -1,4 +1,4 @@
-/* create and vacate: the agent does it, the client tells. */
+/* create and vacate: the agent makes the checkpoint, this prints the outcome. */
 #include "cli/user/checkpoint.h"
 
 #include <stdio.h>
@@ -10,22 +10,22 @@
 #define LOOK            "look with: scontrol show job %s | grep Checkpoint"
 #define REQUEUE_WAIT_US 120000000
 
-static int64_t number_of(const json_t *j, const char *key)
+static int64_t result_number(const json_t *j, const char *key)
 {
 	return json_integer_value(json_object_get(j, key));
 }
 
 /* "12.3 MiB, frozen 31 ms, 0.2 s in all" */
-static void describe(const json_t *j, char *buf, size_t len)
+static void format_result(const json_t *j, char *buf, size_t len)
 {
 	char size[32], frozen[32], total[32];
 
-	format_size((uint64_t)number_of(j, "bytes"), size, sizeof(size));
-	format_duration(number_of(j, "frozen_us"), frozen, sizeof(frozen));
-	format_duration(number_of(j, "total_us"), total, sizeof(total));
-	if (number_of(j, "frozen_us") > 0)
+	format_size((uint64_t)result_number(j, "bytes"), size, sizeof(size));
+	format_duration(result_number(j, "frozen_us"), frozen, sizeof(frozen));
+	format_duration(result_number(j, "total_us"), total, sizeof(total));
+	if (result_number(j, "frozen_us") > 0)
 		snprintf(buf, len, "%s, frozen %s, %s in all", size, frozen, total);
-	else /* an agent of an older fsched: it could not tell of a vacate */
+	else /* an agent of an older fsched, which could not measure it in a vacate */
 		snprintf(buf, len, "%s, %s in all", size, total);
 }
 
@@ -41,8 +41,9 @@ static void print_warnings(const struct request *r, struct target *t, const json
 			target_say(r, t, "warning: %s", printable(json_string_value(w), shown, sizeof(shown)));
 }
 
-/* What to tell when there is no "yes". */
-static int no_answer(enum client_outcome o, const char *op, struct target *t, const json_t *result, const struct err *err)
+/* Prints why the operation was not done. Returns the exit status. */
+static int create_explain_failure(enum client_outcome o, const char *op, struct target *t, const json_t *result,
+				  const struct err *err)
 {
 	const char *state = json_string_value(json_object_get(result, "state"));
 	char shown[256];
@@ -62,7 +63,7 @@ static int no_answer(enum client_outcome o, const char *op, struct target *t, co
 	}
 }
 
-static int ask(const struct request *r, struct target *t, json_t **result)
+static int create_ask(const struct request *r, struct target *t, json_t **result)
 {
 	const char *verb = strcmp(r->op, "vacate") == 0 ? "vacated" : "checkpointed";
 	enum client_outcome o;
@@ -74,25 +75,25 @@ static int ask(const struct request *r, struct target *t, json_t **result)
 	o = target_ask(r, t, r->op, result, &err);
 	if (o == CLIENT_DONE)
 		return CLI_OK;
-	return no_answer(o, r->op, t, *result, &err);
+	return create_explain_failure(o, r->op, t, *result, &err);
 }
 
 int op_create(const struct request *r, struct target *t)
 {
 	json_t *result = NULL;
-	int rc = ask(r, t, &result);
+	int rc = create_ask(r, t, &result);
 	char text[128];
 
 	if (rc == CLI_OK) {
-		describe(result, text, sizeof(text));
-		target_say(r, t, "epoch %lld saved: %s", (long long)number_of(result, "epoch"), text);
+		format_result(result, text, sizeof(text));
+		target_say(r, t, "epoch %lld saved: %s", (long long)result_number(result, "epoch"), text);
 		print_warnings(r, t, result);
 	}
 	json_decref(result);
 	return rc;
 }
 
-/* Until the job is PENDING and its node free again. */
+/* Waits until the job is pending or has ended and Slurm has freed its node. -1: timeout. */
 static int wait_for_requeue(struct target *t)
 {
 	int64_t until = now_us() + REQUEUE_WAIT_US;
@@ -110,7 +111,7 @@ static int wait_for_requeue(struct target *t)
 int op_vacate(const struct request *r, struct target *t)
 {
 	json_t *result = NULL;
-	int rc = ask(r, t, &result);
+	int rc = create_ask(r, t, &result);
 	char text[128];
 
 	if (rc == CLI_OK) {
@@ -121,13 +122,13 @@ int op_vacate(const struct request *r, struct target *t)
 				t,
 				"saved as epoch %lld, but it was ended meanwhile (%s) and is not in the queue; to continue it "
 				"all the same: scontrol requeuehold %s, then scontrol checkpoint restart %s",
-				(long long)number_of(result, "epoch"), t->job.state, t->job.label, t->job.label);
+				(long long)result_number(result, "epoch"), t->job.state, t->job.label, t->job.label);
 			json_decref(result);
 			return rc;
 		}
-		describe(result, text, sizeof(text));
+		format_result(result, text, sizeof(text));
 		target_say(r, t, "vacated at epoch %lld: %s (held; continue with: scontrol checkpoint restart %s)",
-			   (long long)number_of(result, "epoch"), text, t->job.label);
+			   (long long)result_number(result, "epoch"), text, t->job.label);
 		print_warnings(r, t, result);
 		if (rc == CLI_LATER && r->wait)
 			target_say(r, t, "its processes are gone, but Slurm has not freed the node yet: squeue -j %s",

@@ -1,4 +1,4 @@
-/* restart: the epoch is noted, the job released, and then it is watched until it runs again. */
+/* restart: notes the epoch for the agent, releases the job, and waits until it runs again. */
 #include "cli/user/checkpoint.h"
 
 #include <errno.h>
@@ -9,13 +9,13 @@
 
 #include "base/util.h"
 
-#define RELEASE_WAIT_US    180000000 /* for a job that is still completing */
-#define SETTLE_US          5000000   /* for the reason why a job is held again */
-#define COMPLETING_WAIT_US 60000000  /* the same while its last run is completing */
-#define PATIENCE_US        30000000  /* off a terminal, for a job that waits for resources */
+#define RELEASE_WAIT_US    180000000 /* us to wait for a job that is still completing */
+#define SETTLE_US          5000000   /* us to wait for the reason why a job is held again */
+#define COMPLETING_WAIT_US 60000000  /* the same, us, while its last run is completing */
+#define PATIENCE_US        30000000 /* us to wait for a job that waits for resources if standard error is no terminal */
 
-/* Is epoch in "1,2,3"? */
-static bool kept(const char *list, unsigned epoch)
+/* Whether the epoch is in a list "1,2,3". */
+static bool is_kept(const char *list, unsigned epoch)
 {
 	while (*list) {
 		char *end;
@@ -28,7 +28,7 @@ static bool kept(const char *list, unsigned epoch)
 	return false;
 }
 
-static int check_epoch(const struct request *r, const struct target *t, struct err *err)
+static int restart_check_epoch(const struct request *r, const struct target *t, struct err *err)
 {
 	if (!t->status.epoch && strstr(t->status.error, "fsched prune"))
 		return err_set(err, 0, "cannot be continued: %s; cancel it and submit it again", t->status.error);
@@ -36,13 +36,13 @@ static int check_epoch(const struct request *r, const struct target *t, struct e
 		return err_set(err, 0,
 			       "has no epoch of its present run; `scontrol release %s' starts it from the beginning",
 			       t->job.label);
-	if (r->epoch && !kept(t->status.kept, r->epoch))
+	if (r->epoch && !is_kept(t->status.kept, r->epoch))
 		return err_set(err, 0, "epoch %u is not kept; it has %s", r->epoch,
 			       *t->status.kept ? t->status.kept : "none");
 	return 0;
 }
 
-static int check_state(const struct target *t, struct err *err)
+static int restart_check_state(const struct target *t, struct err *err)
 {
 	const struct slurm_job *j = &t->job;
 	char next[48];
@@ -72,16 +72,16 @@ static int check_state(const struct target *t, struct err *err)
 	return 0;
 }
 
-static int check(const struct request *r, const struct target *t, struct err *err)
+static int restart_check(const struct request *r, const struct target *t, struct err *err)
 {
-	if (target_check_enabled(t, err) < 0 || target_check_user(r, t, err) < 0 || check_state(t, err) < 0)
+	if (target_check_enabled(t, err) < 0 || target_check_user(r, t, err) < 0 || restart_check_state(t, err) < 0)
 		return -1;
-	return t->job.completing ? 0 : check_epoch(r, t, err);
+	return t->job.completing ? 0 : restart_check_epoch(r, t, err);
 }
 
-/* Notes the epoch for the agent. Without the note a job that was requeued and held by other means would start over, and
- * so would a vacated one on a node that does not see its epochs. */
-static int note_epoch(const struct request *r, struct target *t, struct err *err)
+/* Notes the epoch in the Comment for the agent. Without the note a job that was requeued and held by other means would
+ * start from the beginning, and so would a vacated job on a node that does not see its epochs. */
+static int restart_note_epoch(const struct request *r, struct target *t, struct err *err)
 {
 	unsigned epoch = r->epoch ? r->epoch : RPC_EPOCH_LATEST;
 
@@ -90,9 +90,9 @@ static int note_epoch(const struct request *r, struct target *t, struct err *err
 	return rpc_request_epoch(t->id, epoch, err);
 }
 
-/* A begin time given to a completing job is overwritten, so it has to be waited for. Until then its agent may also be
- * about to publish another epoch: that of the vacate which has just put it into the queue. */
-static int release(const struct request *r, struct target *t, struct err *err)
+/* slurmctld overwrites a begin time that is set while the job is completing, so this waits until it has completed.
+ * Until then its agent may also publish another epoch: that of the vacate which has just requeued the job. */
+static int restart_release(const struct request *r, struct target *t, struct err *err)
 {
 	int64_t until = now_us() + (r->timeout_s ? r->timeout_s * INT64_C(1000000) : RELEASE_WAIT_US);
 	unsigned round = 0;
@@ -101,7 +101,7 @@ static int release(const struct request *r, struct target *t, struct err *err)
 		if (target_load(t, err) < 0)
 			return -1;
 		if (!t->job.completing) {
-			if (check_epoch(r, t, err) < 0 || note_epoch(r, t, err) < 0)
+			if (restart_check_epoch(r, t, err) < 0 || restart_note_epoch(r, t, err) < 0)
 				return -1;
 			if (rpc_release(t->id, err) == 0)
 				return 0;
@@ -113,14 +113,15 @@ static int release(const struct request *r, struct target *t, struct err *err)
 				       *t->job.batch_host ? t->job.batch_host : "?");
 		progress_doing(&t->progress, "waiting for the last run to complete");
 		target_pause(t, &round);
-		if (check_state(t, err) < 0)
+		if (restart_check_state(t, err) < 0)
 			return -1;
 	}
 }
 
-static void doing(struct target *t)
+static void show_doing(struct target *t)
 {
-	const bool waits = *t->status.error && strcmp(t->status.state, "restoring") == 0; /* for what passes by itself
+	const bool waits = *t->status.error && strcmp(t->status.state, "restoring") == 0; /* for a condition that may
+											   * pass by itself
 											   */
 	char text[240];
 
@@ -137,22 +138,22 @@ static void doing(struct target *t)
 
 enum outcome { WAIT, RESTORED, HELD_AGAIN, STARTED_OVER, ENDED };
 
-/* The job has been held since then: nothing more is to come. */
-static bool settled(const struct target *t, int64_t held_since)
+/* Whether a job that has been held since then will not be changed by its agent any more. */
+static bool hold_is_final(const struct target *t, int64_t held_since)
 {
 	return now_us() - held_since > (t->job.completing ? COMPLETING_WAIT_US : SETTLE_US);
 }
 
-/* before: AdminComment at the release; while it is the same the new agent has not spoken yet. final: of a job that is
- * held, there will be no other word. */
-static enum outcome judge(const struct target *t, const char *before, bool seen_running, bool final)
+/* before: the AdminComment at the release; as long as it is unchanged, the new agent has published nothing. final: the
+ * state of a held job will not change any more. */
+static enum outcome restart_judge(const struct target *t, const char *before, bool seen_running, bool final)
 {
 	const struct slurm_job *j = &t->job;
 	const char *state = t->status.state;
 
 	if (j->running && strcmp(state, "running") == 0 && strcmp(j->admin_comment, before) != 0)
 		return t->status.restored ? RESTORED : STARTED_OVER;
-	/* while its last run is completing, the agent may still be about to say why */
+	/* while its last run is completing, the agent may still publish the reason */
 	if (j->pending && j->held)
 		return final || (!j->completing && strcmp(j->admin_comment, before) != 0) ? HELD_AGAIN : WAIT;
 	if (j->finished && !j->completing)
@@ -160,19 +161,19 @@ static enum outcome judge(const struct target *t, const char *before, bool seen_
 	return WAIT;
 }
 
-/* What can be done about a job that is held again: with another epoch, if there is one. */
-static void next_step(const struct target *t, unsigned tried, char *buf, size_t len)
+/* Writes to buf what a person can do about a job that is held again. */
+static void restart_next_step(const struct target *t, unsigned tried, char *buf, size_t len)
 {
 	if (strchr(t->status.kept, ','))
 		snprintf(buf, len, "another epoch: scontrol checkpoint restart %s --epoch N; kept are %s", t->job.label,
 			 t->status.kept);
-	else if (kept(t->status.kept, tried) || !t->status.epoch)
+	else if (is_kept(t->status.kept, tried) || !t->status.epoch)
 		snprintf(buf, len, "try again when the reason is gone: scontrol checkpoint restart %s", t->job.label);
 	else
 		snprintf(buf, len, "it has epoch %u: scontrol checkpoint restart %s", t->status.epoch, t->job.label);
 }
 
-static int report(const struct request *r, struct target *t, enum outcome o, unsigned epoch, const char *node)
+static int restart_report(const struct request *r, struct target *t, enum outcome o, unsigned epoch, const char *node)
 {
 	char shown[sizeof(t->status.error)], next[300];
 
@@ -183,7 +184,7 @@ static int report(const struct request *r, struct target *t, enum outcome o, uns
 			   t->job.finished ? "; it has ended since: " : "", t->job.finished ? t->job.state : "");
 		return CLI_OK;
 	case HELD_AGAIN:
-		next_step(t, epoch, next, sizeof(next));
+		restart_next_step(t, epoch, next, sizeof(next));
 		return target_fail(t, "could not be restored%s%s: %s; it is held (%s)", *node ? " on node " : "", node,
 				   *shown ? shown : "it was held again before it started", next);
 	case STARTED_OVER:
@@ -194,7 +195,7 @@ static int report(const struct request *r, struct target *t, enum outcome o, uns
 	}
 }
 
-static int later(const struct request *r, struct target *t, unsigned epoch)
+static int restart_later(const struct request *r, struct target *t, unsigned epoch)
 {
 	if (t->job.pending)
 		target_say(r, t, "released, waits to start (reason %s); it will continue from epoch %u",
@@ -206,8 +207,9 @@ static int later(const struct request *r, struct target *t, unsigned epoch)
 	return CLI_LATER;
 }
 
-/* Waits for resources as long as somebody watches, for the restore as long as it takes. */
-static int watch(const struct request *r, struct target *t, unsigned epoch)
+/* Waits until the job is restored, held again, or ended. Waits for resources without limit only at a terminal, for a
+ * restore always. */
+static int restart_watch(const struct request *r, struct target *t, unsigned epoch)
 {
 	cleanup_free char *before = xstrdup(t->job.admin_comment);
 	int64_t patience = r->timeout_s ? r->timeout_s * INT64_C(1000000) : PATIENCE_US;
@@ -234,12 +236,12 @@ static int watch(const struct request *r, struct target *t, unsigned epoch)
 		else if (!held)
 			held = now_us();
 		late = !endless && now_us() - began > patience;
-		o = judge(t, before, ran, held && (settled(t, held) || (late && r->timeout_s)));
+		o = restart_judge(t, before, ran, held && (hold_is_final(t, held) || (late && r->timeout_s)));
 		if (o != WAIT)
-			return report(r, t, o, epoch, node);
+			return restart_report(r, t, o, epoch, node);
 		if (late && !held && (r->timeout_s || t->job.pending))
-			return later(r, t, epoch);
-		doing(t);
+			return restart_later(r, t, epoch);
+		show_doing(t);
 		target_pause(t, &round);
 	}
 }
@@ -249,10 +251,10 @@ int op_restart(const struct request *r, struct target *t)
 	unsigned epoch;
 	struct err err;
 
-	if (check(r, t, &err) < 0)
+	if (restart_check(r, t, &err) < 0)
 		return target_fail(t, "%s", err.text);
-	if (release(r, t, &err) < 0) {
-		/* released by somebody else meanwhile, it needs the note */
+	if (restart_release(r, t, &err) < 0) {
+		/* keeps the note if somebody else has released the job meanwhile: its start needs it */
 		if (target_load(t, NULL) == 0 && t->job.pending && t->job.held)
 			rpc_request_epoch(t->id, 0, NULL);
 		return target_fail(t, "%s; it stays as it is", err.text);
@@ -263,5 +265,5 @@ int op_restart(const struct request *r, struct target *t)
 		return CLI_LATER;
 	}
 	target_goes_on(t, "restart");
-	return watch(r, t, epoch);
+	return restart_watch(r, t, epoch);
 }

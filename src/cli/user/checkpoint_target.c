@@ -12,7 +12,8 @@
 #include "cli/user/interrupt.h"
 #include "base/util.h"
 
-/* A job that has just started: slurmd's prolog, the pod and one RPC lie between RUNNING and the agent's address. */
+/* How long to wait for the agent's address after the job has started: slurmd's prolog, the start of the pod and one RPC
+ * take place between RUNNING and its publication. */
 #define AGENT_WAIT_US  15000000
 #define AGENT_YOUNG_S  60
 
@@ -30,7 +31,7 @@ int target_fail(struct target *t, const char *fmt, ...)
 		text = NULL;
 	va_end(ap);
 	progress_end(&t->progress);
-	/* errors of a conversation with slurmctld name the job themselves */
+	/* errors of slurm_rpc.h name the job themselves */
 	if (text && strncmp(text, "job ", 4) == 0)
 		cli_error("checkpoint", "%s", text);
 	else
@@ -132,8 +133,8 @@ int target_check_enabled(const struct target *t, struct err *err)
 	return 0;
 }
 
-/* As policy/recovery.c decides: a note in Comment counts first, and a job whose script had ended or was requeued starts
- * over. */
+/* Follows policy/recovery.c: a note in the Comment takes precedence, and a job whose script has ended or that was
+ * requeued starts from the beginning. */
 const char *target_next_start(const struct target *t, char *buf, size_t len)
 {
 	unsigned epoch = rpc_comment_epoch(t->job.comment);
@@ -187,13 +188,13 @@ int target_check_outside(const struct target *t, struct err *err)
 
 	if (!env || cli_number(env, 1, UINT32_MAX, &id) < 0 || (uint32_t)id != t->id)
 		return 0;
-	/* A step started by srun has the variable too, but is outside of the pod. */
+	/* A step started by srun has the variable, too, but runs outside of the pod. */
 	if (read_file_at(AT_FDCWD, "/proc/1/comm", 64, &comm) < 0 || strncmp(comm, "fsched-init", 11) != 0)
 		return 0;
 	return err_set(err, 0, "a job cannot checkpoint itself; send the request from outside of the job");
 }
 
-static int find_agent(struct target *t, struct err *err)
+static int target_find_agent(struct target *t, struct err *err)
 {
 	int64_t until = now_us() + AGENT_WAIT_US;
 	unsigned round = 0;
@@ -217,8 +218,8 @@ static int find_agent(struct target *t, struct err *err)
 	return 0;
 }
 
-/* The job may have moved since it was looked at: true if another attempt makes sense. */
-static bool moved(struct target *t)
+/* Reloads the job. True: it has another node or agent than before, so another attempt may succeed. */
+static bool target_has_moved(struct target *t)
 {
 	char host[sizeof(t->job.batch_host)], agent[sizeof(t->status.agent)];
 
@@ -229,8 +230,8 @@ static bool moved(struct target *t)
 	return strcmp(host, t->job.batch_host) != 0 || strcmp(agent, t->status.agent) != 0;
 }
 
-static enum client_outcome ask_once(const struct request *r, struct target *t, const char *op, json_t **result,
-				    struct err *err)
+static enum client_outcome target_ask_once(const struct request *r, struct target *t, const char *op, json_t **result,
+					   struct err *err)
 {
 	char addr[256];
 	struct sent sent = { t, op };
@@ -242,7 +243,7 @@ static enum client_outcome ask_once(const struct request *r, struct target *t, c
 				   .arg = &sent };
 
 	*result = NULL;
-	if (find_agent(t, err) < 0)
+	if (target_find_agent(t, err) < 0)
 		return CLIENT_NOT_SENT;
 	if (rpc_node_addr(t->job.batch_host, addr, sizeof(addr), NULL) < 0)
 		snprintf(addr, sizeof(addr), "%s", t->job.batch_host);
@@ -261,11 +262,11 @@ static void err_add(struct err *err, const char *text)
 
 enum client_outcome target_ask(const struct request *r, struct target *t, const char *op, json_t **result, struct err *err)
 {
-	enum client_outcome o = ask_once(r, t, op, result, err);
+	enum client_outcome o = target_ask_once(r, t, op, result, err);
 
 	if (o == CLIENT_NO_AGENT) {
-		if (moved(t))
-			o = ask_once(r, t, op, result, err);
+		if (target_has_moved(t))
+			o = target_ask_once(r, t, op, result, err);
 		else if (!t->job.running)
 			err_set(err, 0, "does not run any more (%s)", t->job.state);
 		else

@@ -25,13 +25,13 @@ struct talk {
 	const struct client_target *t;
 	struct progress *p;
 	int fd;
-	char nonce[17];
+	char nonce[PROTO_NONCE + 1];
 	char line[PROTO_LINE_MAX];
-	size_t len;       /* bytes of the next line that are there */
+	size_t len;       /* bytes in line */
 	int64_t deadline; /* now_us(), 0 = none */
 };
 
-static int connect_one(const struct addrinfo *a, struct progress *p)
+static int client_connect_to(const struct addrinfo *a, struct progress *p)
 {
 	cleanup_close int fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, a->ai_protocol);
 	int64_t until = now_us() + CONNECT_TIMEOUT_US;
@@ -63,8 +63,8 @@ static int connect_one(const struct addrinfo *a, struct progress *p)
 	return steal_fd(&fd);
 }
 
-/* No AI_ADDRCONFIG: it finds nothing on a host that has only a loopback interface. */
-static enum client_outcome dial(struct talk *k, struct err *err)
+/* Does not use AI_ADDRCONFIG, with which getaddrinfo() finds nothing on a host that has only a loopback interface. */
+static enum client_outcome client_connect(struct talk *k, struct err *err)
 {
 	struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
 	struct addrinfo *list = NULL;
@@ -77,7 +77,7 @@ static enum client_outcome dial(struct talk *k, struct err *err)
 		return CLIENT_NOT_SENT;
 	}
 	for (struct addrinfo *a = list; a && k->fd < 0; a = a->ai_next) {
-		k->fd = connect_one(a, k->p);
+		k->fd = client_connect_to(a, k->p);
 		if (k->fd < 0)
 			num = errno;
 	}
@@ -88,17 +88,17 @@ static enum client_outcome dial(struct talk *k, struct err *err)
 	return num == ECONNREFUSED ? CLIENT_NO_AGENT : CLIENT_NOT_SENT;
 }
 
-static int make_nonce(char nonce[17])
+static int make_nonce(char nonce[PROTO_NONCE + 1])
 {
 	uint64_t r;
 
 	if (getrandom(&r, sizeof(r), 0) != sizeof(r))
 		return -1;
-	snprintf(nonce, 17, "%016llx", (unsigned long long)r);
+	snprintf(nonce, PROTO_NONCE + 1, "%016llx", (unsigned long long)r);
 	return 0;
 }
 
-static int send_request(struct talk *k, const char *op, struct err *err)
+static int client_send_request(struct talk *k, const char *op, struct err *err)
 {
 	cleanup_free char *payload = NULL, *cred = NULL, *line = NULL;
 	json_t *req;
@@ -131,8 +131,8 @@ static int send_request(struct talk *k, const char *op, struct err *err)
 	return 0;
 }
 
-/* The next line, in k->line. 1, 0 at the end of the connection, -1 when time is up, -2 on another error. */
-static int next_line(struct talk *k, char **line, struct err *err)
+/* Receives the next line into k->line. 1: *line; 0: end of the connection; -1: timeout; -2 with err: another error. */
+static int client_next_line(struct talk *k, char **line, struct err *err)
 {
 	int64_t silent = now_us() + PROTO_CLIENT_TIMEOUT * INT64_C(1000000);
 
@@ -169,7 +169,7 @@ static int next_line(struct talk *k, char **line, struct err *err)
 	}
 }
 
-static void drop_line(struct talk *k)
+static void client_drop_line(struct talk *k)
 {
 	size_t used = strlen(k->line) + 1;
 
@@ -177,8 +177,9 @@ static void drop_line(struct talk *k)
 	k->len -= used;
 }
 
-/* Anyone on that host may listen on a port; only root's word counts. */
-static json_t *open_line(struct talk *k, const char *line, struct err *err)
+/* Any user of that host may listen on a port, so only credentials made by root count. Any user between may have
+ * recorded one, so only those with the nonce of this request count. */
+static json_t *client_open_line(struct talk *k, const char *line, struct err *err)
 {
 	cleanup_free char *payload = NULL;
 	const char *nonce;
@@ -201,9 +202,12 @@ static json_t *open_line(struct talk *k, const char *line, struct err *err)
 		return NULL;
 	}
 	nonce = json_string_value(json_object_get(j, "nonce"));
-	if (nonce && strcmp(nonce, k->nonce) != 0) {
+	if (!nonce || strcmp(nonce, k->nonce) != 0) {
 		json_decref(j);
-		err_set(err, 0, "the answer from node %s, port %s, belongs to another request", k->t->node, k->t->port);
+		err_set(err, 0,
+			"the answer from node %s, port %s, is not to this request: it is an earlier one that was sent again, "
+			"or the agent there is of another version of fsched",
+			k->t->node, k->t->port);
 		return NULL;
 	}
 	return j;
@@ -218,7 +222,7 @@ static void show_phase(struct talk *k, const json_t *j)
 		progress_doing(k->p, text);
 }
 
-static enum client_outcome finish(json_t *j, json_t **result, struct err *err)
+static enum client_outcome client_finish(json_t *j, json_t **result, struct err *err)
 {
 	const char *text;
 	char shown[sizeof(err->text)];
@@ -232,8 +236,8 @@ static enum client_outcome finish(json_t *j, json_t **result, struct err *err)
 	return CLIENT_REFUSED;
 }
 
-/* An agent that cannot authenticate a request has nobody to answer to: it just closes. */
-static void explain_end(bool heard, struct err *err)
+/* An agent that cannot authenticate a request closes the connection without an answer. */
+static void client_explain_end(bool heard, struct err *err)
 {
 	if (heard)
 		err_set(err, 0, "the agent closed the connection without an answer");
@@ -243,29 +247,29 @@ static void explain_end(bool heard, struct err *err)
 			"(different MUNGE keys or clocks?)");
 }
 
-static enum client_outcome read_answer(struct talk *k, json_t **result, struct err *err)
+static enum client_outcome client_read_answer(struct talk *k, json_t **result, struct err *err)
 {
 	for (bool heard = false;; heard = true) {
 		const char *event;
 		char *line = NULL;
 		json_t *j;
-		int rc = next_line(k, &line, err);
+		int rc = client_next_line(k, &line, err);
 
 		if (rc == -1) {
 			err_set(err, ETIMEDOUT, "no answer from the agent in time");
 			return CLIENT_SILENT;
 		}
 		if (rc == 0)
-			explain_end(heard, err);
+			client_explain_end(heard, err);
 		if (rc != 1)
 			return CLIENT_LOST;
-		j = open_line(k, line, err);
+		j = client_open_line(k, line, err);
 		if (!j)
 			return CLIENT_LOST;
-		drop_line(k);
+		client_drop_line(k);
 		event = json_string_value(json_object_get(j, "event"));
 		if (event && strcmp(event, "result") == 0)
-			return finish(j, result, err);
+			return client_finish(j, result, err);
 		show_phase(k, j);
 		json_decref(j);
 	}
@@ -283,12 +287,12 @@ enum client_outcome client_request(const struct client_target *t, const char *op
 	k->fd = -1;
 	if (timeout_s > 0)
 		k->deadline = now_us() + timeout_s * INT64_C(1000000);
-	o = dial(k, err);
-	if (o == CLIENT_DONE && send_request(k, op, err) < 0)
+	o = client_connect(k, err);
+	if (o == CLIENT_DONE && client_send_request(k, op, err) < 0)
 		o = CLIENT_NOT_SENT;
 	if (o == CLIENT_DONE) {
 		t->on_sent(t->arg);
-		o = read_answer(k, result, err);
+		o = client_read_answer(k, result, err);
 	}
 	if (k->fd >= 0)
 		close(k->fd);

@@ -3,7 +3,7 @@
 
 #include "cli/cli.h"
 
-static void print_notice(const char *text, void *arg)
+static void config_notice(const char *text, void *arg)
 {
 	fprintf(stderr, "fsched config: notice: %s\n", text);
 }
@@ -21,10 +21,10 @@ int config_cmd(int argc, char **argv)
 	if (cli_conf("config", path, &conf) < 0)
 		return CLI_FAILED;
 	if (!*conf.path)
-		print_notice(
+		config_notice(
 			"no fsched.conf was found (fsched.conf(5) says where it is looked for); these are the defaults",
 			NULL);
 	conf_print(&conf, stdout);
-	conf_notices(&conf, print_notice, NULL);
+	conf_notices(&conf, config_notice, NULL);
 	return CLI_OK;
 }

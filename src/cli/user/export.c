@@ -1,4 +1,4 @@
-/* fsched export: an epoch as a plain directory of criu's images. */
+/* fsched export: writes an epoch as a plain directory of criu images. */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -30,7 +30,8 @@ static int open_memory(int epochfd, const struct manifest *m, struct mem_image *
 	return *image ? 0 : -1;
 }
 
-/* What the job had in /dev/shm, whose archive lacks the data of large files: dev/shm below the images. */
+/* Unpacks what the job had in /dev/shm into dev/shm below the images. The archive lacks the data of large files, which
+ * are filled from memory/. */
 static int write_shm(int epochfd, struct mem_image *image, const struct conf *c, int dirfd, struct err *err)
 {
 	cleanup_close int filesfd = openat(epochfd, "files", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), shmfd = -1;
@@ -45,7 +46,7 @@ static int write_shm(int epochfd, struct mem_image *image, const struct conf *c,
 		       : 0;
 }
 
-/* The directory must not exist: what is written into it is read as root. */
+/* The directory must not exist: root reads it later, so nobody else may have put anything there. */
 static int write_out(int epochfd, const struct manifest *m, const struct conf *c, const char *dir, struct err *err)
 {
 	cleanup_close int criufd = openat(epochfd, "criu", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -83,7 +84,7 @@ static int export_epoch(const struct store *s, unsigned epoch, const struct conf
 	return rc;
 }
 
-/* A job, or the directory of a pod. */
+/* name: a job id, or the absolute path of a pod's directory. */
 static int open_store(struct store *s, const struct conf *c, const char *name, struct err *err)
 {
 	long id;
@@ -110,7 +111,7 @@ int export_cmd(int argc, char **argv)
 	if (argc - optind != 3)
 		return cli_usage(
 			"export",
-			"wanted: the job (or a pod's directory), the number of an epoch, a directory that does not exist");
+			"three arguments are needed: a job id (or a pod's directory), the number of an epoch, and a directory to create");
 	if (cli_number(argv[optind + 1], 1, 999999, &epoch))
 		return cli_usage("export", "\"%s\" is not the number of an epoch", argv[optind + 1]);
 	if (cli_conf("export", path, &conf))

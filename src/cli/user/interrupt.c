@@ -9,16 +9,16 @@
 static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
 #define N_SIGNALS (sizeof(signals) / sizeof(signals[0]))
 
-/* Read by the handler, so written only while the signals are blocked. */
+/* The handler reads these: they are changed only while the signals are blocked. */
 static char said[512];
 static size_t length;
 
-static void on_signal(int sig)
+static void interrupt_handler(int sig)
 {
 	if (write(STDERR_FILENO, said, length) < 0)
 		length = 0;
-	/* SA_RESETHAND: the second one ends the program, by the signal as its caller expects, when the first has been
-	 * handled */
+	/* SA_RESETHAND has restored the default action: the raised signal ends the program when the handler returns, so
+	 * that the exit status shows the signal */
 	raise(sig);
 }
 
@@ -27,7 +27,7 @@ static void handle(void (*handler)(int))
 	struct sigaction old, sa = { .sa_handler = handler, .sa_flags = (int)SA_RESETHAND };
 
 	for (size_t i = 0; i < N_SIGNALS; i++)
-		/* nohup's and a background job's stay ignored */
+		/* nohup and shells start programs with ignored signals, which stay ignored */
 		if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
 			sigaction(signals[i], &sa, NULL);
 }
@@ -48,7 +48,7 @@ void interrupt_says(const char *fmt, ...)
 	said[0] = '\n';
 	length = 1 + (n < 0 ? 0 : strlen(said + 1));
 	said[length++] = '\n';
-	handle(on_signal);
+	handle(interrupt_handler);
 	sigprocmask(SIG_SETMASK, &before, NULL);
 }
 

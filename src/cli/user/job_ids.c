@@ -7,7 +7,7 @@
 
 #include "base/util.h"
 
-/* Slurm's own limits: MAX_JOB_ID, and array tasks below 4000001. */
+/* Limits of Slurm: MAX_JOB_ID, and array tasks up to 4000000. */
 #define JOB_ID_MAX  0x03FFFFFFu
 #define TASK_ID_MAX 4000000u
 
@@ -18,14 +18,14 @@ struct list {
 	size_t n;
 };
 
-static int bad(struct err *err, const char *text, const char *why)
+static int ids_refuse(struct err *err, const char *text, const char *why)
 {
 	char shown[64];
 
 	return err_set(err, 0, "\"%s\" is no job id: %s; " FORMS, printable(text, shown, sizeof(shown)), why);
 }
 
-static bool number(const char **p, uint32_t max, uint32_t *out)
+static bool ids_number(const char **p, uint32_t max, uint32_t *out)
 {
 	uint64_t v = 0;
 
@@ -40,7 +40,7 @@ static bool number(const char **p, uint32_t max, uint32_t *out)
 	return true;
 }
 
-static int add(struct list *l, uint32_t id, int64_t task, struct err *err)
+static int ids_add(struct list *l, uint32_t id, int64_t task, struct err *err)
 {
 	for (size_t i = 0; i < l->n; i++)
 		if (l->refs[i].id == id && l->refs[i].task == task)
@@ -52,58 +52,58 @@ static int add(struct list *l, uint32_t id, int64_t task, struct err *err)
 	return 0;
 }
 
-/* "1-3,7-9:2" up to the closing bracket. */
-static int tasks(const char **p, const char *text, uint32_t id, struct list *l, struct err *err)
+/* Parses "1-3,7-9:2" and the closing bracket. */
+static int ids_parse_tasks(const char **p, const char *text, uint32_t id, struct list *l, struct err *err)
 {
 	for (;;) {
 		uint32_t from, to, step = 1;
 
-		if (!number(p, TASK_ID_MAX, &from))
-			return bad(err, text, "a task number is missing or too large");
+		if (!ids_number(p, TASK_ID_MAX, &from))
+			return ids_refuse(err, text, "a task number is missing or too large");
 		to = from;
 		if (**p == '-') {
 			(*p)++;
-			if (!number(p, TASK_ID_MAX, &to) || to < from)
-				return bad(err, text, "the range of tasks has no proper end");
+			if (!ids_number(p, TASK_ID_MAX, &to) || to < from)
+				return ids_refuse(err, text, "the range of tasks has no proper end");
 		}
 		if (**p == ':') {
 			(*p)++;
-			if (!number(p, TASK_ID_MAX, &step) || step == 0)
-				return bad(err, text, "the step behind the colon is missing or zero");
+			if (!ids_number(p, TASK_ID_MAX, &step) || step == 0)
+				return ids_refuse(err, text, "the step behind the colon is missing or zero");
 		}
 		for (uint64_t t = from; t <= to; t += step)
-			if (add(l, id, (int64_t)t, err) < 0)
+			if (ids_add(l, id, (int64_t)t, err) < 0)
 				return -1;
 		if (**p != ',')
 			break;
 		(*p)++;
 	}
 	if (**p != ']')
-		return bad(err, text, "the bracket is not closed");
+		return ids_refuse(err, text, "the bracket is not closed");
 	(*p)++;
 	return 0;
 }
 
-static int one(const char **p, const char *text, struct list *l, struct err *err)
+static int ids_parse_one(const char **p, const char *text, struct list *l, struct err *err)
 {
 	uint32_t id, task;
 
-	if (!number(p, JOB_ID_MAX, &id) || id == 0)
-		return bad(err, text, "a positive number up to 67108863 is wanted");
+	if (!ids_number(p, JOB_ID_MAX, &id) || id == 0)
+		return ids_refuse(err, text, "a positive number up to 67108863 is wanted");
 	if (**p == '.')
-		return bad(err, text, "steps cannot be checkpointed on their own, only whole jobs");
+		return ids_refuse(err, text, "steps cannot be checkpointed on their own, only whole jobs");
 	if (**p == '+')
-		return bad(err, text, "heterogeneous jobs cannot be checkpointed");
+		return ids_refuse(err, text, "heterogeneous jobs cannot be checkpointed");
 	if (**p != '_')
-		return add(l, id, IDS_NO_TASK, err);
+		return ids_add(l, id, IDS_NO_TASK, err);
 	(*p)++;
 	if (**p == '[') {
 		(*p)++;
-		return tasks(p, text, id, l, err);
+		return ids_parse_tasks(p, text, id, l, err);
 	}
-	if (!number(p, TASK_ID_MAX, &task))
-		return bad(err, text, "the task number behind the underscore is missing or too large");
-	return add(l, id, task, err);
+	if (!ids_number(p, TASK_ID_MAX, &task))
+		return ids_refuse(err, text, "the task number behind the underscore is missing or too large");
+	return ids_add(l, id, task, err);
 }
 
 int ids_parse(const char *text, struct job_ref **refs, size_t *n, struct err *err)
@@ -116,7 +116,7 @@ int ids_parse(const char *text, struct job_ref **refs, size_t *n, struct err *er
 		memcpy(l.refs, *refs, l.n * sizeof(*l.refs));
 	}
 	for (;;) {
-		if (one(&p, text, &l, err) < 0)
+		if (ids_parse_one(&p, text, &l, err) < 0)
 			break;
 		if (*p == '\0') {
 			free(*refs);
@@ -125,7 +125,7 @@ int ids_parse(const char *text, struct job_ref **refs, size_t *n, struct err *er
 			return 0;
 		}
 		if (*p++ != ',') {
-			bad(err, text, "unexpected character");
+			ids_refuse(err, text, "unexpected character");
 			break;
 		}
 	}

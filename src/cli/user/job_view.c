@@ -25,7 +25,7 @@ static void load_disk(struct view *v, const struct conf *c)
 	v->on_disk = store_load_record(&v->store, &v->rec, &v->disk_err) == 0;
 }
 
-/* Without a slurm.conf libslurm would end the process. */
+/* slurm_init() ends the process if there is no slurm.conf. */
 static void load_slurm(struct view *v)
 {
 	struct err err;
@@ -62,7 +62,7 @@ void view_free(struct view *v)
 	free(v);
 }
 
-static void append(uint32_t **ids, size_t *n, uint32_t id)
+static void view_append_id(uint32_t **ids, size_t *n, uint32_t id)
 {
 	*ids = xrealloc(*ids, (*n + 1) * sizeof(**ids));
 	(*ids)[(*n)++] = id;
@@ -84,7 +84,7 @@ static int resolve_task(const struct job_ref *ref, uint32_t *id, struct err *err
 	return 0;
 }
 
-/* An id that Slurm does not know (any more) stands for itself: its epochs may still be there. */
+/* An id that Slurm does not know is taken as it is: epochs of that job may still exist. */
 static void resolve_job(uint32_t id, uint32_t **ids, size_t *n)
 {
 	cleanup_free uint32_t *tasks = NULL;
@@ -95,9 +95,9 @@ static void resolve_job(uint32_t id, uint32_t **ids, size_t *n)
 		found = rpc_job_ids(id, &tasks, NULL);
 	}
 	if (found <= 0)
-		append(ids, n, id);
+		view_append_id(ids, n, id);
 	for (int i = 0; i < found; i++)
-		append(ids, n, tasks[i]);
+		view_append_id(ids, n, tasks[i]);
 }
 
 int view_resolve(const struct job_ref *refs, size_t n, uint32_t **ids, size_t *n_ids, struct err *err)
@@ -111,7 +111,7 @@ int view_resolve(const struct job_ref *refs, size_t n, uint32_t **ids, size_t *n
 		}
 		if (resolve_task(&refs[i], &id, err) < 0)
 			return -1;
-		append(ids, n_ids, id);
+		view_append_id(ids, n_ids, id);
 	}
 	return 0;
 }
@@ -121,12 +121,12 @@ const char *view_time(int64_t t, char *buf, size_t len)
 	return t ? format_time(t, buf, len) : "-";
 }
 
-static const char *duration(int64_t us, char *buf, size_t len)
+static const char *view_duration(int64_t us, char *buf, size_t len)
 {
 	return us > 0 ? format_duration(us, buf, len) : "-";
 }
 
-/* The manifest of an epoch, for those who may read it. */
+/* Loads the manifest of an epoch. False: err says why, for example that the caller may not read it. */
 static bool load_manifest(const struct view *v, unsigned epoch, struct manifest *m, struct err *err)
 {
 	int fd;
@@ -159,7 +159,7 @@ static void print_row(unsigned epoch, int64_t time, uint64_t bytes, uint64_t sha
 	if (shared)
 		format_size(shared, part, sizeof(part));
 	printf("%5u  %-19s  %10s  %10s  %9s  %9s  %s\n", epoch, view_time(time, when, sizeof(when)), size, part,
-	       duration(frozen, f, sizeof(f)), duration(total, t, sizeof(t)), reason);
+	       view_duration(frozen, f, sizeof(f)), view_duration(total, t, sizeof(t)), reason);
 }
 
 static void print_disk_row(const struct view *v, const struct epoch_summary *e)
@@ -183,7 +183,7 @@ static void print_disk_row(const struct view *v, const struct epoch_summary *e)
 	free(m);
 }
 
-/* Only the last epoch has its numbers in the entry. */
+/* The entry has size and times of the last epoch only. */
 static void print_entry_rows(const struct status *s)
 {
 	for (const char *p = s->kept; *p;) {
@@ -210,7 +210,7 @@ int view_print_epochs(const struct view *v, struct err *err)
 				       v->label);
 		return err_set(err, 0, "%s; %s", v->slurm_err.text, v->disk_err.text);
 	}
-	/* The entry of a job that has ended stays what it was: Slurm takes no update. */
+	/* Slurm refuses updates of a job that has ended, so its entry may name epochs that have been pruned. */
 	if (v->sees_disk && v->enabled && v->status.epoch &&
 	    (disk ? v->rec.n_epochs == 0 : v->foreign || v->disk_err.num == ENOENT)) {
 		printf("job %s: nothing on disk (pruned?); its Checkpoint entry still tells of epoch %u\n", v->label,
@@ -258,6 +258,27 @@ static void print_memory(const struct manifest *m)
 		printf("Tracked:   since the epoch before (%s); %s were taken in the freeze\n", m->memory.tracking, rest);
 }
 
+static const char *file_class(const json_t *file)
+{
+	const char *class = json_string_value(json_object_get(file, "class"));
+
+	return class ? class : "";
+}
+
+/* The records of the manifest by class (files/files_json.c): "append" and "inplace" are of open files. */
+static void print_file_counts(const json_t *files)
+{
+	size_t i, closed = 0, absent = 0;
+	const json_t *f;
+
+	json_array_foreach(files, i, f) {
+		closed += strcmp(file_class(f), "closed") == 0;
+		absent += strcmp(file_class(f), "absent") == 0;
+	}
+	printf("Files:     %zu open for writing, %zu written and closed before, %zu written and removed before\n",
+	       json_array_size(files) - closed - absent, closed, absent);
+}
+
 static void print_manifest(const struct manifest *m, const struct epoch_summary *e)
 {
 	char when[32], text[32];
@@ -265,15 +286,15 @@ static void print_manifest(const struct manifest *m, const struct epoch_summary 
 	printf("Epoch:     %u\nTime:      %s\nReason:    %s\n", m->epoch, view_time(m->time, when, sizeof(when)),
 	       m->reason);
 	printf("Size:      %s\n", format_size(m->bytes, text, sizeof(text)));
-	printf("Frozen:    %s\n", duration(e->frozen_us, text, sizeof(text)));
+	printf("Frozen:    %s\n", view_duration(e->frozen_us, text, sizeof(text)));
 	print_memory(m);
 	printf("Node:      %s, Linux %s, %s\n", m->node.hostname, m->node.kernel, m->node.machine);
 	printf("Processor: %s\n", m->node.cpu_model);
 	printf("Made by:   fsched %s, criu %s, glibc %s\n", m->node.fsched, m->node.criu, m->node.glibc);
-	printf("Files:     %zu open for writing\n", json_array_size(m->files));
+	print_file_counts(m->files);
 }
 
-/* Names come from the job and may hold anything. */
+/* File names come from the job and may contain any byte. */
 static void print_files(const json_t *files)
 {
 	json_t *f;
@@ -284,24 +305,24 @@ static void print_files(const json_t *files)
 		const json_t *size = json_object_get(f, "size");
 		char shown[4096], bytes[32];
 
-		if (path)
-			printf("           %s (%s)\n", printable(path, shown, sizeof(shown)),
-			       format_size((uint64_t)json_integer_value(size), bytes, sizeof(bytes)));
+		if (!path)
+			continue;
+		if (size)
+			format_size((uint64_t)json_integer_value(size), bytes, sizeof(bytes));
+		else
+			snprintf(bytes, sizeof(bytes), "removed");
+		printf("           %s (%s)\n", printable(path, shown, sizeof(shown)), bytes);
 	}
 }
 
-static const struct epoch_summary *find_epoch(const struct view *v, unsigned epoch)
+static const struct epoch_summary *view_find_epoch(const struct view *v, unsigned epoch)
 {
-	if (v->on_disk && !v->foreign)
-		for (unsigned i = 0; i < v->rec.n_epochs; i++)
-			if (v->rec.epochs[i].number == epoch)
-				return &v->rec.epochs[i];
-	return NULL;
+	return v->on_disk && !v->foreign ? record_find_epoch(&v->rec, epoch) : NULL;
 }
 
 int view_print_epoch(const struct view *v, unsigned epoch, struct err *err)
 {
-	const struct epoch_summary *e = find_epoch(v, epoch);
+	const struct epoch_summary *e = view_find_epoch(v, epoch);
 	struct manifest *m;
 	char shown[16];
 	bool ok;

@@ -1,4 +1,4 @@
-/* What is known of a job's epochs: from its checkpoint directory as far as the caller may read it, else from its
+/* What is known of the epochs of a job: from its checkpoint directory if the caller may read it, else from its
  * Checkpoint entry. */
 #ifndef FSCHED_CLI_USER_JOB_VIEW_H
 #define FSCHED_CLI_USER_JOB_VIEW_H
@@ -10,42 +10,44 @@
 #include "store/manifest.h"
 #include "store/store.h"
 
-/* Slurm's ESLURM_INVALID_JOB_ID, in err.num when slurmctld does not know the job (any longer). */
+/* ESLURM_INVALID_JOB_ID of Slurm: err.num of a job that slurmctld does not know or has forgotten. */
 #define VIEW_UNKNOWN_JOB 2017
 
 struct view {
 	uint32_t id;
 	char label[64]; /* "12_3" */
 
-	bool on_disk;       /* rec and log hold */
-	struct store store; /* open for root only; path holds */
+	bool on_disk;       /* rec and log are valid */
+	struct store store; /* open for root only; its path is valid */
 	struct job_record rec;
 	char log[4096];      /* path of checkpoint.log, or of the caller's copy of it */
 	struct err disk_err; /* why not */
-	bool sees_disk;      /* root where JobCheckpointDir is: what is not found there is not there */
+	bool sees_disk; /* the caller is root and JobCheckpointDir exists here: what is not found there does not exist
+			 */
 
-	bool in_slurm; /* job holds */
+	bool in_slurm; /* job is valid */
 	struct slurm_job job;
 	struct err slurm_err; /* why not */
 
-	bool enabled; /* status holds */
+	bool enabled; /* status is valid */
 	struct status status;
-	bool foreign; /* the directory is of another job that had the id */
+	bool foreign; /* the directory belongs to another job that had the same id */
 };
 
-/* Never fails: what is missing says why. The caller frees with view_free(). */
+/* Never fails: disk_err and slurm_err say why something is missing. The caller frees with view_free(). */
 struct view *view_load(const struct conf *c, uint32_t id);
 void view_free(struct view *v);
 
-/* Job ids of what was named on the command line; arrays and tasks are looked up in Slurm. Appends to *ids. 0 or -1. */
+/* Appends the job ids of refs to *ids, which grows and is freed by the caller. Arrays and tasks are looked up in Slurm.
+ * 0, or -1 with err. */
 int view_resolve(const struct job_ref *refs, size_t n, uint32_t **ids, size_t *n_ids, struct err *err);
 
-/* The table of its epochs on standard output. 0, or -1 when nothing is known (err says why). */
+/* Prints the table of the epochs on standard output. 0, or -1 with err: nothing is known. */
 int view_print_epochs(const struct view *v, struct err *err);
-/* One epoch in detail. */
+/* Prints one epoch in detail. 0, or -1 with err: the epoch is not known. */
 int view_print_epoch(const struct view *v, unsigned epoch, struct err *err);
 
-/* Text of a time, "-" for 0. buf of at least 24 bytes. */
+/* Formats a Unix time; 0 becomes "-". buf: at least 24 bytes. */
 const char *view_time(int64_t t, char *buf, size_t len);
 
 #endif

@@ -7,8 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/slurmconf.h"
 #include "cli/user/job_view.h"
 #include "base/interval.h"
 #include "base/util.h"
@@ -29,7 +31,7 @@ static int read_ids(const char *command, char **argv, int argc, uint32_t **ids, 
 	return CLI_OK;
 }
 
-static int list_jobs(const struct conf *c, const uint32_t *ids, size_t n)
+static int list_epochs(const struct conf *c, const uint32_t *ids, size_t n)
 {
 	int rc = CLI_OK;
 
@@ -48,20 +50,20 @@ static int list_jobs(const struct conf *c, const uint32_t *ids, size_t n)
 	return rc;
 }
 
-static int by_number(const struct dirent **a, const struct dirent **b)
+static int dirent_by_job_id(const struct dirent **a, const struct dirent **b)
 {
 	unsigned long x = strtoul((*a)->d_name, NULL, 10), y = strtoul((*b)->d_name, NULL, 10);
 
 	return x < y ? -1 : x > y;
 }
 
-/* A job's own directory: its number and nothing else. */
+/* Whether the entry is the directory of a job: a job id and nothing else. */
 static int is_job(const struct dirent *d)
 {
 	return *d->d_name != '0' && strspn(d->d_name, "0123456789") == strlen(d->d_name) && strlen(d->d_name) < 10;
 }
 
-static bool load_job(const char *dir, uint32_t id, struct job_record *r)
+static bool list_load_job(const char *dir, uint32_t id, struct job_record *r)
 {
 	struct store s = { .dirfd = -1, .epochsfd = -1 };
 	bool ok;
@@ -73,11 +75,42 @@ static bool load_job(const char *dir, uint32_t id, struct job_record *r)
 	return ok;
 }
 
-static bool print_job(const char *dir, const char *name)
+/* Nobody updates the record of a job that ends while it waits: no agent serves it. Slurm tells. Writes the state to buf
+ * and returns it: Slurm's, in lower case, of a job that has ended there; "ended" of one that Slurm has forgotten or
+ * whose id another job has; else the record's. */
+static const char *list_state(const struct job_record *r, bool *ask, char *buf, size_t len)
+{
+	struct slurm_job job = { 0 };
+	struct status entry;
+	struct err err;
+
+	snprintf(buf, len, "%s", intent_name(r->intent));
+	if (r->intent == INTENT_DONE || !*ask)
+		return buf;
+	if (rpc_job_load(r->job_id, &job, &err) < 0) {
+		/* PrivateData in slurm.conf hides the jobs of others as if there were none. */
+		if (err.num == VIEW_UNKNOWN_JOB && (geteuid() == 0 || geteuid() == r->uid))
+			snprintf(buf, len, "ended");
+		else if (err.num != VIEW_UNKNOWN_JOB)
+			*ask = false; /* each question to a slurmctld that does not answer takes long */
+		return buf;
+	}
+	if (status_parse(job.admin_comment, &entry, NULL) == 0 && strcmp(entry.uuid, r->uuid) != 0)
+		snprintf(buf, len, "ended");
+	else if (job.finished)
+		snprintf(buf, len, "%s", job.state);
+	for (char *p = buf; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
+	rpc_job_free(&job);
+	return buf;
+}
+
+/* ask: in and out, whether Slurm can be asked. False: the caller may not read the record. */
+static bool list_print_job(const char *dir, const char *name, bool *ask)
 {
 	struct job_record *r = xcalloc(1, sizeof(*r));
-	char when[32], size[32] = "-", user[64];
-	bool ok = load_job(dir, (uint32_t)strtoul(name, NULL, 10), r);
+	char when[32], size[32] = "-", user[64], state[32];
+	bool ok = list_load_job(dir, (uint32_t)strtoul(name, NULL, 10), r);
 
 	if (ok) {
 		const struct epoch_summary *last = r->n_epochs ? &r->epochs[r->n_epochs - 1] : NULL;
@@ -85,7 +118,7 @@ static bool print_job(const char *dir, const char *name)
 		if (last)
 			format_size(last->bytes, size, sizeof(size));
 		printf("%8u  %-12s  %-9s  %6u  %5u  %-19s  %10s\n", r->job_id, printable(r->user, user, sizeof(user)),
-		       intent_name(r->intent), r->n_epochs, last ? last->number : 0,
+		       list_state(r, ask, state, sizeof(state)), r->n_epochs, last ? last->number : 0,
 		       view_time(last ? last->time : 0, when, sizeof(when)), size);
 	}
 	free(r);
@@ -95,16 +128,19 @@ static bool print_job(const char *dir, const char *name)
 static int list_all(const struct conf *c)
 {
 	struct dirent **names = NULL;
+	bool ask = slurmconf_path() != NULL; /* slurm_init() ends the process if there is no slurm.conf */
 	unsigned hidden = 0;
-	int n = scandir(c->dir, &names, is_job, by_number);
+	int n = scandir(c->dir, &names, is_job, dirent_by_job_id);
 
 	if (n < 0) {
 		cli_error("list", "%s: %s; give a job id to see what Slurm knows of it", c->dir, strerror(errno));
 		return CLI_FAILED;
 	}
+	if (ask)
+		rpc_init();
 	printf("%8s  %-12s  %-9s  %6s  %5s  %-19s  %10s\n", "JOB", "USER", "STATE", "EPOCHS", "LAST", "TIME", "SIZE");
 	for (int i = 0; i < n; i++) {
-		if (!print_job(c->dir, names[i]->d_name))
+		if (!list_print_job(c->dir, names[i]->d_name, &ask))
 			hidden++;
 		free(names[i]);
 	}
@@ -130,7 +166,7 @@ int list_cmd(int argc, char **argv)
 	if (optind >= argc)
 		return list_all(&conf);
 	rc = read_ids("list", argv + optind, argc - optind, &ids, &n);
-	return rc == CLI_OK ? list_jobs(&conf, ids, n) : rc;
+	return rc == CLI_OK ? list_epochs(&conf, ids, n) : rc;
 }
 
 static void print_status(const struct view *v)
@@ -193,7 +229,7 @@ static int show_job(const struct view *v)
 	return CLI_FAILED;
 }
 
-static int show(const struct conf *c, uint32_t id, unsigned epoch)
+static int show_one(const struct conf *c, uint32_t id, unsigned epoch)
 {
 	struct view *v = view_load(c, id);
 	struct err err;
@@ -232,7 +268,7 @@ int show_cmd(int argc, char **argv)
 	for (size_t i = 0; rc == CLI_OK && i < n; i++) {
 		if (i)
 			putchar('\n');
-		rc = show(&conf, ids[i], (unsigned)epoch);
+		rc = show_one(&conf, ids[i], (unsigned)epoch);
 	}
 	return rc;
 }

@@ -1,4 +1,4 @@
-/* fsched prune: epochs stay after the end of a job until somebody removes them. */
+/* fsched prune: removes epochs. They are kept after the end of a job until somebody removes them. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,8 +12,8 @@
 #include "base/dir.h"
 #include "base/util.h"
 
-#define COMMAND "prune"
-#define SHOWN   11 /* epochs in an entry */
+#define COMMAND      "prune"
+#define ENTRY_EPOCHS 11 /* most epochs in a Checkpoint entry */
 
 struct options {
 	long keep; /* -1 = --all */
@@ -21,18 +21,18 @@ struct options {
 	const char *conf;
 };
 
-/* A job that can still use its epochs. */
-static bool alive(const struct view *v)
+/* Whether the job has not ended and can still use its epochs. */
+static bool needs_epochs(const struct view *v)
 {
 	return v->in_slurm && !v->foreign && (!v->job.finished || v->job.completing);
 }
 
-/* May it be pruned? Not knowing counts as no. */
-static int check(const struct view *v, const struct options *o, struct err *err)
+/* 0: the job may be pruned. -1: it may not, or that is not known. */
+static int prune_check(const struct view *v, const struct options *o, struct err *err)
 {
 	if (o->force || o->dry_run)
 		return 0;
-	if (alive(v))
+	if (needs_epochs(v))
 		return err_set(err, 0, "is %s%s and may still need its epochs; --force removes them all the same",
 			       v->job.state, v->job.held ? " (held)" : "");
 	if (!v->in_slurm && v->slurm_err.num != VIEW_UNKNOWN_JOB)
@@ -41,24 +41,13 @@ static int check(const struct view *v, const struct options *o, struct err *err)
 	return 0;
 }
 
-static void say(const struct options *o, const struct view *v, const char *what)
+static void prune_say(const struct options *o, const struct view *v, const char *what)
 {
 	printf("job %s: %s %s\n", v->label, o->dry_run ? "would remove" : "removed", what);
 }
 
-static void forget_epoch(struct job_record *r, unsigned epoch)
-{
-	for (unsigned i = 0; i < r->n_epochs; i++) {
-		if (r->epochs[i].number != epoch)
-			continue;
-		memmove(&r->epochs[i], &r->epochs[i + 1], (r->n_epochs - i - 1) * sizeof(r->epochs[0]));
-		r->n_epochs--;
-		return;
-	}
-}
-
-/* The record first: an epoch that it names must be there. */
-static int remove_epoch(struct view *v, unsigned epoch, const struct options *o, struct err *err)
+/* Updates the record before it removes the epoch: every epoch in the record must exist. */
+static int prune_epoch(struct view *v, unsigned epoch, const struct options *o, struct err *err)
 {
 	uint64_t shared = store_epoch_shared(&v->store, epoch);
 	char what[96], size[16];
@@ -69,18 +58,18 @@ static int remove_epoch(struct view *v, unsigned epoch, const struct options *o,
 			 format_size(shared, size, sizeof(size)));
 	if (!o->dry_run) {
 		if (v->on_disk) {
-			forget_epoch(&v->rec, epoch);
+			record_forget_epoch(&v->rec, epoch);
 			if (store_save_record(&v->store, &v->rec, err) < 0)
 				return -1;
 		}
 		if (store_remove_epoch(&v->store, epoch, err) < 0)
 			return -1;
 	}
-	say(o, v, what);
+	prune_say(o, v, what);
 	return 0;
 }
 
-static int keep_some(struct view *v, const struct options *o, struct err *err)
+static int prune_keep_newest(struct view *v, const struct options *o, struct err *err)
 {
 	unsigned epochs[STORE_KEPT_MAX];
 	int n = store_list_epochs(&v->store, epochs, STORE_KEPT_MAX);
@@ -88,15 +77,16 @@ static int keep_some(struct view *v, const struct options *o, struct err *err)
 	if (n < 0)
 		return err_sys(err, errno, "cannot list the epochs in %s", v->store.path);
 	for (int i = 0; i < n - o->keep; i++)
-		if (remove_epoch(v, epochs[i], o, err) < 0)
+		if (prune_epoch(v, epochs[i], o, err) < 0)
 			return -1;
-	if (!o->dry_run && !alive(v))
+	if (!o->dry_run && !needs_epochs(v))
 		store_remove_partials(&v->store);
 	return 0;
 }
 
-/* "12" and what was set aside of older jobs with this id: "12.<uuid>". */
-static bool belongs(const char *name, uint32_t id)
+/* Whether name is the directory of the job, "12", or one that was set aside for an older job with this id, "12.<uuid>".
+ */
+static bool is_job_dir_name(const char *name, uint32_t id)
 {
 	char number[16];
 	size_t len = (size_t)snprintf(number, sizeof(number), "%u", id);
@@ -104,7 +94,7 @@ static bool belongs(const char *name, uint32_t id)
 	return strncmp(name, number, len) == 0 && (name[len] == '\0' || name[len] == '.');
 }
 
-static int remove_all(struct view *v, const struct conf *c, const struct options *o, struct err *err)
+static int prune_all(struct view *v, const struct conf *c, const struct options *o, struct err *err)
 {
 	cleanup_dir DIR *dir = opendir(c->dir);
 	const struct dirent *d;
@@ -114,12 +104,12 @@ static int remove_all(struct view *v, const struct conf *c, const struct options
 	if (!dir)
 		return err_sys(err, errno, "cannot open %s", c->dir);
 	while ((more = dir_next(dir, &d)) > 0) {
-		if (!belongs(d->d_name, v->id))
+		if (!is_job_dir_name(d->d_name, v->id))
 			continue;
 		if (!o->dry_run && remove_tree_at(dirfd(dir), d->d_name) < 0)
 			return err_sys(err, errno, "cannot remove %s/%s", c->dir, d->d_name);
 		cleanup_free char *path = xasprintf("%s/%s", c->dir, d->d_name);
-		say(o, v, path);
+		prune_say(o, v, path);
 		n++;
 	}
 	if (more < 0)
@@ -127,9 +117,9 @@ static int remove_all(struct view *v, const struct conf *c, const struct options
 	return n ? 0 : err_set(err, ENOENT, "nothing is kept of it in %s", c->dir);
 }
 
-/* Slurm takes no update of a job that has ended; of others it must not tell of what is no more, for restart goes by it.
+/* Removes pruned epochs from the Checkpoint entry, which restart reads. Slurm refuses updates of a job that has ended.
  */
-static void tell_slurm(struct view *v)
+static void prune_publish(struct view *v)
 {
 	unsigned epochs[STORE_KEPT_MAX];
 	int n = v->store.epochsfd < 0 ? 0 : store_list_epochs(&v->store, epochs, STORE_KEPT_MAX);
@@ -137,10 +127,10 @@ static void tell_slurm(struct view *v)
 	size_t len = 0;
 	struct err err;
 
-	if (!alive(v) || !v->enabled || n < 0)
+	if (!needs_epochs(v) || !v->enabled || n < 0)
 		return;
 	*s->kept = '\0';
-	for (int i = n > SHOWN ? n - SHOWN : 0; i < n; i++)
+	for (int i = n > ENTRY_EPOCHS ? n - ENTRY_EPOCHS : 0; i < n; i++)
 		len += (size_t)snprintf(s->kept + len, sizeof(s->kept) - len, "%s%u", len ? "," : "", epochs[i]);
 	if (n <= 0) {
 		s->epoch = 0;
@@ -151,22 +141,22 @@ static void tell_slurm(struct view *v)
 			  err.text);
 }
 
-static int prune(const struct conf *c, uint32_t id, const struct options *o)
+static int prune_job(const struct conf *c, uint32_t id, const struct options *o)
 {
 	struct view *v = view_load(c, id);
 	struct err err;
-	int rc = check(v, o, &err);
+	int rc = prune_check(v, o, &err);
 
-	if (rc == 0 && o->all && alive(v) && v->job.running)
+	if (rc == 0 && o->all && needs_epochs(v) && v->job.running)
 		rc = err_set(&err, 0, "runs; its agent needs the directory: remove epochs with --keep 0 --force");
 	else if (rc == 0 && o->all)
-		rc = remove_all(v, c, o, &err);
+		rc = prune_all(v, c, o, &err);
 	else if (rc == 0 && v->store.epochsfd < 0)
 		rc = err_set(&err, 0, "%s", v->disk_err.text);
 	else if (rc == 0)
-		rc = keep_some(v, o, &err);
+		rc = prune_keep_newest(v, o, &err);
 	if (rc == 0 && !o->dry_run)
-		tell_slurm(v);
+		prune_publish(v);
 	if (rc < 0)
 		cli_error(COMMAND, "job %s: %s", v->label, err.text);
 	view_free(v);
@@ -192,7 +182,7 @@ static int read_options(int argc, char **argv, struct options *o)
 		switch (c) {
 		case 'k':
 			if (cli_number(optarg, 0, STORE_KEPT_MAX, &o->keep) < 0)
-				return cli_usage(COMMAND, "--keep wants a number from 0 to %d, not \"%s\"",
+				return cli_usage(COMMAND, "--keep needs a number from 0 to %d, not \"%s\"",
 						 STORE_KEPT_MAX, optarg) +
 				       1;
 			break;
@@ -207,7 +197,7 @@ static int read_options(int argc, char **argv, struct options *o)
 	if (optind >= argc)
 		return cli_usage(COMMAND, "which job? give its id") + 1;
 	if (o->all == (o->keep >= 0))
-		return cli_usage(COMMAND, "say either --keep N or --all") + 1;
+		return cli_usage(COMMAND, "give either --keep N or --all") + 1;
 	return 0;
 }
 
@@ -237,7 +227,7 @@ int prune_cmd(int argc, char **argv)
 		return CLI_FAILED;
 	}
 	for (size_t i = 0; i < n; i++)
-		if (prune(&conf, ids[i], &o) != CLI_OK)
+		if (prune_job(&conf, ids[i], &o) != CLI_OK)
 			rc = CLI_FAILED;
 	return rc;
 }

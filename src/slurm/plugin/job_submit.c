@@ -1,10 +1,10 @@
 /* job_submit/fsched: runs in slurmctld when a job is submitted.
  *
- * A job without --checkpoint passes untouched. One with it is checked, made to be requeued and to append to its output
- * (Slurm truncates the output of a requeued job otherwise), kept on one node, and gets its uuid and its Checkpoint
- * entry.
+ * A job without --checkpoint is not changed, except for variables that it has inherited from another job
+ * (drop_inherited()). A job with the option is checked, may be requeued, appends to its output (Slurm would truncate
+ * the output of a requeued job), runs on one node, and gets its uuid and its Checkpoint entry.
  *
- * Strings that slurmctld will free must come from Slurm's allocator: anything else makes it abort. */
+ * Strings that slurmctld frees must come from Slurm's allocator; any other string makes slurmctld abort. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,10 +20,10 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-/* Of libslurm, in no public header. */
+/* Exported by libslurm, but in no public header. */
 char *slurm_xstrdup(const char *text);
 void slurm_xfree(void **p);
-/* slurmctld's configuration in memory; weak, so that a Slurm that hides it still loads the plugin. */
+/* slurmctld's configuration in memory. Weak, so that the plugin can be loaded by a Slurm that does not export it. */
 extern slurm_conf_t slurm_conf __attribute__((weak));
 
 int init(void);
@@ -50,7 +50,7 @@ EXPORT int fini(void)
 	return SLURM_SUCCESS;
 }
 
-__attribute__((format(printf, 3, 4))) static int refuse(char **err_msg, int code, const char *fmt, ...)
+__attribute__((format(printf, 3, 4))) static int submit_refuse(char **err_msg, int code, const char *fmt, ...)
 {
 	char text[1024];
 	va_list ap;
@@ -84,7 +84,7 @@ static bool limit_wanted(char *const *env, uint32_t size)
 	return false;
 }
 
-/* Every copy of the variable, since slurmstepd, sbatch and a shell may each look at another one. */
+/* Rewrites every copy of the variable: slurmstepd, sbatch and a shell may each read a different one. */
 static void rewrite_env(job_desc_msg_t *d, const struct option_value *v)
 {
 	char value[OPTION_MAX], element[sizeof(OPTION_ENV_JOB) + OPTION_MAX];
@@ -108,8 +108,8 @@ static bool is_variable(const char *element, const char *name)
 	return !strncmp(element, name, n) && element[n] == '=';
 }
 
-/* Set by the SPANK plugin in the job from which this one is submitted, and no wish of the user's: this one may be of
- * several nodes. */
+/* Whether the SPANK plugin has set the variable in the job from which this one is submitted. The user has not asked for
+ * it, and this job may use several nodes. */
 static bool set_for_other_job(const char *element, const char *set)
 {
 	for (int i = 0; set && i < MPI_VARIABLES; i++)
@@ -126,8 +126,8 @@ static const char *find_variable(const job_desc_msg_t *d, const char *name)
 	return NULL;
 }
 
-/* What a job submitted from inside of another inherits and must not. restart_count: Slurm itself sets it only from the
- * second start on. */
+/* Removes variables that a job submitted from inside another job must not inherit. restart_count: also
+ * SLURM_RESTART_COUNT, which Slurm sets itself, but only from the second start on. */
 static void drop_inherited(job_desc_msg_t *d, bool restart_count)
 {
 	const char *found = find_variable(d, MPI_SET_ENV);
@@ -142,13 +142,13 @@ static void drop_inherited(job_desc_msg_t *d, bool restart_count)
 		else
 			d->environment[kept++] = e;
 	}
-	/* Slurm's arrays are also walked to their NULL. */
+	/* Slurm also iterates such arrays up to a NULL. */
 	for (i = kept; i < d->env_size; i++)
 		d->environment[i] = NULL;
 	d->env_size = kept;
 }
 
-/* How many nodes the user asked for at most, 0 = did not say. */
+/* The most nodes that the user has asked for; 0 = he has not said. */
 static uint32_t nodes_asked(const job_desc_msg_t *d)
 {
 	uint32_t n = 0;
@@ -176,23 +176,24 @@ static int check_cluster(char **err_msg)
 
 	if (conf_load(conf, NULL, &err)) {
 		slurm_error("job_submit/fsched: %s", err.text);
-		return refuse(err_msg, ESLURM_DISABLED,
-			      "--checkpoint: the cluster's fsched.conf cannot be used: %s. "
-			      "Tell your administrator, or submit without --checkpoint.",
-			      err.text);
+		return submit_refuse(err_msg, ESLURM_DISABLED,
+				     "--checkpoint: the cluster's fsched.conf cannot be used: %s. "
+				     "Tell your administrator, or submit without --checkpoint.",
+				     err.text);
 	}
 	if (conf->criu_enabled)
 		return SLURM_SUCCESS;
 	if (conf->path[0])
-		return refuse(err_msg, ESLURM_DISABLED,
-			      "--checkpoint: this cluster has checkpointing switched off (CheckpointType "
-			      "is checkpoint/none in %s). Submit without --checkpoint, or ask your administrator to set "
-			      "CheckpointType = checkpoint/criu.",
-			      conf->path);
-	return refuse(err_msg, ESLURM_DISABLED,
-		      "--checkpoint: this cluster has checkpointing switched off (the controller has no "
-		      "fsched.conf beside its slurm.conf). Submit without --checkpoint, or ask your administrator for an fsched.conf "
-		      "with CheckpointType = checkpoint/criu.");
+		return submit_refuse(err_msg, ESLURM_DISABLED,
+				     "--checkpoint: this cluster has checkpointing switched off (CheckpointType "
+				     "is checkpoint/none in %s). Submit without --checkpoint, or ask your administrator to set "
+				     "CheckpointType = checkpoint/criu.",
+				     conf->path);
+	return submit_refuse(
+		err_msg, ESLURM_DISABLED,
+		"--checkpoint: this cluster has checkpointing switched off (the controller has no "
+		"fsched.conf beside its slurm.conf). Submit without --checkpoint, or ask your administrator for an fsched.conf "
+		"with CheckpointType = checkpoint/criu.");
 }
 
 static int check_job(const job_desc_msg_t *d, char **err_msg)
@@ -200,19 +201,19 @@ static int check_job(const job_desc_msg_t *d, char **err_msg)
 	uint32_t nodes = nodes_asked(d);
 
 	if (!d->script)
-		return refuse(
+		return submit_refuse(
 			err_msg, ESLURM_NOT_SUPPORTED,
 			"--checkpoint works with sbatch only: an allocation of salloc or srun has "
 			"no batch script that could be restored. Put the commands into a script, or leave --checkpoint out.");
 	if (d->het_job_offset != NO_VAL)
-		return refuse(err_msg, ESLURM_NOT_SUPPORTED,
-			      "--checkpoint does not work with heterogeneous jobs: their components run "
-			      "on several nodes. Submit one plain job, or leave --checkpoint out.");
+		return submit_refuse(err_msg, ESLURM_NOT_SUPPORTED,
+				     "--checkpoint does not work with heterogeneous jobs: their components run "
+				     "on several nodes. Submit one plain job, or leave --checkpoint out.");
 	if (nodes > 1)
-		return refuse(err_msg, ESLURM_INVALID_NODE_COUNT,
-			      "--checkpoint works with jobs on one node; this one asks for up to %u. "
-			      "Use -N1, or leave --checkpoint out.",
-			      nodes);
+		return submit_refuse(err_msg, ESLURM_INVALID_NODE_COUNT,
+				     "--checkpoint works with jobs on one node; this one asks for up to %u. "
+				     "Use -N1, or leave --checkpoint out.",
+				     nodes);
 	return SLURM_SUCCESS;
 }
 
@@ -235,7 +236,7 @@ static void set_entry(job_desc_msg_t *d, const struct option_value *v)
 	d->admin_comment = slurm_xstrdup(text);
 }
 
-static int enable(job_desc_msg_t *d, const char *value, char **err_msg)
+static int submit_enable(job_desc_msg_t *d, const char *value, char **err_msg)
 {
 	struct option_value v;
 	struct err err;
@@ -245,12 +246,11 @@ static int enable(job_desc_msg_t *d, const char *value, char **err_msg)
 	if (rc != SLURM_SUCCESS)
 		return rc;
 	if (option_parse_submitted(value, &v, &err))
-		return refuse(err_msg, ESLURM_INVALID_TIME_VALUE, "--checkpoint: %s", err.text);
+		return submit_refuse(err_msg, ESLURM_INVALID_TIME_VALUE, "--checkpoint: %s", err.text);
 	rc = check_job(d, err_msg);
 	if (rc != SLURM_SUCCESS)
 		return rc;
-	if (uuid_random(v.uuid, &err))
-		return refuse(err_msg, ESLURM_DISABLED, "--checkpoint: %s on the controller; try again.", err.text);
+	uuid_text_new(v.uuid);
 	v.truncate = output_is_truncated(d);
 	v.at_limit = limit_wanted(d->environment, d->env_size);
 	d->requeue = 1;
@@ -266,15 +266,15 @@ EXPORT int job_submit(job_desc_msg_t *d, uint32_t uid, char **err_msg)
 {
 	const char *value = find_value(d->environment, d->env_size);
 
-	/* salloc and srun carry the option outside of the environment. */
+	/* salloc and srun pass the option in spank_job_env, not in the environment. */
 	if (!value && !d->script)
 		value = find_value(d->spank_job_env, d->spank_job_env_size);
 	if (!value && limit_wanted(d->environment, d->env_size))
-		return refuse(err_msg, ESLURM_NOT_SUPPORTED,
-			      "--checkpoint-at-limit needs --checkpoint too: a job without checkpoints "
-			      "cannot be continued after its time limit.");
+		return submit_refuse(err_msg, ESLURM_NOT_SUPPORTED,
+				     "--checkpoint-at-limit needs --checkpoint too: a job without checkpoints "
+				     "cannot be continued after its time limit.");
 	if (value)
-		return enable(d, value, err_msg);
+		return submit_enable(d, value, err_msg);
 	if (d->environment)
 		drop_inherited(d, false);
 	return SLURM_SUCCESS;

@@ -14,17 +14,17 @@
 
 #include "base/util.h"
 
-/* slurmctld's configuration in memory; weak, so that a Slurm that hides it still loads the plugin. */
+/* slurmctld's configuration in memory. Weak, so that the plugin can be loaded by a Slurm that does not export it. */
 extern slurm_conf_t slurm_conf __attribute__((weak));
 
 #define PROGRAM "fsched-requeue"
-#define UP_MAX  5 /* directories between a plugin and its prefix */
+#define UP_MAX  5 /* directories between a plugin and the prefix of its installation */
 
-/* slurmctld's end of the pipe; the plugin API has no place for state. */
+/* slurmctld's end of the pipe. Static, because the plugin API has no place for state. */
 static int alive = -1;
 
-/* Where fsched is installed is known at build time, unless the whole tree was put somewhere else: then it is beside
- * this plugin. */
+/* Finds the program relative to this plugin, in case the whole tree was installed elsewhere, else where the build
+ * configuration says. */
 static int find_program(char *path, size_t len)
 {
 	Dl_info self;
@@ -44,9 +44,10 @@ static int find_program(char *path, size_t len)
 	return access(path, X_OK);
 }
 
-/* In a fork of a process with threads: system calls only. Forks once more, so that slurmctld has no child to wait for.
+/* Runs in a forked child of a process with threads, so it makes only async-signal-safe calls. Forks once more, so that
+ * slurmctld has no child to reap.
  */
-static _Noreturn void become(const char *path, int fd)
+static _Noreturn void exec_requeue(const char *path, int fd)
 {
 	char number[16], name[] = PROGRAM;
 	char *argv[] = { name, number, &slurm_conf ? slurm_conf.slurm_conf : NULL, NULL };
@@ -91,7 +92,7 @@ void requeue_start(void)
 	}
 	pid = fork();
 	if (pid == 0)
-		become(path, ends[0]);
+		exec_requeue(path, ends[0]);
 	close(ends[0]);
 	if (pid < 0) {
 		slurm_error("job_submit/fsched: cannot start " PROGRAM ": %s", strerror(errno));

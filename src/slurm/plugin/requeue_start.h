@@ -1,10 +1,10 @@
-/* Starts fsched-requeue beside slurmctld (see fsched_requeue.c). */
+/* Starts fsched-requeue (fsched_requeue.c) from slurmctld. */
 #ifndef FSCHED_SLURM_PLUGIN_REQUEUE_START_H
 #define FSCHED_SLURM_PLUGIN_REQUEUE_START_H
 
-/* Once per load of the plugin. What fails is logged by slurmctld; submitting works without. */
+/* Called when the plugin is loaded. A failure is only logged: jobs can be submitted without the program. */
 void requeue_start(void);
-/* It ends within moments. */
+/* Makes it exit, by closing the pipe. */
 void requeue_stop(void);
 
 #endif

@@ -1,6 +1,6 @@
-/* The SPANK plugin: registers --checkpoint, and in the batch step of a job that has it starts the pod and the agent.
+/* The SPANK plugin: registers --checkpoint, and starts pod and agent in the batch step of a job that has the option.
  *
- * Nothing but the callbacks may be visible: sbatch itself exports names like "opt", to which a global of the same name
+ * Only the callbacks may be exported: sbatch itself exports names like "opt", to which a global symbol of the same name
  * here would be bound. */
 #include <errno.h>
 #include <pwd.h>
@@ -24,7 +24,7 @@ SPANK_PLUGIN(fsched, 1)
 
 #define EXPORT __attribute__((visibility("default")))
 
-/* The plugin API has no place for state of our own; one process deals with one job. */
+/* Static, because the plugin API has no place for state. A process handles one job. */
 static struct spank_args plugin_args;
 static struct spank_batch batch; /* value "" = nothing to do */
 static struct spank_script script = { .gate = -1 };
@@ -49,7 +49,7 @@ static int parse_args(int ac, char **av)
 	return rc;
 }
 
-/* On the submit host. The controller decides; this is only to say it at once. */
+/* On the submit host, for an early message only: the job_submit plugin makes all checks again in slurmctld. */
 static int check_submission(const char *value)
 {
 	cleanup_free struct conf *conf = NULL;
@@ -81,7 +81,7 @@ static int on_option(int val, const char *value, int remote)
 {
 	if (!remote)
 		return check_submission(value ? value : "");
-	/* Refused in task_init_privileged, not here: a failure at this point drains the node. */
+	/* An invalid value is refused in slurm_spank_task_init_privileged(): a failure here would drain the node. */
 	snprintf(batch.value, sizeof(batch.value), "%s", value ? value : "");
 	return 0;
 }
@@ -96,7 +96,7 @@ static struct spank_option checkpoint_option = {
 	.cb = on_option,
 };
 
-/* Meant for the job_submit plugin alone, which puts it into the value of --checkpoint. */
+/* Only the job_submit plugin uses this option; it adds it to the value of --checkpoint. */
 static int on_limit_option(int val, const char *value, int remote)
 {
 	if (remote || (spank_context() != S_CTX_LOCAL && strcmp(program_invocation_short_name, "salloc") != 0))
@@ -107,7 +107,7 @@ static int on_limit_option(int val, const char *value, int remote)
 
 static struct spank_option limit_option = {
 	.name = (char[]){ OPTION_LIMIT },
-	.usage = (char[]){ "with --checkpoint: a job that is about to reach its time limit is not killed, but vacated: saved, and held in "
+	.usage = (char[]){ "with --checkpoint: vacate a job that is about to reach its time limit instead of killing it: save it, and hold it in "
 			   "the queue until scontrol checkpoint restart" },
 	.cb = on_limit_option,
 };
@@ -127,7 +127,7 @@ EXPORT int slurm_spank_init(spank_t sp, int ac, char **av)
 
 	if (context != S_CTX_LOCAL && context != S_CTX_ALLOCATOR && context != S_CTX_REMOTE)
 		return 0;
-	/* In a job step the start refuses it; here it would drain the node. */
+	/* In a step slurm_spank_task_init_privileged() refuses wrong arguments: a failure here would drain the node. */
 	if (parse_args(ac, av) && context != S_CTX_REMOTE)
 		return -1;
 	rc = spank_option_register(sp, &checkpoint_option);
@@ -138,7 +138,8 @@ EXPORT int slurm_spank_init(spank_t sp, int ac, char **av)
 	return 0;
 }
 
-/* Name services must be asked here: the task's process is a fork of a process with threads. */
+/* Looks up the user here: the process of the task is a fork of a process with threads, in which getpwuid_r() could
+ * deadlock. */
 EXPORT int slurm_spank_init_post_opt(spank_t sp, int ac, char **av)
 {
 	char buf[4096];
@@ -159,8 +160,8 @@ EXPORT int slurm_spank_init_post_opt(spank_t sp, int ac, char **av)
 	return 0;
 }
 
-/* The text reaches the job's output. Not returned as an error: Slurm ignores that of a plugin that is only "optional",
- * and the job would run without the checkpoints that were asked for. */
+/* Fails the job; the text reaches the job's output. The callback does not return an error instead: Slurm ignores errors
+ * of a plugin that is "optional" in plugstack.conf, and the job would run without checkpoints. */
 static _Noreturn void fail_job(spank_t sp, const char *text)
 {
 	uint32_t job_id = 0;
@@ -183,8 +184,8 @@ EXPORT int slurm_spank_task_init_privileged(spank_t sp, int ac, char **av)
 	return 0;
 }
 
-/* Slurm sets this only now, and S_SLURM_RESTART_COUNT is always 0. The submit filter has removed a value of the user's
- * own. */
+/* Slurm sets SLURM_RESTART_COUNT just before the task starts, and S_SLURM_RESTART_COUNT is always 0. The job_submit
+ * plugin has removed a value that the user had set. */
 static unsigned restart_count(spank_t sp)
 {
 	char text[16];
@@ -195,14 +196,14 @@ static unsigned restart_count(spank_t sp)
 	return (unsigned)atoi(text);
 }
 
-static bool in_env(spank_t sp, const char *name)
+static bool is_in_env(spank_t sp, const char *name)
 {
 	char text[8];
 
 	return spank_getenv(sp, name, text, sizeof(text)) != ESPANK_ENV_NOEXIST;
 }
 
-/* mpiexec takes srun to start its ranks wherever it sees a job of Slurm's, also on one node. */
+/* Keeps MPI's ranks in the pod: mpiexec starts them by srun wherever it detects a job of Slurm, even on one node. */
 static void keep_mpi_inside(spank_t sp)
 {
 	char set[256] = "", tasks[16];
@@ -211,12 +212,12 @@ static void keep_mpi_inside(spank_t sp)
 
 	snprintf(tasks, sizeof(tasks), "%d", openmpi ? atoi(tasks) : 0);
 	for (int i = MPI_OPENMPI; i < MPI_VARIABLES; i++)
-		openmpi &= !in_env(sp, mpi_variables[i].name);
+		openmpi &= !is_in_env(sp, mpi_variables[i].name);
 	for (int i = 0; i < (openmpi ? MPI_VARIABLES : MPI_OPENMPI); i++) {
 		const struct mpi_variable *v = &mpi_variables[i];
 		const size_t n = strlen(set);
 
-		if (!in_env(sp, v->name) && spank_setenv(sp, v->name, v->value ? v->value : tasks, 0) == ESPANK_SUCCESS)
+		if (!is_in_env(sp, v->name) && spank_setenv(sp, v->name, v->value ? v->value : tasks, 0) == ESPANK_SUCCESS)
 			snprintf(set + n, sizeof(set) - n, "%s%s", n ? "," : "", v->name);
 	}
 	if (*set)
@@ -229,7 +230,7 @@ EXPORT int slurm_spank_task_init(spank_t sp, int ac, char **av)
 	struct err err;
 	char pid[16];
 
-	/* Neither a step nor a job submitted from inside this one asked for checkpoints. */
+	/* Steps of the job, and jobs submitted from inside it, must not inherit the option. */
 	spank_unsetenv(sp, OPTION_ENV_JOB);
 	spank_unsetenv(sp, OPTION_ENV);
 	spank_unsetenv(sp, OPTION_LIMIT_ENV_JOB);

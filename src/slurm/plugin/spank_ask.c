@@ -1,4 +1,5 @@
-/* Conversations with slurmctld from slurmstepd and from T: by fsched-slurm, since libslurm's own calls have no bound.
+/* RPCs to slurmctld from slurmstepd and from T. They are made by fsched-slurm, because calls of libslurm have no time
+ * limit.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,10 +15,11 @@
 #include "slurm/plugin/spank_fsched.h"
 
 #define ANSWER_MAX 65536
-#define GRACE_MS   5000 /* fsched-slurm keeps its timeout itself, unless a file system holds it */
+#define GRACE_MS   5000 /* fsched-slurm keeps its timeout itself, unless it hangs in a file system */
 
-/* In a fork of a process with threads: system calls only. Descriptor 2 is the job's output here. */
-static _Noreturn void become(char *const *argv, char *const *envp, int out)
+/* Runs in a forked child of a process with threads, so it makes only system calls. Descriptor 2 is the job's output, so
+ * it is replaced. */
+static _Noreturn void exec_fsched_slurm(char *const *argv, char *const *envp, int out)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
@@ -30,8 +32,8 @@ static _Noreturn void become(char *const *argv, char *const *envp, int out)
 	_exit(127);
 }
 
-/* Up to the end of what the child writes, or of the time. */
-static void read_answer(int fd, int64_t until, char *text, size_t size)
+/* Reads until the child closes its output or the time is over. */
+static void read_slurm_answer(int fd, int64_t until, char *text, size_t size)
 {
 	size_t len = 0;
 
@@ -74,14 +76,14 @@ json_t *ask_slurm(const struct slurm_question *q, struct err *err)
 	out = ends[0];
 	pid = fork();
 	if (pid == 0)
-		become(argv, envp, ends[1]);
+		exec_fsched_slurm(argv, envp, ends[1]);
 	close(ends[1]);
 	if (pid < 0) {
 		err_sys(err, errno, "cannot fork");
 		return NULL;
 	}
-	read_answer(out, until, text, ANSWER_MAX);
-	kill(pid, SIGKILL); /* harmless when it has answered */
+	read_slurm_answer(out, until, text, ANSWER_MAX);
+	kill(pid, SIGKILL); /* no effect on the answer that has been read */
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	answer = json_loads(text, 0, NULL);

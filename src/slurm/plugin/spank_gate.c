@@ -1,4 +1,5 @@
-/* The script's process inside the pod, as the job's user, before it execs the script. */
+/* P3, inside the pod and as the job's user, before it executes the script: its standard descriptors, and the gate to
+ * the agent. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -29,7 +30,7 @@ static bool same_description(int a, int b)
 
 	if (r >= 0)
 		return r == 0;
-	/* A kernel without kcmp: Slurm opens one file for both when they have one name. */
+	/* For a kernel without kcmp(): Slurm opens the file once if output and error have the same name. */
 	return !fstat(a, &sa) && !fstat(b, &sb) && same_file(&sa, &sb) && fcntl(a, F_GETFL) == fcntl(b, F_GETFL);
 }
 
@@ -38,7 +39,8 @@ static bool reopenable(const struct stat *st)
 	return S_ISREG(st->st_mode) || (S_ISCHR(st->st_mode) && st->st_rdev == makedev(1, 3));
 }
 
-/* A descriptor of the same file, opened through this mount namespace in the same mode at the same place, or -1. */
+/* Opens the same file by its path in this mount namespace, with the same flags and position. Returns a descriptor or
+ * -1. */
 static int open_again(int fd)
 {
 	char link[32], path[PATH_MAX];
@@ -54,7 +56,7 @@ static int open_again(int fd)
 	if (len <= 0)
 		return -1;
 	path[len] = '\0';
-	/* O_NONBLOCK: somebody may have put a FIFO there, on which open would wait for ever. */
+	/* O_NONBLOCK: if somebody has put a FIFO there, open() would block for ever. */
 	again = open(path, (flags & (O_ACCMODE | O_APPEND)) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (again < 0 || fstat(again, &is) || !same_file(&was, &is) || fcntl(again, F_SETFL, flags))
 		return -1;
@@ -80,8 +82,8 @@ void reopen_stdio(void)
 	}
 }
 
-/* The user wanted a truncated file. Slurm opened it in append mode, because only now is it known that the job starts
- * from its beginning and is not restored. */
+/* Truncates the output, as the user has asked. Slurm has opened it in append mode, because only the agent knows whether
+ * the job starts from the beginning or is restored. */
 static void truncate_output(void)
 {
 	struct stat st;
@@ -93,14 +95,14 @@ static void truncate_output(void)
 	}
 }
 
-/* Into the job's output. A job that does not run has nothing else to say. */
+/* Prints the text to the job's standard error. */
 static void tell_user(const char *text)
 {
 	if (dprintf(2, "%s\n", text) < 0)
 		slurm_error("%s", text);
 }
 
-/* The agent's next message; its length, or -1. */
+/* Receives the next message of the agent. Returns its length, 0 at the end, or -1 with errno. */
 static ssize_t next_answer(int gate, char *text, size_t len)
 {
 	ssize_t n;
@@ -112,7 +114,7 @@ static ssize_t next_answer(int gate, char *text, size_t len)
 	return n;
 }
 
-/* "keep N": what has become of the output of run N. */
+/* Handles the message "keep N": copies the output of run N and answers "kept NAMES" or "lost REASON". */
 static void keep_for_agent(int gate, const char *number)
 {
 	char list[2 * NAME_MAX + 4], said[sizeof(list) + 16];

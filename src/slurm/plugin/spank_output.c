@@ -1,5 +1,5 @@
-/* The job's output of the run before, put beside before a fresh start truncates it or appends to it. In the script's
- * process, as the job's user and with his rights only. */
+/* Copies the output of the previous run before a new start truncates it or appends to it. Runs in the script's process
+ * as the job's user and with his rights only. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -12,11 +12,11 @@
 #include "slurm/plugin/spank_fsched.h"
 #include "files/files_internal.h"
 
-#define NAMES_MAX 100 /* of one run: the job's user may have files of such a name */
+#define NAMES_MAX 100 /* copies of one run: the user may have files with such names already */
 
 struct output {
 	char path[PATH_MAX];
-	char *name;    /* last part of path */
+	char *name;    /* the last component of path */
 	int dirfd, fd; /* fd: to read from */
 	struct stat st;
 };
@@ -26,9 +26,9 @@ static bool same_inode(const struct stat *a, const struct stat *b)
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* The file of descriptor fd by its name, as long as the name leads to it and to nothing else. 1: there is nothing to
- * keep. */
-static int find(int fd, struct output *o, struct err *err)
+/* Finds the file of descriptor fd by its name, and checks that the name leads to this file. 0; 1: there is nothing to
+ * copy; -1 with err. */
+static int find_output(int fd, struct output *o, struct err *err)
 {
 	struct stat named;
 	char link[32];
@@ -57,8 +57,8 @@ static int find(int fd, struct output *o, struct err *err)
 	return 0;
 }
 
-/* NAME.run-N, or NAME.run-N.2 and so on; never a file that is there. */
-static int create(const struct output *o, unsigned run, char name[NAME_MAX + 1], struct err *err)
+/* Creates NAME.run-N, or NAME.run-N.2 and so on; never opens an existing file. Returns a descriptor or -1. */
+static int create_kept_output(const struct output *o, unsigned run, char name[NAME_MAX + 1], struct err *err)
 {
 	for (int i = 1; i <= NAMES_MAX; i++) {
 		int n = snprintf(name, NAME_MAX + 1, i > 1 ? "%s.run-%u.%d" : "%s.run-%u", o->name, run, i);
@@ -74,12 +74,12 @@ static int create(const struct output *o, unsigned run, char name[NAME_MAX + 1],
 	return err_set(err, EEXIST, "%s.run-%u to %s.run-%u.%d are there already", o->path, run, o->path, run, NAMES_MAX);
 }
 
-/* 0: the name is appended to list. */
-static int keep(const struct output *o, unsigned run, char *list, size_t len, struct err *err)
+/* Copies one file and appends the name of the copy to list. 0 or -1. */
+static int keep_one_output(const struct output *o, unsigned run, char *list, size_t len, struct err *err)
 {
 	char name[NAME_MAX + 1];
 	size_t used = strlen(list);
-	cleanup_close int out = create(o, run, name, err);
+	cleanup_close int out = create_kept_output(o, run, name, err);
 	bool to_out;
 
 	if (out < 0)
@@ -101,11 +101,11 @@ int keep_output(unsigned run, char *list, size_t len, struct err *err)
 	*list = '\0';
 	for (int fd = 1; fd <= 2 && rc == 0; fd++) {
 		struct output o = { .dirfd = -1, .fd = -1 };
-		int found = find(fd, &o, err);
+		int found = find_output(fd, &o, err);
 
 		/* most jobs have one file for both */
 		if (found == 0 && !(fd == 2 && same_inode(&first, &o.st)))
-			rc = keep(&o, run, list, len, err);
+			rc = keep_one_output(&o, run, list, len, err);
 		else if (found < 0)
 			rc = -1;
 		first = o.st;

@@ -1,4 +1,4 @@
-/* T: collects what the agent has to know, starts the pod, and becomes the agent. */
+/* T: collects what the agent needs to know, starts the pod, and executes the agent. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -29,10 +29,9 @@
 #endif
 #define CPUS_MAX    16384
 #define ASK_TIMEOUT 20 /* s, for one answer of slurmctld */
-#define ASK_BOUND                                                                                                    \
-	(INT64_C(600) * 1000000) /* us, for all: longer than SlurmdTimeout, after which the job is taken from a node \
-				    without network */
-#define PATHS_MAX 64
+/* us, for all answers: longer than SlurmdTimeout, after which Slurm takes the job from a node without network. */
+#define ASK_BOUND   (INT64_C(600) * 1000000)
+#define PATHS_MAX   64
 
 struct start {
 	struct conf conf;
@@ -45,10 +44,10 @@ struct start {
 	struct pod_spec spec; /* cred.groups belongs to Slurm */
 	struct pod pod;
 	pid_t script_pid;
-	int gate;                    /* the agent's end */
-	volatile unsigned *restarts; /* filled by P3 */
+	int gate;                    /* the agent's end of the socket pair; P3 has the other */
+	volatile unsigned *restarts; /* set by P3 */
 	mode_t umask;
-	cpu_set_t *affinity; /* T's own, before slurmstepd has set the job's */
+	cpu_set_t *affinity; /* T's affinity before slurmstepd sets that of the job */
 };
 
 static void get_identity(spank_t sp, struct start *s, const struct spank_batch *batch)
@@ -79,12 +78,12 @@ static void get_identity(spank_t sp, struct start *s, const struct spank_batch *
 
 static int load_settings(struct start *s, const struct spank_args *args, const char *value, struct err *err)
 {
-	char uuid[UUID_LEN + 1];
+	char uuid[UUID_TEXT_LEN + 1];
 
 	if (option_parse(value, &s->option, err))
 		return -1;
 	if (s->array_task != NO_VAL) {
-		uuid_of_task(s->option.uuid, s->array_task, uuid);
+		option_uuid_of_task(s->option.uuid, s->array_task, uuid);
 		memcpy(s->option.uuid, uuid, sizeof(uuid));
 	}
 	if (conf_load(&s->conf, args->conf[0] ? args->conf : NULL, err))
@@ -92,14 +91,14 @@ static int load_settings(struct start *s, const struct spank_args *args, const c
 	return 0;
 }
 
-static int check(spank_t sp, const struct start *s, struct err *err)
+static int check_node_and_job(spank_t sp, const struct start *s, struct err *err)
 {
 	char nodes[16];
 
 	if (geteuid() != 0)
 		return err_set(err, EPERM, "slurmd on node %s does not run as root, which checkpoints need", s->node);
-	/* S_JOB_NNODES is 0 in a batch step. slurmd overwrites this variable and the name of the cluster, whatever the
-	 * user had in them. */
+	/* S_JOB_NNODES is 0 in a batch step. slurmd overwrites SLURM_JOB_NUM_NODES and SLURM_CLUSTER_NAME, so their
+	 * values are not those of the user. */
 	if (spank_getenv(sp, "SLURM_JOB_NUM_NODES", nodes, sizeof(nodes)) == ESPANK_SUCCESS && strcmp(nodes, "1") != 0)
 		return err_set(err, EINVAL, "it runs on %s nodes; only jobs on one node can be checkpointed", nodes);
 	if (!s->conf.criu_enabled)
@@ -109,9 +108,8 @@ static int check(spank_t sp, const struct start *s, struct err *err)
 	return 0;
 }
 
-/* Before anything is made for the job: is the option the one that slurmctld wrote? slurmctld has just sent the job
- * here, but may be busy or restarting now; it is waited for, since neither an unchecked option nor a start without
- * checkpoints is wanted. */
+/* Before anything is made for the job: checks that the option is the one that slurmctld wrote. slurmctld may be busy or
+ * restarting, so this waits for it: the job must start neither with an unchecked option nor without checkpoints. */
 static int check_origin(const struct start *s, const struct spank_args *args, struct err *err)
 {
 	const int64_t end = now_us() + ASK_BOUND;
@@ -140,8 +138,8 @@ static int check_origin(const struct start *s, const struct spank_args *args, st
 	return why ? -1 : 0;
 }
 
-/* The user's files that slurmstepd holds open here: the job's input, output and error. Descriptor 1 is not yet the
- * job's. Their number, or -1 if they cannot be listed. */
+/* Lists the user's files that slurmstepd has open: the job's input, output and error. Descriptor 1 is not yet that of
+ * the job. Returns their number, or -1: they cannot be listed. */
 static int users_files(char paths[][PATH_MAX], int max)
 {
 	cleanup_dir DIR *d = opendir("/proc/self/fd");
@@ -172,8 +170,8 @@ static void get_output_paths(struct start *s, char files[][PATH_MAX], int n)
 			memcpy(s->out, files[i], sizeof(s->out));
 }
 
-/* A private /tmp must not hide what the job or criu looks up by path. */
-static bool may_hide_tmp(struct start *s)
+/* Whether the pod can have a private /tmp: it must not hide anything that the job or criu opens by path. */
+static bool job_may_hide_tmp(struct start *s)
 {
 	bool conflict;
 	char(*files)[PATH_MAX] = xcalloc(PATHS_MAX, PATH_MAX);
@@ -196,7 +194,8 @@ static bool may_hide_tmp(struct start *s)
 	return !conflict;
 }
 
-/* A job that is requeued to the same node can meet the pod of its last run, which is still being taken down. */
+/* The name of the pod's directory. It differs for each run: when a job is requeued to the same node, the pod of its
+ * last run may still exist. */
 static void pod_name(const struct start *s, char buf[64])
 {
 	snprintf(buf, 64, "%u.%d.%.8s", s->job_id, (int)s->stepd, s->option.uuid);
@@ -215,21 +214,11 @@ static int set_paths(struct start *s, const struct spank_args *args, struct err 
 	pod_name(s, name);
 	if (snprintf(s->spec.dir, sizeof(s->spec.dir), "%s/%s", s->conf.pod_dir, name) >= (int)sizeof(s->spec.dir))
 		return err_set(err, ENAMETOOLONG, "PodDir in %s is too long", s->conf.path);
-	s->spec.private_tmp = may_hide_tmp(s) && s->conf.private_tmp;
+	s->spec.private_tmp = job_may_hide_tmp(s) && s->conf.private_tmp;
 	return 0;
 }
 
-static json_t *groups(const struct pod_cred *c)
-{
-	json_t *a = json_array();
-	int i;
-
-	for (i = 0; i < c->n_groups; i++)
-		json_array_append_new(a, json_integer(c->groups[i]));
-	return a;
-}
-
-static json_t *describe(const struct start *s)
+static json_t *task_json(const struct start *s)
 {
 	const struct {
 		const char *key, *path;
@@ -244,24 +233,25 @@ static json_t *describe(const struct start *s)
 		"{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:o, s:o, s:s, s:I, s:b, s:b, s:i, s:b, s:i, s:i, s:i, s:i, s:i}",
 		"job_id", (json_int_t)s->job_id, "array_job_id", (json_int_t)(task ? s->array_id : 0), "array_task_id",
 		(json_int_t)(task ? (json_int_t)s->array_task : -1), "step", (json_int_t)SLURM_BATCH_SCRIPT, "uid",
-		(json_int_t)s->spec.cred.uid, "gid", (json_int_t)s->spec.cred.gid, "groups", groups(&s->spec.cred),
-		"user", json_text(s->user), "restart_count", (json_int_t)*s->restarts, "node", json_text(s->node),
-		"cluster", json_text(s->cluster), "uuid", s->option.uuid, "interval", (json_int_t)s->option.interval,
-		"truncate", (int)s->option.truncate, "at_limit", (int)s->option.at_limit, "cpus", (int)s->cpus,
-		"private_tmp", (int)s->spec.private_tmp, "init_pid", (int)s->pod.init, "leader_pid", (int)s->pod.leader,
-		"script_pid", (int)s->script_pid, "ctl_fd", s->pod.ctl, "gate_fd", s->gate);
-	/* names are bytes: the agent opens what it is given here */
+		(json_int_t)s->spec.cred.uid, "gid", (json_int_t)s->spec.cred.gid, "groups",
+		json_gids(s->spec.cred.groups, s->spec.cred.n_groups), "user", json_text(s->user), "restart_count",
+		(json_int_t)*s->restarts, "node", json_text(s->node), "cluster", json_text(s->cluster), "uuid",
+		s->option.uuid, "interval", (json_int_t)s->option.interval, "truncate", (int)s->option.truncate,
+		"at_limit", (int)s->option.at_limit, "cpus", (int)s->cpus, "private_tmp", (int)s->spec.private_tmp,
+		"init_pid", (int)s->pod.init, "leader_pid", (int)s->pod.leader, "script_pid", (int)s->script_pid,
+		"ctl_fd", s->pod.ctl, "gate_fd", s->gate);
+	/* paths may contain any bytes, and the agent opens them, so they are encoded (base/json.h) */
 	for (size_t i = 0; o && i < ARRAY_SIZE(paths); i++)
 		json_set_name(o, paths[i].key, paths[i].path);
 	return o;
 }
 
-/* A descriptor with the task file in it. */
+/* Writes the task file to a memfd. Returns its descriptor or -1. */
 static int write_task(const struct start *s, struct err *err)
 {
 	cleanup_close int fd = memfd_create("fsched-task", MFD_CLOEXEC);
 	cleanup_free char *line = NULL;
-	json_t *task = describe(s);
+	json_t *task = task_json(s);
 
 	line = task ? json_dumps(task, JSON_COMPACT) : NULL;
 	json_decref(task);
@@ -272,7 +262,8 @@ static int write_task(const struct start *s, struct err *err)
 	return steal_fd(&fd);
 }
 
-/* slurmstepd has set T's affinity after the pod was forked off; the agent's later children inherit it from T. */
+/* Gives T's affinity to the processes of the pod: slurmstepd has set it after the pod was forked. Later children of the
+ * agent inherit it. */
 static void share_affinity(const struct start *s)
 {
 	const pid_t pids[] = { s->pod.init, s->pod.leader, s->script_pid };
@@ -324,7 +315,7 @@ static void exec_agent(const struct start *s, int task_fd)
 
 	snprintf(number, sizeof(number), "%d", task_fd);
 	envp[n++] = (char[]){ "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" };
-	/* T's own environment is slurmd's, not the job's */
+	/* the environment of T is that of slurmd, not of the job */
 	for (i = 0; i < ARRAY_SIZE(kept); i++)
 		if (getenv(kept[i]))
 			envp[n++] = xasprintf("%s=%s", kept[i], getenv(kept[i]));
@@ -332,8 +323,8 @@ static void exec_agent(const struct start *s, int task_fd)
 	execve(path, argv, envp);
 }
 
-/* The script's process fails the job with this text. */
-static _Noreturn void abandon(const struct start *s, const char *why)
+/* Makes P3 fail the job with this text, and removes the pod. */
+static _Noreturn void fail_start(const struct start *s, const char *why)
 {
 	cleanup_free char *answer = xasprintf("fail %s", why);
 	struct pollfd p = { .fd = s->gate, .events = 0 };
@@ -352,24 +343,25 @@ static _Noreturn void become_agent(struct start *s)
 	sigset_t all;
 	int task_fd;
 
-	/* What arrives from now on is the agent's: it starts with all signals blocked. */
+	/* Signals from now on are for the agent, which starts with all signals blocked. */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
-	/* slurmstepd now moves T to its process group and cgroup. The former fails after an exec, and P3 gets its word
-	 * to go on only when all of it is done. End of file: P3 has died, and the agent is to see how. */
+	/* slurmstepd now moves T to its process group and cgroup. setpgid() of a child fails after an exec, so T waits:
+	 * slurmstepd lets P3 continue, which then writes to the gate, only when all this is done. End of file: P3 has
+	 * died, and the agent finds out why. */
 	while (poll(&p, 1, -1) < 0 && errno == EINTR)
 		;
 	task_fd = write_task(s, &err);
 	if (task_fd < 0)
-		abandon(s, err.text);
+		fail_start(s, err.text);
 	share_affinity(s);
 	clean_process(s, task_fd);
 	exec_agent(s, task_fd);
 	err_sys(&err, errno, "cannot run %s/fsched-agent on node %s", s->spec.libexec, s->node);
-	abandon(s, err.text);
+	fail_start(s, err.text);
 }
 
-static int start_pod(struct start *s, struct spank_script *script, struct err *err)
+static int start_job_pod(struct start *s, struct spank_script *script, struct err *err)
 {
 	int pair[2], rc;
 
@@ -421,13 +413,13 @@ int start_checkpointed(spank_t sp, const struct spank_args *args, const struct s
 	int rc;
 
 	get_identity(sp, s, batch);
-	if (load_settings(s, args, batch->value, err) || check(sp, s, err) || check_origin(s, args, err) ||
+	if (load_settings(s, args, batch->value, err) || check_node_and_job(sp, s, err) || check_origin(s, args, err) ||
 	    set_paths(s, args, err) || share_page(s, err))
 		return -1;
 	save_affinity(s);
-	/* The job's umask is not for the pod's directories; the script gets it back. */
+	/* The job's umask must not apply to the pod's directories. P3 restores it for the script. */
 	s->umask = umask(022);
-	rc = start_pod(s, script, err);
+	rc = start_job_pod(s, script, err);
 	if (rc == 0)
 		become_agent(s);
 	umask(s->umask);
@@ -437,10 +429,11 @@ int start_checkpointed(spank_t sp, const struct spank_args *args, const struct s
 	return 0;
 }
 
-/* The agent is gone without having said good-bye, and the kernel has taken its pod along: the job's Checkpoint entry
- * must not go on naming an agent, unless the job was taken from this node before: then it is another agent's. Only now
- * does Slurm still take it: of a job that has ended (cancelled, say, and killed after KillWait, which is the ordinary
- * end of a script that ignores SIGTERM) it takes no comment, and then there is nothing to tell. */
+/* The agent was killed, and the kernel has killed its pod with it. The job's Checkpoint entry must not name that agent
+ * any more, unless the job has been moved from this node: then the entry belongs to another agent (fsched-slurm checks
+ * the node). Slurm accepts the update only while the job has not ended. A job that has ended, for example one that was
+ * cancelled and killed after KillWait because its script ignores SIGTERM, takes no comment, and nothing needs to be
+ * said. */
 static void publish_killed_agent(const struct start *s, const char *libexec)
 {
 	const struct slurm_question q = {
@@ -474,7 +467,7 @@ void cleanup_checkpointed(spank_t sp, const struct spank_args *args, const struc
 	while (d && dir_next(d, &e) > 0) {
 		const size_t len = strlen(name);
 
-		/* the agent adds a suffix for the pods in which it restores */
+		/* the agent adds a suffix to the names of pods in which it restores */
 		if (strncmp(e->d_name, name, len) != 0 || (e->d_name[len] && e->d_name[len] != '.'))
 			continue;
 		cleanup_free char *path = xasprintf("%s/%s", s->conf.pod_dir, e->d_name);

@@ -1,18 +1,18 @@
-/* fsched-requeue FD [SLURM_CONF]: lets jobs whose node has died start again at once.
+/* fsched-requeue FD [SLURM_CONF]: lets jobs whose node has failed start again at once.
  *
  * slurmctld makes a requeued job wait for cred_expire (two minutes by default), so that the credential of its last
- * start is void. For a job of fsched's that wait serves nothing: its lease keeps a second copy from running. The
- * job_submit plugin starts this program beside slurmctld, as the same user; it ends when descriptor FD does, which is
- * slurmctld's end of a pipe.
+ * start expires. A job of fsched does not need that wait: its lease prevents a second copy from running. The job_submit
+ * plugin starts this program as slurmctld's user. It exits when slurmctld closes its end of the pipe of which FD is the
+ * other.
  *
- * It asks for the nodes every few seconds, which costs slurmctld what an sinfo does, and less when nothing has changed.
- * When a node has gone down or was booted it looks at the jobs for a minute, else now and then: that a job is not on a
- * node that was booted right after it was started slurmctld finds out only the next time that the node registers,
+ * It loads the nodes every few seconds, which costs slurmctld as much as an sinfo, and less when nothing has changed.
+ * For a minute after a node has gone down or was booted it loads the jobs each time, else now and then: if a node is
+ * booted right after a job was started there, slurmctld notices the missing job only when the node registers again,
  * minutes later.
  *
- * A job is let go once per restart, if its Checkpoint entry says that it was running, and it is pending only for its
- * begin time, or because a node refused it, or because it has been requeued too often: a person's requeue, a hold or a
- * dependency is none of its business. */
+ * A job is released once per restart, if its Checkpoint entry says that it was running, and if it is pending only for
+ * its begin time, or because a node refused it, or because it has been requeued too often. Jobs that a person has
+ * requeued or held, or that have a dependency, are left alone. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -34,35 +34,35 @@
 #include "slurm/rpc/slurm_rpc.h"
 
 #define POLL_MS    2000
-#define SELDOM     10 /* polls from one look at the jobs to the next when the nodes are as they were */
-#define LOOKS      30 /* at the jobs after a change of the nodes: slurmctld requeues a little later */
+#define IDLE_POLLS 10 /* polls from one load of the jobs to the next while the nodes are unchanged */
+#define JOB_LOADS  30 /* loads of the jobs after a change of the nodes: slurmctld requeues jobs a little later */
 #define DELAY      2  /* s; see RELEASE_DELAY in slurm_rpc.c */
 #define SOON       3  /* s: a job that waits no longer than that is left alone */
-#define LET_GO_MAX 4096
+#define RING_SIZE  4096
 
 struct seen {
 	uint32_t job_id, restarts, epoch;
 };
 struct ring {
-	struct seen v[LET_GO_MAX];
+	struct seen v[RING_SIZE];
 	unsigned n;
 }; /* n in all */
 
 struct watch {
-	time_t nodes_at; /* of the last answer with news */
-	uint64_t nodes;  /* what matters of the nodes, hashed */
-	unsigned looks;  /* at the jobs that are still to be made */
+	time_t nodes_at;    /* last_update of the nodes */
+	uint64_t nodes;     /* hash_nodes() of them */
+	unsigned job_loads; /* loads of the jobs still to be made */
 	unsigned polls;
-	time_t jobs_at;  /* of the last look at them */
-	bool jobs_again; /* one of them could not be let go */
-	struct ring let_go;
-	struct ring too_often; /* those of them that had been requeued too often */
-	struct ring refused;   /* whose update has failed; told once per restart */
+	time_t jobs_at;  /* last_update of the jobs */
+	bool jobs_again; /* the update of a job failed: load all again */
+	struct ring released;
+	struct ring too_often; /* the jobs in released that had been requeued too often */
+	struct ring refused;   /* jobs whose update failed; logged once per restart */
 };
 
 /* ---- nodes ---- */
 
-static uint64_t mix(uint64_t h, const void *p, size_t n)
+static uint64_t hash_mix(uint64_t h, const void *p, size_t n)
 {
 	const unsigned char *c = p;
 
@@ -72,8 +72,8 @@ static uint64_t mix(uint64_t h, const void *p, size_t n)
 	return h;
 }
 
-/* Which nodes are down, and when each was booted. */
-static uint64_t summary(const node_info_msg_t *msg)
+/* A hash of which nodes are down and when each was booted. */
+static uint64_t hash_nodes(const node_info_msg_t *msg)
 {
 	uint64_t h = 0xcbf29ce484222325ULL;
 
@@ -83,82 +83,82 @@ static uint64_t summary(const node_info_msg_t *msg)
 
 		if (!n->name)
 			continue;
-		h = mix(h, n->name, strlen(n->name));
-		h = mix(h, &down, sizeof(down));
-		h = mix(h, &n->boot_time, sizeof(n->boot_time));
+		h = hash_mix(h, n->name, strlen(n->name));
+		h = hash_mix(h, &down, sizeof(down));
+		h = hash_mix(h, &n->boot_time, sizeof(n->boot_time));
 	}
 	return h;
 }
 
-static void look_at_nodes(struct watch *w)
+static void scan_slurm_nodes(struct watch *w)
 {
 	node_info_msg_t *msg = NULL;
 	uint64_t h;
 
 	errno = 0;
 	if (slurm_load_node(w->nodes_at, &msg, SHOW_ALL))
-		return; /* SLURM_NO_CHANGE_IN_DATA, or slurmctld is busy */
+		return; /* SLURM_NO_CHANGE_IN_DATA, or slurmctld does not answer */
 	w->nodes_at = msg->last_update;
-	h = summary(msg);
+	h = hash_nodes(msg);
 	if (h != w->nodes)
-		w->looks = LOOKS;
+		w->job_loads = JOB_LOADS;
 	w->nodes = h;
 	slurm_free_node_info_msg(msg);
 }
 
 /* ---- jobs ---- */
 
-static const struct seen *last_of(const struct ring *r, uint32_t job_id)
+static const struct seen *ring_last(const struct ring *r, uint32_t job_id)
 {
-	for (unsigned i = r->n; i > 0 && r->n - i < LET_GO_MAX; i--)
-		if (r->v[(i - 1) % LET_GO_MAX].job_id == job_id)
-			return &r->v[(i - 1) % LET_GO_MAX];
+	for (unsigned i = r->n; i > 0 && r->n - i < RING_SIZE; i--)
+		if (r->v[(i - 1) % RING_SIZE].job_id == job_id)
+			return &r->v[(i - 1) % RING_SIZE];
 	return NULL;
 }
 
-static void remember(struct ring *r, const struct seen *job)
+static void ring_add(struct ring *r, const struct seen *job)
 {
-	r->v[r->n++ % LET_GO_MAX] = *job;
+	r->v[r->n++ % RING_SIZE] = *job;
 }
 
-static bool was_running(const struct status *s)
+static bool says_running(const struct status *s)
 {
 	return !strcmp(s->state, "running") || !strcmp(s->state, "restoring");
 }
 
-/* A slurmd that was behind a cut link when its job was taken from it was never told so, and refuses the next start of
- * the same job
- * ("already running, do not launch second copy"). slurmctld then drains the node and holds the job, which can go on
- * elsewhere. */
+/* A slurmd that was cut off from the network when its job was requeued does not know that, and refuses the next start
+ * of the same job
+ * ("already running, do not launch second copy"). slurmctld then drains the node and holds the job, which can run on
+ * another node. */
 static bool launch_failed(const slurm_job_info_t *r)
 {
 	return r->priority == 0 && r->state_desc && strstr(r->state_desc, "launch failed requeued held");
 }
 
-/* slurmctld holds a job for good that it has missed on its nodes, or could not launch, six times in its life
- * (MAX_BATCH_REQUEUE, no setting). That is meant for a job that cannot start, or that crashes nodes. One that was held
- * so before may go on if it has made an epoch since. */
+/* slurmctld holds a job that was missing on its nodes or could not be launched six times in its life
+ * (MAX_BATCH_REQUEUE, which cannot be configured). That is meant for jobs that cannot start or that crash nodes. A job
+ * may continue if it has made an epoch since it was last held for this reason. */
 static bool requeued_too_often(const slurm_job_info_t *r)
 {
 	return r->priority == 0 && r->state_reason == WAIT_MAX_REQUEUE;
 }
 
-static bool waits_for_nothing(const struct watch *w, const slurm_job_info_t *r, const struct status *s, time_t now)
+static bool waits_needlessly(const struct watch *w, const slurm_job_info_t *r, const struct status *s, time_t now)
 {
 	const struct seen *before;
 
 	if ((r->job_state & JOB_STATE_BASE) != JOB_PENDING || (r->job_state & JOB_COMPLETING) || r->restart_cnt == 0 ||
-	    (r->dependency && *r->dependency) || !was_running(s))
+	    (r->dependency && *r->dependency) || !says_running(s))
 		return false;
 	if (requeued_too_often(r)) {
-		before = last_of(&w->too_often, RECORD_ID(r));
+		before = ring_last(&w->too_often, RECORD_ID(r));
 		return s->epoch > (before ? before->epoch : 0);
 	}
 	return launch_failed(r) || (r->priority != 0 && r->eligible_time > now + SOON);
 }
 
-/* 0 done, -1 not: to be tried again. */
-static int let_go(const slurm_job_info_t *r, time_t now, struct err *err)
+/* 0; -1: it is to be tried again. */
+static int start_at_once(const slurm_job_info_t *r, time_t now, struct err *err)
 {
 	job_desc_msg_t d;
 
@@ -178,49 +178,49 @@ static int let_go(const slurm_job_info_t *r, time_t now, struct err *err)
 	return 0;
 }
 
-static bool is_in(const struct ring *ring, const slurm_job_info_t *r)
+static bool ring_has_restart(const struct ring *ring, const slurm_job_info_t *r)
 {
-	const struct seen *last = last_of(ring, RECORD_ID(r));
+	const struct seen *last = ring_last(ring, RECORD_ID(r));
 
 	return last && last->restarts == r->restart_cnt;
 }
 
-static void look_at_job(struct watch *w, const slurm_job_info_t *r, time_t now)
+static void scan_slurm_job(struct watch *w, const slurm_job_info_t *r, time_t now)
 {
 	struct status s;
 	struct seen job;
 	struct err err;
 
-	if (!r->admin_comment || status_parse(r->admin_comment, &s, NULL) || !waits_for_nothing(w, r, &s, now))
+	if (!r->admin_comment || status_parse(r->admin_comment, &s, NULL) || !waits_needlessly(w, r, &s, now))
 		return;
-	if (is_in(&w->let_go, r))
+	if (ring_has_restart(&w->released, r))
 		return;
 	job = (struct seen){ .job_id = RECORD_ID(r), .restarts = r->restart_cnt, .epoch = s.epoch };
-	if (let_go(r, now, &err)) {
-		if (!is_in(&w->refused, r)) {
+	if (start_at_once(r, now, &err)) {
+		if (!ring_has_restart(&w->refused, r)) {
 			syslog(LOG_WARNING, "%s; trying again", err.text);
-			remember(&w->refused, &job);
+			ring_add(&w->refused, &job);
 		}
-		/* slurmctld sends the jobs again only when one of them has changed */
+		/* slurmctld sends the jobs again only if one of them has changed */
 		w->jobs_again = true;
 		return;
 	}
-	remember(&w->let_go, &job);
+	ring_add(&w->released, &job);
 	if (requeued_too_often(r))
-		remember(&w->too_often, &job);
+		ring_add(&w->too_often, &job);
 }
 
-static void look_at_jobs(struct watch *w)
+static void scan_slurm_jobs(struct watch *w)
 {
 	job_info_msg_t *msg = NULL;
 	time_t now = time(NULL);
 
 	if (slurm_load_jobs(w->jobs_again ? 0 : w->jobs_at, &msg, SHOW_ALL))
-		return; /* nothing has changed, or slurmctld is busy */
+		return; /* nothing has changed, or slurmctld does not answer */
 	w->jobs_again = false;
 	w->jobs_at = msg->last_update;
 	for (uint32_t i = 0; i < msg->record_count; i++)
-		look_at_job(w, &msg->job_array[i], now);
+		scan_slurm_job(w, &msg->job_array[i], now);
 	slurm_free_job_info_msg(msg);
 }
 
@@ -231,12 +231,12 @@ int main(int argc, char **argv)
 	char *end;
 
 	if (argc < 2 || argc > 3 || (p.fd = (int)strtol(argv[1], &end, 10)) < 3 || *end) {
-		fprintf(stderr, "fsched-requeue is started by fsched's job_submit plugin\n");
+		fprintf(stderr, "usage: fsched-requeue FD [SLURM_CONF]\nThe job_submit plugin of fsched starts it.\n");
 		return 2;
 	}
 	prctl(PR_SET_NAME, "fsched-requeue");
 	signal(SIGPIPE, SIG_IGN);
-	/* The end of slurmctld ends this, also in the middle of a question to it: SIGIO kills. */
+	/* SIGIO, whose default action is to kill, ends this process when slurmctld ends, even during an RPC. */
 	if (fcntl(p.fd, F_SETOWN, getpid()) < 0 || fcntl(p.fd, F_SETFL, O_ASYNC) < 0)
 		syslog(LOG_WARNING, "it may outlive slurmctld for a minute: %s", strerror(errno));
 	openlog("fsched-requeue", LOG_PID, LOG_DAEMON);
@@ -244,12 +244,12 @@ int main(int argc, char **argv)
 		setenv("SLURM_CONF", argv[2], 1);
 	rpc_init();
 	/* jobs may have been requeued while slurmctld was down */
-	w.looks = LOOKS;
+	w.job_loads = JOB_LOADS;
 	while (poll(&p, 1, POLL_MS) == 0 || (errno == EINTR && !p.revents)) {
-		look_at_nodes(&w);
-		if (w.looks || ++w.polls % SELDOM == 0)
-			look_at_jobs(&w);
-		w.looks -= w.looks > 0;
+		scan_slurm_nodes(&w);
+		if (w.job_loads || ++w.polls % IDLE_POLLS == 0)
+			scan_slurm_jobs(&w);
+		w.job_loads -= w.job_loads > 0;
 	}
 	return 0;
 }

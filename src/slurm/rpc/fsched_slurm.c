@@ -1,20 +1,46 @@
-/* fsched-slurm: one conversation with slurmctld in a process of its own, so that a slow controller never blocks the
- * agent.
+/* fsched-slurm: one RPC to slurmctld in a process of its own, so that a slow controller never blocks the agent.
  *
  *   fsched-slurm [--timeout S] OP JOBID [ARG]
  *
- *   get                 the job's record, the address of its node, SlurmUser
- *   publish [STATUS]    STATUS (or stdin) becomes the job's Checkpoint entry: a rendered one (base/status.h), or a JSON
- * object with members of struct status, of which only those given change. Old news, from behind a link that was cut,
- * are left out: if the job runs and was started anew since the restart FSCHED_RESTART_COUNT of the environment. It
- * fails if the job does not run on node FSCHED_BATCH_HOST of the environment take-restart-epoch
- * {"epoch":N,"vacated":bool,"ended":bool}: the epoch asked for by the owner, 0 = none, -1 = the latest; it is removed
- * from the job's Comment. vacated: the job's entry says that it left its node to be continued; ended: that it had ended
- *   check-option {"uuid":U,"interval":N,"dir":PATH}  are these the job's own (option_check.h)? {"ok":true}, or
- * {"why":TEXT} requeue, requeue-hold, release
+ *   get
+ *       Prints the job's record, the address of its node, and SlurmUser.
  *
- * JOBID is 12 or 12_3. Prints one line, a JSON object: with "error" (also on stderr, as text) after a failure.
- * Exit status 0 done, 1 failed, 2 used wrongly. */
+ *   publish [STATUS]
+ *       STATUS (or standard input) becomes the Checkpoint entry of the job: a
+ *       rendered one (base/status.h), or a JSON object with members of struct
+ *       status, of which only those given change. The entry is left unchanged
+ *       if the job runs and has been started again since the restart
+ *       FSCHED_RESTART_COUNT of the environment: the caller was cut off from
+ *       the network, and its news are old. Fails if the job does not run on
+ *       the node FSCHED_BATCH_HOST of the environment.
+ *
+ *   take-restart-epoch
+ *       Prints {"epoch":N, "vacated":bool, "saved":bool, "moved":bool,
+ *       "ended":bool, "tried":TEXT} and removes the requested epoch from the
+ *       job's Comment.
+ *       epoch    asked for by the owner; 0 = none, -1 = the latest
+ *       vacated  the entry says that the job was vacated or held
+ *       saved    it says that the job has an epoch and was running
+ *       moved    it says that the job was being restored
+ *       ended    it says that the job had ended
+ *       tried    nodes that could not restore the job
+ *
+ *   check-option {"uuid":U,"interval":N,"dir":PATH}
+ *       Is this the option of the job (option_check.c)? Prints {"ok":true} or
+ *       {"why":TEXT}.
+ *
+ *   move {"node":NAME,"epoch":N,"error":TEXT}
+ *       Moves the job to another node (rpc_move()). A failure also has
+ *       "final":bool.
+ *
+ *   outlook
+ *       Prints {"grace":S, "preempt_time":UNIX, "end_time":UNIX}.
+ *
+ *   requeue, requeue-hold, requeue-soon, release
+ *       See slurm_rpc.h.
+ *
+ * JOBID is 12 or 12_3. Prints one line, a JSON object; after a failure it has "error", whose text is also printed on
+ * standard error. Exit status: 0 done, 1 failed, 2 wrong usage. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -37,7 +63,7 @@ static char timeout_text[160], timeout_json[192];
 
 /* ---- answers ------------------------------------------------------------ */
 
-static int answer(json_t *object)
+static int print_object(json_t *object)
 {
 	cleanup_free char *line = json_dumps(object, JSON_COMPACT);
 
@@ -47,16 +73,16 @@ static int answer(json_t *object)
 	return 0;
 }
 
-static int fail(const char *error)
+static int print_error(const char *error)
 {
-	answer(json_pack("{s:o}", "error", json_text(error)));
+	print_object(json_pack("{s:o}", "error", json_text(error)));
 	fprintf(stderr, "fsched-slurm: %s\n", error);
 	return 1;
 }
 
-static int done(void)
+static int print_ok(void)
 {
-	return answer(json_pack("{s:b}", "ok", 1));
+	return print_object(json_pack("{s:b}", "ok", 1));
 }
 
 static void on_alarm(int sig)
@@ -78,7 +104,7 @@ static void limit_time(unsigned seconds, const char *op, const char *job)
 	snprintf(timeout_json, sizeof(timeout_json),
 		 "{\"error\":\"%s job %.32s: slurmctld did not answer within %u s\"}\n", op, job, seconds);
 	sigaction(SIGALRM, &sa, NULL);
-	/* the agent blocks all signals, and its children may have inherited that */
+	/* the agent blocks all signals, and its children inherit the mask */
 	sigemptyset(&set);
 	sigaddset(&set, SIGALRM);
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
@@ -130,7 +156,7 @@ static int op_get(struct slurm_job *job, struct err *err)
 	}
 	json_object_set_new(o, "node_addr", json_text(addr));
 	json_object_set_new(o, "slurm_uid", json_integer(slurm_user));
-	return answer(o);
+	return print_object(o);
 }
 
 /* ---- publish ------------------------------------------------------------ */
@@ -141,7 +167,7 @@ struct merge {
 	bool failed;
 };
 
-static const json_t *member(struct merge *m, const char *key, int type)
+static const json_t *merge_member(struct merge *m, const char *key, int type)
 {
 	const json_t *v = m->failed ? NULL : json_object_get(m->from, key);
 
@@ -155,7 +181,7 @@ static const json_t *member(struct merge *m, const char *key, int type)
 
 static void merge_text(struct merge *m, const char *key, char *out, size_t len)
 {
-	const json_t *v = member(m, key, JSON_STRING);
+	const json_t *v = merge_member(m, key, JSON_STRING);
 
 	if (v)
 		snprintf(out, len, "%s", json_string_value(v));
@@ -163,7 +189,7 @@ static void merge_text(struct merge *m, const char *key, char *out, size_t len)
 
 static int64_t merge_int(struct merge *m, const char *key, int64_t old, int64_t max)
 {
-	const json_t *v = member(m, key, JSON_INTEGER);
+	const json_t *v = merge_member(m, key, JSON_INTEGER);
 
 	if (!v)
 		return old;
@@ -209,7 +235,7 @@ static int parse_json_status(const char *input, const char *admin_comment, struc
 		json_decref(from);
 		return err_set(err, EINVAL, "the status is no JSON object: %s", je.text);
 	}
-	/* A missing or damaged entry is written anew. */
+	/* A missing or damaged entry is replaced by a new one. */
 	if (status_parse(admin_comment, s, NULL))
 		memset(s, 0, sizeof(*s));
 	rc = merge_status(s, from, err);
@@ -239,7 +265,7 @@ static int op_publish(const struct slurm_job *job, const char *arg, struct err *
 	if (host && !runs_on(job, host))
 		return err_set(err, ESRCH, "job %s does not run on node %s any more", job->label, host);
 	if (started_since(job))
-		return done();
+		return print_ok();
 	if (!arg && read_all(STDIN_FILENO, STATUS_MAX, &input) < 0)
 		return err_sys(err, errno, "cannot read the status from standard input");
 	if (!arg)
@@ -250,12 +276,12 @@ static int op_publish(const struct slurm_job *job, const char *arg, struct err *
 		rc = status_parse(arg, &s, err);
 	if (rc || rpc_publish(job->id, &s, err))
 		return -1;
-	return done();
+	return print_ok();
 }
 
 /* ---- main --------------------------------------------------------------- */
 
-static bool was_running(const struct status *s)
+static bool entry_was_running(const struct status *s)
 {
 	return !strcmp(s->state, "running") || !strcmp(s->state, "restoring") || !strcmp(s->state, "preempted");
 }
@@ -269,10 +295,11 @@ static int op_take_epoch(const struct slurm_job *job, struct err *err)
 
 	if (rpc_take_epoch(job->id, &epoch, err))
 		return -1;
-	return answer(json_pack("{s:i, s:b, s:b, s:b, s:b, s:o}", "epoch", epoch == RPC_EPOCH_LATEST ? -1 : (int)epoch,
-				"vacated", (int)vacated, "saved", known && s.epoch > 0 && was_running(&s), "moved",
-				known && !strcmp(s.state, "restoring"), "ended", known && !strcmp(s.state, "ended"),
-				"tried", json_text(known ? s.tried : "")));
+	return print_object(json_pack("{s:i, s:b, s:b, s:b, s:b, s:o}", "epoch",
+				      epoch == RPC_EPOCH_LATEST ? -1 : (int)epoch, "vacated", (int)vacated, "saved",
+				      known && s.epoch > 0 && entry_was_running(&s), "moved",
+				      known && !strcmp(s.state, "restoring"), "ended",
+				      known && !strcmp(s.state, "ended"), "tried", json_text(known ? s.tried : "")));
 }
 
 static int op_move(const struct slurm_job *job, const char *arg, struct err *err)
@@ -294,9 +321,9 @@ static int op_move(const struct slurm_job *job, const char *arg, struct err *err
 		rc = rpc_move(job->id, &m, &final, err);
 	json_decref(o);
 	if (rc == 0)
-		return done();
+		return print_ok();
 	said = json_pack("{s:o, s:b}", "error", json_text(err->text), "final", (int) final);
-	answer(said);
+	print_object(said);
 	return 1;
 }
 
@@ -306,8 +333,8 @@ static int op_outlook(const struct slurm_job *job, struct err *err)
 
 	if (rpc_outlook(job, &grace, err))
 		return -1;
-	return answer(json_pack("{s:I, s:I, s:I}", "grace", (json_int_t)grace, "preempt_time",
-				(json_int_t)job->preempt_time, "end_time", (json_int_t)job->end_time));
+	return print_object(json_pack("{s:I, s:I, s:I}", "grace", (json_int_t)grace, "preempt_time",
+				      (json_int_t)job->preempt_time, "end_time", (json_int_t)job->end_time));
 }
 
 static int op_check_option(const struct slurm_job *job, const char *arg, struct err *err)
@@ -321,14 +348,14 @@ static int op_check_option(const struct slurm_job *job, const char *arg, struct 
 	if (!uuid || !dir)
 		rc = err_set(err, EINVAL, "check-option: the argument is no JSON object with uuid, interval and dir");
 	else if (option_check(job, uuid, json_integer_value(json_object_get(o, "interval")), dir, &why))
-		rc = answer(json_pack("{s:o}", "why", json_text(why.text)));
+		rc = print_object(json_pack("{s:o}", "why", json_text(why.text)));
 	else
-		rc = done();
+		rc = print_ok();
 	json_decref(o);
 	return rc;
 }
 
-static int run(const char *op, struct slurm_job *job, const char *arg, struct err *err)
+static int run_op(const char *op, struct slurm_job *job, const char *arg, struct err *err)
 {
 	if (!strcmp(op, "get"))
 		return op_get(job, err);
@@ -337,7 +364,7 @@ static int run(const char *op, struct slurm_job *job, const char *arg, struct er
 	if (!strcmp(op, "take-restart-epoch"))
 		return op_take_epoch(job, err);
 	if (!strcmp(op, "requeue-soon"))
-		return rpc_requeue_soon(job->id, err) ? -1 : done();
+		return rpc_requeue_soon(job->id, err) ? -1 : print_ok();
 	if (!strcmp(op, "move"))
 		return op_move(job, arg, err);
 	if (!strcmp(op, "check-option"))
@@ -345,8 +372,8 @@ static int run(const char *op, struct slurm_job *job, const char *arg, struct er
 	if (!strcmp(op, "outlook"))
 		return op_outlook(job, err);
 	if (!strcmp(op, "release"))
-		return rpc_release(job->id, err) ? -1 : done();
-	return rpc_requeue(job->id, !strcmp(op, "requeue-hold"), err) ? -1 : done();
+		return rpc_release(job->id, err) ? -1 : print_ok();
+	return rpc_requeue(job->id, !strcmp(op, "requeue-hold"), err) ? -1 : print_ok();
 }
 
 static bool takes_arg(const char *op)
@@ -354,8 +381,8 @@ static bool takes_arg(const char *op)
 	return !strcmp(op, "publish") || !strcmp(op, "move") || !strcmp(op, "check-option");
 }
 
-/* Whole numbers without sign and blanks, up to max. */
-static bool number(const char *from, const char *to, unsigned long max, unsigned long *out)
+/* Parses the whole number between from and to, without sign or blanks, up to max. */
+static bool parse_number(const char *from, const char *to, unsigned long max, unsigned long *out)
 {
 	unsigned long n = 0;
 
@@ -375,8 +402,8 @@ static int load_job(const char *id, struct slurm_job *job, struct err *err)
 	const char *bar = strchr(id, '_'), *end = id + strlen(id);
 	unsigned long array, task;
 
-	if (!number(id, bar ? bar : end, UINT32_MAX - 1, &array) || array == 0 ||
-	    (bar && !number(bar + 1, end, UINT32_MAX - 1, &task)))
+	if (!parse_number(id, bar ? bar : end, UINT32_MAX - 1, &array) || array == 0 ||
+	    (bar && !parse_number(bar + 1, end, UINT32_MAX - 1, &task)))
 		return err_set(err, EINVAL, "\"%.32s\" is no job id", id);
 	return bar ? rpc_job_load_task((uint32_t)array, (uint32_t)task, job, err)
 		   : rpc_job_load((uint32_t)array, job, err);
@@ -396,7 +423,7 @@ static bool known_op(const char *op)
 	return false;
 }
 
-static int usage(void)
+static int print_usage(void)
 {
 	fputs("usage: fsched-slurm [--timeout S] get|take-restart-epoch|requeue|requeue-hold|requeue-soon|release|outlook JOBID\n"
 	      "       fsched-slurm [--timeout S] publish JOBID [STATUS]\n"
@@ -414,18 +441,18 @@ int main(int argc, char **argv)
 	int rc;
 
 	if (argc > 2 && !strcmp(argv[1], "--timeout")) {
-		if (!number(argv[2], argv[2] + strlen(argv[2]), 86400, &seconds) || seconds == 0)
-			return usage();
+		if (!parse_number(argv[2], argv[2] + strlen(argv[2]), 86400, &seconds) || seconds == 0)
+			return print_usage();
 		argc -= 2;
 		argv += 2;
 	}
 	if (argc < 3 || argc > 4 || !known_op(argv[1]) || (argc == 4 && !takes_arg(argv[1])))
-		return usage();
+		return print_usage();
 	limit_time((unsigned)seconds, argv[1], argv[2]);
 	rpc_init();
 	if (load_job(argv[2], &job, &err))
-		return fail(err.text);
-	rc = run(argv[1], &job, argv[3], &err);
+		return print_error(err.text);
+	rc = run_op(argv[1], &job, argv[3], &err);
 	rpc_job_free(&job);
-	return rc < 0 ? fail(err.text) : rc;
+	return rc < 0 ? print_error(err.text) : rc;
 }

@@ -8,21 +8,21 @@
 #include "slurm/option.h"
 #include "store/store.h"
 
-/* The entry of a task names the uuid of the array until the task's agent has published its own. */
+/* The entry of a task has the uuid of the array until the task's agent publishes the task's own. */
 static bool same_uuid(const struct slurm_job *job, const char *written, const char *uuid)
 {
-	char own[UUID_LEN + 1];
+	char own[UUID_TEXT_LEN + 1];
 
 	if (!strcmp(written, uuid))
 		return true;
-	if (job->array_task == RPC_NO_TASK || !uuid_valid(written))
+	if (job->array_task == RPC_NO_TASK || !uuid_text_valid(written))
 		return false;
-	uuid_of_task(written, (uint32_t)job->array_task, own);
+	option_uuid_of_task(written, (uint32_t)job->array_task, own);
 	return !strcmp(own, uuid);
 }
 
-/* The record of an earlier start, which root wrote when the option had been checked. */
-static bool in_record(const struct slurm_job *job, const char *uuid, int64_t interval, const char *dir)
+/* Whether the record of an earlier start, which root wrote after a successful check, has the same option. */
+static bool is_in_record(const struct slurm_job *job, const char *uuid, int64_t interval, const char *dir)
 {
 	cleanup_free struct job_record *r = xcalloc(1, sizeof(*r));
 	struct store s;
@@ -43,7 +43,7 @@ int option_check(const struct slurm_job *job, const char *uuid, int64_t interval
 
 	if (status_parse(job->admin_comment, &s, NULL)) {
 		/* An administrator may have replaced the AdminComment of a job that has run before. */
-		if (in_record(job, uuid, interval, dir))
+		if (is_in_record(job, uuid, interval, dir))
 			return 0;
 		return err_set(
 			why, 0,

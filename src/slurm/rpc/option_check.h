@@ -1,13 +1,13 @@
-/* Whether the option that a node found in a job's environment is the one that the job_submit plugin wrote.
+/* Checks whether the option that a node finds in a job's environment is the one that the job_submit plugin wrote.
  *
- * A job's environment is no proof: sbatch --get-user-env adds what the user's login profile sets, on the node, when the
- * filter has long been passed. What the filter wrote into the job's AdminComment only root can change. */
+ * The environment of a job is no proof: with sbatch --get-user-env the node adds what the user's login profile sets,
+ * after the plugin has checked the job. Only root can change what the plugin wrote into the job's AdminComment. */
 #ifndef FSCHED_SLURM_RPC_OPTION_CHECK_H
 #define FSCHED_SLURM_RPC_OPTION_CHECK_H
 
 #include "slurm/rpc/slurm_rpc.h"
 
-/* uuid: of the task, if the job is one of an array. dir: JobCheckpointDir. 0, or -1: why says what is wrong. */
+/* uuid: that of the task if the job is a task of an array. dir: JobCheckpointDir. 0; -1: why says what is wrong. */
 int option_check(const struct slurm_job *job, const char *uuid, int64_t interval, const char *dir, struct err *why);
 
 #endif

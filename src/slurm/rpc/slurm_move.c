@@ -1,4 +1,4 @@
-/* Questions and orders about where and how long a job may run: another node for it, what Slurm has in mind for it. */
+/* Moving a job to another node, requeuing it soon, and how long a preempted job may run. */
 #include "slurm/rpc/slurm_rpc.h"
 
 #include <errno.h>
@@ -10,53 +10,16 @@
 #include <slurm/slurm_errno.h>
 
 #include "base/util.h"
+#include "slurm/rpc/nodelist.h"
 #include "slurm/slurm_compat.h"
 
-/* While the job's last processes end, slurmctld overwrites a begin time that is not behind that end
- * (batch_requeue_fini). */
+/* While the last processes of the job end, slurmctld overwrites a begin time that is not later than that end
+ * (batch_requeue_fini()). */
 #define MOVE_DELAY 6 /* s */
-
-/* ---- lists of nodes: "n1,n2", as fsched writes them; Slurm's own may have brackets ---- */
-
-static bool listed(const char *nodes, const char *node)
-{
-	struct hostlist *list = slurm_hostlist_create(nodes);
-	int at = list ? slurm_hostlist_find(list, node) : -1;
-
-	if (list)
-		slurm_hostlist_destroy(list);
-	return at >= 0;
-}
-
-static char *join(const char *nodes, const char *node)
-{
-	return *nodes ? xasprintf("%s,%s", nodes, node) : xstrdup(node);
-}
-
-char *rpc_nodes_without(const char *nodes, const char *less)
-{
-	struct hostlist *list = slurm_hostlist_create(nodes), *minus = slurm_hostlist_create(less);
-	char *name, *text = xstrdup("");
-
-	while (list && minus && (name = slurm_hostlist_shift(list))) {
-		if (slurm_hostlist_find(minus, name) < 0) {
-			char *more = join(text, name);
-
-			free(text);
-			text = more;
-		}
-		free(name);
-	}
-	if (list)
-		slurm_hostlist_destroy(list);
-	if (minus)
-		slurm_hostlist_destroy(minus);
-	return text;
-}
 
 /* ---- is there another node? ---- */
 
-static bool usable(const node_info_t *n)
+static bool is_node_usable(const node_info_t *n)
 {
 	const uint32_t base = n->node_state & NODE_STATE_BASE;
 
@@ -78,10 +41,10 @@ static char *nodes_of_partitions(const char *names, struct err *err)
 	for (uint32_t i = 0; i < msg->record_count; i++) {
 		const partition_info_t *p = &msg->partition_array[i];
 
-		/* the name may be one of several that the job would take */
-		if (!p->name || !p->nodes || !listed(names, p->name))
+		/* job->partition may list several partitions */
+		if (!p->name || !p->nodes || !nodelist_has(names, p->name))
 			continue;
-		char *more = join(nodes, p->nodes);
+		char *more = nodelist_add(nodes, p->nodes);
 
 		free(nodes);
 		nodes = more;
@@ -104,8 +67,9 @@ static int count_other_nodes(const struct slurm_job *job, const char *node, stru
 	for (uint32_t i = 0; i < msg->record_count; i++) {
 		const node_info_t *r = &msg->node_array[i];
 
-		n += usable(r) && strcmp(r->name, node) != 0 && listed(nodes, r->name) &&
-		     !listed(job->exc_nodes, r->name) && (!*job->req_nodes || listed(job->req_nodes, r->name));
+		n += is_node_usable(r) && strcmp(r->name, node) != 0 && nodelist_has(nodes, r->name) &&
+		     !nodelist_has(job->exc_nodes, r->name) &&
+		     (!*job->req_nodes || nodelist_has(job->req_nodes, r->name));
 	}
 	slurm_free_node_info_msg(msg);
 	return n;
@@ -113,9 +77,9 @@ static int count_other_nodes(const struct slurm_job *job, const char *node, stru
 
 /* ---- move ---- */
 
-static int exclude(const struct slurm_job *job, const struct rpc_move *m, struct err *err)
+static int move_exclude_node(const struct slurm_job *job, const struct rpc_move *m, struct err *err)
 {
-	cleanup_free char *nodes = join(job->exc_nodes, m->node), *tried = NULL, *entry = NULL, *comment = NULL;
+	cleanup_free char *nodes = nodelist_add(job->exc_nodes, m->node), *tried = NULL, *entry = NULL, *comment = NULL;
 	struct status s;
 	job_desc_msg_t d;
 
@@ -123,7 +87,7 @@ static int exclude(const struct slurm_job *job, const struct rpc_move *m, struct
 	d.exc_nodes = nodes;
 	d.begin_time = time(NULL) + MOVE_DELAY;
 	if (status_parse(job->admin_comment, &s, NULL) == 0) {
-		tried = join(s.tried, m->node);
+		tried = nodelist_add(s.tried, m->node);
 		snprintf(s.tried, sizeof(s.tried), "%s", tried);
 		snprintf(s.state, sizeof(s.state), "restoring");
 		snprintf(s.error, sizeof(s.error), "%.250s", m->error);
@@ -152,9 +116,9 @@ int rpc_move(uint32_t job_id, const struct rpc_move *m, bool *final, struct err 
 	} else {
 		rc = n < 0 ? -1 : rpc_requeue(job_id, false, err);
 	}
-	/* It is in the queue: what fails now costs another try on this node at worst. */
+	/* The job is in the queue. A failure from here on costs at most another attempt on this node. */
 	if (rc == 0)
-		exclude(&job, m, NULL);
+		move_exclude_node(&job, m, NULL);
 	rpc_job_free(&job);
 	return rc;
 }
@@ -167,15 +131,15 @@ int rpc_requeue_soon(uint32_t job_id, struct err *err)
 		return -1;
 	slurm_init_job_desc_msg(&d);
 	d.begin_time = time(NULL) + MOVE_DELAY;
-	/* without that the job starts all the same, later */
+	/* if this fails, the job only starts later */
 	rpc_update(job_id, &d, "cannot start soon", NULL);
 	return 0;
 }
 
 /* ---- outlook ---- */
 
-/* The grace time of the job's partition, in s; 0 = a preemption gives none, or does not requeue. */
-static int grace_of(const struct slurm_job *job, int64_t *grace, struct err *err)
+/* The GraceTime of the job's partition in s; 0 = there is none. */
+static int partition_grace(const struct slurm_job *job, int64_t *grace, struct err *err)
 {
 	partition_info_msg_t *msg = NULL;
 
@@ -206,5 +170,5 @@ int rpc_outlook(const struct slurm_job *job, int64_t *grace, struct err *err)
 	requeues = conf->preempt_type && !strstr(conf->preempt_type, "none");
 	slurm_free_ctl_conf(conf);
 	*grace = 0;
-	return requeues ? grace_of(job, grace, err) : 0;
+	return requeues ? partition_grace(job, grace, err) : 0;
 }

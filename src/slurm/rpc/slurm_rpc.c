@@ -11,9 +11,10 @@
 #include <slurm/slurm_errno.h>
 
 #include "base/util.h"
+#include "slurm/rpc/nodelist.h"
 #include "slurm/slurm_compat.h"
 
-/* Of libslurm, in no public header; weak, since it only cures a leak. */
+/* Exported by libslurm, but in no public header. Weak, because it is needed only to fix a leak. */
 void slurm_xfree(void **p) __attribute__((weak));
 
 #define EPOCH_KEY    "fsched-restart="
@@ -50,7 +51,7 @@ static const char *state_name(uint32_t state)
 	return base < ARRAY_SIZE(names) && names[base] ? names[base] : "UNKNOWN";
 }
 
-/* The reasons that a person meets around a checkpoint; Slurm's own table is in no public header. */
+/* The pending and failure reasons that occur with checkpoints. Slurm's own table is in no public header. */
 static const char *reason_name(uint32_t reason, char *buf, size_t len)
 {
 	static const struct {
@@ -93,7 +94,7 @@ static void set_label(struct slurm_job *j)
 		snprintf(j->label, sizeof(j->label), "%u", j->id);
 }
 
-/* The rest of an array: "12_[3-5]", or "12_[...]" for a list that is too long to be shown whole. */
+/* The label of the waiting tasks of an array: "12_[3-5]", or "12_[...]" for a list that is too long. */
 static void label_rest(struct slurm_job *j, const char *tasks)
 {
 	int n = snprintf(j->label, sizeof(j->label), "%u_[%.*s]", j->array_id, (int)strcspn(tasks, "%"), tasks);
@@ -107,7 +108,7 @@ static int64_t time_of(time_t t)
 	return t > 0 && t != (time_t)NO_VAL && t != (time_t)INFINITE ? (int64_t)t : 0;
 }
 
-static void fill(struct slurm_job *j, const slurm_job_info_t *r)
+static void fill_job(struct slurm_job *j, const slurm_job_info_t *r)
 {
 	const uint32_t base = r->job_state & JOB_STATE_BASE;
 	char buf[32];
@@ -165,14 +166,14 @@ static void free_msg(job_info_msg_t **msg)
 
 	if (!*msg)
 		return;
-	/* 22.05 forgets this member; others find it empty */
+	/* libslurm 22.05 does not free this member; in later versions it is NULL here */
 	for (i = 0; slurm_xfree && i < (*msg)->record_count; i++)
 		slurm_xfree((void **)&(*msg)->job_array[i].admin_comment);
 	slurm_free_job_info_msg(*msg);
 }
 #define cleanup_msg __attribute__((cleanup(free_msg)))
 
-static int load(job_info_msg_t **msg, uint32_t job_id, const char *shown, struct err *err)
+static int load_records(job_info_msg_t **msg, uint32_t job_id, const char *shown, struct err *err)
 {
 	*msg = NULL;
 	errno = 0;
@@ -196,21 +197,21 @@ int rpc_job_load(uint32_t job_id, struct slurm_job *job, struct err *err)
 
 	memset(job, 0, sizeof(*job));
 	snprintf(shown, sizeof(shown), "%u", job_id);
-	if (load(&msg, job_id, shown, err))
+	if (load_records(&msg, job_id, shown, err))
 		return -1;
-	/* The id of an array brings the records of all its tasks; one of them has the id itself. */
+	/* The id of an array returns the records of all its tasks. One of them has the id itself. */
 	for (i = 0; i < msg->record_count; i++) {
 		if (RECORD_ID(&msg->job_array[i]) != job_id)
 			continue;
-		fill(job, &msg->job_array[i]);
+		fill_job(job, &msg->job_array[i]);
 		return 0;
 	}
 	return err_set(err, ESLURM_INVALID_JOB_ID,
 		       "job %s: slurmctld knows no such job (or has forgotten it after MinJobAge)", shown);
 }
 
-/* Is task in "1-3,5,7-11:2%4"? Slurm cuts long lists and ends them in "...": then nothing is known, and the answer is
- * yes. */
+/* Whether task is in a list "1-3,5,7-11:2%4". Slurm cuts long lists and ends them in "...": behind that nothing is
+ * known, and the result is true. */
 static bool task_listed(const char *list, uint32_t task)
 {
 	const char *p = list;
@@ -246,7 +247,7 @@ int rpc_job_load_task(uint32_t array_id, uint32_t task, struct slurm_job *job, s
 
 	memset(job, 0, sizeof(*job));
 	snprintf(shown, sizeof(shown), "%u_%u", array_id, task);
-	if (load(&msg, array_id, shown, err))
+	if (load_records(&msg, array_id, shown, err))
 		return -1;
 	for (i = 0; i < msg->record_count; i++) {
 		const slurm_job_info_t *r = &msg->job_array[i];
@@ -254,7 +255,7 @@ int rpc_job_load_task(uint32_t array_id, uint32_t task, struct slurm_job *job, s
 		if (r->array_job_id != array_id)
 			continue;
 		if (r->array_task_id == task) {
-			fill(job, r);
+			fill_job(job, r);
 			return 0;
 		}
 		if (r->array_task_id == NO_VAL && r->array_task_str && task_listed(r->array_task_str, task))
@@ -263,7 +264,7 @@ int rpc_job_load_task(uint32_t array_id, uint32_t task, struct slurm_job *job, s
 	if (!rest)
 		return err_set(err, ESLURM_INVALID_JOB_ID,
 			       "job %s: slurmctld knows no such task (or has forgotten it after MinJobAge)", shown);
-	fill(job, rest);
+	fill_job(job, rest);
 	job->array_task = task;
 	set_label(job);
 	return 0;
@@ -278,7 +279,7 @@ int rpc_job_ids(uint32_t job_id, uint32_t **ids, struct err *err)
 
 	*ids = NULL;
 	snprintf(shown, sizeof(shown), "%u", job_id);
-	if (load(&msg, job_id, shown, err))
+	if (load_records(&msg, job_id, shown, err))
 		return -1;
 	*ids = xcalloc(msg->record_count + 1, sizeof(**ids));
 	for (i = 0; i < msg->record_count; i++)
@@ -354,7 +355,7 @@ int rpc_publish(uint32_t job_id, const struct status *status, struct err *err)
 	return rc;
 }
 
-/* A number, or the word for the latest; 0 if it is neither. */
+/* Parses a number or the word for the latest epoch; 0: it is neither. */
 static unsigned epoch_value(const char *p)
 {
 	size_t len = strcspn(p, " ");
@@ -366,8 +367,8 @@ static unsigned epoch_value(const char *p)
 	return (unsigned)strtoul(p, NULL, 10);
 }
 
-/* The segment stands at the beginning or behind a blank, and ends at a blank or at the end. */
-static const char *find_epoch(const char *comment, unsigned *epoch)
+/* Finds the segment. It begins at the begin of the comment or after a blank, and ends at a blank or at the end. */
+static const char *find_epoch_segment(const char *comment, unsigned *epoch)
 {
 	const char *p;
 
@@ -383,7 +384,7 @@ unsigned rpc_comment_epoch(const char *comment)
 {
 	unsigned epoch = 0;
 
-	return comment && find_epoch(comment, &epoch) ? epoch : 0;
+	return comment && find_epoch_segment(comment, &epoch) ? epoch : 0;
 }
 
 char *rpc_comment_with_epoch(const char *comment, unsigned epoch)
@@ -393,10 +394,10 @@ char *rpc_comment_with_epoch(const char *comment, unsigned epoch)
 	char *with;
 	unsigned old;
 
-	while ((found = find_epoch(text, &old))) {
+	while ((found = find_epoch_segment(text, &old))) {
 		char *at = text + (found - text), *end = at + strcspn(at, " ");
 
-		/* With it goes the blank that separated it from the rest. */
+		/* The blank that separates it from the rest is removed, too. */
 		if (*end == ' ')
 			end++;
 		else if (at > text)
@@ -473,10 +474,10 @@ int rpc_requeue(uint32_t job_id, bool hold, struct err *err)
 
 	if (rpc_job_load(job_id, &job, err))
 		return -1;
-	/* slurmctld would requeue it, and the person who has just cancelled it would find it in the queue again */
+	/* slurmctld would requeue the job, and the person who has just cancelled it would find it in the queue again */
 	if (job.finished)
 		rc = err_set(err, ESLURM_ALREADY_DONE, "job %s has just been ended by Slurm (%s)", job.label, job.state);
-	/* slurmctld up to 26.05.3 may crash of a requeue that meets the end of the last run */
+	/* slurmctld up to 26.05.3 may crash if a requeue coincides with the end of the last run */
 	else if (job.completing)
 		rc = err_set(err, EAGAIN, "job %s is still completing its last run on %s; try again when that has ended",
 			     job.label, *job.batch_host ? job.batch_host : "its node");
@@ -493,7 +494,7 @@ int rpc_requeue(uint32_t job_id, bool hold, struct err *err)
 
 /* slurmd refuses to launch a job whose credential is not newer, in whole seconds, than the end of its last run
  * ("already killed, do not launch", slurmd/slurmd/req.c, slurm_cred_revoked), and slurmctld then fails the job. A
- * person who restarts right after a vacate would lose the job that way. Two seconds also cover a small difference
+ * person who restarts a job right after a vacate would lose it that way. Two seconds also allow for a small difference
  * between the clocks. */
 #define RELEASE_DELAY 2 /* s */
 
@@ -518,10 +519,10 @@ int rpc_release(uint32_t job_id, struct err *err)
 		slurm_init_job_desc_msg(&d);
 		d.priority = INFINITE;
 		d.begin_time = time(NULL) + RELEASE_DELAY;
-		/* a person begins anew: nodes that were excluded because they could not restore the job may be in order
-		 * again */
+		/* the person makes a new attempt: nodes that were excluded because they could not restore the job may
+		 * be in order again */
 		if (status_parse(job.admin_comment, &s, NULL) == 0 && *s.tried) {
-			nodes = rpc_nodes_without(job.exc_nodes, s.tried);
+			nodes = nodelist_without(job.exc_nodes, s.tried);
 			d.exc_nodes = nodes;
 		}
 		rc = rpc_update(job_id, &d, "cannot release", err);

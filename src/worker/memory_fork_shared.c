@@ -1,10 +1,10 @@
-/* Pages that processes have in common since a fork are taken once, read once and stored once.
+/* Pages that processes share since a fork are taken, read and stored once.
  *
- * They are looked for before the freeze, for what each process will have to itself (memory.c chooses its way by that),
- * and in the freeze, where the answer is exact. In a round of a pre-dump they are those of processes that run on: what
- * one of them has written before the next look may be what was copied for the others, too, and is not clean for any of
- * them (mem_sames_distrust()). To look at a page costs a fraction of copying it: processes that share little are left
- * out. */
+ * They are searched for before the freeze, to learn how much each process has to itself (take_memory.c chooses the way
+ * of taking its memory by that), and again in the freeze, where the answer is exact. In a round of a pre-dump the
+ * processes run: a page that one of them writes before the next scan may be the one that was copied for the others,
+ * too, so it is clean for none of them (mem_sames_distrust()). Looking up a page costs a fraction of copying it.
+ * Processes that share little are left out. */
 #include "worker/worker.h"
 
 #include <fcntl.h>
@@ -14,15 +14,17 @@
 #include "capture/pagemap.h"
 #include "base/vmas.h"
 
-#define LITTLE 16 /* of a process's memory: below that part of it a look costs more than to copy what is shared */
+/* A process that shares less than this part of its memory is left out: looking up its pages costs more than copying
+ * what it shares. */
+#define SHARE_MIN_PART 16
 
 bool memory_shares_much(const struct mem_usage *u)
 {
-	return u->shared && u->shared >= u->anon / LITTLE;
+	return u->shared && u->shared >= u->anon / SHARE_MIN_PART;
 }
 
-/* What is clean is in an image already. Each piece of what is left lies in one that was found. */
-static void leave_out_clean(struct mem_sames *found, const struct mem_ranges *clean)
+/* Removes pages that an image already has. Each remaining piece lies within one of the ranges found. */
+static void shared_without_clean(struct mem_sames *found, const struct mem_ranges *clean)
 {
 	struct mem_ranges rest = { 0 };
 	struct mem_sames all = *found;
@@ -48,7 +50,7 @@ struct running {
 	struct mem_ranges pages;
 };
 
-static int by_id(const void *a, const void *b)
+static int running_by_id(const void *a, const void *b)
 {
 	const struct running *x = a, *y = b;
 
@@ -69,7 +71,7 @@ static void list_pages(struct running *r)
 	vmas_free(&m);
 }
 
-void memory_same_look(struct memory_step *s, const struct tree *t)
+void memory_fork_shared_scan(struct memory_step *s, const struct tree *t)
 {
 	cleanup_free struct running *r = xcalloc((size_t)t->n + 1, sizeof(*r));
 	cleanup_free struct mem_same_process *p = xcalloc((size_t)t->n + 1, sizeof(*p));
@@ -79,7 +81,7 @@ void memory_same_look(struct memory_step *s, const struct tree *t)
 	for (int i = 0; i < t->n; i++)
 		if (memory_shares_much(&s->wanted[i].usage))
 			r[n++] = (struct running){ .id = (uint64_t)t->inner[i], .host = t->pids[i], .index = i };
-	qsort(r, n, sizeof(*r), by_id);
+	qsort(r, n, sizeof(*r), running_by_id);
 	for (size_t i = 0; i < n; i++) {
 		list_pages(&r[i]);
 		p[i] = (struct mem_same_process){ r[i].id, r[i].host, r[i].pages.v, r[i].pages.n };
@@ -87,7 +89,7 @@ void memory_same_look(struct memory_step *s, const struct tree *t)
 	mem_same_find(p, n, &found);
 	for (size_t i = 0, k = 0; i < n; i++) {
 		for (; k < found.n && found.v[k].id == r[i].id; k++)
-			s->wanted[r[i].index].same += found.v[k].npages * MEM_PAGE;
+			s->wanted[r[i].index].fork_shared += found.v[k].npages * MEM_PAGE;
 		mem_ranges_free(&r[i].pages);
 	}
 	mem_sames_free(&found);
@@ -95,7 +97,7 @@ void memory_same_look(struct memory_step *s, const struct tree *t)
 
 /* ---- in a round of a pre-dump ------------------------------------------------------- */
 
-void memory_same_round(struct tracking *p, const struct mem_ranges *present, const struct mem_ranges *clean)
+void memory_fork_shared_round(struct tracking *p, const struct mem_ranges *present, const struct mem_ranges *clean)
 {
 	const size_t n = mem_track_count(p->track);
 	cleanup_free struct mem_same_process *v = xcalloc(n + 1, sizeof(*v));
@@ -114,14 +116,14 @@ void memory_same_round(struct tracking *p, const struct mem_ranges *present, con
 		if (mem_usage_read(t.host, &u) == 0 && memory_shares_much(&u))
 			v[n_v++] = (struct mem_same_process){ t.id, t.host, present->v + from, at - from };
 	}
-	mem_sames_free(&p->same);
-	mem_same_find(v, n_v, &p->same);
-	leave_out_clean(&p->same, clean);
+	mem_sames_free(&p->fork_shared);
+	mem_same_find(v, n_v, &p->fork_shared);
+	shared_without_clean(&p->fork_shared, clean);
 }
 
 /* ---- in the freeze ----------------------------------------------------------------- */
 
-/* A process that is new since the look has pages in common with the one that it came from. */
+/* A process that was forked after the scan shares pages with its parent. */
 static bool is_any_new(const struct memory_step *s)
 {
 	for (size_t i = 0; i < s->n_procs; i++)
@@ -130,21 +132,21 @@ static bool is_any_new(const struct memory_step *s)
 	return false;
 }
 
-static void leave_out_same(struct memory_step *s, struct mem_process *p, size_t *at)
+static void take_without_shared(struct memory_step *s, struct mem_process *p, size_t *at)
 {
 	struct mem_ranges take = { 0 };
 	size_t from = *at;
 
-	while (*at < s->same.n && s->same.v[*at].id == (uint64_t)p->split.inner)
+	while (*at < s->fork_shared.n && s->fork_shared.v[*at].id == (uint64_t)p->split.inner)
 		++*at;
 	if (*at == from)
 		return;
-	mem_ranges_without(&take, p->take.v, p->take.n, s->same.v + from, *at - from);
+	mem_ranges_without(&take, p->take.v, p->take.n, s->fork_shared.v + from, *at - from);
 	mem_ranges_free(&p->take);
 	p->take = take;
 }
 
-void memory_same_freeze(struct memory_step *s)
+void memory_fork_shared_freeze(struct memory_step *s)
 {
 	cleanup_free struct mem_same_process *v = xcalloc(s->n_procs + 1, sizeof(*v));
 	const bool any_new = is_any_new(s);
@@ -159,8 +161,8 @@ void memory_same_freeze(struct memory_step *s)
 			v[n++] = (struct mem_same_process){ (uint64_t)p->split.inner, p->split.host, p->split.ours,
 							    p->split.n_ours };
 	}
-	mem_same_find(v, n, &s->same);
-	leave_out_clean(&s->same, &s->tracking.clean);
+	mem_same_find(v, n, &s->fork_shared);
+	shared_without_clean(&s->fork_shared, &s->tracking.clean);
 	for (size_t i = 0; i < s->n_procs; i++)
-		leave_out_same(s, &s->procs[i], &at);
+		take_without_shared(s, &s->procs[i], &at);
 }

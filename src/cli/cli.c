@@ -1,0 +1,80 @@
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+void cli_error(const char *command, const char *fmt, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "fsched %s: ", command);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+}
+
+int cli_usage(const char *command, const char *fmt, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "fsched %s: ", command);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "\nTry \"fsched help %s\".\n", command);
+	return CLI_USAGE;
+}
+
+int cli_bad_option(const char *command)
+{
+	fprintf(stderr, "Try \"fsched help %s\".\n", command);
+	return CLI_USAGE;
+}
+
+int cli_number(const char *text, long min, long max, long *out)
+{
+	char *end;
+	long v;
+
+	if (*text < '0' || *text > '9')
+		return -1;
+	errno = 0;
+	v = strtol(text, &end, 10);
+	if (errno || *end || v < min || v > max)
+		return -1;
+	*out = v;
+	return 0;
+}
+
+int cli_conf_option(const char *command, int argc, char **argv, const char **conf)
+{
+	static const struct option options[] = { { "conf", required_argument, NULL, 'c' },
+						 { "help", no_argument, NULL, 'h' },
+						 { NULL, 0, NULL, 0 } };
+	int c;
+
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		if (c == 'h')
+			return cli_help(command) + 1;
+		if (c != 'c')
+			return cli_bad_option(command) + 1;
+		*conf = optarg;
+	}
+	return 0;
+}
+
+int cli_conf(const char *command, const char *path, struct conf *c)
+{
+	struct err err;
+
+	if (conf_load(c, path, &err) == 0) {
+		if (!path || *c->path)
+			return 0;
+		err_set(&err, ENOENT, "%s: no such file", path);
+	}
+	cli_error(command, "%s", err.text);
+	return -1;
+}

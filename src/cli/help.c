@@ -1,0 +1,93 @@
+/* The usage texts of all commands: what `fsched help` and --help print. */
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "base/util.h"
+
+struct help_text {
+	const char *name;
+	const char *args;    /* arguments in the synopsis, after the name */
+	const char *summary; /* its line in `fsched help` */
+	const char *options; /* one per line; NULL: the command prints --help itself */
+};
+
+static const struct help_text texts[] = {
+	{ "checkpoint", "create|vacate|restart|able|error ID[,ID...] [options]",
+	  "checkpoint, vacate and restart jobs (also: scontrol checkpoint)",
+	  "  create         checkpoint a running job now; it continues to run\n"
+	  "  vacate         checkpoint a running job, end it and hold it in the queue\n"
+	  "  restart        release a vacated job; it continues from its last epoch\n"
+	  "  able           print whether the job can be checkpointed now: Yes, No (the reason is on\n"
+	  "                 standard error), or the time at which a running checkpoint began\n"
+	  "  error          print the code and the text of the last error\n"
+	  "  ID             12, 12_3 (a task of an array), 12_[1-3]; the id of an array means all its tasks\n"
+	  "  --epoch N      with restart: continue from epoch N instead of the last one\n"
+	  "  --no-wait      with vacate and restart: do not wait for Slurm (exit status 3)\n"
+	  "  --timeout S    wait at most S seconds for an answer; the operation continues\n"
+	  "  -Q, --quiet    print errors only\n"
+	  "  --conf FILE    read this fsched.conf\n"
+	  "\nExit status:\n"
+	  "  0  done for all jobs\n"
+	  "  1  failed for at least one job\n"
+	  "  2  wrong usage\n"
+	  "  3  nothing failed, but an operation is not finished yet\n" },
+	{ "list", "[ID[,ID...]] [--conf FILE]", "list the epochs of jobs; without ID, list all jobs with checkpoints",
+	  "  --conf FILE    read this fsched.conf\n" },
+	{ "show", "ID [EPOCH] [--conf FILE]", "show the checkpoints of a job, or one epoch, in detail",
+	  "  --conf FILE    read this fsched.conf\n" },
+	{ "prune", "ID[,ID...] --keep N | --all [--force] [--dry-run]",
+	  "remove epochs of jobs that have ended (root only)",
+	  "  --keep N       keep the newest N epochs\n"
+	  "  --all          remove all that is kept of the job\n"
+	  "  --force        prune also a job that runs or can still be restarted\n"
+	  "  --dry-run      print what would be removed and remove nothing\n"
+	  "  --conf FILE    read this fsched.conf\n" },
+	{ "export", "ID|DIR EPOCH NEWDIR [--conf FILE]", "write an epoch as a directory of plain criu images (root only)",
+	  "  ID|DIR         a job id, or the absolute path of a pod's directory\n"
+	  "  NEWDIR         directory to create; `criu restore --images-dir NEWDIR` reads it\n"
+	  "  --conf FILE    read this fsched.conf\n" },
+	{ "config", "[--conf FILE]", "print the effective configuration and the origin of each value",
+	  "  --conf FILE    read this fsched.conf\n" },
+	{ "doctor", "[--conf FILE]", "check whether this node has all that checkpoints need",
+	  "  --conf FILE    read this fsched.conf\n"
+	  "\nSome checks are made for root only. Exit status: 0 if no check failed, else 1.\n" },
+	{ "pod", "run|checkpoint|restore|kill|list ...", "checkpoint and restore a command without Slurm (root only)",
+	  NULL },
+	{ "version", "", "print the version of fsched", "" },
+	{ "help", "[COMMAND]", "list the commands, or print the options of one", "" },
+};
+
+static const struct help_text *find_text(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+		if (strcmp(texts[i].name, name) == 0)
+			return &texts[i];
+	return NULL;
+}
+
+bool cli_has_help(const char *command)
+{
+	const struct help_text *h = find_text(command);
+
+	return h && h->options;
+}
+
+int cli_help(const char *command)
+{
+	const struct help_text *h = find_text(command);
+
+	printf("Usage: fsched %s %s\n%c%s.\n", h->name, h->args, toupper((unsigned char)*h->summary), h->summary + 1);
+	if (h->options && *h->options)
+		printf("\n%s", h->options);
+	return CLI_OK;
+}
+
+void cli_overview(FILE *out)
+{
+	fputs("Usage: fsched COMMAND ...\nCheckpoint and restore batch jobs of Slurm.\n\n", out);
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+		fprintf(out, "  %-11s %s\n", texts[i].name, texts[i].summary);
+	fputs("\n\"fsched help COMMAND\" prints the options of a command. The manual page is fsched(1).\n", out);
+}
