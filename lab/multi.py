@@ -1,23 +1,20 @@
 """A lab whose nodes are simulated hosts (host.py): n1, n2 ... with munged and slurmd, and ctl with munged and slurmctld.
 
-It has the directories of lab.py except that what belongs to a node is on the host's own disk: DIR/local on the host, DIR/host/NAME
+It has the directories of base.py except that what belongs to a node is on the host's own disk: DIR/local on the host, DIR/host/NAME
 seen from outside, with "spool" (SlurmdSpoolDir, the same path on all hosts), "pod" (PodDir) and "tmp". The rest of DIR is the
 cluster file system. Commands of the cluster (sbatch, scontrol ...) run on ctl. A host's daemons are called slurmd.n1, munged.n1.
 
 Addresses are 10.77.0.10 for ctl and from .11 on for the nodes, in network namespaces that no link leaves: labs do not meet.
 """
-import argparse
 import calendar
 import hashlib
 import os
 import re
-import subprocess
-import sys
 import time
 
-import lab as base
+import base
 import leftovers
-from lab import Lab, LabError, run, wait_until, write
+from base import Lab, LabError, run, wait_until, write
 
 NETWORK = "10.77.0"
 FIRST = 10                   # last part of ctl's address
@@ -341,78 +338,3 @@ class HostsLab(Lab):
     def _left_of_network(self):
         wait_until(lambda: not leftovers.networks(self.switch), 5)
         return leftovers.networks(self.switch)
-
-
-# --- lab/node -----------------------------------------------------------------------------------------------------------------
-
-USAGE = """\
-usage: lab/node [--dir DIR] list
-       lab/node [--dir DIR] kill|up|cut|heal|ro|rw|umount HOST
-       lab/node [--dir DIR] exec [--user USER] HOST COMMAND [ARGUMENT ...]
-
-Hosts of a lab that was started with lab/up --hosts N (make lab NODES=N): n1, n2 ... and ctl, which runs slurmctld.
-  list   the hosts, what they are to Slurm, and their jobs
-  kill   power failure: all that runs there ends at once, what is on its disk stays
-  up     boots it again
-  cut    pulls its network cable; its processes live on
-  heal   plugs it in again
-  ro     makes the cluster file system read-only there; what is open stays writable, and to jobs that run there all
-  rw     undoes it
-  umount takes the cluster file system away from it, until its next boot
-  exec   runs a command there, as root or as USER"""
-
-
-def _print_hosts(lab):
-    hosts = lab.hosts()
-    slurm = {}
-    if hosts[CONTROLLER]["pid"]:
-        listed = lab.slurm("sinfo", "-h", "-N", "-o", "%N %T")
-        slurm = dict(line.split() for line in listed.stdout.splitlines() if len(line.split()) == 2) if listed.returncode == 0 else {}
-        slurm[CONTROLLER] = "slurmctld" if listed.returncode == 0 else "slurmctld does not answer"
-    print(f"{'HOST':6} {'ADDRESS':12} {'POWER':6} {'LINK':5} SLURM")
-    for name, state in hosts.items():
-        print(f"{name:6} {state['address']:12} {'on' if state['pid'] else 'off':6} {'cut' if state['cut'] else 'up':5} "
-              f"{slurm.get(name, '-')}")
-
-
-def _execute(lab, host, user, command):
-    env = lab.environment(user)
-    cwd = env["HOME"] if user != "root" and os.path.isdir(env["HOME"]) else "/"
-    argv, _ = lab.enter(lab.as_user(user) + command, cwd, host)
-    sys.stdout.flush()
-    return subprocess.run(argv, env=env, cwd="/", check=False).returncode
-
-
-def command_node(argv):
-    p = argparse.ArgumentParser(prog="lab/node", usage=USAGE.removeprefix("usage: "), add_help=False, allow_abbrev=False)
-    p.add_argument("--dir", default=base.Options().dir)
-    p.add_argument("-h", "--help", action="store_true")
-    p.add_argument("op", nargs="?", choices=("list", "kill", "up", "cut", "heal", "ro", "rw", "umount", "exec"))
-    p.add_argument("words", nargs=argparse.REMAINDER)
-    a = p.parse_args(argv)
-    if a.help:
-        print(USAGE)
-        return 0
-    user = "root"
-    if a.op == "exec" and a.words[:1] == ["--user"]:
-        user, a.words = (a.words[1:2] or [""])[0], a.words[2:]
-    wrong = {"list": len(a.words) != 0, "exec": len(a.words) < 2}.get(a.op, len(a.words) != 1)
-    if wrong or not a.op or not user:
-        print(USAGE, file=sys.stderr)
-        return 2
-    lab = Lab.open(a.dir)
-    if not isinstance(lab, HostsLab):
-        raise LabError(f"the lab in {lab.dir} has no simulated hosts (lab/up --hosts N, make lab NODES=N)")
-    if a.op == "list":
-        _print_hosts(lab)
-    elif a.op == "exec":
-        return _execute(lab, a.words[0], user, a.words[1:])
-    elif a.op == "up":
-        began = time.monotonic()
-        lab.boot(a.words[0])
-        print(f"{a.words[0]}: up after {time.monotonic() - began:.1f} s")
-    else:
-        lab.check_name(a.words[0])
-        lab.hosts()
-        getattr(lab, a.op)(a.words[0])
-    return 0
