@@ -1,16 +1,16 @@
-"""A private Slurm cluster on this machine: munged, slurmctld and slurmd of the distribution with a key, sockets, ports
-and directories of their own, on the loopback interface only. Several can run at once, each in a directory DIR:
+"""A private Slurm cluster on this machine: munged, slurmctld and slurmd of the distribution with their own key, sockets, ports and
+directories, on the loopback interface only. Several can run at once, each in a directory DIR:
 
     DIR/etc      slurm.conf, plugstack.conf, fsched.conf, MUNGE's key      DIR/stage     copy of the installed fsched
     DIR/log      logs of all daemons and of fsched                         DIR/home/U    home of the user U: jobs start there
     DIR/spool    slurmd's files                                            DIR/checkpoint, DIR/pod   fsched's files
-    DIR/lab.json what is needed to end it
+    DIR/lab.json what lab/down needs to end it
 
-DIR must have a short name (unix sockets), be reachable for every user, and lie outside /tmp (jobs have a private /tmp).
-Where the wanted place is not like that, DIR is made in /var/tmp and the wanted place becomes a symbolic link to it.
+DIR must have a short name (unix sockets), every user must be able to reach it, and it must lie outside /tmp (jobs have a private /tmp).
+If the wanted place does not fulfil that, DIR is made in /var/tmp and the wanted place becomes a symbolic link to it.
 
-This file knows one kind of lab, class Lab. multi.py derives the one whose nodes are simulated hosts from it, and lab.py, above
-both, chooses between them and has the commands.
+This file has one kind of lab, class Lab. multi.py derives from it the lab whose nodes are simulated hosts. lab.py is above both: it
+chooses between them and has the commands.
 """
 import dataclasses
 import fcntl
@@ -32,9 +32,9 @@ import leftovers
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.abspath(os.environ.get("FSCHED_BUILD", os.path.join(ROOT, "build")))
 HERE = os.path.dirname(os.path.abspath(__file__))
-LOCK = "/run/fsched-lab.lock"       # not in /run/lock, where every user could make it and hold it for ever
-REGISTRY = "/run/fsched-lab"       # who uses which user of the lab's making; removed with the last lab
-PATH_MAX_LEN = 60                  # of DIR: what Slurm and MUNGE append must fit into sun_path
+LOCK = "/run/fsched-lab.lock"       # not in /run/lock, where every user could create and hold it
+REGISTRY = "/run/fsched-lab"       # for each user: the labs that use it; removed with the last lab
+PATH_MAX_LEN = 60                  # of DIR: the names that Slurm and MUNGE append must fit into sun_path
 USER_COMMENT = "made by fsched lab"
 DEFAULT_USER = "fscheddemo"
 HOSTS_MAX = 50
@@ -44,7 +44,7 @@ JOBS_DEADLINE = 90.0               # s for the jobs of a lab that is ended
 
 
 class LabError(Exception):
-    """Something that a person has to know; no traceback."""
+    """An error for the user, printed without a traceback."""
 
 
 @dataclasses.dataclass
@@ -52,8 +52,8 @@ class Options:
     dir: str = os.path.join(BUILD, "lab")
     name: str = "lab"              # of the cluster and of its nodes: lab1, lab2 ...
     nodes: int = 1                 # slurmds on this machine
-    backup: str = ""               # with hosts: the one that also has a backup slurmctld, e.g. "n2"
-    hosts: int = 0                 # if not 0: simulated hosts n1, n2 ... in place of nodes, and a host for slurmctld (multi.py)
+    backup: str = ""               # with hosts: the host that also runs a backup slurmctld, e.g. "n2"
+    hosts: int = 0                 # if not 0: simulated hosts n1, n2 ... instead of nodes, and a host for slurmctld (multi.py)
     cpus: int = 0                  # per node; 0 = as many as the machine has, at least 2
     users: list = dataclasses.field(default_factory=lambda: [DEFAULT_USER])
     fsched: bool = True
@@ -72,7 +72,7 @@ def run(argv, **more):
 
 
 def wait_until(predicate, deadline, interval=0.05):
-    """Polls; the last value of predicate, true or not."""
+    """Calls predicate until it is true or deadline seconds are over; returns its last value."""
     end = time.monotonic() + deadline
     while True:
         value = predicate()
@@ -102,7 +102,7 @@ def suitable(path):
 
 
 def make_place(wanted):
-    """Makes DIR, empty, and returns its real name."""
+    """Makes an empty DIR and returns its real name."""
     wanted = os.path.abspath(wanted)
     os.makedirs(os.path.dirname(wanted), exist_ok=True)
     if os.path.islink(wanted):
@@ -110,7 +110,7 @@ def make_place(wanted):
         os.unlink(wanted)
     elif os.path.isdir(wanted):
         if os.listdir(wanted) and not os.path.exists(os.path.join(wanted, "lab.json")):
-            raise LabError(f"{wanted} is no directory of a lab, and not empty: choose another")
+            raise LabError(f"{wanted} is not empty and not a directory of a lab: choose another one with --dir")
         shutil.rmtree(wanted)
     if suitable(wanted):
         os.mkdir(wanted)
@@ -152,7 +152,7 @@ def free_ports(number):
 
 
 class Lock:
-    """One lab at a time chooses ports or makes and removes users."""
+    """Held by a lab while it chooses ports, or creates or removes users."""
 
     def __enter__(self):
         os.makedirs(REGISTRY, mode=0o755, exist_ok=True)
@@ -168,7 +168,7 @@ class Lock:
         os.close(self.fd)
 
 
-# --- users: a lab makes those that are missing, the last lab that uses one removes it --------------------------------------
+# --- users: a lab creates missing users; the last lab that uses one removes it ----------------------------------------------
 
 def _claims(user):
     path = os.path.join(REGISTRY, user)
@@ -201,7 +201,7 @@ def claim_user(user, directory):
 
 
 def release_user(user, directory):
-    """None, or what went wrong."""
+    """Returns None, or the text of an error."""
     rest = [c for c in _claims(user) if c != directory]
     _set_claims(user, rest)
     try:
@@ -232,8 +232,8 @@ def merge(lines, changes):
 
 
 def loopback_hosts():
-    """/etc/hosts with the machine's name at 127.0.0.1. Slurm's daemons, and srun, listen where this name leads; that is 127.0.1.1 on a
-    Debian as it is installed, and an address of the network elsewhere."""
+    """Returns /etc/hosts with the machine's name at 127.0.0.1. Slurm's daemons and srun listen on the address of this name, which is
+    127.0.1.1 on a fresh Debian and an address of the network elsewhere."""
     names = {os.uname().nodename, os.uname().nodename.partition(".")[0]}
     lines = [f"127.0.0.1 {' '.join(sorted(names - {'localhost'}))} localhost"]
     try:
@@ -257,7 +257,7 @@ def slurm_conf(lab, o, ports):
         f"SlurmUser={o.slurm_user}",
         "SlurmdUser=root",
         "AuthType=auth/munge",
-        # A requeued job waits for cred_expire before it starts again; keep it above KillWait.
+        # A requeued job waits for cred_expire before it starts again. cred_expire must be above KillWait.
         f"AuthInfo=socket={d}/run/munge.socket,cred_expire=10",
         "CredType=cred/munge",
         f"StateSaveLocation={d}/state",
@@ -347,15 +347,15 @@ class Lab:
         return os.path.join(self.dir, "pod")
 
     def backup_controller(self):
-        """Lines behind that of the first SlurmctldHost."""
+        """Lines of slurm.conf after the first SlurmctldHost."""
         return []
 
     def slurm_changes(self):
-        """What this kind of lab changes in slurm_conf(), as for merge()."""
+        """Changes of this kind of lab to slurm_conf(), for merge()."""
         return []
 
     def node_places(self, host, ports):
-        """{NAME: the words of its line in slurm.conf that tell where it is}."""
+        """{NAME: the address part of its line in slurm.conf}."""
         return {n: f"NodeHostname={host} NodeAddr=127.0.0.1 Port={p}" for n, p in zip(self.node_names(), ports)}
 
     def node_names(self):
@@ -365,7 +365,7 @@ class Lab:
         write(os.path.join(self.dir, "lab.json"), [json.dumps(self.state, indent=1)])
 
     def environment(self, user="root"):
-        """What a person's shell needs to use the cluster."""
+        """The environment of a shell that uses the cluster."""
         try:
             entry = pwd.getpwnam(user)
         except KeyError:
@@ -381,15 +381,15 @@ class Lab:
         }
 
     def as_user(self, user):
-        """Words in front of a command that make it run as user."""
+        """A command prefix that runs the command as user."""
         if user == "root":
             return []
         entry = pwd.getpwnam(user)
         return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--init-groups", "--inh-caps=-all", "--"]
 
     def enter(self, argv, cwd="/"):
-        """(argv, cwd) for a process of this machine that runs argv in directory cwd where commands of the cluster run; env changes the
-        directory, which nsenter would open before it enters."""
+        """Returns (argv, cwd) of a process on this machine that runs argv in the directory cwd of the place where commands of the cluster
+        run. env(1) changes the directory, since nsenter would open it before it enters the namespaces."""
         keeper = self.keeper_pid()
         return (["nsenter", f"--target={keeper}", "--mount", "--", "env", f"--chdir={cwd}", *argv], "/") if keeper else (argv, cwd)
 
@@ -414,8 +414,8 @@ class Lab:
         return reply
 
     def keeper_pid(self):
-        """Its pid if it lives."""
-        if "keeper" not in self.state:      # whoever started it was killed before it could write that down
+        """The pid of the keeper, or None if it does not run."""
+        if "keeper" not in self.state:      # its starter was killed before it could record the pid
             self.state["keeper"] = next(((p, leftovers.start_time(p)) for p in leftovers.keepers(self.dir)), (0, 0))
         pid, start = self.state["keeper"]
         if not pid or leftovers.start_time(pid) != start:
@@ -431,15 +431,15 @@ class Lab:
         return ["munged", "slurmctld", *(f"slurmd.{n}" for n in self.node_names())]
 
     def processes(self):
-        """Everything that the lab started and that still lives, except keeper and daemons: steps, agents, jobs."""
+        """The living processes that the lab started, except keeper and daemons: steps, agents, jobs."""
         pid = self.keeper_pid()
         found = set(leftovers.descendants(pid)) if pid else set()
         found |= set(leftovers.marked(self.dir))
         for name, daemon in (self.daemon_pids() if pid else {}).items():
             found.discard(daemon)
-            if not name.startswith("slurmd."):     # slurmctld has a helper process of its own
+            if not name.startswith("slurmd."):     # slurmctld has helper processes of its own
                 found -= set(leftovers.descendants(daemon))
-        # started by our plugin in slurmctld, and ends with it
+        # fsched's plugin in slurmctld starts fsched-requeue, which ends with slurmctld
         return sorted(p for p in found if leftovers.program(p) != "fsched-requeue")
 
     # up
@@ -565,12 +565,12 @@ class Lab:
         return len(state) == 1 and state[0] in ("idle", "mixed", "allocated", "completing")
 
     def logs(self, lines=25):
-        """The ends of all logs."""
+        """The last lines of all logs."""
         text = []
         for path in sorted(glob.glob(os.path.join(self.dir, "log", "*"))):
             log = path.removesuffix(".out") + ".log"
             if path.endswith(".out") and os.path.exists(log) and os.path.getsize(log):
-                continue    # what a daemon says twice
+                continue    # the daemon writes the same into its .log
             with open(path, encoding="utf-8", errors="replace") as f:
                 tail = f.read().splitlines()[-lines:]
             if tail:
@@ -578,7 +578,7 @@ class Lab:
         return "\n".join(text)
 
     def start(self, o):
-        """Fills DIR, which is empty, and starts everything; after an error nothing of it is left."""
+        """Fills the empty DIR and starts the daemons. After an error everything is ended and removed."""
         self.save()
         try:
             with Lock():
@@ -604,7 +604,7 @@ class Lab:
             self.stop_daemon(name)
 
     def _cancel_jobs(self):
-        """None, or why it could not be done in order."""
+        """Returns None, or why the jobs could not be ended in order."""
         if self._ended("slurmctld") or self._ended("munged"):
             return "slurmctld or munged was not running: jobs could not be cancelled"
         listed = self.slurm("squeue", "-h", "-o", "%A")
@@ -616,7 +616,7 @@ class Lab:
         return None
 
     def down(self, purge=True):
-        """Ends everything; returns a list of what it found amiss, each a sentence."""
+        """Ends the lab. Returns a list of problems, each a sentence."""
         amiss = []
         if self.keeper_pid():
             try:

@@ -1,5 +1,5 @@
-"""Private Slurm clusters on this machine, for tests, the demo and people: the commands lab/up, down, env, shell and node, and up()
-and open_lab() for programs. base.py says what a lab consists of."""
+"""Private Slurm clusters on this machine, for tests, the demo and people: the commands lab/up, down, env, shell and node, and the
+functions up() and open_lab() for programs. base.py says what a lab consists of."""
 import argparse
 import json
 import os
@@ -18,7 +18,7 @@ def class_of(hosts):
 
 
 def open_lab(wanted):
-    """The lab in the directory wanted, which another process may have started."""
+    """Returns the lab in the directory wanted. Another process may have started it."""
     directory = os.path.realpath(wanted)
     try:
         with open(os.path.join(directory, "lab.json"), encoding="utf-8") as f:
@@ -29,7 +29,7 @@ def open_lab(wanted):
 
 
 def up(o):
-    """Starts a lab. What a lab left in the same directory, whose keeper is gone, is ended and removed first."""
+    """Starts a lab. An earlier lab in the same directory, whose keeper is gone, is ended and removed first."""
     if os.geteuid() != 0:
         raise LabError("a lab needs root: slurmd starts jobs as other users")
     try:
@@ -211,12 +211,12 @@ def command_node(argv):
 HINT = """\
 A shell of {user} on a private cluster; its files are in {dir}. Try:
   sbatch --checkpoint=0:30 heat.sh          a job that is checkpointed every 30 seconds
-  scontrol show job 1 | grep Checkpoint     how it stands
-  scontrol checkpoint create 1              a checkpoint now
-  scontrol checkpoint vacate 1              checkpoint it and free its CPUs; squeue shows it held
-  scontrol checkpoint restart 1             go on where it stopped
+  scontrol show job 1 | grep Checkpoint     its state
+  scontrol checkpoint create 1              save it now
+  scontrol checkpoint vacate 1              save it and free its CPUs; squeue shows it held
+  scontrol checkpoint restart 1             continue it
   fsched list 1                             its checkpoints
-"exit" leaves the shell and the cluster up; "make lab-shell" comes back, "make lab-down" ends it."""
+"exit" ends the shell; the cluster stays up. "make lab-shell" gives another shell, "make lab-down" ends the cluster."""
 
 
 def main(command, argv):
