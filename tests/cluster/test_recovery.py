@@ -1,4 +1,4 @@
-"""Nodes that die, lose their link, or cannot restore a job: on simulated hosts. `make test-recovery` runs this suite alone."""
+"""Nodes that die, lose their link, or cannot restore a job, on simulated hosts. `make test-recovery` runs this suite alone."""
 import os
 import random
 import re
@@ -28,7 +28,7 @@ def shared_hosts(base_dir):
 
 @pytest.fixture
 def hosts(shared_hosts):
-    """Three hosts, all of them well; jobs that a test leaves are cancelled."""
+    """Three hosts that work. Jobs that a test leaves are cancelled."""
     c = shared_hosts
     all_well(c)
     yield c
@@ -43,7 +43,7 @@ def host_state(c, name):
 
 
 def all_well(c):
-    """Boots, heals and resumes whatever is not idle."""
+    """Boots, heals and resumes every host that is not idle."""
     for n in c.lab.node_names():
         state = host_state(c, n)
         if state == "cut":
@@ -89,7 +89,7 @@ def wait_host(c, job, other_than=None):
 
 
 def pass_time(seconds, what, begun=None):
-    """Where the time itself is the condition: a timeout of Slurm's, or a random moment."""
+    """Waits where the time itself is the condition: a timeout of Slurm, or a random moment."""
     begun = begun or time.monotonic()
     lib.wait_for(lambda: time.monotonic() - begun > seconds, what)
 
@@ -151,7 +151,7 @@ def test_power_failure_in_the_middle(hosts, jobdir, moment):
 
 
 def test_reboot(hosts, jobdir):
-    """The node is back before Slurm has missed it."""
+    """The node is up again before Slurm has noticed its failure."""
     c, d = hosts, jobdir()
     begun = time.monotonic()
     job = submit(c, d, 230)
@@ -171,7 +171,7 @@ def test_reboot(hosts, jobdir):
 
 
 def test_a_node_that_reboots_again_and_again(new_cluster, jobdir):
-    """Slurm holds a job that it has missed on its node for the sixth time; one that advances is to go on all the same."""
+    """Slurm holds a job that was missing on its node for the sixth time. A job with a new epoch is released all the same."""
     c = new_cluster(conf=FSCHED, hosts=1, slurm_conf=[s.replace("Timeout=10", "Timeout=1") for s in FAST])
     d = jobdir()
     job = c.sbatch(SOAK, "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
@@ -252,7 +252,7 @@ def expect_not_run_again(c, d, job, how):
     ("kill -SEGV $$", ("FAILED", "0:11"), "was killed by signal 11", False),
 ])
 def test_a_script_that_ends_on_a_cut_node_does_not_run_again(hosts, jobdir, last, end, how, epoch):
-    """Slurm requeues the job since it has not heard of the end."""
+    """Slurm requeues the job because it has not received its end."""
     c, d = hosts, jobdir()
     job = submit(c, d, script=ENDS + last)
     if epoch:
@@ -273,7 +273,7 @@ def test_a_script_that_ends_on_a_cut_node_does_not_run_again(hosts, jobdir, last
 
 
 def test_a_task_that_ends_before_a_power_failure_does_not_run_again(hosts, jobdir):
-    """Of an array; the power fails before the node has told Slurm of the end."""
+    """A task of an array. The power fails before the node has reported the end to Slurm."""
     c, d = hosts, jobdir()
     job = submit(c, d, 0, "--array=3", script=ENDS)
     c.cut("n1")
@@ -285,7 +285,7 @@ def test_a_task_that_ends_before_a_power_failure_does_not_run_again(hosts, jobdi
 
 
 def test_a_restored_script_that_ends_on_a_cut_node_does_not_run_again(hosts, jobdir):
-    """Neither from the beginning nor from the epoch of its vacate."""
+    """It starts neither from the beginning nor from the epoch of its vacate."""
     c, d = hosts, jobdir()
     job = submit(c, d, script=ENDS)
     c.checkpoint("vacate", job)
@@ -302,7 +302,7 @@ def test_a_restored_script_that_ends_on_a_cut_node_does_not_run_again(hosts, job
 
 
 def test_a_cancelled_job_that_is_requeued_starts_over(hosts, jobdir):
-    """Its script ends with status 0, and Slurm takes no news of a cancelled job for its entry."""
+    """The script ends with status 0, and Slurm accepts no update of a cancelled job's entry."""
     c, d = hosts, jobdir()
     job = submit(c, d, script="trap 'exit 0' TERM\n" + ENDS)
     c.ok("scancel", job)
@@ -334,7 +334,7 @@ def test_a_cut_node_stops_the_job(hosts, jobdir):
 
 
 def test_a_job_whose_lease_is_not_renewed_is_stopped(hosts, jobdir):
-    """As when the file system does not answer: the process that renews the lease hangs. Slurm knows nothing of it."""
+    """The process that renews the lease hangs, as in a file system that does not answer. Slurm does not notice."""
     c, d = hosts, jobdir()
     job = submit(c, d, 300)
     c.checkpoint("create", job)
@@ -407,7 +407,7 @@ def counters(d):
 
 
 def disturb(c, dice, job):
-    """One failure at a random moment; returns what was done."""
+    """Causes one failure at a random moment and returns its description."""
     node = wait_host(c, job)
     c.wait_entry(job, lambda e: e["epoch"] != "0", "a first epoch", LONG)
     wait = dice.uniform(0, 3)
@@ -441,7 +441,7 @@ def continues(c, job, did, restarts):
 
 
 def test_no_line_twice_and_none_missing(hosts, jobdir):
-    """SOAK_ROUNDS failures at random moments, always the same ones for a seed."""
+    """SOAK_ROUNDS failures at random moments; a seed repeats them."""
     c, d = hosts, jobdir()
     dice = random.Random(SOAK_SEED)
     job = c.sbatch(SOAK, "--checkpoint=0:03", "-o", "out", cwd=d)
@@ -466,7 +466,7 @@ def test_no_line_twice_and_none_missing(hosts, jobdir):
 
 
 def test_no_job_that_ends_amid_failures_runs_twice(hosts, jobdir):
-    """A third as many rounds: the script ends shortly before or after its node fails, alone or as a task of an array."""
+    """A third of the rounds: the script ends shortly before or after its node fails, as a job or as a task of an array."""
     c = hosts
     dice = random.Random(SOAK_SEED)
     for i in range(max(2, SOAK_ROUNDS // 3)):
@@ -492,7 +492,7 @@ def test_no_job_that_ends_amid_failures_runs_twice(hosts, jobdir):
 
 
 def test_fail_over_to_a_backup_controller(new_cluster, jobdir):
-    """The job runs on, requests go on, and the backup's own fsched-requeue serves the next failure."""
+    """The job goes on, requests work, and the backup's fsched-requeue handles the next failure."""
     c = new_cluster(conf=FSCHED, hosts=3, backup="n3", slurm_conf=[*FAST, "SlurmctldTimeout=10"])
     d = jobdir()
     job = submit(c, d, 900)
@@ -518,7 +518,7 @@ def test_fail_over_to_a_backup_controller(new_cluster, jobdir):
 
 
 def test_a_job_that_was_suspended_for_longer_than_its_lease_goes_on(hosts, jobdir):
-    """Slurm stops the agent with the job, so that nobody renews the lease; it is still ours when they go on."""
+    """Slurm stops the agent with the job, so the lease is not renewed. The agent still has the lease when both continue."""
     c, d = hosts, jobdir()
     job = submit(c, d, 100)
     lease = c.ckpt_dir(job) / "lease"
