@@ -44,7 +44,10 @@ man_pages() {
 	found=$(find docs/man -name '*.[1-8]')
 	[ -n "$found" ] || return 0
 	# shellcheck disable=SC2086 # names of ours without blanks
-	mandoc -T lint -W warning $found
+	mandoc -T lint -W warning $found || return 1
+	for key in $(sed -n 's/^\t{ "\([A-Za-z_]*\)",  *TYPE_.*/\1/p' src/base/conf.c); do
+		grep -q "^\.It Cm $key Cm =" docs/man/fsched.conf.5 || { echo "docs/man/fsched.conf.5 does not explain $key"; return 1; }
+	done
 }
 
 scripts() {
