@@ -1,4 +1,4 @@
-# fsched: a thin front of meson for people. `make help` lists the targets.
+# fsched: a thin layer over meson. `make help` lists the targets.
 
 BUILD   ?= build
 DESTDIR ?=
@@ -19,33 +19,34 @@ all: build examples
 
 help:
 	@echo 'make              builds fsched into $(BUILD)/stage (installs missing packages first, needs root then)'
-	@echo 'make demo         a real Slurm job checkpointed, vacated, restarted, compared; needs root'
-	@echo 'make lab          a private cluster and a shell on it; make lab-shell, lab-root, lab-down'
-	@echo 'make lab NODES=3  the same of three simulated hosts; lab/node cuts their power or network'
-	@echo 'make test         make check and all tests (test-unit, -pod, -cluster, -security, -recovery for a part; ARGS="-k word" for pytest)'
-	@echo 'make test-kernels the memory engine on kernels of Debian oldstable, stable and testing, in QEMU (KERNELS=stable for one)'
-	@echo 'make test-asan    the same with programs built with ASan and UBSan'
-	@echo 'make test-memory  jobs that verify their memory, CYCLES=50 of checkpoints and restores, as SEED=n has it'
-	@echo 'make soak         node failures at random moments, ROUNDS=200 of them; no line of output twice, none missing, no job twice'
-	@echo 'make bench        what checkpoints cost beside stock criu, 25 minutes; ARGS=--quick for three, ARGS=--help for parts of it'
-	@echo 'make bench-freeze how long a 2 GiB job stands still beside stock criu, and how long a restore takes: a minute'
-	@echo 'make format       clang-format over all C files, as .clang-format says'
-	@echo 'make check        layers, format, clang, cppcheck, man page lint, a short run of the fuzzers'
-	@echo 'make fuzz         parsers of all that is read from disk or comes from users, FUZZ_SECONDS=300 each, or FUZZ_RUNS=10000000'
-	@echo 'make install      into DESTDIR (WITH_CRIU=yes adds criu and its libraries)'
-	@echo 'make deb          Debian packages into $(BUILD)/deb'
-	@echo 'make clean        removes what was built except the downloaded criu, kernels and QEMU; make distclean removes that too'
+	@echo 'make demo         runs a real Slurm job, saves, vacates and restarts it, and compares its output; needs root'
+	@echo 'make lab          starts a private cluster with a shell; make lab-shell, lab-root: another shell, make lab-down: ends it'
+	@echo 'make lab NODES=3  the same with three simulated hosts; lab/node cuts their power or network'
+	@echo 'make test         make check and all tests; one set: make test-unit, test-pod, test-cluster, test-security, test-recovery'
+	@echo '                  (ARGS="-k word" for pytest)'
+	@echo 'make test-kernels tests the memory engine on kernels of Debian oldstable, stable and testing, in QEMU (KERNELS=stable: one)'
+	@echo 'make test-asan    all tests except test-kernels, with programs built with ASan and UBSan'
+	@echo 'make test-memory  CYCLES=50 checkpoints and restores of jobs that verify their memory; SEED=n repeats a run'
+	@echo 'make soak         ROUNDS=200 node failures at random moments; checks that no line of output is missing or repeated'
+	@echo 'make bench        measures checkpoints against stock criu, 25 minutes (ARGS=--quick: three minutes, ARGS=--help: options)'
+	@echo 'make bench-freeze measures the freeze and the restore of a 2 GiB job against stock criu, one minute'
+	@echo 'make format       formats all C files by .clang-format (clang-format 14)'
+	@echo 'make check        layers, format, clang, cppcheck, man pages, scripts, 3 s of each fuzzer'
+	@echo 'make fuzz         fuzzes the parsers of data from disk and from users, FUZZ_SECONDS=300 each, or FUZZ_RUNS=10000000'
+	@echo 'make install      installs into DESTDIR (WITH_CRIU=yes adds criu and its libraries)'
+	@echo 'make deb          builds Debian packages in $(BUILD)/deb'
+	@echo 'make clean        removes what was built, except downloaded criu, kernels and QEMU; make distclean removes these too'
 
 deps-build deps-run deps-test deps-deb: deps-%:
 	@scripts/get-deps.sh $*
 
-# Debian's lib/<triplet>, which meson itself knows only where dpkg-dev is installed.
+# Debian's lib/<triplet>. meson itself knows it only if dpkg-dev is installed.
 SETUP = $(MESON) setup --libdir=lib/$$($(CC) -print-multiarch)
 
-# Silent unless it fails. $(2): targets beside what is installed.
+# Silent unless it fails. $(2): targets in addition to what is installed.
 ninja = ninja -C $(B)/$(1) $(2) >$(B)/$(1).log 2>&1 || { cat $(B)/$(1).log; exit 1; }
 
-# Without the unit tests, which need cmocka and are for developers: tests-built adds them.
+# Without the unit tests, which need cmocka; the target tests-built adds them.
 $(B)/meson/build.ninja:
 	@$(SETUP) $(B)/meson . -Dtests=false >$(B)/setup.log 2>&1 || { cat $(B)/setup.log; exit 1; }
 
@@ -81,7 +82,7 @@ lab-down:
 test: build deps-run deps-test criu examples
 	@$(MAKE) --no-print-directory -s tests-built
 	@checked=0; tested=0; scripts/check.sh $(B) || checked=$$?; scripts/run-tests.sh all $(ARGS) || tested=$$?; \
-		[ $$checked = 0 ] || echo 'make test: scripts/check.sh, before the tests, has found something' >&2; \
+		[ $$checked = 0 ] || echo 'make test: scripts/check.sh failed, see above the tests' >&2; \
 		[ $$checked = 0 ] && [ $$tested = 0 ]
 test-unit: build deps-test
 	@$(MAKE) --no-print-directory -s tests-built
@@ -95,17 +96,17 @@ test-security: build deps-run deps-test criu examples
 
 test-recovery: build deps-run deps-test criu examples
 	@FSCHED_SOAK_ROUNDS=$(or $(ROUNDS),20) scripts/run-tests.sh recovery $(ARGS)
-# Failures at random moments, for as long as ROUNDS says; SEED=N for others than the test has.
+# Node failures at random moments, ROUNDS times. SEED=N chooses other moments.
 soak: build deps-run deps-test criu examples
 	@FSCHED_SOAK_ROUNDS=$(or $(ROUNDS),200) FSCHED_SOAK_SEED=$(or $(SEED),$$$$) FSCHED_TEST_WORKERS=1 \
 		scripts/run-tests.sh soak $(ARGS)
 
-# Jobs that verify their memory, through so many cycles of checkpoints and restores each.
+# Jobs that verify their memory, CYCLES checkpoints and restores each.
 test-memory: build deps-run deps-test criu
 	@FSCHED_CYCLES=$(or $(CYCLES),50) FSCHED_SEED=$(or $(SEED),$$$$) scripts/run-tests.sh pod -k test_cycles $(ARGS)
 
-# With kernels of other releases, in guests that QEMU emulates: on an idle machine two minutes each. KERNELS= is the short run
-# of the oldest that make test has.
+# Kernels of other releases in emulated guests of QEMU: two minutes each on an idle machine. KERNELS= is the short run of the oldest
+# kernel, which is part of make test.
 KERNELS ?= oldstable stable testing
 test-kernels: build deps-run deps-test criu
 	@FSCHED_TEST_KERNELS='$(KERNELS)' FSCHED_TEST_WORKERS=1 FSCHED_TEST_RERUNS=0 scripts/run-tests.sh kernels $(ARGS)
@@ -114,7 +115,7 @@ test-kernels: build deps-run deps-test criu
 tests-built:
 	@$(MESON) configure $(B)/meson -Dtests=true && $(call ninja,meson,all unit-tests)
 
-# Plugins and the library that criu loads live in processes of others, which are not built with ASan: those stay as they are.
+# The plugins and the library in criu are loaded into processes that are not built with ASan, so they are not built with it either.
 test-asan: build deps-run deps-test criu examples
 	@$(SETUP) $(if $(wildcard $(B)/asan/build.ninja),--reconfigure) $(B)/asan . -Dtests=true -Db_sanitize=address,undefined -Db_lundef=false \
 		-Dsanitizer_log=$(B)/asan-reports/report >$(B)/setup.log 2>&1 || \

@@ -1,19 +1,19 @@
 """Simulated hosts: computers of a lab that can lose their power or their network.
 
 A host is a set of PID, mount, network, UTS and IPC namespaces whose first process (keeper.py --host) starts its daemons.
-Nothing but its processes holds the namespaces, so the death of the first process is a power failure: the kernel kills the
-rest, and the mounts and the network go with the last of them. What a host has:
+Only its processes hold the namespaces, so the death of the first process is a power failure: the kernel kills the other processes,
+and the mounts and the network go with the last of them. A host has:
 
     /proc, /run, /dev/shm   fresh at each boot
-    DIR/local, /tmp         its own disk, which outlives a power failure; seen from outside it is DIR/host/NAME and DIR/host/NAME/tmp
-    everything else         the machine's file system, the same on all hosts: DIR is their cluster file system. It is not
-                            reached through the network: a host whose link is cut still reads and writes it. What was
-                            written before a power failure is kept even if it was not synced
-    DIR itself              a mount of the host's own, which can become read-only or go on this host alone. Without it are left
-                            its disk, the programs (a real node has them on its disk, too) and the logs: KEPT
+    DIR/local, /tmp         its own disk, which survives a power failure; from outside it is DIR/host/NAME and DIR/host/NAME/tmp
+    everything else         the machine's file system, the same on all hosts. DIR is their cluster file system. It is not
+                            reached through the network: a host whose link is cut still reads and writes it. Data written
+                            before a power failure is kept even if it was not synced
+    DIR itself              a mount of the host's own, which can become read-only or be unmounted on this host alone. Without it
+                            the host still has its disk, the programs (which a real node has on its disk) and the logs: KEPT
     boot id                 a new one at each boot. A pod's own /proc shows the machine's
 
-The hosts are plugged into one bridge ("the switch"), which lies in the network namespace of the lab's keeper. No link leads out.
+The hosts are connected to one bridge ("the switch") in the network namespace of the lab's keeper. No link leads out of it.
 """
 import ctypes
 import os
@@ -42,7 +42,7 @@ def _call(name, *arguments):
 
 
 def _ip(*commands):
-    """Runs commands of ip(8) in our network namespace; all or, after an error, those before it."""
+    """Runs commands of ip(8) in the network namespace of this process. An error ends the list."""
     done = subprocess.run(["ip", "-batch", "-"], input="\n".join(commands) + "\n", stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode != 0:
@@ -50,8 +50,8 @@ def _ip(*commands):
 
 
 def use_hosts_file(text, place):
-    """Gives this process mounts of its own, which follow the machine's, with that text in /etc/hosts. place: a directory that may be
-    covered for a moment: a file of the lab's would be a mount of something in its directory."""
+    """Gives this process its own mount namespace, a slave of the machine's, with text as /etc/hosts. place: a directory on which a tmpfs
+    is mounted for a moment; a file in DIR would leave a mount of something in DIR."""
     _call("unshare", NEWNS)
     _call("mount", None, "/", None, MS_REC | MS_SLAVE, None)
     _call("mount", "hosts", place, "tmpfs", MS_NOSUID | MS_NODEV, "size=64k,mode=755")
@@ -61,10 +61,10 @@ def use_hosts_file(text, place):
     _call("umount2", place, 0)
 
 
-# --- cgroups: each host has its own in every hierarchy, and sees it as the root ------------------------------------------------
+# --- cgroups: each host has one of its own in every hierarchy and sees it as root ------------------------------------------------
 
 def _hierarchies():
-    """(mount point, type, options for another mount of the same hierarchy) of each cgroup hierarchy of the machine."""
+    """Yields (mount point, type, options for another mount of it) of each cgroup hierarchy of the machine."""
     with open("/proc/self/mountinfo", encoding="utf-8") as f:
         for line in f:
             before, _, after = line.partition(" - ")
@@ -75,13 +75,13 @@ def _hierarchies():
 
 
 def _enter_cgroups(group):
-    """Makes a cgroup of that name in all hierarchies and moves this process there."""
+    """Makes the cgroup in all hierarchies and moves this process into it."""
     for point, kind, options in _hierarchies():
         path = point
         for part in group.split("/"):
             parent, path = path, os.path.join(path, part)
             os.makedirs(path, exist_ok=True)
-            if kind == "cgroup" and "cpuset" in options.split(","):     # version 1 takes no process before these are set
+            if kind == "cgroup" and "cpuset" in options.split(","):     # version 1 accepts no process before these are set
                 for name in ("cpuset.cpus", "cpuset.mems"):
                     with open(os.path.join(parent, name), encoding="ascii") as f:
                         value = f.read()
@@ -92,7 +92,7 @@ def _enter_cgroups(group):
 
 
 def _remount_cgroups():
-    """In the new cgroup and mount namespace: the mounts show the host's cgroups only."""
+    """Remounts the hierarchies in the new cgroup and mount namespaces, so that they show only the host's cgroups."""
     for point, kind, options in list(_hierarchies()):
         _call("umount2", point, 0)
         _call("mount", "cgroup", point, kind, MS_NOSUID | MS_NODEV | MS_NOEXEC, options)
@@ -101,15 +101,15 @@ def _remount_cgroups():
 # --- in the keeper ------------------------------------------------------------------------------------------------------------
 
 class Hosts:
-    """The hosts of a lab and their switch. Moves the calling process into a network namespace of its own, where the switch is.
+    """The hosts of a lab and their switch. Moves the calling process into a new network namespace, which holds the switch.
 
-    spec, from keeper.json: {"switch": NAME OF THE BRIDGE, "cgroup": PATH or null, "hosts": {NAME: {"address": A}}}. Methods that a
-    request calls return the answer; {"error": TEXT} if the request makes no sense."""
+    spec, from keeper.json: {"switch": NAME OF THE BRIDGE, "cgroup": PATH or null, "hosts": {NAME: {"address": A}}}. Methods that
+    serve a request return its answer, {"error": TEXT} for an invalid request."""
 
     def __init__(self, directory, spec):
         self.dir = directory
         self.spec = spec
-        self.pids = {}       # name -> its first process, for the hosts that are up
+        self.pids = {}       # name -> pid of the first process, of hosts that are up
         self.unplugged = set()
         _call("unshare", NEWNET)
         _ip("link set lo up", f"link add {spec['switch']} type bridge", f"link set {spec['switch']} up")
@@ -119,7 +119,7 @@ class Hosts:
                           for name, s in self.spec["hosts"].items()}}
 
     def boot(self, name):
-        """The host's first process runs when this returns, its daemons start."""
+        """When this returns the host's first process runs and its daemons start."""
         if name in self.pids:
             return {"error": f"{name} is up already"}
         ready, tell_ready = os.pipe()
@@ -144,7 +144,7 @@ class Hosts:
         return {"pid": pid}
 
     def _fork_first(self, name, tell_ready, wait_go, go):
-        """unshare(CLONE_NEWPID) is for children to come: only this one gets the new namespace."""
+        """unshare(CLONE_NEWPID) applies to later children, so the old namespace is restored after this fork."""
         own = os.open("/proc/self/ns/pid", os.O_RDONLY)
         _call("unshare", NEWPID)
         try:
@@ -159,7 +159,7 @@ class Hosts:
 
     def _first(self, name, tell_ready, wait_go):
         try:
-            _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)      # no keeper, no power
+            _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)      # the host dies with the keeper
             os.setsid()
             log = os.open(f"{self.dir}/log/host.{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             for fd, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, log), (2, log)):
@@ -177,23 +177,23 @@ class Hosts:
             os._exit(1)
 
     def ended(self, pid):
-        """To be called with every child that was reaped. None, or the name of the host whose first process it was."""
+        """Must be called with the pid of each reaped child. Returns the name of the host whose first process it was, or None."""
         for name, first in list(self.pids.items()):
             if first == pid:
                 del self.pids[name]
-                self._link(f"link del {name}")      # at once, so that it can boot again; the kernel would take its time
+                self._link(f"link del {name}")      # now, so that it can boot again at once; the kernel removes it later
                 return name
         return None
 
     def kill(self, name):
-        """Power failure. The link goes first, so that no connection is closed in order while the kernel ends the processes."""
+        """Power failure. Takes the link down first, so that the dying processes' connections are not closed in order."""
         if name not in self.pids:
             return {"error": f"{name} is off"}
         pid = self.pids[name]
         self._link(f"link set {name} down")
         os.kill(pid, signal.SIGKILL)
         deadline = time.monotonic() + DEATH
-        while os.waitpid(pid, os.WNOHANG)[0] != pid:      # it can be waited for when no other process of the host is left
+        while os.waitpid(pid, os.WNOHANG)[0] != pid:      # waitpid() succeeds when no other process of the host is left
             if time.monotonic() > deadline:
                 return {"error": f"{name}: its processes did not end within {DEATH:g} s"}
             time.sleep(0.005)
@@ -218,7 +218,7 @@ class Hosts:
 
     @staticmethod
     def _link(command):
-        """For a link that may be gone: of a host whose boot failed, or that has just ended."""
+        """Ignores errors: the link of a host that has just ended, or whose boot failed, may be gone."""
         try:
             _ip(command)
         except OSError:
@@ -228,8 +228,8 @@ class Hosts:
 # --- in the first process of a host -------------------------------------------------------------------------------------------
 
 def _mount_shared(directory, disk):
-    """Makes DIR a mount of its own. What has to be writable, or there, when DIR is not, is mounted twice: in DIR, and in an empty
-    file system below, which appears when DIR is unmounted. (A plain bind mount would show the same files once it is gone.)"""
+    """Makes DIR a mount of its own. The directories of KEPT are mounted twice: in DIR, and in an empty file system below it, which appears
+    when DIR is unmounted. (Below a plain bind mount the same files would appear.)"""
     shared = os.open(directory, os.O_PATH)
     source = f"/proc/self/fd/{shared}"
     kept = {n: disk if n == "local" else f"{directory}/{n}" for n in KEPT if os.path.isdir(f"{directory}/{n}")}
@@ -257,7 +257,7 @@ def _new_boot_id():
 
 
 def become(name, directory, spec):
-    """Makes the namespaces that this process was born in a host: name, mounts, network. spec: as for Hosts."""
+    """Sets up the namespaces of this process as a host: name, mounts, network. spec: as for Hosts."""
     disk = f"{directory}/host/{name}"
     _call("sethostname", name, len(name))
     _call("mount", None, "/", None, MS_REC | MS_PRIVATE, None)
@@ -271,7 +271,7 @@ def become(name, directory, spec):
     _mount_shared(directory, disk)
     _call("mount", f"{disk}/tmp", "/tmp", None, MS_BIND, None)
     _call("mount", f"{directory}/etc/hosts", "/etc/hosts", None, MS_BIND, None)
-    # Disks of others are out of reach.
+    # Hides the disks of other hosts.
     _call("mount", "disks", f"{directory}/host", "tmpfs", MS_NOSUID | MS_NODEV | MS_RDONLY, "size=4k,mode=755")
     if spec["cgroup"]:
         _remount_cgroups()

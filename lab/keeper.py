@@ -1,26 +1,25 @@
 """The parent of a lab's daemons.
 
-One process per lab. It is a child sub-reaper, so whatever slurmd starts stays its descendant even when slurmd is gone: what the
-lab started is exactly what is below the keeper. It listens on DIR/run/keeper.sock (root only) for one JSON request per
-connection:
+One process per lab. It is a child sub-reaper, so processes started by slurmd remain its descendants even when slurmd is gone: exactly the
+processes of the lab are below the keeper. It listens on DIR/run/keeper.sock (root only) for one JSON request per connection:
 
     {"op": "start", "name": "slurmctld"}                      -> {"pid": N}
     {"op": "stop", "name": "slurmctld", "signal": 15, "wait": 10}  -> {"exit": STATUS}, after the process is gone
     {"op": "list"}       -> {"daemons": {NAME: {"pid": N or null, "exit": STATUS or null}}}
-    {"op": "quit"}       -> {}; the keeper ends; it stops nothing
+    {"op": "quit"}       -> {}; the keeper exits and stops no daemon
 
-run as: keeper.py DIR, where DIR/keeper.json holds {"daemons": {NAME: {"argv": [...], "env": {...}, "log": PATH}}} and, for daemons that
+Usage: keeper.py DIR. DIR/keeper.json holds {"daemons": {NAME: {"argv": [...], "env": {...}, "log": PATH}}} and, for daemons that
 run on the machine itself, "names": {"text": of /etc/hosts, "place": as for host.use_hosts_file()}
 
-In a lab of simulated hosts (host.py) the keeper is what all hosts hang on, and ends them all if it ends. It keeps no daemons and has
+In a lab of simulated hosts (host.py) the keeper is the parent of all hosts, which end when it ends. It has no daemons. Its requests are
 
     {"op": "boot", "host": NAME}    -> {"pid": N}; also "kill", "cut" and "heal", -> {}
     {"op": "hosts"}                 -> {"hosts": {NAME: {"pid": N or null if it is off, "cut": BOOL, "address": A}}}
 
-and each host has a keeper of its own as its first process: keeper.py --host NAME DIR, listening on DIR/run/keeper.NAME.sock. It starts
-the daemons of its host by itself, in the order of keeper.json, which has further members then: "network" (for host.Hosts), and of
-a daemon "host", "boot" (arguments at the boot only) and "socket" (what it has to make before the next one is started). Its pids
-are those inside of the host.
+Each host has a keeper of its own as its first process: keeper.py --host NAME DIR, which listens on DIR/run/keeper.NAME.sock. It starts
+the daemons of its host in the order of keeper.json. keeper.json then has more members: "network" (for host.Hosts), and for a
+daemon "host", "boot" (arguments at the boot only) and "socket" (which it must create before the next daemon is started). The pids
+are those inside the host.
 """
 import ctypes
 import json
@@ -60,11 +59,11 @@ class Keeper:
         self.listener.bind(path + "-")
         os.umask(old)
         self.listener.listen(8)
-        os.rename(path + "-", path)     # who sees the name can connect; one of the boot before is replaced
+        os.rename(path + "-", path)     # a client that sees the name can connect; replaces the socket of an earlier boot
         self.listener.settimeout(0.2)
 
     def reap(self):
-        """Collects daemons and the orphans that came to us."""
+        """Reaps daemons and adopted orphans."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -94,7 +93,7 @@ class Keeper:
         if name in self.running:
             return {"error": f"{name} is running already"}
         spec = self.specs[name]
-        # The log is a plain file: a daemon that inherits a pipe would keep its reader waiting for ever.
+        # The log is a plain file: the reader of a pipe would wait as long as any process that inherits it runs.
         with open(spec["log"], "ab") as log:
             process = subprocess.Popen([*spec["argv"], *more], env=spec["env"], stdin=subprocess.DEVNULL, stdout=log,
                                        stderr=log, cwd="/", start_new_session=True)
@@ -165,8 +164,8 @@ def main():
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         sys.exit("keeper: prctl(PR_SET_CHILD_SUBREAPER) failed")
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        # Only "quit" ends it: its descendants must not become strangers. A handler, since SIG_IGN would be inherited by
-        # the daemons and so by every job.
+        # Only "quit" ends the keeper, since its descendants would get another parent. A handler is used because the daemons, and so
+        # every job, would inherit SIG_IGN.
         signal.signal(number, lambda *_: None)
     host = sys.argv[2] if sys.argv[1] == "--host" else None
     keeper = Keeper(sys.argv[-1], host)

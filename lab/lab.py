@@ -1,738 +1,49 @@
-"""A private Slurm cluster on this machine: munged, slurmctld and slurmd of the distribution with a key, sockets, ports
-and directories of their own, on the loopback interface only. Several can run at once, each in a directory DIR:
-
-    DIR/etc      slurm.conf, plugstack.conf, fsched.conf, MUNGE's key      DIR/stage     copy of the installed fsched
-    DIR/log      logs of all daemons and of fsched                         DIR/home/U    home of the user U: jobs start there
-    DIR/spool    slurmd's files                                            DIR/checkpoint, DIR/pod   fsched's files
-    DIR/lab.json what is needed to end it
-
-DIR must have a short name (unix sockets), be reachable for every user, and lie outside /tmp (jobs have a private /tmp).
-Where the wanted place is not like that, DIR is made in /var/tmp and the wanted place becomes a symbolic link to it.
-
-With Options.hosts the cluster has simulated hosts instead: multi.py.
-"""
+"""Private Slurm clusters on this machine, for tests, the demo and people: the commands lab/up, down, env, shell and node, and the
+functions up() and open_lab() for programs. base.py says what a lab consists of."""
 import argparse
-import dataclasses
-import fcntl
-import glob
-import grp
 import json
 import os
-import pwd
-import random
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 
-import leftovers
-
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-BUILD = os.path.abspath(os.environ.get("FSCHED_BUILD", os.path.join(ROOT, "build")))
-HERE = os.path.dirname(os.path.abspath(__file__))
-LOCK = "/run/fsched-lab.lock"       # not in /run/lock, where every user could make it and hold it for ever
-REGISTRY = "/run/fsched-lab"       # who uses which user of the lab's making; removed with the last lab
-PATH_MAX_LEN = 60                  # of DIR: what Slurm and MUNGE append must fit into sun_path
-USER_COMMENT = "made by fsched lab"
-DEFAULT_USER = "fscheddemo"
-HOSTS_MAX = 50
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-START_DEADLINE = 90.0              # s
-JOBS_DEADLINE = 90.0               # s for the jobs of a lab that is ended
-
-
-class LabError(Exception):
-    """Something that a person has to know; no traceback."""
-
-
-@dataclasses.dataclass
-class Options:
-    dir: str = os.path.join(BUILD, "lab")
-    name: str = "lab"              # of the cluster and of its nodes: lab1, lab2 ...
-    nodes: int = 1                 # slurmds on this machine
-    backup: str = ""               # with hosts: the one that also has a backup slurmctld, e.g. "n2"
-    hosts: int = 0                 # if not 0: simulated hosts n1, n2 ... in place of nodes, and a host for slurmctld (multi.py)
-    cpus: int = 0                  # per node; 0 = as many as the machine has, at least 2
-    users: list = dataclasses.field(default_factory=lambda: [DEFAULT_USER])
-    fsched: bool = True
-    proctrack: str = "linuxproc"   # or cgroup
-    slurm_user: str = "root"       # or slurm
-    stage: str = os.path.join(BUILD, "stage")
-    criu: str = os.path.join(BUILD, "criu")
-    slurm_conf: list = dataclasses.field(default_factory=list)   # "Key=Value", replaces the lab's own line for Key
-    fsched_conf: list = dataclasses.field(default_factory=list)  # the same for fsched.conf; "Key=" removes the key
-    daemon_env: dict = dataclasses.field(default_factory=dict)   # added to the environment of the daemons
-
-
-def run(argv, **more):
-    return subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          check=False, **more)
-
-
-def wait_until(predicate, deadline, interval=0.05):
-    """Polls; the last value of predicate, true or not."""
-    end = time.monotonic() + deadline
-    while True:
-        value = predicate()
-        if value or time.monotonic() > end:
-            return value
-        time.sleep(interval)
-
-
-# --- places -----------------------------------------------------------------------------------------------------------
-
-def everyone_reaches(path):
-    while path != "/":
-        if os.path.isdir(path) and os.stat(path).st_mode & 0o005 != 0o005:
-            return False
-        path = os.path.dirname(path)
-    return True
-
-
-def suitable(path):
-    real = os.path.realpath(path)
-    below_tmp = (real + "/").startswith("/tmp/")
-    parent = real
-    while not os.path.isdir(parent):
-        parent = os.path.dirname(parent)
-    noexec = os.statvfs(parent).f_flag & os.ST_NOEXEC
-    return len(real) <= PATH_MAX_LEN and not below_tmp and not noexec and everyone_reaches(real)
-
-
-def make_place(wanted):
-    """Makes DIR, empty, and returns its real name."""
-    wanted = os.path.abspath(wanted)
-    os.makedirs(os.path.dirname(wanted), exist_ok=True)
-    if os.path.islink(wanted):
-        shutil.rmtree(os.path.realpath(wanted), ignore_errors=True)
-        os.unlink(wanted)
-    elif os.path.isdir(wanted):
-        if os.listdir(wanted) and not os.path.exists(os.path.join(wanted, "lab.json")):
-            raise LabError(f"{wanted} is no directory of a lab, and not empty: choose another")
-        shutil.rmtree(wanted)
-    if suitable(wanted):
-        os.mkdir(wanted)
-        real = os.path.realpath(wanted)
-    else:
-        real = tempfile.mkdtemp(prefix="fsched-lab.", dir="/var/tmp")
-        os.symlink(real, wanted)
-    os.chmod(real, 0o755)
-    return real
-
-
-def slurm_plugins():
-    for pattern in ("/usr/lib/*/slurm-wlm/auth_munge.so", "/usr/lib/*/slurm/auth_munge.so", "/usr/lib*/slurm/auth_munge.so"):
-        for found in glob.glob(pattern):
-            return os.path.dirname(found)
-    raise LabError("Slurm's plugins are not installed: run scripts/get-deps.sh run")
-
-
-def plugin_of_stage(stage, name):
-    found = glob.glob(f"{stage}/usr/lib*/**/{name}", recursive=True)
-    if not found:
-        raise LabError(f"{name} is not in {stage}: run make build (or start the lab with --no-fsched)")
-    return found[0]
-
-
-def free_ports(number):
-    """Free TCP ports outside of the ephemeral range. The caller holds the lock until they are taken."""
-    ports = []
-    while len(ports) < number:
-        port = random.randrange(20000, 30000)
-        with socket.socket() as s:
-            try:
-                s.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        if port not in ports:
-            ports.append(port)
-    return ports
-
-
-class Lock:
-    """One lab at a time chooses ports or makes and removes users."""
-
-    def __enter__(self):
-        os.makedirs(REGISTRY, mode=0o755, exist_ok=True)
-        self.fd = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        fcntl.flock(self.fd, fcntl.LOCK_EX)
-        return self
-
-    def __exit__(self, *_):
-        try:
-            os.rmdir(REGISTRY)
-        except OSError:
-            pass
-        os.close(self.fd)
-
-
-# --- users: a lab makes those that are missing, the last lab that uses one removes it --------------------------------------
-
-def _claims(user):
-    path = os.path.join(REGISTRY, user)
-    try:
-        with open(path, encoding="utf-8") as f:
-            return [line for line in f.read().splitlines() if os.path.isdir(line)]
-    except OSError:
-        return []
-
-
-def _set_claims(user, claims):
-    path = os.path.join(REGISTRY, user)
-    if claims:
-        os.makedirs(REGISTRY, exist_ok=True)
-        with open(path, "w", encoding="utf-8") as f:
-            f.write("\n".join(claims) + "\n")
-    elif os.path.exists(path):
-        os.unlink(path)
-
-
-def claim_user(user, directory):
-    try:
-        pwd.getpwnam(user)
-    except KeyError:
-        done = run(["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/bin/bash",
-                    "--comment", USER_COMMENT, user])
-        if done.returncode != 0:
-            raise LabError(f"cannot make the user {user}: {done.stdout.strip()}") from None
-    _set_claims(user, _claims(user) + [directory])
-
-
-def release_user(user, directory):
-    """None, or what went wrong."""
-    rest = [c for c in _claims(user) if c != directory]
-    _set_claims(user, rest)
-    try:
-        ours = pwd.getpwnam(user).pw_gecos.startswith(USER_COMMENT)
-    except KeyError:
-        return None
-    if rest or not ours:
-        return None
-    done = run(["userdel", user])
-    return f"the user {user} could not be removed: {done.stdout.strip()}" if done.returncode != 0 else None
-
-
-# --- configuration files --------------------------------------------------------------------------------------------------
-
-def merge(lines, changes):
-    """Replaces the lines of the keys in changes ("Key=Value"; "Key=" removes)."""
-    for change in changes:
-        key, separator, value = change.partition("=")
-        key = key.strip()
-        if not separator or not key:
-            raise LabError(f'"{change}" is not Key=Value')
-        repeated = key.lower() in ("nodename", "partitionname")
-        if not repeated:
-            lines = [l for l in lines if l.partition("=")[0].strip().lower() != key.lower()]
-        if value.strip():
-            lines = lines + [f"{key}={value}"]
-    return lines
-
-
-def loopback_hosts():
-    """/etc/hosts with the machine's name at 127.0.0.1. Slurm's daemons, and srun, listen where this name leads; that is 127.0.1.1 on a
-    Debian as it is installed, and an address of the network elsewhere."""
-    names = {os.uname().nodename, os.uname().nodename.partition(".")[0]}
-    lines = [f"127.0.0.1 {' '.join(sorted(names - {'localhost'}))} localhost"]
-    try:
-        with open("/etc/hosts", encoding="utf-8", errors="replace") as f:
-            for line in f:
-                address, *others = line.partition("#")[0].split() or [""]
-                kept = [n for n in others if n not in names]
-                lines += [" ".join([address, *kept])] if kept else []
-    except OSError:
-        pass
-    return "".join(line + "\n" for line in lines)
-
-
-def slurm_conf(lab, o, ports):
-    d, host = lab.dir, os.uname().nodename.partition(".")[0]
-    lines = [
-        f"ClusterName={o.name}",
-        "CommunicationParameters=NoInAddrAny,NoCtldInAddrAny",
-        f"SlurmctldHost={host}(127.0.0.1)",
-        f"SlurmctldPort={ports[0]}",
-        f"SlurmUser={o.slurm_user}",
-        "SlurmdUser=root",
-        "AuthType=auth/munge",
-        # A requeued job waits for cred_expire before it starts again; keep it above KillWait.
-        f"AuthInfo=socket={d}/run/munge.socket,cred_expire=10",
-        "CredType=cred/munge",
-        f"StateSaveLocation={d}/state",
-        f"SlurmdSpoolDir={d}/spool/%n",
-        f"SlurmctldPidFile={d}/state/slurmctld.pid",
-        f"SlurmdPidFile={d}/run/slurmd.%n.pid",
-        f"SlurmctldLogFile={d}/log/slurmctld.log",
-        f"SlurmdLogFile={d}/log/slurmd.%n.log",
-        f"ProctrackType=proctrack/{o.proctrack}",
-        "TaskPlugin=task/none",
-        "MpiDefault=none",
-        "SwitchType=switch/none",
-        "MailProg=/bin/true",
-        "ReturnToService=2",
-        "SelectType=select/cons_tres",
-        "SelectTypeParameters=CR_CPU",
-        "SlurmdParameters=config_overrides",
-        "SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1",
-        "JobAcctGatherType=jobacct_gather/none",
-        "AccountingStorageType=accounting_storage/none",
-        "JobCompType=jobcomp/filetxt",
-        f"JobCompLoc={d}/state/jobcomp.txt",
-        "SlurmctldDebug=debug",
-        "SlurmdDebug=debug",
-        "KillWait=5",
-        "MinJobAge=600",
-        f"PlugStackConfig={d}/etc/plugstack.conf",
-    ]
-    if o.fsched:
-        plugins = os.path.dirname(plugin_of_stage(lab.stage, "job_submit_fsched.so"))
-        lines += ["JobSubmitPlugins=fsched", f"PluginDir={slurm_plugins()}:{plugins}"]
-    lines = merge(merge(lines, lab.slurm_changes()), o.slurm_conf) + lab.backup_controller()
-    cpus = o.cpus or max(2, os.cpu_count() or 2)
-    for name, where in lab.node_places(host, ports[1:]).items():
-        lines.append(f"NodeName={name} {where} CPUs={cpus} State=UNKNOWN")
-    lines.append(f"PartitionName=batch Nodes={','.join(lab.node_names())} Default=YES MaxTime=INFINITE State=UP")
-    return lines
-
-
-def fsched_conf(lab, o):
-    d = lab.dir
-    lines = [
-        "CheckpointType=checkpoint/criu",
-        f"JobCheckpointDir={d}/checkpoint",
-        f"PodDir={lab.pod_dir}",
-        f"MungeSocket={lab.munge_socket}",
-        f"CheckpointLog={d}/log/fsched.log",
-    ]
-    if lab.criu:
-        lines.append(f"CriuPath={lab.criu}")
-    return merge(lines, o.fsched_conf)
-
-
-def write(path, lines, mode=0o644):
-    with open(path, "w", encoding="utf-8") as f:
-        f.write("".join(line + "\n" for line in lines))
-    os.chmod(path, mode)
-
-
-# --- the lab --------------------------------------------------------------------------------------------------------------
-
-class Lab:
-    """A running (or just being made) lab; Lab.open() for one that another process started."""
-
-    def __init__(self, directory, state):
-        self.dir = directory
-        self.state = state
-
-    @classmethod
-    def open(cls, wanted):
-        directory = os.path.realpath(wanted)
-        try:
-            with open(os.path.join(directory, "lab.json"), encoding="utf-8") as f:
-                state = json.load(f)
-        except OSError:
-            raise LabError(f"no lab in {wanted} (lab/up starts one)") from None
-        return class_of(state.get("hosts", 0))(directory, state)
-
-    @property
-    def stage(self):
-        return os.path.join(self.dir, "stage")
-
-    @property
-    def criu(self):
-        return self.state.get("criu", "")
-
-    @property
-    def conf(self):
-        return os.path.join(self.dir, "etc", "slurm.conf")
-
-    @property
-    def munge_socket(self):
-        return os.path.join(self.dir, "run", "munge.socket")
-
-    @property
-    def pod_dir(self):
-        return os.path.join(self.dir, "pod")
-
-    def backup_controller(self):
-        """Lines behind that of the first SlurmctldHost."""
-        return []
-
-    def slurm_changes(self):
-        """What this kind of lab changes in slurm_conf(), as for merge()."""
-        return []
-
-    def node_places(self, host, ports):
-        """{NAME: the words of its line in slurm.conf that tell where it is}."""
-        return {n: f"NodeHostname={host} NodeAddr=127.0.0.1 Port={p}" for n, p in zip(self.node_names(), ports)}
-
-    def node_names(self):
-        return [f"{self.state['name']}{i + 1}" for i in range(self.state["nodes"])]
-
-    def save(self):
-        write(os.path.join(self.dir, "lab.json"), [json.dumps(self.state, indent=1)])
-
-    def environment(self, user="root"):
-        """What a person's shell needs to use the cluster."""
-        try:
-            entry = pwd.getpwnam(user)
-        except KeyError:
-            raise LabError(f"no user {user}") from None
-        home = "/root" if user == "root" else os.path.join(self.dir, "home", user)
-        return {
-            "SLURM_CONF": self.conf,
-            "FSCHED_LAB": self.dir,
-            "PATH": f"{self.stage}/usr/libexec/fsched/bin:{self.stage}/usr/bin:{self.stage}/usr/sbin:{SYSTEM_PATH}",
-            "MANPATH": f"{self.stage}/usr/share/man:",
-            "HOME": home, "USER": entry.pw_name, "LOGNAME": entry.pw_name, "SHELL": "/bin/bash",
-            "LANG": "C.UTF-8", "TERM": os.environ.get("TERM", "dumb"),
-        }
-
-    def as_user(self, user):
-        """Words in front of a command that make it run as user."""
-        if user == "root":
-            return []
-        entry = pwd.getpwnam(user)
-        return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--init-groups", "--inh-caps=-all", "--"]
-
-    def enter(self, argv, cwd="/"):
-        """(argv, cwd) for a process of this machine that runs argv in directory cwd where commands of the cluster run; env changes the
-        directory, which nsenter would open before it enters."""
-        keeper = self.keeper_pid()
-        return (["nsenter", f"--target={keeper}", "--mount", "--", "env", f"--chdir={cwd}", *argv], "/") if keeper else (argv, cwd)
-
-    def slurm(self, *argv, timeout=30):
-        argv, cwd = self.enter(list(argv))
-        return run(argv, env=self.environment(), timeout=timeout, cwd=cwd)
-
-    # keeper
-
-    def keeper(self, **request):
-        return self.ask("keeper.sock", **request)
-
-    def ask(self, listener, /, **request):
-        """One request to the keeper that listens on the socket DIR/run/listener."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
-            s.settimeout(60)
-            s.connect(os.path.join(self.dir, "run", listener))
-            s.sendall((json.dumps(request) + "\n").encode())
-            reply = json.loads(s.makefile().readline() or '{"error": "the keeper of the lab did not answer"}')
-        if "error" in reply:
-            raise LabError(reply["error"])
-        return reply
-
-    def keeper_pid(self):
-        """Its pid if it lives."""
-        if "keeper" not in self.state:      # whoever started it was killed before it could write that down
-            self.state["keeper"] = next(((p, leftovers.start_time(p)) for p in leftovers.keepers(self.dir)), (0, 0))
-        pid, start = self.state["keeper"]
-        if not pid or leftovers.start_time(pid) != start:
-            return None
-        try:    # it is our child if this process started it
-            if os.waitpid(pid, os.WNOHANG)[0] == pid:
-                return None
-        except ChildProcessError:
-            pass
-        return pid
-
-    def daemons(self):
-        return ["munged", "slurmctld", *(f"slurmd.{n}" for n in self.node_names())]
-
-    def processes(self):
-        """Everything that the lab started and that still lives, except keeper and daemons: steps, agents, jobs."""
-        pid = self.keeper_pid()
-        found = set(leftovers.descendants(pid)) if pid else set()
-        found |= set(leftovers.marked(self.dir))
-        for name, daemon in (self.daemon_pids() if pid else {}).items():
-            found.discard(daemon)
-            if not name.startswith("slurmd."):     # slurmctld has a helper process of its own
-                found -= set(leftovers.descendants(daemon))
-        # started by our plugin in slurmctld, and ends with it
-        return sorted(p for p in found if leftovers.program(p) != "fsched-requeue")
-
-    # up
-
-    def directories(self):
-        return ["etc", "run", "log", "state", "home", "checkpoint", "spool", "pod"]
-
-    def _make_directories(self, o):
-        d = self.dir
-        for name in self.directories():
-            os.mkdir(os.path.join(d, name))
-            os.chmod(os.path.join(d, name), 0o755)
-        owner = pwd.getpwnam(o.slurm_user)
-        os.chown(os.path.join(d, "state"), owner.pw_uid, owner.pw_gid)
-        write(os.path.join(d, "log", "slurmctld.log"), [])
-        os.chown(os.path.join(d, "log", "slurmctld.log"), owner.pw_uid, owner.pw_gid)
-        for user in o.users:
-            self.make_home(user)
-
-    def make_home(self, user):
-        entry = pwd.getpwnam(user)
-        home = os.path.join(self.dir, "home", user)
-        os.mkdir(home)
-        for source in (os.path.join(ROOT, "examples", "heat.sh"), os.path.join(BUILD, "examples", "heat2d")):
-            if os.path.exists(source):
-                shutil.copy(source, home)
-                os.chown(os.path.join(home, os.path.basename(source)), entry.pw_uid, entry.pw_gid)
-        os.chown(home, entry.pw_uid, entry.pw_gid)
-
-    def _copy_programs(self, o):
-        if not o.fsched:
-            return
-        plugin_of_stage(o.stage, "spank_fsched.so")
-        shutil.copytree(o.stage, self.stage, symlinks=True)
-        if os.path.exists(os.path.join(o.criu, "VERSION")):
-            self.state["criu"] = os.path.join(self.dir, "criu")
-            shutil.copytree(o.criu, self.criu, symlinks=True)
-
-    def _write_configuration(self, o, ports):
-        etc = os.path.join(self.dir, "etc")
-        write(self.conf, slurm_conf(self, o, ports))
-        stack = []
-        if o.fsched:
-            write(os.path.join(etc, "fsched.conf"), fsched_conf(self, o))
-            stack.append(f"required {plugin_of_stage(self.stage, 'spank_fsched.so')} conf={etc}/fsched.conf "
-                         f"libexec={self.stage}/usr/libexec/fsched")
-        write(os.path.join(etc, "plugstack.conf"), stack)
-        if o.proctrack == "cgroup":
-            write(os.path.join(etc, "cgroup.conf"), ["CgroupMountpoint=/sys/fs/cgroup", "IgnoreSystemd=yes"])
-        with open(os.path.join(etc, "munge.key"), "wb") as f:
-            os.fchmod(f.fileno(), 0o400)
-            f.write(os.urandom(128))
-        write(os.path.join(etc, "bashrc"), [f"PS1='[{o.name}] \\u:\\w\\$ '"])
-
-    def daemon_spec(self, o, name, *argv, **more):
-        env = {"PATH": SYSTEM_PATH, "HOME": "/", "LANG": "C.UTF-8", "SLURM_CONF": self.conf, "FSCHED_LAB": self.dir, **o.daemon_env}
-        return {"argv": list(argv), "env": env, "log": os.path.join(self.dir, "log", f"{name}.out"), **more}
-
-    def munged(self, run_dir, log):
-        return ["/usr/sbin/munged", "-F", "--force", f"--socket={self.munge_socket}", f"--key-file={self.dir}/etc/munge.key",
-                f"--pid-file={run_dir}/munged.pid", f"--seed-file={run_dir}/munged.seed", f"--log-file={self.dir}/log/{log}.log",
-                "--num-threads=4"]
-
-    def slurmd(self, node):
-        return ["/usr/sbin/slurmd", "-D", "-f", self.conf, "-N", node]
-
-    def keeper_config(self, o):
-        daemons = {
-            "munged": self.daemon_spec(o, "munged", *self.munged(f"{self.dir}/run", "munged")),
-            "slurmctld": self.daemon_spec(o, "slurmctld", "/usr/sbin/slurmctld", "-D", "-f", self.conf),
-        }
-        for name in self.node_names():
-            daemons[f"slurmd.{name}"] = self.daemon_spec(o, f"slurmd.{name}", *self.slurmd(name))
-        return {"daemons": daemons, "names": {"text": loopback_hosts(), "place": REGISTRY}}
-
-    def _write_keeper(self, o):
-        write(os.path.join(self.dir, "keeper.json"), [json.dumps(self.keeper_config(o), indent=1)], 0o600)
-
-    def _start_keeper(self):
-        with open(os.path.join(self.dir, "log", "keeper.log"), "ab") as log:
-            process = subprocess.Popen(["/usr/bin/python3", "-ES", os.path.join(HERE, "keeper.py"), self.dir], stdin=subprocess.DEVNULL,
-                                       stdout=log, stderr=log, cwd="/", start_new_session=True,
-                                       env={"PATH": SYSTEM_PATH, "PYTHONDONTWRITEBYTECODE": "1"})
-        self.state["keeper"] = (process.pid, leftovers.start_time(process.pid))
-        self.save()
-        if not wait_until(lambda: os.path.exists(os.path.join(self.dir, "run", "keeper.sock")), START_DEADLINE):
-            raise LabError("the lab's keeper did not start")
-
-    def start_daemons(self):
-        for name in self.daemons():
-            self.start_daemon(name)
-
-    def start_daemon(self, name):
-        self.keeper(op="start", name=name)
-        ready = {"munged": self._munged_ready, "slurmctld": self._slurmctld_ready}.get(name, lambda: self._node_ready(name[7:]))
-        if not wait_until(lambda: self._ended(name) or ready(), START_DEADLINE) or self._ended(name):
-            raise LabError(f"{name} did not start")
-
-    def stop_daemon(self, name, number=15, wait=10):
-        return self.keeper(op="stop", name=name, signal=number, wait=wait)["exit"]
-
-    def daemon_pids(self):
-        """{name: pid} of the daemons that run."""
-        listed = self.keeper(op="list")["daemons"]
-        return {name: daemon["pid"] for name, daemon in listed.items() if daemon["pid"]}
-
-    def daemon_pid(self, name):
-        if name not in self.daemons():
-            raise LabError(f"no daemon {name} in this lab: it has {', '.join(self.daemons())}")
-        return self.daemon_pids().get(name)
-
-    def _ended(self, name):
-        return self.daemon_pid(name) is None
-
-    def _munged_ready(self):
-        return run(["munge", "-n", "-S", self.munge_socket]).returncode == 0
-
-    def _slurmctld_ready(self):
-        return self.slurm("scontrol", "ping").stdout.find("is UP") >= 0
-
-    def _node_ready(self, node):
-        state = self.slurm("sinfo", "-h", "-n", node, "-o", "%T").stdout.split()
-        return len(state) == 1 and state[0] in ("idle", "mixed", "allocated", "completing")
-
-    def logs(self, lines=25):
-        """The ends of all logs."""
-        text = []
-        for path in sorted(glob.glob(os.path.join(self.dir, "log", "*"))):
-            log = path.removesuffix(".out") + ".log"
-            if path.endswith(".out") and os.path.exists(log) and os.path.getsize(log):
-                continue    # what a daemon says twice
-            with open(path, encoding="utf-8", errors="replace") as f:
-                tail = f.read().splitlines()[-lines:]
-            if tail:
-                text.append(f"--- {path}\n" + "\n".join(tail))
-        return "\n".join(text)
-
-    @classmethod
-    def up(cls, o):
-        if os.geteuid() != 0:
-            raise LabError("a lab needs root: slurmd starts jobs as other users")
-        try:
-            running = cls.open(o.dir)
-        except LabError:
-            running = None
-        if running and running.keeper_pid():
-            raise LabError(f"a lab runs in {o.dir} (lab/down ends it)")
-        if running:
-            running.down()
-        lab = class_of(o.hosts)(make_place(o.dir), {"name": o.name, "nodes": o.nodes, "hosts": o.hosts, "backup": o.backup, "users": o.users,
-                                                    "proctrack": o.proctrack, "link": os.path.abspath(o.dir)})
-        lab.save()
-        try:
-            with Lock():
-                for user in o.users:
-                    claim_user(user, lab.dir)
-                lab._make_directories(o)
-                lab._copy_programs(o)
-                lab._write_configuration(o, free_ports(1 + o.nodes))
-                lab._write_keeper(o)
-                lab._start_keeper()
-                lab.start_daemons()
-        except BaseException as e:
-            logs = lab.logs()
-            lab.down()
-            if isinstance(e, LabError) and logs:
-                raise LabError(f"{e}; the logs end with\n{logs}") from None
-            raise
-        return lab
-
-    # down
-
-    def _stop_daemons(self):
-        for name in reversed(self.daemons()):
-            self.stop_daemon(name)
-
-    def _cancel_jobs(self):
-        """None, or why it could not be done in order."""
-        if self._ended("slurmctld") or self._ended("munged"):
-            return "slurmctld or munged was not running: jobs could not be cancelled"
-        listed = self.slurm("squeue", "-h", "-o", "%A")
-        jobs = listed.stdout.split()
-        if jobs:
-            self.slurm("scancel", *jobs)
-        if not wait_until(lambda: not self.processes(), JOBS_DEADLINE, 0.1):
-            return "jobs did not end after scancel"
-        return None
-
-    def down(self, purge=True):
-        """Ends everything; returns a list of what it found amiss, each a sentence."""
-        amiss = []
-        if self.keeper_pid():
-            try:
-                problem = self._cancel_jobs()
-                if problem and self.processes():
-                    amiss.append(problem)
-                self._stop_daemons()
-            except (OSError, ValueError, LabError, subprocess.SubprocessError) as e:
-                amiss.append(f"the lab could not be stopped in order: {e}")
-        amiss += self._kill_left()
-        if self.keeper_pid():
-            try:
-                self.keeper(op="quit")
-            except (OSError, ValueError, LabError):
-                pass
-            if not wait_until(lambda: not self.keeper_pid(), 5):
-                os.kill(self.state["keeper"][0], 9)
-        amiss += self._unmount()
-        amiss += self._remove_cgroups()
-        amiss += self._left_of_network()
-        with Lock():
-            for user in self.state["users"]:
-                problem = release_user(user, self.dir)
-                if problem:
-                    amiss.append(problem)
-        if purge:
-            self.purge()
-        return amiss
-
-    def _kill_left(self):
-        mine = set()
-        pid = os.getpid()
-        while pid > 1:
-            mine.add(pid)
-            pid = leftovers.parent(pid)
-        amiss = []
-
-        def left():
-            keeper = self.keeper_pid()
-            found = set(leftovers.descendants(keeper)) if keeper else set()
-            return (found | set(leftovers.marked(self.dir))) - mine
-
-        for p in left():
-            amiss.append(f"had to kill {leftovers.describe(p)}")
-        deadline = time.monotonic() + 10
-        while left() and time.monotonic() < deadline:
-            for p in left():
-                try:
-                    os.kill(p, 9)
-                except ProcessLookupError:
-                    pass
-            time.sleep(0.05)
-        return amiss + [f"could not kill {leftovers.describe(p)}" for p in left()]
-
-    def _unmount(self):
-        amiss = []
-        for point in leftovers.mounts_below(self.dir):
-            amiss.append(f"had to unmount {point}")
-            if run(["umount", point]).returncode != 0:
-                run(["umount", "-l", point])
-        return amiss + leftovers.mounts_anywhere(self.dir)
-
-    def _left_of_network(self):
-        return []
-
-    def _cgroups(self):
-        return leftovers.cgroups(self.node_names())
-
-    def _remove_cgroups(self):
-        amiss = []
-        for path in self._cgroups():
-            try:
-                os.rmdir(path)
-            except OSError as e:
-                amiss.append(f"could not remove the cgroup {path}: {e.strerror}")
-        return amiss
-
-    def purge(self):
-        """Removes DIR and a symbolic link to it."""
-        if leftovers.mounts_below(self.dir):
-            return
-        shutil.rmtree(self.dir, ignore_errors=True)
-        wanted = self.state.get("link")
-        if wanted and os.path.islink(wanted):
-            os.unlink(wanted)
+import multi
+from base import (DEFAULT_USER, HOSTS_MAX, START_DEADLINE, SYSTEM_PATH, BUILD, Lab, LabError, Options,  # noqa: F401
+                  make_place, wait_until)
 
 
 def class_of(hosts):
-    """Lab, or what it is in a lab with that many simulated hosts."""
-    if not hosts:
-        return Lab
-    import multi    # which needs Lab
-    return multi.HostsLab
+    """The class of a lab with that many simulated hosts."""
+    return multi.HostsLab if hosts else Lab
+
+
+def open_lab(wanted):
+    """Returns the lab in the directory wanted. Another process may have started it."""
+    directory = os.path.realpath(wanted)
+    try:
+        with open(os.path.join(directory, "lab.json"), encoding="utf-8") as f:
+            state = json.load(f)
+    except OSError:
+        raise LabError(f"no lab in {wanted} (lab/up starts one)") from None
+    return class_of(state.get("hosts", 0))(directory, state)
+
+
+def up(o):
+    """Starts a lab. An earlier lab in the same directory, whose keeper is gone, is ended and removed first."""
+    if os.geteuid() != 0:
+        raise LabError("a lab needs root: slurmd starts jobs as other users")
+    try:
+        running = open_lab(o.dir)
+    except LabError:
+        running = None
+    if running and running.keeper_pid():
+        raise LabError(f"a lab runs in {o.dir} (lab/down ends it)")
+    if running:
+        running.down()
+    lab = class_of(o.hosts)(make_place(o.dir), {"name": o.name, "nodes": o.nodes, "hosts": o.hosts, "backup": o.backup, "users": o.users,
+                                                "proctrack": o.proctrack, "link": os.path.abspath(o.dir)})
+    lab.start(o)
+    return lab
 
 
 # --- commands -------------------------------------------------------------------------------------------------------------
@@ -769,7 +80,7 @@ def command_up(argv):
     if a["hosts"] and a["nodes"] != 1:
         p.error("--nodes are nodes on this machine, --hosts simulated hosts: choose one")
     began = time.monotonic()
-    lab = Lab.up(Options(**a))
+    lab = up(Options(**a))
     print(f"lab: cluster \"{lab.state['name']}\" with {len(lab.node_names())} node(s) is up after "
           f"{time.monotonic() - began:.1f} s in {lab.dir}")
     return 0
@@ -779,7 +90,7 @@ def command_down(argv):
     p = parser_of("down")
     p.add_argument("--keep", action="store_true", help="keep the directory with logs and checkpoints")
     a = p.parse_args(argv)
-    lab = Lab.open(a.dir)
+    lab = open_lab(a.dir)
     amiss = lab.down(purge=not a.keep)
     for sentence in amiss:
         print(f"lab: {sentence}", file=sys.stderr)
@@ -789,7 +100,7 @@ def command_down(argv):
 
 def command_env(argv):
     p = parser_of("env")
-    lab = Lab.open(p.parse_args(argv).dir)
+    lab = open_lab(p.parse_args(argv).dir)
     if lab.state.get("hosts"):
         raise LabError("this lab has simulated hosts, whose network cannot be reached from here: use lab/shell or lab/node exec")
     env = lab.environment()
@@ -805,7 +116,7 @@ def command_shell(argv):
     p.add_argument("--user", default=None, help="whose shell (the lab's ordinary user; root: the administrator's)")
     p.add_argument("command", nargs=argparse.REMAINDER, help="runs this instead of a shell")
     a = p.parse_args(argv)
-    lab = Lab.open(a.dir)
+    lab = open_lab(a.dir)
     user = a.user or lab.state["users"][0]
     env = lab.environment(user)
     cwd = env["HOME"] if os.path.isdir(env["HOME"]) and user != "root" else lab.dir
@@ -824,20 +135,88 @@ def command_shell(argv):
         raise LabError(f"{argv[0]}: {e.strerror}") from None
 
 
+NODE_USAGE = """\
+usage: lab/node [--dir DIR] list
+       lab/node [--dir DIR] kill|up|cut|heal|ro|rw|umount HOST
+       lab/node [--dir DIR] exec [--user USER] HOST COMMAND [ARGUMENT ...]
+
+Hosts of a lab that was started with lab/up --hosts N (make lab NODES=N): n1, n2 ... and ctl, which runs slurmctld.
+  list   the hosts with address, power, link and state in Slurm
+  kill   power failure: every process there ends at once; its disk keeps its files
+  up     boots it
+  cut    disconnects its network; its processes go on
+  heal   connects it again
+  ro     makes the cluster file system read-only there, except for files that are open and for jobs that run
+  rw     undoes ro
+  umount unmounts the cluster file system there, until its next boot
+  exec   runs a command there, as root or as USER"""
+
+
+def _print_hosts(lab):
+    hosts = lab.hosts()
+    slurm = {}
+    if hosts[multi.CONTROLLER]["pid"]:
+        listed = lab.slurm("sinfo", "-h", "-N", "-o", "%N %T")
+        slurm = dict(line.split() for line in listed.stdout.splitlines() if len(line.split()) == 2) if listed.returncode == 0 else {}
+        slurm[multi.CONTROLLER] = "slurmctld" if listed.returncode == 0 else "slurmctld does not answer"
+    print(f"{'HOST':6} {'ADDRESS':12} {'POWER':6} {'LINK':5} SLURM")
+    for name, state in hosts.items():
+        print(f"{name:6} {state['address']:12} {'on' if state['pid'] else 'off':6} {'cut' if state['cut'] else 'up':5} "
+              f"{slurm.get(name, '-')}")
+
+
+def _execute(lab, host, user, command):
+    env = lab.environment(user)
+    cwd = env["HOME"] if user != "root" and os.path.isdir(env["HOME"]) else "/"
+    argv, _ = lab.enter(lab.as_user(user) + command, cwd, host)
+    sys.stdout.flush()
+    return subprocess.run(argv, env=env, cwd="/", check=False).returncode
+
+
 def command_node(argv):
-    import multi
-    return multi.command_node(argv)
+    p = argparse.ArgumentParser(prog="lab/node", usage=NODE_USAGE.removeprefix("usage: "), add_help=False, allow_abbrev=False)
+    p.add_argument("--dir", default=Options().dir)
+    p.add_argument("-h", "--help", action="store_true")
+    p.add_argument("op", nargs="?", choices=("list", "kill", "up", "cut", "heal", "ro", "rw", "umount", "exec"))
+    p.add_argument("words", nargs=argparse.REMAINDER)
+    a = p.parse_args(argv)
+    if a.help:
+        print(NODE_USAGE)
+        return 0
+    user = "root"
+    if a.op == "exec" and a.words[:1] == ["--user"]:
+        user, a.words = (a.words[1:2] or [""])[0], a.words[2:]
+    wrong = {"list": len(a.words) != 0, "exec": len(a.words) < 2}.get(a.op, len(a.words) != 1)
+    if wrong or not a.op or not user:
+        print(NODE_USAGE, file=sys.stderr)
+        return 2
+    lab = open_lab(a.dir)
+    if not isinstance(lab, multi.HostsLab):
+        raise LabError(f"the lab in {lab.dir} has no simulated hosts (lab/up --hosts N, make lab NODES=N)")
+    if a.op == "list":
+        _print_hosts(lab)
+    elif a.op == "exec":
+        return _execute(lab, a.words[0], user, a.words[1:])
+    elif a.op == "up":
+        began = time.monotonic()
+        lab.boot(a.words[0])
+        print(f"{a.words[0]}: up after {time.monotonic() - began:.1f} s")
+    else:
+        lab.check_name(a.words[0])
+        lab.hosts()
+        getattr(lab, a.op)(a.words[0])
+    return 0
 
 
 HINT = """\
 A shell of {user} on a private cluster; its files are in {dir}. Try:
   sbatch --checkpoint=0:30 heat.sh          a job that is checkpointed every 30 seconds
-  scontrol show job 1 | grep Checkpoint     how it stands
-  scontrol checkpoint create 1              a checkpoint now
-  scontrol checkpoint vacate 1              checkpoint it and free its CPUs; squeue shows it held
-  scontrol checkpoint restart 1             go on where it stopped
+  scontrol show job 1 | grep Checkpoint     its state
+  scontrol checkpoint create 1              save it now
+  scontrol checkpoint vacate 1              save it and free its CPUs; squeue shows it held
+  scontrol checkpoint restart 1             continue it
   fsched list 1                             its checkpoints
-"exit" leaves the shell and the cluster up; "make lab-shell" comes back, "make lab-down" ends it."""
+"exit" ends the shell; the cluster stays up. "make lab-shell" gives another shell, "make lab-down" ends the cluster."""
 
 
 def main(command, argv):

@@ -1,4 +1,4 @@
-"""Finds what a lab left on the machine: processes, mounts, networks, cgroups."""
+"""Finds processes, mounts, networks and cgroups that a lab left on the machine."""
 import os
 import re
 
@@ -16,7 +16,7 @@ def pids():
 
 
 def start_time(pid):
-    """Clock tick in which the process began, or None; with the pid it names a process for good."""
+    """Clock tick in which the process began, or None. With the pid it identifies a process."""
     fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     return int(fields[19]) if len(fields) > 19 else None
 
@@ -27,7 +27,7 @@ def parent(pid):
 
 
 def program(pid):
-    """The name of its program, as the kernel shows it."""
+    """The name of the program as in /proc/PID/comm."""
     return _read(f"/proc/{pid}/comm").decode(errors="replace").strip()
 
 
@@ -37,7 +37,7 @@ def describe(pid):
 
 
 def descendants(pid):
-    """Every living process below pid, without pid, parents before children. Zombies do not count."""
+    """The living descendants of pid, without pid and without zombies, parents before children."""
     children = {}
     for p in pids():
         children.setdefault(parent(p), []).append(p)
@@ -55,8 +55,8 @@ def _is_zombie(pid):
 
 
 def marked(directory):
-    """Processes that came from the lab in directory, also those that are not below its keeper: daemons and jobs with its
-    mark in their environment, and programs that lie in it. A person's shell is neither."""
+    """Processes of the lab in directory, also those that are not below its keeper: daemons and jobs with its mark in their
+    environment, and processes whose program lies in it. A person's shell is neither."""
     found = []
     mark = b"FSCHED_LAB=" + os.fsencode(directory)
     for pid in pids():
@@ -74,7 +74,7 @@ def marked(directory):
 
 
 def pids_inside(first):
-    """{pid inside: pid here} of the living processes in the PID namespace whose first process is first."""
+    """{pid inside: pid here} of the living processes in the PID namespace of the process first."""
     found = {}
     try:
         namespace = os.readlink(f"/proc/{first}/ns/pid")
@@ -93,7 +93,7 @@ def pids_inside(first):
 
 
 def keepers(directory):
-    """The keeper of the lab in directory and those of its hosts, parents before children."""
+    """The keeper of the lab in directory and the keepers of its hosts, parents before children."""
     found = []
     for pid in sorted(pids(), key=lambda p: start_time(p) or 0):
         words = _read(f"/proc/{pid}/cmdline").split(b"\0")
@@ -116,13 +116,13 @@ def _mounts(path):
 
 
 def mounts_below(directory):
-    """Mount points below directory in our own mount namespace, innermost first."""
+    """Mount points below directory in this mount namespace, innermost first."""
     below = [point for point, _ in _mounts("/proc/self/mountinfo") if point.startswith(directory + "/")]
     return list(reversed(below))
 
 
 def mounts_anywhere(directory):
-    """Mounts of something in directory, in any mount namespace of the machine."""
+    """Mounts of files in directory, and mounts on it, in any mount namespace of the machine."""
     home, root = max(((p, r) for p, r in _mounts("/proc/self/mountinfo")
                       if directory == p or directory.startswith(p.rstrip("/") + "/")), key=lambda m: len(m[0]))
     inside = root.rstrip("/") + directory[len(home.rstrip("/")):]
@@ -142,7 +142,7 @@ def mounts_anywhere(directory):
 
 
 def networks(interface):
-    """Network namespaces, our own included, that have an interface whose name begins so."""
+    """Interfaces whose name begins with interface, in all network namespaces."""
     seen, found = set(), []
     for pid in pids():
         try:
@@ -158,7 +158,7 @@ def networks(interface):
 
 
 def cgroups_below(name):
-    """Directories of that name, relative to the root of each cgroup hierarchy, and those in them, deepest first."""
+    """The cgroup name of each hierarchy and the cgroups in it, deepest first."""
     found = []
     for point, _ in _mounts("/proc/self/mountinfo"):
         if point.startswith("/sys/fs/cgroup"):
@@ -168,7 +168,7 @@ def cgroups_below(name):
 
 
 def cgroups(names):
-    """Directories that Slurm's cgroup plugins made for the nodes of these names, deepest first."""
+    """cgroups that Slurm's plugins made for the nodes of these names, deepest first."""
     wanted = {f"slurm_{n}" for n in names} | {f"{n}_slurmstepd.scope" for n in names} | {f"{n}_slurmd.service" for n in names}
     found = []
     for point, _ in _mounts("/proc/self/mountinfo"):

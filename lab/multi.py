@@ -1,28 +1,26 @@
 """A lab whose nodes are simulated hosts (host.py): n1, n2 ... with munged and slurmd, and ctl with munged and slurmctld.
 
-It has the directories of lab.py except that what belongs to a node is on the host's own disk: DIR/local on the host, DIR/host/NAME
-seen from outside, with "spool" (SlurmdSpoolDir, the same path on all hosts), "pod" (PodDir) and "tmp". The rest of DIR is the
-cluster file system. Commands of the cluster (sbatch, scontrol ...) run on ctl. A host's daemons are called slurmd.n1, munged.n1.
+It has the directories of base.py. The files of a node are on the host's own disk: DIR/local on the host, DIR/host/NAME seen from
+outside, with "spool" (SlurmdSpoolDir, the same path on all hosts), "pod" (PodDir) and "tmp". The rest of DIR is the cluster file
+system. Commands of the cluster (sbatch, scontrol ...) run on ctl. The daemons of a host are called slurmd.n1, munged.n1.
 
-Addresses are 10.77.0.10 for ctl and from .11 on for the nodes, in network namespaces that no link leaves: labs do not meet.
+ctl has the address 10.77.0.10 and the nodes those from .11 on, in network namespaces without a link to the outside. So labs do not
+reach each other.
 """
-import argparse
 import calendar
 import hashlib
 import os
 import re
-import subprocess
-import sys
 import time
 
-import lab as base
+import base
 import leftovers
-from lab import Lab, LabError, run, wait_until, write
+from base import Lab, LabError, run, wait_until, write
 
 NETWORK = "10.77.0"
 FIRST = 10                   # last part of ctl's address
 CONTROLLER = "ctl"
-SWITCH = "fsl"               # with six digits of a digest of DIR: the bridge of a lab
+SWITCH = "fsl"               # followed by six digits of a digest of DIR: the bridge of a lab
 MUNGE = "/run/munge/munge.socket.2"
 UMOUNT = 'n=$(grep -c " $1 [^ ]* " /proc/self/mountinfo); while [ "$n" -gt 1 ]; do umount --lazy "$1"; n=$((n - 1)); done'
 DOWN_STATES = ("down", "unk", "boot", "fail", "err", "reboot")
@@ -63,10 +61,10 @@ class HostsLab(Lab):
             "SlurmctldPort=6817",
             "SlurmdPort=6818",
             f"AuthInfo=socket={MUNGE},cred_expire=10",
-            # One path on all hosts: a restored job finds its batch script where it was.
+            # The same path on all hosts: a restored job finds its batch script in its old place.
             f"SlurmdSpoolDir={self.dir}/local/spool",
             "SlurmdPidFile=/run/slurmd.pid",
-            # A node that is gone is noticed soon.
+            # Slurm detects a dead node soon.
             "SlurmdTimeout=15",
             "BatchStartTimeout=10",
         ]
@@ -97,7 +95,7 @@ class HostsLab(Lab):
             if host == CONTROLLER:
                 daemons["slurmctld"] = self.daemon_spec(o, "slurmctld", "/usr/sbin/slurmctld", "-D", "-f", self.conf, host=host)
             else:
-                # The machine's uptime says nothing of the host's: -b tells slurmctld that it has booted.
+                # /proc/uptime is the machine's, not the host's. -b tells slurmctld that the host has booted.
                 daemons[f"slurmd.{host}"] = self.daemon_spec(o, f"slurmd.{host}", *self.slurmd(host), host=host, boot=["-b"])
         if o.backup:
             name = f"slurmctld.{o.backup}"
@@ -127,12 +125,12 @@ class HostsLab(Lab):
         return pid
 
     def enter(self, argv, cwd="/", host=CONTROLLER):
-        """As in Lab; env changes the directory, which nsenter would open before it enters."""
+        """As in Lab."""
         return ["nsenter", f"--target={self.host_pid(host)}", "--mount", "--uts", "--ipc", "--net", "--pid",
                 *(["--cgroup"] if self.state["proctrack"] == "cgroup" else []), "--", "env", f"--chdir={cwd}", *argv], "/"
 
     def boot(self, name, deadline=base.START_DEADLINE):
-        """Returns when its daemons run and, if slurmctld and it can reach each other, Slurm knows that it has booted."""
+        """Returns when the host's daemons run and, if it and slurmctld reach each other, Slurm knows that it has booted."""
         self.check_name(name)
         began = int(time.time())
         self.keeper(op="boot", host=name)
@@ -140,7 +138,7 @@ class HostsLab(Lab):
             raise LabError(f"{name} is not up after {deadline:g} s; the ends of the logs:\n{self.logs(10)}")
 
     def _booted(self, name, since=0):
-        """since: Unix time; an earlier start of the node's slurmd does not count."""
+        """since: Unix time. An earlier start of the node's slurmd does not count."""
         hosts = self.hosts()
         if not hosts[name]["pid"]:
             raise LabError(f"{name} ended while it booted; the ends of the logs:\n{self.logs(10)}")
@@ -154,7 +152,7 @@ class HostsLab(Lab):
         return not reachable or (self._slurmd_start(name) >= since and self._node_ready(name))
 
     def _slurmd_start(self, node):
-        """When the slurmd that slurmctld knows began, Unix time; 0: it knows none."""
+        """Start time of the node's slurmd as slurmctld knows it, Unix time; 0 if it knows none."""
         shown = self.slurm("env", "TZ=UTC", "scontrol", "show", "node", node).stdout
         found = re.search(r"SlurmdStartTime=(\d\S+)", shown)
         return calendar.timegm(time.strptime(found.group(1), "%Y-%m-%dT%H:%M:%S")) if found else 0
@@ -164,7 +162,7 @@ class HostsLab(Lab):
         return len(state) == 1 and not state[0].endswith("*") and not state[0].startswith(DOWN_STATES)
 
     def kill(self, name):
-        """Power failure: nothing of the host runs when this returns."""
+        """Power failure. When this returns no process of the host runs."""
         self.check_name(name)
         self.keeper(op="kill", host=name)
 
@@ -179,23 +177,23 @@ class HostsLab(Lab):
     # the cluster file system, on one host
 
     def _mounts_of_dir(self, pid):
-        """Options of the mounts on DIR that the process sees, the uppermost last; the lowest is what a host without DIR has."""
+        """Options of the mounts on DIR that the process sees, the uppermost last. The lowest is what a host without DIR sees."""
         with open(f"/proc/{pid}/mountinfo", encoding="utf-8") as f:
             return [line.split(" ")[5].split(",") for line in f if line.split(" ")[4] == self.dir]
 
     def _in_mounts(self, name, script, pods):
-        """Runs script, with $1 = DIR, in the host's mount namespace, and if wanted in those of its pods, which have copies."""
+        """Runs script with $1 = DIR in the host's mount namespace. pods: also in those of its pods, which have copies of the mounts."""
         first = self.host_pid(name)
         seen = set()
         for pid in [first, *(leftovers.descendants(first) if pods else [])]:
             namespace = self._namespace(pid)
             if not namespace or namespace in seen:
                 continue
-            # With the PID namespace, for which its /proc was mounted: mount(8) looks into /proc/self.
+            # Enters the PID namespace too, for which its /proc was mounted: mount(8) reads /proc/self.
             done = run(["nsenter", f"--target={pid}", "--mount", "--pid", "--", "sh", "-ec", script, "sh", self.dir])
             if done.returncode == 0:
                 seen.add(namespace)
-            elif self._namespace(pid):      # a process that has ended meanwhile, a zombie too, is in none
+            elif self._namespace(pid):      # a process that has ended, or is a zombie, has no namespace
                 raise LabError(f"{name}: {done.stdout.strip()}")
 
     @staticmethod
@@ -208,27 +206,27 @@ class HostsLab(Lab):
     def _readonly(self, name):
         mounts = self._mounts_of_dir(self.host_pid(name))
         if len(mounts) < 2:
-            raise LabError(f"{name} has lost {self.dir} (it has it again after lab/node kill and up)")
+            raise LabError(f"{name} has lost {self.dir} (lab/node kill {name} and up {name} give it back)")
         return "ro" in mounts[-1]
 
     def ro(self, name):
-        """Makes DIR read-only on one host, without its disk, the logs, what is open (files, and names in open directories) and the
-        pods that exist: a mount's flags do not propagate to them on a real node either."""
+        """Makes DIR read-only on one host. Its disk, the logs, open files, names in open directories and existing pods stay writable; on a
+        real node the flags of a mount do not propagate to pods either."""
         if self._readonly(name):
             raise LabError(f"{self.dir} is read-only on {name} already")
-        # The mount that is there can become read-only only while no file in it is open for writing, and fsched's agent has one. In a
-        # pod another one on top would not do: criu dumps no file that is open on the mount below.
+        # The existing mount cannot become read-only while a file in it is open for writing, and fsched's agent has one open. So another
+        # mount is put on top. In a pod that is not possible: criu dumps no file that is open on a mount below another one.
         self._in_mounts(name, 'mount --rbind "$1" "$1"; mount -o remount,bind,ro "$1"', pods=False)
 
     def rw(self, name):
-        """Undoes ro(), also for pods that were made meanwhile."""
+        """Undoes ro(), also in pods that were made meanwhile."""
         if not self._readonly(name):
             raise LabError(f"{self.dir} is not read-only on {name}")
-        # Unmounted, it would leave files that were opened meanwhile on a mount that is nowhere: criu could not dump them.
+        # Not unmounted: files that were opened meanwhile would lie on a detached mount, which criu cannot dump.
         self._in_mounts(name, 'mount -o remount,bind,rw "$1"', pods=True)
 
     def umount(self, name):
-        """Takes DIR from one host and its pods, until it boots again: host.KEPT and what is open is left."""
+        """Unmounts DIR on one host and in its pods, until it boots again. host.KEPT and open files stay."""
         self._readonly(name)
         self._in_mounts(name, UMOUNT, pods=True)
 
@@ -243,7 +241,7 @@ class HostsLab(Lab):
         return daemon.partition(".")[2] or CONTROLLER
 
     def _listed(self, host):
-        """{daemon: {"pid": inside, "exit"}}; {} while the host is not that far yet, or dies."""
+        """{daemon: {"pid": pid inside, "exit"}}; {} while the host boots or dies."""
         try:
             return self.ask(f"keeper.{host}.sock", op="list")["daemons"]
         except OSError:
@@ -284,7 +282,7 @@ class HostsLab(Lab):
             raise LabError(f"Slurm does not take {', '.join(sorted(left))} for idle after {base.START_DEADLINE:g} s")
 
     def start_daemon(self, name):
-        self.daemon_pid(name)       # complains of a wrong name
+        self.daemon_pid(name)       # raises an error for a wrong name
         host = self.host_of(name)
         self.host_pid(host)
         began = int(time.time()) if name.startswith("slurmd.") else 0
@@ -300,7 +298,7 @@ class HostsLab(Lab):
     # down
 
     def processes(self, hosts=None):
-        """As in Lab; of these hosts only."""
+        """As in Lab. hosts: of these hosts only."""
         firsts = {n: s["pid"] for n, s in self.hosts().items() if s["pid"]} if self.keeper_pid() else {}
         found = set(super().processes()) - set(firsts.values())
         if hosts is not None:
@@ -308,7 +306,7 @@ class HostsLab(Lab):
         return sorted(found)
 
     def _cancel_jobs(self):
-        """Jobs of hosts that were cut off or whose daemons are gone need not end: their power will."""
+        """Jobs on hosts that are cut off, or whose daemons are gone, need not end: they die with the host."""
         hosts = self.hosts()
         running = self.daemon_pids()
         well = [n for n, s in hosts.items() if s["pid"] and not s["cut"]
@@ -325,13 +323,13 @@ class HostsLab(Lab):
         return None
 
     def _stop_daemons(self):
-        """The end of the keeper is the end of the hosts."""
+        """The hosts end with the keeper."""
         firsts = {s["pid"]: leftovers.start_time(s["pid"]) for s in self.hosts().values() if s["pid"]}
         self.keeper(op="quit")
         wait_until(lambda: not any(leftovers.start_time(p) == t for p, t in firsts.items()), base.START_DEADLINE)
 
     def _kill_left(self):
-        """If somebody killed the keeper, the kernel may not be done with the hosts."""
+        """If the keeper was killed, the kernel may still be ending the hosts."""
         wait_until(lambda: not leftovers.keepers(self.dir) + leftovers.marked(self.dir), 10)
         return super()._kill_left()
 
@@ -341,78 +339,3 @@ class HostsLab(Lab):
     def _left_of_network(self):
         wait_until(lambda: not leftovers.networks(self.switch), 5)
         return leftovers.networks(self.switch)
-
-
-# --- lab/node -----------------------------------------------------------------------------------------------------------------
-
-USAGE = """\
-usage: lab/node [--dir DIR] list
-       lab/node [--dir DIR] kill|up|cut|heal|ro|rw|umount HOST
-       lab/node [--dir DIR] exec [--user USER] HOST COMMAND [ARGUMENT ...]
-
-Hosts of a lab that was started with lab/up --hosts N (make lab NODES=N): n1, n2 ... and ctl, which runs slurmctld.
-  list   the hosts, what they are to Slurm, and their jobs
-  kill   power failure: all that runs there ends at once, what is on its disk stays
-  up     boots it again
-  cut    pulls its network cable; its processes live on
-  heal   plugs it in again
-  ro     makes the cluster file system read-only there; what is open stays writable, and to jobs that run there all
-  rw     undoes it
-  umount takes the cluster file system away from it, until its next boot
-  exec   runs a command there, as root or as USER"""
-
-
-def _print_hosts(lab):
-    hosts = lab.hosts()
-    slurm = {}
-    if hosts[CONTROLLER]["pid"]:
-        listed = lab.slurm("sinfo", "-h", "-N", "-o", "%N %T")
-        slurm = dict(line.split() for line in listed.stdout.splitlines() if len(line.split()) == 2) if listed.returncode == 0 else {}
-        slurm[CONTROLLER] = "slurmctld" if listed.returncode == 0 else "slurmctld does not answer"
-    print(f"{'HOST':6} {'ADDRESS':12} {'POWER':6} {'LINK':5} SLURM")
-    for name, state in hosts.items():
-        print(f"{name:6} {state['address']:12} {'on' if state['pid'] else 'off':6} {'cut' if state['cut'] else 'up':5} "
-              f"{slurm.get(name, '-')}")
-
-
-def _execute(lab, host, user, command):
-    env = lab.environment(user)
-    cwd = env["HOME"] if user != "root" and os.path.isdir(env["HOME"]) else "/"
-    argv, _ = lab.enter(lab.as_user(user) + command, cwd, host)
-    sys.stdout.flush()
-    return subprocess.run(argv, env=env, cwd="/", check=False).returncode
-
-
-def command_node(argv):
-    p = argparse.ArgumentParser(prog="lab/node", usage=USAGE.removeprefix("usage: "), add_help=False, allow_abbrev=False)
-    p.add_argument("--dir", default=base.Options().dir)
-    p.add_argument("-h", "--help", action="store_true")
-    p.add_argument("op", nargs="?", choices=("list", "kill", "up", "cut", "heal", "ro", "rw", "umount", "exec"))
-    p.add_argument("words", nargs=argparse.REMAINDER)
-    a = p.parse_args(argv)
-    if a.help:
-        print(USAGE)
-        return 0
-    user = "root"
-    if a.op == "exec" and a.words[:1] == ["--user"]:
-        user, a.words = (a.words[1:2] or [""])[0], a.words[2:]
-    wrong = {"list": len(a.words) != 0, "exec": len(a.words) < 2}.get(a.op, len(a.words) != 1)
-    if wrong or not a.op or not user:
-        print(USAGE, file=sys.stderr)
-        return 2
-    lab = Lab.open(a.dir)
-    if not isinstance(lab, HostsLab):
-        raise LabError(f"the lab in {lab.dir} has no simulated hosts (lab/up --hosts N, make lab NODES=N)")
-    if a.op == "list":
-        _print_hosts(lab)
-    elif a.op == "exec":
-        return _execute(lab, a.words[0], user, a.words[1:])
-    elif a.op == "up":
-        began = time.monotonic()
-        lab.boot(a.words[0])
-        print(f"{a.words[0]}: up after {time.monotonic() - began:.1f} s")
-    else:
-        lab.check_name(a.words[0])
-        lab.hosts()
-        getattr(lab, a.op)(a.words[0])
-    return 0

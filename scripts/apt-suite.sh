@@ -1,13 +1,14 @@
 #!/bin/sh
-# apt-suite.sh - read by get-criu, get-kernels and get-qemu, no command of its own: packages of another Debian suite, without installing them.
+# apt-suite.sh - functions that fetch packages of another Debian suite without installing them. get-criu, get-kernels and get-qemu source
+# it; it is not a command.
 #
-# An apt of its own does it: the system's package lists, sources and packages stay as they are. The mirror and the signing key are those
-# of this machine's own apt configuration. The reader sets
+# The functions use an apt with lists, sources and cache of its own, and leave those of the system as they are. Mirror and signing key
+# are those of the system's apt configuration. The script that sources this file sets
 #
 #   SUITE   e.g. testing
 #   work    a directory that exists: debs/ gets the packages, root/ what is in them, log the output of the last step
 #
-# and has say() and die() for messages.
+# and defines say() and die() for messages.
 
 # Reads the machine's apt sources, one-line and deb822 alike: prints one deb822 stanza
 # for $SUITE made from the first entry that serves this Debian's (CODENAME's) main archive.
@@ -98,7 +99,7 @@ run_logged() {
 
 in_dir() { (cd "$1" && shift && "$@"); }
 
-# The apt of $work for $SUITE: directories, source, list of packages. needs: what to do without a source.
+# Prepares the apt of $work for $SUITE: directories, source, package list. $1: advice for the user if there is no source.
 suite_begin() {
 	needs=$1
 	# shellcheck source=/dev/null
@@ -117,13 +118,13 @@ suite_begin() {
 	run_logged "reading the package list of Debian $SUITE" own_apt apt-get -o APT::Update::Error-Mode=any update
 }
 
-# Prints "NAME VERSION" of a package and of all that it depends on, as far as it can be had.
+# Prints "NAME VERSION" of a package and of all packages that it depends on; nothing if it cannot be installed.
 suite_closure() {
 	own_apt apt-get -s --no-install-recommends install "$1" 2>"$work/log" |
 		awk '$1 == "Inst" { sub(/^\(/, "", $3); sub(/^[0-9]+:/, "", $3); print $2, $3 }'
 }
 
-# Packages by name, unpacked below $work/root.
+# Fetches the packages of these names and unpacks them below $work/root.
 suite_unpack() {
 	run_logged "fetching packages of Debian $SUITE" in_dir "$work/debs" own_apt apt-get download "$@"
 	for deb in "$work"/debs/*.deb; do
@@ -131,8 +132,8 @@ suite_unpack() {
 	done
 }
 
-# suite_program NAME OUT: the unpacked program, its loader and the libraries that the loader really uses become OUT/NAME, OUT/ld.so and
-# OUT/lib: ld.so --library-path lib NAME ... runs it beside any C library of the system.
+# suite_program NAME OUT: copies the unpacked program, its loader and the libraries that the loader uses to OUT/NAME, OUT/ld.so and
+# OUT/lib. `ld.so --library-path lib NAME ...` then runs it with any C library of the system.
 suite_program() {
 	name=$1 out=$2 root=$work/root program=
 	for f in "$root/usr/sbin/$name" "$root/usr/bin/$name" "$root/sbin/$name"; do

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
-"""check-layers.py - every #include in src goes from a room to itself or to one that it may use.
+"""check-layers.py - checks that each #include in src names a header of the same room or of a room that this one may use.
 
-docs/internals.md, "Rooms", says what each room knows. A room is a directory of src; "cli/user" and the like are rooms of their own."""
+docs/internals.md, "Rooms", says what each room knows and has the same table. A room is a directory of src; "cli/user" and the like are
+rooms of their own."""
 import pathlib
 import re
 import sys

@@ -1,6 +1,6 @@
 #!/bin/sh
-# check.sh BUILD - layers of src, format, clang without warnings, cppcheck, lint of man pages and scripts, a short run of
-# the fuzzers. Prints what is wrong and nothing else of note.
+# check.sh BUILD - checks the layers of src, the format, warnings of clang, cppcheck, man pages and scripts, and runs each fuzzer for
+# 3 s. Prints one line per check, and the output of checks that fail.
 set -eu
 cd "$(dirname "$0")/.."
 build=$1
@@ -24,9 +24,9 @@ clang_build() {
 	ninja -C "$build/clang" all unit-tests
 }
 
-# Versions 2.10 to 2.22 say different things; what all of them say wrongly is suppressed here.
-# cppcheck does not know cleanup attributes (leaks), read() as what fills a buffer (legacyUninitvar), mmap()
-# with descriptor -1 (invalidFunctionArg), nor the macros below. Its "portability" asks for readdir_r and the like: our programs have one thread.
+# Versions 2.10 to 2.22 report different things; the suppressions are for wrong reports of all of them. cppcheck does not know cleanup
+# attributes (leaks), that read() fills a buffer (legacyUninitvar), mmap() with descriptor -1 (invalidFunctionArg), and the macros below.
+# Its "portability" checks ask for readdir_r and the like, which programs with one thread do not need.
 cppcheck_all() {
 	cppcheck --quiet --error-exitcode=1 --std=c11 --language=c --library=posix \
 		--enable=warning,performance --inline-suppr \
@@ -44,7 +44,10 @@ man_pages() {
 	found=$(find docs/man -name '*.[1-8]')
 	[ -n "$found" ] || return 0
 	# shellcheck disable=SC2086 # names of ours without blanks
-	mandoc -T lint -W warning $found
+	mandoc -T lint -W warning $found || return 1
+	for key in $(sed -n 's/^\t{ "\([A-Za-z_]*\)",  *TYPE_.*/\1/p' src/base/conf.c); do
+		grep -q "^\.It Cm $key Cm =" docs/man/fsched.conf.5 || { echo "docs/man/fsched.conf.5 does not explain $key"; return 1; }
+	done
 }
 
 scripts() {
@@ -54,7 +57,7 @@ scripts() {
 	done
 }
 
-# Other versions of clang-format differ in details. They are not asked.
+# Other versions of clang-format differ in details, so only version 14 decides.
 format() {
 	case $(clang-format --version) in
 	*'version 14.'*) git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror ;;
@@ -62,7 +65,7 @@ format() {
 }
 
 name='layers of src' part scripts/check-layers.py
-if [ -d .git ] || [ -f .git ]; then name='format (make format mends it)' part format; fi
+if [ -d .git ] || [ -f .git ]; then name='format (make format corrects it)' part format; fi
 name='clang, warnings are errors' part clang_build
 name='cppcheck' part cppcheck_all
 name='man pages' part man_pages

@@ -1,10 +1,10 @@
 #!/bin/sh
-# fuzz.sh SECONDS [TARGET...] - runs the fuzzers of tests/fuzz (all_targets, below) for so many seconds each.
+# fuzz.sh SECONDS [TARGET...] - runs the fuzzers of tests/fuzz (all_targets, below) for SECONDS each.
 #
-# FUZZ_RUNS  so many inputs each instead, however long that takes
+# FUZZ_RUNS  number of inputs for each fuzzer, in place of SECONDS
 #
-# Built by clang with ASan and UBSan in build/fuzz. What they learn is kept in build/fuzz/corpus; input that breaks something is left
-# in build/fuzz as <target>-crash-*: build/fuzz/tests/fuzz/fuzz_<target> FILE repeats it.
+# The fuzzers are built by clang with ASan and UBSan in build/fuzz. The corpus is kept in build/fuzz/corpus. An input that crashes a
+# fuzzer is written to build/fuzz/<target>-crash-*; `build/fuzz/tests/fuzz/fuzz_<target> FILE` repeats the crash.
 set -eu
 cd "$(dirname "$0")/.."
 build=${FSCHED_BUILD:-$PWD/build}/fuzz
@@ -16,7 +16,7 @@ all_targets='image chunk pagemap ghost manifest status option record lease journ
 limit=-max_total_time=$seconds
 [ -z "${FUZZ_RUNS:-}" ] || limit=-runs=$FUZZ_RUNS
 
-# Long texts are slow, and show nothing that short ones do not.
+# Long texts are slow and find nothing more than short ones.
 max_len() {
 	case $1 in
 	option) echo 256 ;;

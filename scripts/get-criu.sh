@@ -1,21 +1,21 @@
 #!/bin/sh
 # get-criu.sh DESTDIR - puts a criu that is new enough for fsched into DESTDIR.
 #
-# Debian 12 has criu 3.17, Debian 13 has 4.1: both too old for the C libraries
-# and kernels that fsched meets. This takes criu with exactly the libraries
-# that it needs from Debian testing, by an apt of its own: the system's package
-# lists, sources and packages stay as they are. The mirror and the signing key
-# are those of this machine's own apt configuration.
+# Debian 12 has criu 3.17 and Debian 13 has 4.1. Both are too old for recent C
+# libraries and kernels. This script fetches criu and the libraries that it
+# needs from Debian testing, by an apt with lists of its own. It does not change
+# the system's package lists, sources and packages. Mirror and signing key are
+# those of the system's apt configuration.
 #
 #   DESTDIR/criu      the program
 #   DESTDIR/ld.so     its dynamic loader: ld.so --library-path lib criu ...
 #   DESTDIR/lib/      its libraries
 #   DESTDIR/VERSION   e.g. 4.2.1; written last, its presence means complete
 #
-# If the system's own criu is new enough and `criu check` is content, nothing
-# is fetched. A complete DESTDIR is left alone. fsched.conf: CriuPath = DESTDIR.
-# Options: --force  fetch even if the system's criu would do
-#          --clean  throw an existing DESTDIR away first
+# If the system's criu is new enough and `criu check` succeeds, nothing is
+# fetched. A complete DESTDIR is not changed. fsched.conf: CriuPath = DESTDIR.
+# Options: --force  fetch even if the system's criu is usable
+#          --clean  remove an existing DESTDIR first
 set -eu
 export LC_ALL=C
 umask 022
@@ -100,11 +100,11 @@ if [ $clean = no ] && prefix_complete "$dest"; then
 	exit 0
 fi
 if [ $force = no ] && system_criu_usable; then
-	say "the system's $(command -v criu) $system_version will do, nothing fetched"
+	say "the system's $(command -v criu) $system_version is usable, nothing fetched"
 	exit 0
 fi
 
-# Anything at DESTDIR that is not ours stays: it would be deleted below.
+# Refuse a DESTDIR that get-criu did not make: it would be deleted below.
 if [ -e "$dest" ] && [ ! -d "$dest" ]; then
 	die "$dest exists and is not a directory"
 fi

@@ -3,12 +3,12 @@
 #
 #   build   compiler, meson, libraries
 #   run     Slurm, MUNGE and what the lab needs
-#   test    pytest, cmocka, clang and the static checkers; what guests of QEMU are made of
+#   test    pytest, cmocka, clang, the static checkers, and tools that make guests for QEMU
 #   deb     tools that make Debian packages
 #
-# Idempotent: apt is touched only if a package is missing, and packages that
-# are there are not upgraded. Services of new packages are not started now
-# (the lab runs daemons of its own). Debian 12 and later.
+# Calls apt only if a package is missing, and upgrades no installed package.
+# Services of new packages are not started (the lab runs daemons of its own).
+# For Debian 12 and later.
 # Option: --list  prints what is missing and installs nothing.
 set -eu
 export LC_ALL=C

@@ -1,18 +1,18 @@
 #!/bin/sh
-# get-kernels.sh DIR SUITE... - puts Debian's stock cloud kernels of the suites (oldstable, stable, testing) into DIR/SUITE, for guests of QEMU.
+# get-kernels.sh DIR SUITE... - fetches Debian's stock cloud kernels of the suites (oldstable, stable, testing) into DIR/SUITE, for QEMU guests.
 #
-# Nothing is installed, no other suite becomes known to the system (see apt-suite.sh).
+# Nothing is installed, and the system's apt configuration stays as it is (see apt-suite.sh).
 #
 #   DIR/SUITE/vmlinuz, config
-#   DIR/SUITE/lib/modules/RELEASE/   modules that the guest needs, and those that they need, unpacked
+#   DIR/SUITE/lib/modules/RELEASE/   the modules that the guest needs and their dependencies, unpacked
 #   DIR/SUITE/VERSION                RELEASE, written last: its presence means complete
 #
-# What is complete is left alone.
+# A complete DIR/SUITE is not changed.
 set -eu
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 umask 022
 
-# What a disk of QEMU needs, and what criu asks the kernel for.
+# Drivers of QEMU's disk, and the modules that criu uses.
 MODULES='virtio_pci virtio_blk
 	unix_diag inet_diag tcp_diag udp_diag raw_diag af_packet_diag netlink_diag nfnetlink nf_tables nf_conntrack veth tun'
 
@@ -22,7 +22,7 @@ MODULES='virtio_pci virtio_blk
 say() { printf 'get-kernels: %s\n' "$*"; }
 die() { printf 'get-kernels: error: %s\n' "$*" >&2; exit 1; }
 
-# From testing of 2026 on a kernel is spread over linux-binary-*, linux-modules-* and linux-base-*.
+# Since testing of 2026 a kernel consists of linux-binary-*, linux-modules-* and linux-base-*.
 fetch_packages() {
 	suite_begin 'no kernel of another suite can be fetched'
 	packages=$(suite_closure linux-image-cloud-amd64 | cut -d ' ' -f 1 | grep -E '^linux-[a-z]+-[0-9]') ||
@@ -31,7 +31,7 @@ fetch_packages() {
 	suite_unpack $packages
 }
 
-# Files of the modules that are wanted, in the order in which they can be loaded. Built into the kernel or not there at all: none.
+# Files of the modules in MODULES, in the order in which they can be loaded. Prints nothing for a module that is built in or missing.
 module_files() {
 	for module in $MODULES; do
 		modprobe -d "$work/root" -S "$release" --show-depends "$module" 2>/dev/null || :

@@ -1,14 +1,14 @@
 #!/bin/sh
-# get-qemu.sh DIR - puts QEMU for x86_64, from Debian stable, into DIR, for the guests of tests/kernels.
+# get-qemu.sh DIR - fetches QEMU for x86_64 from Debian stable into DIR, for the guests of tests/kernels.
 #
-# QEMU 7.2 of Debian 12 does not emulate well enough what newer kernels do: in its guests they fall over at random, with flags that have
-# half a pointer in them. Nothing is installed (see apt-suite.sh).
+# In QEMU 7.2 of Debian 12 kernels from 6.12 on crash at random, with half of a pointer in the flags register. Nothing is installed
+# (see apt-suite.sh).
 #
 #   DIR/qemu-system-x86_64, ld.so, lib/
 #   DIR/share/     its firmware
 #   DIR/VERSION    written last: its presence means complete
 #
-# What is complete is left alone.
+# A complete DIR is not changed.
 set -eu
 export LC_ALL=C
 umask 022
@@ -39,7 +39,7 @@ say "fetching QEMU $version and $(($(wc -l <"$work/plan") - 1)) packages that it
 suite_unpack $(cut -d ' ' -f 1 "$work/plan")
 suite_program qemu-system-x86_64 "$work/out"
 mkdir "$work/out/share"
-# seabios has a directory of its own; the rest of the firmware is for other machines.
+# These three files are the firmware that an x86_64 guest needs; seabios has a directory of its own.
 cp -L "$work"/root/usr/share/seabios/bios-256k.bin "$work"/root/usr/share/qemu/linuxboot_dma.bin "$work"/root/usr/share/qemu/kvmvapic.bin \
 	"$work/out/share"
 "$work/out/ld.so" --library-path "$work/out/lib" "$work/out/qemu-system-x86_64" --version >"$work/log" || die 'the fetched QEMU does not start'

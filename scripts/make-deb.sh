@@ -15,7 +15,7 @@ if ! (cd "$work/fsched" && dpkg-buildpackage --build=binary --no-sign --jobs="$(
 fi
 mv "$work"/*.deb "$out"
 rm -rf "$work"
-# The maintainer's address is a placeholder: whoever publishes the packages puts a real one into dist/debian.
+# The maintainer's address is a placeholder. Put a real one into dist/debian before you publish the packages.
 lintian --allow-root --fail-on error,warning \
 	--suppress-tags bogus-mail-host,bogus-mail-host-in-debian-changelog,initial-upload-closes-no-bugs "$out"/*.deb
 ls "$out"/*.deb

@@ -4,9 +4,9 @@
 # FSCHED_STAGE   the installed programs to test (build/stage)
 # FSCHED_MESON   meson's build directory that holds the unit tests (build/meson)
 # FSCHED_TEST_SLOWNESS   factor for all deadlines, for slow machines (1)
-# FSCHED_TEST_RERUNS     how often a failed test of a real cluster is run again (2); "R" in the summary names those that needed it
-# FSCHED_TEST_WORKERS    files of tests that run at once (one more than there are processors): most of the time a test waits for Slurm
-# FSCHED_TEST_KERNELS    suites of Debian whose kernels are tested in full; without, the oldest one in short
+# FSCHED_TEST_RERUNS     how often a failed test is run again (2); "R" in the summary names the tests that were
+# FSCHED_TEST_WORKERS    number of test files that run at once (one more than processors, since tests mostly wait for Slurm)
+# FSCHED_TEST_KERNELS    suites of Debian whose kernels are tested in full; empty: a short test of the oldest one
 set -eu
 cd "$(dirname "$0")/.."
 build=${FSCHED_BUILD:-$PWD/build}
@@ -26,11 +26,11 @@ soak) where=tests/cluster/test_soak.py ;;
 recovery) dist=load where='tests/cluster/test_recovery.py tests/cluster/test_soak.py tests/cluster/test_damage.py tests/cluster/test_notice.py' ;;
 *) sed -n 2p "$0" >&2; exit 2 ;;
 esac
-# Debian's Python by its full name: another one that comes first in PATH has no pytest.
+# Debian's Python by its full path, since another one in PATH may have no pytest.
 workers=${FSCHED_TEST_WORKERS:-$(($(nproc) + 1))}
 parallel=
 if [ "$workers" -gt 1 ]; then parallel="-n $workers --dist $dist"; fi
-# Machines are shared: a deadline that passes because nothing got a processor for a while must not fail everything.
+# Machines are shared: a deadline missed for want of a processor must not fail the whole run.
 reruns=${FSCHED_TEST_RERUNS:-2}
 # shellcheck disable=SC2086 # names of ours without blanks
 exec /usr/bin/python3 -m pytest -c tests/pytest.ini --rootdir=tests -p no:cacheprovider -rfER --reruns "$reruns" $parallel "$@" $where

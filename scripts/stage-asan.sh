@@ -1,8 +1,8 @@
 #!/bin/sh
-# stage-asan.sh BUILD - BUILD/asan-stage: the installed fsched with our programs built with ASan and UBSan.
+# stage-asan.sh BUILD - makes BUILD/asan-stage: the installed fsched with programs built with ASan and UBSan.
 #
-# Left as they are: shared objects, which are loaded into programs of others, and fsched-leader and fsched-init, which
-# are in the pod: ASan's terabytes of address space have no place in a dump.
+# Not replaced: shared objects, which other programs load, and fsched-leader and fsched-init, which run in the pod, since a dump cannot
+# hold the terabytes of address space that ASan reserves.
 set -eu
 build=$1
 rm -rf "$build/asan-stage" "$build/asan-all"

@@ -1,4 +1,4 @@
-"""A report of a sanitizer (make test-asan) fails the test during which it was written: the programs that wrote it have no stderr."""
+"""A sanitizer report (make test-asan) fails the test during which it was written, since the programs have no stderr."""
 import glob
 import os
 import signal
@@ -21,7 +21,7 @@ LOG = os.environ.get("FSCHED_SANITIZER_LOG")
 
 
 def reports():
-    """The texts of the reports so far; a next call does not return them again."""
+    """The texts of new reports; a later call does not return them again."""
     texts = []
     for name in sorted(glob.glob(glob.escape(LOG) + ".*")) if LOG else []:
         with open(name, encoding="utf-8", errors="replace") as f:
@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """What a test wants to be read by a person (record_property("say", text)) stands right before the closing line."""
+    """Prints texts that tests recorded by record_property("say", text) before the closing line."""
     for report in terminalreporter.getreports("passed"):
         for name, text in report.user_properties:
             if name == "say" and report.when == "call":
@@ -53,7 +53,7 @@ def no_report_of_a_sanitizer():
 
 @pytest.fixture(scope="session", autouse=True)
 def no_late_report_of_a_sanitizer():
-    """Made first, so its end comes after the end of all clusters."""
+    """Made first, so that it ends after all clusters."""
     reports()       # of earlier sessions
     yield
     found = reports()

@@ -1,4 +1,4 @@
-"""The unit tests (C, cmocka) that meson built, one test each, so that one closing line covers everything."""
+"""The unit tests (C, cmocka) that meson built, one pytest test for each program."""
 import json
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Fixtures: one shared cluster per session, clusters with settings of their own, a directory per job, and a look for left-overs at the end."""
+"""Fixtures: one shared cluster per session, clusters with other settings, a directory per job, and a check for left-overs at the end."""
 import os
 import pwd
 import re
@@ -14,8 +14,7 @@ import leftovers  # noqa: E402  (lib puts lab/ into the path)
 
 
 def _leftovers(base):
-    """Processes that run a program of the clusters below base or are their keepers, and mounts and cgroups of theirs, wherever
-    they are seen from."""
+    """Processes that run a program of the clusters below base, their keepers, and their mounts and cgroups in any namespace."""
     found = {leftovers.describe(p) for p in leftovers.pids() if lib.program(p).startswith(f"{base}/")
              or (lambda words: any(w.endswith("/keeper.py") for w in words) and words[-2].startswith(f"{base}/"))(lib.command(p))}
     return found | {f"mount {m}" for m in leftovers.mounts_below(str(base))} | {f"cgroup {c}" for c in leftovers.cgroups(sorted(lib.CGROUP_NODES))}
@@ -23,7 +22,7 @@ def _leftovers(base):
 
 @pytest.fixture(scope="session")
 def base_dir():
-    """Reachable by the ordinary user and not below /tmp, where the pod hides things. At the end nothing may be left of it."""
+    """A directory that the ordinary user can reach, not below /tmp, which is private in a pod. At the end nothing may be left of it."""
     if os.geteuid() != 0:
         pytest.exit("these tests make namespaces and start slurmd: run them as root", returncode=1)
     d = Path(tempfile.mkdtemp(prefix="fscheck.", dir="/var/tmp"))
@@ -47,7 +46,7 @@ def shared_cluster(base_dir):
 
 @pytest.fixture
 def cluster(shared_cluster):
-    """The shared cluster; jobs that a test leaves are cancelled."""
+    """The shared cluster. Jobs that a test leaves are cancelled."""
     yield shared_cluster
     shared_cluster.run("scancel", "--user", lib.USER, user="root")
     lib.wait_for(lambda: not shared_cluster.run("squeue", "-h", user="root").stdout.strip(), "an empty queue", 30)
@@ -55,7 +54,7 @@ def cluster(shared_cluster):
 
 @pytest.fixture
 def new_cluster(base_dir, request):
-    """new_cluster(conf=[…], option=value): a cluster with settings of its own."""
+    """new_cluster(conf=[…], option=value): starts a cluster with other settings."""
     made = []
 
     def make(conf=(), **more):

@@ -1,6 +1,6 @@
-"""Private clusters for tests: start and stop them with lab/, submit jobs as an ordinary user, look at the result.
+"""Private clusters for tests: starts and stops them with lab/, submits jobs as an ordinary user, reads the results.
 
-Nothing here guesses a time: wait_for() polls a condition until a deadline and then fails with the logs."""
+No sleeps of a guessed length: wait_for() polls a condition until a deadline and then fails with the logs."""
 import json
 import os
 import pwd
@@ -41,8 +41,8 @@ def wait_for(condition, what, deadline=DEADLINE, poll=0.05):
 
 
 def hurry(d):
-    """The job in that directory makes no pauses from now on: it has more steps than a loaded machine can use up before a test is
-    done with it, and is not waited for when it is. (workload.h, and the scripts of the tests)"""
+    """Ends the pauses of the job in that directory. Jobs have more steps than a loaded machine can run during a test; this lets them end
+    soon after it. (workload.h, and the scripts of the tests)"""
     (d / "hurry").touch()
 
 
@@ -55,7 +55,7 @@ def alive(pid):
 
 
 def program(pid):
-    """Path of the program that the process runs, "" if it is gone."""
+    """Path of the process's program, "" if it has ended."""
     try:
         return os.readlink(f"/proc/{pid}/exe")
     except OSError:
@@ -63,7 +63,7 @@ def program(pid):
 
 
 def command(pid):
-    """Words of its command line, [] if it is gone."""
+    """Words of its command line, [] if it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
@@ -92,7 +92,7 @@ def comm(pid):
 
 
 def cpu_time(pid):
-    """Seconds that all threads of it have had, 0 if it is gone."""
+    """CPU seconds of all its threads, 0 if it has ended."""
     try:
         user, system = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
     except (FileNotFoundError, ProcessLookupError):
@@ -115,11 +115,11 @@ CGROUP_NODES = set()     # nodes for which slurmd made cgroups, which are named 
 class Cluster:
     """A private cluster. conf: lines "Key=Value" for fsched.conf; more: members of lab.Options.
 
-    With hosts=N it has simulated hosts n1 to nN, and ctl, where commands run unless they say host=; without, one node, t1."""
+    With hosts=N it has simulated hosts n1 to nN and ctl. Commands run on ctl unless they say host=. Without it has one node, t1."""
 
     def __init__(self, directory, conf=(), **more):
-        self.lab = lab.Lab.up(lab.Options(dir=str(directory), name="t", cpus=more.pop("cpus", 16), users=[USER],
-                                          stage=str(STAGE), fsched_conf=list(conf), **more))
+        self.lab = lab.up(lab.Options(dir=str(directory), name="t", cpus=more.pop("cpus", 16), users=[USER],
+                                      stage=str(STAGE), fsched_conf=list(conf), **more))
         if more.get("proctrack") == "cgroup" and not more.get("hosts"):
             CGROUP_NODES.update(self.lab.node_names())
         self.dir = Path(self.lab.dir)
@@ -127,7 +127,7 @@ class Cluster:
         self.path = self.lab.environment()["PATH"]
 
     def down(self):
-        """Ends it; returns what was amiss, a list of sentences."""
+        """Ends the cluster and returns a list of problems."""
         return self.lab.down()
 
     def daemon_pid(self, name):
@@ -141,40 +141,40 @@ class Cluster:
 
     # -- simulated hosts (hosts=N) ------------------------------------------
     def kill_node(self, host):
-        """Power failure; nothing of the host runs when this returns."""
+        """Power failure. When this returns no process of the host runs."""
         self.lab.kill(host)
 
     def up(self, host, deadline=DEADLINE):
-        """Boots it after kill_node(); returns when Slurm takes it for alive again, or, where they cannot reach each other, its daemons run."""
+        """Boots a host after kill_node(). Returns when Slurm considers it alive or, if they cannot reach each other, when its daemons run."""
         self.lab.boot(host, deadline)
 
     def cut(self, host):
-        """Pulls its network cable."""
+        """Cuts the host's link."""
         self.lab.cut(host)
 
     def heal(self, host):
         self.lab.heal(host)
 
     def ro(self, host):
-        """The cluster file system (self.dir) becomes read-only on one host; not for files that are open and pods that exist."""
+        """Makes the cluster file system (self.dir) read-only on one host, except for open files and existing pods."""
         self.lab.ro(host)
 
     def rw(self, host):
         self.lab.rw(host)
 
     def umount(self, host):
-        """One host and its pods lose the cluster file system, until up() after kill_node()."""
+        """Unmounts the cluster file system on one host and in its pods, until up() after kill_node()."""
         self.lab.umount(host)
 
     def boot_id(self, host):
         return self.exec(host, "cat", "/proc/sys/kernel/random/boot_id").stdout.strip()
 
     def exec(self, host, *argv, user="root", **kw):
-        """Runs a command there; returns the CompletedProcess (text)."""
+        """Runs a command on the host and returns the CompletedProcess (text)."""
         return self.run(*argv, user=user, host=host, **kw)
 
     def node_state(self, node):
-        """As sinfo says: idle, allocated, down* ..."""
+        """State of the node as printed by sinfo: idle, allocated, down* ..."""
         return self.ok("sinfo", "-h", "-n", node, "-o", "%T", user="root").strip()
 
     def wait_node(self, node, *states, deadline=DEADLINE):
@@ -202,7 +202,7 @@ class Cluster:
         return p.stdout
 
     def fails(self, *argv, **kw):
-        """Runs a command that has to fail; returns what it printed."""
+        """Runs a command that must fail and returns its output."""
         p = self.run(*argv, **kw)
         assert p.returncode != 0, f"{shlex.join(map(str, argv))} succeeded: {p.stdout}{p.stderr}"
         return p.stdout + p.stderr
@@ -263,7 +263,7 @@ class Cluster:
         return self.wait_entry(job, lambda e: e.get("state") == "running" and e.get("agent"), f"agent of job {job}", deadline)
 
     def wait_end(self, job, deadline=DEADLINE * 2):
-        """Waits until the job has left Slurm's hands; returns (state, exit code)."""
+        """Waits until Slurm shows the job as ended; returns (state, exit code)."""
         def ended():
             d = self.job(job)
             return d if d.get("JobState") in ENDED else None
@@ -290,7 +290,7 @@ class Cluster:
         return p.read_text() if p.exists() else ""
 
     def agent_pid(self, job, host=None):
-        """Pid on this machine of the fsched-agent of a job: on that simulated host, or where Slurm says that the job runs."""
+        """Pid on this machine of the job's fsched-agent, on the simulated host, or where Slurm shows the job."""
         top = self.lab.keeper_pid()
         if isinstance(self.lab, multi.HostsLab):
             host = host or self.job(job).get("BatchHost")
@@ -309,7 +309,7 @@ class Cluster:
         return [p for p in descendants(agent) if comm(p) not in ("fsched-agent", "fsched-init", "fsched-worker", "fsched-slurm")] if agent else []
 
     def logs(self, job=None):
-        """Tails for a person who looks at a failed test."""
+        """The last lines of the logs, for the report of a failed test."""
         out = []
         for f in [self.ckpt_dir(job) / "checkpoint.log", self.ckpt_dir(job) / "restore.log"] if job else []:
             if f.exists():

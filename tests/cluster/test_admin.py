@@ -1,4 +1,4 @@
-"""fsched config, doctor, prune, version; what an administrator meets first."""
+"""Commands of administrators: fsched config, doctor, prune, version, and the installation."""
 import fnmatch
 import os
 import re
@@ -85,7 +85,7 @@ usr/share/man/man8/fsched-agent.8"""
 
 
 def test_install_is_complete(base_dir):
-    """make install puts all of it into DESTDIR, and nothing else. "-o build": what is built is not built again under running tests."""
+    """make install puts exactly these files into DESTDIR. "-o build": nothing is rebuilt while other tests run."""
     build = lib.Path(os.environ.get("FSCHED_MESON", lib.ROOT / "build" / "meson")).parent
     dest = base_dir / "installed"
     subprocess.run(["make", "-s", "-o", "build", "install", f"BUILD={build}", f"DESTDIR={dest}"], cwd=lib.ROOT, check=True)

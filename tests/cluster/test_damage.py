@@ -1,4 +1,4 @@
-"""Damaged epochs: whatever is changed, cut or missing is noticed before anything runs, and an older epoch is taken instead."""
+"""Damaged epochs: a changed, cut or missing file is detected before any process runs, and an older epoch is restored instead."""
 import json
 import os
 import re
@@ -13,7 +13,7 @@ SCRIPT = "for ((i = 0; i < {n}; i++)); do echo \"step $i\"; [ -e hurry ] || slee
 
 
 def verify(c, job_dir, epoch):
-    """What the worker says of an epoch: (exit status, text)."""
+    """fsched-worker verify of an epoch: (exit status, text)."""
     worker = next(c.dir.glob("stage/usr/libexec/fsched/fsched-worker"))
     record = json.loads((job_dir / "job.json").read_text())
     request = {"job_dir": str(job_dir), "epoch": epoch, "config": str(c.conf()), "sign": True, "uid": record["uid"],
@@ -95,7 +95,7 @@ def damage_newest(c, job, pattern):
 
 
 def requeue_by_failure(c, job):
-    """As after a failure of the node, on a cluster that has only one."""
+    """Requeues the job as after a node failure, on a cluster with one node."""
     c.ok("scontrol", "update", "nodename=t1", "state=down", "reason=test", user="root")
     lib.wait_for(lambda: c.state(job) == "PENDING", "the job to be requeued")
     # a node that has answered meanwhile is back by itself, and refuses
@@ -148,7 +148,7 @@ def test_no_epoch_is_left(new_cluster, jobdir, policy):
 
 
 def test_after_a_broken_link_the_next_epoch_is_full(new_cluster, jobdir, workloads):
-    """Increments: what an epoch wrote is damaged, the one before is taken, and nothing is built on the damage."""
+    """Increments: if a file of an epoch is damaged, the earlier epoch is restored, and no later epoch refers to the damage."""
     c = new_cluster(conf=["CRIU_Incremental=YES", "CRIU_MaxEpochs=3"])
     d = jobdir()
     job = c.sbatch(f"exec {workloads}/threads 6000 16", "--checkpoint=UNLIMITED", "-o", "out", cwd=d)

@@ -1,4 +1,4 @@
-"""Everything that can break under a checkpoint: the job computes on, the error is recorded, the next checkpoint works."""
+"""Failures during a checkpoint: the job goes on, the error is recorded, and the next checkpoint succeeds."""
 import json
 import os
 import re
@@ -97,7 +97,7 @@ def test_unwritable_directory(new_cluster, jobdir):
 
 
 def test_munge_down(new_cluster, jobdir):
-    """Without MUNGE no request can be authenticated and no manifest signed; the periodic checkpoint is an event, not a death."""
+    """Without MUNGE no request can be authenticated and no manifest signed. The periodic checkpoint fails and the job goes on."""
     c, d = new_cluster(), jobdir()
     job = c.sbatch(WAIT, "--checkpoint=0:03", "-o", "out", cwd=d)
     c.wait_running(job)
@@ -149,7 +149,7 @@ def test_slurmctld_down_during_vacate(new_cluster, jobdir):
 
 
 def memory_written(cluster, job):
-    """Bytes of the job's memory in the epoch that is being made, by whomever."""
+    """Bytes of memory in the epoch that is being made, written by criu or by fsched."""
     total = 0
     for pattern in ("criu/pages-*.img", "memory/chunks-*"):
         for f in (cluster.ckpt_dir(job) / "epochs").glob(f"*.partial/{pattern}"):
@@ -194,7 +194,7 @@ def test_killed_in_the_middle(request, jobdir, workloads, victim):
 
 
 def test_killed_before_it_can_report(new_cluster, jobdir):
-    """The worker dies when its epoch is complete and nobody has been told: the next one has another number, and then the stray one goes."""
+    """The worker dies after its epoch is complete and before it reports that. The next epoch gets another number, and then the stray one is removed."""
     c, d = new_cluster(conf=["CRIU_MaxEpochs = 5"]), jobdir()
     job = start(c, d)
     assert "epoch 1" in c.checkpoint("create", job)
@@ -217,7 +217,7 @@ def test_killed_before_it_can_report(new_cluster, jobdir):
 
 
 def keeper_of(c, job):
-    """The process that renews the job's lease: it has the job's directory open, and nothing else."""
+    """Pid of the process that renews the job's lease. It has only the job's directory open."""
     def has_dir(pid):
         try:
             return any(os.readlink(f) == str(c.ckpt_dir(job)) for f in Path(f"/proc/{pid}/fd").iterdir())
@@ -227,7 +227,7 @@ def keeper_of(c, job):
 
 
 def test_the_process_that_renews_the_lease_dies(new_cluster, jobdir):
-    """Another one takes its place, long before the lease is over."""
+    """Another process replaces it long before the lease expires."""
     c, d = new_cluster(conf=["CheckpointLeaseTime = 20"]), jobdir()
     job = start(c, d)
     first = lib.wait_for(lambda: keeper_of(c, job), "the lease")
@@ -243,7 +243,7 @@ def test_the_process_that_renews_the_lease_dies(new_cluster, jobdir):
 
 
 def test_a_start_that_was_overtaken_takes_no_request(new_cluster, jobdir):
-    """It is told so while it waits for the lease. What a person has asked for is for the start that has the job."""
+    """A start that waits for the lease learns that a later one exists. A person's restart request belongs to the start that has the job."""
     c, d = new_cluster(), jobdir()
     job = start(c, d)
     c.checkpoint("vacate", job)
@@ -280,7 +280,7 @@ exec {real}/ld.so --library-path {real}/lib {real}/criu "$@"
 @pytest.mark.parametrize("limit", [["CheckpointTimeout = 10"], ["CheckpointFreezeTimeout = 5", "CheckpointFileLimit = 16M", "CheckpointTmpLimit = 16M"]],
                          ids=["whole", "freeze"])
 def test_criu_that_hangs_in_the_freeze(new_cluster, jobdir, workloads, limit):
-    """Stopped while it writes the memory of the frozen job: after CheckpointTimeout, or CheckpointFreezeTimeout, the job runs on."""
+    """criu is stopped while it writes the memory of the frozen job. After CheckpointTimeout or CheckpointFreezeTimeout the job goes on."""
     c, d = new_cluster(conf=[*limit, "MemoryEngine = criu"]), jobdir()
     key = limit[0].split()[0]
     job = c.sbatch(f"exec {workloads}/threads 6000 500", "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
@@ -309,7 +309,7 @@ def test_criu_that_hangs_in_the_freeze(new_cluster, jobdir, workloads, limit):
 
 
 def test_end_during_a_checkpoint_is_no_error(cluster, jobdir):
-    """A job that ends by itself while it is being saved has ended well; whoever waits for the epoch is told why there is none."""
+    """A job that ends by itself during a checkpoint has ended normally. The client is told why there is no epoch."""
     for _ in range(5):
         d = jobdir()
         job = cluster.sbatch("while [ ! -e go ]; do :; done", "--checkpoint=UNLIMITED", cwd=d)
@@ -328,7 +328,7 @@ def test_end_during_a_checkpoint_is_no_error(cluster, jobdir):
 
 @pytest.fixture
 def other_host():
-    """Address of a listening process in a network of its own, for this machine another host; it keeps what connects."""
+    """Address of a listening process in another network namespace, for the job another host. It keeps connections open."""
     name, net = f"fsc{os.getpid() % 100000}", f"10.213.{os.getpid() % 250 + 1}"
     ip = lambda *args: subprocess.run(["ip", *args], check=True)
     ip("netns", "add", name)
@@ -460,7 +460,7 @@ def test_epochs_belong_to_root_alone(cluster, jobdir):
 
 
 def test_agent_killed_in_a_checkpoint(cluster, jobdir, workloads):
-    """At moments as chance has it. Its pod dies with it, and so does all that it had started; what is complete on disk is whole."""
+    """The agent is killed at random moments. Its pod and all its processes die with it; complete epochs on disk are intact."""
     import random
     seed = random.randrange(100000)
     rng = random.Random(seed)

@@ -1,4 +1,4 @@
-"""The lab's simulated hosts: they are nodes of one cluster, lose power or network as told, come back, and leave nothing behind."""
+"""The lab's simulated hosts are nodes of one cluster, lose power or network on request, come back, and leave nothing behind."""
 import json
 import os
 import re
@@ -80,7 +80,7 @@ def test_a_vacated_job_goes_on_on_another_host(hosts, jobdir):
 
 
 def test_power_failure(hosts, jobdir):
-    """Slurm takes the node for down and requeues the job; nothing of it runs on; the node comes back."""
+    """Slurm marks the node as down and requeues the job, no process of the host goes on, and the node comes back."""
     c = hosts
     d = jobdir()
     job = c.sbatch(WHERE, "--nodelist=n1", "--checkpoint=UNLIMITED", cwd=d)
@@ -105,7 +105,7 @@ def test_power_failure(hosts, jobdir):
     c.ok("scontrol", "update", f"JobId={job}", "ReqNodeList=", user="root")     # with it, it could only wait for n1
     begun = int(time.time())
     c.up("n1")
-    assert c.node_state("n1") in ("idle", "mixed")
+    assert c.node_state("n1") in ("idle", "mixed", "allocated")        # the job may be there again
     with pytest.raises(lab_module.LabError, match="n1 is up already"):
         c.up("n1")
     assert c.exec("n1", "test", "-e", "/run/gone").returncode == 1
@@ -152,7 +152,7 @@ def tell(p, line):
 
 
 def test_cut_and_heal(hosts, jobdir):
-    """A cut link loses packets, closes nothing, stops nobody; healed, what was sent arrives."""
+    """A cut link loses packets and neither closes connections nor stops processes. After heal the data arrives."""
     c = hosts
     d = jobdir()
     job = c.sbatch(WHERE, "--nodelist=n2", cwd=d)
@@ -185,7 +185,7 @@ def test_cut_and_heal(hosts, jobdir):
 
 
 def test_a_host_without_the_cluster_file_system(hosts):
-    """Read-only or gone on one host; the others, the host's disk and the daemons stay well, and a job can be dumped and restored."""
+    """The cluster file system is read-only or unmounted on one host: other hosts, the host's disk and the daemons work, and a job can be dumped and restored."""
     c = hosts
     home = c.dir / "home" / lib.USER
     job = c.sbatch(WHERE, "-o", "out", "--nodelist=n1", "--checkpoint=UNLIMITED", cwd=home)
@@ -238,7 +238,7 @@ def test_a_host_without_the_cluster_file_system(hosts):
 
 
 def test_down_leaves_nothing(base_dir, jobdir):
-    """In order, with a host cut off and one without power; and after the keeper was killed."""
+    """lab/down in order, with one host cut off and one without power, and after the keeper was killed."""
     before = interfaces()
     for how in ("in order", "keeper killed"):
         c = lib.Cluster(base_dir / f"left_{how[:2]}", hosts=3, proctrack="cgroup")
@@ -266,7 +266,7 @@ def test_down_leaves_nothing(base_dir, jobdir):
 
 
 def test_a_start_that_is_killed_can_be_cleaned_up(base_dir):
-    """lab/up gets SIGKILL as soon as there are hosts; lab/down ends what it had started."""
+    """lab/up gets SIGKILL as soon as there are hosts. lab/down ends what it started."""
     d = base_dir / "killed"
     starter = subprocess.Popen([lib.ROOT / "lab" / "up", "--hosts", "3", "--dir", d, "--user", lib.USER, "--stage", lib.STAGE],
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -338,7 +338,7 @@ def test_commands(new_cluster, cluster):
 
 @pytest.mark.parametrize("address", ["127.0.1.1", "192.0.2.7"])
 def test_machine_whose_name_is_another_address(base_dir, address):
-    """A Debian names itself at 127.0.1.1, clouds at an address of the network. The lab, with the commands in lab/shell, stays at 127.0.0.1."""
+    """The machine's name is at 127.0.1.1 on Debian and at a network address in clouds. The lab and the commands in lab/shell use 127.0.0.1."""
     d, hosts = base_dir / f"debian_{address}", base_dir / f"hosts_{address}"
     hosts.write_text(f"127.0.0.1 localhost\n{address} debian.example debian\n")
     up = lib.ROOT / "lab" / "up"

@@ -1,4 +1,4 @@
-"""create, vacate, restart on real jobs, compared byte for byte with an uninterrupted run."""
+"""create, vacate and restart of real jobs, compared byte for byte with an uninterrupted run."""
 import os
 import re
 from pathlib import Path
@@ -83,7 +83,7 @@ def test_ten_cycles(cluster, jobdir, workloads):
 
 
 def test_a_daemon_of_the_job_is_in_every_epoch(cluster, jobdir):
-    """Its session leader has ended, as after a double fork."""
+    """The daemon's session leader has ended, as after a double fork."""
     d = jobdir()
     (d / "daemon.sh").write_text("i=0; while [ ! -e hurry ]; do i=$((i + 1)); echo $i >> daemon.log; sleep 0.1; done; echo end >> daemon.log\n")
     job = cluster.sbatch("setsid sh -c 'sh daemon.sh >/dev/null 2>&1 &'\nuntil grep -q end daemon.log; do sleep 0.1; done", "--checkpoint=UNLIMITED",

@@ -1,4 +1,4 @@
-"""mpiexec on one node under --checkpoint starts its ranks in the job's pod, and a job that cannot be saved says so."""
+"""mpiexec on one node starts its ranks in the job's pod, and a job that cannot be saved gets a line in its error file."""
 import re
 import shutil
 
@@ -47,7 +47,7 @@ def test_ranks_can_be_saved(cluster, jobdir, mpiexec, rank):
 
 
 def test_a_job_that_cannot_be_saved_says_so_once(cluster, jobdir):
-    """Its script is in srun all the time."""
+    """The script runs srun all the time."""
     c, d = cluster, jobdir()
     job = c.sbatch("srun sh -c 'until [ -e go ]; do sleep 0.1; done'\necho end\n", "--checkpoint=0:02", "-o", "out", "-e", "err", cwd=d)
     c.wait_running(job)

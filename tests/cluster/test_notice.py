@@ -1,4 +1,4 @@
-"""Slurm is about to end a job: preemption with a grace time, and the time limit with --checkpoint-at-limit."""
+"""Jobs that Slurm is about to end: preemption with a grace time, and the time limit with --checkpoint-at-limit."""
 import re
 
 import pytest
@@ -40,7 +40,7 @@ def test_a_preempted_job_continues_where_it_was(new_cluster, jobdir):
 
 @pytest.mark.parametrize("vacate", [False, True], ids=["preempted", "vacated"])
 def test_a_job_that_is_to_leave_does_not_wait_for_a_pre_dump(new_cluster, jobdir, vacate):
-    """Neither for that of a checkpoint before, nor, when Slurm wants the node, for its own."""
+    """It waits neither for the pre-dump of an earlier checkpoint nor, when Slurm wants the node, for its own."""
     c = new_cluster(conf=["CRIU_PreDump=YES", "CRIU_PreDumpDelay=3000", "CRIU_MaxEpochs=2"], slurm_conf=PREEMPT, cpus=2)
     d = jobdir("low")
     job = c.sbatch(SCRIPT.format(n=3000), "--checkpoint=UNLIMITED", "-p", "low", "-n2", "-o", "out", cwd=d)

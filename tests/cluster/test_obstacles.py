@@ -1,4 +1,4 @@
-"""What is in the way of a restore and passes by itself is waited for; the job never starts over for it."""
+"""A restore waits for an obstacle that passes by itself. The job never starts over because of it."""
 import contextlib
 import socket
 
@@ -29,7 +29,7 @@ def bound(s, port):
 
 @contextlib.contextmanager
 def taken(port):
-    """As by a program that has nothing to do with the job."""
+    """A program outside the job has the port."""
     with socket.socket() as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         lib.wait_for(lambda: bound(s, port), "the job to have let go of its port")

@@ -1,4 +1,4 @@
-"""The output of a run that had epochs is kept beside before a fresh start truncates it or appends to it."""
+"""The output of a run with epochs is copied before a fresh start truncates it or appends to it."""
 import os
 import pwd
 
@@ -11,7 +11,7 @@ SCRIPT = "echo begun $SLURM_RESTART_COUNT; echo error >&2; until [ -e go ]; do s
 
 @pytest.fixture
 def requeued(cluster, jobdir):
-    """run(mode, *more): a job with an epoch, requeued by its user and run to its end."""
+    """run(mode, *more): runs a job with an epoch that its user requeues, to its end."""
     c = cluster
 
     def run(mode, *more):
@@ -60,7 +60,7 @@ def test_appended(cluster, requeued):
 
 
 def test_what_cannot_be_kept_is_not_truncated(cluster, jobdir):
-    """The directory takes no new files."""
+    """No file can be created in the directory."""
     c, d = cluster, jobdir()
     job = c.sbatch(SCRIPT, "--checkpoint=UNLIMITED", "-o", "out", "--open-mode=truncate", cwd=d)
     c.wait_running(job)

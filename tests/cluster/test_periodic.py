@@ -39,7 +39,7 @@ def test_on_request_only_makes_none(cluster, jobdir):
 
 
 def test_busy_node_skips_scheduled_but_not_requested_checkpoints(new_cluster, jobdir):
-    """A real hog outside Slurm: two busy loops on two CPUs."""
+    """Load outside Slurm: two busy loops on two CPUs."""
     c = new_cluster(conf=["CRIU_LoadAware = YES", "CRIU_LoadThresholdCPU = 0.5", "CheckpointMaxSkip = 3"])
     d = jobdir()
     cpus = len(os.sched_getaffinity(0))
@@ -62,7 +62,7 @@ def test_busy_node_skips_scheduled_but_not_requested_checkpoints(new_cluster, jo
 
 
 def test_memory_threshold(new_cluster, jobdir):
-    """Whatever the node uses is above 0: skipped and counted, but not forgotten."""
+    """Memory use is always above 0, so checkpoints are skipped, counted, and made after CheckpointMaxSkip."""
     c = new_cluster(conf=["CRIU_LoadAware = YES", "CRIU_LoadThresholdMemory = 0.0", "CRIU_LoadThresholdCPU = 1.0", "CRIU_LoadThresholdIO = 1.0",
                           "CheckpointMaxSkip = 1000"])
     d = jobdir()
@@ -77,7 +77,7 @@ def test_memory_threshold(new_cluster, jobdir):
 
 
 def test_a_full_node_of_well_behaved_jobs_is_no_load(new_cluster, jobdir):
-    """Every CPU of the node is busy with a job that owns it: checkpoints go on."""
+    """Every CPU is busy with the job that it is allocated to: checkpoints are made."""
     cpus = os.cpu_count()
     c = new_cluster(conf=["CRIU_LoadAware = YES", "CRIU_LoadThresholdCPU = 0.7"], cpus=cpus)
     jobs = []
@@ -94,7 +94,7 @@ def test_a_full_node_of_well_behaved_jobs_is_no_load(new_cluster, jobdir):
 
 
 def test_pre_dumps_and_increments(new_cluster, jobdir, workloads):
-    """What a user gets who sets both: epochs by the timer, then a restart from the last of them."""
+    """With both keys set: epochs by the timer, then a restart from the last one."""
     c = new_cluster(conf=["CRIU_PreDump = YES", "CRIU_PreDumpDelay = 0", "CRIU_Incremental = YES", "CRIU_MaxEpochs = 2"])
     d = jobdir()
     job = c.sbatch(f"exec {workloads}/threads 2000 100", "--checkpoint=0:05", "-o", "out", cwd=d)
@@ -110,7 +110,7 @@ def test_pre_dumps_and_increments(new_cluster, jobdir, workloads):
 
 
 def test_increments_are_tracked_where_it_pays(new_cluster, jobdir, workloads):
-    """Of a job that changes little: from one worker to the next, by way of its agent; the first one after a restart begins anew."""
+    """A job that changes little is tracked from one worker to the next, through its agent. After a restart tracking begins again."""
     c = new_cluster(conf=["CRIU_Incremental = YES", "CRIU_MaxEpochs = 2"])
     d = jobdir()
     job = c.sbatch(f"exec {workloads}/waiter 192", "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
@@ -136,7 +136,7 @@ def test_increments_are_tracked_where_it_pays(new_cluster, jobdir, workloads):
 
 
 def test_a_failure_that_passes_is_tried_again_soon(new_cluster, jobdir):
-    """MUNGE is away for a moment. The next success does not take back that one has failed."""
+    """MUNGE does not answer for a moment. The next success does not reset the count of failures."""
     c, d = new_cluster(), jobdir()
     job = c.sbatch(WAIT, "--checkpoint=0:20", "-o", "out", cwd=d)
     c.wait_running(job)

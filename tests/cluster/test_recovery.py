@@ -1,4 +1,4 @@
-"""Nodes that die, lose their link, or cannot restore a job: on simulated hosts. `make test-recovery` runs this suite alone."""
+"""Nodes that die, lose their link, or cannot restore a job, on simulated hosts. `make test-recovery` runs this suite alone."""
 import os
 import random
 import re
@@ -68,7 +68,7 @@ def test_power_failure_in_the_middle(hosts, jobdir, moment):
 
 
 def test_reboot(hosts, jobdir):
-    """The node is back before Slurm has missed it."""
+    """The node is up again before Slurm has noticed its failure."""
     c, d = hosts, jobdir()
     begun = time.monotonic()
     job = submit(c, d, 230)
@@ -88,7 +88,7 @@ def test_reboot(hosts, jobdir):
 
 
 def test_a_node_that_reboots_again_and_again(new_cluster, jobdir):
-    """Slurm holds a job that it has missed on its node for the sixth time; one that advances is to go on all the same."""
+    """Slurm holds a job that was missing on its node for the sixth time. A job with a new epoch is released all the same."""
     c = new_cluster(conf=FSCHED, hosts=1, slurm_conf=[s.replace("Timeout=10", "Timeout=1") for s in FAST])
     d = jobdir()
     job = c.sbatch(SOAK, "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
@@ -166,7 +166,7 @@ def expect_not_run_again(c, d, job, how):
     ("kill -SEGV $$", ("FAILED", "0:11"), "was killed by signal 11", False),
 ])
 def test_a_script_that_ends_on_a_cut_node_does_not_run_again(hosts, jobdir, last, end, how, epoch):
-    """Slurm requeues the job since it has not heard of the end."""
+    """Slurm requeues the job because it has not received its end."""
     c, d = hosts, jobdir()
     job = submit(c, d, script=ENDS + last)
     if epoch:
@@ -187,7 +187,7 @@ def test_a_script_that_ends_on_a_cut_node_does_not_run_again(hosts, jobdir, last
 
 
 def test_a_task_that_ends_before_a_power_failure_does_not_run_again(hosts, jobdir):
-    """Of an array; the power fails before the node has told Slurm of the end."""
+    """A task of an array. The power fails before the node has reported the end to Slurm."""
     c, d = hosts, jobdir()
     job = submit(c, d, 0, "--array=3", script=ENDS)
     c.cut("n1")
@@ -199,7 +199,7 @@ def test_a_task_that_ends_before_a_power_failure_does_not_run_again(hosts, jobdi
 
 
 def test_a_restored_script_that_ends_on_a_cut_node_does_not_run_again(hosts, jobdir):
-    """Neither from the beginning nor from the epoch of its vacate."""
+    """It starts neither from the beginning nor from the epoch of its vacate."""
     c, d = hosts, jobdir()
     job = submit(c, d, script=ENDS)
     c.checkpoint("vacate", job)
@@ -216,7 +216,7 @@ def test_a_restored_script_that_ends_on_a_cut_node_does_not_run_again(hosts, job
 
 
 def test_a_cancelled_job_that_is_requeued_starts_over(hosts, jobdir):
-    """Its script ends with status 0, and Slurm takes no news of a cancelled job for its entry."""
+    """The script ends with status 0, and Slurm accepts no update of a cancelled job's entry."""
     c, d = hosts, jobdir()
     job = submit(c, d, script="trap 'exit 0' TERM\n" + ENDS)
     c.ok("scancel", job)
@@ -248,7 +248,7 @@ def test_a_cut_node_stops_the_job(hosts, jobdir):
 
 
 def test_a_job_whose_lease_is_not_renewed_is_stopped(hosts, jobdir):
-    """As when the file system does not answer: the process that renews the lease hangs. Slurm knows nothing of it."""
+    """The process that renews the lease hangs, as in a file system that does not answer. Slurm does not notice."""
     c, d = hosts, jobdir()
     job = submit(c, d, 300)
     c.checkpoint("create", job)
@@ -308,7 +308,7 @@ def test_a_node_without_the_directory_is_excluded(hosts, jobdir):
 
 
 def test_fail_over_to_a_backup_controller(new_cluster, jobdir):
-    """The job runs on, requests go on, and the backup's own fsched-requeue serves the next failure."""
+    """The job goes on, requests work, and the backup's fsched-requeue handles the next failure."""
     c = new_cluster(conf=FSCHED, hosts=3, backup="n3", slurm_conf=[*FAST, "SlurmctldTimeout=10"])
     d = jobdir()
     job = submit(c, d, 900)
@@ -334,7 +334,7 @@ def test_fail_over_to_a_backup_controller(new_cluster, jobdir):
 
 
 def test_a_job_that_was_suspended_for_longer_than_its_lease_goes_on(hosts, jobdir):
-    """Slurm stops the agent with the job, so that nobody renews the lease; it is still ours when they go on."""
+    """Slurm stops the agent with the job, so the lease is not renewed. The agent still has the lease when both continue."""
     c, d = hosts, jobdir()
     job = submit(c, d, 100)
     lease = c.ckpt_dir(job) / "lease"

@@ -1,4 +1,4 @@
-"""Requests that cannot be met: each gets a message of its own, a non-zero exit, and changes nothing."""
+"""Requests that must be refused: each gets its own message and a non-zero exit status, and changes nothing."""
 import concurrent.futures
 import json
 import os
@@ -87,7 +87,7 @@ def test_restart_of_a_running_and_vacate_of_a_vacated_job(cluster, running):
 
 
 def test_restart_at_once_after_a_vacate_takes_its_epoch(cluster, running):
-    """The entry shows the epoch before until the agent has published the new one."""
+    """The entry shows the previous epoch until the agent has published the new one."""
     job, d = running
     cluster.checkpoint("create", job)
     p = cluster.run("scontrol", "checkpoint", "vacate", job, "--no-wait")
@@ -111,7 +111,7 @@ def test_two_vacates_at_once(cluster, running):
 
 
 def test_a_job_that_is_cancelled_while_it_is_vacated_stays_cancelled(cluster, running):
-    """Slurm would requeue it: the cancel comes after the epoch is complete and before the requeue."""
+    """The cancel comes after the epoch is complete and before the requeue, which Slurm would accept."""
     job, d = running
     slurm = next(cluster.dir.glob("stage/usr/libexec/fsched/fsched-slurm"))
     real = slurm.with_suffix(".real")
@@ -127,7 +127,7 @@ def test_a_job_that_is_cancelled_while_it_is_vacated_stays_cancelled(cluster, ru
 
 
 def test_a_job_that_is_completing_is_left_alone(cluster, jobdir):
-    """slurmctld up to 26.05.3 can crash of a requeue or a release then."""
+    """slurmctld up to 26.05.3 can crash if such a job is requeued or released."""
     d = jobdir()
     job = cluster.sbatch("trap '' TERM; touch up; while :; do sleep 0.1; done", cwd=d)
     cluster.wait_state(job, "RUNNING")
@@ -141,7 +141,7 @@ def test_a_job_that_is_completing_is_left_alone(cluster, jobdir):
 
 @pytest.mark.parametrize("how", ["restart", "release"])
 def test_a_vacated_job_whose_epochs_cannot_be_seen_is_held(cluster, running, how):
-    """As on a node that has another file system in the place of JobCheckpointDir: the job must not start over."""
+    """JobCheckpointDir is another file system, as on a misconfigured node. The job must not start over."""
     job, d = running
     cluster.checkpoint("vacate", job)
     place = cluster.ckpt_dir(job)
@@ -164,7 +164,7 @@ def test_a_vacated_job_whose_epochs_cannot_be_seen_is_held(cluster, running, how
 
 
 def test_the_reason_is_waited_for(cluster, running):
-    """Slurm shows the job as held a while before its agent has told why."""
+    """Slurm shows the job as held some time before its agent has published the reason."""
     job, d = running
     cluster.checkpoint("vacate", job)
     place = cluster.ckpt_dir(job)
@@ -248,7 +248,7 @@ def test_requests_from_another_host(new_cluster, jobdir):
 
 
 def catches(pid, sig):
-    """Has the process a handler for the signal?"""
+    """True if the process has a handler for the signal."""
     mask = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text()).group(1)
     return int(mask, 16) & 1 << (sig - 1)
 
@@ -270,7 +270,7 @@ def test_a_person_who_interrupts_is_told_that_it_goes_on(cluster, running):
 
 
 def waiting(cluster, job, op):
-    """A client that has asked."""
+    """Starts a client that has sent its request."""
     env = {"PATH": cluster.path, "SLURM_CONF": cluster.slurm_conf}
     p = subprocess.Popen(["scontrol", "checkpoint", op, str(job)], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     lib.wait_for(lambda: catches(p.pid, signal.SIGINT) or p.poll() is not None, "the client to have asked")
@@ -326,7 +326,7 @@ def test_an_ended_job_can_be_brought_back(cluster, running):
 
 
 def test_upgrade_between_vacate_and_restart(cluster, running):
-    """The processes of the epoch are those of the old programs."""
+    """The epoch holds processes of the old programs."""
     job, d = running
     cluster.checkpoint("vacate", job)
     for name in ("fsched-leader", "fsched-init"):
@@ -557,7 +557,7 @@ def test_everything_else_reaches_the_real_scontrol(cluster):
 
 
 def test_port_range(new_cluster, jobdir):
-    """Agents listen within CheckpointPorts. When no port is left, that is said, and the job runs and is checkpointed by the timer."""
+    """Agents listen within CheckpointPorts. If no port is free, the entry says so, and the job runs with periodic checkpoints."""
     first = free_ports(2)
     c, jobs = new_cluster(conf=[f"CheckpointPorts = {first}-{first + 1}"]), []
     for _ in range(2):
@@ -582,7 +582,7 @@ def test_port_range(new_cluster, jobdir):
 
 
 def free_ports(n):
-    """First of n ports in a row that nobody listens on, below those that the kernel gives out."""
+    """First of n consecutive free ports below the ephemeral range."""
     for first in range(21000, 29000, n):
         try:
             for port in range(first, first + n):

@@ -1,4 +1,4 @@
-"""Signals, exit status and surroundings: with --checkpoint a script sees what it sees without."""
+"""Signals, exit status and environment: a script with --checkpoint sees the same as without."""
 import os
 import re
 
@@ -8,7 +8,7 @@ import lib
 
 
 def both(cluster, jobdir, script, *args, run=None, cwd_files=()):
-    """Runs the script as a plain and as a checkpoint-enabled job; yields (id, dir) twice to run() and returns both results."""
+    """Runs the script as a plain and as a checkpoint-enabled job. Calls run() with (id, dir) of each and returns both results."""
     results = []
     for name, extra in (("plain", []), ("checkpointed", ["--checkpoint=UNLIMITED"])):
         d = jobdir(name)
@@ -42,7 +42,7 @@ def test_exit_status(cluster, jobdir, script, state, code):
     "kill -STOP 2; sleep 0.5; kill -9 2; sleep 0.5; exit 6", "kill -9 2; sleep 0.2; kill -TERM $$; sleep 5",
 ])
 def test_a_job_that_signals_its_leader(cluster, jobdir, script):
-    """fsched-leader is process 2 of the job and belongs to its user; what becomes of it is not what becomes of the script."""
+    """fsched-leader is process 2 of the job and belongs to its user. Signals to it do not affect the script."""
     plain, ckpt = both(cluster, jobdir, script)
     assert ckpt[:2] == plain[:2]
     assert ("alive" in ckpt[2]) == ("alive" in plain[2])
@@ -53,7 +53,7 @@ def test_a_job_that_signals_its_leader(cluster, jobdir, script):
     ("(sleep 0.2; kill -9 -1) & sleep 5", ("FAILED", "0:9", "")),
 ])
 def test_a_job_that_kills_all_its_processes(cluster, jobdir, script, result):
-    """No comparison with a plain job: that would kill what its user runs elsewhere on this machine."""
+    """Without a plain job for comparison, which would kill the user's other processes on this machine."""
     d = jobdir()
     job = cluster.sbatch(script, "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
     assert cluster.wait_end(job) == result[:2]
@@ -119,7 +119,7 @@ def test_surroundings(cluster, jobdir, workloads):
 
 
 def test_surroundings_survive_a_restart(cluster, jobdir, workloads):
-    """Limits, umask, credentials, descriptors, environment: the restored script sees what it saw before."""
+    """The restored script has the same limits, umask, credentials, descriptors and environment."""
     d = jobdir()
     script = f"ulimit -n 512 -s 4096 -c 0; umask 027; renice -n 5 $$ > /dev/null; . {workloads}/probe.sh > before; touch up\n" \
              f"while [ ! -e go ]; do sleep 0.1; done; . {workloads}/probe.sh > after"
@@ -193,7 +193,7 @@ def test_scancel(cluster, jobdir, workloads):
 
 
 def test_scancel_of_a_script_that_ignores_it(cluster, jobdir):
-    """Killed after KillWait, the agent with it: that is an ordinary end, of which the output says no more than a plain job's."""
+    """Slurm kills it and the agent after KillWait. The output says no more than that of a plain job."""
     def cancel(job, d):
         lib.wait_for(lambda: (d / "out").exists() and "ready" in (d / "out").read_text(), "the script")
         cluster.ok("scancel", job)
@@ -203,7 +203,7 @@ def test_scancel_of_a_script_that_ignores_it(cluster, jobdir):
 
 
 def test_warning_signal_before_the_time_limit(cluster, jobdir, workloads):
-    """--signal=B:USR1@… reaches the batch script once. Slurm looks at time limits only now and then, hence one minute."""
+    """--signal=B:USR1@… reaches the batch script once. Slurm checks time limits rarely, so the limit is one minute."""
     results = []
     jobs = []
     for extra in ([], ["--checkpoint=UNLIMITED"]):

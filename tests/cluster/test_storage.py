@@ -1,4 +1,4 @@
-"""Trouble with the checkpoint directory's file system: full, slow, hanging, not writable, unreadable (faultfs.c)."""
+"""Faults of the checkpoint directory's file system: full, slow, hanging, not writable, unreadable (faultfs.c)."""
 import os
 import re
 import subprocess
@@ -18,7 +18,7 @@ LONG = lib.DEADLINE * 2
 
 
 class FaultFs:
-    """faultfs on a directory. fault(word) breaks it, fault("off") mends it."""
+    """faultfs on a directory. fault(word) starts a fault, fault("off") ends it."""
 
     def __init__(self, program, base):
         self.source, self.mount, self.control = base / "source", base / "mounted", base / "control"
@@ -70,13 +70,13 @@ def fs(faultfs_program, base_dir, request):
 
 @pytest.fixture
 def c(fs, new_cluster):
-    """A cluster whose checkpoint directory is on fs, which is well again when the cluster is ended."""
+    """A cluster whose checkpoint directory is on fs. The fault is ended before the cluster."""
     yield new_cluster(conf=[f"JobCheckpointDir = {fs.mount}/checkpoint", f"CheckpointLeaseTime = {LEASE}", "CRIU_MaxEpochs=3"])
     fs.fault("off")
 
 
 def on_disk(fs, job):
-    """What lies in the job's epochs/, seen past faultfs: a hang does not reach whoever looks here."""
+    """Names in the job's epochs/, read below faultfs, so that a hang does not block the test."""
     d = fs.source / "checkpoint" / str(job) / "epochs"
     return sorted(p.name for p in d.iterdir()) if d.is_dir() else []
 
@@ -151,7 +151,7 @@ def test_short_hang(c, fs, jobdir):
 
 
 def still(d):
-    """No more progress: nothing of the job runs."""
+    """The job makes no progress and has no process."""
     before = progress(d)
     time.sleep(1)
     return progress(d) == before
@@ -159,7 +159,7 @@ def still(d):
 
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "in-a-checkpoint"])
 def test_long_hang(c, fs, jobdir, busy):
-    """busy: the agent itself is about to wait for the file system, too."""
+    """busy: the agent itself waits for the file system too."""
     d = jobdir()
     job = submit(c, d)
     c.checkpoint("create", job)
@@ -235,7 +235,7 @@ def test_unreadable_at_the_restore(c, fs, jobdir, what):
 
 
 def test_not_writable_while_it_runs(c, fs, jobdir):
-    """The lease cannot be renewed any more: stopped, with the reason, and continued where it can be written again."""
+    """The lease cannot be renewed: the job is stopped with the reason, and continues where the directory is writable."""
     d = jobdir()
     job = submit(c, d)
     c.checkpoint("create", job)
@@ -247,7 +247,7 @@ def test_not_writable_while_it_runs(c, fs, jobdir):
 
 
 def test_what_is_beyond_a_limit_is_said_before_the_freeze(new_cluster, jobdir):
-    """In the entry, by the first periodic checkpoint; an epoch that could not be restored does not come to be."""
+    """The first periodic checkpoint writes it into the entry. No epoch is made that could not be restored."""
     c, d = new_cluster(conf=["CheckpointTmpLimit=1M", "CheckpointFileLimit=1M"]), jobdir()
     script = "head -c 3M /dev/zero | tr '\\0' x > {0}\nexec 3<> {0}\nuntil [ -e go ]; do sleep 0.1; done\n"
     private = c.sbatch(script.format("/tmp/large"), "--checkpoint=0:02", "-o", "out", cwd=d)

@@ -1,4 +1,4 @@
-"""sbatch --checkpoint: what is taken, what is refused, and that it leaks nowhere."""
+"""sbatch --checkpoint: accepted and refused values, and that the option does not reach steps and nested jobs."""
 import pytest
 
 FORMATS = {"2": "00:02:00", "1:30": "00:01:30", "2:30:00": "02:30:00", "1-0": "1-00:00:00", "1-0:30": "1-00:30:00",

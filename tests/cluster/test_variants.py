@@ -1,4 +1,4 @@
-"""The same short life of a job on clusters that are configured otherwise."""
+"""One short life of a job on clusters with several configurations."""
 import os
 import shutil
 import tempfile
@@ -22,7 +22,7 @@ VARIANTS = {
 
 
 def life(c, d, user=lib.USER, out="out", submit=()):
-    """Periodic epoch, create, vacate, restart, a signal, the end; returns what the job printed."""
+    """A periodic epoch, create, vacate, restart, a signal, the end. Returns the job's output."""
     job = c.sbatch(SCRIPT, "--checkpoint=0:02", "-o", out, *submit, cwd=d, user=user)
     c.wait_running(job)
     c.wait_entry(job, lambda e: int(e["epoch"]) >= 1, "a periodic epoch")

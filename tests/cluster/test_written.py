@@ -1,4 +1,4 @@
-"""Files that the job writes and closes again: after a restore, from an older epoch too, they continue as if nothing had happened."""
+"""Files that the job writes and closes: after a restore, also from an older epoch, their content is that of an undisturbed run."""
 import os
 
 import lib
@@ -26,7 +26,7 @@ exit 7
 
 
 def tree(d):
-    """Content of all files below d, by relative path; what Slurm and the test put there left out."""
+    """Content of all files below d by relative path, without the files of Slurm and of the test."""
     found = {}
     for top, _, names in os.walk(d):
         for n in names:
@@ -72,7 +72,7 @@ def test_closed_files_follow_the_epoch(new_cluster, jobdir):
 
 
 def test_again_and_again(new_cluster, jobdir):
-    """Each restore goes back to the oldest epoch kept; the list of written files has to survive that."""
+    """Each restore uses the oldest epoch. The list of written files must survive that."""
     c = new_cluster(conf=["CRIU_MaxEpochs = 2"])
     script = SCRIPT.format(steps=400)
     ref, got = jobdir("reference"), jobdir("checkpointed")
@@ -93,7 +93,7 @@ def test_again_and_again(new_cluster, jobdir):
 
 
 def test_a_large_file_that_is_rewritten(new_cluster, jobdir):
-    """What only grows is truncated; what is seen to be rewritten is copied; before that is known, the restore says which file it is."""
+    """A file that only grows is truncated, and a file that was seen to be rewritten is copied. Before that is known, the restore names the file."""
     c = new_cluster(conf=["CRIU_MaxEpochs = 3"])
     d = jobdir()
     # one rewrite per file that appears, none of them under way in a freeze: what it is like half-way is chance
@@ -120,7 +120,7 @@ def test_a_large_file_that_is_rewritten(new_cluster, jobdir):
 
 
 def test_a_new_start_forgets(new_cluster, jobdir):
-    """After a requeue from the beginning, the list is a new one."""
+    """A requeue from the beginning empties the list."""
     c = new_cluster()
     d = jobdir()
     job = c.sbatch('echo x > "run.$SLURM_RESTART_COUNT"; while [ ! -e go ]; do sleep 0.1; done; echo y > late', "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
@@ -139,7 +139,7 @@ def test_a_new_start_forgets(new_cluster, jobdir):
 
 
 def test_what_a_trap_writes_while_the_job_is_requeued(new_cluster, jobdir):
-    """It belongs to no run: the job goes on from an epoch in which it had not been written."""
+    """The file is removed: the job continues from an epoch at which it had not been written."""
     c, d = new_cluster(), jobdir()
     job = c.sbatch("trap 'echo term >> traps; exit 1' TERM; trap 'echo exit >> traps' EXIT\n"
                    "touch up; while [ ! -e go ]; do sleep 0.1; done; echo end >> traps", "--checkpoint=UNLIMITED", "-o", "out", cwd=d)

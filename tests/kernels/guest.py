@@ -1,6 +1,6 @@
-"""A guest of QEMU without hardware's help (any machine can do it) that runs tests/kernels/steps.sh with a kernel of scripts/get-kernels.sh.
+"""A QEMU guest without hardware virtualization, which runs tests/kernels/steps.sh with a kernel of scripts/get-kernels.sh.
 
-It has one processor and an ext4 disk with this build's fsched, criu, busybox and the libraries of this machine that those need."""
+It has one processor and an ext4 disk with this build of fsched, criu, busybox and the libraries that they need."""
 import json
 import os
 import shutil
@@ -20,7 +20,7 @@ CONF = "CheckpointType = checkpoint/criu\nPodDir = /run/pods\nCRIU_MaxEpochs = 2
 
 
 class Results:
-    """What the guest wrote to its second serial port."""
+    """The output of the guest on its second serial port."""
 
     def __init__(self, text, console):
         self.console = console
@@ -54,7 +54,7 @@ class Results:
 
 
 def libraries(programs):
-    """Paths of all shared objects that they load, the loader among them (ldd is not content with static programs)."""
+    """Paths of all shared objects that the programs load, with the loader. (ldd fails for static programs.)"""
     found = set()
     for program in programs:
         for line in subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout.splitlines():
@@ -71,7 +71,7 @@ def busybox(where):
 
 
 def make_references(test):
-    """Runs of this machine with which those of the guest are compared: their arguments, exit status and what they wrote."""
+    """Runs on this machine with which those of the guest are compared: arguments, exit status and output."""
     for name, arguments in COMPARED.items():
         work = test / "reference" / name
         work.mkdir(parents=True)
@@ -112,7 +112,7 @@ def make_root(root, stage, criu, kernel, steps):
 
 
 def make_initramfs(where, archive, kernel):
-    """busybox, and the modules without which there is no disk."""
+    """busybox and the modules for the disk."""
     for d in ("bin", "dev", "root"):
         (where / d).mkdir(parents=True)
     shutil.copy("/bin/busybox", where / "bin")
@@ -133,7 +133,7 @@ def make_initramfs(where, archive, kernel):
 
 
 def run(directory, stage, criu, qemu, kernel, steps, deadline):
-    """Boots it, waits for its end at most deadline seconds, and returns Results."""
+    """Boots the guest, waits at most deadline seconds for its end, and returns Results."""
     make_root(directory / "root", stage, criu, kernel, steps)
     make_initramfs(directory / "initramfs", directory / "initrd", kernel)
     disk = directory / "disk"

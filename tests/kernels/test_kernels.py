@@ -1,4 +1,4 @@
-"""The memory engine on Debian's stock kernels, in guests of QEMU: FSCHED_TEST_KERNELS="oldstable stable testing", or the first of them in short."""
+"""The memory engine on Debian's stock kernels in QEMU guests: FSCHED_TEST_KERNELS="oldstable stable testing"; empty: a short test of the first one."""
 import os
 import platform
 import shutil
@@ -43,7 +43,7 @@ def check_doctor(got, tracking):
 
 
 def check_way(memory, way):
-    """A copy is made before the freeze; what has grown since is written directly."""
+    """Memory for the copy is reserved before the freeze; memory that the job has added since is written directly."""
     assert memory["method"] == way or way == "staged" and "grown" in memory["why"], memory
 
 

@@ -1,4 +1,4 @@
-"""Pods need root, and must not leave anything on the machine."""
+"""Pods need root and must leave nothing on the machine."""
 import os
 import shutil
 import sys
@@ -12,7 +12,7 @@ import leftovers  # noqa: E402  (lib puts lab/ into the path)
 
 
 def of_pods():
-    """What is there of the pods of this process; others test theirs at the same time."""
+    """Left-overs of the pods of this process. Other processes test theirs at the same time."""
     ours = tuple(lib.POD_BASES)
     found = {leftovers.describe(p) for p in leftovers.pids() if lib.program(p).startswith(ours)}
     return found | {line for line in leftovers.mounts_below("/var/tmp") if line.startswith(ours)}

@@ -1,11 +1,11 @@
-"""Jobs that verify every page of every generation of their memory, through cycles of full epochs, increments, tracked or not, the ways of the ladder, kills and
-restores, as chance has it. 3 cycles in `make test`; `make test-memory CYCLES=50 SEED=n` for more. What fails names its seed."""
+"""Jobs that verify every page of their memory, through random cycles of full epochs, tracked and other increments, the ways of taking memory,
+kills and restores. 3 cycles in `make test`; `make test-memory CYCLES=50 SEED=n` for more. A failure names its seed."""
 import os
 import random
 
 import pytest
 
-from test_memory import RUNGS, Job
+from test_memory import WAYS, Job
 from test_pod import base, pods  # noqa: F401  (fixtures)
 
 CYCLES = int(os.environ.get("FSCHED_CYCLES", "3"))
@@ -15,7 +15,7 @@ SHAPES = {"threads": ("memory", 32, 4, 1), "processes": ("memory", 12, 2, 3), "k
 
 @pytest.fixture
 def confs(base):
-    """Configurations, of which every epoch takes another; increments continue what the others have made."""
+    """Configurations; every epoch uses another one, and increments refer to epochs of the others."""
     made = {}
     for name, lines in {"full": [], "increment": ["CRIU_Incremental = YES", "CRIU_FullEvery = 4"],
                         "pre-dump": ["CRIU_Incremental = YES", "CRIU_PreDump = YES", "CRIU_PreDumpDelay = 0"],
@@ -34,7 +34,7 @@ def test_cycles(pods, base, confs, shape, record_property):
     def checkpoint(*argv):
         # criu alone is slow and tested elsewhere; what it makes has to be continued all the same
         conf = rng.choice(["full", "increment", "increment", "increment", "pre-dump", "pre-dump", "criu"])
-        fault = "" if argv or conf == "criu" else f"force-{rng.choice(RUNGS)}"
+        fault = "" if argv or conf == "criu" else f"force-{rng.choice(WAYS)}"
         if rng.random() < 0.7:
             fault += ",force-tracking"
         done.append(" ".join([conf, fault, *argv]))
@@ -60,5 +60,5 @@ def test_cycles(pods, base, confs, shape, record_property):
 
 
 def errors(job):
-    """What the job has found to differ so far."""
+    """The differences that the job has found."""
     return [line for line in job.out.read_text().splitlines() if "differs" in line]

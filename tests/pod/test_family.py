@@ -14,7 +14,7 @@ MIB = 1 << 20
 
 
 class Family(Job):
-    """brood: a process with so much memory, children, and what each of them rewrites."""
+    """brood: a process with memory, its children, and the part that each child rewrites."""
 
     def __init__(self, pods, base, mib, children, *busy, own_kib=64):
         self.size = mib * MIB
@@ -23,11 +23,11 @@ class Family(Job):
         super().__init__(pods, base, "brood", mib << 10, children, own_kib, *busy)
 
     def held(self, key="Pss_Anon:"):
-        """Bytes of memory of all processes, what they share counted once."""
+        """Bytes of memory of all processes, shared memory counted once."""
         return sum(int(line.split()[1]) << 10 for p in self.processes() for line in open(f"/proc/{p}/smaps_rollup") if line.startswith(key))
 
     def check(self):
-        """Stays in common, and is stored once."""
+        """The memory stays shared and is stored once."""
         memory = self.manifest()["memory"]
         assert self.held() < self.once, memory
         assert memory["raw"] + memory["criu"] < self.once, memory
@@ -35,7 +35,7 @@ class Family(Job):
 
 
 def verify(base, job, epoch):
-    """Every byte of it, by the worker."""
+    """Verifies every byte of the epoch with the worker."""
     record = job.record()
     request = {"job_dir": str(job.state), "epoch": epoch, "config": str(base / "fsched.conf"), "sign": False,
                "uid": record["uid"], "gid": record["gid"], "groups": [], "uuid": record["uuid"]}
@@ -45,7 +45,7 @@ def verify(base, job, epoch):
 
 
 class Peak(threading.Thread):
-    """The most memory that any worker of this job has."""
+    """Peak memory of the workers of this job."""
 
     def __init__(self, job):
         super().__init__()
@@ -73,17 +73,17 @@ class Peak(threading.Thread):
         self.join()
 
 
-@pytest.mark.parametrize("shape,rung", [((20, 60), "staged"), ((100, 8), "fork"), ((100, 8), "direct")], ids=["many", "fork", "direct"])
-def test_memory_stays_in_common(pods, base, shape, rung):
+@pytest.mark.parametrize("shape,way", [((20, 60), "staged"), ((100, 8), "fork"), ((100, 8), "direct")], ids=["many", "fork", "direct"])
+def test_memory_stays_in_common(pods, base, shape, way):
     job = Family(pods, base, *shape)
     assert job.held() < job.once < job.held("Anonymous:") / 4
     with Peak(job) as peak:
         for _ in range(5):
-            job.checkpoint(fault=f"force-{rung}")
+            job.checkpoint(fault=f"force-{way}")
             job.check()
     # A copy of it, an eighth more, what is kept for criu's images, and some 40 MiB of the worker's own.
     assert 0 < peak.bytes < job.once * 9 / 8 + 80 * MIB
-    job.checkpoint("--kill", fault=f"force-{rung}")
+    job.checkpoint("--kill", fault=f"force-{way}")
     assert "takes longer" not in job.restore()
     assert job.held() < 1.25 * job.once
     job.checkpoint()
@@ -129,8 +129,8 @@ def test_increments_of_a_family(pods, base):
 
 @pytest.mark.parametrize("busy", [[], ["busy"]], ids=["idle", "busy"])
 def test_a_pre_dump_of_a_family(pods, base, busy):
-    """busy: pages that a round has copied once, for all, are written by the process that they were copied from. With hashes, by which it
-    is found to be the same if that process could not be stopped in time on a busy machine."""
+    """busy: the process from which a round copied shared pages writes to them. With hashes, which find unchanged pages if that process could
+    not be stopped in time on a busy machine."""
     conf = base / "family-pre-dump.conf"
     conf.write_text((base / "fsched.conf").read_text() + "CRIU_PreDump = yes\nCRIU_PreDumpDelay = 1\nCRIU_Incremental = yes\n")
     job = Family(pods, base, 40, 12, *busy)

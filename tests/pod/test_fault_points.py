@@ -1,5 +1,5 @@
-"""The worker or criu gets SIGKILL at each of the points that `fsched-worker faults` lists: the job runs on as if nothing had been, nothing
-of ours stays in it, and the next checkpoint or restore is as good as ever."""
+"""The worker or criu gets SIGKILL at each point that `fsched-worker faults` lists: the job goes on undisturbed, nothing of fsched stays in it,
+and the next checkpoint or restore succeeds."""
 import os
 import re
 import subprocess
@@ -27,12 +27,12 @@ def descriptors(pid):
 
 
 def look(job):
-    """What could be left in the processes of the job, by pid."""
+    """Mappings and descriptors of the job's processes by pid, to find what is left in them."""
     return {pid: (names_of_mappings(pid), descriptors(pid)) for pid in job.processes()}
 
 
 def untouched(job, before):
-    """Waits until nothing of a checkpoint is left in the job."""
+    """Waits until nothing of a checkpoint is left in the job's processes."""
     pid_1 = lib.children(job.p.pid)[-1]
     lib.wait_for(lambda: set(job.processes()) == set(before), "the children of a snapshot to be gone")
     lib.wait_for(lambda: not [p for p in lib.descendants(pid_1) if "criu" in " ".join(lib.command(p)) or lib.comm(p) == "fsched-worker"],
@@ -53,7 +53,7 @@ def epochs(job):
 @pytest.mark.parametrize("program", [("waiter", 24), ("memory", 24, 1, 2)], ids=["waiter", "memory"])
 @pytest.mark.parametrize("victim", ["worker", "criu"])
 def test_killed_in_a_checkpoint(pods, base, victim, program):
-    """waiter is what notices children, signals, descriptors; memory verifies every page."""
+    """waiter notices children, signals and descriptors; memory verifies every page."""
     job = Job(pods, base, *program)
     before = look(job)
     names = [n for n in points("checkpoint", "complete", "vacate") if n.startswith("criu-") == (victim == "criu")]
@@ -111,7 +111,7 @@ def test_killed_in_a_system_call(pods, base, name, program):
 
 
 def test_killed_in_a_restore(pods, base):
-    """There is no half of a job: it is gone, and the next restore brings it back."""
+    """No partial job is left: all its processes are gone, and the next restore succeeds."""
     job = Job(pods, base, "memory", 16, 1, 2)
     job.checkpoint("--kill")
     for name in points("restore"):

@@ -1,5 +1,5 @@
-"""Whatever hangs while the job is frozen, it is let go when CheckpointFreezeTimeout is over, runs on as if nothing had been, and the reason
-is told."""
+"""If anything hangs while the job is frozen, the job is thawed after CheckpointFreezeTimeout and goes on undisturbed, and the error names
+the reason."""
 import time
 
 import pytest

@@ -1,4 +1,4 @@
-"""CRIU_Incremental, CRIU_FullEvery and CRIU_MaxEpochs together: which epochs are full, what stays when older ones go, what a damaged one costs."""
+"""CRIU_Incremental, CRIU_FullEvery and CRIU_MaxEpochs together: which epochs are full, which files stay when older epochs are removed, and the effects of damage."""
 import os
 import re
 import subprocess
@@ -42,7 +42,7 @@ def log(job):
 
 
 def test_every_tenth_is_full(pods, base, conf):
-    """CRIU_FullEvery = 10, its default: 1 to 9 are increments, the first has nothing to continue; 10 is full and shares nothing; 11 continues it."""
+    """CRIU_FullEvery = 10 (default): 1 to 9 are increments, the first of them without a predecessor; 10 is full and shares nothing; 11 refers to it."""
     c = conf("CRIU_MaxEpochs = 2")
     job = Job(pods, base, "waiter", 16)
     full = []
@@ -82,7 +82,7 @@ def test_what_newer_epochs_need_stays_and_is_told(pods, base, conf):
 
 
 def restore(job, epoch):
-    """From that epoch; what it said."""
+    """Restores that epoch and returns the output."""
     job.p.wait(60)
     out = job.work / f"restore-{epoch}-{job.restores}"
     job.restores += 1
@@ -92,8 +92,8 @@ def restore(job, epoch):
 
 
 def test_a_broken_link(pods, base, conf):
-    """A chunk that two epochs share is damaged: both are found out, the one before it is whole, and the next checkpoint is a full one,
-    whatever CRIU_FullEvery says; then increments go on."""
+    """A chunk that two epochs share is damaged. Both are detected as damaged, the epoch before them is intact, and the next checkpoint is
+    full, whatever CRIU_FullEvery says. Then increments continue."""
     c = conf("CRIU_MaxEpochs = 20", "CRIU_FullEvery = 4")
     job = Job(pods, base, "waiter", 16)
     for _ in range(5):
@@ -117,7 +117,7 @@ def test_a_broken_link(pods, base, conf):
 
 @pytest.mark.parametrize("what", ["image", "hashes", "chunks"])
 def test_an_epoch_that_cannot_be_continued(pods, base, conf, what):
-    """Damage that the next checkpoint itself comes upon: it is a full one, and says so."""
+    """The next checkpoint itself finds the damage: it is full, and a warning says so."""
     c = conf("CRIU_MaxEpochs = 3")
     job = Job(pods, base, "waiter", 16)
     job.checkpoint(conf=c)

@@ -1,4 +1,4 @@
-"""The memory engine: every way of taking memory, every way of bringing it back, and what happens when something dies on the way."""
+"""The memory engine: each way of taking memory, each way of restoring it, and processes that die meanwhile."""
 import json
 import os
 import re
@@ -12,11 +12,11 @@ import pytest
 
 from test_pod import USER, base, lines, pods  # noqa: F401  (fixtures)
 
-RUNGS = ["fork", "staged", "direct"]
+WAYS = ["fork", "staged", "direct"]
 
 
 class Job:
-    """One of the programs that verify themselves, in a pod."""
+    """A program that verifies its memory, in a pod."""
 
     def __init__(self, pods, base, *argv):
         self.pods, self.base, self.dir = pods, base, pods.place("m")
@@ -36,7 +36,7 @@ class Job:
                               stdin=subprocess.DEVNULL, timeout=240, check=False)
 
     def begin(self, *argv, fault=""):
-        """Does not wait for its end."""
+        """Starts a command and does not wait for its end."""
         p = subprocess.Popen([self.base / "stage/usr/bin/fsched", "pod", *map(str, argv)], env={**self.pods.env(), "FSCHED_FAULT": fault}, text=True,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         self.pods.running.append(p)
@@ -76,7 +76,7 @@ class Job:
         return [p for p in lib.descendants(self.p.pid) if (lib.program(p) or "") == os.fsdecode(name)]
 
     def work_on(self):
-        """Until each process has verified and rewritten for a while: for so much processor time, on whatever machine."""
+        """Waits until each process has used some processor time to verify and rewrite its memory."""
         end = {p: lib.cpu_time(p) + 0.3 for p in self.processes()}
         assert end, self.said.read_text()
         lib.wait_for(lambda: all(lib.cpu_time(p) >= t for p, t in end.items()), "work of the restored processes", 120)
@@ -94,16 +94,16 @@ def conf_criu(base):
     return f
 
 
-@pytest.mark.parametrize("rung", RUNGS)
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("shape", [(48, 2, 1), (16, 1, 3)], ids=["threads", "processes"])
-def test_every_page_of_every_generation(pods, base, rung, shape):
+def test_every_page_of_every_generation(pods, base, way, shape):
     job = Job(pods, base, "memory", *shape)
     for n in range(2):
-        assert f"epoch {2 * n + 1}" in job.checkpoint(fault=f"force-{rung}")
+        assert f"epoch {2 * n + 1}" in job.checkpoint(fault=f"force-{way}")
         memory = job.manifest()["memory"]
-        assert memory["method"] == rung or rung == "staged" and "grown" in memory["why"], memory
+        assert memory["method"] == way or way == "staged" and "grown" in memory["why"], memory
         assert len(job.processes()) == shape[2], "a child of a snapshot is left"
-        job.checkpoint("--kill", fault=f"force-{rung}")
+        job.checkpoint("--kill", fault=f"force-{way}")
         assert job.manifest()["memory"]["method"] == "direct"      # it stays frozen anyway
         said = job.restore()
         assert "restored from epoch" in said and "takes longer" not in said, said
@@ -113,10 +113,10 @@ def test_every_page_of_every_generation(pods, base, rung, shape):
 
 
 def test_the_epoch_of_a_fork_is_restored(pods, base):
-    """Not only that of the stop behind it: the job is killed, and goes back."""
+    """Restores the epoch of the fork, not only that of a later stop: the job is killed and goes back."""
     job = Job(pods, base, "memory", 32, 2, 1)
-    for rung in ("fork", "staged"):
-        job.checkpoint(fault=f"force-{rung}")
+    for way in ("fork", "staged"):
+        job.checkpoint(fault=f"force-{way}")
         job.fsched("kill", job.state)
         job.restore()
         job.work_on()
@@ -124,7 +124,7 @@ def test_the_epoch_of_a_fork_is_restored(pods, base):
 
 
 def test_criu_takes_and_restores_the_memory(pods, base, conf_criu):
-    """Each engine restores what the other has saved."""
+    """Each engine restores epochs of the other."""
     job = Job(pods, base, "memory", 32, 1, 2)
     job.checkpoint("--kill", conf=conf_criu)
     assert "memory" not in job.manifest()
@@ -136,7 +136,7 @@ def test_criu_takes_and_restores_the_memory(pods, base, conf_criu):
 
 
 def test_shared_since_a_fork_stays_shared(pods, base):
-    """A child that has most of its memory in common with its parent: to read it makes no copies, and it is restored so."""
+    """A child that shares most of its memory with its parent: reading it makes no copies, and the restored processes share it too."""
     code = "import os, time; x = bytearray(os.urandom(1 << 20)) * 160; os.fork(); print('up', flush=True); time.sleep(1000)"
     d = pods.place("s")
 
@@ -146,7 +146,7 @@ def test_shared_since_a_fork_stays_shared(pods, base):
         return sum(int(line.split()[1]) for q in mine for line in open(f"/proc/{q}/smaps_rollup") if line.startswith("Pss_Anon:"))
     p = pods.start(d / "work", "run", "--dir", d / "state", "--user", USER, "--", "/usr/bin/python3", "-c", code, out=d / "work/out")
     lib.wait_for(lambda: lines(d / "work/out") == 2, "output")
-    for way in RUNGS:
+    for way in WAYS:
         subprocess.run([base / "stage/usr/bin/fsched", "pod", "checkpoint", d / "state"], env={**pods.env(), "FSCHED_FAULT": f"force-{way}"}, check=True)
         assert held(p) < 200 * 1024, way
     assert pods.fsched("checkpoint", "--kill", d / "state").returncode == 0
@@ -168,7 +168,7 @@ def test_a_snapshot_is_not_seen_by_the_job(pods, base, filtered):
     assert "children 0 signals 0 handlers 0 short 0 descriptors 0" in job.out.read_text()
 
 
-def test_the_ladder_ends_at_criu(pods, base):
+def test_the_last_way_is_criu(pods, base):
     job = Job(pods, base, "memory", 16, 1, 1)
     said = job.checkpoint(fault="snapshot-fails")
     assert "a fault on purpose" in said and "epoch 1" in said
@@ -182,7 +182,7 @@ def test_the_ladder_ends_at_criu(pods, base):
 @pytest.mark.parametrize("fault", ["die-before-snapshot", "die-after-snapshot", "die-in-drain", "die-before-commit",
                                    "criu-dies-before-snapshot", "criu-dies-after-snapshot"])
 def test_a_worker_or_criu_that_is_killed(pods, base, fault):
-    """The job runs on, nothing of ours stays in it, and the next checkpoint is as good as ever."""
+    """The job goes on, nothing of fsched stays in it, and the next checkpoint succeeds."""
     job = Job(pods, base, "memory", 16, 1, 2)
     job.checkpoint(fault=f"force-fork,{fault}", fails=True)
     lib.wait_for(lambda: len(job.processes()) == 2, "the children of the snapshot to be gone", 10)
@@ -223,14 +223,14 @@ def test_every_page_through_increments(pods, base, conf_incremental):
     job.stop()
 
 
-@pytest.mark.parametrize("rung", ["fork", "staged"])
-def test_increments(pods, base, rung, conf_incremental):
-    """Of a heap that hardly changes little is written again; the older epoch may go; every third one is full."""
+@pytest.mark.parametrize("way", ["fork", "staged"])
+def test_increments(pods, base, way, conf_incremental):
+    """An increment of a heap that hardly changes is small, the older epoch can be removed, and every third epoch is full."""
     conf = conf_incremental
     job = Job(pods, base, "waiter", 48)
     got = []
     for n in range(1, 6):
-        job.checkpoint(fault=f"force-{rung}", conf=conf)
+        job.checkpoint(fault=f"force-{way}", conf=conf)
         got.append(job.manifest()["memory"])
         assert len(list(job.state.glob("epochs/0*"))) == 1      # CRIU_MaxEpochs is 1
     assert [m["increment"] for m in got] == [False, True, False, True, True]
@@ -245,7 +245,7 @@ def test_increments(pods, base, rung, conf_incremental):
 
 
 def criu_restores_an_export(pods, base, job, epoch):
-    """Plain images: criu restores them in an empty pod, without anything of ours but the library that every criu here has."""
+    """criu restores the exported plain images in an empty pod, with nothing of fsched but the library that every criu here has."""
     images = job.dir / "images"
     p = subprocess.run([base / "stage/usr/bin/fsched", "export", job.state, str(epoch), images], env=pods.env(), capture_output=True, text=True, check=False)
     assert p.returncode == 0, p.stderr
@@ -287,7 +287,7 @@ def huge_kib(pid):
 
 
 def test_huge_pages_come_back(pods, base):
-    """The writes of the job after a fork split every huge page that it has; a restore fills memory that is to have huge ones."""
+    """The job's writes after a fork split all its huge pages, and they are made whole again. A restore fills memory that gets huge pages."""
     if "never" in Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text().split("[")[1].split("]")[0]:
         pytest.skip("this kernel gives no huge pages")
     d = pods.place("h")
@@ -326,7 +326,7 @@ def test_damage_is_found(pods, base):
 
 
 def test_memory_that_criu_does_not_leave_out(pods, base):
-    """Nothing fails then, it only takes as long as without fsched: it is said, and the epoch is one of criu's."""
+    """Nothing fails. The checkpoint takes as long as with criu alone, a warning says so, and criu's images hold the memory."""
     job = Job(pods, base, "memory", 16, 1, 1)
     said = job.checkpoint(fault="no-elision")
     assert "criu has written the job's private memory" in said, said

@@ -1,4 +1,4 @@
-"""Open files whose names are not what they were: every epoch that is complete can be restored, more than once, or there is none."""
+"""Open files whose names have changed: a complete epoch can be restored more than once, or no epoch is made."""
 import shutil
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def runs_on(job):
 
 
 def test_a_name_that_is_gone_while_another_remains(pods, base):
-    """ln part final; rm part, O_TMPFILE, mapped, in other directories, and the old name is that of another file now."""
+    """`ln part final; rm part`, O_TMPFILE, mapped files, other directories, and an old name that another file has now."""
     job = Job(pods, base, "names")
     names = names_in(job.work)
     assert "epoch 1" in job.checkpoint()
@@ -65,7 +65,7 @@ until [ -e stop ]; do echo x >&7; sleep 0.05; done"""
 
 @pytest.mark.parametrize("final,found", [("final", True), ("sub/final", False)])
 def test_a_name_that_is_lost_between_the_look_and_the_freeze(pods, base, final, found):
-    """Found beside the old one; further away it is not searched while the job stands still: no epoch then, but the next one."""
+    """A new name in the same directory is found. Other directories are not searched in the freeze: that checkpoint fails and the next one succeeds."""
     job = script(pods, base, "mkdir sub; " + LATE.format(final=final))
     p = job.begin("checkpoint", job.state, fault="wait-before-freeze")
     lib.wait_for((job.state / "waiting").exists, "the worker")
@@ -83,7 +83,7 @@ def test_a_name_that_is_lost_between_the_look_and_the_freeze(pods, base, final, 
 
 
 def test_a_file_over_the_limit(pods, base):
-    """Changed in place by a job that goes on, it would be lost to the epoch; a job that stops leaves it as it is."""
+    """If the job goes on and changes the file in place, the epoch could not be restored. A job that is vacated leaves the file unchanged."""
     conf = base / "small-files.conf"
     conf.write_text((base / "fsched.conf").read_text() + "CheckpointFileLimit = 64K\n")
     job = script(pods, base, "head -c 100000 /dev/zero > data; exec 8<> data; echo ready; "
@@ -105,7 +105,7 @@ def walks(job):
 
 @pytest.mark.parametrize("owner", [USER, "root"])
 def test_a_program_that_was_replaced(pods, base, owner):
-    """By an upgrade, in a directory that the job may not write, which stays as it is; so are a file that it reads, and where it works."""
+    """An upgrade has replaced the program in a directory that the job may not write, which stays unchanged, and a file that the job reads and its working directory."""
     d = pods.place("software")
     for name in ("walk", "data"):
         shutil.copy("/usr/bin/sleep" if name == "walk" else base / "memory", d / name)
@@ -141,7 +141,7 @@ def test_a_program_that_was_replaced(pods, base, owner):
 
 
 def test_leases_and_watches(pods, base):
-    """A checkpoint opens no file on which the job has a lease, and none that it only reads; a copy reads the file that it copies."""
+    """A checkpoint opens no file with a lease of the job and no file that the job only reads. A copy reads the copied file."""
     job = Job(pods, base, "leases")
     for n in range(5):
         assert f"epoch {n + 1}" in job.checkpoint()

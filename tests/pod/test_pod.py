@@ -25,7 +25,7 @@ PodDir = {base}/pod
 
 @functools.lru_cache
 def installed():
-    """A directory with the programs and what runs in pods, for all tests of this process; conftest.py removes it."""
+    """A directory with the programs and workloads, for all tests of this process; conftest.py removes it."""
     d = Path(tempfile.mkdtemp(prefix="fscheck-pod.", dir="/var/tmp"))
     lib.POD_BASES.append(f"{d}/")
     d.chmod(0o755)
@@ -46,7 +46,7 @@ def base():
 
 @pytest.fixture
 def pods(base, request):
-    """Starts pods and ends them whatever happens."""
+    """Starts pods and ends them in any case."""
     class Pods:
         running, places = [], []
 
@@ -88,7 +88,7 @@ def lines(path):
 
 
 def cycle(pods, base, name, command, steps, code):
-    """Run, checkpoint with kill, restore; returns the directory after the end."""
+    """Runs, checkpoints with --kill and restores a command; returns its directory after the end."""
     d = pods.place(name)
     p = pods.start(d / "work", "run", "--dir", d / "state", "--user", USER, "--", *command, out=d / "work/out")
     lib.wait_for(lambda: lines(d / "work/out") > steps, "output")
@@ -116,7 +116,7 @@ def test_cycle(pods, base, name, code):
 
 
 def test_two_pods_with_equal_pids_at_once(pods, base):
-    """Both trees have the same pids inside; both are saved, both come back side by side."""
+    """Two pods have the same pids inside. Both are saved and restored at the same time."""
     script = "echo pid $$; for i in $(seq 1200); do echo $i; [ -e hurry ] || sleep 0.05; done; exit 4"
     dirs = [pods.place("a"), pods.place("b")]
     started = [pods.start(d / "work", "run", "--dir", d / "state", "--user", USER, "--", "/bin/bash", "-c", script, out=d / "work/out") for d in dirs]

@@ -1,4 +1,4 @@
-"""CRIU_PreDump: memory is copied while the job runs, and in the freeze what was written since."""
+"""CRIU_PreDump: memory is copied while the job runs, and the freeze copies the pages written since."""
 from pathlib import Path
 
 import lib
@@ -21,7 +21,7 @@ def conf(base):
 
 
 def tracked_by_nobody(job):
-    """Nothing of the tracking is left: no mapping that is registered with a userfaultfd ("uw" in VmFlags), no descriptor, no tracer."""
+    """True if no tracking is left: no mapping registered with a userfaultfd ("uw" in VmFlags), no descriptor, no tracer."""
     for p in job.processes():
         assert "TracerPid:\t0\n" in Path(f"/proc/{p}/status").read_text()
         flags = [line.split()[1:] for line in Path(f"/proc/{p}/smaps").read_text().splitlines() if line.startswith("VmFlags:")]
@@ -29,10 +29,10 @@ def tracked_by_nobody(job):
         assert not any("userfaultfd" in str(fd.readlink()) for fd in Path(f"/proc/{p}/fd").iterdir())
 
 
-@pytest.mark.parametrize("shape,rung", [((48, 2, 1), "fork"), ((16, 1, 3), "staged"), ((16, 2, 2), "direct")])
-def test_every_page_of_every_generation(pods, base, conf, shape, rung):
+@pytest.mark.parametrize("shape,way", [((48, 2, 1), "fork"), ((16, 1, 3), "staged"), ((16, 2, 2), "direct")])
+def test_every_page_of_every_generation(pods, base, conf, shape, way):
     job = Job(pods, base, "memory", *shape)
-    job.checkpoint(fault=f"force-{rung}", conf=conf())
+    job.checkpoint(fault=f"force-{way}", conf=conf())
     assert job.manifest()["memory"]["rounds"] >= 1
     assert not list(job.state.glob("epochs/0*/pre-dump*"))
     tracked_by_nobody(job)
@@ -56,7 +56,7 @@ def test_little_is_left_of_a_heap_that_hardly_changes(pods, base, conf):
 
 
 def test_increments_of_what_a_pre_dump_has_copied(pods, base, conf):
-    """An increment refers to what rounds have stored, and rounds to what older epochs have."""
+    """An increment refers to chunks of pre-dump rounds, and rounds refer to chunks of older epochs."""
     c = conf("CRIU_Incremental = YES", "CRIU_FullEvery = 4")
     job = Job(pods, base, "waiter", 48)
     seen = []

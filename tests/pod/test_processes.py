@@ -21,7 +21,7 @@ def pid_1(job):
 
 
 def family(job):
-    """What the job's processes are to each other, by their numbers in the pod: {pid: (name, state, parent, group, session)}."""
+    """The relations of the job's processes by their pids in the pod: {pid: (name, state, parent, group, session)}."""
     init = pid_1(job)
     inner, found = {init: 1}, {}
     all_of = {p: status(p) for p in lib.descendants(init)}
@@ -33,7 +33,7 @@ def family(job):
 
 
 def settled(job, want):
-    """The job's processes once they are what they have to be, or as they are when the time is up."""
+    """The job's processes when they match the expectation, or at the deadline."""
     try:
         lib.wait_for(lambda: family(job) == want, "the family", 20)
     except (lib.Timeout, OSError, KeyError):
@@ -48,7 +48,7 @@ def started(pods, base, *argv):
 
 
 def test_ten_cycles_lose_nobody(pods, base):
-    """Daemons, orphans, groups and sessions without a leader, stopped processes and zombies, again and again."""
+    """Daemons, orphans, groups and sessions without a leader, stopped processes and zombies, in ten cycles."""
     job, want = started(pods, base)
     assert {v[0] for v in want.values()} >= {"daemon", "stopped-daemon", "zombies-parent", "zombie", "leaderless", "zombies-session"}
     for n in range(10):
@@ -72,7 +72,7 @@ def refused(job, *words):
 
 
 def test_an_orphan_that_another_process_has_adopted(pods, base):
-    """criu could not put it back into its session."""
+    """Refused: criu could not restore its session."""
     job, want = started(pods, base, "lost-session")
     pid = next(p for p, v in want.items() if want.get(v[2], [""])[0] == "lost")
     refused(job, f"process {pid} (daemon)", "session")
@@ -116,7 +116,7 @@ def test_a_process_that_is_not_below_the_leader(pods, base, stray):
 
 
 def test_a_process_that_comes_between_the_look_and_the_freeze(pods, base, stray):
-    """Found in the freeze: no epoch, and the job runs on."""
+    """The freeze finds the process: no epoch is made, and the job goes on."""
     job, want = started(pods, base)
     waiting = job.state / "waiting"
     p = job.begin("checkpoint", job.state, fault="wait-before-freeze")

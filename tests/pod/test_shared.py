@@ -1,4 +1,4 @@
-"""Shared memory in the engine: copied once in the freeze, filled once at the restore, and what is left to criu."""
+"""Shared memory in the engine: copied once in the freeze, filled once at the restore; the rest is left to criu."""
 import subprocess
 
 import pytest
@@ -22,7 +22,7 @@ class Job(MemoryJob):
 
 @pytest.mark.parametrize("shape,data", [("anon", 24), ("memfd", 24), ("fd", 24), ("shm", 24), ("deleted", 24), ("sparse", 2)])
 def test_shared_memory_comes_back(pods, base, shape, data):
-    """Once by an epoch of a job that ran on, once by one of a job that stood still."""
+    """Restored once from an epoch after which the job went on, once from that of a vacate."""
     job = Job(pods, base, shape, 24)
     job.checkpoint()
     assert job.manifest()["format"] == (4 if shape == "deleted" else 3)
@@ -47,7 +47,7 @@ def test_what_nobody_could_fill_stays_with_criu(pods, base):
 
 
 def test_increments_of_shared_memory(pods, base, conf_incremental):
-    """Three of four pages never change."""
+    """Three of four pages never change, so an increment is small."""
     job = Job(pods, base, "anon", 32)
     job.checkpoint(conf=conf_incremental)
     job.checkpoint(conf=conf_incremental)
@@ -57,8 +57,8 @@ def test_increments_of_shared_memory(pods, base, conf_incremental):
     job.stop()
 
 
-def test_the_ladder_of_shared_memory(pods, base, conf_criu):
-    """What fails is left to criu, with one warning; each engine restores what the other has saved."""
+def test_the_ways_of_shared_memory(pods, base, conf_criu):
+    """If the engine fails, criu saves the memory, with one warning. Each engine restores epochs of the other."""
     job = Job(pods, base, "anon", 16)
     said = job.checkpoint(fault="shared-fails")
     assert said.count("a fault on purpose") == 1 and "shared memory itself" in said, said
@@ -75,7 +75,7 @@ def test_the_ladder_of_shared_memory(pods, base, conf_criu):
 
 
 def test_a_file_of_dev_shm_is_no_archive(pods, base, conf_incremental):
-    """Its data goes with the memory, where what has not changed is not written again, also after a restore; an export has it whole."""
+    """Its data is in the memory image, so unchanged data is not written again, also after a restore. An export has it in full."""
     job = Job(pods, base, "shm", 32)
     job.checkpoint(conf=conf_incremental)
     assert all(f.stat().st_size < MIB for f in job.state.glob("epochs/0*/files/shm.tar"))

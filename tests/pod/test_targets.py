@@ -1,5 +1,5 @@
-"""Processes that are odd to take a snapshot of: each is saved, if need be by a lower rung of the ladder, or the checkpoint is refused; the job
-is none the worse for it."""
+"""Processes of which a snapshot is difficult: each is saved, if necessary by a way that needs less, or the checkpoint is refused. The job
+goes on undisturbed."""
 import os
 import shutil
 import time
@@ -12,10 +12,10 @@ from test_memory import Job
 from test_pod import base, pods  # noqa: F401  (fixtures)
 
 
-def through(job, *rungs):
-    """A checkpoint in each of the ways, then the last epoch is restored and the job ends well."""
-    for rung in rungs:
-        assert "epoch" in job.checkpoint(fault=f"force-{rung}" if rung else "")
+def through(job, *ways):
+    """Makes a checkpoint in each way, restores the last epoch and checks the end of the job."""
+    for way in ways:
+        assert "epoch" in job.checkpoint(fault=f"force-{way}" if way else "")
     job.fsched("kill", job.state)
     assert "restored from epoch" in job.restore(), job.said.read_text()
     job.stop()
@@ -31,17 +31,17 @@ def test_odd(pods, base, what):
 
 
 def test_a_process_that_dies_while_it_is_stopped(pods, base):
-    """Killed by somebody else, after criu has dumped it: this epoch may be lost, the job is not."""
+    """Another process kills it after criu has dumped it. The epoch may fail, the job goes on."""
     job = Job(pods, base, "targets", "exits")
-    for rung in ("fork", "staged"):
-        p = job.run("checkpoint", job.state, fault=f"force-{rung},target-dies")
+    for way in ("fork", "staged"):
+        p = job.run("checkpoint", job.state, fault=f"force-{way},target-dies")
         assert p.returncode == 0 or "the command runs on" in p.stderr, p.stderr
     through(job, "fork")
 
 
 @pytest.mark.parametrize("tracer", ["strace", "gdb"])
 def test_a_traced_process(pods, base, tracer):
-    """There can be one tracer only: refused before anything stands still."""
+    """A process has only one tracer, so the checkpoint is refused before the freeze."""
     program = shutil.which(tracer)
     if not program:
         pytest.skip(f"{tracer} is not installed")
@@ -55,7 +55,7 @@ def test_a_traced_process(pods, base, tracer):
 
 @pytest.fixture
 def memory_group(request):
-    """group(bytes): the test and what it starts are in a new cgroup with that limit of memory."""
+    """group(bytes): puts the test and its children into a new cgroup with that memory limit."""
     v1 = Path("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists()
     top = Path("/sys/fs/cgroup/memory" if v1 else "/sys/fs/cgroup")
     if not v1 and "memory" not in (top / "cgroup.subtree_control").read_text().split():
@@ -77,15 +77,15 @@ def memory_group(request):
         group.rmdir()
 
 
-@pytest.mark.parametrize("rung", ["", "fork"])
-def test_near_the_limit_of_memory(pods, base, memory_group, rung):
-    """A job of about 96 MiB that rewrites most of it, and has some 30 MiB left: neither a copy nor a child of a fork may cost it its life."""
+@pytest.mark.parametrize("way", ["", "fork"])
+def test_near_the_limit_of_memory(pods, base, memory_group, way):
+    """A job of about 96 MiB that rewrites most of it, some 30 MiB below the limit. Neither a copy nor a fork may get it killed."""
     conf = base / "two-threads.conf"        # each has its buffers
     conf.write_text((base / "fsched.conf").read_text() + "CheckpointThreads = 2\n")
     events = memory_group(128 << 20)
     job = Job(pods, base, "memory", 64, 2, 1)
     for _ in range(2):
-        assert "epoch" in job.checkpoint(fault=f"force-{rung}" if rung else "", conf=conf)
+        assert "epoch" in job.checkpoint(fault=f"force-{way}" if way else "", conf=conf)
         assert "\noom_kill 0\n" in "\n" + events.read_text(), events.read_text()
         assert job.manifest()["memory"]["method"] == "direct", job.manifest()["memory"]
     job.fsched("kill", job.state)

@@ -15,14 +15,14 @@ CYCLES = int(os.environ.get("FSCHED_CYCLES", "5"))
 
 
 class Pair(Job):
-    """Two processes that tell in their output if something between them goes wrong."""
+    """Two connected processes that report any fault of the connection in their output."""
     def __init__(self, pods, base, program="tcp", *argv):
         super().__init__(pods, base, program, *argv)
         self.step = {"tcp": 1 << 20, "objects": 4096}[program]
         lib.wait_for(lambda: self.out.read_text().count("ready") == 2, "both ends")
 
     def moves(self):
-        """Both processes have read and written since; their threads take turns."""
+        """Waits until all threads of both processes have read and written."""
         def io():
             return {p: [int(n) for n in re.findall(r"^[rw]char: (\d+)", Path(f"/proc/{p}/io").read_text(), re.M)] for p in self.processes()}
         first = io()
@@ -60,7 +60,7 @@ def test_many_checkpoints_of_a_job_that_runs_on(pods, base):
 @pytest.mark.parametrize("program", ["tcp", "objects"])
 @pytest.mark.parametrize("victim", ["worker", "criu"])
 def test_whoever_dies_in_a_checkpoint(pods, base, victim, program):
-    """No read or write fails: TCP sockets leave criu's repair mode before the job goes on."""
+    """No read or write fails, since TCP sockets leave criu's repair mode before the job goes on."""
     job = Pair(pods, base, program)
     names = [n for n in points("checkpoint", "complete", "vacate") if n.startswith("criu-") == (victim == "criu")]
     assert len(names) >= (3 if victim == "criu" else 9)

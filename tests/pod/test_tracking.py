@@ -1,4 +1,4 @@
-"""Increments that know what was written since the epoch before, because the kernel has noticed it, from one worker to the next."""
+"""Increments for which the kernel has tracked the writes since the last epoch, from one worker to the next."""
 import subprocess
 
 import lib
@@ -6,7 +6,7 @@ import pytest
 
 from test_fault_points import points
 from test_increments import conf  # noqa: F401  (a fixture)
-from test_memory import RUNGS, Job
+from test_memory import WAYS, Job
 from test_pod import base, pods  # noqa: F401  (fixtures)
 from test_predump import tracked_by_nobody
 
@@ -18,7 +18,7 @@ def tracked(job):
 
 
 def test_little_is_read_and_taken(pods, base, conf):
-    """Full epochs track, too; a checkpoint without increments in between, and an epoch that is gone, only cost a look at everything."""
+    """Full epochs are tracked too. After a checkpoint without increments, or if an epoch is gone, the next checkpoint scans everything."""
     c, plain = conf("CRIU_FullEvery = 4", "CRIU_MaxEpochs = 3"), base / "fsched.conf"
     job = Job(pods, base, "waiter", 96)
     seen = []
@@ -62,10 +62,10 @@ def test_every_page_of_every_generation(pods, base, conf, shape):
     c = conf("CRIU_FullEvery = 4", "CRIU_MaxEpochs = 2")
     job = Job(pods, base, *shape)
     epoch = 0
-    for rung in RUNGS:
+    for way in WAYS:
         for n in range(3):
             epoch += 1
-            job.checkpoint(fault=f"force-tracking,force-{rung}", conf=c)
+            job.checkpoint(fault=f"force-tracking,force-{way}", conf=c)
             assert tracked(job) == (n > 0 and epoch % 4 != 0)
             if shape[0] == "memory":
                 job.work_on()
@@ -79,7 +79,7 @@ def test_every_page_of_every_generation(pods, base, conf, shape):
 
 
 def test_pre_dumps_go_on_with_it(pods, base, conf):
-    """The first round has only to look at what was written since the epoch before."""
+    """The first round reads only pages written since the last epoch."""
     c = conf("CRIU_PreDump = YES", "CRIU_PreDumpDelay = 0")
     job = Job(pods, base, "waiter", 96)
     for n in range(3):
@@ -93,7 +93,7 @@ def test_pre_dumps_go_on_with_it(pods, base, conf):
 
 
 def test_whatever_dies(pods, base, conf):
-    """A worker or criu that is killed takes with it what was tracked, and the next checkpoint begins anew."""
+    """If a worker or criu is killed, tracking ends, and the next checkpoint begins again."""
     c = conf()
     job = Job(pods, base, "memory", 16, 1, 2)
     for name in points("checkpoint"):
@@ -109,7 +109,7 @@ def test_whatever_dies(pods, base, conf):
 
 
 def test_only_where_it_pays(pods, base, conf):
-    """Hashes have to have told that little changes; then it goes on from epoch to epoch, and it ends when that is no longer so."""
+    """Tracking begins when hashes have shown that little changes, continues from epoch to epoch, and ends when that is no longer true."""
     c = conf()
     job = Job(pods, base, "waiter", 192)
     seen = []

@@ -1,4 +1,4 @@
-"""Programs with something that no restore could bring back, and what a checkpoint of their pod says. Shared by test_refused_*.py."""
+"""Programs that no restore could bring back, and the answers of a checkpoint of their pod. Used by test_refused_*.py."""
 import ctypes
 import errno
 import importlib.util
@@ -34,7 +34,7 @@ def has_landlock():
 
 
 class Job:
-    """A program in a pod that has said that it is ready."""
+    """A program in a pod that has printed "ready"."""
 
     def __init__(self, pods, *command):
         self.pods = pods
@@ -58,14 +58,14 @@ class Job:
                               capture_output=True, stdin=subprocess.DEVNULL, timeout=120)
 
     def restore(self, fails=False):
-        """What it has said."""
+        """Restores the pod and returns the output of fsched."""
         self.go()
         self.process = self.pods.start(self.work, "restore", self.place / "state", out=self.work / "restore.out")
         assert (self.process.wait(60) != 0) == fails, (self.work / "restore.out").read_text() + self.output()
         return (self.work / "restore.out").read_text()
 
     def refused(self, *words, fault="", options=()):
-        """The checkpoint is refused with these words, and the program runs on to its end."""
+        """Checks that the checkpoint is refused with these words and that the program goes on to its end."""
         p = self.checkpoint(*options, fault=fault)
         assert p.returncode != 0, p.stdout
         for w in words:

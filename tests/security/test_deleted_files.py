@@ -1,4 +1,4 @@
-"""The content of a deleted file is saved for the job's user only if he could read it: a restored job owns the file that is made of it."""
+"""The content of a deleted file is saved only if the job's user could read it, since a restored job owns the new file."""
 import pytest
 
 from refused import base, nothing_left_of_pods, pods, python  # noqa: F401  (fixtures)
@@ -46,14 +46,14 @@ def test_a_deleted_file_that_the_user_may_not_read(pods, how, fault):
 
 @pytest.mark.parametrize("how", HOW)
 def test_on_its_way_through_a_socket(pods, how):
-    """No process has it open, so criu alone sees it."""
+    """No process has it open, so only criu sees it."""
     mode, text, _ = HOW[how]
     job = start(pods, secret(pods, mode), f"{IN_FLIGHT}\n{text}\npair = send(fd)")
     job.refused("Permission denied")
 
 
 def test_a_deleted_file_that_the_user_may_read(pods):
-    """With O_PATH, on its way and with a descriptor."""
+    """Open with O_PATH, in flight through a socket, and as a descriptor."""
     read = 'assert open(f"/proc/self/fd/{fd}").read() == "' + SECRET + '"\n'
     text = f"""{IN_FLIGHT}
 pair = send(os.open(sys.argv[1], os.O_PATH))

@@ -1,5 +1,5 @@
-"""The option that reaches the node is the one that the submit filter wrote: what a user adds to the job's environment behind it counts for
-nothing, whatever he knows of other jobs."""
+"""The node accepts only the option that the submit filter wrote. Variables that a user adds to the job's environment later have no effect,
+whatever he knows of other jobs."""
 import os
 import pwd
 import re
@@ -19,7 +19,7 @@ WAIT = "echo ready; while [ ! -e go ]; do sleep 0.1; done; echo end"
 
 @pytest.fixture(scope="module")
 def hosts(base_dir):
-    """A simulated host has mounts of its own, and so a passwd of its own."""
+    """A simulated host has mounts, and so a passwd file, of its own."""
     c = lib.Cluster(base_dir / "login", hosts=1)
     yield c
     amiss = c.down()
@@ -35,7 +35,7 @@ def cluster(hosts):
 
 @pytest.fixture
 def profile(cluster, base_dir):
-    """profile(value): the user's login profile sets the option to it. It is read by sbatch --get-user-env, on the node."""
+    """profile(value): the user's login profile sets the option. sbatch --get-user-env reads it on the node."""
     pw = pwd.getpwnam(lib.USER)
     home, passwd = base_dir / "home", base_dir / "passwd"
     home.mkdir()
@@ -57,7 +57,7 @@ def submit(c, d, *args, script=WAIT, **kw):
 
 
 def refused(c, d, job, text):
-    """The job has failed with the text in its output, none of its script was run and nothing was made for it."""
+    """Checks that the job failed with the text in its output, that its script did not run, and that nothing was made for it."""
     assert c.wait_end(job)[0] == "FAILED"
     said = (d / "out").read_text()
     assert "cannot start with --checkpoint" in said and text in said and "ready" not in said, said
@@ -73,7 +73,7 @@ def test_login_profile_sets_the_option(cluster, jobdir, profile):
 
 
 def test_login_profile_does_not_change_the_option(cluster, jobdir, profile):
-    """A job with --checkpoint keeps the uuid and the interval of its submission, also when it is started again."""
+    """A job keeps the uuid and the interval of its submission, also when it is started again."""
     c, d = cluster, jobdir()
     profile(f"0:10/{UUID}/al")
     job = submit(c, d, "--checkpoint=UNLIMITED", "--get-user-env", "--hold")
@@ -93,7 +93,7 @@ def test_login_profile_does_not_change_the_option(cluster, jobdir, profile):
 
 @pytest.mark.parametrize("what", ["uuid", "interval"])
 def test_option_is_not_what_slurm_has(cluster, jobdir, what):
-    """However it got there."""
+    """The option is refused however it got into the environment."""
     c, d = cluster, jobdir()
     job = submit(c, d, "--checkpoint=30", "--hold")
     uuid = c.entry(job)["uuid"]
@@ -104,7 +104,7 @@ def test_option_is_not_what_slurm_has(cluster, jobdir, what):
 
 
 def test_array_tasks(cluster, jobdir):
-    """Each is checked against the uuid that follows from the array's, before and after its agent has published it."""
+    """Each task is checked against the uuid derived from that of the array, before and after its agent has published it."""
     c, d = cluster, jobdir()
     script = 'echo ready; while [ ! -e "go.$SLURM_ARRAY_TASK_ID" ]; do sleep 0.1; done; echo end'
     job = c.sbatch(script, "-o", "out.%a", "--array=1-2", "--checkpoint=UNLIMITED", cwd=d)
@@ -172,7 +172,7 @@ int main(int argc, char **argv)
 
 @pytest.fixture(scope="module")
 def raw_submit(base_dir):
-    """Submits as no command of Slurm does: submit ADMINCOMMENT VARIABLE VARIABLE DIRECTORY; the job is held."""
+    """Submits a held job through Slurm's API, without its commands: submit ADMINCOMMENT VARIABLE VARIABLE DIRECTORY."""
     source, program = base_dir / "raw_submit.c", base_dir / "raw_submit"
     source.write_text(SUBMIT)
     subprocess.run(["gcc", "-w", "-o", program, source, "-lslurm"], check=True)
@@ -180,7 +180,7 @@ def raw_submit(base_dir):
 
 
 def test_admin_comment_of_the_user(cluster, jobdir, profile, raw_submit):
-    """A user who could write the entry himself would vouch for himself."""
+    """The user's own AdminComment is not accepted."""
     c, d = cluster, jobdir()
     entry = f"Checkpoint={{state=enabled interval=00:10:00 epoch=0 skipped=0 uuid={UUID}}}"
     job = submit(c, d, "--hold", "--get-user-env")
@@ -193,7 +193,7 @@ def test_admin_comment_of_the_user(cluster, jobdir, profile, raw_submit):
 
 
 def test_variables_by_hand(cluster, jobdir, raw_submit):
-    """From a host without the plugin: either variable asks for checkpoints as --checkpoint does, and the uuid is slurmctld's."""
+    """On a host without the plugin each variable requests checkpoints as --checkpoint does, and slurmctld makes the uuid."""
     c, d = cluster, jobdir()
     for i, value in enumerate(("30", f"30/{UUID}/a")):
         for name in NAMES:
@@ -208,7 +208,7 @@ def test_variables_by_hand(cluster, jobdir, raw_submit):
 
 
 def test_entry_that_an_administrator_has_removed(cluster, jobdir):
-    """A job that has run before is known by its record."""
+    """A job that has run before is identified by its record."""
     c, d = cluster, jobdir()
     job = submit(c, d, "--checkpoint=UNLIMITED")
     c.wait_running(job)
@@ -223,7 +223,7 @@ def test_entry_that_an_administrator_has_removed(cluster, jobdir):
 
 
 def test_slurmctld_does_not_answer_for_a_moment(new_cluster, jobdir):
-    """A job that meets a controller that hangs waits for it."""
+    """A job waits for a controller that hangs."""
     c, d = new_cluster(), jobdir()
     hold = d / "hold"
     job = submit(c, d, "--checkpoint=UNLIMITED", "--begin=now+2")

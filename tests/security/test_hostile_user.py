@@ -1,5 +1,5 @@
-"""A hostile user: whatever he puts in place of his files between a checkpoint and a restart, root's and other users' things stay theirs.
-What is promised is in docs/security.md."""
+"""A hostile user replaces his files between a checkpoint and a restart. Files of root and of other users stay unread and unchanged.
+docs/security.md lists the promises."""
 import os
 import pwd
 import re
@@ -61,7 +61,7 @@ def finish(c, d, job):
 
 @pytest.fixture
 def roots(base_dir, request):
-    """Root's directory, with a file that nobody else may read and a socket."""
+    """A directory of root with a private file and a socket."""
     d = base_dir / f"roots_{request.node.name}"
     d.mkdir(mode=0o755)
     (d / "secret").write_text("forbidden" * 20)
@@ -73,7 +73,7 @@ def roots(base_dir, request):
 
 
 def look(d):
-    """Everything below the directory that an attack could have changed."""
+    """The state of everything below the directory that an attack could change."""
     def one(p):
         st = p.lstat()
         return (st.st_ino, st.st_uid, st.st_gid, st.st_mode, st.st_size, st.st_mtime_ns)
@@ -82,7 +82,7 @@ def look(d):
 
 @pytest.mark.parametrize("to_user", [False, True])
 def test_directory_swapped_for_a_link(cluster, jobdir, roots, to_user):
-    """criu goes by names: root's file would be read, root's socket replaced, a file made in root's directory."""
+    """criu finds files by name: it would read root's file, replace root's socket, and create a file in root's directory."""
     c, d = cluster, jobdir()
     if to_user:
         nobody = pwd.getpwnam("nobody")
@@ -110,7 +110,7 @@ def test_directory_swapped_for_a_link(cluster, jobdir, roots, to_user):
 
 @pytest.mark.parametrize("kind", ["file", "private"])
 def test_output_swapped_for_a_link(cluster, jobdir, roots, kind):
-    """What the job wrote is rolled back with the user's rights, on the file that was recorded."""
+    """Files of the job are rolled back with the user's rights, and only the recorded file."""
     c, d = cluster, jobdir()
     (d / "data").write_text("0123456789")
     os.chown(d / "data", *(lambda p: (p.pw_uid, p.pw_gid))(pwd.getpwnam(lib.USER)))
@@ -190,7 +190,7 @@ def test_files_that_could_not_be_opened_again(cluster, jobdir):
 
 
 def test_deleted_files_count(new_cluster, jobdir):
-    """They are saved whole; CheckpointFileLimit is for all of them together."""
+    """Deleted files are saved whole, and CheckpointFileLimit applies to their sum."""
     c, d = new_cluster(conf=["CheckpointFileLimit = 8M"]), jobdir()
     job = submit(c, d, f"for fd in 5 6 7; do eval \"exec $fd<> big\"; head -c 4M /dev/urandom >&$fd; rm big; done; {WAIT}")
     said = c.fails("scontrol", "checkpoint", "vacate", job)
@@ -200,7 +200,7 @@ def test_deleted_files_count(new_cluster, jobdir):
 
 
 def test_peer_of_a_restored_socket(cluster, jobdir):
-    """Whom the kernel names as the one who listens, or made a pair."""
+    """The peer credentials that the kernel reports for a listening socket and for a socketpair."""
     c, d = cluster, jobdir()
     (d / "server.py").write_text("""
 import os, socket, struct, time
@@ -224,7 +224,7 @@ print("pair", struct.unpack("3i", a.getsockopt(socket.SOL_SOCKET, socket.SO_PEER
 
 
 def test_links_in_private_trees(cluster, jobdir, roots):
-    """/tmp and /dev/shm are unpacked by root: links lie there as they were, and nothing is written through them."""
+    """Root unpacks /tmp and /dev/shm: links are restored as links, and nothing is written through them."""
     c, d = cluster, jobdir()
     job = submit(c, d, f"""
 for t in /tmp /dev/shm; do
@@ -245,7 +245,7 @@ done""")
 
 
 def test_file_that_may_only_be_written(cluster, jobdir, base_dir):
-    """Root reads what it saves; a copy of what the user may not read could be put back where he may."""
+    """Root reads the files that it saves. A copy of a file that the user may not read must not be given to him."""
     c, d = cluster, jobdir()
     box = base_dir / "box"
     box.write_text("somebody's words, not to be read\n")
@@ -395,7 +395,7 @@ def environment(pid):
 
 
 def test_nothing_of_the_user_in_root_processes(cluster, jobdir):
-    """An LD_PRELOAD of his in a process of root's would be the end of it; and nothing of root's in his."""
+    """No variable of the user (LD_PRELOAD) is in a process of root, and none of root in the job."""
     c, d = cluster, jobdir()
     job = submit(c, d, "echo ready; while [ ! -e go ]; do sleep 0.1; done; ls -l /proc/self/fd | grep -v /proc/ > fds; grep -E '^(Cap|NoNew|Uid|Gid|Groups)' /proc/self/status > status2",
                  "--export=ALL,LD_LIBRARY_PATH=/nonexistent,HOSTILE=1,SLURM_CONF2=/x", env={"HOSTILE": "1"})
@@ -418,7 +418,7 @@ def test_nothing_of_the_user_in_root_processes(cluster, jobdir):
 
 
 def test_forged_uuid(cluster, jobdir):
-    """The uuid decides whose epochs a job finds. The controller's is taken, never the user's."""
+    """The uuid decides whose epochs a job finds. It comes from the controller, never from the user."""
     c, d, e = cluster, jobdir("victim"), jobdir("thief")
     victim = submit(c, d, WAIT)
     uuid = c.entry(victim)["uuid"]

@@ -1,4 +1,4 @@
-"""`able` says what a checkpoint says, and leaves the processes alone while another worker has them."""
+"""`able` answers as a checkpoint would, and does not stop processes while another worker does."""
 import fcntl
 import json
 import os
@@ -16,7 +16,7 @@ def pod_dir(job):
 
 
 def able(job):
-    """The answer of fsched-worker to the agent's question: None, or why not."""
+    """Result of fsched-worker preflight: None, or the reason of the refusal."""
     user = pwd.getpwnam(USER)
     init = next(p for p in lib.children(job.process.pid) if lib.comm(p) == "fsched-init")
     request = {"job_dir": str(job.place / "state"), "pod_dir": str(pod_dir(job)), "config": str(installed() / "fsched.conf"), "uuid": "",
@@ -43,7 +43,7 @@ def test_able_of_an_ordinary_job(pods, base):
 
 @pytest.mark.skipif(not has_landlock(), reason="this kernel has no Landlock, or it is off")
 def test_able_beside_another_worker(pods, base):
-    """Only stopping the process would tell that it is confined."""
+    """The confinement can be detected only by stopping the process."""
     job = Job(pods, base / "odd", "landlock").start()
     assert "Landlock" in able(job)
     fd = os.open(pod_dir(job), os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""What a job opens between the look at it and its freeze is found in criu's images, before the epoch counts, and again before a restore."""
+"""Files that a job opens between the preflight and the freeze are found in criu's images, before the epoch is complete and again before a restore."""
 import pytest
 
 from refused import base, nothing_left_of_pods, pods, python  # noqa: F401  (fixtures)
@@ -17,7 +17,7 @@ if os.fork() == 0:
 
 @pytest.mark.parametrize("what", OPENS)
 def test_a_file_opened_after_the_preflight(pods, what):
-    """No epoch is made of it, and the program runs on."""
+    """No epoch is made, and the program goes on."""
     text, *words = OPENS[what]
     python(pods, text + "\nready()\n").start().refused(*words, "about to be frozen", fault="no-preflight")
 

@@ -1,4 +1,4 @@
-"""A process that has confined itself with Landlock would come back free: it is found out and refused. One that has not goes on undisturbed."""
+"""A process confined by Landlock would be unconfined after a restore, so it is refused. A process that is not confined goes on undisturbed."""
 import pytest
 
 from refused import Job, base, has_landlock, nothing_left_of_pods, pods  # noqa: F401  (fixtures)
@@ -16,7 +16,7 @@ def test_a_confined_child(pods, base):
 
 
 def test_one_that_is_not_confined(pods, base):
-    """Its filter forbids the call by which it is found out, one of its threads waits in a call; neither notices anything."""
+    """Its seccomp filter forbids the call of the check, and one of its threads waits in a system call. Neither is disturbed."""
     job = Job(pods, base / "odd", "no-new-privs").start()
     for _ in range(3):
         p = job.checkpoint()

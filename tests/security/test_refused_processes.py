@@ -1,4 +1,4 @@
-"""Processes of a kind that cannot come back, or only with rights that the job does not have, are refused before the freeze."""
+"""Processes that cannot be restored, or only with rights that the job does not have, are refused before the freeze."""
 import os
 import shutil
 import struct
@@ -29,7 +29,7 @@ def test_enough_descriptors_left(pods, base):
 
 
 def copy_of(base, pods):
-    """A program of root's that the job's user can run."""
+    """A program owned by root that the job's user can run."""
     d = pods.place("tools")
     if os.statvfs(d).f_flag & os.ST_NOSUID:
         pytest.skip("no set-user-ID programs here")
@@ -59,7 +59,7 @@ def test_a_program_with_capabilities(pods, base):
 
 
 def test_a_thread_with_other_credentials(pods, base):
-    """setgid() of the kernel's is of one thread."""
+    """The system call setgid() changes one thread only."""
     tool = copy_of(base, pods)
     shutil.chown(tool, group="tty")
     tool.chmod(0o2755)
@@ -95,7 +95,7 @@ def test_an_ordinary_program(pods, base):
 @pytest.mark.parametrize("kinds, what", [(["user"], "user"), (["user", "mnt"], "mount")])
 @pytest.mark.parametrize("fault", ["", "no-preflight"])
 def test_the_whole_job_in_namespaces_of_its_own(pods, base, kinds, what, fault):
-    """All processes are in the same ones, the pod's first process of the job's, too; with the fault as if they had gone there just before the
+    """All processes, the first one included, are in the same other namespaces; with the fault as if they had entered them just before the
     freeze. criu would follow them as root to mounts of the user's choice."""
     job = Job(pods, base / "moved", *kinds).start()
     job.refused("process 2 (", f"is in another {what} namespace than the pod", fault=fault)

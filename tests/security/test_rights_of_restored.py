@@ -1,4 +1,4 @@
-"""A restored job can do what it could do before, and no more: whatever was opened or made for it was opened and made with its rights."""
+"""A restored job has the rights that it had before and no more: its objects were opened and made with its own rights."""
 import glob
 import json
 import os
@@ -22,7 +22,7 @@ def seen(d):
 
 @pytest.fixture
 def second_proc(base_dir):
-    """As root's build chroots and containers have one."""
+    """A second mount of procfs, as in root's chroots and containers."""
     d = base_dir / "second_proc"
     d.mkdir()
     subprocess.run(["mount", "-t", "proc", "proc", d], check=True)
@@ -32,7 +32,7 @@ def second_proc(base_dir):
 
 @pytest.fixture
 def delegated():
-    """A cgroup that was given to the job's user: one of version 2 if there is one, else a hierarchy without limits."""
+    """A cgroup owned by the job's user: of version 2 if possible, else of a hierarchy without limits."""
     base = next((p for p in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/pids", "/sys/fs/cgroup/freezer")
                  if os.path.exists(f"{p}/cgroup.procs")), None)
     if not base:
@@ -61,7 +61,7 @@ def restored(c, d, workloads, files):
 
 
 def test_no_more_than_before(cluster, jobdir, workloads):
-    """All that it can ask the kernel: ids, capabilities, owners of its objects, limits that count per user, what is refused."""
+    """Compares what the job can learn from the kernel: ids, capabilities, owners of its objects, limits per user, refused calls."""
     names = ["/proc/kallsyms", "/proc/iomem", "/proc/ioports", "/proc/modules", *glob.glob("/sys/bus/pci/devices/*/config")[:1]]
     looks = restored(cluster, jobdir(), workloads, [n for n in names if os.path.exists(n)])
     uid = str(pwd.getpwnam(lib.USER).pw_uid)
@@ -74,7 +74,7 @@ def test_no_more_than_before(cluster, jobdir, workloads):
 
 
 def test_cgroup_file_moves_nobody(cluster, jobdir, workloads, delegated):
-    """The kernel asks for the rights of who opened it."""
+    """The kernel checks the rights of the process that opened the file."""
     d = jobdir()
     job = cluster.sbatch(f"exec python3 {workloads}/rights.py go {delegated}", "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
     cluster.wait_running(job)
@@ -90,7 +90,7 @@ def test_cgroup_file_moves_nobody(cluster, jobdir, workloads, delegated):
 
 
 def test_second_proc_shows_no_more(second_proc, new_cluster, jobdir, workloads):
-    """The cluster comes after the mount, which it would not see otherwise: it has mounts of its own."""
+    """The cluster is started after the mount, since it has mounts of its own and would not see a later one."""
     cluster, d = new_cluster(), jobdir()
     job = cluster.sbatch(f"exec python3 {workloads}/rights.py go {second_proc}/kallsyms {second_proc}/self/maps", "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
     cluster.wait_running(job)
@@ -107,7 +107,7 @@ def test_second_proc_shows_no_more(second_proc, new_cluster, jobdir, workloads):
 
 
 def test_watch_of_a_directory_that_was_swapped(cluster, jobdir, base_dir):
-    """A watch is made again by name: names of files in a private directory of root's must not come by it."""
+    """criu restores a watch by name. It must not show names of files in a private directory of root."""
     c, d = cluster, jobdir()
     private = base_dir / "private"
     private.mkdir(mode=0o700)
@@ -143,8 +143,8 @@ while select.select([fd], [], [], 0)[0]:
 
 
 def test_nobody_traces_a_task_that_is_being_restored(cluster, jobdir, base_dir):
-    """While criu makes the job's processes they have the job's user and, not in effect, capabilities. Another process of the user's, on
-    the same node, tries without a pause to trace them, to read their memory and to open their descriptors."""
+    """While criu makes the job's processes, these belong to the job's user and have permitted capabilities. Another process of the user on the
+    same node tries all the time to trace them, to read their memory and to open their descriptors."""
     c, d = cluster, jobdir()
     spy = base_dir / "spy.py"
     spy.write_text("""

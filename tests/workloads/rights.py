@@ -1,4 +1,4 @@
-"""What a job can do and what the kernel knows of its objects, before and after a restore: one line of JSON each.
+"""Prints what a job can do, and what the kernel reports of its objects, before and after a restore: one line of JSON each.
 
 rights.py GO FILE…    GO: the second look begins when it is there.  FILE…: held open (for writing too if it is a cgroup's file)
 """
@@ -19,7 +19,7 @@ KEYCTL = {"x86_64": 250, "aarch64": 219}[os.uname().machine]
 
 
 def tried(call, *args):
-    """What came of a call: its result, or the error."""
+    """The result of a call, or its error."""
     try:
         result = call(*args)
         return "done" if result is None else result
@@ -91,7 +91,7 @@ def reopen(fd):
 
 
 def in_child(function):
-    """Its result, in a process of its own."""
+    """The result of a call in a process of its own."""
     r, w = os.pipe()
     pid = os.fork()
     if pid == 0:

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Logs each signal once per delivery; ends with status 7 when it saw SIGUSR2, or when a file named "stop" appears.
 
-A batch script in Python, since bash's `wait` now and then misses one of two signals that come together, in plain jobs too."""
+A batch script in Python, because `wait` of bash sometimes misses one of two simultaneous signals, in plain jobs too."""
 import os
 import signal
 import sys

@@ -1,5 +1,5 @@
 """walk.py STEPS [PAUSE]: a random walk on a list of floats with a fixed seed, a thread that
-sums in the background, a line per step; the generator's state is part of what has to survive. No pauses once there is a file "hurry"."""
+sums in the background, a line per step. The state of the generator has to survive. No pauses once the file "hurry" exists."""
 import os
 import random
 import sys
