@@ -160,7 +160,7 @@ static double fill(struct mem_image *m, int threads)
 
 	memset(copy, 0, size);
 	start = now_us();
-	check(mem_image_fill(m, &sink, &o, NULL, &err));
+	check(mem_image_read_pages(m, &sink, &o, NULL, &err));
 	return speed(start);
 }
 
@@ -199,10 +199,10 @@ static void measure(int base, const char *kind, const struct mem_write_opts *opt
 	check(mem_image_write(two, 2, &source, &work, 1, &o, &inc, &err));
 	mem_image_close(m);
 	printf("%-8s %6.2f %6.2f %6.2f %6.2f %6.2f %6.2f %7.1f%%  %s %u thr, cpu %.2f s, sync %llu ms\n", kind,
-	       (double)size / 1e3 / (double)s.wall_us,
-	       s.stored ? (double)(s.raw + s.zero) / (double)s.stored : INFINITY, verify, warm, cold,
-	       (double)size / 1e3 / (double)inc.wall_us, s.stored ? 100.0 * (double)inc.stored / (double)s.stored : 0,
-	       s.direct ? "direct" : "cached", s.threads, (double)s.cpu_us / 1e6, (unsigned long long)s.sync_us / 1000);
+	       (double)size / 1e3 / (double)s.wall_us, s.stored ? (double)(s.raw + s.zero) / (double)s.stored : INFINITY,
+	       verify, warm, cold, (double)size / 1e3 / (double)inc.wall_us,
+	       s.stored ? 100.0 * (double)inc.stored / (double)s.stored : 0, s.direct_io ? "direct" : "cached",
+	       s.threads, (double)s.cpu_us / 1e6, (unsigned long long)s.sync_us / 1000);
 	fflush(stdout);
 }
 
@@ -219,8 +219,8 @@ int main(int argc, char **argv)
 		case 't': o.threads = atoi(optarg); break;
 		case 'l': o.level = atoi(optarg); break;
 		case 'k': only = optarg; break;
-		case 'd': o.direct = MEM_DIRECT_ALWAYS; break;
-		case 'D': o.direct = MEM_DIRECT_NEVER; break;
+		case 'd': o.direct_io = MEM_DIRECT_IO_ALWAYS; break;
+		case 'D': o.direct_io = MEM_DIRECT_IO_NEVER; break;
 		default: return 2;
 		}
 	if (optind + 1 != argc || size == 0 || (base = open(argv[optind], O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0) {

@@ -11,13 +11,13 @@
 #include <stdint.h>
 #include "capture/sample.h"
 
-enum mem_rung {
+enum mem_method {
 	MEM_DIRECT, /* written while the process stands still */
 	MEM_STAGED, /* copied into memory that was prepared before, written afterwards */
 	MEM_FORKED, /* a child holds it */
-	MEM_RUNGS
+	MEM_METHODS
 };
-const char *mem_rung_name(enum mem_rung r);
+const char *mem_method_name(enum mem_method r);
 
 /* Of this node; see node.h. */
 struct mem_node {
@@ -31,7 +31,7 @@ struct mem_node {
 	double compare_us_per_mb; /* processor time to read and to compare with hashes */
 };
 
-struct mem_case {
+struct mem_cost_input {
 	uint64_t bytes;  /* of the process that are to be taken */
 	uint64_t mapped; /* of the process in all: a fork copies their page tables, whatever is taken */
 	uint64_t huge;   /* of them in huge pages */
@@ -43,7 +43,7 @@ struct mem_case {
 };
 
 /* The choice, and the reason in a few words. */
-enum mem_rung mem_choose(const struct mem_node *n, const struct mem_case *c, char *why, size_t len);
+enum mem_method mem_choose_method(const struct mem_node *n, const struct mem_cost_input *c, char *why, size_t len);
 
 /* Whether the job's writes should be noticed from one checkpoint to the next: a fault for every page that it writes,
  * instead of reading and comparing those that it does not write. changed: their share, 0..1. */

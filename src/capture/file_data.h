@@ -7,9 +7,9 @@
 #include "base/err.h"
 #include "image/image.h"
 
-bool mem_files_any(const struct mem_image *m);
+bool mem_file_data_any(const struct mem_image *m);
 /* dirfd: the top of the tree, in which nobody else changes anything. Fills every file that the image has; one that is
  * missing is an error. Their times stay. threads < 1: as many as processors. */
-int mem_files_fill(struct mem_image *m, int dirfd, int threads, struct err *err);
+int mem_file_data_fill(struct mem_image *m, int dirfd, int threads, struct err *err);
 
 #endif

@@ -11,7 +11,7 @@
 #include "image/ranges.h"
 
 /* A process, the pages in question, ascending. */
-struct mem_same_process {
+struct mem_fork_shared_process {
 	uint64_t id;
 	pid_t host;
 	const struct mem_range *v;
@@ -21,12 +21,12 @@ struct mem_same_process {
 /* p: ascending by id. Of stopped processes the answer is exact. Of running ones it is true for a page as of the call,
  * if the process of[i] did not write to it meanwhile. Memory: 1/300 of the address space in which there are such pages,
  * for each version of it that several have. */
-void mem_same_find(const struct mem_same_process *p, size_t n, struct mem_sames *out);
+void mem_fork_shared_find(const struct mem_fork_shared_process *p, size_t n, struct mem_fork_shared *out);
 /* Behind what is there; joined with the last one if it goes on with it. */
-void mem_sames_add(struct mem_sames *s, const struct mem_range *r, uint64_t of);
-void mem_sames_free(struct mem_sames *s);
+void mem_fork_shared_add(struct mem_fork_shared *s, const struct mem_range *r, uint64_t of);
+void mem_fork_shared_free(struct mem_fork_shared *s);
 /* s was found of running processes, and what process of[i] had was copied afterwards. clean: pages that nobody has
  * written since before that. What of s was copied from a page that is not clean is taken out of it. */
-void mem_sames_distrust(const struct mem_sames *s, struct mem_ranges *clean);
+void mem_fork_shared_remove_stale(const struct mem_fork_shared *s, struct mem_ranges *clean);
 
 #endif

@@ -13,14 +13,14 @@
 #define REGIONS 4096u
 
 /* Linux 6.7, <linux/fs.h>; older headers do not have it. */
-struct scan {
+struct pagemap_scan {
 	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
 	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
 };
-struct region {
+struct pagemap_region {
 	uint64_t start, end, categories;
 };
-#define SCAN             _IOWR('f', 16, struct scan)
+#define SCAN             _IOWR('f', 16, struct pagemap_scan)
 #define SCAN_PROTECT     (1u << 0) /* PM_SCAN_WP_MATCHING */
 #define PAGE_PROTECTABLE (1u << 0) /* PAGE_IS_WPALLOWED */
 #define PAGE_WRITTEN     (1u << 1)
@@ -29,8 +29,8 @@ struct region {
 
 /* ---- by entries ------------------------------------------------------------ */
 
-static int collect_entries(int pagemap, uint64_t unwanted, uint64_t id, uint64_t start, uint64_t end,
-			   struct mem_ranges *out)
+static int pagemap_collect_entries(int pagemap, uint64_t unwanted, uint64_t id, uint64_t start, uint64_t end,
+				   struct mem_ranges *out)
 {
 	cleanup_free uint64_t *entries = xmalloc(ENTRIES * sizeof(*entries));
 
@@ -54,11 +54,11 @@ static int collect_entries(int pagemap, uint64_t unwanted, uint64_t id, uint64_t
 
 /* Only pages that are there: to protect others would leave marks in the page tables, which criu takes for pages that
  * are swapped out. */
-static int collect_scan(int pagemap, enum mem_pages what, uint64_t id, uint64_t start, uint64_t end,
-			struct mem_ranges *out)
+static int pagemap_collect_scan(int pagemap, enum mem_pages what, uint64_t id, uint64_t start, uint64_t end,
+				struct mem_ranges *out)
 {
-	cleanup_free struct region *regions = xmalloc(REGIONS * sizeof(*regions));
-	struct scan s = {
+	cleanup_free struct pagemap_region *regions = xmalloc(REGIONS * sizeof(*regions));
+	struct pagemap_scan s = {
 		.size = sizeof(s),
 		.flags = what == MEM_PAGES_PROTECT ? SCAN_PROTECT : 0,
 		.start = start,
@@ -89,16 +89,17 @@ int mem_pagemap_collect(int pagemap, enum mem_pages what, uint64_t id, uint64_t 
 			struct mem_ranges *out)
 {
 	if (what == MEM_PAGES_SOFT_CLEAN)
-		return collect_entries(pagemap, MEM_ENTRY_SOFT_DIRTY, id, start, end, out);
-	if (collect_scan(pagemap, what, id, start, end, out) == 0)
+		return pagemap_collect_entries(pagemap, MEM_ENTRY_SOFT_DIRTY, id, start, end, out);
+	if (pagemap_collect_scan(pagemap, what, id, start, end, out) == 0)
 		return 0;
-	return what == MEM_PAGES_PRESENT && errno == ENOTTY ? collect_entries(pagemap, 0, id, start, end, out) : -1;
+	return what == MEM_PAGES_PRESENT && errno == ENOTTY ? pagemap_collect_entries(pagemap, 0, id, start, end, out)
+							    : -1;
 }
 
 /* ---- what there is ----------------------------------------------------------- */
 
 /* A page of ours that has just been written: p, with the descriptor of our own pagemap. */
-static bool on_a_page(bool (*test)(int pagemap, uint8_t *p))
+static bool pagemap_try_on_page(bool (*test)(int pagemap, uint8_t *p))
 {
 	cleanup_close int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	uint8_t *p = mmap(NULL, MEM_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -112,7 +113,7 @@ static bool on_a_page(bool (*test)(int pagemap, uint8_t *p))
 	return ok;
 }
 
-static bool soft_dirty(int pagemap, uint8_t *p)
+static bool pagemap_soft_dirty(int pagemap, uint8_t *p)
 {
 	uint64_t entry = 0;
 
@@ -121,7 +122,7 @@ static bool soft_dirty(int pagemap, uint8_t *p)
 }
 
 /* Written: not in the list; not written since: in it; written again: not. */
-static bool protects(int pagemap, uint8_t *p)
+static bool pagemap_protects(int pagemap, uint8_t *p)
 {
 	const uint64_t start = (uintptr_t)p, end = start + MEM_PAGE;
 	cleanup_close int fd = uffd_open_own();
@@ -141,7 +142,7 @@ static bool protects(int pagemap, uint8_t *p)
 
 /* A page that is moved loses its protection. Kernels before 6.13 without the correction (0cef0bb836e3) leave a mark in
  * its entry: once the new place is registered, it would pass for protected whatever is written to it. */
-static bool forgets_moved(int pagemap, uint8_t *p)
+static bool pagemap_forgets_moved(int pagemap, uint8_t *p)
 {
 	const uint64_t start = (uintptr_t)p, end = start + MEM_PAGE;
 	cleanup_close int fd = uffd_open_own();
@@ -168,10 +169,10 @@ static bool forgets_moved(int pagemap, uint8_t *p)
 
 bool mem_pagemap_can_protect(void)
 {
-	return on_a_page(protects) && on_a_page(forgets_moved);
+	return pagemap_try_on_page(pagemap_protects) && pagemap_try_on_page(pagemap_forgets_moved);
 }
 
 bool mem_pagemap_has_soft_dirty(void)
 {
-	return on_a_page(soft_dirty);
+	return pagemap_try_on_page(pagemap_soft_dirty);
 }

@@ -6,16 +6,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct mem_area {
+struct mem_staging {
 	uint8_t *p;
 	size_t len, used;
 };
 
 /* Zeros. May get less than bytes, down to nothing. */
-void mem_area_make(struct mem_area *a, uint64_t bytes);
-void mem_area_free(struct mem_area *a);
-bool mem_area_fits(const struct mem_area *a, uint64_t bytes);
+void mem_staging_make(struct mem_staging *a, uint64_t bytes);
+void mem_staging_free(struct mem_staging *a);
+bool mem_staging_fits(const struct mem_staging *a, uint64_t bytes);
 /* NULL if it does not fit. Lives as long as the area. */
-void *mem_area_take(struct mem_area *a, size_t bytes);
+void *mem_staging_take(struct mem_staging *a, size_t bytes);
 
 #endif

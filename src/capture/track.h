@@ -3,9 +3,9 @@
  *
  *   mem_track_new
  *   mem_track_add     every process, or mem_track_adopt
- *   mem_track_look    before each copy, the job running: since the look before, and from now on
- *   mem_track_last    in the freeze
- *   mem_track_free    the job running: lets its memory go again; or mem_track_leave
+ *   mem_track_scan    before each copy, the job running: since the look before, and from now on
+ *   mem_track_scan_frozen    in the freeze
+ *   mem_track_free    the job running: lets its memory go again; or mem_track_detach
  *
  * A page is clean only if the kernel says so of a mapping that was tracked all the time; new, moved or replaced memory
  * never is. What was being written behind the page tables during a look (direct I/O, process_vm_writev) has ended when
@@ -38,9 +38,9 @@ size_t mem_track_count(const struct mem_track *t);
 /* clean: pages that were not written since the look before; empty in the first. present: pages that are there. A
  * process that cannot be looked at is not tracked any longer: returns how many. copy: the pages are going to be copied
  * while the processes run; they are stopped for a moment (soft-dirty: in any case). */
-size_t mem_track_look(struct mem_track *t, bool copy, struct mem_ranges *clean, struct mem_ranges *present);
+size_t mem_track_scan(struct mem_track *t, bool copy, struct mem_ranges *clean, struct mem_ranges *present);
 /* The same of stopped processes; protects nothing anew. */
-void mem_track_last(struct mem_track *t, struct mem_ranges *clean);
+void mem_track_scan_frozen(struct mem_track *t, struct mem_ranges *clean);
 bool mem_track_has(const struct mem_track *t, uint64_t id);
 /* For struct mem_source: pages of the running processes as of the last look, or later. Safe for several threads.
  * EFAULT: the pages or the process have gone since. */
@@ -61,8 +61,8 @@ void mem_track_get(const struct mem_track *t, size_t n, struct mem_tracked *out)
  * on. -1: the process has ended or has called exec; they are closed. */
 int mem_track_adopt(struct mem_track *t, const struct mem_tracked *from);
 /* Lets go of one process, as mem_track_free() of all. */
-void mem_track_drop(struct mem_track *t, uint64_t id);
+void mem_track_remove(struct mem_track *t, uint64_t id);
 /* Like mem_track_free(), but the memory stays protected as long as somebody has the descriptors. */
-void mem_track_leave(struct mem_track *t);
+void mem_track_detach(struct mem_track *t);
 
 #endif

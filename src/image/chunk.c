@@ -62,7 +62,7 @@ int mem_chunk_read(struct mem_chunk_reader *r, uint32_t chunk, struct err *err)
 	if (mem_chunk_read_stored(r, chunk, err) < 0)
 		return -1;
 	r->pages = r->stored;
-	if (c->format.method != MEM_RAW) {
+	if (c->format.compression != MEM_RAW) {
 		struct err why;
 
 		if (mem_decode(r->codec, c->format, r->stored, c->stored, r->raw, len, &why) < 0)

@@ -70,7 +70,8 @@ size_t mem_encode_bound(size_t len)
 /* ---- one method -------------------------------------------------------- */
 
 /* 0: it did not work. */
-static size_t compress(struct mem_codec *c, uint8_t method, int zstd_level, const uint8_t *in, size_t len, uint8_t *out)
+static size_t codec_compress(struct mem_codec *c, uint8_t method, int zstd_level, const uint8_t *in, size_t len,
+			     uint8_t *out)
 {
 	size_t room = mem_encode_bound(len), n;
 
@@ -86,7 +87,7 @@ static size_t compress(struct mem_codec *c, uint8_t method, int zstd_level, cons
 	return ZSTD_isError(n) ? 0 : n;
 }
 
-static const uint8_t *transformed(struct mem_codec *c, uint8_t transform, const uint8_t *raw, size_t len)
+static const uint8_t *codec_transform(struct mem_codec *c, uint8_t transform, const uint8_t *raw, size_t len)
 {
 	if (transform == MEM_PLAIN)
 		return raw;
@@ -96,7 +97,7 @@ static const uint8_t *transformed(struct mem_codec *c, uint8_t transform, const 
 
 /* ---- the trial --------------------------------------------------------- */
 
-static size_t take_sample(uint8_t *sample, const uint8_t *raw, size_t len)
+static size_t codec_take_sample(uint8_t *sample, const uint8_t *raw, size_t len)
 {
 	if (len <= SAMPLE) {
 		memcpy(sample, raw, len);
@@ -112,14 +113,14 @@ static size_t take_sample(uint8_t *sample, const uint8_t *raw, size_t len)
 
 /* What a byte costs in per mille: the bytes stored, and time. zstd takes several times as long as LZ4 in both
  * directions, so it has to save more; on shuffled doubles it does not, on text it does. */
-static unsigned handicap(struct mem_format f)
+static unsigned codec_handicap(struct mem_format f)
 {
-	unsigned method = f.method == MEM_ZSTD ? 60 : f.method == MEM_LZ4 ? 20 : 0;
+	unsigned method = f.compression == MEM_ZSTD ? 60 : f.compression == MEM_LZ4 ? 20 : 0;
 
 	return 1000 + method + (f.transform != MEM_PLAIN ? 5 : 0);
 }
 
-static size_t try_one(struct mem_codec *c, struct mem_format f, size_t len)
+static size_t codec_try_format(struct mem_codec *c, struct mem_format f, size_t len)
 {
 	const uint8_t *in = c->sample;
 
@@ -129,10 +130,10 @@ static size_t try_one(struct mem_codec *c, struct mem_format f, size_t len)
 		mem_shuffle(element_size(f.transform), c->sample, shuffled, len);
 		in = shuffled;
 	}
-	return compress(c, f.method, 1, in, len, c->sample_out);
+	return codec_compress(c, f.compression, 1, in, len, c->sample_out);
 }
 
-static void trial(struct mem_codec *c, const uint8_t *raw, size_t len)
+static void codec_trial(struct mem_codec *c, const uint8_t *raw, size_t len)
 {
 	uint64_t best;
 
@@ -140,7 +141,7 @@ static void trial(struct mem_codec *c, const uint8_t *raw, size_t len)
 		c->sample = xmalloc(2 * SAMPLE);
 		c->sample_out = xmalloc(mem_encode_bound(SAMPLE));
 	}
-	len = take_sample(c->sample, raw, len);
+	len = codec_take_sample(c->sample, raw, len);
 	best = (uint64_t)len * WORTH_PERCENT * 10;
 	c->choice = (struct mem_format){ MEM_PLAIN, MEM_RAW };
 	c->expected = 1000;
@@ -148,21 +149,21 @@ static void trial(struct mem_codec *c, const uint8_t *raw, size_t len)
 	for (uint8_t m = MEM_LZ4; m <= (c->level >= MEM_LEVEL_ZSTD ? MEM_ZSTD : MEM_LZ4); m++)
 		for (uint8_t t = MEM_PLAIN; t < MEM_TRANSFORMS; t++) {
 			struct mem_format f = { t, m };
-			size_t n = try_one(c, f, len);
+			size_t n = codec_try_format(c, f, len);
 
-			if (n == 0 || n * handicap(f) >= best)
+			if (n == 0 || n * codec_handicap(f) >= best)
 				continue;
-			best = n * handicap(f);
+			best = n * codec_handicap(f);
 			c->choice = f;
 			c->expected = (unsigned)(n * 1000 / len);
 		}
-	if (c->choice.method == MEM_RAW)
+	if (c->choice.compression == MEM_RAW)
 		c->age = TRIAL_EVERY - RAW_TRIAL_EVERY;
 }
 
 /* ---- chunks ------------------------------------------------------------ */
 
-static size_t store_raw(const void *raw, size_t len, void *out, struct mem_format *format)
+static size_t codec_store_raw(const void *raw, size_t len, void *out, struct mem_format *format)
 {
 	*format = (struct mem_format){ MEM_PLAIN, MEM_RAW };
 	memcpy(out, raw, len);
@@ -170,7 +171,7 @@ static size_t store_raw(const void *raw, size_t len, void *out, struct mem_forma
 }
 
 /* A chunk that came out much larger or smaller than promised is of another kind than the one that was tried. */
-static void compare_with_promise(struct mem_codec *c, size_t n, size_t len)
+static void codec_check_estimate(struct mem_codec *c, size_t n, size_t len)
 {
 	unsigned got = (unsigned)(n * 1000 / len), diff = got > c->expected ? got - c->expected : c->expected - got;
 
@@ -183,20 +184,21 @@ size_t mem_encode(struct mem_codec *c, const void *raw, size_t len, void *out, s
 	size_t n;
 
 	if (c->level == MEM_LEVEL_RAW)
-		return store_raw(raw, len, out, format);
+		return codec_store_raw(raw, len, out, format);
 	if (c->age++ >= TRIAL_EVERY)
-		trial(c, raw, len);
-	if (c->choice.method == MEM_RAW)
-		return store_raw(raw, len, out, format);
+		codec_trial(c, raw, len);
+	if (c->choice.compression == MEM_RAW)
+		return codec_store_raw(raw, len, out, format);
 	*format = c->choice;
-	n = compress(c, format->method, c->level - 1, transformed(c, format->transform, raw, len), len, out);
-	compare_with_promise(c, n ? n : len, len);
+	n = codec_compress(c, format->compression, c->level - 1, codec_transform(c, format->transform, raw, len), len,
+			   out);
+	codec_check_estimate(c, n ? n : len, len);
 	if (n == 0 || n >= len / 100 * WORTH_PERCENT)
-		return store_raw(raw, len, out, format);
+		return codec_store_raw(raw, len, out, format);
 	return n;
 }
 
-static int bad_chunk(struct err *err)
+static int codec_bad_chunk(struct err *err)
 {
 	return err_set(err, EBADMSG, "a chunk cannot be decompressed");
 }
@@ -209,11 +211,11 @@ int mem_decode(struct mem_codec *c, struct mem_format format, const void *stored
 
 	/* no chunk is empty: a failure of a decoder must not pass for one */
 	if (len == 0 || len > c->max_len || stored_len > INT32_MAX || format.transform >= MEM_TRANSFORMS)
-		return bad_chunk(err);
-	switch (format.method) {
+		return codec_bad_chunk(err);
+	switch (format.compression) {
 	case MEM_RAW:
 		if (stored_len != len)
-			return bad_chunk(err);
+			return codec_bad_chunk(err);
 		memcpy(out, stored, len);
 		n = len;
 		break;
@@ -231,7 +233,7 @@ int mem_decode(struct mem_codec *c, struct mem_format format, const void *stored
 	default: break;
 	}
 	if (n != len) /* an error of zstd is a huge number */
-		return bad_chunk(err);
+		return codec_bad_chunk(err);
 	if (format.transform != MEM_PLAIN)
 		mem_unshuffle(element_size(format.transform), c->scratch, raw, len);
 	return 0;

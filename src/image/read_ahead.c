@@ -13,7 +13,7 @@ struct step {
 };
 
 /* Until the last byte of a step is there. */
-static void await(const struct step *s)
+static void read_ahead_wait(const struct step *s)
 {
 	uint8_t byte;
 
@@ -41,8 +41,8 @@ void mem_image_read_ahead(const struct mem_image *m, uint64_t max)
 			return;
 		max -= s.end - c->offset;
 		posix_fadvise(s.fd, (off_t)c->offset, (off_t)(s.end - c->offset), POSIX_FADV_WILLNEED);
-		await(&before);
+		read_ahead_wait(&before);
 		before = s;
 	}
-	await(&before);
+	read_ahead_wait(&before);
 }

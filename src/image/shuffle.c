@@ -5,14 +5,14 @@
 #include <string.h>
 
 /* Elements [from, count) one by one: what is left by the blocks below, or all of it elsewhere than on x86. */
-static void scatter(unsigned size, const uint8_t *in, uint8_t *out, size_t from, size_t count)
+static void shuffle_elements(unsigned size, const uint8_t *in, uint8_t *out, size_t from, size_t count)
 {
 	for (unsigned b = 0; b < size; b++)
 		for (size_t i = from; i < count; i++)
 			out[b * count + i] = in[i * size + b];
 }
 
-static void gather(unsigned size, const uint8_t *in, uint8_t *out, size_t from, size_t count)
+static void unshuffle_elements(unsigned size, const uint8_t *in, uint8_t *out, size_t from, size_t count)
 {
 	for (size_t i = from; i < count; i++)
 		for (unsigned b = 0; b < size; b++)
@@ -23,7 +23,7 @@ void mem_shuffle_plain(unsigned size, const uint8_t *in, uint8_t *out, size_t le
 {
 	size_t count = len / size;
 
-	scatter(size, in, out, 0, count);
+	shuffle_elements(size, in, out, 0, count);
 	memcpy(out + count * size, in + count * size, len % size);
 }
 
@@ -31,7 +31,7 @@ void mem_unshuffle_plain(unsigned size, const uint8_t *in, uint8_t *out, size_t 
 {
 	size_t count = len / size;
 
-	gather(size, in, out, 0, count);
+	unshuffle_elements(size, in, out, 0, count);
 	memcpy(out + count * size, in + count * size, len % size);
 }
 
@@ -138,7 +138,7 @@ void mem_shuffle(unsigned size, const uint8_t *in, uint8_t *out, size_t len)
 		shuffle8(in, out, count, blocks);
 	else
 		shuffle4(in, out, count, blocks);
-	scatter(size, in, out, blocks * BLOCK, count);
+	shuffle_elements(size, in, out, blocks * BLOCK, count);
 	memcpy(out + count * size, in + count * size, len % size);
 }
 
@@ -150,7 +150,7 @@ void mem_unshuffle(unsigned size, const uint8_t *in, uint8_t *out, size_t len)
 		unshuffle8(in, out, count, blocks);
 	else
 		unshuffle4(in, out, count, blocks);
-	gather(size, in, out, blocks * BLOCK, count);
+	unshuffle_elements(size, in, out, blocks * BLOCK, count);
 	memcpy(out + count * size, in + count * size, len % size);
 }
 

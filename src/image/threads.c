@@ -1,4 +1,4 @@
-#include "image/image_internal.h"
+#include "image/threads.h"
 
 #include <errno.h>
 #include <sched.h>

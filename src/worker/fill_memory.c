@@ -21,7 +21,7 @@
 #include "base/dir.h"
 #include "base/util.h"
 #include "image/restore_dir.h"
-#include "capture/node.h"
+#include "capture/headroom.h"
 #include "trace/tracer.h"
 
 #define DIR_NAME "restore.partial" /* removed at the next start of the job if it is left behind */
@@ -45,7 +45,8 @@ static int make_dir(struct memory_back *b, const struct worker *w, struct err *e
 	b->dirfd = fd;
 	if (getrandom(b->token, sizeof(b->token), 0) != sizeof(b->token))
 		return err_sys(err, errno, "no random numbers");
-	return mem_images_make(b->image, b->criufd, fd, b->fill ? b->token : NULL, &b->family, (int)w->conf.threads, err);
+	return mem_restore_dir_make(b->image, b->criufd, fd, b->fill ? b->token : NULL, &b->family,
+				    (int)w->conf.threads, err);
 }
 
 static int open_image(struct memory_back *b, int epochfd, struct err *err)
@@ -57,7 +58,7 @@ static int open_image(struct memory_back *b, int epochfd, struct err *err)
 	b->image = mem_image_open(fd, err);
 	if (!b->image)
 		return -1;
-	mem_family_find(b->image, SHARED_MIN, &b->family);
+	mem_fork_family_find(b->image, SHARED_MIN, &b->family);
 	return 0;
 }
 
@@ -185,7 +186,7 @@ static void list_holes(const struct memory_back *b, struct mem_ranges *holes)
 	size_t n;
 
 	all = mem_shared_spaces(b->image, false, &n);
-	mem_family_pages(&b->family, &common);
+	mem_fork_family_pages(&b->family, &common);
 	mem_ranges_without(holes, all, n, common.v, common.n);
 	mem_ranges_free(&common);
 }
@@ -215,9 +216,9 @@ static int fill(struct memory_back *b, struct worker *w, pid_t init, struct err 
 	if (fault(w, FAULT_FILL_FAILS))
 		rc = err_set(err, 0, "a fault on purpose");
 	if (!rc)
-		rc = mem_shared_find(b->objects, b->image, b->token, t.pids, t.n, err);
+		rc = mem_shared_open_restored(b->objects, b->image, b->token, t.pids, t.n, err);
 	if (!rc && only.n) /* no range at all would be taken for everything */
-		rc = mem_image_fill(b->image, &sink, &o, NULL, err);
+		rc = mem_image_read_pages(b->image, &sink, &o, NULL, err);
 	mem_ranges_free(&only);
 	tree_free(&t);
 	return rc ? err_wrap(err, "the job's memory cannot be restored") : 0;
@@ -254,7 +255,7 @@ void memory_back_end(struct memory_back *b, const struct worker *w)
 		close(b->dirfd);
 	if (b->image)
 		mem_image_close(b->image);
-	mem_family_free(&b->family);
+	mem_fork_family_free(&b->family);
 	mem_shared_free(b->objects);
 	remove_tree_at(w->store.epochsfd, DIR_NAME);
 	*b = (struct memory_back){ .dirfd = -1, .hand = { -1, -1 } };

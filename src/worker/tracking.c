@@ -12,7 +12,8 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "capture/node.h"
+#include "capture/probe.h"
+#include "capture/usage.h"
 #include "trace/tracer.h"
 
 #define HUGE_SHARE \
@@ -175,7 +176,7 @@ static bool pays(const struct worker *w, uint64_t pages, uint64_t changed)
 
 	if (fault(w, FAULT_FORCE_TRACKING))
 		return true;
-	mem_node_probe(&node);
+	mem_probe_node(&node);
 	return pages > 0 && mem_worth_tracking(&node, (double)changed / (double)pages);
 }
 
@@ -256,7 +257,7 @@ static void look(struct memory_step *s, struct worker *w)
 	struct tracking *p = &s->tracking;
 	struct mem_ranges present = { 0 };
 
-	mem_track_look(p->track, false, &p->before, &present);
+	mem_track_scan(p->track, false, &p->before, &present);
 	tracking_set_used(p, &present);
 	tracking_set_left(p, &p->before);
 	mem_ranges_free(&present);
@@ -275,9 +276,9 @@ static void begin(struct memory_step *s, struct worker *w, int epochfd, const st
 		empty_mailbox(w, &f);
 	p->since = f.epoch;
 	if (p->rounds_wanted && !w->req.vacate) {
-		s->huge = mem_huge_new();
+		s->huge = mem_collapse_new();
 		for (int i = 0; i < t->n; i++)
-			mem_huge_note(s->huge, t->pids[i]);
+			mem_collapse_note(s->huge, t->pids[i]);
 	}
 	fault_in_call(w, FAULT_DIE_IN_CALL, TRACER_SELF);
 	others = p->rounds_wanted || (!w->req.vacate && (f.n > 0 || pays_to_begin(w)));
@@ -344,8 +345,8 @@ void tracking_freeze(struct memory_step *s)
 
 	if (!image)
 		return;
-	mem_track_last(p->track, &clean);
-	mem_sames_distrust(&p->same, &clean);
+	mem_track_scan_frozen(p->track, &clean);
+	mem_fork_shared_remove_stale(&p->same, &clean);
 	if (p->rounds) {
 		mem_ranges_in_image(&p->clean, clean.v, clean.n, image);
 	} else {
@@ -361,7 +362,7 @@ void tracking_decide(struct memory_step *s, const struct worker *w)
 	struct tracking *p = &s->tracking;
 
 	if (w->req.vacate) {
-		mem_track_leave(p->track); /* the processes stand still: nothing waits while the kernel lets go of all
+		mem_track_detach(p->track); /* the processes stand still: nothing waits while the kernel lets go of all
 					      at once */
 		p->track = NULL;
 	}
@@ -372,7 +373,7 @@ void tracking_decide(struct memory_step *s, const struct worker *w)
 		return;
 	}
 	for (size_t i = 0; i < p->n_huge; i++)
-		mem_track_drop(p->track, p->huge[i]);
+		mem_track_remove(p->track, p->huge[i]);
 }
 
 void tracking_leave(struct memory_step *s, const struct worker *w)
@@ -380,7 +381,7 @@ void tracking_leave(struct memory_step *s, const struct worker *w)
 	if (!s->on || !s->tracking.track)
 		return;
 	leave_in_mailbox(&s->tracking, w);
-	mem_track_leave(s->tracking.track);
+	mem_track_detach(s->tracking.track);
 	s->tracking.track = NULL;
 }
 
@@ -392,7 +393,7 @@ void tracking_end(struct memory_step *s, int epochfd)
 	mem_track_free(p->track);
 	mem_ranges_free(&p->before);
 	mem_ranges_free(&p->clean);
-	mem_sames_free(&p->same);
+	mem_fork_shared_free(&p->same);
 	free(p->uses);
 	free(p->huge);
 	*p = (struct tracking){ 0 };

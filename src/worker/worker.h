@@ -16,7 +16,7 @@
 #include "capture/collapse.h"
 #include "image/fork_family.h"
 #include "image/image.h"
-#include "capture/node.h"
+#include "capture/usage.h"
 #include "capture/fork_shared.h"
 #include "capture/shared.h"
 #include "capture/snapshot.h"
@@ -146,13 +146,13 @@ struct tracking_use {
 }; /* of a process; bytes: in use, written since the last look, or the epoch before */
 struct tracking {
 	enum mem_tracking how;
-	struct mem_track *track;  /* owned; NULL: nothing is tracked */
-	unsigned since;           /* the epoch before whose freeze tracking began; 0: it was not tracked before */
-	bool continues;           /* the epoch before is that one, and its image can be continued */
-	struct mem_ranges before; /* pages that were not written since, as of the look before the freeze */
-	bool rounds_wanted;       /* CRIU_PreDump */
-	struct mem_image *image;  /* owned: of the last round; NULL: nothing was copied */
-	struct mem_sames same;    /* owned: pages of the last round that were copied from another process */
+	struct mem_track *track;     /* owned; NULL: nothing is tracked */
+	unsigned since;              /* the epoch before whose freeze tracking began; 0: it was not tracked before */
+	bool continues;              /* the epoch before is that one, and its image can be continued */
+	struct mem_ranges before;    /* pages that were not written since, as of the look before the freeze */
+	bool rounds_wanted;          /* CRIU_PreDump */
+	struct mem_image *image;     /* owned: of the last round; NULL: nothing was copied */
+	struct mem_fork_shared same; /* owned: pages of the last round that were copied from another process */
 	unsigned rounds;
 	uint64_t scanned;          /* bytes read in all rounds */
 	struct tracking_use *uses; /* owned */
@@ -195,7 +195,7 @@ struct memory_wanted {
 	struct mem_usage usage;
 	uint64_t same; /* bytes that another process has, too, and that are taken with that one */
 	struct mem_rewriting rewriting;
-	enum mem_rung rung;
+	enum mem_method method;
 	char why[256];
 };
 
@@ -212,12 +212,12 @@ struct memory_step {
 	int n_wanted;
 	struct mem_process *procs;
 	size_t n_procs;
-	struct mem_sames same; /* in the freeze: pages that are not taken, because another process has them */
+	struct mem_fork_shared same; /* in the freeze: pages that are not taken, because another process has them */
 	uint64_t shared, cow_room;
 	bool written;
 	bool failed; /* it was the engine that failed, not criu or a file */
 	struct mem_write_stats *stats;
-	struct mem_huge *huge; /* before the freeze; NULL: the job does not go on */
+	struct mem_collapse *huge; /* before the freeze; NULL: the job does not go on */
 };
 /* As the configuration says. */
 void memory_write_opts(const struct worker *w, struct mem_write_opts *o);
@@ -261,7 +261,7 @@ struct memory_back {
 	int dirfd;   /* criu's directory of images instead of it */
 	int hand[2]; /* ours, criu's */
 	struct mem_image *image;
-	struct mem_family family;
+	struct mem_fork_family family;
 	pid_t reader;               /* reads ahead; 0: none */
 	struct mem_shared *objects; /* while it is filled */
 	uint8_t token[16];          /* of the marks in shared memory */
