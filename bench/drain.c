@@ -1,10 +1,9 @@
-/* drain [-m MIB] [-t THREADS] [-l LEVEL] [-d] [-k KIND] DIR
+/* drain [-m MIB] [-t THREADS] [-l LEVEL] [-d|-D] [-k KIND] DIR
  *
- * How fast the memory engine stores and restores kinds of data in DIR: GB/s of memory, for the writer until all is on
- * the disk, for verification from the disk, for the filling of memory from the cache and from the disk, for an
- * increment found by hashes. Options: -d writes around the cache, -D never, otherwise a probe decides. One line per
- * kind of data, columns in the first line.
- */
+ * Measures how fast memory images of several kinds of data are stored in DIR and restored, in GB of memory per second:
+ * writing until all is on the disk, verification from the disk, filling memory from the page cache and from the disk,
+ * and an increment that compares hashes. -d writes with O_DIRECT, -D never does; by default a probe decides. Prints one
+ * line per kind of data; the first line names the columns. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <math.h>
@@ -43,7 +42,7 @@ static double unit(void)
 	return (double)(next_random() >> 11) / 9007199254740992.0;
 }
 
-/* Running text out of what the machine has; else words. */
+/* Text files of this machine; if it has none, words. */
 static void make_text(void)
 {
 	size_t n = 0;
@@ -134,7 +133,7 @@ static double speed(int64_t start)
 	return (double)size / 1e3 / (double)(now_us() - start);
 }
 
-/* Forgets the image's files, so that they come from the disk. */
+/* Drops the image's files from the page cache, so that they are read from the disk. */
 static void forget(int dirfd)
 {
 	struct mem_image *m = mem_image_open(dirfd, &err);
@@ -191,7 +190,7 @@ static void measure(int base, const char *kind, const struct mem_write_opts *opt
 	check(mem_image_verify(m, MEM_VERIFY_OWN, o.threads, &err));
 	verify = speed(start);
 	check(mem_image_load_hashes(m, &err));
-	/* A page in twenty changes. */
+	/* Change every twentieth page. */
 	for (size_t i = 0; i < size / MEM_PAGE; i += 20)
 		memory[i * MEM_PAGE + 100] ^= 0x5a;
 	o.previous = m;

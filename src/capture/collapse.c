@@ -20,7 +20,7 @@
 #endif
 
 #define HUGE_PAGE (2ull << 20)
-#define STEP      (4 * HUGE_PAGE) /* the process's page faults wait for one at a time */
+#define STEP      (4 * HUGE_PAGE) /* bytes per call: page faults of the process wait for it */
 #define NICE      19
 
 struct noted {
@@ -62,8 +62,8 @@ void mem_collapse_note(struct mem_collapse *h, pid_t pid)
 
 /* ---- collapsing ------------------------------------------------------------ */
 
-/* False also for a piece of which something is swapped out: that is not worth reading it in. And if another process has
- * a page of it, too, since a fork: it would become a copy. */
+/* True if all small pages of a huge page are in memory and exclusive to the process. A swapped-out page is not worth
+ * reading in; a page that is shared since a fork would become a copy. */
 static bool collapse_is_whole(int pagemap, uint64_t addr)
 {
 	uint64_t e[HUGE_PAGE / MEM_PAGE];
@@ -76,7 +76,7 @@ static bool collapse_is_whole(int pagemap, uint64_t addr)
 	return true;
 }
 
-/* False: there is no use in going on. */
+/* False: further calls for this process would fail, too. */
 static bool collapse_range(struct mem_collapse *h, const struct noted *x, uint64_t addr, uint64_t len)
 {
 	struct iovec v = { (void *)(uintptr_t)addr, len };
@@ -85,7 +85,8 @@ static bool collapse_range(struct mem_collapse *h, const struct noted *x, uint64
 
 	if (got > 0)
 		h->bytes += (uint64_t)got;
-	/* EINVAL of a piece that cannot be collapsed, or of a kernel that cannot: told apart by whether any could. */
+	/* EINVAL means that this range cannot be collapsed, or that the kernel has no MADV_COLLAPSE. It is the latter
+	 * if no range could be collapsed before. */
 	if (got < 0 &&
 	    (errno == ESRCH || errno == ENOSYS || errno == EPERM || errno == ENOMEM || (errno == EINVAL && !h->bytes)))
 		return false;

@@ -7,7 +7,7 @@
 #define MB       1048576.0
 #define PAGE     4096.0
 
-/* No child for what a copy does in no time. */
+/* A copy that takes less than this is always preferred to a fork. */
 #define SMALL_US 3000.0
 
 const char *mem_method_name(enum mem_method r)
@@ -22,7 +22,7 @@ static double drain_s(const struct mem_node *n, const struct mem_cost_input *c)
 	return (double)c->drain / MB / n->drain_mb_per_s;
 }
 
-/* The share of the pages that is rewritten before the child is gone. Unknown: all of them. */
+/* The share of the pages that the job rewrites while the child exists; 1 if the rate is not known. */
 static double rewritten(const struct mem_node *n, const struct mem_cost_input *c)
 {
 	double share = c->rewriting.hot + c->rewriting.spread * drain_s(n, c);
@@ -75,6 +75,6 @@ enum mem_method mem_choose_method(const struct mem_node *n, const struct mem_cos
 
 bool mem_worth_tracking(const struct mem_node *n, double changed)
 {
-	/* Clean pages need no fork either. */
+	/* A clean page saves its part of a fork, too. */
 	return changed * n->notice_us * (MB / PAGE) < (1 - changed) * (n->compare_us_per_mb + n->fork_us_per_mb);
 }

@@ -21,7 +21,7 @@ struct file_data_walk {
 	struct touched {
 		int fd;
 		struct timespec times[2];
-	} * v; /* owned descriptors: writing changes the times */
+	} * v; /* files that are written to: owned descriptors, and the times to set afterwards */
 	size_t n, room;
 };
 
@@ -68,8 +68,8 @@ static int file_data_write(void *arg, uint64_t id, uint64_t addr, const void *bu
 
 static int file_data_read_image(struct mem_image *m, const struct mem_shared *targets, int threads, struct err *err)
 {
-	const struct mem_sink sink = { .write = file_data_write, .arg = (void *)(uintptr_t)targets }; /* what is not
-											     written stays a hole */
+	const struct mem_sink sink = { .write = file_data_write, .arg = (void *)(uintptr_t)targets }; /* zeros stay
+													 holes */
 	struct mem_read_opts o = { .threads = threads };
 	cleanup_free struct mem_range *only = NULL;
 

@@ -10,17 +10,16 @@
 #include "capture/pagemap.h"
 #include "image/ranges.h"
 
-#define ENTRIES 8192u /* of a pagemap, read at a time */
-#define BLOCK   512u  /* pages whose places are kept together */
-#define VERSIONS \
-	16u /* memory at one address that several processes have, but not all the same; what is more is not found */
+#define ENTRIES  8192u /* of a pagemap, read at a time */
+#define BLOCK    512u  /* pages per struct pfn_block */
+#define VERSIONS 16u   /* different pages at one address that are remembered; further ones are not found */
 #define BUCKETS  (1u << 16)
 #define PFN_MASK ((1ULL << 55) - 1)
 
-/* Where in the machine pages of a part of the address space are, and who has them: the first one that was seen. */
+/* The page frame numbers of BLOCK pages of the address space, and the first process that was seen with each. */
 struct pfn_block {
 	uint64_t number;        /* of the first page, divided by BLOCK */
-	struct pfn_block *next; /* of the same number or another: in the bucket */
+	struct pfn_block *next; /* in the bucket; its number may be another one */
 	uint64_t pfn[BLOCK];    /* 0: none */
 	uint32_t of[BLOCK];     /* index of the process */
 };
@@ -30,7 +29,7 @@ struct fork_shared_search {
 	struct pfn_block **buckets;
 	bool *used; /* processes to whose pages others refer */
 	struct mem_fork_shared *out;
-	struct mem_ranges moved; /* of them: pages that are not where they were */
+	struct mem_ranges moved; /* pages of these processes whose frame has changed */
 };
 
 void mem_fork_shared_add(struct mem_fork_shared *s, const struct mem_range *r, uint64_t of)
@@ -48,7 +47,7 @@ void mem_fork_shared_add(struct mem_fork_shared *s, const struct mem_range *r, u
 	s->of[s->n++] = of;
 }
 
-/* ---- places -------------------------------------------------------------------- */
+/* ---- page frames ---------------------------------------------------------------- */
 
 static struct pfn_block **block_bucket(const struct fork_shared_search *s, uint64_t number)
 {
@@ -59,7 +58,7 @@ static struct pfn_block *block_add(const struct fork_shared_search *s, uint64_t 
 {
 	struct pfn_block *b = xcalloc(1, sizeof(*b)), **at = block_bucket(s, number);
 
-	/* Behind the others: older versions are looked at first. */
+	/* At the end: older versions are searched first. */
 	while (*at)
 		at = &(*at)->next;
 	b->number = number;
@@ -67,8 +66,7 @@ static struct pfn_block *block_add(const struct fork_shared_search *s, uint64_t 
 	return b;
 }
 
-/* The process that has the page that lies there at this address, which is i itself if nobody was seen with it before.
- */
+/* The first process that was seen with this page frame at this address: i itself if there is none before it. */
 static uint32_t fork_shared_owner(const struct fork_shared_search *s, uint32_t i, uint64_t page, uint64_t pfn)
 {
 	const uint64_t number = page / BLOCK, k = page % BLOCK;
@@ -92,7 +90,7 @@ static uint32_t fork_shared_owner(const struct fork_shared_search *s, uint32_t i
 	return i;
 }
 
-/* Is the page where process i was seen with it? */
+/* True if the page of process i is still in the frame that was noted for it. */
 static bool fork_shared_has_stayed(const struct fork_shared_search *s, uint32_t i, uint64_t page, uint64_t pfn)
 {
 	const uint64_t number = page / BLOCK, k = page % BLOCK;
@@ -100,10 +98,10 @@ static bool fork_shared_has_stayed(const struct fork_shared_search *s, uint32_t 
 	for (const struct pfn_block *b = *block_bucket(s, number); b; b = b->next)
 		if (b->number == number && b->of[k] == i && b->pfn[k])
 			return b->pfn[k] == pfn;
-	return true; /* it was not seen with one */
+	return true; /* no frame was noted */
 }
 
-/* ---- going over processes --------------------------------------------------------- */
+/* ---- walking through the pages of a process --------------------------------------- */
 
 typedef void page_fn(struct fork_shared_search *s, uint32_t i, uint64_t page, uint64_t entry);
 
@@ -128,7 +126,7 @@ static void fork_shared_check_page(struct fork_shared_search *s, uint32_t i, uin
 		mem_ranges_add(&s->moved, s->p[i].id, page * MEM_PAGE, (page + 1) * MEM_PAGE);
 }
 
-/* What cannot be read is not in memory. */
+/* Calls fn for every page in question. A page whose entry cannot be read counts as not in memory. */
 static void fork_shared_each_page(struct fork_shared_search *s, uint32_t i, page_fn *fn)
 {
 	cleanup_free uint64_t *entries = xmalloc(ENTRIES * sizeof(*entries));
@@ -152,9 +150,9 @@ static void fork_shared_each_page(struct fork_shared_search *s, uint32_t i, page
 	}
 }
 
-/* ---- what has moved ---------------------------------------------------------------- */
+/* ---- pages whose frame has changed -------------------------------------------------- */
 
-/* The first of m that ends above addr. */
+/* Index of the first range of m that ends above addr. */
 static size_t fork_shared_first_above(const struct mem_ranges *m, uint64_t id, uint64_t addr)
 {
 	size_t low = 0, high = m->n;
@@ -171,7 +169,7 @@ static size_t fork_shared_first_above(const struct mem_ranges *m, uint64_t id, u
 	return low;
 }
 
-/* What process of[i] has of v[i] and is not in m, as pages of v[i]. */
+/* The pages of v[i] whose counterparts in process of[i] are not in m. */
 static void fork_shared_owned_without(const struct mem_fork_shared *s, size_t i, const struct mem_ranges *m,
 				      struct mem_ranges *left)
 {
@@ -223,8 +221,10 @@ void mem_fork_shared_remove_stale(const struct mem_fork_shared *s, struct mem_ra
 	*clean = rest;
 }
 
-/* The kernel moves pages, of stopped processes too. A page that its owner had at a place before and after another one
- * was seen with it there is the same one: those that are not where they were are looked at last. */
+/* The kernel migrates pages, even those of stopped processes. So a frame number alone proves nothing: the frame may
+ * have been reused between the reads of two processes. A page is the same if its owner had the frame before and after
+ * another process was seen with it. Therefore the owners are read again at the end, and pages whose frame has changed
+ * are removed. */
 void mem_fork_shared_find(const struct mem_fork_shared_process *p, size_t n, struct mem_fork_shared *out)
 {
 	struct fork_shared_search s = { .p = p, .out = out };

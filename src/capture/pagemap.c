@@ -52,8 +52,8 @@ static int pagemap_collect_entries(int pagemap, uint64_t unwanted, uint64_t id, 
 
 /* ---- by PAGEMAP_SCAN --------------------------------------------------------- */
 
-/* Only pages that are there: to protect others would leave marks in the page tables, which criu takes for pages that
- * are swapped out. */
+/* Only present pages are protected: protecting others leaves markers in the page tables, which criu takes for
+ * swapped-out pages. */
 static int pagemap_collect_scan(int pagemap, enum mem_pages what, uint64_t id, uint64_t start, uint64_t end,
 				struct mem_ranges *out)
 {
@@ -78,8 +78,8 @@ static int pagemap_collect_scan(int pagemap, enum mem_pages what, uint64_t id, u
 			if (what == MEM_PAGES_PRESENT ||
 			    (regions[i].categories & (PAGE_WRITTEN | PAGE_PROTECTABLE)) == PAGE_PROTECTABLE)
 				mem_ranges_add(out, id, regions[i].start, regions[i].end);
-		/* Where the kernel has come to the end, walk_end may be that of an earlier part of its way (seen
-		 * in 6.18): to look there once more would find protected what was written before. */
+		/* When the kernel has reached the end, walk_end may be the end of an earlier part of the walk (seen
+		 * in 6.18). A second scan from there would find written pages protected. */
 		s.start = n < (int)REGIONS ? end : s.walk_end > regions[n - 1].end ? s.walk_end : regions[n - 1].end;
 	}
 	return 0;
@@ -96,9 +96,9 @@ int mem_pagemap_collect(int pagemap, enum mem_pages what, uint64_t id, uint64_t 
 							    : -1;
 }
 
-/* ---- what there is ----------------------------------------------------------- */
+/* ---- what the kernel supports -------------------------------------------------- */
 
-/* A page of ours that has just been written: p, with the descriptor of our own pagemap. */
+/* Runs a test on a page of ours that has just been written. pagemap: our own. */
 static bool pagemap_try_on_page(bool (*test)(int pagemap, uint8_t *p))
 {
 	cleanup_close int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -121,7 +121,7 @@ static bool pagemap_soft_dirty(int pagemap, uint8_t *p)
 	       entry & MEM_ENTRY_SOFT_DIRTY;
 }
 
-/* Written: not in the list; not written since: in it; written again: not. */
+/* A written page must not be listed; listed after no write; and not listed after another write. */
 static bool pagemap_protects(int pagemap, uint8_t *p)
 {
 	const uint64_t start = (uintptr_t)p, end = start + MEM_PAGE;
@@ -140,8 +140,8 @@ static bool pagemap_protects(int pagemap, uint8_t *p)
 	return ok;
 }
 
-/* A page that is moved loses its protection. Kernels before 6.13 without the correction (0cef0bb836e3) leave a mark in
- * its entry: once the new place is registered, it would pass for protected whatever is written to it. */
+/* mremap() of a page removes its protection. Kernels before 6.13 without the fix 0cef0bb836e3 leave a marker in its
+ * entry: once the new address is registered, the page would count as protected whatever is written to it. */
 static bool pagemap_forgets_moved(int pagemap, uint8_t *p)
 {
 	const uint64_t start = (uintptr_t)p, end = start + MEM_PAGE;

@@ -19,14 +19,14 @@
 
 #define MB            1048576u
 #define HUGE_PAGE     (2u * MB)
-#define PROBE_BYTES   (32u * MB) /* small pages, and as much again to copy from */
+#define PROBE_BYTES   (32u * MB) /* of small pages; as much again to copy from */
 #define PROBE_HUGE    (16u * MB)
 #define PROBE_PAGES   512u       /* rewritten after a fork */
-#define FORKS         5          /* the fastest counts */
-#define REWRITES      3          /* likewise: what is measured stays until the next boot */
+#define FORKS         5          /* measurements, of which the fastest counts */
+#define REWRITES      3          /* likewise; the result is kept until the next boot */
 #define DRAIN_GUESS   400.0      /* MiB/s */
 #define COMPARE_GUESS 200.0      /* us/MiB */
-#define DRAIN_MIN     (64u * MB) /* bytes that tell how fast the disk is */
+#define DRAIN_MIN     (64u * MB) /* less is too little to measure the disk */
 #define RUN_DIR       "/run/fsched"
 #define COSTS_FILE    "node-memory"
 #define DRAIN_FILE    "node-drain"
@@ -34,7 +34,7 @@
 
 /* ---- the probe ------------------------------------------------------------ */
 
-/* Processor time of this thread, kernel included: the machine does other things too. */
+/* Processor time of this thread, kernel time included: unlike wall time it does not depend on the load. */
 static int64_t probe_cpu_us(void)
 {
 	struct timespec t;
@@ -57,8 +57,7 @@ static void probe_end_child(pid_t pid)
 		;
 }
 
-/* len bytes that begin at a multiple of HUGE_PAGE, in a mapping of its own that is longer by one; NULL if there are
- * none. */
+/* Maps and faults in len bytes, aligned to HUGE_PAGE. advice: of madvise(). NULL if there is no memory. */
 static uint8_t *probe_map_touched(size_t len, int advice)
 {
 	uint8_t *p = mmap(NULL, len + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *start;
@@ -84,7 +83,7 @@ static double probe_time_copy(uint8_t *to, uint8_t *from)
 	return got == (ssize_t)PROBE_BYTES ? probe_elapsed_us(start) * MB / PROBE_BYTES : 0;
 }
 
-/* The time that fork() takes; 0 if it fails. child may be NULL, else it is the caller's to end. */
+/* The time that fork() takes in microseconds; 0 if it fails. If child is not NULL, the caller ends the child. */
 static double probe_time_fork(pid_t *child)
 {
 	int64_t start = probe_cpu_us();
@@ -103,7 +102,7 @@ static double probe_time_fork(pid_t *child)
 	return us;
 }
 
-/* 0 is no measurement. */
+/* The smaller of two measurements; 0 stands for no measurement. */
 static double probe_faster(double us, double best)
 {
 	return us > 0 && (best <= 0 || us < best) ? us : best;
@@ -118,7 +117,7 @@ static double probe_fastest_fork(void)
 	return best;
 }
 
-/* Microseconds per write, of PROBE_PAGES in p, run next to each other at a time, after a fork. 0: no fork. */
+/* Microseconds per write to PROBE_PAGES pages of p after a fork, run neighbours at a time. 0 if fork() fails. */
 static double probe_time_rewriting(uint8_t *p, size_t len, unsigned run)
 {
 	const size_t step = len / (PROBE_PAGES / run);
@@ -146,7 +145,7 @@ static double probe_fastest_rewriting(uint8_t *p, size_t len)
 	return best;
 }
 
-/* The same, of writes that are noticed (capture/track.h). 0: this kernel cannot do it. */
+/* The same for tracked writes (capture/track.h). 0 if this kernel cannot track writes. */
 static double probe_time_tracked_writes(uint8_t *p, size_t len)
 {
 	const uint64_t start = (uintptr_t)p, step = len / PROBE_PAGES;
@@ -173,7 +172,7 @@ static void probe_set(double *to, double measured)
 		*to = measured;
 }
 
-/* base: of a fork without the memory in question. */
+/* Microseconds of fork() per MiB. base: the time of a fork without the memory in question, which has so many bytes. */
 static double probe_fork_per_mb(double base, double bytes)
 {
 	double us = probe_fastest_fork();
@@ -187,7 +186,7 @@ static void probe_small_pages(struct mem_node *n, double base)
 		*b = probe_map_touched(PROBE_BYTES, MADV_NOHUGEPAGE);
 	double best = 0, notice = 0;
 
-	/* The first one finds pages that have never been read. */
+	/* The first copy is slower: the pages have never been read. */
 	for (int i = 0; a && b && i < 6; i++)
 		best = probe_faster(probe_time_copy(a, b), best);
 	probe_set(&n->copy_us_per_mb, best);
@@ -204,7 +203,7 @@ static void probe_small_pages(struct mem_node *n, double base)
 		munmap(b, PROBE_BYTES);
 }
 
-/* After measure_small(). Where the kernel gives no huge pages no job has any. */
+/* Needs the result of probe_small_pages(). If the kernel gives us no huge pages, jobs have none either. */
 static void probe_huge_pages(struct mem_node *n, double base)
 {
 	uint8_t *p = probe_map_touched(PROBE_HUGE, MADV_HUGEPAGE);
@@ -212,10 +211,10 @@ static void probe_huge_pages(struct mem_node *n, double base)
 	if (!p)
 		return;
 	probe_set(&n->huge_us_per_mb, probe_fork_per_mb(base, PROBE_HUGE));
-	/* So little that on a busy machine it is mostly noise. */
+	/* The time is so short that on a busy machine it is mostly noise: limit it. */
 	if (n->huge_us_per_mb > n->fork_us_per_mb / 8)
 		n->huge_us_per_mb = n->fork_us_per_mb / 8;
-	/* Once: afterwards the huge pages are split. */
+	/* Measured once: afterwards the huge pages are split. */
 	probe_set(&n->huge_cow_us, probe_time_rewriting(p, PROBE_HUGE, PROBE_PAGES / (PROBE_HUGE / HUGE_PAGE)));
 	munmap(p, PROBE_HUGE);
 }
@@ -228,7 +227,7 @@ static void probe_measure(struct mem_node *n)
 	probe_huge_pages(n, base);
 }
 
-/* Root's own directory, or -1. */
+/* A descriptor of RUN_DIR, or -1 if others than root may write to it. */
 static int probe_open_run_dir(void)
 {
 	int fd;
@@ -244,7 +243,7 @@ static int probe_open_run_dir(void)
 	return fd;
 }
 
-/* /run need not be empty after a boot. */
+/* The id of this boot: /run may contain files of an earlier boot. Empty if it cannot be read. */
 static void probe_boot_id(char id[64])
 {
 	cleanup_free char *text = NULL;
@@ -254,7 +253,8 @@ static void probe_boot_id(char id[64])
 		sscanf(text, "%63s", id);
 }
 
-/* What is kept in a file of RUN_DIR: this boot's id and numbers. false: there are none of this boot. */
+/* Reads n positive numbers from a file of RUN_DIR, which begins with a boot id. False if there are none of this boot.
+ */
 static bool probe_load(int dir, const char *name, const char *id, double *v, size_t n)
 {
 	cleanup_free char *text = NULL;
@@ -287,7 +287,7 @@ static void probe_save(int dir, const char *name, const char *id, const double *
 		line = longer;
 	}
 	if (dir >= 0 && write_file_atomic(dir, name, 0600, (gid_t)-1, line, strlen(line)))
-		errno = 0; /* measured again next time */
+		errno = 0; /* not kept: the next call measures again */
 }
 
 void mem_probe_node(struct mem_node *n)
@@ -325,7 +325,7 @@ void mem_probe_node(struct mem_node *n)
 		n->compare_us_per_mb = v[0];
 }
 
-/* The mean with what was kept before. */
+/* Keeps the mean of v and of the number that was kept before. */
 static void probe_save_mean(const char *name, double v)
 {
 	cleanup_close int dir = probe_open_run_dir();
@@ -346,7 +346,7 @@ void mem_probe_note_drain(uint64_t bytes, uint64_t us)
 
 void mem_probe_note_compare(uint64_t bytes, uint64_t changed, uint64_t us)
 {
-	/* Else it tells of compression. */
+	/* With more changed pages, most of the time is compression. */
 	if (bytes >= DRAIN_MIN && us && changed < bytes / 8)
 		probe_save_mean(COMPARE_FILE, (double)us * MB / (double)bytes);
 }

@@ -15,7 +15,7 @@
 #define PAGES_MAX 1024u /* of one process */
 #define PAGES_ALL 8192u /* of all */
 #define PAGES_MIN 64u
-#define TRIES     32u /* addresses tried for each page: a mapping may have holes */
+#define TRIES     32u /* attempts to find a page in a mapping, which may have holes */
 #define ROUNDS    2u
 
 struct sample {
@@ -24,7 +24,7 @@ struct sample {
 	uint64_t *hash;
 	bool *changed;
 	unsigned n;
-	unsigned n_changed[ROUNDS]; /* after each round, ever */
+	unsigned n_changed[ROUNDS]; /* up to and including each round */
 	int64_t at[ROUNDS];
 };
 
@@ -38,7 +38,7 @@ static uint64_t random_next(uint64_t *x)
 	return *x;
 }
 
-/* A page of the mapping that is in memory, or 0. To read another one would put a page there. */
+/* A random page of the mapping that is in memory, or 0. Reading any other address would allocate a page. */
 static uint64_t sample_find_page(int pagemap, const struct vma *v, uint64_t *seed)
 {
 	for (unsigned i = 0; i < TRIES; i++) {
@@ -51,7 +51,7 @@ static uint64_t sample_find_page(int pagemap, const struct vma *v, uint64_t *see
 	return 0;
 }
 
-/* Each mapping gets pages in proportion to what is in it, not to its length. */
+/* Each mapping is sampled in proportion to the memory in it, not to its length. */
 static void sample_pick_pages(struct sample *s, const struct vmas *m, int pagemap, unsigned max)
 {
 	uint64_t total = 0, passed = 0, seed = (uint64_t)now_us() | 1;
@@ -89,8 +89,8 @@ static void sample_begin(struct sample *s, pid_t pid, unsigned max)
 
 /* ---- reading ------------------------------------------------------------------- */
 
-/* 0 is that of a page which is gone. Not by process_vm_readv(), which pins the pages: one that is shared since a fork
- * would become a copy. */
+/* Never 0 for a page that can be read; 0 if it has gone. Does not use process_vm_readv(), which pins the pages: a page
+ * that is shared since a fork would become a copy. */
 static uint64_t sample_hash_page(int mem, uint64_t addr)
 {
 	uint8_t page[MEM_PAGE];

@@ -108,7 +108,7 @@ bool mem_shared_add_file(struct mem_shared *s, const char *path, int fd)
 	struct stat st;
 	int own;
 
-	/* Two paths with one hash: the second is not for us. */
+	/* Two paths with the same hash: the second file is saved in another way. */
 	if (shared_find(s, id) || fstat(fd, &st) || (own = fcntl(fd, F_DUPFD_CLOEXEC, 0)) < 0)
 		return false;
 	shared_add(s, id, own, &st)->wanted = true;
@@ -138,7 +138,7 @@ static int shared_find_data(struct mem_shared *s, struct shared_object *o, struc
 			break;
 		hole = data < 0 ? -1 : lseek(o->fd, data, SEEK_HOLE);
 		if (hole < 0)
-			return err_sys(err, errno, "cannot look for the data of shared memory");
+			return err_sys(err, errno, "cannot find the data of shared memory (SEEK_DATA)");
 		if ((uint64_t)data >= o->size)
 			break;
 		shared_add_range(s, o, (uint64_t)data, (uint64_t)hole < o->size ? (uint64_t)hole : o->size);
@@ -160,10 +160,11 @@ static int shared_mark_wanted(struct mem_shared *s, const struct mem_shared_want
 		struct stat st;
 
 		if (!o)
-			return err_set(err, ENOENT, "no process has the shared memory %llu that criu has seen",
+			return err_set(err, ENOENT,
+				       "criu has left out the shared memory object %llu, but no process has it",
 				       (unsigned long long)want[i].ino);
 		if (fstat(o->fd, &st))
-			return err_sys(err, errno, "cannot look at shared memory");
+			return err_sys(err, errno, "cannot get the size of shared memory");
 		o->id = want[i].id;
 		o->size = want[i].size ? want[i].size : (uint64_t)st.st_size;
 		o->wanted = true;
@@ -171,7 +172,7 @@ static int shared_mark_wanted(struct mem_shared *s, const struct mem_shared_want
 	return 0;
 }
 
-/* From the object itself: no process's page tables are touched, and no page of ours is faulted in. */
+/* Reads from the object itself: this touches no page tables of a process and faults in no page of ours. */
 static int shared_read_object(const struct shared_object *o, uint64_t addr, uint8_t *buf, size_t len)
 {
 	while (len > 0) {
@@ -182,7 +183,7 @@ static int shared_read_object(const struct shared_object *o, uint64_t addr, uint
 		if (n < 0)
 			return -1;
 		if (n == 0) {
-			memset(buf, 0, len); /* behind the end, in the last page */
+			memset(buf, 0, len); /* the rest of the last page lies behind the end */
 			return 0;
 		}
 		buf += n;
@@ -301,7 +302,7 @@ int mem_shared_read(const struct mem_shared *s, uint64_t id, uint64_t addr, void
 		else
 			high = mid;
 	}
-	/* Every piece lies in one range of the work. */
+	/* The range before addr must contain all of it. */
 	if (addr < s->work[low].addr || addr + len > s->work[low].addr + s->work[low].npages * MEM_PAGE) {
 		errno = EINVAL;
 		return -1;

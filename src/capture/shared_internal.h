@@ -11,24 +11,24 @@ struct shared_object {
 	dev_t dev;
 	uint64_t ino;
 	int fd;
-	uint64_t bytes; /* that it held when it was looked at */
-	uint64_t size;  /* where it ends */
+	uint64_t bytes; /* of memory, when it was opened */
+	uint64_t size;  /* of the object */
 	bool wanted;
-	size_t first, count; /* of the work */
+	size_t first, count; /* its ranges: work[first .. first + count - 1] */
 	uint64_t pages;
-	uint8_t *copy; /* its pages, one range behind the other; NULL: they are read where they are */
+	uint8_t *copy; /* its pages, one range behind the other; NULL: they are read from fd */
 };
 
 struct mem_shared {
 	struct shared_object *v;
 	size_t n, room;
-	uint64_t min; /* smaller ones are not kept */
+	uint64_t min; /* smaller objects are ignored */
 	dev_t counted;
-	dev_t kernels; /* the kernel's own tmpfs */
+	dev_t kernels; /* device of the kernel's internal tmpfs */
 	struct mem_staging area;
 	struct mem_range *work;
 	size_t n_work, work_room, at_room;
-	uint64_t *at; /* per range: its place in the copy */
+	uint64_t *at; /* per range of work: its offset in the copy of its object */
 };
 
 /* The object whose data is in space id, or NULL. */

@@ -49,11 +49,11 @@ int mem_shared_open_restored(struct mem_shared *s, const struct mem_image *m, co
 
 	shared_scan_processes(pids, n, O_RDWR, shared_match_mark, &x);
 	if (x.failed)
-		return err_sys(err, x.failed, "cannot prepare shared memory");
+		return err_sys(err, x.failed, "cannot remove the mark from shared memory");
 	for (size_t i = 0; i < n_spaces; i++)
 		if (mem_is_shared(spaces[i].id) && !shared_find(s, spaces[i].id))
 			return err_set(err, ENOENT,
-				       "the shared memory %llu of the epoch is not found in the restored processes",
+				       "none of the restored processes has the shared memory object %llu of the epoch",
 				       (unsigned long long)(spaces[i].id & ~MEM_SHARED_ID));
 	return 0;
 }
@@ -78,7 +78,8 @@ int mem_shared_check_targets(const struct mem_shared *s, const struct mem_image 
 
 	for (size_t i = 0; i < n; i++)
 		if (mem_is_file(spaces[i].id) && !shared_find(s, spaces[i].id))
-			return err_set(err, ENOENT, "a file whose data the epoch has is not in its archive of /dev/shm");
+			return err_set(err, ENOENT,
+				       "the epoch has data of a file that is missing in its archive of /dev/shm");
 	return 0;
 }
 

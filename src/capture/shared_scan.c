@@ -21,7 +21,7 @@
 #define DELETED  " (deleted)"
 
 struct shared_scan {
-	dev_t dev; /* of the kernel's own tmpfs, where all these objects are and nothing else */
+	dev_t dev; /* of the kernel's internal tmpfs, which contains such objects only */
 	int flags;
 	shared_found_fn *fn;
 	void *arg;
@@ -40,7 +40,7 @@ dev_t shared_scan_device(void)
 	return fd < 0 || fstat(fd, &st) ? 0 : st.st_dev;
 }
 
-/* Where it is among those that were seen, or belongs; true if it is there. */
+/* True if the object was seen before; *at is its index, or the index at which to insert it. */
 static bool shared_scan_find_seen(const struct shared_scan *s, dev_t dev, uint64_t ino, size_t *at)
 {
 	size_t low = 0, high = s->n;
@@ -64,7 +64,7 @@ static bool shared_scan_was_seen(const struct shared_scan *s, dev_t dev, uint64_
 	return shared_scan_find_seen(s, dev, ino, &at);
 }
 
-/* True the first time. */
+/* True if the object was not seen before. */
 static bool shared_scan_mark_seen(struct shared_scan *s, dev_t dev, uint64_t ino)
 {
 	size_t at;
@@ -87,8 +87,8 @@ static bool shared_scan_is_object(const struct shared_scan *s, int fd, const str
 	       (st->st_dev == s->dev || (st->st_nlink == 0 && fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC));
 }
 
-/* path: a link of /proc, which leads to the object itself. The process may have changed meanwhile: only what is open
- * counts. Whatever else it is now, it is not opened to be read. */
+/* path: a link in /proc to the object itself. The process may have replaced the object meanwhile, so the checks are
+ * made on an O_PATH descriptor, and nothing else is opened for reading. */
 static void shared_scan_open_object(struct shared_scan *s, const char *path)
 {
 	cleanup_close int found = open(path, O_PATH | O_CLOEXEC);
@@ -148,8 +148,8 @@ static void shared_scan_maps(struct shared_scan *s, pid_t pid)
 	}
 }
 
-/* An object that is missed because the directory cannot be read is found missing by the caller: it asks criu's library
- * which ones there are, or knows from the image. */
+/* If the directory cannot be read, objects may be missed. The caller notices that: it knows from the library in criu,
+ * or from the image, which objects there are. */
 static void shared_scan_fds(struct shared_scan *s, pid_t pid)
 {
 	cleanup_dir DIR *d = NULL;

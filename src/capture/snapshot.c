@@ -19,14 +19,14 @@
 #define UNIT_RANGES 256u
 #define THREADS_MAX 16
 
-/* Where a process's pages are. */
+/* A process and the copies of its pages. */
 struct held {
 	struct mem_process *p;
-	uint8_t *kept; /* its kept pages, one behind the other */
-	uint8_t *copy; /* MEM_STAGED: its own pages likewise */
+	uint8_t *kept; /* copies of split.kept, one range behind the other */
+	uint8_t *copy; /* MEM_STAGED: copies of take likewise; NULL: not copied */
 	uint64_t *at;  /* MEM_STAGED: offset in copy of each range */
 	struct mem_fork fork;
-	int memfd; /* MEM_FORKED: that of the child */
+	int memfd; /* MEM_FORKED: /proc/PID/mem of the child; -1: none */
 };
 
 struct mem_snapshot {
@@ -34,7 +34,7 @@ struct mem_snapshot {
 	struct {
 		void *p;
 		size_t len;
-	} extra[64]; /* what did not fit; not touched */
+	} extra[64]; /* further copies, in memory that was not faulted in before */
 	unsigned n_extra;
 	int threads;
 	struct held *v;
@@ -127,9 +127,9 @@ static void add_ranges(struct copier *c, const struct held *from, const struct m
 		push_unit(c, u);
 }
 
-/* process_vm_readv() is the faster one, but gives a process a copy of every page that it shares since a fork, only to
- * read it (Linux 5.19). mem: /proc/PID/mem of a process that shares pages; not kept open, there may be more processes
- * than descriptors. */
+/* process_vm_readv() is faster than /proc/PID/mem, but since Linux 5.19 it makes a copy of every page that a process
+ * shares since a fork, even for a read. So processes that share pages are read from /proc/PID/mem, which is opened for
+ * each unit: there may be more processes than descriptors. */
 static int open_shared(const struct held *h)
 {
 	return h->p->shares ? open_proc(h->p->split.host, "mem", O_RDONLY) : -1;
@@ -141,7 +141,7 @@ static ssize_t read_memory(const struct held *h, int mem, const struct iovec *lo
 			    : process_vm_readv(h->p->split.host, local, 1, remote, 1, 0);
 }
 
-/* Page by page: what cannot be read is zero, as in criu. */
+/* Page by page. A page that cannot be read becomes zeros, as in criu. */
 static int copy_slowly(struct copier *c, const struct held *from, int mem, const struct iovec *remote, uint8_t *to)
 {
 	for (size_t off = 0; off < remote->iov_len; off += MEM_PAGE) {
@@ -209,7 +209,7 @@ static int run_copier(struct copier *c, struct err *err)
 	return c->failed ? err_sys(err, c->failed, "cannot read the job's memory") : 0;
 }
 
-/* ---- rungs --------------------------------------------------------------------- */
+/* ---- methods ---------------------------------------------------------------------- */
 
 static void snapshot_fall_back(struct held *h, enum mem_method to, const char *why)
 {
@@ -249,7 +249,7 @@ static void snapshot_try_fork(struct mem_snapshot *s, struct held *h, int hand, 
 		return;
 	}
 	snapshot_end_fork(h);
-	snapshot_fall_back(h, other, "it has memory that a child does not get");
+	snapshot_fall_back(h, other, "a forked child lacks part of its memory (MADV_DONTFORK or MADV_WIPEONFORK)");
 }
 
 static int snapshot_stage(struct mem_snapshot *s, struct held *h, struct copier *c)
@@ -279,12 +279,13 @@ static void snapshot_choose_method(struct mem_snapshot *s, struct held *h, int h
 	if (h->p->method == MEM_STAGED && !mem_staging_fits(&s->area, h->p->take.pages * MEM_PAGE))
 		snapshot_fall_back(h, hand >= 0 ? MEM_FORKED : MEM_DIRECT,
 				   "it has grown since memory for a copy was made");
-	h->p->fell_back = h->p->method == MEM_DIRECT && h->p->wanted != MEM_DIRECT; /* growing is nothing to warn of */
+	h->p->fell_back = h->p->method == MEM_DIRECT && h->p->wanted != MEM_DIRECT; /* a fork of a process that has
+										       grown is not worth a warning */
 	if (h->p->method == MEM_FORKED)
 		snapshot_try_fork(s, h, hand, cow_room);
 }
 
-/* In one piece: processes may be many. */
+/* One piece of memory for all processes, which may be many. */
 static int snapshot_make_room_for_kept(struct mem_snapshot *s, struct err *err)
 {
 	uint64_t pages = 0;
@@ -296,7 +297,7 @@ static int snapshot_make_room_for_kept(struct mem_snapshot *s, struct err *err)
 		return 0;
 	room = snapshot_take_room(s, pages * MEM_PAGE);
 	if (!room)
-		return err_set(err, ENOMEM, "there is no memory for a copy of what criu's images keep");
+		return err_set(err, ENOMEM, "there is no memory for a copy of the pages that belong into criu's images");
 	for (size_t i = 0; i < s->n; i++) {
 		s->v[i].kept = room;
 		room += s->v[i].p->split.kept_pages * MEM_PAGE;
@@ -361,7 +362,7 @@ static struct held *snapshot_find(struct mem_snapshot *s, uint64_t id)
 	return NULL;
 }
 
-/* Index of the range that holds addr, n if there is none. */
+/* Index of the range that contains addr; n if there is none. */
 static size_t snapshot_find_range(const struct mem_range *r, size_t n, uint64_t addr)
 {
 	size_t low = 0, high = n;

@@ -9,8 +9,8 @@
 #include "base/util.h"
 #include "base/vmas.h"
 
-#define PIECE_MIN 64u /* pages: what is smaller is not worth a range */
-#define AROUND    16u /* pages before and behind a fixed address */
+#define PIECE_MIN 64u /* pages of our smallest piece */
+#define AROUND    16u /* pages on either side of a fixed address */
 
 struct builder {
 	struct mem_split *p;
@@ -42,7 +42,7 @@ static void split_add(struct builder *b, bool ours, uint64_t start, uint64_t end
 	}
 }
 
-/* The first fixed address whose surroundings touch [start, end). */
+/* The first fixed address that is in [start, end) or within AROUND pages of it; NULL if there is none. */
 static const uint64_t *split_first_fixed(const struct builder *b, uint64_t start, uint64_t end)
 {
 	size_t low = 0, high = b->n_fixed;
@@ -68,7 +68,7 @@ static void split_add_piece(struct builder *b, uint64_t start, uint64_t end)
 	split_add(b, (end - start) / MEM_PAGE >= PIECE_MIN, start, end);
 }
 
-/* Pages of one plain mapping. */
+/* Splits pages of one plain mapping. */
 static void split_mapping(struct builder *b, uint64_t start, uint64_t end)
 {
 	while (start < end) {
@@ -83,7 +83,7 @@ static void split_mapping(struct builder *b, uint64_t start, uint64_t end)
 	}
 }
 
-/* An entry may run over several mappings. */
+/* Splits an entry of criu's list, which may extend over several mappings. */
 static void split_add_entry(struct builder *b, uint64_t start, uint64_t end)
 {
 	while (start < end) {
@@ -171,7 +171,7 @@ static void split_put_entry(struct split_merge *m, uint64_t addr, uint64_t npage
 	o->v[o->n++] = (struct criu_pagemap_entry){ addr, npages, flags };
 }
 
-/* The pieces of one entry that referred to the parent, in ascending order again. */
+/* Writes the kept and our pieces of one entry in ascending order. */
 static int split_merge_entry(struct split_merge *m, const struct criu_pagemap_entry *e)
 {
 	const struct mem_split *p = m->p;

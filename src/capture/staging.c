@@ -18,7 +18,7 @@ void mem_staging_make(struct mem_staging *a, uint64_t bytes)
 	a->p = p;
 	a->len = len;
 	madvise(p, len, MADV_HUGEPAGE);
-	/* The fork of criu's helper would make every page one that is copied at the next write: in the freeze. */
+	/* Without this, the fork of criu would make every page copy-on-write, and the writes happen in the freeze. */
 	madvise(p, len, MADV_DONTFORK);
 	for (size_t i = 0; i < len; i += MEM_PAGE)
 		((volatile uint8_t *)a->p)[i] = 0;

@@ -19,20 +19,22 @@
 #include "capture/uffd.h"
 #include "base/vmas.h"
 
-#define STOP_MAX_US 500000 /* that a process may take to stand still */
-#define RELEASE_STEP \
-	(4u << 20)     /* bytes whose protection is taken away at a time: the process cannot map memory meanwhile */
-#define RELEASE_US 300 /* and what it gets in between */
-#define SPARSE                                                                                                \
-	8 /* soft-dirty bits are read for every address of a mapping, used or not: so many times what is used \
-	   */
+/* Microseconds within which a process must stop. */
+#define STOP_MAX_US  500000
+/* Bytes to unprotect at a time, during which the process cannot change its mappings, and the pause in microseconds
+ * after each step. */
+#define RELEASE_STEP (4u << 20)
+#define RELEASE_US   300
+/* Soft-dirty bits are read for every mapped page, used or not. If so many bytes are mapped per used byte, this takes
+ * too long. */
+#define SPARSE       8
 
 struct tracked {
 	pid_t host;
 	uint64_t id;
 	int pidfd;
 	int uffd;     /* MEM_TRACK_PROTECT */
-	int mem;      /* its memory as of the last look: whatever becomes of it, never that of another process */
+	int mem;      /* /proc/PID/mem as of the last scan: it never becomes the memory of another process */
 	bool scanned; /* at least once */
 };
 
@@ -76,8 +78,8 @@ static void track_close(struct tracked *p)
 	close(p->pidfd);
 }
 
-/* Mappings of a process that can be tracked. The kernel fills the memory of asynchronous reads at any time, past what a
- * look waits for. */
+/* The mappings of a process. -1 also if it cannot be tracked because of io_setup(): the kernel writes the results of
+ * asynchronous reads at any time, and a scan does not wait for them. */
 static int track_read_vmas(const struct tracked *p, struct vmas *m, struct err *err)
 {
 	if (vmas_read(p->host, m, err))
@@ -85,7 +87,7 @@ static int track_read_vmas(const struct tracked *p, struct vmas *m, struct err *
 	for (size_t i = 0; i < m->n; i++)
 		if (m->v[i].aio) {
 			vmas_free(m);
-			return err_set(err, ENOTSUP, "it reads and writes asynchronously (io_setup)");
+			return err_set(err, ENOTSUP, "it uses asynchronous I/O (io_setup)");
 		}
 	return 0;
 }
@@ -105,7 +107,7 @@ static int track_collect(const struct tracked *p, const struct vmas *m, enum mem
 
 /* ---- protection ------------------------------------------------------------------ */
 
-/* In a task that has the process's memory, and whose descriptors end with it. */
+/* Calls userfaultfd() in the helper task, which shares the memory of the process, and whose descriptors end with it. */
 static int track_make_uffd_in(struct tracked *p, const struct middle *m, struct err *err)
 {
 	const long make[6] = { O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY };
@@ -139,8 +141,8 @@ static int track_make_uffd(struct tracked *p, struct err *err)
 	return rc;
 }
 
-/* Clean is what was protected all the time since the look before: found so before mappings are protected that are new
- * or have lost it, and again when everything is protected anew. */
+/* A page is clean if it was protected all the time since the last scan. So it must be unwritten before new mappings,
+ * and mappings that have lost their registration, are registered, and again when all pages are protected. */
 static int track_scan_protect(struct tracked *p, const struct vmas *m, struct mem_ranges *clean, struct err *err)
 {
 	cleanup_close int pagemap = open_proc(p->host, "pagemap", O_RDONLY);
@@ -156,7 +158,7 @@ static int track_scan_protect(struct tracked *p, const struct vmas *m, struct me
 			continue;
 		if (p->scanned)
 			rc = mem_pagemap_collect(pagemap, MEM_PAGES_UNWRITTEN, p->id, v->start, v->end, &before);
-		/* A mapping that has gone meanwhile, or has changed, stays unprotected, and so unclean. */
+		/* A mapping that has gone or changed meanwhile stays unprotected, so its pages are not clean. */
 		if (!rc && uffd_register(p->uffd, v->start, v->end) == 0)
 			rc = mem_pagemap_collect(pagemap, MEM_PAGES_PROTECT, p->id, v->start, v->end, &now);
 		mem_ranges_common(clean, before.v, before.n, now.v, now.n);
@@ -167,8 +169,8 @@ static int track_scan_protect(struct tracked *p, const struct vmas *m, struct me
 	return rc ? err_sys(err, errno, "cannot protect its pages") : 0;
 }
 
-/* In steps: the kernel lets nobody change the process's memory map while it goes over the pages of one. What lies
- * between the ranges has no pages and costs nothing. */
+/* In steps, because the kernel holds the lock of the process's memory map while it walks through the pages of a step.
+ * Gaps between the present ranges have no pages and cost nothing. */
 static void track_release_mapping(const struct tracked *p, const struct vma *v, const struct mem_ranges *present_here)
 {
 	uint64_t at = v->start, bytes = 0;
@@ -210,7 +212,8 @@ static void track_release(const struct tracked *p)
 
 /* ---- soft-dirty bits --------------------------------------------------------------- */
 
-/* A mapping that is hardly used would take longer to read than to copy. */
+/* True if the process has mapped so much more memory than it uses that reading its soft-dirty bits would take longer
+ * than a copy. */
 static bool track_is_sparse(const struct tracked *p, const struct vmas *m)
 {
 	uint64_t mapped = 0, used = 0;
@@ -226,7 +229,7 @@ static bool track_is_sparse(const struct tracked *p, const struct vmas *m)
 	return mapped > SPARSE * used + (UINT64_C(1) << 30);
 }
 
-/* Stopped, or what is written between the two steps would be missed. */
+/* The process must be stopped: a write between reading and clearing the bits would be missed. */
 static int track_scan_soft_dirty(struct tracked *p, const struct vmas *m, struct mem_ranges *clean, struct err *err)
 {
 	cleanup_close int clear = open_proc(p->host, "clear_refs", O_WRONLY);
@@ -263,7 +266,10 @@ int mem_track_add(struct mem_track *t, pid_t host, uint64_t id, struct err *err)
 
 	if (p.pidfd < 0)
 		return err_sys(err, errno, "process %d cannot be opened", host);
-	rc = t->how == MEM_TRACK_NONE ? err_set(err, ENOTSUP, "this kernel cannot do it") : track_read_vmas(&p, &m, err);
+	rc = t->how == MEM_TRACK_NONE
+		     ? err_set(err, ENOTSUP,
+			       "this kernel has neither userfaultfd with asynchronous write protection (Linux 6.7) nor soft-dirty bits")
+		     : track_read_vmas(&p, &m, err);
 	if (!rc && t->how == MEM_TRACK_PROTECT)
 		rc = track_make_uffd(&p, err);
 	else if (!rc && track_is_sparse(&p, &m))
@@ -277,7 +283,8 @@ int mem_track_add(struct mem_track *t, pid_t host, uint64_t id, struct err *err)
 	return 0;
 }
 
-/* What is asked of a userfaultfd whose memory is gone, by exec, is refused before the range is looked at. */
+/* After exec the memory of a userfaultfd is gone, and the kernel refuses every call with another errno before it checks
+ * the range. EINVAL (nothing is mapped there) means that the memory exists. */
 static bool track_uffd_has_memory(int uffd)
 {
 	return uffd_register(uffd, MEM_PAGE, 2 * MEM_PAGE) == 0 || errno == EINVAL;
@@ -357,7 +364,7 @@ static int track_scan_process(struct mem_track *t, struct tracked *p, struct mem
 	if (!rc)
 		rc = track_collect(p, &m, MEM_PAGES_PRESENT, &present_here, NULL);
 	vmas_free(&m);
-	/* Another process may have got its pid meanwhile. */
+	/* If the process has ended, another one may have got its pid meanwhile. */
 	if (rc || !track_alive(p)) {
 		mem_ranges_free(&clean_here);
 		mem_ranges_free(&present_here);
@@ -368,7 +375,7 @@ static int track_scan_process(struct mem_track *t, struct tracked *p, struct mem
 	return 0;
 }
 
-/* Takes out those for which step fails. */
+/* Calls step for every process, and removes those for which it fails. */
 static void track_each(struct mem_track *t, int (*step)(struct mem_track *t, struct tracked *p, void *arg), void *arg)
 {
 	size_t kept = 0;
@@ -407,8 +414,8 @@ size_t mem_track_scan(struct mem_track *t, bool copy, struct mem_ranges *clean, 
 	struct track_scan k = { .clean = clean, .present = present, .until = now_us() + STOP_MAX_US };
 	size_t had = t->n;
 
-	/* Soft-dirty bits are read and cleared while all stand still. Protection is given and looked at in one step, so
-	 * there a stop afterwards is enough for what is in flight. */
+	/* Soft-dirty bits are read and cleared while all processes are stopped. Write protection is examined and set
+	 * again in one step, so there it is enough to stop the processes afterwards, for the writes in progress. */
 	if (t->how == MEM_TRACK_PROTECT)
 		track_each(t, track_scan_step, &k);
 	if (copy || t->how == MEM_TRACK_SOFT_DIRTY)

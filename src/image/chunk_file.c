@@ -30,7 +30,7 @@ static int chunk_file_make(struct chunk_file *f, int dirfd, struct err *err)
 
 	if (f->direct) {
 		f->fd = openat(dirfd, f->name, flags | O_DIRECT, 0600);
-		/* Linux makes the file before it finds that the file system cannot. */
+		/* Linux creates the file before it finds that the file system does not support O_DIRECT. */
 		if (f->fd < 0 && errno == EINVAL && (unlinkat(dirfd, f->name, 0) == 0 || errno == ENOENT))
 			f->direct = false;
 	}
@@ -46,8 +46,9 @@ static int chunk_file_make(struct chunk_file *f, int dirfd, struct err *err)
 	return 0;
 }
 
-/* Dirty pages must not pile up: the disk works from the beginning on, the fsync at the end is short, and the job's own
- * files are not thrown out of the cache. */
+/* Starts the writeback of the next n bytes and waits for those that are IN_FLIGHT behind. So few dirty pages
+ * accumulate: the disk works from the beginning on, the fsync at the end is short, and the job's files stay in the page
+ * cache. */
 static int chunk_file_start_writeback(const struct chunk_file *f, size_t n)
 {
 	uint64_t behind;
@@ -103,7 +104,7 @@ int chunk_file_finish(struct chunk_file *f, struct err *err)
 	if (f->direct && f->len > 0) {
 		int flags = fcntl(f->fd, F_GETFL);
 
-		/* The end is no multiple of anything. */
+		/* The length of the rest is not aligned. */
 		if (flags < 0 || fcntl(f->fd, F_SETFL, flags & ~O_DIRECT) < 0)
 			return chunk_file_error(f, err);
 		f->direct = false;
@@ -147,7 +148,7 @@ bool mem_probe_direct_io(int dirfd)
 
 	if (!buf)
 		return false;
-	/* A disk that compresses or finds equal blocks shall not be deceived. */
+	/* Random data, because a disk may compress or deduplicate. */
 	for (uint64_t i = 0, x = 88172645463325252u; i < PROBE_BYTES / 8; i++) {
 		x ^= x << 13;
 		x ^= x >> 7;

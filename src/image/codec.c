@@ -10,13 +10,15 @@
 
 #include "base/util.h"
 
-#define SAMPLE_PIECE  4096u /* bytes, at SAMPLE_PIECES places of the chunk */
-#define SAMPLE_PIECES 4u
-#define SAMPLE        (SAMPLE_PIECE * SAMPLE_PIECES)
-#define TRIAL_EVERY   16u /* chunks; neighbours are alike, and a surprise brings the next trial forward */
-#define RAW_TRIAL_EVERY \
-	4u                /* where nothing is compressed there are no surprises; finding nothing to compress is quick */
-#define WORTH_PERCENT 97u /* a chunk that stays larger than this is stored raw */
+#define SAMPLE_PIECE    4096u /* bytes, from each of SAMPLE_PIECES places in the chunk */
+#define SAMPLE_PIECES   4u
+#define SAMPLE          (SAMPLE_PIECE * SAMPLE_PIECES)
+/* A trial every so many chunks, because neighbours are alike. A chunk that is stored much better or worse than the
+ * trial estimated brings the next trial forward. */
+#define TRIAL_EVERY     16u
+/* The same after a trial that chose raw: raw chunks cannot differ from the estimate, and such a trial is fast. */
+#define RAW_TRIAL_EVERY 4u
+#define WORTH_PERCENT   97u /* a chunk that stays larger than this is stored raw */
 
 struct mem_codec {
 	int level;
@@ -27,8 +29,8 @@ struct mem_codec {
 	uint8_t *scratch;             /* max_len: a transformed chunk */
 	uint8_t *sample, *sample_out; /* of the trial */
 	struct mem_format choice;     /* of the last trial */
-	unsigned age;                 /* chunks since then */
-	unsigned expected;            /* per mille of the raw size; what the trial promised */
+	unsigned age;                 /* chunks since the last trial */
+	unsigned expected;            /* stored size that the trial estimated, per mille of the raw size */
 };
 
 static unsigned element_size(uint8_t transform)
@@ -67,9 +69,9 @@ size_t mem_encode_bound(size_t len)
 	return lz4 > zstd ? lz4 : zstd;
 }
 
-/* ---- one method -------------------------------------------------------- */
+/* ---- one format -------------------------------------------------------- */
 
-/* 0: it did not work. */
+/* The stored size; 0 on failure. */
 static size_t codec_compress(struct mem_codec *c, uint8_t method, int zstd_level, const uint8_t *in, size_t len,
 			     uint8_t *out)
 {
@@ -111,8 +113,8 @@ static size_t codec_take_sample(uint8_t *sample, const uint8_t *raw, size_t len)
 	return SAMPLE;
 }
 
-/* What a byte costs in per mille: the bytes stored, and time. zstd takes several times as long as LZ4 in both
- * directions, so it has to save more; on shuffled doubles it does not, on text it does. */
+/* The factor, per mille, by which the size of a sample is multiplied to take the time into account. zstd takes several
+ * times as long as LZ4 in both directions, so it has to save more: on text it does, on shuffled doubles it does not. */
 static unsigned codec_handicap(struct mem_format f)
 {
 	unsigned method = f.compression == MEM_ZSTD ? 60 : f.compression == MEM_LZ4 ? 20 : 0;
@@ -170,7 +172,7 @@ static size_t codec_store_raw(const void *raw, size_t len, void *out, struct mem
 	return len;
 }
 
-/* A chunk that came out much larger or smaller than promised is of another kind than the one that was tried. */
+/* A chunk whose stored size differs much from the estimate has another kind of data than the sample: try again. */
 static void codec_check_estimate(struct mem_codec *c, size_t n, size_t len)
 {
 	unsigned got = (unsigned)(n * 1000 / len), diff = got > c->expected ? got - c->expected : c->expected - got;
@@ -209,7 +211,7 @@ int mem_decode(struct mem_codec *c, struct mem_format format, const void *stored
 	uint8_t *out = format.transform == MEM_PLAIN ? raw : c->scratch;
 	size_t n = 0;
 
-	/* no chunk is empty: a failure of a decoder must not pass for one */
+	/* No chunk is empty: n = 0 below stands for a failure of a decoder. */
 	if (len == 0 || len > c->max_len || stored_len > INT32_MAX || format.transform >= MEM_TRANSFORMS)
 		return codec_bad_chunk(err);
 	switch (format.compression) {
@@ -232,7 +234,7 @@ int mem_decode(struct mem_codec *c, struct mem_format format, const void *stored
 		break;
 	default: break;
 	}
-	if (n != len) /* an error of zstd is a huge number */
+	if (n != len) /* zstd returns errors as huge numbers */
 		return codec_bad_chunk(err);
 	if (format.transform != MEM_PLAIN)
 		mem_unshuffle(element_size(format.transform), c->scratch, raw, len);

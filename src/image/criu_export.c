@@ -13,18 +13,18 @@
 #include "image/image_internal.h"
 
 #define COPY       (1u << 20)
-#define FROM_IMAGE (1u << 31) /* instead of criu's flags: pages of the image */
+#define FROM_IMAGE (1u << 31) /* together with criu's flags: the pages come from the image */
 
 struct export
 {
 	struct mem_image *m;
 	uint64_t id;
-	struct criu_pagemap map; /* criu's */
-	uint64_t *at;            /* per entry: its place in the pages that are written */
-	uint64_t *from;          /* per entry: its place in criu's pages */
+	struct criu_pagemap map; /* criu's list, filtered */
+	uint64_t *at;            /* per entry: offset of its pages in the pages-N.img that is written */
+	uint64_t *from;          /* per entry: offset of its pages in criu's pages-N.img */
 	uint64_t size, criu_size;
 	int out, in;              /* pages-N.img: ours, criu's (-1: none) */
-	struct mem_range *wanted; /* what comes from the image */
+	struct mem_range *wanted; /* pages that come from the image */
 	size_t n_wanted;
 };
 
@@ -53,7 +53,7 @@ static void export_put_entry(struct export_filter *c, uint64_t addr, uint64_t np
 	o->v[o->n++] = (struct criu_pagemap_entry){ addr, npages, flags };
 }
 
-/* The next place from which on r has addr, or has it not any more; at most end. */
+/* *inside: whether r contains addr. Returns the first address behind addr where that changes, at most end. */
 static uint64_t export_next_edge(const struct mem_ranges *r, uint64_t addr, uint64_t end, bool *inside)
 {
 	size_t low = 0, high = r ? r->n : 0;
@@ -118,7 +118,7 @@ static int export_place_entries(struct export *x, struct err *err)
 		x->from[i] = x->criu_size;
 		if (!has_pages(e))
 			continue;
-		/* Entries are disjoint and below 2^63: the sum is too. */
+		/* Entries are disjoint and below 2^63, so their sum is, too. */
 		x->size += len;
 		if (from_image(e))
 			x->wanted[x->n_wanted++] = (struct mem_range){ .id = x->id, .addr = e->addr, .npages = e->npages };
@@ -145,7 +145,7 @@ static size_t export_entry_of(const struct export *x, uint64_t addr)
 	return low;
 }
 
-/* The range was wanted, so it lies in one entry. */
+/* Each range of wanted is one entry, so the pages lie within one entry. */
 static int export_write_pages(void *arg, uint64_t id, uint64_t addr, const void *buf, size_t len)
 {
 	const struct export *x = arg;
@@ -267,14 +267,16 @@ int mem_criu_export_pages(struct mem_image *m, uint64_t id, int pid, int images_
 
 /* ---- shared memory ------------------------------------------------------ */
 
-/* Of an object that is ours criu has written an empty list: all data is in the image, what lacks is zero. */
+/* criu's list of the object is empty because all its data is in the image. Makes a list of the data pages; pages that
+ * are not listed are zero. */
 static int export_list_data(struct export *x, struct err *err)
 {
 	size_t n;
 	const struct mem_extent *e = mem_image_extents(x->m, x->id, &n);
 
 	if (x->map.n)
-		return err_set(err, EBADMSG, "criu's images hold shared memory that the memory image holds too");
+		return err_set(err, EBADMSG,
+			       "both criu's images and the memory image contain the data of this shared memory");
 	free(x->map.v);
 	x->map.v = xcalloc(n + 1, sizeof(*x->map.v));
 	for (size_t i = 0; i < n; i++) {

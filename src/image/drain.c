@@ -1,4 +1,4 @@
-/* The threads that read pages, drop what need not be stored, and store the rest. */
+/* The drain stage: threads that read pages, drop those that need not be stored, and store the rest. */
 #include "image/writer_internal.h"
 
 #include <errno.h>
@@ -9,9 +9,9 @@
 #include "image/xxh3.h"
 
 #define BATCH_PAGES  256u /* pages that a thread takes at a time */
-#define BATCH_PIECES 64u  /* from that many pieces at most */
+#define BATCH_PIECES 64u  /* at most, from which it takes them */
 
-/* ---- dealing out ------------------------------------------------------- */
+/* ---- batches for the threads ------------------------------------------- */
 
 static unsigned drain_take_batch(struct writer *w, struct piece batch[BATCH_PIECES])
 {
@@ -74,7 +74,7 @@ static uint64_t drain_keep_hash(struct writer *w, struct drain *d, const struct 
 	return d->n_hashes++;
 }
 
-/* ---- looking ----------------------------------------------------------- */
+/* ---- which pages must be stored ---------------------------------------- */
 
 static bool drain_is_zero(const uint8_t *page)
 {
@@ -83,13 +83,13 @@ static bool drain_is_zero(const uint8_t *page)
 	return memcmp(page, zeros, sizeof(zeros)) == 0 && memcmp(page, page + 64, MEM_PAGE - 64) == 0;
 }
 
-/* Where in the previous image a thread is looking: it goes through addresses upwards. */
+/* A position in the previous image; it only moves to higher addresses. */
 struct drain_cursor {
 	const struct mem_space *s;
 	size_t extent;
 };
 
-/* The page with this hash at this address in the previous image: fills in the draft. */
+/* If the page at this address in the previous image has this hash, completes the draft with a reference to it. */
 static bool drain_find_unchanged(struct writer *w, struct drain_cursor *k, uint64_t addr, const struct mem_hash *h,
 				 struct draft *d)
 {
@@ -117,7 +117,8 @@ static bool drain_find_unchanged(struct writer *w, struct drain_cursor *k, uint6
 	return true;
 }
 
-/* n pages of the piece lie behind those that are in the chunk already: keeps those that are to be stored. */
+/* n pages of the piece have been read behind the d->n_pages pages of the chunk. Makes a draft for each, and moves those
+ * that must be stored to the end of the chunk. */
 static void drain_sift(struct writer *w, struct drain *d, const struct piece *p, unsigned n)
 {
 	bool compare = w->compare && p->chunk == MEM_ZERO;

@@ -1,4 +1,4 @@
-/* Puts together what the threads have noted: the files "image" and "hashes". */
+/* The finish_image stage: writes "image" and "hashes" from the drafts and chunks of all threads. */
 #include "image/writer_internal.h"
 
 #include <errno.h>
@@ -16,14 +16,14 @@ static int draft_by_place(const void *a, const void *b)
 	return x->addr < y->addr ? -1 : x->addr > y->addr;
 }
 
-/* ---- pages that other spaces have ------------------------------------------ */
+/* ---- fork-shared pages ----------------------------------------------------- */
 
 static uint64_t draft_end(const struct draft *d)
 {
 	return d->addr + (uint64_t)d->npages * MEM_PAGE;
 }
 
-/* Of the first n, which are sorted: the first that ends above addr. */
+/* Index of the first draft that ends above addr, among the first n drafts, which are sorted. */
 static size_t finish_first_draft(const struct drafts *all, size_t n, uint32_t space, uint64_t addr)
 {
 	size_t low = 0, high = n;
@@ -55,7 +55,7 @@ static uint32_t finish_space_index(const struct writer *w, uint64_t id)
 	return low < w->n_ids && w->ids[low] == id ? (uint32_t)low : UINT32_MAX;
 }
 
-/* [addr, end) of d, in another space. */
+/* The part [addr, end) of d, as a draft of another space. */
 static struct draft draft_part(const struct draft *d, uint64_t addr, uint64_t end, uint32_t space)
 {
 	const uint64_t skip = (addr - d->addr) / MEM_PAGE;
@@ -82,7 +82,7 @@ static int finish_copy_drafts(const struct writer *w, struct drafts *all, size_t
 		struct draft part;
 
 		if (space == UINT32_MAX || !d || d->space != from || d->addr > addr)
-			return err_set(err, EINVAL, "pages in common: %llu has no page at 0x%llx",
+			return err_set(err, EINVAL, "fork-shared pages: address space %llu has no page at 0x%llx",
 				       (unsigned long long)of, (unsigned long long)addr);
 		part = draft_part(d, addr, draft_end(d) < end ? draft_end(d) : end, space);
 		addr += (uint64_t)part.npages * MEM_PAGE;
@@ -104,7 +104,7 @@ static int finish_add_fork_shared(const struct writer *w, struct drafts *all, st
 	return 0;
 }
 
-/* ---- what the threads have ------------------------------------------------- */
+/* ---- the drafts of all threads --------------------------------------------- */
 
 static void finish_gather(struct drafts *all, const struct drafts *d)
 {
@@ -128,10 +128,10 @@ static void finish_gather_drafts(const struct writer *w, struct drafts *all)
 
 /* ---- files and chunks -------------------------------------------------- */
 
-/* What numbers of the previous image and of the threads have become. */
+/* The numbers of chunks in the new image, by their numbers in the previous image and in the threads. */
 struct renumber {
-	uint32_t *old_chunk; /* MEM_ZERO: not wanted */
-	uint32_t *new_base;  /* per thread */
+	uint32_t *old_chunk; /* per chunk of previous; MEM_ZERO: not used */
+	uint32_t *new_base;  /* per thread: number of its first chunk */
 };
 
 static void finish_add_old_chunks(const struct writer *w, const struct drafts *all, struct mem_layout *l,

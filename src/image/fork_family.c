@@ -8,12 +8,13 @@
 #include "image/image_internal.h"
 #include "image/space_id.h"
 
+/* The first use of a page of a chunk. */
 struct use {
 	uint64_t addr;
-	uint32_t space;
-}; /* space: index + 1; 0: not used yet */
+	uint32_t space; /* index + 1; 0: not used yet */
+};
 
-/* Pages of a space that another one was seen with before. */
+/* Pages of a space that an earlier space, the origin, has at the same addresses. */
 struct run {
 	uint32_t space, origin;
 	uint64_t addr, npages;
@@ -21,8 +22,9 @@ struct run {
 
 struct fork_family_search {
 	const struct mem_layout *l;
-	bool *several;       /* chunks that are referred to more than once */
-	uint64_t *first_use; /* of such a chunk: index into uses of its first page */
+	bool *several;       /* per chunk: a page of it is referred to more than once */
+	uint64_t *first_use; /* per chunk: index of its first page in uses. Before: a bit for each page that is referred
+				to */
 	struct use *uses;
 	struct run *runs; /* ascending by space and address */
 	size_t n_runs, room;
@@ -80,8 +82,7 @@ static void fork_family_find_runs(struct fork_family_search *s)
 	uint64_t n = 0;
 
 	s->several = xcalloc(l->n_chunks + 1, sizeof(*s->several));
-	s->first_use = xcalloc(l->n_chunks + 1, sizeof(*s->first_use)); /* first: a bit for each page of the chunk that
-									   is used */
+	s->first_use = xcalloc(l->n_chunks + 1, sizeof(*s->first_use));
 	fork_family_each_extent(s, fork_family_count_uses);
 	for (size_t i = 0; i < l->n_chunks; i++) {
 		s->first_use[i] = n;
@@ -94,9 +95,9 @@ static void fork_family_find_runs(struct fork_family_search *s)
 	free(s->several);
 }
 
-/* ---- one origin for each ---------------------------------------------------------- */
+/* ---- one origin for each space ------------------------------------------------------ */
 
-/* Of the n runs of a space. */
+/* The origin with the most pages among the n runs of a space. pages: zeros, per space. */
 static uint32_t fork_family_best_origin(const struct run *r, size_t n, uint64_t *pages)
 {
 	uint32_t best = r->origin;
@@ -111,7 +112,7 @@ static uint32_t fork_family_best_origin(const struct run *r, size_t n, uint64_t 
 	return best;
 }
 
-/* Leaves the runs of the best origin of each space. */
+/* Keeps only the runs of the best origin of each space. */
 static void fork_family_choose_origins(struct fork_family_search *s)
 {
 	cleanup_free uint64_t *pages = xcalloc(s->l->n_spaces + 1, sizeof(*pages));
@@ -139,7 +140,7 @@ static int fork_family_by_origin(const void *a, const void *b)
 	return x->addr < y->addr ? -1 : x->addr > y->addr;
 }
 
-/* Runs of several spaces overlap. */
+/* Adds a run to the pages of its origin. Runs of several spaces may overlap; they come in ascending order. */
 static void fork_family_add_own(struct mem_ranges *own, uint64_t id, const struct run *r)
 {
 	const struct mem_range *last = own->n ? &own->v[own->n - 1] : NULL;

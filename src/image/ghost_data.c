@@ -11,7 +11,7 @@
 #include "criu/criu_ghost.h"
 #include "criu_ghost.pb-c.h"
 
-#define CHUNK_MAX 64u /* bytes of a message that describes a piece */
+#define CHUNK_MAX 64u /* bytes of a message that describes a run */
 #define ADDR_MAX  (UINT64_C(1) << 62)
 
 struct ghost_output {
@@ -19,11 +19,11 @@ struct ghost_output {
 	uint64_t size; /* of the file */
 	struct ghost_run {
 		uint64_t addr, end, at;
-	} * v; /* pieces of data, ascending, and where they lie in the image */
+	} * v; /* data of the file, ascending; at: its offset in criu's image */
 	size_t n, room;
 };
 
-/* Behind the end of the file there is nothing. */
+/* Adds [addr, end), cut off at the end of the file. */
 static void ghost_add_run(struct ghost_output *f, uint64_t addr, uint64_t end)
 {
 	struct ghost_run *last = f->n ? &f->v[f->n - 1] : NULL;
@@ -39,7 +39,7 @@ static void ghost_add_run(struct ghost_output *f, uint64_t addr, uint64_t end)
 	f->v[f->n++] = (struct ghost_run){ addr, end, 0 };
 }
 
-/* The messages; room is left for the data. */
+/* Writes the message before each run from offset at on, and leaves room for the data. */
 static int ghost_write_frame(struct ghost_output *f, uint64_t at)
 {
 	for (size_t i = 0; i < f->n; i++) {
@@ -74,7 +74,7 @@ static const struct ghost_run *ghost_find_run(const struct ghost_output *f, uint
 	return low < f->n && f->v[low].addr <= addr ? &f->v[low] : NULL;
 }
 
-/* What is handed out lies in one extent, and so in one run, as far as it lies in the file. */
+/* The pages lie within one extent. So the bytes of them that are in the file lie within one run. */
 static int ghost_write_pages(void *arg, uint64_t id, uint64_t addr, const void *buf, size_t len)
 {
 	const struct ghost_output *f = arg;

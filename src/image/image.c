@@ -38,7 +38,7 @@ static int image_open_chunk_file(const struct mem_image *m, size_t i, struct err
 	if (m->fds[i] < 0 || fstat(m->fds[i], &st) < 0)
 		return err_sys(err, errno, "cannot read memory/%s", name);
 	if (!S_ISREG(st.st_mode))
-		return err_set(err, EBADMSG, "memory/%s is no regular file", name);
+		return err_set(err, EBADMSG, "memory/%s is not a regular file", name);
 	if ((uint64_t)st.st_size != f->size)
 		return err_set(err, EBADMSG, "memory/%s is damaged: it has %llu bytes instead of %llu", name,
 			       (unsigned long long)st.st_size, (unsigned long long)f->size);
@@ -146,7 +146,7 @@ const struct mem_extent *mem_image_extents(const struct mem_image *m, uint64_t i
 	return s ? &m->l.extents[s->first] : NULL;
 }
 
-/* Pages of the extent that no other one before it has; seen: of each chunk, a bit for each page. */
+/* The number of pages of the extent to which no extent before referred. seen: per chunk, a bit for each page. */
 static unsigned image_count_new_pages(const struct mem_extent *e, uint64_t *seen)
 {
 	const uint64_t bits = (e->npages == MEM_CHUNK_PAGES ? ~UINT64_C(0) : (UINT64_C(1) << e->npages) - 1) << e->first;
@@ -161,7 +161,7 @@ void mem_image_totals(const struct mem_image *m, struct mem_totals *t)
 	const struct mem_layout *l = &m->l;
 	cleanup_free uint64_t *seen = xcalloc(l->n_chunks + 1, sizeof(*seen));
 
-	_Static_assert(MEM_CHUNK_PAGES == 64, "a bit for each page");
+	_Static_assert(MEM_CHUNK_PAGES == 64, "seen has a bit for each page");
 	memset(t, 0, sizeof(*t));
 	for (size_t i = 0; i < l->n_extents; i++) {
 		const struct mem_extent *e = &l->extents[i];

@@ -8,15 +8,15 @@
 
 struct verify {
 	struct mem_image *m;
-	int *direct; /* of each file; -1: not looked at, or not to be had */
+	int *direct; /* of each file: descriptor with O_DIRECT; -1: the file is not verified, or not supported */
 	struct mem_team team;
-	uint32_t *chunks; /* that are looked at, ascending */
+	uint32_t *chunks; /* to verify, ascending */
 	size_t n_chunks;
 	atomic_size_t next; /* index into chunks */
 	bool deep;
 };
 
-/* Chunks that lie one behind the other. */
+/* v->chunks[from .. to - 1], which lie one behind the other in a file. */
 static int verify_run(struct verify *v, struct mem_chunk_reader *r, size_t from, size_t to, struct err *err)
 {
 	for (size_t i = from; i < to && mem_team_goes_on(&v->team); i++)

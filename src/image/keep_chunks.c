@@ -1,4 +1,4 @@
-/* Which chunk files of the previous image stay in use. */
+/* The keep_chunks stage: decides which chunk files of the previous image stay in use. */
 #include "image/writer_internal.h"
 
 #include <string.h>
@@ -25,7 +25,7 @@ static int keep_by_use(const void *a, const void *b)
 	return x->bytes != y->bytes ? (x->bytes > y->bytes ? -1 : 1) : 0;
 }
 
-/* Bytes of each file that are still wanted. */
+/* The number of bytes of each file to which drafts refer, the largest first. To be freed. */
 static struct file_use *keep_files_by_use(const struct writer *w)
 {
 	const struct mem_layout *l = &w->o->previous->l;
@@ -41,7 +41,7 @@ static struct file_use *keep_files_by_use(const struct writer *w)
 		const struct mem_chunk *c = &l->chunks[i];
 		struct file_use *u = &file_use[c->file];
 
-		/* Any extent of a space may refer to any page, so more than npages uses are possible. */
+		/* Several extents may refer to the same page, so used may be more than npages. */
 		u->bytes += (uint64_t)c->stored * (used[i] < c->npages ? used[i] : c->npages) / c->npages;
 		if (used[i] > 0 && u->bytes == 0)
 			u->bytes = 1;
@@ -50,7 +50,7 @@ static struct file_use *keep_files_by_use(const struct writer *w)
 	return file_use;
 }
 
-/* A link that cannot be made (another file system, too many links) is no failure: the pages are written again. */
+/* False also if the link cannot be made (another file system, too many links): then the pages are stored again. */
 static bool keep_link_file(const struct writer *w, size_t i, uint64_t used)
 {
 	const struct mem_image *m = w->o->previous;
@@ -63,7 +63,7 @@ static bool keep_link_file(const struct writer *w, size_t i, uint64_t used)
 	return linkat(m->dirfd, name, w->dirfd, name, 0) == 0;
 }
 
-/* Drafts that refer to files which are not kept become pieces. */
+/* Turns drafts that refer to files which are not kept into pieces. */
 static void keep_rewrite_rest(struct writer *w, struct drafts *d)
 {
 	const struct mem_layout *l = &w->o->previous->l;
@@ -85,7 +85,7 @@ static void keep_rewrite_rest(struct writer *w, struct drafts *d)
 	d->n = kept;
 }
 
-/* Each chunk is then decoded once, or once per thread. */
+/* In this order each chunk is decoded once, or once per thread. */
 static int keep_by_chunk(const void *a, const void *b)
 {
 	const struct piece *x = a, *y = b;

@@ -48,7 +48,7 @@ static int plan_by_place(const void *a, const void *b)
 	return x->addr < y->addr ? -1 : x->addr > y->addr;
 }
 
-/* Sorted already: ascending, aligned, no overlap. */
+/* Checks that ranges are aligned, ascending and do not overlap. */
 static int plan_check_ranges(const struct mem_range *v, size_t n, const char *what, struct err *err)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -56,7 +56,7 @@ static int plan_check_ranges(const struct mem_range *v, size_t n, const char *wh
 
 		if (r->addr % MEM_PAGE != 0 || r->npages == 0 || r->addr > ADDR_MAX ||
 		    r->npages > (ADDR_MAX - r->addr) / MEM_PAGE)
-			return err_set(err, EINVAL, "%s: no range of pages: 0x%llx + %llu pages", what,
+			return err_set(err, EINVAL, "%s: 0x%llx + %llu pages is not a valid range", what,
 				       (unsigned long long)r->addr, (unsigned long long)r->npages);
 		if (i > 0 && (v[i - 1].id > r->id || (v[i - 1].id == r->id && mem_range_end(&v[i - 1]) > r->addr)))
 			return err_set(err, EINVAL, "%s: ranges overlap or are not ascending at 0x%llx of %llu", what,
@@ -73,7 +73,7 @@ static void plan_collect_ids(struct writer *w)
 			w->ids[w->n_ids++] = w->work[i].id;
 }
 
-/* What other spaces have is taken out of the work. */
+/* Removes fork-shared pages from the work. */
 static void plan_leave_out_fork_shared(struct writer *w)
 {
 	struct mem_ranges rest = { 0 };
@@ -84,7 +84,7 @@ static void plan_leave_out_fork_shared(struct writer *w)
 	w->n_work = rest.n;
 }
 
-/* ---- what need not be read --------------------------------------------- */
+/* ---- which pages must be read ------------------------------------------ */
 
 static void plan_read(struct writer *w, uint32_t space, uint64_t addr, uint64_t end)
 {
@@ -113,7 +113,7 @@ static void plan_reuse(struct writer *w, uint32_t space, size_t extent, uint64_t
 	drafts_add(&w->planned, &d);
 }
 
-/* [addr, end) is clean: what the previous image has of it is taken from there. */
+/* [addr, end) is clean: pages that the previous image has are not read. */
 static void plan_clean(struct writer *w, uint32_t space, uint64_t addr, uint64_t end)
 {
 	const struct mem_layout *l = &w->o->previous->l;
@@ -136,7 +136,7 @@ static void plan_clean(struct writer *w, uint32_t space, uint64_t addr, uint64_t
 	plan_read(w, space, addr, end);
 }
 
-/* clean: the first range that may reach into this one; moved on. */
+/* *clean: index of the first clean range that may overlap r; it is advanced. */
 static void plan_range(struct writer *w, uint32_t space, const struct mem_range *r, size_t *clean)
 {
 	const struct mem_write_opts *o = w->o;
@@ -179,7 +179,7 @@ int writer_plan(struct writer *w, const struct mem_range *work, size_t n, struct
 		return -1;
 	plan_collect_ids(w);
 	if (w->o->fork_shared) {
-		if (plan_check_ranges(w->o->fork_shared->v, w->o->fork_shared->n, "pages in common", err) < 0)
+		if (plan_check_ranges(w->o->fork_shared->v, w->o->fork_shared->n, "fork-shared pages", err) < 0)
 			return -1;
 		plan_leave_out_fork_shared(w);
 	}

@@ -31,13 +31,13 @@ void mem_ranges_free(struct mem_ranges *r)
 	*r = (struct mem_ranges){ 0 };
 }
 
-/* b lies wholly before the address. */
+/* True if b ends at or before the address. */
 static bool range_before(const struct mem_range *b, uint64_t id, uint64_t addr)
 {
 	return b->id < id || (b->id == id && mem_range_end(b) <= addr);
 }
 
-/* Cuts every range of a where one of b begins or ends, and hands the pieces inside of b, or those outside, to out. */
+/* Cuts every range of a where one of b begins or ends, and appends the pieces inside b, or those outside b, to out. */
 static void ranges_cut(struct mem_ranges *out, const struct mem_range *a, size_t n_a, const struct mem_range *b,
 		       size_t n_b, bool inside)
 {

@@ -1,4 +1,4 @@
-/* Hands the pages of an image out, chunk by chunk. */
+/* Hands the pages of an image out to a sink, chunk by chunk. */
 #include "image/image.h"
 #include "image/image_internal.h"
 
@@ -21,14 +21,14 @@ struct page_read {
 	struct mem_team team;
 	struct part *parts; /* ascending by chunk; those of zeros last */
 	size_t n_parts, n_data;
-	uint32_t *chunks; /* that have parts */
-	size_t *begin;    /* of each: its first part; one more at the end */
+	uint32_t *chunks; /* that have wanted parts */
+	size_t *begin;    /* per chunk: index of its first part; one more at the end */
 	size_t n_chunks;
 	atomic_size_t next; /* index into chunks */
 	atomic_uint_fast64_t read, pages, zero;
 };
 
-/* ---- what is wanted ---------------------------------------------------- */
+/* ---- which pages are wanted -------------------------------------------- */
 
 typedef void part_fn(void *arg, const struct part *p);
 
@@ -70,7 +70,7 @@ static void read_each_part(const struct mem_layout *l, const struct mem_read_opt
 	}
 }
 
-/* Sorting by chunk is counting: how many, then where to. */
+/* A counting sort by chunk: at is the number of parts of each chunk first, then the index of the next one. */
 struct part_sorting {
 	struct page_read *f;
 	size_t *at;
@@ -165,7 +165,7 @@ static int read_hand_out_zeros(struct page_read *f, struct err *err)
 	return 0;
 }
 
-/* The kernel reads the chunks of a turn at once, while the first of them is decoded. */
+/* Asks the kernel to read all chunks of a batch, so that it reads them while the first is decoded. */
 static void read_start_batch(const struct page_read *f, size_t from, size_t to)
 {
 	const struct mem_layout *l = &f->m->l;

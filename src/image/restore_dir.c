@@ -15,21 +15,21 @@
 #include "image/ranges.h"
 #include "image/space_id.h"
 
-#define CRIU_PARENT "parent" /* criu's name for the directory of parent images in that of images */
+#define CRIU_PARENT "parent" /* criu's name for the directory of parent images, in the directory of images */
 
 struct restore_dir {
 	struct mem_image *image;
 	int criufd, dirfd, threads;
-	const uint8_t *token; /* NULL: all memory goes into the images */
+	const uint8_t *token; /* NULL: all memory is written into the images */
 	const struct mem_fork_family *family;
 };
 
-/* What refers to memory/, and is written anew. */
+/* Images of criu that refer to pages of the memory image, and are written anew. */
 struct replaced_images {
 	struct replaced_image {
 		uint64_t id;
 		uint32_t pages;
-	} * v; /* the space; N of its pages-N.img */
+	} * v; /* id of the space; N of its pages-N.img */
 	size_t n, room;
 };
 
@@ -45,9 +45,9 @@ static char *shared_name(uint64_t id, char buf[48])
 	return buf;
 }
 
-/* What criu's list calls "in the parent" is restored from memory/ by mem_image_read_pages(), which fills what is there
- * and knows of no list: a page that the image lacks would be restored as zeros. mem_criu_export_pages() counts by
- * itself. */
+/* Checks that the memory image has all pages that criu's list refers to its parent. mem_image_read_pages() fills in the
+ * pages that the image has and does not know the list, so a page that the image lacks would be restored as zeros.
+ * (mem_criu_export_pages() makes this check itself.) */
 static int restore_dir_check_image_pages(const struct restore_dir *x, const char *name, const struct criu_pagemap *p,
 					 struct err *err)
 {
@@ -83,7 +83,7 @@ static bool restore_dir_any_image_pages(const struct criu_pagemap *p)
 	return false;
 }
 
-/* What of a process's memory criu is to get. */
+/* Which pages of a process are written into criu's images. */
 static struct mem_criu_export_parts restore_dir_parts_of(const struct restore_dir *x, uint64_t id)
 {
 	static const struct mem_ranges none;
@@ -92,7 +92,7 @@ static struct mem_criu_export_parts restore_dir_parts_of(const struct restore_di
 	return (struct mem_criu_export_parts){ m ? &m->from : NULL, !x->token ? NULL : m ? &m->own : &none };
 }
 
-/* A list of pages: written without what is ours, or noted. */
+/* A list of pages: notes it if pages of the memory image have to be written with it; else writes it without them. */
 static int restore_dir_take_pagemap(const struct restore_dir *x, const char *name, struct replaced_images *r,
 				    struct err *err)
 {
@@ -117,7 +117,7 @@ static int restore_dir_take_pagemap(const struct restore_dir *x, const char *nam
 	return rc;
 }
 
-/* The lists of shared memory that is ours, and deleted files. */
+/* Notes the shared memory objects and the deleted files of the memory image. */
 static int restore_dir_list_objects(const struct restore_dir *x, struct replaced_images *r, struct err *err)
 {
 	size_t n = 0;
@@ -203,7 +203,7 @@ static int restore_dir_link_others(const struct restore_dir *x, const char *name
 	return err_sys(err, errno, "cannot provide image %s for criu", name);
 }
 
-/* One page with a mark. */
+/* Writes the images of a shared memory object that has one page with a mark. */
 static int restore_dir_write_mark(const struct restore_dir *x, const struct replaced_image *r, const char *name,
 				  struct err *err)
 {
@@ -260,7 +260,8 @@ static int restore_dir_link_parent(const struct restore_dir *x, int parentfd, co
 	return 0;
 }
 
-/* The parent image of a process: all of its origin's, list and pages. criu takes from there what it needs. */
+/* The parent image of a process consists of the list and the pages of its origin. criu takes the pages that it needs.
+ */
 static int restore_dir_make_parents(const struct restore_dir *x, struct err *err)
 {
 	cleanup_close int fd = -1;

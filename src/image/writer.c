@@ -8,7 +8,7 @@
 
 #include "base/util.h"
 
-#define PROBE_FROM  (UINT64_C(256) << 20) /* bytes to read: below, a probe would cost more than it saves */
+#define PROBE_FROM  (UINT64_C(256) << 20) /* bytes to read: with less, a probe costs more than it saves */
 #define THREAD_FROM (UINT64_C(1) << 20)   /* bytes to read per thread */
 
 void mem_write_opts_init(struct mem_write_opts *o)
@@ -20,7 +20,7 @@ void mem_write_opts_init(struct mem_write_opts *o)
 	o->older_files = 256;
 }
 
-/* Another file of the same epoch is there when a pre-dump made one: numbers go on behind it. */
+/* A pre-dump of the same epoch has made chunk files already: the numbers continue behind theirs. */
 static uint32_t writer_first_index(const struct writer *w)
 {
 	const struct mem_image *m = w->o->previous;
@@ -48,7 +48,7 @@ static bool writer_choose_direct(const struct writer *w)
 	return writer_bytes_to_read(w) >= PROBE_FROM && mem_probe_direct_io(w->dirfd);
 }
 
-/* Small increments shall not leave a crowd of small files. */
+/* Fewer threads for a small increment, because each makes a file. */
 static int writer_choose_threads(const struct writer *w)
 {
 	uint64_t most = 1 + writer_bytes_to_read(w) / THREAD_FROM;
@@ -142,7 +142,7 @@ static int writer_run(struct writer *w, const struct mem_range *work, size_t n, 
 		s->direct_io |= w->drains[i].file.fd >= 0 && w->drains[i].file.direct;
 	if (writer_finish_files(w, err) < 0 || writer_finish_image(w, err) < 0)
 		return -1;
-	/* EINVAL: a file system that has no fsync for directories. */
+	/* EINVAL: the file system does not support fsync for directories. */
 	if (fsync(w->dirfd) < 0 && errno != EINVAL)
 		return err_sys(err, errno, "cannot write the directory of the memory image to the disk");
 	writer_sum_up(w, s);
