@@ -1,10 +1,9 @@
-/* drain [-m MIB] [-t THREADS] [-l LEVEL] [-d] [-k KIND] DIR
+/* drain [-m MIB] [-t THREADS] [-l LEVEL] [-d|-D] [-k KIND] DIR
  *
- * How fast the memory engine stores and restores kinds of data in DIR: GB/s of memory, for the writer until all is on
- * the disk, for verification from the disk, for the filling of memory from the cache and from the disk, for an
- * increment found by hashes. Options: -d writes around the cache, -D never, otherwise a probe decides. One line per
- * kind of data, columns in the first line.
- */
+ * Measures how fast memory images of several kinds of data are stored in DIR and restored, in GB of memory per second:
+ * writing until all is on the disk, verification from the disk, filling memory from the page cache and from the disk,
+ * and an increment that compares hashes. -d writes with O_DIRECT, -D never does; by default a probe decides. Prints one
+ * line per kind of data; the first line names the columns. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <math.h>
@@ -43,7 +42,7 @@ static double unit(void)
 	return (double)(next_random() >> 11) / 9007199254740992.0;
 }
 
-/* Running text out of what the machine has; else words. */
+/* Text files of this machine; if it has none, words. */
 static void make_text(void)
 {
 	size_t n = 0;
@@ -134,7 +133,7 @@ static double speed(int64_t start)
 	return (double)size / 1e3 / (double)(now_us() - start);
 }
 
-/* Forgets the image's files, so that they come from the disk. */
+/* Drops the image's files from the page cache, so that they are read from the disk. */
 static void forget(int dirfd)
 {
 	struct mem_image *m = mem_image_open(dirfd, &err);
@@ -160,7 +159,7 @@ static double fill(struct mem_image *m, int threads)
 
 	memset(copy, 0, size);
 	start = now_us();
-	check(mem_image_fill(m, &sink, &o, NULL, &err));
+	check(mem_image_read_pages(m, &sink, &o, NULL, &err));
 	return speed(start);
 }
 
@@ -191,7 +190,7 @@ static void measure(int base, const char *kind, const struct mem_write_opts *opt
 	check(mem_image_verify(m, MEM_VERIFY_OWN, o.threads, &err));
 	verify = speed(start);
 	check(mem_image_load_hashes(m, &err));
-	/* A page in twenty changes. */
+	/* Change every twentieth page. */
 	for (size_t i = 0; i < size / MEM_PAGE; i += 20)
 		memory[i * MEM_PAGE + 100] ^= 0x5a;
 	o.previous = m;
@@ -199,10 +198,10 @@ static void measure(int base, const char *kind, const struct mem_write_opts *opt
 	check(mem_image_write(two, 2, &source, &work, 1, &o, &inc, &err));
 	mem_image_close(m);
 	printf("%-8s %6.2f %6.2f %6.2f %6.2f %6.2f %6.2f %7.1f%%  %s %u thr, cpu %.2f s, sync %llu ms\n", kind,
-	       (double)size / 1e3 / (double)s.wall_us,
-	       s.stored ? (double)(s.raw + s.zero) / (double)s.stored : INFINITY, verify, warm, cold,
-	       (double)size / 1e3 / (double)inc.wall_us, s.stored ? 100.0 * (double)inc.stored / (double)s.stored : 0,
-	       s.direct ? "direct" : "cached", s.threads, (double)s.cpu_us / 1e6, (unsigned long long)s.sync_us / 1000);
+	       (double)size / 1e3 / (double)s.wall_us, s.stored ? (double)(s.raw + s.zero) / (double)s.stored : INFINITY,
+	       verify, warm, cold, (double)size / 1e3 / (double)inc.wall_us,
+	       s.stored ? 100.0 * (double)inc.stored / (double)s.stored : 0, s.direct_io ? "direct" : "cached",
+	       s.threads, (double)s.cpu_us / 1e6, (unsigned long long)s.sync_us / 1000);
 	fflush(stdout);
 }
 
@@ -219,8 +218,8 @@ int main(int argc, char **argv)
 		case 't': o.threads = atoi(optarg); break;
 		case 'l': o.level = atoi(optarg); break;
 		case 'k': only = optarg; break;
-		case 'd': o.direct = MEM_DIRECT_ALWAYS; break;
-		case 'D': o.direct = MEM_DIRECT_NEVER; break;
+		case 'd': o.direct_io = MEM_DIRECT_IO_ALWAYS; break;
+		case 'D': o.direct_io = MEM_DIRECT_IO_NEVER; break;
 		default: return 2;
 		}
 	if (optind + 1 != argc || size == 0 || (base = open(argv[optind], O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0) {

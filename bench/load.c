@@ -1,16 +1,17 @@
 /* load [-H] [-t THREADS] [-p PROCESSES] [-r MB/S] KIND MIB BOARD
  *
- * A job for the benchmarks, with MIB mebibytes in all of its processes together. KIND is what it does with them:
+ * A job for the benchmarks that uses MIB mebibytes in all of its processes together. KIND is what it does with them:
+ *
  *   idle      nothing: it computes in registers
- *   write     rewrites pages at random, so many MB per second (-r); what it misses while it stands still it does not
- * make up for stencil   five-point stencil from one grid of doubles into another, back and forth: rewrites everything
- *   walk      random walk of float32s
+ *   write     rewrites random pages at a rate of -r MB per second; it does not make up for the time of a freeze
+ *   stencil   applies a five-point stencil from one grid of doubles to another, back and forth: rewrites everything
+ *   walk      random walk of float32 numbers
+ *
  * -H asks for huge pages; without it there are none. Each process has THREADS threads.
  *
- * BOARD is a file, on tmpfs, that others read and write while this runs: struct board. A thread of the first process
- * ticks there every millisecond, with a high priority where that is allowed, so that what it misses is a freeze and not
- * a busy machine.
- */
+ * BOARD is a file on a tmpfs that other programs read and write while this runs: struct board. A thread of the first
+ * process ticks there every millisecond, with a high priority where that is allowed, so that a missing tick means a
+ * freeze and not a busy machine. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <math.h>
@@ -29,14 +30,14 @@
 #define HUGE     (2ul << 20)
 #define WORKERS  64     /* threads of all processes */
 #define WIDTH    2048ul /* doubles of a row of the grid */
-#define BURST_US 10000  /* the writer's */
+#define BURST_US 10000  /* period of the kind "write" */
 
 /* All numbers are 8 bytes long; times are of CLOCK_MONOTONIC, in microseconds. bench/pod.py knows this layout. */
 struct board {
 	uint64_t ready;   /* processes whose memory is filled */
 	uint64_t stop;    /* written by others: end */
-	uint64_t wanted;  /* written by others: rewrite so many pages; 0 again when that is done */
-	uint64_t longest; /* time between two ticks; others set it to 0 */
+	uint64_t wanted;  /* written by others: number of pages to rewrite; reset to 0 when that is done */
+	uint64_t longest; /* longest time between two ticks; others reset it to 0 */
 	uint64_t longest_end;
 	uint64_t last; /* tick */
 	uint64_t unused[2];
@@ -107,7 +108,7 @@ static void *tick(void *arg)
 	return NULL;
 }
 
-/* ---- what a thread does with its slice of the heap -------------------------------- */
+/* ---- kinds: what a thread does with its slice of the heap -------------------------------- */
 
 struct slice {
 	uint8_t *base;
@@ -143,7 +144,7 @@ static void write_pages(struct slice *s)
 	}
 }
 
-/* The grids are the two halves of the heap. Each thread has its rows of both; the border stays. */
+/* The grids are the two halves of the heap. Each thread updates its rows of both; the border stays unchanged. */
 static void stencil(struct slice *s)
 {
 	const size_t rows = bytes / 2 / (WIDTH * 8), first = rows * (size_t)s->thread / (size_t)threads;
@@ -226,7 +227,7 @@ static void *run(void *arg)
 	return NULL;
 }
 
-/* One page of each of n equal parts of the heap, at random. */
+/* Rewrites a random page in each of n equal parts of the heap. */
 static void rewrite(uint64_t n)
 {
 	static uint64_t x = 521288629u;
@@ -259,7 +260,7 @@ static void start_thread(void *(*f)(void *), void *arg)
 	}
 }
 
-/* number: of the process. Returns when the board says so. */
+/* Runs the process with this number until the board says stop. */
 static int process(int number, int huge)
 {
 	if (allocate(huge)) {

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
+#include "base/array.h"
 #include "base/util.h"
 #include "image/image.h"
 #include "capture/pagemap.h"
@@ -19,7 +20,7 @@
 #endif
 
 #define HUGE_PAGE (2ull << 20)
-#define STEP      (4 * HUGE_PAGE) /* the process's page faults wait for one at a time */
+#define STEP      (4 * HUGE_PAGE) /* bytes per call: page faults of the process wait for it */
 #define NICE      19
 
 struct noted {
@@ -28,20 +29,20 @@ struct noted {
 	struct vmas before;
 };
 
-struct mem_huge {
+struct mem_collapse {
 	struct noted *v;
-	size_t n;
+	size_t n, room;
 	pthread_t thread;
 	bool running;
 	uint64_t bytes;
 };
 
-struct mem_huge *mem_huge_new(void)
+struct mem_collapse *mem_collapse_new(void)
 {
-	return xcalloc(1, sizeof(struct mem_huge));
+	return xcalloc(1, sizeof(struct mem_collapse));
 }
 
-void mem_huge_note(struct mem_huge *h, pid_t pid)
+void mem_collapse_note(struct mem_collapse *h, pid_t pid)
 {
 	struct noted x = { .pid = pid };
 	uint64_t huge = 0;
@@ -55,15 +56,15 @@ void mem_huge_note(struct mem_huge *h, pid_t pid)
 		vmas_free(&x.before);
 		return;
 	}
-	h->v = xrealloc(h->v, (h->n + 1) * sizeof(*h->v));
+	array_reserve(h->v, h->n, h->room);
 	h->v[h->n++] = x;
 }
 
 /* ---- collapsing ------------------------------------------------------------ */
 
-/* False also for a piece of which something is swapped out: that is not worth reading it in. And if another process has
- * a page of it, too, since a fork: it would become a copy. */
-static bool is_whole(int pagemap, uint64_t addr)
+/* True if all small pages of a huge page are in memory and exclusive to the process. A swapped-out page is not worth
+ * reading in; a page that is shared since a fork would become a copy. */
+static bool collapse_is_whole(int pagemap, uint64_t addr)
 {
 	uint64_t e[HUGE_PAGE / MEM_PAGE];
 
@@ -75,8 +76,8 @@ static bool is_whole(int pagemap, uint64_t addr)
 	return true;
 }
 
-/* False: there is no use in going on. */
-static bool collapse(struct mem_huge *h, const struct noted *x, uint64_t addr, uint64_t len)
+/* False: further calls for this process would fail, too. */
+static bool collapse_range(struct mem_collapse *h, const struct noted *x, uint64_t addr, uint64_t len)
 {
 	struct iovec v = { (void *)(uintptr_t)addr, len };
 	int64_t began = now_us();
@@ -84,7 +85,8 @@ static bool collapse(struct mem_huge *h, const struct noted *x, uint64_t addr, u
 
 	if (got > 0)
 		h->bytes += (uint64_t)got;
-	/* EINVAL of a piece that cannot be collapsed, or of a kernel that cannot: told apart by whether any could. */
+	/* EINVAL means that this range cannot be collapsed, or that the kernel has no MADV_COLLAPSE. It is the latter
+	 * if no range could be collapsed before. */
 	if (got < 0 &&
 	    (errno == ESRCH || errno == ENOSYS || errno == EPERM || errno == ENOMEM || (errno == EINVAL && !h->bytes)))
 		return false;
@@ -92,22 +94,22 @@ static bool collapse(struct mem_huge *h, const struct noted *x, uint64_t addr, u
 	return true;
 }
 
-static bool collapse_mapping(struct mem_huge *h, const struct noted *x, int pagemap, const struct vma *v)
+static bool collapse_mapping(struct mem_collapse *h, const struct noted *x, int pagemap, const struct vma *v)
 {
 	uint64_t at = (v->start + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE, begin = at;
 
 	for (; at + HUGE_PAGE <= v->end; at += HUGE_PAGE) {
-		bool whole = is_whole(pagemap, at);
+		bool whole = collapse_is_whole(pagemap, at);
 
 		if (at > begin && (!whole || at - begin == STEP)) {
-			if (!collapse(h, x, begin, at - begin))
+			if (!collapse_range(h, x, begin, at - begin))
 				return false;
 			begin = at;
 		}
 		if (!whole)
 			begin = at + HUGE_PAGE;
 	}
-	return at <= begin || collapse(h, x, begin, at - begin);
+	return at <= begin || collapse_range(h, x, begin, at - begin);
 }
 
 static uint64_t huge_within(const struct vmas *m, uint64_t start, uint64_t end)
@@ -119,7 +121,7 @@ static uint64_t huge_within(const struct vmas *m, uint64_t start, uint64_t end)
 	return sum;
 }
 
-static void collapse_process(struct mem_huge *h, const struct noted *x)
+static void collapse_process(struct mem_collapse *h, const struct noted *x)
 {
 	cleanup_close int pagemap = open_proc(x->pid, "pagemap", O_RDONLY);
 	struct vmas now;
@@ -135,9 +137,9 @@ static void collapse_process(struct mem_huge *h, const struct noted *x)
 	vmas_free(&now);
 }
 
-static void *run(void *arg)
+static void *collapse_thread(void *arg)
 {
-	struct mem_huge *h = arg;
+	struct mem_collapse *h = arg;
 
 	setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE);
 	for (size_t i = 0; i < h->n; i++)
@@ -145,13 +147,13 @@ static void *run(void *arg)
 	return NULL;
 }
 
-void mem_huge_begin(struct mem_huge *h)
+void mem_collapse_begin(struct mem_collapse *h)
 {
 	if (h->n)
-		h->running = pthread_create(&h->thread, NULL, run, h) == 0;
+		h->running = pthread_create(&h->thread, NULL, collapse_thread, h) == 0;
 }
 
-uint64_t mem_huge_end(struct mem_huge *h)
+uint64_t mem_collapse_end(struct mem_collapse *h)
 {
 	uint64_t bytes;
 

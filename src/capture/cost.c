@@ -7,23 +7,23 @@
 #define MB       1048576.0
 #define PAGE     4096.0
 
-/* No child for what a copy does in no time. */
+/* A copy that takes less than this is always preferred to a fork. */
 #define SMALL_US 3000.0
 
-const char *mem_rung_name(enum mem_rung r)
+const char *mem_method_name(enum mem_method r)
 {
 	static const char *const names[] = { [MEM_DIRECT] = "direct", [MEM_STAGED] = "staged", [MEM_FORKED] = "fork" };
 
 	return names[r];
 }
 
-static double drain_s(const struct mem_node *n, const struct mem_case *c)
+static double drain_s(const struct mem_node *n, const struct mem_cost_input *c)
 {
 	return (double)c->drain / MB / n->drain_mb_per_s;
 }
 
-/* The share of the pages that is rewritten before the child is gone. Unknown: all of them. */
-static double rewritten(const struct mem_node *n, const struct mem_case *c)
+/* The share of the pages that the job rewrites while the child exists; 1 if the rate is not known. */
+static double rewritten(const struct mem_node *n, const struct mem_cost_input *c)
 {
 	double share = c->rewriting.hot + c->rewriting.spread * drain_s(n, c);
 
@@ -34,7 +34,7 @@ struct fork_cost {
 	double at_once, later;
 };
 
-static struct fork_cost fork_cost(const struct mem_node *n, const struct mem_case *c)
+static struct fork_cost fork_cost(const struct mem_node *n, const struct mem_cost_input *c)
 {
 	double huge = (double)(c->mapped < c->huge ? c->mapped : c->huge), small = (double)c->mapped - huge;
 
@@ -44,7 +44,7 @@ static struct fork_cost fork_cost(const struct mem_node *n, const struct mem_cas
 	};
 }
 
-enum mem_rung mem_choose(const struct mem_node *n, const struct mem_case *c, char *why, size_t len)
+enum mem_method mem_choose_method(const struct mem_node *n, const struct mem_cost_input *c, char *why, size_t len)
 {
 	double copy = (double)c->bytes / MB * n->copy_us_per_mb;
 	struct fork_cost fork = fork_cost(n, c);
@@ -75,6 +75,6 @@ enum mem_rung mem_choose(const struct mem_node *n, const struct mem_case *c, cha
 
 bool mem_worth_tracking(const struct mem_node *n, double changed)
 {
-	/* Clean pages need no fork either. */
+	/* A clean page saves its part of a fork, too. */
 	return changed * n->notice_us * (MB / PAGE) < (1 - changed) * (n->compare_us_per_mb + n->fork_us_per_mb);
 }

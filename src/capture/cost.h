@@ -1,8 +1,9 @@
-/* Which way a process's memory is taken: the model. Pure functions; where the numbers come from: node.h, sample.h.
+/* Chooses how the memory of a process is captured, with a model of the costs. Pure functions; the numbers come from
+ * capture/probe.h, capture/sample.h, capture/usage.h and capture/headroom.h.
  *
- * What counts is the progress that the job loses, not the freeze alone. A staged copy costs its time and nothing later.
- * A fork costs the copy of the page tables, and then a fault and a copy for every page that the job rewrites before the
- * child is gone, which is when everything has been written. */
+ * The cost is the computing time that the job loses, not the length of the freeze alone. A staged copy costs its time
+ * and nothing afterwards. A fork costs the copy of the page tables, and afterwards a page fault and a copy for every
+ * page that the job rewrites before the child is gone, which is when everything has been written. */
 #ifndef FSCHED_CAPTURE_COST_H
 #define FSCHED_CAPTURE_COST_H
 
@@ -11,42 +12,45 @@
 #include <stdint.h>
 #include "capture/sample.h"
 
-enum mem_rung {
-	MEM_DIRECT, /* written while the process stands still */
-	MEM_STAGED, /* copied into memory that was prepared before, written afterwards */
-	MEM_FORKED, /* a child holds it */
-	MEM_RUNGS
+enum mem_method {
+	MEM_DIRECT, /* written to the disk while the process is frozen */
+	MEM_STAGED, /* copied into memory that was prepared before the freeze, written after the thaw */
+	MEM_FORKED, /* held by a forked child, written after the thaw */
+	MEM_METHODS
 };
-const char *mem_rung_name(enum mem_rung r);
+/* "direct", "staged", "fork": as in the manifest. */
+const char *mem_method_name(enum mem_method r);
 
-/* Of this node; see node.h. */
+/* The costs on this node: microseconds unless the name says otherwise. */
 struct mem_node {
-	double copy_us_per_mb;    /* from another process into memory that is there */
-	double fork_us_per_mb;    /* page tables of small pages */
-	double huge_us_per_mb;    /* and of huge ones */
-	double cow_us;            /* the first write to a small page after a fork */
-	double huge_cow_us;       /* and to 4 KiB of a huge one, with its part of what splitting the huge page takes */
-	double notice_us;         /* the first write to a page whose writes are noticed (capture/track.h) */
-	double drain_mb_per_s;    /* read, compressed and on the disk */
-	double compare_us_per_mb; /* processor time to read and to compare with hashes */
+	double copy_us_per_mb;    /* copy from another process into memory that is faulted in */
+	double fork_us_per_mb;    /* fork: page tables of small pages */
+	double huge_us_per_mb;    /* fork: page tables of huge pages */
+	double cow_us;            /* first write to a small page after a fork */
+	double huge_cow_us;       /* first write to 4 KiB of a huge page after a fork, with its share of splitting it */
+	double notice_us;         /* first write to a tracked page (capture/track.h) */
+	double drain_mb_per_s;    /* memory read, compressed and written to the disk */
+	double compare_us_per_mb; /* processor time to read memory and compare it with hashes */
 };
 
-struct mem_case {
-	uint64_t bytes;  /* of the process that are to be taken */
-	uint64_t mapped; /* of the process in all: a fork copies their page tables, whatever is taken */
-	uint64_t huge;   /* of them in huge pages */
-	uint64_t drain;  /* bytes of all processes that are written while a child is there */
+/* A process and what it may use. All in bytes. */
+struct mem_cost_input {
+	uint64_t bytes;  /* to be captured */
+	uint64_t mapped; /* memory of the process in all: a fork copies all page tables */
+	uint64_t huge;   /* of mapped: in huge pages */
+	uint64_t drain;  /* to be written, of all processes: the child exists that long */
 	struct mem_rewriting rewriting;
-	uint64_t room;     /* bytes of memory left for a copy */
-	uint64_t cow_room; /* bytes by which its memory may grow */
+	uint64_t room;     /* memory for a copy */
+	uint64_t cow_room; /* by how much the memory of the process may grow after a fork */
 	bool may_fork;
 };
 
-/* The choice, and the reason in a few words. */
-enum mem_rung mem_choose(const struct mem_node *n, const struct mem_case *c, char *why, size_t len);
+/* Returns the cheapest method that is possible, and writes the reason for people into why. */
+enum mem_method mem_choose_method(const struct mem_node *n, const struct mem_cost_input *c, char *why, size_t len);
 
-/* Whether the job's writes should be noticed from one checkpoint to the next: a fault for every page that it writes,
- * instead of reading and comparing those that it does not write. changed: their share, 0..1. */
+/* Whether the job's writes should be tracked from one checkpoint to the next: this costs a page fault for every page
+ * that the job writes, and saves reading and comparing the pages that it does not write. changed: the share of the
+ * pages that it writes, 0..1. */
 bool mem_worth_tracking(const struct mem_node *n, double changed);
 
 #endif

@@ -19,8 +19,8 @@
 #include "trace/tracer.h"
 #include "base/vmas.h"
 
-/* Sets a task on a course to exit(), which it takes when it is let go. */
-static int point_at_exit(const struct middle *m, pid_t pid)
+/* Sets the registers of a stopped task so that it calls exit_group() as soon as it runs. */
+static int fork_point_at_exit(const struct middle *m, pid_t pid)
 {
 	const long args[6] = { 0 };
 	struct tracer_regs r;
@@ -31,20 +31,21 @@ static int point_at_exit(const struct middle *m, pid_t pid)
 	return tracer_set_regs(m->hand, pid, &r);
 }
 
-/* While the child is handed over, stopped and without a tracer, the death of the middle task, which has one, lets it go
- * to its exit. Later it has a tracer again, and that is all that counts. */
-static int make_child(const struct middle *m, pid_t *child, struct err *err)
+/* While the child is handed over, it is stopped and has no tracer. If we die then, the helper task dies with its
+ * tracer, and its death continues the child by SIGCONT (PR_SET_PDEATHSIG), which then exits. Later the child has a
+ * tracer again, and PTRACE_O_EXITKILL ends it. */
+static int fork_make_child(const struct middle *m, pid_t *child, struct err *err)
 {
 	const long args[6] = { CLONE_FS | CLONE_FILES }, wake[6] = { PR_SET_PDEATHSIG, SIGCONT };
 
 	if (middle_call(m, m->pid, "fork", SYS_clone, args, NULL, child, err) ||
 	    middle_call(m, *child, "prctl", SYS_prctl, wake, NULL, NULL, err))
 		return -1;
-	return point_at_exit(m, *child) ? err_sys(err, errno, "cannot set the registers of the child") : 0;
+	return fork_point_at_exit(m, *child) ? err_sys(err, errno, "cannot set the registers of the child") : 0;
 }
 
-/* From criu's hands into ours: stopped by a signal in between. */
-static int take_child(const struct middle *m, pid_t *inner, struct mem_fork *f, struct err *err)
+/* criu detaches from the child and we attach to it. SIGSTOP keeps it stopped in between. */
+static int fork_take_over_child(const struct middle *m, pid_t *inner, struct mem_fork *f, struct err *err)
 {
 	pid_t middle = middle_host(m), child = middle ? middle_find_child(middle, *inner) : 0;
 	int status, fd;
@@ -65,8 +66,8 @@ static int take_child(const struct middle *m, pid_t *inner, struct mem_fork *f, 
 	return 0;
 }
 
-/* The first thing to go when memory is short. */
-static void offer_to_oom(pid_t pid)
+/* The OOM killer takes the child first. */
+static void fork_raise_oom_score(pid_t pid)
 {
 	cleanup_close int fd = open_proc(pid, "oom_score_adj", O_WRONLY);
 
@@ -81,7 +82,8 @@ int mem_fork_make(int hand, pid_t inner, pid_t host, struct mem_fork *f, struct 
 	int rc, status;
 
 	*f = (struct mem_fork){ 0, -1 };
-	rc = middle_make(&m, hand, inner, host, err) || make_child(&m, &child, err) || take_child(&m, &child, f, err)
+	rc = middle_make(&m, hand, inner, host, err) || fork_make_child(&m, &child, err) ||
+			     fork_take_over_child(&m, &child, f, err)
 		     ? -1
 		     : 0;
 	if (child && tracer_kill(hand, child, SIGKILL) == 0)
@@ -93,7 +95,7 @@ int mem_fork_make(int hand, pid_t inner, pid_t host, struct mem_fork *f, struct 
 		mem_fork_end(f);
 		return err_wrap(err, "process %d cannot be forked", inner);
 	}
-	offer_to_oom(f->host);
+	fork_raise_oom_score(f->host);
 	return 0;
 }
 
@@ -104,7 +106,7 @@ void mem_fork_end(struct mem_fork *f)
 	if (!f->host)
 		return;
 	pidfd_send_signal(f->pidfd, SIGKILL, NULL, 0);
-	/* Fails at once with ECHILD if it is not traced here; then it is not ours to reap. */
+	/* Fails at once with ECHILD if this thread does not trace the child; then another process reaps it. */
 	while (waitpid(f->host, &status, __WALL) == f->host && WIFSTOPPED(status))
 		;
 	close(f->pidfd);
@@ -113,7 +115,7 @@ void mem_fork_end(struct mem_fork *f)
 
 /* ---- what the child has ---------------------------------------------------- */
 
-static bool page_present(int pagemap, uint64_t addr)
+static bool fork_page_present(int pagemap, uint64_t addr)
 {
 	uint64_t entry = 0;
 
@@ -133,9 +135,10 @@ bool mem_fork_holds(const struct mem_fork *f, const struct mem_range *ranges, si
 		const struct vma *v = vmas_find(&m, ranges[i].addr);
 		uint64_t end = ranges[i].addr + ranges[i].npages * MEM_PAGE;
 
-		/* A range lies in one mapping of the process; what is wiped is wiped for a whole mapping. */
-		all = v && v->start <= ranges[i].addr && v->end >= end && page_present(pagemap, ranges[i].addr) &&
-		      page_present(pagemap, end - MEM_PAGE);
+		/* A range lies within one mapping of the process, and MADV_WIPEONFORK empties whole mappings: it is
+		 * enough to look at the first and the last page. */
+		all = v && v->start <= ranges[i].addr && v->end >= end && fork_page_present(pagemap, ranges[i].addr) &&
+		      fork_page_present(pagemap, end - MEM_PAGE);
 	}
 	vmas_free(&m);
 	return all;

@@ -1,14 +1,15 @@
-/* A snapshot of a process's memory by fork: a child that never runs holds the memory as it was, and the process goes
- * on.
+/* A snapshot of a process's memory by fork: a child that never runs holds the memory as it is now, and the process
+ * continues.
  *
- * The process, stopped by criu, is made to clone a task beside it (trace/helper_task.h), and that the child. Then the
- * task ends and is reaped in the name of the process. The child's parent is the pod's leader then, its exit signal
- * reaches nobody in the job, it holds no descriptor, is stopped, and traced by the caller's thread with
- * PTRACE_O_EXITKILL. If it ever ran, it would exit: its registers say so. Seen from the job: two pids are used up.
- * Whoever is killed at whatever moment of it, nothing of this stays, and the process goes on.
+ * The process is stopped by criu. It is made to clone a helper task (trace/helper_task.h), which shares its memory, and
+ * the helper task forks the child. Then the helper task exits and is reaped on behalf of the process. So the child's
+ * parent is the pod's leader. The child has no exit signal for a process of the job, no descriptors, is stopped, and is
+ * traced by the caller's thread with PTRACE_O_EXITKILL. If it ever ran, it would exit: its registers point to the
+ * system call exit_group(). The job can only see that two pids have been used. Whoever is killed at whatever step: the
+ * helper task and the child end, and the process continues.
  *
- * Not in the child: MAP_SHARED (it would not be a snapshot), MADV_DONTFORK; empty there: MADV_WIPEONFORK.
- * mem_fork_holds() finds out. */
+ * The child lacks MAP_SHARED memory (it would not be a snapshot) and MADV_DONTFORK memory; MADV_WIPEONFORK memory is
+ * empty in it. mem_fork_holds() detects this. */
 #ifndef FSCHED_CAPTURE_FORK_H
 #define FSCHED_CAPTURE_FORK_H
 
@@ -19,16 +20,17 @@
 #include "image/image.h"
 
 struct mem_fork {
-	pid_t host; /* the child; 0 = none */
+	pid_t host; /* pid of the child in our namespace; 0 = none */
 	int pidfd;
 };
 
-/* hand: of trace/tracer.h, also TRACER_SELF. inner, host: pids of the process in the pod and here. On failure nothing
- * is left in the job. Only one thread may use hand, and the child dies with the calling thread. */
+/* hand: the tracer, see trace/tracer.h; TRACER_SELF is possible. inner, host: pids of the process in the pod and in our
+ * namespace. -1 with err; the job is unchanged then. Only one thread may use the tracer. The child dies with the
+ * calling thread. */
 int mem_fork_make(int hand, pid_t inner, pid_t host, struct mem_fork *f, struct err *err);
-/* True if the child has the pages of all these ranges. */
+/* True if the child has the pages of all these ranges. Each range must lie within one mapping. */
 bool mem_fork_holds(const struct mem_fork *f, const struct mem_range *ranges, size_t n);
-/* Kills the child. Harmless if there is none. By the thread that made it. */
+/* Kills and reaps the child; does nothing if there is none. Only the thread that made it may call this. */
 void mem_fork_end(struct mem_fork *f);
 
 #endif

@@ -13,14 +13,14 @@
 #define REGIONS 4096u
 
 /* Linux 6.7, <linux/fs.h>; older headers do not have it. */
-struct scan {
+struct pagemap_scan {
 	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
 	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
 };
-struct region {
+struct pagemap_region {
 	uint64_t start, end, categories;
 };
-#define SCAN             _IOWR('f', 16, struct scan)
+#define SCAN             _IOWR('f', 16, struct pagemap_scan)
 #define SCAN_PROTECT     (1u << 0) /* PM_SCAN_WP_MATCHING */
 #define PAGE_PROTECTABLE (1u << 0) /* PAGE_IS_WPALLOWED */
 #define PAGE_WRITTEN     (1u << 1)
@@ -29,8 +29,8 @@ struct region {
 
 /* ---- by entries ------------------------------------------------------------ */
 
-static int collect_entries(int pagemap, uint64_t unwanted, uint64_t id, uint64_t start, uint64_t end,
-			   struct mem_ranges *out)
+static int pagemap_collect_entries(int pagemap, uint64_t unwanted, uint64_t id, uint64_t start, uint64_t end,
+				   struct mem_ranges *out)
 {
 	cleanup_free uint64_t *entries = xmalloc(ENTRIES * sizeof(*entries));
 
@@ -52,13 +52,13 @@ static int collect_entries(int pagemap, uint64_t unwanted, uint64_t id, uint64_t
 
 /* ---- by PAGEMAP_SCAN --------------------------------------------------------- */
 
-/* Only pages that are there: to protect others would leave marks in the page tables, which criu takes for pages that
- * are swapped out. */
-static int collect_scan(int pagemap, enum mem_pages what, uint64_t id, uint64_t start, uint64_t end,
-			struct mem_ranges *out)
+/* Only present pages are protected: protecting others leaves markers in the page tables, which criu takes for
+ * swapped-out pages. */
+static int pagemap_collect_scan(int pagemap, enum mem_pages what, uint64_t id, uint64_t start, uint64_t end,
+				struct mem_ranges *out)
 {
-	cleanup_free struct region *regions = xmalloc(REGIONS * sizeof(*regions));
-	struct scan s = {
+	cleanup_free struct pagemap_region *regions = xmalloc(REGIONS * sizeof(*regions));
+	struct pagemap_scan s = {
 		.size = sizeof(s),
 		.flags = what == MEM_PAGES_PROTECT ? SCAN_PROTECT : 0,
 		.start = start,
@@ -78,8 +78,8 @@ static int collect_scan(int pagemap, enum mem_pages what, uint64_t id, uint64_t 
 			if (what == MEM_PAGES_PRESENT ||
 			    (regions[i].categories & (PAGE_WRITTEN | PAGE_PROTECTABLE)) == PAGE_PROTECTABLE)
 				mem_ranges_add(out, id, regions[i].start, regions[i].end);
-		/* Where the kernel has come to the end, walk_end may be that of an earlier part of its way (seen
-		 * in 6.18): to look there once more would find protected what was written before. */
+		/* When the kernel has reached the end, walk_end may be the end of an earlier part of the walk (seen
+		 * in 6.18). A second scan from there would find written pages protected. */
 		s.start = n < (int)REGIONS ? end : s.walk_end > regions[n - 1].end ? s.walk_end : regions[n - 1].end;
 	}
 	return 0;
@@ -89,16 +89,17 @@ int mem_pagemap_collect(int pagemap, enum mem_pages what, uint64_t id, uint64_t 
 			struct mem_ranges *out)
 {
 	if (what == MEM_PAGES_SOFT_CLEAN)
-		return collect_entries(pagemap, MEM_ENTRY_SOFT_DIRTY, id, start, end, out);
-	if (collect_scan(pagemap, what, id, start, end, out) == 0)
+		return pagemap_collect_entries(pagemap, MEM_ENTRY_SOFT_DIRTY, id, start, end, out);
+	if (pagemap_collect_scan(pagemap, what, id, start, end, out) == 0)
 		return 0;
-	return what == MEM_PAGES_PRESENT && errno == ENOTTY ? collect_entries(pagemap, 0, id, start, end, out) : -1;
+	return what == MEM_PAGES_PRESENT && errno == ENOTTY ? pagemap_collect_entries(pagemap, 0, id, start, end, out)
+							    : -1;
 }
 
-/* ---- what there is ----------------------------------------------------------- */
+/* ---- what the kernel supports -------------------------------------------------- */
 
-/* A page of ours that has just been written: p, with the descriptor of our own pagemap. */
-static bool on_a_page(bool (*test)(int pagemap, uint8_t *p))
+/* Runs a test on a page of ours that has just been written. pagemap: our own. */
+static bool pagemap_try_on_page(bool (*test)(int pagemap, uint8_t *p))
 {
 	cleanup_close int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	uint8_t *p = mmap(NULL, MEM_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -112,7 +113,7 @@ static bool on_a_page(bool (*test)(int pagemap, uint8_t *p))
 	return ok;
 }
 
-static bool soft_dirty(int pagemap, uint8_t *p)
+static bool pagemap_soft_dirty(int pagemap, uint8_t *p)
 {
 	uint64_t entry = 0;
 
@@ -120,8 +121,8 @@ static bool soft_dirty(int pagemap, uint8_t *p)
 	       entry & MEM_ENTRY_SOFT_DIRTY;
 }
 
-/* Written: not in the list; not written since: in it; written again: not. */
-static bool protects(int pagemap, uint8_t *p)
+/* A written page must not be listed; listed after no write; and not listed after another write. */
+static bool pagemap_protects(int pagemap, uint8_t *p)
 {
 	const uint64_t start = (uintptr_t)p, end = start + MEM_PAGE;
 	cleanup_close int fd = uffd_open_own();
@@ -139,9 +140,9 @@ static bool protects(int pagemap, uint8_t *p)
 	return ok;
 }
 
-/* A page that is moved loses its protection. Kernels before 6.13 without the correction (0cef0bb836e3) leave a mark in
- * its entry: once the new place is registered, it would pass for protected whatever is written to it. */
-static bool forgets_moved(int pagemap, uint8_t *p)
+/* mremap() of a page removes its protection. Kernels before 6.13 without the fix 0cef0bb836e3 leave a marker in its
+ * entry: once the new address is registered, the page would count as protected whatever is written to it. */
+static bool pagemap_forgets_moved(int pagemap, uint8_t *p)
 {
 	const uint64_t start = (uintptr_t)p, end = start + MEM_PAGE;
 	cleanup_close int fd = uffd_open_own();
@@ -168,10 +169,10 @@ static bool forgets_moved(int pagemap, uint8_t *p)
 
 bool mem_pagemap_can_protect(void)
 {
-	return on_a_page(protects) && on_a_page(forgets_moved);
+	return pagemap_try_on_page(pagemap_protects) && pagemap_try_on_page(pagemap_forgets_moved);
 }
 
 bool mem_pagemap_has_soft_dirty(void)
 {
-	return on_a_page(soft_dirty);
+	return pagemap_try_on_page(pagemap_soft_dirty);
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/dir.h"
+#include "base/array.h"
 #include "base/util.h"
 
 #define MAPS_MAX (256u << 20)
@@ -19,8 +20,8 @@
 #define SYSV     "/SYSV"
 #define DELETED  " (deleted)"
 
-struct scan {
-	dev_t dev; /* of the kernel's own tmpfs, where all these objects are and nothing else */
+struct shared_scan {
+	dev_t dev; /* of the kernel's internal tmpfs, which contains such objects only */
 	int flags;
 	shared_found_fn *fn;
 	void *arg;
@@ -39,8 +40,8 @@ dev_t shared_scan_device(void)
 	return fd < 0 || fstat(fd, &st) ? 0 : st.st_dev;
 }
 
-/* Where it is among those that were seen, or belongs; true if it is there. */
-static bool find_seen(const struct scan *s, dev_t dev, uint64_t ino, size_t *at)
+/* True if the object was seen before; *at is its index, or the index at which to insert it. */
+static bool shared_scan_find_seen(const struct shared_scan *s, dev_t dev, uint64_t ino, size_t *at)
 {
 	size_t low = 0, high = s->n;
 
@@ -56,22 +57,21 @@ static bool find_seen(const struct scan *s, dev_t dev, uint64_t ino, size_t *at)
 	return low < s->n && s->seen[low].dev == dev && s->seen[low].ino == ino;
 }
 
-static bool was_seen(const struct scan *s, dev_t dev, uint64_t ino)
+static bool shared_scan_was_seen(const struct shared_scan *s, dev_t dev, uint64_t ino)
 {
 	size_t at;
 
-	return find_seen(s, dev, ino, &at);
+	return shared_scan_find_seen(s, dev, ino, &at);
 }
 
-/* True the first time. */
-static bool see(struct scan *s, dev_t dev, uint64_t ino)
+/* True if the object was not seen before. */
+static bool shared_scan_mark_seen(struct shared_scan *s, dev_t dev, uint64_t ino)
 {
 	size_t at;
 
-	if (find_seen(s, dev, ino, &at))
+	if (shared_scan_find_seen(s, dev, ino, &at))
 		return false;
-	if (s->n == s->room)
-		s->seen = xrealloc(s->seen, (s->room = s->room ? 2 * s->room : 64) * sizeof(*s->seen));
+	array_reserve(s->seen, s->n, s->room);
 	memmove(&s->seen[at + 1], &s->seen[at], (s->n - at) * sizeof(*s->seen));
 	s->seen[at].dev = dev;
 	s->seen[at].ino = ino;
@@ -79,7 +79,7 @@ static bool see(struct scan *s, dev_t dev, uint64_t ino)
 	return true;
 }
 
-static bool is_object(const struct scan *s, int fd, const struct stat *st)
+static bool shared_scan_is_object(const struct shared_scan *s, int fd, const struct stat *st)
 {
 	struct statfs fs;
 
@@ -87,16 +87,17 @@ static bool is_object(const struct scan *s, int fd, const struct stat *st)
 	       (st->st_dev == s->dev || (st->st_nlink == 0 && fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC));
 }
 
-/* path: a link of /proc, which leads to the object itself. The process may have changed meanwhile: only what is open
- * counts. Whatever else it is now, it is not opened to be read. */
-static void open_object(struct scan *s, const char *path)
+/* path: a link in /proc to the object itself. The process may have replaced the object meanwhile, so the checks are
+ * made on an O_PATH descriptor, and nothing else is opened for reading. */
+static void shared_scan_open_object(struct shared_scan *s, const char *path)
 {
 	cleanup_close int found = open(path, O_PATH | O_CLOEXEC);
 	char own[32];
 	struct stat st;
 	int fd;
 
-	if (found < 0 || fstat(found, &st) || !is_object(s, found, &st) || !see(s, st.st_dev, st.st_ino))
+	if (found < 0 || fstat(found, &st) || !shared_scan_is_object(s, found, &st) ||
+	    !shared_scan_mark_seen(s, st.st_dev, st.st_ino))
 		return;
 	snprintf(own, sizeof(own), "/proc/self/fd/%d", found);
 	fd = open(own, s->flags | O_CLOEXEC);
@@ -104,14 +105,14 @@ static void open_object(struct scan *s, const char *path)
 		close(fd);
 }
 
-static bool is_deleted(const char *name)
+static bool shared_scan_is_deleted(const char *name)
 {
 	const size_t len = strlen(name), end = strlen(DELETED);
 
 	return len > end && !strcmp(name + len - end, DELETED);
 }
 
-static void scan_line(struct scan *s, pid_t pid, const char *line)
+static void shared_scan_maps_line(struct shared_scan *s, pid_t pid, const char *line)
 {
 	unsigned maj, min;
 	uint64_t start, end, ino;
@@ -122,15 +123,16 @@ static void scan_line(struct scan *s, pid_t pid, const char *line)
 		   &name) != 5 ||
 	    !name)
 		return;
-	if (makedev(maj, min) == s->dev ? !strncmp(line + name, SYSV, strlen(SYSV)) : !is_deleted(line + name))
+	if (makedev(maj, min) == s->dev ? !strncmp(line + name, SYSV, strlen(SYSV))
+					: !shared_scan_is_deleted(line + name))
 		return;
-	if (was_seen(s, makedev(maj, min), ino))
+	if (shared_scan_was_seen(s, makedev(maj, min), ino))
 		return;
 	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, pid, start, end);
-	open_object(s, path);
+	shared_scan_open_object(s, path);
 }
 
-static void scan_maps(struct scan *s, pid_t pid)
+static void shared_scan_maps(struct shared_scan *s, pid_t pid)
 {
 	cleanup_free char *text = NULL;
 	char path[64], *line, *next;
@@ -142,13 +144,13 @@ static void scan_maps(struct scan *s, pid_t pid)
 		next = strchrnul(line, '\n');
 		if (*next)
 			*next++ = '\0';
-		scan_line(s, pid, line);
+		shared_scan_maps_line(s, pid, line);
 	}
 }
 
-/* An object that is missed because the directory cannot be read is found missing by the caller: it asks criu's library
- * which ones there are, or knows from the image. */
-static void scan_fds(struct scan *s, pid_t pid)
+/* If the directory cannot be read, objects may be missed. The caller notices that: it knows from the library in criu,
+ * or from the image, which objects there are. */
+static void shared_scan_fds(struct shared_scan *s, pid_t pid)
 {
 	cleanup_dir DIR *d = NULL;
 	char path[64], link[PATH_MAX + 1], whole[330];
@@ -162,22 +164,22 @@ static void scan_fds(struct scan *s, pid_t pid)
 		if (len <= 0)
 			continue;
 		link[len] = '\0';
-		if (strncmp(link, MEMFD, strlen(MEMFD)) != 0 && !is_deleted(link))
+		if (strncmp(link, MEMFD, strlen(MEMFD)) != 0 && !shared_scan_is_deleted(link))
 			continue;
 		snprintf(whole, sizeof(whole), "%s/%s", path, e->d_name);
-		open_object(s, whole);
+		shared_scan_open_object(s, whole);
 	}
 }
 
-void shared_scan(const pid_t *pids, int n, int flags, shared_found_fn *fn, void *arg)
+void shared_scan_processes(const pid_t *pids, int n, int flags, shared_found_fn *fn, void *arg)
 {
-	struct scan s = { .dev = shared_scan_device(), .flags = flags, .fn = fn, .arg = arg };
+	struct shared_scan s = { .dev = shared_scan_device(), .flags = flags, .fn = fn, .arg = arg };
 
 	if (!s.dev)
 		return;
 	for (int i = 0; i < n; i++) {
-		scan_maps(&s, pids[i]);
-		scan_fds(&s, pids[i]);
+		shared_scan_maps(&s, pids[i]);
+		shared_scan_fds(&s, pids[i]);
 	}
 	free(s.seen);
 }

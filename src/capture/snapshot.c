@@ -10,6 +10,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/util.h"
 #include "capture/staging.h"
 #include "capture/fork.h"
@@ -18,22 +19,22 @@
 #define UNIT_RANGES 256u
 #define THREADS_MAX 16
 
-/* Where a process's pages are. */
+/* A process and the copies of its pages. */
 struct held {
 	struct mem_process *p;
-	uint8_t *kept; /* its kept pages, one behind the other */
-	uint8_t *copy; /* MEM_STAGED: its own pages likewise */
+	uint8_t *kept; /* copies of split.kept, one range behind the other */
+	uint8_t *copy; /* MEM_STAGED: copies of take likewise; NULL: not copied */
 	uint64_t *at;  /* MEM_STAGED: offset in copy of each range */
 	struct mem_fork fork;
-	int memfd; /* MEM_FORKED: that of the child */
+	int memfd; /* MEM_FORKED: /proc/PID/mem of the child; -1: none */
 };
 
 struct mem_snapshot {
-	struct mem_area area;
+	struct mem_staging area;
 	struct {
 		void *p;
 		size_t len;
-	} extra[64]; /* what did not fit; not touched */
+	} extra[64]; /* further copies, in memory that was not faulted in before */
 	unsigned n_extra;
 	int threads;
 	struct held *v;
@@ -45,7 +46,7 @@ struct mem_snapshot {
 
 /* ---- memory for copies ----------------------------------------------------- */
 
-static void *map(size_t len)
+static void *snapshot_map(size_t len)
 {
 	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
@@ -57,19 +58,19 @@ struct mem_snapshot *mem_snapshot_new(uint64_t reserve, int threads)
 	struct mem_snapshot *s = xcalloc(1, sizeof(*s));
 
 	s->threads = threads < 1 ? 1 : threads > THREADS_MAX ? THREADS_MAX : threads;
-	mem_area_make(&s->area, reserve);
+	mem_staging_make(&s->area, reserve);
 	return s;
 }
 
-static uint8_t *take_room(struct mem_snapshot *s, size_t len)
+static uint8_t *snapshot_take_room(struct mem_snapshot *s, size_t len)
 {
-	uint8_t *p = mem_area_take(&s->area, len);
+	uint8_t *p = mem_staging_take(&s->area, len);
 
 	if (p)
 		return p;
 	if (s->n_extra == ARRAY_SIZE(s->extra))
 		return NULL;
-	p = map(len);
+	p = snapshot_map(len);
 	if (p) {
 		s->extra[s->n_extra].p = p;
 		s->extra[s->n_extra++].len = len;
@@ -97,8 +98,7 @@ struct copier {
 
 static void push_unit(struct copier *c, struct unit u)
 {
-	if (c->n == c->room)
-		c->v = xrealloc(c->v, (c->room = c->room ? 2 * c->room : 64) * sizeof(*c->v));
+	array_reserve(c->v, c->n, c->room);
 	c->v[c->n++] = u;
 }
 
@@ -127,9 +127,9 @@ static void add_ranges(struct copier *c, const struct held *from, const struct m
 		push_unit(c, u);
 }
 
-/* process_vm_readv() is the faster one, but gives a process a copy of every page that it shares since a fork, only to
- * read it (Linux 5.19). mem: /proc/PID/mem of a process that shares pages; not kept open, there may be more processes
- * than descriptors. */
+/* process_vm_readv() is faster than /proc/PID/mem, but since Linux 5.19 it makes a copy of every page that a process
+ * shares since a fork, even for a read. So processes that share pages are read from /proc/PID/mem, which is opened for
+ * each unit: there may be more processes than descriptors. */
 static int open_shared(const struct held *h)
 {
 	return h->p->shares ? open_proc(h->p->split.host, "mem", O_RDONLY) : -1;
@@ -141,7 +141,7 @@ static ssize_t read_memory(const struct held *h, int mem, const struct iovec *lo
 			    : process_vm_readv(h->p->split.host, local, 1, remote, 1, 0);
 }
 
-/* Page by page: what cannot be read is zero, as in criu. */
+/* Page by page. A page that cannot be read becomes zeros, as in criu. */
 static int copy_slowly(struct copier *c, const struct held *from, int mem, const struct iovec *remote, uint8_t *to)
 {
 	for (size_t off = 0; off < remote->iov_len; off += MEM_PAGE) {
@@ -209,16 +209,16 @@ static int run_copier(struct copier *c, struct err *err)
 	return c->failed ? err_sys(err, c->failed, "cannot read the job's memory") : 0;
 }
 
-/* ---- rungs --------------------------------------------------------------------- */
+/* ---- methods ---------------------------------------------------------------------- */
 
-static void drop(struct held *h, enum mem_rung to, const char *why)
+static void snapshot_fall_back(struct held *h, enum mem_method to, const char *why)
 {
 	snprintf(h->p->why, sizeof(h->p->why), "%.*s", (int)sizeof(h->p->why) - 1, why);
-	h->p->rung = to;
-	h->p->dropped = true;
+	h->p->method = to;
+	h->p->fell_back = true;
 }
 
-static void end_fork(struct held *h)
+static void snapshot_end_fork(struct held *h)
 {
 	if (h->memfd >= 0)
 		close(h->memfd);
@@ -226,20 +226,21 @@ static void end_fork(struct held *h)
 	mem_fork_end(&h->fork);
 }
 
-static void try_fork(struct mem_snapshot *s, struct held *h, int hand, uint64_t *cow_room)
+static void snapshot_try_fork(struct mem_snapshot *s, struct held *h, int hand, uint64_t *cow_room)
 {
 	const struct mem_split *sp = &h->p->split;
 	uint64_t bytes = h->p->take.pages * MEM_PAGE;
-	enum mem_rung other = mem_area_fits(&s->area, bytes) ? MEM_STAGED : MEM_DIRECT;
+	enum mem_method other = mem_staging_fits(&s->area, bytes) ? MEM_STAGED : MEM_DIRECT;
 	struct err err = { 0 };
 
 	if (hand < 0 || *cow_room < bytes) {
-		drop(h, other,
-		     hand < 0 ? "fork is not possible" : "no memory for what the job would rewrite after a fork");
+		snapshot_fall_back(h, other,
+				   hand < 0 ? "fork is not possible"
+					    : "no memory for what the job would rewrite after a fork");
 		return;
 	}
 	if (mem_fork_make(hand, sp->inner, sp->host, &h->fork, &err)) {
-		drop(h, other, err.text);
+		snapshot_fall_back(h, other, err.text);
 		return;
 	}
 	h->memfd = open_proc(h->fork.host, "mem", O_RDONLY);
@@ -247,16 +248,16 @@ static void try_fork(struct mem_snapshot *s, struct held *h, int hand, uint64_t 
 		*cow_room -= bytes;
 		return;
 	}
-	end_fork(h);
-	drop(h, other, "it has memory that a child does not get");
+	snapshot_end_fork(h);
+	snapshot_fall_back(h, other, "a forked child lacks part of its memory (MADV_DONTFORK or MADV_WIPEONFORK)");
 }
 
-static int stage(struct mem_snapshot *s, struct held *h, struct copier *c)
+static int snapshot_stage(struct mem_snapshot *s, struct held *h, struct copier *c)
 {
 	const struct mem_ranges *take = &h->p->take;
 	uint64_t at = 0;
 
-	h->copy = take_room(s, take->pages * MEM_PAGE);
+	h->copy = snapshot_take_room(s, take->pages * MEM_PAGE);
 	if (!h->copy)
 		return -1;
 	h->at = xcalloc(take->n + 1, sizeof(*h->at));
@@ -268,22 +269,24 @@ static int stage(struct mem_snapshot *s, struct held *h, struct copier *c)
 	return 0;
 }
 
-static void choose_rung(struct mem_snapshot *s, struct held *h, int hand, uint64_t *cow_room)
+static void snapshot_choose_method(struct mem_snapshot *s, struct held *h, int hand, uint64_t *cow_room)
 {
-	h->p->rung = h->p->wanted;
+	h->p->method = h->p->wanted;
 	if (!h->p->take.n) {
-		h->p->rung = MEM_STAGED;
+		h->p->method = MEM_STAGED;
 		return;
 	}
-	if (h->p->rung == MEM_STAGED && !mem_area_fits(&s->area, h->p->take.pages * MEM_PAGE))
-		drop(h, hand >= 0 ? MEM_FORKED : MEM_DIRECT, "it has grown since memory for a copy was made");
-	h->p->dropped = h->p->rung == MEM_DIRECT && h->p->wanted != MEM_DIRECT; /* growing is nothing to warn of */
-	if (h->p->rung == MEM_FORKED)
-		try_fork(s, h, hand, cow_room);
+	if (h->p->method == MEM_STAGED && !mem_staging_fits(&s->area, h->p->take.pages * MEM_PAGE))
+		snapshot_fall_back(h, hand >= 0 ? MEM_FORKED : MEM_DIRECT,
+				   "it has grown since memory for a copy was made");
+	h->p->fell_back = h->p->method == MEM_DIRECT && h->p->wanted != MEM_DIRECT; /* a fork of a process that has
+										       grown is not worth a warning */
+	if (h->p->method == MEM_FORKED)
+		snapshot_try_fork(s, h, hand, cow_room);
 }
 
-/* In one piece: processes may be many. */
-static int make_room_for_kept(struct mem_snapshot *s, struct err *err)
+/* One piece of memory for all processes, which may be many. */
+static int snapshot_make_room_for_kept(struct mem_snapshot *s, struct err *err)
 {
 	uint64_t pages = 0;
 	uint8_t *room;
@@ -292,9 +295,9 @@ static int make_room_for_kept(struct mem_snapshot *s, struct err *err)
 		pages += s->v[i].p->split.kept_pages;
 	if (!pages)
 		return 0;
-	room = take_room(s, pages * MEM_PAGE);
+	room = snapshot_take_room(s, pages * MEM_PAGE);
 	if (!room)
-		return err_set(err, ENOMEM, "there is no memory for a copy of what criu's images keep");
+		return err_set(err, ENOMEM, "there is no memory for a copy of the pages that belong into criu's images");
 	for (size_t i = 0; i < s->n; i++) {
 		s->v[i].kept = room;
 		room += s->v[i].p->split.kept_pages * MEM_PAGE;
@@ -311,7 +314,7 @@ int mem_snapshot_take(struct mem_snapshot *s, struct mem_process *procs, size_t 
 	s->n = n;
 	for (size_t i = 0; i < n; i++)
 		s->v[i] = (struct held){ .p = &procs[i], .fork.pidfd = -1, .memfd = -1 };
-	if (make_room_for_kept(s, err))
+	if (snapshot_make_room_for_kept(s, err))
 		return -1;
 	for (size_t i = 0; i < n; i++) {
 		const struct mem_split *sp = &procs[i].split;
@@ -324,19 +327,19 @@ int mem_snapshot_take(struct mem_snapshot *s, struct mem_process *procs, size_t 
 	for (size_t i = 0; i < n; i++) {
 		const struct mem_split *sp = &procs[i].split;
 
-		choose_rung(s, &s->v[i], hand, &cow_room);
-		if (procs[i].rung == MEM_STAGED && procs[i].take.n && stage(s, &s->v[i], &c))
-			drop(&s->v[i], MEM_DIRECT, "there is no memory for a copy");
+		snapshot_choose_method(s, &s->v[i], hand, &cow_room);
+		if (procs[i].method == MEM_STAGED && procs[i].take.n && snapshot_stage(s, &s->v[i], &c))
+			snapshot_fall_back(&s->v[i], MEM_DIRECT, "there is no memory for a copy");
 		for (size_t k = 0; k < sp->n_ours; k++)
 			s->work[s->n_work++] = sp->ours[k];
 	}
 	return run_copier(&c, err);
 }
 
-bool mem_snapshot_now(const struct mem_snapshot *s)
+bool mem_snapshot_needs_freeze(const struct mem_snapshot *s)
 {
 	for (size_t i = 0; i < s->n; i++)
-		if (s->v[i].p->rung == MEM_DIRECT && s->v[i].p->take.n)
+		if (s->v[i].p->method == MEM_DIRECT && s->v[i].p->take.n)
 			return true;
 	return false;
 }
@@ -351,7 +354,7 @@ int mem_snapshot_write_kept(struct mem_snapshot *s, int images_fd, struct err *e
 	return 0;
 }
 
-static struct held *find_held(struct mem_snapshot *s, uint64_t id)
+static struct held *snapshot_find(struct mem_snapshot *s, uint64_t id)
 {
 	for (size_t i = 0; i < s->n; i++)
 		if ((uint64_t)s->v[i].p->split.inner == id)
@@ -359,8 +362,8 @@ static struct held *find_held(struct mem_snapshot *s, uint64_t id)
 	return NULL;
 }
 
-/* Index of the range that holds addr, n if there is none. */
-static size_t find_range(const struct mem_range *r, size_t n, uint64_t addr)
+/* Index of the range that contains addr; n if there is none. */
+static size_t snapshot_find_range(const struct mem_range *r, size_t n, uint64_t addr)
 {
 	size_t low = 0, high = n;
 
@@ -375,12 +378,12 @@ static size_t find_range(const struct mem_range *r, size_t n, uint64_t addr)
 	return low < n && r[low].addr <= addr ? low : n;
 }
 
-static int read_copy(const struct held *h, uint64_t addr, uint8_t *buf, size_t len)
+static int snapshot_read_copy(const struct held *h, uint64_t addr, uint8_t *buf, size_t len)
 {
 	const struct mem_ranges *take = &h->p->take;
 
 	while (len > 0) {
-		size_t i = find_range(take->v, take->n, addr), part;
+		size_t i = snapshot_find_range(take->v, take->n, addr), part;
 		uint64_t off;
 
 		if (i == take->n) {
@@ -397,9 +400,9 @@ static int read_copy(const struct held *h, uint64_t addr, uint8_t *buf, size_t l
 	return 0;
 }
 
-static int read_pages(void *arg, uint64_t id, uint64_t addr, void *buf, size_t len)
+static int snapshot_read_pages(void *arg, uint64_t id, uint64_t addr, void *buf, size_t len)
 {
-	struct held *h = find_held(arg, id);
+	struct held *h = snapshot_find(arg, id);
 	struct iovec local = { buf, len }, remote = { (void *)(uintptr_t)addr, len };
 	cleanup_close int mem = -1;
 	ssize_t got;
@@ -409,7 +412,7 @@ static int read_pages(void *arg, uint64_t id, uint64_t addr, void *buf, size_t l
 		return -1;
 	}
 	if (h->copy)
-		return read_copy(h, addr, buf, len);
+		return snapshot_read_copy(h, addr, buf, len);
 	mem = h->memfd < 0 ? open_shared(h) : -1;
 	got = h->memfd >= 0 ? pread(h->memfd, buf, len, (off_t)addr) : read_memory(h, mem, &local, &remote);
 	if (got == (ssize_t)len)
@@ -421,10 +424,10 @@ static int read_pages(void *arg, uint64_t id, uint64_t addr, void *buf, size_t l
 
 struct mem_source mem_snapshot_source(struct mem_snapshot *s)
 {
-	return (struct mem_source){ read_pages, s };
+	return (struct mem_source){ snapshot_read_pages, s };
 }
 
-const struct mem_range *mem_snapshot_work(const struct mem_snapshot *s, size_t *n)
+const struct mem_range *mem_snapshot_ranges(const struct mem_snapshot *s, size_t *n)
 {
 	*n = s->n_work;
 	return s->work;
@@ -440,12 +443,12 @@ void mem_snapshot_free(struct mem_snapshot *s)
 	if (!s)
 		return;
 	for (size_t i = 0; i < s->n; i++) {
-		end_fork(&s->v[i]);
+		snapshot_end_fork(&s->v[i]);
 		free(s->v[i].at);
 	}
 	for (unsigned i = 0; i < s->n_extra; i++)
 		munmap(s->extra[i].p, s->extra[i].len);
-	mem_area_free(&s->area);
+	mem_staging_free(&s->area);
 	free(s->work);
 	free(s->v);
 	free(s);

@@ -5,11 +5,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/array.h"
 #include "base/util.h"
 #include "base/vmas.h"
 
-#define PIECE_MIN 64u /* pages: what is smaller is not worth a range */
-#define AROUND    16u /* pages before and behind a fixed address */
+#define PIECE_MIN 64u /* pages of our smallest piece */
+#define AROUND    16u /* pages on either side of a fixed address */
 
 struct builder {
 	struct mem_split *p;
@@ -19,14 +20,13 @@ struct builder {
 	size_t kept_room, ours_room;
 };
 
-static void append(struct mem_range **v, size_t *n, size_t *room, struct mem_range r)
+static void split_append(struct mem_range **v, size_t *n, size_t *room, struct mem_range r)
 {
-	if (*n == *room)
-		*v = xrealloc(*v, (*room = *room ? 2 * *room : 64) * sizeof(**v));
+	array_reserve(*v, *n, *room);
 	(*v)[(*n)++] = r;
 }
 
-static void add(struct builder *b, bool ours, uint64_t start, uint64_t end)
+static void split_add(struct builder *b, bool ours, uint64_t start, uint64_t end)
 {
 	struct mem_split *p = b->p;
 	struct mem_range r = { (uint64_t)p->inner, start, (end - start) / MEM_PAGE };
@@ -34,16 +34,16 @@ static void add(struct builder *b, bool ours, uint64_t start, uint64_t end)
 	if (start == end)
 		return;
 	if (ours) {
-		append(&p->ours, &p->n_ours, &b->ours_room, r);
+		split_append(&p->ours, &p->n_ours, &b->ours_room, r);
 		p->our_pages += r.npages;
 	} else {
-		append(&p->kept, &p->n_kept, &b->kept_room, r);
+		split_append(&p->kept, &p->n_kept, &b->kept_room, r);
 		p->kept_pages += r.npages;
 	}
 }
 
-/* The first fixed address whose surroundings touch [start, end). */
-static const uint64_t *first_fixed(const struct builder *b, uint64_t start, uint64_t end)
+/* The first fixed address that is in [start, end) or within AROUND pages of it; NULL if there is none. */
+static const uint64_t *split_first_fixed(const struct builder *b, uint64_t start, uint64_t end)
 {
 	size_t low = 0, high = b->n_fixed;
 
@@ -58,33 +58,33 @@ static const uint64_t *first_fixed(const struct builder *b, uint64_t start, uint
 	return low < b->n_fixed && b->fixed[low] / MEM_PAGE < end / MEM_PAGE + AROUND ? &b->fixed[low] : NULL;
 }
 
-static uint64_t limit(uint64_t v, uint64_t low, uint64_t high)
+static uint64_t split_clamp(uint64_t v, uint64_t low, uint64_t high)
 {
 	return v < low ? low : v > high ? high : v;
 }
 
-static void add_piece(struct builder *b, uint64_t start, uint64_t end)
+static void split_add_piece(struct builder *b, uint64_t start, uint64_t end)
 {
-	add(b, (end - start) / MEM_PAGE >= PIECE_MIN, start, end);
+	split_add(b, (end - start) / MEM_PAGE >= PIECE_MIN, start, end);
 }
 
-/* Pages of one plain mapping. */
-static void split(struct builder *b, uint64_t start, uint64_t end)
+/* Splits pages of one plain mapping. */
+static void split_mapping(struct builder *b, uint64_t start, uint64_t end)
 {
 	while (start < end) {
-		const uint64_t *f = first_fixed(b, start, end);
+		const uint64_t *f = split_first_fixed(b, start, end);
 		uint64_t page = f ? *f / MEM_PAGE * MEM_PAGE : 0, room = (uint64_t)AROUND * MEM_PAGE;
-		uint64_t low = f ? limit(page < room ? 0 : page - room, start, end) : end;
-		uint64_t high = f ? limit(page + room + MEM_PAGE, low, end) : end;
+		uint64_t low = f ? split_clamp(page < room ? 0 : page - room, start, end) : end;
+		uint64_t high = f ? split_clamp(page + room + MEM_PAGE, low, end) : end;
 
-		add_piece(b, start, low);
-		add(b, false, low, high);
+		split_add_piece(b, start, low);
+		split_add(b, false, low, high);
 		start = high;
 	}
 }
 
-/* An entry may run over several mappings. */
-static void add_entry(struct builder *b, uint64_t start, uint64_t end)
+/* Splits an entry of criu's list, which may extend over several mappings. */
+static void split_add_entry(struct builder *b, uint64_t start, uint64_t end)
 {
 	while (start < end) {
 		const struct vma *v = vmas_find(&b->vmas, start);
@@ -93,9 +93,9 @@ static void add_entry(struct builder *b, uint64_t start, uint64_t end)
 
 		stop = stop < end ? stop : end;
 		if (inside && v->plain)
-			split(b, start, stop);
+			split_mapping(b, start, stop);
 		else
-			add(b, false, start, stop);
+			split_add(b, false, start, stop);
 		start = stop;
 	}
 }
@@ -118,7 +118,7 @@ int mem_split_make(struct mem_split *p, int images_fd, pid_t inner, pid_t host, 
 		const struct criu_pagemap_entry *e = &p->criu.v[i];
 
 		if (e->flags & CRIU_PE_PARENT)
-			add_entry(&b, e->addr, e->addr + e->npages * MEM_PAGE);
+			split_add_entry(&b, e->addr, e->addr + e->npages * MEM_PAGE);
 	}
 	vmas_free(&b.vmas);
 	return 0;
@@ -134,7 +134,7 @@ void mem_split_free(struct mem_split *p)
 
 /* ---- criu's images with the kept pages in them ---------------------------- */
 
-struct merge {
+struct split_merge {
 	const struct mem_split *p;
 	const uint8_t *kept; /* the next bytes */
 	int old, new;        /* pages-N.img */
@@ -143,7 +143,7 @@ struct merge {
 	size_t room, i_kept, i_ours;
 };
 
-static int copy_old(struct merge *m, uint64_t len)
+static int split_copy_old(struct split_merge *m, uint64_t len)
 {
 	char buf[65536];
 
@@ -163,17 +163,16 @@ static int copy_old(struct merge *m, uint64_t len)
 	return 0;
 }
 
-static void put_entry(struct merge *m, uint64_t addr, uint64_t npages, uint32_t flags)
+static void split_put_entry(struct split_merge *m, uint64_t addr, uint64_t npages, uint32_t flags)
 {
 	struct criu_pagemap *o = &m->out;
 
-	if (o->n == m->room)
-		o->v = xrealloc(o->v, (m->room = m->room ? 2 * m->room : 64) * sizeof(*o->v));
+	array_reserve(o->v, o->n, m->room);
 	o->v[o->n++] = (struct criu_pagemap_entry){ addr, npages, flags };
 }
 
-/* The pieces of one entry that referred to the parent, in ascending order again. */
-static int merge_entry(struct merge *m, const struct criu_pagemap_entry *e)
+/* Writes the kept and our pieces of one entry in ascending order. */
+static int split_merge_entry(struct split_merge *m, const struct criu_pagemap_entry *e)
 {
 	const struct mem_split *p = m->p;
 	uint64_t at = e->addr, end = e->addr + e->npages * MEM_PAGE;
@@ -183,20 +182,20 @@ static int merge_entry(struct merge *m, const struct criu_pagemap_entry *e)
 
 		if (m->i_kept < p->n_kept && p->kept[m->i_kept].addr == at) {
 			r = &p->kept[m->i_kept++];
-			put_entry(m, at, r->npages, CRIU_PE_PRESENT);
+			split_put_entry(m, at, r->npages, CRIU_PE_PRESENT);
 			if (write_all(m->new, m->kept, r->npages * MEM_PAGE))
 				return -1;
 			m->kept += r->npages * MEM_PAGE;
 		} else {
 			r = &p->ours[m->i_ours++];
-			put_entry(m, at, r->npages, CRIU_PE_PARENT);
+			split_put_entry(m, at, r->npages, CRIU_PE_PARENT);
 		}
 		at += r->npages * MEM_PAGE;
 	}
 	return 0;
 }
 
-static int merge(struct merge *m)
+static int split_merge(struct split_merge *m)
 {
 	const struct criu_pagemap *c = &m->p->criu;
 
@@ -204,12 +203,12 @@ static int merge(struct merge *m)
 		const struct criu_pagemap_entry *e = &c->v[i];
 
 		if (e->flags & CRIU_PE_PARENT) {
-			if (merge_entry(m, e))
+			if (split_merge_entry(m, e))
 				return -1;
 			continue;
 		}
-		put_entry(m, e->addr, e->npages, e->flags);
-		if (e->flags & CRIU_PE_PRESENT && copy_old(m, e->npages * MEM_PAGE))
+		split_put_entry(m, e->addr, e->npages, e->flags);
+		if (e->flags & CRIU_PE_PRESENT && split_copy_old(m, e->npages * MEM_PAGE))
 			return -1;
 	}
 	return 0;
@@ -217,7 +216,7 @@ static int merge(struct merge *m)
 
 int mem_split_write_kept(const struct mem_split *p, int images_fd, const void *kept, struct err *err)
 {
-	struct merge m = { .p = p, .kept = kept, .out.pages_id = p->criu.pages_id };
+	struct split_merge m = { .p = p, .kept = kept, .out.pages_id = p->criu.pages_id };
 	cleanup_close int old = -1, new = -1;
 	char pages[32], pagemap[32], fresh[40];
 	int rc;
@@ -231,7 +230,7 @@ int mem_split_write_kept(const struct mem_split *p, int images_fd, const void *k
 	m.new = new = openat(images_fd, fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (old < 0 || new < 0)
 		return err_sys(err, errno, "cannot open %s", old < 0 ? pages : fresh);
-	if (merge(&m) || renameat(images_fd, fresh, images_fd, pages) ||
+	if (split_merge(&m) || renameat(images_fd, fresh, images_fd, pages) ||
 	    (unlinkat(images_fd, pagemap, 0) && errno != ENOENT)) {
 		criu_pagemap_free(&m.out);
 		return err_sys(err, errno, "cannot write %s", pages);

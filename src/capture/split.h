@@ -1,9 +1,10 @@
-/* Who keeps which pages of a process: criu's images or ours.
+/* Decides which pages of a process go into criu's images and which into the memory image.
  *
- * criu has written a list of pages (pagemap-PID.img) with nothing behind most of them (PE_PARENT). What our restore can
- * fill in, large pieces of plain anonymous memory, becomes part of the memory image; the rest goes into criu's own
- * images: memory of files, stacks, small pieces, and the pages around the words that the kernel itself writes for a
- * thread (rseq), which must be there before. So criu/ alone restores a process that lacks large areas only. */
+ * criu has written a list of pages (pagemap-PID.img) that refers most of them to a parent image (PE_PARENT), which does
+ * not exist. Large pieces of plain anonymous memory, which our restore can fill in, go into the memory image ("ours").
+ * All other pages are put into criu's images ("kept"): file mappings, stacks, small pieces, and the pages around the
+ * words that the kernel itself writes for a thread (rseq), which must be there before the threads run. So criu's images
+ * alone restore a process that lacks nothing but large areas. */
 #ifndef FSCHED_CAPTURE_SPLIT_H
 #define FSCHED_CAPTURE_SPLIT_H
 
@@ -14,24 +15,25 @@
 #include "criu/criu_pagemap.h"
 #include "image/image.h"
 
-/* id of every range: the pid in the pod. Ascending, each within one mapping. */
+/* The id of all ranges is the pid in the pod. Ranges are ascending, and each lies within one mapping. */
 struct mem_split {
-	pid_t inner, host;
-	struct criu_pagemap criu; /* as criu wrote it */
-	struct mem_range *kept;
+	pid_t inner, host;        /* pids in the pod and in our namespace */
+	struct criu_pagemap criu; /* criu's list */
+	struct mem_range *kept;   /* pages for criu's images; owned */
 	size_t n_kept;
-	struct mem_range *ours;
+	struct mem_range *ours; /* pages for the memory image; owned */
 	size_t n_ours;
-	uint64_t kept_pages, our_pages;
+	uint64_t kept_pages, our_pages; /* sums */
 };
 
-/* host: the stopped process. fixed: addresses that belong into criu's images, ascending. */
+/* Reads pagemap-<inner>.img in images_fd and the mappings of the stopped process host. fixed: addresses, ascending,
+ * that must be in criu's images together with 16 pages on either side. -1 with err. */
 int mem_split_make(struct mem_split *p, int images_fd, pid_t inner, pid_t host, const uint64_t *fixed, size_t n_fixed,
 		   struct err *err);
 void mem_split_free(struct mem_split *p);
 
-/* Puts the kept pages into criu's images: pages-N.img and pagemap-PID.img are written anew, what is ours still refers
- * to a parent. kept: their bytes, one behind the other. Not synced. */
+/* Rewrites pages-N.img and pagemap-PID.img so that they contain the kept pages; our pages still refer to a parent.
+ * kept: the bytes of the kept pages, one range behind the other. Not synced. */
 int mem_split_write_kept(const struct mem_split *p, int images_fd, const void *kept, struct err *err);
 
 #endif

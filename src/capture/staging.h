@@ -1,4 +1,5 @@
-/* Memory that is made and touched before a freeze, so that a copy in the freeze faults no page in. */
+/* Memory for copies that is allocated and faulted in before a freeze, so that a copy in the freeze causes no page
+ * faults. */
 #ifndef FSCHED_CAPTURE_STAGING_H
 #define FSCHED_CAPTURE_STAGING_H
 
@@ -6,16 +7,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct mem_area {
+struct mem_staging {
 	uint8_t *p;
-	size_t len, used;
+	size_t len, used; /* bytes */
 };
 
-/* Zeros. May get less than bytes, down to nothing. */
-void mem_area_make(struct mem_area *a, uint64_t bytes);
-void mem_area_free(struct mem_area *a);
-bool mem_area_fits(const struct mem_area *a, uint64_t bytes);
-/* NULL if it does not fit. Lives as long as the area. */
-void *mem_area_take(struct mem_area *a, size_t bytes);
+/* Allocates zeroed memory. If there is not enough, a has no memory at all. */
+void mem_staging_make(struct mem_staging *a, uint64_t bytes);
+void mem_staging_free(struct mem_staging *a);
+bool mem_staging_fits(const struct mem_staging *a, uint64_t bytes);
+/* The next bytes of it, valid until mem_staging_free(). NULL if they do not fit. */
+void *mem_staging_take(struct mem_staging *a, size_t bytes);
 
 #endif

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/util.h"
 #include "trace/arch.h"
 #include "trace/helper_task.h"
@@ -18,21 +19,23 @@
 #include "capture/uffd.h"
 #include "base/vmas.h"
 
-#define STOP_MAX_US 500000 /* that a process may take to stand still */
-#define RELEASE_STEP \
-	(4u << 20)     /* bytes whose protection is taken away at a time: the process cannot map memory meanwhile */
-#define RELEASE_US 300 /* and what it gets in between */
-#define SPARSE                                                                                                \
-	8 /* soft-dirty bits are read for every address of a mapping, used or not: so many times what is used \
-	   */
+/* Microseconds within which a process must stop. */
+#define STOP_MAX_US  500000
+/* Bytes to unprotect at a time, during which the process cannot change its mappings, and the pause in microseconds
+ * after each step. */
+#define RELEASE_STEP (4u << 20)
+#define RELEASE_US   300
+/* Soft-dirty bits are read for every mapped page, used or not. If so many bytes are mapped per used byte, this takes
+ * too long. */
+#define SPARSE       8
 
 struct tracked {
 	pid_t host;
 	uint64_t id;
 	int pidfd;
-	int uffd;    /* MEM_TRACK_PROTECT */
-	int mem;     /* its memory as of the last look: whatever becomes of it, never that of another process */
-	bool looked; /* at least once */
+	int uffd;     /* MEM_TRACK_PROTECT */
+	int mem;      /* /proc/PID/mem as of the last scan: it never becomes the memory of another process */
+	bool scanned; /* at least once */
 };
 
 struct mem_track {
@@ -59,14 +62,14 @@ enum mem_tracking mem_tracking_probe(void)
 
 /* ---- one process --------------------------------------------------------------- */
 
-static bool alive(const struct tracked *p)
+static bool track_alive(const struct tracked *p)
 {
 	struct pollfd f = { p->pidfd, POLLIN, 0 };
 
 	return poll(&f, 1, 0) == 0;
 }
 
-static void forget(struct tracked *p)
+static void track_close(struct tracked *p)
 {
 	if (p->uffd >= 0)
 		close(p->uffd);
@@ -75,22 +78,22 @@ static void forget(struct tracked *p)
 	close(p->pidfd);
 }
 
-/* Mappings of a process that can be tracked. The kernel fills the memory of asynchronous reads at any time, past what a
- * look waits for. */
-static int read_vmas(const struct tracked *p, struct vmas *m, struct err *err)
+/* The mappings of a process. -1 also if it cannot be tracked because of io_setup(): the kernel writes the results of
+ * asynchronous reads at any time, and a scan does not wait for them. */
+static int track_read_vmas(const struct tracked *p, struct vmas *m, struct err *err)
 {
 	if (vmas_read(p->host, m, err))
 		return -1;
 	for (size_t i = 0; i < m->n; i++)
 		if (m->v[i].aio) {
 			vmas_free(m);
-			return err_set(err, ENOTSUP, "it reads and writes asynchronously (io_setup)");
+			return err_set(err, ENOTSUP, "it uses asynchronous I/O (io_setup)");
 		}
 	return 0;
 }
 
-static int collect(const struct tracked *p, const struct vmas *m, enum mem_pages what, struct mem_ranges *out,
-		   struct err *err)
+static int track_collect(const struct tracked *p, const struct vmas *m, enum mem_pages what, struct mem_ranges *out,
+			 struct err *err)
 {
 	cleanup_close int pagemap = open_proc(p->host, "pagemap", O_RDONLY);
 
@@ -104,8 +107,8 @@ static int collect(const struct tracked *p, const struct vmas *m, enum mem_pages
 
 /* ---- protection ------------------------------------------------------------------ */
 
-/* In a task that has the process's memory, and whose descriptors end with it. */
-static int make_uffd_in(struct tracked *p, const struct middle *m, struct err *err)
+/* Calls userfaultfd() in the helper task, which shares the memory of the process, and whose descriptors end with it. */
+static int track_make_uffd_in(struct tracked *p, const struct middle *m, struct err *err)
 {
 	const long make[6] = { O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY };
 	cleanup_close int pidfd = pidfd_open(m->pid, 0);
@@ -117,7 +120,7 @@ static int make_uffd_in(struct tracked *p, const struct middle *m, struct err *e
 	return p->uffd < 0 ? err_sys(err, errno, "cannot take over its userfaultfd") : 0;
 }
 
-static int make_uffd(struct tracked *p, struct err *err)
+static int track_make_uffd(struct tracked *p, struct err *err)
 {
 	struct mem_stop stop = { 0 };
 	struct middle m;
@@ -129,7 +132,7 @@ static int make_uffd(struct tracked *p, struct err *err)
 		mem_stop_end(&stop);
 		return err_set(err, ESRCH, "it has ended");
 	}
-	rc = middle_make(&m, TRACER_SELF, stop.tids[0], p->host, err) || make_uffd_in(p, &m, err) ? -1 : 0;
+	rc = middle_make(&m, TRACER_SELF, stop.tids[0], p->host, err) || track_make_uffd_in(p, &m, err) ? -1 : 0;
 	if (middle_end(&m, rc ? NULL : err))
 		rc = -1;
 	mem_stop_end(&stop);
@@ -138,9 +141,9 @@ static int make_uffd(struct tracked *p, struct err *err)
 	return rc;
 }
 
-/* Clean is what was protected all the time since the look before: found so before mappings are protected that are new
- * or have lost it, and again when everything is protected anew. */
-static int look_protect(struct tracked *p, const struct vmas *m, struct mem_ranges *clean, struct err *err)
+/* A page is clean if it was protected all the time since the last scan. So it must be unwritten before new mappings,
+ * and mappings that have lost their registration, are registered, and again when all pages are protected. */
+static int track_scan_protect(struct tracked *p, const struct vmas *m, struct mem_ranges *clean, struct err *err)
 {
 	cleanup_close int pagemap = open_proc(p->host, "pagemap", O_RDONLY);
 	int rc = 0;
@@ -153,27 +156,27 @@ static int look_protect(struct tracked *p, const struct vmas *m, struct mem_rang
 
 		if (!v->plain)
 			continue;
-		if (p->looked)
+		if (p->scanned)
 			rc = mem_pagemap_collect(pagemap, MEM_PAGES_UNWRITTEN, p->id, v->start, v->end, &before);
-		/* A mapping that has gone meanwhile, or has changed, stays unprotected, and so unclean. */
+		/* A mapping that has gone or changed meanwhile stays unprotected, so its pages are not clean. */
 		if (!rc && uffd_register(p->uffd, v->start, v->end) == 0)
 			rc = mem_pagemap_collect(pagemap, MEM_PAGES_PROTECT, p->id, v->start, v->end, &now);
 		mem_ranges_common(clean, before.v, before.n, now.v, now.n);
 		mem_ranges_free(&before);
 		mem_ranges_free(&now);
 	}
-	p->looked = true;
+	p->scanned = true;
 	return rc ? err_sys(err, errno, "cannot protect its pages") : 0;
 }
 
-/* In steps: the kernel lets nobody change the process's memory map while it goes over the pages of one. What lies
- * between the ranges has no pages and costs nothing. */
-static void release_mapping(const struct tracked *p, const struct vma *v, const struct mem_ranges *there)
+/* In steps, because the kernel holds the lock of the process's memory map while it walks through the pages of a step.
+ * Gaps between the present ranges have no pages and cost nothing. */
+static void track_release_mapping(const struct tracked *p, const struct vma *v, const struct mem_ranges *present_here)
 {
 	uint64_t at = v->start, bytes = 0;
 
-	for (size_t k = 0; k < there->n; k++) {
-		uint64_t pos = there->v[k].addr, left = there->v[k].npages * MEM_PAGE;
+	for (size_t k = 0; k < present_here->n; k++) {
+		uint64_t pos = present_here->v[k].addr, left = present_here->v[k].npages * MEM_PAGE;
 
 		for (; left >= RELEASE_STEP - bytes; bytes = 0) {
 			pos += RELEASE_STEP - bytes;
@@ -187,30 +190,31 @@ static void release_mapping(const struct tracked *p, const struct vma *v, const 
 	uffd_unregister(p->uffd, at, v->end);
 }
 
-static void release(const struct tracked *p)
+static void track_release(const struct tracked *p)
 {
 	cleanup_close int pagemap = open_proc(p->host, "pagemap", O_RDONLY);
 	struct vmas m;
 
-	if (p->uffd < 0 || pagemap < 0 || !alive(p) || vmas_read(p->host, &m, NULL))
+	if (p->uffd < 0 || pagemap < 0 || !track_alive(p) || vmas_read(p->host, &m, NULL))
 		return;
 	for (size_t i = 0; i < m.n; i++) {
 		const struct vma *v = &m.v[i];
-		struct mem_ranges there = { 0 };
+		struct mem_ranges present_here = { 0 };
 
 		if (!v->plain)
 			continue;
-		mem_pagemap_collect(pagemap, MEM_PAGES_PRESENT, p->id, v->start, v->end, &there);
-		release_mapping(p, v, &there);
-		mem_ranges_free(&there);
+		mem_pagemap_collect(pagemap, MEM_PAGES_PRESENT, p->id, v->start, v->end, &present_here);
+		track_release_mapping(p, v, &present_here);
+		mem_ranges_free(&present_here);
 	}
 	vmas_free(&m);
 }
 
 /* ---- soft-dirty bits --------------------------------------------------------------- */
 
-/* A mapping that is hardly used would take longer to read than to copy. */
-static bool sparse(const struct tracked *p, const struct vmas *m)
+/* True if the process has mapped so much more memory than it uses that reading its soft-dirty bits would take longer
+ * than a copy. */
+static bool track_is_sparse(const struct tracked *p, const struct vmas *m)
 {
 	uint64_t mapped = 0, used = 0;
 	cleanup_free char *text = NULL;
@@ -225,16 +229,16 @@ static bool sparse(const struct tracked *p, const struct vmas *m)
 	return mapped > SPARSE * used + (UINT64_C(1) << 30);
 }
 
-/* Stopped, or what is written between the two steps would be missed. */
-static int look_soft(struct tracked *p, const struct vmas *m, struct mem_ranges *clean, struct err *err)
+/* The process must be stopped: a write between reading and clearing the bits would be missed. */
+static int track_scan_soft_dirty(struct tracked *p, const struct vmas *m, struct mem_ranges *clean, struct err *err)
 {
 	cleanup_close int clear = open_proc(p->host, "clear_refs", O_WRONLY);
 
-	if (p->looked && collect(p, m, MEM_PAGES_SOFT_CLEAN, clean, err))
+	if (p->scanned && track_collect(p, m, MEM_PAGES_SOFT_CLEAN, clean, err))
 		return -1;
 	if (clear < 0 || write(clear, "4", 1) != 1)
 		return err_sys(err, errno, "cannot clear its soft-dirty bits");
-	p->looked = true;
+	p->scanned = true;
 	return 0;
 }
 
@@ -248,10 +252,9 @@ struct mem_track *mem_track_new(enum mem_tracking how)
 	return t;
 }
 
-static void append_process(struct mem_track *t, const struct tracked *p)
+static void track_append_process(struct mem_track *t, const struct tracked *p)
 {
-	if (t->n == t->room)
-		t->v = xrealloc(t->v, (t->room = t->room ? 2 * t->room : 16) * sizeof(*t->v));
+	array_reserve(t->v, t->n, t->room);
 	t->v[t->n++] = *p;
 }
 
@@ -263,22 +266,26 @@ int mem_track_add(struct mem_track *t, pid_t host, uint64_t id, struct err *err)
 
 	if (p.pidfd < 0)
 		return err_sys(err, errno, "process %d cannot be opened", host);
-	rc = t->how == MEM_TRACK_NONE ? err_set(err, ENOTSUP, "this kernel cannot do it") : read_vmas(&p, &m, err);
+	rc = t->how == MEM_TRACK_NONE
+		     ? err_set(err, ENOTSUP,
+			       "this kernel has neither userfaultfd with asynchronous write protection (Linux 6.7) nor soft-dirty bits")
+		     : track_read_vmas(&p, &m, err);
 	if (!rc && t->how == MEM_TRACK_PROTECT)
-		rc = make_uffd(&p, err);
-	else if (!rc && sparse(&p, &m))
+		rc = track_make_uffd(&p, err);
+	else if (!rc && track_is_sparse(&p, &m))
 		rc = err_set(err, ENOTSUP, "it has mapped far more memory than it uses");
 	vmas_free(&m);
 	if (rc) {
-		forget(&p);
+		track_close(&p);
 		return err_wrap(err, "writes of process %d cannot be tracked", (int)id);
 	}
-	append_process(t, &p);
+	track_append_process(t, &p);
 	return 0;
 }
 
-/* What is asked of a userfaultfd whose memory is gone, by exec, is refused before the range is looked at. */
-static bool has_its_memory(int uffd)
+/* After exec the memory of a userfaultfd is gone, and the kernel refuses every call with another errno before it checks
+ * the range. EINVAL (nothing is mapped there) means that the memory exists. */
+static bool track_uffd_has_memory(int uffd)
 {
 	return uffd_register(uffd, MEM_PAGE, 2 * MEM_PAGE) == 0 || errno == EINVAL;
 }
@@ -286,15 +293,15 @@ static bool has_its_memory(int uffd)
 int mem_track_adopt(struct mem_track *t, const struct mem_tracked *from)
 {
 	struct tracked p = {
-		.host = from->host, .id = from->id, .pidfd = from->pidfd, .uffd = from->uffd, .mem = -1, .looked = true
+		.host = from->host, .id = from->id, .pidfd = from->pidfd, .uffd = from->uffd, .mem = -1, .scanned = true
 	};
 
-	if (!alive(&p) || !has_its_memory(p.uffd)) {
-		forget(&p);
+	if (!track_alive(&p) || !track_uffd_has_memory(p.uffd)) {
+		track_close(&p);
 		errno = ESRCH;
 		return -1;
 	}
-	append_process(t, &p);
+	track_append_process(t, &p);
 	return 0;
 }
 
@@ -310,7 +317,7 @@ size_t mem_track_count(const struct mem_track *t)
 	return t->n;
 }
 
-static const struct tracked *find(const struct mem_track *t, uint64_t id)
+static const struct tracked *track_find(const struct mem_track *t, uint64_t id)
 {
 	for (size_t i = 0; i < t->n; i++)
 		if (t->v[i].id == id)
@@ -320,12 +327,12 @@ static const struct tracked *find(const struct mem_track *t, uint64_t id)
 
 bool mem_track_has(const struct mem_track *t, uint64_t id)
 {
-	return find(t, id) != NULL;
+	return track_find(t, id) != NULL;
 }
 
 int mem_track_read(void *arg, uint64_t id, uint64_t addr, void *buf, size_t len)
 {
-	const struct tracked *p = find(arg, id);
+	const struct tracked *p = track_find(arg, id);
 	ssize_t got = p ? pread(p->mem, buf, len, (off_t)addr) : -1;
 
 	if (got == (ssize_t)len)
@@ -334,113 +341,114 @@ int mem_track_read(void *arg, uint64_t id, uint64_t addr, void *buf, size_t len)
 	return -1;
 }
 
-static void append(struct mem_ranges *all, struct mem_ranges *one)
+static void track_append_ranges(struct mem_ranges *all, struct mem_ranges *one)
 {
 	for (size_t i = 0; i < one->n; i++)
-		mem_ranges_add(all, one->v[i].id, one->v[i].addr, one->v[i].addr + one->v[i].npages * MEM_PAGE);
+		mem_ranges_add(all, one->v[i].id, one->v[i].addr, mem_range_end(&one->v[i]));
 	mem_ranges_free(one);
 }
 
-static int look_at(struct mem_track *t, struct tracked *p, struct mem_ranges *clean, struct mem_ranges *present)
+static int track_scan_process(struct mem_track *t, struct tracked *p, struct mem_ranges *clean, struct mem_ranges *present)
 {
-	struct mem_ranges its = { 0 }, there = { 0 };
+	struct mem_ranges clean_here = { 0 }, present_here = { 0 };
 	struct vmas m;
 	int rc;
 
 	if (p->mem >= 0)
 		close(p->mem);
 	p->mem = open_proc(p->host, "mem", O_RDONLY);
-	if (p->mem < 0 || read_vmas(p, &m, NULL))
+	if (p->mem < 0 || track_read_vmas(p, &m, NULL))
 		return -1;
-	rc = t->how == MEM_TRACK_PROTECT ? look_protect(p, &m, &its, NULL) : look_soft(p, &m, &its, NULL);
+	rc = t->how == MEM_TRACK_PROTECT ? track_scan_protect(p, &m, &clean_here, NULL)
+					 : track_scan_soft_dirty(p, &m, &clean_here, NULL);
 	if (!rc)
-		rc = collect(p, &m, MEM_PAGES_PRESENT, &there, NULL);
+		rc = track_collect(p, &m, MEM_PAGES_PRESENT, &present_here, NULL);
 	vmas_free(&m);
-	/* Another process may have got its pid meanwhile. */
-	if (rc || !alive(p)) {
-		mem_ranges_free(&its);
-		mem_ranges_free(&there);
+	/* If the process has ended, another one may have got its pid meanwhile. */
+	if (rc || !track_alive(p)) {
+		mem_ranges_free(&clean_here);
+		mem_ranges_free(&present_here);
 		return -1;
 	}
-	append(clean, &its);
-	append(present, &there);
+	track_append_ranges(clean, &clean_here);
+	track_append_ranges(present, &present_here);
 	return 0;
 }
 
-/* Takes out those for which step fails. */
-static void each(struct mem_track *t, int (*step)(struct mem_track *t, struct tracked *p, void *arg), void *arg)
+/* Calls step for every process, and removes those for which it fails. */
+static void track_each(struct mem_track *t, int (*step)(struct mem_track *t, struct tracked *p, void *arg), void *arg)
 {
 	size_t kept = 0;
 
 	for (size_t i = 0; i < t->n; i++)
 		if (step(t, &t->v[i], arg))
-			forget(&t->v[i]);
+			track_close(&t->v[i]);
 		else
 			t->v[kept++] = t->v[i];
 	t->n = kept;
 }
 
-struct look {
+struct track_scan {
 	struct mem_ranges *clean, *present;
 	struct mem_stop stop;
 	int64_t until;
 };
 
-static int look_step(struct mem_track *t, struct tracked *p, void *arg)
+static int track_scan_step(struct mem_track *t, struct tracked *p, void *arg)
 {
-	struct look *k = arg;
+	struct track_scan *k = arg;
 
-	return look_at(t, p, k->clean, k->present);
+	return track_scan_process(t, p, k->clean, k->present);
 }
 
-static int stop_step(struct mem_track *t, struct tracked *p, void *arg)
+static int track_stop_step(struct mem_track *t, struct tracked *p, void *arg)
 {
-	struct look *k = arg;
+	struct track_scan *k = arg;
 
 	(void)t;
 	return mem_stop_add(&k->stop, p->host, k->until, NULL);
 }
 
-size_t mem_track_look(struct mem_track *t, bool copy, struct mem_ranges *clean, struct mem_ranges *present)
+size_t mem_track_scan(struct mem_track *t, bool copy, struct mem_ranges *clean, struct mem_ranges *present)
 {
-	struct look k = { .clean = clean, .present = present, .until = now_us() + STOP_MAX_US };
+	struct track_scan k = { .clean = clean, .present = present, .until = now_us() + STOP_MAX_US };
 	size_t had = t->n;
 
-	/* Soft-dirty bits are read and cleared while all stand still. Protection is given and looked at in one step, so
-	 * there a stop afterwards is enough for what is in flight. */
+	/* Soft-dirty bits are read and cleared while all processes are stopped. Write protection is examined and set
+	 * again in one step, so there it is enough to stop the processes afterwards, for the writes in progress. */
 	if (t->how == MEM_TRACK_PROTECT)
-		each(t, look_step, &k);
+		track_each(t, track_scan_step, &k);
 	if (copy || t->how == MEM_TRACK_SOFT_DIRTY)
-		each(t, stop_step, &k);
+		track_each(t, track_stop_step, &k);
 	if (t->how == MEM_TRACK_SOFT_DIRTY)
-		each(t, look_step, &k);
+		track_each(t, track_scan_step, &k);
 	mem_stop_end(&k.stop);
 	return had - t->n;
 }
 
-void mem_track_last(struct mem_track *t, struct mem_ranges *clean)
+void mem_track_scan_frozen(struct mem_track *t, struct mem_ranges *clean)
 {
 	for (size_t i = 0; i < t->n; i++) {
 		struct tracked *p = &t->v[i];
-		struct mem_ranges its = { 0 };
+		struct mem_ranges clean_here = { 0 };
 		struct vmas m;
 
-		if (!alive(p) || !p->looked || read_vmas(p, &m, NULL))
+		if (!track_alive(p) || !p->scanned || track_read_vmas(p, &m, NULL))
 			continue;
-		if (collect(p, &m, t->how == MEM_TRACK_PROTECT ? MEM_PAGES_UNWRITTEN : MEM_PAGES_SOFT_CLEAN, &its,
-			    NULL) == 0)
-			append(clean, &its);
-		mem_ranges_free(&its);
+		if (track_collect(p, &m, t->how == MEM_TRACK_PROTECT ? MEM_PAGES_UNWRITTEN : MEM_PAGES_SOFT_CLEAN,
+				  &clean_here, NULL) == 0)
+			track_append_ranges(clean, &clean_here);
+		mem_ranges_free(&clean_here);
 		vmas_free(&m);
 	}
 }
 
-void mem_track_leave(struct mem_track *t)
+void mem_track_detach(struct mem_track *t)
 {
 	if (!t)
 		return;
 	for (size_t i = 0; i < t->n; i++)
-		forget(&t->v[i]);
+		track_close(&t->v[i]);
 	free(t->v);
 	free(t);
 }
@@ -448,20 +456,20 @@ void mem_track_leave(struct mem_track *t)
 void mem_track_free(struct mem_track *t)
 {
 	for (size_t i = 0; t && i < t->n; i++)
-		release(&t->v[i]);
-	mem_track_leave(t);
+		track_release(&t->v[i]);
+	mem_track_detach(t);
 }
 
-static int drop_step(struct mem_track *t, struct tracked *p, void *id)
+static int track_remove_step(struct mem_track *t, struct tracked *p, void *id)
 {
 	(void)t;
 	if (p->id != *(const uint64_t *)id)
 		return 0;
-	release(p);
+	track_release(p);
 	return -1;
 }
 
-void mem_track_drop(struct mem_track *t, uint64_t id)
+void mem_track_remove(struct mem_track *t, uint64_t id)
 {
-	each(t, drop_step, &id);
+	track_each(t, track_remove_step, &id);
 }

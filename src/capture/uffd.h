@@ -1,6 +1,7 @@
-/* userfaultfd as a way to notice writes: pages are protected, the first write to each takes the protection away,
- * without anybody being asked (UFFD_FEATURE_WP_ASYNC, Linux 6.7). It works on the descriptor of another process's
- * memory too: the memory is that of the process that called userfaultfd(). All: 0 or -1 with errno. */
+/* userfaultfd used to track writes: pages are write-protected, and the first write to each page removes the protection
+ * without a message to anybody (UFFD_FEATURE_WP_ASYNC, Linux 6.7). A userfaultfd belongs to the memory of the process
+ * that called userfaultfd(), so a descriptor that was taken over from another process works on that process's memory.
+ * All functions return 0, or -1 with errno. */
 #ifndef FSCHED_CAPTURE_UFFD_H
 #define FSCHED_CAPTURE_UFFD_H
 
@@ -24,7 +25,7 @@ static inline int uffd_begin(int fd)
 	return ioctl(fd, UFFDIO_API, &a);
 }
 
-/* Of the caller's own memory, ready to be used; -1 with errno. */
+/* A userfaultfd for the caller's own memory, ready to be used; -1 with errno. */
 static inline int uffd_open_own(void)
 {
 	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);

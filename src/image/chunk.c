@@ -42,7 +42,7 @@ int mem_chunk_read_stored(struct mem_chunk_reader *r, uint32_t chunk, struct err
 	r->stored = mem_window_get(&r->window, c->file, c->offset, c->stored);
 	if (!r->stored && mem_pread(r->m->fds[c->file], r->room, c->stored, c->offset) < 0)
 		return chunk_error(r, c, errno == ENODATA ? EBADMSG : errno,
-				   errno == ENODATA ? "it ends there" : strerror(errno), err);
+				   errno == ENODATA ? "the file ends there" : strerror(errno), err);
 	if (!r->stored)
 		r->stored = r->room;
 	r->bytes_read += c->stored;
@@ -62,13 +62,13 @@ int mem_chunk_read(struct mem_chunk_reader *r, uint32_t chunk, struct err *err)
 	if (mem_chunk_read_stored(r, chunk, err) < 0)
 		return -1;
 	r->pages = r->stored;
-	if (c->format.method != MEM_RAW) {
+	if (c->format.compression != MEM_RAW) {
 		struct err why;
 
 		if (mem_decode(r->codec, c->format, r->stored, c->stored, r->raw, len, &why) < 0)
 			return chunk_error(r, c, EBADMSG, why.text, err);
 		if (XXH3_64bits(r->raw, len) != c->raw_sum)
-			return chunk_error(r, c, EBADMSG, "its pages are not what was written", err);
+			return chunk_error(r, c, EBADMSG, "the checksum of its decoded pages differs", err);
 		r->pages = r->raw;
 	}
 	r->held = chunk;

@@ -10,13 +10,15 @@
 
 #include "base/util.h"
 
-#define SAMPLE_PIECE  4096u /* bytes, at SAMPLE_PIECES places of the chunk */
-#define SAMPLE_PIECES 4u
-#define SAMPLE        (SAMPLE_PIECE * SAMPLE_PIECES)
-#define TRIAL_EVERY   16u /* chunks; neighbours are alike, and a surprise brings the next trial forward */
-#define RAW_TRIAL_EVERY \
-	4u                /* where nothing is compressed there are no surprises; finding nothing to compress is quick */
-#define WORTH_PERCENT 97u /* a chunk that stays larger than this is stored raw */
+#define SAMPLE_PIECE    4096u /* bytes, from each of SAMPLE_PIECES places in the chunk */
+#define SAMPLE_PIECES   4u
+#define SAMPLE          (SAMPLE_PIECE * SAMPLE_PIECES)
+/* A trial every so many chunks, because neighbours are alike. A chunk that is stored much better or worse than the
+ * trial estimated brings the next trial forward. */
+#define TRIAL_EVERY     16u
+/* The same after a trial that chose raw: raw chunks cannot differ from the estimate, and such a trial is fast. */
+#define RAW_TRIAL_EVERY 4u
+#define WORTH_PERCENT   97u /* a chunk that stays larger than this is stored raw */
 
 struct mem_codec {
 	int level;
@@ -27,8 +29,8 @@ struct mem_codec {
 	uint8_t *scratch;             /* max_len: a transformed chunk */
 	uint8_t *sample, *sample_out; /* of the trial */
 	struct mem_format choice;     /* of the last trial */
-	unsigned age;                 /* chunks since then */
-	unsigned expected;            /* per mille of the raw size; what the trial promised */
+	unsigned age;                 /* chunks since the last trial */
+	unsigned expected;            /* stored size that the trial estimated, per mille of the raw size */
 };
 
 static unsigned element_size(uint8_t transform)
@@ -67,10 +69,11 @@ size_t mem_encode_bound(size_t len)
 	return lz4 > zstd ? lz4 : zstd;
 }
 
-/* ---- one method -------------------------------------------------------- */
+/* ---- one format -------------------------------------------------------- */
 
-/* 0: it did not work. */
-static size_t compress(struct mem_codec *c, uint8_t method, int zstd_level, const uint8_t *in, size_t len, uint8_t *out)
+/* The stored size; 0 on failure. */
+static size_t codec_compress(struct mem_codec *c, uint8_t method, int zstd_level, const uint8_t *in, size_t len,
+			     uint8_t *out)
 {
 	size_t room = mem_encode_bound(len), n;
 
@@ -86,7 +89,7 @@ static size_t compress(struct mem_codec *c, uint8_t method, int zstd_level, cons
 	return ZSTD_isError(n) ? 0 : n;
 }
 
-static const uint8_t *transformed(struct mem_codec *c, uint8_t transform, const uint8_t *raw, size_t len)
+static const uint8_t *codec_transform(struct mem_codec *c, uint8_t transform, const uint8_t *raw, size_t len)
 {
 	if (transform == MEM_PLAIN)
 		return raw;
@@ -96,7 +99,7 @@ static const uint8_t *transformed(struct mem_codec *c, uint8_t transform, const 
 
 /* ---- the trial --------------------------------------------------------- */
 
-static size_t take_sample(uint8_t *sample, const uint8_t *raw, size_t len)
+static size_t codec_take_sample(uint8_t *sample, const uint8_t *raw, size_t len)
 {
 	if (len <= SAMPLE) {
 		memcpy(sample, raw, len);
@@ -110,16 +113,16 @@ static size_t take_sample(uint8_t *sample, const uint8_t *raw, size_t len)
 	return SAMPLE;
 }
 
-/* What a byte costs in per mille: the bytes stored, and time. zstd takes several times as long as LZ4 in both
- * directions, so it has to save more; on shuffled doubles it does not, on text it does. */
-static unsigned handicap(struct mem_format f)
+/* The factor, per mille, by which the size of a sample is multiplied to take the time into account. zstd takes several
+ * times as long as LZ4 in both directions, so it has to save more: on text it does, on shuffled doubles it does not. */
+static unsigned codec_handicap(struct mem_format f)
 {
-	unsigned method = f.method == MEM_ZSTD ? 60 : f.method == MEM_LZ4 ? 20 : 0;
+	unsigned method = f.compression == MEM_ZSTD ? 60 : f.compression == MEM_LZ4 ? 20 : 0;
 
 	return 1000 + method + (f.transform != MEM_PLAIN ? 5 : 0);
 }
 
-static size_t try_one(struct mem_codec *c, struct mem_format f, size_t len)
+static size_t codec_try_format(struct mem_codec *c, struct mem_format f, size_t len)
 {
 	const uint8_t *in = c->sample;
 
@@ -129,10 +132,10 @@ static size_t try_one(struct mem_codec *c, struct mem_format f, size_t len)
 		mem_shuffle(element_size(f.transform), c->sample, shuffled, len);
 		in = shuffled;
 	}
-	return compress(c, f.method, 1, in, len, c->sample_out);
+	return codec_compress(c, f.compression, 1, in, len, c->sample_out);
 }
 
-static void trial(struct mem_codec *c, const uint8_t *raw, size_t len)
+static void codec_trial(struct mem_codec *c, const uint8_t *raw, size_t len)
 {
 	uint64_t best;
 
@@ -140,7 +143,7 @@ static void trial(struct mem_codec *c, const uint8_t *raw, size_t len)
 		c->sample = xmalloc(2 * SAMPLE);
 		c->sample_out = xmalloc(mem_encode_bound(SAMPLE));
 	}
-	len = take_sample(c->sample, raw, len);
+	len = codec_take_sample(c->sample, raw, len);
 	best = (uint64_t)len * WORTH_PERCENT * 10;
 	c->choice = (struct mem_format){ MEM_PLAIN, MEM_RAW };
 	c->expected = 1000;
@@ -148,29 +151,29 @@ static void trial(struct mem_codec *c, const uint8_t *raw, size_t len)
 	for (uint8_t m = MEM_LZ4; m <= (c->level >= MEM_LEVEL_ZSTD ? MEM_ZSTD : MEM_LZ4); m++)
 		for (uint8_t t = MEM_PLAIN; t < MEM_TRANSFORMS; t++) {
 			struct mem_format f = { t, m };
-			size_t n = try_one(c, f, len);
+			size_t n = codec_try_format(c, f, len);
 
-			if (n == 0 || n * handicap(f) >= best)
+			if (n == 0 || n * codec_handicap(f) >= best)
 				continue;
-			best = n * handicap(f);
+			best = n * codec_handicap(f);
 			c->choice = f;
 			c->expected = (unsigned)(n * 1000 / len);
 		}
-	if (c->choice.method == MEM_RAW)
+	if (c->choice.compression == MEM_RAW)
 		c->age = TRIAL_EVERY - RAW_TRIAL_EVERY;
 }
 
 /* ---- chunks ------------------------------------------------------------ */
 
-static size_t store_raw(const void *raw, size_t len, void *out, struct mem_format *format)
+static size_t codec_store_raw(const void *raw, size_t len, void *out, struct mem_format *format)
 {
 	*format = (struct mem_format){ MEM_PLAIN, MEM_RAW };
 	memcpy(out, raw, len);
 	return len;
 }
 
-/* A chunk that came out much larger or smaller than promised is of another kind than the one that was tried. */
-static void compare_with_promise(struct mem_codec *c, size_t n, size_t len)
+/* A chunk whose stored size differs much from the estimate has another kind of data than the sample: try again. */
+static void codec_check_estimate(struct mem_codec *c, size_t n, size_t len)
 {
 	unsigned got = (unsigned)(n * 1000 / len), diff = got > c->expected ? got - c->expected : c->expected - got;
 
@@ -183,20 +186,21 @@ size_t mem_encode(struct mem_codec *c, const void *raw, size_t len, void *out, s
 	size_t n;
 
 	if (c->level == MEM_LEVEL_RAW)
-		return store_raw(raw, len, out, format);
+		return codec_store_raw(raw, len, out, format);
 	if (c->age++ >= TRIAL_EVERY)
-		trial(c, raw, len);
-	if (c->choice.method == MEM_RAW)
-		return store_raw(raw, len, out, format);
+		codec_trial(c, raw, len);
+	if (c->choice.compression == MEM_RAW)
+		return codec_store_raw(raw, len, out, format);
 	*format = c->choice;
-	n = compress(c, format->method, c->level - 1, transformed(c, format->transform, raw, len), len, out);
-	compare_with_promise(c, n ? n : len, len);
+	n = codec_compress(c, format->compression, c->level - 1, codec_transform(c, format->transform, raw, len), len,
+			   out);
+	codec_check_estimate(c, n ? n : len, len);
 	if (n == 0 || n >= len / 100 * WORTH_PERCENT)
-		return store_raw(raw, len, out, format);
+		return codec_store_raw(raw, len, out, format);
 	return n;
 }
 
-static int bad_chunk(struct err *err)
+static int codec_bad_chunk(struct err *err)
 {
 	return err_set(err, EBADMSG, "a chunk cannot be decompressed");
 }
@@ -207,13 +211,13 @@ int mem_decode(struct mem_codec *c, struct mem_format format, const void *stored
 	uint8_t *out = format.transform == MEM_PLAIN ? raw : c->scratch;
 	size_t n = 0;
 
-	/* no chunk is empty: a failure of a decoder must not pass for one */
+	/* No chunk is empty: n = 0 below stands for a failure of a decoder. */
 	if (len == 0 || len > c->max_len || stored_len > INT32_MAX || format.transform >= MEM_TRANSFORMS)
-		return bad_chunk(err);
-	switch (format.method) {
+		return codec_bad_chunk(err);
+	switch (format.compression) {
 	case MEM_RAW:
 		if (stored_len != len)
-			return bad_chunk(err);
+			return codec_bad_chunk(err);
 		memcpy(out, stored, len);
 		n = len;
 		break;
@@ -230,8 +234,8 @@ int mem_decode(struct mem_codec *c, struct mem_format format, const void *stored
 		break;
 	default: break;
 	}
-	if (n != len) /* an error of zstd is a huge number */
-		return bad_chunk(err);
+	if (n != len) /* zstd returns errors as huge numbers */
+		return codec_bad_chunk(err);
 	if (format.transform != MEM_PLAIN)
 		mem_unshuffle(element_size(format.transform), c->scratch, raw, len);
 	return 0;

@@ -7,23 +7,24 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/util.h"
 #include "criu/criu_pagemap.h"
 #include "image/image_internal.h"
 
 #define COPY       (1u << 20)
-#define FROM_IMAGE (1u << 31) /* instead of criu's flags: pages of the image */
+#define FROM_IMAGE (1u << 31) /* together with criu's flags: the pages come from the image */
 
 struct export
 {
 	struct mem_image *m;
 	uint64_t id;
-	struct criu_pagemap map; /* criu's */
-	uint64_t *at;            /* per entry: its place in the pages that are written */
-	uint64_t *from;          /* per entry: its place in criu's pages */
+	struct criu_pagemap map; /* criu's list, filtered */
+	uint64_t *at;            /* per entry: offset of its pages in the pages-N.img that is written */
+	uint64_t *from;          /* per entry: offset of its pages in criu's pages-N.img */
 	uint64_t size, criu_size;
 	int out, in;              /* pages-N.img: ours, criu's (-1: none) */
-	struct mem_range *wanted; /* what comes from the image */
+	struct mem_range *wanted; /* pages that come from the image */
 	size_t n_wanted;
 };
 
@@ -38,23 +39,22 @@ static bool has_pages(const struct criu_pagemap_entry *e)
 
 /* ---- which pages ------------------------------------------------------- */
 
-struct cutter {
+struct export_filter {
 	struct criu_pagemap *out;
 	size_t room;
-	const struct mem_export_parts *parts;
+	const struct mem_criu_export_parts *parts;
 };
 
-static void put_entry(struct cutter *c, uint64_t addr, uint64_t npages, uint32_t flags)
+static void export_put_entry(struct export_filter *c, uint64_t addr, uint64_t npages, uint32_t flags)
 {
 	struct criu_pagemap *o = c->out;
 
-	if (o->n == c->room)
-		o->v = xrealloc(o->v, (c->room = c->room ? 2 * c->room : 64) * sizeof(*o->v));
+	array_reserve(o->v, o->n, c->room);
 	o->v[o->n++] = (struct criu_pagemap_entry){ addr, npages, flags };
 }
 
-/* The next place from which on r has addr, or has it not any more; at most end. */
-static uint64_t next_edge(const struct mem_ranges *r, uint64_t addr, uint64_t end, bool *inside)
+/* *inside: whether r contains addr. Returns the first address behind addr where that changes, at most end. */
+static uint64_t export_next_edge(const struct mem_ranges *r, uint64_t addr, uint64_t end, bool *inside)
 {
 	size_t low = 0, high = r ? r->n : 0;
 	uint64_t edge;
@@ -62,50 +62,50 @@ static uint64_t next_edge(const struct mem_ranges *r, uint64_t addr, uint64_t en
 	while (low < high) {
 		size_t mid = (low + high) / 2;
 
-		if (r->v[mid].addr + r->v[mid].npages * MEM_PAGE <= addr)
+		if (mem_range_end(&r->v[mid]) <= addr)
 			low = mid + 1;
 		else
 			high = mid;
 	}
 	*inside = r && low < r->n && r->v[low].addr <= addr;
-	edge = !r || low == r->n ? end : *inside ? r->v[low].addr + r->v[low].npages * MEM_PAGE : r->v[low].addr;
+	edge = !r || low == r->n ? end : *inside ? mem_range_end(&r->v[low]) : r->v[low].addr;
 	return edge < end ? edge : end;
 }
 
-static void cut_entry(struct cutter *c, const struct criu_pagemap_entry *e)
+static void export_filter_entry(struct export_filter *c, const struct criu_pagemap_entry *e)
 {
 	const uint64_t end = e->addr + e->npages * MEM_PAGE;
 
 	for (uint64_t addr = e->addr, stop; addr < end; addr = stop) {
 		bool parent, own;
 
-		stop = next_edge(c->parts->parent, addr, end, &parent);
-		stop = next_edge(c->parts->own, addr, stop, &own);
+		stop = export_next_edge(c->parts->parent, addr, end, &parent);
+		stop = export_next_edge(c->parts->own, addr, stop, &own);
 		if (parent)
-			put_entry(c, addr, (stop - addr) / MEM_PAGE, e->flags);
+			export_put_entry(c, addr, (stop - addr) / MEM_PAGE, e->flags);
 		else if (own || !c->parts->own)
-			put_entry(c, addr, (stop - addr) / MEM_PAGE, (e->flags & ~CRIU_PE_PARENT) | FROM_IMAGE);
+			export_put_entry(c, addr, (stop - addr) / MEM_PAGE, (e->flags & ~CRIU_PE_PARENT) | FROM_IMAGE);
 	}
 }
 
-void mem_export_cut(struct criu_pagemap *map, const struct mem_export_parts *parts)
+void mem_criu_export_filter(struct criu_pagemap *map, const struct mem_criu_export_parts *parts)
 {
 	struct criu_pagemap out = { .pages_id = map->pages_id };
-	struct cutter c = { .out = &out, .parts = parts };
+	struct export_filter c = { .out = &out, .parts = parts };
 
 	for (size_t i = 0; i < map->n; i++) {
 		const struct criu_pagemap_entry *e = &map->v[i];
 
 		if (e->flags & CRIU_PE_PARENT)
-			cut_entry(&c, e);
+			export_filter_entry(&c, e);
 		else
-			put_entry(&c, e->addr, e->npages, e->flags);
+			export_put_entry(&c, e->addr, e->npages, e->flags);
 	}
 	criu_pagemap_free(map);
 	*map = out;
 }
 
-static int place_entries(struct export *x, struct err *err)
+static int export_place_entries(struct export *x, struct err *err)
 {
 	x->at = xcalloc(x->map.n + 1, sizeof(*x->at));
 	x->from = xcalloc(x->map.n + 1, sizeof(*x->from));
@@ -118,7 +118,7 @@ static int place_entries(struct export *x, struct err *err)
 		x->from[i] = x->criu_size;
 		if (!has_pages(e))
 			continue;
-		/* Entries are disjoint and below 2^63: the sum is too. */
+		/* Entries are disjoint and below 2^63, so their sum is, too. */
 		x->size += len;
 		if (from_image(e))
 			x->wanted[x->n_wanted++] = (struct mem_range){ .id = x->id, .addr = e->addr, .npages = e->npages };
@@ -130,7 +130,7 @@ static int place_entries(struct export *x, struct err *err)
 
 /* ---- out of the image -------------------------------------------------- */
 
-static size_t entry_of(const struct export *x, uint64_t addr)
+static size_t export_entry_of(const struct export *x, uint64_t addr)
 {
 	size_t low = 0, high = x->map.n;
 
@@ -145,27 +145,27 @@ static size_t entry_of(const struct export *x, uint64_t addr)
 	return low;
 }
 
-/* The range was wanted, so it lies in one entry. */
-static int put_pages(void *arg, uint64_t id, uint64_t addr, const void *buf, size_t len)
+/* Each range of wanted is one entry, so the pages lie within one entry. */
+static int export_write_pages(void *arg, uint64_t id, uint64_t addr, const void *buf, size_t len)
 {
 	const struct export *x = arg;
-	size_t i = entry_of(x, addr);
+	size_t i = export_entry_of(x, addr);
 
 	(void)id;
 	return pwrite_all(x->out, buf, len, x->at[i] + (addr - x->map.v[i].addr));
 }
 
-static int fill_from_image(struct export *x, const struct mem_read_opts *opts, struct mem_export_stats *stats,
-			   struct err *err)
+static int export_copy_from_image(struct export *x, const struct mem_read_opts *opts,
+				  struct mem_criu_export_stats *stats, struct err *err)
 {
-	const struct mem_sink sink = { .write = put_pages, .arg = x }; /* zeros stay holes */
+	const struct mem_sink sink = { .write = export_write_pages, .arg = x }; /* zeros stay holes */
 	struct mem_read_opts o = opts ? *opts : (struct mem_read_opts){ 0 };
 	struct mem_read_stats s;
 	uint64_t want = x->size - x->criu_size;
 
 	o.only = x->wanted;
 	o.n_only = x->n_wanted;
-	if (mem_image_fill(x->m, &sink, &o, &s, err) < 0)
+	if (mem_image_read_pages(x->m, &sink, &o, &s, err) < 0)
 		return -1;
 	if (s.pages + s.zero != want)
 		return err_set(err, ENODATA, "the memory image lacks %llu pages of %llu",
@@ -177,7 +177,7 @@ static int fill_from_image(struct export *x, const struct mem_read_opts *opts, s
 
 /* ---- out of criu's pages ----------------------------------------------- */
 
-static int copy_entry(const struct export *x, size_t i, uint8_t *buf, struct err *err)
+static int export_copy_entry(const struct export *x, size_t i, uint8_t *buf, struct err *err)
 {
 	uint64_t len = x->map.v[i].npages * MEM_PAGE;
 
@@ -195,19 +195,19 @@ static int copy_entry(const struct export *x, size_t i, uint8_t *buf, struct err
 	return 0;
 }
 
-static int copy_from_criu(const struct export *x, struct err *err)
+static int export_copy_from_criu(const struct export *x, struct err *err)
 {
 	cleanup_free uint8_t *buf = xmalloc(COPY);
 
 	for (size_t i = 0; i < x->map.n; i++)
-		if (has_pages(&x->map.v[i]) && !from_image(&x->map.v[i]) && copy_entry(x, i, buf, err) < 0)
+		if (has_pages(&x->map.v[i]) && !from_image(&x->map.v[i]) && export_copy_entry(x, i, buf, err) < 0)
 			return -1;
 	return 0;
 }
 
 /* ---- all of it --------------------------------------------------------- */
 
-static int open_pages(struct export *x, int images_fd, int out_fd, struct err *err)
+static int export_open_pages(struct export *x, int images_fd, int out_fd, struct err *err)
 {
 	char name[40];
 
@@ -221,7 +221,7 @@ static int open_pages(struct export *x, int images_fd, int out_fd, struct err *e
 	return 0;
 }
 
-static int store_map(struct export *x, int out_fd, const char *name, struct err *err)
+static int export_store_map(struct export *x, int out_fd, const char *name, struct err *err)
 {
 	for (size_t i = 0; i < x->map.n; i++)
 		if (from_image(&x->map.v[i]))
@@ -241,21 +241,22 @@ static void export_end(struct export *x)
 	free(x->wanted);
 }
 
-int mem_export_some(struct mem_image *m, uint64_t id, int pid, int images_fd, int out_fd,
-		    const struct mem_export_parts *parts, const struct mem_read_opts *opts,
-		    struct mem_export_stats *stats, struct err *err)
+int mem_criu_export_pages(struct mem_image *m, uint64_t id, int pid, int images_fd, int out_fd,
+			  const struct mem_criu_export_parts *parts, const struct mem_read_opts *opts,
+			  struct mem_criu_export_stats *stats, struct err *err)
 {
+	static const struct mem_criu_export_parts all;
 	struct export x = { .m = m, .id = id, .in = -1, .out = -1 };
-	struct mem_export_stats s = { 0 };
+	struct mem_criu_export_stats s = { 0 };
 	char name[40];
 	int rc = -1;
 
 	snprintf(name, sizeof(name), "pagemap-%d.img", pid);
 	if (criu_pagemap_load(images_fd, name, &x.map, err) == 0) {
-		mem_export_cut(&x.map, parts);
-		if (place_entries(&x, err) == 0 && open_pages(&x, images_fd, out_fd, err) == 0 &&
-		    fill_from_image(&x, opts, &s, err) == 0 && copy_from_criu(&x, err) == 0)
-			rc = store_map(&x, out_fd, name, err);
+		mem_criu_export_filter(&x.map, parts ? parts : &all);
+		if (export_place_entries(&x, err) == 0 && export_open_pages(&x, images_fd, out_fd, err) == 0 &&
+		    export_copy_from_image(&x, opts, &s, err) == 0 && export_copy_from_criu(&x, err) == 0)
+			rc = export_store_map(&x, out_fd, name, err);
 	}
 	s.from_criu = x.criu_size;
 	if (stats)
@@ -264,24 +265,18 @@ int mem_export_some(struct mem_image *m, uint64_t id, int pid, int images_fd, in
 	return rc;
 }
 
-int mem_export_pages(struct mem_image *m, uint64_t id, int pid, int images_fd, int out_fd,
-		     const struct mem_read_opts *opts, struct mem_export_stats *stats, struct err *err)
-{
-	const struct mem_export_parts all = { NULL, NULL };
-
-	return mem_export_some(m, id, pid, images_fd, out_fd, &all, opts, stats, err);
-}
-
 /* ---- shared memory ------------------------------------------------------ */
 
-/* Of an object that is ours criu has written an empty list: all data is in the image, what lacks is zero. */
-static int list_data(struct export *x, struct err *err)
+/* criu's list of the object is empty because all its data is in the image. Makes a list of the data pages; pages that
+ * are not listed are zero. */
+static int export_list_data(struct export *x, struct err *err)
 {
 	size_t n;
 	const struct mem_extent *e = mem_image_extents(x->m, x->id, &n);
 
 	if (x->map.n)
-		return err_set(err, EBADMSG, "criu's images hold shared memory that the memory image holds too");
+		return err_set(err, EBADMSG,
+			       "both criu's images and the memory image contain the data of this shared memory");
 	free(x->map.v);
 	x->map.v = xcalloc(n + 1, sizeof(*x->map.v));
 	for (size_t i = 0; i < n; i++) {
@@ -297,17 +292,17 @@ static int list_data(struct export *x, struct err *err)
 	return 0;
 }
 
-int mem_export_shared(struct mem_image *m, uint64_t id, const char *name, int images_fd, int out_fd,
-		      const struct mem_read_opts *opts, struct err *err)
+int mem_criu_export_shared(struct mem_image *m, uint64_t id, const char *name, int images_fd, int out_fd,
+			   const struct mem_read_opts *opts, struct err *err)
 {
 	struct export x = { .m = m, .id = id, .in = -1, .out = -1 };
-	struct mem_export_stats s = { 0 };
+	struct mem_criu_export_stats s = { 0 };
 	int rc = -1;
 
-	if (criu_pagemap_load(images_fd, name, &x.map, err) == 0 && list_data(&x, err) == 0 &&
-	    place_entries(&x, err) == 0 && open_pages(&x, images_fd, out_fd, err) == 0 &&
-	    fill_from_image(&x, opts, &s, err) == 0)
-		rc = store_map(&x, out_fd, name, err);
+	if (criu_pagemap_load(images_fd, name, &x.map, err) == 0 && export_list_data(&x, err) == 0 &&
+	    export_place_entries(&x, err) == 0 && export_open_pages(&x, images_fd, out_fd, err) == 0 &&
+	    export_copy_from_image(&x, opts, &s, err) == 0)
+		rc = export_store_map(&x, out_fd, name, err);
 	export_end(&x);
 	return rc;
 }

@@ -1,31 +1,32 @@
-/* The threads that read pages, drop what need not be stored, and store the rest. */
+/* The drain stage: threads that read pages, drop those that need not be stored, and store the rest. */
 #include "image/writer_internal.h"
 
 #include <errno.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/util.h"
 #include "image/xxh3.h"
 
-#define TURN_PAGES  256u /* pages that a thread takes at a time */
-#define TURN_PIECES 64u  /* from that many pieces at most */
+#define BATCH_PAGES  256u /* pages that a thread takes at a time */
+#define BATCH_PIECES 64u  /* at most, from which it takes them */
 
-/* ---- dealing out ------------------------------------------------------- */
+/* ---- batches for the threads ------------------------------------------- */
 
-static unsigned take_turn(struct writer *w, struct piece turn[TURN_PIECES])
+static unsigned drain_take_batch(struct writer *w, struct piece batch[BATCH_PIECES])
 {
-	uint64_t room = TURN_PAGES;
+	uint64_t room = BATCH_PAGES;
 	unsigned n = 0;
 
 	pthread_mutex_lock(&w->lock);
-	while (n < TURN_PIECES && room > 0 && w->next_piece < w->pieces.n) {
+	while (n < BATCH_PIECES && room > 0 && w->next_piece < w->pieces.n) {
 		const struct piece *p = &w->pieces.v[w->next_piece];
 		uint64_t left = p->npages - w->next_page, take = left < room ? left : room;
 
-		turn[n] = *p;
-		turn[n].addr += w->next_page * MEM_PAGE;
-		turn[n].first = (uint16_t)(p->first + w->next_page);
-		turn[n++].npages = take;
+		batch[n] = *p;
+		batch[n].addr += w->next_page * MEM_PAGE;
+		batch[n].first = (uint16_t)(p->first + w->next_page);
+		batch[n++].npages = take;
 		room -= take;
 		w->next_page += take;
 		if (take == left) {
@@ -39,7 +40,7 @@ static unsigned take_turn(struct writer *w, struct piece turn[TURN_PIECES])
 
 /* ---- storing ----------------------------------------------------------- */
 
-static int store_chunk(struct writer *w, struct drain *d, struct err *err)
+static int drain_store_chunk(struct writer *w, struct drain *d, struct err *err)
 {
 	size_t len = (size_t)d->n_pages * MEM_PAGE;
 	struct mem_chunk c = { .npages = (uint16_t)d->n_pages };
@@ -52,50 +53,45 @@ static int store_chunk(struct writer *w, struct drain *d, struct err *err)
 		return -1;
 	c.stored = (uint32_t)mem_encode(d->codec, d->pages, len, out, &c.format);
 	mem_sum128(out, c.stored, c.sum);
-	if (c.format.method != MEM_RAW)
+	if (c.format.compression != MEM_RAW)
 		c.raw_sum = XXH3_64bits(d->pages, len);
 	c.offset = chunk_file_append(&d->file, c.stored);
-	if (d->n_chunks == d->chunks_room) {
-		d->chunks_room = d->chunks_room ? d->chunks_room * 2 : 256;
-		d->chunks = xrealloc(d->chunks, d->chunks_room * sizeof(*d->chunks));
-	}
+	array_reserve(d->chunks, d->n_chunks, d->chunks_room);
 	d->chunks[d->n_chunks++] = c;
 	d->stats.raw += len;
 	d->stats.stored += c.stored;
-	d->stats.chunks[c.format.transform][c.format.method]++;
+	d->stats.chunks[c.format.transform][c.format.compression]++;
 	d->n_pages = 0;
 	return 0;
 }
 
-static uint64_t keep_hash(struct writer *w, struct drain *d, const struct mem_hash *hash, const uint8_t *page)
+static uint64_t drain_keep_hash(struct writer *w, struct drain *d, const struct mem_hash *hash, const uint8_t *page)
 {
 	if (!w->o->hashes)
 		return NO_HASH;
-	if (d->n_hashes == d->hashes_room) {
-		d->hashes_room = d->hashes_room ? d->hashes_room * 2 : 4096;
-		d->hashes = xrealloc(d->hashes, d->hashes_room * sizeof(*d->hashes));
-	}
+	array_reserve(d->hashes, d->n_hashes, d->hashes_room);
 	d->hashes[d->n_hashes] = hash ? *hash : mem_hash_page(page);
 	return d->n_hashes++;
 }
 
-/* ---- looking ----------------------------------------------------------- */
+/* ---- which pages must be stored ---------------------------------------- */
 
-static bool is_zero(const uint8_t *page)
+static bool drain_is_zero(const uint8_t *page)
 {
 	static const uint8_t zeros[64];
 
 	return memcmp(page, zeros, sizeof(zeros)) == 0 && memcmp(page, page + 64, MEM_PAGE - 64) == 0;
 }
 
-/* Where in the previous image a thread is looking: it goes through addresses upwards. */
-struct look {
+/* A position in the previous image; it only moves to higher addresses. */
+struct drain_cursor {
 	const struct mem_space *s;
 	size_t extent;
 };
 
-/* The page with this hash at this address in the previous image: fills in the draft. */
-static bool same_as_before(struct writer *w, struct look *k, uint64_t addr, const struct mem_hash *h, struct draft *d)
+/* If the page at this address in the previous image has this hash, completes the draft with a reference to it. */
+static bool drain_find_unchanged(struct writer *w, struct drain_cursor *k, uint64_t addr, const struct mem_hash *h,
+				 struct draft *d)
 {
 	const struct mem_image *m = w->o->previous;
 	const struct mem_extent *e;
@@ -121,30 +117,31 @@ static bool same_as_before(struct writer *w, struct look *k, uint64_t addr, cons
 	return true;
 }
 
-/* n pages of the piece lie behind those that are in the chunk already: keeps those that are to be stored. */
-static void sift(struct writer *w, struct drain *d, const struct piece *p, unsigned n)
+/* n pages of the piece have been read behind the d->n_pages pages of the chunk. Makes a draft for each, and moves those
+ * that must be stored to the end of the chunk. */
+static void drain_sift(struct writer *w, struct drain *d, const struct piece *p, unsigned n)
 {
 	bool compare = w->compare && p->chunk == MEM_ZERO;
-	struct look look = { 0 };
+	struct drain_cursor drain_cursor = { 0 };
 	const uint8_t *page = d->pages + (size_t)d->n_pages * MEM_PAGE;
 	struct mem_hash hash;
 
 	if (compare) {
-		look.s = mem_layout_space(&w->o->previous->l, w->ids[p->space]);
-		look.extent = look.s ? mem_layout_seek(&w->o->previous->l, look.s, p->addr) : 0;
+		drain_cursor.s = mem_layout_space(&w->o->previous->l, w->ids[p->space]);
+		drain_cursor.extent = drain_cursor.s ? mem_layout_seek(&w->o->previous->l, drain_cursor.s, p->addr) : 0;
 	}
 	for (unsigned i = 0; i < n; i++, page += MEM_PAGE) {
 		struct draft one = {
 			.addr = p->addr + (uint64_t)i * MEM_PAGE, .space = p->space, .npages = 1, .hash = NO_HASH
 		};
 
-		if (is_zero(page)) {
+		if (drain_is_zero(page)) {
 			drafts_add(&d->drafts, &one);
 			continue;
 		}
 		if (compare) {
 			hash = mem_hash_page(page);
-			if (same_as_before(w, &look, one.addr, &hash, &one)) {
+			if (drain_find_unchanged(w, &drain_cursor, one.addr, &hash, &one)) {
 				drafts_add(&d->drafts, &one);
 				continue;
 			}
@@ -153,7 +150,7 @@ static void sift(struct writer *w, struct drain *d, const struct piece *p, unsig
 		one.thread = (uint8_t)(d - w->drains);
 		one.chunk = (uint32_t)d->n_chunks;
 		one.first = (uint16_t)d->n_pages;
-		one.hash = keep_hash(w, d, compare ? &hash : NULL, page);
+		one.hash = drain_keep_hash(w, d, compare ? &hash : NULL, page);
 		drafts_add(&d->drafts, &one);
 		if (page != d->pages + (size_t)d->n_pages * MEM_PAGE)
 			memcpy(d->pages + (size_t)d->n_pages * MEM_PAGE, page, MEM_PAGE);
@@ -163,27 +160,27 @@ static void sift(struct writer *w, struct drain *d, const struct piece *p, unsig
 
 /* ---- reading ----------------------------------------------------------- */
 
-static int read_failed(const struct writer *w, const struct piece *p, struct err *err)
+static int drain_read_failed(const struct writer *w, const struct piece *p, struct err *err)
 {
 	return err_sys(err, errno, "cannot read memory at 0x%llx of %llu", (unsigned long long)p->addr,
 		       (unsigned long long)w->ids[p->space]);
 }
 
-static int read_one_by_one(struct writer *w, struct drain *d, const struct piece *p, uint8_t *to, unsigned n,
-			   struct err *err)
+static int drain_read_one_by_one(struct writer *w, struct drain *d, const struct piece *p, uint8_t *to, unsigned n,
+				 struct err *err)
 {
 	for (unsigned i = 0; i < n; i++, to += MEM_PAGE) {
 		if (w->source->read(w->source->arg, w->ids[p->space], p->addr + (uint64_t)i * MEM_PAGE, to, MEM_PAGE) == 0)
 			continue;
 		if (errno != EFAULT)
-			return read_failed(w, p, err);
+			return drain_read_failed(w, p, err);
 		memset(to, 0, MEM_PAGE);
 		d->stats.unreadable += MEM_PAGE;
 	}
 	return 0;
 }
 
-static int read_pages(struct writer *w, struct drain *d, const struct piece *p, unsigned n, struct err *err)
+static int drain_read_pages(struct writer *w, struct drain *d, const struct piece *p, unsigned n, struct err *err)
 {
 	uint8_t *to = d->pages + (size_t)d->n_pages * MEM_PAGE;
 
@@ -197,7 +194,7 @@ static int read_pages(struct writer *w, struct drain *d, const struct piece *p, 
 	d->stats.scanned += (uint64_t)n * MEM_PAGE;
 	if (w->source->read(w->source->arg, w->ids[p->space], p->addr, to, (size_t)n * MEM_PAGE) == 0)
 		return 0;
-	return errno == EFAULT ? read_one_by_one(w, d, p, to, n, err) : read_failed(w, p, err);
+	return errno == EFAULT ? drain_read_one_by_one(w, d, p, to, n, err) : drain_read_failed(w, p, err);
 }
 
 static int drain_piece(struct writer *w, struct drain *d, struct piece p, struct err *err)
@@ -207,13 +204,13 @@ static int drain_piece(struct writer *w, struct drain *d, struct piece p, struct
 
 		if (!mem_team_goes_on(&w->team))
 			return 0;
-		if (read_pages(w, d, &p, n, err) < 0)
+		if (drain_read_pages(w, d, &p, n, err) < 0)
 			return -1;
-		sift(w, d, &p, n);
+		drain_sift(w, d, &p, n);
 		p.addr += (uint64_t)n * MEM_PAGE;
 		p.first = (uint16_t)(p.first + n);
 		p.npages -= n;
-		if (d->n_pages == MEM_CHUNK_PAGES && store_chunk(w, d, err) < 0)
+		if (d->n_pages == MEM_CHUNK_PAGES && drain_store_chunk(w, d, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -225,12 +222,12 @@ static int drain_thread(void *arg, int i, struct err *err)
 {
 	struct writer *w = arg;
 	struct drain *d = &w->drains[i];
-	struct piece turn[TURN_PIECES];
+	struct piece batch[BATCH_PIECES];
 	unsigned n;
 
-	while (mem_team_goes_on(&w->team) && (n = take_turn(w, turn)) > 0)
+	while (mem_team_goes_on(&w->team) && (n = drain_take_batch(w, batch)) > 0)
 		for (unsigned k = 0; k < n; k++)
-			if (drain_piece(w, d, turn[k], err) < 0)
+			if (drain_piece(w, d, batch[k], err) < 0)
 				return -1;
 	return 0;
 }
@@ -244,13 +241,13 @@ int writer_drain(struct writer *w, struct err *err)
 	return mem_team_run(&w->team, w->threads, w->o->nice, drain_thread, w, err);
 }
 
-static int finish_thread(void *arg, int i, struct err *err)
+static int drain_finish_thread(void *arg, int i, struct err *err)
 {
 	struct writer *w = arg;
 	struct drain *d = &w->drains[i];
 	int64_t start;
 
-	if (store_chunk(w, d, err) < 0)
+	if (drain_store_chunk(w, d, err) < 0)
 		return -1;
 	start = now_us();
 	if (chunk_file_finish(&d->file, err) < 0)
@@ -261,5 +258,5 @@ static int finish_thread(void *arg, int i, struct err *err)
 
 int writer_finish_files(struct writer *w, struct err *err)
 {
-	return mem_team_run(&w->team, w->threads, w->o->nice, finish_thread, w, err);
+	return mem_team_run(&w->team, w->threads, w->o->nice, drain_finish_thread, w, err);
 }

@@ -1,4 +1,4 @@
-/* Puts together what the threads have noted: the files "image" and "hashes". */
+/* The finish_image stage: writes "image" and "hashes" from the drafts and chunks of all threads. */
 #include "image/writer_internal.h"
 
 #include <errno.h>
@@ -7,7 +7,7 @@
 
 #include "base/util.h"
 
-static int by_place(const void *a, const void *b)
+static int draft_by_place(const void *a, const void *b)
 {
 	const struct draft *x = a, *y = b;
 
@@ -16,15 +16,15 @@ static int by_place(const void *a, const void *b)
 	return x->addr < y->addr ? -1 : x->addr > y->addr;
 }
 
-/* ---- pages that other spaces have ------------------------------------------ */
+/* ---- fork-shared pages ----------------------------------------------------- */
 
 static uint64_t draft_end(const struct draft *d)
 {
 	return d->addr + (uint64_t)d->npages * MEM_PAGE;
 }
 
-/* Of the first n, which are sorted: the first that ends above addr. */
-static size_t first_draft(const struct drafts *all, size_t n, uint32_t space, uint64_t addr)
+/* Index of the first draft that ends above addr, among the first n drafts, which are sorted. */
+static size_t finish_first_draft(const struct drafts *all, size_t n, uint32_t space, uint64_t addr)
 {
 	size_t low = 0, high = n;
 
@@ -40,7 +40,7 @@ static size_t first_draft(const struct drafts *all, size_t n, uint32_t space, ui
 	return low;
 }
 
-static uint32_t space_of(const struct writer *w, uint64_t id)
+static uint32_t finish_space_index(const struct writer *w, uint64_t id)
 {
 	size_t low = 0, high = w->n_ids;
 
@@ -55,8 +55,8 @@ static uint32_t space_of(const struct writer *w, uint64_t id)
 	return low < w->n_ids && w->ids[low] == id ? (uint32_t)low : UINT32_MAX;
 }
 
-/* [addr, end) of d, in another space. */
-static struct draft part_of(const struct draft *d, uint64_t addr, uint64_t end, uint32_t space)
+/* The part [addr, end) of d, as a draft of another space. */
+static struct draft draft_part(const struct draft *d, uint64_t addr, uint64_t end, uint32_t space)
 {
 	const uint64_t skip = (addr - d->addr) / MEM_PAGE;
 	struct draft part = *d;
@@ -71,70 +71,71 @@ static struct draft part_of(const struct draft *d, uint64_t addr, uint64_t end, 
 	return part;
 }
 
-static int copy_drafts(const struct writer *w, struct drafts *all, size_t sorted, const struct mem_range *r,
-		       uint64_t of, struct err *err)
+static int finish_copy_drafts(const struct writer *w, struct drafts *all, size_t sorted, const struct mem_range *r,
+			      uint64_t of, struct err *err)
 {
-	const uint32_t space = space_of(w, r->id), from = space_of(w, of);
-	uint64_t addr = r->addr, end = r->addr + r->npages * MEM_PAGE;
+	const uint32_t space = finish_space_index(w, r->id), from = finish_space_index(w, of);
+	uint64_t addr = r->addr, end = mem_range_end(r);
 
-	for (size_t i = first_draft(all, sorted, from, addr); addr < end; i++) {
+	for (size_t i = finish_first_draft(all, sorted, from, addr); addr < end; i++) {
 		const struct draft *d = i < sorted ? &all->v[i] : NULL;
 		struct draft part;
 
 		if (space == UINT32_MAX || !d || d->space != from || d->addr > addr)
-			return err_set(err, EINVAL, "pages in common: %llu has no page at 0x%llx",
+			return err_set(err, EINVAL, "fork-shared pages: address space %llu has no page at 0x%llx",
 				       (unsigned long long)of, (unsigned long long)addr);
-		part = part_of(d, addr, draft_end(d) < end ? draft_end(d) : end, space);
+		part = draft_part(d, addr, draft_end(d) < end ? draft_end(d) : end, space);
 		addr += (uint64_t)part.npages * MEM_PAGE;
 		drafts_push(all, &part);
 	}
 	return 0;
 }
 
-static int add_same(const struct writer *w, struct drafts *all, struct err *err)
+static int finish_add_fork_shared(const struct writer *w, struct drafts *all, struct err *err)
 {
-	const struct mem_sames *s = w->o->same;
+	const struct mem_fork_shared *s = w->o->fork_shared;
 	const size_t sorted = all->n;
 
 	for (size_t i = 0; s && i < s->n; i++)
-		if (copy_drafts(w, all, sorted, &s->v[i], s->of[i], err))
+		if (finish_copy_drafts(w, all, sorted, &s->v[i], s->of[i], err))
 			return -1;
 	if (all->n > sorted)
-		qsort(all->v, all->n, sizeof(*all->v), by_place);
+		qsort(all->v, all->n, sizeof(*all->v), draft_by_place);
 	return 0;
 }
 
-/* ---- what the threads have ------------------------------------------------- */
+/* ---- the drafts of all threads --------------------------------------------- */
 
-static void gather(struct drafts *all, const struct drafts *d)
+static void finish_gather(struct drafts *all, const struct drafts *d)
 {
 	if (d->n > 0)
 		memcpy(all->v + all->n, d->v, d->n * sizeof(*d->v));
 	all->n += d->n;
 }
 
-static void gather_drafts(const struct writer *w, struct drafts *all)
+static void finish_gather_drafts(const struct writer *w, struct drafts *all)
 {
 	size_t n = w->planned.n;
 
 	for (int i = 0; i < w->threads; i++)
 		n += w->drains[i].drafts.n;
 	*all = (struct drafts){ .v = xmalloc((n + 1) * sizeof(*all->v)), .room = n + 1 };
-	gather(all, &w->planned);
+	finish_gather(all, &w->planned);
 	for (int i = 0; i < w->threads; i++)
-		gather(all, &w->drains[i].drafts);
-	qsort(all->v, all->n, sizeof(*all->v), by_place);
+		finish_gather(all, &w->drains[i].drafts);
+	qsort(all->v, all->n, sizeof(*all->v), draft_by_place);
 }
 
 /* ---- files and chunks -------------------------------------------------- */
 
-/* What numbers of the previous image and of the threads have become. */
+/* The numbers of chunks in the new image, by their numbers in the previous image and in the threads. */
 struct renumber {
-	uint32_t *old_chunk; /* MEM_ZERO: not wanted */
-	uint32_t *new_base;  /* per thread */
+	uint32_t *old_chunk; /* per chunk of previous; MEM_ZERO: not used */
+	uint32_t *new_base;  /* per thread: number of its first chunk */
 };
 
-static void add_old(const struct writer *w, const struct drafts *all, struct mem_layout *l, struct renumber *r)
+static void finish_add_old_chunks(const struct writer *w, const struct drafts *all, struct mem_layout *l,
+				  struct renumber *r)
 {
 	const struct mem_layout *old = &w->o->previous->l;
 	cleanup_free uint32_t *file = xmalloc((old->n_files + 1) * sizeof(*file));
@@ -158,7 +159,7 @@ static void add_old(const struct writer *w, const struct drafts *all, struct mem
 		}
 }
 
-static void add_new(const struct writer *w, struct mem_layout *l, struct renumber *r)
+static void finish_add_new_chunks(const struct writer *w, struct mem_layout *l, struct renumber *r)
 {
 	for (int i = 0; i < w->threads; i++) {
 		const struct drain *d = &w->drains[i];
@@ -176,8 +177,8 @@ static void add_new(const struct writer *w, struct mem_layout *l, struct renumbe
 	}
 }
 
-static int add_chunks(const struct writer *w, const struct drafts *all, struct mem_layout *l, struct renumber *r,
-		      struct err *err)
+static int finish_add_chunks(const struct writer *w, const struct drafts *all, struct mem_layout *l, struct renumber *r,
+			     struct err *err)
 {
 	const struct mem_layout *old = w->o->previous ? &w->o->previous->l : NULL;
 	size_t files = (size_t)w->threads + (old ? old->n_files : 0), chunks = old ? old->n_chunks : 0;
@@ -191,14 +192,14 @@ static int add_chunks(const struct writer *w, const struct drafts *all, struct m
 	r->old_chunk = xmalloc(((old ? old->n_chunks : 0) + 1) * sizeof(*r->old_chunk));
 	r->new_base = xmalloc((size_t)w->threads * sizeof(*r->new_base));
 	if (old)
-		add_old(w, all, l, r);
-	add_new(w, l, r);
+		finish_add_old_chunks(w, all, l, r);
+	finish_add_new_chunks(w, l, r);
 	return 0;
 }
 
 /* ---- extents ----------------------------------------------------------- */
 
-static bool extends(const struct mem_extent *e, const struct mem_extent *next)
+static bool extent_continues(const struct mem_extent *e, const struct mem_extent *next)
 {
 	if (e->addr + (uint64_t)e->npages * MEM_PAGE != next->addr || e->chunk != next->chunk ||
 	    next->npages > UINT32_MAX - e->npages)
@@ -206,7 +207,8 @@ static bool extends(const struct mem_extent *e, const struct mem_extent *next)
 	return e->chunk == MEM_ZERO || e->first + e->npages == next->first;
 }
 
-static void add_extents(const struct writer *w, const struct drafts *all, struct mem_layout *l, const struct renumber *r)
+static void finish_add_extents(const struct writer *w, const struct drafts *all, struct mem_layout *l,
+			       const struct renumber *r)
 {
 	struct mem_space *s = NULL;
 
@@ -223,7 +225,7 @@ static void add_extents(const struct writer *w, const struct drafts *all, struct
 		if (!s || s->id != w->ids[d->space]) {
 			s = &l->spaces[l->n_spaces++];
 			*s = (struct mem_space){ .id = w->ids[d->space], .first = l->n_extents };
-		} else if (extends(&l->extents[l->n_extents - 1], &e)) {
+		} else if (extent_continues(&l->extents[l->n_extents - 1], &e)) {
 			l->extents[l->n_extents - 1].npages += e.npages;
 			continue;
 		}
@@ -234,7 +236,7 @@ static void add_extents(const struct writer *w, const struct drafts *all, struct
 
 /* ---- files ------------------------------------------------------------- */
 
-static int write_hashes(const struct writer *w, const struct drafts *all, const uint64_t sum[2], struct err *err)
+static int finish_write_hashes(const struct writer *w, const struct drafts *all, const uint64_t sum[2], struct err *err)
 {
 	const struct mem_image *old = w->o->previous;
 	cleanup_free struct mem_hash *v = NULL;
@@ -257,7 +259,7 @@ static int write_hashes(const struct writer *w, const struct drafts *all, const 
 	return mem_hashes_write(w->dirfd, v, n, sum, err);
 }
 
-static int write_image(const struct writer *w, const struct mem_layout *l, uint64_t sum[2], struct err *err)
+static int finish_write_image(const struct writer *w, const struct mem_layout *l, uint64_t sum[2], struct err *err)
 {
 	cleanup_free uint8_t *buf = NULL;
 	cleanup_close int fd = -1;
@@ -271,7 +273,7 @@ static int write_image(const struct writer *w, const struct mem_layout *l, uint6
 	return 0;
 }
 
-int writer_merge(struct writer *w, struct err *err)
+int writer_finish_image(struct writer *w, struct err *err)
 {
 	struct drafts all = { 0 };
 	struct mem_layout l = { .epoch = w->epoch };
@@ -279,14 +281,14 @@ int writer_merge(struct writer *w, struct err *err)
 	uint64_t sum[2];
 	int rc;
 
-	gather_drafts(w, &all);
-	rc = add_same(w, &all, err) || add_chunks(w, &all, &l, &r, err) ? -1 : 0;
+	finish_gather_drafts(w, &all);
+	rc = finish_add_fork_shared(w, &all, err) || finish_add_chunks(w, &all, &l, &r, err) ? -1 : 0;
 	if (rc == 0) {
-		add_extents(w, &all, &l, &r);
-		rc = write_image(w, &l, sum, err);
+		finish_add_extents(w, &all, &l, &r);
+		rc = finish_write_image(w, &l, sum, err);
 	}
 	if (rc == 0 && w->o->hashes)
-		rc = write_hashes(w, &all, sum, err);
+		rc = finish_write_hashes(w, &all, sum, err);
 	free(all.v);
 	free(r.old_chunk);
 	free(r.new_base);

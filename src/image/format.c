@@ -1,11 +1,17 @@
-/* The file "image". Little-endian, records of fixed sizes, in this order:
+/* The file "image". Little-endian; it consists of records of fixed sizes in this order:
  *
- *   header   64   magic "FSCHEDMI", u32 version, u32 page size, u32 epoch, u32 files, u32 chunks, u32 spaces, u64
- * extents, 0 ... file     32   u32 epoch, u32 index, u64 size, u32 flags (1: own), 0 ... chunk    48   u64 offset, u32
- * file, u32 stored, u16 npages, u8 transform, u8 method, u32 0, u64 sum low, u64 sum high, u64 raw sum space    24 u64
- * id, u64 first, u64 count extent   24   u64 addr, u32 npages, u32 chunk, u16 first, 0 ... sum      16   XXH3-128 of
- * all before: u64 low, u64 high
- */
+ *   record  bytes  content
+ *   header  64     magic "FSCHEDMI", u32 version, u32 page size, u32 epoch,
+ *                  u32 files, u32 chunks, u32 spaces, u64 extents, zeros
+ *   file    32     u32 epoch, u32 index, u64 size, u32 flags (1: own), zeros
+ *   chunk   48     u64 offset, u32 file, u32 stored, u16 npages,
+ *                  u8 transform, u8 compression, u32 0,
+ *                  u64 sum low, u64 sum high, u64 raw sum
+ *   space   24     u64 id, u64 first, u64 count
+ *   extent  24     u64 addr, u32 npages, u32 chunk, u16 first, zeros
+ *   sum     16     XXH3-128 of all bytes before: u64 low, u64 high
+ *
+ * The numbers files, chunks, spaces and extents of the header say how many records of each kind follow. */
 #include "image/image_internal.h"
 
 #include <endian.h>
@@ -87,7 +93,7 @@ static uint64_t get64(const uint8_t **p)
 	return le64toh(v);
 }
 
-/* Bytes that this version does not use are zero, so that a later one can. */
+/* Reserved bytes must be zero, so that a later version can use them. */
 static bool get_zeros(const uint8_t **p, size_t n)
 {
 	bool zero = true;
@@ -120,7 +126,7 @@ static void put_chunk(uint8_t **p, const struct mem_chunk *c)
 	put32(p, c->stored);
 	put16(p, c->npages);
 	*(*p)++ = c->format.transform;
-	*(*p)++ = c->format.method;
+	*(*p)++ = c->format.compression;
 	put32(p, 0);
 	put64(p, c->sum[0]);
 	put64(p, c->sum[1]);
@@ -168,7 +174,7 @@ uint8_t *mem_layout_render(const struct mem_layout *l, size_t *len)
 
 /* ---- reading ----------------------------------------------------------- */
 
-static int damaged(struct err *err, const char *what)
+static int format_damaged(struct err *err, const char *what)
 {
 	return err_set(err, EBADMSG, "the memory image is damaged: %s", what);
 }
@@ -179,7 +185,7 @@ static int get_header(const uint8_t **p, size_t len, struct mem_layout *l, struc
 	uint32_t version, page;
 
 	if (len < HEADER + SUM || memcmp(*p, MAGIC, 8) != 0)
-		return damaged(err, "it does not begin as one");
+		return format_damaged(err, "it does not begin with the magic number of one");
 	*p += 8;
 	version = get32(p);
 	if (version != VERSION)
@@ -193,11 +199,11 @@ static int get_header(const uint8_t **p, size_t len, struct mem_layout *l, struc
 	l->n_chunks = get32(p);
 	l->n_spaces = get32(p);
 	l->n_extents = get64(p);
-	/* No overflow: the first three are below 2^32. */
+	/* No overflow: the three numbers are below 2^32. */
 	need += (uint64_t)l->n_files * FILE_ + (uint64_t)l->n_chunks * CHUNK + (uint64_t)l->n_spaces * SPACE;
 	if (!get_zeros(p, HEADER - 40) || need > len || l->n_extents != (len - need) / EXTENT ||
 	    (len - need) % EXTENT != 0)
-		return damaged(err, "its size does not fit to what it says to contain");
+		return format_damaged(err, "its size does not match the numbers in its header");
 	return 0;
 }
 
@@ -214,11 +220,11 @@ static int get_files(const uint8_t **p, struct mem_layout *l, struct err *err)
 		flags = get32(p);
 		f->own = flags & FLAG_OWN;
 		if (!get_zeros(p, FILE_ - 20) || flags & ~FLAG_OWN || f->size == 0 || f->size > INT64_MAX)
-			return damaged(err, "the entry of a chunk file");
+			return format_damaged(err, "the entry of a chunk file is invalid");
 		if (f->epoch > l->epoch || (f->own && f->epoch != l->epoch))
-			return damaged(err, "a chunk file of a later epoch");
+			return format_damaged(err, "it refers to a chunk file of a later epoch");
 		if (i > 0 && (f[-1].epoch > f->epoch || (f[-1].epoch == f->epoch && f[-1].index >= f->index)))
-			return damaged(err, "the order of the chunk files");
+			return format_damaged(err, "its chunk files are not in ascending order");
 	}
 	return 0;
 }
@@ -229,14 +235,15 @@ static bool chunk_fits(const struct mem_layout *l, const struct mem_chunk *c)
 
 	if (c->file >= l->n_files || c->npages == 0 || c->npages > MEM_CHUNK_PAGES || c->stored == 0 || c->stored > raw)
 		return false;
-	if (c->format.transform >= MEM_TRANSFORMS || c->format.method >= MEM_METHODS)
+	if (c->format.transform >= MEM_TRANSFORMS || c->format.compression >= MEM_COMPRESSIONS)
 		return false;
-	if (c->format.method == MEM_RAW && (c->stored != raw || c->format.transform != MEM_PLAIN || c->raw_sum != 0))
+	if (c->format.compression == MEM_RAW && (c->stored != raw || c->format.transform != MEM_PLAIN || c->raw_sum != 0))
 		return false;
 	return c->offset <= l->files[c->file].size && c->stored <= l->files[c->file].size - c->offset;
 }
 
-/* Between two chunks: nothing is shared, and in a file of this image nothing is left out. */
+/* Chunks must not overlap, and those in a file of this image must follow each other without gaps. before: NULL for the
+ * first chunk. */
 static bool chunk_follows(const struct mem_layout *l, const struct mem_chunk *before, const struct mem_chunk *c)
 {
 	bool same = before && before->file == c->file;
@@ -260,19 +267,19 @@ static int get_chunks(const uint8_t **p, struct mem_layout *l, struct err *err)
 		c->stored = get32(p);
 		c->npages = get16(p);
 		c->format.transform = *(*p)++;
-		c->format.method = *(*p)++;
+		c->format.compression = *(*p)++;
 		if (get32(p) != 0)
-			return damaged(err, "the entry of a chunk");
+			return format_damaged(err, "the entry of a chunk is invalid");
 		c->sum[0] = get64(p);
 		c->sum[1] = get64(p);
 		c->raw_sum = get64(p);
 		if (!chunk_fits(l, c) || !chunk_follows(l, i > 0 ? c - 1 : NULL, c))
-			return damaged(err, "the entry of a chunk");
+			return format_damaged(err, "the entry of a chunk is invalid");
 		covered[c->file] += c->stored;
 	}
 	for (size_t i = 0; i < l->n_files; i++)
 		if (l->files[i].own && covered[i] != l->files[i].size)
-			return damaged(err, "bytes that belong to no chunk");
+			return format_damaged(err, "a chunk file has bytes that belong to no chunk");
 	return 0;
 }
 
@@ -288,10 +295,10 @@ static int get_spaces(const uint8_t **p, struct mem_layout *l, struct err *err)
 		s->first = get64(p);
 		s->count = get64(p);
 		if (s->first != next || s->count > l->n_extents - next || (i > 0 && s[-1].id >= s->id))
-			return damaged(err, "the entry of an address space");
+			return format_damaged(err, "the entry of an address space is invalid");
 		next += s->count;
 	}
-	return next == l->n_extents ? 0 : damaged(err, "extents that belong to no address space");
+	return next == l->n_extents ? 0 : format_damaged(err, "it has extents that belong to no address space");
 }
 
 static bool extent_fits(const struct mem_layout *l, const struct mem_extent *e, uint64_t floor)
@@ -320,7 +327,7 @@ static int get_extents(const uint8_t **p, struct mem_layout *l, struct err *err)
 			e->chunk = get32(p);
 			e->first = get16(p);
 			if (!get_zeros(p, 6) || !extent_fits(l, e, floor))
-				return damaged(err, "an extent");
+				return format_damaged(err, "the entry of an extent is invalid");
 			floor = e->addr + (uint64_t)e->npages * MEM_PAGE;
 		}
 	}
@@ -352,7 +359,7 @@ int mem_layout_parse(const uint8_t *buf, size_t len, struct mem_layout *l, struc
 	if (get_header(&p, len, l, err) < 0)
 		goto fail;
 	if (!sum_fits(buf, len)) {
-		damaged(err, "its checksum differs");
+		format_damaged(err, "its checksum differs");
 		goto fail;
 	}
 	if (get_files(&p, l, err) == 0 && get_chunks(&p, l, err) == 0 && get_spaces(&p, l, err) == 0 &&
@@ -406,4 +413,16 @@ uint64_t *mem_layout_page_bases(const struct mem_layout *l)
 	}
 	base[l->n_extents] = n;
 	return base;
+}
+
+size_t mem_layout_run(const struct mem_layout *l, const uint32_t *chunks, size_t n, uint64_t max, uint64_t *end)
+{
+	const struct mem_chunk *c = &l->chunks[chunks[0]];
+	size_t i = 1;
+
+	*end = c->offset + c->stored;
+	while (i < n && l->chunks[chunks[i]].file == c->file && l->chunks[chunks[i]].offset == *end &&
+	       *end + l->chunks[chunks[i]].stored - c->offset <= max)
+		*end += l->chunks[chunks[i++]].stored;
+	return i;
 }

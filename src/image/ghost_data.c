@@ -6,26 +6,27 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/util.h"
 #include "criu/criu_ghost.h"
 #include "criu_ghost.pb-c.h"
 
-#define CHUNK_MAX 64u /* bytes of a message that describes a piece */
+#define CHUNK_MAX 64u /* bytes of a message that describes a run */
 #define ADDR_MAX  (UINT64_C(1) << 62)
 
-struct filling {
+struct ghost_output {
 	int out;
 	uint64_t size; /* of the file */
-	struct run {
+	struct ghost_run {
 		uint64_t addr, end, at;
-	} * v; /* pieces of data, ascending, and where they lie in the image */
-	size_t n;
+	} * v; /* data of the file, ascending; at: its offset in criu's image */
+	size_t n, room;
 };
 
-/* Behind the end of the file there is nothing. */
-static void add_run(struct filling *f, uint64_t addr, uint64_t end)
+/* Adds [addr, end), cut off at the end of the file. */
+static void ghost_add_run(struct ghost_output *f, uint64_t addr, uint64_t end)
 {
-	struct run *last = f->n ? &f->v[f->n - 1] : NULL;
+	struct ghost_run *last = f->n ? &f->v[f->n - 1] : NULL;
 
 	end = end < f->size ? end : f->size;
 	if (addr >= end)
@@ -34,12 +35,12 @@ static void add_run(struct filling *f, uint64_t addr, uint64_t end)
 		last->end = end;
 		return;
 	}
-	f->v = xrealloc(f->v, (f->n + 1) * sizeof(*f->v));
-	f->v[f->n++] = (struct run){ addr, end, 0 };
+	array_reserve(f->v, f->n, f->room);
+	f->v[f->n++] = (struct ghost_run){ addr, end, 0 };
 }
 
-/* The messages; room is left for the data. */
-static int write_frame(struct filling *f, uint64_t at)
+/* Writes the message before each run from offset at on, and leaves room for the data. */
+static int ghost_write_frame(struct ghost_output *f, uint64_t at)
 {
 	for (size_t i = 0; i < f->n; i++) {
 		CriuGhostChunk c = CRIU_GHOST_CHUNK__INIT;
@@ -58,7 +59,7 @@ static int write_frame(struct filling *f, uint64_t at)
 	return ftruncate(f->out, (off_t)at);
 }
 
-static const struct run *find_run(const struct filling *f, uint64_t addr)
+static const struct ghost_run *ghost_find_run(const struct ghost_output *f, uint64_t addr)
 {
 	size_t low = 0, high = f->n;
 
@@ -73,11 +74,11 @@ static const struct run *find_run(const struct filling *f, uint64_t addr)
 	return low < f->n && f->v[low].addr <= addr ? &f->v[low] : NULL;
 }
 
-/* What is handed out lies in one extent, and so in one run, as far as it lies in the file. */
-static int put_data(void *arg, uint64_t id, uint64_t addr, const void *buf, size_t len)
+/* The pages lie within one extent. So the bytes of them that are in the file lie within one run. */
+static int ghost_write_pages(void *arg, uint64_t id, uint64_t addr, const void *buf, size_t len)
 {
-	const struct filling *f = arg;
-	const struct run *r = find_run(f, addr);
+	const struct ghost_output *f = arg;
+	const struct ghost_run *r = ghost_find_run(f, addr);
 
 	(void)id;
 	if (!r)
@@ -86,22 +87,23 @@ static int put_data(void *arg, uint64_t id, uint64_t addr, const void *buf, size
 	return pwrite_all(f->out, buf, len, r->at + (addr - r->addr));
 }
 
-static int fill(struct filling *f, struct mem_image *m, uint64_t id, const struct mem_read_opts *opts, struct err *err)
+static int ghost_write_data(struct ghost_output *f, struct mem_image *m, uint64_t id, const struct mem_read_opts *opts,
+			    struct err *err)
 {
 	const struct mem_range all = { id, 0, ADDR_MAX / MEM_PAGE };
-	const struct mem_sink sink = { .write = put_data, .arg = f }; /* zeros stay holes */
+	const struct mem_sink sink = { .write = ghost_write_pages, .arg = f }; /* zeros stay holes */
 	struct mem_read_opts o = *opts;
 
 	o.only = &all;
 	o.n_only = 1;
-	return mem_image_fill(m, &sink, &o, NULL, err);
+	return mem_image_read_pages(m, &sink, &o, NULL, err);
 }
 
-int ghost_data_fill(struct mem_image *m, uint64_t id, uint32_t number, int images_fd, int out_fd,
-		    const struct mem_read_opts *opts, struct err *err)
+int ghost_data_write(struct mem_image *m, uint64_t id, uint32_t number, int images_fd, int out_fd,
+		     const struct mem_read_opts *opts, struct err *err)
 {
 	struct criu_ghost g = { .number = number };
-	struct filling f = { .out = -1 };
+	struct ghost_output f = { .out = -1 };
 	char name[CRIU_GHOST_NAME_MAX];
 	uint8_t head[CRIU_GHOST_HEAD_MAX];
 	size_t len, n;
@@ -115,12 +117,12 @@ int ghost_data_fill(struct mem_image *m, uint64_t id, uint32_t number, int image
 	f.size = g.size;
 	for (size_t i = 0; i < n; i++)
 		if (e[i].chunk != MEM_ZERO)
-			add_run(&f, e[i].addr, e[i].addr + (uint64_t)e[i].npages * MEM_PAGE);
+			ghost_add_run(&f, e[i].addr, e[i].addr + (uint64_t)e[i].npages * MEM_PAGE);
 	f.out = openat(out_fd, criu_ghost_name(number, name), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (f.out < 0 || pwrite_all(f.out, head, len, 0) || write_frame(&f, len))
+	if (f.out < 0 || pwrite_all(f.out, head, len, 0) || ghost_write_frame(&f, len))
 		rc = err_sys(err, errno, "cannot write image %s", name);
 	else
-		rc = fill(&f, m, id, opts, err);
+		rc = ghost_write_data(&f, m, id, opts, err);
 	if (f.out >= 0)
 		close(f.out);
 	free(f.v);

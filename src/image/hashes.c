@@ -1,12 +1,13 @@
-/* The file "hashes": an XXH3-128 of every data page in the order of the extents, for an increment whose kernel cannot
- * tell which pages were written. 128 bits: pages are compared with what stood at the same place only, so that even a
+/* The file "hashes": an XXH3-128 of every data page, in the order of the extents. An increment uses it if the kernel
+ * cannot tell which pages were written. A page is compared with the page at the same address only: with 128 bits, a
  * site that compares 10^16 pages misses a change with a probability of 10^-22; with 64 bits it would be 10^-3. The hash
- * is not cryptographic: a job could make colliding pages on purpose and would damage nobody's memory but its own.
+ * is not cryptographic: a job could make colliding pages on purpose, and would damage no memory but its own.
  *
- *   header  32   magic "FSCHEDMH", u32 version, u32 0, u64 pages, u64 0
- *   sum     16   of "image", to which they belong
- *   hash    16   each
- *   sum     16   XXH3-128 of all before
+ *   record  bytes  content
+ *   header  32     magic "FSCHEDMH", u32 version, u32 0, u64 pages, u64 0
+ *   sum     16     the checksum at the end of the "image" to which the hashes belong
+ *   hash    16     of a page: u64 low, u64 high
+ *   sum     16     XXH3-128 of all bytes before
  */
 #include "image/image_internal.h"
 

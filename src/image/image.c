@@ -9,8 +9,6 @@
 
 #include "base/util.h"
 
-#define IMAGE_MAX (UINT64_C(16) << 30) /* of "image" and of "hashes": of a memory of a few terabytes */
-
 char *mem_file_name(const struct mem_file *f, char buf[MEM_NAME_MAX])
 {
 	snprintf(buf, MEM_NAME_MAX, "chunks-%06u-%u", f->epoch, f->index);
@@ -30,51 +28,7 @@ bool mem_is_chunk_file(const char *name)
 	return strcmp(mem_file_name(&f, again), name) == 0;
 }
 
-int mem_pread(int fd, void *buf, size_t len, uint64_t off)
-{
-	uint8_t *p = buf;
-
-	while (len > 0) {
-		ssize_t n = pread(fd, p, len, (off_t)off);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n == 0)
-			errno = ENODATA;
-		if (n <= 0)
-			return -1;
-		p += n;
-		off += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
-/* A whole regular file; *buf is the caller's. */
-static int read_whole(int dirfd, const char *name, uint8_t **buf, size_t *len, struct err *err)
-{
-	cleanup_close int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	struct stat st;
-
-	*buf = NULL;
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_sys(err, errno, "cannot read memory/%s", name);
-	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size > IMAGE_MAX)
-		return err_set(err, EBADMSG, "memory/%s is no file of a memory image", name);
-	*len = (size_t)st.st_size;
-	*buf = malloc(*len + 1);
-	if (!*buf)
-		return err_sys(err, ENOMEM, "cannot read memory/%s", name);
-	if (mem_pread(fd, *buf, *len, 0) < 0) {
-		err_sys(err, errno, "cannot read memory/%s", name);
-		free(*buf);
-		*buf = NULL;
-		return -1;
-	}
-	return 0;
-}
-
-static int open_chunk_file(const struct mem_image *m, size_t i, struct err *err)
+static int image_open_chunk_file(const struct mem_image *m, size_t i, struct err *err)
 {
 	const struct mem_file *f = &m->l.files[i];
 	char name[MEM_NAME_MAX];
@@ -84,7 +38,7 @@ static int open_chunk_file(const struct mem_image *m, size_t i, struct err *err)
 	if (m->fds[i] < 0 || fstat(m->fds[i], &st) < 0)
 		return err_sys(err, errno, "cannot read memory/%s", name);
 	if (!S_ISREG(st.st_mode))
-		return err_set(err, EBADMSG, "memory/%s is no regular file", name);
+		return err_set(err, EBADMSG, "memory/%s is not a regular file", name);
 	if ((uint64_t)st.st_size != f->size)
 		return err_set(err, EBADMSG, "memory/%s is damaged: it has %llu bytes instead of %llu", name,
 			       (unsigned long long)st.st_size, (unsigned long long)f->size);
@@ -99,21 +53,21 @@ int mem_image_open_direct(const struct mem_image *m, uint32_t file)
 		      O_RDONLY | O_DIRECT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 }
 
-static int open_image(struct mem_image *m, struct err *err)
+static int image_load(struct mem_image *m, struct err *err)
 {
 	cleanup_free uint8_t *buf = NULL;
 	size_t len;
 
 	if (m->dirfd < 0)
 		return err_sys(err, errno, "cannot open the directory of the memory image");
-	if (read_whole(m->dirfd, MEM_IMAGE_FILE, &buf, &len, err) < 0 || mem_layout_parse(buf, len, &m->l, err) < 0)
+	if (mem_read_file(m->dirfd, MEM_IMAGE_FILE, &buf, &len, err) < 0 || mem_layout_parse(buf, len, &m->l, err) < 0)
 		return -1;
 	mem_image_sum(buf, len, m->sum);
 	m->fds = xmalloc((m->l.n_files + 1) * sizeof(*m->fds));
 	for (size_t i = 0; i < m->l.n_files; i++)
 		m->fds[i] = -1;
 	for (size_t i = 0; i < m->l.n_files; i++)
-		if (open_chunk_file(m, i, err) < 0)
+		if (image_open_chunk_file(m, i, err) < 0)
 			return -1;
 	return 0;
 }
@@ -123,7 +77,7 @@ struct mem_image *mem_image_open(int dirfd, struct err *err)
 	struct mem_image *m = xcalloc(1, sizeof(*m));
 
 	m->dirfd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (open_image(m, err) == 0)
+	if (image_load(m, err) == 0)
 		return m;
 	mem_image_close(m);
 	return NULL;
@@ -152,7 +106,7 @@ int mem_image_load_hashes(struct mem_image *m, struct err *err)
 
 	if (m->hashes)
 		return 0;
-	if (read_whole(m->dirfd, MEM_HASH_FILE, &buf, &len, err) < 0)
+	if (mem_read_file(m->dirfd, MEM_HASH_FILE, &buf, &len, err) < 0)
 		return -1;
 	if (!m->page_base)
 		m->page_base = mem_layout_page_bases(&m->l);
@@ -192,8 +146,8 @@ const struct mem_extent *mem_image_extents(const struct mem_image *m, uint64_t i
 	return s ? &m->l.extents[s->first] : NULL;
 }
 
-/* Pages of the extent that no other one before it has; seen: of each chunk, a bit for each page. */
-static unsigned new_pages(const struct mem_extent *e, uint64_t *seen)
+/* The number of pages of the extent to which no extent before referred. seen: per chunk, a bit for each page. */
+static unsigned image_count_new_pages(const struct mem_extent *e, uint64_t *seen)
 {
 	const uint64_t bits = (e->npages == MEM_CHUNK_PAGES ? ~UINT64_C(0) : (UINT64_C(1) << e->npages) - 1) << e->first;
 	const unsigned n = (unsigned)__builtin_popcountll(bits & ~seen[e->chunk]);
@@ -207,11 +161,11 @@ void mem_image_totals(const struct mem_image *m, struct mem_totals *t)
 	const struct mem_layout *l = &m->l;
 	cleanup_free uint64_t *seen = xcalloc(l->n_chunks + 1, sizeof(*seen));
 
-	_Static_assert(MEM_CHUNK_PAGES == 64, "a bit for each page");
+	_Static_assert(MEM_CHUNK_PAGES == 64, "seen has a bit for each page");
 	memset(t, 0, sizeof(*t));
 	for (size_t i = 0; i < l->n_extents; i++) {
 		const struct mem_extent *e = &l->extents[i];
-		uint64_t bytes = (uint64_t)(e->chunk == MEM_ZERO ? e->npages : new_pages(e, seen)) * MEM_PAGE;
+		uint64_t bytes = (uint64_t)(e->chunk == MEM_ZERO ? e->npages : image_count_new_pages(e, seen)) * MEM_PAGE;
 
 		t->pages += bytes;
 		if (e->chunk == MEM_ZERO)
@@ -228,49 +182,4 @@ void mem_image_totals(const struct mem_image *m, struct mem_totals *t)
 	for (size_t i = 0; i < l->n_chunks; i++)
 		if (l->files[l->chunks[i].file].epoch != l->epoch)
 			t->older_used += l->chunks[i].stored;
-}
-
-size_t mem_layout_run(const struct mem_layout *l, const uint32_t *chunks, size_t n, uint64_t max, uint64_t *end)
-{
-	const struct mem_chunk *c = &l->chunks[chunks[0]];
-	size_t i = 1;
-
-	*end = c->offset + c->stored;
-	while (i < n && l->chunks[chunks[i]].file == c->file && l->chunks[chunks[i]].offset == *end &&
-	       *end + l->chunks[chunks[i]].stored - c->offset <= max)
-		*end += l->chunks[chunks[i++]].stored;
-	return i;
-}
-
-/* ---- a few pages ------------------------------------------------------- */
-
-int mem_image_read(struct mem_image *m, uint64_t id, uint64_t addr, void *buf, size_t len, struct err *err)
-{
-	const struct mem_space *s = mem_layout_space(&m->l, id);
-	struct mem_chunk_reader r;
-	uint8_t *out = buf;
-	uint64_t end = addr + len;
-	int rc = 0;
-
-	mem_chunk_reader_init(&r, m);
-	for (size_t i = s ? mem_layout_seek(&m->l, s, addr) : 0; rc == 0 && addr < end; i++) {
-		const struct mem_extent *e = &m->l.extents[i];
-		uint64_t stop;
-
-		if (!s || i >= s->first + s->count || e->addr > addr) {
-			rc = err_set(err, ENODATA, "the memory image does not hold address 0x%llx of %llu",
-				     (unsigned long long)addr, (unsigned long long)id);
-			break;
-		}
-		stop = e->addr + (uint64_t)e->npages * MEM_PAGE;
-		stop = stop < end ? stop : end;
-		if (e->chunk == MEM_ZERO)
-			memset(out, 0, stop - addr);
-		else if ((rc = mem_chunk_read(&r, e->chunk, err)) == 0)
-			memcpy(out, r.pages + (uint64_t)e->first * MEM_PAGE + (addr - e->addr), stop - addr);
-		out += stop - addr;
-		addr = stop;
-	}
-	mem_chunk_reader_free(&r);
-	return rc;
 }

@@ -8,15 +8,15 @@
 
 struct verify {
 	struct mem_image *m;
-	int *direct; /* of each file; -1: not looked at, or not to be had */
+	int *direct; /* of each file: descriptor with O_DIRECT; -1: the file is not verified, or not supported */
 	struct mem_team team;
-	uint32_t *chunks; /* that are looked at, ascending */
+	uint32_t *chunks; /* to verify, ascending */
 	size_t n_chunks;
 	atomic_size_t next; /* index into chunks */
 	bool deep;
 };
 
-/* Chunks that lie one behind the other. */
+/* v->chunks[from .. to - 1], which lie one behind the other in a file. */
 static int verify_run(struct verify *v, struct mem_chunk_reader *r, size_t from, size_t to, struct err *err)
 {
 	for (size_t i = from; i < to && mem_team_goes_on(&v->team); i++)
@@ -25,7 +25,7 @@ static int verify_run(struct verify *v, struct mem_chunk_reader *r, size_t from,
 	return 0;
 }
 
-static int verify_turn(struct verify *v, struct mem_chunk_reader *r, size_t from, size_t to, struct err *err)
+static int verify_batch(struct verify *v, struct mem_chunk_reader *r, size_t from, size_t to, struct err *err)
 {
 	const struct mem_layout *l = &v->m->l;
 	uint64_t end;
@@ -53,13 +53,14 @@ static int verify_thread(void *arg, int i, struct err *err)
 
 	(void)i;
 	mem_chunk_reader_init(&r, v->m);
-	while (rc == 0 && (from = atomic_fetch_add(&v->next, MEM_TURN)) < v->n_chunks)
-		rc = verify_turn(v, &r, from, from + MEM_TURN < v->n_chunks ? from + MEM_TURN : v->n_chunks, err);
+	while (rc == 0 && (from = atomic_fetch_add(&v->next, MEM_BATCH_CHUNKS)) < v->n_chunks)
+		rc = verify_batch(v, &r, from,
+				  from + MEM_BATCH_CHUNKS < v->n_chunks ? from + MEM_BATCH_CHUNKS : v->n_chunks, err);
 	mem_chunk_reader_free(&r);
 	return rc;
 }
 
-static bool wanted(const struct mem_layout *l, uint32_t file, enum mem_verify what)
+static bool verify_wants_file(const struct mem_layout *l, uint32_t file, enum mem_verify what)
 {
 	return l->files[file].epoch == l->epoch || what != MEM_VERIFY_OWN;
 }
@@ -73,12 +74,12 @@ int mem_image_verify(struct mem_image *m, enum mem_verify what, int threads, str
 	v.chunks = xmalloc((l->n_chunks + 1) * sizeof(*v.chunks));
 	v.direct = xmalloc((l->n_files + 1) * sizeof(*v.direct));
 	for (uint32_t i = 0; i < l->n_files; i++) {
-		v.direct[i] = wanted(l, i, what) ? mem_image_open_direct(m, i) : -1;
-		if (wanted(l, i, what))
+		v.direct[i] = verify_wants_file(l, i, what) ? mem_image_open_direct(m, i) : -1;
+		if (verify_wants_file(l, i, what))
 			posix_fadvise(m->fds[i], 0, 0, POSIX_FADV_DONTNEED);
 	}
 	for (size_t i = 0; i < l->n_chunks; i++)
-		if (wanted(l, l->chunks[i].file, what))
+		if (verify_wants_file(l, l->chunks[i].file, what))
 			v.chunks[v.n_chunks++] = (uint32_t)i;
 	mem_team_init(&v.team, NULL);
 	rc = mem_team_run(&v.team, mem_threads(threads), 0, verify_thread, &v, err);

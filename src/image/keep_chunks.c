@@ -1,4 +1,4 @@
-/* Which chunk files of the previous image stay in use. */
+/* The keep_chunks stage: decides which chunk files of the previous image stay in use. */
 #include "image/writer_internal.h"
 
 #include <string.h>
@@ -6,52 +6,52 @@
 
 #include "base/util.h"
 
-static void count_used(const struct drafts *d, uint32_t *used)
+static void keep_count_used(const struct drafts *d, uint32_t *used)
 {
 	for (size_t i = 0; i < d->n; i++)
 		if (d->v[i].kind == DRAFT_OLD)
 			used[d->v[i].chunk] += d->v[i].npages;
 }
 
-struct use {
+struct file_use {
 	size_t file;
 	uint64_t bytes;
 };
 
-static int most_used_first(const void *a, const void *b)
+static int keep_by_use(const void *a, const void *b)
 {
-	const struct use *x = a, *y = b;
+	const struct file_use *x = a, *y = b;
 
 	return x->bytes != y->bytes ? (x->bytes > y->bytes ? -1 : 1) : 0;
 }
 
-/* Bytes of each file that are still wanted. */
-static struct use *files_by_use(const struct writer *w)
+/* The number of bytes of each file to which drafts refer, the largest first. To be freed. */
+static struct file_use *keep_files_by_use(const struct writer *w)
 {
 	const struct mem_layout *l = &w->o->previous->l;
 	cleanup_free uint32_t *used = xcalloc(l->n_chunks + 1, sizeof(*used));
-	struct use *use = xcalloc(l->n_files + 1, sizeof(*use));
+	struct file_use *file_use = xcalloc(l->n_files + 1, sizeof(*file_use));
 
-	count_used(&w->planned, used);
+	keep_count_used(&w->planned, used);
 	for (int i = 0; i < w->threads; i++)
-		count_used(&w->drains[i].drafts, used);
+		keep_count_used(&w->drains[i].drafts, used);
 	for (size_t i = 0; i < l->n_files; i++)
-		use[i].file = i;
+		file_use[i].file = i;
 	for (size_t i = 0; i < l->n_chunks; i++) {
 		const struct mem_chunk *c = &l->chunks[i];
-		struct use *u = &use[c->file];
+		struct file_use *u = &file_use[c->file];
 
-		/* Any extent of a space may refer to any page, so more than npages uses are possible. */
+		/* Several extents may refer to the same page, so used may be more than npages. */
 		u->bytes += (uint64_t)c->stored * (used[i] < c->npages ? used[i] : c->npages) / c->npages;
 		if (used[i] > 0 && u->bytes == 0)
 			u->bytes = 1;
 	}
-	qsort(use, l->n_files, sizeof(*use), most_used_first);
-	return use;
+	qsort(file_use, l->n_files, sizeof(*file_use), keep_by_use);
+	return file_use;
 }
 
-/* A link that cannot be made (another file system, too many links) is no failure: the pages are written again. */
-static bool keep_file(const struct writer *w, size_t i, uint64_t used)
+/* False also if the link cannot be made (another file system, too many links): then the pages are stored again. */
+static bool keep_link_file(const struct writer *w, size_t i, uint64_t used)
 {
 	const struct mem_image *m = w->o->previous;
 	const struct mem_file *f = &m->l.files[i];
@@ -63,8 +63,8 @@ static bool keep_file(const struct writer *w, size_t i, uint64_t used)
 	return linkat(m->dirfd, name, w->dirfd, name, 0) == 0;
 }
 
-/* Drafts that refer to files which are not kept become pieces. */
-static void rewrite_rest(struct writer *w, struct drafts *d)
+/* Turns drafts that refer to files which are not kept into pieces. */
+static void keep_rewrite_rest(struct writer *w, struct drafts *d)
 {
 	const struct mem_layout *l = &w->o->previous->l;
 	size_t kept = 0;
@@ -85,8 +85,8 @@ static void rewrite_rest(struct writer *w, struct drafts *d)
 	d->n = kept;
 }
 
-/* Each chunk is then decoded once, or once per thread. */
-static int by_chunk(const void *a, const void *b)
+/* In this order each chunk is decoded once, or once per thread. */
+static int keep_by_chunk(const void *a, const void *b)
 {
 	const struct piece *x = a, *y = b;
 
@@ -95,27 +95,25 @@ static int by_chunk(const void *a, const void *b)
 	return x->first < y->first ? -1 : x->first > y->first;
 }
 
-int writer_settle(struct writer *w, struct err *err)
+void writer_keep_chunks(struct writer *w)
 {
-	cleanup_free struct use *use = NULL;
+	cleanup_free struct file_use *file_use = NULL;
 	size_t n;
 
-	(void)err;
 	w->pieces.n = 0;
 	if (!w->o->previous)
-		return 0;
+		return;
 	n = w->o->previous->l.n_files;
-	use = files_by_use(w);
+	file_use = keep_files_by_use(w);
 	w->keep = xcalloc(n + 1, sizeof(*w->keep));
 	for (size_t i = 0; i < n && w->linked < w->o->older_files; i++)
-		if (keep_file(w, use[i].file, use[i].bytes)) {
-			w->keep[use[i].file] = true;
+		if (keep_link_file(w, file_use[i].file, file_use[i].bytes)) {
+			w->keep[file_use[i].file] = true;
 			w->linked++;
 		}
-	rewrite_rest(w, &w->planned);
+	keep_rewrite_rest(w, &w->planned);
 	for (int i = 0; i < w->threads; i++)
-		rewrite_rest(w, &w->drains[i].drafts);
+		keep_rewrite_rest(w, &w->drains[i].drafts);
 	if (w->pieces.n > 0)
-		qsort(w->pieces.v, w->pieces.n, sizeof(*w->pieces.v), by_chunk);
-	return 0;
+		qsort(w->pieces.v, w->pieces.n, sizeof(*w->pieces.v), keep_by_chunk);
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/util.h"
 #include "image/ranges.h"
 
@@ -26,30 +27,19 @@ void drafts_add(struct drafts *d, const struct draft *one)
 
 void drafts_push(struct drafts *d, const struct draft *one)
 {
-	if (d->n == d->room) {
-		d->room = d->room ? d->room * 2 : 1024;
-		d->v = xrealloc(d->v, d->room * sizeof(*d->v));
-	}
+	array_reserve(d->v, d->n, d->room);
 	d->v[d->n++] = *one;
 }
 
 void pieces_add(struct pieces *p, const struct piece *one)
 {
-	if (p->n == p->room) {
-		p->room = p->room ? p->room * 2 : 256;
-		p->v = xrealloc(p->v, p->room * sizeof(*p->v));
-	}
+	array_reserve(p->v, p->n, p->room);
 	p->v[p->n++] = *one;
 }
 
 /* ---- the work, sorted -------------------------------------------------- */
 
-static uint64_t range_end(const struct mem_range *r)
-{
-	return r->addr + r->npages * MEM_PAGE;
-}
-
-static int by_place(const void *a, const void *b)
+static int plan_by_place(const void *a, const void *b)
 {
 	const struct mem_range *x = a, *y = b;
 
@@ -58,24 +48,24 @@ static int by_place(const void *a, const void *b)
 	return x->addr < y->addr ? -1 : x->addr > y->addr;
 }
 
-/* Sorted already: ascending, aligned, no overlap. */
-static int check_ranges(const struct mem_range *v, size_t n, const char *what, struct err *err)
+/* Checks that ranges are aligned, ascending and do not overlap. */
+static int plan_check_ranges(const struct mem_range *v, size_t n, const char *what, struct err *err)
 {
 	for (size_t i = 0; i < n; i++) {
 		const struct mem_range *r = &v[i];
 
 		if (r->addr % MEM_PAGE != 0 || r->npages == 0 || r->addr > ADDR_MAX ||
 		    r->npages > (ADDR_MAX - r->addr) / MEM_PAGE)
-			return err_set(err, EINVAL, "%s: no range of pages: 0x%llx + %llu pages", what,
+			return err_set(err, EINVAL, "%s: 0x%llx + %llu pages is not a valid range", what,
 				       (unsigned long long)r->addr, (unsigned long long)r->npages);
-		if (i > 0 && (v[i - 1].id > r->id || (v[i - 1].id == r->id && range_end(&v[i - 1]) > r->addr)))
+		if (i > 0 && (v[i - 1].id > r->id || (v[i - 1].id == r->id && mem_range_end(&v[i - 1]) > r->addr)))
 			return err_set(err, EINVAL, "%s: ranges overlap or are not ascending at 0x%llx of %llu", what,
 				       (unsigned long long)r->addr, (unsigned long long)r->id);
 	}
 	return 0;
 }
 
-static void collect_ids(struct writer *w)
+static void plan_collect_ids(struct writer *w)
 {
 	w->ids = xmalloc((w->n_work + 1) * sizeof(*w->ids));
 	for (size_t i = 0; i < w->n_work; i++)
@@ -83,20 +73,20 @@ static void collect_ids(struct writer *w)
 			w->ids[w->n_ids++] = w->work[i].id;
 }
 
-/* What other spaces have is taken out of the work. */
-static void leave_out_same(struct writer *w)
+/* Removes fork-shared pages from the work. */
+static void plan_leave_out_fork_shared(struct writer *w)
 {
 	struct mem_ranges rest = { 0 };
 
-	mem_ranges_without(&rest, w->work, w->n_work, w->o->same->v, w->o->same->n);
+	mem_ranges_without(&rest, w->work, w->n_work, w->o->fork_shared->v, w->o->fork_shared->n);
 	free(w->work);
 	w->work = rest.v;
 	w->n_work = rest.n;
 }
 
-/* ---- what need not be read --------------------------------------------- */
+/* ---- which pages must be read ------------------------------------------ */
 
-static void must_read(struct writer *w, uint32_t space, uint64_t addr, uint64_t end)
+static void plan_read(struct writer *w, uint32_t space, uint64_t addr, uint64_t end)
 {
 	const struct piece p = { .addr = addr, .npages = (end - addr) / MEM_PAGE, .space = space, .chunk = MEM_ZERO };
 
@@ -104,7 +94,7 @@ static void must_read(struct writer *w, uint32_t space, uint64_t addr, uint64_t 
 		pieces_add(&w->pieces, &p);
 }
 
-static void take_old(struct writer *w, uint32_t space, size_t extent, uint64_t addr, uint64_t end)
+static void plan_reuse(struct writer *w, uint32_t space, size_t extent, uint64_t addr, uint64_t end)
 {
 	const struct mem_image *m = w->o->previous;
 	const struct mem_extent *e = &m->l.extents[extent];
@@ -123,7 +113,7 @@ static void take_old(struct writer *w, uint32_t space, size_t extent, uint64_t a
 	drafts_add(&w->planned, &d);
 }
 
-/* [addr, end) is clean: what the previous image has of it is taken from there. */
+/* [addr, end) is clean: pages that the previous image has are not read. */
 static void plan_clean(struct writer *w, uint32_t space, uint64_t addr, uint64_t end)
 {
 	const struct mem_layout *l = &w->o->previous->l;
@@ -136,41 +126,41 @@ static void plan_clean(struct writer *w, uint32_t space, uint64_t addr, uint64_t
 		if (e->addr >= end)
 			break;
 		if (e->addr > addr) {
-			must_read(w, space, addr, e->addr);
+			plan_read(w, space, addr, e->addr);
 			addr = e->addr;
 		}
 		stop = stop < end ? stop : end;
-		take_old(w, space, i, addr, stop);
+		plan_reuse(w, space, i, addr, stop);
 		addr = stop;
 	}
-	must_read(w, space, addr, end);
+	plan_read(w, space, addr, end);
 }
 
-/* clean: the first range that may reach into this one; moved on. */
+/* *clean: index of the first clean range that may overlap r; it is advanced. */
 static void plan_range(struct writer *w, uint32_t space, const struct mem_range *r, size_t *clean)
 {
 	const struct mem_write_opts *o = w->o;
-	uint64_t addr = r->addr, end = range_end(r);
+	uint64_t addr = r->addr, end = mem_range_end(r);
 
 	while (*clean < o->n_clean) {
 		const struct mem_range *c = &o->clean[*clean];
 		uint64_t from, to;
 
-		if (c->id < r->id || (c->id == r->id && range_end(c) <= addr)) {
+		if (c->id < r->id || (c->id == r->id && mem_range_end(c) <= addr)) {
 			++*clean;
 			continue;
 		}
 		if (c->id > r->id || c->addr >= end)
 			break;
 		from = c->addr > addr ? c->addr : addr;
-		to = range_end(c) < end ? range_end(c) : end;
-		must_read(w, space, addr, from);
+		to = mem_range_end(c) < end ? mem_range_end(c) : end;
+		plan_read(w, space, addr, from);
 		plan_clean(w, space, from, to);
 		addr = to;
 		if (to == end)
 			break;
 	}
-	must_read(w, space, addr, end);
+	plan_read(w, space, addr, end);
 }
 
 int writer_plan(struct writer *w, const struct mem_range *work, size_t n, struct err *err)
@@ -182,16 +172,16 @@ int writer_plan(struct writer *w, const struct mem_range *work, size_t n, struct
 	if (n > 0)
 		memcpy(w->work, work, n * sizeof(*work));
 	w->n_work = n;
-	qsort(w->work, n, sizeof(*w->work), by_place);
-	if (check_ranges(w->work, n, "pages to save", err) < 0)
+	qsort(w->work, n, sizeof(*w->work), plan_by_place);
+	if (plan_check_ranges(w->work, n, "pages to save", err) < 0)
 		return -1;
-	if (w->o->previous && check_ranges(w->o->clean, w->o->n_clean, "clean pages", err) < 0)
+	if (w->o->previous && plan_check_ranges(w->o->clean, w->o->n_clean, "clean pages", err) < 0)
 		return -1;
-	collect_ids(w);
-	if (w->o->same) {
-		if (check_ranges(w->o->same->v, w->o->same->n, "pages in common", err) < 0)
+	plan_collect_ids(w);
+	if (w->o->fork_shared) {
+		if (plan_check_ranges(w->o->fork_shared->v, w->o->fork_shared->n, "fork-shared pages", err) < 0)
 			return -1;
-		leave_out_same(w);
+		plan_leave_out_fork_shared(w);
 	}
 	for (size_t i = 0; i < w->n_work; i++) {
 		while (w->ids[space] != w->work[i].id)
@@ -199,7 +189,7 @@ int writer_plan(struct writer *w, const struct mem_range *work, size_t n, struct
 		if (w->o->previous)
 			plan_range(w, space, &w->work[i], &clean);
 		else
-			must_read(w, space, w->work[i].addr, range_end(&w->work[i]));
+			plan_read(w, space, w->work[i].addr, mem_range_end(&w->work[i]));
 	}
 	return 0;
 }

@@ -2,32 +2,27 @@
 
 #include <stdbool.h>
 
+#include "base/array.h"
 #include "base/util.h"
 
-static uint64_t end_of(const struct mem_range *r)
-{
-	return r->addr + r->npages * MEM_PAGE;
-}
-
-static void put(struct mem_ranges *r, uint64_t id, uint64_t start, uint64_t end, bool join)
+static void ranges_put(struct mem_ranges *r, uint64_t id, uint64_t start, uint64_t end, bool join)
 {
 	struct mem_range *last = r->n ? &r->v[r->n - 1] : NULL;
 
 	if (start >= end)
 		return;
 	r->pages += (end - start) / MEM_PAGE;
-	if (join && last && last->id == id && end_of(last) == start) {
+	if (join && last && last->id == id && mem_range_end(last) == start) {
 		last->npages += (end - start) / MEM_PAGE;
 		return;
 	}
-	if (r->n == r->room)
-		r->v = xrealloc(r->v, (r->room = r->room ? 2 * r->room : 256) * sizeof(*r->v));
+	array_reserve(r->v, r->n, r->room);
 	r->v[r->n++] = (struct mem_range){ id, start, (end - start) / MEM_PAGE };
 }
 
 void mem_ranges_add(struct mem_ranges *r, uint64_t id, uint64_t start, uint64_t end)
 {
-	put(r, id, start, end, true);
+	ranges_put(r, id, start, end, true);
 }
 
 void mem_ranges_free(struct mem_ranges *r)
@@ -36,36 +31,36 @@ void mem_ranges_free(struct mem_ranges *r)
 	*r = (struct mem_ranges){ 0 };
 }
 
-/* b lies wholly before the address. */
-static bool before(const struct mem_range *b, uint64_t id, uint64_t addr)
+/* True if b ends at or before the address. */
+static bool range_before(const struct mem_range *b, uint64_t id, uint64_t addr)
 {
-	return b->id < id || (b->id == id && end_of(b) <= addr);
+	return b->id < id || (b->id == id && mem_range_end(b) <= addr);
 }
 
-/* Cuts every range of a where one of b begins or ends, and hands the pieces inside of b, or those outside, to out. */
-static void cut(struct mem_ranges *out, const struct mem_range *a, size_t n_a, const struct mem_range *b, size_t n_b,
-		bool inside)
+/* Cuts every range of a where one of b begins or ends, and appends the pieces inside b, or those outside b, to out. */
+static void ranges_cut(struct mem_ranges *out, const struct mem_range *a, size_t n_a, const struct mem_range *b,
+		       size_t n_b, bool inside)
 {
 	size_t k = 0;
 
 	for (size_t i = 0; i < n_a; i++) {
-		uint64_t at = a[i].addr, end = end_of(&a[i]);
+		uint64_t at = a[i].addr, end = mem_range_end(&a[i]);
 		bool join = false;
 
 		while (at < end) {
 			uint64_t stop = end;
 			bool in;
 
-			while (k < n_b && before(&b[k], a[i].id, at))
+			while (k < n_b && range_before(&b[k], a[i].id, at))
 				k++;
 			in = k < n_b && b[k].id == a[i].id && b[k].addr <= at;
 			if (in)
-				stop = end_of(&b[k]);
+				stop = mem_range_end(&b[k]);
 			else if (k < n_b && b[k].id == a[i].id)
 				stop = b[k].addr;
 			stop = stop < end ? stop : end;
 			if (in == inside)
-				put(out, a[i].id, at, stop, join);
+				ranges_put(out, a[i].id, at, stop, join);
 			join |= in == inside;
 			at = stop;
 		}
@@ -75,16 +70,16 @@ static void cut(struct mem_ranges *out, const struct mem_range *a, size_t n_a, c
 void mem_ranges_without(struct mem_ranges *out, const struct mem_range *a, size_t n_a, const struct mem_range *b,
 			size_t n_b)
 {
-	cut(out, a, n_a, b, n_b, false);
+	ranges_cut(out, a, n_a, b, n_b, false);
 }
 
 void mem_ranges_common(struct mem_ranges *out, const struct mem_range *a, size_t n_a, const struct mem_range *b,
 		       size_t n_b)
 {
-	cut(out, a, n_a, b, n_b, true);
+	ranges_cut(out, a, n_a, b, n_b, true);
 }
 
-static void pages_of(struct mem_ranges *there, const struct mem_image *m)
+static void ranges_of_image(struct mem_ranges *there, const struct mem_image *m)
 {
 	size_t n_spaces = 0;
 	const struct mem_space *s = m ? mem_image_spaces(m, &n_spaces) : NULL;
@@ -102,7 +97,7 @@ void mem_ranges_in_image(struct mem_ranges *out, const struct mem_range *v, size
 {
 	struct mem_ranges there = { 0 };
 
-	pages_of(&there, m);
+	ranges_of_image(&there, m);
 	mem_ranges_common(out, v, n, there.v, there.n);
 	mem_ranges_free(&there);
 }
@@ -111,7 +106,7 @@ void mem_ranges_not_in_image(struct mem_ranges *out, const struct mem_range *v, 
 {
 	struct mem_ranges there = { 0 };
 
-	pages_of(&there, m);
+	ranges_of_image(&there, m);
 	mem_ranges_without(out, v, n, there.v, there.n);
 	mem_ranges_free(&there);
 }

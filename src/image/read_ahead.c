@@ -1,19 +1,19 @@
-/* Chunks on their way into the page cache before anybody reads them. */
+/* Reads chunks into the page cache before they are needed. */
 #include "image/image_internal.h"
 
 #include <fcntl.h>
 
 #include "base/util.h"
 
-#define STEP (4u << 20) /* bytes that are asked for at a time */
+#define STEP (4u << 20) /* bytes per request */
 
 struct step {
 	int fd;
 	uint64_t end;
 };
 
-/* Until the last byte of a step is there. */
-static void await(const struct step *s)
+/* Waits until the last byte of a step is in the page cache. */
+static void read_ahead_wait(const struct step *s)
 {
 	uint8_t byte;
 
@@ -21,8 +21,8 @@ static void await(const struct step *s)
 		mem_pread(s->fd, &byte, 1, s->end - 1);
 }
 
-/* Two steps are on their way at a time: the disk is busy, and what others want from it meanwhile waits for
- * milliseconds. All at once, they would wait for the end: a file of a few bytes that the restore needs took as long as
+/* Two steps are in flight at a time. This keeps the disk busy, and reads of others wait for milliseconds only. If all
+ * were requested at once, these would wait for the end: a file of a few bytes that the restore needs took as long as
  * the whole image. */
 void mem_image_read_ahead(const struct mem_image *m, uint64_t max)
 {
@@ -41,8 +41,8 @@ void mem_image_read_ahead(const struct mem_image *m, uint64_t max)
 			return;
 		max -= s.end - c->offset;
 		posix_fadvise(s.fd, (off_t)c->offset, (off_t)(s.end - c->offset), POSIX_FADV_WILLNEED);
-		await(&before);
+		read_ahead_wait(&before);
 		before = s;
 	}
-	await(&before);
+	read_ahead_wait(&before);
 }

@@ -1,4 +1,4 @@
-/* Hands the pages of an image out, chunk by chunk. */
+/* Hands the pages of an image out to a sink, chunk by chunk. */
 #include "image/image.h"
 #include "image/image_internal.h"
 
@@ -15,24 +15,25 @@ struct part {
 	uint16_t first;
 };
 
-struct fill {
+struct page_read {
 	struct mem_image *m;
 	const struct mem_sink *sink;
 	struct mem_team team;
 	struct part *parts; /* ascending by chunk; those of zeros last */
 	size_t n_parts, n_data;
-	uint32_t *chunks; /* that have parts */
-	size_t *begin;    /* of each: its first part; one more at the end */
+	uint32_t *chunks; /* that have wanted parts */
+	size_t *begin;    /* per chunk: index of its first part; one more at the end */
 	size_t n_chunks;
 	atomic_size_t next; /* index into chunks */
 	atomic_uint_fast64_t read, pages, zero;
 };
 
-/* ---- what is wanted ---------------------------------------------------- */
+/* ---- which pages are wanted -------------------------------------------- */
 
 typedef void part_fn(void *arg, const struct part *p);
 
-static void cut(const struct mem_space *s, const struct mem_extent *e, uint64_t from, uint64_t to, part_fn *fn, void *arg)
+static void read_clip_extent(const struct mem_space *s, const struct mem_extent *e, uint64_t from, uint64_t to,
+			     part_fn *fn, void *arg)
 {
 	uint64_t end = e->addr + (uint64_t)e->npages * MEM_PAGE, addr = e->addr > from ? e->addr : from,
 		 stop = end < to ? end : to;
@@ -46,18 +47,18 @@ static void cut(const struct mem_space *s, const struct mem_extent *e, uint64_t 
 	fn(arg, &p);
 }
 
-static void each_part_of(const struct mem_layout *l, const struct mem_space *s, uint64_t from, uint64_t to, part_fn *fn,
-			 void *arg)
+static void read_each_part_of(const struct mem_layout *l, const struct mem_space *s, uint64_t from, uint64_t to,
+			      part_fn *fn, void *arg)
 {
 	for (size_t i = mem_layout_seek(l, s, from); i < s->first + s->count && l->extents[i].addr < to; i++)
-		cut(s, &l->extents[i], from, to, fn, arg);
+		read_clip_extent(s, &l->extents[i], from, to, fn, arg);
 }
 
-static void each_part(const struct mem_layout *l, const struct mem_read_opts *o, part_fn *fn, void *arg)
+static void read_each_part(const struct mem_layout *l, const struct mem_read_opts *o, part_fn *fn, void *arg)
 {
 	if (!o || !o->only) {
 		for (size_t i = 0; i < l->n_spaces; i++)
-			each_part_of(l, &l->spaces[i], 0, UINT64_MAX, fn, arg);
+			read_each_part_of(l, &l->spaces[i], 0, UINT64_MAX, fn, arg);
 		return;
 	}
 	for (size_t i = 0; i < o->n_only; i++) {
@@ -65,42 +66,42 @@ static void each_part(const struct mem_layout *l, const struct mem_read_opts *o,
 		const struct mem_space *s = mem_layout_space(l, r->id);
 
 		if (s)
-			each_part_of(l, s, r->addr, r->addr + r->npages * MEM_PAGE, fn, arg);
+			read_each_part_of(l, s, r->addr, mem_range_end(r), fn, arg);
 	}
 }
 
-/* Sorting by chunk is counting: how many, then where to. */
-struct sorting {
-	struct fill *f;
+/* A counting sort by chunk: at is the number of parts of each chunk first, then the index of the next one. */
+struct part_sorting {
+	struct page_read *f;
 	size_t *at;
 };
 
-static size_t slot(const struct fill *f, const struct part *p)
+static size_t read_slot(const struct page_read *f, const struct part *p)
 {
 	return p->chunk == MEM_ZERO ? f->m->l.n_chunks : p->chunk;
 }
 
-static void count_part(void *arg, const struct part *p)
+static void read_count_part(void *arg, const struct part *p)
 {
-	struct sorting *s = arg;
+	struct part_sorting *s = arg;
 
-	s->at[slot(s->f, p)]++;
+	s->at[read_slot(s->f, p)]++;
 }
 
-static void place_part(void *arg, const struct part *p)
+static void read_place_part(void *arg, const struct part *p)
 {
-	struct sorting *s = arg;
+	struct part_sorting *s = arg;
 
-	s->f->parts[s->at[slot(s->f, p)]++] = *p;
+	s->f->parts[s->at[read_slot(s->f, p)]++] = *p;
 }
 
-static void sort_parts(struct fill *f, const struct mem_read_opts *o)
+static void read_sort_parts(struct page_read *f, const struct mem_read_opts *o)
 {
 	size_t n = f->m->l.n_chunks, sum = 0;
 	cleanup_free size_t *at = xcalloc(n + 1, sizeof(*at));
-	struct sorting s = { .f = f, .at = at };
+	struct part_sorting s = { .f = f, .at = at };
 
-	each_part(&f->m->l, o, count_part, &s);
+	read_each_part(&f->m->l, o, read_count_part, &s);
 	f->chunks = xmalloc((n + 1) * sizeof(*f->chunks));
 	f->begin = xmalloc((n + 1) * sizeof(*f->begin));
 	for (size_t i = 0; i <= n; i++) {
@@ -117,18 +118,18 @@ static void sort_parts(struct fill *f, const struct mem_read_opts *o)
 	}
 	f->n_parts = sum;
 	f->parts = xmalloc((sum + 1) * sizeof(*f->parts));
-	each_part(&f->m->l, o, place_part, &s);
+	read_each_part(&f->m->l, o, read_place_part, &s);
 }
 
 /* ---- handing out ------------------------------------------------------- */
 
-static int sink_failed(const struct part *p, struct err *err)
+static int read_sink_failed(const struct part *p, struct err *err)
 {
 	return err_sys(err, errno, "cannot fill memory at 0x%llx of %llu", (unsigned long long)p->addr,
 		       (unsigned long long)p->id);
 }
 
-static int hand_out(struct fill *f, struct mem_chunk_reader *r, size_t i, struct err *err)
+static int read_hand_out(struct page_read *f, struct mem_chunk_reader *r, size_t i, struct err *err)
 {
 	uint64_t pages = 0;
 
@@ -139,14 +140,14 @@ static int hand_out(struct fill *f, struct mem_chunk_reader *r, size_t i, struct
 
 		if (f->sink->write(f->sink->arg, p->id, p->addr, r->pages + (size_t)p->first * MEM_PAGE,
 				   (size_t)p->npages * MEM_PAGE) < 0)
-			return sink_failed(p, err);
+			return read_sink_failed(p, err);
 		pages += (uint64_t)p->npages * MEM_PAGE;
 	}
 	atomic_fetch_add(&f->pages, pages);
 	return 0;
 }
 
-static int hand_out_zeros(struct fill *f, struct err *err)
+static int read_hand_out_zeros(struct page_read *f, struct err *err)
 {
 	uint64_t zero = 0;
 
@@ -157,15 +158,15 @@ static int hand_out_zeros(struct fill *f, struct err *err)
 		if (!mem_team_goes_on(&f->team))
 			return 0;
 		if (f->sink->zero && f->sink->zero(f->sink->arg, p->id, p->addr, len) < 0)
-			return sink_failed(p, err);
+			return read_sink_failed(p, err);
 		zero += len;
 	}
 	atomic_fetch_add(&f->zero, zero);
 	return 0;
 }
 
-/* The kernel reads the chunks of a turn at once, while the first of them is decoded. */
-static void read_ahead(const struct fill *f, size_t from, size_t to)
+/* Asks the kernel to read all chunks of a batch, so that it reads them while the first is decoded. */
+static void read_start_batch(const struct page_read *f, size_t from, size_t to)
 {
 	const struct mem_layout *l = &f->m->l;
 	uint64_t end;
@@ -178,40 +179,40 @@ static void read_ahead(const struct fill *f, size_t from, size_t to)
 	}
 }
 
-static int fill_chunks(struct fill *f, struct mem_chunk_reader *r, struct err *err)
+static int read_chunks(struct page_read *f, struct mem_chunk_reader *r, struct err *err)
 {
 	size_t from;
 
-	while ((from = atomic_fetch_add(&f->next, MEM_TURN)) < f->n_chunks) {
-		size_t to = from + MEM_TURN < f->n_chunks ? from + MEM_TURN : f->n_chunks;
+	while ((from = atomic_fetch_add(&f->next, MEM_BATCH_CHUNKS)) < f->n_chunks) {
+		size_t to = from + MEM_BATCH_CHUNKS < f->n_chunks ? from + MEM_BATCH_CHUNKS : f->n_chunks;
 
-		read_ahead(f, from, to);
+		read_start_batch(f, from, to);
 		for (size_t i = from; i < to; i++) {
 			if (!mem_team_goes_on(&f->team))
 				return 0;
-			if (hand_out(f, r, i, err) < 0)
+			if (read_hand_out(f, r, i, err) < 0)
 				return -1;
 		}
 	}
 	return 0;
 }
 
-static int fill_thread(void *arg, int i, struct err *err)
+static int read_thread(void *arg, int i, struct err *err)
 {
-	struct fill *f = arg;
+	struct page_read *f = arg;
 	struct mem_chunk_reader r;
 	int rc;
 
-	if (i == 0 && hand_out_zeros(f, err) < 0)
+	if (i == 0 && read_hand_out_zeros(f, err) < 0)
 		return -1;
 	mem_chunk_reader_init(&r, f->m);
-	rc = fill_chunks(f, &r, err);
+	rc = read_chunks(f, &r, err);
 	atomic_fetch_add(&f->read, r.bytes_read);
 	mem_chunk_reader_free(&r);
 	return rc;
 }
 
-static int check_only(const struct mem_read_opts *o, struct err *err)
+static int read_check_only(const struct mem_read_opts *o, struct err *err)
 {
 	for (size_t i = 0; o && o->only && i < o->n_only; i++) {
 		const struct mem_range *r = &o->only[i];
@@ -223,17 +224,17 @@ static int check_only(const struct mem_read_opts *o, struct err *err)
 	return 0;
 }
 
-int mem_image_fill(struct mem_image *m, const struct mem_sink *sink, const struct mem_read_opts *opts,
-		   struct mem_read_stats *stats, struct err *err)
+int mem_image_read_pages(struct mem_image *m, const struct mem_sink *sink, const struct mem_read_opts *opts,
+			 struct mem_read_stats *stats, struct err *err)
 {
-	struct fill f = { .m = m, .sink = sink };
+	struct page_read f = { .m = m, .sink = sink };
 	int rc;
 
-	if (check_only(opts, err) < 0)
+	if (read_check_only(opts, err) < 0)
 		return -1;
 	mem_team_init(&f.team, opts ? opts->cancel : NULL);
-	sort_parts(&f, opts);
-	rc = mem_team_run(&f.team, mem_threads(opts ? opts->threads : 0), 0, fill_thread, &f, err);
+	read_sort_parts(&f, opts);
+	rc = mem_team_run(&f.team, mem_threads(opts ? opts->threads : 0), 0, read_thread, &f, err);
 	if (stats)
 		*stats = (struct mem_read_stats){ .read = atomic_load(&f.read),
 						  .pages = atomic_load(&f.pages),

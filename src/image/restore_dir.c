@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/dir.h"
+#include "base/array.h"
 #include "base/util.h"
 #include "criu/criu_pagemap.h"
 #include "image/criu_export.h"
@@ -14,28 +15,28 @@
 #include "image/ranges.h"
 #include "image/space_id.h"
 
-#define CRIU_PARENT "parent" /* criu's name for the directory of parent images in that of images */
+#define CRIU_PARENT "parent" /* criu's name for the directory of parent images, in the directory of images */
 
-struct images {
+struct restore_dir {
 	struct mem_image *image;
 	int criufd, dirfd, threads;
-	const uint8_t *token; /* NULL: all memory goes into the images */
-	const struct mem_family *family;
+	const uint8_t *token; /* NULL: all memory is written into the images */
+	const struct mem_fork_family *family;
 };
 
-/* What refers to memory/, and is written anew. */
-struct refers {
-	struct refer {
+/* Images of criu that refer to pages of the memory image, and are written anew. */
+struct replaced_images {
+	struct replaced_image {
 		uint64_t id;
 		uint32_t pages;
-	} * v; /* the space; N of its pages-N.img */
-	size_t n;
+	} * v; /* id of the space; N of its pages-N.img */
+	size_t n, room;
 };
 
-static void refers_add(struct refers *r, uint64_t id, uint32_t pages)
+static void replaced_images_add(struct replaced_images *r, uint64_t id, uint32_t pages)
 {
-	r->v = xrealloc(r->v, (r->n + 1) * sizeof(*r->v));
-	r->v[r->n++] = (struct refer){ id, pages };
+	array_reserve(r->v, r->n, r->room);
+	r->v[r->n++] = (struct replaced_image){ id, pages };
 }
 
 static char *shared_name(uint64_t id, char buf[48])
@@ -44,9 +45,11 @@ static char *shared_name(uint64_t id, char buf[48])
 	return buf;
 }
 
-/* What criu's list calls "in the parent" is restored from memory/ by mem_image_fill(), which fills what is there and
- * knows of no list: a page that the image lacks would be restored as zeros. mem_export_pages() counts by itself. */
-static int check_ours(const struct images *x, const char *name, const struct criu_pagemap *p, struct err *err)
+/* Checks that the memory image has all pages that criu's list refers to its parent. mem_image_read_pages() fills in the
+ * pages that the image has and does not know the list, so a page that the image lacks would be restored as zeros.
+ * (mem_criu_export_pages() makes this check itself.) */
+static int restore_dir_check_image_pages(const struct restore_dir *x, const char *name, const struct criu_pagemap *p,
+					 struct err *err)
 {
 	struct mem_ranges ours = { 0 }, lacks = { 0 };
 	int rc = 0;
@@ -72,7 +75,7 @@ static char *list_name(uint64_t id, char buf[48])
 	return buf;
 }
 
-static bool any_ours(const struct criu_pagemap *p)
+static bool restore_dir_any_image_pages(const struct criu_pagemap *p)
 {
 	for (size_t i = 0; i < p->n; i++)
 		if (p->v[i].flags & CRIU_PE_PARENT)
@@ -80,41 +83,42 @@ static bool any_ours(const struct criu_pagemap *p)
 	return false;
 }
 
-/* What of a process's memory criu is to get. */
-static struct mem_export_parts parts_of(const struct images *x, uint64_t id)
+/* Which pages of a process are written into criu's images. */
+static struct mem_criu_export_parts restore_dir_parts_of(const struct restore_dir *x, uint64_t id)
 {
 	static const struct mem_ranges none;
-	const struct mem_member *m = mem_family_member(x->family, id);
+	const struct mem_fork_member *m = mem_fork_family_member(x->family, id);
 
-	return (struct mem_export_parts){ m ? &m->from : NULL, !x->token ? NULL : m ? &m->own : &none };
+	return (struct mem_criu_export_parts){ m ? &m->from : NULL, !x->token ? NULL : m ? &m->own : &none };
 }
 
-/* A list of pages: written without what is ours, or noted. */
-static int take_pagemap(const struct images *x, const char *name, struct refers *r, struct err *err)
+/* A list of pages: notes it if pages of the memory image have to be written with it; else writes it without them. */
+static int restore_dir_take_pagemap(const struct restore_dir *x, const char *name, struct replaced_images *r,
+				    struct err *err)
 {
 	const uint64_t id = (uint64_t)criu_pagemap_pid(name);
-	const struct mem_export_parts parts = parts_of(x, id);
+	const struct mem_criu_export_parts parts = restore_dir_parts_of(x, id);
 	struct criu_pagemap p = { 0 };
 	int rc = 0;
 
 	if (criu_pagemap_load(x->criufd, name, &p, err))
 		return -1;
-	if (x->token && check_ours(x, name, &p, err)) {
+	if (x->token && restore_dir_check_image_pages(x, name, &p, err)) {
 		criu_pagemap_free(&p);
 		return -1;
 	}
-	if (any_ours(&p) && (!parts.own || parts.own->n)) {
-		refers_add(r, id, p.pages_id);
+	if (restore_dir_any_image_pages(&p) && (!parts.own || parts.own->n)) {
+		replaced_images_add(r, id, p.pages_id);
 	} else {
-		mem_export_cut(&p, &parts);
+		mem_criu_export_filter(&p, &parts);
 		rc = criu_pagemap_store(x->dirfd, name, &p, err);
 	}
 	criu_pagemap_free(&p);
 	return rc;
 }
 
-/* The lists of shared memory that is ours, and deleted files. */
-static int take_shared(const struct images *x, struct refers *r, struct err *err)
+/* Notes the shared memory objects and the deleted files of the memory image. */
+static int restore_dir_list_objects(const struct restore_dir *x, struct replaced_images *r, struct err *err)
 {
 	size_t n = 0;
 	const struct mem_space *s = x->image ? mem_image_spaces(x->image, &n) : NULL;
@@ -124,18 +128,18 @@ static int take_shared(const struct images *x, struct refers *r, struct err *err
 		struct criu_pagemap p = { 0 };
 
 		if (mem_is_ghost(s[i].id))
-			refers_add(r, s[i].id, 0);
+			replaced_images_add(r, s[i].id, 0);
 		if (!mem_is_shared(s[i].id))
 			continue;
 		if (criu_pagemap_load(x->criufd, shared_name(s[i].id, name), &p, err))
 			return -1;
-		refers_add(r, s[i].id, p.pages_id);
+		replaced_images_add(r, s[i].id, p.pages_id);
 		criu_pagemap_free(&p);
 	}
 	return 0;
 }
 
-static bool is_replaced(const struct refers *r, const char *name)
+static bool restore_dir_is_replaced(const struct replaced_images *r, const char *name)
 {
 	char pages[32], list[48], ghost[CRIU_GHOST_NAME_MAX];
 
@@ -152,7 +156,7 @@ static bool is_replaced(const struct refers *r, const char *name)
 	return false;
 }
 
-static int copy_image(const struct images *x, const char *name)
+static int restore_dir_copy(const struct restore_dir *x, const char *name)
 {
 	cleanup_close int from = openat(x->criufd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	cleanup_close int to = openat(x->dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -168,9 +172,10 @@ static int copy_image(const struct images *x, const char *name)
 }
 
 /* Calls fn for every image. */
-static int each_image(const struct images *x,
-		      int (*fn)(const struct images *x, const char *name, struct refers *r, struct err *err),
-		      struct refers *r, struct err *err)
+static int restore_dir_each(const struct restore_dir *x,
+			    int (*fn)(const struct restore_dir *x, const char *name, struct replaced_images *r,
+				      struct err *err),
+			    struct replaced_images *r, struct err *err)
 {
 	cleanup_dir DIR *d = dir_open_at(x->criufd, ".");
 	const struct dirent *e;
@@ -182,22 +187,25 @@ static int each_image(const struct images *x,
 	return more < 0 ? err_sys(err, errno, "cannot read the epoch's images") : rc;
 }
 
-static int take_lists(const struct images *x, const char *name, struct refers *r, struct err *err)
+static int restore_dir_take_lists(const struct restore_dir *x, const char *name, struct replaced_images *r,
+				  struct err *err)
 {
-	return criu_pagemap_pid(name) ? take_pagemap(x, name, r, err) : 0;
+	return criu_pagemap_pid(name) ? restore_dir_take_pagemap(x, name, r, err) : 0;
 }
 
-static int take_others(const struct images *x, const char *name, struct refers *r, struct err *err)
+static int restore_dir_link_others(const struct restore_dir *x, const char *name, struct replaced_images *r,
+				   struct err *err)
 {
-	if (criu_pagemap_pid(name) || is_replaced(r, name))
+	if (criu_pagemap_pid(name) || restore_dir_is_replaced(r, name))
 		return 0;
-	if (linkat(x->criufd, name, x->dirfd, name, 0) == 0 || copy_image(x, name) == 0)
+	if (linkat(x->criufd, name, x->dirfd, name, 0) == 0 || restore_dir_copy(x, name) == 0)
 		return 0;
 	return err_sys(err, errno, "cannot provide image %s for criu", name);
 }
 
-/* One page with a mark. */
-static int mark_shared(const struct images *x, const struct refer *r, const char *name, struct err *err)
+/* Writes the images of a shared memory object that has one page with a mark. */
+static int restore_dir_write_mark(const struct restore_dir *x, const struct replaced_image *r, const char *name,
+				  struct err *err)
 {
 	struct criu_pagemap_entry entry = { 0, 1, CRIU_PE_PRESENT };
 	const struct criu_pagemap p = { .pages_id = r->pages, .v = &entry, .n = 1 };
@@ -215,28 +223,29 @@ static int mark_shared(const struct images *x, const struct refer *r, const char
 	return criu_pagemap_store(x->dirfd, name, &p, err);
 }
 
-static int write_anew(const struct images *x, const struct refer *r, struct err *err)
+static int restore_dir_write_anew(const struct restore_dir *x, const struct replaced_image *r, struct err *err)
 {
 	const struct mem_read_opts o = { .threads = x->threads };
 	char name[48];
 
 	if (mem_is_ghost(r->id))
-		return ghost_data_fill(x->image, r->id, (uint32_t)r->id, x->criufd, x->dirfd, &o, err);
+		return ghost_data_write(x->image, r->id, (uint32_t)r->id, x->criufd, x->dirfd, &o, err);
 	if (!mem_is_shared(r->id)) {
-		const struct mem_export_parts parts = parts_of(x, r->id);
+		const struct mem_criu_export_parts parts = restore_dir_parts_of(x, r->id);
 
-		if (mem_export_some(x->image, r->id, (int)r->id, x->criufd, x->dirfd, &parts, &o, NULL, err))
+		if (mem_criu_export_pages(x->image, r->id, (int)r->id, x->criufd, x->dirfd, &parts, &o, NULL, err))
 			return err_wrap(err, "the memory of process %d", (int)r->id);
 		return 0;
 	}
 	if (x->token)
-		return mark_shared(x, r, shared_name(r->id, name), err);
-	return mem_export_shared(x->image, r->id, shared_name(r->id, name), x->criufd, x->dirfd, &o, err);
+		return restore_dir_write_mark(x, r, shared_name(r->id, name), err);
+	return mem_criu_export_shared(x->image, r->id, shared_name(r->id, name), x->criufd, x->dirfd, &o, err);
 }
 
 /* ---- parent images ---------------------------------------------------------- */
 
-static int link_parent(const struct images *x, int parentfd, const struct mem_member *m, struct err *err)
+static int restore_dir_link_parent(const struct restore_dir *x, int parentfd, const struct mem_fork_member *m,
+				   struct err *err)
 {
 	struct criu_pagemap p = { 0 };
 	char list[48], of[48], pages[32];
@@ -251,8 +260,9 @@ static int link_parent(const struct images *x, int parentfd, const struct mem_me
 	return 0;
 }
 
-/* The parent image of a process: all of its origin's, list and pages. criu takes from there what it needs. */
-static int make_parents(const struct images *x, struct err *err)
+/* The parent image of a process consists of the list and the pages of its origin. criu takes the pages that it needs.
+ */
+static int restore_dir_make_parents(const struct restore_dir *x, struct err *err)
 {
 	cleanup_close int fd = -1;
 	int rc = 0;
@@ -262,23 +272,24 @@ static int make_parents(const struct images *x, struct err *err)
 		return err_sys(err, errno, "cannot make the directory of parent images for criu");
 	for (size_t i = 0; i < x->family->n && !rc; i++)
 		if (x->family->v[i].origin)
-			rc = link_parent(x, fd, &x->family->v[i], err);
+			rc = restore_dir_link_parent(x, fd, &x->family->v[i], err);
 	return rc;
 }
 
-int mem_images_make(struct mem_image *m, int criufd, int dirfd, const uint8_t *token, const struct mem_family *f,
-		    int threads, struct err *err)
+int mem_restore_dir_make(struct mem_image *m, int criufd, int dirfd, const uint8_t *token,
+			 const struct mem_fork_family *f, int threads, struct err *err)
 {
-	const struct images x = { m, criufd, dirfd, threads, token, f };
-	struct refers r = { 0 };
-	int rc = each_image(&x, take_lists, &r, err) || take_shared(&x, &r, err) || each_image(&x, take_others, &r, err)
+	const struct restore_dir x = { m, criufd, dirfd, threads, token, f };
+	struct replaced_images r = { 0 };
+	int rc = restore_dir_each(&x, restore_dir_take_lists, &r, err) || restore_dir_list_objects(&x, &r, err) ||
+				 restore_dir_each(&x, restore_dir_link_others, &r, err)
 			 ? -1
 			 : 0;
 
 	for (size_t i = 0; i < r.n && !rc; i++)
-		rc = write_anew(&x, &r.v[i], err);
+		rc = restore_dir_write_anew(&x, &r.v[i], err);
 	if (!rc && f && f->n)
-		rc = make_parents(&x, err);
+		rc = restore_dir_make_parents(&x, err);
 	free(r.v);
 	return rc;
 }

@@ -1,4 +1,4 @@
-/* A directory of images from which criu restores, out of an epoch whose memory is ours. */
+/* Makes the directory of images from which criu restores an epoch whose memory is in a memory image. */
 #ifndef FSCHED_IMAGE_RESTORE_DIR_H
 #define FSCHED_IMAGE_RESTORE_DIR_H
 
@@ -8,13 +8,18 @@
 #include "image/fork_family.h"
 #include "image/image.h"
 
-/* Fills the empty directory dirfd with links to (on another file system: copies of) the images in criufd.
- * token NULL: with all memory, plain images of criu's. Otherwise without what is in m, to be filled in before the
- * processes run; of shared memory criu then restores a mark with this token at its beginning and nothing else
- * (capture/shared.h). f: pages of m that criu restores in any case; they are there once, in the parent images of those
- * that have them too. NULL: there are none, and no image has a parent. m may be NULL if criu has written all of it.
- * threads < 1: as many as processors. */
-int mem_images_make(struct mem_image *m, int criufd, int dirfd, const uint8_t *token, const struct mem_family *f,
-		    int threads, struct err *err);
+/* Fills the empty directory dirfd from the images in criufd: with hard links, or on another file system with copies,
+ * and with new images for the memory.
+ *
+ * m        the epoch's memory image; NULL if criu has written all memory itself
+ * token    NULL: the new images contain all memory, so that they are plain images of criu's. Otherwise they lack the
+ *          pages of m, which the caller fills in before the processes run. For a shared memory object criu then
+ * restores nothing but a mark with this token at its beginning (capture/shared.h finds it). f        pages of m that
+ * criu restores in any case. They are written once; the spaces that share them get a parent image. NULL: there are
+ * none, and no image has a parent. threads  < 1: as many as processors
+ *
+ * -1 with err; EBADMSG: the memory image lacks pages that criu's list names. Not synced. */
+int mem_restore_dir_make(struct mem_image *m, int criufd, int dirfd, const uint8_t *token,
+			 const struct mem_fork_family *f, int threads, struct err *err);
 
 #endif

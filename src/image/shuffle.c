@@ -1,18 +1,18 @@
-/* Transposes arrays of 8- and 4-byte elements to planes of bytes and back. */
+/* Transposes arrays of elements of 8 or 4 bytes to planes of bytes, and back. */
 #include "image/codec.h"
 #include "image/image_internal.h"
 
 #include <string.h>
 
-/* Elements [from, count) one by one: what is left by the blocks below, or all of it elsewhere than on x86. */
-static void scatter(unsigned size, const uint8_t *in, uint8_t *out, size_t from, size_t count)
+/* Elements [from, count) one by one: the rest behind the blocks below, or all elements on processors other than x86. */
+static void shuffle_elements(unsigned size, const uint8_t *in, uint8_t *out, size_t from, size_t count)
 {
 	for (unsigned b = 0; b < size; b++)
 		for (size_t i = from; i < count; i++)
 			out[b * count + i] = in[i * size + b];
 }
 
-static void gather(unsigned size, const uint8_t *in, uint8_t *out, size_t from, size_t count)
+static void unshuffle_elements(unsigned size, const uint8_t *in, uint8_t *out, size_t from, size_t count)
 {
 	for (size_t i = from; i < count; i++)
 		for (unsigned b = 0; b < size; b++)
@@ -23,7 +23,7 @@ void mem_shuffle_plain(unsigned size, const uint8_t *in, uint8_t *out, size_t le
 {
 	size_t count = len / size;
 
-	scatter(size, in, out, 0, count);
+	shuffle_elements(size, in, out, 0, count);
 	memcpy(out + count * size, in + count * size, len % size);
 }
 
@@ -31,7 +31,7 @@ void mem_unshuffle_plain(unsigned size, const uint8_t *in, uint8_t *out, size_t 
 {
 	size_t count = len / size;
 
-	gather(size, in, out, 0, count);
+	unshuffle_elements(size, in, out, 0, count);
 	memcpy(out + count * size, in + count * size, len % size);
 }
 
@@ -40,10 +40,10 @@ void mem_unshuffle_plain(unsigned size, const uint8_t *in, uint8_t *out, size_t 
 
 #define BLOCK 16u /* elements that are transposed in registers */
 
-/* Think of a byte's place in a block as bits: the number of its register, then 4 bits within the register. Interleaving
- * the registers that differ in one bit of their number moves this bit to the low end within the register, and the high
- * bit there into the number. A few such rotations bring the bits of "which byte of the element" into the number of the
- * register. */
+/* The position of a byte in a block is a bit string: the number of its register, then 4 bits for the position within
+ * the register. Interleaving the registers whose numbers differ in one bit moves this bit to the low end of the
+ * position within the register, and the high bit of that position into the number. A few of these rotations move the
+ * bits that select a byte of the element into the number of the register. */
 static inline void interleave(__m128i *v, unsigned n, unsigned bit)
 {
 	for (unsigned i = 0; i < n; i++) {
@@ -138,7 +138,7 @@ void mem_shuffle(unsigned size, const uint8_t *in, uint8_t *out, size_t len)
 		shuffle8(in, out, count, blocks);
 	else
 		shuffle4(in, out, count, blocks);
-	scatter(size, in, out, blocks * BLOCK, count);
+	shuffle_elements(size, in, out, blocks * BLOCK, count);
 	memcpy(out + count * size, in + count * size, len % size);
 }
 
@@ -150,7 +150,7 @@ void mem_unshuffle(unsigned size, const uint8_t *in, uint8_t *out, size_t len)
 		unshuffle8(in, out, count, blocks);
 	else
 		unshuffle4(in, out, count, blocks);
-	gather(size, in, out, blocks * BLOCK, count);
+	unshuffle_elements(size, in, out, blocks * BLOCK, count);
 	memcpy(out + count * size, in + count * size, len % size);
 }
 

@@ -1,4 +1,4 @@
-#include "image/image_internal.h"
+#include "image/threads.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -64,7 +64,7 @@ static void *member_run(void *arg)
 	struct err why;
 
 	if (m->nice > 0) {
-		/* Linux: the nice value is the thread's. */
+		/* On Linux, each thread has its own nice value. */
 		pid_t tid = (pid_t)syscall(SYS_gettid);
 
 		setpriority(PRIO_PROCESS, (id_t)tid, getpriority(PRIO_PROCESS, (id_t)tid) + m->nice);
@@ -83,7 +83,7 @@ int mem_team_run(struct mem_team *t, int n, int nice, int (*work)(void *arg, int
 	bool started[THREADS_MAX] = { false };
 	sigset_t all, before;
 
-	/* Signals are the caller's thread's. */
+	/* Signals are handled by the threads of the caller only. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	for (int i = 0; i < n; i++)
@@ -91,8 +91,7 @@ int mem_team_run(struct mem_team *t, int n, int nice, int (*work)(void *arg, int
 	for (int i = nice > 0 ? 0 : 1; i < n; i++)
 		started[i] = pthread_create(&threads[i], NULL, member_run, &members[i]) == 0;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	/* Fewer threads than wanted only take longer: the caller does what they would have done, at its own nice value.
-	 */
+	/* If a thread could not be created, the caller does its work, at its own nice value; this only takes longer. */
 	for (int i = 0; i < n; i++)
 		if (!started[i]) {
 			members[i].nice = 0;

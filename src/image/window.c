@@ -21,7 +21,8 @@ bool mem_window_load(struct mem_window *w, int fd, uint32_t file, uint64_t from,
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		/* The file's end is no multiple of anything; elsewhere a part would have to be. */
+		/* At the end of the file the length need not be aligned; elsewhere an unaligned short read is an error.
+		 */
 		if (n <= 0 || (n % MEM_DIRECT_ALIGN && start + w->len + (uint64_t)n < to)) {
 			w->len = 0;
 			return false;

@@ -8,20 +8,20 @@
 
 #include "base/util.h"
 
-#define PROBE_FROM  (UINT64_C(256) << 20) /* bytes to read: below, a probe would cost more than it saves */
+#define PROBE_FROM  (UINT64_C(256) << 20) /* bytes to read: with less, a probe costs more than it saves */
 #define THREAD_FROM (UINT64_C(1) << 20)   /* bytes to read per thread */
 
 void mem_write_opts_init(struct mem_write_opts *o)
 {
 	memset(o, 0, sizeof(*o));
 	o->level = MEM_LEVEL_LZ4;
-	o->direct = MEM_DIRECT_PROBE;
+	o->direct_io = MEM_DIRECT_IO_PROBE;
 	o->compact = 25;
 	o->older_files = 256;
 }
 
-/* Another file of the same epoch is there when a pre-dump made one: numbers go on behind it. */
-static uint32_t first_index(const struct writer *w)
+/* A pre-dump of the same epoch has made chunk files already: the numbers continue behind theirs. */
+static uint32_t writer_first_index(const struct writer *w)
 {
 	const struct mem_image *m = w->o->previous;
 	uint32_t next = 0;
@@ -32,7 +32,7 @@ static uint32_t first_index(const struct writer *w)
 	return next;
 }
 
-static uint64_t bytes_to_read(const struct writer *w)
+static uint64_t writer_bytes_to_read(const struct writer *w)
 {
 	uint64_t bytes = 0;
 
@@ -41,28 +41,28 @@ static uint64_t bytes_to_read(const struct writer *w)
 	return bytes;
 }
 
-static bool choose_direct(const struct writer *w)
+static bool writer_choose_direct(const struct writer *w)
 {
-	if (w->o->direct != MEM_DIRECT_PROBE)
-		return w->o->direct == MEM_DIRECT_ALWAYS;
-	return bytes_to_read(w) >= PROBE_FROM && mem_probe_direct(w->dirfd);
+	if (w->o->direct_io != MEM_DIRECT_IO_PROBE)
+		return w->o->direct_io == MEM_DIRECT_IO_ALWAYS;
+	return writer_bytes_to_read(w) >= PROBE_FROM && mem_probe_direct_io(w->dirfd);
 }
 
-/* Small increments shall not leave a crowd of small files. */
-static int choose_threads(const struct writer *w)
+/* Fewer threads for a small increment, because each makes a file. */
+static int writer_choose_threads(const struct writer *w)
 {
-	uint64_t most = 1 + bytes_to_read(w) / THREAD_FROM;
+	uint64_t most = 1 + writer_bytes_to_read(w) / THREAD_FROM;
 	int n = mem_threads(w->o->threads);
 
 	return (uint64_t)n < most ? n : (int)most;
 }
 
-static int make_drains(struct writer *w, struct err *err)
+static int writer_make_drains(struct writer *w, struct err *err)
 {
-	bool direct = choose_direct(w);
+	bool direct = writer_choose_direct(w);
 
-	w->threads = choose_threads(w);
-	w->first_index = first_index(w);
+	w->threads = writer_choose_threads(w);
+	w->first_index = writer_first_index(w);
 	w->drains = xcalloc((size_t)w->threads, sizeof(*w->drains));
 	for (int i = 0; i < w->threads; i++) {
 		struct drain *d = &w->drains[i];
@@ -79,7 +79,7 @@ static int make_drains(struct writer *w, struct err *err)
 	return 0;
 }
 
-static void free_drains(struct writer *w)
+static void writer_free_drains(struct writer *w)
 {
 	for (int i = 0; w->drains && i < w->threads; i++) {
 		struct drain *d = &w->drains[i];
@@ -95,7 +95,7 @@ static void free_drains(struct writer *w)
 	free(w->drains);
 }
 
-static void count_drafts(const struct drafts *d, struct mem_write_stats *s)
+static void writer_count_drafts(const struct drafts *d, struct mem_write_stats *s)
 {
 	for (size_t i = 0; i < d->n; i++) {
 		uint64_t bytes = (uint64_t)d->v[i].npages * MEM_PAGE;
@@ -106,44 +106,46 @@ static void count_drafts(const struct drafts *d, struct mem_write_stats *s)
 	}
 }
 
-static void sum_up(struct writer *w, struct mem_write_stats *s)
+static void writer_sum_up(struct writer *w, struct mem_write_stats *s)
 {
-	count_drafts(&w->planned, s);
+	writer_count_drafts(&w->planned, s);
 	for (int i = 0; i < w->threads; i++) {
 		const struct mem_write_stats *p = &w->drains[i].stats;
 
-		count_drafts(&w->drains[i].drafts, s);
+		writer_count_drafts(&w->drains[i].drafts, s);
 		s->scanned += p->scanned;
 		s->rewritten += p->rewritten;
 		s->unreadable += p->unreadable;
 		s->raw += p->raw;
 		s->stored += p->stored;
 		for (int t = 0; t < MEM_TRANSFORMS; t++)
-			for (int m = 0; m < MEM_METHODS; m++)
+			for (int m = 0; m < MEM_COMPRESSIONS; m++)
 				s->chunks[t][m] += p->chunks[t][m];
 		s->sync_us = p->sync_us > s->sync_us ? p->sync_us : s->sync_us;
 	}
-	s->same = w->o->same ? w->o->same->pages * MEM_PAGE : 0;
+	s->fork_shared = w->o->fork_shared ? w->o->fork_shared->pages * MEM_PAGE : 0;
 	s->threads = (unsigned)w->threads;
 	s->linked_files = w->linked;
 	s->cpu_us = atomic_load(&w->team.cpu_us);
 }
 
-static int write_all_parts(struct writer *w, const struct mem_range *work, size_t n, struct mem_write_stats *s,
-			   struct err *err)
+static int writer_run(struct writer *w, const struct mem_range *work, size_t n, struct mem_write_stats *s, struct err *err)
 {
-	if (writer_plan(w, work, n, err) < 0 || make_drains(w, err) < 0)
+	if (writer_plan(w, work, n, err) < 0 || writer_make_drains(w, err) < 0)
 		return -1;
-	if (writer_drain(w, err) < 0 || writer_settle(w, err) < 0 || writer_drain(w, err) < 0)
+	if (writer_drain(w, err) < 0)
+		return -1;
+	writer_keep_chunks(w);
+	if (writer_drain(w, err) < 0)
 		return -1;
 	for (int i = 0; i < w->threads; i++)
-		s->direct |= w->drains[i].file.fd >= 0 && w->drains[i].file.direct;
-	if (writer_finish_files(w, err) < 0 || writer_merge(w, err) < 0)
+		s->direct_io |= w->drains[i].file.fd >= 0 && w->drains[i].file.direct;
+	if (writer_finish_files(w, err) < 0 || writer_finish_image(w, err) < 0)
 		return -1;
-	/* EINVAL: a file system that has no fsync for directories. */
+	/* EINVAL: the file system does not support fsync for directories. */
 	if (fsync(w->dirfd) < 0 && errno != EINVAL)
 		return err_sys(err, errno, "cannot write the directory of the memory image to the disk");
-	sum_up(w, s);
+	writer_sum_up(w, s);
 	return 0;
 }
 
@@ -160,11 +162,11 @@ int mem_image_write(int dirfd, uint32_t epoch, const struct mem_source *source, 
 	w.compare = opts->compare && opts->previous && opts->previous->hashes;
 	pthread_mutex_init(&w.lock, NULL);
 	mem_team_init(&w.team, opts->cancel);
-	rc = write_all_parts(&w, work, n_work, &s, err);
+	rc = writer_run(&w, work, n_work, &s, err);
 	s.wall_us = (uint64_t)(now_us() - start);
 	if (stats)
 		*stats = s;
-	free_drains(&w);
+	writer_free_drains(&w);
 	free(w.work);
 	free(w.ids);
 	free(w.pieces.v);

@@ -1,5 +1,5 @@
-/* xxHash, which on x86 is three times as fast when it may use what the processor has: <xxhash.h> alone is SSE2. The
- * sums are the same. */
+/* xxHash with run-time dispatch. <xxhash.h> alone uses SSE2 on x86; <xxh_x86dispatch.h> uses what the processor has,
+ * which is three times as fast. The sums are the same. */
 #ifndef FSCHED_IMAGE_XXH3_H
 #define FSCHED_IMAGE_XXH3_H
 

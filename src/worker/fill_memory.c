@@ -21,7 +21,7 @@
 #include "base/dir.h"
 #include "base/util.h"
 #include "image/restore_dir.h"
-#include "capture/node.h"
+#include "capture/headroom.h"
 #include "trace/tracer.h"
 
 #define DIR_NAME    "restore.partial" /* the next start of the job removes one that is left behind */
@@ -45,7 +45,8 @@ static int make_restore_dir(struct fill_memory *b, const struct worker *w, struc
 	b->dirfd = fd;
 	if (getrandom(b->token, sizeof(b->token), 0) != sizeof(b->token))
 		return err_sys(err, errno, "no random numbers");
-	return mem_images_make(b->image, b->criufd, fd, b->fill ? b->token : NULL, &b->family, (int)w->conf.threads, err);
+	return mem_restore_dir_make(b->image, b->criufd, fd, b->fill ? b->token : NULL, &b->family,
+				    (int)w->conf.threads, err);
 }
 
 static int fill_memory_open_image(struct fill_memory *b, int epochfd, struct err *err)
@@ -57,7 +58,7 @@ static int fill_memory_open_image(struct fill_memory *b, int epochfd, struct err
 	b->image = mem_image_open(fd, err);
 	if (!b->image)
 		return -1;
-	mem_family_find(b->image, SHARED_MIN, &b->family);
+	mem_fork_family_find(b->image, SHARED_MIN, &b->family);
 	return 0;
 }
 
@@ -186,7 +187,7 @@ static void list_holes(const struct fill_memory *b, struct mem_ranges *holes)
 	size_t n;
 
 	all = mem_shared_spaces(b->image, false, &n);
-	mem_family_pages(&b->family, &common);
+	mem_fork_family_pages(&b->family, &common);
 	mem_ranges_without(holes, all, n, common.v, common.n);
 	mem_ranges_free(&common);
 }
@@ -216,9 +217,9 @@ static int fill_memory_spaces(struct fill_memory *b, struct worker *w, pid_t ini
 	if (fault(w, FAULT_FILL_FAILS))
 		rc = err_set(err, 0, "a fault on purpose");
 	if (!rc)
-		rc = mem_shared_find(b->objects, b->image, b->token, t.pids, t.n, err);
-	if (!rc && only.n) /* mem_image_fill() takes an empty list for everything */
-		rc = mem_image_fill(b->image, &sink, &o, NULL, err);
+		rc = mem_shared_open_restored(b->objects, b->image, b->token, t.pids, t.n, err);
+	if (!rc && only.n) /* mem_image_read_pages() takes an empty list for everything */
+		rc = mem_image_read_pages(b->image, &sink, &o, NULL, err);
 	mem_ranges_free(&only);
 	tree_free(&t);
 	return rc ? err_wrap(err, "the job's memory cannot be restored") : 0;
@@ -255,7 +256,7 @@ void fill_memory_end(struct fill_memory *b, const struct worker *w)
 		close(b->dirfd);
 	if (b->image)
 		mem_image_close(b->image);
-	mem_family_free(&b->family);
+	mem_fork_family_free(&b->family);
 	mem_shared_free(b->objects);
 	remove_tree_at(w->store.epochsfd, DIR_NAME);
 	*b = (struct fill_memory){ .dirfd = -1, .tracer = { -1, -1 } };

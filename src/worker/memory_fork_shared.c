@@ -3,7 +3,7 @@
  * They are searched for before the freeze, to learn how much each process has to itself (take_memory.c chooses the way
  * of taking its memory by that), and again in the freeze, where the answer is exact. In a round of a pre-dump the
  * processes run: a page that one of them writes before the next scan may be the one that was copied for the others,
- * too, so it is clean for none of them (mem_sames_distrust()). Looking up a page costs a fraction of copying it.
+ * too, so it is clean for none of them (mem_fork_shared_remove_stale()). Looking up a page costs a fraction of copying it.
  * Processes that share little are left out. */
 #include "worker/worker.h"
 
@@ -24,21 +24,21 @@ bool memory_shares_much(const struct mem_usage *u)
 }
 
 /* Removes pages that an image already has. Each remaining piece lies within one of the ranges found. */
-static void shared_without_clean(struct mem_sames *found, const struct mem_ranges *clean)
+static void shared_without_clean(struct mem_fork_shared *found, const struct mem_ranges *clean)
 {
 	struct mem_ranges rest = { 0 };
-	struct mem_sames all = *found;
+	struct mem_fork_shared all = *found;
 	size_t k = 0;
 
-	*found = (struct mem_sames){ 0 };
+	*found = (struct mem_fork_shared){ 0 };
 	mem_ranges_without(&rest, all.v, all.n, clean->v, clean->n);
 	for (size_t i = 0; i < rest.n; i++) {
 		while (all.v[k].id != rest.v[i].id || all.v[k].addr + all.v[k].npages * MEM_PAGE <= rest.v[i].addr)
 			k++;
-		mem_sames_add(found, &rest.v[i], all.of[k]);
+		mem_fork_shared_add(found, &rest.v[i], all.of[k]);
 	}
 	mem_ranges_free(&rest);
-	mem_sames_free(&all);
+	mem_fork_shared_free(&all);
 }
 
 /* ---- before the freeze ----------------------------------------------------------- */
@@ -74,8 +74,8 @@ static void list_pages(struct running *r)
 void memory_fork_shared_scan(struct memory_step *s, const struct tree *t)
 {
 	cleanup_free struct running *r = xcalloc((size_t)t->n + 1, sizeof(*r));
-	cleanup_free struct mem_same_process *p = xcalloc((size_t)t->n + 1, sizeof(*p));
-	struct mem_sames found;
+	cleanup_free struct mem_fork_shared_process *p = xcalloc((size_t)t->n + 1, sizeof(*p));
+	struct mem_fork_shared found;
 	size_t n = 0;
 
 	for (int i = 0; i < t->n; i++)
@@ -84,15 +84,15 @@ void memory_fork_shared_scan(struct memory_step *s, const struct tree *t)
 	qsort(r, n, sizeof(*r), running_by_id);
 	for (size_t i = 0; i < n; i++) {
 		list_pages(&r[i]);
-		p[i] = (struct mem_same_process){ r[i].id, r[i].host, r[i].pages.v, r[i].pages.n };
+		p[i] = (struct mem_fork_shared_process){ r[i].id, r[i].host, r[i].pages.v, r[i].pages.n };
 	}
-	mem_same_find(p, n, &found);
+	mem_fork_shared_find(p, n, &found);
 	for (size_t i = 0, k = 0; i < n; i++) {
 		for (; k < found.n && found.v[k].id == r[i].id; k++)
 			s->wanted[r[i].index].fork_shared += found.v[k].npages * MEM_PAGE;
 		mem_ranges_free(&r[i].pages);
 	}
-	mem_sames_free(&found);
+	mem_fork_shared_free(&found);
 }
 
 /* ---- in a round of a pre-dump ------------------------------------------------------- */
@@ -100,7 +100,7 @@ void memory_fork_shared_scan(struct memory_step *s, const struct tree *t)
 void memory_fork_shared_round(struct tracking *p, const struct mem_ranges *present, const struct mem_ranges *clean)
 {
 	const size_t n = mem_track_count(p->track);
-	cleanup_free struct mem_same_process *v = xcalloc(n + 1, sizeof(*v));
+	cleanup_free struct mem_fork_shared_process *v = xcalloc(n + 1, sizeof(*v));
 	size_t n_v = 0, at = 0;
 
 	for (size_t i = 0; i < n; i++) {
@@ -114,10 +114,10 @@ void memory_fork_shared_round(struct tracking *p, const struct mem_ranges *prese
 		for (from = at; at < present->n && present->v[at].id == t.id; at++)
 			;
 		if (mem_usage_read(t.host, &u) == 0 && memory_shares_much(&u))
-			v[n_v++] = (struct mem_same_process){ t.id, t.host, present->v + from, at - from };
+			v[n_v++] = (struct mem_fork_shared_process){ t.id, t.host, present->v + from, at - from };
 	}
-	mem_sames_free(&p->fork_shared);
-	mem_same_find(v, n_v, &p->fork_shared);
+	mem_fork_shared_free(&p->fork_shared);
+	mem_fork_shared_find(v, n_v, &p->fork_shared);
 	shared_without_clean(&p->fork_shared, clean);
 }
 
@@ -148,7 +148,7 @@ static void take_without_shared(struct memory_step *s, struct mem_process *p, si
 
 void memory_fork_shared_freeze(struct memory_step *s)
 {
-	cleanup_free struct mem_same_process *v = xcalloc(s->n_procs + 1, sizeof(*v));
+	cleanup_free struct mem_fork_shared_process *v = xcalloc(s->n_procs + 1, sizeof(*v));
 	const bool any_new = is_any_new(s);
 	size_t n = 0, at = 0;
 
@@ -158,10 +158,10 @@ void memory_fork_shared_freeze(struct memory_step *s)
 
 		p->shares = any_new || m->usage.shared;
 		if (!m || memory_shares_much(&m->usage))
-			v[n++] = (struct mem_same_process){ (uint64_t)p->split.inner, p->split.host, p->split.ours,
-							    p->split.n_ours };
+			v[n++] = (struct mem_fork_shared_process){ (uint64_t)p->split.inner, p->split.host,
+								   p->split.ours, p->split.n_ours };
 	}
-	mem_same_find(v, n, &s->fork_shared);
+	mem_fork_shared_find(v, n, &s->fork_shared);
 	shared_without_clean(&s->fork_shared, &s->tracking.clean);
 	for (size_t i = 0; i < s->n_procs; i++)
 		take_without_shared(s, &s->procs[i], &at);

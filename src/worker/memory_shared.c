@@ -46,7 +46,7 @@ void memory_shared_begin(struct memory_step *s, struct worker *w, const struct t
 	dev_t shm;
 
 	bytes = used_in_shm(w->req.init, &shm);
-	mem_shared_look(o, t->pids, t->n, shm);
+	mem_shared_open(o, t->pids, t->n, shm);
 	bytes += mem_shared_bytes(o);
 	reserve = w->req.vacate ? 0 : bytes + GROWTH(bytes);
 	if (!bytes || reserve > *room) {
@@ -123,7 +123,7 @@ static int shared_take(struct memory_step *s, const struct worker *w, const stru
 	want = xcalloc(n + 1, sizeof(*want));
 	if (shared_name_objects(want, left_out, n, f, criufd, err) || tree_read(w->req.init, &t, err))
 		return -1;
-	rc = mem_shared_take(s->objects, want, n, t.pids, t.n, (int)w->conf.threads, err);
+	rc = mem_shared_capture(s->objects, want, n, t.pids, t.n, (int)w->conf.threads, err);
 	tree_free(&t);
 	return rc;
 }

@@ -91,7 +91,7 @@ static int predump_write_round(struct memory_step *s, struct worker *w, int epoc
 	o.compare = true;
 	o.clean = clean->v;
 	o.n_clean = clean->n;
-	o.same = &p->fork_shared;
+	o.fork_shared = &p->fork_shared;
 	if (mem_image_write(dirfd, w->req.epoch, &source, present->v, present->n, &o, &stats, err))
 		return -1;
 	image = predump_open_round(epochfd, p->rounds + 1, o.hashes, err);
@@ -112,12 +112,12 @@ static int predump_round(struct memory_step *s, struct worker *w, int epochfd, u
 {
 	struct tracking *p = &s->tracking;
 	struct mem_ranges clean = { 0 }, present = { 0 }, left = { 0 };
-	size_t dropped = mem_track_look(p->track, true, &clean, &present);
+	size_t dropped = mem_track_scan(p->track, true, &clean, &present);
 	int rc;
 
 	if (dropped)
 		worker_warn(w, "pre-dump: %zu processes could not be looked at", dropped);
-	mem_sames_distrust(&p->fork_shared, &clean);
+	mem_fork_shared_remove_stale(&p->fork_shared, &clean);
 	mem_ranges_without(&left, present.v, present.n, clean.v, clean.n);
 	*bytes = left.pages * MEM_PAGE;
 	tracking_set_used(p, &present);
@@ -137,8 +137,8 @@ static uint64_t predump_count_written(struct tracking *p)
 	struct mem_ranges clean = { 0 };
 	uint64_t sum;
 
-	mem_track_last(p->track, &clean);
-	mem_sames_distrust(&p->fork_shared, &clean);
+	mem_track_scan_frozen(p->track, &clean);
+	mem_fork_shared_remove_stale(&p->fork_shared, &clean);
 	sum = tracking_set_left(p, &clean);
 	mem_ranges_free(&clean);
 	return sum;

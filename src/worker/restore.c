@@ -258,12 +258,12 @@ static int fill_shm(const struct restore *r, int root, struct err *err)
 {
 	cleanup_close int fd = -1;
 
-	if (!r->memory.image || !mem_files_any(r->memory.image))
+	if (!r->memory.image || !mem_file_data_any(r->memory.image))
 		return 0;
 	fd = openat(root, "dev/shm", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return err_sys(err, errno, "cannot open /dev/shm of the pod");
-	return mem_files_fill(r->memory.image, fd, (int)r->w->conf.threads, err);
+	return mem_file_data_fill(r->memory.image, fd, (int)r->w->conf.threads, err);
 }
 
 static int fill_pod(void *arg, struct err *err)

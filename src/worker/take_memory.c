@@ -12,7 +12,9 @@
 
 #include "base/dir.h"
 #include "base/util.h"
-#include "capture/node.h"
+#include "capture/headroom.h"
+#include "capture/probe.h"
+#include "capture/usage.h"
 #include "criu/dummy_parent.h"
 
 #define KEPT_RESERVE    (4u << 20) /* bytes for what stays in criu's images, besides MEMORY_KEPT for each process */
@@ -52,13 +54,13 @@ static void memory_note_huge(struct memory_step *s)
 {
 	if (s->huge)
 		return; /* a pre-dump, which splits huge pages, has done it before its rounds */
-	s->huge = mem_huge_new();
+	s->huge = mem_collapse_new();
 	for (int i = 0; i < s->n_wanted; i++)
 		if (s->wanted[i].usage.huge)
-			mem_huge_note(s->huge, s->wanted[i].host);
+			mem_collapse_note(s->huge, s->wanted[i].host);
 }
 
-static enum mem_rung forced_way(const struct worker *w, enum mem_rung r)
+static enum mem_method forced_way(const struct worker *w, enum mem_method r)
 {
 	return fault(w, FAULT_FORCE_DIRECT)   ? MEM_DIRECT
 	       : fault(w, FAULT_FORCE_STAGED) ? MEM_STAGED
@@ -82,7 +84,7 @@ static uint64_t memory_choose_ways(struct memory_step *s, const struct worker *w
 	struct mem_node node;
 
 	reserve = (uint64_t)(s->n_wanted < SLACK_PROCESSES ? s->n_wanted : SLACK_PROCESSES) * SLACK_EACH;
-	mem_node_probe(&node);
+	mem_probe_node(&node);
 	room -= room < reserve ? room : reserve;
 	s->cow_room = mem_headroom(w->req.init);
 	for (int i = 0; i < s->n_wanted; i++)
@@ -90,7 +92,7 @@ static uint64_t memory_choose_ways(struct memory_step *s, const struct worker *w
 	for (int i = 0; i < s->n_wanted; i++) {
 		struct memory_wanted *m = &s->wanted[i];
 		const uint64_t take = bytes_to_take(s, t, i), bytes = take + SLACK(take);
-		const struct mem_case c = {
+		const struct mem_cost_input c = {
 			.bytes = take,
 			.mapped = m->usage.anon,
 			.huge = m->usage.huge,
@@ -101,9 +103,9 @@ static uint64_t memory_choose_ways(struct memory_step *s, const struct worker *w
 			.may_fork = true,
 		};
 
-		m->rung = mem_choose(&node, &c, m->why, sizeof(m->why));
-		m->rung = forced_way(w, m->rung);
-		if (m->rung != MEM_STAGED)
+		m->method = mem_choose_method(&node, &c, m->why, sizeof(m->why));
+		m->method = forced_way(w, m->method);
+		if (m->method != MEM_STAGED)
 			continue;
 		reserve += bytes;
 		room -= room < bytes ? room : bytes;
@@ -172,7 +174,7 @@ static void process_set_way(const struct memory_step *s, const struct worker *w,
 		snprintf(p->why, sizeof(p->why), "the job stays frozen");
 		return;
 	}
-	p->wanted = m ? m->rung : MEM_STAGED;
+	p->wanted = m ? m->method : MEM_STAGED;
 	snprintf(p->why, sizeof(p->why), "%s", m ? m->why : "it is new");
 	/* No fork: a stop signal to the process, or to the child, would interfere with it. */
 	if (p->wanted == MEM_FORKED && (is_stopped(f, p->split.inner) || f->subreaper)) {
@@ -250,8 +252,8 @@ static int read_two_sources(void *arg, uint64_t id, uint64_t addr, void *buf, si
 static struct mem_range *memory_all_work(const struct memory_step *s, size_t *n)
 {
 	size_t n_private, n_shared = 0;
-	const struct mem_range *private = mem_snapshot_work(s->snapshot, &n_private);
-	const struct mem_range *shared = s->objects ? mem_shared_work(s->objects, &n_shared) : NULL;
+	const struct mem_range *private = mem_snapshot_ranges(s->snapshot, &n_private);
+	const struct mem_range *shared = s->objects ? mem_shared_ranges(s->objects, &n_shared) : NULL;
 	struct mem_range *v = xcalloc(n_private + n_shared + 1, sizeof(*v));
 
 	for (size_t i = 0; i < n_private; i++)
@@ -306,10 +308,10 @@ static int memory_write_work(struct memory_step *s, const struct worker *w, int 
 	o.compare = true;
 	o.clean = s->tracking.clean.v;
 	o.n_clean = s->tracking.clean.n;
-	o.same = &s->fork_shared;
+	o.fork_shared = &s->fork_shared;
 	if (mem_image_write(dirfd, w->req.epoch, &source, work, n, &o, s->stats, err))
 		return -1;
-	mem_node_drained(s->stats->scanned, s->stats->wall_us);
+	mem_probe_note_drain(s->stats->scanned, s->stats->wall_us);
 	return s->tracking.image || s->tracking.clean.n ? memory_count_stored(s, dirfd, err) : 0;
 }
 
@@ -332,7 +334,7 @@ static int memory_write_image(struct memory_step *s, struct worker *w, int epoch
 	previous = memory_previous(s, w);
 	if (!memory_write_work(s, w, epochfd, previous, frozen, err)) {
 		if (previous)
-			mem_node_compared(s->stats->scanned, s->stats->raw, s->stats->cpu_us);
+			mem_probe_note_compare(s->stats->scanned, s->stats->raw, s->stats->cpu_us);
 		return 0;
 	}
 	if (!previous || !is_image_damage(err) || remove_tree_at(epochfd, "memory"))
@@ -385,7 +387,7 @@ int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criu
 	fault_hang(w, FAULT_HANG_AFTER_SNAPSHOT);
 	fault_die(w, FAULT_DIE_AFTER_SNAPSHOT);
 	fault_criu_dies(w, FAULT_CRIU_DIES_AFTER_SNAPSHOT, w->req.init);
-	if (!rc && (mem_snapshot_now(s->snapshot) || (s->objects && mem_shared_now(s->objects))))
+	if (!rc && (mem_snapshot_needs_freeze(s->snapshot) || (s->objects && mem_shared_needs_freeze(s->objects))))
 		rc = memory_write_frozen(s, w, epochfd, criufd, d, err);
 	if (rc)
 		return err_wrap(err, "the job's memory cannot be saved");
@@ -398,9 +400,10 @@ int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criu
 static void memory_warn_dropped(const struct memory_step *s, struct worker *w)
 {
 	for (size_t i = 0; i < s->n_procs; i++)
-		if (s->procs[i].dropped)
+		if (s->procs[i].fell_back)
 			worker_warn(w, "memory of process %d: %s instead of %s, because: %s", s->procs[i].split.inner,
-				    mem_rung_name(s->procs[i].rung), mem_rung_name(s->procs[i].wanted), s->procs[i].why);
+				    mem_method_name(s->procs[i].method), mem_method_name(s->procs[i].wanted),
+				    s->procs[i].why);
 }
 
 /* Describes the way of the largest process, such as "fork" with the reason "process 12, 2 GiB: copy 130 ms, fork 60 ms
@@ -416,11 +419,11 @@ static void memory_describe_method(const struct memory_step *s, struct manifest 
 	m->memory.increment = s->stats->linked_files > 0;
 	if (!largest || !largest->split.our_pages) {
 		snprintf(m->memory.method, sizeof(m->memory.method), "%s",
-			 mem_rung_name(s->objects && mem_shared_now(s->objects) ? MEM_DIRECT : MEM_STAGED));
+			 mem_method_name(s->objects && mem_shared_needs_freeze(s->objects) ? MEM_DIRECT : MEM_STAGED));
 		snprintf(m->memory.why, sizeof(m->memory.why), "there is shared memory only");
 		return;
 	}
-	snprintf(m->memory.method, sizeof(m->memory.method), "%s", mem_rung_name(largest->rung));
+	snprintf(m->memory.method, sizeof(m->memory.method), "%s", mem_method_name(largest->method));
 	snprintf(m->memory.why, sizeof(m->memory.why), "process %d, %s: %s", largest->split.inner,
 		 format_size(largest->take.pages * MEM_PAGE, size, sizeof(size)), largest->why);
 }
@@ -429,7 +432,7 @@ static void memory_describe_method(const struct memory_step *s, struct manifest 
 static uint64_t memory_shared_bytes(const struct memory_step *s, uint64_t *ghosts)
 {
 	size_t n = 0;
-	const struct mem_range *v = s->objects ? mem_shared_work(s->objects, &n) : NULL;
+	const struct mem_range *v = s->objects ? mem_shared_ranges(s->objects, &n) : NULL;
 	uint64_t bytes = 0;
 
 	*ghosts = 0;
@@ -507,7 +510,7 @@ int memory_finish(struct memory_step *s, struct worker *w, int epochfd, int criu
 	tracking_decide(s, w);
 	predump_end(&s->tracking, epochfd);
 	if (s->huge)
-		mem_huge_begin(s->huge);
+		mem_collapse_begin(s->huge);
 	return 0;
 }
 
@@ -516,12 +519,12 @@ void memory_end(struct memory_step *s, int epochfd)
 	mem_snapshot_free(s->snapshot);
 	mem_shared_free(s->objects);
 	tracking_end(s, epochfd);
-	mem_huge_end(s->huge);
+	mem_collapse_end(s->huge);
 	for (size_t i = 0; i < s->n_procs; i++) {
 		mem_split_free(&s->procs[i].split);
 		mem_ranges_free(&s->procs[i].take);
 	}
-	mem_sames_free(&s->fork_shared);
+	mem_fork_shared_free(&s->fork_shared);
 	free(s->procs);
 	free(s->wanted);
 	free(s->stats);

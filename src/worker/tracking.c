@@ -14,7 +14,8 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "capture/node.h"
+#include "capture/probe.h"
+#include "capture/usage.h"
 #include "trace/tracer.h"
 
 /* A process with more than this part of its memory in huge pages is not tracked between checkpoints. */
@@ -178,7 +179,7 @@ static bool tracking_pays(const struct worker *w, uint64_t pages, uint64_t chang
 
 	if (fault(w, FAULT_FORCE_TRACKING))
 		return true;
-	mem_node_probe(&node);
+	mem_probe_node(&node);
 	return pages > 0 && mem_worth_tracking(&node, (double)changed / (double)pages);
 }
 
@@ -225,7 +226,7 @@ static void tracking_scan(struct memory_step *s, struct worker *w)
 	struct tracking *p = &s->tracking;
 	struct mem_ranges present = { 0 };
 
-	mem_track_look(p->track, false, &p->before, &present);
+	mem_track_scan(p->track, false, &p->before, &present);
 	tracking_set_used(p, &present);
 	tracking_set_left(p, &p->before);
 	mem_ranges_free(&present);
@@ -244,9 +245,9 @@ static void tracking_start(struct memory_step *s, struct worker *w, int epochfd,
 		mailbox_take_all(w, &f);
 	p->since = f.epoch;
 	if (p->rounds_wanted && !w->req.vacate) {
-		s->huge = mem_huge_new();
+		s->huge = mem_collapse_new();
 		for (int i = 0; i < t->n; i++)
-			mem_huge_note(s->huge, t->pids[i]);
+			mem_collapse_note(s->huge, t->pids[i]);
 	}
 	fault_in_call(w, FAULT_DIE_IN_CALL, TRACER_SELF);
 	others = p->rounds_wanted || (!w->req.vacate && (f.n > 0 || tracking_pays_to_begin(w)));
@@ -313,8 +314,8 @@ void tracking_freeze(struct memory_step *s)
 
 	if (!image)
 		return;
-	mem_track_last(p->track, &clean);
-	mem_sames_distrust(&p->fork_shared, &clean);
+	mem_track_scan_frozen(p->track, &clean);
+	mem_fork_shared_remove_stale(&p->fork_shared, &clean);
 	if (p->rounds) {
 		mem_ranges_in_image(&p->clean, clean.v, clean.n, image);
 	} else {
@@ -330,7 +331,7 @@ void tracking_decide(struct memory_step *s, const struct worker *w)
 	struct tracking *p = &s->tracking;
 
 	if (w->req.vacate) {
-		mem_track_leave(p->track); /* the processes are frozen: nothing waits while the kernel removes all
+		mem_track_detach(p->track); /* the processes are frozen: nothing waits while the kernel removes all
 					      protection at exit */
 		p->track = NULL;
 	}
@@ -341,7 +342,7 @@ void tracking_decide(struct memory_step *s, const struct worker *w)
 		return;
 	}
 	for (size_t i = 0; i < p->n_huge; i++)
-		mem_track_drop(p->track, p->huge[i]);
+		mem_track_remove(p->track, p->huge[i]);
 }
 
 void tracking_leave(struct memory_step *s, const struct worker *w)
@@ -349,7 +350,7 @@ void tracking_leave(struct memory_step *s, const struct worker *w)
 	if (!s->on || !s->tracking.track)
 		return;
 	mailbox_leave(&s->tracking, w);
-	mem_track_leave(s->tracking.track);
+	mem_track_detach(s->tracking.track);
 	s->tracking.track = NULL;
 }
 
@@ -361,7 +362,7 @@ void tracking_end(struct memory_step *s, int epochfd)
 	mem_track_free(p->track);
 	mem_ranges_free(&p->before);
 	mem_ranges_free(&p->clean);
-	mem_sames_free(&p->fork_shared);
+	mem_fork_shared_free(&p->fork_shared);
 	free(p->uses);
 	free(p->huge);
 	*p = (struct tracking){ 0 };

@@ -18,7 +18,7 @@
 #include "capture/collapse.h"
 #include "image/fork_family.h"
 #include "image/image.h"
-#include "capture/node.h"
+#include "capture/usage.h"
 #include "capture/fork_shared.h"
 #include "capture/shared.h"
 #include "capture/snapshot.h"
@@ -179,7 +179,7 @@ struct tracking {
 	struct mem_ranges before;     /* pages unchanged since that epoch, as of the last scan before the freeze */
 	bool rounds_wanted;           /* CRIU_PreDump */
 	struct mem_image *image;      /* owned: of the last round; NULL: nothing was copied */
-	struct mem_sames fork_shared; /* owned: pages of the last round that were copied from another process */
+	struct mem_fork_shared fork_shared; /* owned: pages of the last round that were copied from another process */
 	unsigned rounds;
 	uint64_t scanned;          /* bytes read in all rounds */
 	struct tracking_use *uses; /* owned */
@@ -229,7 +229,7 @@ struct memory_wanted {
 	struct mem_usage usage;
 	uint64_t fork_shared; /* bytes that it shares with another process, with which they are taken */
 	struct mem_rewriting rewriting;
-	enum mem_rung rung;
+	enum mem_method method;
 	char why[256]; /* the reason for that way */
 };
 
@@ -246,12 +246,12 @@ struct memory_step {
 	int n_wanted;
 	struct mem_process *procs;
 	size_t n_procs;
-	struct mem_sames fork_shared; /* in the freeze: pages that are taken with another process that shares them */
+	struct mem_fork_shared fork_shared; /* in the freeze: pages that are taken with another process that shares them */
 	uint64_t shared, cow_room;
 	bool written;
 	bool failed; /* the engine failed, not criu or a file */
 	struct mem_write_stats *stats;
-	struct mem_huge *huge; /* huge pages as of before the freeze; NULL: the job does not run on */
+	struct mem_collapse *huge; /* huge pages as of before the freeze; NULL: the job does not run on */
 };
 /* Before the freeze. Decides whether the engine is used at all; never fails. */
 void memory_begin(struct memory_step *s, struct worker *w, int criufd);
@@ -302,7 +302,7 @@ struct fill_memory {
 	int dirfd;     /* the directory that criu reads instead */
 	int tracer[2]; /* the socket to the tracer inside criu: our end, criu's end */
 	struct mem_image *image;
-	struct mem_family family;
+	struct mem_fork_family family;
 	pid_t reader;               /* the process that reads ahead; 0: none */
 	struct mem_shared *objects; /* while memory is filled */
 	uint8_t token[16];          /* of the marks in shared memory */

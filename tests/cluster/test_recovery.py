@@ -1,7 +1,6 @@
 """Nodes that die, lose their link, or cannot restore a job, on simulated hosts. `make test-recovery` runs this suite alone."""
 import os
 import random
-import re
 import signal
 import time
 

@@ -31,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (!codecs[i])
 			codecs[i] = mem_codec_new(i, MEM_CHUNK);
 	f.transform = data[0] % (MEM_TRANSFORMS + 1);
-	f.method = data[1] % (MEM_METHODS + 1);
+	f.compression = data[1] % (MEM_COMPRESSIONS + 1);
 	memcpy(&len, data + 2, 2);
 	raw = xmalloc(len + 1u); /* exactly: the sanitizer watches the end */
 	mem_decode(codecs[1], f, data + 4, size - 4, raw, len, NULL);

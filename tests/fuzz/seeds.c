@@ -109,7 +109,7 @@ static void chunk_seeds(int base)
 				read_pages(NULL, 1, page * MEM_PAGE, raw + i * MEM_PAGE, MEM_PAGE);
 			n = mem_encode(c, raw, sizeof(raw), seed + 4, &f);
 			seed[0] = f.transform;
-			seed[1] = f.method;
+			seed[1] = f.compression;
 			memcpy(seed + 2, &len, 2);
 			snprintf(name, sizeof(name), "seed%d%d", level, (int)page);
 			put(to, name, seed, n + 4);

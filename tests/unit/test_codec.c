@@ -124,13 +124,13 @@ static void picks_what_fits(void **state)
 
 	(void)state;
 	f = round_trip(c, RANDOM, MEM_CHUNK, &n);
-	assert_int_equal(f.method, MEM_RAW);
+	assert_int_equal(f.compression, MEM_RAW);
 	assert_int_equal(n, MEM_CHUNK);
 	mem_codec_free(c);
 
 	c = mem_codec_new(MEM_LEVEL_LZ4, MEM_CHUNK);
 	f = round_trip(c, DOUBLES, MEM_CHUNK, &n);
-	assert_int_equal(f.method, MEM_LZ4);
+	assert_int_equal(f.compression, MEM_LZ4);
 	assert_int_equal(f.transform, MEM_SHUFFLE8);
 	assert_true(n < MEM_CHUNK * 9 / 10);
 	mem_codec_free(c);
@@ -142,7 +142,7 @@ static void picks_what_fits(void **state)
 
 	c = mem_codec_new(MEM_LEVEL_RAW, MEM_CHUNK);
 	f = round_trip(c, ZEROS, MEM_CHUNK, &n);
-	assert_int_equal(f.method, MEM_RAW);
+	assert_int_equal(f.compression, MEM_RAW);
 	mem_codec_free(c);
 }
 
@@ -181,7 +181,7 @@ static void rubbish_is_refused(void **state)
 
 	(void)state;
 	for (unsigned t = 0; t < MEM_TRANSFORMS + 1; t++)
-		for (unsigned m = 0; m < MEM_METHODS + 1; m++)
+		for (unsigned m = 0; m < MEM_COMPRESSIONS + 1; m++)
 			for (size_t len = 0; len < 300; len += 7) {
 				const struct mem_format f = { (uint8_t)t, (uint8_t)m };
 
@@ -209,7 +209,7 @@ static void cut_off_is_refused(void **state)
 	for (int level = 1; level <= 2; level++) {
 		c = mem_codec_new(level, MEM_CHUNK);
 		f = round_trip(c, TEXT, 16384, &n);
-		assert_int_not_equal(f.method, MEM_RAW);
+		assert_int_not_equal(f.compression, MEM_RAW);
 		for (size_t cut = 1; cut < n; cut += 3)
 			assert_int_equal(mem_decode(c, f, stored, n - cut, back, 16384, &err), -1);
 		assert_int_equal(mem_decode(c, f, stored, n, back, 16383, &err), -1);

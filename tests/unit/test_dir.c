@@ -98,7 +98,7 @@ static int nobody_takes_it_for_empty(void)
 		return 3;
 	if (criu_ghosts_read(scratch_fd, &ghosts, &n, &err) == 0)
 		return 4;
-	if (mem_images_make(NULL, scratch_fd, scratch_fd, token, NULL, 1, &err) == 0)
+	if (mem_restore_dir_make(NULL, scratch_fd, scratch_fd, token, NULL, 1, &err) == 0)
 		return 5;
 	if (store_list_epochs(&s, &epoch, 1) != -1)
 		return 6;

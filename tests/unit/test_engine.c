@@ -8,7 +8,7 @@
 
 #include "base/util.h"
 #include "capture/cost.h"
-#include "capture/node.h"
+#include "capture/probe.h"
 #include "criu/dummy_parent.h"
 #include "capture/split.h"
 #include "scratch.h"
@@ -33,26 +33,26 @@ static const struct mem_node guest = { .copy_us_per_mb = 60,
 				       .drain_mb_per_s = 500,
 				       .compare_us_per_mb = 230 };
 
-static enum mem_rung choose_on(const struct mem_node *n, struct mem_case c)
+static enum mem_method choose_on(const struct mem_node *n, struct mem_cost_input c)
 {
 	char why[256];
-	enum mem_rung r;
+	enum mem_method r;
 
 	c.mapped = c.bytes;
 	c.drain = c.drain ? c.drain : c.bytes;
-	r = mem_choose(n, &c, why, sizeof(why));
+	r = mem_choose_method(n, &c, why, sizeof(why));
 	assert_true(strlen(why) > 0 && strlen(why) < sizeof(why) - 1);
 	return r;
 }
 
-static enum mem_rung choose(struct mem_case c)
+static enum mem_method choose(struct mem_cost_input c)
 {
 	return choose_on(&metal, c);
 }
 
 static void test_an_idle_process_is_forked(void **state)
 {
-	struct mem_case c = { .bytes = 2 * GB, .room = 8 * GB, .cow_room = 8 * GB, .may_fork = true };
+	struct mem_cost_input c = { .bytes = 2 * GB, .room = 8 * GB, .cow_room = 8 * GB, .may_fork = true };
 
 	assert_int_equal(choose(c), MEM_FORKED);
 	c.huge = 2 * GB;
@@ -62,7 +62,7 @@ static void test_an_idle_process_is_forked(void **state)
 
 static void test_what_is_rewritten_decides(void **state)
 {
-	struct mem_case c = {
+	struct mem_cost_input c = {
 		.bytes = 2 * GB, .rewriting = { .hot = 0.01 }, .room = 8 * GB, .cow_room = 8 * GB, .may_fork = true
 	};
 
@@ -84,13 +84,14 @@ static void test_what_is_rewritten_decides(void **state)
 
 static void test_a_small_one_is_copied(void **state)
 {
-	assert_int_equal(choose((struct mem_case){ .bytes = 16 << 20, .room = GB, .cow_room = GB, .may_fork = true }),
-			 MEM_STAGED);
+	assert_int_equal(
+		choose((struct mem_cost_input){ .bytes = 16 << 20, .room = GB, .cow_room = GB, .may_fork = true }),
+		MEM_STAGED);
 }
 
 static void test_no_room(void **state)
 {
-	struct mem_case c = { .bytes = 2 * GB, .room = GB, .cow_room = 8 * GB, .may_fork = true };
+	struct mem_cost_input c = { .bytes = 2 * GB, .room = GB, .cow_room = 8 * GB, .may_fork = true };
 
 	assert_int_equal(choose(c), MEM_FORKED);
 	c.rewriting = (struct mem_rewriting){ .hot = 1, .spread = 10 };
@@ -108,7 +109,7 @@ static void test_the_probe_of_this_node(void **state)
 {
 	struct mem_node n;
 
-	mem_node_probe(&n);
+	mem_probe_node(&n);
 	assert_true(n.copy_us_per_mb > 0 && n.fork_us_per_mb > 0 && n.huge_us_per_mb > 0);
 	assert_true(n.cow_us > 0 && n.huge_cow_us > 0 && n.drain_mb_per_s > 0);
 }
@@ -234,12 +235,12 @@ static void whether_to_track(void **state)
 /* A fork copies the page tables of all the memory, however little is to be taken. */
 static void little_of_much(void **state)
 {
-	struct mem_case c = {
+	struct mem_cost_input c = {
 		.bytes = 64 << 20, .mapped = 6 * GB, .drain = 64 << 20, .room = 8 * GB, .cow_room = 8 * GB, .may_fork = true
 	};
 	char why[256];
 
-	assert_int_equal(mem_choose(&metal, &c, why, sizeof(why)), MEM_STAGED);
+	assert_int_equal(mem_choose_method(&metal, &c, why, sizeof(why)), MEM_STAGED);
 }
 
 int main(void)

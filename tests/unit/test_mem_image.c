@@ -206,7 +206,7 @@ static int fill_all(struct mem_image *m, const struct mem_read_opts *o)
 	const struct mem_sink sink = { .write = see_pages, .zero = see_zeros, .arg = &twice };
 
 	memset(got, 0, sizeof(got));
-	if (mem_image_fill(m, &sink, o, NULL, &err) < 0)
+	if (mem_image_read_pages(m, &sink, o, NULL, &err) < 0)
 		return -1;
 	assert_false(twice);
 	return 0;
@@ -227,7 +227,7 @@ static void opts_for_test(struct mem_write_opts *o)
 {
 	mem_write_opts_init(o);
 	o->threads = 2;
-	o->direct = MEM_DIRECT_NEVER;
+	o->direct_io = MEM_DIRECT_IO_NEVER;
 }
 
 /* Opens, verifies everything, compares. */
@@ -262,7 +262,7 @@ static void full_image(void **state)
 				o.level = level;
 				o.threads = threads;
 				o.nice = threads == 3 ? 5 : 0;
-				o.direct = direct ? MEM_DIRECT_ALWAYS : MEM_DIRECT_NEVER;
+				o.direct_io = direct ? MEM_DIRECT_IO_ALWAYS : MEM_DIRECT_IO_NEVER;
 				assert_ok(write_epoch(dir, 7, &o, &s));
 				m = open_and_compare(dir);
 				mem_image_totals(m, &t);
@@ -303,7 +303,6 @@ static void only_some_pages(void **state)
 	cleanup_close int dir = epoch_dir("some");
 	cleanup_mem_image struct mem_image *m = NULL;
 	struct mem_write_opts o;
-	static uint8_t buf[40 * MEM_PAGE];
 	const struct mem_range only[] = { { 2, BASE(0) + 14 * MEM_PAGE, 70 }, { 3, BASE(1), 3 }, { 99, 0, 7 } };
 	const struct mem_read_opts ro = { .threads = 2, .only = only, .n_only = ARRAY_SIZE(only) };
 
@@ -320,10 +319,6 @@ static void only_some_pages(void **state)
 			if (got[s][i])
 				assert_memory_equal(seen[s][i], memory[s][i], MEM_PAGE);
 		}
-	assert_ok(mem_image_read(m, 2, BASE(0) + 20 * MEM_PAGE, buf, sizeof(buf), &err));
-	assert_memory_equal(buf, memory[0][20], sizeof(buf));
-	assert_refused(mem_image_read(m, 2, BASE(0) + 12 * MEM_PAGE, buf, 2 * MEM_PAGE, &err), ENODATA);
-	assert_refused(mem_image_read(m, 77, BASE(0), buf, MEM_PAGE, &err), ENODATA);
 }
 
 static void unreadable_pages_are_zero(void **state)
@@ -743,8 +738,8 @@ static void render_and_parse(void **state)
 	REFUSES(chunk.stored, 101);
 	REFUSES(chunk.stored, 0);
 	REFUSES(chunk.file, 1);
-	REFUSES(chunk.format.method, 3);
-	REFUSES(chunk.format.method, 0);
+	REFUSES(chunk.format.compression, 3);
+	REFUSES(chunk.format.compression, 0);
 	REFUSES(chunk.format.transform, 3);
 	REFUSES(file.size, 101);
 	REFUSES(file.size, 0);
@@ -924,7 +919,7 @@ static void export_makes_plain_images(void **state)
 					  { BASE(0) + 20 * MEM_PAGE, 10, CRIU_PE_PARENT | CRIU_PE_LAZY },
 					  { BASE(0) + 13 * 1000 * MEM_PAGE, 1, CRIU_PE_PARENT } };
 	struct criu_pagemap p = { .pages_id = 3, .v = v, .n = 3 }, back;
-	struct mem_export_stats s;
+	struct mem_criu_export_stats s;
 	struct mem_write_opts o;
 	cleanup_free char *pages = NULL;
 
@@ -935,16 +930,17 @@ static void export_makes_plain_images(void **state)
 	m = mem_image_open(dir, &err);
 	assert_some(m);
 	assert_ok(criu_pagemap_store(criu, "pagemap-2.img", &p, &err));
-	assert_refused(mem_export_pages(m, 2, 2, criu, out, NULL, &s, &err), ENOENT); /* criu's pages-3.img */
+	assert_refused(mem_criu_export_pages(m, 2, 2, criu, out, NULL, NULL, &s, &err), ENOENT); /* criu's pages-3.img
+												  */
 	put_text(at("criu/pages-3.img"), "short");
-	assert_refused(mem_export_pages(m, 2, 2, criu, out, NULL, &s, &err), EBADMSG);
+	assert_refused(mem_criu_export_pages(m, 2, 2, criu, out, NULL, NULL, &s, &err), EBADMSG);
 	unlink(at("out/pages-3.img"));
 	{
 		cleanup_close int fd = open(at("criu/pages-3.img"), O_WRONLY | O_CLOEXEC);
 
 		assert_int_equal(write_all(fd, memory[1][0], 2 * MEM_PAGE), 0);
 	}
-	assert_ok(mem_export_pages(m, 2, 2, criu, out, NULL, &s, &err));
+	assert_ok(mem_criu_export_pages(m, 2, 2, criu, out, NULL, NULL, &s, &err));
 	assert_int_equal(s.from_criu, 2 * MEM_PAGE);
 	assert_int_equal(s.from_image + s.zero, 20 * MEM_PAGE);
 	assert_int_equal(read_file_at(out, "pages-3.img", 1 << 20, &pages), 22 * MEM_PAGE);
@@ -959,7 +955,7 @@ static void export_makes_plain_images(void **state)
 	p.n = 4;
 	unlink(at("out/pages-3.img"));
 	assert_ok(criu_pagemap_store(criu, "pagemap-2.img", &p, &err));
-	assert_refused(mem_export_pages(m, 2, 2, criu, out, NULL, &s, &err), ENODATA);
+	assert_refused(mem_criu_export_pages(m, 2, 2, criu, out, NULL, NULL, &s, &err), ENODATA);
 }
 
 /* A restore fills what the image has. What criu's list says to be there and is not would come back as zeros. */
@@ -980,12 +976,12 @@ static void a_page_that_nobody_has_is_no_page_of_zeros(void **state)
 	m = mem_image_open(dir, &err);
 	assert_some(m);
 	assert_ok(criu_pagemap_store(criu, "pagemap-2.img", &p, &err));
-	assert_ok(mem_images_make(m, criu, good, token, NULL, 1, &err));
+	assert_ok(mem_restore_dir_make(m, criu, good, token, NULL, 1, &err));
 	v[0].npages = 14; /* HOLE(13) */
 	assert_ok(criu_pagemap_store(criu, "pagemap-2.img", &p, &err));
-	assert_refused(mem_images_make(m, criu, bad, token, NULL, 1, &err), EBADMSG);
+	assert_refused(mem_restore_dir_make(m, criu, bad, token, NULL, 1, &err), EBADMSG);
 	assert_non_null(strstr(err.text, "lacks 1 pages of process 2"));
-	assert_refused(mem_images_make(NULL, criu, bad, token, NULL, 1, &err), EBADMSG);
+	assert_refused(mem_restore_dir_make(NULL, criu, bad, token, NULL, 1, &err), EBADMSG);
 }
 
 static int set_up(void **state)

@@ -20,7 +20,7 @@
 #include "image/fork_family.h"
 #include "image/image.h"
 #include "image/restore_dir.h"
-#include "capture/node.h"
+#include "capture/usage.h"
 #include "image/ranges.h"
 #include "capture/fork_shared.h"
 #include "capture/sample.h"
@@ -112,16 +112,16 @@ static uint64_t id_of(int i)
 }
 
 /* *work: all memory of all. */
-static void look(struct mem_sames *same, struct mem_ranges *work)
+static void look(struct mem_fork_shared *same, struct mem_ranges *work)
 {
-	struct mem_same_process p[CHILDREN + 1];
+	struct mem_fork_shared_process p[CHILDREN + 1];
 
 	*work = (struct mem_ranges){ 0 };
 	for (int i = 0; i <= CHILDREN; i++)
 		mem_ranges_add(work, id_of(i), (uintptr_t)memory, (uintptr_t)memory + PAGES * (size_t)MEM_PAGE);
 	for (int i = 0; i <= CHILDREN; i++)
-		p[i] = (struct mem_same_process){ id_of(i), pids[i], &work->v[i], 1 };
-	mem_same_find(p, CHILDREN + 1, same);
+		p[i] = (struct mem_fork_shared_process){ id_of(i), pids[i], &work->v[i], 1 };
+	mem_fork_shared_find(p, CHILDREN + 1, same);
 }
 
 static int read_page(void *arg, uint64_t id, uint64_t addr, void *buf, size_t len)
@@ -134,7 +134,7 @@ static int read_page(void *arg, uint64_t id, uint64_t addr, void *buf, size_t le
 
 static void what_is_common_is_found(void **state)
 {
-	struct mem_sames same;
+	struct mem_fork_shared same;
 	struct mem_ranges work;
 	uint64_t last = 0;
 
@@ -158,7 +158,7 @@ static void what_is_common_is_found(void **state)
 		last = r->id;
 	}
 	assert_int_equal(last, id_of(CHILDREN));
-	mem_sames_free(&same);
+	mem_fork_shared_free(&same);
 	mem_ranges_free(&work);
 }
 
@@ -208,24 +208,24 @@ static void what_the_owner_has_written_is_not_clean(void **state)
 					    { 12, 15 * MEM_PAGE, 5 },
 					    { 12, 30 * MEM_PAGE, 10 },
 					    { 12, 44 * MEM_PAGE, 6 } };
-	struct mem_sames same = { 0 };
+	struct mem_fork_shared same = { 0 };
 	struct mem_ranges clean = { 0 };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(same_v); i++)
-		mem_sames_add(&same, &same_v[i], of[i]);
+		mem_fork_shared_add(&same, &same_v[i], of[i]);
 	mem_ranges_add(&clean, 10, 0, 12 * MEM_PAGE);
 	mem_ranges_add(&clean, 10, 15 * MEM_PAGE, 20 * MEM_PAGE);
 	mem_ranges_add(&clean, 11, 0, 40 * MEM_PAGE);
 	mem_ranges_add(&clean, 12, 5 * MEM_PAGE, 50 * MEM_PAGE);
-	mem_sames_distrust(&same, &clean);
+	mem_fork_shared_remove_stale(&same, &clean);
 	assert_int_equal(clean.n, ARRAY_SIZE(wanted));
 	for (size_t i = 0; i < clean.n; i++) {
 		assert_int_equal(clean.v[i].id, wanted[i].id);
 		assert_int_equal(clean.v[i].addr, wanted[i].addr);
 		assert_int_equal(clean.v[i].npages, wanted[i].npages);
 	}
-	mem_sames_free(&same);
+	mem_fork_shared_free(&same);
 	mem_ranges_free(&clean);
 }
 
@@ -260,7 +260,7 @@ static struct mem_image *open_and_compare(int dir)
 	struct mem_image *m = mem_image_open(dir, &err);
 	const struct mem_read_opts o = { .threads = 2 };
 
-	if (!m || mem_image_fill(m, &sink, &o, NULL, &err) || mem_image_verify(m, MEM_VERIFY_DEEP, 2, &err) ||
+	if (!m || mem_image_read_pages(m, &sink, &o, NULL, &err) || mem_image_verify(m, MEM_VERIFY_DEEP, 2, &err) ||
 	    mem_image_load_hashes(m, &err))
 		fail_msg("%s", err.text);
 	assert_int_equal(atomic_load(&compared), ((CHILDREN + 1) * PAGES - 10 * (CHILDREN + 1)) * (uint64_t)MEM_PAGE);
@@ -273,7 +273,7 @@ static void what_is_common_is_stored_once(void **state)
 	const uint64_t once = (PAGES + (CHILDREN + 1) * OWN - OWN) * (uint64_t)MEM_PAGE;
 	cleanup_mem_image struct mem_image *previous = NULL;
 	struct mem_range *clean;
-	struct mem_sames same;
+	struct mem_fork_shared same;
 	struct mem_ranges work;
 
 	(void)state;
@@ -291,7 +291,7 @@ static void what_is_common_is_stored_once(void **state)
 		o.hashes = o.compare = true;
 		o.threads = 1;
 		o.previous = previous;
-		o.same = &same;
+		o.fork_shared = &same;
 		o.clean = clean;
 		o.n_clean = n == 3;
 		if (mem_image_write(dir, n, &source, work.v, work.n, &o, &s, &err))
@@ -299,7 +299,7 @@ static void what_is_common_is_stored_once(void **state)
 		/* The last image but the first takes everything of the first process from the one before. */
 		assert_int_equal(read, n == 3 ? once - PAGES * (uint64_t)MEM_PAGE : once);
 		assert_int_equal(s.pages, once);
-		assert_int_equal(s.same, ((CHILDREN + 1) * PAGES) * (uint64_t)MEM_PAGE - once);
+		assert_int_equal(s.fork_shared, ((CHILDREN + 1) * PAGES) * (uint64_t)MEM_PAGE - once);
 		assert_int_equal(s.raw, n == 1 ? once - 10 * MEM_PAGE : 0);
 		if (previous)
 			mem_image_close(previous);
@@ -307,7 +307,7 @@ static void what_is_common_is_stored_once(void **state)
 		mem_image_totals(previous, &t);
 		assert_int_equal(t.pages - t.zero, once - 10 * MEM_PAGE);
 	}
-	mem_sames_free(&same);
+	mem_fork_shared_free(&same);
 	mem_ranges_free(&work);
 }
 
@@ -391,16 +391,16 @@ static void criu_gets_what_is_common_once(void **state)
 	cleanup_close int image = openat(scratch_fd, "3", O_RDONLY | O_DIRECTORY), criu = epoch(20);
 	cleanup_mem_image struct mem_image *m = mem_image_open(image, &err);
 	struct mem_ranges common = { 0 };
-	struct mem_family f, none;
+	struct mem_fork_family f, none;
 	uint8_t is[MEM_PAGE], wanted[MEM_PAGE];
 	uint64_t read;
 
 	(void)state;
 	make_criu_images(criu);
-	mem_family_find(m, UINT64_C(1) << 40, &none);
+	mem_fork_family_find(m, UINT64_C(1) << 40, &none);
 	assert_int_equal(none.n, 0);
-	mem_family_find(m, 1 << 20, &f);
-	mem_family_pages(&f, &common);
+	mem_fork_family_find(m, 1 << 20, &f);
+	mem_fork_family_pages(&f, &common);
 	/* The last one has its parent image from the first process, so what it has from the one before it is its own.
 	 */
 	assert_int_equal(f.n, CHILDREN + 1);
@@ -410,7 +410,7 @@ static void criu_gets_what_is_common_once(void **state)
 	for (int n = 0; n < 2; n++) {
 		cleanup_close int dir = epoch(21 + (unsigned)n);
 
-		if (mem_images_make(m, criu, dir, n ? token : NULL, &f, 2, &err))
+		if (mem_restore_dir_make(m, criu, dir, n ? token : NULL, &f, 2, &err))
 			fail_msg("%s", err.text);
 		for (int i = 0; i <= CHILDREN; i++)
 			for (unsigned k = 10; k < PAGES; k += 33) {
@@ -426,13 +426,13 @@ static void criu_gets_what_is_common_once(void **state)
 		assert_true(size_of_images(dir) <= (PAGES + (CHILDREN + 3) * OWN + 10 * CHILDREN) * (uint64_t)MEM_PAGE);
 	}
 	mem_ranges_free(&common);
-	mem_family_free(&f);
+	mem_fork_family_free(&f);
 }
 
 static void what_nobody_has_is_refused(void **state)
 {
 	const struct mem_range work[] = { { 10, (uintptr_t)memory, 10 }, { 11, (uintptr_t)memory, 20 } };
-	struct mem_sames same = { 0 };
+	struct mem_fork_shared same = { 0 };
 	const struct mem_range too_many = { 11, (uintptr_t)memory, 20 };
 	cleanup_close int dir = epoch(9);
 	struct mem_write_opts o;
@@ -441,11 +441,11 @@ static void what_nobody_has_is_refused(void **state)
 
 	(void)state;
 	mem_write_opts_init(&o);
-	mem_sames_add(&same, &too_many, 10);
-	o.same = &same;
+	mem_fork_shared_add(&same, &too_many, 10);
+	o.fork_shared = &same;
 	assert_int_equal(mem_image_write(dir, 9, &source, work, 2, &o, NULL, &err), -1);
 	assert_int_equal(err.num, EINVAL);
-	mem_sames_free(&same);
+	mem_fork_shared_free(&same);
 }
 
 int main(void)

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
-#include "capture/node.h"
+#include "capture/usage.h"
 #include "capture/sample.h"
 
 #define PAGE  4096ul

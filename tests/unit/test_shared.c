@@ -65,7 +65,7 @@ static int take(struct mem_shared *s, ino_t ino, uint64_t size)
 {
 	const struct mem_shared_want want = { MEM_SHARED_ID | ino, 0, ino, size };
 
-	return mem_shared_take(s, &want, 1, &self, 1, 2, &err);
+	return mem_shared_capture(s, &want, 1, &self, 1, 2, &err);
 }
 
 static void take_and_read(bool reserve)
@@ -77,19 +77,19 @@ static void take_and_read(bool reserve)
 	uint64_t before;
 	size_t n;
 
-	mem_shared_look(s, &self, 1, 0);
+	mem_shared_open(s, &self, 1, 0);
 	before = mem_shared_bytes(s);
 	mem_shared_free(s);
 	put_data(fd, 0, 1);
 	put_data(fd, 3 * MIB, 2);
 	s = mem_shared_new();
-	mem_shared_look(s, &self, 1, 0);
+	mem_shared_open(s, &self, 1, 0);
 	assert_int_equal(mem_shared_bytes(s), before + 3 * MIB);
 	if (reserve)
 		mem_shared_reserve(s, 3 * MIB);
 	assert_int_equal(take(s, inode(fd), 0), 0);
-	assert_int_equal(mem_shared_now(s), !reserve);
-	work = mem_shared_work(s, &n);
+	assert_int_equal(mem_shared_needs_freeze(s), !reserve);
+	work = mem_shared_ranges(s, &n);
 	assert_int_equal(n, 2);
 	assert_true(work[0].id == (MEM_SHARED_ID | inode(fd)) && work[0].addr == 0 && work[0].npages == MIB / MEM_PAGE);
 	assert_true(work[1].addr == 3 * MIB && work[1].npages == 2 * MIB / MEM_PAGE);
@@ -132,7 +132,7 @@ static void mapped_memory_ends_where_criu_says(void **state)
 	assert_int_equal(stat(path, &st), 0);
 	/* Not looked at before: it is looked for now. */
 	assert_int_equal(take(s, st.st_ino, 5 * MIB), 0);
-	work = mem_shared_work(s, &n);
+	work = mem_shared_ranges(s, &n);
 	assert_true(n == 1 && work[0].npages == 5 * MIB / MEM_PAGE);
 	mem_shared_free(s);
 	munmap(p, 5 * MIB);
@@ -154,7 +154,7 @@ static void system_v_is_not_seen(void **state)
 	uint64_t before;
 	void *p;
 
-	mem_shared_look(s, &self, 1, 0);
+	mem_shared_open(s, &self, 1, 0);
 	before = mem_shared_bytes(s);
 	mem_shared_free(s);
 	assert_true(id >= 0);
@@ -163,7 +163,7 @@ static void system_v_is_not_seen(void **state)
 	assert_true(p != (void *)-1);
 	memset(p, 1, SIZE);
 	s = mem_shared_new();
-	mem_shared_look(s, &self, 1, 0);
+	mem_shared_open(s, &self, 1, 0);
 	assert_int_equal(mem_shared_bytes(s), before);
 	mem_shared_free(s);
 	shmdt(p);
@@ -196,7 +196,7 @@ static struct mem_image *write_epoch(struct mem_shared *s, const char *name)
 	size_t n;
 
 	mem_write_opts_init(&o);
-	work = mem_shared_work(s, &n);
+	work = mem_shared_ranges(s, &n);
 	assert_int_equal(mem_image_write(dir, 1, &source, work, n, &o, NULL, &err), 0);
 	m = mem_image_open(dir, &err);
 	assert_non_null(m);
@@ -263,24 +263,24 @@ static void an_object_comes_back(void **state)
 	mem_shared_free(s);
 	snprintf(name, sizeof(name), "pagemap-shmem-%lu.img", (unsigned long)ino);
 	/* Images lack the list. */
-	assert_int_equal(mem_images_make(m, criufd, whole, NULL, NULL, 1, &err), -1);
+	assert_int_equal(mem_restore_dir_make(m, criufd, whole, NULL, NULL, 1, &err), -1);
 	assert_int_equal(criu_pagemap_store(criufd, name, &empty, &err), 0);
 	/* By filling: */
-	assert_int_equal(mem_images_make(m, criufd, marked, token, NULL, 1, &err), 0);
+	assert_int_equal(mem_restore_dir_make(m, criufd, marked, token, NULL, 1, &err), 0);
 	again = restore_mark(marked, ino);
 	s = mem_shared_new();
-	assert_int_equal(mem_shared_find(s, m, other, &self, 1, &err), -1);
+	assert_int_equal(mem_shared_open_restored(s, m, other, &self, 1, &err), -1);
 	mem_shared_free(s);
 	s = mem_shared_new();
-	assert_int_equal(mem_shared_find(s, m, token, &self, 1, &err), 0);
+	assert_int_equal(mem_shared_open_restored(s, m, token, &self, 1, &err), 0);
 	to.arg = s;
-	assert_int_equal(mem_image_fill(m, &to, NULL, NULL, &err), 0);
+	assert_int_equal(mem_image_read_pages(m, &to, NULL, NULL, &err), 0);
 	/* Nothing behind the end. */
 	assert_int_equal(mem_shared_write(s, MEM_SHARED_ID | ino, SIZE, buf, sizeof(buf)), 0);
 	assert_object(again);
 	mem_shared_free(s);
 	/* By criu: */
-	assert_int_equal(mem_images_make(m, criufd, whole, NULL, NULL, 1, &err), 0);
+	assert_int_equal(mem_restore_dir_make(m, criufd, whole, NULL, NULL, 1, &err), 0);
 	assert_int_equal(criu_pagemap_load(whole, name, &got, &err), 0);
 	assert_true(got.n == 1 && got.v[0].addr == MIB && got.v[0].npages == 2 * MIB / MEM_PAGE &&
 		    got.v[0].flags == CRIU_PE_PRESENT);
@@ -306,16 +306,16 @@ static void files_are_filled(void **state)
 	put_data(fd, MIB, 2);
 	assert_true(mem_shared_add_file(s, "below/file", fd));
 	assert_false(mem_shared_add_file(s, "below/file", fd));
-	assert_int_equal(mem_shared_take(s, NULL, 0, &self, 1, 1, &err), 0);
+	assert_int_equal(mem_shared_capture(s, NULL, 0, &self, 1, 1, &err), 0);
 	m = write_epoch(s, "filed");
 	mem_shared_free(s);
-	assert_true(mem_files_any(m));
+	assert_true(mem_file_data_any(m));
 	assert_int_equal(unlink(at("shm/below/file")), 0);
-	assert_int_equal(mem_files_fill(m, shm, 1, &err), -1);
+	assert_int_equal(mem_file_data_fill(m, shm, 1, &err), -1);
 	out = open(at("shm/below/file"), O_RDWR | O_CREAT | O_CLOEXEC, 0400);
 	assert_int_equal(ftruncate(out, SIZE - 1), 0);
 	assert_int_equal(futimens(out, old), 0);
-	assert_int_equal(mem_files_fill(m, shm, 1, &err), 0);
+	assert_int_equal(mem_file_data_fill(m, shm, 1, &err), 0);
 	assert_int_equal(fstat(out, &st), 0);
 	assert_int_equal(st.st_size, SIZE - 1);
 	assert_int_equal(st.st_mtim.tv_sec, 2000);

@@ -146,7 +146,7 @@ static void look(struct mem_track *t, struct mem_ranges *clean)
 	struct mem_ranges present = { 0 };
 
 	mem_ranges_free(clean);
-	assert_int_equal(mem_track_look(t, true, clean, &present), 0);
+	assert_int_equal(mem_track_scan(t, true, clean, &present), 0);
 	assert_true(present.pages >= PAGES);
 	mem_ranges_free(&present);
 }
@@ -170,7 +170,7 @@ static void follow(enum mem_tracking how)
 	assert_int_equal(page[0], 2);
 	order(&c, 5);
 	mem_ranges_free(&clean);
-	mem_track_last(t, &clean); /* does not begin anew */
+	mem_track_scan_frozen(t, &clean); /* does not begin anew */
 	assert_int_equal(clean_in(&clean, c.pages, PAGES), PAGES - 1);
 	look(t, &clean);
 	order(&c, ODD); /* more pieces than the kernel tells at a time */
@@ -229,7 +229,7 @@ static void lets_go(void **state)
 	start(&c);
 	order(&c, HOLES);
 	assert_int_equal(mem_track_add(t, c.pid, 7, NULL), 0);
-	assert_int_equal(mem_track_look(t, true, &clean, &present), 0);
+	assert_int_equal(mem_track_scan(t, true, &clean, &present), 0);
 	assert_true(present.n >= PAGES / 2);
 	mem_ranges_free(&clean);
 	mem_ranges_free(&present);
@@ -252,7 +252,7 @@ static void leave(const struct child *c, struct mailbox *box)
 	look(t, &clean);
 	mem_track_get(t, 0, &one);
 	assert_int_equal(mailbox_put(box, &one, sizeof(one), (const int[]){ one.pidfd, one.uffd }, 2), 0);
-	mem_track_leave(t);
+	mem_track_detach(t);
 	mem_ranges_free(&clean);
 }
 
@@ -282,9 +282,9 @@ static void handed_on(void **state)
 	look(t, &clean);
 	assert_int_equal(clean_in(&clean, c.pages, PAGES), PAGES - 1);
 	assert_int_equal(clean_in(&clean, c.pages + 3 * MEM_PAGE, 1), 0);
-	mem_track_drop(t, 8);
+	mem_track_remove(t, 8);
 	assert_int_equal(mem_track_count(t), 1);
-	mem_track_drop(t, 7);
+	mem_track_remove(t, 7);
 	assert_int_equal(mem_track_count(t), 0);
 	assert_false(registered(c.pid));
 	mem_ranges_free(&clean);
@@ -346,7 +346,7 @@ static void not_trackable(void **state)
 		assert_int_equal(mem_track_add(t, c.pid, 7, &err), 0);
 		kill(c.pid, SIGKILL);
 		waitpid(c.pid, NULL, 0);
-		assert_int_equal(mem_track_look(t, true, &clean, &present), 1);
+		assert_int_equal(mem_track_scan(t, true, &clean, &present), 1);
 		assert_int_equal(mem_track_count(t), 0);
 		assert_int_equal(clean.pages + present.pages, 0);
 	} else {

@@ -12,7 +12,7 @@
 #include "base/util.h"
 #include "cli/doctor/doctor_report.h"
 #include "trace/arch.h"
-#include "capture/node.h"
+#include "capture/probe.h"
 #include "criu/criu.h"
 
 #define GET_CRIU \
@@ -59,7 +59,7 @@ static void check_engine(const struct conf *c, const struct criu_bin *b, bool ro
 			      err.text);
 		return;
 	}
-	mem_node_probe(&n);
+	mem_probe_node(&n);
 	if (arch_can_inject())
 		snprintf(fork, sizeof(fork), "%.0f ms and then %.1f us per page that is rewritten",
 			 n.fork_us_per_mb * 1.024, n.cow_us);

@@ -41,7 +41,7 @@ static int write_shm(int epochfd, struct mem_image *image, const struct conf *c,
 	shmfd = openat(dirfd, "dev/shm", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (shmfd < 0)
 		return err_sys(err, errno, "cannot open dev/shm beside the images");
-	return files_unpack_private(dirfd, filesfd, false, err) || mem_files_fill(image, shmfd, (int)c->threads, err)
+	return files_unpack_private(dirfd, filesfd, false, err) || mem_file_data_fill(image, shmfd, (int)c->threads, err)
 		       ? -1
 		       : 0;
 }
@@ -62,9 +62,9 @@ static int write_out(int epochfd, const struct manifest *m, const struct conf *c
 	dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (dirfd < 0)
 		return err_sys(err, errno, "cannot open %s", dir);
-	if (mem_images_make(image, criufd, dirfd, NULL, NULL, (int)c->threads, err))
+	if (mem_restore_dir_make(image, criufd, dirfd, NULL, NULL, (int)c->threads, err))
 		return -1;
-	return image && mem_files_any(image) ? write_shm(epochfd, image, c, dirfd, err) : 0;
+	return image && mem_file_data_any(image) ? write_shm(epochfd, image, c, dirfd, err) : 0;
 }
 
 static int export_epoch(const struct store *s, unsigned epoch, const struct conf *c, const char *dir, struct err *err)
