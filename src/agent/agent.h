@@ -424,8 +424,8 @@ void end_as_before(struct agent *a);
 void end_given_up(struct agent *a);
 void end_unstarted(struct agent *a, const char *why);
 void end_leave(struct agent *a);
-/* Ends the agent if nothing is left to do. */
-void end_check(struct agent *a);
+/* After each event: ends the agent if nothing is left to do. */
+void end_check(void *agent);
 /* After the loop. */
 void end_finish(struct agent *a);
 _Noreturn void end_process(int wait_status);

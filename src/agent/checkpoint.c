@@ -244,7 +244,6 @@ void op_finish(struct agent *a)
 	op->active = op->held = false;
 	sched_op_ended(a);
 	next_queued(a);
-	end_check(a);
 }
 
 static void succeeded(struct agent *a)

@@ -76,7 +76,6 @@ void end_given_up(struct agent *a)
 	loop_timer_set(&a->loop, &a->end.limit, now_us() + END_LIMIT, on_limit, a);
 	gate_answer(a, "exit");
 	pod_kill(a->pod.init, 2000, NULL);
-	end_check(a);
 }
 
 static void publish_end(struct agent *a)
@@ -140,7 +139,6 @@ static void on_meaning(void *arg, bool ok, const json_t *job, const char *error)
 		publish_end(a);
 	else
 		restore_go_on(a);
-	end_check(a);
 }
 
 static void ask_meaning(struct agent *a)
@@ -158,7 +156,7 @@ void end_signal(struct agent *a, int sig)
 	case PHASE_HOLDING:
 		return_look(a); /* cancelled, or a requeue of which the answer was lost */
 		break;
-	case PHASE_LEAVING: end_check(a); break;
+	case PHASE_LEAVING: break;
 	default:
 		/* the requeue of a vacate or a move causes one of its own, and vacate.c or move.c is waiting for its
 		 * answer */
@@ -188,7 +186,6 @@ static void on_limit(void *arg)
 		/* Slurm has had its time */
 		a->end.term = true;
 		loop_timer_set(&a->loop, &a->end.limit, now_us() + LEAVE_LAST, on_limit, a);
-		end_check(a);
 		return;
 	}
 	a->loop.quit = true;
@@ -225,7 +222,6 @@ void end_script(struct agent *a, int status)
 	describe_status(status, text, sizeof(text));
 	job_log(a, "%s", text);
 	begin_ending(a, status);
-	end_check(a);
 }
 
 /* The script's process, which waits at the gate, writes the text into the job's output. */
@@ -246,14 +242,12 @@ void end_as_before(struct agent *a)
 	loop_timer_set(&a->loop, &a->end.limit, now_us() + END_LIMIT, on_limit, a);
 	gate_answer(a, answer);
 	publish_state(a, "ended");
-	end_check(a);
 }
 
 void end_unstarted(struct agent *a, const char *why)
 {
 	job_log(a, "the job cannot be started: %s", why);
 	begin_ending(a, 1 << 8);
-	end_check(a);
 }
 
 void end_pod_died(struct agent *a, int status)
@@ -270,7 +264,6 @@ void end_pod_died(struct agent *a, int status)
 	else
 		job_log(a, "the pod ended unexpectedly (status %d); the job has failed", WEXITSTATUS(status));
 	begin_ending(a, SIGKILL);
-	end_check(a);
 }
 
 /* ---- the agent's end ---- */
@@ -280,7 +273,6 @@ void end_leave(struct agent *a)
 	a->phase = PHASE_LEAVING;
 	a->end.status = 0;
 	loop_timer_set(&a->loop, &a->end.limit, now_us() + LEAVE_LIMIT, on_limit, a);
-	end_check(a);
 }
 
 /* The lease is the last thing that goes. */
@@ -297,8 +289,10 @@ static bool nothing_under_way(const struct agent *a)
 	return publish_idle(a) && requests_idle(a) && !proc_running(&a->prune) && !a->op.active && !a->pod.init;
 }
 
-void end_check(struct agent *a)
+void end_check(void *agent)
 {
+	struct agent *a = agent;
+
 	if (a->phase == PHASE_LEAVING && a->end.term && nothing_under_way(a) && lease_over(a))
 		a->loop.quit = true;
 	if (a->phase == PHASE_ENDING && !rpc_running(&a->end.get) && nothing_under_way(a) && lease_over(a))

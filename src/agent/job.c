@@ -328,7 +328,6 @@ static void on_prune_end(void *arg, int status)
 	if (a->shared_changed && a->store_ok && job_save(a, &err) < 0)
 		log_warn("%s", err.text);
 	a->shared_changed = false;
-	end_check(a);
 }
 
 /* In a child of its own: removing gigabytes takes long on some file systems. */

@@ -298,7 +298,6 @@ static void on_end(void *arg, int status)
 	} else {
 		replace(a);
 	}
-	end_check(a);
 }
 
 static void start(struct agent *a)

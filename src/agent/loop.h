@@ -37,9 +37,10 @@ struct loop {
 	int64_t armed; /* what the timerfd is set to, 0 = off */
 	struct loop_timer *timers;
 	struct loop_child *children;
-	/* Every signal other than a child's end. pid: the sender as the kernel tells it. */
-	void (*on_signal)(void *arg, int sig);
-	void *signal_arg;
+	/* Set by the owner after loop_init(); each may be NULL. */
+	void *owner;
+	void (*on_signal)(void *owner, int sig); /* every signal but SIGCHLD of a child's end */
+	void (*after)(void *owner);              /* after each callback of the loop, on_signal() included */
 };
 
 /* Blocks all signals of the process: from here on they come through the loop. */

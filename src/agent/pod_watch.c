@@ -103,7 +103,6 @@ static void on_init_end(void *arg, int status)
 	a->signals.init_pid = 0;
 	if (!a->pod.exited)
 		end_pod_died(a, status);
-	end_check(a);
 }
 
 void pod_adopt(struct agent *a, pid_t init, int ctl, const char *dir)

@@ -43,7 +43,6 @@ static void on_done(void *arg, bool ok, const json_t *answer, const char *error)
 			wait = RETRY_MAX;
 		loop_timer_set(&a->loop, &a->pub.retry, now_us() + wait * 1000000, on_retry, a);
 	}
-	end_check(a);
 }
 
 /* Without the job's record nothing is known of its epochs: what is shown of them must stay. */

@@ -197,7 +197,6 @@ static void on_conn_end(void *arg, int status)
 	close_sock(c);
 	op_conn_gone(a, c);
 	c->pid = 0;
-	end_check(a);
 }
 
 /* ---- the listening socket ---- */

@@ -460,7 +460,8 @@ int start_begin(struct agent *a, int task_fd, struct err *err)
 	quiet_stdio();
 	init_status(a);
 	a->loop.on_signal = on_signal;
-	a->loop.signal_arg = a;
+	a->loop.after = end_check;
+	a->loop.owner = a;
 	fcntl(a->task.ctl_fd, F_SETFD, FD_CLOEXEC);
 	fcntl(a->task.gate_fd, F_SETFD, FD_CLOEXEC);
 	pod_adopt(a, a->task.init_pid, a->task.ctl_fd, a->task.pod_dir);
