@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/end.h"
 #include "base/log.h"
 
 static int usage(void)
@@ -35,7 +36,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "fsched-agent must run as root\n");
 		return 1;
 	}
-	if (start_begin(&a, (int)fd, &err) < 0) {
+	if (agent_begin(&a, (int)fd, &err) < 0) {
 		/* The gate closes with this process: the job fails with a hint to this line. */
 		log_error("the job cannot be started: %s", err.text);
 		return 1;

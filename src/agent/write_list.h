@@ -27,38 +27,38 @@
 #include "files/files.h"
 #include "store/store.h"
 
-#define WRITTEN_NAME      FILES_JOURNAL
-#define WRITTEN_MAX       20000      /* paths; beyond it new ones are not kept */
-#define WRITTEN_BYTES_MAX (4u << 20) /* of all paths */
+#define WRITE_LIST_NAME      FILES_JOURNAL
+#define WRITE_LIST_MAX       20000      /* paths; beyond it new ones are not kept */
+#define WRITE_LIST_BYTES_MAX (4u << 20) /* of all paths */
 
-struct written;
+struct write_list;
 
 /* Starts listening on the mounts of the pod whose pid 1 is init (host pid) and
  * takes over the journal in the job's directory, or empties it with fresh. The
  * pod's private /tmp (private_tmp), /dev/shm and pseudo file systems are left
- * out. cwd: the job's working directory, for written_gap(). Returns NULL with err where the kernel cannot: the job then
- * runs with only its open files protected. */
-struct written *written_open(const struct store *s, pid_t init, bool private_tmp, bool fresh, const char *cwd,
-			     struct err *err);
-void written_close(struct written *w);
+ * out. cwd: the job's working directory, for write_list_gap(). Returns NULL with err where the kernel cannot: the job
+ * then runs with only its open files protected. */
+struct write_list *write_list_open(const struct store *s, pid_t init, bool private_tmp, bool fresh, const char *cwd,
+				   struct err *err);
+void write_list_close(struct write_list *w);
 
 /* Readable when the job has closed a file it had open for writing. */
-int written_fd(const struct written *w);
+int write_list_fd(const struct write_list *w);
 
 /* Takes all events and appends paths that are new to the journal, and those that could not be appended before. Returns
  * whether to look again soon: there were some, or they cannot be saved. Also right after the death of the pod, for what
  * it wrote last. */
-bool written_drain(struct written *w);
+bool write_list_drain(struct write_list *w);
 /* False while paths are not in the journal because it cannot be written. */
-bool written_saved(const struct written *w);
+bool write_list_saved(const struct write_list *w);
 
 /* Before a checkpoint: marks mounts that have come since (autofs), and takes paths that lead to no file any more out of
  * a journal that is nearly full. Not while a worker reads the journal. */
-void written_remark(struct written *w);
+void write_list_remark(struct write_list *w);
 
 /* True once paths have been left out because the journal is full. */
-bool written_full(const struct written *w);
+bool write_list_full(const struct write_list *w);
 /* The type of the file system of the working directory if it is one that is left out, else "". */
-const char *written_gap(const struct written *w);
+const char *write_list_gap(const struct write_list *w);
 
 #endif
