@@ -138,7 +138,7 @@ struct start_heard { /* what Slurm's entry says of the job, see struct start_inp
 	bool saved, ended;
 };
 
-static void start_restore(struct agent *a)
+static void start_begin_restore(struct agent *a)
 {
 	agent_enter(a, PHASE_RESTORING);
 	publish_state(&a->publish, "restoring");
@@ -169,7 +169,7 @@ static void start_decide_now(struct agent *a, unsigned requested, struct start_h
 		log_info("restart %u: %s", a->job.task.restart_count, a->start.plan.reason);
 	switch (a->start.plan.action) {
 	case START_FRESH: start_fresh(a); break;
-	case START_RESTORE: start_restore(a); break;
+	case START_RESTORE: start_begin_restore(a); break;
 	case START_HOLD: end_requeue(a, REQUEUE_HELD, a->start.plan.reason); break;
 	case START_ELSEWHERE: start_elsewhere(a); break;
 	case START_END: end_as_before(a); break;

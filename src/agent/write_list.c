@@ -15,10 +15,10 @@
 
 struct write_list {
 	int fan;          /* fanotify group */
-	int mounts;       /* the pod's mount namespace, which must outlive the pod: the name of a file leads through its
-			     mounts */
+	int mounts;       /* the pod's mount namespace; kept open, because names of files are read by way of its mounts
+			     after the pod has died */
 	int journal;      /* <job dir>/written, O_APPEND */
-	off_t size;       /* of what is whole in it */
+	off_t size;       /* of the complete paths in it */
 	char *unsaved;    /* paths that are not in it yet, each with its NUL; owned */
 	size_t n_unsaved; /* bytes */
 	bool failing;     /* the last attempt to save them has failed */
@@ -66,7 +66,7 @@ static void write_list_load(struct write_list *w, int dirfd)
 	cleanup_free char *text = NULL;
 	ssize_t len = read_file_at(dirfd, WRITE_LIST_NAME, WRITE_LIST_BYTES_MAX + PATH_MAX, &text);
 
-	/* What has no NUL was being written when the node failed; write_list_flush() cuts it off. */
+	/* A last path without NUL was being written when the node failed; write_list_append() truncates it. */
 	for (ssize_t i = 0; i < len && memchr(text + i, '\0', (size_t)(len - i)); i = (ssize_t)w->size) {
 		if (text[i] == '/')
 			write_list_add(w, text + i);
@@ -74,8 +74,8 @@ static void write_list_load(struct write_list *w, int dirfd)
 	}
 }
 
-/* Appends what is not saved yet. A part of it that was written before the disk was full is cut off again: the next path
- * must not be taken for the end of that one. */
+/* Appends what is not saved yet. If an earlier attempt has written only a part of it, because the disk was full, that
+ * part is truncated first: otherwise the next path would continue it. */
 static int write_list_append(struct write_list *w)
 {
 	struct stat st;
@@ -85,7 +85,7 @@ static int write_list_append(struct write_list *w)
 		return -1;
 	w->size += (off_t)w->n_unsaved;
 	w->n_unsaved = 0;
-	/* if the node fails, the files may be on a disk that other nodes see */
+	/* needed after a failure of the node, if the files are on a disk that other nodes see */
 	if (fdatasync(w->journal))
 		log_warn("cannot write %s to the disk: %s", WRITE_LIST_NAME, strerror(errno));
 	return 0;
@@ -106,13 +106,13 @@ static void write_list_flush(struct write_list *w)
 	}
 }
 
-/* criu, which runs in the pod's mount namespace, keeps what it knows of the kernel in a file on /run (criu.kdat,
- * criu-fsched.kdat) when it is run first after a boot. That file is no work of the job, and other nodes need not have
- * it. */
+/* When criu runs for the first time after a boot, it stores the features of the kernel in a file on /run (criu.kdat,
+ * criu-fsched.kdat). It runs in the pod's mount namespace, but the file is none of the job's, and other nodes need not
+ * have it. */
 #define CRIU_CACHE "/run/criu"
 
-/* The kernel names a file whose name is gone "… (deleted)", and it may still have another one (ln, rm). A file may be
- * called so, too. */
+/* The kernel appends " (deleted)" to a path that was unlinked; the file may still have another name (ln, rm). A file
+ * may really have such a name, too. */
 static bool write_list_name_is_gone(const struct write_list *w, const char *path, const struct stat *st)
 {
 	static const char mark[] = " (deleted)";
@@ -157,7 +157,7 @@ bool write_list_drain(struct write_list *w)
 	bool any = false;
 
 	while (write_list_readable(w)) {
-		/* an event whose file cannot be opened is an error of read(), and is taken all the same */
+		/* if the file of an event cannot be opened, read() fails, and the event is taken all the same */
 		ssize_t len = read(w->fan, buf, sizeof(buf));
 		struct fanotify_event_metadata *ev = (struct fanotify_event_metadata *)(void *)buf;
 
@@ -201,7 +201,7 @@ static bool write_list_is_pseudo(const char *fstype)
 	return false;
 }
 
-/* See written.h: a deleted file that is in use gets another name there. */
+/* File systems on which a deleted file that is in use gets another name, see write_list.h. */
 static bool write_list_keeps_deleted(const char *fstype)
 {
 	static const char *const names[] = { "nfs", "nfs4", "cifs", "smb3", "smbfs", "afs" };
@@ -228,8 +228,8 @@ static void write_list_unescape(char *s)
 	*out = '\0';
 }
 
-/* A mount may be hidden by a later one: a file of another file system that the node has mounted over a name in /proc
- * lies below the pod's own /proc, which must not be watched. */
+/* A mount may be hidden by a later one. For example, a file of another file system that the node has mounted over a
+ * name in /proc is hidden by the pod's own /proc, which must not be watched. */
 static bool write_list_leads_to(const char *path, int mount_id)
 {
 	struct statx st;
@@ -249,8 +249,8 @@ static int write_list_mark(struct write_list *w, const char *mountpoint, int mou
 	return fanotify_mark(w->fan, FAN_MARK_ADD | FAN_MARK_MOUNT, FAN_CLOSE_WRITE, AT_FDCWD, path);
 }
 
-/* One line of mountinfo. *cwd_len: of the mount point found so far that is nearest to the working directory.
- * *root: 0 once the root is marked or left out, else the error. */
+/* Marks the mount of one line of mountinfo, if it is to be watched. *cwd_len: length of the mount point found so far
+ * that is nearest to the working directory. *root: 0 once the root is marked or left out, else the error. */
 static void write_list_mark_line(struct write_list *w, const char *line, size_t *cwd_len, int *root)
 {
 	char point[PATH_MAX], fstype[64];
@@ -269,7 +269,7 @@ static void write_list_mark_line(struct write_list *w, const char *line, size_t 
 		snprintf(w->gap, sizeof(w->gap), "%s", skip ? fstype : "");
 	}
 	if (skip && len == 0)
-		*root = 0; /* the root is on NFS: the other mounts are worth it */
+		*root = 0; /* the root is on NFS; the other mounts are watched all the same */
 	if (skip || write_list_is_pseudo(fstype) || write_list_below(point, "/dev/shm") ||
 	    (w->private_tmp && write_list_below(point, "/tmp")))
 		return;
@@ -278,7 +278,7 @@ static void write_list_mark_line(struct write_list *w, const char *line, size_t 
 		*root = error;
 }
 
-/* Marks what can be marked; returns whether the root of the pod could be, errno if not. */
+/* Marks the mounts that can be marked. Returns -1 with errno if the root of the pod is not among them. */
 static int write_list_mark_all(struct write_list *w)
 {
 	cleanup_free char *name = xasprintf("/proc/%d/mountinfo", (int)w->init);
@@ -297,7 +297,7 @@ static int write_list_mark_all(struct write_list *w)
 
 /* ---- the journal as a whole ---- */
 
-struct rewrite {
+struct write_list_rewrite {
 	struct write_list *w;
 	char *text;
 	size_t len;
@@ -307,7 +307,7 @@ struct rewrite {
 static void write_list_keep_existing(const void *node, VISIT visit, void *arg)
 {
 	const char *path = *(char *const *)node;
-	struct rewrite *r = arg;
+	struct write_list_rewrite *r = arg;
 	struct stat st;
 	size_t len = strlen(path) + 1;
 
@@ -333,11 +333,11 @@ static int write_list_reopen(struct write_list *w)
 	return 0;
 }
 
-/* A job that makes and deletes files all the time must not fill the journal with names of the past. Nothing is lost by
- * that: what an epoch has recorded stands in the epoch. */
+/* Removes the paths that lead to no file any more, so that a job which makes and deletes files all the time does not
+ * fill the list. Nothing is lost: an epoch holds what was recorded for it. */
 static void write_list_compact(struct write_list *w)
 {
-	struct rewrite r = { .w = w, .text = xmalloc(w->bytes + 1) };
+	struct write_list_rewrite r = { .w = w, .text = xmalloc(w->bytes + 1) };
 
 	twalk_r(w->paths, write_list_keep_existing, &r);
 	if (write_file_atomic(w->dirfd, WRITE_LIST_NAME, 0600, (gid_t)-1, r.text, r.len) == 0 &&
@@ -348,7 +348,7 @@ static void write_list_compact(struct write_list *w)
 		w->bytes = 0;
 		w->full = false;
 		w->size = (off_t)r.len;
-		w->n_unsaved = 0; /* it was among the paths */
+		w->n_unsaved = 0; /* those were among the paths */
 		for (size_t i = 0; i < r.len; i += strlen(r.text + i) + 1)
 			write_list_add(w, r.text + i);
 	} else {
@@ -386,7 +386,7 @@ struct write_list *write_list_open(const struct store *s, pid_t init, bool priva
 	w->private_tmp = private_tmp;
 	if (fresh)
 		unlinkat(s->dirfd, WRITE_LIST_NAME, 0);
-	/* O_NONBLOCK: a lease that the job holds must not hold us up */
+	/* O_NONBLOCK: a lease (fcntl F_SETLEASE) that the job holds must not block the agent */
 	w->fan = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK | FAN_UNLIMITED_QUEUE,
 			       O_RDONLY | O_LARGEFILE | O_CLOEXEC | O_NOATIME | O_NONBLOCK);
 	if (w->fan < 0) {
