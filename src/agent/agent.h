@@ -83,9 +83,9 @@ struct start {          /* start.c */
 	struct proc sweep; /* removes what killed agents have left on this node */
 	char error[512];   /* why the job runs unprotected so far, "" = it does not */
 	bool saved;        /* Slurm's entry names an epoch, whether or not it can be seen here */
-	bool kept;         /* the output of the run before has been renamed, or need not be */
-	bool append;       /* it could not be renamed, and must not be truncated */
-	char output[600];  /* its new name, or why it has none */
+	bool kept;         /* the output of the run before has been copied, or need not be */
+	bool append;       /* it could not be copied, and must not be truncated */
+	char output[600];  /* the names of the copies, or why there are none */
 	struct loop_timer keep_limit;
 	sigset_t pending; /* signals for a script that does not run yet */
 };

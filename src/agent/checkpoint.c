@@ -70,7 +70,7 @@ void checkpoint_record_epoch(struct checkpoint *c, const json_t *o)
 	}
 }
 
-/* A vacate has no frozen_us: its processes stay frozen. */
+/* frozen_us of a vacate is the time until the epoch was durable, since its processes never run again. */
 static void checkpoint_log_epoch(struct checkpoint *c, const json_t *o)
 {
 	char size[16], frozen[24], total[24];
@@ -262,7 +262,8 @@ static void checkpoint_failed(struct checkpoint *c, const char *why)
 		       op_leaves(op->kind) ? "the job continues and was not vacated" : "the job continues");
 	if (checkpoint_askers_fault(op))
 		return;
-	/* the user is told what the job prevents; what the node cannot do at the moment is for its administrator */
+	/* The user is told when the job itself prevents checkpoints (refused). What the node cannot do at the moment is
+	 * for its administrator. */
 	if (op->kind == OP_PERIODIC && json_is_true(json_object_get(op->result, "refused")))
 		tell_user_unprotected(c->tell_user, why);
 	snprintf(c->publish->status.error, sizeof(c->publish->status.error), "%.250s", text);

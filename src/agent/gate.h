@@ -10,8 +10,8 @@ struct gate {
 	struct loop_source sock; /* fd -1 = the process does not wait any more */
 	/* Set by the owner, called with arg. */
 	void (*ready)(void *arg);
-	/* The answer to "keep N": the output of the run before is kept (ok), what: its new name or ""; or why it is
-	 * not. The process is the user's, so the words may be anything. */
+	/* The answer to "keep N": the output of the run before has been copied (ok), and what has the names of the
+	 * copies or is ""; or what says why it has not. The process is the user's, so the words may be anything. */
 	void (*kept)(void *arg, bool ok, const char *what);
 	void *arg;
 };
