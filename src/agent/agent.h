@@ -83,6 +83,7 @@ struct start {          /* start.c */
 	struct proc sweep; /* removes what killed agents have left on this node */
 	char error[512];   /* why the job runs unprotected so far, "" = it does not */
 	bool saved;        /* Slurm's entry names an epoch, whether or not it can be seen here */
+	bool keeping;      /* the process at the gate is copying the output of the run before */
 	bool kept;         /* the output of the run before has been copied, or need not be */
 	bool append;       /* it could not be copied, and must not be truncated */
 	char output[600];  /* the names of the copies, or why there are none */

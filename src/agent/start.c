@@ -13,8 +13,6 @@
 
 #define START_ASK_TIMEOUT 60 /* s */
 
-/* ---- the decision ---- */
-
 void start_unprotected(struct agent *a, const struct err *err)
 {
 	if (a->start.error[0])
@@ -34,8 +32,9 @@ void start_output_kept(struct agent *a, bool ok, const char *what)
 {
 	char clean[400];
 
-	if (a->start.kept || !a->start.keep_limit.at || !start_may(a))
+	if (!a->start.keeping || !start_may(a))
 		return;
+	a->start.keeping = false;
 	loop_timer_clear(&a->loop, &a->start.keep_limit);
 	snprintf(clean, sizeof(clean), "%.399s", what);
 	a->start.kept = true;
@@ -73,6 +72,7 @@ static bool start_keep_output(struct agent *a)
 	snprintf(text, sizeof(text), "keep %u", a->job.have_record ? a->job.rec.run : a->job.task.restart_count);
 	if (gate_send(&a->gate, text) < 0)
 		return false; /* it has ended, and so will the start of the job */
+	a->start.keeping = true;
 	loop_timer_set(&a->loop, &a->start.keep_limit, now_us() + (int64_t)a->job.conf.timeout * 1000000,
 		       start_on_keep_limit, a);
 	return true;
@@ -109,6 +109,8 @@ void start_fresh(struct agent *a)
 		start_unprotected(a, &err);
 	start_service(a);
 }
+
+/* ---- the decision ---- */
 
 /* No other node can take the job. */
 static void start_stay(void *arg)
