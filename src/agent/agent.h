@@ -35,6 +35,7 @@
  *     end.c               the script's end, and every other way in which the agent ends
  *     fence.c             the job may run somewhere else
  *     start.c             from the first event to the decision: run the script, restore, or hold
+ *     answer.c            users' requests and their answers
  *     agent.c             makes the agent of all these, and has their callbacks
  *     main.c
  */

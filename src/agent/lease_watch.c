@@ -222,7 +222,7 @@ static void lease_watch_set_deadline(struct lease_watch *w, int64_t at)
 {
 	loop_timer_set(w->job->loop, &w->deadline, at, lease_watch_on_deadline, w);
 	w->until = at;
-	w->moved(w->arg);
+	w->deadline_moved(w->arg);
 }
 
 static void lease_watch_renewed(struct lease_watch *w, int64_t began)

@@ -34,8 +34,8 @@ struct lease_watch {
 	void (*acquired)(void *arg);
 	void (*failed)(void *arg, const char *why); /* the job's directory cannot be used here */
 	void (*lost)(void *arg, const char *why);
-	void (*moved)(void *arg);  /* until has changed */
-	bool (*wanted)(void *arg); /* the job runs, so a child that has died is to be replaced */
+	void (*deadline_moved)(void *arg); /* until has changed */
+	bool (*wanted)(void *arg);         /* the job runs, so a child that has died is to be replaced */
 	void *arg;
 };
 

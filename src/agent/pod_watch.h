@@ -18,7 +18,7 @@ struct pod_watch {
 	char dir[4200];
 	struct loop_source ctl; /* fd -1 = closed */
 	struct loop_child child;
-	bool exited; /* exited() has been called */
+	bool exited; /* exited_with() has been called */
 	/* Set by the owner, called with arg. */
 	void (*up)(void *arg);
 	void (*exited_with)(void *arg, int wait_status); /* the script has ended */
