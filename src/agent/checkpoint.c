@@ -1,7 +1,4 @@
-/* One checkpoint at a time, made by a worker process: the agent starts it, reads its events, bounds its time, and keeps
- * the books. Whatever becomes of the worker, the job runs on (vacate.c: unless Slurm has taken it back into the queue).
- */
-#include "agent/agent.h"
+#include "agent/checkpoint.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -9,15 +6,16 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/worker_request.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "policy/transient.h"
 #include "base/json.h"
 
-/* The worker keeps CheckpointTimeout itself; a worker that does not is killed a little later. */
-#define WORKER_MARGIN 30
+/* s behind CheckpointTimeout, which the worker keeps itself; one that does not is killed then */
+#define CHECKPOINT_WORKER_MARGIN 30
 
-static void next_queued(struct agent *a);
+static void checkpoint_next_queued(struct checkpoint *c);
 
 const char *op_name(enum op_kind kind)
 {
@@ -28,115 +26,88 @@ const char *op_name(enum op_kind kind)
 	return names[kind];
 }
 
-json_t *worker_request(const struct agent *a)
+static char *checkpoint_request_text(const struct checkpoint *c)
 {
-	const struct task *t = &a->task;
-
-	json_t *o = json_pack("{s:I, s:I, s:o, s:b, s:b, s:s}", "uid", (json_int_t)t->uid, "gid", (json_int_t)t->gid,
-			      "groups", json_gids(t->groups, t->n_groups), "sign", 1, "private_tmp",
-			      t->private_tmp ? 1 : 0, "uuid", t->uuid);
-
-	json_set_name(o, "job_dir", a->store.path);
-	json_set_name(o, "config", t->config);
-	json_set_name(o, "script", t->script);
-	return o;
-}
-
-json_t *worker_request_pod(const struct agent *a, unsigned epoch)
-{
-	json_t *o = worker_request(a);
-
-	json_object_set_new(o, "init_pid", json_integer(a->pod.init));
-	json_set_name(o, "pod_dir", a->pod.dir);
-	json_object_set_new(o, "epoch", json_integer(epoch));
-	json_object_set_new(o, "agent_port", json_integer(a->req.port));
-	return o;
-}
-
-static char *request_text(const struct agent *a)
-{
-	const struct op *op = &a->op;
-	json_t *o = worker_request_pod(a, op->epoch);
-	char *text;
+	const struct op *op = &c->op;
+	json_t *o = worker_request_pod(c->job, c->pod, c->requests->port, op->epoch);
 
 	json_object_set_new(o, "vacate", json_boolean(op_leaves(op->kind)));
 	json_object_set_new(o, "reason", json_string(op_name(op->kind)));
-	json_object_set_new(o, "written", json_boolean(a->written.w != NULL));
-	json_object_set_new(o, "run", json_integer(a->rec.run));
-	if (a->mailbox.in >= 0)
-		json_object_set_new(o, "mailbox", mailbox_describe(&a->mailbox, getpid()));
-	text = json_dumps(o, JSON_COMPACT);
-	json_decref(o);
-	return text;
+	json_object_set_new(o, "written", json_boolean(c->write_list->list != NULL));
+	json_object_set_new(o, "run", json_integer(c->job->rec.run));
+	if (c->mailbox.in >= 0)
+		json_object_set_new(o, "mailbox",
+				    mailbox_describe(&c->mailbox, getpid()));
+	return worker_request_text(o);
 }
 
-static int64_t result_int(const json_t *o, const char *key)
+static int64_t checkpoint_result_int(const json_t *o, const char *key)
 {
 	return json_integer_value(json_object_get(o, key));
 }
 
-void op_record_epoch(struct agent *a, const json_t *o)
+void checkpoint_record_epoch(struct checkpoint *c, const json_t *o)
 {
 	struct epoch_summary e = {
-		.number = a->op.epoch,
-		.time = result_int(o, "time"),
-		.bytes = (uint64_t)result_int(o, "bytes"),
-		.frozen_us = result_int(o, "frozen_us"),
-		.total_us = result_int(o, "total_us"),
-		.run = a->rec.run,
+		.number = c->op.epoch,
+		.time = checkpoint_result_int(o, "time"),
+		.bytes = (uint64_t)checkpoint_result_int(o, "bytes"),
+		.frozen_us = checkpoint_result_int(o, "frozen_us"),
+		.total_us = checkpoint_result_int(o, "total_us"),
+		.run = c->job->rec.run,
 	};
 	const char *memory = json_string_value(json_object_get(o, "memory"));
 	struct err err;
 
-	snprintf(e.reason, sizeof(e.reason), "%s", op_name(a->op.kind));
+	snprintf(e.reason, sizeof(e.reason), "%s", op_name(c->op.kind));
 	snprintf(e.memory, sizeof(e.memory), "%s", memory ? memory : "");
-	job_add_epoch(a, &e);
-	if (job_save(a, &err) < 0) {
-		/* the epoch is whole on disk, but the next start would not look at it */
+	job_add_epoch(c->job, &e);
+	if (job_save(c->job, &err) < 0) {
+		/* the epoch is complete on disk, but the next start would not use it */
 		log_error("epoch %u is complete but cannot be recorded: %s", e.number, err.text);
-		publish_error(a, err.text);
+		publish_error(c->publish, err.text);
 	}
 }
 
-/* Of a vacate, the freeze is what passed until the epoch was durable: its processes never ran on. */
-static void log_epoch(struct agent *a, const json_t *o)
+/* frozen_us of a vacate is the time until the epoch was durable, since its processes never run again. */
+static void checkpoint_log_epoch(struct checkpoint *c, const json_t *o)
 {
 	char size[16], frozen[24], total[24];
-	int64_t us = result_int(o, "frozen_us");
+	int64_t us = checkpoint_result_int(o, "frozen_us");
 
 	const char *memory = json_string_value(json_object_get(o, "memory")),
 		   *why = json_string_value(json_object_get(o, "memory_why"));
 
-	job_log(a, "epoch %u complete (%s): %s, %s%s%stotal %s", a->op.epoch, op_name(a->op.kind),
-		format_size((uint64_t)result_int(o, "bytes"), size, sizeof(size)), us > 0 ? "frozen " : "",
+	job_log(c->job, "epoch %u complete (%s): %s, %s%s%stotal %s", c->op.epoch, op_name(c->op.kind),
+		format_size((uint64_t)checkpoint_result_int(o, "bytes"), size, sizeof(size)), us > 0 ? "frozen " : "",
 		us > 0 ? format_duration(us, frozen, sizeof(frozen)) : "", us > 0 ? ", " : "",
-		format_duration(result_int(o, "total_us"), total, sizeof(total)));
+		format_duration(checkpoint_result_int(o, "total_us"), total, sizeof(total)));
 	if (memory && strcmp(memory, "criu"))
-		job_log(a, "epoch %u: memory %s (%s)", a->op.epoch, memory, why ? why : "");
+		job_log(c->job, "epoch %u: memory %s (%s)", c->op.epoch, memory, why ? why : "");
 }
 
-void op_hurry(struct agent *a)
+void checkpoint_hurry(struct checkpoint *c)
 {
-	struct op *op = &a->op;
+	struct op *op = &c->op;
 
 	if (!op->active || op->hurried || strcmp(op->phase, "pre-dump") != 0 || proc_send(&op->worker, "hurry") < 0)
 		return;
 	op->hurried = true;
-	job_log(a, "the pre-dump of epoch %u is cut short: the job is to leave its node", op->epoch);
+	job_log(c->job, "the pre-dump of epoch %u is cut short: the job is to leave its node", op->epoch);
 }
 
-static bool is_to_leave(const struct agent *a)
+static bool checkpoint_is_to_leave(const struct checkpoint *c)
 {
-	for (unsigned i = 0; i < a->n_queue; i++)
-		if (op_leaves(a->queue[i].kind))
+	for (unsigned i = 0; i < c->n_queue; i++)
+		if (op_leaves(c->queue[i].kind))
 			return true;
 	return false;
 }
 
-static void on_event(void *arg, char *line)
+static void checkpoint_on_event(void *arg, char *line)
 {
-	struct agent *a = arg;
-	struct op *op = &a->op;
+	struct checkpoint *c = arg;
+	struct op *op = &c->op;
 	json_error_t je;
 	json_t *o = json_loads(line, 0, &je);
 	const char *event = json_string_value(json_object_get(o, "event"));
@@ -144,25 +115,26 @@ static void on_event(void *arg, char *line)
 
 	if (event && strcmp(event, "phase") == 0 && name) {
 		snprintf(op->phase, sizeof(op->phase), "%s", name);
-		conn_phase(op->conn, name);
-		if (strcmp(name, "frozen") == 0)
-			written_frozen(a);
-		if (is_to_leave(a))
-			op_hurry(a);
+		request_phase(op->request, name);
+		if (strcmp(name, "frozen") == 0 && write_list_watch_frozen(c->write_list))
+			proc_send(&op->worker, "go");
+		if (checkpoint_is_to_leave(c))
+			checkpoint_hurry(c);
 	} else if (event && strcmp(event, "held") == 0 && op_leaves(op->kind) && !op->held) {
-		op_record_epoch(a, o);
-		log_epoch(a, o);
-		vacate_held(a);
+		checkpoint_record_epoch(c, o);
+		checkpoint_log_epoch(c, o);
+		c->held(c->arg);
 	} else if (event && strcmp(event, "result") == 0) {
 		json_decref(op->result);
 		op->result = json_incref(o);
 	} else {
-		log_warn("the checkpoint worker said something unknown");
+		log_warn("the checkpoint worker has sent an unknown event");
 	}
 	json_decref(o);
 }
 
-static void worker_died(const struct op *op, int status, bool timed_out, unsigned limit, char *text, size_t len)
+static void checkpoint_explain_death(const struct op *op, int status, bool timed_out, unsigned limit, char *text,
+				     size_t len)
 {
 	const char *error = json_string_value(json_object_get(op->result, "error"));
 
@@ -181,10 +153,10 @@ static void worker_died(const struct op *op, int status, bool timed_out, unsigne
 			 WEXITSTATUS(status), op->phase);
 }
 
-#define WARNED_MAX 100
+#define CHECKPOINT_WARNED_MAX 100
 
-/* What is the same in every epoch is said once. */
-static bool first_time(json_t *told, const json_t *w)
+/* A warning that is the same in every epoch is logged once. */
+static bool checkpoint_first_time(json_t *told, const json_t *w)
 {
 	const json_t *t;
 	size_t i;
@@ -192,288 +164,291 @@ static bool first_time(json_t *told, const json_t *w)
 	json_array_foreach(told, i, t)
 		if (json_equal(t, w))
 			return false;
-	if (json_array_size(told) < WARNED_MAX)
+	if (json_array_size(told) < CHECKPOINT_WARNED_MAX)
 		json_array_append_new(told, json_copy((json_t *)(uintptr_t)w));
 	return true;
 }
 
-static void report_warnings(struct agent *a, const json_t *result)
+static void checkpoint_report_warnings(struct checkpoint *c, const json_t *result)
 {
 	const json_t *w;
 	size_t i;
 
-	if (!a->warned)
-		a->warned = json_array();
+	if (!c->warned)
+		c->warned = json_array();
 	json_array_foreach(json_object_get(result, "warnings"), i, w)
-		if (json_is_string(w) && first_time(a->warned, w))
-			job_log(a, "epoch %u: warning: %s", a->op.epoch, json_string_value(w));
+		if (json_is_string(w) && checkpoint_first_time(c->warned, w))
+			job_log(c->job, "epoch %u: warning: %s", c->op.epoch, json_string_value(w));
 }
 
-#define RESUME_US 2000000
+#define CHECKPOINT_RESUME_US 2000000
 
-/* Slurm continues a suspended job process by process. One that criu has seized while it was still stopped is stopped
- * again when criu lets it go, and the signal that came meanwhile is lost. */
-static void continue_resumed(struct agent *a)
+/* Slurm continues a suspended job process by process. If criu seizes one that is still stopped, and the SIGCONT comes
+ * before criu detaches from it, then the process is stopped again and the signal is lost. */
+static void checkpoint_continue_resumed(struct checkpoint *c)
 {
-	if (!a->op.vacated && a->pod.init && a->lease.continued && a->lease.continued > a->op.began_us - RESUME_US)
-		pod_unstop(a, NULL, 0);
+	if (!c->op.vacated && c->pod->init && c->job->continued_at &&
+	    c->job->continued_at > c->op.began_us - CHECKPOINT_RESUME_US)
+		pod_watch_continue(c->pod, NULL, 0);
 }
 
-void op_finish(struct agent *a)
+void checkpoint_finish(struct checkpoint *c)
 {
-	struct op *op = &a->op;
+	struct op *op = &c->op;
 
-	continue_resumed(a);
+	checkpoint_continue_resumed(c);
 	json_decref(op->result);
 	free(op->stopped);
 	op->result = NULL;
 	op->stopped = NULL;
 	op->n_stopped = 0;
-	op->conn = NULL;
+	op->request = NULL;
 	op->active = op->held = false;
-	sched_op_ended(a);
-	next_queued(a);
-	end_check(a);
+	sched_op_ended(c->sched, op->kind == OP_PERIODIC && op->passes);
+	checkpoint_next_queued(c);
 }
 
-static void succeeded(struct agent *a)
+static void checkpoint_succeeded(struct checkpoint *c)
 {
-	struct op *op = &a->op;
+	struct op *op = &c->op;
 	const json_t *r = op->result;
 
-	a->tell.failed = 0;
-	a->last_failure[0] = '\0';
-	op_record_epoch(a, r);
-	log_epoch(a, r);
-	report_warnings(a, r);
-	job_prune(a);
-	snprintf(a->pub.status.error, sizeof(a->pub.status.error), "%s", a->req.error);
+	tell_user_protected(c->tell_user);
+	c->last_failure[0] = '\0';
+	checkpoint_record_epoch(c, r);
+	checkpoint_log_epoch(c, r);
+	checkpoint_report_warnings(c, r);
+	job_prune(c->job);
+	snprintf(c->publish->status.error, sizeof(c->publish->status.error), "%s", c->requests->error);
 	json_object_set_new(op->result, "op", json_string(op_name(op->kind)));
-	conn_result(op->conn, json_incref(op->result));
+	request_result(op->request, json_incref(op->result));
 }
 
-/* Refused because of who asked, or from where: that says nothing of the job, and must not hide what does. */
-static bool askers_fault(const struct op *op)
+/* Refused because of who asked, or from where: that is no error of the job, and must not hide one in its status. */
+static bool checkpoint_askers_fault(const struct op *op)
 {
 	return (op->kind == OP_CREATE || op->kind == OP_VACATE) && json_is_true(json_object_get(op->result, "asker"));
 }
 
-/* What fails again in the same way is told once; the entry counts. */
-static void count_failure(struct agent *a, const char *text, const char *why)
+/* A failure that repeats the last one is not logged again; the job's status counts both. */
+static void checkpoint_count_failure(struct checkpoint *c, const char *text, const char *why)
 {
-	struct status *s = &a->pub.status;
+	struct status *s = &c->publish->status;
 
 	if (!s->failed++)
 		s->failed_since = time(NULL);
-	a->op.passes = failure_passes(why);
-	if (strcmp(text, a->last_failure) != 0)
-		job_log(a, "%s; the job runs on%s", text, a->op.passes ? ", and it is tried again soon" : "");
-	snprintf(a->last_failure, sizeof(a->last_failure), "%s", text);
+	c->op.passes = failure_passes(why);
+	if (strcmp(text, c->last_failure) != 0)
+		job_log(c->job, "%s; the job runs on%s", text, c->op.passes ? ", and it is tried again soon" : "");
+	snprintf(c->last_failure, sizeof(c->last_failure), "%s", text);
 }
 
-static void failed(struct agent *a, const char *why)
+static void checkpoint_failed(struct checkpoint *c, const char *why)
 {
-	struct op *op = &a->op;
+	struct op *op = &c->op;
 	char text[700];
 
-	if (a->store_ok && op->epoch)
-		store_abort_epoch(&a->store, op->epoch);
-	pod_unstop(a, op->stopped, op->n_stopped);
+	if (c->job->store_ok && op->epoch)
+		store_abort_epoch(&c->job->store, op->epoch);
+	pod_watch_continue(c->pod, op->stopped, op->n_stopped);
 	snprintf(text, sizeof(text), "checkpoint (%s) %s: %.600s", op_name(op->kind),
 		 json_is_true(json_object_get(op->result, "refused")) ? "not made" : "failed", why);
 	if (op->kind == OP_PERIODIC)
-		count_failure(a, text, why);
+		checkpoint_count_failure(c, text, why);
 	else
-		job_log(a, "%s; the job runs on", text);
-	conn_refuse(op->conn, op_name(op->kind), why,
-		    op_leaves(op->kind) ? "the job continues and was not vacated" : "the job continues");
-	if (askers_fault(op))
+		job_log(c->job, "%s; the job runs on", text);
+	request_refuse(op->request, op_name(op->kind), why,
+		       op_leaves(op->kind) ? "the job continues and was not vacated" : "the job continues");
+	if (checkpoint_askers_fault(op))
 		return;
-	/* What the node cannot do at the moment is for its administrator. */
+	/* The user is told when the job itself prevents checkpoints (refused). What the node cannot do at the moment is
+	 * for its administrator. */
 	if (op->kind == OP_PERIODIC && json_is_true(json_object_get(op->result, "refused")))
-		tell_unprotected(a, why);
-	snprintf(a->pub.status.error, sizeof(a->pub.status.error), "%.250s", text);
-	publish_now(a);
+		tell_user_unprotected(c->tell_user, why);
+	snprintf(c->publish->status.error, sizeof(c->publish->status.error), "%.250s", text);
+	publish_now(c->publish);
 }
 
-static void on_worker_end(void *arg, int status)
+static void checkpoint_on_worker_end(void *arg, int status)
 {
-	struct agent *a = arg;
-	struct op *op = &a->op;
+	struct checkpoint *c = arg;
+	struct op *op = &c->op;
 	bool ok = json_is_true(json_object_get(op->result, "ok"));
 
 	if (op->held) {
-		vacate_worker_end(a, ok);
+		c->held_worker_ended(c->arg, ok);
 		return;
 	}
 	if (!ok) {
-		/* criu dies with the pod: if the script has just ended, that is what happened, and no failure of a
-		 * checkpoint */
-		pod_listen(a);
+		/* criu dies with the pod. If the script has just ended, then the job ends, and no checkpoint has
+		 * failed. */
+		pod_watch_listen(c->pod);
 		if (!op->active)
 			return;
 	}
 	if (ok) {
-		succeeded(a);
-		publish_now(a);
+		checkpoint_succeeded(c);
+		publish_now(c->publish);
 	} else {
 		char why[600];
 
-		if (*a->pod.lost)
-			snprintf(why, sizeof(why), "%s", a->pod.lost);
+		if (*c->lost)
+			snprintf(why, sizeof(why), "%s", c->lost);
 		else
-			worker_died(op, status, op->worker.timed_out, a->conf.timeout, why, sizeof(why));
-		failed(a, why);
+			checkpoint_explain_death(op, status, op->worker.timed_out, c->job->conf.timeout, why,
+						 sizeof(why));
+		checkpoint_failed(c, why);
 	}
-	op_finish(a);
+	checkpoint_finish(c);
 }
 
-int op_prepare(struct agent *a, struct err *err)
+int checkpoint_prepare(struct checkpoint *c, struct err *err)
 {
-	if (*a->pod.lost)
-		return err_set(err, 0, "%s", a->pod.lost);
-	if (!a->conf.criu_enabled)
+	if (*c->lost)
+		return err_set(err, 0, "%s", c->lost);
+	if (!c->job->conf.criu_enabled)
 		return err_set(err, 0,
 			       "checkpoints are switched off on this node: CheckpointType is not checkpoint/criu");
-	if (job_open_store(a, err) < 0)
+	if (job_open_store(c->job, err) < 0)
 		return -1;
-	if (a->rec.run == 0) {
-		/* the directory was not to be had when the job started */
-		a->rec.run = 1;
-		snprintf(a->rec.host, sizeof(a->rec.host), "%s", a->task.node);
-		a->rec.restart_count = a->task.restart_count;
-		if (job_save(a, err) < 0)
+	if (c->job->rec.run == 0) {
+		/* the directory was out of reach when the job started */
+		c->job->rec.run = 1;
+		snprintf(c->job->rec.host, sizeof(c->job->rec.host), "%s", c->job->task.node);
+		c->job->rec.restart_count = c->job->task.restart_count;
+		if (job_save(c->job, err) < 0)
 			return -1;
-		written_start(a, a->pod.init, true);
+		write_list_watch_start(c->write_list, c->pod->init, true);
 	}
-	if (job_save_copies(a, err) < 0)
+	if (job_save_copies(c->job, err) < 0)
 		return err_wrap(err, "the job's script cannot be saved");
 	return 0;
 }
 
-void op_start(struct agent *a, enum op_kind kind, struct conn_slot *c)
+void checkpoint_start(struct checkpoint *c, enum op_kind kind, struct request *r)
 {
-	struct op *op = &a->op;
-	cleanup_free char *path = xasprintf("%s/fsched-worker", a->libexec), *request = NULL;
+	struct op *op = &c->op;
+	cleanup_free char *path = xasprintf("%s/fsched-worker", c->job->libexec), *request = NULL;
 	char arg1[] = "checkpoint";
 	char *argv[] = { path, arg1, NULL };
-	struct proc_spec s = { .argv = argv, .keep_fd = -1, .on_line = on_event, .on_end = on_worker_end, .arg = a };
+	struct proc_spec s = {
+		.argv = argv, .keep_fd = -1, .on_line = checkpoint_on_event, .on_end = checkpoint_on_worker_end, .arg = c
+	};
 	struct err err;
 
 	memset(op, 0, sizeof(*op));
 	op->active = true;
 	op->kind = kind;
-	op->conn = c;
+	op->request = r;
 	op->began = time(NULL);
 	op->began_us = now_us();
 	snprintf(op->phase, sizeof(op->phase), "start");
-	sched_op_begins(a);
-	if (op_prepare(a, &err) == 0 && (op->epoch = store_next_epoch(&a->store, &a->rec, &err))) {
-		op->n_stopped = pod_stopped(a, &op->stopped);
-		written_before(a);
-		request = request_text(a);
+	sched_op_begins(c->sched);
+	if (checkpoint_prepare(c, &err) == 0 && (op->epoch = store_next_epoch(&c->job->store, &c->job->rec, &err))) {
+		op->n_stopped = pod_watch_stopped(c->pod, &op->stopped);
+		write_list_watch_prepare(c->write_list);
+		request = checkpoint_request_text(c);
 		s.request = request;
-		s.timeout_s = (int)conf_checkpoint_seconds(&a->conf) + WORKER_MARGIN;
-		if (proc_start(&a->loop, &op->worker, &s, &err) == 0)
+		s.timeout_s = (int)conf_checkpoint_seconds(&c->job->conf) + CHECKPOINT_WORKER_MARGIN;
+		if (proc_start(c->job->loop, &op->worker, &s, &err) == 0)
 			return;
 	}
-	failed(a, err.text);
-	op_finish(a);
+	checkpoint_failed(c, err.text);
+	checkpoint_finish(c);
 }
 
-/* Does another request that waits do all that this one asks for? What it saves is later than both. */
-static bool covered(const struct agent *a, unsigned index)
+/* True if another request that waits does all that this one asks for: its epoch is made later than both requests. */
+static bool checkpoint_covered(const struct checkpoint *c, unsigned index)
 {
-	for (unsigned i = 0; i < a->n_queue; i++)
-		if (i != index && a->queue[i].kind >= a->queue[index].kind)
+	for (unsigned i = 0; i < c->n_queue; i++)
+		if (i != index && c->queue[i].kind >= c->queue[index].kind)
 			return true;
 	return false;
 }
 
-/* Requests that nobody waits for are done once, or else clients that come and go would fill the queue. */
-static void merge_queue(struct agent *a)
+/* Requests that nobody waits for are carried out once, or else clients that come and go would fill the queue. */
+static void checkpoint_merge_queue(struct checkpoint *c)
 {
-	for (unsigned i = 0; i < a->n_queue;) {
-		struct queued *q = &a->queue[i];
+	for (unsigned i = 0; i < c->n_queue;) {
+		struct checkpoint_queued *q = &c->queue[i];
 
-		if (q->conn || !covered(a, i)) {
+		if (q->request || !checkpoint_covered(c, i)) {
 			i++;
 			continue;
 		}
 		log_info("a %s that waits with nobody waiting for it is left out: another request does the same",
 			 op_name(q->kind));
-		memmove(q, q + 1, (--a->n_queue - i) * sizeof(*q));
+		memmove(q, q + 1, (--c->n_queue - i) * sizeof(*q));
 	}
 }
 
-void op_request(struct agent *a, enum op_kind kind, struct conn_slot *c)
+void checkpoint_request(struct checkpoint *c, enum op_kind kind, struct request *r)
 {
-	if (a->phase != PHASE_RUNNING) {
-		conn_refuse(c, op_name(kind), "the job does not run at the moment", "nothing was done");
-	} else if (!a->op.active) {
-		op_start(a, kind, c);
-	} else if (a->n_queue == QUEUE_MAX) {
-		conn_refuse(c, op_name(kind), "too many requests for this job are waiting already", "nothing was done");
+	if (!c->job_runs(c->arg)) {
+		request_refuse(r, op_name(kind), "the job does not run at the moment", "nothing was done");
+	} else if (!c->op.active) {
+		checkpoint_start(c, kind, r);
+	} else if (c->n_queue == CHECKPOINT_QUEUE_MAX) {
+		request_refuse(r, op_name(kind), "too many requests for this job are waiting already",
+			       "nothing was done");
 	} else {
-		a->queue[a->n_queue++] = (struct queued){ kind, c };
-		merge_queue(a);
+		c->queue[c->n_queue++] = (struct checkpoint_queued){ kind, r };
+		checkpoint_merge_queue(c);
 		if (op_leaves(kind))
-			op_hurry(a);
-		conn_phase(c, "queued");
+			checkpoint_hurry(c);
+		request_phase(r, "queued");
 	}
 }
 
-static void not_done(struct agent *a, const struct queued *q, const char *why)
+static void checkpoint_not_done(struct checkpoint *c, const struct checkpoint_queued *q, const char *why)
 {
-	if (!q->conn)
-		job_log(a, "a %s that was asked for is not made: %s", op_name(q->kind), why);
-	conn_refuse(q->conn, op_name(q->kind), why, "nothing was done");
+	if (!q->request)
+		job_log(c->job, "a %s that was asked for is not made: %s", op_name(q->kind), why);
+	request_refuse(q->request, op_name(q->kind), why, "nothing was done");
 }
 
-static void next_queued(struct agent *a)
+static void checkpoint_next_queued(struct checkpoint *c)
 {
-	while (a->n_queue && !a->op.active) {
-		struct queued q = a->queue[0];
+	while (c->n_queue && !c->op.active) {
+		struct checkpoint_queued q = c->queue[0];
 
-		memmove(&a->queue[0], &a->queue[1], --a->n_queue * sizeof(q));
-		if (a->phase == PHASE_RUNNING)
-			op_start(a, q.kind, q.conn);
+		memmove(&c->queue[0], &c->queue[1], --c->n_queue * sizeof(q));
+		if (c->job_runs(c->arg))
+			checkpoint_start(c, q.kind, q.request);
 		else
-			not_done(a, &q, a->op.vacated ? "the job was vacated" : "the job has ended");
+			checkpoint_not_done(c, &q, c->op.vacated ? "the job was vacated" : "the job has ended");
 	}
 }
 
-/* The client is gone, and was told that its request goes on: so does what has begun, and what waits has its turn. */
-void op_conn_gone(struct agent *a, struct conn_slot *c)
+void checkpoint_request_gone(struct checkpoint *c, struct request *r)
 {
-	if (a->op.conn == c)
-		a->op.conn = NULL;
-	for (unsigned i = 0; i < a->n_queue; i++) {
-		if (a->queue[i].conn != c)
+	if (c->op.request == r)
+		c->op.request = NULL;
+	for (unsigned i = 0; i < c->n_queue; i++) {
+		if (c->queue[i].request != r)
 			continue;
-		a->queue[i].conn = NULL;
+		c->queue[i].request = NULL;
 		log_info("the client that asked for a %s is gone; it waits for its turn all the same",
-			 op_name(a->queue[i].kind));
+			 op_name(c->queue[i].kind));
 		break;
 	}
-	merge_queue(a);
+	checkpoint_merge_queue(c);
 }
 
-/* The job is ending: no operation delays that. */
-void op_cancel(struct agent *a, const char *why)
+void checkpoint_cancel(struct checkpoint *c, const char *why)
 {
-	struct op *op = &a->op;
+	struct op *op = &c->op;
 
 	if (!op->active || op->vacated)
 		return;
-	vacate_stop(a);
+	c->held_cancelled(c->arg);
 	proc_forget(&op->worker);
-	if (a->store_ok && !op->held)
-		store_abort_epoch(&a->store, op->epoch);
+	if (c->job->store_ok && !op->held)
+		store_abort_epoch(&c->job->store, op->epoch);
 	if (op->held) /* the epoch is complete, and has been logged */
-		job_log(a, "the vacate is given up: %s", why);
+		job_log(c->job, "the vacate is given up: %s", why);
 	else
-		job_log(a, "epoch %u (%s) given up: %s", op->epoch, op_name(op->kind), why);
-	conn_refuse(op->conn, op_name(op->kind), why, op->held ? "its last state is saved" : "nothing was saved");
-	op_finish(a);
+		job_log(c->job, "epoch %u (%s) given up: %s", op->epoch, op_name(op->kind), why);
+	request_refuse(op->request, op_name(op->kind), why, op->held ? "its last state is saved" : "nothing was saved");
+	checkpoint_finish(c);
 }

@@ -82,7 +82,7 @@ static _Noreturn void refuse(struct conn *c, const char *error)
 	_exit(1);
 }
 
-/* One line, read in pieces up to the time limit. NULL if it did not come. */
+/* Reads one line, in pieces, within the time limit. NULL if it did not come; the caller frees it. */
 static char *read_hello(int fd)
 {
 	int64_t deadline = now_us() + PROTO_HELLO_TIMEOUT * INT64_C(1000000);
@@ -173,7 +173,8 @@ static void authenticate(struct conn *c)
 			 c->ctx ? munge_ctx_strerror(c->ctx) : munge_strerror(rc));
 		refuse(c, text);
 	}
-	/* decoding leaves the sender's options in the context: answers get a fresh one, for the eyes of this uid */
+	/* Decoding leaves the sender's options in the context, so the answers get a new one, which restricts them to
+	 * this uid. */
 	munge_ctx_destroy(c->ctx);
 	c->ctx = make_ctx(c->s->munge_socket);
 	if (!c->ctx || munge_ctx_set(c->ctx, MUNGE_OPT_UID_RESTRICTION, c->uid) != EMUNGE_SUCCESS)
@@ -183,7 +184,7 @@ static void authenticate(struct conn *c)
 	free(payload);
 }
 
-/* Passes the agent's messages on, with a sign of life in between, until the agent closes or the client is gone. */
+/* Passes the agent's messages on, with heartbeats in between, until the agent closes or the client is gone. */
 static void relay(struct conn *c)
 {
 	cleanup_free char *msg = xmalloc(PROTO_LINE_MAX + 1);
@@ -208,7 +209,7 @@ static void relay(struct conn *c)
 			if (send_payload(c, msg) < 0)
 				return;
 		} else if (p[1].revents) {
-			return; /* one request per connection: more bytes are as good as a hang-up */
+			return; /* one request per connection: further bytes count as a hang-up */
 		}
 	}
 }

@@ -1,16 +1,8 @@
-/* The job's lease (store/lease.h): a child takes and renews it, since the file system may hang; the agent watches the
- * child.
- *
- * A lease that was not renewed for its duration, or that a later start of the job claims, means that the job may run
- * somewhere else any moment: its pod is killed (fence.c). fsched-init has the same deadline and ends the pod by itself:
- * an agent that hangs in a file system cannot keep a fenced job alive.
- *
- * A job that starts for the first time does not wait for its lease. One that starts again touches nothing before it has
- * it. */
-#include "agent/agent.h"
+#include "agent/lease_watch.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,24 +13,25 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "policy/recovery.h"
-#include "store/lease.h"
 
-#define LOOK_MS        250      /* between two looks at a lease of another holder */
-#define TROUBLE_US     10000000 /* of a file system that refuses, before a start gives up */
-#define RELEASE_MS     60000    /* that a lost lease is kept for the agent's word */
-#define RENEW_PARTS    4        /* renewals per duration */
-#define AGAIN_US       1000000  /* until a child that has died is replaced */
-#define AGAIN_LATER_US 30000000 /* the same of one that could not get the lease of a job that runs already */
+#define LEASE_POLL_MS        250      /* between two looks at a lease of another holder */
+#define LEASE_TROUBLE_US     10000000 /* of a file system that refuses, before a start gives up */
+#define LEASE_RELEASE_MS     60000    /* for which the child that has lost the lease waits for the agent's word */
+#define LEASE_RENEW_PARTS    4        /* renewals per duration */
+#define LEASE_AGAIN_US       1000000  /* until a child that has died is replaced */
+#define LEASE_AGAIN_LATER_US 30000000 /* the same of one that could not get the lease of a job that runs already */
+#define LEASE_GRACE_US       3000000  /* for the child, after everything here had been stopped (scontrol suspend) */
+#define LEASE_LATE_US        1000000  /* the agent is as late as this only if it had been stopped */
 
 /* ---- the child ---- */
 
-struct keeper {
+struct lease_keeper {
 	int out, dirfd;
 	bool ours; /* the agent has the lease already: a child before this one took it */
 	struct lease self;
 };
 
-__attribute__((format(printf, 2, 3))) static void tell(const struct keeper *k, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static void lease_keeper_tell(const struct lease_keeper *k, const char *fmt, ...)
 {
 	char text[1024];
 	va_list ap;
@@ -50,24 +43,24 @@ __attribute__((format(printf, 2, 3))) static void tell(const struct keeper *k, c
 	n = n < (int)sizeof(text) - 1 ? n : (int)sizeof(text) - 2;
 	text[n++] = '\n';
 	if (write_all(k->out, text, (size_t)n) < 0)
-		_exit(0); /* nobody listens any more */
+		_exit(0); /* the agent has ended */
 }
 
-/* True: the agent wants the lease to be released, or is gone. */
-static bool told_to_release(int ms)
+/* Waits for ms. True: the agent wants the lease to be released, or has ended. */
+static bool lease_keeper_released(int ms)
 {
 	struct pollfd p = { STDIN_FILENO, POLLIN, 0 };
 
 	return poll(&p, 1, ms) > 0;
 }
 
-struct wait {                           /* for another holder */
+struct lease_wait {                     /* for another holder */
 	int64_t stamp, unchanged_since; /* ms; us */
 	bool said;
 };
 
-static enum lease_verdict judge(const struct keeper *k, struct wait *w, const struct lease *l, bool exists,
-				const struct lease_age *age)
+static enum lease_verdict lease_keeper_judge(const struct lease_keeper *k, struct lease_wait *w, const struct lease *l,
+					     bool exists, const struct lease_age *age)
 {
 	const unsigned duration = l->duration ? l->duration : k->self.duration;
 	const int64_t limit_ms = (int64_t)(duration + lease_margin(duration)) * 1000;
@@ -88,8 +81,8 @@ static enum lease_verdict judge(const struct keeper *k, struct wait *w, const st
 	return lease_decide(&in);
 }
 
-/* One look at the lease. */
-static int look(const struct keeper *k, struct wait *w, enum lease_verdict *v, struct err *err)
+/* Reads the lease once and decides. */
+static int lease_keeper_look(const struct lease_keeper *k, struct lease_wait *w, enum lease_verdict *v, struct err *err)
 {
 	struct lease l;
 	struct lease_age age = { 0 };
@@ -97,29 +90,31 @@ static int look(const struct keeper *k, struct wait *w, enum lease_verdict *v, s
 
 	if (lease_read(k->dirfd, &l, &exists, err))
 		return -1;
-	/* the claim makes a holder that lives give up, and tells the age */
+	/* the claim makes a living holder give up, and its time stamp gives the age of the lease */
 	if (exists && !l.released && lease_claim(k->dirfd, k->self.host, k->self.restart_count, &age, err))
 		return -1;
-	*v = judge(k, w, &l, exists, &age);
+	*v = lease_keeper_judge(k, w, &l, exists, &age);
 	if (*v == LEASE_WAIT && !w->said) {
-		tell(k, "wait it may still run on node %s; waiting until that has given it up (at most %u s)",
-		     l.host[0] ? l.host : "?", (l.duration ? l.duration : k->self.duration) + lease_margin(l.duration));
+		lease_keeper_tell(k,
+				  "wait it may still run on node %s; waiting until that has given it up (at most %u s)",
+				  l.host[0] ? l.host : "?",
+				  (l.duration ? l.duration : k->self.duration) + lease_margin(l.duration));
 		w->said = true;
 	} else if (*v == LEASE_STAND_DOWN) {
-		tell(k, "lost %s", l.host);
+		lease_keeper_tell(k, "lost %s", l.host);
 	}
 	return 0;
 }
 
-static bool acquire(const struct keeper *k)
+static bool lease_keeper_acquire(const struct lease_keeper *k)
 {
-	struct wait w = { .stamp = -1 };
+	struct lease_wait w = { .stamp = -1 };
 	int64_t trouble = 0;
 
 	for (;;) {
 		enum lease_verdict v = LEASE_WAIT;
 		struct err err;
-		int rc = look(k, &w, &v, &err);
+		int rc = lease_keeper_look(k, &w, &v, &err);
 
 		if (rc == 0 && v == LEASE_TAKE)
 			return true;
@@ -129,17 +124,17 @@ static bool acquire(const struct keeper *k)
 			trouble = 0;
 		else if (!trouble)
 			trouble = now_us();
-		else if (now_us() - trouble > TROUBLE_US) {
-			tell(k, "failed %s", err.text);
+		else if (now_us() - trouble > LEASE_TROUBLE_US) {
+			lease_keeper_tell(k, "failed %s", err.text);
 			return false;
 		}
-		if (told_to_release(LOOK_MS))
+		if (lease_keeper_released(LEASE_POLL_MS))
 			return false;
 	}
 }
 
 /* Another start of the job has the lease itself, not only a claim. */
-static bool taken(const struct keeper *k, char *host)
+static bool lease_keeper_overtaken(const struct lease_keeper *k, char *host)
 {
 	struct lease l;
 	struct err err;
@@ -151,25 +146,25 @@ static bool taken(const struct keeper *k, char *host)
 	return true;
 }
 
-/* False: it is somebody else's now. */
-static bool still_ours(const struct keeper *k)
+/* False: it belongs to another start of the job now. */
+static bool lease_keeper_still_ours(const struct lease_keeper *k)
 {
 	struct err err;
 	char host[256];
 	bool claimed;
 
 	if (lease_claimed(k->dirfd, k->self.restart_count, &claimed, host, &err) == 0 && claimed) {
-		tell(k, "lost %s", host);
+		lease_keeper_tell(k, "lost %s", host);
 		return false;
 	}
-	if (taken(k, host)) {
-		tell(k, "lost %s", host);
+	if (lease_keeper_overtaken(k, host)) {
+		lease_keeper_tell(k, "lost %s", host);
 		return false;
 	}
 	return true;
 }
 
-static void renew(struct keeper *k)
+static void lease_keeper_renew(struct lease_keeper *k)
 {
 	bool trouble = false;
 
@@ -177,35 +172,35 @@ static void renew(struct keeper *k)
 		int64_t began = now_us();
 		struct err err;
 
-		if (!still_ours(k)) {
-			/* the claimer waits for us: the agent kills the job, and then says so */
-			told_to_release(RELEASE_MS);
+		if (!lease_keeper_still_ours(k)) {
+			/* the claimer waits until the agent has killed the job and says so here */
+			lease_keeper_released(LEASE_RELEASE_MS);
 			return;
 		}
 		if (lease_renew(k->dirfd, &k->self, &err) == 0) {
-			tell(k, "held %lld", (long long)began);
+			lease_keeper_tell(k, "held %lld", (long long)began);
 			trouble = false;
 		} else if (!trouble) {
-			tell(k, "trouble %s", err.text);
+			lease_keeper_tell(k, "trouble %s", err.text);
 			trouble = true;
 		}
-		if (told_to_release((int)k->self.duration * 1000 / RENEW_PARTS))
+		if (lease_keeper_released((int)k->self.duration * 1000 / LEASE_RENEW_PARTS))
 			return;
 	}
 }
 
-static int lease_main(void *arg, int out)
+static int lease_keeper_main(void *arg, int out)
 {
-	const struct agent *a = arg;
-	struct keeper k = { .out = out, .dirfd = a->store.dirfd, .ours = a->lease.held, .self = a->lease.self };
+	const struct lease_watch *w = arg;
+	struct lease_keeper k = { .out = out, .dirfd = w->job->store.dirfd, .ours = w->held, .self = w->self };
 	struct err err;
 	char word[16], host[256];
 
-	if (!k.ours && !acquire(&k))
+	if (!k.ours && !lease_keeper_acquire(&k))
 		return 0;
-	renew(&k);
-	/* released only by the agent's word: if it was killed, its pod may be dying yet */
-	if (recv(STDIN_FILENO, word, sizeof(word), MSG_DONTWAIT) <= 0 || taken(&k, host))
+	lease_keeper_renew(&k);
+	/* Released only at the agent's word. If the agent was killed instead, its pod may not be dead yet. */
+	if (recv(STDIN_FILENO, word, sizeof(word), MSG_DONTWAIT) <= 0 || lease_keeper_overtaken(&k, host))
 		return 0;
 	k.self.released = true;
 	return lease_write(k.dirfd, &k.self, &err) < 0;
@@ -213,151 +208,165 @@ static int lease_main(void *arg, int out)
 
 /* ---- the agent ---- */
 
-static void set_deadline(struct agent *a, int64_t at);
-
-static void on_deadline(void *arg)
+static void lease_watch_on_deadline(void *arg)
 {
-	const struct agent *a = arg;
+	const struct lease_watch *w = arg;
 	char why[600];
 
 	snprintf(why, sizeof(why), "its lease could not be renewed: %s",
-		 a->lease.error[0] ? a->lease.error : "the checkpoint directory does not answer");
-	fence(arg, why);
+		 w->error[0] ? w->error : "the checkpoint directory does not answer");
+	w->lost(w->arg, why);
 }
 
-static void set_deadline(struct agent *a, int64_t at)
+static void lease_watch_set_deadline(struct lease_watch *w, int64_t at)
 {
-	loop_timer_set(&a->loop, &a->lease.deadline, at, on_deadline, a);
-	a->lease.until = at;
-	pod_tell_lease(a);
+	loop_timer_set(w->job->loop, &w->deadline, at, lease_watch_on_deadline, w);
+	w->until = at;
+	w->deadline_moved(w->arg);
 }
 
-static void held(struct agent *a, int64_t began)
+static void lease_watch_renewed(struct lease_watch *w, int64_t began)
 {
-	bool first = !a->lease.held;
+	bool first = !w->held;
 
-	a->lease.held = true;
-	a->lease.grace = false;
-	a->lease.error[0] = '\0';
-	set_deadline(a, began + (int64_t)a->lease.self.duration * 1000000);
-	if (first && a->lease.waiting) {
-		a->lease.waiting = false;
-		start_with_lease(a);
+	w->held = true;
+	w->grace = false;
+	w->error[0] = '\0';
+	lease_watch_set_deadline(w, began + (int64_t)w->self.duration * 1000000);
+	if (first && w->waiting) {
+		w->waiting = false;
+		w->acquired(w->arg);
 	}
 }
 
-static void on_line(void *arg, char *line)
+static void lease_watch_taken_by(struct lease_watch *w, const char *node)
 {
-	struct agent *a = arg;
+	char why[320];
+
+	w->taken = true;
+	w->elsewhere = strcmp(node, w->job->task.node) != 0;
+	snprintf(why, sizeof(why), "Slurm has started it once more, on node %.256s", node);
+	w->lost(w->arg, why);
+}
+
+static void lease_watch_on_line(void *arg, char *line)
+{
+	struct lease_watch *w = arg;
 	long long t;
 
 	if (sscanf(line, "held %lld", &t) == 1) {
-		held(a, t);
+		lease_watch_renewed(w, t);
 	} else if (strncmp(line, "lost ", 5) == 0) {
-		char why[320];
-
-		a->lease.taken = true;
-		a->lease.elsewhere = strcmp(line + 5, a->task.node) != 0;
-		snprintf(why, sizeof(why), "Slurm has started it once more, on node %.256s", line + 5);
-		fence(a, why);
+		lease_watch_taken_by(w, line + 5);
 	} else if (strncmp(line, "wait ", 5) == 0) {
-		job_log(a, "the job is not started yet: %s", line + 5);
+		job_log(w->job, "the job is not started yet: %s", line + 5);
 	} else if (strncmp(line, "trouble ", 8) == 0) {
 		log_warn("the job's lease cannot be renewed: %s; trying again", line + 8);
-		snprintf(a->lease.error, sizeof(a->lease.error), "%.400s", line + 8);
+		snprintf(w->error, sizeof(w->error), "%.400s", line + 8);
 	} else if (strncmp(line, "failed ", 7) == 0) {
-		snprintf(a->lease.error, sizeof(a->lease.error), "%.400s", line + 7);
+		snprintf(w->error, sizeof(w->error), "%.400s", line + 7);
 	}
 }
 
-static void start(struct agent *a);
-
-static void on_again(void *arg)
+static void lease_watch_on_again(void *arg)
 {
-	lease_start(arg);
+	lease_watch_start(arg);
 }
 
-/* While the job runs. One that dies again and again does not renew the lease, and the deadline passes. */
-static void replace(struct agent *a)
+/* While the job runs. If the child dies again and again, the lease is not renewed, and the deadline passes. */
+static void lease_watch_replace(struct lease_watch *w)
 {
-	if (a->phase != PHASE_RUNNING || a->lease.released || a->lease.taken || !a->store_ok)
+	if (!w->wanted(w->arg) || w->released || w->taken || !w->job->store_ok)
 		return;
-	if (a->lease.held)
+	if (w->held)
 		log_warn("the process that renews the job's lease has died; another one is started");
-	loop_timer_set(&a->loop, &a->lease.again, now_us() + (a->lease.held ? AGAIN_US : AGAIN_LATER_US), on_again, a);
+	loop_timer_set(w->job->loop, &w->again, now_us() + (w->held ? LEASE_AGAIN_US : LEASE_AGAIN_LATER_US),
+		       lease_watch_on_again, w);
 }
 
-static void on_end(void *arg, int status)
+static void lease_watch_give_up(struct lease_watch *w, const char *why)
 {
-	struct agent *a = arg;
-
-	if (a->lease.waiting) {
-		a->lease.waiting = false;
-		start_without_lease(a, a->lease.error[0] ? a->lease.error
-							 : "the process that takes the job's lease has died");
-	} else {
-		replace(a);
-	}
-	end_check(a);
+	w->waiting = false;
+	w->failed(w->arg, why);
 }
 
-static void start(struct agent *a)
+static void lease_watch_on_end(void *arg, int status)
 {
-	struct proc_spec s = { .main = lease_main,
-			       .main_arg = a,
-			       .keep_fd = a->store.dirfd,
+	struct lease_watch *w = arg;
+
+	w->job->dir_in_use = false;
+	if (w->waiting)
+		lease_watch_give_up(w, w->error[0] ? w->error : "the process that takes the job's lease has died");
+	else
+		lease_watch_replace(w);
+}
+
+static void lease_watch_start_keeper(struct lease_watch *w)
+{
+	struct job *j = w->job;
+	struct proc_spec s = { .main = lease_keeper_main,
+			       .main_arg = w,
+			       .keep_fd = j->store.dirfd,
 			       .talk = true,
-			       .on_line = on_line,
-			       .on_end = on_end,
-			       .arg = a };
+			       .on_line = lease_watch_on_line,
+			       .on_end = lease_watch_on_end,
+			       .arg = w };
 	struct err err = { 0 };
 
-	a->lease.self.restart_count = a->task.restart_count;
-	a->lease.self.duration = a->conf.lease_time;
-	a->lease.error[0] = '\0';
-	if (lease_describe_self(&a->lease.self, a->task.node, &err) == 0 &&
-	    proc_start(&a->loop, &a->lease.proc, &s, &err) == 0)
+	w->self.restart_count = j->task.restart_count;
+	w->self.duration = j->conf.lease_time;
+	w->error[0] = '\0';
+	if (lease_describe_self(&w->self, j->task.node, &err) == 0 && proc_start(j->loop, &w->proc, &s, &err) == 0) {
+		j->dir_in_use = true;
 		return;
-	log_error("%s", err.text);
-	if (a->lease.waiting) {
-		a->lease.waiting = false;
-		start_without_lease(a, err.text);
 	}
+	log_error("%s", err.text);
+	if (w->waiting)
+		lease_watch_give_up(w, err.text);
 }
 
-void lease_acquire(struct agent *a)
+void lease_watch_acquire(struct lease_watch *w)
 {
-	a->lease.waiting = true;
-	start(a);
+	w->waiting = true;
+	lease_watch_start_keeper(w);
 }
 
-void lease_start(struct agent *a)
+void lease_watch_start(struct lease_watch *w)
 {
 	/* a job that has waited for its lease has a child already */
-	if (a->store_ok && !a->lease.released && !a->lease.taken && !proc_running(&a->lease.proc))
-		start(a);
+	if (w->job->store_ok && !w->released && !w->taken && !proc_running(&w->proc))
+		lease_watch_start_keeper(w);
 }
 
-void lease_extend(struct agent *a, int64_t us)
+bool lease_watch_grant_grace(struct lease_watch *w)
 {
-	set_deadline(a, now_us() + us);
+	const int64_t continued_at = w->job->continued_at;
+	sigset_t pending;
+
+	/* the SIGCONT may still wait to be read */
+	if (w->taken || w->grace || now_us() - w->until < LEASE_LATE_US || sigpending(&pending) < 0 ||
+	    !(sigismember(&pending, SIGCONT) == 1 || continued_at > w->until))
+		return false;
+	w->grace = true;
+	lease_watch_set_deadline(w, now_us() + LEASE_GRACE_US);
+	return true;
 }
 
-void lease_end(struct agent *a)
+void lease_watch_end(struct lease_watch *w)
 {
-	loop_timer_clear(&a->loop, &a->lease.deadline);
-	loop_timer_clear(&a->loop, &a->lease.again);
-	a->lease.until = 0;
-	if (!proc_running(&a->lease.proc) || a->lease.released)
+	loop_timer_clear(w->job->loop, &w->deadline);
+	loop_timer_clear(w->job->loop, &w->again);
+	w->until = 0;
+	if (!proc_running(&w->proc) || w->released)
 		return;
-	a->lease.released = true;
-	/* its on_line must not take a claim for a loss any more: the job is over */
-	a->lease.proc.on_line = NULL;
-	if (proc_send(&a->lease.proc, "release") < 0)
-		proc_kill(&a->lease.proc);
+	w->released = true;
+	/* the job is over, so a claim is no loss any more */
+	w->proc.on_line = NULL;
+	if (proc_send(&w->proc, "release") < 0)
+		proc_kill(&w->proc);
 }
 
-bool lease_idle(const struct agent *a)
+bool lease_watch_idle(const struct lease_watch *w)
 {
-	return !proc_running(&a->lease.proc);
+	return !proc_running(&w->proc);
 }

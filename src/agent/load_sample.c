@@ -10,13 +10,13 @@
 
 #define STAT_MAX      (1 << 20)
 #define ENVIRON_MAX   (1 << 20)
-/* Environments read per slurmstepd before it is taken for none of a job. */
+/* environments read per slurmstepd before it is taken to belong to no job */
 #define ENVIRON_TRIES 64
 
 #define NO_ROOT       0
 #define UNRESOLVED    -1
 
-struct proc {
+struct load_proc {
 	pid_t pid, ppid, sid;
 	uint64_t start;     /* ticks since boot: with the pid it is an identity */
 	uint64_t self, all; /* ticks: utime+stime, and with cutime+cstime */
@@ -24,9 +24,9 @@ struct proc {
 	bool stepd;         /* a slurmstepd of root */
 };
 
-struct snapshot {
+struct load_snapshot {
 	struct load_counters counters;
-	struct proc *procs; /* by ascending pid */
+	struct load_proc *procs; /* by ascending pid */
 	size_t n;
 	size_t n_stepds;
 };
@@ -35,10 +35,10 @@ struct load_sampler {
 	int procfd;
 	struct load_known *known;
 	size_t n_known;
-	struct snapshot begin;
+	struct load_snapshot begin;
 };
 
-struct tree { /* the processes below one root */
+struct load_tree { /* the processes below one root */
 	pid_t root;
 	uint32_t job_id; /* 0 = not known */
 	unsigned cpus;
@@ -47,7 +47,7 @@ struct tree { /* the processes below one root */
 
 /* ---- the machine ------------------------------------------------------- */
 
-static int read_counters(int procfd, struct load_counters *c, struct err *err)
+static int load_read_counters(int procfd, struct load_counters *c, struct err *err)
 {
 	cleanup_free char *stat = NULL, *meminfo = NULL, *pressure = NULL;
 
@@ -70,7 +70,7 @@ static int read_counters(int procfd, struct load_counters *c, struct err *err)
 /* ---- the processes ----------------------------------------------------- */
 
 /* "PID (COMM) STATE PPID PGRP SESSION …"; the name may hold anything, also ')'. */
-static int parse_proc(const char *text, struct proc *p)
+static int load_parse_proc(const char *text, struct load_proc *p)
 {
 	const char *open = strchr(text, '('), *close = strrchr(text, ')');
 	uint64_t utime, stime, start;
@@ -84,7 +84,7 @@ static int parse_proc(const char *text, struct proc *p)
 		   " %*d %*d %*d %*d %" SCNu64,
 		   &ppid, &sid, &utime, &stime, &cutime, &cstime, &start) != 7)
 		return -1;
-	*p = (struct proc){
+	*p = (struct load_proc){
 		.pid = (pid_t)atoi(text),
 		.ppid = ppid,
 		.sid = sid,
@@ -97,9 +97,9 @@ static int parse_proc(const char *text, struct proc *p)
 	return 0;
 }
 
-/* Anybody may call his program slurmstepd. The owner of the directory does not
- * tell: it is root too where a process is not dumpable. */
-static bool owned_by_root(int procfd, const char *pid)
+/* Any user may name a program slurmstepd. The owner of the directory in /proc is no proof: it is root, too, if a
+ * process is not dumpable. */
+static bool load_owned_by_root(int procfd, const char *pid)
 {
 	cleanup_free char *name = xasprintf("%s/status", pid), *text = NULL;
 	const char *line;
@@ -112,21 +112,21 @@ static bool owned_by_root(int procfd, const char *pid)
 	       uids[1] == 0;
 }
 
-static int by_pid(const void *a, const void *b)
+static int load_by_pid(const void *a, const void *b)
 {
-	const struct proc *x = a, *y = b;
+	const struct load_proc *x = a, *y = b;
 
 	return (x->pid > y->pid) - (x->pid < y->pid);
 }
 
-static struct proc *find_proc(const struct snapshot *s, pid_t pid)
+static struct load_proc *load_find_proc(const struct load_snapshot *s, pid_t pid)
 {
-	struct proc key = { .pid = pid };
+	struct load_proc key = { .pid = pid };
 
-	return s->n ? bsearch(&key, s->procs, s->n, sizeof(key), by_pid) : NULL;
+	return s->n ? bsearch(&key, s->procs, s->n, sizeof(key), load_by_pid) : NULL;
 }
 
-static int read_procs(int procfd, struct snapshot *s, struct err *err)
+static int load_read_procs(int procfd, struct load_snapshot *s, struct err *err)
 {
 	cleanup_dir DIR *dir = dir_open_at(procfd, ".");
 	const struct dirent *de;
@@ -136,7 +136,7 @@ static int read_procs(int procfd, struct snapshot *s, struct err *err)
 	while (dir && (more = dir_next(dir, &de)) > 0) {
 		char name[32], text[1024];
 		cleanup_close int file = -1;
-		struct proc p;
+		struct load_proc p;
 		ssize_t len;
 
 		if (de->d_name[0] < '1' || de->d_name[0] > '9' || strlen(de->d_name) > 10)
@@ -145,11 +145,11 @@ static int read_procs(int procfd, struct snapshot *s, struct err *err)
 		file = openat(procfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 		len = file < 0 ? -1 : read(file, text, sizeof(text) - 1);
 		if (len <= 0)
-			continue; /* gone meanwhile */
+			continue; /* the process has ended */
 		text[len] = '\0';
-		if (parse_proc(text, &p) < 0)
+		if (load_parse_proc(text, &p) < 0)
 			continue;
-		p.stepd = p.stepd && owned_by_root(procfd, de->d_name);
+		p.stepd = p.stepd && load_owned_by_root(procfd, de->d_name);
 		if (s->n == size) {
 			size = size ? size * 2 : 256;
 			s->procs = xrealloc(s->procs, size * sizeof(*s->procs));
@@ -160,13 +160,13 @@ static int read_procs(int procfd, struct snapshot *s, struct err *err)
 	if (more < 0)
 		return err_sys(err, errno, "cannot read /proc");
 	if (s->n)
-		qsort(s->procs, s->n, sizeof(*s->procs), by_pid);
+		qsort(s->procs, s->n, sizeof(*s->procs), load_by_pid);
 	return 0;
 }
 
 /* ---- whose process is it ----------------------------------------------- */
 
-static bool is_known_root(const struct load_sampler *l, pid_t pid)
+static bool load_is_known_root(const struct load_sampler *l, pid_t pid)
 {
 	for (size_t i = 0; i < l->n_known; i++) {
 		if (l->known[i].root == pid)
@@ -175,17 +175,16 @@ static bool is_known_root(const struct load_sampler *l, pid_t pid)
 	return false;
 }
 
-/* Answers without looking further up, else UNRESOLVED. */
-static pid_t root_here(const struct load_sampler *l, const struct proc *p)
+/* The root if it is known without looking at the parent, else UNRESOLVED. */
+static pid_t load_root_here(const struct load_sampler *l, const struct load_proc *p)
 {
-	if (is_known_root(l, p->pid) || p->stepd)
+	if (load_is_known_root(l, p->pid) || p->stepd)
 		return p->pid;
 	return p->root;
 }
 
-/* A process that lost its parent belongs to init now, but is still in the
- * session that its slurmstepd made. */
-static pid_t root_by_session(const struct snapshot *s, const struct proc *p)
+/* A process whose parent has ended is a child of init, but is still in the session that its slurmstepd has made. */
+static pid_t load_root_by_session(const struct load_snapshot *s, const struct load_proc *p)
 {
 	size_t left = p->sid > 1 ? s->n_stepds : 0;
 
@@ -199,43 +198,43 @@ static pid_t root_by_session(const struct snapshot *s, const struct proc *p)
 	return NO_ROOT;
 }
 
-/* Walks up to the first process that knows its root, then writes the answer
- * into all on the way: however long the chains are, each is walked once. */
-static void resolve(const struct load_sampler *l, struct snapshot *s, struct proc *p)
+/* Walks up to the first process whose root is known, then stores the root in all processes on the way, so that each
+ * chain is walked only once. */
+static void load_resolve_root(const struct load_sampler *l, struct load_snapshot *s, struct load_proc *p)
 {
-	struct proc *top = p;
+	struct load_proc *top = p;
 	pid_t root;
 
-	for (size_t steps = 0; (root = root_here(l, top)) == UNRESOLVED; steps++) {
-		struct proc *up = top->ppid > 1 ? find_proc(s, top->ppid) : NULL;
+	for (size_t steps = 0; (root = load_root_here(l, top)) == UNRESOLVED; steps++) {
+		struct load_proc *up = top->ppid > 1 ? load_find_proc(s, top->ppid) : NULL;
 
-		/* The steps: pids that were reused while we read could form a ring. */
+		/* The steps are limited, because pids that were reused while /proc was read could form a ring. */
 		if (!up || steps > s->n) {
-			root = root_by_session(s, top);
+			root = load_root_by_session(s, top);
 			break;
 		}
 		top = up;
 	}
-	for (struct proc *q = p; q && q->root == UNRESOLVED; q = find_proc(s, q->ppid)) {
+	for (struct load_proc *q = p; q && q->root == UNRESOLVED; q = load_find_proc(s, q->ppid)) {
 		q->root = root;
 		if (q == top)
 			break;
 	}
 }
 
-static int take_snapshot(const struct load_sampler *l, struct snapshot *s, struct err *err)
+static int load_take_snapshot(const struct load_sampler *l, struct load_snapshot *s, struct err *err)
 {
-	if (read_counters(l->procfd, &s->counters, err) < 0 || read_procs(l->procfd, s, err) < 0)
+	if (load_read_counters(l->procfd, &s->counters, err) < 0 || load_read_procs(l->procfd, s, err) < 0)
 		return -1;
 	for (size_t i = 0; i < s->n; i++)
-		resolve(l, s, &s->procs[i]);
+		load_resolve_root(l, s, &s->procs[i]);
 	return 0;
 }
 
 /* ---- whose job is it --------------------------------------------------- */
 
-/* A number from an environment that a user may have written; 0 if it is none. */
-static unsigned env_number(const char *env, size_t len, const char *name)
+/* A number from an environment that a user may have written; 0 if there is none. */
+static unsigned load_env_number(const char *env, size_t len, const char *name)
 {
 	size_t n = strlen(name);
 
@@ -249,7 +248,7 @@ static unsigned env_number(const char *env, size_t len, const char *name)
 	return 0;
 }
 
-static bool read_environ(int procfd, pid_t pid, struct tree *t)
+static bool load_read_environ(int procfd, pid_t pid, struct load_tree *t)
 {
 	cleanup_free char *env = NULL;
 	char name[32];
@@ -259,16 +258,16 @@ static bool read_environ(int procfd, pid_t pid, struct tree *t)
 	len = read_file_at(procfd, name, ENVIRON_MAX, &env);
 	if (len <= 0)
 		return false;
-	t->job_id = env_number(env, (size_t)len, "SLURM_JOB_ID");
-	t->cpus = env_number(env, (size_t)len, "SLURM_CPUS_ON_NODE");
-	/* "4(x2),2" for several nodes; the first number where we cannot tell. */
+	t->job_id = load_env_number(env, (size_t)len, "SLURM_JOB_ID");
+	t->cpus = load_env_number(env, (size_t)len, "SLURM_CPUS_ON_NODE");
+	/* "4(x2),2" for several nodes: the first number, since this node's is not known */
 	if (!t->cpus)
-		t->cpus = env_number(env, (size_t)len, "SLURM_JOB_CPUS_PER_NODE");
+		t->cpus = load_env_number(env, (size_t)len, "SLURM_JOB_CPUS_PER_NODE");
 	return t->job_id && t->cpus;
 }
 
-/* Children of the root first: they have what slurmstepd gave them. */
-static void identify(const struct load_sampler *l, const struct snapshot *s, struct tree *t)
+/* Children of the root come first: they have the environment that slurmstepd has made. */
+static void load_identify_tree(const struct load_sampler *l, const struct load_snapshot *s, struct load_tree *t)
 {
 	int tries = ENVIRON_TRIES;
 
@@ -281,11 +280,11 @@ static void identify(const struct load_sampler *l, const struct snapshot *s, str
 	}
 	for (int children = 1; children >= 0; children--) {
 		for (size_t i = 0; i < s->n && tries > 0; i++) {
-			const struct proc *p = &s->procs[i];
+			const struct load_proc *p = &s->procs[i];
 
 			if (p->root != t->root || p->pid == t->root || (p->ppid == t->root) != children)
 				continue;
-			if (read_environ(l->procfd, p->pid, t))
+			if (load_read_environ(l->procfd, p->pid, t))
 				return;
 			tries--;
 		}
@@ -295,7 +294,7 @@ static void identify(const struct load_sampler *l, const struct snapshot *s, str
 
 /* ---- what the jobs used ------------------------------------------------ */
 
-static struct tree *find_tree(struct tree *trees, size_t n, pid_t root)
+static struct load_tree *load_find_tree(struct load_tree *trees, size_t n, pid_t root)
 {
 	for (size_t i = 0; i < n; i++) {
 		if (trees[i].root == root)
@@ -304,51 +303,51 @@ static struct tree *find_tree(struct tree *trees, size_t n, pid_t root)
 	return NULL;
 }
 
-static size_t list_trees(const struct snapshot *s, struct tree **out)
+static size_t load_list_trees(const struct load_snapshot *s, struct load_tree **out)
 {
-	struct tree *trees = NULL;
+	struct load_tree *trees = NULL;
 	size_t n = 0;
 
 	for (size_t i = 0; i < s->n; i++) {
 		if (s->procs[i].root != s->procs[i].pid)
 			continue;
 		trees = xrealloc(trees, (n + 1) * sizeof(*trees));
-		trees[n++] = (struct tree){ .root = s->procs[i].pid };
+		trees[n++] = (struct load_tree){ .root = s->procs[i].pid };
 	}
 	*out = trees;
 	return n;
 }
 
-static const struct proc *same_proc(const struct snapshot *s, const struct proc *p)
+static const struct load_proc *load_same_proc(const struct load_snapshot *s, const struct load_proc *p)
 {
-	const struct proc *found = find_proc(s, p->pid);
+	const struct load_proc *found = load_find_proc(s, p->pid);
 
 	return found && found->start == p->start ? found : NULL;
 }
 
-static void add_up(const struct snapshot *a, const struct snapshot *b, struct tree *trees, size_t n)
+static void load_add_up(const struct load_snapshot *a, const struct load_snapshot *b, struct load_tree *trees, size_t n)
 {
 	for (size_t i = 0; i < b->n; i++) {
-		const struct proc *now = &b->procs[i], *before = same_proc(a, now);
-		struct tree *t = now->root == NO_ROOT ? NULL : find_tree(trees, n, now->root);
+		const struct load_proc *now = &b->procs[i], *before = load_same_proc(a, now);
+		struct load_tree *t = now->root == NO_ROOT ? NULL : load_find_tree(trees, n, now->root);
 
 		if (!t)
 			continue;
 		t->all += (int64_t)now->all - (before ? (int64_t)before->all : 0);
 		t->self += (int64_t)now->self - (before ? (int64_t)before->self : 0);
 	}
-	/* The life of a child that was reaped stands in its parent's cutime now. */
+	/* The CPU time of a child that was reaped is in its parent's cutime now. */
 	for (size_t i = 0; i < a->n; i++) {
-		const struct proc *before = &a->procs[i];
-		struct tree *t = before->root == NO_ROOT ? NULL : find_tree(trees, n, before->root);
+		const struct load_proc *before = &a->procs[i];
+		struct load_tree *t = before->root == NO_ROOT ? NULL : load_find_tree(trees, n, before->root);
 
-		if (t && !same_proc(b, before))
+		if (t && !load_same_proc(b, before))
 			t->all -= (int64_t)before->all;
 	}
 }
 
-/* One entry per job: its steps have one allocation. window: in ticks. */
-static size_t list_jobs(const struct tree *trees, size_t n, double window, struct load_job **out)
+/* One entry per job, since its steps share one allocation. window: in ticks. */
+static size_t load_list_jobs(const struct load_tree *trees, size_t n, double window, struct load_job **out)
 {
 	struct load_job *jobs = xcalloc(n, sizeof(*jobs));
 	cleanup_free uint32_t *ids = xcalloc(n, sizeof(*ids));
@@ -397,7 +396,7 @@ struct load_sampler *load_sample_begin(const char *proc, const struct load_known
 	s->procfd = open(proc, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->procfd < 0) {
 		err_sys(err, errno, "cannot open %s", proc);
-	} else if (take_snapshot(s, &s->begin, err) == 0) {
+	} else if (load_take_snapshot(s, &s->begin, err) == 0) {
 		return s;
 	}
 	load_sample_cancel(s);
@@ -406,19 +405,19 @@ struct load_sampler *load_sample_begin(const char *proc, const struct load_known
 
 int load_sample_end(struct load_sampler *s, struct load *out, struct err *err)
 {
-	struct snapshot end = { .n = 0 };
-	cleanup_free struct tree *trees = NULL;
+	struct load_snapshot end = { .n = 0 };
+	cleanup_free struct load_tree *trees = NULL;
 	cleanup_free struct load_job *jobs = NULL;
 	size_t n_trees, n_jobs;
 	int r;
 
-	r = take_snapshot(s, &end, err);
+	r = load_take_snapshot(s, &end, err);
 	if (r == 0) {
-		n_trees = list_trees(&end, &trees);
+		n_trees = load_list_trees(&end, &trees);
 		for (size_t i = 0; i < n_trees; i++)
-			identify(s, &end, &trees[i]);
-		add_up(&s->begin, &end, trees, n_trees);
-		n_jobs = list_jobs(trees, n_trees, load_window_ticks(&s->begin.counters, &end.counters), &jobs);
+			load_identify_tree(s, &end, &trees[i]);
+		load_add_up(&s->begin, &end, trees, n_trees);
+		n_jobs = load_list_jobs(trees, n_trees, load_window_ticks(&s->begin.counters, &end.counters), &jobs);
 		load_compute(&s->begin.counters, &end.counters, jobs, n_jobs, out);
 	}
 	free(end.procs);

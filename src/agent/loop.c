@@ -89,7 +89,14 @@ void loop_watch(struct loop *l, struct loop_child *c, pid_t pid, void (*fn)(void
 	l->children = c;
 }
 
-static void reap(struct loop *l)
+/* After each callback, so that the owner sees the state in which one event has left it before the next one comes. */
+static void loop_after_event(struct loop *l)
+{
+	if (l->after)
+		l->after(l->owner);
+}
+
+static void loop_reap(struct loop *l)
 {
 	int status;
 	pid_t pid;
@@ -100,30 +107,33 @@ static void reap(struct loop *l)
 		while (c && c->pid != pid)
 			c = c->next;
 		if (!c)
-			continue; /* an orphan that came to us as the sub-reaper */
+			continue; /* an orphan that the kernel gave to us as the sub-reaper */
 		loop_unwatch(l, c);
 		c->fn(c->arg, status);
+		loop_after_event(l);
 	}
 }
 
-static void read_signals(struct loop *l)
+static void loop_read_signals(struct loop *l)
 {
 	struct signalfd_siginfo si;
 
 	while (read(l->sigfd, &si, sizeof(si)) == sizeof(si)) {
-		/* a SIGPIPE of our own making comes as if we had sent it */
+		/* a SIGPIPE that a write of our own raises carries our own pid */
 		if ((pid_t)si.ssi_pid == getpid())
 			continue;
 		if (si.ssi_signo == SIGCHLD && si.ssi_code > 0)
-			continue; /* the kernel's; reap() looks at all children */
-		if (l->on_signal)
-			l->on_signal(l->signal_arg, (int)si.ssi_signo);
+			continue; /* sent by the kernel; loop_reap() looks at all children */
+		if (l->on_signal) {
+			l->on_signal(l->owner, (int)si.ssi_signo);
+			loop_after_event(l);
+		}
 	}
-	/* signals of one number coalesce: always look, whatever was read */
-	reap(l);
+	/* signals of one number coalesce, so the children are always looked at */
+	loop_reap(l);
 }
 
-static void run_timers(struct loop *l)
+static void loop_run_timers(struct loop *l)
 {
 	int64_t now = now_us();
 	uint64_t n;
@@ -140,10 +150,11 @@ static void run_timers(struct loop *l)
 			return;
 		loop_timer_clear(l, t);
 		t->fn(t->arg);
+		loop_after_event(l);
 	}
 }
 
-static void arm(struct loop *l)
+static void loop_arm_timerfd(struct loop *l)
 {
 	struct itimerspec its = { 0 };
 	int64_t first = 0;
@@ -164,7 +175,7 @@ void loop_run(struct loop *l)
 	while (!l->quit) {
 		struct epoll_event e;
 
-		arm(l);
+		loop_arm_timerfd(l);
 		/* one event at a time: a callback may remove the source of the next one */
 		int n = epoll_wait(l->epfd, &e, 1, -1);
 		if (n <= 0) {
@@ -175,13 +186,14 @@ void loop_run(struct loop *l)
 			continue;
 		}
 		if (e.data.ptr == &l->timerfd) {
-			run_timers(l);
+			loop_run_timers(l);
 		} else if (e.data.ptr == &l->sigfd) {
-			read_signals(l);
+			loop_read_signals(l);
 		} else {
 			struct loop_source *s = e.data.ptr;
 
 			s->fn(s->arg);
+			loop_after_event(l);
 		}
 	}
 }

@@ -1,7 +1,8 @@
 /* The agent's event loop: descriptors, timers and child processes, on one epoll and one timerfd.
  *
- * Nothing polls: between events the agent sleeps without a wakeup, whatever the number of timers. Callbacks may add and
- * remove anything, themselves included. Times are CLOCK_MONOTONIC microseconds, as now_us() gives them.
+ * Nothing polls: between events the agent sleeps without a wakeup, whatever the number of timers. A callback may add
+ * and remove anything, also its own source, timer or child. Times are CLOCK_MONOTONIC microseconds, as now_us() gives
+ * them.
  */
 #ifndef FSCHED_AGENT_LOOP_H
 #define FSCHED_AGENT_LOOP_H
@@ -11,7 +12,7 @@
 #include <sys/types.h>
 #include "base/err.h"
 
-struct loop_source { /* a descriptor to be read; the owner keeps it */
+struct loop_source { /* a descriptor to be read; the caller closes it */
 	int fd;      /* -1 = not in the loop */
 	void (*fn)(void *arg);
 	void *arg;
@@ -37,9 +38,10 @@ struct loop {
 	int64_t armed; /* what the timerfd is set to, 0 = off */
 	struct loop_timer *timers;
 	struct loop_child *children;
-	/* Every signal other than a child's end. pid: the sender as the kernel tells it. */
-	void (*on_signal)(void *arg, int sig);
-	void *signal_arg;
+	/* Set by the owner after loop_init(); each may be NULL. */
+	void *owner;
+	void (*on_signal)(void *owner, int sig); /* every signal but SIGCHLD of a child's end */
+	void (*after)(void *owner);              /* after each callback of the loop, on_signal() included */
 };
 
 /* Blocks all signals of the process: from here on they come through the loop. */
@@ -47,9 +49,11 @@ int loop_init(struct loop *l, struct err *err);
 /* Runs until l->quit. */
 void loop_run(struct loop *l);
 
+/* Calls fn whenever fd can be read. 0 or -1. */
 int loop_add(struct loop *l, struct loop_source *s, int fd, void (*fn)(void *), void *arg);
 void loop_remove(struct loop *l, struct loop_source *s); /* does not close */
 
+/* Calls fn once at `at`; t->at is 0 by then. Replaces an earlier setting of t. */
 void loop_timer_set(struct loop *l, struct loop_timer *t, int64_t at, void (*fn)(void *), void *arg);
 void loop_timer_clear(struct loop *l, struct loop_timer *t);
 

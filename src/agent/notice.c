@@ -1,10 +1,4 @@
-/* Slurm is about to end the job: a preemption with a grace time, or its time limit (with --checkpoint-at-limit). Its
- * state is saved while there is time, and the job gives its node back itself (policy/recovery.h: notice_decide()).
- *
- * Neither is told to a batch job: Slurm must be asked. For a preemption that is done only where the partition has a
- * GraceTime, four times within it; for the limit a few times, each halving the time that is left, since an
- * administrator may change it. */
-#include "agent/agent.h"
+#include "agent/notice.h"
 
 #include <stdio.h>
 #include <time.h>
@@ -12,95 +6,97 @@
 #include "base/log.h"
 #include "base/util.h"
 
-#define ASK_TIMEOUT 20 /* s */
-#define POLL_MIN    1
-#define POLL_MAX    10
-#define LOOK_MIN    2
-#define RETRY       30 /* s after an answer that did not come */
-#define SECOND      INT64_C(1000000)
+#define NOTICE_RPC_TIMEOUT  20 /* s */
+#define NOTICE_POLL_MIN     1
+#define NOTICE_POLL_MAX     10
+#define NOTICE_INTERVAL_MIN 2
+#define NOTICE_RETRY        30 /* s after an answer that did not come */
+#define SECOND              INT64_C(1000000)
 
-static void look(void *arg);
+static void notice_ask(void *arg);
 
-static void again(struct agent *a, int64_t s)
+static void notice_ask_in(struct notice *n, int64_t s)
 {
 	if (s > 0)
-		loop_timer_set(&a->loop, &a->notice.timer, now_us() + s * SECOND, look, a);
+		loop_timer_set(n->job->loop, &n->timer, now_us() + s * SECOND, notice_ask, n);
 }
 
-static int64_t number(const json_t *o, const char *key)
+static int64_t notice_number(const json_t *o, const char *key)
 {
 	return json_integer_value(json_object_get(o, key));
 }
 
-static int64_t clamp(int64_t n, int64_t min, int64_t max)
+static int64_t notice_clamp(int64_t n, int64_t min, int64_t max)
 {
 	return n < min ? min : n > max ? max : n;
 }
 
-/* Seconds until the next look; 0 = none is needed. */
-static int64_t next_look(const struct agent *a, const struct notice_input *in, int64_t grace)
+/* Seconds until Slurm is asked again; 0 = it need not be. */
+static int64_t notice_pause(const struct notice *n, const struct notice_input *in)
 {
-	int64_t poll = grace > 0 ? clamp(grace / 4, POLL_MIN, POLL_MAX) : 0;
-	int64_t half = clamp((in->left - in->lead) / 2, LOOK_MIN, INT32_MAX);
+	int64_t poll = n->grace > 0 ? notice_clamp(n->grace / 4, NOTICE_POLL_MIN, NOTICE_POLL_MAX) : 0;
+	int64_t half = notice_clamp((in->left - in->lead) / 2, NOTICE_INTERVAL_MIN, INT32_MAX);
 
-	if (!a->task.at_limit || in->served)
+	if (!n->job->task.at_limit || in->served)
 		return poll;
 	return poll && poll < half ? poll : half;
 }
 
-static void on_outlook(void *arg, bool ok, const json_t *o, const char *error)
+static void notice_act(struct notice *n, struct notice_input *in, enum notice_action action)
 {
-	struct agent *a = arg;
-	struct notice_input in = { .at_limit = a->task.at_limit,
-				   .lead = notice_lead(a->pub.status.total_us),
-				   .served = a->notice.served };
+	n->served = in->served = true;
+	job_log(n->job, action == NOTICE_VACATE ? "the time limit is near: the job is vacated"
+						: "Slurm preempts the job: it is saved and goes back into the queue");
+	n->act(n->arg, action);
+	notice_ask_in(n, notice_pause(n, in)); /* should it fail, a later preemption or limit is served again */
+}
+
+static void notice_on_outlook(void *arg, bool ok, const json_t *o, const char *error)
+{
+	struct notice *n = arg;
+	struct notice_input in = { .at_limit = n->job->task.at_limit,
+				   .lead = notice_lead(n->checkpoint_us(n->arg)),
+				   .served = n->served };
 	enum notice_action action;
 
-	if (a->phase != PHASE_RUNNING)
-		return;
 	if (!ok) {
 		log_debug("Slurm cannot be asked for the job's outlook: %s", error);
-		again(a, a->notice.grace > 0 ? POLL_MAX : RETRY);
+		notice_ask_in(n, n->grace > 0 ? NOTICE_POLL_MAX : NOTICE_RETRY);
 		return;
 	}
-	a->notice.grace = number(o, "grace");
-	in.preempted = number(o, "preempt_time") > 0;
-	in.left = number(o, "end_time") > 0 ? number(o, "end_time") - time(NULL) : INT32_MAX;
+	n->grace = notice_number(o, "grace");
+	in.preempted = notice_number(o, "preempt_time") > 0;
+	in.left = notice_number(o, "end_time") > 0 ? notice_number(o, "end_time") - time(NULL) : INT32_MAX;
 	if (!in.preempted && in.left > in.lead)
-		a->notice.served = in.served = false; /* the limit was raised, or the preemption called off */
+		n->served = in.served = false; /* the limit was raised, or the preemption was called off */
 	action = notice_decide(&in);
-	if (action == NOTICE_NONE) {
-		again(a, next_look(a, &in, a->notice.grace));
-	} else if (a->op.active) {
-		op_hurry(a);
-		again(a, POLL_MIN); /* a checkpoint is being made; then it is our turn */
-	} else {
-		a->notice.served = in.served = true;
-		job_log(a, action == NOTICE_VACATE ? "the time limit is near: the job is vacated"
-						   : "Slurm preempts the job: it is saved and goes back into the queue");
-		op_start(a, action == NOTICE_VACATE ? OP_LIMIT : OP_PREEMPT, NULL);
-		again(a, next_look(a, &in, a->notice.grace)); /* should it fail, a later notice is another one */
-	}
+	if (action == NOTICE_NONE)
+		notice_ask_in(n, notice_pause(n, &in));
+	else if (n->busy(n->arg))
+		notice_ask_in(n, NOTICE_POLL_MIN); /* acts when the operation has ended */
+	else
+		notice_act(n, &in, action);
 }
 
-static void look(void *arg)
+static void notice_ask(void *arg)
 {
-	struct agent *a = arg;
+	struct notice *n = arg;
+	const struct job *j = n->job;
 
-	loop_timer_clear(&a->loop, &a->notice.timer);
-	if (!rpc_running(&a->notice.rpc))
-		rpc_start(&a->loop, &a->notice.rpc, a->libexec, ASK_TIMEOUT, "outlook", a->task.job_id, NULL,
-			  on_outlook, a);
+	loop_timer_clear(j->loop, &n->timer);
+	if (!rpc_running(&n->rpc))
+		rpc_start(j->loop, &n->rpc, j->libexec, NOTICE_RPC_TIMEOUT, "outlook", j->task.job_id, NULL,
+			  notice_on_outlook, n);
 }
 
-void notice_start(struct agent *a)
+void notice_start(struct notice *n)
 {
-	/* behind the first publish: nothing competes with the start of the job */
-	again(a, LOOK_MIN);
+	/* after the first publish, so that nothing competes with the start of the job */
+	notice_ask_in(n, NOTICE_INTERVAL_MIN);
 }
 
-void notice_stop(struct agent *a)
+void notice_stop(struct notice *n)
 {
-	rpc_forget(&a->notice.rpc);
-	loop_timer_clear(&a->loop, &a->notice.timer);
+	rpc_forget(&n->rpc);
+	loop_timer_clear(n->job->loop, &n->timer);
 }

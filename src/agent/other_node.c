@@ -1,22 +1,19 @@
-/* A job that this node cannot restore, but perhaps another: it goes back into the queue with this node excluded. How
- * many nodes have been tried is kept in its Checkpoint entry, so that it does not wander for ever; the first restart by
- * a person begins anew. */
-#include "agent/agent.h"
+#include "agent/other_node.h"
 
 #include <stdio.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "base/util.h"
-#include "base/json.h"
 
-#define MOVE_TIMEOUT 60 /* s */
-#define RETRY_US     5000000
-#define TRIES        6 /* of a slurmctld that does not answer */
+#define OTHER_NODE_TIMEOUT  60 /* s */
+#define OTHER_NODE_RETRY_US 5000000
+#define OTHER_NODE_TRIES    6 /* of a slurmctld that does not answer */
 
-static void ask(void *arg);
+static void other_node_ask(void *arg);
 
-static unsigned words(const char *list)
+static unsigned other_node_count(const char *list)
 {
 	unsigned n = *list != '\0';
 
@@ -25,65 +22,60 @@ static unsigned words(const char *list)
 	return n;
 }
 
-bool move_possible(const struct agent *a)
+bool other_node_possible(const struct other_node *o, const char *tried)
 {
-	return !a->move.refused && words(a->pub.status.tried) < a->conf.max_moves;
+	return !o->refused && other_node_count(tried) < o->job->conf.max_moves;
 }
 
-static void cannot(struct agent *a, const char *error)
+static void other_node_on_answer(void *arg, bool ok, const json_t *answer, const char *error)
 {
-	job_log(a, "it cannot go to another node: %s", error);
-	a->move.refused = true;
-	a->move.active = false;
-	a->move.cannot(a);
-}
-
-static void on_moved(void *arg, bool ok, const json_t *answer, const char *error)
-{
-	struct agent *a = arg;
+	struct other_node *o = arg;
 
 	if (ok) {
-		a->move.active = false;
-		job_log(a, "given back to Slurm for another node");
-		gate_answer(a, "exit");
-		pod_release(a);
-		end_leave(a);
-	} else if (json_is_true(json_object_get(answer, "final")) || ++a->move.tries >= TRIES) {
-		cannot(a, error);
+		o->active = false;
+		job_log(o->job, "given back to Slurm for another node");
+		o->done(o->arg);
+	} else if (json_is_true(json_object_get(answer, "final")) || ++o->tries >= OTHER_NODE_TRIES) {
+		job_log(o->job, "it cannot go to another node: %s", error);
+		o->refused = true;
+		o->active = false;
+		o->cannot(o->arg);
 	} else {
-		loop_timer_set(&a->loop, &a->move.retry, now_us() + RETRY_US, ask, a);
+		loop_timer_set(o->job->loop, &o->retry, now_us() + OTHER_NODE_RETRY_US, other_node_ask, o);
 	}
 }
 
-/* fsched-slurm does it in the order in which nothing is lost: look, requeue, exclude. */
-static void ask(void *arg)
+/* fsched-slurm looks, requeues and excludes in the order in which nothing is lost. */
+static void other_node_ask(void *arg)
 {
-	struct agent *a = arg;
-	json_t *o = json_pack("{s:s, s:I, s:o}", "node", a->task.node, "epoch",
-			      a->start.requested == START_LATEST ? (json_int_t)-1 : (json_int_t)a->start.requested,
-			      "error", json_text(a->move.why));
-	cleanup_free char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+	struct other_node *o = arg;
+	const struct job *j = o->job;
+	json_t *request = json_pack("{s:s, s:I, s:o}", "node", j->task.node, "epoch",
+				    o->epoch == START_LATEST ? (json_int_t)-1 : (json_int_t)o->epoch, "error",
+				    json_text(o->why));
+	cleanup_free char *text = request ? json_dumps(request, JSON_COMPACT) : NULL;
 
-	json_decref(o);
-	loop_timer_clear(&a->loop, &a->move.retry);
-	rpc_start(&a->loop, &a->move.rpc, a->libexec, MOVE_TIMEOUT, "move", a->task.job_id, text ? text : "{}",
-		  on_moved, a);
+	json_decref(request);
+	loop_timer_clear(j->loop, &o->retry);
+	rpc_start(j->loop, &o->rpc, j->libexec, OTHER_NODE_TIMEOUT, "move", j->task.job_id, text ? text : "{}",
+		  other_node_on_answer, o);
 }
 
-void move_begin(struct agent *a, const char *why, void (*cannot_move)(struct agent *))
+void other_node_begin(struct other_node *o, const char *why, unsigned epoch, void (*cannot)(void *arg))
 {
-	a->move.active = true;
-	a->move.tries = 0;
-	a->move.cannot = cannot_move;
-	snprintf(a->move.why, sizeof(a->move.why), "node %.60s: ", a->task.node);
-	printable(why, a->move.why + strlen(a->move.why), sizeof(a->move.why) - strlen(a->move.why));
-	job_log(a, "this node cannot continue the job: %s", why);
-	ask(a);
+	o->active = true;
+	o->tries = 0;
+	o->epoch = epoch;
+	o->cannot = cannot;
+	snprintf(o->why, sizeof(o->why), "node %.60s: ", o->job->task.node);
+	printable(why, o->why + strlen(o->why), sizeof(o->why) - strlen(o->why));
+	job_log(o->job, "this node cannot continue the job: %s", why);
+	other_node_ask(o);
 }
 
-void move_stop(struct agent *a)
+void other_node_stop(struct other_node *o)
 {
-	rpc_forget(&a->move.rpc);
-	loop_timer_clear(&a->loop, &a->move.retry);
-	a->move.active = false;
+	rpc_forget(&o->rpc);
+	loop_timer_clear(o->job->loop, &o->retry);
+	o->active = false;
 }

@@ -1,5 +1,4 @@
-/* The pod that is the job: its control socket, its pid 1, its script. */
-#include "agent/agent.h"
+#include "agent/pod_watch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,195 +14,175 @@
 #include "base/util.h"
 #include "pod/pod.h"
 
-/* The job has killed its leader, fsched's process in it, and computes on. criu needs that process to restore the job.
- */
-static void lost_leader(struct agent *a, int sig)
-{
-	if (a->end.term) /* Slurm kills all of it */
-		return;
-	snprintf(a->pod.lost, sizeof(a->pod.lost),
-		 "a process of the job has killed fsched-leader, process 2 of the job (signal %d), without "
-		 "which it cannot be restored",
-		 sig);
-	job_log(a, "the job can be checkpointed no more: %s; it runs on", a->pod.lost);
-	sched_stop(a);
-	notice_stop(a);
-	snprintf(a->pub.status.error, sizeof(a->pub.status.error), "no more checkpoints: %.220s", a->pod.lost);
-	publish_now(a);
-}
-
-static void on_message(struct agent *a, const char *msg)
+static void pod_watch_on_message(struct pod_watch *p, const char *msg)
 {
 	int n;
 
 	if (strcmp(msg, "up") == 0) {
-		a->up = true;
-		start_check(a);
+		p->up(p->arg);
 	} else if (sscanf(msg, "signal %d", &n) == 1) {
-		signals_init(&a->signals, n);
+		signals_init(p->signals, n);
 	} else if (sscanf(msg, "exit %d", &n) == 1) {
-		a->pod.exited = true;
-		end_script(a, n);
+		p->exited = true;
+		p->exited_with(p->arg, n);
 	} else if (sscanf(msg, "alone %d", &n) == 1) {
-		lost_leader(a, n);
+		p->lost_leader(p->arg, n);
 	} else if (strcmp(msg, "fenced") == 0) {
-		fence(a, "its lease was not renewed in time");
+		p->fenced(p->arg);
 	} else {
 		log_debug("pod: %s", msg);
 	}
 }
 
-static void close_ctl(struct agent *a)
+static void pod_watch_close_ctl(struct pod_watch *p)
 {
-	int fd = a->pod.ctl.fd;
+	int fd = p->ctl.fd;
 
-	loop_remove(&a->loop, &a->pod.ctl);
+	loop_remove(p->loop, &p->ctl);
 	if (fd >= 0)
 		close(fd);
 }
 
 /* False when there is no more to read now. */
-static bool read_ctl(struct agent *a)
+static bool pod_watch_read_ctl(struct pod_watch *p)
 {
 	char msg[512];
 	int rc;
 
-	if (a->pod.ctl.fd < 0)
+	if (p->ctl.fd < 0)
 		return false;
-	rc = pod_recv(a->pod.ctl.fd, msg, sizeof(msg));
+	rc = pod_recv(p->ctl.fd, msg, sizeof(msg));
 	if (rc > 0) {
-		on_message(a, msg);
+		pod_watch_on_message(p, msg);
 		return true;
 	}
 	if (rc < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
-	/* only the end of fsched-init closes its end */
-	close_ctl(a);
+	/* only the end of fsched-init closes the other end */
+	pod_watch_close_ctl(p);
 	return false;
 }
 
-void pod_listen(struct agent *a)
+void pod_watch_listen(struct pod_watch *p)
 {
-	while (read_ctl(a))
+	while (pod_watch_read_ctl(p))
 		;
 }
 
-static void on_ctl(void *arg)
+static void pod_watch_on_ctl(void *arg)
 {
-	read_ctl(arg);
+	pod_watch_read_ctl(arg);
 }
 
-static void on_init_end(void *arg, int status)
+static void pod_watch_on_init_end(void *arg, int status)
 {
-	struct agent *a = arg;
+	struct pod_watch *p = arg;
 
-	/* its last words may still be in the socket */
-	pod_listen(a);
-	a->pod.init = 0;
-	a->signals.init_pid = 0;
-	if (!a->pod.exited)
-		end_pod_died(a, status);
-	end_check(a);
+	/* its last messages may still be in the socket */
+	pod_watch_listen(p);
+	p->init = 0;
+	p->signals->init_pid = 0;
+	if (!p->exited)
+		p->died(p->arg, status);
 }
 
-void pod_adopt(struct agent *a, pid_t init, int ctl, const char *dir)
+void pod_watch_adopt(struct pod_watch *p, pid_t init, int ctl, const char *dir)
 {
-	struct pod_state *p = &a->pod;
-
-	*p = (struct pod_state){ .init = init, .script_fd = -1, .ctl.fd = -1 };
+	p->init = init;
+	p->script = 0;
+	p->script_fd = p->ctl.fd = -1;
+	p->exited = false;
 	snprintf(p->dir, sizeof(p->dir), "%s", dir);
-	a->signals.init_pid = init;
-	loop_watch(&a->loop, &p->child, init, on_init_end, a);
+	p->signals->init_pid = init;
+	loop_watch(p->loop, &p->child, init, pod_watch_on_init_end, p);
 	if (ctl >= 0) {
 		fcntl(ctl, F_SETFL, O_NONBLOCK);
-		loop_add(&a->loop, &p->ctl, ctl, on_ctl, a);
-		pod_tell_lease(a);
+		loop_add(p->loop, &p->ctl, ctl, pod_watch_on_ctl, p);
 	}
 }
 
-void pod_tell_lease(struct agent *a)
+void pod_watch_tell_lease(struct pod_watch *p, int64_t until)
 {
 	char text[40];
-	int64_t left = (a->lease.until - now_us()) / 1000;
+	int64_t left = (until - now_us()) / 1000;
 
-	if (!a->lease.until || a->pod.ctl.fd < 0)
+	if (!until || p->ctl.fd < 0)
 		return;
 	snprintf(text, sizeof(text), "lease %lld", (long long)(left > 1 ? left : 1));
-	/* an end of file is noticed by who reads */
-	if (send(a->pod.ctl.fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+	/* the reader notices an end of file */
+	if (send(p->ctl.fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
 		log_debug("the pod cannot be told of its lease: %s", strerror(errno));
 }
 
-void pod_set_script(struct agent *a, pid_t pid)
+void pod_watch_set_script(struct pod_watch *p, pid_t pid)
 {
-	if (a->pod.script_fd >= 0)
-		close(a->pod.script_fd);
-	a->pod.script = pid;
-	a->pod.script_fd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+	if (p->script_fd >= 0)
+		close(p->script_fd);
+	p->script = pid;
+	p->script_fd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
 }
 
-int pod_find_script(struct agent *a, struct err *err)
+int pod_watch_find_script(struct pod_watch *p, struct err *err)
 {
-	pid_t script = pod_script(a->pod.init);
+	pid_t script = pod_script(p->init);
 
-	pod_set_script(a, script);
+	pod_watch_set_script(p, script);
 	return script > 0 ? 0 : err_set(err, ESRCH, "the script's process was not found in the restored pod");
 }
 
-void pod_release(struct agent *a)
+void pod_watch_release(struct pod_watch *p)
 {
-	if (a->pod.init) {
-		loop_unwatch(&a->loop, &a->pod.child);
-		kill(a->pod.init, SIGKILL); /* the kernel kills the rest of the pod; reaped by the loop */
+	if (p->init) {
+		loop_unwatch(p->loop, &p->child);
+		kill(p->init, SIGKILL); /* the kernel kills the rest of the pod; reaped by the loop */
 	}
-	close_ctl(a);
-	pod_set_script(a, 0);
-	a->pod.init = 0;
-	a->signals.init_pid = 0;
+	pod_watch_close_ctl(p);
+	pod_watch_set_script(p, 0);
+	p->init = 0;
+	p->signals->init_pid = 0;
 }
 
-static void to_group(struct agent *a, int sig)
+static void pod_watch_to_group(struct pod_watch *p, int sig)
 {
-	/* while the pidfd says that the script lives, its number is not another's */
-	if (syscall(SYS_pidfd_send_signal, a->pod.script_fd, 0, NULL, 0) == 0 && kill(-a->pod.script, sig) < 0 &&
-	    errno == ESRCH)
-		syscall(SYS_pidfd_send_signal, a->pod.script_fd, sig, NULL, 0);
+	/* while the pidfd says that the script lives, its pid belongs to no other process */
+	if (syscall(SYS_pidfd_send_signal, p->script_fd, 0, NULL, 0) == 0 && kill(-p->script, sig) < 0 && errno == ESRCH)
+		syscall(SYS_pidfd_send_signal, p->script_fd, sig, NULL, 0);
 }
 
-void pod_deliver(struct agent *a, int sig, enum sig_scope scope)
+void pod_watch_deliver(struct pod_watch *p, int sig, enum sig_scope scope)
 {
 	log_debug("signal %d: %s", sig,
 		  scope == SIG_SCOPE_ALL     ? "everybody got it"
 		  : scope == SIG_SCOPE_GROUP ? "to the script's group"
 					     : "to the script");
-	if (scope == SIG_SCOPE_ALL || a->pod.script_fd < 0)
+	if (scope == SIG_SCOPE_ALL || p->script_fd < 0)
 		return;
 	if (scope == SIG_SCOPE_GROUP)
-		to_group(a, sig);
+		pod_watch_to_group(p, sig);
 	else
-		syscall(SYS_pidfd_send_signal, a->pod.script_fd, sig, NULL, 0);
+		syscall(SYS_pidfd_send_signal, p->script_fd, sig, NULL, 0);
 }
 
-static char proc_state(pid_t pid)
+static char pod_watch_proc_state(pid_t pid)
 {
 	cleanup_free char *text = NULL;
-	const char *p;
+	const char *close;
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	if (read_file_at(AT_FDCWD, path, 4096, &text) < 0)
 		return 0;
-	/* the name may hold anything, a parenthesis too */
-	p = strrchr(text, ')');
-	return p && p[1] == ' ' ? p[2] : 0;
+	/* the name may hold anything, also a parenthesis */
+	close = strrchr(text, ')');
+	return close && close[1] == ' ' ? close[2] : 0;
 }
 
-int pod_stopped(struct agent *a, pid_t **pids)
+int pod_watch_stopped(const struct pod_watch *p, pid_t **pids)
 {
-	int n = pod_pids(a->pod.init, pids, NULL), stopped = 0;
+	int n = pod_pids(p->init, pids, NULL), stopped = 0;
 
 	for (int i = 0; i < n; i++) {
-		char state = proc_state((*pids)[i]);
+		char state = pod_watch_proc_state((*pids)[i]);
 
 		if (state == 'T' || state == 't')
 			(*pids)[stopped++] = (*pids)[i];
@@ -211,11 +190,10 @@ int pod_stopped(struct agent *a, pid_t **pids)
 	return stopped;
 }
 
-/* A worker or criu that was killed may leave tasks stopped. Those that the job itself had stopped before stay so. */
-void pod_unstop(struct agent *a, const pid_t *before, int n_before)
+void pod_watch_continue(struct pod_watch *p, const pid_t *before, int n_before)
 {
 	pid_t *pids = NULL;
-	int n = a->pod.init ? pod_stopped(a, &pids) : 0;
+	int n = p->init ? pod_watch_stopped(p, &pids) : 0;
 
 	for (int i = 0; i < n; i++) {
 		bool old = false;
@@ -223,7 +201,7 @@ void pod_unstop(struct agent *a, const pid_t *before, int n_before)
 		for (int j = 0; j < n_before; j++)
 			old |= before[j] == pids[i];
 		if (!old) {
-			log_warn("process %d was left stopped by a checkpoint; it is let go on", (int)pids[i]);
+			log_warn("process %d was left stopped by a checkpoint; it is continued", (int)pids[i]);
 			kill(pids[i], SIGCONT);
 		}
 	}

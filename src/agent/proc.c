@@ -27,21 +27,21 @@ void proc_ignore_job_signals(void)
 		case SIGABRT:
 		case SIGTRAP:
 		case SIGSYS: signal(sig, SIG_DFL); break;
-		default: /* SIGKILL, SIGSTOP and glibc's own refuse, which is well */ signal(sig, SIG_IGN);
+		default: /* for SIGKILL, SIGSTOP and glibc's own this fails, as it should */ signal(sig, SIG_IGN);
 		}
 	}
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static void die_with(pid_t agent)
+static void proc_die_with(pid_t agent)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != agent)
 		_exit(127);
 }
 
-static void close_but(int a, int b)
+static void proc_close_all_but(int a, int b)
 {
 	unsigned from = 3;
 	int keep[2] = { a < b ? a : b, a < b ? b : a };
@@ -58,13 +58,13 @@ static void close_but(int a, int b)
 
 void proc_child_setup(pid_t agent, int keep_a, int keep_b)
 {
-	die_with(agent);
-	close_but(keep_a, keep_b);
+	proc_die_with(agent);
+	proc_close_all_but(keep_a, keep_b);
 }
 
-static _Noreturn void child(const struct proc_spec *s, pid_t agent, int in, int out)
+static _Noreturn void proc_run_child(const struct proc_spec *s, pid_t agent, int in, int out)
 {
-	die_with(agent);
+	proc_die_with(agent);
 	if (!s->argv) {
 		if (in >= 0 && dup2(in, 0) < 0)
 			_exit(127);
@@ -82,7 +82,7 @@ static _Noreturn void child(const struct proc_spec *s, pid_t agent, int in, int 
 	_exit(127);
 }
 
-static void finish(struct proc *p, int status)
+static void proc_finish(struct proc *p, int status)
 {
 	loop_remove(p->loop, &p->out);
 	loop_timer_clear(p->loop, &p->deadline);
@@ -96,7 +96,7 @@ static void finish(struct proc *p, int status)
 		p->on_end(p->arg, status);
 }
 
-static void close_fds(struct proc *p)
+static void proc_close_fds(struct proc *p)
 {
 	int fd = p->out.fd;
 
@@ -108,8 +108,8 @@ static void close_fds(struct proc *p)
 	p->in = -1;
 }
 
-/* Hands complete lines on. Returns false when there is nothing more to read now or ever. */
-static bool read_some(struct proc *p)
+/* Passes complete lines to on_line. Returns false when there is nothing more to read now or at all. */
+static bool proc_read_some(struct proc *p)
 {
 	ssize_t n = read(p->out.fd, p->buf + p->len, PROC_LINE_MAX - p->len);
 	char *nl;
@@ -146,26 +146,26 @@ static bool read_some(struct proc *p)
 	return true;
 }
 
-static void on_readable(void *arg)
+static void proc_on_readable(void *arg)
 {
-	read_some(arg);
+	proc_read_some(arg);
 }
 
-static void on_reaped(void *arg, int status)
+static void proc_on_reaped(void *arg, int status)
 {
 	struct proc *p = arg;
 
-	/* What it wrote before it ended. Not up to end of file: a grandchild may hold the pipe for the rest of the job.
-	 */
-	while (p->pid && p->out.fd >= 0 && read_some(p))
+	/* Reads what the child wrote before it ended. There may be no end of file, because a grandchild may keep the
+	 * pipe open for the rest of the job. */
+	while (p->pid && p->out.fd >= 0 && proc_read_some(p))
 		;
 	if (!p->pid)
 		return;
-	close_fds(p);
-	finish(p, status);
+	proc_close_fds(p);
+	proc_finish(p, status);
 }
 
-static void on_deadline(void *arg)
+static void proc_on_deadline(void *arg)
 {
 	struct proc *p = arg;
 
@@ -176,7 +176,7 @@ static void on_deadline(void *arg)
 void proc_set_timeout(struct proc *p, int timeout_s)
 {
 	if (timeout_s > 0 && p->pid)
-		loop_timer_set(p->loop, &p->deadline, now_us() + timeout_s * INT64_C(1000000), on_deadline, p);
+		loop_timer_set(p->loop, &p->deadline, now_us() + timeout_s * INT64_C(1000000), proc_on_deadline, p);
 	else
 		loop_timer_clear(p->loop, &p->deadline);
 }
@@ -184,7 +184,8 @@ void proc_set_timeout(struct proc *p, int timeout_s)
 int proc_start(struct loop *l, struct proc *p, const struct proc_spec *s, struct err *err)
 {
 	int out[2];
-	/* A socket, not a pipe: writing to a dead child must not raise SIGPIPE, and must not block. */
+	/* Its stdin is a socket and no pipe, because a write to a dead child must not raise SIGPIPE, and must not
+	 * block. */
 	int in[2] = { -1, -1 };
 	pid_t agent = getpid();
 
@@ -197,7 +198,7 @@ int proc_start(struct loop *l, struct proc *p, const struct proc_spec *s, struct
 	}
 	pid_t pid = fork();
 	if (pid == 0)
-		child(s, agent, in[1], out[1]);
+		proc_run_child(s, agent, in[1], out[1]);
 	close(out[1]);
 	if (in[1] >= 0)
 		close(in[1]);
@@ -217,8 +218,8 @@ int proc_start(struct loop *l, struct proc *p, const struct proc_spec *s, struct
 			    .on_line = s->on_line,
 			    .on_end = s->on_end,
 			    .arg = s->arg };
-	loop_add(l, &p->out, out[0], on_readable, p);
-	loop_watch(l, &p->child, pid, on_reaped, p);
+	loop_add(l, &p->out, out[0], proc_on_readable, p);
+	loop_watch(l, &p->child, pid, proc_on_reaped, p);
 	proc_set_timeout(p, s->timeout_s);
 	if (s->request && proc_send(p, s->request) < 0)
 		log_warn("cannot send its request to process %d: %s", (int)pid, strerror(errno));
@@ -234,7 +235,7 @@ int proc_send(struct proc *p, const char *line)
 		return -1;
 	memcpy(text, line, len);
 	text[len] = '\n';
-	/* a request is far smaller than the socket's buffer: it goes whole or the child is beyond help */
+	/* A request is far smaller than the socket's buffer: a child that leaves no room for it has stopped reading. */
 	return send(p->in, text, len + 1, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)(len + 1) ? 0 : -1;
 }
 
@@ -251,6 +252,6 @@ void proc_forget(struct proc *p)
 	kill(p->pid, SIGKILL);
 	p->on_end = NULL;
 	p->on_line = NULL;
-	close_fds(p);
-	finish(p, 0);
+	proc_close_fds(p);
+	proc_finish(p, 0);
 }

@@ -1,8 +1,8 @@
-/* A child process that the agent starts for one purpose: its request goes to its stdin, its answer comes back line by
- * line, its end and a deadline are watched by the loop.
+/* A child process that the agent starts for one purpose. Its request goes to its stdin, its answer comes back line by
+ * line from its stdout; the loop watches its end and a deadline.
  *
- * Every such child ignores the signals that Slurm sends to the whole job (a vacate must outlive the SIGTERM that it
- * causes) and is killed by the kernel when the agent dies.
+ * Each such child ignores the signals that Slurm sends to the whole job (a vacate must outlive the SIGTERM that it
+ * causes), and the kernel kills it when the agent dies.
  */
 #ifndef FSCHED_AGENT_PROC_H
 #define FSCHED_AGENT_PROC_H
@@ -32,7 +32,7 @@ struct proc_spec {
 	char *const *argv;               /* argv[0]: absolute path; or NULL and */
 	int (*main)(void *arg, int out); /* a function to run in the child, its result is the exit status */
 	void *main_arg;
-	bool keep_all;       /* the function works on the agent's descriptors */
+	bool keep_all;       /* the function uses the agent's descriptors */
 	const char *request; /* written to stdin, which then stays open; NULL = stdin is /dev/null */
 	bool talk;           /* stdin stays open for proc_send(), without a request */
 	int keep_fd;         /* descriptor that the program inherits, -1 = none */
@@ -42,6 +42,7 @@ struct proc_spec {
 	void *arg;
 };
 
+/* p must not be running; s is copied as far as needed. 0, or -1 with err (which may be NULL). */
 int proc_start(struct loop *l, struct proc *p, const struct proc_spec *s, struct err *err);
 static inline bool proc_running(const struct proc *p)
 {
@@ -52,12 +53,13 @@ int proc_send(struct proc *p, const char *line);
 /* A new deadline from now on, 0 = none. */
 void proc_set_timeout(struct proc *p, int timeout_s);
 void proc_kill(struct proc *p);   /* SIGKILL; on_end follows */
-void proc_forget(struct proc *p); /* SIGKILL and no callback any more */
+void proc_forget(struct proc *p); /* SIGKILL, and no callback any more; does nothing if there is no process */
 
-/* In a child that goes on in this program: it dies with the agent and keeps no descriptor but 0-2 and the given ones
- * (-1 = none). */
+/* In a child that does not exec: it dies with the agent, and keeps no descriptor but 0-2 and the given ones (-1 =
+ * none). */
 void proc_child_setup(pid_t agent, int keep_a, int keep_b);
-/* Lets go of the agent's signal mask and ignores what Slurm sends to the whole job. */
+/* Clears the signal mask that the child has from the agent, and ignores the signals that Slurm sends to the whole job.
+ */
 void proc_ignore_job_signals(void);
 
 #endif

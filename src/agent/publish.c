@@ -1,53 +1,56 @@
-/* The job's Checkpoint entry in AdminComment: at most one update per event, only the newest state, later if slurmctld
- * is away. */
-#include "agent/agent.h"
+#include "agent/publish.h"
 
 #include <stdio.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "base/util.h"
-#include "base/json.h"
 
-#define PUBLISH_TIMEOUT 60 /* s */
-#define RETRY_FIRST     10
-#define RETRY_MAX       600
+#define PUBLISH_TIMEOUT     60 /* s */
+#define PUBLISH_RETRY_FIRST 10
+#define PUBLISH_RETRY_MAX   600
 
-static void start(struct agent *a);
+static void publish_send(struct publish *p);
 
-static void on_retry(void *arg)
+static void publish_on_retry(void *arg)
 {
-	start(arg);
+	publish_send(arg);
 }
 
-static void on_done(void *arg, bool ok, const json_t *answer, const char *error)
+static void publish_retry_later(struct publish *p, const char *error)
 {
-	struct agent *a = arg;
+	int64_t wait = PUBLISH_RETRY_FIRST << (p->tries < 6 ? p->tries : 6);
 
-	if (ok) {
-		if (a->pub.tries)
-			log_info("the job's status is shown by Slurm again");
-		a->pub.tries = 0;
-		if (a->pub.dirty)
-			start(a);
-	} else {
-		int64_t wait = RETRY_FIRST << (a->pub.tries < 6 ? a->pub.tries : 6);
+	if (p->may_be_refused)
+		log_debug("last status: %s", error);
+	else if (!p->tries) /* one line per outage, not per attempt */
+		log_warn("the job's status cannot be shown by Slurm: %s; trying again", error);
+	p->tries++;
+	p->dirty = true;
+	if (wait > PUBLISH_RETRY_MAX)
+		wait = PUBLISH_RETRY_MAX;
+	loop_timer_set(p->job->loop, &p->retry, now_us() + wait * 1000000, publish_on_retry, p);
+}
 
-		if (a->phase == PHASE_ENDING)
-			log_debug("last status: %s", error); /* Slurm takes none for a cancelled job */
-		else if (!a->pub.tries)                      /* one line per outage, not per attempt */
-			log_warn("the job's status cannot be shown by Slurm: %s; trying again", error);
-		a->pub.tries++;
-		a->pub.dirty = true;
-		if (wait > RETRY_MAX)
-			wait = RETRY_MAX;
-		loop_timer_set(&a->loop, &a->pub.retry, now_us() + wait * 1000000, on_retry, a);
+static void publish_on_answer(void *arg, bool ok, const json_t *answer, const char *error)
+{
+	struct publish *p = arg;
+
+	if (!ok) {
+		publish_retry_later(p, error);
+		return;
 	}
-	end_check(a);
+	if (p->tries)
+		log_info("the job's status is shown by Slurm again");
+	p->tries = 0;
+	if (p->dirty)
+		publish_send(p);
 }
 
-/* Without the job's record nothing is known of its epochs: what is shown of them must stay. */
-static char *render_partial(const struct status *s)
+/* Without the job's record nothing is known of its epochs. The entry's members that describe them are left out, so that
+ * fsched-slurm keeps them as they are. */
+static char *publish_render_partial(const struct status *s)
 {
 	json_t *o = json_pack("{s:s, s:o, s:s, s:s, s:o, s:I, s:I, s:I}", "state", s->state, "error",
 			      json_text(s->error), "agent", s->agent, "uuid", s->uuid, "tried", json_text(s->tried),
@@ -59,48 +62,50 @@ static char *render_partial(const struct status *s)
 	return text;
 }
 
-static void start(struct agent *a)
+static void publish_send(struct publish *p)
 {
+	struct job *j = p->job;
 	cleanup_free char *text = NULL;
 
-	if (a->store_ok && a->rec.run > 0) {
-		job_describe_epochs(a, &a->pub.status);
-		text = status_render(&a->pub.status);
+	if (j->store_ok && j->rec.run > 0) {
+		job_describe_epochs(j, &p->status);
+		text = status_render(&p->status);
 	} else {
-		text = render_partial(&a->pub.status);
+		text = publish_render_partial(&p->status);
 	}
-	a->pub.dirty = false;
-	loop_timer_clear(&a->loop, &a->pub.retry);
-	rpc_start(&a->loop, &a->pub.rpc, a->libexec, PUBLISH_TIMEOUT, "publish", a->task.job_id, text, on_done, a);
+	p->dirty = false;
+	loop_timer_clear(j->loop, &p->retry);
+	rpc_start(j->loop, &p->rpc, j->libexec, PUBLISH_TIMEOUT, "publish", j->task.job_id, text, publish_on_answer, p);
 }
 
-void publish_now(struct agent *a)
+void publish_now(struct publish *p)
 {
-	if (rpc_running(&a->pub.rpc)) {
-		a->pub.dirty = true;
-		return;
-	}
 	/* in an outage the news waits for the retry, unless it is the last chance */
-	if (a->pub.retry.at && a->phase != PHASE_ENDING && a->phase != PHASE_LEAVING) {
-		a->pub.dirty = true;
-		return;
-	}
-	start(a);
+	if (rpc_running(&p->rpc) || (p->retry.at && !p->last_chance))
+		p->dirty = true;
+	else
+		publish_send(p);
 }
 
-void publish_state(struct agent *a, const char *state)
+void publish_state(struct publish *p, const char *state)
 {
-	snprintf(a->pub.status.state, sizeof(a->pub.status.state), "%s", state);
-	publish_now(a);
+	snprintf(p->status.state, sizeof(p->status.state), "%s", state);
+	publish_now(p);
 }
 
-void publish_error(struct agent *a, const char *error)
+void publish_error(struct publish *p, const char *error)
 {
-	snprintf(a->pub.status.error, sizeof(a->pub.status.error), "%s", error);
-	publish_now(a);
+	snprintf(p->status.error, sizeof(p->status.error), "%s", error);
+	publish_now(p);
 }
 
-bool publish_idle(const struct agent *a)
+void publish_give_up(struct publish *p)
 {
-	return !rpc_running(&a->pub.rpc) && (!a->pub.dirty || a->pub.tries);
+	rpc_forget(&p->rpc);
+	p->dirty = false;
+}
+
+bool publish_idle(const struct publish *p)
+{
+	return !rpc_running(&p->rpc) && (!p->dirty || p->tries);
 }

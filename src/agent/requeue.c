@@ -1,98 +1,89 @@
-/* The job goes back into Slurm's queue: held, because it must be restored and cannot be (RETURN_HOLD), or to be
- * continued as soon as Slurm likes, because it was stopped here (RETURN_REQUEUE). It never starts over silently, and it
- * is never lost: until Slurm has taken it, or is known to have it in another place, the agent stays, for an agent that
- * ends is a job that has completed. */
-#include "agent/agent.h"
+#include "agent/requeue.h"
 
 #include <stdio.h>
 
 #include "base/log.h"
 #include "base/util.h"
 
-#define REQUEUE_TIMEOUT 60 /* s */
-#define RETRY_FIRST     5
-#define RETRY_MAX       120
+#define REQUEUE_TIMEOUT     60 /* s */
+#define REQUEUE_RETRY_FIRST 5
+#define REQUEUE_RETRY_MAX   120
 
-static void ask(void *arg);
+static void requeue_ask(void *arg);
 
-static void again(struct agent *a, const char *error)
+static void requeue_later(struct requeue *r, const char *error)
 {
-	int64_t wait = RETRY_FIRST << (a->ret.tries < 5 ? a->ret.tries : 5);
+	int64_t wait = REQUEUE_RETRY_FIRST << (r->tries < 5 ? r->tries : 5);
 
-	if (!a->ret.tries++)
+	if (!r->tries++)
 		log_error("the job cannot be requeued yet: %s; trying again", error);
-	loop_timer_set(&a->loop, &a->ret.retry, now_us() + (wait < RETRY_MAX ? wait : RETRY_MAX) * 1000000, ask, a);
+	loop_timer_set(r->job->loop, &r->retry,
+		       now_us() + (wait < REQUEUE_RETRY_MAX ? wait : REQUEUE_RETRY_MAX) * 1000000, requeue_ask, r);
 }
 
-static void on_requeued(void *arg, bool ok, const json_t *answer, const char *error)
+static void requeue_on_done(void *arg, bool ok, const json_t *answer, const char *error)
 {
-	struct agent *a = arg;
+	struct requeue *r = arg;
 
 	if (!ok) {
-		again(a, error);
+		requeue_later(r, error);
 		return;
 	}
-	if (a->ret.mode == RETURN_HOLD)
-		job_log(a, "the job is held in Slurm's queue");
+	if (r->mode == REQUEUE_HELD)
+		job_log(r->job, "the job is held in Slurm's queue");
 	else
 		log_info("the job is in Slurm's queue again");
-	end_leave(a);
+	r->done(r->arg);
 }
 
-static void requeue(struct agent *a)
+static void requeue_send(struct requeue *r)
 {
-	publish_now(a);
-	rpc_start(&a->loop, &a->ret.rpc, a->libexec, REQUEUE_TIMEOUT,
-		  a->ret.mode == RETURN_HOLD ? "requeue-hold" : "requeue-soon", a->task.job_id, NULL, on_requeued, a);
+	const struct job *j = r->job;
+
+	r->before(r->arg);
+	rpc_start(j->loop, &r->rpc, j->libexec, REQUEUE_TIMEOUT,
+		  r->mode == REQUEUE_HELD ? "requeue-hold" : "requeue-soon", j->task.job_id, NULL, requeue_on_done, r);
 }
 
-/* Slurm would requeue a cancelled job too, and nobody wants that one back. */
-static void on_state(void *arg, bool ok, const json_t *job, const char *error)
+/* Slurm would requeue a cancelled job too, which nobody wants to have back. */
+static void requeue_on_state(void *arg, bool ok, const json_t *answer, const char *error)
 {
-	struct agent *a = arg;
-	const struct end_input in = end_input_of(a, ok, job);
+	struct requeue *r = arg;
+	const struct end_input in = job_end_input(r->job, ok, answer);
 
 	switch (end_decide(&in)) {
-	case END_UNKNOWN: again(a, error); break;
-	case END_NONE: requeue(a); break;
-	case END_OVER: end_given_up(a); break;
+	case END_UNKNOWN: requeue_later(r, error); break;
+	case END_NONE: requeue_send(r); break;
+	case END_OVER: r->over(r->arg); break;
 	case END_START_OVER:
 	case END_CONTINUE:
-	case END_ELSEWHERE: end_leave(a); break;
+	case END_ELSEWHERE: r->done(r->arg); break;
 	}
 }
 
-static void ask(void *arg)
+static void requeue_ask(void *arg)
 {
-	struct agent *a = arg;
+	struct requeue *r = arg;
+	const struct job *j = r->job;
 
-	loop_timer_clear(&a->loop, &a->ret.retry);
-	rpc_start(&a->loop, &a->ret.rpc, a->libexec, REQUEUE_TIMEOUT, "get", a->task.job_id, NULL, on_state, a);
+	loop_timer_clear(j->loop, &r->retry);
+	rpc_start(j->loop, &r->rpc, j->libexec, REQUEUE_TIMEOUT, "get", j->task.job_id, NULL, requeue_on_state, r);
 }
 
-void return_begin(struct agent *a, enum return_mode mode, const char *why)
+void requeue_begin(struct requeue *r, enum requeue_mode mode)
 {
-	struct status *s = &a->pub.status;
-
-	a->phase = PHASE_HOLDING;
-	a->ret.mode = mode;
-	if (mode == RETURN_HOLD)
-		job_log(a, "the job is not started: %s", why);
-	gate_answer(a, "exit");
-	pod_release(a);
-	snprintf(s->state, sizeof(s->state), "%s", mode == RETURN_HOLD ? "held" : "restoring");
-	snprintf(s->error, sizeof(s->error), "%.250s", why);
-	ask(a);
+	r->mode = mode;
+	requeue_ask(r);
 }
 
-void return_look(struct agent *a)
+void requeue_ask_now(struct requeue *r)
 {
-	if (!rpc_running(&a->ret.rpc))
-		ask(a);
+	if (!rpc_running(&r->rpc))
+		requeue_ask(r);
 }
 
-void return_stop(struct agent *a)
+void requeue_stop(struct requeue *r)
 {
-	rpc_forget(&a->ret.rpc);
-	loop_timer_clear(&a->loop, &a->ret.retry);
+	rpc_forget(&r->rpc);
+	loop_timer_clear(r->job->loop, &r->retry);
 }

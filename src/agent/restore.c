@@ -1,6 +1,4 @@
-/* Attempts to restore, in the order of the plan, each in a pod of its own. The first pod, whose script waits at the
- * gate, stays until one has succeeded: it is the way back to the beginning. */
-#include "agent/agent.h"
+#include "agent/restore.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent/worker_request.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "base/json.h"
@@ -17,240 +16,222 @@
 #include "policy/obstacle.h"
 #include "pod/pod.h"
 
-#define MARGIN 30 /* s behind CheckpointTimeout, which the worker keeps itself */
+#define RESTORE_MARGIN 30 /* s behind CheckpointTimeout, which the worker keeps itself */
 
-static void attempt(struct agent *a);
-static void on_again(void *arg);
+static void restore_attempt(struct restore *r);
+static void restore_on_again(void *arg);
 
-static void close_ctl(struct agent *a)
+static void restore_close_ctl(struct restore *r)
 {
-	loop_remove(&a->loop, &a->restore.ctl);
-	cleanup_closep(&a->restore.ctl_fd);
-	a->restore.ctl_fd = -1;
+	loop_remove(r->job->loop, &r->ctl);
+	cleanup_closep(&r->ctl_fd);
+	r->ctl_fd = -1;
 }
 
-/* Leaves nothing of the attempt behind. */
-static void discard(struct agent *a)
+static void restore_discard(struct restore *r)
 {
-	proc_forget(&a->restore.worker);
-	written_stop(a);
-	loop_timer_clear(&a->loop, &a->restore.limit);
+	proc_forget(&r->worker);
+	write_list_watch_stop(r->write_list);
+	loop_timer_clear(r->job->loop, &r->limit);
 	/* fsched-init ends with its control socket, and the kernel kills its pod */
-	close_ctl(a);
-	if (a->restore.init > 0)
-		pod_kill(a->restore.init, 5000, NULL);
-	a->restore.init = 0;
-	if (a->restore.dir[0])
-		pod_cleanup(a->restore.dir);
-	a->restore.dir[0] = '\0';
+	restore_close_ctl(r);
+	if (r->init > 0)
+		pod_kill(r->init, 5000, NULL);
+	r->init = 0;
+	if (r->dir[0])
+		pod_cleanup(r->dir);
+	r->dir[0] = '\0';
 }
 
-static enum failure_cause cause_of(const struct agent *a)
+static enum failure_cause restore_failure_cause(const struct restore *r)
 {
 	static const enum failure_cause causes[] = {
 		[OBSTACLE_UNKNOWN] = FAILED_EPOCH, [OBSTACLE_PASSES] = FAILED_PASSES, [OBSTACLE_NODE] = FAILED_NODE,
 		[OBSTACLE_EPOCH] = FAILED_EPOCH,   [OBSTACLE_JOB] = FAILED_JOB,
 	};
-	enum obstacle_class class = obstacle_class(a->restore.error);
+	enum obstacle_class class = obstacle_class(r->error);
 
-	return class == OBSTACLE_UNKNOWN && a->restore.node_blamed ? FAILED_NODE : causes[class];
+	return class == OBSTACLE_UNKNOWN && r->node_blamed ? FAILED_NODE : causes[class];
 }
 
-static int64_t retry_left(const struct agent *a)
+static int64_t restore_retry_left(const struct restore *r)
 {
-	return a->restore.trouble + (int64_t)a->conf.restore_retry * 1000000 - now_us();
+	return r->trouble + (int64_t)r->job->conf.restore_retry * 1000000 - now_us();
 }
 
 /* "epoch 4: chunk digest mismatch; epoch 3: …", newest first, as far as there is room. */
-static void remember(struct agent *a)
+static void restore_remember(struct restore *r)
 {
-	size_t n = strlen(a->restore.history);
+	size_t n = strlen(r->history);
 
-	snprintf(a->restore.history + n, sizeof(a->restore.history) - n, "%s%s", n ? "; " : "", a->restore.error);
+	snprintf(r->history + n, sizeof(r->history) - n, "%s%s", n ? "; " : "", r->error);
 }
 
-/* What is in the way may be gone by then. The last attempt is made when the time is over. */
-static void try_again(struct agent *a)
+/* The reason of the failure may be gone by then. The last attempt is made when the time is over. */
+static void restore_try_again(struct restore *r)
 {
-	int64_t pause = (int64_t)failure_pause(a->restore.tries++) * 1000000, left = retry_left(a);
+	int64_t pause = (int64_t)failure_pause(r->tries++) * 1000000, left = restore_retry_left(r);
 	char wait[24], total[24];
 
 	pause = pause < left ? pause : left;
-	if (a->restore.tries == 1)
-		job_log(a, "%s; this passes by itself: it is tried again for %s", a->restore.error,
+	if (r->tries == 1)
+		job_log(r->job, "%s; this passes by itself: it is tried again for %s", r->error,
 			format_duration(left, total, sizeof(total)));
-	snprintf(a->pub.status.error, sizeof(a->pub.status.error), "waits, next attempt in %s, for %s at most: %.180s",
-		 format_duration(pause, wait, sizeof(wait)), format_duration(left, total, sizeof(total)),
-		 a->restore.error);
-	publish_now(a);
-	loop_timer_set(&a->loop, &a->restore.again, now_us() + pause, on_again, a);
+	snprintf(r->publish->status.error, sizeof(r->publish->status.error),
+		 "waits, next attempt in %s, for %s at most: %.180s", format_duration(pause, wait, sizeof(wait)),
+		 format_duration(left, total, sizeof(total)), r->error);
+	publish_now(r->publish);
+	loop_timer_set(r->job->loop, &r->again, now_us() + pause, restore_on_again, r);
 }
 
-static void go_on(struct agent *a)
+void restore_decide(struct restore *r)
 {
 	struct failure_input in = {
-		.cause = cause_of(a),
-		.more_epochs = a->restore.next + 1 < a->start.plan.n_epochs,
-		.may_move = move_possible(a),
-		.otherwise = a->start.plan.otherwise,
+		.cause = restore_failure_cause(r),
+		.more_epochs = r->next + 1 < r->plan->n_epochs,
+		.may_move = r->may_move(r->arg),
+		.otherwise = r->plan->otherwise,
 	};
 	enum failure_step step;
 	char why[600];
 
-	if (in.cause == FAILED_PASSES && !a->restore.trouble)
-		a->restore.trouble = now_us();
-	in.time_left = in.cause == FAILED_PASSES && retry_left(a) > 0;
+	if (in.cause == FAILED_PASSES && !r->trouble)
+		r->trouble = now_us();
+	in.time_left = in.cause == FAILED_PASSES && restore_retry_left(r) > 0;
 	step = failure_decide(&in);
-	if (step != FAILURE_AGAIN && !a->restore.told) {
-		remember(a);
-		job_log(a, "%s", a->restore.error);
-		a->restore.told = true;
+	if (step != FAILURE_AGAIN && !r->told) {
+		restore_remember(r);
+		job_log(r->job, "%s", r->error);
+		r->told = true;
 	}
 	switch (step) {
-	case FAILURE_AGAIN: try_again(a); break;
+	case FAILURE_AGAIN: restore_try_again(r); break;
 	case FAILURE_NEXT_EPOCH:
-		a->restore.next++;
-		attempt(a);
+		r->next++;
+		restore_attempt(r);
 		break;
-	case FAILURE_ELSEWHERE: move_begin(a, a->restore.error, go_on); break;
+	case FAILURE_ELSEWHERE: r->failed(r->arg, step, r->error); break;
 	case FAILURE_FRESH:
-		job_log(a, "no epoch can be restored, the job starts over");
-		snprintf(a->start.error, sizeof(a->start.error), "started over: %.390s", a->restore.history);
-		start_fresh(a);
+		job_log(r->job, "no epoch can be restored, the job starts over");
+		r->failed(r->arg, step, r->history);
 		break;
 	case FAILURE_HOLD:
-		snprintf(why, sizeof(why), "%s; its epochs are kept", a->restore.history);
-		return_begin(a, RETURN_HOLD, why);
+		snprintf(why, sizeof(why), "%s; its epochs are kept", r->history);
+		r->failed(r->arg, step, why);
 		break;
 	}
 }
 
-/* a->restore.error says why, as far as is known. */
-static void failed(struct agent *a)
+/* r->error says why, or is "" if that is not known. */
+static void restore_failed(struct restore *r)
 {
-	char why[sizeof(a->restore.error)];
+	char why[sizeof(r->error)];
 
-	memcpy(why, a->restore.error, sizeof(why));
+	memcpy(why, r->error, sizeof(why));
 	if (!why[0])
 		snprintf(why, sizeof(why), "the restored processes died at once");
-	snprintf(a->restore.error, sizeof(a->restore.error), "epoch %u cannot be restored: %.440s", a->restore.epoch,
-		 why);
-	discard(a);
-	/* Slurm's SIGTERM to all processes hits half-restored ones too: if there was one, first learn what it meant */
-	if (!a->end.term)
-		go_on(a);
+	snprintf(r->error, sizeof(r->error), "epoch %u cannot be restored: %.440s", r->epoch, why);
+	restore_discard(r);
+	/* Slurm's SIGTERM to all processes reaches half-restored ones too. If it has come, the owner first finds out
+	 * what it means. */
+	if (!r->slurm_ends(r->arg))
+		restore_decide(r);
 	else
-		a->restore.waits = true;
+		r->waits = true;
 }
 
-void restore_go_on(struct agent *a)
+void restore_go_on(struct restore *r)
 {
-	if (a->phase == PHASE_RESTORING && a->restore.waits) {
-		a->restore.waits = false;
-		go_on(a);
+	if (r->waits) {
+		r->waits = false;
+		restore_decide(r);
 	}
 }
 
-/* Epochs newer than the restored one belong to a history that this run does not share: its files will not be as they
- * were then. They stay on disk, but are no candidates any more. */
-static void leave_history(struct agent *a)
+/* Epochs newer than the restored one do not belong to this run, whose files will differ from what they were then. They
+ * stay on disk but are no candidates any more. */
+static void restore_leave_history(struct restore *r)
 {
-	struct job_record *r = &a->rec;
-	unsigned old = r->run;
+	struct job_record *rec = &r->job->rec;
+	unsigned old = rec->run;
 
-	if (!r->n_epochs || r->epochs[r->n_epochs - 1].number == a->restore.epoch)
+	if (!rec->n_epochs || rec->epochs[rec->n_epochs - 1].number == r->epoch)
 		return;
-	r->run++;
-	for (unsigned i = 0; i < r->n_epochs && r->epochs[i].number <= a->restore.epoch; i++)
-		if (r->epochs[i].run == old)
-			r->epochs[i].run = r->run;
+	rec->run++;
+	for (unsigned i = 0; i < rec->n_epochs && rec->epochs[i].number <= r->epoch; i++)
+		if (rec->epochs[i].run == old)
+			rec->epochs[i].run = rec->run;
 }
 
-static void take_over(struct agent *a)
+static void restore_succeeded(struct restore *r)
 {
-	struct err err;
-
-	loop_timer_clear(&a->loop, &a->restore.limit);
-	gate_answer(a, "exit");
-	pod_kill(a->pod.init, 2000, NULL);
-	pod_release(a);
-	pod_cleanup(a->task.pod_dir);
-	a->phase = PHASE_RUNNING;
-	pod_adopt(a, a->restore.init, steal_fd(&a->restore.ctl_fd), a->restore.dir);
-	if (pod_find_script(a, &err) < 0)
-		log_warn("signals to the batch script alone will not reach it: %s", err.text);
-}
-
-static void succeeded(struct agent *a)
-{
-	struct job_record *r = &a->rec;
+	struct job_record *rec = &r->job->rec;
 	char took[24];
 	struct err err;
 
-	take_over(a);
-	leave_history(a);
-	r->intent = INTENT_RUNNING;
-	r->restart_count = a->task.restart_count;
-	snprintf(r->host, sizeof(r->host), "%s", a->task.node);
-	if (job_save(a, &err) < 0) {
+	loop_timer_clear(r->job->loop, &r->limit);
+	r->take_over(r->arg, r->init, steal_fd(&r->ctl_fd), r->dir);
+	restore_leave_history(r);
+	rec->intent = INTENT_RUNNING;
+	rec->restart_count = r->job->task.restart_count;
+	snprintf(rec->host, sizeof(rec->host), "%s", r->job->task.node);
+	if (job_save(r->job, &err) < 0) {
 		log_error("%s", err.text);
-		snprintf(a->start.error, sizeof(a->start.error), "%.500s", err.text);
+		snprintf(r->note, sizeof(r->note), "%.500s", err.text);
 	}
-	job_log(a, "restored from epoch %u on %s in %s", a->restore.epoch, a->task.node,
-		format_duration(now_us() - a->restore.began, took, sizeof(took)));
-	a->start.copies = true; /* as they were when the job began */
-	a->pub.status.restored = a->restore.epoch;
-	a->pub.status.error[0] = '\0';
-	if (a->restore.next > 0) /* a newer one could not be */
-		snprintf(a->start.error, sizeof(a->start.error), "restored from epoch %u; %.400s", a->restore.epoch,
-			 a->restore.history);
-	start_service(a);
+	job_log(r->job, "restored from epoch %u on %s in %s", r->epoch, r->job->task.node,
+		format_duration(now_us() - r->began, took, sizeof(took)));
+	r->job->copies_saved = true; /* as they were when the job began */
+	r->publish->status.restored = r->epoch;
+	r->publish->status.error[0] = '\0';
+	if (r->next > 0) /* a newer one could not be */
+		snprintf(r->note, sizeof(r->note), "restored from epoch %u; %.400s", r->epoch, r->history);
+	r->succeeded(r->arg);
 }
 
-static void check_success(struct agent *a)
+static void restore_check_success(struct restore *r)
 {
-	if (a->restore.restored && a->restore.worker_ok && a->restore.init > 0 && !proc_running(&a->restore.worker))
-		succeeded(a);
+	if (r->restored && r->worker_ok && r->init > 0 && !proc_running(&r->worker))
+		restore_succeeded(r);
 }
 
-/* What init says, and what criu itself wrote about it. */
-static void explain_failure(struct agent *a, const char *what)
+/* what: init's words, which are used if criu's log gives no reason. */
+static void restore_explain_failure(struct restore *r, const char *what)
 {
 	char log[400];
 
-	criu_log_explain(a->store.dirfd, "restore.log", log, sizeof(log));
-	snprintf(a->restore.error, sizeof(a->restore.error), "%.350s%s", log[0] ? log : what,
-		 a->restore.node_differs ? " (this node differs from the one where it was saved, see checkpoint.log)"
-					 : "");
-	a->restore.node_blamed = a->restore.node_differs;
+	criu_log_explain(r->job->store.dirfd, "restore.log", log, sizeof(log));
+	snprintf(r->error, sizeof(r->error), "%.350s%s", log[0] ? log : what,
+		 r->node_differs ? " (this node differs from the one where it was saved, see checkpoint.log)" : "");
+	r->node_blamed = r->node_differs;
 }
 
-static void on_ctl(void *arg)
+static void restore_on_ctl(void *arg)
 {
-	struct agent *a = arg;
+	struct restore *r = arg;
 	char msg[512];
-	int rc = pod_recv(a->restore.ctl_fd, msg, sizeof(msg));
+	int rc = pod_recv(r->ctl_fd, msg, sizeof(msg));
 
 	if (rc < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (rc > 0 && strncmp(msg, "restored", 8) == 0) {
-		a->restore.restored = true;
-		/* whatever comes next is news of the job, which runs again: it is read when the pod has been adopted */
-		loop_remove(&a->loop, &a->restore.ctl);
-		check_success(a);
+		r->restored = true;
+		/* Further messages are about the job, which runs again. They are read when the pod has been adopted. */
+		loop_remove(r->job->loop, &r->ctl);
+		restore_check_success(r);
 	} else if (rc > 0 && strncmp(msg, "failed ", 7) == 0) {
-		explain_failure(a, msg + 7);
+		restore_explain_failure(r, msg + 7);
 	} else if (rc <= 0) {
-		/* while the worker runs it is the one to say why */
-		close_ctl(a);
-		if (!proc_running(&a->restore.worker))
-			failed(a);
+		/* a worker that still runs will say why */
+		restore_close_ctl(r);
+		if (!proc_running(&r->worker))
+			restore_failed(r);
 	}
 }
 
-static void on_line(void *arg, char *line)
+static void restore_on_line(void *arg, char *line)
 {
-	struct agent *a = arg;
+	struct restore *r = arg;
 	json_error_t je;
 	json_t *o = json_loads(line, 0, &je);
 	const char *event = json_string_value(json_object_get(o, "event"));
@@ -259,121 +240,117 @@ static void on_line(void *arg, char *line)
 	size_t i;
 
 	if (event && strcmp(event, "pod") == 0) {
-		/* its processes do not run yet */
-		a->restore.init = (pid_t)json_integer_value(json_object_get(o, "init_pid"));
-		if (a->restore.init > 0)
-			written_start(a, a->restore.init, false);
+		/* the processes of the pod do not run yet */
+		r->init = (pid_t)json_integer_value(json_object_get(o, "init_pid"));
+		if (r->init > 0)
+			write_list_watch_start(r->write_list, r->init, false);
 	} else if (event && strcmp(event, "result") == 0) {
-		a->restore.worker_ok = json_is_true(json_object_get(o, "ok"));
-		a->restore.node_blamed = json_is_true(json_object_get(o, "node"));
-		a->restore.node_differs = json_is_true(json_object_get(o, "differs"));
+		r->worker_ok = json_is_true(json_object_get(o, "ok"));
+		r->node_blamed = json_is_true(json_object_get(o, "node"));
+		r->node_differs = json_is_true(json_object_get(o, "differs"));
 		if (error)
-			snprintf(a->restore.error, sizeof(a->restore.error), "%.500s", error);
+			snprintf(r->error, sizeof(r->error), "%.500s", error);
 		json_array_foreach(json_object_get(o, "warnings"), i, w)
 			if (json_is_string(w))
-				job_log(a, "restore of epoch %u: warning: %s", a->restore.epoch, json_string_value(w));
+				job_log(r->job, "restore of epoch %u: warning: %s", r->epoch, json_string_value(w));
 	}
 	json_decref(o);
 }
 
-static void on_worker_end(void *arg, int status)
+static void restore_on_worker_end(void *arg, int status)
 {
-	struct agent *a = arg;
-	char *error = a->restore.error;
-	size_t len = sizeof(a->restore.error);
+	struct restore *r = arg;
+	char *error = r->error;
+	size_t len = sizeof(r->error);
 
-	if (a->restore.worker_ok && a->restore.init > 0) {
-		if (a->restore.restored)
-			succeeded(a);
-		else if (a->restore.ctl_fd < 0)
-			failed(a);
-		return; /* else criu is at work in the pod */
+	if (r->worker_ok && r->init > 0) {
+		if (r->restored)
+			restore_succeeded(r);
+		else if (r->ctl_fd < 0)
+			restore_failed(r);
+		return; /* otherwise criu is still at work in the pod */
 	}
-	if (!error[0] && a->restore.worker.timed_out)
-		snprintf(error, len, "it took longer than CheckpointTimeout (%u s)", a->conf.timeout);
+	if (!error[0] && r->worker.timed_out)
+		snprintf(error, len, "it took longer than CheckpointTimeout (%u s)", r->job->conf.timeout);
 	else if (!error[0] && WIFSIGNALED(status))
 		snprintf(error, len, "the restore worker was killed by signal %d", WTERMSIG(status));
 	else if (!error[0])
 		snprintf(error, len, "the restore worker ended with status %d and gave no reason", WEXITSTATUS(status));
-	failed(a);
+	restore_failed(r);
 }
 
-static void on_limit(void *arg)
+static void restore_on_limit(void *arg)
 {
-	struct agent *a = arg;
+	struct restore *r = arg;
 
-	snprintf(a->restore.error, sizeof(a->restore.error), "it took longer than CheckpointTimeout (%u s)",
-		 a->conf.timeout);
-	failed(a);
+	snprintf(r->error, sizeof(r->error), "it took longer than CheckpointTimeout (%u s)", r->job->conf.timeout);
+	restore_failed(r);
 }
 
-static int start_worker(struct agent *a, int init_ctl, struct err *err)
+static int restore_start_worker(struct restore *r, int init_ctl, struct err *err)
 {
-	cleanup_free char *path = xasprintf("%s/fsched-worker", a->libexec), *text = NULL;
+	cleanup_free char *path = xasprintf("%s/fsched-worker", r->job->libexec), *text = NULL;
 	char arg1[] = "restore";
 	char *argv[] = { path, arg1, NULL };
-	struct proc_spec s = { .argv = argv, .keep_fd = init_ctl, .on_line = on_line, .on_end = on_worker_end, .arg = a };
-	json_t *o = worker_request(a);
+	struct proc_spec s = {
+		.argv = argv, .keep_fd = init_ctl, .on_line = restore_on_line, .on_end = restore_on_worker_end, .arg = r
+	};
+	json_t *o = worker_request(r->job);
 
-	json_object_set_new(o, "epoch", json_integer(a->restore.epoch));
-	json_set_name(o, "pod_dir", a->restore.dir);
+	json_object_set_new(o, "epoch", json_integer(r->epoch));
+	json_set_name(o, "pod_dir", r->dir);
 	json_object_set_new(o, "ctl_fd", json_integer(init_ctl));
-	text = json_dumps(o, JSON_COMPACT);
-	json_decref(o);
+	text = worker_request_text(o);
 	s.request = text;
-	return proc_start(&a->loop, &a->restore.worker, &s, err);
+	return proc_start(r->job->loop, &r->worker, &s, err);
 }
 
-static int begin_attempt(struct agent *a, struct err *err)
+static int restore_start_attempt(struct restore *r, struct err *err)
 {
 	int sv[2];
 
-	snprintf(a->restore.dir, sizeof(a->restore.dir), "%s.r%u", a->task.pod_dir, a->restore.next + 1);
+	snprintf(r->dir, sizeof(r->dir), "%s.r%u", r->job->task.pod_dir, r->next + 1);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
 		return err_sys(err, errno, "cannot make the pod's control socket");
-	a->restore.ctl_fd = sv[0];
+	r->ctl_fd = sv[0];
 	fcntl(sv[0], F_SETFL, O_NONBLOCK);
-	loop_add(&a->loop, &a->restore.ctl, sv[0], on_ctl, a);
-	loop_timer_set(&a->loop, &a->restore.limit, now_us() + ((int64_t)a->conf.timeout + MARGIN) * 1000000, on_limit,
-		       a);
-	int rc = start_worker(a, sv[1], err);
+	loop_add(r->job->loop, &r->ctl, sv[0], restore_on_ctl, r);
+	loop_timer_set(r->job->loop, &r->limit, now_us() + ((int64_t)r->job->conf.timeout + RESTORE_MARGIN) * 1000000,
+		       restore_on_limit, r);
+	int rc = restore_start_worker(r, sv[1], err);
 	close(sv[1]);
 	return rc;
 }
 
-static void attempt(struct agent *a)
+static void restore_attempt(struct restore *r)
 {
 	struct err err;
 
-	a->restore.epoch = a->start.plan.epochs[a->restore.next];
-	a->restore.restored = a->restore.worker_ok = a->restore.node_blamed = a->restore.node_differs =
-		a->restore.told = false;
-	a->restore.began = now_us();
-	a->restore.error[0] = '\0';
-	if (begin_attempt(a, &err) == 0)
+	r->epoch = r->plan->epochs[r->next];
+	r->restored = r->worker_ok = r->node_blamed = r->node_differs = r->told = false;
+	r->began = now_us();
+	r->error[0] = '\0';
+	if (restore_start_attempt(r, &err) == 0)
 		return;
-	snprintf(a->restore.error, sizeof(a->restore.error), "%.500s", err.text);
-	failed(a);
+	snprintf(r->error, sizeof(r->error), "%.500s", err.text);
+	restore_failed(r);
 }
 
-static void on_again(void *arg)
+static void restore_on_again(void *arg)
 {
-	struct agent *a = arg;
+	struct restore *r = arg;
 
-	loop_timer_clear(&a->loop, &a->restore.again);
-	attempt(a);
+	loop_timer_clear(r->job->loop, &r->again);
+	restore_attempt(r);
 }
 
-void restore_begin(struct agent *a)
+void restore_begin(struct restore *r)
 {
-	a->phase = PHASE_RESTORING;
-	publish_state(a, "restoring");
-	attempt(a);
+	restore_attempt(r);
 }
 
-void restore_abort(struct agent *a)
+void restore_abort(struct restore *r)
 {
-	loop_timer_clear(&a->loop, &a->restore.again);
-	if (a->phase == PHASE_RESTORING)
-		discard(a);
+	loop_timer_clear(r->job->loop, &r->again);
+	restore_discard(r);
 }

@@ -6,7 +6,7 @@
 
 #include "base/util.h"
 
-static void on_line(void *arg, char *line)
+static void rpc_on_line(void *arg, char *line)
 {
 	struct rpc *r = arg;
 	json_error_t je;
@@ -20,7 +20,7 @@ static void on_line(void *arg, char *line)
 	r->answer = o;
 }
 
-static void explain(struct rpc *r, int status, bool timed_out)
+static void rpc_explain(struct rpc *r, int status, bool timed_out)
 {
 	const char *text = json_string_value(json_object_get(r->answer, "error"));
 
@@ -38,7 +38,7 @@ static void explain(struct rpc *r, int status, bool timed_out)
 			 WEXITSTATUS(status));
 }
 
-static void finish(struct rpc *r, bool ok)
+static void rpc_finish(struct rpc *r, bool ok)
 {
 	json_t *answer = r->answer;
 
@@ -48,19 +48,19 @@ static void finish(struct rpc *r, bool ok)
 	json_decref(answer);
 }
 
-static void on_end(void *arg, int status)
+static void rpc_on_end(void *arg, int status)
 {
 	struct rpc *r = arg;
 	bool ok = WIFEXITED(status) && WEXITSTATUS(status) == 0 && r->answer;
 
 	if (!ok)
-		explain(r, status, r->proc.timed_out);
-	finish(r, ok);
+		rpc_explain(r, status, r->proc.timed_out);
+	rpc_finish(r, ok);
 }
 
-static void on_failed(void *arg)
+static void rpc_on_failed(void *arg)
 {
-	finish(arg, false);
+	rpc_finish(arg, false);
 }
 
 void rpc_start(struct loop *l, struct rpc *r, const char *libexec, int timeout_s, const char *op, uint32_t job_id,
@@ -71,7 +71,7 @@ void rpc_start(struct loop *l, struct rpc *r, const char *libexec, int timeout_s
 	char id[16];
 	char *argv[] = { path, op_copy, id, arg_copy, NULL };
 	struct proc_spec s = {
-		.argv = argv, .keep_fd = -1, .timeout_s = timeout_s, .on_line = on_line, .on_end = on_end, .arg = r
+		.argv = argv, .keep_fd = -1, .timeout_s = timeout_s, .on_line = rpc_on_line, .on_end = rpc_on_end, .arg = r
 	};
 	struct err err;
 
@@ -83,7 +83,7 @@ void rpc_start(struct loop *l, struct rpc *r, const char *libexec, int timeout_s
 	if (proc_start(l, &r->proc, &s, &err) == 0)
 		return;
 	snprintf(r->error, sizeof(r->error), "%.500s", err.text);
-	loop_timer_set(l, &r->failed, now_us(), on_failed, r);
+	loop_timer_set(l, &r->failed, now_us(), rpc_on_failed, r);
 }
 
 void rpc_forget(struct rpc *r)

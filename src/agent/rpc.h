@@ -1,4 +1,4 @@
-/* One question to Slurm, asked by a short-lived fsched-slurm: however slow slurmctld is, the agent goes on. */
+/* One question to Slurm. A short-lived fsched-slurm asks it, so that a slow slurmctld does not block the agent. */
 #ifndef FSCHED_AGENT_RPC_H
 #define FSCHED_AGENT_RPC_H
 
@@ -17,8 +17,9 @@ struct rpc {
 	struct loop_timer failed; /* set: it could not even be started, and done has not been called yet */
 };
 
-/* fsched-slurm OP JOBID [ARG]; done is called once, never before rpc_start has returned. r must not be running; all
- * zero the first time. */
+/* Runs fsched-slurm OP JOBID [ARG]. done is called once, and not before rpc_start() has returned: ok with the answer,
+ * or not ok with error and the answer, if there is one (owned by r). r must not be running; it is all zero the first
+ * time. */
 void rpc_start(struct loop *l, struct rpc *r, const char *libexec, int timeout_s, const char *op, uint32_t job_id,
 	       const char *arg, void (*done)(void *, bool, const json_t *, const char *), void *done_arg);
 /* True until done is called, also if the start has failed. */
@@ -26,6 +27,7 @@ static inline bool rpc_running(const struct rpc *r)
 {
 	return proc_running(&r->proc) || r->failed.at;
 }
+/* Ends it without a call of done; does nothing if it does not run. */
 void rpc_forget(struct rpc *r);
 
 #endif

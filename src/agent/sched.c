@@ -1,5 +1,4 @@
-/* Periodic checkpoints: policy/schedule.h says when, policy/load.h whether the node is too busy. */
-#include "agent/agent.h"
+#include "agent/sched.h"
 
 #include <stdio.h>
 #include <sys/random.h>
@@ -7,123 +6,132 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "policy/load.h"
 
-#define SECOND INT64_C(1000000)
-#define WINDOW (SECOND / 2) /* over which the load is measured */
+#define SECOND            INT64_C(1000000)
+#define SCHED_LOAD_WINDOW (SECOND / 2) /* over which the load is measured */
 
-static void on_timer(void *arg);
+static void sched_on_timer(void *arg);
 
-static void arm(struct agent *a)
+static void sched_arm(struct sched *s)
 {
-	int64_t at = schedule_wake_at(&a->sched.s);
+	int64_t at = schedule_wake_at(&s->schedule);
 
-	if (a->phase == PHASE_RUNNING && !a->op.active && !*a->pod.lost && at != SCHEDULE_NEVER)
-		loop_timer_set(&a->loop, &a->sched.timer, at, on_timer, a);
+	if (s->may(s->arg) && at != SCHEDULE_NEVER)
+		loop_timer_set(s->job->loop, &s->timer, at, sched_on_timer, s);
 	else
-		loop_timer_clear(&a->loop, &a->sched.timer);
+		loop_timer_clear(s->job->loop, &s->timer);
 }
 
-static void count_skipped(struct agent *a, unsigned n, const char *why)
+static void sched_count_skipped(struct sched *s, unsigned n, const char *why)
 {
+	struct job *j = s->job;
 	struct err err;
 
 	if (!n)
 		return;
-	a->rec.skipped = a->sched.s.skipped;
-	job_log(a, "periodic checkpoint skipped (%u so far): %s", a->rec.skipped, why);
-	if (a->store_ok && job_save(a, &err) < 0)
+	j->rec.skipped = s->schedule.skipped;
+	job_log(j, "periodic checkpoint skipped (%u so far): %s", j->rec.skipped, why);
+	if (j->store_ok && job_save(j, &err) < 0)
 		log_warn("%s", err.text);
 }
 
-static void refuse(struct agent *a, const char *why)
+static void sched_put_off(struct sched *s, const char *why)
 {
-	bool first = !a->sched.s.refused;
-	unsigned n = schedule_refused(&a->sched.s, now_us());
+	bool first = !s->schedule.refused;
+	unsigned n = schedule_refused(&s->schedule, now_us());
 
 	if (first)
-		job_log(a, "periodic checkpoint put off: %s", why);
-	count_skipped(a, n, why);
+		job_log(s->job, "periodic checkpoint put off: %s", why);
+	sched_count_skipped(s, n, why);
 	if (n)
-		publish_now(a);
-	arm(a);
+		s->skipped(s->arg);
+	sched_arm(s);
 }
 
-static void on_measured(void *arg)
+static void sched_warn_unmeasured(const struct err *err)
 {
-	struct agent *a = arg;
-	const struct load_thresholds t = { .cpu = a->conf.load_cpu, .io = a->conf.load_io, .memory = a->conf.load_memory };
+	log_warn("the node's load cannot be measured, the checkpoint is made: %s", err->text);
+}
+
+static void sched_on_load(void *arg)
+{
+	struct sched *s = arg;
+	const struct conf *conf = &s->job->conf;
+	const struct load_thresholds t = { .cpu = conf->load_cpu, .io = conf->load_io, .memory = conf->load_memory };
 	struct load load;
 	struct err err;
 	char why[256];
-	int rc = load_sample_end(a->sched.sampler, &load, &err);
+	int rc = load_sample_end(s->sampler, &load, &err);
 
-	a->sched.sampler = NULL;
-	if (a->op.active)
-		return; /* somebody asked for one meanwhile */
-	if (rc < 0)
-		log_warn("the node's load cannot be measured, the checkpoint is made: %s", err.text);
-	else if (load_decide(&t, &load, why, sizeof(why)) != LOAD_GO) {
-		refuse(a, why);
+	s->sampler = NULL;
+	if (!s->may(s->arg))
+		return; /* somebody asked for a checkpoint meanwhile */
+	if (rc < 0) {
+		sched_warn_unmeasured(&err);
+	} else if (load_decide(&t, &load, why, sizeof(why)) != LOAD_GO) {
+		sched_put_off(s, why);
 		return;
 	}
-	op_start(a, OP_PERIODIC, NULL);
+	s->due(s->arg);
 }
 
-static bool measure(struct agent *a)
+static bool sched_begin_measuring(struct sched *s)
 {
-	const struct load_known self = { .root = getpid(), .job_id = a->task.job_id, .cpus = a->task.cpus };
+	const struct task *t = &s->job->task;
+	const struct load_known self = { .root = getpid(), .job_id = t->job_id, .cpus = t->cpus };
 	struct err err;
 
-	a->sched.sampler = load_sample_begin("/proc", &self, 1, &err);
-	if (!a->sched.sampler) {
-		log_warn("the node's load cannot be measured, the checkpoint is made: %s", err.text);
+	s->sampler = load_sample_begin("/proc", &self, 1, &err);
+	if (!s->sampler) {
+		sched_warn_unmeasured(&err);
 		return false;
 	}
-	loop_timer_set(&a->loop, &a->sched.timer, now_us() + WINDOW, on_measured, a);
+	loop_timer_set(s->job->loop, &s->timer, now_us() + SCHED_LOAD_WINDOW, sched_on_load, s);
 	return true;
 }
 
-static void on_timer(void *arg)
+static void sched_on_timer(void *arg)
 {
-	struct agent *a = arg;
+	struct sched *s = arg;
 	int64_t now = now_us();
 
-	if (a->op.active)
-		return; /* its end sets the timer again */
-	if (!schedule_is_due(&a->sched.s, now))
-		arm(a);
-	else if (!a->conf.load_aware || schedule_must(&a->sched.s, now) || !measure(a))
-		op_start(a, OP_PERIODIC, NULL);
+	if (!s->may(s->arg))
+		return; /* the end of the operation under way sets the timer again */
+	if (!schedule_is_due(&s->schedule, now))
+		sched_arm(s);
+	else if (!s->job->conf.load_aware || schedule_must(&s->schedule, now) || !sched_begin_measuring(s))
+		s->due(s->arg);
 }
 
-void sched_start(struct agent *a)
+void sched_start(struct sched *s)
 {
-	int64_t interval = a->task.interval * SECOND;
+	const struct job *j = s->job;
+	int64_t interval = j->task.interval * SECOND;
 	uint32_t dice = 0;
 
 	if (getrandom(&dice, sizeof(dice), GRND_NONBLOCK) != sizeof(dice))
-		dice = a->task.job_id * 2654435761U;
-	schedule_init(&a->sched.s, now_us(), interval, schedule_jitter(interval, dice), a->conf.max_skip, a->rec.skipped);
-	arm(a);
+		dice = j->task.job_id * 2654435761U;
+	schedule_init(&s->schedule, now_us(), interval, schedule_jitter(interval, dice), j->conf.max_skip,
+		      j->rec.skipped);
+	sched_arm(s);
 }
 
-void sched_op_begins(struct agent *a)
+void sched_op_begins(struct sched *s)
 {
-	load_sample_cancel(a->sched.sampler);
-	a->sched.sampler = NULL;
-	loop_timer_clear(&a->loop, &a->sched.timer);
-	count_skipped(a, schedule_begun(&a->sched.s, now_us()), "the node was too busy");
+	sched_stop(s);
+	sched_count_skipped(s, schedule_begun(&s->schedule, now_us()), "the node was too busy");
 }
 
-void sched_op_ended(struct agent *a)
+void sched_op_ended(struct sched *s, bool try_soon)
 {
-	schedule_finished(&a->sched.s, now_us(), a->op.kind == OP_PERIODIC && a->op.passes);
-	arm(a);
+	schedule_finished(&s->schedule, now_us(), try_soon);
+	sched_arm(s);
 }
 
-void sched_stop(struct agent *a)
+void sched_stop(struct sched *s)
 {
-	load_sample_cancel(a->sched.sampler);
-	a->sched.sampler = NULL;
-	loop_timer_clear(&a->loop, &a->sched.timer);
+	load_sample_cancel(s->sampler);
+	s->sampler = NULL;
+	loop_timer_clear(s->job->loop, &s->timer);
 }

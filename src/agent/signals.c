@@ -14,15 +14,15 @@
 
 /* How long the agent waits for the witnesses. The sender walks through the processes within a millisecond, but it may
  * lose its CPU on the way. Only signals to the script alone are delayed by this. */
-#define WINDOW_US 50000
+#define SIGNALS_WINDOW_US 50000
 
-static _Noreturn void run_canary(pid_t agent, int out)
+static _Noreturn void signals_run_canary(pid_t agent, int out)
 {
 	sigset_t all;
 
 	setpgid(0, 0);
 	proc_child_setup(agent, out, -1);
-	sigfillset(&all); /* all are blocked, as in the agent, and so are queued whatever their default action */
+	sigfillset(&all); /* all are blocked, as in the agent, so each is queued whatever its default action */
 	prctl(PR_SET_NAME, "fsched-canary");
 	for (;;) {
 		siginfo_t si;
@@ -35,7 +35,7 @@ static _Noreturn void run_canary(pid_t agent, int out)
 }
 
 /* A witness that has not run yet still holds the signal as pending. */
-static bool pending(pid_t pid, int sig)
+static bool signals_pending(pid_t pid, int sig)
 {
 	char path[64], line[256];
 	unsigned long long mask, all = 0;
@@ -48,24 +48,25 @@ static bool pending(pid_t pid, int sig)
 	return all >> (sig - 1) & 1;
 }
 
-static void schedule(struct signals *s);
+static void signals_arm_timer(struct signals *s);
 
-/* Every signal to all was seen by both witnesses, every one to the group by init, every one by the agent itself. */
-static void sort_out(struct signals *s, int sig)
+/* A signal to all is seen by the canary, init and the agent; one to the group by init and the agent; one to the task by
+ * the agent alone. */
+static void signals_deliver(struct signals *s, int sig)
 {
 	struct sig_seen n = s->seen[sig];
 
 	memset(&s->seen[sig], 0, sizeof(s->seen[sig]));
-	n.canary += s->canary && pending(s->canary, sig);
-	n.init += s->init_pid && pending(s->init_pid, sig);
+	n.canary += s->canary && signals_pending(s->canary, sig);
+	n.init += s->init_pid && signals_pending(s->init_pid, sig);
 	if (n.init < n.canary)
 		n.init = n.canary;
 	for (unsigned i = 0; i < n.own; i++)
 		s->deliver(s->arg, sig, i < n.canary ? SIG_SCOPE_ALL : i < n.init ? SIG_SCOPE_GROUP : SIG_SCOPE_SCRIPT);
 }
 
-/* The signal that has waited longest among those due by now, 0 = none: they go on in the order in which they came. */
-static int next_due(const struct signals *s, int64_t now)
+/* Signals are delivered in the order in which they came: the one among those due that has waited longest, 0 = none. */
+static int signals_next_due(const struct signals *s, int64_t now)
 {
 	int first = 0;
 
@@ -75,18 +76,18 @@ static int next_due(const struct signals *s, int64_t now)
 	return first;
 }
 
-static void judge(void *arg)
+static void signals_judge(void *arg)
 {
 	struct signals *s = arg;
 	int64_t now = now_us();
 	int sig;
 
-	while ((sig = next_due(s, now)))
-		sort_out(s, sig);
-	schedule(s);
+	while ((sig = signals_next_due(s, now)))
+		signals_deliver(s, sig);
+	signals_arm_timer(s);
 }
 
-static void schedule(struct signals *s)
+static void signals_arm_timer(struct signals *s)
 {
 	int64_t first = 0;
 
@@ -94,7 +95,7 @@ static void schedule(struct signals *s)
 		if (s->seen[sig].due && (!first || s->seen[sig].due < first))
 			first = s->seen[sig].due;
 	if (first)
-		loop_timer_set(s->loop, &s->timer, first, judge, s);
+		loop_timer_set(s->loop, &s->timer, first, signals_judge, s);
 	else
 		loop_timer_clear(s->loop, &s->timer);
 }
@@ -105,18 +106,19 @@ void signals_own(struct signals *s, int sig)
 		return;
 	s->seen[sig].own++;
 	if (!s->seen[sig].due)
-		s->seen[sig].due = now_us() + WINDOW_US;
+		s->seen[sig].due = now_us() + SIGNALS_WINDOW_US;
 	if (s->loop)
-		schedule(s);
+		signals_arm_timer(s);
 }
 
-/* A witness can be faster than the agent itself. What no signal of the agent's followed was not meant for the job. */
-static struct sig_seen *witness(struct signals *s, int sig)
+/* A witness can be faster than the agent. What it counted before is dropped if the agent has got no signal since: that
+ * one was not sent to the job. */
+static struct sig_seen *signals_witness(struct signals *s, int sig)
 {
 	struct sig_seen *n = &s->seen[sig];
 	int64_t now = now_us();
 
-	if (!n->due && now - n->last > 2 * WINDOW_US)
+	if (!n->due && now - n->last > 2 * SIGNALS_WINDOW_US)
 		n->canary = n->init = 0;
 	n->last = now;
 	return n;
@@ -125,23 +127,23 @@ static struct sig_seen *witness(struct signals *s, int sig)
 void signals_init(struct signals *s, int sig)
 {
 	if (sig > 0 && sig < NSIG)
-		witness(s, sig)->init++;
+		signals_witness(s, sig)->init++;
 }
 
-static void on_canary(void *arg)
+static void signals_on_canary(void *arg)
 {
 	struct signals *s = arg;
 	unsigned char sigs[64];
 	ssize_t n = read(s->source.fd, sigs, sizeof(sigs));
 
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
-		/* only SIGKILL ends it, and whoever sends that to one process of the job has more in mind */
+		/* Only SIGKILL ends the canary, and that was hardly sent to this process alone. */
 		signals_stop(s);
 		return;
 	}
 	for (ssize_t i = 0; i < n; i++)
 		if (sigs[i] > 0 && sigs[i] < NSIG)
-			witness(s, sigs[i])->canary++;
+			signals_witness(s, sigs[i])->canary++;
 }
 
 int signals_start(struct signals *s, struct loop *l, void (*deliver)(void *, int, enum sig_scope), void *arg,
@@ -153,12 +155,12 @@ int signals_start(struct signals *s, struct loop *l, void (*deliver)(void *, int
 	s->loop = l;
 	s->deliver = deliver;
 	s->arg = arg;
-	schedule(s);
+	signals_arm_timer(s);
 	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
 		return err_sys(err, errno, "cannot make a pipe");
 	pid_t pid = fork();
 	if (pid == 0)
-		run_canary(agent, fds[1]);
+		signals_run_canary(agent, fds[1]);
 	close(fds[1]);
 	if (pid < 0) {
 		int num = errno;
@@ -167,7 +169,7 @@ int signals_start(struct signals *s, struct loop *l, void (*deliver)(void *, int
 		return err_sys(err, num, "cannot start the signal canary");
 	}
 	s->canary = pid;
-	return loop_add(l, &s->source, fds[0], on_canary, s);
+	return loop_add(l, &s->source, fds[0], signals_on_canary, s);
 }
 
 void signals_stop(struct signals *s)

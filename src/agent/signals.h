@@ -1,12 +1,17 @@
-/* Signals of Slurm, and how the job's script gets to see each of them exactly once.
+/* Signals of Slurm, and how the job's script gets each of them exactly once.
  *
  * Slurm signals a batch step in three ways (slurmstepd, req.c):
- *   the task pid only       (scancel --batch, --signal=B:…, and everything under proctrack/cgroup)  -> the script must
- * get it the task's group        (scancel --full)                                       -> the script's process group
- * must get it all processes           (proctrack/linuxproc: cancel, requeue, time limit)     -> the script has got it
- * already The agent is the task pid and sees all three alike. Two witnesses tell them apart: the canary, a child in a
- * process group of its own, is hit only by the third; fsched-init, in the task's group but not its only member, by the
- * second and third.
+ *
+ *   the task's pid only  scancel --batch, --signal=B:..., and everything under proctrack/cgroup:
+ *                        the script must get it from the agent
+ *   the task's group     scancel --full:
+ *                        the script's process group must get it from the agent
+ *   all processes        proctrack/linuxproc, for cancel, requeue and time limit:
+ *                        the script has got it already
+ *
+ * The agent is the task's pid and cannot tell the three apart. Two witnesses can: the canary, a child in a process
+ * group of its own, gets only signals of the third kind; fsched-init, which is in the task's group but is not its only
+ * member, gets those of the second and the third.
  */
 #ifndef FSCHED_AGENT_SIGNALS_H
 #define FSCHED_AGENT_SIGNALS_H
@@ -24,19 +29,20 @@ struct signals {
 	struct loop_source source; /* signal numbers from the canary */
 	struct loop_timer timer;
 	struct sig_seen {
-		int64_t due;  /* when the agent's own signals of this number are judged, 0 = there are none */
-		int64_t last; /* when a witness saw one */
+		int64_t due;  /* now_us() when the agent's own signals of this number are delivered, 0 = there are none
+			       */
+		int64_t last; /* when a witness last got one */
 		unsigned own, canary, init;
 	} seen[NSIG];
 	void (*deliver)(void *arg, int sig, enum sig_scope scope);
 	void *arg;
 };
 
-/* Starts the canary. */
+/* Starts the canary. deliver() is called for each signal of the agent, with its scope. 0 or -1. */
 int signals_start(struct signals *s, struct loop *l, void (*deliver)(void *, int, enum sig_scope), void *arg,
 		  struct err *err);
 void signals_stop(struct signals *s);
-/* The agent itself got sig; init reported sig. */
+/* The agent itself has got sig; fsched-init has reported sig. Numbers that are no signal are ignored. */
 void signals_own(struct signals *s, int sig);
 void signals_init(struct signals *s, int sig);
 

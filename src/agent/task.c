@@ -12,13 +12,13 @@
 #define GROUPS_MAX 65536
 
 /* Reading stops at the first member that is missing or of the wrong type; err then names it. */
-struct reader {
+struct task_reader {
 	json_t *root;
 	struct err *err;
 	bool failed;
 };
 
-static int64_t get_int(struct reader *r, const char *key, int64_t min, int64_t max)
+static int64_t task_get_int(struct task_reader *r, const char *key, int64_t min, int64_t max)
 {
 	const json_t *v = json_object_get(r->root, key);
 
@@ -33,7 +33,7 @@ static int64_t get_int(struct reader *r, const char *key, int64_t min, int64_t m
 	return json_integer_value(v);
 }
 
-static bool get_bool(struct reader *r, const char *key)
+static bool task_get_bool(struct task_reader *r, const char *key)
 {
 	const json_t *v = json_object_get(r->root, key);
 
@@ -44,13 +44,13 @@ static bool get_bool(struct reader *r, const char *key)
 	return json_is_true(v);
 }
 
-static void get_text(struct reader *r, const char *key, char *out, size_t len)
+static void task_get_text(struct task_reader *r, const char *key, char *out, size_t len)
 {
 	const json_t *v = json_object_get(r->root, key);
 
 	if (r->failed)
 		return;
-	/* jansson refuses strings with NUL in them when it parses */
+	/* jansson rejects strings that contain NUL when it parses */
 	if (!json_is_string(v) || json_string_length(v) >= len) {
 		r->failed = true;
 		err_set(r->err, EINVAL, "task file: \"%s\" is missing, not a string, or longer than %zu bytes", key,
@@ -60,8 +60,8 @@ static void get_text(struct reader *r, const char *key, char *out, size_t len)
 	memcpy(out, json_string_value(v), json_string_length(v) + 1);
 }
 
-/* Any bytes: a name of a file. */
-static void get_name(struct reader *r, const char *key, char *out, size_t len)
+/* The name of a file, which may hold any bytes but NUL. */
+static void task_get_name(struct task_reader *r, const char *key, char *out, size_t len)
 {
 	if (r->failed || json_get_name(r->root, key, out, len, r->err) == 0)
 		return;
@@ -69,7 +69,7 @@ static void get_name(struct reader *r, const char *key, char *out, size_t len)
 	err_wrap(r->err, "task file");
 }
 
-static void get_groups(struct reader *r, struct task *t)
+static void task_get_groups(struct task_reader *r, struct task *t)
 {
 	const json_t *a = json_object_get(r->root, "groups"), *v;
 	size_t i;
@@ -92,39 +92,39 @@ static void get_groups(struct reader *r, struct task *t)
 	}
 }
 
-static void get_all(struct reader *r, struct task *t)
+static void task_get_all(struct task_reader *r, struct task *t)
 {
-	t->job_id = (uint32_t)get_int(r, "job_id", 1, UINT32_MAX);
-	t->array_job_id = (uint32_t)get_int(r, "array_job_id", 0, UINT32_MAX);
-	t->array_task_id = (int32_t)get_int(r, "array_task_id", -1, INT32_MAX);
-	t->uid = (uid_t)get_int(r, "uid", 0, UINT32_MAX - 1);
-	t->gid = (gid_t)get_int(r, "gid", 0, UINT32_MAX - 1);
-	get_groups(r, t);
-	get_text(r, "user", t->user, sizeof(t->user));
-	get_text(r, "cluster", t->cluster, sizeof(t->cluster));
-	get_text(r, "node", t->node, sizeof(t->node));
-	get_text(r, "stderr", t->error_file, sizeof(t->error_file));
-	get_text(r, "uuid", t->uuid, sizeof(t->uuid));
-	t->restart_count = (unsigned)get_int(r, "restart_count", 0, INT32_MAX);
-	t->interval = get_int(r, "interval", 0, INT32_MAX);
-	t->truncate = get_bool(r, "truncate");
-	t->at_limit = get_bool(r, "at_limit");
-	t->cpus = (unsigned)get_int(r, "cpus", 0, 1 << 20);
-	t->private_tmp = get_bool(r, "private_tmp");
-	get_name(r, "script", t->script, sizeof(t->script));
-	get_name(r, "cwd", t->cwd, sizeof(t->cwd));
-	get_name(r, "pod_dir", t->pod_dir, sizeof(t->pod_dir));
-	get_name(r, "config", t->config, sizeof(t->config));
-	t->init_pid = (pid_t)get_int(r, "init_pid", 2, INT32_MAX);
-	t->leader_pid = (pid_t)get_int(r, "leader_pid", 2, INT32_MAX);
-	t->script_pid = (pid_t)get_int(r, "script_pid", 2, INT32_MAX);
-	t->ctl_fd = (int)get_int(r, "ctl_fd", 3, 65535);
-	t->gate_fd = (int)get_int(r, "gate_fd", 3, 65535);
+	t->job_id = (uint32_t)task_get_int(r, "job_id", 1, UINT32_MAX);
+	t->array_job_id = (uint32_t)task_get_int(r, "array_job_id", 0, UINT32_MAX);
+	t->array_task_id = (int32_t)task_get_int(r, "array_task_id", -1, INT32_MAX);
+	t->uid = (uid_t)task_get_int(r, "uid", 0, UINT32_MAX - 1);
+	t->gid = (gid_t)task_get_int(r, "gid", 0, UINT32_MAX - 1);
+	task_get_groups(r, t);
+	task_get_text(r, "user", t->user, sizeof(t->user));
+	task_get_text(r, "cluster", t->cluster, sizeof(t->cluster));
+	task_get_text(r, "node", t->node, sizeof(t->node));
+	task_get_text(r, "stderr", t->error_file, sizeof(t->error_file));
+	task_get_text(r, "uuid", t->uuid, sizeof(t->uuid));
+	t->restart_count = (unsigned)task_get_int(r, "restart_count", 0, INT32_MAX);
+	t->interval = task_get_int(r, "interval", 0, INT32_MAX);
+	t->truncate = task_get_bool(r, "truncate");
+	t->at_limit = task_get_bool(r, "at_limit");
+	t->cpus = (unsigned)task_get_int(r, "cpus", 0, 1 << 20);
+	t->private_tmp = task_get_bool(r, "private_tmp");
+	task_get_name(r, "script", t->script, sizeof(t->script));
+	task_get_name(r, "cwd", t->cwd, sizeof(t->cwd));
+	task_get_name(r, "pod_dir", t->pod_dir, sizeof(t->pod_dir));
+	task_get_name(r, "config", t->config, sizeof(t->config));
+	t->init_pid = (pid_t)task_get_int(r, "init_pid", 2, INT32_MAX);
+	t->leader_pid = (pid_t)task_get_int(r, "leader_pid", 2, INT32_MAX);
+	t->script_pid = (pid_t)task_get_int(r, "script_pid", 2, INT32_MAX);
+	t->ctl_fd = (int)task_get_int(r, "ctl_fd", 3, 65535);
+	t->gate_fd = (int)task_get_int(r, "gate_fd", 3, 65535);
 }
 
 int task_read(struct task *t, int fd, struct err *err)
 {
-	struct reader r = { .err = err };
+	struct task_reader r = { .err = err };
 	cleanup_free char *text = NULL;
 	json_error_t je;
 	ssize_t len;
@@ -140,7 +140,7 @@ int task_read(struct task *t, int fd, struct err *err)
 		json_decref(r.root);
 		return err_set(err, EINVAL, "task file: %s", je.text[0] ? je.text : "not a JSON object");
 	}
-	get_all(&r, t);
+	task_get_all(&r, t);
 	json_decref(r.root);
 	if (r.failed)
 		task_free(t);

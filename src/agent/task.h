@@ -1,4 +1,5 @@
-/* What the SPANK plugin tells the agent about its job: one JSON object in a memfd (docs/internals.md). */
+/* What the SPANK plugin tells the agent about its job: one JSON object in a memfd (docs/internals.md, "Agent's task
+ * file"). */
 #ifndef FSCHED_AGENT_TASK_H
 #define FSCHED_AGENT_TASK_H
 
@@ -28,7 +29,7 @@ struct task {
 	int ctl_fd, gate_fd;
 };
 
-/* Reads and closes fd. */
+/* Reads and closes fd. 0, or -1 with err, which names the member that is missing or wrong. */
 int task_read(struct task *t, int fd, struct err *err);
 void task_free(struct task *t);
 

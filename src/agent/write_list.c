@@ -13,12 +13,12 @@
 #include "base/log.h"
 #include "base/util.h"
 
-struct written {
+struct write_list {
 	int fan;          /* fanotify group */
-	int mounts;       /* the pod's mount namespace, which must outlive the pod: the name of a file leads through its
-			     mounts */
+	int mounts;       /* the pod's mount namespace; kept open, because names of files are read by way of its mounts
+			     after the pod has died */
 	int journal;      /* <job dir>/written, O_APPEND */
-	off_t size;       /* of what is whole in it */
+	off_t size;       /* of the complete paths in it */
 	char *unsaved;    /* paths that are not in it yet, each with its NUL; owned */
 	size_t n_unsaved; /* bytes */
 	bool failing;     /* the last attempt to save them has failed */
@@ -30,28 +30,28 @@ struct written {
 	bool full;
 	int dirfd; /* of the job's directory, the caller's */
 	char cwd[PATH_MAX];
-	char gap[64]; /* see written_gap() */
+	char gap[64]; /* see write_list_gap() */
 };
 
-static int by_name(const void *a, const void *b)
+static int write_list_by_name(const void *a, const void *b)
 {
 	return strcmp(a, b);
 }
 
 /* True if the path was not known yet. */
-static bool remember(struct written *w, const char *path)
+static bool write_list_add(struct write_list *w, const char *path)
 {
 	char **node;
 	char *copy;
 
-	if (tfind(path, &w->paths, by_name))
+	if (tfind(path, &w->paths, write_list_by_name))
 		return false;
-	if (w->n >= WRITTEN_MAX || w->bytes + strlen(path) >= WRITTEN_BYTES_MAX) {
+	if (w->n >= WRITE_LIST_MAX || w->bytes + strlen(path) >= WRITE_LIST_BYTES_MAX) {
 		w->full = true;
 		return false;
 	}
 	copy = xstrdup(path);
-	node = tsearch(copy, &w->paths, by_name);
+	node = tsearch(copy, &w->paths, write_list_by_name);
 	if (!node) {
 		free(copy);
 		return false;
@@ -61,22 +61,22 @@ static bool remember(struct written *w, const char *path)
 	return true;
 }
 
-static void load_journal(struct written *w, int dirfd)
+static void write_list_load(struct write_list *w, int dirfd)
 {
 	cleanup_free char *text = NULL;
-	ssize_t len = read_file_at(dirfd, WRITTEN_NAME, WRITTEN_BYTES_MAX + PATH_MAX, &text);
+	ssize_t len = read_file_at(dirfd, WRITE_LIST_NAME, WRITE_LIST_BYTES_MAX + PATH_MAX, &text);
 
-	/* What has no NUL was being written when the node failed; flush() cuts it off. */
+	/* A last path without NUL was being written when the node failed; write_list_append() truncates it. */
 	for (ssize_t i = 0; i < len && memchr(text + i, '\0', (size_t)(len - i)); i = (ssize_t)w->size) {
 		if (text[i] == '/')
-			remember(w, text + i);
+			write_list_add(w, text + i);
 		w->size = (off_t)(i + (ssize_t)strlen(text + i) + 1);
 	}
 }
 
-/* Appends what is not saved yet. A part of it that was written before the disk was full is cut off again: the next path
- * must not be taken for the end of that one. */
-static int append(struct written *w)
+/* Appends what is not saved yet. If an earlier attempt has written only a part of it, because the disk was full, that
+ * part is truncated first: otherwise the next path would continue it. */
+static int write_list_append(struct write_list *w)
 {
 	struct stat st;
 
@@ -85,35 +85,35 @@ static int append(struct written *w)
 		return -1;
 	w->size += (off_t)w->n_unsaved;
 	w->n_unsaved = 0;
-	/* if the node fails, the files may be on a disk that other nodes see */
+	/* needed after a failure of the node, if the files are on a disk that other nodes see */
 	if (fdatasync(w->journal))
-		log_warn("cannot write %s to the disk: %s", WRITTEN_NAME, strerror(errno));
+		log_warn("cannot write %s to the disk: %s", WRITE_LIST_NAME, strerror(errno));
 	return 0;
 }
 
-static void flush(struct written *w)
+static void write_list_flush(struct write_list *w)
 {
 	if (!w->n_unsaved)
 		return;
-	if (append(w)) {
+	if (write_list_append(w)) {
 		if (!w->failing)
-			log_warn("cannot note which files the job has written in %s: %s; trying again", WRITTEN_NAME,
+			log_warn("cannot note which files the job has written in %s: %s; trying again", WRITE_LIST_NAME,
 				 strerror(errno));
 		w->failing = true;
 	} else if (w->failing) {
-		log_info("%s, the list of files that the job has written, is up to date again", WRITTEN_NAME);
+		log_info("%s, the list of files that the job has written, is up to date again", WRITE_LIST_NAME);
 		w->failing = false;
 	}
 }
 
-/* criu, which runs in the pod's mount namespace, keeps what it knows of the kernel in a file on /run (criu.kdat,
- * criu-fsched.kdat) when it is run first after a boot. That file is no work of the job, and other nodes need not have
- * it. */
+/* When criu runs for the first time after a boot, it stores the features of the kernel in a file on /run (criu.kdat,
+ * criu-fsched.kdat). It runs in the pod's mount namespace, but the file is none of the job's, and other nodes need not
+ * have it. */
 #define CRIU_CACHE "/run/criu"
 
-/* The kernel names a file whose name is gone "… (deleted)", and it may still have another one (ln, rm). A file may be
- * called so, too. */
-static bool name_is_gone(const struct written *w, const char *path, const struct stat *st)
+/* The kernel appends " (deleted)" to a path that was unlinked; the file may still have another name (ln, rm). A file
+ * may really have such a name, too. */
+static bool write_list_name_is_gone(const struct write_list *w, const char *path, const struct stat *st)
 {
 	static const char mark[] = " (deleted)";
 	const size_t len = strlen(path), mark_len = sizeof(mark) - 1;
@@ -125,7 +125,7 @@ static bool name_is_gone(const struct written *w, const char *path, const struct
 	return lstat(there, &now) || now.st_dev != st->st_dev || now.st_ino != st->st_ino;
 }
 
-static void take_event(struct written *w, int fd)
+static void write_list_take_event(struct write_list *w, int fd)
 {
 	char link[64], path[PATH_MAX];
 	struct stat st;
@@ -136,28 +136,28 @@ static void take_event(struct written *w, int fd)
 	if (n <= 0 || path[0] != '/' || fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_nlink == 0)
 		return;
 	path[n] = '\0';
-	if ((st.st_uid == 0 && strncmp(path, CRIU_CACHE, strlen(CRIU_CACHE)) == 0) || name_is_gone(w, path, &st) ||
-	    !remember(w, path))
+	if ((st.st_uid == 0 && strncmp(path, CRIU_CACHE, strlen(CRIU_CACHE)) == 0) ||
+	    write_list_name_is_gone(w, path, &st) || !write_list_add(w, path))
 		return;
 	w->unsaved = xrealloc(w->unsaved, w->n_unsaved + (size_t)n + 1);
 	memcpy(w->unsaved + w->n_unsaved, path, (size_t)n + 1);
 	w->n_unsaved += (size_t)n + 1;
 }
 
-static bool readable(const struct written *w)
+static bool write_list_readable(const struct write_list *w)
 {
 	struct pollfd p = { w->fan, POLLIN, 0 };
 
 	return poll(&p, 1, 0) > 0;
 }
 
-bool written_drain(struct written *w)
+bool write_list_drain(struct write_list *w)
 {
 	char buf[16384] __attribute__((aligned(__alignof__(struct fanotify_event_metadata))));
 	bool any = false;
 
-	while (readable(w)) {
-		/* an event whose file cannot be opened is an error of read(), and is taken all the same */
+	while (write_list_readable(w)) {
+		/* if the file of an event cannot be opened, read() fails, and the event is taken all the same */
 		ssize_t len = read(w->fan, buf, sizeof(buf));
 		struct fanotify_event_metadata *ev = (struct fanotify_event_metadata *)(void *)buf;
 
@@ -165,29 +165,29 @@ bool written_drain(struct written *w)
 		for (; FAN_EVENT_OK(ev, len); ev = FAN_EVENT_NEXT(ev, len)) {
 			if (ev->fd < 0)
 				continue;
-			take_event(w, ev->fd);
+			write_list_take_event(w, ev->fd);
 			close(ev->fd);
 		}
 	}
-	flush(w);
-	return any || !written_saved(w);
+	write_list_flush(w);
+	return any || !write_list_saved(w);
 }
 
-bool written_saved(const struct written *w)
+bool write_list_saved(const struct write_list *w)
 {
 	return w->n_unsaved == 0;
 }
 
 /* ---- mounts ---- */
 
-static bool below(const char *path, const char *dir)
+static bool write_list_below(const char *path, const char *dir)
 {
 	size_t n = strlen(dir);
 
 	return strncmp(path, dir, n) == 0 && (path[n] == '\0' || path[n] == '/');
 }
 
-static bool is_pseudo(const char *fstype)
+static bool write_list_is_pseudo(const char *fstype)
 {
 	static const char *const names[] = {
 		"proc",       "sysfs",   "cgroup",      "cgroup2", "devpts",     "devtmpfs", "mqueue",
@@ -201,8 +201,8 @@ static bool is_pseudo(const char *fstype)
 	return false;
 }
 
-/* See written.h: a deleted file that is in use gets another name there. */
-static bool keeps_deleted(const char *fstype)
+/* File systems on which a deleted file that is in use gets another name, see write_list.h. */
+static bool write_list_keeps_deleted(const char *fstype)
 {
 	static const char *const names[] = { "nfs", "nfs4", "cifs", "smb3", "smbfs", "afs" };
 
@@ -213,7 +213,7 @@ static bool keeps_deleted(const char *fstype)
 }
 
 /* Undoes the octal escapes of mountinfo (blank, tab, newline, backslash). */
-static void unescape(char *s)
+static void write_list_unescape(char *s)
 {
 	char *out = s;
 
@@ -228,9 +228,9 @@ static void unescape(char *s)
 	*out = '\0';
 }
 
-/* A mount may be hidden by a later one: a file of another file system that the node has mounted over a name in /proc
- * lies below the pod's own /proc, which must not be watched. */
-static bool leads_to(const char *path, int mount_id)
+/* A mount may be hidden by a later one. For example, a file of another file system that the node has mounted over a
+ * name in /proc is hidden by the pod's own /proc, which must not be watched. */
+static bool write_list_leads_to(const char *path, int mount_id)
 {
 	struct statx st;
 
@@ -238,20 +238,20 @@ static bool leads_to(const char *path, int mount_id)
 	       (!(st.stx_mask & STATX_MNT_ID) || st.stx_mnt_id == (uint64_t)mount_id);
 }
 
-static int mark(struct written *w, const char *mountpoint, int mount_id)
+static int write_list_mark(struct write_list *w, const char *mountpoint, int mount_id)
 {
 	cleanup_free char *path = xasprintf("/proc/%d/root%s", (int)w->init, mountpoint);
 
-	if (!leads_to(path, mount_id)) {
+	if (!write_list_leads_to(path, mount_id)) {
 		errno = ENOENT;
 		return -1;
 	}
 	return fanotify_mark(w->fan, FAN_MARK_ADD | FAN_MARK_MOUNT, FAN_CLOSE_WRITE, AT_FDCWD, path);
 }
 
-/* One line of mountinfo. *cwd_len: of the mount point found so far that is nearest to the working directory.
- * *root: 0 once the root is marked or left out, else the error. */
-static void mark_line(struct written *w, const char *line, size_t *cwd_len, int *root)
+/* Marks the mount of one line of mountinfo, if it is to be watched. *cwd_len: length of the mount point found so far
+ * that is nearest to the working directory. *root: 0 once the root is marked or left out, else the error. */
+static void write_list_mark_line(struct write_list *w, const char *line, size_t *cwd_len, int *root)
 {
 	char point[PATH_MAX], fstype[64];
 	const char *dash = strstr(line, " - ");
@@ -261,24 +261,25 @@ static void mark_line(struct written *w, const char *line, size_t *cwd_len, int 
 
 	if (!dash || sscanf(line, "%d %*d %*s %*s %4095s", &id, point) != 2 || sscanf(dash, " - %63s", fstype) != 1)
 		return;
-	unescape(point);
+	write_list_unescape(point);
 	len = strcmp(point, "/") == 0 ? 0 : strlen(point);
-	skip = keeps_deleted(fstype);
-	if ((len == 0 || below(w->cwd, point)) && len >= *cwd_len) {
+	skip = write_list_keeps_deleted(fstype);
+	if ((len == 0 || write_list_below(w->cwd, point)) && len >= *cwd_len) {
 		*cwd_len = len;
 		snprintf(w->gap, sizeof(w->gap), "%s", skip ? fstype : "");
 	}
 	if (skip && len == 0)
-		*root = 0; /* the root is on NFS: the other mounts are worth it */
-	if (skip || is_pseudo(fstype) || below(point, "/dev/shm") || (w->private_tmp && below(point, "/tmp")))
+		*root = 0; /* the root is on NFS; the other mounts are watched all the same */
+	if (skip || write_list_is_pseudo(fstype) || write_list_below(point, "/dev/shm") ||
+	    (w->private_tmp && write_list_below(point, "/tmp")))
 		return;
-	int error = mark(w, point, id) ? errno : 0;
+	int error = write_list_mark(w, point, id) ? errno : 0;
 	if (len == 0)
 		*root = error;
 }
 
-/* Marks what can be marked; returns whether the root of the pod could be, errno if not. */
-static int mark_all(struct written *w)
+/* Marks the mounts that can be marked. Returns -1 with errno if the root of the pod is not among them. */
+static int write_list_mark_all(struct write_list *w)
 {
 	cleanup_free char *name = xasprintf("/proc/%d/mountinfo", (int)w->init);
 	cleanup_file FILE *f = fopen(name, "re");
@@ -289,24 +290,24 @@ static int mark_all(struct written *w)
 	if (!f)
 		return -1;
 	while (getline(&line, &size, f) > 0)
-		mark_line(w, line, &cwd_len, &root);
+		write_list_mark_line(w, line, &cwd_len, &root);
 	errno = root;
 	return root ? -1 : 0;
 }
 
 /* ---- the journal as a whole ---- */
 
-struct rewrite {
-	struct written *w;
+struct write_list_rewrite {
+	struct write_list *w;
 	char *text;
 	size_t len;
 	unsigned n;
 };
 
-static void keep_existing(const void *node, VISIT visit, void *arg)
+static void write_list_keep_existing(const void *node, VISIT visit, void *arg)
 {
 	const char *path = *(char *const *)node;
-	struct rewrite *r = arg;
+	struct write_list_rewrite *r = arg;
 	struct stat st;
 	size_t len = strlen(path) + 1;
 
@@ -320,9 +321,9 @@ static void keep_existing(const void *node, VISIT visit, void *arg)
 	r->n++;
 }
 
-static int reopen(struct written *w)
+static int write_list_reopen(struct write_list *w)
 {
-	int fd = openat(w->dirfd, WRITTEN_NAME, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int fd = openat(w->dirfd, WRITE_LIST_NAME, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 
 	if (fd < 0)
 		return -1;
@@ -332,50 +333,51 @@ static int reopen(struct written *w)
 	return 0;
 }
 
-/* A job that makes and deletes files all the time must not fill the journal with names of the past. Nothing is lost by
- * that: what an epoch has recorded stands in the epoch. */
-static void compact(struct written *w)
+/* Removes the paths that lead to no file any more, so that a job which makes and deletes files all the time does not
+ * fill the list. Nothing is lost: an epoch holds what was recorded for it. */
+static void write_list_compact(struct write_list *w)
 {
-	struct rewrite r = { .w = w, .text = xmalloc(w->bytes + 1) };
+	struct write_list_rewrite r = { .w = w, .text = xmalloc(w->bytes + 1) };
 
-	twalk_r(w->paths, keep_existing, &r);
-	if (write_file_atomic(w->dirfd, WRITTEN_NAME, 0600, (gid_t)-1, r.text, r.len) == 0 && reopen(w) == 0) {
+	twalk_r(w->paths, write_list_keep_existing, &r);
+	if (write_file_atomic(w->dirfd, WRITE_LIST_NAME, 0600, (gid_t)-1, r.text, r.len) == 0 &&
+	    write_list_reopen(w) == 0) {
 		tdestroy(w->paths, free);
 		w->paths = NULL;
 		w->n = 0;
 		w->bytes = 0;
 		w->full = false;
 		w->size = (off_t)r.len;
-		w->n_unsaved = 0; /* it was among the paths */
+		w->n_unsaved = 0; /* those were among the paths */
 		for (size_t i = 0; i < r.len; i += strlen(r.text + i) + 1)
-			remember(w, r.text + i);
+			write_list_add(w, r.text + i);
 	} else {
-		log_warn("cannot rewrite %s: %s", WRITTEN_NAME, strerror(errno));
+		log_warn("cannot rewrite %s: %s", WRITE_LIST_NAME, strerror(errno));
 	}
 	free(r.text);
 }
 
-void written_remark(struct written *w)
+void write_list_remark(struct write_list *w)
 {
-	mark_all(w);
-	if (w->n >= WRITTEN_MAX / 10 * 9 || w->bytes >= WRITTEN_BYTES_MAX / 10 * 9)
-		compact(w);
+	write_list_mark_all(w);
+	if (w->n >= WRITE_LIST_MAX / 10 * 9 || w->bytes >= WRITE_LIST_BYTES_MAX / 10 * 9)
+		write_list_compact(w);
 }
 
-bool written_full(const struct written *w)
+bool write_list_full(const struct write_list *w)
 {
 	return w->full;
 }
 
-const char *written_gap(const struct written *w)
+const char *write_list_gap(const struct write_list *w)
 {
 	return w->gap;
 }
 
-struct written *written_open(const struct store *s, pid_t init, bool private_tmp, bool fresh, const char *cwd,
-			     struct err *err)
+struct write_list *write_list_open(const struct store *s, pid_t init, bool private_tmp, bool fresh, const char *cwd,
+				   struct err *err)
 {
-	struct written *w = xcalloc(1, sizeof(*w));
+	struct write_list *w = xcalloc(1, sizeof(*w));
 
 	w->journal = w->mounts = -1;
 	w->dirfd = s->dirfd;
@@ -383,8 +385,8 @@ struct written *written_open(const struct store *s, pid_t init, bool private_tmp
 	snprintf(w->cwd, sizeof(w->cwd), "%s", cwd);
 	w->private_tmp = private_tmp;
 	if (fresh)
-		unlinkat(s->dirfd, WRITTEN_NAME, 0);
-	/* O_NONBLOCK: a lease that the job holds must not hold us up */
+		unlinkat(s->dirfd, WRITE_LIST_NAME, 0);
+	/* O_NONBLOCK: a lease (fcntl F_SETLEASE) that the job holds must not block the agent */
 	w->fan = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK | FAN_UNLIMITED_QUEUE,
 			       O_RDONLY | O_LARGEFILE | O_CLOEXEC | O_NOATIME | O_NONBLOCK);
 	if (w->fan < 0) {
@@ -392,9 +394,9 @@ struct written *written_open(const struct store *s, pid_t init, bool private_tmp
 		goto fail;
 	}
 	if (!fresh)
-		load_journal(w, s->dirfd);
-	if (reopen(w)) {
-		err_sys(err, errno, "cannot open %s/%s", s->path, WRITTEN_NAME);
+		write_list_load(w, s->dirfd);
+	if (write_list_reopen(w)) {
+		err_sys(err, errno, "cannot open %s/%s", s->path, WRITE_LIST_NAME);
 		goto fail;
 	}
 	w->mounts = open_proc(init, "ns/mnt", O_RDONLY);
@@ -402,22 +404,22 @@ struct written *written_open(const struct store *s, pid_t init, bool private_tmp
 		err_sys(err, errno, "cannot open the pod's mount namespace");
 		goto fail;
 	}
-	if (mark_all(w)) {
+	if (write_list_mark_all(w)) {
 		err_sys(err, errno, "cannot watch the pod's mounts");
 		goto fail;
 	}
 	return w;
 fail:
-	written_close(w);
+	write_list_close(w);
 	return NULL;
 }
 
-int written_fd(const struct written *w)
+int write_list_fd(const struct write_list *w)
 {
 	return w->fan;
 }
 
-void written_close(struct written *w)
+void write_list_close(struct write_list *w)
 {
 	if (!w)
 		return;

@@ -1,102 +1,96 @@
-/* The list of files that the job writes (written.h), in the loop.
- *
- * One look per second while the job writes, none while it does not. The look comes a second after the first event: by
- * then most programs that write to a temporary name have given the file its real one. */
-#include "agent/agent.h"
+#include "agent/write_list_watch.h"
 
 #include <stdio.h>
 
-#include "agent/write_list.h"
 #include "base/util.h"
 
-#define PAUSE 1000000 /* us */
+#define WRITE_LIST_PAUSE 1000000 /* us */
 
-static void on_readable(void *arg);
+static void write_list_on_readable(void *arg);
 
-static void report_full(struct agent *a)
+static void write_list_report_full(struct write_list_watch *w)
 {
-	if (!written_full(a->written.w))
+	if (!write_list_full(w->list))
 		return;
-	if (!a->written.said_full)
-		job_log(a,
+	if (!w->said_full)
+		job_log(w->job,
 			"warning: the job has written more than %d files: further ones are not rolled back at a restore unless they are "
 			"open then",
-			WRITTEN_MAX);
-	a->written.said_full = true;
+			WRITE_LIST_MAX);
+	w->said_full = true;
 }
 
-static void listen_again(struct agent *a)
+static void write_list_listen(struct write_list_watch *w)
 {
-	loop_add(&a->loop, &a->written.source, written_fd(a->written.w), on_readable, a);
+	loop_add(w->job->loop, &w->source, write_list_fd(w->list), write_list_on_readable, w);
 }
 
-static void on_pause_over(void *arg)
+static void write_list_on_pause_over(void *arg)
 {
-	struct agent *a = arg;
+	struct write_list_watch *w = arg;
 
-	if (written_drain(a->written.w))
-		loop_timer_set(&a->loop, &a->written.pause, now_us() + PAUSE, on_pause_over, a);
+	if (write_list_drain(w->list))
+		loop_timer_set(w->job->loop, &w->pause, now_us() + WRITE_LIST_PAUSE, write_list_on_pause_over, w);
 	else
-		listen_again(a);
-	report_full(a);
+		write_list_listen(w);
+	write_list_report_full(w);
 }
 
-static void on_readable(void *arg)
+static void write_list_on_readable(void *arg)
 {
-	struct agent *a = arg;
+	struct write_list_watch *w = arg;
 
-	loop_remove(&a->loop, &a->written.source);
-	loop_timer_set(&a->loop, &a->written.pause, now_us() + PAUSE, on_pause_over, a);
+	loop_remove(w->job->loop, &w->source);
+	loop_timer_set(w->job->loop, &w->pause, now_us() + WRITE_LIST_PAUSE, write_list_on_pause_over, w);
 }
 
-void written_start(struct agent *a, pid_t init, bool fresh)
+void write_list_watch_start(struct write_list_watch *w, pid_t init, bool fresh)
 {
+	struct job *j = w->job;
 	const char *gap;
 	struct err err;
 
-	written_stop(a);
-	if (!a->store_ok)
+	write_list_watch_stop(w);
+	if (!j->store_ok)
 		return;
-	a->written.w = written_open(&a->store, init, a->task.private_tmp, fresh, a->task.cwd, &err);
-	if (!a->written.w) {
-		job_log(a, "warning: only files that are open at a checkpoint will be rolled back at a restore: %s",
+	w->list = write_list_open(&j->store, init, j->task.private_tmp, fresh, j->task.cwd, &err);
+	if (!w->list) {
+		job_log(j, "warning: only files that are open at a checkpoint will be rolled back at a restore: %s",
 			err.text);
 		return;
 	}
-	gap = written_gap(a->written.w);
+	gap = write_list_gap(w->list);
 	if (*gap)
-		job_log(a,
+		job_log(j,
 			"the working directory is on %s: only files that are open at a checkpoint will be rolled back there at a restore",
 			gap);
-	listen_again(a);
+	write_list_listen(w);
 }
 
-void written_before(struct agent *a)
+void write_list_watch_prepare(struct write_list_watch *w)
 {
-	if (!a->written.w)
+	if (!w->list)
 		return;
-	written_drain(a->written.w);
-	written_remark(a->written.w);
-	report_full(a);
+	write_list_drain(w->list);
+	write_list_remark(w->list);
+	write_list_report_full(w);
 }
 
-void written_frozen(struct agent *a)
+bool write_list_watch_frozen(struct write_list_watch *w)
 {
-	if (!a->written.w)
-		return;
-	written_drain(a->written.w);
-	/* without the word it waits in vain and warns that the list is not up to date */
-	if (written_saved(a->written.w))
-		proc_send(&a->op.worker, "go");
+	if (!w->list)
+		return false;
+	write_list_drain(w->list);
+	return write_list_saved(w->list);
 }
 
-void written_stop(struct agent *a)
+void write_list_watch_stop(struct write_list_watch *w)
 {
-	/* what the job wrote last: in the second since the last look, in a trap when it was ended */
-	if (a->written.w && a->store_ok)
-		written_drain(a->written.w);
-	loop_remove(&a->loop, &a->written.source);
-	loop_timer_clear(&a->loop, &a->written.pause);
-	written_close(a->written.w);
-	a->written.w = NULL;
+	/* what the job wrote last: in the second since the list was brought up to date, or in a trap when it ended */
+	if (w->list && w->job->store_ok)
+		write_list_drain(w->list);
+	loop_remove(w->job->loop, &w->source);
+	loop_timer_clear(w->job->loop, &w->pause);
+	write_list_close(w->list);
+	w->list = NULL;
 }

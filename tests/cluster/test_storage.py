@@ -1,6 +1,7 @@
 """Faults of the checkpoint directory's file system: full, slow, hanging, not writable, unreadable (faultfs.c)."""
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -264,3 +265,27 @@ def test_what_is_beyond_a_limit_is_said_before_the_freeze(new_cluster, jobdir):
     (d / "go").touch()
     for job in private, inplace:
         assert c.wait_end(job) == ("COMPLETED", "0:0")
+
+
+def test_output_that_is_not_copied_in_time(fs, new_cluster, jobdir):
+    """The job starts over, and its output is on a file system that is too slow to copy the output of the run before."""
+    c, d = new_cluster(conf=["CheckpointTimeout=10"]), jobdir()
+    fs.source.chmod(0o777)
+    (fs.source / "out").touch()     # faultfs makes files for root alone
+    shutil.chown(fs.source / "out", lib.USER)
+    out = fs.mount / "out"
+    job = c.sbatch("echo begun $SLURM_RESTART_COUNT; until [ -e go ]; do sleep 0.1; done; echo end\n",
+                   "--checkpoint=UNLIMITED", "-o", out, "--open-mode=truncate", cwd=d)
+    c.wait_running(job)
+    lib.wait_for(lambda: "begun" in out.read_text(), "some output")
+    c.checkpoint("create", job)
+    c.ok("scontrol", "requeue", job)
+    lib.wait_for(lambda: c.state(job) == "PENDING" and "COMPLETING" not in c.job(job)["line"], "the job to be in the queue")
+    fs.fault("delay 12000")
+    c.ok("scontrol", "update", f"jobid={job}", "starttime=now+2", user="root")
+    lib.wait_for(lambda: "could not be kept beside (it took longer than CheckpointTimeout)" in c.log(job), "the copy to be given up", LONG)
+    fs.fault("off")
+    (d / "go").touch()
+    assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
+    text = out.read_text()
+    assert text.startswith("begun\n") and text.endswith("begun 1\nend\n"), text

@@ -271,6 +271,59 @@ static void rpc_forgotten_start(void **state)
 	assert_int_equal(told.calls, 0);
 }
 
+/* ---- after each event ---- */
+
+static char order[32];
+
+static void note(char c)
+{
+	size_t n = strlen(order);
+
+	assert_true(n + 1 < sizeof(order));
+	order[n] = c;
+}
+
+static void note_timer(void *arg)
+{
+	note('t');
+}
+
+static void note_child(void *arg, int status)
+{
+	note('c');
+}
+
+static void note_after(void *owner)
+{
+	assert_ptr_equal(owner, &order);
+	note('.');
+}
+
+/* Also between two timers that are due at the same time. */
+static void after_each_event(void **state)
+{
+	struct loop_timer one = { 0 }, two = { 0 };
+	struct loop_child child = { 0 };
+	pid_t pid;
+
+	memset(order, 0, sizeof(order));
+	loop.after = note_after;
+	loop.owner = &order;
+	loop_timer_set(&loop, &one, 1, note_timer, NULL);
+	loop_timer_set(&loop, &two, 1, note_timer, NULL);
+	run_for(50000);
+	assert_string_equal(order, "t.t.."); /* the last one is the timer that ends the loop */
+	memset(order, 0, sizeof(order));
+	pid = fork();
+	if (pid == 0)
+		_exit(0);
+	loop_watch(&loop, &child, pid, note_child, NULL);
+	run_for(200000);
+	assert_string_equal(order, "c..");
+	loop.after = NULL;
+	loop.owner = NULL;
+}
+
 /* ---- signals ---- */
 
 static int delivered[3];
@@ -293,7 +346,7 @@ static void signal_scopes(void **state)
 
 	memset(delivered, 0, sizeof(delivered));
 	loop.on_signal = on_signal;
-	loop.signal_arg = &s;
+	loop.owner = &s;
 	assert_int_equal(signals_start(&s, &loop, on_deliver, NULL, &err), 0);
 	run_for(100000);
 	/* loop.c drops what the agent sends itself, so a child sends it, as slurmstepd would */
@@ -339,6 +392,7 @@ int main(void)
 		cmocka_unit_test(proc_survives_job_signals),
 		cmocka_unit_test(rpc_failed_start),
 		cmocka_unit_test(rpc_forgotten_start),
+		cmocka_unit_test(after_each_event),
 		cmocka_unit_test(signal_scopes),
 	};
 

@@ -13,7 +13,7 @@
 
 static struct err err;
 static struct store store;
-static struct written *w;
+static struct write_list *w;
 
 /* A pod of one process: mounts of its own, and it does what it is told through a pipe, as a shell. */
 static pid_t pod;
@@ -79,7 +79,7 @@ static int teardown(void **state)
 
 static void listen_to(bool fresh)
 {
-	w = written_open(&store, pod, false, fresh, scratch, &err);
+	w = write_list_open(&store, pod, false, fresh, scratch, &err);
 	if (!w)
 		fail_msg("%s", err.text);
 }
@@ -87,7 +87,7 @@ static void listen_to(bool fresh)
 static int done(void **state)
 {
 	(void)state;
-	written_close(w);
+	write_list_close(w);
 	w = NULL;
 	return 0;
 }
@@ -96,7 +96,7 @@ static int done(void **state)
 static int times(const char *path)
 {
 	char *text = NULL;
-	ssize_t len = read_file_at(store.dirfd, WRITTEN_NAME, 64 << 20, &text);
+	ssize_t len = read_file_at(store.dirfd, WRITE_LIST_NAME, 64 << 20, &text);
 	int n = 0;
 
 	for (ssize_t i = 0; i < len; i += (ssize_t)strlen(text + i) + 1)
@@ -107,7 +107,7 @@ static int times(const char *path)
 
 static bool readable(void)
 {
-	struct pollfd p = { written_fd(w), POLLIN, 0 };
+	struct pollfd p = { write_list_fd(w), POLLIN, 0 };
 
 	return poll(&p, 1, 0) > 0;
 }
@@ -115,15 +115,15 @@ static bool readable(void)
 static void what_the_pod_writes_is_noted_once(void **state)
 {
 	listen_to(true);
-	assert_false(written_drain(w));
+	assert_false(write_list_drain(w));
 	run("echo a > a; echo a >> a; cat a > /dev/null");
 	assert_true(readable());
-	assert_true(written_drain(w));
+	assert_true(write_list_drain(w));
 	assert_false(readable());
 	run("echo a >> a; echo b > 'b\nb'; mkdir d; echo c > mnt/c; echo x > x; rm x; : < a; echo t > tmp; mv tmp renamed");
-	written_drain(w);
+	write_list_drain(w);
 	put_text(at("outside"), "not the pod's");
-	written_drain(w);
+	write_list_drain(w);
 	assert_int_equal(times(at("a")), 1);
 	assert_int_equal(times(at("b\nb")), 1);
 	assert_int_equal(times(at("mnt/c")), 1);
@@ -131,7 +131,7 @@ static void what_the_pod_writes_is_noted_once(void **state)
 	assert_int_equal(times(at("tmp")), 0);
 	assert_int_equal(times(at("x")), 0);
 	assert_int_equal(times(at("outside")), 0);
-	assert_string_equal(written_gap(w), "");
+	assert_string_equal(write_list_gap(w), "");
 }
 
 /* `ln part whole; rm part`: the kernel's name for what was written says that it is gone, and is none of a file. */
@@ -139,7 +139,7 @@ static void a_name_that_is_gone_is_no_file(void **state)
 {
 	listen_to(true);
 	run("echo p > part; ln part whole; rm part; echo s > 'so called (deleted)'");
-	written_drain(w);
+	write_list_drain(w);
 	assert_int_equal(times(at("part (deleted)")), 0);
 	assert_int_equal(times(at("part")), 0);
 	assert_int_equal(times(at("so called (deleted)")), 1);
@@ -147,10 +147,10 @@ static void a_name_that_is_gone_is_no_file(void **state)
 
 static void private_places_are_left_out(void **state)
 {
-	w = written_open(&store, pod, true, true, "/", &err);
+	w = write_list_open(&store, pod, true, true, "/", &err);
 	assert_non_null(w);
 	run("echo s > /dev/shm/s; echo 0 > /proc/self/oom_score_adj");
-	assert_false(written_drain(w));
+	assert_false(write_list_drain(w));
 	assert_int_equal(times("/dev/shm/s"), 0);
 }
 
@@ -158,11 +158,11 @@ static void a_restored_pod_takes_the_list_over(void **state)
 {
 	listen_to(true);
 	run("echo a > a");
-	written_drain(w);
+	write_list_drain(w);
 	done(NULL);
 	listen_to(false);
 	run("echo a > a; echo b > b");
-	written_drain(w);
+	write_list_drain(w);
 	assert_int_equal(times(at("a")), 1);
 	assert_int_equal(times(at("b")), 1);
 	done(NULL);
@@ -172,7 +172,7 @@ static void a_restored_pod_takes_the_list_over(void **state)
 
 static void fill(unsigned n)
 {
-	FILE *f = fopen(at("job/" WRITTEN_NAME), "we");
+	FILE *f = fopen(at("job/" WRITE_LIST_NAME), "we");
 
 	for (unsigned i = 0; i < n; i++) {
 		fprintf(f, "%s/gone/%u", scratch, i);
@@ -183,16 +183,16 @@ static void fill(unsigned n)
 
 static void a_full_list_drops_what_is_gone(void **state)
 {
-	fill(WRITTEN_MAX);
+	fill(WRITE_LIST_MAX);
 	listen_to(false);
 	run("echo a > late");
-	written_drain(w);
-	assert_true(written_full(w));
+	write_list_drain(w);
+	assert_true(write_list_full(w));
 	assert_int_equal(times(at("late")), 0);
-	written_remark(w);
-	assert_false(written_full(w));
+	write_list_remark(w);
+	assert_false(write_list_full(w));
 	run("echo b > late; echo b > later");
-	written_drain(w);
+	write_list_drain(w);
 	assert_int_equal(times(at("late")), 1);
 	assert_int_equal(times(at("later")), 1);
 	assert_int_equal(times(at("gone/17")), 0);
@@ -201,10 +201,10 @@ static void a_full_list_drops_what_is_gone(void **state)
 /* What was being written when the node failed must not swallow the next path. */
 static void a_torn_end_is_cut_off(void **state)
 {
-	put_text(at("job/" WRITTEN_NAME), "/some/pa");
+	put_text(at("job/" WRITE_LIST_NAME), "/some/pa");
 	listen_to(false);
 	run("echo a > after");
-	written_drain(w);
+	write_list_drain(w);
 	assert_int_equal(times(at("after")), 1);
 }
 
@@ -228,18 +228,18 @@ static void a_full_disk_loses_no_path(void **state)
 	store.dirfd = open(at("small"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	listen_to(true);
 	run("echo a > first");
-	written_drain(w);
+	write_list_drain(w);
 	fill_up(at("small/filler"));
 	run("for i in $(seq 100 250); do echo x > disk-full-$i; done");
-	assert_true(written_drain(w));
-	assert_false(written_saved(w));
-	assert_true(written_drain(w)); /* nothing new, but it is tried again */
+	assert_true(write_list_drain(w));
+	assert_false(write_list_saved(w));
+	assert_true(write_list_drain(w)); /* nothing new, but it is tried again */
 	assert_int_equal(times(at("disk-full-250")), 0);
 	assert_int_equal(unlink(at("small/filler")), 0);
 	run("echo a > last");
-	assert_true(written_drain(w));
-	assert_true(written_saved(w));
-	assert_false(written_drain(w));
+	assert_true(write_list_drain(w));
+	assert_true(write_list_saved(w));
+	assert_false(write_list_drain(w));
 	for (int i = 100; i <= 250; i++) {
 		snprintf(name, sizeof(name), "disk-full-%d", i);
 		assert_int_equal(times(at(name)), 1);
@@ -261,7 +261,7 @@ static void what_the_pod_wrote_last(void **state)
 	kill(pod, SIGKILL);
 	assert_int_equal(waitpid(pod, NULL, 0), pod);
 	pod = 0;
-	written_drain(w);
+	write_list_drain(w);
 	assert_int_equal(times(at("end")), 1);
 	assert_int_equal(times(at("mnt/end")), 1);
 }
