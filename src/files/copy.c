@@ -19,7 +19,7 @@ uint64_t file_data_bytes(const struct stat *st)
 }
 
 /* The next range [*from, *to) of data at or behind pos, within size. 1 found, 0 only a hole is left, -1 errno. */
-static int next_data(int fd, uint64_t pos, uint64_t size, uint64_t *from, uint64_t *to)
+static int copy_next_data(int fd, uint64_t pos, uint64_t size, uint64_t *from, uint64_t *to)
 {
 	off_t data, hole;
 
@@ -37,7 +37,7 @@ static int next_data(int fd, uint64_t pos, uint64_t size, uint64_t *from, uint64
 	return *from < size;
 }
 
-static ssize_t pread_some(int fd, void *buf, size_t len, uint64_t off)
+static ssize_t copy_pread(int fd, void *buf, size_t len, uint64_t off)
 {
 	ssize_t n;
 
@@ -55,7 +55,7 @@ static int copy_by_buffer(int in, int out, uint64_t from, uint64_t to, bool *to_
 
 	while (from < to) {
 		size_t want = to - from < CHUNK ? (size_t)(to - from) : CHUNK;
-		ssize_t n = pread_some(in, buf, want, from);
+		ssize_t n = copy_pread(in, buf, want, from);
 
 		if (n < 0)
 			return -1;
@@ -95,7 +95,7 @@ int copy_sparse(int in, int out, uint64_t size, uint64_t budget, bool *to_out)
 	*to_out = false;
 	if (size > 0 && ioctl(out, FICLONE, in) == 0)
 		goto set_size;
-	while ((rc = next_data(in, pos, size, &from, &to)) > 0) {
+	while ((rc = copy_next_data(in, pos, size, &from, &to)) > 0) {
 		copied += to - from;
 		if (copied > budget) {
 			errno = EFBIG;
@@ -126,7 +126,7 @@ int copy_positioned(int in, int out, uint64_t size, bool *to_out)
 
 /* ---- putting back ------------------------------------------------------ */
 
-static int write_zeros(int fd, uint64_t from, uint64_t to)
+static int copy_back_zeros(int fd, uint64_t from, uint64_t to)
 {
 	static const char zeros[65536];
 
@@ -141,33 +141,33 @@ static int write_zeros(int fd, uint64_t from, uint64_t to)
 }
 
 /* The copy has a hole here: what the target has is taken out. */
-static int put_hole(int target, uint64_t from, uint64_t to)
+static int copy_back_hole(int target, uint64_t from, uint64_t to)
 {
 	uint64_t a, b;
 	int rc;
 
-	while ((rc = next_data(target, from, to, &a, &b)) > 0) {
+	while ((rc = copy_next_data(target, from, to, &a, &b)) > 0) {
 		if (fallocate(target, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)a, (off_t)(b - a)) < 0 &&
-		    write_zeros(target, a, b) < 0)
+		    copy_back_zeros(target, a, b) < 0)
 			return -1;
 		from = b;
 	}
 	return rc;
 }
 
-static int put_data(int copy, int target, uint64_t from, uint64_t to, bool readable)
+static int copy_back_data(int copy, int target, uint64_t from, uint64_t to, bool readable)
 {
 	cleanup_free char *want = xmalloc(CHUNK), *have = xmalloc(CHUNK);
 
 	while (from < to) {
 		size_t len = to - from < CHUNK ? (size_t)(to - from) : CHUNK;
-		ssize_t n = pread_some(copy, want, len, from);
+		ssize_t n = copy_pread(copy, want, len, from);
 
 		if (n <= 0) {
 			errno = n ? errno : ENODATA;
 			return -1;
 		}
-		if ((!readable || pread_some(target, have, (size_t)n, from) != n || memcmp(want, have, (size_t)n) != 0) &&
+		if ((!readable || copy_pread(target, have, (size_t)n, from) != n || memcmp(want, have, (size_t)n) != 0) &&
 		    pwrite_all(target, want, (size_t)n, from) < 0)
 			return -1;
 		from += (uint64_t)n;
@@ -185,10 +185,10 @@ int copy_back(int copy, int target, uint64_t size, bool readable)
 		return -1;
 	if ((uint64_t)st.st_size != size && ftruncate(target, (off_t)size) < 0)
 		return -1;
-	while ((rc = next_data(copy, pos, size, &from, &to)) > 0) {
-		if (put_hole(target, pos, from) < 0 || put_data(copy, target, from, to, readable) < 0)
+	while ((rc = copy_next_data(copy, pos, size, &from, &to)) > 0) {
+		if (copy_back_hole(target, pos, from) < 0 || copy_back_data(copy, target, from, to, readable) < 0)
 			return -1;
 		pos = to;
 	}
-	return rc < 0 ? -1 : put_hole(target, pos, size);
+	return rc < 0 ? -1 : copy_back_hole(target, pos, size);
 }

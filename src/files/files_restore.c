@@ -55,8 +55,9 @@ void put_say(const struct putter *p, char kind, const char *path, const char *fm
 }
 
 /* -1, for return. */
-static int problem(const struct putter *p, const char *path, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-static int problem(const struct putter *p, const char *path, const char *fmt, ...)
+static int restore_error(const struct putter *p, const char *path, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+static int restore_error(const struct putter *p, const char *path, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -66,8 +67,9 @@ static int problem(const struct putter *p, const char *path, const char *fmt, ..
 	return -1;
 }
 
-static void caution(const struct putter *p, const char *path, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-static void caution(const struct putter *p, const char *path, const char *fmt, ...)
+static void restore_warning(const struct putter *p, const char *path, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+static void restore_warning(const struct putter *p, const char *path, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -78,7 +80,7 @@ static void caution(const struct putter *p, const char *path, const char *fmt, .
 
 /* ---- opening ----------------------------------------------------------- */
 
-static const char *kind_of(mode_t mode)
+static const char *restore_kind_text(mode_t mode)
 {
 	switch (mode & S_IFMT) {
 	case S_IFDIR: return "a directory";
@@ -107,22 +109,22 @@ static void target_close(struct target *t)
 #define cleanup_target __attribute__((cleanup(target_close)))
 
 /* Finds the file without opening it: a fifo or device does nothing to us. Missing is no error here. */
-static int find_target(const struct putter *p, const struct file_record *r, struct target *t)
+static int target_find(const struct putter *p, const struct file_record *r, struct target *t)
 {
 	t->pathfd = open(r->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (t->pathfd < 0 && errno == ENOENT)
 		return 0;
 	if (t->pathfd < 0)
-		return problem(p, r->path, "cannot be reached: %s", strerror(errno));
+		return restore_error(p, r->path, "cannot be reached: %s", strerror(errno));
 	if (fstat(t->pathfd, &t->st) < 0)
-		return problem(p, r->path, "cannot be examined: %s", strerror(errno));
+		return restore_error(p, r->path, "cannot be examined: %s", strerror(errno));
 	if (!S_ISREG(t->st.st_mode))
-		return problem(p, r->path, "was a regular file that the job writes, now it is %s",
-			       kind_of(t->st.st_mode));
+		return restore_error(p, r->path, "was a regular file that the job writes, now it is %s",
+				     restore_kind_text(t->st.st_mode));
 	return 0;
 }
 
-static int open_by(int pathfd, int flags)
+static int target_open_pathfd(int pathfd, int flags)
 {
 	char link[40];
 
@@ -130,7 +132,7 @@ static int open_by(int pathfd, int flags)
 	return open(link, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
 
-static int chmod_by(int pathfd, mode_t mode)
+static int target_chmod_pathfd(int pathfd, mode_t mode)
 {
 	char link[40];
 
@@ -138,61 +140,62 @@ static int chmod_by(int pathfd, mode_t mode)
 	return chmod(link, mode);
 }
 
-static int open_reading(struct target *t)
+static int target_open_reading(struct target *t)
 {
-	t->fd = open_by(t->pathfd, O_RDONLY);
+	t->fd = target_open_pathfd(t->pathfd, O_RDONLY);
 	t->readable = t->fd >= 0;
 	return t->fd < 0 ? -1 : 0;
 }
 
-static int try_writing(struct target *t)
+static int target_try_writing(struct target *t)
 {
-	t->fd = open_by(t->pathfd, O_RDWR);
+	t->fd = target_open_pathfd(t->pathfd, O_RDWR);
 	t->readable = t->fd >= 0;
 	if (t->fd < 0 && errno == EACCES)
-		t->fd = open_by(t->pathfd, O_WRONLY);
+		t->fd = target_open_pathfd(t->pathfd, O_WRONLY);
 	return t->fd < 0 ? -1 : 0;
 }
 
 /* A program may hold a file open for writing whose mode forbids to open it again: its owner may lift that for the
  * moment. */
-static int open_writing(const struct putter *p, const struct file_record *r, struct target *t)
+static int target_open_writing(const struct putter *p, const struct file_record *r, struct target *t)
 {
 	if (t->fd >= 0)
 		close(t->fd);
-	if (try_writing(t) == 0)
+	if (target_try_writing(t) == 0)
 		return 0;
 	if (errno == EACCES && t->st.st_uid == p->cred->uid && p->mode == PUT_CHECK)
 		return 0;
-	if (errno == EACCES && t->st.st_uid == p->cred->uid && chmod_by(t->pathfd, (t->st.st_mode & 07777) | 0600) == 0) {
+	if (errno == EACCES && t->st.st_uid == p->cred->uid &&
+	    target_chmod_pathfd(t->pathfd, (t->st.st_mode & 07777) | 0600) == 0) {
 		t->mode_changed = true;
-		if (try_writing(t) == 0)
+		if (target_try_writing(t) == 0)
 			return 0;
 	}
 	if (errno == EACCES)
-		return problem(p, r->path,
-			       "has to be set back, but the job's user (uid %u) may not write to it: "
-			       "it belongs to uid %u, mode %04o",
-			       (unsigned)p->cred->uid, (unsigned)t->st.st_uid, (unsigned)(t->st.st_mode & 07777));
-	return problem(p, r->path, "has to be set back, but cannot be opened for writing: %s", strerror(errno));
+		return restore_error(p, r->path,
+				     "has to be set back, but the job's user (uid %u) may not write to it: "
+				     "it belongs to uid %u, mode %04o",
+				     (unsigned)p->cred->uid, (unsigned)t->st.st_uid, (unsigned)(t->st.st_mode & 07777));
+	return restore_error(p, r->path, "has to be set back, but cannot be opened for writing: %s", strerror(errno));
 }
 
 /* Mode and time as at the checkpoint. A file of somebody else keeps its own. */
-static void set_attributes(const struct putter *p, const struct file_record *r, struct target *t)
+static void restore_set_attributes(const struct putter *p, const struct file_record *r, struct target *t)
 {
 	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, r->mtime };
 
 	if (((t->st.st_mode & 07777) != r->mode || t->mode_changed) && fchmod(t->fd, r->mode) < 0)
-		caution(p, r->path, "keeps its mode %04o, it was %04o at the checkpoint: %s",
-			(unsigned)(t->st.st_mode & 07777), (unsigned)r->mode, strerror(errno));
+		restore_warning(p, r->path, "keeps its mode %04o, it was %04o at the checkpoint: %s",
+				(unsigned)(t->st.st_mode & 07777), (unsigned)r->mode, strerror(errno));
 	if (futimens(t->fd, times) < 0 && errno != EPERM)
-		caution(p, r->path, "keeps its time of modification: %s", strerror(errno));
+		restore_warning(p, r->path, "keeps its time of modification: %s", strerror(errno));
 }
 
 /* ---- missing files ----------------------------------------------------- */
 
 /* The first directory on the way that does not exist; false if all do. */
-static bool missing_parent(const char *path, char out[PATH_MAX])
+static bool restore_missing_parent(const char *path, char out[PATH_MAX])
 {
 	struct stat st;
 
@@ -206,139 +209,140 @@ static bool missing_parent(const char *path, char out[PATH_MAX])
 	return false;
 }
 
-static bool has_whole_copy(const struct file_record *r)
+static bool record_has_whole_copy(const struct file_record *r)
 {
 	return r->size == 0 || (*r->saved && r->saved_size == r->size);
 }
 
 /* Directories that the job removed together with a file that it had closed: it will look for them. */
-static bool brings_directories(const struct file_record *r)
+static bool record_brings_directories(const struct file_record *r)
 {
 	return r->class == FILE_CLOSED;
 }
 
-static const char *why_no_copy(const struct file_record *r)
+static const char *restore_why_no_copy(const struct file_record *r)
 {
 	return r->class == FILE_APPEND ? "it only grew, or was large and closed"
 				       : "it was over CheckpointFileLimit or not readable";
 }
 
 /* The directory, existing, in which the first thing has to be made. */
-static void existing_parent(const char *path, char dir[PATH_MAX])
+static void restore_existing_parent(const char *path, char dir[PATH_MAX])
 {
 	char *slash;
 
-	if (!missing_parent(path, dir))
+	if (!restore_missing_parent(path, dir))
 		snprintf(dir, PATH_MAX, "%s", path);
 	slash = strrchr(dir, '/');
 	slash[slash == dir] = '\0';
 }
 
-static int check_recreate(const struct putter *p, const struct file_record *r)
+static int restore_check_recreate(const struct putter *p, const struct file_record *r)
 {
 	char parent[PATH_MAX], shown[FILES_SHOWN];
 
-	if (!brings_directories(r) && missing_parent(r->path, parent))
-		return problem(p, r->path, "is gone together with directory \"%s\": make the directory again",
-			       show_path(parent, shown));
-	if (!has_whole_copy(r))
-		return problem(p, r->path,
-			       "is gone, it had %lld bytes at the checkpoint and no copy was made of it, because %s: "
-			       "put it back or restart from another epoch",
-			       (long long)r->size, why_no_copy(r));
-	existing_parent(r->path, parent);
+	if (!record_brings_directories(r) && restore_missing_parent(r->path, parent))
+		return restore_error(p, r->path, "is gone together with directory \"%s\": make the directory again",
+				     show_path(parent, shown));
+	if (!record_has_whole_copy(r))
+		return restore_error(p, r->path,
+				     "is gone, it had %lld bytes at the checkpoint and no copy was made of it, because %s: "
+				     "put it back or restart from another epoch",
+				     (long long)r->size, restore_why_no_copy(r));
+	restore_existing_parent(r->path, parent);
 	if (faccessat(AT_FDCWD, parent, W_OK | X_OK, AT_EACCESS) < 0)
-		return problem(p, r->path, "is gone and cannot be made again in \"%s\": %s", show_path(parent, shown),
-			       strerror(errno));
+		return restore_error(p, r->path, "is gone and cannot be made again in \"%s\": %s",
+				     show_path(parent, shown), strerror(errno));
 	return 0;
 }
 
-static int make_parents(const struct putter *p, const struct file_record *r)
+static int restore_make_parents(const struct putter *p, const struct file_record *r)
 {
 	char dir[PATH_MAX], shown[FILES_SHOWN];
 
-	while (brings_directories(r) && missing_parent(r->path, dir)) {
+	while (record_brings_directories(r) && restore_missing_parent(r->path, dir)) {
 		if (mkdir(dir, 0700) < 0)
-			return problem(p, r->path, "is gone and its directory \"%s\" cannot be made again: %s",
-				       show_path(dir, shown), strerror(errno));
-		caution(p, dir, "was gone and has been made again as a directory of mode 0700");
+			return restore_error(p, r->path, "is gone and its directory \"%s\" cannot be made again: %s",
+					     show_path(dir, shown), strerror(errno));
+		restore_warning(p, dir, "was gone and has been made again as a directory of mode 0700");
 	}
 	return 0;
 }
 
-static int recreate(const struct putter *p, const struct file_record *r, int copy)
+static int restore_recreate(const struct putter *p, const struct file_record *r, int copy)
 {
 	cleanup_target struct target t = { .pathfd = -1, .fd = -1 };
-	int rc = check_recreate(p, r);
+	int rc = restore_check_recreate(p, r);
 
 	if (rc < 0 || p->mode == PUT_CHECK)
 		return rc;
-	if (make_parents(p, r) < 0)
+	if (restore_make_parents(p, r) < 0)
 		return -1;
 	t.fd = open(r->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (t.fd < 0)
-		return problem(p, r->path, "is gone and cannot be made again: %s", strerror(errno));
+		return restore_error(p, r->path, "is gone and cannot be made again: %s", strerror(errno));
 	if (r->size > 0 && copy_back(copy, t.fd, (uint64_t)r->size, true) < 0) {
 		int saved = errno;
 
 		unlink(r->path);
-		return problem(p, r->path, "is gone and cannot be written again: %s", strerror(saved));
+		return restore_error(p, r->path, "is gone and cannot be written again: %s", strerror(saved));
 	}
 	t.mode_changed = true;
-	set_attributes(p, r, &t);
+	restore_set_attributes(p, r, &t);
 	if (r->class == FILE_CLOSED)
 		put_say(p, 'N', r->path, "%s", "");
 	else
-		caution(p, r->path, "was gone and has been made again with its content at the checkpoint");
+		restore_warning(p, r->path, "was gone and has been made again with its content at the checkpoint");
 	return 0;
 }
 
 /* ---- changed files ----------------------------------------------------- */
 
-static int put_copy(const struct putter *p, const struct file_record *r, struct target *t, int copy)
+static int restore_put_copy(const struct putter *p, const struct file_record *r, struct target *t, int copy)
 {
-	if (open_writing(p, r, t) < 0)
+	if (target_open_writing(p, r, t) < 0)
 		return -1;
 	if (p->mode == PUT_CHECK)
 		return 0;
 	if (copy_back(copy, t->fd, (uint64_t)r->size, t->readable) < 0)
-		return problem(p, r->path, "cannot be set back to its %lld bytes at the checkpoint: %s",
-			       (long long)r->size, strerror(errno));
-	set_attributes(p, r, t);
+		return restore_error(p, r->path, "cannot be set back to its %lld bytes at the checkpoint: %s",
+				     (long long)r->size, strerror(errno));
+	restore_set_attributes(p, r, t);
 	return 0;
 }
 
-static bool same_time(const struct timespec *a, const struct timespec *b)
+static bool same_timestamp(const struct timespec *a, const struct timespec *b)
 {
 	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
-static bool untouched(const struct file_record *r, const struct target *t)
+static bool target_is_untouched(const struct file_record *r, const struct target *t)
 {
-	return t->st.st_size == r->size && (uint64_t)t->st.st_ino == r->ino && same_time(&t->st.st_mtim, &r->mtime) &&
-	       same_time(&t->st.st_ctim, &r->ctime);
+	return t->st.st_size == r->size && (uint64_t)t->st.st_ino == r->ino &&
+	       same_timestamp(&t->st.st_mtim, &r->mtime) && same_timestamp(&t->st.st_ctim, &r->ctime);
 }
 
 /* Over the limit, no copy: good as long as nobody has touched it. */
-static int put_unsaved(const struct putter *p, const struct file_record *r, const struct target *t)
+static int restore_unsaved(const struct putter *p, const struct file_record *r, const struct target *t)
 {
-	if (untouched(r, t))
+	if (target_is_untouched(r, t))
 		return 0;
-	return problem(p, r->path,
-		       "was changed after the checkpoint (now %lld bytes, then %lld) and no copy was made of it, because it was over "
-		       "CheckpointFileLimit or not readable: cannot continue byte-identical",
-		       (long long)t->st.st_size, (long long)r->size);
+	return restore_error(
+		p, r->path,
+		"was changed after the checkpoint (now %lld bytes, then %lld) and no copy was made of it, because it was over "
+		"CheckpointFileLimit or not readable: cannot continue byte-identical",
+		(long long)t->st.st_size, (long long)r->size);
 }
 
 /* 1 the end of the recorded part is as it was, 0 it is not, -1 errno. */
-static int tail_fits(const struct file_record *r, struct target *t)
+static int target_tail_matches(const struct file_record *r, struct target *t)
 {
 	uint64_t edge = r->size < FILES_EDGE ? (uint64_t)r->size : FILES_EDGE;
 	char hex[SHA256_HEX];
 
 	if (t->st.st_size < r->size)
 		return 0;
-	if (open_reading(t) < 0)
+	if (target_open_reading(t) < 0)
 		return -1;
 	if (digest_range(t->fd, (uint64_t)r->size - edge, edge, hex) < 0)
 		return errno == ENODATA ? 0 : -1;
@@ -346,7 +350,7 @@ static int tail_fits(const struct file_record *r, struct target *t)
 }
 
 /* 1 the kept beginning differs, 0 it does not (or none is kept), -1 errno. */
-static int head_differs(const struct file_record *r, struct target *t, int copy)
+static int target_head_differs(const struct file_record *r, struct target *t, int copy)
 {
 	char was[SHA256_HEX], is[SHA256_HEX];
 
@@ -358,7 +362,7 @@ static int head_differs(const struct file_record *r, struct target *t, int copy)
 	return strcmp(was, is) != 0;
 }
 
-static int write_head(const struct file_record *r, int copy, int fd)
+static int restore_write_head(const struct file_record *r, int copy, int fd)
 {
 	cleanup_free char *buf = xmalloc((size_t)r->saved_size);
 	size_t n = (size_t)r->saved_size;
@@ -368,104 +372,106 @@ static int write_head(const struct file_record *r, int copy, int fd)
 	return write_all(fd, buf, n);
 }
 
-static int roll_back(const struct putter *p, const struct file_record *r, struct target *t, bool head, int copy)
+static int restore_truncate(const struct putter *p, const struct file_record *r, struct target *t, bool head, int copy)
 {
-	if (open_writing(p, r, t) < 0)
+	if (target_open_writing(p, r, t) < 0)
 		return -1;
 	if (p->mode == PUT_CHECK)
 		return 0;
 	if (t->st.st_size != r->size && ftruncate(t->fd, (off_t)r->size) < 0)
-		return problem(p, r->path, "cannot be truncated to its %lld bytes at the checkpoint: %s",
-			       (long long)r->size, strerror(errno));
-	if (head && write_head(r, copy, t->fd) < 0)
-		return problem(p, r->path, "cannot be set back at its beginning: %s", strerror(errno));
-	set_attributes(p, r, t);
+		return restore_error(p, r->path, "cannot be truncated to its %lld bytes at the checkpoint: %s",
+				     (long long)r->size, strerror(errno));
+	if (head && restore_write_head(r, copy, t->fd) < 0)
+		return restore_error(p, r->path, "cannot be set back at its beginning: %s", strerror(errno));
+	restore_set_attributes(p, r, t);
 	return 0;
 }
 
 /* A file that could not be read when it was recorded: the size is all there is. */
-static int put_by_size(const struct putter *p, const struct file_record *r, struct target *t)
+static int restore_by_size(const struct putter *p, const struct file_record *r, struct target *t)
 {
 	if (t->st.st_size < r->size)
-		return problem(p, r->path,
-			       "is now %lld bytes, it was %lld at the checkpoint: cannot continue byte-identical",
-			       (long long)t->st.st_size, (long long)r->size);
-	return t->st.st_size == r->size ? 0 : roll_back(p, r, t, false, -1);
+		return restore_error(p, r->path,
+				     "is now %lld bytes, it was %lld at the checkpoint: cannot continue byte-identical",
+				     (long long)t->st.st_size, (long long)r->size);
+	return t->st.st_size == r->size ? 0 : restore_truncate(p, r, t, false, -1);
 }
 
-static int put_append(const struct putter *p, const struct file_record *r, struct target *t, int copy)
+static int restore_append(const struct putter *p, const struct file_record *r, struct target *t, int copy)
 {
 	int fits, head;
 
 	if (!*r->tail)
-		return put_by_size(p, r, t);
-	fits = tail_fits(r, t);
+		return restore_by_size(p, r, t);
+	fits = target_tail_matches(r, t);
 	if (fits < 0 && errno == EACCES) {
-		caution(p, r->path, "may not be read by the job's user: only its size was checked");
-		return put_by_size(p, r, t);
+		restore_warning(p, r->path, "may not be read by the job's user: only its size was checked");
+		return restore_by_size(p, r, t);
 	}
-	if (fits == 0 && has_whole_copy(r) && *r->saved)
-		return put_copy(p, r, t, copy);
+	if (fits == 0 && record_has_whole_copy(r) && *r->saved)
+		return restore_put_copy(p, r, t, copy);
 	if (fits == 0)
-		return problem(p, r->path,
-			       "is now %lld bytes, it was %lld at the checkpoint: its content before the checkpoint was changed, "
-			       "cannot continue byte-identical",
-			       (long long)t->st.st_size, (long long)r->size);
-	head = fits < 0 ? -1 : head_differs(r, t, copy);
+		return restore_error(
+			p, r->path,
+			"is now %lld bytes, it was %lld at the checkpoint: its content before the checkpoint was changed, "
+			"cannot continue byte-identical",
+			(long long)t->st.st_size, (long long)r->size);
+	head = fits < 0 ? -1 : target_head_differs(r, t, copy);
 	if (head < 0)
-		return problem(p, r->path, "cannot be compared with its content at the checkpoint: %s", strerror(errno));
-	return t->st.st_size == r->size && !head ? 0 : roll_back(p, r, t, head > 0, copy);
+		return restore_error(p, r->path, "cannot be compared with its content at the checkpoint: %s",
+				     strerror(errno));
+	return t->st.st_size == r->size && !head ? 0 : restore_truncate(p, r, t, head > 0, copy);
 }
 
 /* Nobody had it open or mapped at the checkpoint, so its times tell whether it was changed afterwards. */
-static int put_closed(const struct putter *p, const struct file_record *r, struct target *t, int copy)
+static int restore_closed(const struct putter *p, const struct file_record *r, struct target *t, int copy)
 {
 	char hex[SHA256_HEX];
 
-	if (untouched(r, t))
+	if (target_is_untouched(r, t))
 		return 0;
-	if (t->st.st_size != r->size || open_reading(t) < 0 || digest_range(t->fd, 0, (uint64_t)r->size, hex) < 0 ||
-	    strcmp(hex, r->digest) != 0)
-		return put_copy(p, r, t, copy);
+	if (t->st.st_size != r->size || target_open_reading(t) < 0 ||
+	    digest_range(t->fd, 0, (uint64_t)r->size, hex) < 0 || strcmp(hex, r->digest) != 0)
+		return restore_put_copy(p, r, t, copy);
 	if (p->mode == PUT_APPLY)
-		set_attributes(p, r, t);
+		restore_set_attributes(p, r, t);
 	return 0;
 }
 
-static int put_file(const struct putter *p, const struct file_record *r, int copy)
+static int restore_file(const struct putter *p, const struct file_record *r, int copy)
 {
 	cleanup_target struct target t = { .pathfd = -1, .fd = -1 };
 
 	if (r->class == FILE_ABSENT)
 		return 0;
-	if (find_target(p, r, &t) < 0)
+	if (target_find(p, r, &t) < 0)
 		return -1;
 	if (t.pathfd < 0)
-		return recreate(p, r, copy);
+		return restore_recreate(p, r, copy);
 	if (r->class == FILE_APPEND)
-		return put_append(p, r, &t, copy);
-	if (r->class == FILE_CLOSED && has_whole_copy(r))
-		return put_closed(p, r, &t, copy);
+		return restore_append(p, r, &t, copy);
+	if (r->class == FILE_CLOSED && record_has_whole_copy(r))
+		return restore_closed(p, r, &t, copy);
 	/* Always compared in full: neither writes through a mapping nor those of one clock tick show in the file's
 	 * times. */
-	return has_whole_copy(r) ? put_copy(p, r, &t, copy) : put_unsaved(p, r, &t);
+	return record_has_whole_copy(r) ? restore_put_copy(p, r, &t, copy) : restore_unsaved(p, r, &t);
 }
 
-static int sync_file(const struct putter *p, const struct file_record *r)
+static int restore_sync_file(const struct putter *p, const struct file_record *r)
 {
 	cleanup_target struct target t = { .pathfd = -1, .fd = -1 };
 
 	/* The copy is durable with the epoch and will be put back, whatever the disk has lost. */
-	if (r->leased || r->class == FILE_ABSENT || (r->class != FILE_APPEND && has_whole_copy(r)))
+	if (r->leased || r->class == FILE_ABSENT || (r->class != FILE_APPEND && record_has_whole_copy(r)))
 		return 0;
 	t.pathfd = open(r->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	/* Removed meanwhile, or not ours to open: what a restore will say about that is better than a failed
 	 * checkpoint. */
 	if (t.pathfd < 0 || fstat(t.pathfd, &t.st) < 0 || !S_ISREG(t.st.st_mode) ||
-	    (open_reading(&t) < 0 && try_writing(&t) < 0))
+	    (target_open_reading(&t) < 0 && target_try_writing(&t) < 0))
 		return 0;
 	if (fsync(t.fd) < 0 && errno != EINVAL)
-		return problem(p, r->path, "cannot be written to the disk: %s", strerror(errno));
+		return restore_error(p, r->path, "cannot be written to the disk: %s", strerror(errno));
 	return 0;
 }
 
@@ -519,10 +525,10 @@ static void child(const struct putter *p, const struct file_record *r, int n, in
 	signal(SIGXFSZ, SIG_IGN);
 	for (int i = 0; i < n; i++) {
 		if (p->mode == PUT_SYNC)
-			sync_file(p, &r[i]);
+			restore_sync_file(p, &r[i]);
 		else if (p->mode == PUT_UNDO)
 			undo_file(p, &r[i]);
-		else if (put_file(p, &r[i], copies[i]) < 0 && p->mode == PUT_APPLY)
+		else if (restore_file(p, &r[i], copies[i]) < 0 && p->mode == PUT_APPLY)
 			break;
 	}
 	answer(p, 'K', "");
@@ -639,8 +645,8 @@ int put_batch(struct putter *p, const struct file_record *r, int n, int filesfd,
 	return 0;
 }
 
-static int run(enum put_mode mode, const json_t *records, int filesfd, const struct files_cred *cred, json_t *warnings,
-	       struct err *err)
+static int restore_run(enum put_mode mode, const json_t *records, int filesfd, const struct files_cred *cred,
+		       json_t *warnings, struct err *err)
 {
 	cleanup_free struct file_record *batch = xcalloc(PUT_BATCH, sizeof(*batch));
 	struct putter p = { .mode = mode, .cred = cred, .out = -1 };
@@ -671,15 +677,15 @@ static int run(enum put_mode mode, const json_t *records, int filesfd, const str
 
 int files_check(const json_t *records, int filesfd, const struct files_cred *cred, struct err *err)
 {
-	return run(PUT_CHECK, records, filesfd, cred, NULL, err);
+	return restore_run(PUT_CHECK, records, filesfd, cred, NULL, err);
 }
 
 int files_put_back(const json_t *records, int filesfd, const struct files_cred *cred, json_t *warnings, struct err *err)
 {
-	return run(PUT_APPLY, records, filesfd, cred, warnings, err);
+	return restore_run(PUT_APPLY, records, filesfd, cred, warnings, err);
 }
 
 int files_sync(const json_t *records, const struct files_cred *cred, struct err *err)
 {
-	return run(PUT_SYNC, records, -1, cred, NULL, err);
+	return restore_run(PUT_SYNC, records, -1, cred, NULL, err);
 }

@@ -15,7 +15,7 @@
 
 #define PLACE "/dev/shm/.deleted"
 
-static bool has_group(const struct files_cred *c, gid_t gid)
+static bool ghost_has_group(const struct files_cred *c, gid_t gid)
 {
 	bool found = gid == c->gid;
 
@@ -26,7 +26,7 @@ static bool has_group(const struct files_cred *c, gid_t gid)
 
 /* The nearest directory above the file that is still there, in which criu makes it. False: it is not on the file's file
  * system, so the file never had a name (memory). */
-static bool nearest_dir(int rootfd, char *path, const struct stat *file)
+static bool ghost_nearest_dir(int rootfd, char *path, const struct stat *file)
 {
 	struct stat st;
 	char *slash;
@@ -42,7 +42,7 @@ static bool nearest_dir(int rootfd, char *path, const struct stat *file)
 
 /* Not glibc's: where the kernel is asked for the real user, or glibc itself calculates, what the file system sees does
  * not count. */
-static bool may_write(int rootfd, const char *dir, const struct files_cred *cred)
+static bool ghost_may_write(int rootfd, const char *dir, const struct files_cred *cred)
 {
 	struct rights own;
 	bool may;
@@ -59,9 +59,9 @@ char *ghost_place(int rootfd, const char *was, const struct stat *st, const stru
 	cleanup_free char *dir = xstrdup(was);
 
 	if ((!S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode)) || path_is_packed(was, o->private_tmp) ||
-	    !nearest_dir(rootfd, dir, st))
+	    !ghost_nearest_dir(rootfd, dir, st))
 		return NULL;
-	if (st->st_uid == o->cred.uid && has_group(&o->cred, st->st_gid) && may_write(rootfd, dir, &o->cred))
+	if (st->st_uid == o->cred.uid && ghost_has_group(&o->cred, st->st_gid) && ghost_may_write(rootfd, dir, &o->cred))
 		return NULL;
 	/* criu makes a directory for the name of a file, but not for that of a directory. */
 	return xasprintf(PLACE ".%jx.%jx%c%.200s", (uintmax_t)st->st_dev, (uintmax_t)st->st_ino,

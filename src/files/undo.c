@@ -17,18 +17,18 @@
 
 #define WANTED (STATX_TYPE | STATX_UID | STATX_MTIME | STATX_BTIME)
 
-static bool since(const struct putter *p, const struct statx_timestamp *t)
+static bool undo_is_since(const struct putter *p, const struct statx_timestamp *t)
 {
 	return t->tv_sec * INT64_C(1000000) + t->tv_nsec / 1000 >= p->since;
 }
 
-static bool born_since(const struct putter *p, const struct statx *st)
+static bool undo_is_born_since(const struct putter *p, const struct statx *st)
 {
-	return (st->stx_mask & STATX_BTIME) && since(p, &st->stx_btime);
+	return (st->stx_mask & STATX_BTIME) && undo_is_since(p, &st->stx_btime);
 }
 
 /* Directories that came with the file, as far as nothing else is in them. */
-static void remove_directories(const struct putter *p, const char *path)
+static void undo_remove_directories(const struct putter *p, const char *path)
 {
 	char dir[PATH_MAX];
 	struct statx st;
@@ -38,7 +38,7 @@ static void remove_directories(const struct putter *p, const char *path)
 	while ((slash = strrchr(dir, '/')) && slash != dir) {
 		*slash = '\0';
 		if (statx(AT_FDCWD, dir, AT_SYMLINK_NOFOLLOW, WANTED, &st) < 0 || !S_ISDIR(st.stx_mode) ||
-		    st.stx_uid != p->cred->uid || !born_since(p, &st) || rmdir(dir) < 0)
+		    st.stx_uid != p->cred->uid || !undo_is_born_since(p, &st) || rmdir(dir) < 0)
 			return;
 	}
 }
@@ -50,9 +50,9 @@ void undo_file(const struct putter *p, const struct file_record *r)
 
 	if (statx(AT_FDCWD, r->path, AT_SYMLINK_NOFOLLOW, WANTED, &st) < 0 || !S_ISREG(st.stx_mode))
 		return;
-	came = st.stx_mask & STATX_BTIME ? born_since(p, &st) : r->class == FILE_ABSENT;
+	came = st.stx_mask & STATX_BTIME ? undo_is_born_since(p, &st) : r->class == FILE_ABSENT;
 	if (!came || st.stx_uid != p->cred->uid) {
-		if (came || since(p, &st.stx_mtime))
+		if (came || undo_is_since(p, &st.stx_mtime))
 			put_say(p, 'M', r->path, "%s", "");
 		return;
 	}
@@ -62,12 +62,12 @@ void undo_file(const struct putter *p, const struct file_record *r)
 		return;
 	}
 	put_say(p, 'R', r->path, "%s", "");
-	remove_directories(p, r->path);
+	undo_remove_directories(p, r->path);
 }
 
 /* ---- in the parent ----------------------------------------------------- */
 
-static void report(const struct put_outcome *o, unsigned epoch)
+static void undo_report(const struct put_outcome *o, unsigned epoch)
 {
 	if (o->removed.n)
 		add_warning(o->warnings, "removed %u %s that %s first written after epoch %u, first %s", o->removed.n,
@@ -85,7 +85,7 @@ static void report(const struct put_outcome *o, unsigned epoch)
 }
 
 /* The epoch's own record decides what becomes of a file that has one. */
-static bool select_path(const struct record_index *known, const char *path, struct file_record *r)
+static bool undo_select_path(const struct record_index *known, const char *path, struct file_record *r)
 {
 	const json_t *o = record_index_find(known, path);
 
@@ -97,8 +97,8 @@ static bool select_path(const struct record_index *known, const char *path, stru
 	return true;
 }
 
-static int undo(struct putter *p, const struct journal *j, const struct record_index *known, struct put_outcome *o,
-		struct err *err)
+static int undo_all(struct putter *p, const struct journal *j, const struct record_index *known, struct put_outcome *o,
+		    struct err *err)
 {
 	cleanup_free struct file_record *batch = xcalloc(PUT_BATCH, sizeof(*batch));
 
@@ -106,7 +106,7 @@ static int undo(struct putter *p, const struct journal *j, const struct record_i
 		int n = 0;
 
 		for (; i < j->n && n < PUT_BATCH; i++)
-			if (select_path(known, j->paths[i], &batch[n]))
+			if (undo_select_path(known, j->paths[i], &batch[n]))
 				n++;
 		if (n && put_batch(p, batch, n, -1, o, err) < 0)
 			return -1;
@@ -125,8 +125,8 @@ int files_undo_written(int jobfd, const struct files_undo *u, json_t *warnings, 
 	if (journal_read(&j, jobfd, u->private_tmp, err) < 0)
 		return -1;
 	record_index_make(&known, u->records);
-	rc = undo(&p, &j, &known, &o, err);
-	report(&o, u->epoch);
+	rc = undo_all(&p, &j, &known, &o, err);
+	undo_report(&o, u->epoch);
 	record_index_free(&known);
 	journal_free(&j);
 	return rc;

@@ -40,12 +40,12 @@ struct init {
 	int images, work;  /* -1 unless criu runs */
 	int64_t lease;     /* CLOCK_MONOTONIC ms by which the pod must be dead, 0 = no limit */
 	int64_t continued; /* when SIGCONT came last */
-	bool grace;        /* it has been given once more, see lease_over() */
+	bool grace;        /* it has been given once more, see init_lease_over() */
 	int hand;          /* 0 = none; closed once criu has it: its end of file tells that criu has ended */
 };
 
 /* A message that does not arrive is no error here: the agent is gone then, and end of file on the socket says so. */
-__attribute__((format(printf, 2, 3))) static void say(const struct init *in, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static void init_say(const struct init *in, const char *fmt, ...)
 {
 	char text[128];
 	va_list ap;
@@ -58,13 +58,13 @@ __attribute__((format(printf, 2, 3))) static void say(const struct init *in, con
 		;
 }
 
-__attribute__((noreturn)) static void fail(const struct init *in, const char *what)
+__attribute__((noreturn)) static void init_fail(const struct init *in, const char *what)
 {
-	say(in, "failed %s: %s", what, strerror(errno));
+	init_say(in, "failed %s: %s", what, strerror(errno));
 	exit(1);
 }
 
-static int64_t now_ms(void)
+static int64_t init_now_ms(void)
 {
 	struct timespec t;
 
@@ -72,7 +72,7 @@ static int64_t now_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static int number(const char *text)
+static int init_parse_number(const char *text)
 {
 	char *end;
 	long n = strtol(text, &end, 10);
@@ -85,22 +85,22 @@ static int number(const char *text)
 }
 
 /* criu forks restored processes under their old pids; its own must not take one of them before. */
-static void set_last_pid(const struct init *in, int last)
+static void init_set_last_pid(const struct init *in, int last)
 {
 	int fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
 
 	if (fd < 0 || dprintf(fd, "%d", last) < 0)
-		fail(in, "cannot write /proc/sys/kernel/ns_last_pid");
+		init_fail(in, "cannot write /proc/sys/kernel/ns_last_pid");
 	close(fd);
 }
 
-static void start_criu(struct init *in, char **argv)
+static void init_start_criu(struct init *in, char **argv)
 {
 	sigset_t none;
 
 	in->criu = fork();
 	if (in->criu < 0)
-		fail(in, "cannot fork criu");
+		init_fail(in, "cannot fork criu");
 	if (in->criu) {
 		if (in->hand)
 			close(in->hand);
@@ -109,15 +109,15 @@ static void start_criu(struct init *in, char **argv)
 	/* All came as numbers above 12, so no dup2 overwrites another. All else is close-on-exec. */
 	if (dup2(in->images, CRIU_IMAGES_FD) < 0 || dup2(in->work, CRIU_WORK_FD) < 0 ||
 	    (in->hand && dup2(in->hand, CRIU_HAND_FD) < 0))
-		fail(in, "cannot hand criu its directories");
+		init_fail(in, "cannot hand criu its directories");
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	execv(argv[0], argv);
-	fail(in, "cannot start criu");
+	init_fail(in, "cannot start criu");
 }
 
 /* Its first argument, which also a restored one has; 0 if it has ended. */
-static pid_t leaders_script(pid_t leader)
+static pid_t init_find_script(pid_t leader)
 {
 	char path[40], text[64];
 	const char *arg;
@@ -139,13 +139,13 @@ static pid_t leaders_script(pid_t leader)
 
 /* A stopped leader does not wait for the script; once that has ended, it has to. Not before: criu and scontrol suspend
  * stop it for a reason. */
-static void watch_script(struct init *in)
+static void init_watch_script(struct init *in)
 {
 	if (in->script_fd < 0 && in->script)
 		in->script_fd = pidfd_open(in->script, 0);
 }
 
-static void criu_ended(struct init *in, int status)
+static void init_criu_ended(struct init *in, int status)
 {
 	siginfo_t si;
 
@@ -154,24 +154,24 @@ static void criu_ended(struct init *in, int status)
 	close(in->work);
 	in->images = in->work = -1;
 	if (WIFSIGNALED(status)) {
-		say(in, "failed criu was killed by signal %d", WTERMSIG(status));
+		init_say(in, "failed criu was killed by signal %d", WTERMSIG(status));
 		exit(1);
 	}
 	if (WEXITSTATUS(status)) {
-		say(in, "failed criu exited with status %d", WEXITSTATUS(status));
+		init_say(in, "failed criu exited with status %d", WEXITSTATUS(status));
 		exit(1);
 	}
 	if (!in->leader_ended && waitid(P_PID, LEADER_PID, &si, WEXITED | WNOHANG | WNOWAIT)) {
-		say(in, "failed criu reported success, but the pod has no leader");
+		init_say(in, "failed criu reported success, but the pod has no leader");
 		exit(1);
 	}
-	in->script = leaders_script(LEADER_PID);
-	watch_script(in); /* an old stop is not told to a new parent */
-	say(in, "restored %d", LEADER_PID);
+	in->script = init_find_script(LEADER_PID);
+	init_watch_script(in); /* an old stop is not told to a new parent */
+	init_say(in, "restored %d", LEADER_PID);
 }
 
 /* True while the script runs on as our child, which it is if its leader was killed. */
-static bool script_left(const struct init *in)
+static bool init_script_runs(const struct init *in)
 {
 	siginfo_t si = { 0 };
 
@@ -180,22 +180,22 @@ static bool script_left(const struct init *in)
 
 /* The leader leaves the script to us to be reaped; that of an epoch by an older fsched does not, but ends as the script
  * did. */
-static void look_for_end(struct init *in)
+static void init_check_end(struct init *in)
 {
 	/* A restored script may be faster than criu's own end. */
 	if (!in->leader_ended || in->criu)
 		return;
-	if (!in->script_ended && WIFSIGNALED(in->leader_status) && script_left(in)) {
+	if (!in->script_ended && WIFSIGNALED(in->leader_status) && init_script_runs(in)) {
 		if (!in->alone)
-			say(in, "alone %d", WTERMSIG(in->leader_status));
+			init_say(in, "alone %d", WTERMSIG(in->leader_status));
 		in->alone = true;
 		return;
 	}
-	say(in, "exit %d", in->script_ended ? in->script_status : in->leader_status);
+	init_say(in, "exit %d", in->script_ended ? in->script_status : in->leader_status);
 	exit(0);
 }
 
-static void script_ended_unseen(struct init *in)
+static void init_script_ended(struct init *in)
 {
 	close(in->script_fd);
 	in->script_fd = -1;
@@ -203,7 +203,7 @@ static void script_ended_unseen(struct init *in)
 		kill(in->leader, SIGCONT);
 }
 
-static void reap(struct init *in)
+static void init_reap(struct init *in)
 {
 	int status;
 	pid_t pid;
@@ -211,9 +211,9 @@ static void reap(struct init *in)
 	while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0) {
 		if (WIFSTOPPED(status)) {
 			if (pid == in->leader)
-				watch_script(in);
+				init_watch_script(in);
 		} else if (pid == in->criu) {
-			criu_ended(in, status);
+			init_criu_ended(in, status);
 		} else if (pid == in->leader) {
 			in->leader_ended = true;
 			in->leader_status = status;
@@ -222,30 +222,30 @@ static void reap(struct init *in)
 			in->script_status = status;
 		}
 	}
-	look_for_end(in);
+	init_check_end(in);
 }
 
 /* The kernel gives a sender outside of the pod's PID namespace the pid 0. */
-static bool from_outside(const struct signalfd_siginfo *si)
+static bool init_is_from_outside(const struct signalfd_siginfo *si)
 {
 	return si->ssi_pid == 0 && (si->ssi_code == SI_USER || si->ssi_code == SI_TKILL || si->ssi_code == SI_QUEUE);
 }
 
-static void read_signal(struct init *in)
+static void init_read_signal(struct init *in)
 {
 	struct signalfd_siginfo si;
 
 	if (read(in->sigfd, &si, sizeof(si)) != sizeof(si))
 		return;
 	if (si.ssi_signo == SIGCONT)
-		in->continued = now_ms();
+		in->continued = init_now_ms();
 	if (si.ssi_signo == SIGCHLD)
-		reap(in);
-	else if (from_outside(&si))
-		say(in, "signal %u", si.ssi_signo);
+		init_reap(in);
+	else if (init_is_from_outside(&si))
+		init_say(in, "signal %u", si.ssi_signo);
 }
 
-static void read_ctl(struct init *in)
+static void init_read_ctl(struct init *in)
 {
 	char buf[64];
 	ssize_t n = recv(in->ctl, buf, sizeof(buf) - 1, MSG_DONTWAIT);
@@ -257,30 +257,30 @@ static void read_ctl(struct init *in)
 		return;
 	buf[n] = '\0';
 	if (sscanf(buf, "lease %d", &ms) == 1) {
-		in->lease = now_ms() + ms;
+		in->lease = init_now_ms() + ms;
 		in->grace = false;
 	}
 }
 
 /* Nobody has told us in time that the job is still ours: it may run on another node any moment, and here it ends now.
  * Only when everything had been stopped (scontrol suspend), us too, the agent gets a moment to find out. */
-static void lease_over(struct init *in)
+static void init_lease_over(struct init *in)
 {
 	sigset_t pending;
 
-	if (!in->grace && now_ms() - in->lease > LATE_MS &&
+	if (!in->grace && init_now_ms() - in->lease > LATE_MS &&
 	    (in->continued > in->lease || (sigpending(&pending) == 0 && sigismember(&pending, SIGCONT) == 1))) {
-		in->lease = now_ms() + GRACE_MS;
+		in->lease = init_now_ms() + GRACE_MS;
 		in->grace = true;
 		return;
 	}
-	say(in, "fenced");
+	init_say(in, "fenced");
 	exit(1);
 }
 
-static int time_left(const struct init *in)
+static int init_lease_left(const struct init *in)
 {
-	int64_t left = in->lease - now_ms();
+	int64_t left = in->lease - init_now_ms();
 
 	if (!in->lease)
 		return -1;
@@ -298,46 +298,46 @@ int main(int argc, char **argv)
 		fprintf(stderr, "fsched-init is started by fsched only\n");
 		return 2;
 	}
-	in.ctl = number(argv[2]);
+	in.ctl = init_parse_number(argv[2]);
 	fcntl(in.ctl, F_SETFD, FD_CLOEXEC);
 	signal(SIGCHLD, SIG_DFL); /* ignored, it would reap behind our back */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	in.sigfd = signalfd(-1, &all, SFD_CLOEXEC);
 	if (in.sigfd < 0)
-		fail(&in, "cannot make a signalfd");
-	say(&in, "up");
+		init_fail(&in, "cannot make a signalfd");
+	init_say(&in, "up");
 	if (restore) {
-		in.images = number(argv[3]);
-		in.work = number(argv[4]);
+		in.images = init_parse_number(argv[3]);
+		in.work = init_parse_number(argv[4]);
 		fcntl(in.images, F_SETFD, FD_CLOEXEC);
-		in.hand = number(argv[5]);
+		in.hand = init_parse_number(argv[5]);
 		fcntl(in.work, F_SETFD, FD_CLOEXEC);
 		if (in.hand)
 			fcntl(in.hand, F_SETFD, FD_CLOEXEC);
-		set_last_pid(&in, number(argv[6]));
-		start_criu(&in, argv + 8);
+		init_set_last_pid(&in, init_parse_number(argv[6]));
+		init_start_criu(&in, argv + 8);
 	} else {
-		in.leader = number(argv[3]);
-		in.script = number(argv[4]);
+		in.leader = init_parse_number(argv[3]);
+		in.script = init_parse_number(argv[4]);
 	}
 	p[0] = (struct pollfd){ in.sigfd, POLLIN, 0 };
 	p[1] = (struct pollfd){ in.ctl, POLLIN, 0 };
 	/* What ended before the signalfd existed. */
-	for (reap(&in);;) {
+	for (init_reap(&in);;) {
 		int n;
 
 		p[2] = (struct pollfd){ in.script_fd, POLLIN, 0 };
-		n = poll(p, 3, time_left(&in));
-		if (n == 0 && time_left(&in) == 0)
-			lease_over(&in);
+		n = poll(p, 3, init_lease_left(&in));
+		if (n == 0 && init_lease_left(&in) == 0)
+			init_lease_over(&in);
 		if (n <= 0)
 			continue;
 		if (p[0].revents)
-			read_signal(&in);
+			init_read_signal(&in);
 		if (p[1].revents)
-			read_ctl(&in);
+			init_read_ctl(&in);
 		if (p[2].revents)
-			script_ended_unseen(&in);
+			init_script_ended(&in);
 	}
 }

@@ -106,7 +106,7 @@ static const char *const of_itself[] = {
 	"auxv", "environ", "fd", "fdinfo", "io", "maps", "numa_maps", "smaps", "smaps_rollup",
 };
 
-static bool is_in(const char *const *list, size_t n, const char *name, size_t len)
+static bool kernel_files_list_has(const char *const *list, size_t n, const char *name, size_t len)
 {
 	for (size_t i = 0; i < n; i++)
 		if (strlen(list[i]) == len && !strncmp(list[i], name, len))
@@ -114,7 +114,7 @@ static bool is_in(const char *const *list, size_t n, const char *name, size_t le
 	return false;
 }
 
-static bool is_of_job(const struct kernel_file *f, long pid)
+static bool kernel_files_is_of_job(const struct kernel_file *f, long pid)
 {
 	for (size_t i = 0; i < f->n_pids; i++)
 		if (f->pids[i] == pid)
@@ -123,14 +123,14 @@ static bool is_of_job(const struct kernel_file *f, long pid)
 }
 
 /* rest: behind /proc/PID/. */
-static const char *process_file(const struct kernel_file *f, long pid, const char *rest)
+static const char *kernel_files_process(const struct kernel_file *f, long pid, const char *rest)
 {
 	const char *slash = strchr(rest, '/');
 	size_t len = strcspn(rest, "/");
 	char *end;
 	long tid;
 
-	if (!is_of_job(f, pid))
+	if (!kernel_files_is_of_job(f, pid))
 		return "it tells of a process that has ended or is not of the job";
 	/* criu 4.2 cuts the name of this one wrongly. */
 	if (!*rest)
@@ -139,16 +139,16 @@ static const char *process_file(const struct kernel_file *f, long pid, const cha
 		tid = strtol(rest + 5, &end, 10);
 		if (tid != pid || (*end && *end != '/'))
 			return "it tells of a thread; at a restart files are opened before there are threads";
-		return *end ? process_file(f, pid, end + 1) : NULL;
+		return *end ? kernel_files_process(f, pid, end + 1) : NULL;
 	}
-	if (is_in(of_any, ARRAY_SIZE(of_any), rest, len))
+	if (kernel_files_list_has(of_any, ARRAY_SIZE(of_any), rest, len))
 		return !slash || !strncmp(rest, "net/", 4) ? NULL : "at a restart it cannot be opened again";
-	if (slash || !is_in(of_itself, ARRAY_SIZE(of_itself), rest, len))
+	if (slash || !kernel_files_list_has(of_itself, ARRAY_SIZE(of_itself), rest, len))
 		return "at a restart the job's user could not open it again, or would get another one";
 	return f->holder == pid ? NULL : "only that process itself can open it again at a restart";
 }
 
-static const char *proc_file(const struct kernel_file *f)
+static const char *kernel_files_proc(const struct kernel_file *f)
 {
 	const char *rest;
 	char *end;
@@ -162,7 +162,7 @@ static const char *proc_file(const struct kernel_file *f)
 	if (!isdigit((unsigned char)*rest))
 		return NULL;
 	pid = strtol(rest, &end, 10);
-	return process_file(f, pid, *end ? end + 1 : end);
+	return kernel_files_process(f, pid, *end ? end + 1 : end);
 }
 
 const char *kernel_file_obstacle(const struct kernel_file *f, char *buf, size_t len)
@@ -170,7 +170,7 @@ const char *kernel_file_obstacle(const struct kernel_file *f, char *buf, size_t 
 	const char *why = NULL;
 
 	if (f->fs->class == PROC)
-		why = proc_file(f);
+		why = kernel_files_proc(f);
 	else if (f->fs->class == CLOSED || f->writes)
 		why = buf;
 	if (why != buf)

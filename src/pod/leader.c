@@ -17,7 +17,7 @@
 
 enum { EXIT_BROKEN = 125 };
 
-static unsigned number(const char *text)
+static unsigned leader_parse_number(const char *text)
 {
 	char *end;
 	unsigned long n = strtoul(text, &end, 10);
@@ -27,17 +27,17 @@ static unsigned number(const char *text)
 	return (unsigned)n;
 }
 
-static void become_user(char **ids, int n_groups)
+static void leader_become_user(char **ids, int n_groups)
 {
 	static gid_t groups[65536]; /* pages that are not written are not dumped */
-	uid_t uid = number(ids[0]);
-	gid_t gid = number(ids[1]);
+	uid_t uid = leader_parse_number(ids[0]);
+	gid_t gid = leader_parse_number(ids[1]);
 	int i;
 
 	if (n_groups > 65536)
 		_exit(EXIT_BROKEN);
 	for (i = 0; i < n_groups; i++)
-		groups[i] = number(ids[2 + i]);
+		groups[i] = leader_parse_number(ids[2 + i]);
 	if (setgroups((size_t)n_groups, groups) || setresgid(gid, gid, gid) || setresuid(uid, uid, uid))
 		_exit(EXIT_BROKEN);
 	/* A process that has changed its user is not dumpable; this one was exec'ed for the job and knows nothing of
@@ -46,7 +46,7 @@ static void become_user(char **ids, int n_groups)
 }
 
 /* Signals to the whole session or job are for the script to answer. Ignored rather than blocked: nothing queues up. */
-static void ignore_signals(void)
+static void leader_ignore_signals(void)
 {
 	sigset_t none;
 	int sig;
@@ -59,7 +59,7 @@ static void ignore_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-__attribute__((noreturn)) static void end_as(const siginfo_t *si)
+__attribute__((noreturn)) static void leader_end_as(const siginfo_t *si)
 {
 	if (si->si_code == CLD_EXITED)
 		_exit(si->si_status);
@@ -77,13 +77,13 @@ int main(int argc, char **argv)
 
 	if (argc < 4)
 		return EXIT_BROKEN;
-	ignore_signals();
-	script = (pid_t)number(argv[1]);
-	become_user(argv + 2, argc - 4);
+	leader_ignore_signals();
+	script = (pid_t)leader_parse_number(argv[1]);
+	leader_become_user(argv + 2, argc - 4);
 	for (;;) {
 		if (waitid(P_ALL, 0, &si, WEXITED | WNOWAIT) == 0) {
 			if (si.si_pid == script)
-				end_as(&si);
+				leader_end_as(&si);
 			waitpid(si.si_pid, NULL, 0);
 		} else if (errno != EINTR) {
 			_exit(EXIT_BROKEN);

@@ -34,7 +34,7 @@ static char *unescape(char *text)
 	return text;
 }
 
-static void add_line(struct mount_table *t, const char *line)
+static void mount_table_add_line(struct mount_table *t, const char *line)
 {
 	const char *dash = strstr(line, " - ");
 	char type[64];
@@ -63,7 +63,7 @@ struct mount_table *mount_table_read(pid_t pid, struct err *err)
 	}
 	t = xcalloc(1, sizeof(*t));
 	for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
-		add_line(t, line);
+		mount_table_add_line(t, line);
 	free(text);
 	return t;
 }

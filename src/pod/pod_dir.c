@@ -13,7 +13,7 @@
 #include "base/util.h"
 
 /* Opens the directory name below dirfd, making it if it is missing, and gives it owner root and mode. */
-static int own_directory(int dirfd, const char *name, const char *shown, mode_t mode, struct err *err)
+static int pod_dir_own(int dirfd, const char *name, const char *shown, mode_t mode, struct err *err)
 {
 	cleanup_close int fd = -1;
 	struct stat st;
@@ -33,7 +33,7 @@ static int own_directory(int dirfd, const char *name, const char *shown, mode_t 
 }
 
 /* Whoever can rename in the directory above could put another one in the pod's place. */
-static int check_parent(const char *parent, struct err *err)
+static int pod_dir_check_parent(const char *parent, struct err *err)
 {
 	struct stat st;
 
@@ -61,13 +61,13 @@ int pod_prepare(const struct pod_spec *spec, struct err *err)
 	slash[slash == parent] = '\0';
 	if (mkdir_parents(parent, 0755))
 		return err_sys(err, errno, "cannot make %s for the pod", parent);
-	if (check_parent(parent, err))
+	if (pod_dir_check_parent(parent, err))
 		return -1;
-	dir = own_directory(AT_FDCWD, spec->dir, spec->dir, 0700, err);
+	dir = pod_dir_own(AT_FDCWD, spec->dir, spec->dir, 0700, err);
 	if (dir < 0)
 		return -1;
 	snprintf(shown, sizeof(shown), "%s/tmp", spec->dir);
-	tmp = own_directory(dir, "tmp", shown, 01777, err);
+	tmp = pod_dir_own(dir, "tmp", shown, 01777, err);
 	return tmp < 0 ? -1 : 0;
 }
 
@@ -87,7 +87,7 @@ void pod_cleanup(const char *dir)
 		remove_tree_at(fd, slash + 1);
 }
 
-static bool below(const char *path, const char *dir)
+static bool pod_dir_is_below(const char *path, const char *dir)
 {
 	size_t n = strlen(dir);
 
@@ -95,7 +95,7 @@ static bool below(const char *path, const char *dir)
 }
 
 /* Removes empty, "." and ".." components, in place, without looking at the file system. */
-static void normalize(char *path)
+static void pod_dir_normalize(char *path)
 {
 	char *in = path, *out = path, *end;
 
@@ -133,8 +133,8 @@ static bool hidden_by_tmp(const char *path, const char *tmp)
 		*slash = '\0';
 	}
 	snprintf(text, sizeof(text), "%s", path);
-	normalize(text);
-	return below(text, "/tmp") || below(real, "/tmp") || below(real, tmp);
+	pod_dir_normalize(text);
+	return pod_dir_is_below(text, "/tmp") || pod_dir_is_below(real, "/tmp") || pod_dir_is_below(real, tmp);
 }
 
 bool pod_tmp_conflict(const char *const paths[])

@@ -11,7 +11,7 @@
 /* fsched-init restore CTLFD IMAGESFD WORKFD HANDFD LASTPID -- CRIU… : the fixed part. */
 enum { INIT_ARGS = 8, FDS = 4 };
 
-static char **init_argv(const struct pod_restore *r, const int *fds)
+static char **pod_restore_init_argv(const struct pod_restore *r, const int *fds)
 {
 	char **v;
 	int i, n = 0;
@@ -30,7 +30,7 @@ static char **init_argv(const struct pod_restore *r, const int *fds)
 	return v;
 }
 
-static int run_init(const struct pod_spec *spec, const struct pod_restore *r, struct err *err)
+static int pod_restore_run_init(const struct pod_spec *spec, const struct pod_restore *r, struct err *err)
 {
 	const int given[FDS] = { r->ctl, r->images_fd, r->work_fd, r->hand };
 	char path[4200];
@@ -49,7 +49,7 @@ static int run_init(const struct pod_spec *spec, const struct pod_restore *r, st
 	}
 	snprintf(path, sizeof(path), "%s/fsched-init", spec->libexec);
 	/* The arguments live until exec; on failure the process ends. */
-	pod_exec(path, init_argv(r, fds), r->envp, fds, n, err);
+	pod_exec(path, pod_restore_init_argv(r, fds), r->envp, fds, n, err);
 	return -1;
 }
 
@@ -72,7 +72,7 @@ int pod_restore(const struct pod_spec *spec, const struct pod_restore *r, struct
 	if (pod->init < 0)
 		return -1;
 	if (pod->init == 0) {
-		run_init(spec, r, &failure);
+		pod_restore_run_init(spec, r, &failure);
 		report_send(theirs, REPORT_ERROR, &failure);
 		_exit(1);
 	}

@@ -25,7 +25,7 @@ int preflight_inner(const struct scan *s, pid_t pid)
 }
 
 /* What the processes are comes first: what a debugger has open says less than that there is one. */
-static int check_processes(struct scan *s, struct err *err)
+static int preflight_processes(struct scan *s, struct err *err)
 {
 	const struct preflight_job *job = s->job;
 
@@ -47,7 +47,7 @@ int preflight(const struct preflight_job *job, struct err *err)
 	if (proc < 0)
 		return err_sys(err, errno, "cannot open /proc");
 	s.access = access_list_new();
-	rc = preflight_find_leader(&s, err) || check_processes(&s, err) ? -1 : 0;
+	rc = preflight_find_leader(&s, err) || preflight_processes(&s, err) ? -1 : 0;
 	if (rc == 0)
 		rc = preflight_tcp(&s, err) || preflight_access(&s, err) || preflight_confined(&s, err) ? -1 : 0;
 	access_list_free(s.access);

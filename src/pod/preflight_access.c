@@ -59,7 +59,7 @@ void access_list_free(struct access_list *l)
 }
 
 /* FNV-1a */
-static size_t hash(const char *path, unsigned mode)
+static size_t access_list_hash(const char *path, unsigned mode)
 {
 	uint64_t h = 0xcbf29ce484222325u ^ mode;
 
@@ -68,16 +68,16 @@ static size_t hash(const char *path, unsigned mode)
 	return (size_t)(h ^ h >> 32);
 }
 
-static size_t *slot(const struct access_list *l, const char *path, unsigned mode)
+static size_t *access_list_slot(const struct access_list *l, const char *path, unsigned mode)
 {
-	size_t i = hash(path, mode) & (l->n_slots - 1);
+	size_t i = access_list_hash(path, mode) & (l->n_slots - 1);
 
 	while (l->slots[i] && (l->v[l->slots[i] - 1].mode != mode || strcmp(l->v[l->slots[i] - 1].path, path)))
 		i = (i + 1) & (l->n_slots - 1);
 	return &l->slots[i];
 }
 
-static void grow(struct access_list *l)
+static void access_list_grow(struct access_list *l)
 {
 	l->room = l->room ? 2 * l->room : 256;
 	l->v = xrealloc(l->v, l->room * sizeof(*l->v));
@@ -85,7 +85,7 @@ static void grow(struct access_list *l)
 	free(l->slots);
 	l->slots = xcalloc(l->n_slots, sizeof(*l->slots));
 	for (size_t i = 0; i < l->n; i++)
-		*slot(l, l->v[i].path, l->v[i].mode) = i + 1;
+		*access_list_slot(l, l->v[i].path, l->v[i].mode) = i + 1;
 }
 
 void access_list_add(struct access_list *l, const struct open_file *f, const struct statx *st)
@@ -98,8 +98,8 @@ void access_list_add(struct access_list *l, const struct open_file *f, const str
 	if (!S_ISREG(st->stx_mode) && !S_ISDIR(st->stx_mode) && !S_ISFIFO(st->stx_mode) && !S_ISCHR(st->stx_mode))
 		return;
 	if (l->n == l->room)
-		grow(l);
-	at = slot(l, f->path, mode);
+		access_list_grow(l);
+	at = access_list_slot(l, f->path, mode);
 	if (*at)
 		return;
 	w = &l->v[l->n++];
@@ -110,7 +110,7 @@ void access_list_add(struct access_list *l, const struct open_file *f, const str
 
 /* ---- the process that asks, with the user's rights --------------------- */
 
-static int ask(const struct wanted *w, uid_t uid)
+static int access_ask(const struct wanted *w, uid_t uid)
 {
 	struct statx st;
 	int why;
@@ -130,7 +130,7 @@ static int ask(const struct wanted *w, uid_t uid)
 	return -why;
 }
 
-static void ask_all(const struct scan *s, pid_t parent, int mntns, int *answers)
+static void access_ask_all(const struct scan *s, pid_t parent, int mntns, int *answers)
 {
 	const struct preflight_job *job = s->job;
 
@@ -141,12 +141,12 @@ static void ask_all(const struct scan *s, pid_t parent, int mntns, int *answers)
 	if (getppid() != parent)
 		_exit(1);
 	for (size_t i = 0; i < s->access->n; i++)
-		answers[i] = ask(&s->access->v[i], job->uid);
+		answers[i] = access_ask(&s->access->v[i], job->uid);
 	_exit(0);
 }
 
 /* 0: it has ended, whatever it has said. */
-static int run(const struct scan *s, int mntns, int *answers, struct err *err)
+static int access_run_asker(const struct scan *s, int mntns, int *answers, struct err *err)
 {
 	const pid_t parent = getpid(), pid = fork();
 	struct pollfd p = { -1, POLLIN, 0 };
@@ -155,7 +155,7 @@ static int run(const struct scan *s, int mntns, int *answers, struct err *err)
 	if (pid < 0)
 		return err_sys(err, errno, "cannot start a process that looks at the job's files");
 	if (pid == 0)
-		ask_all(s, parent, mntns, answers);
+		access_ask_all(s, parent, mntns, answers);
 	p.fd = pidfd_open(pid, 0);
 	do
 		got = poll(&p, 1, ANSWER_MAX_MS);
@@ -170,7 +170,7 @@ static int run(const struct scan *s, int mntns, int *answers, struct err *err)
 
 /* ---- verdicts ----------------------------------------------------------- */
 
-static size_t first_open(const int *answers, size_t n)
+static size_t access_first_unanswered(const int *answers, size_t n)
 {
 	size_t i = 0;
 
@@ -179,7 +179,7 @@ static size_t first_open(const int *answers, size_t n)
 	return i;
 }
 
-static int refuse(const struct scan *s, const struct wanted *w, int num, struct err *err)
+static int access_refuse(const struct scan *s, const struct wanted *w, int num, struct err *err)
 {
 	char what[512], clean[256];
 
@@ -194,29 +194,31 @@ static int refuse(const struct scan *s, const struct wanted *w, int num, struct 
 						 : "give the user the right to it, or close it, and try again");
 }
 
-static int judge(const struct scan *s, const int *answers, struct err *err)
+static int access_verdict(const struct scan *s, const int *answers, struct err *err)
 {
 	for (size_t i = 0; i < s->access->n; i++)
 		if (answers[i] != CAN_BE_OPENED)
-			return refuse(s, &s->access->v[i], -answers[i], err);
+			return access_refuse(s, &s->access->v[i], -answers[i], err);
 	return 0;
 }
 
-static int ask_until_answered(const struct scan *s, int mntns, int *answers, struct err *err)
+static int access_ask_until_answered(const struct scan *s, int mntns, int *answers, struct err *err)
 {
 	const size_t n = s->access->n;
 
-	for (int i = 0; i < TRIES && first_open(answers, n) < n; i++)
-		if (run(s, mntns, answers, err)) {
-			size_t at = first_open(answers, n);
+	for (int i = 0; i < TRIES && access_first_unanswered(answers, n) < n; i++)
+		if (access_run_asker(s, mntns, answers, err)) {
+			size_t at = access_first_unanswered(answers, n);
 
-			return at < n && err && err->num == ETIMEDOUT ? refuse(s, &s->access->v[at], ETIMEDOUT, err) : -1;
+			return at < n && err && err->num == ETIMEDOUT
+				       ? access_refuse(s, &s->access->v[at], ETIMEDOUT, err)
+				       : -1;
 		}
-	if (first_open(answers, n) < n)
+	if (access_first_unanswered(answers, n) < n)
 		return err_set(err, 0,
 			       "cannot find out whether the job's files can be opened again at a restart: the process that looks "
 			       "at them is killed again and again; try again");
-	return judge(s, answers, err);
+	return access_verdict(s, answers, err);
 }
 
 int preflight_access(const struct scan *s, struct err *err)
@@ -230,7 +232,7 @@ int preflight_access(const struct scan *s, struct err *err)
 	answers = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (answers == MAP_FAILED)
 		return err_sys(err, errno, "cannot allocate memory");
-	rc = ask_until_answered(s, mntns, answers, err);
+	rc = access_ask_until_answered(s, mntns, answers, err);
 	munmap(answers, size);
 	return rc;
 }

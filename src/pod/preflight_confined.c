@@ -38,7 +38,7 @@ static bool kernel_has_landlock(void)
 	       (errno != ENOSYS && errno != EOPNOTSUPP);
 }
 
-static enum verdict ask_thread(const struct suspect *t, struct err *err)
+static enum verdict confined_ask_thread(const struct suspect *t, struct err *err)
 {
 	const long args[6] = { LEADER_PID, LEADER_PID, KCMP_VM, 0, 0 };
 	long result = 0;
@@ -62,7 +62,7 @@ static enum verdict ask_thread(const struct suspect *t, struct err *err)
 	return rc || result ? UNCLEAR : FREE;
 }
 
-static bool stands(const struct mem_stop *stop, pid_t tid)
+static bool confined_is_stopped(const struct mem_stop *stop, pid_t tid)
 {
 	for (size_t i = 0; i < stop->n; i++)
 		if (stop->tids[i] == tid)
@@ -71,7 +71,7 @@ static bool stands(const struct mem_stop *stop, pid_t tid)
 }
 
 /* Threads that the process has made since have what their makers have. */
-static enum verdict ask_process(const struct suspect *t, size_t n, struct err *err)
+static enum verdict confined_ask_process(const struct suspect *t, size_t n, struct err *err)
 {
 	enum verdict v = FREE;
 	struct mem_stop stop = { 0 };
@@ -81,23 +81,23 @@ static enum verdict ask_process(const struct suspect *t, size_t n, struct err *e
 		n = 0;
 	}
 	for (size_t i = 0; i < n && v == FREE; i++)
-		if (stands(&stop, t[i].tid))
-			v = ask_thread(&t[i], err);
+		if (confined_is_stopped(&stop, t[i].tid))
+			v = confined_ask_thread(&t[i], err);
 	mem_stop_end(&stop);
 	return v;
 }
 
-static enum verdict ask_until_clear(const struct suspect *t, size_t n, struct err *err)
+static enum verdict confined_ask_until_clear(const struct suspect *t, size_t n, struct err *err)
 {
 	enum verdict v = UNCLEAR;
 
 	for (int i = 0; i < TRIES && v == UNCLEAR; i++)
-		v = ask_process(t, n, err);
+		v = confined_ask_process(t, n, err);
 	return v;
 }
 
 /* Else everybody would be refused the comparison. */
-static int check_leader(const struct scan *s, struct err *err)
+static int confined_check_leader(const struct scan *s, struct err *err)
 {
 	char name[32];
 	struct stat st;
@@ -112,7 +112,8 @@ static int check_leader(const struct scan *s, struct err *err)
 				"tell the administrator");
 }
 
-static int judge(const struct scan *s, const struct suspect *t, enum verdict v, const struct err *why, struct err *err)
+static int confined_verdict(const struct scan *s, const struct suspect *t, enum verdict v, const struct err *why,
+			    struct err *err)
 {
 	char what[256];
 
@@ -134,7 +135,7 @@ int preflight_confined(const struct scan *s, struct err *err)
 
 	if (!s->n_suspects || s->job->hands_off || !kernel_has_landlock())
 		return 0;
-	if (check_leader(s, err))
+	if (confined_check_leader(s, err))
 		return -1;
 	for (size_t i = 0; i < s->n_suspects; i += n) {
 		const struct suspect *t = &s->suspects[i];
@@ -142,7 +143,7 @@ int preflight_confined(const struct scan *s, struct err *err)
 
 		for (n = 1; i + n < s->n_suspects && t[n].pid == t->pid; n++)
 			;
-		if (judge(s, t, ask_until_clear(t, n, &why), &why, err))
+		if (confined_verdict(s, t, confined_ask_until_clear(t, n, &why), &why, err))
 			return -1;
 	}
 	return 0;

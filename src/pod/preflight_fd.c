@@ -55,7 +55,7 @@ const char *preflight_known_object(const char *link)
 }
 
 /* Character devices whose state is in the kernel's generic code and known to criu. */
-static bool harmless_device(unsigned maj, unsigned min)
+static bool is_harmless_device(unsigned maj, unsigned min)
 {
 	switch (maj) {
 	case 1: /* null, zero, full, random, urandom, kmsg */
@@ -67,7 +67,7 @@ static bool harmless_device(unsigned maj, unsigned min)
 	}
 }
 
-static void remember_socket(struct scan *s, pid_t pid, unsigned long inode)
+static void fd_remember_socket(struct scan *s, pid_t pid, unsigned long inode)
 {
 	if (s->n_sockets == s->room)
 		s->sockets = xrealloc(s->sockets, (size_t)(s->room = s->room ? 2 * s->room : 64) * sizeof(*s->sockets));
@@ -82,7 +82,7 @@ static bool is_terminal(const struct statx *st)
 }
 
 /* Packets in a pipe have no limits in criu's images. */
-static int check_pipe(const struct scan *s, pid_t pid, const char *name, struct err *err)
+static int fd_check_pipe(const struct scan *s, pid_t pid, const char *name, struct err *err)
 {
 	cleanup_free char *info = NULL;
 	char path[64], what[128];
@@ -98,7 +98,7 @@ static int check_pipe(const struct scan *s, pid_t pid, const char *name, struct 
 	return preflight_refuse(s, pid, err, what, "close it and try again");
 }
 
-static int check_named(struct scan *s, pid_t pid, int dirfd, const char *name, const char *link, struct err *err)
+static int fd_check_named(struct scan *s, pid_t pid, int dirfd, const char *name, const char *link, struct err *err)
 {
 	char what[256], clean[160], as[32];
 	struct open_file f = { .pid = pid, .as = as, .path = link, .own = true, .dirfd = dirfd, .name = name };
@@ -108,7 +108,7 @@ static int check_named(struct scan *s, pid_t pid, int dirfd, const char *name, c
 	/* DONT_SYNC: a file server that hangs must not hang the worker. */
 	if (statx(dirfd, name, AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &st))
 		return 0;
-	if (S_ISBLK(st.stx_mode) || (S_ISCHR(st.stx_mode) && !harmless_device(st.stx_rdev_major, st.stx_rdev_minor))) {
+	if (S_ISBLK(st.stx_mode) || (S_ISCHR(st.stx_mode) && !is_harmless_device(st.stx_rdev_major, st.stx_rdev_minor))) {
 		snprintf(what, sizeof(what), "has the device %s open as descriptor %s",
 			 printable(link, clean, sizeof(clean)), name);
 		return preflight_refuse(s, pid, err, what, "");
@@ -121,7 +121,7 @@ static int check_named(struct scan *s, pid_t pid, int dirfd, const char *name, c
 	return preflight_file(s, &f, &st, err);
 }
 
-static int check_fd(struct scan *s, pid_t pid, int dirfd, const char *name, struct err *err)
+static int fd_check(struct scan *s, pid_t pid, int dirfd, const char *name, struct err *err)
 {
 	char link[4096], what[128];
 	unsigned long inode;
@@ -132,7 +132,7 @@ static int check_fd(struct scan *s, pid_t pid, int dirfd, const char *name, stru
 		return 0;
 	link[n] = '\0';
 	if (sscanf(link, "socket:[%lu]", &inode) == 1) {
-		remember_socket(s, pid, inode);
+		fd_remember_socket(s, pid, inode);
 		return 0;
 	}
 	known = preflight_known_object(link);
@@ -141,11 +141,11 @@ static int check_fd(struct scan *s, pid_t pid, int dirfd, const char *name, stru
 		return preflight_refuse(s, pid, err, what, "");
 	}
 	if (!strncmp(link, "pipe:", 5))
-		return check_pipe(s, pid, name, err);
-	return link[0] == '/' ? check_named(s, pid, dirfd, name, link, err) : 0;
+		return fd_check_pipe(s, pid, name, err);
+	return link[0] == '/' ? fd_check_named(s, pid, dirfd, name, link, err) : 0;
 }
 
-static long descriptor_limit(const struct scan *s, pid_t pid)
+static long fd_limit(const struct scan *s, pid_t pid)
 {
 	cleanup_free char *limits = NULL;
 	char path[64];
@@ -161,7 +161,7 @@ static long descriptor_limit(const struct scan *s, pid_t pid)
 
 int preflight_fds(struct scan *s, pid_t pid, struct err *err)
 {
-	const long limit = descriptor_limit(s, pid);
+	const long limit = fd_limit(s, pid);
 	cleanup_dir DIR *d = NULL;
 	const struct dirent *e;
 	char path[64], what[128];
@@ -172,7 +172,7 @@ int preflight_fds(struct scan *s, pid_t pid, struct err *err)
 	d = dir_open_at(s->proc, path);
 	while (d && (more = dir_next(d, &e)) > 0) {
 		used += atol(e->d_name) < limit;
-		if (check_fd(s, pid, dirfd(d), e->d_name, err))
+		if (fd_check(s, pid, dirfd(d), e->d_name, err))
 			return -1;
 	}
 	if (more < 0 || (!d && errno != ENOENT && errno != ESRCH))

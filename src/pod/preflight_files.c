@@ -22,7 +22,7 @@ int preflight_mode(int dirfd, const char *name)
 
 /* The kernel's own file systems have device numbers with major 0, each its own: one question per file system, none to a
  * disk. */
-static const struct kernel_fs *fs_of(struct scan *s, const struct open_file *f, const struct statx *st)
+static const struct kernel_fs *preflight_fs_of(struct scan *s, const struct open_file *f, const struct statx *st)
 {
 	const uint64_t number = makedev(st->stx_dev_major, st->stx_dev_minor);
 	cleanup_close int fd = -1;
@@ -43,7 +43,7 @@ static const struct kernel_fs *fs_of(struct scan *s, const struct open_file *f, 
 	return fs;
 }
 
-static void find_pod_proc(struct scan *s)
+static void preflight_find_pod_proc(struct scan *s)
 {
 	char path[64];
 	struct stat st;
@@ -54,7 +54,7 @@ static void find_pod_proc(struct scan *s)
 }
 
 /* A name in /proc may stand for another process by now. */
-static bool is_still_there(const struct scan *s, const struct open_file *f, const struct statx *st)
+static bool preflight_file_is_there(const struct scan *s, const struct open_file *f, const struct statx *st)
 {
 	cleanup_free char *path = xasprintf("%d/root%s", s->job->init, f->path);
 	struct stat now;
@@ -62,8 +62,8 @@ static bool is_still_there(const struct scan *s, const struct open_file *f, cons
 	return fstatat(s->proc, path, &now, 0) == 0 && now.st_ino == st->stx_ino;
 }
 
-static const char *obstacle(struct scan *s, const struct open_file *f, const struct kernel_fs *fs,
-			    const struct statx *st, char *buf, size_t len)
+static const char *preflight_file_obstacle(struct scan *s, const struct open_file *f, const struct kernel_fs *fs,
+					   const struct statx *st, char *buf, size_t len)
 {
 	struct kernel_file k = {
 		.fs = fs,
@@ -76,20 +76,20 @@ static const char *obstacle(struct scan *s, const struct open_file *f, const str
 	const char *why;
 
 	if (kernel_fs_is_proc(fs)) {
-		find_pod_proc(s);
+		preflight_find_pod_proc(s);
 		k.other_proc = makedev(st->stx_dev_major, st->stx_dev_minor) != s->pod_proc;
 	}
 	why = kernel_file_obstacle(&k, buf, len);
-	if (!why && kernel_fs_is_proc(fs) && !is_still_there(s, f, st))
+	if (!why && kernel_fs_is_proc(fs) && !preflight_file_is_there(s, f, st))
 		why = "it tells of a process or thread that has ended";
 	return why;
 }
 
 int preflight_file(struct scan *s, const struct open_file *f, const struct statx *st, struct err *err)
 {
-	const struct kernel_fs *fs = fs_of(s, f, st);
+	const struct kernel_fs *fs = preflight_fs_of(s, f, st);
 	char what[512], buf[96], clean[256];
-	const char *why = fs ? obstacle(s, f, fs, st, buf, sizeof(buf)) : NULL;
+	const char *why = fs ? preflight_file_obstacle(s, f, fs, st, buf, sizeof(buf)) : NULL;
 
 	if (why) {
 		snprintf(what, sizeof(what), "has %s open as %s (%s)", printable(f->path, clean, sizeof(clean)), f->as,

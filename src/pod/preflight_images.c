@@ -45,7 +45,7 @@ static int compare_held(const void *a, const void *b)
 
 /* ---- descriptors ---------------------------------------------------------- */
 
-static int add_descriptor(void *arg, const uint8_t *msg, size_t len)
+static int images_add_descriptor(void *arg, const uint8_t *msg, size_t len)
 {
 	struct files *f = arg;
 	FdinfoEntry *e = fdinfo_entry__unpack(NULL, len, msg);
@@ -59,7 +59,7 @@ static int add_descriptor(void *arg, const uint8_t *msg, size_t len)
 	return 0;
 }
 
-static int take_files_id(void *arg, const uint8_t *msg, size_t len)
+static int images_take_files_id(void *arg, const uint8_t *msg, size_t len)
 {
 	TaskKobjIds *e = task_kobj_ids__unpack(NULL, len, msg);
 
@@ -71,22 +71,22 @@ static int take_files_id(void *arg, const uint8_t *msg, size_t len)
 }
 
 /* A zombie has no images of its descriptors. */
-static int read_descriptors(struct files *f, int dirfd, int pid)
+static int images_read_descriptors(struct files *f, int dirfd, int pid)
 {
 	char name[64];
 	uint32_t id = 0;
 
 	snprintf(name, sizeof(name), "ids-%d.img", pid);
-	if (criu_image_each(dirfd, name, IDS_MAGIC, take_files_id, &id))
+	if (criu_image_each(dirfd, name, IDS_MAGIC, images_take_files_id, &id))
 		return errno == ENOENT ? 0 : err_sys(f->err, errno, "cannot read image %s", name);
 	f->pid = pid;
 	snprintf(name, sizeof(name), "fdinfo-%u.img", id);
-	if (criu_image_each(dirfd, name, FDINFO_MAGIC, add_descriptor, f) && errno != ENOENT)
+	if (criu_image_each(dirfd, name, FDINFO_MAGIC, images_add_descriptor, f) && errno != ENOENT)
 		return err_sys(f->err, errno, "cannot read image %s", name);
 	return 0;
 }
 
-static int read_processes(struct files *f, int dirfd)
+static int images_read_processes(struct files *f, int dirfd)
 {
 	cleanup_dir DIR *d = dir_open_at(dirfd, ".");
 	const struct dirent *e;
@@ -101,7 +101,7 @@ static int read_processes(struct files *f, int dirfd)
 			continue;
 		f->pids = xrealloc(f->pids, (f->n_pids + 1) * sizeof(*f->pids));
 		f->pids[f->n_pids++] = pid;
-		if (read_descriptors(f, dirfd, pid))
+		if (images_read_descriptors(f, dirfd, pid))
 			return -1;
 	}
 	if (f->n_held)
@@ -111,7 +111,7 @@ static int read_processes(struct files *f, int dirfd)
 
 /* ---- files ---------------------------------------------------------------- */
 
-static int refuse(const struct files *f, const struct held *h, const char *path, const char *why)
+static int images_refuse(const struct files *f, const struct held *h, const char *path, const char *why)
 {
 	char clean[256], as[64];
 
@@ -122,17 +122,17 @@ static int refuse(const struct files *f, const struct held *h, const char *path,
 		       h ? as : "a process has it mapped, or as its working or root directory");
 }
 
-static int check_held(const struct files *f, struct kernel_file *k, const struct held *h)
+static int images_check_held(const struct files *f, struct kernel_file *k, const struct held *h)
 {
 	char buf[96];
 	const char *why;
 
 	k->holder = h ? h->pid : 0;
 	why = kernel_file_obstacle(k, buf, sizeof(buf));
-	return why ? refuse(f, h, k->path, why) : 0;
+	return why ? images_refuse(f, h, k->path, why) : 0;
 }
 
-static int check_regular(const struct files *f, const RegFileEntry *r)
+static int images_check_regular(const struct files *f, const RegFileEntry *r)
 {
 	const char *at, *type = mount_table_find(f->mounts, r->name, &at);
 	struct kernel_file k = {
@@ -156,14 +156,14 @@ static int check_regular(const struct files *f, const RegFileEntry *r)
 			high = mid;
 	}
 	if (low == f->n_held || f->held[low].id != r->id)
-		return check_held(f, &k, NULL);
+		return images_check_held(f, &k, NULL);
 	for (; low < f->n_held && f->held[low].id == r->id; low++)
-		if (check_held(f, &k, &f->held[low]))
+		if (images_check_held(f, &k, &f->held[low]))
 			return -1;
 	return 0;
 }
 
-static int check_file(void *arg, const uint8_t *msg, size_t len)
+static int images_check_file(void *arg, const uint8_t *msg, size_t len)
 {
 	FileEntry *e = file_entry__unpack(NULL, len, msg);
 	int rc;
@@ -171,7 +171,7 @@ static int check_file(void *arg, const uint8_t *msg, size_t len)
 	if (!e)
 		return -1;
 	errno = 0;
-	rc = e->reg ? check_regular(arg, e->reg) : 0;
+	rc = e->reg ? images_check_regular(arg, e->reg) : 0;
 	file_entry__free_unpacked(e, NULL);
 	return rc;
 }
@@ -180,9 +180,9 @@ int criu_check_files(int images_fd, const struct mount_table *mounts, struct err
 {
 	struct err why = { 0 };
 	struct files f = { .mounts = mounts, .err = &why };
-	int rc = read_processes(&f, images_fd);
+	int rc = images_read_processes(&f, images_fd);
 
-	if (!rc && criu_image_each(images_fd, "files.img", FILES_MAGIC, check_file, &f)) {
+	if (!rc && criu_image_each(images_fd, "files.img", FILES_MAGIC, images_check_file, &f)) {
 		rc = -1;
 		if (!why.text[0])
 			err_sys(&why, errno ? errno : EBADMSG, "cannot read image files.img");

@@ -15,7 +15,7 @@ struct vdso {
 };
 
 /* path: of the file; range: its name in map_files. Anonymous and deleted memory has no file to be opened. */
-static int check_file(struct scan *s, pid_t pid, int files, const char *range, const char *path, struct err *err)
+static int maps_check_file(struct scan *s, pid_t pid, int files, const char *range, const char *path, struct err *err)
 {
 	struct open_file f = { .pid = pid, .as = "a mapping", .path = path, .dirfd = files, .name = range };
 	struct statx st;
@@ -28,7 +28,7 @@ static int check_file(struct scan *s, pid_t pid, int files, const char *range, c
 }
 
 /* The kernel writes line feeds in names as \012. */
-static void unescape(char *text)
+static void maps_unescape(char *text)
 {
 	char *to = text;
 
@@ -42,7 +42,7 @@ static void unescape(char *text)
 	*to = '\0';
 }
 
-static int check_line(struct scan *s, pid_t pid, int files, char *line, struct vdso *v, struct err *err)
+static int maps_check_line(struct scan *s, pid_t pid, int files, char *line, struct vdso *v, struct err *err)
 {
 	unsigned long start, end;
 	char range[64], *what;
@@ -61,13 +61,13 @@ static int check_line(struct scan *s, pid_t pid, int files, char *line, struct v
 		return preflight_refuse(s, pid, err, known, "");
 	if (what[0] != '/' || files < 0)
 		return 0;
-	unescape(what);
+	maps_unescape(what);
 	snprintf(range, sizeof(range), "%lx-%lx", start, end);
-	return check_file(s, pid, files, range, what, err);
+	return maps_check_file(s, pid, files, range, what, err);
 }
 
 /* Some kernels, for some machines, have only one of the two: then this process has no more. */
-static bool is_usual(const struct vdso *v)
+static bool vdso_is_usual(const struct vdso *v)
 {
 	cleanup_free char *maps = NULL;
 
@@ -76,7 +76,7 @@ static bool is_usual(const struct vdso *v)
 	return !strstr(maps, "[vdso]") || !strstr(maps, "[vvar");
 }
 
-static int check_maps(struct scan *s, pid_t pid, struct err *err)
+static int maps_check(struct scan *s, pid_t pid, struct err *err)
 {
 	cleanup_file FILE *f = NULL;
 	cleanup_free char *line = NULL;
@@ -87,9 +87,9 @@ static int check_maps(struct scan *s, pid_t pid, struct err *err)
 
 	f = fd < 0 ? NULL : fdopen(fd, "r");
 	while (f && getline(&line, &cap, f) > 0)
-		if (check_line(s, pid, files, line, &v, err))
+		if (maps_check_line(s, pid, files, line, &v, err))
 			return -1;
-	if (!is_usual(&v))
+	if (!vdso_is_usual(&v))
 		return preflight_refuse(
 			s, pid, err, "has only one of the kernel's two mappings [vdso] and [vvar] (valgrind removes one)",
 			"run the program without valgrind");
@@ -98,7 +98,7 @@ static int check_maps(struct scan *s, pid_t pid, struct err *err)
 
 /* A program is opened for reading. Into a directory that may be entered but not read the restored process goes all the
  * same. */
-static int check_link(struct scan *s, pid_t pid, const char *name, const char *as, int mode, struct err *err)
+static int maps_check_link(struct scan *s, pid_t pid, const char *name, const char *as, int mode, struct err *err)
 {
 	cleanup_close int dir = open_proc(pid, ".", O_PATH | O_DIRECTORY);
 	char path[4096];
@@ -116,8 +116,8 @@ static int check_link(struct scan *s, pid_t pid, const char *name, const char *a
 
 int preflight_maps(struct scan *s, pid_t pid, struct err *err)
 {
-	if (check_maps(s, pid, err) || check_link(s, pid, "exe", "its program", R_OK, err) ||
-	    check_link(s, pid, "cwd", "its working directory", X_OK, err))
+	if (maps_check(s, pid, err) || maps_check_link(s, pid, "exe", "its program", R_OK, err) ||
+	    maps_check_link(s, pid, "cwd", "its working directory", X_OK, err))
 		return -1;
-	return check_link(s, pid, "root", "its root directory", X_OK, err);
+	return maps_check_link(s, pid, "root", "its root directory", X_OK, err);
 }

@@ -21,7 +21,8 @@ struct sync {
 	struct err why;
 };
 
-static int note_path(void *arg, int dirfd, const char *name, const char *path, const struct stat *st, struct err *err)
+static int epoch_sync_note_path(void *arg, int dirfd, const char *name, const char *path, const struct stat *st,
+				struct err *err)
 {
 	struct sync *s = arg;
 
@@ -37,7 +38,7 @@ static int note_path(void *arg, int dirfd, const char *name, const char *path, c
 	return 0;
 }
 
-static int sync_file(int dirfd, const char *path, struct err *err)
+static int epoch_sync_file(int dirfd, const char *path, struct err *err)
 {
 	cleanup_close int fd = openat(dirfd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
@@ -46,7 +47,7 @@ static int sync_file(int dirfd, const char *path, struct err *err)
 	return fsync(fd) < 0 ? err_sys(err, errno, "cannot write %s to the disk", path) : 0;
 }
 
-static const char *next_path(struct sync *s)
+static const char *epoch_sync_next_path(struct sync *s)
 {
 	const char *path = NULL;
 
@@ -57,14 +58,14 @@ static const char *next_path(struct sync *s)
 	return path;
 }
 
-static void *work(void *arg)
+static void *epoch_sync_thread(void *arg)
 {
 	struct sync *s = arg;
 	const char *path;
 	struct err err;
 
-	while ((path = next_path(s))) {
-		if (sync_file(s->dirfd, path, &err) == 0)
+	while ((path = epoch_sync_next_path(s))) {
+		if (epoch_sync_file(s->dirfd, path, &err) == 0)
 			continue;
 		pthread_mutex_lock(&s->lock);
 		if (!s->failed)
@@ -75,21 +76,21 @@ static void *work(void *arg)
 	return NULL;
 }
 
-static int sync_files(struct sync *s, struct err *err)
+static int epoch_sync_files(struct sync *s, struct err *err)
 {
 	pthread_t threads[THREADS - 1];
 	int n = 0;
 
 	/* Fewer threads than wanted only take longer. */
-	while (n < THREADS - 1 && (size_t)n + 1 < s->n && pthread_create(&threads[n], NULL, work, s) == 0)
+	while (n < THREADS - 1 && (size_t)n + 1 < s->n && pthread_create(&threads[n], NULL, epoch_sync_thread, s) == 0)
 		n++;
-	work(s);
+	epoch_sync_thread(s);
 	while (n > 0)
 		pthread_join(threads[--n], NULL);
 	return s->failed ? err_set(err, s->why.num, "%s", s->why.text) : 0;
 }
 
-static int sync_dir(void *arg, int dirfd, const char *path, struct err *err)
+static int epoch_sync_dir(void *arg, int dirfd, const char *path, struct err *err)
 {
 	(void)arg;
 	/* EINVAL: a file system that has no fsync for directories. */
@@ -100,12 +101,12 @@ static int sync_dir(void *arg, int dirfd, const char *path, struct err *err)
 int epoch_sync(int dirfd, struct err *err)
 {
 	struct sync s = { .dirfd = dirfd, .lock = PTHREAD_MUTEX_INITIALIZER };
-	const struct epoch_walk list = { .file = note_path, .arg = &s };
-	const struct epoch_walk dirs = { .dir = sync_dir };
+	const struct epoch_walk list = { .file = epoch_sync_note_path, .arg = &s };
+	const struct epoch_walk dirs = { .dir = epoch_sync_dir };
 	int rc = epoch_walk(dirfd, &list, err);
 
 	if (rc == 0)
-		rc = sync_files(&s, err);
+		rc = epoch_sync_files(&s, err);
 	for (size_t i = 0; i < s.n; i++)
 		free(s.paths[i]);
 	free(s.paths);

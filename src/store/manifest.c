@@ -229,7 +229,7 @@ static struct digest *digests_add(struct digests *d, const char *name)
 	return e;
 }
 
-static int by_name(const void *a, const void *b)
+static int digest_by_name(const void *a, const void *b)
 {
 	return strcmp(((const struct digest *)a)->name, ((const struct digest *)b)->name);
 }
@@ -256,7 +256,8 @@ static int digest_file(int dirfd, const char *name, struct digest *e, struct err
 }
 
 /* The manifest itself is not in the list. */
-static int collect_file(void *arg, int dirfd, const char *name, const char *path, const struct stat *st, struct err *err)
+static int digests_collect_file(void *arg, int dirfd, const char *name, const char *path, const struct stat *st,
+				struct err *err)
 {
 	struct digests *d = arg;
 	struct digest *e;
@@ -270,20 +271,20 @@ static int collect_file(void *arg, int dirfd, const char *name, const char *path
 	return d->with_sums && !has_own_sums(path) ? digest_file(dirfd, name, e, err) : 0;
 }
 
-static int collect(int epochfd, struct digests *d, struct err *err)
+static int digests_collect(int epochfd, struct digests *d, struct err *err)
 {
-	const struct epoch_walk w = { .file = collect_file, .arg = d };
+	const struct epoch_walk w = { .file = digests_collect_file, .arg = d };
 
 	if (epoch_walk(epochfd, &w, err) < 0)
 		return -1;
 	if (d->n)
-		qsort(d->v, d->n, sizeof(*d->v), by_name);
+		qsort(d->v, d->n, sizeof(*d->v), digest_by_name);
 	return 0;
 }
 
 /* ---- writing ----------------------------------------------------------- */
 
-static json_t *render_digests(const struct digests *d)
+static json_t *manifest_render_digests(const struct digests *d)
 {
 	cleanup_json json_t *list = json_array();
 
@@ -299,7 +300,7 @@ static json_t *render_digests(const struct digests *d)
 	return steal_ptr(&list);
 }
 
-static json_t *render_node(const struct manifest *m)
+static json_t *manifest_render_node(const struct manifest *m)
 {
 	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:I}", "kernel", m->node.kernel, "machine", m->node.machine,
 			 "cpu_model", m->node.cpu_model, "cpu_flags", m->node.cpu_flags, "glibc", m->node.glibc, "criu",
@@ -307,7 +308,7 @@ static json_t *render_node(const struct manifest *m)
 			 (json_int_t)m->node.page_size);
 }
 
-static int format_of(const struct manifest *m)
+static int manifest_format(const struct manifest *m)
 {
 	return !m->memory.ours     ? FORMAT
 	       : m->memory.ghosts  ? FORMAT_GHOSTS
@@ -315,7 +316,7 @@ static int format_of(const struct manifest *m)
 				   : FORMAT_MEMORY;
 }
 
-static json_t *render_memory(const struct manifest *m)
+static json_t *manifest_render_memory(const struct manifest *m)
 {
 	json_t *o = json_pack("{s:s,s:o,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:I}", "method", m->memory.method,
 			      "why", json_text(m->memory.why), "increment", (int)m->memory.increment, "reused",
@@ -333,26 +334,26 @@ static json_t *render_memory(const struct manifest *m)
 	return o;
 }
 
-static char *render(const struct manifest *m, const struct digests *d)
+static char *manifest_render(const struct manifest *m, const struct digests *d)
 {
-	cleanup_json json_t *root = json_pack("{s:i,s:I,s:I,s:I,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:b,s:I,s:I}", "format",
-					      format_of(m), "epoch", (json_int_t)m->epoch, "run", (json_int_t)m->run,
-					      "time", (json_int_t)m->time, "reason", m->reason, "uuid", m->uuid, "uid",
-					      (json_int_t)m->uid, "gid", (json_int_t)m->gid, "frozen_us",
-					      (json_int_t)m->frozen_us, "written_at", (json_int_t)m->written_at, "bytes",
-					      (json_int_t)m->bytes, "private_tmp", (int)m->private_tmp, "leader_pid",
-					      (json_int_t)m->leader_pid, "max_pid", (json_int_t)m->max_pid);
+	cleanup_json json_t *root =
+		json_pack("{s:i,s:I,s:I,s:I,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:b,s:I,s:I}", "format", manifest_format(m),
+			  "epoch", (json_int_t)m->epoch, "run", (json_int_t)m->run, "time", (json_int_t)m->time,
+			  "reason", m->reason, "uuid", m->uuid, "uid", (json_int_t)m->uid, "gid", (json_int_t)m->gid,
+			  "frozen_us", (json_int_t)m->frozen_us, "written_at", (json_int_t)m->written_at, "bytes",
+			  (json_int_t)m->bytes, "private_tmp", (int)m->private_tmp, "leader_pid",
+			  (json_int_t)m->leader_pid, "max_pid", (json_int_t)m->max_pid);
 
 	if (!root || json_set_name(root, "script", m->script) < 0 ||
-	    json_object_set_new(root, "node", render_node(m)) < 0 ||
-	    (m->memory.ours && json_object_set_new(root, "memory", render_memory(m)) < 0) ||
+	    json_object_set_new(root, "node", manifest_render_node(m)) < 0 ||
+	    (m->memory.ours && json_object_set_new(root, "memory", manifest_render_memory(m)) < 0) ||
 	    json_object_set_new(root, "files", m->files ? json_incref(m->files) : json_array()) < 0 ||
-	    json_object_set_new(root, "digests", render_digests(d)) < 0)
+	    json_object_set_new(root, "digests", manifest_render_digests(d)) < 0)
 		return NULL;
 	return json_dumps(root, JSON_INDENT(1));
 }
 
-static int sign_manifest(int epochfd, const char *text, size_t len, const char *munge_socket, struct err *err)
+static int manifest_sign(int epochfd, const char *text, size_t len, const char *munge_socket, struct err *err)
 {
 	cleanup_free char *cred = NULL;
 	char hex[SHA256_HEX];
@@ -366,18 +367,18 @@ static int sign_manifest(int epochfd, const char *text, size_t len, const char *
 	return 0;
 }
 
-static int write_collected(int epochfd, struct manifest *m, struct digests *d, bool sign, const char *munge_socket,
-			   struct err *err)
+static int manifest_write_collected(int epochfd, struct manifest *m, struct digests *d, bool sign,
+				    const char *munge_socket, struct err *err)
 {
 	cleanup_free char *text = NULL;
 	size_t len;
 
-	if (collect(epochfd, d, err) < 0)
+	if (digests_collect(epochfd, d, err) < 0)
 		return -1;
 	m->bytes = 0;
 	for (size_t i = 0; i < d->n; i++)
 		m->bytes += d->v[i].size;
-	text = render(m, d);
+	text = manifest_render(m, d);
 	if (!text)
 		return err_set(err, EINVAL, "cannot write manifest.json: a text in it is not UTF-8");
 	len = strlen(text);
@@ -387,13 +388,13 @@ static int write_collected(int epochfd, struct manifest *m, struct digests *d, b
 			       len);
 	if (write_file_atomic(epochfd, "manifest.json", 0600, (gid_t)-1, text, len) < 0)
 		return err_sys(err, errno, "cannot write manifest.json");
-	return sign ? sign_manifest(epochfd, text, len, munge_socket, err) : 0;
+	return sign ? manifest_sign(epochfd, text, len, munge_socket, err) : 0;
 }
 
 int manifest_write(int epochfd, struct manifest *m, bool sign, const char *munge_socket, struct err *err)
 {
 	struct digests d = { .with_sums = true };
-	int rc = write_collected(epochfd, m, &d, sign, munge_socket, err);
+	int rc = manifest_write_collected(epochfd, m, &d, sign, munge_socket, err);
 
 	digests_free(&d);
 	return rc;
@@ -401,7 +402,7 @@ int manifest_write(int epochfd, struct manifest *m, bool sign, const char *munge
 
 /* ---- reading ----------------------------------------------------------- */
 
-static int parse_node(const json_t *root, struct manifest *m, struct err *err)
+static int manifest_parse_node(const json_t *root, struct manifest *m, struct err *err)
 {
 	const json_t *o = json_object_get(root, "node");
 	int64_t page_size;
@@ -424,7 +425,7 @@ static int parse_node(const json_t *root, struct manifest *m, struct err *err)
 }
 
 /* shared: there is shared memory in memory/. */
-static int parse_origin(const json_t *root, struct manifest *m, bool *shared, struct err *err)
+static int manifest_parse_origin(const json_t *root, struct manifest *m, bool *shared, struct err *err)
 {
 	unsigned uid, gid;
 	int64_t format;
@@ -446,7 +447,7 @@ static int parse_origin(const json_t *root, struct manifest *m, bool *shared, st
 	return 0;
 }
 
-static int parse_state(const json_t *root, struct manifest *m, struct err *err)
+static int manifest_parse_state(const json_t *root, struct manifest *m, struct err *err)
 {
 	int64_t bytes, leader, max_pid;
 
@@ -515,7 +516,7 @@ char *manifest_memory_text(const struct manifest *m, char buf[MANIFEST_MEMORY_TE
 }
 
 /* Epochs from before there were pre-dumps do not have it. */
-static int parse_pre_dump(const json_t *o, struct manifest *m, struct err *err)
+static int manifest_parse_pre_dump(const json_t *o, struct manifest *m, struct err *err)
 {
 	if (!json_object_get(o, "rounds"))
 		return 0;
@@ -526,7 +527,7 @@ static int parse_pre_dump(const json_t *o, struct manifest *m, struct err *err)
 		       : 0;
 }
 
-static int parse_memory(const json_t *root, struct manifest *m, bool shared, struct err *err)
+static int manifest_parse_memory(const json_t *root, struct manifest *m, bool shared, struct err *err)
 {
 	const json_t *o = json_object_get(root, "memory");
 
@@ -545,26 +546,27 @@ static int parse_memory(const json_t *root, struct manifest *m, bool shared, str
 			       get_bytes(o, "raw", &m->memory.raw, err) < 0 ||
 			       get_bytes(o, "stored", &m->memory.stored, err) < 0 ||
 			       get_bytes(o, "criu", &m->memory.criu, err) < 0 ||
-			       get_bytes(o, "shared", &m->memory.shared, err) < 0 || parse_pre_dump(o, m, err) < 0 ||
+			       get_bytes(o, "shared", &m->memory.shared, err) < 0 ||
+			       manifest_parse_pre_dump(o, m, err) < 0 ||
 			       (shared && get_bytes(o, "objects", &m->memory.objects, err) < 0) ||
 			       (json_object_get(o, "ghosts") && get_bytes(o, "ghosts", &m->memory.ghosts, err) < 0)
 		       ? -1
 		       : 0;
 }
 
-static int parse(const json_t *root, struct manifest *m, struct err *err)
+static int manifest_parse_root(const json_t *root, struct manifest *m, struct err *err)
 {
 	bool shared;
 
 	memset(m, 0, sizeof(*m));
-	if (parse_origin(root, m, &shared, err) == 0 && parse_node(root, m, err) == 0 &&
-	    parse_memory(root, m, shared, err) == 0 && parse_state(root, m, err) == 0)
+	if (manifest_parse_origin(root, m, &shared, err) == 0 && manifest_parse_node(root, m, err) == 0 &&
+	    manifest_parse_memory(root, m, shared, err) == 0 && manifest_parse_state(root, m, err) == 0)
 		return 0;
 	manifest_free(m);
 	return err_wrap(err, "manifest.json is damaged");
 }
 
-static json_t *load_text(const char *text, size_t len, struct err *err)
+static json_t *manifest_load_text(const char *text, size_t len, struct err *err)
 {
 	json_error_t jerr;
 	json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &jerr);
@@ -578,10 +580,10 @@ static json_t *load_text(const char *text, size_t len, struct err *err)
 
 int manifest_parse(const char *text, size_t len, struct manifest *m, struct err *err)
 {
-	cleanup_json json_t *root = load_text(text, len, err);
+	cleanup_json json_t *root = manifest_load_text(text, len, err);
 
 	memset(m, 0, sizeof(*m));
-	return root ? parse(root, m, err) : -1;
+	return root ? manifest_parse_root(root, m, err) : -1;
 }
 
 int manifest_load(int epochfd, struct manifest *m, struct err *err)
@@ -595,7 +597,7 @@ int manifest_load(int epochfd, struct manifest *m, struct err *err)
 
 /* ---- verifying --------------------------------------------------------- */
 
-static int check_signature(int epochfd, const char *text, size_t len, const char *munge_socket, struct err *err)
+static int manifest_check_signature(int epochfd, const char *text, size_t len, const char *munge_socket, struct err *err)
 {
 	cleanup_free char *cred = NULL;
 	char hex[SHA256_HEX];
@@ -608,7 +610,7 @@ static int check_signature(int epochfd, const char *text, size_t len, const char
 }
 
 /* Reads manifest.json once: what was verified is what is parsed. */
-static json_t *read_signed(int epochfd, bool sign, const char *munge_socket, struct err *err)
+static json_t *manifest_read_signed(int epochfd, bool sign, const char *munge_socket, struct err *err)
 {
 	cleanup_free char *text = NULL;
 	ssize_t len = read_file_at(epochfd, "manifest.json", STORE_JSON_MAX, &text);
@@ -617,12 +619,12 @@ static json_t *read_signed(int epochfd, bool sign, const char *munge_socket, str
 		err_sys(err, errno, "cannot read manifest.json");
 		return NULL;
 	}
-	if (sign && check_signature(epochfd, text, (size_t)len, munge_socket, err) < 0)
+	if (sign && manifest_check_signature(epochfd, text, (size_t)len, munge_socket, err) < 0)
 		return NULL;
-	return load_text(text, (size_t)len, err);
+	return manifest_load_text(text, (size_t)len, err);
 }
 
-static int check_digest(int epochfd, const json_t *o, struct digest *have, struct err *err)
+static int manifest_check_digest(int epochfd, const json_t *o, struct digest *have, struct err *err)
 {
 	char hex[SHA256_HEX], image[32];
 	int64_t size;
@@ -647,7 +649,7 @@ static int check_digest(int epochfd, const json_t *o, struct digest *have, struc
 }
 
 /* Both lists are sorted: the first difference shows where they part. */
-static int check_names(const json_t *list, const struct digests *have, struct err *err)
+static int manifest_check_names(const json_t *list, const struct digests *have, struct err *err)
 {
 	size_t n = json_array_size(list);
 
@@ -671,7 +673,7 @@ static int check_names(const json_t *list, const struct digests *have, struct er
 }
 
 /* Chunk files without the image that holds their checksums would be files without any. */
-static int check_image(const struct digests *have, struct err *err)
+static int manifest_check_image(const struct digests *have, struct err *err)
 {
 	bool image = false, chunks = false;
 
@@ -682,17 +684,17 @@ static int check_image(const struct digests *have, struct err *err)
 	return chunks && !image ? err_set(err, ENOENT, IMAGE " is missing") : 0;
 }
 
-static int check_files(int epochfd, const json_t *root, struct err *err)
+static int manifest_check_files(int epochfd, const json_t *root, struct err *err)
 {
 	const json_t *list = json_get_list(root, "digests", FILES_MAX, err);
 	struct digests have = { 0 };
 	int rc = -1;
 
-	if (list && collect(epochfd, &have, err) == 0 && check_names(list, &have, err) == 0 &&
-	    check_image(&have, err) == 0)
+	if (list && digests_collect(epochfd, &have, err) == 0 && manifest_check_names(list, &have, err) == 0 &&
+	    manifest_check_image(&have, err) == 0)
 		rc = 0;
 	for (size_t i = 0; rc == 0 && i < have.n; i++)
-		rc = check_digest(epochfd, json_array_get(list, i), &have.v[i], err);
+		rc = manifest_check_digest(epochfd, json_array_get(list, i), &have.v[i], err);
 	digests_free(&have);
 	return rc;
 }
@@ -702,10 +704,10 @@ int manifest_verify(int epochfd, struct manifest *m, bool sign, const char *mung
 	cleanup_json json_t *root = NULL;
 
 	memset(m, 0, sizeof(*m));
-	root = read_signed(epochfd, sign, munge_socket, err);
-	if (!root || check_files(epochfd, root, err) < 0)
+	root = manifest_read_signed(epochfd, sign, munge_socket, err);
+	if (!root || manifest_check_files(epochfd, root, err) < 0)
 		return -1;
-	return parse(root, m, err);
+	return manifest_parse_root(root, m, err);
 }
 
 static int drop_file(void *arg, int dirfd, const char *name, const char *path, const struct stat *st, struct err *err)

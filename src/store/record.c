@@ -106,7 +106,7 @@ static int parse_identity(const json_t *root, struct job_record *r, struct err *
 	return 0;
 }
 
-static int parse_state(const json_t *root, struct job_record *r, struct err *err)
+static int record_parse_state(const json_t *root, struct job_record *r, struct err *err)
 {
 	const json_t *status = json_object_get(root, "status"); /* not in records of older versions */
 	char intent[16];
@@ -135,7 +135,7 @@ int store_load_record(const struct store *s, struct job_record *r, struct err *e
 	root = json_read_at(s->dirfd, "job.json", STORE_JSON_MAX, "job.json", err);
 	if (!root)
 		return err_wrap(err, "%s", s->path);
-	if (parse_identity(root, r, err) < 0 || parse_state(root, r, err) < 0 || parse_epochs(root, r, err) < 0) {
+	if (parse_identity(root, r, err) < 0 || record_parse_state(root, r, err) < 0 || parse_epochs(root, r, err) < 0) {
 		memset(r, 0, sizeof(*r));
 		return err_wrap(err, "%s/job.json is damaged", s->path);
 	}
@@ -162,7 +162,7 @@ static json_t *render_epochs(const struct job_record *r)
 	return steal_ptr(&list);
 }
 
-static char *render(const struct job_record *r)
+static char *record_render(const struct job_record *r)
 {
 	cleanup_json json_t *root =
 		json_pack("{s:I,s:s,s:s,s:s,s:I,s:I,s:I,s:s,s:I,s:I,s:s,s:s,s:I}", "job_id", (json_int_t)r->job_id,
@@ -186,7 +186,7 @@ int store_save_record(const struct store *s, const struct job_record *r, struct 
 		return err_set(err, EINVAL,
 			       "%s/job.json: refused to write a record without a valid uuid or with too many epochs",
 			       s->path);
-	text = render(r);
+	text = record_render(r);
 	if (!text)
 		return err_set(err, EINVAL, "%s/job.json: a text of the record is not UTF-8", s->path);
 	if (write_file_atomic(s->dirfd, "job.json", 0640, r->gid, text, strlen(text)) < 0)

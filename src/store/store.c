@@ -59,7 +59,7 @@ static int sync_fd(int fd, const char *path, struct err *err)
 }
 
 /* mkdir, then owner and mode on the descriptor: idempotent, also after a crash in between. */
-static int make_dir(int dirfd, const char *name, const char *path, gid_t gid, mode_t mode, struct err *err)
+static int store_make_dir(int dirfd, const char *name, const char *path, gid_t gid, mode_t mode, struct err *err)
 {
 	cleanup_close int fd = -1;
 
@@ -89,12 +89,12 @@ static int open_below(struct store *s, int basefd, const char *name, gid_t gid, 
 {
 	cleanup_free char *epochs = xasprintf("%s/epochs", s->path);
 
-	if (create && make_dir(basefd, name, s->path, gid, 0750, err) < 0)
+	if (create && store_make_dir(basefd, name, s->path, gid, 0750, err) < 0)
 		return -1;
 	s->dirfd = store_open_dir(basefd, name, s->path, err);
 	if (s->dirfd < 0)
 		return -1;
-	if (create && make_dir(s->dirfd, "epochs", epochs, 0, 0700, err) < 0)
+	if (create && store_make_dir(s->dirfd, "epochs", epochs, 0, 0700, err) < 0)
 		goto fail;
 	if (open_epochs(s, err) < 0)
 		goto fail;
