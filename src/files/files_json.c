@@ -39,6 +39,11 @@ void add_warning(json_t *warnings, const char *fmt, ...)
 		json_warn(warnings, text);
 }
 
+bool same_timestamp(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
 static json_t *file_record_render_time(const struct timespec *t)
 {
 	return json_pack("[I,I]", (json_int_t)t->tv_sec, (json_int_t)t->tv_nsec);

@@ -62,11 +62,6 @@ struct look {
 
 /* ---- looking ----------------------------------------------------------- */
 
-static bool same_timestamp(const struct timespec *a, const struct timespec *b)
-{
-	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
-}
-
 static bool write_list_is_unchanged(const struct entry *e, const struct stat *st)
 {
 	return e->state == SEEN && e->settled && e->dev == st->st_dev && e->ino == st->st_ino && e->size == st->st_size &&
