@@ -11,7 +11,7 @@
 
 #include "base/log.h"
 #include "base/util.h"
-#include "policy/transient.h"
+#include "policy/obstacle.h"
 #include "base/json.h"
 
 /* The worker keeps CheckpointTimeout itself; a worker that does not is killed a little later. */
@@ -276,7 +276,7 @@ static void count_failure(struct agent *a, const char *text, const char *why)
 
 	if (!s->failed++)
 		s->failed_since = time(NULL);
-	a->op.passes = failure_passes(why);
+	a->op.passes = obstacle_retry_checkpoint(why);
 	if (strcmp(text, a->last_failure) != 0)
 		job_log(a, "%s; the job runs on%s", text, a->op.passes ? ", and it is tried again soon" : "");
 	snprintf(a->last_failure, sizeof(a->last_failure), "%s", text);

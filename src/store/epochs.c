@@ -229,3 +229,13 @@ unsigned store_next_epoch(const struct store *s, const struct job_record *r, str
 			last = r->epochs[i].number;
 	return last + 1;
 }
+
+unsigned store_previous_epoch(const struct store *s, unsigned epoch)
+{
+	cleanup_free unsigned *list = xcalloc(STORE_KEPT_MAX, sizeof(*list));
+	int n = store_list_epochs(s, list, STORE_KEPT_MAX);
+
+	while (n > 0 && list[n - 1] >= epoch)
+		n--;
+	return n > 0 ? list[n - 1] : 0;
+}

@@ -9,57 +9,19 @@
 
 #include "base/util.h"
 #include "base/json.h"
+#include "base/proc_self.h"
 
 #define LEASE     "lease"
 #define CLAIM     "claim"
 #define BYTES_MAX 4096
 
-static int own_boot_id(char *buf, size_t len, struct err *err)
-{
-	cleanup_free char *text = NULL;
-
-	if (read_file_at(AT_FDCWD, "/proc/sys/kernel/random/boot_id", BYTES_MAX, &text) < 0)
-		return err_sys(err, errno, "cannot read the boot id of this node");
-	text[strcspn(text, "\n")] = '\0';
-	snprintf(buf, len, "%s", text);
-	return 0;
-}
-
-/* 0 = there is no such process. */
-static uint64_t start_of(pid_t pid)
-{
-	cleanup_free char *text = NULL;
-	char path[40], state;
-	unsigned long long start;
-	const char *p;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	if (read_file_at(AT_FDCWD, path, BYTES_MAX, &text) < 0)
-		return 0;
-	/* the name of the program may hold anything; starttime is the 20th field behind it */
-	p = strrchr(text, ')');
-	if (!p ||
-	    sscanf(p + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &state,
-		   &start) != 2 ||
-	    state == 'Z' || state == 'X')
-		return 0;
-	return start;
-}
-
-static uint64_t own_pid_ns(void)
-{
-	struct stat st;
-
-	return stat("/proc/self/ns/pid", &st) ? 0 : (uint64_t)st.st_ino;
-}
-
 int lease_describe_self(struct lease *l, const char *host, struct err *err)
 {
 	snprintf(l->host, sizeof(l->host), "%s", host);
 	l->pid = getpid();
-	l->pid_start = start_of(l->pid);
-	l->pid_ns = own_pid_ns();
-	return own_boot_id(l->boot_id, sizeof(l->boot_id), err);
+	l->pid_start = proc_start_time(l->pid);
+	l->pid_ns = proc_own_pid_ns();
+	return proc_boot_id(l->boot_id, sizeof(l->boot_id), err);
 }
 
 bool lease_holder_lives(const struct lease *l)
@@ -67,9 +29,9 @@ bool lease_holder_lives(const struct lease *l)
 	uint64_t start;
 
 	/* Same kernel, another PID namespace: not to be told from here. */
-	if (l->pid_ns != own_pid_ns())
+	if (l->pid_ns != proc_own_pid_ns())
 		return true;
-	start = start_of(l->pid);
+	start = proc_start_time(l->pid);
 	return start && start == l->pid_start;
 }
 

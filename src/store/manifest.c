@@ -9,6 +9,7 @@
 
 #include <gnu/libc-version.h>
 
+#include "base/cpu_info.h"
 #include "base/util.h"
 #include "base/json.h"
 #include "base/digest.h"
@@ -40,113 +41,7 @@ void manifest_free(struct manifest *m)
 
 /* ---- fingerprint ------------------------------------------------------- */
 
-/* The value of one line of /proc/cpuinfo for the first processor, "" if there is none of that name. */
-static void read_cpuinfo(const char *key, char *buf, size_t len)
-{
-	cleanup_file FILE *f = fopen("/proc/cpuinfo", "re");
-	cleanup_free char *line = NULL;
-	size_t room = 0, n = strlen(key);
-
-	buf[0] = '\0';
-	while (f && getline(&line, &room, f) >= 0) {
-		char *colon = strchr(line, ':');
-
-		if (!colon || strncmp(line, key, n) != 0 || !strchr(" \t:", line[n]))
-			continue;
-		line[strcspn(line, "\n")] = '\0';
-		printable(colon + 1 + strspn(colon + 1, " "), buf, len);
-		return;
-	}
-}
-
-/* Instruction sets among the kernel's flags: what programs can use, not what the kernel does about the processor's
- * faults. */
-static bool is_instruction_set(const char *flag, size_t n)
-{
-	static const char *const begins[] = {
-		"sse",
-		"ssse",
-		"avx",
-		"amx",
-		"fma",
-		"bmi",
-		"aes",
-		"vaes",
-		"sha",
-		"gfni",
-		"vpclmul",
-		"pclmul",
-		"popcnt",
-		"movbe",
-		"rdrand",
-		"rdseed",
-		"adx",
-		"abm",
-		"lzcnt",
-		"f16c",
-		"xsave",
-		"pku",
-		"clwb",
-		"clflushopt",
-		"movdir",
-		"serialize",
-		"rtm",
-		"hle",
-		"mmx",
-		"cx16",
-		"lahf",
-		"xop",
-		"tbm",
-		"3dnow",
-		"fsgsbase",
-		"rdpid",
-		"cmpccxadd",
-		"enqcmd",
-		/* arm64 ("Features") */
-		"asimd",
-		"sve",
-		"sme",
-		"atomics",
-		"crc32",
-		"pmull",
-		"fp",
-		"jscvt",
-		"fcma",
-		"lrcpc",
-		"dcpop",
-		"i8mm",
-		"bf16",
-		"bti",
-		"paca",
-		"pacg",
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(begins); i++)
-		if (n >= strlen(begins[i]) && strncmp(flag, begins[i], strlen(begins[i])) == 0)
-			return true;
-	return false;
-}
-
-static void read_cpu_flags(char *buf, size_t len)
-{
-	char all[8192];
-	const char *p;
-	size_t used = 0;
-
-	read_cpuinfo("flags", all, sizeof(all));
-	if (!all[0])
-		read_cpuinfo("Features", all, sizeof(all));
-	buf[0] = '\0';
-	for (p = all; *p; p += strspn(p, " ")) {
-		size_t n = strcspn(p, " ");
-
-		if (is_instruction_set(p, n) && used + n + 2 < len)
-			used += (size_t)snprintf(buf + used, len - used, "%s%.*s", used ? " " : "", (int)n, p);
-		p += n;
-	}
-}
-
-static bool has_word(const char *list, const char *word, size_t n)
+static bool has_flag(const char *list, const char *word, size_t n)
 {
 	const char *p;
 
@@ -169,7 +64,7 @@ bool manifest_missing_flags(const struct manifest *m, const struct manifest *her
 	for (p = m->node.cpu_flags; *p; p += strspn(p, " ")) {
 		size_t n = strcspn(p, " ");
 
-		if (!has_word(here->node.cpu_flags, p, n) && used + n + 2 < len)
+		if (!has_flag(here->node.cpu_flags, p, n) && used + n + 2 < len)
 			used += (size_t)snprintf(buf + used, len - used, "%s%.*s", used ? " " : "", (int)n, p);
 		p += n;
 	}
@@ -187,10 +82,8 @@ void manifest_fingerprint(struct manifest *m, const char *criu)
 	snprintf(m->node.glibc, sizeof(m->node.glibc), "%s", gnu_get_libc_version());
 	snprintf(m->node.criu, sizeof(m->node.criu), "%s", criu);
 	snprintf(m->node.fsched, sizeof(m->node.fsched), "%s", FSCHED_VERSION);
-	read_cpuinfo("model name", m->node.cpu_model, sizeof(m->node.cpu_model));
-	if (!m->node.cpu_model[0])
-		snprintf(m->node.cpu_model, sizeof(m->node.cpu_model), "unknown");
-	read_cpu_flags(m->node.cpu_flags, sizeof(m->node.cpu_flags));
+	cpu_info_model(m->node.cpu_model, sizeof(m->node.cpu_model));
+	cpu_info_instruction_sets(m->node.cpu_flags, sizeof(m->node.cpu_flags));
 	m->node.page_size = sysconf(_SC_PAGESIZE);
 }
 
@@ -708,24 +601,4 @@ int manifest_verify(int epochfd, struct manifest *m, bool sign, const char *mung
 	if (!root || manifest_check_files(epochfd, root, err) < 0)
 		return -1;
 	return manifest_parse_root(root, m, err);
-}
-
-static int drop_file(void *arg, int dirfd, const char *name, const char *path, const struct stat *st, struct err *err)
-{
-	cleanup_close int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-
-	(void)arg;
-	(void)path;
-	(void)st;
-	(void)err;
-	if (fd >= 0)
-		posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-	return 0;
-}
-
-void manifest_drop_cache(int epochfd)
-{
-	const struct epoch_walk w = { .file = drop_file };
-
-	epoch_walk(epochfd, &w, NULL);
 }

@@ -75,10 +75,6 @@ int manifest_write(int epochfd, struct manifest *m, bool sign, const char *munge
  * difference is named. */
 int manifest_verify(int epochfd, struct manifest *m, bool sign, const char *munge_socket, struct err *err);
 
-/* Asks the kernel to forget the epoch's cached pages, so that the manifest_verify() behind it reads what reached the
- * disk. Call after store_sync_epoch(): dirty pages cannot be dropped. */
-void manifest_drop_cache(int epochfd);
-
 /* "fork,2.0GiB,scanned:2.0GiB,dirty:120.0MiB,stored:80.1MiB,ratio:1.50", with ",increment" behind it if it is one and
  * ",pre-dump:2" after so many rounds of a pre-dump, or ",tracked" if the kernel has told what was written since the
  * epoch before: the way of the ladder, the memory that fsched has taken, what was read of it, what is not as in the

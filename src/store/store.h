@@ -119,5 +119,8 @@ int store_list_epochs(const struct store *s, unsigned *out, int max);
 /* The number of the next epoch: above those of the record and those on disk. An epoch can be complete and in no record:
  * its worker died before it could report. 0 if they cannot be listed. */
 unsigned store_next_epoch(const struct store *s, const struct job_record *r, struct err *err);
+/* The number of the newest complete epoch before `epoch`, of whatever run. 0 if there is none or they cannot be
+ * listed. */
+unsigned store_previous_epoch(const struct store *s, unsigned epoch);
 
 #endif

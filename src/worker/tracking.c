@@ -182,7 +182,7 @@ static bool pays(const struct worker *w, uint64_t pages, uint64_t changed)
 /* As far as the epoch before tells, if hashes have told it. */
 static bool pays_to_begin(const struct worker *w)
 {
-	const unsigned newest = previous_epoch(w);
+	const unsigned newest = store_previous_epoch(&w->store, w->req.epoch);
 	cleanup_close int epochfd = newest ? store_open_epoch(&w->store, newest, NULL) : -1;
 	struct manifest m;
 	bool yes;
@@ -261,7 +261,7 @@ static void look(struct memory_step *s, struct worker *w)
 	tracking_set_left(p, &p->before);
 	mem_ranges_free(&present);
 	/* In a full epoch there is none. */
-	p->continues = p->since && p->since == previous_epoch(w) && memory_previous(s, w);
+	p->continues = p->since && p->since == store_previous_epoch(&w->store, w->req.epoch) && memory_previous(s, w);
 }
 
 static void begin(struct memory_step *s, struct worker *w, int epochfd, const struct tree *t)

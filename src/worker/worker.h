@@ -133,9 +133,7 @@ struct previous {
 	struct mem_image *image;
 }; /* owned */
 struct memory_step;
-/* The newest complete epoch before the one that is made; 0: there is none. */
-unsigned previous_epoch(const struct worker *w);
-/* Its image, with its hashes; belongs to s. NULL: the new epoch is to be a full one, because the configuration says so
+/* The image of the previous epoch, with its hashes; belongs to s. NULL: the new epoch is to be a full one, because the configuration says so
  * or there is none to continue; with a warning if there is one and it is damaged. */
 struct mem_image *memory_previous(struct memory_step *s, struct worker *w);
 

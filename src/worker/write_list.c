@@ -14,15 +14,9 @@
 /* The newest epoch before this one: what it has copied need not be copied again. */
 static int open_previous(struct worker *w, struct manifest *m, int *filesfd)
 {
-	cleanup_free unsigned *list = xcalloc(STORE_KEPT_MAX, sizeof(*list));
-	cleanup_close int epochfd = -1;
-	int n = store_list_epochs(&w->store, list, STORE_KEPT_MAX);
+	const unsigned epoch = store_previous_epoch(&w->store, w->req.epoch);
+	cleanup_close int epochfd = epoch ? store_open_epoch(&w->store, epoch, NULL) : -1;
 
-	while (n > 0 && list[n - 1] >= w->req.epoch)
-		n--;
-	if (n <= 0)
-		return -1;
-	epochfd = store_open_epoch(&w->store, list[n - 1], NULL);
 	if (epochfd < 0 || manifest_load(epochfd, m, NULL))
 		return -1;
 	*filesfd = openat(epochfd, "files", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
