@@ -1,7 +1,7 @@
 /* fsched-init: pid 1 of a pod, as root, never dumped.
  *
  *   fsched-init run     CTLFD LEADERPID SCRIPTPID
- *   fsched-init restore CTLFD IMAGESFD WORKFD HANDFD LASTPID -- CRIU [ARG]…      (HANDFD 0: none)
+ *   fsched-init restore CTLFD IMAGESFD WORKFD CALLFD LASTPID -- CRIU [ARG]…      (CALLFD 0: none)
  *
  * Reaps, tells the agent over the control socket what happens (messages: docs/internals.md), and ends when the leader
  * or the agent has ended; the kernel then kills whatever is left in the pod. The leader is a process of the user: a job
@@ -26,7 +26,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LEADER_PID = 2, CRIU_IMAGES_FD = 10, CRIU_WORK_FD = 11, CRIU_HAND_FD = 12, LATE_MS = 1000, GRACE_MS = 5000 };
+enum {
+	LEADER_PID = 2,
+	CRIU_IMAGES_FD = 10,
+	CRIU_WORK_FD = 11,
+	CRIU_REMOTE_CALL_FD = 12,
+	LATE_MS = 1000,
+	GRACE_MS = 5000
+};
 
 struct init {
 	int ctl;
@@ -41,7 +48,8 @@ struct init {
 	int64_t lease;     /* CLOCK_MONOTONIC ms by which the pod must be dead, 0 = no limit */
 	int64_t continued; /* when SIGCONT came last */
 	bool grace;        /* it has been given once more, see init_lease_over() */
-	int hand;          /* 0 = none; closed once criu has it: its end of file tells that criu has ended */
+	int remote_call; /* criu's end of the socket of trace/remote_call.h, 0 = none; closed once criu has it, so that
+			    the other end reads end of file when criu ends */
 };
 
 /* A message that does not arrive is no error here: the agent is gone then, and end of file on the socket says so. */
@@ -102,14 +110,14 @@ static void init_start_criu(struct init *in, char **argv)
 	if (in->criu < 0)
 		init_fail(in, "cannot fork criu");
 	if (in->criu) {
-		if (in->hand)
-			close(in->hand);
+		if (in->remote_call)
+			close(in->remote_call);
 		return;
 	}
 	/* All came as numbers above 12, so no dup2 overwrites another. All else is close-on-exec. */
 	if (dup2(in->images, CRIU_IMAGES_FD) < 0 || dup2(in->work, CRIU_WORK_FD) < 0 ||
-	    (in->hand && dup2(in->hand, CRIU_HAND_FD) < 0))
-		init_fail(in, "cannot hand criu its directories");
+	    (in->remote_call && dup2(in->remote_call, CRIU_REMOTE_CALL_FD) < 0))
+		init_fail(in, "cannot pass criu its descriptors");
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	execv(argv[0], argv);
@@ -311,10 +319,10 @@ int main(int argc, char **argv)
 		in.images = init_parse_number(argv[3]);
 		in.work = init_parse_number(argv[4]);
 		fcntl(in.images, F_SETFD, FD_CLOEXEC);
-		in.hand = init_parse_number(argv[5]);
+		in.remote_call = init_parse_number(argv[5]);
 		fcntl(in.work, F_SETFD, FD_CLOEXEC);
-		if (in.hand)
-			fcntl(in.hand, F_SETFD, FD_CLOEXEC);
+		if (in.remote_call)
+			fcntl(in.remote_call, F_SETFD, FD_CLOEXEC);
 		init_set_last_pid(&in, init_parse_number(argv[6]));
 		init_start_criu(&in, argv + 8);
 	} else {

@@ -17,8 +17,7 @@ struct mount_table {
 	size_t n;
 };
 
-/* Blanks and the like are written as \ and three octal digits. */
-static char *unescape(char *text)
+char *mount_table_unescape(char *text)
 {
 	char *to = text;
 	unsigned c;
@@ -46,7 +45,7 @@ static void mount_table_add_line(struct mount_table *t, const char *line)
 	if (at <= 0)
 		return;
 	t->v = xrealloc(t->v, (t->n + 1) * sizeof(*t->v));
-	t->v[t->n].at = unescape(xasprintf("%.*s", (int)strcspn(line + at, " "), line + at));
+	t->v[t->n].at = mount_table_unescape(xasprintf("%.*s", (int)strcspn(line + at, " "), line + at));
 	t->v[t->n++].type = xstrdup(type);
 }
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "pod/mount_table.h"
 
 /* Splits a line "ID:CONTROLLERS:PATH" of /proc/PID/cgroup in place. */
 static bool cgroup_split_line(char *line, char **controllers, char **path)
@@ -58,22 +59,6 @@ static bool cgroup_has_options(const char *list, const char *want)
 	return true;
 }
 
-/* mountinfo writes blank, tab, newline and backslash as \ooo. */
-static void unescape(char *s)
-{
-	char *out = s;
-
-	for (; *s; s++)
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' && s[3] >= '0' &&
-		    s[3] <= '7') {
-			*out++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
-			s += 3;
-		} else {
-			*out++ = *s;
-		}
-	*out = '\0';
-}
-
 /* The directory of cgroup path of the hierarchy with these controllers ("" = version 2). Caller frees; NULL: not
  * mounted. */
 static char *cgroup_directory(const char *controllers, const char *path)
@@ -93,8 +78,8 @@ static char *cgroup_directory(const char *controllers, const char *path)
 		if (controllers[0] ? strncmp(type, "cgroup ", 7) || !cgroup_has_options(super, controllers)
 				   : strncmp(type, "cgroup2 ", 8))
 			continue;
-		unescape(root);
-		unescape(at);
+		mount_table_unescape(root);
+		mount_table_unescape(at);
 		n = strcmp(root, "/") ? strlen(root) : 0;
 		if (!strncmp(path, root, n) && (path[n] == '/' || path[n] == '\0'))
 			return xasprintf("%s%s", at, path + n);

@@ -8,7 +8,7 @@
 #include "base/util.h"
 #include "pod/pod_internal.h"
 
-/* fsched-init restore CTLFD IMAGESFD WORKFD HANDFD LASTPID -- CRIU… : the fixed part. */
+/* fsched-init restore CTLFD IMAGESFD WORKFD CALLFD LASTPID -- CRIU… : the fixed part. */
 enum { INIT_ARGS = 8, FDS = 4 };
 
 static char **pod_restore_init_argv(const struct pod_restore *r, const int *fds)
@@ -32,9 +32,9 @@ static char **pod_restore_init_argv(const struct pod_restore *r, const int *fds)
 
 static int pod_restore_run_init(const struct pod_spec *spec, const struct pod_restore *r, struct err *err)
 {
-	const int given[FDS] = { r->ctl, r->images_fd, r->work_fd, r->hand };
+	const int given[FDS] = { r->ctl, r->images_fd, r->work_fd, r->remote_call };
 	char path[4200];
-	int fds[FDS], i, n = r->hand < 0 ? FDS - 1 : FDS;
+	int fds[FDS], i, n = r->remote_call < 0 ? FDS - 1 : FDS;
 
 	if (pod_make_namespace(spec, err))
 		return -1;

@@ -8,24 +8,9 @@
 #include "base/util.h"
 #include "pod/preflight_internal.h"
 
-int preflight_refuse(const struct scan *s, pid_t pid, struct err *err, const char *what, const char *advice)
-{
-	char who[PROC_DESCRIBED];
-
-	return err_set(err, 0, "%s %s, which cannot be checkpointed%s%s", proc_describe(pid, who, sizeof(who)), what,
-		       advice[0] ? "; " : "", advice);
-}
-
-int preflight_inner(const struct scan *s, pid_t pid)
-{
-	for (int i = 0; i < s->job->n; i++)
-		if (s->job->pids[i] == pid)
-			return s->job->inner[i];
-	return 0;
-}
-
-/* What the processes are comes first: what a debugger has open says less than that there is one. */
-static int preflight_processes(struct scan *s, struct err *err)
+/* First what the processes are, then what they have open: that a debugger runs says more than the files that it has
+ * open. */
+static int preflight_processes(struct preflight_scan *s, struct err *err)
 {
 	const struct preflight_job *job = s->job;
 
@@ -41,7 +26,7 @@ static int preflight_processes(struct scan *s, struct err *err)
 int preflight(const struct preflight_job *job, struct err *err)
 {
 	cleanup_close int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct scan s = { .job = job, .proc = proc };
+	struct preflight_scan s = { .job = job, .proc = proc };
 	int rc;
 
 	if (proc < 0)
@@ -60,7 +45,7 @@ int preflight(const struct preflight_job *job, struct err *err)
 int preflight_stopped(const struct preflight_job *job, struct err *err)
 {
 	cleanup_close int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct scan s = { .job = job, .proc = proc };
+	struct preflight_scan s = { .job = job, .proc = proc };
 
 	if (proc < 0)
 		return err_sys(err, errno, "cannot open /proc");

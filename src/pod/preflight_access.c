@@ -88,7 +88,7 @@ static void access_list_grow(struct access_list *l)
 		*access_list_slot(l, l->v[i].path, l->v[i].mode) = i + 1;
 }
 
-void access_list_add(struct access_list *l, const struct open_file *f, const struct statx *st)
+void access_list_add(struct access_list *l, const struct preflight_file *f, const struct statx *st)
 {
 	/* criu opens a fifo for both, whatever the job has: one end alone would wait for the other. */
 	const unsigned mode = S_ISFIFO(st->stx_mode) ? R_OK | W_OK : f->mode;
@@ -130,7 +130,7 @@ static int access_ask(const struct wanted *w, uid_t uid)
 	return -why;
 }
 
-static void access_ask_all(const struct scan *s, pid_t parent, int mntns, int *answers)
+static void access_ask_all(const struct preflight_scan *s, pid_t parent, int mntns, int *answers)
 {
 	const struct preflight_job *job = s->job;
 
@@ -146,7 +146,7 @@ static void access_ask_all(const struct scan *s, pid_t parent, int mntns, int *a
 }
 
 /* 0: it has ended, whatever it has said. */
-static int access_run_asker(const struct scan *s, int mntns, int *answers, struct err *err)
+static int access_run_asker(const struct preflight_scan *s, int mntns, int *answers, struct err *err)
 {
 	const pid_t parent = getpid(), pid = fork();
 	struct pollfd p = { -1, POLLIN, 0 };
@@ -179,7 +179,7 @@ static size_t access_first_unanswered(const int *answers, size_t n)
 	return i;
 }
 
-static int access_refuse(const struct scan *s, const struct wanted *w, int num, struct err *err)
+static int access_refuse(const struct preflight_scan *s, const struct wanted *w, int num, struct err *err)
 {
 	char what[512], clean[256];
 
@@ -189,12 +189,12 @@ static int access_refuse(const struct scan *s, const struct wanted *w, int num, 
 	if (num != ETIMEDOUT)
 		snprintf(what + strlen(what), sizeof(what) - strlen(what), " (%s%s)",
 			 w->mode & W_OK ? "for writing: " : "", strerror(num));
-	return preflight_refuse(s, w->pid, err, what,
+	return preflight_refuse(w->pid, err, what,
 				num == ETIMEDOUT ? "try again when it does"
 						 : "give the user the right to it, or close it, and try again");
 }
 
-static int access_verdict(const struct scan *s, const int *answers, struct err *err)
+static int access_verdict(const struct preflight_scan *s, const int *answers, struct err *err)
 {
 	for (size_t i = 0; i < s->access->n; i++)
 		if (answers[i] != CAN_BE_OPENED)
@@ -202,7 +202,7 @@ static int access_verdict(const struct scan *s, const int *answers, struct err *
 	return 0;
 }
 
-static int access_ask_until_answered(const struct scan *s, int mntns, int *answers, struct err *err)
+static int access_ask_until_answered(const struct preflight_scan *s, int mntns, int *answers, struct err *err)
 {
 	const size_t n = s->access->n;
 
@@ -221,7 +221,7 @@ static int access_ask_until_answered(const struct scan *s, int mntns, int *answe
 	return access_verdict(s, answers, err);
 }
 
-int preflight_access(const struct scan *s, struct err *err)
+int preflight_access(const struct preflight_scan *s, struct err *err)
 {
 	const size_t size = (s->access->n + 1) * sizeof(int);
 	cleanup_close int mntns = open_proc(s->job->init, "ns/mnt", O_RDONLY);

@@ -25,7 +25,6 @@
 #include "trace/stop_threads.h"
 #include "trace/tracer.h"
 
-#define LEADER_PID  2
 #define TRIES       3
 #define STOP_MAX_US 500000 /* that a process may take to stand still */
 
@@ -97,7 +96,7 @@ static enum verdict confined_ask_until_clear(const struct suspect *t, size_t n, 
 }
 
 /* Else everybody would be refused the comparison. */
-static int confined_check_leader(const struct scan *s, struct err *err)
+static int confined_check_leader(const struct preflight_scan *s, struct err *err)
 {
 	char name[32];
 	struct stat st;
@@ -107,29 +106,29 @@ static int confined_check_leader(const struct scan *s, struct err *err)
 		return err_set(err, ESRCH, "the job's first process is gone, the job is ending");
 	if (st.st_uid == s->job->uid)
 		return 0;
-	return preflight_refuse(s, s->leader, err,
+	return preflight_refuse(s->leader, err,
 				"is not dumpable and so of no use to find out whether others are confined by Landlock",
 				"tell the administrator");
 }
 
-static int confined_verdict(const struct scan *s, const struct suspect *t, enum verdict v, const struct err *why,
-			    struct err *err)
+static int confined_verdict(const struct preflight_scan *s, const struct suspect *t, enum verdict v,
+			    const struct err *why, struct err *err)
 {
 	char what[256];
 
 	if (v == FREE)
 		return 0;
 	if (v == CONFINED)
-		return preflight_refuse(s, t->pid, err,
+		return preflight_refuse(t->pid, err,
 					"has confined itself (Landlock, or another security module of the kernel) "
 					"and would be free after a restart",
 					"run the program without its sandbox");
 	snprintf(what, sizeof(what), "may have confined itself with Landlock, which fsched cannot find out (%.150s)",
 		 why->text);
-	return preflight_refuse(s, t->pid, err, what, "try again, or start it without no_new_privs");
+	return preflight_refuse(t->pid, err, what, "try again, or start it without no_new_privs");
 }
 
-int preflight_confined(const struct scan *s, struct err *err)
+int preflight_confined(const struct preflight_scan *s, struct err *err)
 {
 	size_t n;
 

@@ -22,7 +22,8 @@ int preflight_mode(int dirfd, const char *name)
 
 /* The kernel's own file systems have device numbers with major 0, each its own: one question per file system, none to a
  * disk. */
-static const struct kernel_fs *preflight_fs_of(struct scan *s, const struct open_file *f, const struct statx *st)
+static const struct kernel_fs *preflight_fs_of(struct preflight_scan *s, const struct preflight_file *f,
+					       const struct statx *st)
 {
 	const uint64_t number = makedev(st->stx_dev_major, st->stx_dev_minor);
 	cleanup_close int fd = -1;
@@ -43,7 +44,7 @@ static const struct kernel_fs *preflight_fs_of(struct scan *s, const struct open
 	return fs;
 }
 
-static void preflight_find_pod_proc(struct scan *s)
+static void preflight_find_pod_proc(struct preflight_scan *s)
 {
 	char path[64];
 	struct stat st;
@@ -54,7 +55,7 @@ static void preflight_find_pod_proc(struct scan *s)
 }
 
 /* A name in /proc may stand for another process by now. */
-static bool preflight_file_is_there(const struct scan *s, const struct open_file *f, const struct statx *st)
+static bool preflight_file_is_there(const struct preflight_scan *s, const struct preflight_file *f, const struct statx *st)
 {
 	cleanup_free char *path = xasprintf("%d/root%s", s->job->init, f->path);
 	struct stat now;
@@ -62,8 +63,8 @@ static bool preflight_file_is_there(const struct scan *s, const struct open_file
 	return fstatat(s->proc, path, &now, 0) == 0 && now.st_ino == st->stx_ino;
 }
 
-static const char *preflight_file_obstacle(struct scan *s, const struct open_file *f, const struct kernel_fs *fs,
-					   const struct statx *st, char *buf, size_t len)
+static const char *preflight_file_obstacle(struct preflight_scan *s, const struct preflight_file *f,
+					   const struct kernel_fs *fs, const struct statx *st, char *buf, size_t len)
 {
 	struct kernel_file k = {
 		.fs = fs,
@@ -85,7 +86,7 @@ static const char *preflight_file_obstacle(struct scan *s, const struct open_fil
 	return why;
 }
 
-int preflight_file(struct scan *s, const struct open_file *f, const struct statx *st, struct err *err)
+int preflight_check_file(struct preflight_scan *s, const struct preflight_file *f, const struct statx *st, struct err *err)
 {
 	const struct kernel_fs *fs = preflight_fs_of(s, f, st);
 	char what[512], buf[96], clean[256];
@@ -94,7 +95,7 @@ int preflight_file(struct scan *s, const struct open_file *f, const struct statx
 	if (why) {
 		snprintf(what, sizeof(what), "has %s open as %s (%s)", printable(f->path, clean, sizeof(clean)), f->as,
 			 why);
-		return preflight_refuse(s, f->pid, err, what, "close it and try again");
+		return preflight_refuse(f->pid, err, what, "close it and try again");
 	}
 	/* What has no name any more is in the checkpoint itself. */
 	if (st->stx_nlink > 0)

@@ -1,7 +1,7 @@
 /* The job's files in criu's images: none that could not be opened again by the job's user, see kernel_files.h. What was
  * open when the preflight looked may have been closed since, and other files opened; the images say what a restore will
  * open. */
-#include "criu/criu_internal.h"
+#include "pod/preflight.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,6 +11,7 @@
 
 #include "base/dir.h"
 #include "base/util.h"
+#include "criu/criu_internal.h"
 #include "criu_images.pb-c.h"
 #include "pod/kernel_files.h"
 #include "pod/mount_table.h"
@@ -26,7 +27,7 @@ struct held {
 	uint32_t fd;
 };
 
-struct files {
+struct image_files {
 	const struct mount_table *mounts;
 	int *pids;
 	size_t n_pids;
@@ -47,7 +48,7 @@ static int compare_held(const void *a, const void *b)
 
 static int images_add_descriptor(void *arg, const uint8_t *msg, size_t len)
 {
-	struct files *f = arg;
+	struct image_files *f = arg;
 	FdinfoEntry *e = fdinfo_entry__unpack(NULL, len, msg);
 
 	if (!e)
@@ -71,7 +72,7 @@ static int images_take_files_id(void *arg, const uint8_t *msg, size_t len)
 }
 
 /* A zombie has no images of its descriptors. */
-static int images_read_descriptors(struct files *f, int dirfd, int pid)
+static int images_read_descriptors(struct image_files *f, int dirfd, int pid)
 {
 	char name[64];
 	uint32_t id = 0;
@@ -86,7 +87,7 @@ static int images_read_descriptors(struct files *f, int dirfd, int pid)
 	return 0;
 }
 
-static int images_read_processes(struct files *f, int dirfd)
+static int images_read_processes(struct image_files *f, int dirfd)
 {
 	cleanup_dir DIR *d = dir_open_at(dirfd, ".");
 	const struct dirent *e;
@@ -111,7 +112,7 @@ static int images_read_processes(struct files *f, int dirfd)
 
 /* ---- files ---------------------------------------------------------------- */
 
-static int images_refuse(const struct files *f, const struct held *h, const char *path, const char *why)
+static int images_refuse(const struct image_files *f, const struct held *h, const char *path, const char *why)
 {
 	char clean[256], as[64];
 
@@ -122,7 +123,7 @@ static int images_refuse(const struct files *f, const struct held *h, const char
 		       h ? as : "a process has it mapped, or as its working or root directory");
 }
 
-static int images_check_held(const struct files *f, struct kernel_file *k, const struct held *h)
+static int images_check_held(const struct image_files *f, struct kernel_file *k, const struct held *h)
 {
 	char buf[96];
 	const char *why;
@@ -132,7 +133,7 @@ static int images_check_held(const struct files *f, struct kernel_file *k, const
 	return why ? images_refuse(f, h, k->path, why) : 0;
 }
 
-static int images_check_regular(const struct files *f, const RegFileEntry *r)
+static int images_check_regular(const struct image_files *f, const RegFileEntry *r)
 {
 	const char *at, *type = mount_table_find(f->mounts, r->name, &at);
 	struct kernel_file k = {
@@ -176,10 +177,10 @@ static int images_check_file(void *arg, const uint8_t *msg, size_t len)
 	return rc;
 }
 
-int criu_check_files(int images_fd, const struct mount_table *mounts, struct err *err)
+int preflight_images(int images_fd, const struct mount_table *mounts, struct err *err)
 {
 	struct err why = { 0 };
-	struct files f = { .mounts = mounts, .err = &why };
+	struct image_files f = { .mounts = mounts, .err = &why };
 	int rc = images_read_processes(&f, images_fd);
 
 	if (!rc && criu_image_each(images_fd, "files.img", FILES_MAGIC, images_check_file, &f)) {

@@ -15,16 +15,17 @@ struct vdso {
 };
 
 /* path: of the file; range: its name in map_files. Anonymous and deleted memory has no file to be opened. */
-static int maps_check_file(struct scan *s, pid_t pid, int files, const char *range, const char *path, struct err *err)
+static int maps_check_file(struct preflight_scan *s, pid_t pid, int files, const char *range, const char *path,
+			   struct err *err)
 {
-	struct open_file f = { .pid = pid, .as = "a mapping", .path = path, .dirfd = files, .name = range };
+	struct preflight_file f = { .pid = pid, .as = "a mapping", .path = path, .dirfd = files, .name = range };
 	struct statx st;
 	int mode;
 
 	if (statx(files, range, AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &st) || (mode = preflight_mode(files, range)) < 0)
 		return 0;
 	f.mode = (unsigned)mode;
-	return preflight_file(s, &f, &st, err);
+	return preflight_check_file(s, &f, &st, err);
 }
 
 /* The kernel writes line feeds in names as \012. */
@@ -42,7 +43,7 @@ static void maps_unescape(char *text)
 	*to = '\0';
 }
 
-static int maps_check_line(struct scan *s, pid_t pid, int files, char *line, struct vdso *v, struct err *err)
+static int maps_check_line(struct preflight_scan *s, pid_t pid, int files, char *line, struct vdso *v, struct err *err)
 {
 	unsigned long start, end;
 	char range[64], *what;
@@ -58,7 +59,7 @@ static int maps_check_line(struct scan *s, pid_t pid, int files, char *line, str
 	/* A device may stay mapped after its descriptor is closed; so may an io_uring. */
 	known = what[0] == '/' || what[0] == 'a' ? preflight_known_object(what) : NULL;
 	if (known)
-		return preflight_refuse(s, pid, err, known, "");
+		return preflight_refuse(pid, err, known, "");
 	if (what[0] != '/' || files < 0)
 		return 0;
 	maps_unescape(what);
@@ -76,7 +77,7 @@ static bool vdso_is_usual(const struct vdso *v)
 	return !strstr(maps, "[vdso]") || !strstr(maps, "[vvar");
 }
 
-static int maps_check(struct scan *s, pid_t pid, struct err *err)
+static int maps_check(struct preflight_scan *s, pid_t pid, struct err *err)
 {
 	cleanup_file FILE *f = NULL;
 	cleanup_free char *line = NULL;
@@ -91,18 +92,19 @@ static int maps_check(struct scan *s, pid_t pid, struct err *err)
 			return -1;
 	if (!vdso_is_usual(&v))
 		return preflight_refuse(
-			s, pid, err, "has only one of the kernel's two mappings [vdso] and [vvar] (valgrind removes one)",
+			pid, err, "has only one of the kernel's two mappings [vdso] and [vvar] (valgrind removes one)",
 			"run the program without valgrind");
 	return 0;
 }
 
 /* A program is opened for reading. Into a directory that may be entered but not read the restored process goes all the
  * same. */
-static int maps_check_link(struct scan *s, pid_t pid, const char *name, const char *as, int mode, struct err *err)
+static int maps_check_link(struct preflight_scan *s, pid_t pid, const char *name, const char *as, int mode,
+			   struct err *err)
 {
 	cleanup_close int dir = open_proc(pid, ".", O_PATH | O_DIRECTORY);
 	char path[4096];
-	struct open_file f = { .pid = pid, .as = as, .path = path, .mode = (unsigned)mode, .dirfd = dir, .name = name };
+	struct preflight_file f = { .pid = pid, .as = as, .path = path, .mode = (unsigned)mode, .dirfd = dir, .name = name };
 	ssize_t n = dir < 0 ? -1 : readlinkat(dir, name, path, sizeof(path) - 1);
 	struct statx st;
 
@@ -111,10 +113,10 @@ static int maps_check_link(struct scan *s, pid_t pid, const char *name, const ch
 	path[n] = '\0';
 	if (path[0] != '/' || statx(dir, name, AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &st))
 		return 0;
-	return preflight_file(s, &f, &st, err);
+	return preflight_check_file(s, &f, &st, err);
 }
 
-int preflight_maps(struct scan *s, pid_t pid, struct err *err)
+int preflight_maps(struct preflight_scan *s, pid_t pid, struct err *err)
 {
 	if (maps_check(s, pid, err) || maps_check_link(s, pid, "exe", "its program", R_OK, err) ||
 	    maps_check_link(s, pid, "cwd", "its working directory", X_OK, err))

@@ -12,19 +12,6 @@
 #include "base/dir.h"
 #include "base/util.h"
 
-#define LEADER_PID 2
-
-/* Pid 2 of the pod, by whose namespaces all others are measured. */
-int preflight_find_leader(struct scan *s, struct err *err)
-{
-	for (int i = 0; i < s->job->n; i++)
-		if (s->job->inner[i] == LEADER_PID) {
-			s->leader = s->job->pids[i];
-			return 0;
-		}
-	return err_set(err, ESRCH, "the job's first process is gone, the job is ending");
-}
-
 static bool job_has_group(const struct preflight_job *job, unsigned gid)
 {
 	if (gid == job->gid)
@@ -84,19 +71,19 @@ static bool status_has_capabilities(const char *status)
 
 /* Restored with root's help, the rights of a program with a set-user-ID bit, above all, would be a gift to the job's
  * user. The same is asked of criu's images (criu_check_creds). */
-static int status_check_credentials(const struct scan *s, pid_t pid, const char *status, struct err *err)
+static int status_check_credentials(const struct preflight_scan *s, pid_t pid, const char *status, struct err *err)
 {
 	if (!status_ids_are(status_line(status, "\nUid:"), s->job->uid))
-		return preflight_refuse(s, pid, err, "runs under another user than the job", "wait until it has ended");
+		return preflight_refuse(pid, err, "runs under another user than the job", "wait until it has ended");
 	if (s->job->uid == 0)
 		return 0;
 	if (!status_groups_are_known(s->job, status_line(status, "\nGid:")) ||
 	    !status_groups_are_known(s->job, status_line(status, "\nGroups:")))
 		return preflight_refuse(
-			s, pid, err, "runs with another group than the job (a set-group-ID program, such as ssh-agent)",
+			pid, err, "runs with another group than the job (a set-group-ID program, such as ssh-agent)",
 			"wait until it has ended, or start it outside of the job");
 	if (status_has_capabilities(status))
-		return preflight_refuse(s, pid, err, "has capabilities (a program with file capabilities, such as ping)",
+		return preflight_refuse(pid, err, "has capabilities (a program with file capabilities, such as ping)",
 					"wait until it has ended");
 	return 0;
 }
@@ -107,7 +94,7 @@ static bool status_has_ended(const char *status)
 }
 
 /* Landlock wants no_new_privs from whoever has no capabilities. root is not asked: he could confine himself without. */
-static void status_remember_suspect(struct scan *s, pid_t pid, pid_t tid, const char *status)
+static void status_remember_suspect(struct preflight_scan *s, pid_t pid, pid_t tid, const char *status)
 {
 	const char *gids = status_line(status, "\nGid:");
 	bool comparable = true;
@@ -121,7 +108,7 @@ static void status_remember_suspect(struct scan *s, pid_t pid, pid_t tid, const 
 }
 
 /* *alive: counts threads that have not ended. */
-static int status_check_thread(struct scan *s, pid_t pid, int task, const char *tid, int *alive, struct err *err)
+static int status_check_thread(struct preflight_scan *s, pid_t pid, int task, const char *tid, int *alive, struct err *err)
 {
 	cleanup_free char *status = NULL;
 	char name[280];
@@ -134,7 +121,7 @@ static int status_check_thread(struct scan *s, pid_t pid, int task, const char *
 	return status_check_credentials(s, pid, status, err);
 }
 
-static int status_check_threads(struct scan *s, pid_t pid, int *alive, struct err *err)
+static int status_check_threads(struct preflight_scan *s, pid_t pid, int *alive, struct err *err)
 {
 	cleanup_dir DIR *d = NULL;
 	const struct dirent *e;
@@ -150,7 +137,7 @@ static int status_check_threads(struct scan *s, pid_t pid, int *alive, struct er
 	return more < 0 ? err_sys(err, errno, "cannot read /proc/%s", path) : 0;
 }
 
-int preflight_status(struct scan *s, pid_t pid, struct err *err)
+int preflight_status(struct preflight_scan *s, pid_t pid, struct err *err)
 {
 	cleanup_free char *status = NULL;
 	char name[64], what[96];
@@ -162,18 +149,18 @@ int preflight_status(struct scan *s, pid_t pid, struct err *err)
 	if (status_check_threads(s, pid, &alive, err))
 		return -1;
 	if (status_has_ended(status))
-		return alive ? preflight_refuse(s, pid, err,
+		return alive ? preflight_refuse(pid, err,
 						"has ended its first thread while others run on (pthread_exit() in main())",
 						"let main() wait for its threads")
 			     : 0;
 	tracer = (int)proc_status_number(status, "TracerPid", 0);
 	if (tracer > 0 && !s->job->hands_off) {
 		snprintf(what, sizeof(what), "is being traced by process %d of the node (a debugger or strace)", tracer);
-		return preflight_refuse(s, pid, err, what, "detach it and try again");
+		return preflight_refuse(pid, err, what, "detach it and try again");
 	}
 	if (!strncmp(status, "Name:\tsrun\n", 11))
 		return preflight_refuse(
-			s, pid, err, "is a job step started by srun",
+			pid, err, "is a job step started by srun",
 			"its tasks run outside of the batch script; "
 			"wait until the step has ended, or start the program without srun (mpiexec and mpirun do by "
 			"themselves, unless HYDRA_LAUNCHER, I_MPI_HYDRA_BOOTSTRAP or OMPI_MCA_plm is set to slurm)");
@@ -183,14 +170,14 @@ int preflight_status(struct scan *s, pid_t pid, struct err *err)
 /* The pod's pid 1 is out of the job's reach; its first process is not: another process of the job can trace it and take
  * it, and itself, to a user namespace and there to a mount namespace with mounts of its choice. criu would follow them
  * there as root. criu restores the tree into IPC and time namespaces of its own. */
-static pid_t namespaces_reference(const struct scan *s, pid_t pid, const char *ns)
+static pid_t namespaces_reference(const struct preflight_scan *s, pid_t pid, const char *ns)
 {
 	if (pid != s->leader)
 		return s->leader;
 	return strcmp(ns, "ipc") && strcmp(ns, "time") ? s->job->init : s->leader;
 }
 
-int preflight_namespaces(const struct scan *s, pid_t pid, struct err *err)
+int preflight_namespaces(const struct preflight_scan *s, pid_t pid, struct err *err)
 {
 	static const struct {
 		const char *file, *name;
@@ -210,7 +197,7 @@ int preflight_namespaces(const struct scan *s, pid_t pid, struct err *err)
 			continue;
 		snprintf(what, sizeof(what), "is in another %s namespace than the %s (a container or unshare)",
 			 ns[i].name, pid == s->leader ? "pod" : "job");
-		return preflight_refuse(s, pid, err, what, "");
+		return preflight_refuse(pid, err, what, "");
 	}
 	return 0;
 }

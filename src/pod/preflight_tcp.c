@@ -55,7 +55,7 @@ static bool tcp_parse_line(const char *line, struct tcp *t)
 	       tcp_parse_addr(local, t->local) && tcp_parse_addr(remote, t->remote);
 }
 
-static int tcp_read_table(const struct scan *s, const char *file, struct tcp **table, int n)
+static int tcp_read_table(const struct preflight_scan *s, const char *file, struct tcp **table, int n)
 {
 	cleanup_file FILE *f = NULL;
 	cleanup_free char *line = NULL;
@@ -80,15 +80,15 @@ static int tcp_read_table(const struct scan *s, const char *file, struct tcp **t
 
 static int socket_owner_compare(const void *a, const void *b)
 {
-	const struct owner *x = a, *y = b;
+	const struct socket_owner *x = a, *y = b;
 
 	return x->inode < y->inode ? -1 : x->inode > y->inode;
 }
 
-static pid_t socket_owner_pid(const struct scan *s, unsigned long inode)
+static pid_t socket_owner_pid(const struct preflight_scan *s, unsigned long inode)
 {
-	const struct owner key = { inode, 0 };
-	const struct owner *o = bsearch(&key, s->sockets, (size_t)s->n_sockets, sizeof(key), socket_owner_compare);
+	const struct socket_owner key = { inode, 0 };
+	const struct socket_owner *o = bsearch(&key, s->sockets, (size_t)s->n_sockets, sizeof(key), socket_owner_compare);
 
 	return o ? o->pid : 0;
 }
@@ -116,7 +116,7 @@ static const struct tcp *tcp_other_end(const struct tcp *table, int n, const str
 	return NULL;
 }
 
-static int tcp_check_connection(const struct scan *s, const struct tcp *table, int n, const struct tcp *t,
+static int tcp_check_connection(const struct preflight_scan *s, const struct tcp *table, int n, const struct tcp *t,
 				int agent_port, struct err *err)
 {
 	bool local = addr_is_loopback(t->remote) || !memcmp(t->local, t->remote, 16);
@@ -138,10 +138,10 @@ static int tcp_check_connection(const struct scan *s, const struct tcp *table, i
 	snprintf(what, sizeof(what), "has a TCP connection to %s%s port %u",
 		 local ? "a process outside of the job, " : "another host, ",
 		 strncmp(addr, "::ffff:", 7) ? addr : addr + 7, t->remote_port);
-	return preflight_refuse(s, pid, err, what, "close it and try again");
+	return preflight_refuse(pid, err, what, "close it and try again");
 }
 
-int preflight_tcp(struct scan *s, struct err *err)
+int preflight_tcp(struct preflight_scan *s, struct err *err)
 {
 	cleanup_free struct tcp *table = NULL;
 	int n;

@@ -86,7 +86,7 @@ static int check_images(const struct checkpoint *c, struct err *err)
 
 	if (criu_check_creds(c->criufd, cred.uid, cred.gid, cred.groups, cred.n_groups, err))
 		return -1;
-	if (fault(c->w, FAULT_NO_IMAGE_CHECK) || criu_check_files(c->criufd, c->mounts, err) == 0)
+	if (fault(c->w, FAULT_NO_IMAGE_CHECK) || preflight_images(c->criufd, c->mounts, err) == 0)
 		return 0;
 	return err_wrap(err, "the job did what cannot be checkpointed when it was about to be frozen; try again");
 }
