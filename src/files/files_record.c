@@ -359,7 +359,7 @@ static int record_check_inplace(struct recorder *r, const struct open_file *f, s
 	return file_data_bytes(&f->st) > r->left ? record_too_big(r, f, err) : 0;
 }
 
-int files_look(const pid_t *pids, int n, pid_t init, const struct files_opts *o, struct err *err)
+int files_can_record(const pid_t *pids, int n, pid_t init, const struct files_opts *o, struct err *err)
 {
 	struct recorder r = { .o = o, .left = o->file_limit };
 	cleanup_close int shm = -1, tmp = -1;

@@ -39,7 +39,7 @@ struct entry {
 	uint64_t cost;  /* of it, against the limit */
 };
 
-struct files_written {
+struct files_write_list {
 	struct files_opts o;
 	int jobfd, rootfd, filesfd;
 	bool frozen;
@@ -68,7 +68,7 @@ static bool write_list_is_unchanged(const struct entry *e, const struct stat *st
 	       same_timestamp(&e->mtime, &st->st_mtim) && same_timestamp(&e->ctime, &st->st_ctim);
 }
 
-static int write_list_open_path(const struct files_written *w, const char *path)
+static int write_list_open_path(const struct files_write_list *w, const char *path)
 {
 	struct open_how how = { .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
 				.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
@@ -88,7 +88,7 @@ static int write_list_open_file(int pathfd)
 	return fd < 0 && errno == EPERM ? open(link, flags) : fd;
 }
 
-static void write_list_observe(const struct files_written *w, const char *path, const struct entry *e, struct look *l)
+static void write_list_observe(const struct files_write_list *w, const char *path, const struct entry *e, struct look *l)
 {
 	cleanup_close int pathfd = write_list_open_path(w, path);
 
@@ -112,7 +112,7 @@ static void write_list_copy_name(unsigned number, char name[24])
 	snprintf(name, 24, "%06u.data", number);
 }
 
-static void write_list_drop_copy(struct files_written *w, struct entry *e)
+static void write_list_drop_copy(struct files_write_list *w, struct entry *e)
 {
 	char name[24];
 
@@ -126,7 +126,7 @@ static void write_list_drop_copy(struct files_written *w, struct entry *e)
 }
 
 /* Saves the first size bytes. 1 saved, 0 not, -1 the checkpoint cannot be written. *copyfd: open, the caller's. */
-static int write_list_save_bytes(struct files_written *w, struct entry *e, int in, uint64_t size, uint64_t cost,
+static int write_list_save_bytes(struct files_write_list *w, struct entry *e, int in, uint64_t size, uint64_t cost,
 				 int *copyfd, struct err *err)
 {
 	bool to_out = false;
@@ -151,7 +151,7 @@ static int write_list_save_bytes(struct files_written *w, struct entry *e, int i
 	return 1;
 }
 
-static int write_list_save_whole(struct files_written *w, struct entry *e, const struct look *l, struct err *err)
+static int write_list_save_whole(struct files_write_list *w, struct entry *e, const struct look *l, struct err *err)
 {
 	cleanup_close int copyfd = -1;
 	int rc = write_list_save_bytes(w, e, l->fd, (uint64_t)e->size, file_data_bytes(&l->st), &copyfd, err);
@@ -164,7 +164,7 @@ static int write_list_save_whole(struct files_written *w, struct entry *e, const
 }
 
 /* Takes the copy of the epoch before, if that is still what was written then. */
-static bool write_list_link_previous(struct files_written *w, struct entry *e, const struct file_record *before,
+static bool write_list_link_previous(struct files_write_list *w, struct entry *e, const struct file_record *before,
 				     uint64_t cost)
 {
 	cleanup_close int fd = -1;
@@ -192,7 +192,7 @@ static bool write_list_link_previous(struct files_written *w, struct entry *e, c
 /* ---- taking a file in -------------------------------------------------- */
 
 /* The record of the epoch before; class FILE_ABSENT if it has none. */
-static void write_list_read_previous(const struct files_written *w, const char *path, struct file_record *before)
+static void write_list_read_previous(const struct files_write_list *w, const char *path, struct file_record *before)
 {
 	const json_t *o = record_index_find(&w->previous, path);
 
@@ -242,7 +242,7 @@ static void write_list_note_state(struct entry *e, const struct stat *st, int64_
 	e->settled = now - (st->st_ctim.tv_sec * INT64_C(1000000) + st->st_ctim.tv_nsec / 1000) > SETTLED_US;
 }
 
-static int write_list_take_content(struct files_written *w, struct entry *e, const struct look *l,
+static int write_list_take_content(struct files_write_list *w, struct entry *e, const struct look *l,
 				   const struct file_record *before, struct err *err)
 {
 	uint64_t size = (uint64_t)e->size, edge = size < FILES_EDGE ? size : FILES_EDGE;
@@ -262,7 +262,7 @@ static int write_list_take_content(struct files_written *w, struct entry *e, con
 	return rc < 0 ? -1 : 0;
 }
 
-static int write_list_take(struct files_written *w, const char *path, struct entry *e, const struct look *l,
+static int write_list_take(struct files_write_list *w, const char *path, struct entry *e, const struct look *l,
 			   int64_t now, struct err *err)
 {
 	cleanup_free struct file_record *before = NULL;
@@ -289,7 +289,7 @@ static int write_list_take(struct files_written *w, const char *path, struct ent
 	return write_list_take_content(w, e, l, before, err);
 }
 
-static int write_list_take_batch(struct files_written *w, size_t from, size_t to, const struct record_index *skip,
+static int write_list_take_batch(struct files_write_list *w, size_t from, size_t to, const struct record_index *skip,
 				 struct err *err)
 {
 	const struct files_cred *c = &w->o.cred;
@@ -318,7 +318,7 @@ static int write_list_take_batch(struct files_written *w, size_t from, size_t to
 	return rc;
 }
 
-static int write_list_take_all(struct files_written *w, const struct record_index *skip, struct err *err)
+static int write_list_take_all(struct files_write_list *w, const struct record_index *skip, struct err *err)
 {
 	if (journal_read(&w->journal, w->jobfd, w->o.private_tmp, err) < 0)
 		return -1;
@@ -333,10 +333,10 @@ static int write_list_take_all(struct files_written *w, const struct record_inde
 
 /* ---- steps ------------------------------------------------------------- */
 
-struct files_written *files_written_open(int jobfd, pid_t init_pid, int filesfd, const struct files_opts *o,
+struct files_write_list *files_write_list_open(int jobfd, pid_t init_pid, int filesfd, const struct files_opts *o,
 					 struct err *err)
 {
-	struct files_written *w = xcalloc(1, sizeof(*w));
+	struct files_write_list *w = xcalloc(1, sizeof(*w));
 	char root[32];
 
 	w->o = *o;
@@ -349,18 +349,18 @@ struct files_written *files_written_open(int jobfd, pid_t init_pid, int filesfd,
 	if (w->rootfd >= 0)
 		return w;
 	err_sys(err, errno, "cannot open %s, the file system of the job", root);
-	files_written_close(w);
+	files_write_list_close(w);
 	return NULL;
 }
 
-int files_written_prepare(struct files_written *w, const json_t *previous, int previous_filesfd, struct err *err)
+int files_write_list_prepare(struct files_write_list *w, const json_t *previous, int previous_filesfd, struct err *err)
 {
 	w->previous_filesfd = previous_filesfd;
 	record_index_make(&w->previous, previous);
 	return write_list_take_all(w, NULL, err);
 }
 
-int files_written_freeze(struct files_written *w, const json_t *open, struct err *err)
+int files_write_list_freeze(struct files_write_list *w, const json_t *open, struct err *err)
 {
 	struct record_index skip;
 	int rc;
@@ -373,7 +373,7 @@ int files_written_freeze(struct files_written *w, const json_t *open, struct err
 }
 
 /* What the copies of the open files need has precedence: without them a restore is refused. */
-static uint64_t write_list_cost_of_open(const struct files_written *w, const json_t *records)
+static uint64_t write_list_cost_of_open(const struct files_write_list *w, const json_t *records)
 {
 	const json_t *o;
 	uint64_t sum = 0;
@@ -406,7 +406,7 @@ static void write_list_fill_record(const struct entry *e, struct file_record *r)
 	r->saved_size = e->copied;
 }
 
-static int write_list_finish_entry(struct files_written *w, const char *path, struct entry *e, uint64_t *left,
+static int write_list_finish_entry(struct files_write_list *w, const char *path, struct entry *e, uint64_t *left,
 				   json_t *records, json_t *warnings, struct err *err)
 {
 	cleanup_free struct file_record *r = xcalloc(1, sizeof(*r));
@@ -436,7 +436,7 @@ static int write_list_finish_entry(struct files_written *w, const char *path, st
 	return 0;
 }
 
-int files_written_finish(struct files_written *w, json_t *records, json_t *warnings, struct err *err)
+int files_write_list_finish(struct files_write_list *w, json_t *records, json_t *warnings, struct err *err)
 {
 	uint64_t used = write_list_cost_of_open(w, records), left = used < w->o.file_limit ? w->o.file_limit - used : 0;
 
@@ -446,7 +446,7 @@ int files_written_finish(struct files_written *w, json_t *records, json_t *warni
 	return 0;
 }
 
-void files_written_close(struct files_written *w)
+void files_write_list_close(struct files_write_list *w)
 {
 	if (!w)
 		return;

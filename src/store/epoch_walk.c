@@ -9,7 +9,7 @@
 #include "base/dir.h"
 #include "base/util.h"
 
-#define DEPTH_MAX 16 /* an epoch has two levels */
+#define DEPTH_MAX 16 /* levels of directories; an epoch has two */
 
 static int epoch_walk_dir(int dirfd, char *path, size_t len, int depth, const struct epoch_walk *w, struct err *err);
 
@@ -25,7 +25,7 @@ static int epoch_walk_entry(int dirfd, const char *name, char *path, size_t len,
 	if (S_ISREG(st.st_mode))
 		return w->file ? w->file(w->arg, dirfd, name, path, &st, err) : 0;
 	if (!S_ISDIR(st.st_mode) || depth >= DEPTH_MAX)
-		return err_set(err, EBADMSG, "\"%s\" does not belong into a checkpoint",
+		return err_set(err, EBADMSG, "\"%s\" does not belong to a checkpoint",
 			       printable(path, shown, sizeof(shown)));
 	sub = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (sub < 0)
@@ -33,7 +33,7 @@ static int epoch_walk_entry(int dirfd, const char *name, char *path, size_t len,
 	return epoch_walk_dir(sub, path, len, depth + 1, w, err);
 }
 
-/* path holds the directory's own relative path of len bytes ("" = top). */
+/* path: the relative path of the directory, len bytes long ("" = the top); it is extended for the entries. */
 static int epoch_walk_dir(int fd, char *path, size_t len, int depth, const struct epoch_walk *w, struct err *err)
 {
 	cleanup_dir DIR *dir = dir_open_at(fd, ".");

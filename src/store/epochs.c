@@ -1,4 +1,4 @@
-/* Life of one epoch directory: N.partial while it is written, N when complete. */
+/* The directories of epochs: N.partial while an epoch is written, N when it is complete. */
 #include "store/store.h"
 
 #include <errno.h>
@@ -21,7 +21,7 @@ static const char *epoch_name(unsigned epoch, bool partial, char buf[EPOCH_NAME]
 	return buf;
 }
 
-/* The number of a complete epoch's name, or -1. */
+/* The number in the name of a complete epoch's directory, or -1. */
 static int64_t epoch_parse_name(const char *name)
 {
 	char again[EPOCH_NAME];
@@ -85,7 +85,7 @@ int store_commit_epoch(const struct store *s, unsigned epoch, struct err *err)
 
 	epoch_name(epoch, true, partial);
 	epoch_name(epoch, false, name);
-	/* A complete epoch is never empty, so rename cannot replace one. */
+	/* renameat() replaces only an empty directory, and a complete epoch is never empty. */
 	if (renameat(s->epochsfd, partial, s->epochsfd, name) < 0)
 		return err_sys(err, errno, "cannot rename %s/epochs/%s to %s", s->path, partial, name);
 	return epochs_sync_dir(s, err);
@@ -183,7 +183,6 @@ static int epochs_by_number(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* More than max: the newest max. */
 int store_list_epochs(const struct store *s, unsigned *out, int max)
 {
 	cleanup_dir DIR *dir = dir_open_at(s->epochsfd, ".");

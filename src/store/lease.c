@@ -28,7 +28,7 @@ bool lease_holder_lives(const struct lease *l)
 {
 	uint64_t start;
 
-	/* Same kernel, another PID namespace: not to be told from here. */
+	/* A pid of another PID namespace means nothing here. */
 	if (l->pid_ns != proc_own_pid_ns())
 		return true;
 	start = proc_start_time(l->pid);
@@ -141,8 +141,8 @@ static bool lease_same_holder(const struct lease *a, const struct lease *b)
 	       a->released == b->released;
 }
 
-/* The time stamp is what counts, and takes no space. On the descriptor opened first: a lease that another holder puts
- * in its place meanwhile is not the one that is touched. */
+/* Renews the time stamp only, which needs no space. Works on a descriptor that is opened first, so that it does not
+ * touch a lease that another holder writes meanwhile. */
 static int lease_touch(int dirfd, const struct lease *l)
 {
 	cleanup_close int fd = openat(dirfd, LEASE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);

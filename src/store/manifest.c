@@ -21,15 +21,15 @@
 #endif
 
 #define FORMAT        1
-#define FORMAT_MEMORY 2       /* the same with memory/, without which criu's images are not whole */
+#define FORMAT_MEMORY 2       /* the same with memory/, without which criu's images are incomplete */
 #define FORMAT_SHARED 3       /* the same with shared memory in memory/ */
-#define FORMAT_GHOSTS 4       /* and deleted files */
-#define FILES_MAX     1000000 /* entries of a list: STORE_JSON_MAX ends earlier */
+#define FORMAT_GHOSTS 4       /* the same with deleted files in memory/ */
+#define FILES_MAX     1000000 /* entries of a list; STORE_JSON_MAX is reached earlier */
 #define CRED_MAX      65536
 
-/* Chunks of memory are the bulk of an epoch, have checksums of their own, and may be shared with older epochs: to read
- * all of them for a second digest would double the work of a checkpoint. The manifest has their sizes, and the SHA-256
- * of the image that has the checksums. */
+/* Memory chunks are most of an epoch, have checksums of their own, and may be shared with older epochs. A second digest
+ * would double the work of a checkpoint, because all of them would have to be read. So the manifest has their sizes
+ * only, and the SHA-256 of the image file that holds the checksums. */
 #define CHUNKS        "memory/chunks-"
 #define IMAGE         "memory/image"
 
@@ -317,7 +317,7 @@ static int manifest_parse_node(const json_t *root, struct manifest *m, struct er
 	return 0;
 }
 
-/* shared: there is shared memory in memory/. */
+/* *shared: the epoch has shared memory in memory/. */
 static int manifest_parse_origin(const json_t *root, struct manifest *m, bool *shared, struct err *err)
 {
 	unsigned uid, gid;
@@ -372,7 +372,7 @@ static int get_bytes(const json_t *o, const char *key, uint64_t *out, struct err
 	return 0;
 }
 
-/* "2.0 GiB" as "2.0GiB". */
+/* format_size() without the blank: "2.0GiB". */
 static const char *size_text(uint64_t bytes, char buf[16])
 {
 	char *blank;
@@ -408,7 +408,7 @@ char *manifest_memory_text(const struct manifest *m, char buf[MANIFEST_MEMORY_TE
 	return buf;
 }
 
-/* Epochs from before there were pre-dumps do not have it. */
+/* Epochs of versions without pre-dump lack these members. */
 static int manifest_parse_pre_dump(const json_t *o, struct manifest *m, struct err *err)
 {
 	if (!json_object_get(o, "rounds"))
@@ -502,7 +502,7 @@ static int manifest_check_signature(int epochfd, const char *text, size_t len, c
 	return credential_check(munge_socket, cred, hex, err);
 }
 
-/* Reads manifest.json once: what was verified is what is parsed. */
+/* Reads manifest.json only once, so that the text that was verified is the text that is parsed. */
 static json_t *manifest_read_signed(int epochfd, bool sign, const char *munge_socket, struct err *err)
 {
 	cleanup_free char *text = NULL;
@@ -527,7 +527,7 @@ static int manifest_check_digest(int epochfd, const json_t *o, struct digest *ha
 	if (have->size != (uint64_t)size)
 		return err_set(err, EBADMSG, "%s is damaged: it has %llu bytes instead of %lld", have->name,
 			       (unsigned long long)have->size, (long long)size);
-	/* An epoch in which a chunk file has a digest is checked by it. */
+	/* A chunk file with a digest (an older epoch) is checked by its digest. */
 	if (has_own_sums(have->name) && !json_object_get(o, "sha256"))
 		return json_get_text(o, "sums_in", image, sizeof(image), err) < 0 || strcmp(image, IMAGE) != 0
 			       ? err_set(err, EBADMSG, "%s: the manifest does not say what holds its checksums",
@@ -541,7 +541,7 @@ static int manifest_check_digest(int epochfd, const json_t *o, struct digest *ha
 	return 0;
 }
 
-/* Both lists are sorted: the first difference shows where they part. */
+/* Both lists are sorted by name, so the first difference tells which file is missing or extra. */
 static int manifest_check_names(const json_t *list, const struct digests *have, struct err *err)
 {
 	size_t n = json_array_size(list);
@@ -565,7 +565,7 @@ static int manifest_check_names(const json_t *list, const struct digests *have, 
 	return 0;
 }
 
-/* Chunk files without the image that holds their checksums would be files without any. */
+/* Without the image file, nothing would check the chunk files. */
 static int manifest_check_image(const struct digests *have, struct err *err)
 {
 	bool image = false, chunks = false;

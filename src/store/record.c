@@ -1,4 +1,4 @@
-/* job.json: identity and state of a job that has checkpoints. */
+/* job.json: the identity and the state of a job with checkpoints. */
 #include "store/store.h"
 
 #include <errno.h>
@@ -196,7 +196,8 @@ int store_save_record(const struct store *s, const struct job_record *r, struct 
 
 /* ---- another job's directory ------------------------------------------- */
 
-/* The new name's tail: the old uuid, or "unknown-<time>". 1 = it is ours, leave it; 0 = tail filled. */
+/* Computes the suffix of the new name: the record's uuid, or "unknown-<time>". 1: the directory is this job's; 0: *tail
+ * is set; -1: error. */
 static int foreign_tail(int dirfd, const char *path, const char *uuid, char tail[64], struct err *err)
 {
 	cleanup_free struct job_record *r = xcalloc(1, sizeof(*r));
@@ -208,7 +209,7 @@ static int foreign_tail(int dirfd, const char *path, const char *uuid, char tail
 		snprintf(tail, 64, "%s", r->uuid);
 		return strcmp(r->uuid, uuid) == 0;
 	}
-	/* A disk or network error is no proof that the directory is foreign. */
+	/* A disk or network error does not prove that the directory belongs to another job. */
 	if (why.num != ENOENT && why.num != EBADMSG && why.num != EFBIG && why.num != EINVAL && why.num != ELOOP &&
 	    why.num != EISDIR)
 		return err_set(err, why.num, "%s", why.text);
@@ -224,7 +225,8 @@ static int rename_noreplace(int dirfd, const char *from, const char *to)
 		return 0;
 	if (errno != EINVAL && errno != ENOSYS)
 		return -1;
-	/* NFS has no RENAME_NOREPLACE. Only root writes here, and for one job one agent. */
+	/* NFS has no RENAME_NOREPLACE. Only root writes here, and only one agent per job, so nobody makes `to` in
+	 * between. */
 	if (fstatat(dirfd, to, &st, AT_SYMLINK_NOFOLLOW) == 0) {
 		errno = EEXIST;
 		return -1;

@@ -58,7 +58,7 @@ static int sync_fd(int fd, const char *path, struct err *err)
 	return 0;
 }
 
-/* mkdir, then owner and mode on the descriptor: idempotent, also after a crash in between. */
+/* Makes the directory, then sets group and mode through its descriptor: idempotent, also after a crash in between. */
 static int store_make_dir(int dirfd, const char *name, const char *path, gid_t gid, mode_t mode, struct err *err)
 {
 	cleanup_close int fd = -1;
@@ -73,7 +73,7 @@ static int store_make_dir(int dirfd, const char *name, const char *path, gid_t g
 	return sync_fd(dirfd, path, err);
 }
 
-/* A job's owner may read job.json but not epochs/: then epochsfd stays -1. */
+/* Opens epochs/. The job's user may read job.json but not enter epochs/; then epochsfd stays -1. */
 static int open_epochs(struct store *s, struct err *err)
 {
 	cleanup_free char *path = xasprintf("%s/epochs", s->path);
@@ -104,7 +104,7 @@ fail:
 	return -1;
 }
 
-/* The base may be reached by symbolic links: an administrator wrote its path. */
+/* Symbolic links in the path of the base are followed, because an administrator has configured it. */
 static int open_base(const char *base, bool create, struct err *err)
 {
 	cleanup_close int fd = -1;
@@ -151,7 +151,7 @@ int store_open_path(struct store *s, const char *path, gid_t gid, bool create, s
 	*slash = '\0';
 	if (create && mkdir_parents(*base ? base : "/", 0755) < 0)
 		return err_sys(err, errno, "cannot make %s", base);
-	/* Only the directory itself holds checkpoints: its parent may be anybody's. */
+	/* The parent is not checked: it may belong to any user, because only the directory itself holds checkpoints. */
 	basefd = open(*base ? base : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (basefd < 0)
 		return err_sys(err, errno, "cannot open %s", base);
@@ -206,7 +206,7 @@ void store_log(const struct store *s, gid_t gid, const char *fmt, ...)
 	uname(&uts);
 	line = xasprintf("%s %s %s\n", format_time(time(NULL), when, sizeof(when)), uts.nodename,
 			 printable(text, clean, sizeof(clean)));
-	/* One write, so that lines of two nodes do not mix. A full disk is no reason to fail the job. */
+	/* One write(), so that lines of two nodes do not mix. A full disk is no reason to fail the job. */
 	if (write(fd, line, strlen(line)) < 0)
 		return;
 }

@@ -310,7 +310,7 @@ static int look_before(struct worker *w, int wait_ms, struct err *err)
 	job.hands_off = !turn_take(w, wait_ms) && !wait_ms;
 	rc = (!fault(w, FAULT_NO_PREFLIGHT) && preflight(&job, err)) || space_check(w, t.pids, t.n, err) ||
 			     files_names_find(&w->names, t.pids, t.n, w->req.init, &o, false, err) ||
-			     files_look(t.pids, t.n, w->req.init, &o, err)
+			     files_can_record(t.pids, t.n, w->req.init, &o, err)
 		     ? -1
 		     : 0;
 	tree_free(&t);

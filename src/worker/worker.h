@@ -96,7 +96,7 @@ int worker_verify(struct worker *w, struct err *err);
 
 /* written.c: the steps of one checkpoint. Nothing is done if the request does not say "written". */
 struct written_step {
-	struct files_written *w; /* NULL: nothing to do */
+	struct files_write_list *w; /* NULL: nothing to do */
 	struct manifest previous;
 	int previous_filesfd;
 };

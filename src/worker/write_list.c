@@ -28,11 +28,11 @@ int written_begin(struct written_step *s, struct worker *w, int filesfd, const s
 	s->previous_filesfd = -1;
 	if (!w->req.written)
 		return 0;
-	s->w = files_written_open(w->store.dirfd, w->req.init, filesfd, o, err);
+	s->w = files_write_list_open(w->store.dirfd, w->req.init, filesfd, o, err);
 	if (!s->w)
 		return -1;
 	open_previous(w, &s->previous, &s->previous_filesfd);
-	return files_written_prepare(s->w, s->previous_filesfd < 0 ? NULL : s->previous.files, s->previous_filesfd, err);
+	return files_write_list_prepare(s->w, s->previous_filesfd < 0 ? NULL : s->previous.files, s->previous_filesfd, err);
 }
 
 int written_freeze(struct written_step *s, struct worker *w, const json_t *open, struct err *err)
@@ -48,7 +48,7 @@ int written_freeze(struct written_step *s, struct worker *w, const json_t *open,
 	if (w->go_due > 0)
 		worker_warn(w, "the agent did not say in time which files the job has written last: a restore may leave some of them as they will "
 			       "be then");
-	return files_written_freeze(s->w, open, err);
+	return files_write_list_freeze(s->w, open, err);
 }
 
 int written_finish(struct written_step *s, struct worker *w, struct manifest *m, int64_t frozen_at, struct err *err)
@@ -56,12 +56,12 @@ int written_finish(struct written_step *s, struct worker *w, struct manifest *m,
 	if (!s->w)
 		return 0;
 	m->written_at = frozen_at;
-	return files_written_finish(s->w, m->files, w->warnings, err);
+	return files_write_list_finish(s->w, m->files, w->warnings, err);
 }
 
 void written_end(struct written_step *s)
 {
-	files_written_close(s->w);
+	files_write_list_close(s->w);
 	manifest_free(&s->previous);
 	if (s->previous_filesfd >= 0)
 		close(s->previous_filesfd);
