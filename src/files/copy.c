@@ -1,3 +1,4 @@
+/* Copies of files that keep holes: into the epoch, and back. */
 #include "files/files_internal.h"
 
 #include <errno.h>
@@ -18,7 +19,8 @@ uint64_t file_data_bytes(const struct stat *st)
 	return data < (uint64_t)st->st_size ? data : (uint64_t)st->st_size;
 }
 
-/* The next range [*from, *to) of data at or behind pos, within size. 1 found, 0 only a hole is left, -1 errno. */
+/* Finds the next range [*from, *to) of data at or after pos, within size. 1 = found, 0 = only a hole is left, -1 with
+ * errno. */
 static int copy_next_data(int fd, uint64_t pos, uint64_t size, uint64_t *from, uint64_t *to)
 {
 	off_t data, hole;
@@ -31,7 +33,7 @@ static int copy_next_data(int fd, uint64_t pos, uint64_t size, uint64_t *from, u
 	if (data < 0 && errno != EINVAL && errno != EOPNOTSUPP)
 		return -1;
 	hole = data < 0 ? -1 : lseek(fd, data, SEEK_HOLE);
-	/* A file system that knows no holes: all is data. */
+	/* A file system without support for holes: everything is data. */
 	*from = data < 0 ? pos : (uint64_t)data;
 	*to = hole < 0 || (uint64_t)hole > size ? size : (uint64_t)hole;
 	return *from < size;
@@ -47,7 +49,7 @@ static ssize_t copy_pread(int fd, void *buf, size_t len, uint64_t off)
 	return n;
 }
 
-/* ---- saving ------------------------------------------------------------ */
+/* ---- to the epoch ------------------------------------------------------------ */
 
 static int copy_by_buffer(int in, int out, uint64_t from, uint64_t to, bool *to_out)
 {
@@ -60,7 +62,7 @@ static int copy_by_buffer(int in, int out, uint64_t from, uint64_t to, bool *to_
 		if (n < 0)
 			return -1;
 		if (n == 0)
-			return 0; /* became shorter; the rest stays a hole */
+			return 0; /* the file has become shorter; the rest stays a hole */
 		if (pwrite_all(out, buf, (size_t)n, from) < 0) {
 			*to_out = true;
 			return -1;
@@ -78,8 +80,8 @@ static int copy_range(int in, int out, uint64_t from, uint64_t to, bool *to_out)
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		/* Between file systems, from old kernels, at a lying end of file: the plain way finds out what is true.
-		 */
+		/* It fails between file systems and on old kernels, and may return 0 before the end of the file.
+		 * Reading and writing then copies the rest or finds the real error. */
 		if (n <= 0)
 			return copy_by_buffer(in, out, from, to, to_out);
 		from += (uint64_t)n;
@@ -124,7 +126,7 @@ int copy_positioned(int in, int out, uint64_t size, bool *to_out)
 	return ftruncate(out, (off_t)size);
 }
 
-/* ---- putting back ------------------------------------------------------ */
+/* ---- back from the epoch ------------------------------------------------------ */
 
 static int copy_back_zeros(int fd, uint64_t from, uint64_t to)
 {
@@ -140,7 +142,7 @@ static int copy_back_zeros(int fd, uint64_t from, uint64_t to)
 	return 0;
 }
 
-/* The copy has a hole here: what the target has is taken out. */
+/* The copy has a hole here, so data of the target is removed, or overwritten with zeros. */
 static int copy_back_hole(int target, uint64_t from, uint64_t to)
 {
 	uint64_t a, b;

@@ -1,7 +1,16 @@
-/* Record of one file, as it stands in the manifest:
- *   {"path", "path_encoding"?, "dev", "ino", "size", "mode", "mtime": [s, ns], "ctime": [s, ns],
- *    "class": "append" | "inplace" | "closed", "tail"?: SHA-256, "digest"?: SHA-256, "saved"?: name below files/,
- * "saved_size"?, "leased"?: true} or {"path", "path_encoding"?, "class": "absent"}
+/* The record of one file in the manifest. "?" marks members that may be missing:
+ *
+ *   {"path", "path_encoding"?, "class": "absent"}
+ *
+ * or an object with
+ *
+ *   "path", "path_encoding"?
+ *   "dev", "ino", "size", "mode"
+ *   "mtime": [s, ns], "ctime": [s, ns]
+ *   "class": "append" | "inplace" | "closed"
+ *   "tail"?: SHA-256, "digest"?: SHA-256
+ *   "saved"?: name below files/, "saved_size"?
+ *   "leased"?: true
  */
 #include "files/files_internal.h"
 
@@ -99,7 +108,6 @@ static int file_record_parse_time(const json_t *o, const char *key, struct times
 	return 0;
 }
 
-/* What readlink of /proc gives. */
 bool path_is_plain(const char *path)
 {
 	if (path[0] != '/' || path[1] == '\0')
@@ -113,7 +121,7 @@ bool path_is_plain(const char *path)
 	return true;
 }
 
-/* NNNNNN.data, as record_file() makes them: no way out of files/. */
+/* True for NNNNNN.data, as record_save_copy() names copies: such a name cannot lead out of files/. */
 static bool saved_name_is_plain(const char *name)
 {
 	size_t digits = strspn(name, "0123456789");

@@ -1,4 +1,4 @@
-/* What the job can write to, while it is frozen. */
+/* Records the files that the job can write to, while it is frozen. */
 #include "files/files_internal.h"
 
 #include <errno.h>
@@ -12,12 +12,12 @@
 #include "base/util.h"
 
 #define LEASED \
-	"the job has a lease on it (fcntl F_SETLEASE) and not open for reading, and to open it would break the lease"
+	"the job holds a lease on it (fcntl F_SETLEASE) and has it open for writing only, and opening it would break the lease"
 
 struct recorder {
 	const struct files_opts *o;
 	int filesfd;
-	uint64_t left; /* of o->file_limit */
+	uint64_t left; /* bytes left of o->file_limit */
 	unsigned n_copies;
 	json_t *records, *warnings;
 };
@@ -29,7 +29,8 @@ static int record_reopen(int pathfd, int flags)
 	char link[40];
 
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", pathfd);
-	/* O_NONBLOCK: a lease held by a frozen task must not block us for the kernel's lease-break-time. */
+	/* O_NONBLOCK: otherwise a lease held by a frozen task would block this open() for the kernel's
+	 * lease-break-time. */
 	return open(link, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | flags);
 }
 
@@ -48,14 +49,14 @@ int reopen_as_user(int pathfd, const struct files_cred *cred)
 	return fd;
 }
 
-/* Root may read what is the job's anyway. A file of somebody else's that the job can only write to must not be read for
- * it: a copy put back elsewhere would show what is in it. */
+/* True if root may read the file for the job: the job can read it anyway. A file of another user that the job can only
+ * write to must not be read with root's rights, because a copy that is put back elsewhere would show its content. */
 static bool record_root_may_read(const struct open_file *f, const struct files_cred *cred)
 {
 	return f->read_write || f->mapped || f->st.st_uid == cred->uid;
 }
 
-/* Opens the very inode that was scanned, for reading. -1 with errno. */
+/* Opens the inode that was scanned for reading. -1 with errno; ESTALE: the link leads to another file now. */
 static int record_open_scanned(const struct open_file *f, const struct files_cred *cred)
 {
 	cleanup_close int pathfd = -1;
@@ -74,14 +75,15 @@ static int record_open_scanned(const struct open_file *f, const struct files_cre
 	if (!record_root_may_read(f, cred))
 		return reopen_as_user(pathfd, cred);
 	fd = record_reopen(pathfd, O_NOATIME);
-	/* On NFS with root_squash root may not read what the job's user may. */
+	/* On NFS with root_squash, the job's user may read files that root may not. */
 	if (fd < 0 && (errno == EACCES || errno == EPERM))
 		fd = reopen_as_user(pathfd, cred);
 	return fd;
 }
 
-/* A duplicate of the job's own descriptor if the job has a lease for writing on the file: any open would break it. -1:
- * it has none. Reading at a position and fsync leave nothing behind in the job; a duplicate shares the offset. */
+/* Returns a duplicate of the job's own descriptor if the job holds a write lease on the file, because any open() would
+ * break the lease. -1: there is no lease. The duplicate shares the offset with the job, so it may only be used for
+ * pread() and fsync(), which do not change the job's state. */
 static int record_dup_leased(const struct open_file *f)
 {
 	cleanup_close int pidfd = -1, fd = -1;
@@ -101,7 +103,7 @@ static bool is_readable(int fd)
 
 /* ---- copies ------------------------------------------------------------ */
 
-/* Saves the first size bytes. 1 saved, 0 not (errno tells why), -1 the checkpoint cannot be written. */
+/* Saves the first size bytes. 1 = saved, 0 = not saved (errno tells why), -1 = the checkpoint cannot be written. */
 static int record_save_copy(struct recorder *r, int in, bool leased, uint64_t size, struct file_record *rec,
 			    struct err *err)
 {
@@ -130,7 +132,7 @@ static void record_charge(struct recorder *r, uint64_t data)
 	r->left -= data < r->left ? data : r->left;
 }
 
-/* "process 17 (python3), descriptor 5": from where the file was found. */
+/* Where the file was found: "process 17 (python3), descriptor 5". */
 static const char *record_holder_text(const struct open_file *f, char *buf, size_t len)
 {
 	const char *last = strrchr(f->ref, '/') + 1;
@@ -144,7 +146,8 @@ static const char *record_holder_text(const struct open_file *f, char *buf, size
 	return buf;
 }
 
-/* The epoch of a job that stops can be restored while the file is as it was; one that goes on changes it. */
+/* Without a copy, the epoch of a job that ends with the checkpoint can be restored as long as nobody changes the file:
+ * a warning. A job that runs on changes the file itself: an error. */
 static int record_not_saved(struct recorder *r, const struct open_file *f, const char *why, struct err *err)
 {
 	char shown[FILES_SHOWN], who[PROC_DESCRIBED + 64];
@@ -195,15 +198,15 @@ static int record_inplace(struct recorder *r, const struct open_file *f, int in,
 	return rc < 0 ? -1 : 0;
 }
 
-/* Only grows: its size and a digest of its end are enough. Without O_APPEND it only seems so (a program may go back and
- * rewrite a header when it is done), so the beginning is kept too. */
+/* A file that only grows needs its size and a digest of its end. Without O_APPEND the program may still go back and
+ * rewrite a header when it is done, so the beginning is copied too. */
 static int record_append(struct recorder *r, const struct open_file *f, int in, bool leased, struct file_record *rec,
 			 struct err *err)
 {
 	uint64_t size = (uint64_t)f->st.st_size, edge = size < FILES_EDGE ? size : FILES_EDGE;
 	char shown[FILES_SHOWN];
 
-	/* files_sync() cannot open it. */
+	/* files_sync() must not open it. */
 	if (leased && fsync(in))
 		return err_sys(err, errno, "\"%s\" cannot be written to the disk", show_path(f->path, shown));
 	if (leased && !is_readable(in))
@@ -262,7 +265,7 @@ static int record_file(struct recorder *r, const struct open_file *f, struct err
 	return 0;
 }
 
-/* Small ones first: one huge file must not take the limit from all others. */
+/* Orders small files first, so that one huge file does not use up the limit for all others. */
 static int open_file_by_data(const void *a, const void *b)
 {
 	const struct open_file *x = a, *y = b;
@@ -295,7 +298,8 @@ static int record_open_private(pid_t init_pid, const char *name, struct err *err
 	return fd < 0 ? err_sys(err, errno, "cannot open the job's /%s", name) : fd;
 }
 
-/* Opens both, tmp -1 if it is not private. num is EFBIG if they are too large. */
+/* Opens /dev/shm and, if it is private, /tmp, and measures them. *tmp stays as it is without a private /tmp. EFBIG:
+ * they are over the limit. */
 static int record_measure_private(const struct files_opts *o, pid_t init_pid, int *shm, int *tmp, struct err *err)
 {
 	uint64_t shm_bytes = 0, tmp_bytes = 0;
@@ -336,7 +340,7 @@ int files_record(const pid_t *pids, int n_pids, pid_t init_pid, int filesfd, con
 	struct open_files files;
 	int rc;
 
-	/* First what may refuse the checkpoint: the job stands still meanwhile. */
+	/* Checks that can refuse the checkpoint come first, because the job is frozen meanwhile. */
 	rc = record_private(&r, init_pid, err);
 	if (rc < 0)
 		return -1;
@@ -349,7 +353,7 @@ int files_record(const pid_t *pids, int n_pids, pid_t init_pid, int filesfd, con
 
 /* ---- before the freeze --------------------------------------------------- */
 
-/* As record_inplace() will find it. */
+/* Makes the same checks as record_inplace(). */
 static int record_check_inplace(struct recorder *r, const struct open_file *f, struct err *err)
 {
 	cleanup_close int leased = record_dup_leased(f);
@@ -367,7 +371,7 @@ int files_can_record(const pid_t *pids, int n, pid_t init, const struct files_op
 	struct err why = { 0 };
 	int rc;
 
-	/* A file that goes away while it is looked at says nothing. */
+	/* Other errors do not count: the job runs and may remove a file while it is measured. */
 	if (record_measure_private(o, init, &shm, &tmp, &why) < 0 && why.num == EFBIG)
 		return err_set(err, EFBIG, "%s", why.text);
 	rc = open_files_scan(&files, pids, n, init, o, err);

@@ -26,10 +26,10 @@ static const char *restore_kind_text(mode_t mode)
 }
 
 struct target {
-	int pathfd; /* O_PATH on the file that the path leads to now; -1 = missing */
+	int pathfd; /* O_PATH descriptor of the file to which the path leads now; -1 = missing */
 	int fd;     /* open for reading, or for reading and writing */
 	bool readable;
-	bool mode_changed; /* made writable for the moment */
+	bool mode_changed; /* made writable temporarily */
 	struct stat st;
 };
 
@@ -42,7 +42,8 @@ static void target_close(struct target *t)
 }
 #define cleanup_target __attribute__((cleanup(target_close)))
 
-/* Finds the file without opening it: a fifo or device does nothing to us. Missing is no error here. */
+/* Finds the file with O_PATH, so that a fifo or a device has no side effect. A missing file is no error: pathfd is -1.
+ */
 static int target_find(const struct file_batch *b, const struct file_record *r, struct target *t)
 {
 	t->pathfd = open(r->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -90,8 +91,8 @@ static int target_try_writing(struct target *t)
 	return t->fd < 0 ? -1 : 0;
 }
 
-/* A program may hold a file open for writing whose mode forbids to open it again: its owner may lift that for the
- * moment. */
+/* Opens the file for writing. A program may have a file open whose mode does not permit to open it for writing again;
+ * the owner may change the mode temporarily. With check_only, only checks that this is possible. */
 static int target_open_writing(const struct file_batch *b, const struct file_record *r, struct target *t)
 {
 	if (t->fd >= 0)
@@ -115,7 +116,7 @@ static int target_open_writing(const struct file_batch *b, const struct file_rec
 	return file_batch_error(b, r->path, "has to be set back, but cannot be opened for writing: %s", strerror(errno));
 }
 
-/* Mode and time as at the checkpoint. A file of somebody else keeps its own. */
+/* Sets mode and modification time as at the checkpoint. A file of another user keeps its own. */
 static void restore_set_attributes(const struct file_batch *b, const struct file_record *r, struct target *t)
 {
 	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, r->mtime };
@@ -129,7 +130,7 @@ static void restore_set_attributes(const struct file_batch *b, const struct file
 
 /* ---- missing files ----------------------------------------------------- */
 
-/* The first directory on the way that does not exist; false if all do. */
+/* Copies the first directory of the path that does not exist to out. False if all exist. */
 static bool restore_missing_parent(const char *path, char out[PATH_MAX])
 {
 	struct stat st;
@@ -149,7 +150,8 @@ static bool record_has_whole_copy(const struct file_record *r)
 	return r->size == 0 || (*r->saved && r->saved_size == r->size);
 }
 
-/* Directories that the job removed together with a file that it had closed: it will look for them. */
+/* True if missing directories of the file are recreated: the job had closed the file and may have removed its directory
+ * too, and the restored job expects both. */
 static bool record_brings_directories(const struct file_record *r)
 {
 	return r->class == FILE_CLOSED;
@@ -161,7 +163,7 @@ static const char *restore_why_no_copy(const struct file_record *r)
 				       : "it was over CheckpointFileLimit or not readable";
 }
 
-/* The directory, existing, in which the first thing has to be made. */
+/* Copies to dir the existing directory in which the first missing component of the path is to be made. */
 static void restore_existing_parent(const char *path, char dir[PATH_MAX])
 {
 	char *slash;
@@ -252,7 +254,7 @@ static bool target_is_untouched(const struct file_record *r, const struct target
 	       same_timestamp(&t->st.st_mtim, &r->mtime) && same_timestamp(&t->st.st_ctim, &r->ctime);
 }
 
-/* Over the limit, no copy: good as long as nobody has touched it. */
+/* A file without a copy can be used only if nobody has changed it. */
 static int restore_unsaved(const struct file_batch *b, const struct file_record *r, const struct target *t)
 {
 	if (target_is_untouched(r, t))
@@ -264,7 +266,7 @@ static int restore_unsaved(const struct file_batch *b, const struct file_record 
 		(long long)t->st.st_size, (long long)r->size);
 }
 
-/* 1 the end of the recorded part is as it was, 0 it is not, -1 errno. */
+/* Compares the end of the recorded part. 1 = unchanged, 0 = changed, -1 with errno. */
 static int target_tail_matches(const struct file_record *r, struct target *t)
 {
 	uint64_t edge = r->size < FILES_EDGE ? (uint64_t)r->size : FILES_EDGE;
@@ -279,7 +281,7 @@ static int target_tail_matches(const struct file_record *r, struct target *t)
 	return strcmp(hex, r->tail) == 0;
 }
 
-/* 1 the kept beginning differs, 0 it does not (or none is kept), -1 errno. */
+/* Compares the beginning with its copy. 1 = changed, 0 = unchanged, or there is no copy, -1 with errno. */
 static int target_head_differs(const struct file_record *r, struct target *t, int copy)
 {
 	char was[SHA256_HEX], is[SHA256_HEX];
@@ -317,7 +319,7 @@ static int restore_truncate(const struct file_batch *b, const struct file_record
 	return 0;
 }
 
-/* A file that could not be read when it was recorded: the size is all there is. */
+/* For a file that could not be read when it was recorded, only the size is known. */
 static int restore_by_size(const struct file_batch *b, const struct file_record *r, struct target *t)
 {
 	if (t->st.st_size < r->size)
@@ -353,7 +355,7 @@ static int restore_append(const struct file_batch *b, const struct file_record *
 	return t->st.st_size == r->size && !head ? 0 : restore_truncate(b, r, t, head > 0, copy);
 }
 
-/* Nobody had it open or mapped at the checkpoint, so its times tell whether it was changed afterwards. */
+/* No process had the file open or mapped at the checkpoint, so its times tell whether it was changed afterwards. */
 static int restore_closed(const struct file_batch *b, const struct file_record *r, struct target *t, int copy)
 {
 	char hex[SHA256_HEX];
@@ -382,8 +384,8 @@ static int restore_file(const struct file_batch *b, const struct file_record *r,
 		return restore_append(b, r, &t, copy);
 	if (r->class == FILE_CLOSED && record_has_whole_copy(r))
 		return restore_closed(b, r, &t, copy);
-	/* Always compared in full: neither writes through a mapping nor those of one clock tick show in the file's
-	 * times. */
+	/* The whole content is compared, because the file's times show neither writes through a mapping nor a second
+	 * write within one clock tick. */
 	return record_has_whole_copy(r) ? restore_put_copy(b, r, &t, copy) : restore_unsaved(b, r, &t);
 }
 
@@ -392,12 +394,12 @@ static int restore_sync_file(const struct file_batch *b, const struct file_recor
 	cleanup_target struct target t = { .pathfd = -1, .fd = -1 };
 
 	(void)copy;
-	/* The copy is durable with the epoch and will be put back, whatever the disk has lost. */
+	/* A complete copy is durable with the epoch and will be put back, whatever the disk has lost. */
 	if (r->leased || r->class == FILE_ABSENT || (r->class != FILE_APPEND && record_has_whole_copy(r)))
 		return 0;
 	t.pathfd = open(r->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	/* Removed meanwhile, or not ours to open: what a restore will say about that is better than a failed
-	 * checkpoint. */
+	/* A file that was removed meanwhile, or that the user may not open, does not fail the checkpoint: a restore
+	 * reports it if it matters. */
 	if (t.pathfd < 0 || fstat(t.pathfd, &t.st) < 0 || !S_ISREG(t.st.st_mode) ||
 	    (target_open_reading(&t) < 0 && target_try_writing(&t) < 0))
 		return 0;

@@ -1,4 +1,4 @@
-/* The agent's journal (agent/write_list.h): paths, each ended by NUL. It may grow while it is read. */
+/* Reads the agent's journal (agent/write_list.h): paths that end with NUL. The agent may append to it meanwhile. */
 #include "files/files_internal.h"
 
 #include <errno.h>
@@ -8,11 +8,11 @@
 #include "base/util.h"
 #include "base/json.h"
 
-#define JOURNAL_MAX (16 << 20) /* bytes; the agent stops long before */
+#define JOURNAL_MAX (16 << 20) /* bytes; the agent stops far below */
 
 static void journal_take_path(struct journal *j, char *path, size_t len, bool private_tmp)
 {
-	/* file_record.path holds no more */
+	/* 4096: the size of file_record.path */
 	if (len >= 4096 || !path_is_plain(path) || path_is_packed(path, private_tmp))
 		return;
 	if (j->n == j->room) {
@@ -28,7 +28,7 @@ static void journal_take_text(struct journal *j, char *text, size_t len, bool pr
 
 	j->texts = xrealloc(j->texts, (j->n_texts + 1) * sizeof(*j->texts));
 	j->texts[j->n_texts++] = text;
-	/* A path without its NUL is still being written, or was when the node failed. */
+	/* A last path without NUL is still being written, or was being written when the node failed. */
 	for (; p < text + len && (end = memchr(p, '\0', (size_t)(text + len - p))) && j->n < FILES_RECORDS_MAX;
 	     p = end + 1)
 		journal_take_path(j, p, (size_t)(end - p), private_tmp);

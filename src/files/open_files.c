@@ -1,3 +1,5 @@
+/* Finds the regular files that the tasks of a frozen job can write to, by their descriptors and shared mappings in
+ * /proc. */
 #include "files/files_internal.h"
 
 #include <dirent.h>
@@ -16,9 +18,9 @@
 #define MQUEUE_MAGIC 0x19800202
 #endif
 
-struct scan {
+struct open_files_scan {
 	struct open_files *files;
-	int procfd; /* /proc of the host */
+	int procfd; /* /proc of the node */
 	int rootfd; /* root directory of the pod */
 	const struct files_opts *opts;
 };
@@ -92,13 +94,14 @@ void open_files_free(struct open_files *f)
 	memset(f, 0, sizeof(*f));
 }
 
-/* A task or descriptor that is gone, a zombie, a file that the NFS server has lost: nothing to record. */
+/* True for errors of a task or descriptor that is gone, a zombie, or a file that the NFS server has lost: there is
+ * nothing to record. */
 static bool open_file_is_gone(int error)
 {
 	return error == ENOENT || error == ESRCH || error == ESTALE;
 }
 
-/* ---- what counts ------------------------------------------------------- */
+/* ---- which files are recorded ------------------------------------------------------- */
 
 static bool path_is_below(const char *path, const char *dir)
 {
@@ -112,7 +115,7 @@ bool path_is_packed(const char *path, bool private_tmp)
 	return path_is_below(path, "/dev/shm") || (private_tmp && path_is_below(path, "/tmp"));
 }
 
-/* Files that are the kernel's, whatever they are called and wherever they are mounted. */
+/* True for a file of one of the kernel's own file systems, wherever that is mounted. */
 static bool is_kernel_file(const char *ref)
 {
 	char path[128];
@@ -133,8 +136,8 @@ static bool is_kernel_file(const char *ref)
 	return false;
 }
 
-/* The name counts only while it leads to this very file: it may be deleted, replaced or covered by a mount. */
-static bool path_leads_to(const struct scan *s, const char *path, const struct stat *st)
+/* True if the path leads to this file. It does not if the file was deleted or replaced, or if a mount covers it. */
+static bool path_leads_to(const struct open_files_scan *s, const char *path, const struct stat *st)
 {
 	struct stat at;
 
@@ -143,8 +146,8 @@ static bool path_leads_to(const struct scan *s, const char *path, const struct s
 	       at.st_dev == st->st_dev && at.st_ino == st->st_ino;
 }
 
-/* The file behind a link of /proc. 1 = *out is its entry, 0 = not to be recorded, -1 = error. */
-static int open_files_note(struct scan *s, const char *ref, struct open_file **out, struct err *err)
+/* Adds the file of a link in /proc. 1 = *out is its entry, 0 = it is not to be recorded, -1 = error. */
+static int open_files_note(struct open_files_scan *s, const char *ref, struct open_file **out, struct err *err)
 {
 	char path[PATH_MAX];
 	const char *other;
@@ -157,7 +160,7 @@ static int open_files_note(struct scan *s, const char *ref, struct open_file **o
 			       ? 0
 			       : err_sys(err, errno, "cannot examine /proc/%s, a file that the job writes to", ref);
 	if (!S_ISREG(st.st_mode) || st.st_nlink == 0)
-		return 0; /* without a link: criu saves the content (ghost file, memfd) */
+		return 0; /* no link: criu saves the content (ghost file, memfd) */
 	o = open_files_find(s->files, &st);
 	if (o && o->path) {
 		*out = o;
@@ -184,7 +187,7 @@ static int open_files_note(struct scan *s, const char *ref, struct open_file **o
 
 /* ---- descriptors ------------------------------------------------------- */
 
-static int open_files_read_fdinfo(const struct scan *s, const char *ref, int *flags, int64_t *pos)
+static int open_files_read_fdinfo(const struct open_files_scan *s, const char *ref, int *flags, int64_t *pos)
 {
 	cleanup_close int fd = openat(s->procfd, ref, O_RDONLY | O_CLOEXEC);
 	char buf[512], *p;
@@ -202,7 +205,7 @@ static int open_files_read_fdinfo(const struct scan *s, const char *ref, int *fl
 	return 0;
 }
 
-static int open_files_note_descriptor(struct scan *s, pid_t pid, int fd, struct err *err)
+static int open_files_note_descriptor(struct open_files_scan *s, pid_t pid, int fd, struct err *err)
 {
 	struct open_file *o = NULL;
 	char ref[80];
@@ -227,7 +230,7 @@ static int open_files_note_descriptor(struct scan *s, pid_t pid, int fd, struct 
 	return 0;
 }
 
-static int open_files_scan_descriptors(struct scan *s, pid_t pid, struct err *err)
+static int open_files_scan_descriptors(struct open_files_scan *s, pid_t pid, struct err *err)
 {
 	cleanup_dir DIR *dir = NULL;
 	const struct dirent *de;
@@ -241,7 +244,8 @@ static int open_files_scan_descriptors(struct scan *s, pid_t pid, struct err *er
 	while (dir && (more = dir_next(dir, &de)) > 0) {
 		struct stat link;
 
-		/* The link's own mode tells how the file was opened, without opening fdinfo: u+w = for writing. */
+		/* The mode of the link tells how the file was opened, so fdinfo need not be read: u+w means for
+		 * writing. */
 		if (fstatat(dirfd(dir), de->d_name, &link, AT_SYMLINK_NOFOLLOW) < 0 || !(link.st_mode & S_IWUSR))
 			continue;
 		if (open_files_note_descriptor(s, pid, atoi(de->d_name), err) < 0)
@@ -252,7 +256,7 @@ static int open_files_scan_descriptors(struct scan *s, pid_t pid, struct err *er
 
 /* ---- mappings ---------------------------------------------------------- */
 
-static int open_files_note_mapping(struct scan *s, pid_t pid, const char *range, struct err *err)
+static int open_files_note_mapping(struct open_files_scan *s, pid_t pid, const char *range, struct err *err)
 {
 	struct open_file *o = NULL;
 	struct stat link;
@@ -260,10 +264,10 @@ static int open_files_note_mapping(struct scan *s, pid_t pid, const char *range,
 	int rc;
 
 	snprintf(ref, sizeof(ref), "%d/map_files/%s", (int)pid, range);
-	/* u+w: mapped from a descriptor that was open for writing, so it may be, or may become, writable. */
+	/* u+w: mapped from a descriptor that was open for writing, so the mapping is, or can be made, writable. */
 	if (fstatat(s->procfd, ref, &link, AT_SYMLINK_NOFOLLOW) < 0) {
 		if (open_file_is_gone(errno))
-			return 0; /* not a file mapping, e.g. shared memory of SysV */
+			return 0; /* not a mapping of a file, for example System V shared memory */
 		return err_sys(err, errno, "cannot read /proc/%s", ref);
 	}
 	if (!(link.st_mode & S_IWUSR))
@@ -274,7 +278,7 @@ static int open_files_note_mapping(struct scan *s, pid_t pid, const char *range,
 	return rc < 0 ? -1 : 0;
 }
 
-static int open_files_scan_mappings(struct scan *s, pid_t pid, struct err *err)
+static int open_files_scan_mappings(struct open_files_scan *s, pid_t pid, struct err *err)
 {
 	cleanup_file FILE *f = NULL;
 	cleanup_free char *line = NULL;
@@ -306,7 +310,7 @@ int open_files_scan(struct open_files *f, const pid_t *pids, int n, pid_t init_p
 		    struct err *err)
 {
 	cleanup_close int procfd = -1, rootfd = -1;
-	struct scan s = { .files = f, .opts = o };
+	struct open_files_scan s = { .files = f, .opts = o };
 	char root[32];
 
 	memset(f, 0, sizeof(*f));

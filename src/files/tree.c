@@ -1,9 +1,9 @@
-/* The pod's private /dev/shm and /tmp as tar archives (pax: holes, extended attributes, ACLs, nanoseconds, any name).
+/* The pod's private /dev/shm and /tmp as tar archives in pax format, which keeps holes, extended attributes, ACLs,
+ * nanoseconds and any file name.
  *
- * The user's processes outside of the pod can reach its /tmp by /proc/PID/root and change it while root walks it. So
- * nothing is opened by a path here: every step is openat() of one name with O_NOFOLLOW, and what was opened is looked
- * at again.
- */
+ * The user's processes outside of the pod can reach its /tmp through /proc/PID/root and change it while root walks it.
+ * So nothing is opened by a path of more than one component: every step is an openat() of one name with O_NOFOLLOW, and
+ * fstat() checks that the file that was opened is the one that was examined. */
 #include "files/files_internal.h"
 
 #include <dirent.h>
@@ -22,15 +22,16 @@
 #include "base/dir.h"
 #include "base/util.h"
 
-#define DEPTH_MAX      200 /* one descriptor each */
-#define ENTRY_OVERHEAD 1024
+#define DEPTH_MAX      200  /* levels of directories, each with an open descriptor */
+#define ENTRY_OVERHEAD 1024 /* bytes that an entry counts for its header */
 
 int open_in_root(int rootfd, const char *name)
 {
 	struct open_how how = { .flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT };
 	int fd = (int)syscall(SYS_openat2, rootfd, name, &how, sizeof(how));
 
-	/* Before Linux 5.6: no symbolic link at the end, and the components before it are root's. */
+	/* Linux before 5.6 has no openat2(). O_NOFOLLOW refuses a symbolic link at the end; the components before it
+	 * belong to root. */
 	if (fd < 0 && errno == ENOSYS)
 		fd = openat(rootfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	return fd;
@@ -38,25 +39,27 @@ int open_in_root(int rootfd, const char *name)
 
 /* ---- walking ----------------------------------------------------------- */
 
-struct walk {
+struct tree_walk {
 	dev_t dev;
 	char path[PATH_MAX]; /* of the entry, relative to the top */
 	size_t len;
-	/* Called for each entry, before what is in it. fd: the open file or directory, -1 for other types. */
-	int (*entry)(struct walk *w, int dirfd, const char *name, int fd, const struct stat *st, struct err *err);
+	/* Called for each entry, for a directory before its content. fd: the open file or directory, -1 for other
+	 * types. */
+	int (*entry)(struct tree_walk *w, int dirfd, const char *name, int fd, const struct stat *st, struct err *err);
 	void *arg;
 };
 
-static int tree_walk_dir(struct walk *w, int fd, int depth, struct err *err);
+static int tree_walk_dir(struct tree_walk *w, int fd, int depth, struct err *err);
 
-static int tree_error(const struct walk *w, int num, struct err *err)
+static int tree_error(const struct tree_walk *w, int num, struct err *err)
 {
 	char shown[FILES_SHOWN];
 
 	return err_sys(err, num, "cannot read \"%s\"", show_path(w->path, shown));
 }
 
-/* 1 = opened, or nothing to open; 0 = vanished or is something else by now. */
+/* Examines an entry and opens a file or directory. 1 = done; 0 = the entry has vanished or was replaced meanwhile; -1
+ * with errno. */
 static int tree_open_entry(int dirfd, const char *name, struct stat *st, int *fd)
 {
 	int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_NOATIME;
@@ -78,7 +81,7 @@ static int tree_open_entry(int dirfd, const char *name, struct stat *st, int *fd
 	return 1;
 }
 
-static int tree_walk_entry(struct walk *w, int dirfd, const char *name, int depth, struct err *err)
+static int tree_walk_entry(struct tree_walk *w, int dirfd, const char *name, int depth, struct err *err)
 {
 	cleanup_close int fd = -1;
 	char shown[FILES_SHOWN];
@@ -97,7 +100,7 @@ static int tree_walk_entry(struct walk *w, int dirfd, const char *name, int dept
 	return tree_walk_dir(w, fd, depth + 1, err);
 }
 
-static int tree_walk_dir(struct walk *w, int fd, int depth, struct err *err)
+static int tree_walk_dir(struct tree_walk *w, int fd, int depth, struct err *err)
 {
 	cleanup_dir DIR *dir = NULL;
 	const struct dirent *de;
@@ -127,7 +130,7 @@ static int tree_walk_dir(struct walk *w, int fd, int depth, struct err *err)
 	return more < 0 ? tree_error(w, errno, err) : 0;
 }
 
-static int tree_walk(struct walk *w, int fd, struct err *err)
+static int tree_walk(struct tree_walk *w, int fd, struct err *err)
 {
 	struct stat st;
 
@@ -140,7 +143,8 @@ static int tree_walk(struct walk *w, int fd, struct err *err)
 
 /* ---- measuring --------------------------------------------------------- */
 
-static int tree_measure_entry(struct walk *w, int dirfd, const char *name, int fd, const struct stat *st, struct err *err)
+static int tree_measure_entry(struct tree_walk *w, int dirfd, const char *name, int fd, const struct stat *st,
+			      struct err *err)
 {
 	uint64_t *bytes = w->arg;
 
@@ -154,7 +158,7 @@ static int tree_measure_entry(struct walk *w, int dirfd, const char *name, int f
 
 int tree_measure(int dirfd, uint64_t *bytes, struct err *err)
 {
-	struct walk *w = xcalloc(1, sizeof(*w));
+	struct tree_walk *w = xcalloc(1, sizeof(*w));
 	int rc;
 
 	w->entry = tree_measure_entry;
@@ -170,11 +174,11 @@ struct packer {
 	int filesfd, outfd;
 	const char *name;     /* of the archive */
 	const char *shown;    /* of the tree, for messages */
-	uint64_t left;        /* of the limit */
+	uint64_t left;        /* bytes left of the limit */
 	struct archive *out;  /* NULL until the first entry */
-	struct archive *disk; /* reads attributes of descriptors */
+	struct archive *disk; /* reads the attributes of open files */
 	struct archive_entry_linkresolver *links;
-	const struct files_opts *o; /* with carry, else NULL */
+	const struct files_opts *o; /* NULL if no file is offered to carry() */
 	json_t *warnings;
 };
 
@@ -199,7 +203,7 @@ static int tree_start_archive(struct packer *p, struct err *err)
 	p->links = archive_entry_linkresolver_new();
 	if (!p->out || !p->disk || !p->links)
 		return err_set(err, ENOMEM, "out of memory");
-	/* BINARY: names are bytes here, whatever the locale. */
+	/* BINARY: names are stored as bytes, independent of the locale. */
 	if (archive_write_set_format_pax(p->out) != ARCHIVE_OK ||
 	    archive_write_set_options(p->out, "hdrcharset=BINARY") != ARCHIVE_OK ||
 	    archive_write_set_bytes_per_block(p->out, 256 << 10) != ARCHIVE_OK ||
@@ -207,14 +211,14 @@ static int tree_start_archive(struct packer *p, struct err *err)
 	    archive_write_open_fd(p->out, p->outfd) != ARCHIVE_OK)
 		return tree_archive_error(p->out, "write", p->name, err);
 	archive_read_disk_set_symlink_physical(p->disk);
-	/* libarchive finds holes by FIEMAP with a sync, which would write all of /tmp to the disk while the job stands
-	 * still. */
+	/* libarchive finds holes by FIEMAP with a sync, which would write all of /tmp to the disk while the job is
+	 * frozen. */
 	archive_read_disk_set_behavior(p->disk, ARCHIVE_READDISK_NO_SPARSE | ARCHIVE_READDISK_NO_FFLAGS);
 	archive_entry_linkresolver_set_strategy(p->links, archive_format(p->out));
 	return 0;
 }
 
-/* Processes of the user outside of the pod can reach the tree, and make it grow behind the measuring. */
+/* Takes bytes from the limit. Processes of the user outside of the pod can make the tree grow after it was measured. */
 static int tree_charge(struct packer *p, uint64_t bytes, struct err *err)
 {
 	if (bytes > p->left)
@@ -223,7 +227,7 @@ static int tree_charge(struct packer *p, uint64_t bytes, struct err *err)
 	return 0;
 }
 
-/* The writer of sparse files wants the whole file, holes too, and skips them itself. */
+/* libarchive's writer expects all bytes of a sparse file and skips the holes itself. */
 static const char zeros[256 << 10];
 
 static int tree_pack_hole(struct packer *p, uint64_t size, struct err *err)
@@ -253,7 +257,8 @@ static int tree_pack_data(struct packer *p, int fd, uint64_t size, struct err *e
 
 			if (n < 0)
 				return err_sys(err, errno, "cannot read a file of %s", p->shown);
-			/* Became shorter: the archive needs as many bytes as its header promised. */
+			/* n == 0: the file has become shorter, but the archive needs as many bytes as the header says.
+			 */
 			src = n ? buf : zeros;
 			want = n ? (size_t)n : want;
 			if (tree_charge(p, want, err) < 0)
@@ -278,7 +283,7 @@ static int tree_set_symlink(struct archive_entry *e, int dirfd, const char *name
 	return 0;
 }
 
-/* Names the ranges of data if there are holes. Errors: the file is taken as a whole. */
+/* Adds the ranges of data to the entry if the file has holes. After an error the file is saved without holes. */
 static void tree_set_sparse(struct archive_entry *e, int fd, off_t size)
 {
 	off_t pos = 0, data, hole;
@@ -293,11 +298,11 @@ static void tree_set_sparse(struct archive_entry *e, int fd, off_t size)
 		pos = hole;
 	}
 	if (pos == 0 && data < 0 && errno == ENXIO)
-		archive_entry_sparse_add_entry(e, 0, 0); /* nothing but a hole */
+		archive_entry_sparse_add_entry(e, 0, 0); /* the file is one hole */
 }
 
-/* Fills the entry; everything about a file or directory comes from its descriptor. */
-static int tree_fill_header(struct packer *p, const struct walk *w, int dirfd, const char *name, int fd,
+/* Fills in the header of an entry. All attributes of a file or directory are read through its descriptor. */
+static int tree_fill_header(struct packer *p, const struct tree_walk *w, int dirfd, const char *name, int fd,
 			    const struct stat *st, bool carried, struct archive_entry *e, struct err *err)
 {
 	char link[40];
@@ -335,14 +340,16 @@ static int tree_write_entry(struct packer *p, struct archive_entry *e, int fd, c
 		       : tree_pack_data(p, fd, (uint64_t)st->st_size, err);
 }
 
-/* Its data goes elsewhere. A file with several names is left alone: only the first of them would be known there. */
-static bool tree_is_carried(const struct packer *p, const struct walk *w, int fd, const struct stat *st)
+/* True if carry() takes the data of the file. A file with several hard links is not offered, because carry() would get
+ * only the first of its names. */
+static bool tree_is_carried(const struct packer *p, const struct tree_walk *w, int fd, const struct stat *st)
 {
 	return p->o && S_ISREG(st->st_mode) && st->st_nlink == 1 && file_data_bytes(st) >= FILES_CARRY_MIN &&
 	       p->o->carry(p->o->carry_arg, w->path, fd, st);
 }
 
-static int tree_pack_entry(struct walk *w, int dirfd, const char *name, int fd, const struct stat *st, struct err *err)
+static int tree_pack_entry(struct tree_walk *w, int dirfd, const char *name, int fd, const struct stat *st,
+			   struct err *err)
 {
 	struct packer *p = w->arg;
 	struct archive_entry *e;
@@ -351,7 +358,7 @@ static int tree_pack_entry(struct walk *w, int dirfd, const char *name, int fd, 
 	int rc;
 
 	if (S_ISSOCK(st->st_mode))
-		return 0; /* criu makes bound sockets anew */
+		return 0; /* criu recreates bound sockets */
 	if (S_ISBLK(st->st_mode) || S_ISCHR(st->st_mode) || (S_ISDIR(st->st_mode) && st->st_dev != w->dev)) {
 		add_warning(p->warnings, "%s/%s is a %s: it is not part of the checkpoint", p->shown,
 			    show_path(w->path, shown), S_ISDIR(st->st_mode) ? "mount point" : "device");
@@ -393,7 +400,7 @@ int tree_pack(int dirfd, int filesfd, const char *archive, const char *shown, co
 			    .left = o->tmp_limit,
 			    .o = carry && o->carry ? o : NULL,
 			    .warnings = warnings };
-	struct walk *w = xcalloc(1, sizeof(*w));
+	struct tree_walk *w = xcalloc(1, sizeof(*w));
 	int rc;
 
 	w->entry = tree_pack_entry;
@@ -418,7 +425,7 @@ static int tree_unpack_data(struct archive *in, struct archive *disk, const char
 	return rc == ARCHIVE_EOF ? 0 : tree_archive_error(in, "read", name, err);
 }
 
-/* Our own archives hold relative names only; SECURE_* refuses the rest once more. */
+/* Archives of tree_pack() have relative names only; the ARCHIVE_EXTRACT_SECURE_* flags refuse all others. */
 static int tree_unpack_entries(struct archive *in, struct archive *disk, const char *name, struct err *err)
 {
 	struct archive_entry *e;
@@ -434,7 +441,7 @@ static int tree_unpack_entries(struct archive *in, struct archive *disk, const c
 	}
 	if (rc != ARCHIVE_EOF)
 		return tree_archive_error(in, "read", name, err);
-	/* Sets the times of directories. */
+	/* Closing sets the times of directories. */
 	return archive_write_close(disk) < ARCHIVE_WARN ? tree_archive_error(disk, "unpack", name, err) : 0;
 }
 

@@ -1,9 +1,8 @@
-/* What the job has written and closed again, while it runs (prepare), while it is frozen (freeze), and afterwards
- * (finish).
+/* Saves files that the job has written and closed, in three steps: while the job runs (prepare), while it is frozen
+ * (freeze), and when it may run again (finish).
  *
- * The paths lead wherever the user wants them to lead by now, also to files that only root may read. So each is opened
- * with the user's rights: what he cannot read himself does not get into a copy that a restore would hand to him.
- */
+ * The user can make the paths lead anywhere, also to files that only root may read. So each path is opened with the
+ * user's rights: a file that he cannot read himself does not get into a copy that a restore would give him. */
 #include "files/files_internal.h"
 
 #include <errno.h>
@@ -18,25 +17,25 @@
 #include "base/user_rights.h"
 #include "base/util.h"
 
-#define WHOLE_MAX  (1 << 20) /* bytes of a file that is copied before it is known how the job writes it */
-#define LOOKS      64        /* files that are open at a time */
-#define FIRST_COPY 200000    /* beyond the numbers of files_record() */
-#define SETTLED_US 100000    /* a change this long before we looked has another time stamp than the next one */
+#define WHOLE_MAX  (1 << 20) /* bytes up to which a file is copied even if it was not seen to be rewritten */
+#define BATCH      64        /* files that are open at the same time */
+#define FIRST_COPY 200000    /* copies are numbered from here, above the numbers of files_record() */
+#define SETTLED_US 100000    /* a change that is older than this has another time stamp than the next change */
 
 enum entry_state { NEVER_SEEN, NOT_THERE, LEFT_OUT, SEEN };
 
 struct entry {
 	enum entry_state state;
-	bool settled; /* the times tell whether it changes from now on */
-	int error;    /* why it could not be examined or read, 0 = it could */
+	bool settled; /* the file's times will tell whether it changes from now on */
+	int error;    /* errno of examining or reading it, 0 = no error */
 	uint64_t dev, ino;
 	int64_t size;
 	mode_t mode;
 	struct timespec mtime, ctime;
 	char tail[SHA256_HEX], digest[SHA256_HEX];
 	unsigned copy;  /* number of the copy, 0 = none */
-	int64_t copied; /* bytes of it */
-	uint64_t cost;  /* of it, against the limit */
+	int64_t copied; /* bytes in the copy */
+	uint64_t cost;  /* bytes that the copy takes from the limit */
 };
 
 struct files_write_list {
@@ -48,19 +47,19 @@ struct files_write_list {
 	size_t n;
 	int previous_filesfd; /* -1 = none */
 	struct record_index previous;
-	uint64_t left; /* of the limit */
+	uint64_t left; /* bytes left of the limit */
 	unsigned n_copies;
 };
 
-/* One file of a batch. */
-struct look {
+/* What was found at the path of one file of a batch. */
+struct observation {
 	int fd;    /* open for reading, or -1 */
-	int error; /* of open, or of finding it */
+	int error; /* errno of finding or opening it */
 	bool found, same;
 	struct stat st;
 };
 
-/* ---- looking ----------------------------------------------------------- */
+/* ---- examining ----------------------------------------------------------- */
 
 static bool write_list_is_unchanged(const struct entry *e, const struct stat *st)
 {
@@ -76,7 +75,7 @@ static int write_list_open_path(const struct files_write_list *w, const char *pa
 	return (int)syscall(SYS_openat2, w->rootfd, path, &how, sizeof(how));
 }
 
-/* O_NONBLOCK: a lease held by a task of the job must not hold us up. */
+/* O_NONBLOCK: otherwise a lease held by a task of the job would block this open(). */
 static int write_list_open_file(int pathfd)
 {
 	const int flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
@@ -88,11 +87,12 @@ static int write_list_open_file(int pathfd)
 	return fd < 0 && errno == EPERM ? open(link, flags) : fd;
 }
 
-static void write_list_observe(const struct files_write_list *w, const char *path, const struct entry *e, struct look *l)
+static void write_list_observe(const struct files_write_list *w, const char *path, const struct entry *e,
+			       struct observation *l)
 {
 	cleanup_close int pathfd = write_list_open_path(w, path);
 
-	*l = (struct look){ .fd = -1 };
+	*l = (struct observation){ .fd = -1 };
 	if (pathfd < 0 || fstat(pathfd, &l->st) < 0) {
 		l->error = errno;
 		return;
@@ -125,7 +125,8 @@ static void write_list_drop_copy(struct files_write_list *w, struct entry *e)
 	e->digest[0] = '\0';
 }
 
-/* Saves the first size bytes. 1 saved, 0 not, -1 the checkpoint cannot be written. *copyfd: open, the caller's. */
+/* Saves the first size bytes. 1 = saved, 0 = not saved, -1 = the checkpoint cannot be written. *copyfd: descriptor of
+ * the copy, which the caller closes. */
 static int write_list_save_bytes(struct files_write_list *w, struct entry *e, int in, uint64_t size, uint64_t cost,
 				 int *copyfd, struct err *err)
 {
@@ -151,7 +152,7 @@ static int write_list_save_bytes(struct files_write_list *w, struct entry *e, in
 	return 1;
 }
 
-static int write_list_save_whole(struct files_write_list *w, struct entry *e, const struct look *l, struct err *err)
+static int write_list_save_whole(struct files_write_list *w, struct entry *e, const struct observation *l, struct err *err)
 {
 	cleanup_close int copyfd = -1;
 	int rc = write_list_save_bytes(w, e, l->fd, (uint64_t)e->size, file_data_bytes(&l->st), &copyfd, err);
@@ -163,7 +164,7 @@ static int write_list_save_whole(struct files_write_list *w, struct entry *e, co
 	return rc;
 }
 
-/* Takes the copy of the epoch before, if that is still what was written then. */
+/* Links the copy of the previous epoch, if its digest is still right. */
 static bool write_list_link_previous(struct files_write_list *w, struct entry *e, const struct file_record *before,
 				     uint64_t cost)
 {
@@ -189,9 +190,9 @@ static bool write_list_link_previous(struct files_write_list *w, struct entry *e
 	return true;
 }
 
-/* ---- taking a file in -------------------------------------------------- */
+/* ---- one file -------------------------------------------------- */
 
-/* The record of the epoch before; class FILE_ABSENT if it has none. */
+/* Reads the record of the previous epoch; class FILE_ABSENT if there is none. */
 static void write_list_read_previous(const struct files_write_list *w, const char *path, struct file_record *before)
 {
 	const json_t *o = record_index_find(&w->previous, path);
@@ -206,8 +207,8 @@ static bool write_list_matches_record(const struct entry *e, const struct file_r
 	       same_timestamp(&e->ctime, &r->ctime);
 }
 
-/* A large file is taken for a log until it has changed in another way than by growing. */
-static bool write_list_was_rewritten(const struct look *l, const struct file_record *before)
+/* True if a large file has changed in another way than by growing. Until then it is handled as a log. */
+static bool write_list_was_rewritten(const struct observation *l, const struct file_record *before)
 {
 	uint64_t edge = before->size < FILES_EDGE ? (uint64_t)before->size : FILES_EDGE;
 	char hex[SHA256_HEX];
@@ -242,7 +243,7 @@ static void write_list_note_state(struct entry *e, const struct stat *st, int64_
 	e->settled = now - (st->st_ctim.tv_sec * INT64_C(1000000) + st->st_ctim.tv_nsec / 1000) > SETTLED_US;
 }
 
-static int write_list_take_content(struct files_write_list *w, struct entry *e, const struct look *l,
+static int write_list_take_content(struct files_write_list *w, struct entry *e, const struct observation *l,
 				   const struct file_record *before, struct err *err)
 {
 	uint64_t size = (uint64_t)e->size, edge = size < FILES_EDGE ? size : FILES_EDGE;
@@ -262,7 +263,7 @@ static int write_list_take_content(struct files_write_list *w, struct entry *e, 
 	return rc < 0 ? -1 : 0;
 }
 
-static int write_list_take(struct files_write_list *w, const char *path, struct entry *e, const struct look *l,
+static int write_list_take(struct files_write_list *w, const char *path, struct entry *e, const struct observation *l,
 			   int64_t now, struct err *err)
 {
 	cleanup_free struct file_record *before = NULL;
@@ -293,7 +294,7 @@ static int write_list_take_batch(struct files_write_list *w, size_t from, size_t
 				 struct err *err)
 {
 	const struct files_cred *c = &w->o.cred;
-	struct look looks[LOOKS];
+	struct observation seen[BATCH];
 	int64_t now = write_list_now_us();
 	struct rights own;
 	int rc = 0;
@@ -301,10 +302,10 @@ static int write_list_take_batch(struct files_write_list *w, size_t from, size_t
 	if (rights_take(&own, c->uid, c->gid, c->groups, c->n_groups, err) < 0)
 		return -1;
 	for (size_t i = from; i < to; i++)
-		write_list_observe(w, w->journal.paths[i], &w->v[i], &looks[i - from]);
+		write_list_observe(w, w->journal.paths[i], &w->v[i], &seen[i - from]);
 	rights_return(&own);
 	for (size_t i = from; i < to; i++) {
-		struct look *l = &looks[i - from];
+		struct observation *l = &seen[i - from];
 
 		if (rc == 0 && skip && record_index_find(skip, w->journal.paths[i])) {
 			write_list_drop_copy(w, &w->v[i]);
@@ -325,8 +326,8 @@ static int write_list_take_all(struct files_write_list *w, const struct record_i
 	w->v = xrealloc(w->v, (w->journal.n + 1) * sizeof(*w->v));
 	memset(w->v + w->n, 0, (w->journal.n - w->n) * sizeof(*w->v));
 	w->n = w->journal.n;
-	for (size_t i = 0; i < w->n; i += LOOKS)
-		if (write_list_take_batch(w, i, i + LOOKS < w->n ? i + LOOKS : w->n, skip, err) < 0)
+	for (size_t i = 0; i < w->n; i += BATCH)
+		if (write_list_take_batch(w, i, i + BATCH < w->n ? i + BATCH : w->n, skip, err) < 0)
 			return -1;
 	return 0;
 }
@@ -334,7 +335,7 @@ static int write_list_take_all(struct files_write_list *w, const struct record_i
 /* ---- steps ------------------------------------------------------------- */
 
 struct files_write_list *files_write_list_open(int jobfd, pid_t init_pid, int filesfd, const struct files_opts *o,
-					 struct err *err)
+					       struct err *err)
 {
 	struct files_write_list *w = xcalloc(1, sizeof(*w));
 	char root[32];
@@ -372,7 +373,8 @@ int files_write_list_freeze(struct files_write_list *w, const json_t *open, stru
 	return rc;
 }
 
-/* What the copies of the open files need has precedence: without them a restore is refused. */
+/* Bytes of the copies of open files. These have precedence over the copies made here, because a restore is refused
+ * without them. */
 static uint64_t write_list_cost_of_open(const struct files_write_list *w, const json_t *records)
 {
 	const json_t *o;

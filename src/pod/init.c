@@ -1,13 +1,16 @@
-/* fsched-init: pid 1 of a pod, as root, never dumped.
+/* fsched-init: pid 1 of a pod. It runs as root and is never dumped.
  *
  *   fsched-init run     CTLFD LEADERPID SCRIPTPID
  *   fsched-init restore CTLFD IMAGESFD WORKFD CALLFD LASTPID -- CRIU [ARG]…      (CALLFD 0: none)
  *
- * Reaps, tells the agent over the control socket what happens (messages: docs/internals.md), and ends when the leader
- * or the agent has ended; the kernel then kills whatever is left in the pod. The leader is a process of the user: a job
- * may kill or stop it (kill -9 -1), and that must not be the end of the script, nor hide it. It stays in the process
- * group of the batch task and takes no signal itself, so a signal that reaches it from outside was sent to the whole
- * job and not to the batch task alone. */
+ * It reaps processes, reports events to the agent over the control socket (messages: docs/internals.md), and ends when
+ * the leader or the agent has ended; the kernel then kills all processes that are left in the pod.
+ *
+ * The leader is a process of the user, so the job may kill or stop it (kill -9 -1). That must neither end the script
+ * nor hide its end.
+ *
+ * fsched-init stays in the process group of the batch task and no signal changes what it does. So a signal that it
+ * receives from outside was sent to the whole job and not to the batch task alone. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -38,21 +41,22 @@ enum {
 struct init {
 	int ctl;
 	int sigfd;
-	pid_t leader, script; /* script: 0 = not known */
-	pid_t criu;           /* 0 = none runs */
+	pid_t leader, script; /* pids in the pod; script: 0 = not known */
+	pid_t criu;           /* 0 = it does not run */
 	bool leader_ended, script_ended;
 	int leader_status, script_status;
-	bool alone;        /* the script has no leader any more, and the agent knows */
-	int script_fd;     /* pidfd, -1 unless the leader is, or may be, stopped */
-	int images, work;  /* -1 unless criu runs */
+	bool alone;        /* the leader was killed, the script runs on, and the agent was told so */
+	int script_fd;     /* pidfd of the script; -1 unless the leader is, or may be, stopped */
+	int images, work;  /* criu's directories; -1 unless criu runs */
 	int64_t lease;     /* CLOCK_MONOTONIC ms by which the pod must be dead, 0 = no limit */
-	int64_t continued; /* when SIGCONT came last */
-	bool grace;        /* it has been given once more, see init_lease_over() */
+	int64_t continued; /* CLOCK_MONOTONIC ms of the last SIGCONT */
+	bool grace;        /* the lease was extended once, see init_lease_over() */
 	int remote_call; /* criu's end of the socket of trace/remote_call.h, 0 = none; closed once criu has it, so that
 			    the other end reads end of file when criu ends */
 };
 
-/* A message that does not arrive is no error here: the agent is gone then, and end of file on the socket says so. */
+/* Sends a message to the agent. A failure is no error here: the agent is gone then, and end of file on the socket ends
+ * the pod. */
 __attribute__((format(printf, 2, 3))) static void init_say(const struct init *in, const char *fmt, ...)
 {
 	char text[128];
@@ -92,7 +96,7 @@ static int init_parse_number(const char *text)
 	return (int)n;
 }
 
-/* criu forks restored processes under their old pids; its own must not take one of them before. */
+/* criu forks the restored processes with their old pids; criu's own processes must not take one of these before. */
 static void init_set_last_pid(const struct init *in, int last)
 {
 	int fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
@@ -114,7 +118,7 @@ static void init_start_criu(struct init *in, char **argv)
 			close(in->remote_call);
 		return;
 	}
-	/* All came as numbers above 12, so no dup2 overwrites another. All else is close-on-exec. */
+	/* The descriptors have numbers above 12, so no dup2() overwrites another one. All others are close-on-exec. */
 	if (dup2(in->images, CRIU_IMAGES_FD) < 0 || dup2(in->work, CRIU_WORK_FD) < 0 ||
 	    (in->remote_call && dup2(in->remote_call, CRIU_REMOTE_CALL_FD) < 0))
 		init_fail(in, "cannot pass criu its descriptors");
@@ -124,7 +128,8 @@ static void init_start_criu(struct init *in, char **argv)
 	init_fail(in, "cannot start criu");
 }
 
-/* Its first argument, which also a restored one has; 0 if it has ended. */
+/* The pid of the script, from the first argument of the leader, which a restored leader has too. 0 if the leader has
+ * ended. */
 static pid_t init_find_script(pid_t leader)
 {
 	char path[40], text[64];
@@ -145,8 +150,8 @@ static pid_t init_find_script(pid_t leader)
 	return arg < text + n ? (pid_t)strtol(arg, NULL, 10) : 0;
 }
 
-/* A stopped leader does not wait for the script; once that has ended, it has to. Not before: criu and scontrol suspend
- * stop it for a reason. */
+/* Opens a pidfd of the script, to continue a stopped leader when the script has ended: a stopped leader does not notice
+ * that. Not earlier, because criu and scontrol suspend stop the leader on purpose. */
 static void init_watch_script(struct init *in)
 {
 	if (in->script_fd < 0 && in->script)
@@ -174,11 +179,11 @@ static void init_criu_ended(struct init *in, int status)
 		exit(1);
 	}
 	in->script = init_find_script(LEADER_PID);
-	init_watch_script(in); /* an old stop is not told to a new parent */
+	init_watch_script(in); /* the kernel does not report to a new parent that a child was stopped before */
 	init_say(in, "restored %d", LEADER_PID);
 }
 
-/* True while the script runs on as our child, which it is if its leader was killed. */
+/* True while the script runs as a child of this process, which it is after its leader was killed. */
 static bool init_script_runs(const struct init *in)
 {
 	siginfo_t si = { 0 };
@@ -186,11 +191,11 @@ static bool init_script_runs(const struct init *in)
 	return in->script && waitid(P_PID, (id_t)in->script, &si, WEXITED | WNOHANG | WNOWAIT) == 0 && !si.si_pid;
 }
 
-/* The leader leaves the script to us to be reaped; that of an epoch by an older fsched does not, but ends as the script
- * did. */
+/* Reports the end of the job and exits, if leader and script have ended. The leader does not reap the script, so that
+ * fsched-init can. The leader in an epoch of an older fsched reaps the script itself and ends with the same status. */
 static void init_check_end(struct init *in)
 {
-	/* A restored script may be faster than criu's own end. */
+	/* A restored script may end before criu does. */
 	if (!in->leader_ended || in->criu)
 		return;
 	if (!in->script_ended && WIFSIGNALED(in->leader_status) && init_script_runs(in)) {
@@ -233,7 +238,7 @@ static void init_reap(struct init *in)
 	init_check_end(in);
 }
 
-/* The kernel gives a sender outside of the pod's PID namespace the pid 0. */
+/* True for a signal from outside of the pod's PID namespace: the kernel shows such a sender as pid 0. */
 static bool init_is_from_outside(const struct signalfd_siginfo *si)
 {
 	return si->ssi_pid == 0 && (si->ssi_code == SI_USER || si->ssi_code == SI_TKILL || si->ssi_code == SI_QUEUE);
@@ -260,7 +265,7 @@ static void init_read_ctl(struct init *in)
 	int ms;
 
 	if (n == 0)
-		exit(0); /* the agent is gone, and its pod goes with it */
+		exit(0); /* the agent has ended, so the pod ends */
 	if (n < 0)
 		return;
 	buf[n] = '\0';
@@ -270,8 +275,9 @@ static void init_read_ctl(struct init *in)
 	}
 }
 
-/* Nobody has told us in time that the job is still ours: it may run on another node any moment, and here it ends now.
- * Only when everything had been stopped (scontrol suspend), us too, the agent gets a moment to find out. */
+/* The agent has not extended the lease in time, so the job may be started on another node at any moment: kills it here.
+ * Exception: if this process noticed late because everything was stopped (scontrol suspend), the agent gets GRACE_MS to
+ * renew the lease, once. */
 static void init_lease_over(struct init *in)
 {
 	sigset_t pending;
@@ -308,7 +314,7 @@ int main(int argc, char **argv)
 	}
 	in.ctl = init_parse_number(argv[2]);
 	fcntl(in.ctl, F_SETFD, FD_CLOEXEC);
-	signal(SIGCHLD, SIG_DFL); /* ignored, it would reap behind our back */
+	signal(SIGCHLD, SIG_DFL); /* if it were ignored, the kernel would reap children */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	in.sigfd = signalfd(-1, &all, SFD_CLOEXEC);
@@ -331,7 +337,7 @@ int main(int argc, char **argv)
 	}
 	p[0] = (struct pollfd){ in.sigfd, POLLIN, 0 };
 	p[1] = (struct pollfd){ in.ctl, POLLIN, 0 };
-	/* What ended before the signalfd existed. */
+	/* The first call is for processes that ended before the signalfd existed. */
 	for (init_reap(&in);;) {
 		int n;
 

@@ -9,9 +9,9 @@
 #include "base/util.h"
 
 enum fs_class {
-	PROC,     /* by the table below */
+	PROC,     /* by the lists below */
 	READABLE, /* may be open for reading */
-	CLOSED,   /* in no mode */
+	CLOSED,   /* may not be open at all */
 };
 
 struct kernel_fs {
@@ -20,7 +20,7 @@ struct kernel_fs {
 	enum fs_class class;
 };
 
-/* Numbers without a name are in no header of the kernel's for programs. */
+/* The kernel's UAPI headers have no names for the magic numbers that are written as numbers. */
 /* clang-format off */
 static const struct kernel_fs systems[] = {
 	{ "proc",        PROC_SUPER_MAGIC,    PROC },
@@ -67,7 +67,7 @@ bool kernel_fs_is_proc(const struct kernel_fs *fs)
 	return fs && fs->class == PROC;
 }
 
-/* Files of /proc/PID that the kernel lets everybody open whom their mode allows it. */
+/* Files of /proc/PID that every process can open whom their mode permits it. */
 static const char *const of_any[] = {
 	"arch_status",
 	"autogroup",
@@ -100,8 +100,8 @@ static const char *const of_any[] = {
 	"wchan",
 };
 
-/* Those for which it asks, at the open, whether the caller may trace the process (ptrace(2), PTRACE_MODE_READ), or
- * which belong to root when the process is not dumpable. A process may always open its own. */
+/* Files of /proc/PID for which the kernel checks, at open(), whether the caller may trace the process (ptrace(2),
+ * PTRACE_MODE_READ), or which belong to root while the process is not dumpable. A process may always open its own. */
 static const char *const of_itself[] = {
 	"auxv", "environ", "fd", "fdinfo", "io", "maps", "numa_maps", "smaps", "smaps_rollup",
 };
@@ -122,7 +122,7 @@ static bool kernel_files_is_of_job(const struct kernel_file *f, long pid)
 	return false;
 }
 
-/* rest: behind /proc/PID/. */
+/* Why a file of a process cannot be opened again; NULL: it can. rest: the path after /proc/PID/. */
 static const char *kernel_files_process(const struct kernel_file *f, long pid, const char *rest)
 {
 	const char *slash = strchr(rest, '/');
@@ -131,14 +131,14 @@ static const char *kernel_files_process(const struct kernel_file *f, long pid, c
 	long tid;
 
 	if (!kernel_files_is_of_job(f, pid))
-		return "it tells of a process that has ended or is not of the job";
-	/* criu 4.2 cuts the name of this one wrongly. */
+		return "it describes a process that has ended or is not part of the job";
+	/* criu 4.2 truncates the name of this one wrongly. */
 	if (!*rest)
 		return "criu cannot open the directory of a process again";
 	if (!strncmp(rest, "task/", 5)) {
 		tid = strtol(rest + 5, &end, 10);
 		if (tid != pid || (*end && *end != '/'))
-			return "it tells of a thread; at a restart files are opened before there are threads";
+			return "it describes a thread, and at a restart files are opened before there are threads";
 		return *end ? kernel_files_process(f, pid, end + 1) : NULL;
 	}
 	if (kernel_files_list_has(of_any, ARRAY_SIZE(of_any), rest, len))

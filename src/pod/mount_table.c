@@ -13,7 +13,7 @@
 struct mount_table {
 	struct {
 		char *at, *type;
-	} * v; /* in the order of the table: what was mounted later comes later */
+	} * v; /* in the order of the table: later mounts come later */
 	size_t n;
 };
 
@@ -33,6 +33,7 @@ char *mount_table_unescape(char *text)
 	return text;
 }
 
+/* Lines that cannot be parsed are skipped. */
 static void mount_table_add_line(struct mount_table *t, const char *line)
 {
 	const char *dash = strstr(line, " - ");

@@ -1,4 +1,5 @@
-/* Puts the processes of a pod where their supervisor is: slurmstepd places only the task that it knows. */
+/* Moves the processes of a pod into the cgroups of their supervisor, because slurmstepd moves only the task that it
+ * knows. */
 #include "pod/pod.h"
 
 #include <errno.h>
@@ -24,7 +25,7 @@ static bool cgroup_split_line(char *line, char **controllers, char **path)
 	return true;
 }
 
-/* True if pid is in that cgroup, or gone. */
+/* True if pid is in that cgroup, or has ended. */
 static bool cgroup_has(pid_t pid, const char *controllers, const char *path)
 {
 	cleanup_file FILE *f = NULL;
@@ -42,7 +43,7 @@ static bool cgroup_has(pid_t pid, const char *controllers, const char *path)
 	return true;
 }
 
-/* True if the comma list has all of the comma list want. */
+/* True if the comma-separated list has all items of the comma-separated list want. */
 static bool cgroup_has_options(const char *list, const char *want)
 {
 	size_t n;
@@ -59,8 +60,8 @@ static bool cgroup_has_options(const char *list, const char *want)
 	return true;
 }
 
-/* The directory of cgroup path of the hierarchy with these controllers ("" = version 2). Caller frees; NULL: not
- * mounted. */
+/* The directory of the cgroup path in the hierarchy with these controllers ("" = version 2). The caller frees it. NULL:
+ * the hierarchy is not mounted. */
 static char *cgroup_directory(const char *controllers, const char *path)
 {
 	cleanup_file FILE *f = fopen("/proc/self/mountinfo", "re");
@@ -132,7 +133,7 @@ int pod_join_my_cgroups(const pid_t *pids, int n, struct err *err)
 	while (getline(&line, &cap, f) > 0)
 		if (cgroup_split_line(line, &controllers, &path) && cgroup_move_all(controllers, path, pids, n, err))
 			return -1;
-	/* After the move, which may have reset it (cpuset). */
+	/* After the move, because a cpuset may have reset the affinity. */
 	if (sched_getaffinity(0, sizeof(cpus), &cpus))
 		return errno == EINVAL ? 0 /* more than 1024 CPUs */ : err_sys(err, errno, "cannot read the CPU affinity");
 	for (i = 0; i < n; i++)

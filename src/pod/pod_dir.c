@@ -12,7 +12,8 @@
 
 #include "base/util.h"
 
-/* Opens the directory name below dirfd, making it if it is missing, and gives it owner root and mode. */
+/* Opens the directory name below dirfd and sets its mode; makes it if it is missing. It must belong to the caller,
+ * root. Returns a descriptor or -1. */
 static int pod_dir_own(int dirfd, const char *name, const char *shown, mode_t mode, struct err *err)
 {
 	cleanup_close int fd = -1;
@@ -25,14 +26,14 @@ static int pod_dir_own(int dirfd, const char *name, const char *shown, mode_t mo
 		return err_sys(err, errno, "cannot open the pod's directory %s", shown);
 	if (st.st_uid != geteuid())
 		return err_set(err, EPERM,
-			       "the pod's directory %s belongs to uid %u instead of root: somebody else made it; remove it",
+			       "the pod's directory %s belongs to uid %u instead of root: another user made it; remove it",
 			       shown, st.st_uid);
 	if ((st.st_mode & 07777) != mode && fchmod(fd, mode))
 		return err_sys(err, errno, "cannot set the mode of the pod's directory %s", shown);
 	return steal_fd(&fd);
 }
 
-/* Whoever can rename in the directory above could put another one in the pod's place. */
+/* Refuses a parent in which another user could rename directories, and so replace the pod's directory. */
 static int pod_dir_check_parent(const char *parent, struct err *err)
 {
 	struct stat st;
@@ -94,7 +95,7 @@ static bool pod_dir_is_below(const char *path, const char *dir)
 	return !strncmp(path, dir, n) && (path[n] == '\0' || path[n] == '/');
 }
 
-/* Removes empty, "." and ".." components, in place, without looking at the file system. */
+/* Removes empty, "." and ".." components in place, by the text alone. */
 static void pod_dir_normalize(char *path)
 {
 	char *in = path, *out = path, *end;
@@ -116,7 +117,8 @@ static void pod_dir_normalize(char *path)
 	*out = '\0';
 }
 
-/* The path itself, what it resolves to, or (a file that is still to be made) its nearest existing directory. */
+/* True if the path itself or the file to which it resolves is below /tmp. For a file that does not exist yet its
+ * nearest existing directory is resolved. */
 static bool hidden_by_tmp(const char *path, const char *tmp)
 {
 	char text[PATH_MAX], real[PATH_MAX];

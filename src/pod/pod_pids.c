@@ -1,4 +1,4 @@
-/* Which processes belong to a pod, and their end. */
+/* Finds the processes of a pod, and kills them. */
 #include "pod/pod.h"
 
 #include <errno.h>
@@ -34,7 +34,8 @@ static bool pod_same_namespace(const struct stat *a, const struct stat *b)
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* True if the namespace of that name is the pod's or was made by a process of the pod. */
+/* True if the PID namespace to which name (relative to /proc) leads is the pod's or was made by a process of the pod.
+ */
 static bool pod_is_inside(int proc, const char *name, const struct stat *pod, const struct stat *own)
 {
 	cleanup_close int fd = -1;
@@ -91,7 +92,8 @@ int pod_pids(pid_t init, pid_t **pids, struct err *err)
 	return n;
 }
 
-/* Second number of NSpid: the pid in the namespace one below ours, the pod's. */
+/* The pid inside the pod: the second number of NSpid, for the PID namespace one below the caller's. 0 if there is none.
+ */
 static int pid_in_pod(pid_t pid)
 {
 	cleanup_file FILE *f = NULL;
@@ -146,7 +148,7 @@ int pod_kill(pid_t init, int timeout_ms, struct err *err)
 		return errno == ESRCH ? 0 : err_sys(err, errno, "cannot open process %d of the pod", init);
 	if (pidfd_send_signal(fd, SIGKILL, NULL, 0))
 		return errno == ESRCH ? 0 : err_sys(err, errno, "cannot kill process %d of the pod", init);
-	/* pid 1 becomes waitable only after the kernel has killed and reaped everything else in its namespace. */
+	/* pid 1 becomes waitable only after the kernel has killed and reaped all other processes of its namespace. */
 	do {
 		left = (end - now_us()) / 1000;
 		got = poll(&p, 1, left > 0 ? (int)left : 0);

@@ -8,7 +8,7 @@
 #include "base/util.h"
 #include "pod/pod_internal.h"
 
-/* fsched-init restore CTLFD IMAGESFD WORKFD CALLFD LASTPID -- CRIU… : the fixed part. */
+/* The fixed arguments: fsched-init restore CTLFD IMAGESFD WORKFD CALLFD LASTPID -- */
 enum { INIT_ARGS = 8, FDS = 4 };
 
 static char **pod_restore_init_argv(const struct pod_restore *r, const int *fds)
@@ -40,7 +40,7 @@ static int pod_restore_run_init(const struct pod_spec *spec, const struct pod_re
 		return -1;
 	if (r->pre && r->pre(r->arg, err))
 		return -1;
-	/* Above 12: fsched-init gives criu its descriptors as 10 to 12. 0 = none. */
+	/* Above 12, because fsched-init gives criu its descriptors as 10 to 12. 0 = none. */
 	fds[FDS - 1] = 0;
 	for (i = 0; i < n; i++) {
 		fds[i] = fcntl(given[i], F_DUPFD_CLOEXEC, 13);
@@ -48,7 +48,7 @@ static int pod_restore_run_init(const struct pod_spec *spec, const struct pod_re
 			return err_sys(err, errno, "cannot duplicate descriptor %d for the pod", given[i]);
 	}
 	snprintf(path, sizeof(path), "%s/fsched-init", spec->libexec);
-	/* The arguments live until exec; on failure the process ends. */
+	/* The arguments are not freed: the process executes another program or ends. */
 	pod_exec(path, pod_restore_init_argv(r, fds), r->envp, fds, n, err);
 	return -1;
 }

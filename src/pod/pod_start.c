@@ -12,15 +12,15 @@
 #include "base/util.h"
 #include "pod/pod_internal.h"
 
-/* T is the caller, P1 becomes fsched-init, P2 fsched-leader, P3 the script (docs/internals.md). */
+/* Four processes (docs/internals.md): T is the caller, P1 becomes fsched-init, P2 fsched-leader, and P3 the script. */
 struct start {
 	const struct pod_spec *spec;
 	pid_t hint;
-	char init[4200], leader[4200]; /* programs */
-	char **leader_argv;            /* [1], the script's pid, is filled in P2 */
-	int ctl[2];                    /* control socket: agent's end, init's end */
+	char init[4200], leader[4200]; /* paths of the programs */
+	char **leader_argv;            /* P2 sets [1], the script's pid */
+	int ctl[2];                    /* control socket: agent's end, fsched-init's end */
 	int rep[2];                    /* report socket: T's end, the pod's end */
-	int go[2];                     /* T lets P3 go on with one byte */
+	int go[2];                     /* T sends one byte, upon which P3 continues */
 };
 
 static char *const no_env[] = { NULL };
@@ -84,7 +84,7 @@ __attribute__((noreturn)) static void pod_start_give_up(const struct start *s, c
 	_exit(1);
 }
 
-/* P3: announces itself and waits until the whole pod stands. */
+/* P3: reports its pid and waits until the pod is complete. */
 static void pod_start_script(struct start *s)
 {
 	ssize_t n;
@@ -125,7 +125,7 @@ static void pod_start_leader(struct start *s)
 	}
 	report_send(s->rep[1], REPORT_LEADER, NULL);
 	snprintf(s->leader_argv[1], 16, "%d", script);
-	/* By path, inside the new mount namespace: criu looks this file up there. */
+	/* By path in the new mount namespace, because criu opens the file by that path. */
 	pod_exec(s->leader, s->leader_argv, no_env, NULL, 0, &err);
 	pod_start_give_up(s, &err);
 }
@@ -151,13 +151,13 @@ static void pod_start_init(struct start *s)
 	}
 	snprintf(fd, sizeof(fd), "%d", s->ctl[1]);
 	snprintf(leader, sizeof(leader), "%d", pid);
-	/* pod_start_leader() asks for it; in a namespace with two processes nobody else has it. */
+	/* pod_start_leader() requests this pid; no other process in the new namespace can have it. */
 	snprintf(script, sizeof(script), "%d", s->hint > 2 ? s->hint : pid + 1);
 	pod_exec(s->init, argv, no_env, &s->ctl[1], 1, &err);
 	pod_start_give_up(s, &err);
 }
 
-/* T: reads reports until all is in place or has failed. */
+/* T: reads reports until the pod is complete or has failed. */
 static int pod_start_await(struct start *s, struct pod *pod, pid_t *script, struct err *err)
 {
 	struct report r = { 0 };

@@ -1,3 +1,4 @@
+/* The checks before a checkpoint, in their order. */
 #include "pod/preflight.h"
 
 #include <errno.h>

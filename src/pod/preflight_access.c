@@ -1,7 +1,7 @@
 /* Preflight: can the job's user open its files again?
  *
- * A process that has entered the pod's mount namespace and become the job's user for good asks for every name once. It
- * works while the job runs; a file server that does not answer holds up nothing but that process. */
+ * A child enters the pod's mount namespace, becomes the job's user for good, and asks the kernel for every name once.
+ * The job runs meanwhile. A file server that does not answer blocks only the child. */
 #include "pod/preflight_internal.h"
 
 #include <errno.h>
@@ -22,8 +22,8 @@
 #include "base/user.h"
 #include "base/util.h"
 
-#define ANSWER_MAX_MS 10000 /* for all files; a hundred thousand names take one second */
-#define TRIES         3     /* the process is the user's, who can kill it */
+#define ANSWER_MAX_MS 10000 /* for all files; 100000 names take one second */
+#define TRIES         3     /* the child has the user's rights, so the user can kill it */
 
 struct wanted {
 	char *path;
@@ -40,8 +40,7 @@ struct access_list {
 	size_t *slots, n_slots; /* hash table of index + 1, open addressing; n_slots a power of 2 */
 };
 
-/* What the process says of each, in memory that is shared with it: 0 nothing yet, 1 can be opened, else an errno below
- * 0. */
+/* The child's answer for each file, in shared memory: 0 = none yet, CAN_BE_OPENED, or a negative errno. */
 #define CAN_BE_OPENED 1
 
 struct access_list *access_list_new(void)
@@ -90,7 +89,8 @@ static void access_list_grow(struct access_list *l)
 
 void access_list_add(struct access_list *l, const struct preflight_file *f, const struct statx *st)
 {
-	/* criu opens a fifo for both, whatever the job has: one end alone would wait for the other. */
+	/* criu opens a fifo for reading and writing, whatever the job has open: one end alone would wait for the other.
+	 */
 	const unsigned mode = S_ISFIFO(st->stx_mode) ? R_OK | W_OK : f->mode;
 	struct wanted *w;
 	size_t *at;
@@ -108,35 +108,35 @@ void access_list_add(struct access_list *l, const struct preflight_file *f, cons
 	snprintf(w->as, sizeof(w->as), "%s", f->as);
 }
 
-/* ---- the process that asks, with the user's rights --------------------- */
+/* ---- the child, with the user's rights --------------------------------- */
 
 static int access_ask(const struct wanted *w, uid_t uid)
 {
 	struct statx st;
 	int why;
 
-	/* The usual answer, for one call per file. Real and effective ids are the same. */
+	/* One call per file is enough in most cases. Real and effective ids are the same. */
 	if (faccessat(AT_FDCWD, w->path, (int)w->mode, 0) == 0)
 		return CAN_BE_OPENED;
 	why = errno;
 	if (statx(AT_FDCWD, w->path, AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &st))
 		return errno == ENOENT || errno == ENOTDIR ? CAN_BE_OPENED : -errno;
-	/* Another file of that name, or none: what becomes of this one is for criu and the saved files to say. */
+	/* The name leads to another file now. criu or the saved files handle the file of the job. */
 	if (st.stx_ino != w->ino || st.stx_dev_major != w->dev_major || st.stx_dev_minor != w->dev_minor)
 		return CAN_BE_OPENED;
-	/* Its owner may change its mode; the restore does so. */
+	/* The owner may change the mode, and the restore does so. */
 	if (why == EACCES && st.stx_uid == uid && (S_ISREG(st.stx_mode) || S_ISDIR(st.stx_mode)))
 		return CAN_BE_OPENED;
 	return -why;
 }
 
-static void access_ask_all(const struct preflight_scan *s, pid_t parent, int mntns, int *answers)
+static void access_child(const struct preflight_scan *s, pid_t parent, int mntns, int *answers)
 {
 	const struct preflight_job *job = s->job;
 
 	if (setns(mntns, CLONE_NEWNS) || user_become(job->uid, job->gid, job->groups, job->n_groups))
 		_exit(1);
-	/* A change of user clears it, so not earlier. */
+	/* The kernel clears the parent-death signal when the uid changes, so it is set after that. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(1);
@@ -145,8 +145,8 @@ static void access_ask_all(const struct preflight_scan *s, pid_t parent, int mnt
 	_exit(0);
 }
 
-/* 0: it has ended, whatever it has said. */
-static int access_run_asker(const struct preflight_scan *s, int mntns, int *answers, struct err *err)
+/* Runs the child. 0: it has ended, with or without all answers. -1: ETIMEDOUT, or it could not be started. */
+static int access_run_child(const struct preflight_scan *s, int mntns, int *answers, struct err *err)
 {
 	const pid_t parent = getpid(), pid = fork();
 	struct pollfd p = { -1, POLLIN, 0 };
@@ -155,14 +155,15 @@ static int access_run_asker(const struct preflight_scan *s, int mntns, int *answ
 	if (pid < 0)
 		return err_sys(err, errno, "cannot start a process that looks at the job's files");
 	if (pid == 0)
-		access_ask_all(s, parent, mntns, answers);
+		access_child(s, parent, mntns, answers);
 	p.fd = pidfd_open(pid, 0);
 	do
 		got = poll(&p, 1, ANSWER_MAX_MS);
 	while (got < 0 && errno == EINTR);
 	close(p.fd);
 	kill(pid, SIGKILL);
-	/* In an uninterruptible wait for a file server it cannot end. It dies when it can, and has no other work. */
+	/* While it waits uninterruptibly for a file server it cannot end, so it is not waited for. It dies when the
+	 * wait is over. */
 	if (got > 0)
 		waitpid(pid, NULL, 0);
 	return got > 0 ? 0 : err_set(err, ETIMEDOUT, "no answer");
@@ -207,7 +208,7 @@ static int access_ask_until_answered(const struct preflight_scan *s, int mntns, 
 	const size_t n = s->access->n;
 
 	for (int i = 0; i < TRIES && access_first_unanswered(answers, n) < n; i++)
-		if (access_run_asker(s, mntns, answers, err)) {
+		if (access_run_child(s, mntns, answers, err)) {
 			size_t at = access_first_unanswered(answers, n);
 
 			return at < n && err && err->num == ETIMEDOUT

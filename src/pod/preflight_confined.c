@@ -1,13 +1,14 @@
 /* Preflight: has a thread confined itself with Landlock?
  *
- * criu does not know Landlock: a restored thread would be free. No file of the kernel's tells of it. But a thread in a
- * domain of Landlock may trace no process outside of it (Documentation/userspace-api/landlock.rst), and kcmp(2) asks
- * for that right: a thread that is made to compare the leader of the job with itself gets EPERM if it is confined, by
- * Landlock or another LSM, for leader and thread have the same user and no capabilities, and the leader is dumpable.
- * Seccomp filters are suspended for the call.
+ * criu does not support Landlock, so a restored thread would be unconfined. No file in /proc shows the confinement. But
+ * a thread in a Landlock domain may not trace a process outside of the domain
+ * (Documentation/userspace-api/landlock.rst), and kcmp(2) requires the right to trace. So each thread is made to call
+ * kcmp() that compares the job's leader with itself. EPERM means that Landlock or another LSM confines the thread,
+ * because the leader and the thread have the same user and no capabilities, and the leader is dumpable. Seccomp filters
+ * are suspended for the call.
  *
- * A thread without no_new_privs and without capabilities cannot have confined itself and is left alone. Others are
- * stopped for some 100 us. */
+ * A thread without no_new_privs and without capabilities cannot have confined itself and is not disturbed. Others are
+ * stopped for about 100 us. */
 #include "pod/preflight_internal.h"
 
 #include <errno.h>
@@ -26,9 +27,9 @@
 #include "trace/tracer.h"
 
 #define TRIES       3
-#define STOP_MAX_US 500000 /* that a process may take to stand still */
+#define STOP_MAX_US 500000 /* within which the threads of a process must stop */
 
-/* FREE also if it has ended. */
+/* FREE also if the thread has ended. */
 enum verdict { FREE, CONFINED, UNCLEAR };
 
 static bool kernel_has_landlock(void)
@@ -69,7 +70,8 @@ static bool confined_is_stopped(const struct mem_stop *stop, pid_t tid)
 	return false;
 }
 
-/* Threads that the process has made since have what their makers have. */
+/* Asks the threads of one process that are suspects. Threads made since the scan inherit the confinement of their
+ * creators. */
 static enum verdict confined_ask_process(const struct suspect *t, size_t n, struct err *err)
 {
 	enum verdict v = FREE;
@@ -95,7 +97,8 @@ static enum verdict confined_ask_until_clear(const struct suspect *t, size_t n, 
 	return v;
 }
 
-/* Else everybody would be refused the comparison. */
+/* Checks that the leader is dumpable: otherwise every thread would get EPERM. /proc/PID of a process that is not
+ * dumpable belongs to root. */
 static int confined_check_leader(const struct preflight_scan *s, struct err *err)
 {
 	char name[32];

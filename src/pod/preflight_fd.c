@@ -15,17 +15,18 @@
 #include "base/dir.h"
 #include "base/util.h"
 
-/* criu's code in the process opens a few. Measured with criu 4.2.1: 3 are enough; with 1 the process was killed. */
+/* Descriptors that criu's code in the process needs. Measured with criu 4.2.1: 3 are enough; with 1 the process was
+ * killed. */
 #define FREE_DESCRIPTORS 4
 
-/* Character devices whose state is in the kernel's generic code and known to criu. */
+/* True for character devices whose state is kept by generic kernel code and is known to criu. */
 static bool is_harmless_device(unsigned maj, unsigned min)
 {
 	switch (maj) {
 	case 1: /* null, zero, full, random, urandom, kmsg */
 		return min == 3 || min == 5 || min == 7 || min == 8 || min == 9 || min == 11;
 	case 5: /* tty, console, ptmx */
-	case 4: /* virtual terminals and serial lines: criu says what it cannot do */ return true;
+	case 4: /* virtual terminals and serial lines: criu refuses those that it cannot save */ return true;
 	case 10: /* net/tun */ return min == 200;
 	default: /* pseudo-terminals */ return maj >= 136 && maj <= 143;
 	}
@@ -45,7 +46,7 @@ static bool is_terminal(const struct statx *st)
 	return S_ISCHR(st->stx_mode) && (maj == 4 || maj == 5 || (maj >= 136 && maj <= 143));
 }
 
-/* Packets in a pipe have no limits in criu's images. */
+/* Refuses a pipe in packet mode: criu's images do not keep the boundaries of packets. */
 static int fd_check_pipe(const struct preflight_scan *s, pid_t pid, const char *name, struct err *err)
 {
 	cleanup_free char *info = NULL;
@@ -70,7 +71,7 @@ static int fd_check_named(struct preflight_scan *s, pid_t pid, int dirfd, const 
 	struct statx st;
 	int mode;
 
-	/* DONT_SYNC: a file server that hangs must not hang the worker. */
+	/* DONT_SYNC: a file server that does not answer must not block the worker. */
 	if (statx(dirfd, name, AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &st))
 		return 0;
 	if (S_ISBLK(st.stx_mode) || (S_ISCHR(st.stx_mode) && !is_harmless_device(st.stx_rdev_major, st.stx_rdev_minor))) {
@@ -118,7 +119,7 @@ static long fd_limit(const struct preflight_scan *s, pid_t pid)
 	long limit;
 
 	snprintf(path, sizeof(path), "%d/limits", pid);
-	/* unlimited, or it has ended */
+	/* no number: unlimited, or the process has ended */
 	if (read_file_at(s->proc, path, 65536, &limits) <= 0 || !(p = strstr(limits, "Max open files")))
 		return LONG_MAX;
 	return sscanf(p, "Max open files %ld", &limit) == 1 ? limit : LONG_MAX;

@@ -1,4 +1,4 @@
-/* Preflight: files that are open or mapped, whatever way. */
+/* Preflight: a file that a process has open or mapped. */
 #include "pod/preflight_internal.h"
 
 #include <fcntl.h>
@@ -20,8 +20,8 @@ int preflight_mode(int dirfd, const char *name)
 	return (st.st_mode & S_IRUSR ? R_OK : 0) | (st.st_mode & S_IWUSR ? W_OK : 0);
 }
 
-/* The kernel's own file systems have device numbers with major 0, each its own: one question per file system, none to a
- * disk. */
+/* The kernel file system on which the file is; NULL: another one. The kernel's own file systems have device numbers of
+ * their own with major 0, so statfs() is called once per file system and never for a disk. */
 static const struct kernel_fs *preflight_fs_of(struct preflight_scan *s, const struct preflight_file *f,
 					       const struct statx *st)
 {
@@ -54,7 +54,7 @@ static void preflight_find_pod_proc(struct preflight_scan *s)
 		s->pod_proc = st.st_dev;
 }
 
-/* A name in /proc may stand for another process by now. */
+/* True if the path still leads to this file: a name in /proc may belong to another process now. */
 static bool preflight_file_is_there(const struct preflight_scan *s, const struct preflight_file *f, const struct statx *st)
 {
 	cleanup_free char *path = xasprintf("%d/root%s", s->job->init, f->path);
@@ -82,7 +82,7 @@ static const char *preflight_file_obstacle(struct preflight_scan *s, const struc
 	}
 	why = kernel_file_obstacle(&k, buf, len);
 	if (!why && kernel_fs_is_proc(fs) && !preflight_file_is_there(s, f, st))
-		why = "it tells of a process or thread that has ended";
+		why = "it describes a process or thread that has ended";
 	return why;
 }
 
@@ -97,7 +97,7 @@ int preflight_check_file(struct preflight_scan *s, const struct preflight_file *
 			 why);
 		return preflight_refuse(f->pid, err, what, "close it and try again");
 	}
-	/* What has no name any more is in the checkpoint itself. */
+	/* The content of a file without a name is in the checkpoint itself. */
 	if (st->stx_nlink > 0)
 		access_list_add(s->access, f, st);
 	return 0;

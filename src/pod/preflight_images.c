@@ -1,6 +1,5 @@
-/* The job's files in criu's images: none that could not be opened again by the job's user, see kernel_files.h. What was
- * open when the preflight looked may have been closed since, and other files opened; the images say what a restore will
- * open. */
+/* Checks the files in criu's images by the rules of kernel_files.h. The job may have opened other files since
+ * preflight(); the images say which ones a restore opens. */
 #include "pod/preflight.h"
 
 #include <errno.h>
@@ -20,7 +19,7 @@
 #define FDINFO_MAGIC 0x56213732u
 #define IDS_MAGIC    0x54432030u
 
-/* A descriptor of a process. */
+/* A descriptor of a process. id: of the file in the images. */
 struct held {
 	uint32_t id;
 	int pid;
@@ -33,7 +32,7 @@ struct image_files {
 	size_t n_pids;
 	struct held *held; /* ascending by id */
 	size_t n_held, room;
-	int pid; /* while descriptors are read: whose */
+	int pid; /* the process whose descriptors are being read */
 	struct err *err;
 };
 
@@ -71,7 +70,7 @@ static int images_take_files_id(void *arg, const uint8_t *msg, size_t len)
 	return 0;
 }
 
-/* A zombie has no images of its descriptors. */
+/* A zombie has no images of descriptors. */
 static int images_read_descriptors(struct image_files *f, int dirfd, int pid)
 {
 	char name[64];
@@ -94,7 +93,7 @@ static int images_read_processes(struct image_files *f, int dirfd)
 	int pid, more = -1;
 
 	while (d && (more = dir_next(d, &e)) > 0) {
-		/* Of criu before 3.4; a restore would read it. */
+		/* criu before 3.4 wrote this image, and a restore would still read it. */
 		if (!strcmp(e->d_name, "reg-files.img"))
 			return err_set(f->err, EPERM, "unexpected image %s", e->d_name);
 		pid = criu_core_pid(e->d_name);
@@ -118,9 +117,9 @@ static int images_refuse(const struct image_files *f, const struct held *h, cons
 
 	if (h)
 		snprintf(as, sizeof(as), "process %d has it open as descriptor %u", h->pid, h->fd);
-	return err_set(f->err, EPERM, "the open file %s is none that can be opened again (%s); %s",
+	return err_set(f->err, EPERM, "the open file %s cannot be opened again at a restart (%s); %s",
 		       printable(path, clean, sizeof(clean)), why,
-		       h ? as : "a process has it mapped, or as its working or root directory");
+		       h ? as : "a process has it mapped, or it is a working or root directory");
 }
 
 static int images_check_held(const struct image_files *f, struct kernel_file *k, const struct held *h)

@@ -9,12 +9,12 @@
 
 #include "base/util.h"
 
-/* What maps says of the data that the kernel shares with every process. */
+/* Which of the two mappings that the kernel makes in every process were found. */
 struct vdso {
 	bool code, data;
 };
 
-/* path: of the file; range: its name in map_files. Anonymous and deleted memory has no file to be opened. */
+/* Checks the file of a mapping. range: the name of its link in map_files, which anonymous memory does not have. */
 static int maps_check_file(struct preflight_scan *s, pid_t pid, int files, const char *range, const char *path,
 			   struct err *err)
 {
@@ -28,7 +28,7 @@ static int maps_check_file(struct preflight_scan *s, pid_t pid, int files, const
 	return preflight_check_file(s, &f, &st, err);
 }
 
-/* The kernel writes line feeds in names as \012. */
+/* Decodes, in place, the \012 by which the kernel writes a line feed in maps. */
 static void maps_unescape(char *text)
 {
 	char *to = text;
@@ -56,7 +56,7 @@ static int maps_check_line(struct preflight_scan *s, pid_t pid, int files, char 
 	what[strcspn(what, "\n")] = '\0';
 	v->code |= !strcmp(what, "[vdso]");
 	v->data |= !strncmp(what, "[vvar", 5);
-	/* A device may stay mapped after its descriptor is closed; so may an io_uring. */
+	/* A device or an io_uring may stay mapped after its descriptor is closed. */
 	known = what[0] == '/' || what[0] == 'a' ? preflight_known_object(what) : NULL;
 	if (known)
 		return preflight_refuse(pid, err, known, "");
@@ -67,7 +67,8 @@ static int maps_check_line(struct preflight_scan *s, pid_t pid, int files, char 
 	return maps_check_file(s, pid, files, range, what, err);
 }
 
-/* Some kernels, for some machines, have only one of the two: then this process has no more. */
+/* True if the process has both mappings or none, or if this process does not have both either: on some architectures
+ * the kernel makes only one. */
 static bool vdso_is_usual(const struct vdso *v)
 {
 	cleanup_free char *maps = NULL;
@@ -97,8 +98,8 @@ static int maps_check(struct preflight_scan *s, pid_t pid, struct err *err)
 	return 0;
 }
 
-/* A program is opened for reading. Into a directory that may be entered but not read the restored process goes all the
- * same. */
+/* Checks the program (mode: R_OK) or a directory (X_OK: the restored process can enter a directory without reading it).
+ */
 static int maps_check_link(struct preflight_scan *s, pid_t pid, const char *name, const char *as, int mode,
 			   struct err *err)
 {

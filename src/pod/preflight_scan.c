@@ -33,7 +33,7 @@ int preflight_find_leader(struct preflight_scan *s, struct err *err)
 }
 
 /* clang-format off */
-static const struct { const char *prefix, *what; } hardware[] = {
+static const struct { const char *prefix, *what; } devices[] = {
 	{ "/dev/nvidia",     "uses a GPU" },
 	{ "/dev/dri/",       "uses a GPU" },
 	{ "/dev/kfd",        "uses a GPU" },
@@ -43,10 +43,8 @@ static const struct { const char *prefix, *what; } hardware[] = {
 	{ "/dev/xpmem",      "uses the XPMEM device" },
 	{ "/dev/kvm",        "runs a virtual machine" },
 };
-/* clang-format on */
 
-/* clang-format off */
-static const struct { const char *link, *what; } anon[] = {
+static const struct { const char *link, *what; } anon_inodes[] = {
 	{ "anon_inode:[io_uring]",    "uses io_uring" },
 	{ "anon_inode:[perf_event]",  "has a performance counter open" },
 	{ "anon_inode:kvm",           "runs a virtual machine" },
@@ -59,11 +57,11 @@ static const struct { const char *link, *what; } anon[] = {
 
 const char *preflight_known_object(const char *link)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(anon); i++)
-		if (!strncmp(link, anon[i].link, strlen(anon[i].link)))
-			return anon[i].what;
-	for (size_t i = 0; i < ARRAY_SIZE(hardware); i++)
-		if (!strncmp(link, hardware[i].prefix, strlen(hardware[i].prefix)))
-			return hardware[i].what;
+	for (size_t i = 0; i < ARRAY_SIZE(anon_inodes); i++)
+		if (!strncmp(link, anon_inodes[i].link, strlen(anon_inodes[i].link)))
+			return anon_inodes[i].what;
+	for (size_t i = 0; i < ARRAY_SIZE(devices); i++)
+		if (!strncmp(link, devices[i].prefix, strlen(devices[i].prefix)))
+			return devices[i].what;
 	return NULL;
 }

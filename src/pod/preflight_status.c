@@ -22,7 +22,7 @@ static bool job_has_group(const struct preflight_job *job, unsigned gid)
 	return false;
 }
 
-/* The number at *p, which moves behind it; -1 at the end of the line. */
+/* Parses the number at *p and moves *p after it; -1 at the end of the line. */
 static long status_next_number(const char **p)
 {
 	long v;
@@ -69,8 +69,8 @@ static bool status_has_capabilities(const char *status)
 	return false;
 }
 
-/* Restored with root's help, the rights of a program with a set-user-ID bit, above all, would be a gift to the job's
- * user. The same is asked of criu's images (criu_check_creds). */
+/* Refuses a process with other credentials than the job's, such as a set-user-ID program: root restores credentials, so
+ * the job's user could gain rights. criu_check_creds() checks criu's images likewise. */
 static int status_check_credentials(const struct preflight_scan *s, pid_t pid, const char *status, struct err *err)
 {
 	if (!status_ids_are(status_line(status, "\nUid:"), s->job->uid))
@@ -93,7 +93,8 @@ static bool status_has_ended(const char *status)
 	return strstr(status, "\nState:\tZ") || strstr(status, "\nState:\tX");
 }
 
-/* Landlock wants no_new_privs from whoever has no capabilities. root is not asked: he could confine himself without. */
+/* Notes a thread that may have confined itself: Landlock requires no_new_privs of a thread without capabilities. Jobs
+ * of root are not checked, because root can confine itself without it. */
 static void status_remember_suspect(struct preflight_scan *s, pid_t pid, pid_t tid, const char *status)
 {
 	const char *gids = status_line(status, "\nGid:");
@@ -107,7 +108,7 @@ static void status_remember_suspect(struct preflight_scan *s, pid_t pid, pid_t t
 	s->suspects[s->n_suspects++] = (struct suspect){ pid, tid, comparable };
 }
 
-/* *alive: counts threads that have not ended. */
+/* *alive: incremented if the thread has not ended. */
 static int status_check_thread(struct preflight_scan *s, pid_t pid, int task, const char *tid, int *alive, struct err *err)
 {
 	cleanup_free char *status = NULL;
@@ -167,9 +168,11 @@ int preflight_status(struct preflight_scan *s, pid_t pid, struct err *err)
 	return 0;
 }
 
-/* The pod's pid 1 is out of the job's reach; its first process is not: another process of the job can trace it and take
- * it, and itself, to a user namespace and there to a mount namespace with mounts of its choice. criu would follow them
- * there as root. criu restores the tree into IPC and time namespaces of its own. */
+/* The process whose namespace of this kind pid must share: the leader, and for the leader itself the pod's pid 1.
+ *
+ * The job cannot reach pid 1, but it can reach the leader: another process of the job can trace the leader and move it,
+ * and itself, into a user namespace and there into a mount namespace with mounts of its choice. criu would enter these
+ * as root. IPC and time namespaces are not compared with pid 1's, because criu restores the tree into new ones. */
 static pid_t namespaces_reference(const struct preflight_scan *s, pid_t pid, const char *ns)
 {
 	if (pid != s->leader)

@@ -11,7 +11,7 @@
 #include "base/util.h"
 #include "pod/preflight.h"
 
-/* A socket of the pod, or a line of /proc/net/tcp. */
+/* A line of /proc/PID/net/tcp or tcp6. */
 struct tcp {
 	unsigned long inode;
 	unsigned state;
@@ -27,7 +27,7 @@ static bool addr_is_any(const uint8_t *a, size_t n)
 	return true;
 }
 
-/* Four bytes per group of eight digits, each group in the machine's byte order. */
+/* Parses an address of /proc/net/tcp: groups of eight hexadecimal digits, each group a word in host byte order. */
 static bool tcp_parse_addr(const char *hex, uint8_t *addr)
 {
 	size_t groups = strlen(hex) / 8;
@@ -68,7 +68,7 @@ static int tcp_read_table(const struct preflight_scan *s, const char *file, stru
 	fd = openat(s->proc, path, O_RDONLY | O_CLOEXEC);
 	f = fd < 0 ? NULL : fdopen(fd, "r");
 	while (f && getline(&line, &cap, f) > 0) {
-		/* Without a peer (listening) or without an inode (closing): nobody's connection. */
+		/* A socket without a peer listens; one without an inode is closing and belongs to no process. */
 		if (!tcp_parse_line(line, &t) || t.remote_port == 0 || t.inode == 0)
 			continue;
 		if ((n & (n - 1)) == 0)

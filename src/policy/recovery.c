@@ -124,7 +124,6 @@ void start_decide(const struct start_input *in, struct start_plan *plan)
 	unsigned most = r->which == LATEST_THEN_OLDER ? STORE_KEPT_MAX : 1;
 
 	plan->action = r->action;
-	plan->new_run = r->action == START_FRESH && in->have_record;
 	plan->otherwise = r->otherwise != AS_CONFIGURED ? r->otherwise : in->hold_on_failure ? START_HOLD : START_FRESH;
 	plan->n_epochs = 0;
 	if (r->which == REQUESTED && in->requested != START_LATEST)

@@ -51,8 +51,6 @@ struct start_input {
 
 struct start_plan {
 	enum start_action action;
-	/* START_FRESH: there was a run before, so the record's run number is to be incremented. */
-	bool new_run;
 	/* START_RESTORE: the epochs to try, in this order. */
 	unsigned epochs[STORE_KEPT_MAX];
 	unsigned n_epochs;
