@@ -301,10 +301,45 @@ static int init_lease_left(const struct init *in)
 	return left < 0 ? 0 : left < INT_MAX ? (int)left : INT_MAX;
 }
 
+/* argv: of "restore". */
+static void init_begin_restore(struct init *in, char **argv)
+{
+	in->images = init_parse_number(argv[3]);
+	in->work = init_parse_number(argv[4]);
+	in->remote_call = init_parse_number(argv[5]);
+	fcntl(in->images, F_SETFD, FD_CLOEXEC);
+	fcntl(in->work, F_SETFD, FD_CLOEXEC);
+	if (in->remote_call)
+		fcntl(in->remote_call, F_SETFD, FD_CLOEXEC);
+	init_set_last_pid(in, init_parse_number(argv[6]));
+	init_start_criu(in, argv + 8);
+}
+
+__attribute__((noreturn)) static void init_loop(struct init *in)
+{
+	struct pollfd p[3] = { { in->sigfd, POLLIN, 0 }, { in->ctl, POLLIN, 0 } };
+	int n;
+
+	/* The first call is for processes that ended before the signalfd existed. */
+	for (init_reap(in);;) {
+		p[2] = (struct pollfd){ in->script_fd, POLLIN, 0 };
+		n = poll(p, 3, init_lease_left(in));
+		if (n == 0 && init_lease_left(in) == 0)
+			init_lease_over(in);
+		if (n <= 0)
+			continue;
+		if (p[0].revents)
+			init_read_signal(in);
+		if (p[1].revents)
+			init_read_ctl(in);
+		if (p[2].revents)
+			init_script_ended(in);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct init in = { .leader = LEADER_PID, .images = -1, .work = -1, .script_fd = -1 };
-	struct pollfd p[3];
 	sigset_t all;
 	bool restore = argc > 8 && !strcmp(argv[1], "restore") && !strcmp(argv[7], "--");
 
@@ -322,36 +357,10 @@ int main(int argc, char **argv)
 		init_fail(&in, "cannot make a signalfd");
 	init_say(&in, "up");
 	if (restore) {
-		in.images = init_parse_number(argv[3]);
-		in.work = init_parse_number(argv[4]);
-		fcntl(in.images, F_SETFD, FD_CLOEXEC);
-		in.remote_call = init_parse_number(argv[5]);
-		fcntl(in.work, F_SETFD, FD_CLOEXEC);
-		if (in.remote_call)
-			fcntl(in.remote_call, F_SETFD, FD_CLOEXEC);
-		init_set_last_pid(&in, init_parse_number(argv[6]));
-		init_start_criu(&in, argv + 8);
+		init_begin_restore(&in, argv);
 	} else {
 		in.leader = init_parse_number(argv[3]);
 		in.script = init_parse_number(argv[4]);
 	}
-	p[0] = (struct pollfd){ in.sigfd, POLLIN, 0 };
-	p[1] = (struct pollfd){ in.ctl, POLLIN, 0 };
-	/* The first call is for processes that ended before the signalfd existed. */
-	for (init_reap(&in);;) {
-		int n;
-
-		p[2] = (struct pollfd){ in.script_fd, POLLIN, 0 };
-		n = poll(p, 3, init_lease_left(&in));
-		if (n == 0 && init_lease_left(&in) == 0)
-			init_lease_over(&in);
-		if (n <= 0)
-			continue;
-		if (p[0].revents)
-			init_read_signal(&in);
-		if (p[1].revents)
-			init_read_ctl(&in);
-		if (p[2].revents)
-			init_script_ended(&in);
-	}
+	init_loop(&in);
 }

@@ -48,9 +48,9 @@ static const struct obstacle table[] = {
 
 	/* missing, but may appear */
 	{ "is gone together with directory", NULL, OBSTACLE_PASSES, NULL, NULL },
-	{ "Stale file handle", NULL, OBSTACLE_PASSES, "a file system does not answer on this node", "mount it anew" },
+	{ "Stale file handle", NULL, OBSTACLE_PASSES, "a file system does not answer on this node", "mount it again" },
 	{ "Transport endpoint is not connected", NULL, OBSTACLE_PASSES, "a file system does not answer on this node",
-	  "mount it anew" },
+	  "mount it again" },
 	{ "Can't open file", "No such file or directory", OBSTACLE_PASSES,
 	  "a file that the job had open is not there on this node", "mount its file system, or put it back" },
 
@@ -72,7 +72,7 @@ static const struct obstacle table[] = {
 	  "mount it" },
 	{ "Can't get rlimit", NULL, OBSTACLE_NODE,
 	  "root lacks CAP_SYS_RESOURCE on this node and fsched's preload library for criu was not loaded",
-	  "install fsched anew" },
+	  "reinstall fsched" },
 	{ "Can't restore cur > max", NULL, OBSTACLE_NODE, "a resource limit of the job cannot be set on this node", NULL },
 
 	/* the job's files */
