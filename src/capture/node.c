@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "base/proc_self.h"
 #include "base/util.h"
 #include "image/image.h"
 #include "capture/pagemap.h"
@@ -244,17 +245,8 @@ static int open_run_dir(void)
 	return fd;
 }
 
-/* /run need not be empty after a boot. */
-static void boot_id(char id[64])
-{
-	cleanup_free char *text = NULL;
-
-	id[0] = '\0';
-	if (read_file_at(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64, &text) > 0)
-		sscanf(text, "%63s", id);
-}
-
-/* What is kept in a file of RUN_DIR: this boot's id and numbers. false: there are none of this boot. */
+/* RUN_DIR may survive a boot, so its files name the boot. What is kept in a file of RUN_DIR: this boot's id and
+ * numbers. false: there are none of this boot. */
 static bool kept_load(int dir, const char *name, const char *id, double *v, size_t n)
 {
 	cleanup_free char *text = NULL;
@@ -304,7 +296,7 @@ void mem_node_probe(struct mem_node *n)
 				.notice_us = 1,
 				.drain_mb_per_s = DRAIN_GUESS,
 				.compare_us_per_mb = COMPARE_GUESS };
-	boot_id(id);
+	proc_boot_id(id, sizeof(id), NULL);
 	if (kept_load(dir, KEPT, id, v, ARRAY_SIZE(v))) {
 		n->copy_us_per_mb = v[0];
 		n->fork_us_per_mb = v[1];
@@ -332,7 +324,7 @@ static void keep_mean(const char *name, double v)
 	double before;
 	char id[64];
 
-	boot_id(id);
+	proc_boot_id(id, sizeof(id), NULL);
 	if (kept_load(dir, name, id, &before, 1))
 		v = (v + before) / 2;
 	kept_save(dir, name, id, &v, 1);
