@@ -133,8 +133,8 @@ struct previous {
 	struct mem_image *image;
 }; /* owned */
 struct memory_step;
-/* The image of the previous epoch, with its hashes; belongs to s. NULL: the new epoch is to be a full one, because the configuration says so
- * or there is none to continue; with a warning if there is one and it is damaged. */
+/* The image of the previous epoch, with its hashes; belongs to s. NULL: the new epoch is to be a full one, because the
+ * configuration says so or there is none to continue; with a warning if there is one and it is damaged. */
 struct mem_image *memory_previous(struct memory_step *s, struct worker *w);
 
 /* tracking.c: what an image that is there has of the job's memory, as the kernel has noticed its writes. All zero:

@@ -32,7 +32,8 @@ int written_begin(struct written_step *s, struct worker *w, int filesfd, const s
 	if (!s->w)
 		return -1;
 	open_previous(w, &s->previous, &s->previous_filesfd);
-	return files_write_list_prepare(s->w, s->previous_filesfd < 0 ? NULL : s->previous.files, s->previous_filesfd, err);
+	return files_write_list_prepare(s->w, s->previous_filesfd < 0 ? NULL : s->previous.files, s->previous_filesfd,
+					err);
 }
 
 int written_freeze(struct written_step *s, struct worker *w, const json_t *open, struct err *err)

@@ -96,7 +96,8 @@ static void which_failures_pass(void **state)
 	assert_true(obstacle_retry_checkpoint("criu: Can't open /proc/12/maps: No such process"));
 	assert_true(obstacle_retry_checkpoint("criu: Unable to freeze cgroup /x (100 x 100ms attempts, timeout: 10s)"));
 	assert_false(obstacle_retry_checkpoint("a process of the job uses io_uring, which cannot be checkpointed"));
-	assert_false(obstacle_retry_checkpoint("the disk of the checkpoint directory is full (criu: No space left on device)"));
+	assert_false(obstacle_retry_checkpoint(
+		"the disk of the checkpoint directory is full (criu: No space left on device)"));
 	assert_false(obstacle_retry_checkpoint(""));
 }
 
