@@ -9,7 +9,7 @@
 #include "agent/worker_request.h"
 #include "base/log.h"
 #include "base/util.h"
-#include "policy/transient.h"
+#include "policy/obstacle.h"
 #include "base/json.h"
 
 /* s behind CheckpointTimeout, which the worker keeps itself; one that does not is killed then */
@@ -237,7 +237,7 @@ static void checkpoint_count_failure(struct checkpoint *c, const char *text, con
 
 	if (!s->failed++)
 		s->failed_since = time(NULL);
-	c->op.passes = failure_passes(why);
+	c->op.passes = obstacle_retry_checkpoint(why);
 	if (strcmp(text, c->last_failure) != 0)
 		job_log(c->job, "%s; the job runs on%s", text, c->op.passes ? ", and it is tried again soon" : "");
 	snprintf(c->last_failure, sizeof(c->last_failure), "%s", text);

@@ -89,10 +89,6 @@ char *criu_log_explain(int dirfd, const char *name, char *buf, size_t len);
 /* Checks that every thread in the images of a dump has the uid, and only groups, of the job: an image with other
  * credentials would be restored by root with those. -1: err names image and credential. */
 int criu_check_creds(int images_fd, uid_t uid, gid_t gid, const gid_t *groups, int n_groups, struct err *err);
-/* Checks that the images hold no file that the job's user could not open again (kernel_files.h). mounts: of the pod, or
- * of a node on which it is to be restored. -1: err names process, descriptor and path. */
-struct mount_table;
-int criu_check_files(int images_fd, const struct mount_table *mounts, struct err *err);
 /* What the memory engine has to know of the images of a dump. */
 struct criu_facts {
 	uint64_t *rseq;

@@ -1,3 +1,4 @@
+/* Copies of files that keep holes: into the epoch, and back. */
 #include "files/files_internal.h"
 
 #include <errno.h>
@@ -18,8 +19,9 @@ uint64_t file_data_bytes(const struct stat *st)
 	return data < (uint64_t)st->st_size ? data : (uint64_t)st->st_size;
 }
 
-/* The next range [*from, *to) of data at or behind pos, within size. 1 found, 0 only a hole is left, -1 errno. */
-static int next_data(int fd, uint64_t pos, uint64_t size, uint64_t *from, uint64_t *to)
+/* Finds the next range [*from, *to) of data at or after pos, within size. 1 = found, 0 = only a hole is left, -1 with
+ * errno. */
+static int copy_next_data(int fd, uint64_t pos, uint64_t size, uint64_t *from, uint64_t *to)
 {
 	off_t data, hole;
 
@@ -31,13 +33,13 @@ static int next_data(int fd, uint64_t pos, uint64_t size, uint64_t *from, uint64
 	if (data < 0 && errno != EINVAL && errno != EOPNOTSUPP)
 		return -1;
 	hole = data < 0 ? -1 : lseek(fd, data, SEEK_HOLE);
-	/* A file system that knows no holes: all is data. */
+	/* A file system without support for holes: everything is data. */
 	*from = data < 0 ? pos : (uint64_t)data;
 	*to = hole < 0 || (uint64_t)hole > size ? size : (uint64_t)hole;
 	return *from < size;
 }
 
-static ssize_t pread_some(int fd, void *buf, size_t len, uint64_t off)
+static ssize_t copy_pread(int fd, void *buf, size_t len, uint64_t off)
 {
 	ssize_t n;
 
@@ -47,7 +49,7 @@ static ssize_t pread_some(int fd, void *buf, size_t len, uint64_t off)
 	return n;
 }
 
-/* ---- saving ------------------------------------------------------------ */
+/* ---- to the epoch ------------------------------------------------------------ */
 
 static int copy_by_buffer(int in, int out, uint64_t from, uint64_t to, bool *to_out)
 {
@@ -55,12 +57,12 @@ static int copy_by_buffer(int in, int out, uint64_t from, uint64_t to, bool *to_
 
 	while (from < to) {
 		size_t want = to - from < CHUNK ? (size_t)(to - from) : CHUNK;
-		ssize_t n = pread_some(in, buf, want, from);
+		ssize_t n = copy_pread(in, buf, want, from);
 
 		if (n < 0)
 			return -1;
 		if (n == 0)
-			return 0; /* became shorter; the rest stays a hole */
+			return 0; /* the file has become shorter; the rest stays a hole */
 		if (pwrite_all(out, buf, (size_t)n, from) < 0) {
 			*to_out = true;
 			return -1;
@@ -78,8 +80,8 @@ static int copy_range(int in, int out, uint64_t from, uint64_t to, bool *to_out)
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		/* Between file systems, from old kernels, at a lying end of file: the plain way finds out what is true.
-		 */
+		/* It fails between file systems and on old kernels, and may return 0 before the end of the file.
+		 * Reading and writing then copies the rest or finds the real error. */
 		if (n <= 0)
 			return copy_by_buffer(in, out, from, to, to_out);
 		from += (uint64_t)n;
@@ -95,7 +97,7 @@ int copy_sparse(int in, int out, uint64_t size, uint64_t budget, bool *to_out)
 	*to_out = false;
 	if (size > 0 && ioctl(out, FICLONE, in) == 0)
 		goto set_size;
-	while ((rc = next_data(in, pos, size, &from, &to)) > 0) {
+	while ((rc = copy_next_data(in, pos, size, &from, &to)) > 0) {
 		copied += to - from;
 		if (copied > budget) {
 			errno = EFBIG;
@@ -124,9 +126,9 @@ int copy_positioned(int in, int out, uint64_t size, bool *to_out)
 	return ftruncate(out, (off_t)size);
 }
 
-/* ---- putting back ------------------------------------------------------ */
+/* ---- back from the epoch ------------------------------------------------------ */
 
-static int write_zeros(int fd, uint64_t from, uint64_t to)
+static int copy_back_zeros(int fd, uint64_t from, uint64_t to)
 {
 	static const char zeros[65536];
 
@@ -140,34 +142,34 @@ static int write_zeros(int fd, uint64_t from, uint64_t to)
 	return 0;
 }
 
-/* The copy has a hole here: what the target has is taken out. */
-static int put_hole(int target, uint64_t from, uint64_t to)
+/* The copy has a hole here, so data of the target is removed, or overwritten with zeros. */
+static int copy_back_hole(int target, uint64_t from, uint64_t to)
 {
 	uint64_t a, b;
 	int rc;
 
-	while ((rc = next_data(target, from, to, &a, &b)) > 0) {
+	while ((rc = copy_next_data(target, from, to, &a, &b)) > 0) {
 		if (fallocate(target, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)a, (off_t)(b - a)) < 0 &&
-		    write_zeros(target, a, b) < 0)
+		    copy_back_zeros(target, a, b) < 0)
 			return -1;
 		from = b;
 	}
 	return rc;
 }
 
-static int put_data(int copy, int target, uint64_t from, uint64_t to, bool readable)
+static int copy_back_data(int copy, int target, uint64_t from, uint64_t to, bool readable)
 {
 	cleanup_free char *want = xmalloc(CHUNK), *have = xmalloc(CHUNK);
 
 	while (from < to) {
 		size_t len = to - from < CHUNK ? (size_t)(to - from) : CHUNK;
-		ssize_t n = pread_some(copy, want, len, from);
+		ssize_t n = copy_pread(copy, want, len, from);
 
 		if (n <= 0) {
 			errno = n ? errno : ENODATA;
 			return -1;
 		}
-		if ((!readable || pread_some(target, have, (size_t)n, from) != n || memcmp(want, have, (size_t)n) != 0) &&
+		if ((!readable || copy_pread(target, have, (size_t)n, from) != n || memcmp(want, have, (size_t)n) != 0) &&
 		    pwrite_all(target, want, (size_t)n, from) < 0)
 			return -1;
 		from += (uint64_t)n;
@@ -185,10 +187,10 @@ int copy_back(int copy, int target, uint64_t size, bool readable)
 		return -1;
 	if ((uint64_t)st.st_size != size && ftruncate(target, (off_t)size) < 0)
 		return -1;
-	while ((rc = next_data(copy, pos, size, &from, &to)) > 0) {
-		if (put_hole(target, pos, from) < 0 || put_data(copy, target, from, to, readable) < 0)
+	while ((rc = copy_next_data(copy, pos, size, &from, &to)) > 0) {
+		if (copy_back_hole(target, pos, from) < 0 || copy_back_data(copy, target, from, to, readable) < 0)
 			return -1;
 		pos = to;
 	}
-	return rc < 0 ? -1 : put_hole(target, pos, size);
+	return rc < 0 ? -1 : copy_back_hole(target, pos, size);
 }

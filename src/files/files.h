@@ -1,22 +1,29 @@
-/* Consistent files: what the job had open for writing when it was frozen, what it had written and closed before, and
- * how to put it back.
+/* Consistent files: records what the job had open for writing when it was frozen and what it had written and closed
+ * before, and puts it back.
  *
- * Recorded while the tree is frozen, put back before criu restores:
- *   grown            -> truncated to the recorded size (append-only logs become byte-identical)
- *   changed in place -> the saved copy is put back (opened O_RDWR or not at its end, or mapped MAP_SHARED)
- *   missing          -> recreated from the copy, else an error that names the file
- *   shrunk           -> the copy, else an error that names the file
- *   replaced         -> (another inode) accepted when size and tail digest fit, else as changed
- * Written and closed again before the checkpoint (FILES_JOURNAL names these):
- *   up to 1 MiB, or seen to be rewritten -> a copy, put back if the file differs, is gone, or its directory is
- *   larger           -> as one that only grows
- * Written for the first time after the checkpoint: removed.
- * CRIU stores no size for O_APPEND files, so a grown one would silently duplicate output: this record is the only
- * guard.
+ * Files that are open or mapped for writing are recorded while the tree is frozen, and put back before criu restores:
+ * - grown: truncated to the recorded size, so that append-only logs become byte-identical
+ * - changed in place (opened O_RDWR, or with an offset that is not at the end, or mapped MAP_SHARED): the copy is put
+ * back
+ * - missing: recreated from the copy; without a copy an error that names the file
+ * - shrunk: the copy is put back; without a copy an error that names the file
+ * - replaced (another inode): accepted if size and tail digest match, otherwise handled as changed
  *
- * Every path comes from the user's processes. Reading happens on descriptors of the frozen tasks; a path of a closed
- * file is opened with the user's rights only; everything that opens a path for writing runs in a child that has dropped
- * to the job's uid, gid and groups for good.
+ * Files that were written and closed before the checkpoint (FILES_JOURNAL lists them):
+ * - up to 1 MiB, or seen to be rewritten: a copy is made, and put back if the file differs or is gone, also together
+ * with its directory
+ * - larger: handled as a file that only grows
+ *
+ * Files that were written for the first time after the checkpoint are removed.
+ *
+ * CRIU stores no size for O_APPEND files, so a file that has grown would silently duplicate output. Only these records
+ * prevent that.
+ *
+ * Every path comes from the user's processes. Open files are read through descriptors of the frozen tasks. The path of
+ * a closed file is opened with the user's rights only. Everything that opens a path for writing runs in a child that
+ * has dropped its rights to the job's uid, gid and groups for good.
+ *
+ * Functions that return int return 0, or -1 with err.
  */
 #ifndef FSCHED_FILES_FILES_H
 #define FSCHED_FILES_FILES_H
@@ -35,8 +42,8 @@ struct files_cred {
 	int n_groups;
 };
 
-/* Other names of files whose own is gone, as the pod sees them; of deleted ones, under which they are to be made again.
- */
+/* Names for files whose own name is gone, as the pod sees them: another hard link or, for a deleted file, the name
+ * under which a restore is to recreate it. */
 struct files_names {
 	struct files_name {
 		dev_t dev;
@@ -49,81 +56,84 @@ struct files_names {
 
 struct files_opts {
 	uint64_t file_limit; /* bytes of copies per epoch; a file beyond it is recorded as "not saved" */
-	uint64_t tmp_limit;  /* bytes of /tmp + /dev/shm */
+	uint64_t tmp_limit;  /* bytes of /tmp and /dev/shm together */
 	bool private_tmp;
-	bool runs_on; /* the job does after the epoch: a file that it changes in place and that is not saved makes the
-			 epoch useless */
+	bool runs_on; /* the job continues after the epoch, so a file that it changes in place and that is not saved
+			 makes the epoch useless */
 	struct files_cred cred;
 	const struct files_names *names; /* NULL: none are known */
-	/* Who takes the data of large files of /dev/shm, which are then holes in the archive; NULL: nobody. path: below
-	 * /dev/shm; fd is borrowed. False: not this one. */
+	/* Takes over the data of a large file of /dev/shm, for which the archive then has a hole. path: relative to
+	 * /dev/shm; fd is borrowed. False: the archive is to have the data. NULL: no file is offered. */
 	bool (*carry)(void *arg, const char *path, int fd, const struct stat *st);
 	void *carry_arg;
 };
 
-#define FILES_CARRY_MIN (1u << 20) /* bytes of data that a file must have to be offered */
+#define FILES_CARRY_MIN (1u << 20) /* bytes of data from which on a file is offered to carry */
 
-/* pids: host pids of all processes of the frozen tree. init_pid: pid 1 of the pod; its /proc/PID/root
- * gives the pod's file system. filesfd: the epoch's files/ directory. Adds one object per file to *records
- * (json array, owned by the caller) and copies to filesfd. Nothing is fsynced. warnings (json array of strings) may
- * grow. Fails (-1) only for what would make the epoch useless, e.g. /tmp over its limit or disk full. */
+/* Records the open files, /dev/shm and the private /tmp of a frozen job. pids: host pids of all processes of the tree.
+ * init_pid: host pid of the pod's pid 1, whose /proc/PID/root is the pod's file system. filesfd: the epoch's files/
+ * directory, which gets copies and archives; nothing is fsynced. Appends one object per file to records and sentences
+ * to warnings (both JSON arrays, the caller's). Fails only if the epoch would be useless, for example if /tmp is over
+ * its limit or the disk is full. */
 int files_record(const pid_t *pids, int n_pids, pid_t init_pid, int filesfd, const struct files_opts *o,
 		 json_t *records, json_t *warnings, struct err *err);
 
-/* Before the freeze. -1: files_record() could not save a file that the job changes in place, or its private /tmp and
- * /dev/shm (EFBIG); err names process and file. */
-int files_look(const pid_t *pids, int n, pid_t init, const struct files_opts *o, struct err *err);
+/* Checks, before the freeze, that files_record() can save every file that the job changes in place, and its private
+ * /tmp and /dev/shm (EFBIG if not). -1: err names process and file. */
+int files_can_record(const pid_t *pids, int n, pid_t init, const struct files_opts *o, struct err *err);
 
-/* For all open or mapped files of the processes that have a link, but not under the name by which they were opened:
- * adds another of its names to *x. quick: looks for those that are not there yet in one directory only, as in the
- * freeze. -1: err names a process and a file whose name was not found. */
+/* Finds another name for each open or mapped file of the processes that has a link but is not found under the name by
+ * which it was opened, and adds it to *x. quick: searches for new ones in one directory only, for use in the freeze.
+ * -1: err names a process and a file for which no name was found. */
 int files_names_find(struct files_names *x, const pid_t *pids, int n, pid_t init, const struct files_opts *o,
 		     bool quick, struct err *err);
 void files_names_free(struct files_names *x);
 
 /* ---- files that were written and closed ---- */
 
-#define FILES_JOURNAL "written" /* below the job's directory; kept by the agent, paths ended by NUL */
+#define FILES_JOURNAL "written" /* file in the job's directory: paths that end with NUL; the agent writes it */
 
-/* Three steps, so that the job stands still for no more than a look at each file. The records of the epoch before, if
- * they are given, spare most copies: a file that has not changed gets a hard link to the copy that is there. */
-struct files_written;
-/* jobfd: the job's directory. filesfd: the new epoch's files/, which must stay open. NULL with err. */
-struct files_written *files_written_open(int jobfd, pid_t init_pid, int filesfd, const struct files_opts *o,
-					 struct err *err);
-/* previous: records of an earlier epoch with its files/ directory, or NULL and -1. The job runs. -1: the copies cannot
- * be written. */
-int files_written_prepare(struct files_written *w, const json_t *previous, int previous_filesfd, struct err *err);
-/* The job is frozen and the agent has brought the journal up to date. open: what files_record() gave. */
-int files_written_freeze(struct files_written *w, const json_t *open, struct err *err);
-/* Adds the records; the job may run again. */
-int files_written_finish(struct files_written *w, json_t *records, json_t *warnings, struct err *err);
-void files_written_close(struct files_written *w);
+/* Three steps, so that the freeze is no longer than one stat() of each file that has not changed. A file that has not
+ * changed since the previous epoch gets a hard link to that epoch's copy, which saves most copies. */
+struct files_write_list;
+/* jobfd: the job's directory. filesfd: the new epoch's files/, which must stay open. Freed by files_write_list_close().
+ * NULL with err. */
+struct files_write_list *files_write_list_open(int jobfd, pid_t init_pid, int filesfd, const struct files_opts *o,
+					       struct err *err);
+/* Step 1, while the job runs. previous: records of the previous epoch, with the descriptor of its files/; NULL and -1
+ * if there is none. Both must stay until step 3. -1: the copies cannot be written. */
+int files_write_list_prepare(struct files_write_list *w, const json_t *previous, int previous_filesfd, struct err *err);
+/* Step 2, while the job is frozen, after the agent has brought the journal up to date. open: the records of
+ * files_record(); their files are skipped. */
+int files_write_list_freeze(struct files_write_list *w, const json_t *open, struct err *err);
+/* Step 3, when the job may run again: appends the records. */
+int files_write_list_finish(struct files_write_list *w, json_t *records, json_t *warnings, struct err *err);
+void files_write_list_close(struct files_write_list *w); /* w may be NULL */
 
-/* fsync of every recorded file, so that a node that dies after the checkpoint does not take back what the record
- * promises. Call when the job runs on, before the epoch is committed. */
+/* Syncs every recorded file, so that a node that fails after the checkpoint does not lose what the records promise. To
+ * be called when the job runs again, before the epoch is committed. */
 int files_sync(const json_t *records, const struct files_cred *cred, struct err *err);
 
-/* Checks, changing nothing, that files_put_back would succeed: the first problem found is in err's text, with the
- * number of the others. */
+/* Checks, without any change, that files_put_back() would succeed. -1: err has the first problem and the number of the
+ * others. */
 int files_check(const json_t *records, int filesfd, const struct files_cred *cred, struct err *err);
 
-/* Puts the files of the shared file systems back. Call before the pod exists. */
+/* Puts the files on shared file systems back. To be called before the pod exists. */
 int files_put_back(const json_t *records, int filesfd, const struct files_cred *cred, json_t *warnings, struct err *err);
 
 struct files_undo {
 	unsigned epoch;
-	int64_t frozen_at; /* Unix us, when its freeze began */
+	int64_t frozen_at; /* Unix us at which its freeze began */
 	const json_t *records;
 	bool private_tmp;
 	const struct files_cred *cred;
 };
-/* Removes the files that the journal names and that came after the epoch. Behind files_put_back(). A file that cannot
- * be removed is a warning. */
+/* Removes the files that the journal lists and that were made after the epoch. To be called after files_put_back(). A
+ * file that cannot be removed is a warning. */
 int files_undo_written(int jobfd, const struct files_undo *u, json_t *warnings, struct err *err);
 
-/* Fills the pod's new, empty /dev/shm and private /tmp. root: descriptor of the directory in which dev/shm and tmp
- * of the new pod appear, or call it inside the new mount namespace with an open "/" . */
+/* Unpacks the archives into the empty dev/shm and, with private_tmp, tmp below rootfd, which is the root directory of
+ * the new pod or (fsched export) a directory of the caller. */
 int files_unpack_private(int rootfd, int filesfd, bool private_tmp, struct err *err);
 
 #endif

@@ -1,4 +1,4 @@
-/* Parts of files.h; nobody else includes it. */
+/* What the files of this room share. Outside of it only tests and slurm/plugin/spank_output.c include this header. */
 #ifndef FSCHED_FILES_FILES_INTERNAL_H
 #define FSCHED_FILES_FILES_INTERNAL_H
 
@@ -11,58 +11,63 @@
 #include "files/files.h"
 #include "base/digest.h"
 
-#define FILES_RECORDS_MAX 100000
+#define FILES_RECORDS_MAX 100000 /* files per epoch */
 #define FILES_EDGE        65536 /* bytes at the beginning and at the end of an append-only file that are kept or digested */
-#define FILES_SHOWN       320 /* room for a path in a message */
+#define FILES_SHOWN       320 /* buffer size for a path in a message */
 
-/* ---- files_scan.c: regular files that the frozen tasks can write to ---- */
+/* ---- open_files.c: regular files that the frozen tasks can write to ---- */
 
 struct open_file {
-	char *path;      /* as the pod sees it; NULL: no name leads to it any more */
-	char *last_path; /* the name it had, for messages */
-	struct stat st;  /* while frozen */
-	char ref[80];    /* below /proc: a link to the open file itself */
-	bool mapped;     /* MAP_SHARED, may be written */
+	char *path;      /* absolute, as the pod sees it; NULL if no known name leads to the file any more */
+	char *last_path; /* the name under which it was opened, for messages */
+	struct stat st;  /* taken in the freeze */
+	char ref[80];    /* path relative to /proc of a link to the open file itself: "17/fd/5", "17/map_files/..." */
+	bool mapped;     /* mapped with MAP_SHARED, and may be written through the mapping */
 	bool read_write; /* open O_RDWR without O_APPEND */
-	bool midway;     /* open O_WRONLY without O_APPEND, not at its end */
-	bool sequential; /* open O_WRONLY without O_APPEND, at its end */
+	bool midway;     /* open O_WRONLY without O_APPEND, the offset is not at the end of the file */
+	bool sequential; /* open O_WRONLY without O_APPEND, the offset is at the end of the file */
 };
 
 struct open_files {
 	struct open_file *v;
 	size_t n, size;
-	uint32_t *slots; /* hash of dev and inode -> index + 1 */
+	uint32_t *slots; /* hash table: device and inode -> index in v + 1 */
 	size_t n_slots;  /* a power of two */
 };
 
-/* Files below /dev/shm, and below /tmp with private_tmp, are left out: they are packed as trees. */
+/* Fills *f with the regular files that have a link and that a process can write to through a descriptor or a shared
+ * mapping. Files for which path_is_packed() is true and files of the kernel's own file systems are left out. pids and
+ * init_pid are host pids. *f is to be freed with open_files_free() after an error too. 0 or -1. */
 int open_files_scan(struct open_files *f, const pid_t *pids, int n, pid_t init_pid, const struct files_opts *o,
 		    struct err *err);
 void open_files_free(struct open_files *f);
-/* True for what is packed as a tree. */
+/* True if the path is saved as part of a tree: it is below /dev/shm or, with private_tmp, below /tmp. */
 bool path_is_packed(const char *path, bool private_tmp);
 
-/* ---- files_names.c ----------------------------------------------------- */
+/* ---- hard_links.c ------------------------------------------------------ */
 
-/* NULL: none is known. */
+/* The path of a file whose own name is gone, as found by files_names_find(). Owned by x. NULL if none is known. */
 const char *files_names_lookup(const struct files_names *x, const struct stat *st);
 
-/* ---- files_ghosts.c ---------------------------------------------------- */
+/* ---- ghosts.c ---------------------------------------------------------- */
 
-/* Where a restore is to make a deleted file again that was called so; NULL: where it was. Owned by the caller. */
+/* The path under which a restore is to recreate a deleted file. was: the path that it had; rootfd: the pod's root
+ * directory. NULL if it can be recreated there. The caller frees it. */
 char *ghost_place(int rootfd, const char *was, const struct stat *st, const struct files_opts *o);
 
-/* ---- files_copy.c ------------------------------------------------------ */
+/* ---- copy.c ------------------------------------------------------------ */
 
-/* Data of a file, holes left out. */
+/* Bytes of data in a file, holes not counted. */
 uint64_t file_data_bytes(const struct stat *st);
-/* Copies the first size bytes of in to the empty file out: by reference where the file system can, else without the
- * holes. More data than budget: EFBIG. 0 or -1 with errno; *to_out tells whether it was writing that failed. */
+/* Copies the first size bytes of in to the empty file out, by reflink (FICLONE) where the file system can, else without
+ * the holes. Fails with EFBIG if they hold more than budget bytes of data. 0, or -1 with errno; *to_out is true if
+ * writing to out failed. */
 int copy_sparse(int in, int out, uint64_t size, uint64_t budget, bool *to_out);
-/* The same from a descriptor that the job has too: without a limit, and without moving its position. */
+/* The same for a descriptor whose open file description the job shares: without a budget, and without moving the
+ * offset. */
 int copy_positioned(int in, int out, uint64_t size, bool *to_out);
-/* Makes the first size bytes of target equal to those of copy, writing only what differs (readable = false:
- * everything), keeps holes, and sets the size. 0 or -1 with errno. */
+/* Makes the first size bytes of target equal to those of copy and sets its size. Writes only blocks that differ
+ * (everything if readable is false) and keeps holes. 0, or -1 with errno. */
 int copy_back(int copy, int target, uint64_t size, bool readable);
 
 /* ---- files_json.c: one record ------------------------------------------ */
@@ -70,8 +75,8 @@ int copy_back(int copy, int target, uint64_t size, bool readable);
 enum file_class {
 	FILE_APPEND,  /* only grows */
 	FILE_INPLACE, /* changed in place */
-	FILE_CLOSED,  /* was not open, but had been written; there is a whole copy */
-	FILE_ABSENT,  /* had been written, was not there any more: only the path counts */
+	FILE_CLOSED,  /* not open at the checkpoint but written before; the copy is complete */
+	FILE_ABSENT,  /* written before, did not exist at the checkpoint; only the path is set */
 };
 
 struct file_record {
@@ -81,66 +86,85 @@ struct file_record {
 	mode_t mode;
 	struct timespec mtime, ctime;
 	enum file_class class;
-	char tail[SHA256_HEX];   /* of the last min(size, FILES_EDGE) bytes; "" = could not be read */
-	char digest[SHA256_HEX]; /* FILE_CLOSED: of all bytes */
-	char saved[24];          /* name of the copy below files/; "" = none */
-	bool leased;             /* no open may break the job's lease: durable already */
-	int64_t saved_size;      /* bytes of the copy: size (all of it) or less (only the beginning) */
+	char tail[SHA256_HEX];   /* SHA-256 of the last min(size, FILES_EDGE) bytes; "" = the file could not be read */
+	char digest[SHA256_HEX]; /* FILE_CLOSED: SHA-256 of all bytes */
+	char saved[24];          /* name of the copy below files/; "" = no copy */
+	bool leased;             /* the job holds a lease that an open would break; the file is durable already */
+	int64_t saved_size;      /* bytes in the copy: size, or fewer if only the beginning was copied */
 };
 
+/* A JSON object, owned by the caller; NULL if memory is short. */
 json_t *file_record_render(const struct file_record *r);
+/* 0, or -1 with EBADMSG. */
 int file_record_parse(const json_t *o, struct file_record *r, struct err *err);
-/* Absolute, without "." and "..", not "/". */
+/* True for an absolute path without empty, "." and ".." components that is not "/", as readlink() in /proc returns it.
+ */
 bool path_is_plain(const char *path);
+bool same_timestamp(const struct timespec *a, const struct timespec *b);
 
-/* ---- files_restore.c, files_undo.c: children with the job's user's rights ---- */
+/* ---- file_batch.c: a child with the rights of the job's user works on a batch of files ---- */
 
-enum put_mode { PUT_CHECK, PUT_APPLY, PUT_SYNC, PUT_UNDO };
+#define FILE_BATCH_MAX 128 /* records in a batch, and so descriptors of copies in the child */
 
-struct putter {
-	enum put_mode mode;
-	const struct files_cred *cred;
-	int out;       /* pipe to the parent */
-	int64_t since; /* PUT_UNDO: Unix us of the epoch's freeze */
+struct file_batch {
+	/* Runs in the child for each record. copy: the open copy of the record, -1 = none. A result below 0 ends the
+	 * batch if stop_at_error is set. */
+	int (*step)(const struct file_batch *b, const struct file_record *r, int copy);
+	const struct files_cred *cred; /* the user that the child becomes */
+	bool open_copies;              /* the step needs the copies of the records */
+	bool stop_at_error;
+	bool check_only; /* the step must not change anything */
+	int out;         /* pipe to the parent; file_batch_run() sets it */
 };
 
-/* One message to the parent. 'E' error and 'W' warning: a sentence; the others are counted, with the path:
- * 'R' removed, 'N' made again, 'M' changed since and not saved. */
-void put_say(const struct putter *p, char kind, const char *path, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
-/* In the child: removes the file if it came after the epoch. */
-void undo_file(const struct putter *p, const struct file_record *r);
+/* Messages of the child to the parent. */
+enum batch_message {
+	BATCH_ERROR = 'E',
+	BATCH_WARNING = 'W',
+	BATCH_REMOVED = 'R', /* the last three are counted */
+	BATCH_REMADE = 'N',
+	BATCH_CHANGED = 'M', /* changed after the checkpoint and not saved */
+};
 
-struct put_count {
+/* For steps. The message is the path in quotes, a blank, and the text. file_batch_error() returns -1. */
+int file_batch_error(const struct file_batch *b, const char *path, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void file_batch_warn(const struct file_batch *b, const char *path, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void file_batch_count(const struct file_batch *b, enum batch_message kind, const char *path);
+
+struct batch_count {
 	unsigned n;
-	char first[FILES_SHOWN];
+	char first[FILES_SHOWN]; /* the first path */
 };
-struct put_outcome {
+struct batch_outcome { /* is added to by each batch */
 	unsigned errors;
-	char first[700];
-	struct put_count removed, remade, changed;
-	json_t *warnings;
+	char first[700]; /* the first error */
+	struct batch_count removed, remade, changed;
+	json_t *warnings; /* NULL: warnings are dropped */
 };
-/* Works on up to PUT_BATCH records in a child. */
-#define PUT_BATCH 128 /* records, and so descriptors */
-int put_batch(struct putter *p, const struct file_record *r, int n, int filesfd, struct put_outcome *o, struct err *err);
+/* Runs the step in a child for n <= FILE_BATCH_MAX records and waits for it. filesfd: the epoch's files/, -1 if
+ * open_copies is false. 0 if the child has finished, whatever it reported in *o; -1 if it could not be started or ended
+ * early. */
+int file_batch_run(struct file_batch *b, const struct file_record *r, int n, int filesfd, struct batch_outcome *o,
+		   struct err *err);
 
-/* ---- files_journal.c: what the agent has written down ------------------- */
+/* ---- journal.c: the list of files that the agent keeps ------------------ */
 
 struct journal {
-	char **paths;
+	char **paths; /* they point into texts */
 	size_t n, room;
-	char **texts; /* what the paths point into */
+	char **texts;
 	size_t n_texts;
-	int64_t read; /* bytes taken in so far */
+	int64_t read; /* bytes of the file that have been read */
 };
 
-/* Takes in what has come since the last call. Paths that cannot be in a journal are left out. 0, also if there is none,
- * or -1. */
+/* Appends the paths that were added to the journal since the last call. Skips paths that are not plain, too long, or
+ * packed as a tree. 0, also if there is no journal, or -1. */
 int journal_read(struct journal *j, int jobfd, bool private_tmp, struct err *err);
 void journal_free(struct journal *j);
 
-/* Records by path. */
+/* Records of an array, found by path. */
 struct record_index {
 	struct record_entry {
 		char *path;
@@ -148,34 +172,36 @@ struct record_index {
 	} * v;
 	size_t n;
 };
-void record_index_make(struct record_index *x, const json_t *records); /* borrows records */
-const json_t *record_index_find(const struct record_index *x, const char *path);
+/* The index refers to records, which must live as long as the index. NULL: the index is empty. */
+void record_index_make(struct record_index *x, const json_t *records);
+const json_t *record_index_find(const struct record_index *x, const char *path); /* NULL: none */
 void record_index_free(struct record_index *x);
 
-/* ---- files_tree.c: private trees as archives --------------------------- */
+/* ---- tree.c: private trees as archives --------------------------------- */
 
-/* Opens name (relative, e.g. "dev/shm") as it appears below root, symbolic links resolved inside of it. -1 with errno.
- */
+/* Opens the directory name (relative, "dev/shm") below rootfd. Symbolic links are resolved inside rootfd. -1 with
+ * errno. */
 int open_in_root(int rootfd, const char *name);
-/* Data bytes of the tree; each entry counts 1 KiB more for its header. */
+/* Adds to *bytes the bytes of data in the tree, and 1 KiB for the header of each entry. */
 int tree_measure(int dirfd, uint64_t *bytes, struct err *err);
-/* Writes the archive `archive` below filesfd; none if the tree is empty. carry: large files are offered to o->carry.
- * More data than o->tmp_limit: EFBIG (the tree may grow while it is read). */
+/* Writes the archive `archive` below filesfd; writes no file if the tree is empty. shown: name of the tree in messages.
+ * carry: large files are offered to o->carry. Fails with EFBIG if there is more data than o->tmp_limit, because
+ * processes can make the tree grow while it is read. */
 int tree_pack(int dirfd, int filesfd, const char *archive, const char *shown, const struct files_opts *o, bool carry,
 	      json_t *warnings, struct err *err);
-/* Unpacks it into the directory; no archive = nothing to do. */
+/* Unpacks the archive into the directory. 0 if there is no archive. */
 int tree_unpack(int dirfd, int filesfd, const char *archive, const char *shown, struct err *err);
 
-/* ---- files_record.c --------------------------------------------------- */
+/* ---- files_record.c ---------------------------------------------------- */
 
-/* Opens what an O_PATH descriptor stands for, for reading, with the job's user's rights. -1 with errno. */
+/* Opens the file of an O_PATH descriptor for reading, with the rights of the job's user. -1 with errno. */
 int reopen_as_user(int pathfd, const struct files_cred *cred);
 
-/* ---- shared ------------------------------------------------------------ */
+/* ---- messages ---------------------------------------------------------- */
 
-/* The path without control characters, its end if it is long. */
+/* The path with control characters replaced; only the end of a long one. Returns buf. */
 const char *show_path(const char *path, char buf[FILES_SHOWN]);
-/* Appends a sentence to an array of strings (NULL: drops it). */
+/* Appends a sentence to a JSON array of strings. NULL: drops it. */
 void add_warning(json_t *warnings, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -1,7 +1,16 @@
-/* Record of one file, as it stands in the manifest:
- *   {"path", "path_encoding"?, "dev", "ino", "size", "mode", "mtime": [s, ns], "ctime": [s, ns],
- *    "class": "append" | "inplace" | "closed", "tail"?: SHA-256, "digest"?: SHA-256, "saved"?: name below files/,
- * "saved_size"?, "leased"?: true} or {"path", "path_encoding"?, "class": "absent"}
+/* The record of one file in the manifest. "?" marks members that may be missing:
+ *
+ *   {"path", "path_encoding"?, "class": "absent"}
+ *
+ * or an object with
+ *
+ *   "path", "path_encoding"?
+ *   "dev", "ino", "size", "mode"
+ *   "mtime": [s, ns], "ctime": [s, ns]
+ *   "class": "append" | "inplace" | "closed"
+ *   "tail"?: SHA-256, "digest"?: SHA-256
+ *   "saved"?: name below files/, "saved_size"?
+ *   "leased"?: true
  */
 #include "files/files_internal.h"
 
@@ -39,7 +48,12 @@ void add_warning(json_t *warnings, const char *fmt, ...)
 		json_warn(warnings, text);
 }
 
-static json_t *render_time(const struct timespec *t)
+bool same_timestamp(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+static json_t *file_record_render_time(const struct timespec *t)
 {
 	return json_pack("[I,I]", (json_int_t)t->tv_sec, (json_int_t)t->tv_nsec);
 }
@@ -51,7 +65,7 @@ static const char *const class_names[] = {
 	[FILE_ABSENT] = "absent",
 };
 
-static json_t *render_absent(const struct file_record *r)
+static json_t *file_record_render_absent(const struct file_record *r)
 {
 	cleanup_json json_t *o = json_pack("{s:s}", "class", class_names[FILE_ABSENT]);
 
@@ -61,11 +75,11 @@ static json_t *render_absent(const struct file_record *r)
 json_t *file_record_render(const struct file_record *r)
 {
 	if (r->class == FILE_ABSENT)
-		return render_absent(r);
+		return file_record_render_absent(r);
 	cleanup_json json_t *o = json_pack("{s:I,s:I,s:I,s:I,s:o,s:o,s:s}", "dev", (json_int_t)r->dev, "ino",
 					   (json_int_t)r->ino, "size", (json_int_t)r->size, "mode", (json_int_t)r->mode,
-					   "mtime", render_time(&r->mtime), "ctime", render_time(&r->ctime), "class",
-					   class_names[r->class]);
+					   "mtime", file_record_render_time(&r->mtime), "ctime",
+					   file_record_render_time(&r->ctime), "class", class_names[r->class]);
 
 	if (!o || json_set_name(o, "path", r->path) < 0)
 		return NULL;
@@ -81,7 +95,7 @@ json_t *file_record_render(const struct file_record *r)
 	return steal_ptr(&o);
 }
 
-static int parse_time(const json_t *o, const char *key, struct timespec *t, struct err *err)
+static int file_record_parse_time(const json_t *o, const char *key, struct timespec *t, struct err *err)
 {
 	const json_t *v = json_object_get(o, key);
 	const json_t *s = json_array_get(v, 0), *ns = json_array_get(v, 1);
@@ -94,7 +108,6 @@ static int parse_time(const json_t *o, const char *key, struct timespec *t, stru
 	return 0;
 }
 
-/* What readlink of /proc gives. */
 bool path_is_plain(const char *path)
 {
 	if (path[0] != '/' || path[1] == '\0')
@@ -108,15 +121,15 @@ bool path_is_plain(const char *path)
 	return true;
 }
 
-/* NNNNNN.data, as record_file() makes them: no way out of files/. */
-static bool saved_is_plain(const char *name)
+/* True for NNNNNN.data, as record_save_copy() names copies: such a name cannot lead out of files/. */
+static bool saved_name_is_plain(const char *name)
 {
 	size_t digits = strspn(name, "0123456789");
 
 	return digits >= 6 && strcmp(name + digits, ".data") == 0;
 }
 
-static int parse_copy(const json_t *o, struct file_record *r, struct err *err)
+static int file_record_parse_copy(const json_t *o, struct file_record *r, struct err *err)
 {
 	if (json_object_get(o, "tail") && json_get_text(o, "tail", r->tail, sizeof(r->tail), err) < 0)
 		return -1;
@@ -128,12 +141,12 @@ static int parse_copy(const json_t *o, struct file_record *r, struct err *err)
 	if (json_get_text(o, "saved", r->saved, sizeof(r->saved), err) < 0 ||
 	    json_get_int(o, "saved_size", 0, r->size, &r->saved_size, err) < 0)
 		return -1;
-	if (!saved_is_plain(r->saved))
+	if (!saved_name_is_plain(r->saved))
 		return err_set(err, EBADMSG, "member \"saved\" is no name of a copy");
 	return 0;
 }
 
-static int parse_class(const json_t *o, enum file_class *class, struct err *err)
+static int file_record_parse_class(const json_t *o, enum file_class *class, struct err *err)
 {
 	char name[16];
 
@@ -147,15 +160,16 @@ static int parse_class(const json_t *o, enum file_class *class, struct err *err)
 	return err_set(err, EBADMSG, "member \"class\" is not a known one");
 }
 
-static int parse_state(const json_t *o, struct file_record *r, struct err *err)
+static int file_record_parse_state(const json_t *o, struct file_record *r, struct err *err)
 {
 	int64_t dev, ino, mode;
 
 	if (json_get_int(o, "dev", INT64_MIN, INT64_MAX, &dev, err) < 0 ||
 	    json_get_int(o, "ino", INT64_MIN, INT64_MAX, &ino, err) < 0 ||
 	    json_get_int(o, "size", 0, INT64_MAX, &r->size, err) < 0 ||
-	    json_get_int(o, "mode", 0, 0177777, &mode, err) < 0 || parse_time(o, "mtime", &r->mtime, err) < 0 ||
-	    parse_time(o, "ctime", &r->ctime, err) < 0 || parse_copy(o, r, err) < 0)
+	    json_get_int(o, "mode", 0, 0177777, &mode, err) < 0 ||
+	    file_record_parse_time(o, "mtime", &r->mtime, err) < 0 ||
+	    file_record_parse_time(o, "ctime", &r->ctime, err) < 0 || file_record_parse_copy(o, r, err) < 0)
 		return -1;
 	r->dev = (uint64_t)dev;
 	r->ino = (uint64_t)ino;
@@ -168,9 +182,9 @@ int file_record_parse(const json_t *o, struct file_record *r, struct err *err)
 	memset(r, 0, sizeof(*r));
 	if (!json_is_object(o))
 		return err_set(err, EBADMSG, "no JSON object");
-	if (json_get_name(o, "path", r->path, sizeof(r->path), err) < 0 || parse_class(o, &r->class, err) < 0)
+	if (json_get_name(o, "path", r->path, sizeof(r->path), err) < 0 || file_record_parse_class(o, &r->class, err) < 0)
 		return -1;
 	if (!path_is_plain(r->path))
 		return err_set(err, EBADMSG, "member \"path\" is no absolute path without \".\" and \"..\"");
-	return r->class == FILE_ABSENT ? 0 : parse_state(o, r, err);
+	return r->class == FILE_ABSENT ? 0 : file_record_parse_state(o, r, err);
 }

@@ -1,4 +1,4 @@
-/* What the job can write to, while it is frozen. */
+/* Records the files that the job can write to, while it is frozen. */
 #include "files/files_internal.h"
 
 #include <errno.h>
@@ -12,24 +12,25 @@
 #include "base/util.h"
 
 #define LEASED \
-	"the job has a lease on it (fcntl F_SETLEASE) and not open for reading, and to open it would break the lease"
+	"the job holds a lease on it (fcntl F_SETLEASE) and has it open for writing only, and opening it would break the lease"
 
 struct recorder {
 	const struct files_opts *o;
 	int filesfd;
-	uint64_t left; /* of o->file_limit */
+	uint64_t left; /* bytes left of o->file_limit */
 	unsigned n_copies;
 	json_t *records, *warnings;
 };
 
 /* ---- reading the open file --------------------------------------------- */
 
-static int reopen(int pathfd, int flags)
+static int record_reopen(int pathfd, int flags)
 {
 	char link[40];
 
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", pathfd);
-	/* O_NONBLOCK: a lease held by a frozen task must not block us for the kernel's lease-break-time. */
+	/* O_NONBLOCK: otherwise a lease held by a frozen task would block this open() for the kernel's
+	 * lease-break-time. */
 	return open(link, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | flags);
 }
 
@@ -43,20 +44,20 @@ int reopen_as_user(int pathfd, const struct files_cred *cred)
 		errno = EPERM;
 		return -1;
 	}
-	fd = reopen(pathfd, 0);
+	fd = record_reopen(pathfd, 0);
 	rights_return(&own);
 	return fd;
 }
 
-/* Root may read what is the job's anyway. A file of somebody else's that the job can only write to must not be read for
- * it: a copy put back elsewhere would show what is in it. */
-static bool root_may_read(const struct open_file *f, const struct files_cred *cred)
+/* True if root may read the file for the job: the job can read it anyway. A file of another user that the job can only
+ * write to must not be read with root's rights, because a copy that is put back elsewhere would show its content. */
+static bool record_root_may_read(const struct open_file *f, const struct files_cred *cred)
 {
 	return f->read_write || f->mapped || f->st.st_uid == cred->uid;
 }
 
-/* Opens the very inode that was scanned, for reading. -1 with errno. */
-static int open_scanned(const struct open_file *f, const struct files_cred *cred)
+/* Opens the inode that was scanned for reading. -1 with errno; ESTALE: the link leads to another file now. */
+static int record_open_scanned(const struct open_file *f, const struct files_cred *cred)
 {
 	cleanup_close int pathfd = -1;
 	char link[96];
@@ -71,18 +72,19 @@ static int open_scanned(const struct open_file *f, const struct files_cred *cred
 		errno = ESTALE;
 		return -1;
 	}
-	if (!root_may_read(f, cred))
+	if (!record_root_may_read(f, cred))
 		return reopen_as_user(pathfd, cred);
-	fd = reopen(pathfd, O_NOATIME);
-	/* On NFS with root_squash root may not read what the job's user may. */
+	fd = record_reopen(pathfd, O_NOATIME);
+	/* On NFS with root_squash, the job's user may read files that root may not. */
 	if (fd < 0 && (errno == EACCES || errno == EPERM))
 		fd = reopen_as_user(pathfd, cred);
 	return fd;
 }
 
-/* A duplicate of the job's own descriptor if the job has a lease for writing on the file: any open would break it. -1:
- * it has none. Reading at a position and fsync leave nothing behind in the job; a duplicate shares the offset. */
-static int dup_leased(const struct open_file *f)
+/* Returns a duplicate of the job's own descriptor if the job holds a write lease on the file, because any open() would
+ * break the lease. -1: there is no lease. The duplicate shares the offset with the job, so it may only be used for
+ * pread() and fsync(), which do not change the job's state. */
+static int record_dup_leased(const struct open_file *f)
 {
 	cleanup_close int pidfd = -1, fd = -1;
 	int pid, number;
@@ -101,8 +103,9 @@ static bool is_readable(int fd)
 
 /* ---- copies ------------------------------------------------------------ */
 
-/* Saves the first size bytes. 1 saved, 0 not (errno tells why), -1 the checkpoint cannot be written. */
-static int save_copy(struct recorder *r, int in, bool leased, uint64_t size, struct file_record *rec, struct err *err)
+/* Saves the first size bytes. 1 = saved, 0 = not saved (errno tells why), -1 = the checkpoint cannot be written. */
+static int record_save_copy(struct recorder *r, int in, bool leased, uint64_t size, struct file_record *rec,
+			    struct err *err)
 {
 	cleanup_close int out = -1;
 	bool to_out;
@@ -124,13 +127,13 @@ static int save_copy(struct recorder *r, int in, bool leased, uint64_t size, str
 	return 0;
 }
 
-static void charge(struct recorder *r, uint64_t data)
+static void record_charge(struct recorder *r, uint64_t data)
 {
 	r->left -= data < r->left ? data : r->left;
 }
 
-/* "process 17 (python3), descriptor 5": from where the file was found. */
-static const char *who_has(const struct open_file *f, char *buf, size_t len)
+/* Where the file was found: "process 17 (python3), descriptor 5". */
+static const char *record_holder_text(const struct open_file *f, char *buf, size_t len)
 {
 	const char *last = strrchr(f->ref, '/') + 1;
 	char who[PROC_DESCRIBED];
@@ -143,8 +146,9 @@ static const char *who_has(const struct open_file *f, char *buf, size_t len)
 	return buf;
 }
 
-/* The epoch of a job that stops can be restored while the file is as it was; one that goes on changes it. */
-static int not_saved(struct recorder *r, const struct open_file *f, const char *why, struct err *err)
+/* Without a copy, the epoch of a job that ends with the checkpoint can be restored as long as nobody changes the file:
+ * a warning. A job that runs on changes the file itself: an error. */
+static int record_not_saved(struct recorder *r, const struct open_file *f, const char *why, struct err *err)
 {
 	char shown[FILES_SHOWN], who[PROC_DESCRIBED + 64];
 
@@ -152,7 +156,7 @@ static int not_saved(struct recorder *r, const struct open_file *f, const char *
 		return err_set(err, EFBIG,
 			       "\"%s\" is changed in place (%s) and cannot be saved: %s; without a copy the epoch could not be "
 			       "restored",
-			       show_path(f->path, shown), who_has(f, who, sizeof(who)), why);
+			       show_path(f->path, shown), record_holder_text(f, who, sizeof(who)), why);
 	add_warning(r->warnings,
 		    "\"%s\" is changed in place by the job and was not saved: %s. "
 		    "A restore goes on only if the file is still as it was%s",
@@ -161,7 +165,7 @@ static int not_saved(struct recorder *r, const struct open_file *f, const char *
 	return 0;
 }
 
-static int too_big(struct recorder *r, const struct open_file *f, struct err *err)
+static int record_too_big(struct recorder *r, const struct open_file *f, struct err *err)
 {
 	char size[32], limit[32], left[32], why[256];
 
@@ -169,7 +173,7 @@ static int too_big(struct recorder *r, const struct open_file *f, struct err *er
 		 "it holds %s, of CheckpointFileLimit (%s) %s are left; the administrator can raise it in fsched.conf",
 		 format_size(file_data_bytes(&f->st), size, sizeof(size)),
 		 format_size(r->o->file_limit, limit, sizeof(limit)), format_size(r->left, left, sizeof(left)));
-	return not_saved(r, f, why, err);
+	return record_not_saved(r, f, why, err);
 }
 
 static int record_inplace(struct recorder *r, const struct open_file *f, int in, bool leased, struct file_record *rec,
@@ -179,30 +183,30 @@ static int record_inplace(struct recorder *r, const struct open_file *f, int in,
 	int rc;
 
 	if (in < 0)
-		return not_saved(r, f, strerror(errno), err);
+		return record_not_saved(r, f, strerror(errno), err);
 	if (leased && !is_readable(in))
-		return not_saved(r, f, LEASED, err);
+		return record_not_saved(r, f, LEASED, err);
 	if (data > r->left)
-		return too_big(r, f, err);
-	rc = save_copy(r, in, leased, (uint64_t)f->st.st_size, rec, err);
+		return record_too_big(r, f, err);
+	rc = record_save_copy(r, in, leased, (uint64_t)f->st.st_size, rec, err);
 	if (rc > 0)
-		charge(r, data);
+		record_charge(r, data);
 	else if (rc == 0 && errno == EFBIG)
-		rc = too_big(r, f, err);
+		rc = record_too_big(r, f, err);
 	else if (rc == 0)
-		rc = not_saved(r, f, strerror(errno), err);
+		rc = record_not_saved(r, f, strerror(errno), err);
 	return rc < 0 ? -1 : 0;
 }
 
-/* Only grows: its size and a digest of its end are enough. Without O_APPEND it only seems so (a program may go back and
- * rewrite a header when it is done), so the beginning is kept too. */
+/* A file that only grows needs its size and a digest of its end. Without O_APPEND the program may still go back and
+ * rewrite a header when it is done, so the beginning is copied too. */
 static int record_append(struct recorder *r, const struct open_file *f, int in, bool leased, struct file_record *rec,
 			 struct err *err)
 {
 	uint64_t size = (uint64_t)f->st.st_size, edge = size < FILES_EDGE ? size : FILES_EDGE;
 	char shown[FILES_SHOWN];
 
-	/* files_sync() cannot open it. */
+	/* files_sync() must not open it. */
 	if (leased && fsync(in))
 		return err_sys(err, errno, "\"%s\" cannot be written to the disk", show_path(f->path, shown));
 	if (leased && !is_readable(in))
@@ -215,13 +219,13 @@ static int record_append(struct recorder *r, const struct open_file *f, int in, 
 	}
 	if (!f->sequential || size == 0 || edge > r->left)
 		return 0;
-	if (save_copy(r, in, leased, edge, rec, err) < 0)
+	if (record_save_copy(r, in, leased, edge, rec, err) < 0)
 		return -1;
-	charge(r, edge);
+	record_charge(r, edge);
 	return 0;
 }
 
-static bool in_place(const struct open_file *f)
+static bool is_changed_in_place(const struct open_file *f)
 {
 	return f->mapped || f->read_write || f->midway;
 }
@@ -247,10 +251,10 @@ static int record_file(struct recorder *r, const struct open_file *f, struct err
 	rec->mode = f->st.st_mode & 07777;
 	rec->mtime = f->st.st_mtim;
 	rec->ctime = f->st.st_ctim;
-	rec->class = in_place(f) ? FILE_INPLACE : FILE_APPEND;
-	in = dup_leased(f);
+	rec->class = is_changed_in_place(f) ? FILE_INPLACE : FILE_APPEND;
+	in = record_dup_leased(f);
 	leased = in >= 0;
-	in = leased ? in : open_scanned(f, &r->o->cred);
+	in = leased ? in : record_open_scanned(f, &r->o->cred);
 	rec->leased = leased;
 	rc = rec->class == FILE_APPEND ? record_append(r, f, in, leased, rec, err)
 				       : record_inplace(r, f, in, leased, rec, err);
@@ -261,8 +265,8 @@ static int record_file(struct recorder *r, const struct open_file *f, struct err
 	return 0;
 }
 
-/* Small ones first: one huge file must not take the limit from all others. */
-static int by_data(const void *a, const void *b)
+/* Orders small files first, so that one huge file does not use up the limit for all others. */
+static int open_file_by_data(const void *a, const void *b)
 {
 	const struct open_file *x = a, *y = b;
 	uint64_t dx = file_data_bytes(&x->st), dy = file_data_bytes(&y->st);
@@ -273,7 +277,7 @@ static int by_data(const void *a, const void *b)
 static int record_open_files(struct recorder *r, struct open_files *files, struct err *err)
 {
 	if (files->n)
-		qsort(files->v, files->n, sizeof(*files->v), by_data);
+		qsort(files->v, files->n, sizeof(*files->v), open_file_by_data);
 	for (size_t i = 0; i < files->n; i++)
 		if (record_file(r, &files->v[i], err) < 0)
 			return -1;
@@ -282,7 +286,7 @@ static int record_open_files(struct recorder *r, struct open_files *files, struc
 
 /* ---- /dev/shm and /tmp ------------------------------------------------- */
 
-static int open_private(pid_t init_pid, const char *name, struct err *err)
+static int record_open_private(pid_t init_pid, const char *name, struct err *err)
 {
 	cleanup_close int rootfd = -1;
 	char root[32];
@@ -294,17 +298,18 @@ static int open_private(pid_t init_pid, const char *name, struct err *err)
 	return fd < 0 ? err_sys(err, errno, "cannot open the job's /%s", name) : fd;
 }
 
-/* Opens both, tmp -1 if it is not private. num is EFBIG if they are too large. */
-static int measure_private(const struct files_opts *o, pid_t init_pid, int *shm, int *tmp, struct err *err)
+/* Opens /dev/shm and, if it is private, /tmp, and measures them. *tmp stays as it is without a private /tmp. EFBIG:
+ * they are over the limit. */
+static int record_measure_private(const struct files_opts *o, pid_t init_pid, int *shm, int *tmp, struct err *err)
 {
 	uint64_t shm_bytes = 0, tmp_bytes = 0;
 	char a[32], b[32], limit[32];
 
-	*shm = open_private(init_pid, "dev/shm", err);
+	*shm = record_open_private(init_pid, "dev/shm", err);
 	if (*shm < 0 || tree_measure(*shm, &shm_bytes, err) < 0)
 		return -1;
 	if (o->private_tmp) {
-		*tmp = open_private(init_pid, "tmp", err);
+		*tmp = record_open_private(init_pid, "tmp", err);
 		if (*tmp < 0 || tree_measure(*tmp, &tmp_bytes, err) < 0)
 			return -1;
 	}
@@ -321,7 +326,7 @@ static int record_private(struct recorder *r, pid_t init_pid, struct err *err)
 {
 	cleanup_close int shm = -1, tmp = -1;
 
-	if (measure_private(r->o, init_pid, &shm, &tmp, err) < 0)
+	if (record_measure_private(r->o, init_pid, &shm, &tmp, err) < 0)
 		return -1;
 	if (tree_pack(shm, r->filesfd, "shm.tar", "/dev/shm", r->o, true, r->warnings, err) < 0)
 		return -1;
@@ -335,7 +340,7 @@ int files_record(const pid_t *pids, int n_pids, pid_t init_pid, int filesfd, con
 	struct open_files files;
 	int rc;
 
-	/* First what may refuse the checkpoint: the job stands still meanwhile. */
+	/* Checks that can refuse the checkpoint come first, because the job is frozen meanwhile. */
 	rc = record_private(&r, init_pid, err);
 	if (rc < 0)
 		return -1;
@@ -348,17 +353,17 @@ int files_record(const pid_t *pids, int n_pids, pid_t init_pid, int filesfd, con
 
 /* ---- before the freeze --------------------------------------------------- */
 
-/* As record_inplace() will find it. */
-static int look_at(struct recorder *r, const struct open_file *f, struct err *err)
+/* Makes the same checks as record_inplace(). */
+static int record_check_inplace(struct recorder *r, const struct open_file *f, struct err *err)
 {
-	cleanup_close int leased = dup_leased(f);
+	cleanup_close int leased = record_dup_leased(f);
 
 	if (leased >= 0 && !is_readable(leased))
-		return not_saved(r, f, LEASED, err);
-	return file_data_bytes(&f->st) > r->left ? too_big(r, f, err) : 0;
+		return record_not_saved(r, f, LEASED, err);
+	return file_data_bytes(&f->st) > r->left ? record_too_big(r, f, err) : 0;
 }
 
-int files_look(const pid_t *pids, int n, pid_t init, const struct files_opts *o, struct err *err)
+int files_can_record(const pid_t *pids, int n, pid_t init, const struct files_opts *o, struct err *err)
 {
 	struct recorder r = { .o = o, .left = o->file_limit };
 	cleanup_close int shm = -1, tmp = -1;
@@ -366,18 +371,18 @@ int files_look(const pid_t *pids, int n, pid_t init, const struct files_opts *o,
 	struct err why = { 0 };
 	int rc;
 
-	/* A file that goes away while it is looked at says nothing. */
-	if (measure_private(o, init, &shm, &tmp, &why) < 0 && why.num == EFBIG)
+	/* Other errors do not count: the job runs and may remove a file while it is measured. */
+	if (record_measure_private(o, init, &shm, &tmp, &why) < 0 && why.num == EFBIG)
 		return err_set(err, EFBIG, "%s", why.text);
 	rc = open_files_scan(&files, pids, n, init, o, err);
 
 	if (rc == 0 && files.n)
-		qsort(files.v, files.n, sizeof(*files.v), by_data);
+		qsort(files.v, files.n, sizeof(*files.v), open_file_by_data);
 	for (size_t i = 0; i < files.n && rc == 0 && o->runs_on; i++) {
-		if (!in_place(&files.v[i]) || !files.v[i].path)
+		if (!is_changed_in_place(&files.v[i]) || !files.v[i].path)
 			continue;
-		rc = look_at(&r, &files.v[i], err);
-		charge(&r, file_data_bytes(&files.v[i].st));
+		rc = record_check_inplace(&r, &files.v[i], err);
+		record_charge(&r, file_data_bytes(&files.v[i].st));
 	}
 	open_files_free(&files);
 	return rc;

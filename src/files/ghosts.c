@@ -1,6 +1,7 @@
-/* Deleted files that are still open and that a restore could not make again where they were: the job's user may not
- * write in the directory (a program that an upgrade has replaced), or the file is not his. criu saves their content (it
- * calls them ghosts) and makes them anew under the name that it has seen; it is given one in the pod's own /dev/shm. */
+/* Deleted files that are still open (criu calls them ghosts) and that a restore could not recreate where they were,
+ * because the job's user may not write to the directory (for example, a program that an upgrade has replaced) or
+ * because the file is not his. criu saves their content and recreates them under the name that it read at the dump. So
+ * criu gets to read a name in the pod's own /dev/shm. */
 #include "files/files_internal.h"
 
 #include <errno.h>
@@ -15,7 +16,7 @@
 
 #define PLACE "/dev/shm/.deleted"
 
-static bool has_group(const struct files_cred *c, gid_t gid)
+static bool ghost_has_group(const struct files_cred *c, gid_t gid)
 {
 	bool found = gid == c->gid;
 
@@ -24,9 +25,9 @@ static bool has_group(const struct files_cred *c, gid_t gid)
 	return found;
 }
 
-/* The nearest directory above the file that is still there, in which criu makes it. False: it is not on the file's file
- * system, so the file never had a name (memory). */
-static bool nearest_dir(int rootfd, char *path, const struct stat *file)
+/* Shortens path to the nearest directory above the file that still exists; criu recreates the file there. False: that
+ * directory is on another file system, so the file never had a name in a directory (memory, such as a memfd). */
+static bool ghost_nearest_dir(int rootfd, char *path, const struct stat *file)
 {
 	struct stat st;
 	char *slash;
@@ -40,9 +41,9 @@ static bool nearest_dir(int rootfd, char *path, const struct stat *file)
 	return st.st_dev == file->st_dev;
 }
 
-/* Not glibc's: where the kernel is asked for the real user, or glibc itself calculates, what the file system sees does
- * not count. */
-static bool may_write(int rootfd, const char *dir, const struct files_cred *cred)
+/* Calls faccessat2() itself: glibc's faccessat() may ask the kernel for the real user id, or compute the answer from
+ * mode bits, and both ignore the file system user id that rights_take() sets. */
+static bool ghost_may_write(int rootfd, const char *dir, const struct files_cred *cred)
 {
 	struct rights own;
 	bool may;
@@ -59,11 +60,12 @@ char *ghost_place(int rootfd, const char *was, const struct stat *st, const stru
 	cleanup_free char *dir = xstrdup(was);
 
 	if ((!S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode)) || path_is_packed(was, o->private_tmp) ||
-	    !nearest_dir(rootfd, dir, st))
+	    !ghost_nearest_dir(rootfd, dir, st))
 		return NULL;
-	if (st->st_uid == o->cred.uid && has_group(&o->cred, st->st_gid) && may_write(rootfd, dir, &o->cred))
+	if (st->st_uid == o->cred.uid && ghost_has_group(&o->cred, st->st_gid) && ghost_may_write(rootfd, dir, &o->cred))
 		return NULL;
-	/* criu makes a directory for the name of a file, but not for that of a directory. */
+	/* criu makes the parent directory of a file, but not that of a directory: a directory gets a name without one.
+	 */
 	return xasprintf(PLACE ".%jx.%jx%c%.200s", (uintmax_t)st->st_dev, (uintmax_t)st->st_ino,
 			 S_ISDIR(st->st_mode) ? '.' : '/', strrchr(was, '/') + 1);
 }

@@ -1,6 +1,6 @@
-/* Open files whose name is gone while another hard link remains, as after `ln part result; rm part`. A restore opens
- * files by name, so criu has to be given the other one. (Those that have none: files_ghosts.c.) The kernel does not
- * tell it: directories are searched, with the rights of the job's user. */
+/* Open files whose name is gone while another hard link exists, as after `ln part result; rm part`. A restore opens
+ * files by name, so criu needs the other name. (ghosts.c handles files without any name.) The kernel does not tell the
+ * other name, so directories are searched for it, with the rights of the job's user. */
 #include "files/files_internal.h"
 
 #include <dirent.h>
@@ -16,17 +16,17 @@
 #include "base/user_rights.h"
 #include "base/util.h"
 
-#define LOOK_ENTRIES 100000 /* of directories, for each file */
-#define LOOK_DEPTH   4
+#define SEARCH_ENTRIES 100000 /* directory entries that are examined for one file */
+#define SEARCH_DEPTH   4      /* levels of directories, up and down */
 
-struct look {
+struct link_search {
 	struct files_names *names;
 	const struct files_opts *opts;
-	int procfd, rootfd; /* the host's /proc; the pod's / */
-	bool quick;         /* only the directory of the name that is gone */
-	struct stat st;     /* of the file that is looked for */
-	unsigned left;      /* entries */
-	dev_t walked_dev;   /* a directory that was searched with all below it */
+	int procfd, rootfd; /* /proc of the node; root directory of the pod */
+	bool quick;         /* search only the directory of the name that is gone */
+	struct stat st;     /* the file that is searched for */
+	unsigned left;      /* entries that may still be examined */
+	dev_t walked_dev;   /* the directory that was last searched with everything below it */
 	ino_t walked_ino;
 };
 
@@ -46,7 +46,7 @@ void files_names_free(struct files_names *x)
 	*x = (struct files_names){ 0 };
 }
 
-static bool is_it(const struct look *l, int dirfd, const char *name)
+static bool hard_links_is_file(const struct link_search *l, int dirfd, const char *name)
 {
 	struct stat at;
 
@@ -54,13 +54,14 @@ static bool is_it(const struct look *l, int dirfd, const char *name)
 	       at.st_ino == l->st.st_ino;
 }
 
-static char *join(const char *dir, const char *name)
+static char *hard_links_join(const char *dir, const char *name)
 {
 	return xasprintf("%s/%s", strcmp(dir, "/") ? dir : "", name);
 }
 
-/* The file's name in the directory or, to a depth, below it. NULL: it has none there. */
-static char *search(struct look *l, const char *path, int depth)
+/* Searches the directory and depth levels below it for a name of the file. The caller frees the path. NULL: there is
+ * none. */
+static char *hard_links_search(struct link_search *l, const char *path, int depth)
 {
 	cleanup_dir DIR *dir = dir_open_at(l->rootfd, path[1] ? path + 1 : ".");
 	const int fd = dir ? dirfd(dir) : -1;
@@ -75,24 +76,24 @@ static char *search(struct look *l, const char *path, int depth)
 		return NULL;
 	while (!found && l->left > 0 && dir_next(dir, &e) > 0) {
 		l->left--;
-		if (e->d_ino == l->st.st_ino && is_it(l, fd, e->d_name))
-			found = join(path, e->d_name);
+		if (e->d_ino == l->st.st_ino && hard_links_is_file(l, fd, e->d_name))
+			found = hard_links_join(path, e->d_name);
 	}
 	if (depth == 0)
 		return found;
 	rewinddir(dir);
 	while (!found && l->left > 0 && dir_next(dir, &e) > 0) {
-		cleanup_free char *below = e->d_type == DT_DIR ? join(path, e->d_name) : NULL;
+		cleanup_free char *below = e->d_type == DT_DIR ? hard_links_join(path, e->d_name) : NULL;
 
 		if (below)
-			found = search(l, below, depth - 1);
+			found = hard_links_search(l, below, depth - 1);
 	}
 	l->walked_dev = st.st_dev;
 	l->walked_ino = st.st_ino;
 	return found;
 }
 
-static bool to_parent(char *path)
+static bool path_to_parent(char *path)
 {
 	char *slash = strrchr(path, '/');
 
@@ -102,21 +103,21 @@ static bool to_parent(char *path)
 	return true;
 }
 
-/* Beside the name that it had, below that directory's parents one after the other, and below the working directory of
- * who has it open. */
-static char *search_all(struct look *l, pid_t pid, const char *was)
+/* Searches the directory of the name that the file had, then below that directory and each of its parents in turn, then
+ * below the working directory of the process that has the file open. */
+static char *hard_links_search_all(struct link_search *l, pid_t pid, const char *was)
 {
 	cleanup_free char *dir = xstrdup(was);
 	char link[32], cwd[PATH_MAX], *found;
 	ssize_t n;
 
-	l->left = LOOK_ENTRIES;
+	l->left = SEARCH_ENTRIES;
 	l->walked_ino = 0;
-	to_parent(dir);
-	found = search(l, dir, 0);
-	for (int up = 0; !found && !l->quick && up < LOOK_DEPTH; up++) {
-		found = search(l, dir, LOOK_DEPTH);
-		if (!to_parent(dir))
+	path_to_parent(dir);
+	found = hard_links_search(l, dir, 0);
+	for (int up = 0; !found && !l->quick && up < SEARCH_DEPTH; up++) {
+		found = hard_links_search(l, dir, SEARCH_DEPTH);
+		if (!path_to_parent(dir))
 			break;
 	}
 	if (found || l->quick)
@@ -126,10 +127,10 @@ static char *search_all(struct look *l, pid_t pid, const char *was)
 	if (n <= 0)
 		return NULL;
 	cwd[n] = '\0';
-	return search(l, cwd, LOOK_DEPTH);
+	return hard_links_search(l, cwd, SEARCH_DEPTH);
 }
 
-static char *search_as_user(struct look *l, pid_t pid, const char *was)
+static char *hard_links_search_as_user(struct link_search *l, pid_t pid, const char *was)
 {
 	const struct files_cred *c = &l->opts->cred;
 	struct rights own;
@@ -137,13 +138,14 @@ static char *search_as_user(struct look *l, pid_t pid, const char *was)
 
 	if (rights_take(&own, c->uid, c->gid, c->groups, c->n_groups, NULL) < 0)
 		return NULL;
-	found = search_all(l, pid, was);
+	found = hard_links_search_all(l, pid, was);
 	rights_return(&own);
 	return found;
 }
 
-/* path: taken over; NULL: what was known of the inode is of an earlier file. */
-static void remember(struct files_names *x, const struct stat *st, char *path)
+/* Sets the known name of a file; takes ownership of path. NULL: removes the entry of the inode, which belongs to an
+ * earlier file. */
+static void hard_links_remember(struct files_names *x, const struct stat *st, char *path)
 {
 	const struct files_name f = { st->st_dev, st->st_ino, path, st->st_nlink == 0 };
 	size_t i = 0;
@@ -163,8 +165,8 @@ static void remember(struct files_names *x, const struct stat *st, char *path)
 	x->v[i] = f;
 }
 
-/* "open as descriptor 5" */
-static void how(const char *ref, char *as, size_t len)
+/* How the process has the file: "open as descriptor 5". ref: as in struct open_file. */
+static void hard_links_open_as(const char *ref, char *as, size_t len)
 {
 	if (strstr(ref, "/fd/"))
 		snprintf(as, len, "open as descriptor %.20s", strrchr(ref, '/') + 1);
@@ -172,28 +174,28 @@ static void how(const char *ref, char *as, size_t len)
 		snprintf(as, len, "%s", strstr(ref, "/exe") ? "as its program" : "mapped");
 }
 
-static int refuse(pid_t pid, const char *ref, const char *was, const char *why, struct err *err)
+static int hard_links_refuse(pid_t pid, const char *ref, const char *was, const char *why, struct err *err)
 {
 	char who[PROC_DESCRIBED], shown[FILES_SHOWN], as[48];
 
-	how(ref, as, sizeof(as));
+	hard_links_open_as(ref, as, sizeof(as));
 	return err_set(err, ENOENT,
 		       "%s has \"%s\" %s; %s, so a restore could not open the file; close it or give it a name",
 		       proc_describe(pid, who, sizeof(who)), show_path(was, shown), as, why);
 }
 
-static int refuse_unreadable(pid_t pid, const char *ref, const char *was, struct err *err)
+static int hard_links_refuse_unreadable(pid_t pid, const char *ref, const char *was, struct err *err)
 {
 	char who[PROC_DESCRIBED], shown[FILES_SHOWN], as[48];
 
-	how(ref, as, sizeof(as));
+	hard_links_open_as(ref, as, sizeof(as));
 	return err_set(err, EACCES,
 		       "%s has \"%s\" %s, which the job's user may not read: its content cannot be saved for him; close it and "
 		       "try again",
 		       proc_describe(pid, who, sizeof(who)), show_path(was, shown), as);
 }
 
-static unsigned long file_system(const char *ref)
+static unsigned long hard_links_fs_type(const char *ref)
 {
 	char path[96];
 	struct statfs fs;
@@ -202,27 +204,27 @@ static unsigned long file_system(const char *ref)
 	return statfs(path, &fs) ? 0 : (unsigned long)fs.f_type;
 }
 
-/* overlayfs counts a link of a file of a lower layer that is gone; criu knows, and saves the content. A file that was
- * written to is in the upper layer, and the count is right. */
-static bool counts_wrongly(const struct look *l, const char *ref)
+/* True if the link count may be wrong: overlayfs still counts the removed link of a file in a lower layer. criu knows
+ * that and saves the content. A file that is open for writing is in the upper layer, where the count is right. */
+static bool hard_links_count_is_wrong(const struct link_search *l, const char *ref)
 {
 	struct stat link;
 
-	return file_system(ref) == OVERLAYFS_SUPER_MAGIC && fstatat(l->procfd, ref, &link, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       !(link.st_mode & S_IWUSR);
+	return hard_links_fs_type(ref) == OVERLAYFS_SUPER_MAGIC &&
+	       fstatat(l->procfd, ref, &link, AT_SYMLINK_NOFOLLOW) == 0 && !(link.st_mode & S_IWUSR);
 }
 
-/* NFS gives a file that is deleted while open another name until it is closed. criu makes a link of its own, and
- * removes it when the job goes on. */
-static bool is_nfs_deleted(const char *ref, const char *path)
+/* True for a file that the NFS client has renamed to .nfs... because it was deleted while open. criu makes a link of
+ * its own to it, and removes that when the job goes on. */
+static bool is_nfs_silly_renamed(const char *ref, const char *path)
 {
-	return !strncmp(strrchr(path, '/') + 1, ".nfs", 4) && file_system(ref) == NFS_SUPER_MAGIC;
+	return !strncmp(strrchr(path, '/') + 1, ".nfs", 4) && hard_links_fs_type(ref) == NFS_SUPER_MAGIC;
 }
 
-/* criu saves the content of a deleted file, and a restore makes a file of the job's user from it. He must not learn so
- * what is in a file that he has only for writing or with O_PATH. criu itself does not read it either
- * (preload/reopen.c). */
-static bool may_be_saved(const struct look *l, const char *ref)
+/* False for a deleted file that the job's user may not read. criu saves the content of a deleted file, and a restore
+ * makes a file of the user from it: the user must not get the content of a file that he has open only for writing or
+ * with O_PATH. criu does not read such a file either (preload/reopen.c). */
+static bool hard_links_may_be_saved(const struct link_search *l, const char *ref)
 {
 	const struct files_cred *c = &l->opts->cred;
 	cleanup_close int pathfd = -1, fd = -1;
@@ -230,18 +232,19 @@ static bool may_be_saved(const struct look *l, const char *ref)
 
 	if (!S_ISREG(l->st.st_mode) || c->uid == 0 || l->st.st_uid == c->uid)
 		return true;
-	/* The link of an open or mapped file tells by its mode how the file was opened; that of a program does not. */
+	/* The mode of the link of an open or mapped file tells how the file was opened; the link of a program does not.
+	 */
 	if (fstatat(l->procfd, ref, &link, AT_SYMLINK_NOFOLLOW) || (!strstr(ref, "/exe") && link.st_mode & S_IRUSR))
 		return true;
 	pathfd = openat(l->procfd, ref, O_PATH | O_CLOEXEC);
 	if (pathfd < 0)
-		return true; /* it is gone */
+		return true; /* the process has closed it */
 	fd = reopen_as_user(pathfd, c);
 	return fd >= 0 || errno != EACCES;
 }
 
-/* ref: a link of /proc to an open or mapped file. */
-static int note(struct look *l, pid_t pid, const char *ref, struct err *err)
+/* Handles one open or mapped file; ref: its link, relative to /proc. 0, or -1 if the file has no usable name. */
+static int hard_links_note(struct link_search *l, pid_t pid, const char *ref, struct err *err)
 {
 	static const char mark[] = " (deleted)";
 	const size_t mark_len = sizeof(mark) - 1;
@@ -251,35 +254,38 @@ static int note(struct look *l, pid_t pid, const char *ref, struct err *err)
 	if (n <= 0 || was[0] != '/')
 		return 0;
 	was[n] = '\0';
-	if (l->opts->runs_on && is_nfs_deleted(ref, was))
-		return refuse(pid, ref, was,
-			      "it was deleted, and on NFS it will be gone for good with the last process that has it open",
-			      err);
+	if (l->opts->runs_on && is_nfs_silly_renamed(ref, was))
+		return hard_links_refuse(
+			pid, ref, was,
+			"it was deleted, and on NFS it will be gone for good with the last process that has it open",
+			err);
 	if (fstatat(l->procfd, ref, &l->st, 0))
 		return 0;
-	if (l->st.st_nlink == 0 && !may_be_saved(l, ref))
-		return refuse_unreadable(pid, ref, was, err);
-	if (n <= (ssize_t)mark_len || memcmp(was + n - mark_len, mark, mark_len) || is_it(l, l->rootfd, was + 1))
+	if (l->st.st_nlink == 0 && !hard_links_may_be_saved(l, ref))
+		return hard_links_refuse_unreadable(pid, ref, was, err);
+	if (n <= (ssize_t)mark_len || memcmp(was + n - mark_len, mark, mark_len) ||
+	    hard_links_is_file(l, l->rootfd, was + 1))
 		return 0;
 	was[(size_t)n - mark_len] = '\0';
 	if (l->st.st_nlink == 0) {
-		remember(l->names, &l->st, ghost_place(l->rootfd, was, &l->st, l->opts));
+		hard_links_remember(l->names, &l->st, ghost_place(l->rootfd, was, &l->st, l->opts));
 		return 0;
 	}
 	if (S_ISDIR(l->st.st_mode))
 		return 0;
 	known = (char *)(uintptr_t)files_names_lookup(l->names, &l->st);
-	if (known && is_it(l, l->rootfd, known + 1))
+	if (known && hard_links_is_file(l, l->rootfd, known + 1))
 		return 0;
-	known = search_as_user(l, pid, was);
+	known = hard_links_search_as_user(l, pid, was);
 	if (known)
-		remember(l->names, &l->st, known);
-	if (known || counts_wrongly(l, ref))
+		hard_links_remember(l->names, &l->st, known);
+	if (known || hard_links_count_is_wrong(l, ref))
 		return 0;
-	return refuse(pid, ref, was, "that name is gone, and the one that the file still has was not found near it", err);
+	return hard_links_refuse(pid, ref, was,
+				 "that name is gone, and the one that the file still has was not found near it", err);
 }
 
-static int note_descriptors(struct look *l, pid_t pid, struct err *err)
+static int hard_links_note_descriptors(struct link_search *l, pid_t pid, struct err *err)
 {
 	cleanup_dir DIR *dir = NULL;
 	const struct dirent *e;
@@ -290,12 +296,12 @@ static int note_descriptors(struct look *l, pid_t pid, struct err *err)
 	dir = dir_open_at(l->procfd, name);
 	while (rc == 0 && dir && (more = dir_next(dir, &e)) > 0) {
 		snprintf(ref, sizeof(ref), "%.31s/%.40s", name, e->d_name);
-		rc = note(l, pid, ref, err);
+		rc = hard_links_note(l, pid, ref, err);
 	}
 	return more < 0 ? err_sys(err, errno, "cannot read /proc/%s", name) : rc;
 }
 
-static int note_mappings(struct look *l, pid_t pid, struct err *err)
+static int hard_links_note_mappings(struct link_search *l, pid_t pid, struct err *err)
 {
 	cleanup_free char *line = NULL;
 	cleanup_file FILE *f = NULL;
@@ -311,30 +317,31 @@ static int note_mappings(struct look *l, pid_t pid, struct err *err)
 		if ((!strstr(line, " (deleted)\n") && !strstr(line, "/.nfs")) || sscanf(line, "%lx-%lx", &from, &to) != 2)
 			continue;
 		snprintf(ref, sizeof(ref), "%d/map_files/%lx-%lx", (int)pid, from, to);
-		rc = note(l, pid, ref, err);
+		rc = hard_links_note(l, pid, ref, err);
 	}
 	return rc;
 }
 
-/* What else is to be known of it is known of its mapping. */
-static int note_program(struct look *l, pid_t pid, struct err *err)
+/* The program itself. Only its readability is checked here: it is also mapped, and the mapping gets all other checks.
+ */
+static int hard_links_note_program(struct link_search *l, pid_t pid, struct err *err)
 {
 	char ref[32], was[PATH_MAX + 1];
 	ssize_t n;
 
 	snprintf(ref, sizeof(ref), "%d/exe", (int)pid);
-	if (fstatat(l->procfd, ref, &l->st, 0) || l->st.st_nlink > 0 || may_be_saved(l, ref))
+	if (fstatat(l->procfd, ref, &l->st, 0) || l->st.st_nlink > 0 || hard_links_may_be_saved(l, ref))
 		return 0;
 	n = readlinkat(l->procfd, ref, was, sizeof(was) - 1);
 	was[n > 0 ? n : 0] = '\0';
-	return refuse_unreadable(pid, ref, was, err);
+	return hard_links_refuse_unreadable(pid, ref, was, err);
 }
 
 int files_names_find(struct files_names *x, const pid_t *pids, int n, pid_t init, const struct files_opts *o,
 		     bool quick, struct err *err)
 {
 	cleanup_close int procfd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC), rootfd = -1;
-	struct look l = { .names = x, .opts = o, .procfd = procfd, .quick = quick };
+	struct link_search l = { .names = x, .opts = o, .procfd = procfd, .quick = quick };
 	char root[32], ref[80];
 	int rc = 0;
 
@@ -344,14 +351,14 @@ int files_names_find(struct files_names *x, const pid_t *pids, int n, pid_t init
 		return err_sys(err, errno, "cannot open /proc/%s, the file system of the job", root);
 	l.rootfd = rootfd;
 	for (int i = 0; i < n && rc == 0; i++) {
-		rc = note_descriptors(&l, pids[i], err);
+		rc = hard_links_note_descriptors(&l, pids[i], err);
 		if (rc == 0)
-			rc = note_mappings(&l, pids[i], err);
+			rc = hard_links_note_mappings(&l, pids[i], err);
 		if (rc == 0)
-			rc = note_program(&l, pids[i], err);
+			rc = hard_links_note_program(&l, pids[i], err);
 		snprintf(ref, sizeof(ref), "%d/cwd", (int)pids[i]);
 		if (rc == 0)
-			rc = note(&l, pids[i], ref, err);
+			rc = hard_links_note(&l, pids[i], ref, err);
 	}
 	return rc;
 }

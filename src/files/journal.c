@@ -1,4 +1,4 @@
-/* The agent's journal (agent/write_list.h): paths, each ended by NUL. It may grow while it is read. */
+/* Reads the agent's journal (agent/write_list.h): paths that end with NUL. The agent may append to it meanwhile. */
 #include "files/files_internal.h"
 
 #include <errno.h>
@@ -8,11 +8,11 @@
 #include "base/util.h"
 #include "base/json.h"
 
-#define JOURNAL_MAX (16 << 20) /* bytes; the agent stops long before */
+#define JOURNAL_MAX (16 << 20) /* bytes; the agent stops far below */
 
-static void take_path(struct journal *j, char *path, size_t len, bool private_tmp)
+static void journal_take_path(struct journal *j, char *path, size_t len, bool private_tmp)
 {
-	/* file_record.path holds no more */
+	/* 4096: the size of file_record.path */
 	if (len >= 4096 || !path_is_plain(path) || path_is_packed(path, private_tmp))
 		return;
 	if (j->n == j->room) {
@@ -22,16 +22,16 @@ static void take_path(struct journal *j, char *path, size_t len, bool private_tm
 	j->paths[j->n++] = path;
 }
 
-static void take_text(struct journal *j, char *text, size_t len, bool private_tmp)
+static void journal_take_text(struct journal *j, char *text, size_t len, bool private_tmp)
 {
 	char *p = text, *end;
 
 	j->texts = xrealloc(j->texts, (j->n_texts + 1) * sizeof(*j->texts));
 	j->texts[j->n_texts++] = text;
-	/* A path without its NUL is still being written, or was when the node failed. */
+	/* A last path without NUL is still being written, or was being written when the node failed. */
 	for (; p < text + len && (end = memchr(p, '\0', (size_t)(text + len - p))) && j->n < FILES_RECORDS_MAX;
 	     p = end + 1)
-		take_path(j, p, (size_t)(end - p), private_tmp);
+		journal_take_path(j, p, (size_t)(end - p), private_tmp);
 	j->read += p - text;
 }
 
@@ -54,7 +54,7 @@ int journal_read(struct journal *j, int jobfd, bool private_tmp, struct err *err
 	n = read_all(fd, JOURNAL_MAX, &text);
 	if (n < 0)
 		return err_sys(err, errno, "cannot read %s", FILES_JOURNAL);
-	take_text(j, text, (size_t)n, private_tmp);
+	journal_take_text(j, text, (size_t)n, private_tmp);
 	return 0;
 }
 
@@ -69,12 +69,12 @@ void journal_free(struct journal *j)
 
 /* ---- records by path --------------------------------------------------- */
 
-static int by_path(const void *a, const void *b)
+static int record_index_by_path(const void *a, const void *b)
 {
 	return strcmp(((const struct record_entry *)a)->path, ((const struct record_entry *)b)->path);
 }
 
-static int compare_path(const void *path, const void *entry)
+static int record_index_compare_path(const void *path, const void *entry)
 {
 	return strcmp(path, ((const struct record_entry *)entry)->path);
 }
@@ -90,12 +90,12 @@ void record_index_make(struct record_index *x, const json_t *records)
 	json_array_foreach(records, i, o)
 		if (json_get_name(o, "path", path, sizeof(path), NULL) == 0)
 			x->v[x->n++] = (struct record_entry){ xstrdup(path), o };
-	qsort(x->v, x->n, sizeof(*x->v), by_path);
+	qsort(x->v, x->n, sizeof(*x->v), record_index_by_path);
 }
 
 const json_t *record_index_find(const struct record_index *x, const char *path)
 {
-	const struct record_entry *e = x->n ? bsearch(path, x->v, x->n, sizeof(*x->v), compare_path) : NULL;
+	const struct record_entry *e = x->n ? bsearch(path, x->v, x->n, sizeof(*x->v), record_index_compare_path) : NULL;
 
 	return e ? e->record : NULL;
 }

@@ -1,3 +1,5 @@
+/* Finds the regular files that the tasks of a frozen job can write to, by their descriptors and shared mappings in
+ * /proc. */
 #include "files/files_internal.h"
 
 #include <dirent.h>
@@ -16,32 +18,32 @@
 #define MQUEUE_MAGIC 0x19800202
 #endif
 
-struct scan {
+struct open_files_scan {
 	struct open_files *files;
-	int procfd; /* /proc of the host */
+	int procfd; /* /proc of the node */
 	int rootfd; /* root directory of the pod */
 	const struct files_opts *opts;
 };
 
 /* ---- set of files ------------------------------------------------------ */
 
-static size_t slot_of(const struct open_files *f, dev_t dev, ino_t ino)
+static size_t open_files_slot(const struct open_files *f, dev_t dev, ino_t ino)
 {
 	uint64_t h = ((uint64_t)dev * 0x9e3779b97f4a7c15u) ^ ((uint64_t)ino * 0xc2b2ae3d27d4eb4fu);
 
 	return (size_t)(h ^ (h >> 29)) & (f->n_slots - 1);
 }
 
-static void insert_slot(struct open_files *f, size_t index)
+static void open_files_insert(struct open_files *f, size_t index)
 {
-	size_t slot = slot_of(f, f->v[index].st.st_dev, f->v[index].st.st_ino);
+	size_t slot = open_files_slot(f, f->v[index].st.st_dev, f->v[index].st.st_ino);
 
 	while (f->slots[slot])
 		slot = (slot + 1) & (f->n_slots - 1);
 	f->slots[slot] = (uint32_t)index + 1;
 }
 
-static void grow(struct open_files *f)
+static void open_files_grow(struct open_files *f)
 {
 	f->size = f->size ? f->size * 2 : 64;
 	f->v = xrealloc(f->v, f->size * sizeof(*f->v));
@@ -49,16 +51,16 @@ static void grow(struct open_files *f)
 	f->n_slots = f->size * 2;
 	f->slots = xcalloc(f->n_slots, sizeof(*f->slots));
 	for (size_t i = 0; i < f->n; i++)
-		insert_slot(f, i);
+		open_files_insert(f, i);
 }
 
-static struct open_file *find(struct open_files *f, const struct stat *st)
+static struct open_file *open_files_find(struct open_files *f, const struct stat *st)
 {
 	size_t slot;
 
 	if (!f->n)
 		return NULL;
-	for (slot = slot_of(f, st->st_dev, st->st_ino); f->slots[slot]; slot = (slot + 1) & (f->n_slots - 1)) {
+	for (slot = open_files_slot(f, st->st_dev, st->st_ino); f->slots[slot]; slot = (slot + 1) & (f->n_slots - 1)) {
 		struct open_file *o = &f->v[f->slots[slot] - 1];
 
 		if (o->st.st_dev == st->st_dev && o->st.st_ino == st->st_ino)
@@ -67,17 +69,17 @@ static struct open_file *find(struct open_files *f, const struct stat *st)
 	return NULL;
 }
 
-static struct open_file *add(struct open_files *f, const struct stat *st, const char *ref)
+static struct open_file *open_files_add(struct open_files *f, const struct stat *st, const char *ref)
 {
 	struct open_file *o;
 
 	if (f->n == f->size)
-		grow(f);
+		open_files_grow(f);
 	o = &f->v[f->n];
 	memset(o, 0, sizeof(*o));
 	o->st = *st;
 	snprintf(o->ref, sizeof(o->ref), "%s", ref);
-	insert_slot(f, f->n++);
+	open_files_insert(f, f->n++);
 	return o;
 }
 
@@ -92,15 +94,16 @@ void open_files_free(struct open_files *f)
 	memset(f, 0, sizeof(*f));
 }
 
-/* A task or descriptor that is gone, a zombie, a file that the NFS server has lost: nothing to record. */
-static bool is_gone(int error)
+/* True for errors of a task or descriptor that is gone, a zombie, or a file that the NFS server has lost: there is
+ * nothing to record. */
+static bool open_file_is_gone(int error)
 {
 	return error == ENOENT || error == ESRCH || error == ESTALE;
 }
 
-/* ---- what counts ------------------------------------------------------- */
+/* ---- which files are recorded ------------------------------------------------------- */
 
-static bool below(const char *path, const char *dir)
+static bool path_is_below(const char *path, const char *dir)
 {
 	size_t n = strlen(dir);
 
@@ -109,11 +112,11 @@ static bool below(const char *path, const char *dir)
 
 bool path_is_packed(const char *path, bool private_tmp)
 {
-	return below(path, "/dev/shm") || (private_tmp && below(path, "/tmp"));
+	return path_is_below(path, "/dev/shm") || (private_tmp && path_is_below(path, "/tmp"));
 }
 
-/* Files that are the kernel's, whatever they are called and wherever they are mounted. */
-static bool is_kernels(const char *ref)
+/* True for a file of one of the kernel's own file systems, wherever that is mounted. */
+static bool is_kernel_file(const char *ref)
 {
 	char path[128];
 	struct statfs fs;
@@ -133,8 +136,8 @@ static bool is_kernels(const char *ref)
 	return false;
 }
 
-/* The name counts only while it leads to this very file: it may be deleted, replaced or covered by a mount. */
-static bool leads_to(const struct scan *s, const char *path, const struct stat *st)
+/* True if the path leads to this file. It does not if the file was deleted or replaced, or if a mount covers it. */
+static bool path_leads_to(const struct open_files_scan *s, const char *path, const struct stat *st)
 {
 	struct stat at;
 
@@ -143,8 +146,8 @@ static bool leads_to(const struct scan *s, const char *path, const struct stat *
 	       at.st_dev == st->st_dev && at.st_ino == st->st_ino;
 }
 
-/* The file behind a link of /proc. 1 = *out is its entry, 0 = not to be recorded, -1 = error. */
-static int note_file(struct scan *s, const char *ref, struct open_file **out, struct err *err)
+/* Adds the file of a link in /proc. 1 = *out is its entry, 0 = it is not to be recorded, -1 = error. */
+static int open_files_note(struct open_files_scan *s, const char *ref, struct open_file **out, struct err *err)
 {
 	char path[PATH_MAX];
 	const char *other;
@@ -153,12 +156,12 @@ static int note_file(struct scan *s, const char *ref, struct open_file **out, st
 	ssize_t n;
 
 	if (fstatat(s->procfd, ref, &st, 0) < 0)
-		return is_gone(errno)
+		return open_file_is_gone(errno)
 			       ? 0
 			       : err_sys(err, errno, "cannot examine /proc/%s, a file that the job writes to", ref);
 	if (!S_ISREG(st.st_mode) || st.st_nlink == 0)
-		return 0; /* without a link: criu saves the content (ghost file, memfd) */
-	o = find(s->files, &st);
+		return 0; /* no link: criu saves the content (ghost file, memfd) */
+	o = open_files_find(s->files, &st);
 	if (o && o->path) {
 		*out = o;
 		return 1;
@@ -167,13 +170,13 @@ static int note_file(struct scan *s, const char *ref, struct open_file **out, st
 	if (n < 0)
 		return 0;
 	path[n] = '\0';
-	other = leads_to(s, path, &st) ? path : files_names_lookup(s->opts->names, &st);
-	if (path_is_packed(other ? other : path, s->opts->private_tmp) || (!o && is_kernels(ref)))
+	other = path_leads_to(s, path, &st) ? path : files_names_lookup(s->opts->names, &st);
+	if (path_is_packed(other ? other : path, s->opts->private_tmp) || (!o && is_kernel_file(ref)))
 		return 0;
 	if (!o) {
 		if (s->files->n >= FILES_RECORDS_MAX)
 			return err_set(err, EMFILE, "the job has more than %d files open for writing", FILES_RECORDS_MAX);
-		o = add(s->files, &st, ref);
+		o = open_files_add(s->files, &st, ref);
 		o->last_path = xstrdup(path);
 	}
 	if (other)
@@ -184,7 +187,7 @@ static int note_file(struct scan *s, const char *ref, struct open_file **out, st
 
 /* ---- descriptors ------------------------------------------------------- */
 
-static int read_fdinfo(const struct scan *s, const char *ref, int *flags, int64_t *pos)
+static int open_files_read_fdinfo(const struct open_files_scan *s, const char *ref, int *flags, int64_t *pos)
 {
 	cleanup_close int fd = openat(s->procfd, ref, O_RDONLY | O_CLOEXEC);
 	char buf[512], *p;
@@ -202,7 +205,7 @@ static int read_fdinfo(const struct scan *s, const char *ref, int *flags, int64_
 	return 0;
 }
 
-static int note_descriptor(struct scan *s, pid_t pid, int fd, struct err *err)
+static int open_files_note_descriptor(struct open_files_scan *s, pid_t pid, int fd, struct err *err)
 {
 	struct open_file *o = NULL;
 	char ref[80];
@@ -210,11 +213,11 @@ static int note_descriptor(struct scan *s, pid_t pid, int fd, struct err *err)
 	int64_t pos;
 
 	snprintf(ref, sizeof(ref), "%d/fd/%d", (int)pid, fd);
-	rc = note_file(s, ref, &o, err);
+	rc = open_files_note(s, ref, &o, err);
 	if (rc <= 0)
 		return rc;
 	snprintf(ref, sizeof(ref), "%d/fdinfo/%d", (int)pid, fd);
-	if (read_fdinfo(s, ref, &flags, &pos) < 0)
+	if (open_files_read_fdinfo(s, ref, &flags, &pos) < 0)
 		return err_sys(err, errno, "cannot read /proc/%s", ref);
 	if (flags & O_APPEND)
 		return 0;
@@ -227,7 +230,7 @@ static int note_descriptor(struct scan *s, pid_t pid, int fd, struct err *err)
 	return 0;
 }
 
-static int scan_descriptors(struct scan *s, pid_t pid, struct err *err)
+static int open_files_scan_descriptors(struct open_files_scan *s, pid_t pid, struct err *err)
 {
 	cleanup_dir DIR *dir = NULL;
 	const struct dirent *de;
@@ -236,15 +239,16 @@ static int scan_descriptors(struct scan *s, pid_t pid, struct err *err)
 
 	snprintf(name, sizeof(name), "%d/fd", (int)pid);
 	dir = dir_open_at(s->procfd, name);
-	if (!dir && is_gone(errno))
+	if (!dir && open_file_is_gone(errno))
 		return 0;
 	while (dir && (more = dir_next(dir, &de)) > 0) {
 		struct stat link;
 
-		/* The link's own mode tells how the file was opened, without opening fdinfo: u+w = for writing. */
+		/* The mode of the link tells how the file was opened, so fdinfo need not be read: u+w means for
+		 * writing. */
 		if (fstatat(dirfd(dir), de->d_name, &link, AT_SYMLINK_NOFOLLOW) < 0 || !(link.st_mode & S_IWUSR))
 			continue;
-		if (note_descriptor(s, pid, atoi(de->d_name), err) < 0)
+		if (open_files_note_descriptor(s, pid, atoi(de->d_name), err) < 0)
 			return -1;
 	}
 	return more < 0 ? err_sys(err, errno, "cannot read /proc/%s", name) : 0;
@@ -252,7 +256,7 @@ static int scan_descriptors(struct scan *s, pid_t pid, struct err *err)
 
 /* ---- mappings ---------------------------------------------------------- */
 
-static int note_mapping(struct scan *s, pid_t pid, const char *range, struct err *err)
+static int open_files_note_mapping(struct open_files_scan *s, pid_t pid, const char *range, struct err *err)
 {
 	struct open_file *o = NULL;
 	struct stat link;
@@ -260,21 +264,21 @@ static int note_mapping(struct scan *s, pid_t pid, const char *range, struct err
 	int rc;
 
 	snprintf(ref, sizeof(ref), "%d/map_files/%s", (int)pid, range);
-	/* u+w: mapped from a descriptor that was open for writing, so it may be, or may become, writable. */
+	/* u+w: mapped from a descriptor that was open for writing, so the mapping is, or can be made, writable. */
 	if (fstatat(s->procfd, ref, &link, AT_SYMLINK_NOFOLLOW) < 0) {
-		if (is_gone(errno))
-			return 0; /* not a file mapping, e.g. shared memory of SysV */
+		if (open_file_is_gone(errno))
+			return 0; /* not a mapping of a file, for example System V shared memory */
 		return err_sys(err, errno, "cannot read /proc/%s", ref);
 	}
 	if (!(link.st_mode & S_IWUSR))
 		return 0;
-	rc = note_file(s, ref, &o, err);
+	rc = open_files_note(s, ref, &o, err);
 	if (rc > 0)
 		o->mapped = true;
 	return rc < 0 ? -1 : 0;
 }
 
-static int scan_mappings(struct scan *s, pid_t pid, struct err *err)
+static int open_files_scan_mappings(struct open_files_scan *s, pid_t pid, struct err *err)
 {
 	cleanup_file FILE *f = NULL;
 	cleanup_free char *line = NULL;
@@ -286,7 +290,7 @@ static int scan_mappings(struct scan *s, pid_t pid, struct err *err)
 	fd = openat(s->procfd, name, O_RDONLY | O_CLOEXEC);
 	f = fd < 0 ? NULL : fdopen(fd, "r");
 	if (!f)
-		return is_gone(errno) ? 0 : err_sys(err, errno, "cannot read /proc/%s", name);
+		return open_file_is_gone(errno) ? 0 : err_sys(err, errno, "cannot read /proc/%s", name);
 	while (rc == 0 && getline(&line, &size, f) > 0) {
 		unsigned long from, to, ino;
 		char perms[5], range[40];
@@ -295,7 +299,7 @@ static int scan_mappings(struct scan *s, pid_t pid, struct err *err)
 		    ino == 0)
 			continue;
 		snprintf(range, sizeof(range), "%lx-%lx", from, to);
-		rc = note_mapping(s, pid, range, err);
+		rc = open_files_note_mapping(s, pid, range, err);
 	}
 	return rc;
 }
@@ -306,7 +310,7 @@ int open_files_scan(struct open_files *f, const pid_t *pids, int n, pid_t init_p
 		    struct err *err)
 {
 	cleanup_close int procfd = -1, rootfd = -1;
-	struct scan s = { .files = f, .opts = o };
+	struct open_files_scan s = { .files = f, .opts = o };
 	char root[32];
 
 	memset(f, 0, sizeof(*f));
@@ -320,7 +324,7 @@ int open_files_scan(struct open_files *f, const pid_t *pids, int n, pid_t init_p
 	s.procfd = procfd;
 	s.rootfd = rootfd;
 	for (int i = 0; i < n; i++)
-		if (scan_descriptors(&s, pids[i], err) < 0 || scan_mappings(&s, pids[i], err) < 0)
+		if (open_files_scan_descriptors(&s, pids[i], err) < 0 || open_files_scan_mappings(&s, pids[i], err) < 0)
 			return -1;
 	return 0;
 }

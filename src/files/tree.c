@@ -1,9 +1,9 @@
-/* The pod's private /dev/shm and /tmp as tar archives (pax: holes, extended attributes, ACLs, nanoseconds, any name).
+/* The pod's private /dev/shm and /tmp as tar archives in pax format, which keeps holes, extended attributes, ACLs,
+ * nanoseconds and any file name.
  *
- * The user's processes outside of the pod can reach its /tmp by /proc/PID/root and change it while root walks it. So
- * nothing is opened by a path here: every step is openat() of one name with O_NOFOLLOW, and what was opened is looked
- * at again.
- */
+ * The user's processes outside of the pod can reach its /tmp through /proc/PID/root and change it while root walks it.
+ * So nothing is opened by a path of more than one component: every step is an openat() of one name with O_NOFOLLOW, and
+ * fstat() checks that the file that was opened is the one that was examined. */
 #include "files/files_internal.h"
 
 #include <dirent.h>
@@ -22,15 +22,16 @@
 #include "base/dir.h"
 #include "base/util.h"
 
-#define DEPTH_MAX      200 /* one descriptor each */
-#define ENTRY_OVERHEAD 1024
+#define DEPTH_MAX      200  /* levels of directories, each with an open descriptor */
+#define ENTRY_OVERHEAD 1024 /* bytes that an entry counts for its header */
 
 int open_in_root(int rootfd, const char *name)
 {
 	struct open_how how = { .flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT };
 	int fd = (int)syscall(SYS_openat2, rootfd, name, &how, sizeof(how));
 
-	/* Before Linux 5.6: no symbolic link at the end, and the components before it are root's. */
+	/* Linux before 5.6 has no openat2(). O_NOFOLLOW refuses a symbolic link at the end; the components before it
+	 * belong to root. */
 	if (fd < 0 && errno == ENOSYS)
 		fd = openat(rootfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	return fd;
@@ -38,26 +39,28 @@ int open_in_root(int rootfd, const char *name)
 
 /* ---- walking ----------------------------------------------------------- */
 
-struct walk {
+struct tree_walk {
 	dev_t dev;
 	char path[PATH_MAX]; /* of the entry, relative to the top */
 	size_t len;
-	/* Called for each entry, before what is in it. fd: the open file or directory, -1 for other types. */
-	int (*entry)(struct walk *w, int dirfd, const char *name, int fd, const struct stat *st, struct err *err);
+	/* Called for each entry, for a directory before its content. fd: the open file or directory, -1 for other
+	 * types. */
+	int (*entry)(struct tree_walk *w, int dirfd, const char *name, int fd, const struct stat *st, struct err *err);
 	void *arg;
 };
 
-static int walk_dir(struct walk *w, int fd, int depth, struct err *err);
+static int tree_walk_dir(struct tree_walk *w, int fd, int depth, struct err *err);
 
-static int tree_error(const struct walk *w, int num, struct err *err)
+static int tree_error(const struct tree_walk *w, int num, struct err *err)
 {
 	char shown[FILES_SHOWN];
 
 	return err_sys(err, num, "cannot read \"%s\"", show_path(w->path, shown));
 }
 
-/* 1 = opened, or nothing to open; 0 = vanished or is something else by now. */
-static int open_entry(int dirfd, const char *name, struct stat *st, int *fd)
+/* Examines an entry and opens a file or directory. 1 = done; 0 = the entry has vanished or was replaced meanwhile; -1
+ * with errno. */
+static int tree_open_entry(int dirfd, const char *name, struct stat *st, int *fd)
 {
 	int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_NOATIME;
 	struct stat opened;
@@ -78,12 +81,12 @@ static int open_entry(int dirfd, const char *name, struct stat *st, int *fd)
 	return 1;
 }
 
-static int walk_entry(struct walk *w, int dirfd, const char *name, int depth, struct err *err)
+static int tree_walk_entry(struct tree_walk *w, int dirfd, const char *name, int depth, struct err *err)
 {
 	cleanup_close int fd = -1;
 	char shown[FILES_SHOWN];
 	struct stat st;
-	int rc = open_entry(dirfd, name, &st, &fd);
+	int rc = tree_open_entry(dirfd, name, &st, &fd);
 
 	if (rc <= 0)
 		return rc < 0 ? tree_error(w, errno, err) : 0;
@@ -94,10 +97,10 @@ static int walk_entry(struct walk *w, int dirfd, const char *name, int depth, st
 	if (depth >= DEPTH_MAX)
 		return err_set(err, EMLINK, "directories are nested more than %d deep at \"%s\"", DEPTH_MAX,
 			       show_path(w->path, shown));
-	return walk_dir(w, fd, depth + 1, err);
+	return tree_walk_dir(w, fd, depth + 1, err);
 }
 
-static int walk_dir(struct walk *w, int fd, int depth, struct err *err)
+static int tree_walk_dir(struct tree_walk *w, int fd, int depth, struct err *err)
 {
 	cleanup_dir DIR *dir = NULL;
 	const struct dirent *de;
@@ -119,7 +122,7 @@ static int walk_dir(struct walk *w, int fd, int depth, struct err *err)
 			return tree_error(w, ENAMETOOLONG, err);
 		}
 		w->len = len + (size_t)n;
-		rc = walk_entry(w, fd, de->d_name, depth, err);
+		rc = tree_walk_entry(w, fd, de->d_name, depth, err);
 		w->path[w->len = len] = '\0';
 		if (rc < 0)
 			return -1;
@@ -127,7 +130,7 @@ static int walk_dir(struct walk *w, int fd, int depth, struct err *err)
 	return more < 0 ? tree_error(w, errno, err) : 0;
 }
 
-static int walk_tree(struct walk *w, int fd, struct err *err)
+static int tree_walk(struct tree_walk *w, int fd, struct err *err)
 {
 	struct stat st;
 
@@ -135,12 +138,13 @@ static int walk_tree(struct walk *w, int fd, struct err *err)
 		return err_sys(err, errno, "cannot read a directory");
 	w->dev = st.st_dev;
 	w->path[w->len = 0] = '\0';
-	return walk_dir(w, fd, 0, err);
+	return tree_walk_dir(w, fd, 0, err);
 }
 
 /* ---- measuring --------------------------------------------------------- */
 
-static int measure_entry(struct walk *w, int dirfd, const char *name, int fd, const struct stat *st, struct err *err)
+static int tree_measure_entry(struct tree_walk *w, int dirfd, const char *name, int fd, const struct stat *st,
+			      struct err *err)
 {
 	uint64_t *bytes = w->arg;
 
@@ -154,12 +158,12 @@ static int measure_entry(struct walk *w, int dirfd, const char *name, int fd, co
 
 int tree_measure(int dirfd, uint64_t *bytes, struct err *err)
 {
-	struct walk *w = xcalloc(1, sizeof(*w));
+	struct tree_walk *w = xcalloc(1, sizeof(*w));
 	int rc;
 
-	w->entry = measure_entry;
+	w->entry = tree_measure_entry;
 	w->arg = bytes;
-	rc = walk_tree(w, dirfd, err);
+	rc = tree_walk(w, dirfd, err);
 	free(w);
 	return rc;
 }
@@ -170,15 +174,15 @@ struct packer {
 	int filesfd, outfd;
 	const char *name;     /* of the archive */
 	const char *shown;    /* of the tree, for messages */
-	uint64_t left;        /* of the limit */
+	uint64_t left;        /* bytes left of the limit */
 	struct archive *out;  /* NULL until the first entry */
-	struct archive *disk; /* reads attributes of descriptors */
+	struct archive *disk; /* reads the attributes of open files */
 	struct archive_entry_linkresolver *links;
-	const struct files_opts *o; /* with carry, else NULL */
+	const struct files_opts *o; /* NULL if no file is offered to carry() */
 	json_t *warnings;
 };
 
-static int archive_failed(struct archive *a, const char *what, const char *object, struct err *err)
+static int tree_archive_error(struct archive *a, const char *what, const char *object, struct err *err)
 {
 	int num = archive_errno(a);
 	const char *text = archive_error_string(a);
@@ -187,7 +191,7 @@ static int archive_failed(struct archive *a, const char *what, const char *objec
 		       text ? text : strerror(num > 0 ? num : EIO));
 }
 
-static int start_archive(struct packer *p, struct err *err)
+static int tree_start_archive(struct packer *p, struct err *err)
 {
 	if (p->out)
 		return 0;
@@ -199,23 +203,23 @@ static int start_archive(struct packer *p, struct err *err)
 	p->links = archive_entry_linkresolver_new();
 	if (!p->out || !p->disk || !p->links)
 		return err_set(err, ENOMEM, "out of memory");
-	/* BINARY: names are bytes here, whatever the locale. */
+	/* BINARY: names are stored as bytes, independent of the locale. */
 	if (archive_write_set_format_pax(p->out) != ARCHIVE_OK ||
 	    archive_write_set_options(p->out, "hdrcharset=BINARY") != ARCHIVE_OK ||
 	    archive_write_set_bytes_per_block(p->out, 256 << 10) != ARCHIVE_OK ||
 	    archive_write_set_bytes_in_last_block(p->out, 1) != ARCHIVE_OK ||
 	    archive_write_open_fd(p->out, p->outfd) != ARCHIVE_OK)
-		return archive_failed(p->out, "write", p->name, err);
+		return tree_archive_error(p->out, "write", p->name, err);
 	archive_read_disk_set_symlink_physical(p->disk);
-	/* libarchive finds holes by FIEMAP with a sync, which would write all of /tmp to the disk while the job stands
-	 * still. */
+	/* libarchive finds holes by FIEMAP with a sync, which would write all of /tmp to the disk while the job is
+	 * frozen. */
 	archive_read_disk_set_behavior(p->disk, ARCHIVE_READDISK_NO_SPARSE | ARCHIVE_READDISK_NO_FFLAGS);
 	archive_entry_linkresolver_set_strategy(p->links, archive_format(p->out));
 	return 0;
 }
 
-/* Processes of the user outside of the pod can reach the tree, and make it grow behind the measuring. */
-static int take(struct packer *p, uint64_t bytes, struct err *err)
+/* Takes bytes from the limit. Processes of the user outside of the pod can make the tree grow after it was measured. */
+static int tree_charge(struct packer *p, uint64_t bytes, struct err *err)
 {
 	if (bytes > p->left)
 		return err_set(err, EFBIG, "it grew beyond CheckpointTmpLimit while it was saved");
@@ -223,19 +227,19 @@ static int take(struct packer *p, uint64_t bytes, struct err *err)
 	return 0;
 }
 
-/* The writer of sparse files wants the whole file, holes too, and skips them itself. */
+/* libarchive's writer expects all bytes of a sparse file and skips the holes itself. */
 static const char zeros[256 << 10];
 
-static int pack_hole(struct packer *p, uint64_t size, struct err *err)
+static int tree_pack_hole(struct packer *p, uint64_t size, struct err *err)
 {
 	for (uint64_t pos = 0; pos < size; pos += sizeof(zeros))
 		if (archive_write_data(p->out, zeros,
 				       size - pos < sizeof(zeros) ? (size_t)(size - pos) : sizeof(zeros)) < 0)
-			return archive_failed(p->out, "write", p->name, err);
+			return tree_archive_error(p->out, "write", p->name, err);
 	return 0;
 }
 
-static int pack_data(struct packer *p, int fd, uint64_t size, struct err *err)
+static int tree_pack_data(struct packer *p, int fd, uint64_t size, struct err *err)
 {
 	cleanup_free char *buf = xmalloc(sizeof(zeros));
 	uint64_t pos = 0;
@@ -253,20 +257,21 @@ static int pack_data(struct packer *p, int fd, uint64_t size, struct err *err)
 
 			if (n < 0)
 				return err_sys(err, errno, "cannot read a file of %s", p->shown);
-			/* Became shorter: the archive needs as many bytes as its header promised. */
+			/* n == 0: the file has become shorter, but the archive needs as many bytes as the header says.
+			 */
 			src = n ? buf : zeros;
 			want = n ? (size_t)n : want;
-			if (take(p, want, err) < 0)
+			if (tree_charge(p, want, err) < 0)
 				return -1;
 		}
 		if (archive_write_data(p->out, src, want) < 0)
-			return archive_failed(p->out, "write", p->name, err);
+			return tree_archive_error(p->out, "write", p->name, err);
 		pos += want;
 	}
 	return 0;
 }
 
-static int set_symlink(struct archive_entry *e, int dirfd, const char *name)
+static int tree_set_symlink(struct archive_entry *e, int dirfd, const char *name)
 {
 	char target[PATH_MAX];
 	ssize_t n = readlinkat(dirfd, name, target, sizeof(target) - 1);
@@ -278,8 +283,8 @@ static int set_symlink(struct archive_entry *e, int dirfd, const char *name)
 	return 0;
 }
 
-/* Names the ranges of data if there are holes. Errors: the file is taken as a whole. */
-static void set_sparse(struct archive_entry *e, int fd, off_t size)
+/* Adds the ranges of data to the entry if the file has holes. After an error the file is saved without holes. */
+static void tree_set_sparse(struct archive_entry *e, int fd, off_t size)
 {
 	off_t pos = 0, data, hole;
 
@@ -293,34 +298,34 @@ static void set_sparse(struct archive_entry *e, int fd, off_t size)
 		pos = hole;
 	}
 	if (pos == 0 && data < 0 && errno == ENXIO)
-		archive_entry_sparse_add_entry(e, 0, 0); /* nothing but a hole */
+		archive_entry_sparse_add_entry(e, 0, 0); /* the file is one hole */
 }
 
-/* Fills the entry; everything about a file or directory comes from its descriptor. */
-static int describe(struct packer *p, const struct walk *w, int dirfd, const char *name, int fd, const struct stat *st,
-		    bool carried, struct archive_entry *e, struct err *err)
+/* Fills in the header of an entry. All attributes of a file or directory are read through its descriptor. */
+static int tree_fill_header(struct packer *p, const struct tree_walk *w, int dirfd, const char *name, int fd,
+			    const struct stat *st, bool carried, struct archive_entry *e, struct err *err)
 {
 	char link[40];
 
 	archive_entry_copy_pathname(e, w->path);
 	archive_entry_copy_stat(e, st);
-	if (S_ISLNK(st->st_mode) && set_symlink(e, dirfd, name) < 0)
+	if (S_ISLNK(st->st_mode) && tree_set_symlink(e, dirfd, name) < 0)
 		return tree_error(w, errno, err);
 	if (fd < 0)
 		return 0;
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	archive_entry_copy_sourcepath(e, link);
 	if (archive_read_disk_entry_from_file(p->disk, e, fd, st) < ARCHIVE_WARN)
-		return archive_failed(p->disk, "read the attributes of a file in", p->shown, err);
+		return tree_archive_error(p->disk, "read the attributes of a file in", p->shown, err);
 	if (carried)
 		archive_entry_sparse_add_entry(e, 0, 0);
 	else if (S_ISREG(st->st_mode))
-		set_sparse(e, fd, st->st_size);
+		tree_set_sparse(e, fd, st->st_size);
 	return 0;
 }
 
-static int write_entry(struct packer *p, struct archive_entry *e, int fd, const struct stat *st, bool carried,
-		       struct err *err)
+static int tree_write_entry(struct packer *p, struct archive_entry *e, int fd, const struct stat *st, bool carried,
+			    struct err *err)
 {
 	struct archive_entry *spare = NULL;
 	bool is_link;
@@ -328,20 +333,23 @@ static int write_entry(struct packer *p, struct archive_entry *e, int fd, const 
 	archive_entry_linkify(p->links, &e, &spare);
 	is_link = archive_entry_hardlink(e) != NULL;
 	if (archive_write_header(p->out, e) < ARCHIVE_WARN)
-		return archive_failed(p->out, "write", p->name, err);
+		return tree_archive_error(p->out, "write", p->name, err);
 	if (!S_ISREG(st->st_mode) || is_link)
 		return 0;
-	return carried ? pack_hole(p, (uint64_t)st->st_size, err) : pack_data(p, fd, (uint64_t)st->st_size, err);
+	return carried ? tree_pack_hole(p, (uint64_t)st->st_size, err)
+		       : tree_pack_data(p, fd, (uint64_t)st->st_size, err);
 }
 
-/* Its data goes elsewhere. A file with several names is left alone: only the first of them would be known there. */
-static bool is_carried(const struct packer *p, const struct walk *w, int fd, const struct stat *st)
+/* True if carry() takes the data of the file. A file with several hard links is not offered, because carry() would get
+ * only the first of its names. */
+static bool tree_is_carried(const struct packer *p, const struct tree_walk *w, int fd, const struct stat *st)
 {
 	return p->o && S_ISREG(st->st_mode) && st->st_nlink == 1 && file_data_bytes(st) >= FILES_CARRY_MIN &&
 	       p->o->carry(p->o->carry_arg, w->path, fd, st);
 }
 
-static int pack_entry(struct walk *w, int dirfd, const char *name, int fd, const struct stat *st, struct err *err)
+static int tree_pack_entry(struct tree_walk *w, int dirfd, const char *name, int fd, const struct stat *st,
+			   struct err *err)
 {
 	struct packer *p = w->arg;
 	struct archive_entry *e;
@@ -350,29 +358,29 @@ static int pack_entry(struct walk *w, int dirfd, const char *name, int fd, const
 	int rc;
 
 	if (S_ISSOCK(st->st_mode))
-		return 0; /* criu makes bound sockets anew */
+		return 0; /* criu recreates bound sockets */
 	if (S_ISBLK(st->st_mode) || S_ISCHR(st->st_mode) || (S_ISDIR(st->st_mode) && st->st_dev != w->dev)) {
 		add_warning(p->warnings, "%s/%s is a %s: it is not part of the checkpoint", p->shown,
 			    show_path(w->path, shown), S_ISDIR(st->st_mode) ? "mount point" : "device");
 		return 0;
 	}
-	if (take(p, ENTRY_OVERHEAD, err) < 0 || start_archive(p, err) < 0)
+	if (tree_charge(p, ENTRY_OVERHEAD, err) < 0 || tree_start_archive(p, err) < 0)
 		return -1;
 	e = archive_entry_new2(p->out);
 	if (!e)
 		return err_set(err, ENOMEM, "out of memory");
-	carried = is_carried(p, w, fd, st);
-	rc = describe(p, w, dirfd, name, fd, st, carried, e, err);
+	carried = tree_is_carried(p, w, fd, st);
+	rc = tree_fill_header(p, w, dirfd, name, fd, st, carried, e, err);
 	if (rc == 0)
-		rc = write_entry(p, e, fd, st, carried, err);
+		rc = tree_write_entry(p, e, fd, st, carried, err);
 	archive_entry_free(e);
 	return rc;
 }
 
-static int finish_archive(struct packer *p, int rc, struct err *err)
+static int tree_finish_archive(struct packer *p, int rc, struct err *err)
 {
 	if (rc == 0 && p->out && archive_write_close(p->out) != ARCHIVE_OK)
-		rc = archive_failed(p->out, "write", p->name, err);
+		rc = tree_archive_error(p->out, "write", p->name, err);
 	archive_write_free(p->out);
 	archive_read_free(p->disk);
 	if (p->links)
@@ -392,19 +400,19 @@ int tree_pack(int dirfd, int filesfd, const char *archive, const char *shown, co
 			    .left = o->tmp_limit,
 			    .o = carry && o->carry ? o : NULL,
 			    .warnings = warnings };
-	struct walk *w = xcalloc(1, sizeof(*w));
+	struct tree_walk *w = xcalloc(1, sizeof(*w));
 	int rc;
 
-	w->entry = pack_entry;
+	w->entry = tree_pack_entry;
 	w->arg = &p;
-	rc = finish_archive(&p, walk_tree(w, dirfd, err), err);
+	rc = tree_finish_archive(&p, tree_walk(w, dirfd, err), err);
 	free(w);
 	return rc < 0 ? err_wrap(err, "%s", shown) : 0;
 }
 
 /* ---- unpacking --------------------------------------------------------- */
 
-static int unpack_data(struct archive *in, struct archive *disk, const char *name, struct err *err)
+static int tree_unpack_data(struct archive *in, struct archive *disk, const char *name, struct err *err)
 {
 	const void *buf;
 	size_t size;
@@ -413,31 +421,31 @@ static int unpack_data(struct archive *in, struct archive *disk, const char *nam
 
 	while ((rc = archive_read_data_block(in, &buf, &size, &off)) == ARCHIVE_OK)
 		if (archive_write_data_block(disk, buf, size, off) < ARCHIVE_WARN)
-			return archive_failed(disk, "write a file of", name, err);
-	return rc == ARCHIVE_EOF ? 0 : archive_failed(in, "read", name, err);
+			return tree_archive_error(disk, "write a file of", name, err);
+	return rc == ARCHIVE_EOF ? 0 : tree_archive_error(in, "read", name, err);
 }
 
-/* Our own archives hold relative names only; SECURE_* refuses the rest once more. */
-static int unpack_entries(struct archive *in, struct archive *disk, const char *name, struct err *err)
+/* Archives of tree_pack() have relative names only; the ARCHIVE_EXTRACT_SECURE_* flags refuse all others. */
+static int tree_unpack_entries(struct archive *in, struct archive *disk, const char *name, struct err *err)
 {
 	struct archive_entry *e;
 	int rc;
 
 	while ((rc = archive_read_next_header(in, &e)) == ARCHIVE_OK || rc == ARCHIVE_WARN) {
 		if (archive_write_header(disk, e) < ARCHIVE_WARN)
-			return archive_failed(disk, "unpack", name, err);
-		if (archive_entry_size(e) > 0 && unpack_data(in, disk, name, err) < 0)
+			return tree_archive_error(disk, "unpack", name, err);
+		if (archive_entry_size(e) > 0 && tree_unpack_data(in, disk, name, err) < 0)
 			return -1;
 		if (archive_write_finish_entry(disk) < ARCHIVE_WARN)
-			return archive_failed(disk, "unpack", name, err);
+			return tree_archive_error(disk, "unpack", name, err);
 	}
 	if (rc != ARCHIVE_EOF)
-		return archive_failed(in, "read", name, err);
-	/* Sets the times of directories. */
-	return archive_write_close(disk) < ARCHIVE_WARN ? archive_failed(disk, "unpack", name, err) : 0;
+		return tree_archive_error(in, "read", name, err);
+	/* Closing sets the times of directories. */
+	return archive_write_close(disk) < ARCHIVE_WARN ? tree_archive_error(disk, "unpack", name, err) : 0;
 }
 
-static int unpack_fd(int fd, const char *name, struct err *err)
+static int tree_unpack_fd(int fd, const char *name, struct err *err)
 {
 	const int flags = ARCHIVE_EXTRACT_OWNER | ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_XATTR |
 			  ARCHIVE_EXTRACT_ACL | ARCHIVE_EXTRACT_UNLINK | ARCHIVE_EXTRACT_SECURE_SYMLINKS |
@@ -450,9 +458,9 @@ static int unpack_fd(int fd, const char *name, struct err *err)
 	else if (archive_read_support_format_tar(in) < ARCHIVE_WARN ||
 		 archive_write_disk_set_options(disk, flags) != ARCHIVE_OK ||
 		 archive_read_open_fd(in, fd, 256 << 10) != ARCHIVE_OK)
-		archive_failed(in, "open", name, err);
+		tree_archive_error(in, "open", name, err);
 	else
-		rc = unpack_entries(in, disk, name, err);
+		rc = tree_unpack_entries(in, disk, name, err);
 	archive_read_free(in);
 	archive_write_free(disk);
 	return rc;
@@ -470,7 +478,7 @@ int tree_unpack(int dirfd, int filesfd, const char *archive, const char *shown, 
 	/* libarchive writes relative to the working directory. */
 	if (cwd < 0 || fchdir(dirfd) < 0)
 		return err_sys(err, errno, "cannot enter the job's %s", shown);
-	rc = unpack_fd(fd, archive, err);
+	rc = tree_unpack_fd(fd, archive, err);
 	if (fchdir(cwd) < 0 && rc == 0)
 		rc = err_sys(err, errno, "cannot return to the working directory");
 	return rc < 0 ? err_wrap(err, "cannot fill the job's %s", shown) : 0;

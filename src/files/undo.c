@@ -1,10 +1,9 @@
-/* Files that the job first wrote after the epoch: to the restored job they must not be there.
+/* Removes files that the job wrote for the first time after the epoch: for the restored job they must not exist.
  *
- * What is known of such a file is that it is in the journal now and was not among the epoch's files. It is removed only
- * if it was born after the epoch's freeze, so that a file that existed all along and was first written later stays;
- * where the file system tells no time of birth, only if the epoch says that it was not there. All with the job's user's
- * rights, in a child (files_restore.c).
- */
+ * Such a file is named in the journal but is not among the epoch's records. It is removed only if its birth time is
+ * later than the freeze of the epoch, so that a file that already existed and was first written later stays. On a file
+ * system without birth times it is removed only if the epoch recorded it as absent. The work is done with the rights of
+ * the job's user, in a child (file_batch.c). */
 #include "files/files_internal.h"
 
 #include <errno.h>
@@ -17,18 +16,26 @@
 
 #define WANTED (STATX_TYPE | STATX_UID | STATX_MTIME | STATX_BTIME)
 
-static bool since(const struct putter *p, const struct statx_timestamp *t)
+/* ---- in the child ------------------------------------------------------ */
+
+/* The step's context. */
+struct undo {
+	struct file_batch batch; /* first: the step gets a pointer to it */
+	int64_t frozen_at;       /* Unix us of the epoch's freeze */
+};
+
+static bool undo_is_since(const struct undo *u, const struct statx_timestamp *t)
 {
-	return t->tv_sec * INT64_C(1000000) + t->tv_nsec / 1000 >= p->since;
+	return t->tv_sec * INT64_C(1000000) + t->tv_nsec / 1000 >= u->frozen_at;
 }
 
-static bool born_since(const struct putter *p, const struct statx *st)
+static bool undo_is_born_since(const struct undo *u, const struct statx *st)
 {
-	return (st->stx_mask & STATX_BTIME) && since(p, &st->stx_btime);
+	return (st->stx_mask & STATX_BTIME) && undo_is_since(u, &st->stx_btime);
 }
 
-/* Directories that came with the file, as far as nothing else is in them. */
-static void remove_directories(const struct putter *p, const char *path)
+/* Removes the directories above the file that were made after the freeze and are empty now. */
+static void undo_remove_directories(const struct undo *u, const char *path)
 {
 	char dir[PATH_MAX];
 	struct statx st;
@@ -38,37 +45,43 @@ static void remove_directories(const struct putter *p, const char *path)
 	while ((slash = strrchr(dir, '/')) && slash != dir) {
 		*slash = '\0';
 		if (statx(AT_FDCWD, dir, AT_SYMLINK_NOFOLLOW, WANTED, &st) < 0 || !S_ISDIR(st.stx_mode) ||
-		    st.stx_uid != p->cred->uid || !born_since(p, &st) || rmdir(dir) < 0)
+		    st.stx_uid != u->batch.cred->uid || !undo_is_born_since(u, &st) || rmdir(dir) < 0)
 			return;
 	}
 }
 
-void undo_file(const struct putter *p, const struct file_record *r)
+/* Removes the file if it is new. A file that stays but was changed after the freeze is counted. */
+static int undo_file(const struct file_batch *b, const struct file_record *r, int copy)
 {
+	const struct undo *u = (const struct undo *)b;
 	struct statx st;
-	bool came;
+	bool is_new;
 
+	(void)copy;
 	if (statx(AT_FDCWD, r->path, AT_SYMLINK_NOFOLLOW, WANTED, &st) < 0 || !S_ISREG(st.stx_mode))
-		return;
-	came = st.stx_mask & STATX_BTIME ? born_since(p, &st) : r->class == FILE_ABSENT;
-	if (!came || st.stx_uid != p->cred->uid) {
-		if (came || since(p, &st.stx_mtime))
-			put_say(p, 'M', r->path, "%s", "");
-		return;
+		return 0;
+	is_new = st.stx_mask & STATX_BTIME ? undo_is_born_since(u, &st) : r->class == FILE_ABSENT;
+	if (!is_new || st.stx_uid != b->cred->uid) {
+		if (is_new || undo_is_since(u, &st.stx_mtime))
+			file_batch_count(b, BATCH_CHANGED, r->path);
+		return 0;
 	}
 	if (unlink(r->path) < 0) {
-		put_say(p, 'W', r->path, "was first written after the checkpoint and cannot be removed: %s",
-			strerror(errno));
-		return;
+		file_batch_warn(b, r->path, "was first written after the checkpoint and cannot be removed: %s",
+				strerror(errno));
+		return 0;
 	}
-	put_say(p, 'R', r->path, "%s", "");
-	remove_directories(p, r->path);
+	file_batch_count(b, BATCH_REMOVED, r->path);
+	undo_remove_directories(u, r->path);
+	return 0;
 }
 
 /* ---- in the parent ----------------------------------------------------- */
 
-static void report(const struct put_outcome *o, unsigned epoch)
+static void undo_report(const struct batch_outcome *o, unsigned epoch)
 {
+	const bool one = o->changed.n == 1;
+
 	if (o->removed.n)
 		add_warning(o->warnings, "removed %u %s that %s first written after epoch %u, first %s", o->removed.n,
 			    o->removed.n == 1 ? "file" : "files", o->removed.n == 1 ? "was" : "were", epoch,
@@ -77,15 +90,15 @@ static void report(const struct put_outcome *o, unsigned epoch)
 		add_warning(o->warnings,
 			    "%u %s changed after epoch %u and not saved with it, because the job had not written %s before: "
 			    "%s left as %s, first %s",
-			    o->changed.n, o->changed.n == 1 ? "file was" : "files were", epoch,
-			    o->changed.n == 1 ? "it" : "them", o->changed.n == 1 ? "it is" : "they are",
-			    o->changed.n == 1 ? "it is" : "they are", o->changed.first);
+			    o->changed.n, one ? "file was" : "files were", epoch, one ? "it" : "them",
+			    one ? "it is" : "they are", one ? "it is" : "they are", o->changed.first);
 	if (o->errors)
 		add_warning(o->warnings, "%s", o->first);
 }
 
-/* The epoch's own record decides what becomes of a file that has one. */
-static bool select_path(const struct record_index *known, const char *path, struct file_record *r)
+/* Fills *r for a path of the journal. False if the epoch has a record of the file: then files_put_back() has restored
+ * it. */
+static bool undo_select_path(const struct record_index *known, const char *path, struct file_record *r)
 {
 	const json_t *o = record_index_find(known, path);
 
@@ -97,36 +110,36 @@ static bool select_path(const struct record_index *known, const char *path, stru
 	return true;
 }
 
-static int undo(struct putter *p, const struct journal *j, const struct record_index *known, struct put_outcome *o,
-		struct err *err)
+static int undo_all(struct undo *u, const struct journal *j, const struct record_index *known, struct batch_outcome *o,
+		    struct err *err)
 {
-	cleanup_free struct file_record *batch = xcalloc(PUT_BATCH, sizeof(*batch));
+	cleanup_free struct file_record *batch = xcalloc(FILE_BATCH_MAX, sizeof(*batch));
 
 	for (size_t i = 0; i < j->n;) {
 		int n = 0;
 
-		for (; i < j->n && n < PUT_BATCH; i++)
-			if (select_path(known, j->paths[i], &batch[n]))
+		for (; i < j->n && n < FILE_BATCH_MAX; i++)
+			if (undo_select_path(known, j->paths[i], &batch[n]))
 				n++;
-		if (n && put_batch(p, batch, n, -1, o, err) < 0)
+		if (n && file_batch_run(&u->batch, batch, n, -1, o, err) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-int files_undo_written(int jobfd, const struct files_undo *u, json_t *warnings, struct err *err)
+int files_undo_written(int jobfd, const struct files_undo *f, json_t *warnings, struct err *err)
 {
-	struct putter p = { .mode = PUT_UNDO, .cred = u->cred, .out = -1, .since = u->frozen_at };
-	struct put_outcome o = { .warnings = warnings };
+	struct undo u = { .batch = { .step = undo_file, .cred = f->cred }, .frozen_at = f->frozen_at };
+	struct batch_outcome o = { .warnings = warnings };
 	struct record_index known;
 	struct journal j = { 0 };
 	int rc;
 
-	if (journal_read(&j, jobfd, u->private_tmp, err) < 0)
+	if (journal_read(&j, jobfd, f->private_tmp, err) < 0)
 		return -1;
-	record_index_make(&known, u->records);
-	rc = undo(&p, &j, &known, &o, err);
-	report(&o, u->epoch);
+	record_index_make(&known, f->records);
+	rc = undo_all(&u, &j, &known, &o, err);
+	undo_report(&o, f->epoch);
 	record_index_free(&known);
 	journal_free(&j);
 	return rc;

@@ -1,9 +1,8 @@
-/* What the job has written and closed again, while it runs (prepare), while it is frozen (freeze), and afterwards
- * (finish).
+/* Saves files that the job has written and closed, in three steps: while the job runs (prepare), while it is frozen
+ * (freeze), and when it may run again (finish).
  *
- * The paths lead wherever the user wants them to lead by now, also to files that only root may read. So each is opened
- * with the user's rights: what he cannot read himself does not get into a copy that a restore would hand to him.
- */
+ * The user can make the paths lead anywhere, also to files that only root may read. So each path is opened with the
+ * user's rights: a file that he cannot read himself does not get into a copy that a restore would give him. */
 #include "files/files_internal.h"
 
 #include <errno.h>
@@ -18,28 +17,28 @@
 #include "base/user_rights.h"
 #include "base/util.h"
 
-#define WHOLE_MAX  (1 << 20) /* bytes of a file that is copied before it is known how the job writes it */
-#define LOOKS      64        /* files that are open at a time */
-#define FIRST_COPY 200000    /* beyond the numbers of files_record() */
-#define SETTLED_US 100000    /* a change this long before we looked has another time stamp than the next one */
+#define WHOLE_MAX  (1 << 20) /* bytes up to which a file is copied even if it was not seen to be rewritten */
+#define BATCH      64        /* files that are open at the same time */
+#define FIRST_COPY 200000    /* copies are numbered from here, above the numbers of files_record() */
+#define SETTLED_US 100000    /* a change that is older than this has another time stamp than the next change */
 
 enum entry_state { NEVER_SEEN, NOT_THERE, LEFT_OUT, SEEN };
 
 struct entry {
 	enum entry_state state;
-	bool settled; /* the times tell whether it changes from now on */
-	int error;    /* why it could not be examined or read, 0 = it could */
+	bool settled; /* the file's times will tell whether it changes from now on */
+	int error;    /* errno of examining or reading it, 0 = no error */
 	uint64_t dev, ino;
 	int64_t size;
 	mode_t mode;
 	struct timespec mtime, ctime;
 	char tail[SHA256_HEX], digest[SHA256_HEX];
 	unsigned copy;  /* number of the copy, 0 = none */
-	int64_t copied; /* bytes of it */
-	uint64_t cost;  /* of it, against the limit */
+	int64_t copied; /* bytes in the copy */
+	uint64_t cost;  /* bytes that the copy takes from the limit */
 };
 
-struct files_written {
+struct files_write_list {
 	struct files_opts o;
 	int jobfd, rootfd, filesfd;
 	bool frozen;
@@ -48,32 +47,27 @@ struct files_written {
 	size_t n;
 	int previous_filesfd; /* -1 = none */
 	struct record_index previous;
-	uint64_t left; /* of the limit */
+	uint64_t left; /* bytes left of the limit */
 	unsigned n_copies;
 };
 
-/* One file of a batch. */
-struct look {
+/* What was found at the path of one file of a batch. */
+struct observation {
 	int fd;    /* open for reading, or -1 */
-	int error; /* of open, or of finding it */
+	int error; /* errno of finding or opening it */
 	bool found, same;
 	struct stat st;
 };
 
-/* ---- looking ----------------------------------------------------------- */
+/* ---- examining ----------------------------------------------------------- */
 
-static bool same_time(const struct timespec *a, const struct timespec *b)
+static bool write_list_is_unchanged(const struct entry *e, const struct stat *st)
 {
-	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+	return e->state == SEEN && e->settled && e->dev == st->st_dev && e->ino == st->st_ino && e->size == st->st_size &&
+	       same_timestamp(&e->mtime, &st->st_mtim) && same_timestamp(&e->ctime, &st->st_ctim);
 }
 
-static bool unchanged(const struct entry *e, const struct stat *st)
-{
-	return e->state == SEEN && e->settled && e->dev == st->st_dev && e->ino == st->st_ino &&
-	       e->size == st->st_size && same_time(&e->mtime, &st->st_mtim) && same_time(&e->ctime, &st->st_ctim);
-}
-
-static int find(const struct files_written *w, const char *path)
+static int write_list_open_path(const struct files_write_list *w, const char *path)
 {
 	struct open_how how = { .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
 				.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
@@ -81,8 +75,8 @@ static int find(const struct files_written *w, const char *path)
 	return (int)syscall(SYS_openat2, w->rootfd, path, &how, sizeof(how));
 }
 
-/* O_NONBLOCK: a lease held by a task of the job must not hold us up. */
-static int open_found(int pathfd)
+/* O_NONBLOCK: otherwise a lease held by a task of the job would block this open(). */
+static int write_list_open_file(int pathfd)
 {
 	const int flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
 	char link[40];
@@ -93,53 +87,55 @@ static int open_found(int pathfd)
 	return fd < 0 && errno == EPERM ? open(link, flags) : fd;
 }
 
-static void look_at(const struct files_written *w, const char *path, const struct entry *e, struct look *l)
+static void write_list_observe(const struct files_write_list *w, const char *path, const struct entry *e,
+			       struct observation *l)
 {
-	cleanup_close int pathfd = find(w, path);
+	cleanup_close int pathfd = write_list_open_path(w, path);
 
-	*l = (struct look){ .fd = -1 };
+	*l = (struct observation){ .fd = -1 };
 	if (pathfd < 0 || fstat(pathfd, &l->st) < 0) {
 		l->error = errno;
 		return;
 	}
 	l->found = true;
-	l->same = unchanged(e, &l->st);
+	l->same = write_list_is_unchanged(e, &l->st);
 	if (l->same || !S_ISREG(l->st.st_mode))
 		return;
-	l->fd = open_found(pathfd);
+	l->fd = write_list_open_file(pathfd);
 	l->error = l->fd < 0 ? errno : 0;
 }
 
 /* ---- copies ------------------------------------------------------------ */
 
-static void copy_name(unsigned number, char name[24])
+static void write_list_copy_name(unsigned number, char name[24])
 {
 	snprintf(name, 24, "%06u.data", number);
 }
 
-static void drop_copy(struct files_written *w, struct entry *e)
+static void write_list_drop_copy(struct files_write_list *w, struct entry *e)
 {
 	char name[24];
 
 	if (!e->copy)
 		return;
-	copy_name(e->copy, name);
+	write_list_copy_name(e->copy, name);
 	unlinkat(w->filesfd, name, 0);
 	w->left += e->cost;
 	e->copy = 0;
 	e->digest[0] = '\0';
 }
 
-/* Saves the first size bytes. 1 saved, 0 not, -1 the checkpoint cannot be written. *copyfd: open, the caller's. */
-static int save_bytes(struct files_written *w, struct entry *e, int in, uint64_t size, uint64_t cost, int *copyfd,
-		      struct err *err)
+/* Saves the first size bytes. 1 = saved, 0 = not saved, -1 = the checkpoint cannot be written. *copyfd: descriptor of
+ * the copy, which the caller closes. */
+static int write_list_save_bytes(struct files_write_list *w, struct entry *e, int in, uint64_t size, uint64_t cost,
+				 int *copyfd, struct err *err)
 {
 	bool to_out = false;
 	char name[24];
 
 	if (cost > w->left)
 		return 0;
-	copy_name(FIRST_COPY + ++w->n_copies, name);
+	write_list_copy_name(FIRST_COPY + ++w->n_copies, name);
 	*copyfd = openat(w->filesfd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (*copyfd < 0)
 		return err_sys(err, errno, "cannot make files/%s in the checkpoint", name);
@@ -156,27 +152,28 @@ static int save_bytes(struct files_written *w, struct entry *e, int in, uint64_t
 	return 1;
 }
 
-static int save_whole(struct files_written *w, struct entry *e, const struct look *l, struct err *err)
+static int write_list_save_whole(struct files_write_list *w, struct entry *e, const struct observation *l, struct err *err)
 {
 	cleanup_close int copyfd = -1;
-	int rc = save_bytes(w, e, l->fd, (uint64_t)e->size, file_data_bytes(&l->st), &copyfd, err);
+	int rc = write_list_save_bytes(w, e, l->fd, (uint64_t)e->size, file_data_bytes(&l->st), &copyfd, err);
 
 	if (rc > 0 && digest_range(copyfd, 0, (uint64_t)e->size, e->digest) < 0) {
-		drop_copy(w, e);
+		write_list_drop_copy(w, e);
 		return 0;
 	}
 	return rc;
 }
 
-/* Takes the copy of the epoch before, if that is still what was written then. */
-static bool link_previous(struct files_written *w, struct entry *e, const struct file_record *before, uint64_t cost)
+/* Links the copy of the previous epoch, if its digest is still right. */
+static bool write_list_link_previous(struct files_write_list *w, struct entry *e, const struct file_record *before,
+				     uint64_t cost)
 {
 	cleanup_close int fd = -1;
 	char name[24], hex[SHA256_HEX];
 
 	if (cost > w->left)
 		return false;
-	copy_name(FIRST_COPY + ++w->n_copies, name);
+	write_list_copy_name(FIRST_COPY + ++w->n_copies, name);
 	if (linkat(w->previous_filesfd, before->saved, w->filesfd, name, 0) < 0)
 		return false;
 	fd = openat(w->filesfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -193,10 +190,10 @@ static bool link_previous(struct files_written *w, struct entry *e, const struct
 	return true;
 }
 
-/* ---- taking a file in -------------------------------------------------- */
+/* ---- one file -------------------------------------------------- */
 
-/* The record of the epoch before; class FILE_ABSENT if it has none. */
-static void read_previous(const struct files_written *w, const char *path, struct file_record *before)
+/* Reads the record of the previous epoch; class FILE_ABSENT if there is none. */
+static void write_list_read_previous(const struct files_write_list *w, const char *path, struct file_record *before)
 {
 	const json_t *o = record_index_find(&w->previous, path);
 
@@ -204,14 +201,14 @@ static void read_previous(const struct files_written *w, const char *path, struc
 		before->class = FILE_ABSENT;
 }
 
-static bool same_as(const struct entry *e, const struct file_record *r)
+static bool write_list_matches_record(const struct entry *e, const struct file_record *r)
 {
-	return e->dev == r->dev && e->ino == r->ino && e->size == r->size && same_time(&e->mtime, &r->mtime) &&
-	       same_time(&e->ctime, &r->ctime);
+	return e->dev == r->dev && e->ino == r->ino && e->size == r->size && same_timestamp(&e->mtime, &r->mtime) &&
+	       same_timestamp(&e->ctime, &r->ctime);
 }
 
-/* A large file is taken for a log until it has changed in another way than by growing. */
-static bool was_rewritten(const struct look *l, const struct file_record *before)
+/* True if a large file has changed in another way than by growing. Until then it is handled as a log. */
+static bool write_list_was_rewritten(const struct observation *l, const struct file_record *before)
 {
 	uint64_t edge = before->size < FILES_EDGE ? (uint64_t)before->size : FILES_EDGE;
 	char hex[SHA256_HEX];
@@ -226,7 +223,7 @@ static bool was_rewritten(const struct look *l, const struct file_record *before
 	       strcmp(hex, before->tail) != 0;
 }
 
-static int64_t real_us(void)
+static int64_t write_list_now_us(void)
 {
 	struct timespec t;
 
@@ -234,7 +231,7 @@ static int64_t real_us(void)
 	return t.tv_sec * INT64_C(1000000) + t.tv_nsec / 1000;
 }
 
-static void describe(struct entry *e, const struct stat *st, int64_t now)
+static void write_list_note_state(struct entry *e, const struct stat *st, int64_t now)
 {
 	*e = (struct entry){ .state = SEEN,
 			     .dev = st->st_dev,
@@ -246,8 +243,8 @@ static void describe(struct entry *e, const struct stat *st, int64_t now)
 	e->settled = now - (st->st_ctim.tv_sec * INT64_C(1000000) + st->st_ctim.tv_nsec / 1000) > SETTLED_US;
 }
 
-static int take_content(struct files_written *w, struct entry *e, const struct look *l,
-			const struct file_record *before, struct err *err)
+static int write_list_take_content(struct files_write_list *w, struct entry *e, const struct observation *l,
+				   const struct file_record *before, struct err *err)
 {
 	uint64_t size = (uint64_t)e->size, edge = size < FILES_EDGE ? size : FILES_EDGE;
 	cleanup_close int head = -1;
@@ -259,61 +256,62 @@ static int take_content(struct files_written *w, struct entry *e, const struct l
 		e->tail[0] = '\0';
 		return 0;
 	}
-	if (size <= WHOLE_MAX || was_rewritten(l, before))
-		rc = save_whole(w, e, l, err);
+	if (size <= WHOLE_MAX || write_list_was_rewritten(l, before))
+		rc = write_list_save_whole(w, e, l, err);
 	if (rc == 0 && size > WHOLE_MAX)
-		rc = save_bytes(w, e, l->fd, edge, edge, &head, err);
+		rc = write_list_save_bytes(w, e, l->fd, edge, edge, &head, err);
 	return rc < 0 ? -1 : 0;
 }
 
-static int take(struct files_written *w, const char *path, struct entry *e, const struct look *l, int64_t now,
-		struct err *err)
+static int write_list_take(struct files_write_list *w, const char *path, struct entry *e, const struct observation *l,
+			   int64_t now, struct err *err)
 {
 	cleanup_free struct file_record *before = NULL;
 
 	if (l->same)
 		return 0;
-	drop_copy(w, e);
+	write_list_drop_copy(w, e);
 	if (!l->found || !S_ISREG(l->st.st_mode)) {
 		bool gone = !l->found && (l->error == ENOENT || l->error == ENOTDIR);
 
 		*e = (struct entry){ .state = gone ? NOT_THERE : LEFT_OUT, .error = gone ? 0 : l->error };
 		return 0;
 	}
-	describe(e, &l->st, now);
+	write_list_note_state(e, &l->st, now);
 	if (l->fd < 0) {
 		e->error = l->error;
 		return 0;
 	}
 	before = xcalloc(1, sizeof(*before));
-	read_previous(w, path, before);
-	if (before->class == FILE_CLOSED && *before->saved && !w->frozen && same_as(e, before) &&
-	    link_previous(w, e, before, file_data_bytes(&l->st)))
+	write_list_read_previous(w, path, before);
+	if (before->class == FILE_CLOSED && *before->saved && !w->frozen && write_list_matches_record(e, before) &&
+	    write_list_link_previous(w, e, before, file_data_bytes(&l->st)))
 		return 0;
-	return take_content(w, e, l, before, err);
+	return write_list_take_content(w, e, l, before, err);
 }
 
-static int take_batch(struct files_written *w, size_t from, size_t to, const struct record_index *skip, struct err *err)
+static int write_list_take_batch(struct files_write_list *w, size_t from, size_t to, const struct record_index *skip,
+				 struct err *err)
 {
 	const struct files_cred *c = &w->o.cred;
-	struct look looks[LOOKS];
-	int64_t now = real_us();
+	struct observation seen[BATCH];
+	int64_t now = write_list_now_us();
 	struct rights own;
 	int rc = 0;
 
 	if (rights_take(&own, c->uid, c->gid, c->groups, c->n_groups, err) < 0)
 		return -1;
 	for (size_t i = from; i < to; i++)
-		look_at(w, w->journal.paths[i], &w->v[i], &looks[i - from]);
+		write_list_observe(w, w->journal.paths[i], &w->v[i], &seen[i - from]);
 	rights_return(&own);
 	for (size_t i = from; i < to; i++) {
-		struct look *l = &looks[i - from];
+		struct observation *l = &seen[i - from];
 
 		if (rc == 0 && skip && record_index_find(skip, w->journal.paths[i])) {
-			drop_copy(w, &w->v[i]);
+			write_list_drop_copy(w, &w->v[i]);
 			w->v[i] = (struct entry){ .state = LEFT_OUT };
 		} else if (rc == 0) {
-			rc = take(w, w->journal.paths[i], &w->v[i], l, now, err);
+			rc = write_list_take(w, w->journal.paths[i], &w->v[i], l, now, err);
 		}
 		if (l->fd >= 0)
 			close(l->fd);
@@ -321,25 +319,25 @@ static int take_batch(struct files_written *w, size_t from, size_t to, const str
 	return rc;
 }
 
-static int take_all(struct files_written *w, const struct record_index *skip, struct err *err)
+static int write_list_take_all(struct files_write_list *w, const struct record_index *skip, struct err *err)
 {
 	if (journal_read(&w->journal, w->jobfd, w->o.private_tmp, err) < 0)
 		return -1;
 	w->v = xrealloc(w->v, (w->journal.n + 1) * sizeof(*w->v));
 	memset(w->v + w->n, 0, (w->journal.n - w->n) * sizeof(*w->v));
 	w->n = w->journal.n;
-	for (size_t i = 0; i < w->n; i += LOOKS)
-		if (take_batch(w, i, i + LOOKS < w->n ? i + LOOKS : w->n, skip, err) < 0)
+	for (size_t i = 0; i < w->n; i += BATCH)
+		if (write_list_take_batch(w, i, i + BATCH < w->n ? i + BATCH : w->n, skip, err) < 0)
 			return -1;
 	return 0;
 }
 
 /* ---- steps ------------------------------------------------------------- */
 
-struct files_written *files_written_open(int jobfd, pid_t init_pid, int filesfd, const struct files_opts *o,
-					 struct err *err)
+struct files_write_list *files_write_list_open(int jobfd, pid_t init_pid, int filesfd, const struct files_opts *o,
+					       struct err *err)
 {
-	struct files_written *w = xcalloc(1, sizeof(*w));
+	struct files_write_list *w = xcalloc(1, sizeof(*w));
 	char root[32];
 
 	w->o = *o;
@@ -352,31 +350,32 @@ struct files_written *files_written_open(int jobfd, pid_t init_pid, int filesfd,
 	if (w->rootfd >= 0)
 		return w;
 	err_sys(err, errno, "cannot open %s, the file system of the job", root);
-	files_written_close(w);
+	files_write_list_close(w);
 	return NULL;
 }
 
-int files_written_prepare(struct files_written *w, const json_t *previous, int previous_filesfd, struct err *err)
+int files_write_list_prepare(struct files_write_list *w, const json_t *previous, int previous_filesfd, struct err *err)
 {
 	w->previous_filesfd = previous_filesfd;
 	record_index_make(&w->previous, previous);
-	return take_all(w, NULL, err);
+	return write_list_take_all(w, NULL, err);
 }
 
-int files_written_freeze(struct files_written *w, const json_t *open, struct err *err)
+int files_write_list_freeze(struct files_write_list *w, const json_t *open, struct err *err)
 {
 	struct record_index skip;
 	int rc;
 
 	w->frozen = true;
 	record_index_make(&skip, open);
-	rc = take_all(w, &skip, err);
+	rc = write_list_take_all(w, &skip, err);
 	record_index_free(&skip);
 	return rc;
 }
 
-/* What the copies of the open files need has precedence: without them a restore is refused. */
-static uint64_t cost_of(const struct files_written *w, const json_t *records)
+/* Bytes of the copies of open files. These have precedence over the copies made here, because a restore is refused
+ * without them. */
+static uint64_t write_list_cost_of_open(const struct files_write_list *w, const json_t *records)
 {
 	const json_t *o;
 	uint64_t sum = 0;
@@ -392,7 +391,7 @@ static uint64_t cost_of(const struct files_written *w, const json_t *records)
 	return sum;
 }
 
-static void fill_record(const struct entry *e, struct file_record *r)
+static void write_list_fill_record(const struct entry *e, struct file_record *r)
 {
 	r->class = e->digest[0] || e->size == 0 ? FILE_CLOSED : FILE_APPEND;
 	r->dev = e->dev;
@@ -405,18 +404,18 @@ static void fill_record(const struct entry *e, struct file_record *r)
 	memcpy(r->digest, e->digest, sizeof(r->digest));
 	if (!e->copy)
 		return;
-	copy_name(e->copy, r->saved);
+	write_list_copy_name(e->copy, r->saved);
 	r->saved_size = e->copied;
 }
 
-static int finish_entry(struct files_written *w, const char *path, struct entry *e, uint64_t *left, json_t *records,
-			json_t *warnings, struct err *err)
+static int write_list_finish_entry(struct files_write_list *w, const char *path, struct entry *e, uint64_t *left,
+				   json_t *records, json_t *warnings, struct err *err)
 {
 	cleanup_free struct file_record *r = xcalloc(1, sizeof(*r));
 	char shown[FILES_SHOWN];
 
 	if (e->copy && e->cost > *left)
-		drop_copy(w, e);
+		write_list_drop_copy(w, e);
 	if (e->state == SEEN && e->size > 0 && !e->copy && !e->error)
 		add_warning(warnings,
 			    "\"%s\" was written by the job and not saved: CheckpointFileLimit is reached. "
@@ -432,24 +431,24 @@ static int finish_entry(struct files_written *w, const char *path, struct entry 
 		return 0;
 	r->class = FILE_ABSENT;
 	if (e->state == SEEN)
-		fill_record(e, r);
+		write_list_fill_record(e, r);
 	snprintf(r->path, sizeof(r->path), "%s", path);
 	if (json_array_append_new(records, file_record_render(r)) < 0)
 		return err_set(err, ENOMEM, "cannot record \"%s\"", show_path(path, shown));
 	return 0;
 }
 
-int files_written_finish(struct files_written *w, json_t *records, json_t *warnings, struct err *err)
+int files_write_list_finish(struct files_write_list *w, json_t *records, json_t *warnings, struct err *err)
 {
-	uint64_t used = cost_of(w, records), left = used < w->o.file_limit ? w->o.file_limit - used : 0;
+	uint64_t used = write_list_cost_of_open(w, records), left = used < w->o.file_limit ? w->o.file_limit - used : 0;
 
 	for (size_t i = 0; i < w->n && json_array_size(records) < FILES_RECORDS_MAX; i++)
-		if (finish_entry(w, w->journal.paths[i], &w->v[i], &left, records, warnings, err) < 0)
+		if (write_list_finish_entry(w, w->journal.paths[i], &w->v[i], &left, records, warnings, err) < 0)
 			return -1;
 	return 0;
 }
 
-void files_written_close(struct files_written *w)
+void files_write_list_close(struct files_write_list *w)
 {
 	if (!w)
 		return;

@@ -9,9 +9,9 @@
 #include "base/util.h"
 
 enum fs_class {
-	PROC,     /* by the table below */
+	PROC,     /* by the lists below */
 	READABLE, /* may be open for reading */
-	CLOSED,   /* in no mode */
+	CLOSED,   /* may not be open at all */
 };
 
 struct kernel_fs {
@@ -20,7 +20,7 @@ struct kernel_fs {
 	enum fs_class class;
 };
 
-/* Numbers without a name are in no header of the kernel's for programs. */
+/* The kernel's UAPI headers have no names for the magic numbers that are written as numbers. */
 /* clang-format off */
 static const struct kernel_fs systems[] = {
 	{ "proc",        PROC_SUPER_MAGIC,    PROC },
@@ -67,7 +67,7 @@ bool kernel_fs_is_proc(const struct kernel_fs *fs)
 	return fs && fs->class == PROC;
 }
 
-/* Files of /proc/PID that the kernel lets everybody open whom their mode allows it. */
+/* Files of /proc/PID that every process can open whom their mode permits it. */
 static const char *const of_any[] = {
 	"arch_status",
 	"autogroup",
@@ -100,13 +100,13 @@ static const char *const of_any[] = {
 	"wchan",
 };
 
-/* Those for which it asks, at the open, whether the caller may trace the process (ptrace(2), PTRACE_MODE_READ), or
- * which belong to root when the process is not dumpable. A process may always open its own. */
+/* Files of /proc/PID for which the kernel checks, at open(), whether the caller may trace the process (ptrace(2),
+ * PTRACE_MODE_READ), or which belong to root while the process is not dumpable. A process may always open its own. */
 static const char *const of_itself[] = {
 	"auxv", "environ", "fd", "fdinfo", "io", "maps", "numa_maps", "smaps", "smaps_rollup",
 };
 
-static bool is_in(const char *const *list, size_t n, const char *name, size_t len)
+static bool kernel_files_list_has(const char *const *list, size_t n, const char *name, size_t len)
 {
 	for (size_t i = 0; i < n; i++)
 		if (strlen(list[i]) == len && !strncmp(list[i], name, len))
@@ -114,7 +114,7 @@ static bool is_in(const char *const *list, size_t n, const char *name, size_t le
 	return false;
 }
 
-static bool is_of_job(const struct kernel_file *f, long pid)
+static bool kernel_files_is_of_job(const struct kernel_file *f, long pid)
 {
 	for (size_t i = 0; i < f->n_pids; i++)
 		if (f->pids[i] == pid)
@@ -122,33 +122,33 @@ static bool is_of_job(const struct kernel_file *f, long pid)
 	return false;
 }
 
-/* rest: behind /proc/PID/. */
-static const char *process_file(const struct kernel_file *f, long pid, const char *rest)
+/* Why a file of a process cannot be opened again; NULL: it can. rest: the path after /proc/PID/. */
+static const char *kernel_files_process(const struct kernel_file *f, long pid, const char *rest)
 {
 	const char *slash = strchr(rest, '/');
 	size_t len = strcspn(rest, "/");
 	char *end;
 	long tid;
 
-	if (!is_of_job(f, pid))
-		return "it tells of a process that has ended or is not of the job";
-	/* criu 4.2 cuts the name of this one wrongly. */
+	if (!kernel_files_is_of_job(f, pid))
+		return "it describes a process that has ended or is not part of the job";
+	/* criu 4.2 truncates the name of this one wrongly. */
 	if (!*rest)
 		return "criu cannot open the directory of a process again";
 	if (!strncmp(rest, "task/", 5)) {
 		tid = strtol(rest + 5, &end, 10);
 		if (tid != pid || (*end && *end != '/'))
-			return "it tells of a thread; at a restart files are opened before there are threads";
-		return *end ? process_file(f, pid, end + 1) : NULL;
+			return "it describes a thread, and at a restart files are opened before there are threads";
+		return *end ? kernel_files_process(f, pid, end + 1) : NULL;
 	}
-	if (is_in(of_any, ARRAY_SIZE(of_any), rest, len))
+	if (kernel_files_list_has(of_any, ARRAY_SIZE(of_any), rest, len))
 		return !slash || !strncmp(rest, "net/", 4) ? NULL : "at a restart it cannot be opened again";
-	if (slash || !is_in(of_itself, ARRAY_SIZE(of_itself), rest, len))
+	if (slash || !kernel_files_list_has(of_itself, ARRAY_SIZE(of_itself), rest, len))
 		return "at a restart the job's user could not open it again, or would get another one";
 	return f->holder == pid ? NULL : "only that process itself can open it again at a restart";
 }
 
-static const char *proc_file(const struct kernel_file *f)
+static const char *kernel_files_proc(const struct kernel_file *f)
 {
 	const char *rest;
 	char *end;
@@ -162,7 +162,7 @@ static const char *proc_file(const struct kernel_file *f)
 	if (!isdigit((unsigned char)*rest))
 		return NULL;
 	pid = strtol(rest, &end, 10);
-	return process_file(f, pid, *end ? end + 1 : end);
+	return kernel_files_process(f, pid, *end ? end + 1 : end);
 }
 
 const char *kernel_file_obstacle(const struct kernel_file *f, char *buf, size_t len)
@@ -170,7 +170,7 @@ const char *kernel_file_obstacle(const struct kernel_file *f, char *buf, size_t 
 	const char *why = NULL;
 
 	if (f->fs->class == PROC)
-		why = proc_file(f);
+		why = kernel_files_proc(f);
 	else if (f->fs->class == CLOSED || f->writes)
 		why = buf;
 	if (why != buf)

@@ -13,12 +13,11 @@
 struct mount_table {
 	struct {
 		char *at, *type;
-	} * v; /* in the order of the table: what was mounted later comes later */
+	} * v; /* in the order of the table: later mounts come later */
 	size_t n;
 };
 
-/* Blanks and the like are written as \ and three octal digits. */
-static char *unescape(char *text)
+char *mount_table_unescape(char *text)
 {
 	char *to = text;
 	unsigned c;
@@ -34,7 +33,8 @@ static char *unescape(char *text)
 	return text;
 }
 
-static void add_line(struct mount_table *t, const char *line)
+/* Lines that cannot be parsed are skipped. */
+static void mount_table_add_line(struct mount_table *t, const char *line)
 {
 	const char *dash = strstr(line, " - ");
 	char type[64];
@@ -46,7 +46,7 @@ static void add_line(struct mount_table *t, const char *line)
 	if (at <= 0)
 		return;
 	t->v = xrealloc(t->v, (t->n + 1) * sizeof(*t->v));
-	t->v[t->n].at = unescape(xasprintf("%.*s", (int)strcspn(line + at, " "), line + at));
+	t->v[t->n].at = mount_table_unescape(xasprintf("%.*s", (int)strcspn(line + at, " "), line + at));
 	t->v[t->n++].type = xstrdup(type);
 }
 
@@ -63,7 +63,7 @@ struct mount_table *mount_table_read(pid_t pid, struct err *err)
 	}
 	t = xcalloc(1, sizeof(*t));
 	for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
-		add_line(t, line);
+		mount_table_add_line(t, line);
 	free(text);
 	return t;
 }

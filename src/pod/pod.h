@@ -1,5 +1,6 @@
-/* The pod: PID + mount + IPC namespaces with fsched-init as pid 1 (root, never
- * dumped) and fsched-leader as pid 2 (the job's user, root of the dumped tree). */
+/* The pod: PID, mount and IPC namespaces with fsched-init as pid 1 (root, never dumped) and fsched-leader as pid 2 (the
+ * job's user, root of the dumped tree). Functions that return int return 0, or -1 with err, unless they say otherwise.
+ */
 #ifndef FSCHED_POD_POD_H
 #define FSCHED_POD_POD_H
 
@@ -15,66 +16,67 @@ struct pod_cred {
 };
 
 struct pod_spec {
-	char dir[4096]; /* node-local directory of this pod (private /tmp lies in dir/tmp); made by pod_prepare */
+	char dir[4096]; /* node-local directory of this pod; the private /tmp is dir/tmp. pod_prepare() makes it */
 	bool private_tmp;
-	char libexec[4096]; /* where fsched-init and fsched-leader are */
+	char libexec[4096]; /* directory of fsched-init and fsched-leader */
 	struct pod_cred cred;
 };
 
 struct pod { /* host pids */
 	pid_t init;
 	pid_t leader; /* -1 in a pod that is being restored */
-	int ctl;      /* agent's end of the control socket, owned; -1 after pod_restore, whose caller made the socket */
+	int ctl; /* agent's end of the control socket, owned; -1 after pod_restore(), whose caller made the socket */
 };
 
-/* Makes spec->dir (root 0700) and dir/tmp (1777). Idempotent. */
+/* Makes spec->dir (root, mode 0700) and dir/tmp (mode 1777). Idempotent. */
 int pod_prepare(const struct pod_spec *spec, struct err *err);
-/* Removes spec->dir with all in it. */
+/* Removes the directory and everything in it. */
 void pod_cleanup(const char *dir);
 
-/* True if a private /tmp would hide something the job needs: any of the NULL-terminated paths lies below /tmp. */
+/* True if a private /tmp would hide something that the job needs: one of the paths (NULL-terminated list) is below
+ * /tmp. */
 bool pod_tmp_conflict(const char *const paths[]);
 
-/* Starts a pod whose script is made by the caller. Called in a process T with no threads that may be changed:
- * T's later children would be in the pod's PID namespace too, so T must not fork after this call except by exec
- * of a program that undoes it (setns to its own /proc/self/ns/pid, which pod_start does before it returns).
- * Returns twice like fork: in T 0 with *pod and *script_pid filled; in the future script process 1, as root, in the
- * pod, process group of its own, to go on to exec the script as the job's user. pid_hint: wanted pid of the script
- * inside the pod, 0 = next free. -1 on failure (in T only). */
+/* Starts a pod whose script process continues in the caller's code.
+ *
+ * The caller must be a process T without threads. Like fork(), the function returns twice: 0 in T, with *pod and
+ * *script_pid (host pid) set, and 1 in the new script process. The script process runs as root in the pod, in a process
+ * group of its own, and is to execute the script as the job's user. T is in its own PID namespace again when the
+ * function returns. pid_hint: wanted pid of the script inside the pod, 0 = the next free one. -1 on failure, in T
+ * only. */
 int pod_start(const struct pod_spec *spec, pid_t pid_hint, struct pod *pod, pid_t *script_pid, struct err *err);
 
-/* Starts an empty pod whose fsched-init will run the given criu command (argv[0] an absolute path or NULL-terminated
- * loader invocation) and adopt the restored tree. images_fd, work_fd and hand appear as descriptors 10, 11 and 12 in
- * criu. pre: called in P1 after the mounts are made, as root inside the new mount namespace, before exec; non-zero
- * aborts. */
+/* Starts an empty pod in which fsched-init runs criu's restore command and adopts the restored tree. */
 struct pod_restore {
-	char *const *argv;
-	char *const *envp; /* complete environment of criu */
-	int images_fd, work_fd;
-	int hand;     /* criu's end of trace/remote_call.h; -1 = none */
-	int ctl;      /* init's end of the control socket, made by the caller (the agent keeps the other end) */
-	int last_pid; /* ns_last_pid to set before criu is forked: above every pid of the image */
+	char *const *argv;      /* of criu; argv[0] is an absolute path. NULL-terminated */
+	char *const *envp;      /* complete environment of criu */
+	int images_fd, work_fd; /* descriptors 10 and 11 in criu */
+	int remote_call;        /* criu's end of the socket of trace/remote_call.h, descriptor 12 in criu; -1 = none */
+	int ctl;      /* init's end of the control socket; the caller makes the socket and keeps the other end */
+	int last_pid; /* value for ns_last_pid before criu is forked: above every pid in the images */
+	/* Called as root in the new mount namespace, after the mounts are made. A result other than 0 aborts. */
 	int (*pre)(void *arg, struct err *err);
 	void *arg;
 };
 int pod_restore(const struct pod_spec *spec, const struct pod_restore *r, struct pod *pod, struct err *err);
 
-/* One message of the control socket, NUL-terminated, into buf. 1 message, 0 end of file, -1 errno. */
+/* Receives one message of the control socket into buf, NUL-terminated. 1 = a message, 0 = end of file, -1 with errno.
+ */
 int pod_recv(int ctl, char *buf, size_t len);
 
-/* Host pids of all processes of the pod except pid 1, by the pid namespace of init, those in namespaces that the job
- * made itself included. Returns how many. *pids is the caller's. */
+/* Lists the host pids of all processes of the pod except pid 1, also of processes in PID namespaces that the job made
+ * itself. init: host pid of the pod's pid 1. Returns how many; the caller frees *pids. -1 with err. */
 int pod_pids(pid_t init, pid_t **pids, struct err *err);
 
-/* Host pid of the script's process (the leader's first argument says which it is in the pod), 0 if it has ended. */
+/* Host pid of the script's process, 0 if it has ended. The leader's first argument is its pid inside the pod. */
 pid_t pod_script(pid_t init);
 
-/* Moves pids into the cgroups of this process, every hierarchy in which they differ, and gives them its CPU affinity
- * (slurmstepd sets both for the task that it knows only). */
+/* Moves pids into the cgroups of the caller, in every hierarchy in which they differ, and gives them its CPU affinity:
+ * slurmstepd sets both only for the task that it knows. */
 int pod_join_my_cgroups(const pid_t *pids, int n, struct err *err);
 
-/* SIGKILL to pid 1 (the kernel kills the rest) and waits up to timeout_ms until all are gone, if init is a child it is
- * NOT reaped. */
+/* Sends SIGKILL to pid 1, upon which the kernel kills all processes of the pod, and waits up to timeout_ms until all
+ * are gone. Does not reap init. */
 int pod_kill(pid_t init, int timeout_ms, struct err *err);
 
 #endif

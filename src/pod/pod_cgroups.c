@@ -1,4 +1,5 @@
-/* Puts the processes of a pod where their supervisor is: slurmstepd places only the task that it knows. */
+/* Moves the processes of a pod into the cgroups of their supervisor, because slurmstepd moves only the task that it
+ * knows. */
 #include "pod/pod.h"
 
 #include <errno.h>
@@ -9,9 +10,10 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "pod/mount_table.h"
 
 /* Splits a line "ID:CONTROLLERS:PATH" of /proc/PID/cgroup in place. */
-static bool split(char *line, char **controllers, char **path)
+static bool cgroup_split_line(char *line, char **controllers, char **path)
 {
 	line[strcspn(line, "\n")] = '\0';
 	*controllers = strchr(line, ':');
@@ -23,8 +25,8 @@ static bool split(char *line, char **controllers, char **path)
 	return true;
 }
 
-/* True if pid is in that cgroup, or gone. */
-static bool is_there(pid_t pid, const char *controllers, const char *path)
+/* True if pid is in that cgroup, or has ended. */
+static bool cgroup_has(pid_t pid, const char *controllers, const char *path)
 {
 	cleanup_file FILE *f = NULL;
 	cleanup_free char *line = NULL;
@@ -36,13 +38,13 @@ static bool is_there(pid_t pid, const char *controllers, const char *path)
 	if (!f)
 		return true;
 	while (getline(&line, &cap, f) > 0)
-		if (split(line, &c, &p) && !strcmp(c, controllers))
+		if (cgroup_split_line(line, &c, &p) && !strcmp(c, controllers))
 			return !strcmp(p, path);
 	return true;
 }
 
-/* True if the comma list has all of the comma list want. */
-static bool has_options(const char *list, const char *want)
+/* True if the comma-separated list has all items of the comma-separated list want. */
+static bool cgroup_has_options(const char *list, const char *want)
 {
 	size_t n;
 	const char *p;
@@ -58,25 +60,9 @@ static bool has_options(const char *list, const char *want)
 	return true;
 }
 
-/* mountinfo writes blank, tab, newline and backslash as \ooo. */
-static void unescape(char *s)
-{
-	char *out = s;
-
-	for (; *s; s++)
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' && s[3] >= '0' &&
-		    s[3] <= '7') {
-			*out++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
-			s += 3;
-		} else {
-			*out++ = *s;
-		}
-	*out = '\0';
-}
-
-/* The directory of cgroup path of the hierarchy with these controllers ("" = version 2). Caller frees; NULL: not
- * mounted. */
-static char *directory(const char *controllers, const char *path)
+/* The directory of the cgroup path in the hierarchy with these controllers ("" = version 2). The caller frees it. NULL:
+ * the hierarchy is not mounted. */
+static char *cgroup_directory(const char *controllers, const char *path)
 {
 	cleanup_file FILE *f = fopen("/proc/self/mountinfo", "re");
 	cleanup_free char *line = NULL;
@@ -90,11 +76,11 @@ static char *directory(const char *controllers, const char *path)
 		type += 3;
 		super = strrchr(type, ' ') + 1;
 		super[strcspn(super, "\n")] = '\0';
-		if (controllers[0] ? strncmp(type, "cgroup ", 7) || !has_options(super, controllers)
+		if (controllers[0] ? strncmp(type, "cgroup ", 7) || !cgroup_has_options(super, controllers)
 				   : strncmp(type, "cgroup2 ", 8))
 			continue;
-		unescape(root);
-		unescape(at);
+		mount_table_unescape(root);
+		mount_table_unescape(at);
 		n = strcmp(root, "/") ? strlen(root) : 0;
 		if (!strncmp(path, root, n) && (path[n] == '/' || path[n] == '\0'))
 			return xasprintf("%s%s", at, path + n);
@@ -102,7 +88,7 @@ static char *directory(const char *controllers, const char *path)
 	return NULL;
 }
 
-static int move_all(const char *controllers, const char *path, const pid_t *pids, int n, struct err *err)
+static int cgroup_move_all(const char *controllers, const char *path, const pid_t *pids, int n, struct err *err)
 {
 	const char *name = controllers[0] ? controllers : "version 2";
 	cleanup_free char *dir = NULL;
@@ -112,10 +98,10 @@ static int move_all(const char *controllers, const char *path, const pid_t *pids
 	int i;
 
 	for (i = 0; i < n; i++) {
-		if (is_there(pids[i], controllers, path))
+		if (cgroup_has(pids[i], controllers, path))
 			continue;
 		if (fd < 0) {
-			dir = directory(controllers, path);
+			dir = cgroup_directory(controllers, path);
 			if (!dir)
 				return err_set(err, ENOENT,
 					       "cannot move the pod to cgroup %s (%s): that hierarchy is not mounted",
@@ -145,9 +131,9 @@ int pod_join_my_cgroups(const pid_t *pids, int n, struct err *err)
 	if (!f)
 		return err_sys(err, errno, "cannot read /proc/self/cgroup");
 	while (getline(&line, &cap, f) > 0)
-		if (split(line, &controllers, &path) && move_all(controllers, path, pids, n, err))
+		if (cgroup_split_line(line, &controllers, &path) && cgroup_move_all(controllers, path, pids, n, err))
 			return -1;
-	/* After the move, which may have reset it (cpuset). */
+	/* After the move, because a cpuset may have reset the affinity. */
 	if (sched_getaffinity(0, sizeof(cpus), &cpus))
 		return errno == EINVAL ? 0 /* more than 1024 CPUs */ : err_sys(err, errno, "cannot read the CPU affinity");
 	for (i = 0; i < n; i++)

@@ -1,3 +1,4 @@
+/* What pod_start() and pod_restore() share. */
 #include "pod/pod_internal.h"
 
 #include <errno.h>
@@ -12,8 +13,8 @@
 
 #include "base/util.h"
 
-/* Gives *fd a number above standard error: a caller may have 0-2 closed. */
-static int lift(int *fd)
+/* Moves *fd to a number above 2: in a caller with 0-2 closed, a new descriptor may have such a number. */
+static int pod_raise_fd(int *fd)
 {
 	int high;
 
@@ -33,7 +34,7 @@ int pod_socketpair(int pair[2], struct err *err)
 		pair[0] = pair[1] = -1;
 		return err_sys(err, errno, "cannot make a socket pair for the pod");
 	}
-	if (lift(&pair[0]) || lift(&pair[1]))
+	if (pod_raise_fd(&pair[0]) || pod_raise_fd(&pair[1]))
 		return err_sys(err, errno, "cannot duplicate a descriptor for the pod");
 	return 0;
 }
@@ -102,7 +103,7 @@ pid_t pod_fork_init(struct err *err)
 	if (pid == 0)
 		return 0;
 	num = errno;
-	/* Without this every later fork of the caller would fail with ENOMEM once the pod has ended. */
+	/* Without this, every later fork() of the caller would fail with ENOMEM after the pod has ended. */
 	if (setns(own, CLONE_NEWPID)) {
 		err_sys(err, errno, "cannot return to the PID namespace of the node");
 		if (pid > 0)
@@ -114,7 +115,7 @@ pid_t pod_fork_init(struct err *err)
 	return pid;
 }
 
-static int null_stdio(struct err *err)
+static int pod_null_stdio(struct err *err)
 {
 	cleanup_close int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int i;
@@ -136,16 +137,17 @@ void pod_exec(const char *path, char *const argv[], char *const envp[], const in
 	sigset_t all;
 	int i;
 
-	/* The program says what becomes of its signals; until then none may hit it. */
+	/* No signal may reach the program before it has set up its signal handling. */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	if (chdir("/")) {
 		err_sys(err, errno, "cannot change to / in the pod");
 		return;
 	}
-	if (null_stdio(err))
+	if (pod_null_stdio(err))
 		return;
-	/* Needs Linux 5.11. Only marks them: the report socket must live until exec has succeeded. */
+	/* Only marks the descriptors (Linux 5.11), because the report socket must stay open until exec has succeeded.
+	 */
 	if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC)) {
 		err_sys(err, errno, "cannot close the descriptors of the node in the pod");
 		return;

@@ -12,8 +12,9 @@
 
 #include "base/util.h"
 
-/* Opens the directory name below dirfd, making it if it is missing, and gives it owner root and mode. */
-static int own_directory(int dirfd, const char *name, const char *shown, mode_t mode, struct err *err)
+/* Opens the directory name below dirfd and sets its mode; makes it if it is missing. It must belong to the caller,
+ * root. Returns a descriptor or -1. */
+static int pod_dir_own(int dirfd, const char *name, const char *shown, mode_t mode, struct err *err)
 {
 	cleanup_close int fd = -1;
 	struct stat st;
@@ -25,15 +26,15 @@ static int own_directory(int dirfd, const char *name, const char *shown, mode_t 
 		return err_sys(err, errno, "cannot open the pod's directory %s", shown);
 	if (st.st_uid != geteuid())
 		return err_set(err, EPERM,
-			       "the pod's directory %s belongs to uid %u instead of root: somebody else made it; remove it",
+			       "the pod's directory %s belongs to uid %u instead of root: another user made it; remove it",
 			       shown, st.st_uid);
 	if ((st.st_mode & 07777) != mode && fchmod(fd, mode))
 		return err_sys(err, errno, "cannot set the mode of the pod's directory %s", shown);
 	return steal_fd(&fd);
 }
 
-/* Whoever can rename in the directory above could put another one in the pod's place. */
-static int check_parent(const char *parent, struct err *err)
+/* Refuses a parent in which another user could rename directories, and so replace the pod's directory. */
+static int pod_dir_check_parent(const char *parent, struct err *err)
 {
 	struct stat st;
 
@@ -61,13 +62,13 @@ int pod_prepare(const struct pod_spec *spec, struct err *err)
 	slash[slash == parent] = '\0';
 	if (mkdir_parents(parent, 0755))
 		return err_sys(err, errno, "cannot make %s for the pod", parent);
-	if (check_parent(parent, err))
+	if (pod_dir_check_parent(parent, err))
 		return -1;
-	dir = own_directory(AT_FDCWD, spec->dir, spec->dir, 0700, err);
+	dir = pod_dir_own(AT_FDCWD, spec->dir, spec->dir, 0700, err);
 	if (dir < 0)
 		return -1;
 	snprintf(shown, sizeof(shown), "%s/tmp", spec->dir);
-	tmp = own_directory(dir, "tmp", shown, 01777, err);
+	tmp = pod_dir_own(dir, "tmp", shown, 01777, err);
 	return tmp < 0 ? -1 : 0;
 }
 
@@ -87,15 +88,15 @@ void pod_cleanup(const char *dir)
 		remove_tree_at(fd, slash + 1);
 }
 
-static bool below(const char *path, const char *dir)
+static bool pod_dir_is_below(const char *path, const char *dir)
 {
 	size_t n = strlen(dir);
 
 	return !strncmp(path, dir, n) && (path[n] == '\0' || path[n] == '/');
 }
 
-/* Removes empty, "." and ".." components, in place, without looking at the file system. */
-static void normalize(char *path)
+/* Removes empty, "." and ".." components in place, by the text alone. */
+static void pod_dir_normalize(char *path)
 {
 	char *in = path, *out = path, *end;
 
@@ -116,7 +117,8 @@ static void normalize(char *path)
 	*out = '\0';
 }
 
-/* The path itself, what it resolves to, or (a file that is still to be made) its nearest existing directory. */
+/* True if the path itself or the file to which it resolves is below /tmp. For a file that does not exist yet its
+ * nearest existing directory is resolved. */
 static bool hidden_by_tmp(const char *path, const char *tmp)
 {
 	char text[PATH_MAX], real[PATH_MAX];
@@ -133,8 +135,8 @@ static bool hidden_by_tmp(const char *path, const char *tmp)
 		*slash = '\0';
 	}
 	snprintf(text, sizeof(text), "%s", path);
-	normalize(text);
-	return below(text, "/tmp") || below(real, "/tmp") || below(real, tmp);
+	pod_dir_normalize(text);
+	return pod_dir_is_below(text, "/tmp") || pod_dir_is_below(real, "/tmp") || pod_dir_is_below(real, tmp);
 }
 
 bool pod_tmp_conflict(const char *const paths[])

@@ -1,4 +1,4 @@
-/* The mounts of a pod: /proc, /dev/shm and, if wanted, /tmp of its own. */
+/* The mounts of a pod: its own /proc, its own /dev/shm and, with private_tmp, its own /tmp. */
 #include "pod/pod_internal.h"
 
 #include <errno.h>
@@ -10,9 +10,9 @@
 
 #include "base/util.h"
 
-/* Appends the options of a tmpfs that limit or place its memory. Anything else (mode, uid, …) is the pod's own
- * business. */
-static void keep_limits(char *super, char *opts, size_t len)
+/* Appends those options of a tmpfs that limit or place its memory. Others, such as mode and uid, do not apply to the
+ * pod. */
+static void shm_append_limits(char *super, char *opts, size_t len)
 {
 	static const char *const keys[] = { "size=", "nr_blocks=", "nr_inodes=", "huge=", "mpol=" };
 	char *save = NULL, *tok;
@@ -26,7 +26,8 @@ static void keep_limits(char *super, char *opts, size_t len)
 		}
 }
 
-/* Mount options for the pod's /dev/shm: the limits of the node's, the uppermost if several are mounted. */
+/* Computes mount options for the pod's /dev/shm: the limits of the node's /dev/shm, of the uppermost if several are
+ * mounted. */
 static void shm_options(char *opts, size_t len)
 {
 	cleanup_file FILE *f = fopen("/proc/self/mountinfo", "re");
@@ -41,11 +42,12 @@ static void shm_options(char *opts, size_t len)
 			continue;
 		rest = strrchr(rest, ' '); /* "- tmpfs SOURCE SUPEROPTIONS" */
 		snprintf(opts, len, "mode=1777");
-		keep_limits(rest + 1, opts, len);
+		shm_append_limits(rest + 1, opts, len);
 	}
 }
 
-/* A bind mount takes only the flags of its source; as any /tmp it shall not carry set-user-ID programs or devices. */
+/* Mounts dir/tmp on /tmp. A bind mount gets the flags of its source only, so a second mount() adds nosuid and nodev, as
+ * for any /tmp. */
 static int mount_tmp(const char *dir, struct err *err)
 {
 	unsigned long flags = MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV;
@@ -73,7 +75,7 @@ int pod_make_namespace(const struct pod_spec *spec, struct err *err)
 	shm_options(opts, sizeof(opts));
 	if (unshare(CLONE_NEWNS | CLONE_NEWIPC))
 		return err_sys(err, errno, "cannot make a mount and an IPC namespace for the pod");
-	/* Slave: what the node mounts later appears in the pod, nothing that the pod mounts appears on the node. */
+	/* Slave: later mounts of the node appear in the pod, but mounts of the pod do not appear on the node. */
 	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL))
 		return err_sys(err, errno, "cannot separate the pod's mounts from those of the node");
 	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL))

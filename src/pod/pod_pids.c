@@ -1,4 +1,4 @@
-/* Which processes belong to a pod, and their end. */
+/* Finds the processes of a pod, and kills them. */
 #include "pod/pod.h"
 
 #include <errno.h>
@@ -29,28 +29,29 @@ int pod_recv(int ctl, char *buf, size_t len)
 	return 1;
 }
 
-static bool same(const struct stat *a, const struct stat *b)
+static bool pod_same_namespace(const struct stat *a, const struct stat *b)
 {
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* True if the namespace of that name is the pod's or was made by a process of the pod. */
-static bool inside(int proc, const char *name, const struct stat *pod, const struct stat *own)
+/* True if the PID namespace to which name (relative to /proc) leads is the pod's or was made by a process of the pod.
+ */
+static bool pod_is_inside(int proc, const char *name, const struct stat *pod, const struct stat *own)
 {
 	cleanup_close int fd = -1;
 	struct stat st;
 	int up;
 
-	if (fstatat(proc, name, &st, 0) || same(&st, own))
+	if (fstatat(proc, name, &st, 0) || pod_same_namespace(&st, own))
 		return false;
-	if (same(&st, pod))
+	if (pod_same_namespace(&st, pod))
 		return true;
 	fd = openat(proc, name, O_RDONLY | O_CLOEXEC);
 	while (fd >= 0) {
 		up = ioctl(fd, NS_GET_PARENT);
 		close(fd);
 		fd = up;
-		if (fd >= 0 && !fstat(fd, &st) && same(&st, pod))
+		if (fd >= 0 && !fstat(fd, &st) && pod_same_namespace(&st, pod))
 			return true;
 	}
 	return false;
@@ -72,14 +73,14 @@ int pod_pids(pid_t init, pid_t **pids, struct err *err)
 	snprintf(name, sizeof(name), "%d/ns/pid", init);
 	if (fstatat(dirfd(dir), name, &pod, 0))
 		return err_sys(err, errno, "cannot find the pod's first process %d", init);
-	if (same(&pod, &own))
+	if (pod_same_namespace(&pod, &own))
 		return err_set(err, ESRCH, "process %d is not the first process of a pod", init);
 	while ((more = dir_next(dir, &e)) > 0) {
 		pid = strtol(e->d_name, &end, 10);
 		if (pid <= 0 || *end || pid == init)
 			continue;
 		snprintf(name, sizeof(name), "%s/ns/pid", e->d_name);
-		if (!inside(dirfd(dir), name, &pod, &own))
+		if (!pod_is_inside(dirfd(dir), name, &pod, &own))
 			continue;
 		if (n == room)
 			list = xrealloc(list, (size_t)(room = room ? 2 * room : 64) * sizeof(*list));
@@ -91,7 +92,8 @@ int pod_pids(pid_t init, pid_t **pids, struct err *err)
 	return n;
 }
 
-/* Second number of NSpid: the pid in the namespace one below ours, the pod's. */
+/* The pid inside the pod: the second number of NSpid, for the PID namespace one below the caller's. 0 if there is none.
+ */
 static int pid_in_pod(pid_t pid)
 {
 	cleanup_file FILE *f = NULL;
@@ -106,7 +108,7 @@ static int pid_in_pod(pid_t pid)
 	return 0;
 }
 
-static int leaders_script(pid_t leader)
+static int pod_leader_script(pid_t leader)
 {
 	cleanup_free char *text = NULL;
 	char path[64];
@@ -128,7 +130,7 @@ pid_t pod_script(pid_t init)
 
 	for (i = 0; i < n && !inner; i++)
 		if (pid_in_pod(pids[i]) == 2)
-			inner = leaders_script(pids[i]);
+			inner = pod_leader_script(pids[i]);
 	for (i = 0; i < n && inner > 2; i++)
 		if (pid_in_pod(pids[i]) == inner)
 			return pids[i];
@@ -146,7 +148,7 @@ int pod_kill(pid_t init, int timeout_ms, struct err *err)
 		return errno == ESRCH ? 0 : err_sys(err, errno, "cannot open process %d of the pod", init);
 	if (pidfd_send_signal(fd, SIGKILL, NULL, 0))
 		return errno == ESRCH ? 0 : err_sys(err, errno, "cannot kill process %d of the pod", init);
-	/* pid 1 becomes waitable only after the kernel has killed and reaped everything else in its namespace. */
+	/* pid 1 becomes waitable only after the kernel has killed and reaped all other processes of its namespace. */
 	do {
 		left = (end - now_us()) / 1000;
 		got = poll(&p, 1, left > 0 ? (int)left : 0);

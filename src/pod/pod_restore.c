@@ -8,10 +8,10 @@
 #include "base/util.h"
 #include "pod/pod_internal.h"
 
-/* fsched-init restore CTLFD IMAGESFD WORKFD HANDFD LASTPID -- CRIU… : the fixed part. */
+/* The fixed arguments: fsched-init restore CTLFD IMAGESFD WORKFD CALLFD LASTPID -- */
 enum { INIT_ARGS = 8, FDS = 4 };
 
-static char **init_argv(const struct pod_restore *r, const int *fds)
+static char **pod_restore_init_argv(const struct pod_restore *r, const int *fds)
 {
 	char **v;
 	int i, n = 0;
@@ -30,17 +30,17 @@ static char **init_argv(const struct pod_restore *r, const int *fds)
 	return v;
 }
 
-static int run_init(const struct pod_spec *spec, const struct pod_restore *r, struct err *err)
+static int pod_restore_run_init(const struct pod_spec *spec, const struct pod_restore *r, struct err *err)
 {
-	const int given[FDS] = { r->ctl, r->images_fd, r->work_fd, r->hand };
+	const int given[FDS] = { r->ctl, r->images_fd, r->work_fd, r->remote_call };
 	char path[4200];
-	int fds[FDS], i, n = r->hand < 0 ? FDS - 1 : FDS;
+	int fds[FDS], i, n = r->remote_call < 0 ? FDS - 1 : FDS;
 
 	if (pod_make_namespace(spec, err))
 		return -1;
 	if (r->pre && r->pre(r->arg, err))
 		return -1;
-	/* Above 12: fsched-init gives criu its descriptors as 10 to 12. 0 = none. */
+	/* Above 12, because fsched-init gives criu its descriptors as 10 to 12. 0 = none. */
 	fds[FDS - 1] = 0;
 	for (i = 0; i < n; i++) {
 		fds[i] = fcntl(given[i], F_DUPFD_CLOEXEC, 13);
@@ -48,8 +48,8 @@ static int run_init(const struct pod_spec *spec, const struct pod_restore *r, st
 			return err_sys(err, errno, "cannot duplicate descriptor %d for the pod", given[i]);
 	}
 	snprintf(path, sizeof(path), "%s/fsched-init", spec->libexec);
-	/* The arguments live until exec; on failure the process ends. */
-	pod_exec(path, init_argv(r, fds), r->envp, fds, n, err);
+	/* The arguments are not freed: the process executes another program or ends. */
+	pod_exec(path, pod_restore_init_argv(r, fds), r->envp, fds, n, err);
 	return -1;
 }
 
@@ -72,7 +72,7 @@ int pod_restore(const struct pod_spec *spec, const struct pod_restore *r, struct
 	if (pod->init < 0)
 		return -1;
 	if (pod->init == 0) {
-		run_init(spec, r, &failure);
+		pod_restore_run_init(spec, r, &failure);
 		report_send(theirs, REPORT_ERROR, &failure);
 		_exit(1);
 	}

@@ -12,38 +12,38 @@
 #include "base/util.h"
 #include "pod/pod_internal.h"
 
-/* T is the caller, P1 becomes fsched-init, P2 fsched-leader, P3 the script (docs/internals.md). */
+/* Four processes (docs/internals.md): T is the caller, P1 becomes fsched-init, P2 fsched-leader, and P3 the script. */
 struct start {
 	const struct pod_spec *spec;
 	pid_t hint;
-	char init[4200], leader[4200]; /* programs */
-	char **leader_argv;            /* [1], the script's pid, is filled in P2 */
-	int ctl[2];                    /* control socket: agent's end, init's end */
+	char init[4200], leader[4200]; /* paths of the programs */
+	char **leader_argv;            /* P2 sets [1], the script's pid */
+	int ctl[2];                    /* control socket: agent's end, fsched-init's end */
 	int rep[2];                    /* report socket: T's end, the pod's end */
-	int go[2];                     /* T lets P3 go on with one byte */
+	int go[2];                     /* T sends one byte, upon which P3 continues */
 };
 
 static char *const no_env[] = { NULL };
 
-static void drop(int *fd)
+static void pod_start_close(int *fd)
 {
 	cleanup_closep(fd);
 	*fd = -1;
 }
 
-static void drop_pair(int *p)
+static void pod_start_close_pair(int *p)
 {
-	drop(&p[0]);
-	drop(&p[1]);
+	pod_start_close(&p[0]);
+	pod_start_close(&p[1]);
 }
 
-static void start_done(struct start *s)
+static void pod_start_done(struct start *s)
 {
 	int i;
 
-	drop_pair(s->ctl);
-	drop_pair(s->rep);
-	drop_pair(s->go);
+	pod_start_close_pair(s->ctl);
+	pod_start_close_pair(s->rep);
+	pod_start_close_pair(s->go);
 	for (i = 0; s->leader_argv && s->leader_argv[i]; i++)
 		free(s->leader_argv[i]);
 	free(s->leader_argv);
@@ -64,7 +64,7 @@ static char **leader_argv(const struct pod_cred *c)
 	return v;
 }
 
-static int set_last_pid(pid_t last, struct err *err)
+static int pod_start_set_last_pid(pid_t last, struct err *err)
 {
 	cleanup_close int fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
 	char text[16];
@@ -78,23 +78,23 @@ static int set_last_pid(pid_t last, struct err *err)
 	return 0;
 }
 
-__attribute__((noreturn)) static void give_up(const struct start *s, const struct err *err)
+__attribute__((noreturn)) static void pod_start_give_up(const struct start *s, const struct err *err)
 {
 	report_send(s->rep[1], REPORT_ERROR, err);
 	_exit(1);
 }
 
-/* P3: announces itself and waits until the whole pod stands. */
-static void script_main(struct start *s)
+/* P3: reports its pid and waits until the pod is complete. */
+static void pod_start_script(struct start *s)
 {
 	ssize_t n;
 	char c;
 
 	setpgid(0, 0);
 	report_send(s->rep[1], REPORT_SCRIPT, NULL);
-	drop_pair(s->rep);
-	drop_pair(s->ctl);
-	drop(&s->go[1]);
+	pod_start_close_pair(s->rep);
+	pod_start_close_pair(s->ctl);
+	pod_start_close(&s->go[1]);
 	do
 		n = read(s->go[0], &c, 1);
 	while (n < 0 && errno == EINTR);
@@ -103,35 +103,35 @@ static void script_main(struct start *s)
 }
 
 /* P2. Returns only in P3. */
-static void leader_main(struct start *s)
+static void pod_start_leader(struct start *s)
 {
 	struct err err;
 	pid_t script;
 
 	if (setsid() < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1)) {
 		err_sys(&err, errno, "cannot become session leader and reaper of the pod");
-		give_up(s, &err);
+		pod_start_give_up(s, &err);
 	}
-	if (s->hint > 2 && set_last_pid(s->hint - 1, &err))
-		give_up(s, &err);
+	if (s->hint > 2 && pod_start_set_last_pid(s->hint - 1, &err))
+		pod_start_give_up(s, &err);
 	script = fork();
 	if (script == 0) {
-		script_main(s);
+		pod_start_script(s);
 		return;
 	}
 	if (script < 0) {
 		err_sys(&err, errno, "cannot fork the script's process");
-		give_up(s, &err);
+		pod_start_give_up(s, &err);
 	}
 	report_send(s->rep[1], REPORT_LEADER, NULL);
 	snprintf(s->leader_argv[1], 16, "%d", script);
-	/* By path, inside the new mount namespace: criu looks this file up there. */
+	/* By path in the new mount namespace, because criu opens the file by that path. */
 	pod_exec(s->leader, s->leader_argv, no_env, NULL, 0, &err);
-	give_up(s, &err);
+	pod_start_give_up(s, &err);
 }
 
 /* P1. Returns only in P3. */
-static void init_main(struct start *s)
+static void pod_start_init(struct start *s)
 {
 	char fd[16], leader[16], script[16];
 	char *argv[] = { (char[]){ "fsched-init" }, (char[]){ "run" }, fd, leader, script, NULL };
@@ -139,26 +139,26 @@ static void init_main(struct start *s)
 	pid_t pid;
 
 	if (pod_make_namespace(s->spec, &err))
-		give_up(s, &err);
+		pod_start_give_up(s, &err);
 	pid = fork();
 	if (pid == 0) {
-		leader_main(s);
+		pod_start_leader(s);
 		return;
 	}
 	if (pid < 0) {
 		err_sys(&err, errno, "cannot fork fsched-leader");
-		give_up(s, &err);
+		pod_start_give_up(s, &err);
 	}
 	snprintf(fd, sizeof(fd), "%d", s->ctl[1]);
 	snprintf(leader, sizeof(leader), "%d", pid);
-	/* leader_main() asks for it; in a namespace with two processes nobody else has it. */
+	/* pod_start_leader() requests this pid; no other process in the new namespace can have it. */
 	snprintf(script, sizeof(script), "%d", s->hint > 2 ? s->hint : pid + 1);
 	pod_exec(s->init, argv, no_env, &s->ctl[1], 1, &err);
-	give_up(s, &err);
+	pod_start_give_up(s, &err);
 }
 
-/* T: reads reports until all is in place or has failed. */
-static int await_pod(struct start *s, struct pod *pod, pid_t *script, struct err *err)
+/* T: reads reports until the pod is complete or has failed. */
+static int pod_start_await(struct start *s, struct pod *pod, pid_t *script, struct err *err)
 {
 	struct report r = { 0 };
 	int got;
@@ -178,7 +178,7 @@ static int await_pod(struct start *s, struct pod *pod, pid_t *script, struct err
 	return 0;
 }
 
-static int start_prepare(struct start *s, struct err *err)
+static int pod_start_prepare(struct start *s, struct err *err)
 {
 	const char *libexec = s->spec->libexec;
 
@@ -199,20 +199,20 @@ int pod_start(const struct pod_spec *spec, pid_t pid_hint, struct pod *pod, pid_
 
 	*pod = (struct pod){ -1, -1, -1 };
 	*script_pid = -1;
-	if (start_prepare(&s, err))
+	if (pod_start_prepare(&s, err))
 		goto out;
 	pod->init = pod_fork_init(err);
 	if (pod->init == 0) {
-		init_main(&s);
-		start_done(&s);
+		pod_start_init(&s);
+		pod_start_done(&s);
 		return 1; /* P3 */
 	}
 	if (pod->init < 0)
 		goto out;
-	drop(&s.rep[1]);
-	drop(&s.ctl[1]);
-	drop(&s.go[0]);
-	if (await_pod(&s, pod, script_pid, err))
+	pod_start_close(&s.rep[1]);
+	pod_start_close(&s.ctl[1]);
+	pod_start_close(&s.go[0]);
+	if (pod_start_await(&s, pod, script_pid, err))
 		goto abandon;
 	if (send(s.go[1], "g", 1, MSG_NOSIGNAL) != 1) {
 		err_sys(err, errno, "the script's process died while the pod was made");
@@ -226,6 +226,6 @@ abandon:
 	*pod = (struct pod){ -1, -1, -1 };
 	*script_pid = -1;
 out:
-	start_done(&s);
+	pod_start_done(&s);
 	return rc;
 }

@@ -1,14 +1,17 @@
-/* What a checkpoint cannot carry, found out before the job is frozen.
+/* Finds what a checkpoint cannot save, before the job is frozen.
  *
- * Walks /proc of every process of the pod (a few hundred microseconds per process; nothing is stopped): a running srun
- * (its tasks live under another slurmstepd), GPU, RDMA and other devices (open or mapped), io_uring, a traced process,
- * perf/KVM/userfaultfd descriptors, processes in foreign namespaces or with other credentials than the job's, TCP
- * connections to another host or to this job's own agent (a job cannot checkpoint itself), and files that the job's
- * user could not open again at a restart: files of procfs and the kernel's other file systems (kernel_files.h), and
- * files whose permissions have changed (preflight_access.c).
- *
- * Processes with no_new_privs are stopped for a moment where the kernel has Landlock (preflight_confined.c); nothing
- * else is touched.
+ * preflight() reads /proc of every process of the pod, a few hundred microseconds per process, while the job runs. It
+ * refuses:
+ * - a running srun, because its tasks run under another slurmstepd
+ * - GPUs, RDMA and other devices, open or mapped
+ * - io_uring, and descriptors of perf, KVM and userfaultfd
+ * - a traced process
+ * - processes in foreign namespaces, or with other credentials than the job's
+ * - TCP connections to another host or to this job's own agent (a job cannot checkpoint itself)
+ * - files that the job's user could not open again at a restart: files of procfs and of the kernel's other file systems
+ *   (kernel_files.h), and files whose permissions have changed (preflight_access.c)
+ * - threads confined by Landlock (preflight_confined.c). To find out, processes with no_new_privs are stopped for a
+ *   moment where the kernel has Landlock; no other process is disturbed.
  */
 #ifndef FSCHED_POD_PREFLIGHT_H
 #define FSCHED_POD_PREFLIGHT_H
@@ -18,27 +21,35 @@
 #include <sys/types.h>
 #include "base/err.h"
 
-#define PREFLIGHT_ASKER EDEADLK /* err.num: it is not the job, but that the request comes from inside it */
+#define PREFLIGHT_ASKER EDEADLK /* err.num: the job could be saved, but the request comes from inside it */
 
-/* Everything is the caller's. */
+/* All memory belongs to the caller. */
 struct preflight_job {
 	const pid_t *pids; /* host pids of all processes */
-	const int *inner;  /* the same inside the pod */
+	const int *inner;  /* the same processes' pids inside the pod */
 	int n;
 	pid_t init;     /* host pid of the pod's pid 1 */
 	int agent_port; /* 0 = none */
-	bool hands_off; /* another worker is at the job's processes: none is stopped, and a tracer may be ours */
+	bool hands_off; /* another worker works on the job's processes: stop none, and accept a tracer, which may be
+			   that worker's */
 	uid_t uid;
 	gid_t gid;
 	const gid_t *groups;
 	int n_groups;
 };
 
-/* 0 = nothing known against it. -1: err names process (pid in the pod and command), object, and what to do. */
+/* 0 if nothing prevents a checkpoint. -1: err names the process (pid in the pod and command), the object, and what to
+ * do. */
 int preflight(const struct preflight_job *job, struct err *err);
 
-/* Once all processes stand still, and before criu enters any namespace of theirs: that of the first process are still
- * the pod's. (criu itself refuses a tree in more than one user namespace.) */
+/* To be called when all processes are stopped and before criu enters any of their namespaces: checks that the
+ * namespaces of the first process are still the pod's. (criu itself refuses a tree in more than one user namespace.) */
 int preflight_stopped(const struct preflight_job *job, struct err *err);
+
+struct mount_table;
+/* Checks that criu's images refer to no file that the job's user could not open again (kernel_files.h). The images say
+ * what a restore opens; the job may have opened other files since preflight(). mounts: those of the pod, or of the node
+ * on which it is to be restored. -1: err names process, descriptor and path. */
+int preflight_images(int images_fd, const struct mount_table *mounts, struct err *err);
 
 #endif

@@ -1,7 +1,7 @@
 /* Preflight: can the job's user open its files again?
  *
- * A process that has entered the pod's mount namespace and become the job's user for good asks for every name once. It
- * works while the job runs; a file server that does not answer holds up nothing but that process. */
+ * A child enters the pod's mount namespace, becomes the job's user for good, and asks the kernel for every name once.
+ * The job runs meanwhile. A file server that does not answer blocks only the child. */
 #include "pod/preflight_internal.h"
 
 #include <errno.h>
@@ -22,8 +22,8 @@
 #include "base/user.h"
 #include "base/util.h"
 
-#define ANSWER_MAX_MS 10000 /* for all files; a hundred thousand names take one second */
-#define TRIES         3     /* the process is the user's, who can kill it */
+#define ANSWER_MAX_MS 10000 /* for all files; 100000 names take one second */
+#define TRIES         3     /* the child has the user's rights, so the user can kill it */
 
 struct wanted {
 	char *path;
@@ -40,8 +40,7 @@ struct access_list {
 	size_t *slots, n_slots; /* hash table of index + 1, open addressing; n_slots a power of 2 */
 };
 
-/* What the process says of each, in memory that is shared with it: 0 nothing yet, 1 can be opened, else an errno below
- * 0. */
+/* The child's answer for each file, in shared memory: 0 = none yet, CAN_BE_OPENED, or a negative errno. */
 #define CAN_BE_OPENED 1
 
 struct access_list *access_list_new(void)
@@ -59,7 +58,7 @@ void access_list_free(struct access_list *l)
 }
 
 /* FNV-1a */
-static size_t hash(const char *path, unsigned mode)
+static size_t access_list_hash(const char *path, unsigned mode)
 {
 	uint64_t h = 0xcbf29ce484222325u ^ mode;
 
@@ -68,16 +67,16 @@ static size_t hash(const char *path, unsigned mode)
 	return (size_t)(h ^ h >> 32);
 }
 
-static size_t *slot(const struct access_list *l, const char *path, unsigned mode)
+static size_t *access_list_slot(const struct access_list *l, const char *path, unsigned mode)
 {
-	size_t i = hash(path, mode) & (l->n_slots - 1);
+	size_t i = access_list_hash(path, mode) & (l->n_slots - 1);
 
 	while (l->slots[i] && (l->v[l->slots[i] - 1].mode != mode || strcmp(l->v[l->slots[i] - 1].path, path)))
 		i = (i + 1) & (l->n_slots - 1);
 	return &l->slots[i];
 }
 
-static void grow(struct access_list *l)
+static void access_list_grow(struct access_list *l)
 {
 	l->room = l->room ? 2 * l->room : 256;
 	l->v = xrealloc(l->v, l->room * sizeof(*l->v));
@@ -85,12 +84,13 @@ static void grow(struct access_list *l)
 	free(l->slots);
 	l->slots = xcalloc(l->n_slots, sizeof(*l->slots));
 	for (size_t i = 0; i < l->n; i++)
-		*slot(l, l->v[i].path, l->v[i].mode) = i + 1;
+		*access_list_slot(l, l->v[i].path, l->v[i].mode) = i + 1;
 }
 
-void access_list_add(struct access_list *l, const struct open_file *f, const struct statx *st)
+void access_list_add(struct access_list *l, const struct preflight_file *f, const struct statx *st)
 {
-	/* criu opens a fifo for both, whatever the job has: one end alone would wait for the other. */
+	/* criu opens a fifo for reading and writing, whatever the job has open: one end alone would wait for the other.
+	 */
 	const unsigned mode = S_ISFIFO(st->stx_mode) ? R_OK | W_OK : f->mode;
 	struct wanted *w;
 	size_t *at;
@@ -98,8 +98,8 @@ void access_list_add(struct access_list *l, const struct open_file *f, const str
 	if (!S_ISREG(st->stx_mode) && !S_ISDIR(st->stx_mode) && !S_ISFIFO(st->stx_mode) && !S_ISCHR(st->stx_mode))
 		return;
 	if (l->n == l->room)
-		grow(l);
-	at = slot(l, f->path, mode);
+		access_list_grow(l);
+	at = access_list_slot(l, f->path, mode);
 	if (*at)
 		return;
 	w = &l->v[l->n++];
@@ -108,45 +108,45 @@ void access_list_add(struct access_list *l, const struct open_file *f, const str
 	snprintf(w->as, sizeof(w->as), "%s", f->as);
 }
 
-/* ---- the process that asks, with the user's rights --------------------- */
+/* ---- the child, with the user's rights --------------------------------- */
 
-static int ask(const struct wanted *w, uid_t uid)
+static int access_ask(const struct wanted *w, uid_t uid)
 {
 	struct statx st;
 	int why;
 
-	/* The usual answer, for one call per file. Real and effective ids are the same. */
+	/* One call per file is enough in most cases. Real and effective ids are the same. */
 	if (faccessat(AT_FDCWD, w->path, (int)w->mode, 0) == 0)
 		return CAN_BE_OPENED;
 	why = errno;
 	if (statx(AT_FDCWD, w->path, AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &st))
 		return errno == ENOENT || errno == ENOTDIR ? CAN_BE_OPENED : -errno;
-	/* Another file of that name, or none: what becomes of this one is for criu and the saved files to say. */
+	/* The name leads to another file now. criu or the saved files handle the file of the job. */
 	if (st.stx_ino != w->ino || st.stx_dev_major != w->dev_major || st.stx_dev_minor != w->dev_minor)
 		return CAN_BE_OPENED;
-	/* Its owner may change its mode; the restore does so. */
+	/* The owner may change the mode, and the restore does so. */
 	if (why == EACCES && st.stx_uid == uid && (S_ISREG(st.stx_mode) || S_ISDIR(st.stx_mode)))
 		return CAN_BE_OPENED;
 	return -why;
 }
 
-static void ask_all(const struct scan *s, pid_t parent, int mntns, int *answers)
+static void access_child(const struct preflight_scan *s, pid_t parent, int mntns, int *answers)
 {
 	const struct preflight_job *job = s->job;
 
 	if (setns(mntns, CLONE_NEWNS) || user_become(job->uid, job->gid, job->groups, job->n_groups))
 		_exit(1);
-	/* A change of user clears it, so not earlier. */
+	/* The kernel clears the parent-death signal when the uid changes, so it is set after that. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(1);
 	for (size_t i = 0; i < s->access->n; i++)
-		answers[i] = ask(&s->access->v[i], job->uid);
+		answers[i] = access_ask(&s->access->v[i], job->uid);
 	_exit(0);
 }
 
-/* 0: it has ended, whatever it has said. */
-static int run(const struct scan *s, int mntns, int *answers, struct err *err)
+/* Runs the child. 0: it has ended, with or without all answers. -1: ETIMEDOUT, or it could not be started. */
+static int access_run_child(const struct preflight_scan *s, int mntns, int *answers, struct err *err)
 {
 	const pid_t parent = getpid(), pid = fork();
 	struct pollfd p = { -1, POLLIN, 0 };
@@ -155,14 +155,15 @@ static int run(const struct scan *s, int mntns, int *answers, struct err *err)
 	if (pid < 0)
 		return err_sys(err, errno, "cannot start a process that looks at the job's files");
 	if (pid == 0)
-		ask_all(s, parent, mntns, answers);
+		access_child(s, parent, mntns, answers);
 	p.fd = pidfd_open(pid, 0);
 	do
 		got = poll(&p, 1, ANSWER_MAX_MS);
 	while (got < 0 && errno == EINTR);
 	close(p.fd);
 	kill(pid, SIGKILL);
-	/* In an uninterruptible wait for a file server it cannot end. It dies when it can, and has no other work. */
+	/* While it waits uninterruptibly for a file server it cannot end, so it is not waited for. It dies when the
+	 * wait is over. */
 	if (got > 0)
 		waitpid(pid, NULL, 0);
 	return got > 0 ? 0 : err_set(err, ETIMEDOUT, "no answer");
@@ -170,7 +171,7 @@ static int run(const struct scan *s, int mntns, int *answers, struct err *err)
 
 /* ---- verdicts ----------------------------------------------------------- */
 
-static size_t first_open(const int *answers, size_t n)
+static size_t access_first_unanswered(const int *answers, size_t n)
 {
 	size_t i = 0;
 
@@ -179,7 +180,7 @@ static size_t first_open(const int *answers, size_t n)
 	return i;
 }
 
-static int refuse(const struct scan *s, const struct wanted *w, int num, struct err *err)
+static int access_refuse(const struct preflight_scan *s, const struct wanted *w, int num, struct err *err)
 {
 	char what[512], clean[256];
 
@@ -189,37 +190,39 @@ static int refuse(const struct scan *s, const struct wanted *w, int num, struct 
 	if (num != ETIMEDOUT)
 		snprintf(what + strlen(what), sizeof(what) - strlen(what), " (%s%s)",
 			 w->mode & W_OK ? "for writing: " : "", strerror(num));
-	return preflight_refuse(s, w->pid, err, what,
+	return preflight_refuse(w->pid, err, what,
 				num == ETIMEDOUT ? "try again when it does"
 						 : "give the user the right to it, or close it, and try again");
 }
 
-static int judge(const struct scan *s, const int *answers, struct err *err)
+static int access_verdict(const struct preflight_scan *s, const int *answers, struct err *err)
 {
 	for (size_t i = 0; i < s->access->n; i++)
 		if (answers[i] != CAN_BE_OPENED)
-			return refuse(s, &s->access->v[i], -answers[i], err);
+			return access_refuse(s, &s->access->v[i], -answers[i], err);
 	return 0;
 }
 
-static int ask_until_answered(const struct scan *s, int mntns, int *answers, struct err *err)
+static int access_ask_until_answered(const struct preflight_scan *s, int mntns, int *answers, struct err *err)
 {
 	const size_t n = s->access->n;
 
-	for (int i = 0; i < TRIES && first_open(answers, n) < n; i++)
-		if (run(s, mntns, answers, err)) {
-			size_t at = first_open(answers, n);
+	for (int i = 0; i < TRIES && access_first_unanswered(answers, n) < n; i++)
+		if (access_run_child(s, mntns, answers, err)) {
+			size_t at = access_first_unanswered(answers, n);
 
-			return at < n && err && err->num == ETIMEDOUT ? refuse(s, &s->access->v[at], ETIMEDOUT, err) : -1;
+			return at < n && err && err->num == ETIMEDOUT
+				       ? access_refuse(s, &s->access->v[at], ETIMEDOUT, err)
+				       : -1;
 		}
-	if (first_open(answers, n) < n)
+	if (access_first_unanswered(answers, n) < n)
 		return err_set(err, 0,
 			       "cannot find out whether the job's files can be opened again at a restart: the process that looks "
 			       "at them is killed again and again; try again");
-	return judge(s, answers, err);
+	return access_verdict(s, answers, err);
 }
 
-int preflight_access(const struct scan *s, struct err *err)
+int preflight_access(const struct preflight_scan *s, struct err *err)
 {
 	const size_t size = (s->access->n + 1) * sizeof(int);
 	cleanup_close int mntns = open_proc(s->job->init, "ns/mnt", O_RDONLY);
@@ -230,7 +233,7 @@ int preflight_access(const struct scan *s, struct err *err)
 	answers = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (answers == MAP_FAILED)
 		return err_sys(err, errno, "cannot allocate memory");
-	rc = ask_until_answered(s, mntns, answers, err);
+	rc = access_ask_until_answered(s, mntns, answers, err);
 	munmap(answers, size);
 	return rc;
 }

@@ -1,13 +1,14 @@
 /* Preflight: has a thread confined itself with Landlock?
  *
- * criu does not know Landlock: a restored thread would be free. No file of the kernel's tells of it. But a thread in a
- * domain of Landlock may trace no process outside of it (Documentation/userspace-api/landlock.rst), and kcmp(2) asks
- * for that right: a thread that is made to compare the leader of the job with itself gets EPERM if it is confined, by
- * Landlock or another LSM, for leader and thread have the same user and no capabilities, and the leader is dumpable.
- * Seccomp filters are suspended for the call.
+ * criu does not support Landlock, so a restored thread would be unconfined. No file in /proc shows the confinement. But
+ * a thread in a Landlock domain may not trace a process outside of the domain
+ * (Documentation/userspace-api/landlock.rst), and kcmp(2) requires the right to trace. So each thread is made to call
+ * kcmp() that compares the job's leader with itself. EPERM means that Landlock or another LSM confines the thread,
+ * because the leader and the thread have the same user and no capabilities, and the leader is dumpable. Seccomp filters
+ * are suspended for the call.
  *
- * A thread without no_new_privs and without capabilities cannot have confined itself and is left alone. Others are
- * stopped for some 100 us. */
+ * A thread without no_new_privs and without capabilities cannot have confined itself and is not disturbed. Others are
+ * stopped for about 100 us. */
 #include "pod/preflight_internal.h"
 
 #include <errno.h>
@@ -25,11 +26,10 @@
 #include "trace/stop_threads.h"
 #include "trace/tracer.h"
 
-#define LEADER_PID  2
 #define TRIES       3
-#define STOP_MAX_US 500000 /* that a process may take to stand still */
+#define STOP_MAX_US 500000 /* within which the threads of a process must stop */
 
-/* FREE also if it has ended. */
+/* FREE also if the thread has ended. */
 enum verdict { FREE, CONFINED, UNCLEAR };
 
 static bool kernel_has_landlock(void)
@@ -38,7 +38,7 @@ static bool kernel_has_landlock(void)
 	       (errno != ENOSYS && errno != EOPNOTSUPP);
 }
 
-static enum verdict ask_thread(const struct suspect *t, struct err *err)
+static enum verdict confined_ask_thread(const struct suspect *t, struct err *err)
 {
 	const long args[6] = { LEADER_PID, LEADER_PID, KCMP_VM, 0, 0 };
 	long result = 0;
@@ -62,7 +62,7 @@ static enum verdict ask_thread(const struct suspect *t, struct err *err)
 	return rc || result ? UNCLEAR : FREE;
 }
 
-static bool stands(const struct mem_stop *stop, pid_t tid)
+static bool confined_is_stopped(const struct mem_stop *stop, pid_t tid)
 {
 	for (size_t i = 0; i < stop->n; i++)
 		if (stop->tids[i] == tid)
@@ -70,8 +70,9 @@ static bool stands(const struct mem_stop *stop, pid_t tid)
 	return false;
 }
 
-/* Threads that the process has made since have what their makers have. */
-static enum verdict ask_process(const struct suspect *t, size_t n, struct err *err)
+/* Asks the threads of one process that are suspects. Threads made since the scan inherit the confinement of their
+ * creators. */
+static enum verdict confined_ask_process(const struct suspect *t, size_t n, struct err *err)
 {
 	enum verdict v = FREE;
 	struct mem_stop stop = { 0 };
@@ -81,23 +82,24 @@ static enum verdict ask_process(const struct suspect *t, size_t n, struct err *e
 		n = 0;
 	}
 	for (size_t i = 0; i < n && v == FREE; i++)
-		if (stands(&stop, t[i].tid))
-			v = ask_thread(&t[i], err);
+		if (confined_is_stopped(&stop, t[i].tid))
+			v = confined_ask_thread(&t[i], err);
 	mem_stop_end(&stop);
 	return v;
 }
 
-static enum verdict ask_until_clear(const struct suspect *t, size_t n, struct err *err)
+static enum verdict confined_ask_until_clear(const struct suspect *t, size_t n, struct err *err)
 {
 	enum verdict v = UNCLEAR;
 
 	for (int i = 0; i < TRIES && v == UNCLEAR; i++)
-		v = ask_process(t, n, err);
+		v = confined_ask_process(t, n, err);
 	return v;
 }
 
-/* Else everybody would be refused the comparison. */
-static int check_leader(const struct scan *s, struct err *err)
+/* Checks that the leader is dumpable: otherwise every thread would get EPERM. /proc/PID of a process that is not
+ * dumpable belongs to root. */
+static int confined_check_leader(const struct preflight_scan *s, struct err *err)
 {
 	char name[32];
 	struct stat st;
@@ -107,34 +109,35 @@ static int check_leader(const struct scan *s, struct err *err)
 		return err_set(err, ESRCH, "the job's first process is gone, the job is ending");
 	if (st.st_uid == s->job->uid)
 		return 0;
-	return preflight_refuse(s, s->leader, err,
+	return preflight_refuse(s->leader, err,
 				"is not dumpable and so of no use to find out whether others are confined by Landlock",
 				"tell the administrator");
 }
 
-static int judge(const struct scan *s, const struct suspect *t, enum verdict v, const struct err *why, struct err *err)
+static int confined_verdict(const struct preflight_scan *s, const struct suspect *t, enum verdict v,
+			    const struct err *why, struct err *err)
 {
 	char what[256];
 
 	if (v == FREE)
 		return 0;
 	if (v == CONFINED)
-		return preflight_refuse(s, t->pid, err,
+		return preflight_refuse(t->pid, err,
 					"has confined itself (Landlock, or another security module of the kernel) "
 					"and would be free after a restart",
 					"run the program without its sandbox");
 	snprintf(what, sizeof(what), "may have confined itself with Landlock, which fsched cannot find out (%.150s)",
 		 why->text);
-	return preflight_refuse(s, t->pid, err, what, "try again, or start it without no_new_privs");
+	return preflight_refuse(t->pid, err, what, "try again, or start it without no_new_privs");
 }
 
-int preflight_confined(const struct scan *s, struct err *err)
+int preflight_confined(const struct preflight_scan *s, struct err *err)
 {
 	size_t n;
 
 	if (!s->n_suspects || s->job->hands_off || !kernel_has_landlock())
 		return 0;
-	if (check_leader(s, err))
+	if (confined_check_leader(s, err))
 		return -1;
 	for (size_t i = 0; i < s->n_suspects; i += n) {
 		const struct suspect *t = &s->suspects[i];
@@ -142,7 +145,7 @@ int preflight_confined(const struct scan *s, struct err *err)
 
 		for (n = 1; i + n < s->n_suspects && t[n].pid == t->pid; n++)
 			;
-		if (judge(s, t, ask_until_clear(t, n, &why), &why, err))
+		if (confined_verdict(s, t, confined_ask_until_clear(t, n, &why), &why, err))
 			return -1;
 	}
 	return 0;

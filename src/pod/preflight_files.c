@@ -1,4 +1,4 @@
-/* Preflight: files that are open or mapped, whatever way. */
+/* Preflight: a file that a process has open or mapped. */
 #include "pod/preflight_internal.h"
 
 #include <fcntl.h>
@@ -20,9 +20,10 @@ int preflight_mode(int dirfd, const char *name)
 	return (st.st_mode & S_IRUSR ? R_OK : 0) | (st.st_mode & S_IWUSR ? W_OK : 0);
 }
 
-/* The kernel's own file systems have device numbers with major 0, each its own: one question per file system, none to a
- * disk. */
-static const struct kernel_fs *fs_of(struct scan *s, const struct open_file *f, const struct statx *st)
+/* The kernel file system on which the file is; NULL: another one. The kernel's own file systems have device numbers of
+ * their own with major 0, so statfs() is called once per file system and never for a disk. */
+static const struct kernel_fs *preflight_fs_of(struct preflight_scan *s, const struct preflight_file *f,
+					       const struct statx *st)
 {
 	const uint64_t number = makedev(st->stx_dev_major, st->stx_dev_minor);
 	cleanup_close int fd = -1;
@@ -43,7 +44,7 @@ static const struct kernel_fs *fs_of(struct scan *s, const struct open_file *f, 
 	return fs;
 }
 
-static void find_pod_proc(struct scan *s)
+static void preflight_find_pod_proc(struct preflight_scan *s)
 {
 	char path[64];
 	struct stat st;
@@ -53,8 +54,8 @@ static void find_pod_proc(struct scan *s)
 		s->pod_proc = st.st_dev;
 }
 
-/* A name in /proc may stand for another process by now. */
-static bool is_still_there(const struct scan *s, const struct open_file *f, const struct statx *st)
+/* True if the path still leads to this file: a name in /proc may belong to another process now. */
+static bool preflight_file_is_there(const struct preflight_scan *s, const struct preflight_file *f, const struct statx *st)
 {
 	cleanup_free char *path = xasprintf("%d/root%s", s->job->init, f->path);
 	struct stat now;
@@ -62,8 +63,8 @@ static bool is_still_there(const struct scan *s, const struct open_file *f, cons
 	return fstatat(s->proc, path, &now, 0) == 0 && now.st_ino == st->stx_ino;
 }
 
-static const char *obstacle(struct scan *s, const struct open_file *f, const struct kernel_fs *fs,
-			    const struct statx *st, char *buf, size_t len)
+static const char *preflight_file_obstacle(struct preflight_scan *s, const struct preflight_file *f,
+					   const struct kernel_fs *fs, const struct statx *st, char *buf, size_t len)
 {
 	struct kernel_file k = {
 		.fs = fs,
@@ -76,27 +77,27 @@ static const char *obstacle(struct scan *s, const struct open_file *f, const str
 	const char *why;
 
 	if (kernel_fs_is_proc(fs)) {
-		find_pod_proc(s);
+		preflight_find_pod_proc(s);
 		k.other_proc = makedev(st->stx_dev_major, st->stx_dev_minor) != s->pod_proc;
 	}
 	why = kernel_file_obstacle(&k, buf, len);
-	if (!why && kernel_fs_is_proc(fs) && !is_still_there(s, f, st))
-		why = "it tells of a process or thread that has ended";
+	if (!why && kernel_fs_is_proc(fs) && !preflight_file_is_there(s, f, st))
+		why = "it describes a process or thread that has ended";
 	return why;
 }
 
-int preflight_file(struct scan *s, const struct open_file *f, const struct statx *st, struct err *err)
+int preflight_check_file(struct preflight_scan *s, const struct preflight_file *f, const struct statx *st, struct err *err)
 {
-	const struct kernel_fs *fs = fs_of(s, f, st);
+	const struct kernel_fs *fs = preflight_fs_of(s, f, st);
 	char what[512], buf[96], clean[256];
-	const char *why = fs ? obstacle(s, f, fs, st, buf, sizeof(buf)) : NULL;
+	const char *why = fs ? preflight_file_obstacle(s, f, fs, st, buf, sizeof(buf)) : NULL;
 
 	if (why) {
 		snprintf(what, sizeof(what), "has %s open as %s (%s)", printable(f->path, clean, sizeof(clean)), f->as,
 			 why);
-		return preflight_refuse(s, f->pid, err, what, "close it and try again");
+		return preflight_refuse(f->pid, err, what, "close it and try again");
 	}
-	/* What has no name any more is in the checkpoint itself. */
+	/* The content of a file without a name is in the checkpoint itself. */
 	if (st->stx_nlink > 0)
 		access_list_add(s->access, f, st);
 	return 0;

@@ -1,7 +1,6 @@
-/* The job's files in criu's images: none that could not be opened again by the job's user, see kernel_files.h. What was
- * open when the preflight looked may have been closed since, and other files opened; the images say what a restore will
- * open. */
-#include "criu/criu_internal.h"
+/* Checks the files in criu's images by the rules of kernel_files.h. The job may have opened other files since
+ * preflight(); the images say which ones a restore opens. */
+#include "pod/preflight.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,6 +10,7 @@
 
 #include "base/dir.h"
 #include "base/util.h"
+#include "criu/criu_internal.h"
 #include "criu_images.pb-c.h"
 #include "pod/kernel_files.h"
 #include "pod/mount_table.h"
@@ -19,20 +19,20 @@
 #define FDINFO_MAGIC 0x56213732u
 #define IDS_MAGIC    0x54432030u
 
-/* A descriptor of a process. */
+/* A descriptor of a process. id: of the file in the images. */
 struct held {
 	uint32_t id;
 	int pid;
 	uint32_t fd;
 };
 
-struct files {
+struct image_files {
 	const struct mount_table *mounts;
 	int *pids;
 	size_t n_pids;
 	struct held *held; /* ascending by id */
 	size_t n_held, room;
-	int pid; /* while descriptors are read: whose */
+	int pid; /* the process whose descriptors are being read */
 	struct err *err;
 };
 
@@ -45,9 +45,9 @@ static int compare_held(const void *a, const void *b)
 
 /* ---- descriptors ---------------------------------------------------------- */
 
-static int add_descriptor(void *arg, const uint8_t *msg, size_t len)
+static int images_add_descriptor(void *arg, const uint8_t *msg, size_t len)
 {
-	struct files *f = arg;
+	struct image_files *f = arg;
 	FdinfoEntry *e = fdinfo_entry__unpack(NULL, len, msg);
 
 	if (!e)
@@ -59,7 +59,7 @@ static int add_descriptor(void *arg, const uint8_t *msg, size_t len)
 	return 0;
 }
 
-static int take_files_id(void *arg, const uint8_t *msg, size_t len)
+static int images_take_files_id(void *arg, const uint8_t *msg, size_t len)
 {
 	TaskKobjIds *e = task_kobj_ids__unpack(NULL, len, msg);
 
@@ -70,30 +70,30 @@ static int take_files_id(void *arg, const uint8_t *msg, size_t len)
 	return 0;
 }
 
-/* A zombie has no images of its descriptors. */
-static int read_descriptors(struct files *f, int dirfd, int pid)
+/* A zombie has no images of descriptors. */
+static int images_read_descriptors(struct image_files *f, int dirfd, int pid)
 {
 	char name[64];
 	uint32_t id = 0;
 
 	snprintf(name, sizeof(name), "ids-%d.img", pid);
-	if (criu_image_each(dirfd, name, IDS_MAGIC, take_files_id, &id))
+	if (criu_image_each(dirfd, name, IDS_MAGIC, images_take_files_id, &id))
 		return errno == ENOENT ? 0 : err_sys(f->err, errno, "cannot read image %s", name);
 	f->pid = pid;
 	snprintf(name, sizeof(name), "fdinfo-%u.img", id);
-	if (criu_image_each(dirfd, name, FDINFO_MAGIC, add_descriptor, f) && errno != ENOENT)
+	if (criu_image_each(dirfd, name, FDINFO_MAGIC, images_add_descriptor, f) && errno != ENOENT)
 		return err_sys(f->err, errno, "cannot read image %s", name);
 	return 0;
 }
 
-static int read_processes(struct files *f, int dirfd)
+static int images_read_processes(struct image_files *f, int dirfd)
 {
 	cleanup_dir DIR *d = dir_open_at(dirfd, ".");
 	const struct dirent *e;
 	int pid, more = -1;
 
 	while (d && (more = dir_next(d, &e)) > 0) {
-		/* Of criu before 3.4; a restore would read it. */
+		/* criu before 3.4 wrote this image, and a restore would still read it. */
 		if (!strcmp(e->d_name, "reg-files.img"))
 			return err_set(f->err, EPERM, "unexpected image %s", e->d_name);
 		pid = criu_core_pid(e->d_name);
@@ -101,7 +101,7 @@ static int read_processes(struct files *f, int dirfd)
 			continue;
 		f->pids = xrealloc(f->pids, (f->n_pids + 1) * sizeof(*f->pids));
 		f->pids[f->n_pids++] = pid;
-		if (read_descriptors(f, dirfd, pid))
+		if (images_read_descriptors(f, dirfd, pid))
 			return -1;
 	}
 	if (f->n_held)
@@ -111,28 +111,28 @@ static int read_processes(struct files *f, int dirfd)
 
 /* ---- files ---------------------------------------------------------------- */
 
-static int refuse(const struct files *f, const struct held *h, const char *path, const char *why)
+static int images_refuse(const struct image_files *f, const struct held *h, const char *path, const char *why)
 {
 	char clean[256], as[64];
 
 	if (h)
 		snprintf(as, sizeof(as), "process %d has it open as descriptor %u", h->pid, h->fd);
-	return err_set(f->err, EPERM, "the open file %s is none that can be opened again (%s); %s",
+	return err_set(f->err, EPERM, "the open file %s cannot be opened again at a restart (%s); %s",
 		       printable(path, clean, sizeof(clean)), why,
-		       h ? as : "a process has it mapped, or as its working or root directory");
+		       h ? as : "a process has it mapped, or it is a working or root directory");
 }
 
-static int check_held(const struct files *f, struct kernel_file *k, const struct held *h)
+static int images_check_held(const struct image_files *f, struct kernel_file *k, const struct held *h)
 {
 	char buf[96];
 	const char *why;
 
 	k->holder = h ? h->pid : 0;
 	why = kernel_file_obstacle(k, buf, sizeof(buf));
-	return why ? refuse(f, h, k->path, why) : 0;
+	return why ? images_refuse(f, h, k->path, why) : 0;
 }
 
-static int check_regular(const struct files *f, const RegFileEntry *r)
+static int images_check_regular(const struct image_files *f, const RegFileEntry *r)
 {
 	const char *at, *type = mount_table_find(f->mounts, r->name, &at);
 	struct kernel_file k = {
@@ -156,14 +156,14 @@ static int check_regular(const struct files *f, const RegFileEntry *r)
 			high = mid;
 	}
 	if (low == f->n_held || f->held[low].id != r->id)
-		return check_held(f, &k, NULL);
+		return images_check_held(f, &k, NULL);
 	for (; low < f->n_held && f->held[low].id == r->id; low++)
-		if (check_held(f, &k, &f->held[low]))
+		if (images_check_held(f, &k, &f->held[low]))
 			return -1;
 	return 0;
 }
 
-static int check_file(void *arg, const uint8_t *msg, size_t len)
+static int images_check_file(void *arg, const uint8_t *msg, size_t len)
 {
 	FileEntry *e = file_entry__unpack(NULL, len, msg);
 	int rc;
@@ -171,18 +171,18 @@ static int check_file(void *arg, const uint8_t *msg, size_t len)
 	if (!e)
 		return -1;
 	errno = 0;
-	rc = e->reg ? check_regular(arg, e->reg) : 0;
+	rc = e->reg ? images_check_regular(arg, e->reg) : 0;
 	file_entry__free_unpacked(e, NULL);
 	return rc;
 }
 
-int criu_check_files(int images_fd, const struct mount_table *mounts, struct err *err)
+int preflight_images(int images_fd, const struct mount_table *mounts, struct err *err)
 {
 	struct err why = { 0 };
-	struct files f = { .mounts = mounts, .err = &why };
-	int rc = read_processes(&f, images_fd);
+	struct image_files f = { .mounts = mounts, .err = &why };
+	int rc = images_read_processes(&f, images_fd);
 
-	if (!rc && criu_image_each(images_fd, "files.img", FILES_MAGIC, check_file, &f)) {
+	if (!rc && criu_image_each(images_fd, "files.img", FILES_MAGIC, images_check_file, &f)) {
 		rc = -1;
 		if (!why.text[0])
 			err_sys(&why, errno ? errno : EBADMSG, "cannot read image files.img");

@@ -1,4 +1,4 @@
-/* Shared by the preflight*.c files only. */
+/* Shared by the preflight*.c files only. preflight.c calls the checks; the checks use preflight_scan.c. */
 #ifndef FSCHED_POD_PREFLIGHT_INTERNAL_H
 #define FSCHED_POD_PREFLIGHT_INTERNAL_H
 
@@ -11,84 +11,92 @@
 #include "pod/kernel_files.h"
 #include "pod/preflight.h"
 
-struct owner {
+#define LEADER_PID 2 /* of fsched-leader inside the pod */
+
+/* A process that has a socket open. */
+struct socket_owner {
 	unsigned long inode;
 	pid_t pid;
 };
 
-/* Which file system a device number is. */
+/* The file system of a device number. */
 struct device {
 	uint64_t number;
-	const struct kernel_fs *fs;
+	const struct kernel_fs *fs; /* NULL: an ordinary file system */
 };
 
 struct access_list;
 
-/* A thread that could have confined itself with Landlock. */
+/* A thread with no_new_privs, which could have confined itself with Landlock. */
 struct suspect {
 	pid_t pid, tid;
-	bool comparable;
+	bool comparable; /* all its group ids are the job's, so kcmp() with the leader gives an answer */
 };
 
-struct scan {
+struct preflight_scan {
 	const struct preflight_job *job;
-	int proc;              /* /proc */
-	pid_t leader;          /* host pid */
-	struct owner *sockets; /* of all processes of the pod, sorted by inode before use */
+	int proc;                     /* /proc of the node */
+	pid_t leader;                 /* host pid */
+	struct socket_owner *sockets; /* of all processes of the pod; preflight_tcp() sorts them by inode */
 	int n_sockets, room;
-	struct device *devices;
+	struct device *devices; /* seen so far */
 	size_t n_devices;
-	uint64_t pod_proc;          /* device number of the pod's /proc; 0: not known */
-	struct access_list *access; /* what the user must be able to open again */
-	struct suspect *suspects;   /* those of a process one after another */
+	uint64_t pod_proc;          /* device number of the pod's /proc; 0: not known yet */
+	struct access_list *access; /* files that the user must be able to open again */
+	struct suspect *suspects;   /* the threads of one process are next to each other */
 	size_t n_suspects;
 };
 
-/* "process 17 (python3) WHAT, which cannot be checkpointed; ADVICE". Returns -1. */
-int preflight_refuse(const struct scan *s, pid_t pid, struct err *err, const char *what, const char *advice);
-/* The pid inside the pod, 0 if it is none of the job's. */
-int preflight_inner(const struct scan *s, pid_t pid);
+/* ---- preflight_scan.c: for the checks ---- */
 
-/* All checks: 0, or -1 with err. A process that has ended meanwhile passes. */
-
-/* preflight_status.c: credentials, tracers, namespaces. */
-int preflight_find_leader(struct scan *s, struct err *err);
-int preflight_status(struct scan *s, pid_t pid, struct err *err);
-int preflight_namespaces(const struct scan *s, pid_t pid, struct err *err);
-
-/* preflight_fd.c: descriptors. Remembers sockets for preflight_tcp(), files for preflight_access(). */
-int preflight_fds(struct scan *s, pid_t pid, struct err *err);
-/* NULL: unknown. Otherwise what the process does that has such an object, by the text of a link in /proc. */
+/* Sets err to "process 17 (python3) WHAT, which cannot be checkpointed; ADVICE"; advice may be "". Returns -1. */
+int preflight_refuse(pid_t pid, struct err *err, const char *what, const char *advice);
+/* The pid inside the pod of a host pid, 0 if it is not a process of the job. */
+int preflight_inner(const struct preflight_scan *s, pid_t pid);
+/* Sets s->leader: pid 2 of the pod, whose namespaces all other processes must share. 0 or -1. */
+int preflight_find_leader(struct preflight_scan *s, struct err *err);
+/* What a process does that has an object of this kind ("uses a GPU"), by the text of a link in /proc/PID/fd or of a
+ * line in /proc/PID/maps. NULL: not one of the kinds that cannot be checkpointed. */
 const char *preflight_known_object(const char *link);
 
-/* preflight_maps.c: mappings, program, working and root directory. */
-int preflight_maps(struct scan *s, pid_t pid, struct err *err);
+/* ---- the checks. 0, or -1 with err. A process that has ended meanwhile passes. ---- */
 
-/* preflight_files.c. One file that a process has, open as `as` ("descriptor 5", "a mapping"): */
-struct open_file {
-	pid_t pid;
-	const char *as;
+/* preflight_status.c: credentials, tracers, threads; namespaces. */
+int preflight_status(struct preflight_scan *s, pid_t pid, struct err *err);
+int preflight_namespaces(const struct preflight_scan *s, pid_t pid, struct err *err);
+
+/* preflight_fd.c: descriptors. Adds sockets to s->sockets and files to s->access. */
+int preflight_fds(struct preflight_scan *s, pid_t pid, struct err *err);
+
+/* preflight_maps.c: mappings, program, working and root directory. Adds files to s->access. */
+int preflight_maps(struct preflight_scan *s, pid_t pid, struct err *err);
+
+/* preflight_files.c: one file that a process has open or mapped. Adds it to s->access. */
+struct preflight_file {
+	pid_t pid;        /* host pid of the process */
+	const char *as;   /* how it has the file: "descriptor 5", "a mapping" */
 	const char *path; /* as the job sees it */
-	unsigned mode;    /* of access(2): with what it is open; F_OK for O_PATH */
-	bool own;         /* a restore opens it in this process: so with descriptors alone */
-	int dirfd;        /* the link to it in /proc */
+	unsigned mode;    /* bits of access(2) for which it is open; F_OK for O_PATH */
+	bool own;         /* a restore opens the file in this process; true for descriptors only */
+	int dirfd;        /* directory and name of the link in /proc to the open file */
 	const char *name;
 };
-int preflight_file(struct scan *s, const struct open_file *f, const struct statx *st, struct err *err);
-/* What the link says of how it is open. -1: it is gone. */
+int preflight_check_file(struct preflight_scan *s, const struct preflight_file *f, const struct statx *st,
+			 struct err *err);
+/* The access(2) bits for which the file of such a link is open, by the mode of the link. -1: the link is gone. */
 int preflight_mode(int dirfd, const char *name);
 
-/* preflight_access.c */
+/* preflight_access.c: the list of files to be opened again, and the question to the kernel, asked in the pod with the
+ * user's rights. */
 struct access_list *access_list_new(void);
 void access_list_free(struct access_list *l);
-void access_list_add(struct access_list *l, const struct open_file *f, const struct statx *st);
-/* Asks for all of them, in the pod, with the user's rights. */
-int preflight_access(const struct scan *s, struct err *err);
+void access_list_add(struct access_list *l, const struct preflight_file *f, const struct statx *st);
+int preflight_access(const struct preflight_scan *s, struct err *err);
 
-/* preflight_confined.c: whether one of the suspects is confined. */
-int preflight_confined(const struct scan *s, struct err *err);
+/* preflight_confined.c: whether one of s->suspects is confined. */
+int preflight_confined(const struct preflight_scan *s, struct err *err);
 
-/* preflight_tcp.c: connections of the sockets seen so far. */
-int preflight_tcp(struct scan *s, struct err *err);
+/* preflight_tcp.c: the connections of s->sockets. */
+int preflight_tcp(struct preflight_scan *s, struct err *err);
 
 #endif

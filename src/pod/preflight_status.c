@@ -12,20 +12,7 @@
 #include "base/dir.h"
 #include "base/util.h"
 
-#define LEADER_PID 2
-
-/* Pid 2 of the pod, by whose namespaces all others are measured. */
-int preflight_find_leader(struct scan *s, struct err *err)
-{
-	for (int i = 0; i < s->job->n; i++)
-		if (s->job->inner[i] == LEADER_PID) {
-			s->leader = s->job->pids[i];
-			return 0;
-		}
-	return err_set(err, ESRCH, "the job's first process is gone, the job is ending");
-}
-
-static bool may_have_group(const struct preflight_job *job, unsigned gid)
+static bool job_has_group(const struct preflight_job *job, unsigned gid)
 {
 	if (gid == job->gid)
 		return true;
@@ -35,8 +22,8 @@ static bool may_have_group(const struct preflight_job *job, unsigned gid)
 	return false;
 }
 
-/* The number at *p, which moves behind it; -1 at the end of the line. */
-static long next_number(const char **p)
+/* Parses the number at *p and moves *p after it; -1 at the end of the line. */
+static long status_next_number(const char **p)
 {
 	long v;
 	char *end;
@@ -49,92 +36,93 @@ static long next_number(const char **p)
 	return v;
 }
 
-static bool all_are(const char *line, uid_t uid)
+static bool status_ids_are(const char *line, uid_t uid)
 {
-	for (long v; (v = next_number(&line)) >= 0;)
+	for (long v; (v = status_next_number(&line)) >= 0;)
 		if ((uid_t)v != uid)
 			return false;
 	return true;
 }
 
-static bool all_groups_are_known(const struct preflight_job *job, const char *line)
+static bool status_groups_are_known(const struct preflight_job *job, const char *line)
 {
-	for (long v; (v = next_number(&line)) >= 0;)
-		if (!may_have_group(job, (unsigned)v))
+	for (long v; (v = status_next_number(&line)) >= 0;)
+		if (!job_has_group(job, (unsigned)v))
 			return false;
 	return true;
 }
 
-static const char *line_of(const char *status, const char *key)
+static const char *status_line(const char *status, const char *key)
 {
 	const char *p = strstr(status, key);
 
 	return p ? p + strlen(key) : "";
 }
 
-static bool has_capabilities(const char *status)
+static bool status_has_capabilities(const char *status)
 {
 	static const char *const sets[] = { "\nCapInh:", "\nCapPrm:", "\nCapEff:", "\nCapAmb:" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(sets); i++)
-		if (strtoull(line_of(status, sets[i]), NULL, 16))
+		if (strtoull(status_line(status, sets[i]), NULL, 16))
 			return true;
 	return false;
 }
 
-/* Restored with root's help, the rights of a program with a set-user-ID bit, above all, would be a gift to the job's
- * user. The same is asked of criu's images (criu_check_creds). */
-static int check_credentials(const struct scan *s, pid_t pid, const char *status, struct err *err)
+/* Refuses a process with other credentials than the job's, such as a set-user-ID program: root restores credentials, so
+ * the job's user could gain rights. criu_check_creds() checks criu's images likewise. */
+static int status_check_credentials(const struct preflight_scan *s, pid_t pid, const char *status, struct err *err)
 {
-	if (!all_are(line_of(status, "\nUid:"), s->job->uid))
-		return preflight_refuse(s, pid, err, "runs under another user than the job", "wait until it has ended");
+	if (!status_ids_are(status_line(status, "\nUid:"), s->job->uid))
+		return preflight_refuse(pid, err, "runs under another user than the job", "wait until it has ended");
 	if (s->job->uid == 0)
 		return 0;
-	if (!all_groups_are_known(s->job, line_of(status, "\nGid:")) ||
-	    !all_groups_are_known(s->job, line_of(status, "\nGroups:")))
+	if (!status_groups_are_known(s->job, status_line(status, "\nGid:")) ||
+	    !status_groups_are_known(s->job, status_line(status, "\nGroups:")))
 		return preflight_refuse(
-			s, pid, err, "runs with another group than the job (a set-group-ID program, such as ssh-agent)",
+			pid, err, "runs with another group than the job (a set-group-ID program, such as ssh-agent)",
 			"wait until it has ended, or start it outside of the job");
-	if (has_capabilities(status))
-		return preflight_refuse(s, pid, err, "has capabilities (a program with file capabilities, such as ping)",
+	if (status_has_capabilities(status))
+		return preflight_refuse(pid, err, "has capabilities (a program with file capabilities, such as ping)",
 					"wait until it has ended");
 	return 0;
 }
 
-static bool has_ended(const char *status)
+static bool status_has_ended(const char *status)
 {
 	return strstr(status, "\nState:\tZ") || strstr(status, "\nState:\tX");
 }
 
-/* Landlock wants no_new_privs from whoever has no capabilities. root is not asked: he could confine himself without. */
-static void remember_suspect(struct scan *s, pid_t pid, pid_t tid, const char *status)
+/* Notes a thread that may have confined itself: Landlock requires no_new_privs of a thread without capabilities. Jobs
+ * of root are not checked, because root can confine itself without it. */
+static void status_remember_suspect(struct preflight_scan *s, pid_t pid, pid_t tid, const char *status)
 {
-	const char *gids = line_of(status, "\nGid:");
+	const char *gids = status_line(status, "\nGid:");
 	bool comparable = true;
 
 	if (s->job->uid == 0 || proc_status_number(status, "NoNewPrivs", 0) != 1)
 		return;
-	for (long v; (v = next_number(&gids)) >= 0;)
+	for (long v; (v = status_next_number(&gids)) >= 0;)
 		comparable &= (gid_t)v == s->job->gid;
 	s->suspects = xrealloc(s->suspects, (s->n_suspects + 1) * sizeof(*s->suspects));
 	s->suspects[s->n_suspects++] = (struct suspect){ pid, tid, comparable };
 }
 
-/* *alive: counts threads that have not ended. */
-static int check_thread(struct scan *s, pid_t pid, int task, const char *tid, int *alive, struct err *err)
+/* *alive: incremented if the thread has not ended. */
+static int status_check_thread(struct preflight_scan *s, pid_t pid, int task, const char *tid, int *alive, struct err *err)
 {
 	cleanup_free char *status = NULL;
 	char name[280];
 
 	snprintf(name, sizeof(name), "%s/status", tid);
-	if (read_file_at(task, name, 65536, &status) <= 0 || has_ended(status))
+	if (read_file_at(task, name, 65536, &status) <= 0 || status_has_ended(status))
 		return 0;
 	(*alive)++;
-	remember_suspect(s, pid, (pid_t)atoi(tid), status);
-	return check_credentials(s, pid, status, err);
+	status_remember_suspect(s, pid, (pid_t)atoi(tid), status);
+	return status_check_credentials(s, pid, status, err);
 }
 
-static int check_threads(struct scan *s, pid_t pid, int *alive, struct err *err)
+static int status_check_threads(struct preflight_scan *s, pid_t pid, int *alive, struct err *err)
 {
 	cleanup_dir DIR *d = NULL;
 	const struct dirent *e;
@@ -145,12 +133,12 @@ static int check_threads(struct scan *s, pid_t pid, int *alive, struct err *err)
 	snprintf(path, sizeof(path), "%d/task", pid);
 	d = dir_open_at(s->proc, path);
 	while (d && (more = dir_next(d, &e)) > 0)
-		if (check_thread(s, pid, dirfd(d), e->d_name, alive, err))
+		if (status_check_thread(s, pid, dirfd(d), e->d_name, alive, err))
 			return -1;
 	return more < 0 ? err_sys(err, errno, "cannot read /proc/%s", path) : 0;
 }
 
-int preflight_status(struct scan *s, pid_t pid, struct err *err)
+int preflight_status(struct preflight_scan *s, pid_t pid, struct err *err)
 {
 	cleanup_free char *status = NULL;
 	char name[64], what[96];
@@ -159,38 +147,40 @@ int preflight_status(struct scan *s, pid_t pid, struct err *err)
 	snprintf(name, sizeof(name), "%d/status", pid);
 	if (read_file_at(s->proc, name, 65536, &status) <= 0)
 		return 0;
-	if (check_threads(s, pid, &alive, err))
+	if (status_check_threads(s, pid, &alive, err))
 		return -1;
-	if (has_ended(status))
-		return alive ? preflight_refuse(s, pid, err,
+	if (status_has_ended(status))
+		return alive ? preflight_refuse(pid, err,
 						"has ended its first thread while others run on (pthread_exit() in main())",
 						"let main() wait for its threads")
 			     : 0;
 	tracer = (int)proc_status_number(status, "TracerPid", 0);
 	if (tracer > 0 && !s->job->hands_off) {
 		snprintf(what, sizeof(what), "is being traced by process %d of the node (a debugger or strace)", tracer);
-		return preflight_refuse(s, pid, err, what, "detach it and try again");
+		return preflight_refuse(pid, err, what, "detach it and try again");
 	}
 	if (!strncmp(status, "Name:\tsrun\n", 11))
 		return preflight_refuse(
-			s, pid, err, "is a job step started by srun",
+			pid, err, "is a job step started by srun",
 			"its tasks run outside of the batch script; "
 			"wait until the step has ended, or start the program without srun (mpiexec and mpirun do by "
 			"themselves, unless HYDRA_LAUNCHER, I_MPI_HYDRA_BOOTSTRAP or OMPI_MCA_plm is set to slurm)");
 	return 0;
 }
 
-/* The pod's pid 1 is out of the job's reach; its first process is not: another process of the job can trace it and take
- * it, and itself, to a user namespace and there to a mount namespace with mounts of its choice. criu would follow them
- * there as root. criu restores the tree into IPC and time namespaces of its own. */
-static pid_t measure_of(const struct scan *s, pid_t pid, const char *ns)
+/* The process whose namespace of this kind pid must share: the leader, and for the leader itself the pod's pid 1.
+ *
+ * The job cannot reach pid 1, but it can reach the leader: another process of the job can trace the leader and move it,
+ * and itself, into a user namespace and there into a mount namespace with mounts of its choice. criu would enter these
+ * as root. IPC and time namespaces are not compared with pid 1's, because criu restores the tree into new ones. */
+static pid_t namespaces_reference(const struct preflight_scan *s, pid_t pid, const char *ns)
 {
 	if (pid != s->leader)
 		return s->leader;
 	return strcmp(ns, "ipc") && strcmp(ns, "time") ? s->job->init : s->leader;
 }
 
-int preflight_namespaces(const struct scan *s, pid_t pid, struct err *err)
+int preflight_namespaces(const struct preflight_scan *s, pid_t pid, struct err *err)
 {
 	static const struct {
 		const char *file, *name;
@@ -202,7 +192,7 @@ int preflight_namespaces(const struct scan *s, pid_t pid, struct err *err)
 	char path[64], what[96];
 
 	for (size_t i = 0; i < ARRAY_SIZE(ns); i++) {
-		snprintf(path, sizeof(path), "%d/ns/%s", measure_of(s, pid, ns[i].file), ns[i].file);
+		snprintf(path, sizeof(path), "%d/ns/%s", namespaces_reference(s, pid, ns[i].file), ns[i].file);
 		if (fstatat(s->proc, path, &a, 0))
 			continue;
 		snprintf(path, sizeof(path), "%d/ns/%s", pid, ns[i].file);
@@ -210,7 +200,7 @@ int preflight_namespaces(const struct scan *s, pid_t pid, struct err *err)
 			continue;
 		snprintf(what, sizeof(what), "is in another %s namespace than the %s (a container or unshare)",
 			 ns[i].name, pid == s->leader ? "pod" : "job");
-		return preflight_refuse(s, pid, err, what, "");
+		return preflight_refuse(pid, err, what, "");
 	}
 	return 0;
 }

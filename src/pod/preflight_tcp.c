@@ -11,7 +11,7 @@
 #include "base/util.h"
 #include "pod/preflight.h"
 
-/* A socket of the pod, or a line of /proc/net/tcp. */
+/* A line of /proc/PID/net/tcp or tcp6. */
 struct tcp {
 	unsigned long inode;
 	unsigned state;
@@ -19,7 +19,7 @@ struct tcp {
 	unsigned local_port, remote_port;
 };
 
-static bool is_any(const uint8_t *a, size_t n)
+static bool addr_is_any(const uint8_t *a, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		if (a[i])
@@ -27,8 +27,8 @@ static bool is_any(const uint8_t *a, size_t n)
 	return true;
 }
 
-/* Four bytes per group of eight digits, each group in the machine's byte order. */
-static bool parse_addr(const char *hex, uint8_t *addr)
+/* Parses an address of /proc/net/tcp: groups of eight hexadecimal digits, each group a word in host byte order. */
+static bool tcp_parse_addr(const char *hex, uint8_t *addr)
 {
 	size_t groups = strlen(hex) / 8;
 	uint32_t word;
@@ -46,16 +46,16 @@ static bool parse_addr(const char *hex, uint8_t *addr)
 	return true;
 }
 
-static bool parse_tcp_line(const char *line, struct tcp *t)
+static bool tcp_parse_line(const char *line, struct tcp *t)
 {
 	char local[40], remote[40];
 
 	return sscanf(line, " %*d: %39[0-9A-F]:%x %39[0-9A-F]:%x %x %*s %*s %*s %*d %*d %lu", local, &t->local_port,
 		      remote, &t->remote_port, &t->state, &t->inode) == 6 &&
-	       parse_addr(local, t->local) && parse_addr(remote, t->remote);
+	       tcp_parse_addr(local, t->local) && tcp_parse_addr(remote, t->remote);
 }
 
-static int read_tcp_table(const struct scan *s, const char *file, struct tcp **table, int n)
+static int tcp_read_table(const struct preflight_scan *s, const char *file, struct tcp **table, int n)
 {
 	cleanup_file FILE *f = NULL;
 	cleanup_free char *line = NULL;
@@ -68,8 +68,8 @@ static int read_tcp_table(const struct scan *s, const char *file, struct tcp **t
 	fd = openat(s->proc, path, O_RDONLY | O_CLOEXEC);
 	f = fd < 0 ? NULL : fdopen(fd, "r");
 	while (f && getline(&line, &cap, f) > 0) {
-		/* Without a peer (listening) or without an inode (closing): nobody's connection. */
-		if (!parse_tcp_line(line, &t) || t.remote_port == 0 || t.inode == 0)
+		/* A socket without a peer listens; one without an inode is closing and belongs to no process. */
+		if (!tcp_parse_line(line, &t) || t.remote_port == 0 || t.inode == 0)
 			continue;
 		if ((n & (n - 1)) == 0)
 			*table = xrealloc(*table, (size_t)(n ? 2 * n : 1) * sizeof(t));
@@ -78,49 +78,49 @@ static int read_tcp_table(const struct scan *s, const char *file, struct tcp **t
 	return n;
 }
 
-static int compare_owner(const void *a, const void *b)
+static int socket_owner_compare(const void *a, const void *b)
 {
-	const struct owner *x = a, *y = b;
+	const struct socket_owner *x = a, *y = b;
 
 	return x->inode < y->inode ? -1 : x->inode > y->inode;
 }
 
-static pid_t owner_of(const struct scan *s, unsigned long inode)
+static pid_t socket_owner_pid(const struct preflight_scan *s, unsigned long inode)
 {
-	const struct owner key = { inode, 0 };
-	const struct owner *o = bsearch(&key, s->sockets, (size_t)s->n_sockets, sizeof(key), compare_owner);
+	const struct socket_owner key = { inode, 0 };
+	const struct socket_owner *o = bsearch(&key, s->sockets, (size_t)s->n_sockets, sizeof(key), socket_owner_compare);
 
 	return o ? o->pid : 0;
 }
 
-static bool is_loopback(const uint8_t *a)
+static bool addr_is_loopback(const uint8_t *a)
 {
 	static const uint8_t v4[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
 
 	if (!memcmp(a, v4, 12))
 		return a[12] == 127;
-	return is_any(a, 15) && a[15] == 1;
+	return addr_is_any(a, 15) && a[15] == 1;
 }
 
-static bool reversed(const struct tcp *a, const struct tcp *b)
+static bool tcp_is_reverse(const struct tcp *a, const struct tcp *b)
 {
 	return a->local_port == b->remote_port && a->remote_port == b->local_port && !memcmp(a->local, b->remote, 16) &&
 	       !memcmp(a->remote, b->local, 16);
 }
 
-static const struct tcp *other_end(const struct tcp *table, int n, const struct tcp *t)
+static const struct tcp *tcp_other_end(const struct tcp *table, int n, const struct tcp *t)
 {
 	for (int i = 0; i < n; i++)
-		if (reversed(&table[i], t))
+		if (tcp_is_reverse(&table[i], t))
 			return &table[i];
 	return NULL;
 }
 
-static int check_connection(const struct scan *s, const struct tcp *table, int n, const struct tcp *t, int agent_port,
-			    struct err *err)
+static int tcp_check_connection(const struct preflight_scan *s, const struct tcp *table, int n, const struct tcp *t,
+				int agent_port, struct err *err)
 {
-	bool local = is_loopback(t->remote) || !memcmp(t->local, t->remote, 16);
-	pid_t pid = owner_of(s, t->inode);
+	bool local = addr_is_loopback(t->remote) || !memcmp(t->local, t->remote, 16);
+	pid_t pid = socket_owner_pid(s, t->inode);
 	char addr[INET6_ADDRSTRLEN], what[160], who[160];
 	const struct tcp *peer;
 
@@ -131,28 +131,28 @@ static int check_connection(const struct scan *s, const struct tcp *table, int n
 			       "a job cannot checkpoint itself: the request comes from inside the job, %s; "
 			       "send it from a login node or from another job",
 			       proc_describe(pid, who, sizeof(who)));
-	peer = local ? other_end(table, n, t) : NULL;
-	if (peer && owner_of(s, peer->inode))
+	peer = local ? tcp_other_end(table, n, t) : NULL;
+	if (peer && socket_owner_pid(s, peer->inode))
 		return 0;
 	inet_ntop(AF_INET6, t->remote, addr, sizeof(addr));
 	snprintf(what, sizeof(what), "has a TCP connection to %s%s port %u",
 		 local ? "a process outside of the job, " : "another host, ",
 		 strncmp(addr, "::ffff:", 7) ? addr : addr + 7, t->remote_port);
-	return preflight_refuse(s, pid, err, what, "close it and try again");
+	return preflight_refuse(pid, err, what, "close it and try again");
 }
 
-int preflight_tcp(struct scan *s, struct err *err)
+int preflight_tcp(struct preflight_scan *s, struct err *err)
 {
 	cleanup_free struct tcp *table = NULL;
 	int n;
 
 	if (s->n_sockets == 0)
 		return 0;
-	qsort(s->sockets, (size_t)s->n_sockets, sizeof(*s->sockets), compare_owner);
-	n = read_tcp_table(s, "tcp", &table, 0);
-	n = read_tcp_table(s, "tcp6", &table, n);
+	qsort(s->sockets, (size_t)s->n_sockets, sizeof(*s->sockets), socket_owner_compare);
+	n = tcp_read_table(s, "tcp", &table, 0);
+	n = tcp_read_table(s, "tcp6", &table, n);
 	for (int i = 0; i < n; i++)
-		if (check_connection(s, table, n, &table[i], s->job->agent_port, err))
+		if (tcp_check_connection(s, table, n, &table[i], s->job->agent_port, err))
 			return -1;
 	return 0;
 }

@@ -1,99 +1,17 @@
 #include "policy/load.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-/* ---- parsing ----------------------------------------------------------- */
-
-/* The line that begins with the word, behind the word; NULL if there is none. */
-static const char *find_line(const char *text, const char *word)
-{
-	size_t n = strlen(word);
-
-	for (const char *line = text; line; line = strchr(line, '\n')) {
-		line += *line == '\n';
-		if (strncmp(line, word, n) == 0)
-			return line + n;
-	}
-	return NULL;
-}
-
-int load_parse_stat(const char *text, struct load_counters *c)
-{
-	enum { USER, NICE, SYSTEM, IDLE, IOWAIT, IRQ, SOFTIRQ, STEAL, FIELDS };
-	const char *p = find_line(text, "cpu ");
-	uint64_t v[FIELDS] = { 0 };
-	int n;
-
-	if (!p)
-		return -1;
-	/* guest and guest_nice follow; user and nice already hold them. */
-	for (n = 0; n < FIELDS; n++) {
-		char *end;
-
-		v[n] = strtoull(p, &end, 10);
-		if (end == p)
-			break;
-		p = end;
-	}
-	if (n <= IDLE)
-		return -1;
-	c->busy = v[USER] + v[NICE] + v[SYSTEM] + v[IRQ] + v[SOFTIRQ];
-	c->idle = v[IDLE];
-	c->iowait = v[IOWAIT];
-	c->steal = v[STEAL];
-	c->cpus = 0;
-	for (p = strchr(text, '\n'); p; p = strchr(p + 1, '\n')) {
-		if (strncmp(p + 1, "cpu", 3) == 0 && p[4] >= '0' && p[4] <= '9')
-			c->cpus++;
-	}
-	return c->cpus > 0 ? 0 : -1;
-}
-
-static int parse_kib(const char *text, const char *word, uint64_t *out)
-{
-	const char *p = find_line(text, word);
-	char *end;
-
-	if (!p)
-		return -1;
-	*out = strtoull(p, &end, 10);
-	return end == p ? -1 : 0;
-}
-
-int load_parse_meminfo(const char *text, struct load_counters *c)
-{
-	if (parse_kib(text, "MemTotal:", &c->mem_total) < 0 || c->mem_total == 0)
-		return -1;
-	return parse_kib(text, "MemAvailable:", &c->mem_available);
-}
-
-int load_parse_pressure(const char *text, struct load_counters *c)
-{
-	const char *p = find_line(text, "full ");
-	const char *total = p ? strstr(p, "total=") : NULL;
-	char *end;
-
-	c->psi_full = -1;
-	if (!total)
-		return -1;
-	c->psi_full = strtoll(total + 6, &end, 10);
-	if (end == total + 6 || c->psi_full < 0) {
-		c->psi_full = -1;
-		return -1;
-	}
-	return 0;
-}
+#include "base/util.h"
 
 /* ---- the formula ------------------------------------------------------- */
 
 static double clip(double x)
 {
-	return x > 0 ? (x < 1 ? x : 1) : 0; /* a nan becomes 0 */
+	return x > 0 ? (x < 1 ? x : 1) : 0; /* NaN becomes 0 */
 }
 
-/* Some counters of /proc/stat can run backwards (iowait does). */
+/* Growth of a counter, 0 if it has decreased: the kernel does not guarantee that the iowait counter never does. */
 static double grown(uint64_t begin, uint64_t end)
 {
 	return end > begin ? (double)(end - begin) : 0;
@@ -108,6 +26,7 @@ static double jobs_within_allocation(const struct load_job *jobs, size_t n)
 	return sum;
 }
 
+/* Arguments and names as in load.h; online is N, busy is B, jobs is J. */
 static double cpu_load(double online, double busy, double jobs)
 {
 	double left;
@@ -143,8 +62,8 @@ void load_compute(const struct load_counters *begin, const struct load_counters 
 
 	*out = (struct load){ 0 };
 	if (total > 0 && window > 0) {
-		/* From shares, not from ticks over the window: the shares add up
-		 * to the CPUs also where a tickless CPU accounts late. */
+		/* Shares of all ticks, not ticks per length of the window: a tickless CPU may account its time late,
+		 * but the shares always add up to the number of CPUs. */
 		double online = end->cpus * (total - steal) / total;
 
 		out->cpu = cpu_load(online, end->cpus * busy / total, jobs_within_allocation(jobs, n_jobs));
@@ -174,7 +93,7 @@ enum load_verdict load_decide(const struct load_thresholds *t, const struct load
 
 	if (len > 0)
 		*text = '\0';
-	for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
 		if (!(checks[i].is > checks[i].most))
 			continue;
 		if (used < len)

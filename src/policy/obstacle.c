@@ -5,9 +5,14 @@
 
 #include "base/util.h"
 
-/* The first row that matches: the particular ones stand before the general ones. Texts of criu 4.1 to 4.2. */
+/* The first row that matches and has an answer decides, so particular rows stand before general ones. Texts of criu 4.1
+ * to 4.2. */
 static const struct obstacle table[] = {
-	/* in use on this node */
+	/* A connection to a process outside the job fails at every attempt, also where the text has words of rows
+	   below. */
+	{ .needle = "External socket", .retry = RETRY_NO },
+
+	/* used by something else on this node */
 	{ "Address already in use", "unix", OBSTACLE_PASSES,
 	  "the name of a Unix socket of the job is in use on this node", "end the program that has it" },
 	{ "Address already in use", NULL, OBSTACLE_PASSES, "a port that the job had open is in use on this node",
@@ -20,13 +25,13 @@ static const struct obstacle table[] = {
 	{ "pid mismatch", NULL, OBSTACLE_PASSES, "a process id of the job is in use", NULL },
 	{ "Unable to create a thread: -17", NULL, OBSTACLE_PASSES, "a thread id of the job is in use", NULL },
 
-	/* short on this node */
+	/* used up on this node */
 	{ "Unable to create a thread: -11", NULL, OBSTACLE_PASSES, "the limit of processes is reached",
 	  "look at ulimit -u and pids.max" },
 	{ "fork", "Resource temporarily unavailable", OBSTACLE_PASSES, "the limit of processes is reached",
 	  "look at ulimit -u and pids.max" },
 	{ "Cannot allocate memory", NULL, OBSTACLE_PASSES, "memory is short, on the node or within the job's limit",
-	  "ask for more memory (scontrol update JobId=ID MinMemoryNode=MB) if it stays so" },
+	  "ask for more memory (scontrol update JobId=ID MinMemoryNode=MB) if it stays so", RETRY_YES },
 	{ "Not enough memory", NULL, OBSTACLE_PASSES, "memory is short, on the node or within the job's limit",
 	  "ask for more memory (scontrol update JobId=ID MinMemoryNode=MB) if it stays so" },
 	{ "killed by signal 9", NULL, OBSTACLE_PASSES,
@@ -41,15 +46,15 @@ static const struct obstacle table[] = {
 	{ "Disk quota exceeded", NULL, OBSTACLE_PASSES, "a quota is used up: of JobCheckpointDir or of the job's files",
 	  "make room (fsched prune removes epochs)" },
 
-	/* not there yet */
+	/* missing, but may appear */
 	{ "is gone together with directory", NULL, OBSTACLE_PASSES, NULL, NULL },
-	{ "Stale file handle", NULL, OBSTACLE_PASSES, "a file system does not answer on this node", "mount it anew" },
+	{ "Stale file handle", NULL, OBSTACLE_PASSES, "a file system does not answer on this node", "mount it again" },
 	{ "Transport endpoint is not connected", NULL, OBSTACLE_PASSES, "a file system does not answer on this node",
-	  "mount it anew" },
+	  "mount it again" },
 	{ "Can't open file", "No such file or directory", OBSTACLE_PASSES,
 	  "a file that the job had open is not there on this node", "mount its file system, or put it back" },
 
-	/* the node is another one */
+	/* differences between this node and the one of the checkpoint */
 	{ "Cannot assign requested address", NULL, OBSTACLE_NODE,
 	  "this node does not have a network address that the job had bound", NULL },
 	{ "find ifindex", NULL, OBSTACLE_NODE, "this node does not have a network interface that the job had bound",
@@ -67,7 +72,7 @@ static const struct obstacle table[] = {
 	  "mount it" },
 	{ "Can't get rlimit", NULL, OBSTACLE_NODE,
 	  "root lacks CAP_SYS_RESOURCE on this node and fsched's preload library for criu was not loaded",
-	  "install fsched anew" },
+	  "reinstall fsched" },
 	{ "Can't restore cur > max", NULL, OBSTACLE_NODE, "a resource limit of the job cannot be set on this node", NULL },
 
 	/* the job's files */
@@ -84,7 +89,7 @@ static const struct obstacle table[] = {
 	{ "External socket found in image", NULL, OBSTACLE_EPOCH,
 	  "the job was connected to a Unix socket of a process outside the job", NULL },
 
-	/* of checkpoints */
+	/* errors of checkpoints */
 	{ "io_uring", NULL, OBSTACLE_EPOCH, "a process of the job uses io_uring, which cannot be checkpointed",
 	  "switch it off in the program" },
 	{ "send_fds failed", NULL, OBSTACLE_EPOCH,
@@ -108,23 +113,49 @@ static const struct obstacle table[] = {
 	{ "doesn't live in IPC ns", NULL, OBSTACLE_EPOCH, "the job uses System V IPC objects from outside its pod",
 	  "create them in the job" },
 	{ "Connected TCP socket, consider using", NULL, OBSTACLE_EPOCH, "the job has an open TCP connection", "close it" },
-	{ "n-flight connection", NULL, OBSTACLE_EPOCH, "a connection of the job is just being made", "try again" },
+	{ "n-flight connection", NULL, OBSTACLE_EPOCH, "a connection of the job is just being made", "try again",
+	  RETRY_YES },
 	{ "MPTCP", NULL, OBSTACLE_EPOCH, "a program in Go uses MPTCP, which cannot be checkpointed",
 	  "set GODEBUG=multipathtcp=0 in the script" },
 	{ "Can't splice all pages to pipe", NULL, OBSTACLE_EPOCH,
 	  "this criu is too old for the C library of the job (guard pages)", "install criu 4.2 or newer" },
 
-	/* nothing but the end of a log */
+	/* Checkpoints that may succeed at the next attempt. A process ended while criu walked the tree: */
+	{ .needle = "No such process", .retry = RETRY_YES },
+	{ .needle = "found while seizing", .retry = RETRY_YES },
+	{ .needle = "Zombie thread", .retry = RETRY_YES },
+	{ .needle = "Can't find task with pid", .retry = RETRY_YES },
+	/* data in flight between two sockets */
+	{ .needle = "in-flight socket", .retry = RETRY_YES },
+	{ .needle = "corked dgram", .retry = RETRY_YES },
+	/* the tree did not stop in time */
+	{ .needle = "Unable to freeze", .retry = RETRY_YES },
+	{ .needle = "Timeout reached", .retry = RETRY_YES },
+	{ .needle = "Individually stopped threads", .retry = RETRY_YES },
+	/* criu or the worker was killed, by the OOM killer or by a person */
+	{ .needle = "criu was killed", .retry = RETRY_YES },
+	{ .needle = "criu ended without a message", .retry = RETRY_YES },
+	{ .needle = "checkpoint worker was killed by signal", .retry = RETRY_YES },
+	/* munged is being restarted, or others use the memory or the processes at the moment */
+	{ .needle = "MUNGE", .retry = RETRY_YES },
+	{ .needle = "Resource temporarily unavailable", .retry = RETRY_YES },
+
+	/* the end of a log that gives no reason */
 	{ "Restoring FAILED", NULL, OBSTACLE_UNKNOWN, "criu gives no reason",
 	  "look at restore.log in the job's checkpoint directory" },
 	{ "Dumping FAILED", NULL, OBSTACLE_UNKNOWN, "criu gives no reason",
 	  "look at dump.log in the job's checkpoint directory" },
 };
 
+static bool obstacle_matches(const struct obstacle *o, const char *text)
+{
+	return strcasestr(text, o->needle) && (!o->also || strcasestr(text, o->also));
+}
+
 const struct obstacle *obstacle_find(const char *text)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
-		if (strcasestr(text, table[i].needle) && (!table[i].also || strcasestr(text, table[i].also)))
+		if ((table[i].class != OBSTACLE_UNKNOWN || table[i].sentence) && obstacle_matches(&table[i], text))
 			return &table[i];
 	return NULL;
 }
@@ -134,4 +165,12 @@ enum obstacle_class obstacle_class(const char *text)
 	const struct obstacle *o = obstacle_find(text);
 
 	return o ? o->class : OBSTACLE_UNKNOWN;
+}
+
+bool obstacle_retry_checkpoint(const char *text)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		if (table[i].retry != RETRY_UNKNOWN && obstacle_matches(&table[i], text))
+			return table[i].retry == RETRY_YES;
+	return false;
 }

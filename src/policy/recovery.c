@@ -9,7 +9,7 @@
 
 #define ANY -1
 
-/* A condition of a row: 0 = no, 1 = yes, ANY = does not matter. */
+/* Evaluates a condition of a row: 0 = must be false, 1 = must be true, ANY = not considered. */
 static bool fits(int wanted, bool value)
 {
 	return wanted == ANY || (wanted == 1) == value;
@@ -27,13 +27,13 @@ enum which { NONE, REQUESTED, LATEST, LATEST_THEN_OLDER };
 
 /* The first row that matches. */
 static const struct rule {
-	int record; /* a record of this job is there */
+	int record; /* the job has a record */
 	unsigned intents;
 	int unusable;  /* the job's directory cannot be read on this node */
-	int restarted; /* Slurm's restart count is above 0 */
-	int requested; /* a person named an epoch */
+	int restarted; /* Slurm's restart count is greater than 0 */
+	int requested; /* a person asked for an epoch */
 	int saved;     /* Slurm's entry: it was running and had an epoch */
-	int available; /* that epoch (or any, if none was named) is complete */
+	int available; /* that epoch is complete; if none was asked for: there is a complete epoch */
 	int told;      /* Slurm's entry: the job had ended */
 	unsigned ends; /* how the record says that the script ended */
 	enum start_action action;
@@ -41,7 +41,7 @@ static const struct rule {
 	enum start_action otherwise;
 	const char *reason;
 } rules[] = {
-	/* without its lease it might run twice, and an epoch may be there that is only not to be seen */
+	/* Without the lease the job might run twice, and epochs may exist that this node cannot see. */
 	{ 0, EVERY_INTENT, 1, 1, ANY, ANY, ANY, ANY, ANYHOW, START_ELSEWHERE, NONE, START_HOLD,
 	  "the job was started before, but its checkpoint directory cannot be used on this node" },
 	{ 0, EVERY_INTENT, 0, ANY, 1, ANY, ANY, ANY, ANYHOW, START_ELSEWHERE, NONE, START_HOLD,
@@ -67,18 +67,17 @@ static const struct rule {
 	  "first start of the job" },
 	{ 1, IS(INTENT_REQUEUED), 0, ANY, 0, ANY, ANY, ANY, ANYHOW, START_FRESH, NONE, START_FRESH,
 	  "the job was requeued to start over" },
-	/* Slurm requeues such a job since its node failed before Slurm heard of the end; nobody has asked for another
-	   run */
+	/* The node failed before Slurm learned of the end, so Slurm requeued the job; nobody asked for another run. */
 	{ 1, IS(INTENT_DONE), 0, 1, 0, ANY, ANY, 0, HOW(ENDED_ITSELF), START_END, NONE, START_HOLD,
-	  "the script had ended already, and Slurm had not heard of it" },
-	/* by a node that was shut down, for instance */
+	  "the script had ended already, but Slurm did not know that" },
+	/* for example, because the node was shut down */
 	{ 1, IS(INTENT_DONE), 0, 1, 0, ANY, 1, 0, HOW(ENDED_KILLED), START_RESTORE, LATEST_THEN_OLDER, AS_CONFIGURED,
 	  "the script was killed, not by Slurm, on a node that failed before Slurm heard of it" },
 	{ 1, IS(INTENT_DONE), 0, ANY, 0, ANY, ANY, ANY, ANYHOW, START_FRESH, NONE, START_FRESH,
 	  "the job had ended and was requeued" },
 };
 
-/* Whether what a rule would restore is there. */
+/* True if an epoch that a rule would restore exists. */
 static bool available(const struct start_input *in)
 {
 	for (unsigned i = 0; i < in->n_epochs; i++) {
@@ -90,7 +89,7 @@ static bool available(const struct start_input *in)
 
 static const struct rule *find_rule(const struct start_input *in)
 {
-	/* An intent that this version does not know: hold, a person must look. */
+	/* For an intent that this version does not know: a person has to decide. */
 	static const struct rule unknown = {
 		.action = START_HOLD,
 		.otherwise = START_HOLD,
@@ -125,7 +124,6 @@ void start_decide(const struct start_input *in, struct start_plan *plan)
 	unsigned most = r->which == LATEST_THEN_OLDER ? STORE_KEPT_MAX : 1;
 
 	plan->action = r->action;
-	plan->new_run = r->action == START_FRESH && in->have_record;
 	plan->otherwise = r->otherwise != AS_CONFIGURED ? r->otherwise : in->hold_on_failure ? START_HOLD : START_FRESH;
 	plan->n_epochs = 0;
 	if (r->which == REQUESTED && in->requested != START_LATEST)
@@ -148,7 +146,7 @@ enum failure_step failure_decide(const struct failure_input *in)
 		enum failure_step step;
 		/* clang-format off */
 	} table[] = {
-		/* an older epoch would meet the same */
+		/* An older epoch would meet the same obstacle. */
 		{ FAILED_PASSES, 1,   ANY, ANY, ANY, FAILURE_AGAIN },
 		{ FAILED_PASSES, 0,   ANY, 1,   ANY, FAILURE_ELSEWHERE },
 		{ FAILED_PASSES, 0,   ANY, 0,   ANY, FAILURE_HOLD },
@@ -175,8 +173,8 @@ unsigned failure_pause(unsigned tries)
 
 /* ---- meaning ------------------------------------------------------------ */
 
-/* While its processes still end, Slurm shows a job that a person has requeued as pending and completing, and so it
- * shows a preempted one, but with its preempt_time. A job whose node is taken for dead is pending at once. */
+/* A job that a person has requeued is shown by Slurm as pending and completing while its processes end. So is a
+ * preempted job, but with a preempt_time. A job whose node is considered failed is pending and not completing. */
 enum end_meaning end_decide(const struct end_input *in)
 {
 	static const struct {
@@ -199,12 +197,13 @@ enum end_meaning end_decide(const struct end_input *in)
 		    fits(table[i].preempted, in->preempted) && fits(table[i].running, in->running) &&
 		    fits(table[i].finished, in->finished))
 			return table[i].meaning;
-	return END_NONE; /* suspended, or a state of a later Slurm: the job is still there */
+	return END_NONE; /* suspended, or a state of a newer Slurm: the job still exists */
 }
 
 /* ---- record ------------------------------------------------------------- */
 
-/* The signals with which Slurm ends a job; a shell reports one that its child died of as 128 + number. */
+/* True for the signals with which Slurm ends a job. A shell reports the signal that killed its child as 128 + number.
+ */
 static bool looks_killed(int status)
 {
 	const int sig = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status) - 128;
@@ -227,12 +226,12 @@ enum record_change record_decide(const struct record_input *in)
 	} table[] = {
 		{ ANY, ANY, IS(END_START_OVER),                  RECORD_REQUEUED },
 		{ ANY, ANY, IS(END_OVER),                        RECORD_OVER },
-		/* an agent that has the job now keeps its record */
+		/* The agent that runs the job now keeps its record. */
 		{ ANY, ANY, IS(END_ELSEWHERE),                   RECORD_KEEP },
 		{ 1,   ANY, IS(END_NONE),                        RECORD_ENDED },
-		/* Slurm has not heard of the end; what it had in mind with the job no longer matters */
+		/* Slurm does not know of the end; what it intended with the job no longer matters. */
 		{ 1,   1,   IS(END_UNKNOWN) | IS(END_CONTINUE),  RECORD_ENDED },
-		/* killed by Slurm, as far as can be told. Restoring a job that had ended does less harm than losing one that had not. */
+		/* Probably killed by Slurm. To restore a job that had ended does less harm than to lose one that had not. */
 		{ 1,   0,   IS(END_UNKNOWN) | IS(END_CONTINUE),  RECORD_KEEP },
 		{ 0,   ANY, EVERY_INTENT,                        RECORD_KEEP },
 	};
@@ -255,13 +254,13 @@ enum lease_verdict lease_decide(const struct lease_input *in)
 		/* clang-format off */
 	} table[] = {
 		{ 0, ANY, ANY, ANY, ANY, ANY, ANY, LEASE_TAKE },
-		/* Slurm has started the job once more, after it started us */
+		/* Slurm has started the job again after it started this agent. */
 		{ 1, 1,   ANY, ANY, ANY, ANY, ANY, LEASE_STAND_DOWN },
 		{ 1, 0,   1,   ANY, ANY, ANY, ANY, LEASE_TAKE },
-		/* what ran here before the node was booted is dead, and so is a holder that is not among the processes */
+		/* A holder from before the last boot of this node is dead, and so is one that is not among the processes. */
 		{ 1, 0,   0,   1,   0,   ANY, ANY, LEASE_TAKE },
 		{ 1, 0,   0,   1,   1,   0,   ANY, LEASE_TAKE },
-		/* a holder that has not renewed for so long has killed the job */
+		/* A holder that has not renewed its lease for so long has killed the job. */
 		{ 1, 0,   0,   ANY, ANY, ANY, 1,   LEASE_TAKE },
 		{ 1, 0,   0,   ANY, ANY, ANY, 0,   LEASE_WAIT },
 	};
@@ -278,7 +277,7 @@ enum lease_verdict lease_decide(const struct lease_input *in)
 
 /* ---- notice ------------------------------------------------------------- */
 
-#define LEAD_MIN 20 /* s: Slurm looks at time limits every 30 s or so, never early */
+#define LEAD_MIN 20 /* s; Slurm checks time limits about every 30 s, and never ends a job early */
 #define LEAD_MAX 1800
 
 int64_t notice_lead(int64_t total_us)

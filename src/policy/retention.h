@@ -1,10 +1,10 @@
-/* Which epochs go when a new one is complete: exactly the keep newest stay. */
+/* Selects the epochs to remove when a new one is complete: exactly the newest ones stay. */
 #ifndef FSCHED_POLICY_RETENTION_H
 #define FSCHED_POLICY_RETENTION_H
 
-/* epochs: the n complete epochs, ascending. newest: the one that was just made
- * (never removed, whatever its number), 0 = none was. keep: CRIU_MaxEpochs, at
- * least 1. Fills gone (room for n) with those to remove, oldest first; returns how many. */
+/* epochs: the n complete epochs, ascending. newest: the epoch that was just made, which is never removed whatever its
+ * number; 0 = none. keep: how many are to stay (CRIU_MaxEpochs), 0 counts as 1. Writes the epochs to remove into gone
+ * (room for n), oldest first, and returns how many. */
 unsigned retention_select(const unsigned *epochs, unsigned n, unsigned keep, unsigned newest, unsigned *gone);
 
 #endif

@@ -26,9 +26,9 @@ int64_t schedule_jitter(int64_t interval, uint32_t random)
 	return (int64_t)((uint64_t)random * (uint64_t)(most + 1) >> 32);
 }
 
-/* When the gate loses its say. Interval is at most ten years and max_skip a
- * thousand: far from overflow. */
-static int64_t last_call(const struct schedule *s)
+/* When the checkpoint is made whatever the gate says. The sum cannot overflow: the interval is at most ten years and
+ * max_skip at most 1000. */
+static int64_t schedule_deadline(const struct schedule *s)
 {
 	return s->due + (int64_t)s->max_skip * s->interval;
 }
@@ -36,7 +36,7 @@ static int64_t last_call(const struct schedule *s)
 int64_t schedule_wake_at(const struct schedule *s)
 {
 	if (s->refused)
-		return s->look;
+		return s->ask_at;
 	return s->retry ? s->retry : s->due;
 }
 
@@ -47,11 +47,11 @@ bool schedule_is_due(const struct schedule *s, int64_t now)
 
 bool schedule_must(const struct schedule *s, int64_t now)
 {
-	return s->interval > 0 && (s->max_skip == 0 || (s->refused && now >= last_call(s)));
+	return s->interval > 0 && (s->max_skip == 0 || (s->refused && now >= schedule_deadline(s)));
 }
 
-/* Counts the whole intervals since the refused due time that were not counted yet. */
-static unsigned count_passed(struct schedule *s, int64_t now)
+/* Counts the whole intervals that have passed since the refused due time and were not counted before. */
+static unsigned schedule_count_passed(struct schedule *s, int64_t now)
 {
 	unsigned before = s->passed;
 
@@ -69,8 +69,8 @@ unsigned schedule_refused(struct schedule *s, int64_t now)
 	if (s->interval <= 0)
 		return 0;
 	if (!s->refused) {
-		/* One that is late for another reason is not late because of load:
-		 * counting starts at the last grid point. */
+		/* Intervals that passed before the first refusal were not lost to load, so counting starts at the last
+		 * grid point. */
 		if (now > s->due)
 			s->due += (now - s->due) / s->interval * s->interval;
 		s->refused = true;
@@ -79,25 +79,25 @@ unsigned schedule_refused(struct schedule *s, int64_t now)
 		pause = 60 * (int64_t)SECOND;
 	if (pause < 5 * (int64_t)SECOND)
 		pause = 5 * (int64_t)SECOND;
-	s->look = now + pause;
-	/* Not later than the checkpoint that is made anyway. */
-	if (now < last_call(s) && s->look > last_call(s))
-		s->look = last_call(s);
-	return count_passed(s, now);
+	s->ask_at = now + pause;
+	/* Not later than the time at which the checkpoint is made in any case. */
+	if (now < schedule_deadline(s) && s->ask_at > schedule_deadline(s))
+		s->ask_at = schedule_deadline(s);
+	return schedule_count_passed(s, now);
 }
 
 unsigned schedule_begun(struct schedule *s, int64_t now)
 {
-	unsigned counted = count_passed(s, now);
+	unsigned counted = schedule_count_passed(s, now);
 
-	/* From here on time passes because of the checkpoint, not of load. */
+	/* Time that passes from now on is spent by the checkpoint, not lost to load. */
 	s->refused = false;
 	s->passed = 0;
 	s->retry = 0;
 	return counted;
 }
 
-static void set_retry(struct schedule *s, int64_t now, bool again)
+static void schedule_set_retry(struct schedule *s, int64_t now, bool again)
 {
 	int64_t pause = RETRY_FIRST << (s->tries < RETRY_DOUBLE_MAX ? s->tries : RETRY_DOUBLE_MAX);
 
@@ -113,5 +113,5 @@ void schedule_finished(struct schedule *s, int64_t now, bool again)
 	s->passed = 0;
 	if (now >= s->grid)
 		s->due = s->grid + ((now - s->grid) / s->interval + 1) * s->interval;
-	set_retry(s, now, again);
+	schedule_set_retry(s, now, again);
 }

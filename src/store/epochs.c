@@ -1,4 +1,4 @@
-/* Life of one epoch directory: N.partial while it is written, N when complete. */
+/* The directories of epochs: N.partial while an epoch is written, N when it is complete. */
 #include "store/store.h"
 
 #include <errno.h>
@@ -21,8 +21,8 @@ static const char *epoch_name(unsigned epoch, bool partial, char buf[EPOCH_NAME]
 	return buf;
 }
 
-/* The number of a complete epoch's name, or -1. */
-static int64_t parse_name(const char *name)
+/* The number in the name of a complete epoch's directory, or -1. */
+static int64_t epoch_parse_name(const char *name)
 {
 	char again[EPOCH_NAME];
 	uint64_t n = 0;
@@ -37,7 +37,7 @@ static int64_t parse_name(const char *name)
 	return (int64_t)n;
 }
 
-static int sync_epochs(const struct store *s, struct err *err)
+static int epochs_sync_dir(const struct store *s, struct err *err)
 {
 	if (fsync(s->epochsfd) < 0 && errno != EINVAL)
 		return err_sys(err, errno, "cannot sync %s/epochs", s->path);
@@ -76,7 +76,7 @@ int store_sync_epoch(const struct store *s, unsigned epoch, struct err *err)
 		return -1;
 	if (epoch_sync(fd, err) < 0)
 		return err_wrap(err, "epoch %u", epoch);
-	return sync_epochs(s, err);
+	return epochs_sync_dir(s, err);
 }
 
 int store_commit_epoch(const struct store *s, unsigned epoch, struct err *err)
@@ -85,10 +85,10 @@ int store_commit_epoch(const struct store *s, unsigned epoch, struct err *err)
 
 	epoch_name(epoch, true, partial);
 	epoch_name(epoch, false, name);
-	/* A complete epoch is never empty, so rename cannot replace one. */
+	/* renameat() replaces only an empty directory, and a complete epoch is never empty. */
 	if (renameat(s->epochsfd, partial, s->epochsfd, name) < 0)
 		return err_sys(err, errno, "cannot rename %s/epochs/%s to %s", s->path, partial, name);
-	return sync_epochs(s, err);
+	return epochs_sync_dir(s, err);
 }
 
 void store_abort_epoch(const struct store *s, unsigned epoch)
@@ -121,7 +121,7 @@ int store_remove_epoch(const struct store *s, unsigned epoch, struct err *err)
 		return err_sys(err, errno, "cannot remove %s/epochs/%s", s->path, partial);
 	if (renameat(s->epochsfd, name, s->epochsfd, partial) < 0)
 		return err_sys(err, errno, "cannot remove epoch %u in %s", epoch, s->path);
-	if (sync_epochs(s, err) < 0)
+	if (epochs_sync_dir(s, err) < 0)
 		return -1;
 	if (remove_tree_at(s->epochsfd, partial) < 0)
 		return err_sys(err, errno, "cannot remove %s/epochs/%s", s->path, partial);
@@ -137,7 +137,7 @@ int store_open_epoch(const struct store *s, unsigned epoch, struct err *err)
 	return store_open_dir(s->epochsfd, name, path, err);
 }
 
-static uint64_t shared_in(int epochfd, const char *subdir)
+static uint64_t epoch_shared_in(int epochfd, const char *subdir)
 {
 	cleanup_dir DIR *dir = dir_open_at(epochfd, subdir);
 	const struct dirent *de;
@@ -155,7 +155,7 @@ uint64_t store_epoch_shared(const struct store *s, unsigned epoch)
 {
 	cleanup_close int fd = store_open_epoch(s, epoch, NULL);
 
-	return fd < 0 ? 0 : shared_in(fd, "memory") + shared_in(fd, "files");
+	return fd < 0 ? 0 : epoch_shared_in(fd, "memory") + epoch_shared_in(fd, "files");
 }
 
 void store_want_full(const struct store *s)
@@ -176,14 +176,13 @@ void store_full_made(const struct store *s)
 	unlinkat(s->dirfd, FULL, 0);
 }
 
-static int by_number(const void *a, const void *b)
+static int epochs_by_number(const void *a, const void *b)
 {
 	unsigned x = *(const unsigned *)a, y = *(const unsigned *)b;
 
 	return (x > y) - (x < y);
 }
 
-/* More than max: the newest max. */
 int store_list_epochs(const struct store *s, unsigned *out, int max)
 {
 	cleanup_dir DIR *dir = dir_open_at(s->epochsfd, ".");
@@ -193,7 +192,7 @@ int store_list_epochs(const struct store *s, unsigned *out, int max)
 	int more = -1;
 
 	while (dir && n < EPOCHS_ON_DISK_MAX && (more = dir_next(dir, &de)) > 0) {
-		int64_t number = parse_name(de->d_name);
+		int64_t number = epoch_parse_name(de->d_name);
 		struct stat st;
 
 		if (number < 0 || fstatat(s->epochsfd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
@@ -208,7 +207,7 @@ int store_list_epochs(const struct store *s, unsigned *out, int max)
 		return -1;
 	if (n == 0 || max <= 0)
 		return 0;
-	qsort(all, n, sizeof(*all), by_number);
+	qsort(all, n, sizeof(*all), epochs_by_number);
 	if (n > (size_t)max)
 		memcpy(out, all + (n - (size_t)max), (size_t)max * sizeof(*all));
 	else
@@ -228,4 +227,14 @@ unsigned store_next_epoch(const struct store *s, const struct job_record *r, str
 		if (r->epochs[i].number > last)
 			last = r->epochs[i].number;
 	return last + 1;
+}
+
+unsigned store_previous_epoch(const struct store *s, unsigned epoch)
+{
+	cleanup_free unsigned *list = xcalloc(STORE_KEPT_MAX, sizeof(*list));
+	int n = store_list_epochs(s, list, STORE_KEPT_MAX);
+
+	while (n > 0 && list[n - 1] >= epoch)
+		n--;
+	return n > 0 ? list[n - 1] : 0;
 }

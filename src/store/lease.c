@@ -9,71 +9,33 @@
 
 #include "base/util.h"
 #include "base/json.h"
+#include "base/proc_self.h"
 
 #define LEASE     "lease"
 #define CLAIM     "claim"
 #define BYTES_MAX 4096
 
-static int own_boot_id(char *buf, size_t len, struct err *err)
-{
-	cleanup_free char *text = NULL;
-
-	if (read_file_at(AT_FDCWD, "/proc/sys/kernel/random/boot_id", BYTES_MAX, &text) < 0)
-		return err_sys(err, errno, "cannot read the boot id of this node");
-	text[strcspn(text, "\n")] = '\0';
-	snprintf(buf, len, "%s", text);
-	return 0;
-}
-
-/* 0 = there is no such process. */
-static uint64_t start_of(pid_t pid)
-{
-	cleanup_free char *text = NULL;
-	char path[40], state;
-	unsigned long long start;
-	const char *p;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	if (read_file_at(AT_FDCWD, path, BYTES_MAX, &text) < 0)
-		return 0;
-	/* the name of the program may hold anything; starttime is the 20th field behind it */
-	p = strrchr(text, ')');
-	if (!p ||
-	    sscanf(p + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &state,
-		   &start) != 2 ||
-	    state == 'Z' || state == 'X')
-		return 0;
-	return start;
-}
-
-static uint64_t own_pid_ns(void)
-{
-	struct stat st;
-
-	return stat("/proc/self/ns/pid", &st) ? 0 : (uint64_t)st.st_ino;
-}
-
 int lease_describe_self(struct lease *l, const char *host, struct err *err)
 {
 	snprintf(l->host, sizeof(l->host), "%s", host);
 	l->pid = getpid();
-	l->pid_start = start_of(l->pid);
-	l->pid_ns = own_pid_ns();
-	return own_boot_id(l->boot_id, sizeof(l->boot_id), err);
+	l->pid_start = proc_start_time(l->pid);
+	l->pid_ns = proc_own_pid_ns();
+	return proc_boot_id(l->boot_id, sizeof(l->boot_id), err);
 }
 
 bool lease_holder_lives(const struct lease *l)
 {
 	uint64_t start;
 
-	/* Same kernel, another PID namespace: not to be told from here. */
-	if (l->pid_ns != own_pid_ns())
+	/* A pid of another PID namespace means nothing here. */
+	if (l->pid_ns != proc_own_pid_ns())
 		return true;
-	start = start_of(l->pid);
+	start = proc_start_time(l->pid);
 	return start && start == l->pid_start;
 }
 
-static int write_json(int dirfd, const char *name, json_t *o, struct err *err)
+static int lease_write_json(int dirfd, const char *name, json_t *o, struct err *err)
 {
 	cleanup_free char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
 
@@ -87,15 +49,16 @@ static int write_json(int dirfd, const char *name, json_t *o, struct err *err)
 
 int lease_write(int dirfd, const struct lease *l, struct err *err)
 {
-	return write_json(dirfd, LEASE,
-			  json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:b}", "host", l->host, "boot_id", l->boot_id,
-				    "pid_ns", (json_int_t)l->pid_ns, "pid", (json_int_t)l->pid, "pid_start",
-				    (json_int_t)l->pid_start, "restart_count", (json_int_t)l->restart_count, "duration",
-				    (json_int_t)l->duration, "released", (int)l->released),
-			  err);
+	return lease_write_json(dirfd, LEASE,
+				json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:b}", "host", l->host, "boot_id",
+					  l->boot_id, "pid_ns", (json_int_t)l->pid_ns, "pid", (json_int_t)l->pid,
+					  "pid_start", (json_int_t)l->pid_start, "restart_count",
+					  (json_int_t)l->restart_count, "duration", (json_int_t)l->duration, "released",
+					  (int)l->released),
+				err);
 }
 
-static int parse(const json_t *o, struct lease *l, struct err *err)
+static int lease_parse(const json_t *o, struct lease *l, struct err *err)
 {
 	int64_t ns, pid, start;
 
@@ -113,7 +76,7 @@ static int parse(const json_t *o, struct lease *l, struct err *err)
 	return 0;
 }
 
-static bool damaged(const struct err *err)
+static bool lease_is_damaged(const struct err *err)
 {
 	return err->num == EBADMSG || err->num == EINVAL || err->num == EFBIG;
 }
@@ -128,13 +91,13 @@ int lease_read(int dirfd, struct lease *l, bool *exists, struct err *err)
 	*exists = o || why.num != ENOENT;
 	if (!*exists)
 		return 0;
-	if (o && parse(o, l, &why) == 0)
+	if (o && lease_parse(o, l, &why) == 0)
 		return 0;
 	memset(l, 0, sizeof(*l));
-	return damaged(&why) ? 0 : err_set(err, why.num, "%s", why.text);
+	return lease_is_damaged(&why) ? 0 : err_set(err, why.num, "%s", why.text);
 }
 
-static int64_t stamp_ms(const struct stat *st)
+static int64_t lease_stamp_ms(const struct stat *st)
 {
 	return (int64_t)st->st_mtim.tv_sec * 1000 + st->st_mtim.tv_nsec / 1000000;
 }
@@ -144,15 +107,15 @@ int lease_claim(int dirfd, const char *host, unsigned restart_count, struct leas
 	struct stat now, then;
 
 	*age = (struct lease_age){ 0 };
-	if (write_json(dirfd, CLAIM, json_pack("{s:s, s:I}", "host", host, "restart_count", (json_int_t)restart_count),
-		       err))
+	if (lease_write_json(dirfd, CLAIM,
+			     json_pack("{s:s, s:I}", "host", host, "restart_count", (json_int_t)restart_count), err))
 		return -1;
 	if (fstatat(dirfd, CLAIM, &now, AT_SYMLINK_NOFOLLOW))
 		return err_sys(err, errno, "cannot look at the job's claim file");
 	if (fstatat(dirfd, LEASE, &then, AT_SYMLINK_NOFOLLOW))
 		return errno == ENOENT ? 0 : err_sys(err, errno, "cannot look at the job's lease file");
-	age->stamp_ms = stamp_ms(&then);
-	age->ms = stamp_ms(&now) > age->stamp_ms ? stamp_ms(&now) - age->stamp_ms : 0;
+	age->stamp_ms = lease_stamp_ms(&then);
+	age->ms = lease_stamp_ms(&now) > age->stamp_ms ? lease_stamp_ms(&now) - age->stamp_ms : 0;
 	return 0;
 }
 
@@ -165,29 +128,29 @@ int lease_claimed(int dirfd, unsigned restart_count, bool *claimed, char *host, 
 	*claimed = false;
 	o = json_read_at(dirfd, CLAIM, BYTES_MAX, CLAIM, &why);
 	if (!o)
-		return why.num == ENOENT || damaged(&why) ? 0 : err_set(err, why.num, "%s", why.text);
+		return why.num == ENOENT || lease_is_damaged(&why) ? 0 : err_set(err, why.num, "%s", why.text);
 	if (json_get_text(o, "host", host, 256, &why) == 0 && json_get_uint(o, "restart_count", &theirs, &why) == 0)
 		*claimed = theirs > restart_count;
 	return 0;
 }
 
-static bool same_holder(const struct lease *a, const struct lease *b)
+static bool lease_same_holder(const struct lease *a, const struct lease *b)
 {
 	return strcmp(a->host, b->host) == 0 && strcmp(a->boot_id, b->boot_id) == 0 && a->pid_ns == b->pid_ns &&
 	       a->pid == b->pid && a->pid_start == b->pid_start && a->restart_count == b->restart_count &&
 	       a->released == b->released;
 }
 
-/* The time stamp is what counts, and takes no space. On the descriptor opened first: a lease that another holder puts
- * in its place meanwhile is not the one that is touched. */
-static int touch(int dirfd, const struct lease *l)
+/* Renews the time stamp only, which needs no space. Works on a descriptor that is opened first, so that it does not
+ * touch a lease that another holder writes meanwhile. */
+static int lease_touch(int dirfd, const struct lease *l)
 {
 	cleanup_close int fd = openat(dirfd, LEASE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	struct lease now;
 	struct err err;
 	bool exists;
 
-	if (fd < 0 || lease_read(dirfd, &now, &exists, &err) < 0 || !exists || !same_holder(&now, l) ||
+	if (fd < 0 || lease_read(dirfd, &now, &exists, &err) < 0 || !exists || !lease_same_holder(&now, l) ||
 	    futimens(fd, NULL) < 0)
 		return -1;
 	return fsync(fd);
@@ -199,5 +162,5 @@ int lease_renew(int dirfd, const struct lease *l, struct err *err)
 		return 0;
 	if (err->num != ENOSPC && err->num != EDQUOT)
 		return -1;
-	return touch(dirfd, l);
+	return lease_touch(dirfd, l);
 }

@@ -1,15 +1,17 @@
-/* Who has the job: the file `lease` in the job's directory, and `claim` of whoever waits for it.
+/* The lease: which agent may run the job. It is the file `lease` in the job's directory; an agent that waits for the
+ * job writes the file `claim`.
  *
- * Slurm starts a job anew when it has lost sight of a node, which may run on behind a broken link. So the agent of a
- * running job renews its lease, and kills the job if it could not for the lease's duration, or sees a claim of a later
- * start. The agent of that later start touches nothing of the job until the lease is released, or has not been renewed
- * for its duration and a margin (policy/recovery.h: lease_decide(), lease_margin()).
+ * Slurm starts a job again when it loses contact to a node, but the node may still run behind a broken link. So the
+ * agent of a running job renews its lease. It kills the job when it could not renew the lease for the lease's duration,
+ * or when it sees the claim of a later start. The agent of that later start changes nothing of the job until the lease
+ * is released, or was not renewed for its duration and a margin (policy/recovery.h: lease_decide(), lease_margin()).
  *
- * How old a lease is, is told by the file system's clock alone: the time stamp of the claim, just written, against that
- * of the lease. Nodes need not agree on the time; only file systems that stamp with the client's clock need nodes that
- * agree within the margin.
+ * The age of a lease is the difference between two time stamps of the file system: that of the claim, just written, and
+ * that of the lease. So the clocks of the nodes need not agree, except on file systems that stamp with the client's
+ * clock; there they must agree within the margin.
  *
- * Functions here may block as long as the file system does: they are called in a child of the agent.
+ * These functions may block as long as the file system does, so the agent calls them in a child process. dirfd is the
+ * job's directory. Functions that return int return 0, or -1 with err.
  */
 #ifndef FSCHED_STORE_LEASE_H
 #define FSCHED_STORE_LEASE_H
@@ -20,38 +22,40 @@
 #include "base/err.h"
 
 struct lease {
-	char host[256];         /* Slurm's name of the node */
-	char boot_id[40];       /* of the node's kernel */
-	uint64_t pid_ns;        /* inode of the holder's PID namespace: pids mean nothing outside of it */
-	pid_t pid;              /* the agent */
-	uint64_t pid_start;     /* its start time (clock ticks since boot): with the pid it names a process for good */
-	unsigned restart_count; /* Slurm's, of the start that holds it */
+	char host[256];     /* Slurm's name of the node */
+	char boot_id[40];   /* of the node's kernel */
+	uint64_t pid_ns;    /* inode of the holder's PID namespace; pids are valid inside it only */
+	pid_t pid;          /* the agent */
+	uint64_t pid_start; /* the agent's start time, clock ticks since boot; with the pid it identifies the process */
+	unsigned restart_count; /* Slurm's, of the start that holds the lease */
 	unsigned duration;      /* s */
 	bool released;
 };
 
-/* Fills in what describes this process on this node; restart_count, duration and released are left alone. */
+/* Sets the members that describe this process and this node; leaves restart_count, duration and released as they are.
+ */
 int lease_describe_self(struct lease *l, const char *host, struct err *err);
 
-/* Renews or releases: atomic and durable. */
+/* Writes the lease, to renew or release it. Atomic and durable. */
 int lease_write(int dirfd, const struct lease *l, struct err *err);
-/* Renews one that was written before, also where there is no space left for a new file. */
+/* Renews a lease that this agent has written before, even if there is no space left for a new file. */
 int lease_renew(int dirfd, const struct lease *l, struct err *err);
-/* *exists = false if there is none. A damaged one counts as existing and never renewed: only its age says when it may
- * be taken. */
+/* Reads the lease. *exists = false if there is none. A damaged lease exists, with all members 0: only its age says when
+ * it may be taken. */
 int lease_read(int dirfd, struct lease *l, bool *exists, struct err *err);
 
 struct lease_age {
-	int64_t ms;       /* since it was renewed, by the file system's clock; not below 0, 0 if there is no lease */
-	int64_t stamp_ms; /* its time stamp: one that does not change is a lease that is not renewed, whatever the
-			     clocks say */
+	int64_t ms;       /* since the lease was renewed, by the file system's clock; >= 0; 0 if there is no lease */
+	int64_t stamp_ms; /* its time stamp; if that stays the same, the lease is not renewed, whatever the clocks say
+			   */
 };
-/* Writes a claim for the start `restart_count` on host, and so learns the age of the lease. */
+/* Writes a claim for the start `restart_count` on host, and measures the age of the lease by it. */
 int lease_claim(int dirfd, const char *host, unsigned restart_count, struct lease_age *age, struct err *err);
-/* Whether there is a claim of a later start than restart_count; host of 256 bytes gets its node. */
+/* *claimed: there is a claim of a start later than restart_count. host: 256 bytes, gets the claim's node. */
 int lease_claimed(int dirfd, unsigned restart_count, bool *claimed, char *host, struct err *err);
 
-/* Whether the holder, which ran on this node since its last boot, is still there. */
+/* True if the holder is still alive. The holder must have run on this node since its last boot. True also for a holder
+ * in another PID namespace, because that cannot be told from here. */
 bool lease_holder_lives(const struct lease *l);
 
 #endif

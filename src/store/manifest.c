@@ -9,6 +9,7 @@
 
 #include <gnu/libc-version.h>
 
+#include "base/cpu_info.h"
 #include "base/util.h"
 #include "base/json.h"
 #include "base/digest.h"
@@ -20,15 +21,15 @@
 #endif
 
 #define FORMAT        1
-#define FORMAT_MEMORY 2       /* the same with memory/, without which criu's images are not whole */
+#define FORMAT_MEMORY 2       /* the same with memory/, without which criu's images are incomplete */
 #define FORMAT_SHARED 3       /* the same with shared memory in memory/ */
-#define FORMAT_GHOSTS 4       /* and deleted files */
-#define FILES_MAX     1000000 /* entries of a list: STORE_JSON_MAX ends earlier */
+#define FORMAT_GHOSTS 4       /* the same with deleted files in memory/ */
+#define FILES_MAX     1000000 /* entries of a list; STORE_JSON_MAX is reached earlier */
 #define CRED_MAX      65536
 
-/* Chunks of memory are the bulk of an epoch, have checksums of their own, and may be shared with older epochs: to read
- * all of them for a second digest would double the work of a checkpoint. The manifest has their sizes, and the SHA-256
- * of the image that has the checksums. */
+/* Memory chunks are most of an epoch, have checksums of their own, and may be shared with older epochs. A second digest
+ * would double the work of a checkpoint, because all of them would have to be read. So the manifest has their sizes
+ * only, and the SHA-256 of the image file that holds the checksums. */
 #define CHUNKS        "memory/chunks-"
 #define IMAGE         "memory/image"
 
@@ -40,113 +41,7 @@ void manifest_free(struct manifest *m)
 
 /* ---- fingerprint ------------------------------------------------------- */
 
-/* The value of one line of /proc/cpuinfo for the first processor, "" if there is none of that name. */
-static void read_cpuinfo(const char *key, char *buf, size_t len)
-{
-	cleanup_file FILE *f = fopen("/proc/cpuinfo", "re");
-	cleanup_free char *line = NULL;
-	size_t room = 0, n = strlen(key);
-
-	buf[0] = '\0';
-	while (f && getline(&line, &room, f) >= 0) {
-		char *colon = strchr(line, ':');
-
-		if (!colon || strncmp(line, key, n) != 0 || !strchr(" \t:", line[n]))
-			continue;
-		line[strcspn(line, "\n")] = '\0';
-		printable(colon + 1 + strspn(colon + 1, " "), buf, len);
-		return;
-	}
-}
-
-/* Instruction sets among the kernel's flags: what programs can use, not what the kernel does about the processor's
- * faults. */
-static bool is_instruction_set(const char *flag, size_t n)
-{
-	static const char *const begins[] = {
-		"sse",
-		"ssse",
-		"avx",
-		"amx",
-		"fma",
-		"bmi",
-		"aes",
-		"vaes",
-		"sha",
-		"gfni",
-		"vpclmul",
-		"pclmul",
-		"popcnt",
-		"movbe",
-		"rdrand",
-		"rdseed",
-		"adx",
-		"abm",
-		"lzcnt",
-		"f16c",
-		"xsave",
-		"pku",
-		"clwb",
-		"clflushopt",
-		"movdir",
-		"serialize",
-		"rtm",
-		"hle",
-		"mmx",
-		"cx16",
-		"lahf",
-		"xop",
-		"tbm",
-		"3dnow",
-		"fsgsbase",
-		"rdpid",
-		"cmpccxadd",
-		"enqcmd",
-		/* arm64 ("Features") */
-		"asimd",
-		"sve",
-		"sme",
-		"atomics",
-		"crc32",
-		"pmull",
-		"fp",
-		"jscvt",
-		"fcma",
-		"lrcpc",
-		"dcpop",
-		"i8mm",
-		"bf16",
-		"bti",
-		"paca",
-		"pacg",
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(begins); i++)
-		if (n >= strlen(begins[i]) && strncmp(flag, begins[i], strlen(begins[i])) == 0)
-			return true;
-	return false;
-}
-
-static void read_cpu_flags(char *buf, size_t len)
-{
-	char all[8192];
-	const char *p;
-	size_t used = 0;
-
-	read_cpuinfo("flags", all, sizeof(all));
-	if (!all[0])
-		read_cpuinfo("Features", all, sizeof(all));
-	buf[0] = '\0';
-	for (p = all; *p; p += strspn(p, " ")) {
-		size_t n = strcspn(p, " ");
-
-		if (is_instruction_set(p, n) && used + n + 2 < len)
-			used += (size_t)snprintf(buf + used, len - used, "%s%.*s", used ? " " : "", (int)n, p);
-		p += n;
-	}
-}
-
-static bool has_word(const char *list, const char *word, size_t n)
+static bool has_flag(const char *list, const char *word, size_t n)
 {
 	const char *p;
 
@@ -169,7 +64,7 @@ bool manifest_missing_flags(const struct manifest *m, const struct manifest *her
 	for (p = m->node.cpu_flags; *p; p += strspn(p, " ")) {
 		size_t n = strcspn(p, " ");
 
-		if (!has_word(here->node.cpu_flags, p, n) && used + n + 2 < len)
+		if (!has_flag(here->node.cpu_flags, p, n) && used + n + 2 < len)
 			used += (size_t)snprintf(buf + used, len - used, "%s%.*s", used ? " " : "", (int)n, p);
 		p += n;
 	}
@@ -187,10 +82,8 @@ void manifest_fingerprint(struct manifest *m, const char *criu)
 	snprintf(m->node.glibc, sizeof(m->node.glibc), "%s", gnu_get_libc_version());
 	snprintf(m->node.criu, sizeof(m->node.criu), "%s", criu);
 	snprintf(m->node.fsched, sizeof(m->node.fsched), "%s", FSCHED_VERSION);
-	read_cpuinfo("model name", m->node.cpu_model, sizeof(m->node.cpu_model));
-	if (!m->node.cpu_model[0])
-		snprintf(m->node.cpu_model, sizeof(m->node.cpu_model), "unknown");
-	read_cpu_flags(m->node.cpu_flags, sizeof(m->node.cpu_flags));
+	cpu_info_model(m->node.cpu_model, sizeof(m->node.cpu_model));
+	cpu_info_instruction_sets(m->node.cpu_flags, sizeof(m->node.cpu_flags));
 	m->node.page_size = sysconf(_SC_PAGESIZE);
 }
 
@@ -229,7 +122,7 @@ static struct digest *digests_add(struct digests *d, const char *name)
 	return e;
 }
 
-static int by_name(const void *a, const void *b)
+static int digest_by_name(const void *a, const void *b)
 {
 	return strcmp(((const struct digest *)a)->name, ((const struct digest *)b)->name);
 }
@@ -256,7 +149,8 @@ static int digest_file(int dirfd, const char *name, struct digest *e, struct err
 }
 
 /* The manifest itself is not in the list. */
-static int collect_file(void *arg, int dirfd, const char *name, const char *path, const struct stat *st, struct err *err)
+static int digests_collect_file(void *arg, int dirfd, const char *name, const char *path, const struct stat *st,
+				struct err *err)
 {
 	struct digests *d = arg;
 	struct digest *e;
@@ -270,20 +164,20 @@ static int collect_file(void *arg, int dirfd, const char *name, const char *path
 	return d->with_sums && !has_own_sums(path) ? digest_file(dirfd, name, e, err) : 0;
 }
 
-static int collect(int epochfd, struct digests *d, struct err *err)
+static int digests_collect(int epochfd, struct digests *d, struct err *err)
 {
-	const struct epoch_walk w = { .file = collect_file, .arg = d };
+	const struct epoch_walk w = { .file = digests_collect_file, .arg = d };
 
 	if (epoch_walk(epochfd, &w, err) < 0)
 		return -1;
 	if (d->n)
-		qsort(d->v, d->n, sizeof(*d->v), by_name);
+		qsort(d->v, d->n, sizeof(*d->v), digest_by_name);
 	return 0;
 }
 
 /* ---- writing ----------------------------------------------------------- */
 
-static json_t *render_digests(const struct digests *d)
+static json_t *manifest_render_digests(const struct digests *d)
 {
 	cleanup_json json_t *list = json_array();
 
@@ -299,7 +193,7 @@ static json_t *render_digests(const struct digests *d)
 	return steal_ptr(&list);
 }
 
-static json_t *render_node(const struct manifest *m)
+static json_t *manifest_render_node(const struct manifest *m)
 {
 	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:I}", "kernel", m->node.kernel, "machine", m->node.machine,
 			 "cpu_model", m->node.cpu_model, "cpu_flags", m->node.cpu_flags, "glibc", m->node.glibc, "criu",
@@ -307,7 +201,7 @@ static json_t *render_node(const struct manifest *m)
 			 (json_int_t)m->node.page_size);
 }
 
-static int format_of(const struct manifest *m)
+static int manifest_format(const struct manifest *m)
 {
 	return !m->memory.ours     ? FORMAT
 	       : m->memory.ghosts  ? FORMAT_GHOSTS
@@ -315,7 +209,7 @@ static int format_of(const struct manifest *m)
 				   : FORMAT_MEMORY;
 }
 
-static json_t *render_memory(const struct manifest *m)
+static json_t *manifest_render_memory(const struct manifest *m)
 {
 	json_t *o = json_pack("{s:s,s:o,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:I}", "method", m->memory.method,
 			      "why", json_text(m->memory.why), "increment", (int)m->memory.increment, "reused",
@@ -333,26 +227,26 @@ static json_t *render_memory(const struct manifest *m)
 	return o;
 }
 
-static char *render(const struct manifest *m, const struct digests *d)
+static char *manifest_render(const struct manifest *m, const struct digests *d)
 {
-	cleanup_json json_t *root = json_pack("{s:i,s:I,s:I,s:I,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:b,s:I,s:I}", "format",
-					      format_of(m), "epoch", (json_int_t)m->epoch, "run", (json_int_t)m->run,
-					      "time", (json_int_t)m->time, "reason", m->reason, "uuid", m->uuid, "uid",
-					      (json_int_t)m->uid, "gid", (json_int_t)m->gid, "frozen_us",
-					      (json_int_t)m->frozen_us, "written_at", (json_int_t)m->written_at, "bytes",
-					      (json_int_t)m->bytes, "private_tmp", (int)m->private_tmp, "leader_pid",
-					      (json_int_t)m->leader_pid, "max_pid", (json_int_t)m->max_pid);
+	cleanup_json json_t *root =
+		json_pack("{s:i,s:I,s:I,s:I,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:b,s:I,s:I}", "format", manifest_format(m),
+			  "epoch", (json_int_t)m->epoch, "run", (json_int_t)m->run, "time", (json_int_t)m->time,
+			  "reason", m->reason, "uuid", m->uuid, "uid", (json_int_t)m->uid, "gid", (json_int_t)m->gid,
+			  "frozen_us", (json_int_t)m->frozen_us, "written_at", (json_int_t)m->written_at, "bytes",
+			  (json_int_t)m->bytes, "private_tmp", (int)m->private_tmp, "leader_pid",
+			  (json_int_t)m->leader_pid, "max_pid", (json_int_t)m->max_pid);
 
 	if (!root || json_set_name(root, "script", m->script) < 0 ||
-	    json_object_set_new(root, "node", render_node(m)) < 0 ||
-	    (m->memory.ours && json_object_set_new(root, "memory", render_memory(m)) < 0) ||
+	    json_object_set_new(root, "node", manifest_render_node(m)) < 0 ||
+	    (m->memory.ours && json_object_set_new(root, "memory", manifest_render_memory(m)) < 0) ||
 	    json_object_set_new(root, "files", m->files ? json_incref(m->files) : json_array()) < 0 ||
-	    json_object_set_new(root, "digests", render_digests(d)) < 0)
+	    json_object_set_new(root, "digests", manifest_render_digests(d)) < 0)
 		return NULL;
 	return json_dumps(root, JSON_INDENT(1));
 }
 
-static int sign_manifest(int epochfd, const char *text, size_t len, const char *munge_socket, struct err *err)
+static int manifest_sign(int epochfd, const char *text, size_t len, const char *munge_socket, struct err *err)
 {
 	cleanup_free char *cred = NULL;
 	char hex[SHA256_HEX];
@@ -366,18 +260,18 @@ static int sign_manifest(int epochfd, const char *text, size_t len, const char *
 	return 0;
 }
 
-static int write_collected(int epochfd, struct manifest *m, struct digests *d, bool sign, const char *munge_socket,
-			   struct err *err)
+static int manifest_write_collected(int epochfd, struct manifest *m, struct digests *d, bool sign,
+				    const char *munge_socket, struct err *err)
 {
 	cleanup_free char *text = NULL;
 	size_t len;
 
-	if (collect(epochfd, d, err) < 0)
+	if (digests_collect(epochfd, d, err) < 0)
 		return -1;
 	m->bytes = 0;
 	for (size_t i = 0; i < d->n; i++)
 		m->bytes += d->v[i].size;
-	text = render(m, d);
+	text = manifest_render(m, d);
 	if (!text)
 		return err_set(err, EINVAL, "cannot write manifest.json: a text in it is not UTF-8");
 	len = strlen(text);
@@ -387,13 +281,13 @@ static int write_collected(int epochfd, struct manifest *m, struct digests *d, b
 			       len);
 	if (write_file_atomic(epochfd, "manifest.json", 0600, (gid_t)-1, text, len) < 0)
 		return err_sys(err, errno, "cannot write manifest.json");
-	return sign ? sign_manifest(epochfd, text, len, munge_socket, err) : 0;
+	return sign ? manifest_sign(epochfd, text, len, munge_socket, err) : 0;
 }
 
 int manifest_write(int epochfd, struct manifest *m, bool sign, const char *munge_socket, struct err *err)
 {
 	struct digests d = { .with_sums = true };
-	int rc = write_collected(epochfd, m, &d, sign, munge_socket, err);
+	int rc = manifest_write_collected(epochfd, m, &d, sign, munge_socket, err);
 
 	digests_free(&d);
 	return rc;
@@ -401,7 +295,7 @@ int manifest_write(int epochfd, struct manifest *m, bool sign, const char *munge
 
 /* ---- reading ----------------------------------------------------------- */
 
-static int parse_node(const json_t *root, struct manifest *m, struct err *err)
+static int manifest_parse_node(const json_t *root, struct manifest *m, struct err *err)
 {
 	const json_t *o = json_object_get(root, "node");
 	int64_t page_size;
@@ -423,8 +317,8 @@ static int parse_node(const json_t *root, struct manifest *m, struct err *err)
 	return 0;
 }
 
-/* shared: there is shared memory in memory/. */
-static int parse_origin(const json_t *root, struct manifest *m, bool *shared, struct err *err)
+/* *shared: the epoch has shared memory in memory/. */
+static int manifest_parse_origin(const json_t *root, struct manifest *m, bool *shared, struct err *err)
 {
 	unsigned uid, gid;
 	int64_t format;
@@ -446,7 +340,7 @@ static int parse_origin(const json_t *root, struct manifest *m, bool *shared, st
 	return 0;
 }
 
-static int parse_state(const json_t *root, struct manifest *m, struct err *err)
+static int manifest_parse_state(const json_t *root, struct manifest *m, struct err *err)
 {
 	int64_t bytes, leader, max_pid;
 
@@ -478,7 +372,7 @@ static int get_bytes(const json_t *o, const char *key, uint64_t *out, struct err
 	return 0;
 }
 
-/* "2.0 GiB" as "2.0GiB". */
+/* format_size() without the blank: "2.0GiB". */
 static const char *size_text(uint64_t bytes, char buf[16])
 {
 	char *blank;
@@ -514,8 +408,8 @@ char *manifest_memory_text(const struct manifest *m, char buf[MANIFEST_MEMORY_TE
 	return buf;
 }
 
-/* Epochs from before there were pre-dumps do not have it. */
-static int parse_pre_dump(const json_t *o, struct manifest *m, struct err *err)
+/* Epochs of versions without pre-dump lack these members. */
+static int manifest_parse_pre_dump(const json_t *o, struct manifest *m, struct err *err)
 {
 	if (!json_object_get(o, "rounds"))
 		return 0;
@@ -526,7 +420,7 @@ static int parse_pre_dump(const json_t *o, struct manifest *m, struct err *err)
 		       : 0;
 }
 
-static int parse_memory(const json_t *root, struct manifest *m, bool shared, struct err *err)
+static int manifest_parse_memory(const json_t *root, struct manifest *m, bool shared, struct err *err)
 {
 	const json_t *o = json_object_get(root, "memory");
 
@@ -545,26 +439,27 @@ static int parse_memory(const json_t *root, struct manifest *m, bool shared, str
 			       get_bytes(o, "raw", &m->memory.raw, err) < 0 ||
 			       get_bytes(o, "stored", &m->memory.stored, err) < 0 ||
 			       get_bytes(o, "criu", &m->memory.criu, err) < 0 ||
-			       get_bytes(o, "shared", &m->memory.shared, err) < 0 || parse_pre_dump(o, m, err) < 0 ||
+			       get_bytes(o, "shared", &m->memory.shared, err) < 0 ||
+			       manifest_parse_pre_dump(o, m, err) < 0 ||
 			       (shared && get_bytes(o, "objects", &m->memory.objects, err) < 0) ||
 			       (json_object_get(o, "ghosts") && get_bytes(o, "ghosts", &m->memory.ghosts, err) < 0)
 		       ? -1
 		       : 0;
 }
 
-static int parse(const json_t *root, struct manifest *m, struct err *err)
+static int manifest_parse_root(const json_t *root, struct manifest *m, struct err *err)
 {
 	bool shared;
 
 	memset(m, 0, sizeof(*m));
-	if (parse_origin(root, m, &shared, err) == 0 && parse_node(root, m, err) == 0 &&
-	    parse_memory(root, m, shared, err) == 0 && parse_state(root, m, err) == 0)
+	if (manifest_parse_origin(root, m, &shared, err) == 0 && manifest_parse_node(root, m, err) == 0 &&
+	    manifest_parse_memory(root, m, shared, err) == 0 && manifest_parse_state(root, m, err) == 0)
 		return 0;
 	manifest_free(m);
 	return err_wrap(err, "manifest.json is damaged");
 }
 
-static json_t *load_text(const char *text, size_t len, struct err *err)
+static json_t *manifest_load_text(const char *text, size_t len, struct err *err)
 {
 	json_error_t jerr;
 	json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &jerr);
@@ -578,10 +473,10 @@ static json_t *load_text(const char *text, size_t len, struct err *err)
 
 int manifest_parse(const char *text, size_t len, struct manifest *m, struct err *err)
 {
-	cleanup_json json_t *root = load_text(text, len, err);
+	cleanup_json json_t *root = manifest_load_text(text, len, err);
 
 	memset(m, 0, sizeof(*m));
-	return root ? parse(root, m, err) : -1;
+	return root ? manifest_parse_root(root, m, err) : -1;
 }
 
 int manifest_load(int epochfd, struct manifest *m, struct err *err)
@@ -595,7 +490,7 @@ int manifest_load(int epochfd, struct manifest *m, struct err *err)
 
 /* ---- verifying --------------------------------------------------------- */
 
-static int check_signature(int epochfd, const char *text, size_t len, const char *munge_socket, struct err *err)
+static int manifest_check_signature(int epochfd, const char *text, size_t len, const char *munge_socket, struct err *err)
 {
 	cleanup_free char *cred = NULL;
 	char hex[SHA256_HEX];
@@ -607,8 +502,8 @@ static int check_signature(int epochfd, const char *text, size_t len, const char
 	return credential_check(munge_socket, cred, hex, err);
 }
 
-/* Reads manifest.json once: what was verified is what is parsed. */
-static json_t *read_signed(int epochfd, bool sign, const char *munge_socket, struct err *err)
+/* Reads manifest.json only once, so that the text that was verified is the text that is parsed. */
+static json_t *manifest_read_signed(int epochfd, bool sign, const char *munge_socket, struct err *err)
 {
 	cleanup_free char *text = NULL;
 	ssize_t len = read_file_at(epochfd, "manifest.json", STORE_JSON_MAX, &text);
@@ -617,12 +512,12 @@ static json_t *read_signed(int epochfd, bool sign, const char *munge_socket, str
 		err_sys(err, errno, "cannot read manifest.json");
 		return NULL;
 	}
-	if (sign && check_signature(epochfd, text, (size_t)len, munge_socket, err) < 0)
+	if (sign && manifest_check_signature(epochfd, text, (size_t)len, munge_socket, err) < 0)
 		return NULL;
-	return load_text(text, (size_t)len, err);
+	return manifest_load_text(text, (size_t)len, err);
 }
 
-static int check_digest(int epochfd, const json_t *o, struct digest *have, struct err *err)
+static int manifest_check_digest(int epochfd, const json_t *o, struct digest *have, struct err *err)
 {
 	char hex[SHA256_HEX], image[32];
 	int64_t size;
@@ -632,7 +527,7 @@ static int check_digest(int epochfd, const json_t *o, struct digest *have, struc
 	if (have->size != (uint64_t)size)
 		return err_set(err, EBADMSG, "%s is damaged: it has %llu bytes instead of %lld", have->name,
 			       (unsigned long long)have->size, (long long)size);
-	/* An epoch in which a chunk file has a digest is checked by it. */
+	/* A chunk file with a digest (an older epoch) is checked by its digest. */
 	if (has_own_sums(have->name) && !json_object_get(o, "sha256"))
 		return json_get_text(o, "sums_in", image, sizeof(image), err) < 0 || strcmp(image, IMAGE) != 0
 			       ? err_set(err, EBADMSG, "%s: the manifest does not say what holds its checksums",
@@ -646,8 +541,8 @@ static int check_digest(int epochfd, const json_t *o, struct digest *have, struc
 	return 0;
 }
 
-/* Both lists are sorted: the first difference shows where they part. */
-static int check_names(const json_t *list, const struct digests *have, struct err *err)
+/* Both lists are sorted by name, so the first difference tells which file is missing or extra. */
+static int manifest_check_names(const json_t *list, const struct digests *have, struct err *err)
 {
 	size_t n = json_array_size(list);
 
@@ -670,8 +565,8 @@ static int check_names(const json_t *list, const struct digests *have, struct er
 	return 0;
 }
 
-/* Chunk files without the image that holds their checksums would be files without any. */
-static int check_image(const struct digests *have, struct err *err)
+/* Without the image file, nothing would check the chunk files. */
+static int manifest_check_image(const struct digests *have, struct err *err)
 {
 	bool image = false, chunks = false;
 
@@ -682,17 +577,17 @@ static int check_image(const struct digests *have, struct err *err)
 	return chunks && !image ? err_set(err, ENOENT, IMAGE " is missing") : 0;
 }
 
-static int check_files(int epochfd, const json_t *root, struct err *err)
+static int manifest_check_files(int epochfd, const json_t *root, struct err *err)
 {
 	const json_t *list = json_get_list(root, "digests", FILES_MAX, err);
 	struct digests have = { 0 };
 	int rc = -1;
 
-	if (list && collect(epochfd, &have, err) == 0 && check_names(list, &have, err) == 0 &&
-	    check_image(&have, err) == 0)
+	if (list && digests_collect(epochfd, &have, err) == 0 && manifest_check_names(list, &have, err) == 0 &&
+	    manifest_check_image(&have, err) == 0)
 		rc = 0;
 	for (size_t i = 0; rc == 0 && i < have.n; i++)
-		rc = check_digest(epochfd, json_array_get(list, i), &have.v[i], err);
+		rc = manifest_check_digest(epochfd, json_array_get(list, i), &have.v[i], err);
 	digests_free(&have);
 	return rc;
 }
@@ -702,28 +597,8 @@ int manifest_verify(int epochfd, struct manifest *m, bool sign, const char *mung
 	cleanup_json json_t *root = NULL;
 
 	memset(m, 0, sizeof(*m));
-	root = read_signed(epochfd, sign, munge_socket, err);
-	if (!root || check_files(epochfd, root, err) < 0)
+	root = manifest_read_signed(epochfd, sign, munge_socket, err);
+	if (!root || manifest_check_files(epochfd, root, err) < 0)
 		return -1;
-	return parse(root, m, err);
-}
-
-static int drop_file(void *arg, int dirfd, const char *name, const char *path, const struct stat *st, struct err *err)
-{
-	cleanup_close int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-
-	(void)arg;
-	(void)path;
-	(void)st;
-	(void)err;
-	if (fd >= 0)
-		posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-	return 0;
-}
-
-void manifest_drop_cache(int epochfd)
-{
-	const struct epoch_walk w = { .file = drop_file };
-
-	epoch_walk(epochfd, &w, NULL);
+	return manifest_parse_root(root, m, err);
 }

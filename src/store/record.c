@@ -1,4 +1,4 @@
-/* job.json: identity and state of a job that has checkpoints. */
+/* job.json: the identity and the state of a job with checkpoints. */
 #include "store/store.h"
 
 #include <errno.h>
@@ -126,7 +126,7 @@ static int parse_identity(const json_t *root, struct job_record *r, struct err *
 	return 0;
 }
 
-static int parse_state(const json_t *root, struct job_record *r, struct err *err)
+static int record_parse_state(const json_t *root, struct job_record *r, struct err *err)
 {
 	const json_t *status = json_object_get(root, "status"); /* not in records of older versions */
 	char intent[16];
@@ -155,7 +155,7 @@ int record_load(int dirfd, const char *path, struct job_record *r, struct err *e
 	root = json_read_at(dirfd, "job.json", STORE_JSON_MAX, "job.json", err);
 	if (!root)
 		return err_wrap(err, "%s", path);
-	if (parse_identity(root, r, err) < 0 || parse_state(root, r, err) < 0 || parse_epochs(root, r, err) < 0) {
+	if (parse_identity(root, r, err) < 0 || record_parse_state(root, r, err) < 0 || parse_epochs(root, r, err) < 0) {
 		memset(r, 0, sizeof(*r));
 		return err_wrap(err, "%s/job.json is damaged", path);
 	}
@@ -187,7 +187,7 @@ static json_t *render_epochs(const struct job_record *r)
 	return steal_ptr(&list);
 }
 
-static char *render(const struct job_record *r)
+static char *record_render(const struct job_record *r)
 {
 	cleanup_json json_t *root =
 		json_pack("{s:I,s:s,s:s,s:s,s:I,s:I,s:I,s:s,s:I,s:I,s:s,s:s,s:I}", "job_id", (json_int_t)r->job_id,
@@ -212,7 +212,7 @@ int store_save_record(const struct store *s, const struct job_record *r, struct 
 		return err_set(err, EINVAL,
 			       "%s/job.json: refused to write a record without a valid uuid or with too many epochs",
 			       s->path);
-	text = render(r);
+	text = record_render(r);
 	if (!text)
 		return err_set(err, EINVAL, "%s/job.json: a text of the record is not UTF-8", s->path);
 	if (write_file_atomic(s->dirfd, "job.json", 0600, 0, text, strlen(text)) < 0)
@@ -225,7 +225,8 @@ int store_save_record(const struct store *s, const struct job_record *r, struct 
 
 /* ---- another job's directory ------------------------------------------- */
 
-/* The new name's tail: the old uuid, or "unknown-<time>". 1 = it is ours, leave it; 0 = tail filled. */
+/* Computes the suffix of the new name: the record's uuid, or "unknown-<time>". 1: the directory is this job's; 0: *tail
+ * is set; -1: error. */
 static int foreign_tail(int dirfd, const char *path, const char *uuid, char tail[64], struct err *err)
 {
 	cleanup_free struct job_record *r = xcalloc(1, sizeof(*r));
@@ -237,7 +238,7 @@ static int foreign_tail(int dirfd, const char *path, const char *uuid, char tail
 		snprintf(tail, 64, "%s", r->uuid);
 		return strcmp(r->uuid, uuid) == 0;
 	}
-	/* A disk or network error is no proof that the directory is foreign. */
+	/* A disk or network error does not prove that the directory belongs to another job. */
 	if (why.num != ENOENT && why.num != EBADMSG && why.num != EFBIG && why.num != EINVAL && why.num != ELOOP &&
 	    why.num != EISDIR)
 		return err_set(err, why.num, "%s", why.text);
@@ -253,7 +254,8 @@ static int rename_noreplace(int dirfd, const char *from, const char *to)
 		return 0;
 	if (errno != EINVAL && errno != ENOSYS)
 		return -1;
-	/* NFS has no RENAME_NOREPLACE. Only root writes here, and for one job one agent. */
+	/* NFS has no RENAME_NOREPLACE. Only root writes here, and only one agent per job, so nobody makes `to` in
+	 * between. */
 	if (fstatat(dirfd, to, &st, AT_SYMLINK_NOFOLLOW) == 0) {
 		errno = EEXIST;
 		return -1;

@@ -105,7 +105,7 @@ fail:
 	return -1;
 }
 
-/* The base may be reached by symbolic links: an administrator wrote its path. */
+/* Symbolic links in the path of the base are followed, because an administrator has configured it. */
 static int open_base(const char *base, bool create, struct err *err)
 {
 	cleanup_close int fd = -1;
@@ -152,7 +152,7 @@ int store_open_path(struct store *s, const char *path, bool create, struct err *
 	*slash = '\0';
 	if (create && mkdir_parents(*base ? base : "/", 0755) < 0)
 		return err_sys(err, errno, "cannot make %s", base);
-	/* Only the directory itself holds checkpoints: its parent may be anybody's. */
+	/* The parent is not checked: it may belong to any user, because only the directory itself holds checkpoints. */
 	basefd = open(*base ? base : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (basefd < 0)
 		return err_sys(err, errno, "cannot open %s", base);

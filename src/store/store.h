@@ -1,24 +1,27 @@
-/* The checkpoint directory of a job.
+/* The checkpoint directory of a job, <JobCheckpointDir>/<job_id>/, root:<gid of the job>, mode 0750. In it:
  *
- *   <JobCheckpointDir>/<job_id>/     root:root 0711
- *     job.json         0600  struct job_record
- *     script           0600  copy of the batch script (slurmd deletes its own)
- *     leader           0755  copy of fsched-leader, bind-mounted over the installed one at restore
- *     checkpoint.log   0600  one line per event
- *     full             0600  there if the next epoch must share nothing with those before: one of them was found
- * damaged written          0600  files that the job has written (agent/write_list.h) owner/           0711  copies for
- * the job's owner, his and 0400; root replaces them and never reads them job.json checkpoint.log       its last lines
- *     epochs/          0700
- *       000003/        manifest.json, manifest.cred (MUNGE), criu/, files/
- *       000004.partial/  being written: never restored, removed at the next start
+ *   <JobCheckpointDir>/<job_id>/   root:root 0711
+ *   job.json         0600  struct job_record
+ *   script           0600  copy of the batch script (slurmd deletes its own)
+ *   leader           0755  copy of fsched-leader, bind-mounted over the installed one at restore
+ *   checkpoint.log   0600  one line per event
+ *   full             0600  exists while the next epoch must share no files with older ones, because one of them was
+ *                          found damaged
+ *   written          0600  list of the files that the job has written (agent/write_list.h)
+ *   owner/           0711  copies for the job's owner, his and 0400: job.json, and the last lines of checkpoint.log.
+ *                          Root replaces them and never reads them.
+ *   epochs/          0700
+ *     000003/              manifest.json, manifest.cred (MUNGE), criu/, files/, memory/
+ *     000004.partial/      being written; never restored, removed at the next start
  *
- * Everybody may enter the directory, so that the owner of the job can reach his copies; so all else in it is for root
- * alone by its own mode.
+ * Everybody may enter the directory, so that the job's owner can reach his copies. The modes of the files keep all else
+ * for root.
  *
- * A job id is no identity (Slurm reuses them): the uuid must match. A directory
- * with another uuid is set aside as "<job_id>.<uuid>", never overwritten.
- * Everything is opened relative to directory descriptors with O_NOFOLLOW, and a
- * directory that is not owned by root or is writable by others is refused.
+ * A job id is no identity, because Slurm reuses job ids: the uuid must match. A directory with another uuid is set
+ * aside as "<job_id>.<uuid>", never overwritten. Everything is opened relative to directory descriptors with
+ * O_NOFOLLOW, and a directory that is not owned by root or is writable by others is refused.
+ *
+ * Functions that return int return 0, or -1 with err, unless they say otherwise.
  */
 #ifndef FSCHED_STORE_STORE_H
 #define FSCHED_STORE_STORE_H
@@ -31,9 +34,9 @@
 #define STORE_KEPT_MAX 1000
 
 enum intent {
-	INTENT_RUNNING,  /* the job runs, or ran when its node died: restore */
+	INTENT_RUNNING,  /* the job runs, or ran when its node failed: restore */
 	INTENT_VACATING, /* an epoch is durable and the requeue is under way: restore */
-	INTENT_VACATED,  /* held by vacate: restore, never start over silently */
+	INTENT_VACATED,  /* saved and held by vacate: restore, never start over without being asked */
 	INTENT_REQUEUED, /* a person asked to start over */
 	INTENT_DONE,     /* the script ended */
 };
@@ -44,12 +47,12 @@ struct epoch_summary {
 	unsigned number;
 	int64_t time; /* Unix, start of the freeze */
 	uint64_t bytes;
-	int64_t frozen_us; /* of a vacate: until the epoch was durable; 0 = not known */
-	int64_t total_us;
-	unsigned run;     /* job_record.run it belongs to */
-	char reason[16];  /* periodic, create, vacate ...; "" in records of older versions */
-	char memory[160]; /* manifest_memory_text(); "" likewise */
-	uint64_t shared;  /* of bytes: store_epoch_shared() when epochs were last added or removed */
+	int64_t frozen_us; /* duration of the freeze; of a vacate: until the epoch was durable; 0 = not known */
+	int64_t total_us;  /* duration of the whole checkpoint */
+	unsigned run;      /* job_record.run to which it belongs */
+	char reason[16];   /* periodic, create, vacate ...; "" in records of older versions */
+	char memory[160];  /* manifest_memory_text(); "" in records of older versions */
+	uint64_t shared;   /* part of bytes: store_epoch_shared() when epochs were last added or removed */
 };
 
 struct job_record {
@@ -59,14 +62,14 @@ struct job_record {
 	char user[64];
 	uid_t uid;
 	gid_t gid;
-	int64_t interval;
+	int64_t interval; /* s between checkpoints, 0 = on request only */
 	enum intent intent;
-	int status;   /* INTENT_DONE: the script's wait status; -1 = not known, or Slurm ended the job */
-	unsigned run; /* grows by one each time the job starts over; epochs of another run are not candidates */
-	unsigned restart_count; /* Slurm's, of the holder */
+	int status;             /* INTENT_DONE: the script's wait status; -1 = not known, or Slurm ended the job */
+	unsigned run;           /* grows by one each time the job starts over; epochs of another run are not restored */
+	unsigned restart_count; /* Slurm's, of the start that holds the job */
 	char host[256];         /* node that holds the job */
 	char script_sha256[65];
-	unsigned skipped; /* scheduled checkpoints skipped for load, this run */
+	unsigned skipped; /* scheduled checkpoints of this run that were skipped for load */
 	unsigned n_epochs;
 	struct epoch_summary epochs[STORE_KEPT_MAX]; /* ascending; only complete ones */
 };
@@ -77,18 +80,18 @@ struct store {           /* an open job directory */
 	char path[4096]; /* absolute */
 };
 
-/* Opens (create: makes) <base>/<job_id>, as root. With create, base and missing
- * parents are made 0755. Both set close-on-exec. */
+/* Opens <base>/<job_id>, as root; with create, makes it if it is missing, and base and its parents with mode 0755. Close
+ * with store_close(). */
 int store_open(struct store *s, const char *base, uint32_t job_id, bool create, struct err *err);
-/* The same for a directory of any name (the Slurm-less pod). */
+/* The same for a directory of any name (a pod without Slurm). */
 int store_open_path(struct store *s, const char *path, bool create, struct err *err);
 void store_close(struct store *s);
 
-/* Moves an existing <base>/<job_id> whose record has another uuid (or none that
- * can be read) to <base>/<job_id>.<its uuid or "unknown-<time>">. *moved tells. */
+/* Renames an existing <base>/<job_id> whose record has another uuid, or has none that can be read, to
+ * <base>/<job_id>.<its uuid, or "unknown-<time>">. *moved: it was renamed. */
 int store_set_aside(const char *base, uint32_t job_id, const char *uuid, bool *moved, struct err *err);
 
-/* job.json; save is atomic and durable. load: num == ENOENT when there is none. */
+/* Read and write job.json. Saving is atomic and durable. Loading fails with ENOENT if there is none. */
 int store_load_record(const struct store *s, struct job_record *r, struct err *err);
 int store_save_record(const struct store *s, const struct job_record *r, struct err *err);
 /* What the job's owner may read: his copy of the record, and (may be NULL) where the log is that he may read. Nothing
@@ -100,38 +103,42 @@ const struct epoch_summary *record_find_epoch(const struct job_record *r, unsign
 /* Removes the entry of an epoch from the record in memory. Without one nothing happens. */
 void record_forget_epoch(struct job_record *r, unsigned epoch);
 
-/* Appends one line "2026-11-22T23:01:02 host text" to checkpoint.log (control
- * characters replaced) and copies its end for the job's owner. Never fails loudly: the log is no reason to fail a job.
- */
+/* Appends the line "2026-11-22T23:01:02 host text" to checkpoint.log, control characters replaced, and copies the end of
+ * the log for the job's owner. Errors are ignored: a log that cannot be written is no reason to fail a job. */
 void store_log(const struct store *s, uid_t owner, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* Makes epochs/N.partial (removing a stale one) with criu/ and files/ in it and
- * returns its descriptor, or -1. */
+/* Makes epochs/N.partial with criu/ and files/ in it; removes a stale one first. Returns its descriptor, which the
+ * caller closes, or -1. */
 int store_begin_epoch(const struct store *s, unsigned epoch, struct err *err);
-/* fsync of every file and directory below N.partial. */
+/* Syncs every file and directory of N.partial. */
 int store_sync_epoch(const struct store *s, unsigned epoch, struct err *err);
-/* rename N.partial -> N and fsync of epochs/. After 0 the epoch is complete. */
+/* Renames N.partial to N and syncs epochs/. After 0 the epoch is complete. */
 int store_commit_epoch(const struct store *s, unsigned epoch, struct err *err);
-/* Removes N.partial; harmless when there is none. */
+/* Removes N.partial if it exists. */
 void store_abort_epoch(const struct store *s, unsigned epoch);
 /* Removes every *.partial. */
 void store_remove_partials(const struct store *s);
-/* Removes a complete epoch: renamed to N.partial first so that a half-removed one is never taken for whole. */
+/* Removes a complete epoch. Renames it to N.partial first, so that a partly removed one is never taken for complete. */
 int store_remove_epoch(const struct store *s, unsigned epoch, struct err *err);
-/* Opens epochs/N. Descriptor or -1. */
+/* Opens epochs/N. Returns a descriptor that the caller closes, or -1. */
 int store_open_epoch(const struct store *s, unsigned epoch, struct err *err);
-/* Bytes in files of a complete epoch that other epochs have, too (hard links): removing it does not free them. */
+/* Bytes in files of a complete epoch that other epochs share by hard links, so that removing the epoch does not free
+ * them. 0 also if the epoch cannot be opened. */
 uint64_t store_epoch_shared(const struct store *s, unsigned epoch);
 
-/* The mark that the next epoch is to be a full one. Without it, as after a failure to set it, damage would only go on
- * unnoticed until the next restore. */
+/* Set, read and clear the mark that the next epoch is to be a full one. Setting it may fail unnoticed: then an
+ * increment may continue a damaged epoch, which the next restore finds. */
 void store_want_full(const struct store *s);
 bool store_full_wanted(const struct store *s);
 void store_full_made(const struct store *s);
-/* Complete epochs on disk, ascending; returns their number, or -1 with errno. */
+/* Lists the numbers of the complete epochs on disk, ascending; the newest max if there are more. Returns how many, or
+ * -1 with errno. */
 int store_list_epochs(const struct store *s, unsigned *out, int max);
-/* The number of the next epoch: above those of the record and those on disk. An epoch can be complete and in no record:
- * its worker died before it could report. 0 if they cannot be listed. */
+/* The number of the next epoch, above those in the record and those on disk. A complete epoch may be missing in the
+ * record because its worker died before it could report it. 0, with err, if the epochs on disk cannot be listed. */
 unsigned store_next_epoch(const struct store *s, const struct job_record *r, struct err *err);
+/* The number of the newest complete epoch before `epoch`, of whatever run. 0 if there is none or they cannot be
+ * listed. */
+unsigned store_previous_epoch(const struct store *s, unsigned epoch);
 
 #endif

@@ -1,4 +1,5 @@
-/* Shared by the files of the store; nobody else includes it. */
+/* Shared by the files of this room only. Functions that return int return 0, or -1 with err, unless they say
+ * otherwise. */
 #ifndef FSCHED_STORE_INTERNAL_H
 #define FSCHED_STORE_INTERNAL_H
 
@@ -10,11 +11,12 @@
 #include "store/store.h"
 
 #define STORE_DIR_MODE 0711        /* of a job's directory and the one with its owner's copies */
-#define STORE_JSON_MAX (64u << 20) /* bytes of the largest JSON file that is read */
+#define STORE_JSON_MAX (64u << 20) /* bytes of the largest JSON file that is read or written */
 
-/* Refuses a directory in which somebody else than root could forge a checkpoint. */
+/* Refuses (EPERM) a directory in which a user other than root could forge a checkpoint. path is for the message. */
 int store_check_dir(int fd, const char *path, struct err *err);
-/* Opens a directory that is no symbolic link and passes store_check_dir(). */
+/* Opens the directory name below dirfd; it must not be a symbolic link and must pass store_check_dir(). The caller
+ * closes the descriptor. */
 int store_open_dir(int dirfd, const char *name, const char *path, struct err *err);
 /* mkdir, then group root and the mode: idempotent, also after a crash in between. */
 int store_make_dir(int dirfd, const char *name, const char *path, mode_t mode, struct err *err);
@@ -24,22 +26,23 @@ int record_load(int dirfd, const char *path, struct job_record *r, struct err *e
 void owner_copy_log(const struct store *s, uid_t owner, int logfd);
 /* job.json */
 int owner_copy_record(const struct store *s, uid_t owner, const char *text, struct err *err);
-/* "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx" */
+/* True for "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx" with hexadecimal digits. */
 bool store_uuid_valid(const char *uuid);
 
-/* Calls file for every regular file below the directory (path relative to it) and dir behind the entries of every
- * directory, the top included (path "."). Descriptors are the walk's. Anything else than files and directories is an
- * error: nothing else belongs into an epoch. A callback's -1 ends the walk. Either may be NULL. */
+/* Walks the directory of an epoch. Calls file for every regular file, with its path relative to the top, and dir for
+ * every directory after its entries, last for the top itself (path "."). Either may be NULL. The descriptors belong to
+ * the walk. A result of -1 of a callback ends the walk. Entries that are neither files nor directories are an error,
+ * because an epoch has no others. */
 struct epoch_walk {
 	int (*file)(void *arg, int dirfd, const char *name, const char *path, const struct stat *st, struct err *err);
 	int (*dir)(void *arg, int dirfd, const char *path, struct err *err);
 	void *arg;
 };
 int epoch_walk(int dirfd, const struct epoch_walk *w, struct err *err);
-/* fsync of every file and directory below. */
+/* Syncs every file and directory below dirfd. */
 int epoch_sync(int dirfd, struct err *err);
 
-/* What manifest_load() does with the text that it reads. */
+/* Parses the text of a manifest, as manifest_load() does; for the fuzzer. */
 struct manifest;
 int manifest_parse(const char *text, size_t len, struct manifest *m, struct err *err);
 

@@ -88,7 +88,7 @@ static int checkpoint_check_images(const struct checkpoint *c, struct err *err)
 
 	if (criu_check_creds(c->criufd, cred.uid, cred.gid, cred.groups, cred.n_groups, err))
 		return -1;
-	if (fault(c->w, FAULT_NO_IMAGE_CHECK) || criu_check_files(c->criufd, c->mounts, err) == 0)
+	if (fault(c->w, FAULT_NO_IMAGE_CHECK) || preflight_images(c->criufd, c->mounts, err) == 0)
 		return 0;
 	return err_wrap(err,
 			"the job opened a file that cannot be checkpointed when it was about to be frozen; try again");
@@ -319,7 +319,7 @@ static int check_before_freeze(struct worker *w, int wait_ms, struct err *err)
 	job.hands_off = !trace_lock_take(w, wait_ms) && !wait_ms;
 	rc = (!fault(w, FAULT_NO_PREFLIGHT) && preflight(&job, err)) || space_check(w, t.pids, t.n, err) ||
 			     files_names_find(&w->names, t.pids, t.n, w->req.init, &o, false, err) ||
-			     files_look(t.pids, t.n, w->req.init, &o, err)
+			     files_can_record(t.pids, t.n, w->req.init, &o, err)
 		     ? -1
 		     : 0;
 	tree_free(&t);

@@ -6,17 +6,6 @@
 
 #include "base/util.h"
 
-/* It need not be of the same run: what has changed is found by comparing. */
-unsigned previous_epoch(const struct worker *w)
-{
-	cleanup_free unsigned *list = xcalloc(STORE_KEPT_MAX, sizeof(*list));
-	int n = store_list_epochs(&w->store, list, STORE_KEPT_MAX);
-
-	while (n > 0 && list[n - 1] >= w->req.epoch)
-		n--;
-	return n > 0 ? list[n - 1] : 0;
-}
-
 static struct mem_image *previous_open_image(const struct worker *w, unsigned epoch, struct err *err)
 {
 	cleanup_mem_image struct mem_image *image = NULL;
@@ -47,7 +36,8 @@ static struct mem_image *previous_open(struct worker *w)
 
 	if (!w->conf.incremental || w->req.epoch % w->conf.full_every == 0)
 		return NULL;
-	epoch = previous_epoch(w);
+	/* Changes are found by comparing pages, so the previous epoch may even belong to another run. */
+	epoch = store_previous_epoch(&w->store, w->req.epoch);
 	if (!epoch)
 		return NULL;
 	if (store_full_wanted(&w->store)) {

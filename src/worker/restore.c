@@ -16,6 +16,7 @@
 #include "base/util.h"
 #include "capture/file_data.h"
 #include "pod/mount_table.h"
+#include "pod/preflight.h"
 #include "pod/pod.h"
 
 #define SCRIPT_MAX   (64 << 20)
@@ -51,7 +52,7 @@ static int restore_open_dirs(struct restore *r, struct err *err)
 static int restore_check_files(const struct restore *r, struct err *err)
 {
 	struct mount_table *mounts = mount_table_read(0, err);
-	int rc = mounts ? criu_check_files(r->criufd, mounts, err) : -1;
+	int rc = mounts ? preflight_images(r->criufd, mounts, err) : -1;
 
 	mount_table_free(mounts);
 	return rc ? err_wrap(err, "epoch %u cannot be restored", r->w->req.epoch) : 0;
@@ -308,7 +309,7 @@ static int restore_start_pod(struct restore *r, struct pod *pod, struct err *err
 	struct pod_restore pr = {
 		.images_fd = r->memory.on ? r->memory.dirfd : r->criufd,
 		.work_fd = w->store.dirfd,
-		.hand = r->memory.tracer[1],
+		.remote_call = r->memory.tracer[1],
 		.ctl = w->req.ctl_fd,
 		.last_pid = criu_last_pid(r->criufd, r->m.max_pid, err),
 		.pre = fill_pod,

@@ -186,7 +186,7 @@ static bool tracking_pays(const struct worker *w, uint64_t pages, uint64_t chang
 /* Goes by the epoch before, if hashes have told how much of it had changed. */
 static bool tracking_pays_to_begin(const struct worker *w)
 {
-	const unsigned newest = previous_epoch(w);
+	const unsigned newest = store_previous_epoch(&w->store, w->req.epoch);
 	cleanup_close int epochfd = newest ? store_open_epoch(&w->store, newest, NULL) : -1;
 	struct manifest m;
 	bool yes;
@@ -231,7 +231,7 @@ static void tracking_scan(struct memory_step *s, struct worker *w)
 	tracking_set_left(p, &p->before);
 	mem_ranges_free(&present);
 	/* A full epoch continues nothing. */
-	p->continues = p->since && p->since == previous_epoch(w) && memory_previous(s, w);
+	p->continues = p->since && p->since == store_previous_epoch(&w->store, w->req.epoch) && memory_previous(s, w);
 }
 
 static void tracking_start(struct memory_step *s, struct worker *w, int epochfd, const struct tree *t)

@@ -116,7 +116,7 @@ int worker_verify(struct worker *w, struct err *err);
 /* write_list.c: files that the job has written and closed, in a checkpoint. The functions do nothing unless the request
  * says "written". */
 struct write_list_step {
-	struct files_written *w; /* NULL: nothing to do */
+	struct files_write_list *w; /* NULL: nothing to do */
 	struct manifest previous;
 	int previous_filesfd;
 };
@@ -158,10 +158,8 @@ struct previous_image {
 	struct mem_image *image; /* owned */
 };
 struct memory_step;
-/* The newest complete epoch before the one that is made; 0: there is none. */
-unsigned previous_epoch(const struct worker *w);
-/* Its image, with its hashes; belongs to s. NULL: the new epoch is to be a full one, because the configuration says so
- * or there is nothing to continue. Warns if the epoch before is damaged. */
+/* The image of the previous epoch, with its hashes; belongs to s. NULL: the new epoch is to be a full one, because the
+ * configuration says so or there is none to continue; with a warning if there is one and it is damaged. */
 struct mem_image *memory_previous(struct memory_step *s, struct worker *w);
 
 /* tracking.c: which pages of the job's memory an existing image already has, as the kernel has tracked writes. All

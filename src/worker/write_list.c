@@ -14,7 +14,7 @@
 /* Opens the epoch before. What it has copied need not be copied again. */
 static int write_list_open_previous(const struct worker *w, struct manifest *m, int *filesfd)
 {
-	const unsigned previous = previous_epoch(w);
+	const unsigned previous = store_previous_epoch(&w->store, w->req.epoch);
 	cleanup_close int epochfd = previous ? store_open_epoch(&w->store, previous, NULL) : -1;
 
 	if (epochfd < 0 || manifest_load(epochfd, m, NULL))
@@ -28,11 +28,11 @@ int write_list_begin(struct write_list_step *s, struct worker *w, int filesfd, c
 	s->previous_filesfd = -1;
 	if (!w->req.write_list)
 		return 0;
-	s->w = files_written_open(w->store.dirfd, w->req.init, filesfd, o, err);
+	s->w = files_write_list_open(w->store.dirfd, w->req.init, filesfd, o, err);
 	if (!s->w)
 		return -1;
 	write_list_open_previous(w, &s->previous, &s->previous_filesfd);
-	return files_written_prepare(s->w, s->previous_filesfd < 0 ? NULL : s->previous.files, s->previous_filesfd, err);
+	return files_write_list_prepare(s->w, s->previous_filesfd < 0 ? NULL : s->previous.files, s->previous_filesfd, err);
 }
 
 int write_list_freeze(struct write_list_step *s, struct worker *w, const json_t *open, struct err *err)
@@ -48,7 +48,7 @@ int write_list_freeze(struct write_list_step *s, struct worker *w, const json_t 
 	if (w->frozen_unanswered > 0)
 		worker_warn(w, "the agent did not say in time which files the job has written last: a restore may leave some of them as they will "
 			       "be then");
-	return files_written_freeze(s->w, open, err);
+	return files_write_list_freeze(s->w, open, err);
 }
 
 int write_list_finish(struct write_list_step *s, struct worker *w, struct manifest *m, int64_t frozen_at, struct err *err)
@@ -56,12 +56,12 @@ int write_list_finish(struct write_list_step *s, struct worker *w, struct manife
 	if (!s->w)
 		return 0;
 	m->written_at = frozen_at;
-	return files_written_finish(s->w, m->files, w->warnings, err);
+	return files_write_list_finish(s->w, m->files, w->warnings, err);
 }
 
 void write_list_end(struct write_list_step *s)
 {
-	files_written_close(s->w);
+	files_write_list_close(s->w);
 	manifest_free(&s->previous);
 	if (s->previous_filesfd >= 0)
 		close(s->previous_filesfd);

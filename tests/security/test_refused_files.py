@@ -31,7 +31,7 @@ if os.fork() == 0:
     "a thread": ("""
 threading.Thread(target=lambda: ready(), daemon=True).start()
 tid = [t for t in os.listdir('/proc/self/task') if int(t) != os.getpid()][0]
-os.open(f'/proc/self/task/{tid}/comm', os.O_RDONLY)""", "/comm open as descriptor 3", "it tells of a thread"),
+os.open(f'/proc/self/task/{tid}/comm', os.O_RDONLY)""", "/comm open as descriptor 3", "it describes a thread"),
     "a POSIX message queue": ("""
 ctypes.CDLL('librt.so.1').mq_open(b'/fsched-test', os.O_RDWR | os.O_CREAT, 0o600, None)""",
                               "/fsched-test open as descriptor 3", "mqueue"),

@@ -646,12 +646,12 @@ static void of_a_job_that_runs_on_it_refuses_the_checkpoint(void **state)
 	opts.runs_on = true;
 	start(&j, open_big);
 	assert_refused(record(&j), "without a copy the epoch could not be restored");
-	assert_refused(files_look(&j.pid, 1, j.pid, &opts, &err), "the administrator can raise it");
+	assert_refused(files_can_record(&j.pid, 1, j.pid, &opts, &err), "the administrator can raise it");
 	opts.file_limit = 200000;
-	assert_ok(files_look(&j.pid, 1, j.pid, &opts, &err));
+	assert_ok(files_can_record(&j.pid, 1, j.pid, &opts, &err));
 	opts.file_limit = 50000;
 	opts.runs_on = false;
-	assert_ok(files_look(&j.pid, 1, j.pid, &opts, &err));
+	assert_ok(files_can_record(&j.pid, 1, j.pid, &opts, &err));
 	end(&j);
 }
 
@@ -760,7 +760,7 @@ static void what_puts_files_back_is_stopped(void **state)
 
 /* ---- files that were written and closed --------------------------------- */
 
-static struct files_written *written;
+static struct files_write_list *written;
 
 /* Names in the journal, as the agent would append them. */
 static void note(const char *name)
@@ -775,19 +775,19 @@ static void note(const char *name)
 
 static int begin_written(struct job *j, const json_t *previous, int previous_filesfd)
 {
-	written = files_written_open(scratch_fd, j->pid, j->filesfd, &opts, &err);
+	written = files_write_list_open(scratch_fd, j->pid, j->filesfd, &opts, &err);
 	if (!written)
 		return -1;
-	return files_written_prepare(written, previous, previous_filesfd, &err);
+	return files_write_list_prepare(written, previous, previous_filesfd, &err);
 }
 
 static int end_written(struct job *j)
 {
-	int rc = files_written_freeze(written, j->records, &err);
+	int rc = files_write_list_freeze(written, j->records, &err);
 
 	if (rc == 0)
-		rc = files_written_finish(written, j->records, j->warnings, &err);
-	files_written_close(written);
+		rc = files_write_list_finish(written, j->records, j->warnings, &err);
+	files_write_list_close(written);
 	written = NULL;
 	return rc;
 }
@@ -1210,11 +1210,11 @@ static void thousands_of_files_do_not_lengthen_the_freeze(void **state)
 	t[0] = now_us();
 	assert_ok(begin_written(&j, previous, previous_filesfd));
 	t[1] = now_us();
-	assert_ok(files_written_freeze(written, j.records, &err));
+	assert_ok(files_write_list_freeze(written, j.records, &err));
 	t[2] = now_us();
-	assert_ok(files_written_finish(written, j.records, j.warnings, &err));
+	assert_ok(files_write_list_finish(written, j.records, j.warnings, &err));
 	t[3] = now_us();
-	files_written_close(written);
+	files_write_list_close(written);
 	kill_job(&j);
 	assert_int_equal(json_array_size(j.records), 5000);
 	assert_ok(put_back(&j));
@@ -1527,7 +1527,7 @@ static void trees_over_the_limit_are_refused(void **state)
 	opts.tmp_limit = 1000;
 	start(&j, fill_a_little);
 	assert_refused(record(&j), "CheckpointTmpLimit");
-	assert_refused(files_look(&j.pid, 1, j.pid, &opts, &err), "CheckpointTmpLimit");
+	assert_refused(files_can_record(&j.pid, 1, j.pid, &opts, &err), "CheckpointTmpLimit");
 	end(&j);
 	opts.tmp_limit = 2000;
 	start(&j, fill_a_little);

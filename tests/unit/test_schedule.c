@@ -2,7 +2,7 @@
 
 #include "policy/retention.h"
 #include "policy/schedule.h"
-#include "policy/transient.h"
+#include "policy/obstacle.h"
 
 #define S   ((int64_t)1000000)
 #define MIN (60 * S)
@@ -92,12 +92,13 @@ static void what_passes_is_tried_again_soon(void **state)
 
 static void which_failures_pass(void **state)
 {
-	assert_true(failure_passes("criu: In-flight connection (l) for 1f3"));
-	assert_true(failure_passes("criu: Can't open /proc/12/maps: No such process"));
-	assert_true(failure_passes("criu: Unable to freeze cgroup /x (100 x 100ms attempts, timeout: 10s)"));
-	assert_false(failure_passes("a process of the job uses io_uring, which cannot be checkpointed"));
-	assert_false(failure_passes("the disk of the checkpoint directory is full (criu: No space left on device)"));
-	assert_false(failure_passes(""));
+	assert_true(obstacle_retry_checkpoint("criu: In-flight connection (l) for 1f3"));
+	assert_true(obstacle_retry_checkpoint("criu: Can't open /proc/12/maps: No such process"));
+	assert_true(obstacle_retry_checkpoint("criu: Unable to freeze cgroup /x (100 x 100ms attempts, timeout: 10s)"));
+	assert_false(obstacle_retry_checkpoint("a process of the job uses io_uring, which cannot be checkpointed"));
+	assert_false(obstacle_retry_checkpoint(
+		"the disk of the checkpoint directory is full (criu: No space left on device)"));
+	assert_false(obstacle_retry_checkpoint(""));
 }
 
 static void refused_and_soon_allowed(void **state)

@@ -7,6 +7,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "base/proc_self.h"
 #include "base/util.h"
 
 #define STATE_NAME "pod.json"
@@ -84,39 +85,13 @@ void pod_home_dir(const struct pod_home *h, char *buf, size_t len)
 
 /* ---- the running pod */
 
-static void read_boot_id(char *buf, size_t len)
-{
-	cleanup_free char *text = NULL;
-
-	read_file_at(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 128, &text);
-	snprintf(buf, len, "%s", text ? text : "");
-	buf[strcspn(buf, "\n")] = '\0';
-}
-
-/* The start time of a process in ticks since boot; 0: there is none, or it is a zombie. */
-static uint64_t process_start_time(pid_t pid)
-{
-	cleanup_free char *text = NULL;
-	char name[64], state, *p;
-	unsigned long long start;
-
-	snprintf(name, sizeof(name), "/proc/%d/stat", pid);
-	if (read_file_at(AT_FDCWD, name, 4096, &text) <= 0)
-		return 0;
-	p = strrchr(text, ')'); /* the name in parentheses may contain any character */
-	if (!p || sscanf(p + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-			 &state, &start) != 2)
-		return 0;
-	return state == 'Z' || state == 'X' ? 0 : start;
-}
-
 int pod_state_save(const struct pod_home *h, struct pod_state *s, struct err *err)
 {
 	cleanup_free char *text = NULL;
 	json_t *o;
 
-	read_boot_id(s->boot, sizeof(s->boot));
-	s->init_start = process_start_time(s->init);
+	proc_boot_id(s->boot, sizeof(s->boot), NULL);
+	s->init_start = proc_start_time(s->init);
 	o = json_pack("{s:i, s:i, s:I, s:s, s:b, s:s, s:O, s:i, s:[i,i]}", "version", 1, "init_pid", s->init,
 		      "init_start", (json_int_t)s->init_start, "boot", s->boot, "private_tmp", s->private_tmp, "user",
 		      s->user, "outside", s->outside, "supervisor", s->supervisor, "mailbox", s->mailbox.in,
@@ -170,8 +145,8 @@ int pod_state_load(const struct pod_home *h, struct pod_state *s, struct err *er
 			       : err_sys(err, errno, "cannot read %s/" STATE_NAME, h->store.path);
 	if (state_parse(text, s, err))
 		return err_wrap(err, "%s", h->store.path);
-	read_boot_id(boot, sizeof(boot));
-	if (!strcmp(boot, s->boot) && s->init_start && process_start_time(s->init) == s->init_start)
+	proc_boot_id(boot, sizeof(boot), NULL);
+	if (!strcmp(boot, s->boot) && s->init_start && proc_start_time(s->init) == s->init_start)
 		return 0;
 	pod_state_free(s);
 	return err_set(err, ESRCH,
