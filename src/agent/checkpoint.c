@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/text.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "policy/transient.h"
 #include "base/json.h"

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "base/util.h"
+#include "base/clock.h"
 #include "pod/pod.h"
 
 #define GRACE_US \

@@ -19,7 +19,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "base/util.h"
+#include "base/io.h"
+#include "base/clock.h"
 #include "policy/recovery.h"
 #include "store/lease.h"
 

@@ -10,7 +10,7 @@
 #include <time.h>
 
 #include "base/log.h"
-#include "base/util.h"
+#include "base/clock.h"
 
 #define ASK_TIMEOUT 20 /* s */
 #define POLL_MIN    1

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/text.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "base/json.h"
 

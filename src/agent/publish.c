@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "base/json.h"
 

@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
-#include "base/util.h"
+#include "base/clock.h"
 
 #define REQUEUE_TIMEOUT 60 /* s */
 #define RETRY_FIRST     5

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "base/json.h"
 #include "criu/criu.h"

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "base/util.h"
+#include "base/clock.h"
 
 #define SECOND INT64_C(1000000)
 #define WINDOW (SECOND / 2) /* over which the load is measured */

@@ -17,6 +17,7 @@
 
 #include "base/log.h"
 #include "base/dir.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "pod/pod.h"
 

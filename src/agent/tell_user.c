@@ -10,6 +10,8 @@
 
 #include "base/log.h"
 #include "base/user.h"
+#include "base/io.h"
+#include "base/text.h"
 #include "base/util.h"
 
 #define TIMEOUT 60 /* s; the file system may not answer */

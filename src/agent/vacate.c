@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "base/util.h"
+#include "base/clock.h"
 
 #define REQUEUE_TIMEOUT 30 /* s, for the requeue and for each look afterwards */
 #define DOUBT_TIME      10 /* s of looking whether a failed requeue has happened after all */

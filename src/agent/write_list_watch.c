@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #include "agent/write_list.h"
-#include "base/util.h"
+#include "base/clock.h"
 
 #define PAUSE 1000000 /* us */
 

@@ -7,6 +7,8 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "base/io.h"
+#include "base/text.h"
 #include "base/util.h"
 
 #define CONF_NAME      "fsched.conf"

@@ -9,7 +9,8 @@
 
 #define CREDENTIAL_ANYBODY ((uid_t)-1) /* as reader: whoever gets it may open it */
 
-/* Encodes text as a credential of the caller that only uid reader can open. To be freed by the caller; NULL on error. */
+/* Encodes text as a credential of the caller that only uid reader can open. To be freed by the caller; NULL on error.
+ */
 char *credential_make(const char *socket, const char *text, uid_t reader, struct err *err);
 /* Decodes a credential: *maker is the uid of its maker. Refuses one that has expired, comes from the future or was
  * decoded before on this host. Returns the text, to be freed by the caller; NULL on error. */

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/io.h"
+#include "base/text.h"
 #include "base/util.h"
 
 json_t *json_read_at(int dirfd, const char *name, size_t max, const char *what, struct err *err)

@@ -7,6 +7,9 @@
 #include <syslog.h>
 #include <time.h>
 
+#include "base/io.h"
+#include "base/text.h"
+#include "base/clock.h"
 #include "base/util.h"
 
 #define LINE_MAX_BYTES 2048

@@ -5,6 +5,8 @@
 #include <time.h>
 
 #include "base/interval.h"
+#include "base/text.h"
+#include "base/clock.h"
 #include "base/util.h"
 
 #define ENTRY "Checkpoint={"

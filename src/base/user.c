@@ -2,7 +2,9 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <signal.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 int user_become(uid_t uid, gid_t gid, const gid_t *groups, int n_groups)
@@ -18,4 +20,22 @@ int user_become(uid_t uid, gid_t gid, const gid_t *groups, int n_groups)
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return -1;
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+#define STOPS_MAX 20
+
+bool user_child_ended(struct user_child *c, bool wait)
+{
+	for (;;) {
+		pid_t got = waitpid(c->pid, &c->status, WUNTRACED | (wait ? 0 : WNOHANG));
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got == 0)
+			return false;
+		if (got < 0 || !WIFSTOPPED(c->status))
+			return true;
+		c->given_up = ++c->stops > STOPS_MAX;
+		kill(c->pid, c->given_up ? SIGKILL : SIGCONT);
+	}
 }

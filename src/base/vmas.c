@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/io.h"
 #include "base/util.h"
 
 #define MAPS_MAX (256u << 20)

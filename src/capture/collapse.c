@@ -9,6 +9,8 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
+#include "base/proc.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "image/image.h"
 #include "capture/pagemap.h"

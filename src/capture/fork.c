@@ -12,6 +12,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "base/io.h"
+#include "base/proc.h"
 #include "base/util.h"
 #include "trace/arch.h"
 #include "trace/helper_task.h"

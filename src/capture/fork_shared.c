@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/proc.h"
 #include "base/util.h"
 #include "capture/pagemap.h"
 #include "image/ranges.h"

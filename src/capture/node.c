@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "base/io.h"
 #include "base/util.h"
 #include "image/image.h"
 #include "capture/pagemap.h"

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/util.h"
 #include "capture/staging.h"
 #include "image/image_internal.h"

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/dir.h"
+#include "base/io.h"
 #include "base/util.h"
 
 #define MAPS_MAX (256u << 20)

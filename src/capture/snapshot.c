@@ -10,6 +10,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/proc.h"
 #include "base/util.h"
 #include "capture/staging.h"
 #include "capture/fork.h"

@@ -9,6 +9,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/io.h"
+#include "base/proc.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "trace/arch.h"
 #include "trace/helper_task.h"

@@ -24,6 +24,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "base/io.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "criu_rpc.pb-c.h"
 #include "criu/tcp_freeze.h"

@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "base/io.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "trace/remote_call.h"
 

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/dir.h"
+#include "base/io.h"
 #include "base/util.h"
 #include "criu_images.pb-c.h"
 

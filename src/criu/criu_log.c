@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/io.h"
+#include "base/text.h"
 #include "base/util.h"
 #include "policy/obstacle.h"
 

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/dir_tree.h"
+#include "base/io.h"
 #include "base/util.h"
 
 /* Magic numbers of criu's images. */

@@ -17,6 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/io.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "criu/criu_internal.h"
 #include "preload/tcp_filter.h"

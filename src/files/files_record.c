@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "base/user_rights.h"
+#include "base/proc.h"
+#include "base/text.h"
 #include "base/util.h"
 
 #define LEASED \

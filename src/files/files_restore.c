@@ -20,6 +20,8 @@
 #include <unistd.h>
 
 #include "base/user.h"
+#include "base/io.h"
+#include "base/text.h"
 #include "base/util.h"
 
 #define ANSWER_MAX (1u << 20)

@@ -14,6 +14,7 @@
 
 #include "base/dir.h"
 #include "base/user_rights.h"
+#include "base/proc.h"
 #include "base/util.h"
 
 #define LOOK_ENTRIES 100000 /* of directories, for each file */

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/util.h"
 #include "criu/criu_pagemap.h"
 #include "image/image_internal.h"

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/util.h"
 #include "criu/criu_ghost.h"
 #include "criu_ghost.pb-c.h"

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/dir.h"
+#include "base/io.h"
 #include "base/util.h"
 #include "criu/criu_pagemap.h"
 #include "image/criu_export.h"

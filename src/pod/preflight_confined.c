@@ -20,7 +20,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/util.h"
+#include "base/clock.h"
 #include "trace/helper_task.h"
 #include "trace/stop_threads.h"
 #include "trace/tracer.h"

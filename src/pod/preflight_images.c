@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "base/dir.h"
+#include "base/text.h"
 #include "base/util.h"
 #include "criu_images.pb-c.h"
 #include "pod/kernel_files.h"

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/io.h"
+#include "base/proc.h"
 #include "base/util.h"
 
 /* What maps says of the data that the kernel shares with every process. */

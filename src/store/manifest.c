@@ -9,6 +9,8 @@
 
 #include <gnu/libc-version.h>
 
+#include "base/io.h"
+#include "base/text.h"
 #include "base/util.h"
 #include "base/json.h"
 #include "base/digest.h"

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/proc.h"
 #include "base/util.h"
 #include "trace/arch.h"
 #include "base/vmas.h"

@@ -11,6 +11,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "base/io.h"
+#include "base/proc.h"
 #include "base/util.h"
 #include "trace/arch.h"
 #include "trace/call_site.h"

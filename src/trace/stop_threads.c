@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/dir.h"
+#include "base/clock.h"
 #include "base/util.h"
 
 #ifndef PTRACE_EVENT_STOP

@@ -14,7 +14,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#include "base/util.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "criu/dummy_parent.h"
 #include "pod/mount_table.h"

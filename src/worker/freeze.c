@@ -2,8 +2,6 @@
  * and, in case that is what hangs, a timer of the worker's. Whichever is first, criu ends, and with it the freeze. */
 #include "worker/worker.h"
 
-#include "base/util.h"
-
 #define COPIED  (1ull << 30) /* bytes per second */
 #define WRITTEN (64ull << 20)
 #define LATER   3  /* s: the driver, which says more of it, comes first */

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
+#include "base/proc.h"
 #include "base/util.h"
 #include "capture/pagemap.h"
 #include "base/vmas.h"

@@ -8,6 +8,7 @@
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
+#include "base/text.h"
 #include "base/util.h"
 #include "criu/criu_ghost.h"
 #include "capture/shared.h"

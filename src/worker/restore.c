@@ -13,6 +13,9 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "base/dir_tree.h"
+#include "base/io.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "capture/file_data.h"
 #include "pod/mount_table.h"

@@ -11,6 +11,9 @@
 #include <sys/stat.h>
 
 #include "base/dir.h"
+#include "base/dir_tree.h"
+#include "base/io.h"
+#include "base/text.h"
 #include "base/util.h"
 #include "capture/node.h"
 #include "criu/dummy_parent.h"

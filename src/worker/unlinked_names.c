@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
-#include "base/util.h"
+#include "base/io.h"
 #include "worker/worker.h"
 
 int names_write(const struct files_names *x, const struct request *r, int fd, struct err *err)

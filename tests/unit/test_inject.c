@@ -23,6 +23,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/io.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "trace/arch.h"
 #include "capture/fork.h"

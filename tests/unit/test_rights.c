@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 
 #include "base/user_rights.h"
+#include "base/util.h"
 #include "scratch.h"
 
 #define USER  12345

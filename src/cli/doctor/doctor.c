@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
-#include "base/util.h"
+#include "base/text.h"
 
 static unsigned counts[3];
 static char skipped[512];

@@ -12,6 +12,7 @@
 
 #include "cli/plugstack.h"
 #include "cli/slurmconf.h"
+#include "base/io.h"
 #include "base/util.h"
 #include "slurm/rpc/slurm_rpc.h"
 

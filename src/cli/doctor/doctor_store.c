@@ -10,6 +10,9 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/io.h"
+#include "base/text.h"
+#include "base/clock.h"
 #include "base/util.h"
 
 #define PROBE_SIZE (64u << 20)

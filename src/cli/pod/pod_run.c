@@ -15,6 +15,8 @@
 #include <uuid.h>
 
 #include "cli/cli.h"
+#include "base/io.h"
+#include "base/text.h"
 #include "base/util.h"
 #include "store/manifest.h"
 

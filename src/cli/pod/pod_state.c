@@ -7,6 +7,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/util.h"
 
 #define STATE_NAME "pod.json"

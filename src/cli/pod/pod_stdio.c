@@ -15,6 +15,8 @@
 
 #include "cli/cli.h"
 #include "base/dir.h"
+#include "base/text.h"
+#include "base/user.h"
 #include "base/util.h"
 
 enum action { KEEP, REOPEN, SHARE, TO_NULL };

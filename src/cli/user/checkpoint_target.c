@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "cli/user/interrupt.h"
+#include "base/io.h"
+#include "base/clock.h"
 #include "base/util.h"
 
 /* A job that has just started: slurmd's prolog, the pod and one RPC lie between RUNNING and the agent's address. */

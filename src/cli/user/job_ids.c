@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "base/util.h"
 
 /* Slurm's own limits: MAX_JOB_ID, and array tasks below 4000001. */

@@ -12,8 +12,6 @@
 #include <slurm/slurm.h>
 #include <slurm/spank.h>
 
-#include "base/util.h"
-
 /* slurmctld's configuration in memory; weak, so that a Slurm that hides it still loads the plugin. */
 extern slurm_conf_t slurm_conf __attribute__((weak));
 
