@@ -42,7 +42,7 @@ static const struct format formats[] = {
 
 /* Separates text into its format; NULL if something else than digits and the
  * separators of one of the formats is in it. */
-static const struct format *find_format(const char *text)
+static const struct format *interval_find_format(const char *text)
 {
 	char separators[4] = "";
 	size_t n = 0;
@@ -66,7 +66,7 @@ static const struct format *find_format(const char *text)
 }
 
 /* Adds the fields up. -1 with *why. */
-static int add_fields(const struct format *f, const char *text, int64_t *seconds, const char **why)
+static int interval_add_fields(const struct format *f, const char *text, int64_t *seconds, const char **why)
 {
 	const char *p = text;
 
@@ -110,8 +110,8 @@ int interval_parse(const char *text, int64_t *seconds, struct err *err)
 		*seconds = INTERVAL_ON_REQUEST;
 		return 0;
 	}
-	format = find_format(text);
-	if (format && add_fields(format, text, seconds, &why) == 0)
+	format = interval_find_format(text);
+	if (format && interval_add_fields(format, text, seconds, &why) == 0)
 		return 0;
 	return err_set(err, 0, "invalid checkpoint interval \"%s\": %s. Allowed: " FORMATS,
 		       printable(text, shown, sizeof(shown)), why);

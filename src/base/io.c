@@ -92,7 +92,7 @@ ssize_t read_file_at(int dirfd, const char *name, size_t max, char **out)
 	return read_all(fd, max, out);
 }
 
-static int fsync_dir(int dirfd)
+static int io_fsync_dir(int dirfd)
 {
 	cleanup_close int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
@@ -102,7 +102,7 @@ static int fsync_dir(int dirfd)
 	return fsync(fd) < 0 && errno != EINVAL ? -1 : 0;
 }
 
-static int write_temporary(int dirfd, const char *tmp, mode_t mode, gid_t gid, const void *buf, size_t n)
+static int io_write_temporary(int dirfd, const char *tmp, mode_t mode, gid_t gid, const void *buf, size_t n)
 {
 	cleanup_close int fd = -1;
 
@@ -131,8 +131,8 @@ int write_file_atomic(int dirfd, const char *name, mode_t mode, gid_t gid, const
 	if (getrandom(&nonce, sizeof(nonce), GRND_NONBLOCK) != sizeof(nonce))
 		nonce = (uint64_t)now_us() ^ ((uint64_t)getpid() << 40);
 	tmp = xasprintf(".%s.%016llx.tmp", name, (unsigned long long)nonce);
-	if (write_temporary(dirfd, tmp, mode, gid, buf, n) == 0 && renameat(dirfd, tmp, dirfd, name) == 0)
-		return fsync_dir(dirfd);
+	if (io_write_temporary(dirfd, tmp, mode, gid, buf, n) == 0 && renameat(dirfd, tmp, dirfd, name) == 0)
+		return io_fsync_dir(dirfd);
 	saved = errno;
 	if (saved != EEXIST)
 		unlinkat(dirfd, tmp, 0);

@@ -6,8 +6,8 @@
 #include <sys/types.h>
 #include "base/err.h"
 
-struct rights {        /* root's own, to come back to */
-	gid_t *groups; /* owned until rights_return() */
+struct user_rights {   /* root's own, to come back to */
+	gid_t *groups; /* owned until user_rights_return() */
 	int n_groups;
 	int death_signal; /* the kernel forgets it with every change of rights */
 	pid_t parent;
@@ -16,8 +16,8 @@ struct rights {        /* root's own, to come back to */
 /* For root, and of this thread only. The effective ids, not only those of files (setfsuid): with them go all effective
  * capabilities. CAP_SYS_PTRACE, which setfsuid() leaves, would follow a link to /proc/PID/root or /proc/PID/fd/N of
  * anybody. -1: nothing has changed. */
-int rights_take(struct rights *r, uid_t uid, gid_t gid, const gid_t *groups, int n_groups, struct err *err);
+int user_rights_take(struct user_rights *r, uid_t uid, gid_t gid, const gid_t *groups, int n_groups, struct err *err);
 /* Ends the process if root's rights do not come back. errno is kept. */
-void rights_return(struct rights *r);
+void user_rights_return(struct user_rights *r);
 
 #endif

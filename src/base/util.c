@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-static void *checked(void *p)
+static void *alloc_checked(void *p)
 {
 	static const char text[] = "fsched: out of memory\n";
 
@@ -17,22 +17,22 @@ static void *checked(void *p)
 
 void *xmalloc(size_t size)
 {
-	return checked(malloc(size ? size : 1));
+	return alloc_checked(malloc(size ? size : 1));
 }
 
 void *xcalloc(size_t n, size_t size)
 {
-	return checked(calloc(n ? n : 1, size ? size : 1));
+	return alloc_checked(calloc(n ? n : 1, size ? size : 1));
 }
 
 void *xrealloc(void *p, size_t size)
 {
-	return checked(realloc(p, size ? size : 1));
+	return alloc_checked(realloc(p, size ? size : 1));
 }
 
 char *xstrdup(const char *s)
 {
-	return checked(strdup(s));
+	return alloc_checked(strdup(s));
 }
 
 char *xasprintf(const char *fmt, ...)
@@ -44,5 +44,5 @@ char *xasprintf(const char *fmt, ...)
 	va_start(ap, fmt);
 	len = vasprintf(&text, fmt, ap);
 	va_end(ap);
-	return checked(len < 0 ? NULL : text);
+	return alloc_checked(len < 0 ? NULL : text);
 }

@@ -22,33 +22,33 @@
 #include "base/vmas.h"
 
 /* Sets a task on a course to exit(), which it takes when it is let go. */
-static int point_at_exit(const struct middle *m, pid_t pid)
+static int point_at_exit(const struct helper_task *m, pid_t pid)
 {
 	const long args[6] = { 0 };
 	struct tracer_regs r;
 
-	if (tracer_get_regs(m->hand, pid, &r))
+	if (tracer_get_regs(m->tracer, pid, &r))
 		return -1;
 	arch_prepare_syscall(&r, m->way.call, SYS_exit_group, args);
-	return tracer_set_regs(m->hand, pid, &r);
+	return tracer_set_regs(m->tracer, pid, &r);
 }
 
-/* While the child is handed over, stopped and without a tracer, the death of the middle task, which has one, lets it go
+/* While the child is handed over, stopped and without a tracer, the death of the helper task, which has one, lets it go
  * to its exit. Later it has a tracer again, and that is all that counts. */
-static int make_child(const struct middle *m, pid_t *child, struct err *err)
+static int make_child(const struct helper_task *m, pid_t *child, struct err *err)
 {
 	const long args[6] = { CLONE_FS | CLONE_FILES }, wake[6] = { PR_SET_PDEATHSIG, SIGCONT };
 
-	if (middle_call(m, m->pid, "fork", SYS_clone, args, NULL, child, err) ||
-	    middle_call(m, *child, "prctl", SYS_prctl, wake, NULL, NULL, err))
+	if (helper_task_call(m, m->pid, "fork", SYS_clone, args, NULL, child, err) ||
+	    helper_task_call(m, *child, "prctl", SYS_prctl, wake, NULL, NULL, err))
 		return -1;
 	return point_at_exit(m, *child) ? err_sys(err, errno, "cannot set the registers of the child") : 0;
 }
 
 /* From criu's hands into ours: stopped by a signal in between. */
-static int take_child(const struct middle *m, pid_t *inner, struct mem_fork *f, struct err *err)
+static int take_child(const struct helper_task *m, pid_t *inner, struct mem_fork *f, struct err *err)
 {
-	pid_t middle = middle_host(m), child = middle ? middle_find_child(middle, *inner) : 0;
+	pid_t middle = helper_task_host(m), child = middle ? helper_task_find_child(middle, *inner) : 0;
 	int status, fd;
 
 	if (!child)
@@ -58,7 +58,7 @@ static int take_child(const struct middle *m, pid_t *inner, struct mem_fork *f, 
 		return err_sys(err, errno, "cannot open the child");
 	f->host = child;
 	f->pidfd = fd;
-	if (tracer_kill(m->hand, *inner, SIGSTOP) || tracer_detach(m->hand, *inner))
+	if (tracer_kill(m->tracer, *inner, SIGSTOP) || tracer_detach(m->tracer, *inner))
 		return err_sys(err, errno, "criu cannot hand the child over");
 	*inner = 0;
 	if (ptrace(PTRACE_SEIZE, child, NULL, (void *)PTRACE_O_EXITKILL) || ptrace(PTRACE_INTERRUPT, child, NULL, NULL) ||
@@ -78,18 +78,18 @@ static void offer_to_oom(pid_t pid)
 
 int mem_fork_make(int hand, pid_t inner, pid_t host, struct mem_fork *f, struct err *err)
 {
-	struct middle m;
+	struct helper_task m;
 	pid_t child = 0;
 	int rc, status;
 
 	*f = (struct mem_fork){ 0, -1 };
-	rc = middle_make(&m, hand, inner, host, err) || make_child(&m, &child, err) || take_child(&m, &child, f, err)
+	rc = helper_task_make(&m, hand, inner, host, err) || make_child(&m, &child, err) || take_child(&m, &child, f, err)
 		     ? -1
 		     : 0;
 	if (child && tracer_kill(hand, child, SIGKILL) == 0)
 		while (tracer_wait(hand, child, &status) == 0 && WIFSTOPPED(status))
 			;
-	if (middle_end(&m, rc ? NULL : err))
+	if (helper_task_end(&m, rc ? NULL : err))
 		rc = -1;
 	if (rc) {
 		mem_fork_end(f);

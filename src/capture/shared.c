@@ -108,7 +108,7 @@ static bool keep(void *arg, int fd, const struct stat *st)
 
 void mem_shared_look(struct mem_shared *s, const pid_t *pids, int n, dev_t counted)
 {
-	s->min = HAND_SHARED_MIN;
+	s->min = ELIDE_SHARED_MIN;
 	s->counted = counted;
 	shared_scan(pids, n, O_RDONLY, keep, s);
 }

@@ -33,7 +33,7 @@ struct mem_shared;
 struct mem_shared *mem_shared_new(void); /* never NULL */
 void mem_shared_free(struct mem_shared *s);
 
-/* Opens what the processes have of HAND_SHARED_MIN bytes or more. What is not found is looked for again in the freeze.
+/* Opens what the processes have of ELIDE_SHARED_MIN bytes or more. What is not found is looked for again in the freeze.
  * counted: the device of a file system that the caller counts itself: deleted files on it are not in
  * mem_shared_bytes(); 0: there is none. */
 void mem_shared_look(struct mem_shared *s, const pid_t *pids, int n, dev_t counted);

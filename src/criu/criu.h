@@ -58,8 +58,8 @@ struct criu_dump {
 	/* Seconds for which the tree may stand still; after that criu is killed, which thaws it. configured: the
 	 * limit's name is told with it. */
 	unsigned freeze_limit, freeze_configured;
-	int hand;     /* with elide_parent, for frozen(): the socket to the library in criu (trace/remote_call.h) */
-	int watch_fd; /* internal */
+	int remote_call; /* with elide_parent, for frozen(): the socket to the library in criu (trace/remote_call.h) */
+	int watch_fd;    /* internal */
 	int64_t frozen_us; /* out: how long the tree stood still, from criu's own stats-dump; 0 if the pod was killed */
 	int64_t freeze_began; /* out: CLOCK_REALTIME µs */
 };
@@ -73,13 +73,13 @@ void criu_dump_allow(const struct criu_dump *d, unsigned seconds);
 bool criu_still_frozen(const struct criu_dump *d);
 
 /* argv and envp of the restore command that fsched-init runs; images on descriptor 10, log directory on 11, the hand,
- * if there is one, on CRIU_HAND_FD. stops: the library is told before the processes are let go, for memory that is to
- * be filled, or TCP connections. Caller frees with criu_argv_free(). */
-#define CRIU_HAND_FD 12
+ * if there is one, on CRIU_REMOTE_CALL_FD. stops: the library is told before the processes are let go, for memory that
+ * is to be filled, or TCP connections. Caller frees with criu_argv_free(). */
+#define CRIU_REMOTE_CALL_FD 12
 char **criu_restore_argv(const struct criu_bin *b, bool stops);
 /* elide, shared: as in struct criu_dump. hand: the number of criu's end of a hand's socket (trace/remote_call.h), -1 =
  * none; names: of the file with names (preload/unlinked_names.h). */
-char **criu_envp(const struct criu_bin *b, bool elide, bool shared, int hand, int names);
+char **criu_envp(const struct criu_bin *b, bool elide, bool shared, int remote_call, int names);
 void criu_argv_free(char **v);
 /* What criu's log says of a failure, in words for people and with what to do where the table of obstacles
  * (policy/obstacle.h) knows it.

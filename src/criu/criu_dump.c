@@ -57,7 +57,7 @@ struct session {
 	int pid_ns, mnt_ns;
 	int paths[MAX_PATHS], n_paths; /* O_PATH descriptors of criu's files */
 	int relay[2];                  /* worker's, driver's end */
-	int hand[2];                   /* worker's, criu's end; -1 unless memory is elided */
+	int remote_call[2];            /* worker's, criu's end; -1 unless memory is elided */
 	int null, errors;
 	int images_fd, work_fd;
 	struct err callback; /* why frozen() refused */
@@ -105,7 +105,7 @@ static int relay_recv(int fd, struct relay *m)
 
 /* ---- driver: in the pod's PID and mount namespaces ---- */
 
-static int send_request(int sk, CriuReq *req)
+static int driver_send_request(int sk, CriuReq *req)
 {
 	uint8_t buf[MSG_MAX];
 	size_t len = criu_req__get_packed_size(req);
@@ -120,14 +120,14 @@ static int send_request(int sk, CriuReq *req)
 	return n == (ssize_t)len ? 0 : -1;
 }
 
-static void begin_limit(struct limit *l, unsigned seconds)
+static void limit_begin(struct limit *l, unsigned seconds)
 {
 	l->seconds = seconds;
 	l->end = seconds ? now_us() + (int64_t)seconds * 1000000 : 0;
 }
 
 /* Until one of them has something; false when the time is up. */
-static bool wait_for(struct pollfd *p, nfds_t n, struct limit *l)
+static bool limit_wait(struct pollfd *p, nfds_t n, struct limit *l)
 {
 	int64_t left;
 	int got, ms;
@@ -141,13 +141,13 @@ static bool wait_for(struct pollfd *p, nfds_t n, struct limit *l)
 	return got > 0;
 }
 
-static CriuResp *recv_response(int sk, struct limit *l)
+static CriuResp *driver_recv_response(int sk, struct limit *l)
 {
 	struct pollfd p = { sk, POLLIN, 0 };
 	uint8_t buf[MSG_MAX];
 	ssize_t n;
 
-	if (!wait_for(&p, 1, l))
+	if (!limit_wait(&p, 1, l))
 		return NULL;
 	do
 		n = recv(sk, buf, sizeof(buf), 0);
@@ -155,7 +155,7 @@ static CriuResp *recv_response(int sk, struct limit *l)
 	return n > 0 ? criu_resp__unpack(NULL, (size_t)n, buf) : NULL;
 }
 
-static int request_dump(int sk, const struct session *s)
+static int driver_request_dump(int sk, const struct session *s)
 {
 	CriuOpts o = CRIU_OPTS__INIT;
 	CriuReq req = CRIU_REQ__INIT;
@@ -186,38 +186,38 @@ static int request_dump(int sk, const struct session *s)
 	}
 	req.type = REQ_DUMP;
 	req.opts = &o;
-	return send_request(sk, &req);
+	return driver_send_request(sk, &req);
 }
 
-static int answer_notify(int sk, bool ok)
+static int driver_answer_notify(int sk, bool ok)
 {
 	CriuReq req = CRIU_REQ__INIT;
 
 	req.type = REQ_NOTIFY;
 	req.has_notify_success = 1;
 	req.notify_success = ok;
-	return send_request(sk, &req);
+	return driver_send_request(sk, &req);
 }
 
 /* Asks the worker. A worker that is gone means no; a criu that is gone means that there is nobody to tell and, what the
  * worker must learn at once, that the tree runs again. */
-static bool ask_worker(int relay, int sk, const char *script, struct limit *l)
+static bool driver_ask_worker(int relay, int sk, const char *script, struct limit *l)
 {
 	struct pollfd p[] = { { relay, POLLIN, 0 }, { sk, POLLRDHUP, 0 } };
 	struct relay m;
 
 	relay_send(relay, 'N', script);
 	do {
-		if (!wait_for(p, ARRAY_SIZE(p), l) || p[1].revents || relay_recv(relay, &m))
+		if (!limit_wait(p, ARRAY_SIZE(p), l) || p[1].revents || relay_recv(relay, &m))
 			return false;
 		if (m.kind == 'W')
-			begin_limit(l, (unsigned)strtoul(m.text, NULL, 10));
+			limit_begin(l, (unsigned)strtoul(m.text, NULL, 10));
 	} while (m.kind == 'W');
 	return m.kind == 'Y';
 }
 
 /* The tree runs as soon as criu is gone. */
-static void end_freeze(const struct session *s, pid_t criu, const struct limit *l, const char *script)
+static void driver_end_freeze(const struct session *s, pid_t criu, const struct limit *l, const char *script)
 {
 	char text[256];
 
@@ -230,7 +230,7 @@ static void end_freeze(const struct session *s, pid_t criu, const struct limit *
 }
 
 /* Without the library criu would save the filters of the job's sockets, and leave them there. */
-static int check_library(pid_t criu, struct err *err)
+static int driver_check_library(pid_t criu, struct err *err)
 {
 	cleanup_free char *maps = NULL;
 	char path[32];
@@ -245,40 +245,41 @@ static int check_library(pid_t criu, struct err *err)
 }
 
 /* All processes stand still, and no socket was touched yet. */
-static int begin_tcp(pid_t criu, struct tcp_sockets *t, struct err *err)
+static int driver_begin_tcp(pid_t criu, struct tcp_sockets *t, struct err *err)
 {
 	if (tcp_collect(t, criu, err))
 		return -1;
 	if (!t->n)
 		return 0;
-	if (check_library(criu, err))
+	if (driver_check_library(criu, err))
 		return -1;
 	tcp_drain(t, DRAIN_MS);
 	if (tcp_guard(criu, t, err) < 0)
 		return -1;
-	tcp_shut(t);
+	tcp_block(t);
 	return 0;
 }
 
 /* What the driver itself does at a notification. */
-static int on_script(const char *script, pid_t criu, struct tcp_sockets *t, const struct session *s, struct limit *l)
+static int driver_on_script(const char *script, pid_t criu, struct tcp_sockets *t, const struct session *s,
+			    struct limit *l)
 {
 	struct err err = { 0 };
 	int rc = 0;
 
 	/* The next that criu does is to stop the tree. */
 	if (!strcmp(script, "pre-dump"))
-		begin_limit(l, s->dump->freeze_limit);
+		limit_begin(l, s->dump->freeze_limit);
 	if (!strcmp(script, "query-ext-files"))
-		rc = begin_tcp(criu, t, &err);
-	if (!strcmp(script, "post-dump") && !tcp_unmoved(t, &err))
+		rc = driver_begin_tcp(criu, t, &err);
+	if (!strcmp(script, "post-dump") && !tcp_unchanged(t, &err))
 		rc = -1;
 	if (rc)
 		relay_send(s->relay[1], err.num == EAGAIN ? 'A' : 'D', err.text);
 	return rc;
 }
 
-static void converse(int sk, pid_t criu, const struct session *s)
+static void driver_converse(int sk, pid_t criu, const struct session *s)
 {
 	struct tcp_sockets tcp = { 0 };
 	struct limit limit = { 0 };
@@ -286,21 +287,22 @@ static void converse(int sk, pid_t criu, const struct session *s)
 	CriuResp *r;
 	bool ok;
 
-	if (request_dump(sk, s)) {
+	if (driver_request_dump(sk, s)) {
 		relay_send(s->relay[1], 'E', "");
 		return;
 	}
-	while ((r = recv_response(sk, &limit)) && r->type == REQ_NOTIFY) {
+	while ((r = driver_recv_response(sk, &limit)) && r->type == REQ_NOTIFY) {
 		snprintf(script, sizeof(script), "%s", r->notify && r->notify->script ? r->notify->script : "");
 		criu_resp__free_unpacked(r, NULL);
 		r = NULL;
-		ok = on_script(script, criu, &tcp, s, &limit) == 0 && ask_worker(s->relay[1], sk, script, &limit);
-		if (limit.over || answer_notify(sk, ok))
+		ok = driver_on_script(script, criu, &tcp, s, &limit) == 0 &&
+		     driver_ask_worker(s->relay[1], sk, script, &limit);
+		if (limit.over || driver_answer_notify(sk, ok))
 			break;
 		script[0] = '\0';
 	}
 	if (limit.over)
-		end_freeze(s, criu, &limit, script);
+		driver_end_freeze(s, criu, &limit, script);
 	else if (r && r->type == REQ_DUMP && r->success)
 		relay_send(s->relay[1], 'S', "");
 	else
@@ -310,7 +312,7 @@ static void converse(int sk, pid_t criu, const struct session *s)
 	tcp_free(&tcp);
 }
 
-static void exec_criu(const struct session *s, int sk)
+static void driver_exec_criu(const struct session *s, int sk)
 {
 	criu_die_with_parent();
 	close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
@@ -318,8 +320,8 @@ static void exec_criu(const struct session *s, int sk)
 	for (int i = 0; i < s->n_paths; i++)
 		fcntl(s->paths[i], F_SETFD, 0);
 	fcntl(sk, F_SETFD, 0);
-	if (s->hand[1] >= 0)
-		fcntl(s->hand[1], F_SETFD, 0);
+	if (s->remote_call[1] >= 0)
+		fcntl(s->remote_call[1], F_SETFD, 0);
 	fcntl(s->dump->names_fd, F_SETFD, 0);
 	if (dup2(s->null, 0) < 0 || dup2(s->null, 1) < 0 || dup2(s->errors, 2) < 0)
 		_exit(126);
@@ -328,7 +330,7 @@ static void exec_criu(const struct session *s, int sk)
 	_exit(127);
 }
 
-static void drive(const struct session *s)
+static void driver_main(const struct session *s)
 {
 	int pair[2];
 	struct relay m;
@@ -344,10 +346,10 @@ static void drive(const struct session *s)
 	snprintf(s->fd_arg, FD_ARG_LEN, "%s%d", s->bin->job ? "@" : "", pair[1]); /* "@": see criu_restore_argv() */
 	criu = fork();
 	if (criu == 0)
-		exec_criu(s, pair[1]);
+		driver_exec_criu(s, pair[1]);
 	close(pair[1]);
 	if (criu > 0)
-		converse(pair[0], criu, s);
+		driver_converse(pair[0], criu, s);
 	else
 		relay_errno(s->relay[1], "cannot fork criu inside the pod");
 	close(pair[0]);
@@ -361,15 +363,15 @@ static void drive(const struct session *s)
 
 /* ---- helper: enters the namespaces ---- */
 
-static void enter_pod(const struct session *s)
+static void helper_main(const struct session *s)
 {
 	pid_t driver;
 
 	criu_die_with_parent();
 	criu_ignore_signals();
 	close(s->relay[0]);
-	if (s->hand[0] >= 0)
-		close(s->hand[0]);
+	if (s->remote_call[0] >= 0)
+		close(s->remote_call[0]);
 	umask(077);
 	if (setns(s->pid_ns, CLONE_NEWPID) || setns(s->mnt_ns, CLONE_NEWNS) || chdir("/")) {
 		relay_errno(s->relay[1], "cannot enter the pod's namespaces");
@@ -377,7 +379,7 @@ static void enter_pod(const struct session *s)
 	}
 	driver = fork();
 	if (driver == 0)
-		drive(s);
+		driver_main(s);
 	if (driver < 0)
 		relay_errno(s->relay[1], "cannot fork inside the pod");
 	close(s->relay[1]);
@@ -388,7 +390,7 @@ static void enter_pod(const struct session *s)
 
 /* ---- worker ---- */
 
-static int64_t realtime_us(void)
+static int64_t dump_realtime_us(void)
 {
 	struct timespec t;
 
@@ -397,7 +399,7 @@ static int64_t realtime_us(void)
 }
 
 /* Replaces a path by /proc/self/fd/N of a descriptor that survives the change of namespace. */
-static char *pin(struct session *s, const char *path, struct err *err)
+static char *session_pin(struct session *s, const char *path, struct err *err)
 {
 	int fd = s->n_paths < MAX_PATHS ? open(path, O_PATH | O_CLOEXEC) : -1;
 
@@ -409,27 +411,28 @@ static char *pin(struct session *s, const char *path, struct err *err)
 	return xasprintf("/proc/self/fd/%d", fd);
 }
 
-static int build_command(struct session *s, struct err *err)
+static int session_build_command(struct session *s, struct err *err)
 {
 	static const char prefix[] = "LD_PRELOAD=";
 	int n = 0;
 
 	s->argv = xcalloc(ARRAY_SIZE(s->bin->argv) + 4, sizeof(*s->argv));
 	for (; s->bin->argv[n]; n++) {
-		s->argv[n] = s->bin->argv[n][0] == '/' ? pin(s, s->bin->argv[n], err) : xstrdup(s->bin->argv[n]);
+		s->argv[n] = s->bin->argv[n][0] == '/' ? session_pin(s, s->bin->argv[n], err) : xstrdup(s->bin->argv[n]);
 		if (!s->argv[n])
 			return -1;
 	}
 	s->argv[n++] = xstrdup("--no-default-config");
 	s->argv[n++] = xstrdup("swrk");
 	s->fd_arg = s->argv[n] = xcalloc(1, FD_ARG_LEN);
-	s->envp = criu_envp(s->bin, s->dump->elide_parent != NULL, s->dump->elide_shared, s->hand[1], s->dump->names_fd);
+	s->envp = criu_envp(s->bin, s->dump->elide_parent != NULL, s->dump->elide_shared, s->remote_call[1],
+			    s->dump->names_fd);
 	for (int i = 0; s->envp[i]; i++) {
 		cleanup_free char *old = NULL, *path = NULL;
 
 		if (strncmp(s->envp[i], prefix, strlen(prefix)))
 			continue;
-		path = pin(s, s->envp[i] + strlen(prefix), err);
+		path = session_pin(s, s->envp[i] + strlen(prefix), err);
 		if (!path)
 			return -1;
 		old = s->envp[i];
@@ -438,7 +441,7 @@ static int build_command(struct session *s, struct err *err)
 	return 0;
 }
 
-static int open_ns(pid_t pid, const char *name, struct err *err)
+static int session_open_ns(pid_t pid, const char *name, struct err *err)
 {
 	char path[64];
 	int fd;
@@ -450,24 +453,24 @@ static int open_ns(pid_t pid, const char *name, struct err *err)
 	return fd;
 }
 
-static int open_hand(struct session *s, struct err *err)
+static int session_open_remote_call(struct session *s, struct err *err)
 {
 	if (!s->dump->elide_parent)
 		return 0;
 	if (!s->bin->preload[0])
 		return err_set(err, ENOENT, "the library that fsched loads into criu is missing");
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s->hand))
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s->remote_call))
 		return err_sys(err, errno, "cannot prepare descriptors for criu");
-	s->dump->hand = s->hand[0];
+	s->dump->remote_call = s->remote_call[0];
 	return 0;
 }
 
-static int open_session(struct session *s, struct err *err)
+static int session_open(struct session *s, struct err *err)
 {
-	if (open_hand(s, err) || build_command(s, err))
+	if (session_open_remote_call(s, err) || session_build_command(s, err))
 		return -1;
-	s->pid_ns = open_ns(s->dump->init, "pid", err);
-	s->mnt_ns = s->pid_ns < 0 ? -1 : open_ns(s->dump->init, "mnt", err);
+	s->pid_ns = session_open_ns(s->dump->init, "pid", err);
+	s->mnt_ns = s->pid_ns < 0 ? -1 : session_open_ns(s->dump->init, "mnt", err);
 	if (s->mnt_ns < 0)
 		return -1;
 	s->null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -477,25 +480,25 @@ static int open_session(struct session *s, struct err *err)
 	return 0;
 }
 
-static void close_fd(int *fd)
+static void session_close_fd(int *fd)
 {
 	if (*fd >= 0)
 		close(*fd);
 	*fd = -1;
 }
 
-static void close_session(struct session *s)
+static void session_close(struct session *s)
 {
 	for (int i = 0; i < s->n_paths; i++)
 		close(s->paths[i]);
-	close_fd(&s->pid_ns);
-	close_fd(&s->mnt_ns);
-	close_fd(&s->null);
-	close_fd(&s->errors);
-	close_fd(&s->relay[0]);
-	close_fd(&s->relay[1]);
-	close_fd(&s->hand[0]);
-	close_fd(&s->hand[1]);
+	session_close_fd(&s->pid_ns);
+	session_close_fd(&s->mnt_ns);
+	session_close_fd(&s->null);
+	session_close_fd(&s->errors);
+	session_close_fd(&s->relay[0]);
+	session_close_fd(&s->relay[1]);
+	session_close_fd(&s->remote_call[0]);
+	session_close_fd(&s->remote_call[1]);
 	criu_argv_free(s->argv);
 	criu_argv_free(s->envp);
 }
@@ -518,13 +521,13 @@ void criu_dump_allow(const struct criu_dump *d, unsigned seconds)
 
 /* criu tells "query-ext-files" as soon as all tasks are stopped, "post-dump" when all images are written and they still
  * are. */
-static bool on_notify(struct session *s, const char *script)
+static bool dump_on_notify(struct session *s, const char *script)
 {
 	struct criu_dump *d = s->dump;
 	int rc;
 
 	if (!strcmp(script, "query-ext-files")) {
-		d->freeze_began = realtime_us();
+		d->freeze_began = dump_realtime_us();
 		if (d->phase)
 			d->phase(d->arg, "frozen");
 		return d->stopped(d->arg, &s->callback) == 0;
@@ -539,7 +542,7 @@ static bool on_notify(struct session *s, const char *script)
 }
 
 /* Until criu reports the end. 0, or -1 with err. */
-static int follow(struct session *s, struct err *err)
+static int dump_follow(struct session *s, struct err *err)
 {
 	struct relay m = { 0 };
 
@@ -549,7 +552,7 @@ static int follow(struct session *s, struct err *err)
 			return 0;
 		if (strchr("EDAT", m.kind))
 			break;
-		relay_send(s->relay[0], on_notify(s, m.text) ? 'Y' : 'F', "");
+		relay_send(s->relay[0], dump_on_notify(s, m.text) ? 'Y' : 'F', "");
 		if (s->killed)
 			return 0;
 		m.text[0] = '\0';
@@ -575,7 +578,7 @@ int criu_dump(const struct criu_bin *b, struct criu_dump *d, struct err *err)
 		.pid_ns = -1,
 		.mnt_ns = -1,
 		.relay = { -1, -1 },
-		.hand = { -1, -1 },
+		.remote_call = { -1, -1 },
 		.null = -1,
 		.errors = -1,
 		.images_fd = d->images_fd,
@@ -585,28 +588,28 @@ int criu_dump(const struct criu_bin *b, struct criu_dump *d, struct err *err)
 	int rc = -1;
 
 	d->frozen_us = d->freeze_began = 0;
-	d->watch_fd = d->hand = -1;
+	d->watch_fd = d->remote_call = -1;
 	/* What is left of an earlier dump must not be taken for this one's. */
 	unlinkat(s.work_fd, CRIU_STATS, 0);
 	unlinkat(s.work_fd, CRIU_DUMP_LOG, 0);
-	if (open_session(&s, err))
+	if (session_open(&s, err))
 		goto out;
 	helper = fork();
 	if (helper == 0)
-		enter_pod(&s);
+		helper_main(&s);
 	if (helper < 0) {
 		err_sys(err, errno, "cannot fork");
 		goto out;
 	}
-	close_fd(&s.relay[1]);
-	close_fd(&s.hand[1]);
-	rc = follow(&s, err);
-	close_fd(&s.relay[0]);
+	session_close_fd(&s.relay[1]);
+	session_close_fd(&s.remote_call[1]);
+	rc = dump_follow(&s, err);
+	session_close_fd(&s.relay[0]);
 	while (waitpid(helper, NULL, 0) < 0 && errno == EINTR)
 		;
 	if (rc == 0 && !s.killed)
 		d->frozen_us = criu_read_frozen_us(s.work_fd);
 out:
-	close_session(&s);
+	session_close(&s);
 	return rc;
 }

@@ -25,7 +25,7 @@ char *criu_ghost_name(uint32_t number, char buf[CRIU_GHOST_NAME_MAX])
 }
 
 /* False: it is none of these images. */
-static bool number_of(const char *name, uint32_t *number)
+static bool criu_ghost_number(const char *name, uint32_t *number)
 {
 	char again[CRIU_GHOST_NAME_MAX];
 
@@ -80,7 +80,7 @@ int criu_ghosts_read(int images_fd, struct criu_ghost **v, size_t *n, struct err
 		uint8_t buf[CRIU_GHOST_HEAD_MAX];
 		size_t len;
 
-		if (!number_of(e->d_name, &g.number))
+		if (!criu_ghost_number(e->d_name, &g.number))
 			continue;
 		rc = criu_ghost_read_head(images_fd, &g, buf, &len, err);
 		if (rc <= 0)

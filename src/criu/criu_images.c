@@ -27,8 +27,8 @@
 #define CHOICE            4096 /* positions, of which one is chosen at random */
 
 /* The first message of an image; *buf is the caller's, *msg points into it. */
-static int read_first(int dirfd, const char *name, uint32_t head, uint32_t magic, char **buf, const uint8_t **msg,
-		      size_t *len)
+static int criu_image_first(int dirfd, const char *name, uint32_t head, uint32_t magic, char **buf, const uint8_t **msg,
+			    size_t *len)
 {
 	ssize_t n = read_file_at(dirfd, name, magic == MM_MAGIC ? MM_MAX : IMG_MAX, buf);
 	uint32_t word[3];
@@ -85,7 +85,7 @@ int64_t criu_read_frozen_us(int work_fd)
 	size_t len;
 	int64_t us = 0;
 
-	if (read_first(work_fd, CRIU_STATS, IMG_SERVICE_MAGIC, STATS_MAGIC, &buf, &msg, &len))
+	if (criu_image_first(work_fd, CRIU_STATS, IMG_SERVICE_MAGIC, STATS_MAGIC, &buf, &msg, &len))
 		return 0;
 	s = stats_entry__unpack(NULL, len, msg);
 	if (!s)
@@ -96,7 +96,7 @@ int64_t criu_read_frozen_us(int work_fd)
 	return us;
 }
 
-static bool may_have_group(uint32_t g, gid_t gid, const gid_t *groups, int n)
+static bool criu_job_has_group(uint32_t g, gid_t gid, const gid_t *groups, int n)
 {
 	if (g == gid)
 		return true;
@@ -106,7 +106,7 @@ static bool may_have_group(uint32_t g, gid_t gid, const gid_t *groups, int n)
 	return false;
 }
 
-static bool any_set(const uint32_t *v, size_t n)
+static bool criu_any_capability(const uint32_t *v, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		if (v[i])
@@ -114,8 +114,8 @@ static bool any_set(const uint32_t *v, size_t n)
 	return false;
 }
 
-static int check_thread(const char *name, const ThreadCreds *c, uid_t uid, gid_t gid, const gid_t *groups, int n,
-			struct err *err)
+static int criu_check_thread(const char *name, const ThreadCreds *c, uid_t uid, gid_t gid, const gid_t *groups, int n,
+			     struct err *err)
 {
 	const uint32_t uids[] = { c->uid, c->euid, c->suid, c->fsuid };
 	const uint32_t gids[] = { c->gid, c->egid, c->sgid, c->fsgid };
@@ -127,20 +127,20 @@ static int check_thread(const char *name, const ThreadCreds *c, uid_t uid, gid_t
 	if (uid == 0)
 		return 0;
 	for (size_t i = 0; i < ARRAY_SIZE(gids); i++)
-		if (!may_have_group(gids[i], gid, groups, n))
+		if (!criu_job_has_group(gids[i], gid, groups, n))
 			return err_set(err, EPERM, "image %s holds a process of group %u, which the job does not have",
 				       name, gids[i]);
 	for (size_t i = 0; i < c->n_groups; i++)
-		if (!may_have_group(c->groups[i], gid, groups, n))
+		if (!criu_job_has_group(c->groups[i], gid, groups, n))
 			return err_set(err, EPERM, "image %s holds a process of group %u, which the job does not have",
 				       name, c->groups[i]);
-	if (any_set(c->cap_inh, c->n_cap_inh) || any_set(c->cap_prm, c->n_cap_prm) ||
-	    any_set(c->cap_eff, c->n_cap_eff) || any_set(c->cap_amb, c->n_cap_amb))
+	if (criu_any_capability(c->cap_inh, c->n_cap_inh) || criu_any_capability(c->cap_prm, c->n_cap_prm) ||
+	    criu_any_capability(c->cap_eff, c->n_cap_eff) || criu_any_capability(c->cap_amb, c->n_cap_amb))
 		return err_set(err, EPERM, "image %s holds a process with capabilities", name);
 	return 0;
 }
 
-static int check_core(int dirfd, const char *name, uid_t uid, gid_t gid, const gid_t *groups, int n, struct err *err)
+static int criu_check_core(int dirfd, const char *name, uid_t uid, gid_t gid, const gid_t *groups, int n, struct err *err)
 {
 	cleanup_free char *buf = NULL;
 	const uint8_t *msg;
@@ -148,13 +148,13 @@ static int check_core(int dirfd, const char *name, uid_t uid, gid_t gid, const g
 	size_t len;
 	int rc;
 
-	if (read_first(dirfd, name, IMG_COMMON_MAGIC, CORE_MAGIC, &buf, &msg, &len))
+	if (criu_image_first(dirfd, name, IMG_COMMON_MAGIC, CORE_MAGIC, &buf, &msg, &len))
 		return err_sys(err, errno, "cannot read image %s", name);
 	core = core_entry__unpack(NULL, len, msg);
 	if (!core)
 		return err_set(err, EBADMSG, "image %s cannot be understood", name);
 	if (core->thread_core && core->thread_core->creds)
-		rc = check_thread(name, core->thread_core->creds, uid, gid, groups, n, err);
+		rc = criu_check_thread(name, core->thread_core->creds, uid, gid, groups, n, err);
 	else /* a zombie: it has a state and nothing else */
 		rc = 0;
 	core_entry__free_unpacked(core, NULL);
@@ -170,7 +170,7 @@ int criu_core_pid(const char *name)
 	return pid;
 }
 
-static int unreadable(struct err *err)
+static int criu_dir_unreadable(struct err *err)
 {
 	return err_sys(err, errno, "cannot read the directory of criu's images");
 }
@@ -190,19 +190,19 @@ int criu_check_creds(int images_fd, uid_t uid, gid_t gid, const gid_t *groups, i
 			continue;
 		if (!criu_core_pid(e->d_name))
 			return err_set(err, EPERM, "unexpected image %s", e->d_name);
-		if (check_core(images_fd, e->d_name, uid, gid, groups, n_groups, err))
+		if (criu_check_core(images_fd, e->d_name, uid, gid, groups, n_groups, err))
 			return -1;
 		n++;
 	}
 	if (more < 0)
-		return unreadable(err);
+		return criu_dir_unreadable(err);
 	return n > 0 ? 0 : err_set(err, ENOENT, "the images hold no process");
 }
 
 #define TASK_STOPPED 3
 #define LEADER_PID   2
 
-static void add_core(struct criu_facts *f, int pid, const CoreEntry *core)
+static void facts_add_core(struct criu_facts *f, int pid, const CoreEntry *core)
 {
 	if (core->thread_core && core->thread_core->rseq) {
 		f->rseq = xrealloc(f->rseq, (f->n_rseq + 1) * sizeof(*f->rseq));
@@ -216,7 +216,7 @@ static void add_core(struct criu_facts *f, int pid, const CoreEntry *core)
 		f->subreaper = true;
 }
 
-static int compare_u64(const void *a, const void *b)
+static int facts_compare_rseq(const void *a, const void *b)
 {
 	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
 
@@ -228,14 +228,14 @@ static int compare_u64(const void *a, const void *b)
 #define VMA_ANON_SHARED (1u << 8)
 #define VMA_SYSV        (1u << 10)
 
-static int compare_shared(const void *a, const void *b)
+static int facts_compare_shared(const void *a, const void *b)
 {
 	const struct criu_shared *x = a, *y = b;
 
 	return x->ino != y->ino ? (x->ino < y->ino ? -1 : 1) : (x->size > y->size) - (x->size < y->size);
 }
 
-static void add_mappings(struct criu_facts *f, const MmEntry *mm)
+static void facts_add_mappings(struct criu_facts *f, const MmEntry *mm)
 {
 	for (size_t i = 0; i < mm->n_vmas; i++) {
 		const VmaEntry *v = mm->vmas[i];
@@ -248,12 +248,12 @@ static void add_mappings(struct criu_facts *f, const MmEntry *mm)
 }
 
 /* One entry per object: the largest. */
-static void merge_shared(struct criu_facts *f)
+static void facts_merge_shared(struct criu_facts *f)
 {
 	size_t n = 0;
 
 	if (f->n_shared)
-		qsort(f->shared, f->n_shared, sizeof(*f->shared), compare_shared);
+		qsort(f->shared, f->n_shared, sizeof(*f->shared), facts_compare_shared);
 	for (size_t i = 0; i < f->n_shared; i++) {
 		if (n && f->shared[n - 1].ino == f->shared[i].ino)
 			n--;
@@ -262,7 +262,7 @@ static void merge_shared(struct criu_facts *f)
 	f->n_shared = n;
 }
 
-static int add_mm(struct criu_facts *f, int images_fd, int pid)
+static int facts_add_mm(struct criu_facts *f, int images_fd, int pid)
 {
 	cleanup_free char *buf = NULL;
 	const uint8_t *msg;
@@ -271,12 +271,12 @@ static int add_mm(struct criu_facts *f, int images_fd, int pid)
 	size_t len;
 
 	snprintf(name, sizeof(name), "mm-%d.img", pid);
-	if (read_first(images_fd, name, IMG_COMMON_MAGIC, MM_MAGIC, &buf, &msg, &len))
+	if (criu_image_first(images_fd, name, IMG_COMMON_MAGIC, MM_MAGIC, &buf, &msg, &len))
 		return errno == ENOENT ? 0 : -1; /* a zombie has none */
 	mm = mm_entry__unpack(NULL, len, msg);
 	if (!mm)
 		return -1;
-	add_mappings(f, mm);
+	facts_add_mappings(f, mm);
 	mm_entry__free_unpacked(mm, NULL);
 	return 0;
 }
@@ -297,26 +297,26 @@ int criu_read_facts(int images_fd, struct criu_facts *f, struct err *err)
 		pid = criu_core_pid(e->d_name);
 		if (!pid)
 			continue;
-		if (read_first(images_fd, e->d_name, IMG_COMMON_MAGIC, CORE_MAGIC, &buf, &msg, &len) ||
+		if (criu_image_first(images_fd, e->d_name, IMG_COMMON_MAGIC, CORE_MAGIC, &buf, &msg, &len) ||
 		    !(core = core_entry__unpack(NULL, len, msg))) {
 			criu_facts_free(f);
 			return err_set(err, EBADMSG, "image %s cannot be understood", e->d_name);
 		}
-		add_core(f, pid, core);
+		facts_add_core(f, pid, core);
 		core_entry__free_unpacked(core, NULL);
-		if (add_mm(f, images_fd, pid)) {
+		if (facts_add_mm(f, images_fd, pid)) {
 			criu_facts_free(f);
 			return err_set(err, EBADMSG, "image mm-%d.img cannot be understood", pid);
 		}
 	}
 	if (more < 0) {
-		unreadable(err);
+		criu_dir_unreadable(err);
 		criu_facts_free(f);
 		return -1;
 	}
-	merge_shared(f);
+	facts_merge_shared(f);
 	if (f->n_rseq)
-		qsort(f->rseq, f->n_rseq, sizeof(*f->rseq), compare_u64);
+		qsort(f->rseq, f->n_rseq, sizeof(*f->rseq), facts_compare_rseq);
 	return 0;
 }
 
@@ -328,12 +328,12 @@ void criu_facts_free(struct criu_facts *f)
 	*f = (struct criu_facts){ 0 };
 }
 
-static int compare_int(const void *a, const void *b)
+static int last_pid_compare(const void *a, const void *b)
 {
 	return *(const int *)a - *(const int *)b;
 }
 
-static int read_pid_max(void)
+static int last_pid_max(void)
 {
 	cleanup_free char *text = NULL;
 	int max = 32768;
@@ -345,7 +345,7 @@ static int read_pid_max(void)
 
 /* Gaps between used pids that have room for CRIU_PIDS more: positions in them are counted, and the k-th one is found.
  */
-static int64_t positions(const int *pids, int n, int from, int pid_max, int64_t k, int *at)
+static int64_t last_pid_positions(const int *pids, int n, int from, int pid_max, int64_t k, int *at)
 {
 	int last = from;
 	int64_t sum = 0;
@@ -369,19 +369,19 @@ static int64_t positions(const int *pids, int n, int from, int pid_max, int64_t 
 
 /* At random, so that no process of the job's can know it before: above all pids if there is some choice, else in any
  * gap. */
-static int choose_last_pid(const int *pids, int n, int min, int pid_max)
+static int last_pid_choose(const int *pids, int n, int min, int pid_max)
 {
 	const int above = pids[n - 1] > min ? pids[n - 1] : min;
 	int from = above, at = pids[n - 1];
-	int64_t count = positions(pids, n, above, pid_max, 0, NULL);
+	int64_t count = last_pid_positions(pids, n, above, pid_max, 0, NULL);
 	uint64_t r;
 
 	if (count < CHOICE) {
 		from = RESERVED_PIDS;
-		count = positions(pids, n, from, pid_max, 0, NULL);
+		count = last_pid_positions(pids, n, from, pid_max, 0, NULL);
 	}
 	if (count > 0 && getrandom(&r, sizeof(r), 0) == sizeof(r))
-		positions(pids, n, from, pid_max, (int64_t)(r % (uint64_t)count), &at);
+		last_pid_positions(pids, n, from, pid_max, (int64_t)(r % (uint64_t)count), &at);
 	return at;
 }
 
@@ -401,11 +401,11 @@ int criu_last_pid(int images_fd, int min, struct err *err)
 		pids[n++] = pid;
 	}
 	if (more < 0)
-		return unreadable(err);
+		return criu_dir_unreadable(err);
 	if (n == 0)
 		return err_set(err, ENOENT, "the images hold no process");
-	qsort(pids, (size_t)n, sizeof(*pids), compare_int);
-	return choose_last_pid(pids, n, min, read_pid_max());
+	qsort(pids, (size_t)n, sizeof(*pids), last_pid_compare);
+	return last_pid_choose(pids, n, min, last_pid_max());
 }
 
 bool criu_has_tcp(int images_fd)

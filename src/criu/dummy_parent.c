@@ -90,31 +90,31 @@ static void make_pagemap(struct image *im)
 	}
 }
 
-static int write_image(int dirfd, const char *name, const struct image *im)
+static int dummy_parent_write(int dirfd, const char *name, const struct image *im)
 {
 	cleanup_close int fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 
 	return fd < 0 || write_all(fd, im->bytes, im->n) ? -1 : 0;
 }
 
-int memory_parent_make(int images_fd, struct err *err)
+int dummy_parent_make(int images_fd, struct err *err)
 {
 	struct image inventory = { .n = 0 }, pagemap = { .n = 0 }, pages = { .n = 0 };
 	cleanup_close int dirfd = -1;
 
 	make_inventory(&inventory);
 	make_pagemap(&pagemap);
-	if (mkdirat(images_fd, MEMORY_PARENT, 0700))
-		return err_sys(err, errno, "cannot make %s for criu", MEMORY_PARENT);
-	dirfd = openat(images_fd, MEMORY_PARENT, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (dirfd < 0 || write_image(dirfd, "inventory.img", &inventory) ||
-	    write_image(dirfd, "pagemap-any.img", &pagemap) || write_image(dirfd, "pages-1.img", &pages))
-		return err_sys(err, errno, "cannot write %s for criu", MEMORY_PARENT);
+	if (mkdirat(images_fd, DUMMY_PARENT, 0700))
+		return err_sys(err, errno, "cannot make %s for criu", DUMMY_PARENT);
+	dirfd = openat(images_fd, DUMMY_PARENT, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dirfd < 0 || dummy_parent_write(dirfd, "inventory.img", &inventory) ||
+	    dummy_parent_write(dirfd, "pagemap-any.img", &pagemap) || dummy_parent_write(dirfd, "pages-1.img", &pages))
+		return err_sys(err, errno, "cannot write %s for criu", DUMMY_PARENT);
 	return 0;
 }
 
-void memory_parent_remove(int images_fd)
+void dummy_parent_remove(int images_fd)
 {
 	unlinkat(images_fd, CRIU_LINK, 0);
-	remove_tree_at(images_fd, MEMORY_PARENT);
+	remove_tree_at(images_fd, DUMMY_PARENT);
 }

@@ -5,11 +5,11 @@
 
 #include "base/err.h"
 
-#define MEMORY_PARENT "dummy-parent"
+#define DUMMY_PARENT "dummy-parent"
 
-/* Makes the directory MEMORY_PARENT below images_fd, a few hundred bytes. */
-int memory_parent_make(int images_fd, struct err *err);
+/* Makes the directory DUMMY_PARENT below images_fd, a few hundred bytes. */
+int dummy_parent_make(int images_fd, struct err *err);
 /* Removes it, and criu's link to it. */
-void memory_parent_remove(int images_fd);
+void dummy_parent_remove(int images_fd);
 
 #endif

@@ -6,7 +6,7 @@
  *
  * - What is under way between two sockets is in no image, or in one that was written before it arrived. So all of it
  * has to have arrived before the first socket is saved (tcp_drain()), and then nothing may arrive until the thaw
- * (tcp_shut(), tcp_unmoved()).
+ * (tcp_block(), tcp_unchanged()).
  * - A socket that is left in repair mode refuses its process every read. When criu is killed the kernel lets the
  * processes go, so before that all sockets have to leave that mode: the guard traces criu, is told when criu is about
  * to end, whatever the reason, and lets it end when that is done. */
@@ -44,9 +44,9 @@ void tcp_free(struct tcp_sockets *s);
 /* Waits until everything that was sent has arrived, or max_ms have passed. */
 void tcp_drain(struct tcp_sockets *s, int max_ms);
 /* From now on nothing arrives any more (preload/tcp_filter.h). Notes the queues. criu or the guard undoes it. */
-void tcp_shut(struct tcp_sockets *s);
+void tcp_block(struct tcp_sockets *s);
 /* False if a queue has changed since: err says of which process. */
-bool tcp_unmoved(const struct tcp_sockets *s, struct err *err);
+bool tcp_unchanged(const struct tcp_sockets *s, struct err *err);
 
 /* The guard of criu, a child of the caller's that nothing but the end of criu or of the pod ends. Returns its pid, or
  * -1. */

@@ -37,16 +37,16 @@ static int reopen(int pathfd, int flags)
 
 int reopen_as_user(int pathfd, const struct files_cred *cred)
 {
-	struct rights own;
+	struct user_rights own;
 	struct err why;
 	int fd;
 
-	if (rights_take(&own, cred->uid, cred->gid, cred->groups, cred->n_groups, &why) < 0) {
+	if (user_rights_take(&own, cred->uid, cred->gid, cred->groups, cred->n_groups, &why) < 0) {
 		errno = EPERM;
 		return -1;
 	}
 	fd = reopen(pathfd, 0);
-	rights_return(&own);
+	user_rights_return(&own);
 	return fd;
 }
 

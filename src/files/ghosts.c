@@ -44,13 +44,13 @@ static bool nearest_dir(int rootfd, char *path, const struct stat *file)
  * not count. */
 static bool may_write(int rootfd, const char *dir, const struct files_cred *cred)
 {
-	struct rights own;
+	struct user_rights own;
 	bool may;
 
-	if (rights_take(&own, cred->uid, cred->gid, cred->groups, cred->n_groups, NULL) < 0)
+	if (user_rights_take(&own, cred->uid, cred->gid, cred->groups, cred->n_groups, NULL) < 0)
 		return true;
 	may = syscall(SYS_faccessat2, rootfd, *dir ? dir + 1 : ".", W_OK | X_OK, AT_EACCESS) == 0;
-	rights_return(&own);
+	user_rights_return(&own);
 	return may;
 }
 

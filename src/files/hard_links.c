@@ -133,13 +133,13 @@ static char *search_all(struct look *l, pid_t pid, const char *was)
 static char *search_as_user(struct look *l, pid_t pid, const char *was)
 {
 	const struct files_cred *c = &l->opts->cred;
-	struct rights own;
+	struct user_rights own;
 	char *found;
 
-	if (rights_take(&own, c->uid, c->gid, c->groups, c->n_groups, NULL) < 0)
+	if (user_rights_take(&own, c->uid, c->gid, c->groups, c->n_groups, NULL) < 0)
 		return NULL;
 	found = search_all(l, pid, was);
-	rights_return(&own);
+	user_rights_return(&own);
 	return found;
 }
 

@@ -298,14 +298,14 @@ static int take_batch(struct files_written *w, size_t from, size_t to, const str
 	const struct files_cred *c = &w->o.cred;
 	struct look looks[LOOKS];
 	int64_t now = real_us();
-	struct rights own;
+	struct user_rights own;
 	int rc = 0;
 
-	if (rights_take(&own, c->uid, c->gid, c->groups, c->n_groups, err) < 0)
+	if (user_rights_take(&own, c->uid, c->gid, c->groups, c->n_groups, err) < 0)
 		return -1;
 	for (size_t i = from; i < to; i++)
 		look_at(w, w->journal.paths[i], &w->v[i], &looks[i - from]);
-	rights_return(&own);
+	user_rights_return(&own);
 	for (size_t i = from; i < to; i++) {
 		struct look *l = &looks[i - from];
 

@@ -26,7 +26,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LEADER_PID = 2, CRIU_IMAGES_FD = 10, CRIU_WORK_FD = 11, CRIU_HAND_FD = 12, LATE_MS = 1000, GRACE_MS = 5000 };
+enum {
+	LEADER_PID = 2,
+	CRIU_IMAGES_FD = 10,
+	CRIU_WORK_FD = 11,
+	CRIU_REMOTE_CALL_FD = 12,
+	LATE_MS = 1000,
+	GRACE_MS = 5000
+};
 
 struct init {
 	int ctl;
@@ -108,7 +115,7 @@ static void start_criu(struct init *in, char **argv)
 	}
 	/* All came as numbers above 12, so no dup2 overwrites another. All else is close-on-exec. */
 	if (dup2(in->images, CRIU_IMAGES_FD) < 0 || dup2(in->work, CRIU_WORK_FD) < 0 ||
-	    (in->hand && dup2(in->hand, CRIU_HAND_FD) < 0))
+	    (in->hand && dup2(in->hand, CRIU_REMOTE_CALL_FD) < 0))
 		fail(in, "cannot hand criu its directories");
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);

@@ -45,7 +45,7 @@ struct pagemap_scan {
 
 static bool on, on_shared;
 
-__attribute__((constructor)) static void begin(int argc, char **argv, char **envp)
+__attribute__((constructor)) static void elide_begin(int argc, char **argv, char **envp)
 {
 	(void)argc;
 	(void)argv;
@@ -57,7 +57,7 @@ __attribute__((constructor)) static void begin(int argc, char **argv, char **env
 }
 
 /* The beginning of what the descriptor is called in /proc. */
-static bool read_name(int fd, char *target, long room)
+static bool elide_read_link(int fd, char *target, long room)
 {
 	char link[PRELOAD_FD_LINK];
 	long len;
@@ -73,12 +73,12 @@ static bool read_name(int fd, char *target, long room)
 }
 
 /* Is it /proc/PID/NAME? */
-static bool is_proc(int fd, const char *name)
+static bool elide_is_proc_file(int fd, const char *name)
 {
 	char target[64];
 	const char *rest;
 
-	if (!read_name(fd, target, sizeof(target)))
+	if (!elide_read_link(fd, target, sizeof(target)))
 		return false;
 	/* criu mounts a proc of its own, so only the end is sure: ".../PID/NAME" */
 	rest = target;
@@ -88,7 +88,7 @@ static bool is_proc(int fd, const char *name)
 	return preload_equal(rest, name);
 }
 
-static void clear_bits(uint64_t *entries, long n)
+static void elide_clear_soft_dirty(uint64_t *entries, long n)
 {
 	for (long i = 0; i < n; i++)
 		entries[i] &= ~SOFT_DIRTY;
@@ -124,10 +124,10 @@ long elide_open_parent(int dirfd, const char *path, int flags, long error)
 #define WHENCE_DATA 3
 #define ELIDED_MAX  16384
 
-static struct hand_object elided[ELIDED_MAX];
+static struct elided_object elided[ELIDED_MAX];
 static unsigned n_elided;
 
-static bool look_at(int fd, struct statx *st)
+static bool elide_stat(int fd, struct statx *st)
 {
 	return raw_syscall(SYS_statx, fd, (long)"", AT_EMPTY_PATH, STATX_BASIC_STATS, (long)st, 0) == 0;
 }
@@ -143,7 +143,7 @@ static bool is_on_kernel_tmpfs(const struct statx *st)
 
 	if (!known) {
 		fd = raw_syscall(SYS_memfd_create, (long)"", 0, 0, 0, 0, 0);
-		known = fd >= 0 && look_at((int)fd, &own);
+		known = fd >= 0 && elide_stat((int)fd, &own);
 		if (fd >= 0)
 			raw_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
 		if (!known)
@@ -158,7 +158,7 @@ static bool is_system_v(int fd)
 {
 	char name[16];
 
-	return !read_name(fd, name, sizeof(name)) || preload_after(name, "/SYSV");
+	return !elide_read_link(fd, name, sizeof(name)) || preload_after(name, "/SYSV");
 }
 
 /* A file that has no name any more, as memory is shared with shm_open() and shm_unlink(): a ghost file in criu's
@@ -178,18 +178,18 @@ static bool can_be_filled(int fd)
 	return seals >= 0 && !(seals & SEALED) && !is_system_v(fd);
 }
 
-static bool elide_shared(int fd)
+static bool elide_shared_object(int fd)
 {
-	struct hand_object o;
+	struct elided_object o;
 	struct statx st;
 	bool kernels;
 
-	if (!look_at(fd, &st) || st.stx_blocks * 512 < HAND_SHARED_MIN)
+	if (!elide_stat(fd, &st) || st.stx_blocks * 512 < ELIDE_SHARED_MIN)
 		return false;
 	kernels = is_on_kernel_tmpfs(&st);
 	if (kernels ? st.stx_ino > UINT32_MAX : !is_deleted_on_tmpfs(fd, &st))
 		return false;
-	o = (struct hand_object){ st.stx_ino, kernels ? 0 : (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor };
+	o = (struct elided_object){ st.stx_ino, kernels ? 0 : (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor };
 	for (unsigned i = 0; i < n_elided; i++)
 		if (elided[i].ino == o.ino && elided[i].dev == o.dev)
 			return true;
@@ -199,7 +199,7 @@ static bool elide_shared(int fd)
 	return true;
 }
 
-unsigned elide_shared_list(unsigned long first, struct hand_object *buf, unsigned room, unsigned *total)
+unsigned elide_shared_list(unsigned long first, struct elided_object *buf, unsigned room, unsigned *total)
 {
 	unsigned n = 0;
 
@@ -222,7 +222,7 @@ EXPORT int ioctl(int fd, unsigned long request, void *arg);
 
 long lseek(int fd, long offset, int whence)
 {
-	if (on_shared && whence == WHENCE_DATA && elide_shared(fd))
+	if (on_shared && whence == WHENCE_DATA && elide_shared_object(fd))
 		return errno_result(-ENXIO);
 	return errno_result(raw_syscall(SYS_lseek, fd, offset, whence, 0, 0, 0));
 }
@@ -237,7 +237,7 @@ long read(int fd, void *buf, size_t n)
 {
 	long got = raw_syscall(SYS_read, fd, (long)buf, (long)n, 0, 0, 0);
 
-	if (on && n == sizeof(uint64_t) && got == sizeof(uint64_t) && is_proc(fd, "pagemap"))
+	if (on && n == sizeof(uint64_t) && got == sizeof(uint64_t) && elide_is_proc_file(fd, "pagemap"))
 		*(uint64_t *)buf |= SOFT_DIRTY;
 	return errno_result(got);
 }
@@ -248,7 +248,7 @@ long write(int fd, const void *buf, size_t n)
 
 	if (restored_task_write(fd, buf, n, &ret))
 		return errno_result(ret);
-	if (on && n <= 2 && n > 0 && *(const char *)buf == '4' && is_proc(fd, "clear_refs"))
+	if (on && n <= 2 && n > 0 && *(const char *)buf == '4' && elide_is_proc_file(fd, "clear_refs"))
 		return (long)n;
 	return errno_result(raw_syscall(SYS_write, fd, (long)buf, (long)n, 0, 0, 0));
 }
@@ -257,8 +257,8 @@ long pread(int fd, void *buf, size_t n, long offset)
 {
 	long got = raw_syscall(SYS_pread64, fd, (long)buf, (long)n, offset, 0, 0);
 
-	if (on && got > 0 && n % sizeof(uint64_t) == 0 && is_proc(fd, "pagemap"))
-		clear_bits(buf, got / (long)sizeof(uint64_t));
+	if (on && got > 0 && n % sizeof(uint64_t) == 0 && elide_is_proc_file(fd, "pagemap"))
+		elide_clear_soft_dirty(buf, got / (long)sizeof(uint64_t));
 	return errno_result(got);
 }
 

@@ -27,14 +27,14 @@ static inline bool preload_equal(const char *a, const char *b)
 }
 
 /* statx() of a name, or with "" of dirfd itself; no C library. */
-static inline bool preload_look(int dirfd, const char *path, struct statx *st)
+static inline bool preload_stat(int dirfd, const char *path, struct statx *st)
 {
 	return raw_syscall(SYS_statx, dirfd, (long)path, path[0] ? 0 : AT_EMPTY_PATH,
 			   STATX_INO | STATX_TYPE | STATX_UID | STATX_MODE, (long)st, 0) == 0;
 }
 
 /* The same file; false for two that were not looked at. */
-static inline bool preload_same(const struct statx *a, const struct statx *b)
+static inline bool preload_same_file(const struct statx *a, const struct statx *b)
 {
 	return a->stx_ino && a->stx_ino == b->stx_ino && a->stx_dev_major == b->stx_dev_major &&
 	       a->stx_dev_minor == b->stx_dev_minor;
@@ -67,20 +67,20 @@ const char *elide_path(const char *path, char buf[ELIDE_PATH_MAX]);
 long elide_open_parent(int dirfd, const char *path, int flags, long error);
 /* The shared memory of which criu was told that it holds nothing, from index first on: how many fit into buf; *total:
  * all. */
-struct hand_object;
-unsigned elide_shared_list(unsigned long first, struct hand_object *buf, unsigned room, unsigned *total);
+struct elided_object;
+unsigned elide_shared_list(unsigned long first, struct elided_object *buf, unsigned room, unsigned *total);
 
 /* reaper.c: after a system call of criu's that may have forked. Returns ret. */
 long reaper_forked(long nr, long ret);
 
 /* names.c: is this a link that criu makes to the open file fd, which has lost its name, and must not? */
-bool names_own_link(int fd, const char *path);
+bool unlinked_names_own_link(int fd, const char *path);
 
 /* reopen.c: the open of /proc/self/fd/N for a file of the job's in a dump: true if it was made there, *ret is the
  * descriptor or -errno. */
 bool reopen_job_file(int dirfd, const char *path, int flags, long *ret);
 /* names.c: is this criu dumping? */
-bool names_given(void);
+bool unlinked_names_given(void);
 
 /* tcp.c: setsockopt() for the repair mode of a connection: true if it was made there. */
 bool tcp_setsockopt(int sk, int level, int name, const void *value, unsigned len, long *ret);

@@ -28,7 +28,7 @@ EXPORT int prlimit64(int pid, int resource, const struct limit64 *new_limit, str
 EXPORT long syscall(long nr, long a, long b, long c, long d, long e, long f);
 
 /* "/proc/PID/limits" into path (at least 32 bytes); no snprintf without a C library. */
-static void limits_path(int pid, char *path)
+static void prlimit_path(int pid, char *path)
 {
 	static const char head[] = "/proc/", tail[] = "/limits";
 	char digits[12];
@@ -47,7 +47,7 @@ static void limits_path(int pid, char *path)
 }
 
 /* A column of /proc/PID/limits: a number or "unlimited". Returns the text behind it, NULL if malformed. */
-static const char *parse_limit(const char *p, const char *end, uint64_t *out)
+static const char *prlimit_parse_column(const char *p, const char *end, uint64_t *out)
 {
 	while (p < end && *p == ' ')
 		p++;
@@ -69,7 +69,7 @@ static const char *parse_limit(const char *p, const char *end, uint64_t *out)
 #define LIMIT_LINES  16
 #define NAME_COLUMNS 26
 
-static int parse_limits(const char *buf, const char *end, int resource, struct limit64 *out)
+static int prlimit_parse(const char *buf, const char *end, int resource, struct limit64 *out)
 {
 	const char *p = buf;
 
@@ -82,18 +82,18 @@ static int parse_limits(const char *buf, const char *end, int resource, struct l
 	}
 	if (end - p < NAME_COLUMNS)
 		return -1;
-	p = parse_limit(p + NAME_COLUMNS, end, &out->cur);
-	return p && parse_limit(p, end, &out->max) ? 0 : -1;
+	p = prlimit_parse_column(p + NAME_COLUMNS, end, &out->cur);
+	return p && prlimit_parse_column(p, end, &out->max) ? 0 : -1;
 }
 
-static int limits_from_proc(int pid, int resource, struct limit64 *out)
+static int prlimit_from_proc(int pid, int resource, struct limit64 *out)
 {
 	char path[32], buf[2560];
 	long fd, n, len = 0;
 
 	if (pid <= 0 || resource < 0 || resource >= LIMIT_LINES)
 		return -1;
-	limits_path(pid, path);
+	prlimit_path(pid, path);
 	fd = raw_syscall(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0, 0, 0);
 	if (fd < 0)
 		return -1;
@@ -101,7 +101,7 @@ static int limits_from_proc(int pid, int resource, struct limit64 *out)
 	       (n = raw_syscall(SYS_read, fd, (long)(buf + len), (long)sizeof(buf) - len, 0, 0, 0)) > 0)
 		len += n;
 	raw_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
-	return parse_limits(buf, buf + len, resource, out);
+	return prlimit_parse(buf, buf + len, resource, out);
 }
 
 int prlimit64(int pid, int resource, const struct limit64 *new_limit, struct limit64 *old_limit)
@@ -109,7 +109,7 @@ int prlimit64(int pid, int resource, const struct limit64 *new_limit, struct lim
 	long ret = raw_syscall(SYS_prlimit64, pid, resource, (long)new_limit, (long)old_limit, 0, 0);
 	struct limit64 lim;
 
-	if (ret == -EPERM && !new_limit && old_limit && limits_from_proc(pid, resource, &lim) == 0) {
+	if (ret == -EPERM && !new_limit && old_limit && prlimit_from_proc(pid, resource, &lim) == 0) {
 		*old_limit = lim;
 		return 0;
 	}
@@ -122,7 +122,7 @@ int prlimit(int pid, int resource, const struct limit64 *new_limit, struct limit
 }
 
 /* criu forks the processes of a job by clone3() with a pid of its choice; all other children of criu are its own. */
-static long fork_or_call(long nr, long a, long b, long c, long d, long e, long f)
+static long prlimit_call(long nr, long a, long b, long c, long d, long e, long f)
 {
 	long ret = rights_with(restored_task_syscall_caps(nr), nr, a, b, c, d, e, f);
 
@@ -135,5 +135,5 @@ long syscall(long nr, long a, long b, long c, long d, long e, long f)
 {
 	if (nr == SYS_prlimit64)
 		return prlimit64((int)a, (int)b, (const struct limit64 *)c, (struct limit64 *)d);
-	return errno_result(reaper_forked(nr, fork_or_call(nr, a, b, c, d, e, f)));
+	return errno_result(reaper_forked(nr, prlimit_call(nr, a, b, c, d, e, f)));
 }

@@ -17,7 +17,7 @@ struct poll_fd {
 	short events, revents;
 };
 
-static int hand = -1;
+static int server_fd = -1;
 static bool in_dump;     /* else in a restore, where a worker that is gone must not be overlooked */
 static struct statx rpc; /* criu's RPC socket ("criu swrk FD"), which criu moves to another descriptor */
 
@@ -36,15 +36,15 @@ static int number(const char *p)
 	return n;
 }
 
-__attribute__((constructor)) static void begin(int argc, char **argv, char **envp)
+__attribute__((constructor)) static void server_begin(int argc, char **argv, char **envp)
 {
 	const char *p;
 
 	for (; *envp; envp++) {
 		in_dump |= preload_equal(*envp, "FSCHED_ELIDE=1");
-		p = preload_after(*envp, "FSCHED_HAND=");
+		p = preload_after(*envp, "FSCHED_REMOTE_CALL=");
 		if (p)
-			hand = number(p);
+			server_fd = number(p);
 	}
 	/* "@12" or "012": see as_user.c. */
 	for (int i = 1; i + 1 < argc; i++)
@@ -52,41 +52,41 @@ __attribute__((constructor)) static void begin(int argc, char **argv, char **env
 			look_at(number(argv[i + 1] + (argv[i + 1][0] == '@')), &rpc);
 }
 
-static void answer(struct hand_msg *m)
+static void server_answer(struct remote_call *m)
 {
 	unsigned total;
 
-	if (m->op == HAND_SHARED) {
-		m->len = sizeof(struct hand_object) * elide_shared_list(m->addr, (struct hand_object *)m->buffer,
-									sizeof(m->buffer) / sizeof(struct hand_object),
-									&total);
+	if (m->op == REMOTE_CALL_SHARED) {
+		m->len = sizeof(struct elided_object) *
+			 elide_shared_list(m->addr, (struct elided_object *)m->buffer,
+					   sizeof(m->buffer) / sizeof(struct elided_object), &total);
 		m->result = total;
 	} else {
-		hand_do(m);
+		remote_call_do(m);
 	}
-	raw_syscall(SYS_sendto, hand, (long)m, sizeof(*m), NO_SIGNAL | DONT_WAIT, 0, 0);
+	raw_syscall(SYS_sendto, server_fd, (long)m, sizeof(*m), NO_SIGNAL | DONT_WAIT, 0, 0);
 }
 
 /* One request: true unless it was the last one. */
-static bool serve(bool *gone)
+static bool server_handle_one(bool *gone)
 {
-	struct hand_msg m;
+	struct remote_call m;
 	long n;
 
 	do
-		n = raw_syscall(SYS_recvfrom, hand, (long)&m, sizeof(m), 0, 0, 0);
+		n = raw_syscall(SYS_recvfrom, server_fd, (long)&m, sizeof(m), 0, 0, 0);
 	while (n == -EINTR);
 	*gone = n != sizeof(m);
-	if (*gone || m.op == HAND_GO)
+	if (*gone || m.op == REMOTE_CALL_GO)
 		return false;
-	answer(&m);
+	server_answer(&m);
 	return true;
 }
 
 /* Serves until fd has something. */
-static void serve_beside(int fd)
+static void server_run_until(int fd)
 {
-	struct poll_fd p[2] = { { fd, POLL_IN, 0 }, { hand, POLL_IN, 0 } };
+	struct poll_fd p[2] = { { fd, POLL_IN, 0 }, { server_fd, POLL_IN, 0 } };
 	bool gone;
 	long n;
 
@@ -95,9 +95,9 @@ static void serve_beside(int fd)
 		n = raw_syscall(SYS_ppoll, (long)p, 2, 0, 0, 0, 0);
 		if (n < 0 && n != -EINTR)
 			return;
-		if (n > 0 && p[1].revents && !serve(&gone) && gone) {
+		if (n > 0 && p[1].revents && !server_handle_one(&gone) && gone) {
 			/* The worker closes it when it has what it wants. */
-			hand = -1;
+			server_fd = -1;
 			return;
 		}
 		if (p[0].revents)
@@ -106,26 +106,26 @@ static void serve_beside(int fd)
 }
 
 /* The pod is criu's PID namespace: all but its pid 1 and criu itself. */
-static _Noreturn void kill_all(void)
+static _Noreturn void server_kill_pod(void)
 {
 	raw_syscall(SYS_kill, -1, SIG_KILL, 0, 0, 0, 0);
 	for (;;)
 		raw_syscall(SYS_exit_group, 1, 0, 0, 0, 0, 0);
 }
 
-static void wait_for_memory(void)
+static void server_wait_for_memory(void)
 {
-	struct hand_msg ready = { .op = HAND_READY };
+	struct remote_call ready = { .op = REMOTE_CALL_READY };
 	bool gone = false;
 
-	if (raw_syscall(SYS_sendto, hand, (long)&ready, sizeof(ready), NO_SIGNAL, 0, 0) != sizeof(ready))
-		kill_all();
-	while (serve(&gone))
+	if (raw_syscall(SYS_sendto, server_fd, (long)&ready, sizeof(ready), NO_SIGNAL, 0, 0) != sizeof(ready))
+		server_kill_pod();
+	while (server_handle_one(&gone))
 		;
 	if (gone)
-		kill_all();
-	raw_syscall(SYS_close, hand, 0, 0, 0, 0, 0);
-	hand = -1;
+		server_kill_pod();
+	raw_syscall(SYS_close, server_fd, 0, 0, 0, 0, 0);
+	server_fd = -1;
 }
 
 /* ---- what criu calls --------------------------------------------------- */
@@ -134,7 +134,7 @@ EXPORT long recv(int fd, void *buf, size_t n, int flags);
 EXPORT int setenv(const char *name, const char *value, int overwrite);
 EXPORT int execvp(const char *file, char *const argv[]);
 
-static bool is_rpc(int fd)
+static bool server_is_rpc(int fd)
 {
 	struct statx st;
 
@@ -146,8 +146,8 @@ static bool is_rpc(int fd)
  * never be anything to read (the send queue of a connection, with MSG_DONTWAIT), and those of its own parasites. */
 long recv(int fd, void *buf, size_t n, int flags)
 {
-	if (hand >= 0 && in_dump && !(flags & DONT_WAIT) && is_rpc(fd))
-		serve_beside(fd);
+	if (server_fd >= 0 && in_dump && !(flags & DONT_WAIT) && server_is_rpc(fd))
+		server_run_until(fd);
 	return errno_result(raw_syscall(SYS_recvfrom, fd, (long)buf, (long)n, flags, 0, 0));
 }
 
@@ -161,8 +161,8 @@ int setenv(const char *name, const char *value, int overwrite)
 	if (in_dump || !preload_equal(name, "CRTOOLS_SCRIPT_ACTION"))
 		return 0;
 	script_status = preload_equal(value, "post-restore") && !tcp_restored();
-	if (hand >= 0 && preload_equal(value, "pre-resume"))
-		wait_for_memory();
+	if (server_fd >= 0 && preload_equal(value, "pre-resume"))
+		server_wait_for_memory();
 	return 0;
 }
 
@@ -173,7 +173,7 @@ extern int execvpe(const char *file, char *const argv[], char *const envp[]);
 /* In a child of criu's. */
 int execvp(const char *file, char *const argv[])
 {
-	if (preload_equal(file, HAND_SCRIPT))
+	if (preload_equal(file, RESTORE_SCRIPT))
 		for (;;)
 			raw_syscall(SYS_exit_group, script_status, 0, 0, 0, 0, 0);
 	return execvpe(file, argv, environ);

@@ -19,7 +19,7 @@
 #include "preload/rights.h"
 
 /* flags: of the job's descriptor. */
-static bool read_by_job(long flags, const struct statx *st)
+static bool reopen_readable_by_job(long flags, const struct statx *st)
 {
 	const long mode = flags & O_ACCMODE;
 
@@ -27,7 +27,7 @@ static bool read_by_job(long flags, const struct statx *st)
 }
 
 /* Descriptor N of path "fd/N"; -1: it is none. */
-static int descriptor(const char *path)
+static int reopen_fd_of_path(const char *path)
 {
 	const char *digits = preload_after(path, "fd/");
 	int n = 0;
@@ -41,8 +41,8 @@ static int descriptor(const char *path)
 
 bool reopen_job_file(int dirfd, const char *path, int flags, long *ret)
 {
-	const int fd = path && dirfd >= 0 && names_given() && (flags & (O_ACCMODE | O_PATH)) == O_RDONLY
-			       ? descriptor(path)
+	const int fd = path && dirfd >= 0 && unlinked_names_given() && (flags & (O_ACCMODE | O_PATH)) == O_RDONLY
+			       ? reopen_fd_of_path(path)
 			       : -1;
 	struct statx st;
 	long mode;
@@ -54,7 +54,7 @@ bool reopen_job_file(int dirfd, const char *path, int flags, long *ret)
 	mode = raw_syscall(SYS_fcntl, fd, F_GETFL, 0, 0, 0, 0);
 	*ret = mode < 0 ? mode : -EACCES;
 	if ((st.stx_nlink == 0 || mode & O_PATH) && *ret == -EACCES) {
-		if (read_by_job(mode, &st))
+		if (reopen_readable_by_job(mode, &st))
 			return false;
 		*ret = rights_as_user(SYS_openat, dirfd, (long)path, flags, 0, 0);
 	}

@@ -32,27 +32,27 @@ static struct statx images, parents;
 
 void restored_task_images(const char *path)
 {
-	if (!preload_look(AT_FDCWD, path, &images))
+	if (!preload_stat(AT_FDCWD, path, &images))
 		images = (struct statx){ 0 };
 }
 
-static bool is_images(int dirfd)
+static bool restored_task_is_images(int dirfd)
 {
 	struct statx st;
 
-	return preload_look(dirfd, "", &st) && (preload_same(&images, &st) || preload_same(&parents, &st));
+	return preload_stat(dirfd, "", &st) && (preload_same_file(&images, &st) || preload_same_file(&parents, &st));
 }
 
-static long open_image(int dirfd, const char *path, int flags)
+static long restored_task_open_image(int dirfd, const char *path, int flags)
 {
 	long fd = rights_with(CAP(DAC_READ_SEARCH), SYS_openat, dirfd, (long)path, flags, 0, 0, 0);
 
-	if (fd >= 0 && preload_equal(path, "parent") && !preload_look((int)fd, "", &parents))
+	if (fd >= 0 && preload_equal(path, "parent") && !preload_stat((int)fd, "", &parents))
 		parents = (struct statx){ 0 };
 	return fd;
 }
 
-static bool is_proc(int dirfd)
+static bool restored_task_is_proc(int dirfd)
 {
 	struct statfs fs;
 
@@ -66,7 +66,7 @@ static bool is_proc(int dirfd)
 #define IS_FILE   0100000u
 
 /* found: an O_PATH descriptor of a file that its mode keeps its owner, the job's user, from opening. */
-static long open_as_owner(long found, const struct statx *st, int flags)
+static long restored_task_open_as_owner(long found, const struct statx *st, int flags)
 {
 	const unsigned was = st->stx_mode & 07777u, more = (st->stx_mode & TYPE_MASK) == IS_DIR ? 0700u : 0600u;
 	char link[PRELOAD_FD_LINK];
@@ -81,7 +81,7 @@ static long open_as_owner(long found, const struct statx *st, int flags)
 	return ret;
 }
 
-static long open_denied(int dirfd, const char *path, int flags)
+static long restored_task_open_denied(int dirfd, const char *path, int flags)
 {
 	long found = raw_syscall(SYS_openat, dirfd, (long)path, O_PATH | O_CLOEXEC | (flags & O_NOFOLLOW), 0, 0, 0),
 	     ret = -EACCES;
@@ -90,11 +90,11 @@ static long open_denied(int dirfd, const char *path, int flags)
 
 	if (found < 0)
 		return found;
-	if (!preload_look((int)found, "", &st))
+	if (!preload_stat((int)found, "", &st))
 		st.stx_mode = 0;
 	type = st.stx_mode & TYPE_MASK;
 	if (st.stx_uid == rights_uid() && (type == IS_FILE || type == IS_DIR))
-		ret = open_as_owner(found, &st, flags);
+		ret = restored_task_open_as_owner(found, &st, flags);
 	else if (type == IS_DIR)
 		return found;
 	raw_syscall(SYS_close, found, 0, 0, 0, 0, 0);
@@ -105,7 +105,7 @@ long restored_task_open(int dirfd, const char *path, int flags, unsigned mode)
 {
 	long ret = raw_syscall(SYS_openat, dirfd, (long)path, flags, mode, 0, 0);
 
-	return ret == -EACCES && !(flags & O_CREAT) ? open_denied(dirfd, path, flags) : ret;
+	return ret == -EACCES && !(flags & O_CREAT) ? restored_task_open_denied(dirfd, path, flags) : ret;
 }
 
 /* ---- criu's own files ------------------------------------------------------ */
@@ -121,7 +121,7 @@ static bool has_part(const char *path, const char *part)
 	return false;
 }
 
-static long open_in_proc(int dirfd, const char *path, int flags, unsigned mode)
+static long restored_task_open_proc(int dirfd, const char *path, int flags, unsigned mode)
 {
 	long fd;
 
@@ -142,10 +142,10 @@ static long open_in_proc(int dirfd, const char *path, int flags, unsigned mode)
 
 long restored_task_open_own(int dirfd, const char *path, int flags, unsigned mode)
 {
-	if ((flags & (O_ACCMODE | O_CREAT)) == O_RDONLY && is_images(dirfd))
-		return open_image(dirfd, path, flags);
-	if (is_proc(dirfd))
-		return open_in_proc(dirfd, path, flags, mode);
+	if ((flags & (O_ACCMODE | O_CREAT)) == O_RDONLY && restored_task_is_images(dirfd))
+		return restored_task_open_image(dirfd, path, flags);
+	if (restored_task_is_proc(dirfd))
+		return restored_task_open_proc(dirfd, path, flags, mode);
 	return raw_syscall(SYS_openat, dirfd, (long)path, flags, mode, 0, 0);
 }
 
@@ -164,7 +164,7 @@ EXPORT int fstatat64(int dirfd, const char *path, void *st, int flags);
 /* 64-bit: the structure of the C library is the kernel's. criu asks so whether its images have a parent. */
 int fstatat(int dirfd, const char *path, void *st, int flags)
 {
-	return (int)errno_result(rights_with(rights_of_job() && is_images(dirfd) ? CAP(DAC_READ_SEARCH) : 0,
+	return (int)errno_result(rights_with(rights_of_job() && restored_task_is_images(dirfd) ? CAP(DAC_READ_SEARCH) : 0,
 					     SYS_newfstatat, dirfd, (long)path, (long)st, flags, 0, 0));
 }
 
@@ -239,15 +239,15 @@ int setns(int fd, int type)
 
 /* criu's own, by which it sends the end of a stream (FIN) that the job's socket has received, with a mark. A job has no
  * raw sockets. */
-static bool is_for_fin(int family, int type, int protocol)
+static bool is_fin_socket(int family, int type, int protocol)
 {
 	return (family == 2 || family == 10) && ((unsigned)type & TYPE_BITS) == TYPE_RAW && protocol == PROTOCOL_RAW;
 }
 
 int socket(int family, int type, int protocol)
 {
-	return (int)errno_result(rights_with(is_for_fin(family, type, protocol) ? CAP(NET_RAW) : 0, SYS_socket, family,
-					     type, protocol, 0, 0, 0));
+	return (int)errno_result(rights_with(is_fin_socket(family, type, protocol) ? CAP(NET_RAW) : 0, SYS_socket,
+					     family, type, protocol, 0, 0, 0));
 }
 
 static bool is_raw(int fd)
@@ -259,7 +259,7 @@ static bool is_raw(int fd)
 }
 
 /* No process of a job can have set a mark: one that is there came with the socket, by a rule of the node's. */
-static long keep_mark(int fd, const void *value, unsigned len)
+static long restored_task_keep_mark(int fd, const void *value, unsigned len)
 {
 	unsigned now = 0, n = sizeof(now);
 	long ret;
@@ -282,39 +282,39 @@ int setsockopt(int fd, int level, int name, const void *value, unsigned len)
 	if (tcp_setsockopt(fd, level, name, value, len, &ret))
 		return (int)errno_result(ret);
 	if (rights_of_job() && level == LEVEL_SOCKET && name == OPT_MARK)
-		return (int)errno_result(keep_mark(fd, value, len));
+		return (int)errno_result(restored_task_keep_mark(fd, value, len));
 	/* What the kernel has given to the old socket: buffers that have grown, the state of a connection. */
 	return (int)errno_result(rights_with(force || repair ? CAP(NET_ADMIN) : 0, SYS_setsockopt, fd, level, name,
 					     (long)value, len, 0));
 }
 
 /* System V objects whose mode forbids it to their own user. */
-static long on_ipc(long nr, long a, long b, long c, long d)
+static long restored_task_ipc(long nr, long a, long b, long c, long d)
 {
 	return errno_result(rights_with(CAP(IPC_OWNER), nr, a, b, c, d, 0, 0));
 }
 
 void *shmat(int id, const void *addr, int flags)
 {
-	return (void *)on_ipc(SYS_shmat, id, (long)addr, flags, 0);
+	return (void *)restored_task_ipc(SYS_shmat, id, (long)addr, flags, 0);
 }
 
 int shmctl(int id, int cmd, void *buf)
 {
-	return (int)on_ipc(SYS_shmctl, id, cmd, (long)buf, 0);
+	return (int)restored_task_ipc(SYS_shmctl, id, cmd, (long)buf, 0);
 }
 
 int semctl(int id, int n, int cmd, long arg)
 {
-	return (int)on_ipc(SYS_semctl, id, n, cmd, arg);
+	return (int)restored_task_ipc(SYS_semctl, id, n, cmd, arg);
 }
 
 int msgctl(int id, int cmd, void *buf)
 {
-	return (int)on_ipc(SYS_msgctl, id, cmd, (long)buf, 0);
+	return (int)restored_task_ipc(SYS_msgctl, id, cmd, (long)buf, 0);
 }
 
 int msgsnd(int id, const void *msg, size_t n, int flags)
 {
-	return (int)on_ipc(SYS_msgsnd, id, (long)msg, (long)n, flags);
+	return (int)restored_task_ipc(SYS_msgsnd, id, (long)msg, (long)n, flags);
 }

@@ -36,7 +36,7 @@ static struct {
 static bool in_task;
 static uint64_t permitted; /* of this process */
 
-static _Noreturn void give_up(void)
+static _Noreturn void rights_give_up(void)
 {
 	static const char text[] = "Error (fsched): criu cannot take on the rights of the job's user\n";
 
@@ -45,26 +45,26 @@ static _Noreturn void give_up(void)
 		raw_syscall(SYS_exit_group, 1, 0, 0, 0, 0, 0);
 }
 
-static void must(long ret)
+static void rights_must(long ret)
 {
 	if (ret < 0)
-		give_up();
+		rights_give_up();
 }
 
 /* ---- capability sets ---------------------------------------------------- */
 
 static const struct __user_cap_header_struct self = { .version = _LINUX_CAPABILITY_VERSION_3 };
 
-static uint64_t permitted_now(void)
+static uint64_t rights_permitted_now(void)
 {
 	struct __user_cap_data_struct d[_LINUX_CAPABILITY_U32S_3];
 	struct __user_cap_header_struct h = self;
 
-	must(raw_syscall(SYS_capget, (long)&h, (long)d, 0, 0, 0, 0));
+	rights_must(raw_syscall(SYS_capget, (long)&h, (long)d, 0, 0, 0, 0));
 	return (uint64_t)d[1].permitted << 32 | d[0].permitted;
 }
 
-static void set_caps(uint64_t effective)
+static void rights_set_caps(uint64_t effective)
 {
 	const struct __user_cap_data_struct d[_LINUX_CAPABILITY_U32S_3] = {
 		{ .effective = (uint32_t)effective, .permitted = (uint32_t)permitted },
@@ -72,53 +72,53 @@ static void set_caps(uint64_t effective)
 	};
 	struct __user_cap_header_struct h = self;
 
-	must(raw_syscall(SYS_capset, (long)&h, (long)d, 0, 0, 0, 0));
+	rights_must(raw_syscall(SYS_capset, (long)&h, (long)d, 0, 0, 0, 0));
 }
 
 /* ---- whose job it is ----------------------------------------------------- */
 
-static uint32_t number(const char **p)
+static uint32_t rights_number(const char **p)
 {
 	uint64_t n = 0;
 
 	if (**p < '0' || **p > '9')
-		give_up();
+		rights_give_up();
 	for (; **p >= '0' && **p <= '9'; (*p)++) {
 		n = n * 10 + (uint64_t)(**p - '0');
 		if (n >= UINT32_MAX)
-			give_up();
+			rights_give_up();
 	}
 	return (uint32_t)n;
 }
 
-static void take_credentials(const char *p)
+static void rights_take_credentials(const char *p)
 {
 	static uint32_t groups[GROUPS_MAX];
 	long n = 0;
 
-	job.uid = number(&p);
+	job.uid = rights_number(&p);
 	if (*p++ != ':')
-		give_up();
-	job.gid = number(&p);
+		rights_give_up();
+	job.gid = rights_number(&p);
 	if (*p++ != ':')
-		give_up();
+		rights_give_up();
 	while (*p && n < GROUPS_MAX) {
-		groups[n++] = number(&p);
+		groups[n++] = rights_number(&p);
 		p += *p == ',';
 	}
 	if (*p)
-		give_up();
+		rights_give_up();
 	job.on = job.uid != 0;
 	if (!job.on)
 		return;
 	/* For good: root has no need of groups. */
-	must(raw_syscall(SYS_setgroups, n, (long)groups, 0, 0, 0, 0));
-	permitted = permitted_now() & CRIU_CAPS;
-	set_caps(permitted);
+	rights_must(raw_syscall(SYS_setgroups, n, (long)groups, 0, 0, 0, 0));
+	permitted = rights_permitted_now() & CRIU_CAPS;
+	rights_set_caps(permitted);
 }
 
 /* Before the constructors without a priority, which look at their own part of the environment. */
-__attribute__((constructor(200))) static void begin(int argc, char **argv, char **envp)
+__attribute__((constructor(200))) static void rights_begin(int argc, char **argv, char **envp)
 {
 	const char *value;
 
@@ -126,7 +126,7 @@ __attribute__((constructor(200))) static void begin(int argc, char **argv, char 
 	(void)argv;
 	for (; *envp; envp++)
 		if ((value = preload_after(*envp, "FSCHED_JOB=")))
-			take_credentials(value);
+			rights_take_credentials(value);
 }
 
 bool rights_on(void)
@@ -155,11 +155,11 @@ long rights_as_user(long nr, long a, long b, long c, long d, long e)
 	long ret;
 
 	raw_syscall(SYS_prctl, PR_GET_PDEATHSIG, (long)&sig, 0, 0, 0, 0);
-	must(raw_syscall(SYS_setresgid, -1, job.gid, -1, 0, 0, 0));
-	must(raw_syscall(SYS_setresuid, -1, job.uid, -1, 0, 0, 0));
+	rights_must(raw_syscall(SYS_setresgid, -1, job.gid, -1, 0, 0, 0));
+	rights_must(raw_syscall(SYS_setresuid, -1, job.uid, -1, 0, 0, 0));
 	ret = raw_syscall(nr, a, b, c, d, e, 0);
-	must(raw_syscall(SYS_setresuid, -1, 0, -1, 0, 0, 0));
-	must(raw_syscall(SYS_setresgid, -1, 0, -1, 0, 0, 0));
+	rights_must(raw_syscall(SYS_setresuid, -1, 0, -1, 0, 0, 0));
+	rights_must(raw_syscall(SYS_setresgid, -1, 0, -1, 0, 0, 0));
 	if (sig)
 		raw_syscall(SYS_prctl, PR_SET_PDEATHSIG, sig, 0, 0, 0, 0);
 	return ret;
@@ -171,16 +171,16 @@ long rights_with(uint64_t caps, long nr, long a, long b, long c, long d, long e,
 
 	if (!in_task || !caps)
 		return raw_syscall(nr, a, b, c, d, e, f);
-	set_caps(caps & permitted);
+	rights_set_caps(caps & permitted);
 	ret = raw_syscall(nr, a, b, c, d, e, f);
-	set_caps(0);
+	rights_set_caps(0);
 	return ret;
 }
 
 /* Without it the kernel gives the entries of /proc/self to root. Nobody gains by it: rights.h. */
-static void be_dumpable(void)
+static void rights_be_dumpable(void)
 {
-	must(raw_syscall(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0, 0));
+	rights_must(raw_syscall(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0, 0));
 }
 
 long rights_as_root(long nr, long a, long b, long c, long d, long e)
@@ -189,24 +189,24 @@ long rights_as_root(long nr, long a, long b, long c, long d, long e)
 
 	if (!in_task)
 		return raw_syscall(nr, a, b, c, d, e, 0);
-	set_caps(CAP(SETUID) | CAP(CHECKPOINT_RESTORE));
-	must(raw_syscall(SYS_setresuid, -1, 0, -1, 0, 0, 0));
+	rights_set_caps(CAP(SETUID) | CAP(CHECKPOINT_RESTORE));
+	rights_must(raw_syscall(SYS_setresuid, -1, 0, -1, 0, 0, 0));
 	ret = raw_syscall(nr, a, b, c, d, e, 0);
-	must(raw_syscall(SYS_setresuid, -1, job.uid, -1, 0, 0, 0));
-	set_caps(0);
-	be_dumpable();
+	rights_must(raw_syscall(SYS_setresuid, -1, job.uid, -1, 0, 0, 0));
+	rights_set_caps(0);
+	rights_be_dumpable();
 	return ret;
 }
 
 /* The keyring of the session that started fsched on the node (slurmd's) is not the job's. What pam_keyinit gives to a
  * login: a keyring of its own with a link to its user's. Without keys in the kernel there is nothing to lose. */
-static void own_session_keyring(void)
+static void rights_join_own_keyring(void)
 {
 	long ret = raw_syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0, 0);
 
 	if (ret == -ENOSYS || ret == -EOPNOTSUPP)
 		return;
-	must(ret);
+	rights_must(ret);
 	raw_syscall(SYS_keyctl, KEYCTL_LINK, KEY_SPEC_USER_KEYRING, KEY_SPEC_SESSION_KEYRING, 0, 0, 0);
 }
 
@@ -215,17 +215,17 @@ void rights_become_job(void)
 	if (!job.on)
 		return;
 	if (in_task) { /* forked by a restored task, in rights_with() */
-		set_caps(0);
+		rights_set_caps(0);
 		return;
 	}
-	must(raw_syscall(SYS_prctl, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0, 0));
-	must(raw_syscall(SYS_setresgid, job.gid, job.gid, job.gid, 0, 0, 0));
-	must(raw_syscall(SYS_setresuid, job.uid, job.uid, job.uid, 0, 0, 0));
+	rights_must(raw_syscall(SYS_prctl, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0, 0));
+	rights_must(raw_syscall(SYS_setresgid, job.gid, job.gid, job.gid, 0, 0, 0));
+	rights_must(raw_syscall(SYS_setresuid, job.uid, job.uid, job.uid, 0, 0, 0));
 	permitted &= TASK_CAPS;
-	set_caps(0);
-	be_dumpable();
+	rights_set_caps(0);
+	rights_be_dumpable();
 	in_task = true;
-	own_session_keyring();
+	rights_join_own_keyring();
 }
 
 void rights_for_restorer(void)
@@ -234,7 +234,7 @@ void rights_for_restorer(void)
 		return;
 	/* A criu that forks the job's processes in another way than the one that is known. */
 	if (!in_task)
-		give_up();
+		rights_give_up();
 	permitted &= RESTORER_CAPS;
-	set_caps(permitted);
+	rights_set_caps(permitted);
 }

@@ -35,12 +35,12 @@
 static int *filtered;
 static long main_pid;
 
-static long get_pid(void)
+static long tcp_get_pid(void)
 {
 	return raw_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0);
 }
 
-__attribute__((constructor)) static void begin(int argc, char **argv, char **envp)
+__attribute__((constructor)) static void tcp_begin(int argc, char **argv, char **envp)
 {
 	bool restore = false, script = false;
 	long page;
@@ -50,7 +50,7 @@ __attribute__((constructor)) static void begin(int argc, char **argv, char **env
 		restore |= preload_equal(argv[i], "restore");
 		script |= preload_equal(argv[i], "--action-script");
 	}
-	main_pid = get_pid();
+	main_pid = tcp_get_pid();
 	page = restore && script ? raw_syscall(SYS_mmap, 0, sizeof(*filtered), PROT_RW, SHARED_ANON, -1, 0) : 0;
 	filtered = page > 0 ? (int *)page : NULL;
 }
@@ -58,7 +58,7 @@ __attribute__((constructor)) static void begin(int argc, char **argv, char **env
 /* ---- one socket ---------------------------------------------------------------- */
 
 /* Instructions; 0: it has none. */
-static unsigned get_filter(int sk, struct sock_filter got[TCP_FILTER_LEN])
+static unsigned tcp_get_filter(int sk, struct sock_filter got[TCP_FILTER_LEN])
 {
 	unsigned len = 0;
 
@@ -68,28 +68,29 @@ static unsigned get_filter(int sk, struct sock_filter got[TCP_FILTER_LEN])
 	return len;
 }
 
-static bool has_filter(int sk)
+static bool tcp_has_filter(int sk)
 {
 	struct sock_filter got[TCP_FILTER_LEN];
 
-	return get_filter(sk, got) == TCP_FILTER_LEN && tcp_filter_is(got);
+	return tcp_get_filter(sk, got) == TCP_FILTER_LEN && tcp_filter_is(got);
 }
 
 /* A connection with a filter of the job's own is left without. Linux 6.18 lets nobody without CAP_NET_ADMIN filter TCP.
  */
-static void attach(int sk)
+static void tcp_attach_filter(int sk)
 {
 	const struct sock_fprog p = { TCP_FILTER_LEN, (struct sock_filter *)(unsigned long)tcp_filter };
 	struct sock_filter got[TCP_FILTER_LEN];
 
-	if (!get_filter(sk, got) && filtered &&
+	if (!tcp_get_filter(sk, got) && filtered &&
 	    rights_with(CAP(NET_ADMIN), SYS_setsockopt, sk, SOL_SOCK, ATTACH_FILTER, (long)&p, sizeof(p), 0) >= 0)
 		__atomic_add_fetch(filtered, 1, __ATOMIC_SEQ_CST);
 }
 
-static bool detach(int sk)
+static bool tcp_detach_filter(int sk)
 {
-	return has_filter(sk) && raw_syscall(SYS_setsockopt, sk, SOL_SOCK, DETACH_FILTER, (long)&sk, sizeof(int), 0) >= 0;
+	return tcp_has_filter(sk) &&
+	       raw_syscall(SYS_setsockopt, sk, SOL_SOCK, DETACH_FILTER, (long)&sk, sizeof(int), 0) >= 0;
 }
 
 /* ---- all sockets ------------------------------------------------------------------ */
@@ -103,7 +104,7 @@ struct entry {
 };
 typedef void visit_fn(int dirfd, const char *name, long number, void *arg);
 
-static long parse(const char *name)
+static long tcp_parse_number(const char *name)
 {
 	long n = 0;
 
@@ -113,7 +114,7 @@ static long parse(const char *name)
 }
 
 /* Calls fn for each name in the directory that is a number. */
-static void each(int dirfd, const char *path, visit_fn *fn, void *arg)
+static void tcp_each_number(int dirfd, const char *path, visit_fn *fn, void *arg)
 {
 	long fd = raw_syscall(SYS_openat, dirfd, (long)path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, 0, 0), n;
 	_Alignas(8) char buf[2048];
@@ -124,8 +125,8 @@ static void each(int dirfd, const char *path, visit_fn *fn, void *arg)
 		for (const char *p = buf; p < buf + n; p += ((const struct entry *)(const void *)p)->len) {
 			const struct entry *e = (const void *)p;
 
-			if (parse(e->name) >= 0)
-				fn((int)fd, e->name, parse(e->name), arg);
+			if (tcp_parse_number(e->name) >= 0)
+				fn((int)fd, e->name, tcp_parse_number(e->name), arg);
 		}
 	raw_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
 }
@@ -135,7 +136,7 @@ struct process {
 	int freed;
 };
 
-static void free_socket(int dirfd, const char *name, long number, void *arg)
+static void tcp_unfilter_socket(int dirfd, const char *name, long number, void *arg)
 {
 	struct process *p = arg;
 	char link[16];
@@ -147,11 +148,11 @@ static void free_socket(int dirfd, const char *name, long number, void *arg)
 	sk = raw_syscall(SYS_pidfd_getfd, p->pidfd, number, 0, 0, 0, 0);
 	if (sk < 0)
 		return;
-	p->freed += detach((int)sk);
+	p->freed += tcp_detach_filter((int)sk);
 	raw_syscall(SYS_close, sk, 0, 0, 0, 0, 0);
 }
 
-static void free_process(int dirfd, const char *name, long number, void *arg)
+static void tcp_unfilter_process(int dirfd, const char *name, long number, void *arg)
 {
 	struct process p = { -1, 0 };
 	char path[32];
@@ -168,7 +169,7 @@ static void free_process(int dirfd, const char *name, long number, void *arg)
 	path[n++] = 'f';
 	path[n++] = 'd';
 	path[n] = '\0';
-	each(dirfd, path, free_socket, &p);
+	tcp_each_number(dirfd, path, tcp_unfilter_socket, &p);
 	raw_syscall(SYS_close, p.pidfd, 0, 0, 0, 0, 0);
 	*(int *)arg += p.freed;
 }
@@ -181,7 +182,7 @@ bool tcp_restored(void)
 
 	if (!filtered || !*filtered)
 		return true;
-	each(AT_FDCWD, "/proc", free_process, &freed);
+	tcp_each_number(AT_FDCWD, "/proc", tcp_unfilter_process, &freed);
 	if (freed == *filtered)
 		return true;
 	raw_syscall(SYS_write, 2, (long)text, sizeof(text) - 1, 0, 0, 0);
@@ -193,7 +194,7 @@ bool tcp_restored(void)
 EXPORT int getsockopt(int sk, int level, int name, void *value, unsigned *len);
 
 /* In a restore. To leave it for good is the restored task's own call. */
-static long repair(int sk, int value)
+static long tcp_repair(int sk, int value)
 {
 	static const int quietly = -1;
 	long ret;
@@ -206,7 +207,7 @@ static long repair(int sk, int value)
 	}
 	ret = rights_with(CAP(NET_ADMIN), SYS_setsockopt, sk, SOL_TCP, REPAIR, (long)&value, sizeof(value), 0);
 	if (value == 1 && ret >= 0)
-		attach(sk);
+		tcp_attach_filter(sk);
 	return ret;
 }
 
@@ -215,18 +216,18 @@ bool tcp_setsockopt(int sk, int level, int name, const void *value, unsigned len
 	if (level != SOL_TCP || name != REPAIR || len < sizeof(int))
 		return false;
 	/* criu's first process asks the kernel what it can, with a connection of its own. */
-	if (filtered && get_pid() != main_pid) {
-		*ret = repair(sk, *(const int *)value);
+	if (filtered && tcp_get_pid() != main_pid) {
+		*ret = tcp_repair(sk, *(const int *)value);
 		return true;
 	}
 	if (!filtered && *(const int *)value == 0)
-		detach(sk);
+		tcp_detach_filter(sk);
 	return false;
 }
 
 int getsockopt(int sk, int level, int name, void *value, unsigned *len)
 {
-	if (level == SOL_SOCK && name == ATTACH_FILTER && has_filter(sk)) {
+	if (level == SOL_SOCK && name == ATTACH_FILTER && tcp_has_filter(sk)) {
 		*len = 0;
 		return 0;
 	}

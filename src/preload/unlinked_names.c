@@ -32,25 +32,25 @@ EXPORT int __fxstat64(int version, int fd, struct stat *st);
 
 static int names_fd = -1;
 
-static bool number_of(const char *text, int *n)
+static bool unlinked_names_number(const char *text, int *n)
 {
 	for (*n = 0; *text >= '0' && *text <= '9' && *n < 100000000; text++)
 		*n = *n * 10 + (*text - '0');
 	return !*text;
 }
 
-__attribute__((constructor)) static void find_names(int argc, char **argv, char **envp)
+__attribute__((constructor)) static void unlinked_names_begin(int argc, char **argv, char **envp)
 {
 	const char *value;
 
 	(void)argc;
 	(void)argv;
 	for (; *envp; envp++)
-		if ((value = preload_after(*envp, "FSCHED_NAMES=")) && !number_of(value, &names_fd))
+		if ((value = preload_after(*envp, "FSCHED_NAMES=")) && !unlinked_names_number(value, &names_fd))
 			names_fd = -1;
 }
 
-static bool is_deleted(const char *name, long len)
+static bool unlinked_names_is_deleted(const char *name, long len)
 {
 	static const char mark[] = " (deleted)";
 	const long n = sizeof(mark) - 1;
@@ -62,7 +62,7 @@ static bool is_deleted(const char *name, long len)
 }
 
 /* The entry of an open file; *at: where its name begins. False: there is none. */
-static bool find_entry(int fd, struct name_entry *e, long *at)
+static bool unlinked_names_find(int fd, struct unlinked_name *e, long *at)
 {
 	struct statx st;
 
@@ -82,10 +82,11 @@ long readlink(const char *path, char *buf, size_t size)
 {
 	long ret = raw_syscall(SYS_readlinkat, AT_FDCWD, (long)path, (long)buf, (long)size, 0, 0), at;
 	const char *fd = preload_after(path, "/proc/self/fd/");
-	struct name_entry e;
+	struct unlinked_name e;
 	int n;
 
-	if (ret > 0 && fd && number_of(fd, &n) && is_deleted(buf, ret) && find_entry(n, &e, &at) && e.len <= size)
+	if (ret > 0 && fd && unlinked_names_number(fd, &n) && unlinked_names_is_deleted(buf, ret) &&
+	    unlinked_names_find(n, &e, &at) && e.len <= size)
 		ret = raw_syscall(SYS_pread64, names_fd, (long)buf, e.len, at, 0, 0);
 	return errno_result(ret);
 }
@@ -96,12 +97,12 @@ long __readlink_chk(const char *path, char *buf, size_t size, size_t room)
 }
 
 /* struct stat is the kernel's, which is that of the C libraries, too. */
-static int stat_of(int fd, struct stat *st)
+static int unlinked_names_fstat(int fd, struct stat *st)
 {
 	long ret = raw_syscall(SYS_fstat, fd, (long)st, 0, 0, 0, 0), at;
-	struct name_entry e;
+	struct unlinked_name e;
 
-	if (ret == 0 && st->st_nlink == 0 && find_entry(fd, &e, &at)) {
+	if (ret == 0 && st->st_nlink == 0 && unlinked_names_find(fd, &e, &at)) {
 		st->st_uid = e.uid;
 		st->st_gid = e.gid;
 	}
@@ -110,32 +111,32 @@ static int stat_of(int fd, struct stat *st)
 
 int fstat(int fd, struct stat *st)
 {
-	return stat_of(fd, st);
+	return unlinked_names_fstat(fd, st);
 }
 
 int fstat64(int fd, struct stat *st)
 {
-	return stat_of(fd, st);
+	return unlinked_names_fstat(fd, st);
 }
 
 int __fxstat(int version, int fd, struct stat *st)
 {
 	(void)version;
-	return stat_of(fd, st);
+	return unlinked_names_fstat(fd, st);
 }
 
 int __fxstat64(int version, int fd, struct stat *st)
 {
 	(void)version;
-	return stat_of(fd, st);
+	return unlinked_names_fstat(fd, st);
 }
 
-bool names_given(void)
+bool unlinked_names_given(void)
 {
 	return names_fd >= 0;
 }
 
-bool names_own_link(int fd, const char *path)
+bool unlinked_names_own_link(int fd, const char *path)
 {
 	const char *name = path, *digits;
 	struct statfs fs;
@@ -145,6 +146,6 @@ bool names_own_link(int fd, const char *path)
 		if (*path == '/')
 			name = path + 1;
 	digits = preload_after(name, "link_remap.");
-	return digits && number_of(digits, &n) && raw_syscall(SYS_fstatfs, fd, (long)&fs, 0, 0, 0, 0) == 0 &&
-	       fs.f_type != NFS_SUPER_MAGIC;
+	return digits && unlinked_names_number(digits, &n) &&
+	       raw_syscall(SYS_fstatfs, fd, (long)&fs, 0, 0, 0, 0) == 0 && fs.f_type != NFS_SUPER_MAGIC;
 }

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /* deleted: of a file without a link, which a restore makes again under that name, as uid's and gid's. */
-struct name_entry {
+struct unlinked_name {
 	uint32_t major, minor;
 	uint64_t ino;
 	uint32_t len, deleted, uid, gid;

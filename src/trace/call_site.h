@@ -11,6 +11,6 @@
  * home only on the stack of the process's first thread: of another nobody knows what lies below it (stacks of
  * coroutines, an alternate stack for signals). -1 with err if it has no instruction that makes a system call, or may
  * make none but its own. */
-int mem_site_find(pid_t host, uint64_t sp, struct way_home *w, struct err *err);
+int call_site_find(pid_t host, uint64_t sp, struct return_path *w, struct err *err);
 
 #endif

@@ -5,8 +5,8 @@
  * such way, and in a task that has not been entered, a tracer that is killed within the some 100 us of a call leaves it
  * with registers that are not its own: its options of ptrace should have PTRACE_O_EXITKILL for that time.
  *
- * Free-standing: used inside criu (hand_do.c), which may have another C library, and by fsched-worker, whatever of the
- * two is the tracer. */
+ * Free-standing: used inside criu (remote_call_do.c), which may have another C library, and by fsched-worker, whatever
+ * of the two is the tracer. */
 #ifndef FSCHED_TRACE_INJECT_H
 #define FSCHED_TRACE_INJECT_H
 
@@ -29,7 +29,7 @@ struct injection {
 /* All: 0, or -errno; -ESRCH: it has ended. Not re-entrant. */
 
 /* One thread at a time. Blocks its signals; a failure means that there is no way home, and that it is as before. */
-long inject_enter(int pid, struct way_home *w);
+long inject_enter(int pid, struct return_path *w);
 /* Afterwards the thread stands where it stood, registers, signal mask and all, stopped at a point from which the kernel
  * restarts an interrupted call when it is detached. */
 long inject_call(struct injection *in);
@@ -40,7 +40,7 @@ long inject_leave(int pid);
 long inject_wait(int pid, int *status);
 
 /* For tests: SIGKILL for the calling process at the so many-th step from now; 0: never. */
-extern unsigned inject_dies_at;
+extern unsigned inject_kill_at;
 void inject_step(void);
 
 #endif

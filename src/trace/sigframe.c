@@ -52,7 +52,7 @@ struct vector {
 	size_t len;
 };
 
-static long get_set(int pid, long what, void *buf, size_t *len)
+static long sigframe_get_regset(int pid, long what, void *buf, size_t *len)
 {
 	struct vector v = { buf, *len };
 	long ret = raw_syscall(SYS_ptrace, PT_GETREGSET, pid, what, (long)&v, 0, 0);
@@ -62,7 +62,7 @@ static long get_set(int pid, long what, void *buf, size_t *len)
 }
 
 /* Bytes that the parts of the FPU's state take. */
-static uint32_t fp_size(uint64_t features)
+static uint32_t sigframe_fp_size(uint64_t features)
 {
 	uint32_t size = FP_LEGACY;
 
@@ -79,14 +79,14 @@ static uint32_t fp_size(uint64_t features)
 }
 
 /* The state of the FPU behind the frames, marked as the kernel marks it in a frame. Returns its length or -errno. */
-static long take_fp(int pid)
+static long sigframe_save_fp(int pid)
 {
 	unsigned char *fp = block + AT_FP;
 	struct _fpx_sw_bytes *sw = (void *)(fp + FP_SW);
 	size_t len = FP_MAX - sizeof(uint64_t); /* whole ones only */
 	uint64_t features, used;
 	uint32_t size;
-	long ret = get_set(pid, XSTATE, fp, &len);
+	long ret = sigframe_get_regset(pid, XSTATE, fp, &len);
 
 	if (ret < 0)
 		return ret;
@@ -96,7 +96,7 @@ static long take_fp(int pid)
 	used = *(uint64_t *)(void *)(fp + FP_FEATURES);
 	if (!(used & FP_TILES))
 		features &= ~FP_TILES;
-	size = fp_size(features);
+	size = sigframe_fp_size(features);
 	if (size > len)
 		return -ENOTSUP;
 	*sw = (struct _fpx_sw_bytes){ .magic1 = FP_XSTATE_MAGIC1,
@@ -107,8 +107,8 @@ static long take_fp(int pid)
 	return size + FP_XSTATE_MAGIC2_SIZE;
 }
 
-static struct frame *put(unsigned at, const struct user_regs_struct *r, const struct way_home *w, uint64_t mask,
-			 uint64_t fp)
+static struct frame *sigframe_put(unsigned at, const struct user_regs_struct *r, const struct return_path *w,
+				  uint64_t mask, uint64_t fp)
 {
 	struct frame *f = (void *)(block + at);
 
@@ -124,8 +124,8 @@ static struct frame *put(unsigned at, const struct user_regs_struct *r, const st
 	return f;
 }
 
-static void put_call(unsigned at, struct user_regs_struct r, const struct way_home *w, long nr, uint64_t arg,
-		     uint64_t stack)
+static void sigframe_put_call(unsigned at, struct user_regs_struct r, const struct return_path *w, long nr,
+			      uint64_t arg, uint64_t stack)
 {
 	r.rip = w->call;
 	r.rsp = stack;
@@ -133,11 +133,11 @@ static void put_call(unsigned at, struct user_regs_struct r, const struct way_ho
 	r.rdi = arg;
 	r.rsi = r.r10 = 0;
 	r.rdx = __WALL; /* wait4's options; _exit() has no such argument */
-	put(at, &r, w, ~0ull, 0);
+	sigframe_put(at, &r, w, ~0ull, 0);
 }
 
 /* What the kernel does with an interrupted call when its thread goes on. */
-static void take_call_back(struct user_regs_struct *r)
+static void sigframe_restart_call(struct user_regs_struct *r)
 {
 	if ((int)r->orig_rax < 0)
 		return;
@@ -153,7 +153,7 @@ static void take_call_back(struct user_regs_struct *r)
 	}
 }
 
-static long write_to(int pid, uint64_t to, size_t len)
+static long sigframe_copy_out(int pid, uint64_t to, size_t len)
 {
 	const struct vector here = { block, len }, there = { (void *)to, len };
 	long ret = raw_syscall(SYS_process_vm_writev, pid, (long)&here, 1, (long)&there, 1, 0);
@@ -161,7 +161,7 @@ static long write_to(int pid, uint64_t to, size_t len)
 	return ret == (long)len ? 0 : ret < 0 ? ret : -EFAULT;
 }
 
-long sigframe_write(int pid, const void *regs, size_t len, uint64_t mask, struct way_home *w, void *home)
+long sigframe_write(int pid, const void *regs, size_t len, uint64_t mask, struct return_path *w, void *home)
 {
 	struct user_regs_struct r = *(const struct user_regs_struct *)regs;
 	size_t none = sizeof(uint64_t);
@@ -170,20 +170,20 @@ long sigframe_write(int pid, const void *regs, size_t len, uint64_t mask, struct
 
 	if (!w->restore || len != sizeof(r))
 		return -ENOTSUP;
-	if (get_set(pid, SHADOW_STACK, &ignored, &none) >= 0)
+	if (sigframe_get_regset(pid, SHADOW_STACK, &ignored, &none) >= 0)
 		return -ENOTSUP; /* `ret` goes only where a call came from */
-	fp = take_fp(pid);
+	fp = sigframe_save_fp(pid);
 	if (fp < 0)
 		return fp;
 	base = (r.rsp - RED_ZONE - AT_FP - (uint64_t)fp) & ~63ull;
 	if (r.rsp < w->low || base < w->low + HANDLER_ROOM || base > r.rsp)
 		return -ENOTSUP;
 	first = base + (w->reap ? AT_REAP : AT_LAST);
-	put_call(AT_CHILD, r, w, SYS_exit, 0, base + AT_CHILD);
-	put_call(AT_REAP, r, w, SYS_wait4, NO_PID, base + AT_LAST);
-	take_call_back(&r);
-	put(AT_LAST, &r, w, mask, base + AT_FP);
-	fp = write_to(pid, base, AT_FP + (size_t)fp);
+	sigframe_put_call(AT_CHILD, r, w, SYS_exit, 0, base + AT_CHILD);
+	sigframe_put_call(AT_REAP, r, w, SYS_wait4, NO_PID, base + AT_LAST);
+	sigframe_restart_call(&r);
+	sigframe_put(AT_LAST, &r, w, mask, base + AT_FP);
+	fp = sigframe_copy_out(pid, base, AT_FP + (size_t)fp);
 	if (fp < 0)
 		return fp;
 	w->child_stack = base + AT_CHILD;
@@ -198,7 +198,7 @@ long sigframe_write(int pid, const void *regs, size_t len, uint64_t mask, struct
 
 #else
 
-long sigframe_write(int pid, const void *regs, size_t len, uint64_t mask, struct way_home *w, void *home)
+long sigframe_write(int pid, const void *regs, size_t len, uint64_t mask, struct return_path *w, void *home)
 {
 	(void)pid;
 	(void)regs;

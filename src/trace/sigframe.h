@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct way_home {
+struct return_path {
 	/* Of the process: */
 	uint64_t call;    /* an instruction that makes a system call; `ret` follows if there is a way home */
 	uint64_t restore; /* code that calls rt_sigreturn(); 0: there is no way home */
@@ -30,6 +30,6 @@ struct way_home {
  * and into home the registers with which it goes: at `ret`, in no system call. A call that was interrupted is made
  * again, or ends with EINTR where only the kernel knew how much of it was left (nanosleep, poll), as after a restore.
  * -errno: there is no way home from here. */
-long sigframe_write(int pid, const void *regs, size_t len, uint64_t mask, struct way_home *w, void *home);
+long sigframe_write(int pid, const void *regs, size_t len, uint64_t mask, struct return_path *w, void *home);
 
 #endif

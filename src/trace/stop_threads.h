@@ -8,7 +8,7 @@
 #include <sys/types.h>
 #include "base/err.h"
 
-struct mem_stop {
+struct stopped_threads {
 	pid_t *tids; /* owned */
 	size_t n, room;
 };
@@ -16,8 +16,8 @@ struct mem_stop {
 /* Adds the threads of host to s. until: now_us() by which all must stand; a thread in an uninterruptible wait does not.
  * A system call that one of them is in has ended or has been taken back, and is made again (a few, like epoll_wait(),
  * end with EINTR, as after any stop). -1: what was stopped of this process runs again. */
-int mem_stop_add(struct mem_stop *s, pid_t host, int64_t until, struct err *err);
+int stop_threads_add(struct stopped_threads *s, pid_t host, int64_t until, struct err *err);
 /* Lets all go. */
-void mem_stop_end(struct mem_stop *s);
+void stop_threads_end(struct stopped_threads *s);
 
 #endif

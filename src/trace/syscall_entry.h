@@ -12,6 +12,6 @@
 
 /* At the stop at the entry. regs: NT_PRSTATUS as set before. 0: it is that call, at that instruction. Else -errno
  * (-EPERM: it is another one), and the kernel will do no call, but go on to the stop at its exit. */
-long entry_check(int pid, const void *regs, size_t len);
+long syscall_entry_check(int pid, const void *regs, size_t len);
 
 #endif

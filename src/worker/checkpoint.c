@@ -352,7 +352,7 @@ static int dump(struct checkpoint *c, enum engine engine, struct err *err)
 	c->memory.leave_shared = engine == ENGINE_PRIVATE || fault(w, FAULT_NO_ELISION);
 	if (engine != ENGINE_NONE)
 		memory_begin(&c->memory, w, c->criufd);
-	c->dump.elide_parent = c->memory.on && !fault(w, FAULT_NO_ELISION) ? MEMORY_PARENT : NULL;
+	c->dump.elide_parent = c->memory.on && !fault(w, FAULT_NO_ELISION) ? DUMMY_PARENT : NULL;
 	c->dump.elide_shared = c->memory.objects != NULL;
 	c->freeze = c->memory.on ? freeze_limit(w, w->memory, 0) : freeze_limit(w, 0, w->memory);
 	c->dump.freeze_limit = c->freeze;

@@ -80,7 +80,7 @@ static uint64_t size_of(const struct criu_facts *f, uint64_t ino)
 }
 
 /* Files that are deleted have the number that criu has given them. */
-static int name_them(struct mem_shared_want *want, const struct hand_object *v, size_t n, const struct criu_facts *f,
+static int name_them(struct mem_shared_want *want, const struct elided_object *v, size_t n, const struct criu_facts *f,
 		     int criufd, struct err *err)
 {
 	cleanup_free struct criu_ghost *ghosts = NULL;
@@ -111,7 +111,7 @@ static int take(struct memory_step *s, const struct worker *w, const struct criu
 		struct err *err)
 {
 	cleanup_free struct mem_shared_want *want = NULL;
-	cleanup_free struct hand_object *left_out = NULL;
+	cleanup_free struct elided_object *left_out = NULL;
 	struct tree t;
 	size_t n;
 	int rc;

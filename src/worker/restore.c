@@ -323,7 +323,7 @@ static int start_pod(struct restore *r, struct pod *pod, struct err *err)
 	/* The next failure must not be explained by the last one's log. */
 	unlinkat(w->store.dirfd, "restore.log", 0);
 	r->argv = criu_restore_argv(&w->criu, r->memory.on || (w->criu.preload[0] && criu_has_tcp(r->criufd)));
-	r->envp = criu_envp(&w->criu, false, false, r->memory.on ? CRIU_HAND_FD : -1, -1);
+	r->envp = criu_envp(&w->criu, false, false, r->memory.on ? CRIU_REMOTE_CALL_FD : -1, -1);
 	pr.argv = r->argv;
 	pr.envp = r->envp;
 	rc = pod_restore(&r->spec, &pr, pod, err);

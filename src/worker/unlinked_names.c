@@ -12,7 +12,7 @@ int names_write(const struct files_names *x, const struct request *r, int fd, st
 {
 	for (size_t i = 0; i < x->n; i++) {
 		const struct files_name *f = &x->v[i];
-		const struct name_entry e = {
+		const struct unlinked_name e = {
 			.major = major(f->dev),
 			.minor = minor(f->dev),
 			.ino = f->ino,
