@@ -29,7 +29,7 @@ static int point_at_exit(const struct helper_task *m, pid_t pid)
 
 	if (tracer_get_regs(m->tracer, pid, &r))
 		return -1;
-	arch_prepare_syscall(&r, m->way.call, SYS_exit_group, args);
+	arch_prepare_syscall(&r, m->path.call, SYS_exit_group, args);
 	return tracer_set_regs(m->tracer, pid, &r);
 }
 

@@ -12,9 +12,9 @@
 #include "trace/arch.h"
 #include "base/vmas.h"
 
-#define CODE_MAX (4u << 20)   /* of a mapping that is searched */
-#define STEP     (128u << 10) /* read at a time; both are found in the first pieces of the dynamic loader */
-#define OVERLAP  16u
+#define CODE_MAX (4u << 20)   /* bytes of a mapping that are searched */
+#define STEP     (128u << 10) /* bytes read at a time; the dynamic loader has both pieces of code near its beginning */
+#define OVERLAP  16u          /* bytes; longer than the code that is searched for */
 
 enum { SECCOMP_NONE, SECCOMP_IS_STRICT, SECCOMP_HAS_FILTER };
 
@@ -40,7 +40,7 @@ static void call_site_search_return_path(int mem, const struct vma *v, struct re
 	}
 }
 
-/* From above: there lies the dynamic loader. */
+/* From the highest address down, because the dynamic loader is mapped there. */
 static void call_site_find_return_path(int mem, const struct vmas *m, uint64_t sp, struct return_path *w)
 {
 	const struct vma *stack = vmas_find(m, sp);
@@ -63,7 +63,8 @@ static uint64_t call_site_search_syscall(int mem, const struct vma *v)
 	return at < 0 ? 0 : v->start + (uint64_t)at;
 }
 
-/* The vdso has one; a process that has unmapped it has one in its C library. The page at 0 is nobody's. */
+/* Finds any system call instruction. The vdso has one; a process that has unmapped the vdso has one in its C library.
+ * 0 = not found; no instruction is at address 0. */
 static uint64_t call_site_find_any(int mem, const struct vmas *m)
 {
 	uint64_t pc = 0;
@@ -83,11 +84,11 @@ int call_site_find(pid_t host, uint64_t sp, struct return_path *w, struct err *e
 	cleanup_close int mem = -1;
 	struct vmas m;
 
-	/* The tracer can suspend it, but not beyond its own death. */
+	/* The tracer can suspend seccomp, but the suspension ends when the tracer dies. */
 	if (seccomp == SECCOMP_IS_STRICT)
 		return err_set(err, ENOTSUP, "it is in seccomp's strict mode");
 	*w = (struct return_path){ .reap = seccomp == SECCOMP_NONE };
-	/* Not by process_vm_readv(): code that lies in anonymous memory would become a copy of its own. */
+	/* Not by process_vm_readv(): it would break copy-on-write for code in anonymous memory. */
 	mem = open_proc(host, "mem", O_RDONLY);
 	if (mem < 0)
 		return err_sys(err, errno, "its memory cannot be opened");

@@ -26,7 +26,7 @@ struct vector {
 	size_t len;
 };
 
-/* The one thread that stands on its way home. */
+/* The thread that has been entered. */
 static struct {
 	int pid; /* 0 = none */
 	size_t len;
@@ -52,13 +52,13 @@ struct time {
 	long s, ns;
 };
 
-/* A process that runs a single system call stops again within microseconds. */
+/* A tracee that runs a single system call stops again within microseconds. */
 #define SPINS      2000
 #define WAIT_STEPS 10000
 static const struct time step = { 0, 500000 }; /* 5 s in all */
 
-/* Nobody can say what a thread will do that does not stop, but every state of this is one in which the tracer may be
- * killed. */
+/* A thread that does not stop may do anything. Killing the tracer is safe: it may be killed in every state of an
+ * injection. */
 long inject_wait(int pid, int *status)
 {
 	long got;
@@ -76,7 +76,7 @@ long inject_wait(int pid, int *status)
 	return -ESRCH;
 }
 
-/* The status of the next stop, or negative: it has ended, or criu is no tracer of it. */
+/* Returns the status of the next stop. -errno: the thread has ended, or the caller is not its tracer. */
 static long inject_next_stop(int pid)
 {
 	int status = 0;
@@ -101,7 +101,7 @@ static long inject_adopt_child(struct injection *in)
 	return ret < 0 ? ret : inject_ptrace(PT_SETOPTIONS, in->child, 0, (void *)in->child_options);
 }
 
-/* From the entry to the exit of the call at which the registers stand. */
+/* Resumes the thread until the syscall-exit stop of the call that its registers are about to make. */
 static long inject_run_call(struct injection *in, bool *was_stopped)
 {
 	long status, ret, refused = 0;
@@ -150,7 +150,8 @@ static long inject_set_mask(int pid, unsigned long mask)
 	return inject_ptrace(PT_SETSIGMASK, pid, sizeof(mask), &mask);
 }
 
-/* At every step a thread that is let go is either as it was or on its way home: signals are blocked only there. */
+/* After every step a thread whose tracer dies is either unchanged or on its return path. Signals are blocked only after
+ * the registers are those of the return path, which unblocks them. */
 long inject_enter(int pid, struct return_path *w)
 {
 	long ret;
@@ -182,7 +183,7 @@ long inject_leave(int pid)
 	return ret < 0 ? ret : mask;
 }
 
-/* With registers and mask to which the thread returns. */
+/* Makes the call, and then sets the registers back and the signal mask mask. */
 static long inject_call_and_restore(struct injection *in, const void *back, size_t len, unsigned long mask)
 {
 	bool was_stopped = false;

@@ -1,4 +1,4 @@
-/* What the tracer does on request: hand.h. In libfsched-criu.so, and in the worker where that is the tracer itself.
+/* Serves the requests of remote_call.h: in libfsched-criu.so, and in the worker where the worker is the tracer.
  * Free-standing. */
 #include <linux/wait.h>
 #include <stddef.h>

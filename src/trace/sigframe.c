@@ -13,22 +13,24 @@
 #define SHADOW_STACK  0x204 /* NT_X86_SHSTK */
 
 #define RED_ZONE      128         /* bytes below the stack pointer that are the program's */
-#define HANDLER_ROOM  (16u << 10) /* for the handler of a signal that comes on the way */
+#define HANDLER_ROOM  (16u << 10) /* bytes of stack for the handler of a signal that comes on the return path */
 #define NO_PID        0x7fffffff
-#define RESTARTSYS    512 /* results of interrupted calls, of which only the kernel and tracers know */
+#define RESTARTSYS    512 /* results of interrupted calls that only the kernel and tracers see */
 #define RESTARTNOINTR 513
 #define RESTARTNOHAND 514
 #define RESTART_BLOCK 516
 
 #define UC_FLAGS      (1 | 2 | 4) /* UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS */
-#define NO_SUCH_MODE  0x40 /* of an alternate stack: refused, and ignored, so that the thread's own stays as it is */
+/* A mode of an alternate signal stack that does not exist. rt_sigreturn() ignores that the kernel refuses it, so the
+ * thread keeps its alternate stack. */
+#define NO_SUCH_MODE  0x40
 
-#define FP_SW         464          /* in the state of the FPU: what is for software, */
-#define FP_FEATURES   512          /* and which parts are in use */
-#define FP_LEGACY     576          /* bytes: what CPUID does not describe */
-#define FP_TILES      (3ull << 17) /* AMX: has room in a frame only once the thread was allowed to use it */
+#define FP_SW         464          /* offset in the FPU state of the bytes for software */
+#define FP_FEATURES   512          /* offset in the FPU state of the bit mask of parts in use */
+#define FP_LEGACY     576          /* bytes of the FPU state that CPUID does not describe */
+#define FP_TILES      (3ull << 17) /* AMX: a frame has room for it only after the thread was permitted to use it */
 
-/* struct rt_sigframe of the kernel's, but the siginfo */
+/* The kernel's struct rt_sigframe, without the siginfo. */
 struct frame {
 	uint64_t restore;
 	uint64_t flags, link;
@@ -61,7 +63,7 @@ static long sigframe_get_regset(int pid, long what, void *buf, size_t *len)
 	return ret;
 }
 
-/* Bytes that the parts of the FPU's state take. */
+/* Returns the size in bytes of the FPU state with these features. */
 static uint32_t sigframe_fp_size(uint64_t features)
 {
 	uint32_t size = FP_LEGACY;
@@ -78,12 +80,13 @@ static uint32_t sigframe_fp_size(uint64_t features)
 	return size;
 }
 
-/* The state of the FPU behind the frames, marked as the kernel marks it in a frame. Returns its length or -errno. */
+/* Puts the FPU state after the frames, with the marks that the kernel writes in a frame. Returns its length or -errno.
+ */
 static long sigframe_save_fp(int pid)
 {
 	unsigned char *fp = block + AT_FP;
 	struct _fpx_sw_bytes *sw = (void *)(fp + FP_SW);
-	size_t len = FP_MAX - sizeof(uint64_t); /* whole ones only */
+	size_t len = FP_MAX - sizeof(uint64_t); /* the kernel accepts multiples of 8 only */
 	uint64_t features, used;
 	uint32_t size;
 	long ret = sigframe_get_regset(pid, XSTATE, fp, &len);
@@ -136,7 +139,7 @@ static void sigframe_put_call(unsigned at, struct user_regs_struct r, const stru
 	sigframe_put(at, &r, w, ~0ull, 0);
 }
 
-/* What the kernel does with an interrupted call when its thread goes on. */
+/* Changes the registers as the kernel does for an interrupted call when its thread is resumed. */
 static void sigframe_restart_call(struct user_regs_struct *r)
 {
 	if ((int)r->orig_rax < 0)
@@ -148,7 +151,7 @@ static void sigframe_restart_call(struct user_regs_struct *r)
 		r->rax = r->orig_rax;
 		r->rip -= 2;
 		break;
-	case RESTART_BLOCK: /* forgotten by rt_sigreturn() */ r->rax = (uint64_t)-EINTR; break;
+	case RESTART_BLOCK: /* rt_sigreturn() discards it */ r->rax = (uint64_t)-EINTR; break;
 	default: break;
 	}
 }
@@ -171,7 +174,7 @@ long sigframe_write(int pid, const void *regs, size_t len, uint64_t mask, struct
 	if (!w->restore || len != sizeof(r))
 		return -ENOTSUP;
 	if (sigframe_get_regset(pid, SHADOW_STACK, &ignored, &none) >= 0)
-		return -ENOTSUP; /* `ret` goes only where a call came from */
+		return -ENOTSUP; /* with a shadow stack, `ret` returns only to the caller */
 	fp = sigframe_save_fp(pid);
 	if (fp < 0)
 		return fp;

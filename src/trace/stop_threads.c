@@ -35,7 +35,7 @@ static void stop_threads_push(struct stopped_threads *s, pid_t tid)
 	s->tids[s->n++] = tid;
 }
 
-/* Seizes what is new among the threads; *fresh: there was something. */
+/* Seizes and interrupts the threads that are not in s yet; *fresh: there was at least one. */
 static int stop_threads_seize_new(struct stopped_threads *s, size_t from, pid_t host, bool *fresh, struct err *err)
 {
 	cleanup_dir DIR *d = NULL;
@@ -65,7 +65,7 @@ static int stop_threads_seize_new(struct stopped_threads *s, size_t from, pid_t 
 	return more < 0 ? err_sys(err, errno, "its threads cannot be listed") : 0;
 }
 
-/* 1 stands, 0 not yet, -1 it has ended. A signal on its way is delivered first. */
+/* Returns 1 = the thread is stopped, 0 = not yet, -1 = it has ended. A pending signal is delivered first. */
 static int stop_threads_poll(pid_t tid)
 {
 	int status;
@@ -95,7 +95,8 @@ static int stop_threads_await(struct stopped_threads *s, size_t i, int64_t until
 	return 0;
 }
 
-/* One that does not stand yet cannot be let go: it is asked to stop, and detached when it does, or by our end. */
+/* A thread that is not stopped yet cannot be detached. It has been interrupted, so it is detached as soon as it stops,
+ * or at the latest when the caller ends. */
 static void stop_threads_release(pid_t tid)
 {
 	int64_t until = now_us() + 1000000;
@@ -117,15 +118,15 @@ static void stop_threads_release_from(struct stopped_threads *s, size_t from)
 
 int stop_threads_add(struct stopped_threads *s, pid_t host, int64_t until, struct err *err)
 {
-	size_t from = s->n, stands = s->n;
+	size_t from = s->n, stopped = s->n;
 	bool fresh = true;
 
 	while (fresh) {
-		/* Threads that still run may make others. */
+		/* Threads that still run may create others. */
 		if (stop_threads_seize_new(s, from, host, &fresh, err))
 			goto fail;
-		for (; stands < s->n; stands++)
-			if (stop_threads_await(s, stands, until, err))
+		for (; stopped < s->n; stopped++)
+			if (stop_threads_await(s, stopped, until, err))
 				goto fail;
 	}
 	return 0;

@@ -23,7 +23,7 @@ static long syscall_entry_ptrace(long request, int pid, unsigned long addr, void
 	return raw_syscall(SYS_ptrace, request, pid, (long)addr, (long)data, 0, 0);
 }
 
-/* The architecture too: `int $0x80` is as long, and numbers mean other calls there. */
+/* The architecture has to match, too: `int $0x80` has the same length, and its numbers are those of other calls. */
 static bool syscall_entry_matches(const struct user_regs_struct *set, const struct ptrace_syscall_info *now)
 {
 	return now->op == PTRACE_SYSCALL_INFO_ENTRY && now->arch == AUDIT_ARCH_X86_64 &&

@@ -11,7 +11,7 @@
 #include "base/util.h"
 #include "trace/remote_call.h"
 
-#define ANSWER_MAX_MS 10000 /* a stop of a process that runs a single system call; SIGKILL ends it too */
+#define ANSWER_MAX_MS 10000 /* for the stop of a tracee that runs a single system call; SIGKILL ends it, too */
 
 static int tracer_send(int tracer, const struct remote_call *m)
 {
@@ -23,7 +23,7 @@ static int tracer_send(int tracer, const struct remote_call *m)
 	return n == sizeof(*m) ? 0 : -1;
 }
 
-/* 1 message, 0 end of file, -1 errno. */
+/* Returns 1 = a message, 0 = end of file, -1 = errno. */
 static int tracer_recv(int tracer, struct remote_call *m, int timeout_ms)
 {
 	struct pollfd p = { tracer, POLLIN, 0 };

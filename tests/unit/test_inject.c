@@ -672,7 +672,7 @@ static void refuses(enum trick trick)
 	if (helper_task_make(&m, TRACER_SELF, t->pid, t->pid, &err))
 		fail_msg("%s", err.text);
 	/* The window, held open: the call is known, and has not been made. */
-	rewriter->at = m.way.call;
+	rewriter->at = m.path.call;
 	WAIT_FOR(rewriter->done);
 	assert_false(rewriter->failed);
 	assert_int_equal(helper_task_call(&m, m.pid, "close_range", SYS_close_range, args, &result, NULL, &err), -1);
