@@ -67,8 +67,7 @@ static int vmas_read_file(pid_t pid, const char *name, struct vmas *m, struct er
 			*next++ = '\0';
 		if (vmas_parse_detail(line, m))
 			continue;
-		if (m->n == room)
-			m->v = xrealloc(m->v, (room = room ? 2 * room : 256) * sizeof(*m->v));
+		GROW(m->v, m->n, room);
 		m->v[m->n] = (struct vma){ 0 };
 		if (vmas_parse_line(line, &m->v[m->n])) {
 			vmas_free(m);

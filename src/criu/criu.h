@@ -96,14 +96,15 @@ int criu_check_files(int images_fd, const struct mount_table *mounts, struct err
 /* What the memory engine has to know of the images of a dump. */
 struct criu_facts {
 	uint64_t *rseq;
-	size_t n_rseq; /* owned: addresses, in whatever process, at which the kernel writes for a thread; ascending */
+	size_t n_rseq, room_rseq; /* owned: addresses, in whatever process, at which the kernel writes for a thread;
+				     ascending */
 	pid_t *stopped;
-	size_t n_stopped; /* owned: pids of processes that a signal has stopped */
-	bool subreaper;   /* a process besides the leader adopts orphans */
+	size_t n_stopped, room_stopped; /* owned: pids of processes that a signal has stopped */
+	bool subreaper;                 /* a process besides the leader adopts orphans */
 	struct criu_shared {
 		uint64_t ino, size;
 	} * shared; /* owned: anonymous shared memory, and how much of it processes map; ascending */
-	size_t n_shared;
+	size_t n_shared, room_shared;
 };
 int criu_read_facts(int images_fd, struct criu_facts *f, struct err *err);
 void criu_facts_free(struct criu_facts *f);

@@ -27,6 +27,7 @@
 #include "base/io.h"
 #include "base/clock.h"
 #include "base/util.h"
+#include "criu/criu_image.h"
 #include "criu_rpc.pb-c.h"
 #include "criu/tcp_freeze.h"
 
@@ -35,7 +36,6 @@ enum { CG_IGNORE = 0, NET_LOCK_SKIP = 3 };
 
 #define LOG_LEVEL  2 /* errors and warnings; debug output costs time in the freeze */
 #define MSG_MAX    4096
-#define LEADER_PID 2
 #define MAX_PATHS  8
 #define FD_ARG_LEN 12
 #define DRAIN_MS   50 /* the kernel delivers what is under way on the loopback in less than one */
@@ -165,7 +165,7 @@ static int driver_request_dump(int sk, const struct session *s)
 	o.has_work_dir_fd = 1;
 	o.work_dir_fd = s->work_fd;
 	o.has_pid = 1;
-	o.pid = LEADER_PID;
+	o.pid = CRIU_LEADER_PID;
 	o.has_leave_running = o.leave_running = 1;
 	o.has_tcp_established = o.tcp_established = 1;
 	o.has_file_locks = o.file_locks = 1;

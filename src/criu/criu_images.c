@@ -10,84 +10,23 @@
 #include "base/dir.h"
 #include "base/io.h"
 #include "base/util.h"
+#include "criu/criu_image.h"
 #include "criu_images.pb-c.h"
 
-/* An image: two magic numbers, then length-prefixed messages. The machine's byte order. */
-#define IMG_COMMON_MAGIC  0x54564319u
-#define IMG_SERVICE_MAGIC 0x55105940u
-#define STATS_MAGIC       0x57093306u
-#define CORE_MAGIC        0x55053847u
-#define MM_MAGIC          0x57492820u
-#define IMG_MAX           (4u << 20)
-#define EACH_MAX          (256u << 20) /* some 100 bytes per open file */
-#define MM_MAX            (64u << 20)  /* some 50 bytes per mapping */
-
-#define RESERVED_PIDS     300  /* the kernel starts again here after pid_max */
-#define CRIU_PIDS         512  /* more than criu's own processes and helpers of a restore */
-#define CHOICE            4096 /* positions, of which one is chosen at random */
-
-/* The first message of an image; *buf is the caller's, *msg points into it. */
-static int criu_image_first(int dirfd, const char *name, uint32_t head, uint32_t magic, char **buf, const uint8_t **msg,
-			    size_t *len)
-{
-	ssize_t n = read_file_at(dirfd, name, magic == MM_MAGIC ? MM_MAX : IMG_MAX, buf);
-	uint32_t word[3];
-
-	if (n < 0)
-		return -1;
-	if ((size_t)n < sizeof(word))
-		goto bad;
-	memcpy(word, *buf, sizeof(word));
-	if (word[0] != head || word[1] != magic || word[2] > (size_t)n - sizeof(word))
-		goto bad;
-	*msg = (const uint8_t *)*buf + sizeof(word);
-	*len = word[2];
-	return 0;
-bad:
-	free(*buf);
-	*buf = NULL;
-	errno = EBADMSG;
-	return -1;
-}
-
-int criu_image_each(int dirfd, const char *name, uint32_t magic, int (*each)(void *arg, const uint8_t *msg, size_t len),
-		    void *arg)
-{
-	cleanup_free char *buf = NULL;
-	ssize_t n = read_file_at(dirfd, name, EACH_MAX, &buf);
-	uint32_t head[2] = { 0 }, len;
-
-	if (n < 0)
-		return -1;
-	errno = EBADMSG;
-	if ((size_t)n < sizeof(head))
-		return -1;
-	memcpy(head, buf, sizeof(head));
-	if (head[0] != IMG_COMMON_MAGIC || head[1] != magic)
-		return -1;
-	for (size_t at = sizeof(head); at < (size_t)n; at += len) {
-		errno = EBADMSG;
-		if ((size_t)n - at < sizeof(len))
-			return -1;
-		memcpy(&len, buf + at, sizeof(len));
-		at += sizeof(len);
-		if (len > (size_t)n - at || each(arg, (const uint8_t *)buf + at, len))
-			return -1;
-	}
-	return 0;
-}
+#define RESERVED_PIDS 300  /* the kernel starts again here after pid_max */
+#define CRIU_PIDS     512  /* more than criu's own processes and helpers of a restore */
+#define CHOICE        4096 /* positions, of which one is chosen at random */
 
 int64_t criu_read_frozen_us(int work_fd)
 {
 	cleanup_free char *buf = NULL;
-	const uint8_t *msg;
+	struct criu_message m;
 	StatsEntry *s;
-	size_t len;
 	int64_t us = 0;
 
-	if (criu_image_first(work_fd, CRIU_STATS, IMG_SERVICE_MAGIC, STATS_MAGIC, &buf, &msg, &len))
+	if (criu_image_first(work_fd, CRIU_STATS, CRIU_MAGIC_SERVICE, CRIU_MAGIC_STATS, &buf, &m))
 		return 0;
-	s = stats_entry__unpack(NULL, len, msg);
+	s = stats_entry__unpack(NULL, m.len, m.v);
 	if (!s)
 		return 0;
 	if (s->dump)
@@ -143,14 +82,13 @@ static int criu_check_thread(const char *name, const ThreadCreds *c, uid_t uid, 
 static int criu_check_core(int dirfd, const char *name, uid_t uid, gid_t gid, const gid_t *groups, int n, struct err *err)
 {
 	cleanup_free char *buf = NULL;
-	const uint8_t *msg;
+	struct criu_message m;
 	CoreEntry *core;
-	size_t len;
 	int rc;
 
-	if (criu_image_first(dirfd, name, IMG_COMMON_MAGIC, CORE_MAGIC, &buf, &msg, &len))
+	if (criu_image_first(dirfd, name, CRIU_MAGIC_COMMON, CRIU_MAGIC_CORE, &buf, &m))
 		return err_sys(err, errno, "cannot read image %s", name);
-	core = core_entry__unpack(NULL, len, msg);
+	core = core_entry__unpack(NULL, m.len, m.v);
 	if (!core)
 		return err_set(err, EBADMSG, "image %s cannot be understood", name);
 	if (core->thread_core && core->thread_core->creds)
@@ -163,11 +101,7 @@ static int criu_check_core(int dirfd, const char *name, uid_t uid, gid_t gid, co
 
 int criu_core_pid(const char *name)
 {
-	int pid = 0, end = 0;
-
-	if (sscanf(name, "core-%d.img%n", &pid, &end) != 1 || !end || name[end] || pid <= 0)
-		return 0;
-	return pid;
+	return criu_image_pid(name, "core-");
 }
 
 static int criu_dir_unreadable(struct err *err)
@@ -199,20 +133,17 @@ int criu_check_creds(int images_fd, uid_t uid, gid_t gid, const gid_t *groups, i
 	return n > 0 ? 0 : err_set(err, ENOENT, "the images hold no process");
 }
 
-#define TASK_STOPPED 3
-#define LEADER_PID   2
-
 static void facts_add_core(struct criu_facts *f, int pid, const CoreEntry *core)
 {
 	if (core->thread_core && core->thread_core->rseq) {
-		f->rseq = xrealloc(f->rseq, (f->n_rseq + 1) * sizeof(*f->rseq));
+		GROW(f->rseq, f->n_rseq, f->room_rseq);
 		f->rseq[f->n_rseq++] = core->thread_core->rseq->rseq_abi_pointer;
 	}
-	if (core->tc && core->tc->task_state == TASK_STOPPED) {
-		f->stopped = xrealloc(f->stopped, (f->n_stopped + 1) * sizeof(*f->stopped));
+	if (core->tc && core->tc->task_state == CRIU_TASK_STOPPED) {
+		GROW(f->stopped, f->n_stopped, f->room_stopped);
 		f->stopped[f->n_stopped++] = pid;
 	}
-	if (core->tc && core->tc->child_subreaper && pid != LEADER_PID)
+	if (core->tc && core->tc->child_subreaper && pid != CRIU_LEADER_PID)
 		f->subreaper = true;
 }
 
@@ -224,9 +155,6 @@ static int facts_compare_rseq(const void *a, const void *b)
 }
 
 /* ---- shared memory: its size as criu will restore it ---- */
-
-#define VMA_ANON_SHARED (1u << 8)
-#define VMA_SYSV        (1u << 10)
 
 static int facts_compare_shared(const void *a, const void *b)
 {
@@ -240,9 +168,9 @@ static void facts_add_mappings(struct criu_facts *f, const MmEntry *mm)
 	for (size_t i = 0; i < mm->n_vmas; i++) {
 		const VmaEntry *v = mm->vmas[i];
 
-		if (!(v->status & VMA_ANON_SHARED) || v->status & VMA_SYSV || v->end < v->start)
+		if (!(v->status & CRIU_VMA_ANON_SHARED) || v->status & CRIU_VMA_SYSV || v->end < v->start)
 			continue;
-		f->shared = xrealloc(f->shared, (f->n_shared + 1) * sizeof(*f->shared));
+		GROW(f->shared, f->n_shared, f->room_shared);
 		f->shared[f->n_shared++] = (struct criu_shared){ v->shmid, v->pgoff + (v->end - v->start) };
 	}
 }
@@ -265,15 +193,14 @@ static void facts_merge_shared(struct criu_facts *f)
 static int facts_add_mm(struct criu_facts *f, int images_fd, int pid)
 {
 	cleanup_free char *buf = NULL;
-	const uint8_t *msg;
+	struct criu_message m;
 	char name[32];
 	MmEntry *mm;
-	size_t len;
 
 	snprintf(name, sizeof(name), "mm-%d.img", pid);
-	if (criu_image_first(images_fd, name, IMG_COMMON_MAGIC, MM_MAGIC, &buf, &msg, &len))
+	if (criu_image_first(images_fd, name, CRIU_MAGIC_COMMON, CRIU_MAGIC_MM, &buf, &m))
 		return errno == ENOENT ? 0 : -1; /* a zombie has none */
-	mm = mm_entry__unpack(NULL, len, msg);
+	mm = mm_entry__unpack(NULL, m.len, m.v);
 	if (!mm)
 		return -1;
 	facts_add_mappings(f, mm);
@@ -290,15 +217,14 @@ int criu_read_facts(int images_fd, struct criu_facts *f, struct err *err)
 	*f = (struct criu_facts){ 0 };
 	while (d && (more = dir_next(d, &e)) > 0) {
 		cleanup_free char *buf = NULL;
-		const uint8_t *msg;
+		struct criu_message m;
 		CoreEntry *core;
-		size_t len;
 
 		pid = criu_core_pid(e->d_name);
 		if (!pid)
 			continue;
-		if (criu_image_first(images_fd, e->d_name, IMG_COMMON_MAGIC, CORE_MAGIC, &buf, &msg, &len) ||
-		    !(core = core_entry__unpack(NULL, len, msg))) {
+		if (criu_image_first(images_fd, e->d_name, CRIU_MAGIC_COMMON, CRIU_MAGIC_CORE, &buf, &m) ||
+		    !(core = core_entry__unpack(NULL, m.len, m.v))) {
 			criu_facts_free(f);
 			return err_set(err, EBADMSG, "image %s cannot be understood", e->d_name);
 		}
@@ -389,15 +315,15 @@ int criu_last_pid(int images_fd, int min, struct err *err)
 {
 	cleanup_dir DIR *d = dir_open_at(images_fd, ".");
 	cleanup_free int *pids = NULL;
-	int n = 0, room = 0, pid, more = -1;
+	int n = 0, pid, more = -1;
+	size_t room = 0;
 	const struct dirent *e;
 
 	while (d && (more = dir_next(d, &e)) > 0) {
 		pid = criu_core_pid(e->d_name);
 		if (!pid)
 			continue;
-		if (n == room)
-			pids = xrealloc(pids, (size_t)(room = room ? 2 * room : 64) * sizeof(*pids));
+		GROW(pids, (size_t)n, room);
 		pids[n++] = pid;
 	}
 	if (more < 0)

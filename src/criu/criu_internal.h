@@ -18,9 +18,6 @@ int criu_explain(struct err *err, int work_fd, const char *log, const char *errm
 /* True if version is at least major.minor. */
 bool criu_version_at_least(const char *version, int major, int minor);
 
-/* Calls each for every message of an image. 0, or -1 with errno: it cannot be read, or each has failed. */
-int criu_image_each(int dirfd, const char *name, uint32_t magic, int (*each)(void *arg, const uint8_t *msg, size_t len),
-		    void *arg);
 /* "core-12.img" -> 12, 0 for other names. */
 int criu_core_pid(const char *name);
 

@@ -4,33 +4,21 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/io.h"
 #include "base/util.h"
+#include "criu/criu_image.h"
 #include "criu_pagemap.pb-c.h"
 
-/* Two magic numbers, then messages with their length in front. The machine's byte order. */
-#define COMMON_MAGIC  0x54564319u
-#define PAGEMAP_MAGIC 0x56084025u
-#define MESSAGE_MAX   64u /* bytes; both messages are shorter */
-#define IMAGE_MAX     (1u << 30)
-#define RUN_MAX       (1u << 31) /* pages: fits the 32 bits of criu up to 4.1 */
-#define ADDR_MAX      (UINT64_C(1) << 63)
+#define MESSAGE_MAX 64u /* bytes; both messages are shorter */
+#define IMAGE_MAX   (1u << 30)
+#define RUN_MAX     (1u << 31) /* pages: fits the 32 bits of criu up to 4.1 */
+#define ADDR_MAX    (UINT64_C(1) << 63)
 
 void criu_pagemap_free(struct criu_pagemap *p)
 {
 	free(p->v);
 	memset(p, 0, sizeof(*p));
-}
-
-static struct criu_pagemap_entry *pagemap_add_entry(struct criu_pagemap *p, size_t *room)
-{
-	if (p->n == *room) {
-		*room = *room ? *room * 2 : 64;
-		p->v = xrealloc(p->v, *room * sizeof(*p->v));
-	}
-	return &p->v[p->n++];
 }
 
 /* ---- reading ----------------------------------------------------------- */
@@ -40,18 +28,9 @@ static int pagemap_damaged(struct err *err, const char *what)
 	return err_set(err, EBADMSG, "criu's pagemap is damaged: %s", what);
 }
 
-/* The next message; false at the end and where it is cut off. */
-static bool pagemap_next_message(const uint8_t **p, size_t *left, const uint8_t **msg, uint32_t *len)
+static bool pagemap_next_message(const uint8_t **p, size_t *left, struct criu_message *m)
 {
-	if (*left < 4)
-		return false;
-	memcpy(len, *p, 4);
-	if (*len > MESSAGE_MAX || *len > *left - 4)
-		return false;
-	*msg = *p + 4;
-	*p += 4 + *len;
-	*left -= 4 + *len;
-	return true;
+	return criu_message_next(p, left, m) == 0 && m->len <= MESSAGE_MAX;
 }
 
 static uint32_t pagemap_entry_flags(const CriuPagemapRun *r)
@@ -82,8 +61,7 @@ static int pagemap_take_entry(const CriuPagemapRun *r, const struct criu_pagemap
 
 static int pagemap_parse_entries(const uint8_t *p, size_t left, struct criu_pagemap *out, struct err *err)
 {
-	const uint8_t *msg;
-	uint32_t len;
+	struct criu_message m;
 	size_t room = 0;
 
 	while (left > 0) {
@@ -91,32 +69,28 @@ static int pagemap_parse_entries(const uint8_t *p, size_t left, struct criu_page
 		CriuPagemapRun *r;
 		int rc;
 
-		if (!pagemap_next_message(&p, &left, &msg, &len) || !(r = criu_pagemap_run__unpack(NULL, len, msg)))
+		if (!pagemap_next_message(&p, &left, &m) || !(r = criu_pagemap_run__unpack(NULL, m.len, m.v)))
 			return pagemap_damaged(err, "an entry cannot be understood");
 		rc = pagemap_take_entry(r, out, &e, err);
 		criu_pagemap_run__free_unpacked(r, NULL);
 		if (rc < 0)
 			return -1;
-		*pagemap_add_entry(out, &room) = e;
+		GROW(out->v, out->n, room);
+		out->v[out->n++] = e;
 	}
 	return 0;
 }
 
 int criu_pagemap_parse(const void *buf, size_t len, struct criu_pagemap *out, struct err *err)
 {
-	const uint8_t *p = buf, *msg;
+	const uint8_t *p = buf;
 	CriuPagemapHead *head;
-	uint32_t word[2], n;
+	struct criu_message m;
 
 	memset(out, 0, sizeof(*out));
-	if (len < sizeof(word))
-		return pagemap_damaged(err, "it is too short");
-	memcpy(word, p, sizeof(word));
-	if (word[0] != COMMON_MAGIC || word[1] != PAGEMAP_MAGIC)
+	if (criu_image_check(&p, &len, CRIU_MAGIC_COMMON, CRIU_MAGIC_PAGEMAP))
 		return pagemap_damaged(err, "it does not begin as one");
-	p += sizeof(word);
-	len -= sizeof(word);
-	if (!pagemap_next_message(&p, &len, &msg, &n) || !(head = criu_pagemap_head__unpack(NULL, n, msg)))
+	if (!pagemap_next_message(&p, &len, &m) || !(head = criu_pagemap_head__unpack(NULL, m.len, m.v)))
 		return pagemap_damaged(err, "its head cannot be understood");
 	out->pages_id = head->pages_id;
 	criu_pagemap_head__free_unpacked(head, NULL);
@@ -139,27 +113,7 @@ int criu_pagemap_load(int dirfd, const char *name, struct criu_pagemap *p, struc
 
 /* ---- writing ----------------------------------------------------------- */
 
-struct out {
-	uint8_t *v;
-	size_t n, room;
-};
-
-static uint8_t *pagemap_room(struct out *o, size_t n)
-{
-	if (o->room - o->n < n) {
-		o->room = 2 * o->room + n + 4096;
-		o->v = xrealloc(o->v, o->room);
-	}
-	return o->v + o->n;
-}
-
-static void pagemap_put_word(struct out *o, uint32_t w)
-{
-	memcpy(pagemap_room(o, 4), &w, 4);
-	o->n += 4;
-}
-
-static void pagemap_put_run(struct out *o, uint64_t addr, uint32_t npages, uint32_t flags)
+static void pagemap_put_run(struct criu_image_buffer *o, uint64_t addr, uint32_t npages, uint32_t flags)
 {
 	CriuPagemapRun r = CRIU_PAGEMAP_RUN__INIT;
 
@@ -168,19 +122,17 @@ static void pagemap_put_run(struct out *o, uint64_t addr, uint32_t npages, uint3
 	r.compat_nr_pages = npages;
 	r.nr_pages = npages;
 	r.flags = flags;
-	pagemap_put_word(o, (uint32_t)criu_pagemap_run__get_packed_size(&r));
-	o->n += criu_pagemap_run__pack(&r, pagemap_room(o, MESSAGE_MAX));
+	criu_pagemap_run__pack(&r, criu_image_put_message(o, criu_pagemap_run__get_packed_size(&r)));
 }
 
-static void pagemap_render(const struct criu_pagemap *p, struct out *o)
+static void pagemap_render(const struct criu_pagemap *p, struct criu_image_buffer *o)
 {
 	CriuPagemapHead head = CRIU_PAGEMAP_HEAD__INIT;
 
 	head.pages_id = p->pages_id;
-	pagemap_put_word(o, COMMON_MAGIC);
-	pagemap_put_word(o, PAGEMAP_MAGIC);
-	pagemap_put_word(o, (uint32_t)criu_pagemap_head__get_packed_size(&head));
-	o->n += criu_pagemap_head__pack(&head, pagemap_room(o, MESSAGE_MAX));
+	criu_image_put_word(o, CRIU_MAGIC_COMMON);
+	criu_image_put_word(o, CRIU_MAGIC_PAGEMAP);
+	criu_pagemap_head__pack(&head, criu_image_put_message(o, criu_pagemap_head__get_packed_size(&head)));
 	for (size_t i = 0; i < p->n; i++) {
 		struct criu_pagemap_entry e = p->v[i];
 
@@ -196,21 +148,16 @@ static void pagemap_render(const struct criu_pagemap *p, struct out *o)
 
 int criu_pagemap_store(int dirfd, const char *name, const struct criu_pagemap *p, struct err *err)
 {
-	cleanup_close int fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-	struct out o = { 0 };
+	struct criu_image_buffer o = { 0 };
 	int rc;
 
 	pagemap_render(p, &o);
-	rc = fd < 0 || write_all(fd, o.v, o.n) < 0 ? err_sys(err, errno, "cannot write image %s", name) : 0;
+	rc = criu_image_write(dirfd, name, O_TRUNC, &o) ? err_sys(err, errno, "cannot write image %s", name) : 0;
 	free(o.v);
 	return rc;
 }
 
 pid_t criu_pagemap_pid(const char *name)
 {
-	int pid = 0, end = 0;
-
-	if (sscanf(name, "pagemap-%d.img%n", &pid, &end) != 1 || !end || name[end] || pid <= 0)
-		return 0;
-	return pid;
+	return criu_image_pid(name, "pagemap-");
 }

@@ -167,8 +167,7 @@ static void tcp_collect_socket(void *arg, pid_t pid, int fd, uint64_t ino, int s
 	if (!tcp_read_queues(sk, &q) || q.state == TCP_LISTEN)
 		return;
 	tcp_reset_socket(sk, 0);
-	if (!(s->n & (s->n - 1)))
-		s->v = xrealloc(s->v, (s->n ? 2 * s->n : 1) * sizeof(*s->v));
+	GROW(s->v, s->n, s->room);
 	s->v[s->n++] = (struct tcp_socket){
 		.ino = ino, .pid = pid, .fd = fd, .reuse = tcp_get_option(sk, SOL_SOCKET, SO_REUSEADDR, 0)
 	};

@@ -32,9 +32,9 @@ struct tcp_socket {
 };
 
 struct tcp_sockets {
-	struct tcp_socket *v;
-	size_t n;
-}; /* owned; by inode */
+	struct tcp_socket *v; /* owned; ascending by inode */
+	size_t n, room;
+};
 
 /* The sockets of all processes in the calling process's /proc but pid 1, itself and criu: connected ones only. One that
  * a dump left in repair mode or shut, because it and its guard died, is let go. To be freed with tcp_free(), also after

@@ -12,13 +12,10 @@
 #include "base/dir.h"
 #include "base/text.h"
 #include "base/util.h"
+#include "criu/criu_image.h"
 #include "criu_images.pb-c.h"
 #include "pod/kernel_files.h"
 #include "pod/mount_table.h"
-
-#define FILES_MAGIC  0x56303138u
-#define FDINFO_MAGIC 0x56213732u
-#define IDS_MAGIC    0x54432030u
 
 /* A descriptor of a process. */
 struct held {
@@ -78,11 +75,11 @@ static int read_descriptors(struct files *f, int dirfd, int pid)
 	uint32_t id = 0;
 
 	snprintf(name, sizeof(name), "ids-%d.img", pid);
-	if (criu_image_each(dirfd, name, IDS_MAGIC, take_files_id, &id))
+	if (criu_image_each(dirfd, name, CRIU_MAGIC_IDS, take_files_id, &id))
 		return errno == ENOENT ? 0 : err_sys(f->err, errno, "cannot read image %s", name);
 	f->pid = pid;
 	snprintf(name, sizeof(name), "fdinfo-%u.img", id);
-	if (criu_image_each(dirfd, name, FDINFO_MAGIC, add_descriptor, f) && errno != ENOENT)
+	if (criu_image_each(dirfd, name, CRIU_MAGIC_FDINFO, add_descriptor, f) && errno != ENOENT)
 		return err_sys(f->err, errno, "cannot read image %s", name);
 	return 0;
 }
@@ -183,7 +180,7 @@ int criu_check_files(int images_fd, const struct mount_table *mounts, struct err
 	struct files f = { .mounts = mounts, .err = &why };
 	int rc = read_processes(&f, images_fd);
 
-	if (!rc && criu_image_each(images_fd, "files.img", FILES_MAGIC, check_file, &f)) {
+	if (!rc && criu_image_each(images_fd, "files.img", CRIU_MAGIC_FILES, check_file, &f)) {
 		rc = -1;
 		if (!why.text[0])
 			err_sys(&why, errno ? errno : EBADMSG, "cannot read image files.img");

@@ -30,8 +30,7 @@ static bool stop_threads_has(const struct stopped_threads *s, size_t from, pid_t
 
 static void stop_threads_push(struct stopped_threads *s, pid_t tid)
 {
-	if (s->n == s->room)
-		s->tids = xrealloc(s->tids, (s->room = s->room ? 2 * s->room : 16) * sizeof(*s->tids));
+	GROW(s->tids, s->n, s->room);
 	s->tids[s->n++] = tid;
 }
 
