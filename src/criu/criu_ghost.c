@@ -24,7 +24,7 @@ char *criu_ghost_name(uint32_t number, char buf[CRIU_GHOST_NAME_MAX])
 	return buf;
 }
 
-/* False: it is none of these images. */
+/* Returns false if name is not that of such an image. */
 static bool criu_ghost_number(const char *name, uint32_t *number)
 {
 	char again[CRIU_GHOST_NAME_MAX];
@@ -96,7 +96,7 @@ int criu_ghosts_read(int images_fd, struct criu_ghost **v, size_t *n, struct err
 
 const struct criu_ghost *criu_ghosts_find(const struct criu_ghost *v, size_t n, dev_t dev, uint64_t ino)
 {
-	/* criu has it as the kernel does, or cut off. */
+	/* criu writes the device as the kernel encodes it, or the lower 32 bits of st_dev. */
 	const uint32_t kernels = major(dev) << 20 | minor(dev);
 
 	for (size_t i = 0; i < n; i++)
