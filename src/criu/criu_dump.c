@@ -1,12 +1,12 @@
 /* A dump: worker -> helper -> driver -> criu.
  *
  * The helper enters the pod's PID and mount namespaces and forks the driver, so that the driver and criu see the pod's
- * /proc: criu looks its client up by the pid of SO_PEERCRED and opens the directories as /proc/PID/fd/N. What has to
- * happen in the freeze needs host pids and host files, so the driver passes criu's notifications on to the worker and
- * waits for its answer. All descriptors that criu's program files need are opened before: a private /tmp may hide them
- * inside.
+ * /proc: criu finds its client by the pid of SO_PEERCRED, and opens the directories as /proc/PID/fd/N. The work during
+ * the freeze needs host pids and host files, so the driver forwards criu's notifications to the worker and waits for
+ * the answer. All files that criu needs to start are opened before the namespaces are entered, because a private /tmp
+ * may hide them.
  *
- * The driver also watches how long the tree stands still: it opens no file and waits for nobody without a limit.
+ * The driver also enforces the limit of the freeze. Therefore it opens no file and waits for nothing without a timeout.
  */
 #include "criu/criu_internal.h"
 
@@ -38,13 +38,25 @@ enum { CG_IGNORE = 0, NET_LOCK_SKIP = 3 };
 #define MSG_MAX    4096
 #define MAX_PATHS  8
 #define FD_ARG_LEN 12
-#define DRAIN_MS   50 /* the kernel delivers what is under way on the loopback in less than one */
+#define DRAIN_MS   50 /* the kernel delivers data that is in flight on the loopback in less than 1 ms */
 
 /* One message between driver and worker. */
 struct relay {
-	/* From the driver: 'N' notification, answered by 'Y' or 'F'; 'S' success; 'E' failure of criu, 'D' of the
-	 * driver, 'A' of it, and the next dump may succeed, 'T' too long a freeze. To it: 'W' seconds that the freeze
-	 * may still take. */
+	/* From the driver:
+	 *
+	 * N: notification, answered by Y (continue) or F (fail)
+	 *
+	 * S: success
+	 *
+	 * E: criu has failed
+	 *
+	 * D: the driver has failed
+	 *
+	 * A: the driver has failed, the next dump may succeed
+	 *
+	 * T: the freeze took too long
+	 *
+	 * To the driver, instead of Y or F: W, the seconds that the freeze may still take. */
 	char kind;
 	char text[MSG_MAX - 1];
 };
@@ -60,11 +72,11 @@ struct session {
 	int remote_call[2];            /* worker's, criu's end; -1 unless memory is elided */
 	int null, errors;
 	int images_fd, work_fd;
-	struct err callback; /* why frozen() refused */
+	struct err callback; /* why stopped() or frozen() has failed */
 	bool killed;
 };
 
-/* In the driver: of the freeze. */
+/* The driver's limit of the freeze. */
 struct limit {
 	int64_t end; /* now_us(), 0 = none */
 	unsigned seconds;
@@ -126,7 +138,7 @@ static void limit_begin(struct limit *l, unsigned seconds)
 	l->end = seconds ? now_us() + (int64_t)seconds * 1000000 : 0;
 }
 
-/* Until one of them has something; false when the time is up. */
+/* Waits until one of the descriptors has an event. Returns false when the time is over. */
 static bool limit_wait(struct pollfd *p, nfds_t n, struct limit *l)
 {
 	int64_t left;
@@ -199,8 +211,8 @@ static int driver_answer_notify(int sk, bool ok)
 	return driver_send_request(sk, &req);
 }
 
-/* Asks the worker. A worker that is gone means no; a criu that is gone means that there is nobody to tell and, what the
- * worker must learn at once, that the tree runs again. */
+/* Forwards a notification to the worker and returns its answer. False if the worker has ended. Also false if criu has
+ * ended: the processes run again then, and the worker has to learn it at once. */
 static bool driver_ask_worker(int relay, int sk, const char *script, struct limit *l)
 {
 	struct pollfd p[] = { { relay, POLLIN, 0 }, { sk, POLLRDHUP, 0 } };
@@ -216,20 +228,21 @@ static bool driver_ask_worker(int relay, int sk, const char *script, struct limi
 	return m.kind == 'Y';
 }
 
-/* The tree runs as soon as criu is gone. */
+/* Kills criu, which thaws the processes. */
 static void driver_end_freeze(const struct session *s, pid_t criu, const struct limit *l, const char *script)
 {
 	char text[256];
 
 	kill(criu, SIGKILL);
 	snprintf(text, sizeof(text),
-		 "the job stood still for more than %u s (CheckpointFreezeTimeout is %u s), because %s; it was let go",
+		 "the job was frozen for more than %u s (CheckpointFreezeTimeout is %u s), because %s; it runs again",
 		 l->seconds, s->dump->freeze_configured,
-		 script[0] ? "fsched did not finish what it does in the freeze" : "criu did not finish");
+		 script[0] ? "fsched did not finish its work in the freeze" : "criu did not finish the dump");
 	relay_send(s->relay[1], 'T', text);
 }
 
-/* Without the library criu would save the filters of the job's sockets, and leave them there. */
+/* Checks that criu has loaded the library. Without it criu would save the filters that fsched puts on the job's
+ * sockets, and would not remove them. */
 static int driver_check_library(pid_t criu, struct err *err)
 {
 	cleanup_free char *maps = NULL;
@@ -244,7 +257,7 @@ static int driver_check_library(pid_t criu, struct err *err)
 		       CRIU_PRELOAD);
 }
 
-/* All processes stand still, and no socket was touched yet. */
+/* Called when all processes are stopped and criu has not touched a socket yet. */
 static int driver_begin_tcp(pid_t criu, struct tcp_sockets *t, struct err *err)
 {
 	if (tcp_collect(t, criu, err))
@@ -260,14 +273,14 @@ static int driver_begin_tcp(pid_t criu, struct tcp_sockets *t, struct err *err)
 	return 0;
 }
 
-/* What the driver itself does at a notification. */
+/* The driver's own work at a notification. */
 static int driver_on_script(const char *script, pid_t criu, struct tcp_sockets *t, const struct session *s,
 			    struct limit *l)
 {
 	struct err err = { 0 };
 	int rc = 0;
 
-	/* The next that criu does is to stop the tree. */
+	/* criu stops the processes next. */
 	if (!strcmp(script, "pre-dump"))
 		limit_begin(l, s->dump->freeze_limit);
 	if (!strcmp(script, "query-ext-files"))
@@ -337,8 +350,8 @@ static void driver_main(const struct session *s)
 	pid_t criu;
 
 	criu_die_with_parent();
-	/* Parent and namespaces differ, so getppid() cannot tell whether it died before the line above: its message
-	 * can. */
+	/* The parent is in another PID namespace, so getppid() cannot tell if it died before criu_die_with_parent().
+	 * The worker's first message can. */
 	if (relay_recv(s->relay[1], &m))
 		_exit(1);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
@@ -398,7 +411,7 @@ static int64_t dump_realtime_us(void)
 	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-/* Replaces a path by /proc/self/fd/N of a descriptor that survives the change of namespace. */
+/* Opens path and returns "/proc/self/fd/N", which is valid in the pod's mount namespace as well. */
 static char *session_pin(struct session *s, const char *path, struct err *err)
 {
 	int fd = s->n_paths < MAX_PATHS ? open(path, O_PATH | O_CLOEXEC) : -1;
@@ -519,8 +532,8 @@ void criu_dump_allow(const struct criu_dump *d, unsigned seconds)
 		relay_send(d->watch_fd, 'W', text);
 }
 
-/* criu tells "query-ext-files" as soon as all tasks are stopped, "post-dump" when all images are written and they still
- * are. */
+/* criu sends "query-ext-files" as soon as all tasks are stopped, and "post-dump" when all images are written and the
+ * tasks are still stopped. */
 static bool dump_on_notify(struct session *s, const char *script)
 {
 	struct criu_dump *d = s->dump;
@@ -541,7 +554,7 @@ static bool dump_on_notify(struct session *s, const char *script)
 	return rc >= 0;
 }
 
-/* Until criu reports the end. 0, or -1 with err. */
+/* Serves the driver's messages until criu has ended. Returns 0, or -1 with err. */
 static int dump_follow(struct session *s, struct err *err)
 {
 	struct relay m = { 0 };
@@ -557,7 +570,7 @@ static int dump_follow(struct session *s, struct err *err)
 			return 0;
 		m.text[0] = '\0';
 	}
-	/* What the callback says then follows from it. */
+	/* A failure of the callback is a consequence of this. */
 	if (m.kind == 'T')
 		return err_set(err, ETIME, "%s", m.text);
 	if (s->callback.text[0]) {
@@ -589,7 +602,7 @@ int criu_dump(const struct criu_bin *b, struct criu_dump *d, struct err *err)
 
 	d->frozen_us = d->freeze_began = 0;
 	d->watch_fd = d->remote_call = -1;
-	/* What is left of an earlier dump must not be taken for this one's. */
+	/* Files of an earlier dump must not be mistaken for those of this one. */
 	unlinkat(s.work_fd, CRIU_STATS, 0);
 	unlinkat(s.work_fd, CRIU_DUMP_LOG, 0);
 	if (session_open(&s, err))

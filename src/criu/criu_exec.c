@@ -1,4 +1,4 @@
-/* Finding criu, asking it simple questions, building its command lines. */
+/* Finds criu, probes it, and builds its command lines. */
 #include "criu/criu_internal.h"
 
 #include <errno.h>
@@ -28,7 +28,7 @@ void criu_ignore_signals(void)
 		for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
 			keep |= kept[i] == sig;
 		if (!keep)
-			signal(sig, SIG_IGN); /* fails for the two that glibc keeps for itself */
+			signal(sig, SIG_IGN); /* fails for the two signals that glibc reserves */
 	}
 	signal(SIGCHLD, SIG_DFL);
 }
@@ -47,7 +47,7 @@ bool criu_version_at_least(const char *version, int major, int minor)
 	return a > major || (a == major && b >= minor);
 }
 
-/* Root is going to run it: nobody else may be able to change it. */
+/* Root is going to run the file, so only root may be able to change it. */
 static int criu_check_trusted(const char *path, struct err *err)
 {
 	struct stat st;
@@ -66,7 +66,7 @@ static void criu_kill_and_reap(pid_t pid)
 		;
 }
 
-/* Reads what the child prints until it closes the pipe; false when time is up. */
+/* Reads the output of the child until it closes the pipe. Returns false after timeout_ms. */
 static bool criu_read_output(int fd, char *out, size_t len, int timeout_ms)
 {
 	int64_t end = now_us() + (int64_t)timeout_ms * 1000;
@@ -124,7 +124,8 @@ static void criu_exec_child(char **argv, char **envp, int out)
 	_exit(127);
 }
 
-/* Runs criu with the arguments, standard output and error in out. Exit status, or -1. */
+/* Runs criu with the arguments more, and puts its standard output and error into out. elide: as for criu_envp().
+ * Returns the exit status (128 + N for signal N), or -1 with err. */
 static int criu_run_elided(const struct criu_bin *b, bool elide, const char *const *more, int timeout_ms, char *out,
 			   size_t len, struct err *err)
 {
@@ -181,12 +182,12 @@ static int criu_ask_version(struct criu_bin *b, struct err *err)
 	p = strstr(out, "Version:");
 	if (rc != 0 || !p || sscanf(p, "Version: %31[0-9.]", b->version) != 1) {
 		out[strcspn(out, "\n")] = '\0';
-		return err_set(err, 0, "%s --version does not answer as criu does: %s", b->argv[0], out);
+		return err_set(err, 0, "%s --version does not print the version of a criu, but: %s", b->argv[0], out);
 	}
 	return 0;
 }
 
-/* A directory made by get-criu. Its VERSION saves a start of criu. */
+/* Uses a directory made by get-criu. criu need not be started to know its version if the file VERSION is there. */
 static int criu_use_prefix(const char *dir, struct criu_bin *b, struct err *err)
 {
 	cleanup_free char *loader = xasprintf("%s/ld.so", dir);
@@ -214,7 +215,7 @@ static int criu_use_prefix(const char *dir, struct criu_bin *b, struct err *err)
 	return criu_ask_version(b, err);
 }
 
-/* A directory that get-criu made, or a program. num is ENOENT if there is nothing of that name. */
+/* Uses a directory made by get-criu, or a program. err.num is ENOENT if path does not exist. */
 static int criu_use_path(const char *path, struct criu_bin *b, struct err *err)
 {
 	struct stat st;
@@ -336,15 +337,15 @@ int criu_check_elide(const struct criu_bin *b, int timeout_s, struct err *err)
 	rc = criu_run_elided(b, true, args, timeout_s * 1000, out, sizeof(out), err);
 	if (rc < 0)
 		return -1;
-	/* criu says it, and ends with 0. */
+	/* criu prints this, and its exit status is 0. */
 	if (rc == 0 && strstr(out, "is supported"))
 		return 0;
 	return err_set(
 		err, 0,
-		"criu does not take fsched's word for it that pages are clean (is it linked statically, or does it have file capabilities?)");
+		"criu does not see pages as clean although fsched's library tells it so: the library is not loaded (is criu linked statically, or does it have file capabilities?)");
 }
 
-/* "@": only the preload library makes a path of it, so that criu cannot start without. */
+/* "@": only the preload library turns such an argument into a path, so criu cannot start without the library. */
 char **criu_restore_argv(const struct criu_bin *b, bool stops)
 {
 	const char *const args[] = {
@@ -378,8 +379,8 @@ char **criu_envp(const struct criu_bin *b, bool elide, bool shared, int remote_c
 
 	v[n++] = xstrdup("PATH=/usr/sbin:/usr/bin:/sbin:/bin");
 	v[n++] = xstrdup("LC_ALL=C");
-	/* criu before 4.2 hangs, the job frozen, where hardware breakpoints do not work (virtual machines): 130 makes
-	 * it do without. */
+	/* Before 4.2 criu hangs with the job frozen where hardware breakpoints do not work (virtual machines). Fault
+	 * 130 makes it work without them. */
 	if (b->version[0] && !criu_version_at_least(b->version, 4, 2))
 		v[n++] = xstrdup("CRIU_FAULT=130");
 	if (b->preload[0] && !b->argv[1])

@@ -1,4 +1,4 @@
-/* The few things that fsched reads from criu's images: the freeze time, credentials, pids. */
+/* What fsched reads from criu's images: the freeze time, credentials, pids, facts for the memory engine. */
 #include "criu/criu_internal.h"
 
 #include <errno.h>
@@ -13,9 +13,9 @@
 #include "criu/criu_image.h"
 #include "criu_images.pb-c.h"
 
-#define RESERVED_PIDS 300  /* the kernel starts again here after pid_max */
-#define CRIU_PIDS     512  /* more than criu's own processes and helpers of a restore */
-#define CHOICE        4096 /* positions, of which one is chosen at random */
+#define RESERVED_PIDS 300  /* the first pid that the kernel uses again after pid_max */
+#define CRIU_PIDS     512  /* more pids than criu needs for its own processes and helpers in a restore */
+#define CHOICE        4096 /* the least number of positions of which one is chosen at random */
 
 int64_t criu_read_frozen_us(int work_fd)
 {
@@ -93,7 +93,7 @@ static int criu_check_core(int dirfd, const char *name, uid_t uid, gid_t gid, co
 		return err_set(err, EBADMSG, "image %s cannot be understood", name);
 	if (core->thread_core && core->thread_core->creds)
 		rc = criu_check_thread(name, core->thread_core->creds, uid, gid, groups, n, err);
-	else /* a zombie: it has a state and nothing else */
+	else /* a zombie: it has only a state */
 		rc = 0;
 	core_entry__free_unpacked(core, NULL);
 	return rc;
@@ -116,7 +116,7 @@ int criu_check_creds(int images_fd, uid_t uid, gid_t gid, const gid_t *groups, i
 	int n = 0, more = -1;
 
 	while (d && (more = dir_next(d, &e)) > 0) {
-		/* Images of criu before 1.8; no version that fsched accepts writes them, but restore would read them.
+		/* An image of criu before 1.8. No version that fsched accepts writes it, but a restore would read it.
 		 */
 		if (!strncmp(e->d_name, "creds-", 6))
 			return err_set(err, EPERM, "unexpected image %s", e->d_name);
@@ -175,7 +175,7 @@ static void facts_add_mappings(struct criu_facts *f, const MmEntry *mm)
 	}
 }
 
-/* One entry per object: the largest. */
+/* Leaves one entry per object, the largest. */
 static void facts_merge_shared(struct criu_facts *f)
 {
 	size_t n = 0;
@@ -269,8 +269,8 @@ static int last_pid_max(void)
 	return max;
 }
 
-/* Gaps between used pids that have room for CRIU_PIDS more: positions in them are counted, and the k-th one is found.
- */
+/* Counts the positions in the gaps between pids that have room for CRIU_PIDS more, from `from` on. at, if not NULL:
+ * returns the k-th position. */
 static int64_t last_pid_positions(const int *pids, int n, int from, int pid_max, int64_t k, int *at)
 {
 	int last = from;
@@ -293,8 +293,8 @@ static int64_t last_pid_positions(const int *pids, int n, int from, int pid_max,
 	return sum;
 }
 
-/* At random, so that no process of the job's can know it before: above all pids if there is some choice, else in any
- * gap. */
+/* The position is random, so that no process of the job can foresee it: above all pids if there is enough choice, else
+ * in any gap. */
 static int last_pid_choose(const int *pids, int n, int min, int pid_max)
 {
 	const int above = pids[n - 1] > min ? pids[n - 1] : min;

@@ -1,4 +1,4 @@
-/* What criu says when something fails, for people who have never seen criu. */
+/* Explains criu's messages of a failure to people who do not know criu. */
 #include "criu/criu_internal.h"
 
 #include <errno.h>
@@ -15,14 +15,14 @@
 #define LOG_TAIL  (256 * 1024) /* bytes of a log that are looked at */
 #define MAX_LINES 3
 
-/* "(00.012)   12: Error (criu/files.c:1): text" -> text, NULL if the line is none.
- * What criu runs inside of a restored process says "pie: 12:". */
+/* "(00.012)   12: Error (criu/files.c:1): text" -> text; NULL for other lines.
+ * Messages of the code that criu runs in a restored process begin with "pie: 12:". */
 static char *criu_log_error_text(char *line)
 {
 	static const char digits[] = "(0123456789.): \t";
 	char *p = strstr(line, "Error ("), *at = line + strspn(line, digits);
 
-	/* Only the time and the pid may stand in front: a file name could hold the words too. */
+	/* Only the time and the pid may come before, because a file name could contain the words, too. */
 	if (strncmp(at, "pie: ", 5) == 0)
 		at += 5 + strspn(at + 5, digits);
 	if (!p || at < p)
@@ -31,14 +31,14 @@ static char *criu_log_error_text(char *line)
 	return p ? p + 3 : NULL;
 }
 
-/* Logged as errors in every run without CAP_SYS_RESOURCE, or for shared memory, of which the dummy parent has nothing.
- */
+/* True for errors that criu logs in every run: without CAP_SYS_RESOURCE, or for shared memory, for which the dummy
+ * parent has no image. */
 static bool criu_log_is_noise(const char *text)
 {
 	return strstr(text, "Can't setup RLIMIT_NOFILE") || strstr(text, "No parent image found");
 }
 
-/* True for lines that only say that something before them went wrong. */
+/* True for lines that report only a consequence of an earlier error. */
 static bool criu_log_is_consequence(const char *text)
 {
 	static const char *const words[] = {
@@ -84,7 +84,7 @@ static void criu_log_collect(char *text, bool consequences, char *buf, size_t le
 	}
 }
 
-/* The end of a regular file below dirfd. */
+/* Reads the last LOG_TAIL bytes of a regular file below dirfd. The result is the caller's. */
 static char *criu_log_read_tail(int dirfd, const char *name)
 {
 	cleanup_close int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -100,7 +100,7 @@ static char *criu_log_read_tail(int dirfd, const char *name)
 	return steal_ptr(&text);
 }
 
-/* The Error lines of a log, joined. "" if there are none. */
+/* Puts the Error lines of a log into buf, joined; "" if there are none. */
 static void criu_log_errors(int dirfd, const char *name, char *buf, size_t len)
 {
 	cleanup_free char *text = criu_log_read_tail(dirfd, name);
@@ -115,7 +115,8 @@ static void criu_log_errors(int dirfd, const char *name, char *buf, size_t len)
 		criu_log_collect(copy, true, buf, len);
 }
 
-/* The last line of a memfd that was criu's standard error: what the loader says before criu has a log. */
+/* Puts the last line of criu's standard error, a memfd, into buf. The dynamic loader prints there before criu has a
+ * log. */
 static void criu_log_last_line(int fd, char *buf, size_t len)
 {
 	char text[1024];
@@ -132,7 +133,7 @@ static void criu_log_last_line(int fd, char *buf, size_t len)
 	printable(p ? p + 1 : text, buf, len);
 }
 
-/* "what is in the way: what to do (criu: what it said)". */
+/* "what prevents it: what to do (criu: its message)" */
 static void criu_log_compose(const char *said, char *buf, size_t len)
 {
 	const struct obstacle *o = obstacle_find(said);

@@ -28,8 +28,8 @@
 #endif
 
 #define INIT_PID   1
-#define FIRST_US   100 /* between two looks at what is under way */
-#define LONGEST_US 2000
+#define FIRST_US   100  /* first pause between two checks for data in flight */
+#define LONGEST_US 2000 /* longest pause */
 
 /* ---- one socket -------------------------------------------------------------- */
 
@@ -65,7 +65,8 @@ static bool tcp_freeze_has_filter(int sk, bool *any)
 	       tcp_filter_is(got);
 }
 
-/* Out of what a dump that died has left it in. */
+/* Removes the filter and ends repair mode, in which a dump that was killed has left the socket. reuse: SO_REUSEADDR of
+ * the job. */
 static void tcp_reset_socket(int sk, int reuse)
 {
 	const int off = 0;
@@ -75,7 +76,7 @@ static void tcp_reset_socket(int sk, int reuse)
 		setsockopt(sk, SOL_SOCKET, SO_DETACH_FILTER, &off, sizeof(off));
 	if (tcp_get_option(sk, IPPROTO_TCP, TCP_REPAIR, 0) != 1)
 		return;
-	/* As criu does it. Repair mode has overwritten the other one. */
+	/* In the same way as criu. Repair mode has overwritten SO_REUSEADDR. */
 	setsockopt(sk, IPPROTO_TCP, TCP_REPAIR, &off, sizeof(off));
 	setsockopt(sk, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof(reuse));
 }
@@ -98,7 +99,7 @@ struct walk {
 	void *arg;
 };
 
-/* False if it is known. */
+/* Returns false if the socket was seen before. */
 static bool tcp_walk_note_seen(struct walk *w, uint64_t ino)
 {
 	uint64_t *key = xmalloc(sizeof(*key)), **at;
@@ -191,7 +192,7 @@ void tcp_free(struct tcp_sockets *s)
 	*s = (struct tcp_sockets){ 0 };
 }
 
-/* -1: it is gone. */
+/* Returns a descriptor for the socket, -1 if its process or descriptor has gone. */
 static int tcp_borrow(const struct tcp_socket *t)
 {
 	cleanup_close int pidfd = pidfd_open(t->pid, 0);
@@ -199,10 +200,10 @@ static int tcp_borrow(const struct tcp_socket *t)
 	return pidfd < 0 ? -1 : pidfd_getfd(pidfd, t->fd, 0);
 }
 
-/* ---- what is under way -------------------------------------------------------- */
+/* ---- data in flight ------------------------------------------------------------- */
 
-/* A receiver may keep an acknowledgement for up to 200 ms, and with it what the other end has not sent yet (Nagle's
- * algorithm). The even number sends it without a change of the mode. */
+/* A receiver may delay an acknowledgement for up to 200 ms, and so delay data that the other end has not sent yet
+ * (Nagle's algorithm). An even value sends the acknowledgement without a change of the mode. */
 static void tcp_acknowledge(int sk)
 {
 	const int value = tcp_get_option(sk, IPPROTO_TCP, TCP_QUICKACK, 0) ? 1 : 2;
@@ -220,7 +221,7 @@ static void tcp_acknowledge_all(const struct tcp_sockets *s)
 	}
 }
 
-/* Bytes that were sent and not acknowledged. */
+/* Reads all queues, and returns the number of bytes that were sent and not acknowledged. */
 static int tcp_bytes_in_flight(struct tcp_sockets *s)
 {
 	int sum = 0;
@@ -255,7 +256,7 @@ void tcp_block(struct tcp_sockets *s)
 	for (size_t i = 0; i < s->n; i++) {
 		cleanup_close int sk = tcp_borrow(&s->v[i]);
 
-		/* One with a filter of the job's own is left without: tcp_unchanged() watches over it. */
+		/* A socket that has a filter of the job is not blocked; tcp_unchanged() detects if data arrives. */
 		if (sk >= 0 && !tcp_freeze_has_filter(sk, &any) && !any)
 			setsockopt(sk, SOL_SOCKET, SO_ATTACH_FILTER, &p, sizeof(p));
 	}
@@ -293,8 +294,8 @@ static void tcp_release_socket(void *arg, pid_t pid, int fd, uint64_t ino, int s
 	tcp_reset_socket(sk, t ? t->reuse : 0);
 }
 
-/* The pod is being killed: its sockets are to go as they are, without a word to each other, and leave no address in
- * use. */
+/* True if the pod is being killed. Then its sockets stay as they are, so that they send nothing to each other and leave
+ * no address in use. */
 static bool tcp_pod_is_ending(void)
 {
 	cleanup_free char *text = NULL;
@@ -318,7 +319,7 @@ static void tcp_guard_at_exit(pid_t criu, const struct tcp_sockets *s)
 {
 	struct walk w = { .criu = criu, .fn = tcp_release_socket, .arg = (void *)(uintptr_t)s };
 
-	/* criu has taken the sockets out of repair mode itself, and the job runs. */
+	/* If criu has ended well, it has ended repair mode itself, and the job runs. */
 	if (!tcp_criu_ended_well(criu) && !tcp_pod_is_ending())
 		tcp_walk(&w, NULL);
 	ptrace(PTRACE_DETACH, criu, NULL, NULL);
@@ -356,7 +357,7 @@ pid_t tcp_guard(pid_t criu, const struct tcp_sockets *s, struct err *err)
 		return err_sys(err, errno, "cannot make a pipe");
 	pid = fork();
 	if (pid == 0) {
-		/* Nobody must take it for somebody else by what it has open. */
+		/* Other code identifies processes by their open descriptors, so the guard must have none. */
 		if (dup2(ready[1], 0) < 0)
 			_exit(1);
 		close_range(1, ~0U, 0);

@@ -415,7 +415,7 @@ static void untouched(const struct target *t)
 	assert_false(has_state(t->pid, "ZX"));
 	WAIT_FOR(only_child(t));
 	WAIT_FOR(childless(t));
-	/* A thread on its way home has signals blocked. */
+	/* A thread on its return path has signals blocked. */
 	WAIT_FOR(field(t->pid, "SigBlk", 16) == t->blocked || has_state(t->pid, "ZX"));
 	goes_on(t);
 	assert_int_equal(count_fds(t->pid), t->fds);
