@@ -1,4 +1,4 @@
-/* Clocks, and times as text. */
+/* The monotonic clock, and durations and times as text. */
 #ifndef FSCHED_BASE_CLOCK_H
 #define FSCHED_BASE_CLOCK_H
 

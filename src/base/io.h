@@ -1,4 +1,4 @@
-/* Exact reads and writes, and whole files below a directory. */
+/* Complete reads and writes, and whole files below a directory. */
 #ifndef FSCHED_BASE_IO_H
 #define FSCHED_BASE_IO_H
 
@@ -6,16 +6,17 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Writes all n bytes, restarting after EINTR. 0 or -1 with errno. */
+/* Writes all n bytes, and restarts after EINTR. Returns 0 or -1 with errno. */
 int write_all(int fd, const void *buf, size_t n);
 int pwrite_all(int fd, const void *buf, size_t n, uint64_t off);
-/* Reads to end of file. At most max bytes (EFBIG beyond). *out is
- * NUL-terminated, to be freed by the caller. Returns the length or -1 with errno. */
+/* Reads up to the end of the file, at most max bytes (EFBIG if there are more). *out has a NUL byte after the data; the
+ * caller frees it. Returns the length, or -1 with errno and *out = NULL. */
 ssize_t read_all(int fd, size_t max, char **out);
-/* The same for a file below dirfd; O_NOFOLLOW on the last component. */
+/* Like read_all(), for the regular file name below dirfd. A symbolic link as last component is refused. */
 ssize_t read_file_at(int dirfd, const char *name, size_t max, char **out);
-/* Writes name through a temporary name, fsync, rename, fsync of the directory:
- * after 0 the new content is durable, after -1 (errno) the old one stands. */
+/* Replaces the file name: writes a temporary file, fsyncs it, renames it, and fsyncs the directory. gid -1 = the
+ * caller's. After 0 the new content is durable. After -1 with errno the old content is still there, unless only the
+ * fsync of the directory has failed. */
 int write_file_atomic(int dirfd, const char *name, mode_t mode, gid_t gid, const void *buf, size_t n);
 
 #endif

@@ -1,4 +1,4 @@
-/* Numbers and foreign texts as text for people. */
+/* Sizes, and texts of unknown origin, as text for people. */
 #ifndef FSCHED_BASE_TEXT_H
 #define FSCHED_BASE_TEXT_H
 
@@ -7,8 +7,8 @@
 
 /* "12.3 MiB", "512 B"; buf of at least 16 bytes. Returns buf. */
 char *format_size(uint64_t bytes, char *buf, size_t len);
-/* Copies s replacing control characters, so that a hostile file name cannot
- * forge a line of a log or of a terminal. Returns buf. */
+/* Copies s to buf, and replaces every byte that is no printable UTF-8 by "?". So a hostile file name cannot forge a
+ * line of a log or control a terminal. A text that is too long is cut. Returns buf. */
 char *printable(const char *s, char *buf, size_t len);
 
 #endif

@@ -10,7 +10,7 @@
 
 #include "base/util.h"
 
-/* glibc's functions are for all threads of a process. */
+/* System calls, because glibc's functions change all threads of the process. */
 static int user_rights_set_groups(int n, const gid_t *groups)
 {
 	return (int)syscall(SYS_setgroups, (size_t)n, groups);
@@ -18,7 +18,7 @@ static int user_rights_set_groups(int n, const gid_t *groups)
 
 static int user_rights_set_effective(uid_t uid, gid_t gid)
 {
-	/* the group while we may, both ways */
+	/* The group can be changed only while the user is root: first on the way to a user, last on the way back. */
 	if (geteuid() == 0 && syscall(SYS_setresgid, -1, gid, -1) < 0)
 		return -1;
 	if (syscall(SYS_setresuid, -1, uid, -1) < 0)
@@ -26,7 +26,8 @@ static int user_rights_set_effective(uid_t uid, gid_t gid)
 	return getegid() == gid ? 0 : (int)syscall(SYS_setresgid, -1, gid, -1);
 }
 
-/* setfsuid() and setfsgid() of a number that is none return the present one. */
+/* True if the thread has exactly these effective and file system ids. setfsuid(-1) and setfsgid(-1) change nothing and
+ * return the current id. */
 static bool user_rights_are(uid_t uid, gid_t gid)
 {
 	return geteuid() == uid && getegid() == gid && setfsuid((uid_t)-1) == (int)uid && setfsgid((gid_t)-1) == (int)gid;
@@ -37,7 +38,7 @@ static void user_rights_restore(const struct user_rights *r)
 	if (user_rights_set_effective(0, 0) < 0 || !user_rights_are(0, 0) ||
 	    user_rights_set_groups(r->n_groups, r->groups) < 0 || prctl(PR_SET_PDEATHSIG, r->death_signal) < 0)
 		abort();
-	/* it died meanwhile, unnoticed */
+	/* The parent died while the death signal was cleared. */
 	if (r->death_signal && getppid() != r->parent)
 		raise(r->death_signal);
 }

@@ -235,7 +235,7 @@ static void driver_end_freeze(const struct session *s, pid_t criu, const struct 
 
 	kill(criu, SIGKILL);
 	snprintf(text, sizeof(text),
-		 "the job was frozen for more than %u s (CheckpointFreezeTimeout is %u s), because %s; it runs again",
+		 "the job stood still for more than %u s (CheckpointFreezeTimeout is %u s), because %s; it was let go",
 		 l->seconds, s->dump->freeze_configured,
 		 script[0] ? "fsched did not finish its work in the freeze" : "criu did not finish the dump");
 	relay_send(s->relay[1], 'T', text);
