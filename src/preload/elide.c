@@ -1,21 +1,27 @@
-/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: private memory is left out of a dump.
+/* Part of libfsched-criu.so: leaves memory out of a dump.
  *
- * criu can leave out pages that a parent image already has and that have not been written since, if the kernel tracks
- * writes
- * (--track-mem). Here every kernel tracks writes, no page has ever been written, and the parent (made by
- * src/criu/dummy_parent.c) says that it has them all. What criu then writes of a process's private memory is its list
- * of pages, with nothing behind it; fsched copies them itself. All else criu decides as always. criu 3.17 to 4.2 look
- * at writes in the four calls below.
+ * If the kernel tracks writes (--track-mem), criu leaves out pages that a parent image has and that are clean since
+ * then. The library tells criu that the kernel tracks writes and that every page is clean, and the dummy parent
+ * (criu/dummy_parent.h) says that it has every page. So criu writes of the private memory of a process only the list of
+ * pages, without the pages. fsched copies the pages itself. Nothing else in the dump changes. criu 3.17 to 4.2 use the
+ * four calls below to look for dirty pages.
  *
- * Where the kernel does track writes, criu's own way of starting over (clear_refs) is swallowed too: that state is not
- * criu's here.
+ * If the kernel does track writes, criu's write to clear_refs, which restarts the tracking, is dropped as well: the
+ * tracking does not belong to criu here.
  *
- * FSCHED_ELIDE=1 in criu's environment turns this on; without it every call goes through as it is.
+ * FSCHED_ELIDE=1 in criu's environment turns this on. Without it every call is passed on unchanged.
  *
- * With FSCHED_ELIDE_SHARED=1 shared memory (anonymous and memfds) is left out too: criu asks by SEEK_DATA where its
- * data is, and is told that there is none. Which objects these are is kept for fsched (hand.h). System V segments, huge
- * pages, small objects, and memfds that are sealed against writing, which nobody could fill after the restore, stay
- * criu's. */
+ * FSCHED_ELIDE_SHARED=1 leaves out shared memory (anonymous and memfds) as well: criu looks for data with SEEK_DATA,
+ * and the library answers that there is none. It keeps a list of these objects for fsched (trace/remote_call.h). criu
+ * saves the following itself:
+ *
+ * - System V segments
+ *
+ * - huge pages
+ *
+ * - small objects (ELIDE_SHARED_MIN)
+ *
+ * - memfds that are sealed against writing, because nobody could fill them after the restore */
 #include <linux/fcntl.h>
 #include <linux/ioctl.h>
 #include <linux/magic.h>
@@ -56,7 +62,7 @@ __attribute__((constructor)) static void elide_begin(int argc, char **argv, char
 			on_shared = true;
 }
 
-/* The beginning of what the descriptor is called in /proc. */
+/* Reads the link of a descriptor in /proc; a long one is cut. */
 static bool elide_read_link(int fd, char *target, long room)
 {
 	char link[PRELOAD_FD_LINK];
@@ -72,7 +78,7 @@ static bool elide_read_link(int fd, char *target, long room)
 	return true;
 }
 
-/* Is it /proc/PID/NAME? */
+/* True if the descriptor is /proc/PID/NAME. */
 static bool elide_is_proc_file(int fd, const char *name)
 {
 	char target[64];
@@ -80,7 +86,7 @@ static bool elide_is_proc_file(int fd, const char *name)
 
 	if (!elide_read_link(fd, target, sizeof(target)))
 		return false;
-	/* criu mounts a proc of its own, so only the end is sure: ".../PID/NAME" */
+	/* criu mounts its own proc, so only the end of the path is known: ".../PID/NAME" */
 	rest = target;
 	for (const char *p = target; *p; p++)
 		if (*p == '/')
@@ -129,11 +135,11 @@ static unsigned n_elided;
 
 static bool elide_stat(int fd, struct statx *st)
 {
-	return raw_syscall(SYS_statx, fd, (long)"", AT_EMPTY_PATH, STATX_BASIC_STATS, (long)st, 0) == 0;
+	return preload_statx(fd, "", STATX_BASIC_STATS, st);
 }
 
-/* The kernel's own tmpfs, which has anonymous shared memory, memfds and System V segments, and nothing that has a path.
- */
+/* True for a file on the kernel's own tmpfs, which has anonymous shared memory, memfds and System V segments, and no
+ * file with a path. */
 static bool is_on_kernel_tmpfs(const struct statx *st)
 {
 	static uint32_t maj, min;
@@ -161,8 +167,7 @@ static bool is_system_v(int fd)
 	return !elide_read_link(fd, name, sizeof(name)) || preload_after(name, "/SYSV");
 }
 
-/* A file that has no name any more, as memory is shared with shm_open() and shm_unlink(): a ghost file in criu's
- * images. */
+/* True for a deleted file on a tmpfs, as shm_open() and shm_unlink() make it: a ghost file in criu's images. */
 static bool is_deleted_on_tmpfs(int fd, const struct statx *st)
 {
 	struct statfs fs;
@@ -232,7 +237,7 @@ long lseek64(int fd, long offset, int whence)
 	return lseek(fd, offset, whence);
 }
 
-/* criu asks with one entry whether the kernel tracks writes. */
+/* criu reads a single entry to find out if the kernel tracks writes. */
 long read(int fd, void *buf, size_t n)
 {
 	long got = raw_syscall(SYS_read, fd, (long)buf, (long)n, 0, 0, 0);

@@ -1,9 +1,9 @@
-/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: resource limits.
+/* Part of libfsched-criu.so: resource limits.
  *
- * criu reads the resource limits of every process that it dumps with prlimit64(pid, ...). The kernel wants
- * CAP_SYS_RESOURCE for that as soon as the process belongs to somebody else, and root inside a container or a hardened
- * VM often lacks it. The same numbers are in /proc/PID/limits, readable by root: when, and only when, reading fails
- * with EPERM, they are taken from there. Where root is whole the first call succeeds and nothing here has any effect.
+ * criu reads the resource limits of every process that it dumps with prlimit64(pid, ...). The kernel requires
+ * CAP_SYS_RESOURCE for a process of another user, and root in a container or a hardened VM often lacks it. The same
+ * numbers are in /proc/PID/limits, which root can read. They are read from there only if prlimit64() fails with EPERM.
+ * If root has all capabilities, nothing here has an effect.
  *
  * criu calls syscall(SYS_prlimit64, ...), so syscall() itself is replaced.
  */
@@ -22,31 +22,22 @@ struct limit64 {
 	uint64_t cur, max;
 };
 
-/* Declared here: the prototypes of <unistd.h> and <sys/resource.h> differ between C libraries and feature macros. */
+/* Declared here, because the prototypes in <unistd.h> and <sys/resource.h> depend on the C library and on feature
+ * macros. */
 EXPORT int prlimit(int pid, int resource, const struct limit64 *new_limit, struct limit64 *old_limit);
 EXPORT int prlimit64(int pid, int resource, const struct limit64 *new_limit, struct limit64 *old_limit);
 EXPORT long syscall(long nr, long a, long b, long c, long d, long e, long f);
 
-/* "/proc/PID/limits" into path (at least 32 bytes); no snprintf without a C library. */
+/* Writes "/proc/PID/limits" to path, which has at least 32 bytes. */
 static void prlimit_path(int pid, char *path)
 {
-	static const char head[] = "/proc/", tail[] = "/limits";
-	char digits[12];
-	int n = 0, k = 0;
-
-	for (; head[k]; k++)
-		path[k] = head[k];
-	do
-		digits[n++] = (char)('0' + pid % 10);
-	while ((pid /= 10) > 0);
-	while (n > 0)
-		path[k++] = digits[--n];
-	for (n = 0; tail[n]; n++)
-		path[k++] = tail[n];
-	path[k] = '\0';
+	preload_put(&path, "/proc/");
+	preload_put_number(&path, pid);
+	preload_put(&path, "/limits");
+	*path = '\0';
 }
 
-/* A column of /proc/PID/limits: a number or "unlimited". Returns the text behind it, NULL if malformed. */
+/* Parses a column of /proc/PID/limits: a number or "unlimited". Returns the text after it, NULL if malformed. */
 static const char *prlimit_parse_column(const char *p, const char *end, uint64_t *out)
 {
 	while (p < end && *p == ' ')
@@ -121,7 +112,7 @@ int prlimit(int pid, int resource, const struct limit64 *new_limit, struct limit
 	return prlimit64(pid, resource, new_limit, old_limit);
 }
 
-/* criu forks the processes of a job by clone3() with a pid of its choice; all other children of criu are its own. */
+/* criu forks the processes of a job by clone3() with a pid of its choice. Its other children are its own. */
 static long prlimit_call(long nr, long a, long b, long c, long d, long e, long f)
 {
 	long ret = rights_with(restored_task_syscall_caps(nr), nr, a, b, c, d, e, f);

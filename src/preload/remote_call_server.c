@@ -1,4 +1,4 @@
-/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: requests of the worker's, see hand.h. */
+/* Part of libfsched-criu.so: serves the worker's requests (trace/remote_call.h). */
 #include <linux/fcntl.h>
 #include <linux/stat.h>
 #include <sys/syscall.h>
@@ -18,23 +18,8 @@ struct poll_fd {
 };
 
 static int server_fd = -1;
-static bool in_dump;     /* else in a restore, where a worker that is gone must not be overlooked */
+static bool in_dump;     /* else in a restore, in which the end of the worker must not be missed */
 static struct statx rpc; /* criu's RPC socket ("criu swrk FD"), which criu moves to another descriptor */
-
-static bool look_at(int fd, struct statx *st)
-{
-	return raw_syscall(SYS_statx, fd, (long)"", AT_EMPTY_PATH, STATX_BASIC_STATS, (long)st, 0) == 0;
-}
-
-static int number(const char *p)
-{
-	int n = -1;
-
-	if (*p >= '0' && *p <= '9')
-		for (n = 0; *p >= '0' && *p <= '9' && n < 1 << 20; p++)
-			n = n * 10 + (*p - '0');
-	return n;
-}
 
 __attribute__((constructor)) static void server_begin(int argc, char **argv, char **envp)
 {
@@ -44,12 +29,14 @@ __attribute__((constructor)) static void server_begin(int argc, char **argv, cha
 		in_dump |= preload_equal(*envp, "FSCHED_ELIDE=1");
 		p = preload_after(*envp, "FSCHED_REMOTE_CALL=");
 		if (p)
-			server_fd = number(p);
+			server_fd = (int)preload_number(&p, 1 << 30);
 	}
-	/* "@12" or "012": see as_user.c. */
+	/* "@12" or "012": see by_name.c. */
 	for (int i = 1; i + 1 < argc; i++)
-		if (preload_equal(argv[i], "swrk"))
-			look_at(number(argv[i + 1] + (argv[i + 1][0] == '@')), &rpc);
+		if (preload_equal(argv[i], "swrk")) {
+			p = argv[i + 1] + (argv[i + 1][0] == '@');
+			preload_stat((int)preload_number(&p, 1 << 30), "", &rpc);
+		}
 }
 
 static void server_answer(struct remote_call *m)
@@ -67,7 +54,7 @@ static void server_answer(struct remote_call *m)
 	raw_syscall(SYS_sendto, server_fd, (long)m, sizeof(*m), NO_SIGNAL | DONT_WAIT, 0, 0);
 }
 
-/* One request: true unless it was the last one. */
+/* Serves one request. Returns false if there are no more; *gone: because the worker has closed its end. */
 static bool server_handle_one(bool *gone)
 {
 	struct remote_call m;
@@ -83,7 +70,7 @@ static bool server_handle_one(bool *gone)
 	return true;
 }
 
-/* Serves until fd has something. */
+/* Serves requests until fd is readable. */
 static void server_run_until(int fd)
 {
 	struct poll_fd p[2] = { { fd, POLL_IN, 0 }, { server_fd, POLL_IN, 0 } };
@@ -96,7 +83,7 @@ static void server_run_until(int fd)
 		if (n < 0 && n != -EINTR)
 			return;
 		if (n > 0 && p[1].revents && !server_handle_one(&gone) && gone) {
-			/* The worker closes it when it has what it wants. */
+			/* The worker closes its end when it needs no more requests. */
 			server_fd = -1;
 			return;
 		}
@@ -105,7 +92,7 @@ static void server_run_until(int fd)
 	}
 }
 
-/* The pod is criu's PID namespace: all but its pid 1 and criu itself. */
+/* Kills all processes of the pod, which is criu's PID namespace, but its pid 1 and criu itself. */
 static _Noreturn void server_kill_pod(void)
 {
 	raw_syscall(SYS_kill, -1, SIG_KILL, 0, 0, 0, 0);
@@ -138,12 +125,11 @@ static bool server_is_rpc(int fd)
 {
 	struct statx st;
 
-	return rpc.stx_ino && look_at(fd, &st) && st.stx_ino == rpc.stx_ino && st.stx_dev_major == rpc.stx_dev_major &&
-	       st.stx_dev_minor == rpc.stx_dev_minor;
+	return rpc.stx_ino && preload_stat(fd, "", &st) && preload_same_file(&rpc, &st);
 }
 
-/* Dump: the answer to a notification comes this way. criu reads other sockets too: those of the job, where there need
- * never be anything to read (the send queue of a connection, with MSG_DONTWAIT), and those of its own parasites. */
+/* In a dump criu reads the answer to a notification by this call. It reads other sockets as well: those of the job, on
+ * which data may never come (the send queue of a connection, with MSG_DONTWAIT), and those of its own parasites. */
 long recv(int fd, void *buf, size_t n, int flags)
 {
 	if (server_fd >= 0 && in_dump && !(flags & DONT_WAIT) && server_is_rpc(fd))
@@ -151,10 +137,10 @@ long recv(int fd, void *buf, size_t n, int flags)
 	return errno_result(raw_syscall(SYS_recvfrom, fd, (long)buf, (long)n, flags, 0, 0));
 }
 
-static int script_status; /* of the script that does not run */
+static int script_status; /* exit status of the action script, which is not run */
 
-/* Restore: criu sets variables for action scripts only, of which fsched has none that runs. "post-restore" comes when
- * all sockets are there, "pre-resume" when nothing is left to be done but letting the processes go. */
+/* In a restore criu sets variables only for action scripts, and fsched has none that is run. "post-restore" comes when
+ * all sockets exist, "pre-resume" when criu has only to resume the processes. */
 int setenv(const char *name, const char *value, int overwrite)
 {
 	(void)overwrite;
@@ -166,11 +152,11 @@ int setenv(const char *name, const char *value, int overwrite)
 	return 0;
 }
 
-/* The C library's, which criu does not call itself. */
+/* Of the C library; criu itself does not call execvpe(). */
 extern char **environ;
 extern int execvpe(const char *file, char *const argv[], char *const envp[]);
 
-/* In a child of criu's. */
+/* Called in a child of criu. */
 int execvp(const char *file, char *const argv[])
 {
 	if (preload_equal(file, RESTORE_SCRIPT))

@@ -30,13 +30,9 @@ static bool reopen_readable_by_job(long flags, const struct statx *st)
 static int reopen_fd_of_path(const char *path)
 {
 	const char *digits = preload_after(path, "fd/");
-	int n = 0;
+	int n = digits ? (int)preload_number(&digits, 1 << 30) : -1;
 
-	if (!digits || !*digits)
-		return -1;
-	for (; *digits >= '0' && *digits <= '9' && n < 100000000; digits++)
-		n = n * 10 + (*digits - '0');
-	return *digits ? -1 : n;
+	return n < 0 || *digits ? -1 : n;
 }
 
 bool reopen_job_file(int dirfd, const char *path, int flags, long *ret)

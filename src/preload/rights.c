@@ -79,15 +79,9 @@ static void rights_set_caps(uint64_t effective)
 
 static uint32_t rights_number(const char **p)
 {
-	uint64_t n = 0;
+	long n = preload_number(p, UINT32_MAX - 1L);
 
-	if (**p < '0' || **p > '9')
-		rights_give_up();
-	for (; **p >= '0' && **p <= '9'; (*p)++) {
-		n = n * 10 + (uint64_t)(**p - '0');
-		if (n >= UINT32_MAX)
-			rights_give_up();
-	}
+	rights_must(n);
 	return (uint32_t)n;
 }
 

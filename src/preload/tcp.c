@@ -106,10 +106,8 @@ typedef void visit_fn(int dirfd, const char *name, long number, void *arg);
 
 static long tcp_parse_number(const char *name)
 {
-	long n = 0;
+	long n = preload_number(&name, 1L << 30);
 
-	for (; *name >= '0' && *name <= '9' && n < 1L << 30; name++)
-		n = n * 10 + (*name - '0');
 	return *name ? -1 : n;
 }
 
@@ -155,20 +153,17 @@ static void tcp_unfilter_socket(int dirfd, const char *name, long number, void *
 static void tcp_unfilter_process(int dirfd, const char *name, long number, void *arg)
 {
 	struct process p = { -1, 0 };
-	char path[32];
-	int n = 0;
+	char path[32], *end = path;
 
+	(void)name;
 	if (number <= INIT_PID || number == main_pid)
 		return;
 	p.pidfd = raw_syscall(SYS_pidfd_open, number, 0, 0, 0, 0, 0);
 	if (p.pidfd < 0)
 		return;
-	for (; name[n] && n < 20; n++)
-		path[n] = name[n];
-	path[n++] = '/';
-	path[n++] = 'f';
-	path[n++] = 'd';
-	path[n] = '\0';
+	preload_put_number(&end, number);
+	preload_put(&end, "/fd");
+	*end = '\0';
 	tcp_each_number(dirfd, path, tcp_unfilter_socket, &p);
 	raw_syscall(SYS_close, p.pidfd, 0, 0, 0, 0, 0);
 	*(int *)arg += p.freed;

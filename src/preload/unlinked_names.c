@@ -34,9 +34,8 @@ static int names_fd = -1;
 
 static bool unlinked_names_number(const char *text, int *n)
 {
-	for (*n = 0; *text >= '0' && *text <= '9' && *n < 100000000; text++)
-		*n = *n * 10 + (*text - '0');
-	return !*text;
+	*n = (int)preload_number(&text, 1 << 30);
+	return *n >= 0 && !*text;
 }
 
 __attribute__((constructor)) static void unlinked_names_begin(int argc, char **argv, char **envp)
