@@ -1,16 +1,22 @@
-/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: what criu itself does by name.
+/* Part of libfsched-criu.so: the calls that criu itself makes with a path name.
  *
- * criu is root and goes by path names that the job's user chose: in a dump it links and unlinks them, after a failed
- * restore it removes what it made. Between checkpoint and restore, and at any moment of either, the user can put a
- * symbolic link in place of a directory of his. So every call by name is made with the job's user and groups and
- * without a capability (rights.h). Only criu's own files stay root's: /proc and /sys by an absolute name, what lies in
- * criu's working directory, its cache, and names relative to a directory that criu has opened for itself (images,
- * /proc).
+ * criu is root and uses path names that the job's user has chosen: in a dump it links and unlinks them, after a failed
+ * restore it removes what it has made. The user can replace a directory of the user by a symbolic link at any moment
+ * during or between a dump and a restore. So every call with a name is made with the job's user and groups and without
+ * a capability (rights.h). Root's rights are used only for criu's own files:
  *
- * Restored tasks have the job's rights anyway: restored_task.c.
+ * - /proc and /sys by an absolute name
  *
- * Arguments of criu that begin with '@' are made usable here ("@/proc/…" a path, "@12" a number): without this library
- * criu ends before it does anything. */
+ * - files in criu's working directory
+ *
+ * - criu's cache
+ *
+ * - names relative to a directory that criu has opened for itself (images, /proc)
+ *
+ * Restored tasks have only the job's rights: restored_task.c.
+ *
+ * The library makes arguments of criu that begin with '@' usable ("@/proc/…" becomes a path, "@12" a number). Without
+ * the library criu ends before it does anything. */
 #include <linux/fcntl.h>
 #include <linux/stat.h>
 #include <stdbool.h>
@@ -36,7 +42,7 @@ __attribute__((constructor)) static void by_name_begin(int argc, char **argv, ch
 
 /* ---- whose path is it? ------------------------------------------------- */
 
-/* The next component of a path, without it being cut out. Returns its length, 0 at the end. */
+/* Advances *p to the next component of a path. Returns the length of the component, 0 at the end. */
 static size_t path_component(const char **p)
 {
 	size_t n = 0;
@@ -68,7 +74,7 @@ static bool path_begins_with_dir(const char *p, const char *word)
 	return component_is(p, n, word);
 }
 
-/* Below /proc or /sys and nowhere else: a link of /proc (root, cwd, fd/N) may stand at the end only. */
+/* True for a path that stays below /proc or /sys: a link of /proc (root, cwd, fd/N) may only be the last component. */
 static bool path_is_kernel_file(const char *p)
 {
 	bool passed_fd = false, link = false;
@@ -92,10 +98,10 @@ static bool by_name_is_root_dir(int dirfd)
 	return preload_stat(dirfd, "", &a) && preload_stat(AT_FDCWD, "/", &b) && preload_same_file(&a, &b);
 }
 
-/* criu's working directory, which it enters as /proc/self/fd/N. */
+/* criu's working directory, to which criu changes by /proc/self/fd/N. */
 static struct statx work_dir;
 
-/* A name in it, where criu writes its log and its statistics. */
+/* True for a name in the working directory, where criu writes its log and its statistics. */
 static bool by_name_in_work_dir(const char *path)
 {
 	struct statx here;
@@ -106,21 +112,21 @@ static bool by_name_in_work_dir(const char *path)
 	return preload_stat(AT_FDCWD, ".", &here) && preload_same_file(&here, &work_dir);
 }
 
-/* Names relative to other directories than / are those of images and of /proc. */
+/* False for a name relative to a directory other than /: a name of an image or in /proc. */
 static bool by_name_from_root(int dirfd, const char *path)
 {
 	return path[0] == '/' || (dirfd != AT_FDCWD && path[0] && by_name_is_root_dir(dirfd));
 }
 
-/* Is it for criu to take on the rights of the job's user for this name? */
+/* True if criu must use the rights of the job's user for this name. */
 static bool by_name_needs_user(int dirfd, const char *path)
 {
 	return rights_on() && !rights_of_job() && path && (dirfd == AT_FDCWD || by_name_from_root(dirfd, path));
 }
 
-/* criu's own among the names that are opened: what lies in its working directory, its cache, the directory to which it
- * comes back, /proc and /sys by an absolute name, and the device by which it finds out about the kernel (the job's go
- * by a descriptor of /). */
+/* The same for a name that is opened. These names are criu's own: files in its working directory, its cache, the
+ * directory to which it returns, /proc and /sys by an absolute name, and the device with which it probes the kernel
+ * (criu opens the job's devices relative to a descriptor of /). */
 static bool by_name_open_needs_user(int dirfd, const char *path)
 {
 	if (!by_name_needs_user(dirfd, path))
@@ -133,7 +139,7 @@ static bool by_name_open_needs_user(int dirfd, const char *path)
 
 /* ---- calls ------------------------------------------------------------- */
 
-/* A fifo in place of a file must not stop criu. It says so itself once it has a descriptor. */
+/* A fifo in place of a file must not block criu. criu itself reports it when it has a descriptor. */
 static long by_name_open_nonblocking(long (*open_call)(int dirfd, const char *path, int flags, unsigned mode),
 				     int dirfd, const char *path, int flags, unsigned mode)
 {
@@ -144,7 +150,8 @@ static long by_name_open_nonblocking(long (*open_call)(int dirfd, const char *pa
 	ret = open_call(dirfd, path, flags | O_NONBLOCK, mode);
 	if (ret >= 0)
 		raw_syscall(SYS_fcntl, ret, F_SETFL, flags, 0, 0, 0);
-	else if (ret == -EAGAIN) /* somebody has a lease on it, and gets the time that the kernel gives him */
+	else if (ret == -EAGAIN) /* a process has a lease on the file: wait until it gives it up or the kernel breaks it
+				  */
 		ret = open_call(dirfd, path, flags, mode);
 	return ret;
 }
@@ -181,8 +188,8 @@ static int by_name_change(long nr, int dirfd, const char *path, long a, long b)
 
 /* ---- what criu calls --------------------------------------------------- */
 
-/* Declared here for the same reason as in prlimit.c. open() and openat() take their mode from where it lies or, without
- * one, from a register that nobody looks at then. */
+/* Declared here for the same reason as in prlimit.c. If the caller passes no mode, open() and openat() read it from a
+ * register with any value, and it is not used. */
 EXPORT int open(const char *path, int flags, unsigned mode);
 EXPORT int open64(const char *path, int flags, unsigned mode);
 EXPORT int __open_2(const char *path, int flags);
@@ -272,7 +279,7 @@ int unlinkat(int dirfd, const char *path, int flags)
 	return by_name_change(SYS_unlinkat, dirfd, path, flags, 0);
 }
 
-/* Made by mkdtemp() as root, to find out about the kernel. */
+/* True for a directory that criu makes with mkdtemp() as root, to probe the kernel. */
 static bool by_name_is_probe_dir(const char *path)
 {
 	const char *rest = preload_after(path, "/tmp/.criu.");

@@ -1,4 +1,4 @@
-/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: rights.h. */
+/* Part of libfsched-criu.so: rights.h. */
 #include "preload/rights.h"
 
 #include <linux/keyctl.h>
@@ -11,22 +11,33 @@
 
 #define GROUPS_MAX 65536
 
-/* criu, in a dump and in a restore: what it is root for. */
+/* What criu needs as root in a dump and in a restore. */
 #define CRIU_CAPS                                                                                                      \
 	(CAP(CHOWN) | CAP(DAC_OVERRIDE) | CAP(DAC_READ_SEARCH) | CAP(FOWNER) | CAP(KILL) | CAP(SETGID) | CAP(SETUID) | \
 	 CAP(SETPCAP) | CAP(NET_ADMIN) | CAP(NET_RAW) | CAP(IPC_LOCK) | CAP(IPC_OWNER) | CAP(SYS_CHROOT) |             \
 	 CAP(SYS_PTRACE) | CAP(SYS_ADMIN) | CAP(SYS_NICE) | CAP(SYS_RESOURCE) | CAP(SYS_TIME) | CAP(CHECKPOINT_RESTORE))
 
-/* criu's restorer: limits (SYS_RESOURCE, IPC_LOCK for locked memory), scheduling (SYS_NICE), thread ids and the program
- * file's link (CHECKPOINT_RESTORE), System V segments whose mode forbids attaching (IPC_OWNER), the end of TCP's repair
- * mode (NET_ADMIN), seccomp filters of a process without no_new_privs (SYS_ADMIN), ids and capability sets (SETUID,
- * SETGID, SETPCAP). */
+/* What criu's restorer needs:
+ *
+ * - limits (SYS_RESOURCE; IPC_LOCK for locked memory)
+ *
+ * - scheduling (SYS_NICE)
+ *
+ * - thread ids and the link to the program file (CHECKPOINT_RESTORE)
+ *
+ * - System V segments whose mode forbids attaching (IPC_OWNER)
+ *
+ * - the end of the repair mode of TCP sockets (NET_ADMIN)
+ *
+ * - seccomp filters of a process without no_new_privs (SYS_ADMIN)
+ *
+ * - ids and capability sets (SETUID, SETGID, SETPCAP) */
 #define RESTORER_CAPS                                                                                                  \
 	(CAP(SETGID) | CAP(SETUID) | CAP(SETPCAP) | CAP(NET_ADMIN) | CAP(IPC_LOCK) | CAP(IPC_OWNER) | CAP(SYS_ADMIN) | \
 	 CAP(SYS_NICE) | CAP(SYS_RESOURCE) | CAP(CHECKPOINT_RESTORE))
 
-/* A restored task before that: criu's images (DAC_READ_SEARCH), its own /proc and the job's time namespace besides, and
- * a raw socket by which criu restores half-closed connections (NET_RAW). */
+/* What a restored task needs before: also criu's images (DAC_READ_SEARCH), criu's own /proc and root directory, the
+ * time namespace of the job, and a raw socket by which criu restores half-closed connections (NET_RAW). */
 #define TASK_CAPS (RESTORER_CAPS | CAP(DAC_READ_SEARCH) | CAP(NET_RAW) | CAP(SYS_CHROOT) | CAP(SYS_TIME))
 
 static struct {
@@ -105,13 +116,13 @@ static void rights_take_credentials(const char *p)
 	job.on = job.uid != 0;
 	if (!job.on)
 		return;
-	/* For good: root has no need of groups. */
+	/* The groups stay, because root does not need its own. */
 	rights_must(raw_syscall(SYS_setgroups, n, (long)groups, 0, 0, 0, 0));
 	permitted = rights_permitted_now() & CRIU_CAPS;
 	rights_set_caps(permitted);
 }
 
-/* Before the constructors without a priority, which look at their own part of the environment. */
+/* The priority makes it run before the constructors of the other files. */
 __attribute__((constructor(200))) static void rights_begin(int argc, char **argv, char **envp)
 {
 	const char *value;
@@ -140,9 +151,9 @@ bool rights_of_job(void)
 
 /* ---- calls ---------------------------------------------------------------- */
 
-/* From 0 to another effective user id and back the kernel clears and refills the effective set (capabilities(7)). The
- * real and the saved id stay root's, so that the user cannot signal criu meanwhile. A change of ids makes the kernel
- * forget that criu is to die with its parent. */
+/* When the effective user id changes from 0 to another one and back, the kernel clears and restores the effective
+ * capability set (capabilities(7)). The real and the saved id stay root's, so the user cannot signal criu meanwhile.
+ * The kernel clears PR_SET_PDEATHSIG when the ids change, so it is set again. */
 long rights_as_user(long nr, long a, long b, long c, long d, long e)
 {
 	int sig = 0;
@@ -171,7 +182,8 @@ long rights_with(uint64_t caps, long nr, long a, long b, long c, long d, long e,
 	return ret;
 }
 
-/* Without it the kernel gives the entries of /proc/self to root. Nobody gains by it: rights.h. */
+/* The entries of /proc/self of a process that is not dumpable belong to root. Being dumpable gives nobody access, see
+ * rights.h. */
 static void rights_be_dumpable(void)
 {
 	rights_must(raw_syscall(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0, 0));
@@ -192,8 +204,9 @@ long rights_as_root(long nr, long a, long b, long c, long d, long e)
 	return ret;
 }
 
-/* The keyring of the session that started fsched on the node (slurmd's) is not the job's. What pam_keyinit gives to a
- * login: a keyring of its own with a link to its user's. Without keys in the kernel there is nothing to lose. */
+/* The session keyring of the process that has started fsched on the node (slurmd) is not the job's. Gives the task what
+ * pam_keyinit gives to a login: a session keyring of its own with a link to the user's keyring. A kernel without keys
+ * needs nothing. */
 static void rights_join_own_keyring(void)
 {
 	long ret = raw_syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0, 0);
@@ -226,7 +239,7 @@ void rights_for_restorer(void)
 {
 	if (!job.on)
 		return;
-	/* A criu that forks the job's processes in another way than the one that is known. */
+	/* This criu forks the processes of the job in a way that the library does not know. */
 	if (!in_task)
 		rights_give_up();
 	permitted &= RESTORER_CAPS;

@@ -1,18 +1,18 @@
-/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: TCP connections. Both ends of each are in
- * the job.
+/* Part of libfsched-criu.so: TCP connections. Both ends of each connection are in the job.
  *
- * While they are saved or restored a socket filter (tcp_filter.h) keeps segments from them. Filters need no firewall
- * and no namespace, and go with the socket.
+ * While a socket is saved or restored, a socket filter (tcp_filter.h) keeps segments from it. A filter needs no
+ * firewall and no namespace, and the kernel removes it with the socket.
  *
- * In a dump criu's driver puts them on before criu begins (criu/tcp_freeze.h), criu is not told of them, and here they
- * are taken off when criu lets a socket go.
+ * In a dump criu's driver attaches the filters before criu looks at the sockets (criu/tcp_freeze.h). The library hides
+ * them from criu, and detaches them when criu ends the repair mode of a socket.
  *
- * In a restore one end is there first. What it sends then, or answers to a segment that criu makes up to restore the
- * end of a stream (FIN), goes to an end that is not there, and the kernel's reset would break it. So each has a filter
- * from its beginning, until criu says by its action "post-restore" that all are there: they are in repair mode then,
- * and the processes have not run yet. What it sends is a window probe, when criu takes it out of repair mode for a
- * moment; -1 instead of 0 does without (a repaired connect() keeps the window closed until criu has put it back, so
- * nothing else is sent). */
+ * In a restore one end of a connection exists before the other. What it sends then, also its answer to a segment that
+ * criu makes to restore the end of a stream (FIN), goes to an end that does not exist, and the kernel's reset would
+ * break the connection. So every socket has a filter from its start, until criu's action "post-restore" tells that all
+ * sockets exist. They are in repair mode then, and the processes have not run yet.
+ *
+ * A socket also sends a window probe when criu ends its repair mode for a short time. Ending it with -1 instead of 0
+ * avoids the probe. Nothing else is sent: a repaired connect() keeps the window closed until criu has restored it. */
 #include <linux/fcntl.h>
 #include <sys/syscall.h>
 
@@ -30,8 +30,8 @@
 #define SHARED_ANON   0x21
 #define INIT_PID      1
 
-/* All processes of criu's see it: how many sockets have a filter. NULL: this is no restore that comes by
- * "post-restore". */
+/* The number of sockets that have a filter, in memory that all processes of criu share. NULL: this is no restore with
+ * the action "post-restore". */
 static int *filtered;
 static long main_pid;
 
@@ -57,7 +57,7 @@ __attribute__((constructor)) static void tcp_begin(int argc, char **argv, char *
 
 /* ---- one socket ---------------------------------------------------------------- */
 
-/* Instructions; 0: it has none. */
+/* Returns the number of instructions of the socket's filter, 0 = none. Fills got if it is TCP_FILTER_LEN. */
 static unsigned tcp_get_filter(int sk, struct sock_filter got[TCP_FILTER_LEN])
 {
 	unsigned len = 0;
@@ -75,8 +75,7 @@ static bool tcp_has_filter(int sk)
 	return tcp_get_filter(sk, got) == TCP_FILTER_LEN && tcp_filter_is(got);
 }
 
-/* A connection with a filter of the job's own is left without. Linux 6.18 lets nobody without CAP_NET_ADMIN filter TCP.
- */
+/* Does nothing if the socket has a filter of the job. From Linux 6.18 on, filters on TCP sockets need CAP_NET_ADMIN. */
 static void tcp_attach_filter(int sk)
 {
 	const struct sock_fprog p = { TCP_FILTER_LEN, (struct sock_filter *)(unsigned long)tcp_filter };
@@ -172,7 +171,7 @@ static void tcp_unfilter_process(int dirfd, const char *name, long number, void 
 bool tcp_restored(void)
 {
 	static const char text[] =
-		"Error (fsched): not all TCP connections can be let go: one is neither closed nor open in a process\n";
+		"Error (fsched): not all TCP connections can be released: one is neither closed nor open in a process\n";
 	int freed = 0;
 
 	if (!filtered || !*filtered)
@@ -188,7 +187,7 @@ bool tcp_restored(void)
 
 EXPORT int getsockopt(int sk, int level, int name, void *value, unsigned *len);
 
-/* In a restore. To leave it for good is the restored task's own call. */
+/* Sets the repair mode in a restore. */
 static long tcp_repair(int sk, int value)
 {
 	static const int quietly = -1;
@@ -210,7 +209,7 @@ bool tcp_setsockopt(int sk, int level, int name, const void *value, unsigned len
 {
 	if (level != SOL_TCP || name != REPAIR || len < sizeof(int))
 		return false;
-	/* criu's first process asks the kernel what it can, with a connection of its own. */
+	/* criu's first process probes the kernel with a connection of its own. */
 	if (filtered && tcp_get_pid() != main_pid) {
 		*ret = tcp_repair(sk, *(const int *)value);
 		return true;

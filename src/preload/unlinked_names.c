@@ -1,16 +1,16 @@
-/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: the names of open files that have lost
- * theirs (names.h).
+/* Part of libfsched-criu.so: the names of open files that have lost theirs (unlinked_names.h).
  *
- * A file may have lost the name by which it was opened and still have another (a hard link). criu would make a link of
- * its own beside it in the user's directory and remove that again when the job goes on, and the images could not be
- * restored. Instead it reads, as the name of such a file, one that leads to it, and saves it like any other file. What
- * it makes links for all the same is not known to the worker: that fails. (On NFS, where a deleted file has a name, the
- * worker allows it to a job that stops.)
+ * A file may have lost the name by which it was opened and still have another one (a hard link). criu would make a link
+ * of its own in the user's directory and remove it when the job continues, and the images could not be restored.
+ * Therefore the library gives criu another name that leads to the file, and criu saves it like any other file. If criu
+ * makes such a link nevertheless, the worker does not know the file, and the call fails. (On NFS a deleted file has a
+ * name; there the worker permits the link for a job that stops.)
  *
- * A deleted file is saved whole and made again under the name that criu has read, with the owner that it has seen. The
- * job's user may not be allowed to do that where the file was; then criu reads another name, and the user as the owner.
+ * criu saves the content of a deleted file, and a restore makes the file again, under the name and with the owner that
+ * criu has read. If the job's user may not make a file where it was, the library gives criu another name, and the user
+ * as the owner.
  *
- * criu reads names by readlink() of /proc/self/fd/N, and owners by fstat(). */
+ * criu reads names with readlink() of /proc/self/fd/N, and owners with fstat(). */
 #include <asm/stat.h>
 #include <linux/fcntl.h>
 #include <linux/magic.h>
@@ -60,7 +60,7 @@ static bool unlinked_names_is_deleted(const char *name, long len)
 	return true;
 }
 
-/* The entry of an open file; *at: where its name begins. False: there is none. */
+/* Finds the entry of an open file; *at is the offset of its name. Returns false if there is none. */
 static bool unlinked_names_find(int fd, struct unlinked_name *e, long *at)
 {
 	struct statx st;
@@ -95,7 +95,7 @@ long __readlink_chk(const char *path, char *buf, size_t size, size_t room)
 	return readlink(path, buf, size < room ? size : room);
 }
 
-/* struct stat is the kernel's, which is that of the C libraries, too. */
+/* struct stat of the C libraries is that of the kernel. */
 static int unlinked_names_fstat(int fd, struct stat *st)
 {
 	long ret = raw_syscall(SYS_fstat, fd, (long)st, 0, 0, 0, 0), at;
