@@ -31,7 +31,7 @@ enum type {
 	TYPE_ENGINE
 };
 
-/* What is set otherwise and makes the key do nothing; NULL: it does something. */
+/* Says why the key has no effect, because of other keys; NULL = it has an effect. */
 typedef const char *idle_fn(const struct conf *c);
 
 static const char *conf_without_incremental(const struct conf *c)
@@ -61,8 +61,8 @@ struct key {
 	enum type type;
 	size_t offset, size;
 	unsigned min, max; /* TYPE_UINT */
-	idle_fn *idle;     /* or NULL: it always has an effect */
-	const char *unset; /* what holds while an empty default is in force */
+	idle_fn *idle;     /* NULL = the key always has an effect */
+	const char *unset; /* what an empty default means */
 };
 
 #define FIELD(f) offsetof(struct conf, f), sizeof(((struct conf *)0)->f)
@@ -154,7 +154,7 @@ static int parse_bool(const char *value, bool *out, char **why)
 	return 0;
 }
 
-/* Decimal digits only; beyond the range of 64 bits the largest number. *rest is behind them. */
+/* Parses decimal digits. A number above the range becomes a very large number. *rest is the text after the digits. */
 static int parse_digits(const char *value, uint64_t *out, const char **rest)
 {
 	const char *p = value;
@@ -182,7 +182,7 @@ static int parse_uint(const struct key *k, const char *value, unsigned *out, cha
 	return 0;
 }
 
-/* Not strtod: it takes nan, hexadecimal and the locale's decimal point. */
+/* strtod() is not used, because it accepts nan, hexadecimal numbers and the decimal point of the locale. */
 static int parse_ratio(const char *value, double *out, char **why)
 {
 	double number = 0, weight = 1;
@@ -200,7 +200,7 @@ static int parse_ratio(const char *value, double *out, char **why)
 	if (!digits || *p)
 		return conf_refuse(why, xstrdup(*value == '-' ? "out of range, allowed: 0.0 to 1.0"
 							      : "not a number, allowed: 0.0 to 1.0"));
-	/* Negated, so that an overflowed quotient (nan) is refused too. */
+	/* Negated, so that nan, the quotient of two overflowed numbers, is refused as well. */
 	if (!(number / weight <= 1))
 		return conf_refuse(why, xstrdup("out of range, allowed: 0.0 to 1.0"));
 	*out = number / weight;
@@ -240,7 +240,7 @@ static int parse_path(const char *value, char *out, size_t size, char **why)
 	return 0;
 }
 
-/* Job directories and pods are removed by root below these. */
+/* For directories below which root removes directories of jobs and pods. */
 static int parse_dir(const char *value, char *out, size_t size, char **why)
 {
 	size_t len;
@@ -378,8 +378,8 @@ static char *conf_trim(char *s)
 	return s;
 }
 
-/* Takes the value out of what is behind the '='. As in slurm.conf: blanks
- * around it and a comment behind it are dropped, "quotes" keep blanks and '#'. */
+/* Extracts the value from the text after the '='. As in slurm.conf, blanks around it and a comment after it are
+ * dropped, and "quotes" keep blanks and '#'. */
 static int conf_take_value(char *text, char **value, const char **why)
 {
 	char *rest;
@@ -423,7 +423,7 @@ struct reader {
 	struct err *err;
 };
 
-/* What one wants to set together with checkpoints, but of Slurm. */
+/* True for keys that an administrator sets for checkpoints, but in slurm.conf. */
 static bool conf_is_slurm_key(const char *name)
 {
 	static const char *const slurms[] = { "AuthInfo", "BatchStartTimeout", "JobSubmitPlugins", "PlugStackConfig",
@@ -511,7 +511,7 @@ static int conf_read_lines(struct reader *r, char *text, size_t len)
 
 /* ---- the file ---------------------------------------------------------- */
 
-/* What root believes must not be writable by anybody else. */
+/* Only root may be able to write the configuration of root. */
 static int conf_check_file(int fd, const char *path, struct err *err)
 {
 	struct stat st;
@@ -636,7 +636,7 @@ static char *format_value(const struct key *k, const struct conf *c)
 	return xstrdup("");
 }
 
-/* Why a key that was set does nothing. */
+/* Says why a key that is set has no effect; NULL = it is not set or has an effect. */
 static const char *conf_key_idle(const struct conf *c, size_t i)
 {
 	return c->line[i] && keys[i].idle ? keys[i].idle(c) : NULL;
@@ -648,7 +648,7 @@ void conf_print(const struct conf *c, FILE *out)
 		cleanup_free char *value = format_value(&keys[i], c);
 		cleanup_free char *assignment = NULL;
 
-		/* An empty value cannot be written; the line stays one that can be read back. */
+		/* An empty value cannot be written, so the line becomes a comment: the output stays a valid file. */
 		assignment = xasprintf("%s%s = %s", *value ? "" : "#", keys[i].name, value);
 		fprintf(out, "%-52s # ", assignment);
 		if (c->line[i])

@@ -10,9 +10,8 @@
 #include "base/dir.h"
 #include "base/util.h"
 
-/* Opens a directory that is no symbolic link and no mount point. RESOLVE_NO_XDEV
- * also sees bind mounts of the same file system; before Linux 5.6 only another
- * device number is noticed. */
+/* Opens a directory that is no symbolic link and no mount point. RESOLVE_NO_XDEV (Linux 5.6) also detects a bind mount
+ * of the same file system. Older kernels detect a mount point only by another device number. */
 static int open_subdir(int dirfd, const char *name)
 {
 	struct open_how how = {
@@ -35,10 +34,10 @@ static int open_subdir(int dirfd, const char *name)
 	return steal_fd(&fd);
 }
 
-/* A user can nest directories deeper than we have descriptors: what lies below
- * this depth is moved up to the top of the tree and removed from there. */
+/* A user can nest directories deeper than this process can have descriptors. A directory at this depth is moved to the
+ * top of the tree and removed from there. */
 #define REMOVE_DEPTH  32
-/* Rounds over one directory while somebody may still be adding to it. */
+/* Passes over one directory, to which somebody may still add entries. */
 #define REMOVE_ROUNDS 20000
 
 struct removal {
@@ -78,8 +77,7 @@ static int remove_entry(struct removal *r, int dirfd, const char *name, int dept
 	return remove_dir(r, dirfd, name, depth + 1);
 }
 
-/* One pass over the directory: the number of entries that went away, -1 if it
- * cannot be read. */
+/* Makes one pass over the directory. Returns the number of entries removed, -1 if it cannot be read. */
 static long remove_pass(struct removal *r, int fd, int depth)
 {
 	cleanup_dir DIR *dir = dir_open_at(fd, ".");
@@ -132,12 +130,12 @@ int remove_tree_at(int dirfd, const char *name)
 	saved = errno;
 	if (saved == ENOENT)
 		return 0;
-	/* What stood in the way says more than "directory not empty". */
+	/* The first error says more than "directory not empty". */
 	errno = r.error && (saved == ENOTEMPTY || saved == EEXIST) ? r.error : saved;
 	return -1;
 }
 
-/* Makes or enters one component; a new one gets exactly the mode. */
+/* Makes a component or, if it exists, opens it. A new one gets exactly mode. */
 static int enter_component(int dirfd, const char *name, mode_t mode)
 {
 	cleanup_close int fd = -1;
@@ -173,7 +171,7 @@ int mkdir_parents(const char *path, mode_t mode)
 	return 0;
 }
 
-/* More levels than any epoch has; keeps descriptors and stack bounded. */
+/* More levels than any epoch has. It limits the use of descriptors and stack. */
 #define SIZE_DEPTH 128
 
 static int64_t size_of_dir(int parent, const char *name, int depth)

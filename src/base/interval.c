@@ -16,7 +16,7 @@
 struct unit {
 	const char *name;
 	int64_t seconds;
-	int64_t limit; /* first value that is too high where it is not the first field */
+	int64_t limit; /* the first value that is too high in a field other than the first one */
 };
 
 static const struct unit day = { "days", 86400, INTERVAL_MAX };
@@ -40,8 +40,7 @@ static const struct format formats[] = {
 };
 /* clang-format on */
 
-/* Separates text into its format; NULL if something else than digits and the
- * separators of one of the formats is in it. */
+/* Finds the format of text. NULL if text has anything but digits and the separators of a format. */
 static const struct format *interval_find_format(const char *text)
 {
 	char separators[4] = "";

@@ -81,7 +81,7 @@ ssize_t read_file_at(int dirfd, const char *name, size_t max, char **out)
 	struct stat st;
 
 	*out = NULL;
-	/* O_NONBLOCK: a fifo in place of the file must not stop us in open(). */
+	/* O_NONBLOCK: open() must not block on a fifo in place of the file. */
 	fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -1;
@@ -98,7 +98,7 @@ static int io_fsync_dir(int dirfd)
 
 	if (fd < 0)
 		return -1;
-	/* EINVAL: a file system that has no fsync for directories (some FUSE). */
+	/* EINVAL: the file system has no fsync for directories (some FUSE file systems). */
 	return fsync(fd) < 0 && errno != EINVAL ? -1 : 0;
 }
 
@@ -113,7 +113,7 @@ static int io_write_temporary(int dirfd, const char *tmp, mode_t mode, gid_t gid
 		return -1;
 	if (fchmod(fd, mode) < 0 || write_all(fd, buf, n) < 0 || fsync(fd) < 0)
 		return -1;
-	/* close() is where NFS reports a full disk or a quota. */
+	/* NFS reports a full disk or an exceeded quota at close(). */
 	return close(steal_fd(&fd));
 }
 

@@ -112,7 +112,7 @@ static int hex_digit(char c)
 	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* In place. -1 for anything that percent_encode() would not have written. */
+/* Decodes in place. Returns -1 for a text that json_percent_encode() does not write. */
 static int json_percent_decode(char *s)
 {
 	char *out = s;

@@ -22,8 +22,8 @@ static struct {
 	char prefix[64];
 } logger = { .target = LOG_TO_STDERR, .fd = -1, .ident = "fsched" };
 
-/* Never on 0-2: a program that was started with these closed would give its
- * child the log file as standard output. */
+/* The descriptor is never 0, 1 or 2. Otherwise a program that was started with these closed would pass the log file to
+ * its child as standard output. */
 static int log_open_file(const char *path)
 {
 	cleanup_close int fd = -1;

@@ -13,7 +13,8 @@
 
 /* ---- rendering --------------------------------------------------------- */
 
-/* Replaces what would end a value: control characters always, blanks unless quoted. */
+/* Adds a member, and replaces the characters that a value must not have: control characters, quotes, braces and
+ * backslashes; blanks unless the value is quoted. */
 static void status_add_text(FILE *out, const char *key, const char *value, bool quoted)
 {
 	char buf[512];
@@ -57,7 +58,7 @@ static void status_add_epoch(FILE *out, const struct status *s)
 	fprintf(out, " time=%s", format_time(s->epoch_time, buf, sizeof(buf)));
 	format_size(s->bytes, buf, sizeof(buf));
 	fprintf(out, " size=%s", without_blanks(buf));
-	/* Zero: made by vacate of an older fsched. */
+	/* 0 if vacate of an older fsched has made the epoch. */
 	if (s->frozen_us > 0) {
 		format_duration(s->frozen_us, buf, sizeof(buf));
 		fprintf(out, " frozen=%s", without_blanks(buf));
@@ -102,8 +103,8 @@ char *status_render(const struct status *s)
 
 /* ---- finding ----------------------------------------------------------- */
 
-/* Finds the entry; *end is behind its brace, or at the end of the text if the
- * brace is missing (returned in *whole). NULL if there is none. */
+/* Returns the entry in text, NULL if there is none. *end is after its closing brace. If the brace is missing, *whole is
+ * false, and *end is the end of the text. */
 static const char *status_find_entry(const char *text, const char **end, bool *whole)
 {
 	const char *start = text;
@@ -161,7 +162,7 @@ static int status_parse_unsigned(const char *text, unsigned *out)
 	return 0;
 }
 
-/* "12.3" in tenths, without the locale's decimal point; *rest is the unit. */
+/* Parses "12.3" in tenths, independently of the locale; *rest is the unit. */
 static int status_parse_tenths(const char *text, uint64_t *tenths, const char **rest)
 {
 	const char *p = text;
@@ -260,7 +261,7 @@ static int status_copy_text(char *to, size_t size, const char *value)
 	return 0;
 }
 
-/* Members that a later version adds are skipped. */
+/* Unknown members are skipped, because a later version may add some. */
 static int status_set_member(struct status *s, const char *key, const char *value)
 {
 	if (strcmp(key, "state") == 0)
@@ -300,7 +301,7 @@ static int status_set_member(struct status *s, const char *key, const char *valu
 	return 0;
 }
 
-/* Cuts the next key=value or key="value" off the text. 1 found, 0 end, -1 malformed. */
+/* Takes the next key=value or key="value" off the text. Returns 1 = found, 0 = end, -1 = malformed. */
 static int status_next_member(char **text, char **key, char **value)
 {
 	char *p = *text + strspn(*text, " ");

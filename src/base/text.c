@@ -24,8 +24,7 @@ char *format_size(uint64_t bytes, char *buf, size_t len)
 	return buf;
 }
 
-/* Length of the well-formed UTF-8 sequence at s that is no control character;
- * 0 if there is none. */
+/* Returns the length of the well-formed UTF-8 sequence at s; 0 if it is malformed or a control character. */
 static size_t printable_sequence(const unsigned char *s)
 {
 	size_t n;
@@ -39,7 +38,7 @@ static size_t printable_sequence(const unsigned char *s)
 		if ((s[i] & 0xc0) != 0x80)
 			return 0;
 	}
-	/* U+0080..U+009f: terminals take these for escape sequences. */
+	/* U+0080..U+009f: terminals interpret these as escape sequences. */
 	if (s[0] == 0xc2 && s[1] < 0xa0)
 		return 0;
 	/* Overlong forms, surrogates, beyond U+10ffff; and U+2028, U+2029,

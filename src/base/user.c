@@ -30,7 +30,7 @@ int user_become(uid_t uid, gid_t gid, const gid_t *groups, int n_groups)
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
-#define STOPS_MAX 20
+#define STOPS_MAX 20 /* stops of a child after which it is killed */
 
 bool user_child_ended(struct user_child *c, bool wait)
 {

@@ -10,8 +10,8 @@
 
 #define MAPS_MAX (256u << 20)
 
-/* What the kernel calls anonymous memory: nothing, the heap, a name given by prctl(PR_SET_VMA). All others in brackets
- * are its own. */
+/* True for the names that the kernel gives to anonymous memory: none, the heap, a name set by prctl(PR_SET_VMA). Other
+ * names in brackets are mappings of the kernel's own. */
 static bool vma_is_anonymous(const char *name)
 {
 	return !name[0] || !strcmp(name, "[heap]") || !strncmp(name, "[anon:", 6);
@@ -36,8 +36,8 @@ static int vmas_parse_line(const char *line, struct vma *v)
 	return v->start < v->end ? 0 : -1;
 }
 
-/* smaps has lines about each mapping behind it: they begin with a capital letter, and hexadecimal numbers there do not.
- */
+/* In smaps, lines of details follow each mapping. They begin with a capital letter; the line of a mapping begins with a
+ * lower-case hexadecimal number. */
 static bool vmas_parse_detail(const char *line, struct vmas *m)
 {
 	uint64_t kib;
