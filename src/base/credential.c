@@ -62,7 +62,7 @@ char *credential_make(const char *socket, const char *text, uid_t reader, struct
 }
 
 /* In all of these cases MUNGE has verified the key, the payload and the maker. */
-static bool credential_seal_is_true(munge_err_t code)
+static bool credential_is_authentic(munge_err_t code)
 {
 	return code == EMUNGE_SUCCESS || code == EMUNGE_CRED_EXPIRED || code == EMUNGE_CRED_REWOUND ||
 	       code == EMUNGE_CRED_REPLAYED;
@@ -81,7 +81,7 @@ static char *credential_decode(const char *socket, const char *cred, bool aged, 
 	if (!ctx)
 		return NULL;
 	code = munge_decode(cred, ctx, &payload, &len, maker, &gid);
-	if (!(aged ? credential_seal_is_true(code) : code == EMUNGE_SUCCESS))
+	if (!(aged ? credential_is_authentic(code) : code == EMUNGE_SUCCESS))
 		credential_explain(ctx, code, "open", socket, err);
 	else if (len > 0 && memchr(payload, 0, (size_t)len))
 		err_set(err, EBADMSG, "a MUNGE credential of uid %u holds a NUL byte: it is no text", (unsigned)*maker);
