@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/dir_tree.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "image/image.h"
 #include "image/writer.h"

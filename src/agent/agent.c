@@ -14,6 +14,7 @@
 #include "agent/start.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "base/clock.h"
 #include "pod/pod.h"
 
 /* ---- requests ---- */

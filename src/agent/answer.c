@@ -5,6 +5,7 @@
 #include "agent/worker_request.h"
 #include "base/json.h"
 #include "base/util.h"
+#include "base/clock.h"
 
 #define ANSWER_EPOCHS_MAX 300 /* epochs in an answer, which must fit one line of the protocol */
 

@@ -8,6 +8,8 @@
 
 #include "agent/worker_request.h"
 #include "base/log.h"
+#include "base/text.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "policy/obstacle.h"
 #include "base/json.h"
@@ -36,8 +38,7 @@ static char *checkpoint_request_text(const struct checkpoint *c)
 	json_object_set_new(o, "written", json_boolean(c->write_list->list != NULL));
 	json_object_set_new(o, "run", json_integer(c->job->rec.run));
 	if (c->mailbox.in >= 0)
-		json_object_set_new(o, "mailbox",
-				    mailbox_describe(&c->mailbox, getpid()));
+		json_object_set_new(o, "mailbox", mailbox_describe(&c->mailbox, getpid()));
 	return worker_request_text(o);
 }
 

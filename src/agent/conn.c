@@ -13,6 +13,7 @@
 #include <munge.h>
 
 #include "agent/protocol.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "base/json.h"
 

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "base/util.h"
+#include "base/clock.h"
 #include "pod/pod.h"
 
 #define END_LIMIT       4000000  /* us that a slow slurmctld may delay the job's end */

@@ -4,6 +4,7 @@
 
 #include "agent/end.h"
 #include "base/log.h"
+#include "base/clock.h"
 #include "pod/pod.h"
 
 static void fence_stop_everything(struct agent *a)

@@ -12,6 +12,8 @@
 #include <nettle/sha2.h>
 
 #include "base/log.h"
+#include "base/io.h"
+#include "base/text.h"
 #include "base/util.h"
 #include "policy/retention.h"
 

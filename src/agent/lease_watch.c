@@ -11,7 +11,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "base/util.h"
+#include "base/io.h"
+#include "base/clock.h"
 #include "policy/recovery.h"
 
 #define LEASE_POLL_MS        250      /* between two looks at a lease of another holder */

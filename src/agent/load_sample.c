@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "base/dir.h"
+#include "base/io.h"
+#include "base/clock.h"
 #include "base/util.h"
 
 #define STAT_MAX      (1 << 20)

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "base/util.h"
+#include "base/clock.h"
 
 int loop_init(struct loop *l, struct err *err)
 {

@@ -4,7 +4,7 @@
 #include <time.h>
 
 #include "base/log.h"
-#include "base/util.h"
+#include "base/clock.h"
 
 #define NOTICE_RPC_TIMEOUT  20 /* s */
 #define NOTICE_POLL_MIN     1

@@ -5,6 +5,8 @@
 
 #include "base/json.h"
 #include "base/log.h"
+#include "base/text.h"
+#include "base/clock.h"
 #include "base/util.h"
 
 #define OTHER_NODE_TIMEOUT  60 /* s */

@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/io.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "pod/pod.h"
 

@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/log.h"
+#include "base/clock.h"
 #include "base/util.h"
 
 #define PUBLISH_TIMEOUT     60 /* s */

@@ -13,6 +13,8 @@
 
 #include "agent/conn.h"
 #include "base/log.h"
+#include "base/io.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "base/json.h"
 

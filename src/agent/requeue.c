@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
-#include "base/util.h"
+#include "base/clock.h"
 
 #define REQUEUE_TIMEOUT     60 /* s */
 #define REQUEUE_RETRY_FIRST 5

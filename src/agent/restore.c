@@ -10,6 +10,7 @@
 
 #include "agent/worker_request.h"
 #include "base/log.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "base/json.h"
 #include "criu/criu.h"

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "base/clock.h"
 #include "base/util.h"
 
 static void rpc_on_line(void *arg, char *line)

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "policy/load.h"
+#include "base/clock.h"
 
 #define SECOND            INT64_C(1000000)
 #define SCHED_LOAD_WINDOW (SECOND / 2) /* over which the load is measured */

@@ -10,6 +10,7 @@
 
 #include "agent/proc.h"
 #include "base/log.h"
+#include "base/clock.h"
 #include "base/util.h"
 
 /* How long the agent waits for the witnesses. The sender walks through the processes within a millisecond, but it may

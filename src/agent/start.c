@@ -8,6 +8,7 @@
 #include "agent/end.h"
 #include "base/dir.h"
 #include "base/log.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "pod/pod.h"
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <jansson.h>
 
+#include "base/io.h"
 #include "base/util.h"
 #include "base/json.h"
 

@@ -8,6 +8,8 @@
 
 #include "base/log.h"
 #include "base/user.h"
+#include "base/io.h"
+#include "base/text.h"
 #include "base/util.h"
 
 #define TELL_USER_TIMEOUT 60 /* s; the file system may not answer */

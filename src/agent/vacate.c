@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "base/util.h"
+#include "base/clock.h"
 
 #define VACATE_RPC_TIMEOUT  30 /* s, for the requeue and for each question afterwards */
 #define VACATE_DOUBT_TIME   10 /* s of asking whether a failed requeue has happened after all */

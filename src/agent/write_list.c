@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
+#include "base/io.h"
+#include "base/proc.h"
 #include "base/util.h"
 
 struct write_list {

@@ -3,6 +3,8 @@
 #include <stdio.h>
 
 #include "base/util.h"
+#include "agent/write_list.h"
+#include "base/clock.h"
 
 #define WRITE_LIST_PAUSE 1000000 /* us */
 

@@ -7,6 +7,8 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "base/io.h"
+#include "base/text.h"
 #include "base/util.h"
 
 #define CONF_NAME      "fsched.conf"
@@ -29,25 +31,25 @@ enum type {
 	TYPE_ENGINE
 };
 
-/* What is set otherwise and makes the key do nothing; NULL: it does something. */
+/* Says why the key has no effect, because of other keys; NULL = it has an effect. */
 typedef const char *idle_fn(const struct conf *c);
 
-static const char *without_incremental(const struct conf *c)
+static const char *conf_without_incremental(const struct conf *c)
 {
 	return c->incremental ? NULL : "CRIU_Incremental is NO, so every checkpoint is a full one";
 }
 
-static const char *without_pre_dump(const struct conf *c)
+static const char *conf_without_pre_dump(const struct conf *c)
 {
 	return c->pre_dump ? NULL : "CRIU_PreDump is NO";
 }
 
-static const char *without_load_aware(const struct conf *c)
+static const char *conf_without_load_aware(const struct conf *c)
 {
 	return c->load_aware ? NULL : "CRIU_LoadAware is NO, so the load is not looked at, and no checkpoint skipped";
 }
 
-static const char *without_engine(const struct conf *c)
+static const char *conf_without_engine(const struct conf *c)
 {
 	return c->engine == CONF_ENGINE_CRIU
 		       ? "MemoryEngine is criu, which writes all memory in the freeze, each time, and as it is"
@@ -59,8 +61,8 @@ struct key {
 	enum type type;
 	size_t offset, size;
 	unsigned min, max; /* TYPE_UINT */
-	idle_fn *idle;     /* or NULL: it always has an effect */
-	const char *unset; /* what holds while an empty default is in force */
+	idle_fn *idle;     /* NULL = the key always has an effect */
+	const char *unset; /* what an empty default means */
 };
 
 #define FIELD(f) offsetof(struct conf, f), sizeof(((struct conf *)0)->f)
@@ -70,15 +72,15 @@ static const struct key keys[] = {
 	{ "CheckpointType",           TYPE_PLUGIN, FIELD(criu_enabled), 0, 0, NULL, NULL },
 	{ "JobCheckpointDir",         TYPE_DIR,    FIELD(dir), 0, 0, NULL, NULL },
 	{ "CRIU_MaxEpochs",           TYPE_UINT,   FIELD(max_epochs), 1, 1000, NULL, NULL },
-	{ "CRIU_Incremental",         TYPE_BOOL,   FIELD(incremental), 0, 0, without_engine, NULL },
-	{ "CRIU_FullEvery",           TYPE_UINT,   FIELD(full_every), 1, 1000, without_incremental, NULL },
-	{ "CRIU_PreDump",             TYPE_BOOL,   FIELD(pre_dump), 0, 0, without_engine, NULL },
-	{ "CRIU_PreDumpDelay",        TYPE_UINT,   FIELD(pre_dump_delay), 0, 3600, without_pre_dump, NULL },
+	{ "CRIU_Incremental",         TYPE_BOOL,   FIELD(incremental), 0, 0, conf_without_engine, NULL },
+	{ "CRIU_FullEvery",           TYPE_UINT,   FIELD(full_every), 1, 1000, conf_without_incremental, NULL },
+	{ "CRIU_PreDump",             TYPE_BOOL,   FIELD(pre_dump), 0, 0, conf_without_engine, NULL },
+	{ "CRIU_PreDumpDelay",        TYPE_UINT,   FIELD(pre_dump_delay), 0, 3600, conf_without_pre_dump, NULL },
 	{ "CRIU_LoadAware",           TYPE_BOOL,   FIELD(load_aware), 0, 0, NULL, NULL },
-	{ "CRIU_LoadThresholdCPU",    TYPE_RATIO,  FIELD(load_cpu), 0, 0, without_load_aware, NULL },
-	{ "CRIU_LoadThresholdIO",     TYPE_RATIO,  FIELD(load_io), 0, 0, without_load_aware, NULL },
-	{ "CRIU_LoadThresholdMemory", TYPE_RATIO,  FIELD(load_memory), 0, 0, without_load_aware, NULL },
-	{ "CheckpointMaxSkip",        TYPE_UINT,   FIELD(max_skip), 0, 1000, without_load_aware, NULL },
+	{ "CRIU_LoadThresholdCPU",    TYPE_RATIO,  FIELD(load_cpu), 0, 0, conf_without_load_aware, NULL },
+	{ "CRIU_LoadThresholdIO",     TYPE_RATIO,  FIELD(load_io), 0, 0, conf_without_load_aware, NULL },
+	{ "CRIU_LoadThresholdMemory", TYPE_RATIO,  FIELD(load_memory), 0, 0, conf_without_load_aware, NULL },
+	{ "CheckpointMaxSkip",        TYPE_UINT,   FIELD(max_skip), 0, 1000, conf_without_load_aware, NULL },
 	{ "CheckpointTimeout",        TYPE_UINT,   FIELD(timeout), 10, 86400, NULL, NULL },
 	{ "CheckpointFreezeTimeout",  TYPE_UINT,   FIELD(freeze_timeout), 5, 3600, NULL, NULL },
 	{ "CheckpointFileLimit",      TYPE_BYTES,  FIELD(file_limit), 0, 0, NULL, NULL },
@@ -88,7 +90,7 @@ static const struct key keys[] = {
 	{ "CheckpointMaxMoves",       TYPE_UINT,   FIELD(max_moves), 0, 100, NULL, NULL },
 	{ "MemoryEngine",             TYPE_ENGINE, FIELD(engine), 0, 0, NULL, NULL },
 	{ "CheckpointThreads",        TYPE_UINT,   FIELD(threads), 0, 64, NULL, NULL },
-	{ "CheckpointCompression",    TYPE_UINT,   FIELD(compression), 0, 20, without_engine, NULL },
+	{ "CheckpointCompression",    TYPE_UINT,   FIELD(compression), 0, 20, conf_without_engine, NULL },
 	{ "CheckpointPorts",          TYPE_PORTS,  FIELD(port_min), 0, 0, NULL, NULL },
 	{ "CheckpointOnRestoreFailure", TYPE_FAILURE, FIELD(on_restore_failure), 0, 0, NULL, NULL },
 	{ "CheckpointLog",            TYPE_LOG,    FIELD(log), 0, 0, NULL, NULL },
@@ -126,13 +128,13 @@ void conf_defaults(struct conf *c)
 
 /* ---- values: 0, or -1 with a sentence in *why --------------------------- */
 
-static int refuse(char **why, char *text)
+static int conf_refuse(char **why, char *text)
 {
 	*why = text;
 	return -1;
 }
 
-static int one_of(const char *value, const char *const *words)
+static int conf_one_of(const char *value, const char *const *words)
 {
 	for (int i = 0; words[i]; i++) {
 		if (strcasecmp(value, words[i]) == 0)
@@ -144,15 +146,15 @@ static int one_of(const char *value, const char *const *words)
 static int parse_bool(const char *value, bool *out, char **why)
 {
 	static const char *const words[] = { "NO", "YES", "FALSE", "TRUE", "0", "1", NULL };
-	int i = one_of(value, words);
+	int i = conf_one_of(value, words);
 
 	if (i < 0)
-		return refuse(why, xstrdup("allowed: YES or NO"));
+		return conf_refuse(why, xstrdup("allowed: YES or NO"));
 	*out = i % 2;
 	return 0;
 }
 
-/* Decimal digits only; beyond the range of 64 bits the largest number. *rest is behind them. */
+/* Parses decimal digits. A number above the range becomes a very large number. *rest is the text after the digits. */
 static int parse_digits(const char *value, uint64_t *out, const char **rest)
 {
 	const char *p = value;
@@ -173,14 +175,14 @@ static int parse_uint(const struct key *k, const char *value, unsigned *out, cha
 	const char *rest;
 
 	if (parse_digits(value, &number, &rest) < 0 || *rest)
-		return refuse(why, xasprintf("not a whole number, allowed: %u to %u", k->min, k->max));
+		return conf_refuse(why, xasprintf("not a whole number, allowed: %u to %u", k->min, k->max));
 	if (number < k->min || number > k->max)
-		return refuse(why, xasprintf("out of range, allowed: %u to %u", k->min, k->max));
+		return conf_refuse(why, xasprintf("out of range, allowed: %u to %u", k->min, k->max));
 	*out = (unsigned)number;
 	return 0;
 }
 
-/* Not strtod: it takes nan, hexadecimal and the locale's decimal point. */
+/* strtod() is not used, because it accepts nan, hexadecimal numbers and the decimal point of the locale. */
 static int parse_ratio(const char *value, double *out, char **why)
 {
 	double number = 0, weight = 1;
@@ -196,11 +198,11 @@ static int parse_ratio(const char *value, double *out, char **why)
 		}
 	}
 	if (!digits || *p)
-		return refuse(why, xstrdup(*value == '-' ? "out of range, allowed: 0.0 to 1.0"
-							 : "not a number, allowed: 0.0 to 1.0"));
-	/* Negated, so that an overflowed quotient (nan) is refused too. */
+		return conf_refuse(why, xstrdup(*value == '-' ? "out of range, allowed: 0.0 to 1.0"
+							      : "not a number, allowed: 0.0 to 1.0"));
+	/* Negated, so that nan, the quotient of two overflowed numbers, is refused as well. */
 	if (!(number / weight <= 1))
-		return refuse(why, xstrdup("out of range, allowed: 0.0 to 1.0"));
+		return conf_refuse(why, xstrdup("out of range, allowed: 0.0 to 1.0"));
 	*out = number / weight;
 	return 0;
 }
@@ -215,15 +217,15 @@ static int parse_bytes(const char *value, uint64_t *out, char **why)
 	int shift = 0;
 
 	if (parse_digits(value, &number, &rest) < 0)
-		return refuse(why, xstrdup("not a size, " BYTES_ALLOWED));
+		return conf_refuse(why, xstrdup("not a size, " BYTES_ALLOWED));
 	if (*rest) {
 		suffix = strchr(suffixes, *rest >= 'a' ? *rest - 32 : *rest);
 		if (!suffix || rest[1])
-			return refuse(why, xstrdup("not a size, " BYTES_ALLOWED));
+			return conf_refuse(why, xstrdup("not a size, " BYTES_ALLOWED));
 		shift = 10 * (int)(suffix - suffixes + 1);
 	}
 	if (number > (1ULL << 50) >> shift)
-		return refuse(why, xstrdup("out of range, " BYTES_ALLOWED));
+		return conf_refuse(why, xstrdup("out of range, " BYTES_ALLOWED));
 	*out = number << shift;
 	return 0;
 }
@@ -231,14 +233,14 @@ static int parse_bytes(const char *value, uint64_t *out, char **why)
 static int parse_path(const char *value, char *out, size_t size, char **why)
 {
 	if (*value != '/')
-		return refuse(why, xstrdup("allowed: an absolute path"));
+		return conf_refuse(why, xstrdup("allowed: an absolute path"));
 	if (strlen(value) >= size)
-		return refuse(why, xasprintf("too long, allowed: an absolute path of at most %zu bytes", size - 1));
+		return conf_refuse(why, xasprintf("too long, allowed: an absolute path of at most %zu bytes", size - 1));
 	strcpy(out, value);
 	return 0;
 }
 
-/* Job directories and pods are removed by root below these. */
+/* For directories below which root removes directories of jobs and pods. */
 static int parse_dir(const char *value, char *out, size_t size, char **why)
 {
 	size_t len;
@@ -246,11 +248,11 @@ static int parse_dir(const char *value, char *out, size_t size, char **why)
 	if (parse_path(value, out, size, why) < 0)
 		return -1;
 	if (strstr(value, "/../") || (strlen(value) >= 3 && strcmp(value + strlen(value) - 3, "/..") == 0))
-		return refuse(why, xstrdup("allowed: an absolute path without \"..\""));
+		return conf_refuse(why, xstrdup("allowed: an absolute path without \"..\""));
 	for (len = strlen(out); len > 1 && out[len - 1] == '/'; len--)
 		out[len - 1] = '\0';
 	if (strcmp(out, "/") == 0)
-		return refuse(why, xstrdup("allowed: a directory below /"));
+		return conf_refuse(why, xstrdup("allowed: a directory below /"));
 	return 0;
 }
 
@@ -261,7 +263,7 @@ static int parse_ports(const char *value, struct conf *c, char **why)
 
 	if (parse_digits(value, &min, &p) < 0 || *p != '-' || parse_digits(p + 1, &max, &p) < 0 || *p ||
 	    !((min == 0 && max == 0) || (min >= 1024 && min <= max && max <= 65535)))
-		return refuse(why, xstrdup("allowed: MIN-MAX within 1024 to 65535, or 0-0 for any free port"));
+		return conf_refuse(why, xstrdup("allowed: MIN-MAX within 1024 to 65535, or 0-0 for any free port"));
 	c->port_min = (unsigned)min;
 	c->port_max = (unsigned)max;
 	return 0;
@@ -270,20 +272,20 @@ static int parse_ports(const char *value, struct conf *c, char **why)
 static int parse_log(const char *value, struct conf *c, char **why)
 {
 	static const char *const words[] = { "syslog", "stderr", NULL };
-	int i = one_of(value, words);
+	int i = conf_one_of(value, words);
 
 	if (i >= 0) {
 		c->log = i == 0 ? CONF_LOG_SYSLOG : CONF_LOG_STDERR;
 		return 0;
 	}
 	if (*value != '/' || strlen(value) >= sizeof(c->log_path))
-		return refuse(why, xstrdup("allowed: syslog, stderr or the absolute path of a file"));
+		return conf_refuse(why, xstrdup("allowed: syslog, stderr or the absolute path of a file"));
 	c->log = CONF_LOG_FILE;
 	strcpy(c->log_path, value);
 	return 0;
 }
 
-static int parse_value(const struct key *k, const char *value, struct conf *c, char **why)
+static int conf_parse_value(const struct key *k, const char *value, struct conf *c, char **why)
 {
 	static const char *const plugins[] = { "checkpoint/none", "checkpoint/criu", NULL };
 	static const char *const engines[] = { "auto", "criu", NULL };
@@ -301,17 +303,17 @@ static int parse_value(const struct key *k, const char *value, struct conf *c, c
 	case TYPE_PORTS: return parse_ports(value, c, why);
 	case TYPE_LOG: return parse_log(value, c, why);
 	case TYPE_PLUGIN:
-		i = one_of(value, plugins);
+		i = conf_one_of(value, plugins);
 		c->criu_enabled = i == 1;
-		return i >= 0 ? 0 : refuse(why, xstrdup("allowed: checkpoint/criu or checkpoint/none"));
+		return i >= 0 ? 0 : conf_refuse(why, xstrdup("allowed: checkpoint/criu or checkpoint/none"));
 	case TYPE_ENGINE:
-		i = one_of(value, engines);
+		i = conf_one_of(value, engines);
 		c->engine = i == 1 ? CONF_ENGINE_CRIU : CONF_ENGINE_AUTO;
-		return i >= 0 ? 0 : refuse(why, xstrdup("allowed: auto or criu"));
+		return i >= 0 ? 0 : conf_refuse(why, xstrdup("allowed: auto or criu"));
 	case TYPE_FAILURE:
-		i = one_of(value, failures);
+		i = conf_one_of(value, failures);
 		c->on_restore_failure = i == 1 ? CONF_HOLD : CONF_REQUEUE_FRESH;
-		return i >= 0 ? 0 : refuse(why, xstrdup("allowed: requeue_fresh or hold"));
+		return i >= 0 ? 0 : conf_refuse(why, xstrdup("allowed: requeue_fresh or hold"));
 	}
 	return -1;
 }
@@ -324,7 +326,7 @@ static char lower(char ch)
 }
 
 /* Number of single-character changes between two names, without case. */
-static size_t edit_distance(const char *a, const char *b)
+static size_t conf_edit_distance(const char *a, const char *b)
 {
 	size_t row[64], n = strlen(b);
 
@@ -350,13 +352,13 @@ static size_t edit_distance(const char *a, const char *b)
 	return row[n];
 }
 
-static const struct key *nearest_key(const char *name)
+static const struct key *conf_nearest_key(const char *name)
 {
 	const struct key *best = NULL;
 	size_t best_distance = strlen(name) / 3 + 1;
 
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
-		size_t d = edit_distance(name, keys[i].name);
+		size_t d = conf_edit_distance(name, keys[i].name);
 
 		if (d <= best_distance && (!best || d < best_distance)) {
 			best = &keys[i];
@@ -366,7 +368,7 @@ static const struct key *nearest_key(const char *name)
 	return best;
 }
 
-static char *trim(char *s)
+static char *conf_trim(char *s)
 {
 	char *end;
 
@@ -376,9 +378,9 @@ static char *trim(char *s)
 	return s;
 }
 
-/* Takes the value out of what is behind the '='. As in slurm.conf: blanks
- * around it and a comment behind it are dropped, "quotes" keep blanks and '#'. */
-static int take_value(char *text, char **value, const char **why)
+/* Extracts the value from the text after the '='. As in slurm.conf, blanks around it and a comment after it are
+ * dropped, and "quotes" keep blanks and '#'. */
+static int conf_take_value(char *text, char **value, const char **why)
 {
 	char *rest;
 
@@ -392,10 +394,10 @@ static int take_value(char *text, char **value, const char **why)
 		}
 		*rest++ = '\0';
 		rest[strcspn(rest, "#")] = '\0';
-		rest = trim(rest);
+		rest = conf_trim(rest);
 	} else {
 		text[strcspn(text, "#")] = '\0';
-		*value = trim(text);
+		*value = conf_trim(text);
 		rest = *value + strcspn(*value, " \t\"");
 	}
 	if (*rest) {
@@ -421,8 +423,8 @@ struct reader {
 	struct err *err;
 };
 
-/* What one wants to set together with checkpoints, but of Slurm. */
-static bool is_slurms(const char *name)
+/* True for keys that an administrator sets for checkpoints, but in slurm.conf. */
+static bool conf_is_slurm_key(const char *name)
 {
 	static const char *const slurms[] = { "AuthInfo", "BatchStartTimeout", "JobSubmitPlugins", "PlugStackConfig",
 					      "SlurmdTimeout" };
@@ -433,15 +435,15 @@ static bool is_slurms(const char *name)
 	return false;
 }
 
-static int unknown_key(const struct reader *r, const char *name)
+static int conf_unknown_key(const struct reader *r, const char *name)
 {
-	const struct key *near = nearest_key(name);
+	const struct key *near = conf_nearest_key(name);
 	char shown[80];
 
 	if (!*name)
 		return err_set(r->err, EINVAL, "%s:%u: there is no key in front of the =", r->c->path, r->line);
 	printable(name, shown, sizeof(shown));
-	if (is_slurms(name))
+	if (conf_is_slurm_key(name))
 		return err_set(r->err, EINVAL, "%s:%u: %s: is a key of slurm.conf, set it there", r->c->path, r->line,
 			       shown);
 	if (near)
@@ -451,14 +453,14 @@ static int unknown_key(const struct reader *r, const char *name)
 		       shown);
 }
 
-static int read_line(const struct reader *r, char *text)
+static int conf_read_line(const struct reader *r, char *text)
 {
 	cleanup_free char *why = NULL;
 	const char *reason = NULL;
 	char *name, *value, *equals, shown[80];
 	size_t i;
 
-	name = trim(text);
+	name = conf_trim(text);
 	if (!*name || *name == '#')
 		return 0;
 	equals = name + strcspn(name, "=#");
@@ -466,24 +468,24 @@ static int read_line(const struct reader *r, char *text)
 		return err_set(r->err, EINVAL, "%s:%u: \"%s\": not of the form Key = Value", r->c->path, r->line,
 			       printable(name, shown, sizeof(shown)));
 	*equals = '\0';
-	name = trim(name);
+	name = conf_trim(name);
 	for (i = 0; i < ARRAY_SIZE(keys) && strcasecmp(name, keys[i].name) != 0; i++)
 		;
 	if (i == ARRAY_SIZE(keys))
-		return unknown_key(r, name);
+		return conf_unknown_key(r, name);
 	if (r->c->line[i])
 		return err_set(r->err, EINVAL, "%s:%u: %s: set twice, first in line %u", r->c->path, r->line,
 			       keys[i].name, r->c->line[i]);
-	if (take_value(equals + 1, &value, &reason) < 0)
+	if (conf_take_value(equals + 1, &value, &reason) < 0)
 		return err_set(r->err, EINVAL, "%s:%u: %s: %s", r->c->path, r->line, keys[i].name, reason);
-	if (parse_value(&keys[i], value, r->c, &why) < 0)
+	if (conf_parse_value(&keys[i], value, r->c, &why) < 0)
 		return err_set(r->err, EINVAL, "%s:%u: %s = %s: %s", r->c->path, r->line, keys[i].name,
 			       printable(value, shown, sizeof(shown)), why);
 	r->c->line[i] = r->line;
 	return 0;
 }
 
-static int read_lines(struct reader *r, char *text, size_t len)
+static int conf_read_lines(struct reader *r, char *text, size_t len)
 {
 	char *end = text + len;
 
@@ -501,7 +503,7 @@ static int read_lines(struct reader *r, char *text, size_t len)
 		if (newline - line > LINE_MAX_BYTES)
 			return err_set(r->err, EINVAL, "%s:%u: longer than %d bytes", r->c->path, r->line,
 				       LINE_MAX_BYTES);
-		if (read_line(r, line) < 0)
+		if (conf_read_line(r, line) < 0)
 			return -1;
 	}
 	return 0;
@@ -509,8 +511,8 @@ static int read_lines(struct reader *r, char *text, size_t len)
 
 /* ---- the file ---------------------------------------------------------- */
 
-/* What root believes must not be writable by anybody else. */
-static int check_file(int fd, const char *path, struct err *err)
+/* Only root may be able to write the configuration of root. */
+static int conf_check_file(int fd, const char *path, struct err *err)
 {
 	struct stat st;
 
@@ -540,14 +542,14 @@ static int load_file(struct conf *c, const char *path, struct err *err)
 	fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0)
 		return err_sys(err, errno, "cannot read %s", path);
-	if (check_file(fd, path, err) < 0)
+	if (conf_check_file(fd, path, err) < 0)
 		return -1;
 	len = read_all(fd, CONF_MAX_BYTES, &text);
 	if (len < 0)
 		return err_sys(err, errno, "cannot read %s", path);
 	if (snprintf(c->path, sizeof(c->path), "%s", path) >= (int)sizeof(c->path))
 		return err_sys(err, ENAMETOOLONG, "%s", path);
-	return read_lines(&r, text, (size_t)len);
+	return conf_read_lines(&r, text, (size_t)len);
 }
 
 /* 1: the file is there (or cannot be looked at, which load_file() will say). */
@@ -559,7 +561,7 @@ static int file_exists(const char *path)
 }
 
 /* The file to read, or NULL if there is none. The caller's. */
-static char *find_file(const char *path)
+static char *conf_find_file(const char *path)
 {
 	static const char *const dirs[] = { "/etc/slurm", "/run/slurm/conf" };
 	const char *slurm_conf = secure_getenv("SLURM_CONF");
@@ -586,7 +588,7 @@ static char *find_file(const char *path)
 
 int conf_load(struct conf *c, const char *path, struct err *err)
 {
-	cleanup_free char *found = find_file(path);
+	cleanup_free char *found = conf_find_file(path);
 
 	conf_defaults(c);
 	return found ? load_file(c, found, err) : 0;
@@ -634,8 +636,8 @@ static char *format_value(const struct key *k, const struct conf *c)
 	return xstrdup("");
 }
 
-/* Why a key that was set does nothing. */
-static const char *idle(const struct conf *c, size_t i)
+/* Says why a key that is set has no effect; NULL = it is not set or has an effect. */
+static const char *conf_key_idle(const struct conf *c, size_t i)
 {
 	return c->line[i] && keys[i].idle ? keys[i].idle(c) : NULL;
 }
@@ -646,14 +648,14 @@ void conf_print(const struct conf *c, FILE *out)
 		cleanup_free char *value = format_value(&keys[i], c);
 		cleanup_free char *assignment = NULL;
 
-		/* An empty value cannot be written; the line stays one that can be read back. */
+		/* An empty value cannot be written, so the line becomes a comment: the output stays a valid file. */
 		assignment = xasprintf("%s%s = %s", *value ? "" : "#", keys[i].name, value);
 		fprintf(out, "%-52s # ", assignment);
 		if (c->line[i])
 			fprintf(out, "%s:%u", c->path, c->line[i]);
 		else
 			fprintf(out, "default%s%s", *value ? "" : ": ", *value ? "" : keys[i].unset);
-		fprintf(out, "%s\n", idle(c, i) ? "; no effect, see below" : "");
+		fprintf(out, "%s\n", conf_key_idle(c, i) ? "; no effect, see below" : "");
 	}
 }
 
@@ -665,7 +667,7 @@ unsigned conf_checkpoint_seconds(const struct conf *c)
 void conf_notices(const struct conf *c, void (*fn)(const char *text, void *arg), void *arg)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
-		const char *why = idle(c, i);
+		const char *why = conf_key_idle(c, i);
 		cleanup_free char *text = NULL;
 
 		if (!why)

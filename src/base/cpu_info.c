@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "base/text.h"
 
 /* Copies the value of the first line "KEY : VALUE" of /proc/cpuinfo; "" if there is none. */
 static void cpu_info_read(const char *key, char *buf, size_t len)

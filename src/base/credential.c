@@ -25,7 +25,7 @@ static munge_ctx_t credential_context(const char *socket, struct err *err)
 	return ctx;
 }
 
-/* The context knows more (which socket, which errno) than the bare code. */
+/* The message of the context has more details than the code alone: the socket and errno. */
 static void credential_explain(munge_ctx_t ctx, munge_err_t code, const char *what, const char *socket, struct err *err)
 {
 	const char *why = munge_ctx_strerror(ctx), *hint = "";
@@ -61,14 +61,14 @@ char *credential_make(const char *socket, const char *text, uid_t reader, struct
 	return made;
 }
 
-/* MUNGE has checked the seal in all of these cases: key, payload and maker are true. */
-static bool credential_seal_is_true(munge_err_t code)
+/* In all of these cases MUNGE has verified the key, the payload and the maker. */
+static bool credential_is_authentic(munge_err_t code)
 {
 	return code == EMUNGE_SUCCESS || code == EMUNGE_CRED_EXPIRED || code == EMUNGE_CRED_REWOUND ||
 	       code == EMUNGE_CRED_REPLAYED;
 }
 
-/* aged: only the seal counts. */
+/* aged: accepts a credential that has expired, comes from the future or was decoded before. */
 static char *credential_decode(const char *socket, const char *cred, bool aged, uid_t *maker, struct err *err)
 {
 	munge_ctx_t ctx = credential_context(socket, err);
@@ -81,7 +81,7 @@ static char *credential_decode(const char *socket, const char *cred, bool aged, 
 	if (!ctx)
 		return NULL;
 	code = munge_decode(cred, ctx, &payload, &len, maker, &gid);
-	if (!(aged ? credential_seal_is_true(code) : code == EMUNGE_SUCCESS))
+	if (!(aged ? credential_is_authentic(code) : code == EMUNGE_SUCCESS))
 		credential_explain(ctx, code, "open", socket, err);
 	else if (len > 0 && memchr(payload, 0, (size_t)len))
 		err_set(err, EBADMSG, "a MUNGE credential of uid %u holds a NUL byte: it is no text", (unsigned)*maker);

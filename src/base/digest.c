@@ -10,7 +10,7 @@
 
 #define CHUNK (256u << 10)
 
-static void finish(struct sha256_ctx *ctx, char hex[SHA256_HEX])
+static void digest_finish(struct sha256_ctx *ctx, char hex[SHA256_HEX])
 {
 	uint8_t sum[SHA256_DIGEST_SIZE];
 
@@ -25,7 +25,7 @@ void digest_bytes(const void *buf, size_t len, char hex[SHA256_HEX])
 
 	sha256_init(&ctx);
 	sha256_update(&ctx, len, buf);
-	finish(&ctx, hex);
+	digest_finish(&ctx, hex);
 }
 
 int digest_range(int fd, uint64_t off, uint64_t len, char hex[SHA256_HEX])
@@ -47,6 +47,6 @@ int digest_range(int fd, uint64_t off, uint64_t len, char hex[SHA256_HEX])
 		off += (uint64_t)n;
 		len -= (uint64_t)n;
 	}
-	finish(&ctx, hex);
+	digest_finish(&ctx, hex);
 	return 0;
 }

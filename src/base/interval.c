@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/text.h"
 #include "base/util.h"
 
 #define FORMATS                                                                             \
@@ -15,7 +16,7 @@
 struct unit {
 	const char *name;
 	int64_t seconds;
-	int64_t limit; /* first value that is too high where it is not the first field */
+	int64_t limit; /* the first value that is too high in a field other than the first one */
 };
 
 static const struct unit day = { "days", 86400, INTERVAL_MAX };
@@ -39,9 +40,8 @@ static const struct format formats[] = {
 };
 /* clang-format on */
 
-/* Separates text into its format; NULL if something else than digits and the
- * separators of one of the formats is in it. */
-static const struct format *find_format(const char *text)
+/* Finds the format of text. NULL if text has anything but digits and the separators of a format. */
+static const struct format *interval_find_format(const char *text)
 {
 	char separators[4] = "";
 	size_t n = 0;
@@ -65,7 +65,7 @@ static const struct format *find_format(const char *text)
 }
 
 /* Adds the fields up. -1 with *why. */
-static int add_fields(const struct format *f, const char *text, int64_t *seconds, const char **why)
+static int interval_add_fields(const struct format *f, const char *text, int64_t *seconds, const char **why)
 {
 	const char *p = text;
 
@@ -109,8 +109,8 @@ int interval_parse(const char *text, int64_t *seconds, struct err *err)
 		*seconds = INTERVAL_ON_REQUEST;
 		return 0;
 	}
-	format = find_format(text);
-	if (format && add_fields(format, text, seconds, &why) == 0)
+	format = interval_find_format(text);
+	if (format && interval_add_fields(format, text, seconds, &why) == 0)
 		return 0;
 	return err_set(err, 0, "invalid checkpoint interval \"%s\": %s. Allowed: " FORMATS,
 		       printable(text, shown, sizeof(shown)), why);

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/io.h"
+#include "base/text.h"
 #include "base/util.h"
 
 json_t *json_read_at(int dirfd, const char *name, size_t max, const char *what, struct err *err)
@@ -31,7 +33,7 @@ json_t *json_read_at(int dirfd, const char *name, size_t max, const char *what, 
 	return steal_ptr(&root);
 }
 
-static int bad(struct err *err, const char *key, const char *expected)
+static int json_bad_member(struct err *err, const char *key, const char *expected)
 {
 	return err_set(err, EBADMSG, "member \"%s\" is missing or is not %s", key, expected);
 }
@@ -41,7 +43,7 @@ int json_get_text(const json_t *obj, const char *key, char *buf, size_t len, str
 	const json_t *v = json_object_get(obj, key);
 
 	if (!json_is_string(v) || json_string_length(v) >= len)
-		return bad(err, key, "a text of the allowed length");
+		return json_bad_member(err, key, "a text of the allowed length");
 	memcpy(buf, json_string_value(v), json_string_length(v) + 1);
 	return 0;
 }
@@ -51,7 +53,7 @@ int json_get_int(const json_t *obj, const char *key, int64_t min, int64_t max, i
 	const json_t *v = json_object_get(obj, key);
 
 	if (!json_is_integer(v) || json_integer_value(v) < min || json_integer_value(v) > max)
-		return bad(err, key, "a number in its range");
+		return json_bad_member(err, key, "a number in its range");
 	*out = json_integer_value(v);
 	return 0;
 }
@@ -71,7 +73,7 @@ int json_get_bool(const json_t *obj, const char *key, bool *out, struct err *err
 	const json_t *v = json_object_get(obj, key);
 
 	if (!json_is_boolean(v))
-		return bad(err, key, "true or false");
+		return json_bad_member(err, key, "true or false");
 	*out = json_is_true(v);
 	return 0;
 }
@@ -81,13 +83,13 @@ json_t *json_get_list(const json_t *obj, const char *key, size_t max, struct err
 	json_t *v = json_object_get(obj, key);
 
 	if (!json_is_array(v) || json_array_size(v) > max) {
-		bad(err, key, "a list of the allowed length");
+		json_bad_member(err, key, "a list of the allowed length");
 		return NULL;
 	}
 	return v;
 }
 
-static char *percent_encode(const char *name)
+static char *json_percent_encode(const char *name)
 {
 	char *out = xmalloc(strlen(name) * 3 + 1), *p = out;
 
@@ -110,8 +112,8 @@ static int hex_digit(char c)
 	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* In place. -1 for anything that percent_encode() would not have written. */
-static int percent_decode(char *s)
+/* Decodes in place. Returns -1 for a text that json_percent_encode() does not write. */
+static int json_percent_decode(char *s)
 {
 	char *out = s;
 
@@ -140,7 +142,7 @@ int json_set_name(json_t *obj, const char *key, const char *name)
 
 	if (json_object_set_new(obj, key, json_string(name)) == 0)
 		return 0;
-	encoded = percent_encode(name);
+	encoded = json_percent_encode(name);
 	snprintf(flag, sizeof(flag), "%s_encoding", key);
 	if (json_object_set_new(obj, key, json_string(encoded)) < 0)
 		return -1;
@@ -162,8 +164,8 @@ int json_get_name(const json_t *obj, const char *key, char *buf, size_t len, str
 	text = xmalloc(len * 3 + 1);
 	if (json_get_text(obj, key, text, len * 3 + 1, err) < 0)
 		return -1;
-	if (strcmp(how, "percent") != 0 || percent_decode(text) < 0 || strlen(text) >= len)
-		return bad(err, key, "a name in a known encoding");
+	if (strcmp(how, "percent") != 0 || json_percent_decode(text) < 0 || strlen(text) >= len)
+		return json_bad_member(err, key, "a name in a known encoding");
 	memcpy(buf, text, strlen(text) + 1);
 	return 0;
 }

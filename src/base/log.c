@@ -7,6 +7,9 @@
 #include <syslog.h>
 #include <time.h>
 
+#include "base/io.h"
+#include "base/text.h"
+#include "base/clock.h"
 #include "base/util.h"
 
 #define LINE_MAX_BYTES 2048
@@ -19,9 +22,9 @@ static struct {
 	char prefix[64];
 } logger = { .target = LOG_TO_STDERR, .fd = -1, .ident = "fsched" };
 
-/* Never on 0-2: a program that was started with these closed would give its
- * child the log file as standard output. */
-static int open_log_file(const char *path)
+/* The descriptor is never 0, 1 or 2. Otherwise a program that was started with these closed would pass the log file to
+ * its child as standard output. */
+static int log_open_file(const char *path)
 {
 	cleanup_close int fd = -1;
 
@@ -42,7 +45,7 @@ void log_open(enum log_target target, const char *ident, const char *path)
 	openlog(logger.ident, LOG_PID, LOG_DAEMON);
 	if (target != LOG_TO_FILE)
 		return;
-	logger.fd = path ? open_log_file(path) : -1;
+	logger.fd = path ? log_open_file(path) : -1;
 	if (logger.fd < 0) {
 		int saved = errno;
 
@@ -57,7 +60,7 @@ void log_prefix(const char *prefix)
 	snprintf(logger.prefix, sizeof(logger.prefix), "%s", prefix ? prefix : "");
 }
 
-static const char *level_name(int priority)
+static const char *log_level_name(int priority)
 {
 	switch (priority) {
 	case LOG_ERR: return "error: ";
@@ -67,7 +70,7 @@ static const char *level_name(int priority)
 	}
 }
 
-static int write_line(int fd, bool with_time, int priority, const char *text)
+static int log_write_line(int fd, bool with_time, int priority, const char *text)
 {
 	char stamp[24] = "", line[LINE_MAX_BYTES + 256];
 	int len;
@@ -75,7 +78,7 @@ static int write_line(int fd, bool with_time, int priority, const char *text)
 	if (with_time)
 		format_time(time(NULL), stamp, sizeof(stamp));
 	len = snprintf(line, sizeof(line), "%s%s%s[%d]: %s%s%s%s\n", stamp, with_time ? " " : "", logger.ident,
-		       (int)getpid(), logger.prefix, *logger.prefix ? ": " : "", level_name(priority), text);
+		       (int)getpid(), logger.prefix, *logger.prefix ? ": " : "", log_level_name(priority), text);
 	/* One write per line, so that the lines of several processes do not mix. */
 	return write_all(fd, line, (size_t)len);
 }
@@ -89,9 +92,9 @@ static void vlog(int priority, const char *fmt, va_list ap)
 	vsnprintf(raw, sizeof(raw), fmt, ap);
 	printable(raw, text, sizeof(text));
 	if (logger.target == LOG_TO_STDERR)
-		write_line(STDERR_FILENO, false, priority, text);
-	else if (logger.target == LOG_TO_SYSLOG || write_line(logger.fd, true, priority, text) < 0)
-		syslog(priority, "%s%s%s%s", logger.prefix, *logger.prefix ? ": " : "", level_name(priority), text);
+		log_write_line(STDERR_FILENO, false, priority, text);
+	else if (logger.target == LOG_TO_SYSLOG || log_write_line(logger.fd, true, priority, text) < 0)
+		syslog(priority, "%s%s%s%s", logger.prefix, *logger.prefix ? ": " : "", log_level_name(priority), text);
 	errno = saved;
 }
 

@@ -1,7 +1,7 @@
 /* One line per event, to syslog or standard error.
  *
- * Every line carries the prefix given to log_open(), e.g. "job 12". Control
- * characters in the text are replaced. Thread-safe as far as syslog(3) is. */
+ * Every line begins with the prefix of log_prefix(), e.g. "job 12". Control characters in the text are replaced.
+ * errno is kept. Thread-safe as far as syslog(3) is. */
 #ifndef FSCHED_BASE_LOG_H
 #define FSCHED_BASE_LOG_H
 

@@ -25,7 +25,7 @@ int mailbox_make(struct mailbox *m)
 	return 0;
 }
 
-static int take_over(int pidfd, int fd)
+static int mailbox_get_fd(int pidfd, int fd)
 {
 	int got = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0), domain = 0, type = 0;
 	socklen_t len = sizeof(int);
@@ -48,8 +48,8 @@ int mailbox_open(struct mailbox *m, pid_t keeper, int in, int out)
 	*m = (struct mailbox){ -1, -1 };
 	if (pidfd < 0)
 		return -1;
-	m->in = take_over(pidfd, in);
-	m->out = m->in < 0 ? -1 : take_over(pidfd, out);
+	m->in = mailbox_get_fd(pidfd, in);
+	m->out = m->in < 0 ? -1 : mailbox_get_fd(pidfd, out);
 	if (m->out >= 0)
 		return 0;
 	mailbox_close(m);

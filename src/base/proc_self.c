@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/util.h"
+#include "base/io.h"
 
 #define TEXT_MAX 4096 /* bytes of either file */
 

@@ -5,14 +5,17 @@
 #include <time.h>
 
 #include "base/interval.h"
+#include "base/text.h"
+#include "base/clock.h"
 #include "base/util.h"
 
 #define ENTRY "Checkpoint={"
 
 /* ---- rendering --------------------------------------------------------- */
 
-/* Replaces what would end a value: control characters always, blanks unless quoted. */
-static void add_text(FILE *out, const char *key, const char *value, bool quoted)
+/* Adds a member, and replaces the characters that a value must not have: control characters, quotes, braces and
+ * backslashes; blanks unless the value is quoted. */
+static void status_add_text(FILE *out, const char *key, const char *value, bool quoted)
 {
 	char buf[512];
 
@@ -45,7 +48,7 @@ static const char *without_blanks(char *text)
 	return text;
 }
 
-static void add_epoch(FILE *out, const struct status *s)
+static void status_add_epoch(FILE *out, const struct status *s)
 {
 	char buf[32];
 
@@ -55,7 +58,7 @@ static void add_epoch(FILE *out, const struct status *s)
 	fprintf(out, " time=%s", format_time(s->epoch_time, buf, sizeof(buf)));
 	format_size(s->bytes, buf, sizeof(buf));
 	fprintf(out, " size=%s", without_blanks(buf));
-	/* Zero: made by vacate of an older fsched. */
+	/* 0 if vacate of an older fsched has made the epoch. */
 	if (s->frozen_us > 0) {
 		format_duration(s->frozen_us, buf, sizeof(buf));
 		fprintf(out, " frozen=%s", without_blanks(buf));
@@ -75,21 +78,21 @@ char *status_render(const struct status *s)
 	if (!out)
 		abort();
 	fputs(ENTRY, out);
-	add_text(out, "state", *s->state ? s->state : "unknown", false);
+	status_add_text(out, "state", *s->state ? s->state : "unknown", false);
 	fprintf(out, " interval=%s", interval_format(s->interval, interval, sizeof(interval)));
-	add_epoch(out, s);
+	status_add_epoch(out, s);
 	if (s->epoch)
-		add_text(out, "memory", s->memory, false);
-	add_text(out, "kept", s->kept, false);
+		status_add_text(out, "memory", s->memory, false);
+	status_add_text(out, "kept", s->kept, false);
 	fprintf(out, " skipped=%u", s->skipped);
 	if (s->failed)
 		fprintf(out, " failed=%u since=%s", s->failed, format_time(s->failed_since, when, sizeof(when)));
 	if (s->restored)
 		fprintf(out, " restored=%u", s->restored);
-	add_text(out, "tried", s->tried, false);
-	add_text(out, "error", s->error, true);
-	add_text(out, "uuid", s->uuid, false);
-	add_text(out, "agent", s->agent, false);
+	status_add_text(out, "tried", s->tried, false);
+	status_add_text(out, "error", s->error, true);
+	status_add_text(out, "uuid", s->uuid, false);
+	status_add_text(out, "agent", s->agent, false);
 	fputc('}', out);
 	if (fclose(out) != 0)
 		abort();
@@ -100,9 +103,9 @@ char *status_render(const struct status *s)
 
 /* ---- finding ----------------------------------------------------------- */
 
-/* Finds the entry; *end is behind its brace, or at the end of the text if the
- * brace is missing (returned in *whole). NULL if there is none. */
-static const char *find_entry(const char *text, const char **end, bool *whole)
+/* Returns the entry in text, NULL if there is none. *end is after its closing brace. If the brace is missing, *whole is
+ * false, and *end is the end of the text. */
+static const char *status_find_entry(const char *text, const char **end, bool *whole)
 {
 	const char *start = text;
 	bool quoted = false;
@@ -134,7 +137,7 @@ char *status_replace(const char *admin_comment, const struct status *s)
 	cleanup_free char *entry = status_render(s);
 	bool whole;
 
-	start = find_entry(text, &end, &whole);
+	start = status_find_entry(text, &end, &whole);
 	if (start)
 		return xasprintf("%.*s%s%s", (int)(start - text), text, entry, end);
 	return xasprintf("%s%s%s", text, *text ? " " : "", entry);
@@ -142,7 +145,7 @@ char *status_replace(const char *admin_comment, const struct status *s)
 
 /* ---- parsing ----------------------------------------------------------- */
 
-static int parse_unsigned(const char *text, unsigned *out)
+static int status_parse_unsigned(const char *text, unsigned *out)
 {
 	uint64_t value = 0;
 
@@ -159,8 +162,8 @@ static int parse_unsigned(const char *text, unsigned *out)
 	return 0;
 }
 
-/* "12.3" in tenths, without the locale's decimal point; *rest is the unit. */
-static int parse_tenths(const char *text, uint64_t *tenths, const char **rest)
+/* Parses "12.3" in tenths, independently of the locale; *rest is the unit. */
+static int status_parse_tenths(const char *text, uint64_t *tenths, const char **rest)
 {
 	const char *p = text;
 	uint64_t value = 0;
@@ -182,13 +185,13 @@ static int parse_tenths(const char *text, uint64_t *tenths, const char **rest)
 	return 0;
 }
 
-static int parse_size(const char *text, uint64_t *bytes)
+static int status_parse_size(const char *text, uint64_t *bytes)
 {
 	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
 	uint64_t tenths;
 	const char *unit;
 
-	if (parse_tenths(text, &tenths, &unit) < 0 || tenths > 10240)
+	if (status_parse_tenths(text, &tenths, &unit) < 0 || tenths > 10240)
 		return -1;
 	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
 		if (strcmp(unit, units[i]) == 0) {
@@ -204,7 +207,7 @@ static int parse_size(const char *text, uint64_t *bytes)
 }
 
 /* One or two numbers with their units: "31ms", "1min5s", "2h5min". */
-static int parse_duration(const char *text, int64_t *us)
+static int status_parse_duration(const char *text, int64_t *us)
 {
 	static const struct {
 		const char *name;
@@ -219,7 +222,7 @@ static int parse_duration(const char *text, int64_t *us)
 		uint64_t tenths;
 		size_t i;
 
-		if (parse_tenths(p, &tenths, &p) < 0)
+		if (status_parse_tenths(p, &tenths, &p) < 0)
 			return -1;
 		for (i = 0; i < ARRAY_SIZE(units); i++) {
 			size_t n = strlen(units[i].name);
@@ -238,7 +241,7 @@ static int parse_duration(const char *text, int64_t *us)
 	return 0;
 }
 
-static int parse_time(const char *text, int64_t *unix_time)
+static int status_parse_time(const char *text, int64_t *unix_time)
 {
 	struct tm tm = { .tm_isdst = -1 };
 	const char *end = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
@@ -250,7 +253,7 @@ static int parse_time(const char *text, int64_t *unix_time)
 	return 0;
 }
 
-static int copy_text(char *to, size_t size, const char *value)
+static int status_copy_text(char *to, size_t size, const char *value)
 {
 	if (strlen(value) >= size)
 		return -1;
@@ -258,48 +261,48 @@ static int copy_text(char *to, size_t size, const char *value)
 	return 0;
 }
 
-/* Members that a later version adds are skipped. */
-static int set_member(struct status *s, const char *key, const char *value)
+/* Unknown members are skipped, because a later version may add some. */
+static int status_set_member(struct status *s, const char *key, const char *value)
 {
 	if (strcmp(key, "state") == 0)
-		return copy_text(s->state, sizeof(s->state), value);
+		return status_copy_text(s->state, sizeof(s->state), value);
 	if (strcmp(key, "interval") == 0)
 		return interval_parse(value, &s->interval, NULL);
 	if (strcmp(key, "epoch") == 0)
-		return parse_unsigned(value, &s->epoch);
+		return status_parse_unsigned(value, &s->epoch);
 	if (strcmp(key, "time") == 0)
-		return parse_time(value, &s->epoch_time);
+		return status_parse_time(value, &s->epoch_time);
 	if (strcmp(key, "size") == 0)
-		return parse_size(value, &s->bytes);
+		return status_parse_size(value, &s->bytes);
 	if (strcmp(key, "frozen") == 0)
-		return parse_duration(value, &s->frozen_us);
+		return status_parse_duration(value, &s->frozen_us);
 	if (strcmp(key, "total") == 0)
-		return parse_duration(value, &s->total_us);
+		return status_parse_duration(value, &s->total_us);
 	if (strcmp(key, "memory") == 0)
-		return copy_text(s->memory, sizeof(s->memory), value);
+		return status_copy_text(s->memory, sizeof(s->memory), value);
 	if (strcmp(key, "kept") == 0)
-		return copy_text(s->kept, sizeof(s->kept), value);
+		return status_copy_text(s->kept, sizeof(s->kept), value);
 	if (strcmp(key, "skipped") == 0)
-		return parse_unsigned(value, &s->skipped);
+		return status_parse_unsigned(value, &s->skipped);
 	if (strcmp(key, "failed") == 0)
-		return parse_unsigned(value, &s->failed);
+		return status_parse_unsigned(value, &s->failed);
 	if (strcmp(key, "since") == 0)
-		return parse_time(value, &s->failed_since);
+		return status_parse_time(value, &s->failed_since);
 	if (strcmp(key, "restored") == 0)
-		return parse_unsigned(value, &s->restored);
+		return status_parse_unsigned(value, &s->restored);
 	if (strcmp(key, "tried") == 0)
-		return copy_text(s->tried, sizeof(s->tried), value);
+		return status_copy_text(s->tried, sizeof(s->tried), value);
 	if (strcmp(key, "error") == 0)
-		return copy_text(s->error, sizeof(s->error), value);
+		return status_copy_text(s->error, sizeof(s->error), value);
 	if (strcmp(key, "uuid") == 0)
-		return copy_text(s->uuid, sizeof(s->uuid), value);
+		return status_copy_text(s->uuid, sizeof(s->uuid), value);
 	if (strcmp(key, "agent") == 0)
-		return copy_text(s->agent, sizeof(s->agent), value);
+		return status_copy_text(s->agent, sizeof(s->agent), value);
 	return 0;
 }
 
-/* Cuts the next key=value or key="value" off the text. 1 found, 0 end, -1 malformed. */
-static int next_member(char **text, char **key, char **value)
+/* Takes the next key=value or key="value" off the text. Returns 1 = found, 0 = end, -1 = malformed. */
+static int status_next_member(char **text, char **key, char **value)
 {
 	char *p = *text + strspn(*text, " ");
 	char *end;
@@ -336,7 +339,7 @@ int status_parse(const char *admin_comment, struct status *s, struct err *err)
 	int r;
 
 	memset(s, 0, sizeof(*s));
-	start = admin_comment ? find_entry(admin_comment, &end, &whole) : NULL;
+	start = admin_comment ? status_find_entry(admin_comment, &end, &whole) : NULL;
 	if (!start)
 		return err_set(err, ENOENT, "no Checkpoint entry");
 	if (!whole)
@@ -344,8 +347,8 @@ int status_parse(const char *admin_comment, struct status *s, struct err *err)
 	start += strlen(ENTRY);
 	copy = xasprintf("%.*s", (int)(end - 1 - start), start);
 	rest = copy;
-	while ((r = next_member(&rest, &key, &value)) > 0) {
-		if (set_member(s, key, value) < 0)
+	while ((r = status_next_member(&rest, &key, &value)) > 0) {
+		if (status_set_member(s, key, value) < 0)
 			return err_set(err, EBADMSG, "malformed Checkpoint entry: %s=%s", key,
 				       printable(value, shown, sizeof(shown)));
 	}

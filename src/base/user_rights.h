@@ -1,23 +1,25 @@
-/* The job's user's rights for a moment: a name that he chose is looked up, or a file of his opened, and then the caller
- * is root again. */
+/* The rights of the job's user for a short time, to look up a name that the user has chosen or to open a file of the
+ * user. Afterwards the caller is root again. */
 #ifndef FSCHED_BASE_USER_RIGHTS_H
 #define FSCHED_BASE_USER_RIGHTS_H
 
 #include <sys/types.h>
 #include "base/err.h"
 
-struct rights {        /* root's own, to come back to */
-	gid_t *groups; /* owned until rights_return() */
+/* The rights of root, to return to. */
+struct user_rights {
+	gid_t *groups; /* owned until user_rights_return() */
 	int n_groups;
-	int death_signal; /* the kernel forgets it with every change of rights */
+	int death_signal; /* PR_SET_PDEATHSIG: the kernel clears it with every change of ids */
 	pid_t parent;
 };
 
-/* For root, and of this thread only. The effective ids, not only those of files (setfsuid): with them go all effective
- * capabilities. CAP_SYS_PTRACE, which setfsuid() leaves, would follow a link to /proc/PID/root or /proc/PID/fd/N of
- * anybody. -1: nothing has changed. */
-int rights_take(struct rights *r, uid_t uid, gid_t gid, const gid_t *groups, int n_groups, struct err *err);
-/* Ends the process if root's rights do not come back. errno is kept. */
-void rights_return(struct rights *r);
+/* Takes the rights of a user. The caller must be root; only the calling thread is affected. The effective ids change,
+ * and with them the thread loses all effective capabilities. setfsuid() would not be enough: it leaves CAP_SYS_PTRACE,
+ * with which the kernel follows a link to /proc/PID/root or /proc/PID/fd/N of any process. After -1 with err nothing
+ * has changed. */
+int user_rights_take(struct user_rights *r, uid_t uid, gid_t gid, const gid_t *groups, int n_groups, struct err *err);
+/* Takes root's rights back, and keeps errno. Aborts the process if that fails. */
+void user_rights_return(struct user_rights *r);
 
 #endif

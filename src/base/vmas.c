@@ -5,18 +5,19 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/io.h"
 #include "base/util.h"
 
 #define MAPS_MAX (256u << 20)
 
-/* What the kernel calls anonymous memory: nothing, the heap, a name given by prctl(PR_SET_VMA). All others in brackets
- * are its own. */
-static bool is_anonymous(const char *name)
+/* True for the names that the kernel gives to anonymous memory: none, the heap, a name set by prctl(PR_SET_VMA). Other
+ * names in brackets are mappings of the kernel's own. */
+static bool vma_is_anonymous(const char *name)
 {
 	return !name[0] || !strcmp(name, "[heap]") || !strncmp(name, "[anon:", 6);
 }
 
-static int parse_line(const char *line, struct vma *v)
+static int vmas_parse_line(const char *line, struct vma *v)
 {
 	uint64_t inode;
 	char perms[5];
@@ -27,7 +28,7 @@ static int parse_line(const char *line, struct vma *v)
 		   &end) != 4)
 		return -1;
 	name = line + end + strspn(line + end, " ");
-	v->plain = inode == 0 && is_anonymous(name) && perms[0] == 'r' && perms[1] == 'w' && perms[3] == 'p';
+	v->plain = inode == 0 && vma_is_anonymous(name) && perms[0] == 'r' && perms[1] == 'w' && perms[3] == 'p';
 	v->executable = perms[0] == 'r' && perms[2] == 'x';
 	v->vdso = !strcmp(name, "[vdso]");
 	v->stack = !strcmp(name, "[stack]");
@@ -35,9 +36,9 @@ static int parse_line(const char *line, struct vma *v)
 	return v->start < v->end ? 0 : -1;
 }
 
-/* smaps has lines about each mapping behind it: they begin with a capital letter, and hexadecimal numbers there do not.
- */
-static bool take_detail(const char *line, struct vmas *m)
+/* In smaps, lines of details follow each mapping. They begin with a capital letter; the line of a mapping begins with a
+ * lower-case hexadecimal number. */
+static bool vmas_parse_detail(const char *line, struct vmas *m)
 {
 	uint64_t kib;
 
@@ -50,7 +51,7 @@ static bool take_detail(const char *line, struct vmas *m)
 	return true;
 }
 
-static int read_list(pid_t pid, const char *name, struct vmas *m, struct err *err)
+static int vmas_read_file(pid_t pid, const char *name, struct vmas *m, struct err *err)
 {
 	cleanup_free char *text = NULL;
 	char path[64], *line, *next;
@@ -64,12 +65,11 @@ static int read_list(pid_t pid, const char *name, struct vmas *m, struct err *er
 		next = strchrnul(line, '\n');
 		if (*next)
 			*next++ = '\0';
-		if (take_detail(line, m))
+		if (vmas_parse_detail(line, m))
 			continue;
-		if (m->n == room)
-			m->v = xrealloc(m->v, (room = room ? 2 * room : 256) * sizeof(*m->v));
+		GROW(m->v, m->n, room);
 		m->v[m->n] = (struct vma){ 0 };
-		if (parse_line(line, &m->v[m->n])) {
+		if (vmas_parse_line(line, &m->v[m->n])) {
 			vmas_free(m);
 			return err_set(err, EBADMSG, "%s cannot be understood", path);
 		}
@@ -80,12 +80,12 @@ static int read_list(pid_t pid, const char *name, struct vmas *m, struct err *er
 
 int vmas_read(pid_t pid, struct vmas *m, struct err *err)
 {
-	return read_list(pid, "maps", m, err);
+	return vmas_read_file(pid, "maps", m, err);
 }
 
 int vmas_read_filled(pid_t pid, struct vmas *m, struct err *err)
 {
-	return read_list(pid, "smaps", m, err);
+	return vmas_read_file(pid, "smaps", m, err);
 }
 
 void vmas_free(struct vmas *m)

@@ -10,25 +10,27 @@
 
 struct vma {
 	uint64_t start, end;
-	uint64_t anon, huge; /* bytes of anonymous memory in it, of that in huge pages; vmas_read_filled() only */
-	bool plain; /* anonymous, private, readable and writable, and no stack that grows: process_vm_writev() can fill
-		       it */
+	uint64_t anon; /* bytes of anonymous memory in it; vmas_read_filled() only */
+	uint64_t huge; /* bytes of anon in huge pages; vmas_read_filled() only */
+	/* Anonymous, private, readable and writable, and no growing stack: process_vm_writev() can fill it. */
+	bool plain;
 	bool executable;
 	bool vdso;
-	bool stack; /* that of the first thread; it grows */
-	bool aio;   /* where the kernel tells of asynchronous reads and writes: io_setup() */
+	bool stack; /* of the first thread; it grows */
+	bool aio;   /* the ring of io_setup(), to which the kernel writes completed asynchronous I/O */
 };
 
 struct vmas {
-	struct vma *v;
+	struct vma *v; /* owned; ascending */
 	size_t n;
-}; /* ascending; owned */
+};
 
+/* Reads /proc/PID/maps. Returns 0 or -1 with err. The caller must call vmas_free(). */
 int vmas_read(pid_t pid, struct vmas *m, struct err *err);
-/* Walks the page tables of the process: not during a freeze. */
+/* Reads /proc/PID/smaps. The kernel walks the page tables of the process for it, so it is not for use in a freeze. */
 int vmas_read_filled(pid_t pid, struct vmas *m, struct err *err);
 void vmas_free(struct vmas *m);
-/* The one that holds addr, or the next one above; NULL behind the last. */
+/* Returns the mapping that contains addr, or else the next mapping above addr; NULL if there is none. */
 const struct vma *vmas_find(const struct vmas *m, uint64_t addr);
 
 #endif

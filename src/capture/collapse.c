@@ -10,6 +10,8 @@
 #include <sys/uio.h>
 
 #include "base/array.h"
+#include "base/proc.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "image/image.h"
 #include "capture/pagemap.h"

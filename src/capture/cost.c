@@ -2,8 +2,6 @@
 
 #include <stdio.h>
 
-#include "base/util.h"
-
 #define MB       1048576.0
 #define PAGE     4096.0
 

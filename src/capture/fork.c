@@ -12,6 +12,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "base/io.h"
+#include "base/proc.h"
 #include "base/util.h"
 #include "trace/arch.h"
 #include "trace/helper_task.h"
@@ -20,34 +22,34 @@
 #include "base/vmas.h"
 
 /* Sets the registers of a stopped task so that it calls exit_group() as soon as it runs. */
-static int fork_point_at_exit(const struct middle *m, pid_t pid)
+static int fork_point_at_exit(const struct helper_task *m, pid_t pid)
 {
 	const long args[6] = { 0 };
 	struct tracer_regs r;
 
-	if (tracer_get_regs(m->hand, pid, &r))
+	if (tracer_get_regs(m->tracer, pid, &r))
 		return -1;
-	arch_prepare_syscall(&r, m->way.call, SYS_exit_group, args);
-	return tracer_set_regs(m->hand, pid, &r);
+	arch_prepare_syscall(&r, m->path.call, SYS_exit_group, args);
+	return tracer_set_regs(m->tracer, pid, &r);
 }
 
 /* While the child is handed over, it is stopped and has no tracer. If we die then, the helper task dies with its
  * tracer, and its death continues the child by SIGCONT (PR_SET_PDEATHSIG), which then exits. Later the child has a
  * tracer again, and PTRACE_O_EXITKILL ends it. */
-static int fork_make_child(const struct middle *m, pid_t *child, struct err *err)
+static int fork_make_child(const struct helper_task *m, pid_t *child, struct err *err)
 {
 	const long args[6] = { CLONE_FS | CLONE_FILES }, wake[6] = { PR_SET_PDEATHSIG, SIGCONT };
 
-	if (middle_call(m, m->pid, "fork", SYS_clone, args, NULL, child, err) ||
-	    middle_call(m, *child, "prctl", SYS_prctl, wake, NULL, NULL, err))
+	if (helper_task_call(m, m->pid, "fork", SYS_clone, args, NULL, child, err) ||
+	    helper_task_call(m, *child, "prctl", SYS_prctl, wake, NULL, NULL, err))
 		return -1;
 	return fork_point_at_exit(m, *child) ? err_sys(err, errno, "cannot set the registers of the child") : 0;
 }
 
 /* criu detaches from the child and we attach to it. SIGSTOP keeps it stopped in between. */
-static int fork_take_over_child(const struct middle *m, pid_t *inner, struct mem_fork *f, struct err *err)
+static int fork_take_over_child(const struct helper_task *m, pid_t *inner, struct mem_fork *f, struct err *err)
 {
-	pid_t middle = middle_host(m), child = middle ? middle_find_child(middle, *inner) : 0;
+	pid_t middle = helper_task_host(m), child = middle ? helper_task_find_child(middle, *inner) : 0;
 	int status, fd;
 
 	if (!child)
@@ -57,7 +59,7 @@ static int fork_take_over_child(const struct middle *m, pid_t *inner, struct mem
 		return err_sys(err, errno, "cannot open the child");
 	f->host = child;
 	f->pidfd = fd;
-	if (tracer_kill(m->hand, *inner, SIGSTOP) || tracer_detach(m->hand, *inner))
+	if (tracer_kill(m->tracer, *inner, SIGSTOP) || tracer_detach(m->tracer, *inner))
 		return err_sys(err, errno, "criu cannot hand the child over");
 	*inner = 0;
 	if (ptrace(PTRACE_SEIZE, child, NULL, (void *)PTRACE_O_EXITKILL) || ptrace(PTRACE_INTERRUPT, child, NULL, NULL) ||
@@ -77,19 +79,19 @@ static void fork_raise_oom_score(pid_t pid)
 
 int mem_fork_make(int hand, pid_t inner, pid_t host, struct mem_fork *f, struct err *err)
 {
-	struct middle m;
+	struct helper_task m;
 	pid_t child = 0;
 	int rc, status;
 
 	*f = (struct mem_fork){ 0, -1 };
-	rc = middle_make(&m, hand, inner, host, err) || fork_make_child(&m, &child, err) ||
+	rc = helper_task_make(&m, hand, inner, host, err) || fork_make_child(&m, &child, err) ||
 			     fork_take_over_child(&m, &child, f, err)
 		     ? -1
 		     : 0;
 	if (child && tracer_kill(hand, child, SIGKILL) == 0)
 		while (tracer_wait(hand, child, &status) == 0 && WIFSTOPPED(status))
 			;
-	if (middle_end(&m, rc ? NULL : err))
+	if (helper_task_end(&m, rc ? NULL : err))
 		rc = -1;
 	if (rc) {
 		mem_fork_end(f);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/array.h"
+#include "base/proc.h"
 #include "base/util.h"
 #include "capture/pagemap.h"
 #include "image/ranges.h"

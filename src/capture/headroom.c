@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "base/io.h"
 #include "capture/proc_text.h"
 
 #define RESERVE (UINT64_C(64) << 20) /* bytes that are left alone, besides a sixteenth of what is free */

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "base/util.h"
+#include "base/io.h"
 #include "image/image.h"
 #include "capture/pagemap.h"
 #include "capture/uffd.h"

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/proc.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "image/image.h"
 #include "capture/pagemap.h"

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/array.h"
+#include "base/io.h"
 #include "base/util.h"
 #include "image/threads.h"
 #include "capture/shared_scan.h"
@@ -81,7 +82,7 @@ static bool shared_keep(void *arg, int fd, const struct stat *st)
 
 void mem_shared_open(struct mem_shared *s, const pid_t *pids, int n, dev_t counted)
 {
-	s->min = HAND_SHARED_MIN;
+	s->min = ELIDE_SHARED_MIN;
 	s->counted = counted;
 	shared_scan_processes(pids, n, O_RDONLY, shared_keep, s);
 }

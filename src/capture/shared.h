@@ -35,7 +35,7 @@ void mem_shared_free(struct mem_shared *s);
 
 /* ---- capture --------------------------------------------------------------- */
 
-/* Opens the objects of at least HAND_SHARED_MIN bytes. mem_shared_capture() looks again for one that is missed here.
+/* Opens the objects of at least ELIDE_SHARED_MIN bytes. mem_shared_capture() looks again for one that is missed here.
  * counted: the device of a file system whose size the caller counts itself, or 0: deleted files on it do not count in
  * mem_shared_bytes(). */
 void mem_shared_open(struct mem_shared *s, const pid_t *pids, int n, dev_t counted);

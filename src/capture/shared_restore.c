@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "base/io.h"
 #include "capture/shared_scan.h"
 
 static bool shared_image_has(const struct mem_image *m, uint64_t id)

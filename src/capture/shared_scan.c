@@ -13,6 +13,7 @@
 
 #include "base/dir.h"
 #include "base/array.h"
+#include "base/io.h"
 #include "base/util.h"
 
 #define MAPS_MAX (256u << 20)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/array.h"
+#include "base/proc.h"
 #include "base/util.h"
 #include "capture/staging.h"
 #include "capture/fork.h"

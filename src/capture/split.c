@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/array.h"
+#include "base/io.h"
 #include "base/util.h"
 #include "base/vmas.h"
 

@@ -10,6 +10,9 @@
 #include <unistd.h>
 
 #include "base/array.h"
+#include "base/io.h"
+#include "base/proc.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "trace/arch.h"
 #include "trace/helper_task.h"
@@ -108,13 +111,13 @@ static int track_collect(const struct tracked *p, const struct vmas *m, enum mem
 /* ---- protection ------------------------------------------------------------------ */
 
 /* Calls userfaultfd() in the helper task, which shares the memory of the process, and whose descriptors end with it. */
-static int track_make_uffd_in(struct tracked *p, const struct middle *m, struct err *err)
+static int track_make_uffd_in(struct tracked *p, const struct helper_task *m, struct err *err)
 {
 	const long make[6] = { O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY };
 	cleanup_close int pidfd = pidfd_open(m->pid, 0);
 	long fd;
 
-	if (middle_call(m, m->pid, "userfaultfd", SYS_userfaultfd, make, &fd, NULL, err))
+	if (helper_task_call(m, m->pid, "userfaultfd", SYS_userfaultfd, make, &fd, NULL, err))
 		return -1;
 	p->uffd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, (int)fd, 0);
 	return p->uffd < 0 ? err_sys(err, errno, "cannot take over its userfaultfd") : 0;
@@ -122,20 +125,20 @@ static int track_make_uffd_in(struct tracked *p, const struct middle *m, struct 
 
 static int track_make_uffd(struct tracked *p, struct err *err)
 {
-	struct mem_stop stop = { 0 };
-	struct middle m;
+	struct stopped_threads stop = { 0 };
+	struct helper_task m;
 	int rc;
 
-	if (mem_stop_add(&stop, p->host, now_us() + STOP_MAX_US, err))
+	if (stop_threads_add(&stop, p->host, now_us() + STOP_MAX_US, err))
 		return -1;
 	if (!stop.n || !stop.tids[0]) {
-		mem_stop_end(&stop);
+		stop_threads_end(&stop);
 		return err_set(err, ESRCH, "it has ended");
 	}
-	rc = middle_make(&m, TRACER_SELF, stop.tids[0], p->host, err) || track_make_uffd_in(p, &m, err) ? -1 : 0;
-	if (middle_end(&m, rc ? NULL : err))
+	rc = helper_task_make(&m, TRACER_SELF, stop.tids[0], p->host, err) || track_make_uffd_in(p, &m, err) ? -1 : 0;
+	if (helper_task_end(&m, rc ? NULL : err))
 		rc = -1;
-	mem_stop_end(&stop);
+	stop_threads_end(&stop);
 	if (!rc && uffd_begin(p->uffd))
 		return err_sys(err, errno, "cannot set up its userfaultfd");
 	return rc;
@@ -390,7 +393,7 @@ static void track_each(struct mem_track *t, int (*step)(struct mem_track *t, str
 
 struct track_scan {
 	struct mem_ranges *clean, *present;
-	struct mem_stop stop;
+	struct stopped_threads stop;
 	int64_t until;
 };
 
@@ -406,7 +409,7 @@ static int track_stop_step(struct mem_track *t, struct tracked *p, void *arg)
 	struct track_scan *k = arg;
 
 	(void)t;
-	return mem_stop_add(&k->stop, p->host, k->until, NULL);
+	return stop_threads_add(&k->stop, p->host, k->until, NULL);
 }
 
 size_t mem_track_scan(struct mem_track *t, bool copy, struct mem_ranges *clean, struct mem_ranges *present)
@@ -422,7 +425,7 @@ size_t mem_track_scan(struct mem_track *t, bool copy, struct mem_ranges *clean, 
 		track_each(t, track_stop_step, &k);
 	if (t->how == MEM_TRACK_SOFT_DIRTY)
 		track_each(t, track_scan_step, &k);
-	mem_stop_end(&k.stop);
+	stop_threads_end(&k.stop);
 	return had - t->n;
 }
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/util.h"
+#include "base/io.h"
 #include "capture/proc_text.h"
 
 int mem_usage_read(pid_t pid, struct mem_usage *u)

@@ -9,6 +9,7 @@
 
 #include "cli/libexec.h"
 #include "cli/slurmconf.h"
+#include "base/io.h"
 #include "base/util.h"
 
 #define FILE_MAX_SIZE (1u << 20)

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/text.h"
+#include "base/clock.h"
 #include "base/util.h"
 
 void progress_start(struct progress *p, const char *label, bool quiet)

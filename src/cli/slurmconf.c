@@ -8,6 +8,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/util.h"
 
 #define FILE_MAX_SIZE (16u << 20)

@@ -1,12 +1,12 @@
 /* A dump: worker -> helper -> driver -> criu.
  *
  * The helper enters the pod's PID and mount namespaces and forks the driver, so that the driver and criu see the pod's
- * /proc: criu looks its client up by the pid of SO_PEERCRED and opens the directories as /proc/PID/fd/N. What has to
- * happen in the freeze needs host pids and host files, so the driver passes criu's notifications on to the worker and
- * waits for its answer. All descriptors that criu's program files need are opened before: a private /tmp may hide them
- * inside.
+ * /proc: criu finds its client by the pid of SO_PEERCRED, and opens the directories as /proc/PID/fd/N. The work during
+ * the freeze needs host pids and host files, so the driver forwards criu's notifications to the worker and waits for
+ * the answer. All files that criu needs to start are opened before the namespaces are entered, because a private /tmp
+ * may hide them.
  *
- * The driver also watches how long the tree stands still: it opens no file and waits for nobody without a limit.
+ * The driver also enforces the limit of the freeze. Therefore it opens no file and waits for nothing without a timeout.
  */
 #include "criu/criu_internal.h"
 
@@ -24,7 +24,10 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "base/io.h"
+#include "base/clock.h"
 #include "base/util.h"
+#include "criu/criu_image.h"
 #include "criu_rpc.pb-c.h"
 #include "criu/tcp_freeze.h"
 
@@ -33,16 +36,27 @@ enum { CG_IGNORE = 0, NET_LOCK_SKIP = 3 };
 
 #define LOG_LEVEL  2 /* errors and warnings; debug output costs time in the freeze */
 #define MSG_MAX    4096
-#define LEADER_PID 2
 #define MAX_PATHS  8
 #define FD_ARG_LEN 12
-#define DRAIN_MS   50 /* the kernel delivers what is under way on the loopback in less than one */
+#define DRAIN_MS   50 /* the kernel delivers data that is in flight on the loopback in less than 1 ms */
 
 /* One message between driver and worker. */
 struct relay {
-	/* From the driver: 'N' notification, answered by 'Y' or 'F'; 'S' success; 'E' failure of criu, 'D' of the
-	 * driver, 'A' of it, and the next dump may succeed, 'T' too long a freeze. To it: 'W' seconds that the freeze
-	 * may still take. */
+	/* From the driver:
+	 *
+	 * N: notification, answered by Y (continue) or F (fail)
+	 *
+	 * S: success
+	 *
+	 * E: criu has failed
+	 *
+	 * D: the driver has failed
+	 *
+	 * A: the driver has failed, the next dump may succeed
+	 *
+	 * T: the freeze took too long
+	 *
+	 * To the driver, instead of Y or F: W, the seconds that the freeze may still take. */
 	char kind;
 	char text[MSG_MAX - 1];
 };
@@ -55,14 +69,14 @@ struct session {
 	int pid_ns, mnt_ns;
 	int paths[MAX_PATHS], n_paths; /* O_PATH descriptors of criu's files */
 	int relay[2];                  /* worker's, driver's end */
-	int hand[2];                   /* worker's, criu's end; -1 unless memory is elided */
+	int remote_call[2];            /* worker's, criu's end; -1 unless memory is elided */
 	int null, errors;
 	int images_fd, work_fd;
-	struct err callback; /* why frozen() refused */
+	struct err callback; /* why stopped() or frozen() has failed */
 	bool killed;
 };
 
-/* In the driver: of the freeze. */
+/* The driver's limit of the freeze. */
 struct limit {
 	int64_t end; /* now_us(), 0 = none */
 	unsigned seconds;
@@ -103,7 +117,7 @@ static int relay_recv(int fd, struct relay *m)
 
 /* ---- driver: in the pod's PID and mount namespaces ---- */
 
-static int send_request(int sk, CriuReq *req)
+static int driver_send_request(int sk, CriuReq *req)
 {
 	uint8_t buf[MSG_MAX];
 	size_t len = criu_req__get_packed_size(req);
@@ -118,14 +132,14 @@ static int send_request(int sk, CriuReq *req)
 	return n == (ssize_t)len ? 0 : -1;
 }
 
-static void begin_limit(struct limit *l, unsigned seconds)
+static void limit_begin(struct limit *l, unsigned seconds)
 {
 	l->seconds = seconds;
 	l->end = seconds ? now_us() + (int64_t)seconds * 1000000 : 0;
 }
 
-/* Until one of them has something; false when the time is up. */
-static bool wait_for(struct pollfd *p, nfds_t n, struct limit *l)
+/* Waits until one of the descriptors has an event. Returns false when the time is over. */
+static bool limit_wait(struct pollfd *p, nfds_t n, struct limit *l)
 {
 	int64_t left;
 	int got, ms;
@@ -139,13 +153,13 @@ static bool wait_for(struct pollfd *p, nfds_t n, struct limit *l)
 	return got > 0;
 }
 
-static CriuResp *recv_response(int sk, struct limit *l)
+static CriuResp *driver_recv_response(int sk, struct limit *l)
 {
 	struct pollfd p = { sk, POLLIN, 0 };
 	uint8_t buf[MSG_MAX];
 	ssize_t n;
 
-	if (!wait_for(&p, 1, l))
+	if (!limit_wait(&p, 1, l))
 		return NULL;
 	do
 		n = recv(sk, buf, sizeof(buf), 0);
@@ -153,7 +167,7 @@ static CriuResp *recv_response(int sk, struct limit *l)
 	return n > 0 ? criu_resp__unpack(NULL, (size_t)n, buf) : NULL;
 }
 
-static int request_dump(int sk, const struct session *s)
+static int driver_request_dump(int sk, const struct session *s)
 {
 	CriuOpts o = CRIU_OPTS__INIT;
 	CriuReq req = CRIU_REQ__INIT;
@@ -163,7 +177,7 @@ static int request_dump(int sk, const struct session *s)
 	o.has_work_dir_fd = 1;
 	o.work_dir_fd = s->work_fd;
 	o.has_pid = 1;
-	o.pid = LEADER_PID;
+	o.pid = CRIU_LEADER_PID;
 	o.has_leave_running = o.leave_running = 1;
 	o.has_tcp_established = o.tcp_established = 1;
 	o.has_file_locks = o.file_locks = 1;
@@ -184,38 +198,38 @@ static int request_dump(int sk, const struct session *s)
 	}
 	req.type = REQ_DUMP;
 	req.opts = &o;
-	return send_request(sk, &req);
+	return driver_send_request(sk, &req);
 }
 
-static int answer_notify(int sk, bool ok)
+static int driver_answer_notify(int sk, bool ok)
 {
 	CriuReq req = CRIU_REQ__INIT;
 
 	req.type = REQ_NOTIFY;
 	req.has_notify_success = 1;
 	req.notify_success = ok;
-	return send_request(sk, &req);
+	return driver_send_request(sk, &req);
 }
 
-/* Asks the worker. A worker that is gone means no; a criu that is gone means that there is nobody to tell and, what the
- * worker must learn at once, that the tree runs again. */
-static bool ask_worker(int relay, int sk, const char *script, struct limit *l)
+/* Forwards a notification to the worker and returns its answer. False if the worker has ended. Also false if criu has
+ * ended: the processes run again then, and the worker has to learn it at once. */
+static bool driver_ask_worker(int relay, int sk, const char *script, struct limit *l)
 {
 	struct pollfd p[] = { { relay, POLLIN, 0 }, { sk, POLLRDHUP, 0 } };
 	struct relay m;
 
 	relay_send(relay, 'N', script);
 	do {
-		if (!wait_for(p, ARRAY_SIZE(p), l) || p[1].revents || relay_recv(relay, &m))
+		if (!limit_wait(p, ARRAY_SIZE(p), l) || p[1].revents || relay_recv(relay, &m))
 			return false;
 		if (m.kind == 'W')
-			begin_limit(l, (unsigned)strtoul(m.text, NULL, 10));
+			limit_begin(l, (unsigned)strtoul(m.text, NULL, 10));
 	} while (m.kind == 'W');
 	return m.kind == 'Y';
 }
 
-/* The tree runs as soon as criu is gone. */
-static void end_freeze(const struct session *s, pid_t criu, const struct limit *l, const char *script)
+/* Kills criu, which thaws the processes. */
+static void driver_end_freeze(const struct session *s, pid_t criu, const struct limit *l, const char *script)
 {
 	char text[256];
 
@@ -223,12 +237,13 @@ static void end_freeze(const struct session *s, pid_t criu, const struct limit *
 	snprintf(text, sizeof(text),
 		 "the job stood still for more than %u s (CheckpointFreezeTimeout is %u s), because %s; it was let go",
 		 l->seconds, s->dump->freeze_configured,
-		 script[0] ? "fsched did not finish what it does in the freeze" : "criu did not finish");
+		 script[0] ? "fsched did not finish its work in the freeze" : "criu did not finish the dump");
 	relay_send(s->relay[1], 'T', text);
 }
 
-/* Without the library criu would save the filters of the job's sockets, and leave them there. */
-static int check_library(pid_t criu, struct err *err)
+/* Checks that criu has loaded the library. Without it criu would save the filters that fsched puts on the job's
+ * sockets, and would not remove them. */
+static int driver_check_library(pid_t criu, struct err *err)
 {
 	cleanup_free char *maps = NULL;
 	char path[32];
@@ -242,41 +257,42 @@ static int check_library(pid_t criu, struct err *err)
 		       CRIU_PRELOAD);
 }
 
-/* All processes stand still, and no socket was touched yet. */
-static int begin_tcp(pid_t criu, struct tcp_sockets *t, struct err *err)
+/* Called when all processes are stopped and criu has not touched a socket yet. */
+static int driver_begin_tcp(pid_t criu, struct tcp_sockets *t, struct err *err)
 {
 	if (tcp_collect(t, criu, err))
 		return -1;
 	if (!t->n)
 		return 0;
-	if (check_library(criu, err))
+	if (driver_check_library(criu, err))
 		return -1;
 	tcp_drain(t, DRAIN_MS);
 	if (tcp_guard(criu, t, err) < 0)
 		return -1;
-	tcp_shut(t);
+	tcp_block(t);
 	return 0;
 }
 
-/* What the driver itself does at a notification. */
-static int on_script(const char *script, pid_t criu, struct tcp_sockets *t, const struct session *s, struct limit *l)
+/* The driver's own work at a notification. */
+static int driver_on_script(const char *script, pid_t criu, struct tcp_sockets *t, const struct session *s,
+			    struct limit *l)
 {
 	struct err err = { 0 };
 	int rc = 0;
 
-	/* The next that criu does is to stop the tree. */
+	/* criu stops the processes next. */
 	if (!strcmp(script, "pre-dump"))
-		begin_limit(l, s->dump->freeze_limit);
+		limit_begin(l, s->dump->freeze_limit);
 	if (!strcmp(script, "query-ext-files"))
-		rc = begin_tcp(criu, t, &err);
-	if (!strcmp(script, "post-dump") && !tcp_unmoved(t, &err))
+		rc = driver_begin_tcp(criu, t, &err);
+	if (!strcmp(script, "post-dump") && !tcp_unchanged(t, &err))
 		rc = -1;
 	if (rc)
 		relay_send(s->relay[1], err.num == EAGAIN ? 'A' : 'D', err.text);
 	return rc;
 }
 
-static void converse(int sk, pid_t criu, const struct session *s)
+static void driver_converse(int sk, pid_t criu, const struct session *s)
 {
 	struct tcp_sockets tcp = { 0 };
 	struct limit limit = { 0 };
@@ -284,21 +300,22 @@ static void converse(int sk, pid_t criu, const struct session *s)
 	CriuResp *r;
 	bool ok;
 
-	if (request_dump(sk, s)) {
+	if (driver_request_dump(sk, s)) {
 		relay_send(s->relay[1], 'E', "");
 		return;
 	}
-	while ((r = recv_response(sk, &limit)) && r->type == REQ_NOTIFY) {
+	while ((r = driver_recv_response(sk, &limit)) && r->type == REQ_NOTIFY) {
 		snprintf(script, sizeof(script), "%s", r->notify && r->notify->script ? r->notify->script : "");
 		criu_resp__free_unpacked(r, NULL);
 		r = NULL;
-		ok = on_script(script, criu, &tcp, s, &limit) == 0 && ask_worker(s->relay[1], sk, script, &limit);
-		if (limit.over || answer_notify(sk, ok))
+		ok = driver_on_script(script, criu, &tcp, s, &limit) == 0 &&
+		     driver_ask_worker(s->relay[1], sk, script, &limit);
+		if (limit.over || driver_answer_notify(sk, ok))
 			break;
 		script[0] = '\0';
 	}
 	if (limit.over)
-		end_freeze(s, criu, &limit, script);
+		driver_end_freeze(s, criu, &limit, script);
 	else if (r && r->type == REQ_DUMP && r->success)
 		relay_send(s->relay[1], 'S', "");
 	else
@@ -308,7 +325,7 @@ static void converse(int sk, pid_t criu, const struct session *s)
 	tcp_free(&tcp);
 }
 
-static void exec_criu(const struct session *s, int sk)
+static void driver_exec_criu(const struct session *s, int sk)
 {
 	criu_die_with_parent();
 	close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
@@ -316,8 +333,8 @@ static void exec_criu(const struct session *s, int sk)
 	for (int i = 0; i < s->n_paths; i++)
 		fcntl(s->paths[i], F_SETFD, 0);
 	fcntl(sk, F_SETFD, 0);
-	if (s->hand[1] >= 0)
-		fcntl(s->hand[1], F_SETFD, 0);
+	if (s->remote_call[1] >= 0)
+		fcntl(s->remote_call[1], F_SETFD, 0);
 	fcntl(s->dump->names_fd, F_SETFD, 0);
 	if (dup2(s->null, 0) < 0 || dup2(s->null, 1) < 0 || dup2(s->errors, 2) < 0)
 		_exit(126);
@@ -326,15 +343,15 @@ static void exec_criu(const struct session *s, int sk)
 	_exit(127);
 }
 
-static void drive(const struct session *s)
+static void driver_main(const struct session *s)
 {
 	int pair[2];
 	struct relay m;
 	pid_t criu;
 
 	criu_die_with_parent();
-	/* Parent and namespaces differ, so getppid() cannot tell whether it died before the line above: its message
-	 * can. */
+	/* The parent is in another PID namespace, so getppid() cannot tell if it died before criu_die_with_parent().
+	 * The worker's first message can. */
 	if (relay_recv(s->relay[1], &m))
 		_exit(1);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
@@ -342,10 +359,10 @@ static void drive(const struct session *s)
 	snprintf(s->fd_arg, FD_ARG_LEN, "%s%d", s->bin->job ? "@" : "", pair[1]); /* "@": see criu_restore_argv() */
 	criu = fork();
 	if (criu == 0)
-		exec_criu(s, pair[1]);
+		driver_exec_criu(s, pair[1]);
 	close(pair[1]);
 	if (criu > 0)
-		converse(pair[0], criu, s);
+		driver_converse(pair[0], criu, s);
 	else
 		relay_errno(s->relay[1], "cannot fork criu inside the pod");
 	close(pair[0]);
@@ -359,15 +376,15 @@ static void drive(const struct session *s)
 
 /* ---- helper: enters the namespaces ---- */
 
-static void enter_pod(const struct session *s)
+static void helper_main(const struct session *s)
 {
 	pid_t driver;
 
 	criu_die_with_parent();
 	criu_ignore_signals();
 	close(s->relay[0]);
-	if (s->hand[0] >= 0)
-		close(s->hand[0]);
+	if (s->remote_call[0] >= 0)
+		close(s->remote_call[0]);
 	umask(077);
 	if (setns(s->pid_ns, CLONE_NEWPID) || setns(s->mnt_ns, CLONE_NEWNS) || chdir("/")) {
 		relay_errno(s->relay[1], "cannot enter the pod's namespaces");
@@ -375,7 +392,7 @@ static void enter_pod(const struct session *s)
 	}
 	driver = fork();
 	if (driver == 0)
-		drive(s);
+		driver_main(s);
 	if (driver < 0)
 		relay_errno(s->relay[1], "cannot fork inside the pod");
 	close(s->relay[1]);
@@ -386,7 +403,7 @@ static void enter_pod(const struct session *s)
 
 /* ---- worker ---- */
 
-static int64_t realtime_us(void)
+static int64_t dump_realtime_us(void)
 {
 	struct timespec t;
 
@@ -394,8 +411,8 @@ static int64_t realtime_us(void)
 	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-/* Replaces a path by /proc/self/fd/N of a descriptor that survives the change of namespace. */
-static char *pin(struct session *s, const char *path, struct err *err)
+/* Opens path and returns "/proc/self/fd/N", which is valid in the pod's mount namespace as well. */
+static char *session_pin(struct session *s, const char *path, struct err *err)
 {
 	int fd = s->n_paths < MAX_PATHS ? open(path, O_PATH | O_CLOEXEC) : -1;
 
@@ -407,27 +424,28 @@ static char *pin(struct session *s, const char *path, struct err *err)
 	return xasprintf("/proc/self/fd/%d", fd);
 }
 
-static int build_command(struct session *s, struct err *err)
+static int session_build_command(struct session *s, struct err *err)
 {
 	static const char prefix[] = "LD_PRELOAD=";
 	int n = 0;
 
 	s->argv = xcalloc(ARRAY_SIZE(s->bin->argv) + 4, sizeof(*s->argv));
 	for (; s->bin->argv[n]; n++) {
-		s->argv[n] = s->bin->argv[n][0] == '/' ? pin(s, s->bin->argv[n], err) : xstrdup(s->bin->argv[n]);
+		s->argv[n] = s->bin->argv[n][0] == '/' ? session_pin(s, s->bin->argv[n], err) : xstrdup(s->bin->argv[n]);
 		if (!s->argv[n])
 			return -1;
 	}
 	s->argv[n++] = xstrdup("--no-default-config");
 	s->argv[n++] = xstrdup("swrk");
 	s->fd_arg = s->argv[n] = xcalloc(1, FD_ARG_LEN);
-	s->envp = criu_envp(s->bin, s->dump->elide_parent != NULL, s->dump->elide_shared, s->hand[1], s->dump->names_fd);
+	s->envp = criu_envp(s->bin, s->dump->elide_parent != NULL, s->dump->elide_shared, s->remote_call[1],
+			    s->dump->names_fd);
 	for (int i = 0; s->envp[i]; i++) {
 		cleanup_free char *old = NULL, *path = NULL;
 
 		if (strncmp(s->envp[i], prefix, strlen(prefix)))
 			continue;
-		path = pin(s, s->envp[i] + strlen(prefix), err);
+		path = session_pin(s, s->envp[i] + strlen(prefix), err);
 		if (!path)
 			return -1;
 		old = s->envp[i];
@@ -436,7 +454,7 @@ static int build_command(struct session *s, struct err *err)
 	return 0;
 }
 
-static int open_ns(pid_t pid, const char *name, struct err *err)
+static int session_open_ns(pid_t pid, const char *name, struct err *err)
 {
 	char path[64];
 	int fd;
@@ -448,24 +466,24 @@ static int open_ns(pid_t pid, const char *name, struct err *err)
 	return fd;
 }
 
-static int open_hand(struct session *s, struct err *err)
+static int session_open_remote_call(struct session *s, struct err *err)
 {
 	if (!s->dump->elide_parent)
 		return 0;
 	if (!s->bin->preload[0])
 		return err_set(err, ENOENT, "the library that fsched loads into criu is missing");
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s->hand))
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s->remote_call))
 		return err_sys(err, errno, "cannot prepare descriptors for criu");
-	s->dump->hand = s->hand[0];
+	s->dump->remote_call = s->remote_call[0];
 	return 0;
 }
 
-static int open_session(struct session *s, struct err *err)
+static int session_open(struct session *s, struct err *err)
 {
-	if (open_hand(s, err) || build_command(s, err))
+	if (session_open_remote_call(s, err) || session_build_command(s, err))
 		return -1;
-	s->pid_ns = open_ns(s->dump->init, "pid", err);
-	s->mnt_ns = s->pid_ns < 0 ? -1 : open_ns(s->dump->init, "mnt", err);
+	s->pid_ns = session_open_ns(s->dump->init, "pid", err);
+	s->mnt_ns = s->pid_ns < 0 ? -1 : session_open_ns(s->dump->init, "mnt", err);
 	if (s->mnt_ns < 0)
 		return -1;
 	s->null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -475,25 +493,25 @@ static int open_session(struct session *s, struct err *err)
 	return 0;
 }
 
-static void close_fd(int *fd)
+static void session_close_fd(int *fd)
 {
 	if (*fd >= 0)
 		close(*fd);
 	*fd = -1;
 }
 
-static void close_session(struct session *s)
+static void session_close(struct session *s)
 {
 	for (int i = 0; i < s->n_paths; i++)
 		close(s->paths[i]);
-	close_fd(&s->pid_ns);
-	close_fd(&s->mnt_ns);
-	close_fd(&s->null);
-	close_fd(&s->errors);
-	close_fd(&s->relay[0]);
-	close_fd(&s->relay[1]);
-	close_fd(&s->hand[0]);
-	close_fd(&s->hand[1]);
+	session_close_fd(&s->pid_ns);
+	session_close_fd(&s->mnt_ns);
+	session_close_fd(&s->null);
+	session_close_fd(&s->errors);
+	session_close_fd(&s->relay[0]);
+	session_close_fd(&s->relay[1]);
+	session_close_fd(&s->remote_call[0]);
+	session_close_fd(&s->remote_call[1]);
 	criu_argv_free(s->argv);
 	criu_argv_free(s->envp);
 }
@@ -514,15 +532,15 @@ void criu_dump_allow(const struct criu_dump *d, unsigned seconds)
 		relay_send(d->watch_fd, 'W', text);
 }
 
-/* criu tells "query-ext-files" as soon as all tasks are stopped, "post-dump" when all images are written and they still
- * are. */
-static bool on_notify(struct session *s, const char *script)
+/* criu sends "query-ext-files" as soon as all tasks are stopped, and "post-dump" when all images are written and the
+ * tasks are still stopped. */
+static bool dump_on_notify(struct session *s, const char *script)
 {
 	struct criu_dump *d = s->dump;
 	int rc;
 
 	if (!strcmp(script, "query-ext-files")) {
-		d->freeze_began = realtime_us();
+		d->freeze_began = dump_realtime_us();
 		if (d->phase)
 			d->phase(d->arg, "frozen");
 		return d->stopped(d->arg, &s->callback) == 0;
@@ -536,8 +554,8 @@ static bool on_notify(struct session *s, const char *script)
 	return rc >= 0;
 }
 
-/* Until criu reports the end. 0, or -1 with err. */
-static int follow(struct session *s, struct err *err)
+/* Serves the driver's messages until criu has ended. Returns 0, or -1 with err. */
+static int dump_follow(struct session *s, struct err *err)
 {
 	struct relay m = { 0 };
 
@@ -547,12 +565,12 @@ static int follow(struct session *s, struct err *err)
 			return 0;
 		if (strchr("EDAT", m.kind))
 			break;
-		relay_send(s->relay[0], on_notify(s, m.text) ? 'Y' : 'F', "");
+		relay_send(s->relay[0], dump_on_notify(s, m.text) ? 'Y' : 'F', "");
 		if (s->killed)
 			return 0;
 		m.text[0] = '\0';
 	}
-	/* What the callback says then follows from it. */
+	/* A failure of the callback is a consequence of this. */
 	if (m.kind == 'T')
 		return err_set(err, ETIME, "%s", m.text);
 	if (s->callback.text[0]) {
@@ -573,7 +591,7 @@ int criu_dump(const struct criu_bin *b, struct criu_dump *d, struct err *err)
 		.pid_ns = -1,
 		.mnt_ns = -1,
 		.relay = { -1, -1 },
-		.hand = { -1, -1 },
+		.remote_call = { -1, -1 },
 		.null = -1,
 		.errors = -1,
 		.images_fd = d->images_fd,
@@ -583,28 +601,28 @@ int criu_dump(const struct criu_bin *b, struct criu_dump *d, struct err *err)
 	int rc = -1;
 
 	d->frozen_us = d->freeze_began = 0;
-	d->watch_fd = d->hand = -1;
-	/* What is left of an earlier dump must not be taken for this one's. */
+	d->watch_fd = d->remote_call = -1;
+	/* Files of an earlier dump must not be mistaken for those of this one. */
 	unlinkat(s.work_fd, CRIU_STATS, 0);
 	unlinkat(s.work_fd, CRIU_DUMP_LOG, 0);
-	if (open_session(&s, err))
+	if (session_open(&s, err))
 		goto out;
 	helper = fork();
 	if (helper == 0)
-		enter_pod(&s);
+		helper_main(&s);
 	if (helper < 0) {
 		err_sys(err, errno, "cannot fork");
 		goto out;
 	}
-	close_fd(&s.relay[1]);
-	close_fd(&s.hand[1]);
-	rc = follow(&s, err);
-	close_fd(&s.relay[0]);
+	session_close_fd(&s.relay[1]);
+	session_close_fd(&s.remote_call[1]);
+	rc = dump_follow(&s, err);
+	session_close_fd(&s.relay[0]);
 	while (waitpid(helper, NULL, 0) < 0 && errno == EINTR)
 		;
 	if (rc == 0 && !s.killed)
 		d->frozen_us = criu_read_frozen_us(s.work_fd);
 out:
-	close_session(&s);
+	session_close(&s);
 	return rc;
 }

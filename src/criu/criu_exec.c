@@ -1,4 +1,4 @@
-/* Finding criu, asking it simple questions, building its command lines. */
+/* Finds criu, probes it, and builds its command lines. */
 #include "criu/criu_internal.h"
 
 #include <errno.h>
@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "base/io.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "trace/remote_call.h"
 
@@ -26,7 +28,7 @@ void criu_ignore_signals(void)
 		for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
 			keep |= kept[i] == sig;
 		if (!keep)
-			signal(sig, SIG_IGN); /* fails for the two that glibc keeps for itself */
+			signal(sig, SIG_IGN); /* fails for the two signals that glibc reserves */
 	}
 	signal(SIGCHLD, SIG_DFL);
 }
@@ -45,8 +47,8 @@ bool criu_version_at_least(const char *version, int major, int minor)
 	return a > major || (a == major && b >= minor);
 }
 
-/* Root is going to run it: nobody else may be able to change it. */
-static int check_trusted(const char *path, struct err *err)
+/* Root is going to run the file, so only root may be able to change it. */
+static int criu_check_trusted(const char *path, struct err *err)
 {
 	struct stat st;
 
@@ -57,15 +59,15 @@ static int check_trusted(const char *path, struct err *err)
 	return 0;
 }
 
-static void kill_and_reap(pid_t pid)
+static void criu_kill_and_reap(pid_t pid)
 {
 	kill(pid, SIGKILL);
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
 }
 
-/* Reads what the child prints until it closes the pipe; false when time is up. */
-static bool drain(int fd, char *out, size_t len, int timeout_ms)
+/* Reads the output of the child until it closes the pipe. Returns false after timeout_ms. */
+static bool criu_read_output(int fd, char *out, size_t len, int timeout_ms)
 {
 	int64_t end = now_us() + (int64_t)timeout_ms * 1000;
 	char spill[512] = { 0 };
@@ -91,7 +93,7 @@ static bool drain(int fd, char *out, size_t len, int timeout_ms)
 	}
 }
 
-static char **command(const struct criu_bin *b, const char *const *more)
+static char **criu_command(const struct criu_bin *b, const char *const *more)
 {
 	int n = 0, m = 0;
 	char **v;
@@ -108,7 +110,7 @@ static char **command(const struct criu_bin *b, const char *const *more)
 	return v;
 }
 
-static void run_child(char **argv, char **envp, int out)
+static void criu_exec_child(char **argv, char **envp, int out)
 {
 	int null = open("/dev/null", O_RDONLY);
 
@@ -122,11 +124,12 @@ static void run_child(char **argv, char **envp, int out)
 	_exit(127);
 }
 
-/* Runs criu with the arguments, standard output and error in out. Exit status, or -1. */
-static int run_criu_as(const struct criu_bin *b, bool elide, const char *const *more, int timeout_ms, char *out,
-		       size_t len, struct err *err)
+/* Runs criu with the arguments more, and puts its standard output and error into out. elide: as for criu_envp().
+ * Returns the exit status (128 + N for signal N), or -1 with err. */
+static int criu_run_elided(const struct criu_bin *b, bool elide, const char *const *more, int timeout_ms, char *out,
+			   size_t len, struct err *err)
 {
-	char **argv = command(b, more), **envp = criu_envp(b, elide, false, -1, -1);
+	char **argv = criu_command(b, more), **envp = criu_envp(b, elide, false, -1, -1);
 	int pipefd[2], status = -1;
 	bool finished;
 	pid_t pid;
@@ -138,17 +141,17 @@ static int run_criu_as(const struct criu_bin *b, bool elide, const char *const *
 	}
 	pid = fork();
 	if (pid == 0)
-		run_child(argv, envp, pipefd[1]);
+		criu_exec_child(argv, envp, pipefd[1]);
 	close(pipefd[1]);
 	if (pid < 0) {
 		err_sys(err, errno, "cannot start criu");
 		close(pipefd[0]);
 		goto out;
 	}
-	finished = drain(pipefd[0], out, len, timeout_ms);
+	finished = criu_read_output(pipefd[0], out, len, timeout_ms);
 	close(pipefd[0]);
 	if (!finished) {
-		kill_and_reap(pid);
+		criu_kill_and_reap(pid);
 		err_set(err, ETIMEDOUT, "%s %s did not end within %d s", b->argv[0], more[0], timeout_ms / 1000);
 		goto out;
 	}
@@ -161,31 +164,31 @@ out:
 	return status;
 }
 
-static int run_criu(const struct criu_bin *b, const char *const *more, int timeout_ms, char *out, size_t len,
+static int criu_run(const struct criu_bin *b, const char *const *more, int timeout_ms, char *out, size_t len,
 		    struct err *err)
 {
-	return run_criu_as(b, false, more, timeout_ms, out, len, err);
+	return criu_run_elided(b, false, more, timeout_ms, out, len, err);
 }
 
-static int ask_version(struct criu_bin *b, struct err *err)
+static int criu_ask_version(struct criu_bin *b, struct err *err)
 {
 	const char *const args[] = { "--version", NULL };
 	char out[1024];
 	char *p;
-	int rc = run_criu(b, args, VERSION_TIMEOUT_MS, out, sizeof(out), err);
+	int rc = criu_run(b, args, VERSION_TIMEOUT_MS, out, sizeof(out), err);
 
 	if (rc < 0)
 		return -1;
 	p = strstr(out, "Version:");
 	if (rc != 0 || !p || sscanf(p, "Version: %31[0-9.]", b->version) != 1) {
 		out[strcspn(out, "\n")] = '\0';
-		return err_set(err, 0, "%s --version does not answer as criu does: %s", b->argv[0], out);
+		return err_set(err, 0, "%s --version does not print the version of a criu, but: %s", b->argv[0], out);
 	}
 	return 0;
 }
 
-/* A directory made by get-criu. Its VERSION saves a start of criu. */
-static int use_prefix(const char *dir, struct criu_bin *b, struct err *err)
+/* Uses a directory made by get-criu. criu need not be started to know its version if the file VERSION is there. */
+static int criu_use_prefix(const char *dir, struct criu_bin *b, struct err *err)
 {
 	cleanup_free char *loader = xasprintf("%s/ld.so", dir);
 	cleanup_free char *libs = xasprintf("%s/lib", dir);
@@ -194,7 +197,8 @@ static int use_prefix(const char *dir, struct criu_bin *b, struct err *err)
 	cleanup_free char *text = NULL;
 	int n = 0;
 
-	if (check_trusted(dir, err) || check_trusted(loader, err) || check_trusted(libs, err) || check_trusted(prog, err))
+	if (criu_check_trusted(dir, err) || criu_check_trusted(loader, err) || criu_check_trusted(libs, err) ||
+	    criu_check_trusted(prog, err))
 		return -1;
 	b->argv[n++] = steal_ptr(&loader);
 	b->argv[n++] = xstrdup("--library-path");
@@ -208,36 +212,36 @@ static int use_prefix(const char *dir, struct criu_bin *b, struct err *err)
 	if (fd >= 0 && read_file_at(fd, "VERSION", sizeof(b->version), &text) > 0 &&
 	    sscanf(text, "%31[0-9.]", b->version) == 1)
 		return 0;
-	return ask_version(b, err);
+	return criu_ask_version(b, err);
 }
 
-/* A directory that get-criu made, or a program. num is ENOENT if there is nothing of that name. */
-static int use_path(const char *path, struct criu_bin *b, struct err *err)
+/* Uses a directory made by get-criu, or a program. err.num is ENOENT if path does not exist. */
+static int criu_use_path(const char *path, struct criu_bin *b, struct err *err)
 {
 	struct stat st;
 
 	if (stat(path, &st))
 		return err_sys(err, errno, "%s", path);
 	if (S_ISDIR(st.st_mode))
-		return use_prefix(path, b, err);
+		return criu_use_prefix(path, b, err);
 	if (!S_ISREG(st.st_mode) || access(path, X_OK))
 		return err_set(err, EACCES, "%s is neither a program nor a directory made by get-criu", path);
-	if (check_trusted(path, err))
+	if (criu_check_trusted(path, err))
 		return -1;
 	b->argv[0] = xstrdup(path);
-	return ask_version(b, err);
+	return criu_ask_version(b, err);
 }
 
-static int too_old(const struct criu_bin *b, struct err *err)
+static int criu_check_version(const struct criu_bin *b, struct err *err)
 {
 	if (criu_version_at_least(b->version, 4, 1))
 		return 0;
 	return err_set(err, 0, "criu %s is too old, 4.1 is needed (4.2 or newer is better)", b->version);
 }
 
-static int try_path(const char *path, struct criu_bin *b, struct err *err)
+static int criu_try_path(const char *path, struct criu_bin *b, struct err *err)
 {
-	if (use_path(path, b, err) == 0 && too_old(b, err) == 0)
+	if (criu_use_path(path, b, err) == 0 && criu_check_version(b, err) == 0)
 		return 0;
 	for (int i = 0; b->argv[i]; i++) {
 		free(b->argv[i]);
@@ -258,15 +262,15 @@ int criu_locate(const char *conf, const char *libexec, struct criu_bin *b, struc
 	snprintf(b->preload, sizeof(b->preload), "%s/%s", libexec, CRIU_PRELOAD);
 	if (access(b->preload, R_OK))
 		b->preload[0] = '\0';
-	else if (check_trusted(b->preload, err))
+	else if (criu_check_trusted(b->preload, err))
 		return -1;
 	if (conf && conf[0]) {
-		if (try_path(conf, b, err) == 0)
+		if (criu_try_path(conf, b, err) == 0)
 			return 0;
 		return err_wrap(err, "CriuPath = %s cannot be used; run get-criu or correct fsched.conf", conf);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
-		if (try_path(places[i], b, &why) == 0)
+		if (criu_try_path(places[i], b, &why) == 0)
 			return 0;
 		more = xasprintf("%s%s%s", looked, looked[0] ? "; " : "", why.num == ENOENT ? places[i] : why.text);
 		free(looked);
@@ -312,7 +316,7 @@ int criu_check(const struct criu_bin *b, int timeout_s, struct err *err)
 	const char *const args[] = { "--no-default-config", "check", NULL };
 	char out[8192], *line, *save = NULL;
 	const char *last = NULL;
-	int rc = run_criu(b, args, timeout_s * 1000, out, sizeof(out), err);
+	int rc = criu_run(b, args, timeout_s * 1000, out, sizeof(out), err);
 
 	if (rc <= 0)
 		return rc;
@@ -330,18 +334,18 @@ int criu_check_elide(const struct criu_bin *b, int timeout_s, struct err *err)
 
 	if (!b->preload[0])
 		return err_set(err, ENOENT, "%s is missing beside the programs of fsched", CRIU_PRELOAD);
-	rc = run_criu_as(b, true, args, timeout_s * 1000, out, sizeof(out), err);
+	rc = criu_run_elided(b, true, args, timeout_s * 1000, out, sizeof(out), err);
 	if (rc < 0)
 		return -1;
-	/* criu says it, and ends with 0. */
+	/* criu prints this, and its exit status is 0. */
 	if (rc == 0 && strstr(out, "is supported"))
 		return 0;
 	return err_set(
 		err, 0,
-		"criu does not take fsched's word for it that pages are clean (is it linked statically, or does it have file capabilities?)");
+		"criu does not see pages as clean although fsched's library tells it so: the library is not loaded (is criu linked statically, or does it have file capabilities?)");
 }
 
-/* "@": only the preload library makes a path of it, so that criu cannot start without. */
+/* "@": only the preload library turns such an argument into a path, so criu cannot start without the library. */
 char **criu_restore_argv(const struct criu_bin *b, bool stops)
 {
 	const char *const args[] = {
@@ -361,22 +365,22 @@ char **criu_restore_argv(const struct criu_bin *b, bool stops)
 		"--link-remap",
 		"--tcp-established",
 		stops ? "--action-script" : NULL,
-		HAND_SCRIPT,
+		RESTORE_SCRIPT,
 		NULL,
 	};
 
-	return command(b, args);
+	return criu_command(b, args);
 }
 
-char **criu_envp(const struct criu_bin *b, bool elide, bool shared, int hand, int names)
+char **criu_envp(const struct criu_bin *b, bool elide, bool shared, int remote_call, int names)
 {
 	char **v = xcalloc(10, sizeof(*v));
 	int n = 0;
 
 	v[n++] = xstrdup("PATH=/usr/sbin:/usr/bin:/sbin:/bin");
 	v[n++] = xstrdup("LC_ALL=C");
-	/* criu before 4.2 hangs, the job frozen, where hardware breakpoints do not work (virtual machines): 130 makes
-	 * it do without. */
+	/* Before 4.2 criu hangs with the job frozen where hardware breakpoints do not work (virtual machines). Fault
+	 * 130 makes it work without them. */
 	if (b->version[0] && !criu_version_at_least(b->version, 4, 2))
 		v[n++] = xstrdup("CRIU_FAULT=130");
 	if (b->preload[0] && !b->argv[1])
@@ -387,8 +391,8 @@ char **criu_envp(const struct criu_bin *b, bool elide, bool shared, int hand, in
 		v[n++] = xstrdup("FSCHED_ELIDE=1");
 	if (elide && shared)
 		v[n++] = xstrdup("FSCHED_ELIDE_SHARED=1");
-	if (hand >= 0)
-		v[n++] = xasprintf("FSCHED_HAND=%d", hand);
+	if (remote_call >= 0)
+		v[n++] = xasprintf("FSCHED_REMOTE_CALL=%d", remote_call);
 	if (names >= 0)
 		v[n++] = xasprintf("FSCHED_NAMES=%d", names);
 	return v;

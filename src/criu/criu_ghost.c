@@ -12,11 +12,11 @@
 
 #include "base/dir.h"
 #include "base/util.h"
+#include "criu/criu_image.h"
 #include "criu_ghost.pb-c.h"
 
-/* Two magic numbers, the second one depends on the kind of image; then the head with its length in front. */
-#define COMMON_MAGIC 0x54564319u
-#define HEAD_AT      12u
+/* Offset of the head: after two magic numbers and its length. */
+#define HEAD_AT 12u
 
 char *criu_ghost_name(uint32_t number, char buf[CRIU_GHOST_NAME_MAX])
 {
@@ -24,8 +24,8 @@ char *criu_ghost_name(uint32_t number, char buf[CRIU_GHOST_NAME_MAX])
 	return buf;
 }
 
-/* False: it is none of these images. */
-static bool number_of(const char *name, uint32_t *number)
+/* Returns false if name is not that of such an image. */
+static bool criu_ghost_number(const char *name, uint32_t *number)
 {
 	char again[CRIU_GHOST_NAME_MAX];
 
@@ -41,7 +41,7 @@ int criu_ghost_parse(const uint8_t *buf, size_t len, struct criu_ghost *g, struc
 	if (len >= HEAD_AT) {
 		memcpy(&magic, buf, 4);
 		memcpy(&n, buf + 8, 4);
-		if (magic == COMMON_MAGIC && n <= len - HEAD_AT)
+		if (magic == CRIU_MAGIC_COMMON && n <= len - HEAD_AT)
 			head = criu_ghost_head__unpack(NULL, n, buf + HEAD_AT);
 	}
 	if (!head)
@@ -72,6 +72,7 @@ int criu_ghosts_read(int images_fd, struct criu_ghost **v, size_t *n, struct err
 	cleanup_dir DIR *d = dir_open_at(images_fd, ".");
 	const struct dirent *e;
 	int more = -1, rc = 0;
+	size_t room = 0;
 
 	*v = NULL;
 	*n = 0;
@@ -80,12 +81,12 @@ int criu_ghosts_read(int images_fd, struct criu_ghost **v, size_t *n, struct err
 		uint8_t buf[CRIU_GHOST_HEAD_MAX];
 		size_t len;
 
-		if (!number_of(e->d_name, &g.number))
+		if (!criu_ghost_number(e->d_name, &g.number))
 			continue;
 		rc = criu_ghost_read_head(images_fd, &g, buf, &len, err);
 		if (rc <= 0)
 			continue;
-		*v = xrealloc(*v, (*n + 1) * sizeof(**v));
+		GROW(*v, *n, room);
 		(*v)[(*n)++] = g;
 	}
 	if (more < 0)
@@ -95,7 +96,7 @@ int criu_ghosts_read(int images_fd, struct criu_ghost **v, size_t *n, struct err
 
 const struct criu_ghost *criu_ghosts_find(const struct criu_ghost *v, size_t n, dev_t dev, uint64_t ino)
 {
-	/* criu has it as the kernel does, or cut off. */
+	/* criu writes the device as the kernel encodes it, or the lower 32 bits of st_dev. */
 	const uint32_t kernels = major(dev) << 20 | minor(dev);
 
 	for (size_t i = 0; i < n; i++)

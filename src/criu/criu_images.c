@@ -1,4 +1,4 @@
-/* The few things that fsched reads from criu's images: the freeze time, credentials, pids. */
+/* What fsched reads from criu's images: the freeze time, credentials, pids, facts for the memory engine. */
 #include "criu/criu_internal.h"
 
 #include <errno.h>
@@ -8,85 +8,25 @@
 #include <sys/stat.h>
 
 #include "base/dir.h"
+#include "base/io.h"
 #include "base/util.h"
+#include "criu/criu_image.h"
 #include "criu_images.pb-c.h"
 
-/* An image: two magic numbers, then length-prefixed messages. The machine's byte order. */
-#define IMG_COMMON_MAGIC  0x54564319u
-#define IMG_SERVICE_MAGIC 0x55105940u
-#define STATS_MAGIC       0x57093306u
-#define CORE_MAGIC        0x55053847u
-#define MM_MAGIC          0x57492820u
-#define IMG_MAX           (4u << 20)
-#define EACH_MAX          (256u << 20) /* some 100 bytes per open file */
-#define MM_MAX            (64u << 20)  /* some 50 bytes per mapping */
-
-#define RESERVED_PIDS     300  /* the kernel starts again here after pid_max */
-#define CRIU_PIDS         512  /* more than criu's own processes and helpers of a restore */
-#define CHOICE            4096 /* positions, of which one is chosen at random */
-
-/* The first message of an image; *buf is the caller's, *msg points into it. */
-static int read_first(int dirfd, const char *name, uint32_t head, uint32_t magic, char **buf, const uint8_t **msg,
-		      size_t *len)
-{
-	ssize_t n = read_file_at(dirfd, name, magic == MM_MAGIC ? MM_MAX : IMG_MAX, buf);
-	uint32_t word[3];
-
-	if (n < 0)
-		return -1;
-	if ((size_t)n < sizeof(word))
-		goto bad;
-	memcpy(word, *buf, sizeof(word));
-	if (word[0] != head || word[1] != magic || word[2] > (size_t)n - sizeof(word))
-		goto bad;
-	*msg = (const uint8_t *)*buf + sizeof(word);
-	*len = word[2];
-	return 0;
-bad:
-	free(*buf);
-	*buf = NULL;
-	errno = EBADMSG;
-	return -1;
-}
-
-int criu_image_each(int dirfd, const char *name, uint32_t magic, int (*each)(void *arg, const uint8_t *msg, size_t len),
-		    void *arg)
-{
-	cleanup_free char *buf = NULL;
-	ssize_t n = read_file_at(dirfd, name, EACH_MAX, &buf);
-	uint32_t head[2] = { 0 }, len;
-
-	if (n < 0)
-		return -1;
-	errno = EBADMSG;
-	if ((size_t)n < sizeof(head))
-		return -1;
-	memcpy(head, buf, sizeof(head));
-	if (head[0] != IMG_COMMON_MAGIC || head[1] != magic)
-		return -1;
-	for (size_t at = sizeof(head); at < (size_t)n; at += len) {
-		errno = EBADMSG;
-		if ((size_t)n - at < sizeof(len))
-			return -1;
-		memcpy(&len, buf + at, sizeof(len));
-		at += sizeof(len);
-		if (len > (size_t)n - at || each(arg, (const uint8_t *)buf + at, len))
-			return -1;
-	}
-	return 0;
-}
+#define RESERVED_PIDS 300  /* the first pid that the kernel uses again after pid_max */
+#define CRIU_PIDS     512  /* more pids than criu needs for its own processes and helpers in a restore */
+#define CHOICE        4096 /* the least number of positions of which one is chosen at random */
 
 int64_t criu_read_frozen_us(int work_fd)
 {
 	cleanup_free char *buf = NULL;
-	const uint8_t *msg;
+	struct criu_message m;
 	StatsEntry *s;
-	size_t len;
 	int64_t us = 0;
 
-	if (read_first(work_fd, CRIU_STATS, IMG_SERVICE_MAGIC, STATS_MAGIC, &buf, &msg, &len))
+	if (criu_image_first(work_fd, CRIU_STATS, CRIU_MAGIC_SERVICE, CRIU_MAGIC_STATS, &buf, &m))
 		return 0;
-	s = stats_entry__unpack(NULL, len, msg);
+	s = stats_entry__unpack(NULL, m.len, m.v);
 	if (!s)
 		return 0;
 	if (s->dump)
@@ -95,7 +35,7 @@ int64_t criu_read_frozen_us(int work_fd)
 	return us;
 }
 
-static bool may_have_group(uint32_t g, gid_t gid, const gid_t *groups, int n)
+static bool criu_job_has_group(uint32_t g, gid_t gid, const gid_t *groups, int n)
 {
 	if (g == gid)
 		return true;
@@ -105,7 +45,7 @@ static bool may_have_group(uint32_t g, gid_t gid, const gid_t *groups, int n)
 	return false;
 }
 
-static bool any_set(const uint32_t *v, size_t n)
+static bool criu_any_capability(const uint32_t *v, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		if (v[i])
@@ -113,8 +53,8 @@ static bool any_set(const uint32_t *v, size_t n)
 	return false;
 }
 
-static int check_thread(const char *name, const ThreadCreds *c, uid_t uid, gid_t gid, const gid_t *groups, int n,
-			struct err *err)
+static int criu_check_thread(const char *name, const ThreadCreds *c, uid_t uid, gid_t gid, const gid_t *groups, int n,
+			     struct err *err)
 {
 	const uint32_t uids[] = { c->uid, c->euid, c->suid, c->fsuid };
 	const uint32_t gids[] = { c->gid, c->egid, c->sgid, c->fsgid };
@@ -126,35 +66,34 @@ static int check_thread(const char *name, const ThreadCreds *c, uid_t uid, gid_t
 	if (uid == 0)
 		return 0;
 	for (size_t i = 0; i < ARRAY_SIZE(gids); i++)
-		if (!may_have_group(gids[i], gid, groups, n))
+		if (!criu_job_has_group(gids[i], gid, groups, n))
 			return err_set(err, EPERM, "image %s holds a process of group %u, which the job does not have",
 				       name, gids[i]);
 	for (size_t i = 0; i < c->n_groups; i++)
-		if (!may_have_group(c->groups[i], gid, groups, n))
+		if (!criu_job_has_group(c->groups[i], gid, groups, n))
 			return err_set(err, EPERM, "image %s holds a process of group %u, which the job does not have",
 				       name, c->groups[i]);
-	if (any_set(c->cap_inh, c->n_cap_inh) || any_set(c->cap_prm, c->n_cap_prm) ||
-	    any_set(c->cap_eff, c->n_cap_eff) || any_set(c->cap_amb, c->n_cap_amb))
+	if (criu_any_capability(c->cap_inh, c->n_cap_inh) || criu_any_capability(c->cap_prm, c->n_cap_prm) ||
+	    criu_any_capability(c->cap_eff, c->n_cap_eff) || criu_any_capability(c->cap_amb, c->n_cap_amb))
 		return err_set(err, EPERM, "image %s holds a process with capabilities", name);
 	return 0;
 }
 
-static int check_core(int dirfd, const char *name, uid_t uid, gid_t gid, const gid_t *groups, int n, struct err *err)
+static int criu_check_core(int dirfd, const char *name, uid_t uid, gid_t gid, const gid_t *groups, int n, struct err *err)
 {
 	cleanup_free char *buf = NULL;
-	const uint8_t *msg;
+	struct criu_message m;
 	CoreEntry *core;
-	size_t len;
 	int rc;
 
-	if (read_first(dirfd, name, IMG_COMMON_MAGIC, CORE_MAGIC, &buf, &msg, &len))
+	if (criu_image_first(dirfd, name, CRIU_MAGIC_COMMON, CRIU_MAGIC_CORE, &buf, &m))
 		return err_sys(err, errno, "cannot read image %s", name);
-	core = core_entry__unpack(NULL, len, msg);
+	core = core_entry__unpack(NULL, m.len, m.v);
 	if (!core)
 		return err_set(err, EBADMSG, "image %s cannot be understood", name);
 	if (core->thread_core && core->thread_core->creds)
-		rc = check_thread(name, core->thread_core->creds, uid, gid, groups, n, err);
-	else /* a zombie: it has a state and nothing else */
+		rc = criu_check_thread(name, core->thread_core->creds, uid, gid, groups, n, err);
+	else /* a zombie: it has only a state */
 		rc = 0;
 	core_entry__free_unpacked(core, NULL);
 	return rc;
@@ -162,14 +101,10 @@ static int check_core(int dirfd, const char *name, uid_t uid, gid_t gid, const g
 
 int criu_core_pid(const char *name)
 {
-	int pid = 0, end = 0;
-
-	if (sscanf(name, "core-%d.img%n", &pid, &end) != 1 || !end || name[end] || pid <= 0)
-		return 0;
-	return pid;
+	return criu_image_pid(name, "core-");
 }
 
-static int unreadable(struct err *err)
+static int criu_dir_unreadable(struct err *err)
 {
 	return err_sys(err, errno, "cannot read the directory of criu's images");
 }
@@ -181,7 +116,7 @@ int criu_check_creds(int images_fd, uid_t uid, gid_t gid, const gid_t *groups, i
 	int n = 0, more = -1;
 
 	while (d && (more = dir_next(d, &e)) > 0) {
-		/* Images of criu before 1.8; no version that fsched accepts writes them, but restore would read them.
+		/* An image of criu before 1.8. No version that fsched accepts writes it, but a restore would read it.
 		 */
 		if (!strncmp(e->d_name, "creds-", 6))
 			return err_set(err, EPERM, "unexpected image %s", e->d_name);
@@ -189,33 +124,30 @@ int criu_check_creds(int images_fd, uid_t uid, gid_t gid, const gid_t *groups, i
 			continue;
 		if (!criu_core_pid(e->d_name))
 			return err_set(err, EPERM, "unexpected image %s", e->d_name);
-		if (check_core(images_fd, e->d_name, uid, gid, groups, n_groups, err))
+		if (criu_check_core(images_fd, e->d_name, uid, gid, groups, n_groups, err))
 			return -1;
 		n++;
 	}
 	if (more < 0)
-		return unreadable(err);
+		return criu_dir_unreadable(err);
 	return n > 0 ? 0 : err_set(err, ENOENT, "the images hold no process");
 }
 
-#define TASK_STOPPED 3
-#define LEADER_PID   2
-
-static void add_core(struct criu_facts *f, int pid, const CoreEntry *core)
+static void facts_add_core(struct criu_facts *f, int pid, const CoreEntry *core)
 {
 	if (core->thread_core && core->thread_core->rseq) {
-		f->rseq = xrealloc(f->rseq, (f->n_rseq + 1) * sizeof(*f->rseq));
+		GROW(f->rseq, f->n_rseq, f->room_rseq);
 		f->rseq[f->n_rseq++] = core->thread_core->rseq->rseq_abi_pointer;
 	}
-	if (core->tc && core->tc->task_state == TASK_STOPPED) {
-		f->stopped = xrealloc(f->stopped, (f->n_stopped + 1) * sizeof(*f->stopped));
+	if (core->tc && core->tc->task_state == CRIU_TASK_STOPPED) {
+		GROW(f->stopped, f->n_stopped, f->room_stopped);
 		f->stopped[f->n_stopped++] = pid;
 	}
-	if (core->tc && core->tc->child_subreaper && pid != LEADER_PID)
+	if (core->tc && core->tc->child_subreaper && pid != CRIU_LEADER_PID)
 		f->subreaper = true;
 }
 
-static int compare_u64(const void *a, const void *b)
+static int facts_compare_rseq(const void *a, const void *b)
 {
 	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
 
@@ -224,35 +156,32 @@ static int compare_u64(const void *a, const void *b)
 
 /* ---- shared memory: its size as criu will restore it ---- */
 
-#define VMA_ANON_SHARED (1u << 8)
-#define VMA_SYSV        (1u << 10)
-
-static int compare_shared(const void *a, const void *b)
+static int facts_compare_shared(const void *a, const void *b)
 {
 	const struct criu_shared *x = a, *y = b;
 
 	return x->ino != y->ino ? (x->ino < y->ino ? -1 : 1) : (x->size > y->size) - (x->size < y->size);
 }
 
-static void add_mappings(struct criu_facts *f, const MmEntry *mm)
+static void facts_add_mappings(struct criu_facts *f, const MmEntry *mm)
 {
 	for (size_t i = 0; i < mm->n_vmas; i++) {
 		const VmaEntry *v = mm->vmas[i];
 
-		if (!(v->status & VMA_ANON_SHARED) || v->status & VMA_SYSV || v->end < v->start)
+		if (!(v->status & CRIU_VMA_ANON_SHARED) || v->status & CRIU_VMA_SYSV || v->end < v->start)
 			continue;
-		f->shared = xrealloc(f->shared, (f->n_shared + 1) * sizeof(*f->shared));
+		GROW(f->shared, f->n_shared, f->room_shared);
 		f->shared[f->n_shared++] = (struct criu_shared){ v->shmid, v->pgoff + (v->end - v->start) };
 	}
 }
 
-/* One entry per object: the largest. */
-static void merge_shared(struct criu_facts *f)
+/* Leaves one entry per object, the largest. */
+static void facts_merge_shared(struct criu_facts *f)
 {
 	size_t n = 0;
 
 	if (f->n_shared)
-		qsort(f->shared, f->n_shared, sizeof(*f->shared), compare_shared);
+		qsort(f->shared, f->n_shared, sizeof(*f->shared), facts_compare_shared);
 	for (size_t i = 0; i < f->n_shared; i++) {
 		if (n && f->shared[n - 1].ino == f->shared[i].ino)
 			n--;
@@ -261,21 +190,20 @@ static void merge_shared(struct criu_facts *f)
 	f->n_shared = n;
 }
 
-static int add_mm(struct criu_facts *f, int images_fd, int pid)
+static int facts_add_mm(struct criu_facts *f, int images_fd, int pid)
 {
 	cleanup_free char *buf = NULL;
-	const uint8_t *msg;
+	struct criu_message m;
 	char name[32];
 	MmEntry *mm;
-	size_t len;
 
 	snprintf(name, sizeof(name), "mm-%d.img", pid);
-	if (read_first(images_fd, name, IMG_COMMON_MAGIC, MM_MAGIC, &buf, &msg, &len))
+	if (criu_image_first(images_fd, name, CRIU_MAGIC_COMMON, CRIU_MAGIC_MM, &buf, &m))
 		return errno == ENOENT ? 0 : -1; /* a zombie has none */
-	mm = mm_entry__unpack(NULL, len, msg);
+	mm = mm_entry__unpack(NULL, m.len, m.v);
 	if (!mm)
 		return -1;
-	add_mappings(f, mm);
+	facts_add_mappings(f, mm);
 	mm_entry__free_unpacked(mm, NULL);
 	return 0;
 }
@@ -289,33 +217,32 @@ int criu_read_facts(int images_fd, struct criu_facts *f, struct err *err)
 	*f = (struct criu_facts){ 0 };
 	while (d && (more = dir_next(d, &e)) > 0) {
 		cleanup_free char *buf = NULL;
-		const uint8_t *msg;
+		struct criu_message m;
 		CoreEntry *core;
-		size_t len;
 
 		pid = criu_core_pid(e->d_name);
 		if (!pid)
 			continue;
-		if (read_first(images_fd, e->d_name, IMG_COMMON_MAGIC, CORE_MAGIC, &buf, &msg, &len) ||
-		    !(core = core_entry__unpack(NULL, len, msg))) {
+		if (criu_image_first(images_fd, e->d_name, CRIU_MAGIC_COMMON, CRIU_MAGIC_CORE, &buf, &m) ||
+		    !(core = core_entry__unpack(NULL, m.len, m.v))) {
 			criu_facts_free(f);
 			return err_set(err, EBADMSG, "image %s cannot be understood", e->d_name);
 		}
-		add_core(f, pid, core);
+		facts_add_core(f, pid, core);
 		core_entry__free_unpacked(core, NULL);
-		if (add_mm(f, images_fd, pid)) {
+		if (facts_add_mm(f, images_fd, pid)) {
 			criu_facts_free(f);
 			return err_set(err, EBADMSG, "image mm-%d.img cannot be understood", pid);
 		}
 	}
 	if (more < 0) {
-		unreadable(err);
+		criu_dir_unreadable(err);
 		criu_facts_free(f);
 		return -1;
 	}
-	merge_shared(f);
+	facts_merge_shared(f);
 	if (f->n_rseq)
-		qsort(f->rseq, f->n_rseq, sizeof(*f->rseq), compare_u64);
+		qsort(f->rseq, f->n_rseq, sizeof(*f->rseq), facts_compare_rseq);
 	return 0;
 }
 
@@ -327,12 +254,12 @@ void criu_facts_free(struct criu_facts *f)
 	*f = (struct criu_facts){ 0 };
 }
 
-static int compare_int(const void *a, const void *b)
+static int last_pid_compare(const void *a, const void *b)
 {
 	return *(const int *)a - *(const int *)b;
 }
 
-static int read_pid_max(void)
+static int last_pid_max(void)
 {
 	cleanup_free char *text = NULL;
 	int max = 32768;
@@ -342,9 +269,9 @@ static int read_pid_max(void)
 	return max;
 }
 
-/* Gaps between used pids that have room for CRIU_PIDS more: positions in them are counted, and the k-th one is found.
- */
-static int64_t positions(const int *pids, int n, int from, int pid_max, int64_t k, int *at)
+/* Counts the positions in the gaps between pids that have room for CRIU_PIDS more, from `from` on. at, if not NULL:
+ * returns the k-th position. */
+static int64_t last_pid_positions(const int *pids, int n, int from, int pid_max, int64_t k, int *at)
 {
 	int last = from;
 	int64_t sum = 0;
@@ -366,21 +293,21 @@ static int64_t positions(const int *pids, int n, int from, int pid_max, int64_t 
 	return sum;
 }
 
-/* At random, so that no process of the job's can know it before: above all pids if there is some choice, else in any
- * gap. */
-static int choose_last_pid(const int *pids, int n, int min, int pid_max)
+/* The position is random, so that no process of the job can foresee it: above all pids if there is enough choice, else
+ * in any gap. */
+static int last_pid_choose(const int *pids, int n, int min, int pid_max)
 {
 	const int above = pids[n - 1] > min ? pids[n - 1] : min;
 	int from = above, at = pids[n - 1];
-	int64_t count = positions(pids, n, above, pid_max, 0, NULL);
+	int64_t count = last_pid_positions(pids, n, above, pid_max, 0, NULL);
 	uint64_t r;
 
 	if (count < CHOICE) {
 		from = RESERVED_PIDS;
-		count = positions(pids, n, from, pid_max, 0, NULL);
+		count = last_pid_positions(pids, n, from, pid_max, 0, NULL);
 	}
 	if (count > 0 && getrandom(&r, sizeof(r), 0) == sizeof(r))
-		positions(pids, n, from, pid_max, (int64_t)(r % (uint64_t)count), &at);
+		last_pid_positions(pids, n, from, pid_max, (int64_t)(r % (uint64_t)count), &at);
 	return at;
 }
 
@@ -388,23 +315,23 @@ int criu_last_pid(int images_fd, int min, struct err *err)
 {
 	cleanup_dir DIR *d = dir_open_at(images_fd, ".");
 	cleanup_free int *pids = NULL;
-	int n = 0, room = 0, pid, more = -1;
+	int n = 0, pid, more = -1;
+	size_t room = 0;
 	const struct dirent *e;
 
 	while (d && (more = dir_next(d, &e)) > 0) {
 		pid = criu_core_pid(e->d_name);
 		if (!pid)
 			continue;
-		if (n == room)
-			pids = xrealloc(pids, (size_t)(room = room ? 2 * room : 64) * sizeof(*pids));
+		GROW(pids, (size_t)n, room);
 		pids[n++] = pid;
 	}
 	if (more < 0)
-		return unreadable(err);
+		return criu_dir_unreadable(err);
 	if (n == 0)
 		return err_set(err, ENOENT, "the images hold no process");
-	qsort(pids, (size_t)n, sizeof(*pids), compare_int);
-	return choose_last_pid(pids, n, min, read_pid_max());
+	qsort(pids, (size_t)n, sizeof(*pids), last_pid_compare);
+	return last_pid_choose(pids, n, min, last_pid_max());
 }
 
 bool criu_has_tcp(int images_fd)

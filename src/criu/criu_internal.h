@@ -1,4 +1,4 @@
-/* Shared by the criu_*.c files only. */
+/* Shared by the criu_*.c files. */
 #ifndef FSCHED_CRIU_CRIU_INTERNAL_H
 #define FSCHED_CRIU_CRIU_INTERNAL_H
 
@@ -11,26 +11,23 @@
 #define CRIU_RESTORE_LOG "restore.log"
 #define CRIU_STATS       "stats-dump"
 
-/* Fills err from the first source that has something: the Error lines of the log, criu's own message, its standard
- * error (the end of a memfd). Known causes get a sentence of their own in front. Returns -1. */
+/* Fills err from the first of these that has a text: the Error lines of the log, criu's RPC message errmsg, the last
+ * line of criu's standard error (stderr_fd, a memfd). A known cause is explained first. Returns -1. */
 int criu_explain(struct err *err, int work_fd, const char *log, const char *errmsg, int stderr_fd);
 
 /* True if version is at least major.minor. */
 bool criu_version_at_least(const char *version, int major, int minor);
 
-/* Calls each for every message of an image. 0, or -1 with errno: it cannot be read, or each has failed. */
-int criu_image_each(int dirfd, const char *name, uint32_t magic, int (*each)(void *arg, const uint8_t *msg, size_t len),
-		    void *arg);
 /* "core-12.img" -> 12, 0 for other names. */
 int criu_core_pid(const char *name);
 
-/* In a child that is about to exec criu: default signal dispositions would let a signal that Slurm sends to all
- * processes of the job interrupt criu, so everything that can be ignored is. */
+/* For a child that is about to exec criu: ignores all signals that can be ignored. With the default dispositions a
+ * signal that Slurm sends to all processes of the job would end criu. */
 void criu_ignore_signals(void);
-/* Dies with the parent. */
+/* The kernel sends SIGKILL to the caller when its parent dies. */
 void criu_die_with_parent(void);
 
-/* Microseconds the tree stood still, from stats-dump; 0 if it cannot be read. */
+/* Returns the microseconds for which the processes were frozen, from stats-dump; 0 if it cannot be read. */
 int64_t criu_read_frozen_us(int work_fd);
 
 #endif

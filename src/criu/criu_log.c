@@ -1,4 +1,4 @@
-/* What criu says when something fails, for people who have never seen criu. */
+/* Explains criu's messages of a failure to people who do not know criu. */
 #include "criu/criu_internal.h"
 
 #include <errno.h>
@@ -7,20 +7,22 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/io.h"
+#include "base/text.h"
 #include "base/util.h"
 #include "policy/obstacle.h"
 
 #define LOG_TAIL  (256 * 1024) /* bytes of a log that are looked at */
 #define MAX_LINES 3
 
-/* "(00.012)   12: Error (criu/files.c:1): text" -> text, NULL if the line is none.
- * What criu runs inside of a restored process says "pie: 12:". */
-static char *error_text(char *line)
+/* "(00.012)   12: Error (criu/files.c:1): text" -> text; NULL for other lines.
+ * Messages of the code that criu runs in a restored process begin with "pie: 12:". */
+static char *criu_log_error_text(char *line)
 {
 	static const char digits[] = "(0123456789.): \t";
 	char *p = strstr(line, "Error ("), *at = line + strspn(line, digits);
 
-	/* Only the time and the pid may stand in front: a file name could hold the words too. */
+	/* Only the time and the pid may come before, because a file name could contain the words, too. */
 	if (strncmp(at, "pie: ", 5) == 0)
 		at += 5 + strspn(at + 5, digits);
 	if (!p || at < p)
@@ -29,15 +31,15 @@ static char *error_text(char *line)
 	return p ? p + 3 : NULL;
 }
 
-/* Logged as errors in every run without CAP_SYS_RESOURCE, or for shared memory, of which the dummy parent has nothing.
- */
-static bool is_noise(const char *text)
+/* True for errors that criu logs in every run: without CAP_SYS_RESOURCE, or for shared memory, for which the dummy
+ * parent has no image. */
+static bool criu_log_is_noise(const char *text)
 {
 	return strstr(text, "Can't setup RLIMIT_NOFILE") || strstr(text, "No parent image found");
 }
 
-/* True for lines that only say that something before them went wrong. */
-static bool is_consequence(const char *text)
+/* True for lines that report only a consequence of an earlier error. */
+static bool criu_log_is_consequence(const char *text)
 {
 	static const char *const words[] = {
 		"Dumping FAILED",
@@ -57,7 +59,7 @@ static bool is_consequence(const char *text)
 	return false;
 }
 
-static void add_line(char *buf, size_t len, const char *text)
+static void criu_log_add_line(char *buf, size_t len, const char *text)
 {
 	char clean[512];
 	size_t used = strlen(buf);
@@ -68,22 +70,22 @@ static void add_line(char *buf, size_t len, const char *text)
 	snprintf(buf + used, len - used, "%s%s", used ? "; " : "", clean);
 }
 
-static void collect(char *text, bool consequences, char *buf, size_t len)
+static void criu_log_collect(char *text, bool consequences, char *buf, size_t len)
 {
 	char *save = NULL, *line, *e;
 	int n = 0;
 
 	for (line = strtok_r(text, "\n", &save); line && n < MAX_LINES; line = strtok_r(NULL, "\n", &save)) {
-		e = error_text(line);
-		if (!e || is_noise(e) || is_consequence(e) != consequences)
+		e = criu_log_error_text(line);
+		if (!e || criu_log_is_noise(e) || criu_log_is_consequence(e) != consequences)
 			continue;
-		add_line(buf, len, e);
+		criu_log_add_line(buf, len, e);
 		n++;
 	}
 }
 
-/* The end of a regular file below dirfd. */
-static char *read_tail(int dirfd, const char *name)
+/* Reads the last LOG_TAIL bytes of a regular file below dirfd. The result is the caller's. */
+static char *criu_log_read_tail(int dirfd, const char *name)
 {
 	cleanup_close int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	cleanup_free char *text = NULL;
@@ -98,23 +100,24 @@ static char *read_tail(int dirfd, const char *name)
 	return steal_ptr(&text);
 }
 
-/* The Error lines of a log, joined. "" if there are none. */
-static void log_errors(int dirfd, const char *name, char *buf, size_t len)
+/* Puts the Error lines of a log into buf, joined; "" if there are none. */
+static void criu_log_errors(int dirfd, const char *name, char *buf, size_t len)
 {
-	cleanup_free char *text = read_tail(dirfd, name);
+	cleanup_free char *text = criu_log_read_tail(dirfd, name);
 	cleanup_free char *copy = NULL;
 
 	buf[0] = '\0';
 	if (!text)
 		return;
 	copy = xstrdup(text);
-	collect(text, false, buf, len);
+	criu_log_collect(text, false, buf, len);
 	if (!buf[0])
-		collect(copy, true, buf, len);
+		criu_log_collect(copy, true, buf, len);
 }
 
-/* The last line of a memfd that was criu's standard error: what the loader says before criu has a log. */
-static void last_line(int fd, char *buf, size_t len)
+/* Puts the last line of criu's standard error, a memfd, into buf. The dynamic loader prints there before criu has a
+ * log. */
+static void criu_log_last_line(int fd, char *buf, size_t len)
 {
 	char text[1024];
 	ssize_t n = fd < 0 ? -1 : pread(fd, text, sizeof(text) - 1, 0);
@@ -130,8 +133,8 @@ static void last_line(int fd, char *buf, size_t len)
 	printable(p ? p + 1 : text, buf, len);
 }
 
-/* "what is in the way: what to do (criu: what it said)". */
-static void explain(const char *said, char *buf, size_t len)
+/* "what prevents it: what to do (criu: its message)" */
+static void criu_log_compose(const char *said, char *buf, size_t len)
 {
 	const struct obstacle *o = obstacle_find(said);
 
@@ -145,10 +148,10 @@ char *criu_log_explain(int dirfd, const char *name, char *buf, size_t len)
 {
 	char said[640];
 
-	log_errors(dirfd, name, said, sizeof(said));
+	criu_log_errors(dirfd, name, said, sizeof(said));
 	buf[0] = '\0';
 	if (said[0])
-		explain(said, buf, len);
+		criu_log_compose(said, buf, len);
 	return buf;
 }
 
@@ -158,13 +161,13 @@ int criu_explain(struct err *err, int work_fd, const char *log, const char *errm
 
 	if (err)
 		err->num = 0;
-	log_errors(work_fd, log, text, sizeof(text));
+	criu_log_errors(work_fd, log, text, sizeof(text));
 	if (!text[0] && errmsg && errmsg[0])
 		printable(errmsg, text, sizeof(text));
 	if (!text[0])
-		last_line(stderr_fd, text, sizeof(text));
+		criu_log_last_line(stderr_fd, text, sizeof(text));
 	if (!text[0])
 		return err_set(err, 0, "criu ended without a message (killed, or out of memory?)");
-	explain(text, told, sizeof(told));
+	criu_log_compose(text, told, sizeof(told));
 	return err_set(err, 0, "%s", told);
 }

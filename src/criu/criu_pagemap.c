@@ -4,18 +4,16 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "base/io.h"
 #include "base/util.h"
+#include "criu/criu_image.h"
 #include "criu_pagemap.pb-c.h"
 
-/* Two magic numbers, then messages with their length in front. The machine's byte order. */
-#define COMMON_MAGIC  0x54564319u
-#define PAGEMAP_MAGIC 0x56084025u
-#define MESSAGE_MAX   64u /* bytes; both messages are shorter */
-#define IMAGE_MAX     (1u << 30)
-#define RUN_MAX       (1u << 31) /* pages: fits the 32 bits of criu up to 4.1 */
-#define ADDR_MAX      (UINT64_C(1) << 63)
+#define MESSAGE_MAX 64u /* bytes; both messages are shorter */
+#define IMAGE_MAX   (1u << 30)
+#define RUN_MAX     (1u << 31) /* pages: fits the 32 bits of criu up to 4.1 */
+#define ADDR_MAX    (UINT64_C(1) << 63)
 
 void criu_pagemap_free(struct criu_pagemap *p)
 {
@@ -23,65 +21,47 @@ void criu_pagemap_free(struct criu_pagemap *p)
 	memset(p, 0, sizeof(*p));
 }
 
-static struct criu_pagemap_entry *add(struct criu_pagemap *p, size_t *room)
-{
-	if (p->n == *room) {
-		*room = *room ? *room * 2 : 64;
-		p->v = xrealloc(p->v, *room * sizeof(*p->v));
-	}
-	return &p->v[p->n++];
-}
-
 /* ---- reading ----------------------------------------------------------- */
 
-static int damaged(struct err *err, const char *what)
+static int pagemap_damaged(struct err *err, const char *what)
 {
 	return err_set(err, EBADMSG, "criu's pagemap is damaged: %s", what);
 }
 
-/* The next message; false at the end and where it is cut off. */
-static bool next_message(const uint8_t **p, size_t *left, const uint8_t **msg, uint32_t *len)
+static bool pagemap_next_message(const uint8_t **p, size_t *left, struct criu_message *m)
 {
-	if (*left < 4)
-		return false;
-	memcpy(len, *p, 4);
-	if (*len > MESSAGE_MAX || *len > *left - 4)
-		return false;
-	*msg = *p + 4;
-	*p += 4 + *len;
-	*left -= 4 + *len;
-	return true;
+	return criu_message_next(p, left, m) == 0 && m->len <= MESSAGE_MAX;
 }
 
-static uint32_t entry_flags(const CriuPagemapRun *r)
+static uint32_t pagemap_entry_flags(const CriuPagemapRun *r)
 {
 	if (r->has_flags)
 		return r->flags;
 	return r->has_in_parent && r->in_parent ? CRIU_PE_PARENT : CRIU_PE_PRESENT;
 }
 
-static int take_entry(const CriuPagemapRun *r, const struct criu_pagemap *p, struct criu_pagemap_entry *e, struct err *err)
+static int pagemap_take_entry(const CriuPagemapRun *r, const struct criu_pagemap *p, struct criu_pagemap_entry *e,
+			      struct err *err)
 {
 	const uint32_t known = CRIU_PE_PARENT | CRIU_PE_LAZY | CRIU_PE_PRESENT;
 	uint64_t floor = p->n > 0 ? p->v[p->n - 1].addr + p->v[p->n - 1].npages * CRIU_PAGE : 0;
 
 	e->addr = r->vaddr;
 	e->npages = r->has_nr_pages ? r->nr_pages : r->has_compat_nr_pages ? r->compat_nr_pages : 0;
-	e->flags = entry_flags(r);
+	e->flags = pagemap_entry_flags(r);
 	if (e->flags & ~known)
-		return damaged(err, "unknown flags");
+		return pagemap_damaged(err, "unknown flags");
 	if (e->addr % CRIU_PAGE != 0 || e->npages == 0 || e->addr > ADDR_MAX ||
 	    e->npages > (ADDR_MAX - e->addr) / CRIU_PAGE)
-		return damaged(err, "an entry that is no range of pages");
+		return pagemap_damaged(err, "an entry that is no range of pages");
 	if (e->addr < floor)
-		return damaged(err, "entries that overlap or are not ascending");
+		return pagemap_damaged(err, "entries that overlap or are not ascending");
 	return 0;
 }
 
-static int parse_entries(const uint8_t *p, size_t left, struct criu_pagemap *out, struct err *err)
+static int pagemap_parse_entries(const uint8_t *p, size_t left, struct criu_pagemap *out, struct err *err)
 {
-	const uint8_t *msg;
-	uint32_t len;
+	struct criu_message m;
 	size_t room = 0;
 
 	while (left > 0) {
@@ -89,36 +69,32 @@ static int parse_entries(const uint8_t *p, size_t left, struct criu_pagemap *out
 		CriuPagemapRun *r;
 		int rc;
 
-		if (!next_message(&p, &left, &msg, &len) || !(r = criu_pagemap_run__unpack(NULL, len, msg)))
-			return damaged(err, "an entry cannot be understood");
-		rc = take_entry(r, out, &e, err);
+		if (!pagemap_next_message(&p, &left, &m) || !(r = criu_pagemap_run__unpack(NULL, m.len, m.v)))
+			return pagemap_damaged(err, "an entry cannot be understood");
+		rc = pagemap_take_entry(r, out, &e, err);
 		criu_pagemap_run__free_unpacked(r, NULL);
 		if (rc < 0)
 			return -1;
-		*add(out, &room) = e;
+		GROW(out->v, out->n, room);
+		out->v[out->n++] = e;
 	}
 	return 0;
 }
 
 int criu_pagemap_parse(const void *buf, size_t len, struct criu_pagemap *out, struct err *err)
 {
-	const uint8_t *p = buf, *msg;
+	const uint8_t *p = buf;
 	CriuPagemapHead *head;
-	uint32_t word[2], n;
+	struct criu_message m;
 
 	memset(out, 0, sizeof(*out));
-	if (len < sizeof(word))
-		return damaged(err, "it is too short");
-	memcpy(word, p, sizeof(word));
-	if (word[0] != COMMON_MAGIC || word[1] != PAGEMAP_MAGIC)
-		return damaged(err, "it does not begin as one");
-	p += sizeof(word);
-	len -= sizeof(word);
-	if (!next_message(&p, &len, &msg, &n) || !(head = criu_pagemap_head__unpack(NULL, n, msg)))
-		return damaged(err, "its head cannot be understood");
+	if (criu_image_check(&p, &len, CRIU_MAGIC_COMMON, CRIU_MAGIC_PAGEMAP))
+		return pagemap_damaged(err, "it does not begin as one");
+	if (!pagemap_next_message(&p, &len, &m) || !(head = criu_pagemap_head__unpack(NULL, m.len, m.v)))
+		return pagemap_damaged(err, "its head cannot be understood");
 	out->pages_id = head->pages_id;
 	criu_pagemap_head__free_unpacked(head, NULL);
-	if (parse_entries(p, len, out, err) == 0)
+	if (pagemap_parse_entries(p, len, out, err) == 0)
 		return 0;
 	criu_pagemap_free(out);
 	return -1;
@@ -137,27 +113,7 @@ int criu_pagemap_load(int dirfd, const char *name, struct criu_pagemap *p, struc
 
 /* ---- writing ----------------------------------------------------------- */
 
-struct out {
-	uint8_t *v;
-	size_t n, room;
-};
-
-static uint8_t *room_for(struct out *o, size_t n)
-{
-	if (o->room - o->n < n) {
-		o->room = 2 * o->room + n + 4096;
-		o->v = xrealloc(o->v, o->room);
-	}
-	return o->v + o->n;
-}
-
-static void put_word(struct out *o, uint32_t w)
-{
-	memcpy(room_for(o, 4), &w, 4);
-	o->n += 4;
-}
-
-static void put_run(struct out *o, uint64_t addr, uint32_t npages, uint32_t flags)
+static void pagemap_put_run(struct criu_image_buffer *o, uint64_t addr, uint32_t npages, uint32_t flags)
 {
 	CriuPagemapRun r = CRIU_PAGEMAP_RUN__INIT;
 
@@ -166,26 +122,24 @@ static void put_run(struct out *o, uint64_t addr, uint32_t npages, uint32_t flag
 	r.compat_nr_pages = npages;
 	r.nr_pages = npages;
 	r.flags = flags;
-	put_word(o, (uint32_t)criu_pagemap_run__get_packed_size(&r));
-	o->n += criu_pagemap_run__pack(&r, room_for(o, MESSAGE_MAX));
+	criu_pagemap_run__pack(&r, criu_image_put_message(o, criu_pagemap_run__get_packed_size(&r)));
 }
 
-static void render(const struct criu_pagemap *p, struct out *o)
+static void pagemap_render(const struct criu_pagemap *p, struct criu_image_buffer *o)
 {
 	CriuPagemapHead head = CRIU_PAGEMAP_HEAD__INIT;
 
 	head.pages_id = p->pages_id;
-	put_word(o, COMMON_MAGIC);
-	put_word(o, PAGEMAP_MAGIC);
-	put_word(o, (uint32_t)criu_pagemap_head__get_packed_size(&head));
-	o->n += criu_pagemap_head__pack(&head, room_for(o, MESSAGE_MAX));
+	criu_image_put_word(o, CRIU_MAGIC_COMMON);
+	criu_image_put_word(o, CRIU_MAGIC_PAGEMAP);
+	criu_pagemap_head__pack(&head, criu_image_put_message(o, criu_pagemap_head__get_packed_size(&head)));
 	for (size_t i = 0; i < p->n; i++) {
 		struct criu_pagemap_entry e = p->v[i];
 
 		while (e.npages > 0) {
 			uint32_t n = e.npages < RUN_MAX ? (uint32_t)e.npages : RUN_MAX;
 
-			put_run(o, e.addr, n, e.flags);
+			pagemap_put_run(o, e.addr, n, e.flags);
 			e.addr += (uint64_t)n * CRIU_PAGE;
 			e.npages -= n;
 		}
@@ -194,21 +148,16 @@ static void render(const struct criu_pagemap *p, struct out *o)
 
 int criu_pagemap_store(int dirfd, const char *name, const struct criu_pagemap *p, struct err *err)
 {
-	cleanup_close int fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-	struct out o = { 0 };
+	struct criu_image_buffer o = { 0 };
 	int rc;
 
-	render(p, &o);
-	rc = fd < 0 || write_all(fd, o.v, o.n) < 0 ? err_sys(err, errno, "cannot write image %s", name) : 0;
+	pagemap_render(p, &o);
+	rc = criu_image_write(dirfd, name, O_TRUNC, &o) ? err_sys(err, errno, "cannot write image %s", name) : 0;
 	free(o.v);
 	return rc;
 }
 
 pid_t criu_pagemap_pid(const char *name)
 {
-	int pid = 0, end = 0;
-
-	if (sscanf(name, "pagemap-%d.img%n", &pid, &end) != 1 || !end || name[end] || pid <= 0)
-		return 0;
-	return pid;
+	return criu_image_pid(name, "pagemap-");
 }

@@ -1,4 +1,4 @@
-/* criu's pagemap-PID.img: which pages of a process are in pages-N.img, and in which order. */
+/* criu's pagemap-PID.img: lists which pages of a process are in pages-N.img, in the order of that file. */
 #ifndef FSCHED_CRIU_CRIU_PAGEMAP_H
 #define FSCHED_CRIU_CRIU_PAGEMAP_H
 
@@ -7,7 +7,7 @@
 #include <sys/types.h>
 #include "base/err.h"
 
-#define CRIU_PAGE       4096u /* bytes of a page, in all of criu's images that are read here */
+#define CRIU_PAGE       4096u /* bytes of a page in criu's images */
 
 #define CRIU_PE_PARENT  1u /* the pages are in the parent image */
 #define CRIU_PE_LAZY    2u /* may be filled in after the restore */
@@ -24,12 +24,12 @@ struct criu_pagemap {
 	size_t n;
 };
 
-/* Strict: page-aligned, ascending, below 2^63, known flags only. Entries of criu before 1.6 ("in_parent") are
- * understood. EBADMSG if it is anything else. */
+/* Parses an image, or reads and parses it. The entries must be page-aligned, ascending, below 2^63, and have known
+ * flags only; otherwise -1 with EBADMSG. Entries of criu before 1.6 ("in_parent") are accepted. */
 int criu_pagemap_parse(const void *buf, size_t len, struct criu_pagemap *p, struct err *err);
 int criu_pagemap_load(int dirfd, const char *name, struct criu_pagemap *p, struct err *err);
-/* Both fields for the number of pages are written where it fits (32 bits up to criu 4.1, 64 bits from 4.2 on); a longer
- * entry is split. */
+/* Writes an image. criu up to 4.1 reads the number of pages from a field of 32 bits, criu from 4.2 on from one of 64
+ * bits. Both fields are written; a longer entry is split. */
 int criu_pagemap_store(int dirfd, const char *name, const struct criu_pagemap *p, struct err *err);
 void criu_pagemap_free(struct criu_pagemap *p);
 

@@ -17,6 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/io.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "criu/criu_internal.h"
 #include "preload/tcp_filter.h"
@@ -26,12 +28,12 @@
 #endif
 
 #define INIT_PID   1
-#define FIRST_US   100 /* between two looks at what is under way */
-#define LONGEST_US 2000
+#define FIRST_US   100  /* first pause between two checks for data in flight */
+#define LONGEST_US 2000 /* longest pause */
 
 /* ---- one socket -------------------------------------------------------------- */
 
-static int get_option(int sk, int level, int name, int missing)
+static int tcp_get_option(int sk, int level, int name, int missing)
 {
 	int value = 0;
 	socklen_t len = sizeof(value);
@@ -39,7 +41,7 @@ static int get_option(int sk, int level, int name, int missing)
 	return getsockopt(sk, level, name, &value, &len) ? missing : value;
 }
 
-static bool read_queues(int sk, struct tcp_queues *q)
+static bool tcp_read_queues(int sk, struct tcp_queues *q)
 {
 	struct tcp_info info = { 0 };
 	socklen_t len = sizeof(info);
@@ -53,7 +55,7 @@ static bool read_queues(int sk, struct tcp_queues *q)
 	return !ioctl(sk, SIOCINQ, &q->in) && !ioctl(sk, SIOCOUTQ, &q->out) && !ioctl(sk, SIOCOUTQNSD, &q->unsent);
 }
 
-static bool has_filter(int sk, bool *any)
+static bool tcp_freeze_has_filter(int sk, bool *any)
 {
 	struct sock_filter got[TCP_FILTER_LEN];
 	socklen_t len = 0;
@@ -63,24 +65,25 @@ static bool has_filter(int sk, bool *any)
 	       tcp_filter_is(got);
 }
 
-/* Out of what a dump that died has left it in. */
-static void let_go(int sk, int reuse)
+/* Removes the filter and ends repair mode, in which a dump that was killed has left the socket. reuse: SO_REUSEADDR of
+ * the job. */
+static void tcp_reset_socket(int sk, int reuse)
 {
 	const int off = 0;
 	bool any;
 
-	if (has_filter(sk, &any))
+	if (tcp_freeze_has_filter(sk, &any))
 		setsockopt(sk, SOL_SOCKET, SO_DETACH_FILTER, &off, sizeof(off));
-	if (get_option(sk, IPPROTO_TCP, TCP_REPAIR, 0) != 1)
+	if (tcp_get_option(sk, IPPROTO_TCP, TCP_REPAIR, 0) != 1)
 		return;
-	/* As criu does it. Repair mode has overwritten the other one. */
+	/* In the same way as criu. Repair mode has overwritten SO_REUSEADDR. */
 	setsockopt(sk, IPPROTO_TCP, TCP_REPAIR, &off, sizeof(off));
 	setsockopt(sk, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof(reuse));
 }
 
 /* ---- all sockets -------------------------------------------------------------- */
 
-static int by_inode(const void *a, const void *b)
+static int tcp_compare_inodes(const void *a, const void *b)
 {
 	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
 
@@ -96,20 +99,20 @@ struct walk {
 	void *arg;
 };
 
-/* False if it is known. */
-static bool note_seen(struct walk *w, uint64_t ino)
+/* Returns false if the socket was seen before. */
+static bool tcp_walk_note_seen(struct walk *w, uint64_t ino)
 {
 	uint64_t *key = xmalloc(sizeof(*key)), **at;
 
 	*key = ino;
-	at = tsearch(key, &w->seen, by_inode);
+	at = tsearch(key, &w->seen, tcp_compare_inodes);
 	if (at && *at == key)
 		return true;
 	free(key);
 	return false;
 }
 
-static void walk_process(struct walk *w, pid_t pid)
+static void tcp_walk_process(struct walk *w, pid_t pid)
 {
 	cleanup_close int pidfd = -1;
 	cleanup_dir DIR *dir = NULL;
@@ -126,20 +129,20 @@ static void walk_process(struct walk *w, pid_t pid)
 		if (n <= 0)
 			continue;
 		link[n] = '\0';
-		if (sscanf(link, "socket:[%llu]", &ino) != 1 || !note_seen(w, ino))
+		if (sscanf(link, "socket:[%llu]", &ino) != 1 || !tcp_walk_note_seen(w, ino))
 			continue;
 		if (pidfd < 0)
 			pidfd = pidfd_open(pid, 0);
 		sk = pidfd < 0 ? -1 : pidfd_getfd(pidfd, atoi(e->d_name), 0);
 		if (sk < 0)
 			continue; /* it has ended */
-		if (get_option(sk, SOL_SOCKET, SO_PROTOCOL, 0) == IPPROTO_TCP)
+		if (tcp_get_option(sk, SOL_SOCKET, SO_PROTOCOL, 0) == IPPROTO_TCP)
 			w->fn(w->arg, pid, atoi(e->d_name), ino, sk);
 		close(sk);
 	}
 }
 
-static int walk(struct walk *w, struct err *err)
+static int tcp_walk(struct walk *w, struct err *err)
 {
 	cleanup_dir DIR *dir = opendir("/proc");
 	struct dirent *e;
@@ -151,36 +154,35 @@ static int walk(struct walk *w, struct err *err)
 		const long pid = strtol(e->d_name, &end, 10);
 
 		if (pid > INIT_PID && !*end && pid != getpid() && pid != w->criu)
-			walk_process(w, (pid_t)pid);
+			tcp_walk_process(w, (pid_t)pid);
 	}
 	tdestroy(w->seen, free);
 	return 0;
 }
 
-static void collect(void *arg, pid_t pid, int fd, uint64_t ino, int sk)
+static void tcp_collect_socket(void *arg, pid_t pid, int fd, uint64_t ino, int sk)
 {
 	struct tcp_sockets *s = arg;
 	struct tcp_queues q;
 
-	if (!read_queues(sk, &q) || q.state == TCP_LISTEN)
+	if (!tcp_read_queues(sk, &q) || q.state == TCP_LISTEN)
 		return;
-	let_go(sk, 0);
-	if (!(s->n & (s->n - 1)))
-		s->v = xrealloc(s->v, (s->n ? 2 * s->n : 1) * sizeof(*s->v));
+	tcp_reset_socket(sk, 0);
+	GROW(s->v, s->n, s->room);
 	s->v[s->n++] = (struct tcp_socket){
-		.ino = ino, .pid = pid, .fd = fd, .reuse = get_option(sk, SOL_SOCKET, SO_REUSEADDR, 0)
+		.ino = ino, .pid = pid, .fd = fd, .reuse = tcp_get_option(sk, SOL_SOCKET, SO_REUSEADDR, 0)
 	};
 }
 
 int tcp_collect(struct tcp_sockets *s, pid_t criu, struct err *err)
 {
-	struct walk w = { .criu = criu, .fn = collect, .arg = s };
+	struct walk w = { .criu = criu, .fn = tcp_collect_socket, .arg = s };
 
 	*s = (struct tcp_sockets){ 0 };
-	if (walk(&w, err))
+	if (tcp_walk(&w, err))
 		return -1;
 	if (s->n)
-		qsort(s->v, s->n, sizeof(*s->v), by_inode);
+		qsort(s->v, s->n, sizeof(*s->v), tcp_compare_inodes);
 	return 0;
 }
 
@@ -190,45 +192,45 @@ void tcp_free(struct tcp_sockets *s)
 	*s = (struct tcp_sockets){ 0 };
 }
 
-/* -1: it is gone. */
-static int borrow(const struct tcp_socket *t)
+/* Returns a descriptor for the socket, -1 if its process or descriptor has gone. */
+static int tcp_borrow(const struct tcp_socket *t)
 {
 	cleanup_close int pidfd = pidfd_open(t->pid, 0);
 
 	return pidfd < 0 ? -1 : pidfd_getfd(pidfd, t->fd, 0);
 }
 
-/* ---- what is under way -------------------------------------------------------- */
+/* ---- data in flight ------------------------------------------------------------- */
 
-/* A receiver may keep an acknowledgement for up to 200 ms, and with it what the other end has not sent yet (Nagle's
- * algorithm). The even number sends it without a change of the mode. */
-static void acknowledge(int sk)
+/* A receiver may delay an acknowledgement for up to 200 ms, and so delay data that the other end has not sent yet
+ * (Nagle's algorithm). An even value sends the acknowledgement without a change of the mode. */
+static void tcp_acknowledge(int sk)
 {
-	const int value = get_option(sk, IPPROTO_TCP, TCP_QUICKACK, 0) ? 1 : 2;
+	const int value = tcp_get_option(sk, IPPROTO_TCP, TCP_QUICKACK, 0) ? 1 : 2;
 
 	setsockopt(sk, IPPROTO_TCP, TCP_QUICKACK, &value, sizeof(value));
 }
 
-static void acknowledge_all(const struct tcp_sockets *s)
+static void tcp_acknowledge_all(const struct tcp_sockets *s)
 {
 	for (size_t i = 0; i < s->n; i++) {
-		cleanup_close int sk = borrow(&s->v[i]);
+		cleanup_close int sk = tcp_borrow(&s->v[i]);
 
 		if (sk >= 0)
-			acknowledge(sk);
+			tcp_acknowledge(sk);
 	}
 }
 
-/* Bytes that were sent and not acknowledged. */
-static int under_way(struct tcp_sockets *s)
+/* Reads all queues, and returns the number of bytes that were sent and not acknowledged. */
+static int tcp_bytes_in_flight(struct tcp_sockets *s)
 {
 	int sum = 0;
 
 	for (size_t i = 0; i < s->n; i++) {
-		cleanup_close int sk = borrow(&s->v[i]);
+		cleanup_close int sk = tcp_borrow(&s->v[i]);
 		struct tcp_queues *q = &s->v[i].queues;
 
-		if (sk >= 0 && read_queues(sk, q) && q->state != TCP_CLOSE && q->state != TCP_SYN_SENT)
+		if (sk >= 0 && tcp_read_queues(sk, q) && q->state != TCP_CLOSE && q->state != TCP_SYN_SENT)
 			sum += q->out - q->unsent;
 	}
 	return sum;
@@ -239,36 +241,36 @@ void tcp_drain(struct tcp_sockets *s, int max_ms)
 	const int64_t end = now_us() + (int64_t)max_ms * 1000;
 	useconds_t pause = FIRST_US;
 
-	while (under_way(s) > 0 && now_us() < end) {
-		acknowledge_all(s);
+	while (tcp_bytes_in_flight(s) > 0 && now_us() < end) {
+		tcp_acknowledge_all(s);
 		usleep(pause);
 		pause = pause < LONGEST_US ? 2 * pause : pause;
 	}
 }
 
-void tcp_shut(struct tcp_sockets *s)
+void tcp_block(struct tcp_sockets *s)
 {
 	const struct sock_fprog p = { TCP_FILTER_LEN, (struct sock_filter *)(uintptr_t)tcp_filter };
 	bool any;
 
 	for (size_t i = 0; i < s->n; i++) {
-		cleanup_close int sk = borrow(&s->v[i]);
+		cleanup_close int sk = tcp_borrow(&s->v[i]);
 
-		/* One with a filter of the job's own is left without: tcp_unmoved() watches over it. */
-		if (sk >= 0 && !has_filter(sk, &any) && !any)
+		/* A socket that has a filter of the job is not blocked; tcp_unchanged() detects if data arrives. */
+		if (sk >= 0 && !tcp_freeze_has_filter(sk, &any) && !any)
 			setsockopt(sk, SOL_SOCKET, SO_ATTACH_FILTER, &p, sizeof(p));
 	}
-	under_way(s);
+	tcp_bytes_in_flight(s);
 }
 
-bool tcp_unmoved(const struct tcp_sockets *s, struct err *err)
+bool tcp_unchanged(const struct tcp_sockets *s, struct err *err)
 {
 	for (size_t i = 0; i < s->n; i++) {
 		const struct tcp_socket *t = &s->v[i];
-		cleanup_close int sk = borrow(t);
+		cleanup_close int sk = tcp_borrow(t);
 		struct tcp_queues q = { 0 };
 
-		if (sk >= 0 && read_queues(sk, &q) && q.state == t->queues.state && q.in == t->queues.in &&
+		if (sk >= 0 && tcp_read_queues(sk, &q) && q.state == t->queues.state && q.in == t->queues.in &&
 		    q.out == t->queues.out)
 			continue;
 		err_set(err, EAGAIN,
@@ -282,19 +284,19 @@ bool tcp_unmoved(const struct tcp_sockets *s, struct err *err)
 
 /* ---- guard ---------------------------------------------------------------------- */
 
-static void release(void *arg, pid_t pid, int fd, uint64_t ino, int sk)
+static void tcp_release_socket(void *arg, pid_t pid, int fd, uint64_t ino, int sk)
 {
 	const struct tcp_sockets *s = arg;
-	const struct tcp_socket *t = s->n ? bsearch(&ino, s->v, s->n, sizeof(*s->v), by_inode) : NULL;
+	const struct tcp_socket *t = s->n ? bsearch(&ino, s->v, s->n, sizeof(*s->v), tcp_compare_inodes) : NULL;
 
 	(void)pid;
 	(void)fd;
-	let_go(sk, t ? t->reuse : 0);
+	tcp_reset_socket(sk, t ? t->reuse : 0);
 }
 
-/* The pod is being killed: its sockets are to go as they are, without a word to each other, and leave no address in
- * use. */
-static bool pod_ends(void)
+/* True if the pod is being killed. Then its sockets stay as they are, so that they send nothing to each other and leave
+ * no address in use. */
+static bool tcp_pod_is_ending(void)
 {
 	cleanup_free char *text = NULL;
 	unsigned flags = 0;
@@ -306,24 +308,24 @@ static bool pod_ends(void)
 	return !rest || sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) != 1 || (flags & 0x4 /* PF_EXITING */);
 }
 
-static bool ended_well(pid_t criu)
+static bool tcp_criu_ended_well(pid_t criu)
 {
 	unsigned long status = 1;
 
 	return ptrace(PTRACE_GETEVENTMSG, criu, NULL, &status) == 0 && status == 0;
 }
 
-static void at_exit_of(pid_t criu, const struct tcp_sockets *s)
+static void tcp_guard_at_exit(pid_t criu, const struct tcp_sockets *s)
 {
-	struct walk w = { .criu = criu, .fn = release, .arg = (void *)(uintptr_t)s };
+	struct walk w = { .criu = criu, .fn = tcp_release_socket, .arg = (void *)(uintptr_t)s };
 
-	/* criu has taken the sockets out of repair mode itself, and the job runs. */
-	if (!ended_well(criu) && !pod_ends())
-		walk(&w, NULL);
+	/* If criu has ended well, it has ended repair mode itself, and the job runs. */
+	if (!tcp_criu_ended_well(criu) && !tcp_pod_is_ending())
+		tcp_walk(&w, NULL);
 	ptrace(PTRACE_DETACH, criu, NULL, NULL);
 }
 
-static _Noreturn void guard(pid_t criu, const struct tcp_sockets *s)
+static _Noreturn void tcp_guard_main(pid_t criu, const struct tcp_sockets *s)
 {
 	int status;
 
@@ -336,7 +338,7 @@ static _Noreturn void guard(pid_t criu, const struct tcp_sockets *s)
 		if (!WIFSTOPPED(status))
 			_exit(0);
 		switch (status >> 16) {
-		case PTRACE_EVENT_EXIT: at_exit_of(criu, s); _exit(0);
+		case PTRACE_EVENT_EXIT: tcp_guard_at_exit(criu, s); _exit(0);
 		case PTRACE_EVENT_STOP:
 			/* It was stopped by a signal, or continues. */
 			ptrace(WSTOPSIG(status) == SIGTRAP ? PTRACE_CONT : PTRACE_LISTEN, criu, NULL, NULL);
@@ -355,7 +357,7 @@ pid_t tcp_guard(pid_t criu, const struct tcp_sockets *s, struct err *err)
 		return err_sys(err, errno, "cannot make a pipe");
 	pid = fork();
 	if (pid == 0) {
-		/* Nobody must take it for somebody else by what it has open. */
+		/* Other code identifies processes by their open descriptors, so the guard must have none. */
 		if (dup2(ready[1], 0) < 0)
 			_exit(1);
 		close_range(1, ~0U, 0);
@@ -363,7 +365,7 @@ pid_t tcp_guard(pid_t criu, const struct tcp_sockets *s, struct err *err)
 		if (write(0, &failed, sizeof(failed)) != sizeof(failed) || failed)
 			_exit(1);
 		close(0);
-		guard(criu, s);
+		tcp_guard_main(criu, s);
 	}
 	close(ready[1]);
 	if (pid > 0 && read(ready[0], &failed, sizeof(failed)) != sizeof(failed))

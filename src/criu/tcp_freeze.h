@@ -1,15 +1,16 @@
 /* The TCP connections of a job that is frozen for a dump.
  *
- * criu puts every connected socket into repair mode (TCP_REPAIR) and saves its queues one after the other, while the
- * kernel goes on delivering what is under way. Two things follow, which are done here, in criu's driver, which sees the
- * pod's /proc:
+ * criu puts every connected socket into repair mode (TCP_REPAIR) and saves its queues, one socket after the other. The
+ * kernel goes on delivering segments meanwhile. Two problems follow. Both are solved here, in the driver of criu, which
+ * sees the pod's /proc:
  *
- * - What is under way between two sockets is in no image, or in one that was written before it arrived. So all of it
- * has to have arrived before the first socket is saved (tcp_drain()), and then nothing may arrive until the thaw
- * (tcp_shut(), tcp_unmoved()).
- * - A socket that is left in repair mode refuses its process every read. When criu is killed the kernel lets the
- * processes go, so before that all sockets have to leave that mode: the guard traces criu, is told when criu is about
- * to end, whatever the reason, and lets it end when that is done. */
+ * - Data that is in flight between two sockets is in no image, or is in the image of a socket that was written before
+ *   the data arrived. So all data must have arrived before criu saves the first socket (tcp_drain()), and no data may
+ *   arrive from then until the thaw (tcp_block(), tcp_unchanged()).
+ *
+ * - A socket that is left in repair mode refuses every read of its process. When criu is killed, the kernel resumes the
+ *   processes, so all sockets must have left repair mode before. The guard traces criu, is notified when criu is about
+ *   to exit for any reason, resets the sockets, and then lets criu exit. */
 #ifndef FSCHED_CRIU_TCP_FREEZE_H
 #define FSCHED_CRIU_TCP_FREEZE_H
 
@@ -20,8 +21,11 @@
 #include "base/err.h"
 
 struct tcp_queues {
-	int state, in, out, unsent;
-}; /* bytes: unread; not acknowledged, also not yet sent; not yet sent */
+	int state;  /* TCP_ESTABLISHED and so on */
+	int in;     /* bytes that the process has not read */
+	int out;    /* bytes that are not acknowledged, including those that are not sent */
+	int unsent; /* bytes that are not sent */
+};
 
 struct tcp_socket {
 	uint64_t ino;
@@ -32,24 +36,25 @@ struct tcp_socket {
 };
 
 struct tcp_sockets {
-	struct tcp_socket *v;
-	size_t n;
-}; /* owned; by inode */
+	struct tcp_socket *v; /* owned; ascending by inode */
+	size_t n, room;
+};
 
-/* The sockets of all processes in the calling process's /proc but pid 1, itself and criu: connected ones only. One that
- * a dump left in repair mode or shut, because it and its guard died, is let go. To be freed with tcp_free(), also after
- * a failure. */
+/* Lists the connected TCP sockets of all processes in the caller's /proc but pid 1, the caller and criu. A socket that
+ * an earlier dump has left in repair mode or blocked, because criu and its guard were killed, is reset. The caller must
+ * call tcp_free(), also after a failure. */
 int tcp_collect(struct tcp_sockets *s, pid_t criu, struct err *err);
 void tcp_free(struct tcp_sockets *s);
-/* Waits until everything that was sent has arrived, or max_ms have passed. */
+/* Waits until all data that was sent has arrived, or until max_ms have passed. */
 void tcp_drain(struct tcp_sockets *s, int max_ms);
-/* From now on nothing arrives any more (preload/tcp_filter.h). Notes the queues. criu or the guard undoes it. */
-void tcp_shut(struct tcp_sockets *s);
-/* False if a queue has changed since: err says of which process. */
-bool tcp_unmoved(const struct tcp_sockets *s, struct err *err);
+/* From now on no segment arrives (preload/tcp_filter.h). Records the queues. criu or the guard undoes it. */
+void tcp_block(struct tcp_sockets *s);
+/* Returns false if a queue has changed since tcp_block(); then err names the process and the descriptor (EAGAIN). */
+bool tcp_unchanged(const struct tcp_sockets *s, struct err *err);
 
-/* The guard of criu, a child of the caller's that nothing but the end of criu or of the pod ends. Returns its pid, or
- * -1. */
+/* Starts the guard of criu as a child of the caller. Only the end of criu or of the pod ends it. Returns its pid, or
+ * -1.
+ */
 pid_t tcp_guard(pid_t criu, const struct tcp_sockets *s, struct err *err);
 
 #endif

@@ -20,6 +20,8 @@
 
 #include "base/user.h"
 #include "base/util.h"
+#include "base/io.h"
+#include "base/text.h"
 
 #define ANSWER_MAX (1u << 20) /* bytes of all messages of a child */
 #define POLL_MS    100        /* interval at which the parent checks whether the child was stopped by a signal */

@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "base/user_rights.h"
+#include "base/proc.h"
+#include "base/text.h"
 #include "base/util.h"
 
 #define LEASED \
@@ -36,16 +38,16 @@ static int record_reopen(int pathfd, int flags)
 
 int reopen_as_user(int pathfd, const struct files_cred *cred)
 {
-	struct rights own;
+	struct user_rights own;
 	struct err why;
 	int fd;
 
-	if (rights_take(&own, cred->uid, cred->gid, cred->groups, cred->n_groups, &why) < 0) {
+	if (user_rights_take(&own, cred->uid, cred->gid, cred->groups, cred->n_groups, &why) < 0) {
 		errno = EPERM;
 		return -1;
 	}
 	fd = record_reopen(pathfd, 0);
-	rights_return(&own);
+	user_rights_return(&own);
 	return fd;
 }
 

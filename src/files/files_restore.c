@@ -10,6 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/user.h"
+#include "base/io.h"
+#include "base/text.h"
 #include "base/util.h"
 
 /* ---- opening ----------------------------------------------------------- */

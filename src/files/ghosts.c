@@ -42,16 +42,16 @@ static bool ghost_nearest_dir(int rootfd, char *path, const struct stat *file)
 }
 
 /* Calls faccessat2() itself: glibc's faccessat() may ask the kernel for the real user id, or compute the answer from
- * mode bits, and both ignore the file system user id that rights_take() sets. */
+ * mode bits, and both ignore the file system user id that user_rights_take() sets. */
 static bool ghost_may_write(int rootfd, const char *dir, const struct files_cred *cred)
 {
-	struct rights own;
+	struct user_rights own;
 	bool may;
 
-	if (rights_take(&own, cred->uid, cred->gid, cred->groups, cred->n_groups, NULL) < 0)
+	if (user_rights_take(&own, cred->uid, cred->gid, cred->groups, cred->n_groups, NULL) < 0)
 		return true;
 	may = syscall(SYS_faccessat2, rootfd, *dir ? dir + 1 : ".", W_OK | X_OK, AT_EACCESS) == 0;
-	rights_return(&own);
+	user_rights_return(&own);
 	return may;
 }
 

@@ -14,6 +14,7 @@
 
 #include "base/dir.h"
 #include "base/user_rights.h"
+#include "base/proc.h"
 #include "base/util.h"
 
 #define SEARCH_ENTRIES 100000 /* directory entries that are examined for one file */
@@ -133,13 +134,13 @@ static char *hard_links_search_all(struct link_search *l, pid_t pid, const char 
 static char *hard_links_search_as_user(struct link_search *l, pid_t pid, const char *was)
 {
 	const struct files_cred *c = &l->opts->cred;
-	struct rights own;
+	struct user_rights own;
 	char *found;
 
-	if (rights_take(&own, c->uid, c->gid, c->groups, c->n_groups, NULL) < 0)
+	if (user_rights_take(&own, c->uid, c->gid, c->groups, c->n_groups, NULL) < 0)
 		return NULL;
 	found = hard_links_search_all(l, pid, was);
-	rights_return(&own);
+	user_rights_return(&own);
 	return found;
 }
 

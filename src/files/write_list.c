@@ -296,14 +296,14 @@ static int write_list_take_batch(struct files_write_list *w, size_t from, size_t
 	const struct files_cred *c = &w->o.cred;
 	struct observation seen[BATCH];
 	int64_t now = write_list_now_us();
-	struct rights own;
+	struct user_rights own;
 	int rc = 0;
 
-	if (rights_take(&own, c->uid, c->gid, c->groups, c->n_groups, err) < 0)
+	if (user_rights_take(&own, c->uid, c->gid, c->groups, c->n_groups, err) < 0)
 		return -1;
 	for (size_t i = from; i < to; i++)
 		write_list_observe(w, w->journal.paths[i], &w->v[i], &seen[i - from]);
-	rights_return(&own);
+	user_rights_return(&own);
 	for (size_t i = from; i < to; i++) {
 		struct observation *l = &seen[i - from];
 

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/io.h"
+#include "base/clock.h"
 #include "base/util.h"
 
 #define WRITE     (1u << 20) /* bytes per write */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/array.h"
+#include "base/io.h"
 #include "base/util.h"
 #include "criu/criu_pagemap.h"
 #include "image/image_internal.h"

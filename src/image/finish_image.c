@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "base/io.h"
 #include "base/util.h"
 
 static int draft_by_place(const void *a, const void *b)

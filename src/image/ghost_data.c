@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/array.h"
+#include "base/io.h"
 #include "base/util.h"
 #include "criu/criu_ghost.h"
 #include "criu_ghost.pb-c.h"

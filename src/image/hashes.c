@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "base/io.h"
 #include "base/util.h"
 #include "image/xxh3.h"
 

@@ -7,6 +7,7 @@
 
 #include "base/dir.h"
 #include "base/array.h"
+#include "base/io.h"
 #include "base/util.h"
 #include "criu/criu_pagemap.h"
 #include "image/criu_export.h"

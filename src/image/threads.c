@@ -8,8 +8,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/util.h"
-
 #define DEFAULT_MAX 16
 #define THREADS_MAX 64
 

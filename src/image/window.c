@@ -2,9 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <unistd.h>
-
-#include "base/util.h"
 
 #define ROOM (MEM_WINDOW + 2 * MEM_DIRECT_ALIGN)
 

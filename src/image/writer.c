@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/util.h"
 
 #define PROBE_FROM  (UINT64_C(256) << 20) /* bytes to read: with less, a probe costs more than it saves */

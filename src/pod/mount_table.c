@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/io.h"
 #include "base/util.h"
 
 #define TABLE_MAX (64u << 20)

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/dir_tree.h"
 #include "base/util.h"
 
 /* Opens the directory name below dirfd and sets its mode; makes it if it is missing. It must belong to the caller,

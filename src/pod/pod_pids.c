@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 
 #include "base/dir.h"
+#include "base/io.h"
+#include "base/clock.h"
 #include "base/util.h"
 
 int pod_recv(int ctl, char *buf, size_t len)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/proc.h"
 #include "base/util.h"
 #include "pod/preflight_internal.h"
 

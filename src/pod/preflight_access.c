@@ -20,6 +20,8 @@
 #include <unistd.h>
 
 #include "base/user.h"
+#include "base/proc.h"
+#include "base/text.h"
 #include "base/util.h"
 
 #define ANSWER_MAX_MS 10000 /* for all files; 100000 names take one second */

@@ -21,7 +21,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/util.h"
+#include "base/clock.h"
 #include "trace/helper_task.h"
 #include "trace/stop_threads.h"
 #include "trace/tracer.h"
@@ -42,18 +42,18 @@ static enum verdict confined_ask_thread(const struct suspect *t, struct err *err
 {
 	const long args[6] = { LEADER_PID, LEADER_PID, KCMP_VM, 0, 0 };
 	long result = 0;
-	struct middle m;
+	struct helper_task m;
 	int rc;
 
 	if (!t->comparable) {
 		err_set(err, 0, "it has another group than the job's first process");
 		return UNCLEAR;
 	}
-	rc = middle_enter(&m, TRACER_SELF, t->tid, t->pid, err) ||
-			     middle_call_thread(&m, "kcmp", SYS_kcmp, args, &result, err)
+	rc = helper_task_enter(&m, TRACER_SELF, t->tid, t->pid, err) ||
+			     helper_task_call_thread(&m, "kcmp", SYS_kcmp, args, &result, err)
 		     ? -1
 		     : 0;
-	if (middle_end(&m, rc ? NULL : err))
+	if (helper_task_end(&m, rc ? NULL : err))
 		rc = -1;
 	if (!rc && result == -EPERM)
 		return CONFINED;
@@ -62,7 +62,7 @@ static enum verdict confined_ask_thread(const struct suspect *t, struct err *err
 	return rc || result ? UNCLEAR : FREE;
 }
 
-static bool confined_is_stopped(const struct mem_stop *stop, pid_t tid)
+static bool confined_is_stopped(const struct stopped_threads *stop, pid_t tid)
 {
 	for (size_t i = 0; i < stop->n; i++)
 		if (stop->tids[i] == tid)
@@ -75,16 +75,16 @@ static bool confined_is_stopped(const struct mem_stop *stop, pid_t tid)
 static enum verdict confined_ask_process(const struct suspect *t, size_t n, struct err *err)
 {
 	enum verdict v = FREE;
-	struct mem_stop stop = { 0 };
+	struct stopped_threads stop = { 0 };
 
-	if (mem_stop_add(&stop, t->pid, now_us() + STOP_MAX_US, err)) {
+	if (stop_threads_add(&stop, t->pid, now_us() + STOP_MAX_US, err)) {
 		v = kill(t->pid, 0) && errno == ESRCH ? FREE : UNCLEAR;
 		n = 0;
 	}
 	for (size_t i = 0; i < n && v == FREE; i++)
 		if (confined_is_stopped(&stop, t[i].tid))
 			v = confined_ask_thread(&t[i], err);
-	mem_stop_end(&stop);
+	stop_threads_end(&stop);
 	return v;
 }
 

@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #include "base/dir.h"
+#include "base/io.h"
+#include "base/text.h"
 #include "base/util.h"
 
 /* Descriptors that criu's code in the process needs. Measured with criu 4.2.1: 3 are enough; with 1 the process was

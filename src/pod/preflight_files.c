@@ -9,6 +9,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "base/util.h"
 
 int preflight_mode(int dirfd, const char *name)

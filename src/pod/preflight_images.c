@@ -9,15 +9,12 @@
 #include <sys/stat.h>
 
 #include "base/dir.h"
+#include "base/text.h"
 #include "base/util.h"
-#include "criu/criu_internal.h"
+#include "criu/criu_image.h"
 #include "criu_images.pb-c.h"
 #include "pod/kernel_files.h"
 #include "pod/mount_table.h"
-
-#define FILES_MAGIC  0x56303138u
-#define FDINFO_MAGIC 0x56213732u
-#define IDS_MAGIC    0x54432030u
 
 /* A descriptor of a process. id: of the file in the images. */
 struct held {
@@ -77,11 +74,11 @@ static int images_read_descriptors(struct image_files *f, int dirfd, int pid)
 	uint32_t id = 0;
 
 	snprintf(name, sizeof(name), "ids-%d.img", pid);
-	if (criu_image_each(dirfd, name, IDS_MAGIC, images_take_files_id, &id))
+	if (criu_image_each(dirfd, name, CRIU_MAGIC_IDS, images_take_files_id, &id))
 		return errno == ENOENT ? 0 : err_sys(f->err, errno, "cannot read image %s", name);
 	f->pid = pid;
 	snprintf(name, sizeof(name), "fdinfo-%u.img", id);
-	if (criu_image_each(dirfd, name, FDINFO_MAGIC, images_add_descriptor, f) && errno != ENOENT)
+	if (criu_image_each(dirfd, name, CRIU_MAGIC_FDINFO, images_add_descriptor, f) && errno != ENOENT)
 		return err_sys(f->err, errno, "cannot read image %s", name);
 	return 0;
 }
@@ -96,7 +93,7 @@ static int images_read_processes(struct image_files *f, int dirfd)
 		/* criu before 3.4 wrote this image, and a restore would still read it. */
 		if (!strcmp(e->d_name, "reg-files.img"))
 			return err_set(f->err, EPERM, "unexpected image %s", e->d_name);
-		pid = criu_core_pid(e->d_name);
+		pid = criu_image_pid(e->d_name, "core-");
 		if (!pid)
 			continue;
 		f->pids = xrealloc(f->pids, (f->n_pids + 1) * sizeof(*f->pids));
@@ -182,7 +179,7 @@ int preflight_images(int images_fd, const struct mount_table *mounts, struct err
 	struct image_files f = { .mounts = mounts, .err = &why };
 	int rc = images_read_processes(&f, images_fd);
 
-	if (!rc && criu_image_each(images_fd, "files.img", FILES_MAGIC, images_check_file, &f)) {
+	if (!rc && criu_image_each(images_fd, "files.img", CRIU_MAGIC_FILES, images_check_file, &f)) {
 		rc = -1;
 		if (!why.text[0])
 			err_sys(&why, errno ? errno : EBADMSG, "cannot read image files.img");

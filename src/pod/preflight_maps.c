@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/io.h"
+#include "base/proc.h"
 #include "base/util.h"
 
 /* Which of the two mappings that the kernel makes in every process were found. */

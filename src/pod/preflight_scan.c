@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "base/proc.h"
 
 int preflight_refuse(pid_t pid, struct err *err, const char *what, const char *advice)
 {

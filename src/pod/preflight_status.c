@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 
 #include "base/dir.h"
+#include "base/io.h"
+#include "base/proc.h"
 #include "base/util.h"
 
 static bool job_has_group(const struct preflight_job *job, unsigned gid)

@@ -1,16 +1,22 @@
-/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: what criu itself does by name.
+/* Part of libfsched-criu.so: the calls that criu itself makes with a path name.
  *
- * criu is root and goes by path names that the job's user chose: in a dump it links and unlinks them, after a failed
- * restore it removes what it made. Between checkpoint and restore, and at any moment of either, the user can put a
- * symbolic link in place of a directory of his. So every call by name is made with the job's user and groups and
- * without a capability (rights.h). Only criu's own files stay root's: /proc and /sys by an absolute name, what lies in
- * criu's working directory, its cache, and names relative to a directory that criu has opened for itself (images,
- * /proc).
+ * criu is root and uses path names that the job's user has chosen: in a dump it links and unlinks them, after a failed
+ * restore it removes what it has made. The user can replace a directory of the user by a symbolic link at any moment
+ * during or between a dump and a restore. So every call with a name is made with the job's user and groups and without
+ * a capability (rights.h). Root's rights are used only for criu's own files:
  *
- * Restored tasks have the job's rights anyway: restored_task.c.
+ * - /proc and /sys by an absolute name
  *
- * Arguments of criu that begin with '@' are made usable here ("@/proc/…" a path, "@12" a number): without this library
- * criu ends before it does anything. */
+ * - files in criu's working directory
+ *
+ * - criu's cache
+ *
+ * - names relative to a directory that criu has opened for itself (images, /proc)
+ *
+ * Restored tasks have only the job's rights: restored_task.c.
+ *
+ * The library makes arguments of criu that begin with '@' usable ("@/proc/…" becomes a path, "@12" a number). Without
+ * the library criu ends before it does anything. */
 #include <linux/fcntl.h>
 #include <linux/stat.h>
 #include <stdbool.h>
@@ -23,7 +29,7 @@
 #include "preload/restored_task.h"
 #include "preload/rights.h"
 
-__attribute__((constructor)) static void begin(int argc, char **argv, char **envp)
+__attribute__((constructor)) static void by_name_begin(int argc, char **argv, char **envp)
 {
 	(void)envp;
 	for (int i = 1; i < argc; i++)
@@ -36,8 +42,8 @@ __attribute__((constructor)) static void begin(int argc, char **argv, char **env
 
 /* ---- whose path is it? ------------------------------------------------- */
 
-/* The next component of a path, without it being cut out. Returns its length, 0 at the end. */
-static size_t component(const char **p)
+/* Advances *p to the next component of a path. Returns the length of the component, 0 at the end. */
+static size_t path_component(const char **p)
 {
 	size_t n = 0;
 
@@ -48,7 +54,7 @@ static size_t component(const char **p)
 	return n;
 }
 
-static bool is(const char *p, size_t n, const char *word)
+static bool component_is(const char *p, size_t n, const char *word)
 {
 	size_t i = 0;
 
@@ -57,84 +63,85 @@ static bool is(const char *p, size_t n, const char *word)
 	return i == n && !word[i];
 }
 
-static bool begins_with_dir(const char *p, const char *word)
+static bool path_begins_with_dir(const char *p, const char *word)
 {
-	size_t n = component(&p);
+	size_t n = path_component(&p);
 
-	while (is(p, n, ".")) {
+	while (component_is(p, n, ".")) {
 		p += n;
-		n = component(&p);
+		n = path_component(&p);
 	}
-	return is(p, n, word);
+	return component_is(p, n, word);
 }
 
-/* Below /proc or /sys and nowhere else: a link of /proc (root, cwd, fd/N) may stand at the end only. */
-static bool is_kernels(const char *p)
+/* True for a path that stays below /proc or /sys: a link of /proc (root, cwd, fd/N) may only be the last component. */
+static bool path_is_kernel_file(const char *p)
 {
 	bool passed_fd = false, link = false;
 	size_t n;
 
-	if (!begins_with_dir(p, "proc") && !begins_with_dir(p, "sys"))
+	if (!path_begins_with_dir(p, "proc") && !path_begins_with_dir(p, "sys"))
 		return false;
-	for (; (n = component(&p)) > 0; p += n) {
-		if (link || is(p, n, ".."))
+	for (; (n = path_component(&p)) > 0; p += n) {
+		if (link || component_is(p, n, ".."))
 			return false;
-		link = passed_fd || is(p, n, "root") || is(p, n, "cwd") || is(p, n, "exe");
-		passed_fd = is(p, n, "fd") || is(p, n, "map_files");
+		link = passed_fd || component_is(p, n, "root") || component_is(p, n, "cwd") || component_is(p, n, "exe");
+		passed_fd = component_is(p, n, "fd") || component_is(p, n, "map_files");
 	}
 	return true;
 }
 
-static bool is_root_dir(int dirfd)
+static bool by_name_is_root_dir(int dirfd)
 {
 	struct statx a, b;
 
-	return preload_look(dirfd, "", &a) && preload_look(AT_FDCWD, "/", &b) && preload_same(&a, &b);
+	return preload_stat(dirfd, "", &a) && preload_stat(AT_FDCWD, "/", &b) && preload_same_file(&a, &b);
 }
 
-/* criu's working directory, which it enters as /proc/self/fd/N. */
+/* criu's working directory, to which criu changes by /proc/self/fd/N. */
 static struct statx work_dir;
 
-/* A name in it, where criu writes its log and its statistics. */
-static bool in_work_dir(const char *path)
+/* True for a name in the working directory, where criu writes its log and its statistics. */
+static bool by_name_in_work_dir(const char *path)
 {
 	struct statx here;
 
 	for (const char *p = path; *p; p++)
 		if (*p == '/')
 			return false;
-	return preload_look(AT_FDCWD, ".", &here) && preload_same(&here, &work_dir);
+	return preload_stat(AT_FDCWD, ".", &here) && preload_same_file(&here, &work_dir);
 }
 
-/* Names relative to other directories than / are those of images and of /proc. */
-static bool from_the_root(int dirfd, const char *path)
+/* False for a name relative to a directory other than /: a name of an image or in /proc. */
+static bool by_name_from_root(int dirfd, const char *path)
 {
-	return path[0] == '/' || (dirfd != AT_FDCWD && path[0] && is_root_dir(dirfd));
+	return path[0] == '/' || (dirfd != AT_FDCWD && path[0] && by_name_is_root_dir(dirfd));
 }
 
-/* Is it for criu to take on the rights of the job's user for this name? */
-static bool users(int dirfd, const char *path)
+/* True if criu must use the rights of the job's user for this name. */
+static bool by_name_needs_user(int dirfd, const char *path)
 {
-	return rights_on() && !rights_of_job() && path && (dirfd == AT_FDCWD || from_the_root(dirfd, path));
+	return rights_on() && !rights_of_job() && path && (dirfd == AT_FDCWD || by_name_from_root(dirfd, path));
 }
 
-/* criu's own among the names that are opened: what lies in its working directory, its cache, the directory to which it
- * comes back, /proc and /sys by an absolute name, and the device by which it finds out about the kernel (the job's go
- * by a descriptor of /). */
-static bool opened_by_user(int dirfd, const char *path)
+/* The same for a name that is opened. These names are criu's own: files in its working directory, its cache, the
+ * directory to which it returns, /proc and /sys by an absolute name, and the device with which it probes the kernel
+ * (criu opens the job's devices relative to a descriptor of /). */
+static bool by_name_open_needs_user(int dirfd, const char *path)
 {
-	if (!users(dirfd, path))
+	if (!by_name_needs_user(dirfd, path))
 		return false;
 	if (path[0] == '/')
-		return !is_kernels(path) && !preload_after(path, "/run/criu") && !preload_equal(path, "/dev/net/tun");
-	return dirfd != AT_FDCWD || (!preload_equal(path, ".") && !in_work_dir(path));
+		return !path_is_kernel_file(path) && !preload_after(path, "/run/criu") &&
+		       !preload_equal(path, "/dev/net/tun");
+	return dirfd != AT_FDCWD || (!preload_equal(path, ".") && !by_name_in_work_dir(path));
 }
 
 /* ---- calls ------------------------------------------------------------- */
 
-/* A fifo in place of a file must not stop criu. It says so itself once it has a descriptor. */
-static long open_without_waiting(long (*open_call)(int dirfd, const char *path, int flags, unsigned mode), int dirfd,
-				 const char *path, int flags, unsigned mode)
+/* A fifo in place of a file must not block criu. criu itself reports it when it has a descriptor. */
+static long by_name_open_nonblocking(long (*open_call)(int dirfd, const char *path, int flags, unsigned mode),
+				     int dirfd, const char *path, int flags, unsigned mode)
 {
 	long ret;
 
@@ -143,45 +150,46 @@ static long open_without_waiting(long (*open_call)(int dirfd, const char *path, 
 	ret = open_call(dirfd, path, flags | O_NONBLOCK, mode);
 	if (ret >= 0)
 		raw_syscall(SYS_fcntl, ret, F_SETFL, flags, 0, 0, 0);
-	else if (ret == -EAGAIN) /* somebody has a lease on it, and gets the time that the kernel gives him */
+	else if (ret == -EAGAIN) /* a process has a lease on the file: wait until it gives it up or the kernel breaks it
+				  */
 		ret = open_call(dirfd, path, flags, mode);
 	return ret;
 }
 
-static long open_users(int dirfd, const char *path, int flags, unsigned mode)
+static long by_name_open_as_user(int dirfd, const char *path, int flags, unsigned mode)
 {
 	return rights_as_user(SYS_openat, dirfd, (long)path, flags, mode, 0);
 }
 
-static int open_as(int dirfd, const char *path, int flags, unsigned mode)
+static int by_name_open(int dirfd, const char *path, int flags, unsigned mode)
 {
 	char apart[ELIDE_PATH_MAX];
 	long ret;
 
 	path = elide_path(path, apart);
 	if (rights_of_job())
-		return (int)errno_result(dirfd == AT_FDCWD || from_the_root(dirfd, path)
-						 ? open_without_waiting(restored_task_open, dirfd, path, flags, mode)
+		return (int)errno_result(dirfd == AT_FDCWD || by_name_from_root(dirfd, path)
+						 ? by_name_open_nonblocking(restored_task_open, dirfd, path, flags, mode)
 						 : restored_task_open_own(dirfd, path, flags, mode));
 	if (reopen_job_file(dirfd, path, flags, &ret))
 		return (int)errno_result(ret);
-	if (opened_by_user(dirfd, path))
-		return (int)errno_result(open_without_waiting(open_users, dirfd, path, flags, mode));
+	if (by_name_open_needs_user(dirfd, path))
+		return (int)errno_result(by_name_open_nonblocking(by_name_open_as_user, dirfd, path, flags, mode));
 	ret = raw_syscall(SYS_openat, dirfd, (long)path, flags, mode, 0, 0);
 	return (int)errno_result(elide_open_parent(dirfd, path, flags, ret));
 }
 
 /* A call that changes the entry path of a directory: nr(dirfd, path, a, b). */
-static int change(long nr, int dirfd, const char *path, long a, long b)
+static int by_name_change(long nr, int dirfd, const char *path, long a, long b)
 {
-	return (int)errno_result(users(dirfd, path) ? rights_as_user(nr, dirfd, (long)path, a, b, 0)
-						    : raw_syscall(nr, dirfd, (long)path, a, b, 0, 0));
+	return (int)errno_result(by_name_needs_user(dirfd, path) ? rights_as_user(nr, dirfd, (long)path, a, b, 0)
+								 : raw_syscall(nr, dirfd, (long)path, a, b, 0, 0));
 }
 
 /* ---- what criu calls --------------------------------------------------- */
 
-/* Declared here for the same reason as in prlimit.c. open() and openat() take their mode from where it lies or, without
- * one, from a register that nobody looks at then. */
+/* Declared here for the same reason as in prlimit.c. If the caller passes no mode, open() and openat() read it from a
+ * register with any value, and it is not used. */
 EXPORT int open(const char *path, int flags, unsigned mode);
 EXPORT int open64(const char *path, int flags, unsigned mode);
 EXPORT int __open_2(const char *path, int flags);
@@ -211,47 +219,47 @@ EXPORT int chdir(const char *path);
 
 int open(const char *path, int flags, unsigned mode)
 {
-	return open_as(AT_FDCWD, path, flags, mode);
+	return by_name_open(AT_FDCWD, path, flags, mode);
 }
 
 int open64(const char *path, int flags, unsigned mode)
 {
-	return open_as(AT_FDCWD, path, flags, mode);
+	return by_name_open(AT_FDCWD, path, flags, mode);
 }
 
 int __open_2(const char *path, int flags)
 {
-	return open_as(AT_FDCWD, path, flags, 0);
+	return by_name_open(AT_FDCWD, path, flags, 0);
 }
 
 int __open64_2(const char *path, int flags)
 {
-	return open_as(AT_FDCWD, path, flags, 0);
+	return by_name_open(AT_FDCWD, path, flags, 0);
 }
 
 int openat(int dirfd, const char *path, int flags, unsigned mode)
 {
-	return open_as(dirfd, path, flags, mode);
+	return by_name_open(dirfd, path, flags, mode);
 }
 
 int openat64(int dirfd, const char *path, int flags, unsigned mode)
 {
-	return open_as(dirfd, path, flags, mode);
+	return by_name_open(dirfd, path, flags, mode);
 }
 
 int __openat_2(int dirfd, const char *path, int flags)
 {
-	return open_as(dirfd, path, flags, 0);
+	return by_name_open(dirfd, path, flags, 0);
 }
 
 int __openat64_2(int dirfd, const char *path, int flags)
 {
-	return open_as(dirfd, path, flags, 0);
+	return by_name_open(dirfd, path, flags, 0);
 }
 
 int creat(const char *path, unsigned mode)
 {
-	return open_as(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode);
+	return by_name_open(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode);
 }
 
 int creat64(const char *path, unsigned mode)
@@ -263,16 +271,16 @@ int unlink(const char *path)
 {
 	char apart[ELIDE_PATH_MAX];
 
-	return change(SYS_unlinkat, AT_FDCWD, elide_path(path, apart), 0, 0);
+	return by_name_change(SYS_unlinkat, AT_FDCWD, elide_path(path, apart), 0, 0);
 }
 
 int unlinkat(int dirfd, const char *path, int flags)
 {
-	return change(SYS_unlinkat, dirfd, path, flags, 0);
+	return by_name_change(SYS_unlinkat, dirfd, path, flags, 0);
 }
 
-/* Made by mkdtemp() as root, to find out about the kernel. */
-static bool is_probe(const char *path)
+/* True for a directory that criu makes with mkdtemp() as root, to probe the kernel. */
+static bool by_name_is_probe_dir(const char *path)
 {
 	const char *rest = preload_after(path, "/tmp/.criu.");
 
@@ -283,19 +291,19 @@ static bool is_probe(const char *path)
 
 int rmdir(const char *path)
 {
-	if (is_probe(path))
+	if (by_name_is_probe_dir(path))
 		return (int)errno_result(raw_syscall(SYS_unlinkat, AT_FDCWD, (long)path, AT_REMOVEDIR, 0, 0, 0));
-	return change(SYS_unlinkat, AT_FDCWD, path, AT_REMOVEDIR, 0);
+	return by_name_change(SYS_unlinkat, AT_FDCWD, path, AT_REMOVEDIR, 0);
 }
 
 int mkdirat(int dirfd, const char *path, unsigned mode)
 {
-	return change(SYS_mkdirat, dirfd, path, (long)mode, 0);
+	return by_name_change(SYS_mkdirat, dirfd, path, (long)mode, 0);
 }
 
 int mknodat(int dirfd, const char *path, unsigned mode, unsigned long dev)
 {
-	return change(SYS_mknodat, dirfd, path, (long)mode, (long)dev);
+	return by_name_change(SYS_mknodat, dirfd, path, (long)mode, (long)dev);
 }
 
 int mknod(const char *path, unsigned mode, unsigned long dev)
@@ -305,7 +313,7 @@ int mknod(const char *path, unsigned mode, unsigned long dev)
 
 int symlink(const char *target, const char *path)
 {
-	return (int)errno_result(users(AT_FDCWD, path)
+	return (int)errno_result(by_name_needs_user(AT_FDCWD, path)
 					 ? rights_as_user(SYS_symlinkat, (long)target, AT_FDCWD, (long)path, 0, 0)
 					 : raw_syscall(SYS_symlinkat, (long)target, AT_FDCWD, (long)path, 0, 0, 0));
 }
@@ -314,9 +322,9 @@ int linkat(int from, const char *old, int to, const char *new, int flags)
 {
 	char link[PRELOAD_FD_LINK];
 
-	if (!rights_on() || (!rights_of_job() && !users(to, new)))
+	if (!rights_on() || (!rights_of_job() && !by_name_needs_user(to, new)))
 		return (int)errno_result(raw_syscall(SYS_linkat, from, (long)old, to, (long)new, flags, 0));
-	if (!old[0] && !rights_of_job() && names_own_link(from, new))
+	if (!old[0] && !rights_of_job() && unlinked_names_own_link(from, new))
 		return (int)errno_result(-ENOENT);
 	/* An empty name would need a capability. */
 	if (!old[0] && flags & AT_EMPTY_PATH) {
@@ -335,36 +343,37 @@ int rename(const char *old, const char *new)
 
 	old = elide_path(old, a);
 	new = elide_path(new, b);
-	if (!users(AT_FDCWD, old) || preload_after(old, "/run/criu"))
+	if (!by_name_needs_user(AT_FDCWD, old) || preload_after(old, "/run/criu"))
 		return (int)errno_result(raw_syscall(SYS_renameat2, AT_FDCWD, (long)old, AT_FDCWD, (long)new, 0, 0));
 	return (int)errno_result(rights_as_user(SYS_renameat2, AT_FDCWD, (long)old, AT_FDCWD, (long)new, 0));
 }
 
-static int chown_at(int dirfd, const char *path, unsigned uid, unsigned gid, int flags)
+static int by_name_chown(int dirfd, const char *path, unsigned uid, unsigned gid, int flags)
 {
-	return (int)errno_result(users(dirfd, path) ? rights_as_user(SYS_fchownat, dirfd, (long)path, uid, gid, flags)
-						    : raw_syscall(SYS_fchownat, dirfd, (long)path, uid, gid, flags, 0));
+	return (int)errno_result(by_name_needs_user(dirfd, path)
+					 ? rights_as_user(SYS_fchownat, dirfd, (long)path, uid, gid, flags)
+					 : raw_syscall(SYS_fchownat, dirfd, (long)path, uid, gid, flags, 0));
 }
 
 int fchownat(int dirfd, const char *path, unsigned uid, unsigned gid, int flags)
 {
-	return chown_at(dirfd, path, uid, gid, flags);
+	return by_name_chown(dirfd, path, uid, gid, flags);
 }
 
 int chown(const char *path, unsigned uid, unsigned gid)
 {
-	return chown_at(AT_FDCWD, path, uid, gid, 0);
+	return by_name_chown(AT_FDCWD, path, uid, gid, 0);
 }
 
 int lchown(const char *path, unsigned uid, unsigned gid)
 {
-	return chown_at(AT_FDCWD, path, uid, gid, AT_SYMLINK_NOFOLLOW);
+	return by_name_chown(AT_FDCWD, path, uid, gid, AT_SYMLINK_NOFOLLOW);
 }
 
 int fchmodat(int dirfd, const char *path, unsigned mode, int flags)
 {
 	(void)flags;
-	return change(SYS_fchmodat, dirfd, path, (long)mode, 0);
+	return by_name_change(SYS_fchmodat, dirfd, path, (long)mode, 0);
 }
 
 int chmod(const char *path, unsigned mode)
@@ -376,17 +385,17 @@ int lutimes(const char *path, const long tv[4])
 {
 	const long ts[4] = { tv[0], tv[1] * 1000, tv[2], tv[3] * 1000 };
 
-	return change(SYS_utimensat, AT_FDCWD, path, (long)ts, AT_SYMLINK_NOFOLLOW);
+	return by_name_change(SYS_utimensat, AT_FDCWD, path, (long)ts, AT_SYMLINK_NOFOLLOW);
 }
 
 int chdir(const char *path)
 {
 	long ret;
 
-	if (users(AT_FDCWD, path) && !is_kernels(path))
+	if (by_name_needs_user(AT_FDCWD, path) && !path_is_kernel_file(path))
 		return (int)errno_result(rights_as_user(SYS_chdir, (long)path, 0, 0, 0, 0));
 	ret = raw_syscall(SYS_chdir, (long)path, 0, 0, 0, 0, 0);
-	if (ret == 0 && !rights_of_job() && !preload_look(AT_FDCWD, ".", &work_dir))
+	if (ret == 0 && !rights_of_job() && !preload_stat(AT_FDCWD, ".", &work_dir))
 		work_dir = (struct statx){ 0 };
 	return (int)errno_result(ret);
 }

@@ -1,10 +1,9 @@
-/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: threads that end while criu lets a process
- * go.
+/* Part of libfsched-criu.so: threads that end while criu detaches from a process.
  *
- * criu detaches from the threads of a process one after the other. The first one runs then, and may end the process
- * before criu comes to the next: that one is gone (ESRCH), and criu takes it for a failure, after a restore it kills
- * all processes of the job. There is nothing left to be detached from. A tracee that cannot be detached from for
- * another reason is let go by the kernel when criu ends. */
+ * criu detaches from the threads of a process one after the other. The first thread runs then, and may end the process
+ * before criu detaches from the next one, which fails with ESRCH. criu takes that for a failure; after a restore it
+ * kills all processes of the job. But there is nothing to detach from any more, so the library reports success. If
+ * detaching fails for another reason, the kernel detaches the tracee when criu ends. */
 #include <linux/ptrace.h>
 #include <sys/syscall.h>
 
@@ -12,7 +11,7 @@
 
 EXPORT long ptrace(int request, int pid, void *addr, void *data);
 
-/* As the C library's: what is peeked at is the result. */
+/* As in the C library, the result of a PEEK request is the word that was read. */
 long ptrace(int request, int pid, void *addr, void *data)
 {
 	const int peeks = request == PTRACE_PEEKTEXT || request == PTRACE_PEEKDATA || request == PTRACE_PEEKUSR;

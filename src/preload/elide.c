@@ -1,21 +1,27 @@
-/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: private memory is left out of a dump.
+/* Part of libfsched-criu.so: leaves memory out of a dump.
  *
- * criu can leave out pages that a parent image already has and that have not been written since, if the kernel tracks
- * writes
- * (--track-mem). Here every kernel tracks writes, no page has ever been written, and the parent (made by
- * src/criu/dummy_parent.c) says that it has them all. What criu then writes of a process's private memory is its list
- * of pages, with nothing behind it; fsched copies them itself. All else criu decides as always. criu 3.17 to 4.2 look
- * at writes in the four calls below.
+ * If the kernel tracks writes (--track-mem), criu leaves out pages that a parent image has and that are clean since
+ * then. The library tells criu that the kernel tracks writes and that every page is clean, and the dummy parent
+ * (criu/dummy_parent.h) says that it has every page. So criu writes of the private memory of a process only the list of
+ * pages, without the pages. fsched copies the pages itself. Nothing else in the dump changes. criu 3.17 to 4.2 use the
+ * four calls below to look for dirty pages.
  *
- * Where the kernel does track writes, criu's own way of starting over (clear_refs) is swallowed too: that state is not
- * criu's here.
+ * If the kernel does track writes, criu's write to clear_refs, which restarts the tracking, is dropped as well: the
+ * tracking does not belong to criu here.
  *
- * FSCHED_ELIDE=1 in criu's environment turns this on; without it every call goes through as it is.
+ * FSCHED_ELIDE=1 in criu's environment turns this on. Without it every call is passed on unchanged.
  *
- * With FSCHED_ELIDE_SHARED=1 shared memory (anonymous and memfds) is left out too: criu asks by SEEK_DATA where its
- * data is, and is told that there is none. Which objects these are is kept for fsched (hand.h). System V segments, huge
- * pages, small objects, and memfds that are sealed against writing, which nobody could fill after the restore, stay
- * criu's. */
+ * FSCHED_ELIDE_SHARED=1 leaves out shared memory (anonymous and memfds) as well: criu looks for data with SEEK_DATA,
+ * and the library answers that there is none. It keeps a list of these objects for fsched (trace/remote_call.h). criu
+ * saves the following itself:
+ *
+ * - System V segments
+ *
+ * - huge pages
+ *
+ * - small objects (ELIDE_SHARED_MIN)
+ *
+ * - memfds that are sealed against writing, because nobody could fill them after the restore */
 #include <linux/fcntl.h>
 #include <linux/ioctl.h>
 #include <linux/magic.h>
@@ -45,7 +51,7 @@ struct pagemap_scan {
 
 static bool on, on_shared;
 
-__attribute__((constructor)) static void begin(int argc, char **argv, char **envp)
+__attribute__((constructor)) static void elide_begin(int argc, char **argv, char **envp)
 {
 	(void)argc;
 	(void)argv;
@@ -56,8 +62,8 @@ __attribute__((constructor)) static void begin(int argc, char **argv, char **env
 			on_shared = true;
 }
 
-/* The beginning of what the descriptor is called in /proc. */
-static bool read_name(int fd, char *target, long room)
+/* Reads the link of a descriptor in /proc; a long one is cut. */
+static bool elide_read_link(int fd, char *target, long room)
 {
 	char link[PRELOAD_FD_LINK];
 	long len;
@@ -72,15 +78,15 @@ static bool read_name(int fd, char *target, long room)
 	return true;
 }
 
-/* Is it /proc/PID/NAME? */
-static bool is_proc(int fd, const char *name)
+/* True if the descriptor is /proc/PID/NAME. */
+static bool elide_is_proc_file(int fd, const char *name)
 {
 	char target[64];
 	const char *rest;
 
-	if (!read_name(fd, target, sizeof(target)))
+	if (!elide_read_link(fd, target, sizeof(target)))
 		return false;
-	/* criu mounts a proc of its own, so only the end is sure: ".../PID/NAME" */
+	/* criu mounts its own proc, so only the end of the path is known: ".../PID/NAME" */
 	rest = target;
 	for (const char *p = target; *p; p++)
 		if (*p == '/')
@@ -88,7 +94,7 @@ static bool is_proc(int fd, const char *name)
 	return preload_equal(rest, name);
 }
 
-static void clear_bits(uint64_t *entries, long n)
+static void elide_clear_soft_dirty(uint64_t *entries, long n)
 {
 	for (long i = 0; i < n; i++)
 		entries[i] &= ~SOFT_DIRTY;
@@ -124,16 +130,16 @@ long elide_open_parent(int dirfd, const char *path, int flags, long error)
 #define WHENCE_DATA 3
 #define ELIDED_MAX  16384
 
-static struct hand_object elided[ELIDED_MAX];
+static struct elided_object elided[ELIDED_MAX];
 static unsigned n_elided;
 
-static bool look_at(int fd, struct statx *st)
+static bool elide_stat(int fd, struct statx *st)
 {
-	return raw_syscall(SYS_statx, fd, (long)"", AT_EMPTY_PATH, STATX_BASIC_STATS, (long)st, 0) == 0;
+	return preload_statx(fd, "", STATX_BASIC_STATS, st);
 }
 
-/* The kernel's own tmpfs, which has anonymous shared memory, memfds and System V segments, and nothing that has a path.
- */
+/* True for a file on the kernel's own tmpfs, which has anonymous shared memory, memfds and System V segments, and no
+ * file with a path. */
 static bool is_on_kernel_tmpfs(const struct statx *st)
 {
 	static uint32_t maj, min;
@@ -143,7 +149,7 @@ static bool is_on_kernel_tmpfs(const struct statx *st)
 
 	if (!known) {
 		fd = raw_syscall(SYS_memfd_create, (long)"", 0, 0, 0, 0, 0);
-		known = fd >= 0 && look_at((int)fd, &own);
+		known = fd >= 0 && elide_stat((int)fd, &own);
 		if (fd >= 0)
 			raw_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
 		if (!known)
@@ -158,11 +164,10 @@ static bool is_system_v(int fd)
 {
 	char name[16];
 
-	return !read_name(fd, name, sizeof(name)) || preload_after(name, "/SYSV");
+	return !elide_read_link(fd, name, sizeof(name)) || preload_after(name, "/SYSV");
 }
 
-/* A file that has no name any more, as memory is shared with shm_open() and shm_unlink(): a ghost file in criu's
- * images. */
+/* True for a deleted file on a tmpfs, as shm_open() and shm_unlink() make it: a ghost file in criu's images. */
 static bool is_deleted_on_tmpfs(int fd, const struct statx *st)
 {
 	struct statfs fs;
@@ -178,18 +183,18 @@ static bool can_be_filled(int fd)
 	return seals >= 0 && !(seals & SEALED) && !is_system_v(fd);
 }
 
-static bool elide_shared(int fd)
+static bool elide_shared_object(int fd)
 {
-	struct hand_object o;
+	struct elided_object o;
 	struct statx st;
 	bool kernels;
 
-	if (!look_at(fd, &st) || st.stx_blocks * 512 < HAND_SHARED_MIN)
+	if (!elide_stat(fd, &st) || st.stx_blocks * 512 < ELIDE_SHARED_MIN)
 		return false;
 	kernels = is_on_kernel_tmpfs(&st);
 	if (kernels ? st.stx_ino > UINT32_MAX : !is_deleted_on_tmpfs(fd, &st))
 		return false;
-	o = (struct hand_object){ st.stx_ino, kernels ? 0 : (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor };
+	o = (struct elided_object){ st.stx_ino, kernels ? 0 : (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor };
 	for (unsigned i = 0; i < n_elided; i++)
 		if (elided[i].ino == o.ino && elided[i].dev == o.dev)
 			return true;
@@ -199,7 +204,7 @@ static bool elide_shared(int fd)
 	return true;
 }
 
-unsigned elide_shared_list(unsigned long first, struct hand_object *buf, unsigned room, unsigned *total)
+unsigned elide_shared_list(unsigned long first, struct elided_object *buf, unsigned room, unsigned *total)
 {
 	unsigned n = 0;
 
@@ -222,7 +227,7 @@ EXPORT int ioctl(int fd, unsigned long request, void *arg);
 
 long lseek(int fd, long offset, int whence)
 {
-	if (on_shared && whence == WHENCE_DATA && elide_shared(fd))
+	if (on_shared && whence == WHENCE_DATA && elide_shared_object(fd))
 		return errno_result(-ENXIO);
 	return errno_result(raw_syscall(SYS_lseek, fd, offset, whence, 0, 0, 0));
 }
@@ -232,12 +237,12 @@ long lseek64(int fd, long offset, int whence)
 	return lseek(fd, offset, whence);
 }
 
-/* criu asks with one entry whether the kernel tracks writes. */
+/* criu reads a single entry to find out if the kernel tracks writes. */
 long read(int fd, void *buf, size_t n)
 {
 	long got = raw_syscall(SYS_read, fd, (long)buf, (long)n, 0, 0, 0);
 
-	if (on && n == sizeof(uint64_t) && got == sizeof(uint64_t) && is_proc(fd, "pagemap"))
+	if (on && n == sizeof(uint64_t) && got == sizeof(uint64_t) && elide_is_proc_file(fd, "pagemap"))
 		*(uint64_t *)buf |= SOFT_DIRTY;
 	return errno_result(got);
 }
@@ -248,7 +253,7 @@ long write(int fd, const void *buf, size_t n)
 
 	if (restored_task_write(fd, buf, n, &ret))
 		return errno_result(ret);
-	if (on && n <= 2 && n > 0 && *(const char *)buf == '4' && is_proc(fd, "clear_refs"))
+	if (on && n <= 2 && n > 0 && *(const char *)buf == '4' && elide_is_proc_file(fd, "clear_refs"))
 		return (long)n;
 	return errno_result(raw_syscall(SYS_write, fd, (long)buf, (long)n, 0, 0, 0));
 }
@@ -257,8 +262,8 @@ long pread(int fd, void *buf, size_t n, long offset)
 {
 	long got = raw_syscall(SYS_pread64, fd, (long)buf, (long)n, offset, 0, 0);
 
-	if (on && got > 0 && n % sizeof(uint64_t) == 0 && is_proc(fd, "pagemap"))
-		clear_bits(buf, got / (long)sizeof(uint64_t));
+	if (on && got > 0 && n % sizeof(uint64_t) == 0 && elide_is_proc_file(fd, "pagemap"))
+		elide_clear_soft_dirty(buf, got / (long)sizeof(uint64_t));
 	return errno_result(got);
 }
 

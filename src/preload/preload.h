@@ -1,4 +1,7 @@
-/* What the parts of libfsched-criu.so know of each other. */
+/* What the parts of libfsched-criu.so share.
+ *
+ * The library is loaded into criu, and only into criu. It replaces functions of the C library that criu calls, uses no
+ * C library itself, and changes how criu accesses the job. Each file says what it changes and why. */
 #ifndef FSCHED_PRELOAD_PRELOAD_H
 #define FSCHED_PRELOAD_PRELOAD_H
 
@@ -11,7 +14,7 @@
 
 #include "trace/raw_syscall.h"
 
-/* The text behind prefix, NULL if text begins otherwise. */
+/* Returns the text after prefix, NULL if text does not begin with prefix. */
 static inline const char *preload_after(const char *text, const char *prefix)
 {
 	while (*prefix && *text == *prefix)
@@ -26,15 +29,54 @@ static inline bool preload_equal(const char *a, const char *b)
 	return rest && !*rest;
 }
 
-/* statx() of a name, or with "" of dirfd itself; no C library. */
-static inline bool preload_look(int dirfd, const char *path, struct statx *st)
+/* Reads a decimal number of at most max, and advances *text beyond it. Returns -1 if there is no digit or the number is
+ * greater. */
+static inline long preload_number(const char **text, long max)
 {
-	return raw_syscall(SYS_statx, dirfd, (long)path, path[0] ? 0 : AT_EMPTY_PATH,
-			   STATX_INO | STATX_TYPE | STATX_UID | STATX_MODE, (long)st, 0) == 0;
+	long n = 0;
+
+	if (**text < '0' || **text > '9')
+		return -1;
+	for (; **text >= '0' && **text <= '9'; (*text)++) {
+		n = n * 10 + (**text - '0');
+		if (n > max)
+			return -1;
+	}
+	return n;
 }
 
-/* The same file; false for two that were not looked at. */
-static inline bool preload_same(const struct statx *a, const struct statx *b)
+/* Appends a text or a number to *to, without a NUL byte, and advances *to. */
+static inline void preload_put(char **to, const char *text)
+{
+	while (*text)
+		*(*to)++ = *text++;
+}
+static inline void preload_put_number(char **to, long number)
+{
+	char digits[20];
+	int n = 0;
+
+	do
+		digits[n++] = (char)('0' + number % 10);
+	while ((number /= 10) > 0);
+	while (n > 0)
+		*(*to)++ = digits[--n];
+}
+
+/* statx() of a name, or with "" of dirfd itself. The device is always filled. */
+static inline bool preload_statx(int dirfd, const char *path, unsigned mask, struct statx *st)
+{
+	return raw_syscall(SYS_statx, dirfd, (long)path, path[0] ? 0 : AT_EMPTY_PATH, mask, (long)st, 0) == 0;
+}
+
+/* Fills the inode, type, mode and owner. */
+static inline bool preload_stat(int dirfd, const char *path, struct statx *st)
+{
+	return preload_statx(dirfd, path, STATX_INO | STATX_TYPE | STATX_UID | STATX_MODE, st);
+}
+
+/* True for the same file; false if *a was not filled. */
+static inline bool preload_same_file(const struct statx *a, const struct statx *b)
 {
 	return a->stx_ino && a->stx_ino == b->stx_ino && a->stx_dev_major == b->stx_dev_major &&
 	       a->stx_dev_minor == b->stx_dev_minor;
@@ -44,48 +86,41 @@ static inline bool preload_same(const struct statx *a, const struct statx *b)
 #define PRELOAD_FD_LINK 32
 static inline void preload_fd_link(long fd, char out[PRELOAD_FD_LINK])
 {
-	const char *head = "/proc/self/fd/";
-	char digits[12];
-	int n = 0, k = 0;
-
-	while (*head)
-		out[k++] = *head++;
-	do
-		digits[n++] = (char)('0' + fd % 10);
-	while ((fd /= 10) > 0);
-	while (n > 0)
-		out[k++] = digits[--n];
-	out[k] = '\0';
+	preload_put(&out, "/proc/self/fd/");
+	preload_put_number(&out, fd);
+	*out = '\0';
 }
 
-/* elide.c: the name under which criu's memory of what the kernel can do is kept while pages are elided; any other name
- * as it is. */
+/* elide.c: returns another name for criu's cache of kernel features while pages are elided, and every other path
+ * unchanged. */
 #define ELIDE_PATH_MAX 64
 const char *elide_path(const char *path, char buf[ELIDE_PATH_MAX]);
-/* An image of the dummy parent that is there once for all processes: descriptor, or the error that opening path gave.
- */
+/* elide.c: opens the pagemap image of the dummy parent, which exists once for all processes. Returns a descriptor, or
+ * error if path is another name or was opened without an error. */
 long elide_open_parent(int dirfd, const char *path, int flags, long error);
-/* The shared memory of which criu was told that it holds nothing, from index first on: how many fit into buf; *total:
- * all. */
-struct hand_object;
-unsigned elide_shared_list(unsigned long first, struct hand_object *buf, unsigned room, unsigned *total);
+/* elide.c: lists the shared memory that criu takes for holes, from index first on. Returns how many fit into buf;
+ * *total is the number of all. */
+struct elided_object;
+unsigned elide_shared_list(unsigned long first, struct elided_object *buf, unsigned room, unsigned *total);
 
-/* reaper.c: after a system call of criu's that may have forked. Returns ret. */
+/* reaper.c: must be called after a system call of criu that may have forked. Returns ret. */
 long reaper_forked(long nr, long ret);
 
-/* names.c: is this a link that criu makes to the open file fd, which has lost its name, and must not? */
-bool names_own_link(int fd, const char *path);
+/* unlinked_names.c: true if path is a link that criu makes to the open file fd because the file has lost its name. Such
+ * a link must not be made. */
+bool unlinked_names_own_link(int fd, const char *path);
 
-/* reopen.c: the open of /proc/self/fd/N for a file of the job's in a dump: true if it was made there, *ret is the
- * descriptor or -errno. */
+/* reopen.c: opens "fd/N" below /proc/self for a file of the job in a dump. True if it has handled the call; then *ret
+ * is the descriptor or -errno. */
 bool reopen_job_file(int dirfd, const char *path, int flags, long *ret);
-/* names.c: is this criu dumping? */
-bool names_given(void);
+/* unlinked_names.c: true if this criu makes a dump. */
+bool unlinked_names_given(void);
 
-/* tcp.c: setsockopt() for the repair mode of a connection: true if it was made there. */
+/* tcp.c: setsockopt() for the repair mode of a connection. True if it has handled the call; then *ret is the result or
+ * -errno. */
 bool tcp_setsockopt(int sk, int level, int name, const void *value, unsigned len, long *ret);
-/* tcp.c: in a restore, all sockets exist and nothing runs yet. False: one of them cannot be let go, and the restore has
- * to fail. */
+/* tcp.c: must be called in a restore when all sockets exist and no process runs yet. Removes the filters. Returns false
+ * if one cannot be removed; then the restore has to fail. */
 bool tcp_restored(void);
 
 #endif

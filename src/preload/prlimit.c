@@ -1,9 +1,9 @@
-/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: resource limits.
+/* Part of libfsched-criu.so: resource limits.
  *
- * criu reads the resource limits of every process that it dumps with prlimit64(pid, ...). The kernel wants
- * CAP_SYS_RESOURCE for that as soon as the process belongs to somebody else, and root inside a container or a hardened
- * VM often lacks it. The same numbers are in /proc/PID/limits, readable by root: when, and only when, reading fails
- * with EPERM, they are taken from there. Where root is whole the first call succeeds and nothing here has any effect.
+ * criu reads the resource limits of every process that it dumps with prlimit64(pid, ...). The kernel requires
+ * CAP_SYS_RESOURCE for a process of another user, and root in a container or a hardened VM often lacks it. The same
+ * numbers are in /proc/PID/limits, which root can read. They are read from there only if prlimit64() fails with EPERM.
+ * If root has all capabilities, nothing here has an effect.
  *
  * criu calls syscall(SYS_prlimit64, ...), so syscall() itself is replaced.
  */
@@ -22,32 +22,23 @@ struct limit64 {
 	uint64_t cur, max;
 };
 
-/* Declared here: the prototypes of <unistd.h> and <sys/resource.h> differ between C libraries and feature macros. */
+/* Declared here, because the prototypes in <unistd.h> and <sys/resource.h> depend on the C library and on feature
+ * macros. */
 EXPORT int prlimit(int pid, int resource, const struct limit64 *new_limit, struct limit64 *old_limit);
 EXPORT int prlimit64(int pid, int resource, const struct limit64 *new_limit, struct limit64 *old_limit);
 EXPORT long syscall(long nr, long a, long b, long c, long d, long e, long f);
 
-/* "/proc/PID/limits" into path (at least 32 bytes); no snprintf without a C library. */
-static void limits_path(int pid, char *path)
+/* Writes "/proc/PID/limits" to path, which has at least 32 bytes. */
+static void prlimit_path(int pid, char *path)
 {
-	static const char head[] = "/proc/", tail[] = "/limits";
-	char digits[12];
-	int n = 0, k = 0;
-
-	for (; head[k]; k++)
-		path[k] = head[k];
-	do
-		digits[n++] = (char)('0' + pid % 10);
-	while ((pid /= 10) > 0);
-	while (n > 0)
-		path[k++] = digits[--n];
-	for (n = 0; tail[n]; n++)
-		path[k++] = tail[n];
-	path[k] = '\0';
+	preload_put(&path, "/proc/");
+	preload_put_number(&path, pid);
+	preload_put(&path, "/limits");
+	*path = '\0';
 }
 
-/* A column of /proc/PID/limits: a number or "unlimited". Returns the text behind it, NULL if malformed. */
-static const char *parse_limit(const char *p, const char *end, uint64_t *out)
+/* Parses a column of /proc/PID/limits: a number or "unlimited". Returns the text after it, NULL if malformed. */
+static const char *prlimit_parse_column(const char *p, const char *end, uint64_t *out)
 {
 	while (p < end && *p == ' ')
 		p++;
@@ -69,7 +60,7 @@ static const char *parse_limit(const char *p, const char *end, uint64_t *out)
 #define LIMIT_LINES  16
 #define NAME_COLUMNS 26
 
-static int parse_limits(const char *buf, const char *end, int resource, struct limit64 *out)
+static int prlimit_parse(const char *buf, const char *end, int resource, struct limit64 *out)
 {
 	const char *p = buf;
 
@@ -82,18 +73,18 @@ static int parse_limits(const char *buf, const char *end, int resource, struct l
 	}
 	if (end - p < NAME_COLUMNS)
 		return -1;
-	p = parse_limit(p + NAME_COLUMNS, end, &out->cur);
-	return p && parse_limit(p, end, &out->max) ? 0 : -1;
+	p = prlimit_parse_column(p + NAME_COLUMNS, end, &out->cur);
+	return p && prlimit_parse_column(p, end, &out->max) ? 0 : -1;
 }
 
-static int limits_from_proc(int pid, int resource, struct limit64 *out)
+static int prlimit_from_proc(int pid, int resource, struct limit64 *out)
 {
 	char path[32], buf[2560];
 	long fd, n, len = 0;
 
 	if (pid <= 0 || resource < 0 || resource >= LIMIT_LINES)
 		return -1;
-	limits_path(pid, path);
+	prlimit_path(pid, path);
 	fd = raw_syscall(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0, 0, 0);
 	if (fd < 0)
 		return -1;
@@ -101,7 +92,7 @@ static int limits_from_proc(int pid, int resource, struct limit64 *out)
 	       (n = raw_syscall(SYS_read, fd, (long)(buf + len), (long)sizeof(buf) - len, 0, 0, 0)) > 0)
 		len += n;
 	raw_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
-	return parse_limits(buf, buf + len, resource, out);
+	return prlimit_parse(buf, buf + len, resource, out);
 }
 
 int prlimit64(int pid, int resource, const struct limit64 *new_limit, struct limit64 *old_limit)
@@ -109,7 +100,7 @@ int prlimit64(int pid, int resource, const struct limit64 *new_limit, struct lim
 	long ret = raw_syscall(SYS_prlimit64, pid, resource, (long)new_limit, (long)old_limit, 0, 0);
 	struct limit64 lim;
 
-	if (ret == -EPERM && !new_limit && old_limit && limits_from_proc(pid, resource, &lim) == 0) {
+	if (ret == -EPERM && !new_limit && old_limit && prlimit_from_proc(pid, resource, &lim) == 0) {
 		*old_limit = lim;
 		return 0;
 	}
@@ -121,8 +112,8 @@ int prlimit(int pid, int resource, const struct limit64 *new_limit, struct limit
 	return prlimit64(pid, resource, new_limit, old_limit);
 }
 
-/* criu forks the processes of a job by clone3() with a pid of its choice; all other children of criu are its own. */
-static long fork_or_call(long nr, long a, long b, long c, long d, long e, long f)
+/* criu forks the processes of a job by clone3() with a pid of its choice. Its other children are its own. */
+static long prlimit_call(long nr, long a, long b, long c, long d, long e, long f)
 {
 	long ret = rights_with(restored_task_syscall_caps(nr), nr, a, b, c, d, e, f);
 
@@ -135,5 +126,5 @@ long syscall(long nr, long a, long b, long c, long d, long e, long f)
 {
 	if (nr == SYS_prlimit64)
 		return prlimit64((int)a, (int)b, (const struct limit64 *)c, (struct limit64 *)d);
-	return errno_result(reaper_forked(nr, fork_or_call(nr, a, b, c, d, e, f)));
+	return errno_result(reaper_forked(nr, prlimit_call(nr, a, b, c, d, e, f)));
 }

@@ -1,11 +1,11 @@
-/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: the restored leader is a sub-reaper from
- * its first moment.
+/* Part of libfsched-criu.so: makes the restored leader a sub-reaper as soon as it exists.
  *
- * criu sets PR_SET_CHILD_SUBREAPER with its last steps in a process. Before, it restores a process whose session leader
- * has ended (a daemon) as child of a helper that ends, so the kernel gives it to the sub-reaper of that moment. That
- * has to be the leader, as it was before the checkpoint, and not pid 1, whose children no dump includes.
+ * criu sets PR_SET_CHILD_SUBREAPER late in the restore of a process. Before that, it restores a process whose session
+ * leader has ended (a daemon) as child of a helper that exits, and the kernel reparents the process to the current
+ * sub-reaper. That must be the leader, as before the checkpoint, and not pid 1, because no dump includes the children
+ * of pid 1.
  *
- * criu forks every process that it restores with syscall(SYS_clone3, ...); the leader is the one that gets pid 2. */
+ * criu forks every process that it restores with syscall(SYS_clone3, ...). The leader is the process with pid 2. */
 #include <linux/prctl.h>
 #include <sys/syscall.h>
 

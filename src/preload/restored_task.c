@@ -1,7 +1,7 @@
-/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: restored_task.h.
+/* Part of libfsched-criu.so: restored_task.h.
  *
- * Whatever is not named here a restored task does with the job's rights alone. A version of criu that needs a
- * capability for another call fails with EPERM; none can open more by one. */
+ * A restored task makes every call that is not named here with only the rights of the job's user. A version of criu
+ * that needs a capability for another call fails with EPERM, and cannot gain access by it. */
 #include "preload/restored_task.h"
 
 #include <linux/fcntl.h>
@@ -14,7 +14,7 @@
 #include "trace/raw_syscall.h"
 #include "preload/rights.h"
 
-/* Where the kernel's own headers and those of the C library cannot be included together. */
+/* Defined here, because the headers with these numbers cannot be included beside those of the kernel. */
 #define LEVEL_SOCKET           1
 #define OPT_SNDBUFFORCE        32
 #define OPT_RCVBUFFORCE        33
@@ -27,32 +27,32 @@
 #define OPT_TCP_REPAIR         19
 #define TTY_SET_LOCKED_TERMIOS 0x5457 /* TIOCSLCKTRMIOS */
 
-/* The directory of criu's images, and that of their parent images in it. */
+/* The directory of criu's images, and the directory of their parent images in it. */
 static struct statx images, parents;
 
 void restored_task_images(const char *path)
 {
-	if (!preload_look(AT_FDCWD, path, &images))
+	if (!preload_stat(AT_FDCWD, path, &images))
 		images = (struct statx){ 0 };
 }
 
-static bool is_images(int dirfd)
+static bool restored_task_is_images(int dirfd)
 {
 	struct statx st;
 
-	return preload_look(dirfd, "", &st) && (preload_same(&images, &st) || preload_same(&parents, &st));
+	return preload_stat(dirfd, "", &st) && (preload_same_file(&images, &st) || preload_same_file(&parents, &st));
 }
 
-static long open_image(int dirfd, const char *path, int flags)
+static long restored_task_open_image(int dirfd, const char *path, int flags)
 {
 	long fd = rights_with(CAP(DAC_READ_SEARCH), SYS_openat, dirfd, (long)path, flags, 0, 0, 0);
 
-	if (fd >= 0 && preload_equal(path, "parent") && !preload_look((int)fd, "", &parents))
+	if (fd >= 0 && preload_equal(path, "parent") && !preload_stat((int)fd, "", &parents))
 		parents = (struct statx){ 0 };
 	return fd;
 }
 
-static bool is_proc(int dirfd)
+static bool restored_task_is_proc(int dirfd)
 {
 	struct statfs fs;
 
@@ -65,8 +65,8 @@ static bool is_proc(int dirfd)
 #define IS_DIR    0040000u
 #define IS_FILE   0100000u
 
-/* found: an O_PATH descriptor of a file that its mode keeps its owner, the job's user, from opening. */
-static long open_as_owner(long found, const struct statx *st, int flags)
+/* Opens a file whose mode forbids it to its owner, the job's user. found: an O_PATH descriptor of the file. */
+static long restored_task_open_as_owner(long found, const struct statx *st, int flags)
 {
 	const unsigned was = st->stx_mode & 07777u, more = (st->stx_mode & TYPE_MASK) == IS_DIR ? 0700u : 0600u;
 	char link[PRELOAD_FD_LINK];
@@ -81,7 +81,7 @@ static long open_as_owner(long found, const struct statx *st, int flags)
 	return ret;
 }
 
-static long open_denied(int dirfd, const char *path, int flags)
+static long restored_task_open_denied(int dirfd, const char *path, int flags)
 {
 	long found = raw_syscall(SYS_openat, dirfd, (long)path, O_PATH | O_CLOEXEC | (flags & O_NOFOLLOW), 0, 0, 0),
 	     ret = -EACCES;
@@ -90,11 +90,11 @@ static long open_denied(int dirfd, const char *path, int flags)
 
 	if (found < 0)
 		return found;
-	if (!preload_look((int)found, "", &st))
+	if (!preload_stat((int)found, "", &st))
 		st.stx_mode = 0;
 	type = st.stx_mode & TYPE_MASK;
 	if (st.stx_uid == rights_uid() && (type == IS_FILE || type == IS_DIR))
-		ret = open_as_owner(found, &st, flags);
+		ret = restored_task_open_as_owner(found, &st, flags);
 	else if (type == IS_DIR)
 		return found;
 	raw_syscall(SYS_close, found, 0, 0, 0, 0, 0);
@@ -105,12 +105,12 @@ long restored_task_open(int dirfd, const char *path, int flags, unsigned mode)
 {
 	long ret = raw_syscall(SYS_openat, dirfd, (long)path, flags, mode, 0, 0);
 
-	return ret == -EACCES && !(flags & O_CREAT) ? open_denied(dirfd, path, flags) : ret;
+	return ret == -EACCES && !(flags & O_CREAT) ? restored_task_open_denied(dirfd, path, flags) : ret;
 }
 
 /* ---- criu's own files ------------------------------------------------------ */
 
-/* Sysctls of the IPC namespace: the kernel looks at the writer's effective user id at open and at every write. */
+/* A sysctl of the IPC namespace. The kernel checks the effective user id of the caller at open and at every write. */
 static int sysctl = -1;
 
 static bool has_part(const char *path, const char *part)
@@ -121,7 +121,7 @@ static bool has_part(const char *path, const char *part)
 	return false;
 }
 
-static long open_in_proc(int dirfd, const char *path, int flags, unsigned mode)
+static long restored_task_open_proc(int dirfd, const char *path, int flags, unsigned mode)
 {
 	long fd;
 
@@ -131,10 +131,10 @@ static long open_in_proc(int dirfd, const char *path, int flags, unsigned mode)
 		sysctl = (int)fd;
 		return fd;
 	}
-	/* The kernel asks who opened it when the clock's offsets are written. */
+	/* The kernel checks the capabilities of the opener when the clock offsets are written. */
 	if (preload_after(path, "self/timens_offsets") || preload_equal(path, "timens_offsets"))
 		return rights_with(CAP(SYS_TIME), SYS_openat, dirfd, (long)path, flags, mode, 0, 0);
-	/* An own mapping, by which criu finds an anonymous shared one again. */
+	/* A mapping of the task itself, by which criu opens anonymous shared memory again. */
 	if (has_part(path, "map_files/"))
 		return rights_with(CAP(CHECKPOINT_RESTORE), SYS_openat, dirfd, (long)path, flags, mode, 0, 0);
 	return raw_syscall(SYS_openat, dirfd, (long)path, flags, mode, 0, 0);
@@ -142,10 +142,10 @@ static long open_in_proc(int dirfd, const char *path, int flags, unsigned mode)
 
 long restored_task_open_own(int dirfd, const char *path, int flags, unsigned mode)
 {
-	if ((flags & (O_ACCMODE | O_CREAT)) == O_RDONLY && is_images(dirfd))
-		return open_image(dirfd, path, flags);
-	if (is_proc(dirfd))
-		return open_in_proc(dirfd, path, flags, mode);
+	if ((flags & (O_ACCMODE | O_CREAT)) == O_RDONLY && restored_task_is_images(dirfd))
+		return restored_task_open_image(dirfd, path, flags);
+	if (restored_task_is_proc(dirfd))
+		return restored_task_open_proc(dirfd, path, flags, mode);
 	return raw_syscall(SYS_openat, dirfd, (long)path, flags, mode, 0, 0);
 }
 
@@ -161,10 +161,11 @@ bool restored_task_write(int fd, const void *buf, size_t n, long *ret)
 EXPORT int fstatat(int dirfd, const char *path, void *st, int flags);
 EXPORT int fstatat64(int dirfd, const char *path, void *st, int flags);
 
-/* 64-bit: the structure of the C library is the kernel's. criu asks so whether its images have a parent. */
+/* On 64-bit machines struct stat of the C library is that of the kernel. criu checks by this call if its images have a
+ * parent. */
 int fstatat(int dirfd, const char *path, void *st, int flags)
 {
-	return (int)errno_result(rights_with(rights_of_job() && is_images(dirfd) ? CAP(DAC_READ_SEARCH) : 0,
+	return (int)errno_result(rights_with(rights_of_job() && restored_task_is_images(dirfd) ? CAP(DAC_READ_SEARCH) : 0,
 					     SYS_newfstatat, dirfd, (long)path, (long)st, flags, 0, 0));
 }
 
@@ -205,14 +206,14 @@ EXPORT int semctl(int id, int n, int cmd, long arg);
 EXPORT int msgctl(int id, int cmd, void *buf);
 EXPORT int msgsnd(int id, const void *msg, size_t n, int flags);
 
-/* criu, which asks whether it has to become root first. */
+/* criu checks if it has to become root first. */
 unsigned getuid(void)
 {
 	return rights_of_job() ? 0 : (unsigned)raw_syscall(SYS_getuid, 0, 0, 0, 0, 0, 0);
 }
 
-/* The last thing that criu does before its restorer takes over is to close descriptors; the last but one sets the
- * working directory and the umask. */
+/* criu's last step before its restorer takes over is to close descriptors. The step before sets the working directory
+ * and the umask. */
 unsigned umask(unsigned mask)
 {
 	unsigned old = (unsigned)raw_syscall(SYS_umask, mask, 0, 0, 0, 0, 0);
@@ -226,7 +227,7 @@ int chroot(const char *path)
 	return (int)errno_result(rights_with(CAP(SYS_CHROOT), SYS_chroot, (long)path, 0, 0, 0, 0, 0));
 }
 
-/* The time namespace. */
+/* For the time namespace. */
 int unshare(int flags)
 {
 	return (int)errno_result(rights_with(CAP(SYS_ADMIN), SYS_unshare, flags, 0, 0, 0, 0, 0));
@@ -237,17 +238,17 @@ int setns(int fd, int type)
 	return (int)errno_result(rights_with(CAP(SYS_ADMIN), SYS_setns, fd, type, 0, 0, 0, 0));
 }
 
-/* criu's own, by which it sends the end of a stream (FIN) that the job's socket has received, with a mark. A job has no
- * raw sockets. */
-static bool is_for_fin(int family, int type, int protocol)
+/* True for a raw socket of criu, by which it sends the end of a stream (FIN) to a socket of the job, with a mark. A job
+ * has no raw sockets. */
+static bool is_fin_socket(int family, int type, int protocol)
 {
 	return (family == 2 || family == 10) && ((unsigned)type & TYPE_BITS) == TYPE_RAW && protocol == PROTOCOL_RAW;
 }
 
 int socket(int family, int type, int protocol)
 {
-	return (int)errno_result(rights_with(is_for_fin(family, type, protocol) ? CAP(NET_RAW) : 0, SYS_socket, family,
-					     type, protocol, 0, 0, 0));
+	return (int)errno_result(rights_with(is_fin_socket(family, type, protocol) ? CAP(NET_RAW) : 0, SYS_socket,
+					     family, type, protocol, 0, 0, 0));
 }
 
 static bool is_raw(int fd)
@@ -258,8 +259,9 @@ static bool is_raw(int fd)
 	return raw_syscall(SYS_getsockopt, fd, LEVEL_SOCKET, OPT_TYPE, (long)&type, (long)&n, 0) == 0 && type == TYPE_RAW;
 }
 
-/* No process of a job can have set a mark: one that is there came with the socket, by a rule of the node's. */
-static long keep_mark(int fd, const void *value, unsigned len)
+/* No process of a job can set a mark. A mark that a socket has was set by a rule of the node, so it is only compared.
+ */
+static long restored_task_keep_mark(int fd, const void *value, unsigned len)
 {
 	unsigned now = 0, n = sizeof(now);
 	long ret;
@@ -282,39 +284,39 @@ int setsockopt(int fd, int level, int name, const void *value, unsigned len)
 	if (tcp_setsockopt(fd, level, name, value, len, &ret))
 		return (int)errno_result(ret);
 	if (rights_of_job() && level == LEVEL_SOCKET && name == OPT_MARK)
-		return (int)errno_result(keep_mark(fd, value, len));
-	/* What the kernel has given to the old socket: buffers that have grown, the state of a connection. */
+		return (int)errno_result(restored_task_keep_mark(fd, value, len));
+	/* The old socket got these from the kernel: buffers that have grown, the state of a connection. */
 	return (int)errno_result(rights_with(force || repair ? CAP(NET_ADMIN) : 0, SYS_setsockopt, fd, level, name,
 					     (long)value, len, 0));
 }
 
-/* System V objects whose mode forbids it to their own user. */
-static long on_ipc(long nr, long a, long b, long c, long d)
+/* For System V objects whose mode forbids the call to their owner. */
+static long restored_task_ipc(long nr, long a, long b, long c, long d)
 {
 	return errno_result(rights_with(CAP(IPC_OWNER), nr, a, b, c, d, 0, 0));
 }
 
 void *shmat(int id, const void *addr, int flags)
 {
-	return (void *)on_ipc(SYS_shmat, id, (long)addr, flags, 0);
+	return (void *)restored_task_ipc(SYS_shmat, id, (long)addr, flags, 0);
 }
 
 int shmctl(int id, int cmd, void *buf)
 {
-	return (int)on_ipc(SYS_shmctl, id, cmd, (long)buf, 0);
+	return (int)restored_task_ipc(SYS_shmctl, id, cmd, (long)buf, 0);
 }
 
 int semctl(int id, int n, int cmd, long arg)
 {
-	return (int)on_ipc(SYS_semctl, id, n, cmd, arg);
+	return (int)restored_task_ipc(SYS_semctl, id, n, cmd, arg);
 }
 
 int msgctl(int id, int cmd, void *buf)
 {
-	return (int)on_ipc(SYS_msgctl, id, cmd, (long)buf, 0);
+	return (int)restored_task_ipc(SYS_msgctl, id, cmd, (long)buf, 0);
 }
 
 int msgsnd(int id, const void *msg, size_t n, int flags)
 {
-	return (int)on_ipc(SYS_msgsnd, id, (long)msg, (long)n, flags);
+	return (int)restored_task_ipc(SYS_msgsnd, id, (long)msg, (long)n, flags);
 }

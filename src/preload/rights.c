@@ -1,4 +1,4 @@
-/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: rights.h. */
+/* Part of libfsched-criu.so: rights.h. */
 #include "preload/rights.h"
 
 #include <linux/keyctl.h>
@@ -11,22 +11,33 @@
 
 #define GROUPS_MAX 65536
 
-/* criu, in a dump and in a restore: what it is root for. */
+/* What criu needs as root in a dump and in a restore. */
 #define CRIU_CAPS                                                                                                      \
 	(CAP(CHOWN) | CAP(DAC_OVERRIDE) | CAP(DAC_READ_SEARCH) | CAP(FOWNER) | CAP(KILL) | CAP(SETGID) | CAP(SETUID) | \
 	 CAP(SETPCAP) | CAP(NET_ADMIN) | CAP(NET_RAW) | CAP(IPC_LOCK) | CAP(IPC_OWNER) | CAP(SYS_CHROOT) |             \
 	 CAP(SYS_PTRACE) | CAP(SYS_ADMIN) | CAP(SYS_NICE) | CAP(SYS_RESOURCE) | CAP(SYS_TIME) | CAP(CHECKPOINT_RESTORE))
 
-/* criu's restorer: limits (SYS_RESOURCE, IPC_LOCK for locked memory), scheduling (SYS_NICE), thread ids and the program
- * file's link (CHECKPOINT_RESTORE), System V segments whose mode forbids attaching (IPC_OWNER), the end of TCP's repair
- * mode (NET_ADMIN), seccomp filters of a process without no_new_privs (SYS_ADMIN), ids and capability sets (SETUID,
- * SETGID, SETPCAP). */
+/* What criu's restorer needs:
+ *
+ * - limits (SYS_RESOURCE; IPC_LOCK for locked memory)
+ *
+ * - scheduling (SYS_NICE)
+ *
+ * - thread ids and the link to the program file (CHECKPOINT_RESTORE)
+ *
+ * - System V segments whose mode forbids attaching (IPC_OWNER)
+ *
+ * - the end of the repair mode of TCP sockets (NET_ADMIN)
+ *
+ * - seccomp filters of a process without no_new_privs (SYS_ADMIN)
+ *
+ * - ids and capability sets (SETUID, SETGID, SETPCAP) */
 #define RESTORER_CAPS                                                                                                  \
 	(CAP(SETGID) | CAP(SETUID) | CAP(SETPCAP) | CAP(NET_ADMIN) | CAP(IPC_LOCK) | CAP(IPC_OWNER) | CAP(SYS_ADMIN) | \
 	 CAP(SYS_NICE) | CAP(SYS_RESOURCE) | CAP(CHECKPOINT_RESTORE))
 
-/* A restored task before that: criu's images (DAC_READ_SEARCH), its own /proc and the job's time namespace besides, and
- * a raw socket by which criu restores half-closed connections (NET_RAW). */
+/* What a restored task needs before: also criu's images (DAC_READ_SEARCH), criu's own /proc and root directory, the
+ * time namespace of the job, and a raw socket by which criu restores half-closed connections (NET_RAW). */
 #define TASK_CAPS (RESTORER_CAPS | CAP(DAC_READ_SEARCH) | CAP(NET_RAW) | CAP(SYS_CHROOT) | CAP(SYS_TIME))
 
 static struct {
@@ -36,7 +47,7 @@ static struct {
 static bool in_task;
 static uint64_t permitted; /* of this process */
 
-static _Noreturn void give_up(void)
+static _Noreturn void rights_give_up(void)
 {
 	static const char text[] = "Error (fsched): criu cannot take on the rights of the job's user\n";
 
@@ -45,26 +56,26 @@ static _Noreturn void give_up(void)
 		raw_syscall(SYS_exit_group, 1, 0, 0, 0, 0, 0);
 }
 
-static void must(long ret)
+static void rights_must(long ret)
 {
 	if (ret < 0)
-		give_up();
+		rights_give_up();
 }
 
 /* ---- capability sets ---------------------------------------------------- */
 
 static const struct __user_cap_header_struct self = { .version = _LINUX_CAPABILITY_VERSION_3 };
 
-static uint64_t permitted_now(void)
+static uint64_t rights_permitted_now(void)
 {
 	struct __user_cap_data_struct d[_LINUX_CAPABILITY_U32S_3];
 	struct __user_cap_header_struct h = self;
 
-	must(raw_syscall(SYS_capget, (long)&h, (long)d, 0, 0, 0, 0));
+	rights_must(raw_syscall(SYS_capget, (long)&h, (long)d, 0, 0, 0, 0));
 	return (uint64_t)d[1].permitted << 32 | d[0].permitted;
 }
 
-static void set_caps(uint64_t effective)
+static void rights_set_caps(uint64_t effective)
 {
 	const struct __user_cap_data_struct d[_LINUX_CAPABILITY_U32S_3] = {
 		{ .effective = (uint32_t)effective, .permitted = (uint32_t)permitted },
@@ -72,53 +83,47 @@ static void set_caps(uint64_t effective)
 	};
 	struct __user_cap_header_struct h = self;
 
-	must(raw_syscall(SYS_capset, (long)&h, (long)d, 0, 0, 0, 0));
+	rights_must(raw_syscall(SYS_capset, (long)&h, (long)d, 0, 0, 0, 0));
 }
 
 /* ---- whose job it is ----------------------------------------------------- */
 
-static uint32_t number(const char **p)
+static uint32_t rights_number(const char **p)
 {
-	uint64_t n = 0;
+	long n = preload_number(p, UINT32_MAX - 1L);
 
-	if (**p < '0' || **p > '9')
-		give_up();
-	for (; **p >= '0' && **p <= '9'; (*p)++) {
-		n = n * 10 + (uint64_t)(**p - '0');
-		if (n >= UINT32_MAX)
-			give_up();
-	}
+	rights_must(n);
 	return (uint32_t)n;
 }
 
-static void take_credentials(const char *p)
+static void rights_take_credentials(const char *p)
 {
 	static uint32_t groups[GROUPS_MAX];
 	long n = 0;
 
-	job.uid = number(&p);
+	job.uid = rights_number(&p);
 	if (*p++ != ':')
-		give_up();
-	job.gid = number(&p);
+		rights_give_up();
+	job.gid = rights_number(&p);
 	if (*p++ != ':')
-		give_up();
+		rights_give_up();
 	while (*p && n < GROUPS_MAX) {
-		groups[n++] = number(&p);
+		groups[n++] = rights_number(&p);
 		p += *p == ',';
 	}
 	if (*p)
-		give_up();
+		rights_give_up();
 	job.on = job.uid != 0;
 	if (!job.on)
 		return;
-	/* For good: root has no need of groups. */
-	must(raw_syscall(SYS_setgroups, n, (long)groups, 0, 0, 0, 0));
-	permitted = permitted_now() & CRIU_CAPS;
-	set_caps(permitted);
+	/* The groups stay, because root does not need its own. */
+	rights_must(raw_syscall(SYS_setgroups, n, (long)groups, 0, 0, 0, 0));
+	permitted = rights_permitted_now() & CRIU_CAPS;
+	rights_set_caps(permitted);
 }
 
-/* Before the constructors without a priority, which look at their own part of the environment. */
-__attribute__((constructor(200))) static void begin(int argc, char **argv, char **envp)
+/* The priority makes it run before the constructors of the other files. */
+__attribute__((constructor(200))) static void rights_begin(int argc, char **argv, char **envp)
 {
 	const char *value;
 
@@ -126,7 +131,7 @@ __attribute__((constructor(200))) static void begin(int argc, char **argv, char 
 	(void)argv;
 	for (; *envp; envp++)
 		if ((value = preload_after(*envp, "FSCHED_JOB=")))
-			take_credentials(value);
+			rights_take_credentials(value);
 }
 
 bool rights_on(void)
@@ -146,20 +151,20 @@ bool rights_of_job(void)
 
 /* ---- calls ---------------------------------------------------------------- */
 
-/* From 0 to another effective user id and back the kernel clears and refills the effective set (capabilities(7)). The
- * real and the saved id stay root's, so that the user cannot signal criu meanwhile. A change of ids makes the kernel
- * forget that criu is to die with its parent. */
+/* When the effective user id changes from 0 to another one and back, the kernel clears and restores the effective
+ * capability set (capabilities(7)). The real and the saved id stay root's, so the user cannot signal criu meanwhile.
+ * The kernel clears PR_SET_PDEATHSIG when the ids change, so it is set again. */
 long rights_as_user(long nr, long a, long b, long c, long d, long e)
 {
 	int sig = 0;
 	long ret;
 
 	raw_syscall(SYS_prctl, PR_GET_PDEATHSIG, (long)&sig, 0, 0, 0, 0);
-	must(raw_syscall(SYS_setresgid, -1, job.gid, -1, 0, 0, 0));
-	must(raw_syscall(SYS_setresuid, -1, job.uid, -1, 0, 0, 0));
+	rights_must(raw_syscall(SYS_setresgid, -1, job.gid, -1, 0, 0, 0));
+	rights_must(raw_syscall(SYS_setresuid, -1, job.uid, -1, 0, 0, 0));
 	ret = raw_syscall(nr, a, b, c, d, e, 0);
-	must(raw_syscall(SYS_setresuid, -1, 0, -1, 0, 0, 0));
-	must(raw_syscall(SYS_setresgid, -1, 0, -1, 0, 0, 0));
+	rights_must(raw_syscall(SYS_setresuid, -1, 0, -1, 0, 0, 0));
+	rights_must(raw_syscall(SYS_setresgid, -1, 0, -1, 0, 0, 0));
 	if (sig)
 		raw_syscall(SYS_prctl, PR_SET_PDEATHSIG, sig, 0, 0, 0, 0);
 	return ret;
@@ -171,16 +176,17 @@ long rights_with(uint64_t caps, long nr, long a, long b, long c, long d, long e,
 
 	if (!in_task || !caps)
 		return raw_syscall(nr, a, b, c, d, e, f);
-	set_caps(caps & permitted);
+	rights_set_caps(caps & permitted);
 	ret = raw_syscall(nr, a, b, c, d, e, f);
-	set_caps(0);
+	rights_set_caps(0);
 	return ret;
 }
 
-/* Without it the kernel gives the entries of /proc/self to root. Nobody gains by it: rights.h. */
-static void be_dumpable(void)
+/* The entries of /proc/self of a process that is not dumpable belong to root. Being dumpable gives nobody access, see
+ * rights.h. */
+static void rights_be_dumpable(void)
 {
-	must(raw_syscall(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0, 0));
+	rights_must(raw_syscall(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0, 0));
 }
 
 long rights_as_root(long nr, long a, long b, long c, long d, long e)
@@ -189,24 +195,25 @@ long rights_as_root(long nr, long a, long b, long c, long d, long e)
 
 	if (!in_task)
 		return raw_syscall(nr, a, b, c, d, e, 0);
-	set_caps(CAP(SETUID) | CAP(CHECKPOINT_RESTORE));
-	must(raw_syscall(SYS_setresuid, -1, 0, -1, 0, 0, 0));
+	rights_set_caps(CAP(SETUID) | CAP(CHECKPOINT_RESTORE));
+	rights_must(raw_syscall(SYS_setresuid, -1, 0, -1, 0, 0, 0));
 	ret = raw_syscall(nr, a, b, c, d, e, 0);
-	must(raw_syscall(SYS_setresuid, -1, job.uid, -1, 0, 0, 0));
-	set_caps(0);
-	be_dumpable();
+	rights_must(raw_syscall(SYS_setresuid, -1, job.uid, -1, 0, 0, 0));
+	rights_set_caps(0);
+	rights_be_dumpable();
 	return ret;
 }
 
-/* The keyring of the session that started fsched on the node (slurmd's) is not the job's. What pam_keyinit gives to a
- * login: a keyring of its own with a link to its user's. Without keys in the kernel there is nothing to lose. */
-static void own_session_keyring(void)
+/* The session keyring of the process that has started fsched on the node (slurmd) is not the job's. Gives the task what
+ * pam_keyinit gives to a login: a session keyring of its own with a link to the user's keyring. A kernel without keys
+ * needs nothing. */
+static void rights_join_own_keyring(void)
 {
 	long ret = raw_syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0, 0);
 
 	if (ret == -ENOSYS || ret == -EOPNOTSUPP)
 		return;
-	must(ret);
+	rights_must(ret);
 	raw_syscall(SYS_keyctl, KEYCTL_LINK, KEY_SPEC_USER_KEYRING, KEY_SPEC_SESSION_KEYRING, 0, 0, 0);
 }
 
@@ -215,26 +222,26 @@ void rights_become_job(void)
 	if (!job.on)
 		return;
 	if (in_task) { /* forked by a restored task, in rights_with() */
-		set_caps(0);
+		rights_set_caps(0);
 		return;
 	}
-	must(raw_syscall(SYS_prctl, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0, 0));
-	must(raw_syscall(SYS_setresgid, job.gid, job.gid, job.gid, 0, 0, 0));
-	must(raw_syscall(SYS_setresuid, job.uid, job.uid, job.uid, 0, 0, 0));
+	rights_must(raw_syscall(SYS_prctl, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0, 0));
+	rights_must(raw_syscall(SYS_setresgid, job.gid, job.gid, job.gid, 0, 0, 0));
+	rights_must(raw_syscall(SYS_setresuid, job.uid, job.uid, job.uid, 0, 0, 0));
 	permitted &= TASK_CAPS;
-	set_caps(0);
-	be_dumpable();
+	rights_set_caps(0);
+	rights_be_dumpable();
 	in_task = true;
-	own_session_keyring();
+	rights_join_own_keyring();
 }
 
 void rights_for_restorer(void)
 {
 	if (!job.on)
 		return;
-	/* A criu that forks the job's processes in another way than the one that is known. */
+	/* This criu forks the processes of the job in a way that the library does not know. */
 	if (!in_task)
-		give_up();
+		rights_give_up();
 	permitted &= RESTORER_CAPS;
-	set_caps(permitted);
+	rights_set_caps(permitted);
 }

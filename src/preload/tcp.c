@@ -1,18 +1,18 @@
-/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: TCP connections. Both ends of each are in
- * the job.
+/* Part of libfsched-criu.so: TCP connections. Both ends of each connection are in the job.
  *
- * While they are saved or restored a socket filter (tcp_filter.h) keeps segments from them. Filters need no firewall
- * and no namespace, and go with the socket.
+ * While a socket is saved or restored, a socket filter (tcp_filter.h) keeps segments from it. A filter needs no
+ * firewall and no namespace, and the kernel removes it with the socket.
  *
- * In a dump criu's driver puts them on before criu begins (criu/tcp_freeze.h), criu is not told of them, and here they
- * are taken off when criu lets a socket go.
+ * In a dump criu's driver attaches the filters before criu looks at the sockets (criu/tcp_freeze.h). The library hides
+ * them from criu, and detaches them when criu ends the repair mode of a socket.
  *
- * In a restore one end is there first. What it sends then, or answers to a segment that criu makes up to restore the
- * end of a stream (FIN), goes to an end that is not there, and the kernel's reset would break it. So each has a filter
- * from its beginning, until criu says by its action "post-restore" that all are there: they are in repair mode then,
- * and the processes have not run yet. What it sends is a window probe, when criu takes it out of repair mode for a
- * moment; -1 instead of 0 does without (a repaired connect() keeps the window closed until criu has put it back, so
- * nothing else is sent). */
+ * In a restore one end of a connection exists before the other. What it sends then, also its answer to a segment that
+ * criu makes to restore the end of a stream (FIN), goes to an end that does not exist, and the kernel's reset would
+ * break the connection. So every socket has a filter from its start, until criu's action "post-restore" tells that all
+ * sockets exist. They are in repair mode then, and the processes have not run yet.
+ *
+ * A socket also sends a window probe when criu ends its repair mode for a short time. Ending it with -1 instead of 0
+ * avoids the probe. Nothing else is sent: a repaired connect() keeps the window closed until criu has restored it. */
 #include <linux/fcntl.h>
 #include <sys/syscall.h>
 
@@ -30,17 +30,17 @@
 #define SHARED_ANON   0x21
 #define INIT_PID      1
 
-/* All processes of criu's see it: how many sockets have a filter. NULL: this is no restore that comes by
- * "post-restore". */
+/* The number of sockets that have a filter, in memory that all processes of criu share. NULL: this is no restore with
+ * the action "post-restore". */
 static int *filtered;
 static long main_pid;
 
-static long get_pid(void)
+static long tcp_get_pid(void)
 {
 	return raw_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0);
 }
 
-__attribute__((constructor)) static void begin(int argc, char **argv, char **envp)
+__attribute__((constructor)) static void tcp_begin(int argc, char **argv, char **envp)
 {
 	bool restore = false, script = false;
 	long page;
@@ -50,15 +50,15 @@ __attribute__((constructor)) static void begin(int argc, char **argv, char **env
 		restore |= preload_equal(argv[i], "restore");
 		script |= preload_equal(argv[i], "--action-script");
 	}
-	main_pid = get_pid();
+	main_pid = tcp_get_pid();
 	page = restore && script ? raw_syscall(SYS_mmap, 0, sizeof(*filtered), PROT_RW, SHARED_ANON, -1, 0) : 0;
 	filtered = page > 0 ? (int *)page : NULL;
 }
 
 /* ---- one socket ---------------------------------------------------------------- */
 
-/* Instructions; 0: it has none. */
-static unsigned get_filter(int sk, struct sock_filter got[TCP_FILTER_LEN])
+/* Returns the number of instructions of the socket's filter, 0 = none. Fills got if it is TCP_FILTER_LEN. */
+static unsigned tcp_get_filter(int sk, struct sock_filter got[TCP_FILTER_LEN])
 {
 	unsigned len = 0;
 
@@ -68,28 +68,28 @@ static unsigned get_filter(int sk, struct sock_filter got[TCP_FILTER_LEN])
 	return len;
 }
 
-static bool has_filter(int sk)
+static bool tcp_has_filter(int sk)
 {
 	struct sock_filter got[TCP_FILTER_LEN];
 
-	return get_filter(sk, got) == TCP_FILTER_LEN && tcp_filter_is(got);
+	return tcp_get_filter(sk, got) == TCP_FILTER_LEN && tcp_filter_is(got);
 }
 
-/* A connection with a filter of the job's own is left without. Linux 6.18 lets nobody without CAP_NET_ADMIN filter TCP.
- */
-static void attach(int sk)
+/* Does nothing if the socket has a filter of the job. From Linux 6.18 on, filters on TCP sockets need CAP_NET_ADMIN. */
+static void tcp_attach_filter(int sk)
 {
 	const struct sock_fprog p = { TCP_FILTER_LEN, (struct sock_filter *)(unsigned long)tcp_filter };
 	struct sock_filter got[TCP_FILTER_LEN];
 
-	if (!get_filter(sk, got) && filtered &&
+	if (!tcp_get_filter(sk, got) && filtered &&
 	    rights_with(CAP(NET_ADMIN), SYS_setsockopt, sk, SOL_SOCK, ATTACH_FILTER, (long)&p, sizeof(p), 0) >= 0)
 		__atomic_add_fetch(filtered, 1, __ATOMIC_SEQ_CST);
 }
 
-static bool detach(int sk)
+static bool tcp_detach_filter(int sk)
 {
-	return has_filter(sk) && raw_syscall(SYS_setsockopt, sk, SOL_SOCK, DETACH_FILTER, (long)&sk, sizeof(int), 0) >= 0;
+	return tcp_has_filter(sk) &&
+	       raw_syscall(SYS_setsockopt, sk, SOL_SOCK, DETACH_FILTER, (long)&sk, sizeof(int), 0) >= 0;
 }
 
 /* ---- all sockets ------------------------------------------------------------------ */
@@ -103,17 +103,15 @@ struct entry {
 };
 typedef void visit_fn(int dirfd, const char *name, long number, void *arg);
 
-static long parse(const char *name)
+static long tcp_parse_number(const char *name)
 {
-	long n = 0;
+	long n = preload_number(&name, 1L << 30);
 
-	for (; *name >= '0' && *name <= '9' && n < 1L << 30; name++)
-		n = n * 10 + (*name - '0');
 	return *name ? -1 : n;
 }
 
 /* Calls fn for each name in the directory that is a number. */
-static void each(int dirfd, const char *path, visit_fn *fn, void *arg)
+static void tcp_each_number(int dirfd, const char *path, visit_fn *fn, void *arg)
 {
 	long fd = raw_syscall(SYS_openat, dirfd, (long)path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, 0, 0), n;
 	_Alignas(8) char buf[2048];
@@ -124,8 +122,8 @@ static void each(int dirfd, const char *path, visit_fn *fn, void *arg)
 		for (const char *p = buf; p < buf + n; p += ((const struct entry *)(const void *)p)->len) {
 			const struct entry *e = (const void *)p;
 
-			if (parse(e->name) >= 0)
-				fn((int)fd, e->name, parse(e->name), arg);
+			if (tcp_parse_number(e->name) >= 0)
+				fn((int)fd, e->name, tcp_parse_number(e->name), arg);
 		}
 	raw_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
 }
@@ -135,7 +133,7 @@ struct process {
 	int freed;
 };
 
-static void free_socket(int dirfd, const char *name, long number, void *arg)
+static void tcp_unfilter_socket(int dirfd, const char *name, long number, void *arg)
 {
 	struct process *p = arg;
 	char link[16];
@@ -147,28 +145,25 @@ static void free_socket(int dirfd, const char *name, long number, void *arg)
 	sk = raw_syscall(SYS_pidfd_getfd, p->pidfd, number, 0, 0, 0, 0);
 	if (sk < 0)
 		return;
-	p->freed += detach((int)sk);
+	p->freed += tcp_detach_filter((int)sk);
 	raw_syscall(SYS_close, sk, 0, 0, 0, 0, 0);
 }
 
-static void free_process(int dirfd, const char *name, long number, void *arg)
+static void tcp_unfilter_process(int dirfd, const char *name, long number, void *arg)
 {
 	struct process p = { -1, 0 };
-	char path[32];
-	int n = 0;
+	char path[32], *end = path;
 
+	(void)name;
 	if (number <= INIT_PID || number == main_pid)
 		return;
 	p.pidfd = raw_syscall(SYS_pidfd_open, number, 0, 0, 0, 0, 0);
 	if (p.pidfd < 0)
 		return;
-	for (; name[n] && n < 20; n++)
-		path[n] = name[n];
-	path[n++] = '/';
-	path[n++] = 'f';
-	path[n++] = 'd';
-	path[n] = '\0';
-	each(dirfd, path, free_socket, &p);
+	preload_put_number(&end, number);
+	preload_put(&end, "/fd");
+	*end = '\0';
+	tcp_each_number(dirfd, path, tcp_unfilter_socket, &p);
 	raw_syscall(SYS_close, p.pidfd, 0, 0, 0, 0, 0);
 	*(int *)arg += p.freed;
 }
@@ -176,12 +171,12 @@ static void free_process(int dirfd, const char *name, long number, void *arg)
 bool tcp_restored(void)
 {
 	static const char text[] =
-		"Error (fsched): not all TCP connections can be let go: one is neither closed nor open in a process\n";
+		"Error (fsched): not all TCP connections can be released: one is neither closed nor open in a process\n";
 	int freed = 0;
 
 	if (!filtered || !*filtered)
 		return true;
-	each(AT_FDCWD, "/proc", free_process, &freed);
+	tcp_each_number(AT_FDCWD, "/proc", tcp_unfilter_process, &freed);
 	if (freed == *filtered)
 		return true;
 	raw_syscall(SYS_write, 2, (long)text, sizeof(text) - 1, 0, 0, 0);
@@ -192,8 +187,8 @@ bool tcp_restored(void)
 
 EXPORT int getsockopt(int sk, int level, int name, void *value, unsigned *len);
 
-/* In a restore. To leave it for good is the restored task's own call. */
-static long repair(int sk, int value)
+/* Sets the repair mode in a restore. */
+static long tcp_repair(int sk, int value)
 {
 	static const int quietly = -1;
 	long ret;
@@ -206,7 +201,7 @@ static long repair(int sk, int value)
 	}
 	ret = rights_with(CAP(NET_ADMIN), SYS_setsockopt, sk, SOL_TCP, REPAIR, (long)&value, sizeof(value), 0);
 	if (value == 1 && ret >= 0)
-		attach(sk);
+		tcp_attach_filter(sk);
 	return ret;
 }
 
@@ -214,19 +209,19 @@ bool tcp_setsockopt(int sk, int level, int name, const void *value, unsigned len
 {
 	if (level != SOL_TCP || name != REPAIR || len < sizeof(int))
 		return false;
-	/* criu's first process asks the kernel what it can, with a connection of its own. */
-	if (filtered && get_pid() != main_pid) {
-		*ret = repair(sk, *(const int *)value);
+	/* criu's first process probes the kernel with a connection of its own. */
+	if (filtered && tcp_get_pid() != main_pid) {
+		*ret = tcp_repair(sk, *(const int *)value);
 		return true;
 	}
 	if (!filtered && *(const int *)value == 0)
-		detach(sk);
+		tcp_detach_filter(sk);
 	return false;
 }
 
 int getsockopt(int sk, int level, int name, void *value, unsigned *len)
 {
-	if (level == SOL_SOCK && name == ATTACH_FILTER && has_filter(sk)) {
+	if (level == SOL_SOCK && name == ATTACH_FILTER && tcp_has_filter(sk)) {
 		*len = 0;
 		return 0;
 	}

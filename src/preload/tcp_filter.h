@@ -1,5 +1,5 @@
-/* What keeps segments from a TCP socket while it is saved or restored: a socket filter that takes only those that criu
- * makes up, which are marked. */
+/* A socket filter that keeps segments from a TCP socket while the socket is saved or restored. It accepts only segments
+ * that criu makes; these have a mark. */
 #ifndef FSCHED_PRELOAD_TCP_FILTER_H
 #define FSCHED_PRELOAD_TCP_FILTER_H
 

@@ -1,16 +1,16 @@
-/* Part of libfsched-criu.so, which is loaded into criu, and only into criu: the names of open files that have lost
- * theirs (names.h).
+/* Part of libfsched-criu.so: the names of open files that have lost theirs (unlinked_names.h).
  *
- * A file may have lost the name by which it was opened and still have another (a hard link). criu would make a link of
- * its own beside it in the user's directory and remove that again when the job goes on, and the images could not be
- * restored. Instead it reads, as the name of such a file, one that leads to it, and saves it like any other file. What
- * it makes links for all the same is not known to the worker: that fails. (On NFS, where a deleted file has a name, the
- * worker allows it to a job that stops.)
+ * A file may have lost the name by which it was opened and still have another one (a hard link). criu would make a link
+ * of its own in the user's directory and remove it when the job continues, and the images could not be restored.
+ * Therefore the library gives criu another name that leads to the file, and criu saves it like any other file. If criu
+ * makes such a link nevertheless, the worker does not know the file, and the call fails. (On NFS a deleted file has a
+ * name; there the worker permits the link for a job that stops.)
  *
- * A deleted file is saved whole and made again under the name that criu has read, with the owner that it has seen. The
- * job's user may not be allowed to do that where the file was; then criu reads another name, and the user as the owner.
+ * criu saves the content of a deleted file, and a restore makes the file again, under the name and with the owner that
+ * criu has read. If the job's user may not make a file where it was, the library gives criu another name, and the user
+ * as the owner.
  *
- * criu reads names by readlink() of /proc/self/fd/N, and owners by fstat(). */
+ * criu reads names with readlink() of /proc/self/fd/N, and owners with fstat(). */
 #include <asm/stat.h>
 #include <linux/fcntl.h>
 #include <linux/magic.h>
@@ -32,25 +32,24 @@ EXPORT int __fxstat64(int version, int fd, struct stat *st);
 
 static int names_fd = -1;
 
-static bool number_of(const char *text, int *n)
+static bool unlinked_names_number(const char *text, int *n)
 {
-	for (*n = 0; *text >= '0' && *text <= '9' && *n < 100000000; text++)
-		*n = *n * 10 + (*text - '0');
-	return !*text;
+	*n = (int)preload_number(&text, 1 << 30);
+	return *n >= 0 && !*text;
 }
 
-__attribute__((constructor)) static void find_names(int argc, char **argv, char **envp)
+__attribute__((constructor)) static void unlinked_names_begin(int argc, char **argv, char **envp)
 {
 	const char *value;
 
 	(void)argc;
 	(void)argv;
 	for (; *envp; envp++)
-		if ((value = preload_after(*envp, "FSCHED_NAMES=")) && !number_of(value, &names_fd))
+		if ((value = preload_after(*envp, "FSCHED_NAMES=")) && !unlinked_names_number(value, &names_fd))
 			names_fd = -1;
 }
 
-static bool is_deleted(const char *name, long len)
+static bool unlinked_names_is_deleted(const char *name, long len)
 {
 	static const char mark[] = " (deleted)";
 	const long n = sizeof(mark) - 1;
@@ -61,8 +60,8 @@ static bool is_deleted(const char *name, long len)
 	return true;
 }
 
-/* The entry of an open file; *at: where its name begins. False: there is none. */
-static bool find_entry(int fd, struct name_entry *e, long *at)
+/* Finds the entry of an open file; *at is the offset of its name. Returns false if there is none. */
+static bool unlinked_names_find(int fd, struct unlinked_name *e, long *at)
 {
 	struct statx st;
 
@@ -82,10 +81,11 @@ long readlink(const char *path, char *buf, size_t size)
 {
 	long ret = raw_syscall(SYS_readlinkat, AT_FDCWD, (long)path, (long)buf, (long)size, 0, 0), at;
 	const char *fd = preload_after(path, "/proc/self/fd/");
-	struct name_entry e;
+	struct unlinked_name e;
 	int n;
 
-	if (ret > 0 && fd && number_of(fd, &n) && is_deleted(buf, ret) && find_entry(n, &e, &at) && e.len <= size)
+	if (ret > 0 && fd && unlinked_names_number(fd, &n) && unlinked_names_is_deleted(buf, ret) &&
+	    unlinked_names_find(n, &e, &at) && e.len <= size)
 		ret = raw_syscall(SYS_pread64, names_fd, (long)buf, e.len, at, 0, 0);
 	return errno_result(ret);
 }
@@ -95,13 +95,13 @@ long __readlink_chk(const char *path, char *buf, size_t size, size_t room)
 	return readlink(path, buf, size < room ? size : room);
 }
 
-/* struct stat is the kernel's, which is that of the C libraries, too. */
-static int stat_of(int fd, struct stat *st)
+/* struct stat of the C libraries is that of the kernel. */
+static int unlinked_names_fstat(int fd, struct stat *st)
 {
 	long ret = raw_syscall(SYS_fstat, fd, (long)st, 0, 0, 0, 0), at;
-	struct name_entry e;
+	struct unlinked_name e;
 
-	if (ret == 0 && st->st_nlink == 0 && find_entry(fd, &e, &at)) {
+	if (ret == 0 && st->st_nlink == 0 && unlinked_names_find(fd, &e, &at)) {
 		st->st_uid = e.uid;
 		st->st_gid = e.gid;
 	}
@@ -110,32 +110,32 @@ static int stat_of(int fd, struct stat *st)
 
 int fstat(int fd, struct stat *st)
 {
-	return stat_of(fd, st);
+	return unlinked_names_fstat(fd, st);
 }
 
 int fstat64(int fd, struct stat *st)
 {
-	return stat_of(fd, st);
+	return unlinked_names_fstat(fd, st);
 }
 
 int __fxstat(int version, int fd, struct stat *st)
 {
 	(void)version;
-	return stat_of(fd, st);
+	return unlinked_names_fstat(fd, st);
 }
 
 int __fxstat64(int version, int fd, struct stat *st)
 {
 	(void)version;
-	return stat_of(fd, st);
+	return unlinked_names_fstat(fd, st);
 }
 
-bool names_given(void)
+bool unlinked_names_given(void)
 {
 	return names_fd >= 0;
 }
 
-bool names_own_link(int fd, const char *path)
+bool unlinked_names_own_link(int fd, const char *path)
 {
 	const char *name = path, *digits;
 	struct statfs fs;
@@ -145,6 +145,6 @@ bool names_own_link(int fd, const char *path)
 		if (*path == '/')
 			name = path + 1;
 	digits = preload_after(name, "link_remap.");
-	return digits && number_of(digits, &n) && raw_syscall(SYS_fstatfs, fd, (long)&fs, 0, 0, 0, 0) == 0 &&
-	       fs.f_type != NFS_SUPER_MAGIC;
+	return digits && unlinked_names_number(digits, &n) &&
+	       raw_syscall(SYS_fstatfs, fd, (long)&fs, 0, 0, 0, 0) == 0 && fs.f_type != NFS_SUPER_MAGIC;
 }

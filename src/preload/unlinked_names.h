@@ -1,13 +1,13 @@
-/* Names that criu is told instead of those that are gone (preload/unlinked_names.c): a file, inherited as
- * FSCHED_NAMES=FD in criu's environment, of entries, each followed by len bytes, the name. The worker writes it when
- * the job is stopped and before criu looks at its files. */
+/* Names that criu gets for open files that have lost theirs (preload/unlinked_names.c). They are in a file that criu
+ * inherits (FSCHED_NAMES=FD in its environment): entries, each followed by the name of len bytes. The worker writes the
+ * file when the job is stopped, before criu looks at the files of the job. */
 #ifndef FSCHED_PRELOAD_UNLINKED_NAMES_H
 #define FSCHED_PRELOAD_UNLINKED_NAMES_H
 
 #include <stdint.h>
 
-/* deleted: of a file without a link, which a restore makes again under that name, as uid's and gid's. */
-struct name_entry {
+/* deleted: the file has no link. A restore makes it again under this name, with the owner uid and gid. */
+struct unlinked_name {
 	uint32_t major, minor;
 	uint64_t ino;
 	uint32_t len, deleted, uid, gid;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/dir.h"
+#include "base/text.h"
 #include "base/util.h"
 
 #define DEPTH_MAX 16 /* levels of directories; an epoch has two */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/dir.h"
+#include "base/dir_tree.h"
 #include "base/util.h"
 #include "store/store_internal.h"
 

@@ -10,6 +10,8 @@
 #include <gnu/libc-version.h>
 
 #include "base/cpu_info.h"
+#include "base/io.h"
+#include "base/text.h"
 #include "base/util.h"
 #include "base/json.h"
 #include "base/digest.h"

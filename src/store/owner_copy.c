@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "base/io.h"
 #include "store/store_internal.h"
 
 #define COPIES   "owner"

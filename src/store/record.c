@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/io.h"
 #include "base/util.h"
 #include "base/json.h"
 #include "store/store_internal.h"

@@ -9,6 +9,9 @@
 #include <sys/utsname.h>
 #include <time.h>
 
+#include "base/dir_tree.h"
+#include "base/text.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "store/store_internal.h"
 

@@ -80,8 +80,8 @@ struct store {           /* an open job directory */
 	char path[4096]; /* absolute */
 };
 
-/* Opens <base>/<job_id>, as root; with create, makes it if it is missing, and base and its parents with mode 0755. Close
- * with store_close(). */
+/* Opens <base>/<job_id>, as root; with create, makes it if it is missing, and base and its parents with mode 0755.
+ * Close with store_close(). */
 int store_open(struct store *s, const char *base, uint32_t job_id, bool create, struct err *err);
 /* The same for a directory of any name (a pod without Slurm). */
 int store_open_path(struct store *s, const char *path, bool create, struct err *err);
@@ -103,8 +103,8 @@ const struct epoch_summary *record_find_epoch(const struct job_record *r, unsign
 /* Removes the entry of an epoch from the record in memory. Without one nothing happens. */
 void record_forget_epoch(struct job_record *r, unsigned epoch);
 
-/* Appends the line "2026-11-22T23:01:02 host text" to checkpoint.log, control characters replaced, and copies the end of
- * the log for the job's owner. Errors are ignored: a log that cannot be written is no reason to fail a job. */
+/* Appends the line "2026-11-22T23:01:02 host text" to checkpoint.log, control characters replaced, and copies the end
+ * of the log for the job's owner. Errors are ignored: a log that cannot be written is no reason to fail a job. */
 void store_log(const struct store *s, uid_t owner, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* Makes epochs/N.partial with criu/ and files/ in it; removes a stale one first. Returns its descriptor, which the

@@ -12,14 +12,14 @@ bool arch_can_inject(void)
 	return true;
 }
 
-static long find(const uint8_t *code, size_t len, const char *what, size_t n)
+static long arch_find_code(const uint8_t *code, size_t len, const char *what, size_t n)
 {
 	const uint8_t *p = memmem(code, len, what, n);
 
 	return p ? p - code : -1;
 }
 
-#define FIND(code, len, what) find(code, len, what, sizeof(what) - 1)
+#define FIND(code, len, what) arch_find_code(code, len, what, sizeof(what) - 1)
 
 long arch_find_syscall(const uint8_t *code, size_t len)
 {
@@ -31,7 +31,7 @@ long arch_find_returning_syscall(const uint8_t *code, size_t len)
 	return FIND(code, len, "\x0f\x05\xc3");
 }
 
-/* The two ways to load 15. */
+/* The two encodings of "load 15, the number of rt_sigreturn()". */
 long arch_find_sigreturn(const uint8_t *code, size_t len)
 {
 	long at = FIND(code, len, "\x48\xc7\xc0\x0f\0\0\0\x0f\x05");

@@ -1,5 +1,5 @@
-/* What differs between machines when a process is made to do a system call. One arch_<machine>.c each; elsewhere
- * arch_can_inject() is false and nothing is injected. */
+/* The machine-dependent part of making a process do a system call. It is implemented for x86_64 in arch.c. On other
+ * machines arch_can_inject() is false, and nothing is injected. */
 #ifndef FSCHED_TRACE_ARCH_H
 #define FSCHED_TRACE_ARCH_H
 
@@ -8,18 +8,21 @@
 #include <stdint.h>
 #include "trace/tracer.h"
 
+/* True if system calls can be injected on this machine. */
 bool arch_can_inject(void);
-/* Offset of an instruction that makes a system call, in len bytes of code; -1 if there is none. */
+/* Returns the offset of a system call instruction in len bytes of code, or -1 if the code has none. */
 long arch_find_syscall(const uint8_t *code, size_t len);
-/* Likewise of one with a return behind it, and of code that calls rt_sigreturn(). */
+/* Like arch_find_syscall(), but a return instruction has to follow the system call instruction. */
 long arch_find_returning_syscall(const uint8_t *code, size_t len);
+/* Like arch_find_syscall(), but for code that calls rt_sigreturn(). */
 long arch_find_sigreturn(const uint8_t *code, size_t len);
+/* Returns the stack pointer in r. */
 uint64_t arch_stack_pointer(const struct tracer_regs *r);
-/* r becomes: about to call nr(args) at the instruction at pc, in no system call before. */
+/* Changes r so that the thread is about to call nr(args) by the instruction at pc, and is in no other system call. */
 void arch_prepare_syscall(struct tracer_regs *r, uint64_t pc, long nr, const long args[6]);
-/* Its result, once it has returned. */
+/* Returns the result of a system call from the registers that the thread has after the call. */
 long arch_syscall_result(const struct tracer_regs *r);
-/* False for registers of a process that is not in this machine's native mode (32-bit programs). */
+/* False for the registers of a thread that is not in this machine's native mode (a 32-bit program). */
 bool arch_is_native(const struct tracer_regs *r);
 
 #endif

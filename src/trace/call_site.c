@@ -7,23 +7,24 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/proc.h"
 #include "base/util.h"
 #include "trace/arch.h"
 #include "base/vmas.h"
 
-#define CODE_MAX (4u << 20)   /* of a mapping that is searched */
-#define STEP     (128u << 10) /* read at a time; both are found in the first pieces of the dynamic loader */
-#define OVERLAP  16u
+#define CODE_MAX (4u << 20)   /* bytes of a mapping that are searched */
+#define STEP     (128u << 10) /* bytes read at a time; the dynamic loader has both pieces of code near its beginning */
+#define OVERLAP  16u          /* bytes; longer than the code that is searched for */
 
 enum { SECCOMP_NONE, SECCOMP_IS_STRICT, SECCOMP_HAS_FILTER };
 
-static void note(uint64_t *where, uint64_t start, long at)
+static void call_site_note(uint64_t *where, uint64_t start, long at)
 {
 	if (!*where && at >= 0)
 		*where = start + (uint64_t)at;
 }
 
-static void search_way(int mem, const struct vma *v, struct way_home *w)
+static void call_site_search_return_path(int mem, const struct vma *v, struct return_path *w)
 {
 	uint64_t end = v->end - v->start < CODE_MAX ? v->end : v->start + CODE_MAX;
 	cleanup_free uint8_t *code = xmalloc(STEP + OVERLAP);
@@ -34,13 +35,13 @@ static void search_way(int mem, const struct vma *v, struct way_home *w)
 
 		if (got <= 0)
 			return;
-		note(&w->call, at, arch_find_returning_syscall(code, (size_t)got));
-		note(&w->restore, at, arch_find_sigreturn(code, (size_t)got));
+		call_site_note(&w->call, at, arch_find_returning_syscall(code, (size_t)got));
+		call_site_note(&w->restore, at, arch_find_sigreturn(code, (size_t)got));
 	}
 }
 
-/* From above: there lies the dynamic loader. */
-static void find_way(int mem, const struct vmas *m, uint64_t sp, struct way_home *w)
+/* From the highest address down, because the dynamic loader is mapped there. */
+static void call_site_find_return_path(int mem, const struct vmas *m, uint64_t sp, struct return_path *w)
 {
 	const struct vma *stack = vmas_find(m, sp);
 
@@ -49,10 +50,10 @@ static void find_way(int mem, const struct vmas *m, uint64_t sp, struct way_home
 	w->low = stack->start;
 	for (size_t i = m->n; i-- > 0 && !(w->call && w->restore);)
 		if (m->v[i].executable && !m->v[i].vdso)
-			search_way(mem, &m->v[i], w);
+			call_site_search_return_path(mem, &m->v[i], w);
 }
 
-static uint64_t search(int mem, const struct vma *v)
+static uint64_t call_site_search_syscall(int mem, const struct vma *v)
 {
 	size_t len = v->end - v->start < CODE_MAX ? v->end - v->start : CODE_MAX;
 	cleanup_free uint8_t *code = xmalloc(len);
@@ -62,39 +63,40 @@ static uint64_t search(int mem, const struct vma *v)
 	return at < 0 ? 0 : v->start + (uint64_t)at;
 }
 
-/* The vdso has one; a process that has unmapped it has one in its C library. The page at 0 is nobody's. */
-static uint64_t find_any(int mem, const struct vmas *m)
+/* Finds any system call instruction. The vdso has one; a process that has unmapped the vdso has one in its C library.
+ * 0 = not found; no instruction is at address 0. */
+static uint64_t call_site_find_any(int mem, const struct vmas *m)
 {
 	uint64_t pc = 0;
 
 	for (size_t i = 0; i < m->n && !pc; i++)
 		if (m->v[i].vdso)
-			pc = search(mem, &m->v[i]);
+			pc = call_site_search_syscall(mem, &m->v[i]);
 	for (size_t i = 0; i < m->n && !pc; i++)
 		if (m->v[i].executable && !m->v[i].vdso)
-			pc = search(mem, &m->v[i]);
+			pc = call_site_search_syscall(mem, &m->v[i]);
 	return pc;
 }
 
-int mem_site_find(pid_t host, uint64_t sp, struct way_home *w, struct err *err)
+int call_site_find(pid_t host, uint64_t sp, struct return_path *w, struct err *err)
 {
 	const long seccomp = proc_number(host, "Seccomp", SECCOMP_NONE);
 	cleanup_close int mem = -1;
 	struct vmas m;
 
-	/* The tracer can suspend it, but not beyond its own death. */
+	/* The tracer can suspend seccomp, but the suspension ends when the tracer dies. */
 	if (seccomp == SECCOMP_IS_STRICT)
 		return err_set(err, ENOTSUP, "it is in seccomp's strict mode");
-	*w = (struct way_home){ .reap = seccomp == SECCOMP_NONE };
-	/* Not by process_vm_readv(): code that lies in anonymous memory would become a copy of its own. */
+	*w = (struct return_path){ .reap = seccomp == SECCOMP_NONE };
+	/* Not by process_vm_readv(): it would break copy-on-write for code in anonymous memory. */
 	mem = open_proc(host, "mem", O_RDONLY);
 	if (mem < 0)
 		return err_sys(err, errno, "its memory cannot be opened");
 	if (vmas_read(host, &m, err))
 		return -1;
-	find_way(mem, &m, sp, w);
+	call_site_find_return_path(mem, &m, sp, w);
 	if (!w->call || !w->restore)
-		*w = (struct way_home){ .call = find_any(mem, &m) };
+		*w = (struct return_path){ .call = call_site_find_any(mem, &m) };
 	vmas_free(&m);
 	return w->call ? 0 : err_set(err, ENOENT, "it has no instruction that makes a system call");
 }

@@ -1,4 +1,4 @@
-/* Where in a process a system call can be made, and what it finds there for its way home (trace/sigframe.h). */
+/* Finds where in a process a system call can be injected, and what the return path needs (trace/sigframe.h). */
 #ifndef FSCHED_TRACE_CALL_SITE_H
 #define FSCHED_TRACE_CALL_SITE_H
 
@@ -7,10 +7,13 @@
 #include "base/err.h"
 #include "trace/sigframe.h"
 
-/* Fills in what w says of the process host, running or not, whose stopped thread has its stack at sp. There is a way
- * home only on the stack of the process's first thread: of another nobody knows what lies below it (stacks of
- * coroutines, an alternate stack for signals). -1 with err if it has no instruction that makes a system call, or may
- * make none but its own. */
-int mem_site_find(pid_t host, uint64_t sp, struct way_home *w, struct err *err);
+/* Fills in the members of w that describe the process host. The process may run; its stopped thread, which is to make
+ * the call, has its stack pointer at sp.
+ *
+ * A return path is found only if sp lies on the stack of the first thread of the process. On any other stack it is not
+ * known what lies below sp (stacks of coroutines, an alternate signal stack).
+ *
+ * Returns -1 with err if the process has no system call instruction, or if it is in seccomp's strict mode (ENOTSUP). */
+int call_site_find(pid_t host, uint64_t sp, struct return_path *w, struct err *err);
 
 #endif

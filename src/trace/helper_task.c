@@ -11,6 +11,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "base/io.h"
+#include "base/proc.h"
 #include "base/util.h"
 #include "trace/arch.h"
 #include "trace/call_site.h"
@@ -23,106 +25,107 @@
 #define OPTIONS      (PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_SUSPEND_SECCOMP)
 #define OPTIONS_OURS (OPTIONS | PTRACE_O_EXITKILL)
 
-static int inject(const struct middle *m, pid_t pid, const struct tracer_options *o, const char *name, long nr,
-		  const long args[6], long *result, pid_t *child, struct err *err)
+static int helper_task_inject(const struct helper_task *t, pid_t pid, const struct tracer_options *o, const char *name,
+			      long nr, const long args[6], long *result, pid_t *child, struct err *err)
 {
 	struct tracer_regs r;
 	pid_t none;
 
-	if (tracer_get_regs(m->hand, pid, &r))
+	if (tracer_get_regs(t->tracer, pid, &r))
 		return err_sys(err, errno, "%s: cannot read its registers", name);
-	arch_prepare_syscall(&r, m->way.call, nr, args);
-	if (tracer_inject(m->hand, pid, &r, o, child ? child : &none))
+	arch_prepare_syscall(&r, t->path.call, nr, args);
+	if (tracer_inject(t->tracer, pid, &r, o, child ? child : &none))
 		return err_sys(err, errno, "%s: it did not make a system call", name);
 	*result = arch_syscall_result(&r);
 	return *result < 0 ? err_sys(err, (int)-*result, "%s", name) : 0;
 }
 
-/* A task that is born needs EXITKILL from its first moment if it has no way home. */
-static int call_thread(struct middle *m, const char *name, long nr, const long args[6], pid_t *child, struct err *err)
+/* Makes a call in the owner. A task that the call makes needs EXITKILL from its start if there is no return path. */
+static int helper_task_call_owner(struct helper_task *t, const char *name, long nr, const long args[6], pid_t *child,
+				  struct err *err)
 {
-	const struct tracer_options o = { child && !m->entered ? OPTIONS_OURS : OPTIONS, 0, OPTIONS_OURS };
+	const struct tracer_options o = { child && !t->entered ? OPTIONS_OURS : OPTIONS, 0, OPTIONS_OURS };
 	long result;
 
-	return inject(m, m->inner, &o, name, nr, args, &result, child, err);
+	return helper_task_inject(t, t->inner, &o, name, nr, args, &result, child, err);
 }
 
-int middle_call(const struct middle *m, pid_t pid, const char *name, long nr, const long args[6], long *result,
-		pid_t *child, struct err *err)
+int helper_task_call(const struct helper_task *t, pid_t pid, const char *name, long nr, const long args[6],
+		     long *result, pid_t *child, struct err *err)
 {
 	const struct tracer_options o = { OPTIONS_OURS, OPTIONS_OURS, OPTIONS_OURS };
 	long none;
 
-	return inject(m, pid, &o, name, nr, args, result ? result : &none, child, err);
+	return helper_task_inject(t, pid, &o, name, nr, args, result ? result : &none, child, err);
 }
 
-static int enter(struct middle *m, struct err *err)
+static int helper_task_enter_owner(struct helper_task *t, struct err *err)
 {
 	struct tracer_regs r;
 
 	if (!arch_can_inject())
 		return err_set(err, ENOTSUP, "system calls in a process are not known on this kind of machine");
-	if (tracer_get_regs(m->hand, m->inner, &r))
+	if (tracer_get_regs(t->tracer, t->inner, &r))
 		return err_sys(err, errno, "cannot read its registers");
 	if (!arch_is_native(&r))
 		return err_set(err, ENOTSUP, "it is no program of this machine's own kind");
-	if (mem_site_find(m->host, arch_stack_pointer(&r), &m->way, err))
+	if (call_site_find(t->host, arch_stack_pointer(&r), &t->path, err))
 		return -1;
-	m->entered = m->way.restore && tracer_enter(m->hand, m->inner, &m->way) == 0;
+	t->entered = t->path.restore && tracer_enter(t->tracer, t->inner, &t->path) == 0;
 	return 0;
 }
 
-int middle_enter(struct middle *m, int hand, pid_t inner, pid_t host, struct err *err)
+int helper_task_enter(struct helper_task *t, int tracer, pid_t inner, pid_t host, struct err *err)
 {
-	*m = (struct middle){ .hand = hand, .inner = inner, .host = host };
-	return enter(m, err);
+	*t = (struct helper_task){ .tracer = tracer, .inner = inner, .host = host };
+	return helper_task_enter_owner(t, err);
 }
 
-int middle_call_thread(const struct middle *m, const char *name, long nr, const long args[6], long *result,
-		       struct err *err)
+int helper_task_call_thread(const struct helper_task *t, const char *name, long nr, const long args[6], long *result,
+			    struct err *err)
 {
-	const struct tracer_options o = { m->entered ? OPTIONS : OPTIONS_OURS, 0, 0 };
+	const struct tracer_options o = { t->entered ? OPTIONS : OPTIONS_OURS, 0, 0 };
 
 	*result = 0;
-	return inject(m, m->inner, &o, name, nr, args, result, NULL, err) && *result >= 0 ? -1 : 0;
+	return helper_task_inject(t, t->inner, &o, name, nr, args, result, NULL, err) && *result >= 0 ? -1 : 0;
 }
 
-int middle_make(struct middle *m, int hand, pid_t inner, pid_t host, struct err *err)
+int helper_task_make(struct helper_task *t, int tracer, pid_t inner, pid_t host, struct err *err)
 {
 	const long all_fds[6] = { 0, ~0U, CLOSE_RANGE_UNSHARE };
 	long args[6] = { CLONE_VM | CLONE_FS | CLONE_FILES };
 
-	if (middle_enter(m, hand, inner, host, err))
+	if (helper_task_enter(t, tracer, inner, host, err))
 		return -1;
-	if (m->entered) {
+	if (t->entered) {
 		args[0] |= CLONE_PARENT_SETTID;
-		args[1] = (long)m->way.child_stack;
-		args[2] = (long)m->way.child_pid;
+		args[1] = (long)t->path.child_stack;
+		args[2] = (long)t->path.child_pid;
 	}
-	if (call_thread(m, "clone", SYS_clone, args, &m->pid, err))
+	if (helper_task_call_owner(t, "clone", SYS_clone, args, &t->pid, err))
 		return -1;
-	return middle_call(m, m->pid, "close_range", SYS_close_range, all_fds, NULL, NULL, err);
+	return helper_task_call(t, t->pid, "close_range", SYS_close_range, all_fds, NULL, NULL, err);
 }
 
-int middle_end(struct middle *m, struct err *err)
+int helper_task_end(struct helper_task *t, struct err *err)
 {
-	/* criu is in the pod, as the process is. */
-	const long args[6] = { m->hand == TRACER_SELF ? proc_number(m->pid, "NSpid", 0) : m->pid, 0, __WALL, 0 };
+	/* wait4() needs the pid in the namespace of the owner. criu is in the pod, as the owner is. */
+	const long args[6] = { t->tracer == TRACER_SELF ? proc_number(t->pid, "NSpid", 0) : t->pid, 0, __WALL, 0 };
 	int status, rc = 0;
 
-	if (m->pid && tracer_kill(m->hand, m->pid, SIGKILL) == 0) {
-		while (tracer_wait(m->hand, m->pid, &status) == 0 && WIFSTOPPED(status))
+	if (t->pid && tracer_kill(t->tracer, t->pid, SIGKILL) == 0) {
+		while (tracer_wait(t->tracer, t->pid, &status) == 0 && WIFSTOPPED(status))
 			;
-		rc = call_thread(m, "wait4", SYS_wait4, args, NULL, err);
+		rc = helper_task_call_owner(t, "wait4", SYS_wait4, args, NULL, err);
 	}
-	m->pid = 0;
-	if (m->entered && tracer_leave(m->hand, m->inner))
+	t->pid = 0;
+	if (t->entered && tracer_leave(t->tracer, t->inner))
 		rc = err_sys(err, errno, "cannot put its registers back");
-	m->entered = false;
+	t->entered = false;
 	return rc;
 }
 
-pid_t middle_find_child(pid_t parent, pid_t inner)
+pid_t helper_task_find_child(pid_t parent, pid_t inner)
 {
 	cleanup_free char *list = NULL;
 	char path[64], *p, *end;
@@ -137,7 +140,7 @@ pid_t middle_find_child(pid_t parent, pid_t inner)
 	return 0;
 }
 
-pid_t middle_host(const struct middle *m)
+pid_t helper_task_host(const struct helper_task *t)
 {
-	return m->pid ? middle_find_child(m->host, m->pid) : 0;
+	return t->pid ? helper_task_find_child(t->host, t->pid) : 0;
 }

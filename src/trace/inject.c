@@ -26,7 +26,7 @@ struct vector {
 	size_t len;
 };
 
-/* The one thread that stands on its way home. */
+/* The thread that has been entered. */
 static struct {
 	int pid; /* 0 = none */
 	size_t len;
@@ -34,15 +34,15 @@ static struct {
 	unsigned long mask;
 } entered;
 
-unsigned inject_dies_at;
+unsigned inject_kill_at;
 
 void inject_step(void)
 {
-	if (inject_dies_at && --inject_dies_at == 0)
+	if (inject_kill_at && --inject_kill_at == 0)
 		raw_syscall(SYS_kill, raw_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0), SIG_KILL, 0, 0, 0, 0);
 }
 
-static long pt(long request, int pid, unsigned long addr, void *data)
+static long inject_ptrace(long request, int pid, unsigned long addr, void *data)
 {
 	inject_step();
 	return raw_syscall(SYS_ptrace, request, pid, (long)addr, (long)data, 0, 0);
@@ -52,13 +52,13 @@ struct time {
 	long s, ns;
 };
 
-/* A process that runs a single system call stops again within microseconds. */
+/* A tracee that runs a single system call stops again within microseconds. */
 #define SPINS      2000
 #define WAIT_STEPS 10000
 static const struct time step = { 0, 500000 }; /* 5 s in all */
 
-/* Nobody can say what a thread will do that does not stop, but every state of this is one in which the tracer may be
- * killed. */
+/* A thread that does not stop may do anything. Killing the tracer is safe: it may be killed in every state of an
+ * injection. */
 long inject_wait(int pid, int *status)
 {
 	long got;
@@ -76,8 +76,8 @@ long inject_wait(int pid, int *status)
 	return -ESRCH;
 }
 
-/* The status of the next stop, or negative: it has ended, or criu is no tracer of it. */
-static long next_stop(int pid)
+/* Returns the status of the next stop. -errno: the thread has ended, or the caller is not its tracer. */
+static long inject_next_stop(int pid)
 {
 	int status = 0;
 	long got;
@@ -89,38 +89,38 @@ static long next_stop(int pid)
 	return (status & 0xff) == 0x7f ? status : -ESRCH;
 }
 
-static long adopt(struct injection *in)
+static long inject_adopt_child(struct injection *in)
 {
 	unsigned long child = 0;
-	long ret = pt(PT_GETEVENTMSG, in->pid, 0, &child);
+	long ret = inject_ptrace(PT_GETEVENTMSG, in->pid, 0, &child);
 
 	if (ret < 0)
 		return ret;
 	in->child = (int)child;
-	ret = next_stop(in->child);
-	return ret < 0 ? ret : pt(PT_SETOPTIONS, in->child, 0, (void *)in->child_options);
+	ret = inject_next_stop(in->child);
+	return ret < 0 ? ret : inject_ptrace(PT_SETOPTIONS, in->child, 0, (void *)in->child_options);
 }
 
-/* From the entry to the exit of the call at which the registers stand. */
-static long run_call(struct injection *in, bool *was_stopped)
+/* Resumes the thread until the syscall-exit stop of the call that its registers are about to make. */
+static long inject_run_call(struct injection *in, bool *was_stopped)
 {
 	long status, ret, refused = 0;
 
 	for (int stops = 0, seen = 0; stops < STOPS_MAX; stops++) {
-		ret = pt(PT_SYSCALL, in->pid, 0, NULL);
+		ret = inject_ptrace(PT_SYSCALL, in->pid, 0, NULL);
 		if (ret < 0)
 			return ret;
-		status = next_stop(in->pid);
+		status = inject_next_stop(in->pid);
 		if (status < 0)
 			return status;
-		if (status >> 16 == EVENT_CLONE && (ret = adopt(in)) < 0)
+		if (status >> 16 == EVENT_CLONE && (ret = inject_adopt_child(in)) < 0)
 			return ret;
 		if (status >> 16)
 			continue;
 		if (status >> 8 == SYSCALL_STOP && ++seen == 2)
 			return refused;
 		if (status >> 8 == SYSCALL_STOP)
-			refused = entry_check(in->pid, in->regs, in->len);
+			refused = syscall_entry_check(in->pid, in->regs, in->len);
 		else if (status >> 8 == SIG_STOP)
 			*was_stopped = true; /* a SIGSTOP came meanwhile */
 		else
@@ -129,42 +129,43 @@ static long run_call(struct injection *in, bool *was_stopped)
 	return -ELOOP;
 }
 
-static long get_regs(int pid, void *regs, size_t *len)
+static long inject_get_regs(int pid, void *regs, size_t *len)
 {
 	struct vector v = { regs, *len };
-	long ret = pt(PT_GETREGSET, pid, PRSTATUS, &v);
+	long ret = inject_ptrace(PT_GETREGSET, pid, PRSTATUS, &v);
 
 	*len = v.len;
 	return ret;
 }
 
-static long set_regs(int pid, const void *regs, size_t len)
+static long inject_set_regs(int pid, const void *regs, size_t len)
 {
 	struct vector v = { (void *)(unsigned long)regs, len };
 
-	return pt(PT_SETREGSET, pid, PRSTATUS, &v);
+	return inject_ptrace(PT_SETREGSET, pid, PRSTATUS, &v);
 }
 
-static long set_mask(int pid, unsigned long mask)
+static long inject_set_mask(int pid, unsigned long mask)
 {
-	return pt(PT_SETSIGMASK, pid, sizeof(mask), &mask);
+	return inject_ptrace(PT_SETSIGMASK, pid, sizeof(mask), &mask);
 }
 
-/* At every step a thread that is let go is either as it was or on its way home: signals are blocked only there. */
-long inject_enter(int pid, struct way_home *w)
+/* After every step a thread whose tracer dies is either unchanged or on its return path. Signals are blocked only after
+ * the registers are those of the return path, which unblocks them. */
+long inject_enter(int pid, struct return_path *w)
 {
 	long ret;
 
 	if (entered.pid)
 		return -EBUSY;
 	entered.len = sizeof(entered.regs);
-	if ((ret = get_regs(pid, entered.regs, &entered.len)) < 0 ||
-	    (ret = pt(PT_GETSIGMASK, pid, sizeof(entered.mask), &entered.mask)) < 0 ||
+	if ((ret = inject_get_regs(pid, entered.regs, &entered.len)) < 0 ||
+	    (ret = inject_ptrace(PT_GETSIGMASK, pid, sizeof(entered.mask), &entered.mask)) < 0 ||
 	    (ret = sigframe_write(pid, entered.regs, entered.len, entered.mask, w, entered.home)) < 0 ||
-	    (ret = set_regs(pid, entered.home, entered.len)) < 0)
+	    (ret = inject_set_regs(pid, entered.home, entered.len)) < 0)
 		return ret;
 	entered.pid = pid;
-	ret = set_mask(pid, ~0ul);
+	ret = inject_set_mask(pid, ~0ul);
 	if (ret < 0)
 		inject_leave(pid);
 	return ret;
@@ -177,30 +178,30 @@ long inject_leave(int pid)
 	if (entered.pid != pid)
 		return 0;
 	entered.pid = 0;
-	mask = set_mask(pid, entered.mask);
-	ret = set_regs(pid, entered.regs, entered.len);
+	mask = inject_set_mask(pid, entered.mask);
+	ret = inject_set_regs(pid, entered.regs, entered.len);
 	return ret < 0 ? ret : mask;
 }
 
-/* With registers and mask to which the thread returns. */
-static long call_between(struct injection *in, const void *back, size_t len, unsigned long mask)
+/* Makes the call, and then sets the registers back and the signal mask mask. */
+static long inject_call_and_restore(struct injection *in, const void *back, size_t len, unsigned long mask)
 {
 	bool was_stopped = false;
 	long ret, regs, masked;
 
-	if ((ret = set_mask(in->pid, ~0ul)) < 0)
+	if ((ret = inject_set_mask(in->pid, ~0ul)) < 0)
 		return ret;
-	ret = pt(PT_SETOPTIONS, in->pid, 0, (void *)in->during);
+	ret = inject_ptrace(PT_SETOPTIONS, in->pid, 0, (void *)in->during);
 	if (ret >= 0)
-		ret = set_regs(in->pid, in->regs, in->len);
+		ret = inject_set_regs(in->pid, in->regs, in->len);
 	if (ret >= 0)
-		ret = run_call(in, &was_stopped);
+		ret = inject_run_call(in, &was_stopped);
 	in->len = in->room;
 	if (ret >= 0)
-		ret = get_regs(in->pid, in->regs, &in->len);
-	regs = set_regs(in->pid, back, len);
-	pt(PT_SETOPTIONS, in->pid, 0, (void *)in->after);
-	masked = set_mask(in->pid, mask);
+		ret = inject_get_regs(in->pid, in->regs, &in->len);
+	regs = inject_set_regs(in->pid, back, len);
+	inject_ptrace(PT_SETOPTIONS, in->pid, 0, (void *)in->after);
+	masked = inject_set_mask(in->pid, mask);
 	if (was_stopped)
 		raw_syscall(SYS_kill, in->pid, SIG_STOP, 0, 0, 0, 0);
 	return ret < 0 ? ret : regs < 0 ? regs : masked;
@@ -217,8 +218,9 @@ long inject_call(struct injection *in)
 	if (in->room > INJECT_REGS_MAX || in->len > in->room)
 		return -EINVAL;
 	if (entered.pid == in->pid)
-		return call_between(in, entered.home, entered.len, ~0ul);
-	if ((ret = get_regs(in->pid, saved, &len)) < 0 || (ret = pt(PT_GETSIGMASK, in->pid, sizeof(mask), &mask)) < 0)
+		return inject_call_and_restore(in, entered.home, entered.len, ~0ul);
+	if ((ret = inject_get_regs(in->pid, saved, &len)) < 0 ||
+	    (ret = inject_ptrace(PT_GETSIGMASK, in->pid, sizeof(mask), &mask)) < 0)
 		return ret;
-	return call_between(in, saved, len, mask);
+	return inject_call_and_restore(in, saved, len, mask);
 }

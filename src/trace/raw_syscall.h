@@ -1,5 +1,5 @@
-/* System calls without a C library: libfsched-criu.so runs beside whatever C library criu was built with, newer or
- * older than the one of this machine. */
+/* System calls without a C library: libfsched-criu.so runs in a criu whose C library may be newer or older than the C
+ * library of this machine. */
 #ifndef FSCHED_TRACE_RAW_SYSCALL_H
 #define FSCHED_TRACE_RAW_SYSCALL_H
 

@@ -1,4 +1,4 @@
-/* What the tracer does on request: hand.h. In libfsched-criu.so, and in the worker where that is the tracer itself.
+/* Serves the requests of remote_call.h: in libfsched-criu.so, and in the worker where the worker is the tracer.
  * Free-standing. */
 #include <linux/wait.h>
 #include <stddef.h>
@@ -13,24 +13,24 @@ struct vector {
 	size_t len;
 };
 
-static long trace(struct hand_msg *m)
+static long remote_call_ptrace(struct remote_call *m)
 {
 	struct vector v = { m->buffer, m->len };
 	long data = (long)m->data, ret;
 
 	if (m->len > sizeof(m->buffer))
 		return -EINVAL;
-	if (m->data_kind == HAND_BUFFER)
+	if (m->data_kind == REMOTE_CALL_BUFFER)
 		data = (long)m->buffer;
-	if (m->data_kind == HAND_VECTOR)
+	if (m->data_kind == REMOTE_CALL_VECTOR)
 		data = (long)&v;
 	ret = raw_syscall(SYS_ptrace, m->request, m->pid, (long)m->addr, data, 0, 0);
-	if (m->data_kind == HAND_VECTOR)
+	if (m->data_kind == REMOTE_CALL_VECTOR)
 		m->len = (uint32_t)v.len;
 	return ret;
 }
 
-static long inject(struct hand_msg *m)
+static long remote_call_inject(struct remote_call *m)
 {
 	struct injection in = {
 		.pid = m->pid,
@@ -48,25 +48,25 @@ static long inject(struct hand_msg *m)
 	return ret;
 }
 
-void hand_do(struct hand_msg *m)
+void remote_call_do(struct remote_call *m)
 {
 	int status = 0;
 
 	inject_step();
 	switch (m->op) {
-	case HAND_PTRACE: m->result = trace(m); break;
-	case HAND_WAIT:
+	case REMOTE_CALL_PTRACE: m->result = remote_call_ptrace(m); break;
+	case REMOTE_CALL_WAIT:
 		m->result = inject_wait(m->pid, &status);
 		m->data = (uint64_t)(unsigned)status;
 		break;
-	case HAND_ENTER: m->result = inject_enter(m->pid, (struct way_home *)(void *)m->buffer); break;
-	case HAND_INJECT: m->result = inject(m); break;
-	case HAND_LEAVE: m->result = inject_leave(m->pid); break;
-	case HAND_DIE_AT:
-		inject_dies_at = (unsigned)m->data;
+	case REMOTE_CALL_ENTER: m->result = inject_enter(m->pid, (struct return_path *)(void *)m->buffer); break;
+	case REMOTE_CALL_INJECT: m->result = remote_call_inject(m); break;
+	case REMOTE_CALL_LEAVE: m->result = inject_leave(m->pid); break;
+	case REMOTE_CALL_DIE_AT:
+		inject_kill_at = (unsigned)m->data;
 		m->result = 0;
 		break;
-	case HAND_KILL: m->result = raw_syscall(SYS_kill, m->pid, m->request, 0, 0, 0, 0); break;
+	case REMOTE_CALL_KILL: m->result = raw_syscall(SYS_kill, m->pid, m->request, 0, 0, 0, 0); break;
 	default: m->result = -EINVAL;
 	}
 }

@@ -13,22 +13,24 @@
 #define SHADOW_STACK  0x204 /* NT_X86_SHSTK */
 
 #define RED_ZONE      128         /* bytes below the stack pointer that are the program's */
-#define HANDLER_ROOM  (16u << 10) /* for the handler of a signal that comes on the way */
+#define HANDLER_ROOM  (16u << 10) /* bytes of stack for the handler of a signal that comes on the return path */
 #define NO_PID        0x7fffffff
-#define RESTARTSYS    512 /* results of interrupted calls, of which only the kernel and tracers know */
+#define RESTARTSYS    512 /* results of interrupted calls that only the kernel and tracers see */
 #define RESTARTNOINTR 513
 #define RESTARTNOHAND 514
 #define RESTART_BLOCK 516
 
 #define UC_FLAGS      (1 | 2 | 4) /* UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS */
-#define NO_SUCH_MODE  0x40 /* of an alternate stack: refused, and ignored, so that the thread's own stays as it is */
+/* A mode of an alternate signal stack that does not exist. rt_sigreturn() ignores that the kernel refuses it, so the
+ * thread keeps its alternate stack. */
+#define NO_SUCH_MODE  0x40
 
-#define FP_SW         464          /* in the state of the FPU: what is for software, */
-#define FP_FEATURES   512          /* and which parts are in use */
-#define FP_LEGACY     576          /* bytes: what CPUID does not describe */
-#define FP_TILES      (3ull << 17) /* AMX: has room in a frame only once the thread was allowed to use it */
+#define FP_SW         464          /* offset in the FPU state of the bytes for software */
+#define FP_FEATURES   512          /* offset in the FPU state of the bit mask of parts in use */
+#define FP_LEGACY     576          /* bytes of the FPU state that CPUID does not describe */
+#define FP_TILES      (3ull << 17) /* AMX: a frame has room for it only after the thread was permitted to use it */
 
-/* struct rt_sigframe of the kernel's, but the siginfo */
+/* The kernel's struct rt_sigframe, without the siginfo. */
 struct frame {
 	uint64_t restore;
 	uint64_t flags, link;
@@ -52,7 +54,7 @@ struct vector {
 	size_t len;
 };
 
-static long get_set(int pid, long what, void *buf, size_t *len)
+static long sigframe_get_regset(int pid, long what, void *buf, size_t *len)
 {
 	struct vector v = { buf, *len };
 	long ret = raw_syscall(SYS_ptrace, PT_GETREGSET, pid, what, (long)&v, 0, 0);
@@ -61,8 +63,8 @@ static long get_set(int pid, long what, void *buf, size_t *len)
 	return ret;
 }
 
-/* Bytes that the parts of the FPU's state take. */
-static uint32_t fp_size(uint64_t features)
+/* Returns the size in bytes of the FPU state with these features. */
+static uint32_t sigframe_fp_size(uint64_t features)
 {
 	uint32_t size = FP_LEGACY;
 
@@ -78,15 +80,16 @@ static uint32_t fp_size(uint64_t features)
 	return size;
 }
 
-/* The state of the FPU behind the frames, marked as the kernel marks it in a frame. Returns its length or -errno. */
-static long take_fp(int pid)
+/* Puts the FPU state after the frames, with the marks that the kernel writes in a frame. Returns its length or -errno.
+ */
+static long sigframe_save_fp(int pid)
 {
 	unsigned char *fp = block + AT_FP;
 	struct _fpx_sw_bytes *sw = (void *)(fp + FP_SW);
-	size_t len = FP_MAX - sizeof(uint64_t); /* whole ones only */
+	size_t len = FP_MAX - sizeof(uint64_t); /* the kernel accepts multiples of 8 only */
 	uint64_t features, used;
 	uint32_t size;
-	long ret = get_set(pid, XSTATE, fp, &len);
+	long ret = sigframe_get_regset(pid, XSTATE, fp, &len);
 
 	if (ret < 0)
 		return ret;
@@ -96,7 +99,7 @@ static long take_fp(int pid)
 	used = *(uint64_t *)(void *)(fp + FP_FEATURES);
 	if (!(used & FP_TILES))
 		features &= ~FP_TILES;
-	size = fp_size(features);
+	size = sigframe_fp_size(features);
 	if (size > len)
 		return -ENOTSUP;
 	*sw = (struct _fpx_sw_bytes){ .magic1 = FP_XSTATE_MAGIC1,
@@ -107,8 +110,8 @@ static long take_fp(int pid)
 	return size + FP_XSTATE_MAGIC2_SIZE;
 }
 
-static struct frame *put(unsigned at, const struct user_regs_struct *r, const struct way_home *w, uint64_t mask,
-			 uint64_t fp)
+static struct frame *sigframe_put(unsigned at, const struct user_regs_struct *r, const struct return_path *w,
+				  uint64_t mask, uint64_t fp)
 {
 	struct frame *f = (void *)(block + at);
 
@@ -124,8 +127,8 @@ static struct frame *put(unsigned at, const struct user_regs_struct *r, const st
 	return f;
 }
 
-static void put_call(unsigned at, struct user_regs_struct r, const struct way_home *w, long nr, uint64_t arg,
-		     uint64_t stack)
+static void sigframe_put_call(unsigned at, struct user_regs_struct r, const struct return_path *w, long nr,
+			      uint64_t arg, uint64_t stack)
 {
 	r.rip = w->call;
 	r.rsp = stack;
@@ -133,11 +136,11 @@ static void put_call(unsigned at, struct user_regs_struct r, const struct way_ho
 	r.rdi = arg;
 	r.rsi = r.r10 = 0;
 	r.rdx = __WALL; /* wait4's options; _exit() has no such argument */
-	put(at, &r, w, ~0ull, 0);
+	sigframe_put(at, &r, w, ~0ull, 0);
 }
 
-/* What the kernel does with an interrupted call when its thread goes on. */
-static void take_call_back(struct user_regs_struct *r)
+/* Changes the registers as the kernel does for an interrupted call when its thread is resumed. */
+static void sigframe_restart_call(struct user_regs_struct *r)
 {
 	if ((int)r->orig_rax < 0)
 		return;
@@ -148,12 +151,12 @@ static void take_call_back(struct user_regs_struct *r)
 		r->rax = r->orig_rax;
 		r->rip -= 2;
 		break;
-	case RESTART_BLOCK: /* forgotten by rt_sigreturn() */ r->rax = (uint64_t)-EINTR; break;
+	case RESTART_BLOCK: /* rt_sigreturn() discards it */ r->rax = (uint64_t)-EINTR; break;
 	default: break;
 	}
 }
 
-static long write_to(int pid, uint64_t to, size_t len)
+static long sigframe_copy_out(int pid, uint64_t to, size_t len)
 {
 	const struct vector here = { block, len }, there = { (void *)to, len };
 	long ret = raw_syscall(SYS_process_vm_writev, pid, (long)&here, 1, (long)&there, 1, 0);
@@ -161,7 +164,7 @@ static long write_to(int pid, uint64_t to, size_t len)
 	return ret == (long)len ? 0 : ret < 0 ? ret : -EFAULT;
 }
 
-long sigframe_write(int pid, const void *regs, size_t len, uint64_t mask, struct way_home *w, void *home)
+long sigframe_write(int pid, const void *regs, size_t len, uint64_t mask, struct return_path *w, void *home)
 {
 	struct user_regs_struct r = *(const struct user_regs_struct *)regs;
 	size_t none = sizeof(uint64_t);
@@ -170,20 +173,20 @@ long sigframe_write(int pid, const void *regs, size_t len, uint64_t mask, struct
 
 	if (!w->restore || len != sizeof(r))
 		return -ENOTSUP;
-	if (get_set(pid, SHADOW_STACK, &ignored, &none) >= 0)
-		return -ENOTSUP; /* `ret` goes only where a call came from */
-	fp = take_fp(pid);
+	if (sigframe_get_regset(pid, SHADOW_STACK, &ignored, &none) >= 0)
+		return -ENOTSUP; /* with a shadow stack, `ret` returns only to the caller */
+	fp = sigframe_save_fp(pid);
 	if (fp < 0)
 		return fp;
 	base = (r.rsp - RED_ZONE - AT_FP - (uint64_t)fp) & ~63ull;
 	if (r.rsp < w->low || base < w->low + HANDLER_ROOM || base > r.rsp)
 		return -ENOTSUP;
 	first = base + (w->reap ? AT_REAP : AT_LAST);
-	put_call(AT_CHILD, r, w, SYS_exit, 0, base + AT_CHILD);
-	put_call(AT_REAP, r, w, SYS_wait4, NO_PID, base + AT_LAST);
-	take_call_back(&r);
-	put(AT_LAST, &r, w, mask, base + AT_FP);
-	fp = write_to(pid, base, AT_FP + (size_t)fp);
+	sigframe_put_call(AT_CHILD, r, w, SYS_exit, 0, base + AT_CHILD);
+	sigframe_put_call(AT_REAP, r, w, SYS_wait4, NO_PID, base + AT_LAST);
+	sigframe_restart_call(&r);
+	sigframe_put(AT_LAST, &r, w, mask, base + AT_FP);
+	fp = sigframe_copy_out(pid, base, AT_FP + (size_t)fp);
 	if (fp < 0)
 		return fp;
 	w->child_stack = base + AT_CHILD;
@@ -198,7 +201,7 @@ long sigframe_write(int pid, const void *regs, size_t len, uint64_t mask, struct
 
 #else
 
-long sigframe_write(int pid, const void *regs, size_t len, uint64_t mask, struct way_home *w, void *home)
+long sigframe_write(int pid, const void *regs, size_t len, uint64_t mask, struct return_path *w, void *home)
 {
 	(void)pid;
 	(void)regs;

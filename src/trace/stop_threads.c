@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/dir.h"
+#include "base/clock.h"
 #include "base/util.h"
 
 #ifndef PTRACE_EVENT_STOP
@@ -19,7 +20,7 @@
 
 #define POLL_US 200
 
-static bool has(const struct mem_stop *s, size_t from, pid_t tid)
+static bool stop_threads_has(const struct stopped_threads *s, size_t from, pid_t tid)
 {
 	for (size_t i = from; i < s->n; i++)
 		if (s->tids[i] == tid)
@@ -27,15 +28,14 @@ static bool has(const struct mem_stop *s, size_t from, pid_t tid)
 	return false;
 }
 
-static void push(struct mem_stop *s, pid_t tid)
+static void stop_threads_push(struct stopped_threads *s, pid_t tid)
 {
-	if (s->n == s->room)
-		s->tids = xrealloc(s->tids, (s->room = s->room ? 2 * s->room : 16) * sizeof(*s->tids));
+	GROW(s->tids, s->n, s->room);
 	s->tids[s->n++] = tid;
 }
 
-/* Seizes what is new among the threads; *fresh: there was something. */
-static int seize_new(struct mem_stop *s, size_t from, pid_t host, bool *fresh, struct err *err)
+/* Seizes and interrupts the threads that are not in s yet; *fresh: there was at least one. */
+static int stop_threads_seize_new(struct stopped_threads *s, size_t from, pid_t host, bool *fresh, struct err *err)
 {
 	cleanup_dir DIR *d = NULL;
 	const struct dirent *e;
@@ -50,22 +50,22 @@ static int seize_new(struct mem_stop *s, size_t from, pid_t host, bool *fresh, s
 	while ((more = dir_next(d, &e)) > 0) {
 		pid_t tid = (pid_t)atoi(e->d_name);
 
-		if (tid <= 0 || has(s, from, tid))
+		if (tid <= 0 || stop_threads_has(s, from, tid))
 			continue;
 		if (ptrace(PTRACE_SEIZE, tid, NULL, NULL)) {
 			if (errno == ESRCH)
 				continue; /* it has just ended */
 			return err_sys(err, errno, "thread %d cannot be traced", tid);
 		}
-		push(s, tid);
+		stop_threads_push(s, tid);
 		*fresh = true;
 		ptrace(PTRACE_INTERRUPT, tid, NULL, NULL);
 	}
 	return more < 0 ? err_sys(err, errno, "its threads cannot be listed") : 0;
 }
 
-/* 1 stands, 0 not yet, -1 it has ended. A signal on its way is delivered first. */
-static int look(pid_t tid)
+/* Returns 1 = the thread is stopped, 0 = not yet, -1 = it has ended. A pending signal is delivered first. */
+static int stop_threads_poll(pid_t tid)
 {
 	int status;
 	pid_t got = waitpid(tid, &status, __WALL | WNOHANG);
@@ -80,11 +80,11 @@ static int look(pid_t tid)
 	return 0;
 }
 
-static int await(struct mem_stop *s, size_t i, int64_t until, struct err *err)
+static int stop_threads_await(struct stopped_threads *s, size_t i, int64_t until, struct err *err)
 {
 	int state;
 
-	while ((state = look(s->tids[i])) == 0) {
+	while ((state = stop_threads_poll(s->tids[i])) == 0) {
 		if (now_us() > until)
 			return err_set(err, ETIMEDOUT, "thread %d does not stop", s->tids[i]);
 		usleep(POLL_US);
@@ -94,48 +94,49 @@ static int await(struct mem_stop *s, size_t i, int64_t until, struct err *err)
 	return 0;
 }
 
-/* One that does not stand yet cannot be let go: it is asked to stop, and detached when it does, or by our end. */
-static void release(pid_t tid)
+/* A thread that is not stopped yet cannot be detached. It has been interrupted, so it is detached as soon as it stops,
+ * or at the latest when the caller ends. */
+static void stop_threads_release(pid_t tid)
 {
 	int64_t until = now_us() + 1000000;
 
 	if (tid == 0)
 		return;
 	while (ptrace(PTRACE_DETACH, tid, NULL, NULL) && errno == ESRCH && now_us() < until) {
-		if (look(tid) < 0)
+		if (stop_threads_poll(tid) < 0)
 			return;
 		usleep(POLL_US);
 	}
 }
 
-static void release_from(struct mem_stop *s, size_t from)
+static void stop_threads_release_from(struct stopped_threads *s, size_t from)
 {
 	while (s->n > from)
-		release(s->tids[--s->n]);
+		stop_threads_release(s->tids[--s->n]);
 }
 
-int mem_stop_add(struct mem_stop *s, pid_t host, int64_t until, struct err *err)
+int stop_threads_add(struct stopped_threads *s, pid_t host, int64_t until, struct err *err)
 {
-	size_t from = s->n, stands = s->n;
+	size_t from = s->n, stopped = s->n;
 	bool fresh = true;
 
 	while (fresh) {
-		/* Threads that still run may make others. */
-		if (seize_new(s, from, host, &fresh, err))
+		/* Threads that still run may create others. */
+		if (stop_threads_seize_new(s, from, host, &fresh, err))
 			goto fail;
-		for (; stands < s->n; stands++)
-			if (await(s, stands, until, err))
+		for (; stopped < s->n; stopped++)
+			if (stop_threads_await(s, stopped, until, err))
 				goto fail;
 	}
 	return 0;
 fail:
-	release_from(s, from);
+	stop_threads_release_from(s, from);
 	return -1;
 }
 
-void mem_stop_end(struct mem_stop *s)
+void stop_threads_end(struct stopped_threads *s)
 {
-	release_from(s, 0);
+	stop_threads_release_from(s, 0);
 	free(s->tids);
-	*s = (struct mem_stop){ 0 };
+	*s = (struct stopped_threads){ 0 };
 }

@@ -1,5 +1,5 @@
-/* All threads of a running process, stopped by ptrace for a moment. By one thread of the caller's; if that ends, they
- * run on. */
+/* Stops all threads of a running process with ptrace for a short time. The thread of the caller that stops them is the
+ * tracer; if it ends, they run again. */
 #ifndef FSCHED_TRACE_STOP_THREADS_H
 #define FSCHED_TRACE_STOP_THREADS_H
 
@@ -8,16 +8,21 @@
 #include <sys/types.h>
 #include "base/err.h"
 
-struct mem_stop {
-	pid_t *tids; /* owned */
-	size_t n, room;
+struct stopped_threads {
+	pid_t *tids;    /* owned; 0 = the thread has ended */
+	size_t n, room; /* elements: used, allocated */
 };
 
-/* Adds the threads of host to s. until: now_us() by which all must stand; a thread in an uninterruptible wait does not.
- * A system call that one of them is in has ended or has been taken back, and is made again (a few, like epoll_wait(),
- * end with EINTR, as after any stop). -1: what was stopped of this process runs again. */
-int mem_stop_add(struct mem_stop *s, pid_t host, int64_t until, struct err *err);
-/* Lets all go. */
-void mem_stop_end(struct mem_stop *s);
+/* Stops the threads of process host and adds them to s. until: now_us() by which all must be stopped. A thread in an
+ * uninterruptible sleep does not stop in time (ETIMEDOUT).
+ *
+ * A system call that a thread is in is interrupted and restarted when the thread runs again. A few system calls, like
+ * epoll_wait(), end with EINTR, as after any stop.
+ *
+ * Returns 0 or -1 with err. After a failure all threads of this process run again; those of processes that were added
+ * before stay stopped. */
+int stop_threads_add(struct stopped_threads *s, pid_t host, int64_t until, struct err *err);
+/* Resumes and detaches all threads, and frees s. */
+void stop_threads_end(struct stopped_threads *s);
 
 #endif

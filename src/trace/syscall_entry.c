@@ -18,13 +18,13 @@ struct vector {
 	size_t len;
 };
 
-static long pt(long request, int pid, unsigned long addr, void *data)
+static long syscall_entry_ptrace(long request, int pid, unsigned long addr, void *data)
 {
 	return raw_syscall(SYS_ptrace, request, pid, (long)addr, (long)data, 0, 0);
 }
 
-/* The architecture too: `int $0x80` is as long, and numbers mean other calls there. */
-static bool same(const struct user_regs_struct *set, const struct ptrace_syscall_info *now)
+/* The architecture has to match, too: `int $0x80` has the same length, and its numbers are those of other calls. */
+static bool syscall_entry_matches(const struct user_regs_struct *set, const struct ptrace_syscall_info *now)
 {
 	return now->op == PTRACE_SYSCALL_INFO_ENTRY && now->arch == AUDIT_ARCH_X86_64 &&
 	       now->instruction_pointer == set->rip + INSTRUCTION && now->entry.nr == set->rax &&
@@ -32,37 +32,37 @@ static bool same(const struct user_regs_struct *set, const struct ptrace_syscall
 	       now->entry.args[3] == set->r10 && now->entry.args[4] == set->r8 && now->entry.args[5] == set->r9;
 }
 
-static long cancel(int pid)
+static long syscall_entry_cancel(int pid)
 {
 	struct user_regs_struct r;
 	struct vector v = { &r, sizeof(r) };
-	long ret = pt(PTRACE_GETREGSET, pid, PRSTATUS, &v);
+	long ret = syscall_entry_ptrace(PTRACE_GETREGSET, pid, PRSTATUS, &v);
 
 	if (ret < 0)
 		return ret;
 	r.orig_rax = ~0ul;
-	return pt(PTRACE_SETREGSET, pid, PRSTATUS, &v);
+	return syscall_entry_ptrace(PTRACE_SETREGSET, pid, PRSTATUS, &v);
 }
 
-long entry_check(int pid, const void *regs, size_t len)
+long syscall_entry_check(int pid, const void *regs, size_t len)
 {
 	struct ptrace_syscall_info now;
 	long ret = len == sizeof(struct user_regs_struct) ? 0 : -EINVAL, cancelled;
 
-	if (ret == 0 && pt(PTRACE_GET_SYSCALL_INFO, pid, sizeof(now), &now) <
+	if (ret == 0 && syscall_entry_ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(now), &now) <
 				(long)(offsetof(struct ptrace_syscall_info, entry) + sizeof(now.entry)))
 		ret = -ENOTSUP;
-	if (ret == 0 && !same(regs, &now))
+	if (ret == 0 && !syscall_entry_matches(regs, &now))
 		ret = -EPERM;
 	if (ret == 0)
 		return 0;
-	cancelled = cancel(pid);
+	cancelled = syscall_entry_cancel(pid);
 	return cancelled < 0 ? cancelled : ret;
 }
 
 #else
 
-long entry_check(int pid, const void *regs, size_t len)
+long syscall_entry_check(int pid, const void *regs, size_t len)
 {
 	(void)pid;
 	(void)regs;

@@ -11,22 +11,22 @@
 #include "base/util.h"
 #include "trace/remote_call.h"
 
-#define ANSWER_MAX_MS 10000 /* a stop of a process that runs a single system call; SIGKILL ends it too */
+#define ANSWER_MAX_MS 10000 /* for the stop of a tracee that runs a single system call; SIGKILL ends it, too */
 
-static int send_msg(int hand, const struct hand_msg *m)
+static int tracer_send(int tracer, const struct remote_call *m)
 {
 	ssize_t n;
 
 	do
-		n = send(hand, m, sizeof(*m), MSG_NOSIGNAL);
+		n = send(tracer, m, sizeof(*m), MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	return n == sizeof(*m) ? 0 : -1;
 }
 
-/* 1 message, 0 end of file, -1 errno. */
-static int recv_msg(int hand, struct hand_msg *m, int timeout_ms)
+/* Returns 1 = a message, 0 = end of file, -1 = errno. */
+static int tracer_recv(int tracer, struct remote_call *m, int timeout_ms)
 {
-	struct pollfd p = { hand, POLLIN, 0 };
+	struct pollfd p = { tracer, POLLIN, 0 };
 	ssize_t n;
 
 	do
@@ -37,7 +37,7 @@ static int recv_msg(int hand, struct hand_msg *m, int timeout_ms)
 	if (n <= 0)
 		return -1;
 	do
-		n = recv(hand, m, sizeof(*m), 0);
+		n = recv(tracer, m, sizeof(*m), 0);
 	while (n < 0 && errno == EINTR);
 	if (n == 0 || (n < 0 && errno == ECONNRESET))
 		return 0;
@@ -46,16 +46,16 @@ static int recv_msg(int hand, struct hand_msg *m, int timeout_ms)
 	return n == sizeof(*m) ? 1 : -1;
 }
 
-static int call(int hand, struct hand_msg *m)
+static int tracer_call(int tracer, struct remote_call *m)
 {
 	int got = 1;
 
-	if (hand == TRACER_SELF)
-		hand_do(m);
-	else if (send_msg(hand, m))
+	if (tracer == TRACER_SELF)
+		remote_call_do(m);
+	else if (tracer_send(tracer, m))
 		return -1;
 	else
-		got = recv_msg(hand, m, ANSWER_MAX_MS);
+		got = tracer_recv(tracer, m, ANSWER_MAX_MS);
 	if (got == 0)
 		errno = EPIPE;
 	if (got <= 0)
@@ -67,102 +67,102 @@ static int call(int hand, struct hand_msg *m)
 	return (int)m->result;
 }
 
-static int trace_value(int hand, pid_t pid, int request, unsigned long data)
+static int tracer_ptrace(int tracer, pid_t pid, int request, unsigned long data)
 {
-	struct hand_msg m = { .op = HAND_PTRACE, .pid = pid, .request = request, .data = data };
+	struct remote_call m = { .op = REMOTE_CALL_PTRACE, .pid = pid, .request = request, .data = data };
 
-	return call(hand, &m);
+	return tracer_call(tracer, &m);
 }
 
-int tracer_get_regs(int hand, pid_t pid, struct tracer_regs *r)
+int tracer_get_regs(int tracer, pid_t pid, struct tracer_regs *r)
 {
-	struct hand_msg m = {
-		.op = HAND_PTRACE,
+	struct remote_call m = {
+		.op = REMOTE_CALL_PTRACE,
 		.pid = pid,
 		.request = PTRACE_GETREGSET,
 		.addr = NT_PRSTATUS,
-		.data_kind = HAND_VECTOR,
+		.data_kind = REMOTE_CALL_VECTOR,
 		.len = sizeof(m.buffer),
 	};
 
-	if (call(hand, &m) < 0)
+	if (tracer_call(tracer, &m) < 0)
 		return -1;
 	r->len = m.len < sizeof(r->bytes) ? m.len : sizeof(r->bytes);
 	memcpy(r->bytes, m.buffer, r->len);
 	return 0;
 }
 
-int tracer_set_regs(int hand, pid_t pid, const struct tracer_regs *r)
+int tracer_set_regs(int tracer, pid_t pid, const struct tracer_regs *r)
 {
-	struct hand_msg m = {
-		.op = HAND_PTRACE,
+	struct remote_call m = {
+		.op = REMOTE_CALL_PTRACE,
 		.pid = pid,
 		.request = PTRACE_SETREGSET,
 		.addr = NT_PRSTATUS,
-		.data_kind = HAND_VECTOR,
+		.data_kind = REMOTE_CALL_VECTOR,
 		.len = (uint32_t)r->len,
 	};
 
 	memcpy(m.buffer, r->bytes, r->len);
-	return call(hand, &m);
+	return tracer_call(tracer, &m);
 }
 
-int tracer_set_options(int hand, pid_t pid, unsigned long options)
+int tracer_set_options(int tracer, pid_t pid, unsigned long options)
 {
-	return trace_value(hand, pid, PTRACE_SETOPTIONS, options);
+	return tracer_ptrace(tracer, pid, PTRACE_SETOPTIONS, options);
 }
 
-int tracer_detach(int hand, pid_t pid)
+int tracer_detach(int tracer, pid_t pid)
 {
-	return trace_value(hand, pid, PTRACE_DETACH, 0);
+	return tracer_ptrace(tracer, pid, PTRACE_DETACH, 0);
 }
 
-int tracer_wait(int hand, pid_t pid, int *status)
+int tracer_wait(int tracer, pid_t pid, int *status)
 {
-	struct hand_msg m = { .op = HAND_WAIT, .pid = pid };
+	struct remote_call m = { .op = REMOTE_CALL_WAIT, .pid = pid };
 
-	if (call(hand, &m) < 0)
+	if (tracer_call(tracer, &m) < 0)
 		return -1;
 	*status = (int)m.data;
 	return 0;
 }
 
-int tracer_kill(int hand, pid_t pid, int sig)
+int tracer_kill(int tracer, pid_t pid, int sig)
 {
-	struct hand_msg m = { .op = HAND_KILL, .pid = pid, .request = sig };
+	struct remote_call m = { .op = REMOTE_CALL_KILL, .pid = pid, .request = sig };
 
-	return call(hand, &m);
+	return tracer_call(tracer, &m);
 }
 
-int tracer_enter(int hand, pid_t pid, struct way_home *w)
+int tracer_enter(int tracer, pid_t pid, struct return_path *w)
 {
-	struct hand_msg m = { .op = HAND_ENTER, .pid = pid };
+	struct remote_call m = { .op = REMOTE_CALL_ENTER, .pid = pid };
 
 	memcpy(m.buffer, w, sizeof(*w));
-	if (call(hand, &m) < 0)
+	if (tracer_call(tracer, &m) < 0)
 		return -1;
 	memcpy(w, m.buffer, sizeof(*w));
 	return 0;
 }
 
-int tracer_leave(int hand, pid_t pid)
+int tracer_leave(int tracer, pid_t pid)
 {
-	struct hand_msg m = { .op = HAND_LEAVE, .pid = pid };
+	struct remote_call m = { .op = REMOTE_CALL_LEAVE, .pid = pid };
 
-	return call(hand, &m);
+	return tracer_call(tracer, &m);
 }
 
-int tracer_die_at(int hand, unsigned step)
+int tracer_die_at(int tracer, unsigned step)
 {
-	struct hand_msg m = { .op = HAND_DIE_AT, .data = step };
+	struct remote_call m = { .op = REMOTE_CALL_DIE_AT, .data = step };
 
-	return call(hand, &m);
+	return tracer_call(tracer, &m);
 }
 
-int tracer_inject(int hand, pid_t pid, struct tracer_regs *r, const struct tracer_options *o, pid_t *child)
+int tracer_inject(int tracer, pid_t pid, struct tracer_regs *r, const struct tracer_options *o, pid_t *child)
 {
-	struct hand_msg m = {
-		.op = HAND_INJECT,
+	struct remote_call m = {
+		.op = REMOTE_CALL_INJECT,
 		.pid = pid,
 		.request = (int64_t)o->during,
 		.addr = o->child,
@@ -172,7 +172,7 @@ int tracer_inject(int hand, pid_t pid, struct tracer_regs *r, const struct trace
 	int rc;
 
 	memcpy(m.buffer, r->bytes, r->len);
-	rc = call(hand, &m);
+	rc = tracer_call(tracer, &m);
 	*child = rc < 0 && (errno == EPIPE || errno == ETIMEDOUT) ? 0 : (pid_t)m.data;
 	if (rc < 0)
 		return -1;
@@ -181,16 +181,16 @@ int tracer_inject(int hand, pid_t pid, struct tracer_regs *r, const struct trace
 	return 0;
 }
 
-int tracer_shared(int hand, struct hand_object **v, size_t *n)
+int tracer_shared(int tracer, struct elided_object **v, size_t *n)
 {
-	struct hand_msg m;
+	struct remote_call m;
 	size_t got;
 
 	*v = NULL;
 	*n = 0;
 	do {
-		m = (struct hand_msg){ .op = HAND_SHARED, .addr = *n };
-		if (call(hand, &m) < 0) {
+		m = (struct remote_call){ .op = REMOTE_CALL_SHARED, .addr = *n };
+		if (tracer_call(tracer, &m) < 0) {
 			free(*v);
 			*v = NULL;
 			return -1;
@@ -203,21 +203,21 @@ int tracer_shared(int hand, struct hand_object **v, size_t *n)
 	return 0;
 }
 
-int tracer_await_ready(int hand, int timeout_ms)
+int tracer_await_ready(int tracer, int timeout_ms)
 {
-	struct hand_msg m;
-	int got = recv_msg(hand, &m, timeout_ms);
+	struct remote_call m;
+	int got = tracer_recv(tracer, &m, timeout_ms);
 
-	if (got == 1 && m.op != HAND_READY) {
+	if (got == 1 && m.op != REMOTE_CALL_READY) {
 		errno = EPROTO;
 		return -1;
 	}
 	return got;
 }
 
-int tracer_go(int hand)
+int tracer_go(int tracer)
 {
-	const struct hand_msg m = { .op = HAND_GO };
+	const struct remote_call m = { .op = REMOTE_CALL_GO };
 
-	return send_msg(hand, &m);
+	return tracer_send(tracer, &m);
 }

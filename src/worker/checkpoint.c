@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "base/util.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "criu/dummy_parent.h"
 #include "pod/mount_table.h"
@@ -361,7 +362,7 @@ static int checkpoint_dump(struct checkpoint *c, enum engine engine, struct err 
 	c->memory.leave_shared = engine == ENGINE_PRIVATE || fault(w, FAULT_NO_ELISION);
 	if (engine != ENGINE_NONE)
 		memory_begin(&c->memory, w, c->criufd);
-	c->dump.elide_parent = c->memory.on && !fault(w, FAULT_NO_ELISION) ? MEMORY_PARENT : NULL;
+	c->dump.elide_parent = c->memory.on && !fault(w, FAULT_NO_ELISION) ? DUMMY_PARENT : NULL;
 	c->dump.elide_shared = c->memory.objects != NULL;
 	c->freeze = c->memory.on ? freeze_limit(w, w->memory, 0) : freeze_limit(w, 0, w->memory);
 	c->dump.freeze_limit = c->freeze;

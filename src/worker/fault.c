@@ -7,6 +7,8 @@
 #include <signal.h>
 #include <string.h>
 
+#include "base/proc.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "trace/tracer.h"
 #include "pod/pod.h"

@@ -19,6 +19,9 @@
 #include <sys/wait.h>
 
 #include "base/dir.h"
+#include "base/dir_tree.h"
+#include "base/io.h"
+#include "base/proc.h"
 #include "base/util.h"
 #include "image/restore_dir.h"
 #include "capture/headroom.h"

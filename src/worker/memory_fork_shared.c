@@ -3,8 +3,8 @@
  * They are searched for before the freeze, to learn how much each process has to itself (take_memory.c chooses the way
  * of taking its memory by that), and again in the freeze, where the answer is exact. In a round of a pre-dump the
  * processes run: a page that one of them writes before the next scan may be the one that was copied for the others,
- * too, so it is clean for none of them (mem_fork_shared_remove_stale()). Looking up a page costs a fraction of copying it.
- * Processes that share little are left out. */
+ * too, so it is clean for none of them (mem_fork_shared_remove_stale()). Looking up a page costs a fraction of copying
+ * it. Processes that share little are left out. */
 #include "worker/worker.h"
 
 #include <fcntl.h>
@@ -13,6 +13,7 @@
 #include "base/util.h"
 #include "capture/pagemap.h"
 #include "base/vmas.h"
+#include "base/proc.h"
 
 /* A process that shares less than this part of its memory is left out: looking up its pages costs more than copying
  * what it shares. */

@@ -8,6 +8,7 @@
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
+#include "base/text.h"
 #include "base/util.h"
 #include "criu/criu_ghost.h"
 #include "capture/shared.h"
@@ -79,7 +80,7 @@ static uint64_t shared_size(const struct criu_facts *f, uint64_t ino)
 }
 
 /* A deleted file is named by the number that criu has given it. */
-static int shared_name_objects(struct mem_shared_want *want, const struct hand_object *v, size_t n,
+static int shared_name_objects(struct mem_shared_want *want, const struct elided_object *v, size_t n,
 			       const struct criu_facts *f, int criufd, struct err *err)
 {
 	cleanup_free struct criu_ghost *ghosts = NULL;
@@ -110,7 +111,7 @@ static int shared_take(struct memory_step *s, const struct worker *w, const stru
 		       int tracer_fd, struct err *err)
 {
 	cleanup_free struct mem_shared_want *want = NULL;
-	cleanup_free struct hand_object *left_out = NULL;
+	cleanup_free struct elided_object *left_out = NULL;
 	struct tree t;
 	size_t n;
 	int rc;

@@ -12,6 +12,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/dir_tree.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "capture/shared.h"
 #include "trace/tracer.h"

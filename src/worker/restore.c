@@ -13,6 +13,9 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "base/dir_tree.h"
+#include "base/io.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "capture/file_data.h"
 #include "pod/mount_table.h"
@@ -322,7 +325,7 @@ static int restore_start_pod(struct restore *r, struct pod *pod, struct err *err
 	/* Removes the log of an earlier failure, which must not explain the next one. */
 	unlinkat(w->store.dirfd, "restore.log", 0);
 	r->argv = criu_restore_argv(&w->criu, r->memory.on || (w->criu.preload[0] && criu_has_tcp(r->criufd)));
-	r->envp = criu_envp(&w->criu, false, false, r->memory.on ? CRIU_HAND_FD : -1, -1);
+	r->envp = criu_envp(&w->criu, false, false, r->memory.on ? CRIU_REMOTE_CALL_FD : -1, -1);
 	pr.argv = r->argv;
 	pr.envp = r->envp;
 	rc = pod_restore(&r->spec, &pr, pod, err);

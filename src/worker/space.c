@@ -11,6 +11,9 @@
 #include <sys/vfs.h>
 
 #include "base/dir.h"
+#include "base/io.h"
+#include "base/proc.h"
+#include "base/text.h"
 #include "base/util.h"
 
 #define MARGIN (16u << 20) /* for images besides the pages, and for copies of files */

@@ -11,6 +11,9 @@
 #include <sys/stat.h>
 
 #include "base/dir.h"
+#include "base/dir_tree.h"
+#include "base/io.h"
+#include "base/text.h"
 #include "base/util.h"
 #include "capture/headroom.h"
 #include "capture/probe.h"
@@ -133,7 +136,7 @@ void memory_begin(struct memory_step *s, struct worker *w, int criufd)
 
 	if (w->conf.engine == CONF_ENGINE_CRIU || !w->criu.preload[0] || tree_read(w->req.init, &t, NULL))
 		return;
-	if (memory_parent_make(criufd, &err)) {
+	if (dummy_parent_make(criufd, &err)) {
 		worker_warn(w, "criu writes the memory itself: %s", err.text);
 	} else {
 		s->on = true;
@@ -358,7 +361,7 @@ int memory_freeze(struct memory_step *s, struct worker *w, int epochfd, int criu
 		  struct err *err)
 {
 	struct criu_facts f;
-	const int tracer_fd = d->hand;
+	const int tracer_fd = d->remote_call;
 	int rc;
 
 	if (!s->on)
@@ -486,7 +489,7 @@ int memory_finish(struct memory_step *s, struct worker *w, int epochfd, int criu
 {
 	if (!s->on)
 		return 0;
-	memory_parent_remove(criufd);
+	dummy_parent_remove(criufd);
 	if (!s->written) {
 		event_phase("memory");
 		fault_die(w, FAULT_DIE_IN_DRAIN);

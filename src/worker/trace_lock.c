@@ -5,8 +5,9 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <unistd.h>
 
-#include "base/util.h"
+#include "base/clock.h"
 
 #define POLL_US 10000
 

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/io.h"
+#include "base/proc.h"
 #include "base/util.h"
 #include "pod/pod.h"
 

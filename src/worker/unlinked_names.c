@@ -5,14 +5,14 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
-#include "base/util.h"
+#include "base/io.h"
 #include "worker/worker.h"
 
 int unlinked_names_write(const struct files_names *x, const struct request *r, int fd, struct err *err)
 {
 	for (size_t i = 0; i < x->n; i++) {
 		const struct files_name *f = &x->v[i];
-		const struct name_entry e = {
+		const struct unlinked_name e = {
 			.major = major(f->dev),
 			.minor = minor(f->dev),
 			.ino = f->ino,

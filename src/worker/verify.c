@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/dir.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "image/image.h"
 

@@ -171,12 +171,12 @@ struct tracking_use { /* of one process */
 };
 struct tracking {
 	enum mem_tracking how;
-	struct mem_track *track;      /* owned; NULL: nothing is tracked */
-	unsigned since;               /* tracking began before the freeze of this epoch; 0: it was not tracked before */
-	bool continues;               /* "since" is the epoch before, and its image can be continued */
-	struct mem_ranges before;     /* pages unchanged since that epoch, as of the last scan before the freeze */
-	bool rounds_wanted;           /* CRIU_PreDump */
-	struct mem_image *image;      /* owned: of the last round; NULL: nothing was copied */
+	struct mem_track *track;  /* owned; NULL: nothing is tracked */
+	unsigned since;           /* tracking began before the freeze of this epoch; 0: it was not tracked before */
+	bool continues;           /* "since" is the epoch before, and its image can be continued */
+	struct mem_ranges before; /* pages unchanged since that epoch, as of the last scan before the freeze */
+	bool rounds_wanted;       /* CRIU_PreDump */
+	struct mem_image *image;  /* owned: of the last round; NULL: nothing was copied */
 	struct mem_fork_shared fork_shared; /* owned: pages of the last round that were copied from another process */
 	unsigned rounds;
 	uint64_t scanned;          /* bytes read in all rounds */
@@ -244,7 +244,8 @@ struct memory_step {
 	int n_wanted;
 	struct mem_process *procs;
 	size_t n_procs;
-	struct mem_fork_shared fork_shared; /* in the freeze: pages that are taken with another process that shares them */
+	struct mem_fork_shared fork_shared; /* in the freeze: pages that are taken with another process that shares them
+					     */
 	uint64_t shared, cow_room;
 	bool written;
 	bool failed; /* the engine failed, not criu or a file */

@@ -32,7 +32,8 @@ int write_list_begin(struct write_list_step *s, struct worker *w, int filesfd, c
 	if (!s->w)
 		return -1;
 	write_list_open_previous(w, &s->previous, &s->previous_filesfd);
-	return files_write_list_prepare(s->w, s->previous_filesfd < 0 ? NULL : s->previous.files, s->previous_filesfd, err);
+	return files_write_list_prepare(s->w, s->previous_filesfd < 0 ? NULL : s->previous.files, s->previous_filesfd,
+					err);
 }
 
 int write_list_freeze(struct write_list_step *s, struct worker *w, const json_t *open, struct err *err)

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/dir_tree.h"
+#include "base/io.h"
 #include "base/util.h"
 #include "criu/criu_pagemap.h"
 #include "image/writer.h"

@@ -9,7 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/util.h"
+#include "base/dir_tree.h"
+#include "base/io.h"
 
 static char scratch[64]; /* absolute path */
 static int scratch_fd = -1;

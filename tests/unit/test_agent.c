@@ -14,6 +14,8 @@
 #include "agent/rpc.h"
 #include "agent/signals.h"
 #include "agent/task.h"
+#include "base/io.h"
+#include "base/clock.h"
 #include "base/util.h"
 
 static struct loop loop;

@@ -9,6 +9,7 @@
 #include "cli/plugstack.h"
 #include "cli/shim_scan.h"
 #include "cli/slurmconf.h"
+#include "base/dir_tree.h"
 #include "base/util.h"
 
 /* ---- ids ---- */

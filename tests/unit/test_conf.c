@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 
 #include "base/conf.h"
+#include "base/dir_tree.h"
+#include "base/io.h"
 #include "base/util.h"
 
 static char dir[] = "/tmp/test_conf.XXXXXX";

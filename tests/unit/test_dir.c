@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 
 #include "base/dir.h"
+#include "base/dir_tree.h"
+#include "base/util.h"
 #include "criu/criu_ghost.h"
 #include "image/restore_dir.h"
 #include "criu/criu.h"

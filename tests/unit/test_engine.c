@@ -209,8 +209,8 @@ static void test_the_dummy_parent_has_every_page(void **state)
 	struct err err = { 0 };
 	uint64_t end = 0;
 
-	assert_int_equal(memory_parent_make(scratch_fd, &err), 0);
-	dir = openat(scratch_fd, MEMORY_PARENT, O_RDONLY | O_DIRECTORY);
+	assert_int_equal(dummy_parent_make(scratch_fd, &err), 0);
+	dir = openat(scratch_fd, DUMMY_PARENT, O_RDONLY | O_DIRECTORY);
 	assert_int_equal(criu_pagemap_load(dir, "pagemap-any.img", &p, &err), 0);
 	for (size_t i = 0; i < p.n; i++) {
 		assert_int_equal(p.v[i].addr, end);
@@ -218,8 +218,8 @@ static void test_the_dummy_parent_has_every_page(void **state)
 	}
 	assert_true(end == 1ull << 47);
 	criu_pagemap_free(&p);
-	memory_parent_remove(scratch_fd);
-	assert_int_equal(faccessat(scratch_fd, MEMORY_PARENT, F_OK, 0), -1);
+	dummy_parent_remove(scratch_fd);
+	assert_int_equal(faccessat(scratch_fd, DUMMY_PARENT, F_OK, 0), -1);
 }
 
 /* The fewer pages change, the sooner; and never where all of them do. */

@@ -23,6 +23,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/io.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "trace/arch.h"
 #include "capture/fork.h"
@@ -413,7 +415,7 @@ static void untouched(const struct target *t)
 	assert_false(has_state(t->pid, "ZX"));
 	WAIT_FOR(only_child(t));
 	WAIT_FOR(childless(t));
-	/* A thread on its way home has signals blocked. */
+	/* A thread on its return path has signals blocked. */
 	WAIT_FOR(field(t->pid, "SigBlk", 16) == t->blocked || has_state(t->pid, "ZX"));
 	goes_on(t);
 	assert_int_equal(count_fds(t->pid), t->fds);
@@ -425,14 +427,14 @@ enum what { FORK, TRACK };
 
 static int fork_it(const struct target *t)
 {
-	struct mem_stop stop = { 0 };
+	struct stopped_threads stop = { 0 };
 	struct mem_fork f;
 	int rc;
 
-	if (mem_stop_add(&stop, t->pid, now_us() + DEADLINE_US, NULL))
+	if (stop_threads_add(&stop, t->pid, now_us() + DEADLINE_US, NULL))
 		return 2;
 	rc = mem_fork_make(TRACER_SELF, t->pid, t->pid, &f, NULL);
-	mem_stop_end(&stop);
+	stop_threads_end(&stop);
 	if (rc)
 		return 3;
 	mem_fork_end(&f);
@@ -455,7 +457,7 @@ static pid_t start_tracer(const struct target *t, enum what what, unsigned step,
 
 	if (pid)
 		return pid;
-	inject_dies_at = step;
+	inject_kill_at = step;
 	do
 		rc = what == FORK ? fork_it(t) : track_it(t);
 	while (!rc && forever);
@@ -653,8 +655,8 @@ static void refuses(enum trick trick)
 {
 	const long args[6] = { CLOCK_MONOTONIC };
 	struct target target = { .name = "rewritten", .blocks = true }, *t = &target;
-	struct mem_stop stop = { 0 };
-	struct middle m;
+	struct stopped_threads stop = { 0 };
+	struct helper_task m;
 	struct err err = { 0 };
 	long result = 0;
 
@@ -666,20 +668,20 @@ static void refuses(enum trick trick)
 	if (t->pid == 0)
 		be_rewritten();
 	WAIT_FOR(shared->rounds);
-	assert_int_equal(mem_stop_add(&stop, t->pid, now_us() + DEADLINE_US, NULL), 0);
-	if (middle_make(&m, TRACER_SELF, t->pid, t->pid, &err))
+	assert_int_equal(stop_threads_add(&stop, t->pid, now_us() + DEADLINE_US, NULL), 0);
+	if (helper_task_make(&m, TRACER_SELF, t->pid, t->pid, &err))
 		fail_msg("%s", err.text);
 	/* The window, held open: the call is known, and has not been made. */
-	rewriter->at = m.way.call;
+	rewriter->at = m.path.call;
 	WAIT_FOR(rewriter->done);
 	assert_false(rewriter->failed);
-	assert_int_equal(middle_call(&m, m.pid, "close_range", SYS_close_range, args, &result, NULL, &err), -1);
+	assert_int_equal(helper_task_call(&m, m.pid, "close_range", SYS_close_range, args, &result, NULL, &err), -1);
 	/* A kernel without the other architecture takes it for a fault. */
 	if (!strstr(err.text, strerror(EPERM)) && (trick != OTHER_ARCHITECTURE || !strstr(err.text, strerror(EFAULT))))
 		fail_msg("trick %d: %s", trick, err.text);
 	assert_int_equal(rewriter->now.tv_sec, 0);
-	middle_end(&m, NULL);
-	mem_stop_end(&stop);
+	helper_task_end(&m, NULL);
+	stop_threads_end(&stop);
 	/* With its sibling, which is its child. */
 	kill(t->pid, SIGKILL);
 	assert_int_equal(waitpid(t->pid, NULL, 0), t->pid);

@@ -6,6 +6,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "base/dir_tree.h"
+#include "base/io.h"
 #include "base/util.h"
 #include "store/lease.h"
 

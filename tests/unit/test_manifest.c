@@ -11,6 +11,8 @@
 #include "store/manifest.h"
 #include "base/digest.h"
 #include "base/credential.h"
+#include "base/dir_tree.h"
+#include "base/util.h"
 #include "store/store_internal.h"
 
 static struct err err;

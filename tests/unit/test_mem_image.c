@@ -1,4 +1,7 @@
 #include "unit.h"
+#include "base/dir_tree.h"
+#include "base/io.h"
+#include "base/util.h"
 
 #include <assert.h>
 #include <dirent.h>

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 
 #include "base/user_rights.h"
+#include "base/util.h"
 #include "scratch.h"
 
 #define USER  12345
@@ -26,16 +27,16 @@ static int open_errno(const char *path)
 	return fd < 0 ? errno : 0;
 }
 
-static void take(struct rights *r)
+static void take(struct user_rights *r)
 {
-	if (rights_take(r, USER, GROUP, groups, 2, &err) < 0)
+	if (user_rights_take(r, USER, GROUP, groups, 2, &err) < 0)
 		fail_msg("%s", err.text);
 }
 
 static void files_are_opened_as_the_user(void **state)
 {
 	int own, others, of_group;
-	struct rights r;
+	struct user_rights r;
 
 	put_text(at("root"), "");
 	put_text(at("group"), "");
@@ -46,7 +47,7 @@ static void files_are_opened_as_the_user(void **state)
 	others = open_errno(at("root"));
 	of_group = open_errno(at("group"));
 	own = open_errno(at("user"));
-	rights_return(&r);
+	user_rights_return(&r);
 	assert_int_equal(others, EACCES);
 	assert_int_equal(of_group, 0);
 	assert_int_equal(own, 0);
@@ -58,13 +59,13 @@ static void links_into_processes_of_others_lead_nowhere(void **state)
 {
 	const pid_t parent = getppid();
 	cleanup_free char *root = xasprintf("/proc/%d/root", (int)parent), *cwd = xasprintf("/proc/%d/cwd", (int)parent);
-	struct rights r;
+	struct user_rights r;
 	int a, b;
 
 	take(&r);
 	a = open_errno(root);
 	b = open_errno(cwd);
-	rights_return(&r);
+	user_rights_return(&r);
 	assert_int_equal(a, EACCES);
 	assert_int_equal(b, EACCES);
 	assert_int_equal(open_errno(root), 0);
@@ -74,14 +75,14 @@ static void everything_comes_back(void **state)
 {
 	const gid_t mine[] = { 4, 20 };
 	gid_t now[8];
-	struct rights r;
+	struct user_rights r;
 	int sig = 0;
 
 	assert_int_equal(setgroups(2, mine), 0);
 	assert_int_equal(prctl(PR_SET_PDEATHSIG, SIGUSR1), 0);
 	take(&r);
 	errno = ENOTTY;
-	rights_return(&r);
+	user_rights_return(&r);
 	assert_int_equal(errno, ENOTTY);
 	assert_int_equal(geteuid(), 0);
 	assert_int_equal(getegid(), 0);
@@ -99,11 +100,11 @@ static void without_the_right_to_it_it_fails(void **state)
 	int status;
 
 	if (pid == 0) {
-		struct rights r;
+		struct user_rights r;
 
 		if (setresgid(GROUP, GROUP, GROUP) || setresuid(USER, USER, USER))
 			_exit(2);
-		_exit(rights_take(&r, USER + 1, GROUP, groups, 2, &err) == -1 ? 0 : 3);
+		_exit(user_rights_take(&r, USER + 1, GROUP, groups, 2, &err) == -1 ? 0 : 3);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);

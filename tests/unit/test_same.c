@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/proc.h"
 #include "base/util.h"
 #include "criu/criu_pagemap.h"
 #include "image/fork_family.h"

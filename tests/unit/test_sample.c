@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/util.h"
+#include "base/clock.h"
 #include "capture/usage.h"
 #include "capture/sample.h"
 

@@ -1,4 +1,8 @@
 #include "unit.h"
+#include "base/dir_tree.h"
+#include "base/io.h"
+#include "base/util.h"
+#include "base/clock.h"
 
 #include <errno.h>
 #include <grp.h>

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/mailbox.h"
+#include "base/io.h"
 #include "base/util.h"
 #include "capture/track.h"
 

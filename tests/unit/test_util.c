@@ -13,6 +13,12 @@
 #include <sched.h>
 
 #include "base/log.h"
+#include "base/dir_tree.h"
+#include "base/io.h"
+#include "base/proc.h"
+#include "base/text.h"
+#include "base/clock.h"
+#include "base/user.h"
 #include "base/util.h"
 
 static char dir[] = "/tmp/test_util.XXXXXX";

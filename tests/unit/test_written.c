@@ -1,4 +1,6 @@
 #include "unit.h"
+#include "base/io.h"
+#include "base/util.h"
 
 #include <poll.h>
 #include <sched.h>

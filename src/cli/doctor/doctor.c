@@ -6,6 +6,7 @@
 
 #include "cli/cli.h"
 #include "cli/doctor/doctor_report.h"
+#include "base/text.h"
 
 static void report_notice(const char *text, void *arg)
 {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "base/text.h"
 
 static unsigned counts[3];
 static char skipped[512];

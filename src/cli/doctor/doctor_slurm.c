@@ -13,6 +13,7 @@
 
 #include "cli/plugstack.h"
 #include "cli/slurmconf.h"
+#include "base/io.h"
 #include "base/util.h"
 #include "cli/doctor/doctor_report.h"
 #include "slurm/rpc/slurm_rpc.h"

@@ -12,6 +12,9 @@
 #include <unistd.h>
 
 #include "base/dir.h"
+#include "base/io.h"
+#include "base/text.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "cli/doctor/doctor_report.h"
 

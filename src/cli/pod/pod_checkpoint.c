@@ -7,6 +7,8 @@
 #include <time.h>
 
 #include "cli/cli.h"
+#include "base/text.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "policy/retention.h"
 

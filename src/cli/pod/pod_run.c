@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <limits.h>
 #include <pwd.h>
 #include <signal.h>
@@ -14,6 +13,9 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "base/io.h"
+#include "base/text.h"
+#include "base/user.h"
 #include "base/util.h"
 #include "base/uuid_text.h"
 #include "store/manifest.h"
@@ -51,8 +53,7 @@ static int become_command_user(const struct run *r, struct err *err)
 		setenv("USER", pw->pw_name, 1);
 		setenv("LOGNAME", pw->pw_name, 1);
 	}
-	if (setgroups((size_t)c->n_groups, c->groups) || setresgid(c->gid, c->gid, c->gid) ||
-	    setresuid(c->uid, c->uid, c->uid))
+	if (user_set_ids(c->uid, c->gid, c->groups, c->n_groups))
 		return err_sys(err, errno, "cannot become user %s", r->o->user ? r->o->user : "root");
 	return 0;
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/proc_self.h"
+#include "base/io.h"
 #include "base/util.h"
 
 #define STATE_NAME "pod.json"

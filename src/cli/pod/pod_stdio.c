@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <limits.h>
 #include <linux/kcmp.h>
 #include <stdio.h>
@@ -15,6 +14,8 @@
 
 #include "cli/cli.h"
 #include "base/dir.h"
+#include "base/text.h"
+#include "base/user.h"
 #include "base/util.h"
 
 enum action { KEEP, REOPEN, SHARE, TO_NULL };
@@ -70,8 +71,7 @@ static bool user_may_write(const char *path, const struct pod_cred *c)
 	struct user_child child = { .pid = fork() };
 
 	if (child.pid == 0)
-		_exit(setgroups((size_t)c->n_groups, c->groups) || setresgid(c->gid, c->gid, c->gid) ||
-		      setresuid(c->uid, c->uid, c->uid) || access(path, W_OK));
+		_exit(user_become(c->uid, c->gid, c->groups, c->n_groups) || access(path, W_OK));
 	return child.pid > 0 && user_child_ended(&child, true) && child.status == 0;
 }
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "criu/criu.h"
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "cli/progress.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "base/json.h"
 

@@ -3,7 +3,8 @@
 
 #include <stdio.h>
 
-#include "base/util.h"
+#include "base/text.h"
+#include "base/clock.h"
 
 static void print_answer(const struct request *r, struct target *t, const char *text)
 {

@@ -5,7 +5,8 @@
 #include <string.h>
 
 #include "agent/protocol.h"
-#include "base/util.h"
+#include "base/text.h"
+#include "base/clock.h"
 
 #define LOOK            "look with: scontrol show job %s | grep Checkpoint"
 #define REQUEUE_WAIT_US 120000000

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/text.h"
+#include "base/clock.h"
 #include "base/util.h"
 
 #define RELEASE_WAIT_US    180000000 /* us to wait for a job that is still completing */

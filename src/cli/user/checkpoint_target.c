@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "cli/user/interrupt.h"
+#include "base/io.h"
+#include "base/clock.h"
 #include "base/util.h"
 
 /* How long to wait for the agent's address after the job has started: slurmd's prolog, the start of the pod and one RPC

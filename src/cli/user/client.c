@@ -16,6 +16,8 @@
 
 #include "agent/protocol.h"
 #include "base/credential.h"
+#include "base/text.h"
+#include "base/clock.h"
 #include "base/util.h"
 
 #define CONNECT_TIMEOUT_US 10000000

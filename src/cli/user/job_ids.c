@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "base/util.h"
 
 /* Limits of Slurm: MAX_JOB_ID, and array tasks up to 4000000. */

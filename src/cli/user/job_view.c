@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include "cli/slurmconf.h"
+#include "base/text.h"
+#include "base/clock.h"
 #include "base/util.h"
 
 static void load_disk(struct view *v, const struct conf *c)

@@ -13,6 +13,8 @@
 #include "cli/slurmconf.h"
 #include "cli/user/job_view.h"
 #include "base/interval.h"
+#include "base/text.h"
+#include "base/clock.h"
 #include "base/util.h"
 
 static int read_ids(const char *command, char **argv, int argc, uint32_t **ids, size_t *n)

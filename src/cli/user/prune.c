@@ -10,6 +10,8 @@
 #include "cli/cli.h"
 #include "cli/user/job_view.h"
 #include "base/dir.h"
+#include "base/dir_tree.h"
+#include "base/text.h"
 #include "base/util.h"
 
 #define COMMAND      "prune"

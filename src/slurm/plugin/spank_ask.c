@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "base/clock.h"
 #include "base/util.h"
 #include "slurm/plugin/spank_fsched.h"
 

@@ -18,6 +18,8 @@
 
 #include "base/conf.h"
 #include "base/dir.h"
+#include "base/io.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "pod/pod.h"
 #include "slurm/option.h"

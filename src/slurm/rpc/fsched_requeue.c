@@ -29,7 +29,6 @@
 #include <slurm/slurm_errno.h>
 
 #include "base/status.h"
-#include "base/util.h"
 #include "slurm/slurm_compat.h"
 #include "slurm/rpc/slurm_rpc.h"
 

@@ -51,6 +51,7 @@
 #include <unistd.h>
 #include <jansson.h>
 
+#include "base/io.h"
 #include "base/util.h"
 #include "slurm/rpc/option_check.h"
 #include "slurm/rpc/slurm_rpc.h"

@@ -1,0 +1,16 @@
+/* Makes, removes and measures trees of directories. */
+#ifndef FSCHED_BASE_DIR_TREE_H
+#define FSCHED_BASE_DIR_TREE_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Removes the tree name below dirfd. Follows no symbolic link and crosses no mount point. Returns 0 when it does not
+ * exist any more (also if it never did), -1 with errno. */
+int remove_tree_at(int dirfd, const char *name);
+/* Like mkdir -p. Missing components get exactly mode. Returns 0 or -1 with errno. */
+int mkdir_parents(const char *path, mode_t mode);
+/* Returns the allocated bytes of all regular files below the directory (st_blocks * 512), -1 if it cannot be read. */
+int64_t tree_size_at(int dirfd, const char *name);
+
+#endif

@@ -1,0 +1,14 @@
+/* Sizes, and texts of unknown origin, as text for people. */
+#ifndef FSCHED_BASE_TEXT_H
+#define FSCHED_BASE_TEXT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* "12.3 MiB", "512 B"; buf of at least 16 bytes. Returns buf. */
+char *format_size(uint64_t bytes, char *buf, size_t len);
+/* Copies s to buf, and replaces every byte that is no printable UTF-8 by "?". So a hostile file name cannot forge a
+ * line of a log or control a terminal. A text that is too long is cut. Returns buf. */
+char *printable(const char *s, char *buf, size_t len);
+
+#endif
