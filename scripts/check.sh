@@ -65,6 +65,7 @@ format() {
 }
 
 name='layers of src' part scripts/check-layers.py
+name='names of static functions' part scripts/check-names.py
 if [ -d .git ] || [ -f .git ]; then name='format (make format corrects it)' part format; fi
 name='clang, warnings are errors' part clang_build
 name='cppcheck' part cppcheck_all
