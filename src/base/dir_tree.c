@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "base/clock.h"
 #include "base/dir.h"
 #include "base/util.h"
 
@@ -43,6 +44,7 @@ static int open_subdir(int dirfd, const char *name)
 struct removal {
 	int topfd;
 	uint64_t counter; /* for the names of what is moved to the top */
+	int64_t until;    /* now_us() at which it gives up */
 	int error;        /* first errno */
 };
 
@@ -90,6 +92,10 @@ static long remove_pass(struct removal *r, int fd, int depth)
 			removed++;
 		else if (!r->error)
 			r->error = errno;
+		if (now_us() >= r->until) {
+			errno = ETIME;
+			return -1;
+		}
 	}
 	return more < 0 ? -1 : removed;
 }
@@ -116,9 +122,9 @@ static int remove_dir(struct removal *r, int dirfd, const char *name, int depth)
 	return -1;
 }
 
-int remove_tree_at(int dirfd, const char *name)
+int remove_tree_until(int dirfd, const char *name, int64_t until)
 {
-	struct removal r = { .topfd = -1 };
+	struct removal r = { .topfd = -1, .until = until };
 	int saved;
 
 	if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
@@ -133,6 +139,11 @@ int remove_tree_at(int dirfd, const char *name)
 	/* The first error says more than "directory not empty". */
 	errno = r.error && (saved == ENOTEMPTY || saved == EEXIST) ? r.error : saved;
 	return -1;
+}
+
+int remove_tree_at(int dirfd, const char *name)
+{
+	return remove_tree_until(dirfd, name, INT64_MAX);
 }
 
 /* Makes a component or, if it exists, opens it. A new one gets exactly mode. */

@@ -30,8 +30,10 @@ struct pod { /* host pids */
 
 /* Makes spec->dir (root, mode 0700) and dir/tmp (mode 1777). Idempotent. */
 int pod_prepare(const struct pod_spec *spec, struct err *err);
-/* Removes the directory and everything in it. */
+/* Removes spec->dir with all in it. What takes longer than a moment is left to a process of its own: pod_remove.c. */
 void pod_cleanup(const char *dir);
+/* The same for what is left in PodDir of pods whose agent was killed while it did that. */
+void pod_cleanup_rest(const char *parent);
 
 /* True if a private /tmp would hide something that the job needs: one of the paths (NULL-terminated list) is below
  * /tmp. */
@@ -74,6 +76,8 @@ pid_t pod_script(pid_t init);
 /* Moves pids into the cgroups of the caller, in every hierarchy in which they differ, and gives them its CPU affinity:
  * slurmstepd sets both only for the task that it knows. */
 int pod_join_my_cgroups(const pid_t *pids, int n, struct err *err);
+/* Moves the caller to the root cgroups as far as that is possible: it is no part of a job's step. */
+void pod_leave_cgroups(void);
 
 /* Sends SIGKILL to pid 1, upon which the kernel kills all processes of the pod, and waits up to timeout_ms until all
  * are gone. Does not reap init. */

@@ -141,3 +141,16 @@ int pod_join_my_cgroups(const pid_t *pids, int n, struct err *err)
 			return err_sys(err, errno, "cannot set the CPU affinity of process %d of the pod", pids[i]);
 	return 0;
 }
+
+void pod_leave_cgroups(void)
+{
+	cleanup_file FILE *f = fopen("/proc/self/cgroup", "re");
+	cleanup_free char *line = NULL;
+	const pid_t self = getpid();
+	char *controllers, *path;
+	size_t cap = 0;
+
+	while (f && getline(&line, &cap, f) > 0)
+		if (cgroup_split_line(line, &controllers, &path))
+			cgroup_move_all(controllers, "/", &self, 1, NULL);
+}

@@ -73,22 +73,6 @@ int pod_prepare(const struct pod_spec *spec, struct err *err)
 	return tmp < 0 ? -1 : 0;
 }
 
-void pod_cleanup(const char *dir)
-{
-	cleanup_close int fd = -1;
-	char parent[4096];
-	char *slash;
-
-	snprintf(parent, sizeof(parent), "%s", dir);
-	slash = strrchr(parent, '/');
-	if (!slash || slash == parent || !slash[1])
-		return;
-	*slash = '\0';
-	fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd >= 0)
-		remove_tree_at(fd, slash + 1);
-}
-
 static bool pod_dir_is_below(const char *path, const char *dir)
 {
 	size_t n = strlen(dir);

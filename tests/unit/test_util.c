@@ -164,6 +164,19 @@ static void trees_are_removed(void **state)
 	assert_false(there("outside"));
 }
 
+static void a_removal_has_an_end(void **state)
+{
+	assert_int_equal(mkdirat(dirfd_, "tree", 0700), 0);
+	assert_int_equal(mkdirat(dirfd_, "tree/a", 0700), 0);
+	assert_int_equal(mkdirat(dirfd_, "tree/a/b", 0700), 0);
+	assert_int_equal(mkdirat(dirfd_, "tree/c", 0700), 0);
+	assert_int_equal(remove_tree_until(dirfd_, "tree", now_us()), -1);
+	assert_int_equal(errno, ETIME);
+	assert_true(there("tree"));
+	assert_int_equal(remove_tree_until(dirfd_, "tree", now_us() + 60000000), 0);
+	assert_false(there("tree"));
+}
+
 /* Deeper than there are descriptors, and than PATH_MAX. */
 static void deep_trees_are_removed(void **state)
 {
@@ -414,6 +427,7 @@ int main(void)
 		cmocka_unit_test(a_file_is_replaced_whole),
 		cmocka_unit_test(a_failed_replacement_leaves_the_old_file),
 		cmocka_unit_test(trees_are_removed),
+		cmocka_unit_test(a_removal_has_an_end),
 		cmocka_unit_test(deep_trees_are_removed),
 		cmocka_unit_test(mounts_are_not_entered),
 		cmocka_unit_test(directories_are_made),

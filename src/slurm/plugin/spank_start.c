@@ -477,6 +477,7 @@ void cleanup_checkpointed(spank_t sp, const struct spank_args *args, const struc
 		pod_cleanup(path);
 		killed = true;
 	}
+	pod_cleanup_rest(s->conf.pod_dir);
 	if (killed)
 		publish_killed_agent(s, args->libexec);
 }
