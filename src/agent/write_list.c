@@ -14,6 +14,10 @@
 #include "base/io.h"
 #include "base/proc.h"
 #include "base/util.h"
+#include "base/clock.h"
+
+/* So long a job may keep the agent behind its events before they are dropped. */
+#define WRITE_LIST_BEHIND_MAX_US INT64_C(30000000)
 
 struct write_list {
 	int fan;          /* fanotify group */
@@ -24,6 +28,7 @@ struct write_list {
 	char *unsaved;    /* paths that are not in it yet, each with its NUL; owned */
 	size_t n_unsaved; /* bytes */
 	bool failing;     /* the last attempt to save them has failed */
+	int64_t behind;   /* since when events are left after each look, now_us(); 0: none are */
 	pid_t init;
 	bool private_tmp;
 	void *paths; /* tsearch tree of char * */
@@ -153,12 +158,42 @@ static bool write_list_readable(const struct write_list *w)
 	return poll(&p, 1, 0) > 0;
 }
 
-bool write_list_drain(struct write_list *w)
+static int write_list_mark_all(struct write_list *w);
+
+static int write_list_make_group(void)
+{
+	/* O_NONBLOCK: a lease (fcntl F_SETLEASE) that the job holds must not block the agent */
+	return fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK | FAN_UNLIMITED_QUEUE,
+			     O_RDONLY | O_LARGEFILE | O_CLOEXEC | O_NOATIME | O_NONBLOCK);
+}
+
+/* The queue is unlimited, because a limit would lose bursts. A job that makes events faster than the agent can take
+ * them, and does not stop, must not fill the memory of the kernel: the agent drops all events and begins with a new
+ * group. */
+static void write_list_begin_anew(struct write_list *w)
+{
+	cleanup_close int fan = write_list_make_group();
+
+	w->full = true;
+	w->behind = 0;
+	if (fan >= 0 && dup3(fan, w->fan, O_CLOEXEC) >= 0)
+		write_list_mark_all(w);
+}
+
+bool write_list_drain(struct write_list *w, int64_t max_us)
 {
 	char buf[16384] __attribute__((aligned(__alignof__(struct fanotify_event_metadata))));
+	const int64_t began = now_us();
 	bool any = false;
 
 	while (write_list_readable(w)) {
+		if (now_us() - began >= max_us) {
+			w->behind = w->behind ? w->behind : began;
+			if (began - w->behind >= WRITE_LIST_BEHIND_MAX_US)
+				write_list_begin_anew(w);
+			write_list_flush(w);
+			return true;
+		}
 		/* if the file of an event cannot be opened, read() fails, and the event is taken all the same */
 		ssize_t len = read(w->fan, buf, sizeof(buf));
 		struct fanotify_event_metadata *ev = (struct fanotify_event_metadata *)(void *)buf;
@@ -171,6 +206,7 @@ bool write_list_drain(struct write_list *w)
 			close(ev->fd);
 		}
 	}
+	w->behind = 0;
 	write_list_flush(w);
 	return any || !write_list_saved(w);
 }
@@ -178,6 +214,11 @@ bool write_list_drain(struct write_list *w)
 bool write_list_saved(const struct write_list *w)
 {
 	return w->n_unsaved == 0;
+}
+
+bool write_list_behind(const struct write_list *w)
+{
+	return w->behind;
 }
 
 /* ---- mounts ---- */
@@ -388,9 +429,7 @@ struct write_list *write_list_open(const struct store *s, pid_t init, bool priva
 	w->private_tmp = private_tmp;
 	if (fresh)
 		unlinkat(s->dirfd, WRITE_LIST_NAME, 0);
-	/* O_NONBLOCK: a lease (fcntl F_SETLEASE) that the job holds must not block the agent */
-	w->fan = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK | FAN_UNLIMITED_QUEUE,
-			       O_RDONLY | O_LARGEFILE | O_CLOEXEC | O_NOATIME | O_NONBLOCK);
+	w->fan = write_list_make_group();
 	if (w->fan < 0) {
 		err_sys(err, errno, "fanotify is not available");
 		goto fail;

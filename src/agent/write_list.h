@@ -17,6 +17,7 @@
 #define FSCHED_AGENT_WRITE_LIST_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include "base/err.h"
 #include "files/files.h"
@@ -39,10 +40,13 @@ void write_list_close(struct write_list *w);
 /* Readable when the job has closed a file it had open for writing. */
 int write_list_fd(const struct write_list *w);
 
-/* Takes all events, and appends to the list on disk the paths that are new and those that could not be appended before.
- * Returns true if it should be called again soon: there were events, or paths cannot be saved. It also works right
- * after the death of the pod, for what the job wrote last. */
-bool write_list_drain(struct write_list *w);
+/* Takes events for up to max_us microseconds, and appends to the list on disk the paths that are new and those that
+ * could not be appended before. Returns true if it should be called again soon: there were events, or paths cannot be
+ * saved. It also works right after the death of the pod, for what the job wrote last. */
+bool write_list_drain(struct write_list *w, int64_t max_us);
+/* True if events were left: the job makes them faster than they are taken. After 30 s of that they are dropped, and the
+ * list counts as full. */
+bool write_list_behind(const struct write_list *w);
 /* False while paths are missing on disk because the file cannot be written. */
 bool write_list_saved(const struct write_list *w);
 

@@ -6,7 +6,11 @@
 #include "agent/write_list.h"
 #include "base/clock.h"
 
-#define WRITE_LIST_PAUSE 1000000 /* us */
+#define WRITE_LIST_PAUSE        1000000 /* us */
+/* us that one read may take: the loop also serves the lease and requests, however fast the job writes */
+#define WRITE_LIST_READ_MAX     200000
+#define WRITE_LIST_BEHIND_PAUSE 50000   /* us, after a read that took that long */
+#define WRITE_LIST_LAST_MAX     1500000 /* us, where the list must be complete: the worker waits 2 s for it */
 
 static void write_list_on_readable(void *arg);
 
@@ -31,8 +35,10 @@ static void write_list_on_pause_over(void *arg)
 {
 	struct write_list_watch *w = arg;
 
-	if (write_list_drain(w->list))
-		loop_timer_set(w->job->loop, &w->pause, now_us() + WRITE_LIST_PAUSE, write_list_on_pause_over, w);
+	if (write_list_drain(w->list, WRITE_LIST_READ_MAX))
+		loop_timer_set(w->job->loop, &w->pause,
+			       now_us() + (write_list_behind(w->list) ? WRITE_LIST_BEHIND_PAUSE : WRITE_LIST_PAUSE),
+			       write_list_on_pause_over, w);
 	else
 		write_list_listen(w);
 	write_list_report_full(w);
@@ -73,7 +79,7 @@ void write_list_watch_prepare(struct write_list_watch *w)
 {
 	if (!w->list)
 		return;
-	write_list_drain(w->list);
+	write_list_drain(w->list, WRITE_LIST_LAST_MAX);
 	write_list_remark(w->list);
 	write_list_report_full(w);
 }
@@ -82,15 +88,15 @@ bool write_list_watch_frozen(struct write_list_watch *w)
 {
 	if (!w->list)
 		return false;
-	write_list_drain(w->list);
-	return write_list_saved(w->list);
+	write_list_drain(w->list, WRITE_LIST_LAST_MAX);
+	return write_list_saved(w->list) && !write_list_behind(w->list);
 }
 
 void write_list_watch_stop(struct write_list_watch *w)
 {
 	/* what the job wrote last: in the second since the list was brought up to date, or in a trap when it ended */
 	if (w->list && w->job->store_ok)
-		write_list_drain(w->list);
+		write_list_drain(w->list, WRITE_LIST_LAST_MAX);
 	loop_remove(w->job->loop, &w->source);
 	loop_timer_clear(w->job->loop, &w->pause);
 	write_list_close(w->list);

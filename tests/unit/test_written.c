@@ -117,15 +117,15 @@ static bool readable(void)
 static void what_the_pod_writes_is_noted_once(void **state)
 {
 	listen_to(true);
-	assert_false(write_list_drain(w));
+	assert_false(write_list_drain(w, INT64_MAX));
 	run("echo a > a; echo a >> a; cat a > /dev/null");
 	assert_true(readable());
-	assert_true(write_list_drain(w));
+	assert_true(write_list_drain(w, INT64_MAX));
 	assert_false(readable());
 	run("echo a >> a; echo b > 'b\nb'; mkdir d; echo c > mnt/c; echo x > x; rm x; : < a; echo t > tmp; mv tmp renamed");
-	write_list_drain(w);
+	write_list_drain(w, INT64_MAX);
 	put_text(at("outside"), "not the pod's");
-	write_list_drain(w);
+	write_list_drain(w, INT64_MAX);
 	assert_int_equal(times(at("a")), 1);
 	assert_int_equal(times(at("b\nb")), 1);
 	assert_int_equal(times(at("mnt/c")), 1);
@@ -141,7 +141,7 @@ static void a_name_that_is_gone_is_no_file(void **state)
 {
 	listen_to(true);
 	run("echo p > part; ln part whole; rm part; echo s > 'so called (deleted)'");
-	write_list_drain(w);
+	write_list_drain(w, INT64_MAX);
 	assert_int_equal(times(at("part (deleted)")), 0);
 	assert_int_equal(times(at("part")), 0);
 	assert_int_equal(times(at("so called (deleted)")), 1);
@@ -152,7 +152,7 @@ static void private_places_are_left_out(void **state)
 	w = write_list_open(&store, pod, true, true, "/", &err);
 	assert_non_null(w);
 	run("echo s > /dev/shm/s; echo 0 > /proc/self/oom_score_adj");
-	assert_false(write_list_drain(w));
+	assert_false(write_list_drain(w, INT64_MAX));
 	assert_int_equal(times("/dev/shm/s"), 0);
 }
 
@@ -160,11 +160,11 @@ static void a_restored_pod_takes_the_list_over(void **state)
 {
 	listen_to(true);
 	run("echo a > a");
-	write_list_drain(w);
+	write_list_drain(w, INT64_MAX);
 	done(NULL);
 	listen_to(false);
 	run("echo a > a; echo b > b");
-	write_list_drain(w);
+	write_list_drain(w, INT64_MAX);
 	assert_int_equal(times(at("a")), 1);
 	assert_int_equal(times(at("b")), 1);
 	done(NULL);
@@ -188,13 +188,13 @@ static void a_full_list_drops_what_is_gone(void **state)
 	fill(WRITE_LIST_MAX);
 	listen_to(false);
 	run("echo a > late");
-	write_list_drain(w);
+	write_list_drain(w, INT64_MAX);
 	assert_true(write_list_full(w));
 	assert_int_equal(times(at("late")), 0);
 	write_list_remark(w);
 	assert_false(write_list_full(w));
 	run("echo b > late; echo b > later");
-	write_list_drain(w);
+	write_list_drain(w, INT64_MAX);
 	assert_int_equal(times(at("late")), 1);
 	assert_int_equal(times(at("later")), 1);
 	assert_int_equal(times(at("gone/17")), 0);
@@ -206,7 +206,7 @@ static void a_torn_end_is_cut_off(void **state)
 	put_text(at("job/" WRITE_LIST_NAME), "/some/pa");
 	listen_to(false);
 	run("echo a > after");
-	write_list_drain(w);
+	write_list_drain(w, INT64_MAX);
 	assert_int_equal(times(at("after")), 1);
 }
 
@@ -230,18 +230,18 @@ static void a_full_disk_loses_no_path(void **state)
 	store.dirfd = open(at("small"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	listen_to(true);
 	run("echo a > first");
-	write_list_drain(w);
+	write_list_drain(w, INT64_MAX);
 	fill_up(at("small/filler"));
 	run("for i in $(seq 100 250); do echo x > disk-full-$i; done");
-	assert_true(write_list_drain(w));
+	assert_true(write_list_drain(w, INT64_MAX));
 	assert_false(write_list_saved(w));
-	assert_true(write_list_drain(w)); /* nothing new, but it is tried again */
+	assert_true(write_list_drain(w, INT64_MAX)); /* nothing new, but it is tried again */
 	assert_int_equal(times(at("disk-full-250")), 0);
 	assert_int_equal(unlink(at("small/filler")), 0);
 	run("echo a > last");
-	assert_true(write_list_drain(w));
+	assert_true(write_list_drain(w, INT64_MAX));
 	assert_true(write_list_saved(w));
-	assert_false(write_list_drain(w));
+	assert_false(write_list_drain(w, INT64_MAX));
 	for (int i = 100; i <= 250; i++) {
 		snprintf(name, sizeof(name), "disk-full-%d", i);
 		assert_int_equal(times(at(name)), 1);
@@ -254,6 +254,20 @@ static void a_full_disk_loses_no_path(void **state)
 	assert_int_equal(umount2(at("small"), MNT_DETACH), 0);
 }
 
+/* A job that writes faster than it is looked at: whoever looks comes back, and takes the rest later. */
+static void a_look_has_an_end(void **state)
+{
+	listen_to(true);
+	run("echo a > slow");
+	assert_true(write_list_drain(w, 0));
+	assert_true(write_list_behind(w));
+	assert_true(readable());
+	assert_int_equal(times(at("slow")), 0);
+	assert_true(write_list_drain(w, INT64_MAX));
+	assert_false(write_list_behind(w));
+	assert_int_equal(times(at("slow")), 1);
+}
+
 /* Last, since the pod is gone then. The name of a file on another file system than the root's needs the pod's mounts.
  */
 static void what_the_pod_wrote_last(void **state)
@@ -263,7 +277,7 @@ static void what_the_pod_wrote_last(void **state)
 	kill(pod, SIGKILL);
 	assert_int_equal(waitpid(pod, NULL, 0), pod);
 	pod = 0;
-	write_list_drain(w);
+	write_list_drain(w, INT64_MAX);
 	assert_int_equal(times(at("end")), 1);
 	assert_int_equal(times(at("mnt/end")), 1);
 }
@@ -278,6 +292,7 @@ int main(void)
 		cmocka_unit_test_teardown(a_full_list_drops_what_is_gone, done),
 		cmocka_unit_test_teardown(a_torn_end_is_cut_off, done),
 		cmocka_unit_test_teardown(a_full_disk_loses_no_path, done),
+		cmocka_unit_test_teardown(a_look_has_an_end, done),
 		cmocka_unit_test_teardown(what_the_pod_wrote_last, done),
 	};
 
