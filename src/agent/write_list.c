@@ -15,6 +15,7 @@
 #include "base/proc.h"
 #include "base/util.h"
 #include "base/clock.h"
+#include "pod/mount_table.h"
 
 /* So long a job may keep the agent behind its events before they are dropped. */
 #define WRITE_LIST_BEHIND_MAX_US INT64_C(30000000)
@@ -311,6 +312,8 @@ static void write_list_mark_line(struct write_list *w, const char *line, size_t 
 		*cwd_len = len;
 		snprintf(w->gap, sizeof(w->gap), "%s", skip ? fstype : "");
 	}
+	/* To mark such a mount asks whoever serves it, and he may be another user than the job's. */
+	skip |= mount_is_users(line);
 	if (skip && len == 0)
 		*root = 0; /* the root is on NFS; the other mounts are watched all the same */
 	if (skip || write_list_is_pseudo(fstype) || write_list_below(point, "/dev/shm") ||

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/io.h"
@@ -13,7 +14,9 @@
 
 struct mount_table {
 	struct {
+		int id;
 		char *at, *type;
+		bool users;
 	} * v; /* in the order of the table: later mounts come later */
 	size_t n;
 };
@@ -48,6 +51,8 @@ static void mount_table_add_line(struct mount_table *t, const char *line)
 		return;
 	t->v = xrealloc(t->v, (t->n + 1) * sizeof(*t->v));
 	t->v[t->n].at = mount_table_unescape(xasprintf("%.*s", (int)strcspn(line + at, " "), line + at));
+	t->v[t->n].id = atoi(line);
+	t->v[t->n].users = mount_is_users(line);
 	t->v[t->n++].type = xstrdup(type);
 }
 
@@ -97,4 +102,12 @@ const char *mount_table_find(const struct mount_table *t, const char *path, cons
 			*mounted_at = t->v[i].at;
 		}
 	return type;
+}
+
+enum mount_kind mount_table_kind(const struct mount_table *t, uint64_t id)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if ((uint64_t)t->v[i].id == id)
+			return t->v[i].users ? MOUNT_USERS : MOUNT_NODES;
+	return MOUNT_UNKNOWN;
 }

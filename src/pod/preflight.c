@@ -38,6 +38,8 @@ int preflight(const struct preflight_job *job, struct err *err)
 	if (rc == 0)
 		rc = preflight_tcp(&s, err) || preflight_access(&s, err) || preflight_confined(&s, err) ? -1 : 0;
 	access_list_free(s.access);
+	mount_table_free(s.pod_mounts);
+	mount_table_free(s.own_mounts);
 	free(s.suspects);
 	free(s.devices);
 	free(s.sockets);

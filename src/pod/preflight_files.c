@@ -64,6 +64,27 @@ static bool preflight_file_is_there(const struct preflight_scan *s, const struct
 	return fstatat(s->proc, path, &now, 0) == 0 && now.st_ino == st->stx_ino;
 }
 
+/* A file system that is in neither table is unmounted while it is in use, or belongs to another mount namespace. Looks
+ * at the mount tables only: a server of the user's must not be asked. */
+static const char *preflight_unreliable_fs(struct preflight_scan *s, const struct statx *st)
+{
+	enum mount_kind kind;
+
+	if (!(st->stx_mask & STATX_MNT_ID) || st->stx_dev_major != 0 ||
+	    (!S_ISREG(st->stx_mode) && !S_ISDIR(st->stx_mode)) || !st->stx_nlink)
+		return NULL;
+	s->pod_mounts = s->pod_mounts ? s->pod_mounts : mount_table_read(s->job->init, NULL);
+	s->own_mounts = s->own_mounts ? s->own_mounts : mount_table_read(0, NULL);
+	if (!s->pod_mounts || !s->own_mounts)
+		return NULL;
+	kind = mount_table_kind(s->pod_mounts, st->stx_mnt_id);
+	if (kind == MOUNT_UNKNOWN)
+		kind = mount_table_kind(s->own_mounts, st->stx_mnt_id);
+	return kind == MOUNT_USERS     ? "a file of a file system (FUSE) that a user serves"
+	       : kind == MOUNT_UNKNOWN ? "a file of a file system that is not mounted in the pod"
+				       : NULL;
+}
+
 static const char *preflight_file_obstacle(struct preflight_scan *s, const struct preflight_file *f,
 					   const struct kernel_fs *fs, const struct statx *st, char *buf, size_t len)
 {
@@ -89,10 +110,11 @@ static const char *preflight_file_obstacle(struct preflight_scan *s, const struc
 
 int preflight_check_file(struct preflight_scan *s, const struct preflight_file *f, const struct statx *st, struct err *err)
 {
-	const struct kernel_fs *fs = preflight_fs_of(s, f, st);
 	char what[512], buf[96], clean[256];
-	const char *why = fs ? preflight_file_obstacle(s, f, fs, st, buf, sizeof(buf)) : NULL;
+	const char *why = preflight_unreliable_fs(s, st);
+	const struct kernel_fs *fs = why ? NULL : preflight_fs_of(s, f, st);
 
+	why = fs ? preflight_file_obstacle(s, f, fs, st, buf, sizeof(buf)) : why;
 	if (why) {
 		snprintf(what, sizeof(what), "has %s open as %s (%s)", printable(f->path, clean, sizeof(clean)), f->as,
 			 why);

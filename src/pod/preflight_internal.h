@@ -9,6 +9,7 @@
 #include <sys/types.h>
 #include "base/err.h"
 #include "pod/kernel_files.h"
+#include "pod/mount_table.h"
 #include "pod/preflight.h"
 
 #define LEADER_PID 2 /* of fsched-leader inside the pod */
@@ -41,9 +42,10 @@ struct preflight_scan {
 	int n_sockets, room;
 	struct device *devices; /* seen so far */
 	size_t n_devices;
-	uint64_t pod_proc;          /* device number of the pod's /proc; 0: not known yet */
-	struct access_list *access; /* files that the user must be able to open again */
-	struct suspect *suspects;   /* the threads of one process are next to each other */
+	struct mount_table *pod_mounts, *own_mounts; /* read when they are first needed */
+	uint64_t pod_proc;                           /* device number of the pod's /proc; 0: not known yet */
+	struct access_list *access;                  /* files that the user must be able to open again */
+	struct suspect *suspects;                    /* the threads of one process are next to each other */
 	size_t n_suspects;
 };
 
