@@ -182,7 +182,8 @@ void record_index_free(struct record_index *x);
 /* Opens the directory name (relative, "dev/shm") below rootfd. Symbolic links are resolved inside rootfd. -1 with
  * errno. */
 int open_in_root(int rootfd, const char *name);
-/* Adds to *bytes the bytes of data in the tree, and 1 KiB for the header of each entry. */
+/* Adds to *bytes the bytes of data in the tree and, for each entry, 1 KiB for its header and what its extended
+ * attributes take in the archive. */
 int tree_measure(int dirfd, uint64_t *bytes, struct err *err);
 /* Writes the archive `archive` below filesfd; writes no file if the tree is empty. shown: name of the tree in messages.
  * carry: large files are offered to o->carry. Fails with EFBIG if there is more data than o->tmp_limit, because

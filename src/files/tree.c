@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <archive.h>
@@ -143,6 +144,27 @@ static int tree_walk(struct tree_walk *w, int fd, struct err *err)
 
 /* ---- measuring --------------------------------------------------------- */
 
+/* An extended attribute is in the archive twice, as it is and in base64, which takes 4 bytes for 3. */
+static uint64_t tree_archived_attribute(size_t name, size_t value)
+{
+	return 2 * (uint64_t)name + (uint64_t)value + ((uint64_t)value + 2) / 3 * 4;
+}
+
+/* Bytes of all extended attributes of an open file or directory. Some file systems let a user have megabytes of them,
+ * which the size of the file does not show. */
+static uint64_t tree_attribute_bytes(int fd)
+{
+	ssize_t len = fd < 0 ? 0 : flistxattr(fd, NULL, 0), value;
+	cleanup_free char *names = xmalloc(len > 0 ? (size_t)len : 1);
+	uint64_t bytes = 0;
+
+	len = len > 0 ? flistxattr(fd, names, (size_t)len) : 0;
+	for (const char *n = names; len > 0 && n < names + len; n += strlen(n) + 1)
+		if ((value = fgetxattr(fd, n, NULL, 0)) >= 0)
+			bytes += tree_archived_attribute(strlen(n), (size_t)value);
+	return bytes;
+}
+
 static int tree_measure_entry(struct tree_walk *w, int dirfd, const char *name, int fd, const struct stat *st,
 			      struct err *err)
 {
@@ -150,9 +172,8 @@ static int tree_measure_entry(struct tree_walk *w, int dirfd, const char *name, 
 
 	(void)dirfd;
 	(void)name;
-	(void)fd;
 	(void)err;
-	*bytes += ENTRY_OVERHEAD + (S_ISREG(st->st_mode) ? file_data_bytes(st) : 0);
+	*bytes += ENTRY_OVERHEAD + tree_attribute_bytes(fd) + (S_ISREG(st->st_mode) ? file_data_bytes(st) : 0);
 	return 0;
 }
 
@@ -348,9 +369,24 @@ static bool tree_is_carried(const struct packer *p, const struct tree_walk *w, i
 	       p->o->carry(p->o->carry_arg, w->path, fd, st);
 }
 
+/* Charges attributes that have grown since they were counted. */
+static int tree_charge_attributes(struct packer *p, struct archive_entry *e, uint64_t counted, struct err *err)
+{
+	uint64_t bytes = 0;
+	const char *name;
+	const void *value;
+	size_t size;
+
+	archive_entry_xattr_reset(e);
+	while (archive_entry_xattr_next(e, &name, &value, &size) == ARCHIVE_OK)
+		bytes += tree_archived_attribute(strlen(name), size);
+	return bytes > counted ? tree_charge(p, bytes - counted, err) : 0;
+}
+
 static int tree_pack_entry(struct tree_walk *w, int dirfd, const char *name, int fd, const struct stat *st,
 			   struct err *err)
 {
+	const uint64_t attributes = tree_attribute_bytes(fd);
 	struct packer *p = w->arg;
 	struct archive_entry *e;
 	char shown[FILES_SHOWN];
@@ -364,13 +400,15 @@ static int tree_pack_entry(struct tree_walk *w, int dirfd, const char *name, int
 			    show_path(w->path, shown), S_ISDIR(st->st_mode) ? "mount point" : "device");
 		return 0;
 	}
-	if (tree_charge(p, ENTRY_OVERHEAD, err) < 0 || tree_start_archive(p, err) < 0)
+	if (tree_charge(p, ENTRY_OVERHEAD + attributes, err) < 0 || tree_start_archive(p, err) < 0)
 		return -1;
 	e = archive_entry_new2(p->out);
 	if (!e)
 		return err_set(err, ENOMEM, "out of memory");
 	carried = tree_is_carried(p, w, fd, st);
 	rc = tree_fill_header(p, w, dirfd, name, fd, st, carried, e, err);
+	if (rc == 0)
+		rc = tree_charge_attributes(p, e, attributes, err);
 	if (rc == 0)
 		rc = tree_write_entry(p, e, fd, st, carried, err);
 	archive_entry_free(e);

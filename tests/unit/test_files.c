@@ -1539,6 +1539,37 @@ static void trees_over_the_limit_are_refused(void **state)
 	end(&j);
 }
 
+static void fill_attributes(void)
+{
+	char value[1500];
+
+	memset(value, 'x', sizeof(value));
+	fill_a_little();
+	put_text("/dev/shm/attributes", "");
+	setxattr("/dev/shm/attributes", "user.much", value, sizeof(value), 0);
+}
+
+/* Of which a user can have megabytes where no file has a byte. */
+static void attributes_count(void **state)
+{
+	struct job j;
+
+	/* tmpfs has them since Linux 6.6 */
+	put_text("/dev/shm/fsched-test", "");
+	if (setxattr("/dev/shm/fsched-test", "user.x", "", 0, 0))
+		skip();
+	unlink("/dev/shm/fsched-test");
+	opts.tmp_limit = 5000;
+	start(&j, fill_attributes);
+	assert_refused(record(&j), "CheckpointTmpLimit");
+	assert_refused(files_can_record(&j.pid, 1, j.pid, &opts, &err), "CheckpointTmpLimit");
+	end(&j);
+	opts.tmp_limit = 8000;
+	start(&j, fill_attributes);
+	assert_ok(record(&j));
+	end(&j);
+}
+
 static void nothing(void)
 {
 }
@@ -1625,6 +1656,7 @@ int main(void)
 		TEST(private_trees_come_back),
 		TEST(a_damaged_archive_is_an_error),
 		TEST(trees_over_the_limit_are_refused),
+		TEST(attributes_count),
 		TEST(empty_trees_make_no_archive),
 		TEST(too_deep_a_tree_is_refused),
 	};
