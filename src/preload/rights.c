@@ -3,6 +3,7 @@
 
 #include <linux/keyctl.h>
 #include <linux/prctl.h>
+#include <linux/resource.h>
 #include <linux/securebits.h>
 #include <sys/syscall.h>
 
@@ -152,8 +153,9 @@ bool rights_of_job(void)
 /* ---- calls ---------------------------------------------------------------- */
 
 /* When the effective user id changes from 0 to another one and back, the kernel clears and restores the effective
- * capability set (capabilities(7)). The real and the saved id stay root's, so the user cannot signal criu meanwhile.
- * The kernel clears PR_SET_PDEATHSIG when the ids change, so it is set again. */
+ * capability set (capabilities(7)). The real and the saved id stay root's, so the user cannot signal criu meanwhile. He
+ * cannot renice it or set its CPU affinity either: for that the kernel also asks for a superset of the permitted
+ * capabilities (cap_task_setnice()). The kernel clears PR_SET_PDEATHSIG when the ids change, so it is set again. */
 long rights_as_user(long nr, long a, long b, long c, long d, long e)
 {
 	int sig = 0;
@@ -217,6 +219,24 @@ static void rights_join_own_keyring(void)
 	raw_syscall(SYS_keyctl, KEYCTL_LINK, KEY_SPEC_USER_KEYRING, KEY_SPEC_SESSION_KEYRING, 0, 0, 0);
 }
 
+/* The user may send it a signal that ends it with a core, and the core would have criu's memory in it. 1 byte: of 0 a
+ * core that goes to a program (core_pattern "|…") is made all the same. criu's restorer sets what the job had, when
+ * that memory is gone; the hard limit, with which the user could raise the soft one before, only where root can do so.
+ */
+static void rights_forbid_core(void)
+{
+	struct {
+		uint64_t cur, max;
+	} limit;
+
+	if (raw_syscall(SYS_prlimit64, 0, RLIMIT_CORE, 0, (long)&limit, 0, 0))
+		return;
+	limit.cur = limit.max > 1 ? 1 : limit.max;
+	if (permitted & CAP(SYS_RESOURCE))
+		limit.max = limit.cur;
+	raw_syscall(SYS_prlimit64, 0, RLIMIT_CORE, (long)&limit, 0, 0, 0);
+}
+
 void rights_become_job(void)
 {
 	if (!job.on)
@@ -225,6 +245,7 @@ void rights_become_job(void)
 		rights_set_caps(0);
 		return;
 	}
+	rights_forbid_core();
 	rights_must(raw_syscall(SYS_prctl, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0, 0));
 	rights_must(raw_syscall(SYS_setresgid, job.gid, job.gid, job.gid, 0, 0, 0));
 	rights_must(raw_syscall(SYS_setresuid, job.uid, job.uid, job.uid, 0, 0, 0));
