@@ -11,7 +11,8 @@
  * - files that the job's user could not open again at a restart: files of procfs and of the kernel's other file systems
  *   (kernel_files.h), and files whose permissions have changed (preflight_access.c)
  * - threads confined by Landlock (preflight_confined.c). To find out, processes with no_new_privs are stopped for a
- *   moment where the kernel has Landlock; no other process is disturbed.
+ *   moment where the kernel has Landlock; no other process is disturbed. In the freeze they are asked
+ *   again.
  */
 #ifndef FSCHED_POD_PREFLIGHT_H
 #define FSCHED_POD_PREFLIGHT_H
@@ -51,5 +52,8 @@ struct mount_table;
  * what a restore opens; the job may have opened other files since preflight(). mounts: those of the pod, or of the node
  * on which it is to be restored. -1: err names process, descriptor and path. */
 int preflight_images(int images_fd, const struct mount_table *mounts, struct err *err);
+/* In the freeze, by way of criu, whose requests tracer takes (trace/tracer.h; negative: nothing is done): checks that
+ * no thread with no_new_privs has confined itself since preflight(). */
+int preflight_confined_stopped(const struct preflight_job *job, int tracer, struct err *err);
 
 #endif

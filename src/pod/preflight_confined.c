@@ -12,15 +12,19 @@
 #include "pod/preflight_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/kcmp.h>
 #include <linux/landlock.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/util.h"
+#include "base/proc.h"
 #include "base/clock.h"
 #include "trace/helper_task.h"
 #include "trace/stop_threads.h"
@@ -38,7 +42,8 @@ static bool kernel_has_landlock(void)
 	       (errno != ENOSYS && errno != EOPNOTSUPP);
 }
 
-static enum verdict confined_ask_thread(const struct suspect *t, struct err *err)
+/* tracer: of trace/tracer.h; tid: as the tracer sees it. */
+static enum verdict confined_ask_thread(const struct suspect *t, int tracer, pid_t tid, struct err *err)
 {
 	const long args[6] = { LEADER_PID, LEADER_PID, KCMP_VM, 0, 0 };
 	long result = 0;
@@ -49,7 +54,7 @@ static enum verdict confined_ask_thread(const struct suspect *t, struct err *err
 		err_set(err, 0, "it has another group than the job's first process");
 		return UNCLEAR;
 	}
-	rc = helper_task_enter(&m, TRACER_SELF, t->tid, t->pid, err) ||
+	rc = helper_task_enter(&m, tracer, tid, t->pid, err) ||
 			     helper_task_call_thread(&m, "kcmp", SYS_kcmp, args, &result, err)
 		     ? -1
 		     : 0;
@@ -83,7 +88,7 @@ static enum verdict confined_ask_process(const struct suspect *t, size_t n, stru
 	}
 	for (size_t i = 0; i < n && v == FREE; i++)
 		if (confined_is_stopped(&stop, t[i].tid))
-			v = confined_ask_thread(&t[i], err);
+			v = confined_ask_thread(&t[i], TRACER_SELF, t[i].tid, err);
 	stop_threads_end(&stop);
 	return v;
 }
@@ -149,4 +154,33 @@ int preflight_confined(const struct preflight_scan *s, struct err *err)
 			return -1;
 	}
 	return 0;
+}
+
+/* criu has stopped all threads and is their tracer. */
+int preflight_confined_stopped(const struct preflight_job *job, int tracer, struct err *err)
+{
+	cleanup_close int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct preflight_scan s = { .job = job, .proc = proc };
+	int rc = 0;
+
+	if (tracer < 0 || job->uid == 0 || !kernel_has_landlock())
+		return 0;
+	if (proc < 0)
+		return err_sys(err, errno, "cannot open /proc");
+	if (preflight_find_leader(&s, err))
+		return -1;
+	for (int i = 0; i < job->n && rc == 0; i++)
+		rc = preflight_suspects(&s, job->pids[i], err);
+	if (rc == 0 && s.n_suspects)
+		rc = confined_check_leader(&s, err);
+	for (size_t i = 0; i < s.n_suspects && rc == 0; i++) {
+		struct err why = { 0 };
+
+		rc = confined_verdict(&s, &s.suspects[i],
+				      confined_ask_thread(&s.suspects[i], tracer,
+							  proc_number(s.suspects[i].tid, "NSpid", 0), &why),
+				      &why, err);
+	}
+	free(s.suspects);
+	return rc;
 }

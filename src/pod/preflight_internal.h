@@ -65,6 +65,8 @@ const char *preflight_known_object(const char *link);
 
 /* preflight_status.c: credentials, tracers, threads; namespaces. */
 int preflight_status(struct preflight_scan *s, pid_t pid, struct err *err);
+/* Credentials of the threads of pid alone; remembers those that could have confined themselves. */
+int preflight_suspects(struct preflight_scan *s, pid_t pid, struct err *err);
 int preflight_namespaces(const struct preflight_scan *s, pid_t pid, struct err *err);
 
 /* preflight_fd.c: descriptors. Adds sockets to s->sockets and files to s->access. */

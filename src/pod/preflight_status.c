@@ -140,6 +140,13 @@ static int status_check_threads(struct preflight_scan *s, pid_t pid, int *alive,
 	return more < 0 ? err_sys(err, errno, "cannot read /proc/%s", path) : 0;
 }
 
+int preflight_suspects(struct preflight_scan *s, pid_t pid, struct err *err)
+{
+	int alive;
+
+	return status_check_threads(s, pid, &alive, err);
+}
+
 int preflight_status(struct preflight_scan *s, pid_t pid, struct err *err)
 {
 	cleanup_free char *status = NULL;

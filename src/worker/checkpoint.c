@@ -171,6 +171,39 @@ static int checkpoint_hold(struct checkpoint *c, struct err *err)
 	return pod_kill(w->req.init, KILL_WAIT_MS, err) ? -1 : 1;
 }
 
+/* Borrows t. */
+static struct preflight_job preflight_job_of(const struct worker *w, const struct tree *t)
+{
+	return (struct preflight_job){
+		.pids = t->pids,
+		.inner = t->inner,
+		.n = t->n,
+		.init = w->req.init,
+		.agent_port = w->req.agent_port,
+		.uid = w->req.uid,
+		.gid = w->req.gid,
+		.groups = w->req.groups,
+		.n_groups = w->req.n_groups,
+	};
+}
+
+/* criu's images do not contain Landlock domains. */
+static int checkpoint_check_confined(const struct checkpoint *c, struct err *err)
+{
+	struct preflight_job job;
+	struct tree t;
+	int rc;
+
+	if (fault(c->w, FAULT_NO_PREFLIGHT))
+		return 0;
+	if (tree_read(c->w->req.init, &t, err))
+		return -1;
+	job = preflight_job_of(c->w, &t);
+	rc = preflight_confined_stopped(&job, c->dump.remote_call, err);
+	tree_free(&t);
+	return rc;
+}
+
 static int dump_on_frozen(void *arg, struct err *err)
 {
 	struct checkpoint *c = arg;
@@ -186,8 +219,9 @@ static int dump_on_frozen(void *arg, struct err *err)
 	fault_criu_hangs(c->w, FAULT_CRIU_HANGS_FROZEN, c->w->req.init);
 	fault_driver_hangs(c->w, FAULT_DRIVER_HANGS, c->w->req.init);
 	event_phase("files");
-	/* Before the snapshot: it forks children in the job, which are no processes of the job. */
-	rc = checkpoint_record_files(c, err) || memory_freeze(&c->memory, c->w, c->epochfd, c->criufd, &c->dump, err)
+	/* Both before the snapshot: it forks children in the job, which are no processes of the job. */
+	rc = checkpoint_check_confined(c, err) || checkpoint_record_files(c, err) ||
+			     memory_freeze(&c->memory, c->w, c->epochfd, c->criufd, &c->dump, err)
 		     ? -1
 		     : 0;
 	if (!criu_still_frozen(&c->dump))
@@ -200,22 +234,6 @@ static int dump_on_frozen(void *arg, struct err *err)
 	if (freeze_allow(c->w, &c->dump, conf_checkpoint_seconds(&c->w->conf), err) || checkpoint_seal(c, err))
 		return -1;
 	return checkpoint_hold(c, err);
-}
-
-/* Borrows t. */
-static struct preflight_job preflight_job_of(const struct worker *w, const struct tree *t)
-{
-	return (struct preflight_job){
-		.pids = t->pids,
-		.inner = t->inner,
-		.n = t->n,
-		.init = w->req.init,
-		.agent_port = w->req.agent_port,
-		.uid = w->req.uid,
-		.gid = w->req.gid,
-		.groups = w->req.groups,
-		.n_groups = w->req.n_groups,
-	};
 }
 
 /* Checks what the job has started or opened since the preflight, and finds names for files that have lost theirs since.
