@@ -80,9 +80,10 @@ static const char *preflight_unreliable_fs(struct preflight_scan *s, const struc
 	kind = mount_table_kind(s->pod_mounts, st->stx_mnt_id);
 	if (kind == MOUNT_UNKNOWN)
 		kind = mount_table_kind(s->own_mounts, st->stx_mnt_id);
-	return kind == MOUNT_USERS     ? "a file of a file system (FUSE) that a user serves"
-	       : kind == MOUNT_UNKNOWN ? "a file of a file system that is not mounted in the pod"
-				       : NULL;
+	return kind == MOUNT_USERS ? "a file of a file system (FUSE) that a user serves"
+	       : kind == MOUNT_UNKNOWN
+		       ? "a POSIX message queue, or a file of a file system that is not mounted in the pod"
+		       : NULL;
 }
 
 static const char *preflight_file_obstacle(struct preflight_scan *s, const struct preflight_file *f,

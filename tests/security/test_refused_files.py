@@ -34,7 +34,7 @@ tid = [t for t in os.listdir('/proc/self/task') if int(t) != os.getpid()][0]
 os.open(f'/proc/self/task/{tid}/comm', os.O_RDONLY)""", "/comm open as descriptor 3", "it describes a thread"),
     "a POSIX message queue": ("""
 ctypes.CDLL('librt.so.1').mq_open(b'/fsched-test', os.O_RDWR | os.O_CREAT, 0o600, None)""",
-                              "/fsched-test open as descriptor 3", "mqueue"),
+                              "/fsched-test open as descriptor 3", "a POSIX message queue"),
     "packets in a pipe": ("os.pipe2(os.O_DIRECT)", "a pipe in packet mode (O_DIRECT) open as descriptor ", "close it"),
 }
 
