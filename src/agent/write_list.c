@@ -34,6 +34,7 @@ struct write_list {
 	bool private_tmp;
 	void *paths; /* tsearch tree of char * */
 	unsigned n;
+	unsigned n_deleted; /* of them names of deleted files, since the list was compacted */
 	size_t bytes;
 	bool full;
 	int dirfd; /* of the job's directory, the caller's */
@@ -117,20 +118,40 @@ static void write_list_flush(struct write_list *w)
 /* When criu runs for the first time after a boot, it stores the features of the kernel in a file on /run (criu.kdat,
  * criu-fsched.kdat). It runs in the pod's mount namespace, but the file is none of the job's, and other nodes need not
  * have it. */
-#define CRIU_CACHE "/run/criu"
+#define CRIU_CACHE      "/run/criu"
 
-/* The kernel appends " (deleted)" to a path that was unlinked; the file may still have another name (ln, rm). A file
- * may really have such a name, too. */
+/* The kernel appends this to a path that was unlinked. A file may really have such a name, too. */
+#define WRITE_LIST_MARK " (deleted)"
+
+/* The file may still have another name (ln, rm). */
 static bool write_list_name_is_gone(const struct write_list *w, const char *path, const struct stat *st)
 {
-	static const char mark[] = " (deleted)";
-	const size_t len = strlen(path), mark_len = sizeof(mark) - 1;
+	const size_t len = strlen(path), mark_len = strlen(WRITE_LIST_MARK);
 	struct stat now;
 
-	if (len <= mark_len || strcmp(path + len - mark_len, mark) != 0)
+	if (len <= mark_len || strcmp(path + len - mark_len, WRITE_LIST_MARK) != 0)
 		return false;
+	if (st->st_nlink == 0)
+		return true;
 	cleanup_free char *there = xasprintf("/proc/%d/root%s", (int)w->init, path);
 	return lstat(there, &now) || now.st_dev != st->st_dev || now.st_ino != st->st_ino;
+}
+
+/* Whether the name of a deleted file is kept; cuts the kernel's mark off. A program often makes a file of that name
+ * again and again: a journal of SQLite, a lock. One that it makes after the last epoch, and that is there when the node
+ * fails, must not be there for the restored job. Jobs that delete many files of different names must not fill the list
+ * with them. */
+static bool write_list_keep_deleted(struct write_list *w, char *path)
+{
+	char *name = strrchr(path, '/') + 1;
+
+	path[strlen(path) - strlen(WRITE_LIST_MARK)] = '\0';
+	if (name[0] == '#' && strspn(name + 1, "0123456789") == strlen(name + 1))
+		return false; /* O_TMPFILE: it never had a name */
+	if (tfind(path, &w->paths, write_list_by_name) || w->n_deleted >= WRITE_LIST_DELETED_MAX)
+		return false;
+	w->n_deleted++;
+	return true;
 }
 
 static void write_list_take_event(struct write_list *w, int fd)
@@ -141,12 +162,16 @@ static void write_list_take_event(struct write_list *w, int fd)
 
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	n = readlink(link, path, sizeof(path) - 1);
-	if (n <= 0 || path[0] != '/' || fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_nlink == 0)
+	if (n <= 0 || path[0] != '/' || fstat(fd, &st) || !S_ISREG(st.st_mode))
 		return;
 	path[n] = '\0';
-	if ((st.st_uid == 0 && strncmp(path, CRIU_CACHE, strlen(CRIU_CACHE)) == 0) ||
-	    write_list_name_is_gone(w, path, &st) || !write_list_add(w, path))
+	if (st.st_uid == 0 && strncmp(path, CRIU_CACHE, strlen(CRIU_CACHE)) == 0)
 		return;
+	if (write_list_name_is_gone(w, path, &st) && !write_list_keep_deleted(w, path))
+		return;
+	if (!write_list_add(w, path))
+		return;
+	n = (ssize_t)strlen(path);
 	w->unsaved = xrealloc(w->unsaved, w->n_unsaved + (size_t)n + 1);
 	memcpy(w->unsaved + w->n_unsaved, path, (size_t)n + 1);
 	w->n_unsaved += (size_t)n + 1;
@@ -390,7 +415,7 @@ static void write_list_compact(struct write_list *w)
 	    write_list_reopen(w) == 0) {
 		tdestroy(w->paths, free);
 		w->paths = NULL;
-		w->n = 0;
+		w->n = w->n_deleted = 0;
 		w->bytes = 0;
 		w->full = false;
 		w->size = (off_t)r.len;

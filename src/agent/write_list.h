@@ -23,9 +23,10 @@
 #include "files/files.h"
 #include "store/store.h"
 
-#define WRITE_LIST_NAME      FILES_JOURNAL
-#define WRITE_LIST_MAX       20000      /* paths; beyond it new ones are not kept */
-#define WRITE_LIST_BYTES_MAX (4u << 20) /* of all paths */
+#define WRITE_LIST_NAME        FILES_JOURNAL
+#define WRITE_LIST_MAX         20000                /* paths; beyond it new ones are not kept */
+#define WRITE_LIST_DELETED_MAX (WRITE_LIST_MAX / 4) /* of them names of files that were deleted */
+#define WRITE_LIST_BYTES_MAX   (4u << 20)           /* of all paths */
 
 struct write_list;
 
