@@ -122,9 +122,8 @@ static int restart_release(const struct request *r, struct target *t, struct err
 
 static void show_doing(struct target *t)
 {
-	const bool waits = *t->status.error && strcmp(t->status.state, "restoring") == 0; /* for a condition that may
-											   * pass by itself
-											   */
+	/* for a condition that may pass by itself */
+	const bool waits = *t->status.error && t->status.state == STATUS_RESTORING;
 	char text[240];
 
 	if (t->job.pending && t->job.held)
@@ -151,15 +150,15 @@ static bool hold_is_final(const struct target *t, int64_t held_since)
 static enum outcome restart_judge(const struct target *t, const char *before, bool seen_running, bool final)
 {
 	const struct slurm_job *j = &t->job;
-	const char *state = t->status.state;
+	const enum status_state state = t->status.state;
 
-	if (j->running && strcmp(state, "running") == 0 && strcmp(j->admin_comment, before) != 0)
+	if (j->running && state == STATUS_RUNNING && strcmp(j->admin_comment, before) != 0)
 		return t->status.restored ? RESTORED : STARTED_OVER;
 	/* while its last run is completing, the agent may still publish the reason */
 	if (j->pending && j->held)
 		return final || (!j->completing && strcmp(j->admin_comment, before) != 0) ? HELD_AGAIN : WAIT;
 	if (j->finished && !j->completing)
-		return t->status.restored && (seen_running || strcmp(state, "ended") == 0) ? RESTORED : ENDED;
+		return t->status.restored && (seen_running || state == STATUS_ENDED) ? RESTORED : ENDED;
 	return WAIT;
 }
 
