@@ -10,20 +10,21 @@
 #include <sys/fanotify.h>
 #include <sys/stat.h>
 
+#include "base/array.h"
 #include "base/log.h"
 #include "base/io.h"
 #include "base/proc.h"
 #include "base/util.h"
 
 struct write_list {
-	int fan;          /* fanotify group */
-	int mounts;       /* the pod's mount namespace; kept open, because names of files are read by way of its mounts
-			     after the pod has died */
-	int journal;      /* <job dir>/written, O_APPEND */
-	off_t size;       /* of the complete paths in it */
-	char *unsaved;    /* paths that are not in it yet, each with its NUL; owned */
-	size_t n_unsaved; /* bytes */
-	bool failing;     /* the last attempt to save them has failed */
+	int fan;       /* fanotify group */
+	int mounts;    /* the pod's mount namespace; kept open, because names of files are read by way of its mounts
+			  after the pod has died */
+	int journal;   /* <job dir>/written, O_APPEND */
+	off_t size;    /* of the complete paths in it */
+	char *unsaved; /* paths that are not in it yet, each with its NUL; owned */
+	size_t n_unsaved, unsaved_room; /* bytes */
+	bool failing;                   /* the last attempt to save them has failed */
 	pid_t init;
 	bool private_tmp;
 	void *paths; /* tsearch tree of char * */
@@ -141,7 +142,7 @@ static void write_list_take_event(struct write_list *w, int fd)
 	if ((st.st_uid == 0 && strncmp(path, CRIU_CACHE, strlen(CRIU_CACHE)) == 0) ||
 	    write_list_name_is_gone(w, path, &st) || !write_list_add(w, path))
 		return;
-	w->unsaved = xrealloc(w->unsaved, w->n_unsaved + (size_t)n + 1);
+	array_reserve_more(w->unsaved, w->n_unsaved, (size_t)n + 1, w->unsaved_room);
 	memcpy(w->unsaved + w->n_unsaved, path, (size_t)n + 1);
 	w->n_unsaved += (size_t)n + 1;
 }

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/io.h"
 #include "base/util.h"
 #include "criu/criu_image.h"
@@ -75,7 +76,7 @@ static int pagemap_parse_entries(const uint8_t *p, size_t left, struct criu_page
 		criu_pagemap_run__free_unpacked(r, NULL);
 		if (rc < 0)
 			return -1;
-		GROW(out->v, out->n, room);
+		array_reserve(out->v, out->n, room);
 		out->v[out->n++] = e;
 	}
 	return 0;

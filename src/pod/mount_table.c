@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/io.h"
 #include "base/util.h"
 
@@ -15,7 +16,7 @@ struct mount_table {
 	struct {
 		char *at, *type;
 	} * v; /* in the order of the table: later mounts come later */
-	size_t n;
+	size_t n, room;
 };
 
 char *mount_table_unescape(char *text)
@@ -46,7 +47,7 @@ static void mount_table_add_line(struct mount_table *t, const char *line)
 	sscanf(line, "%*s %*s %*s %*s %n", &at);
 	if (at <= 0)
 		return;
-	t->v = xrealloc(t->v, (t->n + 1) * sizeof(*t->v));
+	array_reserve(t->v, t->n, t->room);
 	t->v[t->n].at = mount_table_unescape(xasprintf("%.*s", (int)strcspn(line + at, " "), line + at));
 	t->v[t->n++].type = xstrdup(type);
 }
