@@ -12,7 +12,7 @@
 #include "base/util.h"
 
 #define RELEASE_WAIT_US    180000000 /* us to wait for a job that is still completing */
-#define SETTLE_US          5000000   /* us to wait for the reason why a job is held again */
+#define HELD_REASON_US     5000000   /* us to wait for the reason why a job is held again */
 #define COMPLETING_WAIT_US 60000000  /* the same, us, while its last run is completing */
 #define PATIENCE_US        30000000 /* us to wait for a job that waits for resources if standard error is no terminal */
 
@@ -142,7 +142,7 @@ enum outcome { WAIT, RESTORED, HELD_AGAIN, STARTED_OVER, ENDED };
 /* Whether a job that has been held since then will not be changed by its agent any more. */
 static bool hold_is_final(const struct target *t, int64_t held_since)
 {
-	return now_us() - held_since > (t->job.completing ? COMPLETING_WAIT_US : SETTLE_US);
+	return now_us() - held_since > (t->job.completing ? COMPLETING_WAIT_US : HELD_REASON_US);
 }
 
 /* before: the AdminComment at the release; as long as it is unchanged, the new agent has published nothing. final: the
@@ -203,7 +203,7 @@ static int restart_later(const struct request *r, struct target *t, unsigned epo
 			   *t->job.reason ? t->job.reason : "none", epoch);
 	else
 		target_say(r, t,
-			   "started on node %s and is being restored from epoch %u; look with: scontrol show job %s | grep Checkpoint",
+			   "started on node %s and is being restored from epoch %u; check with: scontrol show job %s | grep Checkpoint",
 			   t->job.batch_host, epoch, t->job.label);
 	return CLI_LATER;
 }

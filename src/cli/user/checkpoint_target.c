@@ -58,7 +58,7 @@ void target_say(const struct request *r, struct target *t, const char *fmt, ...)
 
 void target_goes_on(const struct target *t, const char *what)
 {
-	interrupt_says("%s: %s goes on without this command; look with: scontrol show job %s | grep Checkpoint",
+	interrupt_says("%s: %s goes on without this command; check with: scontrol show job %s | grep Checkpoint",
 		       t->label, what, t->job.label);
 }
 
