@@ -68,6 +68,7 @@ name='layers of src' part scripts/check-layers.py
 name='names of static functions' part scripts/check-names.py
 if [ -d .git ] || [ -f .git ]; then name='format (make format corrects it)' part format; fi
 name='clang, warnings are errors' part clang_build
+name='symbols of plugins' part scripts/check-plugins.sh "$build/clang"
 name='cppcheck' part cppcheck_all
 name='man pages' part man_pages
 name='syntax of scripts' part scripts

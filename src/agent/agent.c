@@ -251,7 +251,7 @@ static void agent_on_left(void *arg, bool preempted)
 
 	a->publish.status.error[0] = '\0';
 	end_requests(a);
-	publish_state(&a->publish, preempted ? "preempted" : "vacated");
+	publish_state(&a->publish, preempted ? STATUS_PREEMPTED : STATUS_VACATED);
 	job_prune(&a->job);
 	checkpoint_finish(&a->checkpoint);
 	end_leave(a);
@@ -483,7 +483,7 @@ static void agent_init_status(struct agent *a)
 {
 	struct status *s = &a->publish.status;
 
-	snprintf(s->state, sizeof(s->state), "enabled");
+	s->state = STATUS_ENABLED;
 	s->interval = a->job.task.interval;
 	memcpy(s->uuid, a->job.task.uuid, sizeof(s->uuid));
 }

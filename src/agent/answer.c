@@ -32,7 +32,7 @@ static json_t *answer_describe(const struct agent *a, const char *op)
 	const struct op *operation = &a->checkpoint.op;
 	const struct job_record *rec = &a->job.rec;
 	json_t *o = json_pack("{s:s, s:b, s:s, s:s, s:I, s:I, s:o, s:I, s:I, s:I, s:s}", "event", "result", "ok", 1,
-			      "op", op, "state", s->state, "interval", (json_int_t)s->interval, "epoch",
+			      "op", op, "state", status_state_text(s), "interval", (json_int_t)s->interval, "epoch",
 			      (json_int_t)s->epoch, "error", json_text(s->error), "skipped", (json_int_t)s->skipped,
 			      "restored", (json_int_t)s->restored, "run", (json_int_t)rec->run, "uuid", a->job.task.uuid);
 

@@ -10,10 +10,10 @@
 #include <sys/types.h>
 #include <unistd.h>
 #include <jansson.h>
-#include <munge.h>
 
 #include "agent/protocol.h"
 #include "base/clock.h"
+#include "base/credential.h"
 #include "base/util.h"
 #include "base/json.h"
 
@@ -23,37 +23,24 @@ static const char *const known_ops[] = { "create", "vacate", "status", "error", 
 
 struct conn {
 	const struct conn_setup *s;
-	munge_ctx_t ctx;
 	bool known; /* the credential was good: there is someone to answer */
 	uid_t uid;
 	char op[16];
 	char nonce[PROTO_NONCE + 1]; /* of the request */
 };
 
-static munge_ctx_t make_ctx(const char *socket)
-{
-	munge_ctx_t ctx = munge_ctx_create();
-
-	if (ctx && socket[0])
-		munge_ctx_set(ctx, MUNGE_OPT_SOCKET, socket);
-	return ctx;
-}
-
-/* json: an object with members. The nonce of the request is added to it. */
+/* json: an object with members. The nonce of the request is added to it. Only the client's uid can open the answer. */
 static int send_payload(struct conn *c, const char *json)
 {
 	cleanup_free char *payload = xasprintf("{\"nonce\":\"%s\",%s", c->nonce, json + 1);
-	char *cred = NULL;
+	cleanup_free char *cred = credential_make(c->s->munge_socket, payload, c->uid, NULL);
+	cleanup_free char *line = cred ? xasprintf("%s\n", cred) : NULL;
+	size_t len = line ? strlen(line) : 0;
 
-	if (munge_encode(&cred, c->ctx, payload, (int)strlen(payload)) != EMUNGE_SUCCESS)
+	if (!line)
 		return -1;
-	size_t len = strlen(cred);
-	cleanup_free char *line = xmalloc(len + 2);
-	memcpy(line, cred, len);
-	free(cred);
-	memcpy(line + len, "\n", 2);
-	for (size_t done = 0; done <= len;) {
-		ssize_t n = send(c->s->client, line + done, len + 1 - done, MSG_NOSIGNAL);
+	for (size_t done = 0; done < len;) {
+		ssize_t n = send(c->s->client, line + done, len - done, MSG_NOSIGNAL);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -160,29 +147,16 @@ static void check_request(struct conn *c, const char *payload, int len)
 static void authenticate(struct conn *c)
 {
 	cleanup_free char *line = read_hello(c->s->client);
-	void *payload = NULL;
-	int len = 0;
-	gid_t gid;
+	cleanup_free char *payload = NULL;
+	struct err err;
 
 	if (!line)
 		refuse(c, "no request came in time");
-	munge_err_t rc = munge_decode(line, c->ctx, &payload, &len, &c->uid, &gid);
-	if (rc != EMUNGE_SUCCESS) {
-		char text[256];
-
-		snprintf(text, sizeof(text), "a credential was refused by MUNGE: %s",
-			 c->ctx ? munge_ctx_strerror(c->ctx) : munge_strerror(rc));
-		refuse(c, text);
-	}
-	/* Decoding leaves the sender's options in the context, so the answers get a new one, which restricts them to
-	 * this uid. */
-	munge_ctx_destroy(c->ctx);
-	c->ctx = make_ctx(c->s->munge_socket);
-	if (!c->ctx || munge_ctx_set(c->ctx, MUNGE_OPT_UID_RESTRICTION, c->uid) != EMUNGE_SUCCESS)
-		refuse(c, "cannot prepare an answer");
+	payload = credential_open(c->s->munge_socket, line, &c->uid, &err);
+	if (!payload)
+		refuse(c, err.text);
 	c->known = true;
-	check_request(c, payload, len);
-	free(payload);
+	check_request(c, payload, (int)strlen(payload));
 }
 
 /* Passes the agent's messages on, with heartbeats in between, until the agent closes or the client is gone. */
@@ -222,7 +196,6 @@ void conn_main(const struct conn_setup *s)
 	char text[64];
 
 	setsockopt(s->client, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
-	c.ctx = make_ctx(s->munge_socket);
 	authenticate(&c);
 	int n = snprintf(text, sizeof(text), "%s %u", c.op, (unsigned)c.uid);
 	if (send(s->agent, text, (size_t)n, MSG_NOSIGNAL) == n)

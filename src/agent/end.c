@@ -33,7 +33,7 @@ static void end_vacated_after_all(struct agent *a)
 	job_set_intent(&a->job, INTENT_VACATED);
 	pod_kill(a->pod.init, 2000, NULL);
 	a->publish.status.error[0] = '\0';
-	publish_state(&a->publish, "vacated");
+	publish_state(&a->publish, STATUS_VACATED);
 	end_leave(a);
 }
 
@@ -55,7 +55,9 @@ void end_given_up(struct agent *a)
 
 static void end_publish(struct agent *a)
 {
-	publish_state(&a->publish, a->end.continues ? "restoring" : a->end.comes_back ? "enabled" : "ended");
+	publish_state(&a->publish, a->end.continues    ? STATUS_RESTORING
+				   : a->end.comes_back ? STATUS_ENABLED
+						       : STATUS_ENDED);
 }
 
 /* The record is written as soon as something is known: SIGKILL or a power failure may come at any moment. */
@@ -215,7 +217,7 @@ void end_as_before(struct agent *a)
 	a->end.status = a->job.rec.status;
 	loop_timer_set(&a->loop, &a->end.limit, now_us() + END_LIMIT, end_on_limit, a);
 	gate_answer(&a->gate, answer);
-	publish_state(&a->publish, "ended");
+	publish_state(&a->publish, STATUS_ENDED);
 }
 
 void end_unstarted(struct agent *a, const char *why)
@@ -264,7 +266,7 @@ void end_requeue(struct agent *a, enum requeue_mode mode, const char *why)
 	if (mode == REQUEUE_HELD)
 		job_log(&a->job, "the job is not started: %s", why);
 	end_pod(a);
-	snprintf(s->state, sizeof(s->state), "%s", mode == REQUEUE_HELD ? "held" : "restoring");
+	s->state = mode == REQUEUE_HELD ? STATUS_HELD : STATUS_RESTORING;
 	snprintf(s->error, sizeof(s->error), "%.250s", why);
 	requeue_begin(&a->requeue, mode);
 }

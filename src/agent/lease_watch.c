@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "policy/recovery.h"
 
-#define LEASE_POLL_MS        250      /* between two looks at a lease of another holder */
+#define LEASE_POLL_MS        250      /* between two reads of the lease of another holder */
 #define LEASE_TROUBLE_US     10000000 /* of a file system that refuses, before a start gives up */
 #define LEASE_RELEASE_MS     60000    /* for which the child that has lost the lease waits for the agent's word */
 #define LEASE_RENEW_PARTS    4        /* renewals per duration */

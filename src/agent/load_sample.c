@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/dir.h"
 #include "base/io.h"
 #include "base/clock.h"
@@ -132,7 +133,7 @@ static int load_read_procs(int procfd, struct load_snapshot *s, struct err *err)
 {
 	cleanup_dir DIR *dir = dir_open_at(procfd, ".");
 	const struct dirent *de;
-	size_t size = 0;
+	size_t room = 0;
 	int more = -1;
 
 	while (dir && (more = dir_next(dir, &de)) > 0) {
@@ -152,10 +153,7 @@ static int load_read_procs(int procfd, struct load_snapshot *s, struct err *err)
 		if (load_parse_proc(text, &p) < 0)
 			continue;
 		p.stepd = p.stepd && load_owned_by_root(procfd, de->d_name);
-		if (s->n == size) {
-			size = size ? size * 2 : 256;
-			s->procs = xrealloc(s->procs, size * sizeof(*s->procs));
-		}
+		array_reserve(s->procs, s->n, room);
 		s->n_stepds += p.stepd;
 		s->procs[s->n++] = p;
 	}
@@ -308,12 +306,12 @@ static struct load_tree *load_find_tree(struct load_tree *trees, size_t n, pid_t
 static size_t load_list_trees(const struct load_snapshot *s, struct load_tree **out)
 {
 	struct load_tree *trees = NULL;
-	size_t n = 0;
+	size_t n = 0, room = 0;
 
 	for (size_t i = 0; i < s->n; i++) {
 		if (s->procs[i].root != s->procs[i].pid)
 			continue;
-		trees = xrealloc(trees, (n + 1) * sizeof(*trees));
+		array_reserve(trees, n, room);
 		trees[n++] = (struct load_tree){ .root = s->procs[i].pid };
 	}
 	*out = trees;

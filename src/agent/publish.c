@@ -53,7 +53,7 @@ static void publish_on_answer(void *arg, bool ok, const json_t *answer, const ch
  * fsched-slurm keeps them as they are. */
 static char *publish_render_partial(const struct status *s)
 {
-	json_t *o = json_pack("{s:s, s:o, s:s, s:s, s:o, s:I, s:I, s:I}", "state", s->state, "error",
+	json_t *o = json_pack("{s:s, s:o, s:s, s:s, s:o, s:I, s:I, s:I}", "state", status_state_text(s), "error",
 			      json_text(s->error), "agent", s->agent, "uuid", s->uuid, "tried", json_text(s->tried),
 			      "interval", (json_int_t)s->interval, "failed", (json_int_t)s->failed, "failed_since",
 			      (json_int_t)s->failed_since);
@@ -88,9 +88,9 @@ void publish_now(struct publish *p)
 		publish_send(p);
 }
 
-void publish_state(struct publish *p, const char *state)
+void publish_state(struct publish *p, enum status_state state)
 {
-	snprintf(p->status.state, sizeof(p->status.state), "%s", state);
+	p->status.state = state;
 	publish_now(p);
 }
 

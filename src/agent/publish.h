@@ -22,7 +22,7 @@ struct publish {
 /* Sends status to Slurm, or does so after the update that is under way or after the pause of an outage. */
 void publish_now(struct publish *p);
 /* The same with a new state or error text in it. */
-void publish_state(struct publish *p, const char *state);
+void publish_state(struct publish *p, enum status_state state);
 void publish_error(struct publish *p, const char *error);
 /* Ends the update under way and forgets changes that Slurm has not got. */
 void publish_give_up(struct publish *p);

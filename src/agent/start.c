@@ -144,7 +144,7 @@ struct start_heard { /* what Slurm's entry says of the job, see struct start_inp
 static void start_begin_restore(struct agent *a)
 {
 	agent_enter(a, PHASE_RESTORING);
-	publish_state(&a->publish, "restoring");
+	publish_state(&a->publish, STATUS_RESTORING);
 	restore_begin(&a->restore);
 }
 
@@ -324,7 +324,7 @@ void start_service(struct agent *a)
 	struct status *s = &a->publish.status;
 
 	a->start.ran = true;
-	snprintf(s->state, sizeof(s->state), "running");
+	s->state = STATUS_RUNNING;
 	if (a->start.error[0] || a->start.output[0])
 		snprintf(s->error, sizeof(s->error), "%.*s%s%.*s", a->start.error[0] ? 120 : 250, a->start.output,
 			 a->start.output[0] && a->start.error[0] ? "; " : "", a->start.output[0] ? 130 : 250,

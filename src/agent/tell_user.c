@@ -60,7 +60,7 @@ void tell_user_unprotected(struct tell_user *t, const char *why)
 		return;
 	t->said = true;
 	snprintf(text, sizeof(text),
-		 "periodic checkpoints fail: %.600s. The job runs on%s. This is said once; scontrol show job tells how it stands",
+		 "periodic checkpoints fail: %.600s. The job runs on%s. This is said once; scontrol show job shows the current state",
 		 why, epoch ? ", saved as of its last epoch" : " and is not saved");
 	tell_user_write(t, text);
 }

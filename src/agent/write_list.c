@@ -10,9 +10,11 @@
 #include <sys/fanotify.h>
 #include <sys/stat.h>
 
+#include "base/array.h"
 #include "base/log.h"
 #include "base/io.h"
 #include "base/proc.h"
+#include "base/text.h"
 #include "base/util.h"
 #include "base/clock.h"
 #include "pod/mount_table.h"
@@ -21,15 +23,15 @@
 #define WRITE_LIST_BEHIND_MAX_US INT64_C(30000000)
 
 struct write_list {
-	int fan;          /* fanotify group */
-	int mounts;       /* the pod's mount namespace; kept open, because names of files are read by way of its mounts
-			     after the pod has died */
-	int journal;      /* <job dir>/written, O_APPEND */
-	off_t size;       /* of the complete paths in it */
-	char *unsaved;    /* paths that are not in it yet, each with its NUL; owned */
-	size_t n_unsaved; /* bytes */
-	bool failing;     /* the last attempt to save them has failed */
-	int64_t behind;   /* since when events are left after each look, now_us(); 0: none are */
+	int fan;       /* fanotify group */
+	int mounts;    /* the pod's mount namespace; kept open, because names of files are read by way of its mounts
+			  after the pod has died */
+	int journal;   /* <job dir>/written, O_APPEND */
+	off_t size;    /* of the complete paths in it */
+	char *unsaved; /* paths that are not in it yet, each with its NUL; owned */
+	size_t n_unsaved, unsaved_room; /* bytes */
+	bool failing;                   /* the last attempt to save them has failed */
+	int64_t behind;                 /* since when events are left after each look, now_us(); 0: none are */
 	pid_t init;
 	bool private_tmp;
 	void *paths; /* tsearch tree of char * */
@@ -172,7 +174,7 @@ static void write_list_take_event(struct write_list *w, int fd)
 	if (!write_list_add(w, path))
 		return;
 	n = (ssize_t)strlen(path);
-	w->unsaved = xrealloc(w->unsaved, w->n_unsaved + (size_t)n + 1);
+	array_reserve_more(w->unsaved, w->n_unsaved, (size_t)n + 1, w->unsaved_room);
 	memcpy(w->unsaved + w->n_unsaved, path, (size_t)n + 1);
 	w->n_unsaved += (size_t)n + 1;
 }
@@ -281,22 +283,6 @@ static bool write_list_keeps_deleted(const char *fstype)
 	return false;
 }
 
-/* Undoes the octal escapes of mountinfo (blank, tab, newline, backslash). */
-static void write_list_unescape(char *s)
-{
-	char *out = s;
-
-	for (; *s; s++) {
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] && s[3]) {
-			*out++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
-			s += 3;
-		} else {
-			*out++ = *s;
-		}
-	}
-	*out = '\0';
-}
-
 /* A mount may be hidden by a later one. For example, a file of another file system that the node has mounted over a
  * name in /proc is hidden by the pod's own /proc, which must not be watched. */
 static bool write_list_leads_to(const char *path, int mount_id)
@@ -330,7 +316,7 @@ static void write_list_mark_line(struct write_list *w, const char *line, size_t 
 
 	if (!dash || sscanf(line, "%d %*d %*s %*s %4095s", &id, point) != 2 || sscanf(dash, " - %63s", fstype) != 1)
 		return;
-	write_list_unescape(point);
+	unescape_octal(point);
 	len = strcmp(point, "/") == 0 ? 0 : strlen(point);
 	skip = write_list_keeps_deleted(fstype);
 	if ((len == 0 || write_list_below(w->cwd, point)) && len >= *cwd_len) {

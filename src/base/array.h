@@ -1,5 +1,5 @@
-/* Arrays that grow: a pointer v, the number n of elements in use, and room, the number of allocated elements; all three
- * begin as NULL and 0. Use it as
+/* Arrays that grow: a pointer v, the number n of elements in use, and room, the number of allocated elements (size_t).
+ * All three begin as NULL and 0. Use it as
  *
  *   array_reserve(a->v, a->n, a->room);
  *   a->v[a->n++] = element;
@@ -11,14 +11,20 @@
 #include <stddef.h>
 #include "base/util.h"
 
-/* v with room for at least twice as many elements of size bytes as before. */
-static inline void *array_grow(void *v, size_t *room, size_t size)
+/* v with room for at least twice as many elements of size bytes as before, and for at least wanted elements. */
+static inline void *array_grow(void *v, size_t *room, size_t wanted, size_t size)
 {
-	*room = *room ? 2 * *room : 64;
+	do
+		*room = *room ? 2 * *room : 64;
+	while (*room < wanted);
 	return xrealloc(v, *room * size);
 }
 
+/* Makes room for more elements beyond the n in use. */
+#define array_reserve_more(v, n, more, room) \
+	((void)((more) <= (room) - (n) ? (v) : ((v) = array_grow((v), &(room), (n) + (more), sizeof(*(v))))))
+
 /* Makes room for one more element. */
-#define array_reserve(v, n, room) ((void)((n) < (room) ? (v) : ((v) = array_grow((v), &(room), sizeof(*(v))))))
+#define array_reserve(v, n, room) array_reserve_more(v, n, 1, room)
 
 #endif

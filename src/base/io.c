@@ -1,3 +1,4 @@
+#include "base/array.h"
 #include "base/io.h"
 
 #include <errno.h>
@@ -47,17 +48,16 @@ int pwrite_all(int fd, const void *buf, size_t n, uint64_t off)
 ssize_t read_all(int fd, size_t max, char **out)
 {
 	cleanup_free char *buf = NULL;
-	size_t size = 0, len = 0;
+	size_t room = 0, len = 0;
 
 	*out = NULL;
 	for (;;) {
 		ssize_t r;
 
-		if (len + 1 >= size) {
-			size = size ? size * 2 : 4096;
-			buf = xrealloc(buf, size);
-		}
-		r = read(fd, buf + len, size - len - 1);
+		/* at least a page, as much as one read() of a file in /proc returns */
+		if (len + 1 >= room)
+			array_reserve_more(buf, len, 4096, room);
+		r = read(fd, buf + len, room - len - 1);
 		if (r < 0 && errno == EINTR)
 			continue;
 		if (r < 0)

@@ -11,6 +11,40 @@
 
 #define ENTRY "Checkpoint={"
 
+/* ---- states ------------------------------------------------------------ */
+
+/* clang-format off */
+static const char *const state_words[] = {
+	[STATUS_ENABLED]   = "enabled",
+	[STATUS_RUNNING]   = "running",
+	[STATUS_VACATED]   = "vacated",
+	[STATUS_PREEMPTED] = "preempted",
+	[STATUS_RESTORING] = "restoring",
+	[STATUS_ENDED]     = "ended",
+	[STATUS_HELD]      = "held",
+};
+/* clang-format on */
+
+const char *status_state_text(const struct status *s)
+{
+	return s->state == STATUS_UNKNOWN ? s->unknown_state : state_words[s->state];
+}
+
+int status_set_state(struct status *s, const char *word)
+{
+	if (strlen(word) >= sizeof(s->unknown_state))
+		return -1;
+	for (size_t i = STATUS_UNKNOWN + 1; i < ARRAY_SIZE(state_words); i++) {
+		if (strcmp(word, state_words[i]) == 0) {
+			s->state = (enum status_state)i;
+			return 0;
+		}
+	}
+	s->state = STATUS_UNKNOWN;
+	strcpy(s->unknown_state, word);
+	return 0;
+}
+
 /* ---- rendering --------------------------------------------------------- */
 
 /* Adds a member, and replaces the characters that a value must not have: control characters, quotes, braces and
@@ -71,6 +105,7 @@ static void status_add_epoch(FILE *out, const struct status *s)
 
 char *status_render(const struct status *s)
 {
+	const char *state = status_state_text(s);
 	char interval[24], when[32], *text = NULL;
 	size_t len = 0;
 	FILE *out = open_memstream(&text, &len);
@@ -78,7 +113,7 @@ char *status_render(const struct status *s)
 	if (!out)
 		abort();
 	fputs(ENTRY, out);
-	status_add_text(out, "state", *s->state ? s->state : "unknown", false);
+	status_add_text(out, "state", *state ? state : "unknown", false);
 	fprintf(out, " interval=%s", interval_format(s->interval, interval, sizeof(interval)));
 	status_add_epoch(out, s);
 	if (s->epoch)
@@ -265,7 +300,7 @@ static int status_copy_text(char *to, size_t size, const char *value)
 static int status_set_member(struct status *s, const char *key, const char *value)
 {
 	if (strcmp(key, "state") == 0)
-		return status_copy_text(s->state, sizeof(s->state), value);
+		return status_set_state(s, value);
 	if (strcmp(key, "interval") == 0)
 		return interval_parse(value, &s->interval, NULL);
 	if (strcmp(key, "epoch") == 0)

@@ -14,25 +14,43 @@
 #include <stdint.h>
 #include "base/err.h"
 
+/* The state of a checkpoint-enabled job. */
+enum status_state {
+	STATUS_UNKNOWN, /* no state, or one of a later version of fsched */
+	STATUS_ENABLED, /* submitted; Slurm's next start of it runs the script from the beginning */
+	STATUS_RUNNING,
+	STATUS_VACATED,   /* saved, and held in Slurm's queue */
+	STATUS_PREEMPTED, /* saved, and waiting in Slurm's queue */
+	STATUS_RESTORING, /* a restore runs, waits for its next attempt, or waits for a node */
+	STATUS_ENDED,
+	STATUS_HELD, /* held in Slurm's queue, because it could not be restored */
+};
+
 struct status {
-	char state[16];       /* enabled | running | vacated | preempted | restoring | ended | held */
-	int64_t interval;     /* s; 0 = on request only (UNLIMITED) */
-	unsigned epoch;       /* last complete epoch, 0 = none yet */
-	int64_t epoch_time;   /* Unix time of that epoch */
-	uint64_t bytes;       /* size of that epoch on disk */
-	int64_t frozen_us;    /* how long the job was frozen for it */
-	int64_t total_us;     /* how long the checkpoint took in all */
-	char memory[160];     /* how its memory was saved: manifest_memory_text(), "" = not known */
-	char kept[128];       /* "2,3": epochs on disk */
-	unsigned skipped;     /* scheduled checkpoints that were skipped because of load so far */
-	unsigned failed;      /* periodic checkpoints that have failed so far, including repeated attempts */
-	int64_t failed_since; /* Unix time of the first of them */
-	unsigned restored;    /* epoch from which this run was restored, 0 = none */
-	char tried[128];      /* "n1,n2": nodes that could not restore the job and are excluded for that */
-	char error[256];      /* last error, "" = none since the last success */
+	enum status_state state;
+	char unknown_state[16]; /* if state is STATUS_UNKNOWN: the word that was read, "" = none; it is written again */
+	int64_t interval;       /* s; 0 = on request only (UNLIMITED) */
+	unsigned epoch;         /* last complete epoch, 0 = none yet */
+	int64_t epoch_time;     /* Unix time of that epoch */
+	uint64_t bytes;         /* size of that epoch on disk */
+	int64_t frozen_us;      /* how long the job was frozen for it */
+	int64_t total_us;       /* how long the checkpoint took in all */
+	char memory[160];       /* how its memory was saved: manifest_memory_text(), "" = not known */
+	char kept[128];         /* "2,3": epochs on disk */
+	unsigned skipped;       /* scheduled checkpoints that were skipped because of load so far */
+	unsigned failed;        /* periodic checkpoints that have failed so far, including repeated attempts */
+	int64_t failed_since;   /* Unix time of the first of them */
+	unsigned restored;      /* epoch from which this run was restored, 0 = none */
+	char tried[128];        /* "n1,n2": nodes that could not restore the job and are excluded for that */
+	char error[256];        /* last error, "" = none since the last success */
 	char uuid[37];
 	char agent[80]; /* the agent's port, "" = no agent runs; the host is the job's batch host */
 };
+
+/* The word for the state, "" = none. It is static or in s. */
+const char *status_state_text(const struct status *s);
+/* Sets the state by its word. Returns 0, or -1 for a word longer than any that this or a later version has. */
+int status_set_state(struct status *s, const char *word);
 
 /* Renders only the entry. The caller frees the text. */
 char *status_render(const struct status *s);

@@ -71,3 +71,19 @@ char *printable(const char *s, char *buf, size_t len)
 	buf[used] = '\0';
 	return buf;
 }
+
+char *unescape_octal(char *text)
+{
+	char *out = text;
+
+	for (const char *s = text; *s; s++) {
+		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] && s[3]) {
+			*out++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
+			s += 3;
+		} else {
+			*out++ = *s;
+		}
+	}
+	*out = '\0';
+	return text;
+}

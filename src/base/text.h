@@ -11,4 +11,7 @@ char *format_size(uint64_t bytes, char *buf, size_t len);
  * line of a log or control a terminal. A text that is too long is cut. Returns buf. */
 char *printable(const char *s, char *buf, size_t len);
 
+/* Replaces the octal escapes of files in /proc, like \040 for a space, in place. Returns text. */
+char *unescape_octal(char *text);
+
 #endif

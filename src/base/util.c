@@ -30,14 +30,6 @@ void *xrealloc(void *p, size_t size)
 	return alloc_checked(realloc(p, size ? size : 1));
 }
 
-void *xgrow(void *v, size_t n, size_t *room, size_t size)
-{
-	if (n < *room)
-		return v;
-	*room = *room ? 2 * *room : 16;
-	return xrealloc(v, *room * size);
-}
-
 char *xstrdup(const char *s)
 {
 	return alloc_checked(strdup(s));

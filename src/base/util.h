@@ -62,9 +62,4 @@ void *xrealloc(void *p, size_t size);
 char *xstrdup(const char *s);
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* Makes room for one more element in the array v, a pointer, of which n elements are used. room is the variable with
- * the number of allocated elements; it is 0 for v = NULL. It doubles when the array is full. */
-#define GROW(v, n, room) ((v) = xgrow((v), (n), &(room), sizeof(*(v))))
-void *xgrow(void *v, size_t n, size_t *room, size_t size);
-
 #endif

@@ -1,3 +1,4 @@
+#include "base/array.h"
 #include "base/vmas.h"
 
 #include <errno.h>
@@ -67,7 +68,7 @@ static int vmas_read_file(pid_t pid, const char *name, struct vmas *m, struct er
 			*next++ = '\0';
 		if (vmas_parse_detail(line, m))
 			continue;
-		GROW(m->v, m->n, room);
+		array_reserve(m->v, m->n, room);
 		m->v[m->n] = (struct vma){ 0 };
 		if (vmas_parse_line(line, &m->v[m->n])) {
 			vmas_free(m);

@@ -49,7 +49,7 @@ static int fork_make_child(const struct helper_task *m, pid_t *child, struct err
 /* criu detaches from the child and we attach to it. SIGSTOP keeps it stopped in between. */
 static int fork_take_over_child(const struct helper_task *m, pid_t *inner, struct mem_fork *f, struct err *err)
 {
-	pid_t middle = helper_task_host(m), child = middle ? helper_task_find_child(middle, *inner) : 0;
+	pid_t helper = helper_task_host(m), child = helper ? helper_task_find_child(helper, *inner) : 0;
 	int status, fd;
 
 	if (!child)
@@ -77,19 +77,19 @@ static void fork_raise_oom_score(pid_t pid)
 		errno = 0;
 }
 
-int mem_fork_make(int hand, pid_t inner, pid_t host, struct mem_fork *f, struct err *err)
+int mem_fork_make(int tracer, pid_t inner, pid_t host, struct mem_fork *f, struct err *err)
 {
 	struct helper_task m;
 	pid_t child = 0;
 	int rc, status;
 
 	*f = (struct mem_fork){ 0, -1 };
-	rc = helper_task_make(&m, hand, inner, host, err) || fork_make_child(&m, &child, err) ||
+	rc = helper_task_make(&m, tracer, inner, host, err) || fork_make_child(&m, &child, err) ||
 			     fork_take_over_child(&m, &child, f, err)
 		     ? -1
 		     : 0;
-	if (child && tracer_kill(hand, child, SIGKILL) == 0)
-		while (tracer_wait(hand, child, &status) == 0 && WIFSTOPPED(status))
+	if (child && tracer_kill(tracer, child, SIGKILL) == 0)
+		while (tracer_wait(tracer, child, &status) == 0 && WIFSTOPPED(status))
 			;
 	if (helper_task_end(&m, rc ? NULL : err))
 		rc = -1;

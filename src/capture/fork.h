@@ -24,10 +24,10 @@ struct mem_fork {
 	int pidfd;
 };
 
-/* hand: the tracer, see trace/tracer.h; TRACER_SELF is possible. inner, host: pids of the process in the pod and in our
+/* tracer: see trace/tracer.h; TRACER_SELF is possible. inner, host: pids of the process in the pod and in our
  * namespace. -1 with err; the job is unchanged then. Only one thread may use the tracer. The child dies with the
  * calling thread. */
-int mem_fork_make(int hand, pid_t inner, pid_t host, struct mem_fork *f, struct err *err);
+int mem_fork_make(int tracer, pid_t inner, pid_t host, struct mem_fork *f, struct err *err);
 /* True if the child has the pages of all these ranges. Each range must lie within one mapping. */
 bool mem_fork_holds(const struct mem_fork *f, const struct mem_range *ranges, size_t n);
 /* Kills and reaps the child; does nothing if there is none. Only the thread that made it may call this. */

@@ -30,7 +30,7 @@ void mem_shared_free(struct mem_shared *s)
 		return;
 	for (size_t i = 0; i < s->n; i++)
 		close(s->v[i].fd);
-	mem_staging_free(&s->area);
+	mem_staging_free(&s->staging);
 	free(s->v);
 	free(s->work);
 	free(s->at);
@@ -98,7 +98,7 @@ uint64_t mem_shared_bytes(const struct mem_shared *s)
 
 void mem_shared_reserve(struct mem_shared *s, uint64_t bytes)
 {
-	mem_staging_make(&s->area, bytes);
+	mem_staging_make(&s->staging, bytes);
 }
 
 /* ---- in the freeze ------------------------------------------------------------- */
@@ -239,7 +239,7 @@ static int shared_copy_all(struct mem_shared *s, int threads, struct err *err)
 	for (size_t i = 0; i < s->n; i++) {
 		struct shared_object *o = &s->v[i];
 
-		o->copy = o->pages ? mem_staging_take(&s->area, o->pages * MEM_PAGE) : NULL;
+		o->copy = o->pages ? mem_staging_take(&s->staging, o->pages * MEM_PAGE) : NULL;
 		if (o->copy)
 			shared_add_units(&c, o);
 	}

@@ -25,7 +25,7 @@ struct mem_shared {
 	uint64_t min; /* smaller objects are ignored */
 	dev_t counted;
 	dev_t kernels; /* device of the kernel's internal tmpfs */
-	struct mem_staging area;
+	struct mem_staging staging;
 	struct mem_range *work;
 	size_t n_work, work_room, at_room;
 	uint64_t *at; /* per range of work: its offset in the copy of its object */

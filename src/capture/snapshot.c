@@ -31,7 +31,7 @@ struct held {
 };
 
 struct mem_snapshot {
-	struct mem_staging area;
+	struct mem_staging staging;
 	struct {
 		void *p;
 		size_t len;
@@ -59,13 +59,13 @@ struct mem_snapshot *mem_snapshot_new(uint64_t reserve, int threads)
 	struct mem_snapshot *s = xcalloc(1, sizeof(*s));
 
 	s->threads = threads < 1 ? 1 : threads > THREADS_MAX ? THREADS_MAX : threads;
-	mem_staging_make(&s->area, reserve);
+	mem_staging_make(&s->staging, reserve);
 	return s;
 }
 
 static uint8_t *snapshot_take_room(struct mem_snapshot *s, size_t len)
 {
-	uint8_t *p = mem_staging_take(&s->area, len);
+	uint8_t *p = mem_staging_take(&s->staging, len);
 
 	if (p)
 		return p;
@@ -227,20 +227,20 @@ static void snapshot_end_fork(struct held *h)
 	mem_fork_end(&h->fork);
 }
 
-static void snapshot_try_fork(struct mem_snapshot *s, struct held *h, int hand, uint64_t *cow_room)
+static void snapshot_try_fork(struct mem_snapshot *s, struct held *h, int tracer, uint64_t *cow_room)
 {
 	const struct mem_split *sp = &h->p->split;
 	uint64_t bytes = h->p->take.pages * MEM_PAGE;
-	enum mem_method other = mem_staging_fits(&s->area, bytes) ? MEM_STAGED : MEM_DIRECT;
+	enum mem_method other = mem_staging_fits(&s->staging, bytes) ? MEM_STAGED : MEM_DIRECT;
 	struct err err = { 0 };
 
-	if (hand < 0 || *cow_room < bytes) {
+	if (tracer < 0 || *cow_room < bytes) {
 		snapshot_fall_back(h, other,
-				   hand < 0 ? "fork is not possible"
-					    : "no memory for what the job would rewrite after a fork");
+				   tracer < 0 ? "fork is not possible"
+					      : "no memory for what the job would rewrite after a fork");
 		return;
 	}
-	if (mem_fork_make(hand, sp->inner, sp->host, &h->fork, &err)) {
+	if (mem_fork_make(tracer, sp->inner, sp->host, &h->fork, &err)) {
 		snapshot_fall_back(h, other, err.text);
 		return;
 	}
@@ -270,20 +270,20 @@ static int snapshot_stage(struct mem_snapshot *s, struct held *h, struct copier 
 	return 0;
 }
 
-static void snapshot_choose_method(struct mem_snapshot *s, struct held *h, int hand, uint64_t *cow_room)
+static void snapshot_choose_method(struct mem_snapshot *s, struct held *h, int tracer, uint64_t *cow_room)
 {
 	h->p->method = h->p->wanted;
 	if (!h->p->take.n) {
 		h->p->method = MEM_STAGED;
 		return;
 	}
-	if (h->p->method == MEM_STAGED && !mem_staging_fits(&s->area, h->p->take.pages * MEM_PAGE))
-		snapshot_fall_back(h, hand >= 0 ? MEM_FORKED : MEM_DIRECT,
+	if (h->p->method == MEM_STAGED && !mem_staging_fits(&s->staging, h->p->take.pages * MEM_PAGE))
+		snapshot_fall_back(h, tracer >= 0 ? MEM_FORKED : MEM_DIRECT,
 				   "it has grown since memory for a copy was made");
 	h->p->fell_back = h->p->method == MEM_DIRECT && h->p->wanted != MEM_DIRECT; /* a fork of a process that has
 										       grown is not worth a warning */
 	if (h->p->method == MEM_FORKED)
-		snapshot_try_fork(s, h, hand, cow_room);
+		snapshot_try_fork(s, h, tracer, cow_room);
 }
 
 /* One piece of memory for all processes, which may be many. */
@@ -306,7 +306,7 @@ static int snapshot_make_room_for_kept(struct mem_snapshot *s, struct err *err)
 	return 0;
 }
 
-int mem_snapshot_take(struct mem_snapshot *s, struct mem_process *procs, size_t n, int hand, uint64_t cow_room,
+int mem_snapshot_take(struct mem_snapshot *s, struct mem_process *procs, size_t n, int tracer, uint64_t cow_room,
 		      struct err *err)
 {
 	struct copier c = { .s = s };
@@ -328,7 +328,7 @@ int mem_snapshot_take(struct mem_snapshot *s, struct mem_process *procs, size_t 
 	for (size_t i = 0; i < n; i++) {
 		const struct mem_split *sp = &procs[i].split;
 
-		snapshot_choose_method(s, &s->v[i], hand, &cow_room);
+		snapshot_choose_method(s, &s->v[i], tracer, &cow_room);
 		if (procs[i].method == MEM_STAGED && procs[i].take.n && snapshot_stage(s, &s->v[i], &c))
 			snapshot_fall_back(&s->v[i], MEM_DIRECT, "there is no memory for a copy");
 		for (size_t k = 0; k < sp->n_ours; k++)
@@ -449,7 +449,7 @@ void mem_snapshot_free(struct mem_snapshot *s)
 	}
 	for (unsigned i = 0; i < s->n_extra; i++)
 		munmap(s->extra[i].p, s->extra[i].len);
-	mem_staging_free(&s->area);
+	mem_staging_free(&s->staging);
 	free(s->work);
 	free(s->v);
 	free(s);

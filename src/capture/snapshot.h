@@ -35,10 +35,10 @@ struct mem_process {
 /* reserve: bytes for copies. If there is not enough memory, none is reserved. threads: that copy in the freeze, at most
  * 16. Never NULL. */
 struct mem_snapshot *mem_snapshot_new(uint64_t reserve, int threads);
-/* Captures the processes, which are borrowed until mem_snapshot_free(). hand: the connection to criu (trace/tracer.h);
+/* Captures the processes, which are borrowed until mem_snapshot_free(). tracer: see trace/tracer.h;
  * -1: no forks. cow_room: bytes by which the job's memory may grow after forks. A method that fails falls back to the
  * next simpler one. -1 with err only if memory cannot be read or allocated. */
-int mem_snapshot_take(struct mem_snapshot *s, struct mem_process *procs, size_t n, int hand, uint64_t cow_room,
+int mem_snapshot_take(struct mem_snapshot *s, struct mem_process *procs, size_t n, int tracer, uint64_t cow_room,
 		      struct err *err);
 bool mem_snapshot_needs_freeze(const struct mem_snapshot *s);
 /* Writes the kept pages of all processes into criu's images (capture/split.h). */

@@ -141,7 +141,7 @@ struct split_merge {
 	int old, new;        /* pages-N.img */
 	uint64_t old_at;     /* offset of the next entry's pages in old */
 	struct criu_pagemap out;
-	size_t room, i_kept, i_ours;
+	size_t i_kept, i_ours;
 };
 
 static int split_copy_old(struct split_merge *m, uint64_t len)
@@ -164,14 +164,6 @@ static int split_copy_old(struct split_merge *m, uint64_t len)
 	return 0;
 }
 
-static void split_put_entry(struct split_merge *m, uint64_t addr, uint64_t npages, uint32_t flags)
-{
-	struct criu_pagemap *o = &m->out;
-
-	array_reserve(o->v, o->n, m->room);
-	o->v[o->n++] = (struct criu_pagemap_entry){ addr, npages, flags };
-}
-
 /* Writes the kept and our pieces of one entry in ascending order. */
 static int split_merge_entry(struct split_merge *m, const struct criu_pagemap_entry *e)
 {
@@ -183,13 +175,13 @@ static int split_merge_entry(struct split_merge *m, const struct criu_pagemap_en
 
 		if (m->i_kept < p->n_kept && p->kept[m->i_kept].addr == at) {
 			r = &p->kept[m->i_kept++];
-			split_put_entry(m, at, r->npages, CRIU_PE_PRESENT);
+			criu_pagemap_add(&m->out, (struct criu_pagemap_entry){ at, r->npages, CRIU_PE_PRESENT });
 			if (write_all(m->new, m->kept, r->npages * MEM_PAGE))
 				return -1;
 			m->kept += r->npages * MEM_PAGE;
 		} else {
 			r = &p->ours[m->i_ours++];
-			split_put_entry(m, at, r->npages, CRIU_PE_PARENT);
+			criu_pagemap_add(&m->out, (struct criu_pagemap_entry){ at, r->npages, CRIU_PE_PARENT });
 		}
 		at += r->npages * MEM_PAGE;
 	}
@@ -208,7 +200,7 @@ static int split_merge(struct split_merge *m)
 				return -1;
 			continue;
 		}
-		split_put_entry(m, e->addr, e->npages, e->flags);
+		criu_pagemap_add(&m->out, *e);
 		if (e->flags & CRIU_PE_PRESENT && split_copy_old(m, e->npages * MEM_PAGE))
 			return -1;
 	}

@@ -43,7 +43,7 @@ const char *progress_phase(const char *name)
 {
 	static const char *const text[][2] = {
 		{ "queued", "waiting for another operation on the job" },
-		{ "preflight", "looking whether the job can be saved" },
+		{ "preflight", "checking whether the job can be saved" },
 		{ "dump", "saving" },
 		{ "frozen", "saving, the job stands still" },
 		{ "memory", "the job's memory" },

@@ -254,7 +254,7 @@ int criu_locate(const char *conf, const char *libexec, struct criu_bin *b, struc
 {
 	cleanup_free char *own = xasprintf("%s/criu", libexec);
 	const char *const places[] = { own, "/usr/lib/fsched/criu", "/usr/sbin/criu", "/usr/local/sbin/criu" };
-	cleanup_free char *looked = xstrdup("");
+	cleanup_free char *tried = xstrdup("");
 	struct err why = { 0 };
 	char *more;
 
@@ -272,13 +272,13 @@ int criu_locate(const char *conf, const char *libexec, struct criu_bin *b, struc
 	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
 		if (criu_try_path(places[i], b, &why) == 0)
 			return 0;
-		more = xasprintf("%s%s%s", looked, looked[0] ? "; " : "", why.num == ENOENT ? places[i] : why.text);
-		free(looked);
-		looked = more;
+		more = xasprintf("%s%s%s", tried, tried[0] ? "; " : "", why.num == ENOENT ? places[i] : why.text);
+		free(tried);
+		tried = more;
 	}
 	return err_set(err, ENOENT,
-		       "no usable criu on this node (looked at %s); run `get-criu %s` or set CriuPath in fsched.conf",
-		       looked, own);
+		       "no usable criu on this node (tried %s); run `get-criu %s` or set CriuPath in fsched.conf",
+		       tried, own);
 }
 
 int criu_act_for(struct criu_bin *b, uid_t uid, gid_t gid, const gid_t *groups, int n_groups, struct err *err)

@@ -10,6 +10,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/dir.h"
 #include "base/util.h"
 #include "criu/criu_image.h"
@@ -86,7 +87,7 @@ int criu_ghosts_read(int images_fd, struct criu_ghost **v, size_t *n, struct err
 		rc = criu_ghost_read_head(images_fd, &g, buf, &len, err);
 		if (rc <= 0)
 			continue;
-		GROW(*v, *n, room);
+		array_reserve(*v, *n, room);
 		(*v)[(*n)++] = g;
 	}
 	if (more < 0)

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/io.h"
 #include "base/util.h"
 
@@ -80,8 +81,7 @@ int criu_image_each(int dirfd, const char *name, uint32_t magic, int (*each)(voi
 
 void criu_image_put_word(struct criu_image_buffer *b, uint32_t word)
 {
-	while (b->room - b->n < sizeof(word))
-		GROW(b->v, b->room, b->room);
+	array_reserve_more(b->v, b->n, sizeof(word), b->room);
 	memcpy(b->v + b->n, &word, sizeof(word));
 	b->n += sizeof(word);
 }
@@ -91,8 +91,7 @@ uint8_t *criu_image_put_message(struct criu_image_buffer *b, size_t len)
 	uint8_t *at;
 
 	criu_image_put_word(b, (uint32_t)len);
-	while (b->room - b->n < len)
-		GROW(b->v, b->room, b->room);
+	array_reserve_more(b->v, b->n, len, b->room);
 	at = b->v + b->n;
 	b->n += len;
 	return at;

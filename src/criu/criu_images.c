@@ -7,6 +7,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
+#include "base/array.h"
 #include "base/dir.h"
 #include "base/io.h"
 #include "base/util.h"
@@ -136,11 +137,11 @@ int criu_check_creds(int images_fd, uid_t uid, gid_t gid, const gid_t *groups, i
 static void facts_add_core(struct criu_facts *f, int pid, const CoreEntry *core)
 {
 	if (core->thread_core && core->thread_core->rseq) {
-		GROW(f->rseq, f->n_rseq, f->room_rseq);
+		array_reserve(f->rseq, f->n_rseq, f->room_rseq);
 		f->rseq[f->n_rseq++] = core->thread_core->rseq->rseq_abi_pointer;
 	}
 	if (core->tc && core->tc->task_state == CRIU_TASK_STOPPED) {
-		GROW(f->stopped, f->n_stopped, f->room_stopped);
+		array_reserve(f->stopped, f->n_stopped, f->room_stopped);
 		f->stopped[f->n_stopped++] = pid;
 	}
 	if (core->tc && core->tc->child_subreaper && pid != CRIU_LEADER_PID)
@@ -170,7 +171,7 @@ static void facts_add_mappings(struct criu_facts *f, const MmEntry *mm)
 
 		if (!(v->status & CRIU_VMA_ANON_SHARED) || v->status & CRIU_VMA_SYSV || v->end < v->start)
 			continue;
-		GROW(f->shared, f->n_shared, f->room_shared);
+		array_reserve(f->shared, f->n_shared, f->room_shared);
 		f->shared[f->n_shared++] = (struct criu_shared){ v->shmid, v->pgoff + (v->end - v->start) };
 	}
 }
@@ -323,7 +324,7 @@ int criu_last_pid(int images_fd, int min, struct err *err)
 		pid = criu_core_pid(e->d_name);
 		if (!pid)
 			continue;
-		GROW(pids, (size_t)n, room);
+		array_reserve(pids, (size_t)n, room);
 		pids[n++] = pid;
 	}
 	if (more < 0)

@@ -12,7 +12,7 @@
 #include "base/util.h"
 #include "policy/obstacle.h"
 
-#define LOG_TAIL  (256 * 1024) /* bytes of a log that are looked at */
+#define LOG_TAIL  (256 * 1024) /* bytes at the end of a log that are read */
 #define MAX_LINES 3
 
 /* "(00.012)   12: Error (criu/files.c:1): text" -> text; NULL for other lines.

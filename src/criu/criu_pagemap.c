@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/io.h"
 #include "base/util.h"
 #include "criu/criu_image.h"
@@ -19,6 +20,12 @@ void criu_pagemap_free(struct criu_pagemap *p)
 {
 	free(p->v);
 	memset(p, 0, sizeof(*p));
+}
+
+void criu_pagemap_add(struct criu_pagemap *p, struct criu_pagemap_entry e)
+{
+	array_reserve(p->v, p->n, p->room);
+	p->v[p->n++] = e;
 }
 
 /* ---- reading ----------------------------------------------------------- */
@@ -62,7 +69,6 @@ static int pagemap_take_entry(const CriuPagemapRun *r, const struct criu_pagemap
 static int pagemap_parse_entries(const uint8_t *p, size_t left, struct criu_pagemap *out, struct err *err)
 {
 	struct criu_message m;
-	size_t room = 0;
 
 	while (left > 0) {
 		struct criu_pagemap_entry e;
@@ -75,8 +81,7 @@ static int pagemap_parse_entries(const uint8_t *p, size_t left, struct criu_page
 		criu_pagemap_run__free_unpacked(r, NULL);
 		if (rc < 0)
 			return -1;
-		GROW(out->v, out->n, room);
-		out->v[out->n++] = e;
+		criu_pagemap_add(out, e);
 	}
 	return 0;
 }

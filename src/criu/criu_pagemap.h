@@ -21,7 +21,7 @@ struct criu_pagemap_entry {
 struct criu_pagemap {
 	uint32_t pages_id;            /* N of pages-N.img */
 	struct criu_pagemap_entry *v; /* owned; ascending, not overlapping */
-	size_t n;
+	size_t n, room;
 };
 
 /* Parses an image, or reads and parses it. The entries must be page-aligned, ascending, below 2^63, and have known
@@ -32,6 +32,8 @@ int criu_pagemap_load(int dirfd, const char *name, struct criu_pagemap *p, struc
  * bits. Both fields are written; a longer entry is split. */
 int criu_pagemap_store(int dirfd, const char *name, const struct criu_pagemap *p, struct err *err);
 void criu_pagemap_free(struct criu_pagemap *p);
+/* Appends an entry, which must lie behind the last one. */
+void criu_pagemap_add(struct criu_pagemap *p, struct criu_pagemap_entry e);
 
 /* "pagemap-12.img" -> 12, 0 for other names. */
 pid_t criu_pagemap_pid(const char *name);

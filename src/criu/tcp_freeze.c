@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/io.h"
 #include "base/clock.h"
 #include "base/util.h"
@@ -168,7 +169,7 @@ static void tcp_collect_socket(void *arg, pid_t pid, int fd, uint64_t ino, int s
 	if (!tcp_read_queues(sk, &q) || q.state == TCP_LISTEN)
 		return;
 	tcp_reset_socket(sk, 0);
-	GROW(s->v, s->n, s->room);
+	array_reserve(s->v, s->n, s->room);
 	s->v[s->n++] = (struct tcp_socket){
 		.ino = ino, .pid = pid, .fd = fd, .reuse = tcp_get_option(sk, SOL_SOCKET, SO_REUSEADDR, 0)
 	};

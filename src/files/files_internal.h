@@ -30,7 +30,7 @@ struct open_file {
 
 struct open_files {
 	struct open_file *v;
-	size_t n, size;
+	size_t n, room;
 	uint32_t *slots; /* hash table: device and inode -> index in v + 1 */
 	size_t n_slots;  /* a power of two */
 };
@@ -155,7 +155,7 @@ struct journal {
 	char **paths; /* they point into texts */
 	size_t n, room;
 	char **texts;
-	size_t n_texts;
+	size_t n_texts, texts_room;
 	int64_t read; /* bytes of the file that have been read */
 };
 

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/vfs.h>
 
+#include "base/array.h"
 #include "base/dir.h"
 #include "base/user_rights.h"
 #include "base/proc.h"
@@ -160,8 +161,7 @@ static void hard_links_remember(struct files_names *x, const struct stat *st, ch
 			x->v[i] = x->v[--x->n];
 		return;
 	}
-	if (i == x->room)
-		x->v = xrealloc(x->v, (x->room = x->room ? 2 * x->room : 16) * sizeof(*x->v));
+	array_reserve(x->v, i, x->room);
 	x->n += i == x->n;
 	x->v[i] = f;
 }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/io.h"
 #include "base/util.h"
 #include "base/json.h"
@@ -16,10 +17,7 @@ static void journal_take_path(struct journal *j, char *path, size_t len, bool pr
 	/* 4096: the size of file_record.path */
 	if (len >= 4096 || !path_is_plain(path) || path_is_packed(path, private_tmp))
 		return;
-	if (j->n == j->room) {
-		j->room = j->room ? j->room * 2 : 256;
-		j->paths = xrealloc(j->paths, j->room * sizeof(*j->paths));
-	}
+	array_reserve(j->paths, j->n, j->room);
 	j->paths[j->n++] = path;
 }
 
@@ -27,7 +25,7 @@ static void journal_take_text(struct journal *j, char *text, size_t len, bool pr
 {
 	char *p = text, *end;
 
-	j->texts = xrealloc(j->texts, (j->n_texts + 1) * sizeof(*j->texts));
+	array_reserve(j->texts, j->n_texts, j->texts_room);
 	j->texts[j->n_texts++] = text;
 	/* A last path without NUL is still being written, or was being written when the node failed. */
 	for (; p < text + len && (end = memchr(p, '\0', (size_t)(text + len - p))) && j->n < FILES_RECORDS_MAX;

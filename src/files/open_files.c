@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/vfs.h>
 
+#include "base/array.h"
 #include "base/dir.h"
 #include "base/util.h"
 
@@ -45,10 +46,9 @@ static void open_files_insert(struct open_files *f, size_t index)
 
 static void open_files_grow(struct open_files *f)
 {
-	f->size = f->size ? f->size * 2 : 64;
-	f->v = xrealloc(f->v, f->size * sizeof(*f->v));
+	array_reserve(f->v, f->n, f->room);
 	free(f->slots);
-	f->n_slots = f->size * 2;
+	f->n_slots = f->room * 2;
 	f->slots = xcalloc(f->n_slots, sizeof(*f->slots));
 	for (size_t i = 0; i < f->n; i++)
 		open_files_insert(f, i);
@@ -73,7 +73,7 @@ static struct open_file *open_files_add(struct open_files *f, const struct stat 
 {
 	struct open_file *o;
 
-	if (f->n == f->size)
+	if (f->n == f->room)
 		open_files_grow(f);
 	o = &f->v[f->n];
 	memset(o, 0, sizeof(*o));

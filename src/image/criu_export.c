@@ -40,20 +40,6 @@ static bool has_pages(const struct criu_pagemap_entry *e)
 
 /* ---- which pages ------------------------------------------------------- */
 
-struct export_filter {
-	struct criu_pagemap *out;
-	size_t room;
-	const struct mem_criu_export_parts *parts;
-};
-
-static void export_put_entry(struct export_filter *c, uint64_t addr, uint64_t npages, uint32_t flags)
-{
-	struct criu_pagemap *o = c->out;
-
-	array_reserve(o->v, o->n, c->room);
-	o->v[o->n++] = (struct criu_pagemap_entry){ addr, npages, flags };
-}
-
 /* *inside: whether r contains addr. Returns the first address behind addr where that changes, at most end. */
 static uint64_t export_next_edge(const struct mem_ranges *r, uint64_t addr, uint64_t end, bool *inside)
 {
@@ -73,34 +59,36 @@ static uint64_t export_next_edge(const struct mem_ranges *r, uint64_t addr, uint
 	return edge < end ? edge : end;
 }
 
-static void export_filter_entry(struct export_filter *c, const struct criu_pagemap_entry *e)
+static void export_filter_entry(const struct criu_pagemap_entry *e, const struct mem_criu_export_parts *parts,
+				struct criu_pagemap *out)
 {
 	const uint64_t end = e->addr + e->npages * MEM_PAGE;
 
 	for (uint64_t addr = e->addr, stop; addr < end; addr = stop) {
+		struct criu_pagemap_entry piece = *e;
 		bool parent, own;
 
-		stop = export_next_edge(c->parts->parent, addr, end, &parent);
-		stop = export_next_edge(c->parts->own, addr, stop, &own);
-		if (parent)
-			export_put_entry(c, addr, (stop - addr) / MEM_PAGE, e->flags);
-		else if (own || !c->parts->own)
-			export_put_entry(c, addr, (stop - addr) / MEM_PAGE, (e->flags & ~CRIU_PE_PARENT) | FROM_IMAGE);
+		stop = export_next_edge(parts->parent, addr, end, &parent);
+		stop = export_next_edge(parts->own, addr, stop, &own);
+		if (!parent && !own && parts->own)
+			continue;
+		piece.addr = addr;
+		piece.npages = (stop - addr) / MEM_PAGE;
+		if (!parent)
+			piece.flags = (e->flags & ~CRIU_PE_PARENT) | FROM_IMAGE;
+		criu_pagemap_add(out, piece);
 	}
 }
 
 void mem_criu_export_filter(struct criu_pagemap *map, const struct mem_criu_export_parts *parts)
 {
 	struct criu_pagemap out = { .pages_id = map->pages_id };
-	struct export_filter c = { .out = &out, .parts = parts };
 
 	for (size_t i = 0; i < map->n; i++) {
-		const struct criu_pagemap_entry *e = &map->v[i];
-
-		if (e->flags & CRIU_PE_PARENT)
-			export_filter_entry(&c, e);
+		if (map->v[i].flags & CRIU_PE_PARENT)
+			export_filter_entry(&map->v[i], parts, &out);
 		else
-			export_put_entry(&c, e->addr, e->npages, e->flags);
+			criu_pagemap_add(&out, map->v[i]);
 	}
 	criu_pagemap_free(map);
 	*map = out;

@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/io.h"
+#include "base/text.h"
 #include "base/util.h"
 
 #define TABLE_MAX (64u << 20)
@@ -18,24 +20,8 @@ struct mount_table {
 		char *at, *type;
 		bool users;
 	} * v; /* in the order of the table: later mounts come later */
-	size_t n;
+	size_t n, room;
 };
-
-char *mount_table_unescape(char *text)
-{
-	char *to = text;
-	unsigned c;
-
-	for (const char *p = text; *p; p++)
-		if (*p == '\\' && sscanf(p, "\\%3o", &c) == 1) {
-			*to++ = (char)c;
-			p += 3;
-		} else {
-			*to++ = *p;
-		}
-	*to = '\0';
-	return text;
-}
 
 /* Lines that cannot be parsed are skipped. */
 static void mount_table_add_line(struct mount_table *t, const char *line)
@@ -49,8 +35,8 @@ static void mount_table_add_line(struct mount_table *t, const char *line)
 	sscanf(line, "%*s %*s %*s %*s %n", &at);
 	if (at <= 0)
 		return;
-	t->v = xrealloc(t->v, (t->n + 1) * sizeof(*t->v));
-	t->v[t->n].at = mount_table_unescape(xasprintf("%.*s", (int)strcspn(line + at, " "), line + at));
+	array_reserve(t->v, t->n, t->room);
+	t->v[t->n].at = unescape_octal(xasprintf("%.*s", (int)strcspn(line + at, " "), line + at));
 	t->v[t->n].id = atoi(line);
 	t->v[t->n].users = mount_is_users(line);
 	t->v[t->n++].type = xstrdup(type);

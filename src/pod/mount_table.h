@@ -18,8 +18,6 @@ void mount_table_free(struct mount_table *t);
 /* The type of the file system of an absolute path ("proc"), and in *mounted_at where that is mounted. Both belong to t.
  * NULL: the table has no mount above the path. */
 const char *mount_table_find(const struct mount_table *t, const char *path, const char **mounted_at);
-/* Decodes, in place, the \ooo by which mountinfo writes blank, tab, line feed and backslash. Returns text. */
-char *mount_table_unescape(char *text);
 
 /* A line of mountinfo: a file system (FUSE) that an ordinary user serves. It answers when he wants it to, and who asks
  * it waits in a way that not even SIGKILL ends. */

@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "base/util.h"
-#include "pod/mount_table.h"
 
 /* Splits a line "ID:CONTROLLERS:PATH" of /proc/PID/cgroup in place. */
 static bool cgroup_split_line(char *line, char **controllers, char **path)
@@ -79,8 +79,8 @@ static char *cgroup_directory(const char *controllers, const char *path)
 		if (controllers[0] ? strncmp(type, "cgroup ", 7) || !cgroup_has_options(super, controllers)
 				   : strncmp(type, "cgroup2 ", 8))
 			continue;
-		mount_table_unescape(root);
-		mount_table_unescape(at);
+		unescape_octal(root);
+		unescape_octal(at);
 		n = strcmp(root, "/") ? strlen(root) : 0;
 		if (!strncmp(path, root, n) && (path[n] == '/' || path[n] == '\0'))
 			return xasprintf("%s%s", at, path + n);

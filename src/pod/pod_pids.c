@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "base/array.h"
 #include "base/dir.h"
 #include "base/io.h"
 #include "base/clock.h"
@@ -63,7 +64,8 @@ int pod_pids(pid_t init, pid_t **pids, struct err *err)
 {
 	cleanup_dir DIR *dir = opendir("/proc");
 	cleanup_free pid_t *list = NULL;
-	int n = 0, room = 0, more;
+	size_t n = 0, room = 0;
+	int more;
 	struct stat pod, own;
 	const struct dirent *e;
 	char name[300], *end;
@@ -84,14 +86,13 @@ int pod_pids(pid_t init, pid_t **pids, struct err *err)
 		snprintf(name, sizeof(name), "%s/ns/pid", e->d_name);
 		if (!pod_is_inside(dirfd(dir), name, &pod, &own))
 			continue;
-		if (n == room)
-			list = xrealloc(list, (size_t)(room = room ? 2 * room : 64) * sizeof(*list));
+		array_reserve(list, n, room);
 		list[n++] = (pid_t)pid;
 	}
 	if (more < 0)
 		return err_sys(err, errno, "cannot read /proc");
 	*pids = steal_ptr(&list);
-	return n;
+	return (int)n;
 }
 
 /* The pid inside the pod: the second number of NSpid, for the PID namespace one below the caller's. 0 if there is none.

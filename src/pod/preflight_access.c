@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/user.h"
 #include "base/proc.h"
 #include "base/text.h"
@@ -80,8 +81,7 @@ static size_t *access_list_slot(const struct access_list *l, const char *path, u
 
 static void access_list_grow(struct access_list *l)
 {
-	l->room = l->room ? 2 * l->room : 256;
-	l->v = xrealloc(l->v, l->room * sizeof(*l->v));
+	array_reserve(l->v, l->n, l->room);
 	l->n_slots = 2 * l->room;
 	free(l->slots);
 	l->slots = xcalloc(l->n_slots, sizeof(*l->slots));

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/dir.h"
 #include "base/io.h"
 #include "base/text.h"
@@ -36,8 +37,7 @@ static bool is_harmless_device(unsigned maj, unsigned min)
 
 static void fd_remember_socket(struct preflight_scan *s, pid_t pid, unsigned long inode)
 {
-	if (s->n_sockets == s->room)
-		s->sockets = xrealloc(s->sockets, (size_t)(s->room = s->room ? 2 * s->room : 64) * sizeof(*s->sockets));
+	array_reserve(s->sockets, s->n_sockets, s->sockets_room);
 	s->sockets[s->n_sockets++] = (struct socket_owner){ inode, pid };
 }
 

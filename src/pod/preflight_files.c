@@ -9,6 +9,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/text.h"
 #include "base/util.h"
 
@@ -40,7 +41,7 @@ static const struct kernel_fs *preflight_fs_of(struct preflight_scan *s, const s
 	if (fd < 0 || fstatfs(fd, &sf))
 		return NULL;
 	fs = kernel_fs_by_magic((unsigned long)sf.f_type);
-	s->devices = xrealloc(s->devices, (s->n_devices + 1) * sizeof(*s->devices));
+	array_reserve(s->devices, s->n_devices, s->devices_room);
 	s->devices[s->n_devices++] = (struct device){ number, fs };
 	return fs;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/array.h"
 #include "base/dir.h"
 #include "base/text.h"
 #include "base/util.h"
@@ -26,9 +27,9 @@ struct held {
 struct image_files {
 	const struct mount_table *mounts;
 	int *pids;
-	size_t n_pids;
+	size_t n_pids, pids_room;
 	struct held *held; /* ascending by id */
-	size_t n_held, room;
+	size_t n_held, held_room;
 	int pid; /* the process whose descriptors are being read */
 	struct err *err;
 };
@@ -49,8 +50,7 @@ static int images_add_descriptor(void *arg, const uint8_t *msg, size_t len)
 
 	if (!e)
 		return -1;
-	if (f->n_held == f->room)
-		f->held = xrealloc(f->held, (f->room = f->room ? 2 * f->room : 256) * sizeof(*f->held));
+	array_reserve(f->held, f->n_held, f->held_room);
 	f->held[f->n_held++] = (struct held){ e->id, f->pid, e->fd };
 	fdinfo_entry__free_unpacked(e, NULL);
 	return 0;
@@ -96,7 +96,7 @@ static int images_read_processes(struct image_files *f, int dirfd)
 		pid = criu_image_pid(e->d_name, "core-");
 		if (!pid)
 			continue;
-		f->pids = xrealloc(f->pids, (f->n_pids + 1) * sizeof(*f->pids));
+		array_reserve(f->pids, f->n_pids, f->pids_room);
 		f->pids[f->n_pids++] = pid;
 		if (images_read_descriptors(f, dirfd, pid))
 			return -1;

@@ -39,14 +39,14 @@ struct preflight_scan {
 	int proc;                     /* /proc of the node */
 	pid_t leader;                 /* host pid */
 	struct socket_owner *sockets; /* of all processes of the pod; preflight_tcp() sorts them by inode */
-	int n_sockets, room;
+	size_t n_sockets, sockets_room;
 	struct device *devices; /* seen so far */
-	size_t n_devices;
+	size_t n_devices, devices_room;
 	struct mount_table *pod_mounts, *own_mounts; /* read when they are first needed */
 	uint64_t pod_proc;                           /* device number of the pod's /proc; 0: not known yet */
 	struct access_list *access;                  /* files that the user must be able to open again */
 	struct suspect *suspects;                    /* the threads of one process are next to each other */
-	size_t n_suspects;
+	size_t n_suspects, suspects_room;
 };
 
 /* ---- preflight_scan.c: for the checks ---- */

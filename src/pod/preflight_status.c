@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/array.h"
 #include "base/dir.h"
 #include "base/io.h"
 #include "base/proc.h"
@@ -106,7 +107,7 @@ static void status_remember_suspect(struct preflight_scan *s, pid_t pid, pid_t t
 		return;
 	for (long v; (v = status_next_number(&gids)) >= 0;)
 		comparable &= (gid_t)v == s->job->gid;
-	s->suspects = xrealloc(s->suspects, (s->n_suspects + 1) * sizeof(*s->suspects));
+	array_reserve(s->suspects, s->n_suspects, s->suspects_room);
 	s->suspects[s->n_suspects++] = (struct suspect){ pid, tid, comparable };
 }
 

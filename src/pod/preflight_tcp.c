@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/proc.h"
 #include "base/util.h"
 #include "pod/preflight.h"
@@ -18,6 +19,11 @@ struct tcp {
 	unsigned state;
 	uint8_t local[16], remote[16]; /* IPv4 as ::ffff:a.b.c.d */
 	unsigned local_port, remote_port;
+};
+
+struct tcp_table {
+	struct tcp *v;
+	size_t n, room;
 };
 
 static bool addr_is_any(const uint8_t *a, size_t n)
@@ -56,7 +62,7 @@ static bool tcp_parse_line(const char *line, struct tcp *t)
 	       tcp_parse_addr(local, t->local) && tcp_parse_addr(remote, t->remote);
 }
 
-static int tcp_read_table(const struct preflight_scan *s, const char *file, struct tcp **table, int n)
+static void tcp_read_table(const struct preflight_scan *s, const char *file, struct tcp_table *table)
 {
 	cleanup_file FILE *f = NULL;
 	cleanup_free char *line = NULL;
@@ -72,11 +78,9 @@ static int tcp_read_table(const struct preflight_scan *s, const char *file, stru
 		/* A socket without a peer listens; one without an inode is closing and belongs to no process. */
 		if (!tcp_parse_line(line, &t) || t.remote_port == 0 || t.inode == 0)
 			continue;
-		if ((n & (n - 1)) == 0)
-			*table = xrealloc(*table, (size_t)(n ? 2 * n : 1) * sizeof(t));
-		(*table)[n++] = t;
+		array_reserve(table->v, table->n, table->room);
+		table->v[table->n++] = t;
 	}
-	return n;
 }
 
 static int socket_owner_compare(const void *a, const void *b)
@@ -89,7 +93,7 @@ static int socket_owner_compare(const void *a, const void *b)
 static pid_t socket_owner_pid(const struct preflight_scan *s, unsigned long inode)
 {
 	const struct socket_owner key = { inode, 0 };
-	const struct socket_owner *o = bsearch(&key, s->sockets, (size_t)s->n_sockets, sizeof(key), socket_owner_compare);
+	const struct socket_owner *o = bsearch(&key, s->sockets, s->n_sockets, sizeof(key), socket_owner_compare);
 
 	return o ? o->pid : 0;
 }
@@ -109,15 +113,15 @@ static bool tcp_is_reverse(const struct tcp *a, const struct tcp *b)
 	       !memcmp(a->remote, b->local, 16);
 }
 
-static const struct tcp *tcp_other_end(const struct tcp *table, int n, const struct tcp *t)
+static const struct tcp *tcp_other_end(const struct tcp_table *table, const struct tcp *t)
 {
-	for (int i = 0; i < n; i++)
-		if (tcp_is_reverse(&table[i], t))
-			return &table[i];
+	for (size_t i = 0; i < table->n; i++)
+		if (tcp_is_reverse(&table->v[i], t))
+			return &table->v[i];
 	return NULL;
 }
 
-static int tcp_check_connection(const struct preflight_scan *s, const struct tcp *table, int n, const struct tcp *t,
+static int tcp_check_connection(const struct preflight_scan *s, const struct tcp_table *table, const struct tcp *t,
 				int agent_port, struct err *err)
 {
 	bool local = addr_is_loopback(t->remote) || !memcmp(t->local, t->remote, 16);
@@ -132,7 +136,7 @@ static int tcp_check_connection(const struct preflight_scan *s, const struct tcp
 			       "a job cannot checkpoint itself: the request comes from inside the job, %s; "
 			       "send it from a login node or from another job",
 			       proc_describe(pid, who, sizeof(who)));
-	peer = local ? tcp_other_end(table, n, t) : NULL;
+	peer = local ? tcp_other_end(table, t) : NULL;
 	if (peer && socket_owner_pid(s, peer->inode))
 		return 0;
 	inet_ntop(AF_INET6, t->remote, addr, sizeof(addr));
@@ -144,16 +148,16 @@ static int tcp_check_connection(const struct preflight_scan *s, const struct tcp
 
 int preflight_tcp(struct preflight_scan *s, struct err *err)
 {
-	cleanup_free struct tcp *table = NULL;
-	int n;
+	struct tcp_table table = { 0 };
+	int rc = 0;
 
 	if (s->n_sockets == 0)
 		return 0;
-	qsort(s->sockets, (size_t)s->n_sockets, sizeof(*s->sockets), socket_owner_compare);
-	n = tcp_read_table(s, "tcp", &table, 0);
-	n = tcp_read_table(s, "tcp6", &table, n);
-	for (int i = 0; i < n; i++)
-		if (tcp_check_connection(s, table, n, &table[i], s->job->agent_port, err))
-			return -1;
-	return 0;
+	qsort(s->sockets, s->n_sockets, sizeof(*s->sockets), socket_owner_compare);
+	tcp_read_table(s, "tcp", &table);
+	tcp_read_table(s, "tcp6", &table);
+	for (size_t i = 0; i < table.n && rc == 0; i++)
+		rc = tcp_check_connection(s, &table, &table.v[i], s->job->agent_port, err);
+	free(table.v);
+	return rc;
 }

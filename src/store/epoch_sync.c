@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 
+#include "base/array.h"
 #include "base/util.h"
 
 #define THREADS 8
@@ -17,7 +18,7 @@
 struct sync {
 	int dirfd;
 	char **paths;
-	size_t n, size, next;
+	size_t n, room, next;
 	pthread_mutex_t lock; /* protects next, failed and why */
 	bool failed;
 	struct err why;
@@ -32,10 +33,7 @@ static int epoch_sync_note_path(void *arg, int dirfd, const char *name, const ch
 	(void)name;
 	(void)st;
 	(void)err;
-	if (s->n == s->size) {
-		s->size = s->size ? s->size * 2 : 64;
-		s->paths = xrealloc(s->paths, s->size * sizeof(*s->paths));
-	}
+	array_reserve(s->paths, s->n, s->room);
 	s->paths[s->n++] = xstrdup(path);
 	return 0;
 }

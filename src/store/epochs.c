@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/dir.h"
 #include "base/dir_tree.h"
 #include "base/util.h"
@@ -189,7 +190,7 @@ int store_list_epochs(const struct store *s, unsigned *out, int max)
 	cleanup_dir DIR *dir = dir_open_at(s->epochsfd, ".");
 	cleanup_free unsigned *all = NULL;
 	const struct dirent *de;
-	size_t n = 0, size = 0;
+	size_t n = 0, room = 0;
 	int more = -1;
 
 	while (dir && n < EPOCHS_ON_DISK_MAX && (more = dir_next(dir, &de)) > 0) {
@@ -198,10 +199,7 @@ int store_list_epochs(const struct store *s, unsigned *out, int max)
 
 		if (number < 0 || fstatat(s->epochsfd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
 			continue;
-		if (n == size) {
-			size = size ? size * 2 : 16;
-			all = xrealloc(all, size * sizeof(*all));
-		}
+		array_reserve(all, n, room);
 		all[n++] = (unsigned)number;
 	}
 	if (more < 0)

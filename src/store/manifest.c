@@ -9,6 +9,7 @@
 
 #include <gnu/libc-version.h>
 
+#include "base/array.h"
 #include "base/cpu_info.h"
 #include "base/io.h"
 #include "base/text.h"
@@ -99,7 +100,7 @@ struct digest {
 
 struct digests {
 	struct digest *v;
-	size_t n, size;
+	size_t n, room;
 	bool with_sums;
 };
 
@@ -114,10 +115,7 @@ static struct digest *digests_add(struct digests *d, const char *name)
 {
 	struct digest *e;
 
-	if (d->n == d->size) {
-		d->size = d->size ? d->size * 2 : 64;
-		d->v = xrealloc(d->v, d->size * sizeof(*d->v));
-	}
+	array_reserve(d->v, d->n, d->room);
 	e = &d->v[d->n++];
 	memset(e, 0, sizeof(*e));
 	e->name = xstrdup(name);

@@ -11,6 +11,7 @@
 #include "base/io.h"
 #include "base/util.h"
 #include "base/json.h"
+#include "base/uuid_text.h"
 #include "store/store_internal.h"
 
 /* clang-format off */
@@ -59,16 +60,21 @@ void record_forget_epoch(struct job_record *r, unsigned epoch)
 	r->n_epochs--;
 }
 
-bool store_uuid_valid(const char *uuid)
+static int64_t summary_number(const json_t *result, const char *key)
 {
-	for (int i = 0; i < 36; i++) {
-		char c = uuid[i];
-		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+	return json_integer_value(json_object_get(result, key));
+}
 
-		if (dash ? c != '-' : !((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F')))
-			return false;
-	}
-	return uuid[36] == '\0';
+void epoch_summary_take_result(struct epoch_summary *e, const json_t *result)
+{
+	const char *memory = json_string_value(json_object_get(result, "memory"));
+	int64_t time = summary_number(result, "time");
+
+	e->time = time ? time : e->time;
+	e->bytes = (uint64_t)summary_number(result, "bytes");
+	e->frozen_us = summary_number(result, "frozen_us");
+	e->total_us = summary_number(result, "total_us");
+	snprintf(e->memory, sizeof(e->memory), "%s", memory ? memory : "");
 }
 
 /* ---- reading ----------------------------------------------------------- */
@@ -120,7 +126,7 @@ static int parse_identity(const json_t *root, struct job_record *r, struct err *
 	    json_get_uint(root, "uid", &uid, err) < 0 || json_get_uint(root, "gid", &gid, err) < 0 ||
 	    json_get_text(root, "script_sha256", r->script_sha256, sizeof(r->script_sha256), err) < 0)
 		return -1;
-	if (!store_uuid_valid(r->uuid))
+	if (!uuid_text_valid(r->uuid))
 		return err_set(err, EBADMSG, "member \"uuid\" is no UUID");
 	r->uid = uid;
 	r->gid = gid;
@@ -209,7 +215,7 @@ int store_save_record(const struct store *s, const struct job_record *r, struct 
 	cleanup_free char *text = NULL;
 	struct err why;
 
-	if (!store_uuid_valid(r->uuid) || r->n_epochs > STORE_KEPT_MAX)
+	if (!uuid_text_valid(r->uuid) || r->n_epochs > STORE_KEPT_MAX)
 		return err_set(err, EINVAL,
 			       "%s/job.json: refused to write a record without a valid uuid or with too many epochs",
 			       s->path);

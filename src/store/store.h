@@ -100,6 +100,10 @@ int store_load_copy(const char *base, uint32_t job_id, struct job_record *r, cha
 
 /* The record's entry of an epoch; NULL: there is none. */
 const struct epoch_summary *record_find_epoch(const struct job_record *r, unsigned epoch);
+struct json_t;
+/* Sets time, bytes, frozen_us, total_us and memory from a worker's result, a JSON object. A missing number is 0, but
+ * time stays as it is if the result has none. */
+void epoch_summary_take_result(struct epoch_summary *e, const struct json_t *result);
 /* Removes the entry of an epoch from the record in memory. Without one nothing happens. */
 void record_forget_epoch(struct job_record *r, unsigned epoch);
 

@@ -26,8 +26,6 @@ int record_load(int dirfd, const char *path, struct job_record *r, struct err *e
 void owner_copy_log(const struct store *s, uid_t owner, int logfd);
 /* job.json */
 int owner_copy_record(const struct store *s, uid_t owner, const char *text, struct err *err);
-/* True for "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx" with hexadecimal digits. */
-bool store_uuid_valid(const char *uuid);
 
 /* Walks the directory of an epoch. Calls file for every regular file, with its path relative to the top, and dir for
  * every directory after its entries, last for the top itself (path "."). Either may be NULL. The descriptors belong to

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/dir.h"
 #include "base/clock.h"
 #include "base/util.h"
@@ -30,7 +31,7 @@ static bool stop_threads_has(const struct stopped_threads *s, size_t from, pid_t
 
 static void stop_threads_push(struct stopped_threads *s, pid_t tid)
 {
-	GROW(s->tids, s->n, s->room);
+	array_reserve(s->tids, s->n, s->room);
 	s->tids[s->n++] = tid;
 }
 

@@ -8,6 +8,7 @@
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 
+#include "base/array.h"
 #include "base/util.h"
 #include "trace/remote_call.h"
 
@@ -184,7 +185,7 @@ int tracer_inject(int tracer, pid_t pid, struct tracer_regs *r, const struct tra
 int tracer_shared(int tracer, struct elided_object **v, size_t *n)
 {
 	struct remote_call m;
-	size_t got;
+	size_t got, room = 0;
 
 	*v = NULL;
 	*n = 0;
@@ -196,7 +197,7 @@ int tracer_shared(int tracer, struct elided_object **v, size_t *n)
 			return -1;
 		}
 		got = m.len < sizeof(m.buffer) ? m.len / sizeof(**v) : sizeof(m.buffer) / sizeof(**v);
-		*v = xrealloc(*v, (*n + got + 1) * sizeof(**v));
+		array_reserve_more(*v, *n, got + 1, room);
 		memcpy(*v + *n, m.buffer, got * sizeof(**v));
 		*n += got;
 	} while (got && *n < (size_t)m.result);

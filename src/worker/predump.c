@@ -118,7 +118,7 @@ static int predump_round(struct memory_step *s, struct worker *w, int epochfd, u
 	int rc;
 
 	if (dropped)
-		worker_warn(w, "pre-dump: %zu processes could not be looked at", dropped);
+		worker_warn(w, "pre-dump: %zu processes could not be scanned", dropped);
 	mem_fork_shared_remove_stale(&p->fork_shared, &clean);
 	mem_ranges_without(&left, present.v, present.n, clean.v, clean.n);
 	*bytes = left.pages * MEM_PAGE;

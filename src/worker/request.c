@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/array.h"
 #include "base/clock.h"
 #include "base/util.h"
 #include "base/json.h"
@@ -18,13 +19,12 @@
 /* Reads byte by byte: what follows the line is left for request_word(). */
 static char *request_read_line(struct err *err)
 {
-	size_t n = 0, room = 4096;
-	char *buf = xmalloc(room);
+	size_t n = 0, room = 0;
+	char *buf = NULL;
 	ssize_t got;
 
 	for (;;) {
-		if (n + 1 == room)
-			buf = xrealloc(buf, room *= 2);
+		array_reserve_more(buf, n, 2, room);
 		got = read(STDIN_FILENO, buf + n, 1);
 		if (got < 0 && errno == EINTR)
 			continue;

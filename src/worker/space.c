@@ -10,6 +10,7 @@
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
 
+#include "base/array.h"
 #include "base/dir.h"
 #include "base/io.h"
 #include "base/proc.h"
@@ -102,8 +103,7 @@ static void note_deleted(struct deleted_set *s, int dirfd, const char *name)
 	s->bytes += st.stx_blocks * 512;
 	if (s->n == DELETED_TOLD_APART)
 		return;
-	if (s->n == s->room)
-		s->v = xrealloc(s->v, (s->room = s->room ? 2 * s->room : 64) * sizeof(*s->v));
+	array_reserve(s->v, s->n, s->room);
 	s->v[s->n++] = d;
 }
 

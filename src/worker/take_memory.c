@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/array.h"
 #include "base/dir.h"
 #include "base/dir_tree.h"
 #include "base/io.h"
@@ -196,7 +197,7 @@ static int add_process(struct memory_step *s, const struct worker *w, int criufd
 
 	if (!host)
 		return err_set(err, ESRCH, "criu has saved a process %d that is not found", inner);
-	s->procs = xrealloc(s->procs, (s->n_procs + 1) * sizeof(*s->procs));
+	array_reserve(s->procs, s->n_procs, s->procs_room);
 	p = &s->procs[s->n_procs];
 	memset(p, 0, sizeof(*p));
 	if (mem_split_make(&p->split, criufd, inner, host, f->rseq, f->n_rseq, err))

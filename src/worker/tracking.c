@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/util.h"
 #include "capture/probe.h"
 #include "capture/usage.h"
@@ -39,7 +40,7 @@ struct sent {
 
 struct found {
 	struct mem_tracked *v;
-	size_t n;
+	size_t n, room;
 	unsigned epoch;
 };
 
@@ -60,7 +61,7 @@ static void found_add(struct found *f, const struct sent *m, const int *fds)
 	if (m->epoch != f->epoch)
 		found_free(f);
 	f->epoch = m->epoch;
-	f->v = xrealloc(f->v, (f->n + m->n) * sizeof(*f->v));
+	array_reserve_more(f->v, f->n, m->n, f->room);
 	for (uint32_t i = 0; i < m->n; i++)
 		f->v[f->n++] = (struct mem_tracked){ (pid_t)m->v[i].host, m->v[i].id, fds[2 * i], fds[2 * i + 1] };
 }
@@ -130,7 +131,7 @@ static bool has_huge_pages(pid_t host)
 /* Remembers it, because the rounds split its huge pages and the freeze cannot see them any more. */
 static void tracking_note_huge(struct tracking *p, uint64_t id)
 {
-	p->huge = xrealloc(p->huge, (p->n_huge + 1) * sizeof(*p->huge));
+	array_reserve(p->huge, p->n_huge, p->huge_room);
 	p->huge[p->n_huge++] = id;
 }
 

@@ -1,6 +1,7 @@
 /* How much memory of each tracked process is in use, and how much of that is not clean. */
 #include "worker/worker.h"
 
+#include "base/array.h"
 #include "base/util.h"
 
 struct tracking_use *tracking_use_of(struct tracking *p, uint64_t id)
@@ -8,7 +9,7 @@ struct tracking_use *tracking_use_of(struct tracking *p, uint64_t id)
 	for (size_t i = p->n_uses; i > 0; i--)
 		if (p->uses[i - 1].id == id)
 			return &p->uses[i - 1];
-	p->uses = xrealloc(p->uses, (p->n_uses + 1) * sizeof(*p->uses));
+	array_reserve(p->uses, p->n_uses, p->uses_room);
 	p->uses[p->n_uses] = (struct tracking_use){ .id = id };
 	return &p->uses[p->n_uses++];
 }

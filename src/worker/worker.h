@@ -181,9 +181,9 @@ struct tracking {
 	unsigned rounds;
 	uint64_t scanned;          /* bytes read in all rounds */
 	struct tracking_use *uses; /* owned */
-	size_t n_uses;
+	size_t n_uses, uses_room;
 	uint64_t *huge; /* owned: ids of processes that had many huge pages before the rounds */
-	size_t n_huge;
+	size_t n_huge, huge_room;
 	struct mem_ranges clean; /* in the freeze: pages whose content the image has */
 };
 /* The first step of a checkpoint, while the job runs: takes over what an earlier worker tracks, and runs the rounds of
@@ -243,7 +243,7 @@ struct memory_step {
 	struct memory_wanted *wanted; /* per process, before the freeze */
 	int n_wanted;
 	struct mem_process *procs;
-	size_t n_procs;
+	size_t n_procs, procs_room;
 	struct mem_fork_shared fork_shared; /* in the freeze: pages that are taken with another process that shares them
 					     */
 	uint64_t shared, cow_room;

@@ -7,7 +7,7 @@
 #include "base/util.h"
 
 static const struct status full = {
-	.state = "running",
+	.state = STATUS_RUNNING,
 	.interval = 1800,
 	.epoch = 3,
 	.epoch_time = 1795388462,
@@ -30,7 +30,7 @@ static const struct status full = {
 
 static void rendered(void **state)
 {
-	struct status first = { .state = "enabled", .interval = 0 };
+	struct status first = { .state = STATUS_ENABLED, .interval = 0 };
 	cleanup_free char *text = status_render(&full), *empty = status_render(&first);
 
 	assert_string_equal(text, FULL_TEXT);
@@ -43,7 +43,7 @@ static void parsed(void **state)
 	struct status s;
 
 	assert_int_equal(status_parse(FULL_TEXT, &s, &err), 0);
-	assert_string_equal(s.state, "running");
+	assert_int_equal(s.state, STATUS_RUNNING);
 	assert_int_equal(s.interval, 1800);
 	assert_int_equal(s.epoch, 3);
 	assert_int_equal(s.epoch_time, full.epoch_time);
@@ -149,7 +149,35 @@ static void members_of_later_versions_are_ignored(void **state)
 	assert_int_equal(status_parse("Checkpoint={state=held new=x lease=\"a b\" epoch=7}", &s, NULL), 0);
 	assert_int_equal(s.epoch, 7);
 	assert_int_equal(status_parse("Checkpoint={}", &s, NULL), 0);
-	assert_string_equal(s.state, "");
+	assert_int_equal(s.state, STATUS_UNKNOWN);
+	assert_string_equal(status_state_text(&s), "");
+}
+
+static void a_state_of_a_later_version_is_kept(void **state)
+{
+	static const char later[] = "Checkpoint={state=migrating interval=UNLIMITED epoch=0 skipped=0}";
+	struct status s;
+	cleanup_free char *same = NULL, *changed = NULL;
+
+	assert_int_equal(status_parse(later, &s, NULL), 0);
+	assert_int_equal(s.state, STATUS_UNKNOWN);
+	assert_string_equal(status_state_text(&s), "migrating");
+	same = status_replace(later, &s);
+	assert_string_equal(same, later);
+	s.state = STATUS_HELD;
+	changed = status_replace(later, &s);
+	assert_string_equal(changed, "Checkpoint={state=held interval=UNLIMITED epoch=0 skipped=0}");
+}
+
+static void every_state_has_a_word(void **state)
+{
+	for (enum status_state i = STATUS_ENABLED; i <= STATUS_HELD; i++) {
+		struct status s = { .state = i }, back = { 0 };
+
+		assert_true(*status_state_text(&s));
+		assert_int_equal(status_set_state(&back, status_state_text(&s)), 0);
+		assert_int_equal(back.state, i);
+	}
 }
 
 static void malformed(void **state)
@@ -198,7 +226,7 @@ static void malformed(void **state)
 
 static void failures_are_counted_since_the_first(void **state)
 {
-	struct status s = { .state = "running", .failed = 3, .failed_since = 1764457262 }, back;
+	struct status s = { .state = STATUS_RUNNING, .failed = 3, .failed_since = 1764457262 }, back;
 	cleanup_free char *text = NULL, *none = NULL;
 
 	text = status_render(&s);
@@ -224,6 +252,8 @@ int main(void)
 		cmocka_unit_test(hostile_text_cannot_leave_its_value),
 		cmocka_unit_test(the_longest_texts_fit),
 		cmocka_unit_test(members_of_later_versions_are_ignored),
+		cmocka_unit_test(a_state_of_a_later_version_is_kept),
+		cmocka_unit_test(every_state_has_a_word),
 		cmocka_unit_test(malformed),
 	};
 

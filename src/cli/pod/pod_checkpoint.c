@@ -18,18 +18,6 @@ struct pod_checkpoint {
 	struct epoch_summary epoch;
 };
 
-static void summary_from_result(struct epoch_summary *e, const json_t *o)
-{
-	const char *memory = json_string_value(json_object_get(o, "memory"));
-	json_int_t time = json_integer_value(json_object_get(o, "time"));
-
-	e->time = time ? time : e->time;
-	e->bytes = (uint64_t)json_integer_value(json_object_get(o, "bytes"));
-	e->frozen_us = json_integer_value(json_object_get(o, "frozen_us"));
-	e->total_us = json_integer_value(json_object_get(o, "total_us"));
-	snprintf(e->memory, sizeof(e->memory), "%s", memory ? memory : "");
-}
-
 /* Adds the epoch to the record, or updates its entry. */
 static int record_epoch(struct pod_checkpoint *s, struct err *err)
 {
@@ -54,7 +42,7 @@ static bool pod_on_held(void *arg, const json_t *event)
 	struct pod_checkpoint *s = arg;
 	struct err err;
 
-	summary_from_result(&s->epoch, event);
+	epoch_summary_take_result(&s->epoch, event);
 	s->rec->intent = INTENT_VACATED;
 	if (!record_epoch(s, &err))
 		return true;
@@ -143,7 +131,7 @@ static int save_epoch(const struct pod_opts *o, struct pod_checkpoint *s, const 
 		store_abort_epoch(&s->home->store, s->epoch.number); /* a worker that was killed could not do it */
 		return -1;
 	}
-	summary_from_result(&s->epoch, result);
+	epoch_summary_take_result(&s->epoch, result);
 	if (record_epoch(s, err)) {
 		json_decref(result);
 		return err_wrap(err, "epoch %u is complete but cannot be recorded", s->epoch.number);

@@ -8,7 +8,7 @@
 #include "base/text.h"
 #include "base/clock.h"
 
-#define LOOK            "look with: scontrol show job %s | grep Checkpoint"
+#define HOW_TO_CHECK    "check with: scontrol show job %s | grep Checkpoint"
 #define REQUEUE_WAIT_US 120000000
 
 static int64_t result_number(const json_t *j, const char *key)
@@ -55,11 +55,11 @@ static int create_explain_failure(enum client_outcome o, const char *op, struct 
 			return target_fail(t, "%s; %s", err->text, printable(state, shown, sizeof(shown)));
 		return target_fail(t, "%s", err->text);
 	case CLIENT_SILENT:
-		return target_fail(t,
-				   "the agent has the request but has not answered in time; %s goes on by itself: " LOOK,
-				   op, t->job.label);
+		return target_fail(
+			t, "the agent has the request but has not answered in time; %s goes on by itself: " HOW_TO_CHECK,
+			op, t->job.label);
 	case CLIENT_LOST:
-		return target_fail(t, "%s; whether %s happened is not known: " LOOK, err->text, op, t->job.label);
+		return target_fail(t, "%s; whether %s happened is not known: " HOW_TO_CHECK, err->text, op, t->job.label);
 	default: return target_fail(t, "%s; nothing was done", err->text);
 	}
 }

@@ -12,7 +12,7 @@
 #include "base/util.h"
 
 #define RELEASE_WAIT_US    180000000 /* us to wait for a job that is still completing */
-#define SETTLE_US          5000000   /* us to wait for the reason why a job is held again */
+#define HELD_REASON_US     5000000   /* us to wait for the reason why a job is held again */
 #define COMPLETING_WAIT_US 60000000  /* the same, us, while its last run is completing */
 #define PATIENCE_US        30000000 /* us to wait for a job that waits for resources if standard error is no terminal */
 
@@ -122,9 +122,8 @@ static int restart_release(const struct request *r, struct target *t, struct err
 
 static void show_doing(struct target *t)
 {
-	const bool waits = *t->status.error && strcmp(t->status.state, "restoring") == 0; /* for a condition that may
-											   * pass by itself
-											   */
+	/* for a condition that may pass by itself */
+	const bool waits = *t->status.error && t->status.state == STATUS_RESTORING;
 	char text[240];
 
 	if (t->job.pending && t->job.held)
@@ -143,7 +142,7 @@ enum outcome { WAIT, RESTORED, HELD_AGAIN, STARTED_OVER, ENDED };
 /* Whether a job that has been held since then will not be changed by its agent any more. */
 static bool hold_is_final(const struct target *t, int64_t held_since)
 {
-	return now_us() - held_since > (t->job.completing ? COMPLETING_WAIT_US : SETTLE_US);
+	return now_us() - held_since > (t->job.completing ? COMPLETING_WAIT_US : HELD_REASON_US);
 }
 
 /* before: the AdminComment at the release; as long as it is unchanged, the new agent has published nothing. final: the
@@ -151,15 +150,15 @@ static bool hold_is_final(const struct target *t, int64_t held_since)
 static enum outcome restart_judge(const struct target *t, const char *before, bool seen_running, bool final)
 {
 	const struct slurm_job *j = &t->job;
-	const char *state = t->status.state;
+	const enum status_state state = t->status.state;
 
-	if (j->running && strcmp(state, "running") == 0 && strcmp(j->admin_comment, before) != 0)
+	if (j->running && state == STATUS_RUNNING && strcmp(j->admin_comment, before) != 0)
 		return t->status.restored ? RESTORED : STARTED_OVER;
 	/* while its last run is completing, the agent may still publish the reason */
 	if (j->pending && j->held)
 		return final || (!j->completing && strcmp(j->admin_comment, before) != 0) ? HELD_AGAIN : WAIT;
 	if (j->finished && !j->completing)
-		return t->status.restored && (seen_running || strcmp(state, "ended") == 0) ? RESTORED : ENDED;
+		return t->status.restored && (seen_running || state == STATUS_ENDED) ? RESTORED : ENDED;
 	return WAIT;
 }
 
@@ -204,7 +203,7 @@ static int restart_later(const struct request *r, struct target *t, unsigned epo
 			   *t->job.reason ? t->job.reason : "none", epoch);
 	else
 		target_say(r, t,
-			   "started on node %s and is being restored from epoch %u; look with: scontrol show job %s | grep Checkpoint",
+			   "started on node %s and is being restored from epoch %u; check with: scontrol show job %s | grep Checkpoint",
 			   t->job.batch_host, epoch, t->job.label);
 	return CLI_LATER;
 }

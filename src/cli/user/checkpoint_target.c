@@ -58,7 +58,7 @@ void target_say(const struct request *r, struct target *t, const char *fmt, ...)
 
 void target_goes_on(const struct target *t, const char *what)
 {
-	interrupt_says("%s: %s goes on without this command; look with: scontrol show job %s | grep Checkpoint",
+	interrupt_says("%s: %s goes on without this command; check with: scontrol show job %s | grep Checkpoint",
 		       t->label, what, t->job.label);
 }
 
@@ -141,8 +141,7 @@ const char *target_next_start(const struct target *t, char *buf, size_t len)
 {
 	unsigned epoch = rpc_comment_epoch(t->job.comment);
 
-	if (epoch == RPC_EPOCH_LATEST ||
-	    (!epoch && strcmp(t->status.state, "ended") != 0 && strcmp(t->status.state, "enabled") != 0))
+	if (epoch == RPC_EPOCH_LATEST || (!epoch && t->status.state != STATUS_ENDED && t->status.state != STATUS_ENABLED))
 		epoch = t->status.epoch;
 	if (epoch)
 		snprintf(buf, len, "continue from epoch %u", epoch);
@@ -164,7 +163,7 @@ int target_check_running(const struct target *t, const char *verb, struct err *e
 		return err_set(err, 0, "is waiting to start (%s) and will %s; it cannot be %s before it runs",
 			       *j->reason ? j->reason : "no reason given", target_next_start(t, next, sizeof(next)),
 			       verb);
-	if (j->pending && strcmp(t->status.state, "vacated") == 0)
+	if (j->pending && t->status.state == STATUS_VACATED)
 		return err_set(err, 0,
 			       "is vacated already, at epoch %u; continue it with: scontrol checkpoint restart %s",
 			       t->status.epoch, j->label);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/text.h"
 #include "base/util.h"
 
@@ -16,7 +17,7 @@
 
 struct list {
 	struct job_ref *refs;
-	size_t n;
+	size_t n, room;
 };
 
 static int ids_refuse(struct err *err, const char *text, const char *why)
@@ -48,7 +49,7 @@ static int ids_add(struct list *l, uint32_t id, int64_t task, struct err *err)
 			return 0;
 	if (l->n >= IDS_MAX)
 		return err_set(err, 0, "more than %d job ids in one request", IDS_MAX);
-	l->refs = xrealloc(l->refs, (l->n + 1) * sizeof(*l->refs));
+	array_reserve(l->refs, l->n, l->room);
 	l->refs[l->n++] = (struct job_ref){ .id = id, .task = task };
 	return 0;
 }
@@ -109,13 +110,12 @@ static int ids_parse_one(const char **p, const char *text, struct list *l, struc
 
 int ids_parse(const char *text, struct job_ref **refs, size_t *n, struct err *err)
 {
-	struct list l = { .n = *n };
+	struct list l = { 0 };
 	const char *p = text;
 
-	if (l.n) {
-		l.refs = xmalloc(l.n * sizeof(*l.refs));
-		memcpy(l.refs, *refs, l.n * sizeof(*l.refs));
-	}
+	array_reserve_more(l.refs, 0, *n, l.room);
+	for (; l.n < *n; l.n++)
+		l.refs[l.n] = (*refs)[l.n];
 	for (;;) {
 		if (ids_parse_one(&p, text, &l, err) < 0)
 			break;

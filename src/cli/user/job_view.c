@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cli/slurmconf.h"
+#include "base/array.h"
 #include "base/text.h"
 #include "base/clock.h"
 #include "base/util.h"
@@ -64,10 +65,15 @@ void view_free(struct view *v)
 	free(v);
 }
 
-static void view_append_id(uint32_t **ids, size_t *n, uint32_t id)
+struct id_list {
+	uint32_t *v;
+	size_t n, room;
+};
+
+static void view_append_id(struct id_list *ids, uint32_t id)
 {
-	*ids = xrealloc(*ids, (*n + 1) * sizeof(**ids));
-	(*ids)[(*n)++] = id;
+	array_reserve(ids->v, ids->n, ids->room);
+	ids->v[ids->n++] = id;
 }
 
 static int resolve_task(const struct job_ref *ref, uint32_t *id, struct err *err)
@@ -87,7 +93,7 @@ static int resolve_task(const struct job_ref *ref, uint32_t *id, struct err *err
 }
 
 /* An id that Slurm does not know is taken as it is: epochs of that job may still exist. */
-static void resolve_job(uint32_t id, uint32_t **ids, size_t *n)
+static void resolve_job(uint32_t id, struct id_list *ids)
 {
 	cleanup_free uint32_t *tasks = NULL;
 	int found = 0;
@@ -97,25 +103,29 @@ static void resolve_job(uint32_t id, uint32_t **ids, size_t *n)
 		found = rpc_job_ids(id, &tasks, NULL);
 	}
 	if (found <= 0)
-		view_append_id(ids, n, id);
+		view_append_id(ids, id);
 	for (int i = 0; i < found; i++)
-		view_append_id(ids, n, tasks[i]);
+		view_append_id(ids, tasks[i]);
 }
 
 int view_resolve(const struct job_ref *refs, size_t n, uint32_t **ids, size_t *n_ids, struct err *err)
 {
-	for (size_t i = 0; i < n; i++) {
-		uint32_t id;
+	struct id_list list = { 0 };
+	uint32_t id;
+	int rc = 0;
 
+	for (size_t i = 0; i < n && rc == 0; i++) {
 		if (refs[i].task == IDS_NO_TASK) {
-			resolve_job(refs[i].id, ids, n_ids);
-			continue;
+			resolve_job(refs[i].id, &list);
+		} else {
+			rc = resolve_task(&refs[i], &id, err);
+			if (rc == 0)
+				view_append_id(&list, id);
 		}
-		if (resolve_task(&refs[i], &id, err) < 0)
-			return -1;
-		view_append_id(ids, n_ids, id);
 	}
-	return 0;
+	*ids = list.v;
+	*n_ids = list.n;
+	return rc;
 }
 
 const char *view_time(int64_t t, char *buf, size_t len)

@@ -38,7 +38,7 @@ struct view {
 struct view *view_load(const struct conf *c, uint32_t id);
 void view_free(struct view *v);
 
-/* Appends the job ids of refs to *ids, which grows and is freed by the caller. Arrays and tasks are looked up in Slurm.
+/* Sets *ids to the job ids of refs; the caller frees it, after an error too. Arrays and tasks are looked up in Slurm.
  * 0, or -1 with err. */
 int view_resolve(const struct job_ref *refs, size_t n, uint32_t **ids, size_t *n_ids, struct err *err);
 

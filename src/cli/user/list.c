@@ -176,7 +176,7 @@ static void print_status(const struct view *v)
 	char interval[32], when[32], shown[sizeof(v->status.error)];
 	const struct status *s = &v->status;
 
-	printf("State:     %s\n", s->state);
+	printf("State:     %s\n", status_state_text(s));
 	printf("Interval:  %s\n", interval_format(s->interval, interval, sizeof(interval)));
 	printf("Skipped:   %u for load\n", s->skipped);
 	if (s->failed)

@@ -226,10 +226,9 @@ static bool output_is_truncated(const job_desc_msg_t *d)
 
 static void set_entry(job_desc_msg_t *d, const struct option_value *v)
 {
-	struct status status = { .interval = v->interval };
+	struct status status = { .state = STATUS_ENABLED, .interval = v->interval };
 	cleanup_free char *text = NULL;
 
-	snprintf(status.state, sizeof(status.state), "enabled");
 	snprintf(status.uuid, sizeof(status.uuid), "%s", v->uuid);
 	text = status_replace(d->admin_comment, &status);
 	slurm_xfree((void **)&d->admin_comment);

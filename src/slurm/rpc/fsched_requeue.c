@@ -122,7 +122,7 @@ static void ring_add(struct ring *r, const struct seen *job)
 
 static bool says_running(const struct status *s)
 {
-	return !strcmp(s->state, "running") || !strcmp(s->state, "restoring");
+	return s->state == STATUS_RUNNING || s->state == STATUS_RESTORING;
 }
 
 /* A slurmd that was cut off from the network when its job was requeued does not know that, and refuses the next start

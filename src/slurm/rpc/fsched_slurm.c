@@ -121,11 +121,11 @@ static json_t *status_object(const char *admin_comment)
 	if (status_parse(admin_comment, &s, NULL))
 		return json_null();
 	return json_pack("{s:o, s:I, s:i, s:I, s:I, s:I, s:I, s:o, s:i, s:i, s:o, s:o, s:o}", "state",
-			 json_text(s.state), "interval", (json_int_t)s.interval, "epoch", (int)s.epoch, "epoch_time",
-			 (json_int_t)s.epoch_time, "bytes", (json_int_t)s.bytes, "frozen_us", (json_int_t)s.frozen_us,
-			 "total_us", (json_int_t)s.total_us, "kept", json_text(s.kept), "skipped", (int)s.skipped,
-			 "restored", (int)s.restored, "error", json_text(s.error), "uuid", json_text(s.uuid), "agent",
-			 json_text(s.agent));
+			 json_text(status_state_text(&s)), "interval", (json_int_t)s.interval, "epoch", (int)s.epoch,
+			 "epoch_time", (json_int_t)s.epoch_time, "bytes", (json_int_t)s.bytes, "frozen_us",
+			 (json_int_t)s.frozen_us, "total_us", (json_int_t)s.total_us, "kept", json_text(s.kept),
+			 "skipped", (int)s.skipped, "restored", (int)s.restored, "error", json_text(s.error), "uuid",
+			 json_text(s.uuid), "agent", json_text(s.agent));
 }
 
 static json_t *job_object(const struct slurm_job *j)
@@ -205,8 +205,11 @@ static int64_t merge_int(struct merge *m, const char *key, int64_t old, int64_t 
 static int merge_status(struct status *s, const json_t *from, struct err *err)
 {
 	struct merge m = { from, err, false };
+	char state[sizeof(s->unknown_state)];
 
-	merge_text(&m, "state", s->state, sizeof(s->state));
+	snprintf(state, sizeof(state), "%s", status_state_text(s));
+	merge_text(&m, "state", state, sizeof(state));
+	status_set_state(s, state);
 	s->interval = merge_int(&m, "interval", s->interval, INT_MAX);
 	s->epoch = (unsigned)merge_int(&m, "epoch", s->epoch, INT_MAX);
 	s->epoch_time = merge_int(&m, "epoch_time", s->epoch_time, INT64_MAX);
@@ -284,14 +287,14 @@ static int op_publish(const struct slurm_job *job, const char *arg, struct err *
 
 static bool entry_was_running(const struct status *s)
 {
-	return !strcmp(s->state, "running") || !strcmp(s->state, "restoring") || !strcmp(s->state, "preempted");
+	return s->state == STATUS_RUNNING || s->state == STATUS_RESTORING || s->state == STATUS_PREEMPTED;
 }
 
 static int op_take_epoch(const struct slurm_job *job, struct err *err)
 {
 	struct status s;
 	bool known = status_parse(job->admin_comment, &s, NULL) == 0;
-	bool vacated = known && (!strcmp(s.state, "vacated") || !strcmp(s.state, "held"));
+	bool vacated = known && (s.state == STATUS_VACATED || s.state == STATUS_HELD);
 	unsigned epoch;
 
 	if (rpc_take_epoch(job->id, &epoch, err))
@@ -299,8 +302,8 @@ static int op_take_epoch(const struct slurm_job *job, struct err *err)
 	return print_object(json_pack("{s:i, s:b, s:b, s:b, s:b, s:o}", "epoch",
 				      epoch == RPC_EPOCH_LATEST ? -1 : (int)epoch, "vacated", (int)vacated, "saved",
 				      known && s.epoch > 0 && entry_was_running(&s), "moved",
-				      known && !strcmp(s.state, "restoring"), "ended",
-				      known && !strcmp(s.state, "ended"), "tried", json_text(known ? s.tried : "")));
+				      known && s.state == STATUS_RESTORING, "ended", known && s.state == STATUS_ENDED,
+				      "tried", json_text(known ? s.tried : "")));
 }
 
 static int op_move(const struct slurm_job *job, const char *arg, struct err *err)

@@ -89,7 +89,7 @@ static int move_exclude_node(const struct slurm_job *job, const struct rpc_move 
 	if (status_parse(job->admin_comment, &s, NULL) == 0) {
 		tried = nodelist_add(s.tried, m->node);
 		snprintf(s.tried, sizeof(s.tried), "%s", tried);
-		snprintf(s.state, sizeof(s.state), "restoring");
+		s.state = STATUS_RESTORING;
 		snprintf(s.error, sizeof(s.error), "%.250s", m->error);
 		s.agent[0] = '\0';
 		entry = status_replace(job->admin_comment, &s);
