@@ -49,19 +49,11 @@ static int64_t checkpoint_result_int(const json_t *o, const char *key)
 
 void checkpoint_record_epoch(struct checkpoint *c, const json_t *o)
 {
-	struct epoch_summary e = {
-		.number = c->op.epoch,
-		.time = checkpoint_result_int(o, "time"),
-		.bytes = (uint64_t)checkpoint_result_int(o, "bytes"),
-		.frozen_us = checkpoint_result_int(o, "frozen_us"),
-		.total_us = checkpoint_result_int(o, "total_us"),
-		.run = c->job->rec.run,
-	};
-	const char *memory = json_string_value(json_object_get(o, "memory"));
+	struct epoch_summary e = { .number = c->op.epoch, .run = c->job->rec.run };
 	struct err err;
 
+	epoch_summary_from_result(&e, o);
 	snprintf(e.reason, sizeof(e.reason), "%s", op_name(c->op.kind));
-	snprintf(e.memory, sizeof(e.memory), "%s", memory ? memory : "");
 	job_add_epoch(c->job, &e);
 	if (job_save(c->job, &err) < 0) {
 		/* the epoch is complete on disk, but the next start would not use it */

@@ -74,6 +74,12 @@ struct job_record {
 	struct epoch_summary epochs[STORE_KEPT_MAX]; /* ascending; only complete ones */
 };
 
+struct json_t;
+/* Sets time, bytes, frozen_us, total_us and memory from the result of a worker, a JSON object. A number that is
+ * missing, of another type or negative becomes 0, because a record with it could not be read again. A text is made
+ * printable and cut to its buffer. The other members of *e stay. */
+void epoch_summary_from_result(struct epoch_summary *e, const struct json_t *result);
+
 struct store {           /* an open job directory */
 	int dirfd;       /* owned */
 	int epochsfd;    /* owned */

@@ -20,14 +20,11 @@ struct pod_checkpoint {
 
 static void summary_from_result(struct epoch_summary *e, const json_t *o)
 {
-	const char *memory = json_string_value(json_object_get(o, "memory"));
-	json_int_t time = json_integer_value(json_object_get(o, "time"));
+	const int64_t before = e->time;
 
-	e->time = time ? time : e->time;
-	e->bytes = (uint64_t)json_integer_value(json_object_get(o, "bytes"));
-	e->frozen_us = json_integer_value(json_object_get(o, "frozen_us"));
-	e->total_us = json_integer_value(json_object_get(o, "total_us"));
-	snprintf(e->memory, sizeof(e->memory), "%s", memory ? memory : "");
+	epoch_summary_from_result(e, o);
+	if (!e->time)
+		e->time = before;
 }
 
 /* Adds the epoch to the record, or updates its entry. */
