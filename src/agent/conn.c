@@ -13,21 +13,19 @@
 #include <munge.h>
 
 #include "agent/protocol.h"
+#include "agent/request_parse.h"
 #include "base/clock.h"
 #include "base/util.h"
 #include "base/json.h"
 
 #define SEND_TIMEOUT 10 /* s that a client may take to read a line */
 
-static const char *const known_ops[] = { "create", "vacate", "status", "error", "able", "list" };
-
 struct conn {
 	const struct conn_setup *s;
 	munge_ctx_t ctx;
 	bool known; /* the credential was good: there is someone to answer */
 	uid_t uid;
-	char op[16];
-	char nonce[PROTO_NONCE + 1]; /* of the request */
+	struct parsed_request req;
 };
 
 static munge_ctx_t make_ctx(const char *socket)
@@ -42,7 +40,7 @@ static munge_ctx_t make_ctx(const char *socket)
 /* json: an object with members. The nonce of the request is added to it. */
 static int send_payload(struct conn *c, const char *json)
 {
-	cleanup_free char *payload = xasprintf("{\"nonce\":\"%s\",%s", c->nonce, json + 1);
+	cleanup_free char *payload = xasprintf("{\"nonce\":\"%s\",%s", c->req.nonce, json + 1);
 	char *cred = NULL;
 
 	if (munge_encode(&cred, c->ctx, payload, (int)strlen(payload)) != EMUNGE_SUCCESS)
@@ -70,8 +68,8 @@ static _Noreturn void refuse(struct conn *c, const char *error)
 	char text[1024];
 
 	if (c->known) {
-		json_t *o = json_pack("{s:s, s:b, s:o, s:o, s:s}", "event", "result", "ok", 0, "op", json_text(c->op),
-				      "error", json_text(error), "state", "nothing was done");
+		json_t *o = json_pack("{s:s, s:b, s:o, s:o, s:s}", "event", "result", "ok", 0, "op",
+				      json_text(c->req.op), "error", json_text(error), "state", "nothing was done");
 		cleanup_free char *json = o ? json_dumps(o, JSON_COMPACT) : NULL;
 
 		json_decref(o);
@@ -113,54 +111,12 @@ static char *read_hello(int fd)
 	return NULL;
 }
 
-static void check_op(struct conn *c, const json_t *req)
-{
-	const char *op = json_string_value(json_object_get(req, "op"));
-
-	for (size_t i = 0; op && i < ARRAY_SIZE(known_ops); i++) {
-		if (strcmp(op, known_ops[i]) == 0) {
-			snprintf(c->op, sizeof(c->op), "%s", op);
-			return;
-		}
-	}
-	refuse(c, "this operation is not known to the agent of the job: the client is of another version of fsched");
-}
-
-static void take_nonce(struct conn *c, const json_t *req)
-{
-	const char *nonce = json_string_value(json_object_get(req, "nonce"));
-
-	if (!nonce || strlen(nonce) != PROTO_NONCE || strspn(nonce, "0123456789abcdef") != PROTO_NONCE)
-		refuse(c, "the request has no proper nonce");
-	snprintf(c->nonce, sizeof(c->nonce), "%s", nonce);
-}
-
-static void check_request(struct conn *c, const char *payload, int len)
-{
-	json_error_t je;
-	json_t *req = payload && len > 0 ? json_loadb(payload, (size_t)len, 0, &je) : NULL;
-	const char *uuid = json_string_value(json_object_get(req, "uuid"));
-
-	if (!json_is_object(req))
-		refuse(c, "the request is no JSON object");
-	take_nonce(c, req);
-	if (json_integer_value(json_object_get(req, "v")) != PROTO_VERSION)
-		refuse(c,
-		       "the client speaks another version of the protocol: client and node must run the same version of fsched");
-	check_op(c, req);
-	if (c->uid != 0 && c->uid != c->s->owner && c->uid != c->s->slurm_user)
-		refuse(c, "permission denied: only the owner of the job, root and SlurmUser may do this");
-	/* a port may be another job's by now */
-	if (json_integer_value(json_object_get(req, "job_id")) != (json_int_t)c->s->job_id || !uuid ||
-	    strcmp(uuid, c->s->uuid) != 0)
-		refuse(c, "another job's agent listens at this address: look at the job again");
-	json_decref(req);
-}
-
 static void authenticate(struct conn *c)
 {
 	cleanup_free char *line = read_hello(c->s->client);
+	const struct request_rules rules = { c->s->job_id, c->s->uuid, c->s->owner, c->s->slurm_user };
 	void *payload = NULL;
+	struct err err;
 	int len = 0;
 	gid_t gid;
 
@@ -181,7 +137,8 @@ static void authenticate(struct conn *c)
 	if (!c->ctx || munge_ctx_set(c->ctx, MUNGE_OPT_UID_RESTRICTION, c->uid) != EMUNGE_SUCCESS)
 		refuse(c, "cannot prepare an answer");
 	c->known = true;
-	check_request(c, payload, len);
+	if (request_parse(payload, len > 0 ? (size_t)len : 0, c->uid, &rules, &c->req, &err) < 0)
+		refuse(c, err.text);
 	free(payload);
 }
 
@@ -217,14 +174,14 @@ static void relay(struct conn *c)
 
 void conn_main(const struct conn_setup *s)
 {
-	struct conn c = { .s = s, .op = "?" };
+	struct conn c = { .s = s, .req.op = "?" };
 	struct timeval tv = { .tv_sec = SEND_TIMEOUT };
 	char text[64];
 
 	setsockopt(s->client, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
 	c.ctx = make_ctx(s->munge_socket);
 	authenticate(&c);
-	int n = snprintf(text, sizeof(text), "%s %u", c.op, (unsigned)c.uid);
+	int n = snprintf(text, sizeof(text), "%s %u", c.req.op, (unsigned)c.uid);
 	if (send(s->agent, text, (size_t)n, MSG_NOSIGNAL) == n)
 		relay(&c);
 	_exit(0);
