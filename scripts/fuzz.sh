@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 build=${FSCHED_BUILD:-$PWD/build}/fuzz
 seconds=${1:?$(sed -n 2p "$0")}
 shift
-all_targets='image chunk pagemap ghost manifest status option record lease journal'
+all_targets='image chunk pagemap ghost manifest status option record lease journal request event mailbox remote_call'
 # shellcheck disable=SC2086 # names without blanks
 [ $# -gt 0 ] || set -- $all_targets
 limit=-max_total_time=$seconds
@@ -20,7 +20,8 @@ limit=-max_total_time=$seconds
 max_len() {
 	case $1 in
 	option) echo 256 ;;
-	status | record | lease | journal) echo 2048 ;;
+	status | record | lease | journal | request | event) echo 2048 ;;
+	mailbox | remote_call) echo 4096 ;;
 	*) echo 16384 ;;
 	esac
 }

@@ -6,6 +6,7 @@
  *
  *   knows no job
  *     loop.c              descriptors, timers, children, signals; the hook after each event
+ *     lines.c             the lines of a stream
  *     proc.c rpc.c        a child process; a question to Slurm, asked by fsched-slurm
  *     signals.c           which of Slurm's signals the script has got already
  *     gate.c              the process that waits to become the script
@@ -13,6 +14,8 @@
  *     can_checkpoint.c    the check whether a checkpoint could be made now
  *     load_sample.c       the load of the node
  *     write_list.c        which files the job has written
+ *     worker_event.c      the events of a worker
+ *     request_parse.c     the check of a request
  *     conn.c              the child of one connection, by protocol.h
  *     task.c              what the SPANK plugin tells
  *   job.c                 the job: task, configuration, directory, record, log

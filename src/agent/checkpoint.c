@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/worker_event.h"
 #include "agent/worker_request.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -52,8 +53,8 @@ void checkpoint_record_epoch(struct checkpoint *c, const json_t *o)
 	struct epoch_summary e = { .number = c->op.epoch, .run = c->job->rec.run };
 	struct err err;
 
+	epoch_summary_from_result(&e, o);
 	snprintf(e.reason, sizeof(e.reason), "%s", op_name(c->op.kind));
-	epoch_summary_take_result(&e, o);
 	job_add_epoch(c->job, &e);
 	if (job_save(c->job, &err) < 0) {
 		/* the epoch is complete on disk, but the next start would not use it */
@@ -101,29 +102,27 @@ static void checkpoint_on_event(void *arg, char *line)
 {
 	struct checkpoint *c = arg;
 	struct op *op = &c->op;
-	json_error_t je;
-	json_t *o = json_loads(line, 0, &je);
-	const char *event = json_string_value(json_object_get(o, "event"));
-	const char *name = json_string_value(json_object_get(o, "name"));
+	struct worker_event e;
 
-	if (event && strcmp(event, "phase") == 0 && name) {
-		snprintf(op->phase, sizeof(op->phase), "%s", name);
-		request_phase(op->request, name);
-		if (strcmp(name, "frozen") == 0 && write_list_watch_frozen(c->write_list))
+	worker_event_parse(line, &e);
+	if (e.kind == WORKER_EVENT_PHASE) {
+		snprintf(op->phase, sizeof(op->phase), "%s", e.name);
+		request_phase(op->request, e.name);
+		if (strcmp(e.name, "frozen") == 0 && write_list_watch_frozen(c->write_list))
 			proc_send(&op->worker, "go");
 		if (checkpoint_is_to_leave(c))
 			checkpoint_hurry(c);
-	} else if (event && strcmp(event, "held") == 0 && op_leaves(op->kind) && !op->held) {
-		checkpoint_record_epoch(c, o);
-		checkpoint_log_epoch(c, o);
+	} else if (e.kind == WORKER_EVENT_HELD && op_leaves(op->kind) && !op->held) {
+		checkpoint_record_epoch(c, e.o);
+		checkpoint_log_epoch(c, e.o);
 		c->held(c->arg);
-	} else if (event && strcmp(event, "result") == 0) {
+	} else if (e.kind == WORKER_EVENT_RESULT) {
 		json_decref(op->result);
-		op->result = json_incref(o);
+		op->result = json_incref(e.o);
 	} else {
 		log_warn("the checkpoint worker has sent an unknown event");
 	}
-	json_decref(o);
+	worker_event_free(&e);
 }
 
 static void checkpoint_explain_death(const struct op *op, int status, bool timed_out, unsigned limit, char *text,

@@ -12,6 +12,7 @@
 #include <jansson.h>
 
 #include "agent/protocol.h"
+#include "agent/request_parse.h"
 #include "base/clock.h"
 #include "base/credential.h"
 #include "base/util.h"
@@ -19,20 +20,17 @@
 
 #define SEND_TIMEOUT 10 /* s that a client may take to read a line */
 
-static const char *const known_ops[] = { "create", "vacate", "status", "error", "able", "list" };
-
 struct conn {
 	const struct conn_setup *s;
 	bool known; /* the credential was good: there is someone to answer */
 	uid_t uid;
-	char op[16];
-	char nonce[PROTO_NONCE + 1]; /* of the request */
+	struct parsed_request req;
 };
 
 /* json: an object with members. The nonce of the request is added to it. Only the client's uid can open the answer. */
 static int send_payload(struct conn *c, const char *json)
 {
-	cleanup_free char *payload = xasprintf("{\"nonce\":\"%s\",%s", c->nonce, json + 1);
+	cleanup_free char *payload = xasprintf("{\"nonce\":\"%s\",%s", c->req.nonce, json + 1);
 	cleanup_free char *cred = credential_make(c->s->munge_socket, payload, c->uid, NULL);
 	cleanup_free char *line = cred ? xasprintf("%s\n", cred) : NULL;
 	size_t len = line ? strlen(line) : 0;
@@ -57,8 +55,8 @@ static _Noreturn void refuse(struct conn *c, const char *error)
 	char text[1024];
 
 	if (c->known) {
-		json_t *o = json_pack("{s:s, s:b, s:o, s:o, s:s}", "event", "result", "ok", 0, "op", json_text(c->op),
-				      "error", json_text(error), "state", "nothing was done");
+		json_t *o = json_pack("{s:s, s:b, s:o, s:o, s:s}", "event", "result", "ok", 0, "op",
+				      json_text(c->req.op), "error", json_text(error), "state", "nothing was done");
 		cleanup_free char *json = o ? json_dumps(o, JSON_COMPACT) : NULL;
 
 		json_decref(o);
@@ -100,53 +98,10 @@ static char *read_hello(int fd)
 	return NULL;
 }
 
-static void check_op(struct conn *c, const json_t *req)
-{
-	const char *op = json_string_value(json_object_get(req, "op"));
-
-	for (size_t i = 0; op && i < ARRAY_SIZE(known_ops); i++) {
-		if (strcmp(op, known_ops[i]) == 0) {
-			snprintf(c->op, sizeof(c->op), "%s", op);
-			return;
-		}
-	}
-	refuse(c, "this operation is not known to the agent of the job: the client is of another version of fsched");
-}
-
-static void take_nonce(struct conn *c, const json_t *req)
-{
-	const char *nonce = json_string_value(json_object_get(req, "nonce"));
-
-	if (!nonce || strlen(nonce) != PROTO_NONCE || strspn(nonce, "0123456789abcdef") != PROTO_NONCE)
-		refuse(c, "the request has no proper nonce");
-	snprintf(c->nonce, sizeof(c->nonce), "%s", nonce);
-}
-
-static void check_request(struct conn *c, const char *payload, int len)
-{
-	json_error_t je;
-	json_t *req = payload && len > 0 ? json_loadb(payload, (size_t)len, 0, &je) : NULL;
-	const char *uuid = json_string_value(json_object_get(req, "uuid"));
-
-	if (!json_is_object(req))
-		refuse(c, "the request is no JSON object");
-	take_nonce(c, req);
-	if (json_integer_value(json_object_get(req, "v")) != PROTO_VERSION)
-		refuse(c,
-		       "the client speaks another version of the protocol: client and node must run the same version of fsched");
-	check_op(c, req);
-	if (c->uid != 0 && c->uid != c->s->owner && c->uid != c->s->slurm_user)
-		refuse(c, "permission denied: only the owner of the job, root and SlurmUser may do this");
-	/* a port may be another job's by now */
-	if (json_integer_value(json_object_get(req, "job_id")) != (json_int_t)c->s->job_id || !uuid ||
-	    strcmp(uuid, c->s->uuid) != 0)
-		refuse(c, "another job's agent listens at this address: look at the job again");
-	json_decref(req);
-}
-
 static void authenticate(struct conn *c)
 {
 	cleanup_free char *line = read_hello(c->s->client);
+	const struct request_rules rules = { c->s->job_id, c->s->uuid, c->s->owner, c->s->slurm_user };
 	cleanup_free char *payload = NULL;
 	struct err err;
 
@@ -156,7 +111,8 @@ static void authenticate(struct conn *c)
 	if (!payload)
 		refuse(c, err.text);
 	c->known = true;
-	check_request(c, payload, (int)strlen(payload));
+	if (request_parse(payload, strlen(payload), c->uid, &rules, &c->req, &err) < 0)
+		refuse(c, err.text);
 }
 
 /* Passes the agent's messages on, with heartbeats in between, until the agent closes or the client is gone. */
@@ -191,13 +147,13 @@ static void relay(struct conn *c)
 
 void conn_main(const struct conn_setup *s)
 {
-	struct conn c = { .s = s, .op = "?" };
+	struct conn c = { .s = s, .req.op = "?" };
 	struct timeval tv = { .tv_sec = SEND_TIMEOUT };
 	char text[64];
 
 	setsockopt(s->client, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
 	authenticate(&c);
-	int n = snprintf(text, sizeof(text), "%s %u", c.op, (unsigned)c.uid);
+	int n = snprintf(text, sizeof(text), "%s %u", c.req.op, (unsigned)c.uid);
 	if (send(s->agent, text, (size_t)n, MSG_NOSIGNAL) == n)
 		relay(&c);
 	_exit(0);

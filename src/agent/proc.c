@@ -90,9 +90,8 @@ static void proc_finish(struct proc *p, int status)
 	if (p->child.pid)
 		loop_unwatch(p->loop, &p->child);
 	p->pid = 0;
-	free(p->buf);
-	p->buf = NULL;
-	p->len = 0;
+	free(p->lines.buf);
+	p->lines = (struct lines){ 0 };
 	if (p->on_end)
 		p->on_end(p->arg, status);
 }
@@ -109,11 +108,21 @@ static void proc_close_fds(struct proc *p)
 	p->in = -1;
 }
 
+/* Returns false if on_line has forgotten the process. Then *p may already be another one. */
+static bool proc_pass_line(void *arg, char *line)
+{
+	struct proc *p = arg;
+	const pid_t pid = p->pid;
+
+	if (p->on_line)
+		p->on_line(p->arg, line);
+	return p->pid == pid;
+}
+
 /* Passes complete lines to on_line. Returns false when there is nothing more to read now or at all. */
 static bool proc_read_some(struct proc *p)
 {
-	ssize_t n = read(p->out.fd, p->buf + p->len, PROC_LINE_MAX - p->len);
-	char *nl;
+	ssize_t n = read(p->out.fd, p->lines.buf + p->lines.len, LINES_MAX - p->lines.len);
 
 	if (n <= 0) {
 		if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
@@ -124,24 +133,11 @@ static bool proc_read_some(struct proc *p)
 		}
 		return false;
 	}
-	p->len += (size_t)n;
-	while ((nl = memchr(p->buf, '\n', p->len))) {
-		size_t used = (size_t)(nl - p->buf) + 1;
-		char *line = xmalloc(used);
-
-		memcpy(line, p->buf, used - 1);
-		line[used - 1] = '\0';
-		memmove(p->buf, p->buf + used, p->len - used);
-		p->len -= used;
-		if (p->on_line)
-			p->on_line(p->arg, line);
-		free(line);
-		if (!p->pid)
-			return false; /* forgotten by its own callback */
-	}
-	if (p->len == PROC_LINE_MAX) {
-		log_error("process %d wrote a line of more than %d bytes; killed", (int)p->pid, PROC_LINE_MAX);
-		p->len = 0;
+	switch (lines_add(&p->lines, (size_t)n, proc_pass_line, p)) {
+	case LINES_MORE: break;
+	case LINES_STOPPED: return false;
+	case LINES_TOO_LONG:
+		log_error("process %d wrote a line of more than %d bytes; killed", (int)p->pid, LINES_MAX);
 		proc_kill(p);
 	}
 	return true;
@@ -155,12 +151,13 @@ static void proc_on_readable(void *arg)
 static void proc_on_reaped(void *arg, int status)
 {
 	struct proc *p = arg;
+	const pid_t pid = p->pid;
 
 	/* Reads what the child wrote before it ended. There may be no end of file, because a grandchild may keep the
 	 * pipe open for the rest of the job. */
-	while (p->pid && p->out.fd >= 0 && proc_read_some(p))
+	while (p->pid == pid && p->out.fd >= 0 && proc_read_some(p))
 		;
-	if (!p->pid)
+	if (!pid || p->pid != pid)
 		return;
 	proc_close_fds(p);
 	proc_finish(p, status);
@@ -215,7 +212,7 @@ int proc_start(struct loop *l, struct proc *p, const struct proc_spec *s, struct
 	*p = (struct proc){ .loop = l,
 			    .pid = pid,
 			    .in = in[0],
-			    .buf = xmalloc(PROC_LINE_MAX),
+			    .lines.buf = xmalloc(LINES_MAX),
 			    .on_line = s->on_line,
 			    .on_end = s->on_end,
 			    .arg = s->arg };

@@ -9,9 +9,8 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include "agent/lines.h"
 #include "agent/loop.h"
-
-#define PROC_LINE_MAX 65536
 
 struct proc {
 	struct loop *loop;
@@ -21,8 +20,7 @@ struct proc {
 	struct loop_child child;
 	struct loop_timer deadline;
 	bool timed_out;
-	char *buf;
-	size_t len;
+	struct lines lines;                         /* of its stdout */
 	void (*on_line)(void *arg, char *line);     /* without the newline */
 	void (*on_end)(void *arg, int wait_status); /* once; may start the next process in the same struct */
 	void *arg;

@@ -42,7 +42,7 @@ struct requests {
 	struct proc resolve;
 	struct request slots[REQUESTS_MAX];
 	/* Set by the owner, called with arg. */
-	void (*ask)(void *arg, struct request *r, const char *op); /* op is one of conn.c's known operations */
+	void (*ask)(void *arg, struct request *r, const char *op); /* op is one that request_parse.c knows */
 	void (*gone)(void *arg, struct request *r);                /* nobody waits for its answer any more */
 	void (*listening)(void *arg);                              /* port is set */
 	void (*failed)(void *arg);                                 /* error is set */

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent/worker_event.h"
 #include "agent/worker_request.h"
 #include "base/log.h"
 #include "base/clock.h"
@@ -230,32 +231,36 @@ static void restore_on_ctl(void *arg)
 	}
 }
 
-static void restore_on_line(void *arg, char *line)
+static void restore_take_result(struct restore *r, const json_t *o)
 {
-	struct restore *r = arg;
-	json_error_t je;
-	json_t *o = json_loads(line, 0, &je);
-	const char *event = json_string_value(json_object_get(o, "event"));
 	const char *error = json_string_value(json_object_get(o, "error"));
 	const json_t *w;
 	size_t i;
 
-	if (event && strcmp(event, "pod") == 0) {
+	r->worker_ok = json_is_true(json_object_get(o, "ok"));
+	r->node_blamed = json_is_true(json_object_get(o, "node"));
+	r->node_differs = json_is_true(json_object_get(o, "differs"));
+	if (error)
+		snprintf(r->error, sizeof(r->error), "%.500s", error);
+	json_array_foreach(json_object_get(o, "warnings"), i, w)
+		if (json_is_string(w))
+			job_log(r->job, "restore of epoch %u: warning: %s", r->epoch, json_string_value(w));
+}
+
+static void restore_on_line(void *arg, char *line)
+{
+	struct restore *r = arg;
+	struct worker_event e;
+
+	worker_event_parse(line, &e);
+	if (e.kind == WORKER_EVENT_POD) {
 		/* the processes of the pod do not run yet */
-		r->init = (pid_t)json_integer_value(json_object_get(o, "init_pid"));
-		if (r->init > 0)
-			write_list_watch_start(r->write_list, r->init, false);
-	} else if (event && strcmp(event, "result") == 0) {
-		r->worker_ok = json_is_true(json_object_get(o, "ok"));
-		r->node_blamed = json_is_true(json_object_get(o, "node"));
-		r->node_differs = json_is_true(json_object_get(o, "differs"));
-		if (error)
-			snprintf(r->error, sizeof(r->error), "%.500s", error);
-		json_array_foreach(json_object_get(o, "warnings"), i, w)
-			if (json_is_string(w))
-				job_log(r->job, "restore of epoch %u: warning: %s", r->epoch, json_string_value(w));
+		r->init = e.init;
+		write_list_watch_start(r->write_list, r->init, false);
+	} else if (e.kind == WORKER_EVENT_RESULT) {
+		restore_take_result(r, e.o);
 	}
-	json_decref(o);
+	worker_event_free(&e);
 }
 
 static void restore_on_worker_end(void *arg, int status)

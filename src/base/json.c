@@ -12,8 +12,6 @@
 json_t *json_read_at(int dirfd, const char *name, size_t max, const char *what, struct err *err)
 {
 	cleanup_free char *text = NULL;
-	cleanup_json json_t *root = NULL;
-	json_error_t jerr;
 	ssize_t n;
 
 	n = read_file_at(dirfd, name, max, &text);
@@ -21,7 +19,15 @@ json_t *json_read_at(int dirfd, const char *name, size_t max, const char *what, 
 		err_sys(err, errno, "cannot read %s", what);
 		return NULL;
 	}
-	root = json_loadb(text, (size_t)n, JSON_REJECT_DUPLICATES, &jerr);
+	return json_read_text(text, (size_t)n, what, err);
+}
+
+json_t *json_read_text(const char *text, size_t len, const char *what, struct err *err)
+{
+	cleanup_json json_t *root = NULL;
+	json_error_t jerr;
+
+	root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &jerr);
 	if (!root) {
 		err_set(err, EBADMSG, "%s is damaged: line %d: %s", what, jerr.line, jerr.text);
 		return NULL;

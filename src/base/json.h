@@ -19,6 +19,8 @@
  * for messages. The caller owns the result. NULL with err after a failure; err.num is EBADMSG if the text is not a JSON
  * object, else the errno of reading. */
 json_t *json_read_at(int dirfd, const char *name, size_t max, const char *what, struct err *err);
+/* The same for a text of len bytes that is in memory. */
+json_t *json_read_text(const char *text, size_t len, const char *what, struct err *err);
 
 /* Copy the member key of obj. Return 0, or -1 with err.num = EBADMSG if it is missing, has another type or is out of
  * range. */

@@ -67,7 +67,7 @@ int mailbox_put(const struct mailbox *m, const void *data, size_t len, const int
 	union fds_message control = { 0 };
 	struct msghdr h = { .msg_iov = &part, .msg_iovlen = 1 };
 
-	if (n_fds > MAILBOX_FDS) {
+	if (n_fds > MAILBOX_FDS || len == 0) {
 		errno = EINVAL;
 		return -1;
 	}
@@ -98,7 +98,9 @@ ssize_t mailbox_take(const struct mailbox *m, void *data, size_t len, int *fds, 
 		*n_fds = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 		memcpy(fds, CMSG_DATA(c), *n_fds * sizeof(int));
 	}
-	if (!(h.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+	/* A message with descriptors and without data would look like an empty mailbox. mailbox_put() does not put one.
+	 */
+	if (!(h.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) && (got > 0 || *n_fds == 0))
 		return got;
 	for (size_t i = 0; i < *n_fds; i++)
 		close(fds[i]);

@@ -22,10 +22,11 @@ int mailbox_open(struct mailbox *m, pid_t keeper, int in, int out);
 /* What another process, the worker, needs for mailbox_open(): {"pid", "in", "out"}. keeper: the process that holds m.
  */
 json_t *mailbox_describe(const struct mailbox *m, pid_t keeper);
-/* Puts a message. Never blocks. The caller keeps fds. Returns 0 or -1 with errno; EAGAIN if the mailbox is full. */
+/* Puts a message. Never blocks. The caller keeps fds. Returns 0 or -1 with errno; EAGAIN: the mailbox is full,
+ * EINVAL: too many fds, or no data. */
 int mailbox_put(const struct mailbox *m, const void *data, size_t len, const int *fds, size_t n_fds);
-/* Takes the oldest message. Returns its length, 0 if there is none, -1 with errno (EMSGSIZE: it does not fit). fds has
- * room for MAILBOX_FDS descriptors, which the caller then owns. */
+/* Takes the oldest message. Returns its length, 0 if there is none, -1 with errno (EMSGSIZE: it does not fit, or has
+ * descriptors and no data; it is dropped). fds has room for MAILBOX_FDS descriptors, which the caller then owns. */
 ssize_t mailbox_take(const struct mailbox *m, void *data, size_t len, int *fds, size_t *n_fds);
 void mailbox_close(struct mailbox *m);
 

@@ -162,6 +162,8 @@ struct journal {
 /* Appends the paths that were added to the journal since the last call. Skips paths that are not plain, too long, or
  * packed as a tree. 0, also if there is no journal, or -1. */
 int journal_read(struct journal *j, int jobfd, bool private_tmp, struct err *err);
+/* Appends the paths of a text of len bytes, which was read at offset j->read. *j owns text from now on. */
+void journal_add_text(struct journal *j, char *text, size_t len, bool private_tmp);
 void journal_free(struct journal *j);
 
 /* Records of an array, found by path. */

@@ -21,7 +21,7 @@ static void journal_take_path(struct journal *j, char *path, size_t len, bool pr
 	j->paths[j->n++] = path;
 }
 
-static void journal_take_text(struct journal *j, char *text, size_t len, bool private_tmp)
+void journal_add_text(struct journal *j, char *text, size_t len, bool private_tmp)
 {
 	char *p = text, *end;
 
@@ -53,7 +53,7 @@ int journal_read(struct journal *j, int jobfd, bool private_tmp, struct err *err
 	n = read_all(fd, JOURNAL_MAX, &text);
 	if (n < 0)
 		return err_sys(err, errno, "cannot read %s", FILES_JOURNAL);
-	journal_take_text(j, text, (size_t)n, private_tmp);
+	journal_add_text(j, text, (size_t)n, private_tmp);
 	return 0;
 }
 

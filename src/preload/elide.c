@@ -128,9 +128,8 @@ long elide_open_parent(int dirfd, const char *path, int flags, long error)
 
 #define SEALED      (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)
 #define WHENCE_DATA 3
-#define ELIDED_MAX  16384
 
-static struct elided_object elided[ELIDED_MAX];
+static struct elided_object elided[ELIDE_SHARED_MAX];
 static unsigned n_elided;
 
 static bool elide_stat(int fd, struct statx *st)
@@ -198,7 +197,7 @@ static bool elide_shared_object(int fd)
 	for (unsigned i = 0; i < n_elided; i++)
 		if (elided[i].ino == o.ino && elided[i].dev == o.dev)
 			return true;
-	if (n_elided == ELIDED_MAX || (kernels && !can_be_filled(fd)))
+	if (n_elided == ELIDE_SHARED_MAX || (kernels && !can_be_filled(fd)))
 		return false;
 	elided[n_elided++] = o;
 	return true;

@@ -11,6 +11,7 @@
 #include "base/util.h"
 #include "base/json.h"
 #include "base/proc_self.h"
+#include "store/store_internal.h"
 
 #define LEASE     "lease"
 #define CLAIM     "claim"
@@ -59,7 +60,7 @@ int lease_write(int dirfd, const struct lease *l, struct err *err)
 				err);
 }
 
-static int lease_parse(const json_t *o, struct lease *l, struct err *err)
+int lease_parse(const json_t *o, struct lease *l, struct err *err)
 {
 	int64_t ns, pid, start;
 

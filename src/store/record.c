@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/io.h"
+#include "base/text.h"
 #include "base/util.h"
 #include "base/json.h"
 #include "base/uuid_text.h"
@@ -60,24 +61,15 @@ void record_forget_epoch(struct job_record *r, unsigned epoch)
 	r->n_epochs--;
 }
 
-static int64_t summary_number(const json_t *result, const char *key)
-{
-	return json_integer_value(json_object_get(result, key));
-}
-
-void epoch_summary_take_result(struct epoch_summary *e, const json_t *result)
-{
-	const char *memory = json_string_value(json_object_get(result, "memory"));
-	int64_t time = summary_number(result, "time");
-
-	e->time = time ? time : e->time;
-	e->bytes = (uint64_t)summary_number(result, "bytes");
-	e->frozen_us = summary_number(result, "frozen_us");
-	e->total_us = summary_number(result, "total_us");
-	snprintf(e->memory, sizeof(e->memory), "%s", memory ? memory : "");
-}
-
 /* ---- reading ----------------------------------------------------------- */
+
+/* Copies a text that may be NULL. A text that is too long is cut between two characters, because a record with a part
+ * of a character could not be written. */
+static void record_copy_text(char *buf, size_t len, const char *text)
+{
+	memset(buf, 0, len);
+	printable(text ? text : "", buf, len);
+}
 
 static int parse_summary(const json_t *o, struct epoch_summary *e, struct err *err)
 {
@@ -93,8 +85,8 @@ static int parse_summary(const json_t *o, struct epoch_summary *e, struct err *e
 		return -1;
 	e->bytes = (uint64_t)bytes;
 	e->shared = shared > 0 ? (uint64_t)shared : 0;
-	snprintf(e->reason, sizeof(e->reason), "%s", reason ? reason : "");
-	snprintf(e->memory, sizeof(e->memory), "%s", memory ? memory : "");
+	record_copy_text(e->reason, sizeof(e->reason), reason);
+	record_copy_text(e->memory, sizeof(e->memory), memory);
 	return 0;
 }
 
@@ -154,6 +146,13 @@ static int record_parse_state(const json_t *root, struct job_record *r, struct e
 	return 0;
 }
 
+int record_parse(const json_t *root, struct job_record *r, struct err *err)
+{
+	if (parse_identity(root, r, err) < 0 || record_parse_state(root, r, err) < 0 || parse_epochs(root, r, err) < 0)
+		return -1;
+	return 0;
+}
+
 int record_load(int dirfd, const char *path, struct job_record *r, struct err *err)
 {
 	cleanup_json json_t *root = NULL;
@@ -162,7 +161,7 @@ int record_load(int dirfd, const char *path, struct job_record *r, struct err *e
 	root = json_read_at(dirfd, "job.json", STORE_JSON_MAX, "job.json", err);
 	if (!root)
 		return err_wrap(err, "%s", path);
-	if (parse_identity(root, r, err) < 0 || record_parse_state(root, r, err) < 0 || parse_epochs(root, r, err) < 0) {
+	if (record_parse(root, r, err) < 0) {
 		memset(r, 0, sizeof(*r));
 		return err_wrap(err, "%s/job.json is damaged", path);
 	}
@@ -172,6 +171,27 @@ int record_load(int dirfd, const char *path, struct job_record *r, struct err *e
 int store_load_record(const struct store *s, struct job_record *r, struct err *err)
 {
 	return record_load(s->dirfd, s->path, r, err);
+}
+
+/* ---- the result of a worker --------------------------------------------- */
+
+/* 0 if the member is missing or negative. */
+static int64_t record_result_number(const json_t *result, const char *key)
+{
+	json_int_t n = json_integer_value(json_object_get(result, key));
+
+	return n > 0 ? n : 0;
+}
+
+void epoch_summary_from_result(struct epoch_summary *e, const json_t *result)
+{
+	const int64_t time = record_result_number(result, "time");
+
+	e->time = time ? time : e->time;
+	e->bytes = (uint64_t)record_result_number(result, "bytes");
+	e->frozen_us = record_result_number(result, "frozen_us");
+	e->total_us = record_result_number(result, "total_us");
+	record_copy_text(e->memory, sizeof(e->memory), json_string_value(json_object_get(result, "memory")));
 }
 
 /* ---- writing ----------------------------------------------------------- */
@@ -194,7 +214,7 @@ static json_t *render_epochs(const struct job_record *r)
 	return steal_ptr(&list);
 }
 
-static char *record_render(const struct job_record *r)
+char *record_render(const struct job_record *r)
 {
 	cleanup_json json_t *root =
 		json_pack("{s:I,s:s,s:s,s:s,s:I,s:I,s:I,s:s,s:I,s:I,s:s,s:s,s:I}", "job_id", (json_int_t)r->job_id,

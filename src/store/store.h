@@ -74,6 +74,12 @@ struct job_record {
 	struct epoch_summary epochs[STORE_KEPT_MAX]; /* ascending; only complete ones */
 };
 
+struct json_t;
+/* Sets time, bytes, frozen_us, total_us and memory from the result of a worker, a JSON object. A number that is
+ * missing, of another type or negative becomes 0, because a record with it could not be read again. A text is made
+ * printable and cut to its buffer. time stays as it is if the result has none, and so do all other members. */
+void epoch_summary_from_result(struct epoch_summary *e, const struct json_t *result);
+
 struct store {           /* an open job directory */
 	int dirfd;       /* owned */
 	int epochsfd;    /* owned */
@@ -101,9 +107,6 @@ int store_load_copy(const char *base, uint32_t job_id, struct job_record *r, cha
 /* The record's entry of an epoch; NULL: there is none. */
 const struct epoch_summary *record_find_epoch(const struct job_record *r, unsigned epoch);
 struct json_t;
-/* Sets time, bytes, frozen_us, total_us and memory from a worker's result, a JSON object. A missing number is 0, but
- * time stays as it is if the result has none. */
-void epoch_summary_take_result(struct epoch_summary *e, const struct json_t *result);
 /* Removes the entry of an epoch from the record in memory. Without one nothing happens. */
 void record_forget_epoch(struct job_record *r, unsigned epoch);
 

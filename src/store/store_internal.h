@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 #include "base/err.h"
+#include "store/lease.h"
 #include "store/store.h"
 
 #define STORE_DIR_MODE 0711        /* of a job's directory and the one with its owner's copies */
@@ -20,6 +21,11 @@ int store_check_dir(int fd, const char *path, struct err *err);
 int store_open_dir(int dirfd, const char *name, const char *path, struct err *err);
 /* mkdir, then group root and the mode: idempotent, also after a crash in between. */
 int store_make_dir(int dirfd, const char *name, const char *path, mode_t mode, struct err *err);
+struct json_t;
+/* Fills *r, which must be zeroed before, from the JSON object of a job.json. */
+int record_parse(const struct json_t *root, struct job_record *r, struct err *err);
+/* The text of job.json, owned by the caller. NULL if a member is not UTF-8. */
+char *record_render(const struct job_record *r);
 /* job.json of a directory with that path. */
 int record_load(int dirfd, const char *path, struct job_record *r, struct err *err);
 /* Copies for the job's owner (owner_copy.c). The end of checkpoint.log, open as logfd for reading, too: */
@@ -39,6 +45,9 @@ struct epoch_walk {
 int epoch_walk(int dirfd, const struct epoch_walk *w, struct err *err);
 /* Syncs every file and directory below dirfd. */
 int epoch_sync(int dirfd, struct err *err);
+
+/* Fills *l from the JSON object of a lease. */
+int lease_parse(const struct json_t *o, struct lease *l, struct err *err);
 
 /* Parses the text of a manifest, as manifest_load() does; for the fuzzer. */
 struct manifest;

@@ -1,6 +1,8 @@
 /* Serves the requests of remote_call.h: in libfsched-criu.so, and in the worker where the worker is the tracer.
  * Free-standing. */
+#include <linux/ptrace.h>
 #include <linux/wait.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/syscall.h>
 
@@ -13,17 +15,25 @@ struct vector {
 	size_t len;
 };
 
+/* With any other request the kernel could write to the address in data, in this process. */
+static bool remote_call_ptrace_allowed(const struct remote_call *m)
+{
+	switch (m->request) {
+	case PTRACE_GETREGSET:
+	case PTRACE_SETREGSET: return m->data_kind == REMOTE_CALL_VECTOR && m->len <= sizeof(m->buffer);
+	case PTRACE_SETOPTIONS:
+	case PTRACE_DETACH: return m->data_kind == REMOTE_CALL_VALUE;
+	default: return false;
+	}
+}
+
 static long remote_call_ptrace(struct remote_call *m)
 {
 	struct vector v = { m->buffer, m->len };
-	long data = (long)m->data, ret;
+	long data = m->data_kind == REMOTE_CALL_VECTOR ? (long)&v : (long)m->data, ret;
 
-	if (m->len > sizeof(m->buffer))
+	if (!remote_call_ptrace_allowed(m))
 		return -EINVAL;
-	if (m->data_kind == REMOTE_CALL_BUFFER)
-		data = (long)m->buffer;
-	if (m->data_kind == REMOTE_CALL_VECTOR)
-		data = (long)&v;
 	ret = raw_syscall(SYS_ptrace, m->request, m->pid, (long)m->addr, data, 0, 0);
 	if (m->data_kind == REMOTE_CALL_VECTOR)
 		m->len = (uint32_t)v.len;

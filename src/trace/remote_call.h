@@ -18,14 +18,16 @@
 
 enum remote_call_op {
 	REMOTE_CALL_READY = 1, /* from criu, in a restore: all processes are stopped, their memory may be filled */
-	REMOTE_CALL_PTRACE,    /* ptrace(request, pid, addr, data) */
-	REMOTE_CALL_WAIT,      /* wait4(pid, __WALL): result is the pid, data the status */
-	REMOTE_CALL_KILL,      /* kill(pid, request) */
-	REMOTE_CALL_ENTER,     /* inject_enter(pid): buffer has its struct return_path, also in the answer */
-	REMOTE_CALL_INJECT,    /* inject_call(pid), see below */
-	REMOTE_CALL_LEAVE,     /* inject_leave(pid) */
-	REMOTE_CALL_DIE_AT,    /* for tests: SIGKILL at the data-th step of an injection from now */
-	REMOTE_CALL_GO,        /* in a restore: continue; it has no answer */
+	/* ptrace(request, pid, addr, data). Only the requests that the worker makes are allowed (remote_call.c), with
+	 * their kind of data; else the result is -EINVAL. */
+	REMOTE_CALL_PTRACE,
+	REMOTE_CALL_WAIT,   /* wait4(pid, __WALL): result is the pid, data the status */
+	REMOTE_CALL_KILL,   /* kill(pid, request) */
+	REMOTE_CALL_ENTER,  /* inject_enter(pid): buffer has its struct return_path, also in the answer */
+	REMOTE_CALL_INJECT, /* inject_call(pid), see below */
+	REMOTE_CALL_LEAVE,  /* inject_leave(pid) */
+	REMOTE_CALL_DIE_AT, /* for tests: SIGKILL at the data-th step of an injection from now */
+	REMOTE_CALL_GO,     /* in a restore: continue; it has no answer */
 	/* In a dump: the shared memory that was left out of it. In the answer, buffer has struct elided_object from
 	 * index addr on, and result is the number of all objects. */
 	REMOTE_CALL_SHARED,
@@ -39,9 +41,8 @@ struct elided_object {
 
 /* What the last argument of ptrace() is. */
 enum remote_call_data {
-	REMOTE_CALL_VALUE,  /* data */
-	REMOTE_CALL_BUFFER, /* the address of buffer */
-	REMOTE_CALL_VECTOR  /* the address of a struct iovec of buffer */
+	REMOTE_CALL_VALUE, /* data */
+	REMOTE_CALL_VECTOR /* the address of a struct iovec of buffer */
 };
 
 struct remote_call {
@@ -52,7 +53,7 @@ struct remote_call {
 	uint32_t data_kind; /* enum remote_call_data */
 	uint32_t len;       /* bytes used of buffer; REMOTE_CALL_VECTOR: also in the answer */
 	int64_t result;     /* in the answer: what the system call returned, -errno after a failure */
-	/* Registers (x86_64: 216 bytes, aarch64: 272), a signal mask, or an event's message. */
+	/* Registers (x86_64: 216 bytes, aarch64: 272), or what op says. */
 	_Alignas(8) uint8_t buffer[512];
 };
 
@@ -65,6 +66,8 @@ struct remote_call {
  * REMOTE_CALL_READY, REMOTE_CALL_GO and REMOTE_CALL_SHARED. */
 void remote_call_do(struct remote_call *m);
 
+/* Most objects of shared memory that can be left out of a dump. */
+#define ELIDE_SHARED_MAX 16384
 /* Bytes. Shared memory that holds less is not left out of a dump: criu saves it. */
 #define ELIDE_SHARED_MIN (1u << 20)
 

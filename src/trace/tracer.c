@@ -2,6 +2,7 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "base/util.h"
 #include "trace/remote_call.h"
 
+#define ERRNO_MAX     4095
 #define ANSWER_MAX_MS 10000 /* for the stop of a tracee that runs a single system call; SIGKILL ends it, too */
 
 static int tracer_send(int tracer, const struct remote_call *m)
@@ -61,6 +63,11 @@ static int tracer_call(int tracer, struct remote_call *m)
 		errno = EPIPE;
 	if (got <= 0)
 		return -1;
+	/* No system call returns such a value, and -INT64_MIN would be undefined. */
+	if (m->result < -ERRNO_MAX || m->result > INT_MAX) {
+		errno = EPROTO;
+		return -1;
+	}
 	if (m->result < 0) {
 		errno = (int)-m->result;
 		return -1;
@@ -191,10 +198,11 @@ int tracer_shared(int tracer, struct elided_object **v, size_t *n)
 	*n = 0;
 	do {
 		m = (struct remote_call){ .op = REMOTE_CALL_SHARED, .addr = *n };
-		if (tracer_call(tracer, &m) < 0) {
-			free(*v);
-			*v = NULL;
-			return -1;
+		if (tracer_call(tracer, &m) < 0)
+			goto failed;
+		if (m.result > ELIDE_SHARED_MAX) {
+			errno = EPROTO;
+			goto failed;
 		}
 		got = m.len < sizeof(m.buffer) ? m.len / sizeof(**v) : sizeof(m.buffer) / sizeof(**v);
 		array_reserve_more(*v, *n, got + 1, room);
@@ -202,6 +210,10 @@ int tracer_shared(int tracer, struct elided_object **v, size_t *n)
 		*n += got;
 	} while (got && *n < (size_t)m.result);
 	return 0;
+failed:
+	free(*v);
+	*v = NULL;
+	return -1;
 }
 
 int tracer_await_ready(int tracer, int timeout_ms)

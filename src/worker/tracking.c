@@ -11,10 +11,10 @@
 #include "worker/worker.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "base/array.h"
 #include "base/util.h"
+#include "capture/kept_tracking.h"
 #include "capture/probe.h"
 #include "capture/usage.h"
 #include "trace/tracer.h"
@@ -24,88 +24,16 @@
 /* Bytes that a process is assumed to write between the last scan and the freeze, besides a share of what it wrote
  * before. */
 #define TAKEN_SLACK (1u << 20)
-#define SENT_MAX    (MAILBOX_FDS / 2)
-
-/* A message in the mailbox. With it come two descriptors of each process: its pidfd and a userfaultfd. */
-struct sent {
-	uint32_t version, epoch, n, unused;
-	struct {
-		uint64_t id;
-		int64_t host;
-	} v[SENT_MAX];
-};
-#define SENT_VERSION 1u
-
-/* ---- the mailbox -------------------------------------------------------------- */
-
-struct found {
-	struct mem_tracked *v;
-	size_t n, room;
-	unsigned epoch;
-};
-
-static void found_free(struct found *f)
-{
-	for (size_t i = 0; i < f->n; i++) {
-		close(f->v[i].pidfd);
-		close(f->v[i].uffd);
-	}
-	free(f->v);
-	*f = (struct found){ 0 };
-}
-
-static void found_add(struct found *f, const struct sent *m, const int *fds)
-{
-	/* A failed checkpoint has left nothing. A checkpoint without tracking has left older messages where they were,
-	 * so messages of more than one epoch may be there: the last epoch counts. */
-	if (m->epoch != f->epoch)
-		found_free(f);
-	f->epoch = m->epoch;
-	array_reserve_more(f->v, f->n, m->n, f->room);
-	for (uint32_t i = 0; i < m->n; i++)
-		f->v[f->n++] = (struct mem_tracked){ (pid_t)m->v[i].host, m->v[i].id, fds[2 * i], fds[2 * i + 1] };
-}
-
-static void mailbox_take_all(const struct worker *w, struct found *f)
-{
-	struct sent m;
-	int fds[MAILBOX_FDS];
-	size_t n_fds;
-	ssize_t got;
-
-	while ((got = mailbox_take(&w->mailbox, &m, sizeof(m), fds, &n_fds)) != 0)
-		if (got == (ssize_t)sizeof(m) && m.version == SENT_VERSION && m.n > 0 && m.n <= SENT_MAX &&
-		    n_fds == 2 * m.n)
-			found_add(f, &m, fds);
-		else if (got < 0 && errno != EMSGSIZE)
-			break;
-		else
-			for (size_t i = 0; i < n_fds; i++)
-				close(fds[i]);
-}
 
 /* Processes for which the mailbox has no room are not tracked any more. */
-static void mailbox_leave(struct tracking *p, const struct worker *w)
+static void tracking_keep(struct tracking *p, const struct worker *w)
 {
 	const size_t n = mem_track_count(p->track);
-	struct mem_tracked one;
-	int fds[MAILBOX_FDS];
+	cleanup_free struct mem_tracked *v = xcalloc(n + 1, sizeof(*v));
 
-	for (size_t i = 0; i < n; i += SENT_MAX) {
-		struct sent m = { .version = SENT_VERSION,
-				  .epoch = w->req.epoch,
-				  .n = (uint32_t)(n - i < SENT_MAX ? n - i : SENT_MAX) };
-
-		for (uint32_t k = 0; k < m.n; k++) {
-			mem_track_get(p->track, i + k, &one);
-			m.v[k].id = one.id;
-			m.v[k].host = one.host;
-			fds[2 * k] = one.pidfd;
-			fds[2 * k + 1] = one.uffd;
-		}
-		if (mailbox_put(&w->mailbox, &m, sizeof(m), fds, 2 * m.n))
-			return;
-	}
+	for (size_t i = 0; i < n; i++)
+		mem_track_get(p->track, i, &v[i]);
+	kept_tracking_put(&w->mailbox, w->req.epoch, v, n);
 }
 
 /* ---- which processes ------------------------------------------------------------ */
@@ -136,7 +64,7 @@ static void tracking_note_huge(struct tracking *p, uint64_t id)
 }
 
 /* True if the mailbox had the process and it is still tracked. */
-static bool tracking_adopt(struct tracking *p, struct found *f, const struct sorted *process)
+static bool tracking_adopt(struct tracking *p, struct kept_tracking *f, const struct sorted *process)
 {
 	for (size_t i = 0; i < f->n; i++) {
 		const struct mem_tracked one = f->v[i];
@@ -150,7 +78,8 @@ static bool tracking_adopt(struct tracking *p, struct found *f, const struct sor
 }
 
 /* others: also track processes that were not tracked before. */
-static void track_processes(struct tracking *p, struct worker *w, const struct tree *t, struct found *f, bool others)
+static void track_processes(struct tracking *p, struct worker *w, const struct tree *t, struct kept_tracking *f,
+			    bool others)
 {
 	cleanup_free struct sorted *v = xcalloc((size_t)t->n + 1, sizeof(*v));
 	struct err err = { 0 };
@@ -238,12 +167,12 @@ static void tracking_scan(struct memory_step *s, struct worker *w)
 static void tracking_start(struct memory_step *s, struct worker *w, int epochfd, const struct tree *t)
 {
 	struct tracking *p = &s->tracking;
-	struct found f = { 0 };
+	struct kept_tracking f = { 0 };
 	bool others;
 
 	p->track = mem_track_new(p->how);
 	if (p->how == MEM_TRACK_PROTECT && w->conf.incremental)
-		mailbox_take_all(w, &f);
+		kept_tracking_take(&w->mailbox, &f);
 	p->since = f.epoch;
 	if (p->rounds_wanted && !w->req.vacate) {
 		s->huge = mem_collapse_new();
@@ -255,7 +184,7 @@ static void tracking_start(struct memory_step *s, struct worker *w, int epochfd,
 	/* It reads the memory usage of every process, so it is called only if there is something to track. */
 	if (f.n > 0 || others)
 		track_processes(p, w, t, &f, others);
-	found_free(&f);
+	kept_tracking_free(&f);
 	if (!mem_track_count(p->track))
 		return;
 	if (!p->rounds_wanted)
@@ -350,7 +279,7 @@ void tracking_leave(struct memory_step *s, const struct worker *w)
 {
 	if (!s->on || !s->tracking.track)
 		return;
-	mailbox_leave(&s->tracking, w);
+	tracking_keep(&s->tracking, w);
 	mem_track_detach(s->tracking.track);
 	s->tracking.track = NULL;
 }

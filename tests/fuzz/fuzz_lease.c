@@ -1,15 +1,20 @@
-/* The lease of a job. A damaged one is one that is there and was not renewed. */
+/* The lease of a job. */
+#include <stdlib.h>
+#include <string.h>
+#include <jansson.h>
+
+#include "base/json.h"
 #include "fuzz.h"
-#include "jobdir.h"
 #include "store/lease.h"
+#include "store/store_internal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	const int dir = jobdir_with("lease", data, size);
-	bool exists = false;
-	struct lease l;
+	cleanup_json json_t *o = json_read_text((const char *)data, size, "lease", NULL);
+	struct lease l = { 0 };
 
-	if (lease_read(dir, &l, &exists, NULL) < 0 || !exists)
+	if (o && lease_parse(o, &l, NULL) == 0 &&
+	    (l.pid < 0 || !memchr(l.host, '\0', sizeof(l.host)) || !memchr(l.boot_id, '\0', sizeof(l.boot_id))))
 		abort();
 	return 0;
 }

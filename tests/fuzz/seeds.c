@@ -3,16 +3,20 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "agent/protocol.h"
 #include "base/dir_tree.h"
 #include "base/io.h"
 #include "base/util.h"
+#include "capture/kept_tracking.h"
 #include "criu/criu_pagemap.h"
 #include "image/writer.h"
 #include "store/lease.h"
 #include "store/manifest.h"
 #include "store/store.h"
+#include "trace/tracer.h"
 
 static struct err err;
 
@@ -206,6 +210,119 @@ static void jobdir_seeds(int base)
 	remove_tree_at(base, "scratch");
 }
 
+/* Requests of cli/user/client.c, behind a byte that chooses the uid (fuzz_request.c). */
+static void request_seeds(int base)
+{
+	static const char *const ops[] = { "create", "vacate", "status", "error", "able", "list" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(ops); i++) {
+		json_t *o = json_pack("{s:i, s:s, s:I, s:s, s:s, s:I}", "v", PROTO_VERSION, "op", ops[i], "job_id",
+				      (json_int_t)7, "uuid", "01234567-89ab-cdef-0123-456789abcdef", "nonce",
+				      "0123456789abcdef", "time", (json_int_t)1750000000);
+		cleanup_free char *json = o ? json_dumps(o, JSON_COMPACT) : NULL, *text = NULL;
+		char name[16];
+
+		json_decref(o);
+		check(json ? 0 : -1, "request");
+		text = xasprintf("%c%s", (char)('0' + i % 4), json);
+		snprintf(name, sizeof(name), "seed%zu", i);
+		text_seed(base, "request", name, text, strlen(text));
+	}
+}
+
+/* Output of workers, behind two bytes (fuzz_event.c): a periodic checkpoint, a vacate, a restore, a refusal. */
+static void event_seeds(int base)
+{
+	static const char *const outputs[] = {
+		"{\"name\":\"preflight\",\"event\":\"phase\"}\n{\"name\":\"frozen\",\"event\":\"phase\"}\n"
+		"{\"epoch\":1,\"bytes\":194465,\"time\":1795996694,\"frozen_us\":455502,\"total_us\":1757223,\"files\":1,\"memory\":\"criu\","
+		"\"memory_why\":\"there is shared memory only\",\"warnings\":[],\"ok\":true,\"event\":\"result\"}\n",
+		"{\"name\":\"commit\",\"event\":\"phase\"}\n{\"epoch\":2,\"bytes\":194465,\"time\":1795996696,\"frozen_us\":176537,\"total_us\":1139545,"
+		"\"files\":1,\"memory\":\"fork\",\"memory_why\":\"\",\"warnings\":[\"w\"],\"event\":\"held\"}\n",
+		"{\"init_pid\":19835,\"event\":\"pod\"}\n{\"ok\":true,\"differs\":false,\"init_pid\":19835,\"epoch\":2,\"total_us\":539289,\"files\":1,"
+		"\"warnings\":[],\"event\":\"result\"}\n",
+		"{\"ok\":false,\"error\":\"no usable criu on this node\",\"refused\":true,\"node\":false,\"asker\":false,\"event\":\"result\"}\n",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(outputs); i++) {
+		cleanup_free char *text = xasprintf("%c%c%s", (char)('0' + i), i ? '@' : '\xff', outputs[i]);
+		char name[16];
+
+		snprintf(name, sizeof(name), "seed%zu", i);
+		text_seed(base, "event", name, text, strlen(text));
+	}
+}
+
+/* Messages of a mailbox, each behind its length (fuzz_mailbox.c). */
+static void mailbox_seeds(int base)
+{
+	const struct mem_tracked v[] = { { .host = 4711, .id = 3 }, { .host = 4712, .id = 4 } };
+	uint8_t seed[8192];
+	struct mailbox m;
+	size_t len = 0;
+	ssize_t n;
+
+	check(mailbox_make(&m), "mailbox");
+	for (unsigned epoch = 5; epoch < 8; epoch++)
+		kept_tracking_put(&m, epoch / 2, v, ARRAY_SIZE(v));
+	/* recv() drops the descriptors of a message. */
+	while ((n = recv(m.out, seed + len + 3, sizeof(seed) - len - 3, MSG_DONTWAIT)) > 0) {
+		seed[len] = 2 * ARRAY_SIZE(v);
+		seed[len + 1] = (uint8_t)n;
+		seed[len + 2] = (uint8_t)(n >> 8);
+		len += 3 + (size_t)n;
+	}
+	text_seed(base, "mailbox", "seed1", (const char *)seed, len);
+	mailbox_close(&m);
+}
+
+static size_t take_request(int fd, uint8_t *to)
+{
+	ssize_t n = recv(fd, to, sizeof(struct remote_call), MSG_DONTWAIT);
+
+	check(n == sizeof(struct remote_call) ? 0 : -1, "remote_call");
+	return (size_t)n;
+}
+
+/* Requests of trace/tracer.c, and the answers to them (fuzz_remote_call.c). */
+static void remote_call_seeds(int base)
+{
+	uint8_t requests[8192] = { 0 }, answers[8192] = { 1, 0, 1, 3, 6 };
+	size_t n = 1, m = 5;
+	const struct tracer_options o = { 0x100001, 0x100000, 0x100000 };
+	struct tracer_regs r = { .len = 216 };
+	struct return_path w = { .restore = 0x401000, .call = 0x401010, .low = 0x7ffc00000000 };
+	pid_t child;
+	int fd[2];
+
+	check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fd), "remote_call");
+	for (int i = 0; i < 6; i++) {
+		const struct remote_call nothing = { .result = 0 };
+		struct remote_call made;
+
+		check(send(fd[1], &nothing, sizeof(nothing), 0) < 0 ? -1 : 0, "remote_call");
+		check(i == 0   ? tracer_get_regs(fd[0], 7, &r)
+		      : i == 1 ? tracer_enter(fd[0], 7, &w)
+		      : i == 2 ? tracer_set_regs(fd[0], 7, &r)
+		      : i == 3 ? tracer_inject(fd[0], 7, &r, &o, &child)
+		      : i == 4 ? tracer_set_options(fd[0], 7, 1)
+			       : tracer_leave(fd[0], 7),
+		      "remote_call");
+		n += 1; /* the byte that chooses the tracee */
+		n += take_request(fd[1], requests + n);
+		memcpy(&made, requests + n - sizeof(made), sizeof(made));
+		made.pid = 0x7ffffff0;
+		remote_call_do(&made);
+		answers[m] = 1; /* a complete message */
+		memcpy(answers + m + 2, &made, sizeof(made));
+		m += 2 + sizeof(made);
+	}
+	close(fd[0]);
+	close(fd[1]);
+	text_seed(base, "remote_call", "seed1", (const char *)requests, n);
+	text_seed(base, "remote_call", "seed2", (const char *)answers, m);
+}
+
 int main(int argc, char **argv)
 {
 	cleanup_close int base = -1;
@@ -222,5 +339,9 @@ int main(int argc, char **argv)
 	manifest_seeds(base);
 	small_seeds(base);
 	jobdir_seeds(base);
+	request_seeds(base);
+	event_seeds(base);
+	mailbox_seeds(base);
+	remote_call_seeds(base);
 	return 0;
 }

@@ -9,11 +9,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent/lines.h"
 #include "agent/loop.h"
 #include "agent/proc.h"
+#include "agent/request_parse.h"
 #include "agent/rpc.h"
 #include "agent/signals.h"
 #include "agent/task.h"
+#include "agent/worker_event.h"
 #include "base/io.h"
 #include "base/clock.h"
 #include "base/util.h"
@@ -210,6 +213,166 @@ static void proc_survives_job_signals(void **state)
 	assert_string_equal(got.text, "alive|");
 }
 
+static void start_shell(struct proc *p, const char *script, void (*said)(void *arg, char *line))
+{
+	cleanup_free char *text = xstrdup(script);
+	char *argv[] = { (char[]){ "/bin/sh" }, (char[]){ "-c" }, text, NULL };
+	const struct proc_spec s = { .argv = argv, .keep_fd = -1, .on_line = said, .on_end = on_end, .arg = p };
+
+	assert_int_equal(proc_start(&loop, p, &s, NULL), 0);
+}
+
+static void on_first_line(void *arg, char *line)
+{
+	struct proc *p = arg;
+
+	assert_string_equal(line, "first");
+	proc_forget(p);
+	start_shell(p, "echo second; sleep 0.2; echo end; exit 4", on_line);
+}
+
+/* on_line forgets the process and starts another one in the same struct. The status of the first one, which has ended
+ * by then, must not be taken for that of the second one. The end of another child makes the loop see ends before
+ * output. */
+static void proc_replaced_by_its_line(void **state)
+{
+	struct proc p;
+	siginfo_t ended;
+	pid_t other = fork();
+
+	if (other == 0)
+		_exit(0);
+	assert_int_equal(waitid(P_PID, (id_t)other, &ended, WEXITED | WNOWAIT), 0);
+	memset(&got, 0, sizeof(got));
+	start_shell(&p, "echo first; echo more", on_first_line);
+	assert_int_equal(waitid(P_PID, (id_t)p.pid, &ended, WEXITED | WNOWAIT), 0);
+	run_for(5000000);
+	assert_string_equal(got.text, "second|end|");
+	assert_int_equal(got.ends, 1);
+	assert_int_equal(WEXITSTATUS(got.status), 4);
+}
+
+/* ---- lines ---- */
+
+static struct {
+	char text[256];
+	unsigned left;
+} taken;
+
+static bool take_line(void *arg, char *line)
+{
+	snprintf(taken.text + strlen(taken.text), sizeof(taken.text) - strlen(taken.text), "%.60s|", line);
+	return --taken.left > 0;
+}
+
+static enum lines_result take(struct lines *l, const char *piece, size_t n)
+{
+	memcpy(l->buf + l->len, piece, n);
+	taken.text[0] = '\0';
+	return lines_add(l, n, take_line, NULL);
+}
+
+static void lines_come_in_pieces(void **state)
+{
+	cleanup_free char *buf = xmalloc(LINES_MAX), *much = xcalloc(1, LINES_MAX);
+	struct lines l = { .buf = buf };
+
+	taken.left = 1000;
+	assert_int_equal(take(&l, "one\n\ntw", 7), LINES_MORE);
+	assert_string_equal(taken.text, "one||");
+	assert_int_equal(take(&l, "o\n", 2), LINES_MORE);
+	assert_string_equal(taken.text, "two|");
+	assert_int_equal(l.len, 0);
+	assert_int_equal(take(&l, "a\0b\nc", 5), LINES_MORE);
+	assert_string_equal(taken.text, "a|");
+	assert_int_equal(l.len, 1);
+	memset(much, 'x', LINES_MAX);
+	assert_int_equal(take(&l, much, LINES_MAX - 2), LINES_MORE);
+	assert_int_equal(take(&l, "\n", 1), LINES_MORE);
+	assert_int_equal(l.len, 0);
+	assert_int_equal(take(&l, much, LINES_MAX), LINES_TOO_LONG);
+	assert_int_equal(l.len, 0);
+	taken.left = 2;
+	assert_int_equal(take(&l, "1\n2\n3\n", 6), LINES_STOPPED);
+	assert_string_equal(taken.text, "1|2|");
+}
+
+/* ---- events of the worker ---- */
+
+static void check_event(const char *line, enum worker_event_kind kind, const char *name, pid_t init)
+{
+	struct worker_event e;
+
+	worker_event_parse(line, &e);
+	assert_int_equal(e.kind, kind);
+	if (name)
+		assert_string_equal(e.name, name);
+	assert_int_equal(e.init, init);
+	worker_event_free(&e);
+}
+
+static void events_are_told_apart(void **state)
+{
+	check_event("{\"event\":\"phase\",\"name\":\"frozen\"}", WORKER_EVENT_PHASE, "frozen", 0);
+	check_event("{\"event\":\"phase\"}", WORKER_EVENT_UNKNOWN, NULL, 0);
+	check_event("{\"event\":\"phase\",\"name\":1}", WORKER_EVENT_UNKNOWN, NULL, 0);
+	check_event("{\"event\":\"held\",\"time\":1}", WORKER_EVENT_HELD, NULL, 0);
+	check_event("{\"event\":\"result\",\"ok\":true}", WORKER_EVENT_RESULT, NULL, 0);
+	check_event("{\"event\":\"pod\",\"init_pid\":7}", WORKER_EVENT_POD, NULL, 7);
+	/* cut to 32 bits, this is pid 1; kill(-1) is for all processes */
+	check_event("{\"event\":\"pod\",\"init_pid\":4294967297}", WORKER_EVENT_UNKNOWN, NULL, 0);
+	check_event("{\"event\":\"pod\",\"init_pid\":-1}", WORKER_EVENT_UNKNOWN, NULL, 0);
+	for (size_t i = 0; i < 7; i++)
+		check_event(((const char *[]){ "", "null", "[]", "{}", "{\"event\":[]}", "{\"event\":\"other\"}",
+					       "{\"event\"" })[i],
+			    WORKER_EVENT_UNKNOWN, NULL, 0);
+}
+
+/* ---- requests of clients ---- */
+
+#define NONCE "0123456789abcdef"
+#define REQUEST(op, id)                                                     \
+	"{\"v\":2,\"nonce\":\"" NONCE "\",\"op\":\"" op "\",\"job_id\":" id \
+	",\"uuid\":\"48eb0728-818a-40ea-a3a1-30b9337aa5be\"}"
+
+static void check_request(const char *payload, uid_t uid, const char *op, const char *nonce, const char *error)
+{
+	const struct request_rules rules = { 7, "48eb0728-818a-40ea-a3a1-30b9337aa5be", 1000, 64030 };
+	struct parsed_request req = { .op = "?" };
+	struct err err = { 0 };
+	int rc = request_parse(payload, payload ? strlen(payload) : 0, uid, &rules, &req, &err);
+
+	assert_string_equal(req.op, op);
+	assert_string_equal(req.nonce, nonce);
+	assert_int_equal(rc, error ? -1 : 0);
+	if (error && !strstr(err.text, error))
+		fail_msg("\"%s\" lacks \"%s\"", err.text, error);
+}
+
+static void requests_are_checked(void **state)
+{
+	check_request(REQUEST("create", "7"), 0, "create", NONCE, NULL);
+	check_request(REQUEST("vacate", "7"), 1000, "vacate", NONCE, NULL);
+	check_request(REQUEST("able", "7"), 64030, "able", NONCE, NULL);
+	check_request(REQUEST("able", "7"), 1001, "able", NONCE, "permission denied");
+	check_request(REQUEST("able", "8"), 1000, "able", NONCE, "another job");
+	check_request(REQUEST("able", "\"7\""), 1000, "able", NONCE, "another job");
+	check_request("{\"v\":2,\"nonce\":\"" NONCE "\",\"op\":\"list\",\"job_id\":7,\"uuid\":\"48eb0728\"}", 0, "list",
+		      NONCE, "another job");
+	check_request("{\"v\":2,\"nonce\":\"" NONCE "\",\"op\":\"list\",\"job_id\":7}", 0, "list", NONCE, "another job");
+	check_request(REQUEST("creat", "7"), 0, "?", NONCE, "not known");
+	check_request(REQUEST("a very long name of an operation", "7"), 0, "?", NONCE, "not known");
+	check_request("{\"v\":1,\"nonce\":\"" NONCE "\",\"op\":\"list\"}", 0, "?", NONCE, "another version");
+	check_request("{\"v\":2,\"nonce\":\"" NONCE "\"}", 0, "?", NONCE, "not known");
+	for (size_t i = 0; i < 5; i++)
+		check_request(((const char *[]){ "{}", "{\"v\":2,\"op\":\"list\"}", "{\"nonce\":1}",
+						 "{\"nonce\":\"0123456789abcdef0\"}",
+						 "{\"nonce\":\"0123456789abcde\\\"\"}" })[i],
+			      0, "?", "", "nonce");
+	for (size_t i = 0; i < 5; i++)
+		check_request(((const char *[]){ NULL, "", "[]", "null", "{\"v\":2" })[i], 0, "?", "", "no JSON object");
+}
+
 /* ---- calls to Slurm ---- */
 
 static struct {
@@ -392,6 +555,10 @@ int main(void)
 		cmocka_unit_test(proc_grandchild),
 		cmocka_unit_test(proc_endless_line),
 		cmocka_unit_test(proc_survives_job_signals),
+		cmocka_unit_test(proc_replaced_by_its_line),
+		cmocka_unit_test(lines_come_in_pieces),
+		cmocka_unit_test(events_are_told_apart),
+		cmocka_unit_test(requests_are_checked),
 		cmocka_unit_test(rpc_failed_start),
 		cmocka_unit_test(rpc_forgotten_start),
 		cmocka_unit_test(after_each_event),

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <jansson.h>
 #include <signal.h>
 #include <sys/types.h>
 #include <sys/wait.h>
@@ -161,6 +162,70 @@ static void a_record_comes_back(void **state)
 	store_close(&s);
 	free(a);
 	free(b);
+}
+
+/* A worker may be damaged when it writes its result. A record that cannot be read would cost the job all its epochs. */
+static void a_result_can_be_recorded(void **state)
+{
+	static const char *const results[] = {
+		"{}",
+		"{\"time\":-1,\"bytes\":-4096,\"frozen_us\":-1,\"total_us\":-9223372036854775808}",
+		"{\"time\":\"x\",\"memory\":7}",
+		/* byte 160 of the text is in the middle of a character */
+		("{\"memory\":\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+		 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\303\274\"}"),
+		"{\"memory\":\"a\\u001bb\"}",
+	};
+	struct job_record *a = xcalloc(1, sizeof(*a)), *b = xcalloc(1, sizeof(*b));
+	struct store s;
+
+	assert_ok(store_open(&s, at("base"), 7, true, &err));
+	for (size_t i = 0; i < ARRAY_SIZE(results); i++) {
+		json_t *o = json_loads(results[i], 0, NULL);
+
+		assert_non_null(o);
+		fill(a, 2);
+		epoch_summary_from_result(&a->epochs[1], o);
+		json_decref(o);
+		assert_ok(store_save_record(&s, a, &err));
+		assert_ok(store_load_record(&s, b, &err));
+		assert_memory_equal(&a->epochs[1], &b->epochs[1], sizeof(a->epochs[1]));
+	}
+	json_t *o = json_pack("{s:i,s:I,s:i,s:i,s:s}", "time", 5, "bytes", (json_int_t)1 << 62, "frozen_us", 6,
+			      "total_us", 7, "memory", "fork");
+	epoch_summary_from_result(&a->epochs[1], o);
+	json_decref(o);
+	assert_true(a->epochs[1].time == 5 && a->epochs[1].bytes == 1ull << 62 && a->epochs[1].frozen_us == 6 &&
+		    a->epochs[1].total_us == 7);
+	assert_string_equal(a->epochs[1].memory, "fork");
+	assert_string_equal(a->epochs[1].reason, "periodic");
+	store_close(&s);
+	free(a);
+	free(b);
+}
+
+/* A record that was accepted can be written again: a text that is too long is cut between two characters. */
+static void a_text_that_is_too_long_is_cut(void **state)
+{
+	struct job_record *r = xcalloc(1, sizeof(*r));
+	cleanup_free char *text = NULL, *longer = NULL;
+	struct store s;
+	char *at_reason;
+
+	assert_ok(store_open(&s, at("base"), 7, true, &err));
+	fill(r, 2);
+	assert_ok(store_save_record(&s, r, &err));
+	text = get_text(at("base/7/job.json"));
+	at_reason = strstr(text, "\"periodic\"");
+	assert_non_null(at_reason);
+	longer = xasprintf("%.*s\"xxxxxxxxxxxxxx\303\274\"%s", (int)(at_reason - text), text,
+			   at_reason + strlen("\"periodic\""));
+	put_text(at("base/7/job.json"), longer);
+	assert_ok(store_load_record(&s, r, &err));
+	assert_string_equal(r->epochs[1].reason, "xxxxxxxxxxxxxx");
+	assert_ok(store_save_record(&s, r, &err));
+	store_close(&s);
+	free(r);
 }
 
 /* Root reads this file: whatever is in it, an answer and no crash. */
@@ -621,6 +686,8 @@ int main(void)
 		cmocka_unit_test_setup(a_store_is_made, fresh),
 		cmocka_unit_test_setup(a_forgeable_directory_is_refused, fresh),
 		cmocka_unit_test_setup(a_record_comes_back, fresh),
+		cmocka_unit_test_setup(a_result_can_be_recorded, fresh),
+		cmocka_unit_test_setup(a_text_that_is_too_long_is_cut, fresh),
 		cmocka_unit_test_setup(a_damaged_record_is_an_error, fresh),
 		cmocka_unit_test_setup(a_foreign_directory_is_set_aside, fresh),
 		cmocka_unit_test(intents_have_names),

@@ -42,7 +42,7 @@ static bool pod_on_held(void *arg, const json_t *event)
 	struct pod_checkpoint *s = arg;
 	struct err err;
 
-	epoch_summary_take_result(&s->epoch, event);
+	epoch_summary_from_result(&s->epoch, event);
 	s->rec->intent = INTENT_VACATED;
 	if (!record_epoch(s, &err))
 		return true;
@@ -131,7 +131,7 @@ static int save_epoch(const struct pod_opts *o, struct pod_checkpoint *s, const 
 		store_abort_epoch(&s->home->store, s->epoch.number); /* a worker that was killed could not do it */
 		return -1;
 	}
-	epoch_summary_take_result(&s->epoch, result);
+	epoch_summary_from_result(&s->epoch, result);
 	if (record_epoch(s, err)) {
 		json_decref(result);
 		return err_wrap(err, "epoch %u is complete but cannot be recorded", s->epoch.number);
