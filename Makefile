@@ -11,7 +11,7 @@ export FSCHED_BUILD = $(B)
 export PYTHONDONTWRITEBYTECODE = 1
 
 .PHONY: all build examples criu demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-security test-recovery test-memory \
-	test-kernels soak test-asan bench bench-freeze check format fuzz install deb clean distclean help deps-build deps-run deps-test deps-deb
+	test-kernels test-debian soak test-asan bench bench-freeze check format fuzz install deb clean distclean help deps-build deps-run deps-test deps-deb
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
 
@@ -25,6 +25,7 @@ help:
 	@echo 'make test         make check and all tests; one set: make test-unit, test-pod, test-cluster, test-security, test-recovery'
 	@echo '                  (ARGS="-k word" for pytest)'
 	@echo 'make test-kernels tests the memory engine on kernels of Debian oldstable, stable and testing, in QEMU (KERNELS=stable: one)'
+	@echo 'make test-debian  SUITE=trixie: make demo, check and test-unit on that Debian, in a root of its own (FULL=yes: demo and test)'
 	@echo 'make test-asan    all tests except test-kernels, with programs built with ASan and UBSan'
 	@echo 'make test-memory  CYCLES=50 checkpoints and restores of jobs that verify their memory; SEED=n repeats a run'
 	@echo 'make soak         ROUNDS=200 node failures at random moments; checks that no line of output is missing or repeated'
@@ -35,7 +36,7 @@ help:
 	@echo 'make fuzz         fuzzes the parsers of data from disk and from users, FUZZ_SECONDS=300 each, or FUZZ_RUNS=10000000'
 	@echo 'make install      installs into DESTDIR (WITH_CRIU=yes adds criu and its libraries)'
 	@echo 'make deb          builds Debian packages in $(BUILD)/deb'
-	@echo 'make clean        removes what was built, except downloaded criu, kernels and QEMU; make distclean removes these too'
+	@echo 'make clean        removes what was built, except downloaded criu, kernels, QEMU and roots of Debian; make distclean removes these too'
 
 deps-build deps-run deps-test deps-deb: deps-%:
 	@scripts/get-deps.sh $*
@@ -111,6 +112,11 @@ KERNELS ?= oldstable stable testing
 test-kernels: build deps-run deps-test criu
 	@FSCHED_TEST_KERNELS='$(KERNELS)' FSCHED_TEST_WORKERS=1 FSCHED_TEST_RERUNS=0 scripts/run-tests.sh kernels $(ARGS)
 
+# On another Debian, in build/debian/SUITE; see the head of the script. It needs the network and takes 15 minutes.
+test-debian: | $(B)
+	@$(if $(SUITE),,echo 'make test-debian SUITE=trixie (or bookworm, forky): which Debian?' >&2; exit 2;) \
+		FULL=$(FULL) ARGS='$(ARGS)' scripts/debian-root.sh $(if $(REUSE),--reuse) $(SUITE)
+
 .PHONY: tests-built
 tests-built:
 	@$(MESON) configure $(B)/meson -Dtests=true && $(call ninja,meson,all unit-tests)
@@ -152,6 +158,6 @@ deb: deps-build deps-deb
 
 clean:
 	@if [ -e $(B)/lab ]; then echo 'a lab is up: make lab-down first' >&2; exit 1; fi
-	@if [ -d $(B) ]; then find $(B) -mindepth 1 -maxdepth 1 ! -name criu ! -name kernels ! -name qemu -exec rm -rf {} +; fi
+	@if [ -d $(B) ]; then find $(B) -mindepth 1 -maxdepth 1 ! -name criu ! -name kernels ! -name qemu ! -name debian -exec rm -rf {} +; fi
 distclean: clean
 	@rm -rf $(B)
