@@ -10,8 +10,9 @@ CC      ?= cc
 export FSCHED_BUILD = $(B)
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: all build examples criu demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-security test-recovery test-memory \
-	test-kernels test-debian soak test-asan bench bench-freeze check format fuzz install deb clean distclean help deps-build deps-run deps-test deps-deb
+.PHONY: all build examples criu criu-copy demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-security \
+	test-recovery test-memory test-kernels test-debian soak test-asan bench bench-freeze check format fuzz install deb clean \
+	distclean help deps-build deps-run deps-test deps-deb
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
 
@@ -64,8 +65,11 @@ $(B)/examples/heat2d: examples/heat2d.c | deps-build
 	@mkdir -p $(@D)
 	@$(CC) -O2 -ffp-contract=off -Wall -Wextra -Werror -o $@ $<
 
+# A usable criu of the system will do for a lab. Tests and benchmarks start criu in ways of their own, and need a copy.
 criu:
 	@test -s $(B)/criu/VERSION || scripts/get-criu.sh $(B)/criu
+criu-copy:
+	@test -s $(B)/criu/VERSION || scripts/get-criu.sh --force $(B)/criu
 
 demo: build deps-run criu examples
 	@lab/demo
@@ -80,7 +84,7 @@ lab-root:
 lab-down:
 	@lab/down
 
-test: build deps-run deps-test criu examples
+test: build deps-run deps-test criu-copy examples
 	@$(MAKE) --no-print-directory -s tests-built
 	@checked=0; tested=0; scripts/check.sh $(B) || checked=$$?; scripts/run-tests.sh all $(ARGS) || tested=$$?; \
 		[ $$checked = 0 ] || echo 'make test: scripts/check.sh failed, see above the tests' >&2; \
@@ -88,28 +92,28 @@ test: build deps-run deps-test criu examples
 test-unit: build deps-test
 	@$(MAKE) --no-print-directory -s tests-built
 	@scripts/run-tests.sh unit $(ARGS)
-test-pod: build deps-run deps-test criu
+test-pod: build deps-run deps-test criu-copy
 	@scripts/run-tests.sh pod $(ARGS)
-test-cluster: build deps-run deps-test criu examples
+test-cluster: build deps-run deps-test criu-copy examples
 	@scripts/run-tests.sh cluster $(ARGS)
-test-security: build deps-run deps-test criu examples
+test-security: build deps-run deps-test criu-copy examples
 	@scripts/run-tests.sh security $(ARGS)
 
-test-recovery: build deps-run deps-test criu examples
+test-recovery: build deps-run deps-test criu-copy examples
 	@FSCHED_SOAK_ROUNDS=$(or $(ROUNDS),20) scripts/run-tests.sh recovery $(ARGS)
 # Node failures at random moments, ROUNDS times. SEED=N chooses other moments.
-soak: build deps-run deps-test criu examples
+soak: build deps-run deps-test criu-copy examples
 	@FSCHED_SOAK_ROUNDS=$(or $(ROUNDS),200) FSCHED_SOAK_SEED=$(or $(SEED),$$$$) FSCHED_TEST_WORKERS=1 \
 		scripts/run-tests.sh soak $(ARGS)
 
 # Jobs that verify their memory, CYCLES checkpoints and restores each.
-test-memory: build deps-run deps-test criu
+test-memory: build deps-run deps-test criu-copy
 	@FSCHED_CYCLES=$(or $(CYCLES),50) FSCHED_SEED=$(or $(SEED),$$$$) scripts/run-tests.sh pod -k test_cycles $(ARGS)
 
 # Kernels of other releases in emulated guests of QEMU: two minutes each on an idle machine. KERNELS= is the short run of the oldest
 # kernel, which is part of make test.
 KERNELS ?= oldstable stable testing
-test-kernels: build deps-run deps-test criu
+test-kernels: build deps-run deps-test criu-copy
 	@FSCHED_TEST_KERNELS='$(KERNELS)' FSCHED_TEST_WORKERS=1 FSCHED_TEST_RERUNS=0 scripts/run-tests.sh kernels $(ARGS)
 
 # On another Debian, in build/debian/SUITE; see the head of the script. It needs the network and takes 15 minutes.
@@ -122,7 +126,7 @@ tests-built:
 	@$(MESON) configure $(B)/meson -Dtests=true && $(call ninja,meson,all unit-tests)
 
 # The plugins and the library in criu are loaded into processes that are not built with ASan, so they are not built with it either.
-test-asan: build deps-run deps-test criu examples
+test-asan: build deps-run deps-test criu-copy examples
 	@$(SETUP) $(if $(wildcard $(B)/asan/build.ninja),--reconfigure) $(B)/asan . -Dtests=true -Db_sanitize=address,undefined -Db_lundef=false \
 		-Dsanitizer_log=$(B)/asan-reports/report >$(B)/setup.log 2>&1 || \
 		{ cat $(B)/setup.log; exit 1; }
@@ -133,10 +137,10 @@ test-asan: build deps-run deps-test criu examples
 		scripts/run-tests.sh all --ignore=tests/kernels --deselect cluster/test_admin.py::test_agent_is_small_and_quiet \
 		--deselect pod/test_targets.py::test_near_the_limit_of_memory $(ARGS)
 
-bench: build deps-run deps-test criu examples
+bench: build deps-run deps-test criu-copy examples
 	@bench/run $(ARGS)
 
-bench-freeze: build deps-run criu
+bench-freeze: build deps-run criu-copy
 	@bench/freeze $(ARGS)
 
 check: deps-build deps-test
