@@ -88,6 +88,9 @@ copy_tree() {
 inside() {
 	root=$1
 	shift
+	# The lock is held by unshare, which waits outside. A program that inherits it from here could not be checkpointed: the
+	# file is in no mount of the root.
+	exec 9>&-
 	hostname "$(cat "$root/etc/hostname")"
 	mount --bind "$root" "$root"
 	mount -t proc proc "$root/proc"
