@@ -10,8 +10,9 @@ CC      ?= cc
 export FSCHED_BUILD = $(B)
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: all build examples criu demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-security test-recovery test-memory \
-	test-kernels soak test-asan bench bench-freeze check format fuzz install deb clean distclean help deps-build deps-run deps-test deps-deb
+.PHONY: all build examples criu criu-copy demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-security \
+	test-recovery test-memory test-kernels test-debian soak test-asan bench bench-freeze check format fuzz install deb clean \
+	distclean help deps-build deps-run deps-test deps-deb
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
 
@@ -25,6 +26,7 @@ help:
 	@echo 'make test         make check and all tests; one set: make test-unit, test-pod, test-cluster, test-security, test-recovery'
 	@echo '                  (ARGS="-k word" for pytest)'
 	@echo 'make test-kernels tests the memory engine on kernels of Debian oldstable, stable and testing, in QEMU (KERNELS=stable: one)'
+	@echo 'make test-debian  SUITE=trixie: make demo, check and test-unit on that Debian, in a root of its own (FULL=yes: demo and test)'
 	@echo 'make test-asan    all tests except test-kernels, with programs built with ASan and UBSan'
 	@echo 'make test-memory  CYCLES=50 checkpoints and restores of jobs that verify their memory; SEED=n repeats a run'
 	@echo 'make soak         ROUNDS=200 node failures at random moments; checks that no line of output is missing or repeated'
@@ -35,7 +37,7 @@ help:
 	@echo 'make fuzz         fuzzes the parsers of data from disk and from users, FUZZ_SECONDS=300 each, or FUZZ_RUNS=10000000'
 	@echo 'make install      installs into DESTDIR (WITH_CRIU=yes adds criu and its libraries)'
 	@echo 'make deb          builds Debian packages in $(BUILD)/deb'
-	@echo 'make clean        removes what was built, except downloaded criu, kernels and QEMU; make distclean removes these too'
+	@echo 'make clean        removes what was built, except downloaded criu, kernels, QEMU and roots of Debian; make distclean removes these too'
 
 deps-build deps-run deps-test deps-deb: deps-%:
 	@scripts/get-deps.sh $*
@@ -63,8 +65,11 @@ $(B)/examples/heat2d: examples/heat2d.c | deps-build
 	@mkdir -p $(@D)
 	@$(CC) -O2 -ffp-contract=off -Wall -Wextra -Werror -o $@ $<
 
+# A usable criu of the system will do for a lab. Tests and benchmarks start criu in ways of their own, and need a copy.
 criu:
 	@test -s $(B)/criu/VERSION || scripts/get-criu.sh $(B)/criu
+criu-copy:
+	@test -s $(B)/criu/VERSION || scripts/get-criu.sh --force $(B)/criu
 
 demo: build deps-run criu examples
 	@lab/demo
@@ -79,7 +84,7 @@ lab-root:
 lab-down:
 	@lab/down
 
-test: build deps-run deps-test criu examples
+test: build deps-run deps-test criu-copy examples
 	@$(MAKE) --no-print-directory -s tests-built
 	@checked=0; tested=0; scripts/check.sh $(B) || checked=$$?; scripts/run-tests.sh all $(ARGS) || tested=$$?; \
 		[ $$checked = 0 ] || echo 'make test: scripts/check.sh failed, see above the tests' >&2; \
@@ -87,36 +92,41 @@ test: build deps-run deps-test criu examples
 test-unit: build deps-test
 	@$(MAKE) --no-print-directory -s tests-built
 	@scripts/run-tests.sh unit $(ARGS)
-test-pod: build deps-run deps-test criu
+test-pod: build deps-run deps-test criu-copy
 	@scripts/run-tests.sh pod $(ARGS)
-test-cluster: build deps-run deps-test criu examples
+test-cluster: build deps-run deps-test criu-copy examples
 	@scripts/run-tests.sh cluster $(ARGS)
-test-security: build deps-run deps-test criu examples
+test-security: build deps-run deps-test criu-copy examples
 	@scripts/run-tests.sh security $(ARGS)
 
-test-recovery: build deps-run deps-test criu examples
+test-recovery: build deps-run deps-test criu-copy examples
 	@FSCHED_SOAK_ROUNDS=$(or $(ROUNDS),20) scripts/run-tests.sh recovery $(ARGS)
 # Node failures at random moments, ROUNDS times. SEED=N chooses other moments.
-soak: build deps-run deps-test criu examples
+soak: build deps-run deps-test criu-copy examples
 	@FSCHED_SOAK_ROUNDS=$(or $(ROUNDS),200) FSCHED_SOAK_SEED=$(or $(SEED),$$$$) FSCHED_TEST_WORKERS=1 \
 		scripts/run-tests.sh soak $(ARGS)
 
 # Jobs that verify their memory, CYCLES checkpoints and restores each.
-test-memory: build deps-run deps-test criu
+test-memory: build deps-run deps-test criu-copy
 	@FSCHED_CYCLES=$(or $(CYCLES),50) FSCHED_SEED=$(or $(SEED),$$$$) scripts/run-tests.sh pod -k test_cycles $(ARGS)
 
 # Kernels of other releases in emulated guests of QEMU: two minutes each on an idle machine. KERNELS= is the short run of the oldest
 # kernel, which is part of make test.
 KERNELS ?= oldstable stable testing
-test-kernels: build deps-run deps-test criu
+test-kernels: build deps-run deps-test criu-copy
 	@FSCHED_TEST_KERNELS='$(KERNELS)' FSCHED_TEST_WORKERS=1 FSCHED_TEST_RERUNS=0 scripts/run-tests.sh kernels $(ARGS)
+
+# On another Debian, in build/debian/SUITE; see the head of the script. It needs the network and takes 15 minutes.
+test-debian: | $(B)
+	@$(if $(SUITE),,echo 'make test-debian SUITE=trixie (or bookworm, forky): which Debian?' >&2; exit 2;) \
+		FULL=$(FULL) ARGS='$(ARGS)' scripts/debian-root.sh $(if $(REUSE),--reuse) $(SUITE)
 
 .PHONY: tests-built
 tests-built:
 	@$(MESON) configure $(B)/meson -Dtests=true && $(call ninja,meson,all unit-tests)
 
 # The plugins and the library in criu are loaded into processes that are not built with ASan, so they are not built with it either.
-test-asan: build deps-run deps-test criu examples
+test-asan: build deps-run deps-test criu-copy examples
 	@$(SETUP) $(if $(wildcard $(B)/asan/build.ninja),--reconfigure) $(B)/asan . -Dtests=true -Db_sanitize=address,undefined -Db_lundef=false \
 		-Dsanitizer_log=$(B)/asan-reports/report >$(B)/setup.log 2>&1 || \
 		{ cat $(B)/setup.log; exit 1; }
@@ -127,10 +137,10 @@ test-asan: build deps-run deps-test criu examples
 		scripts/run-tests.sh all --ignore=tests/kernels --deselect cluster/test_admin.py::test_agent_is_small_and_quiet \
 		--deselect pod/test_targets.py::test_near_the_limit_of_memory $(ARGS)
 
-bench: build deps-run deps-test criu examples
+bench: build deps-run deps-test criu-copy examples
 	@bench/run $(ARGS)
 
-bench-freeze: build deps-run criu
+bench-freeze: build deps-run criu-copy
 	@bench/freeze $(ARGS)
 
 check: deps-build deps-test
@@ -152,6 +162,6 @@ deb: deps-build deps-deb
 
 clean:
 	@if [ -e $(B)/lab ]; then echo 'a lab is up: make lab-down first' >&2; exit 1; fi
-	@if [ -d $(B) ]; then find $(B) -mindepth 1 -maxdepth 1 ! -name criu ! -name kernels ! -name qemu -exec rm -rf {} +; fi
+	@if [ -d $(B) ]; then find $(B) -mindepth 1 -maxdepth 1 ! -name criu ! -name kernels ! -name qemu ! -name debian -exec rm -rf {} +; fi
 distclean: clean
 	@rm -rf $(B)

@@ -64,9 +64,10 @@ static int64_t restore_retry_left(const struct restore *r)
 /* "epoch 4: chunk digest mismatch; epoch 3: …", newest first, as far as there is room. */
 static void restore_remember(struct restore *r)
 {
-	size_t n = strlen(r->history);
+	size_t n = strlen(r->history), room = sizeof(r->history) - n;
 
-	snprintf(r->history + n, sizeof(r->history) - n, "%s%s", n ? "; " : "", r->error);
+	/* The precision says to gcc that the cut is meant: 16 warns of it without. */
+	snprintf(r->history + n, room, "%s%.*s", n ? "; " : "", (int)room, r->error);
 }
 
 /* The reason of the failure may be gone by then. The last attempt is made when the time is over. */
