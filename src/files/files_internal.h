@@ -41,8 +41,6 @@ struct open_files {
 int open_files_scan(struct open_files *f, const pid_t *pids, int n, pid_t init_pid, const struct files_opts *o,
 		    struct err *err);
 void open_files_free(struct open_files *f);
-/* True if the path is saved as part of a tree: it is below /dev/shm or, with private_tmp, below /tmp. */
-bool path_is_packed(const char *path, bool private_tmp);
 
 /* ---- hard_links.c ------------------------------------------------------ */
 
@@ -97,9 +95,6 @@ struct file_record {
 json_t *file_record_render(const struct file_record *r);
 /* 0, or -1 with EBADMSG. */
 int file_record_parse(const json_t *o, struct file_record *r, struct err *err);
-/* True for an absolute path without empty, "." and ".." components that is not "/", as readlink() in /proc returns it.
- */
-bool path_is_plain(const char *path);
 bool same_timestamp(const struct timespec *a, const struct timespec *b);
 
 /* ---- file_batch.c: a child with the rights of the job's user works on a batch of files ---- */
@@ -197,6 +192,19 @@ int tree_unpack(int dirfd, int filesfd, const char *archive, const char *shown, 
 
 /* ---- files_record.c ---------------------------------------------------- */
 
+/* ---- paths.c ------------------------------------------------------------ */
+
+/* True for an absolute path without empty, "." and ".." components that is not "/", as readlink() in /proc returns it.
+ */
+bool path_is_plain(const char *path);
+/* True if the path is saved as part of a tree: it is below /dev/shm or, with private_tmp, below /tmp. */
+bool path_is_packed(const char *path, bool private_tmp);
+
+/* ---- reopen.c ----------------------------------------------------------- */
+
+/* Opens the file of pathfd (O_PATH) for reading, without waiting for a lease. flags are added. A descriptor, or -1 with
+ * errno. */
+int file_reopen(int pathfd, int flags);
 /* Opens the file of an O_PATH descriptor for reading, with the rights of the job's user. -1 with errno. */
 int reopen_as_user(int pathfd, const struct files_cred *cred);
 

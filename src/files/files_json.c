@@ -109,19 +109,6 @@ static int file_record_parse_time(const json_t *o, const char *key, struct times
 	return 0;
 }
 
-bool path_is_plain(const char *path)
-{
-	if (path[0] != '/' || path[1] == '\0')
-		return false;
-	for (const char *p = path; p; p = strchr(p + 1, '/')) {
-		size_t n = strcspn(p + 1, "/");
-
-		if (n == 0 || (n == 1 && p[1] == '.') || (n == 2 && p[1] == '.' && p[2] == '.'))
-			return false;
-	}
-	return true;
-}
-
 /* True for NNNNNN.data, as record_save_copy() names copies: such a name cannot lead out of files/. */
 static bool saved_name_is_plain(const char *name)
 {

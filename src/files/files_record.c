@@ -26,31 +26,6 @@ struct recorder {
 
 /* ---- reading the open file --------------------------------------------- */
 
-static int record_reopen(int pathfd, int flags)
-{
-	char link[40];
-
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", pathfd);
-	/* O_NONBLOCK: otherwise a lease held by a frozen task would block this open() for the kernel's
-	 * lease-break-time. */
-	return open(link, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | flags);
-}
-
-int reopen_as_user(int pathfd, const struct files_cred *cred)
-{
-	struct user_rights own;
-	struct err why;
-	int fd;
-
-	if (user_rights_take(&own, cred->uid, cred->gid, cred->groups, cred->n_groups, &why) < 0) {
-		errno = EPERM;
-		return -1;
-	}
-	fd = record_reopen(pathfd, 0);
-	user_rights_return(&own);
-	return fd;
-}
-
 /* True if root may read the file for the job: the job can read it anyway. A file of another user that the job can only
  * write to must not be read with root's rights, because a copy that is put back elsewhere would show its content. */
 static bool record_root_may_read(const struct open_file *f, const struct files_cred *cred)
@@ -76,7 +51,7 @@ static int record_open_scanned(const struct open_file *f, const struct files_cre
 	}
 	if (!record_root_may_read(f, cred))
 		return reopen_as_user(pathfd, cred);
-	fd = record_reopen(pathfd, O_NOATIME);
+	fd = file_reopen(pathfd, O_NOATIME);
 	/* On NFS with root_squash, the job's user may read files that root may not. */
 	if (fd < 0 && (errno == EACCES || errno == EPERM))
 		fd = reopen_as_user(pathfd, cred);

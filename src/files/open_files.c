@@ -103,18 +103,6 @@ static bool open_file_is_gone(int error)
 
 /* ---- which files are recorded ------------------------------------------------------- */
 
-static bool path_is_below(const char *path, const char *dir)
-{
-	size_t n = strlen(dir);
-
-	return strncmp(path, dir, n) == 0 && path[n] == '/';
-}
-
-bool path_is_packed(const char *path, bool private_tmp)
-{
-	return path_is_below(path, "/dev/shm") || (private_tmp && path_is_below(path, "/tmp"));
-}
-
 /* True for a file of one of the kernel's own file systems, wherever that is mounted. */
 static bool is_kernel_file(const char *ref)
 {

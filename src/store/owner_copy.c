@@ -1,5 +1,5 @@
-/* What a job's owner may know of its directory is in files of his own there. Root makes them and never reads them:
- * their owner can change them, and sees what he has written until they are replaced. */
+/* Copies of a job's record and log for the job's owner, in files that belong to him. Root writes them and never reads
+ * them, because their owner can change them. owner_view.c reads them. */
 #include "store/store.h"
 
 #include <errno.h>
@@ -13,24 +13,21 @@
 #include "base/io.h"
 #include "store/store_internal.h"
 
-#define COPIES   "owner"
 #define LOG_TAIL 65536 /* bytes of checkpoint.log, which grows with each event */
 
-/* ---- root writes -------------------------------------------------------- */
-
-static int open_copies(const struct store *s, struct err *err)
+static int owner_copy_open_dir(const struct store *s, struct err *err)
 {
-	cleanup_free char *path = xasprintf("%s/" COPIES, s->path);
+	cleanup_free char *path = xasprintf("%s/" OWNER_COPIES, s->path);
 	struct err why;
-	int fd = store_open_dir(s->dirfd, COPIES, path, &why);
+	int fd = store_open_dir(s->dirfd, OWNER_COPIES, path, &why);
 
 	if (fd >= 0)
 		return fd;
 	if (why.num != ENOENT)
 		return err_set(err, why.num, "%s", why.text);
-	if (store_make_dir(s->dirfd, COPIES, path, STORE_DIR_MODE, err) < 0)
+	if (store_make_dir(s->dirfd, OWNER_COPIES, path, STORE_DIR_MODE, err) < 0)
 		return -1;
-	return store_open_dir(s->dirfd, COPIES, path, err);
+	return store_open_dir(s->dirfd, OWNER_COPIES, path, err);
 }
 
 int owner_copy_record(const struct store *s, uid_t owner, const char *text, struct err *err)
@@ -39,16 +36,16 @@ int owner_copy_record(const struct store *s, uid_t owner, const char *text, stru
 
 	if (owner == 0)
 		return 0;
-	dirfd = open_copies(s, err);
+	dirfd = owner_copy_open_dir(s, err);
 	if (dirfd < 0)
 		return -1;
 	if (write_file_for(dirfd, "job.json", owner, true, text, strlen(text)) < 0)
-		return err_sys(err, errno, "cannot write %s/" COPIES "/job.json", s->path);
+		return err_sys(err, errno, "cannot write %s/" OWNER_COPIES "/job.json", s->path);
 	return 0;
 }
 
 /* The last lines of the log, whole ones, and where they end. */
-static ssize_t read_tail(int logfd, char *buf, off_t *end)
+static ssize_t owner_copy_read_tail(int logfd, char *buf, off_t *end)
 {
 	struct stat st;
 	off_t from;
@@ -80,59 +77,16 @@ void owner_copy_log(const struct store *s, uid_t owner, int logfd)
 
 	if (owner == 0)
 		return;
-	dirfd = open_copies(s, NULL);
+	dirfd = owner_copy_open_dir(s, NULL);
 	if (dirfd < 0)
 		return;
 	buf = xmalloc(LOG_TAIL);
 	/* Another node may have written a line meanwhile, and been faster with its copy. */
 	for (int tries = 0; tries < 3; tries++) {
-		n = read_tail(logfd, buf, &end);
+		n = owner_copy_read_tail(logfd, buf, &end);
 		if (n < 0 || write_file_for(dirfd, "checkpoint.log", owner, false, buf, (size_t)n) < 0)
 			return;
 		if (fstat(logfd, &st) < 0 || st.st_size <= end)
 			return;
 	}
-}
-
-/* ---- the owner reads ---------------------------------------------------- */
-
-/* In a directory that an older version made the owner reads what root reads, as a member of the job's group. */
-static int load_from(int jobfd, const char *path, const char *sub, struct job_record *r, struct err *err)
-{
-	cleanup_free char *dir = xasprintf("%s/%s", path, sub);
-	cleanup_close int fd = openat(jobfd, sub, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-	if (fd < 0)
-		return err_sys(err, errno, "cannot open directory %s", dir);
-	return record_load(fd, dir, r, err);
-}
-
-static int denied(int jobfd, const char *path, struct err *err)
-{
-	struct stat st;
-	bool copies = fstat(jobfd, &st) == 0 && (st.st_mode & S_IXOTH);
-
-	return err_set(err, EACCES, "only root%s may read %s", copies ? " and the job's owner" : "", path);
-}
-
-int store_load_copy(const char *base, uint32_t job_id, struct job_record *r, char log[4096], struct err *err)
-{
-	cleanup_free char *path = xasprintf("%s/%u", base, job_id);
-	cleanup_close int jobfd = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	const char *sub = COPIES;
-	struct err why;
-	int rc;
-
-	if (jobfd < 0)
-		return err_sys(err, errno, "cannot open directory %s", path);
-	rc = load_from(jobfd, path, sub, r, &why);
-	if (rc < 0 && why.num == ENOENT) {
-		sub = ".";
-		rc = load_from(jobfd, path, sub, r, &why);
-	}
-	if (rc < 0)
-		return why.num == EACCES ? denied(jobfd, path, err) : err_set(err, why.num, "%s", why.text);
-	if (log)
-		snprintf(log, 4096, "%s/%s%scheckpoint.log", path, *sub == '.' ? "" : sub, *sub == '.' ? "" : "/");
-	return 0;
 }

@@ -12,6 +12,7 @@
 #include "store/store.h"
 
 #define STORE_DIR_MODE 0711        /* of a job's directory and the one with its owner's copies */
+#define OWNER_COPIES   "owner"     /* the directory with the copies for the job's owner, in that of the job */
 #define STORE_JSON_MAX (64u << 20) /* bytes of the largest JSON file that is read or written */
 
 /* Refuses (EPERM) a directory in which a user other than root could forge a checkpoint. path is for the message. */
