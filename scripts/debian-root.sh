@@ -108,9 +108,13 @@ inside() {
 	pivot_root . mnt
 	cd /
 	umount -l /mnt
-	# This shell is process 1: it must stay to reap, so no exec.
 	cd /root/fsched
-	"$@"
+	# A session of its own: the number of a process group that was made outside is 0 in here, and a signal to "the group" of
+	# a program would end this script and its caller. This shell is process 1 and stays to reap; its end ends all others.
+	trap 'exit 130' INT TERM HUP
+	exec 3<&0
+	setsid "$@" <&3 3<&- &
+	wait $!
 }
 
 # What a newcomer runs. A step that fails does not keep the next ones from running.

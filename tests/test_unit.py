@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+SLOWNESS = float(os.environ.get("FSCHED_TEST_SLOWNESS", "1"))
 MESON = Path(os.environ.get("FSCHED_MESON", Path(__file__).resolve().parents[1] / "build" / "meson"))
 
 
@@ -20,7 +21,8 @@ def test_unit_tests_are_built():
 
 @pytest.mark.parametrize("test", [pytest.param(t, id=t["name"]) for t in unit_tests()])
 def test_unit(test):
-    done = subprocess.run(test["cmd"], env={**os.environ, **test["env"]}, cwd=test["workdir"] or MESON, timeout=test["timeout"] or None,
+    timeout = test["timeout"] * SLOWNESS if test["timeout"] else None
+    done = subprocess.run(test["cmd"], env={**os.environ, **test["env"]}, cwd=test["workdir"] or MESON, timeout=timeout,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     assert done.returncode in (0, 77), f"exit status {done.returncode}\n{done.stdout}"
     if done.returncode == 77:
