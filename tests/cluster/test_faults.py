@@ -453,9 +453,14 @@ def test_epochs_belong_to_root_alone(cluster, jobdir):
     top = cluster.ckpt_dir(job)
     for p in [top, *top.rglob("*")]:
         st = p.lstat()
-        assert st.st_uid == 0 and not st.st_mode & 0o022, p
+        assert not st.st_mode & 0o022, p
+        if p.parent == top / "owner":
+            assert st.st_uid != 0 and st.st_mode & 0o777 == 0o400, p
+        else:
+            assert st.st_uid == 0, p
     assert cluster.run("ls", top / "epochs" / "000001").returncode != 0
-    assert cluster.ok("cat", top / "checkpoint.log")
+    assert cluster.run("cat", top / "checkpoint.log").returncode != 0
+    assert "epoch 1 complete" in cluster.ok("cat", top / "owner" / "checkpoint.log")
     finish(cluster, d, job)
 
 
