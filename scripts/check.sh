@@ -33,7 +33,7 @@ cppcheck_all() {
 		--suppress=missingIncludeSystem --suppress=resourceLeak --suppress=memleak --suppress=legacyUninitvar --suppress=invalidFunctionArg --suppress=invalidFunctionArgBool \
 		--suppress=leakReturnValNotUsed:src/cli/doctor/doctor_slurm.c --suppress=normalCheckLevelMaxBranches --suppress=leakNoVarFunctionCall \
 		--suppress=uninitvar:src/agent/job.c --suppress=arrayIndexOutOfBoundsCond:src/cli/pod/pod_checkpoint.c \
-		--suppress=nullPointerOutOfMemory:src/capture/pagemap.c --suppress=nullPointerArithmeticOutOfMemory:src/capture/node.c \
+		--suppress=nullPointerOutOfMemory:src/capture/pagemap.c --suppress=nullPointerArithmeticOutOfMemory:src/capture/probe.c \
 		--suppress=syntaxError:src/trace/raw_syscall.h -D'SLURM_VERSION_NUM(a,b,c)=0' -DFSCHED_BINDIR='"/x"' -DFSCHED_SANITIZER_LOG='"/x"' \
 		-D_GNU_SOURCE -D__x86_64__ -DFSCHED_VERSION='"0"' -DFSCHED_LIBEXECDIR='"/x"' \
 		-D'SPANK_PLUGIN(a,b)=' -D'steal_ptr(p)=(*(p))' -D'json_array_foreach(a,i,v)=while ((v = json_array_get(a, (i = 0))))' \
