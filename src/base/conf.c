@@ -1,4 +1,5 @@
 #include "base/conf.h"
+#include "base/conf_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,23 +18,6 @@
 
 /* ---- the keys ---------------------------------------------------------- */
 
-enum type {
-	TYPE_PLUGIN,
-	TYPE_BOOL,
-	TYPE_UINT,
-	TYPE_RATIO,
-	TYPE_BYTES,
-	TYPE_DIR,
-	TYPE_PATH,
-	TYPE_PORTS,
-	TYPE_FAILURE,
-	TYPE_LOG,
-	TYPE_ENGINE
-};
-
-/* Says why the key has no effect, because of other keys; NULL = it has an effect. */
-typedef const char *idle_fn(const struct conf *c);
-
 static const char *conf_without_incremental(const struct conf *c)
 {
 	return c->incremental ? NULL : "CRIU_Incremental is NO, so every checkpoint is a full one";
@@ -46,7 +30,7 @@ static const char *conf_without_pre_dump(const struct conf *c)
 
 static const char *conf_without_load_aware(const struct conf *c)
 {
-	return c->load_aware ? NULL : "CRIU_LoadAware is NO, so the load is not looked at, and no checkpoint skipped";
+	return c->load_aware ? NULL : "CRIU_LoadAware is NO, so no checkpoint is skipped for load";
 }
 
 static const char *conf_without_engine(const struct conf *c)
@@ -56,19 +40,10 @@ static const char *conf_without_engine(const struct conf *c)
 		       : NULL;
 }
 
-struct key {
-	const char *name;
-	enum type type;
-	size_t offset, size;
-	unsigned min, max; /* TYPE_UINT */
-	idle_fn *idle;     /* NULL = the key always has an effect */
-	const char *unset; /* what an empty default means */
-};
-
 #define FIELD(f) offsetof(struct conf, f), sizeof(((struct conf *)0)->f)
 
 /* clang-format off */
-static const struct key keys[] = {
+static const struct conf_key keys[] = {
 	{ "CheckpointType",           TYPE_PLUGIN, FIELD(criu_enabled), 0, 0, NULL, NULL },
 	{ "JobCheckpointDir",         TYPE_DIR,    FIELD(dir), 0, 0, NULL, NULL },
 	{ "CRIU_MaxEpochs",           TYPE_UINT,   FIELD(max_epochs), 1, 1000, NULL, NULL },
@@ -126,198 +101,6 @@ void conf_defaults(struct conf *c)
 	c->log = CONF_LOG_SYSLOG;
 }
 
-/* ---- values: 0, or -1 with a sentence in *why --------------------------- */
-
-static int conf_refuse(char **why, char *text)
-{
-	*why = text;
-	return -1;
-}
-
-static int conf_one_of(const char *value, const char *const *words)
-{
-	for (int i = 0; words[i]; i++) {
-		if (strcasecmp(value, words[i]) == 0)
-			return i;
-	}
-	return -1;
-}
-
-static int parse_bool(const char *value, bool *out, char **why)
-{
-	static const char *const words[] = { "NO", "YES", "FALSE", "TRUE", "0", "1", NULL };
-	int i = conf_one_of(value, words);
-
-	if (i < 0)
-		return conf_refuse(why, xstrdup("allowed: YES or NO"));
-	*out = i % 2;
-	return 0;
-}
-
-/* Parses decimal digits. A number above the range becomes a very large number. *rest is the text after the digits. */
-static int parse_digits(const char *value, uint64_t *out, const char **rest)
-{
-	const char *p = value;
-
-	if (*p < '0' || *p > '9')
-		return -1;
-	for (*out = 0; *p >= '0' && *p <= '9'; p++) {
-		if (__builtin_mul_overflow(*out, 10, out) || __builtin_add_overflow(*out, (uint64_t)(*p - '0'), out))
-			*out = UINT64_MAX / 10;
-	}
-	*rest = p;
-	return 0;
-}
-
-static int parse_uint(const struct key *k, const char *value, unsigned *out, char **why)
-{
-	uint64_t number;
-	const char *rest;
-
-	if (parse_digits(value, &number, &rest) < 0 || *rest)
-		return conf_refuse(why, xasprintf("not a whole number, allowed: %u to %u", k->min, k->max));
-	if (number < k->min || number > k->max)
-		return conf_refuse(why, xasprintf("out of range, allowed: %u to %u", k->min, k->max));
-	*out = (unsigned)number;
-	return 0;
-}
-
-/* strtod() is not used, because it accepts nan, hexadecimal numbers and the decimal point of the locale. */
-static int parse_ratio(const char *value, double *out, char **why)
-{
-	double number = 0, weight = 1;
-	const char *p = value;
-	bool digits = false;
-
-	for (; *p >= '0' && *p <= '9'; p++, digits = true)
-		number = number * 10 + (*p - '0');
-	if (*p == '.') {
-		for (p++; *p >= '0' && *p <= '9'; p++, digits = true) {
-			number = number * 10 + (*p - '0');
-			weight *= 10;
-		}
-	}
-	if (!digits || *p)
-		return conf_refuse(why, xstrdup(*value == '-' ? "out of range, allowed: 0.0 to 1.0"
-							      : "not a number, allowed: 0.0 to 1.0"));
-	/* Negated, so that nan, the quotient of two overflowed numbers, is refused as well. */
-	if (!(number / weight <= 1))
-		return conf_refuse(why, xstrdup("out of range, allowed: 0.0 to 1.0"));
-	*out = number / weight;
-	return 0;
-}
-
-#define BYTES_ALLOWED "allowed: a number of bytes, or with K, M, G or T behind it, at most 1024T"
-
-static int parse_bytes(const char *value, uint64_t *out, char **why)
-{
-	static const char suffixes[] = "KMGT";
-	uint64_t number;
-	const char *rest, *suffix = NULL;
-	int shift = 0;
-
-	if (parse_digits(value, &number, &rest) < 0)
-		return conf_refuse(why, xstrdup("not a size, " BYTES_ALLOWED));
-	if (*rest) {
-		suffix = strchr(suffixes, *rest >= 'a' ? *rest - 32 : *rest);
-		if (!suffix || rest[1])
-			return conf_refuse(why, xstrdup("not a size, " BYTES_ALLOWED));
-		shift = 10 * (int)(suffix - suffixes + 1);
-	}
-	if (number > (1ULL << 50) >> shift)
-		return conf_refuse(why, xstrdup("out of range, " BYTES_ALLOWED));
-	*out = number << shift;
-	return 0;
-}
-
-static int parse_path(const char *value, char *out, size_t size, char **why)
-{
-	if (*value != '/')
-		return conf_refuse(why, xstrdup("allowed: an absolute path"));
-	if (strlen(value) >= size)
-		return conf_refuse(why, xasprintf("too long, allowed: an absolute path of at most %zu bytes", size - 1));
-	strcpy(out, value);
-	return 0;
-}
-
-/* For directories below which root removes directories of jobs and pods. */
-static int parse_dir(const char *value, char *out, size_t size, char **why)
-{
-	size_t len;
-
-	if (parse_path(value, out, size, why) < 0)
-		return -1;
-	if (strstr(value, "/../") || (strlen(value) >= 3 && strcmp(value + strlen(value) - 3, "/..") == 0))
-		return conf_refuse(why, xstrdup("allowed: an absolute path without \"..\""));
-	for (len = strlen(out); len > 1 && out[len - 1] == '/'; len--)
-		out[len - 1] = '\0';
-	if (strcmp(out, "/") == 0)
-		return conf_refuse(why, xstrdup("allowed: a directory below /"));
-	return 0;
-}
-
-static int parse_ports(const char *value, struct conf *c, char **why)
-{
-	uint64_t min, max;
-	const char *p;
-
-	if (parse_digits(value, &min, &p) < 0 || *p != '-' || parse_digits(p + 1, &max, &p) < 0 || *p ||
-	    !((min == 0 && max == 0) || (min >= 1024 && min <= max && max <= 65535)))
-		return conf_refuse(why, xstrdup("allowed: MIN-MAX within 1024 to 65535, or 0-0 for any free port"));
-	c->port_min = (unsigned)min;
-	c->port_max = (unsigned)max;
-	return 0;
-}
-
-static int parse_log(const char *value, struct conf *c, char **why)
-{
-	static const char *const words[] = { "syslog", "stderr", NULL };
-	int i = conf_one_of(value, words);
-
-	if (i >= 0) {
-		c->log = i == 0 ? CONF_LOG_SYSLOG : CONF_LOG_STDERR;
-		return 0;
-	}
-	if (*value != '/' || strlen(value) >= sizeof(c->log_path))
-		return conf_refuse(why, xstrdup("allowed: syslog, stderr or the absolute path of a file"));
-	c->log = CONF_LOG_FILE;
-	strcpy(c->log_path, value);
-	return 0;
-}
-
-static int conf_parse_value(const struct key *k, const char *value, struct conf *c, char **why)
-{
-	static const char *const plugins[] = { "checkpoint/none", "checkpoint/criu", NULL };
-	static const char *const engines[] = { "auto", "criu", NULL };
-	static const char *const failures[] = { "requeue_fresh", "hold", NULL };
-	void *field = (char *)c + k->offset;
-	int i;
-
-	switch (k->type) {
-	case TYPE_BOOL: return parse_bool(value, field, why);
-	case TYPE_UINT: return parse_uint(k, value, field, why);
-	case TYPE_RATIO: return parse_ratio(value, field, why);
-	case TYPE_BYTES: return parse_bytes(value, field, why);
-	case TYPE_DIR: return parse_dir(value, field, k->size, why);
-	case TYPE_PATH: return parse_path(value, field, k->size, why);
-	case TYPE_PORTS: return parse_ports(value, c, why);
-	case TYPE_LOG: return parse_log(value, c, why);
-	case TYPE_PLUGIN:
-		i = conf_one_of(value, plugins);
-		c->criu_enabled = i == 1;
-		return i >= 0 ? 0 : conf_refuse(why, xstrdup("allowed: checkpoint/criu or checkpoint/none"));
-	case TYPE_ENGINE:
-		i = conf_one_of(value, engines);
-		c->engine = i == 1 ? CONF_ENGINE_CRIU : CONF_ENGINE_AUTO;
-		return i >= 0 ? 0 : conf_refuse(why, xstrdup("allowed: auto or criu"));
-	case TYPE_FAILURE:
-		i = conf_one_of(value, failures);
-		c->on_restore_failure = i == 1 ? CONF_HOLD : CONF_REQUEUE_FRESH;
-		return i >= 0 ? 0 : conf_refuse(why, xstrdup("allowed: requeue_fresh or hold"));
-	}
-	return -1;
-}
-
 /* ---- lines ------------------------------------------------------------- */
 
 static char lower(char ch)
@@ -352,9 +135,9 @@ static size_t conf_edit_distance(const char *a, const char *b)
 	return row[n];
 }
 
-static const struct key *conf_nearest_key(const char *name)
+static const struct conf_key *conf_nearest_key(const char *name)
 {
-	const struct key *best = NULL;
+	const struct conf_key *best = NULL;
 	size_t best_distance = strlen(name) / 3 + 1;
 
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
@@ -437,7 +220,7 @@ static bool conf_is_slurm_key(const char *name)
 
 static int conf_unknown_key(const struct reader *r, const char *name)
 {
-	const struct key *near = conf_nearest_key(name);
+	const struct conf_key *near = conf_nearest_key(name);
 	char shown[80];
 
 	if (!*name)
@@ -478,7 +261,7 @@ static int conf_read_line(const struct reader *r, char *text)
 			       keys[i].name, r->c->line[i]);
 	if (conf_take_value(equals + 1, &value, &reason) < 0)
 		return err_set(r->err, EINVAL, "%s:%u: %s: %s", r->c->path, r->line, keys[i].name, reason);
-	if (conf_parse_value(&keys[i], value, r->c, &why) < 0)
+	if (conf_value_parse(&keys[i], value, r->c, &why) < 0)
 		return err_set(r->err, EINVAL, "%s:%u: %s = %s: %s", r->c->path, r->line, keys[i].name,
 			       printable(value, shown, sizeof(shown)), why);
 	r->c->line[i] = r->line;
@@ -596,46 +379,6 @@ int conf_load(struct conf *c, const char *path, struct err *err)
 
 /* ---- printing ---------------------------------------------------------- */
 
-static char *format_bytes(uint64_t bytes)
-{
-	static const char suffixes[] = "\0KMGT";
-	int i = 0;
-
-	while (bytes && bytes % 1024 == 0 && i < 4) {
-		bytes /= 1024;
-		i++;
-	}
-	return xasprintf("%llu%.1s", (unsigned long long)bytes, &suffixes[i]);
-}
-
-static char *format_path(const char *path)
-{
-	return xasprintf(path[strcspn(path, " \t#")] ? "\"%s\"" : "%s", path);
-}
-
-/* The value as it would stand in the file. */
-static char *format_value(const struct key *k, const struct conf *c)
-{
-	const void *field = (const char *)c + k->offset;
-
-	switch (k->type) {
-	case TYPE_PLUGIN: return xstrdup(c->criu_enabled ? "checkpoint/criu" : "checkpoint/none");
-	case TYPE_BOOL: return xstrdup(*(const bool *)field ? "YES" : "NO");
-	case TYPE_UINT: return xasprintf("%u", *(const unsigned *)field);
-	case TYPE_RATIO: return xasprintf("%.12g", *(const double *)field);
-	case TYPE_BYTES: return format_bytes(*(const uint64_t *)field);
-	case TYPE_DIR:
-	case TYPE_PATH: return format_path(field);
-	case TYPE_PORTS: return xasprintf("%u-%u", c->port_min, c->port_max);
-	case TYPE_ENGINE: return xstrdup(c->engine == CONF_ENGINE_CRIU ? "criu" : "auto");
-	case TYPE_FAILURE: return xstrdup(c->on_restore_failure == CONF_HOLD ? "hold" : "requeue_fresh");
-	case TYPE_LOG:
-		return c->log == CONF_LOG_FILE ? format_path(c->log_path)
-					       : xstrdup(c->log == CONF_LOG_STDERR ? "stderr" : "syslog");
-	}
-	return xstrdup("");
-}
-
 /* Says why a key that is set has no effect; NULL = it is not set or has an effect. */
 static const char *conf_key_idle(const struct conf *c, size_t i)
 {
@@ -645,7 +388,7 @@ static const char *conf_key_idle(const struct conf *c, size_t i)
 void conf_print(const struct conf *c, FILE *out)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
-		cleanup_free char *value = format_value(&keys[i], c);
+		cleanup_free char *value = conf_value_format(&keys[i], c);
 		cleanup_free char *assignment = NULL;
 
 		/* An empty value cannot be written, so the line becomes a comment: the output stays a valid file. */

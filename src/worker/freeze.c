@@ -1,4 +1,4 @@
-/* How long the job may be frozen. criu's driver, which does nothing that could hang (criu/criu_dump.c), keeps the
+/* How long the job may be frozen. criu's driver, which does nothing that could hang (criu/dump_driver.c), keeps the
  * limit. In case the driver itself hangs, a timer of the worker does. When one of them expires, criu is ended, and that
  * ends the freeze. */
 #include "worker/worker.h"

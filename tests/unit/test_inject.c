@@ -543,7 +543,7 @@ static void killed_at_random(void **state)
 	}
 }
 
-/* Where there is no way home it works all the same. */
+/* A thread without a return path: the call works there too. */
 static void on_another_stack(void **state)
 {
 	struct target t = { .name = "other stack", .round = rounds_of_other_stack, .blocks = true };

@@ -113,7 +113,7 @@ static uint64_t id_of(int i)
 }
 
 /* *work: all memory of all. */
-static void look(struct mem_fork_shared *same, struct mem_ranges *work)
+static void find_shared(struct mem_fork_shared *shared, struct mem_ranges *work)
 {
 	struct mem_fork_shared_process p[CHILDREN + 1];
 
@@ -122,7 +122,7 @@ static void look(struct mem_fork_shared *same, struct mem_ranges *work)
 		mem_ranges_add(work, id_of(i), (uintptr_t)memory, (uintptr_t)memory + PAGES * (size_t)MEM_PAGE);
 	for (int i = 0; i <= CHILDREN; i++)
 		p[i] = (struct mem_fork_shared_process){ id_of(i), pids[i], &work->v[i], 1 };
-	mem_fork_shared_find(p, CHILDREN + 1, same);
+	mem_fork_shared_find(p, CHILDREN + 1, shared);
 }
 
 static int read_page(void *arg, uint64_t id, uint64_t addr, void *buf, size_t len)
@@ -135,31 +135,31 @@ static int read_page(void *arg, uint64_t id, uint64_t addr, void *buf, size_t le
 
 static void what_is_common_is_found(void **state)
 {
-	struct mem_fork_shared same;
+	struct mem_fork_shared shared;
 	struct mem_ranges work;
 	uint64_t last = 0;
 
 	(void)state;
-	look(&same, &work);
+	find_shared(&shared, &work);
 	/* Each child has what it did not rewrite in common with the first, and the last one what the one before it has
 	 * rewritten with that. */
-	assert_int_equal(same.pages, CHILDREN * PAGES - (CHILDREN + 1) * OWN + OWN);
-	for (size_t i = 0; i < same.n; i++) {
-		const struct mem_range *r = &same.v[i];
+	assert_int_equal(shared.pages, CHILDREN * PAGES - (CHILDREN + 1) * OWN + OWN);
+	for (size_t i = 0; i < shared.n; i++) {
+		const struct mem_range *r = &shared.v[i];
 
 		assert_true(i == 0 || r[-1].id < r->id ||
 			    (r[-1].id == r->id && r[-1].addr + r[-1].npages * MEM_PAGE <= r->addr));
-		assert_true(same.of[i] < r->id);
+		assert_true(shared.of[i] < r->id);
 		if (r->id == id_of(CHILDREN) && r->addr == (uintptr_t)memory + PLACE(CHILDREN - 1) * (uintptr_t)MEM_PAGE) {
-			assert_int_equal(same.of[i], id_of(CHILDREN - 1));
+			assert_int_equal(shared.of[i], id_of(CHILDREN - 1));
 			assert_int_equal(r->npages, OWN);
 		} else {
-			assert_int_equal(same.of[i], id_of(0));
+			assert_int_equal(shared.of[i], id_of(0));
 		}
 		last = r->id;
 	}
 	assert_int_equal(last, id_of(CHILDREN));
-	mem_fork_shared_free(&same);
+	mem_fork_shared_free(&shared);
 	mem_ranges_free(&work);
 }
 
@@ -196,7 +196,7 @@ static void a_look_makes_no_copies(void **state)
 /* What was copied from a page that its owner has written since is clean for nobody. */
 static void what_the_owner_has_written_is_not_clean(void **state)
 {
-	const struct mem_range same_v[] = {
+	const struct mem_range ranges[] = {
 		{ 11, 10 * MEM_PAGE, 20 }, { 12, 5 * MEM_PAGE, 5 }, { 12, 10 * MEM_PAGE, 20 }, { 12, 40 * MEM_PAGE, 4 }
 	};
 	const uint64_t of[] = { 10, 11, 10, 9 };
@@ -209,24 +209,24 @@ static void what_the_owner_has_written_is_not_clean(void **state)
 					    { 12, 15 * MEM_PAGE, 5 },
 					    { 12, 30 * MEM_PAGE, 10 },
 					    { 12, 44 * MEM_PAGE, 6 } };
-	struct mem_fork_shared same = { 0 };
+	struct mem_fork_shared shared = { 0 };
 	struct mem_ranges clean = { 0 };
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(same_v); i++)
-		mem_fork_shared_add(&same, &same_v[i], of[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(ranges); i++)
+		mem_fork_shared_add(&shared, &ranges[i], of[i]);
 	mem_ranges_add(&clean, 10, 0, 12 * MEM_PAGE);
 	mem_ranges_add(&clean, 10, 15 * MEM_PAGE, 20 * MEM_PAGE);
 	mem_ranges_add(&clean, 11, 0, 40 * MEM_PAGE);
 	mem_ranges_add(&clean, 12, 5 * MEM_PAGE, 50 * MEM_PAGE);
-	mem_fork_shared_remove_stale(&same, &clean);
+	mem_fork_shared_remove_stale(&shared, &clean);
 	assert_int_equal(clean.n, ARRAY_SIZE(wanted));
 	for (size_t i = 0; i < clean.n; i++) {
 		assert_int_equal(clean.v[i].id, wanted[i].id);
 		assert_int_equal(clean.v[i].addr, wanted[i].addr);
 		assert_int_equal(clean.v[i].npages, wanted[i].npages);
 	}
-	mem_fork_shared_free(&same);
+	mem_fork_shared_free(&shared);
 	mem_ranges_free(&clean);
 }
 
@@ -274,11 +274,11 @@ static void what_is_common_is_stored_once(void **state)
 	const uint64_t once = (PAGES + (CHILDREN + 1) * OWN - OWN) * (uint64_t)MEM_PAGE;
 	cleanup_mem_image struct mem_image *previous = NULL;
 	struct mem_range *clean;
-	struct mem_fork_shared same;
+	struct mem_fork_shared shared;
 	struct mem_ranges work;
 
 	(void)state;
-	look(&same, &work);
+	find_shared(&shared, &work);
 	clean = &work.v[0];
 	for (unsigned n = 1; n <= 3; n++) {
 		cleanup_close int dir = epoch(n);
@@ -292,7 +292,7 @@ static void what_is_common_is_stored_once(void **state)
 		o.hashes = o.compare = true;
 		o.threads = 1;
 		o.previous = previous;
-		o.fork_shared = &same;
+		o.fork_shared = &shared;
 		o.clean = clean;
 		o.n_clean = n == 3;
 		if (mem_image_write(dir, n, &source, work.v, work.n, &o, &s, &err))
@@ -308,7 +308,7 @@ static void what_is_common_is_stored_once(void **state)
 		mem_image_totals(previous, &t);
 		assert_int_equal(t.pages - t.zero, once - 10 * MEM_PAGE);
 	}
-	mem_fork_shared_free(&same);
+	mem_fork_shared_free(&shared);
 	mem_ranges_free(&work);
 }
 
@@ -433,7 +433,7 @@ static void criu_gets_what_is_common_once(void **state)
 static void what_nobody_has_is_refused(void **state)
 {
 	const struct mem_range work[] = { { 10, (uintptr_t)memory, 10 }, { 11, (uintptr_t)memory, 20 } };
-	struct mem_fork_shared same = { 0 };
+	struct mem_fork_shared shared = { 0 };
 	const struct mem_range too_many = { 11, (uintptr_t)memory, 20 };
 	cleanup_close int dir = epoch(9);
 	struct mem_write_opts o;
@@ -442,11 +442,11 @@ static void what_nobody_has_is_refused(void **state)
 
 	(void)state;
 	mem_write_opts_init(&o);
-	mem_fork_shared_add(&same, &too_many, 10);
-	o.fork_shared = &same;
+	mem_fork_shared_add(&shared, &too_many, 10);
+	o.fork_shared = &shared;
 	assert_int_equal(mem_image_write(dir, 9, &source, work, 2, &o, NULL, &err), -1);
 	assert_int_equal(err.num, EINVAL);
-	mem_fork_shared_free(&same);
+	mem_fork_shared_free(&shared);
 }
 
 int main(void)
