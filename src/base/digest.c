@@ -6,6 +6,7 @@
 
 #include <nettle/sha2.h>
 
+#include "base/io.h"
 #include "base/util.h"
 
 #define CHUNK (256u << 10)
@@ -35,17 +36,13 @@ int digest_range(int fd, uint64_t off, uint64_t len, char hex[SHA256_HEX])
 
 	sha256_init(&ctx);
 	while (len > 0) {
-		ssize_t n = pread(fd, buf, len < CHUNK ? (size_t)len : CHUNK, (off_t)off);
+		size_t n = len < CHUNK ? (size_t)len : CHUNK;
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n == 0)
-			errno = ENODATA;
-		if (n <= 0)
+		if (pread_all(fd, buf, n, off) < 0)
 			return -1;
-		sha256_update(&ctx, (size_t)n, (const uint8_t *)buf);
-		off += (uint64_t)n;
-		len -= (uint64_t)n;
+		sha256_update(&ctx, n, (const uint8_t *)buf);
+		off += n;
+		len -= n;
 	}
 	digest_finish(&ctx, hex);
 	return 0;

@@ -45,6 +45,26 @@ int pwrite_all(int fd, const void *buf, size_t n, uint64_t off)
 	return 0;
 }
 
+int pread_all(int fd, void *buf, size_t len, uint64_t off)
+{
+	uint8_t *p = buf;
+
+	while (len > 0) {
+		ssize_t n = pread(fd, p, len, (off_t)off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n == 0)
+			errno = ENODATA;
+		if (n <= 0)
+			return -1;
+		p += n;
+		off += (uint64_t)n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
 ssize_t read_all(int fd, size_t max, char **out)
 {
 	cleanup_free char *buf = NULL;

@@ -10,6 +10,8 @@
 /* Writes all n bytes, and restarts after EINTR. Returns 0 or -1 with errno. */
 int write_all(int fd, const void *buf, size_t n);
 int pwrite_all(int fd, const void *buf, size_t n, uint64_t off);
+/* Reads len bytes at off. Returns 0, or -1 with errno; ENODATA: the file ends before. */
+int pread_all(int fd, void *buf, size_t len, uint64_t off);
 /* Reads up to the end of the file, at most max bytes (EFBIG if there are more). *out has a NUL byte after the data; the
  * caller frees it. Returns the length, or -1 with errno and *out = NULL. */
 ssize_t read_all(int fd, size_t max, char **out);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/io.h"
 #include "base/util.h"
 #include "image/xxh3.h"
 
@@ -40,7 +41,7 @@ int mem_chunk_read_stored(struct mem_chunk_reader *r, uint32_t chunk, struct err
 
 	r->held = MEM_ZERO;
 	r->stored = mem_window_get(&r->window, c->file, c->offset, c->stored);
-	if (!r->stored && mem_pread(r->m->fds[c->file], r->room, c->stored, c->offset) < 0)
+	if (!r->stored && pread_all(r->m->fds[c->file], r->room, c->stored, c->offset) < 0)
 		return chunk_error(r, c, errno == ENODATA ? EBADMSG : errno,
 				   errno == ENODATA ? "the file ends there" : strerror(errno), err);
 	if (!r->stored)

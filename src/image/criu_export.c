@@ -173,7 +173,7 @@ static int export_copy_entry(const struct export *x, size_t i, uint8_t *buf, str
 	for (uint64_t done = 0; done < len;) {
 		size_t n = len - done < COPY ? (size_t)(len - done) : COPY;
 
-		if (mem_pread(x->in, buf, n, x->from[i] + done) < 0)
+		if (pread_all(x->in, buf, n, x->from[i] + done) < 0)
 			return errno == ENODATA
 				       ? err_set(err, EBADMSG, "image pages-%u.img is too short", x->map.pages_id)
 				       : err_sys(err, errno, "cannot read image pages-%u.img", x->map.pages_id);

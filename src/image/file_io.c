@@ -7,29 +7,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/util.h"
 
 #define FILE_MAX (UINT64_C(16) << 30) /* "image" and "hashes" of a memory of a few terabytes */
-
-int mem_pread(int fd, void *buf, size_t len, uint64_t off)
-{
-	uint8_t *p = buf;
-
-	while (len > 0) {
-		ssize_t n = pread(fd, p, len, (off_t)off);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n == 0)
-			errno = ENODATA;
-		if (n <= 0)
-			return -1;
-		p += n;
-		off += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
 
 int mem_read_file(int dirfd, const char *name, uint8_t **buf, size_t *len, struct err *err)
 {
@@ -45,7 +26,7 @@ int mem_read_file(int dirfd, const char *name, uint8_t **buf, size_t *len, struc
 	*buf = malloc(*len + 1);
 	if (!*buf)
 		return err_sys(err, ENOMEM, "cannot read memory/%s", name);
-	if (mem_pread(fd, *buf, *len, 0) < 0) {
+	if (pread_all(fd, *buf, *len, 0) < 0) {
 		err_sys(err, errno, "cannot read memory/%s", name);
 		free(*buf);
 		*buf = NULL;

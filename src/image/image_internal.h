@@ -19,8 +19,6 @@ void mem_unshuffle_plain(unsigned size, const uint8_t *in, uint8_t *out, size_t 
 
 /* ---- file_io.c ----------------------------------------------------------- */
 
-/* Reads exactly len bytes at off. 0, or -1 with errno (ENODATA: the file ends before). */
-int mem_pread(int fd, void *buf, size_t len, uint64_t off);
 /* Reads a whole regular file of a memory image, at most 16 GiB; *buf is to be freed by the caller. -1 with err. */
 int mem_read_file(int dirfd, const char *name, uint8_t **buf, size_t *len, struct err *err);
 

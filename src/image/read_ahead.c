@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 
+#include "base/io.h"
 #include "base/util.h"
 
 #define STEP (4u << 20) /* bytes per request */
@@ -18,7 +19,7 @@ static void read_ahead_wait(const struct step *s)
 	uint8_t byte;
 
 	if (s->end)
-		mem_pread(s->fd, &byte, 1, s->end - 1);
+		pread_all(s->fd, &byte, 1, s->end - 1);
 }
 
 /* Two steps are in flight at a time. This keeps the disk busy, and reads of others wait for milliseconds only. If all
