@@ -61,21 +61,16 @@ static struct files_opts checkpoint_files_opts(const struct worker *w)
 	};
 }
 
-static int checkpoint_record_files(struct checkpoint *c, struct err *err)
+static int checkpoint_record_files(struct checkpoint *c, const struct tree *t, struct err *err)
 {
 	struct worker *w = c->w;
 	struct files_opts o = checkpoint_files_opts(w);
-	struct tree t;
 	int rc;
 
-	/* New processes may have been started since the preflight. */
-	if (tree_check(w->req.init, c->criufd, err) || tree_read(w->req.init, &t, err))
-		return -1;
-	c->m.max_pid = t.max_pid;
+	c->m.max_pid = t->max_pid;
 	o.carry = c->memory.objects ? memory_shared_carry : NULL;
 	o.carry_arg = c->memory.objects;
-	rc = files_record(t.pids, t.n, w->req.init, c->filesfd, &o, c->m.files, w->warnings, err);
-	tree_free(&t);
+	rc = files_record(t->pids, t->n, w->req.init, c->filesfd, &o, c->m.files, w->warnings, err);
 	if (rc || write_list_freeze(&c->write_list, w, c->m.files, err))
 		return err_wrap(err, "the job's files cannot be saved");
 	return 0;
@@ -188,18 +183,24 @@ static struct preflight_job preflight_job_of(const struct worker *w, const struc
 }
 
 /* criu's images do not contain Landlock domains. */
-static int checkpoint_check_confined(const struct checkpoint *c, struct err *err)
+static int checkpoint_check_confined(const struct checkpoint *c, const struct tree *t, struct err *err)
 {
-	struct preflight_job job;
+	const struct preflight_job job = preflight_job_of(c->w, t);
+
+	return fault(c->w, FAULT_NO_PREFLIGHT) ? 0 : preflight_confined_stopped(&job, c->dump.remote_call, err);
+}
+
+/* What is read of the frozen tree before the snapshot, which forks children in the job that are no processes of the
+ * job. */
+static int checkpoint_read_tree(struct checkpoint *c, struct err *err)
+{
 	struct tree t;
 	int rc;
 
-	if (fault(c->w, FAULT_NO_PREFLIGHT))
-		return 0;
-	if (tree_read(c->w->req.init, &t, err))
+	/* New processes may have been started since the preflight. */
+	if (tree_check(c->w->req.init, c->criufd, err) || tree_read(c->w->req.init, &t, err))
 		return -1;
-	job = preflight_job_of(c->w, &t);
-	rc = preflight_confined_stopped(&job, c->dump.remote_call, err);
+	rc = checkpoint_check_confined(c, &t, err) || checkpoint_record_files(c, &t, err) ? -1 : 0;
 	tree_free(&t);
 	return rc;
 }
@@ -219,11 +220,8 @@ static int dump_on_frozen(void *arg, struct err *err)
 	fault_criu_hangs(c->w, FAULT_CRIU_HANGS_FROZEN, c->w->req.init);
 	fault_driver_hangs(c->w, FAULT_DRIVER_HANGS, c->w->req.init);
 	event_phase("files");
-	/* Both before the snapshot: it forks children in the job, which are no processes of the job. */
-	rc = checkpoint_check_confined(c, err) || checkpoint_record_files(c, err) ||
-			     memory_freeze(&c->memory, c->w, c->epochfd, c->criufd, &c->dump, err)
-		     ? -1
-		     : 0;
+	rc = checkpoint_read_tree(c, err) || memory_freeze(&c->memory, c->w, c->epochfd, c->criufd, &c->dump, err) ? -1
+														   : 0;
 	if (!criu_still_frozen(&c->dump))
 		return err_set(err, 0, "criu was killed while the job was saved");
 	if (rc)
