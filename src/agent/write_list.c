@@ -143,17 +143,14 @@ static bool write_list_name_is_gone(const struct write_list *w, const char *path
  * again and again: a journal of SQLite, a lock. One that it makes after the last epoch, and that is there when the node
  * fails, must not be there for the restored job. Jobs that delete many files of different names must not fill the list
  * with them. */
-static bool write_list_keep_deleted(struct write_list *w, char *path)
+static bool write_list_accepts_deleted(const struct write_list *w, char *path)
 {
 	char *name = strrchr(path, '/') + 1;
 
 	path[strlen(path) - strlen(WRITE_LIST_MARK)] = '\0';
 	if (name[0] == '#' && strspn(name + 1, "0123456789") == strlen(name + 1))
 		return false; /* O_TMPFILE: it never had a name */
-	if (tfind(path, &w->paths, write_list_by_name) || w->n_deleted >= WRITE_LIST_DELETED_MAX)
-		return false;
-	w->n_deleted++;
-	return true;
+	return w->n_deleted < WRITE_LIST_DELETED_MAX;
 }
 
 static void write_list_take_event(struct write_list *w, int fd)
@@ -161,6 +158,7 @@ static void write_list_take_event(struct write_list *w, int fd)
 	char link[64], path[PATH_MAX];
 	struct stat st;
 	ssize_t n;
+	bool gone;
 
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	n = readlink(link, path, sizeof(path) - 1);
@@ -169,10 +167,10 @@ static void write_list_take_event(struct write_list *w, int fd)
 	path[n] = '\0';
 	if (st.st_uid == 0 && strncmp(path, CRIU_CACHE, strlen(CRIU_CACHE)) == 0)
 		return;
-	if (write_list_name_is_gone(w, path, &st) && !write_list_keep_deleted(w, path))
+	gone = write_list_name_is_gone(w, path, &st);
+	if ((gone && !write_list_accepts_deleted(w, path)) || !write_list_add(w, path))
 		return;
-	if (!write_list_add(w, path))
-		return;
+	w->n_deleted += gone;
 	n = (ssize_t)strlen(path);
 	array_reserve_more(w->unsaved, w->n_unsaved, (size_t)n + 1, w->unsaved_room);
 	memcpy(w->unsaved + w->n_unsaved, path, (size_t)n + 1);
@@ -251,13 +249,6 @@ bool write_list_behind(const struct write_list *w)
 
 /* ---- mounts ---- */
 
-static bool write_list_below(const char *path, const char *dir)
-{
-	size_t n = strlen(dir);
-
-	return strncmp(path, dir, n) == 0 && (path[n] == '\0' || path[n] == '/');
-}
-
 static bool write_list_is_pseudo(const char *fstype)
 {
 	static const char *const names[] = {
@@ -319,7 +310,7 @@ static void write_list_mark_line(struct write_list *w, const char *line, size_t 
 	unescape_octal(point);
 	len = strcmp(point, "/") == 0 ? 0 : strlen(point);
 	skip = write_list_keeps_deleted(fstype);
-	if ((len == 0 || write_list_below(w->cwd, point)) && len >= *cwd_len) {
+	if ((len == 0 || path_is_within(w->cwd, point)) && len >= *cwd_len) {
 		*cwd_len = len;
 		snprintf(w->gap, sizeof(w->gap), "%s", skip ? fstype : "");
 	}
@@ -327,8 +318,8 @@ static void write_list_mark_line(struct write_list *w, const char *line, size_t 
 	skip |= mount_is_users(line);
 	if (skip && len == 0)
 		*root = 0; /* the root is on NFS; the other mounts are watched all the same */
-	if (skip || write_list_is_pseudo(fstype) || write_list_below(point, "/dev/shm") ||
-	    (w->private_tmp && write_list_below(point, "/tmp")))
+	if (skip || write_list_is_pseudo(fstype) || path_is_within(point, "/dev/shm") ||
+	    (w->private_tmp && path_is_within(point, "/tmp")))
 		return;
 	int error = write_list_mark(w, point, id) ? errno : 0;
 	if (len == 0)

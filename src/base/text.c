@@ -87,3 +87,10 @@ char *unescape_octal(char *text)
 	*out = '\0';
 	return text;
 }
+
+bool path_is_within(const char *path, const char *dir)
+{
+	size_t n = strlen(dir);
+
+	return !strcmp(dir, "/") || (!strncmp(path, dir, n) && (path[n] == '/' || !path[n]));
+}

@@ -2,6 +2,7 @@
 #ifndef FSCHED_BASE_TEXT_H
 #define FSCHED_BASE_TEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,5 +14,8 @@ char *printable(const char *s, char *buf, size_t len);
 
 /* Replaces the octal escapes of files in /proc, like \040 for a space, in place. Returns text. */
 char *unescape_octal(char *text);
+
+/* True if path is dir or lies below it, by the text alone. Both are absolute, without a slash at the end. */
+bool path_is_within(const char *path, const char *dir);
 
 #endif

@@ -70,20 +70,13 @@ void mount_table_free(struct mount_table *t)
 	free(t);
 }
 
-static bool is_below(const char *path, const char *dir)
-{
-	size_t n = strlen(dir);
-
-	return !strcmp(dir, "/") || (!strncmp(path, dir, n) && (path[n] == '/' || !path[n]));
-}
-
 const char *mount_table_find(const struct mount_table *t, const char *path, const char **mounted_at)
 {
 	const char *type = NULL;
 
 	*mounted_at = NULL;
 	for (size_t i = 0; i < t->n; i++)
-		if (is_below(path, t->v[i].at) && (!type || strlen(t->v[i].at) >= strlen(*mounted_at))) {
+		if (path_is_within(path, t->v[i].at) && (!type || strlen(t->v[i].at) >= strlen(*mounted_at))) {
 			type = t->v[i].type;
 			*mounted_at = t->v[i].at;
 		}

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/dir_tree.h"
+#include "base/text.h"
 #include "base/util.h"
 
 /* Opens the directory name below dirfd and sets its mode; makes it if it is missing. It must belong to the caller,
@@ -73,13 +74,6 @@ int pod_prepare(const struct pod_spec *spec, struct err *err)
 	return tmp < 0 ? -1 : 0;
 }
 
-static bool pod_dir_is_below(const char *path, const char *dir)
-{
-	size_t n = strlen(dir);
-
-	return !strncmp(path, dir, n) && (path[n] == '\0' || path[n] == '/');
-}
-
 /* Removes empty, "." and ".." components in place, by the text alone. */
 static void pod_dir_normalize(char *path)
 {
@@ -121,7 +115,7 @@ static bool hidden_by_tmp(const char *path, const char *tmp)
 	}
 	snprintf(text, sizeof(text), "%s", path);
 	pod_dir_normalize(text);
-	return pod_dir_is_below(text, "/tmp") || pod_dir_is_below(real, "/tmp") || pod_dir_is_below(real, tmp);
+	return path_is_within(text, "/tmp") || path_is_within(real, "/tmp") || path_is_within(real, tmp);
 }
 
 bool pod_tmp_conflict(const char *const paths[])
