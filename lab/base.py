@@ -320,7 +320,7 @@ def write(path, lines, mode=0o644):
 # --- the lab --------------------------------------------------------------------------------------------------------------
 
 class Lab:
-    """A running lab, or one that is being made. lab.py: up() makes one, open_lab() finds one that another process started."""
+    """A running lab, or one that is being made. lab.py: Lab.up() makes one, Lab.open() finds one that another process started."""
 
     def __init__(self, directory, state):
         self.dir = directory

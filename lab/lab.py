@@ -1,49 +1,53 @@
 """Private Slurm clusters on this machine, for tests, the demo and people: the commands lab/up, down, env, shell and node, and the
-functions up() and open_lab() for programs. base.py says what a lab consists of."""
+class Lab, whose up() and open() are for programs. base.py says what a lab consists of."""
 import argparse
 import json
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import base
 import multi
-from base import (DEFAULT_USER, HOSTS_MAX, START_DEADLINE, SYSTEM_PATH, BUILD, Lab, LabError, Options,  # noqa: F401
+from base import (DEFAULT_USER, HOSTS_MAX, START_DEADLINE, SYSTEM_PATH, BUILD, LabError, Options,  # noqa: F401
                   make_place, wait_until)
 
 
 def class_of(hosts):
     """The class of a lab with that many simulated hosts."""
-    return multi.HostsLab if hosts else Lab
+    return multi.HostsLab if hosts else base.Lab
 
 
-def open_lab(wanted):
-    """Returns the lab in the directory wanted. Another process may have started it."""
-    directory = os.path.realpath(wanted)
-    try:
-        with open(os.path.join(directory, "lab.json"), encoding="utf-8") as f:
-            state = json.load(f)
-    except OSError:
-        raise LabError(f"no lab in {wanted} (lab/up starts one)") from None
-    return class_of(state.get("hosts", 0))(directory, state)
+class Lab:
+    """How programs get at a lab; both return a base.Lab."""
+    @staticmethod
+    def open(wanted):
+        """Returns the lab in the directory wanted. Another process may have started it."""
+        directory = os.path.realpath(wanted)
+        try:
+            state = json.loads(Path(directory, "lab.json").read_text(encoding="utf-8"))
+        except OSError:
+            raise LabError(f"no lab in {wanted} (lab/up starts one)") from None
+        return class_of(state.get("hosts", 0))(directory, state)
 
-
-def up(o):
-    """Starts a lab. An earlier lab in the same directory, whose keeper is gone, is ended and removed first."""
-    if os.geteuid() != 0:
-        raise LabError("a lab needs root: slurmd starts jobs as other users")
-    try:
-        running = open_lab(o.dir)
-    except LabError:
-        running = None
-    if running and running.keeper_pid():
-        raise LabError(f"a lab runs in {o.dir} (lab/down ends it)")
-    if running:
-        running.down()
-    lab = class_of(o.hosts)(make_place(o.dir), {"name": o.name, "nodes": o.nodes, "hosts": o.hosts, "backup": o.backup, "users": o.users,
-                                                "proctrack": o.proctrack, "link": os.path.abspath(o.dir)})
-    lab.start(o)
-    return lab
+    @staticmethod
+    def up(o):
+        """Starts a lab. An earlier lab in the same directory, whose keeper is gone, is ended and removed first."""
+        if os.geteuid() != 0:
+            raise LabError("a lab needs root: slurmd starts jobs as other users")
+        try:
+            running = Lab.open(o.dir)
+        except LabError:
+            running = None
+        if running and running.keeper_pid():
+            raise LabError(f"a lab runs in {o.dir} (lab/down ends it)")
+        if running:
+            running.down()
+        lab = class_of(o.hosts)(make_place(o.dir), {"name": o.name, "nodes": o.nodes, "hosts": o.hosts, "backup": o.backup, "users": o.users,
+                                                    "proctrack": o.proctrack, "link": os.path.abspath(o.dir)})
+        lab.start(o)
+        return lab
 
 
 # --- commands -------------------------------------------------------------------------------------------------------------
@@ -90,7 +94,7 @@ def command_down(argv):
     p = parser_of("down")
     p.add_argument("--keep", action="store_true", help="keep the directory with logs and checkpoints")
     a = p.parse_args(argv)
-    lab = open_lab(a.dir)
+    lab = Lab.open(a.dir)
     amiss = lab.down(purge=not a.keep)
     for sentence in amiss:
         print(f"lab: {sentence}", file=sys.stderr)
@@ -100,7 +104,7 @@ def command_down(argv):
 
 def command_env(argv):
     p = parser_of("env")
-    lab = open_lab(p.parse_args(argv).dir)
+    lab = Lab.open(p.parse_args(argv).dir)
     if lab.state.get("hosts"):
         raise LabError("this lab has simulated hosts, whose network cannot be reached from here: use lab/shell or lab/node exec")
     env = lab.environment()
@@ -116,7 +120,7 @@ def command_shell(argv):
     p.add_argument("--user", default=None, help="whose shell (the lab's ordinary user; root: the administrator's)")
     p.add_argument("command", nargs=argparse.REMAINDER, help="runs this instead of a shell")
     a = p.parse_args(argv)
-    lab = open_lab(a.dir)
+    lab = Lab.open(a.dir)
     user = a.user or lab.state["users"][0]
     env = lab.environment(user)
     cwd = env["HOME"] if os.path.isdir(env["HOME"]) and user != "root" else lab.dir
@@ -190,7 +194,7 @@ def command_node(argv):
     if wrong or not a.op or not user:
         print(NODE_USAGE, file=sys.stderr)
         return 2
-    lab = open_lab(a.dir)
+    lab = Lab.open(a.dir)
     if not isinstance(lab, multi.HostsLab):
         raise LabError(f"the lab in {lab.dir} has no simulated hosts (lab/up --hosts N, make lab NODES=N)")
     if a.op == "list":

@@ -118,7 +118,7 @@ class Cluster:
     With hosts=N it has simulated hosts n1 to nN and ctl. Commands run on ctl unless they say host=. Without it has one node, t1."""
 
     def __init__(self, directory, conf=(), **more):
-        self.lab = lab.up(lab.Options(dir=str(directory), name="t", cpus=more.pop("cpus", 16), users=[USER],
+        self.lab = lab.Lab.up(lab.Options(dir=str(directory), name="t", cpus=more.pop("cpus", 16), users=[USER],
                                       stage=str(STAGE), fsched_conf=list(conf), **more))
         if more.get("proctrack") == "cgroup" and not more.get("hosts"):
             CGROUP_NODES.update(self.lab.node_names())
