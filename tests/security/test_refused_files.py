@@ -16,7 +16,7 @@ PROC = {
     "clear_refs": ("os.open('/proc/self/clear_refs', os.O_WRONLY)", "/clear_refs open as descriptor 3", "open for writing"),
     "comm": ("os.open('/proc/self/comm', os.O_RDWR)", "/comm open as descriptor 3", "open for writing"),
     "a directory of a process": ("os.open('/proc/self', os.O_RDONLY)", " open as descriptor 3", "the directory of a process"),
-    "no process of the job": ("os.open('/proc/1/stat', os.O_RDONLY)", "/proc/1/stat open as descriptor 3", "is not of the job"),
+    "no process of the job": ("os.open('/proc/1/stat', os.O_RDONLY)", "/proc/1/stat open as descriptor 3", "is not part of the job"),
     "an ended process": ("""
 pid = os.fork() or time.sleep(100)
 fd = os.open(f'/proc/{pid}/stat', os.O_RDONLY)
