@@ -36,7 +36,7 @@ struct return_path {
  * Fills home, of len bytes, with the registers that start the return path: at `ret`, in no system call.
  *
  * A system call that was interrupted is made again. Where only the kernel knows how much of it was left (nanosleep,
- * poll), it ends with EINTR, as after a restore.
+ * poll), it ends with EINTR.
  *
  * Returns 0, or -errno if the thread has no return path at this point. */
 long sigframe_write(int pid, const void *regs, size_t len, uint64_t mask, struct return_path *w, void *home);
