@@ -99,6 +99,8 @@ char **criu_restore_argv(const struct criu_bin *b, bool stops);
  * are the numbers of descriptors, -1 = none: criu's end of the socket of trace/remote_call.h, and a file in the format
  * of preload/unlinked_names.h. The caller frees the result with criu_argv_free(). */
 char **criu_envp(const struct criu_bin *b, bool elide, bool shared, int remote_call, int names);
+/* Appends a variable to what criu_envp() has returned, and takes it over. */
+void criu_envp_add(char ***envp, char *variable);
 void criu_argv_free(char **v);
 /* Puts into buf what the log name says of a failure, in words for people. If the table of obstacles (policy/obstacle.h)
  * knows the cause, the text says what to do. "" if the log has no error. Returns buf. */

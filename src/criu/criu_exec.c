@@ -398,6 +398,17 @@ char **criu_envp(const struct criu_bin *b, bool elide, bool shared, int remote_c
 	return v;
 }
 
+void criu_envp_add(char ***envp, char *variable)
+{
+	size_t n = 0;
+
+	while ((*envp)[n])
+		n++;
+	*envp = xrealloc(*envp, (n + 2) * sizeof(**envp));
+	(*envp)[n] = variable;
+	(*envp)[n + 1] = NULL;
+}
+
 void criu_argv_free(char **v)
 {
 	for (int i = 0; v && v[i]; i++)

@@ -223,8 +223,7 @@ const void *interrupted_call_set(int tid, const void *regs, size_t len)
 	const struct user_regs_struct *r = regs;
 	const struct saved_call *s = len == sizeof(*r) ? saved_call_find(tid) : NULL;
 
-	if (!s || !s->xstate_len || (int)r->orig_rax < 0 || r->rsp != s->regs.rsp ||
-	    s->regs.rip - r->rip > SYSCALL_INSN)
+	if (!s || !s->xstate_len || (int)r->orig_rax < 0 || r->rsp != s->regs.rsp || s->regs.rip - r->rip > SYSCALL_INSN)
 		return regs;
 	return &s->regs;
 }

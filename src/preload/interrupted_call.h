@@ -1,7 +1,8 @@
 /* System calls of the job that a dump interrupts, so that the job notices nothing (interrupted_call.c).
  *
  * Both functions look at the registers of a thread that criu reads or writes by ptrace (NT_PRSTATUS, len bytes). They
- * change them in regs, and do nothing in a restore, for a thread in another state, or on another processor than x86_64. */
+ * change them in regs, and do nothing in a restore, for a thread in another state, or on another processor than x86_64.
+ */
 #ifndef FSCHED_PRELOAD_INTERRUPTED_CALL_H
 #define FSCHED_PRELOAD_INTERRUPTED_CALL_H
 

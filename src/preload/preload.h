@@ -106,6 +106,9 @@ unsigned elide_shared_list(unsigned long first, struct elided_object *buf, unsig
 /* reaper.c: must be called after a system call of criu that may have forked. Returns ret. */
 long reaper_forked(long nr, long ret);
 
+/* task_attributes.c: must be called in a process of the job as soon as criu has forked it. */
+void task_attributes_restore(void);
+
 /* unlinked_names.c: true if path is a link that criu makes to the open file fd because the file has lost its name. Such
  * a link must not be made. */
 bool unlinked_names_own_link(int fd, const char *path);

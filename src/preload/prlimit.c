@@ -117,8 +117,10 @@ static long prlimit_call(long nr, long a, long b, long c, long d, long e, long f
 {
 	long ret = rights_with(restored_task_syscall_caps(nr), nr, a, b, c, d, e, f);
 
-	if (nr == SYS_clone3 && ret == 0 && ((const struct clone_args *)a)->set_tid_size > 0)
+	if (nr == SYS_clone3 && ret == 0 && ((const struct clone_args *)a)->set_tid_size > 0) {
 		rights_become_job();
+		task_attributes_restore();
+	}
 	return ret;
 }
 

@@ -59,7 +59,8 @@ struct manifest {
 				      | soft-dirty | none */
 		uint64_t taken;    /* bytes saved during the freeze */
 	} memory;
-	json_t *files; /* owned: array of the records of files_record() */
+	json_t *files;   /* owned: array of the records of files_record() */
+	json_t *threads; /* owned: see worker/thread_attributes.c; NULL in an epoch of an older fsched */
 };
 
 void manifest_free(struct manifest *m);

@@ -228,7 +228,7 @@ static int fill_memory_spaces(struct fill_memory *b, struct worker *w, pid_t ini
 	return rc ? err_wrap(err, "the job's memory cannot be restored") : 0;
 }
 
-int fill_memory_finish(struct fill_memory *b, struct worker *w, pid_t init, struct err *err)
+int fill_memory_finish(struct fill_memory *b, struct worker *w, pid_t init, const json_t *threads, struct err *err)
 {
 	int got;
 
@@ -243,6 +243,8 @@ int fill_memory_finish(struct fill_memory *b, struct worker *w, pid_t init, stru
 		return 0; /* criu has failed; pid 1 reports that to the agent */
 	event_phase("memory");
 	if (b->fill && fill_memory_spaces(b, w, init, err))
+		return -1;
+	if (thread_attributes_set(w, init, threads, err))
 		return -1;
 	return tracer_go(b->tracer[0]) ? err_sys(err, errno, "criu has ended while the memory was filled") : 0;
 }

@@ -326,6 +326,7 @@ static int restore_start_pod(struct restore *r, struct pod *pod, struct err *err
 	unlinkat(w->store.dirfd, "restore.log", 0);
 	r->argv = criu_restore_argv(&w->criu, r->memory.on || (w->criu.preload[0] && criu_has_tcp(r->criufd)));
 	r->envp = criu_envp(&w->criu, false, false, r->memory.on ? CRIU_REMOTE_CALL_FD : -1, -1);
+	criu_envp_add(&r->envp, thread_attributes_env(w, r->m.threads));
 	pr.argv = r->argv;
 	pr.envp = r->envp;
 	rc = pod_restore(&r->spec, &pr, pod, err);
@@ -374,7 +375,7 @@ static int fill_and_start(struct restore *r, bool fill, struct pod *pod, struct 
 		w->node_fault = r->differs;
 		event_send("pod", json_pack("{s:i}", "init_pid", (int)pod->init));
 	}
-	if (!rc && fill_memory_finish(&r->memory, w, pod->init, err)) {
+	if (!rc && fill_memory_finish(&r->memory, w, pod->init, r->m.threads, err)) {
 		/* So far pid 1 has told the agent only that it is up. */
 		pod_kill(pod->init, KILL_WAIT_MS, NULL);
 		waitpid(pod->init, NULL, 0);

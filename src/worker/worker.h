@@ -293,6 +293,16 @@ bool memory_shared_carry(void *arg, const char *path, int fd, const struct stat 
 int memory_shared_freeze(struct memory_step *s, const struct worker *w, const struct criu_facts *f, int criufd,
 			 int tracer_fd, struct err *err);
 
+/* thread_attributes.c: what criu does not save of threads (CPU affinity and others). */
+/* In the freeze: returns the member "threads" of the manifest; NULL if the leader cannot be read. Owned by the caller.
+ */
+json_t *thread_attributes_read(const struct tree *t);
+/* In a restore: the variable of criu's environment for the part that each process sets for itself. Owned by the caller.
+ */
+char *thread_attributes_env(struct worker *w, const json_t *threads);
+/* In a restore, when all threads exist and none runs: sets the rest. What cannot be set is a warning. */
+int thread_attributes_set(struct worker *w, pid_t init, const json_t *threads, struct err *err);
+
 /* fill_memory.c: the memory of an epoch whose manifest says memory.ours, in a restore. */
 struct fill_memory {
 	bool on;
@@ -309,9 +319,9 @@ struct fill_memory {
 /* fill: false if filling has failed before. Nothing happens if the epoch has no memory/. */
 int fill_memory_begin(struct fill_memory *b, struct worker *w, int epochfd, int criufd, const struct manifest *m,
 		      bool fill, struct err *err);
-/* init: pid 1 of the new pod. 0 also if criu has failed, which pid 1 reports to the agent. -1: the pod still exists and
- * must not be used. */
-int fill_memory_finish(struct fill_memory *b, struct worker *w, pid_t init, struct err *err);
+/* init: pid 1 of the new pod. threads: of the manifest. 0 also if criu has failed, which pid 1 reports to the agent.
+ * -1: the pod still exists and must not be used. */
+int fill_memory_finish(struct fill_memory *b, struct worker *w, pid_t init, const json_t *threads, struct err *err);
 void fill_memory_end(struct fill_memory *b, const struct worker *w);
 
 /* fault.c: faults on purpose, for tests. Their names and meanings are in that file. */

@@ -113,9 +113,15 @@ static const struct {
 	const char *name;
 	int (*call)(void);
 } kinds[] = {
-	{ "nanosleep", sleep_simply },	       { "nanosleep_rest", sleep_with_rest }, { "clock_nanosleep", sleep_by_clock },
-	{ "sleep_until", sleep_until },	       { "poll", wait_poll },		      { "ppoll", wait_ppoll },
-	{ "select", wait_select },	       { "futex", wait_futex },		      { "futex_until", wait_futex_until },
+	{ "nanosleep", sleep_simply },
+	{ "nanosleep_rest", sleep_with_rest },
+	{ "clock_nanosleep", sleep_by_clock },
+	{ "sleep_until", sleep_until },
+	{ "poll", wait_poll },
+	{ "ppoll", wait_ppoll },
+	{ "select", wait_select },
+	{ "futex", wait_futex },
+	{ "futex_until", wait_futex_until },
 };
 
 static long now_ms(void)
@@ -147,8 +153,8 @@ static void *work(void *arg)
 		end = now_ms();
 		number += 1;
 		if (ret || end - began < ms - EARLY_MS || number != i + 0.5) {
-			printf("%s %d: returned %d (%s) after %ld of %ld ms, number %g\n", kind, i, ret, strerror(errno),
-			       end - began, ms, number);
+			printf("%s %d: returned %d (%s) after %ld of %ld ms, number %g\n", kind, i, ret,
+			       strerror(errno), end - began, ms, number);
 			exit(1);
 		}
 		printf("%s %ld %ld\n", who, began, end);
