@@ -171,7 +171,7 @@ static int by_name_open(int dirfd, const char *path, int flags, unsigned mode)
 		return (int)errno_result(dirfd == AT_FDCWD || by_name_from_root(dirfd, path)
 						 ? by_name_open_nonblocking(restored_task_open, dirfd, path, flags, mode)
 						 : restored_task_open_own(dirfd, path, flags, mode));
-	if (reopen_job_file(dirfd, path, flags, &ret))
+	if (reopen_job_file(dirfd, path, flags, &ret) || due_timer_info(dirfd, path, flags, &ret))
 		return (int)errno_result(ret);
 	if (by_name_open_needs_user(dirfd, path))
 		return (int)errno_result(by_name_open_nonblocking(by_name_open_as_user, dirfd, path, flags, mode));

@@ -116,6 +116,9 @@ bool unlinked_names_own_link(int fd, const char *path);
 /* reopen.c: opens "fd/N" below /proc/self for a file of the job in a dump. True if it has handled the call; then *ret
  * is the descriptor or -errno. */
 bool reopen_job_file(int dirfd, const char *path, int flags, long *ret);
+/* due_timer.c: opens "fdinfo/N" below /proc/self for an expired timer in a dump. True if it has handled the call; then
+ * *ret is the descriptor. */
+bool due_timer_info(int dirfd, const char *path, int flags, long *ret);
 /* unlinked_names.c: true if this criu makes a dump. */
 bool unlinked_names_given(void);
 

@@ -12,8 +12,8 @@
  * Threads that have nothing but defaults are not in the list. Those of the last row are set by the process itself
  * (preload/task_attributes.c), the others from here, when all processes exist and none runs.
  *
- * CPUs are numbers of the node, and the job may get others at its restart: the n-th CPU of the job then becomes the n-th
- * one now. A thread that may use all CPUs of the job may use all of them afterwards, too. */
+ * CPUs are numbers of the node, and the job may get others at its restart: the n-th CPU of the job then becomes the
+ * n-th one now. A thread that may use all CPUs of the job may use all of them afterwards, too. */
 #include "worker/worker.h"
 
 #include <ctype.h>
@@ -37,8 +37,8 @@
 #define IOPRIO_THREAD 1 /* IOPRIO_WHO_PROCESS */
 #define IOPRIO_SHIFT  13
 #define IOPRIO_BE     2
-#define NICE_LEVELS   5          /* nice values for each I/O priority */
-#define MCE_PROCESS   0x80       /* PF_MCE_PROCESS and PF_MCE_EARLY in the flags of /proc/PID/stat */
+#define NICE_LEVELS   5    /* nice values for each I/O priority */
+#define MCE_PROCESS   0x80 /* PF_MCE_PROCESS and PF_MCE_EARLY in the flags of /proc/PID/stat */
 #define MCE_EARLY     0x08000000
 #define NODES_MAX     64
 #define ENV_MAX       (100 << 10) /* the kernel takes 128 KiB for one variable */
@@ -50,10 +50,10 @@ struct defaults {
 };
 
 struct thread {
-	pid_t pid, tid;   /* in the pod */
-	pid_t host;       /* the thread, in the PID namespace of this process */
+	pid_t pid, tid; /* in the pod */
+	pid_t host;     /* the thread, in the PID namespace of this process */
 	const struct defaults *by;
-	cpu_set_t *cpus;  /* room for an affinity */
+	cpu_set_t *cpus; /* room for an affinity */
 };
 
 /* ---- reading ---------------------------------------------------------------- */
@@ -234,7 +234,9 @@ json_t *thread_attributes_read(const struct tree *t)
  * Returns false for a policy that is not known. */
 static bool parse_policy(const char *text, long *mode, unsigned long *nodes)
 {
-	static const char *const modes[] = { "default", "prefer", "bind", "interleave", "local", "prefer (many)", "weighted interleave" };
+	static const char *const modes[] = {
+		"default", "prefer", "bind", "interleave", "local", "prefer (many)", "weighted interleave"
+	};
 	const size_t len = strcspn(text, ":=");
 	const char *p = strchr(text, ':');
 	unsigned from, to;
@@ -300,7 +302,8 @@ static long policy_of(struct worker *w, const json_t *o, unsigned long *nodes)
 		if (*nodes == wanted)
 			return mode;
 	}
-	worker_warn(w, "process %ld had the memory policy %.60s, which this node cannot give it; it has the default policy now",
+	worker_warn(w,
+		    "process %ld had the memory policy %.60s, which this node cannot give it; it has the default policy now",
 		    number_of(o, "pid", 0), text);
 	*nodes = 0;
 	return 0;
@@ -315,7 +318,8 @@ char *thread_attributes_env(struct worker *w, const json_t *threads)
 
 	json_array_foreach(json_object_get(threads, "list"), i, o) {
 		unsigned long nodes;
-		long personality = number_of(o, "personality", normal), mce = number_of(o, "mce", 0), mode = policy_of(w, o, &nodes);
+		long personality = number_of(o, "personality", normal), mce = number_of(o, "mce", 0),
+		     mode = policy_of(w, o, &nodes);
 
 		if (personality == normal && !mce && !mode)
 			continue;
@@ -325,7 +329,9 @@ char *thread_attributes_env(struct worker *w, const json_t *threads)
 		text = more;
 		if (strlen(text) < ENV_MAX)
 			continue;
-		worker_warn(w, "personality, memory policy and the like of some processes are not restored, because too many have them");
+		worker_warn(
+			w,
+			"personality, memory policy and the like of some processes are not restored, because too many have them");
 		break;
 	}
 	return text ? text : xstrdup("FSCHED_TASKS=");
@@ -361,7 +367,8 @@ static void set_proc_number(struct worker *w, pid_t pid, const char *name, long 
 	char who[PROC_DESCRIBED];
 
 	if (value >= 0 && (fd < 0 || dprintf(fd, "%ld", value) < 0))
-		worker_warn(w, "%s of %s is not restored: %s", name, proc_describe(pid, who, sizeof(who)), strerror(errno));
+		worker_warn(w, "%s of %s is not restored: %s", name, proc_describe(pid, who, sizeof(who)),
+			    strerror(errno));
 }
 
 struct setting {
@@ -383,7 +390,8 @@ static void set_thread(const struct setting *s, pid_t tid, const json_t *o)
 		worker_warn(s->w, "the CPU affinity of %s is not restored: the job has no such CPU any more",
 			    proc_describe(tid, who, sizeof(who)));
 	if (ioprio && syscall(SYS_ioprio_set, IOPRIO_THREAD, tid, ioprio))
-		worker_warn(s->w, "the I/O priority of %s is not restored: %s", proc_describe(tid, who, sizeof(who)), strerror(errno));
+		worker_warn(s->w, "the I/O priority of %s is not restored: %s", proc_describe(tid, who, sizeof(who)),
+			    strerror(errno));
 	set_proc_number(s->w, tid, "timerslack_ns", number_of(o, "timerslack", -1));
 	set_proc_number(s->w, tid, "coredump_filter", number_of(o, "core_filter", -1));
 }
