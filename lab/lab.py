@@ -84,7 +84,7 @@ def command_up(argv):
     if a["hosts"] and a["nodes"] != 1:
         p.error("--nodes are nodes on this machine, --hosts simulated hosts: choose one")
     began = time.monotonic()
-    lab = up(Options(**a))
+    lab = Lab.up(Options(**a))
     print(f"lab: cluster \"{lab.state['name']}\" with {len(lab.node_names())} node(s) is up after "
           f"{time.monotonic() - began:.1f} s in {lab.dir}")
     return 0
