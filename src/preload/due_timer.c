@@ -4,8 +4,9 @@
  * kernel shows a time of 0 to the next one in /proc/PID/fdinfo, which criu takes for a timer that is not armed. The
  * library shows criu the interval instead, so that the restored timer goes on.
  *
- * A timer that is due for a few microseconds, and whose interrupt has not come yet, shows a time of 0 and no expiration,
- * like one that was disarmed with an interval. So a timer that looks like this is read again for a millisecond. */
+ * A timer that is due for a few microseconds, and whose interrupt has not come yet, shows a time of 0 and no
+ * expiration, like one that was disarmed with an interval. So a timer that looks like this is read again for a
+ * millisecond. */
 #include <linux/fcntl.h>
 #include <linux/memfd.h>
 #include <linux/stat.h>
@@ -77,8 +78,9 @@ bool due_timer_info(int dirfd, const char *path, int flags, long *ret)
 		return false;
 	for (int i = 0; i <= TRIES; i++) {
 		if (due_timer_read(dirfd, path, text) <= 0 || !(value = due_timer_after(text, "\nit_value: ")) ||
-		    !(interval = due_timer_after(text, "\nit_interval: ")) || !(ticks = due_timer_after(text, "\nticks: ")) ||
-		    !preload_after(value, "(0, 0)\n") || preload_after(interval, "(0, 0)\n"))
+		    !(interval = due_timer_after(text, "\nit_interval: ")) ||
+		    !(ticks = due_timer_after(text, "\nticks: ")) || !preload_after(value, "(0, 0)\n") ||
+		    preload_after(interval, "(0, 0)\n"))
 			return false;
 		if (preload_number(&ticks, 1L << 59) > 0) {
 			*ret = due_timer_show(text, value, interval);

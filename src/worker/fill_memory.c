@@ -115,6 +115,9 @@ int fill_memory_begin(struct fill_memory *b, struct worker *w, int epochfd, int 
 	const char *why;
 
 	*b = (struct fill_memory){ .on = m->memory.ours, .criufd = criufd, .dirfd = -1, .tracer = { -1, -1 } };
+	b->stops = w->criu.preload[0] && (b->on || thread_attributes_any(m->threads));
+	if (b->stops && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, b->tracer))
+		return err_sys(err, errno, "cannot make a socket pair");
 	if (!b->on)
 		return 0;
 	if (fill_memory_open_image(b, epochfd, err))
@@ -126,8 +129,6 @@ int fill_memory_begin(struct fill_memory *b, struct worker *w, int epochfd, int 
 	if (!w->criu.preload[0])
 		return err_set(err, ENOENT, "%s", why);
 	start_reader(b, w);
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, b->tracer))
-		return err_sys(err, errno, "cannot make a socket pair");
 	return make_restore_dir(b, w, err);
 }
 
@@ -232,7 +233,7 @@ int fill_memory_finish(struct fill_memory *b, struct worker *w, pid_t init, cons
 {
 	int got;
 
-	if (!b->on)
+	if (!b->stops)
 		return 0;
 	close(steal_fd(&b->tracer[1]));
 	fault_die(w, FAULT_DIE_IN_RESTORE);
@@ -241,7 +242,8 @@ int fill_memory_finish(struct fill_memory *b, struct worker *w, pid_t init, cons
 		return err_sys(err, errno, "criu has not made the processes of the job");
 	if (got == 0)
 		return 0; /* criu has failed; pid 1 reports that to the agent */
-	event_phase("memory");
+	if (b->on)
+		event_phase("memory");
 	if (b->fill && fill_memory_spaces(b, w, init, err))
 		return -1;
 	if (thread_attributes_set(w, init, threads, err))
@@ -251,12 +253,12 @@ int fill_memory_finish(struct fill_memory *b, struct worker *w, pid_t init, cons
 
 void fill_memory_end(struct fill_memory *b, const struct worker *w)
 {
-	if (!b->on)
-		return;
-	end_reader(b);
 	for (int i = 0; i < 2; i++)
 		if (b->tracer[i] >= 0)
 			close(b->tracer[i]);
+	if (!b->on)
+		return;
+	end_reader(b);
 	if (b->dirfd >= 0)
 		close(b->dirfd);
 	if (b->image)

@@ -324,8 +324,8 @@ static int restore_start_pod(struct restore *r, struct pod *pod, struct err *err
 		return -1;
 	/* Removes the log of an earlier failure, which must not explain the next one. */
 	unlinkat(w->store.dirfd, "restore.log", 0);
-	r->argv = criu_restore_argv(&w->criu, r->memory.on || (w->criu.preload[0] && criu_has_tcp(r->criufd)));
-	r->envp = criu_envp(&w->criu, false, false, r->memory.on ? CRIU_REMOTE_CALL_FD : -1, -1);
+	r->argv = criu_restore_argv(&w->criu, r->memory.stops || (w->criu.preload[0] && criu_has_tcp(r->criufd)));
+	r->envp = criu_envp(&w->criu, false, false, r->memory.stops ? CRIU_REMOTE_CALL_FD : -1, -1);
 	criu_envp_add(&r->envp, thread_attributes_env(w, r->m.threads));
 	pr.argv = r->argv;
 	pr.envp = r->envp;

@@ -404,6 +404,11 @@ static void find_thread(pid_t tid, void *arg)
 		s->host = tid;
 }
 
+bool thread_attributes_any(const json_t *threads)
+{
+	return json_array_size(json_object_get(threads, "list")) > 0;
+}
+
 int thread_attributes_set(struct worker *w, pid_t init, const json_t *threads, struct err *err)
 {
 	struct setting s = { .w = w, .threads = threads, .now = CPU_ALLOC(CPUS_MAX), .set = CPU_ALLOC(CPUS_MAX) };
@@ -412,7 +417,7 @@ int thread_attributes_set(struct worker *w, pid_t init, const json_t *threads, s
 	json_t *o;
 	int rc = 0;
 
-	if (!json_array_size(json_object_get(threads, "list")))
+	if (!thread_attributes_any(threads))
 		goto out;
 	rc = !s.now || !s.set ? err_sys(err, ENOMEM, "cannot restore CPU affinities") : tree_read(init, &t, err);
 	if (rc)

@@ -297,16 +297,20 @@ int memory_shared_freeze(struct memory_step *s, const struct worker *w, const st
 /* In the freeze: returns the member "threads" of the manifest; NULL if the leader cannot be read. Owned by the caller.
  */
 json_t *thread_attributes_read(const struct tree *t);
+/* True if there is anything that thread_attributes_set() has to set. */
+bool thread_attributes_any(const json_t *threads);
 /* In a restore: the variable of criu's environment for the part that each process sets for itself. Owned by the caller.
  */
 char *thread_attributes_env(struct worker *w, const json_t *threads);
 /* In a restore, when all threads exist and none runs: sets the rest. What cannot be set is a warning. */
 int thread_attributes_set(struct worker *w, pid_t init, const json_t *threads, struct err *err);
 
-/* fill_memory.c: the memory of an epoch whose manifest says memory.ours, in a restore. */
+/* fill_memory.c: what is done in a restore before criu resumes the processes: the memory of an epoch whose manifest
+ * says memory.ours, and the attributes of threads. */
 struct fill_memory {
 	bool on;
 	bool fill;     /* fsched fills the memory; else criu restores it from plain images */
+	bool stops;    /* criu waits before it resumes the processes */
 	int criufd;    /* borrowed: criu's images of the epoch */
 	int dirfd;     /* the directory that criu reads instead */
 	int tracer[2]; /* the socket to the tracer inside criu: our end, criu's end */

@@ -17,8 +17,12 @@ def looks(work):
             for name in ("parent", "child")}
 
 
-def restored(pods, base, checkpoints=1, restore_with=()):
+def restored(pods, base, checkpoints=1, restore_with=(), conf=""):
     """The states before and after the restore, and what the restore said."""
+    if conf:
+        f = base / "attributes.conf"
+        f.write_text((base / "fsched.conf").read_text() + conf)
+        pods.env = lambda: {**os.environ, "FSCHED_CONF": str(f)}
     d = pods.place("attributes")
     work, state = d / "work", d / "state"
     pods.start(work, "run", "--dir", state, "--user", USER, "--", "/usr/bin/python3", lib.ROOT / "tests/workloads/attributes.py", "go",
@@ -35,8 +39,9 @@ def restored(pods, base, checkpoints=1, restore_with=()):
     return looks(work), p.stdout
 
 
-def test_attributes_come_back(pods, base):
-    found, said = restored(pods, base, 2)
+@pytest.mark.parametrize("engine", ["auto", "criu"])
+def test_attributes_come_back(pods, base, engine):
+    found, said = restored(pods, base, 2, conf=f"MemoryEngine = {engine}\n")
     for name in ("parent", "child"):
         before, after = found[name]
         assert before == after, (name, said)

@@ -9,7 +9,8 @@ enum { SOON_MS = 500, LATE_MS = 10000 };
 
 static int timer(long value_ms, long interval_ms)
 {
-	const struct itimerspec t = { { interval_ms / 1000, interval_ms % 1000 * 1000000 }, { value_ms / 1000, value_ms % 1000 * 1000000 } };
+	const struct itimerspec t = { { interval_ms / 1000, interval_ms % 1000 * 1000000 },
+				      { value_ms / 1000, value_ms % 1000 * 1000000 } };
 	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
 
 	if (fd < 0 || timerfd_settime(fd, 0, &t, NULL))
@@ -39,7 +40,8 @@ int main(void)
 		usleep(20000);
 	printf("expired: %d\n", expires(expired, SOON_MS));
 	printf("expires again: %d\n", expires(expired, LATE_MS) && expires(expired, LATE_MS));
-	printf("armed: %d\n", !timerfd_gettime(armed, &t) && t.it_value.tv_sec > 3000 && t.it_interval.tv_nsec == 300000000);
+	printf("armed: %d\n",
+	       !timerfd_gettime(armed, &t) && t.it_value.tv_sec > 3000 && t.it_interval.tv_nsec == 300000000);
 	printf("disarmed: %d\n", !expires(disarmed, SOON_MS));
 	return 0;
 }
