@@ -36,6 +36,7 @@
 #include "preload/restored_task.h"
 #include "preload/rights.h"
 
+#define UNIX_FILE  0x89e0       /* SIOCUNIXFILE */
 #define SOFT_DIRTY (1ULL << 55) /* of an entry of /proc/PID/pagemap */
 
 /* Linux 6.7, <linux/fs.h>; older headers do not have it. */
@@ -273,8 +274,12 @@ long pread64(int fd, void *buf, size_t n, long offset)
 
 int ioctl(int fd, unsigned long request, void *arg)
 {
+	long ret;
+
 	if (on && request == PAGEMAP_SCAN)
 		((struct pagemap_scan *)arg)->return_mask &= ~SCAN_SOFT_DIRTY;
-	return (int)errno_result(
-		rights_with(restored_task_ioctl_caps(request), SYS_ioctl, fd, (long)request, (long)arg, 0, 0, 0));
+	ret = rights_with(restored_task_ioctl_caps(request), SYS_ioctl, fd, (long)request, (long)arg, 0, 0, 0);
+	if (request == UNIX_FILE && ret >= 0)
+		moved_sockets_opened(fd, (int)ret);
+	return (int)errno_result(ret);
 }

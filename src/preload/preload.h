@@ -116,6 +116,15 @@ bool unlinked_names_own_link(int fd, const char *path);
 /* reopen.c: opens "fd/N" below /proc/self for a file of the job in a dump. True if it has handled the call; then *ret
  * is the descriptor or -errno. */
 bool reopen_job_file(int dirfd, const char *path, int flags, long *ret);
+/* moved_sockets.c: must be called when criu has got the file of the Unix socket sk (SIOCUNIXFILE) as the descriptor
+ * file.
+ */
+void moved_sockets_opened(int sk, int file);
+/* moved_sockets.c: buf has the path of the open file fd, of len bytes, in a dump. Replaces it by the name of bind() if
+ * fd is the file of a socket that has another name now. Returns the new length, at most size. */
+long moved_sockets_name(int fd, char *buf, long len, size_t size);
+/* moved_sockets.c: must be called in a restore when all sockets exist. Returns false if a file cannot be renamed. */
+bool moved_sockets_restore(void);
 /* due_timer.c: opens "fdinfo/N" below /proc/self for an expired timer in a dump. True if it has handled the call; then
  * *ret is the descriptor. */
 bool due_timer_info(int dirfd, const char *path, int flags, long *ret);

@@ -146,7 +146,7 @@ int setenv(const char *name, const char *value, int overwrite)
 	(void)overwrite;
 	if (in_dump || !preload_equal(name, "CRTOOLS_SCRIPT_ACTION"))
 		return 0;
-	script_status = preload_equal(value, "post-restore") && !tcp_restored();
+	script_status = preload_equal(value, "post-restore") && (!moved_sockets_restore() || !tcp_restored());
 	if (server_fd >= 0 && preload_equal(value, "pre-resume"))
 		server_wait_for_memory();
 	return 0;

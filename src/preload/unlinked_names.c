@@ -70,8 +70,8 @@ static bool unlinked_names_find(int fd, struct unlinked_name *e, long *at)
 	for (*at = 0; raw_syscall(SYS_pread64, names_fd, (long)e, sizeof(*e), *at, 0, 0) == (long)sizeof(*e);
 	     *at += e->len) {
 		*at += (long)sizeof(*e);
-		if (e->ino == st.stx_ino && e->major == st.stx_dev_major && e->minor == st.stx_dev_minor &&
-		    !e->deleted == !!st.stx_nlink)
+		if (e->deleted < UNLINKED_NAME_MOVED && e->ino == st.stx_ino && e->major == st.stx_dev_major &&
+		    e->minor == st.stx_dev_minor && !e->deleted == !!st.stx_nlink)
 			return true;
 	}
 	return false;
@@ -87,6 +87,8 @@ long readlink(const char *path, char *buf, size_t size)
 	if (ret > 0 && fd && unlinked_names_number(fd, &n) && unlinked_names_is_deleted(buf, ret) &&
 	    unlinked_names_find(n, &e, &at) && e.len <= size)
 		ret = raw_syscall(SYS_pread64, names_fd, (long)buf, e.len, at, 0, 0);
+	else if (ret > 0 && fd && unlinked_names_number(fd, &n))
+		ret = moved_sockets_name(n, buf, ret, size);
 	return errno_result(ret);
 }
 

@@ -7,6 +7,11 @@
 #include <stdint.h>
 
 /* deleted: the file has no link. A restore makes it again under this name, with the owner uid and gid. */
+/* Values of deleted in entries that the library appends (moved_sockets.c). The name is then FROM, a NUL byte, and TO:
+ * the name of a socket by bind(), and the name to which its file was renamed or linked. */
+#define UNLINKED_NAME_MOVED  2
+#define UNLINKED_NAME_LINKED 3
+
 struct unlinked_name {
 	uint32_t major, minor;
 	uint64_t ino;

@@ -40,6 +40,7 @@ void manifest_free(struct manifest *m)
 {
 	json_decref(m->files);
 	json_decref(m->threads);
+	json_decref(m->sockets);
 	memset(m, 0, sizeof(*m));
 }
 
@@ -242,6 +243,7 @@ static char *manifest_render(const struct manifest *m, const struct digests *d)
 	    json_object_set_new(root, "node", manifest_render_node(m)) < 0 ||
 	    (m->memory.ours && json_object_set_new(root, "memory", manifest_render_memory(m)) < 0) ||
 	    json_object_set_new(root, "files", m->files ? json_incref(m->files) : json_array()) < 0 ||
+	    (m->sockets && json_object_set(root, "sockets", m->sockets) < 0) ||
 	    (m->threads && json_object_set(root, "threads", m->threads) < 0) ||
 	    json_object_set_new(root, "digests", manifest_render_digests(d)) < 0)
 		return NULL;
@@ -365,6 +367,10 @@ static int manifest_parse_state(const json_t *root, struct manifest *m, struct e
 	if (m->threads && !json_is_object(m->threads))
 		return err_set(err, EBADMSG, "\"threads\" is not an object");
 	json_incref(m->threads);
+	m->sockets = json_object_get(root, "sockets");
+	if (m->sockets && !json_is_array(m->sockets))
+		return err_set(err, EBADMSG, "\"sockets\" is not a list");
+	json_incref(m->sockets);
 	return 0;
 }
 

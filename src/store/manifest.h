@@ -60,6 +60,7 @@ struct manifest {
 		uint64_t taken;    /* bytes saved during the freeze */
 	} memory;
 	json_t *files;   /* owned: array of the records of files_record() */
+	json_t *sockets; /* owned: see worker/moved_sockets.c; NULL likewise */
 	json_t *threads; /* owned: see worker/thread_attributes.c; NULL in an epoch of an older fsched */
 };
 

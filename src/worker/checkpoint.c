@@ -201,6 +201,7 @@ static int checkpoint_read_tree(struct checkpoint *c, struct err *err)
 	if (tree_check(c->w->req.init, c->criufd, err) || tree_read(c->w->req.init, &t, err))
 		return -1;
 	c->m.threads = thread_attributes_read(&t);
+	c->m.sockets = moved_sockets_read(c->dump.names_fd);
 	rc = checkpoint_check_confined(c, &t, err) || checkpoint_record_files(c, &t, err) ? -1 : 0;
 	tree_free(&t);
 	return rc;

@@ -318,15 +318,20 @@ static int restore_start_pod(struct restore *r, struct pod *pod, struct err *err
 		.pre = fill_pod,
 		.arg = r,
 	};
+	char *sockets = NULL;
 	int rc;
 
-	if (pr.last_pid < 0 || pod_prepare(&r->spec, err))
+	if (pr.last_pid < 0 || moved_sockets_env(r->m.sockets, &sockets, err) || pod_prepare(&r->spec, err)) {
+		free(sockets);
 		return -1;
+	}
 	/* Removes the log of an earlier failure, which must not explain the next one. */
 	unlinkat(w->store.dirfd, "restore.log", 0);
-	r->argv = criu_restore_argv(&w->criu, r->memory.stops || (w->criu.preload[0] && criu_has_tcp(r->criufd)));
+	r->argv = criu_restore_argv(&w->criu, r->memory.stops || (w->criu.preload[0] && (json_array_size(r->m.sockets) ||
+											 criu_has_tcp(r->criufd))));
 	r->envp = criu_envp(&w->criu, false, false, r->memory.stops ? CRIU_REMOTE_CALL_FD : -1, -1);
 	criu_envp_add(&r->envp, thread_attributes_env(w, r->m.threads));
+	criu_envp_add(&r->envp, sockets);
 	pr.argv = r->argv;
 	pr.envp = r->envp;
 	rc = pod_restore(&r->spec, &pr, pod, err);

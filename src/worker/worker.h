@@ -293,6 +293,13 @@ bool memory_shared_carry(void *arg, const char *path, int fd, const struct stat 
 int memory_shared_freeze(struct memory_step *s, const struct worker *w, const struct criu_facts *f, int criufd,
 			 int tracer_fd, struct err *err);
 
+/* moved_sockets.c: Unix sockets whose file was renamed or linked after bind(). */
+/* In the freeze, when criu has dumped: returns the member "sockets" of the manifest. fd: the file of names that criu
+ * got. Owned by the caller. */
+json_t *moved_sockets_read(int fd);
+/* In a restore: the variable of criu's environment. Owned by the caller also after a failure. */
+int moved_sockets_env(const json_t *sockets, char **variable, struct err *err);
+
 /* thread_attributes.c: what criu does not save of threads (CPU affinity and others). */
 /* In the freeze: returns the member "threads" of the manifest; NULL if the leader cannot be read. Owned by the caller.
  */
