@@ -36,10 +36,15 @@ int preflight(const struct preflight_job *job, struct err *err)
 	s.access = access_list_new();
 	rc = preflight_find_leader(&s, err) || preflight_processes(&s, err) ? -1 : 0;
 	if (rc == 0)
-		rc = preflight_tcp(&s, err) || preflight_access(&s, err) || preflight_confined(&s, err) ? -1 : 0;
+		rc = preflight_watches(&s, err) || preflight_tcp(&s, err) || preflight_access(&s, err) ||
+				     preflight_confined(&s, err)
+			     ? -1
+			     : 0;
 	access_list_free(s.access);
 	mount_table_free(s.pod_mounts);
 	mount_table_free(s.own_mounts);
+	watch_list_free(&s.nameless);
+	watch_list_free(&s.watches);
 	free(s.suspects);
 	free(s.devices);
 	free(s.sockets);

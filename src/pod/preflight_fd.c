@@ -76,6 +76,8 @@ static int fd_check_named(struct preflight_scan *s, pid_t pid, int dirfd, const 
 	/* DONT_SYNC: a file server that does not answer must not block the worker. */
 	if (statx(dirfd, name, AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &st))
 		return 0;
+	if (!st.stx_nlink)
+		preflight_remember_nameless(s, pid, &st, link);
 	if (S_ISBLK(st.stx_mode) || (S_ISCHR(st.stx_mode) && !is_harmless_device(st.stx_rdev_major, st.stx_rdev_minor))) {
 		snprintf(what, sizeof(what), "has the device %s open as descriptor %s",
 			 printable(link, clean, sizeof(clean)), name);
@@ -110,6 +112,8 @@ static int fd_check(struct preflight_scan *s, pid_t pid, int dirfd, const char *
 	}
 	if (!strncmp(link, "pipe:", 5))
 		return fd_check_pipe(s, pid, name, err);
+	if (!strcmp(link, "anon_inode:inotify"))
+		preflight_remember_watches(s, pid, name);
 	return link[0] == '/' ? fd_check_named(s, pid, dirfd, name, link, err) : 0;
 }
 

@@ -34,6 +34,13 @@ struct suspect {
 	bool comparable; /* all its group ids are the job's, so kcmp() with the leader gives an answer */
 };
 
+struct watch_file;
+struct watch_list {
+	struct watch_file *v;
+	size_t n, room;
+};
+#define PATH_SHOWN 200 /* bytes of a path in a message */
+
 struct preflight_scan {
 	const struct preflight_job *job;
 	int proc;                     /* /proc of the node */
@@ -45,6 +52,7 @@ struct preflight_scan {
 	struct mount_table *pod_mounts, *own_mounts; /* read when they are first needed */
 	uint64_t pod_proc;                           /* device number of the pod's /proc; 0: not known yet */
 	struct access_list *access;                  /* files that the user must be able to open again */
+	struct watch_list nameless, watches;         /* open files without a name; files that inotify watches */
 	struct suspect *suspects;                    /* the threads of one process are next to each other */
 	size_t n_suspects, suspects_room;
 };
@@ -89,6 +97,13 @@ int preflight_check_file(struct preflight_scan *s, const struct preflight_file *
 			 struct err *err);
 /* The access(2) bits for which the file of such a link is open, by the mode of the link. -1: the link is gone. */
 int preflight_mode(int dirfd, const char *name);
+
+/* preflight_watch.c: inotify watches. The first two functions remember an open file without a link, and the watches of
+ * a descriptor. */
+void preflight_remember_nameless(struct preflight_scan *s, pid_t pid, const struct statx *st, const char *path);
+void preflight_remember_watches(struct preflight_scan *s, pid_t pid, const char *fd);
+int preflight_watches(const struct preflight_scan *s, struct err *err);
+void watch_list_free(struct watch_list *l);
 
 /* preflight_access.c: the list of files to be opened again, and the question to the kernel, asked in the pod with the
  * user's rights. */

@@ -8,9 +8,9 @@
  * pair is appended to the file of names (unlinked_names.h), from which the worker puts it into the manifest. Another
  * name of a file with several links is searched in the same directory.
  *
- * In a restore, FSCHED_SOCKETS in criu's environment lists these pairs as LEN:FROMLEN:TO each, after "M" (rename) or "L"
- * (link). The files are renamed when all sockets exist, because criu connects clients by the first name. All of this is
- * done with the rights of the job's user. */
+ * In a restore, FSCHED_SOCKETS in criu's environment lists these pairs as LEN:FROMLEN:TO each, after "M" (rename) or
+ * "L" (link). The files are renamed when all sockets exist, because criu connects clients by the first name. All of
+ * this is done with the rights of the job's user. */
 #include <dirent.h>
 #include <linux/fcntl.h>
 #include <linux/stat.h>
@@ -23,9 +23,9 @@
 #include "preload/unlinked_names.h"
 #include "trace/raw_syscall.h"
 
-#define NAME_MAX_LEN  4096
-#define TYPE_MASK     0170000u
-#define IS_SOCKET     0140000u
+#define NAME_MAX_LEN 4096
+#define TYPE_MASK    0170000u
+#define IS_SOCKET    0140000u
 
 struct entry {
 	uint64_t ino;
@@ -101,8 +101,8 @@ static bool moved_sockets_leads_to(const char *path, const struct statx *file)
 	       preload_same_file(&st, file);
 }
 
-/* Fills first with the name of bind() as an absolute path. now: the path of the file; a relative name of bind() is taken
- * to be in the same directory. Returns false for an abstract name. */
+/* Fills first with the name of bind() as an absolute path. now: the path of the file; a relative name of bind() is
+ * taken to be in the same directory. Returns false for an abstract name. */
 static bool moved_sockets_first_name(const char *now, char first[NAME_MAX_LEN])
 {
 	struct sockaddr_un addr;
@@ -164,12 +164,16 @@ static void moved_sockets_append(const struct statx *file, unsigned how, const c
 {
 	const size_t n = moved_sockets_length(first) + 1, m = moved_sockets_length(now);
 	char out[sizeof(struct unlinked_name) + 2 * NAME_MAX_LEN];
-	struct unlinked_name e, mine = { .major = file->stx_dev_major, .minor = file->stx_dev_minor, .ino = file->stx_ino,
-					 .len = (uint32_t)(n + m), .deleted = how };
+	struct unlinked_name e, mine = { .major = file->stx_dev_major,
+					 .minor = file->stx_dev_minor,
+					 .ino = file->stx_ino,
+					 .len = (uint32_t)(n + m),
+					 .deleted = how };
 
 	for (long at = 0; raw_syscall(SYS_pread64, names_fd, (long)&e, sizeof(e), at, 0, 0) == (long)sizeof(e);
 	     at += (long)sizeof(e) + e.len)
-		if (e.deleted >= UNLINKED_NAME_MOVED && e.ino == mine.ino && e.major == mine.major && e.minor == mine.minor)
+		if (e.deleted >= UNLINKED_NAME_MOVED && e.ino == mine.ino && e.major == mine.major &&
+		    e.minor == mine.minor)
 			return;
 	*(struct unlinked_name *)(void *)out = mine;
 	moved_sockets_copy(out + sizeof(mine), first, n);
@@ -184,8 +188,8 @@ long moved_sockets_name(int fd, char *buf, long len, size_t size)
 	char *end;
 
 	if (fd != file_fd || len <= 0 || (size_t)len >= size || len >= NAME_MAX_LEN || buf[0] != '/' ||
-	    !preload_statx(fd, "", STATX_INO | STATX_TYPE | STATX_NLINK, &st) || (st.stx_mode & TYPE_MASK) != IS_SOCKET ||
-	    !st.stx_nlink)
+	    !preload_statx(fd, "", STATX_INO | STATX_TYPE | STATX_NLINK, &st) ||
+	    (st.stx_mode & TYPE_MASK) != IS_SOCKET || !st.stx_nlink)
 		return len;
 	file_fd = -1;
 	moved_sockets_copy(now, buf, (size_t)len);

@@ -51,8 +51,8 @@ int moved_sockets_env(const json_t *sockets, char **variable, struct err *err)
 
 		if (json_get_name(o, "from", from, sizeof(from), err) || json_get_name(o, "to", to, sizeof(to), err))
 			return -1;
-		more = xasprintf("%s%c%zu:%s%zu:%s", *variable, how && !strcmp(how, "linked") ? 'L' : 'M', strlen(from), from,
-				 strlen(to), to);
+		more = xasprintf("%s%c%zu:%s%zu:%s", *variable, how && !strcmp(how, "linked") ? 'L' : 'M', strlen(from),
+				 from, strlen(to), to);
 		free(*variable);
 		*variable = more;
 		if (strlen(more) > ENV_MAX)

@@ -35,6 +35,10 @@ os.open(f'/proc/self/task/{tid}/comm', os.O_RDONLY)""", "/comm open as descripto
     "a POSIX message queue": ("""
 ctypes.CDLL('librt.so.1').mq_open(b'/fsched-test', os.O_RDWR | os.O_CREAT, 0o600, None)""",
                               "/fsched-test open as descriptor 3", "a POSIX message queue"),
+    "a watch of a deleted file": ("""
+os.open('followed', os.O_RDWR | os.O_CREAT)
+libc.inotify_add_watch(libc.inotify_init(), b'followed', 2)
+os.unlink('followed')""", "followed (deleted), by inotify (descriptor 4)", "remove the watch"),
     "packets in a pipe": ("os.pipe2(os.O_DIRECT)", "a pipe in packet mode (O_DIRECT) open as descriptor ", "close it"),
 }
 
