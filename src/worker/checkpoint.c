@@ -207,6 +207,15 @@ static int checkpoint_read_tree(struct checkpoint *c, struct err *err)
 	return rc;
 }
 
+/* The kernel shows nobody what it is to add to a semaphore when a process ends (SEM_UNDO of semop(2)). */
+static void checkpoint_warn_of_semaphores(const struct checkpoint *c)
+{
+	if (criu_has_semaphores(c->criufd))
+		worker_warn(c->w,
+			    "the job has System V semaphores: if a process has taken one with SEM_UNDO and ends after a "
+			    "restart, the kernel does not give it back");
+}
+
 static int dump_on_frozen(void *arg, struct err *err)
 {
 	struct checkpoint *c = arg;
@@ -228,6 +237,7 @@ static int dump_on_frozen(void *arg, struct err *err)
 		return err_set(err, 0, "criu was killed while the job was saved");
 	if (rc)
 		return -1;
+	checkpoint_warn_of_semaphores(c);
 	if (!c->w->req.vacate)
 		return 0;
 	/* From now on only CheckpointTimeout limits how long the job stays frozen: it is not going to run on here. */
