@@ -119,14 +119,25 @@ static int target_open_writing(const struct file_batch *b, const struct file_rec
 	return file_batch_error(b, r->path, "has to be set back, but cannot be opened for writing: %s", strerror(errno));
 }
 
+/* The bits of a mode by which a program acts for its owner or group. They are never set again: the file may have
+ * belonged to another user, who chose its content and its mode, and what is made of it belongs to the job's user. Where
+ * the group may not execute the file, S_ISGID is no such bit but a mark for locks. */
+static mode_t restore_set_id_bits(mode_t mode)
+{
+	return mode & (mode_t)(S_ISUID | (mode & S_IXGRP ? S_ISGID : 0));
+}
+
 /* Sets mode and modification time as at the checkpoint. A file of another user keeps its own. */
 static void restore_set_attributes(const struct file_batch *b, const struct file_record *r, struct target *t)
 {
 	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, r->mtime };
+	const mode_t mode = r->mode & ~restore_set_id_bits(r->mode);
 
-	if (((t->st.st_mode & 07777) != r->mode || t->mode_changed) && fchmod(t->fd, r->mode) < 0)
+	if (((t->st.st_mode & 07777) != r->mode || t->mode_changed) && fchmod(t->fd, mode) < 0)
 		file_batch_warn(b, r->path, "keeps its mode %04o, it was %04o at the checkpoint: %s",
 				(unsigned)(t->st.st_mode & 07777), (unsigned)r->mode, strerror(errno));
+	else if (mode != r->mode)
+		file_batch_warn(b, r->path, "was a set-user-ID or set-group-ID program, which a restore does not make");
 	if (futimens(t->fd, times) < 0 && errno != EPERM)
 		file_batch_warn(b, r->path, "keeps its time of modification: %s", strerror(errno));
 }
@@ -189,6 +200,13 @@ static int restore_check_recreate(const struct file_batch *b, const struct file_
 					"is gone, it had %lld bytes at the checkpoint and no copy was made of it, because %s: "
 					"put it back or restart from another epoch",
 					(long long)r->size, restore_why_no_copy(r));
+	/* criu opens no file that has another mode than at the checkpoint. */
+	if (r->class != FILE_CLOSED && restore_set_id_bits(r->mode))
+		return file_batch_error(
+			b, r->path,
+			"is gone, and it was a set-user-ID or set-group-ID program (mode %04o), which a restore does "
+			"not make again: put it back",
+			(unsigned)r->mode);
 	restore_existing_parent(r->path, parent);
 	if (faccessat(AT_FDCWD, parent, W_OK | X_OK, AT_EACCESS) < 0)
 		return file_batch_error(b, r->path, "is gone and cannot be made again in \"%s\": %s",
