@@ -2,7 +2,8 @@
  * before, and puts it back.
  *
  * Files that are open or mapped for writing are recorded while the tree is frozen, and put back before criu restores:
- * - grown: truncated to the recorded size, so that append-only logs become byte-identical
+ * - grown: truncated to the recorded size, so that append-only logs become byte-identical. A file of another user that
+ * is only appended to keeps what was added, because others may have added it
  * - changed in place (opened O_RDWR, or with an offset that is not at the end, or mapped MAP_SHARED): the copy is put
  * back
  * - missing: recreated from the copy; without a copy an error that names the file

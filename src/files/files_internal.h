@@ -26,6 +26,7 @@ struct open_file {
 	bool read_write; /* open O_RDWR without O_APPEND */
 	bool midway;     /* open O_WRONLY without O_APPEND, the offset is not at the end of the file */
 	bool sequential; /* open O_WRONLY without O_APPEND, the offset is at the end of the file */
+	bool appends;    /* open with O_APPEND */
 };
 
 struct open_files {
@@ -88,6 +89,7 @@ struct file_record {
 	char digest[SHA256_HEX]; /* FILE_CLOSED: SHA-256 of all bytes */
 	char saved[24];          /* name of the copy below files/; "" = no copy */
 	bool leased;             /* the job holds a lease that an open would break; the file is durable already */
+	bool appends;            /* FILE_APPEND: open with O_APPEND only, or not at all */
 	int64_t saved_size;      /* bytes in the copy: size, or fewer if only the beginning was copied */
 };
 

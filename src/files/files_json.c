@@ -10,7 +10,7 @@
  *   "class": "append" | "inplace" | "closed"
  *   "tail"?: SHA-256, "digest"?: SHA-256
  *   "saved"?: name below files/, "saved_size"?
- *   "leased"?: true
+ *   "leased"?: true, "appends"?: true
  */
 #include "files/files_internal.h"
 
@@ -90,6 +90,8 @@ json_t *file_record_render(const struct file_record *r)
 		return NULL;
 	if (r->leased && json_object_set_new(o, "leased", json_true()) < 0)
 		return NULL;
+	if (r->appends && json_object_set_new(o, "appends", json_true()) < 0)
+		return NULL;
 	if (*r->saved && (json_object_set_new(o, "saved", json_string(r->saved)) < 0 ||
 			  json_object_set_new(o, "saved_size", json_integer(r->saved_size)) < 0))
 		return NULL;
@@ -124,6 +126,7 @@ static int file_record_parse_copy(const json_t *o, struct file_record *r, struct
 	if (json_object_get(o, "digest") && json_get_text(o, "digest", r->digest, sizeof(r->digest), err) < 0)
 		return -1;
 	r->leased = json_is_true(json_object_get(o, "leased"));
+	r->appends = json_is_true(json_object_get(o, "appends"));
 	if (!json_object_get(o, "saved"))
 		return 0;
 	if (json_get_text(o, "saved", r->saved, sizeof(r->saved), err) < 0 ||

@@ -229,6 +229,7 @@ static int record_file(struct recorder *r, const struct open_file *f, struct err
 	rec->mtime = f->st.st_mtim;
 	rec->ctime = f->st.st_ctim;
 	rec->class = is_changed_in_place(f) ? FILE_INPLACE : FILE_APPEND;
+	rec->appends = rec->class == FILE_APPEND && f->appends && !f->sequential;
 	in = record_dup_leased(f);
 	leased = in >= 0;
 	in = leased ? in : record_open_scanned(f, &r->o->cred);

@@ -256,6 +256,22 @@ static int restore_recreate(const struct file_batch *b, const struct file_record
 
 /* ---- changed files ----------------------------------------------------- */
 
+static bool target_is_untouched(const struct file_record *r, const struct target *t)
+{
+	return t->st.st_size == r->size && (uint64_t)t->st.st_ino == r->ino &&
+	       same_timestamp(&t->st.st_mtim, &r->mtime) && same_timestamp(&t->st.st_ctim, &r->ctime);
+}
+
+/* Others may have written to a file of another user, too. */
+static void restore_tell_undone(const struct file_batch *b, const struct file_record *r, const struct target *t)
+{
+	if (t->st.st_uid != b->cred->uid && !target_is_untouched(r, t))
+		file_batch_warn(
+			b, r->path,
+			"belongs to uid %u: what was written to it after the checkpoint was undone, whoever wrote it",
+			(unsigned)t->st.st_uid);
+}
+
 static int restore_put_copy(const struct file_batch *b, const struct file_record *r, struct target *t, int copy)
 {
 	if (target_open_writing(b, r, t) < 0)
@@ -266,13 +282,8 @@ static int restore_put_copy(const struct file_batch *b, const struct file_record
 		return file_batch_error(b, r->path, "cannot be set back to its %lld bytes at the checkpoint: %s",
 					(long long)r->size, strerror(errno));
 	restore_set_attributes(b, r, t);
+	restore_tell_undone(b, r, t);
 	return 0;
-}
-
-static bool target_is_untouched(const struct file_record *r, const struct target *t)
-{
-	return t->st.st_size == r->size && (uint64_t)t->st.st_ino == r->ino &&
-	       same_timestamp(&t->st.st_mtim, &r->mtime) && same_timestamp(&t->st.st_ctim, &r->ctime);
 }
 
 /* A file without a copy can be used only if nobody has changed it. */
@@ -325,8 +336,24 @@ static int restore_write_head(const struct file_record *r, int copy, int fd)
 	return write_all(fd, buf, n);
 }
 
+/* Whether what was added to a file after the checkpoint stays in it: the file belongs to another user, and it may have
+ * been added by others, which the job's user must not undo. Of a file that is open otherwise than for appending criu
+ * expects the size that it had. */
+static bool target_keeps_growth(const struct file_batch *b, const struct file_record *r, const struct target *t)
+{
+	if (t->st.st_uid == b->cred->uid || t->st.st_size <= r->size || (r->class != FILE_CLOSED && !r->appends))
+		return false;
+	file_batch_warn(b, r->path,
+			"belongs to uid %u and has grown from %lld to %lld bytes after the checkpoint: what was added stays, because "
+			"others may have added it; what the job has added since will be there twice",
+			(unsigned)t->st.st_uid, (long long)r->size, (long long)t->st.st_size);
+	return true;
+}
+
 static int restore_truncate(const struct file_batch *b, const struct file_record *r, struct target *t, bool head, int copy)
 {
+	if (!head && target_keeps_growth(b, r, t))
+		return 0;
 	if (target_open_writing(b, r, t) < 0)
 		return -1;
 	if (b->check_only)
@@ -337,6 +364,7 @@ static int restore_truncate(const struct file_batch *b, const struct file_record
 	if (head && restore_write_head(r, copy, t->fd) < 0)
 		return file_batch_error(b, r->path, "cannot be set back at its beginning: %s", strerror(errno));
 	restore_set_attributes(b, r, t);
+	restore_tell_undone(b, r, t);
 	return 0;
 }
 
@@ -383,9 +411,11 @@ static int restore_closed(const struct file_batch *b, const struct file_record *
 
 	if (target_is_untouched(r, t))
 		return 0;
-	if (t->st.st_size != r->size || target_open_reading(t) < 0 ||
+	if (t->st.st_size < r->size || target_open_reading(t) < 0 ||
 	    digest_range(t->fd, 0, (uint64_t)r->size, hex) < 0 || strcmp(hex, r->digest) != 0)
 		return restore_put_copy(b, r, t, copy);
+	if (t->st.st_size > r->size)
+		return target_keeps_growth(b, r, t) ? 0 : restore_put_copy(b, r, t, copy);
 	if (!b->check_only)
 		restore_set_attributes(b, r, t);
 	return 0;

@@ -208,8 +208,8 @@ static int open_files_note_descriptor(struct open_files_scan *s, pid_t pid, int 
 	if (open_files_read_fdinfo(s, ref, &flags, &pos) < 0)
 		return err_sys(err, errno, "cannot read /proc/%s", ref);
 	if (flags & O_APPEND)
-		return 0;
-	if ((flags & O_ACCMODE) == O_RDWR)
+		o->appends = true;
+	else if ((flags & O_ACCMODE) == O_RDWR)
 		o->read_write = true;
 	else if (pos == o->st.st_size)
 		o->sequential = true;

@@ -394,6 +394,7 @@ static uint64_t write_list_cost_of_open(const struct files_write_list *w, const 
 static void write_list_fill_record(const struct entry *e, struct file_record *r)
 {
 	r->class = e->digest[0] || e->size == 0 ? FILE_CLOSED : FILE_APPEND;
+	r->appends = r->class == FILE_APPEND;
 	r->dev = e->dev;
 	r->ino = e->ino;
 	r->size = e->size;

@@ -2,8 +2,9 @@
 restore of the job takes nothing from him."""
 import os
 import pwd
-import re
 import stat
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -32,10 +33,9 @@ def restart(c, d, job):
 
 
 @pytest.fixture
-def theirs(base_dir, request):
+def theirs(base_dir):
     """theirs(NAME, TEXT, MODE): a file of the other user, in a directory of his in which everybody may make files."""
-    d = base_dir / re.sub(r"\W", "_", f"theirs_{request.node.name}")
-    d.mkdir()
+    d = Path(tempfile.mkdtemp(prefix="theirs.", dir=base_dir))
     d.chmod(0o777)
     os.chown(d, OTHER.pw_uid, OTHER.pw_gid)
 
@@ -66,3 +66,29 @@ def test_a_program_in_place_of_a_log(cluster, jobdir, theirs, written):
     assert made.st_uid == pwd.getpwnam(lib.USER).pw_uid
     assert not made.st_mode & (stat.S_ISUID | stat.S_ISGID), f"{log} has mode {made.st_mode:o}"
     assert "set-user-ID" in cluster.log(job), cluster.log(job)
+
+
+def test_what_others_append_stays(cluster, jobdir, theirs):
+    """A log of another user's that several append to. The job's own file is set back."""
+    d = jobdir()
+    logs = [theirs(n, "theirs\n", 0o666) for n in ("open", "closed")]
+    job = submit(cluster, d, f"exec 5>>{logs[0]} 6>>own; for f in 5 6; do echo job >&$f; done; echo job >>{logs[1]}; {WAIT}")
+    vacate(cluster, job)
+    for f in [*logs, d / "own"]:
+        with f.open("a") as a:
+            a.write("more\n")
+    restart(cluster, d, job)
+    assert (d / "own").read_text() == "job\n"
+    for f in logs:
+        assert f.read_text() == "theirs\njob\nmore\n"
+        assert f"{f}\" belongs to uid {OTHER.pw_uid} and has grown" in cluster.log(job), cluster.log(job)
+
+
+def test_what_others_change_is_not_undone_silently(cluster, jobdir, theirs):
+    d, table = jobdir(), theirs("table", "theirs\n", 0o666)
+    job = submit(cluster, d, f"exec 5<>{table}; {WAIT}")
+    vacate(cluster, job)
+    table.write_text("change\n")
+    restart(cluster, d, job)
+    assert table.read_text() == "theirs\n"
+    assert f"{table}\" belongs to uid {OTHER.pw_uid}: what was written to it" in cluster.log(job), cluster.log(job)
