@@ -24,6 +24,18 @@ char *format_size(uint64_t bytes, char *buf, size_t len)
 	return buf;
 }
 
+/* Line breaks (U+2028, U+2029), and whatever changes the writing direction of the text around it: a message would be
+ * shown in another order than it has. U+061c, U+200e, U+200f, U+202a..U+202e, U+2066..U+2069. */
+static bool printable_turns_text(const unsigned char *s)
+{
+	if (s[0] == 0xd8)
+		return s[1] == 0x9c;
+	if (s[0] != 0xe2)
+		return false;
+	return (s[1] == 0x80 && (s[2] == 0x8e || s[2] == 0x8f || (s[2] >= 0xa8 && s[2] <= 0xae))) ||
+	       (s[1] == 0x81 && s[2] >= 0xa6 && s[2] <= 0xa9);
+}
+
 /* Returns the length of the well-formed UTF-8 sequence at s; 0 if it is malformed or a control character. */
 static size_t printable_sequence(const unsigned char *s)
 {
@@ -41,10 +53,11 @@ static size_t printable_sequence(const unsigned char *s)
 	/* U+0080..U+009f: terminals interpret these as escape sequences. */
 	if (s[0] == 0xc2 && s[1] < 0xa0)
 		return 0;
-	/* Overlong forms, surrogates, beyond U+10ffff; and U+2028, U+2029,
-	 * U+202a..U+202e: line breaks and changes of the writing direction. */
+	/* Overlong forms, surrogates, beyond U+10ffff. */
 	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
-	    (s[0] == 0xf4 && s[1] > 0x8f) || (s[0] == 0xe2 && s[1] == 0x80 && s[2] >= 0xa8 && s[2] <= 0xae))
+	    (s[0] == 0xf4 && s[1] > 0x8f))
+		return 0;
+	if (printable_turns_text(s))
 		return 0;
 	return n;
 }

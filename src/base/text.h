@@ -8,8 +8,9 @@
 
 /* "12.3 MiB", "512 B"; buf of at least 16 bytes. Returns buf. */
 char *format_size(uint64_t bytes, char *buf, size_t len);
-/* Copies s to buf, and replaces every byte that is no printable UTF-8 by "?". So a hostile file name cannot forge a
- * line of a log or control a terminal. A text that is too long is cut. Returns buf. */
+/* Copies s to buf, and replaces every byte that is no printable UTF-8 by "?", and characters that change the
+ * writing direction. So a hostile file name cannot forge a line of a log, reorder it or control a terminal. A text that
+ * is too long is cut. Returns buf. */
 char *printable(const char *s, char *buf, size_t len);
 
 /* Replaces the octal escapes of files in /proc, like \040 for a space, in place. Returns text. */

@@ -314,6 +314,11 @@ static void control_characters_are_replaced(void **state)
 		{ "\xe2\x80\xae"
 		  "gpj",
 		  "???gpj" },
+		/* isolates and marks change the direction as well */
+		{ "\xe2\x81\xa6"
+		  "a\xe2\x81\xa9\xd8\x9c\xe2\x80\x8f",
+		  "???a????????" },
+		{ "\xe2\x81\xa5 \xe2\x81\xaa \xd8\x9b \xe2\x80\x8d", "\xe2\x81\xa5 \xe2\x81\xaa \xd8\x9b \xe2\x80\x8d" },
 		{ "\xc0\x8a\xed\xa0\x80", "?????" },
 	};
 	char buf[64], small[6];
