@@ -2,7 +2,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #include "base/dir.h"
@@ -23,6 +25,7 @@ struct restore_dir {
 	int criufd, dirfd, threads;
 	const uint8_t *token; /* NULL: all memory is written into the images */
 	const struct mem_fork_family *family;
+	bool export; /* no file may be a link to one of the epoch */
 };
 
 /* Images of criu that refer to pages of the memory image, and are written anew. */
@@ -166,6 +169,8 @@ static int restore_dir_copy(const struct restore_dir *x, const char *name)
 
 	if (from < 0 || to < 0)
 		return -1;
+	if (ioctl(to, FICLONE, from) == 0)
+		return 0;
 	while ((n = read(from, buf, 1 << 20)) > 0)
 		if (write_all(to, buf, (size_t)n))
 			return -1;
@@ -199,7 +204,7 @@ static int restore_dir_link_others(const struct restore_dir *x, const char *name
 {
 	if (criu_pagemap_pid(name) || restore_dir_is_replaced(r, name))
 		return 0;
-	if (linkat(x->criufd, name, x->dirfd, name, 0) == 0 || restore_dir_copy(x, name) == 0)
+	if ((!x->export && linkat(x->criufd, name, x->dirfd, name, 0) == 0) || restore_dir_copy(x, name) == 0)
 		return 0;
 	return err_sys(err, errno, "cannot provide image %s for criu", name);
 }
@@ -277,20 +282,33 @@ static int restore_dir_make_parents(const struct restore_dir *x, struct err *err
 	return rc;
 }
 
-int mem_restore_dir_make(struct mem_image *m, int criufd, int dirfd, const uint8_t *token,
-			 const struct mem_fork_family *f, int threads, struct err *err)
+static int restore_dir_fill(const struct restore_dir *x, struct err *err)
 {
-	const struct restore_dir x = { m, criufd, dirfd, threads, token, f };
 	struct replaced_images r = { 0 };
-	int rc = restore_dir_each(&x, restore_dir_take_lists, &r, err) || restore_dir_list_objects(&x, &r, err) ||
-				 restore_dir_each(&x, restore_dir_link_others, &r, err)
+	int rc = restore_dir_each(x, restore_dir_take_lists, &r, err) || restore_dir_list_objects(x, &r, err) ||
+				 restore_dir_each(x, restore_dir_link_others, &r, err)
 			 ? -1
 			 : 0;
 
 	for (size_t i = 0; i < r.n && !rc; i++)
-		rc = restore_dir_write_anew(&x, &r.v[i], err);
-	if (!rc && f && f->n)
-		rc = restore_dir_make_parents(&x, err);
+		rc = restore_dir_write_anew(x, &r.v[i], err);
+	if (!rc && x->family && x->family->n)
+		rc = restore_dir_make_parents(x, err);
 	free(r.v);
 	return rc;
+}
+
+int mem_restore_dir_make(struct mem_image *m, int criufd, int dirfd, const uint8_t *token,
+			 const struct mem_fork_family *f, int threads, struct err *err)
+{
+	const struct restore_dir x = { m, criufd, dirfd, threads, token, f, false };
+
+	return restore_dir_fill(&x, err);
+}
+
+int mem_restore_dir_export(struct mem_image *m, int criufd, int dirfd, int threads, struct err *err)
+{
+	const struct restore_dir x = { .image = m, .criufd = criufd, .dirfd = dirfd, .threads = threads, .export = true };
+
+	return restore_dir_fill(&x, err);
 }

@@ -21,5 +21,9 @@
  * -1 with err; EBADMSG: the memory image lacks pages that criu's list names. Not synced. */
 int mem_restore_dir_make(struct mem_image *m, int criufd, int dirfd, const uint8_t *token,
 			 const struct mem_fork_family *f, int threads, struct err *err);
+/* The same with all memory (token and f NULL), for somebody who may change the files: none is a link to one of the
+ * epoch.
+ */
+int mem_restore_dir_export(struct mem_image *m, int criufd, int dirfd, int threads, struct err *err);
 
 #endif

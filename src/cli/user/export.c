@@ -46,7 +46,24 @@ static int write_shm(int epochfd, struct mem_image *image, const struct conf *c,
 		       : 0;
 }
 
-/* The directory must not exist: root reads it later, so nobody else may have put anything there. */
+/* Makes the directory and opens it. It must not exist: root reads it later, so nobody else may have put anything there.
+ * Whoever may write to the directory above can exchange it before it is opened. Returns a descriptor or -1. */
+static int make_own_dir(const char *dir, struct err *err)
+{
+	cleanup_close int fd = -1;
+	struct stat st;
+
+	if (mkdir(dir, 0700))
+		return err_sys(err, errno, "cannot make %s", dir);
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st))
+		return err_sys(err, errno, "cannot open %s", dir);
+	if (st.st_uid != 0 || st.st_mode & 077)
+		return err_set(err, EPERM,
+			       "%s was exchanged by another user: choose a directory in which only root can write", dir);
+	return steal_fd(&fd);
+}
+
 static int write_out(int epochfd, const struct manifest *m, const struct conf *c, const char *dir, struct err *err)
 {
 	cleanup_close int criufd = openat(epochfd, "criu", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -57,12 +74,10 @@ static int write_out(int epochfd, const struct manifest *m, const struct conf *c
 		return err_sys(err, errno, "cannot open the epoch's images");
 	if (open_memory(epochfd, m, &image, err))
 		return -1;
-	if (mkdir(dir, 0700))
-		return err_sys(err, errno, "cannot make %s", dir);
-	dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	dirfd = make_own_dir(dir, err);
 	if (dirfd < 0)
-		return err_sys(err, errno, "cannot open %s", dir);
-	if (mem_restore_dir_make(image, criufd, dirfd, NULL, NULL, (int)c->threads, err))
+		return -1;
+	if (mem_restore_dir_export(image, criufd, dirfd, (int)c->threads, err))
 		return -1;
 	return image && mem_file_data_any(image) ? write_shm(epochfd, image, c, dirfd, err) : 0;
 }
