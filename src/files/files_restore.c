@@ -49,11 +49,11 @@ static void target_close(struct target *t)
  */
 static int target_find(const struct file_batch *b, const struct file_record *r, struct target *t)
 {
-	t->pathfd = open(r->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	t->pathfd = open_path_of(-1, r->path, b->cred->uid);
 	if (t->pathfd < 0 && errno == ENOENT)
 		return 0;
 	if (t->pathfd < 0)
-		return file_batch_error(b, r->path, "cannot be reached: %s", strerror(errno));
+		return file_batch_error(b, r->path, "cannot be reached: %s", open_path_error(errno));
 	if (fstat(t->pathfd, &t->st) < 0)
 		return file_batch_error(b, r->path, "cannot be examined: %s", strerror(errno));
 	if (!S_ISREG(t->st.st_mode))
@@ -217,11 +217,14 @@ static int restore_check_recreate(const struct file_batch *b, const struct file_
 static int restore_make_parents(const struct file_batch *b, const struct file_record *r)
 {
 	char dir[PATH_MAX], shown[FILES_SHOWN];
+	const char *name;
 
 	while (record_brings_directories(r) && restore_missing_parent(r->path, dir)) {
-		if (mkdir(dir, 0700) < 0)
+		cleanup_close int above = open_dir_of(-1, dir, b->cred->uid, &name);
+
+		if (above < 0 || mkdirat(above, name, 0700) < 0)
 			return file_batch_error(b, r->path, "is gone and its directory \"%s\" cannot be made again: %s",
-						show_path(dir, shown), strerror(errno));
+						show_path(dir, shown), open_path_error(errno));
 		file_batch_warn(b, dir, "was gone and has been made again as a directory of mode 0700");
 	}
 	return 0;
@@ -230,19 +233,22 @@ static int restore_make_parents(const struct file_batch *b, const struct file_re
 static int restore_recreate(const struct file_batch *b, const struct file_record *r, int copy)
 {
 	cleanup_target struct target t = { .pathfd = -1, .fd = -1 };
+	cleanup_close int dir = -1;
 	int rc = restore_check_recreate(b, r);
+	const char *name;
 
 	if (rc < 0 || b->check_only)
 		return rc;
 	if (restore_make_parents(b, r) < 0)
 		return -1;
-	t.fd = open(r->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	dir = open_dir_of(-1, r->path, b->cred->uid, &name);
+	t.fd = dir < 0 ? -1 : openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (t.fd < 0)
-		return file_batch_error(b, r->path, "is gone and cannot be made again: %s", strerror(errno));
+		return file_batch_error(b, r->path, "is gone and cannot be made again: %s", open_path_error(errno));
 	if (r->size > 0 && copy_back(copy, t.fd, (uint64_t)r->size, true) < 0) {
 		int saved = errno;
 
-		unlink(r->path);
+		unlinkat(dir, name, 0);
 		return file_batch_error(b, r->path, "is gone and cannot be written again: %s", strerror(saved));
 	}
 	t.mode_changed = true;

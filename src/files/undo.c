@@ -39,13 +39,17 @@ static void undo_remove_directories(const struct undo *u, const char *path)
 {
 	char dir[PATH_MAX];
 	struct statx st;
+	const char *name;
 	char *slash;
 
 	snprintf(dir, sizeof(dir), "%s", path);
 	while ((slash = strrchr(dir, '/')) && slash != dir) {
 		*slash = '\0';
-		if (statx(AT_FDCWD, dir, AT_SYMLINK_NOFOLLOW, WANTED, &st) < 0 || !S_ISDIR(st.stx_mode) ||
-		    st.stx_uid != u->batch.cred->uid || !undo_is_born_since(u, &st) || rmdir(dir) < 0)
+		cleanup_close int above = open_dir_of(-1, dir, u->batch.cred->uid, &name);
+
+		if (above < 0 || statx(above, name, AT_SYMLINK_NOFOLLOW, WANTED, &st) < 0 || !S_ISDIR(st.stx_mode) ||
+		    st.stx_uid != u->batch.cred->uid || !undo_is_born_since(u, &st) ||
+		    unlinkat(above, name, AT_REMOVEDIR) < 0)
 			return;
 	}
 }
@@ -54,11 +58,16 @@ static void undo_remove_directories(const struct undo *u, const char *path)
 static int undo_file(const struct file_batch *b, const struct file_record *r, int copy)
 {
 	const struct undo *u = (const struct undo *)b;
+	const char *name;
+	cleanup_close int dir = open_dir_of(-1, r->path, b->cred->uid, &name);
 	struct statx st;
 	bool is_new;
 
 	(void)copy;
-	if (statx(AT_FDCWD, r->path, AT_SYMLINK_NOFOLLOW, WANTED, &st) < 0 || !S_ISREG(st.stx_mode))
+	if (dir < 0 && errno == ELOOP)
+		file_batch_warn(b, r->path, "may have been written after the checkpoint and is not looked at: %s",
+				open_path_error(errno));
+	if (dir < 0 || statx(dir, name, AT_SYMLINK_NOFOLLOW, WANTED, &st) < 0 || !S_ISREG(st.stx_mode))
 		return 0;
 	is_new = st.stx_mask & STATX_BTIME ? undo_is_born_since(u, &st) : r->class == FILE_ABSENT;
 	if (!is_new || st.stx_uid != b->cred->uid) {
@@ -66,7 +75,7 @@ static int undo_file(const struct file_batch *b, const struct file_record *r, in
 			file_batch_count(b, BATCH_CHANGED, r->path);
 		return 0;
 	}
-	if (unlink(r->path) < 0) {
+	if (unlinkat(dir, name, 0) < 0) {
 		file_batch_warn(b, r->path, "was first written after the checkpoint and cannot be removed: %s",
 				strerror(errno));
 		return 0;

@@ -8,9 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -67,14 +65,6 @@ static bool write_list_is_unchanged(const struct entry *e, const struct stat *st
 	       same_timestamp(&e->mtime, &st->st_mtim) && same_timestamp(&e->ctime, &st->st_ctim);
 }
 
-static int write_list_open_path(const struct files_write_list *w, const char *path)
-{
-	struct open_how how = { .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
-				.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
-
-	return (int)syscall(SYS_openat2, w->rootfd, path, &how, sizeof(how));
-}
-
 /* O_NONBLOCK: otherwise a lease held by a task of the job would block this open(). */
 static int write_list_open_file(int pathfd)
 {
@@ -90,7 +80,7 @@ static int write_list_open_file(int pathfd)
 static void write_list_observe(const struct files_write_list *w, const char *path, const struct entry *e,
 			       struct observation *l)
 {
-	cleanup_close int pathfd = write_list_open_path(w, path);
+	cleanup_close int pathfd = open_path_of(w->rootfd, path, w->o.cred.uid);
 
 	*l = (struct observation){ .fd = -1 };
 	if (pathfd < 0 || fstat(pathfd, &l->st) < 0) {
@@ -427,7 +417,7 @@ static int write_list_finish_entry(struct files_write_list *w, const char *path,
 	if (e->error)
 		add_warning(warnings,
 			    "\"%s\" was written by the job and cannot be read (%s): a restore will not undo all changes",
-			    show_path(path, shown), strerror(e->error));
+			    show_path(path, shown), open_path_error(e->error));
 	if (e->state == LEFT_OUT || e->state == NEVER_SEEN)
 		return 0;
 	r->class = FILE_ABSENT;

@@ -92,3 +92,86 @@ def test_what_others_change_is_not_undone_silently(cluster, jobdir, theirs):
     restart(cluster, d, job)
     assert table.read_text() == "theirs\n"
     assert f"{table}\" belongs to uid {OTHER.pw_uid}: what was written to it" in cluster.log(job), cluster.log(job)
+
+
+@pytest.fixture
+def swapped(base_dir, jobdir):
+    """(D, swap): a directory of the job's user in one of the other user's, and a function by which he puts a link to another directory of the
+    job's user there."""
+    d = Path(tempfile.mkdtemp(prefix="above.", dir=base_dir))
+    d.chmod(0o755)
+    os.chown(d, OTHER.pw_uid, OTHER.pw_gid)
+    user = pwd.getpwnam(lib.USER)
+    (d / "shared").mkdir()
+    os.chown(d / "shared", user.pw_uid, user.pw_gid)
+
+    def swap(to):
+        (d / "shared").rename(d / "away")
+        (d / "shared").symlink_to(to)
+        os.chown(d / "shared", OTHER.pw_uid, OTHER.pw_gid, follow_symlinks=False)
+    return d / "shared", swap
+
+
+def own(f, text):
+    f.write_text(text)
+    os.chown(f, *(lambda p: (p.pw_uid, p.pw_gid))(pwd.getpwnam(lib.USER)))
+
+
+@pytest.mark.parametrize("there", ["another", "none"])
+def test_a_restore_does_not_follow_a_link_of_another_user(cluster, jobdir, swapped, there):
+    d, private, (shared, swap) = jobdir(), jobdir("private"), swapped
+    job = submit(cluster, d, f"echo job >{shared}/log; {WAIT}")
+    vacate(cluster, job)
+    if there == "another":
+        own(private / "log", "precious\n")
+    swap(private)
+    said = cluster.fails("scontrol", "checkpoint", "restart", job)
+    assert "a symbolic link of another user" in said, said
+    assert {f.name: f.read_text() for f in private.iterdir()} == ({"log": "precious\n"} if there == "another" else {})
+
+
+def test_links_of_root_and_of_the_user_are_followed(cluster, jobdir):
+    d, other = jobdir(), jobdir("other")
+    (d / "a").mkdir(mode=0o777)
+    (d / "a").chmod(0o777)
+    job = submit(cluster, d, f"echo job >{d}/a/log; {WAIT}")
+    vacate(cluster, job)
+    (d / "a").rename(other / "b")
+    (d / "a").symlink_to("link")                            # root's
+    (d / "link").symlink_to(other / "x" / ".." / "b")       # the user's
+    (other / "x").mkdir()
+    os.chown(d / "link", pwd.getpwnam(lib.USER).pw_uid, -1, follow_symlinks=False)
+    (other / "b" / "log").unlink()
+    restart(cluster, d, job)
+    assert (other / "b" / "log").read_text() == "job\n"
+
+
+def test_nothing_is_removed_behind_a_link_of_another_user(new_cluster, jobdir, swapped):
+    """A file that the job has written first after the epoch is removed, but not a file of that name elsewhere."""
+    c = new_cluster(["CRIU_MaxEpochs=2"])
+    d, private, (shared, swap) = jobdir(), jobdir("private"), swapped
+    job = submit(c, d, f"echo ready; until [ -e more ]; do sleep 0.1; done; echo job >{shared}/new; touch written; {WAIT}")
+    c.checkpoint("create", job)
+    (d / "more").touch()
+    lib.wait_for((d / "written").exists, "the job to write")
+    vacate(c, job)
+    own(private / "new", "precious\n")
+    swap(private)
+    (d / "more").unlink()
+    c.checkpoint("restart", job, "--epoch", 1)
+    assert (private / "new").read_text() == "precious\n"
+    assert "a symbolic link of another user" in c.log(job), c.log(job)
+
+
+def test_an_epoch_holds_nothing_from_behind_a_link_of_another_user(cluster, jobdir, swapped):
+    """A restore would put it where he reads it."""
+    d, private, (shared, swap) = jobdir(), jobdir("private"), swapped
+    job = submit(cluster, d, f"echo job >{shared}/log; {WAIT}")
+    written = cluster.ckpt_dir(job) / "written"
+    lib.wait_for(lambda: f"{shared}/log".encode() in written.read_bytes(), "the file to be in the list")
+    own(private / "log", "precious\n")
+    swap(private)
+    cluster.checkpoint("create", job)
+    copies = [f.read_bytes() for f in (cluster.ckpt_dir(job) / "epochs" / "000001" / "files").iterdir()]
+    assert b"precious\n" not in copies
+    assert f"{shared}/log\" was written by the job and cannot be read (a symbolic link of another user" in cluster.log(job), cluster.log(job)
