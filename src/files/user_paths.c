@@ -1,8 +1,8 @@
 /* Finds a file of the job by its path, for a process with the rights of the job's user.
  *
  * The kernel wrote the path, without symbolic links. Later it may have some, for example after a file system has moved.
- * Those of root and of the job's user are followed. One of another user is not: he has put it in place of a directory of
- * his in which the job wrote, and chooses to which file of the job's user with the same name it leads. */
+ * Those of root and of the job's user are followed. One of another user is not: he has put it in place of a directory
+ * of his in which the job wrote, and chooses to which file of the job's user with the same name it leads. */
 #include "files/files_internal.h"
 
 #include <errno.h>

@@ -52,6 +52,27 @@ def test_doctor(cluster):
     assert re.search(r"^warning +scontrol - .*fsched/bin first in PATH", bare.stdout, re.M), bare.stdout
 
 
+def test_doctor_looks_at_the_directories_above(new_cluster):
+    """Who owns one of them can put another directory of root's in the place of the checkpoint directory."""
+    c = new_cluster()
+    above = c.dir / "users"
+    text = re.sub(r"(?m)^JobCheckpointDir.*$", f"JobCheckpointDir = {above}/a/b", c.conf().read_text())
+    c.conf().write_text(re.sub(r"(?m)^PodDir.*$", f"PodDir = {above}/a/p", text))
+    for d in ("b", "p"):
+        (above / "a" / d).mkdir(parents=True)
+    assert "lies below" not in c.run("fsched", "doctor", user="root").stdout
+    os.chown(above, 65534, -1)
+    p = c.run("fsched", "doctor", user="root")
+    for key in ("JobCheckpointDir", "PodDir"):
+        assert re.search(rf"^warning +{key} - lies below {above} \(uid 65534", p.stdout, re.M), p.stdout
+    os.chown(above, 0, -1)
+    above.chmod(0o777)
+    p = c.run("fsched", "doctor", user="root")
+    assert re.search(rf"^FAILED +JobCheckpointDir - lies below {above} \(uid 0, mode 0777", p.stdout, re.M | re.I), p.stdout
+    above.chmod(0o1777)
+    assert "lies below" not in c.run("fsched", "doctor", user="root").stdout
+
+
 def test_doctor_finds_trouble(new_cluster):
     c = new_cluster()
     text = c.conf().read_text()

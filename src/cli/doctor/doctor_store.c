@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -165,6 +166,41 @@ static bool check_dir_owner(int fd, const char *what, const char *path)
 	return false;
 }
 
+/* Whoever may rename the entries of a directory above the one of path can put another in its place, to which root then
+ * writes. SlurmUser may be such an owner, hence a warning. */
+static void check_above(const char *what, const char *path)
+{
+	char dir[PATH_MAX], *slash;
+	struct stat st;
+
+	snprintf(dir, sizeof(dir), "%s", path);
+	while ((slash = strrchr(dir, '/'))) {
+		const char *above = slash == dir ? "/" : dir;
+		bool writable;
+
+		*slash = '\0';
+		if (stat(above, &st) < 0)
+			return;
+		writable = (st.st_mode & (S_IWGRP | S_IWOTH)) && !(st.st_mode & S_ISVTX);
+		if (st.st_uid == 0 && !writable)
+			continue;
+		doctor_report(writable ? FINDING_FAILED : FINDING_WARNING, what,
+			      "lies below %s (uid %u, mode %04o): who may write there can put another directory in its place, "
+			      "and root would use that; move it, or chown root and chmod go-w %s",
+			      above, (unsigned)st.st_uid, (unsigned)(st.st_mode & 07777), above);
+		return;
+	}
+}
+
+static void check_way(const char *what, const char *path)
+{
+	char real[PATH_MAX];
+
+	check_above(what, path);
+	if (realpath(path, real) && strcmp(real, path) != 0)
+		check_above(what, real);
+}
+
 /* "12", or "12.<uuid>" of an earlier job with that id, as older versions made them. */
 static bool readable_by_group(int dirfd, const char *name)
 {
@@ -210,6 +246,7 @@ void doctor_store(const struct conf *c, bool root)
 	}
 	if (check_dir_owner(fd, DIR_KEY, c->dir))
 		doctor_report(FINDING_OK, DIR_KEY, "%s", c->dir);
+	check_way(DIR_KEY, c->dir);
 	check_mount(fd);
 	check_space(fd);
 	check_readers(fd, c->dir);
@@ -236,6 +273,7 @@ void doctor_pod_dir(const struct conf *c, bool root)
 			doctor_report(FINDING_FAILED, "PodDir", "%s: %s", c->pod_dir, strerror(errno));
 		return;
 	}
+	check_way("PodDir", c->pod_dir);
 	if (!check_dir_owner(fd, "PodDir", c->pod_dir))
 		return;
 	fs = known_file_system(fd);
