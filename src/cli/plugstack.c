@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "cli/libexec.h"
-#include "cli/slurmconf.h"
+#include "base/slurmconf.h"
 #include "base/io.h"
 #include "base/util.h"
 

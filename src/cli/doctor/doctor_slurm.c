@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "cli/plugstack.h"
-#include "cli/slurmconf.h"
+#include "base/slurmconf.h"
 #include "base/io.h"
 #include "base/util.h"
 #include "cli/doctor/doctor_report.h"

@@ -8,7 +8,7 @@
 
 #include "base/credential.h"
 #include "cli/plugstack.h"
-#include "cli/slurmconf.h"
+#include "base/slurmconf.h"
 #include "base/util.h"
 #include "cli/doctor/doctor_report.h"
 #include "trace/arch.h"

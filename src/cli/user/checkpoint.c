@@ -9,7 +9,7 @@
 
 #include "cli/user/job_ids.h"
 #include "cli/user/interrupt.h"
-#include "cli/slurmconf.h"
+#include "base/slurmconf.h"
 #include "base/util.h"
 
 #define COMMAND "checkpoint"

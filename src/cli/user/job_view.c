@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cli/slurmconf.h"
+#include "base/slurmconf.h"
 #include "base/array.h"
 #include "base/text.h"
 #include "base/clock.h"

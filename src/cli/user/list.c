@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
-#include "cli/slurmconf.h"
+#include "base/slurmconf.h"
 #include "cli/user/job_view.h"
 #include "base/interval.h"
 #include "base/text.h"

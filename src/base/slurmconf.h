@@ -1,6 +1,6 @@
 /* Reads single values from slurm.conf that Slurm's public API does not provide. */
-#ifndef FSCHED_CLI_SLURMCONF_H
-#define FSCHED_CLI_SLURMCONF_H
+#ifndef FSCHED_BASE_SLURMCONF_H
+#define FSCHED_BASE_SLURMCONF_H
 
 #include <stddef.h>
 
@@ -10,6 +10,9 @@ const char *slurmconf_path(void);
 
 /* The last value of a key in the file and the files that it includes. The caller frees; NULL: there is none. */
 char *slurmconf_value(const char *path, const char *key);
+
+/* Calls fn with each value of a key that may be there several times, in their order. */
+void slurmconf_each(const char *path, const char *key, void (*fn)(const char *value, void *arg), void *arg);
 
 /* The value of "name=" in a comma list such as AuthInfo. The caller frees; NULL: there is none. */
 char *slurmconf_option(const char *list, const char *name);

@@ -1,4 +1,4 @@
-#include "cli/slurmconf.h"
+#include "base/slurmconf.h"
 
 #include <ctype.h>
 #include <fcntl.h>
@@ -27,10 +27,16 @@ const char *slurmconf_path(void)
 	return NULL;
 }
 
-static void slurmconf_search(const char *path, const char *key, int depth, char **found);
+struct slurmconf_sink {
+	void (*fn)(const char *value, void *arg);
+	void *arg;
+};
+
+static void slurmconf_search(const char *path, const char *key, int depth, const struct slurmconf_sink *sink);
 
 /* "Include file", relative to the including file. */
-static void slurmconf_include(const char *path, const char *name, const char *key, int depth, char **found)
+static void slurmconf_include(const char *path, const char *name, const char *key, int depth,
+			      const struct slurmconf_sink *sink)
 {
 	const char *slash = strrchr(path, '/');
 	cleanup_free char *full = NULL;
@@ -39,7 +45,7 @@ static void slurmconf_include(const char *path, const char *name, const char *ke
 		full = xstrdup(name);
 	else
 		full = xasprintf("%.*s/%s", (int)(slash - path), path, name);
-	slurmconf_search(full, key, depth + 1, found);
+	slurmconf_search(full, key, depth + 1, sink);
 }
 
 /* Returns the next word of a line without its quotes, and moves *p behind it. NULL: there is no other word. */
@@ -64,7 +70,8 @@ static char *slurmconf_next_word(char **p)
 	return start;
 }
 
-static void slurmconf_scan_line(const char *path, char *line, const char *key, int depth, char **found)
+static void slurmconf_scan_line(const char *path, char *line, const char *key, int depth,
+				const struct slurmconf_sink *sink)
 {
 	size_t key_len = strlen(key);
 	char *p = line;
@@ -73,14 +80,13 @@ static void slurmconf_scan_line(const char *path, char *line, const char *key, i
 	if (word && strcasecmp(word, "include") == 0) {
 		word = slurmconf_next_word(&p);
 		if (word && depth < INCLUDE_DEPTH)
-			slurmconf_include(path, word, key, depth, found);
+			slurmconf_include(path, word, key, depth, sink);
 		return;
 	}
 	for (; word; word = slurmconf_next_word(&p)) {
 		if (strncasecmp(word, key, key_len) != 0 || word[key_len] != '=')
 			continue;
-		free(*found);
-		*found = xstrdup(word + key_len + 1);
+		sink->fn(word + key_len + 1, sink->arg);
 	}
 }
 
@@ -94,7 +100,7 @@ static void cut_comment(char *line)
 		}
 }
 
-static void slurmconf_search(const char *path, const char *key, int depth, char **found)
+static void slurmconf_search(const char *path, const char *key, int depth, const struct slurmconf_sink *sink)
 {
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	cleanup_free char *text = NULL;
@@ -109,16 +115,31 @@ static void slurmconf_search(const char *path, const char *key, int depth, char 
 		if (next)
 			*next++ = '\0';
 		cut_comment(line);
-		slurmconf_scan_line(path, line, key, depth, found);
+		slurmconf_scan_line(path, line, key, depth, sink);
 	}
+}
+
+void slurmconf_each(const char *path, const char *key, void (*fn)(const char *value, void *arg), void *arg)
+{
+	const struct slurmconf_sink sink = { fn, arg };
+
+	if (path)
+		slurmconf_search(path, key, 0, &sink);
+}
+
+static void slurmconf_take_last(const char *value, void *arg)
+{
+	char **found = arg;
+
+	free(*found);
+	*found = xstrdup(value);
 }
 
 char *slurmconf_value(const char *path, const char *key)
 {
 	char *found = NULL;
 
-	if (path)
-		slurmconf_search(path, key, 0, &found);
+	slurmconf_each(path, key, slurmconf_take_last, &found);
 	return found;
 }
 
