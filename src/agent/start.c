@@ -106,6 +106,10 @@ void start_fresh(struct agent *a)
 	write_list_watch_start(&a->write_list, a->pod.init, true);
 	gate_answer(&a->gate, a->job.task.truncate && !a->start.append ? "run truncate" : "run");
 	job_log(&a->job, "started%s on %s", r->run > 1 ? " from the beginning" : "", a->job.task.node);
+	if (a->job.task.network_warning[0])
+		job_log(&a->job,
+			"warning: the job uses the network of %s and not one of its own (PodNetwork = private): %s",
+			a->job.task.node, a->job.task.network_warning);
 	if (a->job.store_ok && job_save_copies(&a->job, &err) < 0)
 		start_unprotected(a, &err);
 	start_service(a);

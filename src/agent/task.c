@@ -121,6 +121,7 @@ static void task_get_all(struct task_reader *r, struct task *t)
 	t->script_pid = (pid_t)task_get_int(r, "script_pid", 2, INT32_MAX);
 	t->ctl_fd = (int)task_get_int(r, "ctl_fd", 3, 65535);
 	t->gate_fd = (int)task_get_int(r, "gate_fd", 3, 65535);
+	task_get_text(r, "network_warning", t->network_warning, sizeof(t->network_warning));
 }
 
 int task_read(struct task *t, int fd, struct err *err)

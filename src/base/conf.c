@@ -40,6 +40,13 @@ static const char *conf_without_engine(const struct conf *c)
 		       : NULL;
 }
 
+static const char *conf_without_network(const struct conf *c)
+{
+	return c->network == CONF_NETWORK_PRIVATE ? NULL
+						  : "PodNetwork is host: only jobs that were saved with a network of "
+						    "their own use it, when they are restored";
+}
+
 #define FIELD(f) offsetof(struct conf, f), sizeof(((struct conf *)0)->f)
 
 /* clang-format off */
@@ -73,6 +80,8 @@ static const struct conf_key keys[] = {
 	{ "MungeSocket",              TYPE_PATH,   FIELD(munge_socket), 0, 0, NULL, "MUNGE's own default" },
 	{ "PodDir",                   TYPE_DIR,    FIELD(pod_dir), 0, 0, NULL, NULL },
 	{ "PodPrivateTmp",            TYPE_BOOL,   FIELD(private_tmp), 0, 0, NULL, NULL },
+	{ "PodNetwork",               TYPE_NETWORK, FIELD(network), 0, 0, NULL, NULL },
+	{ "PodNetworkRange",          TYPE_RANGE,  FIELD(net_range), 0, 0, conf_without_network, NULL },
 };
 /* clang-format on */
 _Static_assert(ARRAY_SIZE(keys) <= CONF_KEYS_MAX, "CONF_KEYS_MAX is too small");
@@ -97,6 +106,7 @@ void conf_defaults(struct conf *c)
 	c->compression = 1;
 	strcpy(c->pod_dir, "/var/lib/fsched/pod");
 	c->private_tmp = true;
+	strcpy(c->net_range, "198.18.224.0/20");
 	c->on_restore_failure = CONF_HOLD;
 	c->log = CONF_LOG_SYSLOG;
 }

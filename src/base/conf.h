@@ -28,6 +28,7 @@
 
 enum conf_log { CONF_LOG_SYSLOG, CONF_LOG_STDERR, CONF_LOG_FILE };
 enum conf_engine { CONF_ENGINE_AUTO, CONF_ENGINE_CRIU };
+enum conf_network { CONF_NETWORK_HOST, CONF_NETWORK_PRIVATE };
 enum conf_restore_failure { CONF_REQUEUE_FRESH, CONF_HOLD };
 
 struct conf {
@@ -71,9 +72,12 @@ struct conf {
 	unsigned port_min, port_max; /* CheckpointPorts = MIN-MAX, 1024..65535; default 0-0 = any free port */
 	/* CriuPath: a criu binary, or the directory made by get-criu; "" = found by criu_locate(). */
 	char criu[4096];
-	char munge_socket[108];                       /* MungeSocket; "" = MUNGE's default */
-	char pod_dir[4096];                           /* PodDir: on the node, default /var/lib/fsched/pod */
-	bool private_tmp;                             /* PodPrivateTmp, default YES */
+	char munge_socket[108]; /* MungeSocket; "" = MUNGE's default */
+	char pod_dir[4096];     /* PodDir: on the node, default /var/lib/fsched/pod */
+	bool private_tmp;       /* PodPrivateTmp, default YES */
+	/* PodNetwork = host (default: jobs use the node's network) | private (each has a network of its own). */
+	enum conf_network network;
+	char net_range[20]; /* PodNetworkRange, see base/ipv4_range.h, default 198.18.224.0/20 */
 	enum conf_restore_failure on_restore_failure; /* CheckpointOnRestoreFailure = hold (default) | requeue_fresh */
 	enum conf_log log;                            /* CheckpointLog = syslog (default) | stderr | /absolute/path */
 	char log_path[4096];                          /* for CONF_LOG_FILE */

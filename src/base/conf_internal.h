@@ -16,7 +16,9 @@ enum conf_type {
 	TYPE_PORTS,
 	TYPE_FAILURE,
 	TYPE_LOG,
-	TYPE_ENGINE
+	TYPE_ENGINE,
+	TYPE_NETWORK,
+	TYPE_RANGE
 };
 
 /* Says why the key has no effect, because of other keys; NULL = it has an effect. */

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/ipv4_range.h"
 #include "base/util.h"
 
 static int conf_refuse(char **why, char *text)
@@ -163,11 +164,24 @@ static int conf_parse_log(const char *value, struct conf *c, char **why)
 	return 0;
 }
 
+static int conf_parse_range(const char *value, char *out, size_t size, char **why)
+{
+	struct ipv4_range r;
+
+	if (strlen(value) >= size || ipv4_range_parse(value, &r) < 0)
+		return conf_refuse(why, xasprintf("allowed: a range of IPv4 addresses A.B.C.D/N, with N from %d to %d and no "
+						  "bit set after the first N",
+						  IPV4_RANGE_BITS_MIN, IPV4_RANGE_BITS_MAX));
+	strcpy(out, value);
+	return 0;
+}
+
 int conf_value_parse(const struct conf_key *k, const char *value, struct conf *c, char **why)
 {
 	static const char *const plugins[] = { "checkpoint/none", "checkpoint/criu", NULL };
 	static const char *const engines[] = { "auto", "criu", NULL };
 	static const char *const failures[] = { "requeue_fresh", "hold", NULL };
+	static const char *const networks[] = { "host", "private", NULL };
 	void *field = (char *)c + k->offset;
 	int i;
 
@@ -192,6 +206,11 @@ int conf_value_parse(const struct conf_key *k, const char *value, struct conf *c
 		i = conf_one_of(value, failures);
 		c->on_restore_failure = i == 1 ? CONF_HOLD : CONF_REQUEUE_FRESH;
 		return i >= 0 ? 0 : conf_refuse(why, xstrdup("allowed: requeue_fresh or hold"));
+	case TYPE_NETWORK:
+		i = conf_one_of(value, networks);
+		c->network = i == 1 ? CONF_NETWORK_PRIVATE : CONF_NETWORK_HOST;
+		return i >= 0 ? 0 : conf_refuse(why, xstrdup("allowed: host or private"));
+	case TYPE_RANGE: return conf_parse_range(value, field, k->size, why);
 	}
 	return -1;
 }
@@ -228,6 +247,8 @@ char *conf_value_format(const struct conf_key *k, const struct conf *c)
 	case TYPE_PORTS: return xasprintf("%u-%u", c->port_min, c->port_max);
 	case TYPE_ENGINE: return xstrdup(c->engine == CONF_ENGINE_CRIU ? "criu" : "auto");
 	case TYPE_FAILURE: return xstrdup(c->on_restore_failure == CONF_HOLD ? "hold" : "requeue_fresh");
+	case TYPE_NETWORK: return xstrdup(c->network == CONF_NETWORK_PRIVATE ? "private" : "host");
+	case TYPE_RANGE: return xstrdup(field);
 	case TYPE_LOG:
 		return c->log == CONF_LOG_FILE ? conf_format_path(c->log_path)
 					       : xstrdup(c->log == CONF_LOG_STDERR ? "stderr" : "syslog");

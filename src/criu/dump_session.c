@@ -84,6 +84,8 @@ int dump_session_open(struct dump_session *s, const struct criu_bin *b, struct c
 		.dump = d,
 		.pid_ns = -1,
 		.mnt_ns = -1,
+		.net_ns = -1,
+		.uts_ns = -1,
 		.relay = { -1, -1 },
 		.remote_call = { -1, -1 },
 		.null = -1,
@@ -95,7 +97,9 @@ int dump_session_open(struct dump_session *s, const struct criu_bin *b, struct c
 		return -1;
 	s->pid_ns = dump_session_open_ns(s->dump->init, "pid", err);
 	s->mnt_ns = s->pid_ns < 0 ? -1 : dump_session_open_ns(s->dump->init, "mnt", err);
-	if (s->mnt_ns < 0)
+	s->net_ns = s->mnt_ns < 0 ? -1 : dump_session_open_ns(s->dump->init, "net", err);
+	s->uts_ns = s->net_ns < 0 ? -1 : dump_session_open_ns(s->dump->init, "uts", err);
+	if (s->uts_ns < 0)
 		return -1;
 	s->null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	s->errors = memfd_create("criu-stderr", MFD_CLOEXEC);
@@ -117,6 +121,8 @@ void dump_session_close(struct dump_session *s)
 		close(s->paths[i]);
 	dump_session_close_fd(&s->pid_ns);
 	dump_session_close_fd(&s->mnt_ns);
+	dump_session_close_fd(&s->net_ns);
+	dump_session_close_fd(&s->uts_ns);
 	dump_session_close_fd(&s->null);
 	dump_session_close_fd(&s->errors);
 	dump_session_close_fd(&s->relay[0]);

@@ -14,7 +14,7 @@ struct dump_session {
 	struct criu_dump *dump;
 	char **argv, **envp;
 	char *fd_arg; /* the element of argv that names criu's socket */
-	int pid_ns, mnt_ns;
+	int pid_ns, mnt_ns, net_ns, uts_ns;
 	int paths[DUMP_PATHS_MAX], n_paths; /* O_PATH descriptors of criu's files */
 	int relay[2];                       /* worker's, driver's end */
 	int remote_call[2];                 /* worker's, criu's end; -1 unless memory is elided */

@@ -1,5 +1,6 @@
-/* The pod: PID, mount and IPC namespaces with fsched-init as pid 1 (root, never dumped) and fsched-leader as pid 2 (the
- * job's user, root of the dumped tree). Functions that return int return 0, or -1 with err, unless they say otherwise.
+/* The pod: PID, mount and IPC namespaces, and network and UTS namespaces if it has a network of its own, with
+ * fsched-init as pid 1 (root, never dumped) and fsched-leader as pid 2 (the job's user, root of the dumped tree).
+ * Functions that return int return 0, or -1 with err, unless they say otherwise.
  */
 #ifndef FSCHED_POD_POD_H
 #define FSCHED_POD_POD_H
@@ -15,11 +16,19 @@ struct pod_cred {
 	int n_groups;
 };
 
+struct pod_network {       /* of a pod that has one of its own (pod/pod_network.h) */
+	char hostname[65]; /* of the node where the job began */
+	char address[16];  /* IPv4, the same as long as the job lives */
+};
+
 struct pod_spec {
 	char dir[4096]; /* node-local directory of this pod; the private /tmp is dir/tmp. pod_prepare() makes it */
 	bool private_tmp;
 	char libexec[4096]; /* directory of fsched-init and fsched-leader */
 	struct pod_cred cred;
+	bool private_net; /* it has a network of its own, and pod_network_make() has set: */
+	int net_ns;       /* its namespace, owned */
+	struct pod_network net;
 };
 
 struct pod { /* host pids */

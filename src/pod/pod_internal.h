@@ -30,7 +30,8 @@ int report_recv(int fd, struct report *r);
  * namespace again. -1 with err. */
 pid_t pod_fork_init(struct err *err);
 
-/* To be called in pid 1: unshares the mount and IPC namespaces and makes the pod's mounts. 0 or -1. */
+/* To be called in pid 1: unshares the mount and IPC namespaces, enters the network namespace and unshares the UTS
+ * namespace if the pod has its own, and makes the pod's mounts. 0 or -1. */
 int pod_make_namespace(const struct pod_spec *spec, struct err *err);
 
 /* Executes a program of fsched: working directory /, descriptors 0-2 /dev/null, all others closed except keep[], all

@@ -9,6 +9,7 @@
 #include <sys/statvfs.h>
 
 #include "base/util.h"
+#include "pod/pod_network.h"
 
 /* Appends those options of a tmpfs that limit or place its memory. Others, such as mode and uid, do not apply to the
  * pod. */
@@ -73,6 +74,8 @@ int pod_make_namespace(const struct pod_spec *spec, struct err *err)
 	char opts[512];
 
 	shm_options(opts, sizeof(opts));
+	if (pod_network_enter(spec, err))
+		return -1;
 	if (unshare(CLONE_NEWNS | CLONE_NEWIPC))
 		return err_sys(err, errno, "cannot make a mount and an IPC namespace for the pod");
 	/* Slave: later mounts of the node appear in the pod, but mounts of the pod do not appear on the node. */
@@ -82,7 +85,8 @@ int pod_make_namespace(const struct pod_spec *spec, struct err *err)
 		return err_sys(err, errno, "cannot mount /proc of the pod");
 	if (mount("shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, opts))
 		return err_sys(err, errno, "cannot mount a tmpfs (%s) on /dev/shm of the pod", opts);
-	if (spec->private_tmp && mount_tmp(spec->dir, err))
+	/* Before a private /tmp may hide the pod's directory. */
+	if (pod_network_mount(spec, err))
 		return -1;
-	return 0;
+	return spec->private_tmp ? mount_tmp(spec->dir, err) : 0;
 }

@@ -23,18 +23,19 @@
 #define FSCHED_VERSION "unknown"
 #endif
 
-#define FORMAT        1
-#define FORMAT_MEMORY 2       /* the same with memory/, without which criu's images are incomplete */
-#define FORMAT_SHARED 3       /* the same with shared memory in memory/ */
-#define FORMAT_GHOSTS 4       /* the same with deleted files in memory/ */
-#define FILES_MAX     1000000 /* entries of a list; STORE_JSON_MAX is reached earlier */
-#define CRED_MAX      65536
+#define FORMAT         1
+#define FORMAT_MEMORY  2       /* the same with memory/, without which criu's images are incomplete */
+#define FORMAT_SHARED  3       /* the same with shared memory in memory/ */
+#define FORMAT_GHOSTS  4       /* the same with deleted files in memory/ */
+#define FORMAT_NETWORK 5       /* the member "network", and what the other members say */
+#define FILES_MAX      1000000 /* entries of a list; STORE_JSON_MAX is reached earlier */
+#define CRED_MAX       65536
 
 /* Memory chunks are most of an epoch, have checksums of their own, and may be shared with older epochs. A second digest
  * would double the work of a checkpoint, because all of them would have to be read. So the manifest has their sizes
  * only, and the SHA-256 of the image file that holds the checksums. */
-#define CHUNKS        "memory/chunks-"
-#define IMAGE         "memory/image"
+#define CHUNKS         "memory/chunks-"
+#define IMAGE          "memory/image"
 
 void manifest_free(struct manifest *m)
 {
@@ -205,7 +206,8 @@ static json_t *manifest_render_node(const struct manifest *m)
 
 static int manifest_format(const struct manifest *m)
 {
-	return !m->memory.ours     ? FORMAT
+	return m->network.own      ? FORMAT_NETWORK
+	       : !m->memory.ours   ? FORMAT
 	       : m->memory.ghosts  ? FORMAT_GHOSTS
 	       : m->memory.objects ? FORMAT_SHARED
 				   : FORMAT_MEMORY;
@@ -229,6 +231,11 @@ static json_t *manifest_render_memory(const struct manifest *m)
 	return o;
 }
 
+static json_t *manifest_render_network(const struct manifest *m)
+{
+	return json_pack("{s:s,s:s}", "hostname", m->network.hostname, "address", m->network.address);
+}
+
 static char *manifest_render(const struct manifest *m, const struct digests *d)
 {
 	cleanup_json json_t *root =
@@ -241,6 +248,7 @@ static char *manifest_render(const struct manifest *m, const struct digests *d)
 
 	if (!root || json_set_name(root, "script", m->script) < 0 ||
 	    json_object_set_new(root, "node", manifest_render_node(m)) < 0 ||
+	    (m->network.own && json_object_set_new(root, "network", manifest_render_network(m)) < 0) ||
 	    (m->memory.ours && json_object_set_new(root, "memory", manifest_render_memory(m)) < 0) ||
 	    json_object_set_new(root, "files", m->files ? json_incref(m->files) : json_array()) < 0 ||
 	    (m->sockets && json_object_set(root, "sockets", m->sockets) < 0) ||
@@ -329,9 +337,11 @@ static int manifest_parse_origin(const json_t *root, struct manifest *m, bool *s
 
 	if (json_get_int(root, "format", 1, INT32_MAX, &format, err) < 0)
 		return -1;
-	m->memory.ours = format != FORMAT;
-	*shared = format >= FORMAT_SHARED;
-	if (format > FORMAT_GHOSTS)
+	m->network.own = format == FORMAT_NETWORK;
+	m->memory.ours = m->network.own ? json_object_get(root, "memory") != NULL : format != FORMAT;
+	*shared = m->network.own ? json_object_get(json_object_get(root, "memory"), "objects") != NULL
+				 : format >= FORMAT_SHARED;
+	if (format > FORMAT_NETWORK)
 		return err_set(err, EBADMSG, "format %d is not known to this version of fsched", (int)format);
 	if (json_get_uint(root, "epoch", &m->epoch, err) < 0 || json_get_uint(root, "run", &m->run, err) < 0 ||
 	    json_get_int(root, "time", 0, INT64_MAX, &m->time, err) < 0 ||
@@ -459,13 +469,28 @@ static int manifest_parse_memory(const json_t *root, struct manifest *m, bool sh
 		       : 0;
 }
 
+static int manifest_parse_network(const json_t *root, struct manifest *m, struct err *err)
+{
+	const json_t *o = json_object_get(root, "network");
+
+	if (!m->network.own)
+		return 0;
+	if (!json_is_object(o))
+		return err_set(err, EBADMSG, "member \"network\" is missing or is not an object");
+	return json_get_text(o, "hostname", m->network.hostname, sizeof(m->network.hostname), err) < 0 ||
+			       json_get_text(o, "address", m->network.address, sizeof(m->network.address), err) < 0
+		       ? -1
+		       : 0;
+}
+
 static int manifest_parse_root(const json_t *root, struct manifest *m, struct err *err)
 {
 	bool shared;
 
 	memset(m, 0, sizeof(*m));
 	if (manifest_parse_origin(root, m, &shared, err) == 0 && manifest_parse_node(root, m, err) == 0 &&
-	    manifest_parse_memory(root, m, shared, err) == 0 && manifest_parse_state(root, m, err) == 0)
+	    manifest_parse_network(root, m, err) == 0 && manifest_parse_memory(root, m, shared, err) == 0 &&
+	    manifest_parse_state(root, m, err) == 0)
 		return 0;
 	manifest_free(m);
 	return err_wrap(err, "manifest.json is damaged");

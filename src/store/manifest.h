@@ -29,6 +29,12 @@ struct manifest {
 			       otherwise 0 */
 	uint64_t bytes;     /* apparent size of all files of the epoch */
 	bool private_tmp;
+	struct {          /* of a job with a network of its own */
+		bool own; /* false: it uses the node's, and the rest is empty. Older versions cannot restore it if true
+			   */
+		char hostname[65]; /* the node's, where the job began */
+		char address[16];  /* IPv4, which the job's sockets may be bound to */
+	} network;
 	int32_t leader_pid; /* pid inside the pod: 2 */
 	int32_t max_pid;    /* highest pid in the pod; at restore criu's own pids must be above it */
 	char script[4096];  /* path under which the batch script was open */

@@ -20,6 +20,7 @@
 #include "criu/dummy_parent.h"
 #include "pod/mount_table.h"
 #include "pod/pod.h"
+#include "pod/pod_network.h"
 #include "pod/preflight.h"
 
 /* After this the job is thawed: an agent that has not decided by then does not come back. */
@@ -308,6 +309,11 @@ static void checkpoint_fill_manifest(struct checkpoint *c)
 	m->gid = r->gid;
 	m->private_tmp = r->private_tmp;
 	m->leader_pid = 2;
+	if (c->w->net.hostname[0]) {
+		m->network.own = true;
+		memcpy(m->network.hostname, c->w->net.hostname, sizeof(m->network.hostname));
+		memcpy(m->network.address, c->w->net.address, sizeof(m->network.address));
+	}
 	m->files = json_array();
 	manifest_fingerprint(m, c->w->criu.version);
 }
@@ -339,6 +345,8 @@ static int check_before_freeze(struct worker *w, int wait_ms, struct err *err)
 	int rc;
 
 	event_phase("preflight");
+	if (pod_network_load(w->req.pod_dir, &w->net, err) < 0)
+		return -1;
 	if (criu_locate(w->conf.criu, w->libexec, &w->criu, err) ||
 	    criu_act_for(&w->criu, w->req.uid, w->req.gid, w->req.groups, w->req.n_groups, err) ||
 	    await_sound_tree(w, err) || tree_read(w->req.init, &t, err))

@@ -21,6 +21,7 @@
 #include "pod/mount_table.h"
 #include "pod/preflight.h"
 #include "pod/pod.h"
+#include "pod/pod_network.h"
 
 #define SCRIPT_MAX   (64 << 20)
 #define LEADER_MAX   (64 << 20)
@@ -306,6 +307,18 @@ static int verify_epoch(struct restore *r, struct err *err)
 	return files_check(r->m.files, r->filesfd, &cred, err);
 }
 
+/* The pod has a network of its own if the epoch's had one, whatever the configuration says of new jobs: the sockets of
+ * the job belong to it. */
+static int restore_make_network(struct restore *r, struct err *err)
+{
+	r->spec.private_net = false;
+	if (!r->m.network.own)
+		return 0;
+	memcpy(r->spec.net.hostname, r->m.network.hostname, sizeof(r->spec.net.hostname));
+	memcpy(r->spec.net.address, r->m.network.address, sizeof(r->spec.net.address));
+	return pod_network_make(&r->spec, err) ? err_wrap(err, "this node cannot give the job a network of its own") : 0;
+}
+
 static int restore_start_pod(struct restore *r, struct pod *pod, struct err *err)
 {
 	struct worker *w = r->w;
@@ -321,7 +334,8 @@ static int restore_start_pod(struct restore *r, struct pod *pod, struct err *err
 	char *sockets = NULL;
 	int rc;
 
-	if (pr.last_pid < 0 || moved_sockets_env(r->m.sockets, &sockets, err) || pod_prepare(&r->spec, err)) {
+if (pr.last_pid < 0 || moved_sockets_env(r->m.sockets, &sockets, err) || pod_prepare(&r->spec, err) ||
+	    restore_make_network(r, err)) {
 		free(sockets);
 		return -1;
 	}
@@ -335,6 +349,7 @@ static int restore_start_pod(struct restore *r, struct pod *pod, struct err *err
 	pr.argv = r->argv;
 	pr.envp = r->envp;
 	rc = pod_restore(&r->spec, &pr, pod, err);
+	pod_network_close(&r->spec);
 	criu_argv_free(r->argv);
 	criu_argv_free(r->envp);
 	return rc;

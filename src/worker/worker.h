@@ -25,6 +25,7 @@
 #include "capture/track.h"
 #include "criu/criu.h"
 #include "files/files.h"
+#include "pod/pod.h"
 #include "store/manifest.h"
 #include "store/store.h"
 
@@ -66,6 +67,7 @@ struct worker {
 	int trace_lock;           /* descriptor of trace_lock_take(); -1: not opened */
 	int frozen_unanswered;    /* "frozen" events that the agent has not yet answered with "go" */
 	uint64_t memory;          /* bytes of the job's memory, as of the preflight */
+	struct pod_network net;   /* checkpoint: of the pod; empty if it uses the node's */
 };
 
 /* request.c */

@@ -8,7 +8,7 @@
 #include "cli/user/job_ids.h"
 #include "cli/plugstack.h"
 #include "cli/shim_scan.h"
-#include "cli/slurmconf.h"
+#include "base/slurmconf.h"
 #include "base/dir_tree.h"
 #include "base/util.h"
 

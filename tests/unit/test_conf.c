@@ -76,6 +76,8 @@ static void defaults(void **state)
 	assert_string_equal(c.munge_socket, "");
 	assert_string_equal(c.pod_dir, "/var/lib/fsched/pod");
 	assert_true(c.private_tmp);
+	assert_int_equal(c.network, CONF_NETWORK_HOST);
+	assert_string_equal(c.net_range, "198.18.224.0/20");
 	assert_int_equal(c.on_restore_failure, CONF_HOLD);
 	assert_int_equal(c.restore_retry, 180);
 	assert_int_equal(c.log, CONF_LOG_SYSLOG);
@@ -104,6 +106,8 @@ static const char everything[] = "# a comment\n"
 				 "MungeSocket = /run/munge/munge.socket.2\n"
 				 "PodDir = /local/pod\n"
 				 "PodPrivateTmp = no\n"
+				 "PodNetwork = Private\n"
+				 "PodNetworkRange = 100.64.0.0/16\n"
 				 "CheckpointOnRestoreFailure = requeue_fresh\n"
 				 "CheckpointRestoreRetry = 0\n"
 				 "CheckpointLog = /var/log/fsched.log";
@@ -133,6 +137,8 @@ static void every_key(void **state)
 	assert_string_equal(c.munge_socket, "/run/munge/munge.socket.2");
 	assert_string_equal(c.pod_dir, "/local/pod");
 	assert_false(c.private_tmp);
+	assert_int_equal(c.network, CONF_NETWORK_PRIVATE);
+	assert_string_equal(c.net_range, "100.64.0.0/16");
 	assert_int_equal(c.on_restore_failure, CONF_REQUEUE_FRESH);
 	assert_int_equal(c.restore_retry, 0);
 	assert_int_equal(c.log, CONF_LOG_FILE);

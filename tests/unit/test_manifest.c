@@ -184,6 +184,41 @@ static void a_manifest_comes_back(void **state)
 	manifest_free(&want);
 }
 
+/* What an older version, which knows formats up to 4, must not restore. */
+static void a_network_of_its_own_is_recorded(void **state)
+{
+	cleanup_close int fd = make_epoch(false);
+	cleanup_free char *text = NULL;
+	struct manifest m;
+
+	for (int engine = 0; engine < 3; engine++) {
+		fill(&m);
+		m.network.own = true;
+		strcpy(m.network.hostname, "n1.cluster");
+		strcpy(m.network.address, "198.18.224.1");
+		m.memory.ours = engine > 0;
+		m.memory.objects = engine == 2 ? 4096 : 0;
+		assert_ok(manifest_write(fd, &m, false, "", &err));
+		manifest_free(&m);
+		assert_ok(manifest_load(fd, &m, &err));
+		assert_true(m.network.own);
+		assert_string_equal(m.network.hostname, "n1.cluster");
+		assert_string_equal(m.network.address, "198.18.224.1");
+		assert_int_equal(m.memory.ours, engine > 0);
+		assert_int_equal(m.memory.objects, engine == 2 ? 4096 : 0);
+		manifest_free(&m);
+		free(text);
+		assert_true(read_file_at(fd, "manifest.json", 1 << 20, &text) > 0);
+		assert_non_null(strstr(text, "\"format\": 5"));
+	}
+	fill(&m);
+	assert_ok(manifest_write(fd, &m, false, "", &err));
+	manifest_free(&m);
+	assert_ok(manifest_load(fd, &m, &err));
+	assert_false(m.network.own);
+	manifest_free(&m);
+}
+
 static void the_first_difference_is_named(void **state)
 {
 	cleanup_close int fd = make_epoch(true);
@@ -294,9 +329,9 @@ static void shared_memory_is_a_format(void **state)
 	assert_refused(manifest_load(fd, &m, &err), "objects");
 	p[1] = 'o';
 	p = strstr(text, "\"format\": 3");
-	p[strlen("\"format\": ")] = '5';
+	p[strlen("\"format\": ")] = '9';
 	put_text(at("epoch/manifest.json"), text);
-	assert_refused(manifest_load(fd, &m, &err), "format 5");
+	assert_refused(manifest_load(fd, &m, &err), "format 9");
 }
 
 /* Only there: a file of that name elsewhere gets a digest as all others. */
@@ -453,6 +488,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_manifest_comes_back),
+		cmocka_unit_test(a_network_of_its_own_is_recorded),
 		cmocka_unit_test(the_first_difference_is_named),
 		cmocka_unit_test(shared_memory_is_a_format),
 		cmocka_unit_test(chunk_files_have_their_own_sums),

@@ -18,6 +18,7 @@
 #include "base/user.h"
 #include "base/util.h"
 #include "base/uuid_text.h"
+#include "pod/pod_network.h"
 #include "store/manifest.h"
 
 enum { LEADER_MAX = 64 << 20 };
@@ -168,6 +169,16 @@ static int prepare_run(struct run *r, const char *command, struct err *err)
 	return pod_prepare(&r->spec, err);
 }
 
+static void run_make_network(struct run *r)
+{
+	struct err err;
+
+	if (r->o->conf.network == CONF_NETWORK_PRIVATE && pod_network_make(&r->spec, &err))
+		cli_error("pod run",
+			  "warning: the command uses the network of this machine and not one of its own (PodNetwork = private): %s",
+			  err.text);
+}
+
 int pod_cmd_run(const struct pod_opts *o, char **argv)
 {
 	struct run r = { .o = o, .home = { .store = { .dirfd = -1, .epochsfd = -1 }, .supervisor_lock = -1 } };
@@ -176,7 +187,9 @@ int pod_cmd_run(const struct pod_opts *o, char **argv)
 
 	if (prepare_run(&r, argv[0], &err))
 		goto fail;
+	run_make_network(&r);
 	got = pod_start(&r.spec, 0, &r.pod, &r.script, &err);
+	pod_network_close(&r.spec);
 	if (got == 1)
 		run_command(&r, argv);
 	if (got == 0 && !save_state(&r, &err)) {

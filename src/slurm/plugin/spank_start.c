@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/util.h"
 #include "pod/pod.h"
+#include "pod/pod_network.h"
 #include "slurm/option.h"
 #include "slurm/plugin/spank_fsched.h"
 #include "base/json.h"
@@ -48,6 +49,8 @@ struct start {
 	pid_t script_pid;
 	int gate;                    /* the agent's end of the socket pair; P3 has the other */
 	volatile unsigned *restarts; /* set by P3 */
+	char network_warning[512]; /* why the job uses the node's network although it should have its own; "" = it need
+				      not */
 	mode_t umask;
 	cpu_set_t *affinity; /* T's affinity before slurmstepd sets that of the job */
 };
@@ -232,7 +235,7 @@ static json_t *task_json(const struct start *s)
 	json_t *o;
 
 	o = json_pack(
-		"{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:o, s:o, s:s, s:I, s:b, s:b, s:i, s:b, s:i, s:i, s:i, s:i, s:i}",
+		"{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:o, s:o, s:s, s:I, s:b, s:b, s:i, s:b, s:i, s:i, s:i, s:i, s:i, s:o}",
 		"job_id", (json_int_t)s->job_id, "array_job_id", (json_int_t)(task ? s->array_id : 0), "array_task_id",
 		(json_int_t)(task ? (json_int_t)s->array_task : -1), "step", (json_int_t)SLURM_BATCH_SCRIPT, "uid",
 		(json_int_t)s->spec.cred.uid, "gid", (json_int_t)s->spec.cred.gid, "groups",
@@ -241,7 +244,7 @@ static json_t *task_json(const struct start *s)
 		s->option.uuid, "interval", (json_int_t)s->option.interval, "truncate", (int)s->option.truncate,
 		"at_limit", (int)s->option.at_limit, "cpus", (int)s->cpus, "private_tmp", (int)s->spec.private_tmp,
 		"init_pid", (int)s->pod.init, "leader_pid", (int)s->pod.leader, "script_pid", (int)s->script_pid,
-		"ctl_fd", s->pod.ctl, "gate_fd", s->gate);
+		"ctl_fd", s->pod.ctl, "gate_fd", s->gate, "network_warning", json_text(s->network_warning));
 	/* paths may contain any bytes, and the agent opens them, so they are encoded (base/json.h) */
 	for (size_t i = 0; o && i < ARRAY_SIZE(paths); i++)
 		json_set_name(o, paths[i].key, paths[i].path);
@@ -363,6 +366,15 @@ static _Noreturn void become_agent(struct start *s)
 	fail_start(s, err.text);
 }
 
+/* A job that begins without a network of its own is better than one that does not begin. */
+static void make_network(struct start *s)
+{
+	struct err err;
+
+	if (s->conf.network == CONF_NETWORK_PRIVATE && pod_network_make(&s->spec, &err))
+		snprintf(s->network_warning, sizeof(s->network_warning), "%.500s", err.text);
+}
+
 static int start_job_pod(struct start *s, struct spank_script *script, struct err *err)
 {
 	int pair[2], rc;
@@ -374,7 +386,9 @@ static int start_job_pod(struct start *s, struct spank_script *script, struct er
 		pod_cleanup(s->spec.dir);
 		return -1;
 	}
+	make_network(s);
 	rc = pod_start(&s->spec, getpid(), &s->pod, &s->script_pid, err);
+	pod_network_close(&s->spec);
 	if (rc == 1) {
 		close(pair[0]);
 		*script = (struct spank_script){ pair[1], s->restarts };
