@@ -17,6 +17,7 @@ ROOMS = {
     "criu": "base policy trace preload",
     "image": "base criu",
     "capture": "base trace criu image",
+    "net": "base",
     "pod": "base trace criu",
     "preload": "trace",
     "worker": "base policy trace criu image capture files store pod preload",

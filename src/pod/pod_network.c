@@ -9,19 +9,27 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/io.h"
 #include "base/util.h"
 #include "pod/pod_hosts.h"
 
 #define RECORD     "network"
 #define HOSTS      "hosts"
-#define SYS        "sys" /* in the pod's directory, while the pod's mounts are made */
+#define SYS        "sys" /* in the pod's directory, while its mounts are made */
 #define RECORD_MAX 8192
 #define SYSCTL_MAX 4096
 #define OWN_NS     "/proc/thread-self/ns/net"
+#define HELPER     "fsched-net"
+#define ANSWER_MAX 1024
+#define WAIT_US    INT64_C(20000000) /* others may be at it, one at a time */
 
 /* Settings that a new network namespace does not inherit, and that a job may notice. */
 static const char *const sysctls[] = {
@@ -107,24 +115,31 @@ static int network_open_dir(const char *dir, struct err *err)
 	return fd < 0 ? err_sys(err, errno, "cannot open the pod's directory %s", dir) : fd;
 }
 
-static int network_save(const struct pod_spec *spec, struct err *err)
+/* What an end of the node needs to be removed. */
+struct network_link {
+	char name[16];
+	unsigned index;
+	char libexec[4096]; /* directory of the program that made it */
+};
+
+static int network_save(const struct pod_spec *spec, const struct network_link *l, struct err *err)
 {
 	cleanup_close int dir = network_open_dir(spec->dir, err);
 	cleanup_free char *text = NULL, *hosts = NULL;
 
 	if (dir < 0)
 		return -1;
-	text = xasprintf("%s %s\n", spec->net.hostname, spec->net.address);
+	text = xasprintf("%s %s %s %u %s\n", spec->net.hostname, spec->net.address, l->name, l->index, l->libexec);
 	hosts = pod_hosts_text(spec->net.hostname, spec->net.address, err);
 	if (!hosts)
 		return -1;
-	if (write_file_atomic(dir, RECORD, 0600, 0, text, strlen(text)) ||
-	    write_file_atomic(dir, HOSTS, 0644, 0, hosts, strlen(hosts)))
+	if (write_file_atomic(dir, HOSTS, 0644, 0, hosts, strlen(hosts)) ||
+	    write_file_atomic(dir, RECORD, 0600, 0, text, strlen(text)))
 		return err_sys(err, errno, "cannot write the pod's network into %s", spec->dir);
 	return 0;
 }
 
-int pod_network_load(const char *dir, struct pod_network *net, struct err *err)
+static int network_load(const char *dir, struct pod_network *net, struct network_link *l, struct err *err)
 {
 	cleanup_close int fd = network_open_dir(dir, err);
 	cleanup_free char *text = NULL;
@@ -134,24 +149,141 @@ int pod_network_load(const char *dir, struct pod_network *net, struct err *err)
 		return errno == ENOENT ? 0 : -1;
 	if (read_file_at(fd, RECORD, RECORD_MAX, &text) < 0)
 		return errno == ENOENT ? 0 : err_sys(err, errno, "cannot read %s/" RECORD, dir);
-	if (sscanf(text, "%64s %15s", net->hostname, net->address) != 2)
+	if (sscanf(text, "%64s %15s %15s %u %4095[^\n]", net->hostname, net->address, l->name, &l->index, l->libexec) != 5)
 		return err_set(err, EBADMSG, "%s/" RECORD " is damaged", dir);
 	return 1;
 }
 
+int pod_network_load(const char *dir, struct pod_network *net, struct err *err)
+{
+	struct network_link l;
+
+	return network_load(dir, net, &l, err);
+}
+
+/* ---- the link to the node ------------------------------------------------- */
+
+static _Noreturn void network_exec_helper(char *const *argv, int out, int keep)
+{
+	static char path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+	cleanup_free char *conf = getenv("SLURM_CONF") ? xasprintf("SLURM_CONF=%s", getenv("SLURM_CONF")) : NULL;
+	char *envp[] = { path, conf, NULL };
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	sigset_t none;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(null, 2) < 0)
+		_exit(127);
+	close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
+	if (keep >= 0)
+		fcntl(keep, F_SETFD, 0);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	execve(argv[0], argv, envp);
+	_exit(127);
+}
+
+/* Reads until the child closes its output or the time is over. */
+static void network_read_answer(int fd, char text[ANSWER_MAX])
+{
+	const int64_t end = now_us() + WAIT_US;
+	size_t len = 0;
+
+	while (len < ANSWER_MAX - 1) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		const int64_t left = end - now_us();
+		int n = left > 0 ? poll(&p, 1, (int)(left / 1000) + 1) : 0;
+		ssize_t got = n > 0 ? read(fd, text + len, ANSWER_MAX - 1 - len) : 0;
+
+		if ((n < 0 || got < 0) && errno == EINTR)
+			continue;
+		if (n <= 0 || got <= 0)
+			break;
+		len += (size_t)got;
+	}
+	text[len] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+}
+
+/* argv[0]: the program's path. keep: a descriptor for it, -1 = none. answer: its line, which begins with "ok". */
+static int network_run_helper(char *const *argv, int keep, char answer[ANSWER_MAX], struct err *err)
+{
+	cleanup_close int out = -1;
+	int ends[2];
+	pid_t pid;
+
+	if (pipe2(ends, O_CLOEXEC))
+		return err_sys(err, errno, "cannot make a pipe");
+	out = ends[0];
+	pid = fork();
+	if (pid == 0)
+		network_exec_helper(argv, ends[1], keep);
+	close(ends[1]);
+	if (pid < 0)
+		return err_sys(err, errno, "cannot fork");
+	network_read_answer(out, answer);
+	kill(pid, SIGKILL); /* no effect on the answer that has been read */
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	if (!strncmp(answer, "failed ", 7))
+		return err_set(err, 0, "%s", answer + 7);
+	return !strncmp(answer, "ok", 2)
+		       ? 0
+		       : err_set(err, 0, "%s gave no answer (is fsched installed completely?)", argv[0]);
+}
+
+static int network_link(struct pod_spec *spec, int ns, const char *range, struct network_link *l, struct err *err)
+{
+	cleanup_free char *path = xasprintf("%s/" HELPER, spec->libexec), *fd = xasprintf("%d", ns);
+	cleanup_free char *range_copy = xstrdup(range);
+	char address[16];
+	char *argv[] = { path, (char[]){ "up" }, fd, range_copy, address, spec->net.hostname, NULL };
+	char answer[ANSWER_MAX];
+
+	snprintf(address, sizeof(address), "%s", spec->net.address[0] ? spec->net.address : "-");
+	memcpy(l->libexec, spec->libexec, sizeof(l->libexec));
+	if (network_run_helper(argv, ns, answer, err))
+		return -1;
+	if (sscanf(answer, "ok %15s %u %15s", l->name, &l->index, spec->net.address) != 3)
+		return err_set(err, EBADMSG, "%s answered \"%s\"", path, answer);
+	return 0;
+}
+
+static void network_unlink(const struct network_link *l)
+{
+	cleanup_free char *path = xasprintf("%s/" HELPER, l->libexec), *index = xasprintf("%u", l->index);
+	cleanup_free char *name = xstrdup(l->name);
+	char *argv[] = { path, (char[]){ "down" }, name, index, NULL };
+	char answer[ANSWER_MAX];
+
+	network_run_helper(argv, -1, answer, NULL);
+}
+
+void pod_network_remove(const char *dir)
+{
+	struct pod_network net;
+	struct network_link l;
+
+	if (network_load(dir, &net, &l, NULL) > 0)
+		network_unlink(&l);
+}
+
 /* ---- making --------------------------------------------------------------- */
 
-int pod_network_make(struct pod_spec *spec, struct err *err)
+int pod_network_make(struct pod_spec *spec, const char *range, struct err *err)
 {
 	cleanup_close int ns = -1;
+	struct network_link l;
 
 	if (!spec->net.hostname[0] && gethostname(spec->net.hostname, sizeof(spec->net.hostname) - 1))
 		return err_sys(err, errno, "cannot read the name of the node");
-	if (!spec->net.address[0])
-		strcpy(spec->net.address, "127.0.0.1");
 	ns = network_make_namespace(err);
-	if (ns < 0 || network_save(spec, err))
+	if (ns < 0 || network_link(spec, ns, range, &l, err))
 		return -1;
+	if (network_save(spec, &l, err)) {
+		network_unlink(&l);
+		return -1;
+	}
 	spec->net_ns = steal_fd(&ns);
 	spec->private_net = true;
 	return 0;

@@ -13,18 +13,24 @@
 #include "base/err.h"
 #include "pod/pod.h"
 
-/* Makes the namespace for a pod whose directory pod_prepare() has made, and sets spec->private_net and spec->net_ns.
+/* Makes the namespace for a pod whose directory pod_prepare() has made, links it to the node's network (net/net.h), and
+ * sets spec->private_net and spec->net_ns. range: PodNetworkRange.
  *
  * spec->net says what an epoch has recorded; an empty member stands for a pod that begins: it gets the host name of the
- * node. After -1 nothing is left of it, and the pod can be started with the node's network.
+ * node and the first address of the range. After -1 nothing is left of it, and the pod can be started with the node's
+ * network.
  *
  * The caller is in the network namespace of the node. */
-int pod_network_make(struct pod_spec *spec, struct err *err);
+int pod_network_make(struct pod_spec *spec, const char *range, struct err *err);
 /* Closes spec->net_ns, if there is one, when pid 1 has entered it. */
 void pod_network_close(struct pod_spec *spec);
 
 /* Fills *net with what the pod in dir has. Returns 1, or 0 if it uses the node's network, or -1. */
 int pod_network_load(const char *dir, struct pod_network *net, struct err *err);
+
+/* Removes what the pod in dir has on the node. The kernel does it too, some time after the pod's last process has
+ * ended, except for the rules, which go with the last pod of the node. */
+void pod_network_remove(const char *dir);
 
 /* In pid 1: enters the namespace and makes a UTS namespace with the job's host name. */
 int pod_network_enter(const struct pod_spec *spec, struct err *err);

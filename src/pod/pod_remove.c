@@ -27,6 +27,7 @@
 #include "base/util.h"
 #include "base/dir_tree.h"
 #include "base/clock.h"
+#include "pod/pod_network.h"
 
 #define REMOVED   ".removed-"
 #define NAMES_MAX 100
@@ -130,6 +131,7 @@ void pod_cleanup(const char *dir)
 	slash = strrchr(parent, '/');
 	if (!slash || slash == parent || !slash[1])
 		return;
+	pod_network_remove(dir);
 	*slash++ = '\0';
 	fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 || !set_aside(fd, slash, name))

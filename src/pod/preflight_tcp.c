@@ -3,6 +3,8 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,11 +100,16 @@ static pid_t socket_owner_pid(const struct preflight_scan *s, unsigned long inod
 	return o ? o->pid : 0;
 }
 
+static bool addr_is_v4(const uint8_t *a)
+{
+	static const uint8_t mapped[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
+
+	return !memcmp(a, mapped, 12);
+}
+
 static bool addr_is_loopback(const uint8_t *a)
 {
-	static const uint8_t v4[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
-
-	if (!memcmp(a, v4, 12))
+	if (addr_is_v4(a))
 		return a[12] == 127;
 	return addr_is_any(a, 15) && a[15] == 1;
 }
@@ -111,6 +118,25 @@ static bool tcp_is_reverse(const struct tcp *a, const struct tcp *b)
 {
 	return a->local_port == b->remote_port && a->remote_port == b->local_port && !memcmp(a->local, b->remote, 16) &&
 	       !memcmp(a->remote, b->local, 16);
+}
+
+/* Whether the address is one of the node's. A job with a network of its own reaches the agent by such an address. */
+static bool addr_is_of_node(const uint8_t *a)
+{
+	struct ifaddrs *all = NULL;
+	bool found = false;
+
+	if (getifaddrs(&all))
+		return false;
+	for (const struct ifaddrs *i = all; i && !found; i = i->ifa_next) {
+		if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET)
+			found = addr_is_v4(a) &&
+				!memcmp(&((const struct sockaddr_in *)(const void *)i->ifa_addr)->sin_addr, a + 12, 4);
+		else if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET6)
+			found = !memcmp(&((const struct sockaddr_in6 *)(const void *)i->ifa_addr)->sin6_addr, a, 16);
+	}
+	freeifaddrs(all);
+	return found;
 }
 
 static const struct tcp *tcp_other_end(const struct tcp_table *table, const struct tcp *t)
@@ -131,7 +157,7 @@ static int tcp_check_connection(const struct preflight_scan *s, const struct tcp
 
 	if (!pid)
 		return 0;
-	if (local && agent_port > 0 && t->remote_port == (unsigned)agent_port)
+	if (agent_port > 0 && t->remote_port == (unsigned)agent_port && (local || addr_is_of_node(t->remote)))
 		return err_set(err, PREFLIGHT_ASKER,
 			       "a job cannot checkpoint itself: the request comes from inside the job, %s; "
 			       "send it from a login node or from another job",

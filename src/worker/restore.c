@@ -316,7 +316,9 @@ static int restore_make_network(struct restore *r, struct err *err)
 		return 0;
 	memcpy(r->spec.net.hostname, r->m.network.hostname, sizeof(r->spec.net.hostname));
 	memcpy(r->spec.net.address, r->m.network.address, sizeof(r->spec.net.address));
-	return pod_network_make(&r->spec, err) ? err_wrap(err, "this node cannot give the job a network of its own") : 0;
+	return pod_network_make(&r->spec, r->w->conf.net_range, err)
+		       ? err_wrap(err, "this node cannot give the job a network of its own")
+		       : 0;
 }
 
 static int restore_start_pod(struct restore *r, struct pod *pod, struct err *err)

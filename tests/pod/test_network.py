@@ -1,7 +1,9 @@
-"""PodNetwork = private: pods with a network of their own."""
+"""PodNetwork = private: pods with a network of their own. The "node" is a network namespace, linked to another, the rest of the world."""
 import os
 import shutil
 import subprocess
+import time
+from pathlib import Path
 
 import lib
 import pytest
@@ -9,34 +11,118 @@ import pytest
 from test_pod import USER, base, pods  # noqa: F401  (fixtures)
 
 PORT = 17777
+NODE, WORLD = "10.99.0.1", "10.99.0.2"
 
 
-class Server:
-    """server.py in a pod, under the configuration conf."""
+class Namespace:
+    """A network namespace, held by a process."""
 
-    def __init__(self, pods, base, conf, address="127.0.0.1", port=PORT, wrap=()):
-        self.pods, self.base, self.conf, self.wrap, self.dir = pods, base, conf, list(wrap), pods.place("n")
+    def __init__(self, *more):
+        self.p = subprocess.Popen(["unshare", "--net", *more, "--", "sh", "-c", "echo; exec sleep infinity"], stdout=subprocess.PIPE)
+        self.p.stdout.readline()
+        self.enter = ["nsenter", f"--target={self.p.pid}", "--net", *more, "--"]
+        self.ok("ip", "link", "set", "lo", "up")
+
+    def ok(self, *argv):
+        return subprocess.run([*self.enter, *map(str, argv)], text=True, capture_output=True, check=True).stdout
+
+    def sysctl(self, name, value):
+        self.ok("sh", "-c", f"echo {value} > /proc/sys/{name}")
+
+    def links(self):
+        return [line.split()[0].partition("@")[0] for line in self.ok("ip", "-br", "link").splitlines()]
+
+    def rules(self):
+        return self.ok("nft", "list", "ruleset")
+
+    def end(self):
+        self.p.kill()
+        self.p.wait()
+        self.p.stdout.close()
+
+
+@pytest.fixture
+def world():
+    n = Namespace()
+    yield n
+    n.end()
+
+
+@pytest.fixture
+def node(world):
+    """At the end of a test nothing of a pod may be left in it."""
+    n = Namespace()
+    n.ok("ip", "link", "add", "uplink", "type", "veth", "peer", "name", "eth0", "netns", world.p.pid)
+    for who, interface, address in ((n, "uplink", NODE), (world, "eth0", WORLD)):
+        who.ok("ip", "address", "add", f"{address}/24", "dev", interface)
+        who.ok("ip", "link", "set", interface, "up")
+    n.ok("ip", "route", "add", "default", "via", WORLD)
+    n.sysctl("net/ipv4/ip_forward", 1)
+    yield n
+    try:
+        lib.wait_for(lambda: n.links() == ["lo", "uplink"] and not n.rules(), "the node to be as it was found", 20)
+    finally:
+        left = n.links(), n.rules()
+        n.end()
+    assert left == (["lo", "uplink"], "")
+
+
+@pytest.fixture
+def private(base):
+    f = base / "private.conf"
+    f.write_text((base / "fsched.conf").read_text() + "PodNetwork = private\n")
+    return f
+
+
+class Pod:
+    """A program in a pod on a node, under the configuration conf."""
+
+    def __init__(self, pods, base, node, conf, *argv, files=()):
+        self.pods, self.base, self.conf, self.dir, self.enter = pods, base, conf, pods.place("n"), node.enter
         self.work, self.state = self.dir / "work", self.dir / "state"
-        self.out = self.work / "out"
-        shutil.copy(lib.ROOT / "tests/workloads/server.py", self.work)
-        self.said = self.work / "said"
+        self.out, self.said = self.work / "out", self.work / "said"
+        for f in files:
+            shutil.copy(f, self.work)
         with open(self.out, "wb") as f:
             shutil.chown(self.out, USER)
-            self.p = self.begin("run", "--dir", self.state, "--user", USER, "--", "/usr/bin/python3", "server.py", address, port, stdout=f,
-                                stderr=subprocess.STDOUT)
-        lib.wait_for(lambda: "ready" in self.out.read_text() or self.p.poll() is not None, "the server")
+            self.p = self.begin("run", "--dir", self.state, "--user", USER, "--", *argv, stdout=f, stderr=subprocess.STDOUT)
 
     def begin(self, *argv, **more):
-        p = subprocess.Popen([*self.wrap, self.base / "stage/usr/bin/fsched", "pod", *map(str, argv)], text=True, stdin=subprocess.DEVNULL,
-                             env={**os.environ, "FSCHED_CONF": str(self.conf)}, cwd=self.work, **more)
+        p = subprocess.Popen([*self.enter, self.base / "stage/usr/bin/fsched", "pod", *map(str, argv)], text=True, stdin=subprocess.DEVNULL,
+                             env={**os.environ, "FSCHED_CONF": str(self.conf), "SLURM_CONF": str(self.dir / "slurm.conf")}, cwd=self.work, **more)
         self.pods.running.append(p)
         return p
 
-    def fsched(self, *argv):
+    def fsched(self, *argv, fails=False):
         p = self.begin(*argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         out = p.communicate(timeout=120)[0]
-        assert p.returncode == 0, out
+        assert (p.returncode != 0) == fails, out
         return out
+
+    def create(self, **more):
+        return self.fsched("checkpoint", self.state, **more)
+
+    def kill(self):
+        self.fsched("kill", self.state)
+        self.p.wait(60)
+
+    def restore(self):
+        with open(self.said, "wb") as f:
+            self.p = self.begin("restore", self.state, stdout=f, stderr=subprocess.STDOUT)
+        lib.wait_for(lambda: "restored from epoch" in self.said.read_text() or self.p.poll() is not None, "the restore")
+        return self.said.read_text()
+
+    def inside(self, *argv, mount=False):
+        """Runs a command of the node in the namespaces of the pod."""
+        pid = lib.wait_for(lambda: [p for p in lib.descendants(self.p.pid) if lib.comm(p) == "fsched-leader"], "the pod")[0]
+        return subprocess.run(["nsenter", f"--target={pid}", "--net", "--uts", *(["--mount"] if mount else []), "--", *map(str, argv)],
+                              text=True, stdout=subprocess.PIPE, check=True).stdout
+
+
+class Server(Pod):
+    def __init__(self, pods, base, node, conf, address="127.0.0.1", port=PORT):
+        super().__init__(pods, base, node, conf, "/usr/bin/python3", "server.py", address, port, files=[lib.ROOT / "tests/workloads/server.py"])
+        lib.wait_for(lambda: "ready" in self.out.read_text() or self.p.poll() is not None, "the server")
 
     def beat(self):
         try:
@@ -50,42 +136,16 @@ class Server:
         lib.wait_for(lambda: self.beat() > first + 200 or self.p.poll() is not None, "numbers that move")
         assert self.p.poll() is None, self.out.read_text() + (self.said.read_text() if self.said.exists() else "")
 
-    def create(self):
-        return self.fsched("checkpoint", self.state)
-
-    def kill(self):
-        self.fsched("kill", self.state)
-        self.p.wait(60)
-
-    def restore(self):
-        with open(self.said, "wb") as f:
-            self.p = self.begin("restore", self.state, stdout=f, stderr=subprocess.STDOUT)
-        lib.wait_for(lambda: "restored from epoch" in self.said.read_text() or self.p.poll() is not None, "the restore")
-        return self.said.read_text()
-
-    def inside(self, *argv):
-        """Runs a command of the node in the network and UTS namespaces of the pod."""
-        pid = lib.wait_for(lambda: [p for p in lib.descendants(self.p.pid) if lib.comm(p) == "python3"], "the server's processes")[0]
-        return subprocess.run(["nsenter", f"--target={pid}", "--net", "--uts", "--", *map(str, argv)], text=True, capture_output=True,
-                              check=True).stdout
-
     def stop(self):
         (self.work / "stop").touch()
         assert self.p.wait(60) == 0, self.out.read_text()
-        assert "numbers" in self.out.read_text()
-
-
-@pytest.fixture
-def private(base):
-    f = base / "private.conf"
-    f.write_text((base / "fsched.conf").read_text() + "PodNetwork = private\n")
-    return f
+        assert "numbers" in self.out.read_text() and "warning" not in self.out.read_text()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "own"])
-def test_a_connection_right_after_create(pods, base, private, address):
+def test_a_connection_right_after_create(pods, base, node, private, address):
     """The addresses of a pod that was killed are not in use (TIME_WAIT) for the one that is restored at once."""
-    job = Server(pods, base, private, address)
+    job = Server(pods, base, node, private, address)
     for _ in range(3):
         job.moves()
         assert "warning" not in job.create()
@@ -93,10 +153,11 @@ def test_a_connection_right_after_create(pods, base, private, address):
         assert "restored from epoch" in job.restore(), job.said.read_text()
     job.moves()
     job.stop()
+    assert "198.18.224.1" in job.out.read_text()
 
 
-def test_two_pods_with_the_same_ports(pods, base, private):
-    jobs = [Server(pods, base, private), Server(pods, base, private)]
+def test_two_pods_with_the_same_ports(pods, base, node, private):
+    jobs = [Server(pods, base, node, private, "own"), Server(pods, base, node, private, "own")]
     for job in jobs:
         job.moves()
         job.create()
@@ -104,52 +165,173 @@ def test_two_pods_with_the_same_ports(pods, base, private):
         job.kill()
     for job in jobs:
         assert "restored from epoch" in job.restore(), job.said.read_text()
+    assert len(node.links()) == 4
     for job in jobs:
         job.moves()
         job.stop()
 
 
-def test_the_host_name_stays(pods, base, private):
+def test_the_host_name_stays(pods, base, node, private):
     """As the node was called when the job began."""
-    job = Server(pods, base, private, wrap=["unshare", "--uts", "sh", "-c", 'hostname first.test && exec "$@"', "sh"])
+    names = [["unshare", "--uts", "sh", "-c", f'hostname {name} && exec "$@"', "sh"] for name in ("first.test", "second")]
+    enter = node.enter
+    node.enter = enter + names[0]
+    job = Server(pods, base, node, private)
     job.moves()
     job.create()
     job.kill()
-    job.wrap = ["unshare", "--uts", "sh", "-c", 'hostname second && exec "$@"', "sh"]
+    node.enter = enter
+    job.enter = enter + names[1]
     assert "restored from epoch" in job.restore(), job.said.read_text()
     assert job.inside("hostname").strip() == "first.test"
-    assert os.uname().nodename != "first.test"
     job.moves()
     job.stop()
     assert "ready first.test" in job.out.read_text()
 
 
-def test_the_mode_of_the_epoch_counts(pods, base, private):
+def test_the_mode_of_the_epoch_counts(pods, base, node, private):
     """An epoch of a job with the node's network is restored with it, and one of a job with its own with its own."""
+    def own(job):
+        return job.inside("readlink", "/proc/self/ns/net") != node.ok("readlink", "/proc/self/ns/net")
+
     for begun, later in [(base / "fsched.conf", private), (private, base / "fsched.conf")]:
-        job = Server(pods, base, begun, port=PORT + 1)
+        job = Server(pods, base, node, begun)
         job.moves()
-        job.create()
-        own = job.inside("readlink", "/proc/self/ns/net") != os.readlink("/proc/self/ns/net") + "\n"
-        assert own == (begun == private)
-        (job.work / "beat").unlink()
+        assert own(job) == (begun == private)
         job.fsched("checkpoint", "--kill", job.state)
         job.p.wait(60)
         job.conf = later
         assert "restored from epoch" in job.restore(), job.said.read_text()
-        assert (job.inside("readlink", "/proc/self/ns/net") != os.readlink("/proc/self/ns/net") + "\n") == own
+        assert own(job) == (begun == private)
         job.moves()
         job.stop()
 
 
-def test_what_a_pod_sees(pods, base, private):
-    job = Server(pods, base, private)
-    pid = [p for p in lib.descendants(job.p.pid) if lib.comm(p) == "python3"][0]
-    see = ["nsenter", f"--target={pid}", "--net", "--uts", "--mount", "--"]
-    interfaces = subprocess.run([*see, "ls", "/sys/class/net"], text=True, capture_output=True, check=True).stdout.split()
-    assert "lo" in interfaces and set(interfaces) <= {"lo", "eth0"}
-    assert subprocess.run([*see, "cat", "/sys/class/net/lo/mtu"], text=True, capture_output=True, check=True).stdout == "65536\n"
-    for name in ("net/core/somaxconn", "net/ipv4/ip_local_port_range"):
-        assert subprocess.run([*see, "cat", f"/proc/sys/{name}"], text=True, capture_output=True, check=True).stdout \
-            == open(f"/proc/sys/{name}", encoding="ascii").read()
+def test_what_a_pod_sees(pods, base, node, private):
+    node.sysctl("net/core/somaxconn", 1234)
+    node.sysctl("net/ipv4/ip_local_port_range", "'20000 30000'")
+    job = Server(pods, base, node, private)
+    assert set(job.inside("ls", "/sys/class/net", mount=True).split()) == {"lo", "eth0"}
+    assert job.inside("cat", "/sys/class/net/eth0/address", mount=True).startswith("02:66:73")
+    assert job.inside("cat", "/proc/sys/net/core/somaxconn").split() == ["1234"]
+    assert job.inside("cat", "/proc/sys/net/ipv4/ip_local_port_range").split() == ["20000", "30000"]
+    assert job.inside("getent", "hosts", os.uname().nodename, mount=True).split()[0] == "198.18.224.1"
     job.stop()
+
+
+def test_the_world_and_the_node(pods, base, node, world, private):
+    """A pod reaches both, except what listens on the node's loopback, and no other pod."""
+    hello = "import socket,sys\ns=socket.socket();s.setsockopt(1,2,1);s.bind((sys.argv[1],int(sys.argv[2])));s.listen()\n" \
+            "print('up',flush=True)\nwhile 1:\n c,a=s.accept();c.send(a[0].encode());c.close()\n"
+    servers = [subprocess.Popen([*who.enter, "/usr/bin/python3", "-c", hello, address, str(port)], stdout=subprocess.PIPE)
+               for who, address, port in ((world, WORLD, 7001), (node, NODE, 7002), (node, "127.0.0.1", 7003))]
+    ask = "import socket,sys\nopt=sys.argv[3:]\ns=socket.socket();s.settimeout(2)\nif opt: s.setsockopt(1,25,opt[0].encode())\n" \
+          "try:\n s.connect((sys.argv[1],int(sys.argv[2])));print(s.recv(99).decode())\nexcept OSError as e: print('no',e)\n"
+    try:
+        for s in servers:
+            s.stdout.readline()
+        jobs = [Server(pods, base, node, private, "own"), Server(pods, base, node, private, "own")]
+        def asks(*argv, user=("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--")):
+            return jobs[0].inside(*user, "/usr/bin/python3", "-c", ask, *argv).strip()
+        assert asks(WORLD, 7001) == NODE
+        assert asks(NODE, 7002).startswith("198.18.")
+        assert asks("127.0.0.1", 7003).startswith("no")
+        assert asks("198.18.224.2", 7003).startswith("no")
+        # A process may choose the interface: the node must not take it for its own loopback's.
+        assert asks("127.0.0.1", 7003, "eth0").startswith("no")
+        # The other pod's address on the node: it cannot be reached by that, neither from pods nor from the world.
+        routes = [line.split()[0] for line in node.ok("ip", "route").splitlines() if "fsched" in line]
+        assert len(routes) == 2
+        world.ok("ip", "route", "add", "198.18.0.0/15", "via", NODE)
+        for r in routes:
+            assert asks(r, PORT).startswith("no")
+            assert world.ok("/usr/bin/python3", "-c", ask, r, PORT).startswith("no")
+        for job in jobs:
+            job.stop()
+    finally:
+        for s in servers:
+            s.kill()
+            s.wait()
+            s.stdout.close()
+
+
+def test_a_name_server_on_the_loopback_and_slurmctld(pods, base, private):
+    """Those that the job needs are forwarded, with both ends on the loopback as before."""
+    n = Namespace("--mount")
+    resolv = Path(pods.place("r")) / "resolv.conf"
+    resolv.write_text("nameserver 127.0.0.53\noptions timeout:1\n")
+    n.ok("mount", "--bind", resolv, "/etc/resolv.conf")
+    n.sysctl("net/ipv4/ip_forward", 1)
+    answer = "import socket\nu=socket.socket(2,2);u.bind(('127.0.0.53',53))\nt=socket.socket();t.bind(('127.0.0.1',7100));t.listen()\n" \
+             "print('up',flush=True)\nd,a=u.recvfrom(99);u.sendto(a[0].encode(),a)\nc,a=t.accept();c.send(a[0].encode());c.close()\n"
+    ask = "import socket\nu=socket.socket(2,2);u.settimeout(3);u.connect(('127.0.0.53',53));u.send(b'q');print(u.recv(99).decode())\n" \
+          "t=socket.create_connection(('127.0.0.1',7100),3);print(t.recv(99).decode(),t.getpeername()[0])\n"
+    server = subprocess.Popen([*n.enter, "/usr/bin/python3", "-c", answer], stdout=subprocess.PIPE)
+    try:
+        server.stdout.readline()
+        place = pods.place("c")
+        (place / "slurm.conf").write_text("SlurmctldHost=ctl(127.0.0.1)\nSlurmctldPort=7100\n")
+        n.enter += ["env", f"SLURM_CONF={place}/slurm.conf"]
+        job = Pod(pods, base, n, private, "/bin/sleep", "1000")
+        assert job.inside("/usr/bin/python3", "-c", ask) == "127.0.0.1\n127.0.0.1 127.0.0.1\n"
+        job.kill()
+        assert lib.wait_for(lambda: n.links() == ["lo"] and not n.rules(), "the node to be as it was found")
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
+        n.end()
+
+
+@pytest.mark.parametrize("obstacle, words", [("forward", "net.ipv4.ip_forward is 0"), ("range", "route to 198.18.224.0/24")])
+def test_a_node_that_cannot_give_a_network(pods, base, node, private, obstacle, words):
+    """A job begins with the node's network then, and says so. One that has its own is not restored without it."""
+    job = Server(pods, base, node, private)
+    job.moves()
+    job.fsched("checkpoint", "--kill", job.state)
+    job.p.wait(60)
+    if obstacle == "forward":
+        node.sysctl("net/ipv4/ip_forward", 0)
+    else:
+        node.ok("ip", "route", "add", "198.18.224.0/24", "dev", "uplink")
+    said = job.restore()
+    assert job.p.wait(60) != 0 and "cannot give the job a network of its own" in said and words in said, said
+    other = Server(pods, base, node, private)
+    assert other.inside("readlink", "/proc/self/ns/net") == node.ok("readlink", "/proc/self/ns/net")
+    said = other.out.read_text()
+    assert said.count("warning") == 1 and words in said, said
+    (other.work / "stop").touch()
+    assert other.p.wait(60) == 0
+    if obstacle == "forward":
+        node.sysctl("net/ipv4/ip_forward", 1)
+    else:
+        node.ok("ip", "route", "del", "198.18.224.0/24")
+    assert "restored from epoch" in job.restore(), job.said.read_text()
+    job.moves()
+    job.stop()
+
+
+def test_a_killed_supervisor_leaves_no_link(pods, base, node, private):
+    """The link goes with the pod, and the rules with the next pod that ends."""
+    job = Server(pods, base, node, private)
+    job.p.kill()
+    job.p.wait()
+    lib.wait_for(lambda: node.links() == ["lo", "uplink"], "the link to go")
+    job = Server(pods, base, node, private)
+    job.stop()
+
+
+def test_the_start_is_not_much_slower(pods, base, node, private, record_property):
+    def start(conf):
+        best = 1e9
+        for _ in range(5):
+            d = pods.place("t")
+            began = time.monotonic()
+            p = subprocess.run([*node.enter, base / "stage/usr/bin/fsched", "pod", "run", "--dir", d / "state", "--", "/bin/true"],
+                               env={**os.environ, "FSCHED_CONF": str(conf)}, cwd=d, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+            best = min(best, time.monotonic() - began)
+            assert not p.stderr or b"cannot be saved" in p.stderr or b"warning: the" not in p.stderr, p.stderr
+        return best * 1000
+    host, own = start(base / "fsched.conf"), start(private)
+    record_property("say", f"start and end of a pod: {host:.0f} ms with the node's network, {own:.0f} ms with its own")
+    assert own - host < 500

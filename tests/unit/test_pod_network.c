@@ -9,9 +9,21 @@
 
 static void ranges(void **state)
 {
-	static const char *const bad[] = { "",		    "198.18.0.0",	"198.18.0.0/",	  "198.18.0.0/27", "198.18.0.0/7",
-					   "198.18.1.0/20", "198.18.0.0/16x",	"127.0.0.0/8",	  "0.0.0.0/8",	   "224.0.0.0/8",
-					   "::/16",	    "198.18.0.256/24",	"198.18.0.0/-16", "198.18.0/16",   "198.18.0.0/ 16",
+	static const char *const bad[] = { "",
+					   "198.18.0.0",
+					   "198.18.0.0/",
+					   "198.18.0.0/27",
+					   "198.18.0.0/7",
+					   "198.18.1.0/20",
+					   "198.18.0.0/16x",
+					   "127.0.0.0/8",
+					   "0.0.0.0/8",
+					   "224.0.0.0/8",
+					   "::/16",
+					   "198.18.0.256/24",
+					   "198.18.0.0/-16",
+					   "198.18.0/16",
+					   "198.18.0.0/ 16",
 					   "1198.18.0.0/16" };
 	struct ipv4_range r;
 	char text[16];
@@ -40,7 +52,8 @@ static void hosts(void **state)
 		{ "n1.c", "10.0.0.1\tN1 # n1.c\n10.0.0.2 n2 # n1\n", "198.18.0.1 N1 n1.c\n10.0.0.2 n2 # n1\n" },
 		{ "n1", "127.0.0.1 localhost localhost.localdomain n1\n::1 n1 ip6-localhost\n",
 		  "198.18.0.1 n1 n1 n1\n127.0.0.1 localhost localhost.localdomain\n::1 ip6-localhost\n" },
-		{ "n1", "10.0.0.11 n11\n\n# comment\nn1 other\n", "198.18.0.1 n1\n10.0.0.11 n11\n\n# comment\nn1 other\n" },
+		{ "n1", "10.0.0.11 n11\n\n# comment\nn1 other\n",
+		  "198.18.0.1 n1\n10.0.0.11 n11\n\n# comment\nn1 other\n" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {

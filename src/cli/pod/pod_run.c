@@ -173,7 +173,7 @@ static void run_make_network(struct run *r)
 {
 	struct err err;
 
-	if (r->o->conf.network == CONF_NETWORK_PRIVATE && pod_network_make(&r->spec, &err))
+	if (r->o->conf.network == CONF_NETWORK_PRIVATE && pod_network_make(&r->spec, r->o->conf.net_range, &err))
 		cli_error("pod run",
 			  "warning: the command uses the network of this machine and not one of its own (PodNetwork = private): %s",
 			  err.text);

@@ -371,7 +371,7 @@ static void make_network(struct start *s)
 {
 	struct err err;
 
-	if (s->conf.network == CONF_NETWORK_PRIVATE && pod_network_make(&s->spec, &err))
+	if (s->conf.network == CONF_NETWORK_PRIVATE && pod_network_make(&s->spec, s->conf.net_range, &err))
 		snprintf(s->network_warning, sizeof(s->network_warning), "%.500s", err.text);
 }
 

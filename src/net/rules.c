@@ -1,0 +1,180 @@
+/* Rules of netfilter. A transaction replaces all rules of a table at once. */
+#include "net/net.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <nftables/libnftables.h>
+
+#include "base/io.h"
+#include "base/util.h"
+
+#define TABLE        "ip fsched"
+#define FROM_POD     "iifname \"" NET_PREFIX "*\""
+#define TO_POD       "oifname \"" NET_PREFIX "*\""
+#define LEGACY       "/proc/net/ip_tables_names" /* tables of iptables that are not in nf_tables */
+#define LEGACY_MAX   4096
+
+/* Runs commands in the caller's network namespace. out: what they print, to be freed; NULL = nobody wants it. */
+static int rules_run(const char *commands, char **out, struct err *err)
+{
+	struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT);
+	const char *why;
+	int rc;
+
+	if (!nft)
+		return err_set(err, ENOMEM, "libnftables cannot be used");
+	nft_ctx_buffer_output(nft);
+	nft_ctx_buffer_error(nft);
+	rc = nft_run_cmd_from_buffer(nft, commands);
+	why = nft_ctx_get_error_buffer(nft);
+	if (rc)
+		err_set(err, 0, "netfilter (nf_tables) refuses the rules for address translation: %.*s",
+			(int)strcspn(why ? why : "", "\n"), why ? why : "");
+	else if (out)
+		*out = xstrdup(nft_ctx_get_output_buffer(nft));
+	nft_ctx_free(nft);
+	return rc ? -1 : 0;
+}
+
+static const char *forward_protocol(const struct net_forward *f)
+{
+	return f->udp ? "udp" : "tcp";
+}
+
+static bool forward_is_to_loopback(const struct net_forward *f)
+{
+	return f->to >> 24 == 127;
+}
+
+/* Rules that send what comes to G to the services on the node's loopback. */
+static void rules_print_forwards(FILE *f, const struct net_link *l)
+{
+	char gateway[16], to[16];
+
+	for (size_t i = 0; i < l->forwards.n; i++) {
+		const struct net_forward *v = &l->forwards.v[i];
+
+		if (forward_is_to_loopback(v))
+			fprintf(f, "add rule " TABLE " prerouting " FROM_POD " ip daddr %s %s dport %u dnat to %s\n",
+				ipv4_text(l->gateway, gateway), forward_protocol(v), v->port, ipv4_text(v->to, to));
+	}
+}
+
+int net_rules_node(const struct net_link *l, struct err *err)
+{
+	cleanup_free char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+	int rc;
+
+	if (!f)
+		abort();
+	fputs("add table " TABLE "\n"
+	      "delete table " TABLE "\n"
+	      "add table " TABLE "\n"
+	      /* A process of a job can send to 127.0.0.1 through its link (SO_BINDTODEVICE), and the node accepts that
+	       * there (route_localnet). Before the translation only G is right. */
+	      "add chain " TABLE " raw { type filter hook prerouting priority -300; }\n"
+	      "add rule " TABLE " raw " FROM_POD " ip daddr 127.0.0.0/8 drop\n"
+	      "add chain " TABLE " prerouting { type nat hook prerouting priority -100; }\n"
+	      /* Services of the loopback may refuse, or not be able to answer, other addresses. */
+	      "add chain " TABLE " input { type nat hook input priority 100; }\n"
+	      "add rule " TABLE " input " FROM_POD " ip daddr 127.0.0.0/8 snat to 127.0.0.1\n"
+	      "add chain " TABLE " forward { type filter hook forward priority 0; }\n"
+	      /* Packets that are not translated would carry the pod's own address. */
+	      "add rule " TABLE " forward " FROM_POD " ct state invalid drop\n"
+	      "add rule " TABLE " forward " FROM_POD " " TO_POD " drop\n"
+	      "add rule " TABLE " forward " TO_POD " ct state != { established, related } drop\n"
+	      "add chain " TABLE " postrouting { type nat hook postrouting priority 100; }\n"
+	      "add rule " TABLE " postrouting " FROM_POD " oifname != \"" NET_PREFIX "*\" masquerade\n",
+	      f);
+	rules_print_forwards(f, l);
+	fclose(f);
+	rc = rules_run(text, NULL, err);
+	return rc;
+}
+
+int net_rules_pod(const struct net_link *l, struct err *err)
+{
+	char own[16], from[16], to[16];
+	cleanup_free char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	if (!f)
+		abort();
+	/* The loopback needs no connection tracking, which would cost time for each packet, and would see connections
+	 * that criu has restored as new ones. */
+	fputs("add table " TABLE "\n"
+	      "add chain " TABLE " raw_output { type filter hook output priority -300; }\n"
+	      "add chain " TABLE " raw { type filter hook prerouting priority -300; }\n"
+	      "add chain " TABLE " output { type nat hook output priority -100; }\n"
+	      "add chain " TABLE " postrouting { type nat hook postrouting priority 100; }\n"
+	      "add rule " TABLE " raw iifname \"lo\" notrack\n",
+	      f);
+	for (size_t i = 0; i < l->forwards.n; i++) {
+		const struct net_forward *v = &l->forwards.v[i];
+
+		ipv4_text(v->from, from);
+		fprintf(f, "add rule " TABLE " raw_output ip daddr %s %s dport %u accept\n", from, forward_protocol(v), v->port);
+		fprintf(f, "add rule " TABLE " output ip daddr %s %s dport %u dnat to %s\n", from, forward_protocol(v), v->port,
+			ipv4_text(forward_is_to_loopback(v) ? l->gateway : v->to, to));
+	}
+	fprintf(f,
+		"add rule " TABLE " raw_output oifname \"lo\" notrack\n"
+		"add rule " TABLE " postrouting oifname \"" NET_INSIDE "\" snat to %s\n",
+		ipv4_text(l->own, own));
+	fclose(f);
+	return rules_run(text, NULL, err);
+}
+
+void net_rules_remove(void)
+{
+	/* "add" makes the removal succeed where there is no table. */
+	rules_run("add table " TABLE "\ndelete table " TABLE "\n", NULL, NULL);
+}
+
+/* ---- the rules of others --------------------------------------------------------- */
+
+/* Whether a word of iptables' or nft's for the owner of a packet is in the text. */
+static bool rules_match_owner(const char *text)
+{
+	return strstr(text, "skuid") || strstr(text, "skgid") || strstr(text, "\"owner\"") || strstr(text, "--uid-owner");
+}
+
+static bool rules_drop_forwarded(const char *text)
+{
+	for (const char *p = text; (p = strstr(p, "hook forward")); p++) {
+		const size_t n = strcspn(p, "\n");
+		const char *policy = strstr(p, "policy drop");
+
+		if (policy && policy < p + n)
+			return true;
+	}
+	return false;
+}
+
+void net_rules_look(void)
+{
+	cleanup_free char *text = NULL, *legacy = NULL;
+	struct err err;
+
+	if (rules_run("list ruleset\n", &text, &err)) {
+		printf("warning the node's rules cannot be listed: %s\n", err.text);
+		return;
+	}
+	if (read_file_at(AT_FDCWD, LEGACY, LEGACY_MAX, &legacy) > 0)
+		printf("warning the node has rules of the old iptables (iptables-legacy), which fsched cannot read: rules by the "
+		       "owner of a packet do not see what comes from a job with a network of its own, and the forward chain has to "
+		       "let it through\n");
+	if (rules_match_owner(text))
+		printf("warning the node's firewall has rules by the owner of a packet (skuid, skgid): they do not see what "
+		       "comes from a job with a network of its own, so match iifname \"" NET_PREFIX "*\" in the forward chain too\n");
+	if (rules_drop_forwarded(text))
+		printf("warning a chain of the node's firewall drops what is forwarded (policy drop): let iifname \"" NET_PREFIX
+		       "*\", and what is established to oifname \"" NET_PREFIX "*\", through\n");
+}
