@@ -77,7 +77,8 @@ static bool forwards_same_host(const char *a, const char *b)
 /* Only names that are looked up at once: of this node, and of the node whose name the job has. */
 static bool forwards_resolve(const struct controllers *c, const char *host, uint32_t *address)
 {
-	struct addrinfo hints = { .ai_family = AF_INET, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST }, *ai = NULL;
+	struct addrinfo hints = { .ai_family = AF_INET, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST },
+			*ai = NULL;
 	char node[65] = "";
 
 	gethostname(node, sizeof(node) - 1);

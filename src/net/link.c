@@ -25,11 +25,11 @@
 #include "base/util.h"
 
 /* Locally administered, the same in all pairs: nothing connects two pairs. */
-#define MAC_NODE "\x02\x66\x73\x00\x00\x02"
-#define MAC_POD  "\x02\x66\x73\x00\x00\x01"
-#define MAC_LEN  6
+#define MAC_NODE     "\x02\x66\x73\x00\x00\x02"
+#define MAC_POD      "\x02\x66\x73\x00\x00\x01"
+#define MAC_LEN      6
 
-#define FORWARD  "/proc/sys/net/ipv4/ip_forward"
+#define FORWARD      "/proc/sys/net/ipv4/ip_forward"
 
 /* Routes of fewer bits, such as 0.0.0.0/1 of a VPN, are default routes. */
 #define DEFAULT_BITS 8
@@ -141,7 +141,8 @@ static int link_check_routes(const struct ipv4_range *range, unsigned *mtu, stru
 	if (rc < 0)
 		return link_failed(err, rc, "cannot list the node's routes");
 	if (k.clash[0])
-		return err_set(err, EADDRINUSE, "PodNetworkRange is not free, because the node has a route to %s", k.clash);
+		return err_set(err, EADDRINUSE, "PodNetworkRange is not free, because the node has a route to %s",
+			       k.clash);
 	return 0;
 }
 
@@ -152,7 +153,8 @@ int net_node_check(const struct ipv4_range *range, unsigned *mtu, struct err *er
 	if (read_file_at(AT_FDCWD, FORWARD, 16, &text) < 0)
 		return err_sys(err, errno, "cannot read " FORWARD);
 	if (text[0] == '0')
-		return err_set(err, 0, "net.ipv4.ip_forward is 0 on the node, so nothing from such a network would leave it");
+		return err_set(err, 0,
+			       "net.ipv4.ip_forward is 0 on the node, so nothing from such a network would leave it");
 	return link_check_routes(range, mtu, err);
 }
 
@@ -279,7 +281,8 @@ static int link_add_neighbour(struct nl_sock *sk, unsigned index, uint32_t addre
 }
 
 /* A route to address/bits through the interface, and through the gateway if that is not 0. */
-static int link_add_route(struct nl_sock *sk, unsigned index, uint32_t address, int bits, uint32_t gateway, struct err *err)
+static int link_add_route(struct nl_sock *sk, unsigned index, uint32_t address, int bits, uint32_t gateway,
+			  struct err *err)
 {
 	struct rtnl_route *r = rtnl_route_alloc();
 	struct rtnl_nexthop *hop = rtnl_route_nh_alloc();
@@ -336,8 +339,8 @@ static int link_set_up_pod(const struct net_link *l, struct err *err)
 	if (access("/proc/sys/net/ipv6", F_OK) == 0)
 		link_write_sysctl(NET_INSIDE, "ipv6/conf/*/disable_ipv6", "1", NULL);
 	rc = link_up(sk, index, err) || link_add_address(sk, index, l->address, err) ||
-	     link_add_neighbour(sk, index, l->gateway, MAC_NODE, err) || link_add_route(sk, index, l->gateway, 32, 0, err) ||
-	     link_add_route(sk, index, 0, 0, l->gateway, err) ||
+	     link_add_neighbour(sk, index, l->gateway, MAC_NODE, err) ||
+	     link_add_route(sk, index, l->gateway, 32, 0, err) || link_add_route(sk, index, 0, 0, l->gateway, err) ||
 	     link_write_sysctl(NET_INSIDE, "ipv4/conf/*/route_localnet", "1", err);
 	nl_socket_free(sk);
 	return rc ? -1 : 0;
@@ -373,5 +376,8 @@ int net_link_delete(const char *name, unsigned index, struct err *err)
 	rc = sk ? rtnl_link_delete(sk, link) : 0;
 	rtnl_link_put(link);
 	nl_socket_free(sk);
-	return !sk ? -1 : rc < 0 && rc != -NLE_NODEV && rc != -NLE_OBJ_NOTFOUND ? link_failed(err, rc, "cannot delete the veth pair") : 0;
+	return !sk ? -1
+	       : rc < 0 && rc != -NLE_NODEV && rc != -NLE_OBJ_NOTFOUND
+		       ? link_failed(err, rc, "cannot delete the veth pair")
+		       : 0;
 }

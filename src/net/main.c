@@ -62,8 +62,8 @@ static int net_up(struct net_link *l, const char *address, const char *hostname,
 		l->address = ntohl(in.s_addr);
 	}
 	if (l->address == l->gateway)
-		return err_set(err, EADDRINUSE, "the job has the address %s, which PodNetworkRange uses for something else",
-			       address);
+		return err_set(err, EADDRINUSE,
+			       "the job has the address %s, which PodNetworkRange uses for something else", address);
 	net_forwards_find(&l->forwards, hostname, l->address);
 	if (net_node_check(&l->range, &l->mtu, err) || net_link_make(l, err))
 		return -1;

@@ -50,7 +50,7 @@ struct net_link {
 	uint32_t address, gateway, own; /* A, G, U */
 	char name[16];
 	unsigned index; /* of the node's end */
-	unsigned mtu; /* of both ends */
+	unsigned mtu;   /* of both ends */
 	struct net_forwards forwards;
 };
 

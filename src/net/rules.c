@@ -12,11 +12,11 @@
 #include "base/io.h"
 #include "base/util.h"
 
-#define TABLE        "ip fsched"
-#define FROM_POD     "iifname \"" NET_PREFIX "*\""
-#define TO_POD       "oifname \"" NET_PREFIX "*\""
-#define LEGACY       "/proc/net/ip_tables_names" /* tables of iptables that are not in nf_tables */
-#define LEGACY_MAX   4096
+#define TABLE      "ip fsched"
+#define FROM_POD   "iifname \"" NET_PREFIX "*\""
+#define TO_POD     "oifname \"" NET_PREFIX "*\""
+#define LEGACY     "/proc/net/ip_tables_names" /* tables of iptables that are not in nf_tables */
+#define LEGACY_MAX 4096
 
 /* Runs commands in the caller's network namespace. out: what they print, to be freed; NULL = nobody wants it. */
 static int rules_run(const char *commands, char **out, struct err *err)
@@ -120,9 +120,10 @@ int net_rules_pod(const struct net_link *l, struct err *err)
 		const struct net_forward *v = &l->forwards.v[i];
 
 		ipv4_text(v->from, from);
-		fprintf(f, "add rule " TABLE " raw_output ip daddr %s %s dport %u accept\n", from, forward_protocol(v), v->port);
-		fprintf(f, "add rule " TABLE " output ip daddr %s %s dport %u dnat to %s\n", from, forward_protocol(v), v->port,
-			ipv4_text(forward_is_to_loopback(v) ? l->gateway : v->to, to));
+		fprintf(f, "add rule " TABLE " raw_output ip daddr %s %s dport %u accept\n", from, forward_protocol(v),
+			v->port);
+		fprintf(f, "add rule " TABLE " output ip daddr %s %s dport %u dnat to %s\n", from, forward_protocol(v),
+			v->port, ipv4_text(forward_is_to_loopback(v) ? l->gateway : v->to, to));
 	}
 	fprintf(f,
 		"add rule " TABLE " raw_output oifname \"lo\" notrack\n"
@@ -173,7 +174,8 @@ void net_rules_look(void)
 		       "let it through\n");
 	if (rules_match_owner(text))
 		printf("warning the node's firewall has rules by the owner of a packet (skuid, skgid): they do not see what "
-		       "comes from a job with a network of its own, so match iifname \"" NET_PREFIX "*\" in the forward chain too\n");
+		       "comes from a job with a network of its own, so match iifname \"" NET_PREFIX
+		       "*\" in the forward chain too\n");
 	if (rules_drop_forwarded(text))
 		printf("warning a chain of the node's firewall drops what is forwarded (policy drop): let iifname \"" NET_PREFIX
 		       "*\", and what is established to oifname \"" NET_PREFIX "*\", through\n");

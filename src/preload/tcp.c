@@ -12,7 +12,11 @@
  * sockets exist. They are in repair mode then, and the processes have not run yet.
  *
  * A socket also sends a window probe when criu ends its repair mode for a short time. Ending it with -1 instead of 0
- * avoids the probe. Nothing else is sent: a repaired connect() keeps the window closed until criu has restored it. */
+ * avoids the probe. Nothing else is sent: a repaired connect() keeps the window closed until criu has restored it.
+ *
+ * The kernel computes the size of segments in the repaired connect(), before criu has restored the limit that the two
+ * ends had agreed on, and not again as long as the route keeps its MTU: a restored connection would send segments of
+ * 524 bytes for ever. It computes it again when the IP options of the socket are set, here to none, as they were. */
 #include <linux/fcntl.h>
 #include <sys/syscall.h>
 
@@ -21,14 +25,17 @@
 #include "preload/rights.h"
 #include "preload/tcp_filter.h"
 
-#define SOL_SOCK      1
-#define SOL_TCP       6
-#define ATTACH_FILTER 26 /* with getsockopt(): the filter that there is */
-#define DETACH_FILTER 27
-#define REPAIR        19 /* TCP_REPAIR: 1 on, 0 off, -1 off without a window probe (Linux 4.19) */
-#define PROT_RW       3
-#define SHARED_ANON   0x21
-#define INIT_PID      1
+#define SOL_SOCK       1
+#define SOL_IP         0
+#define SOL_TCP        6
+#define ATTACH_FILTER  26 /* with getsockopt(): the filter that there is */
+#define DETACH_FILTER  27
+#define REPAIR         19 /* TCP_REPAIR: 1 on, 0 off, -1 off without a window probe (Linux 4.19) */
+#define REPAIR_OPTIONS 22
+#define IP_OPTIONS     4
+#define PROT_RW        3
+#define SHARED_ANON    0x21
+#define INIT_PID       1
 
 /* The number of sockets that have a filter, in memory that all processes of criu share. NULL: this is no restore with
  * the action "post-restore". */
@@ -205,8 +212,22 @@ static long tcp_repair(int sk, int value)
 	return ret;
 }
 
+/* Called for the options of a restored connection. A failure leaves small segments. */
+static long tcp_restore_options(int sk, const void *value, unsigned len)
+{
+	long ret = raw_syscall(SYS_setsockopt, sk, SOL_TCP, REPAIR_OPTIONS, (long)value, len, 0);
+
+	if (ret >= 0)
+		raw_syscall(SYS_setsockopt, sk, SOL_IP, IP_OPTIONS, 0, 0, 0);
+	return ret;
+}
+
 bool tcp_setsockopt(int sk, int level, int name, const void *value, unsigned len, long *ret)
 {
+	if (level == SOL_TCP && name == REPAIR_OPTIONS) {
+		*ret = tcp_restore_options(sk, value, len);
+		return true;
+	}
 	if (level != SOL_TCP || name != REPAIR || len < sizeof(int))
 		return false;
 	/* criu's first process probes the kernel with a connection of its own. */

@@ -1,5 +1,6 @@
 """PodNetwork = private: pods with a network of their own. The "node" is a network namespace, linked to another, the rest of the world."""
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -335,3 +336,34 @@ def test_the_start_is_not_much_slower(pods, base, node, private, record_property
     host, own = start(base / "fsched.conf"), start(private)
     record_property("say", f"start and end of a pod: {host:.0f} ms with the node's network, {own:.0f} ms with its own")
     assert own - host < 500
+
+
+@pytest.mark.parametrize("family", ["4", "6"])
+@pytest.mark.parametrize("network", ["private", "host"])
+def test_a_restored_stream_is_as_fast(pods, base, node, private, network, family, record_property):
+    """criu restores connections with the smallest segments that there are (MSS 524)."""
+    def segments(job):
+        return {int(n) for n in re.findall(r"\bmss:(\d+)", job.inside("ss", "-tin", "state", "established", f"( sport = {PORT} or dport = {PORT} )"))}
+
+    def rate(job):
+        def now():
+            return int((job.work / "beat").read_text()) if (job.work / "beat").exists() else 0
+        first = lib.wait_for(now, "bytes")
+        began = time.monotonic()
+        lib.wait_for(lambda: now() > first + (256 << 20) and time.monotonic() > began + 1, "256 MiB")
+        return (now() - first) / (time.monotonic() - began) / 1e6
+
+    job = Pod(pods, base, node, private if network == "private" else base / "fsched.conf", "/usr/bin/python3", "stream.py", family, PORT,
+              files=[lib.ROOT / "tests/workloads/stream.py"])
+    before = rate(job)
+    usual = segments(job)
+    job.fsched("checkpoint", "--kill", job.state)
+    job.p.wait(60)
+    assert "restored from epoch" in job.restore(), job.said.read_text()
+    restored = segments(job)
+    after = rate(job)
+    record_property("say", f"{network}, IPv{family}: {before:.0f} MB/s with MSS {sorted(usual)}, restored {after:.0f} MB/s with MSS {sorted(restored)}")
+    (job.work / "stop").touch()
+    assert job.p.wait(60) == 0, job.out.read_text()
+    assert min(restored) >= min(usual) // 2 > 10000
+    assert after > before / 3
