@@ -27,6 +27,7 @@
 #define RECORD_MAX 8192
 #define SYSCTL_MAX 4096
 #define OWN_NS     "/proc/thread-self/ns/net"
+#define BOOT_ID    "/proc/sys/kernel/random/boot_id"
 #define HELPER     "fsched-net"
 #define ANSWER_MAX 1024
 #define WAIT_US    INT64_C(20000000) /* others may be at it, one at a time */
@@ -119,8 +120,16 @@ static int network_open_dir(const char *dir, struct err *err)
 struct network_link {
 	char name[16];
 	unsigned index;
+	char boot[40];      /* after a reboot another end may have that name and index */
 	char libexec[4096]; /* directory of the program that made it */
 };
+
+static void network_read_boot_id(char boot[40])
+{
+	cleanup_free char *text = NULL;
+
+	snprintf(boot, 40, "%.36s", read_file_at(AT_FDCWD, BOOT_ID, 64, &text) > 0 ? text : "-");
+}
 
 static int network_save(const struct pod_spec *spec, const struct network_link *l, struct err *err)
 {
@@ -129,7 +138,8 @@ static int network_save(const struct pod_spec *spec, const struct network_link *
 
 	if (dir < 0)
 		return -1;
-	text = xasprintf("%s %s %s %u %s\n", spec->net.hostname, spec->net.address, l->name, l->index, l->libexec);
+	text = xasprintf("%s %s %s %u %s %s\n", spec->net.hostname, spec->net.address, l->name, l->index, l->boot,
+			 l->libexec);
 	hosts = pod_hosts_text(spec->net.hostname, spec->net.address, err);
 	if (!hosts)
 		return -1;
@@ -149,7 +159,8 @@ static int network_load(const char *dir, struct pod_network *net, struct network
 		return errno == ENOENT ? 0 : -1;
 	if (read_file_at(fd, RECORD, RECORD_MAX, &text) < 0)
 		return errno == ENOENT ? 0 : err_sys(err, errno, "cannot read %s/" RECORD, dir);
-	if (sscanf(text, "%64s %15s %15s %u %4095[^\n]", net->hostname, net->address, l->name, &l->index, l->libexec) != 5)
+	if (sscanf(text, "%64s %15s %15s %u %39s %4095[^\n]", net->hostname, net->address, l->name, &l->index, l->boot,
+		   l->libexec) != 6)
 		return err_set(err, EBADMSG, "%s/" RECORD " is damaged", dir);
 	return 1;
 }
@@ -242,6 +253,7 @@ static int network_link(struct pod_spec *spec, int ns, const char *range, struct
 
 	snprintf(address, sizeof(address), "%s", spec->net.address[0] ? spec->net.address : "-");
 	memcpy(l->libexec, spec->libexec, sizeof(l->libexec));
+	network_read_boot_id(l->boot);
 	if (network_run_helper(argv, ns, answer, err))
 		return -1;
 	if (sscanf(answer, "ok %15s %u %15s", l->name, &l->index, spec->net.address) != 3)
@@ -263,8 +275,10 @@ void pod_network_remove(const char *dir)
 {
 	struct pod_network net;
 	struct network_link l;
+	char boot[40];
 
-	if (network_load(dir, &net, &l, NULL) > 0)
+	network_read_boot_id(boot);
+	if (network_load(dir, &net, &l, NULL) > 0 && !strcmp(boot, l.boot))
 		network_unlink(&l);
 }
 
