@@ -91,6 +91,7 @@ usr/libexec/fsched/bin/scontrol
 usr/libexec/fsched/fsched-agent
 usr/libexec/fsched/fsched-init
 usr/libexec/fsched/fsched-leader
+usr/libexec/fsched/fsched-net
 usr/libexec/fsched/fsched-requeue
 usr/libexec/fsched/fsched-slurm
 usr/libexec/fsched/fsched-worker

@@ -119,6 +119,27 @@ squeue -h -j $SLURM_JOB_ID -o 'again %i %T'
     assert "a job cannot checkpoint itself" in out, out
 
 
+def test_doctor(hosts):
+    """It tries what a job needs, leaves nothing, and names what an administrator should look at."""
+    c = hosts
+
+    def said():
+        return [line for line in c.exec("n1", "fsched", "doctor").stdout.splitlines() if "PodNetwork" in line]
+
+    assert len(said()) == 1 and said()[0].startswith("ok"), said()
+    forward(c, "n1", 0)
+    assert len(said()) == 1 and said()[0].startswith("warning") and "net.ipv4.ip_forward is 0" in said()[0], said()
+    forward(c, "n1")
+    rules = "table inet theirs { chain out { type filter hook output priority 0; meta skuid 0 accept; }; " \
+            "chain through { type filter hook forward priority 0; policy drop; }; }"
+    c.exec("n1", "nft", rules).check_returncode()
+    try:
+        assert [line.split()[0] for line in said()] == ["warning", "warning", "ok"], said()
+        assert "skuid" in said()[0] and "policy drop" in said()[1]
+    finally:
+        c.exec("n1", "nft", "delete table inet theirs").check_returncode()
+
+
 def test_without_ip_forward(hosts, jobdir, workloads):
     """The job begins with the node's network, says so once, and is restored with it where it could have its own."""
     c, d = hosts, jobdir()

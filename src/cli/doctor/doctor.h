@@ -10,6 +10,7 @@ void doctor_criu(const struct conf *c, bool root);
 void doctor_kernel(bool root);
 void doctor_munge(const struct conf *c);
 void doctor_clock(void);
+void doctor_network(const struct conf *c, bool root);
 void doctor_slurm(const struct conf *c, bool root);
 void doctor_store(const struct conf *c, bool root);
 void doctor_pod_dir(const struct conf *c, bool root);

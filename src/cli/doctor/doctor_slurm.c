@@ -241,8 +241,8 @@ static void check_plugstack(const char *conf)
 
 static void check_programs(void)
 {
-	static const char *const names[] = { "fsched-agent", "fsched-worker", "fsched-init", "fsched-leader",
-					     "fsched-slurm" };
+	static const char *const names[] = { "fsched-agent",  "fsched-worker", "fsched-init",
+					     "fsched-leader", "fsched-net",    "fsched-slurm" };
 	cleanup_free char *dir = plugstack_libexec();
 	char missing[256] = "";
 
