@@ -131,6 +131,14 @@ static void network_read_boot_id(char boot[40])
 	snprintf(boot, 40, "%.36s", read_file_at(AT_FDCWD, BOOT_ID, 64, &text) > 0 ? text : "-");
 }
 
+/* Without fsync: after a crash of the node there is no pod that the file describes. */
+static int network_write_file(int dir, const char *name, mode_t mode, const char *text)
+{
+	cleanup_close int fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode);
+
+	return fd < 0 || fchmod(fd, mode) || write_all(fd, text, strlen(text)) ? -1 : 0;
+}
+
 static int network_save(const struct pod_spec *spec, const struct network_link *l, struct err *err)
 {
 	cleanup_close int dir = network_open_dir(spec->dir, err);
@@ -143,8 +151,7 @@ static int network_save(const struct pod_spec *spec, const struct network_link *
 	hosts = pod_hosts_text(spec->net.hostname, spec->net.address, err);
 	if (!hosts)
 		return -1;
-	if (write_file_atomic(dir, HOSTS, 0644, 0, hosts, strlen(hosts)) ||
-	    write_file_atomic(dir, RECORD, 0600, 0, text, strlen(text)))
+	if (network_write_file(dir, HOSTS, 0644, hosts) || network_write_file(dir, RECORD, 0600, text))
 		return err_sys(err, errno, "cannot write the pod's network into %s", spec->dir);
 	return 0;
 }
@@ -271,6 +278,15 @@ static void network_unlink(const struct network_link *l)
 	network_run_helper(argv, -1, answer, NULL);
 }
 
+/* The pod will use the node's network. */
+static void network_forget(const char *dir)
+{
+	cleanup_close int fd = network_open_dir(dir, NULL);
+
+	if (fd >= 0)
+		unlinkat(fd, RECORD, 0);
+}
+
 void pod_network_remove(const char *dir)
 {
 	struct pod_network net;
@@ -296,6 +312,7 @@ int pod_network_make(struct pod_spec *spec, const char *range, struct err *err)
 		return -1;
 	if (network_save(spec, &l, err)) {
 		network_unlink(&l);
+		network_forget(spec->dir);
 		return -1;
 	}
 	spec->net_ns = steal_fd(&ns);

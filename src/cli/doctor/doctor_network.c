@@ -30,7 +30,8 @@ static void network_report_line(const struct conf *c, char *line)
 
 void doctor_network(const struct conf *c, bool root)
 {
-	cleanup_free char *dir = plugstack_libexec(), *path = xasprintf("%s/fsched-net", dir), *range = xstrdup(c->net_range);
+	cleanup_free char *dir = plugstack_libexec(), *path = xasprintf("%s/fsched-net", dir),
+			  *range = xstrdup(c->net_range);
 	char *argv[] = { path, (char[]){ "check" }, range, NULL };
 	cleanup_free char *line = NULL;
 	cleanup_file FILE *out = NULL;
