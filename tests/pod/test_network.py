@@ -226,6 +226,10 @@ def test_the_world_and_the_node(pods, base, node, world, private):
             "print('up',flush=True)\nwhile 1:\n c,a=s.accept();c.send(a[0].encode());c.close()\n"
     servers = [subprocess.Popen([*who.enter, "/usr/bin/python3", "-c", hello, address, str(port)], stdout=subprocess.PIPE)
                for who, address, port in ((world, WORLD, 7001), (node, NODE, 7002), (node, "127.0.0.1", 7003))]
+    first = "import socket\ns=socket.socket(2,2);s.bind(('0.0.0.0',7004));print('up',flush=True);print(s.recv(99).decode(),flush=True)\n"
+    servers.append(subprocess.Popen([*node.enter, "/usr/bin/python3", "-c", first], stdout=subprocess.PIPE))
+    send = f"import socket\nfor to,via in (('127.0.0.1',b'eth0'),('{NODE}',b'')):\n s=socket.socket(2,2);s.setsockopt(1,25,via);" \
+           "s.sendto(to.encode(),(to,7004))\n"
     ask = "import socket,sys\nopt=sys.argv[3:]\ns=socket.socket();s.settimeout(2)\nif opt: s.setsockopt(1,25,opt[0].encode())\n" \
           "try:\n s.connect((sys.argv[1],int(sys.argv[2])));print(s.recv(99).decode())\nexcept OSError as e: print('no',e)\n"
     try:
@@ -238,8 +242,10 @@ def test_the_world_and_the_node(pods, base, node, world, private):
         assert asks(NODE, 7002).startswith("198.18.")
         assert asks("127.0.0.1", 7003).startswith("no")
         assert asks("198.18.224.2", 7003).startswith("no")
-        # A process may choose the interface: the node must not take it for its own loopback's.
+        # A process may choose the interface: the node must not take what it sends for its own loopback's.
         assert asks("127.0.0.1", 7003, "eth0").startswith("no")
+        jobs[0].inside("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", "/usr/bin/python3", "-c", send)
+        assert servers[-1].stdout.readline() == NODE.encode() + b"\n"
         # The other pod's address on the node: it cannot be reached by that, neither from pods nor from the world.
         routes = [line.split()[0] for line in node.ok("ip", "route").splitlines() if "fsched" in line]
         assert len(routes) == 2
