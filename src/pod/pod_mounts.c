@@ -1,12 +1,15 @@
-/* The mounts of a pod: its own /proc, its own /dev/shm and, with private_tmp, its own /tmp. */
+/* The mounts of a pod: its own /proc, /dev/shm and /dev/pts and, with private_tmp, its own /tmp. */
 #include "pod/pod_internal.h"
 
 #include <errno.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/vfs.h>
 
 #include "base/util.h"
 #include "pod/pod_network.h"
@@ -69,6 +72,35 @@ static int mount_tmp(const char *dir, struct err *err)
 	return 0;
 }
 
+/* The same on every node, so that a terminal has the same owner and mode wherever the job is restored. 5 is the group
+ * tty on every distribution. */
+#define PTS_OPTIONS "newinstance,gid=5,mode=0620,ptmxmode=0666"
+
+/* True if /dev/ptmx is a file of another devpts than the pod's. A device node in /dev, as udev makes it, leads to the
+ * devpts that is mounted beside it (Linux 4.7), and a link to pts/ptmx leads there too. But a container may have a bind
+ * mount of its host's ptmx there. */
+static bool ptmx_is_of_node(void)
+{
+	struct stat ptmx, pts;
+	struct statfs fs;
+
+	return !statfs("/dev/ptmx", &fs) && fs.f_type == DEVPTS_SUPER_MAGIC && !stat("/dev/ptmx", &ptmx) &&
+	       !stat("/dev/pts", &pts) && ptmx.st_dev != pts.st_dev;
+}
+
+/* Mounts a devpts, so that the numbers of the job's terminals are free wherever it is restored. On a machine without
+ * /dev/pts, or whose kernel has no such terminals, there is nothing to mount. */
+static int mount_pts(struct err *err)
+{
+	if (mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, PTS_OPTIONS))
+		return errno == ENOENT || errno == ENOTDIR || errno == ENODEV
+			       ? 0
+			       : err_sys(err, errno, "cannot mount a devpts (%s) on /dev/pts of the pod", PTS_OPTIONS);
+	if (ptmx_is_of_node() && mount("/dev/pts/ptmx", "/dev/ptmx", NULL, MS_BIND, NULL))
+		return err_sys(err, errno, "cannot mount /dev/pts/ptmx on /dev/ptmx of the pod");
+	return 0;
+}
+
 int pod_make_namespace(const struct pod_spec *spec, struct err *err)
 {
 	char opts[512];
@@ -86,7 +118,7 @@ int pod_make_namespace(const struct pod_spec *spec, struct err *err)
 	if (mount("shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, opts))
 		return err_sys(err, errno, "cannot mount a tmpfs (%s) on /dev/shm of the pod", opts);
 	/* Before a private /tmp may hide the pod's directory. */
-	if (pod_network_mount(spec, err))
+	if (pod_network_mount(spec, err) || mount_pts(err))
 		return -1;
 	return spec->private_tmp ? mount_tmp(spec->dir, err) : 0;
 }

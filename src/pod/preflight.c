@@ -22,7 +22,7 @@ static int preflight_processes(struct preflight_scan *s, struct err *err)
 	for (int i = 0; i < job->n; i++)
 		if (preflight_fds(s, job->pids[i], err) || preflight_maps(s, job->pids[i], err))
 			return -1;
-	return 0;
+	return preflight_tty_pairs(s, err);
 }
 
 int preflight(const struct preflight_job *job, struct err *err)
@@ -46,6 +46,7 @@ int preflight(const struct preflight_job *job, struct err *err)
 	watch_list_free(&s.nameless);
 	watch_list_free(&s.watches);
 	free(s.suspects);
+	free(s.ttys);
 	free(s.devices);
 	free(s.sockets);
 	return rc;

@@ -4,6 +4,7 @@
  * refuses:
  * - a running srun, because its tasks run under another slurmstepd
  * - GPUs, RDMA and other devices, open or mapped
+ * - terminals from outside the pod: of a login, of the node's devpts, consoles; and /dev/tty (preflight_tty.c)
  * - io_uring, and descriptors of perf, KVM and userfaultfd
  * - a traced process
  * - processes in foreign namespaces, or with other credentials than the job's

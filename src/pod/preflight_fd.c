@@ -22,16 +22,20 @@
  * killed. */
 #define FREE_DESCRIPTORS 4
 
+/* Virtual terminals and serial lines; tty, console, ptmx; pseudo-terminals. preflight_tty.c says which can be saved. */
+static bool is_terminal(unsigned maj)
+{
+	return maj == 4 || maj == 5 || (maj >= 128 && maj <= 143);
+}
+
 /* True for character devices whose state is kept by generic kernel code and is known to criu. */
 static bool is_harmless_device(unsigned maj, unsigned min)
 {
 	switch (maj) {
 	case 1: /* null, zero, full, random, urandom, kmsg */
 		return min == 3 || min == 5 || min == 7 || min == 8 || min == 9 || min == 11;
-	case 5: /* tty, console, ptmx */
-	case 4: /* virtual terminals and serial lines: criu refuses those that it cannot save */ return true;
 	case 10: /* net/tun */ return min == 200;
-	default: /* pseudo-terminals */ return maj >= 136 && maj <= 143;
+	default: return is_terminal(maj);
 	}
 }
 
@@ -39,13 +43,6 @@ static void fd_remember_socket(struct preflight_scan *s, pid_t pid, unsigned lon
 {
 	array_reserve(s->sockets, s->n_sockets, s->sockets_room);
 	s->sockets[s->n_sockets++] = (struct socket_owner){ inode, pid };
-}
-
-static bool is_terminal(const struct statx *st)
-{
-	const unsigned maj = st->stx_rdev_major;
-
-	return S_ISCHR(st->stx_mode) && (maj == 4 || maj == 5 || (maj >= 136 && maj <= 143));
 }
 
 /* Refuses a pipe in packet mode: criu's images do not keep the boundaries of packets. */
@@ -74,7 +71,7 @@ static int fd_check_named(struct preflight_scan *s, pid_t pid, int dirfd, const 
 	int mode;
 
 	/* DONT_SYNC: a file server that does not answer must not block the worker. */
-	if (statx(dirfd, name, AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &st))
+	if (statx(dirfd, name, AT_STATX_DONT_SYNC, STATX_BASIC_STATS | STATX_MNT_ID, &st))
 		return 0;
 	if (!st.stx_nlink)
 		preflight_remember_nameless(s, pid, &st, link);
@@ -84,8 +81,10 @@ static int fd_check_named(struct preflight_scan *s, pid_t pid, int dirfd, const 
 		return preflight_refuse(pid, err, what, "");
 	}
 	mode = preflight_mode(dirfd, name);
-	if (mode < 0 || is_terminal(&st))
+	if (mode < 0)
 		return 0;
+	if (S_ISCHR(st.stx_mode) && is_terminal(st.stx_rdev_major))
+		return preflight_tty(s, &f, &st, err);
 	snprintf(as, sizeof(as), "descriptor %s", name);
 	f.mode = (unsigned)mode;
 	return preflight_check_file(s, &f, &st, err);

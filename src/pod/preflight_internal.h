@@ -41,12 +41,23 @@ struct watch_list {
 };
 #define PATH_SHOWN 200 /* bytes of a path in a message */
 
+/* A descriptor of a terminal of the pod. */
+struct tty_fd {
+	pid_t pid;
+	char fd[12];
+	bool master;
+	bool closed; /* a slave whose master is closed, and which nobody can use any more */
+	int index;   /* N of /dev/pts/N */
+};
+
 struct preflight_scan {
 	const struct preflight_job *job;
 	int proc;                     /* /proc of the node */
 	pid_t leader;                 /* host pid */
 	struct socket_owner *sockets; /* of all processes of the pod; preflight_tcp() sorts them by inode */
 	size_t n_sockets, sockets_room;
+	struct tty_fd *ttys;
+	size_t n_ttys, ttys_room;
 	struct device *devices; /* seen so far */
 	size_t n_devices, devices_room;
 	struct mount_table *pod_mounts, *own_mounts; /* read when they are first needed */
@@ -104,6 +115,11 @@ void preflight_remember_nameless(struct preflight_scan *s, pid_t pid, const stru
 void preflight_remember_watches(struct preflight_scan *s, pid_t pid, const char *fd);
 int preflight_watches(const struct preflight_scan *s, struct err *err);
 void watch_list_free(struct watch_list *l);
+
+/* preflight_tty.c: one descriptor, which may be that of a terminal. Adds it to s->ttys. */
+int preflight_tty(struct preflight_scan *s, const struct preflight_file *f, const struct statx *st, struct err *err);
+/* Whether the job has both ends of each of s->ttys. */
+int preflight_tty_pairs(const struct preflight_scan *s, struct err *err);
 
 /* preflight_access.c: the list of files to be opened again, and the question to the kernel, asked in the pod with the
  * user's rights. */

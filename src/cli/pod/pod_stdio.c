@@ -108,7 +108,9 @@ static void stdio_plan_one(struct pod_stdio *s, int fd, const struct pod_cred *c
 				  stdio_kind(fd));
 	} else {
 		s->fd[fd].action = KEEP;
-		json_array_append_new(s->outside, json_string(path));
+		/* The preflight check finds a terminal. Its name does not tell it from one of the pod. */
+		if (!isatty(fd))
+			json_array_append_new(s->outside, json_string(path));
 		cli_error("pod",
 			  "%s is %s%s%s: no checkpoint is possible while the command has it open; redirect it to a file",
 			  names[fd], stdio_kind(fd), path[0] == '/' ? " " : "",
