@@ -240,8 +240,11 @@ long lseek64(int fd, long offset, int whence)
 /* criu reads a single entry to find out if the kernel tracks writes. */
 long read(int fd, void *buf, size_t n)
 {
-	long got = raw_syscall(SYS_read, fd, (long)buf, (long)n, 0, 0, 0);
+	long got;
 
+	if (terminal_data_read(fd, buf, n, &got))
+		return errno_result(got);
+	got = raw_syscall(SYS_read, fd, (long)buf, (long)n, 0, 0, 0);
 	if (on && n == sizeof(uint64_t) && got == sizeof(uint64_t) && elide_is_proc_file(fd, "pagemap"))
 		*(uint64_t *)buf |= SOFT_DIRTY;
 	return errno_result(got);
@@ -251,7 +254,7 @@ long write(int fd, const void *buf, size_t n)
 {
 	long ret;
 
-	if (restored_task_write(fd, buf, n, &ret))
+	if (restored_task_write(fd, buf, n, &ret) || terminal_data_write(fd, buf, n, &ret))
 		return errno_result(ret);
 	if (on && n <= 2 && n > 0 && *(const char *)buf == '4' && elide_is_proc_file(fd, "clear_refs"))
 		return (long)n;

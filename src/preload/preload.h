@@ -131,6 +131,11 @@ bool due_timer_info(int dirfd, const char *path, int flags, long *ret);
 /* unlinked_names.c: true if this criu makes a dump. */
 bool unlinked_names_given(void);
 
+/* terminal_data.c: read() and write() of the data in a terminal. True if they have handled the call, because fd is a
+ * terminal of the job; then *ret is the result or -errno. */
+bool terminal_data_read(int fd, void *buf, size_t n, long *ret);
+bool terminal_data_write(int fd, const void *buf, size_t n, long *ret);
+
 /* tcp.c: setsockopt() for the repair mode of a connection. True if it has handled the call; then *ret is the result or
  * -errno. */
 bool tcp_setsockopt(int sk, int level, int name, const void *value, unsigned len, long *ret);
