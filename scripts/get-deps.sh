@@ -19,7 +19,7 @@ BUILD='gcc libc6-dev make meson ninja-build pkg-config libslurm-dev libmunge-dev
 RUN='munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins python3
 	util-linux mount procps iproute2 passwd coreutils'
 TEST='libcmocka-dev python3-pytest python3-pytest-xdist python3-pytest-rerunfailures clang clang-format libclang-rt-dev cppcheck mandoc nftables libfuse3-dev fuse3
-	busybox-static kmod cpio e2fsprogs xz-utils'
+	busybox-static kmod cpio e2fsprogs xz-utils expect screen tmux'
 DEB='debhelper dpkg-dev fakeroot lintian libcmocka-dev'
 
 POLICY=/usr/sbin/policy-rc.d

@@ -22,6 +22,7 @@
 #define CRIU_MAGIC_MM        0x57492820u
 #define CRIU_MAGIC_PAGEMAP   0x56084025u
 #define CRIU_MAGIC_STATS     0x57093306u
+#define CRIU_MAGIC_TTY_INFO  0x59453036u
 
 /* Task states and mapping flags in criu's images. */
 #define CRIU_TASK_STOPPED    3

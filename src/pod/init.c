@@ -29,6 +29,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "pod/pod.h"
+
 enum {
 	LEADER_PID = 2,
 	CRIU_IMAGES_FD = 10,
@@ -122,6 +124,7 @@ static void init_start_criu(struct init *in, char **argv)
 	if (dup2(in->images, CRIU_IMAGES_FD) < 0 || dup2(in->work, CRIU_WORK_FD) < 0 ||
 	    (in->remote_call && dup2(in->remote_call, CRIU_REMOTE_CALL_FD) < 0))
 		init_fail(in, "cannot pass criu its descriptors");
+	close_range(POD_TERMINALS_FD, ~0U, 0); /* the library in criu gets them from this process */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	execv(argv[0], argv);
@@ -165,6 +168,7 @@ static void init_criu_ended(struct init *in, int status)
 	in->criu = 0;
 	close(in->images);
 	close(in->work);
+	close_range(POD_TERMINALS_FD, ~0U, 0);
 	in->images = in->work = -1;
 	if (WIFSIGNALED(status)) {
 		init_say(in, "failed criu was killed by signal %d", WTERMSIG(status));

@@ -9,6 +9,9 @@
 #include <sys/types.h>
 #include "base/err.h"
 
+/* The first of these descriptors in fsched-init: above all its others. */
+#define POD_TERMINALS_FD 512
+
 struct pod_cred {
 	uid_t uid;
 	gid_t gid;
@@ -68,6 +71,9 @@ struct pod_restore {
 	/* Called as root in the new mount namespace, after the mounts are made. A result other than 0 aborts. */
 	int (*pre)(void *arg, struct err *err);
 	void *arg;
+	/* pre makes up to this many descriptors, from POD_TERMINALS_FD on. fsched-init keeps them until criu has ended.
+	 */
+	int n_terminal_fds;
 };
 int pod_restore(const struct pod_spec *spec, const struct pod_restore *r, struct pod *pod, struct err *err);
 

@@ -34,6 +34,7 @@ static int pod_restore_run_init(const struct pod_spec *spec, const struct pod_re
 {
 	const int given[FDS] = { r->ctl, r->images_fd, r->work_fd, r->remote_call };
 	char path[4200];
+	cleanup_free int *kept = xcalloc(FDS + (size_t)r->n_terminal_fds, sizeof(*kept));
 	int fds[FDS], i, n = r->remote_call < 0 ? FDS - 1 : FDS;
 
 	if (pod_make_namespace(spec, err))
@@ -46,10 +47,14 @@ static int pod_restore_run_init(const struct pod_spec *spec, const struct pod_re
 		fds[i] = fcntl(given[i], F_DUPFD_CLOEXEC, 13);
 		if (fds[i] < 0)
 			return err_sys(err, errno, "cannot duplicate descriptor %d for the pod", given[i]);
+		kept[i] = fds[i];
 	}
+	for (i = 0; i < r->n_terminal_fds; i++)
+		if (fcntl(POD_TERMINALS_FD + i, F_GETFD) >= 0)
+			kept[n++] = POD_TERMINALS_FD + i;
 	snprintf(path, sizeof(path), "%s/fsched-init", spec->libexec);
 	/* The arguments are not freed: the process executes another program or ends. */
-	pod_exec(path, pod_restore_init_argv(r, fds), r->envp, fds, n, err);
+	pod_exec(path, pod_restore_init_argv(r, fds), r->envp, kept, n, err);
 	return -1;
 }
 

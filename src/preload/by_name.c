@@ -167,6 +167,8 @@ static int by_name_open(int dirfd, const char *path, int flags, unsigned mode)
 	long ret;
 
 	path = elide_path(path, apart);
+	if (terminals_open(path, &ret))
+		return (int)errno_result(ret);
 	if (rights_of_job())
 		return (int)errno_result(dirfd == AT_FDCWD || by_name_from_root(dirfd, path)
 						 ? by_name_open_nonblocking(restored_task_open, dirfd, path, flags, mode)

@@ -281,6 +281,7 @@ int ioctl(int fd, unsigned long request, void *arg)
 
 	if (on && request == PAGEMAP_SCAN)
 		((struct pagemap_scan *)arg)->return_mask &= ~SCAN_SOFT_DIRTY;
+	terminals_ioctl(request, arg);
 	ret = rights_with(restored_task_ioctl_caps(request), SYS_ioctl, fd, (long)request, (long)arg, 0, 0, 0);
 	if (request == UNIX_FILE && ret >= 0)
 		moved_sockets_opened(fd, (int)ret);

@@ -136,6 +136,12 @@ bool unlinked_names_given(void);
 bool terminal_data_read(int fd, void *buf, size_t n, long *ret);
 bool terminal_data_write(int fd, const void *buf, size_t n, long *ret);
 
+/* terminals.c: opens /dev/ptmx in a restored process. True if it has handled the call; then *ret is the descriptor or
+ * -errno. */
+bool terminals_open(const char *path, long *ret);
+/* terminals.c: must be called before an ioctl() of criu. */
+void terminals_ioctl(unsigned long request, const void *arg);
+
 /* tcp.c: setsockopt() for the repair mode of a connection. True if it has handled the call; then *ret is the result or
  * -errno. */
 bool tcp_setsockopt(int sk, int level, int name, const void *value, unsigned len, long *ret);

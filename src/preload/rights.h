@@ -5,7 +5,8 @@
  *
  * A task that criu forks to become a process of the job (a *restored task*) first calls rights_become_job(), and is not
  * root from then on: all its user and group ids are those of the job, and its effective capability set is empty. All
- * objects of the job (files, pipes, sockets, memfds, watches, terminals, timers) are opened and made in restored tasks.
+ * objects of the job (files, pipes, sockets, memfds, watches, timers) are opened and made in restored tasks, but for
+ * terminals (terminals.c).
  * So the kernel records the job's user, without a capability, as their opener, owner and creator (f_cred of struct
  * file, inode owners, SO_PEERCRED, per-user limits). A few calls that only serve criu, or that make no object, get a
  * capability for the time of the call: rights_with().

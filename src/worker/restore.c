@@ -36,6 +36,7 @@ struct restore {
 	bool differs; /* this node differs from the one where the epoch was made in kernel, CPU model, C library or criu
 		       */
 	struct fill_memory memory;
+	struct criu_terminals terminals;
 	bool filled_in_vain;
 };
 
@@ -285,7 +286,9 @@ static int fill_pod(void *arg, struct err *err)
 		return err_wrap(err, "the job's private /tmp and /dev/shm cannot be filled");
 	if (fill_shm(r, root, err))
 		return -1;
-	return restore_provide_script(r, err) || restore_provide_leader(r, err) ? -1 : 0;
+	if (restore_provide_script(r, err) || restore_provide_leader(r, err))
+		return -1;
+	return restore_terminals_make(&r->terminals, &r->spec.cred, err);
 }
 
 /* ---- worker ---- */
@@ -321,6 +324,27 @@ static int restore_make_network(struct restore *r, struct err *err)
 		       : 0;
 }
 
+/* Makes criu's command line and environment. */
+static int restore_make_command(struct restore *r, struct err *err)
+{
+	struct worker *w = r->w;
+	const bool library = w->criu.preload[0] != '\0';
+	char *sockets = NULL;
+
+	if (moved_sockets_env(r->m.sockets, &sockets, err) ||
+	    (library && restore_terminals_read(r->criufd, &r->terminals, err))) {
+		free(sockets);
+		return -1;
+	}
+	r->argv = criu_restore_argv(
+		&w->criu, r->memory.stops || (library && (json_array_size(r->m.sockets) || criu_has_tcp(r->criufd))));
+	r->envp = criu_envp(&w->criu, false, false, r->memory.stops ? CRIU_REMOTE_CALL_FD : -1, -1);
+	criu_envp_add(&r->envp, sockets);
+	criu_envp_add(&r->envp, thread_attributes_env(w, r->m.threads));
+	criu_envp_add(&r->envp, restore_terminals_env(&r->terminals));
+	return 0;
+}
+
 static int restore_start_pod(struct restore *r, struct pod *pod, struct err *err)
 {
 	struct worker *w = r->w;
@@ -333,27 +357,21 @@ static int restore_start_pod(struct restore *r, struct pod *pod, struct err *err
 		.pre = fill_pod,
 		.arg = r,
 	};
-	char *sockets = NULL;
-	int rc;
+	int rc = -1;
 
-if (pr.last_pid < 0 || moved_sockets_env(r->m.sockets, &sockets, err) || pod_prepare(&r->spec, err) ||
-	    restore_make_network(r, err)) {
-		free(sockets);
+	if (pr.last_pid < 0 || pod_prepare(&r->spec, err) || restore_make_command(r, err))
 		return -1;
-	}
 	/* Removes the log of an earlier failure, which must not explain the next one. */
 	unlinkat(w->store.dirfd, "restore.log", 0);
-	r->argv = criu_restore_argv(&w->criu, r->memory.stops || (w->criu.preload[0] && (json_array_size(r->m.sockets) ||
-											 criu_has_tcp(r->criufd))));
-	r->envp = criu_envp(&w->criu, false, false, r->memory.stops ? CRIU_REMOTE_CALL_FD : -1, -1);
-	criu_envp_add(&r->envp, thread_attributes_env(w, r->m.threads));
-	criu_envp_add(&r->envp, sockets);
+	pr.n_terminal_fds = 2 * (int)r->terminals.n;
 	pr.argv = r->argv;
 	pr.envp = r->envp;
-	rc = pod_restore(&r->spec, &pr, pod, err);
+	if (restore_make_network(r, err) == 0)
+		rc = pod_restore(&r->spec, &pr, pod, err);
 	pod_network_close(&r->spec);
 	criu_argv_free(r->argv);
 	criu_argv_free(r->envp);
+	criu_terminals_free(&r->terminals);
 	return rc;
 }
 

@@ -24,6 +24,7 @@
 #include "capture/snapshot.h"
 #include "capture/track.h"
 #include "criu/criu.h"
+#include "criu/criu_terminals.h"
 #include "files/files.h"
 #include "pod/pod.h"
 #include "store/manifest.h"
@@ -406,6 +407,14 @@ void fault_criu_dies(const struct worker *w, enum fault f, pid_t init);
 void fault_hang(const struct worker *w, enum fault f);
 void fault_criu_hangs(const struct worker *w, enum fault f, pid_t init);
 void fault_driver_hangs(const struct worker *w, enum fault f, pid_t init);
+
+/* restore_terminals.c: reads which terminals a restored job has. To be freed with criu_terminals_free(). */
+int restore_terminals_read(int criufd, struct criu_terminals *t, struct err *err);
+/* In the new pod's pid 1: makes them, at descriptors from POD_TERMINALS_FD on, two for each. They belong to c's user.
+ */
+int restore_terminals_make(const struct criu_terminals *t, const struct pod_cred *c, struct err *err);
+/* The variable that tells the library in criu about them. */
+char *restore_terminals_env(const struct criu_terminals *t);
 
 /* unlinked_names.c: writes the names into the file that criu inherits. */
 int unlinked_names_write(const struct files_names *x, const struct request *r, int fd, struct err *err);
