@@ -2,11 +2,12 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 
 import lib
 import pytest
-from test_pod import USER, base, pods  # noqa: F401  (fixtures)
+from test_pod import USER, base, installed, pods  # noqa: F401  (fixtures)
 
 PYTHON = "/usr/bin/python3"
 WORKLOAD = lib.ROOT / "tests" / "workloads" / "terminals.py"
@@ -24,12 +25,23 @@ def node_takes(count):
 class Job:
     """A command in a pod, whose working directory is self.work."""
 
-    def __init__(self, pods, *command, prepare=lambda work: None):
-        self.pods, self.restores = pods, 0
+    def __init__(self, pods, *command, prepare=lambda work: None, node=None):
+        self.pods, self.restores, self.node = pods, 0, node
         self.place = pods.place("job")
         self.work, self.state = self.place / "work", self.place / "state"
         prepare(self.work)
-        self.process = pods.start(self.work, "run", "--dir", self.state, "--user", USER, "--", *command, out=self.work / "out")
+        self.process = self.start("run", "--dir", self.state, "--user", USER, "--", *command, out=self.work / "out")
+
+    def start(self, *argv, out):
+        """node: commands that change the mounts of a machine."""
+        if not self.node:
+            return self.pods.start(self.work, *argv, out=out)
+        with open(out, "ab") as f:
+            shutil.chown(out, USER)
+            p = subprocess.Popen(["unshare", "-m", "sh", "-ec", f'{self.node}\nexec "$@"', "sh", installed() / "stage/usr/bin/fsched", "pod", *argv],
+                                 env=self.pods.env(), stdin=subprocess.DEVNULL, stdout=f, stderr=f, cwd=self.work)
+        self.pods.running.append(p)
+        return p
 
     def output(self):
         return (self.work / "out").read_text()
@@ -50,7 +62,7 @@ class Job:
         self.restores += 1
         said = self.work / f"restore.{self.restores}"
         with node_takes(12):
-            self.process = self.pods.start(self.work, "restore", self.state, out=said)
+            self.process = self.start("restore", self.state, out=said)
             lib.wait_for(lambda: self.process.poll() is not None or "restored from" in said.read_text(), "the restore")
         assert self.process.poll() in (None, 0), said.read_text() + (self.state / "restore.log").read_text()
 
@@ -97,6 +109,34 @@ def test_pods_have_terminals_of_their_own(pods):
         for job in jobs:
             (job.work / "stop").touch()
             job.ends()
+
+
+MACHINES = {
+    "a container whose ptmx is its host's": "mount -t devpts -o newinstance,ptmxmode=0666 devpts /dev/pts; mount --bind /dev/pts/ptmx /dev/ptmx",
+    "a link to pts/ptmx": """mkdir dev
+mount -t tmpfs dev dev
+for f in null zero full random urandom tty shm; do
+    [ $f = shm ] && mkdir dev/$f || touch dev/$f
+    mount --bind /dev/$f dev/$f
+done
+mkdir dev/pts
+ln -s pts/ptmx dev/ptmx
+ln -s /proc/self/fd dev/fd
+mount --move dev /dev
+rmdir dev""",
+    "nothing on /dev/pts": "umount /dev/pts",
+}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_machines_with_other_devices(pods, machine):
+    job = Job(pods, PYTHON, WORKLOAD, node=MACHINES[machine]).wait_output("ready")
+    before = look(job.work, 0)
+    assert before["leader"]["all"] == ["0", "1", "2", "ptmx"]
+    job.vacate_and_restore()
+    same(look(job.work, 1), before)
+    (job.work / "stop").touch()
+    job.ends()
 
 
 def test_a_job_of_an_older_version(pods):
