@@ -95,8 +95,7 @@ static bool tty_is_exclusive(const struct tty_fd *t)
 	return fd >= 0 && !ioctl(fd, TIOCGEXCL, &on) && on;
 }
 
-static int tty_remember(struct preflight_scan *s, struct tty_fd *t, enum tty_kind kind, const char *path,
-			struct err *err)
+static int tty_remember(struct preflight_scan *s, struct tty_fd *t, enum tty_kind kind, const char *path, struct err *err)
 {
 	const char *slash = strrchr(path, '/');
 
