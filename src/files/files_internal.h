@@ -83,6 +83,8 @@ struct file_record {
 	int64_t size;
 	uint64_t dev, ino;
 	mode_t mode;
+	gid_t gid; /* (gid_t)-1: not known, in records of older versions */
+	bool acl;  /* it had an ACL, so the bits of the mode for the group are not the rights of the group */
 	struct timespec mtime, ctime;
 	enum file_class class;
 	char tail[SHA256_HEX];   /* SHA-256 of the last min(size, FILES_EDGE) bytes; "" = the file could not be read */
@@ -201,6 +203,11 @@ int tree_unpack(int dirfd, int filesfd, const char *archive, const char *shown, 
 bool path_is_plain(const char *path);
 /* True if the path is saved as part of a tree: it is below /dev/shm or, with private_tmp, below /tmp. */
 bool path_is_packed(const char *path, bool private_tmp);
+
+/* ---- acl.c -------------------------------------------------------------- */
+
+/* Whether an open file has an ACL; true if that cannot be read. */
+bool file_has_acl(int fd);
 
 /* ---- reopen.c ----------------------------------------------------------- */
 

@@ -5,7 +5,7 @@
  * or an object with
  *
  *   "path", "path_encoding"?
- *   "dev", "ino", "size", "mode"
+ *   "dev", "ino", "size", "mode", "gid"?, "acl"?: true
  *   "mtime": [s, ns], "ctime": [s, ns]
  *   "class": "append" | "inplace" | "closed"
  *   "tail"?: SHA-256, "digest"?: SHA-256
@@ -84,6 +84,10 @@ json_t *file_record_render(const struct file_record *r)
 
 	if (!o || json_set_name(o, "path", r->path) < 0)
 		return NULL;
+	if (r->gid != (gid_t)-1 && json_object_set_new(o, "gid", json_integer((json_int_t)r->gid)) < 0)
+		return NULL;
+	if (r->acl && json_object_set_new(o, "acl", json_true()) < 0)
+		return NULL;
 	if (*r->tail && json_object_set_new(o, "tail", json_string(r->tail)) < 0)
 		return NULL;
 	if (*r->digest && json_object_set_new(o, "digest", json_string(r->digest)) < 0)
@@ -153,18 +157,21 @@ static int file_record_parse_class(const json_t *o, enum file_class *class, stru
 
 static int file_record_parse_state(const json_t *o, struct file_record *r, struct err *err)
 {
-	int64_t dev, ino, mode;
+	int64_t dev, ino, mode, gid = -1;
 
 	if (json_get_int(o, "dev", INT64_MIN, INT64_MAX, &dev, err) < 0 ||
 	    json_get_int(o, "ino", INT64_MIN, INT64_MAX, &ino, err) < 0 ||
 	    json_get_int(o, "size", 0, INT64_MAX, &r->size, err) < 0 ||
 	    json_get_int(o, "mode", 0, 0177777, &mode, err) < 0 ||
+	    (json_object_get(o, "gid") && json_get_int(o, "gid", 0, UINT32_MAX, &gid, err) < 0) ||
 	    file_record_parse_time(o, "mtime", &r->mtime, err) < 0 ||
 	    file_record_parse_time(o, "ctime", &r->ctime, err) < 0 || file_record_parse_copy(o, r, err) < 0)
 		return -1;
 	r->dev = (uint64_t)dev;
 	r->ino = (uint64_t)ino;
 	r->mode = (mode_t)mode & 07777;
+	r->gid = (gid_t)gid;
+	r->acl = json_is_true(json_object_get(o, "acl"));
 	return 0;
 }
 

@@ -234,6 +234,8 @@ static int record_file(struct recorder *r, const struct open_file *f, struct err
 	leased = in >= 0;
 	in = leased ? in : record_open_scanned(f, &r->o->cred);
 	rec->leased = leased;
+	rec->gid = f->st.st_gid;
+	rec->acl = file_has_acl(in);
 	rc = rec->class == FILE_APPEND ? record_append(r, f, in, leased, rec, err)
 				       : record_inplace(r, f, in, leased, rec, err);
 	if (rc < 0)

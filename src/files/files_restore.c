@@ -127,17 +127,44 @@ static mode_t restore_set_id_bits(mode_t mode)
 	return mode & (mode_t)(S_ISUID | (mode & S_IXGRP ? S_ISGID : 0));
 }
 
+/* The bits for the group that may be set on a file of that group. Those of another group, and those that were the mask
+ * of another ACL, would open the file to people who could not open it before, except for what everybody may do. */
+static mode_t restore_group_bits(const struct file_record *r, gid_t gid, bool same_acl)
+{
+	return r->gid == gid && same_acl ? r->mode & 070 : r->mode & (r->mode & 07) << 3;
+}
+
+/* Sets the group of a file that was made again, and returns the mode that the file is to get. */
+static mode_t restore_group(const struct file_batch *b, const struct file_record *r, const struct target *t)
+{
+	const bool made = t->pathfd < 0, acl = file_has_acl(t->fd), same = acl == r->acl && !(made && acl);
+	mode_t mode = r->mode & ~restore_set_id_bits(r->mode) & ~(mode_t)070;
+	struct stat now;
+
+	if (made && r->gid != (gid_t)-1 && fchown(t->fd, (uid_t)-1, r->gid) < 0)
+		file_batch_warn(b, r->path, "does not belong to group %u any more: %s", (unsigned)r->gid,
+				strerror(errno));
+	if (fstat(t->fd, &now) == 0)
+		mode |= restore_group_bits(r, now.st_gid, same);
+	return made ? mode : mode | (r->mode & t->st.st_mode & 070);
+}
+
 /* Sets mode and modification time as at the checkpoint. A file of another user keeps its own. */
 static void restore_set_attributes(const struct file_batch *b, const struct file_record *r, struct target *t)
 {
 	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, r->mtime };
-	const mode_t mode = r->mode & ~restore_set_id_bits(r->mode);
+	const mode_t mode = restore_group(b, r, t);
 
 	if (((t->st.st_mode & 07777) != r->mode || t->mode_changed) && fchmod(t->fd, mode) < 0)
 		file_batch_warn(b, r->path, "keeps its mode %04o, it was %04o at the checkpoint: %s",
 				(unsigned)(t->st.st_mode & 07777), (unsigned)r->mode, strerror(errno));
-	else if (mode != r->mode)
+	else if (restore_set_id_bits(r->mode))
 		file_batch_warn(b, r->path, "was a set-user-ID or set-group-ID program, which a restore does not make");
+	else if (((t->st.st_mode & 07777) != r->mode || t->mode_changed) && mode != r->mode)
+		file_batch_warn(b, r->path,
+				"gives its group no more rights than everybody: its mode %04o at the checkpoint was for another group "
+				"or an ACL",
+				(unsigned)r->mode);
 	if (futimens(t->fd, times) < 0 && errno != EPERM)
 		file_batch_warn(b, r->path, "keeps its time of modification: %s", strerror(errno));
 }
@@ -188,6 +215,16 @@ static void restore_existing_parent(const char *path, char dir[PATH_MAX])
 	slash[slash == dir] = '\0';
 }
 
+/* The group that a file made again can get: its own, if that is one of the job's. */
+static gid_t restore_new_group(const struct file_batch *b, const struct file_record *r)
+{
+	bool member = r->gid == b->cred->gid;
+
+	for (int i = 0; i < b->cred->n_groups && !member; i++)
+		member = b->cred->groups[i] == r->gid;
+	return member ? r->gid : (gid_t)-2;
+}
+
 static int restore_check_recreate(const struct file_batch *b, const struct file_record *r)
 {
 	char parent[PATH_MAX], shown[FILES_SHOWN];
@@ -207,6 +244,10 @@ static int restore_check_recreate(const struct file_batch *b, const struct file_
 			"is gone, and it was a set-user-ID or set-group-ID program (mode %04o), which a restore does "
 			"not make again: put it back",
 			(unsigned)r->mode);
+	if (r->class != FILE_CLOSED && restore_group_bits(r, restore_new_group(b, r), !r->acl) != (r->mode & 070))
+		return file_batch_error(
+			b, r->path, "is gone, and its mode %04o was for %s, so that it cannot be made again: put it back",
+			(unsigned)r->mode, r->acl ? "an ACL" : "a group that is not the job's");
 	restore_existing_parent(r->path, parent);
 	if (faccessat(AT_FDCWD, parent, W_OK | X_OK, AT_EACCESS) < 0)
 		return file_batch_error(b, r->path, "is gone and cannot be made again in \"%s\": %s",

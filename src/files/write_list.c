@@ -29,6 +29,8 @@ struct entry {
 	uint64_t dev, ino;
 	int64_t size;
 	mode_t mode;
+	gid_t gid;
+	bool acl;
 	struct timespec mtime, ctime;
 	char tail[SHA256_HEX], digest[SHA256_HEX];
 	unsigned copy;  /* number of the copy, 0 = none */
@@ -228,6 +230,7 @@ static void write_list_note_state(struct entry *e, const struct stat *st, int64_
 			     .ino = st->st_ino,
 			     .size = st->st_size,
 			     .mode = st->st_mode & 07777,
+			     .gid = st->st_gid,
 			     .mtime = st->st_mtim,
 			     .ctime = st->st_ctim };
 	e->settled = now - (st->st_ctim.tv_sec * INT64_C(1000000) + st->st_ctim.tv_nsec / 1000) > SETTLED_US;
@@ -272,6 +275,7 @@ static int write_list_take(struct files_write_list *w, const char *path, struct 
 		e->error = l->error;
 		return 0;
 	}
+	e->acl = file_has_acl(l->fd);
 	before = xcalloc(1, sizeof(*before));
 	write_list_read_previous(w, path, before);
 	if (before->class == FILE_CLOSED && *before->saved && !w->frozen && write_list_matches_record(e, before) &&
@@ -389,6 +393,8 @@ static void write_list_fill_record(const struct entry *e, struct file_record *r)
 	r->ino = e->ino;
 	r->size = e->size;
 	r->mode = e->mode;
+	r->gid = e->gid;
+	r->acl = e->acl;
 	r->mtime = e->mtime;
 	r->ctime = e->ctime;
 	memcpy(r->tail, e->tail, sizeof(r->tail));

@@ -3,6 +3,7 @@ restore of the job takes nothing from him."""
 import os
 import pwd
 import stat
+import struct
 import tempfile
 from pathlib import Path
 
@@ -175,3 +176,34 @@ def test_an_epoch_holds_nothing_from_behind_a_link_of_another_user(cluster, jobd
     copies = [f.read_bytes() for f in (cluster.ckpt_dir(job) / "epochs" / "000001" / "files").iterdir()]
     assert b"precious\n" not in copies
     assert f"{shared}/log\" was written by the job and cannot be read (a symbolic link of another user" in cluster.log(job), cluster.log(job)
+
+
+def shared_acl():
+    """rw for the owner and for the other user, nothing for the group: the mode shows rw for the group, which is the mask."""
+    entries = [(1, 6, 0xffffffff), (2, 6, OTHER.pw_uid), (4, 0, 0xffffffff), (16, 6, 0xffffffff), (32, 0, 0xffffffff)]
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *e) for e in entries)
+
+
+@pytest.mark.parametrize("kind", ["group", "acl"])
+def test_a_file_made_again_is_open_to_no_other_group(cluster, jobdir, kind):
+    """In a directory with set-group-ID a new file belongs to the group of the directory, and it has no ACL."""
+    d, user = jobdir(), pwd.getpwnam(lib.USER)
+    (d / "team").mkdir()
+    os.chown(d / "team", user.pw_uid, OTHER.pw_gid)
+    (d / "team").chmod(0o2770)
+    f = d / "team" / "f"
+    job = submit(cluster, d, f"echo mine >{f}; chgrp {user.pw_gid} {f}; chmod 660 {f}; {WAIT}")
+    assert f.stat().st_gid == user.pw_gid
+    if kind == "acl":
+        os.chown(f, -1, OTHER.pw_gid)
+        os.setxattr(f, "system.posix_acl_access", shared_acl())
+    vacate(cluster, job)
+    f.unlink()
+    restart(cluster, d, job)
+    made = f.stat()
+    assert f.read_text() == "mine\n"
+    if kind == "group":
+        assert (made.st_gid, made.st_mode & 0o777) == (user.pw_gid, 0o660)
+    else:
+        assert not made.st_mode & 0o070, f"{f} has mode {made.st_mode:o}"
+        assert "its group no more rights than everybody" in cluster.log(job), cluster.log(job)

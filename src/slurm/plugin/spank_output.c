@@ -80,11 +80,15 @@ static int keep_one_output(const struct output *o, unsigned run, char *list, siz
 	char name[NAME_MAX + 1];
 	size_t used = strlen(list);
 	cleanup_close int out = create_kept_output(o, run, name, err);
+	mode_t mode = o->st.st_mode & 0777;
 	bool to_out;
 
 	if (out < 0)
 		return -1;
-	if (copy_sparse(o->fd, out, (uint64_t)o->st.st_size, UINT64_MAX, &to_out) || fchmod(out, o->st.st_mode & 0777)) {
+	/* The mode was for another group. */
+	if (fchown(out, (uid_t)-1, o->st.st_gid) || file_has_acl(out))
+		mode &= ~(mode_t)070 | (mode & 07) << 3;
+	if (copy_sparse(o->fd, out, (uint64_t)o->st.st_size, UINT64_MAX, &to_out) || fchmod(out, mode)) {
 		err_sys(err, errno, "cannot copy %s to %s", o->path, name);
 		unlinkat(o->dirfd, name, 0);
 		return -1;
