@@ -181,11 +181,9 @@ int pod_network_load(const char *dir, struct pod_network *net, struct err *err)
 
 /* ---- the link to the node ------------------------------------------------- */
 
-static _Noreturn void network_exec_helper(char *const *argv, int out, int keep)
+/* Runs in a forked child of a process that may have threads (slurmstepd), so it makes only system calls. */
+static _Noreturn void network_exec_helper(char *const *argv, char *const *envp, int out, int keep)
 {
-	static char path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
-	cleanup_free char *conf = getenv("SLURM_CONF") ? xasprintf("SLURM_CONF=%s", getenv("SLURM_CONF")) : NULL;
-	char *envp[] = { path, conf, NULL };
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	sigset_t none;
 
@@ -226,6 +224,8 @@ static void network_read_answer(int fd, char text[ANSWER_MAX])
 /* argv[0]: the program's path. keep: a descriptor for it, -1 = none. answer: its line, which begins with "ok". */
 static int network_run_helper(char *const *argv, int keep, char answer[ANSWER_MAX], struct err *err)
 {
+	cleanup_free char *conf = getenv("SLURM_CONF") ? xasprintf("SLURM_CONF=%s", getenv("SLURM_CONF")) : NULL;
+	char *envp[] = { (char[]){ "PATH=/usr/sbin:/usr/bin:/sbin:/bin" }, conf, NULL };
 	cleanup_close int out = -1;
 	int ends[2];
 	pid_t pid;
@@ -235,7 +235,7 @@ static int network_run_helper(char *const *argv, int keep, char answer[ANSWER_MA
 	out = ends[0];
 	pid = fork();
 	if (pid == 0)
-		network_exec_helper(argv, ends[1], keep);
+		network_exec_helper(argv, envp, ends[1], keep);
 	close(ends[1]);
 	if (pid < 0)
 		return err_sys(err, errno, "cannot fork");

@@ -167,6 +167,9 @@ def test_two_pods_with_the_same_ports(pods, base, node, private):
     for job in jobs:
         assert "restored from epoch" in job.restore(), job.said.read_text()
     assert len(node.links()) == 4
+    # criu has not dumped the namespaces, which would take 50 ms of the freeze.
+    images = [f.name for f in jobs[0].state.glob("epochs/0*/criu/*.img")]
+    assert images and not [n for n in images if n.startswith(("netdev", "netns", "ifaddr", "route", "iptables", "nftables", "utsns"))], images
     for job in jobs:
         job.moves()
         job.stop()
@@ -220,6 +223,21 @@ def test_what_a_pod_sees(pods, base, node, private):
     job.stop()
 
 
+def test_files_of_the_pod_that_are_open(pods, base, node, private):
+    """/etc/hosts and what /sys says of interfaces are mounts of the pod's own."""
+    program = "import os,time\nf=[open(n) for n in ('/sys/class/net/eth0/address','/etc/hosts')]\nfirst=[x.readline() for x in f]\n" \
+              "print('ready',flush=True)\nwhile not os.path.exists('stop'): time.sleep(0.05)\n" \
+              "for x in f: x.seek(0)\nassert first==[x.readline() for x in f]\nprint('same',flush=True)\n"
+    job = Pod(pods, base, node, private, "/usr/bin/python3", "-c", program)
+    lib.wait_for(lambda: "ready" in job.out.read_text() or job.p.poll() is not None, "the program")
+    job.create()
+    job.kill()
+    assert "restored from epoch" in job.restore(), job.said.read_text()
+    (job.work / "stop").touch()
+    assert job.p.wait(60) == 0, job.out.read_text()
+    assert "same" in job.out.read_text()
+
+
 def test_the_world_and_the_node(pods, base, node, world, private):
     """A pod reaches both, except what listens on the node's loopback, and no other pod."""
     hello = "import socket,sys\ns=socket.socket();s.setsockopt(1,2,1);s.bind((sys.argv[1],int(sys.argv[2])));s.listen()\n" \
@@ -260,6 +278,24 @@ def test_the_world_and_the_node(pods, base, node, world, private):
             s.kill()
             s.wait()
             s.stdout.close()
+
+
+def test_many_at_once(pods, base, node, world, private):
+    """Rules are there as long as there is a pod, whichever begins or ends meanwhile."""
+    hello = "import socket\ns=socket.socket();s.setsockopt(1,2,1);s.bind(('0.0.0.0',7001));s.listen(99)\nprint('up',flush=True)\n" \
+            "while 1:\n c,a=s.accept();c.send(a[0].encode());c.close()\n"
+    ask = f"import socket;print(socket.create_connection(('{WORLD}',7001),20).recv(99).decode())"
+    server = subprocess.Popen([*world.enter, "/usr/bin/python3", "-c", hello], stdout=subprocess.PIPE)
+    try:
+        server.stdout.readline()
+        jobs = [Pod(pods, base, node, private, "/usr/bin/python3", "-c", ask) for _ in range(10)]
+        for job in jobs:
+            assert job.p.wait(120) == 0, job.out.read_text()
+            assert job.out.read_text().endswith(NODE + "\n"), job.out.read_text()
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
 
 
 def test_a_name_server_on_the_loopback_and_slurmctld(pods, base, private):

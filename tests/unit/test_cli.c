@@ -193,7 +193,8 @@ static int setup(void **state)
 	put(f->dir, "slurm.conf",
 	    "ClusterName=x # AuthInfo=socket=/no\n#JobSubmitPlugins=no\ninclude more.conf\nproctracktype=\"proctrack/cgroup\"\n"
 	    "SlurmctldPort=1 \\\n SlurmdPort=2\nInclude slurm.conf\nInclude missing\n");
-	put(f->dir, "more.conf", "JobSubmitPlugins=lua,fsched\nAuthInfo=cred_expire=5,socket=/run/m\n");
+	put(f->dir, "more.conf",
+	    "JobSubmitPlugins=lua,fsched\nAuthInfo=cred_expire=5,socket=/run/m\nSlurmctldHost=a(127.0.0.1)\nslurmctldhost=b\n");
 	put(f->dir, "plugstack.conf", "# required spank_fsched.so\noptional other.so\ninclude plug*.d/*\n");
 	put(f->dir, "x.conf", "");
 	conf = xasprintf("%s/slurm.conf", f->dir);
@@ -230,6 +231,23 @@ static void slurm_conf(void **state)
 	}
 	assert_null(slurmconf_value(slurmconf_path(), "Port"));
 	assert_null(slurmconf_value("/nonexistent", "ClusterName"));
+}
+
+static void take_first_two(const char *value, void *arg)
+{
+	char *text = arg;
+
+	if (strlen(text) < 15)
+		snprintf(text + strlen(text), 32 - strlen(text), "%s;", value);
+}
+
+static void slurm_keys_that_are_repeated(void **state)
+{
+	char got[32] = "";
+
+	slurmconf_each(slurmconf_path(), "SlurmctldHost", take_first_two, got);
+	assert_string_equal(got, "a(127.0.0.1);b;");
+	slurmconf_each(NULL, "SlurmctldHost", take_first_two, got);
 }
 
 static void slurm_lists(void **state)
@@ -280,6 +298,7 @@ int main(void)
 		cmocka_unit_test(shim_real),
 		cmocka_unit_test(shim_order),
 		cmocka_unit_test_setup_teardown(slurm_conf, setup, teardown),
+		cmocka_unit_test_setup_teardown(slurm_keys_that_are_repeated, setup, teardown),
 		cmocka_unit_test_setup_teardown(slurm_lists, setup, teardown),
 		cmocka_unit_test_setup_teardown(plugstack, setup, teardown),
 	};
