@@ -46,8 +46,7 @@ struct tty_fd {
 	pid_t pid;
 	char fd[12];
 	bool master;
-	bool closed; /* a slave whose master is closed, and which nobody can use any more */
-	int index;   /* N of /dev/pts/N */
+	int index; /* N of /dev/pts/N */
 };
 
 struct preflight_scan {

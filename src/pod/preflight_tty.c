@@ -103,10 +103,10 @@ static int tty_remember(struct preflight_scan *s, struct tty_fd *t, enum tty_kin
 	t->index = t->master ? tty_master_index(s, t) : slash ? atoi(slash + 1) : -1;
 	if (t->index > INDEX_MAX)
 		return tty_refuse(t, path, "criu saves only terminals with numbers up to 1000", "close some", err);
-	if (t->index < 0)
+	/* Behind the name of a terminal whose master is closed the kernel writes " (deleted)". Nobody can use it any
+	 * more, and no other gets its number. */
+	if (t->index < 0 || (!t->master && strchr(path, ' ')))
 		return 0;
-	/* Behind the name of a terminal whose master is closed the kernel writes " (deleted)". */
-	t->closed = !t->master && strchr(path, ' ');
 	if (tty_is_exclusive(t))
 		return tty_refuse(t, path, "in exclusive mode (TIOCEXCL)", "", err);
 	array_reserve(s->ttys, s->n_ttys, s->ttys_room);
@@ -180,10 +180,7 @@ int preflight_tty_pairs(const struct preflight_scan *s, struct err *err)
 		char path[32];
 
 		snprintf(path, sizeof(path), "/dev/pts/%d", t->index);
-		if (t->closed && tty_master_known(s, t->index))
-			return tty_refuse(t, path, "its other end is closed, and another terminal has its number now",
-					  "close it and try again", err);
-		if (t->master || t->closed || tty_master_known(s, t->index) || tty_master_found(s, t->index) ||
+		if (t->master || tty_master_known(s, t->index) || tty_master_found(s, t->index) ||
 		    !tty_is_there(s, t->index))
 			continue;
 		return tty_refuse(t, path, "no process of the job has its other end open", "close it and try again", err);

@@ -132,17 +132,6 @@ ready()
 """).start().refused("has the terminal /dev/pts/0 open as descriptor", "exclusive mode (TIOCEXCL)")
 
 
-def test_a_closed_terminal_whose_number_is_in_use_again(pods):
-    python(pods, """
-import pty
-m, s = pty.openpty()
-os.close(m)
-m, again = pty.openpty()
-assert os.ttyname(again) == "/dev/pts/0"
-ready()
-""").start().refused("has the terminal /dev/pts/0 open as descriptor", "another terminal has its number now", "close it")
-
-
 def test_a_number_beyond_those_of_criu(pods):
     python(pods, """
 import resource
