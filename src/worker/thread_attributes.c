@@ -58,7 +58,7 @@ struct thread {
 
 /* ---- reading ---------------------------------------------------------------- */
 
-static long read_proc_number(pid_t pid, const char *name, int base, long missing)
+static long attributes_read_proc_number(pid_t pid, const char *name, int base, long missing)
 {
 	cleanup_close int fd = open_proc(pid, name, O_RDONLY);
 	char text[64], *end;
@@ -72,7 +72,7 @@ static long read_proc_number(pid_t pid, const char *name, int base, long missing
 	return end == text ? missing : v;
 }
 
-static json_t *cpus_to_json(const cpu_set_t *set)
+static json_t *attributes_cpus(const cpu_set_t *set)
 {
 	json_t *list = json_array();
 
@@ -83,7 +83,7 @@ static json_t *cpus_to_json(const cpu_set_t *set)
 }
 
 /* The I/O priority of a thread that has set one; 0 if it has the one that follows from its nice value. */
-static long own_ioprio(pid_t tid)
+static long attributes_ioprio(pid_t tid)
 {
 	long prio = syscall(SYS_ioprio_get, IOPRIO_THREAD, tid);
 	int nice;
@@ -96,7 +96,7 @@ static long own_ioprio(pid_t tid)
 }
 
 /* PR_MCE_KILL_EARLY or _LATE + 1; 0: neither was set. */
-static long mce_policy(pid_t pid)
+static long attributes_mce(pid_t pid)
 {
 	cleanup_close int fd = open_proc(pid, "stat", O_RDONLY);
 	char text[1024], *p;
@@ -114,7 +114,7 @@ static long mce_policy(pid_t pid)
 
 /* Reads the memory policy of a process from the line of its first mapping. The kernel fills a longer read with more
  * lines, and walks the page tables of each mapping for that. Returns false for the default policy. */
-static bool read_policy(pid_t pid, char *policy, size_t len)
+static bool attributes_read_policy(pid_t pid, char *policy, size_t len)
 {
 	cleanup_close int fd = open_proc(pid, "numa_maps", O_RDONLY);
 	char text[64], *p;
@@ -131,34 +131,37 @@ static bool read_policy(pid_t pid, char *policy, size_t len)
 	return strcmp(policy, "default") && strchr(policy, ':') != NULL;
 }
 
-static void set_number(json_t *o, const char *key, long value, long normal)
+static void attributes_set_number(json_t *o, const char *key, long value, long normal)
 {
 	if (value >= 0 && value != normal)
 		json_object_set_new(o, key, json_integer(value));
 }
 
-static void read_process(json_t *o, const struct thread *t)
+static void attributes_read_process(json_t *o, const struct thread *t)
 {
 	char policy[64];
 
-	set_number(o, "core_filter", read_proc_number(t->host, "coredump_filter", 16, -1), t->by->filter);
-	set_number(o, "personality", read_proc_number(t->host, "personality", 16, -1), t->by->personality);
-	set_number(o, "mce", mce_policy(t->host), 0);
-	if (read_policy(t->host, policy, sizeof(policy)))
+	attributes_set_number(o, "core_filter", attributes_read_proc_number(t->host, "coredump_filter", 16, -1),
+			      t->by->filter);
+	attributes_set_number(o, "personality", attributes_read_proc_number(t->host, "personality", 16, -1),
+			      t->by->personality);
+	attributes_set_number(o, "mce", attributes_mce(t->host), 0);
+	if (attributes_read_policy(t->host, policy, sizeof(policy)))
 		json_object_set_new(o, "policy", json_text(policy));
 }
 
 /* Appends the thread to the list if it has anything but defaults. */
-static void read_thread(json_t *list, struct thread *t)
+static void attributes_read_thread(json_t *list, struct thread *t)
 {
 	cleanup_json json_t *o = json_object();
 
 	if (sched_getaffinity(t->host, CPUS_SIZE, t->cpus) == 0 && !CPU_EQUAL_S(CPUS_SIZE, t->cpus, t->by->cpus))
-		json_object_set_new(o, "cpus", cpus_to_json(t->cpus));
-	set_number(o, "ioprio", own_ioprio(t->host), 0);
-	set_number(o, "timerslack", read_proc_number(t->host, "timerslack_ns", 10, -1), t->by->slack);
+		json_object_set_new(o, "cpus", attributes_cpus(t->cpus));
+	attributes_set_number(o, "ioprio", attributes_ioprio(t->host), 0);
+	attributes_set_number(o, "timerslack", attributes_read_proc_number(t->host, "timerslack_ns", 10, -1),
+			      t->by->slack);
 	if (t->pid == t->tid)
-		read_process(o, t);
+		attributes_read_process(o, t);
 	if (!json_object_size(o))
 		return;
 	if (!t->tid)
@@ -169,7 +172,7 @@ static void read_thread(json_t *list, struct thread *t)
 }
 
 /* Calls each() for all threads of a process but the first one. */
-static void other_threads(pid_t host, void (*each)(pid_t tid, void *arg), void *arg)
+static void attributes_other_threads(pid_t host, void (*each)(pid_t tid, void *arg), void *arg)
 {
 	cleanup_dir DIR *d = NULL;
 	const struct dirent *e;
@@ -190,14 +193,14 @@ struct reading {
 	struct thread t;
 };
 
-static void read_other_thread(pid_t tid, void *arg)
+static void attributes_read_other_thread(pid_t tid, void *arg)
 {
 	struct reading *r = arg;
 	struct thread t = r->t;
 
 	t.host = tid;
 	t.tid = 0;
-	read_thread(r->list, &t);
+	attributes_read_thread(r->list, &t);
 }
 
 json_t *thread_attributes_read(const struct tree *t)
@@ -205,9 +208,9 @@ json_t *thread_attributes_read(const struct tree *t)
 	const pid_t leader = tree_host_of(t, CRIU_LEADER_PID);
 	struct defaults by = {
 		.cpus = CPU_ALLOC(CPUS_MAX),
-		.slack = read_proc_number(leader, "timerslack_ns", 10, -1),
-		.filter = read_proc_number(leader, "coredump_filter", 16, -1),
-		.personality = read_proc_number(leader, "personality", 16, -1),
+		.slack = attributes_read_proc_number(leader, "timerslack_ns", 10, -1),
+		.filter = attributes_read_proc_number(leader, "coredump_filter", 16, -1),
+		.personality = attributes_read_proc_number(leader, "personality", 16, -1),
 	};
 	struct reading r = { .list = json_array(), .t = { .by = &by, .cpus = CPU_ALLOC(CPUS_MAX) } };
 	json_t *all = NULL;
@@ -216,10 +219,10 @@ json_t *thread_attributes_read(const struct tree *t)
 		for (int i = 0; i < t->n; i++) {
 			r.t.pid = r.t.tid = t->inner[i];
 			r.t.host = t->pids[i];
-			read_thread(r.list, &r.t);
-			other_threads(t->pids[i], read_other_thread, &r);
+			attributes_read_thread(r.list, &r.t);
+			attributes_other_threads(t->pids[i], attributes_read_other_thread, &r);
 		}
-		all = json_pack("{s:o,s:I,s:O}", "cpus", cpus_to_json(by.cpus), "personality",
+		all = json_pack("{s:o,s:I,s:O}", "cpus", attributes_cpus(by.cpus), "personality",
 				(json_int_t)(by.personality < 0 ? 0 : by.personality), "list", r.list);
 	}
 	json_decref(r.list);
@@ -232,7 +235,7 @@ json_t *thread_attributes_read(const struct tree *t)
 
 /* Parses "interleave=static:0-1,4" to the mode of set_mempolicy(2), whose flags it includes, and a mask of nodes.
  * Returns false for a policy that is not known. */
-static bool parse_policy(const char *text, long *mode, unsigned long *nodes)
+static bool attributes_parse_policy(const char *text, long *mode, unsigned long *nodes)
 {
 	static const char *const modes[] = {
 		"default", "prefer", "bind", "interleave", "local", "prefer (many)", "weighted interleave"
@@ -263,7 +266,7 @@ static bool parse_policy(const char *text, long *mode, unsigned long *nodes)
 	return true;
 }
 
-static unsigned long online_nodes(void)
+static unsigned long attributes_online_nodes(void)
 {
 	char text[256] = "x:";
 	cleanup_close int fd = open("/sys/devices/system/node/online", O_RDONLY | O_CLOEXEC);
@@ -276,11 +279,11 @@ static unsigned long online_nodes(void)
 		return nodes;
 	text[2 + n] = '\0';
 	snprintf(as, sizeof(as), "bind%s", text + 1);
-	parse_policy(as, &mode, &nodes);
+	attributes_parse_policy(as, &mode, &nodes);
 	return nodes;
 }
 
-static long number_of(const json_t *o, const char *key, long missing)
+static long attributes_number(const json_t *o, const char *key, long missing)
 {
 	const json_t *v = json_object_get(o, key);
 
@@ -288,7 +291,7 @@ static long number_of(const json_t *o, const char *key, long missing)
 }
 
 /* Returns the mode for the process; 0 if it is to keep the default policy. */
-static long policy_of(struct worker *w, const json_t *o, unsigned long *nodes)
+static long attributes_policy(struct worker *w, const json_t *o, unsigned long *nodes)
 {
 	const char *text = json_string_value(json_object_get(o, "policy"));
 	unsigned long wanted;
@@ -297,34 +300,35 @@ static long policy_of(struct worker *w, const json_t *o, unsigned long *nodes)
 	*nodes = 0;
 	if (!text)
 		return 0;
-	if (parse_policy(text, &mode, &wanted)) {
-		*nodes = wanted & online_nodes();
+	if (attributes_parse_policy(text, &mode, &wanted)) {
+		*nodes = wanted & attributes_online_nodes();
 		if (*nodes == wanted)
 			return mode;
 	}
 	worker_warn(w,
 		    "process %ld had the memory policy %.60s, which this node cannot give it; it has the default policy now",
-		    number_of(o, "pid", 0), text);
+		    attributes_number(o, "pid", 0), text);
 	*nodes = 0;
 	return 0;
 }
 
 char *thread_attributes_env(struct worker *w, const json_t *threads)
 {
-	const long normal = number_of(threads, "personality", 0);
+	const long normal = attributes_number(threads, "personality", 0);
 	char *text = NULL, *more;
 	size_t i;
 	json_t *o;
 
 	json_array_foreach(json_object_get(threads, "list"), i, o) {
 		unsigned long nodes;
-		long personality = number_of(o, "personality", normal), mce = number_of(o, "mce", 0),
-		     mode = policy_of(w, o, &nodes);
+		long personality = attributes_number(o, "personality", normal), mce = attributes_number(o, "mce", 0),
+		     mode = attributes_policy(w, o, &nodes);
 
 		if (personality == normal && !mce && !mode)
 			continue;
 		text = text ? text : xasprintf("FSCHED_TASKS=0:%ld:0:0:0;", normal);
-		more = xasprintf("%s%ld:%ld:%ld:%ld:%lu;", text, number_of(o, "pid", 0), personality, mce, mode, nodes);
+		more = xasprintf("%s%ld:%ld:%ld:%ld:%lu;", text, attributes_number(o, "pid", 0), personality, mce, mode,
+				 nodes);
 		free(text);
 		text = more;
 		if (strlen(text) < ENV_MAX)
@@ -340,7 +344,7 @@ char *thread_attributes_env(struct worker *w, const json_t *threads)
 /* ---- setting ---------------------------------------------------------------- */
 
 /* Fills set with the CPUs of now in place of those that the list names of then. Returns false if none is left. */
-static bool map_cpus(const json_t *list, const json_t *then, const cpu_set_t *now, cpu_set_t *set)
+static bool attributes_map_cpus(const json_t *list, const json_t *then, const cpu_set_t *now, cpu_set_t *set)
 {
 	const int n_now = CPU_COUNT_S(CPUS_SIZE, now);
 	size_t i, k;
@@ -361,7 +365,7 @@ static bool map_cpus(const json_t *list, const json_t *then, const cpu_set_t *no
 	return CPU_COUNT_S(CPUS_SIZE, set) > 0;
 }
 
-static void set_proc_number(struct worker *w, pid_t pid, const char *name, long value)
+static void attributes_set_proc_number(struct worker *w, pid_t pid, const char *name, long value)
 {
 	cleanup_close int fd = open_proc(pid, name, O_WRONLY);
 	char who[PROC_DESCRIBED];
@@ -379,28 +383,28 @@ struct setting {
 	pid_t host;      /* found */
 };
 
-static void set_thread(const struct setting *s, pid_t tid, const json_t *o)
+static void attributes_set_thread(const struct setting *s, pid_t tid, const json_t *o)
 {
 	const json_t *cpus = json_object_get(o, "cpus");
-	const long ioprio = number_of(o, "ioprio", 0);
+	const long ioprio = attributes_number(o, "ioprio", 0);
 	char who[PROC_DESCRIBED];
 
-	if (cpus && (!map_cpus(cpus, json_object_get(s->threads, "cpus"), s->now, s->set) ||
+	if (cpus && (!attributes_map_cpus(cpus, json_object_get(s->threads, "cpus"), s->now, s->set) ||
 		     sched_setaffinity(tid, CPUS_SIZE, s->set)))
 		worker_warn(s->w, "the CPU affinity of %s is not restored: the job has no such CPU any more",
 			    proc_describe(tid, who, sizeof(who)));
 	if (ioprio && syscall(SYS_ioprio_set, IOPRIO_THREAD, tid, ioprio))
 		worker_warn(s->w, "the I/O priority of %s is not restored: %s", proc_describe(tid, who, sizeof(who)),
 			    strerror(errno));
-	set_proc_number(s->w, tid, "timerslack_ns", number_of(o, "timerslack", -1));
-	set_proc_number(s->w, tid, "coredump_filter", number_of(o, "core_filter", -1));
+	attributes_set_proc_number(s->w, tid, "timerslack_ns", attributes_number(o, "timerslack", -1));
+	attributes_set_proc_number(s->w, tid, "coredump_filter", attributes_number(o, "core_filter", -1));
 }
 
-static void find_thread(pid_t tid, void *arg)
+static void attributes_find_thread(pid_t tid, void *arg)
 {
 	struct setting *s = arg;
 
-	if (proc_number(tid, "NSpid", 0) == number_of(s->o, "tid", -1))
+	if (proc_number(tid, "NSpid", 0) == attributes_number(s->o, "tid", -1))
 		s->host = tid;
 }
 
@@ -425,15 +429,15 @@ int thread_attributes_set(struct worker *w, pid_t init, const json_t *threads, s
 	if (sched_getaffinity(0, CPUS_SIZE, s.now))
 		CPU_ZERO_S(CPUS_SIZE, s.now);
 	json_array_foreach(json_object_get(threads, "list"), i, o) {
-		const long pid = number_of(o, "pid", 0);
+		const long pid = attributes_number(o, "pid", 0);
 		const pid_t host = pid > 0 ? tree_host_of(&t, (uint64_t)pid) : 0;
 
 		s.o = o;
-		s.host = pid == number_of(o, "tid", -1) ? host : 0;
+		s.host = pid == attributes_number(o, "tid", -1) ? host : 0;
 		if (host && !s.host)
-			other_threads(host, find_thread, &s);
+			attributes_other_threads(host, attributes_find_thread, &s);
 		if (s.host)
-			set_thread(&s, s.host, o);
+			attributes_set_thread(&s, s.host, o);
 	}
 	tree_free(&t);
 out:
