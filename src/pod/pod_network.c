@@ -21,16 +21,19 @@
 #include "base/util.h"
 #include "pod/pod_hosts.h"
 
-#define RECORD     "network"
-#define HOSTS      "hosts"
-#define SYS        "sys" /* in the pod's directory, while its mounts are made */
-#define RECORD_MAX 8192
-#define SYSCTL_MAX 4096
-#define OWN_NS     "/proc/thread-self/ns/net"
-#define BOOT_ID    "/proc/sys/kernel/random/boot_id"
-#define HELPER     "fsched-net"
-#define ANSWER_MAX 1024
-#define WAIT_US    INT64_C(20000000) /* others may be at it, one at a time */
+#define RECORD       "network"
+#define HOSTS        "hosts"
+#define SYS          "sys" /* in the pod's directory, while its mounts are made */
+#define RECORD_MAX   8192
+#define SYSCTL_MAX   4096
+#define OWN_NS       "/proc/thread-self/ns/net"
+#define BOOT_ID      "/proc/sys/kernel/random/boot_id"
+#define HELPER       "fsched-net"
+#define ANSWER_MAX   1024
+/* Others may be at it, one at a time. The end of a job does not wait for long: the kernel removes the link too, and the
+ * next pod that ends the rules. */
+#define UP_WAIT_US   INT64_C(20000000)
+#define DOWN_WAIT_US INT64_C(2000000)
 
 /* Settings that a new network namespace does not inherit, and that a job may notice. */
 static const char *const sysctls[] = {
@@ -200,9 +203,8 @@ static _Noreturn void network_exec_helper(char *const *argv, char *const *envp, 
 }
 
 /* Reads until the child closes its output or the time is over. */
-static void network_read_answer(int fd, char text[ANSWER_MAX])
+static void network_read_answer(int fd, int64_t end, char text[ANSWER_MAX])
 {
-	const int64_t end = now_us() + WAIT_US;
 	size_t len = 0;
 
 	while (len < ANSWER_MAX - 1) {
@@ -222,8 +224,9 @@ static void network_read_answer(int fd, char text[ANSWER_MAX])
 }
 
 /* argv[0]: the program's path. keep: a descriptor for it, -1 = none. answer: its line, which begins with "ok". */
-static int network_run_helper(char *const *argv, int keep, char answer[ANSWER_MAX], struct err *err)
+static int network_run_helper(char *const *argv, int keep, int64_t wait_us, char answer[ANSWER_MAX], struct err *err)
 {
+	const int64_t end = now_us() + wait_us;
 	cleanup_free char *conf = getenv("SLURM_CONF") ? xasprintf("SLURM_CONF=%s", getenv("SLURM_CONF")) : NULL;
 	char *envp[] = { (char[]){ "PATH=/usr/sbin:/usr/bin:/sbin:/bin" }, conf, NULL };
 	cleanup_close int out = -1;
@@ -239,7 +242,7 @@ static int network_run_helper(char *const *argv, int keep, char answer[ANSWER_MA
 	close(ends[1]);
 	if (pid < 0)
 		return err_sys(err, errno, "cannot fork");
-	network_read_answer(out, answer);
+	network_read_answer(out, end, answer);
 	kill(pid, SIGKILL); /* no effect on the answer that has been read */
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
@@ -261,7 +264,7 @@ static int network_link(struct pod_spec *spec, int ns, const char *range, struct
 	snprintf(address, sizeof(address), "%s", spec->net.address[0] ? spec->net.address : "-");
 	memcpy(l->libexec, spec->libexec, sizeof(l->libexec));
 	network_read_boot_id(l->boot);
-	if (network_run_helper(argv, ns, answer, err))
+	if (network_run_helper(argv, ns, UP_WAIT_US, answer, err))
 		return -1;
 	if (sscanf(answer, "ok %15s %u %15s", l->name, &l->index, spec->net.address) != 3)
 		return err_set(err, EBADMSG, "%s answered \"%s\"", path, answer);
@@ -275,7 +278,7 @@ static void network_unlink(const struct network_link *l)
 	char *argv[] = { path, (char[]){ "down" }, name, index, NULL };
 	char answer[ANSWER_MAX];
 
-	network_run_helper(argv, -1, answer, NULL);
+	network_run_helper(argv, -1, DOWN_WAIT_US, answer, NULL);
 }
 
 /* The pod will use the node's network. */
