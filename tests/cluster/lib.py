@@ -314,5 +314,13 @@ class Cluster:
         for f in [self.ckpt_dir(job) / "checkpoint.log", self.ckpt_dir(job) / "restore.log"] if job else []:
             if f.exists():
                 out.append(f"--- {f.name}\n" + "\n".join(f.read_text(errors="replace").splitlines()[-25:]))
-        return "\n".join([self.lab.logs(), *out])
+        return "\n".join([self.lab.logs(), *out, *(self.slurm_logs(job) if job else [])])
+
+    def slurm_logs(self, job):
+        """What Slurm's daemons say of a job, and the processes of jobs on this machine."""
+        says = re.compile(rf"\bJobId={job}\b|\bjob {job}\b|\b{job}\.|registration|not responding|returned to service")
+        for f in sorted((self.dir / "log").glob("slurm*.log")):
+            yield f"--- {f.name}\n" + "\n".join([x for x in f.read_text(errors="replace").splitlines() if says.search(x)][-40:])
+        p = subprocess.run(["ps", "-eo", "pid,ppid,stat,etimes,wchan:20,args"], text=True, capture_output=True)
+        yield "\n".join(x for x in p.stdout.splitlines() if re.search(r"slurmstepd|fsched-", x))
 
