@@ -390,8 +390,19 @@ static bool job_flag(const json_t *o, const char *key)
 	return json_is_true(json_object_get(o, key));
 }
 
+/* The node still had the processes of the last start when Slurm launched the next one there (a node that was set down
+ * and resumed at once). Slurm then holds the job: "launch failed requeued held". */
+static bool job_launch_failed(const json_t *answer)
+{
+	const char *reason = json_string_value(json_object_get(answer, "reason"));
+
+	return reason && (!strncmp(reason, "launch failed", 13) || !strncmp(reason, "launch_failed", 13));
+}
+
 struct end_input job_end_input(const struct job *j, bool ok, const json_t *answer)
 {
+	const json_int_t starts = json_integer_value(json_object_get(answer, "restart_count"));
+
 	return (struct end_input){
 		.known = ok,
 		.pending = job_flag(answer, "pending"),
@@ -399,6 +410,7 @@ struct end_input job_end_input(const struct job *j, bool ok, const json_t *answe
 		.running = job_flag(answer, "running"),
 		.finished = job_flag(answer, "finished"),
 		.preempted = json_integer_value(json_object_get(answer, "preempt_time")) > 0,
-		.newer = json_integer_value(json_object_get(answer, "restart_count")) > (json_int_t)j->task.restart_count,
+		.newer = starts > (json_int_t)j->task.restart_count,
+		.beyond = starts > (json_int_t)j->task.restart_count + 1 || job_launch_failed(answer),
 	};
 }

@@ -178,24 +178,26 @@ unsigned failure_pause(unsigned tries)
 enum end_meaning end_decide(const struct end_input *in)
 {
 	static const struct {
-		int known, newer, pending, completing, preempted, running, finished;
+		int known, newer, beyond, pending, completing, preempted, running, finished;
 		enum end_meaning meaning;
 		/* clang-format off */
 	} table[] = {
-		{ 0, ANY, ANY, ANY, ANY, ANY, ANY, END_UNKNOWN },
-		{ 1, 1,   0,   ANY, ANY, ANY, ANY, END_ELSEWHERE },
-		{ 1, ANY, 1,   1,   0,   ANY, ANY, END_START_OVER },
-		{ 1, ANY, 1,   ANY, ANY, ANY, ANY, END_CONTINUE },
-		{ 1, 0,   0,   ANY, ANY, 1,   ANY, END_NONE },
-		{ 1, 0,   0,   ANY, ANY, 0,   1,   END_OVER },
+		{ 0, ANY, ANY, ANY, ANY, ANY, ANY, ANY, END_UNKNOWN },
+		{ 1, 1,   ANY, 0,   ANY, ANY, ANY, ANY, END_ELSEWHERE },
+		/* The state is that of a later start. Whether a person has requeued this one is not known any more. */
+		{ 1, ANY, 1,   1,   ANY, ANY, ANY, ANY, END_CONTINUE },
+		{ 1, ANY, ANY, 1,   1,   0,   ANY, ANY, END_START_OVER },
+		{ 1, ANY, ANY, 1,   ANY, ANY, ANY, ANY, END_CONTINUE },
+		{ 1, 0,   ANY, 0,   ANY, ANY, 1,   ANY, END_NONE },
+		{ 1, 0,   ANY, 0,   ANY, ANY, 0,   1,   END_OVER },
 	};
 	/* clang-format on */
 
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
 		if (fits(table[i].known, in->known) && fits(table[i].newer, in->newer) &&
-		    fits(table[i].pending, in->pending) && fits(table[i].completing, in->completing) &&
-		    fits(table[i].preempted, in->preempted) && fits(table[i].running, in->running) &&
-		    fits(table[i].finished, in->finished))
+		    fits(table[i].beyond, in->beyond) && fits(table[i].pending, in->pending) &&
+		    fits(table[i].completing, in->completing) && fits(table[i].preempted, in->preempted) &&
+		    fits(table[i].running, in->running) && fits(table[i].finished, in->finished))
 			return table[i].meaning;
 	return END_NONE; /* suspended, or a state of a newer Slurm: the job still exists */
 }

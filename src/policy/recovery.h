@@ -99,6 +99,7 @@ struct end_input { /* the job as slurmctld shows it */
 	bool pending, completing, running, finished;
 	bool preempted; /* preempt_time is set */
 	bool newer;     /* its restart count is higher than that of this agent */
+	bool beyond; /* it was requeued more than once since this agent's start, or Slurm failed to launch it again */
 };
 
 enum end_meaning end_decide(const struct end_input *in);

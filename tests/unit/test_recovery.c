@@ -156,7 +156,7 @@ static void every_failure(void **state)
 /* A job that slurmctld shows in whatever way: what must never be said of it. */
 static void every_end(void **state)
 {
-	for (unsigned bits = 0; bits < 128; bits++) {
+	for (unsigned bits = 0; bits < 256; bits++) {
 		const struct end_input in = {
 			.known = bits & 1,
 			.pending = bits & 2,
@@ -165,13 +165,14 @@ static void every_end(void **state)
 			.finished = bits & 16,
 			.preempted = bits & 32,
 			.newer = bits & 64,
+			.beyond = bits & 128,
 		};
 		enum end_meaning m = end_decide(&in);
 
 		if (!in.known)
 			assert_int_equal(m, END_UNKNOWN);
 		else if (in.pending)
-			assert_int_equal(m, in.completing && !in.preempted ? END_START_OVER : END_CONTINUE);
+			assert_int_equal(m, in.completing && !in.preempted && !in.beyond ? END_START_OVER : END_CONTINUE);
 		else if (in.newer)
 			assert_int_equal(m, END_ELSEWHERE);
 		else
@@ -212,7 +213,7 @@ static void how_a_script_ended(void **state)
 
 static void every_lease(void **state)
 {
-	for (unsigned bits = 0; bits < 128; bits++) {
+	for (unsigned bits = 0; bits < 256; bits++) {
 		const struct lease_input in = {
 			.exists = bits & 1,
 			.released = bits & 2,
