@@ -9,9 +9,6 @@
  *   rt_sigreturn() with which criu's parasite ends discards the restart block. So it is skipped, and the FPU state is
  *   set here; criu itself sets the other registers and the signal mask afterwards.
  *
- *   A thread with a seccomp filter makes the call again from its beginning, because its filter may kill it for
- *   restart_syscall(), of which the program knows nothing.
- *
  * - A restored job makes the call again from its beginning. For that criu is shown the registers of a call that can
  *   be repeated (ERESTARTSYS).
  *
@@ -31,7 +28,6 @@
 
 #if defined(__x86_64__)
 #include <asm/prctl.h>
-#include <linux/fcntl.h>
 #include <sys/user.h>
 
 #define PT_POKEUSER      6
@@ -168,32 +164,6 @@ static bool interrupted_call_number(int tid, const struct user_regs_struct *r, u
 	return interrupted_call_equal(&found, &expected, sizeof(found));
 }
 
-/* True also if that cannot be known. */
-static bool interrupted_call_is_filtered(int tid)
-{
-	static const char mark[] = "\nSeccomp:\t";
-	char path[32], text[4096], *to = path;
-	long fd, n;
-
-	preload_put(&to, "/proc/");
-	preload_put_number(&to, tid);
-	preload_put(&to, "/status");
-	*to = '\0';
-	fd = raw_syscall(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0, 0, 0);
-	if (fd < 0)
-		return true;
-	n = raw_syscall(SYS_read, fd, (long)text, sizeof(text) - 1, 0, 0, 0);
-	raw_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
-	text[n > 0 ? n : 0] = '\0';
-	for (const char *p = text; *p; p++) {
-		const char *mode = preload_after(p, mark);
-
-		if (mode)
-			return *mode != '0';
-	}
-	return true;
-}
-
 static bool interrupted_call_has_shadow_stack(int tid)
 {
 	unsigned long features = 0;
@@ -201,22 +171,24 @@ static bool interrupted_call_has_shadow_stack(int tid)
 	return raw_syscall(SYS_ptrace, PT_ARCH_PRCTL, tid, (long)&features, SHSTK_STATUS, 0, 0) >= 0 && features;
 }
 
-/* Saves the state of the thread before criu changes it, if the thread is to go on by its restart block. */
-static void interrupted_call_save(int tid, const struct user_regs_struct *r)
+/* Saves the state of the thread before criu changes it. */
+static bool interrupted_call_save(int tid, const struct user_regs_struct *r)
 {
 	struct saved_call *s = saved_call_get(tid);
 	struct vector v;
 
-	/* If it was saved before, the FPU state may be that of the parasite now. */
-	if (!s || (s->xstate_len && interrupted_call_equal(&s->regs, r, sizeof(*r))))
-		return;
+	if (!s)
+		return false;
+	if (s->xstate_len && interrupted_call_equal(&s->regs, r, sizeof(*r)))
+		return true; /* saved before; the FPU state may be that of the parasite now */
 	v = (struct vector){ s->xstate, sizeof(s->xstate) };
 	s->xstate_len = 0;
-	if (interrupted_call_has_shadow_stack(tid) || interrupted_call_is_filtered(tid) ||
+	if (interrupted_call_has_shadow_stack(tid) ||
 	    raw_syscall(SYS_ptrace, PT_GETREGSET, tid, XSTATE, (long)&v, 0, 0) < 0 || v.len >= sizeof(s->xstate))
-		return;
+		return false;
 	interrupted_call_copy(&s->regs, r, sizeof(*r));
 	s->xstate_len = (uint32_t)v.len;
+	return true;
 }
 
 /* The thread is at the entry of the parasite's rt_sigreturn(): the kernel makes no call of the number -1. */
@@ -238,10 +210,8 @@ void interrupted_call_read(int tid, void *regs, size_t len)
 		return;
 	if (r->orig_rax == SYS_rt_sigreturn && (long)r->rax == -ENOSYS && (s = saved_call_find(tid)) && s->xstate_len)
 		interrupted_call_skip_sigreturn(tid, s);
-	if ((int)r->orig_rax < 0 || (long)r->rax != -RESTART_BLOCK)
-		return;
-	interrupted_call_save(tid, r);
-	if (!interrupted_call_number(tid, r, &number))
+	if ((int)r->orig_rax < 0 || (long)r->rax != -RESTART_BLOCK || !interrupted_call_save(tid, r) ||
+	    !interrupted_call_number(tid, r, &number))
 		return;
 	r->orig_rax = number;
 	r->rax = (uint64_t)-RESTARTSYS;

@@ -52,19 +52,6 @@ def test_no_call_is_interrupted(pods, base, kind):
 
 
 @pytest.mark.parametrize("kind", RESTART_BLOCK)
-def test_a_filter_that_does_not_know_restart_syscall(pods, base, kind):
-    """The call is made again from its beginning, since restart_syscall(2) would kill the process."""
-    job = Job(pods, base, "calls", kind, 400, "filter")
-    for _ in range(3):
-        job.checkpoint()
-        expect_to_go_on(job)
-    job.checkpoint("--kill")
-    job.restore()
-    expect_to_go_on(job)
-    finish(job)
-
-
-@pytest.mark.parametrize("kind", RESTART_BLOCK)
 def test_a_checkpoint_does_not_begin_a_call_again(pods, base, kind):
     """A call that a checkpoint begins again at the time t ends at t + 4 s or later."""
     job = Job(pods, base, "calls", kind, 4000)

@@ -1,17 +1,12 @@
-/* calls KIND MS [filter]: makes a blocking system call with a timeout of MS milliseconds again and again, in two
- * threads, until the file "stop" exists. Each call must last at least as long as it was asked for, and must not return
- * EINTR: nobody sends a signal. Each thread prints "ready" before its first call, "WHO BEGIN END" after each one (WHO:
- * main or thread; CLOCK_MONOTONIC in ms), and "done" at the end; or what was wrong, and exits with 1. With "filter" the
- * process is killed for restart_syscall(2). */
+/* calls KIND MS: makes a blocking system call with a timeout of MS milliseconds again and again, in two threads, until
+ * the file "stop" exists. Each call must last at least as long as it was asked for, and must not return EINTR: nobody
+ * sends a signal. Each thread prints "ready" before its first call, "WHO BEGIN END" after each one (WHO: main or
+ * thread; CLOCK_MONOTONIC in ms), and "done" at the end; or what was wrong, and exits with 1. */
 #define _GNU_SOURCE
-#include <linux/filter.h>
 #include <linux/futex.h>
-#include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stddef.h>
-#include <sys/prctl.h>
 #include <sys/select.h>
 #include <sys/syscall.h>
 
@@ -169,28 +164,12 @@ static void *work(void *arg)
 	return NULL;
 }
 
-static void forbid_restart(void)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_restart_syscall, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	const struct sock_fprog program = { sizeof(code) / sizeof(code[0]), code };
-
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
-		die("seccomp");
-}
-
 int main(int argc, char **argv)
 {
 	pthread_t t;
 
-	if (argc < 3 || pipe(pipe_ends))
+	if (argc != 3 || pipe(pipe_ends))
 		return 2;
-	if (argc == 4)
-		forbid_restart();
 	kind = argv[1];
 	ms = atol(argv[2]);
 	if (pthread_create(&t, NULL, work, (void *)"thread"))
