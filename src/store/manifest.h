@@ -65,9 +65,10 @@ struct manifest {
 				      | soft-dirty | none */
 		uint64_t taken;    /* bytes saved during the freeze */
 	} memory;
-	json_t *files;   /* owned: array of the records of files_record() */
-	json_t *sockets; /* owned: see worker/moved_sockets.c; NULL likewise */
-	json_t *threads; /* owned: see worker/thread_attributes.c; NULL in an epoch of an older fsched */
+	json_t *files; /* owned: array of the records of files_record() */
+	/* Owned; NULL in an epoch of an older fsched. */
+	json_t *sockets; /* see worker/moved_sockets.c */
+	json_t *threads; /* see worker/thread_attributes.c */
 };
 
 void manifest_free(struct manifest *m);
