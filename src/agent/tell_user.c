@@ -11,6 +11,7 @@
 #include "base/io.h"
 #include "base/text.h"
 #include "base/util.h"
+#include "files/files.h"
 
 #define TELL_USER_TIMEOUT 60 /* s; the file system may not answer */
 
@@ -19,12 +20,16 @@ static int tell_user_main(void *arg, int out)
 {
 	const struct tell_user *t = arg;
 	const struct task *task = &t->job->task;
+	const char *name;
 	struct stat st;
 
 	if (user_become(task->uid, task->gid, task->groups, task->n_groups))
 		return 1;
-	cleanup_close int fd = open(task->error_file,
-				    O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	/* Another user, in whose directory the file is, must not choose which file of the user gets the line. */
+	cleanup_close int dir = files_open_dir(-1, task->error_file, task->uid, &name);
+	if (dir < 0)
+		return 1;
+	cleanup_close int fd = openat(dir, name, O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode))
 		return 1;
 	return write_all(fd, t->text, strlen(t->text)) ? 1 : 0;

@@ -122,6 +122,11 @@ int files_check(const json_t *records, int filesfd, const struct files_cred *cre
 /* Puts the files on shared file systems back. To be called before the pod exists. */
 int files_put_back(const json_t *records, int filesfd, const struct files_cred *cred, json_t *warnings, struct err *err);
 
+/* Opens (O_PATH) the directory of the file path, without following a symbolic link that belongs to neither root nor
+ * uid. path is absolute; rootfd: the root directory, -1 = that of this process. *name is the last component of path. A
+ * descriptor, or -1 with errno; ELOOP: such a link. */
+int files_open_dir(int rootfd, const char *path, uid_t uid, const char **name);
+
 struct files_undo {
 	unsigned epoch;
 	int64_t frozen_at; /* Unix us at which its freeze began */

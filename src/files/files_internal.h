@@ -219,11 +219,7 @@ int reopen_as_user(int pathfd, const struct files_cred *cred);
 
 /* ---- user_paths.c ------------------------------------------------------- */
 
-/* Opens (O_PATH) the directory of the file path, without following a symbolic link that belongs to neither root nor
- * uid. path is absolute; rootfd: the root directory, -1 = that of this process. *name is the last component of path. A
- * descriptor, or -1 with errno, which open_path_error() explains; ELOOP: such a link. */
-int open_dir_of(int rootfd, const char *path, uid_t uid, const char **name);
-/* The same for the file itself, which may be a symbolic link. */
+/* files_open_dir() for the file itself, which may be a symbolic link. */
 int open_path_of(int rootfd, const char *path, uid_t uid);
 const char *open_path_error(int error);
 

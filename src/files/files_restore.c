@@ -261,7 +261,7 @@ static int restore_make_parents(const struct file_batch *b, const struct file_re
 	const char *name;
 
 	while (record_brings_directories(r) && restore_missing_parent(r->path, dir)) {
-		cleanup_close int above = open_dir_of(-1, dir, b->cred->uid, &name);
+		cleanup_close int above = files_open_dir(-1, dir, b->cred->uid, &name);
 
 		if (above < 0 || mkdirat(above, name, 0700) < 0)
 			return file_batch_error(b, r->path, "is gone and its directory \"%s\" cannot be made again: %s",
@@ -282,7 +282,7 @@ static int restore_recreate(const struct file_batch *b, const struct file_record
 		return rc;
 	if (restore_make_parents(b, r) < 0)
 		return -1;
-	dir = open_dir_of(-1, r->path, b->cred->uid, &name);
+	dir = files_open_dir(-1, r->path, b->cred->uid, &name);
 	t.fd = dir < 0 ? -1 : openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (t.fd < 0)
 		return file_batch_error(b, r->path, "is gone and cannot be made again: %s", open_path_error(errno));

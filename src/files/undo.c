@@ -45,7 +45,7 @@ static void undo_remove_directories(const struct undo *u, const char *path)
 	snprintf(dir, sizeof(dir), "%s", path);
 	while ((slash = strrchr(dir, '/')) && slash != dir) {
 		*slash = '\0';
-		cleanup_close int above = open_dir_of(-1, dir, u->batch.cred->uid, &name);
+		cleanup_close int above = files_open_dir(-1, dir, u->batch.cred->uid, &name);
 
 		if (above < 0 || statx(above, name, AT_SYMLINK_NOFOLLOW, WANTED, &st) < 0 || !S_ISDIR(st.stx_mode) ||
 		    st.stx_uid != u->batch.cred->uid || !undo_is_born_since(u, &st) ||
@@ -59,7 +59,7 @@ static int undo_file(const struct file_batch *b, const struct file_record *r, in
 {
 	const struct undo *u = (const struct undo *)b;
 	const char *name;
-	cleanup_close int dir = open_dir_of(-1, r->path, b->cred->uid, &name);
+	cleanup_close int dir = files_open_dir(-1, r->path, b->cred->uid, &name);
 	struct statx st;
 	bool is_new;
 

@@ -113,7 +113,7 @@ static int user_walk(struct user_walk *w, int rootfd)
 	return -1;
 }
 
-int open_dir_of(int rootfd, const char *path, uid_t uid, const char **name)
+int files_open_dir(int rootfd, const char *path, uid_t uid, const char **name)
 {
 	cleanup_close int own = rootfd < 0 ? open("/", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
 	const char *slash = strrchr(path, '/');
@@ -140,7 +140,7 @@ int open_path_of(int rootfd, const char *path, uid_t uid)
 
 	if (fd >= 0 || (rootfd >= 0 && errno != ELOOP && errno != ENOSYS))
 		return fd;
-	dir = open_dir_of(rootfd, path, uid, &name);
+	dir = files_open_dir(rootfd, path, uid, &name);
 	return dir < 0 ? -1 : openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 }
 

@@ -207,3 +207,23 @@ def test_a_file_made_again_is_open_to_no_other_group(cluster, jobdir, kind):
     else:
         assert not made.st_mode & 0o070, f"{f} has mode {made.st_mode:o}"
         assert "its group no more rights than everybody" in cluster.log(job), cluster.log(job)
+
+
+def test_a_line_for_the_user(cluster, jobdir, theirs):
+    """The line that says that checkpoints fail goes to the job's stderr, not to a file of the job's user that the owner of the directory
+    puts in its place."""
+    d, theirs_err = jobdir(), theirs("err", "", 0o666)
+    place, moved, mine = theirs_err.parent, theirs_err.parent.with_suffix(".moved"), jobdir()
+    (mine / "err").write_text("mine\n")
+    os.chown(mine / "err", pwd.getpwnam(lib.USER).pw_uid, -1)
+    job = cluster.sbatch("until [ -e go ]; do sleep 0.1; done; exec 3</proc/self/mem; until [ -e end ]; do sleep 0.1; done",
+                         "--checkpoint=0:02", "--open-mode=append", "-o", d / "out", "-e", theirs_err, cwd=d)
+    cluster.wait_entry(job, lambda e: e["epoch"] != "0", "the first epoch")
+    place.rename(moved)
+    place.symlink_to(mine)
+    os.lchown(place, OTHER.pw_uid, OTHER.pw_gid)
+    (d / "go").touch()
+    cluster.wait_entry(job, lambda e: int(e.get("failed", 0)) >= 4, "failures of which the user is told")
+    (d / "end").touch()
+    assert cluster.wait_end(job) == ("COMPLETED", "0:0")
+    assert (mine / "err").read_text() == "mine\n"
