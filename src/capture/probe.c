@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -87,13 +88,19 @@ static double probe_time_copy(uint8_t *to, uint8_t *from)
 /* The time that fork() takes in microseconds; 0 if it fails. If child is not NULL, the caller ends the child. */
 static double probe_time_fork(pid_t *child)
 {
+	const pid_t parent = getpid();
 	int64_t start = probe_cpu_us();
 	pid_t pid = fork();
 	double us = probe_elapsed_us(start);
 
-	if (pid == 0)
-		for (;;)
+	if (pid == 0) {
+		/* A worker that is killed now must not leave it: it would stay for ever, and have all that the worker
+		 * has open. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		while (getppid() == parent)
 			pause();
+		_exit(0);
+	}
 	if (pid < 0)
 		return 0;
 	if (child)
