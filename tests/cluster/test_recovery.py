@@ -2,12 +2,13 @@
 import os
 import random
 import signal
+import subprocess
 import time
 
 import pytest
 
 import lib
-from failures import ENDS, FAST, FSCHED, LONG, SOAK, counters, expect_whole, pass_time, steps, submit, wait_host, wait_restored
+from failures import all_well, ENDS, FAST, FSCHED, LONG, SOAK, counters, expect_whole, pass_time, steps, submit, wait_host, wait_restored
 
 
 def test_power_failure_with_the_timeouts_of_the_specification(new_cluster, jobdir, record_property):
@@ -345,3 +346,45 @@ def test_a_job_that_was_suspended_for_longer_than_its_lease_goes_on(hosts, jobdi
     assert c.job(job)["Restarts"] == "0"
     assert "stopped on node" not in c.log(job)
     expect_whole(d, 100)
+
+
+def test_slurm_forgets_where_a_job_runs(new_cluster, base_dir, jobdir):
+    """A node comes back while the job waits, and ends what it still has of the job. The message with the end of its epilog arrives after the
+    job's next start on the same node. slurmctld before 25.05 takes it for the end of the new run there, has the node kill it at the next
+    registration, and calls it RUNNING for ever."""
+    hold, epilog = base_dir / "epilog.hold", base_dir / "epilog"
+    port = 6817     # of slurmctld on simulated hosts
+    epilog.write_text(f"""#!/bin/sh
+[ -e {hold} ] || exit 0
+/usr/sbin/nft -f - <<END
+table inet hold {{
+	chain output {{
+		type filter hook output priority 0
+		tcp dport {port} tcp flags & (syn | ack) == syn drop
+	}}
+}}
+END
+""")
+    epilog.chmod(0o755)
+    version = subprocess.run(["slurmctld", "-V"], capture_output=True, text=True, check=True).stdout.split()[-1]
+    if tuple(int(n) for n in version.split(".")[:2]) >= (25, 5):
+        pytest.skip(f"Slurm {version} ignores such messages")
+    c = new_cluster(conf=FSCHED, hosts=1, slurm_conf=[*[s for s in FAST if "MessageTimeout" not in s], "MessageTimeout=15", f"Epilog={epilog}"])
+    d = jobdir()
+    job = c.sbatch(SOAK, "--checkpoint=0:03", "-o", "out", cwd=d)
+    c.wait_entry(job, lambda e: e["epoch"] != "0", "a first epoch", LONG)
+    hold.touch()
+    c.cut("n1")
+    c.ok("scontrol", "update", "nodename=n1", "state=down", "reason=test", user="root")
+    c.wait_state(job, "PENDING")
+    all_well(c)
+    lib.wait_for(lambda: c.state(job) == "RUNNING", "the next run", LONG)
+    hold.unlink()
+    c.exec("n1", "nft", "delete", "table", "inet", "hold")
+    lib.wait_for(lambda: int(c.job(job)["Restarts"]) > 1 and c.state(job) == "RUNNING", "another run", LONG)
+    wait_restored(c, job)
+    assert f"JobId={job} StepId={job}.batch on wrong node" in (c.dir / "log" / "slurmctld.log").read_text(), "Slurm did not forget it"
+    (d / "stop").touch()
+    assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
+    got = counters(d)
+    assert got == list(range(len(got)))

@@ -10,6 +10,8 @@
  * booted right after a job was started there, slurmctld notices the missing job only when the node registers again,
  * minutes later.
  *
+ * It also requeues jobs of which slurmctld has forgotten on which node they run (forgotten(), below).
+ *
  * A job is released once per restart, if its Checkpoint entry says that it was running, and if it is pending only for
  * its begin time, or because a node refused it, or because it has been requeued too often. Jobs that a person has
  * requeued or held, or that have a dependency, are left alone. */
@@ -38,9 +40,13 @@
 #define DELAY      2  /* s; see RELEASE_DELAY in slurm_rpc.c */
 #define SOON       3  /* s: a job that waits no longer than that is left alone */
 #define RING_SIZE  4096
+#define REGISTERS                                                                                                    \
+	8 /* nodes register at least every REGISTERS * SlurmdTimeout: every 20th ping, three pings per SlurmdTimeout \
+	   */
 
 struct seen {
 	uint32_t job_id, restarts, epoch;
+	time_t since;
 };
 struct ring {
 	struct seen v[RING_SIZE];
@@ -57,6 +63,8 @@ struct watch {
 	struct ring released;
 	struct ring too_often; /* the jobs in released that had been requeued too often */
 	struct ring refused;   /* jobs whose update failed; logged once per restart */
+	struct ring forgotten; /* jobs that slurmctld has forgotten, as of the first look at them */
+	time_t registers;      /* s in which every node registers */
 };
 
 /* ---- nodes ---- */
@@ -184,13 +192,61 @@ static bool ring_has_restart(const struct ring *ring, const slurm_job_info_t *r)
 	return last && last->restarts == r->restart_cnt;
 }
 
+/* slurmctld calls the job running, but has lost the node on which it runs (up to 24.11): a node came back, ended what
+ * it still had of the job's last run, and the message with the end of its epilog arrived after the job had started
+ * again on the same node. slurmctld took that for the end of the new run on this node. It kills the new run when the
+ * node registers, and then calls the job running for ever: neither the end of the run nor a failure of the node is
+ * noticed. */
+static bool forgotten(const slurm_job_info_t *r)
+{
+	return (r->job_state & JOB_STATE_BASE) == JOB_RUNNING && !(r->job_state & JOB_COMPLETING) && r->batch_flag &&
+	       r->nodes && *r->nodes && (!r->node_inx || r->node_inx[0] < 0);
+}
+
+/* The run is over if the entry says so. It may have been killed before its agent could say anything, or with its node:
+ * after the next registration it is over in any case. */
+static bool forgotten_run_is_over(struct watch *w, const slurm_job_info_t *r, const struct status *s, time_t now)
+{
+	const struct seen *first = ring_last(&w->forgotten, RECORD_ID(r));
+
+	if (!first || first->restarts != r->restart_cnt) {
+		ring_add(&w->forgotten,
+			 &(struct seen){ .job_id = RECORD_ID(r), .restarts = r->restart_cnt, .since = now });
+		syslog(LOG_WARNING, "job %u: slurmctld has forgotten that it runs on %s, and will kill it there",
+		       RECORD_ID(r), r->nodes);
+		first = ring_last(&w->forgotten, RECORD_ID(r));
+	}
+	return s->state == STATUS_ENDED || now - first->since > w->registers;
+}
+
+static void requeue_forgotten(struct watch *w, const slurm_job_info_t *r, const struct status *s, time_t now)
+{
+	struct err err;
+
+	/* slurmctld sends the jobs again only if one of them has changed */
+	w->jobs_again = true;
+	if (!forgotten_run_is_over(w, r, s, now))
+		return;
+	if (rpc_requeue_soon(RECORD_ID(r), &err))
+		syslog(LOG_WARNING, "job %u is called running on %s, but was killed there: %s; trying again",
+		       RECORD_ID(r), r->nodes, err.text);
+	else
+		syslog(LOG_NOTICE,
+		       "job %u: requeued, because slurmctld called it running on %s after it had been killed there",
+		       RECORD_ID(r), r->nodes);
+}
+
 static void scan_slurm_job(struct watch *w, const slurm_job_info_t *r, time_t now)
 {
 	struct status s;
 	struct seen job;
 	struct err err;
 
-	if (!r->admin_comment || status_parse(r->admin_comment, &s, NULL) || !waits_needlessly(w, r, &s, now))
+	if (!r->admin_comment || status_parse(r->admin_comment, &s, NULL))
+		return;
+	if (forgotten(r))
+		requeue_forgotten(w, r, &s, now);
+	if (!waits_needlessly(w, r, &s, now))
 		return;
 	if (ring_has_restart(&w->released, r))
 		return;
@@ -223,6 +279,17 @@ static void scan_slurm_jobs(struct watch *w)
 	slurm_free_job_info_msg(msg);
 }
 
+static time_t time_to_register(void)
+{
+	slurm_conf_t *conf = NULL;
+	time_t timeout = 300; /* Slurm's default */
+
+	if (slurm_load_ctl_conf(0, &conf) == 0 && conf->slurmd_timeout)
+		timeout = conf->slurmd_timeout;
+	slurm_free_ctl_conf(conf);
+	return REGISTERS * timeout;
+}
+
 int main(int argc, char **argv)
 {
 	static struct watch w;
@@ -244,6 +311,7 @@ int main(int argc, char **argv)
 	rpc_init();
 	/* jobs may have been requeued while slurmctld was down */
 	w.job_loads = JOB_LOADS;
+	w.registers = time_to_register();
 	while (poll(&p, 1, POLL_MS) == 0 || (errno == EINTR && !p.revents)) {
 		scan_slurm_nodes(&w);
 		if (w.job_loads || ++w.polls % IDLE_POLLS == 0)
