@@ -63,6 +63,12 @@ scripts() {
 	done
 }
 
+# pytest imports a file by its name alone, and leaves out a second file of the same name.
+names_of_tests() {
+	twice=$(find tests -name 'test_*.py' | sed 's,.*/,,' | sort | uniq -d)
+	[ -z "$twice" ] || { echo "two directories below tests have a file of this name:" "$twice"; return 1; }
+}
+
 format() { git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror; }
 
 # Other versions of clang-format differ in details, so only version 14 decides.
@@ -75,6 +81,7 @@ format_if_14() {
 
 name='layers of src' part scripts/check-layers.py
 name='names of static functions' part scripts/check-names.py
+name='names of test files' part names_of_tests
 if [ -d .git ] || [ -f .git ]; then name='format (make format corrects it)' format_if_14; fi
 name='clang, warnings are errors' part clang_build
 name='symbols of plugins' part scripts/check-plugins.sh "$build/clang"

@@ -20,8 +20,9 @@ limit=-max_total_time=$seconds
 max_len() {
 	case $1 in
 	option) echo 256 ;;
-	status | record | lease | journal | request | event) echo 2048 ;;
-	mailbox | remote_call) echo 4096 ;;
+	event | mailbox) echo 512 ;;
+	chunk | remote_call) echo 1024 ;;
+	status | record | lease | journal | request) echo 2048 ;;
 	*) echo 16384 ;;
 	esac
 }
