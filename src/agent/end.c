@@ -200,23 +200,21 @@ void end_script(struct agent *a, int status)
 	end_begin(a, status);
 }
 
-/* The script's process, which waits at the gate, writes the text into the job's output. */
+/* Nothing is written into the job's output, which is whole. */
 void end_as_before(struct agent *a)
 {
 	struct status *s = &a->publish.status;
-	char how[80], answer[700];
+	char how[80];
 
 	end_describe_status(a->job.rec.status, how, sizeof(how));
 	snprintf(s->error, sizeof(s->error), "not run again: %s on node %.100s, and Slurm had not heard of it", how,
 		 a->job.rec.host);
-	job_log(&a->job, "%s; the job ends with this status", s->error);
-	snprintf(answer, sizeof(answer),
-		 "exit fsched: job %u is %s. The job ends now with this status. To run it again: scontrol requeue %u",
-		 a->job.task.job_id, s->error, a->job.task.job_id);
+	job_log(&a->job, "%s; the job ends with this status; to run it again: scontrol requeue %u", s->error,
+		a->job.task.job_id);
 	agent_enter(a, PHASE_ENDING);
 	a->end.status = a->job.rec.status;
 	loop_timer_set(&a->loop, &a->end.limit, now_us() + END_LIMIT, end_on_limit, a);
-	gate_answer(&a->gate, answer);
+	gate_answer(&a->gate, "exit");
 	publish_state(&a->publish, STATUS_ENDED);
 }
 

@@ -157,7 +157,8 @@ def expect_not_run_again(c, d, job, how):
     assert (d / "log").read_text() == "begun\n", "it has run again"
     assert "restored from" not in c.log(job)
     assert f"not run again: the script {how} on node n1" in c.log(job)
-    assert f"job {job} is not run again: the script {how} on node n1" in (d / "out").read_text()
+    assert f"not run again: the script {how} on node n1" in c.entry(job)["error"]
+    assert "fsched" not in (d / "out").read_text()
 
 
 @pytest.mark.parametrize("last, end, how, epoch", [

@@ -95,13 +95,6 @@ static void truncate_output(void)
 	}
 }
 
-/* Prints the text to the job's standard error. */
-static void tell_user(const char *text)
-{
-	if (dprintf(2, "%s\n", text) < 0)
-		slurm_error("%s", text);
-}
-
 /* Receives the next message of the agent. Returns its length, 0 at the end, or -1 with errno. */
 static ssize_t next_answer(int gate, char *text, size_t len)
 {
@@ -151,10 +144,6 @@ int gate_wait(int gate, enum gate_answer *answer, struct err *err)
 	*answer = GATE_EXIT;
 	if (!strcmp(text, "exit"))
 		return 0;
-	if (!strncmp(text, "exit ", 5)) {
-		tell_user(text + 5);
-		return 0;
-	}
 	if (!strncmp(text, "fail ", 5))
 		return err_set(err, 0, "%s", text + 5);
 	return err_set(err, EPROTO,
