@@ -110,6 +110,7 @@ static void task_get_all(struct task_reader *r, struct task *t)
 	t->interval = task_get_int(r, "interval", 0, INT32_MAX);
 	t->truncate = task_get_bool(r, "truncate");
 	t->at_limit = task_get_bool(r, "at_limit");
+	task_get_text(r, "tcp", t->tcp, sizeof(t->tcp));
 	t->cpus = (unsigned)task_get_int(r, "cpus", 0, 1 << 20);
 	t->private_tmp = task_get_bool(r, "private_tmp");
 	task_get_name(r, "script", t->script, sizeof(t->script));

@@ -20,6 +20,7 @@ struct task {
 	unsigned restart_count;
 	int64_t interval; /* s, 0 = on request only */
 	bool at_limit;    /* --checkpoint-at-limit */
+	char tcp[8];      /* --checkpoint-tcp: "refuse", "close", or "" = CheckpointTcp holds */
 	bool truncate;    /* the user's open mode was truncate */
 	unsigned cpus;
 	bool private_tmp;

@@ -1,5 +1,7 @@
 #include "agent/worker_request.h"
 
+#include <string.h>
+
 #include "base/json.h"
 
 json_t *worker_request(const struct job *j)
@@ -24,6 +26,8 @@ json_t *worker_request_pod(const struct job *j, const struct pod_watch *pod, uns
 	json_set_name(o, "pod_dir", pod->dir);
 	json_object_set_new(o, "epoch", json_integer(epoch));
 	json_object_set_new(o, "agent_port", json_integer(agent_port));
+	if (j->task.tcp[0])
+		json_object_set_new(o, "tcp_close", json_boolean(strcmp(j->task.tcp, "close") == 0));
 	return o;
 }
 

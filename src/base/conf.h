@@ -28,6 +28,7 @@
 
 enum conf_log { CONF_LOG_SYSLOG, CONF_LOG_STDERR, CONF_LOG_FILE };
 enum conf_engine { CONF_ENGINE_AUTO, CONF_ENGINE_CRIU };
+enum conf_tcp { CONF_TCP_REFUSE, CONF_TCP_CLOSE };
 enum conf_network { CONF_NETWORK_HOST, CONF_NETWORK_PRIVATE };
 enum conf_restore_failure { CONF_REQUEUE_FRESH, CONF_HOLD };
 
@@ -64,6 +65,9 @@ struct conf {
 	/* CheckpointRestoreRetry, s, 0..86400, default 180: how long a restore waits for obstacles that pass by
 	 * themselves. */
 	unsigned restore_retry;
+	/* CheckpointTcp = refuse (default: a job with TCP connections to other hosts is not checkpointed) | close (it
+	 * is, and the connections are closed in the restored job). */
+	enum conf_tcp tcp;
 	unsigned max_moves; /* CheckpointMaxMoves, 0..100, default 3: other nodes that are tried for one restore */
 	/* MemoryEngine = auto (default: fsched's own where it works) | criu (criu writes and reads all memory). */
 	enum conf_engine engine;

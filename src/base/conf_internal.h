@@ -18,6 +18,7 @@ enum conf_type {
 	TYPE_LOG,
 	TYPE_ENGINE,
 	TYPE_NETWORK,
+	TYPE_TCP,
 	TYPE_RANGE
 };
 

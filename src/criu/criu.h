@@ -57,6 +57,9 @@ struct criu_dump {
 	const char *elide_parent;
 	bool elide_shared; /* with elide_parent: large shared memory is left out, too; criu writes no list of it */
 	int names_fd;      /* a file in the format of preload/unlinked_names.h; criu inherits it */
+	/* TCP connections to processes outside the job are left out: they are closed in the restored job. Otherwise
+	 * those to other hosts fail the dump. */
+	bool tcp_close;
 	/* Called, if not NULL, with "frozen" as soon as all processes are stopped. */
 	void (*phase)(void *arg, const char *name);
 	/* Called then, before criu looks at any file: fills names_fd. -1 = thaw and report failure. */

@@ -174,15 +174,29 @@ static int driver_check_library(pid_t criu, struct err *err)
 		       CRIU_PRELOAD);
 }
 
+/* The connections that leave the job are no matter of criu. */
+static int driver_leave_foreign(struct tcp_sockets *t, const struct criu_dump *d, struct err *err)
+{
+	struct tcp_sockets foreign;
+	int rc;
+
+	tcp_split_foreign(t, &foreign);
+	rc = d->tcp_close ? tcp_close_foreign(&foreign, d->names_fd, err) : tcp_refuse_foreign(&foreign, err);
+	tcp_free(&foreign);
+	return rc;
+}
+
 /* Called when all processes are stopped and criu has not touched a socket yet. */
-static int driver_begin_tcp(pid_t criu, struct tcp_sockets *t, struct err *err)
+static int driver_begin_tcp(pid_t criu, struct tcp_sockets *t, const struct criu_dump *d, struct err *err)
 {
 	if (tcp_collect(t, criu, err))
 		return -1;
 	if (!t->n)
 		return 0;
-	if (driver_check_library(criu, err))
+	if (driver_check_library(criu, err) || driver_leave_foreign(t, d, err))
 		return -1;
+	if (!t->n)
+		return 0;
 	tcp_drain(t, DRAIN_MS);
 	if (tcp_guard(criu, t, err) < 0)
 		return -1;
@@ -201,7 +215,7 @@ static int driver_on_script(const char *script, pid_t criu, struct tcp_sockets *
 	if (!strcmp(script, "pre-dump"))
 		limit_begin(l, s->dump->freeze_limit);
 	if (!strcmp(script, "query-ext-files"))
-		rc = driver_begin_tcp(criu, t, &err);
+		rc = driver_begin_tcp(criu, t, s->dump, &err);
 	if (!strcmp(script, "post-dump") && !tcp_unchanged(t, &err))
 		rc = -1;
 	if (rc)

@@ -1,11 +1,13 @@
 #include "criu/tcp_freeze.h"
 
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <search.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,9 +22,12 @@
 #include "base/array.h"
 #include "base/io.h"
 #include "base/clock.h"
+#include "base/proc.h"
 #include "base/util.h"
 #include "criu/criu_internal.h"
+#include "preload/tcp_closed.h"
 #include "preload/tcp_filter.h"
+#include "preload/unlinked_names.h"
 
 #ifndef SIOCOUTQNSD
 #define SIOCOUTQNSD 0x894B
@@ -54,6 +59,39 @@ static bool tcp_read_queues(int sk, struct tcp_queues *q)
 	if (q->state == TCP_LISTEN)
 		return true;
 	return !ioctl(sk, SIOCINQ, &q->in) && !ioctl(sk, SIOCOUTQ, &q->out) && !ioctl(sk, SIOCOUTQNSD, &q->unsent);
+}
+
+/* Whether there is an error that the job has not seen yet. SO_ERROR would take it away. */
+static bool tcp_has_error(int sk)
+{
+	struct pollfd p = { .fd = sk };
+
+	return poll(&p, 1, 0) == 1 && p.revents & POLLERR;
+}
+
+typedef int end_fn(int sk, struct sockaddr *addr, socklen_t *len);
+
+/* get: getsockname() or getpeername(). */
+static struct tcp_end tcp_end_of(int sk, end_fn *get)
+{
+	struct tcp_end e = { .ip = { [10] = 0xff, [11] = 0xff } };
+	union {
+		struct sockaddr any;
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	} a = { 0 };
+	socklen_t len = sizeof(a);
+
+	if (get(sk, &a.any, &len))
+		return e;
+	if (a.any.sa_family == AF_INET) {
+		memcpy(e.ip + 12, &a.v4.sin_addr, 4);
+		e.port = ntohs(a.v4.sin_port);
+	} else if (a.any.sa_family == AF_INET6) {
+		memcpy(e.ip, &a.v6.sin6_addr, 16);
+		e.port = ntohs(a.v6.sin6_port);
+	}
+	return e;
 }
 
 static bool tcp_freeze_has_filter(int sk, bool *any)
@@ -171,7 +209,14 @@ static void tcp_collect_socket(void *arg, pid_t pid, int fd, uint64_t ino, int s
 	tcp_reset_socket(sk, 0);
 	array_reserve(s->v, s->n, s->room);
 	s->v[s->n++] = (struct tcp_socket){
-		.ino = ino, .pid = pid, .fd = fd, .reuse = tcp_get_option(sk, SOL_SOCKET, SO_REUSEADDR, 0)
+		.ino = ino,
+		.pid = pid,
+		.fd = fd,
+		.reuse = tcp_get_option(sk, SOL_SOCKET, SO_REUSEADDR, 0),
+		.local = tcp_end_of(sk, getsockname),
+		.remote = tcp_end_of(sk, getpeername),
+		.failed = q.state == TCP_CLOSE && tcp_has_error(sk),
+		.queues = q,
 	};
 }
 
@@ -199,6 +244,111 @@ static int tcp_borrow(const struct tcp_socket *t)
 	cleanup_close int pidfd = pidfd_open(t->pid, 0);
 
 	return pidfd < 0 ? -1 : pidfd_getfd(pidfd, t->fd, 0);
+}
+
+/* ---- connections that leave the job --------------------------------------------- */
+
+/* The ends of a connection, as one of them sees it. */
+struct tcp_pair {
+	struct tcp_end local, remote;
+};
+
+static struct tcp_pair tcp_pair_of(const struct tcp_end *local, const struct tcp_end *remote)
+{
+	struct tcp_pair p;
+
+	memset(&p, 0, sizeof(p)); /* compared as bytes */
+	p.local = *local;
+	p.remote = *remote;
+	return p;
+}
+
+static int tcp_compare_pairs(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct tcp_pair));
+}
+
+static bool tcp_end_is_local(const struct tcp_socket *t)
+{
+	static const uint8_t v4[12] = { [10] = 0xff, [11] = 0xff }, loopback[16] = { [15] = 1 };
+	const uint8_t *ip = t->remote.ip;
+
+	return (!memcmp(ip, v4, sizeof(v4)) && ip[12] == 127) || !memcmp(ip, loopback, sizeof(loopback)) ||
+	       !memcmp(ip, t->local.ip, sizeof(t->local.ip));
+}
+
+void tcp_split_foreign(struct tcp_sockets *s, struct tcp_sockets *foreign)
+{
+	cleanup_free struct tcp_pair *all = xcalloc(s->n + 1, sizeof(*all));
+	size_t kept = 0;
+
+	*foreign = (struct tcp_sockets){ 0 };
+	for (size_t i = 0; i < s->n; i++)
+		all[i] = tcp_pair_of(&s->v[i].local, &s->v[i].remote);
+	qsort(all, s->n, sizeof(*all), tcp_compare_pairs);
+	for (size_t i = 0; i < s->n; i++) {
+		const struct tcp_socket *t = &s->v[i];
+		const struct tcp_pair other = tcp_pair_of(&t->remote, &t->local);
+
+		if (!t->failed && (!t->remote.port || (t->queues.state == TCP_CLOSE_WAIT && tcp_end_is_local(t)) ||
+				   bsearch(&other, all, s->n, sizeof(other), tcp_compare_pairs))) {
+			s->v[kept++] = *t;
+			continue;
+		}
+		array_reserve(foreign->v, foreign->n, foreign->room);
+		foreign->v[foreign->n++] = *t;
+	}
+	s->n = kept;
+}
+
+/* "10.0.0.2:7001", "[2001:db8::2]:7001" */
+static void tcp_end_text(const struct tcp_end *e, char *buf, size_t len)
+{
+	char ip[INET6_ADDRSTRLEN];
+
+	if (!e->port) {
+		snprintf(buf, len, "an end that has closed it");
+		return;
+	}
+	inet_ntop(AF_INET6, e->ip, ip, sizeof(ip));
+	if (!strncmp(ip, "::ffff:", 7))
+		snprintf(buf, len, "%s:%u", ip + 7, e->port);
+	else
+		snprintf(buf, len, "[%s]:%u", ip, e->port);
+}
+
+int tcp_close_foreign(const struct tcp_sockets *foreign, int names_fd, struct err *err)
+{
+	if (foreign->n > TCP_CLOSED_MAX)
+		return err_set(err, E2BIG, "the job has more than %d TCP connections to other hosts", TCP_CLOSED_MAX);
+	for (size_t i = 0; i < foreign->n; i++) {
+		const struct tcp_socket *t = &foreign->v[i];
+		struct unlinked_name e = { .ino = t->ino, .deleted = UNLINKED_NAME_CLOSED };
+		char to[INET6_ADDRSTRLEN + 16], who[PROC_DESCRIBED];
+		cleanup_free char *text = NULL;
+
+		tcp_end_text(&t->remote, to, sizeof(to));
+		text = xasprintf("descriptor %d of %s to %s", t->fd, proc_describe(t->pid, who, sizeof(who)), to);
+		e.len = (uint32_t)strlen(text);
+		if (write_all(names_fd, &e, sizeof(e)) || write_all(names_fd, text, e.len))
+			return err_sys(err, errno, "cannot hand criu the list of connections");
+	}
+	return 0;
+}
+
+int tcp_refuse_foreign(const struct tcp_sockets *foreign, struct err *err)
+{
+	for (size_t i = 0; i < foreign->n; i++) {
+		const struct tcp_socket *t = &foreign->v[i];
+		char to[INET6_ADDRSTRLEN + 16], who[PROC_DESCRIBED];
+
+		if (t->failed || tcp_end_is_local(t))
+			continue;
+		tcp_end_text(&t->remote, to, sizeof(to));
+		return err_set(err, 0, "%s has opened a TCP connection to another host, %s, since the job was checked",
+			       proc_describe(t->pid, who, sizeof(who)), to);
+	}
+	return 0;
 }
 
 /* ---- data in flight ------------------------------------------------------------- */

@@ -8,7 +8,8 @@
  * - io_uring, and descriptors of perf, KVM and userfaultfd
  * - a traced process
  * - processes in foreign namespaces, or with other credentials than the job's
- * - TCP connections to another host or to this job's own agent (a job cannot checkpoint itself)
+ * - TCP connections to this job's own agent (a job cannot checkpoint itself), and, unless they are to be closed, to
+ *   other hosts and other processes of the node
  * - files that the job's user could not open again at a restart: files of procfs and of the kernel's other file systems
  *   (kernel_files.h), and files whose permissions have changed (preflight_access.c)
  * - threads confined by Landlock (preflight_confined.c). To find out, processes with no_new_privs are stopped for a
@@ -32,6 +33,7 @@ struct preflight_job {
 	int n;
 	pid_t init;     /* host pid of the pod's pid 1 */
 	int agent_port; /* 0 = none */
+	bool tcp_close; /* connections to processes outside the job are closed in the restored job */
 	bool hands_off; /* another worker works on the job's processes: stop none, and accept a tracer, which may be
 			   that worker's */
 	uid_t uid;

@@ -148,7 +148,7 @@ static const struct tcp *tcp_other_end(const struct tcp_table *table, const stru
 }
 
 static int tcp_check_connection(const struct preflight_scan *s, const struct tcp_table *table, const struct tcp *t,
-				int agent_port, struct err *err)
+				const struct preflight_job *job, struct err *err)
 {
 	bool local = addr_is_loopback(t->remote) || !memcmp(t->local, t->remote, 16);
 	pid_t pid = socket_owner_pid(s, t->inode);
@@ -157,19 +157,19 @@ static int tcp_check_connection(const struct preflight_scan *s, const struct tcp
 
 	if (!pid)
 		return 0;
-	if (agent_port > 0 && t->remote_port == (unsigned)agent_port && (local || addr_is_of_node(t->remote)))
+	if (job->agent_port > 0 && t->remote_port == (unsigned)job->agent_port && (local || addr_is_of_node(t->remote)))
 		return err_set(err, PREFLIGHT_ASKER,
 			       "a job cannot checkpoint itself: the request comes from inside the job, %s; "
 			       "send it from a login node or from another job",
 			       proc_describe(pid, who, sizeof(who)));
 	peer = local ? tcp_other_end(table, t) : NULL;
-	if (peer && socket_owner_pid(s, peer->inode))
+	if (job->tcp_close || (peer && socket_owner_pid(s, peer->inode)))
 		return 0;
 	inet_ntop(AF_INET6, t->remote, addr, sizeof(addr));
 	snprintf(what, sizeof(what), "has a TCP connection to %s%s port %u",
 		 local ? "a process outside of the job, " : "another host, ",
 		 strncmp(addr, "::ffff:", 7) ? addr : addr + 7, t->remote_port);
-	return preflight_refuse(pid, err, what, "close it and try again");
+	return preflight_refuse(pid, err, what, "close it and try again, or submit the job with --checkpoint-tcp=close");
 }
 
 int preflight_tcp(struct preflight_scan *s, struct err *err)
@@ -183,7 +183,7 @@ int preflight_tcp(struct preflight_scan *s, struct err *err)
 	tcp_read_table(s, "tcp", &table);
 	tcp_read_table(s, "tcp6", &table);
 	for (size_t i = 0; i < table.n && rc == 0; i++)
-		rc = tcp_check_connection(s, &table, &table.v[i], s->job->agent_port, err);
+		rc = tcp_check_connection(s, &table, &table.v[i], s->job, err);
 	free(table.v);
 	return rc;
 }

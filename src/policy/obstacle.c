@@ -135,6 +135,8 @@ static const struct obstacle table[] = {
 	/* data in flight between two sockets */
 	{ .needle = "in-flight socket", .retry = RETRY_YES },
 	{ .needle = "corked dgram", .retry = RETRY_YES },
+	/* a connection that preflight() has not seen */
+	{ .needle = "since the job was checked", .retry = RETRY_YES },
 	/* the tree did not stop in time */
 	{ .needle = "Unable to freeze", .retry = RETRY_YES },
 	{ .needle = "Timeout reached", .retry = RETRY_YES },

@@ -145,6 +145,10 @@ void terminals_ioctl(unsigned long request, const void *arg);
 /* tcp.c: setsockopt() for the repair mode of a connection. True if it has handled the call; then *ret is the result or
  * -errno. */
 bool tcp_setsockopt(int sk, int level, int name, const void *value, unsigned len, long *ret);
+/* tcp_closed.c: options of sockets whose connections leave the job, in a dump. True if it has handled the call. */
+bool tcp_closed_getsockopt(int sk, int level, int name, void *value, unsigned *len, long *ret);
+/* tcp_closed.c: closes a socket that was saved so, in a restore. True if it has handled the call. */
+bool tcp_closed_setsockopt(int sk, int level, int name, const void *value, unsigned len, long *ret);
 /* tcp.c: must be called in a restore when all sockets exist and no process runs yet. Removes the filters. Returns false
  * if one cannot be removed; then the restore has to fail. */
 bool tcp_restored(void);

@@ -281,7 +281,7 @@ int setsockopt(int fd, int level, int name, const void *value, unsigned len)
 	const bool repair = level == LEVEL_TCP && name == OPT_TCP_REPAIR;
 	long ret;
 
-	if (tcp_setsockopt(fd, level, name, value, len, &ret))
+	if (tcp_closed_setsockopt(fd, level, name, value, len, &ret) || tcp_setsockopt(fd, level, name, value, len, &ret))
 		return (int)errno_result(ret);
 	if (rights_of_job() && level == LEVEL_SOCKET && name == OPT_MARK)
 		return (int)errno_result(restored_task_keep_mark(fd, value, len));

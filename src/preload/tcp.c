@@ -1,4 +1,4 @@
-/* Part of libfsched-criu.so: TCP connections. Both ends of each connection are in the job.
+/* Part of libfsched-criu.so: TCP connections. Both ends of each connection are in the job; for others see tcp_closed.c.
  *
  * While a socket is saved or restored, a socket filter (tcp_filter.h) keeps segments from it. A filter needs no
  * firewall and no namespace, and the kernel removes it with the socket.
@@ -242,9 +242,13 @@ bool tcp_setsockopt(int sk, int level, int name, const void *value, unsigned len
 
 int getsockopt(int sk, int level, int name, void *value, unsigned *len)
 {
+	long ret;
+
 	if (level == SOL_SOCK && name == ATTACH_FILTER && tcp_has_filter(sk)) {
 		*len = 0;
 		return 0;
 	}
+	if (tcp_closed_getsockopt(sk, level, name, value, len, &ret))
+		return (int)errno_result(ret);
 	return (int)errno_result(raw_syscall(SYS_getsockopt, sk, level, name, (long)value, (long)len, 0));
 }

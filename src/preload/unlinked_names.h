@@ -11,6 +11,10 @@
  * the name of a socket by bind(), and the name to which its file was renamed or linked. */
 #define UNLINKED_NAME_MOVED  2
 #define UNLINKED_NAME_LINKED 3
+/* The driver of criu appends such an entry for each TCP connection that is to be closed in the restored job
+ * (tcp_closed.c). ino: the socket's. The name is for people: "descriptor 5 of process 17 (python3) to 10.0.0.2:7001".
+ */
+#define UNLINKED_NAME_CLOSED 4
 
 struct unlinked_name {
 	uint32_t major, minor;

@@ -38,6 +38,31 @@ bool option_limit_in_env(const char *element)
 	       option_value_of(element, OPTION_LIMIT_ENV_JOB, strlen(OPTION_LIMIT_ENV_JOB));
 }
 
+const char *option_tcp_in_env(const char *element)
+{
+	const char *value = option_value_of(element, OPTION_TCP_ENV, strlen(OPTION_TCP_ENV));
+
+	return value ? value : option_value_of(element, OPTION_TCP_ENV_JOB, strlen(OPTION_TCP_ENV_JOB));
+}
+
+int option_tcp_parse(const char *value, enum option_tcp *tcp)
+{
+	*tcp = !strcmp(value, "close")    ? OPTION_TCP_CLOSE
+	       : !strcmp(value, "refuse") ? OPTION_TCP_REFUSE
+					  : OPTION_TCP_NONE;
+	return *tcp == OPTION_TCP_NONE ? -1 : 0;
+}
+
+/* "[l][c|r]" */
+static int option_parse_flags(const char *text, struct option_value *v)
+{
+	v->at_limit = *text == 'l';
+	text += v->at_limit;
+	v->tcp = *text == 'c' ? OPTION_TCP_CLOSE : *text == 'r' ? OPTION_TCP_REFUSE : OPTION_TCP_NONE;
+	text += v->tcp != OPTION_TCP_NONE;
+	return *text ? -1 : 0;
+}
+
 int option_parse_submitted(const char *value, struct option_value *v, struct err *err)
 {
 	size_t len = strcspn(value, "/");
@@ -62,12 +87,11 @@ int option_parse(const char *value, struct option_value *v, struct err *err)
 			       "the job_submit plugin of fsched did not see this job: slurm.conf of the controller "
 			       "needs JobSubmitPlugins=fsched (and a restart of slurmctld)");
 	if ((size_t)(uuid - value) >= sizeof(v->interval_text) || !mode || mode - uuid != UUID_TEXT_LEN + 1 ||
-	    (mode[1] != 't' && mode[1] != 'a') || (strcmp(mode + 2, "") && strcmp(mode + 2, "l")))
+	    (mode[1] != 't' && mode[1] != 'a') || option_parse_flags(mode + 2, v))
 		return err_set(err, EINVAL,
 			       "the value of --checkpoint in the job's environment is malformed; was it set by hand?");
 	memcpy(v->uuid, uuid + 1, UUID_TEXT_LEN);
 	v->truncate = mode[1] == 't';
-	v->at_limit = mode[2] == 'l';
 	if (!uuid_text_valid(v->uuid))
 		return err_set(
 			err, EINVAL,
@@ -77,7 +101,10 @@ int option_parse(const char *value, struct option_value *v, struct err *err)
 
 char *option_format(const struct option_value *v, char *buf, size_t len)
 {
-	snprintf(buf, len, "%s/%s/%c%s", v->interval_text, v->uuid, v->truncate ? 't' : 'a', v->at_limit ? "l" : "");
+	static const char *const tcp[] = { [OPTION_TCP_NONE] = "", [OPTION_TCP_REFUSE] = "r", [OPTION_TCP_CLOSE] = "c" };
+
+	snprintf(buf, len, "%s/%s/%c%s%s", v->interval_text, v->uuid, v->truncate ? 't' : 'a', v->at_limit ? "l" : "",
+		 tcp[v->tcp]);
 	return buf;
 }
 

@@ -4,7 +4,9 @@
  * salloc inside the job would read the second as if the option had been given to it. The job_submit plugin rewrites
  * both to
  *
- *   <interval>/<uuid>/<t|a>[l]    t: the user's open mode was truncate, a: append; l: --checkpoint-at-limit
+ *   <interval>/<uuid>/<t|a>[l][c|r]
+ *
+ * t: the user's open mode was truncate, a: append; l: --checkpoint-at-limit; c, r: --checkpoint-tcp=close, =refuse.
  *
  * A user can write anything into an environment, so every reader validates the value. */
 #ifndef FSCHED_SLURM_OPTION_H
@@ -23,6 +25,9 @@
 #define OPTION_LIMIT         "checkpoint-at-limit"
 #define OPTION_LIMIT_ENV     "_SLURM_SPANK_OPTION_fsched_checkpoint_at_limit"
 #define OPTION_LIMIT_ENV_JOB "SLURM_SPANK_" OPTION_LIMIT_ENV
+#define OPTION_TCP           "checkpoint-tcp"
+#define OPTION_TCP_ENV       "_SLURM_SPANK_OPTION_fsched_checkpoint_tcp"
+#define OPTION_TCP_ENV_JOB   "SLURM_SPANK_" OPTION_TCP_ENV
 /* MPI must start its ranks on this node without srun, which would put them outside of the pod. For that the SPANK
  * plugin sets mpi_variables in the script's environment, and MPI_SET_ENV to the names of those that the user had not
  * set. */
@@ -34,18 +39,25 @@ extern const struct mpi_variable {
 #define OPTION_TEXT_MAX 64
 #define OPTION_MAX      128 /* bytes of the whole value */
 
+enum option_tcp { OPTION_TCP_NONE, OPTION_TCP_REFUSE, OPTION_TCP_CLOSE }; /* none: CheckpointTcp holds */
+
 struct option_value {
 	char interval_text[OPTION_TEXT_MAX];
 	int64_t interval; /* s, INTERVAL_ON_REQUEST */
 	char uuid[UUID_TEXT_LEN + 1];
 	bool truncate;
 	bool at_limit;
+	enum option_tcp tcp;
 };
 
 /* The value in an element "NAME=value" of an environment if NAME is one of the two names, else NULL. */
 const char *option_in_env(const char *element);
 /* Whether element is one of the two names of --checkpoint-at-limit. */
 bool option_limit_in_env(const char *element);
+/* The value of --checkpoint-tcp in element, else NULL. */
+const char *option_tcp_in_env(const char *element);
+/* 0; -1: it is neither "refuse" nor "close". */
+int option_tcp_parse(const char *value, enum option_tcp *tcp);
 
 /* Parses what the user gave: only the interval. Whatever follows the first '/' is ignored: it is not for the user to
  * set. 0 or -1.

@@ -28,6 +28,7 @@
 #define FORMAT_SHARED  3       /* the same with shared memory in memory/ */
 #define FORMAT_GHOSTS  4       /* the same with deleted files in memory/ */
 #define FORMAT_NETWORK 5       /* the member "network", and what the other members say */
+#define FORMAT_CLOSED  6       /* the member "closed"; the rest as in FORMAT_NETWORK, with or without "network" */
 #define FILES_MAX      1000000 /* entries of a list; STORE_JSON_MAX is reached earlier */
 #define CRED_MAX       65536
 
@@ -42,6 +43,7 @@ void manifest_free(struct manifest *m)
 	json_decref(m->files);
 	json_decref(m->threads);
 	json_decref(m->sockets);
+	json_decref(m->closed);
 	memset(m, 0, sizeof(*m));
 }
 
@@ -206,7 +208,8 @@ static json_t *manifest_render_node(const struct manifest *m)
 
 static int manifest_format(const struct manifest *m)
 {
-	return m->network.own      ? FORMAT_NETWORK
+	return m->closed           ? FORMAT_CLOSED
+	       : m->network.own    ? FORMAT_NETWORK
 	       : !m->memory.ours   ? FORMAT
 	       : m->memory.ghosts  ? FORMAT_GHOSTS
 	       : m->memory.objects ? FORMAT_SHARED
@@ -253,6 +256,7 @@ static char *manifest_render(const struct manifest *m, const struct digests *d)
 	    json_object_set_new(root, "files", m->files ? json_incref(m->files) : json_array()) < 0 ||
 	    (m->sockets && json_object_set(root, "sockets", m->sockets) < 0) ||
 	    (m->threads && json_object_set(root, "threads", m->threads) < 0) ||
+	    (m->closed && json_object_set(root, "closed", m->closed) < 0) ||
 	    json_object_set_new(root, "digests", manifest_render_digests(d)) < 0)
 		return NULL;
 	return json_dumps(root, JSON_INDENT(1));
@@ -334,14 +338,16 @@ static int manifest_parse_origin(const json_t *root, struct manifest *m, bool *s
 {
 	unsigned uid, gid;
 	int64_t format;
+	bool by_members;
 
 	if (json_get_int(root, "format", 1, INT32_MAX, &format, err) < 0)
 		return -1;
-	m->network.own = format == FORMAT_NETWORK;
-	m->memory.ours = m->network.own ? json_object_get(root, "memory") != NULL : format != FORMAT;
-	*shared = m->network.own ? json_object_get(json_object_get(root, "memory"), "objects") != NULL
-				 : format >= FORMAT_SHARED;
-	if (format > FORMAT_NETWORK)
+	by_members = format >= FORMAT_NETWORK;
+	m->network.own = format == FORMAT_NETWORK || (by_members && json_object_get(root, "network"));
+	m->memory.ours = by_members ? json_object_get(root, "memory") != NULL : format != FORMAT;
+	*shared = by_members ? json_object_get(json_object_get(root, "memory"), "objects") != NULL
+			     : format >= FORMAT_SHARED;
+	if (format > FORMAT_CLOSED)
 		return err_set(err, EBADMSG, "format %d is not known to this version of fsched", (int)format);
 	if (json_get_uint(root, "epoch", &m->epoch, err) < 0 || json_get_uint(root, "run", &m->run, err) < 0 ||
 	    json_get_int(root, "time", 0, INT64_MAX, &m->time, err) < 0 ||
@@ -381,6 +387,10 @@ static int manifest_parse_state(const json_t *root, struct manifest *m, struct e
 	if (m->sockets && !json_is_array(m->sockets))
 		return err_set(err, EBADMSG, "\"sockets\" is not a list");
 	json_incref(m->sockets);
+	m->closed = json_object_get(root, "closed");
+	if (m->closed && !json_is_array(m->closed))
+		return err_set(err, EBADMSG, "\"closed\" is not a list");
+	json_incref(m->closed);
 	return 0;
 }
 
@@ -427,6 +437,26 @@ char *manifest_memory_text(const struct manifest *m, char buf[MANIFEST_MEMORY_TE
 			 size_text(m->memory.pages - m->memory.reused, dirty), size_text(m->memory.stored, stored),
 			 m->memory.stored ? (double)m->memory.raw / (double)m->memory.stored : 1.0,
 			 m->memory.increment ? ",increment" : "", rounds);
+	return buf;
+}
+
+char *manifest_closed_text(const struct manifest *m, char *buf, size_t len)
+{
+	const size_t total = json_array_size(m->closed);
+	size_t n = 0;
+
+	buf[0] = '\0';
+	for (size_t i = 0; i < total; i++) {
+		const char *text = json_string_value(json_array_get(m->closed, i));
+		const size_t more = text ? strlen(text) : 0;
+
+		/* room for "; and 1000000 more" */
+		if (n + more + 32 > len) {
+			snprintf(buf + n, len - n, "%sand %zu more", n ? "; " : "", total - i);
+			break;
+		}
+		n += (size_t)snprintf(buf + n, len - n, "%s%s", n ? "; " : "", text ? text : "");
+	}
 	return buf;
 }
 

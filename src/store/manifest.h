@@ -69,6 +69,8 @@ struct manifest {
 	/* Owned; NULL in an epoch of an older fsched. */
 	json_t *sockets; /* see worker/moved_sockets.c */
 	json_t *threads; /* see worker/thread_attributes.c */
+	/* Owned; NULL: there are none. See worker/closed_tcp.c. Older versions cannot restore an epoch with it. */
+	json_t *closed;
 };
 
 void manifest_free(struct manifest *m);
@@ -102,6 +104,10 @@ int manifest_verify(int epochfd, struct manifest *m, bool sign, const char *mung
  * "criu" if criu has written all memory. Returns buf. */
 #define MANIFEST_MEMORY_TEXT 160
 char *manifest_memory_text(const struct manifest *m, char buf[MANIFEST_MEMORY_TEXT]);
+
+/* Lists the TCP connections that are closed in the restored job, as far as there is room; "" = there are none. len: at
+ * least 64. Returns buf. */
+char *manifest_closed_text(const struct manifest *m, char *buf, size_t len);
 
 /* True if dirty pages since the previous epoch were found by the kernel's tracking. */
 bool manifest_tracked(const struct manifest *m);

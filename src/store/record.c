@@ -74,7 +74,8 @@ static void record_copy_text(char *buf, size_t len, const char *text)
 static int parse_summary(const json_t *o, struct epoch_summary *e, struct err *err)
 {
 	const char *reason = json_string_value(json_object_get(o, "reason")),
-		   *memory = json_string_value(json_object_get(o, "memory"));
+		   *memory = json_string_value(json_object_get(o, "memory")),
+		   *closed = json_string_value(json_object_get(o, "closed"));
 	json_int_t shared = json_integer_value(json_object_get(o, "shared")); /* not in records of older versions */
 	int64_t bytes;
 
@@ -87,6 +88,7 @@ static int parse_summary(const json_t *o, struct epoch_summary *e, struct err *e
 	e->shared = shared > 0 ? (uint64_t)shared : 0;
 	record_copy_text(e->reason, sizeof(e->reason), reason);
 	record_copy_text(e->memory, sizeof(e->memory), memory);
+	record_copy_text(e->closed, sizeof(e->closed), closed);
 	return 0;
 }
 
@@ -192,6 +194,7 @@ void epoch_summary_from_result(struct epoch_summary *e, const json_t *result)
 	e->frozen_us = record_result_number(result, "frozen_us");
 	e->total_us = record_result_number(result, "total_us");
 	record_copy_text(e->memory, sizeof(e->memory), json_string_value(json_object_get(result, "memory")));
+	record_copy_text(e->closed, sizeof(e->closed), json_string_value(json_object_get(result, "closed")));
 }
 
 /* ---- writing ----------------------------------------------------------- */
@@ -203,12 +206,15 @@ static json_t *render_epochs(const struct job_record *r)
 	for (unsigned i = 0; list && i < r->n_epochs; i++) {
 		const struct epoch_summary *e = &r->epochs[i];
 
-		if (json_array_append_new(list, json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:s}", "number",
-							  (json_int_t)e->number, "time", (json_int_t)e->time, "bytes",
-							  (json_int_t)e->bytes, "frozen_us", (json_int_t)e->frozen_us,
-							  "total_us", (json_int_t)e->total_us, "run",
-							  (json_int_t)e->run, "shared", (json_int_t)e->shared, "reason",
-							  e->reason, "memory", e->memory)) < 0)
+		json_t *o = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:s}", "number", (json_int_t)e->number, "time",
+				      (json_int_t)e->time, "bytes", (json_int_t)e->bytes, "frozen_us",
+				      (json_int_t)e->frozen_us, "total_us", (json_int_t)e->total_us, "run",
+				      (json_int_t)e->run, "shared", (json_int_t)e->shared, "reason", e->reason,
+				      "memory", e->memory);
+
+		if (o && e->closed[0])
+			json_object_set_new(o, "closed", json_string(e->closed));
+		if (json_array_append_new(list, o) < 0)
 			return NULL;
 	}
 	return steal_ptr(&list);

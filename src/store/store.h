@@ -52,6 +52,7 @@ struct epoch_summary {
 	unsigned run;      /* job_record.run to which it belongs */
 	char reason[16];   /* periodic, create, vacate ...; "" in records of older versions */
 	char memory[160];  /* manifest_memory_text(); "" in records of older versions */
+	char closed[160];  /* manifest_closed_text() */
 	uint64_t shared;   /* part of bytes: store_epoch_shared() when epochs were last added or removed */
 };
 

@@ -50,6 +50,11 @@ struct checkpoint {
 			    */
 };
 
+static bool checkpoint_closes_tcp(const struct worker *w)
+{
+	return (w->req.tcp_given ? w->req.tcp : w->conf.tcp) == CONF_TCP_CLOSE;
+}
+
 static struct files_opts checkpoint_files_opts(const struct worker *w)
 {
 	return (struct files_opts){
@@ -136,13 +141,14 @@ static int64_t frozen_time(const struct checkpoint *c)
 static json_t *checkpoint_result(const struct checkpoint *c)
 {
 	const struct worker *w = c->w;
-	char memory[MANIFEST_MEMORY_TEXT];
+	char memory[MANIFEST_MEMORY_TEXT], closed[160];
 
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:O}", "epoch", (json_int_t)w->req.epoch, "bytes",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:O}", "epoch", (json_int_t)w->req.epoch, "bytes",
 			 (json_int_t)c->m.bytes, "time", (json_int_t)c->m.time, "frozen_us", (json_int_t)frozen_time(c),
 			 "total_us", (json_int_t)(now_us() - w->began), "files", (json_int_t)json_array_size(c->m.files),
 			 "memory", json_text(manifest_memory_text(&c->m, memory)), "memory_why",
-			 json_text(c->m.memory.why), "warnings", w->warnings);
+			 json_text(c->m.memory.why), "closed",
+			 json_text(manifest_closed_text(&c->m, closed, sizeof(closed))), "warnings", w->warnings);
 }
 
 /* The epoch is durable. The agent requeues the job at Slurm and then decides whether the pod is killed or thawed.
@@ -176,6 +182,7 @@ static struct preflight_job preflight_job_of(const struct worker *w, const struc
 		.n = t->n,
 		.init = w->req.init,
 		.agent_port = w->req.agent_port,
+		.tcp_close = checkpoint_closes_tcp(w),
 		.uid = w->req.uid,
 		.gid = w->req.gid,
 		.groups = w->req.groups,
@@ -203,6 +210,7 @@ static int checkpoint_read_tree(struct checkpoint *c, struct err *err)
 		return -1;
 	c->m.threads = thread_attributes_read(&t);
 	c->m.sockets = moved_sockets_read(c->dump.names_fd);
+	c->m.closed = closed_tcp_read(c->dump.names_fd);
 	rc = checkpoint_check_confined(c, &t, err) || checkpoint_record_files(c, &t, err) ? -1 : 0;
 	tree_free(&t);
 	return rc;
@@ -215,6 +223,15 @@ static void checkpoint_warn_of_semaphores(const struct checkpoint *c)
 		worker_warn(c->w,
 			    "the job has System V semaphores: if a process has taken one with SEM_UNDO and ends after a "
 			    "restart, the kernel does not give it back");
+}
+
+static void checkpoint_warn_of_closed(const struct checkpoint *c)
+{
+	char text[512];
+
+	if (json_array_size(c->m.closed))
+		worker_warn(c->w, "TCP connections out of the job are not saved: after a restart they will be closed: %s",
+			    manifest_closed_text(&c->m, text, sizeof(text)));
 }
 
 static int dump_on_frozen(void *arg, struct err *err)
@@ -239,6 +256,7 @@ static int dump_on_frozen(void *arg, struct err *err)
 	if (rc)
 		return -1;
 	checkpoint_warn_of_semaphores(c);
+	checkpoint_warn_of_closed(c);
 	if (!c->w->req.vacate)
 		return 0;
 	/* From now on only CheckpointTimeout limits how long the job stays frozen: it is not going to run on here. */
@@ -388,6 +406,7 @@ static int checkpoint_dump(struct checkpoint *c, enum engine engine, struct err 
 		.work_fd = w->store.dirfd,
 		.ghost_limit = w->conf.file_limit,
 		.names_fd = memfd_create("names", MFD_CLOEXEC),
+		.tcp_close = checkpoint_closes_tcp(w),
 		.phase = dump_on_phase,
 		.stopped = dump_on_stopped,
 		.frozen = dump_on_frozen,

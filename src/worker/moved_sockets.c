@@ -30,7 +30,7 @@ json_t *moved_sockets_read(int fd)
 	off_t at = 0;
 
 	for (; pread(fd, &e, sizeof(e), at) == sizeof(e); at += (off_t)sizeof(e) + e.len) {
-		if (e.deleted < UNLINKED_NAME_MOVED || e.len >= sizeof(names) ||
+		if ((e.deleted != UNLINKED_NAME_MOVED && e.deleted != UNLINKED_NAME_LINKED) || e.len >= sizeof(names) ||
 		    pread(fd, names, e.len, at + (off_t)sizeof(e)) != (ssize_t)e.len)
 			continue;
 		names[e.len] = '\0';

@@ -146,6 +146,18 @@ static int parse_job(const json_t *o, struct request *r, struct err *err)
 	return 0;
 }
 
+/* "tcp_close" is optional: without it CheckpointTcp holds. */
+static int parse_tcp(const json_t *o, struct request *r, struct err *err)
+{
+	bool close = false;
+
+	r->tcp_given = json_object_get(o, "tcp_close") != NULL;
+	if (r->tcp_given && json_get_bool(o, "tcp_close", &close, err))
+		return -1;
+	r->tcp = close ? CONF_TCP_CLOSE : CONF_TCP_REFUSE;
+	return 0;
+}
+
 static int parse_pod(const json_t *o, struct request *r, struct err *err)
 {
 	int64_t init, port;
@@ -154,7 +166,7 @@ static int parse_pod(const json_t *o, struct request *r, struct err *err)
 		return -1;
 	r->init = (pid_t)init;
 	r->agent_port = (int)port;
-	return 0;
+	return parse_tcp(o, r, err);
 }
 
 /* "mailbox" is optional: {"pid": of the process that holds it, "in", "out": its descriptors in that process}. */

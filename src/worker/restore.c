@@ -428,6 +428,15 @@ static int fill_and_start(struct restore *r, bool fill, struct pod *pod, struct 
 	return rc;
 }
 
+static void restore_warn_of_closed(const struct restore *r)
+{
+	char text[512];
+
+	if (json_array_size(r->m.closed))
+		worker_warn(r->w, "TCP connections out of the job are closed now: %s",
+			    manifest_closed_text(&r->m, text, sizeof(text)));
+}
+
 static int restore_epoch(struct restore *r, bool *refused, struct err *err)
 {
 	struct worker *w = r->w;
@@ -456,6 +465,7 @@ static int restore_epoch(struct restore *r, bool *refused, struct err *err)
 		if (fill_and_start(r, false, &pod, err))
 			return -1;
 	}
+	restore_warn_of_closed(r);
 	event_send("result",
 		   json_pack("{s:b, s:b, s:i, s:i, s:I, s:I, s:O}", "ok", 1, "differs", r->differs ? 1 : 0, "init_pid",
 			     (int)pod.init, "epoch", (int)w->req.epoch, "total_us", (json_int_t)(now_us() - w->began),

@@ -51,7 +51,9 @@ struct request {
 	bool vacate;      /* the job leaves its node when the epoch is durable */
 	bool sign;        /* sign the manifest, and require a signature, by MUNGE */
 	bool private_tmp; /* the pod has a /tmp of its own */
-	bool write_list;  /* the agent keeps a list of the files that the job writes, and answers "frozen" with "go" */
+	bool tcp_given;   /* the job says what CheckpointTcp is for it: */
+	enum conf_tcp tcp;
+	bool write_list; /* the agent keeps a list of the files that the job writes, and answers "frozen" with "go" */
 };
 
 struct worker {
@@ -302,6 +304,11 @@ int memory_shared_freeze(struct memory_step *s, const struct worker *w, const st
 json_t *moved_sockets_read(int fd);
 /* In a restore: the variable of criu's environment. Owned by the caller also after a failure. */
 int moved_sockets_env(const json_t *sockets, char **variable, struct err *err);
+
+/* closed_tcp.c: TCP connections that are closed in the restored job. */
+/* In the freeze, when criu has dumped: returns the member "closed" of the manifest; NULL: there is none. fd: the file
+ * of names that criu got. Owned by the caller. */
+json_t *closed_tcp_read(int fd);
 
 /* thread_attributes.c: what criu does not save of threads (CPU affinity and others). */
 /* In the freeze: returns the member "threads" of the manifest; NULL if the leader cannot be read. Owned by the caller.

@@ -80,6 +80,7 @@ static void defaults(void **state)
 	assert_string_equal(c.net_range, "198.18.224.0/20");
 	assert_int_equal(c.on_restore_failure, CONF_HOLD);
 	assert_int_equal(c.restore_retry, 180);
+	assert_int_equal(c.tcp, CONF_TCP_REFUSE);
 	assert_int_equal(c.log, CONF_LOG_SYSLOG);
 }
 
@@ -110,6 +111,7 @@ static const char everything[] = "# a comment\n"
 				 "PodNetworkRange = 100.64.0.0/16\n"
 				 "CheckpointOnRestoreFailure = requeue_fresh\n"
 				 "CheckpointRestoreRetry = 0\n"
+				 "CheckpointTcp = Close\n"
 				 "CheckpointLog = /var/log/fsched.log";
 
 static void every_key(void **state)
@@ -141,6 +143,7 @@ static void every_key(void **state)
 	assert_string_equal(c.net_range, "100.64.0.0/16");
 	assert_int_equal(c.on_restore_failure, CONF_REQUEUE_FRESH);
 	assert_int_equal(c.restore_retry, 0);
+	assert_int_equal(c.tcp, CONF_TCP_CLOSE);
 	assert_int_equal(c.log, CONF_LOG_FILE);
 	assert_string_equal(c.log_path, "/var/log/fsched.log");
 }
@@ -273,6 +276,7 @@ static void bad_lines(void **state)
 	bad("CheckpointType # = a", "1: \"CheckpointType # = a\": not of the form Key = Value");
 	bad("Include other.conf", "1: \"Include other.conf\": not of the form Key = Value");
 	bad("PodDir = /a\n\npoddir = /b", "3: PodDir: set twice, first in line 1");
+	bad("CheckpointTcp = keep", "1: CheckpointTcp = keep: allowed: refuse or close");
 	bad("PodDir =", "1: PodDir: the value is missing");
 	bad("PodDir = # none", "1: PodDir: the value is missing");
 	bad("PodDir = \"\"", "1: PodDir: the value is missing");

@@ -219,6 +219,37 @@ static void a_network_of_its_own_is_recorded(void **state)
 	manifest_free(&m);
 }
 
+/* Nor one that knows formats up to 5. */
+static void closed_connections_are_recorded(void **state)
+{
+	cleanup_close int fd = make_epoch(false);
+	cleanup_free char *text = NULL;
+	struct manifest m;
+	char list[64];
+
+	for (int own = 0; own < 2; own++) {
+		fill(&m);
+		m.network.own = own;
+		m.closed = json_pack("[s, s, s]", "descriptor 5 of process 17", "b", "c");
+		assert_ok(manifest_write(fd, &m, false, "", &err));
+		manifest_free(&m);
+		assert_ok(manifest_load(fd, &m, &err));
+		assert_int_equal(m.network.own, own);
+		assert_false(m.memory.ours);
+		assert_string_equal(manifest_closed_text(&m, list, sizeof(list)), "descriptor 5 of process 17; b; c");
+		json_array_append_new(m.closed, json_string("descriptor 6 of process 17"));
+		assert_string_equal(manifest_closed_text(&m, list, sizeof(list)),
+				    "descriptor 5 of process 17; b; c; and 1 more");
+		manifest_free(&m);
+		free(text);
+		assert_true(read_file_at(fd, "manifest.json", 1 << 20, &text) > 0);
+		assert_non_null(strstr(text, "\"format\": 6"));
+	}
+	fill(&m);
+	assert_string_equal(manifest_closed_text(&m, list, sizeof(list)), "");
+	manifest_free(&m);
+}
+
 static void the_first_difference_is_named(void **state)
 {
 	cleanup_close int fd = make_epoch(true);
@@ -489,6 +520,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_manifest_comes_back),
 		cmocka_unit_test(a_network_of_its_own_is_recorded),
+		cmocka_unit_test(closed_connections_are_recorded),
 		cmocka_unit_test(the_first_difference_is_named),
 		cmocka_unit_test(shared_memory_is_a_format),
 		cmocka_unit_test(chunk_files_have_their_own_sums),

@@ -291,9 +291,17 @@ static void print_file_counts(const json_t *files)
 	       json_array_size(files) - closed - absent, closed, absent);
 }
 
+static void print_closed(const char *text)
+{
+	char shown[1024];
+
+	if (*text)
+		printf("Closed after a restart: %s\n", printable(text, shown, sizeof(shown)));
+}
+
 static void print_manifest(const struct manifest *m, const struct epoch_summary *e)
 {
-	char when[32], text[32];
+	char when[32], text[32], closed[1024];
 
 	printf("Epoch:     %u\nTime:      %s\nReason:    %s\n", m->epoch, view_time(m->time, when, sizeof(when)),
 	       m->reason);
@@ -304,6 +312,7 @@ static void print_manifest(const struct manifest *m, const struct epoch_summary 
 	printf("Processor: %s\n", m->node.cpu_model);
 	printf("Made by:   fsched %s, criu %s, glibc %s\n", m->node.fsched, m->node.criu, m->node.glibc);
 	print_file_counts(m->files);
+	print_closed(manifest_closed_text(m, closed, sizeof(closed)));
 }
 
 /* File names come from the job and may contain any byte. */
@@ -352,6 +361,7 @@ int view_print_epoch(const struct view *v, unsigned epoch, struct err *err)
 		print_heading();
 		print_row(e->number, e->time, e->bytes, e->shared, e->frozen_us, e->total_us,
 			  *e->reason ? printable(e->reason, shown, sizeof(shown)) : "-");
+		print_closed(e->closed);
 		printf("More is in the epoch's manifest: %s\n", err->text);
 	}
 	manifest_free(m);

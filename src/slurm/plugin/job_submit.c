@@ -84,6 +84,15 @@ static bool limit_wanted(char *const *env, uint32_t size)
 	return false;
 }
 
+static const char *find_tcp(char *const *env, uint32_t size)
+{
+	const char *value = NULL;
+
+	for (uint32_t i = 0; env && i < size && !value; i++)
+		value = env[i] ? option_tcp_in_env(env[i]) : NULL;
+	return value;
+}
+
 /* Rewrites every copy of the variable: slurmstepd, sbatch and a shell may each read a different one. */
 static void rewrite_env(job_desc_msg_t *d, const struct option_value *v)
 {
@@ -238,6 +247,7 @@ static void set_entry(job_desc_msg_t *d, const struct option_value *v)
 static int submit_enable(job_desc_msg_t *d, const char *value, char **err_msg)
 {
 	struct option_value v;
+	const char *tcp;
 	struct err err;
 	int rc;
 
@@ -252,6 +262,9 @@ static int submit_enable(job_desc_msg_t *d, const char *value, char **err_msg)
 	uuid_text_new(v.uuid);
 	v.truncate = output_is_truncated(d);
 	v.at_limit = limit_wanted(d->environment, d->env_size);
+	tcp = find_tcp(d->environment, d->env_size);
+	if (tcp && option_tcp_parse(tcp, &v.tcp))
+		return submit_refuse(err_msg, ESLURM_NOT_SUPPORTED, "--checkpoint-tcp: allowed: refuse or close");
 	d->requeue = 1;
 	d->open_mode = OPEN_MODE_APPEND;
 	d->max_nodes = 1;
@@ -272,6 +285,8 @@ EXPORT int job_submit(job_desc_msg_t *d, uint32_t uid, char **err_msg)
 		return submit_refuse(err_msg, ESLURM_NOT_SUPPORTED,
 				     "--checkpoint-at-limit needs --checkpoint too: a job without checkpoints "
 				     "cannot be continued after its time limit.");
+	if (!value && find_tcp(d->environment, d->env_size))
+		return submit_refuse(err_msg, ESLURM_NOT_SUPPORTED, "--checkpoint-tcp needs --checkpoint too.");
 	if (value)
 		return submit_enable(d, value, err_msg);
 	if (d->environment)

@@ -112,6 +112,31 @@ static struct spank_option limit_option = {
 	.cb = on_limit_option,
 };
 
+/* Also only for the job_submit plugin. */
+static int on_tcp_option(int val, const char *value, int remote)
+{
+	enum option_tcp tcp;
+
+	if (remote)
+		return 0;
+	if (spank_context() == S_CTX_LOCAL || !strcmp(program_invocation_short_name, "salloc"))
+		slurm_error("--checkpoint-tcp works with sbatch only, together with --checkpoint");
+	else if (option_tcp_parse(value ? value : "", &tcp))
+		slurm_error("--checkpoint-tcp: allowed: refuse or close");
+	else
+		return 0;
+	return -1;
+}
+
+static struct spank_option tcp_option = {
+	.name = (char[]){ OPTION_TCP },
+	.arginfo = (char[]){ "refuse|close" },
+	.usage = (char[]){ "with --checkpoint: what becomes of TCP connections to other hosts. refuse: no checkpoint is made while there is one. "
+			   "close: checkpoints are made, and after a restart the connections are closed" },
+	.has_arg = 1,
+	.cb = on_tcp_option,
+};
+
 static bool is_batch_step(spank_t sp)
 {
 	uint32_t step = 0;
@@ -133,6 +158,8 @@ EXPORT int slurm_spank_init(spank_t sp, int ac, char **av)
 	rc = spank_option_register(sp, &checkpoint_option);
 	if (rc == ESPANK_SUCCESS)
 		rc = spank_option_register(sp, &limit_option);
+	if (rc == ESPANK_SUCCESS)
+		rc = spank_option_register(sp, &tcp_option);
 	if (rc != ESPANK_SUCCESS)
 		slurm_error("fsched: cannot register the option --checkpoint: %s", spank_strerror(rc));
 	return 0;
@@ -235,6 +262,8 @@ EXPORT int slurm_spank_task_init(spank_t sp, int ac, char **av)
 	spank_unsetenv(sp, OPTION_ENV);
 	spank_unsetenv(sp, OPTION_LIMIT_ENV_JOB);
 	spank_unsetenv(sp, OPTION_LIMIT_ENV);
+	spank_unsetenv(sp, OPTION_TCP_ENV_JOB);
+	spank_unsetenv(sp, OPTION_TCP_ENV);
 	if (script.gate < 0)
 		return 0;
 	reopen_stdio();
