@@ -9,14 +9,11 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
-#include <poll.h>
-#include <signal.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/helper.h"
 #include "base/io.h"
 #include "base/util.h"
 #include "pod/pod_hosts.h"
@@ -184,71 +181,20 @@ int pod_network_load(const char *dir, struct pod_network *net, struct err *err)
 
 /* ---- the link to the node ------------------------------------------------- */
 
-/* Runs in a forked child of a process that may have threads (slurmstepd), so it makes only system calls. */
-static _Noreturn void network_exec_helper(char *const *argv, char *const *envp, int out, int keep)
+/* argv[0]: the program's path. keep: a descriptor for it, -1 = none. *answer, to be freed: its line, which begins with
+ * "ok". */
+static int network_run_helper(char *const *argv, int keep, int64_t wait_us, char **answer, struct err *err)
 {
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	sigset_t none;
+	const struct helper h = { .argv = argv, .keep = keep, .until = now_us() + wait_us, .answer_max = ANSWER_MAX };
+	int status;
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(null, 2) < 0)
-		_exit(127);
-	close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
-	if (keep >= 0)
-		fcntl(keep, F_SETFD, 0);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	execve(argv[0], argv, envp);
-	_exit(127);
-}
-
-/* Reads until the child closes its output or the time is over. */
-static void network_read_answer(int fd, int64_t end, char text[ANSWER_MAX])
-{
-	size_t len = 0;
-
-	while (len < ANSWER_MAX - 1) {
-		struct pollfd p = { .fd = fd, .events = POLLIN };
-		const int64_t left = end - now_us();
-		int n = left > 0 ? poll(&p, 1, (int)(left / 1000) + 1) : 0;
-		ssize_t got = n > 0 ? read(fd, text + len, ANSWER_MAX - 1 - len) : 0;
-
-		if ((n < 0 || got < 0) && errno == EINTR)
-			continue;
-		if (n <= 0 || got <= 0)
-			break;
-		len += (size_t)got;
-	}
-	text[len] = '\0';
-	text[strcspn(text, "\n")] = '\0';
-}
-
-/* argv[0]: the program's path. keep: a descriptor for it, -1 = none. answer: its line, which begins with "ok". */
-static int network_run_helper(char *const *argv, int keep, int64_t wait_us, char answer[ANSWER_MAX], struct err *err)
-{
-	const int64_t end = now_us() + wait_us;
-	cleanup_free char *conf = getenv("SLURM_CONF") ? xasprintf("SLURM_CONF=%s", getenv("SLURM_CONF")) : NULL;
-	char *envp[] = { (char[]){ "PATH=/usr/sbin:/usr/bin:/sbin:/bin" }, conf, NULL };
-	cleanup_close int out = -1;
-	int ends[2];
-	pid_t pid;
-
-	if (pipe2(ends, O_CLOEXEC))
-		return err_sys(err, errno, "cannot make a pipe");
-	out = ends[0];
-	pid = fork();
-	if (pid == 0)
-		network_exec_helper(argv, envp, ends[1], keep);
-	close(ends[1]);
-	if (pid < 0)
-		return err_sys(err, errno, "cannot fork");
-	network_read_answer(out, end, answer);
-	kill(pid, SIGKILL); /* no effect on the answer that has been read */
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
-	if (!strncmp(answer, "failed ", 7))
-		return err_set(err, 0, "%s", answer + 7);
-	return !strncmp(answer, "ok", 2)
+	*answer = helper_run(&h, &status, err);
+	if (!*answer)
+		return -1;
+	(*answer)[strcspn(*answer, "\n")] = '\0';
+	if (!strncmp(*answer, "failed ", 7))
+		return err_set(err, 0, "%s", *answer + 7);
+	return !strncmp(*answer, "ok", 2)
 		       ? 0
 		       : err_set(err, 0, "%s gave no answer (is fsched installed completely?)", argv[0]);
 }
@@ -259,12 +205,12 @@ static int network_link(struct pod_spec *spec, int ns, const char *range, struct
 	cleanup_free char *range_copy = xstrdup(range);
 	char address[16];
 	char *argv[] = { path, (char[]){ "up" }, fd, range_copy, address, spec->net.hostname, NULL };
-	char answer[ANSWER_MAX];
+	cleanup_free char *answer = NULL;
 
 	snprintf(address, sizeof(address), "%s", spec->net.address[0] ? spec->net.address : "-");
 	memcpy(l->libexec, spec->libexec, sizeof(l->libexec));
 	network_read_boot_id(l->boot);
-	if (network_run_helper(argv, ns, UP_WAIT_US, answer, err))
+	if (network_run_helper(argv, ns, UP_WAIT_US, &answer, err))
 		return -1;
 	if (sscanf(answer, "ok %15s %u %15s", l->name, &l->index, spec->net.address) != 3)
 		return err_set(err, EBADMSG, "%s answered \"%s\"", path, answer);
@@ -276,9 +222,9 @@ static void network_unlink(const struct network_link *l)
 	cleanup_free char *path = xasprintf("%s/" HELPER, l->libexec), *index = xasprintf("%u", l->index);
 	cleanup_free char *name = xstrdup(l->name);
 	char *argv[] = { path, (char[]){ "down" }, name, index, NULL };
-	char answer[ANSWER_MAX];
+	cleanup_free char *answer = NULL;
 
-	network_run_helper(argv, -1, DOWN_WAIT_US, answer, NULL);
+	network_run_helper(argv, -1, DOWN_WAIT_US, &answer, NULL);
 }
 
 /* The pod will use the node's network. */
