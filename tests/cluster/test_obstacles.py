@@ -1,6 +1,7 @@
 """A restore waits for an obstacle that passes by itself. The job never starts over because of it."""
 import contextlib
 import socket
+import subprocess
 
 import lib
 from test_damage import requeue_by_failure
@@ -72,3 +73,31 @@ def test_a_port_in_use_is_waited_for(new_cluster, jobdir):
     assert c.wait_end(job) == ("COMPLETED", "0:0")
     got = (d / "out").read_text().splitlines()
     assert got == [f"step {i}" for i in range(len(got))]
+
+
+def test_then_another_node(base_dir, jobdir):
+    """When the time is over, another node is tried; who has asked for the restart sees the wait on his terminal."""
+    c, d, port = lib.Cluster(base_dir / "obstacles", ["CheckpointRestoreRetry=8", "CheckpointLeaseTime=4"], hosts=2), jobdir(), 17773
+    try:
+        job = c.sbatch(LISTENER.format(port=port), "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+        c.wait_running(job)
+        assert c.job(job)["BatchHost"] == "n1"
+        lib.wait_for(lambda: (d / "out").exists() and (d / "out").read_text(), "the job to listen")
+        c.checkpoint("vacate", job)
+        listen = f"import socket,sys\ns=socket.socket();s.setsockopt(1,2,1);s.bind(('127.0.0.1',{port}));s.listen();print('up',flush=True);sys.stdin.read()"
+        argv, cwd = c.lab.enter(["/usr/bin/python3", "-c", listen], host="n1")
+        with subprocess.Popen(argv, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+            assert other.stdout.readline() == b"up\n"
+            said = c.ok("script", "-qec", f"scontrol checkpoint restart {job}", "/dev/null", timeout=lib.DEADLINE * 4)
+            other.stdin.close()
+        assert "waits, next attempt in" in said and "a port that the job had open is in use" in said, said
+        log = c.log(job)
+        assert "this passes by itself: it is tried again for 8" in log, log
+        assert c.job(job)["BatchHost"] == "n2" and "starts over" not in log, log
+        (d / "stop").touch()
+        assert c.wait_end(job) == ("COMPLETED", "0:0")
+        got = (d / "out").read_text().splitlines()
+        assert got == [f"step {i}" for i in range(len(got))]
+    finally:
+        amiss = c.down()
+    assert not amiss, amiss
