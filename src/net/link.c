@@ -87,29 +87,49 @@ struct look {
 	const struct ipv4_range *range;
 	char clash[64];   /* a route into the range; "" = there is none */
 	int default_link; /* index of the interface of a default route; 0 = there is none */
+	uint32_t beyond;  /* an address that another route leads to; 0 = there is none */
 };
+
+static uint32_t link_address_of(const struct nl_addr *a)
+{
+	uint32_t wire = 0;
+
+	if (a && nl_addr_get_len(a) == sizeof(wire))
+		memcpy(&wire, nl_addr_get_binary_addr(a), sizeof(wire));
+	return ntohl(wire);
+}
+
+/* An address on a network of the node that is not the node's own. */
+static uint32_t link_neighbour_on(struct rtnl_route *r, uint32_t network, unsigned bits)
+{
+	if (bits >= 31)
+		return network;
+	return network + 1 == link_address_of(rtnl_route_get_pref_src(r)) ? network + 2 : network + 1;
+}
 
 static void link_check_route(struct nl_object *o, void *arg)
 {
 	struct rtnl_route *r = (struct rtnl_route *)o;
 	struct nl_addr *dst = rtnl_route_get_dst(r);
 	struct rtnl_nexthop *hop = rtnl_route_nexthop_n(r, 0);
+	const uint32_t network = link_address_of(dst);
 	struct look *k = arg;
 	char name[IF_NAMESIZE] = "";
-	uint32_t wire;
 	unsigned bits;
 
-	if (!dst || nl_addr_get_family(dst) != AF_INET || nl_addr_get_len(dst) != sizeof(wire))
+	const bool unicast = rtnl_route_get_type(r) == RTN_UNICAST; /* not one of the node's own addresses */
+
+	if (!dst || nl_addr_get_family(dst) != AF_INET)
 		return;
-	bits = nl_addr_get_prefixlen(dst);
-	memcpy(&wire, nl_addr_get_binary_addr(dst), sizeof(wire));
-	if (bits == 0 && hop)
+	bits = nl_addr_get_prefixlen(dst); /* the address of a default route has no bytes */
+	if (bits == 0 && hop && unicast)
 		k->default_link = rtnl_route_nh_get_ifindex(hop);
-	if (bits < DEFAULT_BITS || !ipv4_range_overlaps(k->range, ntohl(wire), bits))
-		return;
 	if (hop && if_indextoname((unsigned)rtnl_route_nh_get_ifindex(hop), name) && link_is_ours(name))
 		return;
-	nl_addr2str(dst, k->clash, sizeof(k->clash));
+	if (bits > 0 && unicast && strcmp(name, "lo") != 0)
+		k->beyond = link_neighbour_on(r, network, bits);
+	if (bits >= DEFAULT_BITS && ipv4_range_overlaps(k->range, network, bits))
+		nl_addr2str(dst, k->clash, sizeof(k->clash));
 }
 
 static unsigned link_mtu(struct nl_sock *sk, int index)
@@ -123,10 +143,10 @@ static unsigned link_mtu(struct nl_sock *sk, int index)
 	return mtu ? mtu : DEFAULT_MTU;
 }
 
-static int link_check_routes(const struct ipv4_range *range, unsigned *mtu, struct err *err)
+static int link_check_routes(struct net_link *l, struct err *err)
 {
 	struct nl_sock *sk = link_connect(err);
-	struct look k = { range, "", 0 };
+	struct look k = { .range = &l->range };
 	struct nl_cache *all = NULL;
 	int rc;
 
@@ -135,7 +155,8 @@ static int link_check_routes(const struct ipv4_range *range, unsigned *mtu, stru
 	rc = rtnl_route_alloc_cache(sk, AF_INET, 0, &all);
 	if (rc == 0)
 		nl_cache_foreach(all, link_check_route, &k);
-	*mtu = link_mtu(sk, k.default_link);
+	l->mtu = link_mtu(sk, k.default_link);
+	l->beyond = k.default_link ? NET_BEYOND : k.beyond;
 	nl_cache_free(all);
 	nl_socket_free(sk);
 	if (rc < 0)
@@ -146,7 +167,7 @@ static int link_check_routes(const struct ipv4_range *range, unsigned *mtu, stru
 	return 0;
 }
 
-int net_node_check(const struct ipv4_range *range, unsigned *mtu, struct err *err)
+int net_node_check(struct net_link *l, struct err *err)
 {
 	cleanup_free char *text = NULL;
 
@@ -155,7 +176,24 @@ int net_node_check(const struct ipv4_range *range, unsigned *mtu, struct err *er
 	if (text[0] == '0')
 		return err_set(err, 0,
 			       "net.ipv4.ip_forward is 0 on the node, so nothing from such a network would leave it");
-	return link_check_routes(range, mtu, err);
+	return link_check_routes(l, err);
+}
+
+#define ROUTES6 "/proc/net/ipv6_route"
+
+bool net_node_has_ipv6_only(const struct net_link *l)
+{
+	cleanup_file FILE *f = fopen(ROUTES6, "re");
+	cleanup_free char *line = NULL;
+	size_t room = 0;
+	char name[IF_NAMESIZE];
+	unsigned bits;
+	bool found = false;
+
+	while (f && getline(&line, &room, f) > 0)
+		if (sscanf(line, "%*32s %2x %*32s %*2s %*32s %*8s %*8s %*8s %*8s %15s", &bits, name) == 2)
+			found |= bits == 0 && strcmp(name, "lo") != 0;
+	return found && l->beyond != NET_BEYOND;
 }
 
 bool net_link_any(void)

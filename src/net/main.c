@@ -65,7 +65,7 @@ static int net_up(struct net_link *l, const char *address, const char *hostname,
 		return err_set(err, EADDRINUSE,
 			       "the job has the address %s, which PodNetworkRange uses for something else", address);
 	net_forwards_find(&l->forwards, hostname, l->address);
-	if (net_node_check(&l->range, &l->mtu, err) || net_link_make(l, err))
+	if (net_node_check(l, err) || net_link_make(l, err))
 		return -1;
 	if (net_link_set_up(l, err) == 0)
 		return 0;
@@ -100,7 +100,7 @@ static int net_command_up(char **argv, struct err *err)
 static int net_command_check(const char *range, struct err *err)
 {
 	struct net_link l = { .pod_ns = -1 };
-	int own = open(OWN_NS, O_RDONLY | O_CLOEXEC);
+	int own = open(OWN_NS, O_RDONLY | O_CLOEXEC), rc;
 
 	if (ipv4_range_parse(range, &l.range))
 		return net_say(err_set(err, EINVAL, "\"%s\" is no range of addresses", range), err);
@@ -112,7 +112,11 @@ static int net_command_check(const char *range, struct err *err)
 	net_rules_look();
 	if (net_up(&l, "-", "", err))
 		return net_say(-1, err);
-	return net_say(net_down(l.name, l.index, err), err);
+	if (net_node_has_ipv6_only(&l))
+		printf("warning the node has a default route for IPv6 and none for IPv4: a job with a network of its own reaches "
+		       "IPv4 addresses only\n");
+	rc = net_rules_try(&l, err);
+	return net_say(net_down(l.name, l.index, rc ? NULL : err) || rc ? -1 : 0, err);
 }
 
 int main(int argc, char **argv)

@@ -32,6 +32,10 @@
 /* Addresses of a range, counted from its first. */
 enum { NET_ADDRESS = 1, NET_GATEWAY = 2, NET_LINKS = 4 };
 
+#define NET_BEYOND                                                                                         \
+	0xc0000201 /* 192.0.2.1, of a range for documents, so it is reached by the default route if at all \
+		    */
+
 struct net_forward {
 	bool udp;
 	uint16_t port;
@@ -49,8 +53,9 @@ struct net_link {
 	struct ipv4_range range;
 	uint32_t address, gateway, own; /* A, G, U */
 	char name[16];
-	unsigned index; /* of the node's end */
-	unsigned mtu;   /* of both ends */
+	unsigned index;  /* of the node's end */
+	unsigned mtu;    /* of both ends, and of the node's default route */
+	uint32_t beyond; /* an address that the node does not have and has a route to; 0 = there is none */
 	struct net_forwards forwards;
 };
 
@@ -60,8 +65,10 @@ void net_forwards_find(struct net_forwards *f, const char *hostname, uint32_t ad
 
 /* link.c */
 
-/* Checks that the node forwards packets and has no route into the range. *mtu: of the node's default route. */
-int net_node_check(const struct ipv4_range *range, unsigned *mtu, struct err *err);
+/* Checks that the node forwards packets and has no route into the range. Sets mtu and beyond. */
+int net_node_check(struct net_link *l, struct err *err);
+/* Whether the node has a default route for IPv6 and none for IPv4; after net_node_check(). */
+bool net_node_has_ipv6_only(const struct net_link *l);
 /* Makes the pair and sets name, index and own. */
 int net_link_make(struct net_link *l, struct err *err);
 /* Sets up the ends. */
@@ -79,7 +86,10 @@ int net_rules_node(const struct net_link *l, struct err *err);
 int net_rules_pod(const struct net_link *l, struct err *err);
 /* Removes the rules of the node. */
 void net_rules_remove(void);
-/* Prints "warning TEXT" for what in the node's rules does not see, or does not let through, what comes from pods. */
+/* Prints "warning TEXT" for what in the node's rules does not see what comes from pods. */
 void net_rules_look(void);
+/* Sends a packet from a pod to the network, drops it behind the node's forward chains, and prints "warning TEXT" if it
+ * does not come so far. A node without a route is not tried. */
+int net_rules_try(const struct net_link *l, struct err *err);
 
 #endif

@@ -1,12 +1,16 @@
 /* Rules of netfilter. A transaction replaces all rules of a table at once. */
 #include "net/net.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
+#include <netinet/in.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 #include <nftables/libnftables.h>
 
 #include "base/io.h"
@@ -147,18 +151,6 @@ static bool rules_match_owner(const char *text)
 	return strstr(text, "skuid") || strstr(text, "skgid") || strstr(text, "\"owner\"") || strstr(text, "--uid-owner");
 }
 
-static bool rules_drop_forwarded(const char *text)
-{
-	for (const char *p = text; (p = strstr(p, "hook forward")); p++) {
-		const size_t n = strcspn(p, "\n");
-		const char *policy = strstr(p, "policy drop");
-
-		if (policy && policy < p + n)
-			return true;
-	}
-	return false;
-}
-
 void net_rules_look(void)
 {
 	cleanup_free char *text = NULL, *legacy = NULL;
@@ -170,13 +162,77 @@ void net_rules_look(void)
 	}
 	if (read_file_at(AT_FDCWD, LEGACY, LEGACY_MAX, &legacy) > 0)
 		printf("warning the node has rules of the old iptables (iptables-legacy), which fsched cannot read: rules by the "
-		       "owner of a packet do not see what comes from a job with a network of its own, and the forward chain has to "
-		       "let it through\n");
+		       "owner of a packet do not see what comes from a job with a network of its own\n");
 	if (rules_match_owner(text))
 		printf("warning the node's firewall has rules by the owner of a packet (skuid, skgid): they do not see what "
 		       "comes from a job with a network of its own, so match iifname \"" NET_PREFIX
 		       "*\" in the forward chain too\n");
-	if (rules_drop_forwarded(text))
-		printf("warning a chain of the node's firewall drops what is forwarded (policy drop): let iifname \"" NET_PREFIX
-		       "*\", and what is established to oifname \"" NET_PREFIX "*\", through\n");
+}
+
+/* ---- whether the node forwards what comes from a pod ------------------------------- */
+
+#define TRY_TABLE   "ip fsched-try"
+#define TRY_PORT    9 /* discard */
+#define TRY_WAIT_MS 200
+
+static int rules_send_one(uint32_t address)
+{
+	const struct sockaddr_in to = { .sin_family = AF_INET,
+					.sin_port = htons(TRY_PORT),
+					.sin_addr.s_addr = htonl(address) };
+	cleanup_close int sk = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	return sk < 0 || sendto(sk, "", 1, 0, (const struct sockaddr *)(const void *)&to, sizeof(to)) < 0 ? -1 : 0;
+}
+
+/* Whether the rule that drops the packet behind the forward chains has seen it. */
+static bool rules_packet_came(struct err *err)
+{
+	for (int ms = 0; ms < TRY_WAIT_MS; ms += 20) {
+		cleanup_free char *text = NULL;
+
+		if (rules_run("list table " TRY_TABLE "\n", &text, err))
+			return false;
+		if (strstr(text, "counter packets ") && !strstr(text, "counter packets 0 "))
+			return true;
+		usleep(20000);
+	}
+	return false;
+}
+
+static int rules_try_in_pod(const struct net_link *l, struct err *err)
+{
+	int rc;
+
+	if (setns(l->pod_ns, CLONE_NEWNET))
+		return err_sys(err, errno, "cannot enter the network namespace of the pod");
+	rc = rules_send_one(l->beyond);
+	if (rc)
+		err_sys(err, errno, "nothing can be sent from such a network");
+	if (setns(l->node_ns, CLONE_NEWNET))
+		abort();
+	return rc;
+}
+
+int net_rules_try(const struct net_link *l, struct err *err)
+{
+	cleanup_free char *text =
+		xasprintf("add table " TRY_TABLE "\ndelete table " TRY_TABLE "\nadd table " TRY_TABLE "\n"
+			  "add chain " TRY_TABLE " last { type filter hook postrouting priority 300; }\n"
+			  "add rule " TRY_TABLE " last iifname \"%s\" udp dport %d counter drop\n",
+			  l->name, TRY_PORT);
+	struct err mine = { 0 };
+	bool came;
+
+	if (!l->beyond)
+		return 0;
+	if (rules_run(text, NULL, err))
+		return -1;
+	came = rules_try_in_pod(l, &mine) == 0 && rules_packet_came(&mine);
+	rules_run("delete table " TRY_TABLE "\n", NULL, NULL);
+	if (!came)
+		printf("warning the node's firewall drops what is forwarded from a job with a network of its own%s%s: let iifname "
+		       "\"" NET_PREFIX "*\", and what is established to oifname \"" NET_PREFIX "*\", through\n",
+		       mine.text[0] ? ", or " : "", mine.text);
+	return 0;
 }

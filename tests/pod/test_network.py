@@ -212,11 +212,13 @@ def test_the_mode_of_the_epoch_counts(pods, base, node, private):
 
 
 def test_what_a_pod_sees(pods, base, node, private):
+    node.ok("ip", "link", "set", "uplink", "mtu", 1400)
     node.sysctl("net/core/somaxconn", 1234)
     node.sysctl("net/ipv4/ip_local_port_range", "'20000 30000'")
     job = Server(pods, base, node, private)
     assert set(job.inside("ls", "/sys/class/net", mount=True).split()) == {"lo", "eth0"}
     assert job.inside("cat", "/sys/class/net/eth0/address", mount=True).startswith("02:66:73")
+    assert job.inside("cat", "/sys/class/net/eth0/mtu", mount=True) == "1400\n"
     assert job.inside("cat", "/proc/sys/net/core/somaxconn").split() == ["1234"]
     assert job.inside("cat", "/proc/sys/net/ipv4/ip_local_port_range").split() == ["20000", "30000"]
     assert job.inside("getent", "hosts", os.uname().nodename, mount=True).split()[0] == "198.18.224.1"
