@@ -75,6 +75,20 @@ def slurm(r):
           f"{g['cpu_ms_in_10_s']:.0f} ms CPU and {g['wakeups_in_10_s']} wakeups in 10 s")
 
 
+def network(r):
+    if "failed" in r:
+        print(f"\nNetworks: {r['failed']}")
+        return
+    print("\nPodNetwork = private beside host:\n")
+    table(["what", "host", "private", "more", "ratio"],
+          [[what, number(v["host"], unit, 1, d), number(v["private"], unit, 1, d), number(v["more"], unit, 1, d), number(v["ratio"], "", 1, 2)]
+           for what, v, unit, d in [("start of a pod", r["starts"]["start"], " ms", 0), ("end of a pod", r["starts"]["end"], " ms", 0),
+                                    *((f"{to}: {text}", r["loads"][f"{key} {way}"], unit, d)
+                                      for to, key in (("another host", "host"), ("loopback", "loopback"))
+                                      for text, way, unit, d in (("sent", "send", " MB/s", 0), ("received", "receive", " MB/s", 0),
+                                                                 ("round trip", "trip", " us", 1)))]])
+
+
 # ---- targets ---------------------------------------------------------------------
 
 def find(rows, **want):
@@ -154,5 +168,7 @@ def show(out):
         intervals(out["interval"])
     if out.get("slurm"):
         slurm(out["slurm"])
+    if out.get("network"):
+        network(out["network"])
     print("\nTargets: ratios of fsched to the better one of stock criu's two, in this run.\n")
     table(["what", "target", "measured", ""], targets(out))
