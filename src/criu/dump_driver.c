@@ -180,7 +180,7 @@ static int driver_leave_foreign(struct tcp_sockets *t, const struct criu_dump *d
 	struct tcp_sockets foreign;
 	int rc;
 
-	tcp_split_foreign(t, &foreign);
+	tcp_split_foreign(t, &foreign, d->tcp_close);
 	rc = d->tcp_close ? tcp_close_foreign(&foreign, d->names_fd, err) : tcp_refuse_foreign(&foreign, err);
 	tcp_free(&foreign);
 	return rc;

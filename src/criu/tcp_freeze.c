@@ -277,28 +277,37 @@ static bool tcp_end_is_local(const struct tcp_socket *t)
 	       !memcmp(ip, t->local.ip, sizeof(t->local.ip));
 }
 
-void tcp_split_foreign(struct tcp_sockets *s, struct tcp_sockets *foreign)
+static bool tcp_is_foreign(const struct tcp_socket *t, const struct tcp_pair *all, size_t n, bool close)
+{
+	const struct tcp_pair other = tcp_pair_of(&t->remote, &t->local);
+
+	if (t->failed)
+		return close;
+	if (!t->remote.port || (tcp_end_is_local(t) && (!close || t->queues.state == TCP_CLOSE_WAIT)))
+		return false;
+	return !bsearch(&other, all, n, sizeof(other), tcp_compare_pairs);
+}
+
+void tcp_split_foreign(struct tcp_sockets *s, struct tcp_sockets *foreign, bool close)
 {
 	cleanup_free struct tcp_pair *all = xcalloc(s->n + 1, sizeof(*all));
-	size_t kept = 0;
+	const size_t n = s->n;
 
 	*foreign = (struct tcp_sockets){ 0 };
-	for (size_t i = 0; i < s->n; i++)
+	for (size_t i = 0; i < n; i++)
 		all[i] = tcp_pair_of(&s->v[i].local, &s->v[i].remote);
-	qsort(all, s->n, sizeof(*all), tcp_compare_pairs);
-	for (size_t i = 0; i < s->n; i++) {
-		const struct tcp_socket *t = &s->v[i];
-		const struct tcp_pair other = tcp_pair_of(&t->remote, &t->local);
+	qsort(all, n, sizeof(*all), tcp_compare_pairs);
+	s->n = 0;
+	for (size_t i = 0; i < n; i++) {
+		const struct tcp_socket t = s->v[i];
 
-		if (!t->failed && (!t->remote.port || (t->queues.state == TCP_CLOSE_WAIT && tcp_end_is_local(t)) ||
-				   bsearch(&other, all, s->n, sizeof(other), tcp_compare_pairs))) {
-			s->v[kept++] = *t;
+		if (!tcp_is_foreign(&t, all, n, close)) {
+			s->v[s->n++] = t;
 			continue;
 		}
 		array_reserve(foreign->v, foreign->n, foreign->room);
-		foreign->v[foreign->n++] = *t;
+		foreign->v[foreign->n++] = t;
 	}
-	s->n = kept;
 }
 
 /* "10.0.0.2:7001", "[2001:db8::2]:7001" */
@@ -338,17 +347,13 @@ int tcp_close_foreign(const struct tcp_sockets *foreign, int names_fd, struct er
 
 int tcp_refuse_foreign(const struct tcp_sockets *foreign, struct err *err)
 {
-	for (size_t i = 0; i < foreign->n; i++) {
-		const struct tcp_socket *t = &foreign->v[i];
-		char to[INET6_ADDRSTRLEN + 16], who[PROC_DESCRIBED];
+	char to[INET6_ADDRSTRLEN + 16], who[PROC_DESCRIBED];
 
-		if (t->failed || tcp_end_is_local(t))
-			continue;
-		tcp_end_text(&t->remote, to, sizeof(to));
-		return err_set(err, 0, "%s has opened a TCP connection to another host, %s, since the job was checked",
-			       proc_describe(t->pid, who, sizeof(who)), to);
-	}
-	return 0;
+	if (!foreign->n)
+		return 0;
+	tcp_end_text(&foreign->v[0].remote, to, sizeof(to));
+	return err_set(err, 0, "%s has opened a TCP connection to another host, %s, since the job was checked",
+		       proc_describe(foreign->v[0].pid, who, sizeof(who)), to);
 }
 
 /* ---- data in flight ------------------------------------------------------------- */

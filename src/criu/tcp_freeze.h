@@ -52,14 +52,15 @@ struct tcp_sockets {
  * call tcp_free(), also after a failure. */
 int tcp_collect(struct tcp_sockets *s, pid_t criu, struct err *err);
 void tcp_free(struct tcp_sockets *s);
-/* Moves the connections whose other end is in no process of the job from s to *foreign, which the caller frees, and
- * those that have failed: criu loses the error. Those within this machine whose other end has sent its last byte stay
- * in s: that byte is in the image of this end. */
-void tcp_split_foreign(struct tcp_sockets *s, struct tcp_sockets *foreign);
+/* Moves connections whose other end is in no process of the job from s to *foreign, which the caller frees: those to
+ * other hosts, and with close those to other processes of this machine too, and those that have failed, whose error
+ * criu loses. A connection within this machine whose other end has sent its last byte stays in s: that byte is in the
+ * image of this end. */
+void tcp_split_foreign(struct tcp_sockets *s, struct tcp_sockets *foreign, bool close);
 /* Appends an entry for each to the file of names (preload/unlinked_names.h): criu saves them as sockets that were never
  * connected (preload/tcp_closed.c), and nothing is done to them, so the job keeps them when it goes on. */
 int tcp_close_foreign(const struct tcp_sockets *foreign, int names_fd, struct err *err);
-/* -1 if one of them leads to another host; then err names it. */
+/* -1 if there is one; then err names it. */
 int tcp_refuse_foreign(const struct tcp_sockets *foreign, struct err *err);
 /* Waits until all data that was sent has arrived, or until max_ms have passed. */
 void tcp_drain(struct tcp_sockets *s, int max_ms);

@@ -42,7 +42,7 @@ def server(node, world):
 
 def config(base, network, tcp):
     f = base / f"tcp-{network}-{tcp}.conf"
-    f.write_text((base / "fsched.conf").read_text() + f"PodNetwork = {network}\n" + (f"CheckpointTcp = {tcp}\n" if tcp else ""))
+    f.write_text((base / "fsched.conf").read_text().replace("PodNetwork = host\n", "") + f"PodNetwork = {network}\n" + (f"CheckpointTcp = {tcp}\n" if tcp else ""))
     return f
 
 
@@ -72,6 +72,18 @@ def test_refused_by_default(pods, base, node, server, network):
     job.moves("beat", "inner")
     said = job.create(fails=True)
     assert f"has a TCP connection to another host, {WORLD} port {PORT}" in said and "--checkpoint-tcp=close" in said, said
+    job.moves("beat", "inner")
+    assert not job.lines()
+    job.kill()
+
+
+def test_opened_just_before_the_freeze(pods, base, node, server, monkeypatch):
+    """What the preflight has not seen is refused in the freeze, and the job keeps its connections."""
+    job = Job(pods, base, node, config(base, "host", ""), server())
+    monkeypatch.setenv("FSCHED_FAULT", "no-preflight")
+    job.moves("beat", "inner")
+    said = job.create(fails=True)
+    assert f"has opened a TCP connection to another host, {WORLD}:{PORT}, since the job was checked" in said, said
     job.moves("beat", "inner")
     assert not job.lines()
     job.kill()
