@@ -110,6 +110,11 @@ void start_fresh(struct agent *a)
 		job_log(&a->job,
 			"warning: the job uses the network of %s and not one of its own (PodNetwork = private): %s",
 			a->job.task.node, a->job.task.network_warning);
+	if (a->job.task.tmp_warning[0])
+		job_log(&a->job,
+			"warning: the job's /tmp is a directory of %s and no image (PodTmp = image), so its files have other inode "
+			"numbers after a restart: %s",
+			a->job.task.node, a->job.task.tmp_warning);
 	if (a->job.store_ok && job_save_copies(&a->job, &err) < 0)
 		start_unprotected(a, &err);
 	start_service(a);

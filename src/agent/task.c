@@ -123,6 +123,7 @@ static void task_get_all(struct task_reader *r, struct task *t)
 	t->ctl_fd = (int)task_get_int(r, "ctl_fd", 3, 65535);
 	t->gate_fd = (int)task_get_int(r, "gate_fd", 3, 65535);
 	task_get_text(r, "network_warning", t->network_warning, sizeof(t->network_warning));
+	task_get_text(r, "tmp_warning", t->tmp_warning, sizeof(t->tmp_warning));
 }
 
 int task_read(struct task *t, int fd, struct err *err)

@@ -30,6 +30,7 @@ struct task {
 	int ctl_fd, gate_fd;
 	/* Why the pod uses the node's network although PodNetwork is private; "" = nothing is to be said. */
 	char network_warning[512];
+	char tmp_warning[512];
 };
 
 /* Reads and closes fd. 0, or -1 with err, which names the member that is missing or wrong. */

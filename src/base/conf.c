@@ -47,6 +47,18 @@ static const char *conf_without_network(const struct conf *c)
 						    "their own use it, when they are restored";
 }
 
+static const char *conf_without_tmp(const struct conf *c)
+{
+	return c->private_tmp ? NULL : "PodPrivateTmp is NO";
+}
+
+static const char *conf_without_image(const struct conf *c)
+{
+	return !c->private_tmp                ? "PodPrivateTmp is NO"
+	       : c->tmp == CONF_TMP_DIRECTORY ? "PodTmp is directory, whose size is that of PodDir"
+					      : NULL;
+}
+
 #define FIELD(f) offsetof(struct conf, f), sizeof(((struct conf *)0)->f)
 
 /* clang-format off */
@@ -81,6 +93,8 @@ static const struct conf_key keys[] = {
 	{ "MungeSocket",              TYPE_PATH,   FIELD(munge_socket), 0, 0, NULL, "MUNGE's own default" },
 	{ "PodDir",                   TYPE_DIR,    FIELD(pod_dir), 0, 0, NULL, NULL },
 	{ "PodPrivateTmp",            TYPE_BOOL,   FIELD(private_tmp), 0, 0, NULL, NULL },
+	{ "PodTmp",                   TYPE_TMP,    FIELD(tmp), 0, 0, conf_without_tmp, NULL },
+	{ "PodTmpSize",               TYPE_BYTES,  FIELD(tmp_size), 0, 0, conf_without_image, NULL },
 	{ "PodNetwork",               TYPE_NETWORK, FIELD(network), 0, 0, NULL, NULL },
 	{ "PodNetworkRange",          TYPE_RANGE,  FIELD(net_range), 0, 0, conf_without_network, NULL },
 };

@@ -24,12 +24,13 @@
 #include <stdio.h>
 #include "base/err.h"
 
-#define CONF_KEYS_MAX 32
+#define CONF_KEYS_MAX 48
 
 enum conf_log { CONF_LOG_SYSLOG, CONF_LOG_STDERR, CONF_LOG_FILE };
 enum conf_engine { CONF_ENGINE_AUTO, CONF_ENGINE_CRIU };
 enum conf_tcp { CONF_TCP_REFUSE, CONF_TCP_CLOSE };
 enum conf_network { CONF_NETWORK_HOST, CONF_NETWORK_PRIVATE };
+enum conf_tmp { CONF_TMP_IMAGE, CONF_TMP_DIRECTORY };
 enum conf_restore_failure { CONF_REQUEUE_FRESH, CONF_HOLD };
 
 struct conf {
@@ -79,6 +80,9 @@ struct conf {
 	char munge_socket[108]; /* MungeSocket; "" = MUNGE's default */
 	char pod_dir[4096];     /* PodDir: on the node, default /var/lib/fsched/pod */
 	bool private_tmp;       /* PodPrivateTmp, default YES */
+	/* PodTmp = image (default: a file system of its own, whose files keep their inode numbers) | directory. */
+	enum conf_tmp tmp;
+	uint64_t tmp_size; /* PodTmpSize, bytes, default 0 = the free space of PodDir: the most that /tmp can hold */
 	/* PodNetwork = host (default: jobs use the node's network) | private (each has a network of its own). */
 	enum conf_network network;
 	char net_range[20]; /* PodNetworkRange, see base/ipv4_range.h, default 198.18.224.0/20 */

@@ -19,6 +19,7 @@ enum conf_type {
 	TYPE_ENGINE,
 	TYPE_NETWORK,
 	TYPE_TCP,
+	TYPE_TMP,
 	TYPE_RANGE
 };
 

@@ -183,6 +183,7 @@ int conf_value_parse(const struct conf_key *k, const char *value, struct conf *c
 	static const char *const failures[] = { "requeue_fresh", "hold", NULL };
 	static const char *const tcps[] = { "refuse", "close", NULL };
 	static const char *const networks[] = { "host", "private", NULL };
+	static const char *const tmps[] = { "image", "directory", NULL };
 	void *field = (char *)c + k->offset;
 	int i;
 
@@ -215,6 +216,10 @@ int conf_value_parse(const struct conf_key *k, const char *value, struct conf *c
 		i = conf_one_of(value, tcps);
 		c->tcp = i == 1 ? CONF_TCP_CLOSE : CONF_TCP_REFUSE;
 		return i >= 0 ? 0 : conf_refuse(why, xstrdup("allowed: refuse or close"));
+	case TYPE_TMP:
+		i = conf_one_of(value, tmps);
+		c->tmp = i == 1 ? CONF_TMP_DIRECTORY : CONF_TMP_IMAGE;
+		return i >= 0 ? 0 : conf_refuse(why, xstrdup("allowed: image or directory"));
 	case TYPE_RANGE: return conf_parse_range(value, field, k->size, why);
 	}
 	return -1;
@@ -254,6 +259,7 @@ char *conf_value_format(const struct conf_key *k, const struct conf *c)
 	case TYPE_FAILURE: return xstrdup(c->on_restore_failure == CONF_HOLD ? "hold" : "requeue_fresh");
 	case TYPE_NETWORK: return xstrdup(c->network == CONF_NETWORK_PRIVATE ? "private" : "host");
 	case TYPE_TCP: return xstrdup(c->tcp == CONF_TCP_CLOSE ? "close" : "refuse");
+	case TYPE_TMP: return xstrdup(c->tmp == CONF_TMP_DIRECTORY ? "directory" : "image");
 	case TYPE_RANGE: return xstrdup(field);
 	case TYPE_LOG:
 		return c->log == CONF_LOG_FILE ? conf_format_path(c->log_path)

@@ -138,8 +138,15 @@ struct files_undo {
  * file that cannot be removed is a warning. */
 int files_undo_written(int jobfd, const struct files_undo *u, json_t *warnings, struct err *err);
 
+/* How the files of an unpacked tree get the inode numbers that they had. */
+struct files_inodes {
+	int goal;       /* a descriptor to which the number of the next inode is written */
+	uint64_t other; /* is increased for each file that got another number */
+};
+
 /* Unpacks the archives into the empty dev/shm and, with private_tmp, tmp below rootfd, which is the root directory of
- * the new pod or (fsched export) a directory of the caller. */
-int files_unpack_private(int rootfd, int filesfd, bool private_tmp, struct err *err);
+ * the new pod or (fsched export) a directory of the caller. tmp_inodes: of
+ * the files in tmp; NULL: they get any numbers. */
+int files_unpack_private(int rootfd, int filesfd, bool private_tmp, struct files_inodes *tmp_inodes, struct err *err);
 
 #endif

@@ -191,8 +191,9 @@ int tree_measure(int dirfd, uint64_t *bytes, struct err *err);
  * processes can make the tree grow while it is read. */
 int tree_pack(int dirfd, int filesfd, const char *archive, const char *shown, const struct files_opts *o, bool carry,
 	      json_t *warnings, struct err *err);
-/* Unpacks the archive into the directory. 0 if there is no archive. */
-int tree_unpack(int dirfd, int filesfd, const char *archive, const char *shown, struct err *err);
+/* Unpacks the archive into the directory. inodes may be NULL. 0 if there is no archive. */
+int tree_unpack(int dirfd, int filesfd, const char *archive, const char *shown, struct files_inodes *inodes,
+		struct err *err);
 
 /* ---- files_record.c ---------------------------------------------------- */
 

@@ -3,7 +3,9 @@
  *
  * The user's processes outside of the pod can reach its /tmp through /proc/PID/root and change it while root walks it.
  * So nothing is opened by a path of more than one component: every step is an openat() of one name with O_NOFOLLOW, and
- * fstat() checks that the file that was opened is the one that was examined. */
+ * fstat() checks that the file that was opened is the one that was examined.
+ *
+ * NAME.tar has no inode numbers. They are in NAME.tar.inodes: a line for each entry, in the same order. */
 #include "files/files_internal.h"
 
 #include <dirent.h>
@@ -23,7 +25,8 @@
 #include "base/dir.h"
 #include "base/util.h"
 
-#define DEPTH_MAX      200  /* levels of directories, each with an open descriptor */
+#define DEPTH_MAX      200 /* levels of directories, each with an open descriptor */
+#define INODES         ".inodes"
 #define ENTRY_OVERHEAD 1024 /* bytes that an entry counts for its header */
 
 int open_in_root(int rootfd, const char *name)
@@ -197,6 +200,7 @@ struct packer {
 	const char *shown;    /* of the tree, for messages */
 	uint64_t left;        /* bytes left of the limit */
 	struct archive *out;  /* NULL until the first entry */
+	FILE *inodes;         /* the same */
 	struct archive *disk; /* reads the attributes of open files */
 	struct archive_entry_linkresolver *links;
 	const struct files_opts *o; /* NULL if no file is offered to carry() */
@@ -212,6 +216,19 @@ static int tree_archive_error(struct archive *a, const char *what, const char *o
 		       text ? text : strerror(num > 0 ? num : EIO));
 }
 
+static FILE *tree_open_inodes(int filesfd, const char *archive, int flags, const char *mode)
+{
+	cleanup_free char *name = xasprintf("%s" INODES, archive);
+	int fd = openat(filesfd, name, flags | O_NOFOLLOW | O_CLOEXEC, 0600), num;
+	FILE *f = fd < 0 ? NULL : fdopen(fd, mode);
+
+	num = errno;
+	if (fd >= 0 && !f)
+		close(fd);
+	errno = num;
+	return f;
+}
+
 static int tree_start_archive(struct packer *p, struct err *err)
 {
 	if (p->out)
@@ -219,6 +236,9 @@ static int tree_start_archive(struct packer *p, struct err *err)
 	p->outfd = openat(p->filesfd, p->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (p->outfd < 0)
 		return err_sys(err, errno, "cannot make files/%s in the checkpoint", p->name);
+	p->inodes = tree_open_inodes(p->filesfd, p->name, O_WRONLY | O_CREAT | O_EXCL, "we");
+	if (!p->inodes)
+		return err_sys(err, errno, "cannot make files/%s" INODES " in the checkpoint", p->name);
 	p->out = archive_write_new();
 	p->disk = archive_read_disk_new();
 	p->links = archive_entry_linkresolver_new();
@@ -355,6 +375,8 @@ static int tree_write_entry(struct packer *p, struct archive_entry *e, int fd, c
 	is_link = archive_entry_hardlink(e) != NULL;
 	if (archive_write_header(p->out, e) < ARCHIVE_WARN)
 		return tree_archive_error(p->out, "write", p->name, err);
+	if (fprintf(p->inodes, "%llu\n", (unsigned long long)st->st_ino) < 0)
+		return err_sys(err, errno, "cannot write files/%s" INODES " in the checkpoint", p->name);
 	if (!S_ISREG(st->st_mode) || is_link)
 		return 0;
 	return carried ? tree_pack_hole(p, (uint64_t)st->st_size, err)
@@ -423,6 +445,8 @@ static int tree_finish_archive(struct packer *p, int rc, struct err *err)
 	archive_read_free(p->disk);
 	if (p->links)
 		archive_entry_linkresolver_free(p->links);
+	if (p->inodes && fclose(p->inodes) && rc == 0)
+		rc = err_sys(err, errno, "cannot write files/%s" INODES " in the checkpoint", p->name);
 	if (p->outfd >= 0 && close(p->outfd) < 0 && rc == 0)
 		rc = err_sys(err, errno, "cannot write files/%s in the checkpoint", p->name);
 	return rc;
@@ -463,15 +487,45 @@ static int tree_unpack_data(struct archive *in, struct archive *disk, const char
 	return rc == ARCHIVE_EOF ? 0 : tree_archive_error(in, "read", name, err);
 }
 
+/* Reads the number of the next entry and asks for it. Epochs of older versions have none: 0. */
+static uint64_t tree_ask_inode(const struct files_inodes *n, FILE *list)
+{
+	unsigned long long number;
+	char text[24];
+	int len;
+
+	if (!list || fscanf(list, "%llu", &number) != 1)
+		return 0;
+	len = snprintf(text, sizeof(text), "%llu", number);
+	if (pwrite(n->goal, text, (size_t)len, 0) != len)
+		errno = 0; /* tree_check_inode() counts it */
+	return number;
+}
+
+/* The working directory is the top of the tree. */
+static void tree_check_inode(struct files_inodes *n, const char *path, uint64_t number)
+{
+	struct stat st;
+
+	if (fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino != number)
+		n->other++;
+}
+
 /* Archives of tree_pack() have relative names only; the ARCHIVE_EXTRACT_SECURE_* flags refuse all others. */
-static int tree_unpack_entries(struct archive *in, struct archive *disk, const char *name, struct err *err)
+static int tree_unpack_entries(struct archive *in, struct archive *disk, const char *name, struct files_inodes *inodes,
+			       FILE *list, struct err *err)
 {
 	struct archive_entry *e;
+	uint64_t number = 0;
 	int rc;
 
 	while ((rc = archive_read_next_header(in, &e)) == ARCHIVE_OK || rc == ARCHIVE_WARN) {
+		if (inodes)
+			number = tree_ask_inode(inodes, list);
 		if (archive_write_header(disk, e) < ARCHIVE_WARN)
 			return tree_archive_error(disk, "unpack", name, err);
+		if (inodes)
+			tree_check_inode(inodes, archive_entry_pathname(e), number);
 		if (archive_entry_size(e) > 0 && tree_unpack_data(in, disk, name, err) < 0)
 			return -1;
 		if (archive_write_finish_entry(disk) < ARCHIVE_WARN)
@@ -483,7 +537,7 @@ static int tree_unpack_entries(struct archive *in, struct archive *disk, const c
 	return archive_write_close(disk) < ARCHIVE_WARN ? tree_archive_error(disk, "unpack", name, err) : 0;
 }
 
-static int tree_unpack_fd(int fd, const char *name, struct err *err)
+static int tree_unpack_fd(int fd, const char *name, struct files_inodes *inodes, FILE *list, struct err *err)
 {
 	const int flags = ARCHIVE_EXTRACT_OWNER | ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_XATTR |
 			  ARCHIVE_EXTRACT_ACL | ARCHIVE_EXTRACT_UNLINK | ARCHIVE_EXTRACT_SECURE_SYMLINKS |
@@ -498,15 +552,17 @@ static int tree_unpack_fd(int fd, const char *name, struct err *err)
 		 archive_read_open_fd(in, fd, 256 << 10) != ARCHIVE_OK)
 		tree_archive_error(in, "open", name, err);
 	else
-		rc = tree_unpack_entries(in, disk, name, err);
+		rc = tree_unpack_entries(in, disk, name, inodes, list, err);
 	archive_read_free(in);
 	archive_write_free(disk);
 	return rc;
 }
 
-int tree_unpack(int dirfd, int filesfd, const char *archive, const char *shown, struct err *err)
+int tree_unpack(int dirfd, int filesfd, const char *archive, const char *shown, struct files_inodes *inodes,
+		struct err *err)
 {
 	cleanup_close int fd = -1, cwd = -1;
+	cleanup_file FILE *list = NULL;
 	int rc;
 
 	fd = openat(filesfd, archive, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -516,13 +572,14 @@ int tree_unpack(int dirfd, int filesfd, const char *archive, const char *shown, 
 	/* libarchive writes relative to the working directory. */
 	if (cwd < 0 || fchdir(dirfd) < 0)
 		return err_sys(err, errno, "cannot enter the job's %s", shown);
-	rc = tree_unpack_fd(fd, archive, err);
+	list = inodes ? tree_open_inodes(filesfd, archive, O_RDONLY, "re") : NULL;
+	rc = tree_unpack_fd(fd, archive, inodes, list, err);
 	if (fchdir(cwd) < 0 && rc == 0)
 		rc = err_sys(err, errno, "cannot return to the working directory");
 	return rc < 0 ? err_wrap(err, "cannot fill the job's %s", shown) : 0;
 }
 
-int files_unpack_private(int rootfd, int filesfd, bool private_tmp, struct err *err)
+int files_unpack_private(int rootfd, int filesfd, bool private_tmp, struct files_inodes *tmp_inodes, struct err *err)
 {
 	static const char *const names[][3] = {
 		{ "dev/shm", "shm.tar", "/dev/shm" },
@@ -534,7 +591,7 @@ int files_unpack_private(int rootfd, int filesfd, bool private_tmp, struct err *
 
 		if (fd < 0)
 			return err_sys(err, errno, "cannot open the new pod's %s", names[i][2]);
-		if (tree_unpack(fd, filesfd, names[i][1], names[i][2], err) < 0)
+		if (tree_unpack(fd, filesfd, names[i][1], names[i][2], i ? tmp_inodes : NULL, err) < 0)
 			return -1;
 	}
 	return 0;

@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include "pod/pod.h"
+#include "pod/tmp_guard.h"
 
 enum {
 	LEADER_PID = 2,
@@ -37,7 +38,8 @@ enum {
 	CRIU_WORK_FD = 11,
 	CRIU_REMOTE_CALL_FD = 12,
 	LATE_MS = 1000,
-	GRACE_MS = 5000
+	GRACE_MS = 5000,
+	KILLED_MS = 5000
 };
 
 struct init {
@@ -52,6 +54,8 @@ struct init {
 	int images, work;  /* criu's directories; -1 unless criu runs */
 	int64_t lease;     /* CLOCK_MONOTONIC ms by which the pod must be dead, 0 = no limit */
 	int64_t continued; /* CLOCK_MONOTONIC ms of the last SIGCONT */
+	bool guards_tmp;   /* /tmp is an image */
+	int64_t guard_due; /* CLOCK_MONOTONIC ms */
 	bool grace;        /* the lease was extended once, see init_lease_over() */
 	int remote_call; /* criu's end of the socket of trace/remote_call.h, 0 = none; closed once criu has it, so that
 			    the other end reads end of file when criu ends */
@@ -84,6 +88,23 @@ static int64_t init_now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Ends the pod. The kernel does not unmount its /tmp as long as this process has it open. */
+__attribute__((noreturn)) static void init_exit(const struct init *in, int status)
+{
+	const int64_t end = init_now_ms() + KILLED_MS;
+	pid_t pid;
+
+	if (!in->guards_tmp)
+		exit(status);
+	kill(-1, SIGKILL);
+	while ((pid = waitpid(-1, NULL, WNOHANG)) >= 0 && init_now_ms() < end)
+		if (!pid)
+			usleep(1000);
+	if (pid < 0)
+		tmp_guard_drop(TMP_GUARD_ROOT_FD, TMP_GUARD_DELAYED_FD);
+	exit(status);
 }
 
 static int init_parse_number(const char *text)
@@ -209,7 +230,7 @@ static void init_check_end(struct init *in)
 		return;
 	}
 	init_say(in, "exit %d", in->script_ended ? in->script_status : in->leader_status);
-	exit(0);
+	init_exit(in, 0);
 }
 
 static void init_script_ended(struct init *in)
@@ -269,7 +290,7 @@ static void init_read_ctl(struct init *in)
 	int ms;
 
 	if (n == 0)
-		exit(0); /* the agent has ended, so the pod ends */
+		init_exit(in, 0); /* the agent has ended, so the pod ends */
 	if (n < 0)
 		return;
 	buf[n] = '\0';
@@ -293,7 +314,7 @@ static void init_lease_over(struct init *in)
 		return;
 	}
 	init_say(in, "fenced");
-	exit(1);
+	init_exit(in, 1);
 }
 
 static int init_lease_left(const struct init *in)
@@ -303,6 +324,17 @@ static int init_lease_left(const struct init *in)
 	if (!in->lease)
 		return -1;
 	return left < 0 ? 0 : left < INT_MAX ? (int)left : INT_MAX;
+}
+
+/* Milliseconds until something is due; -1 = nothing is. */
+static int init_wait_ms(const struct init *in)
+{
+	const int lease = init_lease_left(in);
+	const int64_t guard = in->guard_due - init_now_ms();
+
+	if (!in->guards_tmp || (lease >= 0 && lease < guard))
+		return lease;
+	return guard < 0 ? 0 : (int)guard;
 }
 
 /* argv: of "restore". */
@@ -327,7 +359,11 @@ __attribute__((noreturn)) static void init_loop(struct init *in)
 	/* The first call is for processes that ended before the signalfd existed. */
 	for (init_reap(in);;) {
 		p[2] = (struct pollfd){ in->script_fd, POLLIN, 0 };
-		n = poll(p, 3, init_lease_left(in));
+		n = poll(p, 3, init_wait_ms(in));
+		if (in->guards_tmp && init_now_ms() >= in->guard_due) {
+			tmp_guard_reserve();
+			in->guard_due = init_now_ms() + TMP_GUARD_MS;
+		}
 		if (n == 0 && init_lease_left(in) == 0)
 			init_lease_over(in);
 		if (n <= 0)
@@ -359,6 +395,7 @@ int main(int argc, char **argv)
 	in.sigfd = signalfd(-1, &all, SFD_CLOEXEC);
 	if (in.sigfd < 0)
 		init_fail(&in, "cannot make a signalfd");
+	in.guards_tmp = tmp_guard_begin();
 	init_say(&in, "up");
 	if (restore) {
 		init_begin_restore(&in, argv);

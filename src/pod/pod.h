@@ -6,6 +6,7 @@
 #define FSCHED_POD_POD_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include "base/err.h"
 
@@ -24,9 +25,17 @@ struct pod_network {       /* of a pod that has one of its own (pod/pod_network.
 	char address[16];  /* IPv4, the same as long as the job lives */
 };
 
+struct pod_tmp {         /* of a pod whose /tmp is an image (pod/pod_tmp.h) */
+	uint64_t size;   /* bytes, 0 = it is a directory */
+	unsigned device; /* number of the loop device */
+};
+
 struct pod_spec {
-	char dir[4096]; /* node-local directory of this pod; the private /tmp is dir/tmp. pod_prepare() makes it */
-	bool private_tmp;
+	char dir[4096];   /* node-local directory of this pod. pod_prepare() makes it */
+	bool private_tmp; /* it has a /tmp of its own: dir/tmp or an image */
+	bool tmp_image;   /* it is an image, and pod_tmp_make() has set: */
+	int tmp_mount;    /* a mount of it without a place, owned */
+	struct pod_tmp tmp;
 	char libexec[4096]; /* directory of fsched-init and fsched-leader */
 	struct pod_cred cred;
 	bool private_net; /* it has a network of its own, and pod_network_make() has set: */

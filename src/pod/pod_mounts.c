@@ -13,6 +13,7 @@
 
 #include "base/util.h"
 #include "pod/pod_network.h"
+#include "pod/pod_tmp.h"
 
 /* Appends those options of a tmpfs that limit or place its memory. Others, such as mode and uid, do not apply to the
  * pod. */
@@ -120,5 +121,7 @@ int pod_make_namespace(const struct pod_spec *spec, struct err *err)
 	/* Before a private /tmp may hide the pod's directory. */
 	if (pod_network_mount(spec, err) || mount_pts(err))
 		return -1;
-	return spec->private_tmp ? mount_tmp(spec->dir, err) : 0;
+	if (!spec->private_tmp)
+		return 0;
+	return spec->tmp_image ? pod_tmp_mount(spec, err) : mount_tmp(spec->dir, err);
 }

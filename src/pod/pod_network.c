@@ -19,6 +19,7 @@
 #include "pod/pod_hosts.h"
 
 #define RECORD       "network"
+#define ANSWER_MAX   1024
 #define HOSTS        "hosts"
 #define SYS          "sys" /* in the pod's directory, while its mounts are made */
 #define RECORD_MAX   8192
@@ -26,7 +27,6 @@
 #define OWN_NS       "/proc/thread-self/ns/net"
 #define BOOT_ID      "/proc/sys/kernel/random/boot_id"
 #define HELPER       "fsched-net"
-#define ANSWER_MAX   1024
 /* Others may be at it, one at a time. The end of a job does not wait for long: the kernel removes the link too, and the
  * next pod that ends the rules. */
 #define UP_WAIT_US   INT64_C(20000000)

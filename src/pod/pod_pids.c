@@ -18,6 +18,7 @@
 #include "base/io.h"
 #include "base/clock.h"
 #include "base/util.h"
+#include "pod/tmp_guard.h"
 
 int pod_recv(int ctl, char *buf, size_t len)
 {
@@ -140,15 +141,27 @@ pid_t pod_script(pid_t init)
 	return 0;
 }
 
+/* Opens one of fsched-init's descriptors of a /tmp that is an image. */
+static int pod_open_tmp(pid_t init, int number)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", init, number);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
 int pod_kill(pid_t init, int timeout_ms, struct err *err)
 {
-	cleanup_close int fd = pidfd_open(init, 0);
+	cleanup_close int fd = pidfd_open(init, 0), root = -1, delayed = -1;
 	int64_t end = now_us() + (int64_t)timeout_ms * 1000, left;
 	struct pollfd p = { fd, POLLIN, 0 };
 	int got;
 
 	if (fd < 0)
 		return errno == ESRCH ? 0 : err_sys(err, errno, "cannot open process %d of the pod", init);
+	/* Keeps /tmp mounted until all processes have ended. */
+	root = pod_open_tmp(init, TMP_GUARD_ROOT_FD);
+	delayed = pod_open_tmp(init, TMP_GUARD_DELAYED_FD);
 	if (pidfd_send_signal(fd, SIGKILL, NULL, 0))
 		return errno == ESRCH ? 0 : err_sys(err, errno, "cannot kill process %d of the pod", init);
 	/* pid 1 becomes waitable only after the kernel has killed and reaped all other processes of its namespace. */
@@ -163,5 +176,7 @@ int pod_kill(pid_t init, int timeout_ms, struct err *err)
 			       "processes of the pod (first process %d) are still there %d s after SIGKILL; "
 			       "they probably wait for a device or a file server",
 			       init, timeout_ms / 1000);
+	if (root >= 0)
+		tmp_guard_drop(root, delayed);
 	return 0;
 }

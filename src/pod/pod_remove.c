@@ -28,17 +28,31 @@
 #include "base/dir_tree.h"
 #include "base/clock.h"
 #include "pod/pod_network.h"
+#include "pod/pod_tmp.h"
 
-#define REMOVED   ".removed-"
-#define NAMES_MAX 100
-#define SOON_US   INT64_C(1000000) /* of KillWait and of whoever waits for the end of the job */
-#define NICE      19
-#define IO_IDLE   (3 << 13) /* IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0) */
-#define IO_WHO    1         /* IOPRIO_WHO_PROCESS */
+#define REMOVED      ".removed-"
+#define NAMES_MAX    100
+#define SOON_US      INT64_C(1000000)   /* of KillWait and of whoever waits for the end of the job */
+#define UNMOUNTED_US INT64_C(600000000) /* data that the job wrote last may have to reach a slow disk before */
+#define STEP_US      10000
+#define NICE         19
+#define IO_IDLE      (3 << 13) /* IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0) */
+#define IO_WHO       1         /* IOPRIO_WHO_PROCESS */
 
 static bool is_removed(const char *name)
 {
 	return !strncmp(name, REMOVED, strlen(REMOVED));
+}
+
+/* The kernel unmounts a /tmp that is an image when the last process of the pod has gone. */
+static bool await_unmounted(int fd, const char *name, int64_t until)
+{
+	while (!pod_tmp_remove(fd, name)) {
+		if (now_us() >= until)
+			return false;
+		usleep(STEP_US);
+	}
+	return true;
 }
 
 /* Whether there is one; with remove: those that there are. */
@@ -52,8 +66,10 @@ static bool any_removed(int fd, bool remove)
 		if (!is_removed(e->d_name))
 			continue;
 		any = true;
-		if (remove)
-			remove_tree_at(fd, e->d_name);
+		if (!remove)
+			continue;
+		await_unmounted(fd, e->d_name, now_us() + UNMOUNTED_US);
+		remove_tree_at(fd, e->d_name);
 	}
 	return any;
 }
@@ -125,6 +141,7 @@ void pod_cleanup(const char *dir)
 {
 	cleanup_close int fd = -1;
 	char parent[PATH_MAX], name[NAME_MAX + 1];
+	int64_t end;
 	char *slash;
 
 	snprintf(parent, sizeof(parent), "%s", dir);
@@ -136,7 +153,9 @@ void pod_cleanup(const char *dir)
 	fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 || !set_aside(fd, slash, name))
 		return;
-	remove_tree_until(fd, name, now_us() + SOON_US);
+	end = now_us() + SOON_US;
+	if (await_unmounted(fd, name, end))
+		remove_tree_until(fd, name, end);
 	if (any_removed(fd, false))
 		start_remover(parent);
 }

@@ -7,6 +7,7 @@
 
 #include "base/util.h"
 #include "pod/pod_internal.h"
+#include "pod/pod_tmp.h"
 
 /* The fixed arguments: fsched-init restore CTLFD IMAGESFD WORKFD CALLFD LASTPID -- */
 enum { INIT_ARGS = 8, FDS = 4 };
@@ -34,7 +35,7 @@ static int pod_restore_run_init(const struct pod_spec *spec, const struct pod_re
 {
 	const int given[FDS] = { r->ctl, r->images_fd, r->work_fd, r->remote_call };
 	char path[4200];
-	cleanup_free int *kept = xcalloc(FDS + (size_t)r->n_terminal_fds, sizeof(*kept));
+	cleanup_free int *kept = xcalloc(FDS + POD_TMP_FDS + (size_t)r->n_terminal_fds, sizeof(*kept));
 	int fds[FDS], i, n = r->remote_call < 0 ? FDS - 1 : FDS;
 
 	if (pod_make_namespace(spec, err))
@@ -49,6 +50,7 @@ static int pod_restore_run_init(const struct pod_spec *spec, const struct pod_re
 			return err_sys(err, errno, "cannot duplicate descriptor %d for the pod", given[i]);
 		kept[i] = fds[i];
 	}
+	pod_tmp_keep(spec, kept, &n);
 	for (i = 0; i < r->n_terminal_fds; i++)
 		if (fcntl(POD_TERMINALS_FD + i, F_GETFD) >= 0)
 			kept[n++] = POD_TERMINALS_FD + i;

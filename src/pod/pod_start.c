@@ -12,6 +12,7 @@
 #include "base/io.h"
 #include "base/util.h"
 #include "pod/pod_internal.h"
+#include "pod/pod_tmp.h"
 
 /* Four processes (docs/internals.md): T is the caller, P1 becomes fsched-init, P2 fsched-leader, and P3 the script. */
 struct start {
@@ -135,6 +136,7 @@ static void pod_start_leader(struct start *s)
 static void pod_start_init(struct start *s)
 {
 	char fd[16], leader[16], script[16];
+	int kept[1 + POD_TMP_FDS] = { s->ctl[1] }, n = 1;
 	char *argv[] = { (char[]){ "fsched-init" }, (char[]){ "run" }, fd, leader, script, NULL };
 	struct err err;
 	pid_t pid;
@@ -154,7 +156,8 @@ static void pod_start_init(struct start *s)
 	snprintf(leader, sizeof(leader), "%d", pid);
 	/* pod_start_leader() requests this pid; no other process in the new namespace can have it. */
 	snprintf(script, sizeof(script), "%d", s->hint > 2 ? s->hint : pid + 1);
-	pod_exec(s->init, argv, no_env, &s->ctl[1], 1, &err);
+	pod_tmp_keep(s->spec, kept, &n);
+	pod_exec(s->init, argv, no_env, kept, n, &err);
 	pod_start_give_up(s, &err);
 }
 

@@ -239,6 +239,11 @@ static json_t *manifest_render_network(const struct manifest *m)
 	return json_pack("{s:s,s:s}", "hostname", m->network.hostname, "address", m->network.address);
 }
 
+static json_t *manifest_render_tmp(const struct manifest *m)
+{
+	return json_pack("{s:I,s:I}", "size", (json_int_t)m->tmp.size, "device", (json_int_t)m->tmp.device);
+}
+
 static char *manifest_render(const struct manifest *m, const struct digests *d)
 {
 	cleanup_json json_t *root =
@@ -251,6 +256,7 @@ static char *manifest_render(const struct manifest *m, const struct digests *d)
 
 	if (!root || json_set_name(root, "script", m->script) < 0 ||
 	    json_object_set_new(root, "node", manifest_render_node(m)) < 0 ||
+	    (m->tmp.size && json_object_set_new(root, "tmp", manifest_render_tmp(m)) < 0) ||
 	    (m->network.own && json_object_set_new(root, "network", manifest_render_network(m)) < 0) ||
 	    (m->memory.ours && json_object_set_new(root, "memory", manifest_render_memory(m)) < 0) ||
 	    json_object_set_new(root, "files", m->files ? json_incref(m->files) : json_array()) < 0 ||
@@ -513,14 +519,26 @@ static int manifest_parse_network(const json_t *root, struct manifest *m, struct
 		       : 0;
 }
 
+static int manifest_parse_tmp(const json_t *root, struct manifest *m, struct err *err)
+{
+	const json_t *o = json_object_get(root, "tmp");
+
+	if (!o)
+		return 0;
+	if (!json_is_object(o))
+		return err_set(err, EBADMSG, "member \"tmp\" is not an object");
+	return get_bytes(o, "size", &m->tmp.size, err) < 0 || json_get_uint(o, "device", &m->tmp.device, err) < 0 ? -1
+														  : 0;
+}
+
 static int manifest_parse_root(const json_t *root, struct manifest *m, struct err *err)
 {
 	bool shared;
 
 	memset(m, 0, sizeof(*m));
 	if (manifest_parse_origin(root, m, &shared, err) == 0 && manifest_parse_node(root, m, err) == 0 &&
-	    manifest_parse_network(root, m, err) == 0 && manifest_parse_memory(root, m, shared, err) == 0 &&
-	    manifest_parse_state(root, m, err) == 0)
+	    manifest_parse_network(root, m, err) == 0 && manifest_parse_tmp(root, m, err) == 0 &&
+	    manifest_parse_memory(root, m, shared, err) == 0 && manifest_parse_state(root, m, err) == 0)
 		return 0;
 	manifest_free(m);
 	return err_wrap(err, "manifest.json is damaged");

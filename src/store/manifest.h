@@ -29,6 +29,10 @@ struct manifest {
 			       otherwise 0 */
 	uint64_t bytes;     /* apparent size of all files of the epoch */
 	bool private_tmp;
+	struct { /* of a private /tmp that is an image (pod/pod_tmp.h); zero if it is a directory */
+		uint64_t size;
+		unsigned device;
+	} tmp;
 	struct {          /* of a job with a network of its own */
 		bool own; /* false: it uses the node's, and the rest is empty. Older versions cannot restore it if true
 			   */

@@ -21,6 +21,7 @@
 #include "pod/mount_table.h"
 #include "pod/pod.h"
 #include "pod/pod_network.h"
+#include "pod/pod_tmp.h"
 #include "pod/preflight.h"
 
 /* After this the job is thawed: an agent that has not decided by then does not come back. */
@@ -332,6 +333,8 @@ static void checkpoint_fill_manifest(struct checkpoint *c)
 		memcpy(m->network.hostname, c->w->net.hostname, sizeof(m->network.hostname));
 		memcpy(m->network.address, c->w->net.address, sizeof(m->network.address));
 	}
+	m->tmp.size = c->w->tmp.size;
+	m->tmp.device = c->w->tmp.device;
 	m->files = json_array();
 	manifest_fingerprint(m, c->w->criu.version);
 }
@@ -363,7 +366,7 @@ static int check_before_freeze(struct worker *w, int wait_ms, struct err *err)
 	int rc;
 
 	event_phase("preflight");
-	if (pod_network_load(w->req.pod_dir, &w->net, err) < 0)
+	if (pod_network_load(w->req.pod_dir, &w->net, err) < 0 || pod_tmp_load(w->req.pod_dir, &w->tmp, err) < 0)
 		return -1;
 	if (criu_locate(w->conf.criu, w->libexec, &w->criu, err) ||
 	    criu_act_for(&w->criu, w->req.uid, w->req.gid, w->req.groups, w->req.n_groups, err) ||

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -22,6 +23,7 @@
 #include "pod/preflight.h"
 #include "pod/pod.h"
 #include "pod/pod_network.h"
+#include "pod/pod_tmp.h"
 
 #define SCRIPT_MAX   (64 << 20)
 #define LEADER_MAX   (64 << 20)
@@ -38,6 +40,7 @@ struct restore {
 	struct fill_memory memory;
 	struct criu_terminals terminals;
 	bool filled_in_vain;
+	uint64_t *other_inodes; /* number of such files in /tmp; shared with the process that fills the pod */
 };
 
 static int restore_open_dirs(struct restore *r, struct err *err)
@@ -272,6 +275,22 @@ static int fill_shm(const struct restore *r, int root, struct err *err)
 	return mem_file_data_fill(r->memory.image, fd, (int)r->w->conf.threads, err);
 }
 
+static int fill_private(const struct restore *r, int root, struct err *err)
+{
+	struct files_inodes inodes = { .goal = r->spec.tmp_image ? pod_tmp_open_goal(&r->spec.tmp) : -1 };
+	int rc;
+
+	rc = files_unpack_private(root, r->filesfd, r->m.private_tmp, r->spec.tmp_image ? &inodes : NULL, err);
+	*r->other_inodes = inodes.other;
+	if (inodes.goal >= 0) {
+		/* Files that the job makes get any free number. */
+		if (pwrite(inodes.goal, "0", 1, 0) != 1 && rc == 0)
+			rc = err_sys(err, errno, "cannot set inode_goal of loop device %u", r->spec.tmp.device);
+		close(inodes.goal);
+	}
+	return rc;
+}
+
 static int fill_pod(void *arg, struct err *err)
 {
 	struct restore *r = arg;
@@ -282,7 +301,7 @@ static int fill_pod(void *arg, struct err *err)
 		return err_sys(err, errno, "cannot open / of the pod");
 	if (check_reachable(r, err))
 		return -1;
-	if (files_unpack_private(root, r->filesfd, r->m.private_tmp, err))
+	if (fill_private(r, root, err))
 		return err_wrap(err, "the job's private /tmp and /dev/shm cannot be filled");
 	if (fill_shm(r, root, err))
 		return -1;
@@ -322,6 +341,31 @@ static int restore_make_network(struct restore *r, struct err *err)
 	return pod_network_make(&r->spec, r->w->conf.net_range, err)
 		       ? err_wrap(err, "this node cannot give the job a network of its own")
 		       : 0;
+}
+
+/* A restore in a directory is better than none. Only the size of the image must be the same: it decides which inode
+ * numbers there are. */
+static void restore_make_tmp(struct restore *r)
+{
+	struct worker *w = r->w;
+	struct err err;
+
+	r->spec.tmp_image = false;
+	r->spec.tmp = (struct pod_tmp){ r->m.tmp.size, r->m.tmp.device };
+	if (!r->spec.private_tmp || !r->m.tmp.size || w->conf.tmp == CONF_TMP_DIRECTORY)
+		return;
+	if (pod_tmp_make(&r->spec, 0, &err))
+		worker_warn(w,
+			    "the job's /tmp is now a directory of this node and no image (PodTmp = image), so its files have other "
+			    "inode numbers than before: %.500s",
+			    err.text);
+}
+
+static void restore_warn_of_inodes(const struct restore *r)
+{
+	if (*r->other_inodes)
+		worker_warn(r->w, "%llu files in /tmp have other inode numbers than before",
+			    (unsigned long long)*r->other_inodes);
 }
 
 /* Makes criu's command line and environment. */
@@ -366,9 +410,14 @@ static int restore_start_pod(struct restore *r, struct pod *pod, struct err *err
 	pr.n_terminal_fds = 2 * (int)r->terminals.n;
 	pr.argv = r->argv;
 	pr.envp = r->envp;
-	if (restore_make_network(r, err) == 0)
+	if (restore_make_network(r, err) == 0) {
+		restore_make_tmp(r);
 		rc = pod_restore(&r->spec, &pr, pod, err);
+	}
 	pod_network_close(&r->spec);
+	pod_tmp_close(&r->spec);
+	if (!rc)
+		restore_warn_of_inodes(r);
 	criu_argv_free(r->argv);
 	criu_argv_free(r->envp);
 	criu_terminals_free(&r->terminals);
@@ -479,7 +528,11 @@ int worker_restore(struct worker *w, bool *refused, struct err *err)
 	int rc;
 
 	*refused = true;
+	r.other_inodes = mmap(NULL, sizeof(*r.other_inodes), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (r.other_inodes == MAP_FAILED)
+		return err_sys(err, errno, "cannot map memory");
 	rc = restore_epoch(&r, refused, err);
+	munmap(r.other_inodes, sizeof(*r.other_inodes));
 	/* The damage may be in files that later epochs share with this one. */
 	if (rc && !w->node_fault)
 		store_want_full(&w->store);

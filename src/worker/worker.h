@@ -71,6 +71,7 @@ struct worker {
 	int frozen_unanswered;    /* "frozen" events that the agent has not yet answered with "go" */
 	uint64_t memory;          /* bytes of the job's memory, as of the preflight */
 	struct pod_network net;   /* checkpoint: of the pod; empty if it uses the node's */
+	struct pod_tmp tmp;       /* the same for its /tmp */
 };
 
 /* request.c */

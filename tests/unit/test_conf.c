@@ -76,6 +76,8 @@ static void defaults(void **state)
 	assert_string_equal(c.munge_socket, "");
 	assert_string_equal(c.pod_dir, "/var/lib/fsched/pod");
 	assert_true(c.private_tmp);
+	assert_int_equal(c.tmp, CONF_TMP_IMAGE);
+	assert_int_equal(c.tmp_size, 0);
 	assert_int_equal(c.network, CONF_NETWORK_HOST);
 	assert_string_equal(c.net_range, "198.18.224.0/20");
 	assert_int_equal(c.on_restore_failure, CONF_HOLD);
@@ -107,6 +109,8 @@ static const char everything[] = "# a comment\n"
 				 "MungeSocket = /run/munge/munge.socket.2\n"
 				 "PodDir = /local/pod\n"
 				 "PodPrivateTmp = no\n"
+				 "PodTmp = Directory\n"
+				 "PodTmpSize = 2T\n"
 				 "PodNetwork = Private\n"
 				 "PodNetworkRange = 100.64.0.0/16\n"
 				 "CheckpointOnRestoreFailure = requeue_fresh\n"
@@ -139,6 +143,8 @@ static void every_key(void **state)
 	assert_string_equal(c.munge_socket, "/run/munge/munge.socket.2");
 	assert_string_equal(c.pod_dir, "/local/pod");
 	assert_false(c.private_tmp);
+	assert_int_equal(c.tmp, CONF_TMP_DIRECTORY);
+	assert_true(c.tmp_size == 2ULL << 40);
 	assert_int_equal(c.network, CONF_NETWORK_PRIVATE);
 	assert_string_equal(c.net_range, "100.64.0.0/16");
 	assert_int_equal(c.on_restore_failure, CONF_REQUEUE_FRESH);
@@ -208,7 +214,8 @@ static void notices(void **state)
 
 	good(everything, &c);
 	conf_notices(&c, count_notice, &n);
-	assert_int_equal(n, 0);
+	assert_int_equal(n, 2); /* PodTmp and PodTmpSize without PodPrivateTmp */
+	n = 0;
 	good("CRIU_MaxEpochs = 2\nCRIU_PreDumpDelay = 5\nCRIU_FullEvery = 3\nCRIU_LoadThresholdIO = 0.3\n", &c);
 	conf_notices(&c, count_notice, &n);
 	assert_int_equal(n, 3);
@@ -243,6 +250,7 @@ static void bad_values(void **state)
 					    "or with K, M, G or T behind it, at most 1024T");
 	bad("CheckpointFileLimit = 1025T", "1: CheckpointFileLimit = 1025T: out of range, allowed: a number of bytes, "
 					   "or with K, M, G or T behind it, at most 1024T");
+	bad("PodTmp = loop", "1: PodTmp = loop: allowed: image or directory");
 	bad("JobCheckpointDir = ckpt", "1: JobCheckpointDir = ckpt: allowed: an absolute path");
 	bad("JobCheckpointDir = //", "1: JobCheckpointDir = //: allowed: a directory below /");
 	bad("PodDir = /a/../b", "1: PodDir = /a/../b: allowed: an absolute path without \"..\"");

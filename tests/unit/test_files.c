@@ -1474,7 +1474,7 @@ static void private_trees_come_back(void **state)
 				 mkdir(at("new/tmp"), 0755),
 			 0);
 	newroot = open(at("new"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	assert_ok(files_unpack_private(newroot, j.filesfd, true, &err));
+	assert_ok(files_unpack_private(newroot, j.filesfd, true, NULL, &err));
 	new_shm = open(at("new/dev/shm"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	new_tmp = open(at("new/tmp"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_same_tree(shm, new_shm);
@@ -1517,7 +1517,7 @@ static void a_damaged_archive_is_an_error(void **state)
 			tar[(size_t)random() % (size_t)st.st_size] ^= (char)(1 << random() % 8);
 		assert_int_equal(write_all(fd, tar, n), 0);
 		close(fd);
-		files_unpack_private(root, j.filesfd, false, &err);
+		files_unpack_private(root, j.filesfd, false, NULL, &err);
 	}
 	free(tar);
 	close(root);
@@ -1586,7 +1586,7 @@ static void empty_trees_make_no_archive(void **state)
 	assert_int_equal(access(at("files/shm.tar"), F_OK), -1);
 	assert_int_equal(access(at("files/tmp.tar"), F_OK), -1);
 	root = open_proc_root(j.pid, "");
-	assert_ok(files_unpack_private(root, j.filesfd, true, &err));
+	assert_ok(files_unpack_private(root, j.filesfd, true, NULL, &err));
 	close(root);
 	end(&j);
 }

@@ -250,6 +250,24 @@ static void closed_connections_are_recorded(void **state)
 	manifest_free(&m);
 }
 
+static void a_tmp_of_its_own_is_recorded(void **state)
+{
+	cleanup_close int fd = make_epoch(false);
+	struct manifest m;
+
+	for (int image = 0; image < 2; image++) {
+		fill(&m);
+		m.tmp.size = image ? 1ULL << 40 : 0;
+		m.tmp.device = image ? 54321 : 0;
+		assert_ok(manifest_write(fd, &m, false, "", &err));
+		manifest_free(&m);
+		assert_ok(manifest_load(fd, &m, &err));
+		assert_true(m.tmp.size == (image ? 1ULL << 40 : 0));
+		assert_int_equal(m.tmp.device, image ? 54321 : 0);
+		manifest_free(&m);
+	}
+}
+
 static void the_first_difference_is_named(void **state)
 {
 	cleanup_close int fd = make_epoch(true);
@@ -521,6 +539,7 @@ int main(void)
 		cmocka_unit_test(a_manifest_comes_back),
 		cmocka_unit_test(a_network_of_its_own_is_recorded),
 		cmocka_unit_test(closed_connections_are_recorded),
+		cmocka_unit_test(a_tmp_of_its_own_is_recorded),
 		cmocka_unit_test(the_first_difference_is_named),
 		cmocka_unit_test(shared_memory_is_a_format),
 		cmocka_unit_test(chunk_files_have_their_own_sums),

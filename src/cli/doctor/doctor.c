@@ -54,6 +54,7 @@ int doctor_cmd(int argc, char **argv)
 	doctor_clock();
 	doctor_store(&conf, root);
 	doctor_pod_dir(&conf, root);
+	doctor_tmp(&conf, root);
 	doctor_network(&conf, root);
 	return doctor_summary(root) ? CLI_FAILED : CLI_OK;
 }

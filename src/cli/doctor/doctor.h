@@ -14,5 +14,6 @@ void doctor_network(const struct conf *c, bool root);
 void doctor_slurm(const struct conf *c, bool root);
 void doctor_store(const struct conf *c, bool root);
 void doctor_pod_dir(const struct conf *c, bool root);
+void doctor_tmp(const struct conf *c, bool root);
 
 #endif

@@ -19,6 +19,7 @@
 #include "base/util.h"
 #include "base/uuid_text.h"
 #include "pod/pod_network.h"
+#include "pod/pod_tmp.h"
 #include "store/manifest.h"
 
 enum { LEADER_MAX = 64 << 20 };
@@ -179,6 +180,18 @@ static void run_make_network(struct run *r)
 			  err.text);
 }
 
+static void run_make_tmp(struct run *r)
+{
+	const struct conf *c = &r->o->conf;
+	struct err err;
+
+	if (r->spec.private_tmp && c->tmp == CONF_TMP_IMAGE && pod_tmp_make(&r->spec, c->tmp_size, &err))
+		cli_error("pod run",
+			  "warning: /tmp of the command is a directory and no image (PodTmp = image), so its files have other "
+			  "inode numbers after a restore: %s",
+			  err.text);
+}
+
 int pod_cmd_run(const struct pod_opts *o, char **argv)
 {
 	struct run r = { .o = o, .home = { .store = { .dirfd = -1, .epochsfd = -1 }, .supervisor_lock = -1 } };
@@ -188,8 +201,10 @@ int pod_cmd_run(const struct pod_opts *o, char **argv)
 	if (prepare_run(&r, argv[0], &err))
 		goto fail;
 	run_make_network(&r);
+	run_make_tmp(&r);
 	got = pod_start(&r.spec, 0, &r.pod, &r.script, &err);
 	pod_network_close(&r.spec);
+	pod_tmp_close(&r.spec);
 	if (got == 1)
 		run_command(&r, argv);
 	if (got == 0 && !save_state(&r, &err)) {

@@ -41,7 +41,8 @@ static int write_shm(int epochfd, struct mem_image *image, const struct conf *c,
 	shmfd = openat(dirfd, "dev/shm", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (shmfd < 0)
 		return err_sys(err, errno, "cannot open dev/shm beside the images");
-	return files_unpack_private(dirfd, filesfd, false, err) || mem_file_data_fill(image, shmfd, (int)c->threads, err)
+	return files_unpack_private(dirfd, filesfd, false, NULL, err) ||
+			       mem_file_data_fill(image, shmfd, (int)c->threads, err)
 		       ? -1
 		       : 0;
 }

@@ -23,6 +23,7 @@
 #include "base/util.h"
 #include "pod/pod.h"
 #include "pod/pod_network.h"
+#include "pod/pod_tmp.h"
 #include "slurm/option.h"
 #include "slurm/plugin/spank_fsched.h"
 #include "base/json.h"
@@ -49,6 +50,7 @@ struct start {
 	pid_t script_pid;
 	int gate;                    /* the agent's end of the socket pair; P3 has the other */
 	volatile unsigned *restarts; /* set by P3 */
+	char tmp_warning[512];     /* why its /tmp is a directory although it should be an image; "" = it need not be */
 	char network_warning[512]; /* why the job uses the node's network although it should have its own; "" = it need
 				      not */
 	mode_t umask;
@@ -238,7 +240,7 @@ static json_t *task_json(const struct start *s)
 	json_t *o;
 
 	o = json_pack(
-		"{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:o, s:o, s:s, s:I, s:b, s:b, s:i, s:b, s:i, s:i, s:i, s:i, s:i, s:o, s:s}",
+		"{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:o, s:o, s:s, s:I, s:b, s:b, s:i, s:b, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:s}",
 		"job_id", (json_int_t)s->job_id, "array_job_id", (json_int_t)(task ? s->array_id : 0), "array_task_id",
 		(json_int_t)(task ? (json_int_t)s->array_task : -1), "step", (json_int_t)SLURM_BATCH_SCRIPT, "uid",
 		(json_int_t)s->spec.cred.uid, "gid", (json_int_t)s->spec.cred.gid, "groups",
@@ -247,7 +249,8 @@ static json_t *task_json(const struct start *s)
 		s->option.uuid, "interval", (json_int_t)s->option.interval, "truncate", (int)s->option.truncate,
 		"at_limit", (int)s->option.at_limit, "cpus", (int)s->cpus, "private_tmp", (int)s->spec.private_tmp,
 		"init_pid", (int)s->pod.init, "leader_pid", (int)s->pod.leader, "script_pid", (int)s->script_pid,
-		"ctl_fd", s->pod.ctl, "gate_fd", s->gate, "network_warning", json_text(s->network_warning), "tcp",
+		"ctl_fd", s->pod.ctl, "gate_fd", s->gate, "network_warning", json_text(s->network_warning),
+		"tmp_warning", json_text(s->tmp_warning), "tcp",
 		tcp[s->option.tcp]);
 	/* paths may contain any bytes, and the agent opens them, so they are encoded (base/json.h) */
 	for (size_t i = 0; o && i < ARRAY_SIZE(paths); i++)
@@ -370,6 +373,15 @@ static _Noreturn void become_agent(struct start *s)
 	fail_start(s, err.text);
 }
 
+/* A job whose /tmp is a directory is better than one that does not begin. */
+static void make_tmp(struct start *s)
+{
+	struct err err;
+
+	if (s->spec.private_tmp && s->conf.tmp == CONF_TMP_IMAGE && pod_tmp_make(&s->spec, s->conf.tmp_size, &err))
+		snprintf(s->tmp_warning, sizeof(s->tmp_warning), "%.500s", err.text);
+}
+
 /* A job that begins without a network of its own is better than one that does not begin. */
 static void make_network(struct start *s)
 {
@@ -391,8 +403,10 @@ static int start_job_pod(struct start *s, struct spank_script *script, struct er
 		return -1;
 	}
 	make_network(s);
+	make_tmp(s);
 	rc = pod_start(&s->spec, getpid(), &s->pod, &s->script_pid, err);
 	pod_network_close(&s->spec);
+	pod_tmp_close(&s->spec);
 	if (rc == 1) {
 		close(pair[0]);
 		*script = (struct spank_script){ pair[1], s->restarts };

@@ -1,0 +1,168 @@
+"""The job's own /tmp comes back with the same inodes, and nothing of it is left on the node."""
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import lib
+import pytest
+
+from test_memory import Job
+from test_pod import USER, base, lines, pods  # noqa: F401  (fixtures)
+
+# Makes what a scratch directory has, prints how it looks each time "look" is there, and works on a database meanwhile.
+PROGRAM = r"""
+import os, socket, sqlite3, time
+here = os.getcwd()
+os.chdir("/tmp")
+os.mkdir("d"); os.mkdir("d/e", 0o2750)
+for n in range(300):
+    open(f"d/f{n}", "w").write("x" * n)
+for n in range(0, 300, 3):
+    os.unlink(f"d/f{n}")
+os.rename("d/f1", "moved"); os.link("moved", "d/e/link"); os.symlink("nowhere", "d/symlink"); os.mkfifo("fifo", 0o640)
+with open("sparse", "w") as f:
+    f.truncate(1 << 30); f.seek(1 << 29); f.write("middle")
+with open("big", "wb") as f:
+    f.write(os.urandom(3 << 20))
+os.setxattr("big", "user.color", b"blue"); os.utime("big", ns=(123456789, 987654321)); os.chmod("big", 0o604)
+server = socket.socket(socket.AF_UNIX); server.bind("/tmp/d/socket"); server.listen()
+def look():
+    found = []
+    for top, dirs, files in os.walk("/tmp"):
+        for name in [top] + [os.path.join(top, f) for f in files]:
+            s = os.lstat(name)
+            if name.startswith("/tmp/db"):
+                continue
+            # criu binds a socket again, which also changes the time of its directory
+            found.append((name, 0 if name.endswith("socket") else s.st_ino, s.st_dev, s.st_mode, 0 if name == "/tmp" else s.st_nlink, s.st_uid, s.st_size, s.st_blocks < 4096 or s.st_size,
+                          0 if name in ("/tmp", "/tmp/d", "/tmp/d/socket") else s.st_mtime_ns, sorted((a, os.getxattr(name, a)) for a in os.listxattr(name, follow_symlinks=False))))
+    return {str(f) for f in found}
+db = sqlite3.connect("/tmp/db", isolation_level=None); db.execute("create table t(n)")
+first = look(); n = 0
+out = open(here + "/numbers", "w", buffering=1)
+print("ready", flush=True)
+while not os.path.exists(here + "/stop"):
+    n += 1
+    try:
+        db.execute("insert into t values(?)", (n,))
+        now = look()
+        if now != first:
+            print("changed:", *sorted(first ^ now), file=out)
+        print(n, db.execute("select count(*) from t").fetchone()[0], file=out)
+    except sqlite3.Error as e:
+        print(n, e, file=out)
+    time.sleep(0.02)
+"""
+
+
+@pytest.fixture
+def job(pods, base):
+    def make(conf="", text=PROGRAM):
+        if conf:
+            f = base / "tmp.conf"
+            f.write_text((base / "fsched.conf").read_text() + conf)
+            pods.env = lambda: {**os.environ, "FSCHED_CONF": str(f)}
+        return Job(pods, base, sys.executable, "-c", text)
+    return make
+
+
+def loops():
+    return {p.name for p in Path("/sys/block").glob("loop*") if int(p.name[4:]) >= 4096}
+
+
+def check(job, least):
+    lib.wait_for(lambda: lines(job.work / "numbers") > least, "output")
+    text = (job.work / "numbers").read_text()
+    assert "changed" not in text, text[-6000:]
+    assert all(a == b for a, b in (line.split() for line in text.splitlines())), text
+    return lines(job.work / "numbers")
+
+
+def test_everything_in_tmp_is_as_it_was(job):
+    before = loops()
+    j = job()
+    n = check(j, 5)
+    assert "tmp" in (j.checkpoint(), j.manifest())[1]
+    n = check(j, n + 3)
+    j.checkpoint("--kill")
+    for _ in range(3):
+        said = j.restore()
+        assert "restored from epoch" in said and "inode" not in said, said
+        n = check(j, n + 3)
+        j.checkpoint("--kill")
+    j.restore()
+    j.stop()
+    lib.wait_for(lambda: loops() <= before, "the loop devices to be gone")
+    assert not (j.state / "pod").exists()
+    assert not subprocess.run(["losetup", "-l", "-n"], stdout=subprocess.PIPE, text=True, check=True).stdout.count(str(j.state))
+
+
+def test_a_supervisor_that_is_killed_leaves_no_loop_device(job):
+    before = loops()
+    j = job()
+    assert loops() - before
+    j.p.kill()
+    j.p.wait()
+
+    def attached():
+        return [p for p in loops() - before if (Path("/sys/block") / p / "loop/backing_file").exists()]
+    lib.wait_for(lambda: not attached(), "the image to be detached")
+    j.restore()     # no epoch: it removes what is left of the pod
+    lib.wait_for(lambda: loops() <= before, "the loop devices to be gone")
+
+
+def test_a_directory_instead(job):
+    j = job(conf="PodTmp = directory\n")
+    check(j, 3)
+    assert "tmp" not in (j.checkpoint("--kill"), j.manifest())[1]
+    assert "restored from epoch" in j.restore()
+    lib.wait_for(lambda: lines(j.work / "numbers") > 10, "output")
+    j.stop()
+
+
+def test_no_image_is_possible(job):
+    j = job(conf="PodTmpSize = 1M\n")
+    assert "no image" in j.out.read_text() and "PodTmpSize" in j.out.read_text()
+    check(j, 3)
+    j.checkpoint("--kill")
+    assert "restored from epoch" in j.restore()
+    j.stop()
+
+
+FILL = r"""
+import errno, os, time
+n = 0
+print("ready", flush=True)
+while True:
+    try:
+        with open(f"/tmp/{n}", "wb") as f:
+            f.write(os.urandom(1 << 20)); f.flush(); os.fsync(f.fileno())
+        n += 1
+    except OSError as e:
+        print(errno.errorcode[e.errno], n, flush=True)
+        break
+    time.sleep(0.02)
+while not os.path.exists("stop"):
+    time.sleep(0.05)
+"""
+
+
+def test_the_disk_becomes_full(pods, base, monkeypatch):
+    """The job gets ENOSPC before the image, which is sparse, gets no blocks."""
+    d = pods.place("disk")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256M", "small", d], check=True)
+    try:
+        (d / "work").mkdir()
+        shutil.chown(d / "work", USER)
+        monkeypatch.setattr(pods, "place", lambda name: d)
+        j = Job(pods, base, sys.executable, "-c", FILL)
+        (d / "other").write_bytes(os.urandom(160 << 20))
+        lib.wait_for(lambda: "ENO" in j.out.read_text() or "EIO" in j.out.read_text(), "an error")
+        error, n = j.out.read_text().split()[1:]
+        free = os.statvfs(d)
+        assert error == "ENOSPC" and 40 < int(n) < 96 and free.f_bavail * free.f_bsize > 1 << 20, (error, n, free)
+        j.stop()
+    finally:
+        subprocess.run(["umount", "-l", d], check=True)
