@@ -55,6 +55,8 @@ struct files_names {
 	size_t n, room;
 };
 
+struct files_early;
+
 struct files_opts {
 	uint64_t file_limit; /* bytes of copies per epoch; a file beyond it is recorded as "not saved" */
 	uint64_t tmp_limit;  /* bytes of /tmp and /dev/shm together */
@@ -67,6 +69,7 @@ struct files_opts {
 	 * /dev/shm; fd is borrowed. False: the archive is to have the data. NULL: no file is offered. */
 	bool (*carry)(void *arg, const char *path, int fd, const struct stat *st);
 	void *carry_arg;
+	struct files_early *early; /* copies made before the freeze; NULL: there are none */
 };
 
 #define FILES_CARRY_MIN (1u << 20) /* bytes of data from which on a file is offered to carry */
@@ -89,6 +92,21 @@ int files_can_record(const pid_t *pids, int n, pid_t init, const struct files_op
 int files_names_find(struct files_names *x, const pid_t *pids, int n, pid_t init, const struct files_opts *o,
 		     bool quick, struct err *err);
 void files_names_free(struct files_names *x);
+
+/* ---- copies before the freeze ---- */
+
+#define FILES_EARLY_MIN 65536 /* bytes of a file from which on it is copied before the freeze */
+
+/* filesfd: the new epoch's files/, which must stay open. */
+struct files_early *files_early_open(int filesfd);
+/* While the job runs: copies the large files of the private /tmp and those that the job changes in place. Arguments as
+ * for files_record(), which then copies only what has changed since. -1: the copies cannot be written. */
+int files_early_prepare(struct files_early *e, const pid_t *pids, int n, pid_t init, const struct files_opts *o,
+			struct err *err);
+/* True if files_record() has put files of /tmp beside its archive, which older versions do not look for. */
+bool files_early_used_for_tmp(const struct files_early *e);
+/* Removes the copies that were not used. e may be NULL. */
+void files_early_close(struct files_early *e);
 
 /* ---- files that were written and closed ---- */
 

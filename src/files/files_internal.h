@@ -69,6 +69,17 @@ int copy_positioned(int in, int out, uint64_t size, bool *to_out);
  * (everything if readable is false) and keeps holes. 0, or -1 with errno. */
 int copy_back(int copy, int target, uint64_t size, bool readable);
 
+/* ---- early.c ----------------------------------------------------------- */
+
+/* Copies a file before the freeze, if it is large enough and not copied yet. -1: the copy cannot be written. */
+int files_early_copy(struct files_early *e, int in, const struct stat *st, struct err *err);
+/* In the freeze: brings the copy of a file up to date and gives it the name. st: its state in the freeze. 1 = done, 0 =
+ * there is no copy or it cannot be read, -1 = the checkpoint cannot be written. */
+int files_early_take(struct files_early *e, int in, const struct stat *st, const char *name, struct err *err);
+/* The same for a file of /tmp, whose copy is named after its inode. */
+int files_early_take_tmp(struct files_early *e, int in, const struct stat *st, struct err *err);
+void files_early_tmp_name(uint64_t ino, char name[32]);
+
 /* ---- files_json.c: one record ------------------------------------------ */
 
 enum file_class {
@@ -186,6 +197,8 @@ int open_in_root(int rootfd, const char *name);
 /* Adds to *bytes the bytes of data in the tree and, for each entry, 1 KiB for its header and what its extended
  * attributes take in the archive. */
 int tree_measure(int dirfd, uint64_t *bytes, struct err *err);
+/* Copies the large files before the freeze. */
+int tree_copy_early(int dirfd, struct files_early *e, struct err *err);
 /* Writes the archive `archive` below filesfd; writes no file if the tree is empty. shown: name of the tree in messages.
  * carry: large files are offered to o->carry. Fails with EFBIG if there is more data than o->tmp_limit, because
  * processes can make the tree grow while it is read. */

@@ -104,6 +104,25 @@ static int record_save_copy(struct recorder *r, int in, bool leased, uint64_t si
 	return 0;
 }
 
+/* The same with the copy that was made before the freeze, if there is one. */
+static int record_take_early(struct recorder *r, const struct open_file *f, int in, struct file_record *rec,
+			     struct err *err)
+{
+	int rc;
+
+	if (!r->o->early)
+		return 0;
+	snprintf(rec->saved, sizeof(rec->saved), "%06u.data", r->n_copies + 1);
+	rc = files_early_take(r->o->early, in, &f->st, rec->saved, err);
+	if (rc > 0) {
+		r->n_copies++;
+		rec->saved_size = f->st.st_size;
+	} else {
+		rec->saved[0] = '\0';
+	}
+	return rc;
+}
+
 static void record_charge(struct recorder *r, uint64_t data)
 {
 	r->left -= data < r->left ? data : r->left;
@@ -165,7 +184,9 @@ static int record_inplace(struct recorder *r, const struct open_file *f, int in,
 		return record_not_saved(r, f, LEASED, err);
 	if (data > r->left)
 		return record_too_big(r, f, err);
-	rc = record_save_copy(r, in, leased, (uint64_t)f->st.st_size, rec, err);
+	rc = leased ? 0 : record_take_early(r, f, in, rec, err);
+	if (rc == 0)
+		rc = record_save_copy(r, in, leased, (uint64_t)f->st.st_size, rec, err);
 	if (rc > 0)
 		record_charge(r, data);
 	else if (rc == 0 && errno == EFBIG)
@@ -341,6 +362,46 @@ static int record_check_inplace(struct recorder *r, const struct open_file *f, s
 	if (leased >= 0 && !is_readable(leased))
 		return record_not_saved(r, f, LEASED, err);
 	return file_data_bytes(&f->st) > r->left ? record_too_big(r, f, err) : 0;
+}
+
+static int record_early_open_files(struct files_early *e, const struct open_files *files, const struct files_opts *o,
+				   struct err *err)
+{
+	uint64_t left = o->file_limit;
+	int rc = 0;
+
+	for (size_t i = 0; i < files->n && rc == 0; i++) {
+		const struct open_file *f = &files->v[i];
+		cleanup_close int leased = -1, in = -1;
+
+		if (!is_changed_in_place(f) || !f->path || file_data_bytes(&f->st) > left)
+			continue;
+		leased = record_dup_leased(f);
+		in = leased >= 0 ? -1 : record_open_scanned(f, &o->cred);
+		if (in < 0)
+			continue;
+		left -= file_data_bytes(&f->st);
+		rc = files_early_copy(e, in, &f->st, err);
+	}
+	return rc;
+}
+
+int files_early_prepare(struct files_early *e, const pid_t *pids, int n, pid_t init, const struct files_opts *o,
+			struct err *err)
+{
+	cleanup_close int tmp = o->private_tmp ? record_open_private(init, "tmp", err) : -1;
+	struct open_files files;
+	int rc;
+
+	if (o->private_tmp && (tmp < 0 || tree_copy_early(tmp, e, err)))
+		return -1;
+	rc = open_files_scan(&files, pids, n, init, o, err);
+	if (rc == 0 && files.n)
+		qsort(files.v, files.n, sizeof(*files.v), open_file_by_data);
+	if (rc == 0)
+		rc = record_early_open_files(e, &files, o, err);
+	open_files_free(&files);
+	return rc;
 }
 
 int files_can_record(const pid_t *pids, int n, pid_t init, const struct files_opts *o, struct err *err)

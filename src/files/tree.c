@@ -5,7 +5,8 @@
  * So nothing is opened by a path of more than one component: every step is an openat() of one name with O_NOFOLLOW, and
  * fstat() checks that the file that was opened is the one that was examined.
  *
- * NAME.tar has no inode numbers. They are in NAME.tar.inodes: a line for each entry, in the same order. */
+ * NAME.tar has no inode numbers. They are in NAME.tar.inodes: a line for each entry, in the same order. A "+" before a
+ * number says that the archive has a hole in place of the file's data, which are in tmp-NUMBER.data. */
 #include "files/files_internal.h"
 
 #include <dirent.h>
@@ -192,6 +193,28 @@ int tree_measure(int dirfd, uint64_t *bytes, struct err *err)
 	return rc;
 }
 
+/* ---- before the freeze --------------------------------------------------- */
+
+static int tree_early_entry(struct tree_walk *w, int dirfd, const char *name, int fd, const struct stat *st,
+			    struct err *err)
+{
+	(void)dirfd;
+	(void)name;
+	return S_ISREG(st->st_mode) ? files_early_copy(w->arg, fd, st, err) : 0;
+}
+
+int tree_copy_early(int dirfd, struct files_early *e, struct err *err)
+{
+	struct tree_walk *w = xcalloc(1, sizeof(*w));
+	int rc;
+
+	w->entry = tree_early_entry;
+	w->arg = e;
+	rc = tree_walk(w, dirfd, err);
+	free(w);
+	return rc;
+}
+
 /* ---- packing ----------------------------------------------------------- */
 
 struct packer {
@@ -204,6 +227,7 @@ struct packer {
 	struct archive *disk; /* reads the attributes of open files */
 	struct archive_entry_linkresolver *links;
 	const struct files_opts *o; /* NULL if no file is offered to carry() */
+	struct files_early *early;  /* NULL if no file has a copy that was made before */
 	json_t *warnings;
 };
 
@@ -365,8 +389,9 @@ static int tree_fill_header(struct packer *p, const struct tree_walk *w, int dir
 	return 0;
 }
 
+/* apart: the data are in tmp-INODE.data. */
 static int tree_write_entry(struct packer *p, struct archive_entry *e, int fd, const struct stat *st, bool carried,
-			    struct err *err)
+			    bool apart, struct err *err)
 {
 	struct archive_entry *spare = NULL;
 	bool is_link;
@@ -375,12 +400,12 @@ static int tree_write_entry(struct packer *p, struct archive_entry *e, int fd, c
 	is_link = archive_entry_hardlink(e) != NULL;
 	if (archive_write_header(p->out, e) < ARCHIVE_WARN)
 		return tree_archive_error(p->out, "write", p->name, err);
-	if (fprintf(p->inodes, "%llu\n", (unsigned long long)st->st_ino) < 0)
+	if (fprintf(p->inodes, "%s%llu\n", apart && !is_link ? "+" : "", (unsigned long long)st->st_ino) < 0)
 		return err_sys(err, errno, "cannot write files/%s" INODES " in the checkpoint", p->name);
 	if (!S_ISREG(st->st_mode) || is_link)
 		return 0;
-	return carried ? tree_pack_hole(p, (uint64_t)st->st_size, err)
-		       : tree_pack_data(p, fd, (uint64_t)st->st_size, err);
+	return carried || apart ? tree_pack_hole(p, (uint64_t)st->st_size, err)
+				: tree_pack_data(p, fd, (uint64_t)st->st_size, err);
 }
 
 /* True if carry() takes the data of the file. A file with several hard links is not offered, because carry() would get
@@ -389,6 +414,14 @@ static bool tree_is_carried(const struct packer *p, const struct tree_walk *w, i
 {
 	return p->o && S_ISREG(st->st_mode) && st->st_nlink == 1 && file_data_bytes(st) >= FILES_CARRY_MIN &&
 	       p->o->carry(p->o->carry_arg, w->path, fd, st);
+}
+
+/* 1 = the data of the file are in tmp-INODE.data, 0 = they are to be in the archive. */
+static int tree_take_early(struct packer *p, int fd, const struct stat *st, struct err *err)
+{
+	int rc = p->early && S_ISREG(st->st_mode) ? files_early_take_tmp(p->early, fd, st, err) : 0;
+
+	return rc > 0 && tree_charge(p, file_data_bytes(st), err) < 0 ? -1 : rc;
 }
 
 /* Charges attributes that have grown since they were counted. */
@@ -413,7 +446,7 @@ static int tree_pack_entry(struct tree_walk *w, int dirfd, const char *name, int
 	struct archive_entry *e;
 	char shown[FILES_SHOWN];
 	bool carried;
-	int rc;
+	int apart, rc;
 
 	if (S_ISSOCK(st->st_mode))
 		return 0; /* criu recreates bound sockets */
@@ -428,11 +461,12 @@ static int tree_pack_entry(struct tree_walk *w, int dirfd, const char *name, int
 	if (!e)
 		return err_set(err, ENOMEM, "out of memory");
 	carried = tree_is_carried(p, w, fd, st);
-	rc = tree_fill_header(p, w, dirfd, name, fd, st, carried, e, err);
+	apart = tree_take_early(p, fd, st, err);
+	rc = apart < 0 ? -1 : tree_fill_header(p, w, dirfd, name, fd, st, carried || apart, e, err);
 	if (rc == 0)
 		rc = tree_charge_attributes(p, e, attributes, err);
 	if (rc == 0)
-		rc = tree_write_entry(p, e, fd, st, carried, err);
+		rc = tree_write_entry(p, e, fd, st, carried, apart, err);
 	archive_entry_free(e);
 	return rc;
 }
@@ -461,6 +495,7 @@ int tree_pack(int dirfd, int filesfd, const char *archive, const char *shown, co
 			    .shown = shown,
 			    .left = o->tmp_limit,
 			    .o = carry && o->carry ? o : NULL,
+			    .early = carry ? NULL : o->early,
 			    .warnings = warnings };
 	struct tree_walk *w = xcalloc(1, sizeof(*w));
 	int rc;
@@ -487,19 +522,32 @@ static int tree_unpack_data(struct archive *in, struct archive *disk, const char
 	return rc == ARCHIVE_EOF ? 0 : tree_archive_error(in, "read", name, err);
 }
 
-/* Reads the number of the next entry and asks for it. Epochs of older versions have none: 0. */
-static uint64_t tree_ask_inode(const struct files_inodes *n, FILE *list)
-{
-	unsigned long long number;
-	char text[24];
-	int len;
+/* The next line of NAME.tar.inodes. */
+struct inode_line {
+	uint64_t number; /* 0 = not known: epochs of older versions have no such file */
+	bool apart;
+};
 
-	if (!list || fscanf(list, "%llu", &number) != 1)
-		return 0;
-	len = snprintf(text, sizeof(text), "%llu", number);
+static struct inode_line tree_read_inode(FILE *list)
+{
+	struct inode_line l = { 0, false };
+	unsigned long long number;
+	char text[32];
+
+	if (!list || !fgets(text, sizeof(text), list))
+		return l;
+	l.apart = text[0] == '+';
+	l.number = sscanf(text + l.apart, "%llu", &number) == 1 ? number : 0;
+	return l;
+}
+
+static void tree_ask_inode(const struct files_inodes *n, uint64_t number)
+{
+	char text[24];
+	int len = snprintf(text, sizeof(text), "%llu", (unsigned long long)number);
+
 	if (pwrite(n->goal, text, (size_t)len, 0) != len)
 		errno = 0; /* tree_check_inode() counts it */
-	return number;
 }
 
 /* The working directory is the top of the tree. */
@@ -511,25 +559,46 @@ static void tree_check_inode(struct files_inodes *n, const char *path, uint64_t 
 		n->other++;
 }
 
+/* Fills a file whose data are not in the archive. No process of the user can reach the tree yet. */
+static int tree_fill_apart(int filesfd, struct archive_entry *e, uint64_t number, struct err *err)
+{
+	const char *path = archive_entry_pathname(e);
+	cleanup_close int in = -1, out = -1;
+	char name[32], shown[FILES_SHOWN];
+	struct timespec times[2] = { { 0, UTIME_OMIT }, { archive_entry_mtime(e), archive_entry_mtime_nsec(e) } };
+
+	files_early_tmp_name(number, name);
+	in = openat(filesfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (in < 0)
+		return err_sys(err, errno, "cannot open files/%s of the checkpoint", name);
+	out = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	if (out < 0 || copy_back(in, out, (uint64_t)archive_entry_size(e), true) || futimens(out, times))
+		return err_sys(err, errno, "cannot write \"%s\"", show_path(path, shown));
+	return 0;
+}
+
 /* Archives of tree_pack() have relative names only; the ARCHIVE_EXTRACT_SECURE_* flags refuse all others. */
-static int tree_unpack_entries(struct archive *in, struct archive *disk, const char *name, struct files_inodes *inodes,
-			       FILE *list, struct err *err)
+static int tree_unpack_entries(struct archive *in, struct archive *disk, int filesfd, const char *name,
+			       struct files_inodes *inodes, FILE *list, struct err *err)
 {
 	struct archive_entry *e;
-	uint64_t number = 0;
+	struct inode_line line;
 	int rc;
 
 	while ((rc = archive_read_next_header(in, &e)) == ARCHIVE_OK || rc == ARCHIVE_WARN) {
+		line = tree_read_inode(list);
 		if (inodes)
-			number = tree_ask_inode(inodes, list);
+			tree_ask_inode(inodes, line.number);
 		if (archive_write_header(disk, e) < ARCHIVE_WARN)
 			return tree_archive_error(disk, "unpack", name, err);
 		if (inodes)
-			tree_check_inode(inodes, archive_entry_pathname(e), number);
+			tree_check_inode(inodes, archive_entry_pathname(e), line.number);
 		if (archive_entry_size(e) > 0 && tree_unpack_data(in, disk, name, err) < 0)
 			return -1;
 		if (archive_write_finish_entry(disk) < ARCHIVE_WARN)
 			return tree_archive_error(disk, "unpack", name, err);
+		if (line.apart && tree_fill_apart(filesfd, e, line.number, err))
+			return -1;
 	}
 	if (rc != ARCHIVE_EOF)
 		return tree_archive_error(in, "read", name, err);
@@ -537,7 +606,7 @@ static int tree_unpack_entries(struct archive *in, struct archive *disk, const c
 	return archive_write_close(disk) < ARCHIVE_WARN ? tree_archive_error(disk, "unpack", name, err) : 0;
 }
 
-static int tree_unpack_fd(int fd, const char *name, struct files_inodes *inodes, FILE *list, struct err *err)
+static int tree_unpack_fd(int fd, int filesfd, const char *name, struct files_inodes *inodes, FILE *list, struct err *err)
 {
 	const int flags = ARCHIVE_EXTRACT_OWNER | ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_XATTR |
 			  ARCHIVE_EXTRACT_ACL | ARCHIVE_EXTRACT_UNLINK | ARCHIVE_EXTRACT_SECURE_SYMLINKS |
@@ -552,7 +621,7 @@ static int tree_unpack_fd(int fd, const char *name, struct files_inodes *inodes,
 		 archive_read_open_fd(in, fd, 256 << 10) != ARCHIVE_OK)
 		tree_archive_error(in, "open", name, err);
 	else
-		rc = tree_unpack_entries(in, disk, name, inodes, list, err);
+		rc = tree_unpack_entries(in, disk, filesfd, name, inodes, list, err);
 	archive_read_free(in);
 	archive_write_free(disk);
 	return rc;
@@ -572,8 +641,8 @@ int tree_unpack(int dirfd, int filesfd, const char *archive, const char *shown, 
 	/* libarchive writes relative to the working directory. */
 	if (cwd < 0 || fchdir(dirfd) < 0)
 		return err_sys(err, errno, "cannot enter the job's %s", shown);
-	list = inodes ? tree_open_inodes(filesfd, archive, O_RDONLY, "re") : NULL;
-	rc = tree_unpack_fd(fd, archive, inodes, list, err);
+	list = tree_open_inodes(filesfd, archive, O_RDONLY, "re");
+	rc = tree_unpack_fd(fd, filesfd, archive, inodes, list, err);
 	if (fchdir(cwd) < 0 && rc == 0)
 		rc = err_sys(err, errno, "cannot return to the working directory");
 	return rc < 0 ? err_wrap(err, "cannot fill the job's %s", shown) : 0;

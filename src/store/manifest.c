@@ -24,19 +24,21 @@
 #endif
 
 #define FORMAT         1
-#define FORMAT_MEMORY  2       /* the same with memory/, without which criu's images are incomplete */
-#define FORMAT_SHARED  3       /* the same with shared memory in memory/ */
-#define FORMAT_GHOSTS  4       /* the same with deleted files in memory/ */
-#define FORMAT_NETWORK 5       /* the member "network", and what the other members say */
-#define FORMAT_CLOSED  6       /* the member "closed"; the rest as in FORMAT_NETWORK, with or without "network" */
-#define FILES_MAX      1000000 /* entries of a list; STORE_JSON_MAX is reached earlier */
-#define CRED_MAX       65536
+#define FORMAT_MEMORY  2 /* the same with memory/, without which criu's images are incomplete */
+#define FORMAT_SHARED  3 /* the same with shared memory in memory/ */
+#define FORMAT_GHOSTS  4 /* the same with deleted files in memory/ */
+#define FORMAT_NETWORK 5 /* the member "network", and what the other members say */
+#define FORMAT_CLOSED  6 /* the member "closed"; the rest as in FORMAT_NETWORK, with or without "network" */
+#define FORMAT_TMP \
+	7 /* large files of /tmp are beside its archive; the rest as in FORMAT_CLOSED, with or without "closed" */
+#define FILES_MAX 1000000 /* entries of a list; STORE_JSON_MAX is reached earlier */
+#define CRED_MAX  65536
 
 /* Memory chunks are most of an epoch, have checksums of their own, and may be shared with older epochs. A second digest
  * would double the work of a checkpoint, because all of them would have to be read. So the manifest has their sizes
  * only, and the SHA-256 of the image file that holds the checksums. */
-#define CHUNKS         "memory/chunks-"
-#define IMAGE          "memory/image"
+#define CHUNKS    "memory/chunks-"
+#define IMAGE     "memory/image"
 
 void manifest_free(struct manifest *m)
 {
@@ -208,7 +210,8 @@ static json_t *manifest_render_node(const struct manifest *m)
 
 static int manifest_format(const struct manifest *m)
 {
-	return m->closed           ? FORMAT_CLOSED
+	return m->tmp.apart        ? FORMAT_TMP
+	       : m->closed         ? FORMAT_CLOSED
 	       : m->network.own    ? FORMAT_NETWORK
 	       : !m->memory.ours   ? FORMAT
 	       : m->memory.ghosts  ? FORMAT_GHOSTS
@@ -353,7 +356,8 @@ static int manifest_parse_origin(const json_t *root, struct manifest *m, bool *s
 	m->memory.ours = by_members ? json_object_get(root, "memory") != NULL : format != FORMAT;
 	*shared = by_members ? json_object_get(json_object_get(root, "memory"), "objects") != NULL
 			     : format >= FORMAT_SHARED;
-	if (format > FORMAT_CLOSED)
+	m->tmp.apart = format == FORMAT_TMP;
+	if (format > FORMAT_TMP)
 		return err_set(err, EBADMSG, "format %d is not known to this version of fsched", (int)format);
 	if (json_get_uint(root, "epoch", &m->epoch, err) < 0 || json_get_uint(root, "run", &m->run, err) < 0 ||
 	    json_get_int(root, "time", 0, INT64_MAX, &m->time, err) < 0 ||

@@ -32,6 +32,7 @@ struct manifest {
 	struct { /* of a private /tmp that is an image (pod/pod_tmp.h); zero if it is a directory */
 		uint64_t size;
 		unsigned device;
+		bool apart; /* large files of /tmp are beside its archive. Older versions cannot restore that */
 	} tmp;
 	struct {          /* of a job with a network of its own */
 		bool own; /* false: it uses the node's, and the rest is empty. Older versions cannot restore it if true

@@ -39,6 +39,7 @@ struct checkpoint {
 	struct manifest m;
 	struct criu_dump dump;
 	struct write_list_step write_list;
+	struct files_early *early; /* copies made before the freeze */
 	struct memory_step memory;
 	struct mount_table *mounts; /* of the pod, in the freeze */
 	unsigned freeze;            /* its limit, s */
@@ -77,7 +78,9 @@ static int checkpoint_record_files(struct checkpoint *c, const struct tree *t, s
 	c->m.max_pid = t->max_pid;
 	o.carry = c->memory.objects ? memory_shared_carry : NULL;
 	o.carry_arg = c->memory.objects;
+	o.early = c->early;
 	rc = files_record(t->pids, t->n, w->req.init, c->filesfd, &o, c->m.files, w->warnings, err);
+	c->m.tmp.apart = files_early_used_for_tmp(c->early);
 	if (rc || write_list_freeze(&c->write_list, w, c->m.files, err))
 		return err_wrap(err, "the job's files cannot be saved");
 	return 0;
@@ -103,6 +106,8 @@ static int checkpoint_seal(struct checkpoint *c, struct err *err)
 	struct worker *w = c->w;
 	const struct files_cred cred = worker_cred(w);
 
+	files_early_close(c->early); /* removes what was not used */
+	c->early = NULL;
 	if (checkpoint_check_images(c, err) || memory_finish(&c->memory, w, c->epochfd, c->criufd, &c->m, err))
 		return -1;
 	fault_die(w, FAULT_DIE_BEFORE_MANIFEST);
@@ -392,6 +397,23 @@ int worker_preflight(struct worker *w, struct err *err)
 	return 0;
 }
 
+/* As the last step before the freeze, so that little changes meanwhile. */
+static int checkpoint_copy_early(struct checkpoint *c, const struct files_opts *o, struct err *err)
+{
+	struct worker *w = c->w;
+	struct tree t;
+	int rc;
+
+	if (tree_read(w->req.init, &t, err))
+		return -1;
+	c->early = files_early_open(c->filesfd);
+	setpriority(PRIO_PROCESS, 0, NICE);
+	rc = files_early_prepare(c->early, t.pids, t.n, w->req.init, o, err);
+	setpriority(PRIO_PROCESS, 0, 0);
+	tree_free(&t);
+	return rc;
+}
+
 static int checkpoint_dump(struct checkpoint *c, enum engine engine, struct err *err)
 {
 	struct worker *w = c->w;
@@ -425,6 +447,8 @@ static int checkpoint_dump(struct checkpoint *c, enum engine engine, struct err 
 	c->freeze = c->memory.on ? freeze_limit(w, w->memory, 0) : freeze_limit(w, 0, w->memory);
 	c->dump.freeze_limit = c->freeze;
 	c->dump.freeze_configured = w->conf.freeze_timeout;
+	if (checkpoint_copy_early(c, &o, err))
+		return err_wrap(err, "the job's files cannot be saved");
 	fault_die(w, FAULT_DIE_BEFORE_FREEZE);
 	fault_wait(w, FAULT_WAIT_BEFORE_FREEZE);
 	event_phase("dump");
@@ -440,6 +464,7 @@ static void checkpoint_end(struct checkpoint *c)
 {
 	memory_end(&c->memory, c->epochfd);
 	write_list_end(&c->write_list);
+	files_early_close(c->early);
 	mount_table_free(c->mounts);
 	manifest_free(&c->m);
 	cleanup_closep(&c->epochfd);

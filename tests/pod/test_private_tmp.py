@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import lib
@@ -166,3 +167,85 @@ def test_the_disk_becomes_full(pods, base, monkeypatch):
         j.stop()
     finally:
         subprocess.run(["umount", "-l", d], check=True)
+
+
+# Large files in /tmp and in the working directory: unchanged, changed by write(), by a mapping, longer, shorter, a hole, gone, new.
+LARGE = r"""
+import hashlib, mmap, os, sys, time
+size = SIZE << 20; block = os.urandom(1 << 20)
+def make(path):
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    for n in range(size >> 20):
+        os.pwrite(fd, n.to_bytes(8, "little") + block[8:], n << 20)
+    return fd
+names = ["/tmp/same", "/tmp/written", "/tmp/mapped", "/tmp/longer", "/tmp/shorter", "/tmp/hole", "here", "here.mapped"] if size < 99 << 20 else ["/tmp/same", "/tmp/written", "here"]
+fds = {n: make(n) for n in names}
+maps = {n: mmap.mmap(fds[n], size) for n in names if n.endswith("mapped")}
+for m in maps.values():
+    m[100000] = 1
+expected = {n: None for n in names}
+def change(k):
+    for n in names:
+        fd = fds[n]
+        if n.endswith("written") or n == "here":
+            os.pwrite(fd, b"w%d" % k, (k * 7919 << 10) % size)
+        elif n in maps:
+            m = maps[n]; m[(k * 104729) % size] = k % 256
+        elif n.endswith("longer"):
+            os.pwrite(fd, b"l%d" % k, size + 1000 * k)
+        elif n.endswith("shorter"):
+            os.ftruncate(fd, size - 1000 * k - 1)
+        elif n.endswith("hole"):
+            import ctypes
+            ctypes.CDLL(None).fallocate(fd, 3, ctypes.c_long(k * 65536), ctypes.c_long(131072))
+def sums():
+    return [hashlib.md5(open(n, "rb").read()).hexdigest() for n in names]
+k = 0; was = sums()
+print("ready", flush=True)
+out = open("numbers", "w", buffering=1)
+while not os.path.exists("stop"):
+    if os.path.exists("change"):
+        k += 1; change(k); was = sums()
+        os.unlink("change")
+    now = sums() if size < 99 << 20 else was
+    print("same" if now == was else "changed %s" % [n for n, a, b in zip(names, now, was) if a != b], [os.stat(n).st_ino for n in names[:3]], file=out)
+    time.sleep(0.05)
+"""
+
+
+def next_line(job):
+    n = lines(job.work / "numbers")
+    lib.wait_for(lambda: lines(job.work / "numbers") > n + 1, "output")
+    text = (job.work / "numbers").read_text().splitlines()
+    assert all(line == text[0] and line.startswith("same") for line in text), [line for line in text if line != text[0]][:3]
+
+
+def change(job):
+    (job.work / "change").touch()
+    lib.wait_for(lambda: not (job.work / "change").exists(), "the change")
+
+
+@pytest.mark.parametrize("pause", [0, 3])
+def test_only_what_has_changed_is_read_in_the_freeze(job, pause):
+    """Changes between the copy and the freeze are in the epoch, whatever their kind."""
+    j = job(text=LARGE.replace("SIZE", "3"))
+    time.sleep(pause)       # after it, files count as unchanged as long as their times are
+    for n in range(2):
+        p = j.begin("checkpoint", *(["--kill"] if n else []), j.state, fault="wait-before-freeze")
+        lib.wait_for((j.state / "waiting").exists, "the worker")
+        change(j)
+        (j.state / "waiting").unlink()
+        said = p.communicate(timeout=120)[0]
+        assert p.returncode == 0, said
+        next_line(j) if not n else None
+    assert not list(j.state.glob("epochs/*/files/early*"))
+    assert list(j.state.glob("epochs/*2/files/tmp-*.data"))
+    for _ in range(2):
+        assert "restored from epoch 2" in j.restore(), j.said.read_text()
+        next_line(j)
+        change(j)
+        next_line(j)
+        j.fsched("kill", j.state)
+    assert "restored from epoch 2" in j.restore(), j.said.read_text()
+    next_line(j)
+    j.stop()

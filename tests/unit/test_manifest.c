@@ -259,11 +259,16 @@ static void a_tmp_of_its_own_is_recorded(void **state)
 		fill(&m);
 		m.tmp.size = image ? 1ULL << 40 : 0;
 		m.tmp.device = image ? 54321 : 0;
+		m.tmp.apart = image;
+		m.memory.ours = image;
 		assert_ok(manifest_write(fd, &m, false, "", &err));
 		manifest_free(&m);
 		assert_ok(manifest_load(fd, &m, &err));
 		assert_true(m.tmp.size == (image ? 1ULL << 40 : 0));
 		assert_int_equal(m.tmp.device, image ? 54321 : 0);
+		assert_int_equal(m.tmp.apart, image);
+		assert_int_equal(m.memory.ours, image);
+		assert_false(m.network.own);
 		manifest_free(&m);
 	}
 }
