@@ -77,6 +77,7 @@ static const struct conf_key keys[] = {
 	{ "CheckpointMaxSkip",        TYPE_UINT,   FIELD(max_skip), 0, 1000, conf_without_load_aware, NULL },
 	{ "CheckpointTimeout",        TYPE_UINT,   FIELD(timeout), 10, 86400, NULL, NULL },
 	{ "CheckpointFreezeTimeout",  TYPE_UINT,   FIELD(freeze_timeout), 5, 3600, NULL, NULL },
+	{ "CheckpointJobLimit",       TYPE_BYTES,  FIELD(job_limit), 0, 0, NULL, NULL },
 	{ "CheckpointFileLimit",      TYPE_BYTES,  FIELD(file_limit), 0, 0, NULL, NULL },
 	{ "CheckpointTmpLimit",       TYPE_BYTES,  FIELD(tmp_limit), 0, 0, NULL, NULL },
 	{ "CheckpointLeaseTime",      TYPE_UINT,   FIELD(lease_time), 4, 3600, NULL, NULL },
@@ -117,7 +118,6 @@ void conf_defaults(struct conf *c)
 	c->lease_time = 20;
 	c->restore_retry = 180;
 	c->max_moves = 3;
-	c->file_limit = c->tmp_limit = 1ULL << 30;
 	c->compression = 1;
 	strcpy(c->pod_dir, "/var/lib/fsched/pod");
 	c->private_tmp = true;

@@ -57,10 +57,12 @@ struct conf {
 	/* CheckpointFreezeTimeout, s, 5..3600, default 60: how long the job may be frozen for a checkpoint, in addition
 	 * to the time for its memory. */
 	unsigned freeze_timeout;
-	/* CheckpointFileLimit, bytes with suffix K, M, G or T, default 1G: copies of files that are changed in place,
-	 * per epoch. */
+	/* CheckpointJobLimit, bytes with suffix K, M, G or T, default 0 = the free space: all of an epoch. */
+	uint64_t job_limit;
+	/* CheckpointFileLimit, bytes, default 0 = none of their own: copies of files that are changed in place, per
+	 * epoch. */
 	uint64_t file_limit;
-	uint64_t tmp_limit; /* CheckpointTmpLimit, bytes, default 1G: private /tmp and /dev/shm, per epoch */
+	uint64_t tmp_limit; /* CheckpointTmpLimit, bytes, default 0 = none: private /tmp and /dev/shm, per epoch */
 	/* CheckpointLeaseTime, s, 4..3600, default 20: a node that cannot renew its lease for so long stops the job. */
 	unsigned lease_time;
 	/* CheckpointRestoreRetry, s, 0..86400, default 180: how long a restore waits for obstacles that pass by

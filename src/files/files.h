@@ -61,8 +61,9 @@ struct files_opts {
 	uint64_t file_limit; /* bytes of copies per epoch; a file beyond it is recorded as "not saved" */
 	uint64_t tmp_limit;  /* bytes of /tmp and /dev/shm together */
 	bool private_tmp;
-	bool runs_on; /* the job continues after the epoch, so a file that it changes in place and that is not saved
-			 makes the epoch useless */
+	bool runs_on;   /* the job continues after the epoch */
+	bool must_save; /* a file that is changed in place and not saved is an error, not a warning: without it the
+			   epoch can be restored only as long as nobody changes the file */
 	struct files_cred cred;
 	const struct files_names *names; /* NULL: none are known */
 	/* Takes over the data of a large file of /dev/shm, for which the archive then has a hole. path: relative to
@@ -82,9 +83,17 @@ struct files_opts {
 int files_record(const pid_t *pids, int n_pids, pid_t init_pid, int filesfd, const struct files_opts *o,
 		 json_t *records, json_t *warnings, struct err *err);
 
+struct files_cost {        /* bytes that files_record() will write */
+	uint64_t tmp, shm; /* private */
+	uint64_t open;     /* files that are changed in place */
+	uint64_t largest;  /* one file of tmp or open */
+	char path[4096];   /* its name; "" = there is none */
+};
+
 /* Checks, before the freeze, that files_record() can save every file that the job changes in place, and its private
- * /tmp and /dev/shm (EFBIG if not). -1: err names process and file. */
-int files_can_record(const pid_t *pids, int n, pid_t init, const struct files_opts *o, struct err *err);
+ * /tmp and /dev/shm (EFBIG if not), and fills *cost (may be NULL). -1: err names process and file. */
+int files_can_record(const pid_t *pids, int n, pid_t init, const struct files_opts *o, struct files_cost *cost,
+		     struct err *err);
 
 /* Finds another name for each open or mapped file of the processes that has a link but is not found under the name by
  * which it was opened, and adds it to *x. quick: searches for new ones in one directory only, for use in the freeze.

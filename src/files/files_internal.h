@@ -195,8 +195,10 @@ void record_index_free(struct record_index *x);
  * errno. */
 int open_in_root(int rootfd, const char *name);
 /* Adds to *bytes the bytes of data in the tree and, for each entry, 1 KiB for its header and what its extended
- * attributes take in the archive. */
-int tree_measure(int dirfd, uint64_t *bytes, struct err *err);
+ * attributes take in the archive. prefix: that of the name of the largest file in *cost, which is updated. */
+int tree_measure(int dirfd, const char *prefix, uint64_t *bytes, struct files_cost *cost, struct err *err);
+/* Notes a file if it is larger than those before. path: relative to prefix. */
+void files_cost_note(struct files_cost *cost, uint64_t bytes, const char *prefix, const char *path);
 /* Copies the large files before the freeze. */
 int tree_copy_early(int dirfd, struct files_early *e, struct err *err);
 /* Writes the archive `archive` below filesfd; writes no file if the tree is empty. shown: name of the tree in messages.

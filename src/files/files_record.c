@@ -148,7 +148,7 @@ static int record_not_saved(struct recorder *r, const struct open_file *f, const
 {
 	char shown[FILES_SHOWN], who[PROC_DESCRIBED + 64];
 
-	if (r->o->runs_on)
+	if (r->o->must_save)
 		return err_set(err, EFBIG,
 			       "\"%s\" is changed in place (%s) and cannot be saved: %s; without a copy the epoch could not be "
 			       "restored",
@@ -301,18 +301,23 @@ static int record_open_private(pid_t init_pid, const char *name, struct err *err
 
 /* Opens /dev/shm and, if it is private, /tmp, and measures them. *tmp stays as it is without a private /tmp. EFBIG:
  * they are over the limit. */
-static int record_measure_private(const struct files_opts *o, pid_t init_pid, int *shm, int *tmp, struct err *err)
+static int record_measure_private(const struct files_opts *o, pid_t init_pid, int *shm, int *tmp,
+				  struct files_cost *cost, struct err *err)
 {
 	uint64_t shm_bytes = 0, tmp_bytes = 0;
 	char a[32], b[32], limit[32];
 
 	*shm = record_open_private(init_pid, "dev/shm", err);
-	if (*shm < 0 || tree_measure(*shm, &shm_bytes, err) < 0)
+	if (*shm < 0 || tree_measure(*shm, "/dev/shm/", &shm_bytes, NULL, err) < 0)
 		return -1;
 	if (o->private_tmp) {
 		*tmp = record_open_private(init_pid, "tmp", err);
-		if (*tmp < 0 || tree_measure(*tmp, &tmp_bytes, err) < 0)
+		if (*tmp < 0 || tree_measure(*tmp, "/tmp/", &tmp_bytes, cost, err) < 0)
 			return -1;
+	}
+	if (cost) {
+		cost->shm = shm_bytes;
+		cost->tmp = tmp_bytes;
 	}
 	if (shm_bytes + tmp_bytes <= o->tmp_limit)
 		return 0;
@@ -327,7 +332,7 @@ static int record_private(struct recorder *r, pid_t init_pid, struct err *err)
 {
 	cleanup_close int shm = -1, tmp = -1;
 
-	if (record_measure_private(r->o, init_pid, &shm, &tmp, err) < 0)
+	if (record_measure_private(r->o, init_pid, &shm, &tmp, NULL, err) < 0)
 		return -1;
 	if (tree_pack(shm, r->filesfd, "shm.tar", "/dev/shm", r->o, true, r->warnings, err) < 0)
 		return -1;
@@ -404,7 +409,8 @@ int files_early_prepare(struct files_early *e, const pid_t *pids, int n, pid_t i
 	return rc;
 }
 
-int files_can_record(const pid_t *pids, int n, pid_t init, const struct files_opts *o, struct err *err)
+int files_can_record(const pid_t *pids, int n, pid_t init, const struct files_opts *o, struct files_cost *cost,
+		     struct err *err)
 {
 	struct recorder r = { .o = o, .left = o->file_limit };
 	cleanup_close int shm = -1, tmp = -1;
@@ -413,17 +419,24 @@ int files_can_record(const pid_t *pids, int n, pid_t init, const struct files_op
 	int rc;
 
 	/* Other errors do not count: the job runs and may remove a file while it is measured. */
-	if (record_measure_private(o, init, &shm, &tmp, &why) < 0 && why.num == EFBIG)
+	if (cost)
+		memset(cost, 0, sizeof(*cost));
+	if (record_measure_private(o, init, &shm, &tmp, cost, &why) < 0 && why.num == EFBIG)
 		return err_set(err, EFBIG, "%s", why.text);
 	rc = open_files_scan(&files, pids, n, init, o, err);
 
 	if (rc == 0 && files.n)
 		qsort(files.v, files.n, sizeof(*files.v), open_file_by_data);
-	for (size_t i = 0; i < files.n && rc == 0 && o->runs_on; i++) {
+	for (size_t i = 0; i < files.n && rc == 0 && o->must_save; i++) {
+		const uint64_t data = file_data_bytes(&files.v[i].st);
+
 		if (!is_changed_in_place(&files.v[i]) || !files.v[i].path)
 			continue;
 		rc = record_check_inplace(&r, &files.v[i], err);
-		record_charge(&r, file_data_bytes(&files.v[i].st));
+		record_charge(&r, data);
+		if (cost)
+			cost->open += data;
+		files_cost_note(cost, data, "", files.v[i].path);
 	}
 	open_files_free(&files);
 	return rc;

@@ -169,25 +169,42 @@ static uint64_t tree_attribute_bytes(int fd)
 	return bytes;
 }
 
+struct tree_sum {
+	const char *prefix;
+	uint64_t *bytes;
+	struct files_cost *cost;
+};
+
+void files_cost_note(struct files_cost *cost, uint64_t bytes, const char *prefix, const char *path)
+{
+	if (!cost || bytes <= cost->largest)
+		return;
+	cost->largest = bytes;
+	snprintf(cost->path, sizeof(cost->path), "%s%.4000s", prefix, path);
+}
+
 static int tree_measure_entry(struct tree_walk *w, int dirfd, const char *name, int fd, const struct stat *st,
 			      struct err *err)
 {
-	uint64_t *bytes = w->arg;
+	struct tree_sum *sum = w->arg;
+	const uint64_t data = S_ISREG(st->st_mode) ? file_data_bytes(st) : 0;
 
 	(void)dirfd;
 	(void)name;
 	(void)err;
-	*bytes += ENTRY_OVERHEAD + tree_attribute_bytes(fd) + (S_ISREG(st->st_mode) ? file_data_bytes(st) : 0);
+	*sum->bytes += ENTRY_OVERHEAD + tree_attribute_bytes(fd) + data;
+	files_cost_note(sum->cost, data, sum->prefix, w->path);
 	return 0;
 }
 
-int tree_measure(int dirfd, uint64_t *bytes, struct err *err)
+int tree_measure(int dirfd, const char *prefix, uint64_t *bytes, struct files_cost *cost, struct err *err)
 {
 	struct tree_walk *w = xcalloc(1, sizeof(*w));
+	struct tree_sum sum = { prefix, bytes, cost };
 	int rc;
 
 	w->entry = tree_measure_entry;
-	w->arg = bytes;
+	w->arg = &sum;
 	rc = tree_walk(w, dirfd, err);
 	free(w);
 	return rc;

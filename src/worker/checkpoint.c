@@ -31,6 +31,7 @@
 #define STRAYS_STEP_MS     20
 #define TRACE_LOCK_WAIT_MS 10000 /* `able` holds the lock while it stops a few processes, if any, for some ms */
 #define HELD_SECONDS       ((HELD_MAX_MS + KILL_WAIT_MS) / 1000 + 10)
+#define NO_LIMIT           (UINT64_C(1) << 62)
 #define TRIES_MAX          4
 #define NICE               10 /* for what is done while the job computes again */
 
@@ -60,12 +61,13 @@ static bool checkpoint_closes_tcp(const struct worker *w)
 static struct files_opts checkpoint_files_opts(const struct worker *w)
 {
 	return (struct files_opts){
-		.file_limit = w->conf.file_limit,
-		.tmp_limit = w->conf.tmp_limit,
+		.file_limit = w->conf.file_limit ? w->conf.file_limit : NO_LIMIT,
+		.tmp_limit = w->conf.tmp_limit ? w->conf.tmp_limit : NO_LIMIT,
 		.private_tmp = w->req.private_tmp,
 		.cred = worker_cred(w),
 		.names = &w->names,
 		.runs_on = !w->req.vacate,
+		.must_save = true,
 	};
 }
 
@@ -380,9 +382,10 @@ static int check_before_freeze(struct worker *w, int wait_ms, struct err *err)
 	job = preflight_job_of(w, &t);
 	/* A checkpoint (wait_ms > 0) checks everything even if the holder of the lock hangs. */
 	job.hands_off = !trace_lock_take(w, wait_ms) && !wait_ms;
-	rc = (!fault(w, FAULT_NO_PREFLIGHT) && preflight(&job, err)) || space_check(w, t.pids, t.n, err) ||
+	rc = (!fault(w, FAULT_NO_PREFLIGHT) && preflight(&job, err)) ||
 			     files_names_find(&w->names, t.pids, t.n, w->req.init, &o, false, err) ||
-			     files_can_record(t.pids, t.n, w->req.init, &o, err)
+			     files_can_record(t.pids, t.n, w->req.init, &o, &w->files, err) ||
+			     space_check(w, t.pids, t.n, err)
 		     ? -1
 		     : 0;
 	tree_free(&t);
@@ -429,7 +432,7 @@ static int checkpoint_dump(struct checkpoint *c, enum engine engine, struct err 
 		.init = w->req.init,
 		.images_fd = c->criufd,
 		.work_fd = w->store.dirfd,
-		.ghost_limit = w->conf.file_limit,
+		.ghost_limit = o.file_limit,
 		.names_fd = memfd_create("names", MFD_CLOEXEC),
 		.tcp_close = checkpoint_closes_tcp(w),
 		.phase = dump_on_phase,

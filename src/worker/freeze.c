@@ -19,8 +19,8 @@ static unsigned within_timeout(const struct worker *w, uint64_t seconds)
 
 unsigned freeze_limit(const struct worker *w, uint64_t copied, uint64_t written)
 {
-	/* Copies of files and the archives of /tmp and /dev/shm are always written in the freeze. */
-	written += w->conf.file_limit + w->conf.tmp_limit;
+	/* Those that change after they were copied are written in the freeze; with as much again for what is added. */
+	written += 2 * (w->files.open + w->files.tmp + w->files.shm);
 	return within_timeout(w, w->conf.freeze_timeout + copied / COPY_RATE + written / WRITE_RATE);
 }
 

@@ -37,10 +37,12 @@ static uint64_t bytes_written_elsewhere(const struct worker *w, pid_t pid)
 }
 
 /* The bytes that will be written at least: anonymous pages, and shared memory once. Of shared memory the largest amount
- * of any process counts: too high an estimate would refuse checkpoints that fit. */
-static uint64_t memory_to_write(const struct worker *w, const pid_t *pids, int n)
+ * of any process counts: too high an estimate would refuse checkpoints that fit. *shared: the part that is shared. */
+static uint64_t memory_to_write(const struct worker *w, const pid_t *pids, int n, uint64_t *shared)
 {
-	uint64_t anon = 0, shared = 0, own, twice, s;
+	uint64_t anon = 0, own, twice, s;
+
+	*shared = 0;
 
 	for (int i = 0; i < n; i++) {
 		cleanup_free char *status = NULL;
@@ -54,9 +56,9 @@ static uint64_t memory_to_write(const struct worker *w, const pid_t *pids, int n
 		twice = bytes_written_elsewhere(w, pids[i]);
 		anon += own - (twice < own ? twice : own);
 		s = status_bytes(status, "RssShmem");
-		shared = s > shared ? s : shared;
+		*shared = s > *shared ? s : *shared;
 	}
-	return anon + shared;
+	return anon + *shared;
 }
 
 /* ---- deleted files that are still open: criu saves each as a whole, up to a limit per file ---- */
@@ -127,7 +129,7 @@ static int note_links(struct deleted_set *s, pid_t pid, const char *which, struc
 	return (dir || errno == ENOENT) && more == 0 ? 0 : err_sys(err, errno, "cannot read %s", path);
 }
 
-static int check_deleted(const struct worker *w, const pid_t *pids, int n, struct err *err)
+static int check_deleted(const struct worker *w, const pid_t *pids, int n, uint64_t *bytes, struct err *err)
 {
 	struct deleted_set s = { 0 };
 	char a[16], b[16];
@@ -138,7 +140,8 @@ static int check_deleted(const struct worker *w, const pid_t *pids, int n, struc
 	free(s.v);
 	if (rc)
 		return -1;
-	if (s.bytes <= w->conf.file_limit)
+	*bytes = s.bytes;
+	if (!w->conf.file_limit || s.bytes <= w->conf.file_limit)
 		return 0;
 	return err_set(
 		err, EFBIG,
@@ -147,23 +150,75 @@ static int check_deleted(const struct worker *w, const pid_t *pids, int n, struc
 		format_size(s.bytes, a, sizeof(a)), format_size(w->conf.file_limit, b, sizeof(b)));
 }
 
+/* What an epoch of the job will take, by kinds. */
+struct need {
+	uint64_t memory, shared, files, deleted, all;
+};
+
+static void space_add(char *buf, size_t len, const char *what, uint64_t bytes)
+{
+	const size_t used = strlen(buf);
+	char size[16];
+
+	if (bytes)
+		snprintf(buf + used, len - used, "%s%s %s", used ? ", " : "", what,
+			 format_size(bytes, size, sizeof(size)));
+}
+
+/* "memory 3.0 GiB, files 12.0 GiB (the largest: \"/tmp/scratch\" 11.0 GiB)" */
+static const char *space_text(const struct worker *w, const struct need *n, char *buf, size_t len)
+{
+	char path[320], size[16];
+	size_t used;
+
+	buf[0] = '\0';
+	space_add(buf, len, "memory", n->memory);
+	space_add(buf, len, "deleted files that are open", n->deleted);
+	space_add(buf, len, "files of /tmp, of /dev/shm and changed in place", n->files);
+	used = strlen(buf);
+	if (n->files && w->files.path[0])
+		snprintf(buf + used, len - used, " (the largest: \"%s\" %s)",
+			 printable(w->files.path, path, sizeof(path)), format_size(w->files.largest, size, sizeof(size)));
+	return buf;
+}
+
+static int space_measure(struct worker *w, const pid_t *pids, int n, struct need *need, struct err *err)
+{
+	const struct files_cost *f = &w->files;
+
+	w->memory = need->memory = memory_to_write(w, pids, n, &need->shared);
+	/* What processes map of /dev/shm counts as their memory. */
+	need->files = f->tmp + f->open + (f->shm > need->shared ? f->shm - need->shared : 0);
+	if (check_deleted(w, pids, n, &need->deleted, err))
+		return -1;
+	need->all = need->memory + need->files + need->deleted;
+	return 0;
+}
+
 int space_check(struct worker *w, const pid_t *pids, int n, struct err *err)
 {
-	uint64_t need, room;
-	char a[16], b[16];
+	struct need need = { 0 };
+	char a[16], b[16], text[600];
 	struct statvfs v;
+	uint64_t room;
 
-	w->memory = memory_to_write(w, pids, n);
-	need = w->memory + MARGIN;
-	if (check_deleted(w, pids, n, err))
+	if (space_measure(w, pids, n, &need, err))
 		return -1;
+	if (w->conf.job_limit && need.all > w->conf.job_limit)
+		return err_set(
+			err, EFBIG,
+			"the job needs about %s for an epoch, CheckpointJobLimit allows %s: %s; "
+			"the job was not stopped. It should delete files, or the administrator raise the limit in fsched.conf",
+			format_size(need.all, a, sizeof(a)), format_size(w->conf.job_limit, b, sizeof(b)),
+			space_text(w, &need, text, sizeof(text)));
 	if (fstatvfs(w->store.epochsfd, &v))
 		return err_sys(err, errno, "cannot look up the free space of %s", w->store.path);
 	room = (uint64_t)v.f_bavail * v.f_frsize;
-	if (room >= need)
+	if (room >= need.all + MARGIN)
 		return 0;
 	return err_set(err, ENOSPC,
-		       "not enough space in %s: the job's memory needs about %s, %s are free; "
+		       "not enough space in %.200s: the job needs about %s, %s are free: %s; "
 		       "the job was not stopped. Free some space or keep fewer epochs",
-		       w->store.path, format_size(need, a, sizeof(a)), format_size(room, b, sizeof(b)));
+		       w->store.path, format_size(need.all + MARGIN, a, sizeof(a)), format_size(room, b, sizeof(b)),
+		       space_text(w, &need, text, sizeof(text)));
 }

@@ -70,6 +70,7 @@ struct worker {
 	int trace_lock;           /* descriptor of trace_lock_take(); -1: not opened */
 	int frozen_unanswered;    /* "frozen" events that the agent has not yet answered with "go" */
 	uint64_t memory;          /* bytes of the job's memory, as of the preflight */
+	struct files_cost files;  /* the same of its files */
 	struct pod_network net;   /* checkpoint: of the pod; empty if it uses the node's */
 	struct pod_tmp tmp;       /* the same for its /tmp */
 };

@@ -83,19 +83,34 @@ def test_a_name_that_is_lost_between_the_look_and_the_freeze(pods, base, final, 
 
 
 def test_a_file_over_the_limit(pods, base):
-    """If the job goes on and changes the file in place, the epoch could not be restored. A job that is vacated leaves the file unchanged."""
+    """Without a copy of a file that is changed in place the epoch could not be restored as it stands: none is made, also not for a vacate."""
     conf = base / "small-files.conf"
     conf.write_text((base / "fsched.conf").read_text() + "CheckpointFileLimit = 64K\n")
     job = script(pods, base, "head -c 100000 /dev/zero > data; exec 8<> data; echo ready; "
                              "until [ -e stop ]; do echo y >&8; sleep 0.05; done")
-    said = job.checkpoint(conf=conf, fails=True)
-    assert f'{job.work}/data" is changed in place (process' in said and "(bash), descriptor 8)" in said, said
-    assert "CheckpointFileLimit" in said and "the command runs on" in said, said
+    for kill in ([], ["--kill"]):
+        said = job.checkpoint(*kill, conf=conf, fails=True)
+        assert f'{job.work}/data" is changed in place (process' in said and "(bash), descriptor 8)" in said, said
+        assert "CheckpointFileLimit" in said and "the command runs on" in said, said
     assert not list(job.state.glob("epochs/*"))
-    said = job.checkpoint("--kill", conf=conf)
-    assert "not saved" in said, said
+    job.checkpoint("--kill")
     assert "restored from epoch 1" in job.restore(), job.said.read_text()
-    assert "epoch 2" in job.checkpoint()
+    job.stop()
+
+
+def test_a_job_over_its_limit(pods, base):
+    """Everything that an epoch takes counts: the refusal names the sizes and the largest file."""
+    conf = base / "small-job.conf"
+    conf.write_text((base / "fsched.conf").read_text() + "CheckpointJobLimit = 20M\n")
+    job = script(pods, base, "head -c 15M /dev/urandom > /tmp/small; head -c 16M /dev/urandom > data; exec 8<> data; echo ready; "
+                             "until [ -e stop ]; do echo y >&8; sleep 0.05; done")
+    for kill in ([], ["--kill"]):
+        said = job.checkpoint(*kill, conf=conf, fails=True)
+        assert "CheckpointJobLimit allows 20.0 MiB" in said and f'(the largest: "{job.work}/data" 16.0 MiB)' in said, said
+        assert "the command runs on" in said, said
+    assert not list(job.state.glob("epochs/*"))
+    job.checkpoint("--kill")
+    assert "restored from epoch 1" in job.restore(), job.said.read_text()
     job.stop()
 
 

@@ -68,8 +68,9 @@ static void defaults(void **state)
 	assert_int_equal(c.max_skip, 3);
 	assert_int_equal(c.timeout, 1800);
 	assert_int_equal(c.freeze_timeout, 60);
-	assert_int_equal(c.file_limit, 1 << 30);
-	assert_int_equal(c.tmp_limit, 1 << 30);
+	assert_int_equal(c.job_limit, 0);
+	assert_int_equal(c.file_limit, 0);
+	assert_int_equal(c.tmp_limit, 0);
 	assert_int_equal(c.port_min, 0);
 	assert_int_equal(c.port_max, 0);
 	assert_string_equal(c.criu, "");
@@ -102,6 +103,7 @@ static const char everything[] = "# a comment\n"
 				 "CheckpointMaxSkip = 0\n"
 				 "CheckpointTimeout = 86400\n"
 				 "CheckpointFreezeTimeout = 5\n"
+				 "CheckpointJobLimit = 3G\n"
 				 "CheckpointFileLimit = 512m\n"
 				 "CheckpointTmpLimit = 1025\n"
 				 "CheckpointPorts = 60001-60099\n"
@@ -135,6 +137,7 @@ static void every_key(void **state)
 	assert_int_equal(c.max_skip, 0);
 	assert_int_equal(c.timeout, 86400);
 	assert_int_equal(c.freeze_timeout, 5);
+	assert_true(c.job_limit == 3ULL << 30);
 	assert_int_equal(c.file_limit, 512 << 20);
 	assert_int_equal(c.tmp_limit, 1025);
 	assert_int_equal(c.port_min, 60001);
@@ -195,7 +198,7 @@ static void printing_tells_where_from(void **state)
 	assert_non_null(
 		strstr(text, "#CriuPath =                                          # default: criu is looked for\n"));
 	assert_non_null(strstr(text, ":3; no effect, see below\n"));
-	assert_non_null(strstr(text, "CheckpointFileLimit = 1G "));
+	assert_non_null(strstr(text, "CheckpointFileLimit = 0 "));
 	assert_non_null(strstr(text, "CRIU_LoadThresholdCPU = 0.95 "));
 }
 

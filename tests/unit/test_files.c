@@ -641,21 +641,21 @@ static void a_file_over_the_limit_is_not_saved(void **state)
 	end(&j);
 }
 
-/* The job runs on and changes it: such an epoch could not be restored. */
-static void of_a_job_that_runs_on_it_refuses_the_checkpoint(void **state)
+/* The job, or somebody else, changes it: such an epoch could not be restored. */
+static void it_refuses_the_checkpoint(void **state)
 {
 	struct job j;
 
 	opts.file_limit = 50000;
-	opts.runs_on = true;
+	opts.must_save = true;
 	start(&j, open_big);
 	assert_refused(record(&j), "without a copy the epoch could not be restored");
-	assert_refused(files_can_record(&j.pid, 1, j.pid, &opts, &err), "the administrator can raise it");
+	assert_refused(files_can_record(&j.pid, 1, j.pid, &opts, NULL, &err), "the administrator can raise it");
 	opts.file_limit = 200000;
-	assert_ok(files_can_record(&j.pid, 1, j.pid, &opts, &err));
+	assert_ok(files_can_record(&j.pid, 1, j.pid, &opts, NULL, &err));
 	opts.file_limit = 50000;
-	opts.runs_on = false;
-	assert_ok(files_can_record(&j.pid, 1, j.pid, &opts, &err));
+	opts.must_save = false;
+	assert_ok(files_can_record(&j.pid, 1, j.pid, &opts, NULL, &err));
 	end(&j);
 }
 
@@ -1532,7 +1532,7 @@ static void trees_over_the_limit_are_refused(void **state)
 	opts.tmp_limit = 1000;
 	start(&j, fill_a_little);
 	assert_refused(record(&j), "CheckpointTmpLimit");
-	assert_refused(files_can_record(&j.pid, 1, j.pid, &opts, &err), "CheckpointTmpLimit");
+	assert_refused(files_can_record(&j.pid, 1, j.pid, &opts, NULL, &err), "CheckpointTmpLimit");
 	end(&j);
 	opts.tmp_limit = 2000;
 	start(&j, fill_a_little);
@@ -1563,7 +1563,7 @@ static void attributes_count(void **state)
 	opts.tmp_limit = 5000;
 	start(&j, fill_attributes);
 	assert_refused(record(&j), "CheckpointTmpLimit");
-	assert_refused(files_can_record(&j.pid, 1, j.pid, &opts, &err), "CheckpointTmpLimit");
+	assert_refused(files_can_record(&j.pid, 1, j.pid, &opts, NULL, &err), "CheckpointTmpLimit");
 	end(&j);
 	opts.tmp_limit = 8000;
 	start(&j, fill_attributes);
@@ -1638,7 +1638,7 @@ int main(void)
 		TEST(only_the_users_rights_count),
 		TEST(a_file_of_mode_0444_is_put_back),
 		TEST(a_file_over_the_limit_is_not_saved),
-		TEST(of_a_job_that_runs_on_it_refuses_the_checkpoint),
+		TEST(it_refuses_the_checkpoint),
 		TEST(a_full_disk_fails_the_checkpoint),
 		TEST(many_files_go_in_batches),
 		TEST(what_puts_files_back_is_stopped),
