@@ -403,6 +403,7 @@ int worker_preflight(struct worker *w, struct err *err)
 /* As the last step before the freeze, so that little changes meanwhile. */
 static int checkpoint_copy_early(struct checkpoint *c, const struct files_opts *o, struct err *err)
 {
+	const int before = getpriority(PRIO_PROCESS, 0);
 	struct worker *w = c->w;
 	struct tree t;
 	int rc;
@@ -410,9 +411,11 @@ static int checkpoint_copy_early(struct checkpoint *c, const struct files_opts *
 	if (tree_read(w->req.init, &t, err))
 		return -1;
 	c->early = files_early_open(c->filesfd);
-	setpriority(PRIO_PROCESS, 0, NICE);
+	/* A vacate may have to be quick: Slurm waits for the node. */
+	if (!w->req.vacate)
+		setpriority(PRIO_PROCESS, 0, NICE);
 	rc = files_early_prepare(c->early, t.pids, t.n, w->req.init, o, err);
-	setpriority(PRIO_PROCESS, 0, 0);
+	setpriority(PRIO_PROCESS, 0, before);
 	tree_free(&t);
 	return rc;
 }

@@ -16,7 +16,7 @@ COMPARED = {"threads": ["1000", "8"], "files": ["1000", "."]}
 DISK = "1G"
 CPU = "Nehalem"     # without AVX: all its work takes half as long
 MEMORY = "1536"     # MiB
-CONF = "CheckpointType = checkpoint/criu\nPodDir = /run/pods\nCRIU_MaxEpochs = 2\n"
+CONF = "CheckpointType = checkpoint/criu\nPodDir = /run/pods\nPodTmp = directory\nCRIU_MaxEpochs = 2\n"
 
 
 class Results:
