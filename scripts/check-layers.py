@@ -18,6 +18,7 @@ ROOMS = {
     "image": "base criu",
     "capture": "base trace criu image",
     "net": "base",
+    "launch": "base",
     "pod": "base trace criu",
     "preload": "trace",
     "worker": "base policy trace criu image capture files store pod preload",

@@ -98,6 +98,7 @@ static const struct conf_key keys[] = {
 	{ "PodTmpSize",               TYPE_BYTES,  FIELD(tmp_size), 0, 0, conf_without_image, NULL },
 	{ "PodNetwork",               TYPE_NETWORK, FIELD(network), 0, 0, NULL, NULL },
 	{ "PodNetworkRange",          TYPE_RANGE,  FIELD(net_range), 0, 0, conf_without_network, NULL },
+	{ "SrunPath",                 TYPE_PATHS,  FIELD(srun), 0, 0, NULL, NULL },
 };
 /* clang-format on */
 _Static_assert(ARRAY_SIZE(keys) <= CONF_KEYS_MAX, "CONF_KEYS_MAX is too small");
@@ -122,6 +123,7 @@ void conf_defaults(struct conf *c)
 	strcpy(c->pod_dir, "/var/lib/fsched/pod");
 	c->private_tmp = true;
 	strcpy(c->net_range, "198.18.224.0/20");
+	strcpy(c->srun, CONF_SRUN);
 	c->on_restore_failure = CONF_HOLD;
 	c->log = CONF_LOG_SYSLOG;
 }

@@ -28,6 +28,7 @@
 
 enum conf_log { CONF_LOG_SYSLOG, CONF_LOG_STDERR, CONF_LOG_FILE };
 enum conf_engine { CONF_ENGINE_AUTO, CONF_ENGINE_CRIU };
+#define CONF_SRUN "/usr/bin/srun:/usr/local/bin/srun:/opt/slurm/bin/srun"
 enum conf_tcp { CONF_TCP_REFUSE, CONF_TCP_CLOSE };
 enum conf_network { CONF_NETWORK_HOST, CONF_NETWORK_PRIVATE };
 enum conf_tmp { CONF_TMP_IMAGE, CONF_TMP_DIRECTORY };
@@ -88,6 +89,9 @@ struct conf {
 	/* PodNetwork = host (default: jobs use the node's network) | private (each has a network of its own). */
 	enum conf_network network;
 	char net_range[20]; /* PodNetworkRange, see base/ipv4_range.h, default 198.18.224.0/20 */
+	/* SrunPath: paths of Slurm's srun, separated by colons, which in pods are fsched-srun; "" (NO) = it stays. Default
+	 * CONF_SRUN. */
+	char srun[4096];
 	enum conf_restore_failure on_restore_failure; /* CheckpointOnRestoreFailure = hold (default) | requeue_fresh */
 	enum conf_log log;                            /* CheckpointLog = syslog (default) | stderr | /absolute/path */
 	char log_path[4096];                          /* for CONF_LOG_FILE */

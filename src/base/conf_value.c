@@ -164,6 +164,23 @@ static int conf_parse_log(const char *value, struct conf *c, char **why)
 	return 0;
 }
 
+/* Absolute paths, separated by colons; NO = none. */
+static int conf_parse_paths(const char *value, char *out, size_t size, char **why)
+{
+	bool good = strlen(value) < size && *value;
+
+	if (!strcasecmp(value, "NO")) {
+		*out = '\0';
+		return 0;
+	}
+	for (const char *p = value; good && p; p = strchr(p, ':'), p = p ? p + 1 : NULL)
+		good = *p == '/';
+	if (!good)
+		return conf_refuse(why, xstrdup("allowed: absolute paths, separated by colons, or NO"));
+	strcpy(out, value);
+	return 0;
+}
+
 static int conf_parse_range(const char *value, char *out, size_t size, char **why)
 {
 	struct ipv4_range r;
@@ -194,6 +211,7 @@ int conf_value_parse(const struct conf_key *k, const char *value, struct conf *c
 	case TYPE_BYTES: return conf_parse_bytes(value, field, why);
 	case TYPE_DIR: return conf_parse_dir(value, field, k->size, why);
 	case TYPE_PATH: return conf_parse_path(value, field, k->size, why);
+	case TYPE_PATHS: return conf_parse_paths(value, field, k->size, why);
 	case TYPE_PORTS: return conf_parse_ports(value, c, why);
 	case TYPE_LOG: return conf_parse_log(value, c, why);
 	case TYPE_PLUGIN:
@@ -254,6 +272,7 @@ char *conf_value_format(const struct conf_key *k, const struct conf *c)
 	case TYPE_BYTES: return conf_format_bytes(*(const uint64_t *)field);
 	case TYPE_DIR:
 	case TYPE_PATH: return conf_format_path(field);
+	case TYPE_PATHS: return *(const char *)field ? conf_format_path(field) : xstrdup("NO");
 	case TYPE_PORTS: return xasprintf("%u-%u", c->port_min, c->port_max);
 	case TYPE_ENGINE: return xstrdup(c->engine == CONF_ENGINE_CRIU ? "criu" : "auto");
 	case TYPE_FAILURE: return xstrdup(c->on_restore_failure == CONF_HOLD ? "hold" : "requeue_fresh");

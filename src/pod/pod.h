@@ -37,6 +37,7 @@ struct pod_spec {
 	int tmp_mount;    /* a mount of it without a place, owned */
 	struct pod_tmp tmp;
 	char libexec[4096]; /* directory of fsched-init and fsched-leader */
+	char srun[4096];    /* paths of Slurm's srun, separated by colons, that are fsched-srun in the pod; "" = none */
 	struct pod_cred cred;
 	bool private_net; /* it has a network of its own, and pod_network_make() has set: */
 	int net_ns;       /* its namespace, owned */

@@ -34,6 +34,11 @@ pid_t pod_fork_init(struct err *err);
  * namespace if the pod has its own, and makes the pod's mounts. 0 or -1. */
 int pod_make_namespace(const struct pod_spec *spec, struct err *err);
 
+/* Mounts fsched-srun over Slurm's srun (spec->srun), and Slurm's over PLACE_OF_SRUN in spec->libexec, where fsched-srun
+ * finds it. (pod_srun.c) */
+#define PLACE_OF_SRUN "slurm/srun"
+int pod_mount_srun(const struct pod_spec *spec, struct err *err);
+
 /* Executes a program of fsched: working directory /, descriptors 0-2 /dev/null, all others closed except keep[], all
  * signals blocked. Returns only on failure, with err. Needs Linux 5.11 (close_range() with CLOSE_RANGE_CLOEXEC). */
 void pod_exec(const char *path, char *const argv[], char *const envp[], const int *keep, int n_keep, struct err *err);

@@ -119,7 +119,7 @@ int pod_make_namespace(const struct pod_spec *spec, struct err *err)
 	if (mount("shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, opts))
 		return err_sys(err, errno, "cannot mount a tmpfs (%s) on /dev/shm of the pod", opts);
 	/* Before a private /tmp may hide the pod's directory. */
-	if (pod_network_mount(spec, err) || mount_pts(err))
+	if (pod_network_mount(spec, err) || mount_pts(err) || pod_mount_srun(spec, err))
 		return -1;
 	if (!spec->private_tmp)
 		return 0;

@@ -148,6 +148,22 @@ int preflight_suspects(struct preflight_scan *s, pid_t pid, struct err *err)
 	return status_check_threads(s, pid, &alive, err);
 }
 
+/* fsched-srun, which has the name of the program whose place it takes, and whose tasks are processes of the pod. It is
+ * installed beside the program that asks. */
+static bool status_is_launcher(const struct preflight_scan *s, pid_t pid)
+{
+	char own[4096], path[32];
+	ssize_t n = readlink("/proc/self/exe", own, sizeof(own) - 16);
+	struct stat a, b;
+
+	if (n <= 0)
+		return false;
+	own[n] = '\0';
+	strcpy(strrchr(own, '/') + 1, "fsched-srun");
+	snprintf(path, sizeof(path), "%d/exe", pid);
+	return fstatat(s->proc, path, &a, 0) == 0 && stat(own, &b) == 0 && a.st_ino == b.st_ino && a.st_dev == b.st_dev;
+}
+
 int preflight_status(struct preflight_scan *s, pid_t pid, struct err *err)
 {
 	cleanup_free char *status = NULL;
@@ -169,12 +185,11 @@ int preflight_status(struct preflight_scan *s, pid_t pid, struct err *err)
 		snprintf(what, sizeof(what), "is being traced by process %d of the node (a debugger or strace)", tracer);
 		return preflight_refuse(pid, err, what, "detach it and try again");
 	}
-	if (!strncmp(status, "Name:\tsrun\n", 11))
-		return preflight_refuse(
-			pid, err, "is a job step started by srun",
-			"its tasks run outside of the batch script; "
-			"wait until the step has ended, or start the program without srun (mpiexec and mpirun do by "
-			"themselves, unless HYDRA_LAUNCHER, I_MPI_HYDRA_BOOTSTRAP or OMPI_MCA_plm is set to slurm)");
+	if (!strncmp(status, "Name:\tsrun\n", 11) && !status_is_launcher(s, pid))
+		return preflight_refuse(pid, err, "is a job step of Slurm's own srun",
+					"its tasks run outside of the batch script; wait until the step has ended, or let the job use "
+					"fsched's srun (FSCHED_SRUN=real turns it off, and it takes the place only of the programs in "
+					"SrunPath in fsched.conf)");
 	return 0;
 }
 

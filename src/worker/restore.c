@@ -430,6 +430,7 @@ static void restore_fill_spec(struct restore *r)
 
 	snprintf(r->spec.dir, sizeof(r->spec.dir), "%s", q->pod_dir);
 	snprintf(r->spec.libexec, sizeof(r->spec.libexec), "%s", r->w->libexec);
+	memcpy(r->spec.srun, r->w->conf.srun, sizeof(r->spec.srun));
 	r->spec.private_tmp = q->private_tmp;
 	r->spec.cred = (struct pod_cred){ q->uid, q->gid, q->groups, q->n_groups };
 }

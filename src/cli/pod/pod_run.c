@@ -162,6 +162,7 @@ static int prepare_run(struct run *r, const char *command, struct err *err)
 	store_remove_partials(&r->home.store);
 	pod_home_dir(&r->home, r->spec.dir, sizeof(r->spec.dir));
 	snprintf(r->spec.libexec, sizeof(r->spec.libexec), "%s", r->o->libexec);
+	memcpy(r->spec.srun, r->o->conf.srun, sizeof(r->spec.srun));
 	pod_stdio_plan(&r->stdio, &r->spec.cred);
 	r->spec.private_tmp = r->o->conf.private_tmp && pod_may_hide_tmp(r, command);
 	if (r->o->conf.private_tmp && !r->spec.private_tmp)

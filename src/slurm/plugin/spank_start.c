@@ -221,6 +221,7 @@ static int set_paths(struct start *s, const struct spank_args *args, struct err 
 	pod_name(s, name);
 	if (snprintf(s->spec.dir, sizeof(s->spec.dir), "%s/%s", s->conf.pod_dir, name) >= (int)sizeof(s->spec.dir))
 		return err_set(err, ENAMETOOLONG, "PodDir in %s is too long", s->conf.path);
+	memcpy(s->spec.srun, s->conf.srun, sizeof(s->spec.srun));
 	s->spec.private_tmp = job_may_hide_tmp(s) && s->conf.private_tmp;
 	return 0;
 }

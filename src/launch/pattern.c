@@ -1,0 +1,160 @@
+#include "launch/pattern.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/util.h"
+
+#define WIDTH_MAX 10
+#define NO_VALUE  4294967294UL /* as Slurm writes a number that there is not */
+
+/* A name with a backslash is taken as it is, without its backslashes. */
+static char *pattern_unescape(const char *format)
+{
+	char *name = xcalloc(1, strlen(format) + 1), *out = name;
+
+	for (; *format; format++)
+		if (*format != '\\')
+			*out++ = *format;
+	return name;
+}
+
+static void pattern_number(FILE *out, const char *text, int width)
+{
+	fprintf(out, "%0*lu", width, text ? strtoul(text, NULL, 10) : NO_VALUE);
+}
+
+/* The part of a "%5t" after the percent sign. */
+struct conversion {
+	int width;
+	char letter;
+	const char *end;
+};
+
+static struct conversion pattern_conversion(const char *p)
+{
+	struct conversion c = { 0 };
+
+	while (isdigit((unsigned char)*p))
+		c.width = c.width * 10 + (*p++ - '0') > WIDTH_MAX ? WIDTH_MAX : c.width * 10 + (p[-1] - '0');
+	c.letter = *p;
+	c.end = *p ? p + 1 : p;
+	return c;
+}
+
+/* Writes what the conversion becomes for all tasks. False: it differs among tasks, or is none. */
+static bool pattern_common(FILE *out, struct conversion c, const struct pattern_job *job)
+{
+	switch (c.letter) {
+	case 'a': pattern_number(out, job->array_task_id, c.width); return true;
+	case 'A': pattern_number(out, job->array_job_id ? job->array_job_id : job->job_id, c.width); return true;
+	case 'j': pattern_number(out, job->job_id, c.width); return true;
+	case 'J':
+		pattern_number(out, job->job_id, c.width);
+		fprintf(out, ".%d", job->step_id);
+		return true;
+	case 's': fprintf(out, "%0*d", c.width, job->step_id); return true;
+	case 'x': fputs(job->job_name ? job->job_name : "", out); return true;
+	}
+	return false;
+}
+
+/* Expands what all tasks have in common; *each: something else is left, with its percent sign. "%%" stays as it is
+ * for stream_file(), or becomes "%" if nothing is left for it. */
+static char *pattern_expand(const char *format, const struct pattern_job *job, bool *each)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	if (!out)
+		abort();
+	*each = false;
+	for (const char *p = format; *p; p++) {
+		const struct conversion c = pattern_conversion(p + 1);
+
+		if (*p != '%') {
+			fputc(*p, out);
+		} else if (p[1] == '%') {
+			fputs("%%", out);
+			p++;
+		} else if (pattern_common(out, c, job)) {
+			p = c.end - 1;
+		} else {
+			*each |= c.letter && strchr("tnNu", c.letter);
+			fputc('%', out);
+		}
+	}
+	fclose(out);
+	return text;
+}
+
+void stream_parse(struct stream *s, const char *format, int ntasks, const struct pattern_job *job)
+{
+	char *end;
+	unsigned long task;
+	bool each;
+
+	*s = (struct stream){ .kind = STREAM_ALL };
+	if (!format || !strncasecmp(format, "all", 3) || *format == '-')
+		return;
+	if (!strcasecmp(format, "none")) {
+		*s = (struct stream){ .kind = STREAM_EACH, .name = xstrdup("/dev/null") };
+		return;
+	}
+	task = strtoul(format, &end, 10);
+	if (end != format && !*end && task < (unsigned long)ntasks) {
+		*s = (struct stream){ .kind = STREAM_ONE, .task = (int)task };
+		return;
+	}
+	if (strchr(format, '\\')) {
+		s->name = pattern_unescape(format);
+		return;
+	}
+	s->name = pattern_expand(format, job, &each);
+	if (each) {
+		s->kind = STREAM_EACH;
+		return;
+	}
+	end = stream_file(s, &(const struct pattern_task){ 0 });
+	free(s->name);
+	s->name = end;
+}
+
+char *stream_file(const struct stream *s, const struct pattern_task *task)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	if (!out)
+		abort();
+	for (const char *p = s->name; *p; p++) {
+		const struct conversion c = pattern_conversion(p + 1);
+
+		if (*p != '%') {
+			fputc(*p, out);
+			continue;
+		}
+		switch (c.letter) {
+		case 't': fprintf(out, "%0*d", c.width, task->task); break;
+		case 'n': fprintf(out, "%0*d", c.width, task->node); break;
+		case 'N': fputs(task->node_name ? task->node_name : "", out); break;
+		case 'u': fputs(task->user ? task->user : "", out); break;
+		case '%': fputc('%', out); break;
+		default: fprintf(out, "%.*s", (int)(c.end - p), p);
+		}
+		p = c.end - 1;
+	}
+	fclose(out);
+	return text;
+}
+
+void stream_free(struct stream *s)
+{
+	free(s->name);
+	s->name = NULL;
+}

@@ -1,0 +1,75 @@
+#include "launch/say.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/io.h"
+
+/* Set once, before the first line. */
+static struct {
+	int verbose;
+	bool quiet;
+} say_level;
+
+void say_set_level(int verbose, bool quiet)
+{
+	say_level.verbose = verbose;
+	say_level.quiet = quiet;
+}
+
+__attribute__((format(printf, 2, 0))) static void say_line(const char *prefix, const char *fmt, va_list ap)
+{
+	char line[2048];
+	int n = snprintf(line, sizeof(line) - 1, "%s", prefix), m;
+
+	m = vsnprintf(line + n, sizeof(line) - 1 - (size_t)n, fmt, ap);
+	n += m < 0 ? 0 : m;
+	if (n > (int)sizeof(line) - 2)
+		n = (int)sizeof(line) - 2;
+	line[n++] = '\n';
+	/* If nobody reads the errors there is nobody to tell. */
+	if (write_all(STDERR_FILENO, line, (size_t)n))
+		return;
+}
+
+#define SAY(prefix)                     \
+	do {                            \
+		va_list ap;             \
+		va_start(ap, fmt);      \
+		say_line(prefix, fmt, ap); \
+		va_end(ap);             \
+	} while (0)
+
+void say_error(const char *fmt, ...)
+{
+	SAY("srun: error: ");
+}
+
+void say_info(const char *fmt, ...)
+{
+	if (!say_level.quiet)
+		SAY("srun: ");
+}
+
+void say_verbose(const char *fmt, ...)
+{
+	if (say_level.verbose > 0)
+		SAY("srun: ");
+}
+
+void say_step_error(const char *node, const char *fmt, ...)
+{
+	char prefix[300];
+
+	snprintf(prefix, sizeof(prefix), "slurmstepd-%s: error: ", node);
+	SAY(prefix);
+}
+
+void say_fatal(const char *fmt, ...)
+{
+	SAY("srun: fatal: ");
+	exit(1);
+}

@@ -1,0 +1,68 @@
+/* One step: its tasks as processes, and the launcher's way through it. */
+#ifndef FSCHED_LAUNCH_STEP_H
+#define FSCHED_LAUNCH_STEP_H
+
+#include <sys/resource.h>
+#include <sys/types.h>
+#include "launch/exits.h"
+#include "launch/forward.h"
+#include "launch/job.h"
+#include "launch/mpi.h"
+#include "launch/multi_prog.h"
+#include "launch/options.h"
+#include "launch/pattern.h"
+#include "launch/placement.h"
+#include "launch/task_env.h"
+
+struct task {
+	pid_t pid; /* 0 = not started, or reaped */
+	bool ended, told;
+	int status; /* wait status */
+};
+
+struct step {
+	const struct options *o;
+	const struct job *job;
+	struct placement place;
+	int id;
+	struct stream in, out, err;
+	struct multi_prog multi;
+	struct mpi mpi;
+	struct env env; /* what all tasks have in common */
+	struct task *tasks;
+	pid_t group; /* process group of the tasks */
+	struct rlimit files; /* RLIMIT_NOFILE of the tasks */
+	struct forward forward;
+	struct exits exits;
+	int abort_code; /* of a task that has called MPI_Abort(), 0 = none */
+};
+
+/* How srun names the place in its code that ends a step: up to 23.02 there is one. */
+#if LAUNCH_SLURM_VERSION < 0x170b00
+#define LAUNCH_SAID_BY "launch/slurm: _step_signal: "
+#else
+#define LAUNCH_SAID_BY ""
+#endif
+
+/* Expands the patterns of -i, -o and -e. To be called once the step has its number. */
+void step_streams(struct step *s);
+/* Opens the launcher's files. Ends the program if that fails. */
+void step_open_files(struct step *s);
+/* Starts all tasks. 0 or -1 with err. */
+int step_start(struct step *s, struct err *err);
+/* Waits for the end of the step, and serves it until then. */
+void step_run(struct step *s);
+
+/* Sends a signal to the tasks; SIGKILL also to all their descendants. (step_kill.c) */
+void step_signal(const struct step *s, int sig);
+
+/* spawn.c: what a task does before its program. Does not return. */
+struct task_files {
+	int in, out, err; /* -1 = /dev/null */
+	int go, go_on;    /* ends of a pipe; end of file: all tasks exist */
+};
+_Noreturn void task_become(const struct step *s, const struct place *place, struct env *env, const struct task_files *f);
+/* Runs a program of --prolog, --epilog and of slurm.conf, and waits for it. */
+void run_program(const char *program, const struct env *env);
+
+#endif

@@ -1,0 +1,173 @@
+"""srun in the script of a job with --checkpoint is fsched's launcher: compared with Slurm's own on the same cluster, and checkpointed."""
+import re
+import shlex
+import shutil
+
+import pytest
+
+import lib
+
+# Each is run in a job of 4 tasks under Slurm's srun and under ours; output, messages and exit status must be the same.
+COMMANDS = [
+    "srun -n3 bash -c 'exit $SLURM_PROCID'",
+    "srun -n4 bash -c '[ $SLURM_PROCID -ge 2 ] && exit 3; exit 0'",
+    "srun -n2 bash -c 'ulimit -c 0; kill -SEGV $$'",
+    "srun -n2 bash -c '[ $SLURM_PROCID = 0 ] && kill -TERM $$; sleep 1'",
+    "srun -n1 bash -c 'kill -9 $$'",
+    "srun -n3 bash -c 'kill -$((SLURM_PROCID + 6)) $$'",
+    "srun -K -n2 bash -c '[ $SLURM_PROCID = 0 ] && exit 5; sleep 20'",
+    "srun -W1 -n2 bash -c '[ $SLURM_PROCID = 0 ] && exit 0; sleep 20'",
+    "srun --nonsense true", "srun -n 0 true", "srun -n x true", "srun -n 9 true", "srun -n", "srun",
+    "srun -N2 -n2 true", "srun -N 2 -n1 echo a", "srun -N 1-2 -n2 echo a",
+    "srun nonexistent", "srun -n2 /nonexistent", "srun -n1 /etc/passwd",
+    "srun -l -n2 printf 'a\\nb'", "srun -l -n2 bash -c 'echo err >&2'", "srun -n1 printf 'a\\nb'",
+    "srun -n1 -D /nonexistent pwd", "srun -D /usr pwd",
+    "srun --cpu-bind=foo true", "srun -c 3 -n2 true",
+    "srun -n2 --ntasks-per-node=1 true", "SLURM_NTASKS=y srun true", "SLURM_NTASKS=2 SLURM_LABELIO=1 srun echo x",
+    "srun -o one.%j.%s.%t.%n.%x -n2 echo hi; cat one.*.0.0.*", "srun -o o%%t%t -n1 echo hi; cat o%t0", "srun -o o%4t-%a -n1 echo hi; cat o0000*",
+    "srun -o 1 -n2 bash -c 'echo $SLURM_PROCID'", "srun -o none -n2 echo no", "srun -o both -n1 bash -c 'echo a; echo b >&2'; cat both",
+    "echo x > app; srun --open-mode=append -n1 -o app echo y; cat app; srun --open-mode=truncate -n1 -o app echo z; cat app",
+    "srun -t x true", "srun --time=1-2 -n1 echo in time", "srun --wait=x true",
+    "srun --multi-prog /nonexistent",
+    "printf '0 echo zero %%t %%o\\n1-2 echo rest %%t %%o\\n' > mp; srun -l -n3 --multi-prog mp; srun -n4 --multi-prog mp; srun -n2 --multi-prog mp",
+    "printf '# all\\n* bash -c \"echo %%t a  b\"\\n' > mp; srun -l -n2 --multi-prog mp",
+    "srun -Q -n2 bash -c 'exit 3'", "echo input | srun -n2 -l cat", "echo input | srun -n2 -l -i 1 cat", "srun -n2 -i none cat",
+    "seq 20000 | srun -n2 -l cat | sort -s -k1,1 | md5sum",
+    "srun --export=NONE /usr/bin/env | grep -c SLURM_PROCID", "srun -n1 --export=FOO=bar,PATH env | grep -E '^(FOO|HOME)='",
+    "srun -n1 --export=ALL,FOO=bar bash -c 'echo $FOO'",
+    "srun -n3 --exact sleep 2 & sleep 1; srun -n2 --exact echo second; wait",
+    "srun -n4 sleep 2 & sleep 1; srun -n1 --overlap echo overlap; wait", "srun -n4 sleep 2 & sleep 1; srun -n1 --immediate=1 true; echo $?; wait",
+    "srun -n2 sleep 3 & sleep 1; kill -INT $!; sleep 1.5; kill -INT $!; wait $!; echo $?",
+    "srun -n2 sleep 20 & sleep 1; kill -TERM $!; wait $!; echo $?",
+    "srun -n2 sleep 20 & sleep 1; kill -INT $!; sleep 0.2; kill -INT $!; wait $!; echo $?",
+    "srun -n2 bash -c 'trap \"echo usr1; exit 4\" USR1; sleep 20 & wait' & sleep 1; kill -USR1 $!; wait $!; echo $?",
+    "srun -n1 --pty tty", "srun -n1 --pty -o x tty", "srun -n1 --gres=none --mem=100 -A none -p batch echo taken",
+    "srun -n2 -w t1 echo node", "srun -n2 -w other echo node",
+    "srun -n2 -m foo true", "srun -n1 --propagate=FOO true", "srun --open-mode=x true", "srun --hint=foo -n1 true",
+    "srun -n1 --version", "srun --usage | md5sum", "srun --kill-on-bad-exit=3 -n1 true",
+    "printf '#!/bin/bash\\necho export TP=42; echo print hello' > tp; chmod +x tp; srun -n1 --task-prolog=$PWD/tp bash -c 'echo $TP'",
+    "printf '#!/bin/bash\\necho log $SLURM_NTASKS' > pro; chmod +x pro; srun -n2 --prolog=$PWD/pro --epilog=$PWD/pro echo main",
+    "srun -n2 -E bash -c 'echo $SLURM_NTASKS'", "srun -n1 -u bash -c '[ -t 1 ] && echo tty'", "srun -n1 bash -c '[ -t 1 ] || echo pipe'",
+]
+
+# For each, the environment of every task is compared.
+PROBES = ["srun", "srun -n1", "srun -n2 -c2", "srun -n1 -c1 --exact -J name -l --cpu-bind=none", "srun -n2 -m plane=1", "srun -n2 -m block:cyclic",
+          "srun -n2 --ntasks-per-core=1", "srun -n2 --threads-per-core=1", "srun -n2 --hint=nomultithread", "srun -n8 -O", "srun -n1 -v",
+          "srun -n2 --cpu-bind=verbose,map_cpu:0,1", "srun -n4 --ntasks-per-node=4", "srun -n1 --preserve-env", "srun --export=NONE"]
+
+# What differs, as docs/user.md says, or from run to run.
+DIFFER = re.compile(r"^(?:\d+: )?(SLURM_(SRUN_COMM_PORT|SRUN_COMM_HOST|STEP_LAUNCHER_PORT|LAUNCH_NODE_IPADDR|TASK_PID|STEP_ID|STEPID|JOB_ID|JOBID|MPI_TYPE)"
+                    r"|PMI_\w+|_|FSCHED_MPI_LAUNCHER|HYDRA_LAUNCHER|I_MPI_HYDRA_BOOTSTRAP|OMPI_MCA_\w+|SLURM_SPANK\w*|TMPDIR|SHLVL|SLURM_OPEN_MODE|SBATCH_\w+)=")
+
+
+def _script(commands):
+    lines = ["#!/bin/bash", "exec 2>&1 </dev/null", "ulimit -c 0"]
+    for i, c in enumerate(commands):
+        # in a subshell: a command may leave jobs of its shell, or end it
+        lines.append(f"echo '=== {i}'; ( {c} )\necho \"--- rc $?\"")
+    return "\n".join(lines) + "\n"
+
+
+def _normal(text):
+    text = re.sub(r"CANCELLED AT \S+", "CANCELLED AT TIME", text)
+    text = re.sub(r"StepId=\d+\.\d+", "StepId=N", re.sub(r"STEP \d+\.\d+", "STEP N", re.sub(r"\b[Jj]ob \d+\b", "job N", text)))
+    text = re.sub(r"(?m)^.*slurm_script: line \d+: +\d+ ", "script: ", text)
+    # Tasks write when they want to.
+    return {m[1]: sorted(m[2].splitlines()) for m in re.finditer(r"(?ms)^=== (\d+)\n(.*?^--- rc \d+)$", text)}
+
+
+def _both(cluster, jobdir, script, *options):
+    """Runs a script in a job without and in one with --checkpoint; returns both outputs."""
+    outs = []
+    jobs = []
+    for more in [[], ["--checkpoint=UNLIMITED"]]:
+        d = jobdir()
+        jobs.append((cluster.sbatch(script, "-n", "4", "-o", "job.out", *options, *more, cwd=d), d))
+    for job, d in jobs:
+        cluster.wait_end(job, deadline=lib.DEADLINE * 8)
+        outs.append((d / "job.out").read_text(errors="replace").replace(str(d), "DIR"))
+    return outs
+
+
+def test_commands_do_what_slurms_do(cluster, jobdir):
+    real, ours = _both(cluster, jobdir, _script(COMMANDS))
+    a, b = _normal(real), _normal(ours)
+    differ = [f"{COMMANDS[int(i)]}\n  slurm:  " + "\n          ".join(a.get(i, ["-"])) + "\n  fsched: " + "\n          ".join(b.get(i, ["-"]))
+              for i in map(str, range(len(COMMANDS))) if a.get(i) != b.get(i)]
+    assert not differ, "\n".join(differ)
+
+
+def test_tasks_have_slurms_environment(cluster, jobdir):
+    script = _script([f"{p} /usr/bin/env" for p in PROBES])
+    real, ours = _both(cluster, jobdir, script)
+    wrong = []
+    for i, p in enumerate(PROBES):
+        # Each variable with its values in all tasks: the lines of the tasks may be mixed.
+        a, b = ({line for line in _normal(text)[str(i)] if "=" in line and not DIFFER.match(line)} for text in (real, ours))
+        wrong += [f"{p}: only with {who}: {line}" for who, lines in (("Slurm's", a - b), ("ours", b - a)) for line in sorted(lines)]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_steps_are_saved(cluster, jobdir):
+    """A step with input, labels and files; output after a vacate and a restart is that of an undisturbed run."""
+    c, d = cluster, jobdir()
+    task = "for ((i = 0; i < 60; i++)); do echo $SLURM_PROCID $i; [ -e hurry ] || sleep 0.2; done; cat"
+    script = (f"echo before; (sleep 3; echo the input) | srun -n3 -l bash -c {shlex.quote(task)} | sort -s -k1,1; echo ${{PIPESTATUS[1]}}\n"
+              "srun -n2 -o file.%t bash -c 'echo second step $SLURM_STEP_ID; exit 3'; echo $?\n")
+    job = c.sbatch(script, "--checkpoint=UNLIMITED", "-n", "4", "-o", "out", cwd=d)
+    c.wait_running(job)
+    for _ in range(2):
+        lib.wait_for(lambda: any(lib.command(p)[-1:] == [""] and "-l" in lib.command(p) for p in c.pod_pids(job)), "the step")
+        c.checkpoint("create", job)
+        c.checkpoint("vacate", job)
+        c.ok("scontrol", "checkpoint", "restart", job, timeout=lib.DEADLINE * 4)
+        c.wait_running(job)
+    lib.hurry(d)
+    assert c.wait_end(job) == ("COMPLETED", "0:0"), (d / "out").read_text()
+    lines = "".join(f"{r}: {r} {i}\n" for r in range(3) for i in range(60)).splitlines()
+    wanted = [x for r in range(3) for x in lines[r * 60:(r + 1) * 60] + [f"{r}: the input"]]
+    out = (d / "out").read_text().splitlines()
+    assert out == ["before", *wanted, "0", "srun: error: t1: tasks 0-1: Exited with exit code 3", "3"], out
+    assert [(d / f"file.{i}").read_text() for i in (0, 1)] == ["second step 1\n"] * 2
+
+
+def test_a_killed_launcher_takes_its_tasks_along(cluster, jobdir):
+    c, d = cluster, jobdir()
+    job = c.sbatch("srun -n2 sleep 77 &\nsleep 1; kill -KILL $!; wait; sleep 0.5; pgrep -f 'sleep 7[7]' || echo none\nsrun -n4 echo next\n",
+                   "--checkpoint=UNLIMITED", "-n", "4", "-o", "out", cwd=d)
+    assert c.wait_end(job) == ("COMPLETED", "0:0")
+    out = (d / "out").read_text()
+    assert out.count("next") == 4 and "none" in out, out
+
+
+def test_slurms_srun_on_wish(cluster, jobdir):
+    """It is refused while it runs, as the launcher is not."""
+    c, d = cluster, jobdir()
+    job = c.sbatch("export FSCHED_SRUN=real\nsrun -n1 bash -c 'touch runs; until [ -e go ]; do sleep 0.1; done; echo $SLURM_STEP_LAUNCHER_PORT'\n",
+                   "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+    c.wait_running(job)
+    lib.wait_for(lambda: (d / "runs").exists(), "the step")
+    assert "Slurm's own srun" in c.fails("scontrol", "checkpoint", "create", job)
+    (d / "go").touch()
+    assert c.wait_end(job) == ("COMPLETED", "0:0")
+    assert int((d / "out").read_text()) > 0
+
+
+@pytest.mark.parametrize("mpi, how", [("mpich", "srun"), ("mpich", "srun --mpi=pmi2"), ("mpich", "mpiexec.mpich -np 2"),
+                                      ("openmpi", "srun --mpi=pmix"), ("openmpi", "mpirun.openmpi -np 2")])
+def test_mpi(cluster, jobdir, mpi, how):
+    compiler = shutil.which(f"mpicc.{mpi}")
+    if not compiler:
+        pytest.skip(f"needs mpicc.{mpi}")
+    c, d = cluster, jobdir()
+    shutil.copy(lib.ROOT / "tests" / "workloads" / "mpi_ring.c.txt", d / "ring.c")
+    c.ok(compiler, "-O1", "-o", "ring", "ring.c", cwd=d)
+    job = c.sbatch(f"{how} -n2 ./ring 40\n" if how.startswith("srun") else f"{how} ./ring 40\n", "--checkpoint=UNLIMITED", "-n", "2", "-o", "out", cwd=d)
+    c.wait_running(job)
+    lib.wait_for(lambda: "step 2 " in (d / "out").read_text(), "the ring to begin")
+    c.checkpoint("create", job)
+    c.checkpoint("vacate", job)
+    c.ok("scontrol", "checkpoint", "restart", job, timeout=lib.DEADLINE * 4)
+    lib.hurry(d)
+    assert c.wait_end(job) == ("COMPLETED", "0:0"), (d / "out").read_text()
+    assert (d / "out").read_text() == "".join(f"step {i} of 2: sum {sum(k * 1000 + i for k in range(2))}\n" for i in range(40)) + "end\n"
