@@ -58,7 +58,10 @@ static void job_settings(struct job *j, struct options *o)
 		o->kill_on_bad_exit = job_setting(conf, "KillOnBadExit", 0);
 	if (o->wait < 0)
 		o->wait = job_setting(conf, "WaitTime", 0);
-	if (!o->mpi_given && mpi)
+	/* Where Slurm has no default, MPI programs that know PMI get it too. */
+	if (!o->mpi_given)
+		o->mpi = MPI_PMI2;
+	if (!o->mpi_given && mpi && strcmp(mpi, "none") != 0)
 		o->mpi = !strncmp(mpi, "pmix", 4) ? MPI_PMIX : !strcmp(mpi, "pmi2") ? MPI_PMI2 : MPI_NONE;
 }
 

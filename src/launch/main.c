@@ -76,7 +76,7 @@ static void main_get_cpus(struct step *s, struct cpu_list *cpus)
 	signal(SIGINT, main_on_signal);
 	signal(SIGTERM, main_on_signal);
 	while ((rc = steps_begin(&request, &s->id, cpus, &err)) == 1) {
-		if (until && now_us() >= until)
+		if (s->o->immediate == 1 || (until && now_us() >= until))
 			main_no_step(s, "Requested nodes are busy");
 		if (ended_by) {
 			say_info("Cancelled pending job step with signal %d", (int)ended_by);
@@ -139,7 +139,7 @@ static void main_prepare(struct step *s, struct options *o, struct job *job)
 	s->job = job;
 	placement_count(&s->place, o, job);
 	if (o->multi_prog) {
-		s->place.ntasks = multi_prog_read(&s->multi, o->argv[0], s->place.ntasks, o->ntasks > 0);
+		s->place.ntasks = multi_prog_read(&s->multi, o->argv, s->place.ntasks, o->ntasks > 0);
 		if (s->place.ntasks > job->cpus && !o->overcommit)
 			main_no_step(s, "More processors requested than permitted");
 	}
@@ -147,7 +147,7 @@ static void main_prepare(struct step *s, struct options *o, struct job *job)
 
 static void main_start(struct step *s)
 {
-	struct mpi_job mpi = { s->o->mpi, s->job->id, s->job->node, s->id, s->place.ntasks };
+	struct mpi_job mpi = { s->o->mpi, s->job->id, s->id, s->place.ntasks };
 	struct err err;
 
 	step_open_files(s);

@@ -1,26 +1,62 @@
 #include "launch/mpi.h"
 
+#include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
+#include "base/util.h"
 #include "launch/pmi.h"
+#include "launch/pmix_module.h"
+#include "launch/real.h"
+
+static void *mpi_load(char *why, size_t len)
+{
+	cleanup_free char *beside = launcher_file("fsched-pmix.so");
+	void *module = beside ? dlopen(beside, RTLD_NOW | RTLD_GLOBAL) : NULL;
+
+	if (!module)
+		snprintf(why, len, "%s", beside ? dlerror() : "fsched-pmix.so is not installed");
+	return module;
+}
+
+static int mpi_begin_pmix(struct mpi *m, const struct mpi_job *j, struct err *err)
+{
+	char host[256] = "";
+	struct pmix_step step = { j->job_id, host, getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", j->step, j->ntasks, -1 };
+	char why[512];
+	void *module = mpi_load(why, sizeof(why));
+
+	/* Not Slurm's name of the node: libpmix compares it with this one. */
+	if (gethostname(host, sizeof(host) - 1))
+		return err_sys(err, errno, "cannot get the host name");
+	if (!module)
+		return err_set(err, 0, "--mpi=pmix needs libpmix, which cannot be loaded (%s): install it, or start the program by mpirun", why);
+	m->pmix = dlsym(module, PMIX_SYMBOL);
+	if (!m->pmix || pipe2(m->abort, O_CLOEXEC))
+		return err_set(err, 0, "cannot use fsched-pmix.so");
+	step.abort_fd = m->abort[1];
+	return m->pmix->begin(&step, err);
+}
 
 int mpi_begin(struct mpi *m, const struct mpi_job *j, struct err *err)
 {
-	*m = (struct mpi){ 0 };
-	if (j->type == MPI_PMIX)
-		return err_set(err, 0, "--mpi=pmix does not work yet in a job that is checkpointed: start the program by mpirun");
+	*m = (struct mpi){ .job_id = j->job_id, .step = j->step, .ntasks = j->ntasks, .abort = { -1, -1 } };
 	if (j->type == MPI_NONE)
 		return 0;
+	if (j->type == MPI_PMIX)
+		return mpi_begin_pmix(m, j, err);
 	m->pmi = pmi_new(j->job_id, j->step, j->ntasks, err);
-	m->job_id = j->job_id;
-	m->step = j->step;
-	m->ntasks = j->ntasks;
 	return m->pmi ? 0 : -1;
 }
 
 int mpi_env(struct mpi *m, int task, struct env *e, struct err *err)
 {
+	char **v = e->v;
+	int rc = 0;
+
 	if (m->pmi) {
 		env_set(e, "PMI_FD", "%d", pmi_task_fd(m->pmi, task));
 		env_set(e, "PMI_RANK", "%d", task);
@@ -28,7 +64,13 @@ int mpi_env(struct mpi *m, int task, struct env *e, struct err *err)
 		env_set(e, "PMI_JOBID", "%s.%d", m->job_id, m->step);
 		env_set(e, "SLURM_MPI_TYPE", "pmi2");
 	}
-	return 0;
+	if (m->pmix) {
+		env_set(e, "SLURM_MPI_TYPE", "pmix");
+		v = e->v;
+		rc = m->pmix->env(task, &v, err);
+		env_adopt(e, v);
+	}
+	return rc;
 }
 
 void mpi_in_task(const struct mpi *m, int task)
@@ -45,28 +87,36 @@ void mpi_forked(struct mpi *m, int task)
 
 size_t mpi_count(const struct mpi *m)
 {
-	return m->pmi ? (size_t)m->ntasks : 0;
+	return m->pmi ? (size_t)m->ntasks : 1;
 }
 
 void mpi_prepare(const struct mpi *m, struct pollfd *p)
 {
 	if (m->pmi)
 		pmi_prepare(m->pmi, p);
+	else
+		*p = (struct pollfd){ .fd = m->abort[0], .events = POLLIN };
 }
 
 bool mpi_work(struct mpi *m, const struct pollfd *p, int *code)
 {
-	return m->pmi && pmi_work(m->pmi, p, code);
+	if (m->pmi)
+		return pmi_work(m->pmi, p, code);
+	return p->fd >= 0 && p->revents & POLLIN && read(p->fd, code, sizeof(*code)) == sizeof(*code);
 }
 
 void mpi_end(struct mpi *m)
 {
 	if (m->pmi)
 		pmi_free(m->pmi);
+	if (m->pmix)
+		m->pmix->end();
 	*m = (struct mpi){ 0 };
 }
 
 void mpi_list(void)
 {
-	printf("MPI plugin types are...\n\tnone\n\tpmi2\n");
+	cleanup_free char *pmix = launcher_file("fsched-pmix.so");
+
+	printf("MPI plugin types are...\n\tnone\n\tpmi2\n%s", pmix && !access(pmix, R_OK) ? "\tpmix\n" : "");
 }

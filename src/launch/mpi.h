@@ -10,18 +10,19 @@
 #include "launch/task_env.h"
 
 struct pmi;
-struct pmix;
+struct pmix_calls;
 
 struct mpi {
 	struct pmi *pmi;
-	struct pmix *pmix;
+	const struct pmix_calls *pmix; /* the loaded module */
+	int abort[2];                  /* pipe: a PMIx client wants the end of the step */
 	const char *job_id;
 	int step, ntasks;
 };
 
 struct mpi_job {
 	enum mpi_type type;
-	const char *job_id, *node;
+	const char *job_id;
 	int step, ntasks;
 };
 

@@ -34,64 +34,75 @@ static char *multi_read(const char *file)
 	return text;
 }
 
-/* One line of the file: the tasks and the words of the program. */
+/* One line of the file: the tasks, and the words of the program. */
 struct multi_line {
 	char *tasks;
-	char *words[ARGS_MOST + 1];
+	const char *program;
+	char *const *more; /* words of the command line that follow those of each program, NULL-terminated */
 };
 
 /* "%t" is the number of the task, "%o" its number within the range. */
-static char *multi_expand(const char *word, int task, int offset)
+struct multi_task {
+	int task, offset;
+};
+
+/* Writes a word without its quotes and backslashes, and returns what follows it. */
+static const char *multi_copy(const char *p, struct multi_task t, FILE *out)
+{
+	const char *end;
+
+	for (; *p && !isspace((unsigned char)*p); p++) {
+		if (*p == '\'') {
+			end = strchr(p + 1, '\'');
+			if (!end)
+				return NULL;
+			fwrite(p + 1, 1, (size_t)(end - p - 1), out);
+			p = end;
+		} else if (*p == '%') {
+			p++;
+			if (*p == 't' || *p == 'o')
+				fprintf(out, "%d", *p == 't' ? t.task : t.offset);
+			if (!*p)
+				return p;
+		} else {
+			p += *p == '\\' && p[1];
+			fputc(*p, out);
+		}
+	}
+	return p;
+}
+
+/* Takes the next word. NULL: there is none, or *p is NULL: a quote is not closed. */
+static char *multi_word(const char **p, struct multi_task t)
 {
 	char *text = NULL;
 	size_t len;
-	FILE *out = open_memstream(&text, &len);
+	FILE *out;
 
+	*p += strspn(*p, " \t");
+	if (!**p)
+		return NULL;
+	out = open_memstream(&text, &len);
 	if (!out)
 		abort();
-	for (; *word; word++) {
-		if (*word == '%' && (word[1] == 't' || word[1] == 'o')) {
-			fprintf(out, "%d", word[1] == 't' ? task : offset);
-			word++;
-		} else {
-			fputc(*word, out);
-		}
-	}
+	*p = multi_copy(*p, t, out);
 	fclose(out);
-	return text;
-}
-
-/* Takes the next word of a line; quotes keep blanks. NULL: there is none. */
-static char *multi_word(char **p)
-{
-	char *in = *p + strspn(*p, " \t"), *out = in, *word = in, quote = '\0';
-
-	if (!*in)
-		return NULL;
-	for (; *in && (quote || (*in != ' ' && *in != '\t')); in++) {
-		if (quote ? *in == quote : *in == '\'' || *in == '"')
-			quote = quote ? '\0' : *in;
-		else if (*in == '\\' && in[1])
-			*out++ = *++in;
-		else
-			*out++ = *in;
-	}
-	*p = *in ? in + 1 : in;
-	*out = '\0';
-	return word;
+	if (*p)
+		return text;
+	free(text);
+	return NULL;
 }
 
 /* False: a comment or blank line. */
 static bool multi_split(char *line, struct multi_line *l)
 {
-	int n = 0;
-
-	l->tasks = multi_word(&line);
-	if (!l->tasks || *l->tasks == '#')
+	l->tasks = line + strspn(line, " \t");
+	if (!*l->tasks || *l->tasks == '#')
 		return false;
-	while (n < ARGS_MOST && (l->words[n] = multi_word(&line)))
-		n++;
-	l->words[n] = NULL;
+	line = l->tasks + strcspn(l->tasks, " \t");
+	if (*line)
+		*line++ = '\0';
+	l->program = line + strspn(line, " \t");
 	return true;
 }
 
@@ -102,15 +113,20 @@ static void multi_grow(struct multi_prog *m, int ntasks)
 		m->of_task[m->ntasks++] = NULL;
 }
 
-static void multi_set(struct multi_prog *m, const struct multi_line *l, int task, int offset)
+static bool multi_set(struct multi_prog *m, const struct multi_line *l, struct multi_task t)
 {
+	char **words = xcalloc(ARGS_MOST + 1, sizeof(*words));
+	const char *p = l->program;
 	int n = 0;
 
-	while (l->words[n])
+	while (n < ARGS_MOST && p && (words[n] = multi_word(&p, t)))
 		n++;
-	m->of_task[task] = xcalloc((size_t)n + 1, sizeof(char *));
-	for (int i = 0; i < n; i++)
-		m->of_task[task][i] = multi_expand(l->words[i], task, offset);
+	for (int i = 0; n < ARGS_MOST && l->more[i]; i++)
+		words[n++] = xstrdup(l->more[i]);
+	m->of_task[t.task] = words;
+	if (!p)
+		say_error("Program arguments specification format invalid: %s.", l->program);
+	return p != NULL;
 }
 
 struct multi_range {
@@ -146,7 +162,8 @@ static bool multi_add_range(struct multi_prog *m, const struct multi_line *l, st
 			say_error("Duplicate record for task %d", task);
 			return false;
 		}
-		multi_set(m, l, task, task - r.low);
+		if (!multi_set(m, l, (struct multi_task){ task, task - r.low }))
+			return false;
 	}
 	return true;
 }
@@ -158,8 +175,8 @@ static bool multi_add(struct multi_prog *m, const struct multi_line *l, bool fix
 
 	if (!strcmp(l->tasks, "*")) {
 		for (int task = 0; task < m->ntasks; task++)
-			if (!m->of_task[task])
-				multi_set(m, l, task, task);
+			if (!m->of_task[task] && !multi_set(m, l, (struct multi_task){ task, task }))
+				return false;
 		return true;
 	}
 	for (char *part = strtok_r(l->tasks, ",", &save); part; part = strtok_r(NULL, ",", &save)) {
@@ -180,17 +197,18 @@ static void multi_join(char *text)
 		p[0] = p[1] = ' ';
 }
 
-int multi_prog_read(struct multi_prog *m, const char *file, int ntasks, bool fixed)
+int multi_prog_read(struct multi_prog *m, char *const *argv, int ntasks, bool fixed)
 {
+	const char *file = argv[0];
 	cleanup_free char *text = multi_read(file);
 	char *save = text, *line;
-	struct multi_line l;
+	struct multi_line l = { .more = argv + 1 };
 
 	*m = (struct multi_prog){ 0 };
 	multi_grow(m, ntasks);
 	multi_join(text);
 	for (int number = 1; (line = strsep(&save, "\n")); number++)
-		if (multi_split(line, &l) && (!l.words[0] || !multi_add(m, &l, fixed))) {
+		if (multi_split(line, &l) && (!*l.program || !multi_add(m, &l, fixed))) {
 			say_error("Line %d of configuration file %s invalid", number, file);
 			exit(1);
 		}

@@ -30,6 +30,23 @@ static char *real_find(void)
 	return NULL;
 }
 
+char *launcher_file(const char *name)
+{
+	char own[4096];
+	cleanup_free char *place = real_find();
+	ssize_t n = readlink("/proc/self/exe", own, sizeof(own) - 1);
+
+	if (place) {
+		place[strlen(place) - strlen(PLACE)] = '\0';
+		return xasprintf("%s/%s", place, name);
+	}
+	if (n <= 0)
+		return NULL;
+	own[n] = '\0';
+	*strrchr(own, '/') = '\0';
+	return xasprintf("%s/%s", own, name);
+}
+
 _Noreturn void real_exec(char **argv)
 {
 	cleanup_free char *path = real_find();

@@ -200,6 +200,7 @@ _Noreturn void task_become(const struct step *s, const struct place *place, stru
 	task_prolog(s->o->task_prolog, env);
 	task_bind(s, place);
 	file = task_find(argv[0], env_get(env, "PATH"));
+	argv[0] = file; /* as Slurm's tasks see it */
 	execve(file, argv, env->v);
 	say_step_error(s->job->node, "execve(): %s: %s", file, strerror(errno));
 	_exit(errno);

@@ -193,6 +193,8 @@ int step_start(struct step *s, struct err *err)
 	const size_t n = (size_t)s->place.ntasks;
 	int go[2], rc = 0;
 
+	if (s->o->chdir && access(s->o->chdir, X_OK))
+		say_step_error(s->job->node, "couldn't chdir to `%s': %s: going to /tmp instead", s->o->chdir, strerror(errno));
 	s->tasks = xcalloc(n, sizeof(*s->tasks));
 	f->sources = xcalloc(n * STREAMS, sizeof(*f->sources));
 	f->feed.to = xcalloc(n, sizeof(*f->feed.to));

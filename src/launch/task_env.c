@@ -78,6 +78,14 @@ void env_free(struct env *e)
 	*e = (struct env){ 0 };
 }
 
+void env_adopt(struct env *e, char **v)
+{
+	e->v = v;
+	for (e->n = 0; v && v[e->n]; e->n++)
+		;
+	e->room = e->n + 1;
+}
+
 void env_copy(struct env *to, const struct env *from)
 {
 	*to = (struct env){ 0 };
@@ -206,6 +214,8 @@ static void task_env_step(struct env *e, const struct options *o, const struct j
 		env_set(e, "SLURM_TASKS_PER_NODE", "%d", p->ntasks);
 		env_set(e, "SLURM_NNODES", "%d", p->nodes);
 	}
+	env_set(e, "SLURM_JOB_ID", "%s", j->id);
+	env_set(e, "SLURM_JOBID", "%s", j->id);
 	env_set(e, "SLURM_STEP_ID", "%d", step);
 	env_set(e, "SLURM_STEPID", "%d", step);
 	env_set(e, "SLURM_STEP_NODELIST", "%s", j->node);

@@ -16,6 +16,8 @@ void env_set(struct env *e, const char *name, const char *fmt, ...) __attribute_
 void env_unset(struct env *e, const char *name);
 const char *env_get(const struct env *e, const char *name);
 void env_free(struct env *e);
+/* Takes over the list v, which may be e->v after a change by others. */
+void env_adopt(struct env *e, char **v);
 void env_copy(struct env *to, const struct env *from);
 
 /* What all tasks have in common. */

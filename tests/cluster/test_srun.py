@@ -30,7 +30,7 @@ COMMANDS = [
     "srun -t x true", "srun --time=1-2 -n1 echo in time", "srun --wait=x true",
     "srun --multi-prog /nonexistent",
     "printf '0 echo zero %%t %%o\\n1-2 echo rest %%t %%o\\n' > mp; srun -l -n3 --multi-prog mp; srun -n4 --multi-prog mp; srun -n2 --multi-prog mp",
-    "printf '# all\\n* bash -c \"echo %%t a  b\"\\n' > mp; srun -l -n2 --multi-prog mp",
+    "printf \"# all\\n* printf '%%%%s|' %%%%t a\\\\\\\\ b 'c  %%%%t'\\n\" > mp; srun -l -n2 --multi-prog mp d e",
     "srun -Q -n2 bash -c 'exit 3'", "echo input | srun -n2 -l cat", "echo input | srun -n2 -l -i 1 cat", "srun -n2 -i none cat",
     "seq 20000 | srun -n2 -l cat | sort -s -k1,1 | md5sum",
     "srun --export=NONE /usr/bin/env | grep -c SLURM_PROCID", "srun -n1 --export=FOO=bar,PATH env | grep -E '^(FOO|HOME)='",
@@ -52,7 +52,7 @@ COMMANDS = [
 
 # For each, the environment of every task is compared.
 PROBES = ["srun", "srun -n1", "srun -n2 -c2", "srun -n1 -c1 --exact -J name -l --cpu-bind=none", "srun -n2 -m plane=1", "srun -n2 -m block:cyclic",
-          "srun -n2 --ntasks-per-core=1", "srun -n2 --threads-per-core=1", "srun -n2 --hint=nomultithread", "srun -n8 -O", "srun -n1 -v",
+          "srun -n2 --ntasks-per-core=1", "srun -n2 --threads-per-core=1", "srun -n2 --hint=nomultithread", "srun -n8 -O",
           "srun -n2 --cpu-bind=verbose,map_cpu:0,1", "srun -n4 --ntasks-per-node=4", "srun -n1 --preserve-env", "srun --export=NONE"]
 
 # What differs, as docs/user.md says, or from run to run.
@@ -64,13 +64,20 @@ def _script(commands):
     lines = ["#!/bin/bash", "exec 2>&1 </dev/null", "ulimit -c 0"]
     for i, c in enumerate(commands):
         # in a subshell: a command may leave jobs of its shell, or end it
-        lines.append(f"echo '=== {i}'; ( {c} )\necho \"--- rc $?\"")
+        lines.append(f"echo '=== {i}'; ( {c} )\nrc=$?; echo; echo \"--- rc $rc\"")
     return "\n".join(lines) + "\n"
+
+
+def _one_by_one(m):
+    ids = [range(int(x.split("-")[0]), int(x.split("-")[-1]) + 1) for x in m[2].split(",")]
+    return "\n".join(f"{m[1]}task {i}{m[3]}" for r in ids for i in r)
 
 
 def _normal(text):
     text = re.sub(r"CANCELLED AT \S+", "CANCELLED AT TIME", text)
     text = re.sub(r"StepId=\d+\.\d+", "StepId=N", re.sub(r"STEP \d+\.\d+", "STEP N", re.sub(r"\b[Jj]ob \d+\b", "job N", text)))
+    # Tasks that end together are told of in one line, or not: that depends on the moment.
+    text = re.sub(r"(?m)^(srun: error: \S+: )tasks ([\d,-]+)(: .*)$", _one_by_one, text)
     text = re.sub(r"(?m)^.*slurm_script: line \d+: +\d+ ", "script: ", text)
     # Tasks write when they want to.
     return {m[1]: sorted(m[2].splitlines()) for m in re.finditer(r"(?ms)^=== (\d+)\n(.*?^--- rc \d+)$", text)}
