@@ -89,8 +89,8 @@ struct conf {
 	/* PodNetwork = host (default: jobs use the node's network) | private (each has a network of its own). */
 	enum conf_network network;
 	char net_range[20]; /* PodNetworkRange, see base/ipv4_range.h, default 198.18.224.0/20 */
-	/* SrunPath: paths of Slurm's srun, separated by colons, which in pods are fsched-srun; "" (NO) = it stays. Default
-	 * CONF_SRUN. */
+	/* SrunPath: paths of Slurm's srun, separated by colons, which in pods are fsched-srun; "" (NO) = it stays.
+	 * Default CONF_SRUN. */
 	char srun[4096];
 	enum conf_restore_failure on_restore_failure; /* CheckpointOnRestoreFailure = hold (default) | requeue_fresh */
 	enum conf_log log;                            /* CheckpointLog = syslog (default) | stderr | /absolute/path */

@@ -14,9 +14,18 @@ static const struct {
 	enum bind_kind kind;
 	bool list;
 } kinds[] = {
-	{ "no", BIND_NONE },          { "none", BIND_NONE },      { "thread", BIND_THREADS },       { "threads", BIND_THREADS },
-	{ "core", BIND_CORES },       { "cores", BIND_CORES },    { "socket", BIND_SOCKETS },       { "sockets", BIND_SOCKETS },
-	{ "rank", BIND_RANK },        { "map_cpu", BIND_MAP, true }, { "mapcpu", BIND_MAP, true }, { "mask_cpu", BIND_MASK, true },
+	{ "no", BIND_NONE },
+	{ "none", BIND_NONE },
+	{ "thread", BIND_THREADS },
+	{ "threads", BIND_THREADS },
+	{ "core", BIND_CORES },
+	{ "cores", BIND_CORES },
+	{ "socket", BIND_SOCKETS },
+	{ "sockets", BIND_SOCKETS },
+	{ "rank", BIND_RANK },
+	{ "map_cpu", BIND_MAP, true },
+	{ "mapcpu", BIND_MAP, true },
+	{ "mask_cpu", BIND_MASK, true },
 	{ "maskcpu", BIND_MASK, true },
 };
 
@@ -127,7 +136,9 @@ void binding_read(struct binding *b, const struct options *o, const struct job *
 			say_info("cluster configuration lacks support for cpu binding");
 		*b = (struct binding){ .kind = BIND_THREADS, .given = true, .verbose = b->verbose };
 	} else if (o->per_core || o->per_socket) {
-		*b = (struct binding){ .kind = o->per_core ? BIND_CORES : BIND_SOCKETS, .given = true, .verbose = b->verbose };
+		*b = (struct binding){ .kind = o->per_core ? BIND_CORES : BIND_SOCKETS,
+				       .given = true,
+				       .verbose = b->verbose };
 	}
 }
 

@@ -167,7 +167,8 @@ size_t forward_prepare(struct forward *f, size_t others)
 		f->polls[n++] = (struct pollfd){ .fd = s->sink->n < SINK_FULL ? s->fd : -1, .events = POLLIN };
 	}
 	for (int i = 0; i < f->feed.n; i++)
-		f->polls[n++] = (struct pollfd){ .fd = f->feed.done[i] < f->feed.len ? f->feed.to[i] : -1, .events = POLLOUT };
+		f->polls[n++] = (struct pollfd){ .fd = f->feed.done[i] < f->feed.len ? f->feed.to[i] : -1,
+						 .events = POLLOUT };
 	f->polls[n++] = (struct pollfd){ .fd = feed_has_data(&f->feed) ? -1 : f->feed.from, .events = POLLIN };
 	return n;
 }

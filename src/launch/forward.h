@@ -8,8 +8,8 @@
 
 /* A file, pipe or terminal to which the launcher writes. */
 struct sink {
-	int fd; /* -1: discard */
-	bool broken; /* nobody reads any more */
+	int fd;       /* -1: discard */
+	bool broken;  /* nobody reads any more */
 	size_t chunk; /* bytes that a write takes without blocking once poll() says so */
 	char *data;
 	size_t n, room;
@@ -26,8 +26,8 @@ struct source {
 
 /* The input of all tasks that get it. */
 struct feed {
-	int from; /* -1 = ended */
-	int *to;  /* owned array; -1 = closed */
+	int from;     /* -1 = ended */
+	int *to;      /* owned array; -1 = closed */
 	size_t *done; /* bytes of data that to[i] has got */
 	int n;
 	char data[65536];

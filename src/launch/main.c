@@ -1,5 +1,5 @@
-/* fsched-srun: takes the place of Slurm's srun in the pod of a job. Its tasks are processes of the pod, so that they are
- * part of every checkpoint. It runs as the job's user and has no right that the job has not. */
+/* fsched-srun: takes the place of Slurm's srun in the pod of a job. Its tasks are processes of the pod, so that they
+ * are part of every checkpoint. It runs as the job's user and has no right that the job has not. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -83,7 +83,8 @@ static void main_get_cpus(struct step *s, struct cpu_list *cpus)
 			main_no_step(s, "Job/step already completing or completed");
 		}
 		if (!said)
-			say_info("Job %s step creation temporarily disabled, retrying (Requested nodes are busy)", s->job->id);
+			say_info("Job %s step creation temporarily disabled, retrying (Requested nodes are busy)",
+				 s->job->id);
 		said = true;
 		usleep(pause);
 		pause = pause * 2 > RETRY_MAX ? RETRY_MAX : pause * 2;
@@ -98,8 +99,8 @@ static void main_get_cpus(struct step *s, struct cpu_list *cpus)
 
 static void main_check_propagate(const char *list)
 {
-	static const char *const names[] = { "ALL",  "NONE",    "AS",    "CORE",   "CPU",    "DATA", "FSIZE",
-					     "MEMLOCK", "NOFILE", "NPROC", "RSS", "STACK" };
+	static const char *const names[] = { "ALL",   "NONE",    "AS",     "CORE",  "CPU", "DATA",
+					     "FSIZE", "MEMLOCK", "NOFILE", "NPROC", "RSS", "STACK" };
 	size_t n, i;
 
 	for (const char *p = list ? list : ""; *p; p += n + (p[n] == ',')) {

@@ -33,7 +33,10 @@ static int mpi_begin_pmix(struct mpi *m, const struct mpi_job *j, struct err *er
 	if (gethostname(host, sizeof(host) - 1))
 		return err_sys(err, errno, "cannot get the host name");
 	if (!module)
-		return err_set(err, 0, "--mpi=pmix needs libpmix, which cannot be loaded (%s): install it, or start the program by mpirun", why);
+		return err_set(
+			err, 0,
+			"--mpi=pmix needs libpmix, which cannot be loaded (%s): install it, or start the program by mpirun",
+			why);
 	m->pmix = dlsym(module, PMIX_SYMBOL);
 	if (!m->pmix || pipe2(m->abort, O_CLOEXEC))
 		return err_set(err, 0, "cannot use fsched-pmix.so");

@@ -9,8 +9,8 @@ struct multi_prog {
 	int ntasks;
 };
 
-/* Reads the file argv[0]; the other words follow those of each program. fixed: the number of tasks was given; else the file may name more. Ends the program as srun does if
- * something is wrong. Returns the number of tasks. */
+/* Reads the file argv[0]; the other words follow those of each program. fixed: the number of tasks was given; else the
+ * file may name more. Ends the program as srun does if something is wrong. Returns the number of tasks. */
 int multi_prog_read(struct multi_prog *m, char *const *argv, int ntasks, bool fixed);
 
 #endif

@@ -15,12 +15,12 @@
 #define IMMEDIATE_DEFAULT 600 /* s, as in srun(1) */
 
 enum kind {
-	TEXT,    /* a const char * */
-	NUMBER,  /* an int that must be positive */
-	COUNT,   /* an int that may be 0 */
-	FLAG,    /* a bool */
-	SPECIAL, /* options_special() */
-	NOTHING, /* is for the allocation of a job, which exists already: srun takes no notice of it either */
+	TEXT,      /* a const char * */
+	NUMBER,    /* an int that must be positive */
+	COUNT,     /* an int that may be 0 */
+	FLAG,      /* a bool */
+	SPECIAL,   /* options_special() */
+	NOTHING,   /* is for the allocation of a job, which exists already: srun takes no notice of it either */
 	NO_EFFECT, /* would change what Slurm does for the step, and cannot here: the user is told */
 	REFUSED,   /* the step would not do what it is meant to do; why says so */
 };
@@ -42,7 +42,8 @@ enum {
 	OPT_USAGE,
 };
 
-static const char one_node[] = "a job that is checkpointed runs on one node; submit without --checkpoint for several nodes";
+static const char one_node[] =
+	"a job that is checkpointed runs on one node; submit without --checkpoint for several nodes";
 static const char use_real[] = "set FSCHED_SRUN=real to use Slurm's srun, during which the job cannot be checkpointed";
 
 #define AT(member) offsetof(struct options, member)
@@ -279,9 +280,8 @@ static void options_mpi(struct options *o, const char *text)
 	static const struct {
 		const char *name;
 		enum mpi_type type;
-	} types[] = { { "none", MPI_NONE },    { "openmpi", MPI_NONE }, { "pmi2", MPI_PMI2 },
-		      { "pmix", MPI_PMIX },    { "pmix_v2", MPI_PMIX }, { "pmix_v3", MPI_PMIX },
-		      { "pmix_v4", MPI_PMIX }, { "pmix_v5", MPI_PMIX } };
+	} types[] = { { "none", MPI_NONE },    { "openmpi", MPI_NONE }, { "pmi2", MPI_PMI2 },    { "pmix", MPI_PMIX },
+		      { "pmix_v2", MPI_PMIX }, { "pmix_v3", MPI_PMIX }, { "pmix_v4", MPI_PMIX }, { "pmix_v5", MPI_PMIX } };
 
 	if (!strcmp(text, "list")) {
 		o->mpi_list = true;
@@ -360,7 +360,9 @@ static enum options_use options_set(struct options *o, const struct row *r, cons
 	case SPECIAL: return options_special(o, r->letter, arg, env);
 	case NOTHING: break;
 	case NO_EFFECT: say_info("%s has no effect in a job that is checkpointed", env ? r->env : name); break;
-	case REFUSED: say_error("%s cannot be used in a job that is checkpointed: %s", env ? r->env : name, r->why); exit(1);
+	case REFUSED:
+		say_error("%s cannot be used in a job that is checkpointed: %s", env ? r->env : name, r->why);
+		exit(1);
 	}
 	if (r->letter == 'J')
 		o->name_given = !env;

@@ -11,16 +11,17 @@ enum mpi_type { MPI_NONE, MPI_PMI2, MPI_PMIX };
 enum options_use { USE_STEP, USE_SLURM };
 
 struct options {
-	int ntasks, cpus_per_task; /* 0 = not given */
-	int min_nodes, max_nodes;  /* 0 = not given */
-	bool nodes_from_env;       /* -N was not on the command line */
+	int ntasks, cpus_per_task;                            /* 0 = not given */
+	int min_nodes, max_nodes;                             /* 0 = not given */
+	bool nodes_from_env;                                  /* -N was not on the command line */
 	int per_node, per_core, per_socket, threads_per_core; /* --ntasks-per-…; 0 = not given */
 	const char *input, *output, *error;                   /* patterns; NULL = all */
 	enum open_mode open_mode;
 	const char *chdir, *export_env, *job_name, *nodelist, *hint, *propagate;
 	const char *cpu_bind, *mem_bind, *distribution, *prolog, *epilog, *task_prolog, *task_epilog;
 	bool name_given; /* -J was on the command line */
-	bool label, unbuffered, overlap, exact, overcommit, multi_prog, pty, preserve_env, disable_status, quit_on_interrupt;
+	bool label, unbuffered, overlap, exact, overcommit, multi_prog, pty, preserve_env, disable_status,
+		quit_on_interrupt;
 	int kill_on_bad_exit; /* -1 = as slurm.conf says */
 	int wait;             /* s after the first task has ended, 0 = unlimited; -1 = as slurm.conf says */
 	int time_limit;       /* min, 0 = none */

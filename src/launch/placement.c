@@ -43,7 +43,8 @@ static void placement_nodes(struct placement *p, const struct options *o, const 
 	if (o->min_nodes > 1 && o->nodes_from_env && (o->ntasks == 1 || !o->ntasks))
 		return;
 	if (o->min_nodes > 1 && o->ntasks && o->ntasks < o->min_nodes)
-		say_info("Warning: can't run %d processes on %d nodes, setting nnodes to %d", o->ntasks, o->min_nodes, o->ntasks);
+		say_info("Warning: can't run %d processes on %d nodes, setting nnodes to %d", o->ntasks, o->min_nodes,
+			 o->ntasks);
 	if (o->min_nodes > 1 && (!o->ntasks || o->ntasks > 1)) {
 		say_error("Only allocated 1 nodes asked for %d", o->min_nodes);
 		exit(1);

@@ -30,9 +30,9 @@ struct binding {
 
 struct placement {
 	int ntasks, nodes;
-	int cpus_per_task; /* 1 if not given */
-	bool exact;        /* the step gets only the CPUs that it asks for */
-	int cpus;          /* that it gets on this node */
+	int cpus_per_task;        /* 1 if not given */
+	bool exact;               /* the step gets only the CPUs that it asks for */
+	int cpus;                 /* that it gets on this node */
 	const char *distribution; /* text for the environment */
 	struct binding bind;
 	struct place *v; /* one for each task */

@@ -85,7 +85,8 @@ static bool request_get(struct request r, const char *key, char *buf, size_t len
 		if (strncmp(p, key, k) != 0 || p[k] != '=')
 			continue;
 		p += k + 1;
-		snprintf(buf, len, "%.*s", (int)(r.sep == ' ' && !strcmp(key, "value") ? strlen(p) : strcspn(p, (char[]){ r.sep, 0 })), p);
+		snprintf(buf, len, "%.*s",
+			 (int)(r.sep == ' ' && !strcmp(key, "value") ? strlen(p) : strcspn(p, (char[]){ r.sep, 0 })), p);
 		return true;
 	}
 	return false;
@@ -222,7 +223,8 @@ static void pmi_abort(struct pmi *p, struct request r)
 static void pmi1_do(struct pmi *p, struct client *c, const char *cmd, struct request r)
 {
 	if (!strcmp(cmd, "get_maxes"))
-		client_answer(c, "cmd=maxes kvsname_max=%d keylen_max=%d vallen_max=%d\n", NAME_MOST, KEY_MOST, VALUE_MOST);
+		client_answer(c, "cmd=maxes kvsname_max=%d keylen_max=%d vallen_max=%d\n", NAME_MOST, KEY_MOST,
+			      VALUE_MOST);
 	else if (!strcmp(cmd, "get_universe_size"))
 		client_answer(c, "cmd=universe_size size=%d rc=0\n", p->ntasks);
 	else if (!strcmp(cmd, "get_appnum"))

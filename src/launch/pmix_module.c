@@ -60,8 +60,8 @@ static pmix_status_t pmix_on_client(const pmix_proc_t *proc, void *object, pmix_
 	return PMIX_SUCCESS;
 }
 
-static pmix_status_t pmix_on_abort(const pmix_proc_t *proc, void *object, int status, const char message[], pmix_proc_t procs[],
-				   size_t n, pmix_op_cbfunc_t cb, void *data)
+static pmix_status_t pmix_on_abort(const pmix_proc_t *proc, void *object, int status, const char message[],
+				   pmix_proc_t procs[], size_t n, pmix_op_cbfunc_t cb, void *data)
 {
 	const int code = status & 0xff ? status & 0xff : 1;
 
@@ -72,14 +72,15 @@ static pmix_status_t pmix_on_abort(const pmix_proc_t *proc, void *object, int st
 	return PMIX_SUCCESS;
 }
 
-static pmix_status_t pmix_on_fence(const pmix_proc_t procs[], size_t n, const pmix_info_t info[], size_t n_info, char *data, size_t len,
-				   pmix_modex_cbfunc_t cb, void *arg)
+static pmix_status_t pmix_on_fence(const pmix_proc_t procs[], size_t n, const pmix_info_t info[], size_t n_info,
+				   char *data, size_t len, pmix_modex_cbfunc_t cb, void *arg)
 {
 	cb(PMIX_SUCCESS, data, len, arg, NULL, NULL);
 	return PMIX_SUCCESS;
 }
 
-static pmix_status_t pmix_on_modex(const pmix_proc_t *proc, const pmix_info_t info[], size_t n, pmix_modex_cbfunc_t cb, void *arg)
+static pmix_status_t pmix_on_modex(const pmix_proc_t *proc, const pmix_info_t info[], size_t n, pmix_modex_cbfunc_t cb,
+				   void *arg)
 {
 	cb(PMIX_ERR_NOT_FOUND, NULL, 0, arg, NULL, NULL);
 	return PMIX_SUCCESS;
@@ -132,7 +133,8 @@ enum { OF_STEP = 12 };
 
 static pmix_info_t *pmix_describe(const char *peers, char *nodes, char *ranks)
 {
-	static const char *const sizes[] = { PMIX_UNIV_SIZE, PMIX_JOB_SIZE, PMIX_LOCAL_SIZE, PMIX_NODE_SIZE, PMIX_MAX_PROCS };
+	static const char *const sizes[] = { PMIX_UNIV_SIZE, PMIX_JOB_SIZE, PMIX_LOCAL_SIZE, PMIX_NODE_SIZE,
+					     PMIX_MAX_PROCS };
 	const int n = server.step.ntasks;
 	pmix_info_t *info;
 	size_t k = 0;
@@ -174,7 +176,8 @@ static int pmix_register(struct err *err)
 	pmix_info_t *info;
 	int rc;
 
-	if (PMIx_generate_regex(server.step.host, &nodes) != PMIX_SUCCESS || PMIx_generate_ppn(peers, &ranks) != PMIX_SUCCESS)
+	if (PMIx_generate_regex(server.step.host, &nodes) != PMIX_SUCCESS ||
+	    PMIx_generate_ppn(peers, &ranks) != PMIX_SUCCESS)
 		return err_set(err, 0, "PMIx cannot describe the node %s", server.step.host);
 	info = pmix_describe(peers, nodes, ranks);
 	rc = pmix_settle(PMIx_server_register_nspace(server.name, server.step.ntasks, info, n, pmix_done, &w), &w,
@@ -189,7 +192,8 @@ static int pmix_register_task(int task, struct err *err)
 	pmix_proc_t proc;
 
 	PMIX_LOAD_PROCID(&proc, server.name, (pmix_rank_t)task);
-	return pmix_settle(PMIx_server_register_client(&proc, getuid(), getgid(), NULL, pmix_done, &w), &w, "register a task", err);
+	return pmix_settle(PMIx_server_register_client(&proc, getuid(), getgid(), NULL, pmix_done, &w), &w,
+			   "register a task", err);
 }
 
 static int pmix_begin(const struct pmix_step *s, struct err *err)
@@ -220,7 +224,9 @@ static int pmix_env(int task, char ***env, struct err *err)
 
 	PMIX_LOAD_PROCID(&proc, server.name, (pmix_rank_t)task);
 	status = PMIx_server_setup_fork(&proc, env);
-	return status == PMIX_SUCCESS ? 0 : err_set(err, 0, "PMIx cannot prepare task %d: %s", task, PMIx_Error_string(status));
+	return status == PMIX_SUCCESS
+		       ? 0
+		       : err_set(err, 0, "PMIx cannot prepare task %d: %s", task, PMIx_Error_string(status));
 }
 
 static void pmix_end(void)

@@ -5,8 +5,8 @@
 /* Executes Slurm's srun in place of this program. Ends the program with a message if there is none. */
 _Noreturn void real_exec(char **argv);
 
-/* A file that is installed beside the launcher; NULL if the place is not known. In a pod the path of the launcher is that
- * of Slurm's srun. The caller frees. */
+/* A file that is installed beside the launcher; NULL if the place is not known. In a pod the path of the launcher is
+ * that of Slurm's srun. The caller frees. */
 char *launcher_file(const char *name);
 
 #endif

@@ -63,7 +63,8 @@ static void run_say_cancelled(const struct run *r, const char *why)
 
 	localtime_r(&now, &tm);
 	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
-	say_step_error(s->job->node, "*** STEP %s.%d ON %s CANCELLED AT %s%s ***", s->job->id, s->id, s->job->node, when, why);
+	say_step_error(s->job->node, "*** STEP %s.%d ON %s CANCELLED AT %s%s ***", s->job->id, s->id, s->job->node,
+		       when, why);
 }
 
 /* Ends the step: SIGTERM, and SIGKILL after KillWait; or SIGKILL at once. */
@@ -151,7 +152,10 @@ static void run_signal(struct run *r, int sig)
 	switch (sig) {
 	case SIGCHLD: break;
 	case SIGINT: run_interrupt(r); break;
-	case SIGQUIT: say_info("Quit"); run_force(r); break;
+	case SIGQUIT:
+		say_info("Quit");
+		run_force(r);
+		break;
 	case SIGTERM:
 	case SIGHUP: run_force(r); break;
 	case SIGCONT: say_info("got SIGCONT"); break;

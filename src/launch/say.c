@@ -35,12 +35,12 @@ __attribute__((format(printf, 2, 0))) static void say_line(const char *prefix, c
 		return;
 }
 
-#define SAY(prefix)                     \
-	do {                            \
-		va_list ap;             \
-		va_start(ap, fmt);      \
+#define SAY(prefix)                        \
+	do {                               \
+		va_list ap;                \
+		va_start(ap, fmt);         \
 		say_line(prefix, fmt, ap); \
-		va_end(ap);             \
+		va_end(ap);                \
 	} while (0)
 
 void say_error(const char *fmt, ...)

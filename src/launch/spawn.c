@@ -51,7 +51,8 @@ static void task_move(int fd, int to)
 
 static int task_output_flags(const struct step *s)
 {
-	const bool append = s->o->open_mode == OPEN_MODE_APPEND || (s->o->open_mode == OPEN_MODE_DEFAULT && s->job->file_append);
+	const bool append = s->o->open_mode == OPEN_MODE_APPEND ||
+			    (s->o->open_mode == OPEN_MODE_DEFAULT && s->job->file_append);
 
 	return O_CREAT | O_WRONLY | O_APPEND | (append ? 0 : O_TRUNC);
 }
@@ -178,7 +179,8 @@ static void task_bind(const struct step *s, const struct place *place)
 	if (!s->place.bind.verbose || !s->job->binding || sched_getaffinity(0, sizeof(now), &now))
 		return;
 	mask = placement_mask(&now);
-	dprintf(STDERR_FILENO, "cpu-bind=MASK - %s, task %2d %2d [%d]: mask %s%s\n", s->job->node, place->task, place->local, getpid(), mask, CPU_COUNT(&place->cpus) ? " set" : "");
+	dprintf(STDERR_FILENO, "cpu-bind=MASK - %s, task %2d %2d [%d]: mask %s%s\n", s->job->node, place->task,
+		place->local, getpid(), mask, CPU_COUNT(&place->cpus) ? " set" : "");
 }
 
 _Noreturn void task_become(const struct step *s, const struct place *place, struct env *env, const struct task_files *f)

@@ -38,7 +38,8 @@ static int step_open(const char *name, int flags, const char *what)
 
 static int step_output_flags(const struct step *s)
 {
-	const bool append = s->o->open_mode == OPEN_MODE_APPEND || (s->o->open_mode == OPEN_MODE_DEFAULT && s->job->file_append);
+	const bool append = s->o->open_mode == OPEN_MODE_APPEND ||
+			    (s->o->open_mode == OPEN_MODE_DEFAULT && s->job->file_append);
 
 	return O_CREAT | O_WRONLY | O_APPEND | (append ? 0 : O_TRUNC);
 }
@@ -82,8 +83,8 @@ void step_open_files(struct step *s)
 		const struct stream *st = err ? &s->err : &s->out;
 
 		if (step_labels(s, st))
-			sink_open(&f->sinks[STREAMS + i],
-				  err && same ? f->sinks[STREAMS + i - 1].fd : step_open_labelled(s, st, (int)i / STREAMS));
+			sink_open(&f->sinks[STREAMS + i], err && same ? f->sinks[STREAMS + i - 1].fd
+								      : step_open_labelled(s, st, (int)i / STREAMS));
 	}
 }
 
@@ -164,7 +165,8 @@ static int step_start_task(struct step *s, int task, const int go[2], struct err
 	struct env env = { 0 };
 	pid_t pid;
 
-	if (step_input(s, task, &f.in, err) || step_output(s, task, OUT, &f.out, err) || step_output(s, task, ERR, &f.err, err))
+	if (step_input(s, task, &f.in, err) || step_output(s, task, OUT, &f.out, err) ||
+	    step_output(s, task, ERR, &f.err, err))
 		return -1;
 	env_copy(&env, &s->env);
 	task_env_of_task(&env, &s->place.v[task]);
@@ -194,7 +196,8 @@ int step_start(struct step *s, struct err *err)
 	int go[2], rc = 0;
 
 	if (s->o->chdir && access(s->o->chdir, X_OK))
-		say_step_error(s->job->node, "couldn't chdir to `%s': %s: going to /tmp instead", s->o->chdir, strerror(errno));
+		say_step_error(s->job->node, "couldn't chdir to `%s': %s: going to /tmp instead", s->o->chdir,
+			       strerror(errno));
 	s->tasks = xcalloc(n, sizeof(*s->tasks));
 	f->sources = xcalloc(n * STREAMS, sizeof(*f->sources));
 	f->feed.to = xcalloc(n, sizeof(*f->feed.to));

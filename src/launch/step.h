@@ -30,7 +30,7 @@ struct step {
 	struct mpi mpi;
 	struct env env; /* what all tasks have in common */
 	struct task *tasks;
-	pid_t group; /* process group of the tasks */
+	pid_t group;         /* process group of the tasks */
 	struct rlimit files; /* RLIMIT_NOFILE of the tasks */
 	struct forward forward;
 	struct exits exits;

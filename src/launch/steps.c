@@ -49,7 +49,8 @@ static int steps_check(int fd, struct err *err)
 	if (fstat(fd, &st))
 		return err_sys(err, errno, "cannot examine %s, in which the steps of the job are listed", STEPS_FILE);
 	if (!S_ISREG(st.st_mode) || st.st_uid != geteuid())
-		return err_set(err, EPERM, "%s, in which the steps of the job are listed, is not a file of this user: remove it",
+		return err_set(err, EPERM,
+			       "%s, in which the steps of the job are listed, is not a file of this user: remove it",
 			       STEPS_FILE);
 	return 0;
 }
@@ -138,7 +139,9 @@ int steps_begin(const struct step_request *r, int *step, struct cpu_list *cpus, 
 		return 1;
 	}
 	mine = &s.v[s.head.n++];
-	*mine = (struct steps_record){ .pid = getpid(), .step = (int)s.head.next++, .ntasks = r->ntasks, .overlap = r->overlap };
+	*mine = (struct steps_record){
+		.pid = getpid(), .step = (int)s.head.next++, .ntasks = r->ntasks, .overlap = r->overlap
+	};
 	mine->began = time(NULL);
 	snprintf(mine->name, sizeof(mine->name), "%s", r->name);
 	for (int i = 0; i < cpus->n; i++)

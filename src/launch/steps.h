@@ -10,8 +10,8 @@
 struct step_request {
 	const char *name;
 	int ntasks;
-	int wanted; /* CPUs */
-	bool exact; /* only as many as wanted, not all that are free */
+	int wanted;   /* CPUs */
+	bool exact;   /* only as many as wanted, not all that are free */
 	bool overlap; /* neither waits for CPUs nor takes them from other steps */
 	int cpus;     /* of the job */
 };

@@ -21,7 +21,8 @@ static bool srun_is_slurms(const char *path)
 
 static int srun_bind(const char *from, const char *to, struct err *err)
 {
-	return mount(from, to, NULL, MS_BIND, NULL) ? err_sys(err, errno, "cannot mount %s on %s in the pod", from, to) : 0;
+	return mount(from, to, NULL, MS_BIND, NULL) ? err_sys(err, errno, "cannot mount %s on %s in the pod", from, to)
+						    : 0;
 }
 
 /* Several paths may lead to the same file. It is covered once, and the first is kept in reach. */

@@ -186,10 +186,11 @@ int preflight_status(struct preflight_scan *s, pid_t pid, struct err *err)
 		return preflight_refuse(pid, err, what, "detach it and try again");
 	}
 	if (!strncmp(status, "Name:\tsrun\n", 11) && !status_is_launcher(s, pid))
-		return preflight_refuse(pid, err, "is a job step of Slurm's own srun",
-					"its tasks run outside of the batch script; wait until the step has ended, or let the job use "
-					"fsched's srun (FSCHED_SRUN=real turns it off, and it takes the place only of the programs in "
-					"SrunPath in fsched.conf)");
+		return preflight_refuse(
+			pid, err, "is a job step of Slurm's own srun",
+			"its tasks run outside of the batch script; wait until the step has ended, or let the job use "
+			"fsched's srun (FSCHED_SRUN=real turns it off, and it takes the place only of the programs in "
+			"SrunPath in fsched.conf)");
 	return 0;
 }
 

@@ -140,7 +140,7 @@ def test_steps_are_saved(cluster, jobdir):
 
 def test_a_killed_launcher_takes_its_tasks_along(cluster, jobdir):
     c, d = cluster, jobdir()
-    job = c.sbatch("srun -n2 sleep 77 &\nsleep 1; kill -KILL $!; wait; sleep 0.5; pgrep -f 'sleep 7[7]' || echo none\nsrun -n4 echo next\n",
+    job = c.sbatch("srun -n2 sleep 77 &\nsleep 1; kill -KILL $!; wait; sleep 0.5; pgrep -x sleep || echo none\nsrun -n4 echo next\n",
                    "--checkpoint=UNLIMITED", "-n", "4", "-o", "out", cwd=d)
     assert c.wait_end(job) == ("COMPLETED", "0:0")
     out = (d / "out").read_text()

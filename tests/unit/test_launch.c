@@ -204,7 +204,8 @@ static void counts(void **state)
 
 static void environment(void **state)
 {
-	const struct options all = { 0 }, some = { .export_env = "NEW='a,b',LAUNCH_TEST" }, none = { .export_env = "NONE" };
+	const struct options all = { 0 }, some = { .export_env = "NEW='a,b',LAUNCH_TEST" },
+			     none = { .export_env = "NONE" };
 	const struct job j = job_of_four(false);
 	struct placement p;
 	struct env e = { 0 };
@@ -235,9 +236,11 @@ static void environment(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(patterns), cmocka_unit_test(a_number_is_a_task), cmocka_unit_test(times),
-		cmocka_unit_test(ids),      cmocka_unit_test(exit_codes),         cmocka_unit_test(masks),
-		cmocka_unit_test(placement), cmocka_unit_test(counts),            cmocka_unit_test(environment),
+		cmocka_unit_test(patterns),    cmocka_unit_test(a_number_is_a_task),
+		cmocka_unit_test(times),       cmocka_unit_test(ids),
+		cmocka_unit_test(exit_codes),  cmocka_unit_test(masks),
+		cmocka_unit_test(placement),   cmocka_unit_test(counts),
+		cmocka_unit_test(environment),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

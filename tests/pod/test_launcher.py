@@ -1,0 +1,61 @@
+"""srun in a pod is fsched's launcher: its steps are saved with the rest, without Slurm."""
+import shutil
+
+import pytest
+
+import lib
+from test_pod import USER, base, lines, pods  # noqa: F401  (fixtures)
+
+pytestmark = pytest.mark.skipif(not shutil.which("srun"), reason="needs Slurm's srun, whose place the launcher takes")
+JOB = ["env", "SLURM_JOB_ID=7", "SLURMD_NODENAME=node", "SLURM_JOB_CPUS_PER_NODE=4"]
+TASK = "for ((i = 0; i < 600; i++)); do echo $i; [ -e hurry ] || sleep 0.05; done; read x; echo $x; exit $SLURM_PROCID"
+
+
+@pytest.mark.parametrize("cycles", [1, 3])
+def test_a_step_is_saved(pods, base, cycles):
+    d = pods.place("step")
+    script = f"(sleep 2; echo the input) | srun -n3 -l bash -c '{TASK}'; echo $?; srun -n2 bash -c 'echo step $SLURM_STEP_ID'"
+    p = pods.start(d / "work", "run", "--dir", d / "state", "--user", USER, "--", *JOB, "bash", "-c", script, out=d / "work/out")
+    for _ in range(cycles):
+        n = lines(d / "work/out")
+        lib.wait_for(lambda: lines(d / "work/out") > n + 5, "output")
+        done = pods.fsched("checkpoint", d / "state", "--kill")
+        assert done.returncode == 0, done.stdout + done.stderr + (d / "work/out").read_text()
+        p.wait(30)
+        p = pods.start(d / "work", "restore", d / "state", out=d / "work/restore.out")
+    lib.hurry(d / "work")
+    assert p.wait(60) == 0, (d / "work/restore.out").read_text()
+    out = (d / "work/out").read_text().splitlines()
+    for task in "012":
+        assert [x for x in out if x.startswith(f"{task}: ")] == [f"{task}: {i}" for i in range(600)] + [f"{task}: the input"]
+    assert out[-5:-2] == ["srun: error: node: task 1: Exited with exit code 1", "srun: error: node: task 2: Exited with exit code 2", "2"], out[-5:]
+    assert out[-2:] == ["step 1"] * 2
+
+
+def test_cpus_are_shared_over_a_restore(pods, base):
+    """A step that waits for CPUs gets them after the restore; a step begun before the checkpoint still has its own."""
+    d = pods.place("share")
+    script = ("srun -n3 --exact bash -c 'echo first; until [ -e go ]; do sleep 0.1; done' & sleep 1; srun -n2 --exact echo second & "
+              "sleep 1; srun -n1 --exact echo third; wait; echo end")
+    p = pods.start(d / "work", "run", "--dir", d / "state", "--user", USER, "--", *JOB, "bash", "-c", script, out=d / "work/out")
+    lib.wait_for(lambda: "third" in (d / "work/out").read_text(), "the step that fits in")
+    done = pods.fsched("checkpoint", d / "state", "--kill")
+    assert done.returncode == 0, done.stdout + done.stderr
+    p.wait(30)
+    assert "second" not in (d / "work/out").read_text()
+    p = pods.start(d / "work", "restore", d / "state", out=d / "work/restore.out")
+    (d / "work/go").touch()
+    assert p.wait(60) == 0, (d / "work/restore.out").read_text()
+    assert (d / "work/out").read_text().splitlines() == ["first"] * 3 + [
+        "srun: Job 7 step creation temporarily disabled, retrying (Requested nodes are busy)", "third", "srun: Step created for job 7",
+        "second", "second", "end"]
+
+
+def test_the_end_of_output_is_that_of_all_writers(pods, base):
+    """As with Slurm: a step ends when nobody can write any more; what has no output ends with it."""
+    d = pods.place("rest")
+    script = ("srun -n1 bash -c 'sleep 1; (sleep 1; echo late) & echo early'; echo then; "
+              "srun -n1 bash -c 'setsid sleep 88 >/dev/null 2>&1 </dev/null &'; pgrep -x sleep || echo gone")
+    p = pods.start(d / "work", "run", "--dir", d / "state", "--user", USER, "--", *JOB, "bash", "-c", script, out=d / "work/out")
+    assert p.wait(60) == 0
+    assert (d / "work/out").read_text().splitlines() == ["early", "late", "then", "gone"]
