@@ -144,6 +144,8 @@ void binding_read(struct binding *b, const struct options *o, const struct job *
 
 const char *binding_type(const struct binding *b)
 {
+	if (b->list && b->kind != BIND_MAP)
+		return "mask_cpu:";
 	switch (b->kind) {
 	case BIND_NONE: return "none";
 	case BIND_THREADS: return "threads";
@@ -151,10 +153,15 @@ const char *binding_type(const struct binding *b)
 	case BIND_SOCKETS: return "sockets";
 	case BIND_RANK: return "rank";
 	case BIND_MAP: return "map_cpu:";
-	case BIND_AUTO: return b->list ? "mask_cpu:" : "";
+	case BIND_AUTO:
 	case BIND_MASK: break;
 	}
-	return "mask_cpu:";
+	return "";
+}
+
+const char *binding_name(const struct binding *b)
+{
+	return b->kind == BIND_NONE ? "NONE" : b->kind == BIND_RANK ? "RANK" : b->kind == BIND_MAP ? "MAP" : "MASK";
 }
 
 /* The number on the node of the job's CPU with this index. */
@@ -254,7 +261,8 @@ static void binding_share(struct placement *p, const struct job *j, const struct
 	}
 }
 
-static void binding_describe(struct placement *p)
+/* Makes a list of masks of the first n tasks, which Slurm's environment has in place of "cores" and the like. */
+static void binding_describe(struct placement *p, int n)
 {
 	char *text = NULL;
 	size_t len;
@@ -262,7 +270,7 @@ static void binding_describe(struct placement *p)
 
 	if (!out)
 		abort();
-	for (int i = 0; i < p->ntasks; i++) {
+	for (int i = 0; i < n; i++) {
 		cleanup_free char *mask = placement_mask(&p->v[i].cpus);
 
 		fprintf(out, "%s%s", i ? "," : "", mask);
@@ -292,13 +300,15 @@ void binding_apply(struct placement *p, const struct job *j, const struct cpu_li
 			CPU_SET((size_t)binding_cpu(j, cpus->index[p->v[i].local % cpus->n]), &p->v[i].cpus);
 		break;
 	case BIND_AUTO:
-		if (p->ntasks * p->cpus_per_task == cpus->n)
+		if (p->ntasks * p->cpus_per_task == cpus->n) {
 			binding_share(p, j, cpus, &step);
-		else
-			for (i = 0; i < p->ntasks; i++)
-				p->v[i].cpus = step;
-		binding_describe(p);
+			binding_describe(p, p->ntasks);
+			break;
+		}
+		for (i = 0; i < p->ntasks; i++)
+			p->v[i].cpus = step;
+		binding_describe(p, 1);
 		break;
-	default: binding_share(p, j, cpus, &step);
+	default: binding_share(p, j, cpus, &step); binding_describe(p, p->ntasks);
 	}
 }

@@ -10,5 +10,7 @@ void binding_read(struct binding *b, const struct options *o, const struct job *
 void binding_apply(struct placement *p, const struct job *j, const struct cpu_list *cpus);
 /* "quiet" or "verbose"; "threads", "mask_cpu:" …; the list or "": for the environment. */
 const char *binding_type(const struct binding *b);
+/* "MASK", "MAP" …: for --cpu-bind=verbose. */
+const char *binding_name(const struct binding *b);
 
 #endif

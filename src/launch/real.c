@@ -51,8 +51,9 @@ _Noreturn void real_exec(char **argv)
 {
 	cleanup_free char *path = real_find();
 
-	if (!path)
-		say_fatal("this pod has no srun of Slurm's: the node has none where fsched looks for it (SrunPath in fsched.conf)");
-	execv(path, argv);
-	say_fatal("cannot run %s: %s", path, strerror(errno));
+	if (path) {
+		execv(path, argv);
+		say_fatal("cannot run %s: %s", path, strerror(errno));
+	}
+	say_fatal("this pod has no srun of Slurm's: the node has none where fsched looks for it (SrunPath in fsched.conf)");
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "launch/binding.h"
 #include "launch/say.h"
 #include "launch/step.h"
 
@@ -179,8 +180,8 @@ static void task_bind(const struct step *s, const struct place *place)
 	if (!s->place.bind.verbose || !s->job->binding || sched_getaffinity(0, sizeof(now), &now))
 		return;
 	mask = placement_mask(&now);
-	dprintf(STDERR_FILENO, "cpu-bind=MASK - %s, task %2d %2d [%d]: mask %s%s\n", s->job->node, place->task,
-		place->local, getpid(), mask, CPU_COUNT(&place->cpus) ? " set" : "");
+	dprintf(STDERR_FILENO, "cpu-bind=%-4s - %s, task %2d %2d [%d]: mask %s%s\n", binding_name(&s->place.bind),
+		s->job->node, place->task, place->local, getpid(), mask, CPU_COUNT(&place->cpus) ? " set" : "");
 }
 
 _Noreturn void task_become(const struct step *s, const struct place *place, struct env *env, const struct task_files *f)

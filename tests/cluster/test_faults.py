@@ -370,7 +370,7 @@ def test_refused_before_the_freeze(cluster, jobdir, request, what, expect):
         "tcp": CONNECT.format(other_host=other) + WAIT,
         "user namespace": "unshare -U -n sh -c 'while [ ! -e go ]; do sleep 0.1; done' &\n" + WAIT,
         "PID namespace": "unshare -U -r -p -f sh -c 'while [ ! -e go ]; do sleep 0.1; done' &\n" + WAIT,
-        "srun": "srun -n1 sh -c 'while [ ! -e go ]; do sleep 0.1; done' &\n" + WAIT,
+        "srun": "FSCHED_SRUN=real srun -n1 sh -c 'while [ ! -e go ]; do sleep 0.1; done' &\n" + WAIT,
         "iouring": "/usr/bin/python3 -c 'import ctypes,os,time\nlibc=ctypes.CDLL(None)\nb=(ctypes.c_char*120)()\nassert libc.syscall(425,8,b)>=0\n"
                    "while not os.path.exists(\"go\"): time.sleep(.1)' &\n" + WAIT,
         "traced": "sleep 1000 & p=$!\n/usr/bin/python3 -c 'import ctypes,os,sys,time\nlibc=ctypes.CDLL(None)\nassert libc.ptrace(0x4206,int(sys.argv[1]),None,None)==0\n"

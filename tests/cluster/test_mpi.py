@@ -47,9 +47,9 @@ def test_ranks_can_be_saved(cluster, jobdir, mpiexec, rank):
 
 
 def test_a_job_that_cannot_be_saved_says_so_once(cluster, jobdir):
-    """The script runs srun all the time."""
+    """The script runs Slurm's own srun all the time."""
     c, d = cluster, jobdir()
-    job = c.sbatch("srun sh -c 'until [ -e go ]; do sleep 0.1; done'\necho end\n", "--checkpoint=0:02", "-o", "out", "-e", "err", cwd=d)
+    job = c.sbatch("export FSCHED_SRUN=real\nsrun sh -c 'until [ -e go ]; do sleep 0.1; done'\necho end\n", "--checkpoint=0:02", "-o", "out", "-e", "err", cwd=d)
     c.wait_running(job)
     failed = "checkpoint (periodic) not made"
     e = c.wait_entry(job, lambda e: failed in e.get("error", "") and int(e.get("failed", 0)) >= 3, "the reason and the count in the entry")

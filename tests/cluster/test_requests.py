@@ -395,7 +395,7 @@ def test_able_looks_at_the_job(cluster, jobdir):
 
 def test_able_of_a_job_that_runs_srun_and_of_one_that_waits(cluster, jobdir):
     d = jobdir()
-    job = cluster.sbatch("srun sh -c 'touch up; while [ ! -e go ]; do sleep 0.1; done'", "--checkpoint=UNLIMITED", cwd=d)
+    job = cluster.sbatch("FSCHED_SRUN=real srun sh -c 'touch up; while [ ! -e go ]; do sleep 0.1; done'", "--checkpoint=UNLIMITED", cwd=d)
     cluster.wait_running(job)
     lib.wait_for((d / "up").exists, "the step")
     assert "srun" in no(cluster, job)

@@ -1,4 +1,5 @@
 """srun in the script of a job with --checkpoint is fsched's launcher: compared with Slurm's own on the same cluster, and checkpointed."""
+import os
 import re
 import shlex
 import shutil
@@ -113,6 +114,25 @@ def test_tasks_have_slurms_environment(cluster, jobdir):
         a, b = ({line for line in _normal(text)[str(i)] if "=" in line and not DIFFER.match(line)} for text in (real, ours))
         wrong += [f"{p}: only with {who}: {line}" for who, lines in (("Slurm's", a - b), ("ours", b - a)) for line in sorted(lines)]
     assert not wrong, "\n".join(wrong)
+
+
+BINDINGS = ["srun", "srun -n1", "srun -n1 --exact", "srun -n1 -c2", "srun --cpu-bind=none", "srun --cpu-bind=cores", "srun --cpu-bind=threads -n1",
+            "srun --cpu-bind=verbose,map_cpu:1,0", "srun --cpu-bind=mask_cpu:3,1", "srun --cpu-bind=rank", "srun -n1 --hint=nomultithread", "srun -O -n4"]
+
+
+def test_tasks_are_bound_as_slurm_binds_them(new_cluster, jobdir):
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs two processors")
+    c = new_cluster(cpus=2, slurm_conf=["TaskPlugin=task/affinity"])
+    probe = "bash -c 'echo $SLURM_PROCID $(grep Cpus_allowed_list /proc/self/status) $SLURM_CPU_BIND'"
+    script = _script([f"{b} {probe}" for b in BINDINGS])
+    outs = []
+    for more in [[], ["--checkpoint=UNLIMITED"]]:
+        d = jobdir()
+        c.wait_end(c.sbatch(script, "-n", "2", "-o", "job.out", *more, cwd=d), deadline=lib.DEADLINE * 4)
+        outs.append(_normal(re.sub(r"\[\d+\]: mask", "[PID]: mask", (d / "job.out").read_text())))
+    for i, b in enumerate(BINDINGS):
+        assert outs[0][str(i)] == outs[1][str(i)], b
 
 
 def test_steps_are_saved(cluster, jobdir):

@@ -79,7 +79,7 @@ def test_switched_off(new_cluster, jobdir):
 def test_option_does_not_leak_into_steps_and_nested_jobs(cluster, jobdir):
     d = jobdir()
     (d / "inner.sh").write_text("#!/bin/bash\nenv | grep SPANK > inner.env; true\n")
-    job = cluster.sbatch("env | grep SPANK > outer.env\nsrun -n1 sh -c 'env | grep SPANK > step.env; readlink /proc/self/ns/pid > step.ns'\n"
+    job = cluster.sbatch("env | grep SPANK > outer.env\nFSCHED_SRUN=real srun -n1 sh -c 'env | grep SPANK > step.env; readlink /proc/self/ns/pid > step.ns'\n"
                          "readlink /proc/self/ns/pid > outer.ns; sbatch --wait inner.sh > nested", "--checkpoint=30", cwd=d)
     assert cluster.wait_end(job) == ("COMPLETED", "0:0")
     for name in ("outer.env", "step.env", "inner.env"):
