@@ -200,3 +200,27 @@ def test_the_agent_is_killed(hosts, jobdir, workloads):
     moves(d)
     c.exec("n1", "pkill", "-KILL", "-x", "fsched-agent")
     c.wait_end(job)
+
+
+def test_steps_of_srun_move_to_another_host(hosts, jobdir):
+    """Also with PMIx, whose server and clients talk TCP within the job."""
+    c, d = hosts, jobdir()
+    script = "srun -n2 -l bash -c 'for ((i = 0; i < 100; i++)); do echo $i; [ -e hurry ] || sleep 0.2; done'\nsrun -n1 hostname\n"
+    compiler = shutil.which("mpicc.openmpi")
+    if compiler:
+        shutil.copy(lib.ROOT / "tests" / "workloads" / "mpi_ring.c.txt", d / "ring.c")
+        c.ok(compiler, "-O1", "-o", "ring", "ring.c", cwd=d)
+        script = script.replace("srun -n1 hostname", "srun -n1 hostname; wait").replace("srun -n2", "srun --overlap --mpi=pmix -n2 -o ring.out ./ring 40 &\nsrun --overlap -n2", 1)
+    job = c.sbatch(script, "--checkpoint=UNLIMITED", "-n", "2", "-w", "n1", "-o", "out", cwd=d)
+    c.wait_running(job)
+    lib.wait_for(lambda: "3" in (d / "out").read_text() and (not compiler or "step 2 " in (d / "ring.out").read_text()), "the steps")
+    c.checkpoint("vacate", job)
+    c.ok("scontrol", "update", f"jobid={job}", "reqnodelist=n2", user="root")
+    c.ok("scontrol", "checkpoint", "restart", job, timeout=lib.DEADLINE * 4)
+    c.wait_running(job)
+    lib.hurry(d)
+    assert c.wait_end(job) == ("COMPLETED", "0:0"), (d / "out").read_text()
+    out = (d / "out").read_text().splitlines()
+    for task in "01":
+        assert [x for x in out if x.startswith(f"{task}: ")] == [f"{task}: {i}" for i in range(100)]
+    assert not compiler or (d / "ring.out").read_text().endswith("end\n")
