@@ -194,7 +194,8 @@ class Bench:
 
     def conf(self, *lines):
         """Path of a configuration with these lines."""
-        text = "\n".join(["CheckpointType = checkpoint/criu", f"CriuPath = {self.dir}/criu", f"PodDir = {self.dir}/pod", *lines, ""])
+        text = "\n".join(["CheckpointType = checkpoint/criu", f"CriuPath = {self.dir}/criu", f"PodDir = {self.dir}/pod",
+                          *(() if any(line.startswith("PodNetwork") for line in lines) else ("PodNetwork = host",)), *lines, ""])
         path = self.dir / f"fsched.{len(list(self.dir.glob('fsched.*.conf')))}.conf"
         path.write_text(text)
         return path

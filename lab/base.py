@@ -306,6 +306,8 @@ def fsched_conf(lab, o):
         f"MungeSocket={lab.munge_socket}",
         f"CheckpointLog={d}/log/fsched.log",
     ]
+    if not o.hosts:     # the machine's own network: no link or rule of a lab belongs there
+        lines.append("PodNetwork=host")
     if lab.criu:
         lines.append(f"CriuPath={lab.criu}")
     return merge(lines, o.fsched_conf)

@@ -275,4 +275,6 @@ def become(name, directory, spec):
     _call("mount", "disks", f"{directory}/host", "tmpfs", MS_NOSUID | MS_NODEV | MS_RDONLY, "size=4k,mode=755")
     if spec["cgroup"]:
         _remount_cgroups()
+    with open("/proc/sys/net/ipv4/ip_forward", "w", encoding="ascii") as f:     # for jobs with a network of their own
+        f.write("1")
     _ip("link set lo up", f"addr add {spec['hosts'][name]['address']}/24 dev eth0", "link set eth0 up")

@@ -122,6 +122,7 @@ void conf_defaults(struct conf *c)
 	c->compression = 1;
 	strcpy(c->pod_dir, "/var/lib/fsched/pod");
 	c->private_tmp = true;
+	c->network = CONF_NETWORK_PRIVATE;
 	strcpy(c->net_range, "198.18.224.0/20");
 	strcpy(c->srun, CONF_SRUN);
 	c->on_restore_failure = CONF_HOLD;

@@ -77,7 +77,7 @@ def test_a_port_in_use_is_waited_for(new_cluster, jobdir):
 
 def test_then_another_node(base_dir, jobdir):
     """When the time is over, another node is tried; who has asked for the restart sees the wait on his terminal."""
-    c, d, port = lib.Cluster(base_dir / "obstacles", ["CheckpointRestoreRetry=8", "CheckpointLeaseTime=4"], hosts=2), jobdir(), 17773
+    c, d, port = lib.Cluster(base_dir / "obstacles", ["PodNetwork=host", "CheckpointRestoreRetry=8", "CheckpointLeaseTime=4"], hosts=2), jobdir(), 17773
     try:
         job = c.sbatch(LISTENER.format(port=port), "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
         c.wait_running(job)

@@ -71,7 +71,7 @@ def node(world):
 @pytest.fixture
 def private(base):
     f = base / "private.conf"
-    f.write_text((base / "fsched.conf").read_text() + "PodNetwork = private\n")
+    f.write_text((base / "fsched.conf").read_text().replace("PodNetwork = host", "PodNetwork = private"))
     return f
 
 

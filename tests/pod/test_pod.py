@@ -20,6 +20,7 @@ USER = "nobody"
 CONF = """CheckpointType = checkpoint/criu
 CriuPath = {criu}
 PodDir = {base}/pod
+PodNetwork = host
 """
 
 

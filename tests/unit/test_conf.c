@@ -79,7 +79,7 @@ static void defaults(void **state)
 	assert_true(c.private_tmp);
 	assert_int_equal(c.tmp, CONF_TMP_IMAGE);
 	assert_int_equal(c.tmp_size, 0);
-	assert_int_equal(c.network, CONF_NETWORK_HOST);
+	assert_int_equal(c.network, CONF_NETWORK_PRIVATE);
 	assert_string_equal(c.net_range, "198.18.224.0/20");
 	assert_int_equal(c.on_restore_failure, CONF_HOLD);
 	assert_int_equal(c.restore_retry, 180);
@@ -228,6 +228,11 @@ static void notices(void **state)
 	good("MemoryEngine = criu\nCRIU_Incremental = YES\nCRIU_PreDump = YES\nCheckpointCompression = 3\n", &c);
 	conf_notices(&c, count_notice, &n);
 	assert_int_equal(n, 3);
+	n = 0;
+	good("PodNetwork = Host\nPodNetworkRange = 100.64.0.0/16\n", &c);
+	assert_int_equal(c.network, CONF_NETWORK_HOST);
+	conf_notices(&c, count_notice, &n);
+	assert_int_equal(n, 1);
 }
 
 static void bad_values(void **state)

@@ -50,6 +50,7 @@ struct start {
 	pid_t script_pid;
 	int gate;                    /* the agent's end of the socket pair; P3 has the other */
 	volatile unsigned *restarts; /* set by P3 */
+	bool node_network;           /* the job uses the node's network, whatever PodNetwork is */
 	char tmp_warning[512];     /* why its /tmp is a directory although it should be an image; "" = it need not be */
 	char network_warning[512]; /* why the job uses the node's network although it should have its own; "" = it need
 				      not */
@@ -383,12 +384,22 @@ static void make_tmp(struct start *s)
 		snprintf(s->tmp_warning, sizeof(s->tmp_warning), "%.500s", err.text);
 }
 
+/* Whether the user has chosen Slurm's own srun for the job: tasks and slurmctld connect to it, and nothing reaches a
+ * network of the job's own. This is the only place that knows. */
+static bool job_needs_node_network(spank_t sp)
+{
+	char choice[8];
+
+	return spank_getenv(sp, "FSCHED_SRUN", choice, sizeof(choice)) == ESPANK_SUCCESS && !strcmp(choice, "real");
+}
+
 /* A job that begins without a network of its own is better than one that does not begin. */
 static void make_network(struct start *s)
 {
 	struct err err;
 
-	if (s->conf.network == CONF_NETWORK_PRIVATE && pod_network_make(&s->spec, s->conf.net_range, &err))
+	if (s->conf.network == CONF_NETWORK_PRIVATE && !s->node_network &&
+	    pod_network_make(&s->spec, s->conf.net_range, &err))
 		snprintf(s->network_warning, sizeof(s->network_warning), "%.500s", err.text);
 }
 
@@ -451,6 +462,7 @@ int start_checkpointed(spank_t sp, const struct spank_args *args, const struct s
 	if (load_settings(s, args, batch->value, err) || check_node_and_job(sp, s, err) || check_origin(s, args, err) ||
 	    set_paths(s, args, err) || share_page(s, err))
 		return -1;
+	s->node_network = job_needs_node_network(sp);
 	save_affinity(s);
 	/* The job's umask must not apply to the pod's directories. P3 restores it for the script. */
 	s->umask = umask(022);
