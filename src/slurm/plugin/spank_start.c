@@ -252,8 +252,7 @@ static json_t *task_json(const struct start *s)
 		"at_limit", (int)s->option.at_limit, "cpus", (int)s->cpus, "private_tmp", (int)s->spec.private_tmp,
 		"init_pid", (int)s->pod.init, "leader_pid", (int)s->pod.leader, "script_pid", (int)s->script_pid,
 		"ctl_fd", s->pod.ctl, "gate_fd", s->gate, "network_warning", json_text(s->network_warning),
-		"tmp_warning", json_text(s->tmp_warning), "tcp",
-		tcp[s->option.tcp]);
+		"tmp_warning", json_text(s->tmp_warning), "tcp", tcp[s->option.tcp]);
 	/* paths may contain any bytes, and the agent opens them, so they are encoded (base/json.h) */
 	for (size_t i = 0; o && i < ARRAY_SIZE(paths); i++)
 		json_set_name(o, paths[i].key, paths[i].path);
