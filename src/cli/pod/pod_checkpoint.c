@@ -192,6 +192,8 @@ int pod_cmd_checkpoint(const struct pod_opts *o)
 	}
 	if (lock >= 0)
 		close(lock);
+	if (!rc && o->kill && (rc = pod_home_await_end(&home, &err)))
+		cli_error("pod checkpoint", "%s", err.text);
 	pod_home_close(&home);
 	return rc ? CLI_FAILED : CLI_OK;
 }
@@ -212,6 +214,8 @@ int pod_cmd_kill(const struct pod_opts *o)
 		rc = pod_kill(state.init, 10000, &err);
 		pod_state_free(&state);
 	}
+	if (!rc)
+		rc = pod_home_await_end(&home, &err);
 	if (rc)
 		cli_error("pod kill", "%s", err.text);
 	pod_home_close(&home);

@@ -73,6 +73,9 @@ int pod_home_open(struct pod_home *h, const char *dir, bool create, struct job_r
 void pod_home_close(struct pod_home *h);
 /* Takes the lock of the supervisor. -1: another supervisor has it. */
 int pod_home_supervise(struct pod_home *h, struct err *err);
+/* Waits until no supervisor has its lock, so that the pod can be restored at once. -1: one still has it after 30 s. Not
+ * to be called with the lock of operations, which the supervisor needs. */
+int pod_home_await_end(const struct pod_home *h, struct err *err);
 /* Waits for the lock of operations. Returns a descriptor, which holds the lock until it is closed, or -1. */
 int pod_home_lock(const struct pod_home *h, struct err *err);
 void pod_home_dir(const struct pod_home *h, char *buf, size_t len);

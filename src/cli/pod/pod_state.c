@@ -7,11 +7,14 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/proc_self.h"
 #include "base/io.h"
 #include "base/util.h"
 
-#define STATE_NAME "pod.json"
+#define STATE_NAME  "pod.json"
+#define END_WAIT_US INT64_C(30000000)
+#define END_STEP_US 10000
 
 /* ---- the directory */
 
@@ -64,6 +67,22 @@ int pod_home_supervise(struct pod_home *h, struct err *err)
 					 h->store.path, h->store.path)
 			       : err_sys(err, errno, "cannot lock %s/supervisor.lock", h->store.path);
 	h->supervisor_lock = steal_fd(&fd);
+	return 0;
+}
+
+int pod_home_await_end(const struct pod_home *h, struct err *err)
+{
+	const int64_t end = now_us() + END_WAIT_US;
+	cleanup_close int fd = open_lock(h, "supervisor.lock", err);
+
+	if (fd < 0)
+		return -1;
+	while (flock(fd, LOCK_EX | LOCK_NB)) {
+		if (now_us() >= end)
+			return err_set(err, EBUSY, "the pod in %s has ended, but the command that ran it has not",
+				       h->store.path);
+		usleep(END_STEP_US);
+	}
 	return 0;
 }
 
