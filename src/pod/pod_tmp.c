@@ -205,13 +205,13 @@ static int tmp_choose_size(int dir, uint64_t most, uint64_t *size, struct err *e
 
 static int tmp_make_image(int dir, uint64_t size, struct err *err)
 {
-	cleanup_close int template = tmp_open_template(size, err), image = -1;
+	cleanup_close int empty = tmp_open_template(size, err), image = -1;
 
-	if (template <0)
+	if (empty < 0)
 		return -1;
 	unlinkat(dir, IMAGE, 0);
 	image = openat(dir, IMAGE, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (image < 0 || tmp_copy(template, image, size))
+	if (image < 0 || tmp_copy(empty, image, size))
 		return err_sys(err, errno, "cannot make the image %s", IMAGE);
 	return steal_fd(&image);
 }
