@@ -250,11 +250,15 @@ def test_file_that_may_only_be_written(cluster, jobdir, base_dir):
     box = base_dir / "box"
     box.write_text("somebody's words, not to be read\n")
     box.chmod(0o622)
-    job = submit(c, d, f"exec 5<> /dev/null 6> /dev/null 7>> {box}; python3 -c 'import os, time; "
-                       f"f = os.open(\"{box}\", os.O_WRONLY); os.set_inheritable(f, True); os.execvp(\"bash\", [\"bash\", \"-c\", \"{WAIT}\"])'")
-    # what goes on to change it could not be restored without a copy
-    said = c.fails("scontrol", "checkpoint", "create", job)
-    assert "box" in said and "cannot be saved" in said, said
+    inplace = submit(c, d, f"exec 5<> /dev/null 6> /dev/null 7>> {box}; python3 -c 'import os, time; "
+                           f"f = os.open(\"{box}\", os.O_WRONLY); os.set_inheritable(f, True); os.execvp(\"bash\", [\"bash\", \"-c\", \"{WAIT}\"])'")
+    # what changes it in place could not be restored without a copy
+    for op in ("create", "vacate"):
+        said = c.fails("scontrol", "checkpoint", op, inplace)
+        assert "box" in said and "cannot be saved" in said, said
+    assert "end" in finish(c, d, inplace)
+    d = jobdir()
+    job = submit(c, d, f"exec 7>> {box}; {WAIT}")
     vacate(c, job)
     for p in (c.ckpt_dir(job) / "epochs").rglob("*"):
         assert not p.is_file() or b"somebody's words" not in p.read_bytes(), p
