@@ -40,9 +40,8 @@
 #define DELAY      2  /* s; see RELEASE_DELAY in slurm_rpc.c */
 #define SOON       3  /* s: a job that waits no longer than that is left alone */
 #define RING_SIZE  4096
-#define REGISTERS                                                                                                    \
-	8 /* nodes register at least every REGISTERS * SlurmdTimeout: every 20th ping, three pings per SlurmdTimeout \
-	   */
+/* Nodes register at least every REGISTERS * SlurmdTimeout: every 20th ping, three pings per SlurmdTimeout. */
+#define REGISTERS  8
 
 struct seen {
 	uint32_t job_id, restarts, epoch;
