@@ -136,6 +136,8 @@ FILL = r"""
 import errno, os, time
 n = 0
 print("ready", flush=True)
+while not os.path.exists("go"):
+    time.sleep(0.05)
 while True:
     try:
         with open(f"/tmp/{n}", "wb") as f:
@@ -160,6 +162,7 @@ def test_the_disk_becomes_full(pods, base, monkeypatch):
         monkeypatch.setattr(pods, "place", lambda name: d)
         j = Job(pods, base, sys.executable, "-c", FILL)
         (d / "other").write_bytes(os.urandom(160 << 20))
+        (d / "work/go").touch()
         lib.wait_for(lambda: "ENO" in j.out.read_text() or "EIO" in j.out.read_text(), "an error")
         error, n = j.out.read_text().split()[1:]
         free = os.statvfs(d)
