@@ -37,7 +37,9 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Prints texts that tests recorded by record_property("say", text) before the closing line."""
+    """Prints texts that tests recorded by record_property("say", text), and why tests were run again, before the closing line."""
+    for report in terminalreporter.getreports("rerun"):
+        terminalreporter.write_line(f"run again: {report.nodeid} ({report.when}, {report.duration:.0f} s)\n{str(report.longrepr)[-3000:]}\n")
     for report in terminalreporter.getreports("passed"):
         for name, text in report.user_properties:
             if name == "say" and report.when == "call":

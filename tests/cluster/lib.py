@@ -5,9 +5,11 @@ import json
 import os
 import pwd
 import re
+import select
 import shlex
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -29,15 +31,18 @@ class Timeout(AssertionError):
 
 
 def wait_for(condition, what, deadline=DEADLINE, poll=0.05):
-    """Returns the first true value of condition(); raises Timeout after deadline seconds."""
+    """Returns the first true value of condition(); raises Timeout after deadline seconds. A condition that takes long, such as a command of
+    Slurm's, is tried less often: it must not take the processors from what it waits for."""
     end = time.monotonic() + deadline
     while True:
+        begun = time.monotonic()
         value = condition()
         if value:
             return value
-        if time.monotonic() > end:
+        now = time.monotonic()
+        if now > end:
             raise Timeout(f"waited {deadline:.0f} s for {what}")
-        time.sleep(poll)
+        time.sleep(max(poll, min(2 * (now - begun), 1)))
 
 
 def hurry(d):
@@ -108,6 +113,40 @@ def parse_checkpoint(text):
     return {k: v.strip('"') for k, v in re.findall(r'(\w+)=("[^"]*"|\S*)', m.group(1))}
 
 
+class JobQuery:
+    """Asks slurmctld for one job after the other in a process that stays (slurm_query.c)."""
+
+    def __init__(self, c):
+        program = c.dir / "slurm_query"
+        if not program.exists():
+            subprocess.run(["gcc", "-O1", "-o", program, ROOT / "tests/cluster/slurm_query.c", "-lslurm"], check=True)
+        argv, cwd = c.lab.enter([str(program)])
+        self.p = subprocess.Popen(argv, env=c.environment(), cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    def ask(self, job, timeout):
+        """The lines of the answer; None if the process has ended or does not answer."""
+        try:
+            self.p.stdin.write(b"%d\n" % job)
+            self.p.stdin.flush()
+        except OSError:
+            return None
+        answer = b""
+        end = time.monotonic() + timeout
+        while answer != b".\n" and not answer.endswith(b"\n.\n"):
+            ready = select.select([self.p.stdout], [], [], max(0, end - time.monotonic()))[0]
+            more = os.read(self.p.stdout.fileno(), 65536) if ready else b""
+            if not more:
+                return None
+            answer += more
+        return answer.decode(errors="replace").splitlines()[:-1]
+
+    def end(self):
+        self.p.kill()
+        self.p.wait()
+        self.p.stdin.close()
+        self.p.stdout.close()
+
+
 POD_BASES = []           # directories of pods without Slurm that this process has made
 CGROUP_NODES = set()     # nodes for which slurmd made cgroups, which are named after them and not after the cluster
 
@@ -125,9 +164,12 @@ class Cluster:
         self.dir = Path(self.lab.dir)
         self.slurm_conf = self.lab.conf
         self.path = self.lab.environment()["PATH"]
+        self.query = None
+        self.query_lock = threading.Lock()
 
     def down(self):
         """Ends the cluster and returns a list of problems."""
+        self.end_query()
         return self.lab.down()
 
     def daemon_pid(self, name):
@@ -184,9 +226,12 @@ class Cluster:
             raise Timeout(f"{e}; it is {self.node_state(node)}\n{self.logs()}") from None
 
     # -- commands -----------------------------------------------------------
+    def environment(self):
+        return {"PATH": self.path, "SLURM_CONF": self.slurm_conf, "LANG": "C.UTF-8"}
+
     def run(self, *argv, user=USER, cwd=None, env=None, stdin=None, timeout=DEADLINE * 2, host=None):
         """Runs a command with the cluster's environment; returns the CompletedProcess (text)."""
-        base = {"PATH": self.path, "SLURM_CONF": self.slurm_conf, "LANG": "C.UTF-8", **(env or {})}
+        base = {**self.environment(), **(env or {})}
         argv = [str(a) for a in argv]
         if user != "root":
             pw = pwd.getpwnam(user)
@@ -220,12 +265,28 @@ class Cluster:
         return self.ok("scontrol", "checkpoint", op, job, *args, user=user)
 
     # -- looking ------------------------------------------------------------
+    def end_query(self):
+        if self.query:
+            self.query.end()
+        self.query = None
+
+    def ask(self, job):
+        """The lines of `scontrol -o show job`, [] for an unknown job or if slurmctld does not answer."""
+        with self.query_lock:
+            for _ in range(2):      # the process may have ended with its host since the last question
+                self.query = self.query or JobQuery(self)
+                answer = self.query.ask(int(job), DEADLINE * 2)
+                if answer is not None:
+                    return [line for line in answer if line]
+                self.end_query()
+        return []
+
     def job(self, job):
         """`scontrol show job` as a dict, with Checkpoint parsed; {} for an unknown job."""
-        p = self.run("scontrol", "show", "job", job, "-o", user="root")
-        if p.returncode:
+        lines = self.ask(job)
+        if not lines:
             return {}
-        line = p.stdout.splitlines()[0]
+        line = lines[0]
         d = dict(re.findall(r"(\w[\w:/]*)=(\S*)", re.sub(r"(Admin)?Comment=\S.*?(?= \w+=| *$)", "", line)))
         d["line"] = line
         d["Checkpoint"] = parse_checkpoint(line)
