@@ -211,7 +211,11 @@ static void agent_on_notice(void *arg, enum notice_action action)
 {
 	struct agent *a = arg;
 
-	checkpoint_start(&a->checkpoint, action == NOTICE_VACATE ? OP_LIMIT : OP_PREEMPT, NULL);
+	checkpoint_start(&a->checkpoint,
+			 action == NOTICE_SAVE_AND_REQUEUE ? OP_PREEMPT
+			 : action == NOTICE_CONTINUE       ? OP_REQUEUE
+							   : OP_LIMIT,
+			 NULL);
 }
 
 static void agent_on_held(void *arg)
@@ -245,13 +249,29 @@ static void agent_on_gone(void *arg)
 	requests_forget_start(&a->requests);
 }
 
-static void agent_on_left(void *arg, bool preempted)
+/* A job that would continue by itself is held: its entry says why. Who restarts it gives it the same total again. */
+static void agent_stop_continuing(struct agent *a)
+{
+	struct status *s = &a->publish.status;
+	struct err err;
+
+	snprintf(s->error, sizeof(s->error), "%s", notice_text(a->notice.action));
+	job_reset_used(&a->job);
+	if (job_save(&a->job, &err) < 0)
+		log_error("cannot record that the job's total running time begins again: %s", err.text);
+}
+
+static void agent_on_left(void *arg, enum op_kind kind)
 {
 	struct agent *a = arg;
 
 	a->publish.status.error[0] = '\0';
+	if (kind == OP_LIMIT && a->notice.action != NOTICE_VACATE)
+		agent_stop_continuing(a);
 	end_requests(a);
-	publish_state(&a->publish, preempted ? STATUS_PREEMPTED : STATUS_VACATED);
+	publish_state(&a->publish, kind == OP_PREEMPT   ? STATUS_PREEMPTED
+				   : kind == OP_REQUEUE ? STATUS_REQUEUED
+							: STATUS_VACATED);
 	job_prune(&a->job);
 	checkpoint_finish(&a->checkpoint);
 	end_leave(a);

@@ -23,7 +23,8 @@ static void checkpoint_next_queued(struct checkpoint *c);
 const char *op_name(enum op_kind kind)
 {
 	static const char *const names[] = {
-		[OP_PERIODIC] = "periodic", [OP_CREATE] = "create", [OP_VACATE] = "vacate", [OP_LIMIT] = "limit", [OP_PREEMPT] = "preempt"
+		[OP_PERIODIC] = "periodic", [OP_CREATE] = "create",   [OP_VACATE] = "vacate",
+		[OP_LIMIT] = "limit",       [OP_PREEMPT] = "preempt", [OP_REQUEUE] = "limit"
 	};
 
 	return names[kind];

@@ -24,7 +24,8 @@ enum op_kind {
 	OP_CREATE,
 	OP_VACATE,  /* the kinds from here on end with the job off the node */
 	OP_LIMIT,   /* vacated before its time limit */
-	OP_PREEMPT, /* saved and requeued, not held */
+	OP_PREEMPT, /* the kinds from here on: saved and requeued, not held */
+	OP_REQUEUE, /* before its time limit */
 };
 
 struct op { /* the operation under way, or the last one */
@@ -76,6 +77,10 @@ const char *op_name(enum op_kind kind);
 static inline bool op_leaves(enum op_kind kind)
 {
 	return kind >= OP_VACATE;
+}
+static inline bool op_requeues(enum op_kind kind)
+{
+	return kind >= OP_PREEMPT;
 }
 
 /* Starts an operation; none may be under way. r: who waits for it, or NULL. */

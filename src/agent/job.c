@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <nettle/sha2.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/io.h"
 #include "base/text.h"
@@ -144,7 +145,29 @@ int job_save(struct job *j, struct err *err)
 {
 	if (!j->store_ok)
 		return err_set(err, 0, "the job's checkpoint directory is not open");
+	j->rec.used = job_used(j);
 	return store_save_record(&j->store, &j->rec, err);
+}
+
+void job_begin_run(struct job *j)
+{
+	j->used_before = j->rec.used;
+	j->began_us = now_us();
+}
+
+int64_t job_ran(const struct job *j)
+{
+	return j->began_us ? (now_us() - j->began_us) / 1000000 : 0;
+}
+
+void job_reset_used(struct job *j)
+{
+	j->rec.used = j->used_before = j->began_us = 0;
+}
+
+int64_t job_used(const struct job *j)
+{
+	return j->began_us ? j->used_before + job_ran(j) : j->rec.used;
 }
 
 void job_set_intent(struct job *j, enum intent intent)
@@ -377,6 +400,7 @@ void job_describe_epochs(const struct job *j, struct status *s)
 			n += (size_t)snprintf(s->kept + n, sizeof(s->kept) - n, "%s%u", n ? "," : "", last.number);
 	}
 	s->skipped = r->skipped;
+	s->used = r->used;
 	s->epoch = last.number;
 	s->epoch_time = last.time;
 	s->bytes = last.bytes;

@@ -33,6 +33,8 @@ struct job {
 	int64_t continued_at; /* when the agent last got SIGCONT (now_us()), 0 = never */
 	struct job_record rec;
 	struct proc prune;
+	int64_t began_us;    /* now_us() when the job began to run here, 0 = it does not */
+	int64_t used_before; /* s that it had run before that */
 	bool shared_changed; /* rec's sizes of shared epochs are newer than the file's */
 };
 
@@ -48,6 +50,14 @@ int job_open_store(struct job *j, struct err *err);
 int job_save(struct job *j, struct err *err);
 /* Copies script and leader into the directory. */
 int job_save_copies(struct job *j, struct err *err);
+
+/* The job runs here from now on: rec.used says for how long it had run before. Without this rec.used stays. */
+void job_begin_run(struct job *j);
+/* s for which it has run here, and in all: without the time lost by failures, in the queue and in restores. */
+int64_t job_ran(const struct job *j);
+int64_t job_used(const struct job *j);
+/* It has not run at all, as far as job_used() goes. */
+void job_reset_used(struct job *j);
 
 /* Records intent, and the wait status of the script (-1 = it has none). Logs a failure. */
 void job_set_ended(struct job *j, enum intent intent, int status);

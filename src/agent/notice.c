@@ -35,18 +35,35 @@ static int64_t notice_clamp(int64_t n, int64_t min, int64_t max)
 static int64_t notice_pause(const struct notice *n, const struct notice_input *in)
 {
 	int64_t poll = n->grace > 0 ? notice_clamp(n->grace / 4, NOTICE_POLL_MIN, NOTICE_POLL_MAX) : 0;
-	int64_t half = notice_clamp((in->left - in->lead) / 2, NOTICE_INTERVAL_MIN, INT32_MAX);
+	int64_t left = in->left < in->left_total ? in->left : in->left_total;
+	int64_t half = notice_clamp((left - in->lead) / 2, NOTICE_INTERVAL_MIN, INT32_MAX);
 
-	if (!n->job->task.at_limit || in->served)
+	if (n->job->task.at_limit == AT_LIMIT_NONE || in->served)
 		return poll;
 	return poll && poll < half ? poll : half;
+}
+
+const char *notice_text(enum notice_action action)
+{
+	switch (action) {
+	case NOTICE_NONE: break;
+	case NOTICE_SAVE_AND_REQUEUE: return "Slurm preempts the job: it is saved and goes back into the queue";
+	case NOTICE_VACATE: return "the time limit is near: the job is vacated";
+	case NOTICE_CONTINUE: return "the time limit is near: the job is saved and goes back into the queue";
+	case NOTICE_VACATE_USED_UP:
+		return "the total running time (--checkpoint-at-limit=continue:TIME) is used up: the job is vacated";
+	case NOTICE_VACATE_NO_PROGRESS:
+		return "the time limit is near although the job has hardly run since it was started here, so it would never end: it is "
+		       "vacated, and needs a longer time limit";
+	}
+	return "";
 }
 
 static void notice_act(struct notice *n, struct notice_input *in, enum notice_action action)
 {
 	n->served = in->served = true;
-	job_log(n->job, action == NOTICE_VACATE ? "the time limit is near: the job is vacated"
-						: "Slurm preempts the job: it is saved and goes back into the queue");
+	n->action = action;
+	job_log(n->job, "%s", notice_text(action));
 	n->act(n->arg, action);
 	notice_ask_in(n, notice_pause(n, in)); /* should it fail, a later preemption or limit is served again */
 }
@@ -55,6 +72,8 @@ static void notice_on_outlook(void *arg, bool ok, const json_t *o, const char *e
 {
 	struct notice *n = arg;
 	struct notice_input in = { .at_limit = n->job->task.at_limit,
+				   .left_total = n->job->task.total ? n->job->task.total - job_used(n->job) : INT64_MAX,
+				   .ran = job_ran(n->job),
 				   .lead = notice_lead(n->checkpoint_us(n->arg)),
 				   .served = n->served };
 	enum notice_action action;
@@ -67,7 +86,7 @@ static void notice_on_outlook(void *arg, bool ok, const json_t *o, const char *e
 	n->grace = notice_number(o, "grace");
 	in.preempted = notice_number(o, "preempt_time") > 0;
 	in.left = notice_number(o, "end_time") > 0 ? notice_number(o, "end_time") - time(NULL) : INT32_MAX;
-	if (!in.preempted && in.left > in.lead)
+	if (!in.preempted && in.left > in.lead && in.left_total > in.lead)
 		n->served = in.served = false; /* the limit was raised, or the preemption was called off */
 	action = notice_decide(&in);
 	if (action == NOTICE_NONE)

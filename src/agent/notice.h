@@ -18,8 +18,9 @@ struct notice {
 	struct job *job;
 	struct rpc rpc;
 	struct loop_timer timer;
-	int64_t grace; /* s, GraceTime of the partition as of the last answer */
-	bool served;   /* act() has been called for the present preemption or time limit */
+	int64_t grace;             /* s, GraceTime of the partition as of the last answer */
+	enum notice_action action; /* the last one that act() was called with */
+	bool served;               /* act() has been called for the present preemption or time limit */
 	/* Set by the owner, called with arg. */
 	int64_t (*checkpoint_us)(void *arg); /* how long the last checkpoint took, 0 = there was none */
 	bool (*busy)(void *arg);             /* an operation is under way; it is made to end as soon as it can */
@@ -27,6 +28,8 @@ struct notice {
 	void *arg;
 };
 
+/* Why the job leaves its node, for logs and its entry. Static. */
+const char *notice_text(enum notice_action action);
 void notice_start(struct notice *n);
 void notice_stop(struct notice *n);
 

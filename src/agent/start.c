@@ -97,6 +97,7 @@ void start_fresh(struct agent *a)
 		r->interval = a->job.task.interval;
 		r->restart_count = a->job.task.restart_count;
 		r->skipped = 0;
+		r->used = 0;
 		snprintf(r->host, sizeof(r->host), "%s", a->job.task.node);
 		if (job_save(&a->job, &err) < 0)
 			start_unprotected(a, &err);
@@ -333,6 +334,7 @@ void start_service(struct agent *a)
 	struct status *s = &a->publish.status;
 
 	a->start.ran = true;
+	job_begin_run(&a->job);
 	s->state = STATUS_RUNNING;
 	if (a->start.error[0] || a->start.output[0])
 		snprintf(s->error, sizeof(s->error), "%.*s%s%.*s", a->start.error[0] ? 120 : 250, a->start.output,

@@ -93,6 +93,14 @@ static void task_get_groups(struct task_reader *r, struct task *t)
 	}
 }
 
+static enum at_limit task_get_limit(struct task_reader *r)
+{
+	char word[16];
+
+	task_get_text(r, "at_limit", word, sizeof(word));
+	return !strcmp(word, "hold") ? AT_LIMIT_HOLD : !strcmp(word, "continue") ? AT_LIMIT_CONTINUE : AT_LIMIT_NONE;
+}
+
 static void task_get_all(struct task_reader *r, struct task *t)
 {
 	t->job_id = (uint32_t)task_get_int(r, "job_id", 1, UINT32_MAX);
@@ -109,7 +117,8 @@ static void task_get_all(struct task_reader *r, struct task *t)
 	t->restart_count = (unsigned)task_get_int(r, "restart_count", 0, INT32_MAX);
 	t->interval = task_get_int(r, "interval", 0, INT32_MAX);
 	t->truncate = task_get_bool(r, "truncate");
-	t->at_limit = task_get_bool(r, "at_limit");
+	t->at_limit = task_get_limit(r);
+	t->total = task_get_int(r, "total", 0, INT32_MAX);
 	task_get_text(r, "tcp", t->tcp, sizeof(t->tcp));
 	t->cpus = (unsigned)task_get_int(r, "cpus", 0, 1 << 20);
 	t->private_tmp = task_get_bool(r, "private_tmp");

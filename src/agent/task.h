@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include "base/err.h"
+#include "policy/recovery.h"
 
 struct task {
 	uint32_t job_id;
@@ -18,10 +19,11 @@ struct task {
 	int n_groups;
 	char user[64], cluster[64], node[256], uuid[37];
 	unsigned restart_count;
-	int64_t interval; /* s, 0 = on request only */
-	bool at_limit;    /* --checkpoint-at-limit */
-	char tcp[8];      /* --checkpoint-tcp: "refuse", "close", or "" = CheckpointTcp holds */
-	bool truncate;    /* the user's open mode was truncate */
+	int64_t interval;       /* s, 0 = on request only */
+	enum at_limit at_limit; /* --checkpoint-at-limit */
+	int64_t total;          /* s of running time, with AT_LIMIT_CONTINUE; 0 = no bound */
+	char tcp[8];            /* --checkpoint-tcp: "refuse", "close", or "" = CheckpointTcp holds */
+	bool truncate;          /* the user's open mode was truncate */
 	unsigned cpus;
 	bool private_tmp;
 	char script[4096], cwd[4096], pod_dir[4096], config[4096];

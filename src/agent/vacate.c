@@ -17,12 +17,12 @@ static void vacate_ask(void *arg);
 static void vacate_finish_gone(struct vacate *v)
 {
 	struct op *op = &v->checkpoint->op;
-	bool preempted = op->kind == OP_PREEMPT;
 	json_t *r = op->result && json_is_true(json_object_get(op->result, "ok")) ? json_incref(op->result)
 										  : json_object();
 
-	if (preempted)
-		job_log(v->job, "preempted at epoch %u; the job waits in Slurm's queue", op->epoch);
+	if (op_requeues(op->kind))
+		job_log(v->job, "%s at epoch %u; the job waits in Slurm's queue",
+			op->kind == OP_PREEMPT ? "preempted" : "saved before its time limit", op->epoch);
 	else
 		job_log(v->job, "vacated at epoch %u%s; the job is held in Slurm's queue", op->epoch,
 			op->kind == OP_LIMIT ? " before its time limit" : "");
@@ -31,7 +31,7 @@ static void vacate_finish_gone(struct vacate *v)
 	json_object_set_new(r, "op", json_string("vacate"));
 	json_object_set_new(r, "epoch", json_integer(op->epoch));
 	request_result(op->request, r);
-	v->left(v->arg, preempted);
+	v->left(v->arg, op->kind);
 }
 
 static void vacate_gone(struct vacate *v)
@@ -44,8 +44,8 @@ static void vacate_gone(struct vacate *v)
 	proc_send(&op->worker, "kill");
 	if (v->checkpoint->pod->init)
 		kill(v->checkpoint->pod->init, SIGKILL);
-	/* a preempted job is to be continued like one whose node has failed */
-	job_set_intent(v->job, op->kind == OP_PREEMPT ? INTENT_RUNNING : INTENT_VACATED);
+	/* a requeued job is to be continued like one whose node has failed */
+	job_set_intent(v->job, op_requeues(op->kind) ? INTENT_RUNNING : INTENT_VACATED);
 	if (proc_running(&op->worker))
 		proc_set_timeout(&op->worker, VACATE_WORD_TIMEOUT);
 	else
@@ -136,7 +136,7 @@ void vacate_held(struct vacate *v)
 	request_phase(op->request, "requeue");
 	snprintf(op->phase, sizeof(op->phase), "requeue");
 	rpc_start(j->loop, &v->requeue, j->libexec, VACATE_RPC_TIMEOUT,
-		  op->kind == OP_PREEMPT ? "requeue" : "requeue-hold", j->task.job_id, NULL, vacate_on_requeued, v);
+		  op_requeues(op->kind) ? "requeue" : "requeue-hold", j->task.job_id, NULL, vacate_on_requeued, v);
 }
 
 void vacate_stop(struct vacate *v)

@@ -26,7 +26,7 @@ struct vacate {
 	bool unresolved;
 	/* Set by the owner, called with arg. */
 	void (*gone)(void *arg);                      /* Slurm has the job; the pod is about to be killed */
-	void (*left)(void *arg, bool preempted);      /* the pod is dead and the worker has ended */
+	void (*left)(void *arg, enum op_kind kind);   /* the pod is dead and the worker has ended */
 	void (*stayed)(void *arg, const char *error); /* the job runs on, with an error for its status */
 	void (*resumed)(void *arg);                   /* the worker has been told to resume the job */
 	void *arg;

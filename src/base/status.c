@@ -19,6 +19,7 @@ static const char *const state_words[] = {
 	[STATUS_RUNNING]   = "running",
 	[STATUS_VACATED]   = "vacated",
 	[STATUS_PREEMPTED] = "preempted",
+	[STATUS_REQUEUED] = "requeued",
 	[STATUS_RESTORING] = "restoring",
 	[STATUS_ENDED]     = "ended",
 	[STATUS_HELD]      = "held",
@@ -120,6 +121,8 @@ char *status_render(const struct status *s)
 		status_add_text(out, "memory", s->memory, false);
 	status_add_text(out, "kept", s->kept, false);
 	fprintf(out, " skipped=%u", s->skipped);
+	if (s->used > 0)
+		fprintf(out, " used=%s", interval_format(s->used, when, sizeof(when)));
 	if (s->failed)
 		fprintf(out, " failed=%u since=%s", s->failed, format_time(s->failed_since, when, sizeof(when)));
 	if (s->restored)
@@ -319,6 +322,8 @@ static int status_set_member(struct status *s, const char *key, const char *valu
 		return status_copy_text(s->kept, sizeof(s->kept), value);
 	if (strcmp(key, "skipped") == 0)
 		return status_parse_unsigned(value, &s->skipped);
+	if (strcmp(key, "used") == 0)
+		return interval_parse(value, &s->used, NULL);
 	if (strcmp(key, "failed") == 0)
 		return status_parse_unsigned(value, &s->failed);
 	if (strcmp(key, "since") == 0)

@@ -2,7 +2,7 @@
  *
  *   Checkpoint={state=running interval=00:30:00 epoch=3
  *   time=2026-11-22T23:01:02 size=12.3MiB frozen=31ms total=0.2s
- *   memory=fork,… kept=2,3 skipped=0 failed=1
+ *   memory=fork,… kept=2,3 skipped=0 used=01:30:00 failed=1
  *   since=2026-11-22T22:31:00 restored=2 tried=n1 error="…" uuid=…
  *   agent=port}
  *
@@ -21,6 +21,7 @@ enum status_state {
 	STATUS_RUNNING,
 	STATUS_VACATED,   /* saved, and held in Slurm's queue */
 	STATUS_PREEMPTED, /* saved, and waiting in Slurm's queue */
+	STATUS_REQUEUED,  /* the same, at its time limit */
 	STATUS_RESTORING, /* a restore runs, waits for its next attempt, or waits for a node */
 	STATUS_ENDED,
 	STATUS_HELD, /* held in Slurm's queue, because it could not be restored */
@@ -38,11 +39,12 @@ struct status {
 	char memory[160];       /* how its memory was saved: manifest_memory_text(), "" = not known */
 	char kept[128];         /* "2,3": epochs on disk */
 	unsigned skipped;       /* scheduled checkpoints that were skipped because of load so far */
-	unsigned failed;        /* periodic checkpoints that have failed so far, including repeated attempts */
-	int64_t failed_since;   /* Unix time of the first of them */
-	unsigned restored;      /* epoch from which this run was restored, 0 = none */
-	char tried[128];        /* "n1,n2": nodes that could not restore the job and are excluded for that */
-	char error[256];        /* last error, "" = none since the last success */
+	int64_t used;    /* s for which the job had run when the last checkpoint or this run began, 0 = not known */
+	unsigned failed; /* periodic checkpoints that have failed so far, including repeated attempts */
+	int64_t failed_since; /* Unix time of the first of them */
+	unsigned restored;    /* epoch from which this run was restored, 0 = none */
+	char tried[128];      /* "n1,n2": nodes that could not restore the job and are excluded for that */
+	char error[256];      /* last error, "" = none since the last success */
 	char uuid[37];
 	char agent[80]; /* the agent's port, "" = no agent runs; the host is the job's batch host */
 };

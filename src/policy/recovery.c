@@ -289,22 +289,33 @@ int64_t notice_lead(int64_t total_us)
 	return lead < LEAD_MAX ? lead : LEAD_MAX;
 }
 
+#define EVERY_LIMIT (IS(AT_LIMIT_NONE) | IS(AT_LIMIT_HOLD) | IS(AT_LIMIT_CONTINUE))
+
+/* A leg of a job that continues at its time limit has made progress if the job has run in it for this long. */
+#define LEG_MIN     10 /* s */
+
 enum notice_action notice_decide(const struct notice_input *in)
 {
 	static const struct {
-		int served, preempted, at_limit, near_limit;
+		int served, preempted;
+		unsigned at_limit;
+		int used_up, near_limit, short_leg;
 		enum notice_action action;
 		/* clang-format off */
 	} table[] = {
-		{ 1, ANY, ANY, ANY, NOTICE_NONE },
-		{ 0, 1,   ANY, ANY, NOTICE_SAVE_AND_REQUEUE },
-		{ 0, 0,   1,   1,   NOTICE_VACATE },
+		{ 1, ANY, EVERY_LIMIT,           ANY, ANY, ANY, NOTICE_NONE },
+		{ 0, 1,   EVERY_LIMIT,           ANY, ANY, ANY, NOTICE_SAVE_AND_REQUEUE },
+		{ 0, 0,   IS(AT_LIMIT_HOLD),     ANY, 1,   ANY, NOTICE_VACATE },
+		{ 0, 0,   IS(AT_LIMIT_CONTINUE), 1,   ANY, ANY, NOTICE_VACATE_USED_UP },
+		{ 0, 0,   IS(AT_LIMIT_CONTINUE), 0,   1,   1,   NOTICE_VACATE_NO_PROGRESS },
+		{ 0, 0,   IS(AT_LIMIT_CONTINUE), 0,   1,   0,   NOTICE_CONTINUE },
 	};
 	/* clang-format on */
 
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
 		if (fits(table[i].served, in->served) && fits(table[i].preempted, in->preempted) &&
-		    fits(table[i].at_limit, in->at_limit) && fits(table[i].near_limit, in->left <= in->lead))
+		    table[i].at_limit & IS(in->at_limit) && fits(table[i].used_up, in->left_total <= in->lead) &&
+		    fits(table[i].near_limit, in->left <= in->lead) && fits(table[i].short_leg, in->ran < LEG_MIN))
 			return table[i].action;
 	return NOTICE_NONE;
 }

@@ -147,14 +147,30 @@ static inline unsigned lease_margin(unsigned duration)
 
 /* ---- notice ---- */
 
-enum notice_action { NOTICE_NONE, NOTICE_SAVE_AND_REQUEUE, NOTICE_VACATE };
+/* What becomes of a job at its time limit (--checkpoint-at-limit). */
+enum at_limit {
+	AT_LIMIT_NONE,     /* Slurm ends it */
+	AT_LIMIT_HOLD,     /* it is saved and held */
+	AT_LIMIT_CONTINUE, /* it is saved, goes back into the queue and continues; held when its total is used up */
+};
+
+enum notice_action {
+	NOTICE_NONE,
+	NOTICE_SAVE_AND_REQUEUE, /* for a preemption */
+	NOTICE_VACATE,
+	NOTICE_CONTINUE,
+	NOTICE_VACATE_USED_UP,     /* the total running time of AT_LIMIT_CONTINUE is used up */
+	NOTICE_VACATE_NO_PROGRESS, /* to continue would lead here again: the time limit leaves no time to compute */
+};
 
 struct notice_input {
 	bool preempted; /* preempt_time is set */
-	bool at_limit;  /* --checkpoint-at-limit */
-	int64_t left;   /* s until the time limit */
-	int64_t lead;   /* s that a checkpoint is expected to take: notice_lead() */
-	bool served;    /* the action for this notice was done or tried */
+	enum at_limit at_limit;
+	int64_t left;       /* s until the time limit */
+	int64_t left_total; /* s of running time until the total is used up; INT64_MAX = no bound */
+	int64_t ran;        /* s that the job has run since it was started or restored here */
+	int64_t lead;       /* s that a checkpoint is expected to take: notice_lead() */
+	bool served;        /* the action for this notice was done or tried */
 };
 
 enum notice_action notice_decide(const struct notice_input *in);

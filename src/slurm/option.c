@@ -32,10 +32,29 @@ const char *option_in_env(const char *element)
 	return NULL;
 }
 
-bool option_limit_in_env(const char *element)
+const char *option_limit_in_env(const char *element)
 {
-	return option_value_of(element, OPTION_LIMIT_ENV, strlen(OPTION_LIMIT_ENV)) ||
-	       option_value_of(element, OPTION_LIMIT_ENV_JOB, strlen(OPTION_LIMIT_ENV_JOB));
+	const char *value = option_value_of(element, OPTION_LIMIT_ENV, strlen(OPTION_LIMIT_ENV));
+
+	return value ? value : option_value_of(element, OPTION_LIMIT_ENV_JOB, strlen(OPTION_LIMIT_ENV_JOB));
+}
+
+int option_limit_parse(const char *value, struct option_value *v, struct err *err)
+{
+	static const char with_total[] = "continue:";
+
+	v->total = 0;
+	v->at_limit = OPTION_LIMIT_HOLD;
+	if (!*value || !strcmp(value, "(null)") || !strcmp(value, "hold"))
+		return 0;
+	v->at_limit = OPTION_LIMIT_CONTINUE;
+	if (!strcmp(value, "continue"))
+		return 0;
+	if (strncmp(value, with_total, sizeof(with_total) - 1))
+		return err_set(err, EINVAL, "allowed: hold, continue, or continue:TIME");
+	if (interval_parse(value + sizeof(with_total) - 1, &v->total, err))
+		return err_wrap(err, "the running time after which the job is held");
+	return 0;
 }
 
 const char *option_tcp_in_env(const char *element)
@@ -53,11 +72,15 @@ int option_tcp_parse(const char *value, enum option_tcp *tcp)
 	return *tcp == OPTION_TCP_NONE ? -1 : 0;
 }
 
-/* "[l][c|r]" */
+/* "[l|n[SECONDS]][c|r]" */
 static int option_parse_flags(const char *text, struct option_value *v)
 {
-	v->at_limit = *text == 'l';
-	text += v->at_limit;
+	v->at_limit = *text == 'l' ? OPTION_LIMIT_HOLD : *text == 'n' ? OPTION_LIMIT_CONTINUE : OPTION_LIMIT_NONE;
+	text += v->at_limit != OPTION_LIMIT_NONE;
+	while (v->at_limit == OPTION_LIMIT_CONTINUE && *text >= '0' && *text <= '9' && v->total <= INTERVAL_MAX)
+		v->total = v->total * 10 + (*text++ - '0');
+	if (v->total > INTERVAL_MAX)
+		return -1;
 	v->tcp = *text == 'c' ? OPTION_TCP_CLOSE : *text == 'r' ? OPTION_TCP_REFUSE : OPTION_TCP_NONE;
 	text += v->tcp != OPTION_TCP_NONE;
 	return *text ? -1 : 0;
@@ -103,8 +126,15 @@ char *option_format(const struct option_value *v, char *buf, size_t len)
 {
 	static const char *const tcp[] = { [OPTION_TCP_NONE] = "", [OPTION_TCP_REFUSE] = "r", [OPTION_TCP_CLOSE] = "c" };
 
-	snprintf(buf, len, "%s/%s/%c%s%s", v->interval_text, v->uuid, v->truncate ? 't' : 'a', v->at_limit ? "l" : "",
-		 tcp[v->tcp]);
+	static const char *const limit[] = {
+		[OPTION_LIMIT_NONE] = "", [OPTION_LIMIT_HOLD] = "l", [OPTION_LIMIT_CONTINUE] = "n"
+	};
+	char total[24] = "";
+
+	if (v->total)
+		snprintf(total, sizeof(total), "%lld", (long long)v->total);
+	snprintf(buf, len, "%s/%s/%c%s%s%s", v->interval_text, v->uuid, v->truncate ? 't' : 'a', limit[v->at_limit],
+		 total, tcp[v->tcp]);
 	return buf;
 }
 

@@ -4,9 +4,10 @@
  * salloc inside the job would read the second as if the option had been given to it. The job_submit plugin rewrites
  * both to
  *
- *   <interval>/<uuid>/<t|a>[l][c|r]
+ *   <interval>/<uuid>/<t|a>[l|n[SECONDS]][c|r]
  *
- * t: the user's open mode was truncate, a: append; l: --checkpoint-at-limit; c, r: --checkpoint-tcp=close, =refuse.
+ * t: the user's open mode was truncate, a: append; l: --checkpoint-at-limit=hold, n: =continue, up to SECONDS of
+ * running time; c, r: --checkpoint-tcp=close, =refuse.
  *
  * A user can write anything into an environment, so every reader validates the value. */
 #ifndef FSCHED_SLURM_OPTION_H
@@ -21,7 +22,7 @@
 #define OPTION_NAME          "checkpoint"
 #define OPTION_ENV           "_SLURM_SPANK_OPTION_fsched_checkpoint"
 #define OPTION_ENV_JOB       "SLURM_SPANK_" OPTION_ENV
-/* --checkpoint-at-limit has no value; Slurm writes an empty one or "(null)". */
+/* Without a value Slurm writes an empty one or "(null)". */
 #define OPTION_LIMIT         "checkpoint-at-limit"
 #define OPTION_LIMIT_ENV     "_SLURM_SPANK_OPTION_fsched_checkpoint_at_limit"
 #define OPTION_LIMIT_ENV_JOB "SLURM_SPANK_" OPTION_LIMIT_ENV
@@ -39,6 +40,7 @@ extern const struct mpi_variable {
 #define OPTION_TEXT_MAX 64
 #define OPTION_MAX      128 /* bytes of the whole value */
 
+enum option_limit { OPTION_LIMIT_NONE, OPTION_LIMIT_HOLD, OPTION_LIMIT_CONTINUE };
 enum option_tcp { OPTION_TCP_NONE, OPTION_TCP_REFUSE, OPTION_TCP_CLOSE }; /* none: CheckpointTcp holds */
 
 struct option_value {
@@ -46,14 +48,17 @@ struct option_value {
 	int64_t interval; /* s, INTERVAL_ON_REQUEST */
 	char uuid[UUID_TEXT_LEN + 1];
 	bool truncate;
-	bool at_limit;
+	enum option_limit at_limit;
+	int64_t total; /* OPTION_LIMIT_CONTINUE: s of running time after which the job is held, 0 = no bound */
 	enum option_tcp tcp;
 };
 
 /* The value in an element "NAME=value" of an environment if NAME is one of the two names, else NULL. */
 const char *option_in_env(const char *element);
-/* Whether element is one of the two names of --checkpoint-at-limit. */
-bool option_limit_in_env(const char *element);
+/* The value of --checkpoint-at-limit in element, else NULL. */
+const char *option_limit_in_env(const char *element);
+/* "", "(null)", "hold", "continue" or "continue:TIME" (interval.h). 0 and v->at_limit, v->total; -1 with err. */
+int option_limit_parse(const char *value, struct option_value *v, struct err *err);
 /* The value of --checkpoint-tcp in element, else NULL. */
 const char *option_tcp_in_env(const char *element);
 /* 0; -1: it is neither "refuse" nor "close". */

@@ -129,7 +129,8 @@ static int parse_identity(const json_t *root, struct job_record *r, struct err *
 
 static int record_parse_state(const json_t *root, struct job_record *r, struct err *err)
 {
-	const json_t *status = json_object_get(root, "status"); /* not in records of older versions */
+	/* not in records of older versions */
+	const json_t *status = json_object_get(root, "status"), *used = json_object_get(root, "used");
 	char intent[16];
 
 	if (json_get_int(root, "interval", 0, INT64_MAX, &r->interval, err) < 0 ||
@@ -141,6 +142,7 @@ static int record_parse_state(const json_t *root, struct job_record *r, struct e
 		return -1;
 	if (intent_parse(intent, &r->intent) < 0)
 		return err_set(err, EBADMSG, "member \"intent\" is not a known one");
+	r->used = json_is_integer(used) && json_integer_value(used) > 0 ? json_integer_value(used) : 0;
 	r->status = -1;
 	if (r->intent == INTENT_DONE && json_is_integer(status) && json_integer_value(status) >= 0 &&
 	    json_integer_value(status) <= 0xffff)
@@ -222,12 +224,13 @@ static json_t *render_epochs(const struct job_record *r)
 
 char *record_render(const struct job_record *r)
 {
-	cleanup_json json_t *root =
-		json_pack("{s:I,s:s,s:s,s:s,s:I,s:I,s:I,s:s,s:I,s:I,s:s,s:s,s:I}", "job_id", (json_int_t)r->job_id,
-			  "uuid", r->uuid, "cluster", r->cluster, "user", r->user, "uid", (json_int_t)r->uid, "gid",
-			  (json_int_t)r->gid, "interval", (json_int_t)r->interval, "intent", intent_name(r->intent),
-			  "run", (json_int_t)r->run, "restart_count", (json_int_t)r->restart_count, "host", r->host,
-			  "script_sha256", r->script_sha256, "skipped", (json_int_t)r->skipped);
+	cleanup_json json_t *root = json_pack("{s:I,s:s,s:s,s:s,s:I,s:I,s:I,s:s,s:I,s:I,s:s,s:s,s:I,s:I}", "job_id",
+					      (json_int_t)r->job_id, "uuid", r->uuid, "cluster", r->cluster, "user",
+					      r->user, "uid", (json_int_t)r->uid, "gid", (json_int_t)r->gid, "interval",
+					      (json_int_t)r->interval, "intent", intent_name(r->intent), "run",
+					      (json_int_t)r->run, "restart_count", (json_int_t)r->restart_count, "host",
+					      r->host, "script_sha256", r->script_sha256, "skipped",
+					      (json_int_t)r->skipped, "used", (json_int_t)r->used);
 
 	if (!root || json_object_set_new(root, "epochs", render_epochs(r)) < 0)
 		return NULL;

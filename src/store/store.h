@@ -70,6 +70,7 @@ struct job_record {
 	unsigned restart_count; /* Slurm's, of the start that holds the job */
 	char host[256];         /* node that holds the job */
 	char script_sha256[65];
+	int64_t used;     /* s for which this run of the job has run, as of when the record was written */
 	unsigned skipped; /* scheduled checkpoints of this run that were skipped for load */
 	unsigned n_epochs;
 	struct epoch_summary epochs[STORE_KEPT_MAX]; /* ascending; only complete ones */

@@ -75,11 +75,33 @@ def test_a_job_at_its_time_limit_is_vacated(cluster, jobdir):
     expect_whole((d / "out").read_text(), 4800)
 
 
+def test_a_job_continues_at_its_time_limit_until_its_total_is_used_up(cluster, jobdir):
+    d = jobdir()
+    job = cluster.sbatch(SCRIPT.format(n=4800), "--checkpoint=UNLIMITED", "--checkpoint-at-limit=continue:1:10", "-t", "1", "-o", "out", cwd=d)
+    cluster.wait_running(job)
+    # The first leg ends 20 s before the limit of 60 s, and the total of 70 s in the next one.
+    e = cluster.wait_entry(job, lambda e: e.get("restored") == "1" and e["state"] == "running", "the next leg", lib.DEADLINE * 3)
+    log = cluster.log(job)
+    assert "is saved and goes back into the queue" in log and "saved before its time limit at epoch 1; the job waits" in log
+    assert re.match("00:00:[34]", e["used"]), e
+    e = cluster.wait_entry(job, lambda e: e["state"] == "vacated", "the job to be held", lib.DEADLINE * 2)
+    assert "total running time" in e["error"] and "is used up" in e["error"] and e["epoch"] == "2"
+    assert "used" not in e
+    cluster.wait_state(job, "PENDING")
+    assert "restored from epoch 2" in cluster.checkpoint("restart", job)    # and has the total again
+    lib.hurry(d)
+    assert cluster.wait_end(job, 90) == ("COMPLETED", "0:0")
+    expect_whole((d / "out").read_text(), 4800)
+
+
 def test_at_limit_needs_checkpoint(cluster, jobdir):
     (jobdir("x") / "x").touch()
     said = cluster.fails("sbatch", "--checkpoint-at-limit", "--wrap", "true", cwd=jobdir())
     assert "needs --checkpoint" in said
     assert cluster.run("srun", "--checkpoint-at-limit", "true").returncode != 0
+    for wrong in ("stop", "continue:", "continue:0"):
+        said = cluster.fails("sbatch", "--checkpoint=5", f"--checkpoint-at-limit={wrong}", "--wrap", "true", cwd=jobdir())
+        assert "--checkpoint-at-limit: " in said, said
 
 
 def test_the_option_stays_with_its_job(cluster, jobdir):

@@ -14,14 +14,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char buf[OPTION_MAX];
 
 	option_in_env(text);
-	option_limit_in_env(text);
+	if (option_limit_in_env(text))
+		option_limit_parse(option_limit_in_env(text), &v, NULL);
 	option_tcp_in_env(text);
 	option_parse_submitted(text, &v, NULL);
 	if (option_parse(text, &v, NULL) < 0)
 		return 0;
 	if (option_parse(option_format(&v, buf, sizeof(buf)), &again, NULL) < 0 || strcmp(v.uuid, again.uuid) != 0 ||
 	    v.interval != again.interval || v.truncate != again.truncate || v.at_limit != again.at_limit ||
-	    v.tcp != again.tcp)
+	    v.total != again.total || v.tcp != again.tcp)
 		abort();
 	return 0;
 }

@@ -238,21 +238,30 @@ static void every_lease(void **state)
 
 static void every_notice(void **state)
 {
-	for (unsigned bits = 0; bits < 8; bits++)
-		for (int64_t left = -5; left < 60; left += 5) {
+	for (unsigned bits = 0; bits < 16; bits++)
+		for (int n = 0; n < 13 * 3 * 3; n++) {
 			const struct notice_input in = {
 				.preempted = bits & 1,
-				.at_limit = bits & 2,
-				.served = bits & 4,
-				.left = left,
+				.served = bits & 2,
+				.left_total = bits & 4 ? 19 : INT64_MAX,
+				.ran = bits & 8 ? 9 : 10,
+				.at_limit = (enum at_limit)(n % 3),
+				.left = n / 3 % 13 * 5 - 5,
 				.lead = notice_lead(0),
 			};
+			const bool near = in.left <= in.lead, goes_on = in.at_limit == AT_LIMIT_CONTINUE;
 			enum notice_action want = NOTICE_NONE;
 
-			if (!in.served && in.preempted)
+			if (in.served)
+				want = NOTICE_NONE;
+			else if (in.preempted)
 				want = NOTICE_SAVE_AND_REQUEUE;
-			else if (!in.served && in.at_limit && left <= in.lead)
+			else if (in.at_limit == AT_LIMIT_HOLD && near)
 				want = NOTICE_VACATE;
+			else if (goes_on && bits & 4)
+				want = NOTICE_VACATE_USED_UP;
+			else if (goes_on && near)
+				want = bits & 8 ? NOTICE_VACATE_NO_PROGRESS : NOTICE_CONTINUE;
 			assert_int_equal(notice_decide(&in), want);
 		}
 	assert_true(notice_lead(60000000) > 120 && notice_lead(INT64_MAX / 4) <= 1800);

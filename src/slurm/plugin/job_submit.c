@@ -76,20 +76,13 @@ static const char *find_value(char *const *env, uint32_t size)
 	return NULL;
 }
 
-static bool limit_wanted(char *const *env, uint32_t size)
-{
-	for (uint32_t i = 0; env && i < size; i++)
-		if (env[i] && option_limit_in_env(env[i]))
-			return true;
-	return false;
-}
-
-static const char *find_tcp(char *const *env, uint32_t size)
+/* The value of the first element in which read() finds one, else NULL. */
+static const char *find_in_env(const job_desc_msg_t *d, const char *(*read)(const char *element))
 {
 	const char *value = NULL;
 
-	for (uint32_t i = 0; env && i < size && !value; i++)
-		value = env[i] ? option_tcp_in_env(env[i]) : NULL;
+	for (uint32_t i = 0; d->environment && i < d->env_size && !value; i++)
+		value = d->environment[i] ? read(d->environment[i]) : NULL;
 	return value;
 }
 
@@ -247,7 +240,7 @@ static void set_entry(job_desc_msg_t *d, const struct option_value *v)
 static int submit_enable(job_desc_msg_t *d, const char *value, char **err_msg)
 {
 	struct option_value v;
-	const char *tcp;
+	const char *tcp = find_in_env(d, option_tcp_in_env), *limit = find_in_env(d, option_limit_in_env);
 	struct err err;
 	int rc;
 
@@ -261,8 +254,8 @@ static int submit_enable(job_desc_msg_t *d, const char *value, char **err_msg)
 		return rc;
 	uuid_text_new(v.uuid);
 	v.truncate = output_is_truncated(d);
-	v.at_limit = limit_wanted(d->environment, d->env_size);
-	tcp = find_tcp(d->environment, d->env_size);
+	if (limit && option_limit_parse(limit, &v, &err))
+		return submit_refuse(err_msg, ESLURM_INVALID_TIME_VALUE, "--checkpoint-at-limit: %s", err.text);
 	if (tcp && option_tcp_parse(tcp, &v.tcp))
 		return submit_refuse(err_msg, ESLURM_NOT_SUPPORTED, "--checkpoint-tcp: allowed: refuse or close");
 	d->requeue = 1;
@@ -281,11 +274,11 @@ EXPORT int job_submit(job_desc_msg_t *d, uint32_t uid, char **err_msg)
 	/* salloc and srun pass the option in spank_job_env, not in the environment. */
 	if (!value && !d->script)
 		value = find_value(d->spank_job_env, d->spank_job_env_size);
-	if (!value && limit_wanted(d->environment, d->env_size))
+	if (!value && find_in_env(d, option_limit_in_env))
 		return submit_refuse(err_msg, ESLURM_NOT_SUPPORTED,
 				     "--checkpoint-at-limit needs --checkpoint too: a job without checkpoints "
 				     "cannot be continued after its time limit.");
-	if (!value && find_tcp(d->environment, d->env_size))
+	if (!value && find_in_env(d, option_tcp_in_env))
 		return submit_refuse(err_msg, ESLURM_NOT_SUPPORTED, "--checkpoint-tcp needs --checkpoint too.");
 	if (value)
 		return submit_enable(d, value, err_msg);

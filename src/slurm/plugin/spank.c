@@ -99,16 +99,27 @@ static struct spank_option checkpoint_option = {
 /* Only the job_submit plugin uses this option; it adds it to the value of --checkpoint. */
 static int on_limit_option(int val, const char *value, int remote)
 {
-	if (remote || (spank_context() != S_CTX_LOCAL && strcmp(program_invocation_short_name, "salloc") != 0))
+	struct option_value v;
+	struct err err;
+
+	if (remote)
 		return 0;
-	slurm_error("--checkpoint-at-limit works with sbatch only, together with --checkpoint");
+	if (spank_context() == S_CTX_LOCAL || !strcmp(program_invocation_short_name, "salloc"))
+		slurm_error("--checkpoint-at-limit works with sbatch only, together with --checkpoint");
+	else if (option_limit_parse(value ? value : "", &v, &err))
+		slurm_error("--checkpoint-at-limit: %s", err.text);
+	else
+		return 0;
 	return -1;
 }
 
 static struct spank_option limit_option = {
 	.name = (char[]){ OPTION_LIMIT },
-	.usage = (char[]){ "with --checkpoint: vacate a job that is about to reach its time limit instead of killing it: save it, and hold it in "
-			   "the queue until scontrol checkpoint restart" },
+	.arginfo = (char[]){ "hold|continue[:time]" },
+	.usage = (char[]){ "with --checkpoint: save a job that is about to reach its time limit instead of killing it. hold (the default): it is "
+			   "held in the queue until scontrol checkpoint restart. continue: it goes back into the queue and continues by itself, "
+			   "until it has run for that time in all" },
+	.has_arg = 2,
 	.cb = on_limit_option,
 };
 

@@ -238,21 +238,24 @@ static json_t *task_json(const struct start *s)
 	static const char *const tcp[] = {
 		[OPTION_TCP_NONE] = "", [OPTION_TCP_REFUSE] = "refuse", [OPTION_TCP_CLOSE] = "close"
 	};
+	static const char *const limit[] = {
+		[OPTION_LIMIT_NONE] = "", [OPTION_LIMIT_HOLD] = "hold", [OPTION_LIMIT_CONTINUE] = "continue"
+	};
 	const bool task = s->array_task != NO_VAL;
 	json_t *o;
 
 	o = json_pack(
-		"{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:o, s:o, s:s, s:I, s:b, s:b, s:i, s:b, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:s}",
+		"{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:o, s:o, s:s, s:I, s:b, s:s, s:I, s:i, s:b, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:s}",
 		"job_id", (json_int_t)s->job_id, "array_job_id", (json_int_t)(task ? s->array_id : 0), "array_task_id",
 		(json_int_t)(task ? (json_int_t)s->array_task : -1), "step", (json_int_t)SLURM_BATCH_SCRIPT, "uid",
 		(json_int_t)s->spec.cred.uid, "gid", (json_int_t)s->spec.cred.gid, "groups",
 		json_gids(s->spec.cred.groups, s->spec.cred.n_groups), "user", json_text(s->user), "restart_count",
 		(json_int_t)*s->restarts, "node", json_text(s->node), "cluster", json_text(s->cluster), "uuid",
 		s->option.uuid, "interval", (json_int_t)s->option.interval, "truncate", (int)s->option.truncate,
-		"at_limit", (int)s->option.at_limit, "cpus", (int)s->cpus, "private_tmp", (int)s->spec.private_tmp,
-		"init_pid", (int)s->pod.init, "leader_pid", (int)s->pod.leader, "script_pid", (int)s->script_pid,
-		"ctl_fd", s->pod.ctl, "gate_fd", s->gate, "network_warning", json_text(s->network_warning),
-		"tmp_warning", json_text(s->tmp_warning), "tcp", tcp[s->option.tcp]);
+		"at_limit", limit[s->option.at_limit], "total", (json_int_t)s->option.total, "cpus", (int)s->cpus,
+		"private_tmp", (int)s->spec.private_tmp, "init_pid", (int)s->pod.init, "leader_pid", (int)s->pod.leader,
+		"script_pid", (int)s->script_pid, "ctl_fd", s->pod.ctl, "gate_fd", s->gate, "network_warning",
+		json_text(s->network_warning), "tmp_warning", json_text(s->tmp_warning), "tcp", tcp[s->option.tcp]);
 	/* paths may contain any bytes, and the agent opens them, so they are encoded (base/json.h) */
 	for (size_t i = 0; o && i < ARRAY_SIZE(paths); i++)
 		json_set_name(o, paths[i].key, paths[i].path);

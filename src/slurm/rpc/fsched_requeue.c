@@ -12,9 +12,9 @@
  *
  * It also requeues jobs of which slurmctld has forgotten on which node they run (forgotten(), below).
  *
- * A job is released once per restart, if its Checkpoint entry says that it was running, and if it is pending only for
- * its begin time, or because a node refused it, or because it has been requeued too often. Jobs that a person has
- * requeued or held, or that have a dependency, are left alone. */
+ * A job is released once per restart, if its Checkpoint entry says that it was running or continues at its time limit,
+ * and if it is pending only for its begin time, or because a node refused it, or because it has been requeued too
+ * often. Jobs that a person has requeued or held, or that have a dependency, are left alone. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -129,7 +129,7 @@ static void ring_add(struct ring *r, const struct seen *job)
 
 static bool says_running(const struct status *s)
 {
-	return s->state == STATUS_RUNNING || s->state == STATUS_RESTORING;
+	return s->state == STATUS_RUNNING || s->state == STATUS_RESTORING || s->state == STATUS_REQUEUED;
 }
 
 /* A slurmd that was cut off from the network when its job was requeued does not know that, and refuses the next start

@@ -219,6 +219,7 @@ static int merge_status(struct status *s, const json_t *from, struct err *err)
 	merge_text(&m, "memory", s->memory, sizeof(s->memory));
 	merge_text(&m, "kept", s->kept, sizeof(s->kept));
 	s->skipped = (unsigned)merge_int(&m, "skipped", s->skipped, INT_MAX);
+	s->used = merge_int(&m, "used", s->used, INT_MAX);
 	s->failed = (unsigned)merge_int(&m, "failed", s->failed, INT_MAX);
 	s->failed_since = merge_int(&m, "failed_since", s->failed_since, INT64_MAX);
 	s->restored = (unsigned)merge_int(&m, "restored", s->restored, INT_MAX);
@@ -287,7 +288,8 @@ static int op_publish(const struct slurm_job *job, const char *arg, struct err *
 
 static bool entry_was_running(const struct status *s)
 {
-	return s->state == STATUS_RUNNING || s->state == STATUS_RESTORING || s->state == STATUS_PREEMPTED;
+	return s->state == STATUS_RUNNING || s->state == STATUS_RESTORING || s->state == STATUS_PREEMPTED ||
+	       s->state == STATUS_REQUEUED;
 }
 
 static int op_take_epoch(const struct slurm_job *job, struct err *err)
