@@ -10,9 +10,9 @@ CC      ?= cc
 export FSCHED_BUILD = $(B)
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: all build examples criu criu-copy demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-security \
+.PHONY: all build examples criu criu-copy demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-security test-mpi \
 	test-recovery test-memory test-kernels test-debian soak test-asan bench bench-freeze check format fuzz install deb clean \
-	distclean help deps-build deps-run deps-test deps-deb
+	distclean help deps-build deps-run deps-test deps-mpi deps-deb
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
 
@@ -28,6 +28,7 @@ help:
 	@echo 'make test-kernels tests the memory engine on kernels of Debian oldstable, stable and testing, in QEMU (KERNELS=stable: one)'
 	@echo 'make test-debian  SUITE=trixie: make demo, check and test-unit on that Debian, in a root of its own (FULL=yes: demo and test)'
 	@echo 'make test-asan    all tests except test-kernels, with programs built with ASan and UBSan'
+	@echo 'make test-mpi     LAMMPS, GROMACS, Quantum ESPRESSO, HPCC, mpi4py under srun and mpirun (CYCLES=3 SEED=n); installs them'
 	@echo 'make test-memory  CYCLES=50 checkpoints and restores of jobs that verify their memory; SEED=n repeats a run'
 	@echo 'make soak         ROUNDS=200 node failures at random moments; checks that no line of output is missing or repeated'
 	@echo 'make bench        measures checkpoints against stock criu, 25 minutes (ARGS=--quick: three minutes, ARGS=--help: options)'
@@ -39,7 +40,7 @@ help:
 	@echo 'make deb          builds Debian packages in $(BUILD)/deb'
 	@echo 'make clean        removes what was built, except downloaded criu, kernels, QEMU and roots of Debian; make distclean removes these too'
 
-deps-build deps-run deps-test deps-deb: deps-%:
+deps-build deps-run deps-test deps-mpi deps-deb: deps-%:
 	@scripts/get-deps.sh $*
 
 # Debian's lib/<triplet>. meson itself knows it only if dpkg-dev is installed.
@@ -98,6 +99,10 @@ test-cluster: build deps-run deps-test criu-copy examples
 	@scripts/run-tests.sh cluster $(ARGS)
 test-security: build deps-run deps-test criu-copy examples
 	@scripts/run-tests.sh security $(ARGS)
+
+# Programs that people run, as Debian packages them: CYCLES checkpoints of each under srun and mpirun.
+test-mpi: build deps-run deps-test deps-mpi criu-copy
+	@FSCHED_CYCLES=$(or $(CYCLES),3) FSCHED_SEED=$(or $(SEED),$$$$) FSCHED_TEST_WORKERS=1 scripts/run-tests.sh mpi $(ARGS)
 
 test-recovery: build deps-run deps-test criu-copy examples
 	@FSCHED_SOAK_ROUNDS=$(or $(ROUNDS),20) scripts/run-tests.sh recovery $(ARGS)

@@ -4,6 +4,7 @@
 #   build   compiler, meson, libraries
 #   run     Slurm, MUNGE and what the lab needs
 #   test    pytest, cmocka, clang, the static checkers, and tools that make guests for QEMU
+#   mpi     MPI programs that make test-mpi runs
 #   deb     tools that make Debian packages
 #
 # Calls apt only if a package is missing, and upgrades no installed package.
@@ -20,6 +21,7 @@ RUN='munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins python3
 	util-linux mount procps iproute2 passwd coreutils e2fsprogs'
 TEST='libcmocka-dev python3-pytest python3-pytest-xdist python3-pytest-rerunfailures clang clang-format libclang-rt-dev cppcheck mandoc nftables libfuse3-dev fuse3
 	busybox-static kmod cpio xz-utils expect screen tmux mpich libmpich-dev openmpi-bin libopenmpi-dev'
+MPI='openmpi-bin lammps gromacs quantum-espresso hpcc python3-mpi4py'
 DEB='debhelper dpkg-dev fakeroot lintian libcmocka-dev'
 
 POLICY=/usr/sbin/policy-rc.d
@@ -71,8 +73,9 @@ for set; do
 	build) wanted="$wanted $BUILD" ;;
 	run) wanted="$wanted $RUN" ;;
 	test) wanted="$wanted $TEST" ;;
+	mpi) wanted="$wanted $MPI" ;;
 	deb) wanted="$wanted $DEB" ;;
-	*) die "unknown set \"$set\" (build, run, test, deb)" ;;
+	*) die "unknown set \"$set\" (build, run, test, mpi, deb)" ;;
 	esac
 done
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# run-tests.sh all|unit|pod|cluster|security|recovery|soak|kernels [PYTEST OPTION ...] - runs the tests; pytest's closing line comes last.
+# run-tests.sh all|unit|pod|cluster|security|mpi|recovery|soak|kernels [PYTEST OPTION ...] - runs the tests; pytest's closing line comes last.
 #
 # FSCHED_STAGE   the installed programs to test (build/stage)
 # FSCHED_MESON   meson's build directory that holds the unit tests (build/meson)
@@ -20,7 +20,7 @@ dist=loadfile
 case $set_of_tests in
 all) where='tests/test_unit.py tests/pod tests/kernels tests/cluster tests/security' ;;
 unit) where=tests/test_unit.py ;;
-pod | cluster | security) where=tests/$set_of_tests ;;
+pod | cluster | security | mpi) where=tests/$set_of_tests ;;
 kernels) where=tests/kernels ;;
 soak) where=tests/cluster/test_soak.py ;;
 recovery) dist=load where='tests/cluster/test_recovery.py tests/cluster/test_soak.py tests/cluster/test_damage.py tests/cluster/test_notice.py' ;;

@@ -2,6 +2,7 @@
 import fnmatch
 import os
 import re
+import shutil
 import subprocess
 
 import lib
@@ -80,6 +81,16 @@ def test_doctor_finds_trouble(new_cluster):
     p = c.run("fsched", "doctor", user="root")
     assert p.returncode != 0
     assert re.search(r"^failed.*criu", p.stdout, re.M | re.I), p.stdout
+    # an srun of the site's own that fsched does not know of
+    assert re.search(r"^ok +SrunPath - .*/usr/bin/srun", p.stdout, re.M), p.stdout
+    own = c.dir / "site" / "srun"
+    own.parent.mkdir()
+    shutil.copy("/usr/bin/srun", own)
+    p = c.run("fsched", "doctor", user="root", env={"PATH": f"{own.parent}:{c.path}"})
+    assert re.search(rf"^warning +SrunPath - {own} is not among", p.stdout, re.M), p.stdout
+    c.conf().write_text(text + "SrunPath = NO\n")
+    p = c.run("fsched", "doctor", user="root")
+    assert re.search(r"^warning +SrunPath - NO: ", p.stdout, re.M), p.stdout
 
 
 INSTALLED = """etc/bash_completion.d/fsched-scontrol

@@ -241,8 +241,8 @@ static void check_plugstack(const char *conf)
 
 static void check_programs(void)
 {
-	static const char *const names[] = { "fsched-agent",  "fsched-worker", "fsched-init",
-					     "fsched-leader", "fsched-net",    "fsched-slurm" };
+	static const char *const names[] = { "fsched-agent", "fsched-worker", "fsched-init", "fsched-leader",
+					     "fsched-net",   "fsched-slurm",  "fsched-srun" };
 	cleanup_free char *dir = plugstack_libexec();
 	char missing[256] = "";
 
@@ -297,12 +297,48 @@ static void check_scontrol(void)
 			      path ? path : "none", dir);
 }
 
+/* Whether one of the paths, separated by colons, leads to the file real. */
+static bool leads_to(const char *paths, const char *real)
+{
+	cleanup_free char *list = xstrdup(paths);
+	char *save = NULL;
+
+	for (const char *path = strtok_r(list, ":", &save); path; path = strtok_r(NULL, ":", &save)) {
+		cleanup_free char *end = realpath(path, NULL);
+
+		if (end && !strcmp(end, real))
+			return true;
+	}
+	return false;
+}
+
+/* A job whose script runs an srun that fsched's does not replace cannot be checkpointed while that runs. */
+static void check_srun(const struct conf *c)
+{
+	cleanup_free char *path = find_in_path("srun"), *real = path ? realpath(path, NULL) : NULL;
+
+	if (!*c->srun)
+		doctor_report(
+			FINDING_WARNING, "SrunPath",
+			"NO: jobs whose script uses srun are not checkpointed while it runs; set it to the paths of srun");
+	else if (!real)
+		doctor_report(FINDING_OK, "SrunPath", "there is no srun in PATH");
+	else if (leads_to(c->srun, real))
+		doctor_report(FINDING_OK, "SrunPath", "jobs with --checkpoint have fsched's srun for %s", path);
+	else
+		doctor_report(FINDING_WARNING, "SrunPath",
+			      "%s is not among the paths of srun that fsched knows (%s), so jobs whose script uses it are not "
+			      "checkpointed while it runs; add it to SrunPath in fsched.conf on all nodes",
+			      path, c->srun);
+}
+
 void doctor_slurm(const struct conf *c, bool root)
 {
 	const char *conf = slurmconf_path();
 
 	check_programs();
 	check_scontrol();
+	check_srun(c);
 	if (!conf || access(conf, R_OK) < 0) {
 		doctor_report(FINDING_FAILED, "slurm.conf", "%s cannot be read; set SLURM_CONF or install Slurm",
 			      conf ? conf : "/etc/slurm/slurm.conf");
