@@ -185,16 +185,23 @@ static void checkpoint_continue_resumed(struct checkpoint *c)
 		pod_watch_continue(c->pod, NULL, 0);
 }
 
-void checkpoint_finish(struct checkpoint *c)
+/* What an attempt has left. */
+static void checkpoint_forget(struct op *op)
 {
-	struct op *op = &c->op;
-
-	checkpoint_continue_resumed(c);
 	json_decref(op->result);
 	free(op->stopped);
 	op->result = NULL;
 	op->stopped = NULL;
 	op->n_stopped = 0;
+}
+
+void checkpoint_finish(struct checkpoint *c)
+{
+	struct op *op = &c->op;
+
+	loop_timer_clear(c->job->loop, &op->retry);
+	checkpoint_continue_resumed(c);
+	checkpoint_forget(op);
 	op->request = NULL;
 	op->active = op->held = false;
 	sched_op_ended(c->sched, op->kind == OP_PERIODIC && op->passes);
@@ -236,14 +243,22 @@ static void checkpoint_count_failure(struct checkpoint *c, const char *text, con
 	snprintf(c->last_failure, sizeof(c->last_failure), "%s", text);
 }
 
+/* After a failed attempt the epoch and the processes are as if there had been none. */
+static void checkpoint_undo(struct checkpoint *c)
+{
+	const struct op *op = &c->op;
+
+	if (c->job->store_ok && op->epoch)
+		store_abort_epoch(&c->job->store, op->epoch);
+	pod_watch_continue(c->pod, op->stopped, op->n_stopped);
+}
+
 static void checkpoint_failed(struct checkpoint *c, const char *why)
 {
 	struct op *op = &c->op;
 	char text[700];
 
-	if (c->job->store_ok && op->epoch)
-		store_abort_epoch(&c->job->store, op->epoch);
-	pod_watch_continue(c->pod, op->stopped, op->n_stopped);
+	checkpoint_undo(c);
 	snprintf(text, sizeof(text), "checkpoint (%s) %s: %.600s", op_name(op->kind),
 		 json_is_true(json_object_get(op->result, "refused")) ? "not made" : "failed", why);
 	if (op->kind == OP_PERIODIC)
@@ -260,6 +275,41 @@ static void checkpoint_failed(struct checkpoint *c, const char *why)
 		tell_user_unprotected(c->tell_user, why);
 	snprintf(c->publish->status.error, sizeof(c->publish->status.error), "%.250s", text);
 	publish_now(c->publish);
+}
+
+/* ---- another attempt ---- */
+
+#define RETRY_FIRST (INT64_C(500) * 1000) /* us, doubled each time */
+#define RETRY_FOR   (INT64_C(15) * 1000000)
+
+static void checkpoint_attempt(struct checkpoint *c);
+
+static void checkpoint_again(void *arg)
+{
+	struct checkpoint *c = arg;
+
+	loop_timer_clear(c->job->loop, &c->op.retry);
+	checkpoint_attempt(c);
+}
+
+/* Somebody waits for this checkpoint, or Slurm is about to end the job: what passes by itself is waited for here.
+ * Periodic ones are tried again by their schedule. */
+static bool checkpoint_tries_again(struct checkpoint *c, const char *why)
+{
+	struct op *op = &c->op;
+	const int64_t at = now_us() + (RETRY_FIRST << op->tries);
+
+	if (op->kind == OP_PERIODIC || !obstacle_retry_checkpoint(why) || at > op->began_us + RETRY_FOR)
+		return false;
+	if (!op->tries++)
+		job_log(c->job, "checkpoint (%s) not made yet: %.600s; it is tried again for %lld s", op_name(op->kind),
+			why, (long long)(RETRY_FOR / 1000000));
+	checkpoint_undo(c);
+	checkpoint_forget(op);
+	snprintf(op->phase, sizeof(op->phase), "retry");
+	request_phase(op->request, op->phase);
+	loop_timer_set(c->job->loop, &op->retry, at, checkpoint_again, c);
+	return true;
 }
 
 static void checkpoint_on_worker_end(void *arg, int status)
@@ -290,6 +340,8 @@ static void checkpoint_on_worker_end(void *arg, int status)
 		else
 			checkpoint_explain_death(op, status, op->worker.timed_out, c->job->conf.timeout, why,
 						 sizeof(why));
+		if (checkpoint_tries_again(c, why))
+			return;
 		checkpoint_failed(c, why);
 	}
 	checkpoint_finish(c);
@@ -318,7 +370,8 @@ int checkpoint_prepare(struct checkpoint *c, struct err *err)
 	return 0;
 }
 
-void checkpoint_start(struct checkpoint *c, enum op_kind kind, struct request *r)
+/* Starts a worker for the operation. */
+static void checkpoint_attempt(struct checkpoint *c)
 {
 	struct op *op = &c->op;
 	cleanup_free char *path = xasprintf("%s/fsched-worker", c->job->libexec), *request = NULL;
@@ -329,14 +382,6 @@ void checkpoint_start(struct checkpoint *c, enum op_kind kind, struct request *r
 	};
 	struct err err;
 
-	memset(op, 0, sizeof(*op));
-	op->active = true;
-	op->kind = kind;
-	op->request = r;
-	op->began = time(NULL);
-	op->began_us = now_us();
-	snprintf(op->phase, sizeof(op->phase), "start");
-	sched_op_begins(c->sched);
 	if (checkpoint_prepare(c, &err) == 0 && (op->epoch = store_next_epoch(&c->job->store, &c->job->rec, &err))) {
 		op->n_stopped = pod_watch_stopped(c->pod, &op->stopped);
 		write_list_watch_prepare(c->write_list);
@@ -348,6 +393,21 @@ void checkpoint_start(struct checkpoint *c, enum op_kind kind, struct request *r
 	}
 	checkpoint_failed(c, err.text);
 	checkpoint_finish(c);
+}
+
+void checkpoint_start(struct checkpoint *c, enum op_kind kind, struct request *r)
+{
+	struct op *op = &c->op;
+
+	memset(op, 0, sizeof(*op));
+	op->active = true;
+	op->kind = kind;
+	op->request = r;
+	op->began = time(NULL);
+	op->began_us = now_us();
+	snprintf(op->phase, sizeof(op->phase), "start");
+	sched_op_begins(c->sched);
+	checkpoint_attempt(c);
 }
 
 /* True if another request that waits does all that this one asks for: its epoch is made later than both requests. */

@@ -41,7 +41,9 @@ struct op { /* the operation under way, or the last one */
 	pid_t *stopped; /* processes that were stopped before, owned */
 	int n_stopped;
 	bool hurried;
-	bool passes;  /* it has failed for a reason that passes by itself */
+	bool passes;             /* it has failed for a reason that passes by itself */
+	unsigned tries;          /* attempts that have failed so */
+	struct loop_timer retry; /* of the next attempt */
 	bool held;    /* a vacate's epoch is durable, the tree is frozen, the worker waits for the agent's word */
 	bool vacated; /* the job is requeued: no way back */
 };

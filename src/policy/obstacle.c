@@ -133,7 +133,9 @@ static const struct obstacle table[] = {
 	{ .needle = "Zombie thread", .retry = RETRY_YES },
 	{ .needle = "Can't find task with pid", .retry = RETRY_YES },
 	/* data in flight between two sockets */
-	{ .needle = "in-flight socket", .retry = RETRY_YES },
+	{ "in-flight socket", NULL, OBSTACLE_EPOCH,
+	  "a process has connected to a Unix socket of the job and sent data, and the connection is not accepted yet",
+	  "try again", RETRY_YES },
 	{ .needle = "corked dgram", .retry = RETRY_YES },
 	/* a connection that preflight() has not seen */
 	{ .needle = "since the job was checked", .retry = RETRY_YES },

@@ -178,7 +178,7 @@ def test_mpi(hosts, jobdir, mpiexec, rank):
     if not shutil.which(mpiexec):
         pytest.skip(f"needs {mpiexec}")
     c, dirs = hosts, [jobdir("a"), jobdir("b")]
-    loop = f"for ((i = 0; i < 100; i++)); do echo ${rank} $i >> rank.${rank}; sleep 0.1; done"
+    loop = f"for ((i = 0; i < 2000; i++)); do echo ${rank} $i >> rank.${rank}; [ -e hurry ] || sleep 0.1; done"
     jobs = [c.sbatch(f"{mpiexec} -np 2 bash -c '{loop}'\n", "--checkpoint=UNLIMITED", "-n", "2", "-w", "n1", "-o", "out", cwd=d) for d in dirs]
     for job, d in zip(jobs, dirs):
         c.wait_running(job)
@@ -189,9 +189,10 @@ def test_mpi(hosts, jobdir, mpiexec, rank):
     for job in jobs:
         c.ok("scontrol", "checkpoint", "restart", job, timeout=lib.DEADLINE * 4)
     for job, d in zip(jobs, dirs):
+        lib.hurry(d)
         assert c.wait_end(job) == ("COMPLETED", "0:0"), (d / "out").read_text() + c.logs(job)
         for r in "01":
-            assert (d / f"rank.{r}").read_text() == "".join(f"{r} {i}\n" for i in range(100))
+            assert (d / f"rank.{r}").read_text() == "".join(f"{r} {i}\n" for i in range(2000))
 
 
 def test_the_agent_is_killed(hosts, jobdir, workloads):
@@ -205,7 +206,7 @@ def test_the_agent_is_killed(hosts, jobdir, workloads):
 def test_steps_of_srun_move_to_another_host(hosts, jobdir):
     """Also with PMIx, whose server and clients talk TCP within the job."""
     c, d = hosts, jobdir()
-    script = "srun -n2 -l bash -c 'for ((i = 0; i < 100; i++)); do echo $i; [ -e hurry ] || sleep 0.2; done'\nsrun -n1 hostname\n"
+    script = "srun -n2 -l bash -c 'for ((i = 0; i < 2000; i++)); do echo $i; [ -e hurry ] || sleep 0.2; done'\nsrun -n1 hostname\n"
     compiler = shutil.which("mpicc.openmpi")
     if compiler:
         shutil.copy(lib.ROOT / "tests" / "workloads" / "mpi_ring.c.txt", d / "ring.c")
@@ -222,7 +223,7 @@ def test_steps_of_srun_move_to_another_host(hosts, jobdir):
     assert c.wait_end(job) == ("COMPLETED", "0:0"), (d / "out").read_text()
     out = (d / "out").read_text().splitlines()
     for task in "01":
-        assert [x for x in out if x.startswith(f"{task}: ")] == [f"{task}: {i}" for i in range(100)]
+        assert [x for x in out if x.startswith(f"{task}: ")] == [f"{task}: {i}" for i in range(2000)]
     assert not compiler or (d / "ring.out").read_text().endswith("end\n")
 
 

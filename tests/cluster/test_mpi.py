@@ -34,16 +34,17 @@ def test_ranks_can_be_saved(cluster, jobdir, mpiexec, rank):
     if not shutil.which(mpiexec):
         pytest.skip(f"needs {mpiexec}")
     c, d = cluster, jobdir()
-    loop = f"for ((i = 0; i < 100; i++)); do echo ${rank} $i >> rank.${rank}; sleep 0.1; done"
+    loop = f"for ((i = 0; i < 2000; i++)); do echo ${rank} $i >> rank.${rank}; [ -e hurry ] || sleep 0.1; done"
     job = c.sbatch(f"{mpiexec} -np 2 bash -c '{loop}'\n", "--checkpoint=UNLIMITED", "-n", "2", "-o", "out", cwd=d)
     c.wait_running(job)
     lib.wait_for(lambda: (d / "rank.1").exists(), "the ranks")
     c.checkpoint("create", job)
     c.checkpoint("vacate", job)
     c.ok("scontrol", "checkpoint", "restart", job, timeout=lib.DEADLINE * 4)
+    lib.hurry(d)
     assert c.wait_end(job) == ("COMPLETED", "0:0"), (d / "out").read_text()
     for r in "01":
-        assert (d / f"rank.{r}").read_text() == "".join(f"{r} {i}\n" for i in range(100))
+        assert (d / f"rank.{r}").read_text() == "".join(f"{r} {i}\n" for i in range(2000))
 
 
 def test_a_job_that_cannot_be_saved_says_so_once(cluster, jobdir):

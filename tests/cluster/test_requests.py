@@ -593,3 +593,37 @@ def free_ports(n):
         except OSError:
             continue
     raise AssertionError("no free ports")
+
+
+PENDING = """
+import os, socket, time
+server = socket.socket(socket.AF_UNIX); server.bind("\\0pending-" + os.environ["SLURM_JOB_ID"]); server.listen()
+client = socket.socket(socket.AF_UNIX); client.connect(server.getsockname()); client.send(b"hello")
+print("connected", flush=True)
+while not os.path.exists("accept"): time.sleep(0.05)
+c = server.accept()[0]
+print(c.recv(100), flush=True)
+while not os.path.exists("go"): time.sleep(0.05)
+"""
+
+
+def test_what_passes_by_itself_is_waited_for(cluster, jobdir):
+    """A connection that is not accepted yet, with data in it: the same request succeeds when it is, and says what it is if it stays so."""
+    c, d = cluster, jobdir()
+    (d / "a.py").write_text(PENDING)
+    job = c.sbatch("exec /usr/bin/python3 a.py\n", "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+    c.wait_running(job)
+    lib.wait_for(lambda: "connected" in (d / "out").read_text(), "the connection")
+    said = c.fails("scontrol", "checkpoint", "create", job)
+    assert "not accepted yet" in said and "the job continues" in said, said
+    assert c.log(job).count("tried again for 15 s") == 1, c.log(job)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        vacate = pool.submit(c.run, "scontrol", "checkpoint", "vacate", job, timeout=lib.DEADLINE * 2)
+        lib.wait_for(lambda: c.log(job).count("tried again for 15 s") == 2, "the first attempt")
+        (d / "accept").touch()
+        p = vacate.result()
+    assert p.returncode == 0 and "vacated" in p.stdout, p.stdout + p.stderr
+    c.ok("scontrol", "checkpoint", "restart", job)
+    (d / "go").touch()
+    assert c.wait_end(job) == ("COMPLETED", "0:0")
+    assert (d / "out").read_text() == "connected\nb'hello'\n"

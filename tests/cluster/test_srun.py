@@ -138,7 +138,8 @@ def test_tasks_are_bound_as_slurm_binds_them(new_cluster, jobdir):
 def test_steps_are_saved(cluster, jobdir):
     """A step with input, labels and files; output after a vacate and a restart is that of an undisturbed run."""
     c, d = cluster, jobdir()
-    task = "for ((i = 0; i < 60; i++)); do echo $SLURM_PROCID $i; [ -e hurry ] || sleep 0.2; done; cat"
+    n = 3000        # more than can be done before the last vacate
+    task = f"for ((i = 0; i < {n}; i++)); do echo $SLURM_PROCID $i; [ -e hurry ] || sleep 0.2; done; cat"
     script = (f"echo before; (sleep 3; echo the input) | srun -n3 -l bash -c {shlex.quote(task)} | sort -s -k1,1; echo ${{PIPESTATUS[1]}}\n"
               "srun -n2 -o file.%t bash -c 'echo second step $SLURM_STEP_ID; exit 3'; echo $?\n")
     job = c.sbatch(script, "--checkpoint=UNLIMITED", "-n", "4", "-o", "out", cwd=d)
@@ -151,8 +152,8 @@ def test_steps_are_saved(cluster, jobdir):
         c.wait_running(job)
     lib.hurry(d)
     assert c.wait_end(job) == ("COMPLETED", "0:0"), (d / "out").read_text()
-    lines = "".join(f"{r}: {r} {i}\n" for r in range(3) for i in range(60)).splitlines()
-    wanted = [x for r in range(3) for x in lines[r * 60:(r + 1) * 60] + [f"{r}: the input"]]
+    lines = "".join(f"{r}: {r} {i}\n" for r in range(3) for i in range(n)).splitlines()
+    wanted = [x for r in range(3) for x in lines[r * n:(r + 1) * n] + [f"{r}: the input"]]
     out = (d / "out").read_text().splitlines()
     assert out == ["before", *wanted, "0", "srun: error: t1: tasks 0-1: Exited with exit code 3", "3"], out
     assert [(d / f"file.{i}").read_text() for i in (0, 1)] == ["second step 1\n"] * 2

@@ -11,7 +11,7 @@ import lib
 # steps that print what has to survive besides the count
 SCRIPT = """trap 'echo got USR1' USR1
 taskset -cp $$ | sed 's/.*: /affinity /'; id -G
-for ((i = 0; i < 600; i++)); do echo "step $i"; [ -e hurry ] || { sleep 0.1 & wait $!; }; done
+for ((i = 0; i < 6000; i++)); do echo "step $i"; [ -e hurry ] || { sleep 0.1 & wait $!; }; done
 taskset -cp $$ | sed 's/.*: /affinity /'; id -G
 exit 4
 """
@@ -38,7 +38,7 @@ def life(c, d, user=lib.USER, out="out", submit=()):
 
 def expect(text):
     lines = text.splitlines()
-    assert [l for l in lines if l.startswith("step")] == [f"step {i}" for i in range(600)], text
+    assert [l for l in lines if l.startswith("step")] == [f"step {i}" for i in range(6000)], text
     assert lines.count("got USR1") == 1
     surroundings = [l for l in lines if not l.startswith(("step", "got"))]   # affinity and groups, before and after
     assert len(surroundings) == 4 and surroundings[:2] == surroundings[2:], surroundings

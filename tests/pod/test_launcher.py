@@ -8,7 +8,8 @@ from test_pod import USER, base, lines, pods  # noqa: F401  (fixtures)
 
 pytestmark = pytest.mark.skipif(not shutil.which("srun"), reason="needs Slurm's srun, whose place the launcher takes")
 JOB = ["env", "SLURM_JOB_ID=7", "SLURMD_NODENAME=node", "SLURM_JOB_CPUS_PER_NODE=4"]
-TASK = "for ((i = 0; i < 600; i++)); do echo $i; [ -e hurry ] || sleep 0.05; done; read x; echo $x; exit $SLURM_PROCID"
+STEPS = 5000        # more than can be done before the last checkpoint
+TASK = f"for ((i = 0; i < {STEPS}; i++)); do echo $i; [ -e hurry ] || sleep 0.05; done; read x; echo $x; exit $SLURM_PROCID"
 
 
 @pytest.mark.parametrize("cycles", [1, 3])
@@ -27,7 +28,7 @@ def test_a_step_is_saved(pods, base, cycles):
     assert p.wait(60) == 0, (d / "work/restore.out").read_text()
     out = (d / "work/out").read_text().splitlines()
     for task in "012":
-        assert [x for x in out if x.startswith(f"{task}: ")] == [f"{task}: {i}" for i in range(600)] + [f"{task}: the input"]
+        assert [x for x in out if x.startswith(f"{task}: ")] == [f"{task}: {i}" for i in range(STEPS)] + [f"{task}: the input"]
     assert out[-5:-2] == ["srun: error: node: task 1: Exited with exit code 1", "srun: error: node: task 2: Exited with exit code 2", "2"], out[-5:]
     assert out[-2:] == ["step 1"] * 2
 
