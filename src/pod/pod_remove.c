@@ -4,7 +4,10 @@
  * end of a step (UnkillableStepTimeout): it would take the node out of service. So the directory gets another name, and
  * what is not gone after a short time is left to a process that belongs to no step: niced, in the root cgroups, a child
  * of the node's init. There may be several; one at a time works, and removes whatever has such a name, also what one
- * that was killed has left. */
+ * that was killed has left.
+ *
+ * A /tmp that is an image stays mounted as long as a process of the user outside of the pod has a file there open. Its
+ * space is given back at once. The rest waits, for this pod alone. */
 #include "pod/pod.h"
 
 #include <errno.h>
@@ -33,8 +36,9 @@
 #define REMOVED      ".removed-"
 #define NAMES_MAX    100
 #define SOON_US      INT64_C(1000000)   /* of KillWait and of whoever waits for the end of the job */
-#define UNMOUNTED_US INT64_C(600000000) /* data that the job wrote last may have to reach a slow disk before */
+#define UNMOUNTED_US INT64_C(600000000) /* a process outside of the pod may have a file there open */
 #define STEP_US      10000
+#define STEP_MAX_US  1000000
 #define NICE         19
 #define IO_IDLE      (3 << 13) /* IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0) */
 #define IO_WHO       1         /* IOPRIO_WHO_PROCESS */
@@ -47,34 +51,41 @@ static bool is_removed(const char *name)
 /* The kernel unmounts a /tmp that is an image when the last process of the pod has gone. */
 static bool await_unmounted(int fd, const char *name, int64_t until)
 {
+	useconds_t step = STEP_US;
+
 	while (!pod_tmp_remove(fd, name)) {
 		if (now_us() >= until)
 			return false;
-		usleep(STEP_US);
+		usleep(step);
+		step = 2 * step > STEP_MAX_US ? STEP_MAX_US : now_us() + SOON_US < until ? 2 * step : step;
 	}
 	return true;
 }
 
-/* Whether there is one; with remove: those that there are. */
-static bool any_removed(int fd, bool remove)
+static bool any_removed(int fd)
 {
 	cleanup_dir DIR *d = dir_open_at(fd, ".");
 	const struct dirent *e;
-	bool any = false;
 
-	while (d && dir_next(d, &e) > 0) {
-		if (!is_removed(e->d_name))
-			continue;
-		any = true;
-		if (!remove)
-			continue;
-		await_unmounted(fd, e->d_name, now_us() + UNMOUNTED_US);
-		remove_tree_at(fd, e->d_name);
-	}
-	return any;
+	while (d && dir_next(d, &e) > 0)
+		if (is_removed(e->d_name))
+			return true;
+	return false;
 }
 
-static _Noreturn void remover(const char *parent)
+/* Those of other pods whose image is in use have removers of their own. */
+static void remove_all(int fd, const char *own)
+{
+	cleanup_dir DIR *d = dir_open_at(fd, ".");
+	const struct dirent *e;
+
+	while (d && dir_next(d, &e) > 0)
+		if (is_removed(e->d_name) && (!strcmp(e->d_name, own) || pod_tmp_remove(fd, e->d_name)))
+			remove_tree_at(fd, e->d_name);
+}
+
+/* own: name of the directory of a pod that has just ended; "" = there is none. */
+static _Noreturn void remover(const char *parent, const char *own)
 {
 	cleanup_close int fd = -1, null = -1;
 	sigset_t none;
@@ -94,19 +105,26 @@ static _Noreturn void remover(const char *parent)
 	setpriority(PRIO_PROCESS, 0, NICE);
 	syscall(SYS_ioprio_set, IO_WHO, 0, IO_IDLE);
 	fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd >= 0 && flock(fd, LOCK_EX) == 0)
-		any_removed(fd, true);
+	if (fd < 0)
+		_exit(1);
+	/* Before the lock: a user decides how long it takes. */
+	if (own[0]) {
+		pod_tmp_empty(fd, own);
+		await_unmounted(fd, own, now_us() + UNMOUNTED_US);
+	}
+	if (flock(fd, LOCK_EX) == 0)
+		remove_all(fd, own);
 	_exit(0);
 }
 
 /* By way of a child, so that the remover is nobody's child here. */
-static void start_remover(const char *parent)
+static void start_remover(const char *parent, const char *own)
 {
 	pid_t pid = fork();
 
 	if (pid == 0) {
 		if (fork() == 0)
-			remover(parent);
+			remover(parent, own);
 		_exit(0);
 	}
 	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
@@ -117,8 +135,8 @@ void pod_cleanup_rest(const char *parent)
 {
 	cleanup_close int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (fd >= 0 && any_removed(fd, false))
-		start_remover(parent);
+	if (fd >= 0 && any_removed(fd))
+		start_remover(parent, "");
 }
 
 /* False: it is not there. A directory of that name may be left of a pod that had the same. */
@@ -156,6 +174,6 @@ void pod_cleanup(const char *dir)
 	end = now_us() + SOON_US;
 	if (await_unmounted(fd, name, end))
 		remove_tree_until(fd, name, end);
-	if (any_removed(fd, false))
-		start_remover(parent);
+	if (any_removed(fd))
+		start_remover(parent, name);
 }

@@ -100,6 +100,8 @@ static int tmp_run_mkfs(const char *path, struct err *err)
 			 (char[]){ "256" },
 			 (char[]){ "-m" },
 			 (char[]){ "0" },
+			 (char[]){ "-e" }, /* mke2fs.conf may say "panic" */
+			 (char[]){ "continue" },
 			 (char[]){ "-O" },
 			 (char[]){ "none,ext_attr,dir_index,filetype,extent,64bit,flex_bg,sparse_super2,large_file,"
 				   "huge_file,uninit_bg,dir_nlink,extra_isize" },
@@ -426,12 +428,49 @@ int pod_tmp_load(const char *dir, struct pod_tmp *tmp, struct err *err)
 	return errno == ENOENT ? 0 : err_sys(err, errno, "cannot read %s/" RECORD, dir);
 }
 
+/* Opens the device if something is attached to it. *own: it is this pod's image, and not that of another pod to which
+ * the number was given since. Returns a descriptor or -1. */
+static int tmp_open_attached(int dir, unsigned number, bool *own)
+{
+	cleanup_close int fd = tmp_open_device(dir, number, NULL);
+	struct loop_info64 info;
+	struct stat st;
+
+	unlinkat(dir, NODE, 0);
+	if (fd < 0 || ioctl(fd, LOOP_GET_STATUS64, &info))
+		return -1;
+	*own = fstatat(dir, IMAGE, &st, AT_SYMLINK_NOFOLLOW) == 0 && info.lo_inode == st.st_ino &&
+	       info.lo_device == st.st_dev;
+	return steal_fd(&fd);
+}
+
 bool pod_tmp_remove(int dirfd, const char *name)
 {
-	cleanup_close int dir = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	cleanup_close int dir = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), device = -1;
 	struct pod_tmp tmp;
+	bool own;
 
-	return dir < 0 || tmp_read_record(dir, &tmp) || tmp_drop_device(tmp.device);
+	if (dir < 0 || tmp_read_record(dir, &tmp) || tmp_drop_device(tmp.device))
+		return true;
+	device = tmp_open_attached(dir, tmp.device, &own);
+	return device >= 0 && !own;
+}
+
+void pod_tmp_empty(int dirfd, const char *name)
+{
+	cleanup_close int dir = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	cleanup_close int device = -1, image = -1;
+	struct pod_tmp tmp;
+	bool own;
+
+	if (dir < 0 || tmp_read_record(dir, &tmp))
+		return;
+	device = tmp_open_attached(dir, tmp.device, &own);
+	image = device >= 0 && own ? openat(dir, IMAGE, O_WRONLY | O_NOFOLLOW | O_CLOEXEC) : -1;
+	/* The kernel refuses what is beyond the end of the device. Twice: a write may have been under way. */
+	for (int i = 0; i < 2 && image >= 0; i++)
+		if (ftruncate(image, 0) || ioctl(device, LOOP_SET_CAPACITY, 0))
+			return;
 }
 
 int pod_tmp_open_goal(const struct pod_tmp *tmp)

@@ -32,6 +32,9 @@ int pod_tmp_load(const char *dir, struct pod_tmp *tmp, struct err *err);
 
 /* Removes the loop device of the pod whose directory is name below dirfd. Returns false while it is still in use. */
 bool pod_tmp_remove(int dirfd, const char *name);
+/* Takes the data away from an image that is in use although its pod has ended: gives the space back, and nothing can be
+ * written to it any more. */
+void pod_tmp_empty(int dirfd, const char *name);
 
 /* In pid 1: mounts it on /tmp and opens the descriptors of pod/tmp_guard.h. */
 int pod_tmp_mount(const struct pod_spec *spec, struct err *err);

@@ -113,3 +113,56 @@ while not os.path.exists("go"):
     assert cluster.job(job)["Restarts"] == "0", "its lease was lost"
     (d / "go").touch()
     assert cluster.wait_end(job) == ("COMPLETED", "0:0")
+
+
+# As the job's user, but outside of the job: keeps a file of the job's private /tmp open.
+KEEPER = """
+import os, sys, time
+os.open(f"/proc/{sys.argv[1]}/root/tmp/f", os.O_RDWR)
+print("has it", flush=True)
+time.sleep(1000)
+"""
+
+
+@pytest.fixture
+def keep(cluster):
+    """Keeps the /tmp of jobs in use after their end."""
+    started = []
+
+    def begin(job):
+        user = pwd.getpwnam(lib.USER)
+        leader = next(p for p in cluster.pod_pids(job) if lib.comm(p) == "fsched-leader")
+        p = subprocess.Popen([sys.executable, "-c", KEEPER, str(leader)], user=user.pw_uid, group=user.pw_gid, extra_groups=[], cwd="/",
+                             stdout=subprocess.PIPE, text=True)
+        started.append(p)
+        assert p.stdout.readline() == "has it\n"
+        return p
+    yield begin
+    for p in started:
+        p.kill()
+        p.wait()
+        p.stdout.close()
+
+
+def test_a_tmp_that_somebody_keeps_in_use(cluster, jobdir, keep):
+    """It takes no more space, and holds up the removal of no other pod."""
+    pods = cluster.dir / "pod"
+
+    def left(job):
+        return [*pods.glob(f"{job}.*"), *pods.glob(f".removed-{job}.*")]
+
+    def end(job):
+        cluster.run("scancel", job, user="root")
+        assert cluster.wait_end(job)[0] == "CANCELLED"
+        lib.wait_for(lambda: all(p.name.startswith(".removed-") for p in left(job)), f"job {job} to be set aside")
+        assert left(job), "nothing keeps it"
+    jobs = [submit(cluster, jobdir(), "head -c 10M /dev/urandom > /tmp/f; sync /tmp/f; echo ready; exec sleep 1000") for _ in range(2)]
+    keepers = [keep(job) for job in jobs]
+    for job in jobs:
+        end(job)
+    keepers[1].kill()
+    lib.wait_for(lambda: not left(jobs[1]), f"{left(jobs[1])} to be removed", 20)
+    image, = (p / "tmp.img" for p in left(jobs[0]))
+    lib.wait_for(lambda: image.stat().st_blocks == 0, f"{image} to be empty")
+    keepers[0].kill()
+    lib.wait_for(lambda: not left(jobs[0]), f"{left(jobs[0])} to be removed", 20)
