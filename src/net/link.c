@@ -347,8 +347,9 @@ static int link_set_up_node(const struct net_link *l, struct err *err)
 {
 	static const char *const settings[][2] = {
 		{ "ipv4/conf/*/forwarding", "1" },
-		{ "ipv4/conf/*/route_localnet", "1" }, /* what of that is let through: rules.c */
-		{ "ipv4/conf/*/rp_filter", "1" },      /* only packets from the pod's own address */
+		{ "ipv4/conf/*/route_localnet", "1" },      /* what of that is let through: rules.c */
+		{ "ipv4/conf/*/accept_source_route", "0" }, /* leads to the loopback behind those rules */
+		{ "ipv4/conf/*/rp_filter", "1" },           /* only packets from the pod's own address */
 		{ "ipv4/conf/*/send_redirects", "0" },
 	};
 	struct nl_sock *sk = link_connect(err);

@@ -19,6 +19,7 @@
 #define TABLE      "ip fsched"
 #define FROM_POD   "iifname \"" NET_PREFIX "*\""
 #define TO_POD     "oifname \"" NET_PREFIX "*\""
+#define TRACKED    "/proc/sys/net/netfilter/nf_conntrack_max"
 #define LEGACY     "/proc/net/ip_tables_names" /* tables of iptables that are not in nf_tables */
 #define LEGACY_MAX 4096
 
@@ -102,6 +103,22 @@ int net_rules_node(const struct net_link *l, struct err *err)
 	return rc;
 }
 
+#define FLOWS_MIN  512
+#define FLOWS_MAX  8192 /* the kernel looks at all of them when another begins */
+#define TABLE_LESS 65536
+
+/* The connections that a pod may have out of it. The kernel tracks those of all pods and of the node in a table of
+ * limited size: pods, one for each processor, together get half of it. */
+static unsigned long rules_flows(void)
+{
+	cleanup_free char *text = NULL;
+	const long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned long most = read_file_at(AT_FDCWD, TRACKED, 32, &text) > 0 ? strtoul(text, NULL, 10) : TABLE_LESS;
+
+	most /= 2 * (cpus > 0 ? (unsigned long)cpus : 1);
+	return most < FLOWS_MIN ? FLOWS_MIN : most > FLOWS_MAX ? FLOWS_MAX : most;
+}
+
 int net_rules_pod(const struct net_link *l, struct err *err)
 {
 	char own[16], from[16], to[16];
@@ -129,6 +146,12 @@ int net_rules_pod(const struct net_link *l, struct err *err)
 		fprintf(f, "add rule " TABLE " output ip daddr %s %s dport %u dnat to %s\n", from, forward_protocol(v),
 			v->port, ipv4_text(forward_is_to_loopback(v) ? l->gateway : v->to, to));
 	}
+	fprintf(f,
+		"add chain " TABLE " out { type filter hook output priority 0; }\n"
+		/* The node drops it too, until somebody flushes its rules. */
+		"add rule " TABLE " out oifname \"" NET_INSIDE "\" ip daddr 127.0.0.0/8 drop\n"
+		"add rule " TABLE " out oifname \"" NET_INSIDE "\" ct state new ct count over %lu drop\n",
+		rules_flows());
 	fprintf(f,
 		"add rule " TABLE " raw_output oifname \"lo\" notrack\n"
 		"add rule " TABLE " postrouting oifname \"" NET_INSIDE "\" snat to %s\n",

@@ -248,8 +248,8 @@ def test_the_world_and_the_node(pods, base, node, world, private):
                for who, address, port in ((world, WORLD, 7001), (node, NODE, 7002), (node, "127.0.0.1", 7003))]
     first = "import socket\ns=socket.socket(2,2);s.bind(('0.0.0.0',7004));print('up',flush=True);print(s.recv(99).decode(),flush=True)\n"
     servers.append(subprocess.Popen([*node.enter, "/usr/bin/python3", "-c", first], stdout=subprocess.PIPE))
-    send = f"import socket\nfor to,via in (('127.0.0.1',b'eth0'),('{NODE}',b'')):\n s=socket.socket(2,2);s.setsockopt(1,25,via);" \
-           "s.sendto(to.encode(),(to,7004))\n"
+    send = f"import socket\nfor to,via in (('127.0.0.1',b'eth0'),('{NODE}',b'')):\n s=socket.socket(2,2);s.setsockopt(1,25,via)\n" \
+           " try: s.sendto(to.encode(),(to,7004))\n except PermissionError: assert via\n"
     ask = "import socket,sys\nopt=sys.argv[3:]\ns=socket.socket();s.settimeout(2)\nif opt: s.setsockopt(1,25,opt[0].encode())\n" \
           "try:\n s.connect((sys.argv[1],int(sys.argv[2])));print(s.recv(99).decode())\nexcept OSError as e: print('no',e)\n"
     try:
@@ -280,6 +280,56 @@ def test_the_world_and_the_node(pods, base, node, world, private):
             s.kill()
             s.wait()
             s.stdout.close()
+
+
+def test_ways_to_the_loopback_of_the_node(pods, base, node, private):
+    """A node that accepts source routes (Linux 6.18 asks for CAP_NET_RAW to send them, older versions do not), and one whose rules are
+    flushed: nothing of a pod reaches the loopback."""
+    for scope in ("all", "default"):
+        node.sysctl(f"net/ipv4/conf/{scope}/accept_source_route", 1)
+    receive = "import socket\ns=socket.socket(2,2);s.bind(('127.0.0.1',7003));print('up',flush=True)\n" \
+              "while 1: print(s.recv(99).decode(),flush=True)\n"
+    send = "import socket\ns=socket.socket(2,2)\ns.setsockopt(0,4,bytes([131,7,4])+socket.inet_aton('198.18.224.2')+b'\\0')\n" \
+           "s.sendto(b'through',('127.0.0.1',7003))\n"
+    flushed = "import socket\ns=socket.socket(2,2);s.setsockopt(1,25,b'eth0')\ntry: s.sendto(b'flushed',('127.0.0.1',7003))\n" \
+              "except OSError: pass\n"
+    server = subprocess.Popen([*node.enter, "/usr/bin/python3", "-c", receive], stdout=subprocess.PIPE, text=True)
+    try:
+        server.stdout.readline()
+        job = Server(pods, base, node, private)
+        job.inside("/usr/bin/python3", "-c", send)
+        # as `systemctl reload nftables` does
+        node.ok("nft", "flush", "ruleset")
+        job.inside("/usr/bin/python3", "-c", flushed)
+        node.ok("/usr/bin/python3", "-c", "import socket;socket.socket(2,2).sendto(b'own',('127.0.0.1',7003))")
+        assert server.stdout.readline() == "own\n"
+        job.stop()
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
+
+
+def test_a_flood_of_connections(pods, base, node, world, private):
+    """The node tracks those of all, and has room for so many only: one job does not get all of it, and another gets what it needs."""
+    most = int(node.ok("cat", "/proc/sys/net/netfilter/nf_conntrack_max"))
+    flood = f"import socket\ns=socket.socket(2,2)\nfor port in range(20000,32000):\n try: s.sendto(b'',('{WORLD}',port))\n except OSError: pass\n"
+    one = "import socket\ns=socket.socket(2,2);s.bind(('',20000));print('up',flush=True);print(s.recv(99).decode(),flush=True)\n"
+    jobs = [Server(pods, base, node, private, "own"), Server(pods, base, node, private, "own")]
+    jobs[0].inside("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", "/usr/bin/python3", "-c", flood)
+    tracked = int(node.ok("cat", "/proc/sys/net/netfilter/nf_conntrack_count"))
+    assert 500 <= tracked <= 8200 < most, tracked
+    server = subprocess.Popen([*world.enter, "/usr/bin/python3", "-c", one], stdout=subprocess.PIPE, text=True)
+    try:
+        server.stdout.readline()
+        jobs[1].inside("/usr/bin/python3", "-c", f"import socket;socket.socket(2,2).sendto(b'other',('{WORLD}',20000))")
+        assert server.stdout.readline() == "other\n"
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
+    for job in jobs:
+        job.stop()
 
 
 def test_many_at_once(pods, base, node, world, private):
