@@ -4,7 +4,8 @@
  * A file is unchanged if its size, mtime and ctime are. Four kinds of writes could change it without that, and are
  * dealt with when it is copied:
  * - through a mapping whose pages are writable already: the file is synchronized first. The kernel then makes the pages
- *   read-only, and the next write to each sets the mtime
+ *   read-only, and the next write to each sets the mtime. In file systems that are only memory it does not: their files
+ *   always count as changed
  * - in the same tick of the clock as the change before, or by a call that began before: only a file whose last change
  * is older than SETTLED_US counts as unchanged later
  * - by a long write(2), which sets the mtime when it begins: SEEK_DATA waits for it on file systems (ext4) where a
@@ -15,9 +16,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -214,6 +217,14 @@ static bool early_is_same(const struct early_file *f, const struct stat *st)
 	       same_timestamp(&f->ctime, &st->st_ctim);
 }
 
+static bool early_is_memory(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) || (unsigned long)fs.f_type == TMPFS_MAGIC ||
+	       (unsigned long)fs.f_type == HUGETLBFS_MAGIC || (unsigned long)fs.f_type == RAMFS_MAGIC;
+}
+
 /* Fills in what the file was like before it is read. */
 static int early_look(struct early_file *f, int in)
 {
@@ -231,7 +242,7 @@ static int early_look(struct early_file *f, int in)
 	f->settled = early_us(&now) - early_us(&st.st_mtim) > SETTLED_US &&
 		     early_us(&now) - early_us(&st.st_ctim) > SETTLED_US;
 	/* Without a sync, writes through mappings could go unnoticed. */
-	if (fdatasync(in))
+	if (fdatasync(in) || early_is_memory(in))
 		f->settled = false;
 	lseek(in, 0, SEEK_DATA);
 	return 0;
