@@ -1,13 +1,14 @@
 /* Removing the directory of a pod, and in it what the job has left in its private /tmp.
  *
- * A job can leave millions of files, or directories on a slow disk, that take longer to remove than Slurm waits for the
- * end of a step (UnkillableStepTimeout): it would take the node out of service. So the directory gets another name, and
- * what is not gone after a short time is left to a process that belongs to no step: niced, in the root cgroups, a child
- * of the node's init. There may be several; one at a time works, and removes whatever has such a name, also what one
- * that was killed has left.
+ * A job can leave what takes longer to remove than Slurm waits for the end of a step (UnkillableStepTimeout), and would
+ * so take the node out of service: millions of files, directories on a slow disk, one file of which each block lies
+ * elsewhere, which takes minutes in a single call. So the directory gets another name, and a process that belongs to no
+ * step removes it: in the root cgroups, a child of the node's init, niced after a second. Whoever ends the step waits a
+ * second for it. Each pod has its own, so that none waits for what another user's job has left. What one that was
+ * killed has left is removed by the next.
  *
  * A /tmp that is an image stays mounted as long as a process of the user outside of the pod has a file there open. Its
- * space is given back at once. The rest waits, for this pod alone. */
+ * space is given back at once. The rest waits. */
 #include "pod/pod.h"
 
 #include <errno.h>
@@ -38,6 +39,7 @@
 #define SOON_US      INT64_C(1000000)   /* of KillWait and of whoever waits for the end of the job */
 #define UNMOUNTED_US INT64_C(600000000) /* a process outside of the pod may have a file there open */
 #define STEP_US      10000
+#define WAIT_US      1000
 #define STEP_MAX_US  1000000
 #define NICE         19
 #define IO_IDLE      (3 << 13) /* IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0) */
@@ -73,15 +75,33 @@ static bool any_removed(int fd)
 	return false;
 }
 
-/* Those of other pods whose image is in use have removers of their own. */
-static void remove_all(int fd, const char *own)
+/* What removers that were killed have left. */
+static void remove_rest(int fd)
 {
 	cleanup_dir DIR *d = dir_open_at(fd, ".");
 	const struct dirent *e;
 
 	while (d && dir_next(d, &e) > 0)
-		if (is_removed(e->d_name) && (!strcmp(e->d_name, own) || pod_tmp_remove(fd, e->d_name)))
+		if (is_removed(e->d_name) && pod_tmp_remove(fd, e->d_name))
 			remove_tree_at(fd, e->d_name);
+}
+
+static void remove_give_way(void)
+{
+	setpriority(PRIO_PROCESS, 0, NICE);
+	syscall(SYS_ioprio_set, IO_WHO, 0, IO_IDLE);
+}
+
+static void remove_own(int fd, const char *own)
+{
+	const int64_t soon = now_us() + SOON_US;
+
+	if (await_unmounted(fd, own, soon) && remove_tree_until(fd, own, soon) == 0)
+		return;
+	remove_give_way();
+	pod_tmp_empty(fd, own);
+	await_unmounted(fd, own, now_us() + UNMOUNTED_US);
+	remove_tree_at(fd, own);
 }
 
 /* own: name of the directory of a pod that has just ended; "" = there is none. */
@@ -102,18 +122,14 @@ static _Noreturn void remover(const char *parent, const char *own)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	pod_leave_cgroups();
-	setpriority(PRIO_PROCESS, 0, NICE);
-	syscall(SYS_ioprio_set, IO_WHO, 0, IO_IDLE);
 	fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		_exit(1);
-	/* Before the lock: a user decides how long it takes. */
-	if (own[0]) {
-		pod_tmp_empty(fd, own);
-		await_unmounted(fd, own, now_us() + UNMOUNTED_US);
-	}
-	if (flock(fd, LOCK_EX) == 0)
-		remove_all(fd, own);
+	if (own[0])
+		remove_own(fd, own);
+	remove_give_way();
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		remove_rest(fd);
 	_exit(0);
 }
 
@@ -159,7 +175,6 @@ void pod_cleanup(const char *dir)
 {
 	cleanup_close int fd = -1;
 	char parent[PATH_MAX], name[NAME_MAX + 1];
-	int64_t end;
 	char *slash;
 
 	snprintf(parent, sizeof(parent), "%s", dir);
@@ -171,9 +186,7 @@ void pod_cleanup(const char *dir)
 	fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 || !set_aside(fd, slash, name))
 		return;
-	end = now_us() + SOON_US;
-	if (await_unmounted(fd, name, end))
-		remove_tree_until(fd, name, end);
-	if (any_removed(fd))
-		start_remover(parent, name);
+	start_remover(parent, name);
+	for (int64_t end = now_us() + SOON_US; now_us() < end && faccessat(fd, name, F_OK, 0) == 0;)
+		usleep(WAIT_US);
 }

@@ -94,6 +94,23 @@ time.sleep(1000)'""")
     lib.wait_for(lambda: not any(pods.glob(f"*{job}.*")), f"{pods} to be as it was", 300)
 
 
+def test_a_tmp_whose_blocks_are_scattered(cluster, jobdir):
+    """One file of many small pieces, in the image too. A disk can take minutes to free them: the step ends without waiting for that."""
+    d = jobdir()
+    job = submit(cluster, d, """exec /usr/bin/python3 -c '
+import os, time
+fd = os.open("/tmp/f", os.O_RDWR | os.O_CREAT)
+for i in range(0, 128 << 20, 8192):
+    os.pwrite(fd, b"x" * 4096, i)
+os.fsync(fd)
+print("ready", flush=True)
+time.sleep(1000)'""")
+    cluster.run("scancel", job, user="root")
+    assert cluster.wait_end(job, 15)[0] == "CANCELLED"
+    pods = cluster.dir / "pod"
+    lib.wait_for(lambda: not [*pods.glob(f"{job}.*"), *pods.glob(f".removed-{job}.*")], f"{pods} to be as it was", 300)
+
+
 def test_a_flood_of_written_files(cluster, jobdir):
     """More files than the agent can look at: it sees to the lease and to requests all the same."""
     d = jobdir()
