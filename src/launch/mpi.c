@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/dir_tree.h"
 #include "base/util.h"
 #include "launch/pmi.h"
 #include "launch/pmix_module.h"
@@ -22,26 +23,60 @@ static void *mpi_load(char *why, size_t len)
 	return module;
 }
 
-static int mpi_begin_pmix(struct mpi *m, const struct mpi_job *j, struct err *err)
+/* libpmix makes directories and files with names that others can guess, and follows links there. Where other users can
+ * write (a /tmp that is not the pod's own), they would choose which files of the job's user it overwrites. */
+static int mpi_make_tmpdir(struct mpi *m, struct err *err)
+{
+	const char *place = getenv("TMPDIR");
+
+	m->tmpdir = xasprintf("%s/fsched-pmix.XXXXXX", place && *place ? place : "/tmp");
+	if (mkdtemp(m->tmpdir))
+		return 0;
+	err_sys(err, errno, "cannot make a directory for PMIx, %s", m->tmpdir);
+	free(steal_ptr(&m->tmpdir));
+	return -1;
+}
+
+static void mpi_remove_tmpdir(struct mpi *m)
+{
+	if (m->tmpdir)
+		remove_tree_at(AT_FDCWD, m->tmpdir);
+	free(steal_ptr(&m->tmpdir));
+}
+
+static int mpi_start_pmix(struct mpi *m, const struct mpi_job *j, struct err *err)
 {
 	char host[256] = "";
-	struct pmix_step step = { j->job_id, host, getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", j->step, j->ntasks, -1 };
-	char why[512];
-	void *module = mpi_load(why, sizeof(why));
+	struct pmix_step step = { j->job_id, host, m->tmpdir, j->step, j->ntasks, -1 };
 
 	/* Not Slurm's name of the node: libpmix compares it with this one. */
 	if (gethostname(host, sizeof(host) - 1))
 		return err_sys(err, errno, "cannot get the host name");
+	if (pipe2(m->abort, O_CLOEXEC))
+		return err_sys(err, errno, "cannot make a pipe for PMIx");
+	step.abort_fd = m->abort[1];
+	return m->pmix->begin(&step, err);
+}
+
+static int mpi_begin_pmix(struct mpi *m, const struct mpi_job *j, struct err *err)
+{
+	char why[512];
+	void *module = mpi_load(why, sizeof(why));
+
 	if (!module)
 		return err_set(
 			err, 0,
 			"--mpi=pmix needs libpmix, which cannot be loaded (%s): install it, or start the program by mpirun",
 			why);
 	m->pmix = dlsym(module, PMIX_SYMBOL);
-	if (!m->pmix || pipe2(m->abort, O_CLOEXEC))
+	if (!m->pmix)
 		return err_set(err, 0, "cannot use fsched-pmix.so");
-	step.abort_fd = m->abort[1];
-	return m->pmix->begin(&step, err);
+	if (mpi_make_tmpdir(m, err))
+		return -1;
+	if (mpi_start_pmix(m, j, err) == 0)
+		return 0;
+	mpi_remove_tmpdir(m);
+	return -1;
 }
 
 int mpi_begin(struct mpi *m, const struct mpi_job *j, struct err *err)
@@ -114,6 +149,7 @@ void mpi_end(struct mpi *m)
 		pmi_free(m->pmi);
 	if (m->pmix)
 		m->pmix->end();
+	mpi_remove_tmpdir(m);
 	*m = (struct mpi){ 0 };
 }
 

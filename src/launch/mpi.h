@@ -16,6 +16,7 @@ struct mpi {
 	struct pmi *pmi;
 	const struct pmix_calls *pmix; /* the loaded module */
 	int abort[2];                  /* pipe: a PMIx client wants the end of the step */
+	char *tmpdir;                  /* of PMIx, for this step alone; owned */
 	const char *job_id;
 	int step, ntasks;
 };

@@ -1,5 +1,9 @@
 """srun in a pod is fsched's launcher: its steps are saved with the rest, without Slurm."""
+import os
+import pwd
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -60,3 +64,38 @@ def test_the_end_of_output_is_that_of_all_writers(pods, base):
     p = pods.start(d / "work", "run", "--dir", d / "state", "--user", USER, "--", *JOB, "bash", "-c", script, out=d / "work/out")
     assert p.wait(60) == 0
     assert (d / "work/out").read_text().splitlines() == ["early", "late", "then", "gone"]
+
+
+# Makes what libpmix would, for all pids that come next, with links to the file given.
+SQUAT = """
+import os, sys
+os.umask(0)
+last = int(open("/proc/sys/kernel/ns_last_pid").read())
+for pid in range(last, last + 300):
+    for kind in ("ds12", "ds21"):
+        d = f"pmix_dstor_{kind}_{pid}"
+        os.mkdir(d, 0o777)
+        for name in ("initial-pmix_shared-segment-0", "dstore_sm.lock", "smlockseg-slurm.pmix.7.0"):
+            os.symlink(sys.argv[1], f"{d}/{name}")
+"""
+
+
+def test_another_user_in_the_directory_of_pmix(pods, base):
+    """Where TMPDIR is everybody's, he can neither choose which files PMIx overwrites, nor keep it from its work."""
+    launcher = base / "stage/usr/libexec/fsched/fsched-srun"
+    if not (launcher.parent / "fsched-pmix.so").exists():
+        pytest.skip("built without libpmix")
+    d = pods.place("squat")
+    shared, own = d / "shared", d / "work/own"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    own.write_text("mine\n")
+    user = pwd.getpwnam(USER)
+    os.chown(own, user.pw_uid, user.pw_gid)
+    subprocess.run([sys.executable, "-c", SQUAT, own], cwd=shared, user="nobody", group="nogroup", extra_groups=[], check=True)
+    p = subprocess.run([*JOB, f"TMPDIR={shared}", launcher, "--mpi=pmix", "-n2", "sh", "-c", "echo $PMIX_RANK"], cwd=d / "work", user=user.pw_uid,
+                       group=user.pw_gid, extra_groups=[], text=True, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
+    os.unlink("/dev/shm/.fsched-steps")     # of a launcher outside of a pod
+    assert own.read_text() == "mine\n"
+    assert (sorted(p.stdout.split()), p.stderr) == (["0", "1"], "")
+    assert not [f for f in shared.iterdir() if not f.name.startswith("pmix_dstor_")]
