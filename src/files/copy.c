@@ -127,6 +127,15 @@ int copy_positioned(int in, int out, uint64_t size, bool *to_out)
 	return ftruncate(out, (off_t)size);
 }
 
+int copy_block(int out, const char *buf, size_t len, uint64_t at)
+{
+	const bool zeros = !buf[0] && !memcmp(buf, buf + 1, len - 1);
+
+	if (zeros && fallocate(out, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at, (off_t)len) == 0)
+		return 0;
+	return pwrite_all(out, buf, len, at);
+}
+
 /* ---- back from the epoch ------------------------------------------------------ */
 
 static int copy_back_zeros(int fd, uint64_t from, uint64_t to)

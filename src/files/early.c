@@ -7,10 +7,16 @@
  *   read-only, and the next write to each sets the mtime. In file systems that are only memory it does not: their files
  *   always count as changed
  * - in the same tick of the clock as the change before, or by a call that began before: only a file whose last change
- * is older than SETTLED_US counts as unchanged later
+ *   is older than SETTLED_US counts as unchanged later
  * - by a long write(2), which sets the mtime when it begins: SEEK_DATA waits for it on file systems (ext4) where a
- * write holds the lock of the inode A file that has changed is read whole in the freeze, and the blocks whose checksum
- * differs are written. */
+ *   write holds the lock of the inode
+ *
+ * A file that has changed is read in the freeze, and the blocks whose checksum differs are written. It is read whole,
+ * or, in a /tmp that is an image, only where unchanged.c cannot tell that nothing has changed. For that all of /tmp is
+ * synchronized once in a round, before its files are copied, since a write to the device makes unchanged.c forget.
+ *
+ * The blocks are kept in memory until the job runs again (staged.c). There are further rounds before the freeze as long
+ * as there is clearly less to read in each. */
 #include "files/files_internal.h"
 
 #include <errno.h>
@@ -30,29 +36,38 @@
 #include "base/io.h"
 #include "base/util.h"
 
-#define BLOCK       (64u << 10)
-#define SETTLED_US  INT64_C(2000000)
-#define THREADS_MAX 4
-#define THREAD_MIN  (UINT64_C(32) << 20) /* bytes for which another thread pays */
+#define SETTLED_US      INT64_C(2000000)
+#define THREADS_MAX     4
+#define THREAD_MIN      (UINT64_C(32) << 20) /* bytes for which another thread pays */
+#define ROUNDS_MAX      4
+#define LEFT_SMALL      (32u << 20) /* bytes that are read in the freeze within some 10 ms: no further round */
+#define PAYS(n, before) ((n) < (before) / 10 * 7)
 
 struct early_file {
 	uint64_t dev, ino, size;
 	struct timespec mtime, ctime;
 	bool settled;
 	bool cloned; /* by FICLONE: what has changed is cloned again */
+	bool linked; /* a hard link to the copy of the epoch before, which must not be written */
 	bool taken;
-	unsigned number;     /* of the copy */
-	XXH128_hash_t *sums; /* of each block; owned */
+	unsigned number;         /* of the copy */
+	XXH128_hash_t *sums;     /* of each block; owned */
+	struct unchanged *watch; /* since before it was copied; NULL: there is none */
 };
 
 struct files_early {
-	int filesfd;
+	struct files_early_opts o;
+	struct unchanged_files watched;
+	struct staged *staged; /* in the freeze, if the job runs on */
 	struct early_file *v;
 	size_t n, room;
 	uint32_t *slots; /* hash table: device and inode -> index in v + 1 */
 	size_t n_slots;  /* a power of two */
 	unsigned made;
 	unsigned tmp_copies; /* that belong to tmp.tar */
+	unsigned round;
+	uint64_t read, before; /* bytes of files that were read in this round and in the one before */
+	int64_t synced;        /* Unix us at which all of /tmp was last synchronized; 0: not in this round */
 };
 
 static int64_t early_us(const struct timespec *t)
@@ -67,7 +82,7 @@ static void early_name(unsigned number, char name[24])
 
 static size_t early_blocks(uint64_t size)
 {
-	return (size_t)((size + BLOCK - 1) / BLOCK);
+	return (size_t)((size + FILES_BLOCK - 1) / FILES_BLOCK);
 }
 
 /* ---- the table --------------------------------------------------------------- */
@@ -108,22 +123,36 @@ static void early_add(struct files_early *e, const struct early_file *f)
 struct early_part {
 	const struct early_file *f;
 	int in, out;
-	size_t from, to; /* blocks */
-	uint64_t size;   /* of the file now */
-	bool to_out;     /* writing has failed */
+	struct staged *staged; /* gets the blocks in place of out, if */
+	int kept;              /* is not -1: it is out for that */
+	bool compare;          /* out is only read, until it differs */
+	const bool *changed;   /* of each block; NULL: all may have */
+	size_t from, to;       /* blocks */
+	uint64_t size;         /* of the file now */
+	bool to_out;           /* out has failed, or differs */
 	int error;
 };
 
-static bool early_is_zero(const char *buf, size_t len)
+static int early_write_block(const struct early_part *p, const char *buf, size_t len, uint64_t at)
 {
-	return !buf[0] && !memcmp(buf, buf + 1, len - 1);
+	return staged_add(p->staged, p->kept, buf, len, at) ? 0 : copy_block(p->out, buf, len, at);
+}
+
+static int early_compare_block(const struct early_part *p, const char *buf, size_t len, uint64_t at)
+{
+	cleanup_free char *other = xmalloc(FILES_BLOCK);
+
+	if (pread_all(p->out, other, len, at))
+		return -1;
+	errno = ESTALE;
+	return memcmp(buf, other, len) ? -1 : 0;
 }
 
 /* Brings one block of the copy up to date. A block of zeros is a hole. */
 static int early_block(struct early_part *p, size_t block, char *buf)
 {
-	const uint64_t at = (uint64_t)block * BLOCK;
-	const size_t len = p->size - at < BLOCK ? (size_t)(p->size - at) : BLOCK;
+	const uint64_t at = (uint64_t)block * FILES_BLOCK;
+	const size_t len = p->size - at < FILES_BLOCK ? (size_t)(p->size - at) : FILES_BLOCK;
 	XXH128_hash_t sum;
 
 	if (pread_all(p->in, buf, len, at)) {
@@ -136,32 +165,39 @@ static int early_block(struct early_part *p, size_t block, char *buf)
 		return 0;
 	p->f->sums[block] = sum;
 	p->to_out = true;
-	if (early_is_zero(buf, len) ? fallocate(p->out, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at, (off_t)len)
-				    : pwrite_all(p->out, buf, len, at)) {
-		if (errno != EOPNOTSUPP || pwrite_all(p->out, buf, len, at))
-			return -1;
-	}
+	if (p->compare ? early_compare_block(p, buf, len, at) : early_write_block(p, buf, len, at))
+		return -1;
 	p->to_out = false;
 	return 0;
 }
 
-/* The first block with data from this one on. */
+static size_t early_next_data_of(int fd, size_t block, size_t end)
+{
+	off_t data = lseek(fd, (off_t)((uint64_t)block * FILES_BLOCK), SEEK_DATA);
+
+	return data >= 0 ? (size_t)((uint64_t)data / FILES_BLOCK) : errno == ENXIO ? end : block;
+}
+
+/* The first block with data from this one on; of either file, if they are compared. */
 static size_t early_next_data(const struct early_part *p, size_t block)
 {
-	off_t data = lseek(p->in, (off_t)((uint64_t)block * BLOCK), SEEK_DATA);
+	const size_t in = early_next_data_of(p->in, block, p->to);
+	const size_t out = p->compare ? early_next_data_of(p->out, block, p->to) : in;
 
-	return data >= 0 ? (size_t)((uint64_t)data / BLOCK) : errno == ENXIO ? p->to : block;
+	return in < out ? in : out;
 }
 
 /* Blocks that are holes now, and were none when they were copied, are read like data. */
 static void *early_run(void *arg)
 {
 	struct early_part *p = arg;
-	cleanup_free char *buf = xmalloc(BLOCK);
+	cleanup_free char *buf = xmalloc(FILES_BLOCK);
 	static const XXH128_hash_t hole;
 	size_t data = p->from;
 
 	for (size_t b = p->from; b < p->to; b++) {
+		if (p->changed && !p->changed[b])
+			continue;
 		if (b >= data)
 			data = early_next_data(p, b);
 		if (b < data && XXH128_isEqual(p->f->sums[b], hole))
@@ -174,19 +210,21 @@ static void *early_run(void *arg)
 	return NULL;
 }
 
-/* Makes the first size bytes of the copy equal to those of the file. 0, or -1 with errno. */
-static int early_run_all(const struct early_file *f, int in, int out, uint64_t size, unsigned threads, bool *to_out)
+/* Makes the first size bytes of the copy equal to those of the file. part: what all parts have in common. 0, or -1 with
+ * errno. */
+static int early_run_all(const struct early_part *part, unsigned threads, bool *to_out)
 {
 	struct early_part parts[THREADS_MAX];
 	pthread_t ids[THREADS_MAX];
 	bool started[THREADS_MAX] = { false };
-	const size_t blocks = early_blocks(size);
+	const size_t blocks = early_blocks(part->size);
 	int error = 0;
 
 	*to_out = false;
 	for (unsigned i = 0; i < threads; i++) {
-		parts[i] = (struct early_part){ f,    in,    out, blocks * i / threads, blocks * (i + 1) / threads,
-						size, false, 0 };
+		parts[i] = *part;
+		parts[i].from = blocks * i / threads;
+		parts[i].to = blocks * (i + 1) / threads;
 		started[i] = i + 1 < threads && pthread_create(&ids[i], NULL, early_run, &parts[i]) == 0;
 		if (!started[i])
 			early_run(&parts[i]);
@@ -201,14 +239,121 @@ static int early_run_all(const struct early_file *f, int in, int out, uint64_t s
 	return error ? -1 : 0;
 }
 
+/* ---- one copy ----------------------------------------------------------------- */
+
+static int early_open_copy(const struct files_early *e, const struct early_file *f, int flags)
+{
+	char name[24];
+
+	early_name(f->number, name);
+	return openat(e->o.filesfd, name, flags | O_NOFOLLOW | O_CLOEXEC, 0600);
+}
+
+static void early_remove_copy(const struct files_early *e, const struct early_file *f)
+{
+	char name[24];
+
+	early_name(f->number, name);
+	unlinkat(e->o.filesfd, name, 0);
+}
+
+/* Makes room for the checksums of a file that has another size now, and makes those of blocks that have another length
+ * wrong. */
+static void early_resize(struct early_file *f, uint64_t size)
+{
+	const size_t had = early_blocks(f->size), has = early_blocks(size);
+
+	f->sums = xrealloc(f->sums, (has + 1) * sizeof(*f->sums));
+	if (has > had)
+		memset(f->sums + had, 0, (has - had) * sizeof(*f->sums));
+	if (had && had <= has && size != f->size)
+		f->sums[had - 1] = (XXH128_hash_t){ 1, 1 };
+	if (has && size != f->size)
+		f->sums[has - 1] = (XXH128_hash_t){ 1, 1 };
+	f->size = size;
+}
+
+static int early_run_file(const struct early_part *part, bool *to_out)
+{
+	const uint64_t threads = 1 + part->f->size / THREAD_MIN;
+
+	return early_run_all(part, (unsigned)(threads < THREADS_MAX ? threads : THREADS_MAX), to_out);
+}
+
+/* Gives the file an empty copy of its own in place of the hard link. */
+static int early_replace_link(const struct files_early *e, struct early_file *f)
+{
+	cleanup_close int out = -1;
+
+	early_remove_copy(e, f);
+	f->linked = false;
+	f->size = 0;
+	out = early_open_copy(e, f, O_RDWR | O_CREAT | O_EXCL);
+	return out < 0 ? -1 : 0;
+}
+
+/* A copy that is a hard link stays one if the file is still the same. */
+static bool early_link_is_right(const struct files_early *e, const struct early_file *f, int in, uint64_t size,
+				const bool *changed)
+{
+	cleanup_close int out = early_open_copy(e, f, O_RDONLY);
+	const struct early_part part = {
+		.f = f, .in = in, .out = out, .kept = -1, .compare = true, .changed = changed, .size = size
+	};
+	bool differs;
+
+	return out >= 0 && size == f->size && early_run_file(&part, &differs) == 0;
+}
+
+/* Brings the copy up to date. changed: of each block; NULL: all may have changed. 0, or -1 with errno. */
+static int early_update(struct files_early *e, struct early_file *f, int in, uint64_t size, const bool *changed,
+			bool *to_out)
+{
+	cleanup_close int out = -1;
+	struct early_part part;
+
+	*to_out = true;
+	e->read += size;
+	if (f->linked) {
+		if (early_link_is_right(e, f, in, size, changed))
+			return 0;
+		changed = NULL;
+		if (early_replace_link(e, f))
+			return -1;
+	}
+	out = early_open_copy(e, f, O_RDWR);
+	if (out < 0 || (f->cloned && ioctl(out, FICLONE, in)) || (size != f->size && ftruncate(out, (off_t)size)))
+		return -1;
+	*to_out = false;
+	if (f->cloned) {
+		f->size = size;
+		return ftruncate(out, (off_t)size);
+	}
+	early_resize(f, size);
+	part = (struct early_part){ .f = f,
+				    .in = in,
+				    .out = out,
+				    .kept = staged_keep(e->staged, out),
+				    .staged = e->staged,
+				    .changed = changed,
+				    .size = size };
+	return early_run_file(&part, to_out);
+}
+
 /* ---- before the freeze ------------------------------------------------------- */
 
-struct files_early *files_early_open(int filesfd)
+struct files_early *files_early_open(const struct files_early_opts *o)
 {
 	struct files_early *e = xcalloc(1, sizeof(*e));
 
-	e->filesfd = filesfd;
+	e->o = *o;
+	e->watched.device = o->device_stat;
 	return e;
+}
+
+const json_t *files_early_previous(const struct files_early *e)
+{
+	return e->o.previous;
 }
 
 static bool early_is_same(const struct early_file *f, const struct stat *st)
@@ -225,101 +370,224 @@ static bool early_is_memory(int fd)
 	       (unsigned long)fs.f_type == HUGETLBFS_MAGIC || (unsigned long)fs.f_type == RAMFS_MAGIC;
 }
 
-/* Fills in what the file was like before it is read. */
-static int early_look(struct early_file *f, int in)
+static bool early_on_device(const struct files_early *e, const struct early_file *f)
 {
-	struct timespec now;
+	return e->o.device_stat >= 0 && f->dev == e->o.device;
+}
+
+/* Bytes that would be read of it in the freeze. */
+static uint64_t early_left(const struct unchanged *watch, uint64_t size)
+{
+	const size_t blocks = early_blocks(size);
+	cleanup_free bool *changed = xcalloc(blocks + 1, sizeof(*changed));
+	uint64_t n = 0;
+
+	if (!unchanged_find(watch, size, changed))
+		return size;
+	for (size_t i = 0; i < blocks; i++)
+		n += changed[i];
+	return n * FILES_BLOCK;
+}
+
+static uint64_t early_left_of_watched(const struct files_early *e)
+{
+	uint64_t left = 0;
 	struct stat st;
 
+	for (size_t i = 0; i < e->n; i++)
+		if (e->v[i].watch && unchanged_stat(e->v[i].watch, &st) == 0 && !early_is_same(&e->v[i], &st))
+			left += early_left(e->v[i].watch, (uint64_t)st.st_size);
+	return left;
+}
+
+static int64_t early_now(void)
+{
+	struct timespec now;
+
 	clock_gettime(CLOCK_REALTIME, &now);
+	return early_us(&now);
+}
+
+bool files_early_begin_round(struct files_early *e, int tmp)
+{
+	const uint64_t left = early_left_of_watched(e);
+
+	if (e->round == ROUNDS_MAX || (e->round && e->read <= LEFT_SMALL) || (e->round > 1 && !PAYS(e->read, e->before)))
+		return false;
+	e->round++;
+	e->before = e->read;
+	e->read = 0;
+	e->synced = 0;
+	if (tmp < 0 || e->o.device_stat < 0 || (e->round > 1 && left <= LEFT_SMALL))
+		return true;
+	e->synced = early_now();
+	if (syncfs(tmp))
+		e->synced = 0;
+	return true;
+}
+
+/* Fills in what the file was like before it is read, except its size, which is returned, and begins to watch it. A file
+ * of a /tmp that is an image is synchronized together with all others, or not in this round. */
+static int early_look(struct files_early *e, struct early_file *f, int in, uint64_t *size)
+{
+	int64_t since = early_now();
+	struct stat st;
+
 	if (fstat(in, &st))
 		return -1;
 	f->dev = st.st_dev;
 	f->ino = st.st_ino;
-	f->size = (uint64_t)st.st_size;
+	*size = (uint64_t)st.st_size;
 	f->mtime = st.st_mtim;
 	f->ctime = st.st_ctim;
-	f->settled = early_us(&now) - early_us(&st.st_mtim) > SETTLED_US &&
-		     early_us(&now) - early_us(&st.st_ctim) > SETTLED_US;
+	/* What was written through a mapping after the sync may have set the mtime only once. */
+	if (early_on_device(e, f))
+		since = e->synced;
+	f->settled = since - early_us(&st.st_mtim) > SETTLED_US && since - early_us(&st.st_ctim) > SETTLED_US;
 	/* Without a sync, writes through mappings could go unnoticed. */
-	if (fdatasync(in) || early_is_memory(in))
+	if (!early_on_device(e, f) && (fdatasync(in) || early_is_memory(in)))
 		f->settled = false;
 	lseek(in, 0, SEEK_DATA);
+	unchanged_end(f->watch);
+	f->watch = e->synced && early_on_device(e, f) ? unchanged_begin(&e->watched, in, *size) : NULL;
 	return 0;
 }
 
-static int early_make(struct files_early *e, struct early_file *f, int in, bool *to_out, struct err *err)
+/* Makes the copy a hard link to that of the epoch before, if that is the same. It is read for that, so what it holds is
+ * what this epoch needs, whatever became of it. */
+static bool early_link_previous(struct files_early *e, struct early_file *f, int in, uint64_t size, const char *was)
+{
+	cleanup_close int previous = -1;
+	struct early_part part;
+	struct stat st;
+	bool differs;
+	char name[24];
+
+	if (!was || e->o.previous_filesfd < 0)
+		return false;
+	previous = openat(e->o.previous_filesfd, was, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (previous < 0 || fstat(previous, &st) || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != size)
+		return false;
+	early_resize(f, size);
+	early_name(f->number, name);
+	part = (struct early_part){ .f = f, .in = in, .out = previous, .kept = -1, .compare = true, .size = size };
+	f->linked = early_run_file(&part, &differs) == 0 &&
+		    linkat(e->o.previous_filesfd, was, e->o.filesfd, name, 0) == 0;
+	e->read += f->linked ? size : 0;
+	f->size = f->linked ? size : 0;
+	return f->linked;
+}
+
+static int early_make(struct files_early *e, struct early_file *f, int in, const char *was, bool *to_out)
 {
 	cleanup_close int out = -1;
-	char name[24];
+	uint64_t size;
 	int rc;
 
 	f->number = ++e->made;
-	early_name(f->number, name);
-	out = openat(e->filesfd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (out < 0)
-		return err_sys(err, errno, "cannot make files/%s in the checkpoint", name);
-	f->cloned = f->size > 0 && ioctl(out, FICLONE, in) == 0;
-	if (f->cloned)
+	if (early_look(e, f, in, &size))
+		return -1;
+	if (early_link_previous(e, f, in, size, was))
 		return 0;
-	f->sums = xcalloc(early_blocks(f->size) + 1, sizeof(*f->sums));
-	rc = ftruncate(out, (off_t)f->size) || early_run_all(f, in, out, f->size, 1, to_out) ? -1 : 0;
-	if (rc == 0 && fdatasync(out)) /* what is written before the freeze need not be written in a vacate's */
+	out = early_open_copy(e, f, O_RDWR | O_CREAT | O_EXCL);
+	*to_out = out < 0;
+	if (out < 0)
+		return -1;
+	f->cloned = size > 0 && ioctl(out, FICLONE, in) == 0;
+	rc = early_update(e, f, in, size, NULL, to_out);
+	if (rc == 0 && fdatasync(out)) { /* what is written before the freeze need not be written in a vacate's */
 		*to_out = true;
-	return rc || *to_out ? -1 : 0;
+		rc = -1;
+	}
+	return rc;
 }
 
-/* A file that cannot be read, or that there is no more, is left to the freeze. */
-int files_early_copy(struct files_early *e, int in, const struct stat *st, struct err *err)
+/* The sync of this round was written to the device, so the file is watched anew. True: it is still the same after that,
+ * so its copy is right as of then. */
+static bool early_watch_again(struct files_early *e, struct early_file *f, int in)
 {
-	struct early_file f = { 0 };
+	struct stat st;
+
+	unchanged_end(f->watch);
+	f->watch = unchanged_begin(&e->watched, in, f->size);
+	return fstat(in, &st) == 0 && early_is_same(f, &st);
+}
+
+/* A round after the first. A file that cannot be read is left to the freeze. */
+static int early_refresh(struct files_early *e, struct early_file *f, int in, const struct stat *st, struct err *err)
+{
 	bool to_out = false;
-	char name[24];
+	uint64_t size;
+
+	if (f->watch ? !e->synced : early_is_same(f, st))
+		return 0;
+	if (f->watch && early_is_same(f, st) && early_watch_again(e, f, in))
+		return 0;
+	if (early_look(e, f, in, &size) == 0 && early_update(e, f, in, size, NULL, &to_out) == 0)
+		return 0;
+	f->settled = false;
+	unchanged_end(f->watch);
+	f->watch = NULL;
+	return to_out ? err_sys(err, errno, "cannot write files/early-%u in the checkpoint", f->number) : 0;
+}
+
+static void early_drop(const struct files_early *e, struct early_file *f)
+{
+	early_remove_copy(e, f);
+	unchanged_end(f->watch);
+	free(f->sums);
+}
+
+int files_early_copy(struct files_early *e, int in, const struct stat *st, const char *was, struct err *err)
+{
+	struct early_file f = { .dev = st->st_dev, .ino = st->st_ino }, *known = early_find(e, st);
+	bool to_out = false;
 	int saved;
 
-	if (st->st_size < FILES_EARLY_MIN || early_find(e, st))
+	if (known)
+		return early_refresh(e, known, in, st, err);
+	if (st->st_size < FILES_EARLY_MIN)
 		return 0;
-	if (early_look(&f, in) == 0 && f.dev == st->st_dev && f.ino == st->st_ino) {
-		if (early_make(e, &f, in, &to_out, err) == 0) {
-			early_add(e, &f);
-			return 0;
-		}
-		saved = errno;
-		free(f.sums);
-		early_name(f.number, name);
-		unlinkat(e->filesfd, name, 0);
-		if (to_out)
-			return err_sys(err, saved, "cannot write files/%s in the checkpoint", name);
+	if (early_make(e, &f, in, was, &to_out) == 0 && f.dev == st->st_dev && f.ino == st->st_ino) {
+		early_add(e, &f);
+		return 0;
 	}
-	return 0;
+	/* A file that cannot be read is left to the freeze. */
+	saved = errno;
+	early_drop(e, &f);
+	return to_out ? err_sys(err, saved, "cannot write files/early-%u in the checkpoint", f.number) : 0;
+}
+
+int files_early_copy_tmp(struct files_early *e, int in, const struct stat *st, struct err *err)
+{
+	char was[32];
+
+	files_early_tmp_name(st->st_ino, was);
+	return files_early_copy(e, in, st, was, err);
+}
+
+void files_early_expect_freeze(struct files_early *e)
+{
+	const uint64_t left = early_left_of_watched(e) + e->read;
+
+	/* After the last round e->read is the size of what was not watched then. */
+	if (e->n)
+		e->staged = staged_open(e->o.memory, (left < e->before ? left : e->before) + LEFT_SMALL / 2);
+}
+
+int files_early_finish(struct files_early *e, struct err *err)
+{
+	return staged_write(e->staged) ? err_sys(err, errno, "cannot write copies of files to the checkpoint") : 0;
 }
 
 /* ---- in the freeze ----------------------------------------------------------- */
 
-static int early_update(struct files_early *e, struct early_file *f, int in, uint64_t size, bool *to_out)
+static int early_catch_up(struct files_early *e, struct early_file *f, int in, uint64_t size, bool *to_out)
 {
-	cleanup_close int out = -1;
-	size_t had = early_blocks(f->size), has = early_blocks(size);
-	uint64_t threads = 1 + size / THREAD_MIN;
-	char name[24];
+	cleanup_free bool *changed = xcalloc(early_blocks(size) + 1, sizeof(*changed));
+	const bool known = f->watch && unchanged_find(f->watch, size, changed);
 
-	early_name(f->number, name);
-	out = openat(e->filesfd, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-	*to_out = true;
-	if (out < 0 || (f->cloned ? ioctl(out, FICLONE, in) : ftruncate(out, (off_t)size)))
-		return -1;
-	*to_out = false;
-	if (f->cloned)
-		return ftruncate(out, (off_t)size);
-	f->sums = xrealloc(f->sums, (has + 1) * sizeof(*f->sums));
-	if (has > had)
-		memset(f->sums + had, 0, (has - had) * sizeof(*f->sums));
-	/* The last block has another length than before. */
-	if (had && had <= has && size != f->size)
-		f->sums[had - 1] = (XXH128_hash_t){ 1, 1 };
-	if (has && size != f->size)
-		f->sums[has - 1] = (XXH128_hash_t){ 1, 1 };
-	return early_run_all(f, in, out, size, (unsigned)(threads < THREADS_MAX ? threads : THREADS_MAX), to_out);
+	return early_update(e, f, in, size, known ? changed : NULL, to_out);
 }
 
 int files_early_take(struct files_early *e, int in, const struct stat *st, const char *name, struct err *err)
@@ -331,9 +599,9 @@ int files_early_take(struct files_early *e, int in, const struct stat *st, const
 	if (!f || f->taken)
 		return 0;
 	early_name(f->number, early);
-	if (!early_is_same(f, st) && early_update(e, f, in, (uint64_t)st->st_size, &to_out))
+	if (!early_is_same(f, st) && early_catch_up(e, f, in, (uint64_t)st->st_size, &to_out))
 		return to_out ? err_sys(err, errno, "cannot write files/%s in the checkpoint", early) : 0;
-	if (renameat(e->filesfd, early, e->filesfd, name))
+	if (renameat(e->o.filesfd, early, e->o.filesfd, name))
 		return err_sys(err, errno, "cannot rename files/%s in the checkpoint", early);
 	f->taken = true;
 	return 1;
@@ -362,17 +630,16 @@ bool files_early_used_for_tmp(const struct files_early *e)
 
 void files_early_close(struct files_early *e)
 {
-	char name[24];
-
-	for (size_t i = 0; e && i < e->n; i++) {
-		early_name(e->v[i].number, name);
+	if (!e)
+		return;
+	staged_close(e->staged);
+	for (size_t i = 0; i < e->n; i++) {
 		if (!e->v[i].taken)
-			unlinkat(e->filesfd, name, 0);
+			early_remove_copy(e, &e->v[i]);
+		unchanged_end(e->v[i].watch);
 		free(e->v[i].sums);
 	}
-	if (e) {
-		free(e->v);
-		free(e->slots);
-	}
+	free(e->v);
+	free(e->slots);
 	free(e);
 }

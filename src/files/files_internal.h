@@ -69,16 +69,62 @@ int copy_positioned(int in, int out, uint64_t size, bool *to_out);
  * (everything if readable is false) and keeps holes. 0, or -1 with errno. */
 int copy_back(int copy, int target, uint64_t size, bool readable);
 
+/* Writes a block. One of zeros becomes a hole, where the file system has them. 0, or -1 with errno. */
+int copy_block(int out, const char *buf, size_t len, uint64_t at);
+
+/* ---- staged.c: blocks of copies that are written when the job runs again ---- */
+
+struct staged;
+/* most: bytes of memory; expected: how many of them are likely to be used. NULL: nothing is to be kept. */
+struct staged *staged_open(uint64_t most, uint64_t expected);
+/* Keeps a copy open until the end. A descriptor for staged_add(), or -1. s may be NULL. */
+int staged_keep(struct staged *s, int out);
+/* Keeps a block of at most FILES_BLOCK bytes; several threads may call it. False: there is no room, or out is -1. */
+bool staged_add(struct staged *s, int out, const char *buf, size_t len, uint64_t at);
+int staged_write(struct staged *s); /* s may be NULL. 0, or -1 with errno */
+void staged_close(struct staged *s);
+
+/* ---- unchanged.c: what has not changed in a file since a given moment, without reading it ---- */
+
+#define FILES_BLOCK   (64u << 10) /* bytes of a block, in which changes are told apart */
+#define UNCHANGED_MIN (1u << 20)  /* bytes of a file from which on this pays */
+
+struct unchanged;
+/* Descriptors and memory are needed for each file, so there is a limit for all. */
+struct unchanged_files {
+	int device; /* borrowed: "stat" in sysfs of the device that holds nothing but their file system; -1: none */
+	unsigned n;
+	uint64_t bytes;
+};
+/* From now on. *all is borrowed until the end. NULL: not possible here. */
+struct unchanged *unchanged_begin(struct unchanged_files *all, int fd, uint64_t size);
+/* Sets changed[] for each block of the size bytes that the file has now: whether it may have changed. False: nothing is
+ * known of any. While it runs, nobody may write to the file. */
+bool unchanged_find(const struct unchanged *u, uint64_t size, bool *changed);
+int unchanged_stat(const struct unchanged *u, struct stat *st); /* of the file now. 0, or -1 with errno */
+void unchanged_end(struct unchanged *u);                        /* u may be NULL */
+
 /* ---- early.c ----------------------------------------------------------- */
 
-/* Copies a file before the freeze, if it is large enough and not copied yet. -1: the copy cannot be written. */
-int files_early_copy(struct files_early *e, int in, const struct stat *st, struct err *err);
+/* Before the freeze: copies a file, if it is large enough, or brings its copy up to date. was: name of its copy in the
+ * epoch before, which becomes this epoch's too if it is the same; NULL: there is none. -1: the copy cannot be written.
+ */
+int files_early_copy(struct files_early *e, int in, const struct stat *st, const char *was, struct err *err);
+/* The same for a file of /tmp. */
+int files_early_copy_tmp(struct files_early *e, int in, const struct stat *st, struct err *err);
+/* Begins a round in which files_early_copy() is called for all files. tmp: descriptor of the private /tmp, -1: there is
+ * none. False: the rounds before have left little. */
+bool files_early_begin_round(struct files_early *e, int tmp);
+/* After the last round: from now on blocks are kept in memory. */
+void files_early_expect_freeze(struct files_early *e);
 /* In the freeze: brings the copy of a file up to date and gives it the name. st: its state in the freeze. 1 = done, 0 =
  * there is no copy or it cannot be read, -1 = the checkpoint cannot be written. */
 int files_early_take(struct files_early *e, int in, const struct stat *st, const char *name, struct err *err);
 /* The same for a file of /tmp, whose copy is named after its inode. */
 int files_early_take_tmp(struct files_early *e, int in, const struct stat *st, struct err *err);
 void files_early_tmp_name(uint64_t ino, char name[32]);
+/* The records of the epoch before; NULL: none. */
+const json_t *files_early_previous(const struct files_early *e);
 
 /* ---- files_json.c: one record ------------------------------------------ */
 

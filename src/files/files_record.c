@@ -369,12 +369,23 @@ static int record_check_inplace(struct recorder *r, const struct open_file *f, s
 	return file_data_bytes(&f->st) > r->left ? record_too_big(r, f, err) : 0;
 }
 
+/* The name of the whole copy of the file in the epoch before. NULL: there is none. */
+static const char *record_previous_copy(const struct record_index *x, const struct open_file *f, struct file_record *r)
+{
+	const json_t *o = record_index_find(x, f->path);
+
+	return o && file_record_parse(o, r, NULL) == 0 && r->saved[0] && r->saved_size == f->st.st_size ? r->saved : NULL;
+}
+
 static int record_early_open_files(struct files_early *e, const struct open_files *files, const struct files_opts *o,
 				   struct err *err)
 {
+	cleanup_free struct file_record *previous = xcalloc(1, sizeof(*previous));
+	struct record_index index = { 0 };
 	uint64_t left = o->file_limit;
 	int rc = 0;
 
+	record_index_make(&index, files_early_previous(e));
 	for (size_t i = 0; i < files->n && rc == 0; i++) {
 		const struct open_file *f = &files->v[i];
 		cleanup_close int leased = -1, in = -1;
@@ -386,19 +397,20 @@ static int record_early_open_files(struct files_early *e, const struct open_file
 		if (in < 0)
 			continue;
 		left -= file_data_bytes(&f->st);
-		rc = files_early_copy(e, in, &f->st, err);
+		rc = files_early_copy(e, in, &f->st, record_previous_copy(&index, f, previous), err);
 	}
+	record_index_free(&index);
 	return rc;
 }
 
-int files_early_prepare(struct files_early *e, const pid_t *pids, int n, pid_t init, const struct files_opts *o,
-			struct err *err)
+/* One round. tmp: -1 = it is not private. */
+static int record_early(struct files_early *e, int tmp, const pid_t *pids, int n, pid_t init,
+			const struct files_opts *o, struct err *err)
 {
-	cleanup_close int tmp = o->private_tmp ? record_open_private(init, "tmp", err) : -1;
 	struct open_files files;
 	int rc;
 
-	if (o->private_tmp && (tmp < 0 || tree_copy_early(tmp, e, err)))
+	if (tmp >= 0 && tree_copy_early(tmp, e, err))
 		return -1;
 	rc = open_files_scan(&files, pids, n, init, o, err);
 	if (rc == 0 && files.n)
@@ -407,6 +419,23 @@ int files_early_prepare(struct files_early *e, const pid_t *pids, int n, pid_t i
 		rc = record_early_open_files(e, &files, o, err);
 	open_files_free(&files);
 	return rc;
+}
+
+int files_early_prepare(struct files_early *e, const pid_t *pids, int n, pid_t init, const struct files_opts *o,
+			struct err *err)
+{
+	cleanup_close int tmp = o->private_tmp ? record_open_private(init, "tmp", err) : -1;
+
+	if (o->private_tmp && tmp < 0)
+		return -1;
+	while (files_early_begin_round(e, tmp)) {
+		if (record_early(e, tmp, pids, n, init, o, err))
+			return -1;
+		if (!o->runs_on)
+			return 0; /* nobody waits for the end of the freeze */
+	}
+	files_early_expect_freeze(e);
+	return 0;
 }
 
 int files_can_record(const pid_t *pids, int n, pid_t init, const struct files_opts *o, struct files_cost *cost,

@@ -217,7 +217,7 @@ static int tree_early_entry(struct tree_walk *w, int dirfd, const char *name, in
 {
 	(void)dirfd;
 	(void)name;
-	return S_ISREG(st->st_mode) ? files_early_copy(w->arg, fd, st, err) : 0;
+	return S_ISREG(st->st_mode) ? files_early_copy_tmp(w->arg, fd, st, err) : 0;
 }
 
 int tree_copy_early(int dirfd, struct files_early *e, struct err *err)

@@ -477,3 +477,19 @@ int pod_tmp_open_goal(const struct pod_tmp *tmp)
 {
 	return tmp_open_sysfs(tmp, "inode_goal", O_WRONLY);
 }
+
+int pod_tmp_open_stat(const struct pod_tmp *tmp)
+{
+	cleanup_free char *dir = xasprintf("/sys/block/loop%u", tmp->device);
+	cleanup_close int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	cleanup_free char *counts = NULL;
+
+	if (fd < 0 || read_file_at(fd, "queue/iostats", 16, &counts) < 0 || strcmp(counts, "1\n") != 0)
+		return -1;
+	return openat(fd, "stat", O_RDONLY | O_CLOEXEC);
+}
+
+dev_t pod_tmp_device(const struct pod_tmp *tmp)
+{
+	return makedev(LOOP_MAJOR, tmp->device);
+}

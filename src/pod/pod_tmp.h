@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include "base/err.h"
 #include "pod/pod.h"
 
@@ -45,5 +46,8 @@ void pod_tmp_keep(const struct pod_spec *spec, int *kept, int *n);
 /* Opens the file of sysfs that sets the number of the next inode (root only; an unused number is taken as it is, and
  * the next free one otherwise). Returns a descriptor, or -1 with errno. */
 int pod_tmp_open_goal(const struct pod_tmp *tmp);
+/* Opens "stat" of the loop device in sysfs, if the kernel counts its writes. A descriptor, or -1. */
+int pod_tmp_open_stat(const struct pod_tmp *tmp);
+dev_t pod_tmp_device(const struct pod_tmp *tmp); /* st_dev of the files */
 
 #endif

@@ -17,6 +17,7 @@
 #include "base/util.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "capture/headroom.h"
 #include "criu/dummy_parent.h"
 #include "pod/mount_table.h"
 #include "pod/pod.h"
@@ -40,7 +41,9 @@ struct checkpoint {
 	struct manifest m;
 	struct criu_dump dump;
 	struct write_list_step write_list;
+	struct previous_files previous;
 	struct files_early *early; /* copies made before the freeze */
+	int tmp_stat;              /* for c->early; -1: there is none */
 	struct memory_step memory;
 	struct mount_table *mounts; /* of the pod, in the freeze */
 	unsigned freeze;            /* its limit, s */
@@ -108,6 +111,8 @@ static int checkpoint_seal(struct checkpoint *c, struct err *err)
 	struct worker *w = c->w;
 	const struct files_cred cred = worker_cred(w);
 
+	if (files_early_finish(c->early, err))
+		return -1;
 	files_early_close(c->early); /* removes what was not used */
 	c->early = NULL;
 	if (checkpoint_check_images(c, err) || memory_finish(&c->memory, w, c->epochfd, c->criufd, &c->m, err))
@@ -404,13 +409,25 @@ int worker_preflight(struct worker *w, struct err *err)
 static int checkpoint_copy_early(struct checkpoint *c, const struct files_opts *o, struct err *err)
 {
 	const int before = getpriority(PRIO_PROCESS, 0);
+	struct files_early_opts eo;
 	struct worker *w = c->w;
 	struct tree t;
 	int rc;
 
 	if (tree_read(w->req.init, &t, err))
 		return -1;
-	c->early = files_early_open(c->filesfd);
+	/* Pages that the worker maps count as its memory, which may end a job with OverMemoryKill (MemoryEngine =
+	 * criu). */
+	c->tmp_stat = w->tmp.size && w->conf.engine != CONF_ENGINE_CRIU ? pod_tmp_open_stat(&w->tmp) : -1;
+	eo = (struct files_early_opts){
+		.filesfd = c->filesfd,
+		.previous = c->previous.m.files,
+		.previous_filesfd = c->previous.filesfd,
+		.device = c->tmp_stat < 0 ? 0 : pod_tmp_device(&w->tmp),
+		.device_stat = c->tmp_stat,
+		.memory = mem_headroom(getpid()) / 4,
+	};
+	c->early = files_early_open(&eo);
 	/* A vacate may have to be quick: Slurm waits for the node. */
 	if (!w->req.vacate)
 		setpriority(PRIO_PROCESS, 0, NICE);
@@ -429,7 +446,8 @@ static int checkpoint_dump(struct checkpoint *c, enum engine engine, struct err 
 	checkpoint_fill_manifest(c);
 	if (engine == ENGINE_ALL)
 		tracking_begin(&c->memory, w, c->epochfd);
-	if (write_list_begin(&c->write_list, w, c->filesfd, &o, err))
+	previous_files_open(&c->previous, w);
+	if (write_list_begin(&c->write_list, w, c->filesfd, &c->previous, &o, err))
 		return err_wrap(err, "the job's files cannot be saved");
 	c->dump = (struct criu_dump){
 		.init = w->req.init,
@@ -471,6 +489,8 @@ static void checkpoint_end(struct checkpoint *c)
 	memory_end(&c->memory, c->epochfd);
 	write_list_end(&c->write_list);
 	files_early_close(c->early);
+	previous_files_close(&c->previous);
+	cleanup_closep(&c->tmp_stat);
 	mount_table_free(c->mounts);
 	manifest_free(&c->m);
 	cleanup_closep(&c->epochfd);
@@ -485,9 +505,13 @@ static void checkpoint_end(struct checkpoint *c)
  */
 static int checkpoint_attempt(struct worker *w, enum engine *engine, bool *refused, bool *again, struct err *err)
 {
-	struct checkpoint c = {
-		.w = w, .write_list.previous_filesfd = -1, .epochfd = -1, .criufd = -1, .filesfd = -1, .dump.names_fd = -1
-	};
+	struct checkpoint c = { .w = w,
+				.previous.filesfd = -1,
+				.tmp_stat = -1,
+				.epochfd = -1,
+				.criufd = -1,
+				.filesfd = -1,
+				.dump.names_fd = -1 };
 	json_t *o;
 	int rc = checkpoint_open_dirs(&c, err);
 

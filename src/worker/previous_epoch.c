@@ -1,4 +1,4 @@
-/* The epoch that the new one continues, if the new one is to be an increment. */
+/* The epoch before: the memory that an increment continues, and the copies of files that need not be made again. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -56,4 +56,26 @@ struct mem_image *memory_previous(struct memory_step *s, struct worker *w)
 	if (!s->previous.searched)
 		s->previous = (struct previous_image){ true, previous_open(w) };
 	return s->previous.image;
+}
+
+void previous_files_open(struct previous_files *p, struct worker *w)
+{
+	const unsigned previous = store_previous_epoch(&w->store, w->req.epoch);
+	cleanup_close int epochfd = previous && !store_full_wanted(&w->store)
+					    ? store_open_epoch(&w->store, previous, NULL)
+					    : -1;
+
+	*p = (struct previous_files){ .filesfd = -1 };
+	if (epochfd < 0 || manifest_load(epochfd, &p->m, NULL))
+		return;
+	p->filesfd = openat(epochfd, "files", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (p->filesfd < 0)
+		previous_files_close(p);
+}
+
+void previous_files_close(struct previous_files *p)
+{
+	manifest_free(&p->m);
+	cleanup_closep(&p->filesfd);
+	p->filesfd = -1;
 }

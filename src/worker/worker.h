@@ -120,16 +120,22 @@ int worker_preflight(struct worker *w, struct err *err);
 int worker_restore(struct worker *w, bool *refused, struct err *err);
 int worker_verify(struct worker *w, struct err *err);
 
+/* previous_epoch.c: the copies of files in the epoch before, which need not be made again. */
+struct previous_files {
+	struct manifest m;
+	int filesfd; /* its files/; -1: there is none, or it is not to be trusted */
+};
+void previous_files_open(struct previous_files *p, struct worker *w);
+void previous_files_close(struct previous_files *p);
+
 /* write_list.c: files that the job has written and closed, in a checkpoint. The functions do nothing unless the request
  * says "written". */
 struct write_list_step {
 	struct files_write_list *w; /* NULL: nothing to do */
-	struct manifest previous;
-	int previous_filesfd;
 };
-/* Before the freeze. filesfd: the new epoch's files/. */
-int write_list_begin(struct write_list_step *s, struct worker *w, int filesfd, const struct files_opts *o,
-		     struct err *err);
+/* Before the freeze. filesfd: the new epoch's files/. previous must stay until write_list_end(). */
+int write_list_begin(struct write_list_step *s, struct worker *w, int filesfd, const struct previous_files *previous,
+		     const struct files_opts *o, struct err *err);
 /* In the freeze. open: records of the files that are open for writing. */
 int write_list_freeze(struct write_list_step *s, struct worker *w, const json_t *open, struct err *err);
 /* Adds its records to m->files. frozen_at: Unix us, the begin of the freeze. */

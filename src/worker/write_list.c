@@ -2,8 +2,6 @@
  * only those that change meanwhile are read again in it. */
 #include "worker/worker.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 
 #include "base/util.h"
@@ -11,29 +9,15 @@
 
 #define GO_MAX_MS 2000
 
-/* Opens the epoch before. What it has copied need not be copied again. */
-static int write_list_open_previous(const struct worker *w, struct manifest *m, int *filesfd)
+int write_list_begin(struct write_list_step *s, struct worker *w, int filesfd, const struct previous_files *previous,
+		     const struct files_opts *o, struct err *err)
 {
-	const unsigned previous = store_previous_epoch(&w->store, w->req.epoch);
-	cleanup_close int epochfd = previous ? store_open_epoch(&w->store, previous, NULL) : -1;
-
-	if (epochfd < 0 || manifest_load(epochfd, m, NULL))
-		return -1;
-	*filesfd = openat(epochfd, "files", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	return *filesfd < 0 ? -1 : 0;
-}
-
-int write_list_begin(struct write_list_step *s, struct worker *w, int filesfd, const struct files_opts *o, struct err *err)
-{
-	s->previous_filesfd = -1;
 	if (!w->req.write_list)
 		return 0;
 	s->w = files_write_list_open(w->store.dirfd, w->req.init, filesfd, o, err);
 	if (!s->w)
 		return -1;
-	write_list_open_previous(w, &s->previous, &s->previous_filesfd);
-	return files_write_list_prepare(s->w, s->previous_filesfd < 0 ? NULL : s->previous.files, s->previous_filesfd,
-					err);
+	return files_write_list_prepare(s->w, previous->m.files, previous->filesfd, err);
 }
 
 int write_list_freeze(struct write_list_step *s, struct worker *w, const json_t *open, struct err *err)
@@ -63,7 +47,4 @@ int write_list_finish(struct write_list_step *s, struct worker *w, struct manife
 void write_list_end(struct write_list_step *s)
 {
 	files_write_list_close(s->w);
-	manifest_free(&s->previous);
-	if (s->previous_filesfd >= 0)
-		close(s->previous_filesfd);
 }

@@ -249,6 +249,22 @@ def memory(pods):
     subprocess.run(["umount", "-l", d], check=True)
 
 
+def test_an_epoch_shares_what_has_not_changed_with_the_one_before(job):
+    """Until one of them is removed, which takes nothing from the other."""
+    j = job(conf="CRIU_MaxEpochs = 3\n", text=LARGE.replace("SIZE", "3"))
+    j.checkpoint()
+    change(j)       # all files but the first
+    j.checkpoint()
+    one, two = (sorted(j.state.glob(f"epochs/*{n}/files/*.data")) for n in (1, 2))
+    assert len(one) == len(two) >= 8
+    assert sum(f.stat().st_nlink == 2 for f in two) == 1 and sum(f.stat().st_nlink == 2 for f in one) == 1
+    shutil.rmtree(one[0].parent.parent)
+    j.checkpoint("--kill")
+    assert "restored from epoch 3" in j.restore(), j.said.read_text()
+    next_line(j)
+    j.stop()
+
+
 @pytest.mark.parametrize("pause", [0, 3])
 def test_only_what_has_changed_is_read_in_the_freeze(job, memory, pause):
     """Changes between the copy and the freeze are in the epoch, whatever their kind."""
