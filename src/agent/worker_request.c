@@ -8,9 +8,9 @@ json_t *worker_request(const struct job *j)
 {
 	const struct task *t = &j->task;
 
-	json_t *o = json_pack("{s:I, s:I, s:o, s:b, s:b, s:s}", "uid", (json_int_t)t->uid, "gid", (json_int_t)t->gid,
-			      "groups", json_gids(t->groups, t->n_groups), "sign", 1, "private_tmp",
-			      t->private_tmp ? 1 : 0, "uuid", t->uuid);
+	json_t *o = json_pack("{s:I, s:I, s:I, s:o, s:b, s:b, s:s}", "job_id", (json_int_t)t->job_id, "uid",
+			      (json_int_t)t->uid, "gid", (json_int_t)t->gid, "groups", json_gids(t->groups, t->n_groups),
+			      "sign", 1, "private_tmp", t->private_tmp ? 1 : 0, "uuid", t->uuid);
 
 	json_set_name(o, "job_dir", j->store.path);
 	json_set_name(o, "config", t->config);

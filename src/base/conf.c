@@ -96,6 +96,7 @@ static const struct conf_key keys[] = {
 	{ "PodPrivateTmp",            TYPE_BOOL,   FIELD(private_tmp), 0, 0, NULL, NULL },
 	{ "PodTmp",                   TYPE_TMP,    FIELD(tmp), 0, 0, conf_without_tmp, NULL },
 	{ "PodTmpSize",               TYPE_BYTES,  FIELD(tmp_size), 0, 0, conf_without_image, NULL },
+	{ "PodScratch",               TYPE_PATHS,  FIELD(scratch), 0, 0, NULL, NULL },
 	{ "PodNetwork",               TYPE_NETWORK, FIELD(network), 0, 0, NULL, NULL },
 	{ "PodNetworkRange",          TYPE_RANGE,  FIELD(net_range), 0, 0, conf_without_network, NULL },
 	{ "SrunPath",                 TYPE_PATHS,  FIELD(srun), 0, 0, NULL, NULL },

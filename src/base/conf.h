@@ -86,6 +86,9 @@ struct conf {
 	/* PodTmp = image (default: a file system of its own, whose files keep their inode numbers) | directory. */
 	enum conf_tmp tmp;
 	uint64_t tmp_size; /* PodTmpSize, bytes, default 0 = the free space of PodDir: the most that /tmp can hold */
+	/* PodScratch: directories of the node, separated by colons, default none: a job's directories there belong to
+	 * its epochs (files/scratch.c). */
+	char scratch[4096];
 	/* PodNetwork = private (default: each job has a network of its own) | host (jobs use the node's network). */
 	enum conf_network network;
 	char net_range[20]; /* PodNetworkRange, see base/ipv4_range.h, default 198.18.224.0/20 */

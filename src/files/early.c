@@ -64,7 +64,7 @@ struct files_early {
 	uint32_t *slots; /* hash table: device and inode -> index in v + 1 */
 	size_t n_slots;  /* a power of two */
 	unsigned made;
-	unsigned tmp_copies; /* that belong to tmp.tar */
+	unsigned tmp_copies; /* that belong to trees */
 	unsigned round;
 	uint64_t read, before; /* bytes of files that were read in this round and in the one before */
 	int64_t synced;        /* Unix us at which all of /tmp was last synchronized; 0: not in this round */
@@ -558,11 +558,11 @@ int files_early_copy(struct files_early *e, int in, const struct stat *st, const
 	return to_out ? err_sys(err, saved, "cannot write files/early-%u in the checkpoint", f.number) : 0;
 }
 
-int files_early_copy_tmp(struct files_early *e, int in, const struct stat *st, struct err *err)
+int files_early_copy_of_tree(struct files_early *e, int in, const struct stat *st, const char *data, struct err *err)
 {
-	char was[32];
+	char was[64];
 
-	files_early_tmp_name(st->st_ino, was);
+	files_early_name_in_tree(data, st->st_ino, was);
 	return files_early_copy(e, in, st, was, err);
 }
 
@@ -607,17 +607,17 @@ int files_early_take(struct files_early *e, int in, const struct stat *st, const
 	return 1;
 }
 
-void files_early_tmp_name(uint64_t ino, char name[32])
+void files_early_name_in_tree(const char *data, uint64_t ino, char name[64])
 {
-	snprintf(name, 32, "tmp-%llu.data", (unsigned long long)ino);
+	snprintf(name, 64, "%.32s-%llu.data", data, (unsigned long long)ino);
 }
 
-int files_early_take_tmp(struct files_early *e, int in, const struct stat *st, struct err *err)
+int files_early_take_of_tree(struct files_early *e, int in, const struct stat *st, const char *data, struct err *err)
 {
-	char name[32];
+	char name[64];
 	int rc;
 
-	files_early_tmp_name(st->st_ino, name);
+	files_early_name_in_tree(data, st->st_ino, name);
 	rc = files_early_take(e, in, st, name, err);
 	e->tmp_copies += rc > 0;
 	return rc;

@@ -55,13 +55,24 @@ struct files_names {
 	size_t n, room;
 };
 
+/* Scratch directories of a job on the node's disk, which are saved whole (PodScratch). */
+#define FILES_SCRATCH_MAX 16
+struct files_scratch {
+	struct files_scratch_dir {
+		char *path;
+		mode_t mode;
+	} * v; /* owned */
+	size_t n, room;
+};
+
 struct files_early;
 
 struct files_opts {
 	uint64_t file_limit; /* bytes of copies per epoch; a file beyond it is recorded as "not saved" */
-	uint64_t tmp_limit;  /* bytes of /tmp and /dev/shm together */
+	uint64_t tmp_limit;  /* bytes of /tmp, /dev/shm and scratch directories together */
 	bool private_tmp;
-	bool runs_on;   /* the job continues after the epoch */
+	const struct files_scratch *scratch; /* NULL: none */
+	bool runs_on;                        /* the job continues after the epoch */
 	bool must_save; /* a file that is changed in place and not saved is an error, not a warning: without it the
 			   epoch can be restored only as long as nobody changes the file */
 	struct files_cred cred;
@@ -84,7 +95,7 @@ int files_record(const pid_t *pids, int n_pids, pid_t init_pid, int filesfd, con
 		 json_t *records, json_t *warnings, struct err *err);
 
 struct files_cost {        /* bytes that files_record() will write */
-	uint64_t tmp, shm; /* private */
+	uint64_t tmp, shm; /* private; with scratch directories */
 	uint64_t open;     /* files that are changed in place */
 	uint64_t largest;  /* one file of tmp or open */
 	char path[4096];   /* its name; "" = there is none */
@@ -131,6 +142,26 @@ bool files_early_used_for_tmp(const struct files_early *e);
 /* Removes the copies that were not used. e may be NULL. */
 void files_early_close(struct files_early *e);
 
+/* ---- scratch directories ---- */
+
+struct files_scratch_search {
+	const char *roots;  /* directories of the node, separated by colons; "" = none */
+	const char *job_id; /* "" = the job has none */
+	uid_t uid;
+	bool private_tmp;
+};
+/* Sets *s to those directories of the user that have the job's id in their names: right below a root, or named by
+ * TMPDIR of a process. */
+void files_scratch_find(struct files_scratch *s, const struct files_scratch_search *how, const pid_t *pids, int n);
+void files_scratch_free(struct files_scratch *s);
+/* For the manifest: an array, or NULL if there are none. list may be NULL. */
+json_t *files_scratch_render(const struct files_scratch *s);
+int files_scratch_parse(struct files_scratch *s, const json_t *list, struct err *err);
+/* Empties the directories on this node, or makes them, and fills them with the user's rights. roots: of this node. To
+ * be called before the pod exists, after files_undo_written(). */
+int files_scratch_put_back(const struct files_scratch *s, const char *roots, int filesfd, const struct files_cred *cred,
+			   json_t *warnings, struct err *err);
+
 /* ---- files that were written and closed ---- */
 
 #define FILES_JOURNAL "written" /* file in the job's directory: paths that end with NUL; the agent writes it */
@@ -173,6 +204,7 @@ struct files_undo {
 	int64_t frozen_at; /* Unix us at which its freeze began */
 	const json_t *records;
 	bool private_tmp;
+	const struct files_scratch *scratch; /* NULL: none */
 	const struct files_cred *cred;
 };
 /* Removes the files that the journal lists and that were made after the epoch. To be called after files_put_back(). A

@@ -15,6 +15,12 @@
 #define FILES_EDGE        65536 /* bytes at the beginning and at the end of an append-only file that are kept or digested */
 #define FILES_SHOWN       320 /* buffer size for a path in a message */
 
+/* Trees that are saved whole, besides /dev/shm. */
+struct packed {
+	bool private_tmp;
+	const struct files_scratch *scratch; /* NULL: none */
+};
+
 /* ---- open_files.c: regular files that the frozen tasks can write to ---- */
 
 struct open_file {
@@ -110,8 +116,8 @@ void unchanged_end(struct unchanged *u);                        /* u may be NULL
  * epoch before, which becomes this epoch's too if it is the same; NULL: there is none. -1: the copy cannot be written.
  */
 int files_early_copy(struct files_early *e, int in, const struct stat *st, const char *was, struct err *err);
-/* The same for a file of /tmp. */
-int files_early_copy_tmp(struct files_early *e, int in, const struct stat *st, struct err *err);
+/* The same for a file of a tree, whose copy is named after its inode. data: the beginning of the name. */
+int files_early_copy_of_tree(struct files_early *e, int in, const struct stat *st, const char *data, struct err *err);
 /* Begins a round in which files_early_copy() is called for all files. tmp: descriptor of the private /tmp, -1: there is
  * none. False: the rounds before have left little. */
 bool files_early_begin_round(struct files_early *e, int tmp);
@@ -120,9 +126,9 @@ void files_early_expect_freeze(struct files_early *e);
 /* In the freeze: brings the copy of a file up to date and gives it the name. st: its state in the freeze. 1 = done, 0 =
  * there is no copy or it cannot be read, -1 = the checkpoint cannot be written. */
 int files_early_take(struct files_early *e, int in, const struct stat *st, const char *name, struct err *err);
-/* The same for a file of /tmp, whose copy is named after its inode. */
-int files_early_take_tmp(struct files_early *e, int in, const struct stat *st, struct err *err);
-void files_early_tmp_name(uint64_t ino, char name[32]);
+/* The same for a file of a tree. */
+int files_early_take_of_tree(struct files_early *e, int in, const struct stat *st, const char *data, struct err *err);
+void files_early_name_in_tree(const char *data, uint64_t ino, char name[64]);
 /* The records of the epoch before; NULL: none. */
 const json_t *files_early_previous(const struct files_early *e);
 
@@ -217,9 +223,9 @@ struct journal {
 
 /* Appends the paths that were added to the journal since the last call. Skips paths that are not plain, too long, or
  * packed as a tree. 0, also if there is no journal, or -1. */
-int journal_read(struct journal *j, int jobfd, bool private_tmp, struct err *err);
+int journal_read(struct journal *j, int jobfd, const struct packed *packed, struct err *err);
 /* Appends the paths of a text of len bytes, which was read at offset j->read. *j owns text from now on. */
-void journal_add_text(struct journal *j, char *text, size_t len, bool private_tmp);
+void journal_add_text(struct journal *j, char *text, size_t len, const struct packed *packed);
 void journal_free(struct journal *j);
 
 /* Records of an array, found by path. */
@@ -237,24 +243,43 @@ void record_index_free(struct record_index *x);
 
 /* ---- tree.c: private trees as archives --------------------------------- */
 
+struct packed_tree {
+	const char *archive; /* its name */
+	const char *shown;   /* of the tree, in messages */
+	const char *data;    /* files whose data are not in the archive: they are in DATA-INODE.data */
+	uid_t owner;         /* what belongs to others is left out; (uid_t)-1: nothing is */
+};
+
+extern const struct packed_tree files_tree_shm, files_tree_tmp;
+
 /* Opens the directory name (relative, "dev/shm") below rootfd. Symbolic links are resolved inside rootfd. -1 with
  * errno. */
 int open_in_root(int rootfd, const char *name);
 /* Adds to *bytes the bytes of data in the tree and, for each entry, 1 KiB for its header and what its extended
  * attributes take in the archive. prefix: that of the name of the largest file in *cost, which is updated. */
-int tree_measure(int dirfd, const char *prefix, uint64_t *bytes, struct files_cost *cost, struct err *err);
+int tree_measure(int dirfd, const char *prefix, uid_t owner, uint64_t *bytes, struct files_cost *cost, struct err *err);
 /* Notes a file if it is larger than those before. path: relative to prefix. */
 void files_cost_note(struct files_cost *cost, uint64_t bytes, const char *prefix, const char *path);
 /* Copies the large files before the freeze. */
-int tree_copy_early(int dirfd, struct files_early *e, struct err *err);
-/* Writes the archive `archive` below filesfd; writes no file if the tree is empty. shown: name of the tree in messages.
- * carry: large files are offered to o->carry. Fails with EFBIG if there is more data than o->tmp_limit, because
- * processes can make the tree grow while it is read. */
-int tree_pack(int dirfd, int filesfd, const char *archive, const char *shown, const struct files_opts *o, bool carry,
+int tree_copy_early(int dirfd, const struct packed_tree *t, struct files_early *e, struct err *err);
+/* Writes the archive below filesfd; writes no file if the tree is empty. carry: large files are offered to o->carry.
+ * Fails with EFBIG if there is more data than o->tmp_limit, because processes can make the tree grow while it is read.
+ */
+int tree_pack(int dirfd, int filesfd, const struct packed_tree *t, const struct files_opts *o, bool carry,
 	      json_t *warnings, struct err *err);
-/* Unpacks the archive into the directory. inodes may be NULL. 0 if there is no archive. */
-int tree_unpack(int dirfd, int filesfd, const char *archive, const char *shown, struct files_inodes *inodes,
-		struct err *err);
+/* Unpacks the archive into the directory. as: with the rights of that user, whose everything then is; NULL: as root.
+ * inodes may be NULL. 0 if there is no archive. */
+int tree_unpack(int dirfd, int filesfd, const struct packed_tree *t, const struct files_cred *as,
+		struct files_inodes *inodes, struct err *err);
+
+/* ---- scratch.c ---------------------------------------------------------- */
+
+/* Opens a scratch directory. -1 with errno; EPERM: it is not the user's. */
+int scratch_open(const char *path, uid_t uid);
+/* True for the directories and for what is below them. s may be NULL. */
+bool scratch_has(const struct files_scratch *s, const char *path);
+/* The names of the archive, and of files beside it (struct packed_tree), of a directory. */
+void scratch_names(unsigned number, char archive[32], char data[32]);
 
 /* ---- files_record.c ---------------------------------------------------- */
 
@@ -263,8 +288,9 @@ int tree_unpack(int dirfd, int filesfd, const char *archive, const char *shown, 
 /* True for an absolute path without empty, "." and ".." components that is not "/", as readlink() in /proc returns it.
  */
 bool path_is_plain(const char *path);
-/* True if the path is saved as part of a tree: it is below /dev/shm or, with private_tmp, below /tmp. */
-bool path_is_packed(const char *path, bool private_tmp);
+/* True if the path is saved as part of a tree. */
+bool path_is_packed(const char *path, const struct packed *packed);
+bool path_is_below(const char *path, const char *dir);
 
 /* ---- acl.c -------------------------------------------------------------- */
 

@@ -299,6 +299,71 @@ static int record_open_private(pid_t init_pid, const char *name, struct err *err
 	return fd < 0 ? err_sys(err, errno, "cannot open the job's /%s", name) : fd;
 }
 
+/* Opens a scratch directory. -1: it is gone, or not the user's any more. */
+static int record_open_scratch(const struct files_opts *o, size_t i)
+{
+	return scratch_open(o->scratch->v[i].path, o->cred.uid);
+}
+
+static size_t record_count_scratch(const struct files_opts *o)
+{
+	return o->scratch ? o->scratch->n : 0;
+}
+
+static int record_measure_scratch(const struct files_opts *o, uint64_t *bytes, struct files_cost *cost, struct err *err)
+{
+	for (size_t i = 0; i < record_count_scratch(o); i++) {
+		cleanup_close int fd = record_open_scratch(o, i);
+		cleanup_free char *prefix = xasprintf("%s/", o->scratch->v[i].path);
+
+		if (fd >= 0 && tree_measure(fd, prefix, o->cred.uid, bytes, cost, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* One of the trees of scratch directories. */
+struct scratch_tree {
+	char archive[32], data[32], shown[FILES_SHOWN];
+	struct packed_tree tree;
+};
+
+static const struct packed_tree *record_scratch_tree(const struct files_opts *o, size_t i, struct scratch_tree *t)
+{
+	scratch_names((unsigned)i, t->archive, t->data);
+	t->tree = (struct packed_tree){ t->archive, show_path(o->scratch->v[i].path, t->shown), t->data, o->cred.uid };
+	return &t->tree;
+}
+
+static int record_scratch(const struct recorder *r, struct err *err)
+{
+	struct scratch_tree t;
+
+	for (size_t i = 0; i < record_count_scratch(r->o); i++) {
+		cleanup_close int fd = record_open_scratch(r->o, i);
+
+		record_scratch_tree(r->o, i, &t);
+		if (fd < 0)
+			return err_sys(err, errno, "the scratch directory \"%s\" cannot be opened", t.shown);
+		if (tree_pack(fd, r->filesfd, &t.tree, r->o, false, r->warnings, err))
+			return -1;
+	}
+	return 0;
+}
+
+static int record_early_scratch(struct files_early *e, const struct files_opts *o, struct err *err)
+{
+	struct scratch_tree t;
+
+	for (size_t i = 0; i < record_count_scratch(o); i++) {
+		cleanup_close int fd = record_open_scratch(o, i);
+
+		if (fd >= 0 && tree_copy_early(fd, record_scratch_tree(o, i, &t), e, err))
+			return -1;
+	}
+	return 0;
+}
+
 /* Opens /dev/shm and, if it is private, /tmp, and measures them. *tmp stays as it is without a private /tmp. EFBIG:
  * they are over the limit. */
 static int record_measure_private(const struct files_opts *o, pid_t init_pid, int *shm, int *tmp,
@@ -308,13 +373,15 @@ static int record_measure_private(const struct files_opts *o, pid_t init_pid, in
 	char a[32], b[32], limit[32];
 
 	*shm = record_open_private(init_pid, "dev/shm", err);
-	if (*shm < 0 || tree_measure(*shm, "/dev/shm/", &shm_bytes, NULL, err) < 0)
+	if (*shm < 0 || tree_measure(*shm, "/dev/shm/", (uid_t)-1, &shm_bytes, NULL, err) < 0)
 		return -1;
 	if (o->private_tmp) {
 		*tmp = record_open_private(init_pid, "tmp", err);
-		if (*tmp < 0 || tree_measure(*tmp, "/tmp/", &tmp_bytes, cost, err) < 0)
+		if (*tmp < 0 || tree_measure(*tmp, "/tmp/", (uid_t)-1, &tmp_bytes, cost, err) < 0)
 			return -1;
 	}
+	if (record_measure_scratch(o, &tmp_bytes, cost, err))
+		return -1;
 	if (cost) {
 		cost->shm = shm_bytes;
 		cost->tmp = tmp_bytes;
@@ -334,9 +401,10 @@ static int record_private(struct recorder *r, pid_t init_pid, struct err *err)
 
 	if (record_measure_private(r->o, init_pid, &shm, &tmp, NULL, err) < 0)
 		return -1;
-	if (tree_pack(shm, r->filesfd, "shm.tar", "/dev/shm", r->o, true, r->warnings, err) < 0)
+	if (tree_pack(shm, r->filesfd, &files_tree_shm, r->o, true, r->warnings, err) < 0 ||
+	    (tmp >= 0 && tree_pack(tmp, r->filesfd, &files_tree_tmp, r->o, false, r->warnings, err) < 0))
 		return -1;
-	return tmp < 0 ? 0 : tree_pack(tmp, r->filesfd, "tmp.tar", "/tmp", r->o, false, r->warnings, err);
+	return record_scratch(r, err);
 }
 
 int files_record(const pid_t *pids, int n_pids, pid_t init_pid, int filesfd, const struct files_opts *o,
@@ -410,7 +478,7 @@ static int record_early(struct files_early *e, int tmp, const pid_t *pids, int n
 	struct open_files files;
 	int rc;
 
-	if (tmp >= 0 && tree_copy_early(tmp, e, err))
+	if ((tmp >= 0 && tree_copy_early(tmp, &files_tree_tmp, e, err)) || record_early_scratch(e, o, err))
 		return -1;
 	rc = open_files_scan(&files, pids, n, init, o, err);
 	if (rc == 0 && files.n)

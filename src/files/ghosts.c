@@ -59,8 +59,8 @@ char *ghost_place(int rootfd, const char *was, const struct stat *st, const stru
 {
 	cleanup_free char *dir = xstrdup(was);
 
-	if ((!S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode)) || path_is_packed(was, o->private_tmp) ||
-	    !ghost_nearest_dir(rootfd, dir, st))
+	if ((!S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode)) ||
+	    path_is_packed(was, &(struct packed){ o->private_tmp, o->scratch }) || !ghost_nearest_dir(rootfd, dir, st))
 		return NULL;
 	if (st->st_uid == o->cred.uid && ghost_has_group(&o->cred, st->st_gid) && ghost_may_write(rootfd, dir, &o->cred))
 		return NULL;

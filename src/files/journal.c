@@ -12,16 +12,16 @@
 
 #define JOURNAL_MAX (16 << 20) /* bytes; the agent stops far below */
 
-static void journal_take_path(struct journal *j, char *path, size_t len, bool private_tmp)
+static void journal_take_path(struct journal *j, char *path, size_t len, const struct packed *packed)
 {
 	/* 4096: the size of file_record.path */
-	if (len >= 4096 || !path_is_plain(path) || path_is_packed(path, private_tmp))
+	if (len >= 4096 || !path_is_plain(path) || path_is_packed(path, packed))
 		return;
 	array_reserve(j->paths, j->n, j->room);
 	j->paths[j->n++] = path;
 }
 
-void journal_add_text(struct journal *j, char *text, size_t len, bool private_tmp)
+void journal_add_text(struct journal *j, char *text, size_t len, const struct packed *packed)
 {
 	char *p = text, *end;
 
@@ -30,11 +30,11 @@ void journal_add_text(struct journal *j, char *text, size_t len, bool private_tm
 	/* A last path without NUL is still being written, or was being written when the node failed. */
 	for (; p < text + len && (end = memchr(p, '\0', (size_t)(text + len - p))) && j->n < FILES_RECORDS_MAX;
 	     p = end + 1)
-		journal_take_path(j, p, (size_t)(end - p), private_tmp);
+		journal_take_path(j, p, (size_t)(end - p), packed);
 	j->read += p - text;
 }
 
-int journal_read(struct journal *j, int jobfd, bool private_tmp, struct err *err)
+int journal_read(struct journal *j, int jobfd, const struct packed *packed, struct err *err)
 {
 	cleanup_close int fd = openat(jobfd, FILES_JOURNAL, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	struct stat st;
@@ -53,7 +53,7 @@ int journal_read(struct journal *j, int jobfd, bool private_tmp, struct err *err
 	n = read_all(fd, JOURNAL_MAX, &text);
 	if (n < 0)
 		return err_sys(err, errno, "cannot read %s", FILES_JOURNAL);
-	journal_add_text(j, text, (size_t)n, private_tmp);
+	journal_add_text(j, text, (size_t)n, packed);
 	return 0;
 }
 

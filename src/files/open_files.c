@@ -159,7 +159,8 @@ static int open_files_note(struct open_files_scan *s, const char *ref, struct op
 		return 0;
 	path[n] = '\0';
 	other = path_leads_to(s, path, &st) ? path : files_names_lookup(s->opts->names, &st);
-	if (path_is_packed(other ? other : path, s->opts->private_tmp) || (!o && is_kernel_file(ref)))
+	if (path_is_packed(other ? other : path, &(struct packed){ s->opts->private_tmp, s->opts->scratch }) ||
+	    (!o && is_kernel_file(ref)))
 		return 0;
 	if (!o) {
 		if (s->files->n >= FILES_RECORDS_MAX)

@@ -16,14 +16,15 @@ bool path_is_plain(const char *path)
 	return true;
 }
 
-static bool path_is_below(const char *path, const char *dir)
+bool path_is_below(const char *path, const char *dir)
 {
 	size_t n = strlen(dir);
 
 	return strncmp(path, dir, n) == 0 && path[n] == '/';
 }
 
-bool path_is_packed(const char *path, bool private_tmp)
+bool path_is_packed(const char *path, const struct packed *packed)
 {
-	return path_is_below(path, "/dev/shm") || (private_tmp && path_is_below(path, "/tmp"));
+	return path_is_below(path, "/dev/shm") || (packed->private_tmp && path_is_below(path, "/tmp")) ||
+	       scratch_has(packed->scratch, path);
 }

@@ -13,7 +13,7 @@
 
 #define MOST                 (UINT64_C(1) << 30)
 #define COPIES_MAX           256 /* that are open at the same time for this */
-#define MADV_POPULATE_WRITE_ 23 /* Linux 5.14 */
+#define MADV_POPULATE_WRITE_ 23  /* Linux 5.14 */
 
 struct staged {
 	char *blocks;

@@ -5,8 +5,10 @@
  * So nothing is opened by a path of more than one component: every step is an openat() of one name with O_NOFOLLOW, and
  * fstat() checks that the file that was opened is the one that was examined.
  *
+ * Scratch directories (scratch.c) are packed in the same way.
+ *
  * NAME.tar has no inode numbers. They are in NAME.tar.inodes: a line for each entry, in the same order. A "+" before a
- * number says that the archive has a hole in place of the file's data, which are in tmp-NUMBER.data. */
+ * number says that the archive has a hole in place of the file's data, which are in NAME-NUMBER.data. */
 #include "files/files_internal.h"
 
 #include <dirent.h>
@@ -15,6 +17,7 @@
 #include <limits.h>
 #include <linux/openat2.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
@@ -24,6 +27,7 @@
 #include <archive_entry.h>
 
 #include "base/dir.h"
+#include "base/user_rights.h"
 #include "base/util.h"
 
 #define DEPTH_MAX      200 /* levels of directories, each with an open descriptor */
@@ -46,6 +50,8 @@ int open_in_root(int rootfd, const char *name)
 
 struct tree_walk {
 	dev_t dev;
+	uid_t owner;         /* what belongs to others is passed over; (uid_t)-1: nothing is */
+	unsigned others;     /* that were */
 	char path[PATH_MAX]; /* of the entry, relative to the top */
 	size_t len;
 	/* Called for each entry, for a directory before its content. fd: the open file or directory, -1 for other
@@ -95,6 +101,10 @@ static int tree_walk_entry(struct tree_walk *w, int dirfd, const char *name, int
 
 	if (rc <= 0)
 		return rc < 0 ? tree_error(w, errno, err) : 0;
+	if (w->owner != (uid_t)-1 && st.st_uid != w->owner) {
+		w->others++;
+		return 0;
+	}
 	if (w->entry(w, dirfd, name, fd, &st, err) < 0)
 		return -1;
 	if (!S_ISDIR(st.st_mode) || st.st_dev != w->dev)
@@ -197,12 +207,13 @@ static int tree_measure_entry(struct tree_walk *w, int dirfd, const char *name, 
 	return 0;
 }
 
-int tree_measure(int dirfd, const char *prefix, uint64_t *bytes, struct files_cost *cost, struct err *err)
+int tree_measure(int dirfd, const char *prefix, uid_t owner, uint64_t *bytes, struct files_cost *cost, struct err *err)
 {
 	struct tree_walk *w = xcalloc(1, sizeof(*w));
 	struct tree_sum sum = { prefix, bytes, cost };
 	int rc;
 
+	w->owner = owner;
 	w->entry = tree_measure_entry;
 	w->arg = &sum;
 	rc = tree_walk(w, dirfd, err);
@@ -212,21 +223,30 @@ int tree_measure(int dirfd, const char *prefix, uint64_t *bytes, struct files_co
 
 /* ---- before the freeze --------------------------------------------------- */
 
+struct tree_early {
+	struct files_early *early;
+	const struct packed_tree *tree;
+};
+
 static int tree_early_entry(struct tree_walk *w, int dirfd, const char *name, int fd, const struct stat *st,
 			    struct err *err)
 {
+	const struct tree_early *e = w->arg;
+
 	(void)dirfd;
 	(void)name;
-	return S_ISREG(st->st_mode) ? files_early_copy_tmp(w->arg, fd, st, err) : 0;
+	return S_ISREG(st->st_mode) ? files_early_copy_of_tree(e->early, fd, st, e->tree->data, err) : 0;
 }
 
-int tree_copy_early(int dirfd, struct files_early *e, struct err *err)
+int tree_copy_early(int dirfd, const struct packed_tree *t, struct files_early *e, struct err *err)
 {
+	struct tree_early early = { e, t };
 	struct tree_walk *w = xcalloc(1, sizeof(*w));
 	int rc;
 
+	w->owner = t->owner;
 	w->entry = tree_early_entry;
-	w->arg = e;
+	w->arg = &early;
 	rc = tree_walk(w, dirfd, err);
 	free(w);
 	return rc;
@@ -238,6 +258,7 @@ struct packer {
 	int filesfd, outfd;
 	const char *name;     /* of the archive */
 	const char *shown;    /* of the tree, for messages */
+	const char *data;     /* see struct packed_tree */
 	uint64_t left;        /* bytes left of the limit */
 	struct archive *out;  /* NULL until the first entry */
 	FILE *inodes;         /* the same */
@@ -406,7 +427,7 @@ static int tree_fill_header(struct packer *p, const struct tree_walk *w, int dir
 	return 0;
 }
 
-/* apart: the data are in tmp-INODE.data. */
+/* apart: the data are in DATA-INODE.data. */
 static int tree_write_entry(struct packer *p, struct archive_entry *e, int fd, const struct stat *st, bool carried,
 			    bool apart, struct err *err)
 {
@@ -433,10 +454,10 @@ static bool tree_is_carried(const struct packer *p, const struct tree_walk *w, i
 	       p->o->carry(p->o->carry_arg, w->path, fd, st);
 }
 
-/* 1 = the data of the file are in tmp-INODE.data, 0 = they are to be in the archive. */
+/* 1 = the data of the file are in DATA-INODE.data, 0 = they are to be in the archive. */
 static int tree_take_early(struct packer *p, int fd, const struct stat *st, struct err *err)
 {
-	int rc = p->early && S_ISREG(st->st_mode) ? files_early_take_tmp(p->early, fd, st, err) : 0;
+	int rc = p->early && S_ISREG(st->st_mode) ? files_early_take_of_tree(p->early, fd, st, p->data, err) : 0;
 
 	return rc > 0 && tree_charge(p, file_data_bytes(st), err) < 0 ? -1 : rc;
 }
@@ -503,13 +524,14 @@ static int tree_finish_archive(struct packer *p, int rc, struct err *err)
 	return rc;
 }
 
-int tree_pack(int dirfd, int filesfd, const char *archive, const char *shown, const struct files_opts *o, bool carry,
+int tree_pack(int dirfd, int filesfd, const struct packed_tree *t, const struct files_opts *o, bool carry,
 	      json_t *warnings, struct err *err)
 {
 	struct packer p = { .filesfd = filesfd,
 			    .outfd = -1,
-			    .name = archive,
-			    .shown = shown,
+			    .name = t->archive,
+			    .shown = t->shown,
+			    .data = t->data,
 			    .left = o->tmp_limit,
 			    .o = carry && o->carry ? o : NULL,
 			    .early = carry ? NULL : o->early,
@@ -517,11 +539,15 @@ int tree_pack(int dirfd, int filesfd, const char *archive, const char *shown, co
 	struct tree_walk *w = xcalloc(1, sizeof(*w));
 	int rc;
 
+	w->owner = t->owner;
 	w->entry = tree_pack_entry;
 	w->arg = &p;
 	rc = tree_finish_archive(&p, tree_walk(w, dirfd, err), err);
+	if (w->others)
+		add_warning(warnings, "%s has files or directories of other users: they are not part of the checkpoint",
+			    t->shown);
 	free(w);
-	return rc < 0 ? err_wrap(err, "%s", shown) : 0;
+	return rc < 0 ? err_wrap(err, "%s", t->shown) : 0;
 }
 
 /* ---- unpacking --------------------------------------------------------- */
@@ -576,18 +602,54 @@ static void tree_check_inode(struct files_inodes *n, const char *path, uint64_t 
 		n->other++;
 }
 
-/* Fills a file whose data are not in the archive. No process of the user can reach the tree yet. */
-static int tree_fill_apart(int filesfd, struct archive_entry *e, uint64_t number, struct err *err)
+/* What is unpacked, and how. */
+struct unpacker {
+	const struct packed_tree *tree;
+	int filesfd;
+	const struct files_cred *as; /* NULL: root */
+	struct user_rights own;      /* with as: those of root */
+	struct files_inodes *inodes;
+	FILE *list;
+	struct archive *in, *disk;
+};
+
+static int tree_take_rights(struct unpacker *u, struct err *err)
+{
+	return u->as ? user_rights_take(&u->own, u->as->uid, u->as->gid, u->as->groups, u->as->n_groups, err) : 0;
+}
+
+static void tree_return_rights(struct unpacker *u)
+{
+	if (u->as)
+		user_rights_return(&u->own);
+}
+
+/* Opens a file of the epoch, which only root may read. */
+static int tree_open_apart(struct unpacker *u, const char *name, struct err *err)
+{
+	int fd, saved;
+
+	tree_return_rights(u);
+	fd = openat(u->filesfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	saved = errno;
+	if (tree_take_rights(u, err))
+		abort(); /* root's rights must not be used for what follows */
+	return fd < 0 ? err_sys(err, saved, "cannot open files/%s of the checkpoint", name) : fd;
+}
+
+/* Fills a file whose data are not in the archive. Either no process of the user can reach the tree yet, or this has his
+ * rights. */
+static int tree_fill_apart(struct unpacker *u, struct archive_entry *e, uint64_t number, struct err *err)
 {
 	const char *path = archive_entry_pathname(e);
 	cleanup_close int in = -1, out = -1;
-	char name[32], shown[FILES_SHOWN];
+	char name[64], shown[FILES_SHOWN];
 	struct timespec times[2] = { { 0, UTIME_OMIT }, { archive_entry_mtime(e), archive_entry_mtime_nsec(e) } };
 
-	files_early_tmp_name(number, name);
-	in = openat(filesfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	files_early_name_in_tree(u->tree->data, number, name);
+	in = tree_open_apart(u, name, err);
 	if (in < 0)
-		return err_sys(err, errno, "cannot open files/%s of the checkpoint", name);
+		return -1;
 	out = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 	if (out < 0 || copy_back(in, out, (uint64_t)archive_entry_size(e), true) || futimens(out, times))
 		return err_sys(err, errno, "cannot write \"%s\"", show_path(path, shown));
@@ -595,89 +657,100 @@ static int tree_fill_apart(int filesfd, struct archive_entry *e, uint64_t number
 }
 
 /* Archives of tree_pack() have relative names only; the ARCHIVE_EXTRACT_SECURE_* flags refuse all others. */
-static int tree_unpack_entries(struct archive *in, struct archive *disk, int filesfd, const char *name,
-			       struct files_inodes *inodes, FILE *list, struct err *err)
+static int tree_unpack_entries(struct unpacker *u, struct err *err)
 {
+	const char *name = u->tree->archive;
 	struct archive_entry *e;
 	struct inode_line line;
 	int rc;
 
-	while ((rc = archive_read_next_header(in, &e)) == ARCHIVE_OK || rc == ARCHIVE_WARN) {
-		line = tree_read_inode(list);
-		if (inodes)
-			tree_ask_inode(inodes, line.number);
-		if (archive_write_header(disk, e) < ARCHIVE_WARN)
-			return tree_archive_error(disk, "unpack", name, err);
-		if (inodes)
-			tree_check_inode(inodes, archive_entry_pathname(e), line.number);
-		if (archive_entry_size(e) > 0 && tree_unpack_data(in, disk, name, err) < 0)
+	while ((rc = archive_read_next_header(u->in, &e)) == ARCHIVE_OK || rc == ARCHIVE_WARN) {
+		line = tree_read_inode(u->list);
+		if (u->inodes)
+			tree_ask_inode(u->inodes, line.number);
+		if (archive_write_header(u->disk, e) < ARCHIVE_WARN)
+			return tree_archive_error(u->disk, "unpack", name, err);
+		if (u->inodes)
+			tree_check_inode(u->inodes, archive_entry_pathname(e), line.number);
+		if (archive_entry_size(e) > 0 && tree_unpack_data(u->in, u->disk, name, err) < 0)
 			return -1;
-		if (archive_write_finish_entry(disk) < ARCHIVE_WARN)
-			return tree_archive_error(disk, "unpack", name, err);
-		if (line.apart && tree_fill_apart(filesfd, e, line.number, err))
+		if (archive_write_finish_entry(u->disk) < ARCHIVE_WARN)
+			return tree_archive_error(u->disk, "unpack", name, err);
+		if (line.apart && tree_fill_apart(u, e, line.number, err))
 			return -1;
 	}
 	if (rc != ARCHIVE_EOF)
-		return tree_archive_error(in, "read", name, err);
+		return tree_archive_error(u->in, "read", name, err);
 	/* Closing sets the times of directories. */
-	return archive_write_close(disk) < ARCHIVE_WARN ? tree_archive_error(disk, "unpack", name, err) : 0;
+	return archive_write_close(u->disk) < ARCHIVE_WARN ? tree_archive_error(u->disk, "unpack", name, err) : 0;
 }
 
-static int tree_unpack_fd(int fd, int filesfd, const char *name, struct files_inodes *inodes, FILE *list, struct err *err)
+static int tree_unpack_fd(struct unpacker *u, int fd, struct err *err)
 {
-	const int flags = ARCHIVE_EXTRACT_OWNER | ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_XATTR |
-			  ARCHIVE_EXTRACT_ACL | ARCHIVE_EXTRACT_UNLINK | ARCHIVE_EXTRACT_SECURE_SYMLINKS |
-			  ARCHIVE_EXTRACT_SECURE_NODOTDOT | ARCHIVE_EXTRACT_SECURE_NOABSOLUTEPATHS;
-	struct archive *in = archive_read_new(), *disk = archive_write_disk_new();
+	const int flags = ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_XATTR | ARCHIVE_EXTRACT_ACL |
+			  ARCHIVE_EXTRACT_UNLINK | ARCHIVE_EXTRACT_SECURE_SYMLINKS | ARCHIVE_EXTRACT_SECURE_NODOTDOT |
+			  ARCHIVE_EXTRACT_SECURE_NOABSOLUTEPATHS | (u->as ? 0 : ARCHIVE_EXTRACT_OWNER);
+	const char *name = u->tree->archive;
 	int rc = -1;
 
-	if (!in || !disk)
+	u->in = archive_read_new();
+	u->disk = archive_write_disk_new();
+	if (!u->in || !u->disk)
 		err_set(err, ENOMEM, "out of memory");
-	else if (archive_read_support_format_tar(in) < ARCHIVE_WARN ||
-		 archive_write_disk_set_options(disk, flags) != ARCHIVE_OK ||
-		 archive_read_open_fd(in, fd, 256 << 10) != ARCHIVE_OK)
-		tree_archive_error(in, "open", name, err);
+	else if (archive_read_support_format_tar(u->in) < ARCHIVE_WARN ||
+		 archive_write_disk_set_options(u->disk, flags) != ARCHIVE_OK ||
+		 archive_read_open_fd(u->in, fd, 256 << 10) != ARCHIVE_OK)
+		tree_archive_error(u->in, "open", name, err);
 	else
-		rc = tree_unpack_entries(in, disk, filesfd, name, inodes, list, err);
-	archive_read_free(in);
-	archive_write_free(disk);
+		rc = tree_unpack_entries(u, err);
+	archive_read_free(u->in);
+	archive_write_free(u->disk);
 	return rc;
 }
 
-int tree_unpack(int dirfd, int filesfd, const char *archive, const char *shown, struct files_inodes *inodes,
-		struct err *err)
+int tree_unpack(int dirfd, int filesfd, const struct packed_tree *t, const struct files_cred *as,
+		struct files_inodes *inodes, struct err *err)
 {
+	struct unpacker u = { .tree = t, .filesfd = filesfd, .as = as, .inodes = inodes };
 	cleanup_close int fd = -1, cwd = -1;
 	cleanup_file FILE *list = NULL;
 	int rc;
 
-	fd = openat(filesfd, archive, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	fd = openat(filesfd, t->archive, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
-		return errno == ENOENT ? 0 : err_sys(err, errno, "cannot open files/%s of the checkpoint", archive);
+		return errno == ENOENT ? 0 : err_sys(err, errno, "cannot open files/%s of the checkpoint", t->archive);
 	cwd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	/* libarchive writes relative to the working directory. */
 	if (cwd < 0 || fchdir(dirfd) < 0)
-		return err_sys(err, errno, "cannot enter the job's %s", shown);
-	list = tree_open_inodes(filesfd, archive, O_RDONLY, "re");
-	rc = tree_unpack_fd(fd, filesfd, archive, inodes, list, err);
+		return err_sys(err, errno, "cannot enter the job's %s", t->shown);
+	u.list = list = tree_open_inodes(filesfd, t->archive, O_RDONLY, "re");
+	rc = tree_take_rights(&u, err);
+	if (rc == 0) {
+		rc = tree_unpack_fd(&u, fd, err);
+		tree_return_rights(&u);
+	}
 	if (fchdir(cwd) < 0 && rc == 0)
 		rc = err_sys(err, errno, "cannot return to the working directory");
-	return rc < 0 ? err_wrap(err, "cannot fill the job's %s", shown) : 0;
+	return rc < 0 ? err_wrap(err, "cannot fill the job's %s", t->shown) : 0;
 }
+
+const struct packed_tree files_tree_shm = { "shm.tar", "/dev/shm", "shm", (uid_t)-1 };
+const struct packed_tree files_tree_tmp = { "tmp.tar", "/tmp", "tmp", (uid_t)-1 };
 
 int files_unpack_private(int rootfd, int filesfd, bool private_tmp, struct files_inodes *tmp_inodes, struct err *err)
 {
-	static const char *const names[][3] = {
-		{ "dev/shm", "shm.tar", "/dev/shm" },
-		{ "tmp", "tmp.tar", "/tmp" },
-	};
+	const struct {
+		const char *dir;
+		const struct packed_tree *tree;
+		struct files_inodes *inodes;
+	} trees[] = { { "dev/shm", &files_tree_shm, NULL }, { "tmp", &files_tree_tmp, tmp_inodes } };
 
 	for (int i = 0; i < (private_tmp ? 2 : 1); i++) {
-		cleanup_close int fd = open_in_root(rootfd, names[i][0]);
+		cleanup_close int fd = open_in_root(rootfd, trees[i].dir);
 
 		if (fd < 0)
-			return err_sys(err, errno, "cannot open the new pod's %s", names[i][2]);
-		if (tree_unpack(fd, filesfd, names[i][1], names[i][2], i ? tmp_inodes : NULL, err) < 0)
+			return err_sys(err, errno, "cannot open the new pod's %s", trees[i].tree->shown);
+		if (tree_unpack(fd, filesfd, trees[i].tree, NULL, trees[i].inodes, err) < 0)
 			return -1;
 	}
 	return 0;

@@ -2,8 +2,8 @@
  * that is a pod's alone (its /tmp as an image).
  *
  * A page has not changed if all of this holds:
- * - It has been in the page cache all the time. The file is mapped, and its pages are entered in the page table once. An
- *   entry is removed with its page: when the file is truncated, ranges are removed, inserted or collapsed, a direct
+ * - It has been in the page cache all the time. The file is mapped, and its pages are entered in the page table once.
+ * An entry is removed with its page: when the file is truncated, ranges are removed, inserted or collapsed, a direct
  *   write drops the page, or memory is short. Nobody reads through the mapping, so an entry that is gone stays gone. A
  *   page that is still entered could only be changed by a write to it, which makes it dirty.
  * - It is not dirty or under writeback now (cachestat(2), Linux 6.5).
@@ -24,13 +24,13 @@
 
 #include "base/util.h"
 
-#define PAGE                   4096u
-#define SYS_CACHESTAT          451 /* the same on all architectures */
-#define MADV_POPULATE_READ_    22 /* Linux 5.14 */
-#define ENTRY_PRESENT          (UINT64_C(1) << 63)
-#define ENTRIES                8192u /* of the page table that are read at once */
-#define MEMORY_SHARE           4 /* of the node's memory, as 1/N, that is mapped at most */
-#define FILES_MAX              256 /* that are open at the same time for this */
+#define PAGE                4096u
+#define SYS_CACHESTAT       451 /* the same on all architectures */
+#define MADV_POPULATE_READ_ 22  /* Linux 5.14 */
+#define ENTRY_PRESENT       (UINT64_C(1) << 63)
+#define ENTRIES             8192u /* of the page table that are read at once */
+#define MEMORY_SHARE        4     /* of the node's memory, as 1/N, that is mapped at most */
+#define FILES_MAX           256   /* that are open at the same time for this */
 
 struct cachestat_range_ {
 	uint64_t off, len;
@@ -55,7 +55,8 @@ static bool unchanged_count_writes(int device, uint64_t *writes)
 	ssize_t n = pread(device, text, sizeof(text) - 1, 0);
 
 	text[n > 0 ? n : 0] = '\0';
-	return sscanf(text, "%*u %*u %*u %*u %" SCNu64 " %*u %*u %*u %" SCNu64, writes, &in_flight) == 2 && in_flight == 0;
+	return sscanf(text, "%*u %*u %*u %*u %" SCNu64 " %*u %*u %*u %" SCNu64, writes, &in_flight) == 2 &&
+	       in_flight == 0;
 }
 
 static int unchanged_cachestat(int fd, uint64_t off, uint64_t len, struct cachestat_ *s)
@@ -173,7 +174,7 @@ bool unchanged_find(const struct unchanged *u, uint64_t size, bool *changed)
 
 	memset(changed, false, known);
 	memset(changed + known, true, all - known);
-	return (!known ||
-		(unchanged_mark_missing(u, known, changed) == 0 && unchanged_mark_dirty(u->fd, 0, known, changed) == 0)) &&
+	return (!known || (unchanged_mark_missing(u, known, changed) == 0 &&
+			   unchanged_mark_dirty(u->fd, 0, known, changed) == 0)) &&
 	       unchanged_count_writes(u->all->device, &writes) && writes == u->writes;
 }

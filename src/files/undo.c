@@ -144,7 +144,7 @@ int files_undo_written(int jobfd, const struct files_undo *f, json_t *warnings, 
 	struct journal j = { 0 };
 	int rc;
 
-	if (journal_read(&j, jobfd, f->private_tmp, err) < 0)
+	if (journal_read(&j, jobfd, &(struct packed){ f->private_tmp, f->scratch }, err) < 0)
 		return -1;
 	record_index_make(&known, f->records);
 	rc = undo_all(&u, &j, &known, &o, err);

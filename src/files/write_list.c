@@ -315,7 +315,7 @@ static int write_list_take_batch(struct files_write_list *w, size_t from, size_t
 
 static int write_list_take_all(struct files_write_list *w, const struct record_index *skip, struct err *err)
 {
-	if (journal_read(&w->journal, w->jobfd, w->o.private_tmp, err) < 0)
+	if (journal_read(&w->journal, w->jobfd, &(struct packed){ w->o.private_tmp, w->o.scratch }, err) < 0)
 		return -1;
 	w->v = xrealloc(w->v, (w->journal.n + 1) * sizeof(*w->v));
 	memset(w->v + w->n, 0, (w->journal.n - w->n) * sizeof(*w->v));

@@ -31,14 +31,15 @@
 #define FORMAT_CLOSED  6 /* the member "closed"; the rest as in FORMAT_NETWORK, with or without "network" */
 #define FORMAT_TMP \
 	7 /* large files of /tmp are beside its archive; the rest as in FORMAT_CLOSED, with or without "closed" */
-#define FILES_MAX 1000000 /* entries of a list; STORE_JSON_MAX is reached earlier */
-#define CRED_MAX  65536
+#define FORMAT_SCRATCH 8       /* the member "scratch"; the rest as in FORMAT_TMP */
+#define FILES_MAX      1000000 /* entries of a list; STORE_JSON_MAX is reached earlier */
+#define CRED_MAX       65536
 
 /* Memory chunks are most of an epoch, have checksums of their own, and may be shared with older epochs. A second digest
  * would double the work of a checkpoint, because all of them would have to be read. So the manifest has their sizes
  * only, and the SHA-256 of the image file that holds the checksums. */
-#define CHUNKS    "memory/chunks-"
-#define IMAGE     "memory/image"
+#define CHUNKS         "memory/chunks-"
+#define IMAGE          "memory/image"
 
 void manifest_free(struct manifest *m)
 {
@@ -46,6 +47,7 @@ void manifest_free(struct manifest *m)
 	json_decref(m->threads);
 	json_decref(m->sockets);
 	json_decref(m->closed);
+	json_decref(m->scratch);
 	memset(m, 0, sizeof(*m));
 }
 
@@ -210,7 +212,8 @@ static json_t *manifest_render_node(const struct manifest *m)
 
 static int manifest_format(const struct manifest *m)
 {
-	return m->tmp.apart        ? FORMAT_TMP
+	return m->scratch          ? FORMAT_SCRATCH
+	       : m->tmp.apart      ? FORMAT_TMP
 	       : m->closed         ? FORMAT_CLOSED
 	       : m->network.own    ? FORMAT_NETWORK
 	       : !m->memory.ours   ? FORMAT
@@ -266,6 +269,7 @@ static char *manifest_render(const struct manifest *m, const struct digests *d)
 	    (m->sockets && json_object_set(root, "sockets", m->sockets) < 0) ||
 	    (m->threads && json_object_set(root, "threads", m->threads) < 0) ||
 	    (m->closed && json_object_set(root, "closed", m->closed) < 0) ||
+	    (m->scratch && json_object_set(root, "scratch", m->scratch) < 0) ||
 	    json_object_set_new(root, "digests", manifest_render_digests(d)) < 0)
 		return NULL;
 	return json_dumps(root, JSON_INDENT(1));
@@ -356,8 +360,8 @@ static int manifest_parse_origin(const json_t *root, struct manifest *m, bool *s
 	m->memory.ours = by_members ? json_object_get(root, "memory") != NULL : format != FORMAT;
 	*shared = by_members ? json_object_get(json_object_get(root, "memory"), "objects") != NULL
 			     : format >= FORMAT_SHARED;
-	m->tmp.apart = format == FORMAT_TMP;
-	if (format > FORMAT_TMP)
+	m->tmp.apart = format >= FORMAT_TMP;
+	if (format > FORMAT_SCRATCH)
 		return err_set(err, EBADMSG, "format %d is not known to this version of fsched", (int)format);
 	if (json_get_uint(root, "epoch", &m->epoch, err) < 0 || json_get_uint(root, "run", &m->run, err) < 0 ||
 	    json_get_int(root, "time", 0, INT64_MAX, &m->time, err) < 0 ||
@@ -401,6 +405,10 @@ static int manifest_parse_state(const json_t *root, struct manifest *m, struct e
 	if (m->closed && !json_is_array(m->closed))
 		return err_set(err, EBADMSG, "\"closed\" is not a list");
 	json_incref(m->closed);
+	m->scratch = json_object_get(root, "scratch");
+	if (m->scratch && !json_is_array(m->scratch))
+		return err_set(err, EBADMSG, "\"scratch\" is not a list");
+	json_incref(m->scratch);
 	return 0;
 }
 

@@ -76,6 +76,8 @@ struct manifest {
 	json_t *threads; /* see worker/thread_attributes.c */
 	/* Owned; NULL: there are none. See worker/closed_tcp.c. Older versions cannot restore an epoch with it. */
 	json_t *closed;
+	/* The same: scratch directories (files/scratch.c). */
+	json_t *scratch;
 };
 
 void manifest_free(struct manifest *m);

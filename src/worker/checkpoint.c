@@ -67,6 +67,7 @@ static struct files_opts checkpoint_files_opts(const struct worker *w)
 		.file_limit = w->conf.file_limit ? w->conf.file_limit : NO_LIMIT,
 		.tmp_limit = w->conf.tmp_limit ? w->conf.tmp_limit : NO_LIMIT,
 		.private_tmp = w->req.private_tmp,
+		.scratch = &w->scratch,
 		.cred = worker_cred(w),
 		.names = &w->names,
 		.runs_on = !w->req.vacate,
@@ -347,6 +348,7 @@ static void checkpoint_fill_manifest(struct checkpoint *c)
 	}
 	m->tmp.size = c->w->tmp.size;
 	m->tmp.device = c->w->tmp.device;
+	m->scratch = files_scratch_render(&c->w->scratch);
 	m->files = json_array();
 	manifest_fingerprint(m, c->w->criu.version);
 }
@@ -373,6 +375,7 @@ static int await_sound_tree(const struct worker *w, struct err *err)
 static int check_before_freeze(struct worker *w, int wait_ms, struct err *err)
 {
 	const struct files_opts o = checkpoint_files_opts(w);
+	const struct files_scratch_search search = { w->conf.scratch, w->req.job_id, w->req.uid, w->req.private_tmp };
 	struct preflight_job job;
 	struct tree t;
 	int rc;
@@ -384,6 +387,7 @@ static int check_before_freeze(struct worker *w, int wait_ms, struct err *err)
 	    criu_act_for(&w->criu, w->req.uid, w->req.gid, w->req.groups, w->req.n_groups, err) ||
 	    await_sound_tree(w, err) || tree_read(w->req.init, &t, err))
 		return -1;
+	files_scratch_find(&w->scratch, &search, t.pids, t.n);
 	job = preflight_job_of(w, &t);
 	/* A checkpoint (wait_ms > 0) checks everything even if the holder of the lock hangs. */
 	job.hands_off = !trace_lock_take(w, wait_ms) && !wait_ms;

@@ -151,5 +151,6 @@ int main(int argc, char **argv)
 	request_free(&w.req);
 	json_decref(w.warnings);
 	files_names_free(&w.names);
+	files_scratch_free(&w.scratch);
 	return rc ? 1 : 0;
 }

@@ -131,8 +131,10 @@ static int parse_common(const json_t *o, struct request *r, struct err *err)
 	return r->epoch > 0 ? 0 : err_set(err, EBADMSG, "epochs are numbered from 1 on");
 }
 
+/* "job_id" is optional: `fsched pod` knows none. */
 static int parse_job(const json_t *o, struct request *r, struct err *err)
 {
+	unsigned job = 0;
 	int64_t uid, gid;
 
 	if (get_path(o, "pod_dir", r->pod_dir, sizeof(r->pod_dir), false, err) ||
@@ -141,6 +143,10 @@ static int parse_job(const json_t *o, struct request *r, struct err *err)
 	    get_id(o, "gid", UINT32_MAX - 1, &gid, err) || request_get_groups(o, r, err) ||
 	    json_get_bool(o, "private_tmp", &r->private_tmp, err))
 		return -1;
+	if (json_object_get(o, "job_id") && json_get_uint(o, "job_id", &job, err))
+		return -1;
+	if (job)
+		snprintf(r->job_id, sizeof(r->job_id), "%u", job);
 	r->uid = (uid_t)uid;
 	r->gid = (gid_t)gid;
 	return 0;

@@ -326,6 +326,8 @@ static int verify_epoch(struct restore *r, struct err *err)
 	    criu_act_for(&w->criu, w->req.uid, w->req.gid, w->req.groups, w->req.n_groups, err))
 		return -1;
 	w->node_fault = false;
+	if (files_scratch_parse(&w->scratch, r->m.scratch, err))
+		return -1;
 	return files_check(r->m.files, r->filesfd, &cred, err);
 }
 
@@ -444,6 +446,7 @@ static int restore_undo_write_list(struct restore *r, struct err *err)
 		.frozen_at = r->m.written_at,
 		.records = r->m.files,
 		.private_tmp = w->req.private_tmp,
+		.scratch = &w->scratch,
 		.cred = &cred,
 	};
 
@@ -478,6 +481,14 @@ static int fill_and_start(struct restore *r, bool fill, struct pod *pod, struct 
 	return rc;
 }
 
+static int restore_scratch(const struct restore *r, struct err *err)
+{
+	struct worker *w = r->w;
+	const struct files_cred cred = worker_cred(w);
+
+	return files_scratch_put_back(&w->scratch, w->conf.scratch, r->filesfd, &cred, w->warnings, err);
+}
+
 static void restore_warn_of_closed(const struct restore *r)
 {
 	char text[512];
@@ -503,6 +514,10 @@ static int restore_epoch(struct restore *r, bool *refused, struct err *err)
 		return err_wrap(err, "the job's files cannot be put back");
 	if (r->m.written_at && restore_undo_write_list(r, err))
 		return err_wrap(err, "files that the job wrote after the epoch cannot be removed");
+	w->node_fault = true;
+	if (restore_scratch(r, err))
+		return -1;
+	w->node_fault = false;
 	fault_die(w, FAULT_DIE_BEFORE_POD);
 	event_phase("restore");
 	if (fill_and_start(r, true, &pod, &first)) {

@@ -37,6 +37,7 @@ struct request {
 	enum op op;
 	char job_dir[4096], pod_dir[4096], config[4096], script[4096];
 	char uuid[37], reason[16];
+	char job_id[16]; /* of Slurm; "" = none */
 	unsigned epoch, run;
 	uid_t uid;
 	gid_t gid;
@@ -61,18 +62,19 @@ struct worker {
 	struct conf conf;
 	struct store store;
 	struct criu_bin criu;
-	char libexec[4096];       /* the directory of this program */
-	int64_t began;            /* now_us() */
-	json_t *warnings;         /* owned */
-	struct files_names names; /* names for open files that have lost theirs, as of the last search */
-	bool node_fault;          /* a failure of the current step is the fault of this node, not of the epoch */
-	struct mailbox mailbox;   /* -1, -1: there is none */
-	int trace_lock;           /* descriptor of trace_lock_take(); -1: not opened */
-	int frozen_unanswered;    /* "frozen" events that the agent has not yet answered with "go" */
-	uint64_t memory;          /* bytes of the job's memory, as of the preflight */
-	struct files_cost files;  /* the same of its files */
-	struct pod_network net;   /* checkpoint: of the pod; empty if it uses the node's */
-	struct pod_tmp tmp;       /* the same for its /tmp */
+	char libexec[4096];           /* the directory of this program */
+	int64_t began;                /* now_us() */
+	json_t *warnings;             /* owned */
+	struct files_names names;     /* names for open files that have lost theirs, as of the last search */
+	bool node_fault;              /* a failure of the current step is the fault of this node, not of the epoch */
+	struct mailbox mailbox;       /* -1, -1: there is none */
+	int trace_lock;               /* descriptor of trace_lock_take(); -1: not opened */
+	int frozen_unanswered;        /* "frozen" events that the agent has not yet answered with "go" */
+	uint64_t memory;              /* bytes of the job's memory, as of the preflight */
+	struct files_cost files;      /* the same of its files */
+	struct pod_network net;       /* checkpoint: of the pod; empty if it uses the node's */
+	struct pod_tmp tmp;           /* the same for its /tmp */
+	struct files_scratch scratch; /* directories of the job on the node's disk, as of the preflight */
 };
 
 /* request.c */

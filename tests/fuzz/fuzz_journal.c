@@ -13,7 +13,7 @@ static void add_text(struct journal *j, const uint8_t *data, size_t size, bool p
 
 	memcpy(text, data, size);
 	text[size] = '\0';
-	journal_add_text(j, text, size, private_tmp);
+	journal_add_text(j, text, size, &(struct packed){ .private_tmp = private_tmp });
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -115,6 +115,7 @@ static const char everything[] = "# a comment\n"
 				 "PodTmpSize = 2T\n"
 				 "PodNetwork = Private\n"
 				 "PodNetworkRange = 100.64.0.0/16\n"
+				 "PodScratch = /scratch:/local/job\n"
 				 "SrunPath = /opt/slurm/bin/srun:/usr/bin/srun\n"
 				 "CheckpointOnRestoreFailure = requeue_fresh\n"
 				 "CheckpointRestoreRetry = 0\n"
@@ -151,6 +152,7 @@ static void every_key(void **state)
 	assert_true(c.tmp_size == 2ULL << 40);
 	assert_int_equal(c.network, CONF_NETWORK_PRIVATE);
 	assert_string_equal(c.net_range, "100.64.0.0/16");
+	assert_string_equal(c.scratch, "/scratch:/local/job");
 	assert_string_equal(c.srun, "/opt/slurm/bin/srun:/usr/bin/srun");
 	assert_int_equal(c.on_restore_failure, CONF_REQUEUE_FRESH);
 	assert_int_equal(c.restore_retry, 0);

@@ -250,6 +250,26 @@ static void closed_connections_are_recorded(void **state)
 	manifest_free(&m);
 }
 
+/* Nor one that knows formats up to 7. */
+static void scratch_directories_are_recorded(void **state)
+{
+	cleanup_close int fd = make_epoch(false);
+	cleanup_free char *text = NULL;
+	struct manifest m;
+
+	fill(&m);
+	m.tmp.apart = true;
+	m.scratch = json_pack("[{s:s, s:i}]", "path", "/scratch/job.7", "mode", 0750);
+	assert_ok(manifest_write(fd, &m, false, "", &err));
+	manifest_free(&m);
+	assert_ok(manifest_load(fd, &m, &err));
+	assert_true(m.tmp.apart);
+	assert_string_equal(json_string_value(json_object_get(json_array_get(m.scratch, 0), "path")), "/scratch/job.7");
+	manifest_free(&m);
+	assert_true(read_file_at(fd, "manifest.json", 1 << 20, &text) > 0);
+	assert_non_null(strstr(text, "\"format\": 8"));
+}
+
 static void a_tmp_of_its_own_is_recorded(void **state)
 {
 	cleanup_close int fd = make_epoch(false);
@@ -544,6 +564,7 @@ int main(void)
 		cmocka_unit_test(a_manifest_comes_back),
 		cmocka_unit_test(a_network_of_its_own_is_recorded),
 		cmocka_unit_test(closed_connections_are_recorded),
+		cmocka_unit_test(scratch_directories_are_recorded),
 		cmocka_unit_test(a_tmp_of_its_own_is_recorded),
 		cmocka_unit_test(the_first_difference_is_named),
 		cmocka_unit_test(shared_memory_is_a_format),

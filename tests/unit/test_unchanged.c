@@ -1,5 +1,5 @@
-/* files/unchanged.c and files/early.c on a file system of their own: what is said to be unchanged is unchanged, whatever
- * is done to the file, and little is said to be changed when little is. */
+/* files/unchanged.c and files/early.c on a file system of their own: what is said to be unchanged is unchanged,
+ * whatever is done to the file, and little is said to be changed when little is. */
 #include "unit.h"
 #include "base/util.h"
 
@@ -332,7 +332,9 @@ static void test_copies_of_the_epoch_before(void **state)
 	read_up_to(fd, buf, 0, SIZE);
 	assert_int_equal(pwrite_all(first, buf, SIZE, 0), 0);
 	for (int k = 0; k < 3; k++) {
-		struct files_early_opts o = { .filesfd = dirs[k], .previous_filesfd = k ? dirs[k - 1] : -1, .device_stat = -1 };
+		struct files_early_opts o = { .filesfd = dirs[k],
+					      .previous_filesfd = k ? dirs[k - 1] : -1,
+					      .device_stat = -1 };
 		struct files_early *e = files_early_open(&o);
 
 		round_of(e, fd, "data");
