@@ -1,9 +1,9 @@
 /* Scratch directories of the job on the node's disk (PodScratch), which are saved whole like the private /tmp.
  *
  * They belong to the job's user, who can change everything below them at any time. A path is walked component by
- * component without following symbolic links, only what belongs to the user is saved, and everything is put back with his
- * rights. A directory counts only if its name, or that of a directory above it, contains the job's id: two jobs that
- * share one would take each other's files back at a restart. */
+ * component without following symbolic links, only what belongs to the user is saved, and everything is put back with
+ * his rights. A directory counts only if its name, or that of a directory above it, contains the job's id: two jobs
+ * that share one would take each other's files back at a restart. */
 #include "files/files_internal.h"
 
 #include <ctype.h>
@@ -150,9 +150,9 @@ static int scratch_search_root(void *arg, const char *root)
 	while (dir && s->how->job_id[0] && dir_next(dir, &e) > 0) {
 		cleanup_free char *path = xasprintf("%s/%s", root, e->d_name);
 
-		if (scratch_has_id(e->d_name, s->how->job_id) && fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-		    S_ISDIR(st.st_mode) && st.st_uid == s->how->uid && !scratch_has(s->found, path) &&
-		    s->found->n < FILES_SCRATCH_MAX)
+		if (scratch_has_id(e->d_name, s->how->job_id) &&
+		    fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode) &&
+		    st.st_uid == s->how->uid && !scratch_has(s->found, path) && s->found->n < FILES_SCRATCH_MAX)
 			scratch_add(s->found, path, st.st_mode & 0777);
 	}
 	return 0;
@@ -330,7 +330,8 @@ int files_scratch_put_back(const struct files_scratch *s, const char *roots, int
 	for (size_t i = 0; i < s->n; i++) {
 		if (scratch_put_back(&s->v[i], (unsigned)i, roots, filesfd, cred, err))
 			return -1;
-		add_warning(warnings, "the files in the job's scratch directory \"%s\" have other inode numbers than before",
+		add_warning(warnings,
+			    "the files in the job's scratch directory \"%s\" have other inode numbers than before",
 			    show_path(s->v[i].path, shown));
 	}
 	return 0;

@@ -52,7 +52,8 @@ def test_cycles(pods, base, record_property):
         before = lines(job.work / "numbers")
         lib.wait_for(lambda before=before: lines(job.work / "numbers") > before + 1, "numbers")
         said = job.checkpoint("--kill")
-        assert "warning" not in said, (n, said)
+        # criu cannot save a connection of `screen -X` that has ended before it was accepted. The next attempt comes later.
+        assert "warning" not in said or "closed in-flight socket" in said, (n, said)
         said = job.restore()
         assert "restored from epoch" in said and "warning" not in said, (n, said)
         assert "bad" not in (job.work / "numbers").read_text(), (n, (job.work / "numbers").read_text()[-500:])
