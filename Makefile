@@ -11,7 +11,7 @@ export FSCHED_BUILD = $(B)
 export PYTHONDONTWRITEBYTECODE = 1
 
 .PHONY: all build examples criu criu-copy demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-security test-mpi \
-	test-recovery test-memory test-kernels test-debian soak test-asan bench bench-freeze check format fuzz install deb clean \
+	test-recovery test-memory test-names test-kernels test-debian soak test-asan bench bench-freeze check format fuzz install deb clean \
 	distclean help deps-build deps-run deps-test deps-mpi deps-deb
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
@@ -30,6 +30,7 @@ help:
 	@echo 'make test-asan    all tests except test-kernels, with programs built with ASan and UBSan'
 	@echo 'make test-mpi     LAMMPS, GROMACS, Quantum ESPRESSO, HPCC, mpi4py under srun and mpirun (CYCLES=3 SEED=n); installs them'
 	@echo 'make test-memory  CYCLES=50 checkpoints and restores of jobs that verify their memory; SEED=n repeats a run'
+	@echo 'make test-names   SEEDS=500 random jobs that change names, on each of ext4, tmpfs and xfs; SEED=n is the first one'
 	@echo 'make soak         ROUNDS=200 node failures at random moments; checks that no line of output is missing or repeated'
 	@echo 'make bench        measures checkpoints against stock criu, 25 minutes (ARGS=--quick: three minutes, ARGS=--help: options)'
 	@echo 'make bench-freeze measures the freeze and the restore of a 2 GiB job against stock criu, one minute'
@@ -94,6 +95,7 @@ test-unit: build deps-test
 	@$(MAKE) --no-print-directory -s tests-built
 	@scripts/run-tests.sh unit $(ARGS)
 test-pod: build deps-run deps-test criu-copy
+	@$(MAKE) --no-print-directory -s tests-built
 	@scripts/run-tests.sh pod $(ARGS)
 test-cluster: build deps-run deps-test criu-copy examples
 	@scripts/run-tests.sh cluster $(ARGS)
@@ -114,6 +116,11 @@ soak: build deps-run deps-test criu-copy examples
 # Jobs that verify their memory, CYCLES checkpoints and restores each.
 test-memory: build deps-run deps-test criu-copy
 	@FSCHED_CYCLES=$(or $(CYCLES),50) FSCHED_SEED=$(or $(SEED),$$$$) scripts/run-tests.sh pod -k test_cycles $(ARGS)
+
+# Random jobs that make, move and delete names, SEEDS on each file system. SEED=n is the first one.
+test-names: build deps-run deps-test
+	@$(MAKE) --no-print-directory -s tests-built
+	@FSCHED_SEEDS=$(or $(SEEDS),500) FSCHED_SEED=$(or $(SEED),1) FSCHED_TEST_RERUNS=0 scripts/run-tests.sh pod -k test_names_random $(ARGS)
 
 # Kernels of other releases in emulated guests of QEMU: two minutes each on an idle machine. KERNELS= is the short run of the oldest
 # kernel, which is part of make test.

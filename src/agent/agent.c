@@ -395,7 +395,7 @@ static void agent_wire_services(struct agent *a)
 	struct job *j = &a->job;
 
 	a->publish.job = a->tell_user.job = j;
-	a->write_list = (struct write_list_watch){ .job = j, .source.fd = -1 };
+	a->write_list = (struct write_list_watch){ .job = j, .source.fd = -1, .name_source.fd = -1 };
 	a->can_checkpoint = (struct can_checkpoint){ .loop = &a->loop, .answer = agent_on_able, .arg = a };
 	a->sched = (struct sched){
 		.job = j, .may = agent_may_schedule, .due = agent_on_due, .skipped = agent_on_skipped, .arg = a

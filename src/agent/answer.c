@@ -58,8 +58,11 @@ void answer_able(struct agent *a, const char *reason)
 
 		if (r->pid && r->waits) {
 			json_t *o = answer_describe(a, "able");
+			char gap[400];
 
 			json_object_set_new(o, "able", json_boolean(!reason));
+			if (!reason && *write_list_watch_gap(&a->write_list, gap, sizeof(gap)))
+				json_object_set_new(o, "warning", json_text(gap));
 			if (reason)
 				json_object_set_new(o, "reason", json_text(reason));
 			request_result(r, o);

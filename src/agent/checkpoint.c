@@ -34,7 +34,10 @@ static char *checkpoint_request_text(const struct checkpoint *c)
 {
 	const struct op *op = &c->op;
 	json_t *o = worker_request_pod(c->job, c->pod, c->requests->port, op->epoch);
+	char gap[400];
 
+	if (*write_list_watch_gap(c->write_list, gap, sizeof(gap)))
+		json_object_set_new(o, "gap", json_text(gap));
 	json_object_set_new(o, "vacate", json_boolean(op_leaves(op->kind)));
 	json_object_set_new(o, "reason", json_string(op_name(op->kind)));
 	json_object_set_new(o, "written", json_boolean(c->write_list->list != NULL));
@@ -363,7 +366,7 @@ int checkpoint_prepare(struct checkpoint *c, struct err *err)
 		c->job->rec.restart_count = c->job->task.restart_count;
 		if (job_save(c->job, err) < 0)
 			return -1;
-		write_list_watch_start(c->write_list, c->pod->init, true);
+		write_list_watch_start(c->write_list, c->pod->init, c->pod->ctl.fd, true);
 	}
 	if (job_save_copies(c->job, err) < 0)
 		return err_wrap(err, "the job's script cannot be saved");

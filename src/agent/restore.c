@@ -257,7 +257,7 @@ static void restore_on_line(void *arg, char *line)
 	if (e.kind == WORKER_EVENT_POD) {
 		/* the processes of the pod do not run yet */
 		r->init = e.init;
-		write_list_watch_start(r->write_list, r->init, false);
+		write_list_watch_start(r->write_list, r->init, r->ctl_fd, false);
 	} else if (e.kind == WORKER_EVENT_RESULT) {
 		restore_take_result(r, e.o);
 	}

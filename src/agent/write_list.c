@@ -41,7 +41,9 @@ struct write_list {
 	bool full;
 	int dirfd; /* of the job's directory, the caller's */
 	char cwd[PATH_MAX];
-	char gap[64]; /* see write_list_gap() */
+	char gap[64];                  /* see write_list_gap() */
+	write_list_mount_fn *mount_fn; /* NULL: nobody is told */
+	void *mount_arg;
 };
 
 static int write_list_by_name(const void *a, const void *b)
@@ -284,44 +286,54 @@ static bool write_list_leads_to(const char *path, int mount_id)
 	       (!(st.stx_mask & STATX_MNT_ID) || st.stx_mnt_id == (uint64_t)mount_id);
 }
 
-static int write_list_mark(struct write_list *w, const char *mountpoint, int mount_id)
-{
-	cleanup_free char *path = xasprintf("/proc/%d/root%s", (int)w->init, mountpoint);
+struct write_list_mount {
+	char point[PATH_MAX], fstype[64];
+	int id;
+	bool has_cwd;
+};
 
-	if (!write_list_leads_to(path, mount_id)) {
+static int write_list_mark(struct write_list *w, const struct write_list_mount *m)
+{
+	cleanup_free char *path = xasprintf("/proc/%d/root%s", (int)w->init, m->point);
+
+	if (!write_list_leads_to(path, m->id)) {
 		errno = ENOENT;
 		return -1;
 	}
-	return fanotify_mark(w->fan, FAN_MARK_ADD | FAN_MARK_MOUNT, FAN_CLOSE_WRITE, AT_FDCWD, path);
+	if (fanotify_mark(w->fan, FAN_MARK_ADD | FAN_MARK_MOUNT, FAN_CLOSE_WRITE, AT_FDCWD, path))
+		return -1;
+	if (w->mount_fn)
+		w->mount_fn(w->mount_arg, path, m->fstype, m->has_cwd);
+	return 0;
 }
 
 /* Marks the mount of one line of mountinfo, if it is to be watched. *cwd_len: length of the mount point found so far
  * that is nearest to the working directory. *root: 0 once the root is marked or left out, else the error. */
 static void write_list_mark_line(struct write_list *w, const char *line, size_t *cwd_len, int *root)
 {
-	char point[PATH_MAX], fstype[64];
+	struct write_list_mount m = { .has_cwd = false };
 	const char *dash = strstr(line, " - ");
 	size_t len;
 	bool skip;
-	int id;
 
-	if (!dash || sscanf(line, "%d %*d %*s %*s %4095s", &id, point) != 2 || sscanf(dash, " - %63s", fstype) != 1)
+	if (!dash || sscanf(line, "%d %*d %*s %*s %4095s", &m.id, m.point) != 2 || sscanf(dash, " - %63s", m.fstype) != 1)
 		return;
-	unescape_octal(point);
-	len = strcmp(point, "/") == 0 ? 0 : strlen(point);
-	skip = write_list_keeps_deleted(fstype);
-	if ((len == 0 || path_is_within(w->cwd, point)) && len >= *cwd_len) {
+	unescape_octal(m.point);
+	len = strcmp(m.point, "/") == 0 ? 0 : strlen(m.point);
+	skip = write_list_keeps_deleted(m.fstype);
+	if ((len == 0 || path_is_within(w->cwd, m.point)) && len >= *cwd_len) {
 		*cwd_len = len;
-		snprintf(w->gap, sizeof(w->gap), "%s", skip ? fstype : "");
+		m.has_cwd = true;
+		snprintf(w->gap, sizeof(w->gap), "%s", skip ? m.fstype : "");
 	}
 	/* To mark such a mount asks whoever serves it, and he may be another user than the job's. */
 	skip |= mount_is_users(line);
 	if (skip && len == 0)
 		*root = 0; /* the root is on NFS; the other mounts are watched all the same */
-	if (skip || write_list_is_pseudo(fstype) || path_is_within(point, "/dev/shm") ||
-	    (w->private_tmp && path_is_within(point, "/tmp")))
+	if (skip || write_list_is_pseudo(m.fstype) || path_is_within(m.point, "/dev/shm") ||
+	    (w->private_tmp && path_is_within(m.point, "/tmp")))
 		return;
-	int error = write_list_mark(w, point, id) ? errno : 0;
+	int error = write_list_mark(w, &m) ? errno : 0;
 	if (len == 0)
 		*root = error;
 }
@@ -410,6 +422,13 @@ void write_list_remark(struct write_list *w)
 	write_list_mark_all(w);
 	if (w->n >= WRITE_LIST_MAX / 10 * 9 || w->bytes >= WRITE_LIST_BYTES_MAX / 10 * 9)
 		write_list_compact(w);
+}
+
+void write_list_tell_mounts(struct write_list *w, write_list_mount_fn *fn, void *arg)
+{
+	w->mount_fn = fn;
+	w->mount_arg = arg;
+	write_list_mark_all(w);
 }
 
 bool write_list_full(const struct write_list *w)

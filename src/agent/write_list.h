@@ -55,6 +55,11 @@ bool write_list_saved(const struct write_list *w);
  * full. Not while a worker reads the list. */
 void write_list_remark(struct write_list *w);
 
+/* Calls fn for each mount that is watched, now and when new ones are found. path: leads to its mount point from here;
+ * fstype: of its file system; has_cwd: the working directory is probably on it (the last such call is right). */
+typedef void write_list_mount_fn(void *arg, const char *path, const char *fstype, bool has_cwd);
+void write_list_tell_mounts(struct write_list *w, write_list_mount_fn *fn, void *arg);
+
 /* True once paths have been left out because the list is full. */
 bool write_list_full(const struct write_list *w);
 /* The type of the working directory's file system if it is one that is left out, else "". Owned by w. */

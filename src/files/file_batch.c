@@ -156,6 +156,8 @@ static bool file_batch_take_messages(struct batch_outcome *o, char *text, size_t
 			add_warning(o->warnings, "%s", printable(m + 1, clean, sizeof(clean)));
 		else if (*m == BATCH_REMOVED)
 			file_batch_add(&o->removed, m + 1);
+		else if (*m == BATCH_MOVED)
+			file_batch_add(&o->moved, m + 1);
 		else if (*m == BATCH_REMADE)
 			file_batch_add(&o->remade, m + 1);
 		else if (*m == BATCH_CHANGED)

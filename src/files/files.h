@@ -173,6 +173,8 @@ struct files_write_list;
  * NULL with err. */
 struct files_write_list *files_write_list_open(int jobfd, pid_t init_pid, int filesfd, const struct files_opts *o,
 					       struct err *err);
+/* Before step 1 or 2: a path that is treated as if the journal had it. arg: the list. */
+void files_write_list_add(void *arg, const char *path);
 /* Step 1, while the job runs. previous: records of the previous epoch, with the descriptor of its files/; NULL and -1
  * if there is none. Both must stay until step 3. -1: the copies cannot be written. */
 int files_write_list_prepare(struct files_write_list *w, const json_t *previous, int previous_filesfd, struct err *err);
@@ -182,6 +184,24 @@ int files_write_list_freeze(struct files_write_list *w, const json_t *open, stru
 /* Step 3, when the job may run again: appends the records. */
 int files_write_list_finish(struct files_write_list *w, json_t *records, json_t *warnings, struct err *err);
 void files_write_list_close(struct files_write_list *w); /* w may be NULL */
+
+/* ---- names: directories, links, renames and deletions ---- */
+
+#define FILES_NAMES \
+	"names" /* file in the job's directory: which names the job has changed (names.h); the agent writes it */
+
+/* Three steps as above: the epoch gets a list of the names in the directories in which the job has changed any. */
+struct files_name_list;
+struct files_name_list *files_name_list_open(int jobfd, pid_t init_pid, int filesfd, const struct files_opts *o,
+					     struct err *err);
+int files_name_list_prepare(struct files_name_list *f, struct err *err);
+/* *interval: the number of the interval of the journal that begins now, for files_undo_names(). */
+int files_name_list_freeze(struct files_name_list *f, int64_t *interval, struct err *err);
+/* Calls take for each new name that the job has given a file, by making, linking or moving it: it may be a file that
+ * the job had written under another name. */
+void files_name_list_give(struct files_name_list *f, void (*take)(void *arg, const char *path), void *arg);
+int files_name_list_finish(struct files_name_list *f, json_t *warnings, struct err *err);
+void files_name_list_close(struct files_name_list *f); /* f may be NULL */
 
 /* Syncs every recorded file, so that a node that fails after the checkpoint does not lose what the records promise. To
  * be called when the job runs again, before the epoch is committed. */
@@ -201,7 +221,8 @@ int files_open_dir(int rootfd, const char *path, uid_t uid, const char **name);
 
 struct files_undo {
 	unsigned epoch;
-	int64_t frozen_at; /* Unix us at which its freeze began */
+	int64_t frozen_at;  /* Unix us at which its freeze began */
+	int64_t names_from; /* as files_name_list_freeze() returned it, 0 = there is no list of names */
 	const json_t *records;
 	bool private_tmp;
 	const struct files_scratch *scratch; /* NULL: none */
@@ -210,6 +231,14 @@ struct files_undo {
 /* Removes the files that the journal lists and that were made after the epoch. To be called after files_put_back(). A
  * file that cannot be removed is a warning. */
 int files_undo_written(int jobfd, const struct files_undo *u, json_t *warnings, struct err *err);
+
+/* Undoes what the job did to names after the epoch: what it made goes, what it moved is moved back, and what it deleted
+ * is made again if it is no file with content. To be called before files_put_back(), which brings back the content of
+ * files that the epoch has copies of. What cannot be undone, and what others have made, is left and is a warning. */
+int files_undo_names(int jobfd, int filesfd, const struct files_undo *u, json_t *warnings, struct err *err);
+/* To be called after files_put_back(), which makes a file with several names once for each of them: links them again.
+ */
+int files_link_names(int jobfd, int filesfd, const struct files_undo *u, json_t *warnings, struct err *err);
 
 /* How the files of an unpacked tree get the inode numbers that they had. */
 struct files_inodes {

@@ -183,7 +183,8 @@ struct file_batch {
 enum batch_message {
 	BATCH_ERROR = 'E',
 	BATCH_WARNING = 'W',
-	BATCH_REMOVED = 'R', /* the last three are counted */
+	BATCH_REMOVED = 'R', /* the last four are counted */
+	BATCH_MOVED = 'V',
 	BATCH_REMADE = 'N',
 	BATCH_CHANGED = 'M', /* changed after the checkpoint and not saved */
 };
@@ -202,7 +203,7 @@ struct batch_count {
 struct batch_outcome { /* is added to by each batch */
 	unsigned errors;
 	char first[700]; /* the first error */
-	struct batch_count removed, remade, changed;
+	struct batch_count removed, moved, remade, changed;
 	json_t *warnings; /* NULL: warnings are dropped */
 };
 /* Runs the step in a child for n <= FILE_BATCH_MAX records and waits for it. filesfd: the epoch's files/, -1 if
@@ -226,6 +227,8 @@ struct journal {
 int journal_read(struct journal *j, int jobfd, const struct packed *packed, struct err *err);
 /* Appends the paths of a text of len bytes, which was read at offset j->read. *j owns text from now on. */
 void journal_add_text(struct journal *j, char *text, size_t len, const struct packed *packed);
+/* Adds one path; *j owns it from now on. */
+void journal_add_path(struct journal *j, char *path, const struct packed *packed);
 void journal_free(struct journal *j);
 
 /* Records of an array, found by path. */

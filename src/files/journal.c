@@ -34,6 +34,14 @@ void journal_add_text(struct journal *j, char *text, size_t len, const struct pa
 	j->read += p - text;
 }
 
+void journal_add_path(struct journal *j, char *path, const struct packed *packed)
+{
+	array_reserve(j->texts, j->n_texts, j->texts_room);
+	j->texts[j->n_texts++] = path;
+	if (j->n < FILES_RECORDS_MAX)
+		journal_take_path(j, path, strlen(path), packed);
+}
+
 int journal_read(struct journal *j, int jobfd, const struct packed *packed, struct err *err)
 {
 	cleanup_close int fd = openat(jobfd, FILES_JOURNAL, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);

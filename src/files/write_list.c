@@ -8,21 +8,24 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <search.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/user_rights.h"
 #include "base/util.h"
 
 #define WHOLE_MAX  (1 << 20) /* bytes up to which a file is copied even if it was not seen to be rewritten */
+#define ADDED_MAX  20000     /* paths that are not in the journal */
 #define BATCH      64        /* files that are open at the same time */
 #define FIRST_COPY 200000    /* copies are numbered from here, above the numbers of files_record() */
 #define SETTLED_US 100000    /* a change that is older than this has another time stamp than the next change */
 
 enum entry_state { NEVER_SEEN, NOT_THERE, LEFT_OUT, SEEN };
 
-struct entry {
+struct written_entry {
 	enum entry_state state;
 	bool settled; /* the file's times will tell whether it changes from now on */
 	int error;    /* errno of examining or reading it, 0 = no error */
@@ -43,12 +46,16 @@ struct files_write_list {
 	int jobfd, rootfd, filesfd;
 	bool frozen;
 	struct journal journal;
-	struct entry *v; /* one for each path of the journal */
+	struct written_entry *v; /* one for each path of the journal */
 	size_t n;
 	int previous_filesfd; /* -1 = none */
 	struct record_index previous;
 	uint64_t left; /* bytes left of the limit */
 	unsigned n_copies;
+	char **added; /* by files_write_list_add() since the last step; owned */
+	size_t n_added, added_room, n_added_ever;
+	void *known; /* tsearch tree of the first n_known paths of the journal */
+	size_t n_known;
 };
 
 /* What was found at the path of one file of a batch. */
@@ -61,7 +68,7 @@ struct observation {
 
 /* ---- examining ----------------------------------------------------------- */
 
-static bool write_list_is_unchanged(const struct entry *e, const struct stat *st)
+static bool write_list_is_unchanged(const struct written_entry *e, const struct stat *st)
 {
 	return e->state == SEEN && e->settled && e->dev == st->st_dev && e->ino == st->st_ino && e->size == st->st_size &&
 	       same_timestamp(&e->mtime, &st->st_mtim) && same_timestamp(&e->ctime, &st->st_ctim);
@@ -79,7 +86,7 @@ static int write_list_open_file(int pathfd)
 	return fd < 0 && errno == EPERM ? open(link, flags) : fd;
 }
 
-static void write_list_observe(const struct files_write_list *w, const char *path, const struct entry *e,
+static void write_list_observe(const struct files_write_list *w, const char *path, const struct written_entry *e,
 			       struct observation *l)
 {
 	cleanup_close int pathfd = open_path_of(w->rootfd, path, w->o.cred.uid);
@@ -104,7 +111,7 @@ static void write_list_copy_name(unsigned number, char name[24])
 	snprintf(name, 24, "%06u.data", number);
 }
 
-static void write_list_drop_copy(struct files_write_list *w, struct entry *e)
+static void write_list_drop_copy(struct files_write_list *w, struct written_entry *e)
 {
 	char name[24];
 
@@ -119,8 +126,8 @@ static void write_list_drop_copy(struct files_write_list *w, struct entry *e)
 
 /* Saves the first size bytes. 1 = saved, 0 = not saved, -1 = the checkpoint cannot be written. *copyfd: descriptor of
  * the copy, which the caller closes. */
-static int write_list_save_bytes(struct files_write_list *w, struct entry *e, int in, uint64_t size, uint64_t cost,
-				 int *copyfd, struct err *err)
+static int write_list_save_bytes(struct files_write_list *w, struct written_entry *e, int in, uint64_t size,
+				 uint64_t cost, int *copyfd, struct err *err)
 {
 	bool to_out = false;
 	char name[24];
@@ -144,7 +151,8 @@ static int write_list_save_bytes(struct files_write_list *w, struct entry *e, in
 	return 1;
 }
 
-static int write_list_save_whole(struct files_write_list *w, struct entry *e, const struct observation *l, struct err *err)
+static int write_list_save_whole(struct files_write_list *w, struct written_entry *e, const struct observation *l,
+				 struct err *err)
 {
 	cleanup_close int copyfd = -1;
 	int rc = write_list_save_bytes(w, e, l->fd, (uint64_t)e->size, file_data_bytes(&l->st), &copyfd, err);
@@ -157,8 +165,8 @@ static int write_list_save_whole(struct files_write_list *w, struct entry *e, co
 }
 
 /* Links the copy of the previous epoch, if its digest is still right. */
-static bool write_list_link_previous(struct files_write_list *w, struct entry *e, const struct file_record *before,
-				     uint64_t cost)
+static bool write_list_link_previous(struct files_write_list *w, struct written_entry *e,
+				     const struct file_record *before, uint64_t cost)
 {
 	cleanup_close int fd = -1;
 	char name[24], hex[SHA256_HEX];
@@ -193,7 +201,7 @@ static void write_list_read_previous(const struct files_write_list *w, const cha
 		before->class = FILE_ABSENT;
 }
 
-static bool write_list_matches_record(const struct entry *e, const struct file_record *r)
+static bool write_list_matches_record(const struct written_entry *e, const struct file_record *r)
 {
 	return e->dev == r->dev && e->ino == r->ino && e->size == r->size && same_timestamp(&e->mtime, &r->mtime) &&
 	       same_timestamp(&e->ctime, &r->ctime);
@@ -223,20 +231,20 @@ static int64_t write_list_now_us(void)
 	return t.tv_sec * INT64_C(1000000) + t.tv_nsec / 1000;
 }
 
-static void write_list_note_state(struct entry *e, const struct stat *st, int64_t now)
+static void write_list_note_state(struct written_entry *e, const struct stat *st, int64_t now)
 {
-	*e = (struct entry){ .state = SEEN,
-			     .dev = st->st_dev,
-			     .ino = st->st_ino,
-			     .size = st->st_size,
-			     .mode = st->st_mode & 07777,
-			     .gid = st->st_gid,
-			     .mtime = st->st_mtim,
-			     .ctime = st->st_ctim };
+	*e = (struct written_entry){ .state = SEEN,
+				     .dev = st->st_dev,
+				     .ino = st->st_ino,
+				     .size = st->st_size,
+				     .mode = st->st_mode & 07777,
+				     .gid = st->st_gid,
+				     .mtime = st->st_mtim,
+				     .ctime = st->st_ctim };
 	e->settled = now - (st->st_ctim.tv_sec * INT64_C(1000000) + st->st_ctim.tv_nsec / 1000) > SETTLED_US;
 }
 
-static int write_list_take_content(struct files_write_list *w, struct entry *e, const struct observation *l,
+static int write_list_take_content(struct files_write_list *w, struct written_entry *e, const struct observation *l,
 				   const struct file_record *before, struct err *err)
 {
 	uint64_t size = (uint64_t)e->size, edge = size < FILES_EDGE ? size : FILES_EDGE;
@@ -256,8 +264,8 @@ static int write_list_take_content(struct files_write_list *w, struct entry *e, 
 	return rc < 0 ? -1 : 0;
 }
 
-static int write_list_take(struct files_write_list *w, const char *path, struct entry *e, const struct observation *l,
-			   int64_t now, struct err *err)
+static int write_list_take(struct files_write_list *w, const char *path, struct written_entry *e,
+			   const struct observation *l, int64_t now, struct err *err)
 {
 	cleanup_free struct file_record *before = NULL;
 
@@ -267,7 +275,7 @@ static int write_list_take(struct files_write_list *w, const char *path, struct 
 	if (!l->found || !S_ISREG(l->st.st_mode)) {
 		bool gone = !l->found && (l->error == ENOENT || l->error == ENOTDIR);
 
-		*e = (struct entry){ .state = gone ? NOT_THERE : LEFT_OUT, .error = gone ? 0 : l->error };
+		*e = (struct written_entry){ .state = gone ? NOT_THERE : LEFT_OUT, .error = gone ? 0 : l->error };
 		return 0;
 	}
 	write_list_note_state(e, &l->st, now);
@@ -303,7 +311,7 @@ static int write_list_take_batch(struct files_write_list *w, size_t from, size_t
 
 		if (rc == 0 && skip && record_index_find(skip, w->journal.paths[i])) {
 			write_list_drop_copy(w, &w->v[i]);
-			w->v[i] = (struct entry){ .state = LEFT_OUT };
+			w->v[i] = (struct written_entry){ .state = LEFT_OUT };
 		} else if (rc == 0) {
 			rc = write_list_take(w, w->journal.paths[i], &w->v[i], l, now, err);
 		}
@@ -313,10 +321,41 @@ static int write_list_take_batch(struct files_write_list *w, size_t from, size_t
 	return rc;
 }
 
+static int write_list_by_path(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+void files_write_list_add(void *arg, const char *path)
+{
+	struct files_write_list *w = arg;
+
+	if (w->n_added_ever++ >= ADDED_MAX)
+		return;
+	array_reserve(w->added, w->n_added, w->added_room);
+	w->added[w->n_added++] = xstrdup(path);
+}
+
+/* Adds those paths that the journal does not have. */
+static void write_list_merge_added(struct files_write_list *w)
+{
+	for (; w->n_added && w->n_known < w->journal.n; w->n_known++)
+		tsearch(w->journal.paths[w->n_known], &w->known, write_list_by_path);
+	for (size_t i = 0; i < w->n_added; i++) {
+		if (tfind(w->added[i], &w->known, write_list_by_path))
+			free(w->added[i]);
+		else
+			journal_add_path(&w->journal, w->added[i],
+					 &(struct packed){ w->o.private_tmp, w->o.scratch });
+	}
+	w->n_added = 0;
+}
+
 static int write_list_take_all(struct files_write_list *w, const struct record_index *skip, struct err *err)
 {
 	if (journal_read(&w->journal, w->jobfd, &(struct packed){ w->o.private_tmp, w->o.scratch }, err) < 0)
 		return -1;
+	write_list_merge_added(w);
 	w->v = xrealloc(w->v, (w->journal.n + 1) * sizeof(*w->v));
 	memset(w->v + w->n, 0, (w->journal.n - w->n) * sizeof(*w->v));
 	w->n = w->journal.n;
@@ -385,7 +424,7 @@ static uint64_t write_list_cost_of_open(const struct files_write_list *w, const 
 	return sum;
 }
 
-static void write_list_fill_record(const struct entry *e, struct file_record *r)
+static void write_list_fill_record(const struct written_entry *e, struct file_record *r)
 {
 	r->class = e->digest[0] || e->size == 0 ? FILE_CLOSED : FILE_APPEND;
 	r->appends = r->class == FILE_APPEND;
@@ -405,8 +444,8 @@ static void write_list_fill_record(const struct entry *e, struct file_record *r)
 	r->saved_size = e->copied;
 }
 
-static int write_list_finish_entry(struct files_write_list *w, const char *path, struct entry *e, uint64_t *left,
-				   json_t *records, json_t *warnings, struct err *err)
+static int write_list_finish_entry(struct files_write_list *w, const char *path, struct written_entry *e,
+				   uint64_t *left, json_t *records, json_t *warnings, struct err *err)
 {
 	cleanup_free struct file_record *r = xcalloc(1, sizeof(*r));
 	char shown[FILES_SHOWN];
@@ -445,12 +484,22 @@ int files_write_list_finish(struct files_write_list *w, json_t *records, json_t 
 	return 0;
 }
 
+/* The journal owns the paths. */
+static void write_list_keep_path(void *path)
+{
+	(void)path;
+}
+
 void files_write_list_close(struct files_write_list *w)
 {
 	if (!w)
 		return;
 	if (w->rootfd >= 0)
 		close(w->rootfd);
+	for (size_t i = 0; i < w->n_added; i++)
+		free(w->added[i]);
+	free(w->added);
+	tdestroy(w->known, write_list_keep_path);
 	journal_free(&w->journal);
 	record_index_free(&w->previous);
 	free(w->v);

@@ -29,6 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "pod/names_relay.h"
 #include "pod/pod.h"
 #include "pod/tmp_guard.h"
 
@@ -56,7 +57,8 @@ struct init {
 	int64_t continued; /* CLOCK_MONOTONIC ms of the last SIGCONT */
 	bool guards_tmp;   /* /tmp is an image */
 	int64_t guard_due; /* CLOCK_MONOTONIC ms */
-	bool grace;        /* the lease was extended once, see init_lease_over() */
+	struct names_relay names;
+	bool grace;      /* the lease was extended once, see init_lease_over() */
 	int remote_call; /* criu's end of the socket of trace/remote_call.h, 0 = none; closed once criu has it, so that
 			    the other end reads end of file when criu ends */
 };
@@ -91,18 +93,19 @@ static int64_t init_now_ms(void)
 }
 
 /* Ends the pod. The kernel does not unmount its /tmp as long as this process has it open. */
-__attribute__((noreturn)) static void init_exit(const struct init *in, int status)
+__attribute__((noreturn)) static void init_exit(struct init *in, int status)
 {
 	const int64_t end = init_now_ms() + KILLED_MS;
 	pid_t pid;
 
-	if (!in->guards_tmp)
+	if (!in->guards_tmp && in->names.group < 0)
 		exit(status);
 	kill(-1, SIGKILL);
 	while ((pid = waitpid(-1, NULL, WNOHANG)) >= 0 && init_now_ms() < end)
 		if (!pid)
 			usleep(1000);
-	if (pid < 0)
+	names_relay_end(&in->names);
+	if (pid < 0 && in->guards_tmp)
 		tmp_guard_drop(TMP_GUARD_ROOT_FD, TMP_GUARD_DELAYED_FD);
 	exit(status);
 }
@@ -283,11 +286,31 @@ static void init_read_signal(struct init *in)
 		init_say(in, "signal %u", si.ssi_signo);
 }
 
+/* fds: the two descriptors that came with the message, or -1. */
+static ssize_t init_recv(const struct init *in, char *buf, size_t len, int fds[2])
+{
+	union {
+		struct cmsghdr align;
+		char room[CMSG_SPACE(2 * sizeof(int))];
+	} control;
+	struct iovec v = { buf, len };
+	struct msghdr m = {
+		.msg_iov = &v, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof(control.room)
+	};
+	ssize_t n = recvmsg(in->ctl, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	const struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
+
+	fds[0] = fds[1] = -1;
+	if (c && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(2 * sizeof(int)))
+		memcpy(fds, CMSG_DATA(c), 2 * sizeof(int));
+	return n;
+}
+
 static void init_read_ctl(struct init *in)
 {
 	char buf[64];
-	ssize_t n = recv(in->ctl, buf, sizeof(buf) - 1, MSG_DONTWAIT);
-	int ms;
+	int ms, fds[2];
+	ssize_t n = init_recv(in, buf, sizeof(buf) - 1, fds);
 
 	if (n == 0)
 		init_exit(in, 0); /* the agent has ended, so the pod ends */
@@ -298,6 +321,8 @@ static void init_read_ctl(struct init *in)
 		in->lease = init_now_ms() + ms;
 		in->grace = false;
 	}
+	if (fds[1] >= 0)
+		names_relay_begin(&in->names, fds[0], fds[1]);
 }
 
 /* The agent has not extended the lease in time, so the job may be started on another node at any moment: kills it here.
@@ -353,18 +378,19 @@ static void init_begin_restore(struct init *in, char **argv)
 
 __attribute__((noreturn)) static void init_loop(struct init *in)
 {
-	struct pollfd p[3] = { { in->sigfd, POLLIN, 0 }, { in->ctl, POLLIN, 0 } };
+	struct pollfd p[3 + NAMES_RELAY_POLLS] = { { in->sigfd, POLLIN, 0 }, { in->ctl, POLLIN, 0 } };
 	int n;
 
 	/* The first call is for processes that ended before the signalfd existed. */
 	for (init_reap(in);;) {
 		p[2] = (struct pollfd){ in->script_fd, POLLIN, 0 };
-		n = poll(p, 3, init_wait_ms(in));
+		names_relay_poll(&in->names, p + 3);
+		n = poll(p, 3 + NAMES_RELAY_POLLS, init_wait_ms(in));
 		if (in->guards_tmp && init_now_ms() >= in->guard_due) {
 			tmp_guard_reserve();
 			in->guard_due = init_now_ms() + TMP_GUARD_MS;
 		}
-		if (n == 0 && init_lease_left(in) == 0)
+		if (init_lease_left(in) == 0)
 			init_lease_over(in);
 		if (n <= 0)
 			continue;
@@ -374,12 +400,15 @@ __attribute__((noreturn)) static void init_loop(struct init *in)
 			init_read_ctl(in);
 		if (p[2].revents)
 			init_script_ended(in);
+		names_relay_run(&in->names, p + 3);
 	}
 }
 
 int main(int argc, char **argv)
 {
-	struct init in = { .leader = LEADER_PID, .images = -1, .work = -1, .script_fd = -1 };
+	struct init in = {
+		.leader = LEADER_PID, .images = -1, .work = -1, .script_fd = -1, .names = { .group = -1, .agent = -1 }
+	};
 	sigset_t all;
 	bool restore = argc > 8 && !strcmp(argv[1], "restore") && !strcmp(argv[7], "--");
 

@@ -261,6 +261,7 @@ static char *manifest_render(const struct manifest *m, const struct digests *d)
 			  (json_int_t)m->leader_pid, "max_pid", (json_int_t)m->max_pid);
 
 	if (!root || json_set_name(root, "script", m->script) < 0 ||
+	    (m->names_from && json_object_set_new(root, "names_from", json_integer((json_int_t)m->names_from)) < 0) ||
 	    json_object_set_new(root, "node", manifest_render_node(m)) < 0 ||
 	    (m->tmp.size && json_object_set_new(root, "tmp", manifest_render_tmp(m)) < 0) ||
 	    (m->network.own && json_object_set_new(root, "network", manifest_render_network(m)) < 0) ||
@@ -380,6 +381,8 @@ static int manifest_parse_state(const json_t *root, struct manifest *m, struct e
 
 	if (json_get_int(root, "frozen_us", 0, INT64_MAX, &m->frozen_us, err) < 0 ||
 	    json_get_int(root, "written_at", 0, INT64_MAX, &m->written_at, err) < 0 ||
+	    (json_object_get(root, "names_from") &&
+	     json_get_int(root, "names_from", 0, INT64_MAX, &m->names_from, err) < 0) ||
 	    json_get_int(root, "bytes", 0, INT64_MAX, &bytes, err) < 0 ||
 	    json_get_bool(root, "private_tmp", &m->private_tmp, err) < 0 ||
 	    json_get_int(root, "leader_pid", 0, INT32_MAX, &leader, err) < 0 ||

@@ -27,6 +27,8 @@ struct manifest {
 			       manifest is written: the job's record has the duration */
 	int64_t written_at; /* Unix us of the freeze, if the files include those that the job has written and closed;
 			       otherwise 0 */
+	int64_t names_from; /* the interval of the journal of names that began with the freeze; 0: there is no list of
+			       names */
 	uint64_t bytes;     /* apparent size of all files of the epoch */
 	bool private_tmp;
 	struct { /* of a private /tmp that is an image (pod/pod_tmp.h); zero if it is a directory */

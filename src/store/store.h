@@ -8,6 +8,7 @@
  *   full             0600  exists while the next epoch must share no files with older ones, because one of them was
  *                          found damaged
  *   written          0600  list of the files that the job has written (agent/write_list.h)
+ *   names            0600  which names the job has changed (agent/name_list.h)
  *   owner/           0711  copies for the job's owner, his and 0400: job.json, and the last lines of checkpoint.log.
  *                          Root replaces them and never reads them.
  *   epochs/          0700

@@ -196,6 +196,7 @@ static int parse_checkpoint(const json_t *o, struct request *r, struct err *err)
 {
 	if (parse_mailbox(o, r, err) || parse_pod(o, r, err) || json_get_bool(o, "vacate", &r->vacate, err) ||
 	    json_get_bool(o, "written", &r->write_list, err) ||
+	    (json_object_get(o, "gap") && json_get_text(o, "gap", r->gap, sizeof(r->gap), err)) ||
 	    json_get_text(o, "reason", r->reason, sizeof(r->reason), err) || json_get_uint(o, "run", &r->run, err))
 		return -1;
 	return 0;

@@ -315,7 +315,6 @@ static int fill_pod(void *arg, struct err *err)
 static int verify_epoch(struct restore *r, struct err *err)
 {
 	struct worker *w = r->w;
-	const struct files_cred cred = worker_cred(w);
 
 	event_phase("verify");
 	if (restore_open_dirs(r, err) || manifest_verify(r->epochfd, &r->m, w->req.sign, w->conf.munge_socket, err) ||
@@ -326,9 +325,7 @@ static int verify_epoch(struct restore *r, struct err *err)
 	    criu_act_for(&w->criu, w->req.uid, w->req.gid, w->req.groups, w->req.n_groups, err))
 		return -1;
 	w->node_fault = false;
-	if (files_scratch_parse(&w->scratch, r->m.scratch, err))
-		return -1;
-	return files_check(r->m.files, r->filesfd, &cred, err);
+	return files_scratch_parse(&w->scratch, r->m.scratch, err);
 }
 
 /* The pod has a network of its own if the epoch's had one, whatever the configuration says of new jobs: the sockets of
@@ -437,20 +434,35 @@ static void restore_fill_spec(struct restore *r)
 	r->spec.cred = (struct pod_cred){ q->uid, q->gid, q->groups, q->n_groups };
 }
 
-static int restore_undo_write_list(struct restore *r, struct err *err)
+/* Names come first: the files of the epoch are found by the names that they had then. *refused becomes false when a
+ * failure can have left files of the job changed. */
+static int restore_put_files_back(struct restore *r, bool *refused, struct err *err)
 {
 	struct worker *w = r->w;
 	const struct files_cred cred = worker_cred(w);
 	const struct files_undo u = {
 		.epoch = w->req.epoch,
 		.frozen_at = r->m.written_at,
+		.names_from = r->m.names_from,
 		.records = r->m.files,
 		.private_tmp = w->req.private_tmp,
 		.scratch = &w->scratch,
 		.cred = &cred,
 	};
 
-	return files_undo_written(w->store.dirfd, &u, w->warnings, err);
+	if (files_undo_names(w->store.dirfd, r->filesfd, &u, w->warnings, err))
+		return err_wrap(err, "what the job did to names after the epoch cannot be undone");
+	if (files_check(r->m.files, r->filesfd, &cred, err))
+		return -1;
+	*refused = false;
+	event_phase("files");
+	if (files_put_back(r->m.files, r->filesfd, &cred, w->warnings, err))
+		return err_wrap(err, "the job's files cannot be put back");
+	if (r->m.written_at && files_undo_written(w->store.dirfd, &u, w->warnings, err))
+		return err_wrap(err, "files that the job wrote after the epoch cannot be removed");
+	if (files_link_names(w->store.dirfd, r->filesfd, &u, w->warnings, err))
+		return err_wrap(err, "the names of the job's files cannot be linked again");
+	return 0;
 }
 
 /* Makes a pod with all its memory. On failure there is no pod. */
@@ -501,19 +513,12 @@ static void restore_warn_of_closed(const struct restore *r)
 static int restore_epoch(struct restore *r, bool *refused, struct err *err)
 {
 	struct worker *w = r->w;
-	const struct files_cred cred = worker_cred(w);
 	struct err first = { 0 };
 	struct pod pod;
 
 	restore_fill_spec(r);
-	if (verify_epoch(r, err))
+	if (verify_epoch(r, err) || restore_put_files_back(r, refused, err))
 		return -1;
-	*refused = false;
-	event_phase("files");
-	if (files_put_back(r->m.files, r->filesfd, &cred, w->warnings, err))
-		return err_wrap(err, "the job's files cannot be put back");
-	if (r->m.written_at && restore_undo_write_list(r, err))
-		return err_wrap(err, "files that the job wrote after the epoch cannot be removed");
 	w->node_fault = true;
 	if (restore_scratch(r, err))
 		return -1;

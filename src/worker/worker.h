@@ -38,6 +38,7 @@ struct request {
 	char job_dir[4096], pod_dir[4096], config[4096], script[4096];
 	char uuid[37], reason[16];
 	char job_id[16]; /* of Slurm; "" = none */
+	char gap[512]; /* checkpoint: what a restore of the epoch will not undo, for its warnings; "" = nothing */
 	unsigned epoch, run;
 	uid_t uid;
 	gid_t gid;
@@ -134,6 +135,8 @@ void previous_files_close(struct previous_files *p);
  * says "written". */
 struct write_list_step {
 	struct files_write_list *w; /* NULL: nothing to do */
+	struct files_name_list *names;
+	int64_t names_from; /* see files_name_list_freeze() */
 };
 /* Before the freeze. filesfd: the new epoch's files/. previous must stay until write_list_end(). */
 int write_list_begin(struct write_list_step *s, struct worker *w, int filesfd, const struct previous_files *previous,

@@ -170,6 +170,9 @@ static void text_seed(int base, const char *target, const char *name, const char
 
 static void small_seeds(int base)
 {
+	static const char names[] =
+		"D1\t0001000200030004.1.aabb\t/home/user\0E1\t0001000200030004.1.aacc\tl\t777\tlatest\0Tresult.1\0"
+		"B2\0D1\t0001000200030004.1.aabb\t/home/user\0N1\t-\tf\t0001000200030004.1.aadd\tname\0";
 	static const char journal[] = "/home/user/log\0/home/user/dir/state";
 	static const char status[] =
 		"note Checkpoint={state=running interval=00:30:00 epoch=3 time=2026-11-22T23:01:02 size=12.3MiB frozen=31ms "
@@ -178,6 +181,7 @@ static void small_seeds(int base)
 	static const char option_env[] = "SLURM_SPANK__SLURM_SPANK_OPTION_fsched_checkpoint=30";
 
 	text_seed(base, "journal", "seed1", journal, sizeof(journal));
+	text_seed(base, "names", "seed1", names, sizeof(names));
 	text_seed(base, "status", "seed1", status, sizeof(status) - 1);
 	text_seed(base, "option", "seed1", option, sizeof(option) - 1);
 	text_seed(base, "option", "seed2", option_env, sizeof(option_env) - 1);

@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
+#include <sys/fanotify.h>
 #include <unistd.h>
 #include <linux/capability.h>
 
@@ -135,6 +136,23 @@ static void check_tracking(void)
 		doctor_report(FINDING_OK, "memory tracking", "%s (for CRIU_PreDump)", mem_tracking_name(how));
 }
 
+static void check_names(void)
+{
+	cleanup_close int fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_REPORT_DFID_NAME_TARGET, O_RDONLY);
+
+	if (fd < 0)
+		doctor_report(FINDING_WARNING, "events of names",
+			      "none (%s): a restore from an older epoch does not undo what the job has done to directories, links and names "
+			      "since (needs Linux 5.17)",
+			      strerror(errno));
+	else if (prctl(PR_CAPBSET_READ, CAP_DAC_READ_SEARCH, 0, 0, 0) != 1)
+		doctor_report(FINDING_WARNING, "events of names",
+			      "root lacks CAP_DAC_READ_SEARCH, without which the directories of events are not found: a restore from an older "
+			      "epoch does not undo what the job has done to names since");
+	else
+		doctor_report(FINDING_OK, "events of names", "as a restore from an older epoch needs them");
+}
+
 void doctor_kernel(bool root)
 {
 	check_kernel_version();
@@ -147,4 +165,6 @@ void doctor_kernel(bool root)
 	}
 	check_kcmp();
 	check_tracking();
+	if (root)
+		check_names();
 }

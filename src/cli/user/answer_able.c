@@ -15,12 +15,20 @@ static void print_answer(const struct request *r, struct target *t, const char *
 		printf("%s: %s\n", t->label, text);
 }
 
-/* Prints the reason for "No" on standard error: scripts read the one word on standard output. */
+/* Prints the reason for "No", or a warning, on standard error: scripts read the one word on standard output. */
 static void print_reason(struct target *t, const char *why)
 {
 	char shown[800];
 
 	target_fail(t, "%s", printable(why, shown, sizeof(shown)));
+}
+
+static void print_warning(struct target *t, const char *warning)
+{
+	char shown[800];
+
+	if (warning)
+		target_fail(t, "warning: %s", printable(warning, shown, sizeof(shown)));
 }
 
 static int ask_able(const struct request *r, struct target *t, char *text, size_t len)
@@ -35,6 +43,7 @@ static int ask_able(const struct request *r, struct target *t, char *text, size_
 		return target_fail(t, "%s", err.text);
 	}
 	why = json_string_value(json_object_get(result, "reason"));
+	print_warning(t, json_string_value(json_object_get(result, "warning")));
 	if (json_is_true(json_object_get(result, "busy")))
 		snprintf(text, len, "Began at %s",
 			 format_time(json_integer_value(json_object_get(result, "began")), when, sizeof(when)));

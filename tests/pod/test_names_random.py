@@ -1,0 +1,43 @@
+"""The property test of names (tests/unit/names_random.c) on several file systems. FSCHED_SEEDS: so many on each."""
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import lib
+import pytest
+
+PROGRAM = Path(lib.ROOT) / "build" / "meson" / "tests" / "unit" / "names_random"
+SEEDS = int(os.environ.get("FSCHED_SEEDS", "24"))
+FIRST = int(os.environ.get("FSCHED_SEED", "1"))
+
+
+def mounted(where, kind):
+    if kind == "tmpfs":
+        subprocess.run(["mount", "-t", "tmpfs", "names", where], check=True)
+        return
+    image = where.parent / "image"
+    os.truncate(os.open(image, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600), 400 << 20)
+    subprocess.run([f"mkfs.{kind}", "-q", image], check=True)
+    subprocess.run(["mount", "-o", "loop", image, where], check=True)
+
+
+@pytest.mark.parametrize("kind", ["ext4", "tmpfs", "xfs"])
+def test_a_random_tree_is_that_of_the_epoch(kind):
+    if kind == "xfs" and (not shutil.which("mkfs.xfs") or subprocess.run(["modprobe", "xfs"]).returncode and
+                          "\txfs\n" not in Path("/proc/filesystems").read_text()):
+        pytest.skip("no xfs here")
+    base = Path(tempfile.mkdtemp(prefix="fsched-names.", dir="/var/tmp"))
+    where = base / "fs"
+    try:
+        base.chmod(0o755)
+        where.mkdir()
+        mounted(where, kind)
+        where.chmod(0o755)
+        done = subprocess.run([PROGRAM, where, str(FIRST), str(SEEDS)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              timeout=60 + 10 * SEEDS)
+        assert done.returncode == 0, done.stdout[-6000:]
+    finally:
+        subprocess.run(["umount", where], stderr=subprocess.DEVNULL)
+        shutil.rmtree(base)
