@@ -64,7 +64,7 @@ def test_closed_files_follow_the_epoch(new_cluster, jobdir):
     assert c.epochs(job) == [2, 3, 4]
     c.checkpoint("restart", job, "--epoch", str(oldest))
     assert lines(got) < at_vacate
-    assert f"first written after epoch {oldest}" in c.log(job)
+    assert f"that the job changed after epoch {oldest}" in c.log(job)
     lib.hurry(got)
     assert c.wait_end(job)[1] == "7:0", c.logs(job)
     c.wait_end(plain)
