@@ -24,13 +24,13 @@
 #include "files/files.h"
 #include "files/names.h"
 
-#define EVENTS      (FAN_CREATE | FAN_DELETE | FAN_RENAME | FAN_ONDIR)
-#define BUCKETS     65536
-#define MOUNTS_MAX  64
-#define DIRS_MAX    100000 /* directories in an interval */
-#define DIRS_RENEW  10000  /* from here on the directories are forgotten with an interval */
-#define EVENT_MAX   4096   /* bytes of an event; it has two names at most */
-#define READ_SIZE   65536
+#define EVENTS     (FAN_CREATE | FAN_DELETE | FAN_RENAME | FAN_ONDIR)
+#define BUCKETS    65536
+#define MOUNTS_MAX 64
+#define DIRS_MAX   100000 /* directories in an interval */
+#define DIRS_RENEW 10000  /* from here on the directories are forgotten with an interval */
+#define EVENT_MAX  4096   /* bytes of an event; it has two names at most */
+#define READ_SIZE  65536
 
 struct known_dir {
 	struct known_dir *next;
@@ -62,6 +62,7 @@ struct watched_mount {
 struct name_list {
 	int group, relay; /* relay: the socket to fsched-init */
 	char job_dir[PATH_MAX];
+	int dirfd; /* of it, the caller's */
 	int journal;
 	off_t size; /* of the complete records in it */
 	char *unsaved;
@@ -75,8 +76,8 @@ struct name_list {
 	unsigned n_dirs, last_dir, n_names;
 	struct watched_mount mounts[MOUNTS_MAX];
 	int n_mounts;
-	bool lost;     /* in this interval */
-	bool new_lost; /* see name_list_lost() */
+	bool lost;        /* in this interval */
+	bool new_lost;    /* see name_list_lost() */
 	unsigned answers; /* marks that fsched-init has sent */
 	char buf[READ_SIZE + EVENT_MAX] __attribute__((aligned(8)));
 	size_t n_buf;
@@ -228,10 +229,87 @@ static void name_list_next_interval(struct name_list *l)
 	name_list_flush(l);
 }
 
+/* ---- a journal that becomes too large ---------------------------------------- */
+
+struct shortening {
+	const struct name_list *l;
+	const char **paths; /* of directories, by number */
+	size_t n_paths;
+	char *text; /* what is kept */
+	size_t len;
+};
+
+/* A name that was not there before and is not there now makes no difference to any epoch. */
+static bool name_list_is_needless(const struct shortening *s, const char *record)
+{
+	unsigned long number;
+	const char *name = record;
+	char *end;
+	struct stat st;
+
+	if (record[0] != 'N')
+		return false;
+	number = strtoul(record + 1, &end, 10);
+	if (strncmp(end, "\t-\t", 3) != 0 || number >= s->n_paths || !s->paths[number])
+		return false;
+	for (int i = 0; i < 4 && name; i++)
+		name = (name = strchr(name, '\t')) ? name + 1 : NULL;
+	cleanup_free char *path = xasprintf("/proc/%d/root%s/%s", (int)s->l->init, s->paths[number], name ? name : "");
+	return name && lstat(path, &st) < 0 && (errno == ENOENT || errno == ENOTDIR);
+}
+
+static void name_list_shorten_by(struct shortening *s, const char *record)
+{
+	const size_t len = strlen(record) + 1;
+	unsigned long number = record[0] == 'D' ? strtoul(record + 1, NULL, 10) : s->n_paths;
+
+	if (number < s->n_paths)
+		s->paths[number] = strrchr(record, '\t') ? strrchr(record, '\t') + 1 : NULL;
+	if (name_list_is_needless(s, record))
+		return;
+	memcpy(s->text + s->len, record, len);
+	s->len += len;
+}
+
+static int name_list_open_file(struct name_list *l)
+{
+	int fd = openat(l->dirfd, FILES_NAMES, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return -1;
+	if (l->journal >= 0)
+		close(l->journal);
+	l->journal = fd;
+	return 0;
+}
+
+void name_list_shorten(struct name_list *l, uint64_t from)
+{
+	cleanup_free char *text = NULL, *kept = NULL;
+	cleanup_free const char **paths = NULL;
+	ssize_t len;
+
+	if ((uint64_t)l->size < from)
+		return;
+	len = read_file_at(l->dirfd, FILES_NAMES, NAME_LIST_BYTES_MAX + READ_SIZE, &text);
+	if (len < (ssize_t)l->size)
+		return;
+	kept = xmalloc((size_t)l->size + 1);
+	paths = xcalloc((size_t)l->last_dir + 1, sizeof(*paths));
+	struct shortening s = { .l = l, .paths = paths, .n_paths = (size_t)l->last_dir + 1, .text = kept };
+	for (ssize_t i = 0; i < (ssize_t)l->size; i += (ssize_t)strlen(text + i) + 1)
+		name_list_shorten_by(&s, text + i);
+	if (write_file_atomic(l->dirfd, FILES_NAMES, 0600, (gid_t)-1, s.text, s.len) < 0 || name_list_open_file(l) < 0)
+		log_warn("cannot rewrite %s: %s", FILES_NAMES, strerror(errno));
+	else
+		l->size = (off_t)s.len;
+}
+
 /* ---- directories ----------------------------------------------------------- */
 
 /* The path of the directory as the pod sees it, by way of one mount. */
-static bool name_list_path_by(const struct name_list *l, const struct watched_mount *m, const char *id, char path[PATH_MAX])
+static bool name_list_path_by(const struct name_list *l, const struct watched_mount *m, const char *id,
+			      char path[PATH_MAX])
 {
 	cleanup_close int fd = name_id_open(m->fd, id, O_PATH | O_DIRECTORY), there = -1;
 	cleanup_free char *seen = NULL;
@@ -450,7 +528,8 @@ static void name_list_take_all(struct name_list *l)
 
 	while (l->n_buf - at >= sizeof(*m)) {
 		m = (const void *)(l->buf + at);
-		if (m->event_len < sizeof(*m) || m->event_len > EVENT_MAX || m->event_len % 4 || m->event_len > l->n_buf - at)
+		if (m->event_len < sizeof(*m) || m->event_len > EVENT_MAX || m->event_len % 4 ||
+		    m->event_len > l->n_buf - at)
 			break;
 		name_list_take_event(l, m);
 		at += m->event_len;
@@ -593,8 +672,7 @@ static int name_list_open_journal(struct name_list *l, const struct store *s, bo
 	l->last_dir = (unsigned)source.n_local;
 	names_free(&x);
 	names_source_free(&source);
-	l->journal = openat(s->dirfd, FILES_NAMES, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	return l->journal < 0 ? err_sys(err, errno, "cannot open %s/%s", s->path, FILES_NAMES) : 0;
+	return name_list_open_file(l) < 0 ? err_sys(err, errno, "cannot open %s/%s", s->path, FILES_NAMES) : 0;
 }
 
 struct name_list *name_list_open(const struct store *s, pid_t init, int ctl, bool private_tmp, bool fresh, struct err *err)
@@ -604,6 +682,7 @@ struct name_list *name_list_open(const struct store *s, pid_t init, int ctl, boo
 	l->group = l->relay = l->journal = -1;
 	l->dirty_end = &l->dirty;
 	snprintf(l->job_dir, sizeof(l->job_dir), "%s", s->path);
+	l->dirfd = s->dirfd;
 	l->init = init;
 	l->group = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK | FAN_UNLIMITED_QUEUE |
 					 FAN_REPORT_DFID_NAME_TARGET,

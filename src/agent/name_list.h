@@ -22,7 +22,8 @@ struct name_list;
 
 /* ctl: the control socket of the pod whose pid 1 is init (host pid). Begins an interval. fresh: empties the journal
  * first. private_tmp: what happens in the pod's /tmp is left out. NULL with err where the kernel cannot do it. */
-struct name_list *name_list_open(const struct store *s, pid_t init, int ctl, bool private_tmp, bool fresh, struct err *err);
+struct name_list *name_list_open(const struct store *s, pid_t init, int ctl, bool private_tmp, bool fresh,
+				 struct err *err);
 void name_list_close(struct name_list *l);
 
 /* Listens on the file system of a mount; path leads to its mount point from here. False with errno if it has no such
@@ -36,6 +37,10 @@ bool name_list_drain(struct name_list *l, int64_t max_us);
 /* The same, with all that the job has done until now, and begins the next interval. False if that took too long, or
  * cannot be saved. */
 bool name_list_begin_interval(struct name_list *l, int64_t max_us);
+
+/* Removes names from a journal of `from` bytes or more which make no difference to any epoch: those that were not there
+ * before and are not there now. Not while a worker reads it. */
+void name_list_shorten(struct name_list *l, uint64_t from);
 
 /* True if names were left out since the last call. */
 bool name_list_lost(struct name_list *l);

@@ -182,8 +182,11 @@ void write_list_watch_prepare(struct write_list_watch *w)
 	write_list_drain(w->list, WRITE_LIST_LAST_MAX);
 	write_list_remark(w->list);
 	write_list_report_full(w);
-	if (w->names)
-		name_list_begin_interval(w->names, WRITE_LIST_LAST_MAX);
+	if (!w->names)
+		return;
+	name_list_shorten(w->names, NAME_LIST_BYTES_MAX / 2);
+	name_list_begin_interval(w->names, WRITE_LIST_LAST_MAX);
+	w->names_lost = false;
 }
 
 bool write_list_watch_frozen(struct write_list_watch *w)

@@ -13,8 +13,8 @@
 #include "base/util.h"
 #include "files/files_internal.h"
 
-#define NAMES_MAX     1000000 /* names or directories of one file */
-#define NAMES_FIELDS  5
+#define NAMES_MAX    1000000 /* names or directories of one file */
+#define NAMES_FIELDS 5
 
 /* ---- hash tables --------------------------------------------------------- */
 
@@ -129,7 +129,8 @@ static bool names_number(const char *text, int base, unsigned long max, unsigned
 
 static bool names_is_name(const char *name)
 {
-	return *name && strlen(name) <= NAME_MAX && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+	return *name && strlen(name) <= NAME_MAX && !strchr(name, '/') && strcmp(name, ".") != 0 &&
+	       strcmp(name, "..") != 0;
 }
 
 static bool names_is_id(const char *id)

@@ -36,7 +36,7 @@ struct files_name_list {
 	struct names_source journal;
 	struct names_listing *listings; /* one for each directory */
 	size_t n_listings;
-	unsigned n; /* names of all listings */
+	unsigned n;     /* names of all listings */
 	size_t n_given; /* names that files_name_list_give() has passed on */
 };
 
@@ -65,7 +65,8 @@ static bool names_append_name(FILE *out, const struct name_fs *fs, size_t number
 		return false;
 	if (d->d_type != DT_REG && fstatat(dirfd, d->d_name, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0)
 		return false;
-	fprintf(out, "E%zu\t%s\t%c\t%o\t%s", number, id, name_kind_of(st.st_mode), (unsigned)st.st_mode & 07777, d->d_name);
+	fprintf(out, "E%zu\t%s\t%c\t%o\t%s", number, id, name_kind_of(st.st_mode), (unsigned)st.st_mode & 07777,
+		d->d_name);
 	fputc('\0', out);
 	return !S_ISLNK(st.st_mode) || names_append_target(out, dirfd, d->d_name);
 }
@@ -183,7 +184,8 @@ void files_name_list_give(struct files_name_list *f, void (*take)(void *arg, con
 
 int files_name_list_finish(struct files_name_list *f, json_t *warnings, struct err *err)
 {
-	cleanup_close int fd = openat(f->filesfd, NAMES_TABLE, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	cleanup_close int fd = openat(f->filesfd, NAMES_TABLE, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+				      0600);
 
 	unsigned too_many = 0;
 

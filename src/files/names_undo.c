@@ -2,13 +2,14 @@
  *
  * For each name that the job has changed since, three files matter: what it led to at the epoch (wanted), what it leads
  * to now, and what the job has put there last. What is there now is
- * - moved to its place of the epoch, if it has one: by a rename, or by an exchange where another such file is in the way
+ * - moved to its place of the epoch, if it has one: by a rename, or by an exchange where another such file is in the
+ * way
  * - removed, if it has none and is what the job has put there, made after the freeze and the user's
  * - left otherwise, with a warning: another has put it there, or it cannot be told.
- * Then what is missing is made again: directories, symbolic links, fifos, and hard links to files that have another name.
- * All this is repeated until nothing more can be done, since a directory has to come back before the names in it, and
- * is empty only after them. Each step is one system call after which the tree is nearer to that of the epoch, so an undo
- * that was interrupted can be repeated.
+ * Then what is missing is made again: directories, symbolic links, fifos, and hard links to files that have another
+ * name. All this is repeated until nothing more can be done, since a directory has to come back before the names in it,
+ * and is empty only after them. Each step is one system call after which the tree is nearer to that of the epoch, so an
+ * undo that was interrupted can be repeated.
  *
  * The parent finds the directories by handle. The child has the user's rights only, opens them by path, and compares
  * their handles. From then on it uses names in these directories and no path, so nobody can redirect it. */
@@ -29,7 +30,7 @@
 #define UNDO_ROUNDS   1000
 #define UNDO_WARNINGS 50     /* of single names */
 #define UNDO_COUNTED  100000 /* names of each kind that are counted: the answer to the parent has a limit */
-#define UNDO_WANTED (STATX_TYPE | STATX_MODE | STATX_UID | STATX_NLINK | STATX_BTIME)
+#define UNDO_WANTED   (STATX_TYPE | STATX_MODE | STATX_UID | STATX_NLINK | STATX_BTIME)
 
 /* What is in a place now. */
 struct place {
@@ -183,7 +184,8 @@ static bool undo_names_failed(struct undo_names *u, size_t i, const char *what)
 {
 	char why[160];
 
-	snprintf(why, sizeof(why), "was changed by the job after the checkpoint and cannot be %s: %s", what, strerror(errno));
+	snprintf(why, sizeof(why), "was changed by the job after the checkpoint and cannot be %s: %s", what,
+		 strerror(errno));
 	undo_names_leave(u, i, why);
 	return false;
 }
@@ -302,14 +304,16 @@ static bool undo_names_clear(struct undo_names *u, size_t i)
 		if (!undo_names_remove(u, i))
 			return false;
 		if (!e->known)
-			undo_names_leave(u, i,
-					 "was made after the checkpoint and has been removed; if it had replaced another file, that one does "
-					 "not come back");
+			undo_names_leave(
+				u, i,
+				"was made after the checkpoint and has been removed; if it had replaced another file, that one does "
+				"not come back");
 		return true;
 	}
-	undo_names_leave(u, i,
-			 "has changed after the checkpoint and is left as it is: what is there now was not made by the job, as far as is "
-			 "known");
+	undo_names_leave(
+		u, i,
+		"has changed after the checkpoint and is left as it is: what is there now was not made by the job, as far as is "
+		"known");
 	return false;
 }
 
@@ -411,9 +415,10 @@ static void undo_names_open_dirs(struct undo_names *u, bool changed)
 			continue;
 		d->fd = undo_names_open_dir(u, d);
 		if (d->fd < 0 && changed && u->warned++ < UNDO_WARNINGS)
-			file_batch_warn(&u->batch, d->path,
-					"is a directory in which the job changed names after the checkpoint, which are left: %s",
-					open_path_error(errno));
+			file_batch_warn(
+				&u->batch, d->path,
+				"is a directory in which the job changed names after the checkpoint, which are left: %s",
+				open_path_error(errno));
 	}
 }
 
@@ -493,12 +498,14 @@ static void undo_names_tell(struct undo_names *u, size_t i)
 		return;
 	if (undo_names_fd(u, e) < 0) {
 		if (e->was)
-			undo_names_leave(u, i,
-					 "was changed after the checkpoint and is not looked at: its directory was not found");
+			undo_names_leave(
+				u, i,
+				"was changed after the checkpoint and is not looked at: its directory was not found");
 		return;
 	}
 	if (e->was && !p->id && (e->kind == KIND_FILE || !e->kind) && !undo_names_has_copy(u, i))
-		undo_names_leave(u, i, "was deleted after the checkpoint, and no copy of it was made: it does not come back");
+		undo_names_leave(u, i,
+				 "was deleted after the checkpoint, and no copy of it was made: it does not come back");
 	else if (replaced && !undo_names_has_copy(u, i))
 		undo_names_leave(u, i,
 				 "was replaced after the checkpoint, and no copy of it was made: its new content stays");

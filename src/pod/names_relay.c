@@ -9,8 +9,8 @@
 
 #define RELAY_READ     65536
 #define RELAY_KEPT_MAX (16u << 20)
-#define RELAY_READS    16  /* at a time: pid 1 has other things to do */
-#define RELAY_END_MS   50  /* one wait for the agent at the end */
+#define RELAY_READS    16 /* at a time: pid 1 has other things to do */
+#define RELAY_END_MS   50 /* one wait for the agent at the end */
 #define RELAY_ENDS     10
 
 static void names_relay_close(struct names_relay *r)

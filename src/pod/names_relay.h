@@ -13,8 +13,8 @@
 #include <stddef.h>
 
 struct names_relay {
-	int group; /* fanotify; -1 = there is none */
-	int agent; /* stream socket */
+	int group;  /* fanotify; -1 = there is none */
+	int agent;  /* stream socket */
 	char *kept; /* events that the agent has not taken */
 	size_t from, to, room;
 	bool lost;  /* events were dropped because there was no room */

@@ -69,7 +69,8 @@ static void the_first_change_of_an_interval_tells_what_was_there(void **state)
 static void the_list_of_the_epoch_is_right_where_it_has_the_directory(void **state)
 {
 	(void)state;
-	ADD(&table, "D7\t" DIR_ID "\t/home/u\0E7\t" FILE_ID "\tl\t777\tlatest\0Tresult.1\0E7\t" NEW_ID "\td\t750\tout\tput\0");
+	ADD(&table,
+	    "D7\t" DIR_ID "\t/home/u\0E7\t" FILE_ID "\tl\t777\tlatest\0Tresult.1\0E7\t" NEW_ID "\td\t750\tout\tput\0");
 	ADD(&journal, "D1\t" DIR_ID "\t/elsewhere\0B2\0N1\t?\tf\t" NEW_ID "\tlatest\0N1\t?\tf\t" NEW_ID "\tmade\0");
 	assert_string_equal(entry("latest")->was, FILE_ID);
 	assert_string_equal(entry("latest")->target, "result.1");
@@ -104,8 +105,9 @@ static void what_is_lost_is_told_of_the_intervals_that_count(void **state)
 static void damaged_records_are_skipped(void **state)
 {
 	(void)state;
-	ADD(&journal, "B2\0D1\t" DIR_ID "\trelative\0D1\tbad id\t/x\0N1\t-\tf\t-\tnowhere\0D1\t" DIR_ID "\t/x\0"
-		      "N1\t-\tf\t-\ta/b\0N1\t-\tf\t-\t..\0N1\t-\tf\t-\t\0N2\t-\tf\t-\tname\0N1\t-\tf\0N\0X\0\0B\0Bx\0D4294967296\t-\t/\0");
+	ADD(&journal,
+	    "B2\0D1\t" DIR_ID "\trelative\0D1\tbad id\t/x\0N1\t-\tf\t-\tnowhere\0D1\t" DIR_ID "\t/x\0"
+	    "N1\t-\tf\t-\ta/b\0N1\t-\tf\t-\t..\0N1\t-\tf\t-\t\0N2\t-\tf\t-\tname\0N1\t-\tf\0N\0X\0\0B\0Bx\0D4294967296\t-\t/\0");
 	assert_int_equal(x.n, 0);
 	assert_int_equal(x.n_dirs, 1);
 	assert_int_equal(journal.interval, 2);
