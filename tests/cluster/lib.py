@@ -283,7 +283,7 @@ class Cluster:
 
     def job(self, job):
         """`scontrol show job` as a dict, with Checkpoint parsed; {} for an unknown job."""
-        lines = self.ask(job)
+        lines = self.ask(job) if str(job).isdecimal() else self.run("scontrol", "-o", "show", "job", job, user="root").stdout.splitlines()
         if not lines:
             return {}
         line = lines[0]

@@ -370,7 +370,7 @@ END
     version = subprocess.run(["slurmctld", "-V"], capture_output=True, text=True, check=True).stdout.split()[-1]
     if tuple(int(n) for n in version.split(".")[:2]) >= (25, 5):
         pytest.skip(f"Slurm {version} ignores such messages")
-    c = new_cluster(conf=FSCHED, hosts=1, slurm_conf=[*[s for s in FAST if "MessageTimeout" not in s], "MessageTimeout=60", f"Epilog={epilog}"])
+    c = new_cluster(conf=FSCHED, hosts=1, slurm_conf=[*[s for s in FAST if "MessageTimeout" not in s], "MessageTimeout=100", f"Epilog={epilog}"])
     d = jobdir()
     job = c.sbatch(SOAK, "--checkpoint=0:03", "-o", "out", cwd=d)
     c.wait_entry(job, lambda e: e["epoch"] != "0", "a first epoch", LONG)

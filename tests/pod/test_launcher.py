@@ -33,8 +33,9 @@ def test_a_step_is_saved(pods, base, cycles):
     out = (d / "work/out").read_text().splitlines()
     for task in "012":
         assert [x for x in out if x.startswith(f"{task}: ")] == [f"{task}: {i}" for i in range(STEPS)] + [f"{task}: the input"]
-    assert out[-5:-2] == ["srun: error: node: task 1: Exited with exit code 1", "srun: error: node: task 2: Exited with exit code 2", "2"], out[-5:]
-    assert out[-2:] == ["step 1"] * 2
+    for task in "12":
+        assert f"srun: error: node: task {task}: Exited with exit code {task}" in out
+    assert out[-3:] == ["2", "step 1", "step 1"]
 
 
 def test_cpus_are_shared_over_a_restore(pods, base):

@@ -154,7 +154,8 @@ def look(o):
     uid = os.getuid()
     return {
         "status": {k: status[k].split() for k in ("Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp")},
-        "signals queued": status["SigQ"].split("/")[0].strip(),
+        # counted for the user, who may have other processes: some, or none if they are counted for somebody else
+        "signals queued": status["SigQ"].split("/")[0].strip() != "0",
         "files": {n: shown(fd, n) for n, fd in o.files.items()},
         "owners": {k: owner(fd) for k, fd in kinds.items()},
         "net/udp": udp,
