@@ -15,8 +15,7 @@
  * or, in a /tmp that is an image, only where unchanged.c cannot tell that nothing has changed. For that all of /tmp is
  * synchronized once in a round, before its files are copied, since a write to the device makes unchanged.c forget.
  *
- * The blocks are kept in memory until the job runs again (staged.c). There are further rounds before the freeze as long
- * as there is clearly less to read in each. */
+ * There are further rounds before the freeze as long as there is clearly less to read in each. */
 #include "files/files_internal.h"
 
 #include <errno.h>
@@ -58,7 +57,6 @@ struct early_file {
 struct files_early {
 	struct files_early_opts o;
 	struct unchanged_files watched;
-	struct staged *staged; /* in the freeze, if the job runs on */
 	struct early_file *v;
 	size_t n, room;
 	uint32_t *slots; /* hash table: device and inode -> index in v + 1 */
@@ -123,20 +121,13 @@ static void early_add(struct files_early *e, const struct early_file *f)
 struct early_part {
 	const struct early_file *f;
 	int in, out;
-	struct staged *staged; /* gets the blocks in place of out, if */
-	int kept;              /* is not -1: it is out for that */
-	bool compare;          /* out is only read, until it differs */
-	const bool *changed;   /* of each block; NULL: all may have */
-	size_t from, to;       /* blocks */
-	uint64_t size;         /* of the file now */
-	bool to_out;           /* out has failed, or differs */
+	bool compare;        /* out is only read, until it differs */
+	const bool *changed; /* of each block; NULL: all may have */
+	size_t from, to;     /* blocks */
+	uint64_t size;       /* of the file now */
+	bool to_out;         /* out has failed, or differs */
 	int error;
 };
-
-static int early_write_block(const struct early_part *p, const char *buf, size_t len, uint64_t at)
-{
-	return staged_add(p->staged, p->kept, buf, len, at) ? 0 : copy_block(p->out, buf, len, at);
-}
 
 static int early_compare_block(const struct early_part *p, const char *buf, size_t len, uint64_t at)
 {
@@ -165,7 +156,7 @@ static int early_block(struct early_part *p, size_t block, char *buf)
 		return 0;
 	p->f->sums[block] = sum;
 	p->to_out = true;
-	if (p->compare ? early_compare_block(p, buf, len, at) : early_write_block(p, buf, len, at))
+	if (p->compare ? early_compare_block(p, buf, len, at) : copy_block(p->out, buf, len, at))
 		return -1;
 	p->to_out = false;
 	return 0;
@@ -297,9 +288,7 @@ static bool early_link_is_right(const struct files_early *e, const struct early_
 				const bool *changed)
 {
 	cleanup_close int out = early_open_copy(e, f, O_RDONLY);
-	const struct early_part part = {
-		.f = f, .in = in, .out = out, .kept = -1, .compare = true, .changed = changed, .size = size
-	};
+	const struct early_part part = { .f = f, .in = in, .out = out, .compare = true, .changed = changed, .size = size };
 	bool differs;
 
 	return out >= 0 && size == f->size && early_run_file(&part, &differs) == 0;
@@ -330,13 +319,7 @@ static int early_update(struct files_early *e, struct early_file *f, int in, uin
 		return ftruncate(out, (off_t)size);
 	}
 	early_resize(f, size);
-	part = (struct early_part){ .f = f,
-				    .in = in,
-				    .out = out,
-				    .kept = staged_keep(e->staged, out),
-				    .staged = e->staged,
-				    .changed = changed,
-				    .size = size };
+	part = (struct early_part){ .f = f, .in = in, .out = out, .changed = changed, .size = size };
 	return early_run_file(&part, to_out);
 }
 
@@ -470,7 +453,7 @@ static bool early_link_previous(struct files_early *e, struct early_file *f, int
 		return false;
 	early_resize(f, size);
 	early_name(f->number, name);
-	part = (struct early_part){ .f = f, .in = in, .out = previous, .kept = -1, .compare = true, .size = size };
+	part = (struct early_part){ .f = f, .in = in, .out = previous, .compare = true, .size = size };
 	f->linked = early_run_file(&part, &differs) == 0 &&
 		    linkat(e->o.previous_filesfd, was, e->o.filesfd, name, 0) == 0;
 	e->read += f->linked ? size : 0;
@@ -566,20 +549,6 @@ int files_early_copy_of_tree(struct files_early *e, int in, const struct stat *s
 	return files_early_copy(e, in, st, was, err);
 }
 
-void files_early_expect_freeze(struct files_early *e)
-{
-	const uint64_t left = early_left_of_watched(e) + e->read;
-
-	/* After the last round e->read is the size of what was not watched then. */
-	if (e->n)
-		e->staged = staged_open(e->o.memory, (left < e->before ? left : e->before) + LEFT_SMALL / 2);
-}
-
-int files_early_finish(struct files_early *e, struct err *err)
-{
-	return staged_write(e->staged) ? err_sys(err, errno, "cannot write copies of files to the checkpoint") : 0;
-}
-
 /* ---- in the freeze ----------------------------------------------------------- */
 
 static int early_catch_up(struct files_early *e, struct early_file *f, int in, uint64_t size, bool *to_out)
@@ -632,7 +601,6 @@ void files_early_close(struct files_early *e)
 {
 	if (!e)
 		return;
-	staged_close(e->staged);
 	for (size_t i = 0; i < e->n; i++) {
 		if (!e->v[i].taken)
 			early_remove_copy(e, &e->v[i]);

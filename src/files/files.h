@@ -127,7 +127,6 @@ struct files_early_opts {
 	 * is none. What has changed in a file there since it was copied is found without reading it. */
 	dev_t device;
 	int device_stat;
-	uint64_t memory; /* bytes of blocks that may be kept in memory while the job is frozen */
 };
 struct files_early *files_early_open(const struct files_early_opts *o);
 /* While the job runs: copies the large files of the private /tmp and those that the job changes in place; if the job
@@ -135,8 +134,6 @@ struct files_early *files_early_open(const struct files_early_opts *o);
  * since. -1: the copies cannot be written. */
 int files_early_prepare(struct files_early *e, const pid_t *pids, int n, pid_t init, const struct files_opts *o,
 			struct err *err);
-/* After files_record(), when the job runs again: writes what was kept in memory. */
-int files_early_finish(struct files_early *e, struct err *err);
 /* True if files_record() has put files of /tmp beside its archive, which older versions do not look for. */
 bool files_early_used_for_tmp(const struct files_early *e);
 /* Removes the copies that were not used. e may be NULL. */

@@ -78,18 +78,6 @@ int copy_back(int copy, int target, uint64_t size, bool readable);
 /* Writes a block. One of zeros becomes a hole, where the file system has them. 0, or -1 with errno. */
 int copy_block(int out, const char *buf, size_t len, uint64_t at);
 
-/* ---- staged.c: blocks of copies that are written when the job runs again ---- */
-
-struct staged;
-/* most: bytes of memory; expected: how many of them are likely to be used. NULL: nothing is to be kept. */
-struct staged *staged_open(uint64_t most, uint64_t expected);
-/* Keeps a copy open until the end. A descriptor for staged_add(), or -1. s may be NULL. */
-int staged_keep(struct staged *s, int out);
-/* Keeps a block of at most FILES_BLOCK bytes; several threads may call it. False: there is no room, or out is -1. */
-bool staged_add(struct staged *s, int out, const char *buf, size_t len, uint64_t at);
-int staged_write(struct staged *s); /* s may be NULL. 0, or -1 with errno */
-void staged_close(struct staged *s);
-
 /* ---- unchanged.c: what has not changed in a file since a given moment, without reading it ---- */
 
 #define FILES_BLOCK   (64u << 10) /* bytes of a block, in which changes are told apart */
@@ -121,8 +109,6 @@ int files_early_copy_of_tree(struct files_early *e, int in, const struct stat *s
 /* Begins a round in which files_early_copy() is called for all files. tmp: descriptor of the private /tmp, -1: there is
  * none. False: the rounds before have left little. */
 bool files_early_begin_round(struct files_early *e, int tmp);
-/* After the last round: from now on blocks are kept in memory. */
-void files_early_expect_freeze(struct files_early *e);
 /* In the freeze: brings the copy of a file up to date and gives it the name. st: its state in the freeze. 1 = done, 0 =
  * there is no copy or it cannot be read, -1 = the checkpoint cannot be written. */
 int files_early_take(struct files_early *e, int in, const struct stat *st, const char *name, struct err *err);

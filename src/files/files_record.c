@@ -502,7 +502,6 @@ int files_early_prepare(struct files_early *e, const pid_t *pids, int n, pid_t i
 		if (!o->runs_on)
 			return 0; /* nobody waits for the end of the freeze */
 	}
-	files_early_expect_freeze(e);
 	return 0;
 }
 

@@ -111,8 +111,6 @@ static int checkpoint_seal(struct checkpoint *c, struct err *err)
 	struct worker *w = c->w;
 	const struct files_cred cred = worker_cred(w);
 
-	if (files_early_finish(c->early, err))
-		return -1;
 	files_early_close(c->early); /* removes what was not used */
 	c->early = NULL;
 	if (checkpoint_check_images(c, err) || memory_finish(&c->memory, w, c->epochfd, c->criufd, &c->m, err))
@@ -428,7 +426,6 @@ static int checkpoint_copy_early(struct checkpoint *c, const struct files_opts *
 		.previous_filesfd = c->previous.filesfd,
 		.device = c->tmp_stat < 0 ? 0 : pod_tmp_device(&w->tmp),
 		.device_stat = c->tmp_stat,
-		.memory = 0, /* freezes were longer with it, for a reason that is not known yet */
 	};
 	c->early = files_early_open(&eo);
 	/* A vacate may have to be quick: Slurm waits for the node. */
