@@ -351,8 +351,8 @@ static int init_lease_left(const struct init *in)
 	return left < 0 ? 0 : left < INT_MAX ? (int)left : INT_MAX;
 }
 
-/* Milliseconds until something is due; -1 = nothing is. */
-static int init_wait_ms(const struct init *in)
+/* Milliseconds until lease or /tmp need something; -1 = never. */
+static int init_duties_ms(const struct init *in)
 {
 	const int lease = init_lease_left(in);
 	const int64_t guard = in->guard_due - init_now_ms();
@@ -360,6 +360,14 @@ static int init_wait_ms(const struct init *in)
 	if (!in->guards_tmp || (lease >= 0 && lease < guard))
 		return lease;
 	return guard < 0 ? 0 : (int)guard;
+}
+
+/* Milliseconds until something is due; -1 = nothing is. */
+static int init_wait_ms(const struct init *in)
+{
+	const int duties = init_duties_ms(in), names = names_relay_wait_ms(&in->names);
+
+	return names < 0 || (duties >= 0 && duties < names) ? duties : names;
 }
 
 /* argv: of "restore". */

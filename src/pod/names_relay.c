@@ -5,11 +5,13 @@
 #include <string.h>
 #include <sys/fanotify.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define RELAY_READ     65536
 #define RELAY_KEPT_MAX (16u << 20)
 #define RELAY_READS    16 /* at a time: pid 1 has other things to do */
+#define RELAY_PAUSE_MS 10
 #define RELAY_END_MS   50 /* one wait for the agent at the end */
 #define RELAY_ENDS     10
 
@@ -30,11 +32,26 @@ void names_relay_begin(struct names_relay *r, int group, int agent)
 	r->agent = agent;
 }
 
+static int64_t names_relay_now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int names_relay_wait_ms(const struct names_relay *r)
+{
+	const int64_t left = r->due - names_relay_now_ms();
+
+	return r->group < 0 || left <= 0 ? -1 : (int)left;
+}
+
 void names_relay_poll(const struct names_relay *r, struct pollfd p[NAMES_RELAY_POLLS])
 {
 	const bool sends = r->to > r->from || r->asked;
 
-	p[0] = (struct pollfd){ r->group, POLLIN, 0 };
+	p[0] = (struct pollfd){ names_relay_wait_ms(r) > 0 ? -1 : r->group, POLLIN, 0 };
 	p[1] = (struct pollfd){ r->agent, (short)(POLLIN | (sends ? POLLOUT : 0)), 0 };
 }
 
@@ -133,6 +150,7 @@ void names_relay_run(struct names_relay *r, const struct pollfd p[NAMES_RELAY_PO
 	if (r->group < 0 || (!p[0].revents && !p[1].revents))
 		return;
 	n = recv(r->agent, byte, sizeof(byte), MSG_DONTWAIT);
+	r->due = names_relay_now_ms() + RELAY_PAUSE_MS;
 	const bool gone = n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 	r->asked |= n > 0;
 	names_relay_read_all(r);

@@ -216,7 +216,7 @@ static void pod_main(int ctl, int orders)
 		struct pollfd p[1 + NAMES_RELAY_POLLS] = { { ctl, POLLIN, 0 } };
 
 		names_relay_poll(&r, p + 1);
-		if (poll(p, 1 + NAMES_RELAY_POLLS, -1) <= 0)
+		if (poll(p, 1 + NAMES_RELAY_POLLS, names_relay_wait_ms(&r)) <= 0)
 			continue;
 		if (p[0].revents)
 			pod_take_descriptors(&r, ctl);
