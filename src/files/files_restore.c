@@ -425,6 +425,17 @@ static int restore_by_size(const struct file_batch *b, const struct file_record 
 	return t->st.st_size == r->size ? 0 : restore_truncate(b, r, t, false, -1);
 }
 
+/* Whoever writes to a file that only grows makes it longer. This one has its size and its ends, and was written to. */
+static void restore_tell_rewritten(const struct file_batch *b, const struct file_record *r, const struct target *t)
+{
+	if (t->st.st_dev == r->dev && t->st.st_ino == r->ino && !same_timestamp(&t->st.st_mtim, &r->mtime))
+		file_batch_warn(
+			b, r->path,
+			"was written to after the checkpoint without becoming longer, and there is no copy of it: only its first "
+			"and last 64 KiB are known to be as they were. If the job changes it in place, restart from another "
+			"epoch or start the job over");
+}
+
 static int restore_append(const struct file_batch *b, const struct file_record *r, struct target *t, int copy)
 {
 	int fits, head;
@@ -448,7 +459,10 @@ static int restore_append(const struct file_batch *b, const struct file_record *
 	if (head < 0)
 		return file_batch_error(b, r->path, "cannot be compared with its content at the checkpoint: %s",
 					strerror(errno));
-	return t->st.st_size == r->size && !head ? 0 : restore_truncate(b, r, t, head > 0, copy);
+	if (t->st.st_size != r->size || head)
+		return restore_truncate(b, r, t, head > 0, copy);
+	restore_tell_rewritten(b, r, t);
+	return 0;
 }
 
 /* No process had the file open or mapped at the checkpoint, so its times tell whether it was changed afterwards. */

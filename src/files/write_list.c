@@ -219,6 +219,9 @@ static bool write_list_was_rewritten(const struct observation *l, const struct f
 		       strcmp(hex, before->tail) != 0;
 	if (before->class != FILE_APPEND || !*before->tail)
 		return false;
+	/* A file that does not grow, such as a database's log that is written round and round. */
+	if (l->st.st_size == before->size && !same_timestamp(&l->st.st_mtim, &before->mtime))
+		return true;
 	return l->st.st_size < before->size || digest_range(l->fd, (uint64_t)before->size - edge, edge, hex) < 0 ||
 	       strcmp(hex, before->tail) != 0;
 }
@@ -345,8 +348,7 @@ static void write_list_merge_added(struct files_write_list *w)
 		if (tfind(w->added[i], &w->known, write_list_by_path))
 			free(w->added[i]);
 		else
-			journal_add_path(&w->journal, w->added[i],
-					 &(struct packed){ w->o.private_tmp, w->o.scratch });
+			journal_add_path(&w->journal, w->added[i], &(struct packed){ w->o.private_tmp, w->o.scratch });
 	}
 	w->n_added = 0;
 }

@@ -1005,6 +1005,47 @@ static void later_epochs_copy_little(void **state)
 	remove_tree_at(scratch_fd, "previous");
 }
 
+static void change_middle(void)
+{
+	change("d/biglog", 700000, "round and round");
+}
+
+/* A large file that is written in place and does not grow is copied whole as soon as that is seen. Before, it is said.
+ */
+static void a_large_file_that_does_not_grow(void **state)
+{
+	json_t *previous;
+	int previous_filesfd;
+	struct job j;
+
+	start_closed(&j);
+	assert_ok(record_written(&j));
+	assert_string_equal(member(&j, "d/biglog", "class"), "append");
+	usleep(20000);
+	as_user(change_middle);
+	assert_ok(put_back(&j));
+	assert_true(warned(&j, "d/biglog\" was written to after the checkpoint without becoming longer"));
+	keep_as_previous(&j, &previous, &previous_filesfd);
+	usleep(150000);
+	assert_ok(record(&j));
+	assert_ok(begin_written(&j, previous, previous_filesfd));
+	assert_ok(end_written(&j));
+	kill_job(&j);
+	assert_string_equal(member(&j, "d/biglog", "class"), "closed");
+	change("d/biglog", 700000, "later");
+	assert_ok(put_back(&j));
+	{
+		int fd = open(at("d/biglog"), O_RDONLY | O_CLOEXEC);
+
+		assert_bytes(fd, 700000, "round and round");
+		close(fd);
+	}
+	json_decref(previous);
+	close(previous_filesfd);
+	end(&j);
+	remove_tree_at(scratch_fd, "previous");
+}
+
 static void a_damaged_copy_is_not_passed_on(void **state)
 {
 	json_t *previous;
@@ -1645,6 +1686,7 @@ int main(void)
 		TEST(closed_files_are_put_back),
 		TEST(a_large_closed_file_that_changed_is_refused),
 		TEST(later_epochs_copy_little),
+		TEST(a_large_file_that_does_not_grow),
 		TEST(a_damaged_copy_is_not_passed_on),
 		TEST(only_what_the_user_can_read_is_copied),
 		TEST(other_things_in_a_journal_do_no_harm),
