@@ -38,7 +38,7 @@ struct request {
 	char job_dir[4096], pod_dir[4096], config[4096], script[4096];
 	char uuid[37], reason[16];
 	char job_id[16]; /* of Slurm; "" = none */
-	char gap[512]; /* checkpoint: what a restore of the epoch will not undo, for its warnings; "" = nothing */
+	char gap[512];   /* checkpoint: what a restore of the epoch will not undo, for its warnings; "" = nothing */
 	unsigned epoch, run;
 	uid_t uid;
 	gid_t gid;

@@ -1,5 +1,6 @@
-/* Answers each line "JOBID" on stdin with what `scontrol -o show job JOBID` prints, and a line "." after it; nothing for an unknown job.
- * Tests look at a job ten times a second, and to start scontrol costs many times what the question costs. */
+/* Answers each line "JOBID" on stdin with what `scontrol -o show job JOBID` prints, and a line "." after it; nothing
+ * for an unknown job. Tests look at a job ten times a second, and to start scontrol costs many times what the question
+ * costs. */
 #include <slurm/slurm.h>
 #include <stdio.h>
 #include <stdlib.h>
