@@ -285,14 +285,14 @@ static void checkpoint_failed(struct checkpoint *c, const char *why)
 #define RETRY_FIRST (INT64_C(500) * 1000) /* us, doubled each time */
 #define RETRY_FOR   (INT64_C(15) * 1000000)
 
-static void checkpoint_attempt(struct checkpoint *c);
+static void checkpoint_begin_attempt(struct checkpoint *c);
 
 static void checkpoint_again(void *arg)
 {
 	struct checkpoint *c = arg;
 
 	loop_timer_clear(c->job->loop, &c->op.retry);
-	checkpoint_attempt(c);
+	checkpoint_begin_attempt(c);
 }
 
 /* Somebody waits for this checkpoint, or Slurm is about to end the job: what passes by itself is waited for here.
@@ -374,7 +374,7 @@ int checkpoint_prepare(struct checkpoint *c, struct err *err)
 }
 
 /* Starts a worker for the operation. */
-static void checkpoint_attempt(struct checkpoint *c)
+static void checkpoint_begin_attempt(struct checkpoint *c)
 {
 	struct op *op = &c->op;
 	cleanup_free char *path = xasprintf("%s/fsched-worker", c->job->libexec), *request = NULL;
@@ -410,7 +410,7 @@ void checkpoint_start(struct checkpoint *c, enum op_kind kind, struct request *r
 	op->began_us = now_us();
 	snprintf(op->phase, sizeof(op->phase), "start");
 	sched_op_begins(c->sched);
-	checkpoint_attempt(c);
+	checkpoint_begin_attempt(c);
 }
 
 /* True if another request that waits does all that this one asks for: its epoch is made later than both requests. */

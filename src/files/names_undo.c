@@ -597,9 +597,14 @@ static void undo_names_leave_packed(struct names *x, const struct files_undo *f)
 {
 	const struct packed packed = { f->private_tmp, f->scratch };
 
-	for (size_t i = 0; i < x->n_dirs; i++)
-		if (x->dirs[i].now && path_is_packed(x->dirs[i].now, &packed))
-			free(steal_ptr(&x->dirs[i].now));
+	for (size_t i = 0; i < x->n_dirs; i++) {
+		struct name_dir *d = &x->dirs[i];
+
+		if (!d->now || !path_is_packed(d->now, &packed))
+			continue;
+		free(d->now);
+		d->now = NULL;
+	}
 }
 
 static int undo_names_run(int jobfd, int filesfd, const struct files_undo *f, bool links_only, struct batch_outcome *o,

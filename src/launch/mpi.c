@@ -33,7 +33,8 @@ static int mpi_make_tmpdir(struct mpi *m, struct err *err)
 	if (mkdtemp(m->tmpdir))
 		return 0;
 	err_sys(err, errno, "cannot make a directory for PMIx, %s", m->tmpdir);
-	free(steal_ptr(&m->tmpdir));
+	free(m->tmpdir);
+	m->tmpdir = NULL;
 	return -1;
 }
 
@@ -41,7 +42,8 @@ static void mpi_remove_tmpdir(struct mpi *m)
 {
 	if (m->tmpdir)
 		remove_tree_at(AT_FDCWD, m->tmpdir);
-	free(steal_ptr(&m->tmpdir));
+	free(m->tmpdir);
+	m->tmpdir = NULL;
 }
 
 static int mpi_start_pmix(struct mpi *m, const struct mpi_job *j, struct err *err)
