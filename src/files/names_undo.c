@@ -205,20 +205,37 @@ static bool undo_names_same_target(const struct undo_names *u, size_t i)
 	return strcmp(target, e->target) == 0;
 }
 
+/* What was there still has another of its names of the epoch, perhaps one that the job has not changed. */
+static bool undo_names_has_other_name(struct undo_names *u, size_t i)
+{
+	const char *was = u->names->v[i].was;
+	uint32_t k = undo_names_hash(was);
+	long h;
+
+	while ((h = undo_names_next_home(u, was, &k)) >= 0) {
+		if ((size_t)h == i)
+			continue;
+		undo_names_look(u, (size_t)h);
+		if (u->places[h].id && strcmp(u->places[h].id, was) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* What is there is as good as what was: another file of the same kind, where what was is gone. The content of a regular
  * file is put back by files_put_back(). */
-static bool undo_names_is_as_good(const struct undo_names *u, size_t i)
+static bool undo_names_is_as_good(struct undo_names *u, size_t i)
 {
 	const struct name_entry *e = &u->names->v[i];
 	const struct place *p = &u->places[i];
 
 	if (!e->was || !p->id || undo_names_is_somewhere(u, e->was) || undo_names_has_home(u, p->id) ||
-	    name_kind_of(p->mode) != e->kind || p->uid != u->batch.cred->uid)
+	    name_kind_of(p->mode) != e->kind || p->uid != u->batch.cred->uid || undo_names_has_other_name(u, i))
 		return false;
 	return e->kind == KIND_LINK ? undo_names_same_target(u, i) : true;
 }
 
-static bool undo_names_is_right(const struct undo_names *u, size_t i)
+static bool undo_names_is_right(struct undo_names *u, size_t i)
 {
 	const struct name_entry *e = &u->names->v[i];
 	const char *now = u->places[i].id;
