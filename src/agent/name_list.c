@@ -46,7 +46,7 @@ struct known_name {
 	char *was, *put; /* IDs; owned; was: "-" and "?" as in the journal */
 	bool was_dir;    /* `was` is a directory */
 	bool gone;       /* the job has deleted it or moved it away */
-	bool renamed;    /* by a rename: the kernel may have merged this with an earlier one, so `gone` may be wrong */
+	bool unsure;     /* the kernel may have merged its events with earlier ones, so `gone` may be wrong */
 	bool saved, dirty;
 	char name[];
 };
@@ -115,13 +115,20 @@ static void name_list_lose(struct name_list *l, const char *why)
 	l->lost = l->new_lost = true;
 }
 
+static int name_list_open_file(struct name_list *l)
+{
+	if (l->journal < 0)
+		l->journal = openat(l->dirfd, FILES_NAMES, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	return l->journal < 0 ? -1 : 0;
+}
+
 /* As in write_list.c: what a failed attempt has left is truncated first. */
 static int name_list_append(struct name_list *l)
 {
 	struct stat st;
 
-	if (fstat(l->journal, &st) || (st.st_size != l->size && ftruncate(l->journal, l->size)) ||
-	    write_all(l->journal, l->unsaved, l->n_unsaved))
+	if (name_list_open_file(l) < 0 || fstat(l->journal, &st) ||
+	    (st.st_size != l->size && ftruncate(l->journal, l->size)) || write_all(l->journal, l->unsaved, l->n_unsaved))
 		return -1;
 	l->size += (off_t)l->n_unsaved;
 	l->n_unsaved = 0;
@@ -150,18 +157,30 @@ static void name_list_forget(struct name_list *l, struct known_name *n)
 	free(n);
 }
 
-/* What the name leads to now. False if nothing, or if that is not known. */
-static bool name_list_now(const struct name_list *l, const char *dir, const char *name, char id[NAME_ID])
+enum look { LOOK_NONE, LOOK_THERE, LOOK_UNKNOWN };
+
+/* Opens the file by way of a mount of its file system. -1 with errno; ESTALE: it is gone. */
+static int name_list_open_id(const struct name_list *l, const char *id, int flags)
 {
+	int fd = -1;
+
+	errno = EXDEV;
+	for (int i = 0; i < l->n_mounts && fd < 0 && errno == EXDEV; i++)
+		fd = name_id_open(l->mounts[i].fd, id, flags);
+	return fd;
+}
+
+/* What the name leads to now. The directory may have been moved, so it is found by its ID. */
+static enum look name_list_look(const struct name_list *l, const char *dir, const char *name, char id[NAME_ID])
+{
+	cleanup_close int at = name_list_open_id(l, dir, O_PATH | O_DIRECTORY);
 	struct name_fs fs;
 
-	for (int i = 0; i < l->n_mounts; i++) {
-		cleanup_close int at = name_id_open(l->mounts[i].fd, dir, O_PATH | O_DIRECTORY);
-
-		if (at >= 0)
-			return name_fs_of(at, &fs) == 0 && name_id_of(&fs, at, name, id) == 0;
-	}
-	return false;
+	if (at < 0)
+		return errno == ESTALE ? LOOK_NONE : LOOK_UNKNOWN;
+	if (name_fs_of(at, &fs) == 0 && name_id_of(&fs, at, name, id) == 0)
+		return LOOK_THERE;
+	return errno == ENOENT ? LOOK_NONE : LOOK_UNKNOWN;
 }
 
 static bool name_list_came_and_went(const struct name_list *l, const struct known_name *n)
@@ -169,7 +188,7 @@ static bool name_list_came_and_went(const struct name_list *l, const struct know
 	char id[NAME_ID];
 
 	return !n->saved && n->gone && strcmp(n->was, "-") == 0 &&
-	       (!n->renamed || !name_list_now(l, n->dir->id, n->name, id));
+	       (!n->unsure || name_list_look(l, n->dir->id, n->name, id) == LOOK_NONE);
 }
 
 static void name_list_flush(struct name_list *l)
@@ -227,82 +246,6 @@ static void name_list_next_interval(struct name_list *l)
 	l->began = name_list_clock();
 	name_list_write(l, "B%lld", (long long)++l->interval);
 	name_list_flush(l);
-}
-
-/* ---- a journal that becomes too large ---------------------------------------- */
-
-struct shortening {
-	const struct name_list *l;
-	const char **paths; /* of directories, by number */
-	size_t n_paths;
-	char *text; /* what is kept */
-	size_t len;
-};
-
-/* A name that was not there before and is not there now makes no difference to any epoch. */
-static bool name_list_is_needless(const struct shortening *s, const char *record)
-{
-	unsigned long number;
-	const char *name = record;
-	char *end;
-	struct stat st;
-
-	if (record[0] != 'N')
-		return false;
-	number = strtoul(record + 1, &end, 10);
-	if (strncmp(end, "\t-\t", 3) != 0 || number >= s->n_paths || !s->paths[number])
-		return false;
-	for (int i = 0; i < 4 && name; i++)
-		name = (name = strchr(name, '\t')) ? name + 1 : NULL;
-	cleanup_free char *path = xasprintf("/proc/%d/root%s/%s", (int)s->l->init, s->paths[number], name ? name : "");
-	return name && lstat(path, &st) < 0 && (errno == ENOENT || errno == ENOTDIR);
-}
-
-static void name_list_shorten_by(struct shortening *s, const char *record)
-{
-	const size_t len = strlen(record) + 1;
-	unsigned long number = record[0] == 'D' ? strtoul(record + 1, NULL, 10) : s->n_paths;
-
-	if (number < s->n_paths)
-		s->paths[number] = strrchr(record, '\t') ? strrchr(record, '\t') + 1 : NULL;
-	if (name_list_is_needless(s, record))
-		return;
-	memcpy(s->text + s->len, record, len);
-	s->len += len;
-}
-
-static int name_list_open_file(struct name_list *l)
-{
-	int fd = openat(l->dirfd, FILES_NAMES, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-
-	if (fd < 0)
-		return -1;
-	if (l->journal >= 0)
-		close(l->journal);
-	l->journal = fd;
-	return 0;
-}
-
-void name_list_shorten(struct name_list *l, uint64_t from)
-{
-	cleanup_free char *text = NULL, *kept = NULL;
-	cleanup_free const char **paths = NULL;
-	ssize_t len;
-
-	if ((uint64_t)l->size < from)
-		return;
-	len = read_file_at(l->dirfd, FILES_NAMES, NAME_LIST_BYTES_MAX + READ_SIZE, &text);
-	if (len < (ssize_t)l->size)
-		return;
-	kept = xmalloc((size_t)l->size + 1);
-	paths = xcalloc((size_t)l->last_dir + 1, sizeof(*paths));
-	struct shortening s = { .l = l, .paths = paths, .n_paths = (size_t)l->last_dir + 1, .text = kept };
-	for (ssize_t i = 0; i < (ssize_t)l->size; i += (ssize_t)strlen(text + i) + 1)
-		name_list_shorten_by(&s, text + i);
-	if (write_file_atomic(l->dirfd, FILES_NAMES, 0600, (gid_t)-1, s.text, s.len) < 0 || name_list_open_file(l) < 0)
-		log_warn("cannot rewrite %s: %s", FILES_NAMES, strerror(errno));
-	else
-		l->size = (off_t)s.len;
 }
 
 /* ---- directories ----------------------------------------------------------- */
@@ -378,7 +321,7 @@ struct change {
 	const char *dir, *name; /* ID of the directory */
 	const char *was;        /* if it is the first change of the name */
 	const char *put;        /* NULL = none */
-	bool is_dir, gone, renamed;
+	bool is_dir, gone, unsure;
 };
 
 static struct known_name *name_list_find(struct name_list *l, struct known_dir *d, const char *name)
@@ -426,7 +369,7 @@ static void name_list_note(struct name_list *l, const struct change *c)
 		news = true;
 	}
 	n->gone = c->gone;
-	n->renamed |= c->renamed;
+	n->unsure |= c->unsure;
 	if (!news || n->dirty)
 		return;
 	n->dirty = true;
@@ -440,24 +383,22 @@ struct event_names {
 	const char *name, *to_name;
 };
 
-/* The kernel has merged the making and the deleting of a name of one file. Returns whether the name leads to the file
- * now. *since: the file was made in this interval, or is gone, so the making came first. */
+/* The kernel has merged the making and the deleting of a name of one file. Returns whether the name may lead to the
+ * file now. *since: the file was made in this interval, or is gone, so the making came first. */
 static bool name_list_is_there(const struct name_list *l, const struct event_names *e, bool *since)
 {
+	cleanup_close int fd = name_list_open_id(l, e->file, O_PATH);
 	char now[NAME_ID];
 	struct statx st;
 
-	*since = true;
-	for (int i = 0; i < l->n_mounts; i++) {
-		cleanup_close int fd = name_id_open(l->mounts[i].fd, e->file, O_PATH);
-
-		if (fd < 0)
-			continue;
-		*since = statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &st) == 0 && (st.stx_mask & STATX_BTIME) &&
-			 st.stx_btime.tv_sec * INT64_C(1000000) + st.stx_btime.tv_nsec / 1000 >= l->began;
-		return name_list_now(l, e->dir, e->name, now) && strcmp(now, e->file) == 0;
+	if (fd < 0) {
+		*since = errno == ESTALE;
+		return errno != ESTALE;
 	}
-	return false;
+	*since = statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &st) == 0 && (st.stx_mask & STATX_BTIME) &&
+		 st.stx_btime.tv_sec * INT64_C(1000000) + st.stx_btime.tv_nsec / 1000 >= l->began;
+	const enum look look = name_list_look(l, e->dir, e->name, now);
+	return look == LOOK_UNKNOWN || (look == LOOK_THERE && strcmp(now, e->file) == 0);
 }
 
 static void name_list_id(const struct fanotify_event_info_fid *i, const struct file_handle *h, char id[NAME_ID])
@@ -506,9 +447,11 @@ static void name_list_take_event(struct name_list *l, const struct fanotify_even
 	if (!(m->mask & EVENTS & ~(unsigned long long)FAN_ONDIR))
 		return;
 	name_list_parse(m, &e);
-	if (!*e.dir || !*e.file || !e.name)
+	if (!*e.dir || !*e.file || !e.name || ((m->mask & FAN_RENAME) && !*e.to_dir)) {
+		name_list_lose(l, "the kernel has not told all names that the job has changed");
 		return;
-	if (m->mask & FAN_RENAME && *e.to_dir) {
+	}
+	if (m->mask & FAN_RENAME) {
 		name_list_note(l, &(struct change){ e.dir, e.name, e.file, NULL, is_dir, true, true });
 		name_list_note(l, &(struct change){ e.to_dir, e.to_name, "?", e.file, false, false, true });
 	} else if (both) {
@@ -567,20 +510,32 @@ bool name_list_drain(struct name_list *l, int64_t max_us)
 	return any || l->n_unsaved;
 }
 
-bool name_list_begin_interval(struct name_list *l, int64_t max_us)
+/* Takes all events of what the job has done until now. False if that took too long or cannot be saved. */
+static bool name_list_catch_up(struct name_list *l, int64_t max_us)
 {
 	const int64_t end = now_us() + max_us;
-	const unsigned before = l->answers;
 	int64_t left = max_us;
 
+	/* An answer that came too late for an earlier call says nothing about this one. */
+	while (now_us() < end && name_list_receive(l, 0))
+		;
+	const unsigned before = l->answers;
 	if (send(l->relay, "?", 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1)
 		left = 0; /* fsched-init has ended: nothing more comes */
 	while (l->answers == before && left > 0) {
 		name_list_receive(l, (int)(left / 1000) + 1);
 		left = end - now_us();
 	}
-	name_list_next_interval(l);
+	name_list_flush(l);
 	return l->answers != before && !l->n_unsaved;
+}
+
+bool name_list_begin_interval(struct name_list *l, int64_t max_us)
+{
+	const bool all = name_list_catch_up(l, max_us);
+
+	name_list_next_interval(l);
+	return all && !l->n_unsaved;
 }
 
 bool name_list_lost(struct name_list *l)
@@ -594,6 +549,86 @@ bool name_list_lost(struct name_list *l)
 int name_list_fd(const struct name_list *l)
 {
 	return l->relay;
+}
+
+/* ---- a journal that becomes too large ---------------------------------------- */
+
+/* Another change of the name is noted again. */
+static void name_list_not_saved(struct name_list *l, const char *dir, const char *name)
+{
+	struct known_dir *d = l->dirs[name_list_hash(dir, 2166136261u)];
+	struct known_name *n;
+
+	while (d && strcmp(d->id, dir) != 0)
+		d = d->next;
+	n = d ? name_list_find(l, d, name) : NULL;
+	if (!n)
+		return;
+	free(n->put);
+	n->put = NULL;
+	n->saved = false;
+}
+
+/* Names that were not there before any interval and are not there now. They make no difference to any epoch. */
+static bool *name_list_find_needless(struct name_list *l, const struct names *x)
+{
+	bool *needless = xcalloc(x->n + 1, sizeof(*needless));
+	char id[NAME_ID];
+
+	for (size_t i = 0; i < x->n; i++) {
+		const struct name_entry *e = &x->v[i];
+		const char *dir = x->dirs[e->dir].id;
+
+		needless[i] = !e->ever && name_list_look(l, dir, e->name, id) == LOOK_NONE;
+		if (needless[i])
+			name_list_not_saved(l, dir, e->name);
+	}
+	return needless;
+}
+
+/* Replaces the journal by one without the needless names in its first len bytes. */
+static void name_list_rewrite(struct name_list *l, const struct names *x, const struct names_source *s,
+			      const bool *needless, size_t len)
+{
+	cleanup_free char *text = NULL;
+	const ssize_t all = read_file_at(l->dirfd, FILES_NAMES, NAME_LIST_BYTES_MAX + READ_SIZE, &text);
+	size_t kept;
+
+	if (all < (ssize_t)l->size || (size_t)l->size < len)
+		return;
+	kept = names_drop(x, s, needless, text, len);
+	memmove(text + kept, text + len, (size_t)l->size - len);
+	kept += (size_t)l->size - len;
+	if (write_file_atomic(l->dirfd, FILES_NAMES, 0600, (gid_t)-1, text, kept) < 0) {
+		log_warn("cannot rewrite %s: %s", FILES_NAMES, strerror(errno));
+		return;
+	}
+	close(l->journal); /* the next record is for the new file */
+	l->journal = -1;
+	l->size = (off_t)kept;
+}
+
+void name_list_shorten(struct name_list *l, uint64_t from, int64_t max_us)
+{
+	struct names x = { 0 };
+	struct names_source s = { .from = 0 };
+	cleanup_free bool *needless = NULL;
+	struct err err;
+
+	if ((uint64_t)l->size < from || names_read(&x, &s, l->dirfd, FILES_NAMES, &err) < 0)
+		goto done;
+	const size_t n = x.n, len = (size_t)s.read;
+	needless = name_list_find_needless(l, &x);
+	/* The events of what was deleted until then are perhaps still on their way. */
+	if (!name_list_catch_up(l, max_us) || names_read(&x, &s, l->dirfd, FILES_NAMES, &err) < 0)
+		goto done;
+	needless = xrealloc(needless, (x.n + 1) * sizeof(*needless));
+	for (size_t i = 0; i < x.n; i++)
+		needless[i] = i < n && needless[i] && !x.v[i].ever;
+	name_list_rewrite(l, &x, &s, needless, len);
+done:
+	names_free(&x);
+	names_source_free(&s);
 }
 
 /* ---- begin and end ----------------------------------------------------------- */
@@ -669,7 +704,7 @@ static int name_list_open_journal(struct name_list *l, const struct store *s, bo
 		return -1;
 	l->size = (off_t)source.read;
 	l->interval = source.interval;
-	l->last_dir = (unsigned)source.n_local;
+	l->last_dir = source.n_local ? (unsigned)source.n_local - 1 : 0;
 	names_free(&x);
 	names_source_free(&source);
 	return name_list_open_file(l) < 0 ? err_sys(err, errno, "cannot open %s/%s", s->path, FILES_NAMES) : 0;

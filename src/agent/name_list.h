@@ -39,8 +39,9 @@ bool name_list_drain(struct name_list *l, int64_t max_us);
 bool name_list_begin_interval(struct name_list *l, int64_t max_us);
 
 /* Removes names from a journal of `from` bytes or more which make no difference to any epoch: those that were not there
- * before and are not there now. Not while a worker reads it. */
-void name_list_shorten(struct name_list *l, uint64_t from);
+ * before any interval and are not there now. Takes events for up to max_us; if that is too short, nothing is removed.
+ * Not while a worker reads it. */
+void name_list_shorten(struct name_list *l, uint64_t from, int64_t max_us);
 
 /* True if names were left out since the last call. */
 bool name_list_lost(struct name_list *l);

@@ -184,7 +184,7 @@ void write_list_watch_prepare(struct write_list_watch *w)
 	write_list_report_full(w);
 	if (!w->names)
 		return;
-	name_list_shorten(w->names, NAME_LIST_BYTES_MAX / 2);
+	name_list_shorten(w->names, NAME_LIST_BYTES_MAX / 2, WRITE_LIST_LAST_MAX);
 	name_list_begin_interval(w->names, WRITE_LIST_LAST_MAX);
 	w->names_lost = false;
 }

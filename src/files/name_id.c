@@ -89,7 +89,7 @@ int name_id_open(int fsfd, const char *id, int flags)
 		return -1;
 	}
 	if (name_fs_of(fsfd, &of_fd) < 0 || memcmp(&of_id, &of_fd, sizeof(of_id)) != 0) {
-		errno = ESTALE;
+		errno = EXDEV;
 		return -1;
 	}
 	return open_by_handle_at(fsfd, &h.h, flags | O_CLOEXEC);

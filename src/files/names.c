@@ -148,6 +148,19 @@ static bool names_dir_of(const struct names_source *s, const char *number, unsig
 	return true;
 }
 
+static void names_make_room(struct names_source *s, size_t number)
+{
+	const size_t room = number + 1 > s->local_room * 2 ? number + 1 : s->local_room * 2;
+
+	if (number >= s->local_room) {
+		s->local = xrealloc(s->local, room * sizeof(*s->local));
+		memset(s->local + s->local_room, 0, (room - s->local_room) * sizeof(*s->local));
+		s->local_room = room;
+	}
+	if (number >= s->n_local)
+		s->n_local = number + 1;
+}
+
 static void names_take_dir(struct names *x, struct names_source *s, char *text)
 {
 	const char *f[NAMES_FIELDS];
@@ -156,13 +169,7 @@ static void names_take_dir(struct names *x, struct names_source *s, char *text)
 	if (!names_split(text, f, 3) || !names_number(f[0], 10, NAMES_MAX, &n) || !names_is_id(f[1]) ||
 	    strlen(f[2]) >= PATH_MAX || (!path_is_plain(f[2]) && strcmp(f[2], "/") != 0))
 		return;
-	if (n >= s->n_local) {
-		size_t room = n + 1 > s->n_local * 2 ? n + 1 : s->n_local * 2;
-
-		s->local = xrealloc(s->local, room * sizeof(*s->local));
-		memset(s->local + s->n_local, 0, (room - s->n_local) * sizeof(*s->local));
-		s->n_local = room;
-	}
+	names_make_room(s, n);
 	s->local[n] = names_put_dir(x, f[1], f[2]) + 1;
 	if (s->table)
 		x->dirs[s->local[n] - 1].listed = true;
@@ -183,6 +190,7 @@ static void names_take_change(struct names *x, struct names_source *s, char *tex
 	e = names_put(x, dir, f[4]);
 	if (strcmp(f[3], "-") != 0)
 		e->put = f[3];
+	e->ever |= strcmp(f[1], "-") != 0;
 	/* What the table says, or that a table has all names, or an earlier change, comes first. */
 	if (!e->listed && !e->changed) {
 		e->known = x->dirs[dir].listed || strcmp(f[1], "?") != 0;
@@ -270,6 +278,39 @@ int names_read(struct names *x, struct names_source *s, int dirfd, const char *f
 		return err_sys(err, errno, "cannot read %s", file);
 	names_add_text(x, s, text, (size_t)n);
 	return 0;
+}
+
+static bool names_is_needless(const struct names *x, const struct names_source *s, const bool *needless,
+			      const char *record)
+{
+	const char *name = record;
+	unsigned long number;
+	char *end;
+	long i;
+
+	if (record[0] != 'N')
+		return false;
+	number = strtoul(record + 1, &end, 10);
+	for (int k = 0; k < 4 && name; k++)
+		name = (name = strchr(name, '\t')) ? name + 1 : NULL;
+	if (*end != '\t' || !name || number >= s->n_local || !s->local[number])
+		return false;
+	i = names_find(x, s->local[number] - 1, name);
+	return i >= 0 && needless[i];
+}
+
+size_t names_drop(const struct names *x, const struct names_source *s, const bool *needless, char *text, size_t len)
+{
+	size_t kept = 0, n;
+
+	for (size_t i = 0; i < len; i += n) {
+		n = strlen(text + i) + 1;
+		if (names_is_needless(x, s, needless, text + i))
+			continue;
+		memmove(text + kept, text + i, n);
+		kept += n;
+	}
+	return kept;
 }
 
 void names_free(struct names *x)

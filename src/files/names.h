@@ -44,7 +44,7 @@ void name_id_render(const struct name_fs *fs, int type, const unsigned char *han
  * errno. */
 int name_id_of(const struct name_fs *fs, int dirfd, const char *name, char id[NAME_ID]);
 /* Opens the file. fsfd: a descriptor (not O_PATH) of any file of its file system. Needs CAP_DAC_READ_SEARCH. -1 with
- * errno; ESTALE: the file is gone, or it is of another file system. */
+ * errno; ESTALE: the file is gone; EXDEV: it is of another file system. */
 int name_id_open(int fsfd, const char *id, int flags);
 
 /* ---- a journal or a table in memory -------------------------------------- */
@@ -72,6 +72,7 @@ struct name_entry {
 	bool known;   /* was is known */
 	bool listed;  /* in the table */
 	bool changed; /* in the journal */
+	bool ever;    /* in the journal: it led to a file before some interval, or may have done so */
 };
 
 struct name_slots {
@@ -97,8 +98,9 @@ struct names_source {
 	bool clears;      /* a new interval clears name_dir.changed */
 	int64_t interval; /* the number that was read last, 0 = none */
 	int64_t read;     /* bytes of whole records */
-	unsigned *local;  /* number of a directory in the file -> index; owned */
-	size_t n_local;
+	unsigned *local;  /* number of a directory in the file -> index + 1; owned */
+	size_t n_local;   /* the highest number so far + 1 */
+	size_t local_room;
 	struct name_entry *last; /* to which a record T belongs */
 };
 
@@ -107,6 +109,9 @@ struct names_source {
 void names_add_text(struct names *x, struct names_source *s, char *text, size_t len);
 /* Reads what was added to the file since the last call. 0, also if there is no such file, or -1. */
 int names_read(struct names *x, struct names_source *s, int dirfd, const char *file, struct err *err);
+/* Removes from a copy of a journal's first records those of the names for which needless[index] is set. Returns the new
+ * length. x and s have read these records, and perhaps more. */
+size_t names_drop(const struct names *x, const struct names_source *s, const bool *needless, char *text, size_t len);
 /* -1: none. */
 long names_find_dir(const struct names *x, const char *id);
 long names_find(const struct names *x, unsigned dir, const char *name);

@@ -31,8 +31,8 @@
 #include "files/files.h"
 #include "pod/names_relay.h"
 
-#define USER  65534
-#define STEPS 120
+#define USER     65534
+#define STEPS    120
 
 /* ---- the job ---------------------------------------------------------------- */
 
@@ -156,7 +156,19 @@ struct order {
 	uint64_t seed;
 	int from, to;
 	int stop_us; /* kill after that time; 0 = let it end */
+	bool touch;  /* no steps: see touch_above() */
 };
+
+/* What was in a directory before the job comes back if the job has changed a name there before the epoch. */
+static int touch_above(const char *path, const struct stat *st, int type, struct FTW *f)
+{
+	char name[256];
+
+	(void)st;
+	(void)type;
+	snprintf(name, sizeof(name), "%.*stouched", f->base, path);
+	return f->level && mkdir(name, 0755) == 0 ? rmdir(name) : 0;
+}
 
 static void pod_run(const struct order *o)
 {
@@ -166,6 +178,8 @@ static void pod_run(const struct order *o)
 		if (chdir(o->tree) || setgid(USER) || setuid(USER))
 			_exit(2);
 		umask(022);
+		if (o->touch)
+			nftw(".", touch_above, 16, FTW_PHYS);
 		for (int i = o->from; i < o->to; i++)
 			step(o->seed, i);
 		_exit(0);
@@ -264,14 +278,18 @@ static void pod_start(void)
 	orders = b[0];
 }
 
-static void run(const char *tree, uint64_t seed, int from, int to, int stop_us)
+static void carry_out(struct order o, const char *tree)
 {
-	struct order o = { .seed = seed, .from = from, .to = to, .stop_us = stop_us };
 	char c;
 
 	snprintf(o.tree, sizeof(o.tree), "%s", tree);
 	if (write(orders, &o, sizeof(o)) != sizeof(o) || read(orders, &c, 1) != 1)
 		exit(2);
+}
+
+static void run(const char *tree, uint64_t seed, int from, int to, int stop_us)
+{
+	carry_out((struct order){ .seed = seed, .from = from, .to = to, .stop_us = stop_us }, tree);
 }
 
 /* ---- trees as text ------------------------------------------------------------- */
@@ -467,13 +485,14 @@ static bool try_seed(const char *dir, uint64_t seed)
 	struct name_list *n = name_list_open(&store, pod, ctl, false, true, &err);
 	check(w && n, "watch");
 	write_list_tell_mounts(w, on_mount, n);
+	carry_out((struct order){ .touch = true }, tree);
 	run(tree, seed, start, first, 0);
 	make_epoch(&e, store.dirfd, w, n, &o, tree, seed, first, frozen);
 	char *at_epoch = tree_text(tree);
 	run(tree, seed, frozen, last, stop_us);
 	write_list_drain(w, 1500000);
 	check(name_list_begin_interval(n, 1500000), "interval");
-	name_list_shorten(n, seed % 2 ? 0 : UINT64_MAX);
+	name_list_shorten(n, seed % 2 ? 0 : UINT64_MAX, 1500000);
 	put_back(&e, store.dirfd, &cred);
 	ok = same("of the epoch", seed, at_epoch, tree_text(tree), &e);
 	run(tree, seed, frozen, STEPS, 0);

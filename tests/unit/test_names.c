@@ -113,6 +113,39 @@ static void damaged_records_are_skipped(void **state)
 	assert_int_equal(journal.interval, 2);
 }
 
+static void a_number_of_a_directory_is_the_next_one(void **state)
+{
+	(void)state;
+	ADD(&journal, "B2\0D1\t" DIR_ID "\t/home/u\0D5\t" DIR_ID "\t/home/u\0");
+	assert_int_equal(journal.n_local, 6);
+	ADD(&journal, "D6\t" DIR_ID "\t/home/u\0N6\t-\tf\t-\tname\0");
+	assert_int_equal(journal.n_local, 7);
+	assert_non_null(entry("name"));
+}
+
+static void only_a_needless_name_is_dropped(void **state)
+{
+	static const char text[] = "B1\0D1\t" DIR_ID "\t/home/u\0N1\t-\tf\t" NEW_ID "\tmade\0Llost\0B2\0D2\t" DIR_ID
+				   "\t/home/v\0N2\t" FILE_ID "\tf\t-\tmade\0N1\t-\tf\t" NEW_ID
+				   "\tgone\0N2\t-\tf\t-\tgone",
+			  kept[] = "B1\0D1\t" DIR_ID "\t/home/u\0N1\t-\tf\t" NEW_ID "\tmade\0Llost\0B2\0D2\t" DIR_ID
+				   "\t/home/v\0N2\t" FILE_ID "\tf\t-\tmade";
+	char copy[sizeof(text)];
+	bool needless[2];
+
+	(void)state;
+	journal.from = 0;
+	add(&journal, text, sizeof(text));
+	assert_int_equal(x.n, 2);
+	assert_true(entry("made")->ever);
+	assert_false(entry("gone")->ever);
+	needless[entry("made") - x.v] = false;
+	needless[entry("gone") - x.v] = true;
+	memcpy(copy, text, sizeof(text));
+	assert_int_equal(names_drop(&x, &journal, needless, copy, sizeof(copy)), sizeof(kept));
+	assert_memory_equal(copy, kept, sizeof(kept));
+}
+
 static void an_id_leads_to_its_file_and_to_no_later_one(void **state)
 {
 	char id[NAME_ID], again[NAME_ID];
@@ -146,6 +179,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_record_is_read_when_it_is_complete, begin, done),
 		cmocka_unit_test_setup_teardown(what_is_lost_is_told_of_the_intervals_that_count, begin, done),
 		cmocka_unit_test_setup_teardown(damaged_records_are_skipped, begin, done),
+		cmocka_unit_test_setup_teardown(a_number_of_a_directory_is_the_next_one, begin, done),
+		cmocka_unit_test_setup_teardown(only_a_needless_name_is_dropped, begin, done),
 		cmocka_unit_test(an_id_leads_to_its_file_and_to_no_later_one),
 	};
 
