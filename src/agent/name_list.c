@@ -456,7 +456,8 @@ static void name_list_take_event(struct name_list *l, const struct fanotify_even
 		name_list_note(l, &(struct change){ e.to_dir, e.to_name, "?", e.file, false, false, true });
 	} else if (both) {
 		there = name_list_is_there(l, &e, &since);
-		name_list_note(l, &(struct change){ e.dir, e.name, since ? "-" : "?", e.file, false, !there, false });
+		name_list_note(l, &(struct change){ e.dir, e.name, since ? "-" : "?", there ? e.file : NULL, false,
+						    !there, true });
 	} else if (m->mask & FAN_CREATE) {
 		name_list_note(l, &(struct change){ e.dir, e.name, "-", e.file, false, false, false });
 	} else {

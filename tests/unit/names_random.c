@@ -34,6 +34,8 @@
 #define USER     65534
 #define STEPS    120
 
+#define BY_TURNS 1000000 /* from this seed on: link_by_turns() */
+
 /* ---- the job ---------------------------------------------------------------- */
 
 static uint64_t dice;
@@ -110,12 +112,34 @@ static void replace_file(const char *name)
 		unlink("tmp-file");
 }
 
+/* The kernel merges the events of the first file, so they come before those of the second one. */
+static void link_by_turns(int i)
+{
+	char first[16], second[16];
+
+	unlink("a");
+	if (i % 2)
+		return;
+	sprintf(first, "x%d", i);
+	sprintf(second, "y%d", i);
+	write_some(first, O_TRUNC);
+	write_some(second, O_TRUNC);
+	for (int k = 0; k < 3; k++) {
+		unlink("a");
+		failures += link(k % 2 ? second : first, "a") < 0;
+	}
+}
+
 static void step(uint64_t seed, int i)
 {
 	char a[64], b[64];
 
 	dice = (seed * 1000003 + (uint64_t)i + 1) * UINT64_C(0x9e3779b97f4a7c15);
 	roll(2);
+	if (seed >= BY_TURNS) {
+		link_by_turns(i);
+		return;
+	}
 	switch (roll(16)) {
 	case 0:
 	case 1:
