@@ -414,6 +414,13 @@ static void on_mount(void *names, const char *path, const char *fstype, bool has
 	name_list_add_mount(names, path);
 }
 
+/* As a checkpoint begins. */
+static void next_interval(struct name_list *n, uint64_t seed)
+{
+	name_list_shorten(n, seed % 2 ? 0 : UINT64_MAX, 1500000);
+	check(name_list_begin_interval(n, 1500000), "interval");
+}
+
 /* Takes the steps of agent and worker; the job goes from `from` to `to` between the preparation and the freeze. */
 static void make_epoch(struct epoch *e, int job, struct write_list *w, struct name_list *n, const struct files_opts *o,
 		       const char *tree, uint64_t seed, int from, int to)
@@ -422,7 +429,7 @@ static void make_epoch(struct epoch *e, int job, struct write_list *w, struct na
 	struct files_name_list *fn;
 
 	write_list_drain(w, 1500000);
-	check(name_list_begin_interval(n, 1500000), "interval");
+	next_interval(n, seed);
 	fw = files_write_list_open(job, pod, e->files, o, &err);
 	fn = files_name_list_open(job, pod, e->files, o, &err);
 	check(fw && fn && files_name_list_prepare(fn, &err) == 0, "prepare");
@@ -502,7 +509,7 @@ static bool try_seed(const char *dir, uint64_t seed)
 	run(whole, seed, 0, start, 0);
 	nftw(whole, remove_file, 16, FTW_PHYS);
 	run(whole, seed, start, STEPS, 0);
-	const int stop_us = roll(4) ? 0 : 1 + (int)roll(3000);
+	const int stop_us = roll(4) ? 0 : 1 + (int)roll(3000), later = frozen + (int)roll((unsigned)(last - frozen + 1));
 	run(tree, seed, 0, start, 0); /* what was there before the job */
 	nftw(tree, remove_file, 16, FTW_PHYS);
 	struct write_list *w = write_list_open(&store, pod, false, true, tree, &err);
@@ -513,10 +520,11 @@ static bool try_seed(const char *dir, uint64_t seed)
 	run(tree, seed, start, first, 0);
 	make_epoch(&e, store.dirfd, w, n, &o, tree, seed, first, frozen);
 	char *at_epoch = tree_text(tree);
-	run(tree, seed, frozen, last, stop_us);
+	run(tree, seed, frozen, later, 0);
+	next_interval(n, seed);
+	run(tree, seed, later, last, stop_us);
 	write_list_drain(w, 1500000);
-	check(name_list_begin_interval(n, 1500000), "interval");
-	name_list_shorten(n, seed % 2 ? 0 : UINT64_MAX, 1500000);
+	next_interval(n, seed);
 	put_back(&e, store.dirfd, &cred);
 	ok = same("of the epoch", seed, at_epoch, tree_text(tree), &e);
 	run(tree, seed, frozen, STEPS, 0);
