@@ -634,21 +634,26 @@ done:
 
 /* ---- begin and end ----------------------------------------------------------- */
 
-static void name_list_keep_mount(struct name_list *l, const char *path, bool skip)
+/* False: it cannot be used, or there are too many. */
+static bool name_list_keep_mount(struct name_list *l, const char *path, bool skip)
 {
 	cleanup_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct watched_mount m = { .skip = skip };
 	struct stat st;
 
-	if (fd < 0 || fstat(fd, &st) || name_fs_of(fd, &m.fs) < 0 || l->n_mounts >= MOUNTS_MAX)
-		return;
+	if (fd < 0 || fstat(fd, &st) || name_fs_of(fd, &m.fs) < 0)
+		return false;
 	m.dev = st.st_dev;
 	m.ino = st.st_ino;
 	for (int i = 0; i < l->n_mounts; i++)
 		if (l->mounts[i].dev == m.dev && l->mounts[i].ino == m.ino)
-			return;
+			return true;
+	errno = EMFILE;
+	if (l->n_mounts >= MOUNTS_MAX)
+		return false;
 	m.fd = steal_fd(&fd);
 	l->mounts[l->n_mounts++] = m;
+	return true;
 }
 
 bool name_list_add_mount(struct name_list *l, const char *path)
@@ -660,8 +665,7 @@ bool name_list_add_mount(struct name_list *l, const char *path)
 		return true;
 	if (fanotify_mark(l->group, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, EVENTS, AT_FDCWD, path))
 		return false;
-	name_list_keep_mount(l, path, false);
-	return true;
+	return name_list_keep_mount(l, path, false);
 }
 
 /* Gives fsched-init the group and one end of a socket. */
