@@ -950,6 +950,22 @@ static void keep_as_previous(struct job *j, json_t **records, int *filesfd)
 	assert_true(j->filesfd >= 0);
 }
 
+static void end_with_previous(struct job *j, json_t *records, int filesfd)
+{
+	json_decref(records);
+	close(filesfd);
+	end(j);
+	remove_tree_at(scratch_fd, "previous");
+}
+
+static void assert_bytes_of(const char *name, off_t at_byte, const char *text)
+{
+	int fd = open(at(name), O_RDONLY | O_CLOEXEC);
+
+	assert_bytes(fd, at_byte, text);
+	close(fd);
+}
+
 static struct stat stat_of_copy(const struct job *j, const char *name)
 {
 	struct stat st;
@@ -992,17 +1008,9 @@ static void later_epochs_copy_little(void **state)
 	assert_string_equal(member(&j, "d/latest", "class"), "closed");
 	change("d/big", 1499990, "c");
 	assert_ok(put_back(&j));
-	{
-		int fd = open(at("d/big"), O_RDONLY | O_CLOEXEC);
-
-		assert_bytes(fd, 1499989, "ab");
-		close(fd);
-	}
+	assert_bytes_of("d/big", 1499989, "ab");
 	assert_content("d/log", "line 1\nline 2\nline 3\nline 4\n");
-	json_decref(previous);
-	close(previous_filesfd);
-	end(&j);
-	remove_tree_at(scratch_fd, "previous");
+	end_with_previous(&j, previous, previous_filesfd);
 }
 
 static void change_middle(void)
@@ -1034,16 +1042,8 @@ static void a_large_file_that_does_not_grow(void **state)
 	assert_string_equal(member(&j, "d/biglog", "class"), "closed");
 	change("d/biglog", 700000, "later");
 	assert_ok(put_back(&j));
-	{
-		int fd = open(at("d/biglog"), O_RDONLY | O_CLOEXEC);
-
-		assert_bytes(fd, 700000, "round and round");
-		close(fd);
-	}
-	json_decref(previous);
-	close(previous_filesfd);
-	end(&j);
-	remove_tree_at(scratch_fd, "previous");
+	assert_bytes_of("d/biglog", 700000, "round and round");
+	end_with_previous(&j, previous, previous_filesfd);
 }
 
 static void a_damaged_copy_is_not_passed_on(void **state)
@@ -1068,10 +1068,7 @@ static void a_damaged_copy_is_not_passed_on(void **state)
 	put_text(at("d/log"), "");
 	assert_ok(put_back(&j));
 	assert_content("d/log", "line 1\nline 2\n");
-	json_decref(previous);
-	close(previous_filesfd);
-	end(&j);
-	remove_tree_at(scratch_fd, "previous");
+	end_with_previous(&j, previous, previous_filesfd);
 }
 
 /* What root can read and the user cannot must not get into a copy that a restore would give to him. */
@@ -1269,10 +1266,7 @@ static void thousands_of_files_do_not_lengthen_the_freeze(void **state)
 		(long long)(t[1] - t[0]), (long long)(t[2] - t[1]), (long long)(t[3] - t[2]), (long long)(t[4] - t[3]));
 	/* On a busy machine all takes longer: there, less than what is done before the freeze. */
 	assert_true(t[2] - t[1] < 300000 || t[2] - t[1] < t[1] - t[0]);
-	json_decref(previous);
-	close(previous_filesfd);
-	end(&j);
-	remove_tree_at(scratch_fd, "previous");
+	end_with_previous(&j, previous, previous_filesfd);
 }
 
 /* ---- records that lie -------------------------------------------------- */
