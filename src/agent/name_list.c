@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <sys/fanotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -85,8 +84,7 @@ struct name_list {
 
 static uint32_t name_list_hash(const char *text, uint32_t h)
 {
-	for (; *text; text++)
-		h = (h ^ (unsigned char)*text) * 16777619u;
+	h = names_hash(h, text);
 	return (h ^ h >> 16) & (BUCKETS - 1);
 }
 
@@ -230,20 +228,12 @@ static void name_list_forget_interval(struct name_list *l)
 	l->n_dirs = l->n_dirs >= DIRS_RENEW ? 0 : l->n_dirs;
 }
 
-static int64_t name_list_clock(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return t.tv_sec * INT64_C(1000000) + t.tv_nsec / 1000;
-}
-
 static void name_list_next_interval(struct name_list *l)
 {
 	name_list_flush(l);
 	name_list_forget_interval(l);
 	l->lost = false;
-	l->began = name_list_clock();
+	l->began = unix_us();
 	name_list_write(l, "B%lld", (long long)++l->interval);
 	name_list_flush(l);
 }
@@ -292,7 +282,7 @@ static bool name_list_path(const struct name_list *l, const char *id, char path[
 
 static struct known_dir *name_list_dir(struct name_list *l, const char *id)
 {
-	struct known_dir **bucket = &l->dirs[name_list_hash(id, 2166136261u)], *d;
+	struct known_dir **bucket = &l->dirs[name_list_hash(id, NAMES_HASH)], *d;
 	char path[PATH_MAX] = "/?"; /* gone */
 
 	for (d = *bucket; d; d = d->next)
@@ -395,8 +385,7 @@ static bool name_list_is_there(const struct name_list *l, const struct event_nam
 		*since = errno == ESTALE;
 		return errno != ESTALE;
 	}
-	*since = statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &st) == 0 && (st.stx_mask & STATX_BTIME) &&
-		 st.stx_btime.tv_sec * INT64_C(1000000) + st.stx_btime.tv_nsec / 1000 >= l->began;
+	*since = statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &st) == 0 && name_born_since(&st, l->began);
 	const enum look look = name_list_look(l, e->dir, e->name, now);
 	return look == LOOK_UNKNOWN || (look == LOOK_THERE && strcmp(now, e->file) == 0);
 }
@@ -557,7 +546,7 @@ int name_list_fd(const struct name_list *l)
 /* Another change of the name is noted again. */
 static void name_list_not_saved(struct name_list *l, const char *dir, const char *name)
 {
-	struct known_dir *d = l->dirs[name_list_hash(dir, 2166136261u)];
+	struct known_dir *d = l->dirs[name_list_hash(dir, NAMES_HASH)];
 	struct known_name *n;
 
 	while (d && strcmp(d->id, dir) != 0)

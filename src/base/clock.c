@@ -8,7 +8,15 @@ int64_t now_us(void)
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+	return timestamp_us(ts.tv_sec, ts.tv_nsec);
+}
+
+int64_t unix_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return timestamp_us(ts.tv_sec, ts.tv_nsec);
 }
 
 char *format_duration(int64_t us, char *buf, size_t len)

@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/util.h"
 #include "criu/dump_relay.h"
 #include "criu/dump_session.h"
@@ -54,14 +55,6 @@ static void dump_helper_main(const struct dump_session *s)
 
 /* ---- worker ---- */
 
-static int64_t dump_realtime_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
-
 bool criu_still_frozen(const struct criu_dump *d)
 {
 	struct pollfd p = { d->watch_fd, POLLIN, 0 };
@@ -86,7 +79,7 @@ static bool dump_on_notify(struct dump_session *s, const char *script)
 	int rc;
 
 	if (!strcmp(script, "query-ext-files")) {
-		d->freeze_began = dump_realtime_us();
+		d->freeze_began = unix_us();
 		if (d->phase)
 			d->phase(d->arg, "frozen");
 		return d->stopped(d->arg, &s->callback) == 0;

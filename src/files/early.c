@@ -26,12 +26,12 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/vfs.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <xxhash.h>
 
 #include "base/array.h"
+#include "base/clock.h"
 #include "base/io.h"
 #include "base/util.h"
 
@@ -70,7 +70,7 @@ struct files_early {
 
 static int64_t early_us(const struct timespec *t)
 {
-	return (int64_t)t->tv_sec * 1000000 + t->tv_nsec / 1000;
+	return timestamp_us(t->tv_sec, t->tv_nsec);
 }
 
 static void early_name(unsigned number, char name[24])
@@ -383,14 +383,6 @@ static uint64_t early_left_of_watched(const struct files_early *e)
 	return left;
 }
 
-static int64_t early_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return early_us(&now);
-}
-
 bool files_early_begin_round(struct files_early *e, int tmp)
 {
 	const uint64_t left = early_left_of_watched(e);
@@ -403,7 +395,7 @@ bool files_early_begin_round(struct files_early *e, int tmp)
 	e->synced = 0;
 	if (tmp < 0 || e->o.device_stat < 0 || (e->round > 1 && left <= LEFT_SMALL))
 		return true;
-	e->synced = early_now();
+	e->synced = unix_us();
 	if (syncfs(tmp))
 		e->synced = 0;
 	return true;
@@ -413,7 +405,7 @@ bool files_early_begin_round(struct files_early *e, int tmp)
  * of a /tmp that is an image is synchronized together with all others, or not in this round. */
 static int early_look(struct files_early *e, struct early_file *f, int in, uint64_t *size)
 {
-	int64_t since = early_now();
+	int64_t since = unix_us();
 	struct stat st;
 
 	if (fstat(in, &st))

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+#include "base/clock.h"
+
 #ifndef AT_HANDLE_FID
 #define AT_HANDLE_FID 0x200 /* Linux 6.5: a handle that only identifies the file */
 #endif
@@ -77,6 +79,11 @@ static int name_id_parse(const char *id, struct name_fs *fs, union handle *h)
 	h->h.handle_type = type;
 	h->h.handle_bytes = n;
 	return n ? 0 : -1;
+}
+
+bool name_born_since(const struct statx *st, int64_t us)
+{
+	return (st->stx_mask & STATX_BTIME) && timestamp_us(st->stx_btime.tv_sec, st->stx_btime.tv_nsec) >= us;
 }
 
 int name_id_open(int fsfd, const char *id, int flags)

@@ -18,7 +18,7 @@
 
 /* ---- hash tables --------------------------------------------------------- */
 
-static uint32_t names_hash(uint32_t h, const char *text)
+uint32_t names_hash(uint32_t h, const char *text)
 {
 	for (; *text; text++)
 		h = (h ^ (unsigned char)*text) * 16777619u;
@@ -27,7 +27,7 @@ static uint32_t names_hash(uint32_t h, const char *text)
 
 static uint32_t names_hash_entry(unsigned dir, const char *name)
 {
-	return names_hash(2166136261u ^ dir * 2654435761u, name);
+	return names_hash(NAMES_HASH ^ dir * 2654435761u, name);
 }
 
 static void names_slots_put(struct name_slots *s, uint32_t hash, size_t index)
@@ -54,7 +54,7 @@ long names_find_dir(const struct names *x, const char *id)
 {
 	const struct name_slots *s = &x->dir_slots;
 
-	for (size_t i = names_hash(2166136261u, id) & (s->n - 1); s->n && s->v[i]; i = (i + 1) & (s->n - 1))
+	for (size_t i = names_hash(NAMES_HASH, id) & (s->n - 1); s->n && s->v[i]; i = (i + 1) & (s->n - 1))
 		if (strcmp(x->dirs[s->v[i] - 1].id, id) == 0)
 			return (long)s->v[i] - 1;
 	return -1;
@@ -80,8 +80,8 @@ static unsigned names_put_dir(struct names *x, const char *id, const char *path)
 	x->dirs[x->n_dirs] = (struct name_dir){ .id = id, .path = path, .fd = -1 };
 	if (names_slots_grow(&x->dir_slots, x->n_dirs + 1))
 		for (size_t i = 0; i < x->n_dirs; i++)
-			names_slots_put(&x->dir_slots, names_hash(2166136261u, x->dirs[i].id), i);
-	names_slots_put(&x->dir_slots, names_hash(2166136261u, id), x->n_dirs);
+			names_slots_put(&x->dir_slots, names_hash(NAMES_HASH, x->dirs[i].id), i);
+	names_slots_put(&x->dir_slots, names_hash(NAMES_HASH, id), x->n_dirs);
 	return (unsigned)x->n_dirs++;
 }
 

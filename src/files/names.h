@@ -23,6 +23,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include "base/err.h"
 
@@ -43,6 +44,8 @@ void name_id_render(const struct name_fs *fs, int type, const unsigned char *han
 /* The ID of a file below dirfd, which is not followed if it is a symbolic link; name "": of dirfd itself. 0 or -1 with
  * errno. */
 int name_id_of(const struct name_fs *fs, int dirfd, const char *name, char id[NAME_ID]);
+/* Whether the file was made at `us` (Unix) or later. False if its file system does not tell. */
+bool name_born_since(const struct statx *st, int64_t us);
 /* Opens the file. fsfd: a descriptor (not O_PATH) of any file of its file system. Needs CAP_DAC_READ_SEARCH. -1 with
  * errno; ESTALE: the file is gone; EXDEV: it is of another file system. */
 int name_id_open(int fsfd, const char *id, int flags);
@@ -103,6 +106,10 @@ struct names_source {
 	size_t local_room;
 	struct name_entry *last; /* to which a record T belongs */
 };
+
+/* Goes on with h over the bytes of text (FNV-1a); NAMES_HASH at first. */
+#define NAMES_HASH 2166136261u
+uint32_t names_hash(uint32_t h, const char *text);
 
 /* Adds the records of a text of len bytes, which is followed by a NUL. *x owns it from now on. A last record without
  * NUL is not read. Records that are no such thing are skipped. */

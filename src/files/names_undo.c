@@ -81,17 +81,12 @@ static void undo_names_look(struct undo_names *u, size_t i)
 	p->mode = st.stx_mode;
 	p->uid = st.stx_uid;
 	p->nlink = st.stx_nlink;
-	p->born_since = (st.stx_mask & STATX_BTIME) &&
-			st.stx_btime.tv_sec * INT64_C(1000000) + st.stx_btime.tv_nsec / 1000 >= u->frozen_at;
+	p->born_since = name_born_since(&st, u->frozen_at);
 }
 
 static uint32_t undo_names_hash(const char *id)
 {
-	uint32_t h = 2166136261u;
-
-	for (; *id; id++)
-		h = (h ^ (unsigned char)*id) * 16777619u;
-	return h;
+	return names_hash(NAMES_HASH, id);
 }
 
 static void undo_names_index(const struct undo_names *u, uint32_t *slots, const char *id, size_t i)
@@ -444,8 +439,7 @@ static bool undo_names_is_new_dir(const struct undo_names *u, int fd)
 {
 	struct statx st;
 
-	return fd >= 0 && statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &st) == 0 && (st.stx_mask & STATX_BTIME) &&
-	       st.stx_btime.tv_sec * INT64_C(1000000) + st.stx_btime.tv_nsec / 1000 >= u->frozen_at;
+	return fd >= 0 && statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &st) == 0 && name_born_since(&st, u->frozen_at);
 }
 
 static void undo_names_prepare(struct undo_names *u)

@@ -12,7 +12,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/util.h"
+#include "files/names.h"
 
 #define WANTED (STATX_TYPE | STATX_UID | STATX_MTIME | STATX_BTIME)
 
@@ -26,12 +28,12 @@ struct undo {
 
 static bool undo_is_since(const struct undo *u, const struct statx_timestamp *t)
 {
-	return t->tv_sec * INT64_C(1000000) + t->tv_nsec / 1000 >= u->frozen_at;
+	return timestamp_us(t->tv_sec, t->tv_nsec) >= u->frozen_at;
 }
 
 static bool undo_is_born_since(const struct undo *u, const struct statx *st)
 {
-	return (st->stx_mask & STATX_BTIME) && undo_is_since(u, &st->stx_btime);
+	return name_born_since(st, u->frozen_at);
 }
 
 /* Removes the directories above the file that were made after the freeze and are empty now. */

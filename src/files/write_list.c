@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/array.h"
+#include "base/clock.h"
 #include "base/user_rights.h"
 #include "base/util.h"
 
@@ -213,25 +214,16 @@ static bool write_list_was_rewritten(const struct observation *l, const struct f
 	uint64_t edge = before->size < FILES_EDGE ? (uint64_t)before->size : FILES_EDGE;
 	char hex[SHA256_HEX];
 
-	if (before->class == FILE_CLOSED)
-		return before->size > WHOLE_MAX || l->st.st_size < before->size ||
-		       digest_range(l->fd, (uint64_t)before->size - edge, edge, hex) < 0 ||
-		       strcmp(hex, before->tail) != 0;
-	if (before->class != FILE_APPEND || !*before->tail)
+	if (before->class == FILE_CLOSED && before->size > WHOLE_MAX)
+		return true;
+	if (before->class != FILE_CLOSED && (before->class != FILE_APPEND || !*before->tail))
 		return false;
 	/* A file that does not grow, such as a database's log that is written round and round. */
-	if (l->st.st_size == before->size && !same_timestamp(&l->st.st_mtim, &before->mtime))
+	if (before->class == FILE_APPEND && l->st.st_size == before->size &&
+	    !same_timestamp(&l->st.st_mtim, &before->mtime))
 		return true;
 	return l->st.st_size < before->size || digest_range(l->fd, (uint64_t)before->size - edge, edge, hex) < 0 ||
 	       strcmp(hex, before->tail) != 0;
-}
-
-static int64_t write_list_now_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return t.tv_sec * INT64_C(1000000) + t.tv_nsec / 1000;
 }
 
 static void write_list_note_state(struct written_entry *e, const struct stat *st, int64_t now)
@@ -244,7 +236,7 @@ static void write_list_note_state(struct written_entry *e, const struct stat *st
 				     .gid = st->st_gid,
 				     .mtime = st->st_mtim,
 				     .ctime = st->st_ctim };
-	e->settled = now - (st->st_ctim.tv_sec * INT64_C(1000000) + st->st_ctim.tv_nsec / 1000) > SETTLED_US;
+	e->settled = now - timestamp_us(st->st_ctim.tv_sec, st->st_ctim.tv_nsec) > SETTLED_US;
 }
 
 static int write_list_take_content(struct files_write_list *w, struct written_entry *e, const struct observation *l,
@@ -300,7 +292,7 @@ static int write_list_take_batch(struct files_write_list *w, size_t from, size_t
 {
 	const struct files_cred *c = &w->o.cred;
 	struct observation seen[BATCH];
-	int64_t now = write_list_now_us();
+	int64_t now = unix_us();
 	struct user_rights own;
 	int rc = 0;
 
