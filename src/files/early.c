@@ -38,6 +38,7 @@
 #define SETTLED_US      INT64_C(2000000)
 #define THREADS_MAX     4
 #define THREAD_MIN      (UINT64_C(32) << 20) /* bytes for which another thread pays */
+#define READ_BLOCKS     16                   /* that are read at once */
 #define ROUNDS_MAX      4
 #define LEFT_SMALL      (32u << 20) /* bytes that are read in the freeze within some 10 ms: no further round */
 #define PAYS(n, before) ((n) < (before) / 10 * 7)
@@ -129,9 +130,9 @@ struct early_part {
 	int error;
 };
 
-static int early_compare_block(const struct early_part *p, const char *buf, size_t len, uint64_t at)
+static int early_compare(const struct early_part *p, const char *buf, size_t len, uint64_t at)
 {
-	cleanup_free char *other = xmalloc(FILES_BLOCK);
+	cleanup_free char *other = xmalloc(len);
 
 	if (pread_all(p->out, other, len, at))
 		return -1;
@@ -139,26 +140,64 @@ static int early_compare_block(const struct early_part *p, const char *buf, size
 	return memcmp(buf, other, len) ? -1 : 0;
 }
 
-/* Brings one block of the copy up to date. A block of zeros is a hole. */
-static int early_block(struct early_part *p, size_t block, char *buf)
-{
-	const uint64_t at = (uint64_t)block * FILES_BLOCK;
-	const size_t len = p->size - at < FILES_BLOCK ? (size_t)(p->size - at) : FILES_BLOCK;
-	XXH128_hash_t sum;
+/* Blocks one after the other that are read at once. */
+struct early_blocks {
+	size_t first, n;
+	char *buf; /* READ_BLOCKS blocks */
+	size_t len;
+};
 
-	if (pread_all(p->in, buf, len, at)) {
+/* The bytes of these blocks that the file has. */
+static size_t early_length(const struct early_part *p, size_t first, size_t n)
+{
+	const uint64_t at = (uint64_t)first * FILES_BLOCK, most = (uint64_t)n * FILES_BLOCK;
+
+	return (size_t)(p->size - at < most ? p->size - at : most);
+}
+
+static int early_read(const struct early_part *p, const struct early_blocks *b)
+{
+	if (pread_all(p->in, b->buf, b->len, (uint64_t)b->first * FILES_BLOCK)) {
 		if (errno != ENODATA)
 			return -1;
-		memset(buf, 0, len); /* it has become shorter meanwhile, so it is read again */
+		memset(b->buf, 0, b->len); /* it has become shorter meanwhile, so it is read again */
 	}
-	sum = XXH3_128bits(buf, len);
-	if (XXH128_isEqual(sum, p->f->sums[block]))
-		return 0;
-	p->f->sums[block] = sum;
-	p->to_out = true;
-	if (p->compare ? early_compare_block(p, buf, len, at) : copy_block(p->out, buf, len, at))
+	return 0;
+}
+
+/* Whether the block has another checksum now, which is noted. */
+static bool early_differs(const struct early_part *p, const struct early_blocks *b, size_t i)
+{
+	const XXH128_hash_t sum = XXH3_128bits(b->buf + i * FILES_BLOCK, early_length(p, b->first + i, 1));
+
+	if (XXH128_isEqual(sum, p->f->sums[b->first + i]))
+		return false;
+	p->f->sums[b->first + i] = sum;
+	return true;
+}
+
+/* Brings these blocks of the copy up to date. Where blocks differ that are all zeros, it gets a hole. */
+static int early_update_blocks(struct early_part *p, const struct early_blocks *b)
+{
+	size_t from = 0, to;
+
+	if (early_read(p, b))
 		return -1;
-	p->to_out = false;
+	for (; from < b->n; from = to + 1) {
+		const char *data = b->buf + from * FILES_BLOCK;
+		const uint64_t at = (uint64_t)(b->first + from) * FILES_BLOCK;
+		size_t len;
+
+		for (to = from; to < b->n && early_differs(p, b, to); to++)
+			;
+		if (to == from)
+			continue;
+		len = early_length(p, b->first + from, to - from);
+		p->to_out = true;
+		if (p->compare ? early_compare(p, data, len, at) : copy_block(p->out, data, len, at))
+			return -1;
+		p->to_out = false;
+	}
 	return 0;
 }
 
@@ -178,25 +217,35 @@ static size_t early_next_data(const struct early_part *p, size_t block)
 	return in < out ? in : out;
 }
 
-/* Blocks that are holes now, and were none when they were copied, are read like data. */
+/* Whether the block has to be read. *data: where the next data is, as far as that is known. Blocks that are holes now,
+ * and were none when they were copied, are read like data. */
+static bool early_is_read(const struct early_part *p, size_t block, size_t *data)
+{
+	static const XXH128_hash_t hole;
+
+	if (p->changed && !p->changed[block])
+		return false;
+	if (block >= *data)
+		*data = early_next_data(p, block);
+	return block >= *data || !XXH128_isEqual(p->f->sums[block], hole);
+}
+
 static void *early_run(void *arg)
 {
 	struct early_part *p = arg;
-	cleanup_free char *buf = xmalloc(FILES_BLOCK);
-	static const XXH128_hash_t hole;
+	cleanup_free char *buf = xmalloc((size_t)READ_BLOCKS * FILES_BLOCK);
+	struct early_blocks b = { .first = p->from, .buf = buf };
 	size_t data = p->from;
 
-	for (size_t b = p->from; b < p->to; b++) {
-		if (p->changed && !p->changed[b])
+	for (; b.first < p->to && !p->error; b.first += b.n ? b.n : 1) {
+		for (b.n = 0; b.n < READ_BLOCKS && b.first + b.n < p->to; b.n++)
+			if (!early_is_read(p, b.first + b.n, &data))
+				break;
+		if (!b.n)
 			continue;
-		if (b >= data)
-			data = early_next_data(p, b);
-		if (b < data && XXH128_isEqual(p->f->sums[b], hole))
-			continue;
-		if (early_block(p, b, buf)) {
+		b.len = early_length(p, b.first, b.n);
+		if (early_update_blocks(p, &b))
 			p->error = errno;
-			break;
-		}
 	}
 	return NULL;
 }

@@ -80,7 +80,7 @@ int copy_block(int out, const char *buf, size_t len, uint64_t at);
 
 /* ---- unchanged.c: what has not changed in a file since a given moment, without reading it ---- */
 
-#define FILES_BLOCK   (64u << 10) /* bytes of a block, in which changes are told apart */
+#define FILES_BLOCK   (16u << 10) /* bytes of a block, in which changes are told apart */
 #define UNCHANGED_MIN (1u << 20)  /* bytes of a file from which on this pays */
 
 struct unchanged;
