@@ -1,4 +1,4 @@
-/* load [-H] [-t THREADS] [-p PROCESSES] [-r MB/S] KIND MIB BOARD
+/* load [-H] [-t THREADS] [-p PROCESSES] [-r MB/S] [-d DIRECTORY] KIND MIB BOARD
  *
  * A job for the benchmarks that uses MIB mebibytes in all of its processes together. KIND is what it does with them:
  *
@@ -6,6 +6,8 @@
  *   write     rewrites random pages at a rate of -r MB per second; it does not make up for the time of a freeze
  *   stencil   applies a five-point stencil from one grid of doubles to another, back and forth: rewrites everything
  *   walk      random walk of float32 numbers
+ *   file      rewrites random pages of a file of MIB mebibytes, load.data in the directory -d, at a rate of -r MB per
+ *             second; it has no memory to speak of
  *
  * -H asks for huge pages; without it there are none. Each process has THREADS threads.
  *
@@ -49,6 +51,8 @@ struct board {
 static struct board *board;
 static int threads = 1, processes = 1;
 static uint64_t rate = 100;
+static const char *directory = ".";
+static int data_fd;
 static uint8_t *heap;
 static size_t bytes;
 static pthread_barrier_t barrier;
@@ -126,14 +130,15 @@ static void idle(struct slice *s)
 	}
 }
 
-static void write_pages(struct slice *s)
+/* Calls change() at the rate that was asked for. */
+static void in_bursts(struct slice *s, void (*change)(struct slice *s))
 {
 	const uint64_t all = rate * 1000000 / PAGE * BURST_US / 1000000, n = all / (uint64_t)(threads * processes);
 	uint64_t due = now_us();
 
 	for (;;) {
 		for (uint64_t i = 0; i < n; i++) {
-			fill_random(s->base + next_random(&s->seed) % (s->len / PAGE) * PAGE, PAGE, &s->seed);
+			change(s);
 			worked(s->id, 1);
 		}
 		due += BURST_US;
@@ -142,6 +147,32 @@ static void write_pages(struct slice *s)
 		else
 			sleep_until(due);
 	}
+}
+
+static void change_page(struct slice *s)
+{
+	fill_random(s->base + next_random(&s->seed) % (s->len / PAGE) * PAGE, PAGE, &s->seed);
+}
+
+static void write_pages(struct slice *s)
+{
+	in_bursts(s, change_page);
+}
+
+static void change_page_of_file(struct slice *s)
+{
+	uint8_t page[PAGE];
+
+	fill_random(page, PAGE, &s->seed);
+	if (pwrite(data_fd, page, PAGE, (off_t)(next_random(&s->seed) % (s->len / PAGE) * PAGE)) != (ssize_t)PAGE) {
+		perror("load.data");
+		exit(1);
+	}
+}
+
+static void write_file(struct slice *s)
+{
+	in_bursts(s, change_page_of_file);
 }
 
 /* The grids are the two halves of the heap. Each thread updates its rows of both; the border stays unchanged. */
@@ -207,15 +238,33 @@ static void fill_heap(void)
 	fill_random(heap, bytes, &x);
 }
 
+/* There is no other heap; a slice's length is that of the file. */
+static void fill_file(void)
+{
+	uint64_t x = 88172645463325252u;
+	uint8_t page[PAGE];
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%s/load.data", directory);
+	data_fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	for (size_t at = 0; at < bytes; at += PAGE) {
+		fill_random(page, PAGE, &x);
+		if (pwrite(data_fd, page, PAGE, (off_t)at) != (ssize_t)PAGE) {
+			perror(path);
+			exit(1);
+		}
+	}
+}
+
 static const struct kind {
 	const char *name;
 	void (*run)(struct slice *s);
 	void (*fill)(void);
+	int without_heap;
 } kinds[] = {
-	{ "idle", idle, fill_heap },
-	{ "write", write_pages, fill_heap },
-	{ "stencil", stencil, fill_doubles },
-	{ "walk", walk, fill_floats },
+	{ "idle", idle, fill_heap, 0 },          { "write", write_pages, fill_heap, 0 },
+	{ "stencil", stencil, fill_doubles, 0 }, { "walk", walk, fill_floats, 0 },
+	{ "file", write_file, fill_file, 1 },
 };
 static const struct kind *kind;
 
@@ -239,8 +288,13 @@ static void rewrite(uint64_t n)
 
 static int allocate(int huge)
 {
-	uint8_t *p = mmap(NULL, bytes + HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *p;
 
+	if (kind->without_heap) {
+		kind->fill();
+		return 0;
+	}
+	p = mmap(NULL, bytes + HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (p == MAP_FAILED)
 		return -1;
 	heap = (uint8_t *)(((uintptr_t)p + HUGE - 1) & ~(HUGE - 1));
@@ -306,11 +360,12 @@ int main(int argc, char **argv)
 {
 	int opt, huge = 0;
 
-	while ((opt = getopt(argc, argv, "Ht:p:r:")) != -1)
+	while ((opt = getopt(argc, argv, "Ht:p:r:d:")) != -1)
 		switch (opt) {
 		case 'H': huge = 1; break;
 		case 't': threads = atoi(optarg); break;
 		case 'p': processes = atoi(optarg); break;
+		case 'd': directory = optarg; break;
 		case 'r': rate = strtoul(optarg, NULL, 10); break;
 		default: return 2;
 		}
@@ -318,7 +373,8 @@ int main(int argc, char **argv)
 		if (!strcmp(kinds[i].name, argv[optind]))
 			kind = &kinds[i];
 	if (!kind || threads < 1 || processes < 1 || threads * processes > WORKERS || atol(argv[optind + 1]) < processes) {
-		fputs("usage: load [-H] [-t THREADS] [-p PROCESSES] [-r MB/S] idle|write|stencil|walk MIB BOARD\n",
+		fputs("usage: load [-H] [-t THREADS] [-p PROCESSES] [-r MB/S] [-d DIRECTORY] "
+		      "idle|write|stencil|walk|file MIB BOARD\n",
 		      stderr);
 		return 2;
 	}

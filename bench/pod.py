@@ -273,6 +273,17 @@ class Pod:
             return subprocess.Popen([self.bench.dir / "stage/usr/bin/fsched", "pod", *map(str, argv)], env=self.env, stdin=subprocess.DEVNULL,
                                     stdout=f, stderr=subprocess.STDOUT, cwd=self.dir)
 
+    def processes(self):
+        """Pids of the load."""
+        found = []
+        for pid in self.bench.running("load"):
+            try:
+                if os.readlink(f"/proc/{pid}/cwd") == str(self.dir):
+                    found.append(pid)
+            except OSError:
+                pass
+        return found
+
     def call(self, argv):
         """Runs it; returns the seconds of processor time that it and its children took."""
         said = self.dir / "said"
@@ -319,7 +330,7 @@ class Pod:
     def cost(self, action, tail=0.5):
         """What the job sees while action runs, and a little longer: a dictionary. The undisturbed speed is that of BEFORE seconds right
         before it and of as long as it took, at most AFTER_MAX, right after it."""
-        sampler = Sampler(self.board, self.bench.group.memory, self.bench.running("load"))
+        sampler = Sampler(self.board, self.bench.group.memory, self.processes())
         try:
             time.sleep(BEFORE)
             self.board.set("longest", 0)
@@ -375,7 +386,7 @@ class Pod:
         if self.p.poll() is None:
             p = subprocess.run([self.bench.dir / "stage/usr/bin/fsched", "pod", "kill", self.state], env=self.env, check=False, capture_output=True, text=True)
             wait_for(lambda: self.p.poll() is not None, f"the end of the pod ({p.stdout}{p.stderr})", 60)
-        wait_for(lambda: not self.bench.running("load"), "the end of the job", 60)
+        wait_for(lambda: not self.processes(), "the end of the job", 60)
 
     def restore(self):
         """Seconds from the command to the job's first tick; from the disk."""

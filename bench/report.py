@@ -75,6 +75,15 @@ def slurm(r):
           f"{g['cpu_ms_in_10_s']:.0f} ms CPU and {g['wakeups_in_10_s']} wakeups in 10 s")
 
 
+def files(r):
+    if "failed" in r:
+        print(f"\nFiles: {r['failed']}")
+        return
+    print("\nA file that the job changes in place, and how much longer the freeze is because of it, ms:\n")
+    table(["where, size", "changed: MB/s", "without", "with", "more (pairs)"],
+          [[name, str(v["rate"]), number(v["without_ms"]), number(v["with_ms"]), number(v["more_ms"])] for name, v in r.items()])
+
+
 def network(r):
     if "failed" in r:
         print(f"\nNetworks: {r['failed']}")
@@ -170,5 +179,7 @@ def show(out):
         slurm(out["slurm"])
     if out.get("network"):
         network(out["network"])
+    if out.get("files"):
+        files(out["files"])
     print("\nTargets: ratios of fsched to the better one of stock criu's two, in this run.\n")
     table(["what", "target", "measured", ""], targets(out))
