@@ -49,6 +49,8 @@ static bool vmas_parse_detail(const char *line, struct vmas *m)
 		m->v[m->n - 1].anon = kib * 1024;
 	if (m->n && sscanf(line, "AnonHugePages: %" SCNu64, &kib) == 1)
 		m->v[m->n - 1].huge = kib * 1024;
+	if (m->n && !strncmp(line, "VmFlags:", 8))
+		m->v[m->n - 1].on_fault = strstr(line, " lf") != NULL;
 	return true;
 }
 

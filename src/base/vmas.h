@@ -12,6 +12,7 @@ struct vma {
 	uint64_t start, end;
 	uint64_t anon; /* bytes of anonymous memory in it; vmas_read_filled() only */
 	uint64_t huge; /* bytes of anon in huge pages; vmas_read_filled() only */
+	bool on_fault; /* locked in memory page by page, as they are used (MLOCK_ONFAULT); vmas_read_filled() only */
 	/* Anonymous, private, readable and writable, and no growing stack: process_vm_writev() can fill it. */
 	bool plain;
 	bool executable;

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/utsname.h>
 
@@ -41,13 +42,30 @@
 #define CHUNKS         "memory/chunks-"
 #define IMAGE          "memory/image"
 
+/* Members that other modules make and read. */
+static const struct {
+	const char *name;
+	size_t at; /* the json_t * in struct manifest */
+	json_type type;
+} parts[] = {
+	{ "sockets", offsetof(struct manifest, sockets), JSON_ARRAY },
+	{ "threads", offsetof(struct manifest, threads), JSON_OBJECT },
+	{ "options", offsetof(struct manifest, options), JSON_ARRAY },
+	{ "spaces", offsetof(struct manifest, spaces), JSON_ARRAY },
+	{ "closed", offsetof(struct manifest, closed), JSON_ARRAY },
+	{ "scratch", offsetof(struct manifest, scratch), JSON_ARRAY },
+};
+
+static json_t **manifest_part(struct manifest *m, size_t i)
+{
+	return (json_t **)(void *)((char *)m + parts[i].at);
+}
+
 void manifest_free(struct manifest *m)
 {
 	json_decref(m->files);
-	json_decref(m->threads);
-	json_decref(m->sockets);
-	json_decref(m->closed);
-	json_decref(m->scratch);
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+		json_decref(*manifest_part(m, i));
 	memset(m, 0, sizeof(*m));
 }
 
@@ -250,6 +268,17 @@ static json_t *manifest_render_tmp(const struct manifest *m)
 	return json_pack("{s:I,s:I}", "size", (json_int_t)m->tmp.size, "device", (json_int_t)m->tmp.device);
 }
 
+static int manifest_render_parts(const struct manifest *m, json_t *root)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		json_t *part = *(json_t *const *)(const void *)((const char *)m + parts[i].at);
+
+		if (part && json_object_set(root, parts[i].name, part) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static char *manifest_render(const struct manifest *m, const struct digests *d)
 {
 	cleanup_json json_t *root =
@@ -267,11 +296,7 @@ static char *manifest_render(const struct manifest *m, const struct digests *d)
 	    (m->network.own && json_object_set_new(root, "network", manifest_render_network(m)) < 0) ||
 	    (m->memory.ours && json_object_set_new(root, "memory", manifest_render_memory(m)) < 0) ||
 	    json_object_set_new(root, "files", m->files ? json_incref(m->files) : json_array()) < 0 ||
-	    (m->sockets && json_object_set(root, "sockets", m->sockets) < 0) ||
-	    (m->threads && json_object_set(root, "threads", m->threads) < 0) ||
-	    (m->closed && json_object_set(root, "closed", m->closed) < 0) ||
-	    (m->scratch && json_object_set(root, "scratch", m->scratch) < 0) ||
-	    json_object_set_new(root, "digests", manifest_render_digests(d)) < 0)
+	    manifest_render_parts(m, root) || json_object_set_new(root, "digests", manifest_render_digests(d)) < 0)
 		return NULL;
 	return json_dumps(root, JSON_INDENT(1));
 }
@@ -375,6 +400,18 @@ static int manifest_parse_origin(const json_t *root, struct manifest *m, bool *s
 	return 0;
 }
 
+static int manifest_parse_parts(struct manifest *m, const json_t *root, struct err *err)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		json_t *part = json_object_get(root, parts[i].name);
+
+		if (part && json_typeof(part) != parts[i].type)
+			return err_set(err, EBADMSG, "\"%s\" has another type than expected", parts[i].name);
+		*manifest_part(m, i) = json_incref(part);
+	}
+	return 0;
+}
+
 static int manifest_parse_state(const json_t *root, struct manifest *m, struct err *err)
 {
 	int64_t bytes, leader, max_pid;
@@ -396,23 +433,7 @@ static int manifest_parse_state(const json_t *root, struct manifest *m, struct e
 	if (!m->files)
 		return -1;
 	json_incref(m->files);
-	m->threads = json_object_get(root, "threads");
-	if (m->threads && !json_is_object(m->threads))
-		return err_set(err, EBADMSG, "\"threads\" is not an object");
-	json_incref(m->threads);
-	m->sockets = json_object_get(root, "sockets");
-	if (m->sockets && !json_is_array(m->sockets))
-		return err_set(err, EBADMSG, "\"sockets\" is not a list");
-	json_incref(m->sockets);
-	m->closed = json_object_get(root, "closed");
-	if (m->closed && !json_is_array(m->closed))
-		return err_set(err, EBADMSG, "\"closed\" is not a list");
-	json_incref(m->closed);
-	m->scratch = json_object_get(root, "scratch");
-	if (m->scratch && !json_is_array(m->scratch))
-		return err_set(err, EBADMSG, "\"scratch\" is not a list");
-	json_incref(m->scratch);
-	return 0;
+	return manifest_parse_parts(m, root, err);
 }
 
 static int get_bytes(const json_t *o, const char *key, uint64_t *out, struct err *err)

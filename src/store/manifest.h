@@ -76,6 +76,8 @@ struct manifest {
 	/* Owned; NULL in an epoch of an older fsched. */
 	json_t *sockets; /* see worker/moved_sockets.c */
 	json_t *threads; /* see worker/thread_attributes.c */
+	json_t *options; /* see worker/socket_options.c */
+	json_t *spaces;  /* see worker/space_attributes.c */
 	/* Owned; NULL: there are none. See worker/closed_tcp.c. Older versions cannot restore an epoch with it. */
 	json_t *closed;
 	/* The same: scratch directories (files/scratch.c). */

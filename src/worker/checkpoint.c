@@ -220,6 +220,8 @@ static int checkpoint_read_tree(struct checkpoint *c, struct err *err)
 	if (tree_check(c->w->req.init, c->criufd, err) || tree_read(c->w->req.init, &t, err))
 		return -1;
 	c->m.threads = thread_attributes_read(&t);
+	c->m.options = socket_options_read(c->w, &t);
+	space_attributes_freeze(c->w, &t, c->dump.remote_call, c->m.spaces);
 	c->m.sockets = moved_sockets_read(c->dump.names_fd);
 	c->m.closed = closed_tcp_read(c->dump.names_fd);
 	rc = checkpoint_check_confined(c, &t, err) || checkpoint_record_files(c, &t, err) ? -1 : 0;
@@ -431,6 +433,7 @@ static int checkpoint_copy_early(struct checkpoint *c, const struct files_opts *
 	/* A vacate may have to be quick: Slurm waits for the node. */
 	if (!w->req.vacate)
 		setpriority(PRIO_PROCESS, 0, NICE);
+	c->m.spaces = space_attributes_scan(&t);
 	rc = files_early_prepare(c->early, t.pids, t.n, w->req.init, o, err);
 	setpriority(PRIO_PROCESS, 0, before);
 	tree_free(&t);

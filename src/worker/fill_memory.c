@@ -109,13 +109,19 @@ static const char *why_criu_restores(const struct fill_memory *b, const struct w
 	return NULL;
 }
 
+/* Whether the epoch has anything beside criu's images and memory. */
+static bool restores_more(const struct manifest *m)
+{
+	return thread_attributes_any(m->threads) || socket_options_any(m->options) || space_attributes_any(m->spaces);
+}
+
 int fill_memory_begin(struct fill_memory *b, struct worker *w, int epochfd, int criufd, const struct manifest *m,
 		      bool fill, struct err *err)
 {
 	const char *why;
 
 	*b = (struct fill_memory){ .on = m->memory.ours, .criufd = criufd, .dirfd = -1, .tracer = { -1, -1 } };
-	b->stops = w->criu.preload[0] && (b->on || thread_attributes_any(m->threads));
+	b->stops = w->criu.preload[0] && (b->on || restores_more(m));
 	if (b->stops && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, b->tracer))
 		return err_sys(err, errno, "cannot make a socket pair");
 	if (!b->on)
@@ -229,7 +235,7 @@ static int fill_memory_spaces(struct fill_memory *b, struct worker *w, pid_t ini
 	return rc ? err_wrap(err, "the job's memory cannot be restored") : 0;
 }
 
-int fill_memory_finish(struct fill_memory *b, struct worker *w, pid_t init, const json_t *threads, struct err *err)
+int fill_memory_finish(struct fill_memory *b, struct worker *w, pid_t init, const struct manifest *m, struct err *err)
 {
 	int got;
 
@@ -244,9 +250,9 @@ int fill_memory_finish(struct fill_memory *b, struct worker *w, pid_t init, cons
 		return 0; /* criu has failed; pid 1 reports that to the agent */
 	if (b->on)
 		event_phase("memory");
-	if (b->fill && fill_memory_spaces(b, w, init, err))
-		return -1;
-	if (thread_attributes_set(w, init, threads, err))
+	if (space_attributes_set(w, b->tracer[0], init, m->spaces, err) ||
+	    (b->fill && fill_memory_spaces(b, w, init, err)) ||
+	    thread_attributes_set(w, b->tracer[0], init, m->threads, err) || socket_options_set(w, init, m->options, err))
 		return -1;
 	return tracer_go(b->tracer[0]) ? err_sys(err, errno, "criu has ended while the memory was filled") : 0;
 }

@@ -480,7 +480,7 @@ static int fill_and_start(struct restore *r, bool fill, struct pod *pod, struct 
 		w->node_fault = r->differs;
 		event_send("pod", json_pack("{s:i}", "init_pid", (int)pod->init));
 	}
-	if (!rc && fill_memory_finish(&r->memory, w, pod->init, r->m.threads, err)) {
+	if (!rc && fill_memory_finish(&r->memory, w, pod->init, &r->m, err)) {
 		/* So far pid 1 has told the agent only that it is up. */
 		pod_kill(pod->init, KILL_WAIT_MS, NULL);
 		waitpid(pod->init, NULL, 0);

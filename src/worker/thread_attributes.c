@@ -6,17 +6,19 @@
  *              "cpus": [CPU…],                          CPU affinity, where it differs from that of the leader
  *              "ioprio": N,                             ioprio_set(2), where it does not follow from the nice value
  *              "timerslack": NS,                        where it differs from that of the leader
+ *              "slice": NS,                             the same: how long it runs at a time (sched_setattr(2))
  *              "core_filter", "personality", "mce": N,  of processes, where they differ from those of the leader
- *              "policy": "interleave:0-1"}…]}           memory policy of a process, as in /proc/PID/numa_maps
+ *              "policy": "interleave:0-1"}…]}           memory policy of a process, as in /proc/PID/numa_maps; of
+ *                                                       another thread, where it differs from that of its process
  *
- * Threads that have nothing but defaults are not in the list. Those of the last row are set by the process itself
- * (preload/task_attributes.c), the others from here, when all processes exist and none runs.
+ * Threads that have nothing but defaults are not in the list. Those of processes in the last two rows are set by the
+ * process itself (preload/task_attributes.c), the policies of other threads by own_calls.c, and the rest from here,
+ * when all processes exist and none runs.
  *
  * CPUs are numbers of the node, and the job may get others at its restart: the n-th CPU of the job then becomes the
  * n-th one now. A thread that may use all CPUs of the job may use all of them afterwards, too. */
 #include "worker/worker.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -40,23 +42,40 @@
 #define NICE_LEVELS   5    /* nice values for each I/O priority */
 #define MCE_PROCESS   0x80 /* PF_MCE_PROCESS and PF_MCE_EARLY in the flags of /proc/PID/stat */
 #define MCE_EARLY     0x08000000
-#define NODES_MAX     64
 #define ENV_MAX       (100 << 10) /* the kernel takes 128 KiB for one variable */
 
 /* What the leader has; no job changes it. */
 struct defaults {
 	cpu_set_t *cpus;
 	long slack, filter, personality;
+	uint64_t slice; /* ns */
+};
+
+/* struct sched_attr of sched_setattr(2), as of Linux 3.14. */
+struct thread_sched {
+	uint32_t size, policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime, deadline, period; /* ns; runtime is the slice of normal threads since Linux 6.12 */
 };
 
 struct thread {
 	pid_t pid, tid; /* in the pod */
 	pid_t host;     /* the thread, in the PID namespace of this process */
 	const struct defaults *by;
-	cpu_set_t *cpus; /* room for an affinity */
+	cpu_set_t *cpus;                 /* room for an affinity */
+	char policy[MEMORY_POLICY_TEXT]; /* of the process */
 };
 
 /* ---- reading ---------------------------------------------------------------- */
+
+/* False for other threads than normal ones. */
+static bool attributes_get_sched(pid_t tid, struct thread_sched *s)
+{
+	return syscall(SYS_sched_getattr, tid, s, sizeof(*s), 0) == 0 &&
+	       (s->policy == SCHED_OTHER || s->policy == SCHED_BATCH);
+}
 
 static long attributes_read_proc_number(pid_t pid, const char *name, int base, long missing)
 {
@@ -112,25 +131,6 @@ static long attributes_mce(pid_t pid)
 	return flags & MCE_EARLY ? 2 : 1;
 }
 
-/* Reads the memory policy of a process from the line of its first mapping. The kernel fills a longer read with more
- * lines, and walks the page tables of each mapping for that. Returns false for the default policy. */
-static bool attributes_read_policy(pid_t pid, char *policy, size_t len)
-{
-	cleanup_close int fd = open_proc(pid, "numa_maps", O_RDONLY);
-	char text[64], *p;
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-
-	if (n <= 0)
-		return false;
-	text[n] = '\0';
-	p = strchr(text, ' ');
-	if (!p)
-		return false;
-	p[1 + strcspn(p + 1, " \n")] = '\0';
-	snprintf(policy, len, "%s", p + 1);
-	return strcmp(policy, "default") && strchr(policy, ':') != NULL;
-}
-
 static void attributes_set_number(json_t *o, const char *key, long value, long normal)
 {
 	if (value >= 0 && value != normal)
@@ -139,15 +139,31 @@ static void attributes_set_number(json_t *o, const char *key, long value, long n
 
 static void attributes_read_process(json_t *o, const struct thread *t)
 {
-	char policy[64];
-
 	attributes_set_number(o, "core_filter", attributes_read_proc_number(t->host, "coredump_filter", 16, -1),
 			      t->by->filter);
 	attributes_set_number(o, "personality", attributes_read_proc_number(t->host, "personality", 16, -1),
 			      t->by->personality);
 	attributes_set_number(o, "mce", attributes_mce(t->host), 0);
-	if (attributes_read_policy(t->host, policy, sizeof(policy)))
+	if (strcmp(t->policy, MEMORY_POLICY_NONE))
+		json_object_set_new(o, "policy", json_text(t->policy));
+}
+
+/* A thread has the policy of its first thread, or one of its own. */
+static void attributes_read_own_policy(json_t *o, const struct thread *t)
+{
+	char policy[MEMORY_POLICY_TEXT];
+
+	if (memory_policy_of_thread(t->host, policy) && strcmp(policy, t->policy))
 		json_object_set_new(o, "policy", json_text(policy));
+}
+
+/* The kernel has a default for all threads of the node that depends on the number of its processors. */
+static void attributes_read_slice(json_t *o, const struct thread *t)
+{
+	struct thread_sched s;
+
+	if (attributes_get_sched(t->host, &s) && s.runtime != t->by->slice)
+		json_object_set_new(o, "slice", json_integer((json_int_t)s.runtime));
 }
 
 /* Appends the thread to the list if it has anything but defaults. */
@@ -162,6 +178,9 @@ static void attributes_read_thread(json_t *list, struct thread *t)
 			      t->by->slack);
 	if (t->pid == t->tid)
 		attributes_read_process(o, t);
+	else
+		attributes_read_own_policy(o, t);
+	attributes_read_slice(o, t);
 	if (!json_object_size(o))
 		return;
 	if (!t->tid)
@@ -212,13 +231,18 @@ json_t *thread_attributes_read(const struct tree *t)
 		.filter = attributes_read_proc_number(leader, "coredump_filter", 16, -1),
 		.personality = attributes_read_proc_number(leader, "personality", 16, -1),
 	};
+	struct thread_sched sched = { 0 };
 	struct reading r = { .list = json_array(), .t = { .by = &by, .cpus = CPU_ALLOC(CPUS_MAX) } };
 	json_t *all = NULL;
 
+	if (attributes_get_sched(leader, &sched))
+		by.slice = sched.runtime;
 	if (by.cpus && r.t.cpus && leader && sched_getaffinity(leader, CPUS_SIZE, by.cpus) == 0) {
 		for (int i = 0; i < t->n; i++) {
 			r.t.pid = r.t.tid = t->inner[i];
 			r.t.host = t->pids[i];
+			if (!memory_policy_of_thread(r.t.host, r.t.policy))
+				strcpy(r.t.policy, MEMORY_POLICY_NONE);
 			attributes_read_thread(r.list, &r.t);
 			attributes_other_threads(t->pids[i], attributes_read_other_thread, &r);
 		}
@@ -233,56 +257,6 @@ json_t *thread_attributes_read(const struct tree *t)
 
 /* ---- what a process sets for itself ----------------------------------------- */
 
-/* Parses "interleave=static:0-1,4" to the mode of set_mempolicy(2), whose flags it includes, and a mask of nodes.
- * Returns false for a policy that is not known. */
-static bool attributes_parse_policy(const char *text, long *mode, unsigned long *nodes)
-{
-	static const char *const modes[] = {
-		"default", "prefer", "bind", "interleave", "local", "prefer (many)", "weighted interleave"
-	};
-	const size_t len = strcspn(text, ":=");
-	const char *p = strchr(text, ':');
-	unsigned from, to;
-	int n;
-
-	*mode = *nodes = 0;
-	for (size_t i = 0; i < ARRAY_SIZE(modes); i++)
-		if (strlen(modes[i]) == len && !strncmp(modes[i], text, len))
-			*mode = (long)i;
-	if (!*mode || !p)
-		return false;
-	if (text[len] == '=')
-		*mode |= strstr(text, "static") ? 1 << 15 : 1 << 14; /* MPOL_F_STATIC_NODES, MPOL_F_RELATIVE_NODES */
-	for (p++; isdigit((unsigned char)*p); p += *p == ',') {
-		if (sscanf(p, "%u%n", &from, &n) != 1)
-			return false;
-		p += n;
-		to = from;
-		if (*p == '-' && sscanf(p, "-%u%n", &to, &n) == 1)
-			p += n;
-		for (; from <= to && from < NODES_MAX; from++)
-			*nodes |= 1ul << from;
-	}
-	return true;
-}
-
-static unsigned long attributes_online_nodes(void)
-{
-	char text[256] = "x:";
-	cleanup_close int fd = open("/sys/devices/system/node/online", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text + 2, sizeof(text) - 3);
-	unsigned long nodes = 1;
-	long mode;
-	char as[300];
-
-	if (n <= 0)
-		return nodes;
-	text[2 + n] = '\0';
-	snprintf(as, sizeof(as), "bind%s", text + 1);
-	attributes_parse_policy(as, &mode, &nodes);
-	return nodes;
-}
-
 static long attributes_number(const json_t *o, const char *key, long missing)
 {
 	const json_t *v = json_object_get(o, key);
@@ -290,26 +264,39 @@ static long attributes_number(const json_t *o, const char *key, long missing)
 	return json_is_integer(v) && json_integer_value(v) >= 0 ? (long)json_integer_value(v) : missing;
 }
 
+static bool attributes_is_other_thread(const json_t *o)
+{
+	return attributes_number(o, "tid", 0) != attributes_number(o, "pid", 0);
+}
+
 /* Returns the mode for the process; 0 if it is to keep the default policy. */
 static long attributes_policy(struct worker *w, const json_t *o, unsigned long *nodes)
 {
 	const char *text = json_string_value(json_object_get(o, "policy"));
-	unsigned long wanted;
-	long mode;
+	long mode = 0;
 
 	*nodes = 0;
-	if (!text)
-		return 0;
-	if (attributes_parse_policy(text, &mode, &wanted)) {
-		*nodes = wanted & attributes_online_nodes();
-		if (*nodes == wanted)
-			return mode;
-	}
-	worker_warn(w,
-		    "process %ld had the memory policy %.60s, which this node cannot give it; it has the default policy now",
-		    attributes_number(o, "pid", 0), text);
-	*nodes = 0;
-	return 0;
+	if (text && !memory_policy_here(text, &mode, nodes))
+		worker_warn(w,
+			    "process %ld had the memory policy %.60s, which this node cannot give it; it has the default "
+			    "policy now",
+			    attributes_number(o, "pid", 0), text);
+	return mode;
+}
+
+/* What a process sets for itself, as preload/task_attributes.c reads it; NULL: nothing. Owned by the caller. */
+static char *attributes_env_of(struct worker *w, const json_t *o, long normal)
+{
+	const long personality = attributes_number(o, "personality", normal), mce = attributes_number(o, "mce", 0);
+	unsigned long nodes;
+	long mode;
+
+	if (attributes_is_other_thread(o))
+		return NULL;
+	mode = attributes_policy(w, o, &nodes);
+	if (personality == normal && !mce && !mode)
+		return NULL;
+	return xasprintf("%ld:%ld:%ld:%ld:%lu;", attributes_number(o, "pid", 0), personality, mce, mode, nodes);
 }
 
 char *thread_attributes_env(struct worker *w, const json_t *threads)
@@ -320,15 +307,12 @@ char *thread_attributes_env(struct worker *w, const json_t *threads)
 	json_t *o;
 
 	json_array_foreach(json_object_get(threads, "list"), i, o) {
-		unsigned long nodes;
-		long personality = attributes_number(o, "personality", normal), mce = attributes_number(o, "mce", 0),
-		     mode = attributes_policy(w, o, &nodes);
+		cleanup_free char *own = attributes_env_of(w, o, normal);
 
-		if (personality == normal && !mce && !mode)
+		if (!own)
 			continue;
 		text = text ? text : xasprintf("FSCHED_TASKS=0:%ld:0:0:0;", normal);
-		more = xasprintf("%s%ld:%ld:%ld:%ld:%lu;", text, attributes_number(o, "pid", 0), personality, mce, mode,
-				 nodes);
+		more = xasprintf("%s%s", text, own);
 		free(text);
 		text = more;
 		if (strlen(text) < ENV_MAX)
@@ -375,18 +359,52 @@ static void attributes_set_proc_number(struct worker *w, pid_t pid, const char *
 			    strerror(errno));
 }
 
+/* 0, or -1 with errno. */
+static int attributes_set_slice(pid_t tid, uint64_t slice)
+{
+	struct thread_sched s;
+
+	if (!attributes_get_sched(tid, &s)) {
+		errno = EINVAL;
+		return -1;
+	}
+	s.runtime = slice;
+	return (int)syscall(SYS_sched_setattr, tid, &s, 0);
+}
+
 struct setting {
 	struct worker *w;
+	int tracer;
 	const json_t *threads;
 	cpu_set_t *now, *set;
 	const json_t *o; /* of the thread that is searched */
 	pid_t host;      /* found */
 };
 
+/* The policy of a thread other than the first. */
+static int attributes_set_policy(const struct setting *s, pid_t host, const char *text, struct err *err)
+{
+	long args[6] = { 0 };
+	unsigned long nodes;
+	struct own_calls c;
+	int rc;
+
+	if (!memory_policy_here(text, &args[0], &nodes))
+		return err_set(err, ENODEV, "this node cannot give it");
+	if (own_calls_begin(&c, s->tracer, (pid_t)attributes_number(s->o, "tid", 0), host, err))
+		return -1;
+	rc = own_calls_nodes(&c, nodes, &args[1], &args[2], err) ||
+	     own_calls_make(&c, "set_mempolicy", SYS_set_mempolicy, args, err);
+	return own_calls_end(&c, rc ? NULL : err) || rc ? -1 : 0;
+}
+
 static void attributes_set_thread(const struct setting *s, pid_t tid, const json_t *o)
 {
+	const char *policy = json_string_value(json_object_get(o, "policy"));
+	struct err err;
+
 	const json_t *cpus = json_object_get(o, "cpus");
-	const long ioprio = attributes_number(o, "ioprio", 0);
+	const long ioprio = attributes_number(o, "ioprio", 0), slice = attributes_number(o, "slice", 0);
 	char who[PROC_DESCRIBED];
 
 	if (cpus && (!attributes_map_cpus(cpus, json_object_get(s->threads, "cpus"), s->now, s->set) ||
@@ -396,6 +414,12 @@ static void attributes_set_thread(const struct setting *s, pid_t tid, const json
 	if (ioprio && syscall(SYS_ioprio_set, IOPRIO_THREAD, tid, ioprio))
 		worker_warn(s->w, "the I/O priority of %s is not restored: %s", proc_describe(tid, who, sizeof(who)),
 			    strerror(errno));
+	if (policy && attributes_is_other_thread(o) && attributes_set_policy(s, tid, policy, &err))
+		worker_warn(s->w, "the memory policy %.60s of %s is not restored: %.300s", policy,
+			    proc_describe(tid, who, sizeof(who)), err.text);
+	if (slice && attributes_set_slice(tid, (uint64_t)slice))
+		worker_warn(s->w, "the scheduling slice of %s is not restored: %s",
+			    proc_describe(tid, who, sizeof(who)), strerror(errno));
 	attributes_set_proc_number(s->w, tid, "timerslack_ns", attributes_number(o, "timerslack", -1));
 	attributes_set_proc_number(s->w, tid, "coredump_filter", attributes_number(o, "core_filter", -1));
 }
@@ -413,9 +437,11 @@ bool thread_attributes_any(const json_t *threads)
 	return json_array_size(json_object_get(threads, "list")) > 0;
 }
 
-int thread_attributes_set(struct worker *w, pid_t init, const json_t *threads, struct err *err)
+int thread_attributes_set(struct worker *w, int tracer, pid_t init, const json_t *threads, struct err *err)
 {
-	struct setting s = { .w = w, .threads = threads, .now = CPU_ALLOC(CPUS_MAX), .set = CPU_ALLOC(CPUS_MAX) };
+	struct setting s = {
+		.w = w, .tracer = tracer, .threads = threads, .now = CPU_ALLOC(CPUS_MAX), .set = CPU_ALLOC(CPUS_MAX)
+	};
 	struct tree t = { 0 };
 	size_t i;
 	json_t *o;

@@ -29,6 +29,7 @@
 #include "pod/pod.h"
 #include "store/manifest.h"
 #include "store/store.h"
+#include "trace/helper_task.h"
 
 enum op { OP_CHECKPOINT, OP_PREFLIGHT, OP_RESTORE, OP_VERIFY };
 
@@ -327,16 +328,61 @@ json_t *closed_tcp_read(int fd);
 /* In the freeze: returns the member "threads" of the manifest; NULL if the leader cannot be read. Owned by the caller.
  */
 json_t *thread_attributes_read(const struct tree *t);
+/* memory_policy.c: memory policies (numa(7)) as text: "interleave=static:0-1,4". */
+#define MEMORY_POLICY_TEXT 128
+#define MEMORY_POLICY_NONE "default"
+/* Of a line of /proc/PID/numa_maps. */
+void memory_policy_of_line(const char *line, char policy[MEMORY_POLICY_TEXT]);
+/* Of a thread. False: it cannot be read (a kernel without NUMA). */
+bool memory_policy_of_thread(pid_t tid, char policy[MEMORY_POLICY_TEXT]);
+/* A bit for each NUMA node of this machine. */
+unsigned long memory_policy_online(void);
+/* The arguments of set_mempolicy(2); *mode includes its flags. False: this node cannot give it, or it is not known;
+ * both are 0 then. */
+bool memory_policy_here(const char *text, long *mode, unsigned long *nodes);
+
+/* own_calls.c: system calls that a stopped thread makes for a restore. */
+struct own_calls {
+	struct helper_task task;
+	uint64_t page; /* of the process, for arguments; it is new */
+};
+/* tracer: of trace/tracer.h; tid: as the tracer sees it; host: its process. After a failure there is nothing to end. */
+int own_calls_begin(struct own_calls *c, int tracer, pid_t tid, pid_t host, struct err *err);
+/* name: for messages. 0, or -1: the call could not be made, or has failed. */
+int own_calls_make(const struct own_calls *c, const char *name, long nr, const long args[6], struct err *err);
+/* Makes a mask of nodes the argument of a call. */
+int own_calls_nodes(const struct own_calls *c, unsigned long nodes, long *mask, long *max, struct err *err);
+int own_calls_end(struct own_calls *c, struct err *err);
+
+/* space_attributes.c: what criu does not save of mappings and address spaces. */
+/* Before the freeze: returns the member "spaces" of the manifest. Owned by the caller. */
+json_t *space_attributes_scan(const struct tree *t);
+/* In the freeze: brings it up to date. tracer: of trace/tracer.h. */
+void space_attributes_freeze(struct worker *w, const struct tree *t, int tracer, json_t *list);
+bool space_attributes_any(const json_t *list);
+/* In a restore, when all processes exist and none runs, before memory is filled: pages go where their policy says. */
+int space_attributes_set(struct worker *w, int tracer, pid_t init, const json_t *list, struct err *err);
+
 /* True if there is anything that thread_attributes_set() has to set. */
 bool thread_attributes_any(const json_t *threads);
 /* In a restore: the variable of criu's environment for the part that each process sets for itself. Owned by the caller.
  */
 char *thread_attributes_env(struct worker *w, const json_t *threads);
-/* In a restore, when all threads exist and none runs: sets the rest. What cannot be set is a warning. */
-int thread_attributes_set(struct worker *w, pid_t init, const json_t *threads, struct err *err);
+/* In a restore, when all threads exist and none runs: sets the rest. What cannot be set is a warning. tracer: of
+ * trace/tracer.h. */
+int thread_attributes_set(struct worker *w, int tracer, pid_t init, const json_t *threads, struct err *err);
+
+/* socket_options.c: options of sockets that criu does not save. */
+/* In the freeze: returns the member "options" of the manifest. Owned by the caller. Warns of datagrams that will be
+ * lost.
+ */
+json_t *socket_options_read(struct worker *w, const struct tree *t);
+bool socket_options_any(const json_t *list);
+/* As thread_attributes_set(). */
+int socket_options_set(struct worker *w, pid_t init, const json_t *list, struct err *err);
 
 /* fill_memory.c: what is done in a restore before criu resumes the processes: the memory of an epoch whose manifest
- * says memory.ours, and the attributes of threads. */
+ * says memory.ours, and what fsched has saved of processes and sockets beside criu. */
 struct fill_memory {
 	bool on;
 	bool fill;     /* fsched fills the memory; else criu restores it from plain images */
@@ -353,9 +399,9 @@ struct fill_memory {
 /* fill: false if filling has failed before. Nothing happens if the epoch has no memory/. */
 int fill_memory_begin(struct fill_memory *b, struct worker *w, int epochfd, int criufd, const struct manifest *m,
 		      bool fill, struct err *err);
-/* init: pid 1 of the new pod. threads: of the manifest. 0 also if criu has failed, which pid 1 reports to the agent.
- * -1: the pod still exists and must not be used. */
-int fill_memory_finish(struct fill_memory *b, struct worker *w, pid_t init, const json_t *threads, struct err *err);
+/* init: pid 1 of the new pod. 0 also if criu has failed, which pid 1 reports to the agent. -1: the pod still exists and
+ * must not be used. */
+int fill_memory_finish(struct fill_memory *b, struct worker *w, pid_t init, const struct manifest *m, struct err *err);
 void fill_memory_end(struct fill_memory *b, const struct worker *w);
 
 /* fault.c: faults on purpose, for tests. Their names and meanings are in that file. */
