@@ -45,20 +45,48 @@ static void fd_remember_socket(struct preflight_scan *s, pid_t pid, unsigned lon
 	s->sockets[s->n_sockets++] = (struct socket_owner){ inode, pid };
 }
 
-/* Refuses a pipe in packet mode: criu's images do not keep the boundaries of packets. */
-static int fd_check_pipe(const struct preflight_scan *s, pid_t pid, const char *name, struct err *err)
+/* Calls found() with the text of fdinfo, which the kernel writes. */
+static bool fd_info(const struct preflight_scan *s, pid_t pid, const char *name, bool (*found)(const char *info))
 {
 	cleanup_free char *info = NULL;
-	char path[64], what[128];
-	const char *p;
-	unsigned flags;
+	char path[64];
 
 	snprintf(path, sizeof(path), "%d/fdinfo/%s", pid, name);
-	if (read_file_at(s->proc, path, 65536, &info) <= 0 || !(p = strstr(info, "flags:")))
+	return read_file_at(s->proc, path, 65536, &info) > 0 && found(info);
+}
+
+static bool fd_has_packets(const char *info)
+{
+	const char *p = strstr(info, "flags:");
+	unsigned flags;
+
+	return p && sscanf(p, "flags: %o", &flags) == 1 && (flags & O_DIRECT);
+}
+
+/* Linux 6.5 and later tell that. */
+static bool fd_is_semaphore(const char *info)
+{
+	const char *p = strstr(info, "eventfd-semaphore:");
+	int yes;
+
+	return p && sscanf(p, "eventfd-semaphore: %d", &yes) == 1 && yes;
+}
+
+/* Refuses what criu would restore as something else. Its images do not keep the boundaries of packets, nor the flag of
+ * an eventfd. */
+static int fd_check_kernel_object(const struct preflight_scan *s, pid_t pid, const char *name, const char *link,
+				  struct err *err)
+{
+	const char *is = NULL;
+	char what[128];
+
+	if (!strncmp(link, "pipe:", 5) && fd_info(s, pid, name, fd_has_packets))
+		is = "a pipe in packet mode (O_DIRECT)";
+	else if (!strcmp(link, "anon_inode:[eventfd]") && fd_info(s, pid, name, fd_is_semaphore))
+		is = "an eventfd that counts like a semaphore (EFD_SEMAPHORE)";
+	if (!is)
 		return 0;
-	if (sscanf(p, "flags: %o", &flags) != 1 || !(flags & O_DIRECT))
-		return 0;
-	snprintf(what, sizeof(what), "has a pipe in packet mode (O_DIRECT) open as descriptor %s", name);
+	snprintf(what, sizeof(what), "has %s open as descriptor %s", is, name);
 	return preflight_refuse(pid, err, what, "close it and try again");
 }
 
@@ -109,11 +137,10 @@ static int fd_check(struct preflight_scan *s, pid_t pid, int dirfd, const char *
 		snprintf(what, sizeof(what), "%s (descriptor %s)", known, name);
 		return preflight_refuse(pid, err, what, "");
 	}
-	if (!strncmp(link, "pipe:", 5))
-		return fd_check_pipe(s, pid, name, err);
 	if (!strcmp(link, "anon_inode:inotify"))
 		preflight_remember_watches(s, pid, name);
-	return link[0] == '/' ? fd_check_named(s, pid, dirfd, name, link, err) : 0;
+	return link[0] == '/' ? fd_check_named(s, pid, dirfd, name, link, err)
+			      : fd_check_kernel_object(s, pid, name, link, err);
 }
 
 static long fd_limit(const struct preflight_scan *s, pid_t pid)

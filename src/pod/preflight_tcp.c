@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <ifaddrs.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,7 @@
 
 /* A line of /proc/PID/net/tcp or tcp6. */
 struct tcp {
-	unsigned long inode;
+	unsigned long inode; /* 0: no process has it. It waits to be accepted, or it was closed */
 	unsigned state;
 	uint8_t local[16], remote[16]; /* IPv4 as ::ffff:a.b.c.d */
 	unsigned local_port, remote_port;
@@ -77,8 +78,8 @@ static void tcp_read_table(const struct preflight_scan *s, const char *file, str
 	fd = openat(s->proc, path, O_RDONLY | O_CLOEXEC);
 	f = fd < 0 ? NULL : fdopen(fd, "r");
 	while (f && getline(&line, &cap, f) > 0) {
-		/* A socket without a peer listens; one without an inode is closing and belongs to no process. */
-		if (!tcp_parse_line(line, &t) || t.remote_port == 0 || t.inode == 0)
+		/* A socket without a peer listens. */
+		if (!tcp_parse_line(line, &t) || t.remote_port == 0)
 			continue;
 		array_reserve(table->v, table->n, table->room);
 		table->v[table->n++] = t;
@@ -147,6 +148,18 @@ static const struct tcp *tcp_other_end(const struct tcp_table *table, const stru
 	return NULL;
 }
 
+/* The end that a process of the job is to accept. */
+static bool tcp_is_not_accepted(const struct tcp *t)
+{
+	return t && !t->inode && (t->state == TCP_ESTABLISHED || t->state == TCP_SYN_RECV);
+}
+
+/* Whether nobody has the other end of a local connection any more. Its socket stays for a while after it was closed. */
+static bool tcp_is_left(const struct tcp *t, const struct tcp *peer)
+{
+	return t->state == TCP_CLOSE_WAIT && (!peer || !peer->inode);
+}
+
 static int tcp_check_connection(const struct preflight_scan *s, const struct tcp_table *table, const struct tcp *t,
 				const struct preflight_job *job, struct err *err)
 {
@@ -163,7 +176,10 @@ static int tcp_check_connection(const struct preflight_scan *s, const struct tcp
 			       "send it from a login node or from another job",
 			       proc_describe(pid, who, sizeof(who)));
 	peer = local ? tcp_other_end(table, t) : NULL;
-	if (job->tcp_close || (peer && socket_owner_pid(s, peer->inode)))
+	if (tcp_is_not_accepted(peer))
+		return preflight_refuse(pid, err, "has a TCP connection within the job that waits to be accepted",
+					"try again");
+	if (job->tcp_close || (peer && socket_owner_pid(s, peer->inode)) || (local && tcp_is_left(t, peer)))
 		return 0;
 	inet_ntop(AF_INET6, t->remote, addr, sizeof(addr));
 	snprintf(what, sizeof(what), "has a TCP connection to %s%s port %u",

@@ -122,6 +122,8 @@ static const struct obstacle table[] = {
 	{ "Connected TCP socket, consider using", NULL, OBSTACLE_EPOCH, "the job has an open TCP connection", "close it" },
 	{ "n-flight connection", NULL, OBSTACLE_EPOCH, "a connection of the job is just being made", "try again",
 	  RETRY_YES },
+	{ "recv failed (", NULL, OBSTACLE_EPOCH,
+	  "a TCP connection of the job has urgent data (MSG_OOB) that its program has not read", "try again", RETRY_YES },
 	{ "MPTCP", NULL, OBSTACLE_EPOCH, "a program in Go uses MPTCP, which cannot be checkpointed",
 	  "set GODEBUG=multipathtcp=0 in the script" },
 	{ "Can't splice all pages to pipe", NULL, OBSTACLE_EPOCH,
@@ -136,7 +138,11 @@ static const struct obstacle table[] = {
 	{ "in-flight socket", NULL, OBSTACLE_EPOCH,
 	  "a process has connected to a Unix socket of the job and sent data, and the connection is not accepted yet",
 	  "try again", RETRY_YES },
+	{ "Control messages in queue", NULL, OBSTACLE_EPOCH,
+	  "data waits in a Unix socket of the job together with a descriptor, credentials or a time stamp", "try again",
+	  RETRY_YES },
 	{ .needle = "corked dgram", .retry = RETRY_YES },
+	{ .needle = "waits to be accepted", .retry = RETRY_YES },
 	/* a connection that preflight() has not seen */
 	{ .needle = "since the job was checked", .retry = RETRY_YES },
 	/* the tree did not stop in time */

@@ -39,6 +39,10 @@ ctypes.CDLL('librt.so.1').mq_open(b'/fsched-test', os.O_RDWR | os.O_CREAT, 0o600
 os.open('followed', os.O_RDWR | os.O_CREAT)
 libc.inotify_add_watch(libc.inotify_init(), b'followed', 2)
 os.unlink('followed')""", "followed (deleted), by inotify (descriptor 4)", "remove the watch"),
+    "a semaphore": ("""
+libc.eventfd(3, 1)
+if 'semaphore: 1' not in open('/proc/self/fdinfo/3').read():
+    os.pipe2(os.O_DIRECT)      # a kernel before 6.5 does not tell; this is refused with the same words""", "descriptor 3", "close it"),
     "packets in a pipe": ("os.pipe2(os.O_DIRECT)", "a pipe in packet mode (O_DIRECT) open as descriptor ", "close it"),
 }
 
