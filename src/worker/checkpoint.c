@@ -23,6 +23,7 @@
 #include "pod/pod_network.h"
 #include "pod/pod_tmp.h"
 #include "pod/preflight.h"
+#include "policy/obstacle.h"
 
 /* After this the job is thawed: an agent that has not decided by then does not come back. */
 #define HELD_MAX_MS        180000
@@ -33,6 +34,7 @@
 #define HELD_SECONDS       ((HELD_MAX_MS + KILL_WAIT_MS) / 1000 + 10)
 #define NO_LIMIT           (UINT64_C(1) << 62)
 #define TRIES_MAX          4
+#define AGAIN_MS           50 /* after which what has just happened in the job may be over */
 #define NICE               10 /* for what is done while the job computes again */
 
 struct checkpoint {
@@ -533,6 +535,8 @@ static int checkpoint_attempt(struct worker *w, enum engine *engine, bool *refus
 	}
 	*again = rc && !c.committed && c.memory.on && (c.memory.failed || !c.reached) && err->num != ENOSPC &&
 		 err->num != ETIME && tree_is_there(w->req.init);
+	if (*again && !c.memory.failed && obstacle_retry_checkpoint(err->text))
+		err->num = EAGAIN; /* with another engine it would fail as well */
 	if (rc && err->num == EAGAIN)
 		*again = true;
 	else
@@ -555,8 +559,10 @@ int worker_checkpoint(struct worker *w, bool *refused, struct err *err)
 	while (checkpoint_attempt(w, &engine, refused, &again, err)) {
 		if (!again || ++tries == TRIES_MAX)
 			return -1;
-		if (err->num == EAGAIN)
+		if (err->num == EAGAIN) {
+			usleep(AGAIN_MS * 1000);
 			continue;
+		}
 		worker_warn(w, "criu had to write the job's %s itself, because: %.500s",
 			    engine == ENGINE_PRIVATE ? "shared memory" : "memory", err->text);
 	}
