@@ -11,6 +11,8 @@
 #include "base/dir.h"
 #include "base/util.h"
 
+#define FORGET_DEPTH_MAX 64
+
 /* Opens a directory that is no symbolic link and no mount point. RESOLVE_NO_XDEV (Linux 5.6) also detects a bind mount
  * of the same file system. Older kernels detect a mount point only by another device number. */
 static int open_subdir(int dirfd, const char *name)
@@ -211,4 +213,28 @@ static int64_t size_of_dir(int parent, const char *name, int depth)
 int64_t tree_size_at(int dirfd, const char *name)
 {
 	return size_of_dir(dirfd, name, 0);
+}
+
+static void forget_pages_of(int dirfd, int depth)
+{
+	cleanup_dir DIR *d = dir_open_at(dirfd, ".");
+	const struct dirent *e;
+	struct stat st;
+
+	while (d && dir_next(d, &e) > 0) {
+		cleanup_close int fd = -1;
+
+		fd = openat(dirfd, e->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+		if (fd < 0 || fstat(fd, &st))
+			continue;
+		if (S_ISDIR(st.st_mode) && depth < FORGET_DEPTH_MAX)
+			forget_pages_of(fd, depth + 1);
+		else if (S_ISREG(st.st_mode))
+			posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	}
+}
+
+void forget_pages_below(int dirfd)
+{
+	forget_pages_of(dirfd, 0);
 }

@@ -14,5 +14,8 @@ int remove_tree_until(int dirfd, const char *name, int64_t until);
 int mkdir_parents(const char *path, mode_t mode);
 /* Returns the allocated bytes of all regular files below the directory (st_blocks * 512), -1 if it cannot be read. */
 int64_t tree_size_at(int dirfd, const char *name);
+/* Drops all files below the directory from the page cache, so that they are read from the disk. The kernel drops clean
+ * pages only: call it after a sync. A file system may ignore it. */
+void forget_pages_below(int dirfd);
 
 #endif

@@ -20,6 +20,7 @@ int checkpoint_cmd(int argc, char **argv);
 int list_cmd(int argc, char **argv);
 int show_cmd(int argc, char **argv);
 int export_cmd(int argc, char **argv);
+int verify_cmd(int argc, char **argv);
 int prune_cmd(int argc, char **argv);
 int config_cmd(int argc, char **argv);
 int doctor_cmd(int argc, char **argv);

@@ -48,6 +48,12 @@ static const struct help_text texts[] = {
 	  "  ID|DIR         a job id, or the absolute path of a pod's directory\n"
 	  "  NEWDIR         directory to create; `criu restore --images-dir NEWDIR` reads it\n"
 	  "  --conf FILE    read this fsched.conf\n" },
+	{ "verify", "ID|DIR[:EPOCH] [--json]", "read epochs back and compare every byte with its digest (root only)",
+	  "  ID|DIR         a job id, or the absolute path of a pod's directory\n"
+	  "  EPOCH          only this one\n"
+	  "  --json         print a list of objects\n"
+	  "  --conf FILE    read this fsched.conf\n"
+	  "\nExit status: 0 if all epochs are intact, else 1.\n" },
 	{ "config", "[--conf FILE]", "print the effective configuration and the origin of each value",
 	  "  --conf FILE    read this fsched.conf\n" },
 	{ "doctor", "[--conf FILE]", "check whether this node has all that checkpoints need",

@@ -20,6 +20,7 @@ static const struct command {
 	{ "show",       show_cmd },
 	{ "prune",      prune_cmd },
 	{ "export",     export_cmd },
+	{ "verify",     verify_cmd },
 	{ "config",     config_cmd },
 	{ "doctor",     doctor_cmd },
 	{ "pod",        pod_cmd },

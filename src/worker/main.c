@@ -1,4 +1,4 @@
-/* fsched-worker checkpoint|preflight|restore|verify: see worker.h; fsched-worker faults: see fault.c */
+/* fsched-worker checkpoint|preflight|restore: see worker.h; fsched-worker faults: see fault.c */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -90,15 +90,14 @@ static int worker_run(struct worker *w, bool *refused, struct err *err)
 	switch (w->req.op) {
 	case OP_CHECKPOINT: return worker_checkpoint(w, refused, err);
 	case OP_PREFLIGHT: return worker_preflight(w, err);
-	case OP_RESTORE: return worker_restore(w, refused, err);
-	default: return worker_verify(w, err);
+	default: return worker_restore(w, refused, err);
 	}
 }
 
 static int parse_op(const char *name, enum op *op)
 {
 	static const char *const names[] = {
-		[OP_CHECKPOINT] = "checkpoint", [OP_PREFLIGHT] = "preflight", [OP_RESTORE] = "restore", [OP_VERIFY] = "verify"
+		[OP_CHECKPOINT] = "checkpoint", [OP_PREFLIGHT] = "preflight", [OP_RESTORE] = "restore"
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
@@ -123,7 +122,7 @@ int main(int argc, char **argv)
 	}
 	if (argc != 2 || parse_op(argv[1], &op)) {
 		fprintf(stderr,
-			"usage: fsched-worker checkpoint|preflight|restore|verify\n       fsched-worker faults\nThe agent runs it, with the request on standard input.\n");
+			"usage: fsched-worker checkpoint|preflight|restore\n       fsched-worker faults\nThe agent runs it, with the request on standard input.\n");
 		return 2;
 	}
 	fill_stdio();

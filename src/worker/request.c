@@ -219,8 +219,7 @@ static int request_parse(const json_t *o, struct request *r, struct err *err)
 	switch (r->op) {
 	case OP_CHECKPOINT: return parse_job(o, r, err) || parse_checkpoint(o, r, err) ? -1 : 0;
 	case OP_PREFLIGHT: return parse_job(o, r, err) || parse_pod(o, r, err) ? -1 : 0;
-	case OP_RESTORE: return parse_job(o, r, err) || parse_restore(o, r, err) ? -1 : 0;
-	default: return 0;
+	default: return parse_job(o, r, err) || parse_restore(o, r, err) ? -1 : 0;
 	}
 }
 

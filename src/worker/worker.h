@@ -31,7 +31,7 @@
 #include "store/store.h"
 #include "trace/helper_task.h"
 
-enum op { OP_CHECKPOINT, OP_PREFLIGHT, OP_RESTORE, OP_VERIFY };
+enum op { OP_CHECKPOINT, OP_PREFLIGHT, OP_RESTORE };
 
 /* What the agent asks for. Members that the operation does not use are zero. */
 struct request {
@@ -122,7 +122,6 @@ int freeze_allow(const struct worker *w, const struct criu_dump *d, unsigned sec
 int worker_checkpoint(struct worker *w, bool *refused, struct err *err);
 int worker_preflight(struct worker *w, struct err *err);
 int worker_restore(struct worker *w, bool *refused, struct err *err);
-int worker_verify(struct worker *w, struct err *err);
 
 /* previous_epoch.c: the copies of files in the epoch before, which need not be made again. */
 struct previous_files {

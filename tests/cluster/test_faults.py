@@ -492,4 +492,4 @@ def test_agent_killed_in_a_checkpoint(cluster, jobdir, workloads):
         found = cluster.epochs(job)
         assert found[0] == 1 or found == [2], (seed, found)
         for epoch in found:
-            assert damage.verify(cluster, cluster.ckpt_dir(job), epoch)[0] == 0, (seed, epoch)
+            assert damage.verify(cluster, job, epoch)[0] == 0, (seed, epoch)

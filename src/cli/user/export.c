@@ -8,27 +8,13 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
-#include "cli/user/job_ids.h"
+#include "cli/user/epoch_access.h"
 #include "base/util.h"
 #include "capture/file_data.h"
 #include "image/restore_dir.h"
 #include "files/files.h"
 #include "store/manifest.h"
 #include "store/store.h"
-
-static int open_memory(int epochfd, const struct manifest *m, struct mem_image **image, struct err *err)
-{
-	cleanup_close int fd = -1;
-
-	*image = NULL;
-	if (!m->memory.ours)
-		return 0;
-	fd = openat(epochfd, "memory", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return err_sys(err, errno, "cannot open the epoch's memory");
-	*image = mem_image_open(fd, err);
-	return *image ? 0 : -1;
-}
 
 /* Unpacks what the job had in /dev/shm into dev/shm below the images. The archive lacks the data of large files, which
  * are filled from memory/. */
@@ -73,7 +59,7 @@ static int write_out(int epochfd, const struct manifest *m, const struct conf *c
 
 	if (criufd < 0)
 		return err_sys(err, errno, "cannot open the epoch's images");
-	if (open_memory(epochfd, m, &image, err))
+	if (epoch_open_memory(epochfd, m, &image, err))
 		return -1;
 	dirfd = make_own_dir(dir, err);
 	if (dirfd < 0)
@@ -100,19 +86,6 @@ static int export_epoch(const struct store *s, unsigned epoch, const struct conf
 	return rc;
 }
 
-/* name: a job id, or the absolute path of a pod's directory. */
-static int open_store(struct store *s, const struct conf *c, const char *name, struct err *err)
-{
-	long id;
-
-	if (name[0] == '/')
-		return store_open_path(s, name, false, err);
-	if (cli_number(name, 1, UINT32_MAX, &id))
-		return err_set(err, EINVAL,
-			       "\"%s\" is neither the id of a job nor the absolute path of a pod's directory", name);
-	return store_open(s, c->dir, (uint32_t)id, false, err);
-}
-
 int export_cmd(int argc, char **argv)
 {
 	struct store s = { .dirfd = -1, .epochsfd = -1 };
@@ -136,7 +109,7 @@ int export_cmd(int argc, char **argv)
 		cli_error("export", "epochs can be read by root only");
 		return CLI_FAILED;
 	}
-	rc = open_store(&s, &conf, argv[optind], &err) ||
+	rc = epoch_open_store(&s, &conf, argv[optind], &err) ||
 	     export_epoch(&s, (unsigned)epoch, &conf, argv[optind + 2], &err);
 	if (rc)
 		cli_error("export", "%s", err.text);

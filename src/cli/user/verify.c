@@ -1,0 +1,156 @@
+/* fsched verify: reads epochs back and compares every byte with its digest. */
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "base/dir_tree.h"
+#include "base/json.h"
+#include "base/text.h"
+#include "base/util.h"
+#include "cli/cli.h"
+#include "cli/user/epoch_access.h"
+
+#define COMMAND "verify"
+
+struct verify {
+	const struct conf *conf;
+	const char *name; /* as it was given */
+	struct store store;
+	bool signed_; /* a manifest without MUNGE's signature is damage: the epoch is a job's */
+	json_t *list; /* for --json; NULL: text */
+	int damaged;
+};
+
+/* Splits NAME:EPOCH. Returns the epoch, 0 = none was given. */
+static unsigned verify_split(char *name)
+{
+	char *colon = strrchr(name, ':');
+	long epoch;
+
+	if (!colon || cli_number(colon + 1, 1, 999999, &epoch))
+		return 0;
+	*colon = '\0';
+	return (unsigned)epoch;
+}
+
+/* 0: every byte is as it was written. m is filled also after some failures. */
+static int verify_epoch(const struct verify *v, unsigned epoch, struct manifest *m, struct err *err)
+{
+	cleanup_close int fd = store_open_epoch(&v->store, epoch, err);
+	cleanup_mem_image struct mem_image *image = NULL;
+
+	if (fd < 0)
+		return -1;
+	forget_pages_below(fd);
+	if (manifest_verify(fd, m, v->signed_, v->conf->munge_socket, err) || epoch_open_memory(fd, m, &image, err))
+		return -1;
+	return image ? mem_image_verify(image, MEM_VERIFY_DEEP, (int)v->conf->threads, err) : 0;
+}
+
+static void verify_tell_json(const struct verify *v, unsigned epoch, const struct manifest *m, const struct err *err)
+{
+	json_t *o = json_pack("{s:s, s:i, s:b}", "job", v->name, "epoch", (int)epoch, "intact", err == NULL);
+
+	if (err)
+		json_object_set_new(o, "error", json_text(err->text));
+	else
+		json_object_set_new(o, "bytes", json_integer((json_int_t)m->bytes));
+	json_array_append_new(v->list, o);
+}
+
+static void verify_one(struct verify *v, unsigned epoch)
+{
+	struct manifest m = { 0 };
+	struct err err;
+	char size[16];
+	const bool intact = verify_epoch(v, epoch, &m, &err) == 0;
+
+	v->damaged += !intact;
+	if (v->list)
+		verify_tell_json(v, epoch, &m, intact ? NULL : &err);
+	else if (intact)
+		printf("%s%s, epoch %u: %s, every byte is as it was written\n", v->signed_ ? "job " : "", v->name,
+		       epoch, format_size(m.bytes, size, sizeof(size)));
+	else
+		printf("%s%s, epoch %u: %s. A restart would take an older epoch\n", v->signed_ ? "job " : "", v->name,
+		       epoch, err.text);
+	fflush(stdout);
+	manifest_free(&m);
+}
+
+static int verify_all(struct verify *v, struct err *err)
+{
+	unsigned epochs[STORE_KEPT_MAX];
+	int n = store_list_epochs(&v->store, epochs, STORE_KEPT_MAX);
+
+	if (n < 0)
+		return err_sys(err, errno, "cannot list the epochs in %s", v->store.path);
+	if (n == 0)
+		return err_set(err, ENOENT, "there is no epoch in %s", v->store.path);
+	for (int i = 0; i < n; i++)
+		verify_one(v, epochs[i]);
+	return 0;
+}
+
+/* Returns the exit status. */
+static int verify_run(struct verify *v, char *name)
+{
+	const unsigned epoch = verify_split(name);
+	struct err err;
+	int rc;
+
+	v->name = name;
+	v->signed_ = name[0] != '/';
+	if (epoch_open_store(&v->store, v->conf, name, &err)) {
+		cli_error(COMMAND, "%s", err.text);
+		return CLI_FAILED;
+	}
+	rc = epoch ? (verify_one(v, epoch), 0) : verify_all(v, &err);
+	if (rc)
+		cli_error(COMMAND, "%s", err.text);
+	store_close(&v->store);
+	if (v->list && !rc) {
+		json_dumpf(v->list, stdout, JSON_INDENT(1));
+		putchar('\n');
+	}
+	return rc || v->damaged ? CLI_FAILED : CLI_OK;
+}
+
+int verify_cmd(int argc, char **argv)
+{
+	static const struct option options[] = { { "conf", required_argument, NULL, 'c' },
+						 { "json", no_argument, NULL, 'j' },
+						 { 0 } };
+	struct verify v = { .store = { .dirfd = -1, .epochsfd = -1 } };
+	const char *path = NULL;
+	bool json = false;
+	struct conf conf;
+	int opt, rc;
+
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1)
+		switch (opt) {
+		case 'c': path = optarg; break;
+		case 'j': json = true; break;
+		default: return cli_bad_option(COMMAND);
+		}
+	if (argc - optind != 1)
+		return cli_usage(COMMAND,
+				 "one argument is needed: a job id (or a pod's directory), with :EPOCH for one epoch");
+	if (cli_conf(COMMAND, path, &conf))
+		return CLI_FAILED;
+	if (geteuid() != 0) {
+		cli_error(COMMAND, "epochs can be read by root only");
+		return CLI_FAILED;
+	}
+	v.conf = &conf;
+	v.list = json ? json_array() : NULL;
+	rc = verify_run(&v, argv[optind]);
+	json_decref(v.list);
+	return rc;
+}
