@@ -410,8 +410,13 @@ void tcp_block(struct tcp_sockets *s)
 	bool any;
 
 	for (size_t i = 0; i < s->n; i++) {
-		cleanup_close int sk = tcp_borrow(&s->v[i]);
+		cleanup_close int sk = -1;
 
+		/* Without a connection (before connect(), after a reset) nothing arrives, and criu uses no repair mode,
+		 * at whose end the library removes the filter. */
+		if (s->v[i].queues.state == TCP_CLOSE)
+			continue;
+		sk = tcp_borrow(&s->v[i]);
 		/* A socket that has a filter of the job is not blocked; tcp_unchanged() detects if data arrives. */
 		if (sk >= 0 && !tcp_freeze_has_filter(sk, &any) && !any)
 			setsockopt(sk, SOL_SOCKET, SO_ATTACH_FILTER, &p, sizeof(p));

@@ -57,6 +57,19 @@ def test_many_checkpoints_of_a_job_that_runs_on(pods, base):
     job.stop()
 
 
+@pytest.mark.parametrize("modes", [("create",), ("create", "vacate"), ("vacate", "create")], ids="-".join)
+def test_sockets_without_a_connection_can_be_connected(pods, base, modes):
+    """A socket that is not connected at a checkpoint is used afterwards."""
+    job = Job(pods, base, lib.ROOT / "tests/workloads/unconnected.py")
+    for mode in modes:
+        if mode == "create":
+            assert "warning" not in job.checkpoint()
+        else:
+            job.checkpoint("--kill")
+            assert "restored from epoch" in job.restore()
+    job.stop()
+
+
 @pytest.mark.parametrize("program", ["tcp", "objects"])
 @pytest.mark.parametrize("victim", ["worker", "criu"])
 def test_whoever_dies_in_a_checkpoint(pods, base, victim, program):
