@@ -18,8 +18,9 @@
 #include "base/proc.h"
 #include "base/util.h"
 
-#define SEARCH_ENTRIES 100000 /* directory entries that are examined for one file */
-#define SEARCH_DEPTH   4      /* levels of directories, up and down */
+#define AIO_RING_MAGIC 0xa10a10a1 /* of fs/aio.c; the kernel's UAPI headers have no name for it */
+#define SEARCH_ENTRIES 100000     /* directory entries that are examined for one file */
+#define SEARCH_DEPTH   4          /* levels of directories, up and down */
 
 struct link_search {
 	struct files_names *names;
@@ -205,6 +206,12 @@ static unsigned long hard_links_fs_type(const char *ref)
 	return statfs(path, &fs) ? 0 : (unsigned long)fs.f_type;
 }
 
+/* True for the ring of io_setup(2): a file that never had a name and has one link nevertheless. criu makes it again. */
+static bool is_aio_ring(const char *ref)
+{
+	return hard_links_fs_type(ref) == AIO_RING_MAGIC;
+}
+
 /* True if the link count may be wrong: overlayfs still counts the removed link of a file in a lower layer. criu knows
  * that and saves the content. A file that is open for writing is in the upper layer, where the count is right. */
 static bool hard_links_count_is_wrong(const struct link_search *l, const char *ref)
@@ -272,7 +279,7 @@ static int hard_links_note(struct link_search *l, pid_t pid, const char *ref, st
 		hard_links_remember(l->names, &l->st, ghost_place(l->rootfd, was, &l->st, l->opts));
 		return 0;
 	}
-	if (S_ISDIR(l->st.st_mode))
+	if (S_ISDIR(l->st.st_mode) || is_aio_ring(ref))
 		return 0;
 	known = (char *)(uintptr_t)files_names_lookup(l->names, &l->st);
 	if (known && hard_links_is_file(l, l->rootfd, known + 1))

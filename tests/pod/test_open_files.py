@@ -173,3 +173,12 @@ def test_leases_after_a_restore(pods, base):
     assert "restored from epoch 1" in job.restore(), job.said.read_text()
     job.stop()
     assert (job.work / "watched" / "both").read_text() == "some text\n"
+
+
+def test_asynchronous_input_and_output(pods, base):
+    """The kernel's ring of io_setup(2) is a file without a name, but is no file that was deleted."""
+    job = Job(pods, base, "aio")
+    job.checkpoint()
+    job.checkpoint("--kill")
+    assert "restored from epoch" in job.restore()
+    job.stop()
