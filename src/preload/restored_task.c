@@ -25,6 +25,8 @@
 #define PROTOCOL_RAW           255 /* IPPROTO_RAW */
 #define LEVEL_TCP              6
 #define OPT_TCP_REPAIR         19
+#define NAMESPACE_NAME_MAX     20
+#define NAMESPACE_LINK         (sizeof("/proc/self/ns/") + NAMESPACE_NAME_MAX)
 #define TTY_SET_LOCKED_TERMIOS 0x5457 /* TIOCSLCKTRMIOS */
 
 /* The directory of criu's images, and the directory of their parent images in it. */
@@ -101,9 +103,33 @@ static long restored_task_open_denied(int dirfd, const char *path, int flags)
 	return ret;
 }
 
+/* criu opens the file of a namespace as /proc/PID/ns/NAME, by any process that is in it; only that process may do so.
+ * All processes of a job are in the same namespaces, so this returns the name of the task's own file, in buf. Other paths
+ * are returned as they are. */
+static const char *restored_task_namespace(const char *path, char buf[NAMESPACE_LINK])
+{
+	const char *rest = preload_after(path, "/proc/"), *name = NULL, *p;
+	char *to = buf;
+
+	if (rest && preload_number(&rest, 1L << 30) >= 0)
+		name = preload_after(rest, "/ns/");
+	for (p = name; p && *p && *p != '/'; p++)
+		;
+	if (!p || *p || p - name > NAMESPACE_NAME_MAX)
+		return path;
+	preload_put(&to, "/proc/self/ns/");
+	preload_put(&to, name);
+	*to = '\0';
+	return buf;
+}
+
 long restored_task_open(int dirfd, const char *path, int flags, unsigned mode)
 {
-	long ret = raw_syscall(SYS_openat, dirfd, (long)path, flags, mode, 0, 0);
+	char own[NAMESPACE_LINK];
+	long ret;
+
+	path = restored_task_namespace(path, own);
+	ret = raw_syscall(SYS_openat, dirfd, (long)path, flags, mode, 0, 0);
 
 	return ret == -EACCES && !(flags & O_CREAT) ? restored_task_open_denied(dirfd, path, flags) : ret;
 }

@@ -182,3 +182,10 @@ def test_asynchronous_input_and_output(pods, base):
     job.checkpoint("--kill")
     assert "restored from epoch" in job.restore()
     job.stop()
+
+
+def test_files_of_namespaces(pods, base):
+    job = Job(pods, base, lib.ROOT / "tests/workloads/namespaces.py")
+    job.checkpoint("--kill")
+    assert "restored from epoch" in job.restore(), job.said.read_text()
+    job.stop()
