@@ -182,9 +182,10 @@ static int open_files_read_fdinfo(const struct open_files_scan *s, const char *r
 	char buf[512], *p;
 	ssize_t n;
 
-	if (fd < 0 || (n = read(fd, buf, sizeof(buf) - 1)) <= 0)
+	if (fd < 0 || (n = read(fd, buf, sizeof(buf) - 1)) < 0)
 		return -1;
 	buf[n] = '\0';
+	errno = EPROTO;
 	if (!(p = strstr(buf, "pos:")))
 		return -1;
 	*pos = strtoll(p + 4, NULL, 10);
@@ -206,8 +207,8 @@ static int open_files_note_descriptor(struct open_files_scan *s, pid_t pid, int 
 	if (rc <= 0)
 		return rc;
 	snprintf(ref, sizeof(ref), "%d/fdinfo/%d", (int)pid, fd);
-	if (open_files_read_fdinfo(s, ref, &flags, &pos) < 0)
-		return err_sys(err, errno, "cannot read /proc/%s", ref);
+	if (open_files_read_fdinfo(s, ref, &flags, &pos) < 0) /* closed since then: the entry stays, and is harmless */
+		return open_file_is_gone(errno) ? 0 : err_sys(err, errno, "cannot read /proc/%s", ref);
 	if (flags & O_APPEND)
 		o->appends = true;
 	else if ((flags & O_ACCMODE) == O_RDWR)

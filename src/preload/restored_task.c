@@ -104,8 +104,8 @@ static long restored_task_open_denied(int dirfd, const char *path, int flags)
 }
 
 /* criu opens the file of a namespace as /proc/PID/ns/NAME, by any process that is in it; only that process may do so.
- * All processes of a job are in the same namespaces, so this returns the name of the task's own file, in buf. Other paths
- * are returned as they are. */
+ * All processes of a job are in the same namespaces, so this returns the name of the task's own file, in buf. Other
+ * paths are returned as they are. */
 static const char *restored_task_namespace(const char *path, char buf[NAMESPACE_LINK])
 {
 	const char *rest = preload_after(path, "/proc/"), *name = NULL, *p;
