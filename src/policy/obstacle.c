@@ -124,6 +124,8 @@ static const struct obstacle table[] = {
 	  RETRY_YES },
 	{ "recv failed (", NULL, OBSTACLE_EPOCH,
 	  "a TCP connection of the job has urgent data (MSG_OOB) that its program has not read", "try again", RETRY_YES },
+	{ "nested time", NULL, OBSTACLE_EPOCH,
+	  "a process of the job has made a time namespace for its children (unshare --time)", "start them without" },
 	{ "MPTCP", NULL, OBSTACLE_EPOCH, "a program in Go uses MPTCP, which cannot be checkpointed",
 	  "set GODEBUG=multipathtcp=0 in the script" },
 	{ "Can't splice all pages to pipe", NULL, OBSTACLE_EPOCH,
@@ -141,8 +143,12 @@ static const struct obstacle table[] = {
 	{ "Control messages in queue", NULL, OBSTACLE_EPOCH,
 	  "data waits in a Unix socket of the job together with a descriptor, credentials or a time stamp", "try again",
 	  RETRY_YES },
-	{ .needle = "corked dgram", .retry = RETRY_YES },
 	{ .needle = "waits to be accepted", .retry = RETRY_YES },
+	{ "corked dgram", NULL, OBSTACLE_EPOCH,
+	  "a process of the job holds back what it writes to a UDP socket (UDP_CORK)", "try again", RETRY_YES },
+	/* a thread that executes a breakpoint of its own, or traces itself by one */
+	{ "pending SIGTRAP", NULL, OBSTACLE_EPOCH,
+	  "a thread of the job has a trap (SIGTRAP) that it has not handled yet", "try again", RETRY_YES },
 	/* a connection that preflight() has not seen */
 	{ .needle = "since the job was checked", .retry = RETRY_YES },
 	/* the tree did not stop in time */
