@@ -33,6 +33,8 @@ struct open_file {
 	bool midway;     /* open O_WRONLY without O_APPEND, the offset is not at the end of the file */
 	bool sequential; /* open O_WRONLY without O_APPEND, the offset is at the end of the file */
 	bool appends;    /* open with O_APPEND */
+	bool breaking; /* a lease of the job on it is being broken: until the job gives it up, nobody can open the file
+			*/
 };
 
 struct open_files {

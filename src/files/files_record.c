@@ -59,8 +59,9 @@ static int record_open_scanned(const struct open_file *f, const struct files_cre
 }
 
 /* Returns a duplicate of the job's own descriptor if the job holds a write lease on the file, because any open() would
- * break the lease. -1: there is no lease. The duplicate shares the offset with the job, so it may only be used for
- * pread() and fsync(), which do not change the job's state. */
+ * break the lease, or a lease that is being broken, because an open() would fail. -1: there is no lease. The duplicate
+ * shares the offset with the job, so it may only be used for pread() and fsync(), which do not change the job's state.
+ */
 static int record_dup_leased(const struct open_file *f)
 {
 	cleanup_close int pidfd = -1, fd = -1;
@@ -70,7 +71,7 @@ static int record_dup_leased(const struct open_file *f)
 		return -1;
 	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
-	return fd >= 0 && fcntl(fd, F_GETLEASE) == F_WRLCK ? steal_fd(&fd) : -1;
+	return fd >= 0 && (f->breaking || fcntl(fd, F_GETLEASE) == F_WRLCK) ? steal_fd(&fd) : -1;
 }
 
 static bool is_readable(int fd)

@@ -176,10 +176,17 @@ static int open_files_note(struct open_files_scan *s, const char *ref, struct op
 
 /* ---- descriptors ------------------------------------------------------- */
 
-static int open_files_read_fdinfo(const struct open_files_scan *s, const char *ref, int *flags, int64_t *pos)
+/* What fdinfo tells of a descriptor. */
+struct fdinfo {
+	int flags;
+	int64_t pos;
+	bool breaking; /* a lease on it is being broken */
+};
+
+static int open_files_read_fdinfo(const struct open_files_scan *s, const char *ref, struct fdinfo *info)
 {
 	cleanup_close int fd = openat(s->procfd, ref, O_RDONLY | O_CLOEXEC);
-	char buf[512], *p;
+	char buf[4096], *p; /* locks are listed behind the flags, leases last */
 	ssize_t n;
 
 	if (fd < 0 || (n = read(fd, buf, sizeof(buf) - 1)) < 0)
@@ -188,10 +195,11 @@ static int open_files_read_fdinfo(const struct open_files_scan *s, const char *r
 	errno = EPROTO;
 	if (!(p = strstr(buf, "pos:")))
 		return -1;
-	*pos = strtoll(p + 4, NULL, 10);
+	info->pos = strtoll(p + 4, NULL, 10);
 	if (!(p = strstr(buf, "flags:")))
 		return -1;
-	*flags = (int)strtol(p + 6, NULL, 8);
+	info->flags = (int)strtol(p + 6, NULL, 8);
+	info->breaking = strstr(p, "LEASE  BREAKING");
 	return 0;
 }
 
@@ -199,21 +207,22 @@ static int open_files_note_descriptor(struct open_files_scan *s, pid_t pid, int 
 {
 	struct open_file *o = NULL;
 	char ref[80];
-	int flags, rc;
-	int64_t pos;
+	struct fdinfo info;
+	int rc;
 
 	snprintf(ref, sizeof(ref), "%d/fd/%d", (int)pid, fd);
 	rc = open_files_note(s, ref, &o, err);
 	if (rc <= 0)
 		return rc;
 	snprintf(ref, sizeof(ref), "%d/fdinfo/%d", (int)pid, fd);
-	if (open_files_read_fdinfo(s, ref, &flags, &pos) < 0) /* closed since then: the entry stays, and is harmless */
+	if (open_files_read_fdinfo(s, ref, &info) < 0) /* closed since then: the entry stays, and is harmless */
 		return open_file_is_gone(errno) ? 0 : err_sys(err, errno, "cannot read /proc/%s", ref);
-	if (flags & O_APPEND)
+	o->breaking |= info.breaking;
+	if (info.flags & O_APPEND)
 		o->appends = true;
-	else if ((flags & O_ACCMODE) == O_RDWR)
+	else if ((info.flags & O_ACCMODE) == O_RDWR)
 		o->read_write = true;
-	else if (pos == o->st.st_size)
+	else if (info.pos == o->st.st_size)
 		o->sequential = true;
 	else
 		o->midway = true;

@@ -189,3 +189,13 @@ def test_files_of_namespaces(pods, base):
     job.checkpoint("--kill")
     assert "restored from epoch" in job.restore(), job.said.read_text()
     job.stop()
+
+
+def test_a_lease_that_is_being_broken(pods, base):
+    """Nobody can open such a file: it is copied through the job's own descriptor, and the job gets no signal by that."""
+    job = Job(pods, base, lib.ROOT / "tests/workloads/breaking.py")
+    for n in range(2):
+        assert f"epoch {n + 1}" in job.checkpoint()
+    copies = [f.read_bytes() for f in job.state.glob("epochs/*/files/*.data")]
+    assert b"some text\n" in copies, copies
+    job.stop()
