@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 #include "base/array.h"
 #include "base/dir.h"
@@ -16,6 +17,8 @@
 #include "criu_images.pb-c.h"
 #include "pod/kernel_files.h"
 #include "pod/mount_table.h"
+
+#define NAME_ROOM sizeof(((struct sockaddr_un *)NULL)->sun_path)
 
 /* A descriptor of a process. id: of the file in the images. */
 struct held {
@@ -160,6 +163,21 @@ static int images_check_regular(const struct image_files *f, const RegFileEntry 
 	return 0;
 }
 
+/* criu does not restore a socket whose file was deleted if its name, with the NUL byte, fills the address. */
+static int images_check_unix(const struct image_files *f, const UnixSkEntry *u)
+{
+	char clean[256];
+	cleanup_free char *name = NULL;
+
+	if (!u->deleted || u->name.len < NAME_ROOM)
+		return 0;
+	name = xasprintf("%.*s", (int)u->name.len, (const char *)u->name.data);
+	return err_set(f->err, ENAMETOOLONG,
+		       "the Unix socket %s, whose file was deleted, could not be restored (criu restores such names of up to "
+		       "%zu bytes); close it and try again",
+		       printable(name, clean, sizeof(clean)), NAME_ROOM - 2);
+}
+
 static int images_check_file(void *arg, const uint8_t *msg, size_t len)
 {
 	FileEntry *e = file_entry__unpack(NULL, len, msg);
@@ -168,7 +186,7 @@ static int images_check_file(void *arg, const uint8_t *msg, size_t len)
 	if (!e)
 		return -1;
 	errno = 0;
-	rc = e->reg ? images_check_regular(arg, e->reg) : 0;
+	rc = e->reg ? images_check_regular(arg, e->reg) : e->usk ? images_check_unix(arg, e->usk) : 0;
 	file_entry__free_unpacked(e, NULL);
 	return rc;
 }

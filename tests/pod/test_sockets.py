@@ -5,6 +5,7 @@ import tempfile
 import lib
 import pytest
 
+from test_memory import Job
 from test_pod import USER, base, pods  # noqa: F401  (fixtures)
 
 WANTED = """ready
@@ -43,3 +44,19 @@ def test_clients_find_the_server(pods, base, place):
             (work / "restore.out").unlink()
     assert p.wait(60) == 0, (work / "restore.out").read_text() + (work / "out").read_text()
     assert (work / "out").read_text() == WANTED
+
+
+def test_the_longest_name_of_a_deleted_socket(pods, base):
+    job = Job(pods, base, lib.ROOT / "tests/workloads/long_socket.py", 106)
+    job.checkpoint("--kill")
+    assert "restored from epoch" in job.restore(), job.said.read_text()
+    job.stop()
+
+
+def test_no_epoch_with_a_deleted_socket_that_has_a_longer_name(pods, base):
+    """criu could not restore it."""
+    job = Job(pods, base, lib.ROOT / "tests/workloads/long_socket.py", 107)
+    said = job.checkpoint(fails=True)
+    assert "whose file was deleted, could not be restored (criu restores such names of up to 106 bytes)" in said, said
+    assert not list(job.state.glob("epochs/0*"))
+    job.stop()
