@@ -11,7 +11,7 @@ export FSCHED_BUILD = $(B)
 export PYTHONDONTWRITEBYTECODE = 1
 
 .PHONY: all build examples criu criu-copy demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-security test-mpi \
-	test-recovery test-memory test-names test-kernels test-debian soak test-asan bench bench-freeze check format fuzz install deb clean \
+	test-recovery test-memory test-names test-zdtm test-kernels test-debian soak test-asan bench bench-freeze check format fuzz install deb clean \
 	distclean help deps-build deps-run deps-test deps-mpi deps-deb
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
@@ -31,6 +31,7 @@ help:
 	@echo 'make test-mpi     LAMMPS, GROMACS, Quantum ESPRESSO, HPCC, mpi4py under srun and mpirun (CYCLES=3 SEED=n); installs them'
 	@echo 'make test-memory  CYCLES=50 checkpoints and restores of jobs that verify their memory; SEED=n repeats a run'
 	@echo 'make test-names   SEEDS=500 random jobs that change names, on each of ext4, tmpfs and xfs; SEED=n is the first one'
+	@echo 'make test-zdtm    ZDTM=DIR: the static tests (ZDTM) of the checkout of criu in DIR, through plain criu and through pods (ARGS=--help)'
 	@echo 'make soak         ROUNDS=200 node failures at random moments; checks that no line of output is missing or repeated'
 	@echo 'make bench        measures checkpoints against stock criu, 25 minutes (ARGS=--quick: three minutes, ARGS=--help: options)'
 	@echo 'make bench-freeze measures the freeze and the restore of a 2 GiB job against stock criu, one minute'
@@ -121,6 +122,10 @@ test-memory: build deps-run deps-test criu-copy
 test-names: build deps-run deps-test
 	@$(MAKE) --no-print-directory -s tests-built
 	@FSCHED_SEEDS=$(or $(SEEDS),500) FSCHED_SEED=$(or $(SEED),1) FSCHED_TEST_RERUNS=0 scripts/run-tests.sh pod -k test_names_random $(ARGS)
+
+# criu's own tests, of a checkout of criu that somebody has.
+test-zdtm: build deps-run criu-copy
+	@$(if $(ZDTM),,echo 'make test-zdtm ZDTM=DIR: in which directory is a checkout of criu?' >&2; exit 2;) tests/zdtm/run $(ARGS) $(ZDTM)
 
 # Kernels of other releases in emulated guests of QEMU: two minutes each on an idle machine. KERNELS= is the short run of the oldest
 # kernel, which is part of make test.

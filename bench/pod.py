@@ -233,9 +233,9 @@ FLAGS = ("-v2", "--manage-cgroups=ignore", "--file-locks", "--link-remap")
 BEFORE, AFTER_MAX = 2, 5     # seconds
 
 
-def criu(directory, preload, *argv):
+def criu(directory, preload, *argv, flags=FLAGS):
     """criu as get-criu.sh has put it there. The library gives it what root lacks on some machines; memory it leaves alone unless told."""
-    return [f"{directory}/ld.so", "--library-path", f"{directory}/lib", "--preload", str(preload), f"{directory}/criu", *map(str, argv), *FLAGS]
+    return [f"{directory}/ld.so", "--library-path", f"{directory}/lib", "--preload", str(preload), f"{directory}/criu", *map(str, argv), *flags]
 
 
 def criu_dump(directory, preload, init, images):
