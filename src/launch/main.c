@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/util.h"
+#include "launch/task_pty.h"
 #include "launch/real.h"
 #include "launch/say.h"
 #include "launch/step.h"
@@ -116,25 +117,12 @@ static void main_check_propagate(const char *list)
 	}
 }
 
-/* A job has no terminal but those that it makes itself. */
-static void main_check_pty(struct options *o)
-{
-	if (!o->pty)
-		return;
-	if (isatty(STDIN_FILENO)) {
-		say_error("--pty cannot be used in a job that is checkpointed: set FSCHED_SRUN=real to use Slurm's srun, during "
-			  "which the job cannot be checkpointed");
-		exit(1);
-	}
-	say_error("ioctl(TIOCGWINSZ): %s", strerror(ENOTTY));
-	say_error("Not using a pseudo-terminal, disregarding --pty option");
-	o->pty = false;
-}
-
 static void main_prepare(struct step *s, struct options *o, struct job *job)
 {
 	main_check_propagate(o->propagate);
-	main_check_pty(o);
+	/* A job has no terminal but those that it makes itself: by script(1), tmux(1), expect(1). */
+	o->pty = o->pty && pty_size(&s->pty_size);
+	o->unbuffered |= o->pty;
 	job_read(job, o);
 	s->o = o;
 	s->job = job;
@@ -153,7 +141,11 @@ static void main_start(struct step *s)
 
 	step_open_files(s);
 	task_env_of_step(&s->env, s->o, s->job, &s->place, s->id);
+	if (s->o->pty)
+		pty_env(&s->env, &s->pty_size);
 	run_program(s->o->prolog ? s->o->prolog : s->job->prolog, &s->env);
+	if (s->o->pty)
+		pty_make_raw();
 	if (mpi_begin(&s->mpi, &mpi, &err) || step_start(s, &err)) {
 		say_error("%s", err.text);
 		steps_end();

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/util.h"
+#include "launch/task_pty.h"
 #include "launch/say.h"
 #include "launch/step.h"
 
@@ -20,7 +21,7 @@
 #define ABORT_MORE 2           /* s, after KillWait */
 
 /* Those that srun handles; every other does what it does to any program. */
-static const int handled[] = { SIGINT, SIGQUIT, SIGCONT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD };
+static const int handled[] = { SIGINT, SIGQUIT, SIGCONT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD, SIGWINCH };
 
 static volatile sig_atomic_t came[NSIG];
 
@@ -159,6 +160,10 @@ static void run_signal(struct run *r, int sig)
 	case SIGTERM:
 	case SIGHUP: run_force(r); break;
 	case SIGCONT: say_info("got SIGCONT"); break;
+	case SIGWINCH:
+		if (r->s->o->pty)
+			pty_resize(r->s->pty);
+		break;
 	default: step_signal(r->s, sig);
 	}
 }

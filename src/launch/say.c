@@ -8,16 +8,21 @@
 
 #include "base/io.h"
 
-/* Set once, before the first line. */
 static struct {
 	int verbose;
 	bool quiet;
-} say_level;
+	const char *end;
+} say_level = { .end = "\n" };
 
 void say_set_level(int verbose, bool quiet)
 {
 	say_level.verbose = verbose;
 	say_level.quiet = quiet;
+}
+
+void say_set_raw(bool raw)
+{
+	say_level.end = raw ? "\r\n" : "\n";
 }
 
 __attribute__((format(printf, 2, 0))) static void say_line(const char *prefix, const char *fmt, va_list ap)
@@ -27,9 +32,9 @@ __attribute__((format(printf, 2, 0))) static void say_line(const char *prefix, c
 
 	m = vsnprintf(line + n, sizeof(line) - 1 - (size_t)n, fmt, ap);
 	n += m < 0 ? 0 : m;
-	if (n > (int)sizeof(line) - 2)
-		n = (int)sizeof(line) - 2;
-	line[n++] = '\n';
+	if (n > (int)sizeof(line) - 3)
+		n = (int)sizeof(line) - 3;
+	n += (int)strlen(strcpy(line + n, say_level.end));
 	/* If nobody reads the errors there is nobody to tell. */
 	if (write_all(STDERR_FILENO, line, (size_t)n))
 		return;

@@ -8,6 +8,9 @@
 /* verbose: how many -v; quiet: -Q, which leaves only errors. */
 void say_set_level(int verbose, bool quiet);
 
+/* Whether the terminal gets every character as it is: lines end with a carriage return then. */
+void say_set_raw(bool raw);
+
 /* "srun: error: …" */
 void say_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* "srun: …" */

@@ -13,6 +13,7 @@
 
 #include "base/util.h"
 #include "launch/binding.h"
+#include "launch/task_pty.h"
 #include "launch/say.h"
 #include "launch/step.h"
 
@@ -191,6 +192,10 @@ _Noreturn void task_become(const struct step *s, const struct place *place, stru
 
 	/* A launcher that is killed takes its tasks with it. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (s->sessions)
+		setsid();
+	if (step_has_pty(s, place->task))
+		pty_take(f->in);
 	close(f->go_on); /* that of the launcher alone is to keep the tasks waiting */
 	task_wait_for_all(f->go);
 	task_stdio(s, place, f);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "launch/task_pty.h"
 #include "launch/say.h"
 
 enum { OUT, ERR, STREAMS };
@@ -150,6 +151,41 @@ static int step_input(struct step *s, int task, int *theirs, struct err *err)
 	return 0;
 }
 
+bool step_has_pty(const struct step *s, int task)
+{
+	return s->o->pty && task == 0;
+}
+
+/* With --pty only task 0 has input and output. */
+static int step_pty(struct step *s, int task, struct task_files *f, struct err *err)
+{
+	struct source *src = &s->forward.sources[task * STREAMS];
+
+	src[OUT] = src[ERR] = (struct source){ .fd = -1, .task = task, .sink = &s->forward.sinks[OUT] };
+	s->forward.feed.to[task] = -1;
+	if (!step_has_pty(s, task))
+		return 0;
+	if (pty_open(&s->pty_size, &s->pty, &f->in, err))
+		return -1;
+	/* Each is closed at the end of its stream; the end of the input is not that of the terminal. */
+	src[OUT].fd = fcntl(s->pty, F_DUPFD_CLOEXEC, 0);
+	s->forward.feed.to[task] = fcntl(s->pty, F_DUPFD_CLOEXEC, 0);
+	f->out = fcntl(f->in, F_DUPFD_CLOEXEC, 0);
+	f->err = fcntl(f->in, F_DUPFD_CLOEXEC, 0);
+	if (src[OUT].fd < 0 || s->forward.feed.to[task] < 0 || f->out < 0 || f->err < 0)
+		return err_sys(err, errno, "cannot make the input and output of task 0");
+	return 0;
+}
+
+static int step_make_files(struct step *s, int task, struct task_files *f, struct err *err)
+{
+	if (s->o->pty)
+		return step_pty(s, task, f, err);
+	if (step_input(s, task, &f->in, err) || step_output(s, task, OUT, &f->out, err))
+		return -1;
+	return step_output(s, task, ERR, &f->err, err);
+}
+
 static void step_close(const struct task_files *f)
 {
 	const int fds[] = { f->in, f->out, f->err };
@@ -159,14 +195,23 @@ static void step_close(const struct task_files *f)
 			close(fds[i]);
 }
 
+/* Puts a task (0: this process) into the process group of the step. Both sides do it, because either may be first. */
+static void step_join(struct step *s, pid_t pid)
+{
+	if (s->sessions)
+		return;
+	setpgid(pid, s->group);
+	if (!s->group)
+		s->group = pid;
+}
+
 static int step_start_task(struct step *s, int task, const int go[2], struct err *err)
 {
 	struct task_files f = { -1, -1, -1, go[0], go[1] };
 	struct env env = { 0 };
 	pid_t pid;
 
-	if (step_input(s, task, &f.in, err) || step_output(s, task, OUT, &f.out, err) ||
-	    step_output(s, task, ERR, &f.err, err))
+	if (step_make_files(s, task, &f, err))
 		return -1;
 	env_copy(&env, &s->env);
 	task_env_of_task(&env, &s->place.v[task]);
@@ -174,14 +219,12 @@ static int step_start_task(struct step *s, int task, const int go[2], struct err
 		return -1;
 	pid = fork();
 	if (pid == 0) {
-		setpgid(0, s->group);
+		step_join(s, 0);
 		task_become(s, &s->place.v[task], &env, &f);
 	}
 	if (pid < 0)
 		return err_sys(err, errno, "cannot start task %d", task);
-	if (!s->group)
-		s->group = pid;
-	setpgid(pid, s->group);
+	step_join(s, pid);
 	s->tasks[task].pid = pid;
 	mpi_forked(&s->mpi, task);
 	step_close(&f);
@@ -198,6 +241,7 @@ int step_start(struct step *s, struct err *err)
 	if (s->o->chdir && access(s->o->chdir, X_OK))
 		say_step_error(s->job->node, "couldn't chdir to `%s': %s: going to /tmp instead", s->o->chdir,
 			       strerror(errno));
+	s->sessions = s->o->pty || pty_controls();
 	s->tasks = xcalloc(n, sizeof(*s->tasks));
 	f->sources = xcalloc(n * STREAMS, sizeof(*f->sources));
 	f->feed.to = xcalloc(n, sizeof(*f->feed.to));

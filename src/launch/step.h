@@ -2,6 +2,7 @@
 #ifndef FSCHED_LAUNCH_STEP_H
 #define FSCHED_LAUNCH_STEP_H
 
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/types.h>
 #include "launch/exits.h"
@@ -30,7 +31,10 @@ struct step {
 	struct mpi mpi;
 	struct env env; /* what all tasks have in common */
 	struct task *tasks;
-	pid_t group;         /* process group of the tasks */
+	bool sessions; /* each task leads a session of its own, because the launcher's has a terminal */
+	pid_t group;   /* process group of the tasks otherwise */
+	struct winsize pty_size;
+	int pty;             /* the launcher's side of the terminal of task 0, if o->pty */
 	struct rlimit files; /* RLIMIT_NOFILE of the tasks */
 	struct forward forward;
 	struct exits exits;
@@ -52,6 +56,9 @@ void step_open_files(struct step *s);
 int step_start(struct step *s, struct err *err);
 /* Waits for the end of the step, and serves it until then. */
 void step_run(struct step *s);
+
+/* Whether a task has a terminal of its own. */
+bool step_has_pty(const struct step *s, int task);
 
 /* Sends a signal to the tasks; SIGKILL also to all their descendants. (step_kill.c) */
 void step_signal(const struct step *s, int sig);

@@ -28,10 +28,20 @@ static void kill_tree(pid_t pid, int depth)
 		kill(pid, SIGKILL);
 }
 
+/* A task leads none yet for a moment after its start. */
+static void step_signal_sessions(const struct step *s, int sig)
+{
+	for (int i = 0; s->tasks && i < s->place.ntasks; i++)
+		if (s->tasks[i].pid && !s->tasks[i].ended && killpg(s->tasks[i].pid, sig))
+			kill(s->tasks[i].pid, sig);
+}
+
 void step_signal(const struct step *s, int sig)
 {
 	if (s->group)
 		killpg(s->group, sig);
+	else
+		step_signal_sessions(s, sig);
 	if (sig == SIGKILL)
 		kill_tree(getpid(), 0);
 }

@@ -42,7 +42,14 @@ COMMANDS = [
     "srun -n2 sleep 20 & sleep 1; kill -TERM $!; wait $!; echo $?",
     "srun -n2 sleep 20 & sleep 1; kill -INT $!; sleep 0.2; kill -INT $!; wait $!; echo $?",
     "srun -n2 bash -c 'trap \"echo usr1; exit 4\" USR1; sleep 20 & wait' & sleep 1; kill -USR1 $!; wait $!; echo $?",
-    "srun -n1 --pty tty", "srun -n1 --pty -o x tty", "srun -n1 --gres=none --mem=100 -A none -p batch echo taken",
+    "srun -n1 --pty tty", "srun -n1 --pty -o x tty",
+    "on_terminal \"stty rows 33 cols 77; srun -n2 --pty bash -c 'tty -s && stty size; env | grep PTY_WIN; echo \\$SLURM_PROCID'; stty -a | grep -wo -e '-*icanon'\"",
+    "on_terminal 'srun -n1 --pty tty </dev/null' | sed s/[0-9]/N/", "on_terminal 'srun -n1 --pty tty | cat'", "on_terminal 'srun -n3 --pty /nonexistent'",
+    "on_terminal \"srun -n3 -l --pty bash -c 'echo out; echo err >&2; exit 3'\"", "on_terminal \"srun -n1 --pty bash -c 'kill -9 \\$\\$'\"",
+    "(sleep 1; printf 'hello\\n'; sleep 1; printf '\\004') | on_terminal 'srun -n1 --pty cat -A'",
+    "on_terminal \"(sleep 1; stty rows 11 cols 22 <\\$(tty </dev/stderr)) & srun -n1 --pty bash -c 'trap \\\"stty size; exit 7\\\" WINCH; while :; do sleep 0.1; done'\"",
+    "on_terminal \"srun -n1 --pty bash -c 'trap \\\"exit 4\\\" USR1; while :; do sleep 0.1; done' & sleep 1; kill -USR1 \\$!; wait \\$!\"",
+    "on_terminal \"srun -n1 --pty bash -ic 'echo \\$-; exit 2'\"", "srun -n1 --gres=none --mem=100 -A none -p batch echo taken",
     "srun -n2 -w t1 echo node", "srun -n2 -w other echo node",
     "srun -n2 -m foo true", "srun -n1 --propagate=FOO true", "srun --open-mode=x true", "srun --hint=foo -n1 true",
     "srun -n1 --version", "srun --usage | md5sum", "srun --kill-on-bad-exit=3 -n1 true",
@@ -57,12 +64,14 @@ PROBES = ["srun", "srun -n1", "srun -n2 -c2", "srun -n1 -c1 --exact -J name -l -
           "srun -n2 --cpu-bind=verbose,map_cpu:0,1", "srun -n4 --ntasks-per-node=4", "srun -n1 --preserve-env", "srun --export=NONE"]
 
 # What differs, as docs/user.md says, or from run to run.
-DIFFER = re.compile(r"^(?:\d+: )?(SLURM_(SRUN_COMM_PORT|SRUN_COMM_HOST|STEP_LAUNCHER_PORT|LAUNCH_NODE_IPADDR|TASK_PID|STEP_ID|STEPID|JOB_ID|JOBID|MPI_TYPE)"
+DIFFER = re.compile(r"^(?:\d+: )?(SLURM_(PTY_PORT|SRUN_COMM_PORT|SRUN_COMM_HOST|STEP_LAUNCHER_PORT|LAUNCH_NODE_IPADDR|TASK_PID|STEP_ID|STEPID|JOB_ID|JOBID|MPI_TYPE)"
                     r"|PMI_\w+|_|FSCHED_MPI_LAUNCHER|HYDRA_LAUNCHER|I_MPI_HYDRA_BOOTSTRAP|OMPI_MCA_\w+|SLURM_SPANK\w*|TMPDIR|SHLVL|SLURM_OPEN_MODE|SBATCH_\w+)=")
 
 
 def _script(commands):
-    lines = ["#!/bin/bash", "exec 2>&1 </dev/null", "ulimit -c 0"]
+    lines = ["#!/bin/bash", "exec 2>&1 </dev/null", "ulimit -c 0",
+             "on_terminal() { /usr/bin/python3 -c 'import os, pty, sys; "
+             "sys.exit(os.waitstatus_to_exitcode(pty.spawn([\"bash\", \"-c\", sys.argv[1]])))' \"$1\"; }"]
     for i, c in enumerate(commands):
         # in a subshell: a command may leave jobs of its shell, or end it
         lines.append(f"echo '=== {i}'; ( {c} )\nrc=$?; echo; echo \"--- rc $rc\"")

@@ -38,6 +38,52 @@ def test_a_step_is_saved(pods, base, cycles):
     assert out[-3:] == ["2", "step 1", "step 1"]
 
 
+# Somebody at a terminal: starts a command there, changes its size when there is a file "resize", and types when there is "hurry".
+TYPIST = """
+import fcntl, os, pty, select, struct, sys, termios
+pid, fd = pty.fork()
+if pid == 0:
+    os.execvp(sys.argv[1], sys.argv[1:])
+todo = {"resize": lambda: fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("4H", 20, 60, 0, 0)), "hurry": lambda: os.write(fd, b"typed\\n")}
+while True:
+    for name in [n for n in todo if os.path.exists(n)]:
+        todo.pop(name)()
+    if select.select([fd], [], [], 0.05)[0]:
+        try:
+            os.write(1, os.read(fd, 4096))
+        except OSError:
+            break
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def test_a_terminal_of_a_step_is_saved(pods, base):
+    """--pty: what is written and typed, the size, and who leads the session."""
+    d = pods.place("pty")
+    task = ('stty -echo; trap "echo size \\$(stty size)" WINCH; '
+            f"for ((i = 0; i < {STEPS}; i++)); do echo $i; [ -e hurry ] || sleep 0.05; done; read x </dev/tty || exit 0; echo got $x; "
+            "set -- $(ps -o sid=,pgid=,tpgid= -p $$); echo $(($1 == $$)) $(($2 == $$)) $(($3 == $$)); exit 3")
+    (d / "work/task.sh").write_text(task)
+    p = pods.start(d / "work", "run", "--dir", d / "state", "--user", USER, "--", *JOB, sys.executable, "-c", TYPIST, "sh", "-c",
+                   "stty rows 33 cols 77; srun -n2 --pty bash -c 'stty size; exec bash task.sh'; rc=$?; stty -a | grep -wo -e '-*icanon' -e '-*opost'; exit $rc",
+                   out=d / "work/out")
+    out = lambda: (d / "work/out").read_bytes().decode().split("\r\n")
+    for _ in range(2):
+        n = lines(d / "work/out")
+        lib.wait_for(lambda: lines(d / "work/out") > n + 5, "output")
+        done = pods.fsched("checkpoint", d / "state", "--kill")
+        assert done.returncode == 0, done.stdout + done.stderr + (d / "work/out").read_text()
+        p.wait(30)
+        p = pods.start(d / "work", "restore", d / "state", out=d / "work/restore.out")
+    (d / "work/resize").touch()
+    lib.wait_for(lambda: "size 20 60" in out(), "the new size")
+    lib.hurry(d / "work")
+    assert p.wait(60) == 3, (d / "work/restore.out").read_text()
+    end = ["got typed", "1 1 1", "srun: error: node: task 0: Exited with exit code 3", "opost", "icanon", ""]
+    # Task 1 has no terminal, and ends where it wants to read from one.
+    assert [x for x in out() if x != "size 20 60"] == ["33 77"] + [str(i) for i in range(STEPS)] + end
+
+
 def test_cpus_are_shared_over_a_restore(pods, base):
     """A step that waits for CPUs gets them after the restore; a step begun before the checkpoint still has its own."""
     d = pods.place("share")
