@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/util.h"
 #include "launch/task_pty.h"
+#include "launch/bcast.h"
 #include "launch/real.h"
 #include "launch/say.h"
 #include "launch/step.h"
@@ -136,15 +137,18 @@ static void main_prepare(struct step *s, struct options *o, struct job *job)
 
 static void main_start(struct step *s)
 {
-	struct mpi_job mpi = { s->o->mpi, s->job->id, s->id, s->place.ntasks };
+	const struct options *o = s->o;
+	struct mpi_job mpi = { o->mpi, s->job->id, s->id, s->place.ntasks };
 	struct err err;
 
+	if (o->bcast)
+		o->argv[0] = bcast_copy(o->argv[0], o->bcast, s->job, s->id);
 	step_open_files(s);
-	task_env_of_step(&s->env, s->o, s->job, &s->place, s->id);
-	if (s->o->pty)
+	task_env_of_step(&s->env, o, s->job, &s->place, s->id);
+	if (o->pty)
 		pty_env(&s->env, &s->pty_size);
-	run_program(s->o->prolog ? s->o->prolog : s->job->prolog, &s->env);
-	if (s->o->pty)
+	run_program(o->prolog ? o->prolog : s->job->prolog, &s->env);
+	if (o->pty)
 		pty_make_raw();
 	if (mpi_begin(&s->mpi, &mpi, &err) || step_start(s, &err)) {
 		say_error("%s", err.text);

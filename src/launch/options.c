@@ -65,7 +65,7 @@ static const struct row rows[] = {
 	{ "acctg-freq", 0, required_argument, NOTHING },
 	{ "bb", 0, required_argument, NOTHING },
 	{ "bbf", 0, required_argument, NOTHING },
-	{ "bcast", 0, optional_argument, REFUSED, 0, "SLURM_BCAST", "the program is on this node already: leave it out" },
+	{ "bcast", 0, optional_argument, TEXT, AT(bcast), "SLURM_BCAST" },
 	{ "bcast-exclude", 0, required_argument, NOTHING },
 	{ "begin", 'b', required_argument, NOTHING },
 	{ "checkpoint", OPT_CHECKPOINT, required_argument, SPECIAL },
@@ -353,7 +353,7 @@ static enum options_use options_set(struct options *o, const struct row *r, cons
 
 	snprintf(name, sizeof(name), "--%s", r->name);
 	switch (r->kind) {
-	case TEXT: *(const char **)member = arg; break;
+	case TEXT: *(const char **)member = arg ? arg : ""; break;
 	case NUMBER: *(int *)member = options_number(name, arg, true); break;
 	case COUNT: *(int *)member = options_number(name, arg, false); break;
 	case FLAG: *(bool *)member = !env || strcasecmp(arg, "no") != 0; break;
@@ -445,6 +445,10 @@ static void options_check(const struct options *o)
 		}
 	if (o->pty && (o->input || o->output || o->error)) {
 		say_error("--error/--input/--output are incompatible with --pty");
+		exit(1);
+	}
+	if (o->bcast && o->multi_prog) {
+		say_error("--bcast cannot be used with --multi-prog in a job that is checkpointed: copy the programs with cp");
 		exit(1);
 	}
 	if (o->argc == 0 && !o->mpi_list)

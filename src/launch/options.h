@@ -18,6 +18,7 @@ struct options {
 	const char *input, *output, *error;                   /* patterns; NULL = all */
 	enum open_mode open_mode;
 	const char *chdir, *export_env, *job_name, *nodelist, *hint, *propagate;
+	const char *bcast; /* where to copy the program, "" = the working directory; NULL = not at all */
 	const char *cpu_bind, *mem_bind, *distribution, *prolog, *epilog, *task_prolog, *task_epilog;
 	bool name_given; /* -J was on the command line */
 	bool label, unbuffered, overlap, exact, overcommit, multi_prog, pty, preserve_env, disable_status,

@@ -13,6 +13,7 @@
 
 #include "base/util.h"
 #include "launch/binding.h"
+#include "launch/program.h"
 #include "launch/task_pty.h"
 #include "launch/say.h"
 #include "launch/step.h"
@@ -86,25 +87,6 @@ static void task_chdir(const struct step *s)
 	say_step_error(s->job->node, "couldn't chdir to `%s': %s: going to /tmp instead", s->o->chdir, strerror(errno));
 	if (chdir("/tmp"))
 		_exit(1);
-}
-
-/* The first file of that name in PATH of the task's environment. A directory is no program. */
-static char *task_find(const char *name, const char *path)
-{
-	struct stat st;
-
-	if (strchr(name, '/') || !path)
-		return xstrdup(name);
-	while (*path) {
-		size_t n = strcspn(path, ":");
-		char *file = xasprintf("%.*s%s%s", (int)n, path, n ? "/" : "./", name);
-
-		if (!access(file, X_OK) && !stat(file, &st) && !S_ISDIR(st.st_mode))
-			return file;
-		free(file);
-		path += n + (path[n] == ':');
-	}
-	return xstrdup(name);
 }
 
 /* A line of a task prolog: "export NAME=value", "unset NAME" or "print text". */
@@ -207,7 +189,7 @@ _Noreturn void task_become(const struct step *s, const struct place *place, stru
 	task_prolog(s->job->task_prolog, env);
 	task_prolog(s->o->task_prolog, env);
 	task_bind(s, place);
-	file = task_find(argv[0], env_get(env, "PATH"));
+	file = program_find(argv[0], env_get(env, "PATH"));
 	argv[0] = file; /* as Slurm's tasks see it */
 	execve(file, argv, env->v);
 	say_step_error(s->job->node, "execve(): %s: %s", file, strerror(errno));

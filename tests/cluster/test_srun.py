@@ -49,7 +49,11 @@ COMMANDS = [
     "(sleep 1; printf 'hello\\n'; sleep 1; printf '\\004') | on_terminal 'srun -n1 --pty cat -A'",
     "on_terminal \"(sleep 1; stty rows 11 cols 22 <\\$(tty </dev/stderr)) & srun -n1 --pty bash -c 'trap \\\"stty size; exit 7\\\" WINCH; while :; do sleep 0.1; done'\"",
     "on_terminal \"srun -n1 --pty bash -c 'trap \\\"exit 4\\\" USR1; while :; do sleep 0.1; done' & sleep 1; kill -USR1 \\$!; wait \\$!\"",
-    "on_terminal \"srun -n1 --pty bash -ic 'echo \\$-; exit 2'\"", "srun -n1 --gres=none --mem=100 -A none -p batch echo taken",
+    "on_terminal \"srun -n1 --pty bash -ic 'echo \\$-; exit 2'\"", "cp /usr/bin/readlink prog; touch -d 2001-01-01 prog; chmod 750 prog; J=$SLURM_JOB_ID; for to in '' =dst =$PWD/dst =$PWD/dir/; do mkdir -p dir; "
+    "srun -n2 --bcast$to ./prog /proc/self/exe; ls -l --time-style=+%Y slurm_bcast* dst dir/* 2>/dev/null; rm -rf slurm_bcast* dst dir; done "
+    "| sed s/slurm_bcast_$J.[0-9]*/slurm_bcast/",
+    "SLURM_BCAST=$PWD/dst srun -n1 readlink /proc/self/exe; rm dst",
+    "srun -n1 --gres=none --mem=100 -A none -p batch echo taken",
     "srun -n2 -w t1 echo node", "srun -n2 -w other echo node",
     "srun -n2 -m foo true", "srun -n1 --propagate=FOO true", "srun --open-mode=x true", "srun --hint=foo -n1 true",
     "srun -n1 --version", "srun --usage | md5sum", "srun --kill-on-bad-exit=3 -n1 true",
