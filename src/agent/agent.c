@@ -346,6 +346,7 @@ static void agent_take_over(void *arg, pid_t init, int ctl, const char *dir)
 	agent_enter(a, PHASE_RUNNING);
 	a->checkpoint.lost[0] = '\0'; /* that was the leader of the first pod */
 	pod_watch_adopt(&a->pod, init, ctl, dir);
+	step_list_start(&a->step_list, init, false);
 	pod_watch_tell_lease(&a->pod, a->lease.until);
 	if (pod_watch_find_script(&a->pod, &err) < 0)
 		log_warn("signals to the batch script alone will not reach it: %s", err.text);
@@ -396,6 +397,7 @@ static void agent_wire_services(struct agent *a)
 
 	a->publish.job = a->tell_user.job = j;
 	a->write_list = (struct write_list_watch){ .job = j, .source.fd = -1, .name_source.fd = -1 };
+	a->step_list = (struct step_list){ .job = j, .shm = -1, .events = -1, .source.fd = -1 };
 	a->can_checkpoint = (struct can_checkpoint){ .loop = &a->loop, .answer = agent_on_able, .arg = a };
 	a->sched = (struct sched){
 		.job = j, .may = agent_may_schedule, .due = agent_on_due, .skipped = agent_on_skipped, .arg = a

@@ -26,6 +26,7 @@
  *     notice.c            preemption and time limit
  *     lease_watch.c       who has the job
  *     write_list_watch.c  write_list.c in the loop
+ *     step_list.c         what the job's steps of srun have done
  *     requests.c          the port for users' requests, and a child per connection
  *     requeue.c           back into Slurm's queue
  *     other_node.c        back into Slurm's queue, for another node
@@ -62,6 +63,7 @@
 #include "agent/restore.h"
 #include "agent/sched.h"
 #include "agent/signals.h"
+#include "agent/step_list.h"
 #include "agent/tell_user.h"
 #include "agent/vacate.h"
 #include "agent/write_list_watch.h"
@@ -122,6 +124,7 @@ struct agent {
 	struct notice notice;
 	struct lease_watch lease;
 	struct write_list_watch write_list;
+	struct step_list step_list;
 	struct requests requests;
 	struct requeue requeue;
 	struct other_node other_node;

@@ -286,6 +286,7 @@ void end_given_back(struct agent *a)
 static bool end_release_lease(struct agent *a)
 {
 	write_list_watch_stop(&a->write_list);
+	step_list_stop(&a->step_list);
 	if (!lease_watch_idle(&a->lease))
 		lease_watch_end(&a->lease);
 	return lease_watch_idle(&a->lease);
@@ -311,6 +312,7 @@ void end_finish(struct agent *a)
 	if (a->pod.init)
 		pod_kill(a->pod.init, 2000, NULL);
 	write_list_watch_stop(&a->write_list);
+	step_list_stop(&a->step_list);
 	pod_cleanup(a->pod.dir);
 }
 

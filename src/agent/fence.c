@@ -16,6 +16,7 @@ static void fence_stop_everything(struct agent *a)
 	notice_stop(&a->notice);
 	end_requests(a);
 	write_list_watch_stop(&a->write_list);
+	step_list_stop(&a->step_list);
 	rpc_forget(&a->start.ask);
 	other_node_stop(&a->other_node);
 }

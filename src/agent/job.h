@@ -33,9 +33,10 @@ struct job {
 	int64_t continued_at; /* when the agent last got SIGCONT (now_us()), 0 = never */
 	struct job_record rec;
 	struct proc prune;
-	int64_t began_us;    /* now_us() when the job began to run here, 0 = it does not */
-	int64_t used_before; /* s that it had run before that */
-	bool shared_changed; /* rec's sizes of shared epochs are newer than the file's */
+	int64_t began_us;       /* now_us() when the job began to run here, 0 = it does not */
+	int64_t used_before;    /* s that it had run before that */
+	unsigned steps_running; /* of srun, as of the last look (step_list.h) */
+	bool shared_changed;    /* rec's sizes of shared epochs are newer than the file's */
 };
 
 /* Each of these returns 0, or -1 with err, and may be called again after a failure. */

@@ -68,6 +68,7 @@ static void publish_send(struct publish *p)
 	struct job *j = p->job;
 	cleanup_free char *text = NULL;
 
+	p->status.steps = p->status.state == STATUS_RUNNING ? j->steps_running : 0;
 	if (j->store_ok && j->rec.run > 0) {
 		job_describe_epochs(j, &p->status);
 		text = status_render(&p->status);

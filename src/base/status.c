@@ -127,6 +127,8 @@ char *status_render(const struct status *s)
 		fprintf(out, " failed=%u since=%s", s->failed, format_time(s->failed_since, when, sizeof(when)));
 	if (s->restored)
 		fprintf(out, " restored=%u", s->restored);
+	if (s->steps)
+		fprintf(out, " steps=%u", s->steps);
 	status_add_text(out, "tried", s->tried, false);
 	status_add_text(out, "error", s->error, true);
 	status_add_text(out, "uuid", s->uuid, false);
@@ -330,6 +332,8 @@ static int status_set_member(struct status *s, const char *key, const char *valu
 		return status_parse_time(value, &s->failed_since);
 	if (strcmp(key, "restored") == 0)
 		return status_parse_unsigned(value, &s->restored);
+	if (strcmp(key, "steps") == 0)
+		return status_parse_unsigned(value, &s->steps);
 	if (strcmp(key, "tried") == 0)
 		return status_copy_text(s->tried, sizeof(s->tried), value);
 	if (strcmp(key, "error") == 0)

@@ -3,7 +3,7 @@
  *   Checkpoint={state=running interval=00:30:00 epoch=3
  *   time=2026-11-22T23:01:02 size=12.3MiB frozen=31ms total=0.2s
  *   memory=fork,… kept=2,3 skipped=0 used=01:30:00 failed=1
- *   since=2026-11-22T22:31:00 restored=2 tried=n1 error="…" uuid=…
+ *   since=2026-11-22T22:31:00 restored=2 steps=3 tried=n1 error="…" uuid=…
  *   agent=port}
  *
  * Text of an administrator before or after it is kept. A value has no blank unless it is quoted. A quoted text has no
@@ -43,6 +43,7 @@ struct status {
 	unsigned failed; /* periodic checkpoints that have failed so far, including repeated attempts */
 	int64_t failed_since; /* Unix time of the first of them */
 	unsigned restored;    /* epoch from which this run was restored, 0 = none */
+	unsigned steps;       /* steps of srun that run, as far as the job's launchers say; 0 = none */
 	char tried[128];      /* "n1,n2": nodes that could not restore the job and are excluded for that */
 	char error[256];      /* last error, "" = none since the last success */
 	char uuid[37];

@@ -152,9 +152,24 @@ static void main_start(struct step *s)
 		pty_make_raw();
 	if (mpi_begin(&s->mpi, &mpi, &err) || step_start(s, &err)) {
 		say_error("%s", err.text);
-		steps_end();
+		steps_end(NULL);
 		exit(1);
 	}
+}
+
+static void main_end(const struct step *s)
+{
+	const struct options *o = s->o;
+	const char *file = strrchr(o->argv[0], '/');
+	const struct step_end e = { .name = o->name_given ? o->job_name
+					    : file        ? file + 1
+							  : o->argv[0],
+				    .step = s->id,
+				    .ntasks = s->place.ntasks,
+				    .status = s->abort_code ? s->abort_code << 8 : s->exits.status,
+				    .max_rss = s->max_rss };
+
+	steps_end(&e);
 }
 
 static int main_step(struct options *o)
@@ -174,7 +189,7 @@ static int main_step(struct options *o)
 	step_run(s);
 	mpi_end(&s->mpi);
 	run_program(o->epilog ? o->epilog : job.epilog, &s->env);
-	steps_end();
+	main_end(s);
 	return s->abort_code ? s->abort_code : exits_code(&s->exits);
 }
 

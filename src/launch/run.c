@@ -198,11 +198,15 @@ static void run_task_ended(struct run *r, pid_t pid, int status)
 /* Orphans of the tasks come to the launcher too: step_run() has made it their reaper. */
 static void run_reap(struct run *r)
 {
+	struct rusage used;
 	int status;
 	pid_t pid;
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+	while ((pid = wait4(-1, &status, WNOHANG, &used)) > 0) {
 		run_task_ended(r, pid, status);
+		if ((uint64_t)used.ru_maxrss > r->s->max_rss)
+			r->s->max_rss = (uint64_t)used.ru_maxrss;
+	}
 }
 
 /* What follows from the first task that ended, and from the first that failed. */

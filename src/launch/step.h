@@ -2,6 +2,7 @@
 #ifndef FSCHED_LAUNCH_STEP_H
 #define FSCHED_LAUNCH_STEP_H
 
+#include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/types.h>
@@ -38,7 +39,8 @@ struct step {
 	struct rlimit files; /* RLIMIT_NOFILE of the tasks */
 	struct forward forward;
 	struct exits exits;
-	int abort_code; /* of a task that has called MPI_Abort(), 0 = none */
+	uint64_t max_rss; /* KiB, of the largest process that has ended */
+	int abort_code;   /* of a task that has called MPI_Abort(), 0 = none */
 };
 
 /* How srun names the place in its code that ends a step: up to 23.02 there is one. */

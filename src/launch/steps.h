@@ -4,6 +4,7 @@
 #define FSCHED_LAUNCH_STEPS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include "base/err.h"
 #include "launch/placement.h"
 
@@ -19,7 +20,13 @@ struct step_request {
 /* Takes CPUs for a step of this process. 0: *step is its number and *cpus are its CPUs. 1: too few are free. -1 with
  * err. */
 int steps_begin(const struct step_request *r, int *step, struct cpu_list *cpus, struct err *err);
-/* Gives the CPUs back. */
-void steps_end(void);
+struct step_end {
+	const char *name;
+	int step, ntasks, status; /* wait status that stands for all tasks */
+	uint64_t max_rss;         /* KiB, of the largest process */
+};
+
+/* Gives the CPUs back, and notes how the step has ended (NULL: it has not begun). */
+void steps_end(const struct step_end *e);
 
 #endif

@@ -30,7 +30,7 @@ static int owner_copy_open_dir(const struct store *s, struct err *err)
 	return store_open_dir(s->dirfd, OWNER_COPIES, path, err);
 }
 
-int owner_copy_record(const struct store *s, uid_t owner, const char *text, struct err *err)
+int owner_copy_write(const struct store *s, uid_t owner, const char *name, const char *text, struct err *err)
 {
 	cleanup_close int dirfd = -1;
 
@@ -39,8 +39,8 @@ int owner_copy_record(const struct store *s, uid_t owner, const char *text, stru
 	dirfd = owner_copy_open_dir(s, err);
 	if (dirfd < 0)
 		return -1;
-	if (write_file_for(dirfd, "job.json", owner, true, text, strlen(text)) < 0)
-		return err_sys(err, errno, "cannot write %s/" OWNER_COPIES "/job.json", s->path);
+	if (write_file_for(dirfd, name, owner, true, text, strlen(text)) < 0)
+		return err_sys(err, errno, "cannot write %s/" OWNER_COPIES "/%s", s->path, name);
 	return 0;
 }
 

@@ -254,7 +254,7 @@ int store_save_record(const struct store *s, const struct job_record *r, struct 
 	if (write_file_atomic(s->dirfd, "job.json", 0600, 0, text, strlen(text)) < 0)
 		return err_sys(err, errno, "cannot write %s/job.json", s->path);
 	/* A quota of the owner's may be in the way of his copy: no reason to do without a checkpoint. */
-	if (owner_copy_record(s, r->uid, text, &why) < 0)
+	if (owner_copy_write(s, r->uid, "job.json", text, &why) < 0)
 		store_log(s, (uid_t)0, "%s: `fsched list' shows the job's owner what was there before", why.text);
 	return 0;
 }

@@ -174,6 +174,62 @@ def test_steps_are_saved(cluster, jobdir):
     assert [(d / f"file.{i}").read_text() for i in (0, 1)] == ["second step 1\n"] * 2
 
 
+def _steps(c, job, **more):
+    """Lines of `fsched show` on the steps, split."""
+    lines = c.ok("fsched", "show", job, **more).splitlines()
+    if not any(x.startswith("Steps:") for x in lines):
+        return None, {}
+    at = next(i for i, x in enumerate(lines) if x.startswith("Steps:"))
+    rows = [x.split() for x in lines[at + 2:] if x.startswith("   ") and x.split()[0].isdigit()]
+    return lines[at].split(":")[1].strip(), {int(r[0]): r[1:] for r in rows if len(r) >= 8}
+
+
+def test_steps_are_shown(new_cluster, jobdir):
+    """fsched show has what sacct does not: of the owner as of root, over a vacate and a restart, and after a step is undone by an older epoch."""
+    c, d = new_cluster(["CRIU_MaxEpochs=2"]), jobdir()
+    job = c.sbatch("srun -n2 true; srun -n3 -J odd$'\\e'name bash -c 'exit 5'; srun -n1 bash -c 'kill -9 $$'\n"
+                   "srun -n2 bash -c 'until [ -e go ]; do sleep 0.1; done'\n"
+                   "srun -n1 /usr/bin/python3 -c 'x = bytearray(60 << 20)'; touch five; until [ -e end ]; do sleep 0.1; done\n",
+                   "--checkpoint=UNLIMITED", "-n", "4", "-o", "out", cwd=d)
+    c.wait_running(job)
+    lib.wait_for(lambda: _steps(c, job)[0] == "3 ended, 2 failed, 1 running", "the steps")
+    said, rows = _steps(c, job)
+    assert _steps(c, job, user="root") == (said, rows)
+    assert [(r[0], r[1], r[4:-2]) for r in rows.values()] == [("true", "2", ["0"]), ("odd?name", "3", ["5"]), ("bash", "1", ["signal", "9"])]
+    c.checkpoint("create", job)
+    lib.wait_for(lambda: c.entry(job).get("steps") == "1", "the entry")
+    (d / "go").touch()
+    lib.wait_for(lambda: _steps(c, job)[0] == "5 ended, 2 failed, 0 running", "the end of all steps")
+    mib = _steps(c, job)[1][4][-2:]
+    assert mib[1] == "MiB" and 60 < float(mib[0]) < 100, mib
+    c.checkpoint("vacate", job)
+    assert _steps(c, job)[0] == "5 ended, 2 failed, 0 running"
+    (d / "go").unlink()
+    c.ok("scontrol", "checkpoint", "restart", job, "--epoch", "1", timeout=lib.DEADLINE * 4)
+    lib.wait_for(lambda: _steps(c, job)[0] == "3 ended, 2 failed, 1 running", "what epoch 1 had")
+    (d / "go").touch()
+    (d / "end").touch()
+    assert c.wait_end(job) == ("COMPLETED", "0:0")
+    assert _steps(c, job)[0] == "5 ended, 2 failed, 0 running"
+
+
+@pytest.mark.parametrize("instead", ["ln -s /etc/shadow", "ln -s $PWD/own", "mkfifo", "mkdir", "head -c 9000 /dev/urandom >"])
+def test_a_user_writes_about_his_steps_himself(cluster, jobdir, instead):
+    """Neither agent nor launcher follows, waits or believes."""
+    c, d = cluster, jobdir()
+    job = c.sbatch(f"echo mine > own; {instead} /dev/shm/.fsched-steps-ended\nsrun -n2 echo step; cat own; touch made; until [ -e end ]; do sleep 0.1; done\n",
+                   "--checkpoint=UNLIMITED", "-n", "2", "-o", "out", cwd=d)
+    lib.wait_for((d / "made").exists, "the step")
+    c.checkpoint("create", job)
+    (d / "end").touch()
+    assert c.wait_end(job) == ("COMPLETED", "0:0")
+    assert (d / "out").read_text() == "step\nstep\nmine\n"
+    for user in ("root", lib.USER):
+        said = c.ok("fsched", "show", job, user=user)
+        assert said.isprintable() or said.replace("\n", "").isprintable()
+        assert "Steps:" not in said or "0 running" in said
+
+
 def test_a_killed_launcher_takes_its_tasks_along(cluster, jobdir):
     c, d = cluster, jobdir()
     job = c.sbatch("srun -n2 sleep 77 &\nsleep 1; kill -KILL $!; wait; sleep 0.5; pgrep -x sleep || echo none\nsrun -n4 echo next\n",

@@ -14,6 +14,7 @@
 #include "criu/criu_pagemap.h"
 #include "image/writer.h"
 #include "store/lease.h"
+#include "store/steps.h"
 #include "store/manifest.h"
 #include "store/store.h"
 #include "trace/tracer.h"
@@ -190,7 +191,9 @@ static void small_seeds(int base)
 static void jobdir_seeds(int base)
 {
 	cleanup_close int scratch = subdir(base, "scratch"), record = subdir(base, "record"),
-			  lease = subdir(base, "lease");
+			  lease = subdir(base, "lease"), steps_dir = subdir(base, "steps");
+	cleanup_free struct step_file *file = xcalloc(1, sizeof(*file));
+	cleanup_free struct job_steps *steps = xcalloc(1, sizeof(*steps));
 	cleanup_free struct job_record *r = xcalloc(1, sizeof(*r));
 	const struct store s = { .dirfd = scratch, .epochsfd = -1, .path = "scratch" };
 	struct lease l = { .restart_count = 1, .duration = 30 };
@@ -211,6 +214,12 @@ static void jobdir_seeds(int base)
 	check(lease_describe_self(&l, "n1", &err), "lease");
 	check(lease_write(scratch, &l, &err), "lease");
 	copy(scratch, "lease", lease, "seed1");
+	file->head = (struct step_file_header){ STEP_FILE_MAGIC, 1, 1, 1 };
+	file->v[0] = (struct step_file_entry){ 10, 20, 0, 2, 9, 0, 4096, "a.out" };
+	text_seed(base, "steps", "seed1", (const char *)file, sizeof(file->head) + sizeof(file->v[0]));
+	steps_take(steps, file, sizeof(*file));
+	check(steps_save(&s, 0, steps, &err), "steps");
+	copy(scratch, "steps.json", steps_dir, "seed2");
 	remove_tree_at(base, "scratch");
 }
 

@@ -19,6 +19,7 @@ static const struct status full = {
 	.skipped = 1,
 	.used = 5400,
 	.restored = 2,
+	.steps = 4,
 	.error = "epoch 2: No space left on device",
 	.uuid = "0b0e8c4e-96ce-4a4c-8f0d-5a1f2c3d4e5f",
 	.agent = "40123",
@@ -26,7 +27,7 @@ static const struct status full = {
 
 #define FULL_TEXT                                                                                                                                          \
 	"Checkpoint={state=running interval=00:30:00 epoch=3 time=2026-11-22T23:01:02 size=12.3MiB "                                                       \
-	"frozen=31ms total=2.4s memory=fork,2.0GiB,scanned:2.0GiB kept=2,3 skipped=1 used=01:30:00 restored=2 error=\"epoch 2: No space left on device\" " \
+	"frozen=31ms total=2.4s memory=fork,2.0GiB,scanned:2.0GiB kept=2,3 skipped=1 used=01:30:00 restored=2 steps=4 error=\"epoch 2: No space left on device\" " \
 	"uuid=0b0e8c4e-96ce-4a4c-8f0d-5a1f2c3d4e5f agent=40123}"
 
 static void rendered(void **state)
@@ -55,6 +56,7 @@ static void parsed(void **state)
 	assert_string_equal(s.kept, "2,3");
 	assert_int_equal(s.skipped, 1);
 	assert_int_equal(s.restored, 2);
+	assert_int_equal(s.steps, 4);
 	assert_string_equal(s.error, full.error);
 	assert_string_equal(s.uuid, full.uuid);
 	assert_string_equal(s.agent, "40123");

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -16,6 +17,9 @@
 #include "base/text.h"
 #include "base/clock.h"
 #include "base/util.h"
+#include "store/steps.h"
+
+#define STEPS_SHOWN 20 /* of those that have ended */
 
 static int read_ids(const char *command, char **argv, int argc, uint32_t **ids, size_t *n)
 {
@@ -202,6 +206,43 @@ static void print_record(const struct view *v)
 	printf("Directory: %s\nLog:       %s\n", v->store.path, v->log);
 }
 
+static const char *step_exit(int status, char *buf, size_t len)
+{
+	if (WIFSIGNALED(status))
+		snprintf(buf, len, "signal %d", WTERMSIG(status));
+	else
+		snprintf(buf, len, "%d", WEXITSTATUS(status));
+	return buf;
+}
+
+/* A step may take no second. */
+static const char *step_elapsed(const struct step_summary *t, char *buf, size_t len)
+{
+	return t->ended > t->began ? interval_format(t->ended - t->began, buf, len) : "00:00:00";
+}
+
+/* What the launchers of the job have written, as of when the agent looked last. */
+static void print_steps(const struct view *v)
+{
+	cleanup_free struct job_steps *s = xcalloc(1, sizeof(*s));
+	char when[32], took[32], how[32], size[32], name[64];
+
+	if (steps_load(v->store.path, geteuid() != 0, s, NULL) < 0)
+		return;
+	printf("Steps:     %lld ended, %lld failed, %u running\n", (long long)s->ended, (long long)s->failed, s->running);
+	if (!s->n)
+		return;
+	printf("%8s  %-20s  %5s  %-19s  %10s  %9s  %10s\n", "STEP", "NAME", "TASKS", "BEGAN", "ELAPSED", "EXIT",
+	       "MAXRSS");
+	for (unsigned i = s->n > STEPS_SHOWN ? s->n - STEPS_SHOWN : 0; i < s->n; i++) {
+		const struct step_summary *t = &s->v[i];
+
+		printf("%8d  %-20.20s  %5d  %-19s  %10s  %9s  %10s\n", t->step, printable(t->name, name, sizeof(name)),
+		       t->ntasks, view_time(t->began, when, sizeof(when)), step_elapsed(t, took, sizeof(took)),
+		       step_exit(t->status, how, sizeof(how)), format_size(t->max_rss << 10, size, sizeof(size)));
+	}
+}
+
 static bool never_ran(const struct view *v)
 {
 	return v->in_slurm && v->job.pending && v->job.restart_count == 0;
@@ -225,6 +266,8 @@ static int show_job(const struct view *v)
 		print_status(v);
 	if (v->on_disk && !v->foreign)
 		print_record(v);
+	if (v->on_disk && !v->foreign)
+		print_steps(v);
 	if (view_print_epochs(v, &err) == 0)
 		return CLI_OK;
 	cli_error("show", "%s", err.text);

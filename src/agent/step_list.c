@@ -1,0 +1,133 @@
+#include "agent/step_list.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "store/steps.h"
+
+#define STEP_LIST_PAUSE INT64_C(5000000) /* us */
+
+/* The file is the user's: he can exchange it for anything. Returns a descriptor, or -1. */
+static int step_list_open(struct step_list *l)
+{
+	int fd = openat(l->shm, STEP_FILE_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0)
+		return -1;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == l->job->task.uid &&
+	    (st.st_ctim.tv_sec != l->seen.tv_sec || st.st_ctim.tv_nsec != l->seen.tv_nsec)) {
+		l->seen = st.st_ctim;
+		return fd;
+	}
+	close(fd);
+	return -1;
+}
+
+static void step_list_look(struct step_list *l)
+{
+	cleanup_free struct job_steps *s = NULL;
+	cleanup_free struct step_file *file = NULL;
+	cleanup_close int fd = -1;
+	struct err err;
+	ssize_t n;
+
+	if (l->shm < 0 || !l->job->store_ok)
+		return;
+	fd = step_list_open(l);
+	if (fd < 0)
+		return;
+	file = xcalloc(1, sizeof(*file));
+	n = pread(fd, file, sizeof(*file), 0);
+	if (n <= 0)
+		return;
+	s = xcalloc(1, sizeof(*s));
+	steps_take(s, file, (size_t)n);
+	l->job->steps_running = s->running;
+	if (steps_save(&l->job->store, l->job->rec.uid, s, &err) < 0)
+		log_debug("%s", err.text);
+}
+
+static void step_list_listen(struct step_list *l);
+
+static void step_list_on_pause_over(void *arg)
+{
+	struct step_list *l = arg;
+	char events[4096];
+
+	while (read(l->events, events, sizeof(events)) > 0)
+		;
+	step_list_look(l);
+	step_list_listen(l);
+}
+
+/* However much the job writes there, the agent is woken no more often. */
+static void step_list_on_event(void *arg)
+{
+	struct step_list *l = arg;
+
+	loop_remove(l->job->loop, &l->source);
+	loop_timer_set(l->job->loop, &l->pause, now_us() + STEP_LIST_PAUSE, step_list_on_pause_over, l);
+}
+
+static void step_list_listen(struct step_list *l)
+{
+	loop_add(l->job->loop, &l->source, l->events, step_list_on_event, l);
+}
+
+static int step_list_watch(struct step_list *l)
+{
+	char path[40];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", l->shm);
+	l->events = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	return l->events < 0 || inotify_add_watch(l->events, path, IN_CLOSE_WRITE | IN_ONLYDIR) < 0 ? -1 : 0;
+}
+
+static void step_list_close(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static void step_list_let_go(struct step_list *l)
+{
+	loop_remove(l->job->loop, &l->source);
+	loop_timer_clear(l->job->loop, &l->pause);
+	step_list_close(&l->events);
+	step_list_close(&l->shm);
+	l->seen = (struct timespec){ 0 };
+	l->job->steps_running = 0;
+}
+
+void step_list_start(struct step_list *l, pid_t init, bool fresh)
+{
+	char path[48];
+
+	step_list_let_go(l);
+	if (fresh && l->job->store_ok)
+		steps_remove(&l->job->store);
+	snprintf(path, sizeof(path), "/proc/%d/root/dev/shm", init);
+	l->shm = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (l->shm < 0 || step_list_watch(l) < 0)
+		log_warn("the steps of srun are shown at the end only: %s: %s", path, strerror(errno));
+	if (l->events >= 0)
+		step_list_listen(l);
+	step_list_look(l);
+}
+
+void step_list_stop(struct step_list *l)
+{
+	step_list_look(l);
+	step_list_let_go(l);
+}
