@@ -140,8 +140,9 @@ void mpi_prepare(const struct mpi *m, struct pollfd *p)
 
 bool mpi_work(struct mpi *m, const struct pollfd *p, int *code)
 {
+	*code = 0;
 	if (m->pmi)
-		return pmi_work(m->pmi, p, code);
+		return pmi_work(m->pmi, p);
 	return p->fd >= 0 && p->revents & POLLIN && read(p->fd, code, sizeof(*code)) == sizeof(*code);
 }
 

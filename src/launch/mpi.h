@@ -38,7 +38,8 @@ void mpi_forked(struct mpi *m, int task);
 /* Descriptors for poll(): how many there are at most, and fills them in. */
 size_t mpi_count(const struct mpi *m);
 void mpi_prepare(const struct mpi *m, struct pollfd *p);
-/* Answers. True: a task has asked to end the step, *code is its exit code. */
+/* Answers. True: a task has asked to end the step, *code is its exit code; 0: that of the tasks counts, as with Slurm's
+ * PMI-2. */
 bool mpi_work(struct mpi *m, const struct pollfd *p, int *code);
 void mpi_end(struct mpi *m);
 /* Prints the types that --mpi= may have. */

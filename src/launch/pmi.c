@@ -28,17 +28,17 @@ struct client {
 	int version;    /* 1 or 2; 0 = not said yet */
 	bool waits;     /* in a barrier or fence */
 	char *wanted;   /* an attribute of the node for which it waits, or NULL */
+	char *ring[2];  /* what its left and right neighbour are to get, or NULL: it is in no ring */
 	char in[REQUEST_MOST];
 	size_t n;
 };
 
 struct pmi {
 	const char *job_id;
-	int step, ntasks, waiting;
+	int step, ntasks, waiting, in_ring;
 	struct pair *kvs, *names, *node_attributes;
 	struct client *v;
 	bool aborted;
-	int abort_code;
 };
 
 /* A request: its words, separated by blanks (PMI-1) or semicolons (PMI-2). */
@@ -135,6 +135,14 @@ __attribute__((format(printf, 2, 3))) static void client_answer(struct client *c
 	client_send(c, text, (size_t)n);
 }
 
+static void client_leave_ring(struct client *c)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(c->ring); i++) {
+		free(c->ring[i]);
+		c->ring[i] = NULL;
+	}
+}
+
 /* When all tasks have come, all may go on. */
 static void pmi_barrier(struct pmi *p, struct client *c)
 {
@@ -211,15 +219,6 @@ static void pmi1_lookup(struct pmi *p, struct client *c, struct request r)
 		client_answer(c, "cmd=lookup_result info=notok rc=-1 msg=service_%s_not_found\n", name);
 }
 
-static void pmi_abort(struct pmi *p, struct request r)
-{
-	char code[16] = "1";
-
-	request_get(r, "exitcode", code, sizeof(code));
-	p->aborted = true;
-	p->abort_code = atoi(code);
-}
-
 static void pmi1_do(struct pmi *p, struct client *c, const char *cmd, struct request r)
 {
 	if (!strcmp(cmd, "get_maxes"))
@@ -244,7 +243,7 @@ static void pmi1_do(struct pmi *p, struct client *c, const char *cmd, struct req
 	else if (!strcmp(cmd, "lookup_name"))
 		pmi1_lookup(p, c, r);
 	else if (!strcmp(cmd, "abort"))
-		pmi_abort(p, r);
+		p->aborted = true;
 	else if (!strcmp(cmd, "finalize"))
 		client_answer(c, "cmd=finalize_ack rc=0\n");
 	else {
@@ -256,7 +255,7 @@ static void pmi1_do(struct pmi *p, struct client *c, const char *cmd, struct req
 static void pmi2_init(const struct pmi *p, struct client *c)
 {
 	client_answer(c,
-		      "cmd=fullinit-response;rc=0;pmi-version=2;pmi-subversion=0;rank=%d;size=%d;appnum=0;debugged=FALSE;"
+		      "cmd=fullinit-response;rc=0;pmi-version=2;pmi-subversion=0;rank=%d;size=%d;appnum=-1;debugged=FALSE;"
 		      "pmiverbose=FALSE;",
 		      (int)(c - p->v), p->ntasks);
 }
@@ -329,9 +328,31 @@ static void pmi2_name(struct pmi *p, struct client *c, const char *cmd, struct r
 	}
 	known = pairs_get(p->names, name);
 	if (known && *known)
-		client_answer(c, "cmd=name-lookup-response;rc=0;port=%s;", known);
+		client_answer(c, "cmd=name-lookup-response;rc=0;value=%s;", known);
 	else
 		client_answer(c, "cmd=name-lookup-response;rc=1;");
+}
+
+/* Slurm's own addition, which MVAPICH uses: when all tasks have come, each gets its place and what its neighbours have
+ * brought. */
+static void pmi2_ring(struct pmi *p, struct client *c, struct request r)
+{
+	char value[VALUE_MOST + 1] = "";
+
+	if (c->ring[0])
+		return;
+	request_get(r, "ring-left", value, sizeof(value));
+	c->ring[0] = xstrdup(value);
+	request_get(r, "ring-right", value, sizeof(value));
+	c->ring[1] = xstrdup(value);
+	if (++p->in_ring < p->ntasks)
+		return;
+	p->in_ring = 0;
+	for (int i = 0; i < p->ntasks; i++)
+		client_answer(&p->v[i], "cmd=ring-response;rc=0;ring-count=%d;ring-left=%s;ring-right=%s;", i,
+			      p->v[(i + p->ntasks - 1) % p->ntasks].ring[1], p->v[(i + 1) % p->ntasks].ring[0]);
+	for (int i = 0; i < p->ntasks; i++)
+		client_leave_ring(&p->v[i]);
 }
 
 static void pmi2_do(struct pmi *p, struct client *c, const char *cmd, struct request r)
@@ -348,6 +369,8 @@ static void pmi2_do(struct pmi *p, struct client *c, const char *cmd, struct req
 		pmi2_found(c, cmd, request_get(r, "key", key, sizeof(key)) ? pairs_get(p->kvs, key) : NULL);
 	else if (!strcmp(cmd, "kvs-fence"))
 		pmi_barrier(p, c);
+	else if (!strcmp(cmd, "ring"))
+		pmi2_ring(p, c, r);
 	else if (!strcmp(cmd, "info-getjobattr"))
 		pmi2_get_job(p, c, r);
 	else if (!strcmp(cmd, "info-getnodeattr"))
@@ -360,7 +383,7 @@ static void pmi2_do(struct pmi *p, struct client *c, const char *cmd, struct req
 	else if (!strcmp(cmd, "finalize"))
 		client_answer(c, "cmd=finalize-response;rc=0;");
 	else if (!strcmp(cmd, "abort"))
-		pmi_abort(p, r);
+		p->aborted = true;
 	else
 		client_answer(c, "cmd=%.60s-response;rc=14;errmsg=not supported;", cmd);
 }
@@ -491,6 +514,7 @@ void pmi_free(struct pmi *p)
 		client_close(&p->v[i]);
 		pmi_forked(p, i);
 		free(p->v[i].wanted);
+		client_leave_ring(&p->v[i]);
 	}
 	pairs_free(p->kvs);
 	pairs_free(p->names);
@@ -517,11 +541,10 @@ void pmi_prepare(const struct pmi *p, struct pollfd *polls)
 		polls[i] = (struct pollfd){ .fd = p->v[i].fd, .events = POLLIN };
 }
 
-bool pmi_work(struct pmi *p, const struct pollfd *polls, int *code)
+bool pmi_work(struct pmi *p, const struct pollfd *polls)
 {
 	for (int i = 0; i < p->ntasks; i++)
 		if (p->v[i].fd >= 0 && polls[i].revents)
 			client_read(p, &p->v[i]);
-	*code = p->abort_code;
 	return p->aborted;
 }

@@ -15,7 +15,7 @@ void pmi_free(struct pmi *p);
 int pmi_task_fd(const struct pmi *p, int task);
 void pmi_forked(struct pmi *p, int task);
 void pmi_prepare(const struct pmi *p, struct pollfd *polls);
-/* True: a task has asked for the end of the step, with this exit code. */
-bool pmi_work(struct pmi *p, const struct pollfd *polls, int *code);
+/* True: a task has asked for the end of the step. */
+bool pmi_work(struct pmi *p, const struct pollfd *polls);
 
 #endif

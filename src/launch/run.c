@@ -296,7 +296,7 @@ static void run_wait(struct run *r, int64_t us)
 	forward_work(&s->forward);
 	if (mpi_work(&s->mpi, mpi, &code) && !r->terminating) {
 		s->abort_code = code;
-		run_terminate(r, "", true);
+		run_abort(r);
 	}
 	/* Nobody reads the output any more. */
 	if (forward_is_broken(&s->forward) && !r->terminating)

@@ -3,6 +3,7 @@ import os
 import re
 import shlex
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -250,6 +251,64 @@ def test_slurms_srun_on_wish(cluster, jobdir):
     (d / "go").touch()
     assert c.wait_end(job) == ("COMPLETED", "0:0")
     assert int((d / "out").read_text()) > 0
+
+
+PMI2 = lib.ROOT / "tests" / "workloads" / "pmi2_client.c.txt"
+
+
+@pytest.fixture
+def pmi2_client(cluster, jobdir):
+    """A client of PMI-2 by Slurm's own library."""
+    if not Path("/usr/include/slurm/pmi2.h").exists():
+        pytest.skip("needs libpmi2-0-dev")
+    d = jobdir()
+    shutil.copy(PMI2, d / "client.c")
+    cluster.ok("gcc", "-O1", "-Wall", "-Werror", "-o", "client", "client.c", "-lpmi2", cwd=d)
+    return d / "client"
+
+
+def test_pmi2_is_slurms(cluster, jobdir, pmi2_client):
+    real, ours = _both(cluster, jobdir, _script([f"srun -n3 --mpi=pmi2 {pmi2_client} 1", f"srun -n1 --mpi=pmi2 {pmi2_client} 2",
+                                                 f"srun -n3 --mpi=pmi2 {pmi2_client} 1 abort | grep -v ^[0-9]; echo ${{PIPESTATUS[0]}}"]))
+    a, b = (re.sub(r"(?m)^srun: error: .*(Killed|exit code 1)\n", "", text) for text in (real, ours))  # who is killed, and who ends first
+    assert _normal(a) == _normal(b)
+    assert "ring 0: 2 of 3, value of 1 | value of 0" in ours and ours.count("finalize ok") == 4
+
+
+def test_pmi2_is_saved(cluster, jobdir, pmi2_client):
+    c, d = cluster, jobdir()
+    n = 300
+    job = c.sbatch(f"srun -n3 --mpi=pmi2 {pmi2_client} {n} spawn\n", "--checkpoint=UNLIMITED", "-n", "3", "-o", "out", cwd=d)
+    c.wait_running(job)
+    for i in (0, 10):
+        lib.wait_for(lambda i=i: (d / "out").read_text().count(f"round {i}: 0 wrong") == 3, "the rounds")
+        c.checkpoint("vacate", job)
+        c.ok("scontrol", "checkpoint", "restart", job, timeout=lib.DEADLINE * 4)
+        c.wait_running(job)
+    lib.hurry(d)
+    assert c.wait_end(job) == ("COMPLETED", "0:0"), (d / "out").read_text()
+    out = (d / "out").read_text()
+    assert out.count(" 0 wrong, last 400 bytes\n") == n / 10 * 3 and out.count("finalize ok") == 3 and "0 spawn fails" in out, out
+
+
+ABORT = """#include <mpi.h>
+#include <unistd.h>
+int main(int c, char **v) { int r; MPI_Init(&c, &v); MPI_Comm_rank(MPI_COMM_WORLD, &r); if (r == 1) MPI_Abort(MPI_COMM_WORLD, 7); sleep(60); return 0; }
+"""
+
+
+@pytest.mark.parametrize("mpi, how", [("mpich", "pmi2"), ("openmpi", "pmix")])
+def test_mpi_abort_is_slurms(cluster, jobdir, mpi, how):
+    compiler = shutil.which(f"mpicc.{mpi}")
+    if not compiler:
+        pytest.skip(f"needs mpicc.{mpi}")
+    d = jobdir()
+    (d / "abort.c").write_text(ABORT)
+    cluster.ok(compiler, "-o", "abort", "abort.c", cwd=d)
+    real, ours = (re.sub(r"(?m)^srun: error: .*(Killed|exit code 7)\n", "", text)     # who is killed, and who ends first
+                  for text in _both(cluster, jobdir, _script([f"srun -n3 --mpi={how} {d}/abort"])))
+    assert _normal(real) == _normal(ours)
+    assert "Job step aborted" in ours
 
 
 @pytest.mark.parametrize("mpi, how", [("mpich", "srun"), ("mpich", "srun --mpi=pmi2"), ("mpich", "mpiexec.mpich -np 2"),
