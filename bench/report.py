@@ -98,6 +98,18 @@ def network(r):
                                                                  ("round trip", "trip", " us", 1)))]])
 
 
+def steps(r):
+    if "failed" in r:
+        print(f"\nSteps: {r['failed']}")
+        return
+    print("\nSteps of srun in a job with --checkpoint beside Slurm's own:\n")
+    table(["what", "Slurm", "fsched", "ratio"],
+          [[what, number(v["slurm_ms"], " ms", 1, 1), number(v["fsched_ms"], " ms", 1, 1), number(v["ratio"], "", 1, 2)]
+           for what, v in (("a step of one task, in a loop", r["one"]), ("a step of 64 tasks", r["many"]))])
+    f = r["freeze"]
+    print(f"freeze of idle MPI ranks: {f['failed']}" if "failed" in f else f"\nfreeze of {f['ranks']} idle MPI ranks (MPICH): {f['frozen_ms']:.0f} ms")
+
+
 # ---- targets ---------------------------------------------------------------------
 
 def find(rows, **want):
@@ -181,5 +193,7 @@ def show(out):
         network(out["network"])
     if out.get("files"):
         files(out["files"])
+    if out.get("steps"):
+        steps(out["steps"])
     print("\nTargets: ratios of fsched to the better one of stock criu's two, in this run.\n")
     table(["what", "target", "measured", ""], targets(out))
