@@ -346,7 +346,7 @@ static void agent_take_over(void *arg, pid_t init, int ctl, const char *dir)
 	agent_enter(a, PHASE_RUNNING);
 	a->checkpoint.lost[0] = '\0'; /* that was the leader of the first pod */
 	pod_watch_adopt(&a->pod, init, ctl, dir);
-	step_list_start(&a->step_list, init, false);
+	step_list_start(&a->step_list, init);
 	pod_watch_tell_lease(&a->pod, a->lease.until);
 	if (pod_watch_find_script(&a->pod, &err) < 0)
 		log_warn("signals to the batch script alone will not reach it: %s", err.text);

@@ -105,7 +105,7 @@ void start_fresh(struct agent *a)
 	agent_enter(a, PHASE_RUNNING);
 	a->publish.status.restored = 0;
 	write_list_watch_start(&a->write_list, a->pod.init, a->pod.ctl.fd, true);
-	step_list_start(&a->step_list, a->pod.init, true);
+	step_list_start(&a->step_list, a->pod.init);
 	gate_answer(&a->gate, a->job.task.truncate && !a->start.append ? "run truncate" : "run");
 	job_log(&a->job, "started%s on %s", r->run > 1 ? " from the beginning" : "", a->job.task.node);
 	if (a->job.task.network_warning[0])

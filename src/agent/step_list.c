@@ -24,11 +24,8 @@ static int step_list_open(struct step_list *l)
 
 	if (fd < 0)
 		return -1;
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == l->job->task.uid &&
-	    (st.st_ctim.tv_sec != l->seen.tv_sec || st.st_ctim.tv_nsec != l->seen.tv_nsec)) {
-		l->seen = st.st_ctim;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == l->job->task.uid)
 		return fd;
-	}
 	close(fd);
 	return -1;
 }
@@ -48,13 +45,15 @@ static void step_list_look(struct step_list *l)
 		return;
 	file = xcalloc(1, sizeof(*file));
 	n = pread(fd, file, sizeof(*file), 0);
-	if (n <= 0)
+	if (n <= 0 || memcmp(&l->seen, &file->head, sizeof(l->seen)) == 0)
 		return;
 	s = xcalloc(1, sizeof(*s));
 	steps_take(s, file, (size_t)n);
 	l->job->steps_running = s->running;
 	if (steps_save(&l->job->store, l->job->rec.uid, s, &err) < 0)
 		log_debug("%s", err.text);
+	else
+		l->seen = file->head;
 }
 
 static void step_list_listen(struct step_list *l);
@@ -106,23 +105,23 @@ static void step_list_let_go(struct step_list *l)
 	loop_timer_clear(l->job->loop, &l->pause);
 	step_list_close(&l->events);
 	step_list_close(&l->shm);
-	l->seen = (struct timespec){ 0 };
+	l->seen = (struct step_file_header){ 0 };
 	l->job->steps_running = 0;
 }
 
-void step_list_start(struct step_list *l, pid_t init, bool fresh)
+void step_list_start(struct step_list *l, pid_t init)
 {
 	char path[48];
 
 	step_list_let_go(l);
-	if (fresh && l->job->store_ok)
-		steps_remove(&l->job->store);
 	snprintf(path, sizeof(path), "/proc/%d/root/dev/shm", init);
 	l->shm = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (l->shm < 0 || step_list_watch(l) < 0)
 		log_warn("the steps of srun are shown at the end only: %s: %s", path, strerror(errno));
 	if (l->events >= 0)
 		step_list_listen(l);
+	if (l->shm >= 0 && l->job->store_ok && faccessat(l->shm, STEP_FILE_NAME, F_OK, AT_SYMLINK_NOFOLLOW))
+		steps_remove(&l->job->store);
 	step_list_look(l);
 }
 

@@ -5,9 +5,9 @@
 #define FSCHED_AGENT_STEP_LIST_H
 
 #include <sys/types.h>
-#include <time.h>
 #include "agent/job.h"
 #include "agent/loop.h"
+#include "base/step_file.h"
 
 struct step_list {
 	struct job *job;
@@ -15,11 +15,11 @@ struct step_list {
 	int events;                /* inotify; -1 = there is none, and the file is looked at in the end only */
 	struct loop_source source; /* fd -1 before the first use */
 	struct loop_timer pause;
-	struct timespec seen; /* change time of the file at the last look */
+	struct step_file_header seen; /* at the last look */
 };
 
-/* The pod whose pid 1 is init (host pid) is the job from now on. fresh: the job starts from the beginning. */
-void step_list_start(struct step_list *l, pid_t init, bool fresh);
+/* The pod whose pid 1 is init (host pid) is the job from now on, and its file, or that there is none, is what holds. */
+void step_list_start(struct step_list *l, pid_t init);
 /* Call it when the pod is dead and before the lease is given back: looks once more. */
 void step_list_stop(struct step_list *l);
 

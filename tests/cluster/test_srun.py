@@ -1,4 +1,5 @@
 """srun in the script of a job with --checkpoint is fsched's launcher: compared with Slurm's own on the same cluster, and checkpointed."""
+import itertools
 import os
 import re
 import shlex
@@ -181,18 +182,20 @@ def _steps(c, job, **more):
     if not any(x.startswith("Steps:") for x in lines):
         return None, {}
     at = next(i for i, x in enumerate(lines) if x.startswith("Steps:"))
-    rows = [x.split() for x in lines[at + 2:] if x.startswith("   ") and x.split()[0].isdigit()]
-    return lines[at].split(":")[1].strip(), {int(r[0]): r[1:] for r in rows if len(r) >= 8}
+    rows = [x.split() for x in itertools.takewhile(lambda x: x.split()[:1] and x.split()[0].isdigit(), lines[at + 2:])]
+    return lines[at].split(":")[1].strip(), {int(r[0]): r[1:] for r in rows}
 
 
 def test_steps_are_shown(new_cluster, jobdir):
     """fsched show has what sacct does not: of the owner as of root, over a vacate and a restart, and after a step is undone by an older epoch."""
-    c, d = new_cluster(["CRIU_MaxEpochs=2"]), jobdir()
-    job = c.sbatch("srun -n2 true; srun -n3 -J odd$'\\e'name bash -c 'exit 5'; srun -n1 bash -c 'kill -9 $$'\n"
+    c, d = new_cluster(["CRIU_MaxEpochs=5"]), jobdir()
+    job = c.sbatch("touch begun; until [ -e first ]; do sleep 0.1; done; srun -n2 true; srun -n3 -J odd$'\\e'name bash -c 'exit 5'; srun -n1 bash -c 'kill -9 $$'\n"
                    "srun -n2 bash -c 'until [ -e go ]; do sleep 0.1; done'\n"
                    "srun -n1 /usr/bin/python3 -c 'x = bytearray(60 << 20)'; touch five; until [ -e end ]; do sleep 0.1; done\n",
                    "--checkpoint=UNLIMITED", "-n", "4", "-o", "out", cwd=d)
-    c.wait_running(job)
+    lib.wait_for((d / "begun").exists, "the script")
+    c.checkpoint("create", job)
+    (d / "first").touch()
     lib.wait_for(lambda: _steps(c, job)[0] == "3 ended, 2 failed, 1 running", "the steps")
     said, rows = _steps(c, job)
     assert _steps(c, job, user="root") == (said, rows)
@@ -206,8 +209,13 @@ def test_steps_are_shown(new_cluster, jobdir):
     c.checkpoint("vacate", job)
     assert _steps(c, job)[0] == "5 ended, 2 failed, 0 running"
     (d / "go").unlink()
+    c.ok("scontrol", "checkpoint", "restart", job, "--epoch", "2", timeout=lib.DEADLINE * 4)
+    lib.wait_for(lambda: _steps(c, job)[0] == "3 ended, 2 failed, 1 running", "what epoch 2 had")
+    (d / "first").unlink()
+    c.checkpoint("vacate", job)
     c.ok("scontrol", "checkpoint", "restart", job, "--epoch", "1", timeout=lib.DEADLINE * 4)
-    lib.wait_for(lambda: _steps(c, job)[0] == "3 ended, 2 failed, 1 running", "what epoch 1 had")
+    lib.wait_for(lambda: _steps(c, job)[0] is None, "what epoch 1 had")
+    (d / "first").touch()
     (d / "go").touch()
     (d / "end").touch()
     assert c.wait_end(job) == ("COMPLETED", "0:0")

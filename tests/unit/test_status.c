@@ -25,8 +25,8 @@ static const struct status full = {
 	.agent = "40123",
 };
 
-#define FULL_TEXT                                                                                                                                          \
-	"Checkpoint={state=running interval=00:30:00 epoch=3 time=2026-11-22T23:01:02 size=12.3MiB "                                                       \
+#define FULL_TEXT                                                                                                                                                  \
+	"Checkpoint={state=running interval=00:30:00 epoch=3 time=2026-11-22T23:01:02 size=12.3MiB "                                                               \
 	"frozen=31ms total=2.4s memory=fork,2.0GiB,scanned:2.0GiB kept=2,3 skipped=1 used=01:30:00 restored=2 steps=4 error=\"epoch 2: No space left on device\" " \
 	"uuid=0b0e8c4e-96ce-4a4c-8f0d-5a1f2c3d4e5f agent=40123}"
 
