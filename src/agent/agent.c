@@ -11,6 +11,7 @@
 #include "agent/answer.h"
 #include "agent/end.h"
 #include "agent/fence.h"
+#include "agent/grace.h"
 #include "agent/start.h"
 #include "base/log.h"
 #include "base/util.h"
@@ -115,6 +116,8 @@ static void agent_on_deliver(void *arg, int sig, enum sig_scope scope)
 {
 	struct agent *a = arg;
 
+	if (a->phase == PHASE_RUNNING && grace_withholds(a, sig, scope))
+		return;
 	if (a->phase == PHASE_RUNNING)
 		pod_watch_deliver(&a->pod, sig, scope);
 	else if ((a->phase == PHASE_STARTING || a->phase == PHASE_RESTORING) && scope != SIG_SCOPE_ALL)
@@ -127,12 +130,15 @@ static void agent_on_signal(void *arg, int sig)
 
 	if (sig == SIGCONT)
 		a->job.continued_at = now_us();
+	if (sig == SIGTERM)
+		grace_begin(a);
 	signals_own(&a->signals, sig);
 	end_signal(a, sig);
 }
 
 static void agent_after_event(void *arg)
 {
+	grace_check(arg);
 	end_check(arg);
 }
 
@@ -261,6 +267,13 @@ static void agent_stop_continuing(struct agent *a)
 		log_error("cannot record that the job's total running time begins again: %s", err.text);
 }
 
+static enum status_state agent_state_of_left(const struct agent *a, enum op_kind kind)
+{
+	if (!op_requeues(kind))
+		return STATUS_VACATED;
+	return kind == OP_PREEMPT || (kind == OP_EVICT && a->grace.preempted) ? STATUS_PREEMPTED : STATUS_REQUEUED;
+}
+
 static void agent_on_left(void *arg, enum op_kind kind)
 {
 	struct agent *a = arg;
@@ -269,9 +282,7 @@ static void agent_on_left(void *arg, enum op_kind kind)
 	if (kind == OP_LIMIT && a->notice.action != NOTICE_VACATE)
 		agent_stop_continuing(a);
 	end_requests(a);
-	publish_state(&a->publish, kind == OP_PREEMPT   ? STATUS_PREEMPTED
-				   : kind == OP_REQUEUE ? STATUS_REQUEUED
-							: STATUS_VACATED);
+	publish_state(&a->publish, agent_state_of_left(a, kind));
 	job_prune(&a->job);
 	checkpoint_finish(&a->checkpoint);
 	end_leave(a);

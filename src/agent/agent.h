@@ -36,6 +36,7 @@
  *     vacate.c            the second half of a vacate
  *     restore.c           attempts to restore, newest candidate first
  *   knows the phases
+ *     grace.c             the job is saved in the time that Slurm leaves it
  *     end.c               the script's end, and every other way in which the agent ends
  *     fence.c             the job may run somewhere else
  *     start.c             from the first event to the decision: run the script, restore, or hold
@@ -107,12 +108,25 @@ struct end {             /* end.c */
 	struct loop_timer limit;
 };
 
+struct grace {         /* grace.c */
+	int64_t since; /* now_us() of Slurm's last SIGTERM */
+	bool known;    /* what it means: */
+	enum end_meaning meaning;
+	bool completing, preempted; /* of the job, as Slurm said then */
+	int64_t kill_wait;          /* s, see grace_learn() */
+	bool withheld;              /* the script has not got it, */
+	enum sig_scope scope;       /* and is to get it so */
+	bool saving;
+	struct loop_timer limit;
+};
+
 struct agent {
 	struct loop loop;
 	struct job job;
 	enum phase phase; /* changed by agent_enter() only */
 	struct start start;
 	struct end end;
+	struct grace grace;
 
 	struct signals signals;
 	struct gate gate;

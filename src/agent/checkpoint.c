@@ -23,8 +23,8 @@ static void checkpoint_next_queued(struct checkpoint *c);
 const char *op_name(enum op_kind kind)
 {
 	static const char *const names[] = {
-		[OP_PERIODIC] = "periodic", [OP_CREATE] = "create",   [OP_VACATE] = "vacate",
-		[OP_LIMIT] = "limit",       [OP_PREEMPT] = "preempt", [OP_REQUEUE] = "limit"
+		[OP_PERIODIC] = "periodic", [OP_CREATE] = "create", [OP_VACATE] = "vacate", [OP_LIMIT] = "limit",
+		[OP_PREEMPT] = "preempt",   [OP_REQUEUE] = "limit", [OP_EVICT] = "requeue"
 	};
 
 	return names[kind];
@@ -454,6 +454,15 @@ void checkpoint_request(struct checkpoint *c, enum op_kind kind, struct request 
 			checkpoint_hurry(c);
 		request_phase(r, "queued");
 	}
+}
+
+bool checkpoint_has(const struct checkpoint *c, enum op_kind kind)
+{
+	bool has = c->op.active && c->op.kind == kind;
+
+	for (unsigned i = 0; i < c->n_queue; i++)
+		has |= c->queue[i].kind == kind;
+	return has;
 }
 
 static void checkpoint_not_done(struct checkpoint *c, const struct checkpoint_queued *q, const char *why)

@@ -26,6 +26,7 @@ enum op_kind {
 	OP_LIMIT,   /* vacated before its time limit */
 	OP_PREEMPT, /* the kinds from here on: saved and requeued, not held */
 	OP_REQUEUE, /* before its time limit */
+	OP_EVICT,   /* Slurm has requeued it already, and is about to kill it */
 };
 
 struct op { /* the operation under way, or the last one */
@@ -93,6 +94,8 @@ void checkpoint_request(struct checkpoint *c, enum op_kind kind, struct request 
 void checkpoint_hurry(struct checkpoint *c);
 /* r's client has gone; it was told that its request is carried out all the same. */
 void checkpoint_request_gone(struct checkpoint *c, struct request *r);
+/* Whether an operation of this kind is under way or waits. */
+bool checkpoint_has(const struct checkpoint *c, enum op_kind kind);
 /* The job is ending because of why: no operation delays that. */
 void checkpoint_cancel(struct checkpoint *c, const char *why);
 /* Does what must be done before any worker is started. 0, or -1 with err: no checkpoint can be made. */

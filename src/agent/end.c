@@ -1,4 +1,5 @@
 #include "agent/end.h"
+#include "agent/grace.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -86,7 +87,7 @@ static void end_learn(struct agent *a, enum end_meaning meaning)
 		job_log(&a->job,
 			"requeued by Slurm, which had not heard of the script's end; the next start ends as this one did");
 	else if (a->end.continues)
-		job_log(&a->job, "requeued by Slurm; the next start is from the newest epoch");
+		job_log(&a->job, "requeued; the next start is from the newest epoch");
 	if (a->start.ran || meaning == END_START_OVER)
 		end_record(a, meaning);
 }
@@ -110,6 +111,7 @@ static void end_on_meaning(void *arg, bool ok, const json_t *job, const char *er
 	} else if (!a->end.comes_back) {
 		end_learn(a, end_meaning_of(a, &in));
 	}
+	grace_learn(a, end_meaning_of(a, &in), &in, json_integer_value(json_object_get(job, "kill_wait")));
 	if (ok && !in.running && (a->phase == PHASE_STARTING || a->phase == PHASE_RESTORING))
 		end_given_up(a);
 	else if (a->phase == PHASE_ENDING && a->start.ran)

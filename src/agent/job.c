@@ -423,6 +423,12 @@ static bool job_launch_failed(const json_t *answer)
 	return reason && (!strncmp(reason, "launch failed", 13) || !strncmp(reason, "launch_failed", 13));
 }
 
+static bool job_resumes(const struct job *j)
+{
+	return *j->task.on_requeue ? strcmp(j->task.on_requeue, "resume") == 0
+				   : j->conf.on_requeue == CONF_REQUEUE_RESUME;
+}
+
 struct end_input job_end_input(const struct job *j, bool ok, const json_t *answer)
 {
 	const json_int_t starts = json_integer_value(json_object_get(answer, "restart_count"));
@@ -434,6 +440,8 @@ struct end_input job_end_input(const struct job *j, bool ok, const json_t *answe
 		.running = job_flag(answer, "running"),
 		.finished = job_flag(answer, "finished"),
 		.preempted = json_integer_value(json_object_get(answer, "preempt_time")) > 0,
+		.by_itself = job_flag(answer, "start_over"),
+		.resumes = job_resumes(j),
 		.newer = starts > (json_int_t)j->task.restart_count,
 		.beyond = starts > (json_int_t)j->task.restart_count + 1 || job_launch_failed(answer),
 	};

@@ -53,8 +53,10 @@ static void other_node_ask(void *arg)
 	struct other_node *o = arg;
 	const struct job *j = o->job;
 	json_t *request = json_pack("{s:s, s:I, s:o}", "node", j->task.node, "epoch",
-				    o->epoch == START_LATEST ? (json_int_t)-1 : (json_int_t)o->epoch, "error",
-				    json_text(o->why));
+				    o->epoch == START_LATEST      ? (json_int_t)-1
+				    : o->epoch == START_BEGINNING ? (json_int_t)-2
+								  : (json_int_t)o->epoch,
+				    "error", json_text(o->why));
 	cleanup_free char *text = request ? json_dumps(request, JSON_COMPACT) : NULL;
 
 	json_decref(request);

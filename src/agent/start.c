@@ -206,6 +206,8 @@ static void start_on_asked(void *arg, bool ok, const json_t *answer, const char 
 		snprintf(a->publish.status.tried, sizeof(a->publish.status.tried), "%s", tried);
 	if (ok && epoch > 0 && epoch < INT32_MAX)
 		start_decide_now(a, (unsigned)epoch, heard);
+	else if (epoch == -2)
+		start_decide_now(a, START_BEGINNING, heard);
 	else if (epoch < 0 || (!a->job.have_record && (vacated || !ok)))
 		/* a vacated job whose record cannot be seen here must not start over */
 		start_decide_now(a, START_LATEST, heard);

@@ -120,6 +120,7 @@ static void task_get_all(struct task_reader *r, struct task *t)
 	t->at_limit = task_get_limit(r);
 	t->total = task_get_int(r, "total", 0, INT32_MAX);
 	task_get_text(r, "tcp", t->tcp, sizeof(t->tcp));
+	task_get_text(r, "on_requeue", t->on_requeue, sizeof(t->on_requeue));
 	t->cpus = (unsigned)task_get_int(r, "cpus", 0, 1 << 20);
 	t->private_tmp = task_get_bool(r, "private_tmp");
 	task_get_name(r, "script", t->script, sizeof(t->script));

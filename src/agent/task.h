@@ -23,6 +23,7 @@ struct task {
 	enum at_limit at_limit; /* --checkpoint-at-limit */
 	int64_t total;          /* s of running time, with AT_LIMIT_CONTINUE; 0 = no bound */
 	char tcp[8];            /* --checkpoint-tcp: "refuse", "close", or "" = CheckpointTcp holds */
+	char on_requeue[8];     /* --checkpoint-on-requeue: "resume", "restart", or "" = CheckpointOnRequeue holds */
 	bool truncate;          /* the user's open mode was truncate */
 	unsigned cpus;
 	bool private_tmp;

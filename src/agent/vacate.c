@@ -22,7 +22,10 @@ static void vacate_finish_gone(struct vacate *v)
 
 	if (op_requeues(op->kind))
 		job_log(v->job, "%s at epoch %u; the job waits in Slurm's queue",
-			op->kind == OP_PREEMPT ? "preempted" : "saved before its time limit", op->epoch);
+			op->kind == OP_PREEMPT   ? "preempted"
+			: op->kind == OP_REQUEUE ? "saved before its time limit"
+						 : "saved in the time that Slurm left it",
+			op->epoch);
 	else
 		job_log(v->job, "vacated at epoch %u%s; the job is held in Slurm's queue", op->epoch,
 			op->kind == OP_LIMIT ? " before its time limit" : "");
@@ -126,6 +129,10 @@ void vacate_held(struct vacate *v)
 	op->held = true;
 	v->why[0] = '\0';
 	proc_set_timeout(&op->worker, 0); /* now the worker waits for the agent */
+	if (op->kind == OP_EVICT) {
+		vacate_gone(v);
+		return;
+	}
 	j->rec.intent = INTENT_VACATING;
 	if (job_save(j, &err) < 0) {
 		snprintf(v->why, sizeof(v->why), "the job's record cannot be written: %.400s", err.text);

@@ -5,6 +5,8 @@
  *   held -> intent vacating -> requeue-hold -> done:   kill the pod before Slurm's SIGTERM can reach anything that runs
  *                                           -> failed: has it happened after all? -> yes: as done
  *                                                                                 -> no:  resume, the job continues
+ *
+ * A job that Slurm has requeued already (OP_EVICT) is gone as soon as it is held.
  */
 #ifndef FSCHED_AGENT_VACATE_H
 #define FSCHED_AGENT_VACATE_H

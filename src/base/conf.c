@@ -89,6 +89,7 @@ static const struct conf_key keys[] = {
 	{ "CheckpointCompression",    TYPE_UINT,   FIELD(compression), 0, 20, conf_without_engine, NULL },
 	{ "CheckpointPorts",          TYPE_PORTS,  FIELD(port_min), 0, 0, NULL, NULL },
 	{ "CheckpointOnRestoreFailure", TYPE_FAILURE, FIELD(on_restore_failure), 0, 0, NULL, NULL },
+	{ "CheckpointOnRequeue",      TYPE_REQUEUE, FIELD(on_requeue), 0, 0, NULL, NULL },
 	{ "CheckpointLog",            TYPE_LOG,    FIELD(log), 0, 0, NULL, NULL },
 	{ "CriuPath",                 TYPE_PATH,   FIELD(criu), 0, 0, NULL, "criu is looked for" },
 	{ "MungeSocket",              TYPE_PATH,   FIELD(munge_socket), 0, 0, NULL, "MUNGE's own default" },

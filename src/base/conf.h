@@ -33,6 +33,7 @@ enum conf_tcp { CONF_TCP_REFUSE, CONF_TCP_CLOSE };
 enum conf_network { CONF_NETWORK_HOST, CONF_NETWORK_PRIVATE };
 enum conf_tmp { CONF_TMP_IMAGE, CONF_TMP_DIRECTORY };
 enum conf_restore_failure { CONF_REQUEUE_FRESH, CONF_HOLD };
+enum conf_requeue { CONF_REQUEUE_RESUME, CONF_REQUEUE_RESTART };
 
 struct conf {
 	char path[4096]; /* where it was read from; "" = built-in defaults only */
@@ -96,8 +97,11 @@ struct conf {
 	 * Default CONF_SRUN. */
 	char srun[4096];
 	enum conf_restore_failure on_restore_failure; /* CheckpointOnRestoreFailure = hold (default) | requeue_fresh */
-	enum conf_log log;                            /* CheckpointLog = syslog (default) | stderr | /absolute/path */
-	char log_path[4096];                          /* for CONF_LOG_FILE */
+	/* CheckpointOnRequeue = resume (default: a job that others requeue continues from its newest epoch) | restart
+	 * (it starts over). */
+	enum conf_requeue on_requeue;
+	enum conf_log log;   /* CheckpointLog = syslog (default) | stderr | /absolute/path */
+	char log_path[4096]; /* for CONF_LOG_FILE */
 
 	/* The line of path in which each key was set, 0 = default; in the order of the table in conf.c. */
 	unsigned line[CONF_KEYS_MAX];

@@ -199,6 +199,7 @@ int conf_value_parse(const struct conf_key *k, const char *value, struct conf *c
 	static const char *const engines[] = { "auto", "criu", NULL };
 	static const char *const failures[] = { "requeue_fresh", "hold", NULL };
 	static const char *const tcps[] = { "refuse", "close", NULL };
+	static const char *const requeues[] = { "resume", "restart", NULL };
 	static const char *const networks[] = { "host", "private", NULL };
 	static const char *const tmps[] = { "image", "directory", NULL };
 	void *field = (char *)c + k->offset;
@@ -226,6 +227,10 @@ int conf_value_parse(const struct conf_key *k, const char *value, struct conf *c
 		i = conf_one_of(value, failures);
 		c->on_restore_failure = i == 1 ? CONF_HOLD : CONF_REQUEUE_FRESH;
 		return i >= 0 ? 0 : conf_refuse(why, xstrdup("allowed: requeue_fresh or hold"));
+	case TYPE_REQUEUE:
+		i = conf_one_of(value, requeues);
+		c->on_requeue = i == 1 ? CONF_REQUEUE_RESTART : CONF_REQUEUE_RESUME;
+		return i >= 0 ? 0 : conf_refuse(why, xstrdup("allowed: resume or restart"));
 	case TYPE_NETWORK:
 		i = conf_one_of(value, networks);
 		c->network = i == 1 ? CONF_NETWORK_PRIVATE : CONF_NETWORK_HOST;
@@ -276,6 +281,7 @@ char *conf_value_format(const struct conf_key *k, const struct conf *c)
 	case TYPE_PORTS: return xasprintf("%u-%u", c->port_min, c->port_max);
 	case TYPE_ENGINE: return xstrdup(c->engine == CONF_ENGINE_CRIU ? "criu" : "auto");
 	case TYPE_FAILURE: return xstrdup(c->on_restore_failure == CONF_HOLD ? "hold" : "requeue_fresh");
+	case TYPE_REQUEUE: return xstrdup(c->on_requeue == CONF_REQUEUE_RESTART ? "restart" : "resume");
 	case TYPE_NETWORK: return xstrdup(c->network == CONF_NETWORK_PRIVATE ? "private" : "host");
 	case TYPE_TCP: return xstrdup(c->tcp == CONF_TCP_CLOSE ? "close" : "refuse");
 	case TYPE_TMP: return xstrdup(c->tmp == CONF_TMP_DIRECTORY ? "directory" : "image");

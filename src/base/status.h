@@ -21,7 +21,7 @@ enum status_state {
 	STATUS_RUNNING,
 	STATUS_VACATED,   /* saved, and held in Slurm's queue */
 	STATUS_PREEMPTED, /* saved, and waiting in Slurm's queue */
-	STATUS_REQUEUED,  /* the same, at its time limit */
+	STATUS_REQUEUED,  /* the same, at its time limit or because somebody has requeued it */
 	STATUS_RESTORING, /* a restore runs, waits for its next attempt, or waits for a node */
 	STATUS_ENDED,
 	STATUS_HELD, /* held in Slurm's queue, because it could not be restored */

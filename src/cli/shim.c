@@ -1,6 +1,6 @@
 /* A scontrol that also has "checkpoint". It runs `fsched checkpoint …` for `scontrol checkpoint …`, and executes
  * Slurm's own scontrol for everything else, so that arguments, standard input and exit status are those of the real
- * program.
+ * program. A job that requeues itself is noted before (shim_requeue.h).
  */
 #include <errno.h>
 #include <limits.h>
@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cli/shim_requeue.h"
 #include "cli/shim_scan.h"
 #include "base/util.h"
 
@@ -191,5 +192,7 @@ int main(int argc, char **argv)
 	if (argc < 1)
 		return 1;
 	s = shim_scan(argc, argv);
+	if (s.requeue && !s.cluster && shim_requeues_itself(argc - s.next, argv + s.next))
+		return shim_requeue_itself(run_real, argv);
 	return s.checkpoint ? run_fsched(&s, argc, argv) : run_real(argv);
 }

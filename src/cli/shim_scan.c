@@ -33,11 +33,11 @@ static const struct option long_options[] = {
 
 /* The versions of Slurm that had the keyword accepted two letters of it. No other keyword of any scontrol begins with
  * "ch". */
-static bool is_checkpoint(const char *word)
+static bool is_keyword(const char *word, const char *keyword, size_t letters)
 {
 	size_t len = strlen(word);
 
-	return len >= 2 && len <= strlen("checkpoint") && strncasecmp(word, "checkpoint", len) == 0;
+	return len >= letters && len <= strlen(keyword) && strncasecmp(word, keyword, len) == 0;
 }
 
 struct shim_scan shim_scan(int argc, char **argv)
@@ -60,9 +60,12 @@ struct shim_scan shim_scan(int argc, char **argv)
 		default: break;
 		}
 	}
-	if (optind >= argc || !is_checkpoint(argv[optind]))
+	if (optind >= argc)
 		return real;
-	s.checkpoint = true;
+	s.checkpoint = is_keyword(argv[optind], "checkpoint", 2);
+	s.requeue = is_keyword(argv[optind], "requeue", 3) || is_keyword(argv[optind], "requeuehold", 8);
+	if (!s.checkpoint && !s.requeue)
+		return real;
 	s.next = optind + 1;
 	return s;
 }

@@ -6,6 +6,7 @@
 
 struct shim_scan {
 	bool checkpoint; /* the keyword is "checkpoint"; its arguments begin at argv[next] */
+	bool requeue;    /* the same for "requeue" and "requeuehold" */
 	int next;
 	bool quiet;          /* -Q before the keyword */
 	const char *cluster; /* argument of -M before the keyword, NULL = none */

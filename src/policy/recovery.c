@@ -24,6 +24,7 @@ enum which { NONE, REQUESTED, LATEST, LATEST_THEN_OLDER };
 #define HOW(ended)    (1u << (ended))
 #define ANYHOW        ~0u
 #define AS_CONFIGURED START_RESTORE /* CheckpointOnRestoreFailure decides */
+#define BEGINNING     2             /* in the column "requested": START_BEGINNING */
 
 /* The first row that matches. */
 static const struct rule {
@@ -31,7 +32,7 @@ static const struct rule {
 	unsigned intents;
 	int unusable;  /* the job's directory cannot be read on this node */
 	int restarted; /* Slurm's restart count is greater than 0 */
-	int requested; /* a person asked for an epoch */
+	int requested; /* 1: a person asked for an epoch; BEGINNING: the job itself, to start over */
 	int saved;     /* Slurm's entry: it was running and had an epoch */
 	int available; /* that epoch is complete; if none was asked for: there is a complete epoch */
 	int told;      /* Slurm's entry: the job had ended */
@@ -44,6 +45,8 @@ static const struct rule {
 	/* Without the lease the job might run twice, and epochs may exist that this node cannot see. */
 	{ 0, EVERY_INTENT, 1, 1, ANY, ANY, ANY, ANY, ANYHOW, START_ELSEWHERE, NONE, START_HOLD,
 	  "the job was started before, but its checkpoint directory cannot be used on this node" },
+	{ ANY, EVERY_INTENT, 0, ANY, BEGINNING, ANY, ANY, ANY, ANYHOW, START_FRESH, NONE, START_FRESH,
+	  "the job has requeued itself to start over" },
 	{ 0, EVERY_INTENT, 0, ANY, 1, ANY, ANY, ANY, ANYHOW, START_ELSEWHERE, NONE, START_HOLD,
 	  "the job is to be continued, but this node sees no checkpoint of it (JobCheckpointDir must be the same on all nodes)" },
 	{ 0, EVERY_INTENT, ANY, 0, 0, ANY, ANY, ANY, ANYHOW, START_FRESH, NONE, START_FRESH, "first start of the job" },
@@ -87,6 +90,11 @@ static bool available(const struct start_input *in)
 	return false;
 }
 
+static bool fits_request(int wanted, unsigned requested)
+{
+	return wanted == ANY || wanted == (requested == START_BEGINNING ? BEGINNING : requested > 0);
+}
+
 static const struct rule *find_rule(const struct start_input *in)
 {
 	/* For an intent that this version does not know: a person has to decide. */
@@ -103,7 +111,7 @@ static const struct rule *find_rule(const struct start_input *in)
 		    (!in->have_record || r->intents == EVERY_INTENT ||
 		     ((unsigned)in->intent < 32 && r->intents & IS(in->intent))) &&
 		    fits(r->unusable, in->unusable) && fits(r->restarted, in->restart_count > 0) &&
-		    fits(r->requested, in->requested > 0) && fits(r->saved, in->saved) &&
+		    fits_request(r->requested, in->requested) && fits(r->saved, in->saved) &&
 		    fits(r->available, available(in)) && fits(r->told, in->told) && r->ends & HOW(in->ended))
 			return r;
 	}
@@ -131,7 +139,7 @@ void start_decide(const struct start_input *in, struct start_plan *plan)
 	else if (r->which != NONE)
 		for (unsigned i = in->n_epochs; i > 0 && plan->n_epochs < most; i--)
 			plan->epochs[plan->n_epochs++] = in->epochs[i - 1];
-	if (in->requested && in->requested != START_LATEST)
+	if (in->requested && in->requested < START_BEGINNING)
 		snprintf(plan->reason, sizeof(plan->reason), "%s (epoch %u)", r->reason, in->requested);
 	else
 		snprintf(plan->reason, sizeof(plan->reason), "%s", reason_of(r, in));
@@ -174,22 +182,24 @@ unsigned failure_pause(unsigned tries)
 /* ---- meaning ------------------------------------------------------------ */
 
 /* A job that a person has requeued is shown by Slurm as pending and completing while its processes end. So is a
- * preempted job, but with a preempt_time. A job whose node is considered failed is pending and not completing. */
+ * preempted job, but with a preempt_time. A job whose node is considered failed is pending and not completing. Slurm
+ * does not tell who requeued it: the job itself notes that (slurm_rpc.h: rpc_request_epoch()). */
 enum end_meaning end_decide(const struct end_input *in)
 {
 	static const struct {
-		int known, newer, beyond, pending, completing, preempted, running, finished;
+		int known, newer, beyond, pending, completing, preempted, by_itself, resumes, running, finished;
 		enum end_meaning meaning;
 		/* clang-format off */
 	} table[] = {
-		{ 0, ANY, ANY, ANY, ANY, ANY, ANY, ANY, END_UNKNOWN },
-		{ 1, 1,   ANY, 0,   ANY, ANY, ANY, ANY, END_ELSEWHERE },
+		{ 0, ANY, ANY, ANY, ANY, ANY, ANY, ANY, ANY, ANY, END_UNKNOWN },
+		{ 1, 1,   ANY, 0,   ANY, ANY, ANY, ANY, ANY, ANY, END_ELSEWHERE },
+		{ 1, ANY, ANY, 1,   ANY, ANY, 1,   ANY, ANY, ANY, END_START_OVER },
 		/* The state is that of a later start. Whether a person has requeued this one is not known any more. */
-		{ 1, ANY, 1,   1,   ANY, ANY, ANY, ANY, END_CONTINUE },
-		{ 1, ANY, ANY, 1,   1,   0,   ANY, ANY, END_START_OVER },
-		{ 1, ANY, ANY, 1,   ANY, ANY, ANY, ANY, END_CONTINUE },
-		{ 1, 0,   ANY, 0,   ANY, ANY, 1,   ANY, END_NONE },
-		{ 1, 0,   ANY, 0,   ANY, ANY, 0,   1,   END_OVER },
+		{ 1, ANY, 1,   1,   ANY, ANY, 0,   ANY, ANY, ANY, END_CONTINUE },
+		{ 1, ANY, ANY, 1,   1,   0,   0,   0,   ANY, ANY, END_START_OVER },
+		{ 1, ANY, ANY, 1,   ANY, ANY, 0,   ANY, ANY, ANY, END_CONTINUE },
+		{ 1, 0,   ANY, 0,   ANY, ANY, ANY, ANY, 1,   ANY, END_NONE },
+		{ 1, 0,   ANY, 0,   ANY, ANY, ANY, ANY, 0,   1,   END_OVER },
 	};
 	/* clang-format on */
 
@@ -197,9 +207,41 @@ enum end_meaning end_decide(const struct end_input *in)
 		if (fits(table[i].known, in->known) && fits(table[i].newer, in->newer) &&
 		    fits(table[i].beyond, in->beyond) && fits(table[i].pending, in->pending) &&
 		    fits(table[i].completing, in->completing) && fits(table[i].preempted, in->preempted) &&
+		    fits(table[i].by_itself, in->by_itself) && fits(table[i].resumes, in->resumes) &&
 		    fits(table[i].running, in->running) && fits(table[i].finished, in->finished))
 			return table[i].meaning;
 	return END_NONE; /* suspended, or a state of a newer Slurm: the job still exists */
+}
+
+/* ---- grace -------------------------------------------------------------- */
+
+#define GRACE_NEED_FIRST 5 /* s for a checkpoint of a job that has had none */
+#define GRACE_NEED_MIN   2
+
+int64_t grace_need(int64_t total_us)
+{
+	return total_us ? total_us / 1000000 * 3 / 2 + GRACE_NEED_MIN : GRACE_NEED_FIRST;
+}
+
+enum grace_action grace_decide(const struct grace_input *in)
+{
+	static const struct {
+		unsigned meanings;
+		int completing, possible, enough;
+		enum grace_action action;
+		/* clang-format off */
+	} table[] = {
+		/* Slurm starts the job nowhere else as long as it is completing here. */
+		{ IS(END_CONTINUE), 1,   1,   1,   GRACE_SAVE },
+		{ EVERY_INTENT,     ANY, ANY, ANY, GRACE_PASS_ON },
+	};
+	/* clang-format on */
+
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		if (table[i].meanings & IS(in->meaning) && fits(table[i].completing, in->completing) &&
+		    fits(table[i].possible, in->possible) && fits(table[i].enough, in->left >= in->need))
+			return table[i].action;
+	return GRACE_PASS_ON;
 }
 
 /* ---- record ------------------------------------------------------------- */

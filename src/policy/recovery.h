@@ -1,10 +1,11 @@
 /* Every decision about a job that starts, cannot be restored, ends, or may run in another place at the same time. There
- * are six tables, all in recovery.c. They are pure: no function asks Slurm, a file or a clock, so that tests can cover
- * each table completely.
+ * are seven tables, all in recovery.c. They are pure: no function asks Slurm, a file or a clock, so that tests can
+ * cover each table completely.
  *
  *   start    a job waits to be started: run the script | restore | hold | go to another node | end as the script ended
  *   failure  an epoch could not be restored: again later | next epoch | another node | from the beginning | hold
  *   meaning  Slurm ends the job: who wanted that, and so what the next start is to do
+ *   grace    Slurm has requeued the job and kills it soon: save it in that time | let it have its SIGTERM
  *   record   the script ends, or Slurm ends it: what the job's record is to say
  *   lease    another agent had the job: take it | wait | stand down
  *   notice   Slurm is about to end the job: save and requeue it | vacate it
@@ -23,7 +24,8 @@
 
 /* ---- start ---- */
 
-#define START_LATEST 0xffffffffu /* the newest epoch */
+#define START_LATEST    0xffffffffu /* the newest epoch */
+#define START_BEGINNING 0xfffffffeu /* none: the job has requeued itself, which means to start over */
 
 enum start_action { START_FRESH, START_RESTORE, START_HOLD, START_ELSEWHERE, START_END };
 
@@ -41,7 +43,7 @@ struct start_input {
 	unsigned restart_count; /* Slurm's, of this start */
 	const unsigned *epochs; /* complete epochs of the record's run, ascending */
 	unsigned n_epochs;
-	unsigned requested; /* epoch that a person asked for, START_LATEST, 0 = none */
+	unsigned requested; /* epoch that a person asked for, START_LATEST, START_BEGINNING, 0 = none */
 	bool saved;         /* Slurm's Checkpoint entry: the job was running and had an epoch */
 	bool told;          /* Slurm's Checkpoint entry: the job had ended, so a requeue is a request to run it again */
 	enum ended ended;   /* of the record */
@@ -89,8 +91,8 @@ enum end_meaning {
 	END_UNKNOWN,    /* Slurm could not be asked: the record stays valid */
 	END_NONE,       /* Slurm did not end the job: somebody else sent the signal */
 	END_OVER,       /* cancelled, out of time, failed: the job does not run again */
-	END_START_OVER, /* a person requeued it */
-	END_CONTINUE,   /* requeued by Slurm (preemption, or Slurm considers the node failed): it is to be restored */
+	END_START_OVER, /* it requeued itself, or was requeued by a person and CheckpointOnRequeue is restart */
+	END_CONTINUE,   /* requeued otherwise (preemption, or Slurm considers the node failed): it is to be restored */
 	END_ELSEWHERE,  /* the job runs in another place already */
 };
 
@@ -98,11 +100,30 @@ struct end_input { /* the job as slurmctld shows it */
 	bool known;
 	bool pending, completing, running, finished;
 	bool preempted; /* preempt_time is set */
+	bool by_itself; /* it was requeued by a process of its own */
+	bool resumes;   /* CheckpointOnRequeue, --checkpoint-on-requeue: a requeue by others continues it */
 	bool newer;     /* its restart count is higher than that of this agent */
 	bool beyond; /* it was requeued more than once since this agent's start, or Slurm failed to launch it again */
 };
 
 enum end_meaning end_decide(const struct end_input *in);
+
+/* ---- grace ---- */
+
+enum grace_action { GRACE_PASS_ON, GRACE_SAVE };
+
+struct grace_input {
+	enum end_meaning meaning;
+	bool completing; /* Slurm waits for the end of the job's processes on this node */
+	bool possible;   /* the job can be checkpointed, and its processes have not got the signal yet */
+	int64_t left;    /* s until Slurm kills them (KillWait) */
+	int64_t need;    /* s that a checkpoint is expected to take: grace_need() */
+};
+
+/* Slurm's SIGTERM has come. */
+enum grace_action grace_decide(const struct grace_input *in);
+/* For a job whose last checkpoint took total_us (0 = there was none). */
+int64_t grace_need(int64_t total_us);
 
 /* ---- record ---- */
 

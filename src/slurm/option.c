@@ -72,7 +72,22 @@ int option_tcp_parse(const char *value, enum option_tcp *tcp)
 	return *tcp == OPTION_TCP_NONE ? -1 : 0;
 }
 
-/* "[l|n[SECONDS]][c|r]" */
+const char *option_requeue_in_env(const char *element)
+{
+	const char *value = option_value_of(element, OPTION_REQUEUE_ENV, strlen(OPTION_REQUEUE_ENV));
+
+	return value ? value : option_value_of(element, OPTION_REQUEUE_ENV_JOB, strlen(OPTION_REQUEUE_ENV_JOB));
+}
+
+int option_requeue_parse(const char *value, enum option_requeue *on_requeue)
+{
+	*on_requeue = !strcmp(value, "resume")    ? OPTION_REQUEUE_RESUME
+		      : !strcmp(value, "restart") ? OPTION_REQUEUE_RESTART
+						  : OPTION_REQUEUE_NONE;
+	return *on_requeue == OPTION_REQUEUE_NONE ? -1 : 0;
+}
+
+/* "[l|n[SECONDS]][c|r][b|u]" */
 static int option_parse_flags(const char *text, struct option_value *v)
 {
 	v->at_limit = *text == 'l' ? OPTION_LIMIT_HOLD : *text == 'n' ? OPTION_LIMIT_CONTINUE : OPTION_LIMIT_NONE;
@@ -83,6 +98,10 @@ static int option_parse_flags(const char *text, struct option_value *v)
 		return -1;
 	v->tcp = *text == 'c' ? OPTION_TCP_CLOSE : *text == 'r' ? OPTION_TCP_REFUSE : OPTION_TCP_NONE;
 	text += v->tcp != OPTION_TCP_NONE;
+	v->on_requeue = *text == 'b'   ? OPTION_REQUEUE_RESTART
+			: *text == 'u' ? OPTION_REQUEUE_RESUME
+				       : OPTION_REQUEUE_NONE;
+	text += v->on_requeue != OPTION_REQUEUE_NONE;
 	return *text ? -1 : 0;
 }
 
@@ -129,12 +148,15 @@ char *option_format(const struct option_value *v, char *buf, size_t len)
 	static const char *const limit[] = {
 		[OPTION_LIMIT_NONE] = "", [OPTION_LIMIT_HOLD] = "l", [OPTION_LIMIT_CONTINUE] = "n"
 	};
+	static const char *const requeue[] = {
+		[OPTION_REQUEUE_NONE] = "", [OPTION_REQUEUE_RESUME] = "u", [OPTION_REQUEUE_RESTART] = "b"
+	};
 	char total[24] = "";
 
 	if (v->total)
 		snprintf(total, sizeof(total), "%lld", (long long)v->total);
-	snprintf(buf, len, "%s/%s/%c%s%s%s", v->interval_text, v->uuid, v->truncate ? 't' : 'a', limit[v->at_limit],
-		 total, tcp[v->tcp]);
+	snprintf(buf, len, "%s/%s/%c%s%s%s%s", v->interval_text, v->uuid, v->truncate ? 't' : 'a', limit[v->at_limit],
+		 total, tcp[v->tcp], requeue[v->on_requeue]);
 	return buf;
 }
 

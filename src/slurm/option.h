@@ -4,10 +4,10 @@
  * salloc inside the job would read the second as if the option had been given to it. The job_submit plugin rewrites
  * both to
  *
- *   <interval>/<uuid>/<t|a>[l|n[SECONDS]][c|r]
+ *   <interval>/<uuid>/<t|a>[l|n[SECONDS]][c|r][b|u]
  *
  * t: the user's open mode was truncate, a: append; l: --checkpoint-at-limit=hold, n: =continue, up to SECONDS of
- * running time; c, r: --checkpoint-tcp=close, =refuse.
+ * running time; c, r: --checkpoint-tcp=close, =refuse; b, u: --checkpoint-on-requeue=restart, =resume.
  *
  * A user can write anything into an environment, so every reader validates the value. */
 #ifndef FSCHED_SLURM_OPTION_H
@@ -19,20 +19,23 @@
 #include "base/err.h"
 #include "base/uuid_text.h"
 
-#define OPTION_NAME          "checkpoint"
-#define OPTION_ENV           "_SLURM_SPANK_OPTION_fsched_checkpoint"
-#define OPTION_ENV_JOB       "SLURM_SPANK_" OPTION_ENV
+#define OPTION_NAME            "checkpoint"
+#define OPTION_ENV             "_SLURM_SPANK_OPTION_fsched_checkpoint"
+#define OPTION_ENV_JOB         "SLURM_SPANK_" OPTION_ENV
 /* Without a value Slurm writes an empty one or "(null)". */
-#define OPTION_LIMIT         "checkpoint-at-limit"
-#define OPTION_LIMIT_ENV     "_SLURM_SPANK_OPTION_fsched_checkpoint_at_limit"
-#define OPTION_LIMIT_ENV_JOB "SLURM_SPANK_" OPTION_LIMIT_ENV
-#define OPTION_TCP           "checkpoint-tcp"
-#define OPTION_TCP_ENV       "_SLURM_SPANK_OPTION_fsched_checkpoint_tcp"
-#define OPTION_TCP_ENV_JOB   "SLURM_SPANK_" OPTION_TCP_ENV
+#define OPTION_LIMIT           "checkpoint-at-limit"
+#define OPTION_LIMIT_ENV       "_SLURM_SPANK_OPTION_fsched_checkpoint_at_limit"
+#define OPTION_LIMIT_ENV_JOB   "SLURM_SPANK_" OPTION_LIMIT_ENV
+#define OPTION_TCP             "checkpoint-tcp"
+#define OPTION_TCP_ENV         "_SLURM_SPANK_OPTION_fsched_checkpoint_tcp"
+#define OPTION_TCP_ENV_JOB     "SLURM_SPANK_" OPTION_TCP_ENV
+#define OPTION_REQUEUE         "checkpoint-on-requeue"
+#define OPTION_REQUEUE_ENV     "_SLURM_SPANK_OPTION_fsched_checkpoint_on_requeue"
+#define OPTION_REQUEUE_ENV_JOB "SLURM_SPANK_" OPTION_REQUEUE_ENV
 /* MPI must start its ranks on this node without srun, which would put them outside of the pod. For that the SPANK
  * plugin sets mpi_variables in the script's environment, and MPI_SET_ENV to the names of those that the user had not
  * set. */
-#define MPI_SET_ENV          "FSCHED_MPI_LAUNCHER"
+#define MPI_SET_ENV            "FSCHED_MPI_LAUNCHER"
 enum { MPI_VARIABLES = 5, MPI_OPENMPI = 2 /* index of the first of Open MPI's, of which all or none are set */ };
 extern const struct mpi_variable {
 	const char *name, *value;
@@ -42,6 +45,11 @@ extern const struct mpi_variable {
 
 enum option_limit { OPTION_LIMIT_NONE, OPTION_LIMIT_HOLD, OPTION_LIMIT_CONTINUE };
 enum option_tcp { OPTION_TCP_NONE, OPTION_TCP_REFUSE, OPTION_TCP_CLOSE }; /* none: CheckpointTcp holds */
+enum option_requeue {
+	OPTION_REQUEUE_NONE,
+	OPTION_REQUEUE_RESUME,
+	OPTION_REQUEUE_RESTART
+}; /* none: CheckpointOnRequeue */
 
 struct option_value {
 	char interval_text[OPTION_TEXT_MAX];
@@ -51,6 +59,7 @@ struct option_value {
 	enum option_limit at_limit;
 	int64_t total; /* OPTION_LIMIT_CONTINUE: s of running time after which the job is held, 0 = no bound */
 	enum option_tcp tcp;
+	enum option_requeue on_requeue;
 };
 
 /* The value in an element "NAME=value" of an environment if NAME is one of the two names, else NULL. */
@@ -63,6 +72,10 @@ int option_limit_parse(const char *value, struct option_value *v, struct err *er
 const char *option_tcp_in_env(const char *element);
 /* 0; -1: it is neither "refuse" nor "close". */
 int option_tcp_parse(const char *value, enum option_tcp *tcp);
+/* The value of --checkpoint-on-requeue in element, else NULL. */
+const char *option_requeue_in_env(const char *element);
+/* 0; -1: it is neither "resume" nor "restart". */
+int option_requeue_parse(const char *value, enum option_requeue *on_requeue);
 
 /* Parses what the user gave: only the interval. Whatever follows the first '/' is ignored: it is not for the user to
  * set. 0 or -1.

@@ -160,7 +160,7 @@ def test_requeue_by_a_person_starts_over(cluster, jobdir, workloads):
     ref, got = jobdir("reference"), jobdir("checkpointed")
     script = f"{workloads}/threads 2400 1"
     plain = reference(cluster, script, ref)
-    job = cluster.sbatch(script, "--checkpoint=UNLIMITED", "-o", "out", cwd=got)
+    job = cluster.sbatch(script, "--checkpoint=UNLIMITED", "--checkpoint-on-requeue=restart", "-o", "out", cwd=got)
     cluster.wait_running(job)
     cluster.checkpoint("create", job)
     cluster.ok("scontrol", "requeue", job)

@@ -20,7 +20,7 @@ def requeued(cluster, jobdir):
         (d / "out.run-1").symlink_to("victim")
         (d / "out.run-1.2").write_text("mine")
         os.chown(d / "out.run-1.2", 0, 0)
-        job = c.sbatch(SCRIPT, "--checkpoint=UNLIMITED", "-o", "out", f"--open-mode={mode}", *more, cwd=d)
+        job = c.sbatch(SCRIPT, "--checkpoint=UNLIMITED", "--checkpoint-on-requeue=restart", "-o", "out", f"--open-mode={mode}", *more, cwd=d)
         c.wait_running(job)
         lib.wait_for(lambda: "error" in "".join(p.read_text() for p in (d / "out", d / "err") if p.exists()), "some output")
         c.checkpoint("create", job)
@@ -62,7 +62,7 @@ def test_appended(cluster, requeued):
 def test_what_cannot_be_kept_is_not_truncated(cluster, jobdir):
     """No file can be created in the directory."""
     c, d = cluster, jobdir()
-    job = c.sbatch(SCRIPT, "--checkpoint=UNLIMITED", "-o", "out", "--open-mode=truncate", cwd=d)
+    job = c.sbatch(SCRIPT, "--checkpoint=UNLIMITED", "--checkpoint-on-requeue=restart", "-o", "out", "--open-mode=truncate", cwd=d)
     c.wait_running(job)
     lib.wait_for(lambda: "error" in (d / "out").read_text(), "some output")
     c.checkpoint("create", job)

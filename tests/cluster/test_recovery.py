@@ -133,18 +133,16 @@ def test_what_leaves_a_job_alone(hosts, jobdir):
     expect_whole(d, 250)
 
 
-def test_requeue_by_a_person_starts_over(hosts, jobdir):
+def test_requeue_by_a_person_continues_on_another_node(hosts, jobdir):
+    """As an administrator does who drains a node and cannot wait."""
     c, d = hosts, jobdir()
     job = submit(c, d, 100)
     c.checkpoint("create", job)
     lib.wait_for(lambda: steps(d) > 20, "some steps")
-    c.ok("scontrol", "requeue", job)
-    lib.wait_for(lambda: c.state(job) == "PENDING", "the job to be requeued")
-    lib.wait_for(lambda: "COMPLETING" not in c.job(job)["line"], "its end")
-    assert "next start is from the beginning" in c.log(job)
-    c.ok("scontrol", "update", f"jobid={job}", "starttime=now+2", user="root")   # in the same second slurmd takes it for the old run: "credential revoked"
-    c.wait_running(job, LONG)
-    assert "restored" not in c.entry(job)
+    c.ok("scontrol", "update", "nodename=n1", "state=drain", "reason=test", user="root")
+    c.ok("scontrol", "requeue", job, user="root")
+    wait_restored(c, job)
+    assert c.job(job)["BatchHost"] != "n1"
     assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
     expect_whole(d, 100)
 

@@ -192,6 +192,7 @@ def test_a_fresh_run_offers_no_epoch_of_the_one_before(cluster, running):
     job, d = running
     cluster.checkpoint("create", job)
     (d / "up").unlink()
+    cluster.ok(next(cluster.dir.glob("stage/usr/libexec/fsched/fsched-slurm")), "start-over", job)    # as a job that requeues itself
     cluster.ok("scontrol", "requeue", job)
     lib.wait_for(lambda: cluster.state(job) == "PENDING" and "COMPLETING" not in cluster.job(job)["line"], "the job to wait")
     # slurmd takes no credential of the second in which the last one was revoked

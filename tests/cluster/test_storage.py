@@ -276,7 +276,7 @@ def test_output_that_is_not_copied_in_time(fs, new_cluster, jobdir):
     shutil.chown(fs.source / "out", lib.USER)
     out = fs.mount / "out"
     job = c.sbatch("echo begun $SLURM_RESTART_COUNT; until [ -e go ]; do sleep 0.1; done; echo end\n",
-                   "--checkpoint=UNLIMITED", "-o", out, "--open-mode=truncate", cwd=d)
+                   "--checkpoint=UNLIMITED", "--checkpoint-on-requeue=restart", "-o", out, "--open-mode=truncate", cwd=d)
     c.wait_running(job)
     lib.wait_for(lambda: "begun" in out.read_text(), "some output")
     c.checkpoint("create", job)

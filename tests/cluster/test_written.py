@@ -123,7 +123,8 @@ def test_a_new_start_forgets(new_cluster, jobdir):
     """A requeue from the beginning empties the list."""
     c = new_cluster()
     d = jobdir()
-    job = c.sbatch('echo x > "run.$SLURM_RESTART_COUNT"; while [ ! -e go ]; do sleep 0.1; done; echo y > late', "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+    job = c.sbatch('echo x > "run.$SLURM_RESTART_COUNT"; while [ ! -e go ]; do sleep 0.1; done; echo y > late', "--checkpoint=UNLIMITED", "--checkpoint-on-requeue=restart", "-o", "out",
+                   cwd=d)
     c.wait_running(job)
     journal = c.ckpt_dir(job) / "written"
     lib.wait_for(lambda: b"/run." in journal.read_bytes(), "the list to name the file")

@@ -17,12 +17,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (option_limit_in_env(text))
 		option_limit_parse(option_limit_in_env(text), &v, NULL);
 	option_tcp_in_env(text);
+	option_requeue_in_env(text);
 	option_parse_submitted(text, &v, NULL);
 	if (option_parse(text, &v, NULL) < 0)
 		return 0;
 	if (option_parse(option_format(&v, buf, sizeof(buf)), &again, NULL) < 0 || strcmp(v.uuid, again.uuid) != 0 ||
 	    v.interval != again.interval || v.truncate != again.truncate || v.at_limit != again.at_limit ||
-	    v.total != again.total || v.tcp != again.tcp)
+	    v.total != again.total || v.tcp != again.tcp || v.on_requeue != again.on_requeue)
 		abort();
 	return 0;
 }

@@ -157,6 +157,21 @@ static void shim_real(void **state)
 	assert_false(scan((char *[]){ W("scontrol"), NULL }).checkpoint);
 }
 
+static void shim_requeue(void **state)
+{
+	struct shim_scan s = SCAN(W("-Q"), W("requeue"), W("12"));
+
+	assert_true(s.requeue && !s.checkpoint);
+	assert_int_equal(s.next, 3);
+	assert_true(SCAN(W("req"), W("1")).requeue);
+	assert_true(SCAN(W("requeueh"), W("1")).requeue);
+	assert_true(SCAN(W("RequeueHold"), W("1")).requeue);
+	assert_false(SCAN(W("re"), W("1")).requeue);
+	assert_false(SCAN(W("requeueholds"), W("1")).requeue);
+	assert_false(SCAN(W("release"), W("requeue")).requeue);
+	assert_false(SCAN(W("checkpoint"), W("requeue"), W("1")).requeue);
+}
+
 static void shim_order(void **state)
 {
 	char *argv[] = { W("scontrol"), W("show"), W("-o"), W("job"), W("--all"), NULL };
@@ -296,6 +311,7 @@ int main(void)
 		cmocka_unit_test(ids_append),
 		cmocka_unit_test(shim_checkpoint),
 		cmocka_unit_test(shim_real),
+		cmocka_unit_test(shim_requeue),
 		cmocka_unit_test(shim_order),
 		cmocka_unit_test_setup_teardown(slurm_conf, setup, teardown),
 		cmocka_unit_test_setup_teardown(slurm_keys_that_are_repeated, setup, teardown),

@@ -82,6 +82,7 @@ static void defaults(void **state)
 	assert_int_equal(c.network, CONF_NETWORK_PRIVATE);
 	assert_string_equal(c.net_range, "198.18.224.0/20");
 	assert_int_equal(c.on_restore_failure, CONF_HOLD);
+	assert_int_equal(c.on_requeue, CONF_REQUEUE_RESUME);
 	assert_int_equal(c.restore_retry, 180);
 	assert_int_equal(c.tcp, CONF_TCP_REFUSE);
 	assert_int_equal(c.log, CONF_LOG_SYSLOG);
@@ -118,6 +119,7 @@ static const char everything[] = "# a comment\n"
 				 "PodScratch = /scratch:/local/job\n"
 				 "SrunPath = /opt/slurm/bin/srun:/usr/bin/srun\n"
 				 "CheckpointOnRestoreFailure = requeue_fresh\n"
+				 "CheckpointOnRequeue = restart\n"
 				 "CheckpointRestoreRetry = 0\n"
 				 "CheckpointTcp = Close\n"
 				 "CheckpointLog = /var/log/fsched.log";
@@ -155,6 +157,7 @@ static void every_key(void **state)
 	assert_string_equal(c.scratch, "/scratch:/local/job");
 	assert_string_equal(c.srun, "/opt/slurm/bin/srun:/usr/bin/srun");
 	assert_int_equal(c.on_restore_failure, CONF_REQUEUE_FRESH);
+	assert_int_equal(c.on_requeue, CONF_REQUEUE_RESTART);
 	assert_int_equal(c.restore_retry, 0);
 	assert_int_equal(c.tcp, CONF_TCP_CLOSE);
 	assert_int_equal(c.log, CONF_LOG_FILE);
@@ -267,6 +270,7 @@ static void bad_values(void **state)
 	bad("JobCheckpointDir = //", "1: JobCheckpointDir = //: allowed: a directory below /");
 	bad("PodDir = /a/../b", "1: PodDir = /a/../b: allowed: an absolute path without \"..\"");
 	bad("CheckpointLog = file", "1: CheckpointLog = file: allowed: syslog, stderr or the absolute path of a file");
+	bad("CheckpointOnRequeue = x", "1: CheckpointOnRequeue = x: allowed: resume or restart");
 	bad("CheckpointOnRestoreFailure = x", "1: CheckpointOnRestoreFailure = x: allowed: requeue_fresh or hold");
 }
 

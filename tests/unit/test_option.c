@@ -15,12 +15,13 @@ static void what_was_written_is_read_again(void **state)
 {
 	for (int limit = OPTION_LIMIT_NONE; limit <= OPTION_LIMIT_CONTINUE; limit++)
 		for (int tcp = OPTION_TCP_NONE; tcp <= OPTION_TCP_CLOSE; tcp++)
-			for (int bits = 0; bits < 4; bits++) {
+			for (int bits = 0; bits < 12; bits++) {
 				struct option_value v = { .interval_text = "30:00",
 							  .uuid = UUID,
 							  .truncate = bits & 1,
 							  .at_limit = (enum option_limit)limit,
-							  .tcp = (enum option_tcp)tcp },
+							  .tcp = (enum option_tcp)tcp,
+							  .on_requeue = (enum option_requeue)(bits / 4) },
 						    again;
 				char buf[OPTION_MAX];
 
@@ -30,18 +31,37 @@ static void what_was_written_is_read_again(void **state)
 				assert_int_equal(again.at_limit, v.at_limit);
 				assert_int_equal(again.total, v.total);
 				assert_int_equal(again.tcp, v.tcp);
+				assert_int_equal(again.on_requeue, v.on_requeue);
 				assert_int_equal(again.truncate, v.truncate);
 			}
 }
 
 static void malformed(void **state)
 {
-	static const char *const texts[] = { "30/" UUID "/tx", "30/" UUID "/tl5", "30/" UUID "/tn5x",
-					     "30/" UUID "/",   "30/" UUID "/tnl", "30/" UUID "/tn99999999999999999999" };
+	static const char *const texts[] = { "30/" UUID "/tx",   "30/" UUID "/tl5",
+					     "30/" UUID "/tn5x", "30/" UUID "/",
+					     "30/" UUID "/tnl",  "30/" UUID "/tub",
+					     "30/" UUID "/tbc",  "30/" UUID "/tn99999999999999999999" };
 	struct option_value v;
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
 		assert_int_equal(option_parse(texts[i], &v, NULL), -1);
+}
+
+static void on_requeue(void **state)
+{
+	static const char *const bad[] = { "", "(null)", "x", "Resume", "resume ", "continue" };
+	enum option_requeue r;
+
+	assert_int_equal(option_requeue_parse("resume", &r), 0);
+	assert_int_equal(r, OPTION_REQUEUE_RESUME);
+	assert_int_equal(option_requeue_parse("restart", &r), 0);
+	assert_int_equal(r, OPTION_REQUEUE_RESTART);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(option_requeue_parse(bad[i], &r), -1);
+	assert_string_equal(option_requeue_in_env(OPTION_REQUEUE_ENV "=resume"), "resume");
+	assert_string_equal(option_requeue_in_env(OPTION_REQUEUE_ENV_JOB "=x"), "x");
+	assert_null(option_requeue_in_env(OPTION_TCP_ENV "=close"));
 }
 
 static void at_limit(void **state)
@@ -79,6 +99,7 @@ int main(void)
 		cmocka_unit_test(what_was_written_is_read_again),
 		cmocka_unit_test(malformed),
 		cmocka_unit_test(at_limit),
+		cmocka_unit_test(on_requeue),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,7 @@
 static const unsigned three[] = { 4, 5, 7 };
 
 enum epochs { NO_EPOCHS, EPOCHS };
-enum asked { NOT_ASKED, ASKED, ASKED_LATEST, ASKED_MISSING };
+enum asked { NOT_ASKED, ASKED, ASKED_LATEST, ASKED_MISSING, ASKED_BEGINNING };
 
 /* What must come out, said a second time and without a table. */
 static enum start_action expected(bool record, enum intent intent, unsigned restarts, enum epochs epochs,
@@ -22,6 +22,10 @@ static enum start_action expected(bool record, enum intent intent, unsigned rest
 		return START_ELSEWHERE;
 	if (unusable && (record || asked != NOT_ASKED))
 		return START_HOLD;
+	if (asked == ASKED_BEGINNING) {
+		*otherwise = START_FRESH;
+		return START_FRESH;
+	}
 	if (asked != NOT_ASKED) {
 		if (!record)
 			return START_ELSEWHERE;
@@ -62,7 +66,7 @@ static void every_start(void **state)
 		for (enum intent intent = INTENT_RUNNING; intent <= INTENT_DONE; intent++)
 			for (unsigned restarts = 0; restarts < 3; restarts++)
 				for (enum epochs epochs = NO_EPOCHS; epochs <= EPOCHS; epochs++)
-					for (enum asked asked = NOT_ASKED; asked <= ASKED_MISSING; asked++)
+					for (enum asked asked = NOT_ASKED; asked <= ASKED_BEGINNING; asked++)
 						for (int saved = 0; saved < 2; saved++)
 							for (int told = 0; told < 2; told++)
 								for (enum ended ended = ENDED_UNKNOWN;
@@ -88,6 +92,8 @@ static void every_start(void **state)
 														? START_LATEST
 													: asked == ASKED_MISSING
 														? 6
+													: asked == ASKED_BEGINNING
+														? START_BEGINNING
 														: 0,
 											};
 											enum start_action otherwise,
@@ -118,7 +124,7 @@ static void every_start(void **state)
 												    10);
 											cases++;
 										}
-	assert_int_equal(cases, 2 * 5 * 3 * 2 * 4 * 2 * 2 * 3 * 2 * 2);
+	assert_int_equal(cases, 2 * 5 * 3 * 2 * 5 * 2 * 2 * 3 * 2 * 2);
 }
 
 static void every_failure(void **state)
@@ -156,7 +162,7 @@ static void every_failure(void **state)
 /* A job that slurmctld shows in whatever way: what must never be said of it. */
 static void every_end(void **state)
 {
-	for (unsigned bits = 0; bits < 256; bits++) {
+	for (unsigned bits = 0; bits < 1024; bits++) {
 		const struct end_input in = {
 			.known = bits & 1,
 			.pending = bits & 2,
@@ -166,18 +172,40 @@ static void every_end(void **state)
 			.preempted = bits & 32,
 			.newer = bits & 64,
 			.beyond = bits & 128,
+			.by_itself = bits & 256,
+			.resumes = bits & 512,
 		};
+		const bool person = in.completing && !in.preempted && !in.beyond;
 		enum end_meaning m = end_decide(&in);
 
 		if (!in.known)
 			assert_int_equal(m, END_UNKNOWN);
 		else if (in.pending)
-			assert_int_equal(m, in.completing && !in.preempted && !in.beyond ? END_START_OVER : END_CONTINUE);
+			assert_int_equal(m, in.by_itself || (person && !in.resumes) ? END_START_OVER : END_CONTINUE);
 		else if (in.newer)
 			assert_int_equal(m, END_ELSEWHERE);
 		else
 			assert_int_equal(m, in.finished && !in.running ? END_OVER : END_NONE);
 	}
+}
+
+/* The job is saved only where Slurm waits for its end, and only where there is time to let it have its signal if not.
+ */
+static void every_grace(void **state)
+{
+	for (enum end_meaning m = END_UNKNOWN; m <= END_ELSEWHERE; m++)
+		for (unsigned bits = 0; bits < 8; bits++) {
+			const struct grace_input in = {
+				.meaning = m,
+				.completing = bits & 1,
+				.possible = bits & 2,
+				.left = bits & 4 ? 5 : 4,
+				.need = grace_need(0),
+			};
+
+			assert_int_equal(grace_decide(&in), m == END_CONTINUE && bits == 7 ? GRACE_SAVE : GRACE_PASS_ON);
+		}
+	assert_true(grace_need(10000000) >= 12 && grace_need(1) == 2);
 }
 
 /* What the record must say of a job, by what is known of its end. */
@@ -337,6 +365,7 @@ int main(void)
 		cmocka_unit_test(every_start),
 		cmocka_unit_test(every_failure),
 		cmocka_unit_test(every_end),
+		cmocka_unit_test(every_grace),
 		cmocka_unit_test(every_record),
 		cmocka_unit_test(how_a_script_ended),
 		cmocka_unit_test(every_lease),

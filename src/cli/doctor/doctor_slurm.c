@@ -58,10 +58,10 @@ static int run_in_child(int (*fn)(const void *arg, FILE *out), const void *arg, 
 static int ask_controller(const void *arg, FILE *out)
 {
 	struct err err;
-	uid_t uid;
+	struct rpc_settings settings;
 
 	rpc_init();
-	if (rpc_slurm_user(&uid, &err) == 0)
+	if (rpc_settings(&settings, &err) == 0)
 		return 0;
 	fprintf(out, "%s\n", err.text);
 	return 1;

@@ -225,6 +225,7 @@ static int run_ref(struct command_line *l, const struct job_ref *ref)
 static int run_all(struct command_line *l)
 {
 	struct err err;
+	struct rpc_settings settings;
 	struct conf conf;
 	int rc = CLI_OK;
 
@@ -235,8 +236,8 @@ static int run_all(struct command_line *l)
 				 "SLURM_CLUSTERS is set, which means -M: unset it to reach jobs of this cluster");
 	rpc_init();
 	l->r.munge_socket = slurmconf_munge_socket(conf.munge_socket);
-	if (rpc_slurm_user(&l->r.slurm_user, &err) < 0)
-		l->r.slurm_user = 0;
+	if (rpc_settings(&settings, &err) == 0)
+		l->r.slurm_user = settings.slurm_user;
 	l->r.single = l->n_refs == 1;
 	for (size_t i = 0; i < l->n_refs; i++)
 		rc = worse_status(rc, run_ref(l, &l->refs[i]));

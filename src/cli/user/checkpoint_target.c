@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cli/inside.h"
 #include "cli/user/interrupt.h"
 #include "base/io.h"
 #include "base/clock.h"
@@ -183,16 +184,9 @@ int target_check_running(const struct target *t, const char *verb, struct err *e
 
 int target_check_outside(const struct target *t, struct err *err)
 {
-	const char *env = getenv("SLURM_JOB_ID");
-	cleanup_free char *comm = NULL;
-	long id;
-
-	if (!env || cli_number(env, 1, UINT32_MAX, &id) < 0 || (uint32_t)id != t->id)
-		return 0;
-	/* A step started by srun has the variable, too, but runs outside of the pod. */
-	if (read_file_at(AT_FDCWD, "/proc/1/comm", 64, &comm) < 0 || strncmp(comm, "fsched-init", 11) != 0)
-		return 0;
-	return err_set(err, 0, "a job cannot checkpoint itself; send the request from outside of the job");
+	return inside_job() == t->id
+		       ? err_set(err, 0, "a job cannot checkpoint itself; send the request from outside of the job")
+		       : 0;
 }
 
 static int target_find_agent(struct target *t, struct err *err)

@@ -240,7 +240,8 @@ static void set_entry(job_desc_msg_t *d, const struct option_value *v)
 static int submit_enable(job_desc_msg_t *d, const char *value, char **err_msg)
 {
 	struct option_value v;
-	const char *tcp = find_in_env(d, option_tcp_in_env), *limit = find_in_env(d, option_limit_in_env);
+	const char *tcp = find_in_env(d, option_tcp_in_env), *limit = find_in_env(d, option_limit_in_env),
+		   *requeue = find_in_env(d, option_requeue_in_env);
 	struct err err;
 	int rc;
 
@@ -258,6 +259,9 @@ static int submit_enable(job_desc_msg_t *d, const char *value, char **err_msg)
 		return submit_refuse(err_msg, ESLURM_INVALID_TIME_VALUE, "--checkpoint-at-limit: %s", err.text);
 	if (tcp && option_tcp_parse(tcp, &v.tcp))
 		return submit_refuse(err_msg, ESLURM_NOT_SUPPORTED, "--checkpoint-tcp: allowed: refuse or close");
+	if (requeue && option_requeue_parse(requeue, &v.on_requeue))
+		return submit_refuse(err_msg, ESLURM_NOT_SUPPORTED,
+				     "--checkpoint-on-requeue: allowed: resume or restart");
 	d->requeue = 1;
 	d->open_mode = OPEN_MODE_APPEND;
 	d->max_nodes = 1;
@@ -280,6 +284,8 @@ EXPORT int job_submit(job_desc_msg_t *d, uint32_t uid, char **err_msg)
 				     "cannot be continued after its time limit.");
 	if (!value && find_in_env(d, option_tcp_in_env))
 		return submit_refuse(err_msg, ESLURM_NOT_SUPPORTED, "--checkpoint-tcp needs --checkpoint too.");
+	if (!value && find_in_env(d, option_requeue_in_env))
+		return submit_refuse(err_msg, ESLURM_NOT_SUPPORTED, "--checkpoint-on-requeue needs --checkpoint too.");
 	if (value)
 		return submit_enable(d, value, err_msg);
 	if (d->environment)

@@ -148,6 +148,31 @@ static struct spank_option tcp_option = {
 	.cb = on_tcp_option,
 };
 
+/* Also only for the job_submit plugin. */
+static int on_requeue_option(int val, const char *value, int remote)
+{
+	enum option_requeue on_requeue;
+
+	if (remote)
+		return 0;
+	if (spank_context() == S_CTX_LOCAL || !strcmp(program_invocation_short_name, "salloc"))
+		slurm_error("--checkpoint-on-requeue works with sbatch only, together with --checkpoint");
+	else if (option_requeue_parse(value ? value : "", &on_requeue))
+		slurm_error("--checkpoint-on-requeue: allowed: resume or restart");
+	else
+		return 0;
+	return -1;
+}
+
+static struct spank_option requeue_option = {
+	.name = (char[]){ OPTION_REQUEUE },
+	.arginfo = (char[]){ "resume|restart" },
+	.usage = (char[]){ "with --checkpoint: what scontrol requeue from outside of the job does. resume: the job continues from its newest "
+			   "checkpoint. restart: it starts over. A job that requeues itself always starts over" },
+	.has_arg = 1,
+	.cb = on_requeue_option,
+};
+
 static bool is_batch_step(spank_t sp)
 {
 	uint32_t step = 0;
@@ -171,6 +196,8 @@ EXPORT int slurm_spank_init(spank_t sp, int ac, char **av)
 		rc = spank_option_register(sp, &limit_option);
 	if (rc == ESPANK_SUCCESS)
 		rc = spank_option_register(sp, &tcp_option);
+	if (rc == ESPANK_SUCCESS)
+		rc = spank_option_register(sp, &requeue_option);
 	if (rc != ESPANK_SUCCESS)
 		slurm_error("fsched: cannot register the option --checkpoint: %s", spank_strerror(rc));
 	return 0;
@@ -275,6 +302,8 @@ EXPORT int slurm_spank_task_init(spank_t sp, int ac, char **av)
 	spank_unsetenv(sp, OPTION_LIMIT_ENV);
 	spank_unsetenv(sp, OPTION_TCP_ENV_JOB);
 	spank_unsetenv(sp, OPTION_TCP_ENV);
+	spank_unsetenv(sp, OPTION_REQUEUE_ENV_JOB);
+	spank_unsetenv(sp, OPTION_REQUEUE_ENV);
 	if (script.gate < 0)
 		return 0;
 	reopen_stdio();

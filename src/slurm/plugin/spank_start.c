@@ -241,11 +241,14 @@ static json_t *task_json(const struct start *s)
 	static const char *const limit[] = {
 		[OPTION_LIMIT_NONE] = "", [OPTION_LIMIT_HOLD] = "hold", [OPTION_LIMIT_CONTINUE] = "continue"
 	};
+	static const char *const requeue[] = {
+		[OPTION_REQUEUE_NONE] = "", [OPTION_REQUEUE_RESUME] = "resume", [OPTION_REQUEUE_RESTART] = "restart"
+	};
 	const bool task = s->array_task != NO_VAL;
 	json_t *o;
 
 	o = json_pack(
-		"{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:o, s:o, s:s, s:I, s:b, s:s, s:I, s:i, s:b, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:s}",
+		"{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:o, s:o, s:s, s:I, s:b, s:s, s:I, s:i, s:b, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:s, s:s}",
 		"job_id", (json_int_t)s->job_id, "array_job_id", (json_int_t)(task ? s->array_id : 0), "array_task_id",
 		(json_int_t)(task ? (json_int_t)s->array_task : -1), "step", (json_int_t)SLURM_BATCH_SCRIPT, "uid",
 		(json_int_t)s->spec.cred.uid, "gid", (json_int_t)s->spec.cred.gid, "groups",
@@ -255,7 +258,8 @@ static json_t *task_json(const struct start *s)
 		"at_limit", limit[s->option.at_limit], "total", (json_int_t)s->option.total, "cpus", (int)s->cpus,
 		"private_tmp", (int)s->spec.private_tmp, "init_pid", (int)s->pod.init, "leader_pid", (int)s->pod.leader,
 		"script_pid", (int)s->script_pid, "ctl_fd", s->pod.ctl, "gate_fd", s->gate, "network_warning",
-		json_text(s->network_warning), "tmp_warning", json_text(s->tmp_warning), "tcp", tcp[s->option.tcp]);
+		json_text(s->network_warning), "tmp_warning", json_text(s->tmp_warning), "tcp", tcp[s->option.tcp],
+		"on_requeue", requeue[s->option.on_requeue]);
 	/* paths may contain any bytes, and the agent opens them, so they are encoded (base/json.h) */
 	for (size_t i = 0; o && i < ARRAY_SIZE(paths); i++)
 		json_set_name(o, paths[i].key, paths[i].path);

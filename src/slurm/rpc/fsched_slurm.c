@@ -3,7 +3,7 @@
  *   fsched-slurm [--timeout S] OP JOBID [ARG]
  *
  *   get
- *       Prints the job's record, the address of its node, and SlurmUser.
+ *       Prints the job's record, the address of its node, SlurmUser and KillWait.
  *
  *   publish [STATUS]
  *       STATUS (or standard input) becomes the Checkpoint entry of the job: a
@@ -18,7 +18,8 @@
  *       Prints {"epoch":N, "vacated":bool, "saved":bool, "moved":bool,
  *       "ended":bool, "tried":TEXT} and removes the requested epoch from the
  *       job's Comment.
- *       epoch    asked for by the owner; 0 = none, -1 = the latest
+ *       epoch    asked for by the owner; 0 = none, -1 = the latest, -2 = the
+ *                job has requeued itself, to start over
  *       vacated  the entry says that the job was vacated or held
  *       saved    it says that the job has an epoch and was running
  *       moved    it says that the job was being restored
@@ -35,6 +36,11 @@
  *
  *   outlook
  *       Prints {"grace":S, "preempt_time":UNIX, "end_time":UNIX}.
+ *
+ *   start-over, start-over-not
+ *       Notes in the job's Comment that its next start is from the beginning,
+ *       or removes this note. For a job that requeues itself: the shim of
+ *       scontrol calls it in the job.
  *
  *   requeue, requeue-hold, requeue-soon, release
  *       See slurm_rpc.h.
@@ -132,7 +138,7 @@ static json_t *job_object(const struct slurm_job *j)
 {
 	return json_pack(
 		"{s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:I, s:o, s:o, s:i, s:I, s:I, s:I, "
-		"s:o, s:o, s:o}",
+		"s:o, s:o, s:o, s:b}",
 		"job_id", (json_int_t)j->id, "label", j->label, "array_job_id", (json_int_t)j->array_id, "array_task_id",
 		(json_int_t)j->array_task, "het_job_id", (json_int_t)j->het_id, "uid", (json_int_t)j->uid, "gid",
 		(json_int_t)j->gid, "state", j->state, "pending", (int)j->pending, "running", (int)j->running,
@@ -141,22 +147,24 @@ static json_t *job_object(const struct slurm_job *j)
 		"reason", json_text(j->reason), "batch_host", json_text(j->batch_host), "restart_count",
 		(int)j->restart_count, "start_time", (json_int_t)j->start_time, "end_time", (json_int_t)j->end_time,
 		"preempt_time", (json_int_t)j->preempt_time, "admin_comment", json_text(j->admin_comment), "comment",
-		json_text(j->comment), "status", status_object(j->admin_comment));
+		json_text(j->comment), "status", status_object(j->admin_comment), "start_over",
+		(int)(rpc_comment_epoch(j->comment) == RPC_EPOCH_NONE));
 }
 
 static int op_get(struct slurm_job *job, struct err *err)
 {
 	json_t *o = job_object(job);
 	char addr[256] = "";
-	uid_t slurm_user;
+	struct rpc_settings settings;
 
 	if ((*job->batch_host && rpc_node_addr(job->batch_host, addr, sizeof(addr), err)) ||
-	    rpc_slurm_user(&slurm_user, err)) {
+	    rpc_settings(&settings, err)) {
 		json_decref(o);
 		return -1;
 	}
 	json_object_set_new(o, "node_addr", json_text(addr));
-	json_object_set_new(o, "slurm_uid", json_integer(slurm_user));
+	json_object_set_new(o, "slurm_uid", json_integer(settings.slurm_user));
+	json_object_set_new(o, "kill_wait", json_integer(settings.kill_wait));
 	return print_object(o);
 }
 
@@ -292,6 +300,11 @@ static bool entry_was_running(const struct status *s)
 	       s->state == STATUS_REQUEUED;
 }
 
+static json_int_t requested_epoch(unsigned epoch)
+{
+	return epoch == RPC_EPOCH_LATEST ? -1 : epoch == RPC_EPOCH_NONE ? -2 : (json_int_t)epoch;
+}
+
 static int op_take_epoch(const struct slurm_job *job, struct err *err)
 {
 	struct status s;
@@ -301,9 +314,8 @@ static int op_take_epoch(const struct slurm_job *job, struct err *err)
 
 	if (rpc_take_epoch(job->id, &epoch, err))
 		return -1;
-	return print_object(json_pack("{s:i, s:b, s:b, s:b, s:b, s:o}", "epoch",
-				      epoch == RPC_EPOCH_LATEST ? -1 : (int)epoch, "vacated", (int)vacated, "saved",
-				      known && s.epoch > 0 && entry_was_running(&s), "moved",
+	return print_object(json_pack("{s:I, s:b, s:b, s:b, s:b, s:o}", "epoch", requested_epoch(epoch), "vacated",
+				      (int)vacated, "saved", known && s.epoch > 0 && entry_was_running(&s), "moved",
 				      known && s.state == STATUS_RESTORING, "ended", known && s.state == STATUS_ENDED,
 				      "tried", json_text(known ? s.tried : "")));
 }
@@ -316,7 +328,9 @@ static int op_move(const struct slurm_job *job, const char *arg, struct err *err
 	struct rpc_move m = {
 		.node = json_string_value(json_object_get(o, "node")),
 		.error = json_string_value(json_object_get(o, "error")),
-		.epoch = epoch < 0 ? RPC_EPOCH_LATEST : (unsigned)epoch,
+		.epoch = epoch == -1   ? RPC_EPOCH_LATEST
+			 : epoch == -2 ? RPC_EPOCH_NONE
+				       : (unsigned)epoch,
 	};
 	bool final = true;
 	int rc;
@@ -377,6 +391,10 @@ static int run_op(const char *op, struct slurm_job *job, const char *arg, struct
 		return op_check_option(job, arg, err);
 	if (!strcmp(op, "outlook"))
 		return op_outlook(job, err);
+	if (!strcmp(op, "start-over"))
+		return rpc_request_epoch(job->id, RPC_EPOCH_NONE, err) ? -1 : print_ok();
+	if (!strcmp(op, "start-over-not"))
+		return rpc_request_epoch(job->id, 0, err) ? -1 : print_ok();
 	if (!strcmp(op, "release"))
 		return rpc_release(job->id, err) ? -1 : print_ok();
 	return rpc_requeue(job->id, !strcmp(op, "requeue-hold"), err) ? -1 : print_ok();
@@ -417,10 +435,10 @@ static int load_job(const char *id, struct slurm_job *job, struct err *err)
 
 static bool known_op(const char *op)
 {
-	static const char *const ops[] = { "get",         "publish",      "take-restart-epoch",
-					   "requeue",     "requeue-hold", "requeue-soon",
-					   "release",     "move",         "outlook",
-					   "check-option" };
+	static const char *const ops[] = { "get",          "publish",      "take-restart-epoch",
+					   "requeue",      "requeue-hold", "requeue-soon",
+					   "release",      "move",         "outlook",
+					   "check-option", "start-over",   "start-over-not" };
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(ops); i++)
@@ -432,6 +450,7 @@ static bool known_op(const char *op)
 static int print_usage(void)
 {
 	fputs("usage: fsched-slurm [--timeout S] get|take-restart-epoch|requeue|requeue-hold|requeue-soon|release|outlook JOBID\n"
+	      "       fsched-slurm [--timeout S] start-over|start-over-not JOBID\n"
 	      "       fsched-slurm [--timeout S] publish JOBID [STATUS]\n"
 	      "       fsched-slurm [--timeout S] move JOBID {\"node\":NAME,\"epoch\":N,\"error\":TEXT}\n"
 	      "       fsched-slurm [--timeout S] check-option JOBID {\"uuid\":U,\"interval\":N,\"dir\":PATH}\n",

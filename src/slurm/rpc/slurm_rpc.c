@@ -19,6 +19,7 @@ void slurm_xfree(void **p) __attribute__((weak));
 
 #define EPOCH_KEY    "fsched-restart="
 #define EPOCH_LATEST "latest"
+#define EPOCH_NONE   "none"
 #define EPOCH_MAX    99999999u
 
 int rpc_errno(void)
@@ -307,7 +308,7 @@ int rpc_node_addr(const char *node, char *buf, size_t len, struct err *err)
 	return addr ? 0 : err_set(err, ENOENT, "slurmctld knows no node %s", node);
 }
 
-int rpc_slurm_user(uid_t *uid, struct err *err)
+int rpc_settings(struct rpc_settings *s, struct err *err)
 {
 	slurm_conf_t *conf = NULL;
 
@@ -317,7 +318,7 @@ int rpc_slurm_user(uid_t *uid, struct err *err)
 
 		return err_set(err, num, "cannot ask slurmctld for its configuration: %s", slurm_strerror(num));
 	}
-	*uid = conf->slurm_user_id;
+	*s = (struct rpc_settings){ .slurm_user = conf->slurm_user_id, .kill_wait = conf->kill_wait };
 	slurm_free_ctl_conf(conf);
 	return 0;
 }
@@ -355,13 +356,20 @@ int rpc_publish(uint32_t job_id, const struct status *status, struct err *err)
 	return rc;
 }
 
-/* Parses a number or the word for the latest epoch; 0: it is neither. */
+static bool epoch_may_be_asked(unsigned epoch)
+{
+	return epoch <= EPOCH_MAX || epoch == RPC_EPOCH_LATEST || epoch == RPC_EPOCH_NONE;
+}
+
+/* Parses a number or one of the words; 0: it is neither. */
 static unsigned epoch_value(const char *p)
 {
 	size_t len = strcspn(p, " ");
 
 	if (len == strlen(EPOCH_LATEST) && strncmp(p, EPOCH_LATEST, len) == 0)
 		return RPC_EPOCH_LATEST;
+	if (len == strlen(EPOCH_NONE) && strncmp(p, EPOCH_NONE, len) == 0)
+		return RPC_EPOCH_NONE;
 	if (len > 8 || strspn(p, "0123456789") != len)
 		return 0;
 	return (unsigned)strtoul(p, NULL, 10);
@@ -404,10 +412,11 @@ char *rpc_comment_with_epoch(const char *comment, unsigned epoch)
 			at--;
 		memmove(at, end, strlen(end) + 1);
 	}
-	if (epoch == 0 || (epoch > EPOCH_MAX && epoch != RPC_EPOCH_LATEST))
+	if (epoch == 0 || !epoch_may_be_asked(epoch))
 		return text;
-	if (epoch == RPC_EPOCH_LATEST)
-		with = xasprintf("%s%s" EPOCH_KEY EPOCH_LATEST, text, *text ? " " : "");
+	if (epoch == RPC_EPOCH_LATEST || epoch == RPC_EPOCH_NONE)
+		with = xasprintf("%s%s" EPOCH_KEY "%s", text, *text ? " " : "",
+				 epoch == RPC_EPOCH_LATEST ? EPOCH_LATEST : EPOCH_NONE);
 	else
 		with = xasprintf("%s%s" EPOCH_KEY "%u", text, *text ? " " : "", epoch);
 	free(text);
@@ -431,7 +440,7 @@ int rpc_request_epoch(uint32_t job_id, unsigned epoch, struct err *err)
 	struct slurm_job job;
 	int rc;
 
-	if (epoch > EPOCH_MAX && epoch != RPC_EPOCH_LATEST)
+	if (!epoch_may_be_asked(epoch))
 		return err_set(err, EINVAL, "job %u: there is no epoch %u", job_id, epoch);
 	if (rpc_job_load(job_id, &job, err))
 		return -1;

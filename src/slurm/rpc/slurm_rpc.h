@@ -16,7 +16,8 @@
 #include "base/status.h"
 
 #define RPC_NO_TASK      (-1)
-#define RPC_EPOCH_LATEST UINT32_MAX /* the newest epoch when the job starts */
+#define RPC_EPOCH_LATEST UINT32_MAX       /* the newest epoch when the job starts */
+#define RPC_EPOCH_NONE   (UINT32_MAX - 1) /* none: the job starts over, because it has requeued itself */
 
 struct slurm_job {
 	uint32_t id;
@@ -67,14 +68,18 @@ int rpc_job_ids(uint32_t job_id, uint32_t **ids, struct err *err);
 /* The address under which slurmctld reaches a node (NodeAddr). */
 int rpc_node_addr(const char *node, char *buf, size_t len, struct err *err);
 
-/* The uid of SlurmUser. */
-int rpc_slurm_user(uid_t *uid, struct err *err);
+/* Of slurmctld's configuration. */
+struct rpc_settings {
+	uid_t slurm_user;
+	unsigned kill_wait; /* s from SIGTERM to SIGKILL when Slurm ends a job */
+};
+int rpc_settings(struct rpc_settings *s, struct err *err);
 
 /* Replaces the Checkpoint entry in the AdminComment and keeps all other text in it. For root and SlurmUser only. */
 int rpc_publish(uint32_t job_id, const struct status *status, struct err *err);
 
 /* Sets the epoch from which the next start is to restore, as the job's owner asks: the segment "fsched-restart=N" (or
- * "=latest") of the job's Comment. All other text is kept. epoch 0 removes the segment. */
+ * "=latest", "=none") of the job's Comment. All other text is kept. epoch 0 removes the segment. */
 int rpc_request_epoch(uint32_t job_id, unsigned epoch, struct err *err);
 /* Reads and removes the segment. *epoch = 0: there was none. */
 int rpc_take_epoch(uint32_t job_id, unsigned *epoch, struct err *err);
