@@ -133,7 +133,7 @@ def test_what_leaves_a_job_alone(hosts, jobdir):
     expect_whole(d, 250)
 
 
-def test_requeue_by_a_person_continues_on_another_node(hosts, jobdir):
+def test_a_requeue_by_a_person_continues_on_another_node(hosts, jobdir):
     """As an administrator does who drains a node and cannot wait."""
     c, d = hosts, jobdir()
     job = submit(c, d, 100)
@@ -145,6 +145,31 @@ def test_requeue_by_a_person_continues_on_another_node(hosts, jobdir):
     assert c.job(job)["BatchHost"] != "n1"
     assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
     expect_whole(d, 100)
+
+
+@pytest.mark.parametrize("how", ["asap", "later"])
+def test_a_reboot_waits_for_the_job(new_cluster, base_dir, jobdir, how):
+    """scontrol reboot lets jobs run on, with asap on a node that takes no others. The job is moved away by a requeue, and the node reboots."""
+    rebooted = base_dir / f"rebooted.{how}"
+    program = base_dir / f"reboot.{how}"
+    program.write_text(f"#!/bin/sh\ntouch {rebooted}\n")
+    program.chmod(0o755)
+    c = new_cluster(conf=FSCHED, hosts=2, slurm_conf=[*FAST, f"RebootProgram={program}"])
+    d = jobdir()
+    job = submit(c, d, 250)
+    c.checkpoint("create", job)
+    c.ok("scontrol", "reboot", *(["asap"] if how == "asap" else []), "nextstate=resume", "reason=test", "n1", user="root")
+    before = steps(d)
+    lib.wait_for(lambda: steps(d) > before + 10, "the job to go on")
+    assert not rebooted.exists() and c.job(job)["Restarts"] == "0"
+    if how == "later":      # Slurm may start other jobs there, and so this one
+        c.ok("scontrol", "update", "nodename=n1", "state=drain", "reason=test", user="root")
+    c.ok("scontrol", "requeue", job, user="root")
+    wait_restored(c, job)
+    assert c.job(job)["BatchHost"] == "n2"
+    lib.wait_for(rebooted.exists, "the reboot", LONG)
+    assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
+    expect_whole(d, 250)
 
 
 def wait_done(c, job):

@@ -72,6 +72,36 @@ def test_a_requeue_with_hold_continues_when_it_is_released(cluster, jobdir):
     end(cluster, d, job)
 
 
+def test_a_suspended_job_that_is_requeued_continues(cluster, jobdir):
+    """It cannot be checkpointed meanwhile, and Slurm kills it at once. It stays held because Slurm has taken its priority when it was suspended."""
+    d = jobdir()
+    job = submit(cluster, d)
+    cluster.checkpoint("create", job)
+    cluster.ok("scontrol", "suspend", job, user="root")
+    cluster.wait_state(job, "SUSPENDED")
+    assert "is suspended" in cluster.fails("scontrol", "checkpoint", "vacate", job)
+    cluster.ok("scontrol", "requeue", job, user="root")
+    requeued(cluster, job)
+    assert cluster.job(job)["Priority"] == "0"
+    cluster.ok("scontrol", "release", job, user="root")
+    start_now(cluster, job)
+    cluster.wait_entry(job, lambda e: e["state"] == "running" and e.get("restored") == "1", "the job to continue", LONG)
+    end(cluster, d, job)
+
+
+def test_a_hold_of_a_running_job_holds_it_after_a_requeue(cluster, jobdir):
+    d = jobdir()
+    job = submit(cluster, d)
+    cluster.checkpoint("create", job)
+    cluster.ok("scontrol", "hold", job)
+    assert cluster.state(job) == "RUNNING"
+    cluster.ok("scontrol", "requeue", job)
+    requeued(cluster, job, "from the newest epoch")
+    assert cluster.job(job)["Priority"] == "0"
+    assert "restored from epoch 1" in cluster.checkpoint("restart", job)
+    end(cluster, d, job)
+
+
 @pytest.mark.parametrize("by", ["job", "cluster"])
 def test_a_requeue_starts_over_where_that_is_wanted(new_cluster, jobdir, by):
     """As it does in plain Slurm, by the administrator's choice or the user's; the user's comes first."""
