@@ -203,6 +203,13 @@ static int64_t agent_last_checkpoint_us(void *arg)
 	return a->publish.status.total_us;
 }
 
+static unsigned agent_hook_seconds(void *arg)
+{
+	const struct agent *a = arg;
+
+	return hook_seconds_before(&a->hook);
+}
+
 static bool agent_hurry(void *arg)
 {
 	struct agent *a = arg;
@@ -250,6 +257,7 @@ static void agent_on_gone(void *arg)
 	struct agent *a = arg;
 
 	agent_enter(a, PHASE_LEAVING);
+	hook_stop(&a->hook);
 	sched_stop(&a->sched);
 	notice_stop(&a->notice);
 	requests_forget_start(&a->requests);
@@ -374,6 +382,7 @@ static void agent_on_restored(void *arg)
 	if (a->restore.note[0])
 		snprintf(a->start.error, sizeof(a->start.error), "%s", a->restore.note);
 	start_service(a);
+	hook_after(&a->hook, a->restore.epoch);
 }
 
 /* ---- back to Slurm ---- */
@@ -406,16 +415,20 @@ static void agent_wire_services(struct agent *a)
 {
 	struct job *j = &a->job;
 
-	a->publish.job = a->tell_user.job = j;
+	a->publish.job = a->tell_user.job = a->hook.job = j;
+	a->hook.pod = &a->pod;
 	a->write_list = (struct write_list_watch){ .job = j, .source.fd = -1, .name_source.fd = -1 };
 	a->step_list = (struct step_list){ .job = j, .shm = -1, .events = -1, .source.fd = -1 };
 	a->can_checkpoint = (struct can_checkpoint){ .loop = &a->loop, .answer = agent_on_able, .arg = a };
 	a->sched = (struct sched){
 		.job = j, .may = agent_may_schedule, .due = agent_on_due, .skipped = agent_on_skipped, .arg = a
 	};
-	a->notice = (struct notice){
-		.job = j, .checkpoint_us = agent_last_checkpoint_us, .busy = agent_hurry, .act = agent_on_notice, .arg = a
-	};
+	a->notice = (struct notice){ .job = j,
+				     .checkpoint_us = agent_last_checkpoint_us,
+				     .hook_seconds = agent_hook_seconds,
+				     .busy = agent_hurry,
+				     .act = agent_on_notice,
+				     .arg = a };
 	a->lease = (struct lease_watch){ .job = j,
 					 .acquired = agent_on_lease,
 					 .failed = agent_on_no_lease,
@@ -464,6 +477,7 @@ static void agent_wire_operations(struct agent *a)
 					     .sched = &a->sched,
 					     .publish = &a->publish,
 					     .tell_user = &a->tell_user,
+					     .hook = &a->hook,
 					     .requests = &a->requests,
 					     .job_runs = agent_job_runs,
 					     .held = agent_on_held,

@@ -22,6 +22,7 @@
  *   serves the job
  *     publish.c           the job's Checkpoint entry in Slurm
  *     tell_user.c         a line in the job's error file
+ *     hook.c              the job's signal and commands around checkpoints
  *     sched.c             when the next periodic checkpoint is due
  *     notice.c            preemption and time limit
  *     lease_watch.c       who has the job
@@ -52,6 +53,7 @@
 #include "agent/can_checkpoint.h"
 #include "agent/checkpoint.h"
 #include "agent/gate.h"
+#include "agent/hook.h"
 #include "agent/job.h"
 #include "agent/lease_watch.h"
 #include "agent/loop.h"
@@ -134,6 +136,7 @@ struct agent {
 	struct can_checkpoint can_checkpoint;
 	struct publish publish;
 	struct tell_user tell_user;
+	struct hook hook;
 	struct sched sched;
 	struct notice notice;
 	struct lease_watch lease;

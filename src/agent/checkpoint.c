@@ -88,6 +88,8 @@ void checkpoint_hurry(struct checkpoint *c)
 {
 	struct op *op = &c->op;
 
+	if (op->active)
+		hook_hurry(c->hook);
 	if (!op->active || op->hurried || strcmp(op->phase, "pre-dump") != 0 || proc_send(&op->worker, "hurry") < 0)
 		return;
 	op->hurried = true;
@@ -398,9 +400,25 @@ static void checkpoint_begin_attempt(struct checkpoint *c)
 	checkpoint_finish(c);
 }
 
+static void checkpoint_after_hook(void *arg)
+{
+	struct checkpoint *c = arg;
+
+	c->op.began_us = now_us();
+	checkpoint_begin_attempt(c);
+}
+
+/* Slurm's clock is ticking where it has begun to end the job. */
+static bool checkpoint_waits_for_hook(const struct checkpoint *c)
+{
+	return hook_has_before(c->hook) && c->op.kind != OP_PREEMPT && c->op.kind != OP_EVICT && !*c->lost;
+}
+
 void checkpoint_start(struct checkpoint *c, enum op_kind kind, struct request *r)
 {
 	struct op *op = &c->op;
+	struct err err;
+	unsigned next;
 
 	memset(op, 0, sizeof(*op));
 	op->active = true;
@@ -410,6 +428,13 @@ void checkpoint_start(struct checkpoint *c, enum op_kind kind, struct request *r
 	op->began_us = now_us();
 	snprintf(op->phase, sizeof(op->phase), "start");
 	sched_op_begins(c->sched);
+	if (checkpoint_waits_for_hook(c) && checkpoint_prepare(c, &err) == 0 &&
+	    (next = store_next_epoch(&c->job->store, &c->job->rec, &err))) {
+		snprintf(op->phase, sizeof(op->phase), "before");
+		request_phase(r, op->phase);
+		hook_before(c->hook, next, checkpoint_after_hook, c);
+		return;
+	}
 	checkpoint_begin_attempt(c);
 }
 
@@ -508,7 +533,8 @@ void checkpoint_cancel(struct checkpoint *c, const char *why)
 		return;
 	c->held_cancelled(c->arg);
 	proc_forget(&op->worker);
-	if (c->job->store_ok && !op->held)
+	hook_stop(c->hook);
+	if (c->job->store_ok && !op->held && op->epoch)
 		store_abort_epoch(&c->job->store, op->epoch);
 	if (op->held) /* the epoch is complete, and has been logged */
 		job_log(c->job, "the vacate is given up: %s", why);

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <jansson.h>
+#include "agent/hook.h"
 #include "agent/job.h"
 #include "agent/pod_watch.h"
 #include "agent/proc.h"
@@ -56,6 +57,7 @@ struct checkpoint {
 	struct sched *sched;
 	struct publish *publish;
 	struct tell_user *tell_user;
+	struct hook *hook;
 	struct requests *requests;
 	struct mailbox mailbox; /* in which a worker leaves descriptors for the next one */
 	char lost[200];         /* why the job can be checkpointed no more, "" = it can */

@@ -178,6 +178,7 @@ static void end_begin(struct agent *a, int status)
 	a->end.status = status;
 	loop_timer_set(&a->loop, &a->end.limit, now_us() + END_LIMIT, end_on_limit, a);
 	checkpoint_cancel(&a->checkpoint, "the job has ended");
+	hook_stop(&a->hook);
 	sched_stop(&a->sched);
 	notice_stop(&a->notice);
 	end_requests(a);

@@ -12,6 +12,7 @@ static void fence_stop_everything(struct agent *a)
 	agent_enter(a, PHASE_HOLDING);
 	a->job.store_ok = false; /* before anything below writes: the directory is another agent's */
 	checkpoint_cancel(&a->checkpoint, "the job may run on another node");
+	hook_stop(&a->hook);
 	sched_stop(&a->sched);
 	notice_stop(&a->notice);
 	end_requests(a);

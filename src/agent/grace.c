@@ -6,7 +6,7 @@
 #include "base/log.h"
 
 #define GRACE_ASK_LIMIT INT64_C(3000000) /* us for which a script waits for its SIGTERM if Slurm does not answer */
-#define GRACE_MARGIN	1		 /* s that the end of the pod takes before Slurm's SIGKILL */
+#define GRACE_MARGIN    1                /* s that the end of the pod takes before Slurm's SIGKILL */
 
 static void grace_pass_on(struct agent *a)
 {

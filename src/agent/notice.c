@@ -74,7 +74,7 @@ static void notice_on_outlook(void *arg, bool ok, const json_t *o, const char *e
 	struct notice_input in = { .at_limit = n->job->task.at_limit,
 				   .left_total = n->job->task.total ? n->job->task.total - job_used(n->job) : INT64_MAX,
 				   .ran = job_ran(n->job),
-				   .lead = notice_lead(n->checkpoint_us(n->arg)),
+				   .lead = notice_lead(n->checkpoint_us(n->arg)) + n->hook_seconds(n->arg),
 				   .served = n->served };
 	enum notice_action action;
 

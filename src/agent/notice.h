@@ -23,6 +23,7 @@ struct notice {
 	bool served;               /* act() has been called for the present preemption or time limit */
 	/* Set by the owner, called with arg. */
 	int64_t (*checkpoint_us)(void *arg); /* how long the last checkpoint took, 0 = there was none */
+	unsigned (*hook_seconds)(void *arg); /* how long the hooks before it may take */
 	bool (*busy)(void *arg);             /* an operation is under way; it is made to end as soon as it can */
 	void (*act)(void *arg, enum notice_action action); /* not NOTICE_NONE */
 	void *arg;

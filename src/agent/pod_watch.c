@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -163,6 +164,43 @@ void pod_watch_deliver(struct pod_watch *p, int sig, enum sig_scope scope)
 		pod_watch_to_group(p, sig);
 	else
 		syscall(SYS_pidfd_send_signal, p->script_fd, sig, NULL, 0);
+}
+
+/* Whether the process belongs to uid and has a handler for the signal or blocks it, which one does who waits for it. */
+static bool pod_watch_handles(pid_t pid, int sig, uid_t uid)
+{
+	char path[64], line[256];
+	unsigned long long mask, all = 0;
+	unsigned owner = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	cleanup_file FILE *f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "SigCgt: %llx", &mask) == 1 || sscanf(line, "SigBlk: %llx", &mask) == 1)
+			all |= mask;
+		sscanf(line, "Uid: %u", &owner);
+	}
+	return f && owner == uid && all >> (sig - 1) & 1;
+}
+
+int pod_watch_notify(struct pod_watch *p, int sig, bool script_only, uid_t uid)
+{
+	pid_t *pids = NULL;
+	int n = script_only ? 0 : pod_pids(p->init, &pids, NULL), got = 0;
+
+	if (script_only)
+		return p->script > 0 && pod_watch_handles(p->script, sig, uid) &&
+		       syscall(SYS_pidfd_send_signal, p->script_fd, sig, NULL, 0) == 0;
+	for (int i = 0; i < n; i++) {
+		/* opened first: so what /proc says then is of the process that gets the signal */
+		cleanup_close int fd = (int)syscall(SYS_pidfd_open, pids[i], 0);
+
+		if (fd >= 0 && pod_watch_handles(pids[i], sig, uid) &&
+		    syscall(SYS_pidfd_send_signal, fd, sig, NULL, 0) == 0)
+			got++;
+	}
+	free(pids);
+	return got;
 }
 
 static char pod_watch_proc_state(pid_t pid)

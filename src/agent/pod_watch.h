@@ -41,6 +41,9 @@ void pod_watch_tell_lease(struct pod_watch *p, int64_t until);
 void pod_watch_listen(struct pod_watch *p);
 /* Sends sig to the script or to its process group, unless scope says that the script has it already. */
 void pod_watch_deliver(struct pod_watch *p, int sig, enum sig_scope scope);
+/* Sends sig to the script, or to all processes of the pod that belong to uid, as far as they handle it or wait for it:
+ * for others it could be the end. Returns how many have got it. */
+int pod_watch_notify(struct pod_watch *p, int sig, bool script_only, uid_t uid);
 /* Host pids of stopped processes of the pod; the caller frees *pids. Returns their number. */
 int pod_watch_stopped(const struct pod_watch *p, pid_t **pids);
 /* Continues stopped processes other than the n in before: a worker or criu that was killed may leave tasks stopped, but

@@ -120,6 +120,11 @@ static void task_get_all(struct task_reader *r, struct task *t)
 	t->at_limit = task_get_limit(r);
 	t->total = task_get_int(r, "total", 0, INT32_MAX);
 	task_get_text(r, "tcp", t->tcp, sizeof(t->tcp));
+	t->hook_signal = (int)task_get_int(r, "hook_signal", 0, 64);
+	t->hook_script = task_get_bool(r, "hook_script");
+	t->hook_seconds = (unsigned)task_get_int(r, "hook_seconds", 0, 3600);
+	task_get_name(r, "hook_before", t->hook_before, sizeof(t->hook_before));
+	task_get_name(r, "hook_after", t->hook_after, sizeof(t->hook_after));
 	task_get_text(r, "on_requeue", t->on_requeue, sizeof(t->on_requeue));
 	t->cpus = (unsigned)task_get_int(r, "cpus", 0, 1 << 20);
 	t->private_tmp = task_get_bool(r, "private_tmp");

@@ -24,7 +24,12 @@ struct task {
 	int64_t total;          /* s of running time, with AT_LIMIT_CONTINUE; 0 = no bound */
 	char tcp[8];            /* --checkpoint-tcp: "refuse", "close", or "" = CheckpointTcp holds */
 	char on_requeue[8];     /* --checkpoint-on-requeue: "resume", "restart", or "" = CheckpointOnRequeue holds */
-	bool truncate;          /* the user's open mode was truncate */
+	/* --checkpoint-signal, -before, -after */
+	int hook_signal;                          /* 0 = none */
+	bool hook_script;                         /* to the script alone */
+	unsigned hook_seconds;                    /* before a checkpoint */
+	char hook_before[4096], hook_after[4096]; /* "" = none */
+	bool truncate;                            /* the user's open mode was truncate */
 	unsigned cpus;
 	bool private_tmp;
 	char script[4096], cwd[4096], pod_dir[4096], config[4096];

@@ -81,6 +81,7 @@ static const struct conf_key keys[] = {
 	{ "CheckpointFileLimit",      TYPE_BYTES,  FIELD(file_limit), 0, 0, NULL, NULL },
 	{ "CheckpointTmpLimit",       TYPE_BYTES,  FIELD(tmp_limit), 0, 0, NULL, NULL },
 	{ "CheckpointLeaseTime",      TYPE_UINT,   FIELD(lease_time), 4, 3600, NULL, NULL },
+	{ "CheckpointHookTime",       TYPE_UINT,   FIELD(hook_time), 1, 3600, NULL, NULL },
 	{ "CheckpointTcp",            TYPE_TCP,    FIELD(tcp), 0, 0, NULL, NULL },
 	{ "CheckpointRestoreRetry",   TYPE_UINT,   FIELD(restore_retry), 0, 86400, NULL, NULL },
 	{ "CheckpointMaxMoves",       TYPE_UINT,   FIELD(max_moves), 0, 100, NULL, NULL },
@@ -119,6 +120,7 @@ void conf_defaults(struct conf *c)
 	c->timeout = 1800;
 	c->freeze_timeout = 60;
 	c->lease_time = 20;
+	c->hook_time = 60;
 	c->restore_retry = 180;
 	c->max_moves = 3;
 	c->compression = 1;

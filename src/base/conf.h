@@ -67,6 +67,9 @@ struct conf {
 	uint64_t tmp_limit; /* CheckpointTmpLimit, bytes, default 0 = none: private /tmp and /dev/shm, per epoch */
 	/* CheckpointLeaseTime, s, 4..3600, default 20: a node that cannot renew its lease for so long stops the job. */
 	unsigned lease_time;
+	/* CheckpointHookTime, s, 1..3600, default 60: for a job's command before a checkpoint or after a restore, and
+	 * the most that its signal may come before a checkpoint. */
+	unsigned hook_time;
 	/* CheckpointRestoreRetry, s, 0..86400, default 180: how long a restore waits for obstacles that pass by
 	 * themselves. */
 	unsigned restore_retry;

@@ -98,8 +98,9 @@ int shim_requeue_itself(int (*scontrol)(char **argv), char **argv)
 	pid_t pid;
 
 	if (run_fsched_slurm("start-over") != 0) {
-		fprintf(stderr, "scontrol: the job is not requeued: it could not be noted that it is to start over, and without "
-				"that it would continue from its newest checkpoint\n");
+		fprintf(stderr,
+			"scontrol: the job is not requeued: it could not be noted that it is to start over, and without "
+			"that it would continue from its newest checkpoint\n");
 		return 1;
 	}
 	fflush(stdout);

@@ -1,12 +1,15 @@
 #include "slurm/option.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <uuid.h>
 #include <nettle/sha2.h>
 
 #include "base/interval.h"
+#include "base/util.h"
 
 static const char *option_value_of(const char *element, const char *name, size_t len)
 {
@@ -85,6 +88,44 @@ int option_requeue_parse(const char *value, enum option_requeue *on_requeue)
 		      : !strcmp(value, "restart") ? OPTION_REQUEUE_RESTART
 						  : OPTION_REQUEUE_NONE;
 	return *on_requeue == OPTION_REQUEUE_NONE ? -1 : 0;
+}
+
+/* The number of a signal by its number or name, which ends at end; 0: there is none, or nobody can handle it. */
+static int option_signal_number(const char *name, const char *end)
+{
+	static const struct {
+		const char *name;
+		int number;
+	} names[] = { { "HUP", SIGHUP },   { "INT", SIGINT },   { "QUIT", SIGQUIT },
+		      { "USR1", SIGUSR1 }, { "USR2", SIGUSR2 }, { "TERM", SIGTERM },
+		      { "ALRM", SIGALRM }, { "URG", SIGURG },   { "CONT", SIGCONT } };
+	char *stop;
+	long number = strtol(name, &stop, 10);
+
+	if (stop == end && *name >= '1' && *name <= '9')
+		return number < 65 && number != SIGKILL && number != SIGSTOP ? (int)number : 0;
+	name += strncmp(name, "SIG", 3) ? 0 : 3;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strlen(names[i].name) == (size_t)(end - name) && !strncmp(names[i].name, name, (size_t)(end - name)))
+			return names[i].number;
+	return 0;
+}
+
+int option_signal_parse(const char *value, struct option_signal *s, struct err *err)
+{
+	const bool script_only = !strncmp(value, "B:", 2);
+	const char *name = value + (script_only ? 2 : 0), *at = strchr(name, '@');
+	const int number = at ? option_signal_number(name, at) : 0;
+	char *end;
+	unsigned long seconds = at ? strtoul(at + 1, &end, 10) : 0;
+
+	if (!number || at[1] < '0' || at[1] > '9' || *end || seconds < 1 || seconds > OPTION_SIGNAL_SECONDS_MAX)
+		return err_set(err, EINVAL,
+			       "allowed: [B:]SIGNAL@SECONDS, SIGNAL a number or HUP, INT, QUIT, USR1, USR2, TERM, ALRM, URG "
+			       "or CONT, SECONDS 1 to %d",
+			       OPTION_SIGNAL_SECONDS_MAX);
+	*s = (struct option_signal){ .number = number, .script_only = script_only, .seconds = (unsigned)seconds };
+	return 0;
 }
 
 /* "[l|n[SECONDS]][c|r][b|u]" */

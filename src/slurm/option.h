@@ -32,6 +32,16 @@
 #define OPTION_REQUEUE         "checkpoint-on-requeue"
 #define OPTION_REQUEUE_ENV     "_SLURM_SPANK_OPTION_fsched_checkpoint_on_requeue"
 #define OPTION_REQUEUE_ENV_JOB "SLURM_SPANK_" OPTION_REQUEUE_ENV
+/* The job's hooks: their values stay in the job's environment until the node reads them. Each acts with the user's
+ * rights only, so it does not matter who wrote them. */
+#define OPTION_SIGNAL          "checkpoint-signal"
+#define OPTION_SIGNAL_ENV      "_SLURM_SPANK_OPTION_fsched_checkpoint_signal"
+#define OPTION_BEFORE          "checkpoint-before"
+#define OPTION_BEFORE_ENV      "_SLURM_SPANK_OPTION_fsched_checkpoint_before"
+#define OPTION_AFTER           "checkpoint-after"
+#define OPTION_AFTER_ENV       "_SLURM_SPANK_OPTION_fsched_checkpoint_after"
+#define OPTION_ENV_PREFIX      "SLURM_SPANK_" /* of the second name of each of these */
+#define OPTION_COMMAND_MAX     4096           /* bytes of a command */
 /* MPI must start its ranks on this node without srun, which would put them outside of the pod. For that the SPANK
  * plugin sets mpi_variables in the script's environment, and MPI_SET_ENV to the names of those that the user had not
  * set. */
@@ -76,6 +86,15 @@ int option_tcp_parse(const char *value, enum option_tcp *tcp);
 const char *option_requeue_in_env(const char *element);
 /* 0; -1: it is neither "resume" nor "restart". */
 int option_requeue_parse(const char *value, enum option_requeue *on_requeue);
+
+struct option_signal {
+	int number; /* 0 = none */
+	bool script_only;
+	unsigned seconds; /* before the checkpoint */
+};
+#define OPTION_SIGNAL_SECONDS_MAX 3600
+/* "[B:]SIG@SECONDS", SIG a number, or a name with or without "SIG". 0; -1 with err. */
+int option_signal_parse(const char *value, struct option_signal *s, struct err *err);
 
 /* Parses what the user gave: only the interval. Whatever follows the first '/' is ignored: it is not for the user to
  * set. 0 or -1.

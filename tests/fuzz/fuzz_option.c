@@ -11,6 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	cleanup_free char *text = xasprintf("%.*s", (int)size, (const char *)data);
 	struct option_value v, again;
+	struct option_signal hook;
 	char buf[OPTION_MAX];
 
 	option_in_env(text);
@@ -18,6 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		option_limit_parse(option_limit_in_env(text), &v, NULL);
 	option_tcp_in_env(text);
 	option_requeue_in_env(text);
+	option_signal_parse(text, &hook, NULL);
 	option_parse_submitted(text, &v, NULL);
 	if (option_parse(text, &v, NULL) < 0)
 		return 0;

@@ -45,7 +45,7 @@ static void run_for(int64_t us)
 	"\"groups\":[1000,5],\"user\":\"u\",\"restart_count\":0,\"node\":\"n\",\"cluster\":\"c\","                                                           \
 	"\"uuid\":\"48eb0728-818a-40ea-a3a1-30b9337aa5be\",\"interval\":60,\"truncate\":true,\"at_limit\":\"\",\"total\":0,\"script\":\"/s\",\"cwd\":\"/\"," \
 	"\"stdout\":\"/o\",\"stderr\":\"/o\",\"cpus\":1,\"private_tmp\":false,\"init_pid\":10,\"leader_pid\":11,\"script_pid\":12,"                          \
-	"\"pod_dir\":\"/p/7\",\"ctl_fd\":5,\"gate_fd\":6,\"network_warning\":\"\",\"tmp_warning\":\"\",\"tcp\":\"close\",\"on_requeue\":\"\",\"config\":\"/c\"}"
+	"\"pod_dir\":\"/p/7\",\"ctl_fd\":5,\"gate_fd\":6,\"network_warning\":\"\",\"tmp_warning\":\"\",\"tcp\":\"close\",\"on_requeue\":\"\",\"hook_signal\":10,\"hook_script\":true,\"hook_seconds\":5,\"hook_before\":\"sync\",\"hook_after\":\"\",\"config\":\"/c\"}"
 
 static int parse(const char *text, struct task *t, struct err *err)
 {

@@ -1,5 +1,6 @@
 /* slurm/option.c: what of the options of sbatch goes through the job's environment. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -64,6 +65,39 @@ static void on_requeue(void **state)
 	assert_null(option_requeue_in_env(OPTION_TCP_ENV "=close"));
 }
 
+static void signals(void **state)
+{
+	static const char *const bad[] = { "",
+					   "USR1",
+					   "USR1@",
+					   "USR1@0",
+					   "USR1@3601",
+					   "KILL@5",
+					   "9@5",
+					   "65@5",
+					   "B:@5",
+					   "X:10@5",
+					   "usr1@5",
+					   "USR1@5x",
+					   "@5",
+					   "USR1@-5",
+					   "0@5",
+					   "SIG@5",
+					   "USR@5",
+					   "USR1 @5",
+					   "10@99999999999999999999999" };
+	struct option_signal s;
+
+	assert_int_equal(option_signal_parse("USR1@30", &s, NULL), 0);
+	assert_true(s.number == SIGUSR1 && !s.script_only && s.seconds == 30);
+	assert_int_equal(option_signal_parse("B:SIGTERM@3600", &s, NULL), 0);
+	assert_true(s.number == SIGTERM && s.script_only && s.seconds == 3600);
+	assert_int_equal(option_signal_parse("12@1", &s, NULL), 0);
+	assert_true(s.number == 12 && s.seconds == 1);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(option_signal_parse(bad[i], &s, NULL), -1);
+}
+
 static void at_limit(void **state)
 {
 	static const struct {
@@ -100,6 +134,7 @@ int main(void)
 		cmocka_unit_test(malformed),
 		cmocka_unit_test(at_limit),
 		cmocka_unit_test(on_requeue),
+		cmocka_unit_test(signals),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -237,6 +237,41 @@ static void set_entry(job_desc_msg_t *d, const struct option_value *v)
 	d->admin_comment = slurm_xstrdup(text);
 }
 
+static const char *find_hook(const job_desc_msg_t *d, const char *name)
+{
+	char second[128];
+	const char *value = find_variable(d, name);
+
+	snprintf(second, sizeof(second), OPTION_ENV_PREFIX "%s", name);
+	return value ? value : find_variable(d, second);
+}
+
+/* The name of a hook's option that the job has, else NULL. */
+static const char *hook_of(const job_desc_msg_t *d)
+{
+	return find_hook(d, OPTION_SIGNAL_ENV)   ? OPTION_SIGNAL
+	       : find_hook(d, OPTION_BEFORE_ENV) ? OPTION_BEFORE
+	       : find_hook(d, OPTION_AFTER_ENV)  ? OPTION_AFTER
+						 : NULL;
+}
+
+static int check_hooks(const job_desc_msg_t *d, char **err_msg)
+{
+	const char *sig = find_hook(d, OPTION_SIGNAL_ENV), *before = find_hook(d, OPTION_BEFORE_ENV),
+		   *after = find_hook(d, OPTION_AFTER_ENV);
+	struct option_signal s;
+	struct err err;
+
+	if (sig && option_signal_parse(sig, &s, &err))
+		return submit_refuse(err_msg, ESLURM_NOT_SUPPORTED, "--checkpoint-signal: %s", err.text);
+	if ((before && strlen(before) >= OPTION_COMMAND_MAX) || (after && strlen(after) >= OPTION_COMMAND_MAX))
+		return submit_refuse(err_msg, ESLURM_NOT_SUPPORTED,
+				     "--checkpoint-%s: the command is longer than %d bytes",
+				     before && strlen(before) >= OPTION_COMMAND_MAX ? "before" : "after",
+				     OPTION_COMMAND_MAX - 1);
+	return SLURM_SUCCESS;
+}
+
 static int submit_enable(job_desc_msg_t *d, const char *value, char **err_msg)
 {
 	struct option_value v;
@@ -262,6 +297,9 @@ static int submit_enable(job_desc_msg_t *d, const char *value, char **err_msg)
 	if (requeue && option_requeue_parse(requeue, &v.on_requeue))
 		return submit_refuse(err_msg, ESLURM_NOT_SUPPORTED,
 				     "--checkpoint-on-requeue: allowed: resume or restart");
+	rc = check_hooks(d, err_msg);
+	if (rc != SLURM_SUCCESS)
+		return rc;
 	d->requeue = 1;
 	d->open_mode = OPEN_MODE_APPEND;
 	d->max_nodes = 1;
@@ -286,6 +324,8 @@ EXPORT int job_submit(job_desc_msg_t *d, uint32_t uid, char **err_msg)
 		return submit_refuse(err_msg, ESLURM_NOT_SUPPORTED, "--checkpoint-tcp needs --checkpoint too.");
 	if (!value && find_in_env(d, option_requeue_in_env))
 		return submit_refuse(err_msg, ESLURM_NOT_SUPPORTED, "--checkpoint-on-requeue needs --checkpoint too.");
+	if (!value && d->environment && hook_of(d))
+		return submit_refuse(err_msg, ESLURM_NOT_SUPPORTED, "--%s needs --checkpoint too.", hook_of(d));
 	if (value)
 		return submit_enable(d, value, err_msg);
 	if (d->environment)

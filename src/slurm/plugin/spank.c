@@ -173,6 +173,44 @@ static struct spank_option requeue_option = {
 	.cb = on_requeue_option,
 };
 
+/* The hooks. The node finds their values in the job's environment. */
+static int on_hook_option(int val, const char *value, int remote)
+{
+	struct option_signal s;
+	struct err err;
+
+	if (remote)
+		return 0;
+	if (spank_context() == S_CTX_LOCAL || !strcmp(program_invocation_short_name, "salloc"))
+		slurm_error("--checkpoint-signal, --checkpoint-before and --checkpoint-after work with sbatch only, together with "
+			    "--checkpoint");
+	else if (val && option_signal_parse(value ? value : "", &s, &err))
+		slurm_error("--checkpoint-signal: %s", err.text);
+	else
+		return 0;
+	return -1;
+}
+
+static struct spank_option hook_options[] = {
+	{ .name = (char[]){ OPTION_SIGNAL },
+	  .arginfo = (char[]){ "[B:]signal@seconds" },
+	  .usage = (char[]){ "with --checkpoint: send the job this signal so many seconds before each checkpoint. B: to the batch script "
+			     "alone. Processes that do not handle it do not get it" },
+	  .has_arg = 1,
+	  .val = 1,
+	  .cb = on_hook_option },
+	{ .name = (char[]){ OPTION_BEFORE },
+	  .arginfo = (char[]){ "command" },
+	  .usage = (char[]){ "with --checkpoint: run this command in the job before each checkpoint (sh -c; $FSCHED_EPOCH, $FSCHED_NODE)" },
+	  .has_arg = 1,
+	  .cb = on_hook_option },
+	{ .name = (char[]){ OPTION_AFTER },
+	  .arginfo = (char[]){ "command" },
+	  .usage = (char[]){ "with --checkpoint: run this command in the job after it was restored" },
+	  .has_arg = 1,
+	  .cb = on_hook_option },
+};
+
 static bool is_batch_step(spank_t sp)
 {
 	uint32_t step = 0;
@@ -198,9 +236,30 @@ EXPORT int slurm_spank_init(spank_t sp, int ac, char **av)
 		rc = spank_option_register(sp, &tcp_option);
 	if (rc == ESPANK_SUCCESS)
 		rc = spank_option_register(sp, &requeue_option);
+	for (size_t i = 0; rc == ESPANK_SUCCESS && i < ARRAY_SIZE(hook_options); i++)
+		rc = spank_option_register(sp, &hook_options[i]);
 	if (rc != ESPANK_SUCCESS)
 		slurm_error("fsched: cannot register the option --checkpoint: %s", spank_strerror(rc));
 	return 0;
+}
+
+static void find_hook(spank_t sp, const char *name, char *value, size_t len)
+{
+	char second[128];
+
+	snprintf(second, sizeof(second), OPTION_ENV_PREFIX "%s", name);
+	if (spank_getenv(sp, second, value, (int)len) != ESPANK_SUCCESS &&
+	    spank_getenv(sp, name, value, (int)len) != ESPANK_SUCCESS)
+		value[0] = '\0';
+}
+
+static void forget_hook(spank_t sp, const char *name)
+{
+	char second[128];
+
+	snprintf(second, sizeof(second), OPTION_ENV_PREFIX "%s", name);
+	spank_unsetenv(sp, second);
+	spank_unsetenv(sp, name);
 }
 
 /* Looks up the user here: the process of the task is a fork of a process with threads, in which getpwuid_r() could
@@ -222,6 +281,9 @@ EXPORT int slurm_spank_init_post_opt(spank_t sp, int ac, char **av)
 	else
 		snprintf(batch.user, sizeof(batch.user), "%u", uid);
 	batch.stepd = getpid();
+	find_hook(sp, OPTION_SIGNAL_ENV, batch.hook_signal, sizeof(batch.hook_signal));
+	find_hook(sp, OPTION_BEFORE_ENV, batch.hook_before, sizeof(batch.hook_before));
+	find_hook(sp, OPTION_AFTER_ENV, batch.hook_after, sizeof(batch.hook_after));
 	return 0;
 }
 
@@ -304,6 +366,9 @@ EXPORT int slurm_spank_task_init(spank_t sp, int ac, char **av)
 	spank_unsetenv(sp, OPTION_TCP_ENV);
 	spank_unsetenv(sp, OPTION_REQUEUE_ENV_JOB);
 	spank_unsetenv(sp, OPTION_REQUEUE_ENV);
+	forget_hook(sp, OPTION_SIGNAL_ENV);
+	forget_hook(sp, OPTION_BEFORE_ENV);
+	forget_hook(sp, OPTION_AFTER_ENV);
 	if (script.gate < 0)
 		return 0;
 	reopen_stdio();

@@ -18,6 +18,8 @@ struct spank_batch {            /* a batch step; value "": its job does not have
 	char value[OPTION_MAX]; /* the option as found in the job's environment, not validated */
 	char user[64];
 	pid_t stepd;
+	/* The hooks as found there, not validated; "" = none. */
+	char hook_signal[64], hook_before[OPTION_COMMAND_MAX], hook_after[OPTION_COMMAND_MAX];
 };
 
 struct spank_script {                /* what P3 needs */

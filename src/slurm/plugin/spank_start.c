@@ -40,6 +40,8 @@
 struct start {
 	struct conf conf;
 	struct option_value option;
+	struct option_signal hook_signal;
+	const char *hook_before, *hook_after;
 	uint32_t job_id, array_id, array_task;
 	pid_t stepd;
 	uint16_t cpus;
@@ -82,6 +84,15 @@ static void get_identity(spank_t sp, struct start *s, const struct spank_batch *
 	snprintf(s->node, sizeof(s->node), "%s", getenv("SLURMD_NODENAME") ? getenv("SLURMD_NODENAME") : "");
 	if (!s->node[0])
 		gethostname(s->node, sizeof(s->node) - 1);
+}
+
+static int load_hooks(struct start *s, const struct spank_batch *batch, struct err *err)
+{
+	s->hook_before = batch->hook_before;
+	s->hook_after = batch->hook_after;
+	if (batch->hook_signal[0] && option_signal_parse(batch->hook_signal, &s->hook_signal, err))
+		return err_wrap(err, "--checkpoint-signal");
+	return 0;
 }
 
 static int load_settings(struct start *s, const struct spank_args *args, const char *value, struct err *err)
@@ -232,8 +243,14 @@ static json_t *task_json(const struct start *s)
 	const struct {
 		const char *key, *path;
 	} paths[] = {
-		{ "script", s->script }, { "cwd", s->cwd },          { "stdout", s->out },
-		{ "stderr", s->errout }, { "pod_dir", s->spec.dir }, { "config", s->conf.path },
+		{ "script", s->script },
+		{ "cwd", s->cwd },
+		{ "stdout", s->out },
+		{ "stderr", s->errout },
+		{ "pod_dir", s->spec.dir },
+		{ "config", s->conf.path },
+		{ "hook_before", s->hook_before },
+		{ "hook_after", s->hook_after },
 	};
 	static const char *const tcp[] = {
 		[OPTION_TCP_NONE] = "", [OPTION_TCP_REFUSE] = "refuse", [OPTION_TCP_CLOSE] = "close"
@@ -248,7 +265,7 @@ static json_t *task_json(const struct start *s)
 	json_t *o;
 
 	o = json_pack(
-		"{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:o, s:o, s:s, s:I, s:b, s:s, s:I, s:i, s:b, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:s, s:s}",
+		"{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:o, s:o, s:s, s:I, s:b, s:s, s:I, s:i, s:b, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:s, s:s, s:i, s:b, s:i}",
 		"job_id", (json_int_t)s->job_id, "array_job_id", (json_int_t)(task ? s->array_id : 0), "array_task_id",
 		(json_int_t)(task ? (json_int_t)s->array_task : -1), "step", (json_int_t)SLURM_BATCH_SCRIPT, "uid",
 		(json_int_t)s->spec.cred.uid, "gid", (json_int_t)s->spec.cred.gid, "groups",
@@ -259,7 +276,8 @@ static json_t *task_json(const struct start *s)
 		"private_tmp", (int)s->spec.private_tmp, "init_pid", (int)s->pod.init, "leader_pid", (int)s->pod.leader,
 		"script_pid", (int)s->script_pid, "ctl_fd", s->pod.ctl, "gate_fd", s->gate, "network_warning",
 		json_text(s->network_warning), "tmp_warning", json_text(s->tmp_warning), "tcp", tcp[s->option.tcp],
-		"on_requeue", requeue[s->option.on_requeue]);
+		"on_requeue", requeue[s->option.on_requeue], "hook_signal", s->hook_signal.number, "hook_script",
+		(int)s->hook_signal.script_only, "hook_seconds", (int)s->hook_signal.seconds);
 	/* paths may contain any bytes, and the agent opens them, so they are encoded (base/json.h) */
 	for (size_t i = 0; o && i < ARRAY_SIZE(paths); i++)
 		json_set_name(o, paths[i].key, paths[i].path);
@@ -465,8 +483,8 @@ int start_checkpointed(spank_t sp, const struct spank_args *args, const struct s
 	int rc;
 
 	get_identity(sp, s, batch);
-	if (load_settings(s, args, batch->value, err) || check_node_and_job(sp, s, err) || check_origin(s, args, err) ||
-	    set_paths(s, args, err) || share_page(s, err))
+	if (load_settings(s, args, batch->value, err) || load_hooks(s, batch, err) || check_node_and_job(sp, s, err) ||
+	    check_origin(s, args, err) || set_paths(s, args, err) || share_page(s, err))
 		return -1;
 	s->node_network = job_needs_node_network(sp);
 	save_affinity(s);
