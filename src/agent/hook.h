@@ -1,8 +1,8 @@
 /* The hooks of a job: a signal and a command before each checkpoint, a command after a restore (--checkpoint-signal,
  * -before, -after). Nothing depends on what they do: a failure is logged, and the checkpoint is made.
  *
- * A command runs in the pod with the user's rights, but is no part of the job (pod/pod_command.h), and it has ended when
- * the checkpoint begins. */
+ * A command runs in the pod with the user's rights, but is no part of the job (pod/pod_command.h), and it has ended
+ * when the checkpoint begins. */
 #ifndef FSCHED_AGENT_HOOK_H
 #define FSCHED_AGENT_HOOK_H
 
@@ -13,9 +13,9 @@
 struct hook {
 	struct job *job;
 	struct pod_watch *pod;
-	struct proc proc;	 /* the command */
+	struct proc proc;        /* the command */
 	struct loop_timer pause; /* after the signal */
-	bool before;		 /* which command it is */
+	bool before;             /* which command it is */
 	unsigned epoch;
 	bool ended; /* the command has said how */
 	void (*done)(void *arg);

@@ -19,9 +19,9 @@
 #include "base/user.h"
 #include "base/util.h"
 
-#define COMMAND_ENV_MAX	 (4 << 20) /* bytes of the script's environment */
-#define COMMAND_POLL_MS	 20
-#define COMMAND_KILL_US	 5000000 /* for the end of what the command leaves */
+#define COMMAND_ENV_MAX  (4 << 20) /* bytes of the script's environment */
+#define COMMAND_POLL_MS  20
+#define COMMAND_KILL_US  5000000 /* for the end of what the command leaves */
 #define COMMAND_EXIT_ENV 127
 
 /* ---- the command, with the user's rights ---- */

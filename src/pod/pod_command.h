@@ -11,10 +11,10 @@ struct pod_command {
 	pid_t init;   /* host pid of the pod's pid 1 */
 	pid_t script; /* pid in the pod of the process whose environment, output and error file the command gets */
 	struct pod_cred cred;
-	const char *text;	      /* for sh -c */
-	const char *dir;	      /* working directory; the root directory if the user cannot use it */
+	const char *text;             /* for sh -c */
+	const char *dir;              /* working directory; the root directory if the user cannot use it */
 	const char *const *variables; /* "NAME=value" in addition, NULL at the end */
-	unsigned limit_s;	      /* it is killed after that */
+	unsigned limit_s;             /* it is killed after that */
 };
 
 enum pod_command_end {
@@ -27,8 +27,8 @@ struct pod_command_outcome {
 	int status; /* POD_COMMAND_ENDED: wait status of the shell */
 };
 
-/* The caller must be a process of its own for this: it enters the pod's namespaces. A line in its standard input, or the
- * end of that, ends the command, also if the caller has been killed. 0, or -1 with err: the command was not run. */
+/* The caller must be a process of its own for this: it enters the pod's namespaces. A line in its standard input, or
+ * the end of that, ends the command, also if the caller has been killed. 0, or -1 with err: the command was not run. */
 int pod_command_run(const struct pod_command *c, struct pod_command_outcome *o, struct err *err);
 
 #endif

@@ -10,6 +10,9 @@
  * booted right after a job was started there, slurmctld notices the missing job only when the node registers again,
  * minutes later.
  *
+ * It sends users mails about the checkpoints of their jobs (mails.h): it sees all jobs, on the host and as the user
+ * that send Slurm's own mails.
+ *
  * It also requeues jobs of which slurmctld has forgotten on which node they run (forgotten(), below).
  *
  * A job is released once per restart, if its Checkpoint entry says that it was running or continues at its time limit,
@@ -32,6 +35,7 @@
 
 #include "base/status.h"
 #include "slurm/slurm_compat.h"
+#include "slurm/rpc/mails.h"
 #include "slurm/rpc/slurm_rpc.h"
 
 #define POLL_MS    2000
@@ -63,7 +67,8 @@ struct watch {
 	struct ring too_often; /* the jobs in released that had been requeued too often */
 	struct ring refused;   /* jobs whose update failed; logged once per restart */
 	struct ring forgotten; /* jobs that slurmctld has forgotten, as of the first look at them */
-	time_t registers;      /* s in which every node registers */
+	struct mails *mails;
+	time_t registers; /* s in which every node registers */
 };
 
 /* ---- nodes ---- */
@@ -243,6 +248,7 @@ static void scan_slurm_job(struct watch *w, const slurm_job_info_t *r, time_t no
 
 	if (!r->admin_comment || status_parse(r->admin_comment, &s, NULL))
 		return;
+	mails_look(w->mails, r, &s);
 	if (forgotten(r))
 		requeue_forgotten(w, r, &s, now);
 	if (!waits_needlessly(w, r, &s, now))
@@ -273,8 +279,10 @@ static void scan_slurm_jobs(struct watch *w)
 		return; /* nothing has changed, or slurmctld does not answer */
 	w->jobs_again = false;
 	w->jobs_at = msg->last_update;
+	mails_begin(w->mails);
 	for (uint32_t i = 0; i < msg->record_count; i++)
 		scan_slurm_job(w, &msg->job_array[i], now);
+	mails_end(w->mails);
 	slurm_free_job_info_msg(msg);
 }
 
@@ -301,6 +309,7 @@ int main(int argc, char **argv)
 	}
 	prctl(PR_SET_NAME, "fsched-requeue");
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_IGN); /* mails are sent by a child that nobody waits for */
 	/* SIGIO, whose default action is to kill, ends this process when slurmctld ends, even during an RPC. */
 	if (fcntl(p.fd, F_SETOWN, getpid()) < 0 || fcntl(p.fd, F_SETFL, O_ASYNC) < 0)
 		syslog(LOG_WARNING, "it may outlive slurmctld for a minute: %s", strerror(errno));
@@ -311,6 +320,7 @@ int main(int argc, char **argv)
 	/* jobs may have been requeued while slurmctld was down */
 	w.job_loads = JOB_LOADS;
 	w.registers = time_to_register();
+	w.mails = mails_new();
 	while (poll(&p, 1, POLL_MS) == 0 || (errno == EINTR && !p.revents)) {
 		scan_slurm_nodes(&w);
 		if (w.job_loads || ++w.polls % IDLE_POLLS == 0)
