@@ -424,6 +424,32 @@ static void attributes_set_thread(const struct setting *s, pid_t tid, const json
 	attributes_set_proc_number(s->w, tid, "coredump_filter", attributes_number(o, "core_filter", -1));
 }
 
+/* Threads that were bound to different CPUs share some if the job has fewer now: slow where they wait for each other.
+ */
+static void attributes_warn_shared(const struct setting *s)
+{
+	const int n_now = CPU_COUNT_S(CPUS_SIZE, s->now);
+	const json_t *o, *cpu;
+	size_t i, k;
+	int bound;
+
+	CPU_ZERO_S(CPUS_SIZE, s->set);
+	json_array_foreach(json_object_get(s->threads, "list"), i, o)
+		json_array_foreach(json_object_get(o, "cpus"), k, cpu) {
+			const json_int_t c = json_integer_value(cpu);
+
+			if (c >= 0 && c < CPUS_MAX)
+				CPU_SET_S((size_t)c, CPUS_SIZE, s->set);
+		}
+	bound = CPU_COUNT_S(CPUS_SIZE, s->set);
+	if (bound > n_now)
+		worker_warn(
+			s->w,
+			"the job has %d CPUs now, and threads of it were bound to %d different ones: some share a CPU, and "
+			"may be slow. To give it as many as before: scontrol checkpoint vacate, scontrol update NumCPUs=",
+			n_now, bound);
+}
+
 static void attributes_find_thread(pid_t tid, void *arg)
 {
 	struct setting *s = arg;
@@ -454,6 +480,7 @@ int thread_attributes_set(struct worker *w, int tracer, pid_t init, const json_t
 		goto out;
 	if (sched_getaffinity(0, CPUS_SIZE, s.now))
 		CPU_ZERO_S(CPUS_SIZE, s.now);
+	attributes_warn_shared(&s);
 	json_array_foreach(json_object_get(threads, "list"), i, o) {
 		const long pid = attributes_number(o, "pid", 0);
 		const pid_t host = pid > 0 ? tree_host_of(&t, (uint64_t)pid) : 0;

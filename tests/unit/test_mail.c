@@ -57,9 +57,9 @@ static void the_life_of_a_job(void **state)
 static void addresses(void **state)
 {
 	static const char *const good[] = { "bob", "bob@example.org", "a.b+c%d=e@x-y.org", "a@b,c", "0" };
-	static const char *const bad[] = { "",	    "-bob",  "|cmd", "/tmp/x",	"+folder", "a,|b", "a,-b", "a,/b",
-					   "a b",   "a\nb",  "~r x", "a,",	",a",	   "a;b",  "$(x)", "`x`",
-					   "a\"b\"", "<a@b>", "a'b",  "\xc3\xbc@x", "a|b",	   "a!b" };
+	static const char *const bad[] = { "",       "-bob",  "|cmd", "/tmp/x",     "+folder", "a,|b", "a,-b", "a,/b",
+					   "a b",    "a\nb",  "~r x", "a,",         ",a",      "a;b",  "$(x)", "`x`",
+					   "a\"b\"", "<a@b>", "a'b",  "\xc3\xbc@x", "a|b",     "a!b" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
 		assert_true(mail_address_ok(good[i]));

@@ -80,8 +80,9 @@ static void mails_add(struct mails *m, const slurm_job_info_t *job, enum mail_ev
 	snprintf(mail->address, sizeof(mail->address), "%s",
 		 job->mail_user && *job->mail_user ? job->mail_user : mail->user);
 	if (!mail_address_ok(mail->address)) {
-		syslog(LOG_INFO, "job %u: no mail is sent: its mail address has characters that a mail program could take for "
-				 "more than an address",
+		syslog(LOG_INFO,
+		       "job %u: no mail is sent: its mail address has characters that a mail program could take for "
+		       "more than an address",
 		       mail->job);
 		return;
 	}
@@ -96,9 +97,7 @@ void mails_look(struct mails *m, const slurm_job_info_t *job, const struct statu
 {
 	static const struct mail_seen none = { .state = STATUS_UNKNOWN };
 	const struct seen_job key = { .job = RECORD_ID(job) };
-	const struct seen_job *old = m->n_before
-					     ? bsearch(&key, m->before, m->n_before, sizeof(key), seen_by_job)
-					     : NULL;
+	const struct seen_job *old = m->n_before ? bsearch(&key, m->before, m->n_before, sizeof(key), seen_by_job) : NULL;
 	enum mail_event event;
 
 	m->now = xrealloc(m->now, (m->n_now + 1) * sizeof(*m->now));
@@ -115,9 +114,12 @@ static _Noreturn void mail_exec(const struct mail *mail, const char *program, co
 {
 	char option[] = "-s", *path = xstrdup(program), *subject = xstrdup(mail->subject), *to = xstrdup(address);
 	char *argv[] = { path, option, subject, to, NULL };
-	char *env[] = { xasprintf("SLURM_JOB_ID=%u", mail->job), xasprintf("SLURM_JOBID=%u", mail->job),
-			xasprintf("SLURM_JOB_NAME=%s", mail->name), xasprintf("SLURM_JOB_USER=%s", mail->user),
-			xstrdup("SLURM_JOB_MAIL_TYPE=Checkpoint"),  xstrdup("PATH=/usr/sbin:/usr/bin:/sbin:/bin"),
+	char *env[] = { xasprintf("SLURM_JOB_ID=%u", mail->job),
+			xasprintf("SLURM_JOBID=%u", mail->job),
+			xasprintf("SLURM_JOB_NAME=%s", mail->name),
+			xasprintf("SLURM_JOB_USER=%s", mail->user),
+			xstrdup("SLURM_JOB_MAIL_TYPE=Checkpoint"),
+			xstrdup("PATH=/usr/sbin:/usr/bin:/sbin:/bin"),
 			NULL };
 
 	close_range(3, ~0U, 0);
