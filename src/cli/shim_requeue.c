@@ -11,7 +11,7 @@
 
 #include "base/util.h"
 #include "cli/inside.h"
-#include "cli/user/job_ids.h"
+#include "cli/job_ids.h"
 
 static long env_number(const char *name)
 {

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/user/job_ids.h"
+#include "cli/job_ids.h"
 #include "cli/plugstack.h"
 #include "cli/shim_scan.h"
 #include "base/slurmconf.h"

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "cli/user/job_ids.h"
+#include "cli/job_ids.h"
 #include "cli/user/interrupt.h"
 #include "base/slurmconf.h"
 #include "base/util.h"

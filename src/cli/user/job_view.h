@@ -4,7 +4,7 @@
 #define FSCHED_CLI_USER_JOB_VIEW_H
 
 #include <stdbool.h>
-#include "cli/user/job_ids.h"
+#include "cli/job_ids.h"
 #include "base/conf.h"
 #include "slurm/rpc/slurm_rpc.h"
 #include "store/manifest.h"

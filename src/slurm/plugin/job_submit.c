@@ -237,7 +237,7 @@ static void set_entry(job_desc_msg_t *d, const struct option_value *v)
 	d->admin_comment = slurm_xstrdup(text);
 }
 
-static const char *find_hook(const job_desc_msg_t *d, const char *name)
+static const char *hook_value(const job_desc_msg_t *d, const char *name)
 {
 	char second[128];
 	const char *value = find_variable(d, name);
@@ -249,16 +249,16 @@ static const char *find_hook(const job_desc_msg_t *d, const char *name)
 /* The name of a hook's option that the job has, else NULL. */
 static const char *hook_of(const job_desc_msg_t *d)
 {
-	return find_hook(d, OPTION_SIGNAL_ENV)   ? OPTION_SIGNAL
-	       : find_hook(d, OPTION_BEFORE_ENV) ? OPTION_BEFORE
-	       : find_hook(d, OPTION_AFTER_ENV)  ? OPTION_AFTER
-						 : NULL;
+	return hook_value(d, OPTION_SIGNAL_ENV)   ? OPTION_SIGNAL
+	       : hook_value(d, OPTION_BEFORE_ENV) ? OPTION_BEFORE
+	       : hook_value(d, OPTION_AFTER_ENV)  ? OPTION_AFTER
+						  : NULL;
 }
 
 static int check_hooks(const job_desc_msg_t *d, char **err_msg)
 {
-	const char *sig = find_hook(d, OPTION_SIGNAL_ENV), *before = find_hook(d, OPTION_BEFORE_ENV),
-		   *after = find_hook(d, OPTION_AFTER_ENV);
+	const char *sig = hook_value(d, OPTION_SIGNAL_ENV), *before = hook_value(d, OPTION_BEFORE_ENV),
+		   *after = hook_value(d, OPTION_AFTER_ENV);
 	struct option_signal s;
 	struct err err;
 

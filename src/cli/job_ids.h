@@ -1,6 +1,6 @@
 /* Job ids on the command line: "12", "12_3", "12_[1-3,7-9:2]", and comma lists of them. */
-#ifndef FSCHED_CLI_USER_JOB_IDS_H
-#define FSCHED_CLI_USER_JOB_IDS_H
+#ifndef FSCHED_CLI_JOB_IDS_H
+#define FSCHED_CLI_JOB_IDS_H
 
 #include <stddef.h>
 #include <stdint.h>

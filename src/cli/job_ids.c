@@ -1,4 +1,4 @@
-#include "cli/user/job_ids.h"
+#include "cli/job_ids.h"
 
 #include <ctype.h>
 #include <stdbool.h>
