@@ -70,6 +70,9 @@ struct conf {
 	/* CheckpointHookTime, s, 1..3600, default 60: for a job's command before a checkpoint or after a restore, and
 	 * the most that its signal may come before a checkpoint. */
 	unsigned hook_time;
+	/* CheckpointKeepDays, 0..36500, default 0 = for ever: how long epochs stay after the end of their job, for
+	 * `fsched prune --ended --expired`. */
+	unsigned keep_days;
 	/* CheckpointRestoreRetry, s, 0..86400, default 180: how long a restore waits for obstacles that pass by
 	 * themselves. */
 	unsigned restore_retry;

@@ -37,12 +37,18 @@ static const struct help_text texts[] = {
 	  "  --conf FILE    read this fsched.conf\n" },
 	{ "show", "ID [EPOCH] [--conf FILE]", "show the checkpoints of a job, or one epoch, in detail",
 	  "  --conf FILE    read this fsched.conf\n" },
-	{ "prune", "ID[,ID...] --keep N | --all [--force] [--dry-run]",
+	{ "prune", "ID[,ID...]|--ended --keep N | --all [--force] [--dry-run] [--yes]",
 	  "remove epochs of jobs that have ended (root only)",
 	  "  --keep N       keep the newest N epochs\n"
 	  "  --all          remove all that is kept of the job\n"
 	  "  --force        prune also a job that runs or can still be restarted\n"
 	  "  --dry-run      print what would be removed and remove nothing\n"
+	  "  --ended        instead of ids: all jobs that have ended; only printed without --yes\n"
+	  "  --user NAME    of these those of this user\n"
+	  "  --days N       of these those that ended at least N days ago\n"
+	  "  --expired      the same, N = CheckpointKeepDays\n"
+	  "  --size BYTES   of these those whose epochs have at least this size (500M, 10G)\n"
+	  "  --yes          with --ended: remove it\n"
 	  "  --conf FILE    read this fsched.conf\n" },
 	{ "export", "ID|DIR EPOCH NEWDIR [--conf FILE]", "write an epoch as a directory of plain criu images (root only)",
 	  "  ID|DIR         a job id, or the absolute path of a pod's directory\n"

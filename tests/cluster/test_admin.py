@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 
 import lib
 
@@ -155,6 +156,39 @@ def test_prune(cluster, jobdir):
     # Slurm takes no update of a job that has ended, so the entry still has them
     for what in ("list", "show"):
         assert "nothing on disk (pruned?)" in cluster.ok("fsched", what, job, user="root")
+
+
+def test_prune_of_all_ended_jobs(new_cluster, jobdir):
+    """By owner, age and size; what it would remove is printed first. Jobs that need their epochs are left alone."""
+    c, d = new_cluster(conf=["CheckpointKeepDays=7"]), jobdir()
+    ended, other, vacated = (c.sbatch("until [ -e go ]; do sleep 0.1; done", "--checkpoint=UNLIMITED", cwd=d, user=user) for user in (lib.USER, "root", lib.USER))
+    for job in ended, other, vacated:
+        c.wait_running(job)
+        c.checkpoint("vacate" if job == vacated else "create", job, user="root")
+    (d / "go").touch()
+    for job in ended, other:
+        c.wait_end(job)
+
+    def prune(*options):
+        said = c.ok("fsched", "prune", "--ended", "--all", *options, user="root")
+        return sorted(int(line.split()[1].rstrip(":")) for line in said.splitlines() if line.startswith("job "))
+    assert prune() == [ended, other] and prune("--user", lib.USER) == [ended] and prune("--user", "0") == [other]
+    assert prune("--days", "1") == [] == prune("--size", "10G") == prune("--expired") and prune("--size", "1K") == [ended, other]
+    assert "--yes" in c.ok("fsched", "prune", "--ended", "--all", user="root")
+    for job in ended, other, vacated:
+        assert c.epochs(job) == [1]
+    old = time.time() - 8 * 86400
+    os.utime(c.ckpt_dir(other) / "job.json", (old, old))
+    assert prune("--expired", "--yes") == [other]
+    assert not c.ckpt_dir(other).exists() and c.epochs(ended) == c.epochs(vacated) == [1]
+    c.lab.stop_daemon("slurmctld")
+    p = c.run("fsched", "prune", "--ended", "--all", "--yes", user="root", timeout=300)
+    assert p.returncode == 1 and "is not known" in p.stderr and c.epochs(ended) == [1], p
+    c.lab.start_daemon("slurmctld")
+    for wrong in (["--all"], ["--ended"], ["--ended", "--all", "7"], ["--all", "--days", "1", "7"], ["--ended", "--all", "--size", "x"],
+                  ["--ended", "--all", "--user", "nobody.here"], ["--ended", "--all", "--force"]):
+        assert c.run("fsched", "prune", *wrong, user="root").returncode != 0, wrong
+    assert c.run("fsched", "prune", "--ended", "--all", "--yes").returncode != 0, "only root"
 
 
 def test_prune_of_a_vacated_job(cluster, jobdir):

@@ -9,6 +9,7 @@
 
 #include "cli/cli.h"
 #include "cli/user/job_view.h"
+#include "cli/user/prune_select.h"
 #include "base/dir.h"
 #include "base/dir_tree.h"
 #include "base/text.h"
@@ -21,6 +22,11 @@ struct options {
 	long keep; /* -1 = --all */
 	bool all, force, dry_run;
 	const char *conf;
+	/* without job ids: */
+	bool ended;   /* jobs that have ended, as far as they fit: */
+	bool expired; /* older than CheckpointKeepDays */
+	bool yes;
+	struct prune_select select;
 };
 
 /* Whether the job has not ended and can still use its epochs. */
@@ -32,7 +38,7 @@ static bool needs_epochs(const struct view *v)
 /* 0: the job may be pruned. -1: it may not, or that is not known. */
 static int prune_check(const struct view *v, const struct options *o, struct err *err)
 {
-	if (o->force || o->dry_run)
+	if (o->force || (o->dry_run && !o->ended))
 		return 0;
 	if (needs_epochs(v))
 		return err_set(err, 0, "is %s%s and may still need its epochs; --force removes them all the same",
@@ -165,6 +171,60 @@ static int prune_job(const struct conf *c, uint32_t id, const struct options *o)
 	return rc < 0 ? CLI_FAILED : CLI_OK;
 }
 
+/* Jobs that need their epochs, or of which that is not known, are left out. */
+static int prune_ended(const struct conf *c, struct options *o)
+{
+	cleanup_free uint32_t *ids = NULL;
+	size_t n = 0, pruned = 0;
+	struct err err;
+	int rc = CLI_OK;
+
+	if (o->expired && !c->keep_days) {
+		cli_error(COMMAND, "CheckpointKeepDays is 0: epochs are kept for ever");
+		return CLI_FAILED;
+	}
+	if (o->expired)
+		o->select.days = c->keep_days;
+	if (prune_select(c, &o->select, &ids, &n, &err) < 0) {
+		cli_error(COMMAND, "%s", err.text);
+		return CLI_FAILED;
+	}
+	o->dry_run = !o->yes;
+	for (size_t i = 0; i < n; i++) {
+		struct view *v = view_load(c, ids[i]);
+		const bool ok = prune_check(v, o, &err) == 0;
+
+		if (!ok && !needs_epochs(v)) {
+			cli_error(COMMAND, "job %s: %s", v->label, err.text);
+			rc = CLI_FAILED;
+		}
+		view_free(v);
+		if (!ok)
+			continue;
+		pruned++;
+		if (prune_job(c, ids[i], o) != CLI_OK)
+			rc = CLI_FAILED;
+	}
+	if (pruned && o->dry_run)
+		printf("%zu job%s; nothing was removed: that takes --yes\n", pruned, pruned == 1 ? "" : "s");
+	return rc;
+}
+
+static int check_selection(int operands, const struct options *o)
+{
+	const bool selects = o->select.user || o->select.days >= 0 || o->select.bytes || o->expired;
+
+	if (o->ended && operands)
+		return cli_usage(COMMAND, "give either job ids or --ended") + 1;
+	if (!o->ended && (selects || o->yes))
+		return cli_usage(COMMAND, "--user, --days, --size, --expired and --yes belong to --ended") + 1;
+	if (o->ended && o->force)
+		return cli_usage(COMMAND, "--force needs job ids") + 1;
+	if (!o->ended && !operands)
+		return cli_usage(COMMAND, "which job? give its id, or --ended") + 1;
+	return 0;
+}
+
 static int read_options(int argc, char **argv, struct options *o)
 {
 	/* clang-format off */
@@ -173,11 +233,18 @@ static int read_options(int argc, char **argv, struct options *o)
 		{ "all",     no_argument,       NULL, 'a' },
 		{ "force",   no_argument,       NULL, 'f' },
 		{ "dry-run", no_argument,       NULL, 'n' },
+		{ "ended",   no_argument,       NULL, 'e' },
+		{ "user",    required_argument, NULL, 'u' },
+		{ "days",    required_argument, NULL, 'd' },
+		{ "size",    required_argument, NULL, 's' },
+		{ "expired", no_argument,       NULL, 'x' },
+		{ "yes",     no_argument,       NULL, 'y' },
 		{ "conf",    required_argument, NULL, 'c' },
 		{ "help",    no_argument,       NULL, 'h' },
 		{ NULL, 0, NULL, 0 }
 	};
 	/* clang-format on */
+	long days;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "fnh", options, NULL)) != -1) {
@@ -191,23 +258,35 @@ static int read_options(int argc, char **argv, struct options *o)
 		case 'a': o->all = true; break;
 		case 'f': o->force = true; break;
 		case 'n': o->dry_run = true; break;
+		case 'e': o->ended = true; break;
+		case 'u': o->select.user = optarg; break;
+		case 'x': o->expired = true; break;
+		case 'y': o->yes = true; break;
+		case 'd':
+			if (cli_number(optarg, 0, 36500, &days) < 0)
+				return cli_usage(COMMAND, "--days needs a number of days, not \"%s\"", optarg) + 1;
+			o->select.days = days;
+			break;
+		case 's':
+			if (prune_parse_size(optarg, &o->select.bytes) < 0)
+				return cli_usage(COMMAND, "--size needs a size such as 500M or 10G, not \"%s\"", optarg) +
+				       1;
+			break;
 		case 'c': o->conf = optarg; break;
 		case 'h': return cli_help(COMMAND) + 1;
 		default: return cli_bad_option(COMMAND) + 1;
 		}
 	}
-	if (optind >= argc)
-		return cli_usage(COMMAND, "which job? give its id") + 1;
 	if (o->all == (o->keep >= 0))
 		return cli_usage(COMMAND, "give either --keep N or --all") + 1;
-	return 0;
+	return check_selection(argc - optind, o);
 }
 
 int prune_cmd(int argc, char **argv)
 {
 	cleanup_free struct job_ref *refs = NULL;
 	cleanup_free uint32_t *ids = NULL;
-	struct options o = { .keep = -1 };
+	struct options o = { .keep = -1, .select = { .days = -1 } };
 	size_t n_refs = 0, n = 0;
 	struct conf conf;
 	struct err err;
@@ -224,6 +303,8 @@ int prune_cmd(int argc, char **argv)
 	}
 	if (cli_conf(COMMAND, o.conf, &conf) < 0)
 		return CLI_FAILED;
+	if (o.ended)
+		return prune_ended(&conf, &o);
 	if (view_resolve(refs, n_refs, &ids, &n, &err) < 0) {
 		cli_error(COMMAND, "%s", err.text);
 		return CLI_FAILED;
