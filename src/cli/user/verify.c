@@ -40,7 +40,7 @@ static unsigned verify_split(char *name)
 }
 
 /* 0: every byte is as it was written. m is filled also after some failures. */
-static int verify_epoch(const struct verify *v, unsigned epoch, struct manifest *m, struct err *err)
+static int verify_read_epoch(const struct verify *v, unsigned epoch, struct manifest *m, struct err *err)
 {
 	cleanup_close int fd = store_open_epoch(&v->store, epoch, err);
 	cleanup_mem_image struct mem_image *image = NULL;
@@ -69,7 +69,7 @@ static void verify_one(struct verify *v, unsigned epoch)
 	struct manifest m = { 0 };
 	struct err err;
 	char size[16];
-	const bool intact = verify_epoch(v, epoch, &m, &err) == 0;
+	const bool intact = verify_read_epoch(v, epoch, &m, &err) == 0;
 
 	v->damaged += !intact;
 	if (v->list)
@@ -99,7 +99,7 @@ static int verify_all(struct verify *v, struct err *err)
 }
 
 /* Returns the exit status. */
-static int verify_run(struct verify *v, char *name)
+static int verify_store(struct verify *v, char *name)
 {
 	const unsigned epoch = verify_split(name);
 	struct err err;
@@ -150,7 +150,7 @@ int verify_cmd(int argc, char **argv)
 	}
 	v.conf = &conf;
 	v.list = json ? json_array() : NULL;
-	rc = verify_run(&v, argv[optind]);
+	rc = verify_store(&v, argv[optind]);
 	json_decref(v.list);
 	return rc;
 }
