@@ -272,7 +272,7 @@ static void bad_values(void **state)
 	bad("JobCheckpointDir = //", "1: JobCheckpointDir = //: allowed: a directory below /");
 	bad("PodDir = /a/../b", "1: PodDir = /a/../b: allowed: an absolute path without \"..\"");
 	bad("CheckpointLog = file", "1: CheckpointLog = file: allowed: syslog, stderr or the absolute path of a file");
-	bad("CheckpointKeepDays = -1", "1: CheckpointKeepDays = -1: out of range, allowed: 0 to 36500");
+	bad("CheckpointKeepDays = -1", "1: CheckpointKeepDays = -1: not a whole number, allowed: 0 to 36500");
 	bad("CheckpointHookTime = 0", "1: CheckpointHookTime = 0: out of range, allowed: 1 to 3600");
 	bad("CheckpointOnRequeue = x", "1: CheckpointOnRequeue = x: allowed: resume or restart");
 	bad("CheckpointOnRestoreFailure = x", "1: CheckpointOnRestoreFailure = x: allowed: requeue_fresh or hold");
