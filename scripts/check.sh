@@ -82,6 +82,7 @@ format_if_14() {
 name='layers of src' part scripts/check-layers.py
 name='names of static functions' part scripts/check-names.py
 name='names of test files' part names_of_tests
+name='tables of compatibility.md' part scripts/compatibility.py
 if [ -d .git ] || [ -f .git ]; then name='format (make format corrects it)' format_if_14; fi
 name='clang, warnings are errors' part clang_build
 name='symbols of plugins' part scripts/check-plugins.sh "$build/clang"
