@@ -1,4 +1,4 @@
-"""How much longer a freeze takes because the job has a large file that it changes in place: beside the same job without the file's changes."""
+"""How much longer a freeze takes because the job has a large file that it changes in place: beside the same job with a file of 1 MiB."""
 import statistics
 
 from pod import Pod
@@ -17,7 +17,7 @@ def measure(bench, conf, rounds):
     """{name: {"without_ms", "with_ms", "more_ms"}}, medians; "more" is that of pairs."""
     out = {}
     for name, (where, mib, rate) in FILES.items():
-        without, job = Pod(bench, ["idle", "4"], conf), None
+        without, job = Pod(bench, ["-r", "1", "-d", where, "file", "1"], conf), None
         try:
             job = Pod(bench, ["-r", str(rate), "-d", where, "file", str(mib)], conf)
             pairs = [(without.freeze(without.fsched), job.freeze(job.fsched)) for _ in range(rounds + 1)][1:]

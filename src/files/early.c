@@ -38,7 +38,7 @@
 #define SETTLED_US      INT64_C(2000000)
 #define THREADS_MAX     4
 #define THREAD_MIN      (UINT64_C(32) << 20) /* bytes for which another thread pays */
-#define READ_BLOCKS     16                   /* that are read at once */
+#define READ_BLOCKS     4                    /* that are read at once */
 #define ROUNDS_MAX      4
 #define LEFT_SMALL      (32u << 20) /* bytes that are read in the freeze within some 10 ms: no further round */
 #define PAYS(n, before) ((n) < (before) / 10 * 7)
