@@ -231,15 +231,6 @@ static int checkpoint_read_tree(struct checkpoint *c, struct err *err)
 	return rc;
 }
 
-/* The kernel shows nobody what it is to add to a semaphore when a process ends (SEM_UNDO of semop(2)). */
-static void checkpoint_warn_of_semaphores(const struct checkpoint *c)
-{
-	if (criu_has_semaphores(c->criufd))
-		worker_warn(c->w,
-			    "the job has System V semaphores: if a process has taken one with SEM_UNDO and ends after a "
-			    "restart, the kernel does not give it back");
-}
-
 static void checkpoint_warn_of_closed(const struct checkpoint *c)
 {
 	char text[512];
@@ -270,7 +261,6 @@ static int dump_on_frozen(void *arg, struct err *err)
 		return err_set(err, 0, "criu was killed while the job was saved");
 	if (rc)
 		return -1;
-	checkpoint_warn_of_semaphores(c);
 	checkpoint_warn_of_closed(c);
 	if (!c->w->req.vacate)
 		return 0;

@@ -5,6 +5,7 @@
  *     "policies": [[START, END, "bind:0"]…],    memory policies of mappings (mbind(2)), as in /proc/PID/numa_maps
  *     "on_fault": [[START, END]…],              mappings that were locked with MLOCK_ONFAULT
  *     "future": N,                              argument of mlockall(2) for mappings to come
+ *     "undo": [[ID, NUMBER, ADJUSTMENT]…],      semaphore_undo.c
  *     "merge": 1}…]                             PR_SET_MEMORY_MERGE
  *
  * The first two are looked for before the freeze, because the kernel walks all page tables for them. Policies are then
@@ -157,6 +158,22 @@ static bool spaces_merges(pid_t host)
 	return strstr(text, "ksm_merge_any: yes") != NULL;
 }
 
+/* -1: the adjustments of some semaphores are not known. */
+static int spaces_ask_undo(json_t *list, int tracer, pid_t inner, pid_t host)
+{
+	json_t *found = json_array();
+	struct own_calls c;
+	int rc;
+
+	if (own_calls_begin(&c, tracer, inner, host, NULL)) {
+		json_decref(found);
+		return -1;
+	}
+	rc = semaphore_undo_read(&c, found);
+	spaces_set_list(list, inner, "undo", found);
+	return own_calls_end(&c, NULL) || rc ? -1 : 0;
+}
+
 static void spaces_freeze_process(struct worker *w, json_t *list, int tracer, pid_t host, pid_t inner)
 {
 	char who[PROC_DESCRIBED];
@@ -172,6 +189,11 @@ static void spaces_freeze_process(struct worker *w, json_t *list, int tracer, pi
 		json_object_set_new(spaces_entry(list, inner), "future", json_integer(future));
 	if (spaces_merges(host))
 		json_object_set_new(spaces_entry(list, inner), "merge", json_integer(1));
+	if (semaphore_undo_any(host) && spaces_ask_undo(list, tracer, inner, host))
+		worker_warn(w,
+			    "%s has taken System V semaphores with SEM_UNDO, and what it has taken is not known: if it "
+			    "ends after a restart, the kernel does not give them back",
+			    proc_describe(host, who, sizeof(who)));
 }
 
 void space_attributes_freeze(struct worker *w, const struct tree *t, int tracer, json_t *list)
@@ -244,6 +266,8 @@ static void spaces_set_process(struct worker *w, const struct own_calls *c, cons
 		rc |= spaces_set_policy(c, range, &err);
 	json_array_foreach(json_object_get(o, "on_fault"), i, range)
 		rc |= spaces_set_on_fault(c, range, &err);
+	json_array_foreach(json_object_get(o, "undo"), i, range)
+		rc |= semaphore_undo_set(c, range, &err);
 	if (rc)
 		worker_warn(w, "attributes of the memory of %s are not restored: %.300s",
 			    proc_describe(c->task.host, who, sizeof(who)), err.text);

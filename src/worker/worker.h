@@ -353,6 +353,14 @@ int own_calls_make(const struct own_calls *c, const char *name, long nr, const l
 int own_calls_nodes(const struct own_calls *c, unsigned long nodes, long *mask, long *max, struct err *err);
 int own_calls_end(struct own_calls *c, struct err *err);
 
+/* semaphore_undo.c: what the kernel adds to System V semaphores when a process ends. */
+/* False: the process has never made such an adjustment. */
+bool semaphore_undo_any(pid_t host);
+/* In the freeze: appends [id, number, adjustment] for each. -1: some are not known. */
+int semaphore_undo_read(const struct own_calls *c, json_t *found);
+/* In a restore: sets one of them. */
+int semaphore_undo_set(const struct own_calls *c, const json_t *one, struct err *err);
+
 /* space_attributes.c: what criu does not save of mappings and address spaces. */
 /* Before the freeze: returns the member "spaces" of the manifest. Owned by the caller. */
 json_t *space_attributes_scan(const struct tree *t);
