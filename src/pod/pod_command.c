@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -60,6 +61,7 @@ static char **command_environment(const struct pod_command *c)
 	return env;
 }
 
+/* The caller has no descriptor below fd + 1, so the file gets this number, also if the script's limit is not higher. */
 static void command_open_output(const struct pod_command *c, int fd)
 {
 	char path[64];
@@ -68,14 +70,68 @@ static void command_open_output(const struct pod_command *c, int fd)
 
 	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)c->script, fd);
 	out = c->script > 0 ? open(path, O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY) : -1;
-	if (out >= 0 && (fstat(out, &st) || fcntl(out, F_SETFL, S_ISREG(st.st_mode) ? O_APPEND : 0)))
-		out = -1;
-	if (out < 0)
-		out = open("/dev/null", O_WRONLY);
-	if (out >= 0 && out != fd)
-		dup2(out, fd);
-	if (out > 2)
+	if (out >= 0 && (fstat(out, &st) || fcntl(out, F_SETFL, S_ISREG(st.st_mode) ? O_APPEND : 0))) {
 		close(out);
+		out = -1;
+	}
+	if (out < 0)
+		open("/dev/null", O_WRONLY);
+}
+
+static void command_copy_umask(const struct pod_command *c)
+{
+	static const char key[] = "\nUmask:\t";
+	cleanup_free char *status = NULL;
+	const char *p;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)c->script);
+	if (read_file_at(AT_FDCWD, path, 65536, &status) > 0 && (p = strstr(status, key)))
+		umask((mode_t)strtoul(p + strlen(key), NULL, 8));
+}
+
+static void command_copy_oom_score(const struct pod_command *c)
+{
+	cleanup_close int from = open_proc(c->script, "oom_score_adj", O_RDONLY);
+	cleanup_close int to = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	char text[16];
+	ssize_t n = from < 0 ? 0 : read(from, text, sizeof(text));
+
+	if (n > 0)
+		(void)!write(to, text, (size_t)n); /* where root may not lower it, the agent's own holds */
+}
+
+/* Resource limits of the script, as far as this process, which is the user's, may have them: its own are those of the
+ * agent, which is root. */
+static void command_copy_limits(const struct pod_command *c)
+{
+	struct rlimit limit, own;
+
+	for (unsigned r = 0; r < RLIM_NLIMITS; r++) {
+		if (prlimit(c->script, r, NULL, &limit) || getrlimit(r, &own))
+			continue;
+		own.rlim_max = limit.rlim_max < own.rlim_max ? limit.rlim_max : own.rlim_max;
+		own.rlim_cur = limit.rlim_cur < own.rlim_max ? limit.rlim_cur : own.rlim_max;
+		setrlimit(r, &own);
+	}
+}
+
+/* What holds for the script holds for the command too. */
+static int command_become_user(const struct pod_command *c)
+{
+	cpu_set_t cpus;
+
+	if (c->script > 0) {
+		command_copy_umask(c);
+		command_copy_oom_score(c);
+		if (sched_getaffinity(c->script, sizeof(cpus), &cpus) == 0)
+			sched_setaffinity(0, sizeof(cpus), &cpus);
+	}
+	if (user_set_ids(c->cred.uid, c->cred.gid, c->cred.groups, c->cred.n_groups) || prctl(PR_SET_DUMPABLE, 0))
+		return -1;
+	if (c->script > 0)
+		command_copy_limits(c);
+	return 0;
 }
 
 static _Noreturn void command_exec(const struct pod_command *c)
@@ -90,14 +146,14 @@ static _Noreturn void command_exec(const struct pod_command *c)
 		signal(sig, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	if (user_set_ids(c->cred.uid, c->cred.gid, c->cred.groups, c->cred.n_groups))
+	/* Where one of those that follow cannot be opened the command must not have the agent's. */
+	close_range(0, ~0U, 0);
+	if (command_become_user(c))
 		_exit(COMMAND_EXIT_ENV);
-	close_range(3, ~0U, 0);
 	env = command_environment(c);
-	dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
+	open("/dev/null", O_RDONLY);
 	command_open_output(c, STDOUT_FILENO);
 	command_open_output(c, STDERR_FILENO);
-	close_range(3, ~0U, 0);
 	if (chdir(c->dir) && chdir("/"))
 		_exit(COMMAND_EXIT_ENV);
 	execve(sh, argv, env);

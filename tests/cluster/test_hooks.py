@@ -27,6 +27,23 @@ def test_commands_run_in_the_job_before_and_after(cluster, jobdir):
     assert (d / "out").read_text() == "out\nout\nend\n"
 
 
+def test_a_command_has_the_limits_of_the_script(cluster, jobdir):
+    """Not those of the agent, which is root: resource limits, umask, oom_score_adj and CPUs."""
+    d = jobdir()
+    tell = "{ umask; ulimit -Sn; ulimit -Hn; ulimit -Sc; cat /proc/self/oom_score_adj; grep Cpus_allowed: /proc/self/status; } 2>&1"
+    script = f"umask 077\nulimit -Sn 300\nulimit -Hn 700\nulimit -c 0\necho 7 > /proc/self/oom_score_adj\n{tell} > of_script\n{WAIT}"
+    job = cluster.sbatch(script, "--checkpoint=UNLIMITED", f"--checkpoint-before={tell} > of_command; ls -l /proc/self/fd > descriptors", cwd=d)
+    cluster.wait_running(job)
+    lib.wait_for(lambda: (d / "of_script").exists() and (d / "of_script").read_text().count("\n") == 6, "the script")
+    cluster.checkpoint("create", job)
+    assert (d / "of_command").read_text() == (d / "of_script").read_text()
+    assert (d / "of_command").stat().st_mode & 0o777 == 0o600
+    opened = [line.split()[8] for line in (d / "descriptors").read_text().splitlines()[1:]]
+    assert opened == ["0", "1", "2", "3"]       # 3: the directory that ls reads
+    (d / "go").touch()
+    assert cluster.wait_end(job) == ("COMPLETED", "0:0")
+
+
 def test_a_command_that_fails_or_hangs_costs_no_checkpoint(new_cluster, jobdir):
     c = new_cluster(conf=["CheckpointHookTime=2", "CRIU_MaxEpochs=3"])
     d = jobdir()
