@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/user_rights.h"
 #include "base/util.h"
 #include "store/steps.h"
 
@@ -83,12 +84,29 @@ static void step_list_listen(struct step_list *l)
 	loop_add(l->job->loop, &l->source, l->events, step_list_on_event, l);
 }
 
+/* As the job's user: the kernel counts them for each user (fs.inotify.max_user_instances, 128), and a node with many
+ * jobs must not use up those of root, which its services need. Returns a descriptor, or -1 with errno. */
+static int step_list_make_events(const struct task *t)
+{
+	struct user_rights rights;
+	struct err err;
+	int fd;
+
+	if (user_rights_take(&rights, t->uid, t->gid, t->groups, t->n_groups, &err)) {
+		errno = err.num;
+		return -1;
+	}
+	fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	user_rights_return(&rights);
+	return fd;
+}
+
 static int step_list_watch(struct step_list *l)
 {
 	char path[40];
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", l->shm);
-	l->events = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	l->events = step_list_make_events(&l->job->task);
 	return l->events < 0 || inotify_add_watch(l->events, path, IN_CLOSE_WRITE | IN_ONLYDIR) < 0 ? -1 : 0;
 }
 
