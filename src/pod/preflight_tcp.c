@@ -78,8 +78,7 @@ static void tcp_read_table(const struct preflight_scan *s, const char *file, str
 	fd = openat(s->proc, path, O_RDONLY | O_CLOEXEC);
 	f = fd < 0 ? NULL : fdopen(fd, "r");
 	while (f && getline(&line, &cap, f) > 0) {
-		/* A socket without a peer listens. */
-		if (!tcp_parse_line(line, &t) || t.remote_port == 0)
+		if (!tcp_parse_line(line, &t))
 			continue;
 		array_reserve(table->v, table->n, table->room);
 		table->v[table->n++] = t;
@@ -148,10 +147,21 @@ static const struct tcp *tcp_other_end(const struct tcp_table *table, const stru
 	return NULL;
 }
 
-/* The end that a process of the job is to accept. */
-static bool tcp_is_not_accepted(const struct tcp *t)
+static bool tcp_listens(const struct tcp *t)
 {
-	return t && !t->inode && (t->state == TCP_ESTABLISHED || t->state == TCP_SYN_RECV);
+	return t->remote_port == 0;
+}
+
+/* The end that a process of the job is to accept. Whether it is one of the job can be told by the port alone. */
+static bool tcp_is_not_accepted(const struct preflight_scan *s, const struct tcp_table *table, const struct tcp *t)
+{
+	if (!t || t->inode || (t->state != TCP_ESTABLISHED && t->state != TCP_SYN_RECV))
+		return false;
+	for (size_t i = 0; i < table->n; i++)
+		if (tcp_listens(&table->v[i]) && table->v[i].local_port == t->local_port &&
+		    socket_owner_pid(s, table->v[i].inode))
+			return true;
+	return false;
 }
 
 /* Whether nobody has the other end of a local connection any more. Its socket stays for a while after it was closed. */
@@ -168,7 +178,7 @@ static int tcp_check_connection(const struct preflight_scan *s, const struct tcp
 	char addr[INET6_ADDRSTRLEN], what[160], who[160];
 	const struct tcp *peer;
 
-	if (!pid)
+	if (!pid || tcp_listens(t))
 		return 0;
 	if (job->agent_port > 0 && t->remote_port == (unsigned)job->agent_port && (local || addr_is_of_node(t->remote)))
 		return err_set(err, PREFLIGHT_ASKER,
@@ -176,7 +186,7 @@ static int tcp_check_connection(const struct preflight_scan *s, const struct tcp
 			       "send it from a login node or from another job",
 			       proc_describe(pid, who, sizeof(who)));
 	peer = local ? tcp_other_end(table, t) : NULL;
-	if (tcp_is_not_accepted(peer))
+	if (tcp_is_not_accepted(s, table, peer))
 		return preflight_refuse(pid, err, "has a TCP connection within the job that waits to be accepted",
 					"try again");
 	if (job->tcp_close || (peer && socket_owner_pid(s, peer->inode)) || (local && tcp_is_left(t, peer)))

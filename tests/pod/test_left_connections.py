@@ -1,5 +1,7 @@
 """Sockets in states that programs leave them in: an end that was closed, a connection that nobody has accepted, datagrams that nobody has read."""
 import json
+import os
+import socket
 
 import lib
 
@@ -52,6 +54,20 @@ except BlockingIOError:
 """
 
 
+OUTSIDE = """
+listening.close()
+client.close()
+outside = socket.create_connection(("127.0.0.1", int(os.environ["OUTSIDE"])))
+tell(ready=1)
+go("go")
+outside.settimeout(10)
+try:
+    tell(read=outside.recv(100).decode())
+except OSError as e:
+    tell(read=type(e).__name__)
+"""
+
+
 class Program:
     def __init__(self, pods, text):
         self.pods, d = pods, pods.place("connections")
@@ -96,6 +112,18 @@ def test_not_accepted_yet(pods, base):
     done = program.checkpoint()
     assert done.returncode == 0, done.stderr
     assert program.again()["read"] == "hello"
+
+
+def test_not_accepted_by_a_process_outside(pods, base, monkeypatch):
+    """It is like any connection to a process outside: whoever listens there can neither prevent a checkpoint nor delay it."""
+    conf = base / "left.conf"
+    conf.write_text((base / "fsched.conf").read_text() + "CheckpointTcp = close\n")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        monkeypatch.setenv("OUTSIDE", str(listening.getsockname()[1]))
+        program = Program(pods, OUTSIDE)
+        assert "has a TCP connection to a process outside of the job" in program.checkpoint().stderr
+        monkeypatch.setattr(pods, "env", lambda: {**os.environ, "FSCHED_CONF": str(conf)})
+        assert program.again()["read"] == "ConnectionResetError"
 
 
 def test_datagrams_that_nobody_has_read(pods, base):
