@@ -141,6 +141,8 @@ static int spaces_ask_future(int tracer, pid_t inner, pid_t host, struct err *er
 	struct own_calls c;
 	int future = 0;
 
+	if (tracer < 0)
+		return err_set(err, ENOTSUP, "that cannot be asked while criu writes the memory itself (MemoryEngine)");
 	if (own_calls_begin(&c, tracer, inner, host, err))
 		return -1;
 	if (proc_number(host, "VmLck", 0) > before)

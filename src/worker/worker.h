@@ -364,7 +364,8 @@ int semaphore_undo_set(const struct own_calls *c, const json_t *one, struct err 
 /* space_attributes.c: what criu does not save of mappings and address spaces. */
 /* Before the freeze: returns the member "spaces" of the manifest. Owned by the caller. */
 json_t *space_attributes_scan(const struct tree *t);
-/* In the freeze: brings it up to date. tracer: of trace/tracer.h. */
+/* In the freeze: brings it up to date. tracer: of trace/tracer.h; -1: there is none, and what only the processes
+ * themselves know is a warning. */
 void space_attributes_freeze(struct worker *w, const struct tree *t, int tracer, json_t *list);
 bool space_attributes_any(const json_t *list);
 /* In a restore, when all processes exist and none runs, before memory is filled: pages go where their policy says. */
