@@ -109,8 +109,7 @@ int shim_requeue_itself(int (*scontrol)(char **argv), char **argv)
 		_exit(scontrol(argv));
 	status = wait_for(pid);
 	if (status != 0 && run_fsched_slurm("start-over-not") != 0)
-		fprintf(stderr,
-			"scontrol: the job is still noted to start over, at whatever requeues it next: remove "
-			"fsched-restart=none from its Comment (scontrol update)\n");
+		fprintf(stderr, "scontrol: the job is still noted to start over, at whatever requeues it next: remove "
+				"fsched-restart=none from its Comment (scontrol update)\n");
 	return status >= 0 && WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }

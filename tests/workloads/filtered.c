@@ -1,6 +1,6 @@
-/* filtered: has a memory policy of a mapping and of a thread, a mapping locked on fault and mlockall(MCL_FUTURE), and then
- * a seccomp filter that kills for every call with which these are looked for or restored. Says "ready", waits for the
- * file "go", and tells whether new memory of its heap is locked. */
+/* filtered: has a memory policy of a mapping and of a thread, a mapping locked on fault and mlockall(MCL_FUTURE), and
+ * then a seccomp filter that kills for every call with which these are looked for or restored. Says "ready", waits for
+ * the file "go", and tells whether new memory of its heap is locked. */
 #define _GNU_SOURCE
 #include <linux/filter.h>
 #include <linux/mempolicy.h>
