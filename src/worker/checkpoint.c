@@ -425,7 +425,7 @@ static int checkpoint_copy_early(struct checkpoint *c, const struct files_opts *
 	/* A vacate may have to be quick: Slurm waits for the node. */
 	if (!w->req.vacate)
 		setpriority(PRIO_PROCESS, 0, NICE);
-	c->m.spaces = space_attributes_scan(&t);
+	c->m.spaces = space_attributes_scan(w, &t);
 	rc = files_early_prepare(c->early, t.pids, t.n, w->req.init, o, err);
 	setpriority(PRIO_PROCESS, 0, before);
 	tree_free(&t);

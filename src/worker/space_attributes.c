@@ -53,8 +53,21 @@ static json_t *spaces_entry(json_t *list, pid_t inner)
 
 /* ---- before the freeze ------------------------------------------------------ */
 
+/* Whether the list has no room for another mapping, which is said if there is a worker. */
+static bool spaces_is_full(struct worker *w, pid_t host, const json_t *found, const char *what)
+{
+	char who[PROC_DESCRIBED];
+
+	if (json_array_size(found) < RANGES_MAX)
+		return false;
+	if (w)
+		worker_warn(w, "%s of %s are restored for the first %d mappings only that have any", what,
+			    proc_describe(host, who, sizeof(who)), RANGES_MAX);
+	return true;
+}
+
 /* Mappings with a policy other than that of the process, which is the one that most have. */
-static json_t *spaces_policies(pid_t host, const struct vmas *m)
+static json_t *spaces_policies(struct worker *w, pid_t host, const struct vmas *m)
 {
 	cleanup_close int fd = open_proc(host, "numa_maps", O_RDONLY);
 	char general[MEMORY_POLICY_TEXT], policy[MEMORY_POLICY_TEXT];
@@ -65,14 +78,16 @@ static json_t *spaces_policies(pid_t host, const struct vmas *m)
 
 	if (!f || !memory_policy_of_thread(host, general))
 		return found;
-	while (getline(&line, &cap, f) > 0 && json_array_size(found) < RANGES_MAX) {
+	while (getline(&line, &cap, f) > 0) {
 		const uint64_t start = strtoull(line, NULL, 16);
 		const struct vma *v = vmas_find(m, start);
 
 		memory_policy_of_line(line, policy);
-		if (v && v->start == start && strcmp(policy, general))
-			json_array_append_new(found,
-					      json_pack("[I, I, s]", (json_int_t)v->start, (json_int_t)v->end, policy));
+		if (!v || v->start != start || !strcmp(policy, general))
+			continue;
+		if (spaces_is_full(w, host, found, "memory policies"))
+			break;
+		json_array_append_new(found, json_pack("[I, I, s]", (json_int_t)v->start, (json_int_t)v->end, policy));
 	}
 	return found;
 }
@@ -85,40 +100,43 @@ static void spaces_set_list(json_t *list, pid_t inner, const char *key, json_t *
 		json_decref(found);
 }
 
-static void spaces_scan_policies(json_t *list, pid_t host, pid_t inner)
+static void spaces_scan_policies(struct worker *w, json_t *list, pid_t host, pid_t inner)
 {
 	struct vmas m;
 
 	if (vmas_read(host, &m, NULL))
 		return;
-	spaces_set_list(list, inner, "policies", spaces_policies(host, &m));
+	spaces_set_list(list, inner, "policies", spaces_policies(w, host, &m));
 	vmas_free(&m);
 }
 
-static void spaces_scan_locks(json_t *list, pid_t host, pid_t inner)
+static void spaces_scan_locks(struct worker *w, json_t *list, pid_t host, pid_t inner)
 {
 	json_t *found = json_array();
 	struct vmas m = { 0 };
 
 	vmas_read_filled(host, &m, NULL);
-	for (size_t i = 0; i < m.n && json_array_size(found) < RANGES_MAX; i++)
-		if (m.v[i].on_fault)
-			json_array_append_new(found,
-					      json_pack("[I, I]", (json_int_t)m.v[i].start, (json_int_t)m.v[i].end));
+	for (size_t i = 0; i < m.n; i++) {
+		if (!m.v[i].on_fault)
+			continue;
+		if (spaces_is_full(w, host, found, "locks on fault"))
+			break;
+		json_array_append_new(found, json_pack("[I, I]", (json_int_t)m.v[i].start, (json_int_t)m.v[i].end));
+	}
 	spaces_set_list(list, inner, "on_fault", found);
 	vmas_free(&m);
 }
 
-json_t *space_attributes_scan(const struct tree *t)
+json_t *space_attributes_scan(struct worker *w, const struct tree *t)
 {
 	const unsigned long nodes = memory_policy_online();
 	json_t *list = json_array();
 
 	for (int i = 0; i < t->n; i++) {
 		if ((nodes & (nodes - 1)) || proc_number(t->pids[i], "VmRSS", 0) < LARGE)
-			spaces_scan_policies(list, t->pids[i], t->inner[i]);
+			spaces_scan_policies(NULL, list, t->pids[i], t->inner[i]);
 		if (proc_number(t->pids[i], "VmLck", 0) > 0)
-			spaces_scan_locks(list, t->pids[i], t->inner[i]);
+			spaces_scan_locks(w, list, t->pids[i], t->inner[i]);
 	}
 	return list;
 }
@@ -208,7 +226,7 @@ void space_attributes_freeze(struct worker *w, const struct tree *t, int tracer,
 		const pid_t host = tree_host_of(t, (uint64_t)inner);
 
 		if (json_object_del(o, "policies") == 0 && host)
-			spaces_scan_policies(list, host, inner);
+			spaces_scan_policies(w, list, host, inner);
 	}
 	for (int i = 0; i < t->n; i++)
 		spaces_freeze_process(w, list, tracer, t->pids[i], t->inner[i]);

@@ -363,7 +363,7 @@ int semaphore_undo_set(const struct own_calls *c, const json_t *one, struct err 
 
 /* space_attributes.c: what criu does not save of mappings and address spaces. */
 /* Before the freeze: returns the member "spaces" of the manifest. Owned by the caller. */
-json_t *space_attributes_scan(const struct tree *t);
+json_t *space_attributes_scan(struct worker *w, const struct tree *t);
 /* In the freeze: brings it up to date. tracer: of trace/tracer.h; -1: there is none, and what only the processes
  * themselves know is a warning. */
 void space_attributes_freeze(struct worker *w, const struct tree *t, int tracer, json_t *list);

@@ -52,3 +52,25 @@ def test_everything_comes_back(pods, base):
     differ = {path: (before, after) for name, (before, after) in found.items() for path, before, after in differences(before, after, (name,))}
     assert not {p: d for p, d in differ.items() if p not in LIMITS}, "\n".join(f"{p}: {d}" for p, d in differ.items()) + said
     assert "warning" not in said, said
+
+
+SPLIT = """
+import ctypes, mmap, os, time
+NR = {"x86_64": 237, "aarch64": 235}[os.uname().machine]
+memory = mmap.mmap(-1, 10000 * 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+place, node = ctypes.addressof(ctypes.c_char.from_buffer(memory)), ctypes.c_ulong(1)
+for i in range(5000):
+    assert not ctypes.CDLL(None).syscall(NR, ctypes.c_long(place + 8192 * i), ctypes.c_long(4096), 2, ctypes.byref(node), ctypes.c_long(64), 0)
+print("ready", flush=True)
+time.sleep(1000)
+"""
+
+
+def test_more_than_is_restored_is_said(pods, base):
+    d = pods.place("split")
+    work, state = d / "work", d / "state"
+    pods.start(work, "run", "--dir", state, "--user", USER, "--", "/usr/bin/python3", "-c", SPLIT, out=work / "out")
+    lib.wait_for(lambda: "ready" in (work / "out").read_text(), lambda: "the program: " + (work / "out").read_text())
+    done = pods.fsched("checkpoint", "--kill", state)
+    assert done.returncode == 0 and "memory policies of process 3 (python3) are restored for the first 4096 mappings only" in done.stderr, done.stderr
+    assert done.stderr.count("warning") == 1, done.stderr
