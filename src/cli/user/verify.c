@@ -64,13 +64,27 @@ static void verify_tell_json(const struct verify *v, unsigned epoch, const struc
 	json_array_append_new(v->list, o);
 }
 
-static void verify_one(struct verify *v, unsigned epoch)
+/* Whether a job that runs, or somebody, has removed the epoch meanwhile. */
+static bool verify_is_gone(const struct verify *v, unsigned epoch)
+{
+	struct err err = { 0 };
+	cleanup_close int fd = store_open_epoch(&v->store, epoch, &err);
+
+	return fd < 0 && err.num == ENOENT;
+}
+
+/* listed: the epoch was there a moment ago. */
+static void verify_one(struct verify *v, unsigned epoch, bool listed)
 {
 	struct manifest m = { 0 };
 	struct err err;
 	char size[16];
 	const bool intact = verify_read_epoch(v, epoch, &m, &err) == 0;
 
+	if (!intact && listed && verify_is_gone(v, epoch)) {
+		manifest_free(&m);
+		return;
+	}
 	v->damaged += !intact;
 	if (v->list)
 		verify_tell_json(v, epoch, &m, intact ? NULL : &err);
@@ -94,7 +108,7 @@ static int verify_all(struct verify *v, struct err *err)
 	if (n == 0)
 		return err_set(err, ENOENT, "there is no epoch in %s", v->store.path);
 	for (int i = 0; i < n; i++)
-		verify_one(v, epochs[i]);
+		verify_one(v, epochs[i], true);
 	return 0;
 }
 
@@ -111,7 +125,7 @@ static int verify_store(struct verify *v, char *name)
 		cli_error(COMMAND, "%s", err.text);
 		return CLI_FAILED;
 	}
-	rc = epoch ? (verify_one(v, epoch), 0) : verify_all(v, &err);
+	rc = epoch ? (verify_one(v, epoch, false), 0) : verify_all(v, &err);
 	if (rc)
 		cli_error(COMMAND, "%s", err.text);
 	store_close(&v->store);
