@@ -41,7 +41,7 @@ def wait_for(condition, what, deadline=DEADLINE, poll=0.05):
             return value
         now = time.monotonic()
         if now > end:
-            raise Timeout(f"waited {deadline:.0f} s for {what}")
+            raise Timeout(f"waited {deadline:.0f} s for {what() if callable(what) else what}")
         time.sleep(max(poll, min(2 * (now - begun), 1)))
 
 

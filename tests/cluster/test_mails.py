@@ -1,4 +1,7 @@
 """Mails about checkpoints, by Slurm's MailProg."""
+import tempfile
+from pathlib import Path
+
 import lib
 
 WAIT = "until [ -e go ]; do sleep 0.1; done\n"
@@ -6,8 +9,9 @@ WAIT = "until [ -e go ]; do sleep 0.1; done\n"
 
 def test_the_user_is_told(new_cluster, base_dir, jobdir):
     """Who has not asked for mails about requeues gets none, and a text that is no address is none."""
-    sent = base_dir / "mails"
-    program = base_dir / "mailprog"
+    where = Path(tempfile.mkdtemp(prefix="mails.", dir=base_dir))
+    where.chmod(0o755)
+    sent, program = where / "mails", where / "mailprog"
     program.write_text(f'#!/bin/sh\n[ "$1" = -s ] && echo "$3: $2 ($SLURM_JOB_ID, $SLURM_JOB_USER)" >> {sent}\n')
     program.chmod(0o755)
     c = new_cluster(slurm_conf=[f"MailProg={program}", "MailDomain=example.org"])
@@ -22,11 +26,11 @@ def test_the_user_is_told(new_cluster, base_dir, jobdir):
     def mails(*words):
         text = sent.read_text() if sent.exists() else ""
         return [line for line in text.splitlines() if "Checkpoint" in line and all(w in line for w in words)]
-    lib.wait_for(lambda: len(mails("Vacated")) == 2, "the mails", lib.DEADLINE)
+    lib.wait_for(lambda: len(mails("Vacated")) == 2, lambda: "the mails: " + (sent.read_text() if sent.exists() else "none"), lib.DEADLINE)
     assert mails(f"Job_id={job} ") == [f"{lib.USER}@example.org: Slurm Job_id={job} Name=a $(name) Checkpoint: Vacated at epoch 1, held ({job}, {lib.USER})"]
     assert mails("bob@x.org: ", f"Job_id={others[2]} ")
     c.checkpoint("restart", job)
-    lib.wait_for(lambda: mails(f"Job_id={job} ", "Restored from epoch 1"), "the mail", lib.DEADLINE)
+    lib.wait_for(lambda: mails(f"Job_id={job} ", "Restored from epoch 1"), "the mail", lib.DEADLINE * 3)
     assert len(mails()) == 3
     (d / "go").touch()
     assert c.wait_end(job) == ("COMPLETED", "0:0")

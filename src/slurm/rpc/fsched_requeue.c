@@ -39,10 +39,11 @@
 #include "slurm/rpc/slurm_rpc.h"
 
 #define POLL_MS    2000
-#define IDLE_POLLS 10 /* polls from one load of the jobs to the next while the nodes are unchanged */
-#define JOB_LOADS  30 /* loads of the jobs after a change of the nodes: slurmctld requeues jobs a little later */
-#define DELAY      2  /* s; see RELEASE_DELAY in slurm_rpc.c */
-#define SOON       3  /* s: a job that waits no longer than that is left alone */
+#define FIRST_MS   100 /* the same until slurmctld has answered */
+#define IDLE_POLLS 10  /* polls from one load of the jobs to the next while the nodes are unchanged */
+#define JOB_LOADS  30  /* loads of the jobs after a change of the nodes: slurmctld requeues jobs a little later */
+#define DELAY      2   /* s; see RELEASE_DELAY in slurm_rpc.c */
+#define SOON       3   /* s: a job that waits no longer than that is left alone */
 #define RING_SIZE  4096
 /* Nodes register at least every REGISTERS * SlurmdTimeout: every 20th ping, three pings per SlurmdTimeout. */
 #define REGISTERS  8
@@ -61,6 +62,7 @@ struct watch {
 	uint64_t nodes;     /* hash_nodes() of them */
 	unsigned job_loads; /* loads of the jobs still to be made */
 	unsigned polls;
+	bool looked;     /* at the jobs: slurmctld has answered */
 	time_t jobs_at;  /* last_update of the jobs */
 	bool jobs_again; /* the update of a job failed: load all again */
 	struct ring released;
@@ -278,6 +280,7 @@ static void scan_slurm_jobs(struct watch *w)
 	if (slurm_load_jobs(w->jobs_again ? 0 : w->jobs_at, &msg, SHOW_ALL))
 		return; /* nothing has changed, or slurmctld does not answer */
 	w->jobs_again = false;
+	w->looked = true;
 	w->jobs_at = msg->last_update;
 	mails_begin(w->mails);
 	for (uint32_t i = 0; i < msg->record_count; i++)
@@ -321,7 +324,8 @@ int main(int argc, char **argv)
 	w.job_loads = JOB_LOADS;
 	w.registers = time_to_register();
 	w.mails = mails_new();
-	while (poll(&p, 1, POLL_MS) == 0 || (errno == EINTR && !p.revents)) {
+	/* Users get no mail about what the first look finds, so it is taken as soon as slurmctld answers. */
+	while (poll(&p, 1, w.looked ? POLL_MS : FIRST_MS) == 0 || (errno == EINTR && !p.revents)) {
 		scan_slurm_nodes(&w);
 		if (w.job_loads || ++w.polls % IDLE_POLLS == 0)
 			scan_slurm_jobs(&w);
