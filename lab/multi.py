@@ -216,7 +216,7 @@ class HostsLab(Lab):
             raise LabError(f"{self.dir} is read-only on {name} already")
         # The existing mount cannot become read-only while a file in it is open for writing, and fsched's agent has one open. So another
         # mount is put on top. In a pod that is not possible: criu dumps no file that is open on a mount below another one.
-        self._in_mounts(name, 'mount --rbind "$1" "$1"; mount -o remount,bind,ro "$1"', pods=False)
+        self._in_mounts(name, 'mount --rbind "$1" "$1"; n=0; until mount -o remount,bind,ro "$1" 2>/dev/null || [ $n = 50 ]; do n=$((n + 1)); sleep 0.1; done; mount -o remount,bind,ro "$1"', pods=False)
 
     def rw(self, name):
         """Undoes ro(), also in pods that were made meanwhile."""

@@ -129,6 +129,8 @@ struct criu_facts {
 };
 int criu_read_facts(int images_fd, struct criu_facts *f, struct err *err);
 void criu_facts_free(struct criu_facts *f);
+/* True if there are System V semaphores among the images. */
+bool criu_has_semaphores(int images_fd);
 /* True if there is a TCP connection among the images. */
 bool criu_has_tcp(int images_fd);
 /* Returns a value for ns_last_pid under which criu's own processes collide with no pid of the images: a random pid

@@ -347,3 +347,18 @@ bool criu_has_tcp(int images_fd)
 			return true;
 	return false;
 }
+
+bool criu_has_semaphores(int images_fd)
+{
+	static const char prefix[] = "ipcns-sem-";
+	const size_t magic_numbers = 2 * sizeof(uint32_t);
+	cleanup_dir DIR *d = dir_open_at(images_fd, ".");
+	const struct dirent *e;
+	struct stat st;
+
+	while (d && dir_next(d, &e) > 0)
+		if (!strncmp(e->d_name, prefix, strlen(prefix)) && fstatat(images_fd, e->d_name, &st, 0) == 0 &&
+		    (size_t)st.st_size > magic_numbers)
+			return true;
+	return false;
+}

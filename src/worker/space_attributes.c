@@ -194,7 +194,7 @@ static int spaces_ask_undo(json_t *list, int tracer, pid_t inner, pid_t host)
 	return own_calls_end(&c, NULL) || rc ? -1 : 0;
 }
 
-static void spaces_freeze_process(struct worker *w, json_t *list, int tracer, pid_t host, pid_t inner)
+static void spaces_freeze_process(struct worker *w, json_t *list, int tracer, bool semaphores, pid_t host, pid_t inner)
 {
 	char who[PROC_DESCRIBED];
 	struct err err;
@@ -209,14 +209,14 @@ static void spaces_freeze_process(struct worker *w, json_t *list, int tracer, pi
 		json_object_set_new(spaces_entry(list, inner), "future", json_integer(future));
 	if (spaces_merges(host))
 		json_object_set_new(spaces_entry(list, inner), "merge", json_integer(1));
-	if (semaphore_undo_any(host) && spaces_ask_undo(list, tracer, inner, host))
+	if (semaphores && semaphore_undo_any(host) && spaces_ask_undo(list, tracer, inner, host))
 		worker_warn(w,
-			    "%s has taken System V semaphores with SEM_UNDO, and what it has taken is not known: if it "
+			    "%s may have taken System V semaphores with SEM_UNDO, and what it has taken is not known: if it "
 			    "ends after a restart, the kernel does not give them back",
 			    proc_describe(host, who, sizeof(who)));
 }
 
-void space_attributes_freeze(struct worker *w, const struct tree *t, int tracer, json_t *list)
+void space_attributes_freeze(struct worker *w, const struct tree *t, int tracer, bool semaphores, json_t *list)
 {
 	json_t *o;
 	size_t k;
@@ -229,7 +229,7 @@ void space_attributes_freeze(struct worker *w, const struct tree *t, int tracer,
 			spaces_scan_policies(w, list, host, inner);
 	}
 	for (int i = 0; i < t->n; i++)
-		spaces_freeze_process(w, list, tracer, t->pids[i], t->inner[i]);
+		spaces_freeze_process(w, list, tracer, semaphores, t->pids[i], t->inner[i]);
 }
 
 /* ---- in a restore ----------------------------------------------------------- */

@@ -354,7 +354,8 @@ int own_calls_nodes(const struct own_calls *c, unsigned long nodes, long *mask, 
 int own_calls_end(struct own_calls *c, struct err *err);
 
 /* semaphore_undo.c: what the kernel adds to System V semaphores when a process ends. */
-/* False: the process has never made such an adjustment. */
+/* False: the process has never made such an adjustment. One with threads counts as if it had: the kernel makes a list
+ * for them to share. */
 bool semaphore_undo_any(pid_t host);
 /* In the freeze: appends [id, number, adjustment] for each. -1: some are not known. */
 int semaphore_undo_read(const struct own_calls *c, json_t *found);
@@ -365,8 +366,8 @@ int semaphore_undo_set(const struct own_calls *c, const json_t *one, struct err 
 /* Before the freeze: returns the member "spaces" of the manifest. Owned by the caller. */
 json_t *space_attributes_scan(struct worker *w, const struct tree *t);
 /* In the freeze: brings it up to date. tracer: of trace/tracer.h; -1: there is none, and what only the processes
- * themselves know is a warning. */
-void space_attributes_freeze(struct worker *w, const struct tree *t, int tracer, json_t *list);
+ * themselves know is a warning. semaphores: the job has any of System V. */
+void space_attributes_freeze(struct worker *w, const struct tree *t, int tracer, bool semaphores, json_t *list);
 bool space_attributes_any(const json_t *list);
 /* In a restore, when all processes exist and none runs, before memory is filled: pages go where their policy says. */
 int space_attributes_set(struct worker *w, int tracer, pid_t init, const json_t *list, struct err *err);

@@ -1,4 +1,5 @@
 """PodNetwork = private on simulated hosts: jobs with a network of their own."""
+import re
 import shutil
 
 import lib
@@ -43,11 +44,11 @@ def hosts(network):
             lib.wait_for(lambda: left_of_pods(c, n) == ([], "", []), f"{n} to be as it was found: {left_of_pods(c, n)}", 20)
 
 
-def server(c, d, workloads, *args, address="own"):
+def server(c, d, workloads, *args, address="own", port=PORT):
     shutil.copy(workloads / "server.py", d)
-    job = c.sbatch(f"exec /usr/bin/python3 server.py {address} {PORT}\n", "--checkpoint=UNLIMITED", "-n", "1", "-o", "out", *args, cwd=d)
+    job = c.sbatch(f"exec /usr/bin/python3 server.py {address} {port}\n", "--checkpoint=UNLIMITED", "-n", "1", "-o", "out", *args, cwd=d)
     c.wait_running(job)
-    lib.wait_for(lambda: (d / "out").exists() and "ready" in (d / "out").read_text(), "the server")
+    lib.wait_for(lambda: (d / "out").exists() and re.search("^ready ", (d / "out").read_text(), re.M), "the server")
     return job
 
 
@@ -230,7 +231,7 @@ def test_steps_of_srun_move_to_another_host(hosts, jobdir):
 def test_with_the_srun_of_slurm(hosts, jobdir, workloads):
     """Slurm's own srun cannot be reached in a network of the job's own, so a job that is submitted for it has the node's."""
     c, d = hosts, jobdir()
-    job = server(c, d, workloads, "--export=ALL,FSCHED_SRUN=real", "-w", "n1")
+    job = server(c, d, workloads, "--export=ALL,FSCHED_SRUN=real", "-w", "n1", port=PORT + 1)     # PORT of the node may not be free yet
     assert f"n1 {c.lab.address('n1')}" in (d / "out").read_text() and "warning" not in c.log(job), c.log(job)
     moves(d)
     ends(c, job, d)
