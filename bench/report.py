@@ -62,9 +62,6 @@ def intervals(rows):
 
 
 def slurm(r):
-    if "failed" in r:
-        print(f"\nSlurm: {r['failed']}")
-        return
     print("\nUnder Slurm, small jobs:\n")
     table(["memory", "pause, fsched", "stock criu", "ratio", "fsched says", "whole command"],
           [[f"{f['mib']} MiB", number(f["fsched_ms"], " ms", 1, 1), number(f["stock_ms"], " ms", 1, 1), number(f["ratio"], "", 1, 2), number(f["reported_ms"], " ms", 1, 1),
@@ -76,18 +73,12 @@ def slurm(r):
 
 
 def files(r):
-    if "failed" in r:
-        print(f"\nFiles: {r['failed']}")
-        return
     print("\nA file that the job changes in place, and how much longer the freeze is because of it, ms:\n")
     table(["where, size", "changed: MB/s", "without", "with", "more (pairs)"],
           [[name, str(v["rate"]), number(v["without_ms"]), number(v["with_ms"]), number(v["more_ms"])] for name, v in r.items()])
 
 
 def network(r):
-    if "failed" in r:
-        print(f"\nNetworks: {r['failed']}")
-        return
     print("\nPodNetwork = private beside host:\n")
     table(["what", "host", "private", "more", "ratio"],
           [[what, number(v["host"], unit, 1, d), number(v["private"], unit, 1, d), number(v["more"], unit, 1, d), number(v["ratio"], "", 1, 2)]
@@ -99,9 +90,6 @@ def network(r):
 
 
 def steps(r):
-    if "failed" in r:
-        print(f"\nSteps: {r['failed']}")
-        return
     print("\nSteps of srun in a job with --checkpoint beside Slurm's own:\n")
     table(["what", "Slurm", "fsched", "ratio"],
           [[what, number(v["slurm_ms"], " ms", 1, 1), number(v["fsched_ms"], " ms", 1, 1), number(v["ratio"], "", 1, 2)]
@@ -187,13 +175,10 @@ def show(out):
         increments(out["increments"])
     if out.get("interval"):
         intervals(out["interval"])
-    if out.get("slurm"):
-        slurm(out["slurm"])
-    if out.get("network"):
-        network(out["network"])
-    if out.get("files"):
-        files(out["files"])
-    if out.get("steps"):
-        steps(out["steps"])
+    for key, name, f in (("slurm", "Slurm", slurm), ("network", "Networks", network), ("files", "Files", files), ("steps", "Steps", steps)):
+        if out.get(key) and "failed" in out[key]:
+            print(f"\n{name}: {out[key]['failed']}")
+        elif out.get(key):
+            f(out[key])
     print("\nTargets: ratios of fsched to the better one of stock criu's two, in this run.\n")
     table(["what", "target", "measured", ""], targets(out))

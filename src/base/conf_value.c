@@ -193,15 +193,28 @@ static int conf_parse_range(const char *value, char *out, size_t size, char **wh
 	return 0;
 }
 
+/* The words of keys with two values, in the order of their enums. */
+static const char *const choices[][3] = {
+	[TYPE_ENGINE] = { "auto", "criu" },       [TYPE_FAILURE] = { "requeue_fresh", "hold" },
+	[TYPE_REQUEUE] = { "resume", "restart" }, [TYPE_NETWORK] = { "host", "private" },
+	[TYPE_TCP] = { "refuse", "close" },       [TYPE_TMP] = { "image", "directory" },
+};
+_Static_assert(sizeof(enum conf_engine) == sizeof(unsigned), "enums of struct conf are set as unsigned");
+
+static int conf_parse_choice(const struct conf_key *k, const char *value, unsigned *out, char **why)
+{
+	const char *const *words = choices[k->type];
+	const int i = conf_one_of(value, words);
+
+	if (i < 0)
+		return conf_refuse(why, xasprintf("allowed: %s or %s", words[0], words[1]));
+	*out = (unsigned)i;
+	return 0;
+}
+
 int conf_value_parse(const struct conf_key *k, const char *value, struct conf *c, char **why)
 {
 	static const char *const plugins[] = { "checkpoint/none", "checkpoint/criu", NULL };
-	static const char *const engines[] = { "auto", "criu", NULL };
-	static const char *const failures[] = { "requeue_fresh", "hold", NULL };
-	static const char *const tcps[] = { "refuse", "close", NULL };
-	static const char *const requeues[] = { "resume", "restart", NULL };
-	static const char *const networks[] = { "host", "private", NULL };
-	static const char *const tmps[] = { "image", "directory", NULL };
 	void *field = (char *)c + k->offset;
 	int i;
 
@@ -220,29 +233,11 @@ int conf_value_parse(const struct conf_key *k, const char *value, struct conf *c
 		c->criu_enabled = i == 1;
 		return i >= 0 ? 0 : conf_refuse(why, xstrdup("allowed: checkpoint/criu or checkpoint/none"));
 	case TYPE_ENGINE:
-		i = conf_one_of(value, engines);
-		c->engine = i == 1 ? CONF_ENGINE_CRIU : CONF_ENGINE_AUTO;
-		return i >= 0 ? 0 : conf_refuse(why, xstrdup("allowed: auto or criu"));
 	case TYPE_FAILURE:
-		i = conf_one_of(value, failures);
-		c->on_restore_failure = i == 1 ? CONF_HOLD : CONF_REQUEUE_FRESH;
-		return i >= 0 ? 0 : conf_refuse(why, xstrdup("allowed: requeue_fresh or hold"));
 	case TYPE_REQUEUE:
-		i = conf_one_of(value, requeues);
-		c->on_requeue = i == 1 ? CONF_REQUEUE_RESTART : CONF_REQUEUE_RESUME;
-		return i >= 0 ? 0 : conf_refuse(why, xstrdup("allowed: resume or restart"));
 	case TYPE_NETWORK:
-		i = conf_one_of(value, networks);
-		c->network = i == 1 ? CONF_NETWORK_PRIVATE : CONF_NETWORK_HOST;
-		return i >= 0 ? 0 : conf_refuse(why, xstrdup("allowed: host or private"));
 	case TYPE_TCP:
-		i = conf_one_of(value, tcps);
-		c->tcp = i == 1 ? CONF_TCP_CLOSE : CONF_TCP_REFUSE;
-		return i >= 0 ? 0 : conf_refuse(why, xstrdup("allowed: refuse or close"));
-	case TYPE_TMP:
-		i = conf_one_of(value, tmps);
-		c->tmp = i == 1 ? CONF_TMP_DIRECTORY : CONF_TMP_IMAGE;
-		return i >= 0 ? 0 : conf_refuse(why, xstrdup("allowed: image or directory"));
+	case TYPE_TMP: return conf_parse_choice(k, value, field, why);
 	case TYPE_RANGE: return conf_parse_range(value, field, k->size, why);
 	}
 	return -1;
@@ -279,12 +274,12 @@ char *conf_value_format(const struct conf_key *k, const struct conf *c)
 	case TYPE_PATH: return conf_format_path(field);
 	case TYPE_PATHS: return *(const char *)field ? conf_format_path(field) : xstrdup("NO");
 	case TYPE_PORTS: return xasprintf("%u-%u", c->port_min, c->port_max);
-	case TYPE_ENGINE: return xstrdup(c->engine == CONF_ENGINE_CRIU ? "criu" : "auto");
-	case TYPE_FAILURE: return xstrdup(c->on_restore_failure == CONF_HOLD ? "hold" : "requeue_fresh");
-	case TYPE_REQUEUE: return xstrdup(c->on_requeue == CONF_REQUEUE_RESTART ? "restart" : "resume");
-	case TYPE_NETWORK: return xstrdup(c->network == CONF_NETWORK_PRIVATE ? "private" : "host");
-	case TYPE_TCP: return xstrdup(c->tcp == CONF_TCP_CLOSE ? "close" : "refuse");
-	case TYPE_TMP: return xstrdup(c->tmp == CONF_TMP_DIRECTORY ? "directory" : "image");
+	case TYPE_ENGINE:
+	case TYPE_FAILURE:
+	case TYPE_REQUEUE:
+	case TYPE_NETWORK:
+	case TYPE_TCP:
+	case TYPE_TMP: return xstrdup(choices[k->type][*(const unsigned *)field]);
 	case TYPE_RANGE: return xstrdup(field);
 	case TYPE_LOG:
 		return c->log == CONF_LOG_FILE ? conf_format_path(c->log_path)
