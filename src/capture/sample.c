@@ -12,7 +12,7 @@
 #include "image/image.h"
 #include "capture/pagemap.h"
 #include "base/vmas.h"
-#include "image/xxh3.h"
+#include "base/xxh3.h"
 
 #define PAGES_MAX 1024u /* of one process */
 #define PAGES_ALL 8192u /* of all */

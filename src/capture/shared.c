@@ -11,7 +11,7 @@
 #include "base/util.h"
 #include "image/threads.h"
 #include "capture/shared_scan.h"
-#include "image/xxh3.h"
+#include "base/xxh3.h"
 #include "trace/remote_call.h"
 
 #define UNIT (4u << 20) /* copied by one thread at a time */

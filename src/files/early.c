@@ -28,12 +28,11 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include <xxhash.h>
-
 #include "base/array.h"
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/util.h"
+#include "base/xxh3.h"
 
 #define SETTLED_US      INT64_C(2000000)
 #define THREADS_MAX     4

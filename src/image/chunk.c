@@ -5,7 +5,7 @@
 
 #include "base/io.h"
 #include "base/util.h"
-#include "image/xxh3.h"
+#include "base/xxh3.h"
 
 void mem_chunk_reader_init(struct mem_chunk_reader *r, struct mem_image *m)
 {

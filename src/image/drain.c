@@ -7,7 +7,7 @@
 #include "base/array.h"
 #include "base/clock.h"
 #include "base/util.h"
-#include "image/xxh3.h"
+#include "base/xxh3.h"
 
 #define BATCH_PAGES  256u /* pages that a thread takes at a time */
 #define BATCH_PIECES 64u  /* at most, from which it takes them */

@@ -19,7 +19,7 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "image/xxh3.h"
+#include "base/xxh3.h"
 
 #define MAGIC    "FSCHEDMI"
 #define VERSION  1u

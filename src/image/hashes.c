@@ -18,7 +18,7 @@
 
 #include "base/io.h"
 #include "base/util.h"
-#include "image/xxh3.h"
+#include "base/xxh3.h"
 
 #define MAGIC   "FSCHEDMH"
 #define VERSION 1u

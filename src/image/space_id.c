@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "image/xxh3.h"
+#include "base/xxh3.h"
 
 #define MAGIC "fsched shared 1"
 

@@ -18,8 +18,8 @@ WAYS = ["fork", "staged", "direct"]
 class Job:
     """A program that verifies its memory, in a pod."""
 
-    def __init__(self, pods, base, *argv):
-        self.pods, self.base, self.dir = pods, base, pods.place("m")
+    def __init__(self, pods, base, *argv, place=None):
+        self.pods, self.base, self.dir = pods, base, place or pods.place("m")
         self.work, self.state = self.dir / "work", self.dir / "state"
         self.out = self.work / "out"
         self.argv = [str(a) for a in argv]

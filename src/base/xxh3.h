@@ -1,7 +1,7 @@
 /* xxHash with run-time dispatch. <xxhash.h> alone uses SSE2 on x86; <xxh_x86dispatch.h> uses what the processor has,
  * which is three times as fast. The sums are the same. */
-#ifndef FSCHED_IMAGE_XXH3_H
-#define FSCHED_IMAGE_XXH3_H
+#ifndef FSCHED_BASE_XXH3_H
+#define FSCHED_BASE_XXH3_H
 
 #ifdef FSCHED_XXH_DISPATCH
 #include <xxh_x86dispatch.h>
