@@ -339,7 +339,7 @@ def test_fail_over_to_a_backup_controller(new_cluster, jobdir):
     c.checkpoint("create", job)
     # slurmctld writes its state some seconds after a change; what it had not written its backup does not know
     saved, since = c.dir / "state" / "job_state", time.time()
-    lib.wait_for(lambda: saved.exists() and saved.stat().st_mtime > since, "slurmctld to save its state", 30)
+    lib.wait_for(lambda: saved.exists() and saved.stat().st_mtime > since, "slurmctld to save its state", LONG)
     c.kill_node("ctl")
     lib.wait_for(lambda: c.run("scontrol", "checkpoint", "create", job, host="n3", timeout=LONG).returncode == 0,
                  "the backup to serve", LONG, 1)

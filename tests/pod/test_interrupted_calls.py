@@ -30,7 +30,7 @@ def expect_to_go_on(job, n=2):
 
 def finish(job):
     (job.work / "stop").touch()
-    lib.wait_for(lambda: job.p.poll() is not None, "the end", 60)
+    lib.wait_for(lambda: job.p.poll() is not None, "the end", 120)
     assert job.p.returncode == 0 and job.out.read_text().endswith("done\n"), job.out.read_text()
 
 
@@ -74,14 +74,17 @@ def test_a_checkpoint_does_not_begin_a_call_again(pods, base, kind):
 @pytest.mark.parametrize("kind", RESTART_BLOCK)
 def test_a_call_that_was_interrupted_before(pods, base, kind):
     """The second interruption shows only restart_syscall(2). The restored job makes the right call nevertheless."""
-    job = Job(pods, base, "calls", kind, 6000)
-
-    def twice_in_the_same_call():
+    def thrice_in_the_same_call(job):
         before = count(job)
         for _ in range(3):
             job.checkpoint()
         return count(job) == before
-    lib.wait_for(twice_in_the_same_call, "three checkpoints within the same calls", 180)
-    job.fsched("kill", job.state)
+    for length in (6, 20, 60):      # seconds: three checkpoints take that long on a busy machine
+        job = Job(pods, base, "calls", kind, 1000 * length)
+        within = any(thrice_in_the_same_call(job) for _ in range(4))
+        job.fsched("kill", job.state)
+        if within:
+            break
+    assert within, f"no three checkpoints within one call of {length} s"
     job.restore()
     finish(job)
