@@ -37,11 +37,10 @@
 	(CAP(SETGID) | CAP(SETUID) | CAP(SETPCAP) | CAP(NET_ADMIN) | CAP(IPC_LOCK) | CAP(IPC_OWNER) | CAP(SYS_ADMIN) | \
 	 CAP(SYS_NICE) | CAP(SYS_RESOURCE) | CAP(CHECKPOINT_RESTORE))
 
-/* What a restored task needs before: also criu's images (DAC_READ_SEARCH), criu's own /proc and root directory, the
- * time namespace of the job, a raw socket by which criu restores half-closed connections (NET_RAW), and the terminals
- * that fsched-init has open (SYS_PTRACE). */
-#define TASK_CAPS \
-	(RESTORER_CAPS | CAP(DAC_READ_SEARCH) | CAP(NET_RAW) | CAP(SYS_CHROOT) | CAP(SYS_PTRACE) | CAP(SYS_TIME))
+/* What a restored task needs before: also criu's own /proc and root directory, the time namespace of the job, a raw
+ * socket by which criu restores half-closed connections (NET_RAW), and the terminals that fsched-init has open
+ * (SYS_PTRACE). */
+#define TASK_CAPS (RESTORER_CAPS | CAP(NET_RAW) | CAP(SYS_CHROOT) | CAP(SYS_PTRACE) | CAP(SYS_TIME))
 
 static struct {
 	bool on;
