@@ -20,21 +20,19 @@ uint64_t file_data_bytes(const struct stat *st)
 	return data < (uint64_t)st->st_size ? data : (uint64_t)st->st_size;
 }
 
-/* Finds the next range [*from, *to) of data at or after pos, within size. 1 = found, 0 = only a hole is left, -1 with
- * errno. */
-static int copy_next_data(int fd, uint64_t pos, uint64_t size, uint64_t *from, uint64_t *to)
+/* Finds the next range [*from, *to) of data at or after pos, within size. False if only a hole is left. */
+static bool copy_next_data(int fd, uint64_t pos, uint64_t size, uint64_t *from, uint64_t *to)
 {
 	off_t data, hole;
 
 	if (pos >= size)
-		return 0;
+		return false;
 	data = lseek(fd, (off_t)pos, SEEK_DATA);
 	if (data < 0 && errno == ENXIO)
-		return 0;
-	if (data < 0 && errno != EINVAL && errno != EOPNOTSUPP)
-		return -1;
+		return false;
 	hole = data < 0 ? -1 : lseek(fd, data, SEEK_HOLE);
-	/* A file system without support for holes: everything is data. */
+	/* A file system without support for holes, or NFS, which asks the server with the rights that the caller has
+	 * now and not with those that the file was opened with: everything is data. */
 	*from = data < 0 ? pos : (uint64_t)data;
 	*to = hole < 0 || (uint64_t)hole > size ? size : (uint64_t)hole;
 	return *from < size;
@@ -93,12 +91,11 @@ static int copy_range(int in, int out, uint64_t from, uint64_t to, bool *to_out)
 int copy_sparse(int in, int out, uint64_t size, uint64_t budget, bool *to_out)
 {
 	uint64_t pos = 0, from, to, copied = 0;
-	int rc = 0;
 
 	*to_out = false;
 	if (size > 0 && ioctl(out, FICLONE, in) == 0)
 		goto set_size;
-	while ((rc = copy_next_data(in, pos, size, &from, &to)) > 0) {
+	while (copy_next_data(in, pos, size, &from, &to)) {
 		copied += to - from;
 		if (copied > budget) {
 			errno = EFBIG;
@@ -108,8 +105,6 @@ int copy_sparse(int in, int out, uint64_t size, uint64_t budget, bool *to_out)
 			return -1;
 		pos = to;
 	}
-	if (rc < 0)
-		return -1;
 set_size:
 	if (ftruncate(out, (off_t)size) < 0) {
 		*to_out = true;
@@ -156,15 +151,14 @@ static int copy_back_zeros(int fd, uint64_t from, uint64_t to)
 static int copy_back_hole(int target, uint64_t from, uint64_t to)
 {
 	uint64_t a, b;
-	int rc;
 
-	while ((rc = copy_next_data(target, from, to, &a, &b)) > 0) {
+	while (copy_next_data(target, from, to, &a, &b)) {
 		if (fallocate(target, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)a, (off_t)(b - a)) < 0 &&
 		    copy_back_zeros(target, a, b) < 0)
 			return -1;
 		from = b;
 	}
-	return rc;
+	return 0;
 }
 
 static int copy_back_data(int copy, int target, uint64_t from, uint64_t to, bool readable)
@@ -191,16 +185,15 @@ int copy_back(int copy, int target, uint64_t size, bool readable)
 {
 	uint64_t pos = 0, from, to;
 	struct stat st;
-	int rc;
 
 	if (fstat(target, &st) < 0)
 		return -1;
 	if ((uint64_t)st.st_size != size && ftruncate(target, (off_t)size) < 0)
 		return -1;
-	while ((rc = copy_next_data(copy, pos, size, &from, &to)) > 0) {
+	while (copy_next_data(copy, pos, size, &from, &to)) {
 		if (copy_back_hole(target, pos, from) < 0 || copy_back_data(copy, target, from, to, readable) < 0)
 			return -1;
 		pos = to;
 	}
-	return rc < 0 ? -1 : copy_back_hole(target, pos, size);
+	return copy_back_hole(target, pos, size);
 }
