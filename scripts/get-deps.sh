@@ -16,7 +16,7 @@ export LC_ALL=C
 
 BUILD='gcc libc6-dev make meson ninja-build pkg-config libslurm-dev libmunge-dev
 	libjansson-dev nettle-dev libarchive-dev liblz4-dev libzstd-dev libxxhash-dev libprotobuf-c-dev protobuf-c-compiler uuid-dev
-	libnl-route-3-dev libnftables-dev libpmix-dev'
+	libnl-route-3-dev libnftables-dev libpmix-dev libbpf-dev'
 RUN='munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins python3
 	util-linux mount procps iproute2 passwd coreutils e2fsprogs'
 TEST='libcmocka-dev python3-pytest python3-pytest-xdist python3-pytest-rerunfailures clang clang-format libclang-rt-dev cppcheck mandoc nftables libfuse3-dev fuse3

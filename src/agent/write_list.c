@@ -3,13 +3,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <search.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/fanotify.h>
 #include <sys/stat.h>
 
+#include "agent/open_watch.h"
 #include "base/array.h"
 #include "base/log.h"
 #include "base/io.h"
@@ -19,11 +22,20 @@
 #include "base/clock.h"
 #include "pod/mount_table.h"
 
+/* In no header of the C library. */
+#define CIFS_MAGIC               UINT64_C(0xff534d42)
+#define SMB2_MAGIC               UINT64_C(0xfe534d42)
+#define AFS_MAGIC                UINT64_C(0x6b414653) /* of the kernel's own client */
+
 /* So long a job may keep the agent behind its events before they are dropped. */
 #define WRITE_LIST_BEHIND_MAX_US INT64_C(30000000)
 
 struct write_list {
-	int fan;       /* fanotify group */
+	int fan;                  /* fanotify group */
+	int ready;                /* epoll: readable if fan or opens has something */
+	struct open_watch *opens; /* for file systems that are left out of fan; NULL: there are none, or it cannot be
+				     had */
+	char opens_gap[160];      /* why it cannot be had; "" */
 	int mounts;    /* the pod's mount namespace; kept open, because names of files are read by way of its mounts
 			  after the pod has died */
 	int journal;   /* <job dir>/written, O_APPEND */
@@ -41,7 +53,9 @@ struct write_list {
 	bool full;
 	int dirfd; /* of the job's directory, the caller's */
 	char cwd[PATH_MAX];
-	char gap[64];                  /* see write_list_gap() */
+	char left_out[64];  /* see write_list_left_out() */
+	char **left_points; /* mount points of file systems that are left out of fan; owned */
+	size_t n_left_points, left_points_room;
 	write_list_mount_fn *mount_fn; /* NULL: nobody is told */
 	void *mount_arg;
 };
@@ -155,6 +169,19 @@ static bool write_list_accepts_deleted(const struct write_list *w, char *path)
 	return w->n_deleted < WRITE_LIST_DELETED_MAX;
 }
 
+/* Adds a path, and has it saved if it is new. True if it is. */
+static bool write_list_note(struct write_list *w, const char *path)
+{
+	const size_t len = strlen(path) + 1;
+
+	if (!write_list_add(w, path))
+		return false;
+	array_reserve_more(w->unsaved, w->n_unsaved, len, w->unsaved_room);
+	memcpy(w->unsaved + w->n_unsaved, path, len);
+	w->n_unsaved += len;
+	return true;
+}
+
 static void write_list_take_event(struct write_list *w, int fd)
 {
 	char link[64], path[PATH_MAX];
@@ -170,13 +197,9 @@ static void write_list_take_event(struct write_list *w, int fd)
 	if (st.st_uid == 0 && strncmp(path, CRIU_CACHE, strlen(CRIU_CACHE)) == 0)
 		return;
 	gone = write_list_name_is_gone(w, path, &st);
-	if ((gone && !write_list_accepts_deleted(w, path)) || !write_list_add(w, path))
+	if (gone && !write_list_accepts_deleted(w, path))
 		return;
-	w->n_deleted += gone;
-	n = (ssize_t)strlen(path);
-	array_reserve_more(w->unsaved, w->n_unsaved, (size_t)n + 1, w->unsaved_room);
-	memcpy(w->unsaved + w->n_unsaved, path, (size_t)n + 1);
-	w->n_unsaved += (size_t)n + 1;
+	w->n_deleted += write_list_note(w, path) && gone;
 }
 
 static bool write_list_readable(const struct write_list *w)
@@ -195,6 +218,13 @@ static int write_list_make_group(void)
 			     O_RDONLY | O_LARGEFILE | O_CLOEXEC | O_NOATIME | O_NONBLOCK);
 }
 
+static int write_list_is_ready(const struct write_list *w, int fd)
+{
+	struct epoll_event e = { .events = EPOLLIN };
+
+	return epoll_ctl(w->ready, EPOLL_CTL_ADD, fd, &e);
+}
+
 /* The queue is unlimited, because a limit would lose bursts. A job that makes events faster than the agent can take
  * them, and does not stop, must not fill the memory of the kernel: the agent drops all events and begins with a new
  * group. */
@@ -204,8 +234,19 @@ static void write_list_begin_anew(struct write_list *w)
 
 	w->full = true;
 	w->behind = 0;
-	if (fan >= 0 && dup3(fan, w->fan, O_CLOEXEC) >= 0)
+	if (fan >= 0 && dup3(fan, w->fan, O_CLOEXEC) >= 0) {
+		write_list_is_ready(w, w->fan);
 		write_list_mark_all(w);
+	}
+}
+
+/* What was opened on the file systems without marks. A path may not lead to a file any more. */
+static void write_list_take_opens(struct write_list *w)
+{
+	if (!w->opens)
+		return;
+	open_watch_drain(w->opens);
+	w->full |= open_watch_lost(w->opens);
 }
 
 bool write_list_drain(struct write_list *w, int64_t max_us)
@@ -214,6 +255,7 @@ bool write_list_drain(struct write_list *w, int64_t max_us)
 	const int64_t began = now_us();
 	bool any = false;
 
+	write_list_take_opens(w);
 	while (write_list_readable(w)) {
 		if (now_us() - began >= max_us) {
 			w->behind = w->behind ? w->behind : began;
@@ -235,6 +277,7 @@ bool write_list_drain(struct write_list *w, int64_t max_us)
 		}
 	}
 	w->behind = 0;
+	any |= !write_list_saved(w);
 	write_list_flush(w);
 	return any || !write_list_saved(w);
 }
@@ -274,6 +317,38 @@ static bool write_list_keeps_deleted(const char *fstype)
 		if (strcmp(fstype, names[i]) == 0)
 			return true;
 	return false;
+}
+
+static void write_list_on_open(void *arg, const char *path)
+{
+	write_list_note(arg, path);
+}
+
+static bool write_list_on_left_out(const struct write_list *w, const char *path)
+{
+	for (size_t i = 0; i < w->n_left_points; i++)
+		if (path_is_within(path, w->left_points[i]))
+			return true;
+	return false;
+}
+
+/* For a mount of those file systems. */
+static void write_list_watch_opens(struct write_list *w, const char *point)
+{
+	static const uint64_t types[] = { NFS_SUPER_MAGIC, CIFS_MAGIC, SMB2_MAGIC, AFS_MAGIC, AFS_SUPER_MAGIC };
+	struct err err;
+
+	if (!write_list_on_left_out(w, point)) {
+		array_reserve(w->left_points, w->n_left_points, w->left_points_room);
+		w->left_points[w->n_left_points++] = xstrdup(point);
+	}
+	if (w->opens || w->opens_gap[0])
+		return;
+	w->opens = open_watch_open(w->init, types, ARRAY_SIZE(types), write_list_on_open, w, &err);
+	if (!w->opens)
+		snprintf(w->opens_gap, sizeof(w->opens_gap), "%.150s", err.text);
+	else
+		write_list_is_ready(w, open_watch_fd(w->opens));
 }
 
 /* A mount may be hidden by a later one. For example, a file of another file system that the node has mounted over a
@@ -324,8 +399,10 @@ static void write_list_mark_line(struct write_list *w, const char *line, size_t 
 	if ((len == 0 || path_is_within(w->cwd, m.point)) && len >= *cwd_len) {
 		*cwd_len = len;
 		m.has_cwd = true;
-		snprintf(w->gap, sizeof(w->gap), "%s", skip ? m.fstype : "");
+		snprintf(w->left_out, sizeof(w->left_out), "%s", skip ? m.fstype : "");
 	}
+	if (skip)
+		write_list_watch_opens(w, m.point);
 	/* To mark such a mount asks whoever serves it, and he may be another user than the job's. */
 	skip |= mount_is_users(line);
 	if (skip && len == 0)
@@ -374,7 +451,8 @@ static void write_list_keep_existing(const void *node, VISIT visit, void *arg)
 	if (visit != postorder && visit != leaf)
 		return;
 	cleanup_free char *there = xasprintf("/proc/%d/root%s", (int)r->w->init, path);
-	if (lstat(there, &st))
+	/* A server that does not answer must not stop the agent. */
+	if (!write_list_on_left_out(r->w, path) && lstat(there, &st))
 		return;
 	memcpy(r->text + r->len, path, len);
 	r->len += len;
@@ -393,8 +471,8 @@ static int write_list_reopen(struct write_list *w)
 	return 0;
 }
 
-/* Removes the paths that lead to no file any more, so that a job which makes and deletes files all the time does not
- * fill the list. Nothing is lost: an epoch holds what was recorded for it. */
+/* Removes the paths that lead to no file any more (of the file systems that it may look at), so that a job which makes
+ * and deletes files all the time does not fill the list. Nothing is lost: an epoch holds what was recorded for it. */
 static void write_list_compact(struct write_list *w)
 {
 	struct write_list_rewrite r = { .w = w, .text = xmalloc(w->bytes + 1) };
@@ -436,9 +514,14 @@ bool write_list_full(const struct write_list *w)
 	return w->full;
 }
 
+const char *write_list_left_out(const struct write_list *w)
+{
+	return w->left_out;
+}
+
 const char *write_list_gap(const struct write_list *w)
 {
-	return w->gap;
+	return w->left_out[0] ? w->opens_gap : "";
 }
 
 struct write_list *write_list_open(const struct store *s, pid_t init, bool private_tmp, bool fresh, const char *cwd,
@@ -446,15 +529,16 @@ struct write_list *write_list_open(const struct store *s, pid_t init, bool priva
 {
 	struct write_list *w = xcalloc(1, sizeof(*w));
 
-	w->journal = w->mounts = -1;
+	w->journal = w->mounts = w->fan = -1;
 	w->dirfd = s->dirfd;
 	w->init = init;
 	snprintf(w->cwd, sizeof(w->cwd), "%s", cwd);
 	w->private_tmp = private_tmp;
 	if (fresh)
 		unlinkat(s->dirfd, WRITE_LIST_NAME, 0);
-	w->fan = write_list_make_group();
-	if (w->fan < 0) {
+	w->ready = epoll_create1(EPOLL_CLOEXEC);
+	w->fan = w->ready < 0 ? -1 : write_list_make_group();
+	if (w->fan < 0 || write_list_is_ready(w, w->fan)) {
 		err_sys(err, errno, "fanotify is not available");
 		goto fail;
 	}
@@ -481,19 +565,23 @@ fail:
 
 int write_list_fd(const struct write_list *w)
 {
-	return w->fan;
+	return w->ready;
 }
 
 void write_list_close(struct write_list *w)
 {
 	if (!w)
 		return;
-	if (w->fan >= 0)
-		close(w->fan);
+	open_watch_close(w->opens);
+	cleanup_closep(&w->fan);
+	cleanup_closep(&w->ready);
 	if (w->mounts >= 0)
 		close(w->mounts);
 	if (w->journal >= 0)
 		close(w->journal);
+	for (size_t i = 0; i < w->n_left_points; i++)
+		free(w->left_points[i]);
+	free(w->left_points);
 	tdestroy(w->paths, free);
 	free(w->unsaved);
 	free(w);

@@ -11,7 +11,8 @@
  * through a mapping counts when the mapping is removed. A rename or a truncate() by path does not count.
  *
  * Until its event is taken, a file is in use. NFS and similar file systems rename a file that is deleted while it is in
- * use, so the job's own `rm -r` would find a directory that is not empty: such file systems are left out.
+ * use, so the job's own `rm -r` would find a directory that is not empty: such file systems are left out. What is
+ * opened for writing there is noted when it is opened (agent/open_watch.h), where the kernel can do that.
  */
 #ifndef FSCHED_AGENT_WRITE_LIST_H
 #define FSCHED_AGENT_WRITE_LIST_H
@@ -32,8 +33,8 @@ struct write_list;
 
 /* Starts to listen on the mounts of the pod whose pid 1 is init (host pid). Takes over the list in the job's directory
  * s, which must stay open, or empties it if fresh. The pod's private /tmp (private_tmp), /dev/shm and pseudo file
- * systems are left out. cwd: the job's working directory, for write_list_gap(). Returns NULL with err where the kernel
- * cannot do it: then only open files of the job are protected. */
+ * systems are left out. cwd: the job's working directory, for write_list_left_out(). Returns NULL with err where the
+ * kernel cannot do it: then only open files of the job are protected. */
 struct write_list *write_list_open(const struct store *s, pid_t init, bool private_tmp, bool fresh, const char *cwd,
 				   struct err *err);
 void write_list_close(struct write_list *w);
@@ -60,9 +61,11 @@ void write_list_remark(struct write_list *w);
 typedef void write_list_mount_fn(void *arg, const char *path, const char *fstype, bool has_cwd);
 void write_list_tell_mounts(struct write_list *w, write_list_mount_fn *fn, void *arg);
 
-/* True once paths have been left out because the list is full. */
+/* True once paths have been left out because the list is full, or came faster than they could be taken. */
 bool write_list_full(const struct write_list *w);
 /* The type of the working directory's file system if it is one that is left out, else "". Owned by w. */
+const char *write_list_left_out(const struct write_list *w);
+/* Why files that the job writes and closes there are not noted either; "": they are. Owned by w. */
 const char *write_list_gap(const struct write_list *w);
 
 #endif

@@ -23,8 +23,8 @@ static void write_list_report_full(struct write_list_watch *w)
 		return;
 	if (!w->said_full)
 		job_log(w->job,
-			"warning: the job has written more than %d files: further ones are not rolled back at a restore unless they are "
-			"open then",
+			"warning: the job has written more than %d files, or too many at once: further ones are not rolled back at a "
+			"restore unless they are open then",
 			WRITE_LIST_MAX);
 	w->said_full = true;
 }
@@ -144,8 +144,13 @@ const char *write_list_watch_gap(const struct write_list_watch *w, char *text, s
 	else if (w->list && *write_list_gap(w->list))
 		snprintf(text, len,
 			 "the working directory is on %s: at a restore only files that are open at the checkpoint are rolled back "
-			 "there, and no names",
-			 write_list_gap(w->list));
+			 "there, and no names: %s",
+			 write_list_left_out(w->list), write_list_gap(w->list));
+	else if (w->list && *write_list_left_out(w->list))
+		snprintf(text, len,
+			 "the working directory is on %s: directories, links, renames and deletions of the job are not undone "
+			 "there at a restore",
+			 write_list_left_out(w->list));
 	return text;
 }
 
@@ -154,7 +159,6 @@ const char *write_list_watch_gap(const struct write_list_watch *w, char *text, s
 void write_list_watch_start(struct write_list_watch *w, pid_t init, int ctl, bool fresh)
 {
 	struct job *j = w->job;
-	const char *gap;
 	struct err err;
 
 	write_list_watch_stop(w);
@@ -166,11 +170,10 @@ void write_list_watch_start(struct write_list_watch *w, pid_t init, int ctl, boo
 			err.text);
 		return;
 	}
-	gap = write_list_gap(w->list);
-	if (*gap)
+	if (*write_list_gap(w->list))
 		job_log(j,
-			"the working directory is on %s: only files that are open at a checkpoint will be rolled back there at a restore",
-			gap);
+			"the working directory is on %s: only files that are open at a checkpoint will be rolled back there at a restore: %s",
+			write_list_left_out(w->list), write_list_gap(w->list));
 	write_list_listen(w);
 	name_list_start(w, init, ctl, fresh);
 }

@@ -133,6 +133,7 @@ static void what_the_pod_writes_is_noted_once(void **state)
 	assert_int_equal(times(at("tmp")), 0);
 	assert_int_equal(times(at("x")), 1); /* the job may make it again, after the last epoch */
 	assert_int_equal(times(at("outside")), 0);
+	assert_string_equal(write_list_left_out(w), "");
 	assert_string_equal(write_list_gap(w), "");
 }
 
