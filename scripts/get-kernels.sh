@@ -5,16 +5,18 @@
 #
 #   DIR/SUITE/vmlinuz, config
 #   DIR/SUITE/lib/modules/RELEASE/   the modules that the guest needs and their dependencies, unpacked
+#   DIR/SUITE/MODULES                the list of modules that was asked for
 #   DIR/SUITE/VERSION                RELEASE, written last: its presence means complete
 #
-# A complete DIR/SUITE is not changed.
+# A complete DIR/SUITE with the same list is not changed.
 set -eu
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 umask 022
 
-# Drivers of QEMU's disk, and the modules that criu uses.
+# Drivers of QEMU's disk, the modules that criu uses, and client and server of NFS.
 MODULES='virtio_pci virtio_blk
-	unix_diag inet_diag tcp_diag udp_diag raw_diag af_packet_diag netlink_diag nfnetlink nf_tables nf_conntrack veth tun'
+	unix_diag inet_diag tcp_diag udp_diag raw_diag af_packet_diag netlink_diag nfnetlink nf_tables nf_conntrack veth tun
+	nfs nfsv3 nfsv4 nfsd'
 
 # shellcheck source=scripts/apt-suite.sh
 . "$(dirname "$(readlink -f "$0")")/apt-suite.sh"
@@ -63,6 +65,7 @@ lay_out() {
 	done
 	cp "$work/root/lib/modules/$release"/modules.builtin* "$work/root/lib/modules/$release/modules.order" "$out/lib/modules/$release"
 	depmod -b "$out" "$release"
+	printf '%s\n' "$MODULES" >"$out/MODULES"
 	printf '%s\n' "$release" >"$out/VERSION"
 }
 
@@ -77,7 +80,7 @@ work=
 trap '[ -z "$work" ] || rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM HUP
 for SUITE; do
-	[ ! -s "$dir/$SUITE/VERSION" ] || continue
+	if [ -s "$dir/$SUITE/VERSION" ] && [ "$(cat "$dir/$SUITE/MODULES" 2>/dev/null)" = "$MODULES" ]; then continue; fi
 	work=$dir/$SUITE.tmp.$$
 	mkdir "$work"
 	fetch_packages

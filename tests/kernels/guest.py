@@ -11,12 +11,14 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 PROGRAMS = ["usr/bin/fsched", "usr/libexec/fsched/fsched-worker", "usr/libexec/fsched/fsched-init", "usr/libexec/fsched/fsched-leader",
             "usr/libexec/fsched/libfsched-criu.so"]
+UNIT_TESTS = ["test_open_watch"]
+NFS = {"nfs", "nfsv3", "nfsv4", "nfsd", "nfs_acl", "lockd", "grace", "sunrpc", "auth_rpcgss", "netfs", "fscache", "dns_resolver"}     # only where they are needed
 WORKLOADS = ["memory", "waiter", "threads", "files"]
 COMPARED = {"threads": ["1000", "8"], "files": ["1000", "."]}
 DISK = "1G"
 CPU = "Nehalem"     # without AVX: all its work takes half as long
 MEMORY = "1536"     # MiB
-CONF = "CheckpointType = checkpoint/criu\nPodDir = /run/pods\nPodTmp = directory\nCRIU_MaxEpochs = 2\n"
+CONF = "CheckpointType = checkpoint/criu\nPodDir = /run/pods\nPodTmp = directory\nPodNetwork = host\nCRIU_MaxEpochs = 2\n"
 
 
 class Results:
@@ -81,7 +83,7 @@ def make_references(test):
         work.with_suffix(".status").write_text(str(status))
 
 
-def make_root(root, stage, criu, kernel, steps):
+def make_root(root, stage, build, kernel, steps):
     for d in ("usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "etc", "proc", "sys", "dev", "run", "tmp", "var/tmp", "root", "test"):
         (root / d).mkdir(parents=True)
     for d in ("bin", "sbin", "lib", "lib64"):
@@ -91,11 +93,13 @@ def make_root(root, stage, criu, kernel, steps):
     for name in PROGRAMS:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(stage / name, root / name)
-    shutil.copytree(criu, root / "usr/libexec/fsched/criu", symlinks=True)
+    shutil.copytree(build / "criu", root / "usr/libexec/fsched/criu", symlinks=True)
     for name in WORKLOADS:
         subprocess.run(["gcc", "-O1", "-o", root / "test" / name, ROOT / f"tests/workloads/{name}.c", "-pthread"], check=True)
     make_references(root / "test")
-    for lib in libraries([stage / p for p in PROGRAMS] + [root / "test" / w for w in WORKLOADS]):
+    for name in UNIT_TESTS:
+        shutil.copy(build / "meson/tests/unit" / name, root / "test")
+    for lib in libraries([stage / p for p in PROGRAMS] + [root / "test" / w for w in WORKLOADS + UNIT_TESTS]):
         to = root / lib.lstrip("/")
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(lib, to)
@@ -106,7 +110,7 @@ def make_root(root, stage, criu, kernel, steps):
     (root / "test/incremental.conf").write_text(CONF + "CRIU_Incremental = YES\nCRIU_FullEvery = 3\n")
     (root / "test/pre-dump.conf").write_text(CONF + "CRIU_Incremental = YES\nCRIU_PreDump = YES\nCRIU_PreDumpDelay = 0\n")
     (root / "test/steps").write_text("\n".join(steps))
-    (root / "test/modules").write_text("\n".join(m.stem for m in root.glob("usr/lib/modules/*/*.ko")))
+    (root / "test/modules").write_text("\n".join(m.stem for m in root.glob("usr/lib/modules/*/*.ko") if m.stem not in NFS))
     for name in ("boot.sh", "steps.sh"):
         shutil.copy(HERE / name, root / "test")
 
@@ -132,9 +136,10 @@ def make_initramfs(where, archive, kernel):
         subprocess.run(["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"], input=names.encode(), stdout=out, cwd=where, check=True)
 
 
-def run(directory, stage, criu, qemu, kernel, steps, deadline):
-    """Boots the guest, waits at most deadline seconds for its end, and returns Results."""
-    make_root(directory / "root", stage, criu, kernel, steps)
+def run(directory, stage, build, kernel, steps, deadline):
+    """Boots the guest, waits at most deadline seconds for its end, and returns Results. build: has criu, qemu and the unit tests."""
+    qemu = build / "qemu"
+    make_root(directory / "root", stage, build, kernel, steps)
     make_initramfs(directory / "initramfs", directory / "initrd", kernel)
     disk = directory / "disk"
     subprocess.run(["/usr/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-d", directory / "root", disk, DISK], stdout=subprocess.DEVNULL, check=True)

@@ -12,6 +12,7 @@ export FSCHED_CONF=/test/fsched.conf
 export WORKLOAD_STEP_US=200000
 PORT=/dev/ttyS1
 USER=nobody
+JOBS=/var/job
 
 tell() { printf '%s\n' "$*" >$PORT; }
 fail() { echo "FAILED: $*"; exit 1; }
@@ -32,7 +33,7 @@ ready() { [ "$(grep -c ready out)" -ge "$1" ]; }
 
 # job READY NAME COMMAND...: starts it in a pod of its own, in a new directory; READY: how many of its processes say so.
 job() {
-	dir=/var/job/$step.$2 n=$1
+	dir=$JOBS/$step.$2 n=$1
 	shift 2
 	mkdir -p "$dir/work"
 	cd "$dir/work"
@@ -45,7 +46,7 @@ job() {
 
 # For a step with several jobs.
 job_of() {
-	dir=/var/job/$step.$1
+	dir=$JOBS/$step.$1
 	cd "$dir/work"
 	eval "pod=\$pod_$1"
 }
@@ -191,13 +192,14 @@ step_seccomp() {
 	finish
 }
 
-# Output and files are those of a run that nobody disturbed (/test/reference). Both jobs run at once, and hurry when they are back.
-step_identical() {
-	for program in threads files; do
+# identical PROGRAM...: output and files are those of a run that nobody disturbed (/test/reference). The jobs run at once, and hurry
+# when they are back.
+identical() {
+	for program; do
 		job 0 $program "/test/$program" $(cat /test/reference/$program.arguments)
 		eval "pod_$program=$pod"
 	done
-	for program in threads files; do
+	for program; do
 		job_of $program
 		wait_for 600 output lines 3
 		save $program '' --kill
@@ -205,7 +207,7 @@ step_identical() {
 		touch hurry
 		eval "pod_$program=$pod"
 	done
-	for program in threads files; do
+	for program; do
 		job_of $program
 		status=0
 		wait $pod || status=$?
@@ -217,6 +219,34 @@ step_identical() {
 	done
 }
 lines() { [ "$(wc -l <out)" -gt "$1" ]; }
+
+step_identical() { identical threads files; }
+
+# An NFS 4.2 server in the kernel, exporting the directory $1 to this machine. What rpc.mountd answers to the kernel's questions is
+# told to it before: who 127.0.0.1 is, what is exported to him, and where the root of NFS 4 (fsid 0) is.
+nfs_server() {
+	for_ever=2147483647 flags=0x2402 # NFSEXP_FSID | NFSEXP_NOSUBTREECHECK | NFSEXP_INSECURE_PORT
+	mount -t nfsd nfsd /proc/fs/nfsd
+	echo "nfsd 127.0.0.1 $for_ever guest" >/proc/net/rpc/auth.unix.ip/channel
+	echo "guest $1 $for_ever $((flags)) 65534 65534 0" >/proc/net/rpc/nfsd.export/channel
+	echo "guest 1 \\x00000000 $for_ever $1" >/proc/net/rpc/nfsd.fh/channel
+	echo '-3 +4 +4.1 +4.2' >/proc/fs/nfsd/versions
+	echo 10 >/proc/fs/nfsd/nfsv4gracetime
+	echo 'tcp 2049' >/proc/fs/nfsd/portlist
+	echo 2 >/proc/fs/nfsd/threads
+}
+
+# Working directory, checkpoint directory and /tmp of a program that looks what the agent notes, all on NFS.
+step_nfs() {
+	modprobe -a nfsd nfsv4
+	mkdir -p /var/export/job /var/nfs
+	mkdir -m 1777 /var/export/tmp
+	nfs_server /var/export
+	mount -t nfs4 -o vers=4.2,addr=127.0.0.1,clientaddr=127.0.0.1,proto=tcp,port=2049 127.0.0.1:/ /var/nfs
+	FSCHED_NEEDS_BPF=1 unshare -m sh -c 'mount --bind /var/nfs/tmp /tmp && /test/test_open_watch'
+	JOBS=/var/nfs/job
+	identical files
+}
 
 
 step_criu() {

@@ -16,7 +16,7 @@ SUITES = os.environ.get("FSCHED_TEST_KERNELS", "").split()
 MIB = 1 << 20
 
 TRACKING = {"oldstable": "soft-dirty", "stable": "wp-async", "testing": "wp-async"}      # Linux 6.7 has the latter
-SHORT = ["doctor", "short"]
+SHORT = ["doctor", "short", "nfs"]
 ALL = [*SHORT, "pre_dump", "ways", "increments", "tracked", "processes", "seccomp", "identical", "criu", "limit"]
 
 
@@ -27,7 +27,7 @@ def boot(suite, steps, deadline):
     subprocess.run([guest.ROOT / "scripts/get-kernels.sh", BUILD / "kernels", suite], check=True)
     directory = Path(tempfile.mkdtemp(prefix="fscheck-kernel.", dir="/var/tmp"))
     try:
-        got = guest.run(directory, STAGE, BUILD / "criu", BUILD / "qemu", BUILD / "kernels" / suite, steps, deadline * SLOWNESS)
+        got = guest.run(directory, STAGE, BUILD, BUILD / "kernels" / suite, steps, deadline * SLOWNESS)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     assert got.done and list(got.ok) == steps, str(got)
