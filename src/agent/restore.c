@@ -49,7 +49,7 @@ static enum failure_cause restore_failure_cause(const struct restore *r)
 {
 	static const enum failure_cause causes[] = {
 		[OBSTACLE_UNKNOWN] = FAILED_EPOCH, [OBSTACLE_PASSES] = FAILED_PASSES, [OBSTACLE_NODE] = FAILED_NODE,
-		[OBSTACLE_EPOCH] = FAILED_EPOCH,   [OBSTACLE_JOB] = FAILED_JOB,
+		[OBSTACLE_EPOCH] = FAILED_EPOCH,   [OBSTACLE_JOB] = FAILED_JOB,       [OBSTACLE_GIVEN] = FAILED_GIVEN,
 	};
 	enum obstacle_class class = obstacle_class(r->error);
 

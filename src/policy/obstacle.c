@@ -77,6 +77,11 @@ static const struct obstacle table[] = {
 	  "reinstall fsched" },
 	{ "Can't restore cur > max", NULL, OBSTACLE_NODE, "a resource limit of the job cannot be set on this node", NULL },
 
+	{ "CPUs of their own, and this node has", NULL, OBSTACLE_NODE, NULL, NULL },
+
+	/* what Slurm has given to the job */
+	{ "CPUs of their own, and the job has got", NULL, OBSTACLE_GIVEN, NULL, NULL },
+
 	/* the job's files */
 	{ "Can't open file", "Permission denied", OBSTACLE_JOB,
 	  "the job's user may not open a file any more that the job had open", "give the permission back" },

@@ -12,6 +12,7 @@ enum obstacle_class {
 	OBSTACLE_NODE,   /* it may not exist on another node */
 	OBSTACLE_EPOCH,  /* it may not exist with another epoch */
 	OBSTACLE_JOB,    /* a person has to remove it */
+	OBSTACLE_GIVEN,  /* the job's share of a node is too small: the same on other nodes and with other epochs */
 };
 
 enum obstacle_retry {

@@ -158,6 +158,7 @@ enum failure_step failure_decide(const struct failure_input *in)
 		{ FAILED_PASSES, 1,   ANY, ANY, ANY, FAILURE_AGAIN },
 		{ FAILED_PASSES, 0,   ANY, 1,   ANY, FAILURE_ELSEWHERE },
 		{ FAILED_PASSES, 0,   ANY, 0,   ANY, FAILURE_HOLD },
+		{ FAILED_GIVEN,  ANY, ANY, ANY, ANY, FAILURE_HOLD },
 		{ FAILED_NODE,   ANY, ANY, 1,   ANY, FAILURE_ELSEWHERE },
 		{ ANY,           ANY, 1,   ANY, ANY, FAILURE_NEXT_EPOCH },
 		{ FAILED_JOB,    ANY, 0,   ANY, ANY, FAILURE_HOLD },

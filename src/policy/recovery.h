@@ -69,6 +69,7 @@ enum failure_cause {
 	FAILED_EPOCH,  /* the epoch is damaged, or its files cannot be put back: no node can restore it */
 	FAILED_PASSES, /* the obstacle goes away by itself: a port in use, too little memory */
 	FAILED_JOB,    /* a person has to act: a file of the job was changed */
+	FAILED_GIVEN,  /* a person has to give the job more of a node: neither another epoch nor another node helps */
 	FAILED_NODE, /* this node differs from the node of the checkpoint, or lacks something: another node may work */
 };
 enum failure_step { FAILURE_AGAIN, FAILURE_NEXT_EPOCH, FAILURE_ELSEWHERE, FAILURE_FRESH, FAILURE_HOLD };

@@ -322,6 +322,7 @@ static int verify_epoch(struct restore *r, struct err *err)
 		return -1;
 	w->node_fault = true;
 	if (criu_locate(w->conf.criu, w->libexec, &w->criu, err) || compare_nodes(r, err) ||
+	    thread_attributes_check(w, r->m.threads, err) ||
 	    criu_act_for(&w->criu, w->req.uid, w->req.gid, w->req.groups, w->req.n_groups, err))
 		return -1;
 	w->node_fault = false;

@@ -15,8 +15,8 @@
  * process itself (preload/task_attributes.c), the policies of other threads by own_calls.c, and the rest from here,
  * when all processes exist and none runs.
  *
- * CPUs are numbers of the node, and the job may get others at its restart: the n-th CPU of the job then becomes the
- * n-th one now. A thread that may use all CPUs of the job may use all of them afterwards, too. */
+ * CPUs are numbers of the node, and the job may get others at its restart (policy/cpu_binding.h). A thread that may use
+ * all CPUs of the job may use all of them afterwards, too. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -25,6 +25,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "base/dir.h"
@@ -33,9 +34,8 @@
 #include "base/proc.h"
 #include "base/util.h"
 #include "criu/criu_image.h"
+#include "policy/cpu_binding.h"
 
-#define CPUS_MAX      16384
-#define CPUS_SIZE     CPU_ALLOC_SIZE(CPUS_MAX)
 #define IOPRIO_THREAD 1 /* IOPRIO_WHO_PROCESS */
 #define IOPRIO_SHIFT  13
 #define IOPRIO_BE     2
@@ -95,8 +95,8 @@ static json_t *attributes_cpus(const cpu_set_t *set)
 {
 	json_t *list = json_array();
 
-	for (size_t i = 0; i < CPUS_MAX; i++)
-		if (CPU_ISSET_S(i, CPUS_SIZE, set))
+	for (size_t i = 0; i < CPU_BINDING_MAX; i++)
+		if (CPU_ISSET_S(i, CPU_BINDING_SIZE, set))
 			json_array_append_new(list, json_integer((json_int_t)i));
 	return list;
 }
@@ -171,7 +171,8 @@ static void attributes_read_thread(json_t *list, struct thread *t)
 {
 	cleanup_json json_t *o = json_object();
 
-	if (sched_getaffinity(t->host, CPUS_SIZE, t->cpus) == 0 && !CPU_EQUAL_S(CPUS_SIZE, t->cpus, t->by->cpus))
+	if (sched_getaffinity(t->host, CPU_BINDING_SIZE, t->cpus) == 0 &&
+	    !CPU_EQUAL_S(CPU_BINDING_SIZE, t->cpus, t->by->cpus))
 		json_object_set_new(o, "cpus", attributes_cpus(t->cpus));
 	attributes_set_number(o, "ioprio", attributes_ioprio(t->host), 0);
 	attributes_set_number(o, "timerslack", attributes_read_proc_number(t->host, "timerslack_ns", 10, -1),
@@ -226,18 +227,18 @@ json_t *thread_attributes_read(const struct tree *t)
 {
 	const pid_t leader = tree_host_of(t, CRIU_LEADER_PID);
 	struct defaults by = {
-		.cpus = CPU_ALLOC(CPUS_MAX),
+		.cpus = CPU_ALLOC(CPU_BINDING_MAX),
 		.slack = attributes_read_proc_number(leader, "timerslack_ns", 10, -1),
 		.filter = attributes_read_proc_number(leader, "coredump_filter", 16, -1),
 		.personality = attributes_read_proc_number(leader, "personality", 16, -1),
 	};
 	struct thread_sched sched = { 0 };
-	struct reading r = { .list = json_array(), .t = { .by = &by, .cpus = CPU_ALLOC(CPUS_MAX) } };
+	struct reading r = { .list = json_array(), .t = { .by = &by, .cpus = CPU_ALLOC(CPU_BINDING_MAX) } };
 	json_t *all = NULL;
 
 	if (attributes_get_sched(leader, &sched))
 		by.slice = sched.runtime;
-	if (by.cpus && r.t.cpus && leader && sched_getaffinity(leader, CPUS_SIZE, by.cpus) == 0) {
+	if (by.cpus && r.t.cpus && leader && sched_getaffinity(leader, CPU_BINDING_SIZE, by.cpus) == 0) {
 		for (int i = 0; i < t->n; i++) {
 			r.t.pid = r.t.tid = t->inner[i];
 			r.t.host = t->pids[i];
@@ -327,26 +328,38 @@ char *thread_attributes_env(struct worker *w, const json_t *threads)
 
 /* ---- setting ---------------------------------------------------------------- */
 
-/* Fills set with the CPUs of now in place of those that the list names of then. Returns false if none is left. */
-static bool attributes_map_cpus(const json_t *list, const json_t *then, const cpu_set_t *now, cpu_set_t *set)
+static int attributes_refuse_cpus(const struct worker *w, int need, int n_now, struct err *err)
 {
-	const int n_now = CPU_COUNT_S(CPUS_SIZE, now);
-	size_t i, k;
-	json_t *cpu, *old;
+	char command[96] = "";
 
-	CPU_ZERO_S(CPUS_SIZE, set);
-	json_array_foreach(list, i, cpu) {
-		json_array_foreach(then, k, old) {
-			int want = (int)k % (n_now ? n_now : 1), c = 0;
+	if (w->req.job_id[0])
+		snprintf(command, sizeof(command), ": scontrol update JobId=%s NumCPUs=%d MinCPUsNode=%d",
+			 w->req.job_id, need, need);
+	if (n_now >= get_nprocs())
+		return err_set(
+			err, ENODEV,
+			"threads of the job are bound to %d CPUs of their own, and this node has %d; choose a larger node",
+			need, n_now);
+	return err_set(
+		err, ENODEV,
+		"threads of the job are bound to %d CPUs of their own, and the job has got %d; give it at least %d%s",
+		need, n_now, need, command);
+}
 
-			if (!json_equal(cpu, old))
-				continue;
-			for (; c < CPUS_MAX && (!CPU_ISSET_S((size_t)c, CPUS_SIZE, now) || want-- > 0); c++)
-				;
-			CPU_SET_S((size_t)c, CPUS_SIZE, set);
-		}
-	}
-	return CPU_COUNT_S(CPUS_SIZE, set) > 0;
+int thread_attributes_check(const struct worker *w, const json_t *threads, struct err *err)
+{
+	cpu_set_t *now = CPU_ALLOC(CPU_BINDING_MAX);
+	struct cpu_binding b;
+	int n_now = 0;
+
+	if (now && sched_getaffinity(0, CPU_BINDING_SIZE, now) == 0)
+		n_now = CPU_COUNT_S(CPU_BINDING_SIZE, now);
+	CPU_FREE(now);
+	if (!n_now)
+		return 0; /* thread_attributes_set() says what is not restored */
+	cpu_binding_read(&b, threads);
+	cpu_binding_free(&b);
+	return b.need > n_now ? attributes_refuse_cpus(w, b.need, n_now, err) : 0;
 }
 
 static void attributes_set_proc_number(struct worker *w, pid_t pid, const char *name, long value)
@@ -376,6 +389,7 @@ struct setting {
 	struct worker *w;
 	int tracer;
 	const json_t *threads;
+	struct cpu_binding binding;
 	cpu_set_t *now, *set;
 	const json_t *o; /* of the thread that is searched */
 	pid_t host;      /* found */
@@ -407,8 +421,8 @@ static void attributes_set_thread(const struct setting *s, pid_t tid, const json
 	const long ioprio = attributes_number(o, "ioprio", 0), slice = attributes_number(o, "slice", 0);
 	char who[PROC_DESCRIBED];
 
-	if (cpus && (!attributes_map_cpus(cpus, json_object_get(s->threads, "cpus"), s->now, s->set) ||
-		     sched_setaffinity(tid, CPUS_SIZE, s->set)))
+	if (cpus &&
+	    (!cpu_binding_map(&s->binding, cpus, s->now, s->set) || sched_setaffinity(tid, CPU_BINDING_SIZE, s->set)))
 		worker_warn(s->w, "the CPU affinity of %s is not restored: the job has no such CPU any more",
 			    proc_describe(tid, who, sizeof(who)));
 	if (ioprio && syscall(SYS_ioprio_set, IOPRIO_THREAD, tid, ioprio))
@@ -424,30 +438,16 @@ static void attributes_set_thread(const struct setting *s, pid_t tid, const json
 	attributes_set_proc_number(s->w, tid, "coredump_filter", attributes_number(o, "core_filter", -1));
 }
 
-/* Threads that were bound to different CPUs share some if the job has fewer now: slow where they wait for each other.
- */
 static void attributes_warn_shared(const struct setting *s)
 {
-	const int n_now = CPU_COUNT_S(CPUS_SIZE, s->now);
-	const json_t *o, *cpu;
-	size_t i, k;
-	int bound;
+	const int n_now = CPU_COUNT_S(CPU_BINDING_SIZE, s->now);
 
-	CPU_ZERO_S(CPUS_SIZE, s->set);
-	json_array_foreach(json_object_get(s->threads, "list"), i, o)
-		json_array_foreach(json_object_get(o, "cpus"), k, cpu) {
-			const json_int_t c = json_integer_value(cpu);
-
-			if (c >= 0 && c < CPUS_MAX)
-				CPU_SET_S((size_t)c, CPUS_SIZE, s->set);
-		}
-	bound = CPU_COUNT_S(CPUS_SIZE, s->set);
-	if (bound > n_now)
+	if (s->binding.bound > n_now)
 		worker_warn(
 			s->w,
 			"the job has %d CPUs now, and threads of it were bound to %d different ones: some share a CPU, and "
 			"may be slow. To give it as many as before: scontrol checkpoint vacate, scontrol update NumCPUs=",
-			n_now, bound);
+			n_now, s->binding.bound);
 }
 
 static void attributes_find_thread(pid_t tid, void *arg)
@@ -465,9 +465,11 @@ bool thread_attributes_any(const json_t *threads)
 
 int thread_attributes_set(struct worker *w, int tracer, pid_t init, const json_t *threads, struct err *err)
 {
-	struct setting s = {
-		.w = w, .tracer = tracer, .threads = threads, .now = CPU_ALLOC(CPUS_MAX), .set = CPU_ALLOC(CPUS_MAX)
-	};
+	struct setting s = { .w = w,
+			     .tracer = tracer,
+			     .threads = threads,
+			     .now = CPU_ALLOC(CPU_BINDING_MAX),
+			     .set = CPU_ALLOC(CPU_BINDING_MAX) };
 	struct tree t = { 0 };
 	size_t i;
 	json_t *o;
@@ -478,8 +480,9 @@ int thread_attributes_set(struct worker *w, int tracer, pid_t init, const json_t
 	rc = !s.now || !s.set ? err_sys(err, ENOMEM, "cannot restore CPU affinities") : tree_read(init, &t, err);
 	if (rc)
 		goto out;
-	if (sched_getaffinity(0, CPUS_SIZE, s.now))
-		CPU_ZERO_S(CPUS_SIZE, s.now);
+	if (sched_getaffinity(0, CPU_BINDING_SIZE, s.now))
+		CPU_ZERO_S(CPU_BINDING_SIZE, s.now);
+	cpu_binding_read(&s.binding, threads);
 	attributes_warn_shared(&s);
 	json_array_foreach(json_object_get(threads, "list"), i, o) {
 		const long pid = attributes_number(o, "pid", 0);
@@ -494,6 +497,7 @@ int thread_attributes_set(struct worker *w, int tracer, pid_t init, const json_t
 	}
 	tree_free(&t);
 out:
+	cpu_binding_free(&s.binding);
 	CPU_FREE(s.now);
 	CPU_FREE(s.set);
 	return rc;

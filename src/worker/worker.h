@@ -372,6 +372,8 @@ bool space_attributes_any(const json_t *list);
 /* In a restore, when all processes exist and none runs, before memory is filled: pages go where their policy says. */
 int space_attributes_set(struct worker *w, int tracer, pid_t init, const json_t *list, struct err *err);
 
+/* Fails if this process has fewer CPUs than threads need that are bound to CPUs of their own. */
+int thread_attributes_check(const struct worker *w, const json_t *threads, struct err *err);
 /* True if there is anything that thread_attributes_set() has to set. */
 bool thread_attributes_any(const json_t *threads);
 /* In a restore: the variable of criu's environment for the part that each process sets for itself. Owned by the caller.

@@ -1,11 +1,13 @@
 """A vacated job that is changed by scontrol update before it is restarted: another partition, time limit, memory, number of processors."""
+import re
+
 import pytest
 
 import lib
 from failures import LONG
 
-PINNED = """import os, threading, time
-cpus = sorted(os.sched_getaffinity(0))
+PINNED = """import os, sys, threading, time
+cpus = sorted(os.sched_getaffinity(0))[:int(sys.argv[1])]
 up = []
 def work(cpu):
     os.sched_setaffinity(0, {cpu})
@@ -56,19 +58,43 @@ def test_what_can_be_changed(place, jobdir, change, shown):
     end(place, d, job)
 
 
-@pytest.mark.parametrize("cpus", [4, 2, 1])
-def test_processors(place, jobdir, cpus):
-    """Threads that were bound to CPUs of their own are bound to those that the job has now. With fewer it works, and the log says so."""
-    d = jobdir()
+def with_cpus(c, job, cpus):
+    c.ok("scontrol", "update", f"jobid={job}", f"numcpus={cpus}", f"mincpusnode={cpus}", user="root")
+
+
+def pinned(c, d, need):
+    """A vacated job whose threads are bound to CPUs of their own, as many as need; it has two CPUs."""
     (d / "pin.py").write_text(PINNED)
-    job = vacated(place, d, "-n1", "-c2", script="exec python3 pin.py\n")
-    lib.wait_for(lambda: "pinned 2" in (d / "out").read_text(), "the threads")
-    place.checkpoint("vacate", job)
-    place.ok("scontrol", "update", f"jobid={job}", f"numcpus={cpus}", f"mincpusnode={cpus}", user="root")
+    job = vacated(c, d, "-n1", "-c2", script=f"exec python3 pin.py {need}\n")
+    lib.wait_for(lambda: f"pinned {need}" in (d / "out").read_text(), "the threads")
+    c.checkpoint("vacate", job)
+    return job
+
+
+@pytest.mark.parametrize("cpus, need", [(4, 2), (2, 2), (1, 1)])
+def test_processors(place, jobdir, cpus, need):
+    """Threads that were bound to CPUs of their own are bound to those that the job has now, if there are enough."""
+    d = jobdir()
+    job = pinned(place, d, need)
+    with_cpus(place, job, cpus)
     assert "restored from epoch 1" in place.checkpoint("restart", job)
     assert f"NumCPUs={cpus}" in place.job(job)["line"]
     end(place, d, job)
-    assert ("the job has 1 CPUs now, and threads of it were bound to 2 different ones" in place.log(job)) == (cpus == 1)
+    assert "different ones: some share a CPU" not in place.log(job)
+
+
+def test_fewer_processors_than_pinned_threads(place, jobdir):
+    """The restart is refused with the reason, and the job is held. It continues after the command that the message names."""
+    d = jobdir()
+    job = pinned(place, d, 2)
+    with_cpus(place, job, 1)
+    said = place.fails("scontrol", "checkpoint", "restart", job)
+    advice = re.search(r"bound to 2 CPUs of their own, and the job has got 1; give it at least 2: scontrol (update JobId=\d+ NumCPUs=2 MinCPUsNode=2)", said)
+    assert advice and "it is held" in said and f"scontrol checkpoint restart {job}" in said, said
+    assert place.state(job) == "PENDING" and "end" not in (d / "out").read_text() and "another node" not in place.log(job)
+    place.ok("scontrol", *advice[1].split(), user="root")
+    assert "restored from epoch 1" in place.checkpoint("restart", job)
+    end(place, d, job)
 
 
 def test_what_slurm_cannot_give(place, jobdir):

@@ -17,7 +17,7 @@ def looks(work):
             for name in ("parent", "child")}
 
 
-def restored(pods, base, checkpoints=1, restore_with=(), conf=""):
+def restored(pods, base, checkpoints=1, refused_with=(), refusal="", conf=""):
     """The states before and after the restore, and what the restore said."""
     if conf:
         f = base / "attributes.conf"
@@ -33,8 +33,12 @@ def restored(pods, base, checkpoints=1, restore_with=(), conf=""):
         assert done.returncode == 0, done.stdout + done.stderr
     assert pods.fsched("kill", state).returncode == 0
     (work / "go").touch()
-    p = subprocess.run([*restore_with, base / "stage/usr/bin/fsched", "pod", "restore", state], env=pods.env(), cwd=work, text=True,
-                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
+    restore = lambda *prefix: subprocess.run([*prefix, base / "stage/usr/bin/fsched", "pod", "restore", state], env=pods.env(), cwd=work, text=True,
+                                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
+    if refused_with:
+        p = restore(*refused_with)
+        assert p.returncode != 0 and refusal in p.stdout, p.stdout
+    p = restore()
     assert p.returncode == 0, p.stdout + (work / "out").read_text()
     return looks(work), p.stdout
 
@@ -50,12 +54,12 @@ def test_attributes_come_back(pods, base, engine):
 
 
 @pytest.mark.skipif(len(CPUS) < 2, reason="one CPU")
-def test_other_cpus_than_before(pods, base):
-    """The n-th CPU of the job becomes the n-th of those that it has now; a thread that had all has all of them."""
-    found, said = restored(pods, base, restore_with=("taskset", "-c", str(CPUS[-1])))
+def test_fewer_cpus_than_bound_threads(pods, base):
+    """The first thread is bound to the first CPU, another one to the last. Which CPUs they get otherwise: tests/unit/test_cpu_binding.c."""
+    found, said = restored(pods, base, refused_with=("taskset", "-c", str(CPUS[-1])), refusal="bound to 2 CPUs of their own, and the job has got 1")
     parent, child = found["parent"], found["child"]
     assert parent[0]["affinity"] == CPUS[:1] and parent[0]["threads"] == [CPUS, CPUS[-1:]] and child[0]["affinity"] == CPUS
-    assert parent[1]["affinity"] == CPUS[-1:] and parent[1]["threads"] == [CPUS[-1:]] * 2 and child[1]["affinity"] == CPUS[-1:], said
+    assert parent[1] == parent[0] and child[1] == child[0], said
     assert "affinity" not in said, said
 
 

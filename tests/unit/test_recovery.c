@@ -148,6 +148,8 @@ static void every_failure(void **state)
 							want = FAILURE_NEXT_EPOCH;
 						if (cause == FAILED_NODE && move)
 							want = FAILURE_ELSEWHERE;
+						if (cause == FAILED_GIVEN)
+							want = FAILURE_HOLD;
 						if (cause == FAILED_PASSES)
 							want = time   ? FAILURE_AGAIN
 							       : move ? FAILURE_ELSEWHERE
