@@ -33,12 +33,15 @@ static const struct help_text texts[] = {
 	  "  1  failed for at least one job\n"
 	  "  2  wrong usage\n"
 	  "  3  nothing failed, but an operation is not finished yet\n" },
-	{ "list", "[ID[,ID...]] [--conf FILE]", "list the epochs of jobs; without ID, list all jobs with checkpoints",
+	{ "list", "[ID[,ID...]|--all] [--conf FILE]",
+	  "list the epochs of jobs; without ID, what is kept of which jobs, your own or, as root, everybody's",
+	  "  --all          also directories that belong to no job any more, the largest of ended jobs first\n"
+	  "                 (root only)\n"
 	  "  --conf FILE    read this fsched.conf\n" },
 	{ "show", "ID [EPOCH] [--conf FILE]", "show the checkpoints of a job, or one epoch, in detail",
 	  "  --conf FILE    read this fsched.conf\n" },
 	{ "prune", "ID[,ID...]|--ended --keep N | --all [--force] [--dry-run] [--yes]",
-	  "remove epochs of jobs that have ended (root only)",
+	  "remove epochs of jobs that have ended; their owner can ask for it by --all",
 	  "  --keep N       keep the newest N epochs\n"
 	  "  --all          remove all that is kept of the job\n"
 	  "  --force        prune also a job that runs or can still be restarted\n"
@@ -47,6 +50,7 @@ static const struct help_text texts[] = {
 	  "  --user NAME    of these those of this user\n"
 	  "  --days N       of these those that ended at least N days ago\n"
 	  "  --expired      the same, N = CheckpointKeepDays\n"
+	  "  --requested    of these those whose owner has asked for it; with --days or --expired these too\n"
 	  "  --size BYTES   of these those whose epochs have at least this size (500M, 10G)\n"
 	  "  --yes          with --ended: remove it\n"
 	  "  --conf FILE    read this fsched.conf\n" },

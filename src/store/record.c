@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/io.h"
 #include "base/text.h"
@@ -39,6 +40,30 @@ int intent_parse(const char *name, enum intent *out)
 		}
 	}
 	return -1;
+}
+
+uint64_t record_bytes(const struct job_record *r)
+{
+	uint64_t own = 0, shared = 0;
+
+	for (unsigned i = 0; i < r->n_epochs; i++) {
+		const struct epoch_summary *e = &r->epochs[i];
+		const uint64_t part = e->shared < e->bytes ? e->shared : e->bytes;
+
+		own += e->bytes - part;
+		shared = part > shared ? part : shared;
+	}
+	return own + shared;
+}
+
+int64_t store_record_age(const char *base, const char *name)
+{
+	cleanup_free char *path = xasprintf("%s/%s/%sjob.json", base, name, geteuid() == 0 ? "" : OWNER_COPIES "/");
+	struct stat st;
+
+	if (lstat(path, &st))
+		return -1;
+	return time(NULL) > st.st_mtime ? time(NULL) - st.st_mtime : 0;
 }
 
 const struct epoch_summary *record_find_epoch(const struct job_record *r, unsigned epoch)

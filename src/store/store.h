@@ -108,6 +108,16 @@ int store_save_record(const struct store *s, const struct job_record *r, struct 
  * is open afterwards. num == EACCES for others. */
 int store_load_copy(const char *base, uint32_t job_id, struct job_record *r, char log[4096], struct err *err);
 
+/* As the job's owner: asks that all that is kept of the job be removed (removal.c). */
+int store_ask_removal(const char *base, uint32_t job_id, struct err *err);
+/* Whether he has. name: of the job's directory below base; owner: of the job, as its record says. */
+bool store_removal_asked(const char *base, const char *name, uid_t owner);
+/* Seconds since the last event of the job that its record tells, by the file's time: its end, its last epoch. Root's
+ * file, for others the copy. -1: there is none. */
+int64_t store_record_age(const char *base, const char *name);
+
+/* Bytes that the epochs take together. What several of them share counts once, if it is the same for all. */
+uint64_t record_bytes(const struct job_record *r);
 /* The record's entry of an epoch; NULL: there is none. */
 const struct epoch_summary *record_find_epoch(const struct job_record *r, unsigned epoch);
 struct json_t;

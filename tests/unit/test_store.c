@@ -667,6 +667,46 @@ static void a_copy_that_cannot_be_made_is_logged(void **state)
 	free(r);
 }
 
+static void what_epochs_share_counts_once(void **state)
+{
+	struct job_record *r = xcalloc(1, sizeof(*r));
+
+	assert_int_equal(record_bytes(r), 0);
+	r->n_epochs = 3;
+	for (unsigned i = 0; i < 3; i++)
+		r->epochs[i].bytes = 100;
+	assert_int_equal(record_bytes(r), 300);
+	for (unsigned i = 0; i < 3; i++)
+		r->epochs[i].shared = 60;
+	assert_int_equal(record_bytes(r), 3 * 40 + 60);
+	r->epochs[1].shared = 1000; /* nonsense */
+	assert_int_equal(record_bytes(r), 2 * 40 + 100);
+	free(r);
+}
+
+static void the_owner_asks_for_the_removal(void **state)
+{
+	struct job_record *r = xcalloc(1, sizeof(*r));
+	struct store s;
+
+	fill(r, 1);
+	assert_false(store_removal_asked(at("base"), "7", r->uid));
+	assert_ok(store_open(&s, at("base"), 7, true, &err));
+	assert_ok(store_save_record(&s, r, &err));
+	assert_false(store_removal_asked(at("base"), "7", r->uid));
+	assert_ok(store_ask_removal(at("base"), 7, &err));
+	assert_true(store_removal_asked(at("base"), "7", r->uid));
+	assert_false(store_removal_asked(at("base"), "7", r->uid + 1));
+	assert_int_equal(chmod(at("base/7/owner"), 0777), 0);
+	assert_false(store_removal_asked(at("base"), "7", r->uid)); /* others could have put the file there */
+	assert_int_equal(chmod(at("base/7/owner"), 0711), 0);
+	assert_ok(store_save_record(&s, r, &err));
+	assert_false(store_removal_asked(at("base"), "7", r->uid));
+	assert_int_equal(store_ask_removal(at("base"), 8, &err), -1);
+	store_close(&s);
+	free(r);
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -700,6 +740,8 @@ int main(void)
 		cmocka_unit_test_setup(the_owners_log_is_the_end_of_it, fresh),
 		cmocka_unit_test_setup(an_owner_keeps_nobody_waiting, fresh),
 		cmocka_unit_test_setup(a_copy_that_cannot_be_made_is_logged, fresh),
+		cmocka_unit_test(what_epochs_share_counts_once),
+		cmocka_unit_test_setup(the_owner_asks_for_the_removal, fresh),
 	};
 
 	scratch_needs_root();

@@ -1,8 +1,4 @@
 /* fsched list, fsched show. */
-#include <ctype.h>
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,8 +7,8 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
-#include "base/slurmconf.h"
 #include "cli/user/job_view.h"
+#include "cli/user/list_jobs.h"
 #include "base/interval.h"
 #include "base/text.h"
 #include "base/clock.h"
@@ -56,105 +52,25 @@ static int list_epochs(const struct conf *c, const uint32_t *ids, size_t n)
 	return rc;
 }
 
-static int dirent_by_job_id(const struct dirent **a, const struct dirent **b)
+/* Returns 0, or the exit status + 1 with which the program is to end. */
+static int list_options(int argc, char **argv, const char **conf, bool *all)
 {
-	unsigned long x = strtoul((*a)->d_name, NULL, 10), y = strtoul((*b)->d_name, NULL, 10);
+	static const struct option options[] = { { "all", no_argument, NULL, 'a' },
+						 { "conf", required_argument, NULL, 'c' },
+						 { "help", no_argument, NULL, 'h' },
+						 { NULL, 0, NULL, 0 } };
+	int c;
 
-	return x < y ? -1 : x > y;
-}
-
-/* Whether the entry is the directory of a job: a job id and nothing else. */
-static int is_job(const struct dirent *d)
-{
-	return *d->d_name != '0' && strspn(d->d_name, "0123456789") == strlen(d->d_name) && strlen(d->d_name) < 10;
-}
-
-static bool list_load_job(const char *dir, uint32_t id, struct job_record *r)
-{
-	struct store s = { .dirfd = -1, .epochsfd = -1 };
-	bool ok;
-
-	if (geteuid() != 0)
-		return store_load_copy(dir, id, r, NULL, NULL) == 0;
-	ok = store_open(&s, dir, id, false, NULL) == 0 && store_load_record(&s, r, NULL) == 0;
-	store_close(&s);
-	return ok;
-}
-
-/* Nobody updates the record of a job that ends while it waits: no agent serves it. Slurm tells. Writes the state to buf
- * and returns it: Slurm's, in lower case, of a job that has ended there; "ended" of one that Slurm has forgotten or
- * whose id another job has; else the record's. */
-static const char *list_state(const struct job_record *r, bool *ask, char *buf, size_t len)
-{
-	struct slurm_job job = { 0 };
-	struct status entry;
-	struct err err;
-
-	snprintf(buf, len, "%s", intent_name(r->intent));
-	if (r->intent == INTENT_DONE || !*ask)
-		return buf;
-	if (rpc_job_load(r->job_id, &job, &err) < 0) {
-		/* PrivateData in slurm.conf hides the jobs of others as if there were none. */
-		if (err.num == VIEW_UNKNOWN_JOB && (geteuid() == 0 || geteuid() == r->uid))
-			snprintf(buf, len, "ended");
-		else if (err.num != VIEW_UNKNOWN_JOB)
-			*ask = false; /* each question to a slurmctld that does not answer takes long */
-		return buf;
-	}
-	if (status_parse(job.admin_comment, &entry, NULL) == 0 && strcmp(entry.uuid, r->uuid) != 0)
-		snprintf(buf, len, "ended");
-	else if (job.finished)
-		snprintf(buf, len, "%s", job.state);
-	for (char *p = buf; *p; p++)
-		*p = (char)tolower((unsigned char)*p);
-	rpc_job_free(&job);
-	return buf;
-}
-
-/* ask: in and out, whether Slurm can be asked. False: the caller may not read the record. */
-static bool list_print_job(const char *dir, const char *name, bool *ask)
-{
-	struct job_record *r = xcalloc(1, sizeof(*r));
-	char when[32], size[32] = "-", user[64], state[32];
-	bool ok = list_load_job(dir, (uint32_t)strtoul(name, NULL, 10), r);
-
-	if (ok) {
-		const struct epoch_summary *last = r->n_epochs ? &r->epochs[r->n_epochs - 1] : NULL;
-
-		if (last)
-			format_size(last->bytes, size, sizeof(size));
-		printf("%8u  %-12s  %-9s  %6u  %5u  %-19s  %10s\n", r->job_id, printable(r->user, user, sizeof(user)),
-		       list_state(r, ask, state, sizeof(state)), r->n_epochs, last ? last->number : 0,
-		       view_time(last ? last->time : 0, when, sizeof(when)), size);
-	}
-	free(r);
-	return ok;
-}
-
-static int list_all(const struct conf *c)
-{
-	struct dirent **names = NULL;
-	bool ask = slurmconf_path() != NULL; /* slurm_init() ends the process if there is no slurm.conf */
-	unsigned hidden = 0;
-	int n = scandir(c->dir, &names, is_job, dirent_by_job_id);
-
-	if (n < 0) {
-		cli_error("list", "%s: %s; give a job id to see what Slurm knows of it", c->dir, strerror(errno));
-		return CLI_FAILED;
-	}
-	if (ask)
-		rpc_init();
-	printf("%8s  %-12s  %-9s  %6s  %5s  %-19s  %10s\n", "JOB", "USER", "STATE", "EPOCHS", "LAST", "TIME", "SIZE");
-	for (int i = 0; i < n; i++) {
-		if (!list_print_job(c->dir, names[i]->d_name, &ask))
-			hidden++;
-		free(names[i]);
-	}
-	free(names);
-	if (hidden)
-		fprintf(stderr, "fsched list: %u job%s in %s cannot be read by you%s\n", hidden, hidden == 1 ? "" : "s",
-			c->dir, geteuid() == 0 ? "" : "; only root and a job's owner can");
-	return CLI_OK;
+	while ((c = getopt_long(argc, argv, "ah", options, NULL)) != -1)
+		switch (c) {
+		case 'a': *all = true; break;
+		case 'c': *conf = optarg; break;
+		case 'h': return cli_help("list") + 1;
+		default: return cli_bad_option("list") + 1;
+		}
+	if (*all && optind < argc)
+		return cli_usage("list", "give either job ids or --all") + 1;
+	return 0;
 }
 
 int list_cmd(int argc, char **argv)
@@ -163,14 +79,15 @@ int list_cmd(int argc, char **argv)
 	const char *path = NULL;
 	struct conf conf;
 	size_t n = 0;
-	int rc = cli_conf_option("list", argc, argv, &path);
+	bool all = false;
+	int rc = list_options(argc, argv, &path, &all);
 
 	if (rc)
 		return rc - 1;
 	if (cli_conf("list", path, &conf) < 0)
 		return CLI_FAILED;
 	if (optind >= argc)
-		return list_all(&conf);
+		return list_jobs(&conf, all);
 	rc = read_ids("list", argv + optind, argc - optind, &ids, &n);
 	return rc == CLI_OK ? list_epochs(&conf, ids, n) : rc;
 }

@@ -1,4 +1,5 @@
-/* fsched prune: removes epochs. They are kept after the end of a job until somebody removes them. */
+/* fsched prune: removes epochs, or asks root to (prune_request.h). They are kept after the end of a job until somebody
+ * removes them. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -6,9 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/user/job_view.h"
+#include "cli/user/prune_request.h"
 #include "cli/user/prune_select.h"
 #include "base/dir.h"
 #include "base/dir_tree.h"
@@ -27,6 +30,8 @@ struct options {
 	bool expired; /* older than CheckpointKeepDays */
 	bool yes;
 	struct prune_select select;
+	bool asks; /* by the owner of jobs, not root: nothing is removed yet */
+	unsigned asked;
 };
 
 /* Whether the job has not ended and can still use its epochs. */
@@ -102,6 +107,19 @@ static bool is_job_dir_name(const char *name, uint32_t id)
 	return strncmp(name, number, len) == 0 && (name[len] == '\0' || name[len] == '.');
 }
 
+/* Whether a directory that was set aside is of the same user as the job, who may ask for his own only. */
+static bool prune_same_owner(const struct conf *c, const char *name, const struct view *v)
+{
+	cleanup_free struct job_record *r = xcalloc(1, sizeof(*r));
+	cleanup_free char *path = xasprintf("%s/%s", c->dir, name);
+	struct store s = { .dirfd = -1, .epochsfd = -1 };
+	const bool same = store_open_path(&s, path, false, NULL) == 0 && store_load_record(&s, r, NULL) == 0 &&
+			  r->uid == v->rec.uid;
+
+	store_close(&s);
+	return same;
+}
+
 static int prune_all(struct view *v, const struct conf *c, const struct options *o, struct err *err)
 {
 	cleanup_dir DIR *dir = opendir(c->dir);
@@ -112,7 +130,8 @@ static int prune_all(struct view *v, const struct conf *c, const struct options 
 	if (!dir)
 		return err_sys(err, errno, "cannot open %s", c->dir);
 	while ((more = dir_next(dir, &d)) > 0) {
-		if (!is_job_dir_name(d->d_name, v->id))
+		if (!is_job_dir_name(d->d_name, v->id) ||
+		    (o->select.asked && strchr(d->d_name, '.') && !prune_same_owner(c, d->d_name, v)))
 			continue;
 		if (!o->dry_run && remove_tree_at(dirfd(dir), d->d_name) < 0)
 			return err_sys(err, errno, "cannot remove %s/%s", c->dir, d->d_name);
@@ -149,13 +168,15 @@ static void prune_publish(struct view *v)
 			  err.text);
 }
 
-static int prune_job(const struct conf *c, uint32_t id, const struct options *o)
+static int prune_job(const struct conf *c, uint32_t id, struct options *o)
 {
 	struct view *v = view_load(c, id);
 	struct err err;
 	int rc = prune_check(v, o, &err);
 
-	if (rc == 0 && o->all && needs_epochs(v) && v->job.running)
+	if (rc == 0 && o->asks)
+		rc = prune_request(v, c, o->dry_run, &err);
+	else if (rc == 0 && o->all && needs_epochs(v) && v->job.running)
 		rc = err_set(&err, 0, "runs; its agent needs the directory: remove epochs with --keep 0 --force");
 	else if (rc == 0 && o->all)
 		rc = prune_all(v, c, o, &err);
@@ -163,7 +184,9 @@ static int prune_job(const struct conf *c, uint32_t id, const struct options *o)
 		rc = err_set(&err, 0, "%s", v->disk_err.text);
 	else if (rc == 0)
 		rc = prune_keep_newest(v, o, &err);
-	if (rc == 0 && !o->dry_run)
+	if (rc == 0 && !o->dry_run && o->asks)
+		o->asked++;
+	else if (rc == 0 && !o->dry_run)
 		prune_publish(v);
 	if (rc < 0)
 		cli_error(COMMAND, "job %s: %s", v->label, err.text);
@@ -179,11 +202,11 @@ static int prune_ended(const struct conf *c, struct options *o)
 	struct err err;
 	int rc = CLI_OK;
 
-	if (o->expired && !c->keep_days) {
+	if (o->expired && !c->keep_days && !o->select.asked) {
 		cli_error(COMMAND, "CheckpointKeepDays is 0: epochs are kept for ever");
 		return CLI_FAILED;
 	}
-	if (o->expired)
+	if (o->expired && c->keep_days)
 		o->select.days = c->keep_days;
 	if (prune_select(c, &o->select, &ids, &n, &err) < 0) {
 		cli_error(COMMAND, "%s", err.text);
@@ -206,18 +229,20 @@ static int prune_ended(const struct conf *c, struct options *o)
 			rc = CLI_FAILED;
 	}
 	if (pruned && o->dry_run)
-		printf("%zu job%s; nothing was removed: that takes --yes\n", pruned, pruned == 1 ? "" : "s");
+		printf("%zu job%s; nothing was %s: that takes --yes\n", pruned, pruned == 1 ? "" : "s",
+		       o->asks ? "asked for" : "removed");
 	return rc;
 }
 
 static int check_selection(int operands, const struct options *o)
 {
-	const bool selects = o->select.user || o->select.days >= 0 || o->select.bytes || o->expired;
+	const bool selects = o->select.user || o->select.days >= 0 || o->select.bytes || o->select.asked || o->expired;
 
 	if (o->ended && operands)
 		return cli_usage(COMMAND, "give either job ids or --ended") + 1;
 	if (!o->ended && (selects || o->yes))
-		return cli_usage(COMMAND, "--user, --days, --size, --expired and --yes belong to --ended") + 1;
+		return cli_usage(COMMAND, "--user, --days, --size, --expired, --requested and --yes belong to --ended") +
+		       1;
 	if (o->ended && o->force)
 		return cli_usage(COMMAND, "--force needs job ids") + 1;
 	if (!o->ended && !operands)
@@ -238,6 +263,7 @@ static int read_options(int argc, char **argv, struct options *o)
 		{ "days",    required_argument, NULL, 'd' },
 		{ "size",    required_argument, NULL, 's' },
 		{ "expired", no_argument,       NULL, 'x' },
+		{ "requested", no_argument,     NULL, 'r' },
 		{ "yes",     no_argument,       NULL, 'y' },
 		{ "conf",    required_argument, NULL, 'c' },
 		{ "help",    no_argument,       NULL, 'h' },
@@ -261,6 +287,7 @@ static int read_options(int argc, char **argv, struct options *o)
 		case 'e': o->ended = true; break;
 		case 'u': o->select.user = optarg; break;
 		case 'x': o->expired = true; break;
+		case 'r': o->select.asked = true; break;
 		case 'y': o->yes = true; break;
 		case 'd':
 			if (cli_number(optarg, 0, 36500, &days) < 0)
@@ -282,12 +309,39 @@ static int read_options(int argc, char **argv, struct options *o)
 	return check_selection(argc - optind, o);
 }
 
+static int prune_given(const struct conf *c, const struct job_ref *refs, size_t n_refs, struct options *o)
+{
+	cleanup_free uint32_t *ids = NULL;
+	struct err err;
+	int rc = CLI_OK;
+	size_t n = 0;
+
+	if (view_resolve(refs, n_refs, &ids, &n, &err) < 0) {
+		cli_error(COMMAND, "%s", err.text);
+		return CLI_FAILED;
+	}
+	for (size_t i = 0; i < n; i++)
+		if (prune_job(c, ids[i], o) != CLI_OK)
+			rc = CLI_FAILED;
+	return rc;
+}
+
+/* What the owner of a job can do. */
+static int check_owner(const struct options *o)
+{
+	if (!o->all || o->force || o->select.user || o->select.asked || o->expired)
+		return cli_usage(COMMAND,
+				 "epochs belong to root; the owner of jobs that have ended can ask for the removal of all that "
+				 "is kept of them: --all ID, or --all --ended [--days N] [--size BYTES] [--yes]") +
+		       1;
+	return 0;
+}
+
 int prune_cmd(int argc, char **argv)
 {
 	cleanup_free struct job_ref *refs = NULL;
-	cleanup_free uint32_t *ids = NULL;
 	struct options o = { .keep = -1, .select = { .days = -1 } };
-	size_t n_refs = 0, n = 0;
+	size_t n_refs = 0;
 	struct conf conf;
 	struct err err;
 	int rc = read_options(argc, argv, &o);
@@ -297,20 +351,16 @@ int prune_cmd(int argc, char **argv)
 	for (int i = optind; i < argc; i++)
 		if (ids_parse(argv[i], &refs, &n_refs, &err) < 0)
 			return cli_usage(COMMAND, "%s", err.text);
-	if (geteuid() != 0) {
-		cli_error(COMMAND, "only root can remove epochs; they belong to root");
-		return CLI_FAILED;
-	}
+	o.asks = geteuid() != 0;
+	if (o.asks && check_owner(&o))
+		return CLI_USAGE;
 	if (cli_conf(COMMAND, o.conf, &conf) < 0)
 		return CLI_FAILED;
-	if (o.ended)
-		return prune_ended(&conf, &o);
-	if (view_resolve(refs, n_refs, &ids, &n, &err) < 0) {
-		cli_error(COMMAND, "%s", err.text);
-		return CLI_FAILED;
-	}
-	for (size_t i = 0; i < n; i++)
-		if (prune_job(&conf, ids[i], &o) != CLI_OK)
-			rc = CLI_FAILED;
+	if (!o.ended)
+		rc = prune_given(&conf, refs, n_refs, &o);
+	else
+		rc = prune_ended(&conf, &o);
+	if (o.asked)
+		prune_request_explain();
 	return rc;
 }

@@ -2,12 +2,11 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
+#include <unistd.h>
 
 #include "base/array.h"
 #include "base/dir.h"
@@ -49,31 +48,29 @@ static int select_uid(const char *user, uid_t *uid, struct err *err)
 	return 0;
 }
 
-/* The job's record is written whenever it ends and with each epoch. */
-static int64_t select_age(const struct store *s)
+static bool select_load(const struct conf *c, uint32_t id, struct job_record *r)
 {
-	struct stat st;
+	struct store s = { .dirfd = -1, .epochsfd = -1 };
+	bool ok;
 
-	if (fstatat(s->dirfd, "job.json", &st, AT_SYMLINK_NOFOLLOW))
-		return 0;
-	return time(NULL) - st.st_mtime;
+	if (geteuid() != 0)
+		return store_load_copy(c->dir, id, r, NULL, NULL) == 0 && r->uid == geteuid();
+	ok = store_open(&s, c->dir, id, false, NULL) == 0 && store_load_record(&s, r, NULL) == 0;
+	store_close(&s);
+	return ok;
 }
 
 static bool select_fits(const struct conf *c, uint32_t id, const struct prune_select *p, uid_t uid)
 {
 	cleanup_free struct job_record *r = xcalloc(1, sizeof(*r));
-	struct store s = { .dirfd = -1, .epochsfd = -1 };
-	uint64_t bytes = 0;
-	bool fits = false;
+	char name[16];
 
-	if (store_open(&s, c->dir, id, false, NULL) == 0 && store_load_record(&s, r, NULL) == 0) {
-		for (unsigned i = 0; i < r->n_epochs; i++)
-			bytes += r->epochs[i].bytes;
-		fits = (!p->user || r->uid == uid) && bytes >= p->bytes &&
-		       (p->days < 0 || select_age(&s) >= p->days * DAY);
-	}
-	store_close(&s);
-	return fits;
+	snprintf(name, sizeof(name), "%u", id);
+	if (!select_load(c, id, r) || (p->user && r->uid != uid) || record_bytes(r) < p->bytes)
+		return false;
+	if (p->asked && store_removal_asked(c->dir, name, r->uid))
+		return true;
+	return p->days < 0 ? !p->asked : store_record_age(c->dir, name) >= p->days * DAY;
 }
 
 static int compare_ids(const void *a, const void *b)

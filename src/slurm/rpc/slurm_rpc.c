@@ -211,6 +211,36 @@ int rpc_job_load(uint32_t job_id, struct slurm_job *job, struct err *err)
 		       "job %s: slurmctld knows no such job (or has forgotten it after MinJobAge)", shown);
 }
 
+static int rpc_by_id(const void *a, const void *b)
+{
+	const uint32_t x = ((const struct slurm_job *)a)->id, y = ((const struct slurm_job *)b)->id;
+
+	return x < y ? -1 : x > y;
+}
+
+int rpc_jobs_load(struct slurm_job **jobs, size_t *n, struct err *err)
+{
+	cleanup_msg job_info_msg_t *msg = NULL;
+
+	*jobs = NULL;
+	*n = 0;
+	errno = 0;
+	if (slurm_load_jobs(0, &msg, SHOW_ALL))
+		return err_set(err, rpc_errno(), "cannot ask slurmctld about jobs: %s", slurm_strerror(rpc_errno()));
+	*jobs = xcalloc(msg->record_count + 1, sizeof(**jobs));
+	for (; *n < msg->record_count; ++*n)
+		fill_job(&(*jobs)[*n], &msg->job_array[*n]);
+	qsort(*jobs, *n, sizeof(**jobs), rpc_by_id);
+	return 0;
+}
+
+void rpc_jobs_free(struct slurm_job *jobs, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		rpc_job_free(&jobs[i]);
+	free(jobs);
+}
+
 /* Whether task is in a list "1-3,5,7-11:2%4". Slurm cuts long lists and ends them in "...": behind that nothing is
  * known, and the result is true. */
 static bool task_listed(const char *list, uint32_t task)

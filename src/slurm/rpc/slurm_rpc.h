@@ -56,6 +56,10 @@ void rpc_init(void);
  * *job is to be freed with rpc_job_free().
  */
 int rpc_job_load(uint32_t job_id, struct slurm_job *job, struct err *err);
+/* Loads the records of all jobs that slurmctld shows to the caller, ascending by id; to be freed with rpc_jobs_free().
+ */
+int rpc_jobs_load(struct slurm_job **jobs, size_t *n, struct err *err);
+void rpc_jobs_free(struct slurm_job *jobs, size_t n);
 /* Loads the record of a task of an array. A task that has no record of its own yet gets the record of the array: state
  * PENDING, array_task set to the task. */
 int rpc_job_load_task(uint32_t array_id, uint32_t task, struct slurm_job *job, struct err *err);
