@@ -267,7 +267,8 @@ int criu_locate(const char *conf, const char *libexec, struct criu_bin *b, struc
 	if (conf && conf[0]) {
 		if (criu_try_path(conf, b, err) == 0)
 			return 0;
-		return err_wrap(err, "CriuPath = %s cannot be used; run get-criu or correct fsched.conf", conf);
+		return err_wrap(err, "CriuPath = %s cannot be used; run `%s/get-criu %s` or correct fsched.conf", conf,
+				libexec, conf);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
 		if (criu_try_path(places[i], b, &why) == 0)
@@ -277,8 +278,8 @@ int criu_locate(const char *conf, const char *libexec, struct criu_bin *b, struc
 		tried = more;
 	}
 	return err_set(err, ENOENT,
-		       "no usable criu on this node (tried %s); run `get-criu %s` or set CriuPath in fsched.conf",
-		       tried, own);
+		       "no usable criu on this node (tried %s); run `%s/get-criu %s` or set CriuPath in fsched.conf",
+		       tried, libexec, own);
 }
 
 int criu_act_for(struct criu_bin *b, uid_t uid, gid_t gid, const gid_t *groups, int n_groups, struct err *err)

@@ -49,9 +49,49 @@ def test_doctor(cluster):
         assert re.search(what, p.stdout, re.I), p.stdout
     assert not re.search(r"^failed", p.stdout, re.M)
     assert re.search(r"^ok +scontrol - ", p.stdout, re.M), p.stdout
+    for what, value in (("Slurm", r"\d+\.\d+\.\d+"), ("AuthType", "auth/munge"), ("NamespaceType", "none"), ("JobSubmitPlugins", "fsched"), ("fanotify groups", "enough")):
+        assert re.search(rf"^ok +{what} - {value}", p.stdout, re.M), p.stdout
+    assert "chroot" not in p.stdout
     # as after `make install` on a host where nobody has changed PATH
     bare = cluster.run("fsched", "doctor", user="root", env={"PATH": ":".join(d for d in cluster.path.split(":") if not d.endswith("fsched/bin"))})
     assert re.search(r"^warning +scontrol - .*fsched/bin first in PATH", bare.stdout, re.M), bare.stdout
+
+
+def test_doctor_asks_the_running_slurmctld(new_cluster):
+    """slurm.conf on a node may not be what slurmctld runs with."""
+    c = new_cluster()
+    conf = lib.Path(c.slurm_conf)
+    text = conf.read_text()
+    conf.write_text(re.sub(r"(?m)^JobSubmitPlugins=.*$", "", text))
+    said = c.run("fsched", "doctor", user="root").stdout
+    assert re.search(r"^ok +JobSubmitPlugins - fsched", said, re.M), said
+    c.lab.stop_daemon("slurmctld")
+    conf.write_text(re.sub(r"(?m)^JobSubmitPlugins=.*$", "", text))
+    said = c.run("fsched", "doctor", user="root", timeout=300).stdout
+    assert re.search(r"^warning +slurmctld - does not answer: .* is looked at instead", said, re.M), said
+    assert re.search(r"^failed +JobSubmitPlugins - fsched is not in it", said, re.M), said
+    c.lab.start_daemon("slurmctld")
+    conf.write_text(text)
+    said = c.run("fsched", "doctor", user="root").stdout
+    assert re.search(r"^failed +JobSubmitPlugins - fsched is in .*but the slurmctld that runs does not have it .*; restart slurmctld", said, re.M), said
+    # what other clusters have
+    conf.write_text(text + "\nJobContainerType=job_container/tmpfs\nAuthType=auth/slurm\n")
+    c.lab.stop_daemon("slurmctld")
+    munge = str(c.munge_socket())
+    c.conf().write_text(c.conf().read_text().replace(munge, "/nonexistent"))
+    said = c.run("fsched", "doctor", user="root", timeout=300).stdout
+    assert re.search(r"^warning +JobContainerType - job_container/tmpfs was not tested", said, re.M), said
+    assert re.search(r"^failed +AuthType - AuthType of this cluster is auth/slurm, and no munged answers at /nonexistent", said, re.M), said
+    conf.write_text(text)
+    c.conf().write_text(c.conf().read_text().replace("/nonexistent", munge))
+    c.lab.start_daemon("slurmctld")
+
+
+def test_doctor_in_a_plain_chroot(cluster):
+    """setns() leaves it, which would show other files to the job."""
+    root = lib.Path("/mnt")
+    said = cluster.run("unshare", "--mount", "sh", "-c", f"mount --rbind / {root} && exec chroot {root} fsched doctor", user="root").stdout
+    assert re.search(r"^failed +root directory - this is a plain chroot", said, re.M), said
 
 
 def test_doctor_looks_at_the_directories_above(new_cluster):

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/doctor/running_config.h"
+#include "cli/doctor/slurm_faults.h"
 #include "cli/job_ids.h"
 #include "cli/plugstack.h"
 #include "cli/shim_scan.h"
@@ -303,9 +305,56 @@ static void plugstack(void **state)
 	plugstack_free(&l);
 }
 
+/* ---- doctor ---- */
+
+static void check_running(const char *key, const char *want)
+{
+	static const char config[] = "Configuration data as of 2026-11-30T18:00:00\n"
+				     "AuthInfo                = (null)\n"
+				     "AuthType                = auth/slurm\n"
+				     "JobSubmitPlugins        = lua,fsched\n"
+				     "ProctrackType           = proctrack/cgroup\n"
+				     "SLURM_VERSION           = 25.11.7\n"
+				     "Empty                   = \n"
+				     "\nCgroup Support Configuration:\n"
+				     "CgroupPlugin            = autodetect";
+	cleanup_free char *got = running_config_value(config, key);
+
+	if (!want)
+		assert_null(got);
+	else
+		assert_string_equal(got, want);
+}
+
+static void values_of_the_running_slurmctld(void **state)
+{
+	check_running("AuthType", "auth/slurm");
+	check_running("authtype", "auth/slurm");
+	check_running("AuthInfo", NULL);
+	check_running("Auth", NULL);
+	check_running("JobSubmitPlugins", "lua,fsched");
+	check_running("CgroupPlugin", "autodetect");
+	check_running("Empty", "");
+	check_running("NamespaceType", NULL);
+}
+
+static void versions_with_faults(void **state)
+{
+	static const char *const bad[] = { "25.05.8", "25.05.0", "25.11.7", "26.05.3" }, *const good[] = {
+		"22.05.8", "24.11.5", "25.05.9", "25.11.8", "26.05.4", "26.05.5-2", "26.11.0", "unknown"
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_non_null(slurm_faults(bad[i]));
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
+		assert_null(slurm_faults(good[i]));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(values_of_the_running_slurmctld),
+		cmocka_unit_test(versions_with_faults),
 		cmocka_unit_test(ids_good),
 		cmocka_unit_test(ids_bad),
 		cmocka_unit_test(ids_append),

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -16,6 +17,7 @@
 #include <unistd.h>
 #include <linux/capability.h>
 
+#include "base/io.h"
 #include "base/util.h"
 #include "cli/doctor/doctor_report.h"
 #include "capture/track.h"
@@ -153,10 +155,60 @@ static void check_names(void)
 		doctor_report(FINDING_OK, "events of names", "as a restore from an older epoch needs them");
 }
 
+/* The exit status of try_chroot() in a child. */
+enum { ROOT_SAME, ROOT_OTHER, ROOT_UNKNOWN };
+
+/* fsched enters mount namespaces by setns(2), which also changes the root to that of the namespace. */
+static int try_chroot(void)
+{
+	cleanup_close int fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	const unsigned want = STATX_INO | STATX_MNT_ID;
+	struct statx before, after;
+
+	if (fd < 0 || statx(AT_FDCWD, "/", 0, want, &before) || setns(fd, CLONE_NEWNS) ||
+	    statx(AT_FDCWD, "/", 0, want, &after))
+		return ROOT_UNKNOWN;
+	return before.stx_ino == after.stx_ino && before.stx_mnt_id == after.stx_mnt_id ? ROOT_SAME : ROOT_OTHER;
+}
+
+static void check_chroot(void)
+{
+	pid_t pid = fork();
+	int st = 0;
+
+	if (pid == 0)
+		_exit(try_chroot());
+	if (pid > 0 && waitpid(pid, &st, 0) == pid && WIFEXITED(st) && WEXITSTATUS(st) == ROOT_OTHER)
+		doctor_report(FINDING_FAILED, "root directory",
+			      "this is a plain chroot, which fsched leaves when it enters the namespaces of a job; run slurmd in a "
+			      "mount namespace of its own instead (systemd-nspawn, unshare --mount and pivot_root)");
+}
+
+/* Each job with checkpoints takes up to two (docs/admin.md). */
+static void check_fanotify_groups(void)
+{
+	cleanup_free char *text = NULL;
+	const long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	long max;
+
+	if (read_file_at(AT_FDCWD, "/proc/sys/fs/fanotify/max_user_groups", 64, &text) < 0)
+		return; /* Linux before 5.13, which has a fixed limit of 128 */
+	max = strtol(text, NULL, 10);
+	if (max < 2 * cpus)
+		doctor_report(FINDING_WARNING, "fanotify groups",
+			      "root may have %ld, enough for %ld jobs with checkpoints at a time, and the node has %ld processors; files "
+			      "and names of further jobs are not rolled back: echo fs.fanotify.max_user_groups=%ld > "
+			      "/etc/sysctl.d/90-fsched-fanotify.conf; sysctl --system",
+			      max, max / 2, cpus, 8 * cpus);
+	else
+		doctor_report(FINDING_OK, "fanotify groups", "enough for %ld jobs with checkpoints at a time", max / 2);
+}
+
 void doctor_kernel(bool root)
 {
 	check_kernel_version();
 	if (root) {
+		check_chroot();
 		check_namespaces();
 		check_capabilities();
 	} else {
@@ -165,6 +217,8 @@ void doctor_kernel(bool root)
 	}
 	check_kcmp();
 	check_tracking();
-	if (root)
+	if (root) {
 		check_names();
+		check_fanotify_groups();
+	}
 }

@@ -1,4 +1,4 @@
-/* Slurm: its configuration, plugins, programs, the controller. */
+/* Slurm: its plugins, programs, the controller. */
 #include "cli/doctor/doctor.h"
 
 #include <dlfcn.h>
@@ -16,7 +16,8 @@
 #include "base/io.h"
 #include "base/util.h"
 #include "cli/doctor/doctor_report.h"
-#include "slurm/rpc/slurm_rpc.h"
+#include "cli/doctor/doctor_settings.h"
+#include "cli/doctor/running_config.h"
 
 #define RPC_LIMIT 30 /* s */
 
@@ -55,61 +56,18 @@ static int run_in_child(int (*fn)(const void *arg, FILE *out), const void *arg, 
 	return WIFEXITED(st) ? WEXITSTATUS(st) : -1;
 }
 
-static int ask_controller(const void *arg, FILE *out)
+/* The caller frees it; NULL: slurmctld does not answer. */
+static char *check_controller(const char *conf)
 {
 	struct err err;
-	struct rpc_settings settings;
+	char *config = running_config_load(&err);
 
-	rpc_init();
-	if (rpc_settings(&settings, &err) == 0)
-		return 0;
-	fprintf(out, "%s\n", err.text);
-	return 1;
-}
-
-static void check_controller(void)
-{
-	char text[1024];
-
-	if (run_in_child(ask_controller, NULL, text, sizeof(text)) == 0)
+	if (config)
 		doctor_report(FINDING_OK, "slurmctld", "answers");
 	else
-		doctor_report(FINDING_WARNING, "slurmctld", "does not answer: %s; the rest is checked without it", text);
-}
-
-static void check_job_submit(const char *conf)
-{
-	cleanup_free char *list = slurmconf_value(conf, "JobSubmitPlugins");
-
-	if (slurmconf_has(list, "fsched") || slurmconf_has(list, "job_submit/fsched"))
-		doctor_report(FINDING_OK, "JobSubmitPlugins", "%s", list);
-	else
-		doctor_report(FINDING_FAILED, "JobSubmitPlugins",
-			      "fsched is not in it; set JobSubmitPlugins=%s%sfsched in %s and restart slurmctld",
-			      list ? list : "", list && *list ? "," : "", conf);
-}
-
-static void check_proctrack(const char *conf)
-{
-	cleanup_free char *type = slurmconf_value(conf, "ProctrackType");
-
-	if (type && strcasecmp(type, "proctrack/pgid") == 0)
-		doctor_report(FINDING_FAILED, "ProctrackType",
-			      "proctrack/pgid does not see the processes of a job's pod; "
-			      "use proctrack/cgroup or proctrack/linuxproc");
-	else
-		doctor_report(FINDING_OK, "ProctrackType", "%s", type ? type : "Slurm's default");
-}
-
-static void check_spool(const char *conf)
-{
-	cleanup_free char *dir = slurmconf_value(conf, "SlurmdSpoolDir");
-
-	if (dir && (strstr(dir, "%n") || strstr(dir, "%h")))
-		doctor_report(FINDING_WARNING, "SlurmdSpoolDir",
-			      "%s differs from node to node; a batch script is put back under its old path, "
-			      "which should be the same on all nodes",
-			      dir);
+		doctor_report(FINDING_WARNING, "slurmctld", "does not answer: %s; %s is looked at instead", err.text,
+			      conf);
+	return config;
 }
 
 struct plugin {
@@ -335,6 +293,7 @@ static void check_srun(const struct conf *c)
 void doctor_slurm(const struct conf *c, bool root)
 {
 	const char *conf = slurmconf_path();
+	cleanup_free char *running = NULL;
 
 	check_programs();
 	check_scontrol();
@@ -344,10 +303,8 @@ void doctor_slurm(const struct conf *c, bool root)
 			      conf ? conf : "/etc/slurm/slurm.conf");
 		return;
 	}
-	check_controller();
-	check_job_submit(conf);
+	running = check_controller(conf);
+	settings_check(&(struct settings){ running, conf }, c->munge_socket);
 	check_plugstack(conf);
 	check_plugin(conf, "job_submit_fsched.so", FINDING_WARNING, "it is needed on the hosts of slurmctld only");
-	check_proctrack(conf);
-	check_spool(conf);
 }

@@ -15,6 +15,7 @@
 #include "base/conf.h"
 #include "base/status.h"
 #include "base/util.h"
+#include "slurm/auth.h"
 #include "slurm/option.h"
 #include "slurm/plugin/requeue_start.h"
 
@@ -183,6 +184,9 @@ static int check_cluster(char **err_msg)
 				     "Tell your administrator, or submit without --checkpoint.",
 				     err.text);
 	}
+	if (conf->criu_enabled && &slurm_conf && auth_check_munge(slurm_conf.authtype, conf->munge_socket, &err))
+		return submit_refuse(err_msg, ESLURM_DISABLED,
+				     "--checkpoint: on slurmctld's host: %s. Tell your administrator.", err.text);
 	if (conf->criu_enabled)
 		return SLURM_SUCCESS;
 	if (conf->path[0])

@@ -281,6 +281,7 @@ EXPORT int slurm_spank_init_post_opt(spank_t sp, int ac, char **av)
 	else
 		snprintf(batch.user, sizeof(batch.user), "%u", uid);
 	batch.stepd = getpid();
+	outer_namespaces_note(batch.user_ns);
 	find_hook(sp, OPTION_SIGNAL_ENV, batch.hook_signal, sizeof(batch.hook_signal));
 	find_hook(sp, OPTION_BEFORE_ENV, batch.hook_before, sizeof(batch.hook_before));
 	find_hook(sp, OPTION_AFTER_ENV, batch.hook_after, sizeof(batch.hook_after));

@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <slurm/spank.h>
 #include "base/err.h"
+#include "pod/outer_namespaces.h"
 #include "slurm/option.h"
 
 struct spank_args { /* arguments of the line in plugstack.conf */
@@ -18,6 +19,7 @@ struct spank_batch {            /* a batch step; value "": its job does not have
 	char value[OPTION_MAX]; /* the option as found in the job's environment, not validated */
 	char user[64];
 	pid_t stepd;
+	char user_ns[NAMESPACE_NAME]; /* of slurmstepd */
 	/* The hooks as found there, not validated; "" = none. */
 	char hook_signal[64], hook_before[OPTION_COMMAND_MAX], hook_after[OPTION_COMMAND_MAX];
 };

@@ -20,10 +20,13 @@
 #include "base/dir.h"
 #include "base/io.h"
 #include "base/clock.h"
+#include "base/slurmconf.h"
 #include "base/util.h"
+#include "pod/outer_namespaces.h"
 #include "pod/pod.h"
 #include "pod/pod_network.h"
 #include "pod/pod_tmp.h"
+#include "slurm/auth.h"
 #include "slurm/option.h"
 #include "slurm/plugin/spank_fsched.h"
 #include "base/json.h"
@@ -108,6 +111,13 @@ static int load_settings(struct start *s, const struct spank_args *args, const c
 	if (conf_load(&s->conf, args->conf[0] ? args->conf : NULL, err))
 		return err_wrap(err, "node %s", s->node);
 	return 0;
+}
+
+static int check_auth(const struct start *s, struct err *err)
+{
+	cleanup_free char *type = slurmconf_value(slurmconf_path(), "AuthType");
+
+	return auth_check_munge(type, s->conf.munge_socket, err) ? err_wrap(err, "node %s", s->node) : 0;
 }
 
 static int check_node_and_job(spank_t sp, const struct start *s, struct err *err)
@@ -484,7 +494,8 @@ int start_checkpointed(spank_t sp, const struct spank_args *args, const struct s
 
 	get_identity(sp, s, batch);
 	if (load_settings(s, args, batch->value, err) || load_hooks(s, batch, err) || check_node_and_job(sp, s, err) ||
-	    check_origin(s, args, err) || set_paths(s, args, err) || share_page(s, err))
+	    outer_namespaces_check(batch->user_ns, err) || check_auth(s, err) || check_origin(s, args, err) ||
+	    set_paths(s, args, err) || share_page(s, err))
 		return -1;
 	s->node_network = job_needs_node_network(sp);
 	save_affinity(s);
