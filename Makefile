@@ -11,7 +11,7 @@ export FSCHED_BUILD = $(B)
 export PYTHONDONTWRITEBYTECODE = 1
 
 .PHONY: all build examples criu criu-copy demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-security test-mpi \
-	test-recovery test-memory test-names test-zdtm test-kernels test-debian soak test-asan bench bench-freeze check format fuzz install deb clean \
+	test-recovery test-memory test-names test-zdtm test-kernels test-debian soak test-asan bench bench-freeze check format fuzz install deb rpm clean \
 	distclean help deps-build deps-run deps-test deps-mpi deps-deb
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
@@ -40,9 +40,10 @@ help:
 	@echo 'make fuzz         fuzzes the parsers of data from disk and from users, FUZZ_SECONDS=300 each, or FUZZ_RUNS=10000000'
 	@echo 'make install      installs into DESTDIR (WITH_CRIU=yes adds criu and its libraries)'
 	@echo 'make deb          builds Debian packages in $(BUILD)/deb'
+	@echo 'make rpm          checks the RPM spec file by a build on Debian; leaves its sources and packages in $(BUILD)/rpm'
 	@echo 'make clean        removes what was built, except downloaded criu, kernels, QEMU and roots of Debian; make distclean removes these too'
 
-deps-build deps-run deps-test deps-mpi deps-deb: deps-%:
+deps-build deps-run deps-test deps-mpi deps-deb deps-rpm: deps-%:
 	@scripts/get-deps.sh $*
 
 # Debian's lib/<triplet>. meson itself knows it only if dpkg-dev is installed.
@@ -176,6 +177,10 @@ install: build
 
 deb: deps-build deps-deb
 	@scripts/make-deb.sh $(B)/deb
+
+# Shows that the spec file is complete; what is built here is linked to Debian's Slurm and is not for Enterprise Linux.
+rpm: deps-build deps-rpm criu
+	@scripts/make-rpm.sh $(B)/rpm $(B)/criu
 
 clean:
 	@if [ -e $(B)/lab ]; then echo 'a lab is up: make lab-down first' >&2; exit 1; fi

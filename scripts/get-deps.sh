@@ -6,6 +6,7 @@
 #   test    pytest, cmocka, clang, the static checkers, and tools that make guests for QEMU
 #   mpi     MPI programs that make test-mpi runs
 #   deb     tools that make Debian packages
+#   rpm     tools that make RPM packages
 #
 # Calls apt only if a package is missing, and upgrades no installed package.
 # Services of new packages are not started (the lab runs daemons of its own).
@@ -22,6 +23,7 @@ RUN='munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins python3
 TEST='libcmocka-dev python3-pytest python3-pytest-xdist python3-pytest-rerunfailures clang clang-format libclang-rt-dev cppcheck mandoc nftables libfuse3-dev fuse3
 	busybox-static kmod cpio xz-utils expect screen tmux mpich libmpich-dev openmpi-bin libopenmpi-dev libpmi2-0-dev xfsprogs'
 MPI='openmpi-bin lammps gromacs quantum-espresso hpcc python3-mpi4py'
+RPM='rpm rpmlint'
 DEB='debhelper dpkg-dev fakeroot lintian libcmocka-dev'
 
 POLICY=/usr/sbin/policy-rc.d
@@ -75,7 +77,8 @@ for set; do
 	test) wanted="$wanted $TEST" ;;
 	mpi) wanted="$wanted $MPI" ;;
 	deb) wanted="$wanted $DEB" ;;
-	*) die "unknown set \"$set\" (build, run, test, mpi, deb)" ;;
+	rpm) wanted="$wanted $RPM" ;;
+	*) die "unknown set \"$set\" (build, run, test, mpi, deb, rpm)" ;;
 	esac
 done
 
