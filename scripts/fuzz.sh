@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 build=${FSCHED_BUILD:-$PWD/build}/fuzz
 seconds=${1:?$(sed -n 2p "$0")}
 shift
-all_targets='image chunk pagemap ghost manifest status option record lease steps journal names request event mailbox remote_call'
+all_targets='image chunk pagemap ghost manifest status option record lease steps history journal names request event mailbox remote_call'
 # shellcheck disable=SC2086 # names without blanks
 [ $# -gt 0 ] || set -- $all_targets
 limit=-max_total_time=$seconds
@@ -22,7 +22,7 @@ max_len() {
 	option) echo 256 ;;
 	event | mailbox) echo 512 ;;
 	chunk | remote_call) echo 1024 ;;
-	status | record | lease | journal | names | request) echo 2048 ;;
+	status | record | lease | history | journal | names | request) echo 2048 ;;
 	*) echo 16384 ;;
 	esac
 }

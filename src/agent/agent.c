@@ -346,6 +346,7 @@ static void agent_on_restore_failed(void *arg, enum failure_step step, const cha
 		other_node_begin(&a->other_node, why, a->start.requested, agent_on_no_other_node);
 	} else if (step == FAILURE_FRESH) {
 		snprintf(a->start.error, sizeof(a->start.error), "started over: %.390s", why);
+		a->start.over = true;
 		start_fresh(a);
 	} else {
 		end_requeue(a, REQUEUE_HELD, why);

@@ -19,6 +19,7 @@
  *     conn.c              the child of one connection, by protocol.h
  *     task.c              what the SPANK plugin tells
  *   job.c                 the job: task, configuration, directory, record, log
+ *   record_history.c      what has happened to it, counted
  *   serves the job
  *     publish.c           the job's Checkpoint entry in Slurm
  *     tell_user.c         a line in the job's error file
@@ -87,6 +88,7 @@ struct start {          /* start.c */
 	unsigned requested; /* see struct start_input */
 	bool unusable;      /* the same */
 	bool deciding;
+	bool over;         /* the job starts over, because no epoch can be restored */
 	bool ran;          /* the script was started, or restored */
 	struct rpc ask;    /* which epoch a person wants */
 	struct proc sweep; /* removes what killed agents have left on this node */

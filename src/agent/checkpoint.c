@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/record_history.h"
 #include "agent/worker_event.h"
 #include "agent/worker_request.h"
 #include "base/log.h"
@@ -121,6 +122,7 @@ static void checkpoint_on_event(void *arg, char *line)
 	} else if (e.kind == WORKER_EVENT_HELD && op_leaves(op->kind) && !op->held) {
 		checkpoint_record_epoch(c, e.o);
 		checkpoint_log_epoch(c, e.o);
+		record_history_epoch(c->job, op_name(op->kind), true, op->epoch, e.o);
 		c->held(c->arg);
 	} else if (e.kind == WORKER_EVENT_RESULT) {
 		json_decref(op->result);
@@ -222,6 +224,8 @@ static void checkpoint_succeeded(struct checkpoint *c)
 	c->last_failure[0] = '\0';
 	checkpoint_record_epoch(c, r);
 	checkpoint_log_epoch(c, r);
+	record_history_epoch(c->job, op_name(op->kind), false, op->epoch, r);
+	record_history_write(c->job);
 	checkpoint_report_warnings(c, r);
 	job_prune(c->job);
 	snprintf(c->publish->status.error, sizeof(c->publish->status.error), "%s", c->requests->error);
@@ -261,11 +265,13 @@ static void checkpoint_undo(struct checkpoint *c)
 static void checkpoint_failed(struct checkpoint *c, const char *why)
 {
 	struct op *op = &c->op;
+	const bool refused = json_is_true(json_object_get(op->result, "refused"));
 	char text[700];
 
 	checkpoint_undo(c);
-	snprintf(text, sizeof(text), "checkpoint (%s) %s: %.600s", op_name(op->kind),
-		 json_is_true(json_object_get(op->result, "refused")) ? "not made" : "failed", why);
+	snprintf(text, sizeof(text), "checkpoint (%s) %s: %.600s", op_name(op->kind), refused ? "not made" : "failed",
+		 why);
+	record_history_failed(c->job, op_name(op->kind), op->epoch, refused, why);
 	if (op->kind == OP_PERIODIC)
 		checkpoint_count_failure(c, text, why);
 	else
@@ -276,7 +282,7 @@ static void checkpoint_failed(struct checkpoint *c, const char *why)
 		return;
 	/* The user is told when the job itself prevents checkpoints (refused). What the node cannot do at the moment is
 	 * for its administrator. */
-	if (op->kind == OP_PERIODIC && json_is_true(json_object_get(op->result, "refused")))
+	if (op->kind == OP_PERIODIC && refused)
 		tell_user_unprotected(c->tell_user, why);
 	snprintf(c->publish->status.error, sizeof(c->publish->status.error), "%.250s", text);
 	publish_now(c->publish);

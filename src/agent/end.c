@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent/record_history.h"
 #include "base/log.h"
 #include "base/clock.h"
 #include "pod/pod.h"
@@ -88,6 +89,8 @@ static void end_learn(struct agent *a, enum end_meaning meaning)
 			"requeued by Slurm, which had not heard of the script's end; the next start ends as this one did");
 	else if (a->end.continues)
 		job_log(&a->job, "requeued; the next start is from the newest epoch");
+	if (a->end.comes_back && a->start.ran)
+		record_history_ended(&a->job, "requeued");
 	if (a->start.ran || meaning == END_START_OVER)
 		end_record(a, meaning);
 }
@@ -200,6 +203,7 @@ void end_script(struct agent *a, int status)
 		return;
 	end_describe_status(status, text, sizeof(text));
 	job_log(&a->job, "%s", text);
+	record_history_ended(&a->job, text);
 	end_begin(a, status);
 }
 
@@ -240,6 +244,7 @@ void end_pod_died(struct agent *a, int status)
 		job_log(&a->job, "the pod was killed by signal %d from outside; the job has failed", WTERMSIG(status));
 	else
 		job_log(&a->job, "the pod ended unexpectedly (status %d); the job has failed", WEXITSTATUS(status));
+	record_history_ended(&a->job, "the pod was killed");
 	end_begin(a, SIGKILL);
 }
 
@@ -264,8 +269,10 @@ void end_requeue(struct agent *a, enum requeue_mode mode, const char *why)
 	struct status *s = &a->publish.status;
 
 	agent_enter(a, PHASE_HOLDING);
-	if (mode == REQUEUE_HELD)
+	if (mode == REQUEUE_HELD) {
 		job_log(&a->job, "the job is not started: %s", why);
+		record_history_held(&a->job, why);
+	}
 	end_pod(a);
 	s->state = mode == REQUEUE_HELD ? STATUS_HELD : STATUS_RESTORING;
 	snprintf(s->error, sizeof(s->error), "%.250s", why);

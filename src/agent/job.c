@@ -115,6 +115,23 @@ int job_open_dir(struct job *j, struct err *err)
 	return store_open(&j->store, j->conf.dir, j->task.job_id, true, err);
 }
 
+/* What this agent has counted while the directory was out of reach comes after what the file has. */
+static void job_open_history(struct job *j)
+{
+	cleanup_free struct job_history *before = xcalloc(1, sizeof(*before));
+	struct err err;
+
+	if (history_load(j->store.path, false, before, &err) < 0) {
+		if (err.num != ENOENT)
+			log_warn("%s; the job's history begins anew", err.text);
+		return;
+	}
+	history_tally_add(&before->tally, &j->history.tally);
+	for (unsigned i = 0; i < j->history.n; i++)
+		history_add(before, &j->history.v[i]);
+	j->history = *before;
+}
+
 int job_open_store(struct job *j, struct err *err)
 {
 	if (j->store_ok)
@@ -131,6 +148,7 @@ int job_open_store(struct job *j, struct err *err)
 	}
 	store_remove_partials(&j->store);
 	job_remove_strays(j);
+	job_open_history(j);
 	j->store_ok = true;
 	return 0;
 fail:

@@ -17,6 +17,7 @@
 #include "base/err.h"
 #include "base/status.h"
 #include "policy/recovery.h"
+#include "store/history.h"
 #include "store/store.h"
 
 struct job {
@@ -32,6 +33,8 @@ struct job {
 	bool copies_saved;    /* script and leader are in the directory */
 	int64_t continued_at; /* when the agent last got SIGCONT (now_us()), 0 = never */
 	struct job_record rec;
+	int64_t last_seen;          /* Unix: the last sign of life of the job's start before this one, 0 = not known */
+	struct job_history history; /* what its file says, and what happened since */
 	struct proc prune;
 	int64_t began_us;       /* now_us() when the job began to run here, 0 = it does not */
 	int64_t used_before;    /* s that it had run before that */

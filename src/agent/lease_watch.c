@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/record_history.h"
 #include "base/log.h"
 #include "base/io.h"
 #include "base/clock.h"
@@ -111,6 +112,8 @@ static bool lease_keeper_acquire(const struct lease_keeper *k)
 {
 	struct lease_wait w = { .stamp = -1 };
 	int64_t trouble = 0;
+
+	lease_keeper_tell(k, "seen %lld", (long long)lease_seen(k->dirfd));
 
 	for (;;) {
 		enum lease_verdict v = LEASE_WAIT;
@@ -226,10 +229,21 @@ static void lease_watch_set_deadline(struct lease_watch *w, int64_t at)
 	w->deadline_moved(w->arg);
 }
 
+/* Renewals come LEASE_RENEW_PARTS times in the lease's duration. One of a job that was suspended meanwhile is not late.
+ */
+static bool lease_watch_is_late(const struct lease_watch *w, int64_t began)
+{
+	return w->renewed_at && began - w->renewed_at > (int64_t)w->self.duration * 1000000 / 2 &&
+	       w->job->continued_at < w->renewed_at;
+}
+
 static void lease_watch_renewed(struct lease_watch *w, int64_t began)
 {
 	bool first = !w->held;
 
+	if (lease_watch_is_late(w, began))
+		record_history_lease_late(w->job);
+	w->renewed_at = began;
 	w->held = true;
 	w->grace = false;
 	w->error[0] = '\0';
@@ -257,6 +271,8 @@ static void lease_watch_on_line(void *arg, char *line)
 
 	if (sscanf(line, "held %lld", &t) == 1) {
 		lease_watch_renewed(w, t);
+	} else if (sscanf(line, "seen %lld", &t) == 1) {
+		w->job->last_seen = t;
 	} else if (strncmp(line, "lost ", 5) == 0) {
 		lease_watch_taken_by(w, line + 5);
 	} else if (strncmp(line, "wait ", 5) == 0) {

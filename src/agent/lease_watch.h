@@ -21,12 +21,13 @@ struct lease_watch {
 	struct proc proc;
 	struct lease self;
 	bool held;
-	bool waiting;   /* lease_watch_acquire() was called, and neither acquired() nor failed() */
-	bool released;  /* the child has been told to release it */
-	bool taken;     /* a later start of the job has claimed it */
-	bool elsewhere; /* on another node */
-	bool grace;     /* see lease_watch_grant_grace() */
-	int64_t until;  /* now_us() by which the job must be dead, 0 = there is no lease */
+	bool waiting;       /* lease_watch_acquire() was called, and neither acquired() nor failed() */
+	bool released;      /* the child has been told to release it */
+	bool taken;         /* a later start of the job has claimed it */
+	bool elsewhere;     /* on another node */
+	bool grace;         /* see lease_watch_grant_grace() */
+	int64_t renewed_at; /* now_us() when the last renewal began, 0 = none yet */
+	int64_t until;      /* now_us() by which the job must be dead, 0 = there is no lease */
 	struct loop_timer deadline;
 	struct loop_timer again; /* starts a child in the place of one that has died */
 	char error[512];

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/record_history.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -36,6 +37,7 @@ static void other_node_on_answer(void *arg, bool ok, const json_t *answer, const
 	if (ok) {
 		o->active = false;
 		job_log(o->job, "given back to Slurm for another node");
+		record_history_moved(o->job, o->why);
 		o->done(o->arg);
 	} else if (json_is_true(json_object_get(answer, "final")) || ++o->tries >= OTHER_NODE_TRIES) {
 		job_log(o->job, "it cannot go to another node: %s", error);

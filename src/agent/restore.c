@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent/record_history.h"
 #include "agent/worker_event.h"
 #include "agent/worker_request.h"
 #include "base/log.h"
@@ -105,6 +106,7 @@ void restore_decide(struct restore *r)
 	if (step != FAILURE_AGAIN && !r->told) {
 		restore_remember(r);
 		job_log(r->job, "%s", r->error);
+		record_history_restore_failed(r->job, r->epoch, r->error);
 		r->told = true;
 	}
 	switch (step) {
@@ -169,6 +171,7 @@ static void restore_leave_history(struct restore *r)
 static void restore_succeeded(struct restore *r)
 {
 	struct job_record *rec = &r->job->rec;
+	const int64_t took_us = now_us() - r->began;
 	char took[24];
 	struct err err;
 
@@ -183,7 +186,8 @@ static void restore_succeeded(struct restore *r)
 		snprintf(r->note, sizeof(r->note), "%.500s", err.text);
 	}
 	job_log(r->job, "restored from epoch %u on %s in %s", r->epoch, r->job->task.node,
-		format_duration(now_us() - r->began, took, sizeof(took)));
+		format_duration(took_us, took, sizeof(took)));
+	record_history_restored(r->job, r->epoch, took_us, r->job->last_seen);
 	r->job->copies_saved = true; /* as they were when the job began */
 	r->publish->status.restored = r->epoch;
 	r->publish->status.error[0] = '\0';

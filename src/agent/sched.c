@@ -4,6 +4,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "agent/record_history.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "policy/load.h"
@@ -32,6 +33,7 @@ static void sched_count_skipped(struct sched *s, unsigned n, const char *why)
 	if (!n)
 		return;
 	j->rec.skipped = s->schedule.skipped;
+	record_history_skipped(j, n, why);
 	job_log(j, "periodic checkpoint skipped (%u so far): %s", j->rec.skipped, why);
 	if (j->store_ok && job_save(j, &err) < 0)
 		log_warn("%s", err.text);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "agent/end.h"
+#include "agent/record_history.h"
 #include "base/dir.h"
 #include "base/log.h"
 #include "base/clock.h"
@@ -102,6 +103,7 @@ void start_fresh(struct agent *a)
 		if (job_save(&a->job, &err) < 0)
 			start_unprotected(a, &err);
 	}
+	record_history_started(&a->job, a->start.over);
 	agent_enter(a, PHASE_RUNNING);
 	a->publish.status.restored = 0;
 	write_list_watch_start(&a->write_list, a->pod.init, a->pod.ctl.fd, true);
@@ -134,6 +136,7 @@ static void start_stay(void *arg)
 		return;
 	}
 	job_log(&a->job, "the job starts over: %s", a->start.plan.reason);
+	a->start.over = true;
 	if (!a->start.error[0])
 		snprintf(a->start.error, sizeof(a->start.error), "started over: %s", a->start.plan.reason);
 	start_fresh(a);

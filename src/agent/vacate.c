@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/record_history.h"
 #include "base/log.h"
 #include "base/clock.h"
 
@@ -29,6 +30,7 @@ static void vacate_finish_gone(struct vacate *v)
 	else
 		job_log(v->job, "vacated at epoch %u%s; the job is held in Slurm's queue", op->epoch,
 			op->kind == OP_LIMIT ? " before its time limit" : "");
+	record_history_left(v->job, op_name(op->kind), op->epoch);
 	json_object_set_new(r, "event", json_string("result"));
 	json_object_set_new(r, "ok", json_true());
 	json_object_set_new(r, "op", json_string("vacate"));
@@ -65,6 +67,7 @@ static void vacate_finish_back(struct vacate *v)
 	snprintf(text, sizeof(text), "the job could not be given back to Slurm: %s", v->why);
 	snprintf(state, sizeof(state), "the job continues; epoch %u is saved", op->epoch);
 	job_log(v->job, "%s; %s", text, state);
+	record_history_write(v->job);
 	request_refuse(op->request, "vacate", text, state);
 	v->stayed(v->arg, text);
 }

@@ -104,6 +104,13 @@ static int64_t lease_stamp_ms(const struct stat *st)
 	return (int64_t)st->st_mtim.tv_sec * 1000 + st->st_mtim.tv_nsec / 1000000;
 }
 
+int64_t lease_seen(int dirfd)
+{
+	struct stat st;
+
+	return fstatat(dirfd, LEASE, &st, AT_SYMLINK_NOFOLLOW) ? 0 : (int64_t)st.st_mtim.tv_sec;
+}
+
 int lease_claim(int dirfd, const char *host, unsigned restart_count, struct lease_age *age, struct err *err)
 {
 	struct stat now, then;

@@ -44,6 +44,9 @@ int lease_renew(int dirfd, const struct lease *l, struct err *err);
  * it may be taken. */
 int lease_read(int dirfd, struct lease *l, bool *exists, struct err *err);
 
+/* Unix time at which the lease was renewed or released last, by the file system's clock. 0 = there is none. */
+int64_t lease_seen(int dirfd);
+
 struct lease_age {
 	int64_t ms;       /* since the lease was renewed, by the file system's clock; >= 0; 0 if there is no lease */
 	int64_t stamp_ms; /* its time stamp; if that stays the same, the lease is not renewed, whatever the clocks say

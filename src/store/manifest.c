@@ -129,6 +129,7 @@ struct digests {
 	struct digest *v;
 	size_t n, room;
 	bool with_sums;
+	uint64_t linked; /* bytes of files with several names */
 };
 
 static void digests_free(struct digests *d)
@@ -188,6 +189,7 @@ static int digests_collect_file(void *arg, int dirfd, const char *name, const ch
 		return err_set(err, EFBIG, "the checkpoint has more than %d files", FILES_MAX);
 	e = digests_add(d, path);
 	e->size = (uint64_t)st->st_size;
+	d->linked += st->st_nlink > 1 ? e->size : 0;
 	return d->with_sums && !has_own_sums(path) ? digest_file(dirfd, name, e, err) : 0;
 }
 
@@ -326,6 +328,7 @@ static int manifest_write_collected(int epochfd, struct manifest *m, struct dige
 	m->bytes = 0;
 	for (size_t i = 0; i < d->n; i++)
 		m->bytes += d->v[i].size;
+	m->linked = d->linked;
 	text = manifest_render(m, d);
 	if (!text)
 		return err_set(err, EINVAL, "cannot write manifest.json: a text in it is not UTF-8");

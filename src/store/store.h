@@ -10,8 +10,9 @@
  *   written          0600  list of the files that the job has written (agent/write_list.h)
  *   names            0600  which names the job has changed (agent/name_list.h)
  *   steps.json       0600  what the steps of srun have done (store/steps.h)
- *   owner/           0711  copies for the job's owner, his and 0400: job.json, steps.json, and the last lines of
- *                          checkpoint.log. Root replaces them and never reads them.
+ *   history.json     0600  what has happened to its checkpoints, counted, and the last events (store/history.h)
+ *   owner/           0711  copies for the job's owner, his and 0400: job.json, steps.json, history.json, and the last
+ *                          lines of checkpoint.log. Root replaces them and never reads them.
  *   epochs/          0700
  *     000003/              manifest.json, manifest.cred (MUNGE), criu/, files/, memory/
  *     000004.partial/      being written; never restored, removed at the next start

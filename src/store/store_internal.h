@@ -31,12 +31,16 @@ char *record_render(const struct job_record *r);
 int record_load(int dirfd, const char *path, struct job_record *r, struct err *err);
 /* Copies for the job's owner (owner_copy.c). The end of checkpoint.log, open as logfd for reading, too: */
 void owner_copy_log(const struct store *s, uid_t owner, int logfd);
-/* A whole file: job.json, steps.json. */
+/* A whole file: job.json, steps.json, history.json. */
 int owner_copy_write(const struct store *s, uid_t owner, const char *name, const char *text, struct err *err);
 
 struct job_steps;
 /* Fills *s from the JSON object of a steps.json. */
 int steps_parse(const struct json_t *root, struct job_steps *s, struct err *err);
+
+struct job_history;
+/* Fills *h from the JSON object of a history.json. */
+int history_parse(const struct json_t *root, struct job_history *h, struct err *err);
 
 /* Walks the directory of an epoch. Calls file for every regular file, with its path relative to the top, and dir for
  * every directory after its entries, last for the top itself (path "."). Either may be NULL. The descriptors belong to

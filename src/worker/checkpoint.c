@@ -156,12 +156,13 @@ static json_t *checkpoint_result(const struct checkpoint *c)
 	const struct worker *w = c->w;
 	char memory[MANIFEST_MEMORY_TEXT], closed[160];
 
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:O}", "epoch", (json_int_t)w->req.epoch, "bytes",
-			 (json_int_t)c->m.bytes, "time", (json_int_t)c->m.time, "frozen_us", (json_int_t)frozen_time(c),
-			 "total_us", (json_int_t)(now_us() - w->began), "files", (json_int_t)json_array_size(c->m.files),
-			 "memory", json_text(manifest_memory_text(&c->m, memory)), "memory_why",
-			 json_text(c->m.memory.why), "closed",
-			 json_text(manifest_closed_text(&c->m, closed, sizeof(closed))), "warnings", w->warnings);
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:O}", "epoch", (json_int_t)w->req.epoch,
+			 "bytes", (json_int_t)c->m.bytes, "written", (json_int_t)(c->m.bytes - c->m.linked), "time",
+			 (json_int_t)c->m.time, "frozen_us", (json_int_t)frozen_time(c), "total_us",
+			 (json_int_t)(now_us() - w->began), "files", (json_int_t)json_array_size(c->m.files), "memory",
+			 json_text(manifest_memory_text(&c->m, memory)), "memory_why", json_text(c->m.memory.why),
+			 "closed", json_text(manifest_closed_text(&c->m, closed, sizeof(closed))), "warnings",
+			 w->warnings);
 }
 
 /* The epoch is durable. The agent requeues the job at Slurm and then decides whether the pod is killed or thawed.

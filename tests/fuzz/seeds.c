@@ -19,6 +19,12 @@
 #include "store/store.h"
 #include "trace/tracer.h"
 
+#define HISTORY_SEED                                                                                                         \
+	"{\"tally\":{\"made\":{\"periodic\":3},\"failed\":{\"space\":1},\"refused\":{},\"restores\":{\"ok\":1},"             \
+	"\"frozen\":[0,1,0],\"skipped\":2,\"written\":12},\"events\":[{\"kind\":\"epoch\",\"time\":1000,\"epoch\":7,"        \
+	"\"trigger\":\"periodic\",\"node\":\"n1\",\"bytes\":12,\"used\":60},{\"kind\":\"failed\",\"time\":1001,\"times\":2," \
+	"\"until\":1005,\"reason\":\"x\"}]}"
+
 static struct err err;
 
 static void check(int rc, const char *what)
@@ -220,6 +226,7 @@ static void jobdir_seeds(int base)
 	steps_take(steps, file, sizeof(*file));
 	check(steps_save(&s, 0, steps, &err), "steps");
 	copy(scratch, "steps.json", steps_dir, "seed2");
+	text_seed(base, "history", "seed1", HISTORY_SEED, sizeof(HISTORY_SEED) - 1);
 	remove_tree_at(base, "scratch");
 }
 
