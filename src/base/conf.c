@@ -435,6 +435,16 @@ void conf_print(const struct conf *c, FILE *out)
 	}
 }
 
+void conf_each(const struct conf *c,
+	       void (*fn)(const char *name, const char *value, unsigned line, const char *idle, void *arg), void *arg)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		cleanup_free char *value = conf_value_format(&keys[i], c);
+
+		fn(keys[i].name, value, c->line[i], conf_key_idle(c, i), arg);
+	}
+}
+
 unsigned conf_checkpoint_seconds(const struct conf *c)
 {
 	return c->timeout + (c->pre_dump ? c->pre_dump_delay : 0);

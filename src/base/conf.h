@@ -127,6 +127,11 @@ unsigned conf_checkpoint_seconds(const struct conf *c);
  * `fsched config`. */
 void conf_print(const struct conf *c, FILE *out);
 
+/* The same as values: calls fn for each key. value: as it would stand in the file, "" = none. line: 0 = the default.
+ * idle: why a key that is set has no effect, or NULL. */
+void conf_each(const struct conf *c,
+	       void (*fn)(const char *name, const char *value, unsigned line, const char *idle, void *arg), void *arg);
+
 /* Calls fn with a sentence for each key that is set but has no effect because of other keys. */
 void conf_notices(const struct conf *c, void (*fn)(const char *text, void *arg), void *arg);
 

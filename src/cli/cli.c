@@ -49,21 +49,34 @@ int cli_number(const char *text, long min, long max, long *out)
 	return 0;
 }
 
-int cli_conf_option(const char *command, int argc, char **argv, const char **conf)
+/* json: the first option, which a command may not have; NULL = it has not. */
+static int cli_read_options(const char *command, int argc, char **argv, const char **conf, bool *json)
 {
-	static const struct option options[] = { { "conf", required_argument, NULL, 'c' },
+	static const struct option options[] = { { "json", no_argument, NULL, 'j' },
+						 { "conf", required_argument, NULL, 'c' },
 						 { "help", no_argument, NULL, 'h' },
 						 { NULL, 0, NULL, 0 } };
 	int c;
 
-	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		if (c == 'h')
-			return cli_help(command) + 1;
-		if (c != 'c')
-			return cli_bad_option(command) + 1;
-		*conf = optarg;
+	while ((c = getopt_long(argc, argv, "h", json ? options : options + 1, NULL)) != -1) {
+		switch (c) {
+		case 'j': *json = true; break;
+		case 'c': *conf = optarg; break;
+		case 'h': return cli_help(command) + 1;
+		default: return cli_bad_option(command) + 1;
+		}
 	}
 	return 0;
+}
+
+int cli_conf_option(const char *command, int argc, char **argv, const char **conf)
+{
+	return cli_read_options(command, argc, argv, conf, NULL);
+}
+
+int cli_json_option(const char *command, int argc, char **argv, const char **conf, bool *json)
+{
+	return cli_read_options(command, argc, argv, conf, json);
 }
 
 int cli_conf(const char *command, const char *path, struct conf *c)

@@ -39,6 +39,9 @@ int cli_number(const char *text, long min, long max, long *out);
  * Returns 0, or the exit status + 1 with which the program is to end. */
 int cli_conf_option(const char *command, int argc, char **argv, const char **conf);
 
+/* The same with --json. */
+int cli_json_option(const char *command, int argc, char **argv, const char **conf, bool *json);
+
 /* Loads fsched.conf. path NULL: searches for it. -1: the message has been printed. */
 int cli_conf(const char *command, const char *path, struct conf *c);
 

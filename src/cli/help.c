@@ -24,6 +24,7 @@ static const struct help_text texts[] = {
 	  "  error          print the code and the text of the last error\n"
 	  "  ID             12, 12_3 (a task of an array), 12_[1-3]; the id of an array means all its tasks\n"
 	  "  --epoch N      with restart: continue from epoch N instead of the last one\n"
+	  "  --json         with able: print one object (docs/json.md)\n"
 	  "  --no-wait      with vacate and restart: do not wait for Slurm (exit status 3)\n"
 	  "  --timeout S    wait at most S seconds for an answer; the operation continues\n"
 	  "  -Q, --quiet    print errors only\n"
@@ -33,12 +34,14 @@ static const struct help_text texts[] = {
 	  "  1  failed for at least one job\n"
 	  "  2  wrong usage\n"
 	  "  3  nothing failed, but an operation is not finished yet\n" },
-	{ "list", "[ID[,ID...]|--all] [--conf FILE]",
+	{ "list", "[ID[,ID...]|--all] [--json] [--conf FILE]",
 	  "list the epochs of jobs; without ID, what is kept of which jobs, your own or, as root, everybody's",
 	  "  --all          also directories that belong to no job any more, the largest of ended jobs first\n"
 	  "                 (root only)\n"
+	  "  --json         print one object\n"
 	  "  --conf FILE    read this fsched.conf\n" },
-	{ "show", "ID [EPOCH] [--conf FILE]", "show the checkpoints of a job, or one epoch, in detail",
+	{ "show", "ID [EPOCH] [--json] [--conf FILE]", "show the checkpoints of a job, or one epoch, in detail",
+	  "  --json         print one object\n"
 	  "  --conf FILE    read this fsched.conf\n" },
 	{ "prune", "ID[,ID...]|--ended --keep N | --all [--force] [--dry-run] [--yes]",
 	  "remove epochs of jobs that have ended; their owner can ask for it by --all",
@@ -64,9 +67,11 @@ static const struct help_text texts[] = {
 	  "  --json         print a list of objects\n"
 	  "  --conf FILE    read this fsched.conf\n"
 	  "\nExit status: 0 if all epochs are intact, else 1.\n" },
-	{ "config", "[--conf FILE]", "print the effective configuration and the origin of each value",
+	{ "config", "[--json] [--conf FILE]", "print the effective configuration and the origin of each value",
+	  "  --json         print one object\n"
 	  "  --conf FILE    read this fsched.conf\n" },
-	{ "doctor", "[--conf FILE]", "check whether this node has all that checkpoints need",
+	{ "doctor", "[--json] [--conf FILE]", "check whether this node has all that checkpoints need",
+	  "  --json         print one object\n"
 	  "  --conf FILE    read this fsched.conf\n"
 	  "\nSome checks are made for root only. Exit status: 0 if no check failed, else 1.\n" },
 	{ "pod", "run|checkpoint|restore|kill|list ...", "checkpoint and restore a command without Slurm (root only)",

@@ -29,16 +29,17 @@ static void check_conf(const struct conf *c)
 
 int doctor_cmd(int argc, char **argv)
 {
-	bool root = geteuid() == 0;
+	bool root = geteuid() == 0, json = false;
 	const char *path = NULL;
 	struct conf conf;
 	struct err err;
-	int rc = cli_conf_option("doctor", argc, argv, &path);
+	int rc = cli_json_option("doctor", argc, argv, &path, &json);
 
 	if (rc)
 		return rc - 1;
 	if (optind < argc)
 		return cli_usage("doctor", "unexpected argument \"%s\"", argv[optind]);
+	doctor_report_begin(json);
 	if (conf_load(&conf, path, &err) < 0) {
 		doctor_report(FINDING_FAILED, "fsched.conf", "%s", err.text);
 		conf_defaults(&conf);

@@ -35,13 +35,14 @@ static const struct operation {
 };
 /* clang-format on */
 
-enum { OPT_EPOCH = 256, OPT_NO_WAIT, OPT_TIMEOUT, OPT_CONF, OPT_IGNORED };
+enum { OPT_EPOCH = 256, OPT_NO_WAIT, OPT_TIMEOUT, OPT_CONF, OPT_JSON, OPT_IGNORED };
 /* clang-format off */
 static const struct option long_options[] = {
 	{ "epoch",    required_argument, NULL, OPT_EPOCH },
 	{ "no-wait",  no_argument,       NULL, OPT_NO_WAIT },
 	{ "timeout",  required_argument, NULL, OPT_TIMEOUT },
 	{ "conf",     required_argument, NULL, OPT_CONF },
+	{ "json",     no_argument,       NULL, OPT_JSON },
 	{ "quiet",    no_argument,       NULL, 'Q' },
 	{ "verbose",  no_argument,       NULL, OPT_IGNORED },
 	{ "cluster",  required_argument, NULL, 'M' },
@@ -56,6 +57,7 @@ struct command_line {
 	struct request r;
 	const struct operation *op;
 	const char *conf;
+	bool json;
 	struct job_ref *refs;
 	size_t n_refs;
 };
@@ -94,6 +96,7 @@ static int read_option(int c, struct command_line *l)
 		break;
 	case OPT_NO_WAIT: l->r.wait = false; break;
 	case OPT_CONF: l->conf = optarg; break;
+	case OPT_JSON: l->json = true; break;
 	case 'Q': l->r.quiet = true; break;
 	case OPT_IGNORED: break;
 	case 'M':
@@ -142,6 +145,8 @@ static int read_operands(int argc, char **argv, struct command_line *l)
 	}
 	if (l->r.epoch && l->op->run != op_restart)
 		return cli_usage(COMMAND, "--epoch is an option of restart only");
+	if (l->json && l->op->run != op_able)
+		return cli_usage(COMMAND, "--json is an option of able only");
 	return CLI_OK;
 }
 
@@ -183,10 +188,7 @@ static int refuse_waiting_task(const struct command_line *l, const struct slurm_
 	cli_error(COMMAND, "job %s is pending and has never run", job->label);
 	if (l->op->run != op_able)
 		return CLI_FAILED;
-	if (l->r.single)
-		puts("No");
-	else
-		printf("job %s: No\n", job->label);
+	able_answer_waiting(&l->r, job);
 	return CLI_OK;
 }
 
@@ -239,9 +241,12 @@ static int run_all(struct command_line *l)
 	if (rpc_settings(&settings, &err) == 0)
 		l->r.slurm_user = settings.slurm_user;
 	l->r.single = l->n_refs == 1;
+	l->r.able = l->json ? json_array() : NULL;
 	for (size_t i = 0; i < l->n_refs; i++)
 		rc = worse_status(rc, run_ref(l, &l->refs[i]));
 	free(l->r.munge_socket);
+	if (l->json)
+		able_print_json(&l->r);
 	return rc;
 }
 

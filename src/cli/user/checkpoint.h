@@ -19,6 +19,7 @@ struct request {
 	int timeout_s; /* 0 = the default of the operation */
 	bool quiet;
 	bool single;        /* one job was named: answers do not begin with its name */
+	json_t *able;       /* of able --json: the answers, owned; NULL: text */
 	char *munge_socket; /* owned */
 	uid_t slurm_user;
 };
@@ -38,6 +39,10 @@ int op_vacate(const struct request *r, struct target *t);
 int op_restart(const struct request *r, struct target *t);
 int op_able(const struct request *r, struct target *t);
 int op_error(const struct request *r, struct target *t);
+/* The answer of able for a task that has no record of its own yet. */
+void able_answer_waiting(const struct request *r, const struct slurm_job *job);
+/* Prints and frees r->able. */
+void able_print_json(struct request *r);
 
 /* Loads the job from Slurm, again if it was loaded before. 0, or -1 with err and *t unchanged. */
 int target_load(struct target *t, struct err *err);

@@ -138,8 +138,7 @@ static const char *view_duration(int64_t us, char *buf, size_t len)
 	return us > 0 ? format_duration(us, buf, len) : "-";
 }
 
-/* Loads the manifest of an epoch. False: err says why, for example that the caller may not read it. */
-static bool load_manifest(const struct view *v, unsigned epoch, struct manifest *m, struct err *err)
+bool view_load_manifest(const struct view *v, unsigned epoch, struct manifest *m, struct err *err)
 {
 	int fd;
 	bool ok;
@@ -179,7 +178,7 @@ static void print_disk_row(const struct view *v, const struct epoch_summary *e)
 	struct manifest *m = xcalloc(1, sizeof(*m));
 	char reason[64], shown[16];
 	struct err err;
-	bool readable = load_manifest(v, e->number, m, &err);
+	bool readable = view_load_manifest(v, e->number, m, &err);
 
 	if (!readable && v->store.epochsfd >= 0)
 		snprintf(reason, sizeof(reason), "%s", err.num == ENOENT ? "not on disk" : "damaged");
@@ -336,7 +335,7 @@ static void print_files(const json_t *files)
 	}
 }
 
-static const struct epoch_summary *view_find_epoch(const struct view *v, unsigned epoch)
+const struct epoch_summary *view_find_epoch(const struct view *v, unsigned epoch)
 {
 	return v->on_disk && !v->foreign ? record_find_epoch(&v->rec, epoch) : NULL;
 }
@@ -353,7 +352,7 @@ int view_print_epoch(const struct view *v, unsigned epoch, struct err *err)
 			       "job %s has no epoch %u that can be read here: `fsched list %s' shows those it has",
 			       v->label, epoch, v->label);
 	m = xcalloc(1, sizeof(*m));
-	ok = load_manifest(v, epoch, m, err);
+	ok = view_load_manifest(v, epoch, m, err);
 	if (ok) {
 		print_manifest(m, e);
 		print_files(m->files);

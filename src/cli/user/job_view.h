@@ -47,6 +47,12 @@ int view_print_epochs(const struct view *v, struct err *err);
 /* Prints one epoch in detail. 0, or -1 with err: the epoch is not known. */
 int view_print_epoch(const struct view *v, unsigned epoch, struct err *err);
 
+/* Loads the manifest of an epoch, which the caller frees. False: err says why, for example that the caller may not read
+ * it. */
+bool view_load_manifest(const struct view *v, unsigned epoch, struct manifest *m, struct err *err);
+/* The record's entry of an epoch; NULL: there is none, or the record cannot be read. */
+const struct epoch_summary *view_find_epoch(const struct view *v, unsigned epoch);
+
 /* Formats a Unix time; 0 becomes "-". buf: at least 24 bytes. */
 const char *view_time(int64_t t, char *buf, size_t len);
 

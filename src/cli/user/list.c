@@ -7,8 +7,11 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/json_out.h"
+#include "cli/user/job_json.h"
 #include "cli/user/job_view.h"
 #include "cli/user/list_jobs.h"
+#include "cli/user/list_json.h"
 #include "base/interval.h"
 #include "base/text.h"
 #include "base/clock.h"
@@ -53,9 +56,10 @@ static int list_epochs(const struct conf *c, const uint32_t *ids, size_t n)
 }
 
 /* Returns 0, or the exit status + 1 with which the program is to end. */
-static int list_options(int argc, char **argv, const char **conf, bool *all)
+static int list_options(int argc, char **argv, const char **conf, bool *all, bool *json)
 {
 	static const struct option options[] = { { "all", no_argument, NULL, 'a' },
+						 { "json", no_argument, NULL, 'j' },
 						 { "conf", required_argument, NULL, 'c' },
 						 { "help", no_argument, NULL, 'h' },
 						 { NULL, 0, NULL, 0 } };
@@ -64,12 +68,13 @@ static int list_options(int argc, char **argv, const char **conf, bool *all)
 	while ((c = getopt_long(argc, argv, "ah", options, NULL)) != -1)
 		switch (c) {
 		case 'a': *all = true; break;
+		case 'j': *json = true; break;
 		case 'c': *conf = optarg; break;
 		case 'h': return cli_help("list") + 1;
 		default: return cli_bad_option("list") + 1;
 		}
-	if (*all && optind < argc)
-		return cli_usage("list", "give either job ids or --all") + 1;
+	if (*all && (*json || optind < argc))
+		return cli_usage("list", "give either %s or --all", *json ? "--json" : "job ids") + 1;
 	return 0;
 }
 
@@ -79,16 +84,18 @@ int list_cmd(int argc, char **argv)
 	const char *path = NULL;
 	struct conf conf;
 	size_t n = 0;
-	bool all = false;
-	int rc = list_options(argc, argv, &path, &all);
+	bool all = false, json = false;
+	int rc = list_options(argc, argv, &path, &all, &json);
 
 	if (rc)
 		return rc - 1;
 	if (cli_conf("list", path, &conf) < 0)
 		return CLI_FAILED;
 	if (optind >= argc)
-		return list_jobs(&conf, all);
+		return json ? list_json(&conf, NULL, 0) : list_jobs(&conf, all);
 	rc = read_ids("list", argv + optind, argc - optind, &ids, &n);
+	if (rc == CLI_OK && json)
+		return list_json(&conf, ids, n);
 	return rc == CLI_OK ? list_epochs(&conf, ids, n) : rc;
 }
 
@@ -207,6 +214,30 @@ static int show_one(const struct conf *c, uint32_t id, unsigned epoch)
 	return rc;
 }
 
+static int show_json(const struct conf *c, const uint32_t *ids, size_t n, unsigned epoch)
+{
+	json_t *root = json_out_new("show", 1), *jobs = json_array();
+	int rc = CLI_OK;
+
+	for (size_t i = 0; i < n; i++) {
+		struct view *v = view_load(c, ids[i]);
+		struct err err;
+		json_t *o = epoch ? job_json_epoch(v, epoch, &err) : job_json(v, &err);
+
+		if (!o) {
+			cli_error("show", "%s", err.text);
+			rc = CLI_FAILED;
+		} else {
+			json_array_append_new(jobs, o);
+		}
+		view_free(v);
+	}
+	json_object_set_new(root, "jobs", jobs);
+	json_out_print(root);
+	json_decref(root);
+	return rc;
+}
+
 int show_cmd(int argc, char **argv)
 {
 	cleanup_free uint32_t *ids = NULL;
@@ -214,7 +245,8 @@ int show_cmd(int argc, char **argv)
 	struct conf conf;
 	size_t n = 0;
 	long epoch = 0;
-	int rc = cli_conf_option("show", argc, argv, &path);
+	bool json = false;
+	int rc = cli_json_option("show", argc, argv, &path, &json);
 
 	if (rc)
 		return rc - 1;
@@ -227,6 +259,8 @@ int show_cmd(int argc, char **argv)
 	if (cli_conf("show", path, &conf) < 0)
 		return CLI_FAILED;
 	rc = read_ids("show", argv + optind, 1, &ids, &n);
+	if (rc == CLI_OK && json)
+		return show_json(&conf, ids, n, (unsigned)epoch);
 	for (size_t i = 0; rc == CLI_OK && i < n; i++) {
 		if (i)
 			putchar('\n');
