@@ -23,6 +23,7 @@ static const struct command {
 	{ "verify",     verify_cmd },
 	{ "config",     config_cmd },
 	{ "doctor",     doctor_cmd },
+	{ "metrics",    metrics_cmd },
 	{ "pod",        pod_cmd },
 	{ "version",    version_cmd },
 	{ "help",       help_cmd },

@@ -106,3 +106,79 @@ def test_json_of_an_unknown_job(cluster, argv):
 
 def test_json_is_of_able_only(cluster):
     assert cluster.run("fsched", "checkpoint", "create", 1, "--json").returncode == 2
+
+
+# ---- metrics ----------------------------------------------------------------------------------------------------------------
+
+def parse_metrics(text):
+    """{name: (type, {labels: value})}, after the checks that promtool makes."""
+    families, current = {}, None
+    assert text.endswith("\n") and "\n\n" not in text
+    for line in text.splitlines():
+        if line.startswith("# HELP "):
+            name, help_text = line[7:].split(" ", 1)
+            assert name not in families and help_text.endswith("."), line
+            current = name
+            families[name] = (None, {})
+        elif line.startswith("# TYPE "):
+            name, kind = line[7:].split(" ")
+            assert name == current and kind in ("counter", "gauge", "histogram"), line
+            families[name] = (kind, {})
+        else:
+            m = re.fullmatch(r'([a-z_][a-z0-9_]*)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)*)\})? ([0-9.e+-]+)', line)
+            assert m, line
+            kind, samples = families[current]
+            suffixes = ("_bucket", "_sum", "_count") if kind == "histogram" else ("",)
+            assert m[1] in [current + s for s in suffixes], line
+            assert kind != "counter" or current.endswith("_total"), line
+            assert (m[1], m[2]) not in samples, f"twice: {line}"
+            samples[m[1], m[2]] = float(m[3])
+    for name, (kind, samples) in families.items():
+        assert kind and re.fullmatch(r"fsched_[a-z_]+", name), name
+        if kind == "histogram":
+            buckets = [(k[1], v) for k, v in samples.items() if k[0].endswith("_bucket")]
+            bounds = [float(re.fullmatch(r'le="([^"]+)"', labels)[1]) for labels, _ in buckets]
+            values = [v for _, v in buckets]
+            assert bounds == sorted(set(bounds)) and bounds[-1] == float("inf"), bounds
+            assert values == sorted(values) and values[-1] == samples[f"{name}_count", None], values
+    return families
+
+
+def metric(families, name, labels=None):
+    return families[name][1][name, labels]
+
+
+def test_metrics_of_an_empty_directory(cluster, tmp_path):
+    conf = tmp_path / "fsched.conf"
+    (tmp_path / "ckpt").mkdir()
+    conf.write_text(f"JobCheckpointDir = {tmp_path}/ckpt\n")
+    families = parse_metrics(cluster.ok("fsched", "metrics", "--conf", conf, user="root"))
+    assert metric(families, "fsched_checkpoints_total", 'trigger="periodic"') == 0
+    rows = re.findall(r"^\| `(fsched_\w+)[^`]*` \| (\w+) \|", (ROOT / "docs/metrics.md").read_text(), re.M)
+    assert {name: kind for name, (kind, _) in families.items()} == dict(rows), "docs/metrics.md"
+    reasons = re.findall(r"^\| `(\w+)` \| [^|]+ \|$", (ROOT / "docs/metrics.md").read_text(), re.M)
+    printed = [re.fullmatch('reason="(.*)"', k[1])[1] for k in families["fsched_checkpoints_failed_total"][1]]
+    assert printed == reasons, "docs/metrics.md"
+
+
+def test_dashboard_uses_only_metrics_that_exist(cluster, tmp_path):
+    (tmp_path / "ckpt").mkdir()
+    (tmp_path / "fsched.conf").write_text(f"JobCheckpointDir = {tmp_path}/ckpt\n")
+    families = parse_metrics(cluster.ok("fsched", "metrics", "--conf", tmp_path / "fsched.conf", user="root"))
+    exist = set(families) | {f"{n}{s}" for n, (k, _) in families.items() if k == "histogram" for s in ("_bucket", "_sum", "_count")}
+    dashboard = json.loads((ROOT / "dist/grafana/fsched.json").read_text())
+    exprs = [t["expr"] for p in dashboard["panels"] for t in p["targets"]]
+    used = {name for e in exprs for name in re.findall(r"\bfsched_\w+", e)}
+    assert used <= exist, sorted(used - exist)
+    shown = {n for n in families if any(u in (n, f"{n}_bucket") for u in used)}
+    assert shown == set(families), f"the dashboard does not show {sorted(set(families) - shown)}"
+    ids = [p["id"] for p in dashboard["panels"]]
+    assert len(set(ids)) == len(ids)
+    for e in exprs:
+        assert e.count("(") == e.count(")") and e.count("{") == e.count("}"), e
+
+
+@pytest.mark.parametrize("argv, status", [(["metrics", "x"], 2), (["metrics", "--textfile"], 2), (["metrics", "--textfile", "/nonexistent"], 1)])
+def test_bad_use_of_metrics(cluster, argv, status):
+    p = cluster.run("fsched", *argv)
+    assert p.returncode == status and len(p.stderr.strip().splitlines()) <= 2 and p.stdout == "", p

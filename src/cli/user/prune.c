@@ -17,6 +17,7 @@
 #include "base/dir_tree.h"
 #include "base/text.h"
 #include "base/util.h"
+#include "store/removed.h"
 
 #define COMMAND      "prune"
 #define ENTRY_EPOCHS 11 /* most epochs in a Checkpoint entry */
@@ -133,6 +134,8 @@ static int prune_all(struct view *v, const struct conf *c, const struct options 
 		if (!is_job_dir_name(d->d_name, v->id) ||
 		    (o->select.asked && strchr(d->d_name, '.') && !prune_same_owner(c, d->d_name, v)))
 			continue;
+		if (!o->dry_run && removed_add(c->dir, d->d_name, err) < 0)
+			return err_wrap(err, "its numbers cannot be kept");
 		if (!o->dry_run && remove_tree_at(dirfd(dir), d->d_name) < 0)
 			return err_sys(err, errno, "cannot remove %s/%s", c->dir, d->d_name);
 		cleanup_free char *path = xasprintf("%s/%s", c->dir, d->d_name);

@@ -1,0 +1,111 @@
+#include "cli/report/metrics_data.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/array.h"
+#include "base/text.h"
+#include "base/util.h"
+#include "cli/report/job_bytes.h"
+#include "store/removed.h"
+#include "store/scan.h"
+
+#define METRICS_LEASE_SLACK 60 /* s: the clocks of this host and of the file system may differ */
+
+static struct metrics_user *metrics_user(struct metrics *m, const char *name)
+{
+	char clean[sizeof(m->users->name)];
+
+	printable(name, clean, sizeof(clean));
+	for (size_t i = 0; i < m->n_users; i++)
+		if (strcmp(m->users[i].name, clean) == 0)
+			return &m->users[i];
+	array_reserve(m->users, m->n_users, m->users_room);
+	m->users[m->n_users] = (struct metrics_user){ 0 };
+	memcpy(m->users[m->n_users].name, clean, sizeof(clean));
+	return &m->users[m->n_users++];
+}
+
+static void metrics_add_running(struct metrics *m, const struct job_record *r)
+{
+	const struct epoch_summary *last = r->n_epochs ? &r->epochs[r->n_epochs - 1] : NULL;
+	struct metrics_job *j;
+
+	array_reserve(m->jobs, m->n_jobs, m->jobs_room);
+	j = &m->jobs[m->n_jobs++];
+	*j = (struct metrics_job){ .id = r->job_id };
+	printable(r->user, j->user, sizeof(j->user));
+	printable(r->host, j->node, sizeof(j->node));
+	if (last && last->run == r->run) {
+		j->epoch = last->number;
+		j->epoch_time = last->time;
+	} else {
+		m->unprotected++;
+	}
+}
+
+void metrics_add(struct metrics *m, const struct job_record *r, const struct job_history *h, bool running)
+{
+	struct metrics_user *u = metrics_user(m, r->user);
+
+	u->jobs++;
+	u->epochs += r->n_epochs;
+	u->bytes += job_bytes_kept(r);
+	if ((size_t)r->intent < ARRAY_SIZE(m->states))
+		m->states[r->intent]++;
+	history_tally_add(&m->tally, &h->tally);
+	if (running)
+		metrics_add_running(m, r);
+}
+
+struct metrics_scan {
+	struct metrics *m;
+	const struct conf *conf;
+	struct job_history *h;
+	char skip[40]; /* uuid of a job that is counted in removed.json already */
+};
+
+/* The record of a job whose node has failed still says that it runs, but its lease is not renewed. */
+static bool metrics_job_runs(const struct metrics_scan *s, const struct scan_job *j)
+{
+	cleanup_free char *lease = xasprintf("%s/lease", j->path);
+	struct stat st;
+
+	return !j->aside && j->record->intent == INTENT_RUNNING && stat(lease, &st) == 0 &&
+	       st.st_mtim.tv_sec + (int64_t)s->conf->lease_time + METRICS_LEASE_SLACK > s->m->now;
+}
+
+static bool metrics_on_job(const struct scan_job *j, void *arg)
+{
+	struct metrics_scan *s = arg;
+
+	if (history_load(j->path, j->copy, s->h, NULL) < 0 || strcmp(j->record->uuid, s->skip) == 0)
+		memset(s->h, 0, sizeof(*s->h));
+	metrics_add(s->m, j->record, s->h, metrics_job_runs(s, j));
+	return true;
+}
+
+int metrics_collect(const struct conf *c, struct metrics *m, struct err *err)
+{
+	cleanup_free struct job_history *h = xcalloc(1, sizeof(*h));
+	struct metrics_scan s = { .m = m, .conf = c, .h = h };
+	struct scan_result result;
+
+	*m = (struct metrics){ .now = time(NULL) };
+	if (geteuid() == 0 && removed_load(c->dir, &m->tally, s.skip, err) < 0)
+		return -1;
+	if (store_scan(c->dir, metrics_on_job, &s, &result, err) < 0)
+		return -1;
+	m->unreadable = result.damaged;
+	return 0;
+}
+
+void metrics_free(struct metrics *m)
+{
+	free(m->users);
+	free(m->jobs);
+}
