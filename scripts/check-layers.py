@@ -28,7 +28,7 @@ ROOMS = {
     "slurm/rpc": "base policy store slurm",
     "cli": "base",
     "cli/user": "base policy store files criu image capture agent slurm slurm/rpc cli",
-    "cli/report": "base policy store slurm/rpc cli",
+    "cli/report": "base policy store slurm/rpc cli cli/user",
     "cli/doctor": "base policy trace store criu capture pod slurm slurm/rpc cli",
     "cli/pod": "base policy store criu capture pod cli",
 }

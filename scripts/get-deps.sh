@@ -21,7 +21,7 @@ BUILD='gcc libc6-dev make meson ninja-build pkg-config libslurm-dev libmunge-dev
 RUN='munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins python3
 	util-linux mount procps iproute2 passwd coreutils e2fsprogs'
 TEST='libcmocka-dev python3-pytest python3-pytest-xdist python3-pytest-rerunfailures clang clang-format libclang-rt-dev cppcheck mandoc nftables libfuse3-dev fuse3
-	busybox-static kmod cpio xz-utils expect screen tmux mpich libmpich-dev openmpi-bin libopenmpi-dev libpmi2-0-dev xfsprogs'
+	busybox-static kmod cpio xz-utils expect screen tmux mpich libmpich-dev openmpi-bin libopenmpi-dev libpmi2-0-dev xfsprogs chromium'
 MPI='openmpi-bin lammps gromacs quantum-espresso hpcc python3-mpi4py'
 RPM='rpm rpmlint'
 DEB='debhelper dpkg-dev fakeroot lintian libcmocka-dev'

@@ -100,39 +100,22 @@ void record_history_left(struct job *j, const char *trigger, unsigned epoch)
 	record_history_add(j, &e);
 }
 
-static const struct history_event *record_history_find(const struct job *j, unsigned epoch)
-{
-	for (unsigned i = j->history.n; i > 0; i--)
-		if (j->history.v[i - 1].kind == HISTORY_EPOCH && j->history.v[i - 1].epoch == epoch)
-			return &j->history.v[i - 1];
-	return NULL;
-}
-
-/* After a vacate or a save before the time limit no work was done that the epoch lacks. */
-static bool record_history_left_with(const struct job *j, unsigned epoch)
-{
-	for (unsigned i = j->history.n; i > 0; i--)
-		if (j->history.v[i - 1].kind == HISTORY_LEFT || j->history.v[i - 1].kind == HISTORY_EPOCH ||
-		    j->history.v[i - 1].kind == HISTORY_RESTORED)
-			return j->history.v[i - 1].kind == HISTORY_LEFT && j->history.v[i - 1].epoch == epoch;
-	return false;
-}
-
 void record_history_restored(struct job *j, unsigned epoch, int64_t took, int64_t last_seen)
 {
 	struct history_tally *t = &j->history.tally;
 	struct history_event e = record_history_event(j, HISTORY_RESTORED, "");
-	const struct history_event *from = record_history_find(j, epoch);
+	struct history_work work;
 
+	history_work(&j->history, epoch, last_seen, &work);
 	e.epoch = epoch;
 	e.total_us = took;
-	e.used = from ? from->used : j->rec.used;
-	if (from && last_seen > from->time && !record_history_left_with(j, epoch))
-		e.lost = last_seen - from->time;
+	e.used = work.used;
+	e.seen = last_seen;
+	e.lost = work.lost;
 	history_count(&t->restores, "ok", 1);
 	t->restore_us += (uint64_t)took;
-	t->saved += (uint64_t)e.used;
-	t->lost += (uint64_t)e.lost;
+	t->saved += (uint64_t)work.saved;
+	t->lost += (uint64_t)work.lost;
 	record_history_add(j, &e);
 }
 

@@ -78,6 +78,16 @@ static const struct help_text texts[] = {
 	  "  --textfile DIR write them to DIR/fsched.prom, atomically, for node_exporter\n"
 	  "  --conf FILE    read this fsched.conf\n"
 	  "\nRoot gets the numbers of all jobs, others those of their own.\n" },
+	{ "report", "[ID[,ID...]] [--since TIME] [--user NAME] -o FILE",
+	  "write a page about checkpoints, restores and storage",
+	  "  ID             these jobs; without, all jobs of the caller, to root of everybody\n"
+	  "  -o, --output FILE\n"
+	  "                 the HTML page, one file that needs no network; - is standard output\n"
+	  "  -S, --since TIME\n"
+	  "                 only jobs with an event since then: 2026-11-30, 2026-11-30T18:00, today, now-7days\n"
+	  "  -u, --user NAME\n"
+	  "                 only jobs of this user\n"
+	  "  --conf FILE    read this fsched.conf\n" },
 	{ "pod", "run|checkpoint|restore|kill|list ...", "checkpoint and restore a command without Slurm (root only)",
 	  NULL },
 	{ "version", "", "print the version of fsched", "" },

@@ -24,6 +24,7 @@ static const struct command {
 	{ "config",     config_cmd },
 	{ "doctor",     doctor_cmd },
 	{ "metrics",    metrics_cmd },
+	{ "report",     report_cmd },
 	{ "pod",        pod_cmd },
 	{ "version",    version_cmd },
 	{ "help",       help_cmd },

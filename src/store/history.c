@@ -160,3 +160,51 @@ void history_add(struct job_history *h, const struct history_event *e)
 		memmove(&h->v[0], &h->v[1], --h->n * sizeof(h->v[0]));
 	h->v[h->n++] = clean;
 }
+
+/* ---- work ---- */
+
+static const struct history_event *history_find_epoch(const struct job_history *h, unsigned epoch)
+{
+	for (unsigned i = h->n; i > 0; i--)
+		if (h->v[i - 1].kind == HISTORY_EPOCH && h->v[i - 1].epoch == epoch)
+			return &h->v[i - 1];
+	return NULL;
+}
+
+/* The last start or restore. */
+static const struct history_event *history_last_begin(const struct job_history *h)
+{
+	for (unsigned i = h->n; i > 0; i--)
+		if (h->v[i - 1].kind == HISTORY_STARTED || h->v[i - 1].kind == HISTORY_RESTORED)
+			return &h->v[i - 1];
+	return NULL;
+}
+
+/* A job that was vacated, or saved before its time limit, does nothing that its last epoch lacks. */
+static bool history_left_with(const struct job_history *h, unsigned epoch)
+{
+	for (unsigned i = h->n; i > 0; i--) {
+		const enum history_kind k = h->v[i - 1].kind;
+
+		if (k == HISTORY_LEFT || k == HISTORY_EPOCH || k == HISTORY_RESTORED || k == HISTORY_STARTED)
+			return k == HISTORY_LEFT && h->v[i - 1].epoch == epoch;
+	}
+	return false;
+}
+
+void history_work(const struct job_history *h, unsigned epoch, int64_t last_seen, struct history_work *w)
+{
+	const struct history_event *from = history_find_epoch(h, epoch), *began = history_last_begin(h);
+	const int64_t had = began ? began->used : 0;
+	int64_t since;
+
+	*w = (struct history_work){ 0 };
+	if (!from)
+		return;
+	w->used = from->used;
+	w->saved = from->used > had ? from->used - had : 0;
+	w->lost = had > from->used ? had - from->used : 0;
+	since = began && began->time > from->time ? began->time : from->time;
+	if (last_seen > since && !history_left_with(h, epoch))
+		w->lost += last_seen - since;
+}

@@ -46,8 +46,9 @@ struct history_event {
 	uint64_t bytes, written; /* written: without what it shares with older epochs */
 	int64_t frozen_us, total_us;
 	int64_t used; /* s for which the run had run */
-	/* of a restore: total_us, used (what did not have to be computed again), and */
-	int64_t lost; /* s between the restored epoch and the last sign of life of the run before */
+	/* of a restore: total_us, used, and */
+	int64_t seen; /* Unix: last sign of life of the start before, 0 = not known */
+	int64_t lost; /* struct history_work */
 };
 
 struct history_count {
@@ -67,7 +68,7 @@ struct history_tally {
 	uint64_t frozen_us, total_us, written; /* sums */
 	struct history_counts restores;        /* by outcome: ok, failed, moved, started_over, held */
 	uint64_t restore_us;                   /* of those that succeeded */
-	uint64_t saved, lost;                  /* s, see struct history_event */
+	uint64_t saved, lost;                  /* s, see struct history_work */
 	uint64_t lease_late;                   /* renewals that came too late to be on time, and in time to count */
 };
 
@@ -90,6 +91,16 @@ void history_tally_add(struct history_tally *to, const struct history_tally *fro
  * last event (same kind, trigger, node and reason; never an epoch or a restore), that is counted instead. The oldest
  * event goes when there is no room. */
 void history_add(struct job_history *h, const struct history_event *e);
+
+/* What a restore means for the work that a job has done. */
+struct history_work {
+	int64_t used;  /* s for which the run had run at that epoch */
+	int64_t saved; /* s: of what the job has done since it was started or restored before, it has this much still */
+	int64_t lost;  /* s: and this much not */
+};
+/* Of a restore from epoch, before its event is added. last_seen: see `seen' above. Without checkpoints, saved and lost
+ * together would have been lost. */
+void history_work(const struct job_history *h, unsigned epoch, int64_t last_seen, struct history_work *w);
 
 /* Writes history.json and the owner's copy. 0, or -1 with err. */
 int history_save(const struct store *s, uid_t owner, const struct job_history *h, struct err *err);

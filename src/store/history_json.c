@@ -81,6 +81,7 @@ static json_t *history_render_event(const struct history_event *e)
 	history_set(o, "frozen_us", (uint64_t)e->frozen_us);
 	history_set(o, "total_us", (uint64_t)e->total_us);
 	history_set(o, "used", (uint64_t)e->used);
+	history_set(o, "seen", (uint64_t)e->seen);
 	history_set(o, "lost", (uint64_t)e->lost);
 	return o;
 }
@@ -205,7 +206,8 @@ static int history_parse_event(const json_t *o, struct history_event *e, struct 
 	    history_get_small(o, "epoch", &e->epoch, err) || history_get_small(o, "run", &e->run, err) ||
 	    history_get_count(o, "bytes", &e->bytes, err) || history_get_count(o, "written", &e->written, err) ||
 	    history_get(o, "frozen_us", &e->frozen_us, err) || history_get(o, "total_us", &e->total_us, err) ||
-	    history_get(o, "used", &e->used, err) || history_get(o, "lost", &e->lost, err))
+	    history_get(o, "used", &e->used, err) || history_get(o, "seen", &e->seen, err) ||
+	    history_get(o, "lost", &e->lost, err))
 		return -1;
 	history_get_text(o, "trigger", e->trigger, sizeof(e->trigger));
 	history_get_text(o, "node", e->node, sizeof(e->node));

@@ -1,10 +1,13 @@
 """Numbers for programs and for people: --json, `fsched metrics`, `fsched report`, and the Grafana dashboard."""
+import html.parser
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+import browser
 import lib
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -182,3 +185,202 @@ def test_dashboard_uses_only_metrics_that_exist(cluster, tmp_path):
 def test_bad_use_of_metrics(cluster, argv, status):
     p = cluster.run("fsched", *argv)
     assert p.returncode == status and len(p.stderr.strip().splitlines()) <= 2 and p.stdout == "", p
+
+
+# ---- a job with failures and restores ---------------------------------------------------------------------------------------
+
+NAME = "</title><script>document.title = 'evil'</script><img src=x onerror=alert(1)>\"'&"
+
+
+class Page(html.parser.HTMLParser):
+    """What a browser would make of the page: its elements, its text, and whether each element is closed."""
+    VOID = {"meta", "br", "img", "link"}
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.tags, self.attributes, self.open, self.words = set(), set(), [], []
+        self.feed(text)
+        self.close()
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, (tag, self.open)
+        self.open.pop()
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def own_cluster(base_dir):
+    c = lib.Cluster(base_dir / "lived", ["CRIU_MaxEpochs=3"])
+    yield c
+    c.run("scancel", "--user", lib.USER, user="root")
+    amiss = c.down()
+    assert not amiss, amiss
+
+
+@pytest.fixture(scope="module")
+def lived(own_cluster, base_dir):
+    """A job that was refused a checkpoint, vacated, was held because its newest epoch is damaged, and restored from the one before."""
+    c, d = own_cluster, base_dir / "lived-job"
+    d.mkdir()
+    shutil.chown(d, lib.USER)
+    (d / "secret").write_text("x")
+    (d / "secret").chmod(0o600)
+    shutil.chown(d / "secret", lib.USER)
+    job = c.sbatch("exec 5<secret\n" + WAIT, "--checkpoint=UNLIMITED", "-o", "out", "-J", NAME, cwd=d)
+    c.wait_running(job)
+    lib.wait_for((d / "up").exists, "the script")
+    c.checkpoint("create", job)
+    shutil.chown(d / "secret", "root")
+    for _ in range(2):
+        assert "could not open it again" in c.fails("scontrol", "checkpoint", "create", job)
+    shutil.chown(d / "secret", lib.USER)
+    c.checkpoint("create", job)
+    c.checkpoint("vacate", job)
+    manifest = c.ckpt_dir(job) / "epochs" / "000003" / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes()[:-1])
+    assert "held" in c.fails("scontrol", "checkpoint", "restart", job)
+    c.checkpoint("restart", job, "--epoch", 2)
+    c.wait_entry(job, lambda e: e.get("restored") == "2", "the restore from the epoch before")
+    yield c, job, d
+    (d / "go").touch()
+    c.wait_end(job)
+
+
+def test_what_a_job_has_lived_through_is_counted(lived):
+    c, job, _ = lived
+    f = parse_metrics(c.ok("fsched", "metrics", user="root"))
+    assert [metric(f, "fsched_checkpoints_total", f'trigger="{t}"') for t in ("create", "vacate", "periodic")] == [2, 1, 0]
+    refused = {k[1]: v for k, v in f["fsched_checkpoints_refused_total"][1].items() if v}
+    assert sum(refused.values()) == 2 and set(refused) <= {'reason="file"', 'reason="descriptor"'}, refused
+    assert [metric(f, "fsched_restores_total", f'outcome="{o}"') for o in ("ok", "failed", "held", "moved", "started_over")] == [1, 1, 1, 0, 0]
+    freezes = f["fsched_freeze_seconds"][1]
+    assert freezes["fsched_freeze_seconds_count", None] == 2, "a vacate is no freeze"
+    assert freezes["fsched_freeze_seconds_sum", None] > 0 and metric(f, "fsched_written_bytes_total") > 0
+    assert metric(f, "fsched_kept_epochs", f'user="{lib.USER}"') == len(c.epochs(job))
+    du = sum(p.stat().st_size for p in (c.ckpt_dir(job) / "epochs").rglob("*") if p.is_file() and not p.name.startswith("manifest"))
+    assert metric(f, "fsched_kept_bytes", f'user="{lib.USER}"') == pytest.approx(du, rel=0.05)
+    labels = f'job="{job}",user="{lib.USER}",node="{c.record(job)["host"]}"'
+    assert 0 <= metric(f, "fsched_job_last_epoch_age_seconds", labels) < 600
+    kinds = [e["kind"] for e in json.loads((c.ckpt_dir(job) / "history.json").read_text())["events"]]
+    assert kinds == ["started", "epoch", "refused", "epoch", "epoch", "left", "restore_failed", "held", "restored"]
+    # the owner sees the same, others nothing
+    own = parse_metrics(c.ok("fsched", "metrics"))
+    assert own["fsched_checkpoints_total"] == f["fsched_checkpoints_total"]
+    other = parse_metrics(c.ok("setpriv", "--reuid=daemon", "--regid=daemon", "--clear-groups", "fsched", "metrics", user="root"))
+    assert not any(other["fsched_checkpoints_total"][1].values()) and not other["fsched_kept_bytes"][1]
+
+
+def test_textfile(lived, tmp_path):
+    c, _, _ = lived
+    c.ok("fsched", "metrics", "--textfile", tmp_path, user="root")
+    assert [p.name for p in tmp_path.iterdir()] == ["fsched.prom"]
+    parse_metrics((tmp_path / "fsched.prom").read_text())
+    assert (tmp_path / "fsched.prom").stat().st_mode & 0o777 == 0o644
+
+
+def test_counters_survive_prune(lived, jobdir):
+    c, _, _ = lived
+    job = c.sbatch(WAIT, "--checkpoint=UNLIMITED", cwd=(d := jobdir()))
+    c.wait_running(job)
+    lib.wait_for((d / "up").exists, "the script")
+    c.checkpoint("create", job)
+    (d / "go").touch()
+    c.wait_end(job)
+    before = parse_metrics(c.ok("fsched", "metrics", user="root"))["fsched_checkpoints_total"]
+    c.ok("fsched", "prune", job, "--all", user="root")
+    assert not c.ckpt_dir(job).exists()
+    assert parse_metrics(c.ok("fsched", "metrics", user="root"))["fsched_checkpoints_total"] == before
+
+
+def report(c, d, *argv, user=lib.USER):
+    c.ok("fsched", "report", "-o", d / "report.html", *argv, user=user)
+    return (d / "report.html").read_text()
+
+
+def test_report(lived, jobdir):
+    c, job, _ = lived
+    d = jobdir()
+    for user, text in [("root", report(c, jobdir("root"), user="root")), (lib.USER, report(c, d))]:
+        page = Page(text)
+        words = " ".join(page.words)
+        assert NAME in page.words, "the job's name as text"
+        assert not page.tags & {"script", "img", "iframe", "object", "link", "form"} and not any(a.startswith("on") for a in page.attributes)
+        assert "src" not in page.attributes and set(re.findall(r"(?:href=.|http)[^\s\"']", text)) == {"href=\"#", "http-"}
+        for said in ("restored from epoch 2", "restore of epoch 3 failed", "could not open it again", "not made, 2 times", "off its node (vacate)", lib.USER):
+            assert said in words, (user, said)
+    assert (d / "report.html").stat().st_mode & 0o077 == 0
+    assert "There is no job to show" not in report(c, d, "--since", "now-1hour")
+    assert "There is no job to show" in report(c, d, "--since", "2099-01-01")
+    assert f">{job}<" in report(c, d, job) and f">{job}<" in report(c, d, "--user", lib.USER)
+    assert "There is no job to show" in report(c, jobdir("root"), "--user", "daemon", user="root")
+    # users see only their own jobs
+    other = ("setpriv", "--reuid=daemon", "--regid=daemon", "--clear-groups")
+    text = c.ok(*other, "fsched", "report", "-o", "-", user="root")
+    assert "There is no job to show" in text and "of others not shown" in text
+    p = c.run(*other, "fsched", "report", job, "-o", "-", user="root")
+    assert p.returncode == 1 and f"job {job} has no checkpoint directory that you may read" in p.stderr and not p.stdout
+
+
+@pytest.mark.parametrize("argv, status, said", [
+    (["--since", "soon", "-o", "x"], 2, "--since needs a time"),
+    (["12x", "-o", "x"], 2, "12x"),
+    (["--user", "nobody-of-that-name", "-o", "x"], 1, "there is no user"),
+    ([999999, "-o", "x"], 1, "job 999999 has no checkpoint directory"),
+    (["-o", "/nonexistent/x"], 1, "cannot open directory /nonexistent"),
+    (["--colour"], 2, "colour"),
+])
+def test_bad_use_of_report(lived, jobdir, argv, status, said):
+    c, _, _ = lived
+    p = c.run("fsched", "report", *argv, cwd=jobdir())
+    assert p.returncode == status and said in p.stderr and p.stdout == "", p
+    assert "999999" in map(str, argv) or len(p.stderr.splitlines()) <= 2, p.stderr
+
+
+def test_a_link_is_not_followed(lived, jobdir):
+    c, _, _ = lived
+    d = jobdir()
+    (d / "precious").write_text("precious")
+    (d / "report.html").symlink_to(d / "precious")
+    report(c, d, user="root")
+    assert (d / "precious").read_text() == "precious" and not (d / "report.html").is_symlink()
+
+
+@pytest.mark.skipif(not browser.PROGRAM, reason="no Chromium")
+def test_report_in_a_browser(lived, tmp_path):
+    c, _, _ = lived
+    (tmp_path / "out").mkdir()
+    report(c, tmp_path / "out", user="root")
+    url = f"file://{tmp_path}/out/report.html"
+    with browser.Browser(tmp_path / "profile") as b:
+        b.open(url)
+        assert b.evaluate("document.title") == "Checkpoints" and b.evaluate("document.scripts.length") == 0
+        assert NAME in b.evaluate("document.body.innerText")
+        colors = set()
+        for width, scheme, media in [(1100, "light", "screen"), (1100, "dark", "screen"), (360, "light", "screen"), (700, "dark", "print")]:
+            b.look(width, scheme, media)
+            assert b.evaluate("document.documentElement.scrollWidth") <= width, (width, scheme, media)
+            assert b.evaluate("[...document.querySelectorAll('svg[role=img]')].every(s => s.getBoundingClientRect().width > 0)")
+            colors.add(b.evaluate("getComputedStyle(document.body).backgroundColor"))
+            b.screenshot(tmp_path / f"{width}-{scheme}-{media}.png")
+        assert colors == {"rgb(255, 255, 255)", "rgb(20, 23, 27)"}, colors
+        b.look(1100)
+        before = b.evaluate("document.querySelector('details').offsetHeight")
+        b.click("summary")
+        lib.wait_for(lambda: b.evaluate("document.querySelector('details').offsetHeight") > before, "the events to be shown")
+        assert "restore of epoch 3 failed" in b.evaluate("document.querySelector('details').innerText")
+        b.click("a[href^='#job-']")
+        assert b.evaluate("location.hash") == "#job-0"
+        assert b.errors == [] and set(b.requests) == {url}

@@ -132,6 +132,52 @@ static void comes_back_as_written(void **state)
 	assert_int_equal(remove_tree_at(AT_FDCWD, path), 0);
 }
 
+static void add_at(enum history_kind kind, int64_t time, unsigned epoch, int64_t used)
+{
+	struct history_event e = event(kind, "");
+
+	e.time = time;
+	e.epoch = epoch;
+	e.used = used;
+	history_add(&h, &e);
+}
+
+/* Each hour of work is saved or lost once, however often it was restored. */
+static void work_is_counted_once(void **state)
+{
+	struct history_work w;
+
+	memset(&h, 0, sizeof(h));
+	add_at(HISTORY_STARTED, 1000, 0, 0);
+	history_work(&h, 1, 2000, &w); /* an epoch that is not known */
+	assert_int_equal(w.saved + w.lost + w.used, 0);
+	add_at(HISTORY_EPOCH, 4600, 1, 3600);
+	add_at(HISTORY_EPOCH, 8200, 2, 7200);
+	history_work(&h, 2, 8260, &w);
+	assert_int_equal(w.saved, 7200);
+	assert_int_equal(w.lost, 60);
+	history_work(&h, 1, 8260, &w); /* epoch 2 is damaged */
+	assert_int_equal(w.saved, 3600);
+	assert_int_equal(w.lost, 3660);
+	/* restored after a long time in the queue, and lost again before the next epoch */
+	add_at(HISTORY_RESTORED, 100000, 2, 7200);
+	history_work(&h, 2, 100030, &w);
+	assert_int_equal(w.used, 7200);
+	assert_int_equal(w.saved, 0);
+	assert_int_equal(w.lost, 30);
+	history_work(&h, 1, 100030, &w);
+	assert_int_equal(w.saved, 0);
+	assert_int_equal(w.lost, 3600 + 30);
+	/* a vacate loses nothing, whatever the lease says */
+	add_at(HISTORY_EPOCH, 100600, 3, 7800);
+	add_at(HISTORY_LEFT, 100601, 3, 0);
+	history_work(&h, 3, 100605, &w);
+	assert_int_equal(w.saved, 600);
+	assert_int_equal(w.lost, 0);
+	history_work(&h, 3, 0, &w);
+	assert_int_equal(w.lost, 0);
+}
+
 static void sums_over_jobs(void **state)
 {
 	struct history_tally t = { 0 };
@@ -181,7 +227,7 @@ int main(void)
 		cmocka_unit_test(a_repetition_is_counted), cmocka_unit_test(the_oldest_event_goes),
 		cmocka_unit_test(counts_are_bounded),      cmocka_unit_test(freezes_fall_into_buckets),
 		cmocka_unit_test(comes_back_as_written),   cmocka_unit_test(sums_over_jobs),
-		cmocka_unit_test(reasons_are_words),
+		cmocka_unit_test(reasons_are_words),       cmocka_unit_test(work_is_counted_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

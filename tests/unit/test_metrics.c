@@ -87,13 +87,17 @@ static void a_job_without_epoch(void **state)
 	fill();
 	rec.run = 2;
 	metrics_add(&m, &rec, &hist, true);
+	rec.epochs[0].run = 2; /* restored from the older epoch */
+	metrics_add(&m, &rec, &hist, true);
+	assert_int_equal(m.jobs[1].epoch, 3);
+	m.n_jobs = 1;
 	rec.job_id = 13;
 	metrics_add(&m, &rec, &hist, false);
 	text = text_of(&m);
 	has(text, "fsched_jobs_without_epoch 1");
 	assert_null(strstr(text, "fsched_job_last_epoch_age_seconds{"));
 	assert_int_equal(m.n_users, 1);
-	assert_int_equal(m.users[0].jobs, 2);
+	assert_int_equal(m.users[0].jobs, 3);
 	metrics_free(&m);
 }
 

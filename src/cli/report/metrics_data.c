@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -11,10 +10,9 @@
 #include "base/text.h"
 #include "base/util.h"
 #include "cli/report/job_bytes.h"
+#include "cli/report/job_lives.h"
 #include "store/removed.h"
 #include "store/scan.h"
-
-#define METRICS_LEASE_SLACK 60 /* s: the clocks of this host and of the file system may differ */
 
 static struct metrics_user *metrics_user(struct metrics *m, const char *name)
 {
@@ -30,9 +28,18 @@ static struct metrics_user *metrics_user(struct metrics *m, const char *name)
 	return &m->users[m->n_users++];
 }
 
+/* Of the present run: the newest epoch of all may be one that a restore from an older one has left behind. */
+static const struct epoch_summary *metrics_last_epoch(const struct job_record *r)
+{
+	for (unsigned i = r->n_epochs; i > 0; i--)
+		if (r->epochs[i - 1].run == r->run)
+			return &r->epochs[i - 1];
+	return NULL;
+}
+
 static void metrics_add_running(struct metrics *m, const struct job_record *r)
 {
-	const struct epoch_summary *last = r->n_epochs ? &r->epochs[r->n_epochs - 1] : NULL;
+	const struct epoch_summary *last = metrics_last_epoch(r);
 	struct metrics_job *j;
 
 	array_reserve(m->jobs, m->n_jobs, m->jobs_room);
@@ -40,7 +47,7 @@ static void metrics_add_running(struct metrics *m, const struct job_record *r)
 	*j = (struct metrics_job){ .id = r->job_id };
 	printable(r->user, j->user, sizeof(j->user));
 	printable(r->host, j->node, sizeof(j->node));
-	if (last && last->run == r->run) {
+	if (last) {
 		j->epoch = last->number;
 		j->epoch_time = last->time;
 	} else {
@@ -69,23 +76,13 @@ struct metrics_scan {
 	char skip[40]; /* uuid of a job that is counted in removed.json already */
 };
 
-/* The record of a job whose node has failed still says that it runs, but its lease is not renewed. */
-static bool metrics_job_runs(const struct metrics_scan *s, const struct scan_job *j)
-{
-	cleanup_free char *lease = xasprintf("%s/lease", j->path);
-	struct stat st;
-
-	return !j->aside && j->record->intent == INTENT_RUNNING && stat(lease, &st) == 0 &&
-	       st.st_mtim.tv_sec + (int64_t)s->conf->lease_time + METRICS_LEASE_SLACK > s->m->now;
-}
-
 static bool metrics_on_job(const struct scan_job *j, void *arg)
 {
 	struct metrics_scan *s = arg;
 
 	if (history_load(j->path, j->copy, s->h, NULL) < 0 || strcmp(j->record->uuid, s->skip) == 0)
 		memset(s->h, 0, sizeof(*s->h));
-	metrics_add(s->m, j->record, s->h, metrics_job_runs(s, j));
+	metrics_add(s->m, j->record, s->h, job_lives(j, s->conf, s->m->now));
 	return true;
 }
 

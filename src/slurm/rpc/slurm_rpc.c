@@ -140,6 +140,7 @@ static void fill_job(struct slurm_job *j, const slurm_job_info_t *r)
 	if (!j->pending || j->completing)
 		snprintf(j->batch_host, sizeof(j->batch_host), "%s", r->batch_host ? r->batch_host : "");
 	j->restart_count = r->restart_cnt;
+	snprintf(j->name, sizeof(j->name), "%s", r->name ? r->name : "");
 	j->start_time = time_of(r->start_time);
 	j->end_time = time_of(r->end_time);
 	j->preempt_time = time_of(r->preempt_time);

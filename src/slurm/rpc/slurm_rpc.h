@@ -26,6 +26,7 @@ struct slurm_job {
 			       yet */
 	uint32_t het_id;    /* 0 = not of a heterogeneous job */
 	char label[48];     /* the name for people: "12", "12_3", "12_[4-9]" (waiting tasks) */
+	char name[128];     /* --job-name; any text */
 	uid_t uid;
 	gid_t gid;
 	char state[32]; /* base state, e.g. "RUNNING" */
