@@ -346,6 +346,9 @@ class Cluster:
     def record(self, job):
         return json.loads((self.ckpt_dir(job) / "job.json").read_text())
 
+    def history(self, job):
+        return json.loads((self.ckpt_dir(job) / "history.json").read_text())
+
     def log(self, job):
         p = self.ckpt_dir(job) / "checkpoint.log"
         return p.read_text() if p.exists() else ""

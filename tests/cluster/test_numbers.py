@@ -274,7 +274,7 @@ def test_what_a_job_has_lived_through_is_counted(lived):
     assert metric(f, "fsched_kept_bytes", f'user="{lib.USER}"') == pytest.approx(du, rel=0.05)
     labels = f'job="{job}",user="{lib.USER}",node="{c.record(job)["host"]}"'
     assert 0 <= metric(f, "fsched_job_last_epoch_age_seconds", labels) < 600
-    kinds = [e["kind"] for e in json.loads((c.ckpt_dir(job) / "history.json").read_text())["events"]]
+    kinds = [e["kind"] for e in c.history(job)["events"]]
     assert kinds == ["started", "epoch", "refused", "epoch", "epoch", "left", "restore_failed", "held", "restored"]
     # the owner sees the same, others nothing
     own = parse_metrics(c.ok("fsched", "metrics"))

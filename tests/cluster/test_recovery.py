@@ -412,3 +412,25 @@ END
     assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
     got = counters(d)
     assert got == list(range(len(got)))
+
+
+def test_the_history_tells_what_a_power_failure_cost(hosts, jobdir):
+    """The lease says when the job was last alive; the time without its node is no lost work."""
+    c, d = hosts, jobdir()
+    job = submit(c, d, 400)
+    lib.wait_for(lambda: steps(d) > 20, "some steps")
+    c.checkpoint("create", job)
+    pass_time(6, "some work that will be lost")
+    off = time.time()
+    c.kill_node("n1")
+    wait_restored(c, job)
+    h = c.history(job)
+    [epoch] = [e for e in h["events"] if e["kind"] == "epoch"]
+    [restored] = [e for e in h["events"] if e["kind"] == "restored"]
+    lease = 4   # s, FSCHED: a job whose lease is older is stopped; times are cut to seconds
+    assert off - lease - 1 <= restored["seen"] <= off + 2, (restored, off)
+    assert restored["lost"] == restored["seen"] - epoch["time"] > 0
+    assert h["tally"]["restores"] == {"ok": 1} and h["tally"]["lost"] == restored["lost"] and h["tally"]["saved"] > 0
+    page = c.ok("fsched", "report", job, "-o", "-", user="root")
+    assert ", then lost</title>" in page and f">{c.job(job)['BatchHost']}</span>" in page
+    c.ok("scancel", job)

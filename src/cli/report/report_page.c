@@ -78,6 +78,16 @@ static void page_bar(FILE *out, const char *what, int64_t seconds, int64_t most,
 		class, most > 0 ? (double)seconds * 100 / (double)most : 0);
 }
 
+/* Of checkpoints after which the job ran on. */
+static int64_t page_mean_freeze(const struct history_tally *t)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i <= HISTORY_BUCKETS; i++)
+		n += t->frozen[i];
+	return n ? (int64_t)(t->frozen_us / n) : 0;
+}
+
 static void page_balance(FILE *out, const struct report *r)
 {
 	const struct history_tally *t = &r->tally;
@@ -99,8 +109,7 @@ static void page_balance(FILE *out, const struct report *r)
 			"<p class=\"dim\">A checkpoint took %s on average, during which the job stood still for %s, and wrote %s. "
 			"A job that is vacated stands still until it is saved; that is not counted.</p>\n",
 			format_duration((int64_t)(t->total_us / made), a, sizeof(a)),
-			format_duration((int64_t)(t->frozen_us / made), b, sizeof(b)),
-			format_size(t->written / made, c, sizeof(c)));
+			format_duration(page_mean_freeze(t), b, sizeof(b)), format_size(t->written / made, c, sizeof(c)));
 	fputs("</div>\n", out);
 }
 
