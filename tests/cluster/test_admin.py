@@ -155,6 +155,7 @@ usr/libexec/fsched/slurm/srun
 usr/share/bash-completion/completions/fsched
 usr/share/doc/fsched/examples/fsched.conf.example
 usr/share/doc/fsched/examples/plugstack.conf.example
+usr/share/fsched/grafana/fsched.json
 usr/share/man/man1/fsched.1
 usr/share/man/man1/scontrol-checkpoint.1
 usr/share/man/man5/fsched.conf.5

@@ -48,7 +48,7 @@ static void add_reason(struct job_history *h, enum history_kind kind, int64_t ti
 	struct history_event e = event(kind, time, node, epoch);
 
 	snprintf(e.reason, sizeof(e.reason), "%s", reason);
-	snprintf(e.trigger, sizeof(e.trigger), kind == HISTORY_RESTORE_FAILED ? "" : "periodic");
+	snprintf(e.trigger, sizeof(e.trigger), "%s", kind == HISTORY_RESTORE_FAILED ? "" : "periodic");
 	history_add(h, &e);
 	if (kind == HISTORY_REFUSED)
 		history_count(&h->tally.refused, "tcp", 1);

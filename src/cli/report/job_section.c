@@ -171,8 +171,10 @@ static void section_events(FILE *out, const struct report *r, const struct repor
 			continue;
 		fputs("<tr>", out);
 		html_time(out, "td", e->time);
-		snprintf(times, sizeof(times), e->times > 1 ? ", %u times" : "", e->times);
-		strncat(timeline_say(e, what), times, sizeof(what) - strlen(what) - 1);
+		timeline_say(e, what);
+		snprintf(times, sizeof(times), ", %u times", e->times);
+		if (e->times > 1)
+			strncat(what, times, sizeof(what) - strlen(what) - 1);
 		html_element(out, "td", section_class(e), what);
 		html_element(out, "td", NULL, e->node);
 		section_detail(out, e);

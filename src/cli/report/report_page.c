@@ -45,11 +45,11 @@ static void page_tiles(FILE *out, const struct report *r)
 {
 	const struct history_tally *t = &r->tally;
 	uint64_t kept = 0, prunable = 0, running = 0;
-	char text[32];
+	char text[32], what[64];
 
 	for (size_t i = 0; i < r->n_jobs; i++) {
 		kept += r->jobs[i]->kept;
-		prunable += r->jobs[i]->running ? 0 : r->jobs[i]->prunable;
+		prunable += r->jobs[i]->prunable;
 		running += r->jobs[i]->running;
 	}
 	fputs("<div class=\"tiles\">\n", out);
@@ -60,7 +60,8 @@ static void page_tiles(FILE *out, const struct report *r)
 	page_tile_count(out, "warn", history_sum(&t->refused) + t->skipped, "not made or skipped");
 	page_tile_count(out, "good", history_counted(&t->restores, "ok"), "restores");
 	page_tile_count(out, "bad", history_counted(&t->restores, "failed"), "restores that failed");
-	page_tile(out, NULL, format_size(kept, text, sizeof(text)), "on disk");
+	snprintf(what, sizeof(what), "on disk; prune --keep 1 frees %s", format_size(prunable, text, sizeof(text)));
+	page_tile(out, NULL, format_size(kept, text, sizeof(text)), prunable ? what : "on disk");
 	fputs("</div>\n", out);
 }
 

@@ -10,9 +10,10 @@
 
 char *timeline_say(const struct history_event *e, char buf[96])
 {
-	char trigger[24];
+	char trigger[24] = "";
 
-	snprintf(trigger, sizeof(trigger), *e->trigger ? " (%s)" : "", e->trigger);
+	if (*e->trigger)
+		snprintf(trigger, sizeof(trigger), " (%s)", e->trigger);
 	switch (e->kind) {
 	case HISTORY_STARTED: snprintf(buf, 96, "started%s", e->run > 1 ? " from the beginning" : ""); break;
 	case HISTORY_EPOCH: snprintf(buf, 96, "epoch %u%s", e->epoch, trigger); break;
