@@ -307,7 +307,7 @@ def mate():
 
 
 # copies that root makes for the owner, and a program that everybody can read where it is installed
-OWNERS = {"owner/job.json", "owner/checkpoint.log", "leader"}
+OWNERS = {"owner/job.json", "owner/checkpoint.log", "owner/history.json", "leader"}
 
 
 def test_what_the_user_may_see_and_change(cluster, jobdir):
