@@ -27,7 +27,7 @@ clang_build() {
 # Versions 2.10 to 2.22 report different things; the suppressions are for wrong reports of all of them. cppcheck does not know cleanup
 # attributes (leaks), that read() fills a buffer (legacyUninitvar), mmap() with descriptor -1 (invalidFunctionArg), that mmap() never
 # returns NULL (OutOfMemory), and the macros below.
-# Its "portability" checks ask for readdir_r and the like, which programs with one thread do not need.
+# Programs for BPF are not C to it. Its "portability" checks ask for readdir_r and the like, which programs with one thread do not need.
 cppcheck_all() {
 	# Older versions do not report what the suppression of a file is for, so they do not show that the file was renamed.
 	for f in $(sed -n 's/^[^#]*--suppress=/&/p' scripts/check.sh | grep -o 'suppress=[A-Za-z]*:[^ ]*' | cut -d : -f 2); do
@@ -43,7 +43,7 @@ cppcheck_all() {
 		--suppress=syntaxError:src/trace/raw_syscall.h -D'SLURM_VERSION_NUM(a,b,c)=0' -DFSCHED_BINDIR='"/x"' -DFSCHED_SANITIZER_LOG='"/x"' \
 		-D_GNU_SOURCE -D__x86_64__ -DFSCHED_VERSION='"0"' -DFSCHED_LIBEXECDIR='"/x"' \
 		-D'SPANK_PLUGIN(a,b)=' -D'steal_ptr(p)=(*(p))' -D'json_array_foreach(a,i,v)=while ((v = json_array_get(a, (i = 0))))' \
-		-D'json_object_foreach(o,k,v)=while ((v = json_object_iter_value(k = o)))' -Isrc -j "$(nproc)" src examples
+		-D'json_object_foreach(o,k,v)=while ((v = json_object_iter_value(k = o)))' -Isrc -j "$(nproc)" -i src/agent/open_watch.bpf.c src examples
 }
 
 man_pages() {

@@ -41,8 +41,8 @@ long rights_as_user(long nr, long a, long b, long c, long d, long e);
  * result or -errno. */
 long rights_with(uint64_t caps, long nr, long a, long b, long c, long d, long e, long f);
 
-/* For a restored task: makes the call with the effective user id 0, which the kernel requires to write some sysctls, and
- * an NFS server to read criu's images. In criu itself: makes the call. */
+/* For a restored task: makes the call with the effective user id 0, which the kernel requires to write some sysctls,
+ * and an NFS server to read criu's images. In criu itself: makes the call. */
 long rights_as_root(long nr, long a, long b, long c, long d, long e);
 
 /* For a child that criu has forked with the pid of a process of the job: makes it a restored task. Ends the process if
