@@ -26,7 +26,8 @@ help:
 	@echo 'make test         make check and all tests; one set: make test-unit, test-pod, test-cluster, test-security, test-recovery'
 	@echo '                  (ARGS="-k word" for pytest)'
 	@echo 'make test-kernels tests the memory engine on kernels of Debian oldstable, stable and testing, in QEMU (KERNELS=stable: one)'
-	@echo 'make test-debian  SUITE=trixie: make demo, check and test-unit on that Debian, in a root of its own (FULL=yes: demo and test)'
+	@echo 'make test-debian  SUITE=trixie: make demo, check and test-unit on that Debian, in a root of its own (FULL=yes: demo and test;'
+	@echo '                  TARGETS=test-cluster ARGS="-k srun": these tests; REUSE=yes: in the root of the last run)'
 	@echo 'make test-asan    all tests except test-kernels, with programs built with ASan and UBSan'
 	@echo 'make test-mpi     LAMMPS, GROMACS, Quantum ESPRESSO, HPCC, mpi4py under srun and mpirun (CYCLES=3 SEED=n); installs them'
 	@echo 'make test-memory  CYCLES=50 checkpoints and restores of jobs that verify their memory; SEED=n repeats a run'
@@ -137,7 +138,7 @@ test-kernels: build deps-run deps-test criu-copy
 # On another Debian, in build/debian/SUITE; see the head of the script. It needs the network and takes 15 minutes.
 test-debian: | $(B)
 	@$(if $(SUITE),,echo 'make test-debian SUITE=trixie (or bookworm, forky): which Debian?' >&2; exit 2;) \
-		FULL=$(FULL) ARGS='$(ARGS)' scripts/debian-root.sh $(if $(REUSE),--reuse) $(SUITE)
+		FULL=$(FULL) TARGETS='$(TARGETS)' ARGS='$(ARGS)' scripts/debian-root.sh $(if $(REUSE),--reuse) $(SUITE)
 
 .PHONY: tests-built
 tests-built:

@@ -4,14 +4,15 @@
 # It makes a fresh root of that Debian with debootstrap, copies HEAD to /root/fsched in it, and runs COMMAND there.
 #
 #   SUITE     bookworm, trixie, forky, ...; downloaded once into build/debian/SUITE/base
-#   COMMAND   without it: make demo, make check and make test-unit; with FULL=yes: make demo and make test
+#   COMMAND   without it: make demo, make check and make test-unit; with FULL=yes: make demo and make test; with TARGETS,
+#             names of targets: make of each of them
 #   --reuse   uses the root of the last run with its packages and build directory, and brings HEAD up to date there
 #
 # The root has mount, PID and UTS namespaces of its own and is entered by pivot_root, because fsched and criu look at
 # the mount table, which a chroot leaves as it is. Its host name resolves to 127.0.1.1, as Debian's installer writes it.
 # Kernel and network are those of this machine. Mirror, key and proxy are those of its apt configuration; its packages
-# and lists are not changed. FSCHED_TEST_WORKERS, _RERUNS and _SLOWNESS (scripts/run-tests.sh) are passed on, and ARGS
-# to the tests.
+# and lists are not changed. FSCHED_TEST_WORKERS, _RERUNS and _SLOWNESS (scripts/run-tests.sh), CYCLES and SEED are passed
+# on, and ARGS to the tests.
 set -eu
 export LC_ALL=C
 umask 022
@@ -174,11 +175,14 @@ cp -L /etc/resolv.conf "$root/etc/resolv.conf"
 (umask 077 && : >>/run/fsched-lab.lock)
 
 if [ $# -eq 0 ]; then
-	if [ "${FULL:-}" = yes ]; then set -- demo test; else set -- demo check test-unit; fi
+	# shellcheck disable=SC2086 # targets
+	if [ -n "${TARGETS:-}" ]; then set -- $TARGETS
+	elif [ "${FULL:-}" = yes ]; then set -- demo test
+	else set -- demo check test-unit; fi
 	set -- sh scripts/debian-root.sh --newcomer "$SUITE" "$@"
 fi
 set -- "$tree/scripts/debian-root.sh" --inside "$root" "$@"
-for name in FSCHED_TEST_WORKERS FSCHED_TEST_RERUNS FSCHED_TEST_SLOWNESS ARGS; do
+for name in FSCHED_TEST_WORKERS FSCHED_TEST_RERUNS FSCHED_TEST_SLOWNESS CYCLES SEED ARGS; do
 	eval "value=\${$name:-}"
 	[ -z "$value" ] || set -- "$name=$value" "$@"
 done
