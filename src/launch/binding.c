@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "base/util.h"
+#include "launch/release.h"
 #include "launch/say.h"
 
 static const struct {
@@ -83,6 +84,10 @@ static void binding_word(struct binding *b, const char *word, size_t n)
 			say_error("missing list for \"%s:<list>\"", kinds[i].kind == BIND_MAP ? "map_cpu" : "mask_cpu");
 			say_fatal("Failed to parse --cpu-bind= values.");
 		}
+		if (kinds[i].kind == BIND_RANK && release_since(24, 11)) {
+			say_info("Ignoring --cpu-bind=rank. Rank binding is obsolete.");
+			return;
+		}
 		free(b->list);
 		b->list = kinds[i].list ? binding_expand(text + name + 1) : NULL;
 		b->kind = kinds[i].kind;
@@ -119,12 +124,20 @@ static void binding_hint(struct binding *b, const char *hint)
 	b->given = true;
 }
 
+/* srun says it up to 23.02. */
+static void binding_say_support(const struct job *j)
+{
+	if (!j->binding && !release_since(23, 11))
+		say_info("cluster configuration lacks support for cpu binding");
+}
+
 void binding_read(struct binding *b, const struct options *o, const struct job *j)
 {
-	*b = (struct binding){ .kind = BIND_AUTO };
+	*b = (struct binding){ .kind = o->external ? BIND_NONE : BIND_AUTO, .given = o->external };
+	if (o->external)
+		return;
 	if (o->cpu_bind && *o->cpu_bind) {
-		if (!j->binding)
-			say_info("cluster configuration lacks support for cpu binding");
+		binding_say_support(j);
 		binding_words(b, o->cpu_bind);
 	}
 	if (b->given)
@@ -132,8 +145,7 @@ void binding_read(struct binding *b, const struct options *o, const struct job *
 	if (o->hint) {
 		binding_hint(b, o->hint);
 	} else if (o->threads_per_core) {
-		if (!j->binding)
-			say_info("cluster configuration lacks support for cpu binding");
+		binding_say_support(j);
 		*b = (struct binding){ .kind = BIND_THREADS, .given = true, .verbose = b->verbose };
 	} else if (o->per_core || o->per_socket) {
 		*b = (struct binding){ .kind = o->per_core ? BIND_CORES : BIND_SOCKETS,

@@ -48,6 +48,7 @@ static void job_settings(struct job *j, struct options *o)
 	j->binding = plugin && (strstr(plugin, "affinity") || strstr(plugin, "cgroup"));
 	j->file_append = job_setting(conf, "JobFileAppend", 0) != 0;
 	j->kill_wait = job_setting(conf, "KillWait", 30);
+	j->ctld_timeout = job_setting(conf, "SlurmctldTimeout", 120);
 	if (conf) {
 		j->task_prolog = slurmconf_value(conf, "TaskProlog");
 		j->task_epilog = slurmconf_value(conf, "TaskEpilog");

@@ -16,6 +16,7 @@ struct job {
 	bool binding;                                      /* slurm.conf has a task plugin that binds tasks to CPUs */
 	bool file_append;                                  /* JobFileAppend of slurm.conf */
 	int kill_wait;                                     /* s, KillWait of slurm.conf */
+	int ctld_timeout;                                  /* s, SlurmctldTimeout of slurm.conf */
 	char *task_prolog, *task_epilog, *prolog, *epilog; /* programs of slurm.conf, or NULL */
 	cpu_set_t allowed;                                 /* the CPUs on which the launcher may run */
 };

@@ -13,6 +13,7 @@
 #include "launch/task_pty.h"
 #include "launch/bcast.h"
 #include "launch/real.h"
+#include "launch/release.h"
 #include "launch/say.h"
 #include "launch/step.h"
 #include "launch/steps.h"
@@ -57,6 +58,33 @@ static _Noreturn void main_no_step(const struct step *s, const char *why)
 	exit(1);
 }
 
+/* What is said while a step waits. */
+struct main_wait {
+	int64_t every, next; /* us; every = 0: said once, at once */
+	bool waited, said;
+};
+
+/* From 23.11 on srun says nothing until slurmctld has not answered for this time. */
+static struct main_wait main_wait_begin(const struct job *j)
+{
+	const int timeout = j->ctld_timeout < 60 ? 60 : j->ctld_timeout > 300 ? 300 : j->ctld_timeout;
+	struct main_wait w = { .every = release_since(23, 11) ? (timeout + getpid() % 10) * INT64_C(1000000) : 0 };
+
+	w.next = now_us() + w.every;
+	return w;
+}
+
+static void main_wait_say(struct main_wait *w, const struct job *j)
+{
+	w->waited = true;
+	if (now_us() < w->next || (w->said && !w->every))
+		return;
+	say_info("Job %s step creation %s disabled, retrying (Requested nodes are busy)", j->id,
+		 w->said ? "still" : "temporarily");
+	w->said = true;
+	w->next += w->every;
+}
+
 /* Waits until enough CPUs of the job are free. */
 static void main_get_cpus(struct step *s, struct cpu_list *cpus)
 {
@@ -71,7 +99,7 @@ static void main_get_cpus(struct step *s, struct cpu_list *cpus)
 	};
 	const int64_t until = s->o->immediate ? now_us() + s->o->immediate * INT64_C(1000000) : 0;
 	useconds_t pause = RETRY_MIN;
-	bool said = false;
+	struct main_wait wait = main_wait_begin(s->job);
 	struct err err;
 	int rc;
 
@@ -84,10 +112,7 @@ static void main_get_cpus(struct step *s, struct cpu_list *cpus)
 			say_info("Cancelled pending job step with signal %d", (int)ended_by);
 			main_no_step(s, "Job/step already completing or completed");
 		}
-		if (!said)
-			say_info("Job %s step creation temporarily disabled, retrying (Requested nodes are busy)",
-				 s->job->id);
-		said = true;
+		main_wait_say(&wait, s->job);
 		usleep(pause);
 		pause = pause * 2 > RETRY_MAX ? RETRY_MAX : pause * 2;
 	}
@@ -95,7 +120,9 @@ static void main_get_cpus(struct step *s, struct cpu_list *cpus)
 		say_error("%s", err.text);
 		exit(1);
 	}
-	if (said)
+	if (wait.waited && release_since(23, 2))
+		say_info("Step created for StepId=%s.%d", s->job->id, s->id);
+	else if (wait.waited)
 		say_info("Step created for job %s", s->job->id);
 }
 
@@ -122,8 +149,9 @@ static void main_prepare(struct step *s, struct options *o, struct job *job)
 {
 	main_check_propagate(o->propagate);
 	/* A job has no terminal but those that it makes itself: by script(1), tmux(1), expect(1). */
-	o->pty = o->pty && pty_size(&s->pty_size);
-	o->unbuffered |= o->pty;
+	if (o->pty && !pty_size(o->pty, &s->pty_size))
+		o->pty = NULL;
+	o->unbuffered |= o->pty != NULL;
 	job_read(job, o);
 	s->o = o;
 	s->job = job;

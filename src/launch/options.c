@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #include "base/util.h"
+#include "launch/release.h"
 #include "launch/say.h"
 
 #define IMMEDIATE_DEFAULT 600 /* s, as in srun(1) */
@@ -32,6 +33,7 @@ enum {
 	OPT_CPU_BIND,
 	OPT_EXACT,
 	OPT_EXCLUSIVE,
+	OPT_EXTERNAL,
 	OPT_GRES,
 	OPT_HELP,
 	OPT_JOBID,
@@ -39,6 +41,7 @@ enum {
 	OPT_OPEN_MODE,
 	OPT_OVERLAP,
 	OPT_PROPAGATE,
+	OPT_TRES,
 	OPT_USAGE,
 };
 
@@ -56,13 +59,19 @@ struct row {
 	size_t at;
 	const char *env; /* input variable of the environment */
 	const char *why;
+	int since, before; /* releases of Slurm that have this row, 0 = no limit */
 };
+
+#define SINCE(year, month)  .since = RELEASE(year, month)
+#define BEFORE(year, month) .before = RELEASE(year, month)
 
 /* In the order of the names. A variable of the environment that comes later wins: SLURM_NTASKS over SLURM_NPROCS. */
 static const struct row rows[] = {
 	{ "accel-bind", 0, required_argument, REFUSED, 0, NULL, use_real },
 	{ "account", 'A', required_argument, NOTHING },
 	{ "acctg-freq", 0, required_argument, NOTHING },
+	{ "async", 0, no_argument, REFUSED, 0, NULL, use_real, SINCE(26, 5) },
+	{ "autocomplete", OPT_HELP, required_argument, SPECIAL, SINCE(23, 2) },
 	{ "bb", 0, required_argument, NOTHING },
 	{ "bbf", 0, required_argument, NOTHING },
 	{ "bcast", 0, optional_argument, TEXT, AT(bcast), "SLURM_BCAST" },
@@ -74,8 +83,11 @@ static const struct row rows[] = {
 	{ "clusters", 'M', required_argument, REFUSED, 0, NULL, use_real },
 	{ "comment", 0, required_argument, NOTHING },
 	{ "compress", 0, optional_argument, NOTHING },
+	{ "consolidate-segments", 0, no_argument, NOTHING, SINCE(25, 11) },
 	{ "constraint", 'C', required_argument, NOTHING },
 	{ "container", 0, required_argument, REFUSED, 0, "SRUN_CONTAINER", use_real },
+	{ "container-id", 0, required_argument, REFUSED, 0, "SRUN_CONTAINER_ID", use_real, SINCE(23, 2) },
+	{ "container-type", 0, required_argument, REFUSED, 0, "SRUN_CONTAINER_TYPE", use_real, SINCE(26, 5) },
 	{ "contiguous", 0, no_argument, NOTHING },
 	{ "core-spec", 'S', required_argument, NOTHING },
 	{ "cores-per-socket", 0, required_argument, NOTHING },
@@ -83,7 +95,8 @@ static const struct row rows[] = {
 	{ "cpu_bind", OPT_CPU_BIND, required_argument, TEXT, AT(cpu_bind) },
 	{ "cpu-freq", 0, required_argument, NO_EFFECT, 0, "SLURM_CPU_FREQ_REQ" },
 	{ "cpus-per-gpu", 0, required_argument, REFUSED, 0, NULL, use_real },
-	{ "cpus-per-task", 'c', required_argument, NUMBER, AT(cpus_per_task), "SRUN_CPUS_PER_TASK" },
+	{ "cpus-per-task", 'c', required_argument, NUMBER, AT(cpus_per_task), "SRUN_CPUS_PER_TASK", BEFORE(23, 11) },
+	{ "cpus-per-task", 'c', required_argument, NUMBER, AT(cpus_per_task), "SLURM_CPUS_PER_TASK", SINCE(23, 11) },
 	{ "deadline", 0, required_argument, NOTHING },
 	{ "debugger-test", 0, no_argument, REFUSED, 0, NULL, use_real },
 	{ "delay-boot", 0, required_argument, NOTHING },
@@ -92,10 +105,13 @@ static const struct row rows[] = {
 	{ "distribution", 'm', required_argument, TEXT, AT(distribution), "SLURM_DISTRIBUTION" },
 	{ "epilog", 0, required_argument, TEXT, AT(epilog), "SLURM_EPILOG" },
 	{ "error", 'e', required_argument, TEXT, AT(error), "SLURM_STDERRMODE" },
+	{ "error", 'e', required_argument, TEXT, AT(error), "SRUN_ERROR", SINCE(23, 2) },
 	{ "exact", OPT_EXACT, no_argument, FLAG, AT(exact), "SLURM_EXACT" },
 	{ "exclude", 'x', required_argument, NOTHING },
 	{ "exclusive", OPT_EXCLUSIVE, optional_argument, SPECIAL, 0, "SLURM_EXCLUSIVE" },
 	{ "export", 0, required_argument, TEXT, AT(export_env), "SLURM_EXPORT_ENV" },
+	{ "external-launcher", OPT_EXTERNAL, optional_argument, SPECIAL, 0, "SLURM_EXTERNAL_LAUNCHER", SINCE(23, 11) },
+	{ "extra", 0, required_argument, NOTHING, SINCE(23, 2) },
 	{ "extra-node-info", 'B', required_argument, NOTHING },
 	{ "gid", 0, required_argument, REFUSED, 0, NULL, use_real },
 	{ "gpu-bind", 0, required_argument, REFUSED, 0, NULL, use_real },
@@ -110,8 +126,10 @@ static const struct row rows[] = {
 	{ "het-group", 0, required_argument, REFUSED, 0, NULL, one_node },
 	{ "hint", 0, required_argument, TEXT, AT(hint), "SLURM_HINT" },
 	{ "hold", 'H', no_argument, NOTHING },
+	{ "ignore-signals", 0, required_argument, REFUSED, 0, NULL, use_real, SINCE(26, 5) },
 	{ "immediate", 'I', optional_argument, SPECIAL },
 	{ "input", 'i', required_argument, TEXT, AT(input), "SLURM_STDINMODE" },
+	{ "input", 'i', required_argument, TEXT, AT(input), "SRUN_INPUT", SINCE(23, 2) },
 	{ "job-name", 'J', required_argument, TEXT, AT(job_name), "SLURM_JOB_NAME" },
 	{ "jobid", OPT_JOBID, required_argument, SPECIAL },
 	{ "kill-on-bad-exit", 'K', optional_argument, SPECIAL, 0, "SLURM_KILL_BAD_EXIT" },
@@ -124,6 +142,7 @@ static const struct row rows[] = {
 	{ "mem-bind", 0, required_argument, TEXT, AT(mem_bind), "SLURM_MEM_BIND" },
 	{ "mem-per-cpu", 0, required_argument, NOTHING },
 	{ "mem-per-gpu", 0, required_argument, NOTHING },
+	{ "mem-update", 0, required_argument, NOTHING, SINCE(26, 5) },
 	{ "mincpus", 0, required_argument, NOTHING },
 	{ "mpi", OPT_MPI, required_argument, SPECIAL, 0, "SLURM_MPI_TYPE" },
 	{ "msg-timeout", 0, required_argument, NOTHING },
@@ -138,26 +157,31 @@ static const struct row rows[] = {
 	{ "nodes", 'N', required_argument, SPECIAL, 0, "SLURM_JOB_NUM_NODES" },
 	{ "ntasks", 'n', required_argument, NUMBER, AT(ntasks), "SLURM_NPROCS" },
 	{ "ntasks", 'n', required_argument, NUMBER, AT(ntasks), "SLURM_NTASKS" },
-	{ "ntasks-per-core", 0, required_argument, NUMBER, AT(per_core) },
+	{ "ntasks-per-core", 0, required_argument, NUMBER, AT(per_core), BEFORE(23, 2) },
+	{ "ntasks-per-core", 0, required_argument, NUMBER, AT(per_core), "SLURM_NTASKS_PER_CORE", SINCE(23, 2) },
 	{ "ntasks-per-gpu", 0, required_argument, REFUSED, 0, NULL, use_real },
 	{ "ntasks-per-node", 0, required_argument, NUMBER, AT(per_node), "SLURM_NTASKS_PER_NODE" },
 	{ "ntasks-per-socket", 0, required_argument, NUMBER, AT(per_socket) },
 	{ "ntasks-per-tres", 0, required_argument, REFUSED, 0, NULL, use_real },
+	{ "oom-kill-step", 0, optional_argument, NO_EFFECT, SINCE(24, 11) },
 	{ "open-mode", OPT_OPEN_MODE, required_argument, SPECIAL, 0, "SLURM_OPEN_MODE" },
 	{ "output", 'o', required_argument, TEXT, AT(output), "SLURM_STDOUTMODE" },
+	{ "output", 'o', required_argument, TEXT, AT(output), "SRUN_OUTPUT", SINCE(23, 2) },
 	{ "overcommit", 'O', no_argument, FLAG, AT(overcommit), "SLURM_OVERCOMMIT" },
 	{ "overlap", OPT_OVERLAP, optional_argument, SPECIAL, 0, "SLURM_OVERLAP" },
 	{ "oversubscribe", 's', no_argument, NOTHING },
 	{ "pack-group", 0, required_argument, REFUSED, 0, NULL, one_node },
+	{ "parsable", 0, no_argument, REFUSED, 0, NULL, use_real, SINCE(26, 5) },
 	{ "partition", 'p', required_argument, NOTHING },
-	{ "power", 0, required_argument, NOTHING },
+	{ "power", 0, required_argument, NOTHING, BEFORE(24, 5) },
 	{ "prefer", 0, required_argument, NOTHING },
 	{ "preserve-env", 'E', no_argument, FLAG, AT(preserve_env) },
 	{ "priority", 0, required_argument, NOTHING },
 	{ "profile", 0, required_argument, NO_EFFECT, 0, "SLURM_PROFILE" },
 	{ "prolog", 0, required_argument, TEXT, AT(prolog), "SLURM_PROLOG" },
 	{ "propagate", OPT_PROPAGATE, optional_argument, SPECIAL },
-	{ "pty", 0, no_argument, FLAG, AT(pty) },
+	{ "pty", 0, no_argument, TEXT, AT(pty), BEFORE(23, 2) },
+	{ "pty", 0, optional_argument, TEXT, AT(pty), SINCE(23, 2) },
 	{ "qos", 'q', required_argument, NOTHING },
 	{ "quiet", 'Q', no_argument, FLAG, AT(quiet) },
 	{ "quit-on-interrupt", 0, no_argument, FLAG, AT(quit_on_interrupt) },
@@ -165,12 +189,16 @@ static const struct row rows[] = {
 	{ "relative", 'r', required_argument, SPECIAL },
 	{ "requeue", 0, no_argument, NOTHING },
 	{ "reservation", 0, required_argument, NOTHING },
+	{ "resources", 0, required_argument, NOTHING, SINCE(25, 11) },
 	{ "resv-ports", 0, optional_argument, REFUSED, 0, "SLURM_RESV_PORTS", use_real },
+	{ "segment", 0, required_argument, NOTHING, SINCE(24, 5) },
 	{ "send-libs", 0, optional_argument, NOTHING },
 	{ "signal", 0, required_argument, NOTHING },
 	{ "slurmd-debug", 0, required_argument, NOTHING },
 	{ "sockets-per-node", 0, required_argument, NOTHING },
 	{ "spread-job", 0, no_argument, NOTHING },
+	{ "spread-segments", 0, no_argument, NOTHING, SINCE(25, 11) },
+	{ "stepmgr", 0, no_argument, NOTHING, SINCE(24, 5) },
 	{ "switches", 0, required_argument, NOTHING },
 	{ "task-epilog", 0, required_argument, TEXT, AT(task_epilog), "SLURM_TASK_EPILOG" },
 	{ "task-prolog", 0, required_argument, TEXT, AT(task_prolog), "SLURM_TASK_PROLOG" },
@@ -182,7 +210,9 @@ static const struct row rows[] = {
 	{ "time", 't', required_argument, SPECIAL, 0, "SLURM_TIMELIMIT" },
 	{ "time-min", 0, required_argument, NOTHING },
 	{ "tmp", 0, required_argument, NOTHING },
+	{ "treewidth", 0, required_argument, NOTHING, SINCE(23, 11) },
 	{ "tres-bind", 0, required_argument, REFUSED, 0, NULL, use_real },
+	{ "tres-per-task", OPT_TRES, required_argument, SPECIAL, 0, "SLURM_TRES_PER_TASK", SINCE(23, 2) },
 	{ "uid", 0, required_argument, REFUSED, 0, NULL, use_real },
 	{ "unbuffered", 'u', no_argument, FLAG, AT(unbuffered), "SLURM_UNBUFFEREDIO" },
 	{ "usage", OPT_USAGE, no_argument, SPECIAL },
@@ -190,6 +220,7 @@ static const struct row rows[] = {
 	{ "verbose", 'v', no_argument, SPECIAL, 0, "SLURM_DEBUG" },
 	{ "version", 'V', no_argument, SPECIAL },
 	{ "wait", 'W', required_argument, COUNT, AT(wait), "SLURM_WAIT" },
+	{ "wait-for-children", 0, no_argument, REFUSED, 0, NULL, use_real, SINCE(25, 5) },
 	{ "wckey", 0, required_argument, NOTHING },
 	{ "whole", 0, no_argument, NOTHING },
 	{ "x11", 0, optional_argument, REFUSED, 0, NULL, use_real },
@@ -297,6 +328,25 @@ static void options_mpi(struct options *o, const char *text)
 	exit(1);
 }
 
+/* "cpu=2,license/a=1": CPUs as -c, licenses as for the job; srun sets SLURM_TRES_PER_TASK with each -c. */
+static void options_tres(struct options *o, const char *text, bool env)
+{
+	for (const char *p = text; *p;) {
+		const size_t n = strcspn(p, ",");
+		cleanup_free char *word = xasprintf("%.*s", (int)n, p);
+
+		if (!strncasecmp(word, "cpu=", 4) || !strncasecmp(word, "cpu:", 4)) {
+			o->cpus_per_task = atoi(word + 4);
+			if (o->cpus_per_task <= 0)
+				say_fatal("Invalid --tres-per-task=cpu=%d", o->cpus_per_task);
+		} else if (strncasecmp(word, "license", 7) != 0) {
+			say_error("%s=%s: %s", env ? "SLURM_TRES_PER_TASK" : "--tres-per-task", word, use_real);
+			exit(1);
+		}
+		p += n + (p[n] == ',');
+	}
+}
+
 static enum options_use options_special(struct options *o, int letter, const char *arg, bool env)
 {
 	const char *job = getenv("SLURM_JOB_ID");
@@ -307,6 +357,7 @@ static enum options_use options_special(struct options *o, int letter, const cha
 			  "--checkpoint out");
 		exit(1);
 	case OPT_EXCLUSIVE: o->exact = true; break;
+	case OPT_EXTERNAL: o->external = o->overlap = true; break;
 	case OPT_OVERLAP: o->overlap = true; break;
 	case OPT_GRES:
 		if (strcasecmp(arg, "none") != 0) {
@@ -322,6 +373,7 @@ static enum options_use options_special(struct options *o, int letter, const cha
 		}
 		o->open_mode = tolower((unsigned char)*arg) == 'a' ? OPEN_MODE_APPEND : OPEN_MODE_TRUNCATE;
 		break;
+	case OPT_TRES: options_tres(o, arg, env); break;
 	case OPT_PROPAGATE: o->propagate = arg ? arg : "ALL"; break;
 	case 'I': o->immediate = arg ? options_number("immediate", arg, false) : IMMEDIATE_DEFAULT; break;
 	case 'K': o->kill_on_bad_exit = arg ? options_number("--kill-on-bad-exit", arg, false) : 1; break;
@@ -369,12 +421,18 @@ static enum options_use options_set(struct options *o, const struct row *r, cons
 	return USE_STEP;
 }
 
+/* Whether the srun of this release has the row. */
+static bool options_has(const struct row *r)
+{
+	return LAUNCH_SLURM_VERSION >= r->since && (!r->before || LAUNCH_SLURM_VERSION < r->before);
+}
+
 static void options_from_env(struct options *o)
 {
 	const char *value;
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		value = rows[i].env ? getenv(rows[i].env) : NULL;
+		value = rows[i].env && options_has(&rows[i]) ? getenv(rows[i].env) : NULL;
 		if (value)
 			options_set(o, &rows[i], value, true);
 	}
@@ -396,7 +454,7 @@ static void options_letters(char *letters)
 {
 	*letters++ = '+';
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		if (!rows[i].letter || rows[i].letter >= OPT_BARE)
+		if (!rows[i].letter || rows[i].letter >= OPT_BARE || !options_has(&rows[i]))
 			continue;
 		*letters++ = (char)rows[i].letter;
 		for (int c = 0; c < rows[i].has_arg; c++)
@@ -410,17 +468,19 @@ static enum options_use options_from_command_line(struct options *o, int argc, c
 {
 	struct option longs[ARRAY_SIZE(rows) + 1] = { 0 };
 	char letters[4 * ARRAY_SIZE(rows)];
+	size_t n = 0;
 	int c;
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		longs[i] = (struct option){ rows[i].name, rows[i].has_arg, NULL, options_value(i) };
+		if (options_has(&rows[i]))
+			longs[n++] = (struct option){ rows[i].name, rows[i].has_arg, NULL, options_value(i) };
 	options_letters(letters);
 	while ((c = getopt_long(argc, argv, letters, longs, NULL)) != -1) {
 		size_t i = 0;
 
 		if (c == 'h')
 			return USE_SLURM;
-		while (i < ARRAY_SIZE(rows) && options_value(i) != c)
+		while (i < ARRAY_SIZE(rows) && (options_value(i) != c || !options_has(&rows[i])))
 			i++;
 		if (i == ARRAY_SIZE(rows)) {
 			fprintf(stderr, "Try \"srun --help\" for more information\n");
@@ -444,7 +504,7 @@ static void options_check(const struct options *o)
 			exit(1);
 		}
 	if (o->pty && (o->input || o->output || o->error)) {
-		say_error("--error/--input/--output are incompatible with --pty");
+		say_error("--error/--input/--output are incompatible with --pty%s%s", *o->pty ? "=" : "", o->pty);
 		exit(1);
 	}
 	if (o->bcast && o->multi_prog) {

@@ -21,8 +21,9 @@ struct options {
 	const char *bcast; /* where to copy the program, "" = the working directory; NULL = not at all */
 	const char *cpu_bind, *mem_bind, *distribution, *prolog, *epilog, *task_prolog, *task_epilog;
 	bool name_given; /* -J was on the command line */
-	bool label, unbuffered, overlap, exact, overcommit, multi_prog, pty, preserve_env, disable_status,
-		quit_on_interrupt;
+	const char *pty; /* descriptor of the terminal in --pty=FD, "" without; NULL = no --pty */
+	bool label, unbuffered, overlap, exact, overcommit, multi_prog, preserve_env, disable_status, quit_on_interrupt;
+	bool external;        /* --external-launcher: an MPI's own launcher, which may use all that the job has */
 	int kill_on_bad_exit; /* -1 = as slurm.conf says */
 	int wait;             /* s after the first task has ended, 0 = unlimited; -1 = as slurm.conf says */
 	int time_limit;       /* min, 0 = none */

@@ -7,6 +7,7 @@
 
 #include "base/util.h"
 #include "launch/binding.h"
+#include "launch/release.h"
 #include "launch/say.h"
 
 static const char *const distributions[] = { "block", "cyclic", "arbitrary", "fcyclic", NULL };
@@ -43,8 +44,8 @@ static void placement_nodes(struct placement *p, const struct options *o, const 
 	if (o->min_nodes > 1 && o->nodes_from_env && (o->ntasks == 1 || !o->ntasks))
 		return;
 	if (o->min_nodes > 1 && o->ntasks && o->ntasks < o->min_nodes)
-		say_info("Warning: can't run %d processes on %d nodes, setting nnodes to %d", o->ntasks, o->min_nodes,
-			 o->ntasks);
+		say_warning("can't run %d processes on %d nodes, setting nnodes to %d", o->ntasks, o->min_nodes,
+			    o->ntasks);
 	if (o->min_nodes > 1 && (!o->ntasks || o->ntasks > 1)) {
 		say_error("Only allocated 1 nodes asked for %d", o->min_nodes);
 		exit(1);
@@ -57,11 +58,13 @@ static void placement_nodes(struct placement *p, const struct options *o, const 
 
 static void placement_tasks(struct placement *p, const struct options *o, const struct job *j)
 {
-	p->ntasks = o->ntasks;
+	p->ntasks = o->external ? p->nodes : o->ntasks;
+	if (o->external)
+		return;
 	if (o->ntasks && o->per_node && o->per_node != o->ntasks / p->nodes && o->ntasks > o->per_node)
-		say_info("Warning: can't honor --ntasks-per-node set to %d which doesn't match the requested tasks %d with the "
-			 "number of requested nodes %d. Ignoring --ntasks-per-node.",
-			 o->per_node, o->ntasks, p->nodes);
+		say_warning("can't honor --ntasks-per-node set to %d which doesn't match the requested tasks %d with the "
+			    "%snumber of requested nodes %d. Ignoring --ntasks-per-node.",
+			    o->per_node, o->ntasks, release_since(24, 5) ? "maximum " : "", p->nodes);
 	if (!p->ntasks && o->per_node)
 		p->ntasks = p->nodes * o->per_node;
 	if (!p->ntasks && o->cpus_per_task)
@@ -74,13 +77,13 @@ void placement_count(struct placement *p, const struct options *o, const struct 
 {
 	int wanted;
 
-	*p = (struct placement){ .cpus_per_task = o->cpus_per_task ? o->cpus_per_task : 1 };
+	*p = (struct placement){ .cpus_per_task = o->cpus_per_task && !o->external ? o->cpus_per_task : 1 };
 	placement_nodes(p, o, j);
 	placement_tasks(p, o, j);
 	placement_distribution(p, o);
 	binding_read(&p->bind, o, j);
 	/* -c means --exact, as in Slurm. */
-	p->exact = o->exact || o->cpus_per_task;
+	p->exact = !o->external && (o->exact || o->cpus_per_task);
 	wanted = o->overcommit ? p->nodes : p->ntasks * p->cpus_per_task;
 	if (wanted > j->cpus) {
 		say_error("Unable to create step for job %s: More processors requested than permitted", j->id);

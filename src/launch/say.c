@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "launch/release.h"
 
 static struct {
 	int verbose;
@@ -51,6 +52,12 @@ __attribute__((format(printf, 2, 0))) static void say_line(const char *prefix, c
 void say_error(const char *fmt, ...)
 {
 	SAY("srun: error: ");
+}
+
+void say_warning(const char *fmt, ...)
+{
+	if (!say_level.quiet)
+		SAY(release_since(23, 2) ? "srun: warning: " : "srun: Warning: ");
 }
 
 void say_info(const char *fmt, ...)

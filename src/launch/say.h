@@ -13,6 +13,8 @@ void say_set_raw(bool raw);
 
 /* "srun: error: …" */
 void say_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* "srun: warning: …" */
+void say_warning(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* "srun: …" */
 void say_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The same with -v. */

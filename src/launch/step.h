@@ -14,6 +14,7 @@
 #include "launch/options.h"
 #include "launch/pattern.h"
 #include "launch/placement.h"
+#include "launch/release.h"
 #include "launch/task_env.h"
 
 struct task {
@@ -44,11 +45,7 @@ struct step {
 };
 
 /* How srun names the place in its code that ends a step: up to 23.02 there is one. */
-#if LAUNCH_SLURM_VERSION < 0x170b00
-#define LAUNCH_SAID_BY "launch/slurm: _step_signal: "
-#else
-#define LAUNCH_SAID_BY ""
-#endif
+#define LAUNCH_SAID_BY (release_since(23, 11) ? "" : "launch/slurm: _step_signal: ")
 
 /* Expands the patterns of -i, -o and -e. To be called once the step has its number. */
 void step_streams(struct step *s);

@@ -12,6 +12,7 @@
 
 #include "base/array.h"
 #include "launch/binding.h"
+#include "launch/release.h"
 
 extern char **environ;
 
@@ -172,6 +173,14 @@ static void task_env_bind(struct env *e, const struct binding *b)
 	env_set(e, "SLURM_CPU_BIND_VERBOSE", "%s", verbose);
 }
 
+static void task_env_no_mem_bind(struct env *e)
+{
+	env_set(e, "SLURM_MEM_BIND", "quiet,none");
+	env_set(e, "SLURM_MEM_BIND_LIST", "%s", "");
+	env_set(e, "SLURM_MEM_BIND_TYPE", "none");
+	env_set(e, "SLURM_MEM_BIND_VERBOSE", "quiet");
+}
+
 /* What the options set. */
 static void task_env_options(struct env *e, const struct options *o, const struct placement *p)
 {
@@ -186,6 +195,10 @@ static void task_env_options(struct env *e, const struct options *o, const struc
 	env_set(e, "SLURM_PRIO_PROCESS", "%d", getpriority(PRIO_PROCESS, 0));
 	if (o->cpus_per_task)
 		env_set(e, "SLURM_CPUS_PER_TASK", "%d", o->cpus_per_task);
+	if (o->cpus_per_task && release_since(23, 11))
+		env_set(e, "SLURM_TRES_PER_TASK", "cpu=%d", o->cpus_per_task);
+	if (release_since(23, 2))
+		env_set(e, "SLURMD_DEBUG", "2"); /* errors; only root can choose */
 	if (o->per_node && (!o->ntasks || o->per_node == o->ntasks))
 		env_set(e, "SLURM_NTASKS_PER_NODE", "%d", o->per_node);
 	if (o->per_core)
@@ -201,6 +214,8 @@ static void task_env_options(struct env *e, const struct options *o, const struc
 	if (o->name_given)
 		env_set(e, "SLURM_JOB_NAME", "%s", o->job_name);
 	task_env_bind(e, &p->bind);
+	if (o->external)
+		task_env_no_mem_bind(e);
 }
 
 /* What describes the step. Tasks have nobody to talk to at SLURM_SRUN_COMM_PORT, which is therefore 0. */
@@ -227,7 +242,7 @@ static void task_env_step(struct env *e, const struct options *o, const struct j
 	env_set(e, "SLURM_SRUN_COMM_HOST", "127.0.0.1");
 	env_set(e, "SLURM_LAUNCH_NODE_IPADDR", "127.0.0.1");
 	env_set(e, "SLURM_CPUS_ON_NODE", "%d", p->cpus);
-	if (cpus)
+	if (cpus && !release_since(23, 2))
 		env_set(e, "SLURM_JOB_CPUS_PER_NODE_PACK_GROUP_0", "%s", cpus);
 }
 

@@ -1,5 +1,6 @@
 #include "launch/task_pty.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pty.h>
@@ -8,22 +9,29 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "launch/release.h"
 #include "launch/say.h"
 
 static struct termios pty_before;
+static int pty_fd = STDIN_FILENO; /* the launcher's terminal */
 
-bool pty_size(struct winsize *size)
+bool pty_size(const char *given, struct winsize *size)
 {
-	if (!ioctl(STDOUT_FILENO, TIOCGWINSZ, size))
+	if (*given && !isdigit((unsigned char)*given))
+		say_fatal("--pty=%s must be numeric file descriptor", given);
+	if (*given)
+		pty_fd = atoi(given);
+	/* Up to 22.05 srun looks at the output here, and sets the input to raw mode. */
+	if (!ioctl(release_since(23, 2) ? pty_fd : STDOUT_FILENO, TIOCGWINSZ, size))
 		return true;
 	say_error("ioctl(TIOCGWINSZ): %s", strerror(errno));
-	say_error("Not using a pseudo-terminal, disregarding --pty option");
+	say_error("Not using a pseudo-terminal, disregarding --pty%s%s option", *given ? "=" : "", given);
 	return false;
 }
 
 static void pty_restore(void)
 {
-	tcsetattr(STDIN_FILENO, TCSANOW, &pty_before);
+	tcsetattr(pty_fd, TCSANOW, &pty_before);
 }
 
 void pty_make_raw(void)
@@ -31,11 +39,11 @@ void pty_make_raw(void)
 	struct termios t;
 
 	say_set_raw(true); /* as Slurm: also if only the output is a terminal */
-	if (tcgetattr(STDIN_FILENO, &pty_before))
+	if (tcgetattr(pty_fd, &pty_before))
 		return;
 	t = pty_before;
 	cfmakeraw(&t);
-	tcsetattr(STDIN_FILENO, TCSANOW, &t);
+	tcsetattr(pty_fd, TCSANOW, &t);
 	atexit(pty_restore);
 }
 

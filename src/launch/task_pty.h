@@ -7,9 +7,9 @@
 #include "base/err.h"
 #include "launch/task_env.h"
 
-/* Reads the size of the launcher's terminal. False: its standard output is none, and it has said that --pty has no
- * effect. */
-bool pty_size(struct winsize *size);
+/* Reads the size of the launcher's terminal. given: that of --pty=FD, "" without. False: the descriptor is no terminal,
+ * and the launcher has said that --pty has no effect. */
+bool pty_size(const char *given, struct winsize *size);
 /* From now until the program ends, what is typed and written is passed on as it is. */
 void pty_make_raw(void);
 void pty_env(struct env *e, const struct winsize *size);
