@@ -17,13 +17,18 @@ static const char *option_value_of(const char *element, const char *name, size_t
 }
 
 const struct mpi_variable mpi_variables[MPI_VARIABLES] = {
-	{ "HYDRA_LAUNCHER", "fork" },        /* MPICH and its kin */
-	{ "I_MPI_HYDRA_BOOTSTRAP", "fork" }, /* Intel MPI */
+	{ "HYDRA_LAUNCHER", "fork" }, /* MPICH and its kin; stronger than HYDRA_BOOTSTRAP, which sbatch sets */
+	{ MPI_INTEL, "fork" },
 	/* Open MPI 4 takes this node for a remote one, and uses srun, if Slurm's name of the node differs from the host
 	   name. */
 	{ "OMPI_MCA_plm", "isolated" },
 	{ "OMPI_MCA_ras", "^slurm" },
 	{ "OMPI_MCA_orte_set_default_slots", NULL },
+	/* Open MPI 5 starts its ranks by PRRTE, which does the same, has no "isolated", and takes each OMPI_MCA_
+	   variable of its frameworks for its own unless there is one with its prefix. */
+	{ "PRTE_MCA_plm", "^slurm" },
+	{ "PRTE_MCA_ras", "^slurm" },
+	{ "PRTE_MCA_prte_set_default_slots", NULL },
 };
 
 const char *option_in_env(const char *element)

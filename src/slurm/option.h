@@ -46,12 +46,18 @@
  * plugin sets mpi_variables in the script's environment, and MPI_SET_ENV to the names of those that the user had not
  * set. */
 #define MPI_SET_ENV            "FSCHED_MPI_LAUNCHER"
-enum { MPI_VARIABLES = 5, MPI_OPENMPI = 2 /* index of the first of Open MPI's, of which all or none are set */ };
+enum { MPI_VARIABLES = 8, MPI_OPENMPI = 2 /* index of the first of Open MPI's, of which all or none are set */ };
 extern const struct mpi_variable {
 	const char *name, *value;
 } mpi_variables[MPI_VARIABLES]; /* value NULL: the number of tasks on the node */
-#define OPTION_TEXT_MAX 64
-#define OPTION_MAX      128 /* bytes of the whole value */
+/* sbatch sets these in each job since Slurm 23.11, unless the user has. The second is for the srun of Intel's mpiexec.
+ */
+#define MPI_INTEL             "I_MPI_HYDRA_BOOTSTRAP"
+#define MPI_INTEL_SLURMS      "slurm"
+#define MPI_INTEL_ARGS        "I_MPI_HYDRA_BOOTSTRAP_EXEC_EXTRA_ARGS"
+#define MPI_INTEL_ARGS_SLURMS "--external-launcher"
+#define OPTION_TEXT_MAX       64
+#define OPTION_MAX            128 /* bytes of the whole value */
 
 enum option_limit { OPTION_LIMIT_NONE, OPTION_LIMIT_HOLD, OPTION_LIMIT_CONTINUE };
 enum option_tcp { OPTION_TCP_NONE, OPTION_TCP_REFUSE, OPTION_TCP_CLOSE }; /* none: CheckpointTcp holds */

@@ -110,7 +110,7 @@ def test_surroundings(cluster, jobdir, workloads):
         extra = {l for l in ckpt - plain}
         missing = {l for l in plain - ckpt}
         # and what lets mpiexec start its ranks in the pod
-        mpi = ("HYDRA_LAUNCHER=", "I_MPI_HYDRA_BOOTSTRAP=", "OMPI_MCA_", "FSCHED_MPI_LAUNCHER=")
+        mpi = ("HYDRA_LAUNCHER=", "I_MPI_HYDRA_BOOTSTRAP", "OMPI_MCA_", "PRTE_MCA_", "FSCHED_MPI_LAUNCHER=")
         allowed = lambda l: l.startswith(("SLURM_JOBID", *mpi)) or "OPEN_MODE" in l or re.match(r"fd [12] ->", l)
         assert not [l for l in extra | missing if not allowed(l)], (sorted(missing), sorted(extra))
         # O_APPEND on standard output is the one intended difference

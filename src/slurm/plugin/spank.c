@@ -331,6 +331,22 @@ static bool is_in_env(spank_t sp, const char *name)
 	return spank_getenv(sp, name, text, sizeof(text)) != ESPANK_ENV_NOEXIST;
 }
 
+static bool is_env(spank_t sp, const char *name, const char *value)
+{
+	char text[32];
+
+	return spank_getenv(sp, name, text, sizeof(text)) == ESPANK_SUCCESS && !strcmp(text, value);
+}
+
+/* What sbatch has set by itself is no choice of the user's. */
+static void forget_default_of_intel_mpi(spank_t sp)
+{
+	if (!is_env(sp, MPI_INTEL, MPI_INTEL_SLURMS) || !is_env(sp, MPI_INTEL_ARGS, MPI_INTEL_ARGS_SLURMS))
+		return;
+	spank_unsetenv(sp, MPI_INTEL);
+	spank_unsetenv(sp, MPI_INTEL_ARGS);
+}
+
 /* Keeps MPI's ranks in the pod: mpiexec starts them by srun wherever it detects a job of Slurm, even on one node. */
 static void keep_mpi_inside(spank_t sp)
 {
@@ -338,6 +354,7 @@ static void keep_mpi_inside(spank_t sp)
 	bool openmpi = spank_getenv(sp, "SLURM_TASKS_PER_NODE", tasks, sizeof(tasks)) == ESPANK_SUCCESS &&
 		       atoi(tasks) > 0;
 
+	forget_default_of_intel_mpi(sp);
 	snprintf(tasks, sizeof(tasks), "%d", openmpi ? atoi(tasks) : 0);
 	for (int i = MPI_OPENMPI; i < MPI_VARIABLES; i++)
 		openmpi &= !is_in_env(sp, mpi_variables[i].name);
