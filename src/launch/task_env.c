@@ -117,7 +117,7 @@ static size_t task_env_word(const char *p)
 	return n;
 }
 
-static void task_env_export_word(struct env *e, const char *word)
+static void task_env_export_word(struct env *e, char *word)
 {
 	char *eq = strchr(word, '=');
 	size_t n;
