@@ -68,6 +68,17 @@ static void run_say_cancelled(const struct run *r, const char *why)
 		       when, why);
 }
 
+/* The reasons that slurmstepd gives from 25.05 on. */
+static const char *run_why_killed(void)
+{
+	return release_since(25, 5) ? " DUE to SIGNAL Killed" : "";
+}
+
+static const char *run_why_failed(void)
+{
+	return release_since(25, 5) ? " DUE TO TASK FAILURE" : "";
+}
+
 /* Ends the step: SIGTERM, and SIGKILL after KillWait; or SIGKILL at once. */
 static void run_terminate(struct run *r, const char *why, bool now)
 {
@@ -89,7 +100,7 @@ static void run_abort(struct run *r)
 	r->aborted = true;
 	say_info("Job step aborted: Waiting up to %d seconds for job step to finish.", r->s->job->kill_wait + ABORT_MORE);
 	r->give_up = now_us() + (r->s->job->kill_wait + ABORT_MORE) * SECOND;
-	run_terminate(r, "", true);
+	run_terminate(r, run_why_killed(), true);
 }
 
 enum task_state { RUNNING, FAILED, EXITED };
@@ -216,7 +227,7 @@ static void run_after_end(struct run *r, bool failed)
 
 	if (failed && s->o->kill_on_bad_exit && !r->terminating && r->left) {
 		say_info("%sTerminating StepId=%s.%d", LAUNCH_SAID_BY, s->job->id, s->id);
-		run_terminate(r, "", false);
+		run_terminate(r, run_why_failed(), false);
 	}
 	if (!r->exited && s->o->wait > 0) {
 		say_verbose("First task exited. Terminating job in %ds", s->o->wait);
@@ -300,7 +311,7 @@ static void run_wait(struct run *r, int64_t us)
 	}
 	/* Nobody reads the output any more. */
 	if (forward_is_broken(&s->forward) && !r->terminating)
-		run_terminate(r, "", true);
+		run_terminate(r, run_why_killed(), true);
 }
 
 static bool run_goes_on(const struct run *r)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -72,11 +73,27 @@ void say_verbose(const char *fmt, ...)
 		SAY("srun: ");
 }
 
+/* As a line of a log: from 25.05 on slurmstepd begins it with the time. */
+static void say_prefix_time(char *prefix, size_t size)
+{
+	struct timespec now;
+	char when[32];
+	struct tm tm;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	localtime_r(&now.tv_sec, &tm);
+	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(prefix, size, "[%s.%03ld] error: ", when, now.tv_nsec / 1000000);
+}
+
 void say_step_error(const char *node, const char *fmt, ...)
 {
 	char prefix[300];
 
-	snprintf(prefix, sizeof(prefix), "slurmstepd-%s: error: ", node);
+	if (release_since(25, 5))
+		say_prefix_time(prefix, sizeof(prefix));
+	else
+		snprintf(prefix, sizeof(prefix), "slurmstepd-%s: error: ", node);
 	SAY(prefix);
 }
 

@@ -19,7 +19,7 @@ void say_warning(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void say_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The same with -v. */
 void say_verbose(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-/* "slurmstepd-NODE: error: …": what Slurm's step daemon would say. */
+/* "slurmstepd-NODE: error: …", or with the time in place of the name: what Slurm's step daemon would say. */
 void say_step_error(const char *node, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* "srun: fatal: …", and exit status 1. */
 _Noreturn void say_fatal(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -1,6 +1,7 @@
 #include "launch/task_env.h"
 
 #include <ctype.h>
+#include <grp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -222,6 +223,7 @@ static void task_env_options(struct env *e, const struct options *o, const struc
 static void task_env_step(struct env *e, const struct options *o, const struct job *j, const struct placement *p, int step)
 {
 	const char *cpus = getenv("SLURM_JOB_CPUS_PER_NODE");
+	const struct group *group = release_since(25, 11) ? getgrgid(getgid()) : NULL;
 
 	if (!o->preserve_env) {
 		env_set(e, "SLURM_NTASKS", "%d", p->ntasks);
@@ -242,6 +244,8 @@ static void task_env_step(struct env *e, const struct options *o, const struct j
 	env_set(e, "SLURM_SRUN_COMM_HOST", "127.0.0.1");
 	env_set(e, "SLURM_LAUNCH_NODE_IPADDR", "127.0.0.1");
 	env_set(e, "SLURM_CPUS_ON_NODE", "%d", p->cpus);
+	if (group)
+		env_set(e, "SLURM_JOB_GROUP", "%s", group->gr_name);
 	if (cpus && !release_since(23, 2))
 		env_set(e, "SLURM_JOB_CPUS_PER_NODE_PACK_GROUP_0", "%s", cpus);
 }

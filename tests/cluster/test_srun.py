@@ -98,7 +98,7 @@ def _one_by_one(m):
 
 
 def _normal(text):
-    text = re.sub(r"CANCELLED AT \S+", "CANCELLED AT TIME", text)
+    text = re.sub(r"(?m)^\[[\d:.T-]+\] error: ", "[TIME] error: ", re.sub(r"CANCELLED AT \S+", "CANCELLED AT TIME", text))
     text = re.sub(r"StepId=\d+\.\d+", "StepId=N", re.sub(r"STEP \d+\.\d+", "STEP N", re.sub(r"\b[Jj]ob \d+\b", "job N", text)))
     # Tasks that end together are told of in one line, or not: that depends on the moment.
     text = re.sub(r"(?m)^(srun: error: \S+: )tasks ([\d,-]+)(: .*)$", _one_by_one, text)
