@@ -51,7 +51,7 @@ COMMANDS = [
     "on_terminal \"srun -n3 -l --pty bash -c 'echo out; echo err >&2; exit 3'\"", "on_terminal \"srun -n1 --pty bash -c 'kill -9 \\$\\$'\"",
     "(sleep 1; printf 'hello\\n'; sleep 1; printf '\\004') | on_terminal 'srun -n1 --pty cat -A'",
     "on_terminal \"(sleep 1; stty rows 11 cols 22 <\\$(tty </dev/stderr)) & srun -n1 --pty bash -c 'until stty size | grep \\\"11 22\\\"; do sleep 0.1; done; exit 7'\"",
-    "on_terminal \"srun -n1 --pty bash -c 'trap \\\"exit 4\\\" USR1; while :; do sleep 0.1; done' & sleep 1; kill -USR1 \\$!; wait \\$!\"",
+    "on_terminal \"srun -n1 --pty bash -c 'trap \\\"exit 4\\\" USR1; touch trapped; while :; do :; done' & until [ -e trapped ]; do sleep 0.1; done; kill -USR1 \\$!; wait \\$!\"",
     "on_terminal \"srun -n1 --pty bash -ic 'echo \\$-; exit 2'\"", "cp /usr/bin/readlink prog; touch -d 2001-01-01 prog; chmod 750 prog; J=$SLURM_JOB_ID; for to in '' =dst =$PWD/dst =$PWD/dir/; do mkdir -p dir; "
     "srun -n2 --bcast$to ./prog /proc/self/exe; ls -l --time-style=+%Y slurm_bcast* dst dir/* 2>/dev/null; rm -rf slurm_bcast* dst dir; done "
     "| sed s/slurm_bcast_$J.[0-9]*/slurm_bcast/",
