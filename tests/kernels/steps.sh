@@ -192,9 +192,24 @@ step_seccomp() {
 	finish
 }
 
-# identical PROGRAM...: output and files are those of a run that nobody disturbed (/test/reference). The jobs run at once, and hurry
-# when they are back.
+# leave vacated: the job is saved and ends. leave killed: it is saved, writes on, and dies: what it wrote is put back.
+leave() {
+	if [ "$1" = vacated ]; then
+		save $program '' --kill
+		back $VACATED
+	else
+		save $program ''
+		wait_for 600 'more output' lines $(($(wc -l <out) + 3))
+		kill_job
+		back $KILLED
+	fi
+}
+
+# identical HOW PROGRAM...: output and files are those of a run that nobody disturbed (/test/reference). The jobs run at once, and
+# hurry when they are back. HOW: see leave.
 identical() {
+	how=$1
+	shift
 	for program; do
 		job 0 $program "/test/$program" $(cat /test/reference/$program.arguments)
 		eval "pod_$program=$pod"
@@ -202,8 +217,7 @@ identical() {
 	for program; do
 		job_of $program
 		wait_for 600 output lines 3
-		save $program '' --kill
-		back $VACATED
+		leave $how
 		touch hurry
 		eval "pod_$program=$pod"
 	done
@@ -220,7 +234,7 @@ identical() {
 }
 lines() { [ "$(wc -l <out)" -gt "$1" ]; }
 
-step_identical() { identical threads files; }
+step_identical() { identical vacated threads files; }
 
 # An NFS 4.2 server in the kernel, exporting the directory $1 to this machine. What rpc.mountd answers to the kernel's questions is
 # told to it before: who 127.0.0.1 is, what is exported to him, and where the root of NFS 4 (fsid 0) is.
@@ -244,8 +258,10 @@ step_nfs() {
 	nfs_server /var/export
 	mount -t nfs4 -o vers=4.2,addr=127.0.0.1,clientaddr=127.0.0.1,proto=tcp,port=2049 127.0.0.1:/ /var/nfs
 	FSCHED_NEEDS_BPF=1 unshare -m sh -c 'mount --bind /var/nfs/tmp /tmp && /test/test_open_watch'
-	JOBS=/var/nfs/job
-	identical files
+	for how in vacated killed; do
+		JOBS=/var/nfs/job/$how
+		identical $how files
+	done
 }
 
 
