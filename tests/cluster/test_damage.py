@@ -12,7 +12,7 @@ SCRIPT = "for ((i = 0; i < {n}; i++)); do echo \"step $i\"; [ -e hurry ] || slee
 def verify(c, job, epoch):
     """fsched verify of an epoch: (exit status, what it says of it)."""
     p = c.run("fsched", "verify", "--json", f"{job}:{epoch}", user="root")
-    [said] = json.loads(p.stdout)
+    [said] = json.loads(p.stdout)["epochs"]
     assert said["job"] == str(job) and said["epoch"] == epoch and said["intact"] == (p.returncode == 0), p.stdout
     return p.returncode, said
 

@@ -79,6 +79,8 @@ def test_json(cluster, jobdir):
         assert o["jobs"][0]["slurm"]["state"] == "RUNNING" and o["jobs"][0]["steps"]["last"][0]["name"] == "first"
         check(cluster.ok("fsched", "list", "--json", user=user), "fsched.list 1")
         check(cluster.ok("fsched", "list", job, "--json", user=user), "fsched.epochs 1")
+    o = check(cluster.ok("fsched", "verify", f"{job}:1", "--json", user="root"), "fsched.verify 1")
+    assert o["epochs"][0]["intact"] is True
     o = check(cluster.ok("fsched", "show", job, 1, "--json", user="root"), "fsched.show 1 with an epoch")
     assert any(f["path"] == str(d / "written") for f in o["jobs"][0]["epochs"][0]["manifest"]["files"])
     o = check(cluster.ok("fsched", "show", job, 1, "--json"), "fsched.show 1 with an epoch", ["jobs[].epochs[].manifest."])

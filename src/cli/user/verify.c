@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "base/util.h"
 #include "cli/cli.h"
+#include "cli/json_out.h"
 #include "cli/user/epoch_access.h"
 
 #define COMMAND "verify"
@@ -23,7 +24,7 @@ struct verify {
 	const char *name; /* as it was given */
 	struct store store;
 	bool signed_; /* a manifest without MUNGE's signature is damage: the epoch is a job's */
-	json_t *list; /* for --json; NULL: text */
+	json_t *list; /* for --json, borrowed; NULL: text */
 	int damaged;
 };
 
@@ -55,13 +56,10 @@ static int verify_read_epoch(const struct verify *v, unsigned epoch, struct mani
 
 static void verify_tell_json(const struct verify *v, unsigned epoch, const struct manifest *m, const struct err *err)
 {
-	json_t *o = json_pack("{s:s, s:i, s:b}", "job", v->name, "epoch", (int)epoch, "intact", err == NULL);
-
-	if (err)
-		json_object_set_new(o, "error", json_text(err->text));
-	else
-		json_object_set_new(o, "bytes", json_integer((json_int_t)m->bytes));
-	json_array_append_new(v->list, o);
+	json_array_append_new(v->list, json_pack("{s:o, s:i, s:b, s:o, s:o}", "job", json_text(v->name), "epoch",
+						 (int)epoch, "intact", err == NULL, "bytes",
+						 err ? json_null() : json_integer((json_int_t)m->bytes), "error",
+						 err ? json_text(err->text) : json_null()));
 }
 
 /* Whether a job that runs, or somebody, has removed the epoch meanwhile. */
@@ -129,10 +127,6 @@ static int verify_store(struct verify *v, char *name)
 	if (rc)
 		cli_error(COMMAND, "%s", err.text);
 	store_close(&v->store);
-	if (v->list && !rc) {
-		json_dumpf(v->list, stdout, JSON_INDENT(1));
-		putchar('\n');
-	}
 	return rc || v->damaged ? CLI_FAILED : CLI_OK;
 }
 
@@ -143,6 +137,7 @@ int verify_cmd(int argc, char **argv)
 						 { 0 } };
 	struct verify v = { .store = { .dirfd = -1, .epochsfd = -1 } };
 	const char *path = NULL;
+	cleanup_json json_t *out = NULL;
 	bool json = false;
 	struct conf conf;
 	int opt, rc;
@@ -163,8 +158,13 @@ int verify_cmd(int argc, char **argv)
 		return CLI_FAILED;
 	}
 	v.conf = &conf;
-	v.list = json ? json_array() : NULL;
+	if (json) {
+		out = json_out_new(COMMAND, 1);
+		v.list = json_array();
+		json_object_set_new(out, "epochs", v.list);
+	}
 	rc = verify_store(&v, argv[optind]);
-	json_decref(v.list);
+	if (json)
+		json_out_print(out);
 	return rc;
 }
