@@ -301,6 +301,9 @@ int reopen_as_user(int pathfd, const struct files_cred *cred);
 /* files_open_dir() for the file itself, which may be a symbolic link. */
 int open_path_of(int rootfd, const char *path, uid_t uid);
 const char *open_path_error(int error);
+/* Looks at a name of the job's; follows no link at its end, and mounts nothing. Where root may not look, as in a home
+ * directory on NFS, the job's user does. -1 with errno. */
+int stat_for_job(int dirfd, const char *name, const struct files_cred *cred, struct stat *st);
 
 /* ---- messages ---------------------------------------------------------- */
 

@@ -27,7 +27,7 @@ static bool ghost_has_group(const struct files_cred *c, gid_t gid)
 
 /* Shortens path to the nearest directory above the file that still exists; criu recreates the file there. False: that
  * directory is on another file system, so the file never had a name in a directory (memory, such as a memfd). */
-static bool ghost_nearest_dir(int rootfd, char *path, const struct stat *file)
+static bool ghost_nearest_dir(int rootfd, char *path, const struct stat *file, const struct files_cred *cred)
 {
 	struct stat st;
 	char *slash;
@@ -37,7 +37,7 @@ static bool ghost_nearest_dir(int rootfd, char *path, const struct stat *file)
 		if (!slash)
 			return false;
 		*slash = '\0';
-	} while (fstatat(rootfd, *path ? path + 1 : ".", &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) && *path);
+	} while (stat_for_job(rootfd, *path ? path + 1 : ".", cred, &st) && *path);
 	return st.st_dev == file->st_dev;
 }
 
@@ -60,7 +60,8 @@ char *ghost_place(int rootfd, const char *was, const struct stat *st, const stru
 	cleanup_free char *dir = xstrdup(was);
 
 	if ((!S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode)) ||
-	    path_is_packed(was, &(struct packed){ o->private_tmp, o->scratch }) || !ghost_nearest_dir(rootfd, dir, st))
+	    path_is_packed(was, &(struct packed){ o->private_tmp, o->scratch }) ||
+	    !ghost_nearest_dir(rootfd, dir, st, &o->cred))
 		return NULL;
 	if (st->st_uid == o->cred.uid && ghost_has_group(&o->cred, st->st_gid) && ghost_may_write(rootfd, dir, &o->cred))
 		return NULL;

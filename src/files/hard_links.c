@@ -53,7 +53,7 @@ static bool hard_links_is_file(const struct link_search *l, int dirfd, const cha
 {
 	struct stat at;
 
-	return fstatat(dirfd, name, &at, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) == 0 && at.st_dev == l->st.st_dev &&
+	return stat_for_job(dirfd, name, &l->opts->cred, &at) == 0 && at.st_dev == l->st.st_dev &&
 	       at.st_ino == l->st.st_ino;
 }
 

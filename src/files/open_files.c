@@ -129,8 +129,7 @@ static bool path_leads_to(const struct open_files_scan *s, const char *path, con
 {
 	struct stat at;
 
-	return path[0] == '/' && path[1] &&
-	       fstatat(s->rootfd, path + 1, &at, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) == 0 &&
+	return path[0] == '/' && path[1] && stat_for_job(s->rootfd, path + 1, &s->opts->cred, &at) == 0 &&
 	       at.st_dev == st->st_dev && at.st_ino == st->st_ino;
 }
 

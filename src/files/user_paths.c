@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/user_rights.h"
 #include "base/util.h"
 
 #define LINKS_MAX 40 /* as the kernel's */
@@ -142,6 +143,22 @@ int open_path_of(int rootfd, const char *path, uid_t uid)
 		return fd;
 	dir = files_open_dir(rootfd, path, uid, &name);
 	return dir < 0 ? -1 : openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+}
+
+int stat_for_job(int dirfd, const char *name, const struct files_cred *cred, struct stat *st)
+{
+	int rc = fstatat(dirfd, name, st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT);
+	struct user_rights own;
+
+	if (rc == 0 || errno != EACCES)
+		return rc;
+	if (user_rights_take(&own, cred->uid, cred->gid, cred->groups, cred->n_groups, NULL) < 0) {
+		errno = EACCES;
+		return -1;
+	}
+	rc = fstatat(dirfd, name, st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT);
+	user_rights_return(&own);
+	return rc;
 }
 
 const char *open_path_error(int error)

@@ -189,12 +189,18 @@ EXPORT int fstatat(int dirfd, const char *path, void *st, int flags);
 EXPORT int fstatat64(int dirfd, const char *path, void *st, int flags);
 
 /* On 64-bit machines struct stat of the C library is that of the kernel. criu checks by this call if its images have a
- * parent. */
+ * parent, and in a dump if a name leads to the job's file. In a home directory on NFS only its owner may look, and not
+ * root. */
 int fstatat(int dirfd, const char *path, void *st, int flags)
 {
+	long ret;
+
 	if (rights_of_job() && restored_task_is_images(dirfd))
 		return (int)errno_result(rights_as_root(SYS_newfstatat, dirfd, (long)path, (long)st, flags, 0));
-	return (int)errno_result(raw_syscall(SYS_newfstatat, dirfd, (long)path, (long)st, flags, 0, 0));
+	ret = raw_syscall(SYS_newfstatat, dirfd, (long)path, (long)st, flags, 0, 0);
+	if (ret == -EACCES && rights_on() && !rights_of_job())
+		ret = rights_as_user(SYS_newfstatat, dirfd, (long)path, (long)st, flags, 0);
+	return (int)errno_result(ret);
 }
 
 int fstatat64(int dirfd, const char *path, void *st, int flags)

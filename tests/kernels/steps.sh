@@ -13,6 +13,7 @@ export WORKLOAD_STEP_US=200000
 PORT=/dev/ttyS1
 USER=nobody
 JOBS=/var/job
+MORE= # arguments of the programs of `identical'
 
 tell() { printf '%s\n' "$*" >$PORT; }
 fail() { echo "FAILED: $*"; exit 1; }
@@ -211,7 +212,7 @@ identical() {
 	how=$1
 	shift
 	for program; do
-		job 0 $program "/test/$program" $(cat /test/reference/$program.arguments)
+		job 0 $program "/test/$program" $(cat /test/reference/$program.arguments) $MORE
 		eval "pod_$program=$pod"
 	done
 	for program; do
@@ -223,45 +224,74 @@ identical() {
 	done
 	for program; do
 		job_of $program
-		status=0
-		wait $pod || status=$?
-		echo "$program ended with $status"
-		[ $status = "$(cat /test/reference/$program.status)" ]
-		for f in /test/reference/$program/*; do
-			cmp "$f" "$(basename "$f")"
-		done
+		compare $program .
 	done
 }
 lines() { [ "$(wc -l <out)" -gt "$1" ]; }
 
 step_identical() { identical vacated threads files; }
 
-# An NFS 4.2 server in the kernel, exporting the directory $1 to this machine. What rpc.mountd answers to the kernel's questions is
-# told to it before: who 127.0.0.1 is, what is exported to him, and where the root of NFS 4 (fsid 0) is.
-nfs_server() {
-	for_ever=2147483647 flags=0x2402 # NFSEXP_FSID | NFSEXP_NOSUBTREECHECK | NFSEXP_INSECURE_PORT
+# compare PROGRAM DIR: its status, its output here, and its files in DIR
+compare() {
+	status=0
+	wait $pod || status=$?
+	echo "$1 ended with $status"
+	[ $status = "$(cat /test/reference/$1.status)" ]
+	for f in /test/reference/$1/*; do
+		case $f in
+		*/out) cmp "$f" out ;;
+		*) cmp "$f" "$2/$(basename "$f")" ;;
+		esac
+	done
+}
+
+# An NFS 4.2 server in the kernel, exporting /var/export to this machine, and /var/nfs as its client. What rpc.mountd answers to the
+# kernel's questions is told to it before: who 127.0.0.1 is, what is exported to him, and where the root of NFS 4 (fsid 0) is.
+NFSEXP_INSECURE_PORT=0x2 NFSEXP_ROOTSQUASH=0x4 NFSEXP_NOSUBTREECHECK=0x400 NFSEXP_FSID=0x2000
+for_ever=2147483647
+nfs_export() { echo "guest /var/export $for_ever $(($1 + NFSEXP_INSECURE_PORT + NFSEXP_NOSUBTREECHECK + NFSEXP_FSID)) 65533 65533 0" >/proc/net/rpc/nfsd.export/channel; }
+nfs_mount() {
+	modprobe -a nfsd nfsv4
+	mkdir -p /var/export/job /var/nfs
 	mount -t nfsd nfsd /proc/fs/nfsd
 	echo "nfsd 127.0.0.1 $for_ever guest" >/proc/net/rpc/auth.unix.ip/channel
-	echo "guest $1 $for_ever $((flags)) 65534 65534 0" >/proc/net/rpc/nfsd.export/channel
-	echo "guest 1 \\x00000000 $for_ever $1" >/proc/net/rpc/nfsd.fh/channel
+	nfs_export 0
+	echo "guest 1 \\x00000000 $for_ever /var/export" >/proc/net/rpc/nfsd.fh/channel
 	echo '-3 +4 +4.1 +4.2' >/proc/fs/nfsd/versions
 	echo 10 >/proc/fs/nfsd/nfsv4gracetime
 	echo 'tcp 2049' >/proc/fs/nfsd/portlist
 	echo 2 >/proc/fs/nfsd/threads
+	mount -t nfs4 -o vers=4.2,addr=127.0.0.1,clientaddr=127.0.0.1,proto=tcp,port=2049 127.0.0.1:/ /var/nfs
 }
 
 # Working directory, checkpoint directory and /tmp of a program that looks what the agent notes, all on NFS.
 step_nfs() {
-	modprobe -a nfsd nfsv4
-	mkdir -p /var/export/job /var/nfs
+	nfs_mount
 	mkdir -m 1777 /var/export/tmp
-	nfs_server /var/export
-	mount -t nfs4 -o vers=4.2,addr=127.0.0.1,clientaddr=127.0.0.1,proto=tcp,port=2049 127.0.0.1:/ /var/nfs
 	FSCHED_NEEDS_BPF=1 unshare -m sh -c 'mount --bind /var/nfs/tmp /tmp && /test/test_open_watch'
-	for how in vacated killed; do
-		JOBS=/var/nfs/job/$how
-		identical $how files
-	done
+	JOBS=/var/nfs/job/vacated
+	identical vacated files
+	# There a deleted file that is open can be saved only with the end of the job.
+	JOBS=/var/nfs/job/killed MORE=named
+	identical killed files
+}
+
+# The job's program and files are in a home directory on NFS that root may not enter.
+step_nfs_squashed() {
+	grep -q ' /var/nfs ' /proc/mounts || nfs_mount
+	nfs_export $NFSEXP_ROOTSQUASH
+	home=/var/export/home program=files
+	mkdir -m 700 $home
+	cp /test/$program $home/program
+	chmod 700 $home/program
+	chown $USER $home $home/program
+	# shellcheck disable=SC2016 # for the job's shell
+	job 0 $program sh -c 'cd /var/nfs/home && exec ./program "$@"' sh $(cat /test/reference/$program.arguments) named
+	wait_for 600 output lines 3
+	leave killed
+	leave vacated
+	touch $home/hurry
+	compare $program $home
 }
 
 

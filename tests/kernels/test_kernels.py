@@ -16,7 +16,7 @@ SUITES = os.environ.get("FSCHED_TEST_KERNELS", "").split()
 MIB = 1 << 20
 
 TRACKING = {"oldstable": "soft-dirty", "stable": "wp-async", "testing": "wp-async"}      # Linux 6.7 has the latter
-SHORT = ["doctor", "short", "nfs"]
+SHORT = ["doctor", "short", "nfs", "nfs_squashed"]
 ALL = [*SHORT, "pre_dump", "ways", "increments", "tracked", "processes", "seccomp", "identical", "criu", "limit"]
 
 

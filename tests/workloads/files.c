@@ -1,9 +1,9 @@
-/* files STEPS DIR: touches every kind of file that a checkpoint has to keep
+/* files STEPS DIR [named]: touches every kind of file that a checkpoint has to keep
  * consistent, all in DIR but for the private /tmp and /dev/shm:
  *   append.log   O_APPEND            seq.out     O_WRONLY, sequential
  *   header.dat   O_WRONLY, header rewritten at each step
  *   inplace.dat  O_RDWR, read-modify-write
- *   mapped.dat   MAP_SHARED          ghost       unlinked, still open
+ *   mapped.dat   MAP_SHARED          ghost       unlinked, still open; "named": it keeps its name
  * At the end the contents of the hidden ones are printed as checksums. */
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -78,7 +78,7 @@ int main(int argc, char **argv)
 	uint64_t *mapped, *shm;
 	char path[4096], line[128];
 
-	if (argc != 3)
+	if (argc < 3)
 		return 2;
 	steps = atoi(argv[1]);
 	app = at(argv[2], "append.log", O_WRONLY | O_APPEND);
@@ -88,7 +88,8 @@ int main(int argc, char **argv)
 	mapped = shared_map(at(argv[2], "mapped.dat", O_RDWR));
 	ghost = at(argv[2], "ghost", O_RDWR);
 	snprintf(path, sizeof(path), "%s/ghost", argv[2]);
-	unlink(path);
+	if (argc == 3)
+		unlink(path);
 	tmp = at("/tmp", "fsched-test-private", O_RDWR);
 	shm = shared_map(at("/dev/shm", "fsched-test-private", O_RDWR));
 	for (int k = 0; k < steps; k++) {
