@@ -178,6 +178,7 @@ static int by_name_open(int dirfd, const char *path, int flags, unsigned mode)
 	if (by_name_open_needs_user(dirfd, path))
 		return (int)errno_result(by_name_open_nonblocking(by_name_open_as_user, dirfd, path, flags, mode));
 	ret = raw_syscall(SYS_openat, dirfd, (long)path, flags, mode, 0, 0);
+	ret = reopen_denied_mapping(dirfd, path, flags, ret);
 	return (int)errno_result(elide_open_parent(dirfd, path, flags, ret));
 }
 

@@ -116,6 +116,9 @@ bool unlinked_names_own_link(int fd, const char *path);
 /* reopen.c: opens "fd/N" below /proc/self for a file of the job in a dump. True if it has handled the call; then *ret
  * is the descriptor or -errno. */
 bool reopen_job_file(int dirfd, const char *path, int flags, long *ret);
+/* The result of an open of /proc/PID/map_files/NAME by its name in that directory, ret, or if root may not read the
+ * file, which is on NFS, the descriptor that the job's user gets. */
+long reopen_denied_mapping(int dirfd, const char *path, int flags, long ret);
 /* moved_sockets.c: must be called when criu has got the file of the Unix socket sk (SIOCUNIXFILE) as the descriptor
  * file.
  */

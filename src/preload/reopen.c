@@ -58,3 +58,33 @@ bool reopen_job_file(int dirfd, const char *path, int flags, long *ret)
 		*ret = raw_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 0, 0, 0, 0);
 	return true;
 }
+
+/* "5608baabe000-5608baabf000" */
+static bool reopen_is_mapping(const char *path)
+{
+	int dashes = 0;
+
+	for (; path && *path; path++) {
+		if (*path == '-')
+			dashes++;
+		else if (!(*path >= '0' && *path <= '9') && !(*path >= 'a' && *path <= 'f'))
+			return false;
+	}
+	return dashes == 1;
+}
+
+long reopen_denied_mapping(int dirfd, const char *path, int flags, long ret)
+{
+	char link[PRELOAD_FD_LINK];
+	long found;
+
+	if (ret != -EACCES || !rights_on() || flags & (O_ACCMODE | O_PATH | O_CREAT) || !reopen_is_mapping(path))
+		return ret;
+	found = raw_syscall(SYS_openat, dirfd, (long)path, O_PATH | O_CLOEXEC, 0, 0, 0);
+	if (found < 0)
+		return ret;
+	preload_fd_link(found, link);
+	ret = rights_as_user(SYS_openat, AT_FDCWD, (long)link, flags, 0, 0);
+	raw_syscall(SYS_close, found, 0, 0, 0, 0, 0);
+	return ret;
+}
