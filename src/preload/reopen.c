@@ -9,7 +9,10 @@
  * A file without a link has to be opened, because criu reads its content and would move the position of a duplicate. A
  * restore makes a file of the job's user from the content. So root opens it only if the job has it open for reading or
  * the job's user owns it. Otherwise (O_PATH, or open for writing) the rights of the user decide: what the user cannot
- * read must not get into an image. */
+ * read must not get into an image.
+ *
+ * criu also opens each mapped file by /proc/PID/map_files. On NFS with root squash root may not read what only the
+ * job's user may, such as a program of mode 0700; then the user opens it. */
 #include <linux/fcntl.h>
 #include <linux/stat.h>
 #include <sys/syscall.h>
