@@ -58,6 +58,15 @@ def pods(base, request):
             return subprocess.run([base / "stage/usr/bin/fsched", "pod", *map(str, argv)], env=self.env(), text=True,
                                   capture_output=True, stdin=subprocess.DEVNULL, timeout=timeout)
 
+        def checkpoint(self, *argv):
+            """Tries again for 15 s what passes by itself, as the agent does under Slurm: a connection of `screen -X` or `screen -ls` that has
+            ended before screen has accepted it cannot be saved."""
+            end = time.monotonic() + 15
+            while True:
+                done = self.fsched("checkpoint", *argv)
+                if "try again" not in done.stdout + done.stderr or time.monotonic() > end:
+                    return done
+
         def start(self, directory, *argv, out=None):
             with open(out or os.devnull, "ab") as f:
                 if out:

@@ -52,7 +52,7 @@ class Job:
         return self
 
     def checkpoint(self, *options):
-        p = self.pods.fsched("checkpoint", self.state, *options)
+        p = self.pods.checkpoint(self.state, *options)
         assert p.returncode == 0, p.stdout + p.stderr + self.output()
 
     def vacate_and_restore(self):
@@ -249,6 +249,7 @@ PROGRAMS = {
 grep -v ^Script typescript""",
     "screen": """export SCREENDIR=$PWD/screens; mkdir -m 700 screens
 screen -d -m -S one sh -c 'sh steps.sh one >one; read line; echo "got $line" >>one'
+until [ -s one ]; do sleep 0.05; done
 screen -D -m -S two sh -c 'sh steps.sh two | tee two'
 screen -S one -X stuff 'a line^M'
 until grep -q got one; do sleep 0.05; done
