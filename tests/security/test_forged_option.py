@@ -225,11 +225,10 @@ def test_entry_that_an_administrator_has_removed(cluster, jobdir):
 def test_slurmctld_does_not_answer_for_a_moment(new_cluster, jobdir):
     """A job waits for a controller that hangs."""
     c, d = new_cluster(), jobdir()
-    hold = d / "hold"
     job = submit(c, d, "--checkpoint=UNLIMITED", "--begin=now+2")
-    controller = c.daemon_pid("slurmctld")
-    # the launch has been sent; the question of the node meets a stopped controller
-    lib.wait_for(lambda: c.state(job) == "RUNNING" or hold.exists(), "the job to be launched", poll=0.002)
+    controller, log = c.daemon_pid("slurmctld"), c.dir / "log/slurmd.t1.log"
+    # the node has the launch; its question meets a stopped controller
+    lib.wait_for(lambda: re.search(rf"[Ll]aunching batch job {job}\b|batch_request: {job}\b", log.read_text()), lambda: f"the launch in {log.read_text()[-1000:]}", poll=0.002)
     os.kill(controller, signal.SIGSTOP)
     try:
         lib.wait_for(lambda: any(lib.comm(p) == "fsched-slurm" for p in lib.descendants(c.lab.keeper_pid())) or (d / "out").exists(), "the question")
