@@ -163,7 +163,7 @@ void history_add(struct job_history *h, const struct history_event *e)
 
 /* ---- work ---- */
 
-static const struct history_event *history_find_epoch(const struct job_history *h, unsigned epoch)
+const struct history_event *history_find_epoch(const struct job_history *h, unsigned epoch)
 {
 	for (unsigned i = h->n; i > 0; i--)
 		if (h->v[i - 1].kind == HISTORY_EPOCH && h->v[i - 1].epoch == epoch)

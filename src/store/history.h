@@ -92,6 +92,9 @@ void history_tally_add(struct history_tally *to, const struct history_tally *fro
  * event goes when there is no room. */
 void history_add(struct job_history *h, const struct history_event *e);
 
+/* The event of an epoch, the last one if there are several; NULL: there is none. */
+const struct history_event *history_find_epoch(const struct job_history *h, unsigned epoch);
+
 /* What a restore means for the work that a job has done. */
 struct history_work {
 	int64_t used;  /* s for which the run had run at that epoch */

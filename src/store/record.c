@@ -42,18 +42,31 @@ int intent_parse(const char *name, enum intent *out)
 	return -1;
 }
 
+static uint64_t epoch_shared_bytes(const struct epoch_summary *e)
+{
+	return e->shared < e->bytes ? e->shared : e->bytes;
+}
+
 uint64_t record_bytes(const struct job_record *r)
 {
 	uint64_t own = 0, shared = 0;
 
 	for (unsigned i = 0; i < r->n_epochs; i++) {
-		const struct epoch_summary *e = &r->epochs[i];
-		const uint64_t part = e->shared < e->bytes ? e->shared : e->bytes;
+		const uint64_t part = epoch_shared_bytes(&r->epochs[i]);
 
-		own += e->bytes - part;
+		own += r->epochs[i].bytes - part;
 		shared = part > shared ? part : shared;
 	}
 	return own + shared;
+}
+
+uint64_t record_prunable_bytes(const struct job_record *r)
+{
+	uint64_t own = 0;
+
+	for (unsigned i = 0; i + 1 < r->n_epochs; i++)
+		own += r->epochs[i].bytes - epoch_shared_bytes(&r->epochs[i]);
+	return own;
 }
 
 int64_t store_record_age(const char *base, const char *name)

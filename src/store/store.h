@@ -119,6 +119,8 @@ int64_t store_record_age(const char *base, const char *name);
 
 /* Bytes that the epochs take together. What several of them share counts once, if it is the same for all. */
 uint64_t record_bytes(const struct job_record *r);
+/* Of them what the removal of all epochs but the newest would free. */
+uint64_t record_prunable_bytes(const struct job_record *r);
 /* The record's entry of an epoch; NULL: there is none. */
 const struct epoch_summary *record_find_epoch(const struct job_record *r, unsigned epoch);
 struct json_t;

@@ -8,7 +8,6 @@
 
 #include "base/dir_tree.h"
 #include "base/util.h"
-#include "cli/report/job_bytes.h"
 #include "cli/report/metrics_text.h"
 #include "store/removed.h"
 
@@ -104,11 +103,11 @@ static void a_job_without_epoch(void **state)
 static void shared_files_count_once(void **state)
 {
 	fill();
-	assert_int_equal(job_bytes_kept(&rec), 600 + 200 + 500);
-	assert_int_equal(job_bytes_prunable(&rec), 600);
+	assert_int_equal(record_bytes(&rec), 600 + 200 + 500);
+	assert_int_equal(record_prunable_bytes(&rec), 600);
 	rec.n_epochs = 0;
-	assert_int_equal(job_bytes_kept(&rec), 0);
-	assert_int_equal(job_bytes_prunable(&rec), 0);
+	assert_int_equal(record_bytes(&rec), 0);
+	assert_int_equal(record_prunable_bytes(&rec), 0);
 }
 
 /* Counters never fall when directories are removed, and no job counts twice. */

@@ -9,7 +9,6 @@
 #include "base/array.h"
 #include "base/text.h"
 #include "base/util.h"
-#include "cli/report/job_bytes.h"
 #include "cli/report/job_lives.h"
 #include "store/removed.h"
 #include "store/scan.h"
@@ -61,7 +60,7 @@ void metrics_add(struct metrics *m, const struct job_record *r, const struct job
 
 	u->jobs++;
 	u->epochs += r->n_epochs;
-	u->bytes += job_bytes_kept(r);
+	u->bytes += record_bytes(r);
 	if ((size_t)r->intent < ARRAY_SIZE(m->states))
 		m->states[r->intent]++;
 	history_tally_add(&m->tally, &h->tally);

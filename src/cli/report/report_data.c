@@ -7,7 +7,6 @@
 #include "base/array.h"
 #include "base/text.h"
 #include "base/util.h"
-#include "cli/report/job_bytes.h"
 
 void report_add(struct report *r, struct report_job *j)
 {
@@ -38,14 +37,6 @@ void report_free(struct report *r)
 
 /* ---- a job ---- */
 
-static bool report_has_epoch(const struct job_history *h, unsigned epoch)
-{
-	for (unsigned i = 0; i < h->n; i++)
-		if (h->v[i].kind == HISTORY_EPOCH && h->v[i].epoch == epoch)
-			return true;
-	return false;
-}
-
 static int report_by_time(const void *a, const void *b)
 {
 	const struct history_event *x = a, *y = b;
@@ -68,7 +59,7 @@ static void report_add_epochs(struct job_history *h, const struct job_record *re
 					       .frozen_us = e->frozen_us,
 					       .total_us = e->total_us };
 
-		if (report_has_epoch(h, e->number))
+		if (history_find_epoch(h, e->number))
 			continue;
 		snprintf(event.trigger, sizeof(event.trigger), "%s", e->reason);
 		history_add(h, &event);
@@ -88,8 +79,8 @@ void report_fill_job(struct report_job *j, const struct job_record *rec, const s
 	j->interval = rec->interval;
 	j->used = rec->used;
 	j->n_epochs = rec->n_epochs;
-	j->kept = job_bytes_kept(rec);
-	j->prunable = job_bytes_prunable(rec);
+	j->kept = record_bytes(rec);
+	j->prunable = record_prunable_bytes(rec);
 	j->history = *h;
 	report_add_epochs(&j->history, rec);
 	j->last = j->history.n ? j->history.v[j->history.n - 1].until : 0;
