@@ -35,37 +35,43 @@ static int scan_load(const char *base, const char *name, struct scan_job *j, str
 {
 	cleanup_close int fd = -1;
 
+	memset(r, 0, sizeof(*r));
 	if (j->copy)
 		return j->aside ? err_set(err, EACCES, "only root reads it")
 				: store_load_copy(base, (uint32_t)strtoul(name, NULL, 10), r, NULL, err);
-	fd = open(j->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return err_sys(err, errno, "cannot open directory %s", j->path);
-	return store_check_dir(fd, j->path, err) < 0 ? -1 : record_load(fd, j->path, r, err);
+	fd = store_open_dir(AT_FDCWD, j->path, j->path, err);
+	return fd < 0 ? -1 : record_load(fd, j->path, r, err);
 }
 
-static bool scan_one(const char *base, const char *name, bool (*fn)(const struct scan_job *j, void *arg), void *arg,
-		     struct scan_result *result)
+/* What the caller of store_scan() wants. */
+struct scan {
+	const char *base;
+	bool unreadable;
+	bool (*fn)(const struct scan_job *j, void *arg);
+	void *arg;
+	struct scan_result *result;
+};
+
+static bool scan_one(const struct scan *s, const char *name)
 {
-	struct job_record *r = xcalloc(1, sizeof(*r));
-	cleanup_free char *path = xasprintf("%s/%s", base, name);
-	struct scan_job j = { r, path, geteuid() != 0, name[scan_digits(name)] != '\0' };
-	bool more = true;
+	cleanup_free struct job_record *r = xmalloc(sizeof(*r));
+	cleanup_free char *path = xasprintf("%s/%s", s->base, name);
+	struct scan_job j = { .path = path, .name = name, .copy = geteuid() != 0, .aside = name[scan_digits(name)] != '\0' };
 	struct err err;
 
-	if (scan_load(base, name, &j, r, &err) == 0)
-		more = fn(&j, arg);
+	if (scan_load(s->base, name, &j, r, &err) == 0)
+		j.record = r;
 	else if (err.num == EACCES)
-		result->hidden++;
+		s->result->hidden++;
 	else if (err.num != ENOENT)
-		result->damaged++;
-	free(r);
-	return more;
+		s->result->damaged++;
+	return (!j.record && !s->unreadable) || s->fn(&j, s->arg);
 }
 
-int store_scan(const char *base, bool (*fn)(const struct scan_job *j, void *arg), void *arg, struct scan_result *result,
-	       struct err *err)
+int store_scan(const char *base, bool unreadable, bool (*fn)(const struct scan_job *j, void *arg), void *arg,
+	       struct scan_result *result, struct err *err)
 {
+	const struct scan s = { base, unreadable, fn, arg, result };
 	struct dirent **names = NULL;
 	bool more = true;
 	int n = scandir(base, &names, scan_is_job, scan_by_id);
@@ -74,7 +80,7 @@ int store_scan(const char *base, bool (*fn)(const struct scan_job *j, void *arg)
 	if (n < 0)
 		return err_sys(err, errno, "cannot read %s", base);
 	for (int i = 0; i < n; i++) {
-		more = more && scan_one(base, names[i]->d_name, fn, arg, result);
+		more = more && scan_one(&s, names[i]->d_name);
 		free(names[i]);
 	}
 	free(names);

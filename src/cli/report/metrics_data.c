@@ -94,7 +94,7 @@ int metrics_collect(const struct conf *c, struct metrics *m, struct err *err)
 	*m = (struct metrics){ .now = time(NULL) };
 	if (geteuid() == 0 && removed_load(c->dir, &m->tally, s.skip, err) < 0)
 		return -1;
-	if (store_scan(c->dir, metrics_on_job, &s, &result, err) < 0)
+	if (store_scan(c->dir, false, metrics_on_job, &s, &result, err) < 0)
 		return -1;
 	m->unreadable = result.damaged;
 	return 0;

@@ -125,7 +125,7 @@ int report_collect(const struct conf *c, const struct report_select *s, struct r
 	*r = (struct report){ .now = time(NULL), .since = s->since };
 	if (gethostname(r->host, sizeof(r->host) - 1))
 		snprintf(r->host, sizeof(r->host), "?");
-	if (store_scan(c->dir, collect_on_job, &collect, &result, err) < 0 || collect_check_ids(s, r, err) < 0)
+	if (store_scan(c->dir, false, collect_on_job, &collect, &result, err) < 0 || collect_check_ids(s, r, err) < 0)
 		return -1;
 	r->hidden = s->n_ids || s->user ? 0 : result.hidden;
 	report_sort(r);

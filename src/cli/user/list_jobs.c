@@ -1,23 +1,18 @@
 #include "cli/user/list_jobs.h"
 
 #include <ctype.h>
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/user/job_view.h"
 #include "base/array.h"
-#include "base/dir.h"
 #include "base/slurmconf.h"
 #include "base/text.h"
 #include "base/util.h"
+#include "store/scan.h"
 
 struct row {
 	uint32_t id;
@@ -33,6 +28,7 @@ struct row {
 
 struct listing {
 	const char *dir;
+	bool all;
 	struct row *rows;
 	size_t n, room;
 	unsigned hidden; /* jobs whose record the caller cannot read */
@@ -98,27 +94,6 @@ static void list_set_states(const struct listing *l, struct row *row, const stru
 
 /* ---- what is on disk ---- */
 
-/* "12", and with all also "12.<uuid>". */
-static bool list_is_job(const char *name, bool all)
-{
-	const size_t n = strspn(name, "0123456789");
-
-	return n > 0 && n < 10 && *name != '0' && (!name[n] || (all && name[n] == '.'));
-}
-
-static bool list_load(const struct listing *l, const char *name, struct job_record *r)
-{
-	cleanup_free char *path = xasprintf("%s/%s", l->dir, name);
-	struct store s = { .dirfd = -1, .epochsfd = -1 };
-	bool ok;
-
-	if (geteuid() != 0)
-		return store_load_copy(l->dir, (uint32_t)strtoul(name, NULL, 10), r, NULL, NULL) == 0;
-	ok = store_open_path(&s, path, false, NULL) == 0 && store_load_record(&s, r, NULL) == 0;
-	store_close(&s);
-	return ok;
-}
-
 static void list_take_record(const struct listing *l, struct row *row, const struct job_record *r)
 {
 	printable(r->user, row->user, sizeof(row->user));
@@ -137,43 +112,27 @@ static void list_take_record(const struct listing *l, struct row *row, const str
 		snprintf(row->state, sizeof(row->state), "to-prune");
 }
 
-static void list_add(struct listing *l, const char *name, struct job_record *r)
+static bool list_add(const struct scan_job *j, void *arg)
 {
+	struct listing *l = arg;
 	struct row *row;
 
-	memset(r, 0, sizeof(*r));
-	if (!list_load(l, name, r)) {
+	if (j->aside && !l->all)
+		return true;
+	if (!j->record) {
 		l->hidden++;
 		if (geteuid() != 0)
-			return;
+			return true;
 	}
 	array_reserve(l->rows, l->n, l->room);
 	row = &l->rows[l->n++];
 	*row = (struct row){
-		.id = (uint32_t)strtoul(name, NULL, 10), .user = "?", .state = "unreadable", .slurm = "?", .age = -1
+		.id = (uint32_t)strtoul(j->name, NULL, 10), .user = "?", .state = "unreadable", .slurm = "?", .age = -1
 	};
-	snprintf(row->name, sizeof(row->name), "%.63s", name);
-	if (*r->uuid)
-		list_take_record(l, row, r);
-}
-
-static int list_read(struct listing *l, bool all)
-{
-	cleanup_free struct job_record *r = xcalloc(1, sizeof(*r));
-	cleanup_dir DIR *dir = opendir(l->dir);
-	const struct dirent *d;
-	int more;
-
-	if (!dir) {
-		cli_error("list", "%s: %s; give a job id to see what Slurm knows of it", l->dir, strerror(errno));
-		return CLI_FAILED;
-	}
-	while ((more = dir_next(dir, &d)) > 0)
-		if (list_is_job(d->d_name, all))
-			list_add(l, d->d_name, r);
-	if (more < 0)
-		cli_error("list", "cannot read %s: %s", l->dir, strerror(errno));
-	return more < 0 ? CLI_FAILED : CLI_OK;
+	snprintf(row->name, sizeof(row->name), "%.63s", j->name);
+	if (j->record)
+		list_take_record(l, row, j->record);
+	return true;
 }
 
 /* ---- the table ---- */
@@ -270,18 +229,22 @@ static void list_say_hidden(const struct listing *l)
 
 int list_jobs(const struct conf *c, bool all)
 {
-	struct listing l = { .dir = c->dir };
-	int rc;
+	struct listing l = { .dir = c->dir, .all = all };
+	struct scan_result result;
+	struct err err;
+	int rc = CLI_OK;
 
 	if (all && geteuid() != 0) {
 		cli_error("list", "only root sees the checkpoints of all users; without --all you see your own");
 		return CLI_FAILED;
 	}
 	list_ask(&l);
-	rc = list_read(&l, all);
-	if (rc == CLI_OK) {
-		if (l.n)
-			qsort(l.rows, l.n, sizeof(*l.rows), all ? list_by_weight : list_by_id);
+	if (store_scan(c->dir, true, list_add, &l, &result, &err) < 0) {
+		cli_error("list", "%s; give a job id to see what Slurm knows of it", err.text);
+		rc = CLI_FAILED;
+	} else {
+		if (l.n && all)
+			qsort(l.rows, l.n, sizeof(*l.rows), list_by_weight);
 		printf("%8s  %-12s  %-10s  %-10s  %6s  %5s  %10s  %6s\n", "JOB", "USER", "STATE", "SLURM", "EPOCHS",
 		       "LAST", "SIZE", "AGE");
 		for (size_t i = 0; i < l.n; i++)

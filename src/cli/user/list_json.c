@@ -30,7 +30,7 @@ static int list_json_all(const struct conf *c, json_t *root)
 	struct err err;
 
 	json_object_set_new(root, "jobs", jobs);
-	if (store_scan(c->dir, list_json_append, jobs, &result, &err) < 0) {
+	if (store_scan(c->dir, false, list_json_append, jobs, &result, &err) < 0) {
 		cli_error("list", "%s; give a job id to see what Slurm knows of it", err.text);
 		return CLI_FAILED;
 	}

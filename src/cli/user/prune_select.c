@@ -1,6 +1,5 @@
 #include "cli/user/prune_select.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -9,9 +8,8 @@
 #include <unistd.h>
 
 #include "base/array.h"
-#include "base/dir.h"
 #include "base/util.h"
-#include "store/store.h"
+#include "store/scan.h"
 
 #define DAY 86400
 
@@ -48,62 +46,46 @@ static int select_uid(const char *user, uid_t *uid, struct err *err)
 	return 0;
 }
 
-static bool select_load(const struct conf *c, uint32_t id, struct job_record *r)
+struct selection {
+	const struct conf *conf;
+	const struct prune_select *by;
+	uid_t uid; /* of by->user */
+	uint32_t *ids;
+	size_t n, room;
+};
+
+static bool select_fits(const struct selection *s, const struct scan_job *j)
 {
-	struct store s = { .dirfd = -1, .epochsfd = -1 };
-	bool ok;
+	const struct job_record *r = j->record;
+	const struct prune_select *by = s->by;
 
-	if (geteuid() != 0)
-		return store_load_copy(c->dir, id, r, NULL, NULL) == 0 && r->uid == geteuid();
-	ok = store_open(&s, c->dir, id, false, NULL) == 0 && store_load_record(&s, r, NULL) == 0;
-	store_close(&s);
-	return ok;
-}
-
-static bool select_fits(const struct conf *c, uint32_t id, const struct prune_select *p, uid_t uid)
-{
-	cleanup_free struct job_record *r = xcalloc(1, sizeof(*r));
-	char name[16];
-
-	snprintf(name, sizeof(name), "%u", id);
-	if (!select_load(c, id, r) || (p->user && r->uid != uid) || record_bytes(r) < p->bytes)
+	if (j->aside || (j->copy && r->uid != geteuid()) || (by->user && r->uid != s->uid) || record_bytes(r) < by->bytes)
 		return false;
-	if (p->asked && store_removal_asked(c->dir, name, r->uid))
+	if (by->asked && store_removal_asked(s->conf->dir, j->name, r->uid))
 		return true;
-	return p->days < 0 ? !p->asked : store_record_age(c->dir, name) >= p->days * DAY;
+	return by->days < 0 ? !by->asked : store_record_age(s->conf->dir, j->name) >= by->days * DAY;
 }
 
-static int compare_ids(const void *a, const void *b)
+static bool select_add(const struct scan_job *j, void *arg)
 {
-	const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	struct selection *s = arg;
 
-	return x < y ? -1 : x > y;
+	if (select_fits(s, j)) {
+		array_reserve(s->ids, s->n, s->room);
+		s->ids[s->n++] = (uint32_t)strtoul(j->name, NULL, 10);
+	}
+	return true;
 }
 
 int prune_select(const struct conf *c, const struct prune_select *p, uint32_t **ids, size_t *n, struct err *err)
 {
-	cleanup_dir DIR *dir = opendir(c->dir);
-	const struct dirent *d;
-	size_t room = 0;
-	uid_t uid = 0;
-	int more;
+	struct selection s = { .conf = c, .by = p };
+	struct scan_result result;
+	int rc = -1;
 
-	*ids = NULL;
-	*n = 0;
-	if (!dir)
-		return err_sys(err, errno, "cannot open %s", c->dir);
-	if (p->user && select_uid(p->user, &uid, err))
-		return -1;
-	while ((more = dir_next(dir, &d)) > 0) {
-		const size_t len = strspn(d->d_name, "0123456789");
-		const uint32_t id = (uint32_t)strtoul(d->d_name, NULL, 10);
-
-		if (len == 0 || d->d_name[len] || len > 9 || *d->d_name == '0' || !select_fits(c, id, p, uid))
-			continue;
-		array_reserve(*ids, *n, room);
-		(*ids)[(*n)++] = id;
-	}
-	if (*n)
-		qsort(*ids, *n, sizeof(**ids), compare_ids);
-	return more < 0 ? err_sys(err, errno, "cannot read %s", c->dir) : 0;
+	if (!p->user || select_uid(p->user, &s.uid, err) == 0)
+		rc = store_scan(c->dir, false, select_add, &s, &result, err);
+	*ids = s.ids;
+	*n = s.n;
+	return rc;
 }
