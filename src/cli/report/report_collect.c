@@ -1,6 +1,5 @@
 #include "cli/report/report_collect.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,11 +9,8 @@
 #include "base/slurmconf.h"
 #include "base/util.h"
 #include "cli/report/job_lives.h"
-#include "cli/user/job_view.h"
 #include "slurm/rpc/slurm_rpc.h"
 #include "store/scan.h"
-
-#define COLLECT_ASKED 1000 /* jobs that slurmctld is asked about, each by one RPC */
 
 struct collect {
 	const struct conf *conf;
@@ -71,34 +67,32 @@ static bool collect_is_same(const struct report_job *j, const struct slurm_job *
 	return !j->aside && status_parse(job->admin_comment, &entry, NULL) == 0 && strcmp(entry.uuid, j->uuid) == 0;
 }
 
-/* False: slurmctld does not answer. */
-static bool collect_ask(struct report_job *j)
+static void collect_fill(struct report_job *j, const struct slurm_job *job)
 {
-	struct slurm_job job = { 0 };
-	struct err err;
-
-	if (rpc_job_load(j->id, &job, &err) < 0)
-		return err.num == VIEW_UNKNOWN_JOB;
-	if (collect_is_same(j, &job)) {
-		snprintf(j->label, sizeof(j->label), "%s", job.label);
-		snprintf(j->name, sizeof(j->name), "%s", job.name);
-		snprintf(j->state, sizeof(j->state), "%s", job.state);
-		for (char *p = j->state; *p; p++)
-			*p = (char)tolower((unsigned char)*p);
-	}
-	rpc_job_free(&job);
-	return true;
+	snprintf(j->label, sizeof(j->label), "%s", job->label);
+	snprintf(j->name, sizeof(j->name), "%s", job->name);
+	rpc_job_state_text(job, j->state, sizeof(j->state));
 }
 
 /* slurm_init() ends the process if there is no slurm.conf. */
 static void collect_from_slurm(struct report *r)
 {
-	bool answers = slurmconf_path() != NULL;
+	struct slurm_job *jobs;
+	struct err err;
+	size_t n;
 
-	if (answers)
-		rpc_init();
-	for (size_t i = 0; answers && i < r->n_jobs && i < COLLECT_ASKED; i++)
-		answers = collect_ask(r->jobs[i]);
+	if (!slurmconf_path())
+		return;
+	rpc_init();
+	if (rpc_jobs_load(&jobs, &n, &err) < 0)
+		return;
+	for (size_t i = 0; i < r->n_jobs; i++) {
+		const struct slurm_job *job = rpc_jobs_find(jobs, n, r->jobs[i]->id);
+
+		if (job && collect_is_same(r->jobs[i], job))
+			collect_fill(r->jobs[i], job);
+	}
+	rpc_jobs_free(jobs, n);
 }
 
 /* ---- what was asked for ---- */

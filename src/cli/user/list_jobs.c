@@ -1,6 +1,5 @@
 #include "cli/user/list_jobs.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,29 +50,13 @@ static void list_ask(struct listing *l)
 		cli_error("list", "warning: which jobs have ended is not known: %s", err.text);
 }
 
-static int list_compare_id(const void *key, const void *job)
-{
-	const uint32_t id = *(const uint32_t *)key, other = ((const struct slurm_job *)job)->id;
-
-	return id < other ? -1 : id > other;
-}
-
 /* NULL: Slurm does not know the job any more, or another one has its id. */
 static const struct slurm_job *list_find(const struct listing *l, const struct job_record *r)
 {
-	const struct slurm_job *j = l->n_jobs
-					    ? bsearch(&r->job_id, l->jobs, l->n_jobs, sizeof(*l->jobs), list_compare_id)
-					    : NULL;
+	const struct slurm_job *j = rpc_jobs_find(l->jobs, l->n_jobs, r->job_id);
 	struct status entry;
 
 	return j && (status_parse(j->admin_comment, &entry, NULL) || strcmp(entry.uuid, r->uuid) == 0) ? j : NULL;
-}
-
-static void list_lower(char *buf, size_t len, const char *text)
-{
-	snprintf(buf, len, "%s", text);
-	for (; *buf; buf++)
-		*buf = (char)tolower((unsigned char)*buf);
 }
 
 /* Nobody updates the record of a job that ends while it waits: no agent serves it. Slurm tells. */
@@ -87,9 +70,14 @@ static void list_set_states(const struct listing *l, struct row *row, const stru
 		return;
 	}
 	row->ended = !j || (j->finished && !j->completing);
-	list_lower(row->slurm, sizeof(row->slurm), !j ? "forgotten" : j->held ? "held" : j->state);
-	if (row->ended && r->intent != INTENT_DONE)
-		list_lower(row->state, sizeof(row->state), j ? j->state : "ended");
+	if (!j || j->held)
+		snprintf(row->slurm, sizeof(row->slurm), "%s", j ? "held" : "forgotten");
+	else
+		rpc_job_state_text(j, row->slurm, sizeof(row->slurm));
+	if (row->ended && r->intent != INTENT_DONE && j)
+		rpc_job_state_text(j, row->state, sizeof(row->state));
+	else if (row->ended && r->intent != INTENT_DONE)
+		snprintf(row->state, sizeof(row->state), "ended");
 }
 
 /* ---- what is on disk ---- */

@@ -1,5 +1,6 @@
 #include "slurm/rpc/slurm_rpc.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -233,6 +234,21 @@ int rpc_jobs_load(struct slurm_job **jobs, size_t *n, struct err *err)
 		fill_job(&(*jobs)[*n], &msg->job_array[*n]);
 	qsort(*jobs, *n, sizeof(**jobs), rpc_by_id);
 	return 0;
+}
+
+const struct slurm_job *rpc_jobs_find(const struct slurm_job *jobs, size_t n, uint32_t job_id)
+{
+	const struct slurm_job key = { .id = job_id };
+
+	return n ? bsearch(&key, jobs, n, sizeof(*jobs), rpc_by_id) : NULL;
+}
+
+char *rpc_job_state_text(const struct slurm_job *job, char *buf, size_t len)
+{
+	snprintf(buf, len, "%s", job->state);
+	for (char *p = buf; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
+	return buf;
 }
 
 void rpc_jobs_free(struct slurm_job *jobs, size_t n)

@@ -61,6 +61,10 @@ int rpc_job_load(uint32_t job_id, struct slurm_job *job, struct err *err);
  */
 int rpc_jobs_load(struct slurm_job **jobs, size_t *n, struct err *err);
 void rpc_jobs_free(struct slurm_job *jobs, size_t n);
+/* That of one job; NULL: slurmctld does not know it. */
+const struct slurm_job *rpc_jobs_find(const struct slurm_job *jobs, size_t n, uint32_t job_id);
+/* Its base state in small letters. Returns buf. */
+char *rpc_job_state_text(const struct slurm_job *job, char *buf, size_t len);
 /* Loads the record of a task of an array. A task that has no record of its own yet gets the record of the array: state
  * PENDING, array_task set to the task. */
 int rpc_job_load_task(uint32_t array_id, uint32_t task, struct slurm_job *job, struct err *err);
