@@ -2,11 +2,8 @@
 #include "store/history.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/io.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "base/util.h"
@@ -102,11 +99,7 @@ int history_save(const struct store *s, uid_t owner, const struct job_history *h
 {
 	cleanup_free char *text = history_render(h);
 
-	if (!text)
-		return err_set(err, EINVAL, "%s/" HISTORY_FILE " cannot be made", s->path);
-	if (write_file_atomic(s->dirfd, HISTORY_FILE, 0600, 0, text, strlen(text)) < 0)
-		return err_sys(err, errno, "cannot write %s/" HISTORY_FILE, s->path);
-	return owner_copy_write(s, owner, HISTORY_FILE, text, err);
+	return job_file_save(s, owner, HISTORY_FILE, text, err);
 }
 
 /* ---- reading: a member that is missing is 0, one that is implausible is an error ---- */
@@ -236,19 +229,14 @@ int history_parse(const json_t *root, struct job_history *h, struct err *err)
 
 int history_load(const char *path, bool copy, struct job_history *h, struct err *err)
 {
-	cleanup_free char *dir = xasprintf("%s%s", path, copy ? "/" OWNER_COPIES : "");
-	cleanup_close int fd = open(dir, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	cleanup_json json_t *root = NULL;
+	cleanup_json json_t *root = job_file_load(path, copy, HISTORY_FILE, HISTORY_MOST, err);
 
 	memset(h, 0, sizeof(*h));
-	if (fd < 0)
-		return err_sys(err, errno, "cannot open directory %s", dir);
-	root = json_read_at(fd, HISTORY_FILE, HISTORY_MOST, HISTORY_FILE, err);
 	if (!root)
 		return -1;
 	if (history_parse(root, h, err) < 0) {
 		memset(h, 0, sizeof(*h));
-		return err_wrap(err, "%s/" HISTORY_FILE " is damaged", dir);
+		return err_wrap(err, "%s/%s" HISTORY_FILE " is damaged", path, copy ? OWNER_COPIES "/" : "");
 	}
 	return 0;
 }

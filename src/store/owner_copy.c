@@ -1,4 +1,4 @@
-/* Copies of a job's record and log for the job's owner, in files that belong to him. Root writes them and never reads
+/* Copies of a job's files and log for the job's owner, in files that belong to him. Root writes them and never reads
  * them, because their owner can change them. owner_view.c reads them. */
 #include "store/store.h"
 
@@ -11,6 +11,7 @@
 
 #include "base/util.h"
 #include "base/io.h"
+#include "base/json.h"
 #include "store/store_internal.h"
 
 #define LOG_TAIL 65536 /* bytes of checkpoint.log, which grows with each event */
@@ -42,6 +43,27 @@ int owner_copy_write(const struct store *s, uid_t owner, const char *name, const
 	if (write_file_for(dirfd, name, owner, true, text, strlen(text)) < 0)
 		return err_sys(err, errno, "cannot write %s/" OWNER_COPIES "/%s", s->path, name);
 	return 0;
+}
+
+int job_file_save(const struct store *s, uid_t owner, const char *name, const char *text, struct err *err)
+{
+	if (!text)
+		return err_set(err, EINVAL, "%s/%s cannot be made", s->path, name);
+	if (write_file_atomic(s->dirfd, name, 0600, 0, text, strlen(text)) < 0)
+		return err_sys(err, errno, "cannot write %s/%s", s->path, name);
+	return owner_copy_write(s, owner, name, text, err);
+}
+
+json_t *job_file_load(const char *path, bool copy, const char *name, size_t max, struct err *err)
+{
+	cleanup_free char *dir = xasprintf("%s%s", path, copy ? "/" OWNER_COPIES : "");
+	cleanup_close int fd = open(dir, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0) {
+		err_sys(err, errno, "cannot open directory %s", dir);
+		return NULL;
+	}
+	return json_read_at(fd, name, max, name, err);
 }
 
 /* The last lines of the log, whole ones, and where they end. */

@@ -1,11 +1,9 @@
 #include "store/steps.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base/io.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "base/util.h"
@@ -111,11 +109,7 @@ int steps_save(const struct store *store, uid_t owner, const struct job_steps *s
 {
 	cleanup_free char *text = steps_render(s);
 
-	if (!text)
-		return err_set(err, EINVAL, "%s/" STEPS_FILE " cannot be made", store->path);
-	if (write_file_atomic(store->dirfd, STEPS_FILE, 0600, 0, text, strlen(text)) < 0)
-		return err_sys(err, errno, "cannot write %s/" STEPS_FILE, store->path);
-	return owner_copy_write(store, owner, STEPS_FILE, text, err);
+	return job_file_save(store, owner, STEPS_FILE, text, err);
 }
 
 void steps_remove(const struct store *store)
@@ -126,13 +120,8 @@ void steps_remove(const struct store *store)
 
 int steps_load(const char *path, bool copy, struct job_steps *s, struct err *err)
 {
-	cleanup_free char *dir = xasprintf("%s%s", path, copy ? "/" OWNER_COPIES : "");
-	cleanup_close int fd = open(dir, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	cleanup_json json_t *root = NULL;
+	cleanup_json json_t *root = job_file_load(path, copy, STEPS_FILE, STEPS_MOST, err);
 
 	memset(s, 0, sizeof(*s));
-	if (fd < 0)
-		return err_sys(err, errno, "cannot open directory %s", dir);
-	root = json_read_at(fd, STEPS_FILE, STEPS_MOST, STEPS_FILE, err);
 	return root ? steps_parse(root, s, err) : -1;
 }

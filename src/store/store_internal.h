@@ -31,8 +31,14 @@ char *record_render(const struct job_record *r);
 int record_load(int dirfd, const char *path, struct job_record *r, struct err *err);
 /* Copies for the job's owner (owner_copy.c). The end of checkpoint.log, open as logfd for reading, too: */
 void owner_copy_log(const struct store *s, uid_t owner, int logfd);
-/* A whole file: job.json, steps.json, history.json. */
+/* A whole file: job.json, and those of job_file_save(). */
 int owner_copy_write(const struct store *s, uid_t owner, const char *name, const char *text, struct err *err);
+
+/* Writes steps.json or history.json and the owner's copy of it. text NULL: it cannot be rendered. */
+int job_file_save(const struct store *s, uid_t owner, const char *name, const char *text, struct err *err);
+/* Reads it, of at most max bytes; path: of the job's directory; copy: that of the owner. NULL with err: ENOENT if there
+ * is none. The caller owns the object. */
+struct json_t *job_file_load(const char *path, bool copy, const char *name, size_t max, struct err *err);
 
 struct job_steps;
 /* Fills *s from the JSON object of a steps.json. */
