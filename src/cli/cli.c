@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdlib.h>
 
@@ -77,6 +78,21 @@ int cli_conf_option(const char *command, int argc, char **argv, const char **con
 int cli_json_option(const char *command, int argc, char **argv, const char **conf, bool *json)
 {
 	return cli_read_options(command, argc, argv, conf, json);
+}
+
+int cli_user(const char *user, uid_t *uid, struct err *err)
+{
+	const struct passwd *pw = getpwnam(user);
+	char *end;
+	unsigned long n = strtoul(user, &end, 10);
+
+	if (pw)
+		*uid = pw->pw_uid;
+	else if (*user && !*end && n < UINT32_MAX)
+		*uid = (uid_t)n;
+	else
+		return err_set(err, ENOENT, "there is no user \"%s\"", user);
+	return 0;
 }
 
 int cli_conf(const char *command, const char *path, struct conf *c)

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stdio.h>
+#include <sys/types.h>
 #include "base/conf.h"
 #include "base/err.h"
 
@@ -43,6 +44,9 @@ int cli_conf_option(const char *command, int argc, char **argv, const char **con
 
 /* The same with --json. */
 int cli_json_option(const char *command, int argc, char **argv, const char **conf, bool *json);
+
+/* A user by name, or by number. -1 with err: nobody has the name. */
+int cli_user(const char *user, uid_t *uid, struct err *err);
 
 /* Loads fsched.conf. path NULL: searches for it. -1: the message has been printed. */
 int cli_conf(const char *command, const char *path, struct conf *c);

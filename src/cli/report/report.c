@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +21,7 @@
 
 struct report_options {
 	const char *conf, *output, *user;
+	uid_t uid; /* of user */
 	int64_t since;
 };
 
@@ -73,7 +73,7 @@ static void report_describe_scope(struct report *r, const struct report_options 
 
 static int report_make(const struct conf *c, const struct report_options *o, const uint32_t *ids, size_t n)
 {
-	const struct report_select select = { .ids = ids, .n_ids = n, .user = o->user, .since = o->since };
+	const struct report_select select = { .ids = ids, .n_ids = n, .of_user = o->user, .uid = o->uid, .since = o->since };
 	struct report r;
 	struct err err;
 	int rc = report_collect(c, &select, &r, &err);
@@ -117,14 +117,6 @@ static int report_read_options(int argc, char **argv, struct report_options *o)
 	return 0;
 }
 
-/* A name that nobody has is a typing error, and not a user without jobs. */
-static int report_check_user(const char *user, struct err *err)
-{
-	if (!user || getpwnam(user) || (*user && strspn(user, "0123456789") == strlen(user)))
-		return 0;
-	return err_set(err, ENOENT, "there is no user \"%s\"", user);
-}
-
 int report_cmd(int argc, char **argv)
 {
 	cleanup_free struct job_ref *refs = NULL;
@@ -142,7 +134,7 @@ int report_cmd(int argc, char **argv)
 			return cli_usage(COMMAND, "%s", err.text);
 	if (cli_conf(COMMAND, o.conf, &conf) < 0)
 		return CLI_FAILED;
-	if (report_check_user(o.user, &err) < 0 || view_resolve(refs, n_refs, &ids, &n, &err) < 0) {
+	if ((o.user && cli_user(o.user, &o.uid, &err) < 0) || view_resolve(refs, n_refs, &ids, &n, &err) < 0) {
 		cli_error(COMMAND, "%s", err.text);
 		return CLI_FAILED;
 	}

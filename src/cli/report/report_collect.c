@@ -27,20 +27,13 @@ static bool collect_has_id(const struct report_select *s, uint32_t id)
 	return !s->n_ids;
 }
 
-static bool collect_is_of(const struct report_select *s, const struct job_record *r)
-{
-	char uid[16];
-
-	snprintf(uid, sizeof(uid), "%u", (unsigned)r->uid);
-	return !s->user || strcmp(s->user, r->user) == 0 || strcmp(s->user, uid) == 0;
-}
-
 static bool collect_on_job(const struct scan_job *found, void *arg)
 {
 	struct collect *c = arg;
 	struct report_job *j;
 
-	if (!collect_has_id(c->select, found->record->job_id) || !collect_is_of(c->select, found->record))
+	if (!collect_has_id(c->select, found->record->job_id) ||
+	    (c->select->of_user && found->record->uid != c->select->uid))
 		return true;
 	if (history_load(found->path, found->copy, c->history, NULL) < 0)
 		memset(c->history, 0, sizeof(*c->history));
@@ -121,7 +114,7 @@ int report_collect(const struct conf *c, const struct report_select *s, struct r
 		snprintf(r->host, sizeof(r->host), "?");
 	if (store_scan(c->dir, false, collect_on_job, &collect, &result, err) < 0 || collect_check_ids(s, r, err) < 0)
 		return -1;
-	r->hidden = s->n_ids || s->user ? 0 : result.hidden;
+	r->hidden = s->n_ids || s->of_user ? 0 : result.hidden;
 	report_sort(r);
 	collect_from_slurm(r);
 	return 0;

@@ -8,8 +8,9 @@
 struct report_select {
 	const uint32_t *ids; /* n_ids 0: all */
 	size_t n_ids;
-	const char *user; /* name or uid; NULL: all that the caller may see */
-	int64_t since;    /* jobs with an event since then; 0: all */
+	bool of_user; /* only jobs of uid; else all that the caller may see */
+	uid_t uid;
+	int64_t since; /* jobs with an event since then; 0: all */
 };
 
 /* 0, or -1 with err: the directory cannot be read, or a job of ids is not there or is hidden. The caller frees with

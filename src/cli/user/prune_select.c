@@ -1,7 +1,6 @@
 #include "cli/user/prune_select.h"
 
 #include <errno.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +8,7 @@
 
 #include "base/array.h"
 #include "base/util.h"
+#include "cli/cli.h"
 #include "store/scan.h"
 
 #define DAY 86400
@@ -28,21 +28,6 @@ int prune_parse_size(const char *text, uint64_t *bytes)
 	if (errno || (*end && (!suffix || end[1])) || n > 1ULL << 20)
 		return -1;
 	*bytes = suffix ? n << (10 * (suffix - suffixes + 1)) : n;
-	return 0;
-}
-
-static int select_uid(const char *user, uid_t *uid, struct err *err)
-{
-	const struct passwd *pw = getpwnam(user);
-	char *end;
-	unsigned long n = strtoul(user, &end, 10);
-
-	if (pw)
-		*uid = pw->pw_uid;
-	else if (*user && !*end && n < UINT32_MAX)
-		*uid = (uid_t)n;
-	else
-		return err_set(err, ENOENT, "there is no user \"%s\"", user);
 	return 0;
 }
 
@@ -83,7 +68,7 @@ int prune_select(const struct conf *c, const struct prune_select *p, uint32_t **
 	struct scan_result result;
 	int rc = -1;
 
-	if (!p->user || select_uid(p->user, &s.uid, err) == 0)
+	if (!p->user || cli_user(p->user, &s.uid, err) == 0)
 		rc = store_scan(c->dir, false, select_add, &s, &result, err);
 	*ids = s.ids;
 	*n = s.n;
