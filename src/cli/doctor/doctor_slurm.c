@@ -8,53 +8,15 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cli/plugstack.h"
 #include "base/slurmconf.h"
-#include "base/io.h"
 #include "base/util.h"
 #include "cli/doctor/doctor_report.h"
 #include "cli/doctor/doctor_settings.h"
+#include "cli/doctor/in_child.h"
 #include "cli/doctor/running_config.h"
-
-#define RPC_LIMIT 30 /* s */
-
-/* Runs fn in a child, because a library may change or end the process. text: the first line that fn prints, or how the
- * child was killed. Returns the exit status of the child, or -1. */
-static int run_in_child(int (*fn)(const void *arg, FILE *out), const void *arg, char *text, size_t len)
-{
-	cleanup_free char *all = NULL;
-	int fds[2], st;
-	pid_t pid;
-
-	if (pipe(fds) < 0)
-		return -1;
-	fflush(stdout);
-	pid = fork();
-	if (pid == 0) {
-		FILE *out = fdopen(fds[1], "w");
-
-		close(fds[0]);
-		dup2(fds[1], STDERR_FILENO);
-		alarm(RPC_LIMIT);
-		st = fn(arg, out);
-		fflush(out);
-		_exit(st);
-	}
-	close(fds[1]);
-	if (read_all(fds[0], 4096, &all) < 0)
-		all = NULL;
-	close(fds[0]);
-	if (pid < 0 || waitpid(pid, &st, 0) < 0)
-		return -1;
-	snprintf(text, len, "%s", all ? all : "");
-	text[strcspn(text, "\n")] = '\0';
-	if (WIFSIGNALED(st) && !*text)
-		snprintf(text, len, "%s", WTERMSIG(st) == SIGALRM ? "no answer in time" : strsignal(WTERMSIG(st)));
-	return WIFEXITED(st) ? WEXITSTATUS(st) : -1;
-}
 
 /* The caller frees it; NULL: slurmctld does not answer. */
 static char *check_controller(const char *conf)
@@ -158,8 +120,9 @@ static void check_plugin(const char *conf, const char *name, enum finding missin
 	cleanup_free char *sample = find_plugin(dirs, "auth_munge.so");
 	const char *slash = strrchr(name, '/');
 	const char *what = slash ? slash + 1 : name;
+	cleanup_free char *said = NULL;
 	struct plugin p;
-	char text[1024];
+	int status;
 
 	if (!path || access(path, R_OK) < 0) {
 		doctor_report(missing, what, "is not in %s; %s", path ? path : dirs, where);
@@ -170,10 +133,12 @@ static void check_plugin(const char *conf, const char *name, enum finding missin
 	p = (struct plugin){ .library = library ? library : FSCHED_PLUGINDIR "/libslurmfull.so",
 			     .sample = sample,
 			     .path = path };
-	if (run_in_child(load_plugin, &p, text, sizeof(text)) == 0)
-		doctor_report(FINDING_OK, what, "%s, %s", path, text);
+	said = in_child(load_plugin, &p, 4096, &status);
+	said[strcspn(said, "\n")] = '\0';
+	if (status == 0)
+		doctor_report(FINDING_OK, what, "%s, %s", path, said);
 	else
-		doctor_report(FINDING_FAILED, what, "%s: %s", path, text);
+		doctor_report(FINDING_FAILED, what, "%s: %s", path, said);
 }
 
 static void check_plugstack(const char *conf)
