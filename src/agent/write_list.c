@@ -218,7 +218,7 @@ static int write_list_make_group(void)
 			     O_RDONLY | O_LARGEFILE | O_CLOEXEC | O_NOATIME | O_NONBLOCK);
 }
 
-static int write_list_is_ready(const struct write_list *w, int fd)
+static int write_list_poll(const struct write_list *w, int fd)
 {
 	struct epoll_event e = { .events = EPOLLIN };
 
@@ -235,7 +235,7 @@ static void write_list_begin_anew(struct write_list *w)
 	w->full = true;
 	w->behind = 0;
 	if (fan >= 0 && dup3(fan, w->fan, O_CLOEXEC) >= 0) {
-		write_list_is_ready(w, w->fan);
+		write_list_poll(w, w->fan);
 		write_list_mark_all(w);
 	}
 }
@@ -348,7 +348,7 @@ static void write_list_watch_opens(struct write_list *w, const char *point)
 	if (!w->opens)
 		snprintf(w->opens_gap, sizeof(w->opens_gap), "%.150s", err.text);
 	else
-		write_list_is_ready(w, open_watch_fd(w->opens));
+		write_list_poll(w, open_watch_fd(w->opens));
 }
 
 /* A mount may be hidden by a later one. For example, a file of another file system that the node has mounted over a
@@ -538,7 +538,7 @@ struct write_list *write_list_open(const struct store *s, pid_t init, bool priva
 		unlinkat(s->dirfd, WRITE_LIST_NAME, 0);
 	w->ready = epoll_create1(EPOLL_CLOEXEC);
 	w->fan = w->ready < 0 ? -1 : write_list_make_group();
-	if (w->fan < 0 || write_list_is_ready(w, w->fan)) {
+	if (w->fan < 0 || write_list_poll(w, w->fan)) {
 		err_sys(err, errno, "fanotify is not available");
 		goto fail;
 	}

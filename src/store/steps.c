@@ -1,6 +1,5 @@
 #include "store/steps.h"
 
-#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
