@@ -240,6 +240,31 @@ def change(job):
     lib.wait_for(lambda: not (job.work / "change").exists(), "the change")
 
 
+def saves_what_changes(j, *options, look=None):
+    """A checkpoint between whose copies and freeze the job changes its files. look: called before they change."""
+    p = j.begin("checkpoint", *options, j.state, fault="wait-before-freeze")
+    lib.wait_for((j.state / "waiting").exists, "the worker")
+    if look:
+        look(j)
+    change(j)
+    (j.state / "waiting").unlink()
+    said = p.communicate(timeout=120)[0]
+    assert p.returncode == 0, said
+
+
+def comes_back(j):
+    """Three times from epoch 2, whatever it changes between, and goes on."""
+    for _ in range(2):
+        assert "restored from epoch 2" in j.restore(), j.said.read_text()
+        next_line(j)
+        change(j)
+        next_line(j)
+        j.fsched("kill", j.state)
+    assert "restored from epoch 2" in j.restore(), j.said.read_text()
+    next_line(j)
+    j.stop()
+
+
 @pytest.fixture
 def memory(pods):
     """A tmpfs: writes through mappings do not show in the times of its files."""
@@ -270,22 +295,9 @@ def test_only_what_has_changed_is_read_in_the_freeze(job, memory, pause):
     """Changes between the copy and the freeze are in the epoch, whatever their kind."""
     j = job(text=LARGE.replace("SIZE", "3").replace('"here.mapped"]', f'"here.mapped", "{memory}/mapped"]'))
     time.sleep(pause)       # after it, files count as unchanged as long as their times are
-    for n in range(2):
-        p = j.begin("checkpoint", *(["--kill"] if n else []), j.state, fault="wait-before-freeze")
-        lib.wait_for((j.state / "waiting").exists, "the worker")
-        change(j)
-        (j.state / "waiting").unlink()
-        said = p.communicate(timeout=120)[0]
-        assert p.returncode == 0, said
-        next_line(j) if not n else None
+    saves_what_changes(j)
+    next_line(j)
+    saves_what_changes(j, "--kill")
     assert not list(j.state.glob("epochs/*/files/early*"))
     assert list(j.state.glob("epochs/*2/files/tmp-*.data"))
-    for _ in range(2):
-        assert "restored from epoch 2" in j.restore(), j.said.read_text()
-        next_line(j)
-        change(j)
-        next_line(j)
-        j.fsched("kill", j.state)
-    assert "restored from epoch 2" in j.restore(), j.said.read_text()
-    next_line(j)
-    j.stop()
+    comes_back(j)
