@@ -72,7 +72,7 @@ def test_every_file_of_an_epoch(saved):
                 assert name in ("longer by one byte", f"byte {path.stat().st_size - 1} flipped", "cut by one byte"), name
                 continue
             assert status != 0, f"{path.name}, {name}: not noticed: {said}"
-            assert said["error"] and "bytes" not in said, said
+            assert said["error"] and said["bytes"] is None, said
     (epoch / "stranger").write_text("x")
     assert verify(c, job, 2)[0] != 0
     assert "stranger does not belong to the checkpoint" in c.fails("fsched", "verify", f"{job}:2", user="root")
