@@ -305,6 +305,7 @@ def fsched_conf(lab, o):
         f"PodDir={lab.pod_dir}",
         f"MungeSocket={lab.munge_socket}",
         f"CheckpointLog={d}/log/fsched.log",
+        "CheckpointMinInterval=0:05",
     ]
     if not o.hosts:     # the machine's own network: no link or rule of a lab belongs there
         lines.append("PodNetwork=host")

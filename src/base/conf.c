@@ -79,6 +79,7 @@ static const struct conf_key keys[] = {
 	{ "CheckpointFreezeTimeout",  TYPE_UINT,   FIELD(freeze_timeout), 5, 3600, NULL, NULL },
 	{ "CheckpointJobLimit",       TYPE_BYTES,  FIELD(job_limit), 0, 0, NULL, NULL },
 	{ "CheckpointFileLimit",      TYPE_BYTES,  FIELD(file_limit), 0, 0, NULL, NULL },
+	{ "CheckpointMinInterval",    TYPE_TIME,   FIELD(min_interval), 0, 0, NULL, NULL },
 	{ "CheckpointTmpLimit",       TYPE_BYTES,  FIELD(tmp_limit), 0, 0, NULL, NULL },
 	{ "CheckpointLeaseTime",      TYPE_UINT,   FIELD(lease_time), 4, 3600, NULL, NULL },
 	{ "CheckpointHookTime",       TYPE_UINT,   FIELD(hook_time), 1, 3600, NULL, NULL },
@@ -125,6 +126,7 @@ void conf_defaults(struct conf *c)
 	c->restore_retry = 180;
 	c->max_moves = 3;
 	c->compression = 1;
+	c->min_interval = 60;
 	strcpy(c->pod_dir, "/var/lib/fsched/pod");
 	c->private_tmp = true;
 	c->network = CONF_NETWORK_PRIVATE;

@@ -24,7 +24,7 @@
 #include <stdio.h>
 #include "base/err.h"
 
-#define CONF_KEYS_MAX 48
+#define CONF_KEYS_MAX 64
 
 enum conf_log { CONF_LOG_SYSLOG, CONF_LOG_STDERR, CONF_LOG_FILE };
 enum conf_engine { CONF_ENGINE_AUTO, CONF_ENGINE_CRIU };
@@ -54,8 +54,10 @@ struct conf {
 	char dir[4096]; /* JobCheckpointDir, absolute, default /var/lib/fsched/checkpoint */
 
 	/* keys of fsched */
-	unsigned max_skip; /* CheckpointMaxSkip, intervals, 0..1000, default 3 */
-	unsigned timeout;  /* CheckpointTimeout, s, 10..86400, default 1800: for a whole checkpoint or restore */
+	int64_t min_interval; /* CheckpointMinInterval, s, as in --checkpoint, default 60: the shortest interval of a
+				 job */
+	unsigned max_skip;    /* CheckpointMaxSkip, intervals, 0..1000, default 3 */
+	unsigned timeout;     /* CheckpointTimeout, s, 10..86400, default 1800: for a whole checkpoint or restore */
 	/* CheckpointFreezeTimeout, s, 5..3600, default 60: how long the job may be frozen for a checkpoint, in addition
 	 * to the time for its memory. */
 	unsigned freeze_timeout;

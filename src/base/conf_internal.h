@@ -10,6 +10,7 @@ enum conf_type {
 	TYPE_BOOL,
 	TYPE_UINT,
 	TYPE_RATIO,
+	TYPE_TIME,
 	TYPE_BYTES,
 	TYPE_DIR,
 	TYPE_PATH,

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/interval.h"
 #include "base/ipv4_range.h"
 #include "base/util.h"
 
@@ -83,6 +84,14 @@ static int conf_parse_ratio(const char *value, double *out, char **why)
 	if (!(number / weight <= 1))
 		return conf_refuse(why, xstrdup("out of range, allowed: 0.0 to 1.0"));
 	*out = number / weight;
+	return 0;
+}
+
+static int conf_parse_time(const char *value, int64_t *out, char **why)
+{
+	if (interval_parse(value, out, NULL) || *out <= 0)
+		return conf_refuse(why, xstrdup("not a time, allowed: minutes, minutes:seconds, hours:minutes:seconds, "
+						"days-hours, days-hours:minutes or days-hours:minutes:seconds"));
 	return 0;
 }
 
@@ -222,6 +231,7 @@ int conf_value_parse(const struct conf_key *k, const char *value, struct conf *c
 	case TYPE_BOOL: return conf_parse_bool(value, field, why);
 	case TYPE_UINT: return conf_parse_uint(k, value, field, why);
 	case TYPE_RATIO: return conf_parse_ratio(value, field, why);
+	case TYPE_TIME: return conf_parse_time(value, field, why);
 	case TYPE_BYTES: return conf_parse_bytes(value, field, why);
 	case TYPE_DIR: return conf_parse_dir(value, field, k->size, why);
 	case TYPE_PATH: return conf_parse_path(value, field, k->size, why);
@@ -263,12 +273,14 @@ static char *conf_format_path(const char *path)
 char *conf_value_format(const struct conf_key *k, const struct conf *c)
 {
 	const void *field = (const char *)c + k->offset;
+	char time[24];
 
 	switch (k->type) {
 	case TYPE_PLUGIN: return xstrdup(c->criu_enabled ? "checkpoint/criu" : "checkpoint/none");
 	case TYPE_BOOL: return xstrdup(*(const bool *)field ? "YES" : "NO");
 	case TYPE_UINT: return xasprintf("%u", *(const unsigned *)field);
 	case TYPE_RATIO: return xasprintf("%.12g", *(const double *)field);
+	case TYPE_TIME: return xstrdup(interval_format(*(const int64_t *)field, time, sizeof(time)));
 	case TYPE_BYTES: return conf_format_bytes(*(const uint64_t *)field);
 	case TYPE_DIR:
 	case TYPE_PATH: return conf_format_path(field);

@@ -116,6 +116,18 @@ int interval_parse(const char *text, int64_t *seconds, struct err *err)
 		       printable(text, shown, sizeof(shown)), why);
 }
 
+int interval_check_min(int64_t seconds, int64_t min, struct err *err)
+{
+	char shown[2][24];
+
+	if (seconds == INTERVAL_ON_REQUEST || seconds >= min)
+		return 0;
+	return err_set(
+		err, 0,
+		"the interval %s is shorter than this cluster allows: the shortest is %s (CheckpointMinInterval in fsched.conf)",
+		interval_format(seconds, shown[0], sizeof(shown[0])), interval_format(min, shown[1], sizeof(shown[1])));
+}
+
 char *interval_format(int64_t seconds, char *buf, size_t len)
 {
 	long long s = seconds;

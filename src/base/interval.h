@@ -19,6 +19,10 @@
  * Returns 0 and *seconds (> 0, or INTERVAL_ON_REQUEST), or -1. */
 int interval_parse(const char *text, int64_t *seconds, struct err *err);
 
+/* Refuses a checkpoint interval that is shorter than min s (CheckpointMinInterval). INTERVAL_ON_REQUEST is not. 0, or
+ * -1 with err. */
+int interval_check_min(int64_t seconds, int64_t min, struct err *err);
+
 /* As Slurm prints times: [days-]hh:mm:ss, or UNLIMITED. buf of 24 bytes. */
 char *interval_format(int64_t seconds, char *buf, size_t len);
 

@@ -158,7 +158,7 @@ class Cluster:
 
     def __init__(self, directory, conf=(), **more):
         self.lab = lab.Lab.up(lab.Options(dir=str(directory), name="t", cpus=more.pop("cpus", 16), users=[USER],
-                                      stage=str(STAGE), fsched_conf=list(conf), **more))
+                                      stage=str(STAGE), fsched_conf=["CheckpointMinInterval=0:01", *conf], **more))
         if more.get("proctrack") == "cgroup" and not more.get("hosts"):
             CGROUP_NODES.update(self.lab.node_names())
         self.dir = Path(self.lab.dir)

@@ -65,6 +65,7 @@ static void defaults(void **state)
 	assert_false(c.load_aware);
 	assert_true(c.load_cpu == 0.95 && c.load_io == 0.50 && c.load_memory == 0.85);
 	assert_string_equal(c.dir, "/var/lib/fsched/checkpoint");
+	assert_int_equal(c.min_interval, 60);
 	assert_int_equal(c.max_skip, 3);
 	assert_int_equal(c.timeout, 1800);
 	assert_int_equal(c.freeze_timeout, 60);
@@ -103,6 +104,7 @@ static const char everything[] = "# a comment\n"
 				 "CRIU_LoadThresholdIO = 1.0\n"
 				 "CRIU_LoadThresholdMemory = 0\n"
 				 "JobCheckpointDir = \"/ckpt/with blank # and hash/\"   # quoted\n"
+				 "CheckpointMinInterval = 0:05\n"
 				 "CheckpointMaxSkip = 0\n"
 				 "CheckpointTimeout = 86400\n"
 				 "CheckpointFreezeTimeout = 5\n"
@@ -140,6 +142,7 @@ static void every_key(void **state)
 	assert_true(c.load_aware);
 	assert_true(c.load_cpu == 0.9 && c.load_io == 1 && c.load_memory == 0);
 	assert_string_equal(c.dir, "/ckpt/with blank # and hash");
+	assert_int_equal(c.min_interval, 5);
 	assert_int_equal(c.max_skip, 0);
 	assert_int_equal(c.timeout, 86400);
 	assert_int_equal(c.freeze_timeout, 5);
@@ -272,6 +275,9 @@ static void bad_values(void **state)
 	bad("JobCheckpointDir = //", "1: JobCheckpointDir = //: allowed: a directory below /");
 	bad("PodDir = /a/../b", "1: PodDir = /a/../b: allowed: an absolute path without \"..\"");
 	bad("CheckpointLog = file", "1: CheckpointLog = file: allowed: syslog, stderr or the absolute path of a file");
+	bad("CheckpointMinInterval = UNLIMITED",
+	    "1: CheckpointMinInterval = UNLIMITED: not a time, allowed: minutes, minutes:seconds, hours:minutes:seconds, "
+	    "days-hours, days-hours:minutes or days-hours:minutes:seconds");
 	bad("CheckpointKeepDays = -1", "1: CheckpointKeepDays = -1: not a whole number, allowed: 0 to 36500");
 	bad("CheckpointHookTime = 0", "1: CheckpointHookTime = 0: out of range, allowed: 1 to 3600");
 	bad("CheckpointOnRequeue = x", "1: CheckpointOnRequeue = x: allowed: resume or restart");

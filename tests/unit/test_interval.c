@@ -157,12 +157,24 @@ static void what_is_printed_can_be_read(void **state)
 	}
 }
 
+static void the_shortest(void **state)
+{
+	struct err err;
+
+	assert_int_equal(interval_check_min(60, 60, &err), 0);
+	assert_int_equal(interval_check_min(INTERVAL_ON_REQUEST, 60, &err), 0);
+	assert_int_equal(interval_check_min(59, 60, &err), -1);
+	assert_string_equal(err.text, "the interval 00:00:59 is shorter than this cluster allows: the shortest is 00:01:00 "
+				      "(CheckpointMinInterval in fsched.conf)");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(accepted),
 		cmocka_unit_test(refused),
 		cmocka_unit_test(a_long_text_is_shortened_in_the_error),
+		cmocka_unit_test(the_shortest),
 		cmocka_unit_test(formatted),
 		cmocka_unit_test(what_is_printed_can_be_read),
 	};

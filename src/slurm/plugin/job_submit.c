@@ -13,6 +13,7 @@
 #include <slurm/spank.h>
 
 #include "base/conf.h"
+#include "base/interval.h"
 #include "base/status.h"
 #include "base/util.h"
 #include "slurm/auth.h"
@@ -172,9 +173,8 @@ static uint32_t nodes_asked(const job_desc_msg_t *d)
 	return n;
 }
 
-static int check_cluster(char **err_msg)
+static int check_cluster(struct conf *conf, char **err_msg)
 {
-	cleanup_free struct conf *conf = xcalloc(1, sizeof(*conf));
 	struct err err;
 
 	if (conf_load(conf, NULL, &err)) {
@@ -278,16 +278,17 @@ static int check_hooks(const job_desc_msg_t *d, char **err_msg)
 
 static int submit_enable(job_desc_msg_t *d, const char *value, char **err_msg)
 {
+	cleanup_free struct conf *conf = xcalloc(1, sizeof(*conf));
 	struct option_value v;
 	const char *tcp = find_in_env(d, option_tcp_in_env), *limit = find_in_env(d, option_limit_in_env),
 		   *requeue = find_in_env(d, option_requeue_in_env);
 	struct err err;
 	int rc;
 
-	rc = check_cluster(err_msg);
+	rc = check_cluster(conf, err_msg);
 	if (rc != SLURM_SUCCESS)
 		return rc;
-	if (option_parse_submitted(value, &v, &err))
+	if (option_parse_submitted(value, &v, &err) || interval_check_min(v.interval, conf->min_interval, &err))
 		return submit_refuse(err_msg, ESLURM_INVALID_TIME_VALUE, "--checkpoint: %s", err.text);
 	rc = check_job(d, err_msg);
 	if (rc != SLURM_SUCCESS)

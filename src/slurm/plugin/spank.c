@@ -75,6 +75,10 @@ static int check_submission(const char *value)
 		return -1;
 	}
 	return 0;
+	if (interval_check_min(interval, conf->min_interval, &err)) {
+		slurm_error("--checkpoint: %s", err.text);
+		return -1;
+	}
 }
 
 static int on_option(int val, const char *value, int remote)
