@@ -480,6 +480,7 @@ static void agent_wire_operations(struct agent *a)
 					     .tell_user = &a->tell_user,
 					     .hook = &a->hook,
 					     .requests = &a->requests,
+					     .make_room.job = j,
 					     .job_runs = agent_job_runs,
 					     .held = agent_on_held,
 					     .held_worker_ended = agent_on_held_worker_end,

@@ -29,6 +29,7 @@
  *     lease_watch.c       who has the job
  *     write_list_watch.c  write_list.c in the loop
  *     step_list.c         what the job's steps of srun have done
+ *     make_room.c         removes old epochs when a quota is in the way
  *     requests.c          the port for users' requests, and a child per connection
  *     requeue.c           back into Slurm's queue
  *     other_node.c        back into Slurm's queue, for another node

@@ -66,6 +66,7 @@ void checkpoint_record_epoch(struct checkpoint *c, const json_t *o)
 		log_error("epoch %u is complete but cannot be recorded: %s", e.number, err.text);
 		publish_error(c->publish, err.text);
 	}
+	job_quota_end(c->job);
 }
 
 /* frozen_us of a vacate is the time until the epoch was durable, since its processes never run again. */
@@ -257,8 +258,10 @@ static void checkpoint_undo(struct checkpoint *c)
 {
 	const struct op *op = &c->op;
 
-	if (c->job->store_ok && op->epoch)
+	if (c->job->store_ok && op->epoch) {
 		store_abort_epoch(&c->job->store, op->epoch);
+		job_quota_end(c->job);
+	}
 	pod_watch_continue(c->pod, op->stopped, op->n_stopped);
 }
 
@@ -269,6 +272,7 @@ static void checkpoint_failed(struct checkpoint *c, const char *why)
 	char text[700];
 
 	checkpoint_undo(c);
+	checkpoint_report_warnings(c, op->result);
 	snprintf(text, sizeof(text), "checkpoint (%s) %s: %.600s", op_name(op->kind), refused ? "not made" : "failed",
 		 why);
 	record_history_failed(c->job, op_name(op->kind), op->epoch, refused, why);
@@ -323,6 +327,31 @@ static bool checkpoint_tries_again(struct checkpoint *c, const char *why)
 	return true;
 }
 
+static void checkpoint_room_made(void *arg)
+{
+	checkpoint_begin_attempt(arg);
+}
+
+/* Once for each operation. */
+static bool checkpoint_makes_room(struct checkpoint *c)
+{
+	struct op *op = &c->op;
+	const int64_t over = checkpoint_result_int(op->result, "over");
+
+	if (over <= 0 || !c->job->conf.quota_prune || op->made_room)
+		return false;
+	c->make_room.done = checkpoint_room_made;
+	c->make_room.arg = c;
+	if (!make_room_begin(&c->make_room, (uint64_t)over))
+		return false;
+	checkpoint_undo(c);
+	op->made_room = true;
+	checkpoint_forget(op);
+	snprintf(op->phase, sizeof(op->phase), "make room");
+	request_phase(op->request, op->phase);
+	return true;
+}
+
 static void checkpoint_on_worker_end(void *arg, int status)
 {
 	struct checkpoint *c = arg;
@@ -351,7 +380,7 @@ static void checkpoint_on_worker_end(void *arg, int status)
 		else
 			checkpoint_explain_death(op, status, op->worker.timed_out, c->job->conf.timeout, why,
 						 sizeof(why));
-		if (checkpoint_tries_again(c, why))
+		if (checkpoint_makes_room(c) || checkpoint_tries_again(c, why))
 			return;
 		checkpoint_failed(c, why);
 	}
@@ -540,8 +569,11 @@ void checkpoint_cancel(struct checkpoint *c, const char *why)
 	c->held_cancelled(c->arg);
 	proc_forget(&op->worker);
 	hook_stop(c->hook);
-	if (c->job->store_ok && !op->held && op->epoch)
+	make_room_stop(&c->make_room);
+	if (c->job->store_ok && !op->held && op->epoch) {
 		store_abort_epoch(&c->job->store, op->epoch);
+		job_quota_end(c->job);
+	}
 	if (op->held) /* the epoch is complete, and has been logged */
 		job_log(c->job, "the vacate is given up: %s", why);
 	else

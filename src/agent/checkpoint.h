@@ -9,6 +9,7 @@
 #include <jansson.h>
 #include "agent/hook.h"
 #include "agent/job.h"
+#include "agent/make_room.h"
 #include "agent/pod_watch.h"
 #include "agent/proc.h"
 #include "agent/publish.h"
@@ -45,6 +46,7 @@ struct op { /* the operation under way, or the last one */
 	bool hurried;
 	bool passes;             /* it has failed for a reason that passes by itself */
 	unsigned tries;          /* attempts that have failed so */
+	bool made_room;          /* old epochs were removed because of a quota */
 	struct loop_timer retry; /* of the next attempt */
 	bool held;    /* a vacate's epoch is durable, the tree is frozen, the worker waits for the agent's word */
 	bool vacated; /* the job is requeued: no way back */
@@ -59,8 +61,9 @@ struct checkpoint {
 	struct tell_user *tell_user;
 	struct hook *hook;
 	struct requests *requests;
-	struct mailbox mailbox; /* in which a worker leaves descriptors for the next one */
-	char lost[200];         /* why the job can be checkpointed no more, "" = it can */
+	struct make_room make_room; /* job: set by the owner */
+	struct mailbox mailbox;     /* in which a worker leaves descriptors for the next one */
+	char lost[200];             /* why the job can be checkpointed no more, "" = it can */
 	struct op op;
 	struct checkpoint_queued {
 		enum op_kind kind;

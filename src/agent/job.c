@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "base/util.h"
 #include "policy/retention.h"
+#include "store/usage.h"
 
 #define SCRIPT_MAX (64 << 20) /* Slurm's own limit is 4 MB */
 #define LEADER_MAX (64 << 20)
@@ -147,6 +148,7 @@ int job_open_store(struct job *j, struct err *err)
 		goto fail;
 	}
 	store_remove_partials(&j->store);
+	job_quota_end(j);
 	job_remove_strays(j);
 	job_open_history(j);
 	j->store_ok = true;
@@ -301,6 +303,14 @@ void job_add_epoch(struct job *j, const struct epoch_summary *e)
 		memmove(&r->epochs[0], &r->epochs[1], --r->n_epochs * sizeof(r->epochs[0]));
 	r->epochs[r->n_epochs++] = *e;
 	job_forget_old(r, j->conf.max_epochs);
+}
+
+void job_quota_end(const struct job *j)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "%u", j->task.job_id);
+	usage_end(j->conf.dir, j->task.uid, name);
 }
 
 /* An epoch that is not in the record is old, unless it is newer than all epochs in the record: it may have been

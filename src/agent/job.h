@@ -71,6 +71,8 @@ void job_log(struct job *j, const char *fmt, ...) __attribute__((format(printf, 
 
 /* Adds e to rec, or replaces the entry of the same number, and removes from rec what CRIU_MaxEpochs does not keep. */
 void job_add_epoch(struct job *j, const struct epoch_summary *e);
+/* The epoch that was being written does not count beside those of rec any more (store/usage.h). */
+void job_quota_end(const struct job *j);
 /* Starts a child that removes the epochs which are no longer in rec. */
 void job_prune(struct job *j);
 /* Whether rec has an epoch of the present run: no other can be restored. */

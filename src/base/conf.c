@@ -33,6 +33,11 @@ static const char *conf_without_load_aware(const struct conf *c)
 	return c->load_aware ? NULL : "CRIU_LoadAware is NO, so no checkpoint is skipped for load";
 }
 
+static const char *conf_without_quota(const struct conf *c)
+{
+	return c->max_bytes_user || c->max_bytes ? NULL : "neither CheckpointMaxBytesUser nor CheckpointMaxBytes is set";
+}
+
 static const char *conf_without_engine(const struct conf *c)
 {
 	return c->engine == CONF_ENGINE_CRIU
@@ -74,12 +79,15 @@ static const struct conf_key keys[] = {
 	{ "CRIU_LoadThresholdCPU",    TYPE_RATIO,  FIELD(load_cpu), 0, 0, conf_without_load_aware, NULL },
 	{ "CRIU_LoadThresholdIO",     TYPE_RATIO,  FIELD(load_io), 0, 0, conf_without_load_aware, NULL },
 	{ "CRIU_LoadThresholdMemory", TYPE_RATIO,  FIELD(load_memory), 0, 0, conf_without_load_aware, NULL },
+	{ "CheckpointMinInterval",    TYPE_TIME,   FIELD(min_interval), 0, 0, NULL, NULL },
 	{ "CheckpointMaxSkip",        TYPE_UINT,   FIELD(max_skip), 0, 1000, conf_without_load_aware, NULL },
 	{ "CheckpointTimeout",        TYPE_UINT,   FIELD(timeout), 10, 86400, NULL, NULL },
 	{ "CheckpointFreezeTimeout",  TYPE_UINT,   FIELD(freeze_timeout), 5, 3600, NULL, NULL },
 	{ "CheckpointJobLimit",       TYPE_BYTES,  FIELD(job_limit), 0, 0, NULL, NULL },
+	{ "CheckpointMaxBytesUser",   TYPE_BYTES,  FIELD(max_bytes_user), 0, 0, NULL, NULL },
+	{ "CheckpointMaxBytes",       TYPE_BYTES,  FIELD(max_bytes), 0, 0, NULL, NULL },
+	{ "CheckpointQuotaPrune",     TYPE_BOOL,   FIELD(quota_prune), 0, 0, conf_without_quota, NULL },
 	{ "CheckpointFileLimit",      TYPE_BYTES,  FIELD(file_limit), 0, 0, NULL, NULL },
-	{ "CheckpointMinInterval",    TYPE_TIME,   FIELD(min_interval), 0, 0, NULL, NULL },
 	{ "CheckpointTmpLimit",       TYPE_BYTES,  FIELD(tmp_limit), 0, 0, NULL, NULL },
 	{ "CheckpointLeaseTime",      TYPE_UINT,   FIELD(lease_time), 4, 3600, NULL, NULL },
 	{ "CheckpointHookTime",       TYPE_UINT,   FIELD(hook_time), 1, 3600, NULL, NULL },
@@ -118,6 +126,7 @@ void conf_defaults(struct conf *c)
 	c->load_io = 0.50;
 	c->load_memory = 0.85;
 	strcpy(c->dir, "/var/lib/fsched/checkpoint");
+	c->min_interval = 60;
 	c->max_skip = 3;
 	c->timeout = 1800;
 	c->freeze_timeout = 60;
@@ -126,7 +135,6 @@ void conf_defaults(struct conf *c)
 	c->restore_retry = 180;
 	c->max_moves = 3;
 	c->compression = 1;
-	c->min_interval = 60;
 	strcpy(c->pod_dir, "/var/lib/fsched/pod");
 	c->private_tmp = true;
 	c->network = CONF_NETWORK_PRIVATE;

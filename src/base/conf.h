@@ -63,6 +63,10 @@ struct conf {
 	unsigned freeze_timeout;
 	/* CheckpointJobLimit, bytes with suffix K, M, G or T, default 0 = the free space: all of an epoch. */
 	uint64_t job_limit;
+	/* CheckpointMaxBytesUser, CheckpointMaxBytes, bytes, default 0 = none: all epochs of one user, and of all users
+	 */
+	uint64_t max_bytes_user, max_bytes;
+	bool quota_prune; /* CheckpointQuotaPrune, default NO: superfluous epochs are removed to stay below these */
 	/* CheckpointFileLimit, bytes, default 0 = none of their own: copies of files that are changed in place, per
 	 * epoch. */
 	uint64_t file_limit;

@@ -16,6 +16,7 @@ static const struct reason {
 	{ "space",           "a disk is full" },
 	{ "space",           "CheckpointJobLimit" },
 	{ "space",           "CheckpointFileLimit" },
+	{ "quota",           "CheckpointMaxBytes" },
 	{ "quota",           "quota" },
 	{ "freeze_timeout",  "CheckpointFreezeTimeout" },
 	{ "timeout",         "CheckpointTimeout" },

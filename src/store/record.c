@@ -99,6 +99,18 @@ void record_forget_epoch(struct job_record *r, unsigned epoch)
 	r->n_epochs--;
 }
 
+unsigned record_forget_oldest(struct job_record *r, uint64_t bytes)
+{
+	const uint64_t before = record_bytes(r);
+	unsigned last = 0;
+
+	while (r->n_epochs > 1 && before - record_bytes(r) < bytes) {
+		last = r->epochs[0].number;
+		record_forget_epoch(r, last);
+	}
+	return last;
+}
+
 /* ---- reading ----------------------------------------------------------- */
 
 /* Copies a text that may be NULL. A text that is too long is cut between two characters, because a record with a part
@@ -294,6 +306,8 @@ int store_save_record(const struct store *s, const struct job_record *r, struct 
 	/* A quota of the owner's may be in the way of his copy: no reason to do without a checkpoint. */
 	if (owner_copy_write(s, r->uid, "job.json", text, &why) < 0)
 		store_log(s, (uid_t)0, "%s: `fsched list' shows the job's owner what was there before", why.text);
+	if (usage_record(s, r, &why) < 0)
+		store_log(s, (uid_t)0, "%s: the quota of the job's owner counts what the job took before", why.text);
 	return 0;
 }
 
@@ -364,6 +378,7 @@ int store_set_aside(const char *base, uint32_t job_id, const char *uuid, bool *m
 		snprintf(to, sizeof(to), i ? "%s.%s.%d" : "%s.%s", name, tail, i);
 		if (rename_noreplace(basefd, name, to) == 0) {
 			*moved = true;
+			usage_move(basefd, name, to);
 			return fsync(basefd) < 0 && errno != EINVAL ? err_sys(err, errno, "cannot sync %s", base) : 0;
 		}
 		if (errno != EEXIST && errno != ENOTEMPTY)

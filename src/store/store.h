@@ -121,6 +121,9 @@ int64_t store_record_age(const char *base, const char *name);
 uint64_t record_bytes(const struct job_record *r);
 /* Of them what the removal of all epochs but the newest would free. */
 uint64_t record_prunable_bytes(const struct job_record *r);
+/* Removes entries of the oldest epochs, never that of the newest, until the rest takes so many bytes less. Returns the
+ * number of the last one that was removed; 0: none was. */
+unsigned record_forget_oldest(struct job_record *r, uint64_t bytes);
 /* The record's entry of an epoch; NULL: there is none. */
 const struct epoch_summary *record_find_epoch(const struct job_record *r, unsigned epoch);
 struct json_t;

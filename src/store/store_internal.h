@@ -40,6 +40,11 @@ int job_file_save(const struct store *s, uid_t owner, const char *name, const ch
  * is none. The caller owns the object. */
 struct json_t *job_file_load(const char *path, bool copy, const char *name, size_t max, struct err *err);
 
+/* usage.c: sets what the job counts with, if JobCheckpointDir has usage/. s: the job's open directory. */
+int usage_record(const struct store *s, const struct job_record *r, struct err *err);
+/* The job's directory below basefd has another name. */
+void usage_move(int basefd, const char *from, const char *to);
+
 struct job_steps;
 /* Fills *s from the JSON object of a steps.json. */
 int steps_parse(const struct json_t *root, struct job_steps *s, struct err *err);

@@ -548,8 +548,10 @@ int worker_checkpoint(struct worker *w, bool *refused, struct err *err)
 	if (check_before_freeze(w, TRACE_LOCK_WAIT_MS, err))
 		return -1;
 	while (checkpoint_attempt(w, &engine, refused, &again, err)) {
-		if (!again || ++tries == TRIES_MAX)
+		if (!again || ++tries == TRIES_MAX) {
+			quota_end(w);
 			return -1;
+		}
 		if (err->num == EAGAIN) {
 			usleep(AGAIN_MS * 1000);
 			continue;

@@ -57,15 +57,19 @@ void event_phase(const char *name)
 	event_send("phase", json_pack("{s:s}", "name", name));
 }
 
-void event_failed(const char *error, bool refused, bool node, bool asker)
+void event_failed(const struct worker *w, const char *error, bool refused, bool asker)
 {
 	json_t *o = json_object();
 
 	json_object_set_new(o, "ok", json_false());
 	json_object_set_new(o, "error", json_text(error));
 	json_object_set_new(o, "refused", json_boolean(refused));
-	json_object_set_new(o, "node", json_boolean(node));
+	json_object_set_new(o, "node", json_boolean(w->node_fault));
 	json_object_set_new(o, "asker", json_boolean(asker));
+	if (w->over_quota) {
+		json_object_set_new(o, "over", json_integer((json_int_t)w->over_quota));
+		json_object_set(o, "warnings", w->warnings); /* what was removed all the same */
+	}
 	event_send("result", o);
 }
 

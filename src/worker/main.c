@@ -140,7 +140,7 @@ int main(int argc, char **argv)
 	if (rc == 0)
 		rc = worker_run(&w, &refused, &err);
 	if (rc)
-		event_failed(err.text, refused, w.node_fault, err.num == PREFLIGHT_ASKER);
+		event_failed(&w, err.text, refused, err.num == PREFLIGHT_ASKER);
 	criu_bin_free(&w.criu);
 	if (w.store.dirfd >= 0)
 		store_close(&w.store);

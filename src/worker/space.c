@@ -215,7 +215,7 @@ int space_check(struct worker *w, const pid_t *pids, int n, struct err *err)
 		return err_sys(err, errno, "cannot look up the free space of %s", w->store.path);
 	room = (uint64_t)v.f_bavail * v.f_frsize;
 	if (room >= need.all + MARGIN)
-		return 0;
+		return quota_check(w, need.all, err);
 	return err_set(err, ENOSPC,
 		       "not enough space in %.200s: the job needs about %s, %s are free: %s; "
 		       "the job was not stopped. Free some space or keep fewer epochs",

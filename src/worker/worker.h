@@ -74,6 +74,7 @@ struct worker {
 	int frozen_unanswered;        /* "frozen" events that the agent has not yet answered with "go" */
 	uint64_t memory;              /* bytes of the job's memory, as of the preflight */
 	struct files_cost files;      /* the same of its files */
+	uint64_t over_quota;          /* bytes by which a quota would be exceeded */
 	struct pod_network net;       /* checkpoint: of the pod; empty if it uses the node's */
 	struct pod_tmp tmp;           /* the same for its /tmp */
 	struct files_scratch scratch; /* directories of the job on the node's disk, as of the preflight */
@@ -98,9 +99,9 @@ void event_phase(const char *name);
 void event_send(const char *event, json_t *o);
 /* The result of a failed operation.
  *   refused  nothing was done
- *   node     the fault is this node's; another node may succeed
- *   asker    the fault is that of who asked; the job could be saved */
-void event_failed(const char *error, bool refused, bool node, bool asker);
+ *   asker    the fault is that of who asked; the job could be saved
+ * From w: whether the fault is the node's, and by how many bytes a quota would be exceeded. */
+void event_failed(const struct worker *w, const char *error, bool refused, bool asker);
 /* Sets the time limit of the operation, from now on; 0 = none. When it passes, the worker sends the failure and exits,
  * wherever it is. */
 int deadline_set(unsigned seconds, struct err *err);
@@ -502,6 +503,14 @@ bool trace_lock_take(struct worker *w, int wait_ms);
 
 /* warn.c: adds to w->warnings. */
 void worker_warn(struct worker *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* quota.c */
+bool quota_applies(const struct worker *w);
+/* need: bytes that the epoch will take. 0: no quota is exceeded, and the epoch counts until quota_end(). -1: it would
+ * be, and w->over_quota says by how much, or that cannot be found out. */
+int quota_check(struct worker *w, uint64_t need, struct err *err);
+/* The checkpoint has failed. After one that succeeded the agent does the same, when the epoch is in the record. */
+void quota_end(const struct worker *w);
 
 /* space.c: -1: the checkpoint does not fit. Fills w->memory. */
 int space_check(struct worker *w, const pid_t *pids, int n, struct err *err);

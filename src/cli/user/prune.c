@@ -18,6 +18,7 @@
 #include "base/text.h"
 #include "base/util.h"
 #include "store/removed.h"
+#include "store/usage.h"
 
 #define COMMAND      "prune"
 #define ENTRY_EPOCHS 11 /* most epochs in a Checkpoint entry */
@@ -365,5 +366,7 @@ int prune_cmd(int argc, char **argv)
 		rc = prune_ended(&conf, &o);
 	if (o.asked)
 		prune_request_explain();
+	else if (!o.asks && !o.dry_run)
+		usage_pruned(conf.dir);
 	return rc;
 }

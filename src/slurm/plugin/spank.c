@@ -66,19 +66,21 @@ static int check_submission(const char *value)
 		return -1;
 	}
 	conf = xcalloc(1, sizeof(*conf));
-	if (conf_load(conf, plugin_args.conf[0] ? plugin_args.conf : NULL, NULL) == 0 && conf->path[0] &&
-	    !conf->criu_enabled) {
+	if (conf_load(conf, plugin_args.conf[0] ? plugin_args.conf : NULL, NULL) || !conf->path[0])
+		return 0;
+	if (!conf->criu_enabled) {
 		slurm_error(
 			"--checkpoint: this cluster has checkpointing switched off (CheckpointType is checkpoint/none in %s). "
 			"Submit without --checkpoint, or ask your administrator to set CheckpointType = checkpoint/criu.",
 			conf->path);
 		return -1;
 	}
-	return 0;
 	if (interval_check_min(interval, conf->min_interval, &err)) {
 		slurm_error("--checkpoint: %s", err.text);
 		return -1;
 	}
+	warn_of_quota(conf);
+	return 0;
 }
 
 static int on_option(int val, const char *value, int remote)

@@ -47,6 +47,10 @@ struct slurm_question {
 };
 json_t *ask_slurm(const struct slurm_question *q, struct err *err);
 
+struct conf;
+/* Called in sbatch: warns a user who is over a quota. */
+void warn_of_quota(const struct conf *c);
+
 /* Called in P3 as the job's user: reopens descriptors 0-2 through the pod's mount namespace. A descriptor that cannot
  * be reopened (a pipe, a deleted file) stays as it is: the job runs, and a checkpoint fails with a message that names
  * it. */
