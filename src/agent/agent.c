@@ -189,7 +189,7 @@ static void agent_on_due(void *arg)
 	checkpoint_start(&a->checkpoint, OP_PERIODIC, NULL);
 }
 
-static void agent_on_skipped(void *arg)
+static void agent_on_sched_changed(void *arg)
 {
 	struct agent *a = arg;
 
@@ -422,7 +422,7 @@ static void agent_wire_services(struct agent *a)
 	a->step_list = (struct step_list){ .job = j, .shm = -1, .events = -1, .source.fd = -1 };
 	a->can_checkpoint = (struct can_checkpoint){ .loop = &a->loop, .answer = agent_on_able, .arg = a };
 	a->sched = (struct sched){
-		.job = j, .may = agent_may_schedule, .due = agent_on_due, .skipped = agent_on_skipped, .arg = a
+		.job = j, .may = agent_may_schedule, .due = agent_on_due, .changed = agent_on_sched_changed, .arg = a
 	};
 	a->notice = (struct notice){ .job = j,
 				     .checkpoint_us = agent_last_checkpoint_us,

@@ -38,6 +38,8 @@ static json_t *answer_describe(const struct agent *a, const char *op)
 
 	if (!o)
 		return NULL;
+	if (a->job.every)
+		json_object_set_new(o, "every", json_integer(a->job.every));
 	json_object_set_new(o, "busy", json_boolean(operation->active));
 	if (operation->active) {
 		json_object_set_new(o, "operation", json_string(op_name(operation->kind)));

@@ -38,6 +38,7 @@ struct job {
 	struct proc prune;
 	int64_t began_us;       /* now_us() when the job began to run here, 0 = it does not */
 	int64_t used_before;    /* s that it had run before that */
+	int64_t every;          /* s: the interval at present, where it is INTERVAL_AUTO; 0 = none yet */
 	unsigned steps_running; /* of srun, as of the last look (step_list.h) */
 	bool shared_changed;    /* rec's sizes of shared epochs are newer than the file's */
 };

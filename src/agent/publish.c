@@ -53,10 +53,10 @@ static void publish_on_answer(void *arg, bool ok, const json_t *answer, const ch
  * fsched-slurm keeps them as they are. */
 static char *publish_render_partial(const struct status *s)
 {
-	json_t *o = json_pack("{s:s, s:o, s:s, s:s, s:o, s:I, s:I, s:I}", "state", status_state_text(s), "error",
+	json_t *o = json_pack("{s:s, s:o, s:s, s:s, s:o, s:I, s:I, s:I, s:I}", "state", status_state_text(s), "error",
 			      json_text(s->error), "agent", s->agent, "uuid", s->uuid, "tried", json_text(s->tried),
-			      "interval", (json_int_t)s->interval, "failed", (json_int_t)s->failed, "failed_since",
-			      (json_int_t)s->failed_since);
+			      "interval", (json_int_t)s->interval, "every", (json_int_t)s->every, "failed",
+			      (json_int_t)s->failed, "failed_since", (json_int_t)s->failed_since);
 	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
 
 	json_decref(o);
@@ -68,6 +68,7 @@ static void publish_send(struct publish *p)
 	struct job *j = p->job;
 	cleanup_free char *text = NULL;
 
+	p->status.every = j->every;
 	p->status.steps = p->status.state == STATUS_RUNNING ? j->steps_running : 0;
 	if (j->store_ok && j->rec.run > 0) {
 		job_describe_epochs(j, &p->status);

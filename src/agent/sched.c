@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include "agent/record_history.h"
+#include "base/interval.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "policy/auto_interval.h"
 #include "policy/load.h"
 #include "base/clock.h"
 
@@ -48,7 +50,7 @@ static void sched_put_off(struct sched *s, const char *why)
 		job_log(s->job, "periodic checkpoint put off: %s", why);
 	sched_count_skipped(s, n, why);
 	if (n)
-		s->skipped(s->arg);
+		s->changed(s->arg);
 	sched_arm(s);
 }
 
@@ -107,12 +109,43 @@ static void sched_on_timer(void *arg)
 		s->due(s->arg);
 }
 
+/* s, as the costs of the job's checkpoints are now. */
+static int64_t sched_advised(const struct job *j)
+{
+	const struct auto_bounds b = { .mtbf = j->conf.mtbf, .min = j->conf.min_interval, .max = j->conf.auto_max };
+	struct auto_cost cost;
+	struct auto_advice a;
+
+	auto_cost_of(&j->history, &cost);
+	auto_advise(&cost, &b, &a);
+	return a.interval;
+}
+
+/* After each checkpoint its cost is known better. The schedule stays as it is where that makes little difference, so
+ * that due times do not move with each checkpoint. */
+static void sched_adapt(struct sched *s)
+{
+	struct job *j = s->job;
+	const int64_t better = j->task.interval == INTERVAL_AUTO ? sched_advised(j) : 0;
+	char was[24], is[24];
+
+	if (!better || s->schedule.retry || !auto_differs(j->every, better))
+		return;
+	job_log(j, "the interval is %s now, it was %s (--checkpoint=auto; fsched advise %u explains it)",
+		interval_format(better, is, sizeof(is)), interval_format(j->every, was, sizeof(was)), j->task.job_id);
+	j->every = better;
+	schedule_change(&s->schedule, now_us(), better * SECOND);
+	s->changed(s->arg);
+}
+
 void sched_start(struct sched *s)
 {
-	const struct job *j = s->job;
-	int64_t interval = j->task.interval * SECOND;
+	struct job *j = s->job;
+	int64_t interval;
 	uint32_t dice = 0;
 
+	j->every = j->task.interval == INTERVAL_AUTO ? sched_advised(j) : 0;
+	interval = (j->every ? j->every : j->task.interval) * SECOND;
 	if (getrandom(&dice, sizeof(dice), GRND_NONBLOCK) != sizeof(dice))
 		dice = j->task.job_id * 2654435761U;
 	schedule_init(&s->schedule, now_us(), interval, schedule_jitter(interval, dice), j->conf.max_skip,
@@ -129,6 +162,7 @@ void sched_op_begins(struct sched *s)
 void sched_op_ended(struct sched *s, bool try_soon)
 {
 	schedule_finished(&s->schedule, now_us(), try_soon);
+	sched_adapt(s);
 	sched_arm(s);
 }
 

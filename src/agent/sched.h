@@ -1,5 +1,5 @@
-/* Periodic checkpoints: policy/schedule.h decides when one is due, policy/load.h whether the node is too busy for it.
- */
+/* Periodic checkpoints: policy/schedule.h decides when one is due, policy/load.h whether the node is too busy for it,
+ * and policy/auto_interval.h how often they are made with --checkpoint=auto. */
 #ifndef FSCHED_AGENT_SCHED_H
 #define FSCHED_AGENT_SCHED_H
 
@@ -17,7 +17,7 @@ struct sched {
 	/* Set by the owner, called with arg. */
 	bool (*may)(void *arg);     /* the job runs, can be checkpointed, and no operation is under way */
 	void (*due)(void *arg);     /* a periodic checkpoint is to be made now */
-	void (*skipped)(void *arg); /* the record's count of skipped ones has changed */
+	void (*changed)(void *arg); /* the record's count of skipped ones, or the job's interval at present */
 	void *arg;
 };
 

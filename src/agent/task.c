@@ -5,6 +5,7 @@
 #include <string.h>
 #include <jansson.h>
 
+#include "base/interval.h"
 #include "base/io.h"
 #include "base/util.h"
 #include "base/json.h"
@@ -115,7 +116,7 @@ static void task_get_all(struct task_reader *r, struct task *t)
 	task_get_text(r, "stderr", t->error_file, sizeof(t->error_file));
 	task_get_text(r, "uuid", t->uuid, sizeof(t->uuid));
 	t->restart_count = (unsigned)task_get_int(r, "restart_count", 0, INT32_MAX);
-	t->interval = task_get_int(r, "interval", 0, INT32_MAX);
+	t->interval = task_get_int(r, "interval", INTERVAL_AUTO, INT32_MAX);
 	t->truncate = task_get_bool(r, "truncate");
 	t->at_limit = task_get_limit(r);
 	t->total = task_get_int(r, "total", 0, INT32_MAX);

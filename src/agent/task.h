@@ -19,7 +19,7 @@ struct task {
 	int n_groups;
 	char user[64], cluster[64], node[256], uuid[37];
 	unsigned restart_count;
-	int64_t interval;       /* s, 0 = on request only */
+	int64_t interval;       /* s, INTERVAL_ON_REQUEST, INTERVAL_AUTO */
 	enum at_limit at_limit; /* --checkpoint-at-limit */
 	int64_t total;          /* s of running time, with AT_LIMIT_CONTINUE; 0 = no bound */
 	char tcp[8];            /* --checkpoint-tcp: "refuse", "close", or "" = CheckpointTcp holds */

@@ -80,6 +80,8 @@ static const struct conf_key keys[] = {
 	{ "CRIU_LoadThresholdIO",     TYPE_RATIO,  FIELD(load_io), 0, 0, conf_without_load_aware, NULL },
 	{ "CRIU_LoadThresholdMemory", TYPE_RATIO,  FIELD(load_memory), 0, 0, conf_without_load_aware, NULL },
 	{ "CheckpointMinInterval",    TYPE_TIME,   FIELD(min_interval), 0, 0, NULL, NULL },
+	{ "CheckpointAutoMax",        TYPE_TIME,   FIELD(auto_max), 0, 0, NULL, NULL },
+	{ "CheckpointMTBF",           TYPE_TIME,   FIELD(mtbf), 0, 0, NULL, NULL },
 	{ "CheckpointMaxSkip",        TYPE_UINT,   FIELD(max_skip), 0, 1000, conf_without_load_aware, NULL },
 	{ "CheckpointTimeout",        TYPE_UINT,   FIELD(timeout), 10, 86400, NULL, NULL },
 	{ "CheckpointFreezeTimeout",  TYPE_UINT,   FIELD(freeze_timeout), 5, 3600, NULL, NULL },
@@ -127,6 +129,8 @@ void conf_defaults(struct conf *c)
 	c->load_memory = 0.85;
 	strcpy(c->dir, "/var/lib/fsched/checkpoint");
 	c->min_interval = 60;
+	c->auto_max = 4 * 3600;
+	c->mtbf = 365 * 86400;
 	c->max_skip = 3;
 	c->timeout = 1800;
 	c->freeze_timeout = 60;

@@ -56,8 +56,11 @@ struct conf {
 	/* keys of fsched */
 	int64_t min_interval; /* CheckpointMinInterval, s, as in --checkpoint, default 60: the shortest interval of a
 				 job */
-	unsigned max_skip;    /* CheckpointMaxSkip, intervals, 0..1000, default 3 */
-	unsigned timeout;     /* CheckpointTimeout, s, 10..86400, default 1800: for a whole checkpoint or restore */
+	/* --checkpoint=auto: CheckpointAutoMax, s, default 4 h: the longest interval. CheckpointMTBF, s, default a
+	 * year: the mean time between two failures of a node. */
+	int64_t auto_max, mtbf;
+	unsigned max_skip; /* CheckpointMaxSkip, intervals, 0..1000, default 3 */
+	unsigned timeout;  /* CheckpointTimeout, s, 10..86400, default 1800: for a whole checkpoint or restore */
 	/* CheckpointFreezeTimeout, s, 5..3600, default 60: how long the job may be frozen for a checkpoint, in addition
 	 * to the time for its memory. */
 	unsigned freeze_timeout;

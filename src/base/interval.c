@@ -116,11 +116,27 @@ int interval_parse(const char *text, int64_t *seconds, struct err *err)
 		       printable(text, shown, sizeof(shown)), why);
 }
 
+int interval_parse_option(const char *text, int64_t *seconds, struct err *err)
+{
+	if (strcasecmp(text, "auto") == 0) {
+		*seconds = INTERVAL_AUTO;
+		return 0;
+	}
+	if (interval_parse(text, seconds, err) == 0)
+		return 0;
+	if (err) {
+		cleanup_free char *why = xstrdup(err->text);
+
+		err_set(err, 0, "%s; or auto for as often as pays", why);
+	}
+	return -1;
+}
+
 int interval_check_min(int64_t seconds, int64_t min, struct err *err)
 {
 	char shown[2][24];
 
-	if (seconds == INTERVAL_ON_REQUEST || seconds >= min)
+	if (seconds <= 0 || seconds >= min)
 		return 0;
 	return err_set(
 		err, 0,
@@ -132,7 +148,9 @@ char *interval_format(int64_t seconds, char *buf, size_t len)
 {
 	long long s = seconds;
 
-	if (s <= 0)
+	if (s == INTERVAL_AUTO)
+		snprintf(buf, len, "auto");
+	else if (s <= 0)
 		snprintf(buf, len, "UNLIMITED");
 	else if (s < 86400)
 		snprintf(buf, len, "%02lld:%02lld:%02lld", s / 3600, s / 60 % 60, s % 60);

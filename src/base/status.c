@@ -116,6 +116,8 @@ char *status_render(const struct status *s)
 	fputs(ENTRY, out);
 	status_add_text(out, "state", *state ? state : "unknown", false);
 	fprintf(out, " interval=%s", interval_format(s->interval, interval, sizeof(interval)));
+	if (s->interval == INTERVAL_AUTO && s->every > 0)
+		fprintf(out, " every=%s", interval_format(s->every, interval, sizeof(interval)));
 	status_add_epoch(out, s);
 	if (s->epoch)
 		status_add_text(out, "memory", s->memory, false);
@@ -307,7 +309,9 @@ static int status_set_member(struct status *s, const char *key, const char *valu
 	if (strcmp(key, "state") == 0)
 		return status_set_state(s, value);
 	if (strcmp(key, "interval") == 0)
-		return interval_parse(value, &s->interval, NULL);
+		return interval_parse_option(value, &s->interval, NULL);
+	if (strcmp(key, "every") == 0)
+		return interval_parse(value, &s->every, NULL);
 	if (strcmp(key, "epoch") == 0)
 		return status_parse_unsigned(value, &s->epoch);
 	if (strcmp(key, "time") == 0)

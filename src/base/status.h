@@ -30,7 +30,8 @@ enum status_state {
 struct status {
 	enum status_state state;
 	char unknown_state[16]; /* if state is STATUS_UNKNOWN: the word that was read, "" = none; it is written again */
-	int64_t interval;       /* s; 0 = on request only (UNLIMITED) */
+	int64_t interval;       /* s; INTERVAL_ON_REQUEST, INTERVAL_AUTO */
+	int64_t every;          /* INTERVAL_AUTO: s, the interval at present; 0 = not known */
 	unsigned epoch;         /* last complete epoch, 0 = none yet */
 	int64_t epoch_time;     /* Unix time of that epoch */
 	uint64_t bytes;         /* size of that epoch on disk */

@@ -26,6 +26,7 @@ int prune_cmd(int argc, char **argv);
 int config_cmd(int argc, char **argv);
 int doctor_cmd(int argc, char **argv);
 int metrics_cmd(int argc, char **argv);
+int advise_cmd(int argc, char **argv);
 int report_cmd(int argc, char **argv);
 int pod_cmd(int argc, char **argv);
 

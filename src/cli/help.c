@@ -43,6 +43,9 @@ static const struct help_text texts[] = {
 	{ "show", "ID [EPOCH] [--json] [--conf FILE]", "show the checkpoints of a job, or one epoch, in detail",
 	  "  --json         print one object\n"
 	  "  --conf FILE    read this fsched.conf\n" },
+	{ "advise", "ID [--json] [--conf FILE]", "explain how often checkpoints of a job pay",
+	  "  --json         print one object\n"
+	  "  --conf FILE    read this fsched.conf\n" },
 	{ "prune", "ID[,ID...]|--ended --keep N | --all [--force] [--dry-run] [--yes]",
 	  "remove epochs of jobs that have ended; their owner can ask for it by --all",
 	  "  --keep N       keep the newest N epochs\n"

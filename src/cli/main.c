@@ -18,6 +18,7 @@ static const struct command {
 	{ "checkpoint", checkpoint_cmd },
 	{ "list",       list_cmd },
 	{ "show",       show_cmd },
+	{ "advise",     advise_cmd },
 	{ "prune",      prune_cmd },
 	{ "export",     export_cmd },
 	{ "verify",     verify_cmd },

@@ -15,6 +15,15 @@ void schedule_init(struct schedule *s, int64_t now, int64_t interval, int64_t ji
 	};
 }
 
+void schedule_change(struct schedule *s, int64_t now, int64_t interval)
+{
+	s->grid = now;
+	s->interval = interval;
+	s->due = now + interval;
+	s->refused = false;
+	s->passed = 0;
+}
+
 int64_t schedule_jitter(int64_t interval, uint32_t random)
 {
 	int64_t most = interval / 20;

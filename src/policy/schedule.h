@@ -45,6 +45,8 @@ struct schedule {
 /* interval in us, 0 = on request only. skipped: initial value of the counter. */
 void schedule_init(struct schedule *s, int64_t now, int64_t interval, int64_t jitter, unsigned max_skip,
 		   unsigned skipped);
+/* Changes the interval: the next checkpoint is due one interval from now. interval > 0. */
+void schedule_change(struct schedule *s, int64_t now, int64_t interval);
 /* A jitter of 0 .. min(5 % of interval, 60 s). random: uniformly distributed. */
 int64_t schedule_jitter(int64_t interval, uint32_t random);
 

@@ -160,7 +160,7 @@ int option_parse_submitted(const char *value, struct option_value *v, struct err
 	if (len >= sizeof(v->interval_text))
 		len = sizeof(v->interval_text) - 1;
 	memcpy(v->interval_text, value, len);
-	return interval_parse(v->interval_text, &v->interval, err);
+	return interval_parse_option(v->interval_text, &v->interval, err);
 }
 
 int option_parse(const char *value, struct option_value *v, struct err *err)

@@ -69,7 +69,7 @@ enum option_requeue {
 
 struct option_value {
 	char interval_text[OPTION_TEXT_MAX];
-	int64_t interval; /* s, INTERVAL_ON_REQUEST */
+	int64_t interval; /* s, INTERVAL_ON_REQUEST, INTERVAL_AUTO */
 	char uuid[UUID_TEXT_LEN + 1];
 	bool truncate;
 	enum option_limit at_limit;

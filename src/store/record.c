@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/interval.h"
 #include "base/io.h"
 #include "base/text.h"
 #include "base/util.h"
@@ -183,7 +184,7 @@ static int record_parse_state(const json_t *root, struct job_record *r, struct e
 	const json_t *status = json_object_get(root, "status"), *used = json_object_get(root, "used");
 	char intent[16];
 
-	if (json_get_int(root, "interval", 0, INT64_MAX, &r->interval, err) < 0 ||
+	if (json_get_int(root, "interval", INTERVAL_AUTO, INT64_MAX, &r->interval, err) < 0 ||
 	    json_get_text(root, "intent", intent, sizeof(intent), err) < 0 ||
 	    json_get_uint(root, "run", &r->run, err) < 0 ||
 	    json_get_uint(root, "restart_count", &r->restart_count, err) < 0 ||

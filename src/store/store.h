@@ -66,7 +66,7 @@ struct job_record {
 	char user[64];
 	uid_t uid;
 	gid_t gid;
-	int64_t interval; /* s between checkpoints, 0 = on request only */
+	int64_t interval; /* s between checkpoints, INTERVAL_ON_REQUEST, INTERVAL_AUTO */
 	enum intent intent;
 	int status;             /* INTENT_DONE: the script's wait status; -1 = not known, or Slurm ended the job */
 	unsigned run;           /* grows by one each time the job starts over; epochs of another run are not restored */

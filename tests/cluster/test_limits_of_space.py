@@ -1,4 +1,5 @@
-"""What bounds checkpoints: CheckpointMinInterval, and the quotas CheckpointMaxBytesUser and CheckpointMaxBytes."""
+"""What bounds checkpoints: CheckpointMinInterval, the quotas CheckpointMaxBytesUser and CheckpointMaxBytes, and how often --checkpoint=auto makes
+them."""
 import json
 import pwd
 import re
@@ -107,3 +108,40 @@ def test_old_epochs_go_first_where_that_is_allowed(new_cluster, jobdir):
     assert "was not vacated" in c.fails("scontrol", "checkpoint", "vacate", job) and c.state(job) == "RUNNING"
     (d / "go").touch()
     c.wait_end(job)
+
+
+WAITS = "until [ -e go ]; do sleep 0.1; done; echo end"
+
+
+def test_auto(new_cluster, jobdir):
+    c, d = new_cluster(), jobdir()
+    job = c.sbatch(WAITS, "--checkpoint=auto", "-o", "out", cwd=d)
+    c.wait_running(job)
+    # nothing is known of its cost
+    assert c.entry(job)["interval"] == "auto" and c.entry(job)["every"] == "00:10:00"
+    said = c.ok("fsched", "advise", job).splitlines()
+    assert [x.split(":")[0] for x in said] == ["Cost", "Failures", "Advice", "Interval"] and said[0].endswith("after which the job ran on"), said
+    assert said[1:] == ["Failures:  one in 365-00:00:00 for each node (CheckpointMTBF)", "Advice:    every 00:10:00 (the first one)",
+                        "Interval:  00:10:00"], said
+    c.checkpoint("create", job)
+    entry = c.wait_entry(job, lambda x: x["every"] != "00:10:00", "another interval")
+    advice = json.loads(c.ok("fsched", "advise", job, "--json"))["jobs"][0]
+    assert advice["interval_auto"] is True and advice["interval_s"] == advice["advice_s"] and advice["frozen_us"] > 0, (advice, entry)
+    said = c.ok("fsched", "advise", job)
+    assert f"Interval:  {entry['every']}, which costs 0.0" in said and re.search(r"frozen for \d+ ms, slower for .* \(mean of 1\)", said), said
+    assert f"the interval is {entry['every']} now, it was 00:10:00" in c.log(job)
+    p = c.run("setpriv", "--reuid=12121", "--regid=65534", "--clear-groups", "fsched", "advise", job, user="root")
+    assert p.returncode == 1 and not p.stdout, p
+    # it is the job's for its whole life, and what was measured is kept
+    c.checkpoint("vacate", job)
+    c.checkpoint("restart", job)
+    assert c.wait_entry(job, lambda x: x["state"] == "running" and x.get("restored") == "2", "its restart")["every"] == entry["every"]
+    # within the bounds, which the agent reads when its job begins
+    set_conf(c, CheckpointAutoMax="0:02")
+    often = c.sbatch(WAITS, "--checkpoint=AUTO", cwd=d)
+    c.wait_running(often)
+    c.wait_entry(often, lambda x: int(x["epoch"]) >= 2, "periodic checkpoints")
+    assert c.entry(often)["every"] == "00:00:02" and "(CheckpointAutoMax; the optimum is " in c.ok("fsched", "advise", often)
+    (d / "go").touch()
+    for j in job, often:
+        assert c.wait_end(j) == ("COMPLETED", "0:0")

@@ -21,7 +21,7 @@ while not os.path.exists("go"):
     time.sleep(0.1)
 print("end")'
 """
-TYPES = {"integer": int, "string": str, "boolean": bool, "object": dict}
+TYPES = {"integer": int, "string": str, "boolean": bool, "object": dict, "number": float}
 
 
 # ---- JSON -------------------------------------------------------------------------------------------------------------------
@@ -85,6 +85,8 @@ def test_json(cluster, jobdir):
     assert any(f["path"] == str(d / "written") for f in o["jobs"][0]["epochs"][0]["manifest"]["files"])
     o = check(cluster.ok("fsched", "show", job, 1, "--json"), "fsched.show 1 with an epoch", ["jobs[].epochs[].manifest."])
     assert o["jobs"][0]["epochs"][0]["manifest"] is None
+    o = check(cluster.ok("fsched", "advise", job, "--json"), "fsched.advise 1")
+    assert o["jobs"][0]["checkpoints"] == 1 and o["jobs"][0]["interval_auto"] is False
     o = check(cluster.ok("fsched", "checkpoint", "able", job, "--json"), "fsched.able 1")
     assert o["jobs"][0]["able"] is True
     (d / "go").touch()
@@ -103,7 +105,7 @@ def test_json_of_the_node(cluster):
     assert p.returncode == (1 if o["failed"] else 0) and len(o["findings"]) == o["ok"] + o["warnings"] + o["failed"]
 
 
-@pytest.mark.parametrize("argv", [["show", 999999, "--json"], ["list", 999999, "--json"]])
+@pytest.mark.parametrize("argv", [["show", 999999, "--json"], ["list", 999999, "--json"], ["advise", 999999, "--json"]])
 def test_json_of_an_unknown_job(cluster, argv):
     p = cluster.run("fsched", *argv)
     assert p.returncode == 1 and "999999" in p.stderr and json.loads(p.stdout)["jobs"] == []

@@ -66,6 +66,11 @@ static void defaults(void **state)
 	assert_true(c.load_cpu == 0.95 && c.load_io == 0.50 && c.load_memory == 0.85);
 	assert_string_equal(c.dir, "/var/lib/fsched/checkpoint");
 	assert_int_equal(c.min_interval, 60);
+	assert_int_equal(c.auto_max, 4 * 3600);
+	assert_int_equal(c.mtbf, 365 * 86400);
+	assert_int_equal(c.max_bytes_user, 0);
+	assert_int_equal(c.max_bytes, 0);
+	assert_false(c.quota_prune);
 	assert_int_equal(c.max_skip, 3);
 	assert_int_equal(c.timeout, 1800);
 	assert_int_equal(c.freeze_timeout, 60);
@@ -105,6 +110,11 @@ static const char everything[] = "# a comment\n"
 				 "CRIU_LoadThresholdMemory = 0\n"
 				 "JobCheckpointDir = \"/ckpt/with blank # and hash/\"   # quoted\n"
 				 "CheckpointMinInterval = 0:05\n"
+				 "CheckpointAutoMax = 1-0\n"
+				 "CheckpointMTBF = 100-0\n"
+				 "CheckpointMaxBytesUser = 500G\n"
+				 "CheckpointMaxBytes = 20T\n"
+				 "CheckpointQuotaPrune = YES\n"
 				 "CheckpointMaxSkip = 0\n"
 				 "CheckpointTimeout = 86400\n"
 				 "CheckpointFreezeTimeout = 5\n"
@@ -143,6 +153,9 @@ static void every_key(void **state)
 	assert_true(c.load_cpu == 0.9 && c.load_io == 1 && c.load_memory == 0);
 	assert_string_equal(c.dir, "/ckpt/with blank # and hash");
 	assert_int_equal(c.min_interval, 5);
+	assert_int_equal(c.auto_max, 86400);
+	assert_int_equal(c.mtbf, 100 * 86400);
+	assert_true(c.max_bytes_user == 500ULL << 30 && c.max_bytes == 20ULL << 40 && c.quota_prune);
 	assert_int_equal(c.max_skip, 0);
 	assert_int_equal(c.timeout, 86400);
 	assert_int_equal(c.freeze_timeout, 5);
@@ -238,6 +251,10 @@ static void notices(void **state)
 	good("MemoryEngine = criu\nCRIU_Incremental = YES\nCRIU_PreDump = YES\nCheckpointCompression = 3\n", &c);
 	conf_notices(&c, count_notice, &n);
 	assert_int_equal(n, 3);
+	n = 0;
+	good("CheckpointQuotaPrune = YES\n", &c);
+	conf_notices(&c, count_notice, &n);
+	assert_int_equal(n, 1);
 	n = 0;
 	good("PodNetwork = Host\nPodNetworkRange = 100.64.0.0/16\n", &c);
 	assert_int_equal(c.network, CONF_NETWORK_HOST);

@@ -157,12 +157,30 @@ static void what_is_printed_can_be_read(void **state)
 	}
 }
 
+static void of_the_option(void **state)
+{
+	int64_t seconds;
+	struct err err;
+	char buf[24];
+
+	assert_int_equal(interval_parse_option("Auto", &seconds, &err), 0);
+	assert_int_equal(seconds, INTERVAL_AUTO);
+	assert_string_equal(interval_format(seconds, buf, sizeof(buf)), "auto");
+	assert_int_equal(interval_parse_option("1:30", &seconds, &err), 0);
+	assert_int_equal(seconds, 90);
+	assert_int_equal(interval_parse_option("autos", &seconds, NULL), -1);
+	assert_int_equal(interval_parse_option("autos", &seconds, &err), -1);
+	assert_non_null(strstr(err.text, "UNLIMITED for checkpoints on request only; or auto"));
+	assert_int_equal(interval_parse("auto", &seconds, &err), -1);
+}
+
 static void the_shortest(void **state)
 {
 	struct err err;
 
 	assert_int_equal(interval_check_min(60, 60, &err), 0);
 	assert_int_equal(interval_check_min(INTERVAL_ON_REQUEST, 60, &err), 0);
+	assert_int_equal(interval_check_min(INTERVAL_AUTO, 60, &err), 0);
 	assert_int_equal(interval_check_min(59, 60, &err), -1);
 	assert_string_equal(err.text, "the interval 00:00:59 is shorter than this cluster allows: the shortest is 00:01:00 "
 				      "(CheckpointMinInterval in fsched.conf)");
@@ -174,6 +192,7 @@ int main(void)
 		cmocka_unit_test(accepted),
 		cmocka_unit_test(refused),
 		cmocka_unit_test(a_long_text_is_shortened_in_the_error),
+		cmocka_unit_test(of_the_option),
 		cmocka_unit_test(the_shortest),
 		cmocka_unit_test(formatted),
 		cmocka_unit_test(what_is_printed_can_be_read),

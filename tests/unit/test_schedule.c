@@ -34,6 +34,22 @@ static void on_the_grid(void **state)
 	assert_int_equal(s.skipped, 0);
 }
 
+static void the_interval_changes(void **state)
+{
+	schedule_begun(&s, due(1));
+	schedule_finished(&s, due(1) + S, false);
+	schedule_change(&s, due(1) + S, 5 * MIN);
+	assert_int_equal(schedule_wake_at(&s), due(1) + S + 5 * MIN);
+	schedule_begun(&s, due(1) + S + 5 * MIN);
+	schedule_finished(&s, due(1) + 6 * MIN, false);
+	assert_int_equal(schedule_wake_at(&s), due(1) + S + 10 * MIN);
+	/* while the gate refuses, too */
+	schedule_refused(&s, due(1) + S + 10 * MIN);
+	schedule_change(&s, due(1) + 12 * MIN, 60 * MIN);
+	assert_int_equal(schedule_wake_at(&s), due(1) + 72 * MIN);
+	assert_false(schedule_must(&s, due(1) + 71 * MIN));
+}
+
 static void a_late_one_is_not_doubled(void **state)
 {
 	assert_int_equal(schedule_begun(&s, due(1)), 0);
@@ -240,6 +256,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(on_the_grid, begin),
+		cmocka_unit_test_setup(the_interval_changes, begin),
 		cmocka_unit_test_setup(a_late_one_is_not_doubled, begin),
 		cmocka_unit_test_setup(one_on_request_does_not_move_the_grid, begin),
 		cmocka_unit_test_setup(refused_and_soon_allowed, begin),

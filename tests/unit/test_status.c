@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/interval.h"
 #include "base/status.h"
 #include "base/util.h"
 
@@ -33,10 +34,20 @@ static const struct status full = {
 static void rendered(void **state)
 {
 	struct status first = { .state = STATUS_ENABLED, .interval = 0 };
-	cleanup_free char *text = status_render(&full), *empty = status_render(&first);
+	cleanup_free char *text = status_render(&full), *empty = status_render(&first), *automatic = NULL,
+			  *adapted = NULL;
 
 	assert_string_equal(text, FULL_TEXT);
 	assert_string_equal(empty, "Checkpoint={state=enabled interval=UNLIMITED epoch=0 skipped=0}");
+	first = (struct status){ .state = STATUS_ENABLED, .interval = INTERVAL_AUTO };
+	automatic = status_render(&first);
+	assert_string_equal(automatic, "Checkpoint={state=enabled interval=auto epoch=0 skipped=0}");
+	first.every = 2530;
+	adapted = status_render(&first);
+	assert_string_equal(adapted, "Checkpoint={state=enabled interval=auto every=00:42:10 epoch=0 skipped=0}");
+	assert_int_equal(status_parse(adapted, &first, NULL), 0);
+	assert_int_equal(first.interval, INTERVAL_AUTO);
+	assert_int_equal(first.every, 2530);
 }
 
 static void parsed(void **state)

@@ -24,7 +24,10 @@ static void section_head(FILE *out, const struct report_job *j)
 		html_element(out, "span", NULL, j->name);
 	html_element(out, "span", "dim", j->user);
 	html_element(out, "span", "tag", j->state);
-	fprintf(out, "<span class=\"dim\">%s%s", j->interval ? "every " : "on request",
+	fprintf(out, "<span class=\"dim\">%s%s",
+		j->interval > 0 ? "every "
+		: j->interval   ? "interval "
+				: "on request",
 		j->interval ? interval_format(j->interval, interval, sizeof(interval)) : "");
 	if (j->used)
 		fprintf(out, ", has run for %s", html_span(j->used, span));

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/interval.h"
 #include "base/json.h"
 #include "base/util.h"
 #include "cli/json_out.h"
@@ -71,8 +72,9 @@ static json_t *job_json_entry(const struct view *v)
 
 	if (!v->enabled)
 		return json_null();
-	return json_pack("{s:o, s:I, s:o, s:I, s:I, s:o, s:o, s:o, s:o}", "state", json_text(status_state_text(s)),
-			 "interval_s", (json_int_t)s->interval, "epoch", json_out_known(s->epoch), "skipped",
+	return json_pack("{s:o, s:I, s:b, s:o, s:I, s:I, s:o, s:o, s:o, s:o}", "state", json_text(status_state_text(s)),
+			 "interval_s", (json_int_t)(s->interval == INTERVAL_AUTO ? s->every : s->interval),
+			 "interval_auto", s->interval == INTERVAL_AUTO, "epoch", json_out_known(s->epoch), "skipped",
 			 (json_int_t)s->skipped, "failed", (json_int_t)s->failed, "failed_since",
 			 json_out_known(s->failed_since), "restored_epoch", json_out_known(s->restored), "memory",
 			 json_out_text(s->memory), "error", json_out_text(s->error));
@@ -82,11 +84,13 @@ static json_t *job_json_record(const struct view *v)
 {
 	if (!v->on_disk || v->foreign)
 		return json_null();
-	return json_pack("{s:o, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "user", json_text(v->rec.user), "state",
-			 intent_name(v->rec.intent), "interval_s", (json_int_t)v->rec.interval, "run",
-			 (json_int_t)v->rec.run, "used_s", (json_int_t)v->rec.used, "skipped",
-			 (json_int_t)v->rec.skipped, "node", json_out_text(v->rec.host), "uuid", json_text(v->rec.uuid),
-			 "directory", json_text(v->store.path), "log", json_text(v->log));
+	return json_pack("{s:o, s:s, s:I, s:b, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "user", json_text(v->rec.user),
+			 "state", intent_name(v->rec.intent), "interval_s",
+			 (json_int_t)(v->rec.interval == INTERVAL_AUTO ? 0 : v->rec.interval), "interval_auto",
+			 v->rec.interval == INTERVAL_AUTO, "run", (json_int_t)v->rec.run, "used_s",
+			 (json_int_t)v->rec.used, "skipped", (json_int_t)v->rec.skipped, "node",
+			 json_out_text(v->rec.host), "uuid", json_text(v->rec.uuid), "directory",
+			 json_text(v->store.path), "log", json_text(v->log));
 }
 
 static json_t *job_json_steps(const struct view *v)

@@ -105,8 +105,10 @@ static void print_status(const struct view *v)
 	const struct status *s = &v->status;
 
 	printf("State:     %s\n", status_state_text(s));
-	printf("Interval:  %s\n", interval_format(s->interval, interval, sizeof(interval)));
-	printf("Skipped:   %u for load\n", s->skipped);
+	printf("Interval:  %s", interval_format(s->interval, interval, sizeof(interval)));
+	if (s->every)
+		printf(", %s at present", interval_format(s->every, interval, sizeof(interval)));
+	printf("\nSkipped:   %u for load\n", s->skipped);
 	if (s->failed)
 		printf("Failed:    %u since %s\n", s->failed, format_time(s->failed_since, when, sizeof(when)));
 	if (*s->memory)

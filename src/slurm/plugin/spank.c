@@ -61,7 +61,7 @@ static int check_submission(const char *value)
 			"--checkpoint works with sbatch only: put the commands into a batch script, or leave --checkpoint out");
 		return -1;
 	}
-	if (interval_parse(value, &interval, &err)) {
+	if (interval_parse_option(value, &interval, &err)) {
 		slurm_error("--checkpoint: %s", err.text);
 		return -1;
 	}
@@ -97,7 +97,7 @@ static struct spank_option checkpoint_option = {
 	.arginfo = (char[]){ "interval" },
 	.usage = (char[]){ "checkpoint the job at this interval, so that it can be vacated and restarted (scontrol checkpoint; "
 			   "batch jobs on one node). interval: minutes, minutes:seconds, hours:minutes:seconds, days-hours, "
-			   "days-hours:minutes, days-hours:minutes:seconds, or UNLIMITED: on request only" },
+			   "days-hours:minutes, days-hours:minutes:seconds, UNLIMITED: on request only, or auto: as often as pays" },
 	.has_arg = 1,
 	.cb = on_option,
 };

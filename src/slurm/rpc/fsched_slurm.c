@@ -61,6 +61,7 @@
 #include "base/util.h"
 #include "slurm/rpc/option_check.h"
 #include "slurm/rpc/slurm_rpc.h"
+#include "base/interval.h"
 #include "base/json.h"
 
 #define TIMEOUT_DEFAULT 20
@@ -196,18 +197,23 @@ static void merge_text(struct merge *m, const char *key, char *out, size_t len)
 		snprintf(out, len, "%s", json_string_value(v));
 }
 
-static int64_t merge_int(struct merge *m, const char *key, int64_t old, int64_t max)
+static int64_t merge_range(struct merge *m, const char *key, int64_t old, int64_t min, int64_t max)
 {
 	const json_t *v = merge_member(m, key, JSON_INTEGER);
 
 	if (!v)
 		return old;
-	if (json_integer_value(v) < 0 || json_integer_value(v) > max) {
+	if (json_integer_value(v) < min || json_integer_value(v) > max) {
 		m->failed = true;
 		err_set(m->err, EINVAL, "status: \"%s\" is out of range", key);
 		return old;
 	}
 	return json_integer_value(v);
+}
+
+static int64_t merge_int(struct merge *m, const char *key, int64_t old, int64_t max)
+{
+	return merge_range(m, key, old, 0, max);
 }
 
 static int merge_status(struct status *s, const json_t *from, struct err *err)
@@ -218,7 +224,8 @@ static int merge_status(struct status *s, const json_t *from, struct err *err)
 	snprintf(state, sizeof(state), "%s", status_state_text(s));
 	merge_text(&m, "state", state, sizeof(state));
 	status_set_state(s, state);
-	s->interval = merge_int(&m, "interval", s->interval, INT_MAX);
+	s->interval = merge_range(&m, "interval", s->interval, INTERVAL_AUTO, INT_MAX);
+	s->every = merge_int(&m, "every", s->every, INT_MAX);
 	s->epoch = (unsigned)merge_int(&m, "epoch", s->epoch, INT_MAX);
 	s->epoch_time = merge_int(&m, "epoch_time", s->epoch_time, INT64_MAX);
 	s->bytes = (uint64_t)merge_int(&m, "bytes", (int64_t)s->bytes, INT64_MAX);
