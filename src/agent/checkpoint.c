@@ -16,7 +16,8 @@
 #include "policy/obstacle.h"
 #include "base/json.h"
 
-/* s behind CheckpointTimeout, which the worker keeps itself; one that does not is killed then */
+/* s behind CheckpointTimeout, which the worker keeps itself; one that does not is killed then. It does not count what
+ * it waits for others. */
 #define CHECKPOINT_WORKER_MARGIN 30
 
 static void checkpoint_next_queued(struct checkpoint *c);
@@ -92,10 +93,13 @@ void checkpoint_hurry(struct checkpoint *c)
 
 	if (op->active)
 		hook_hurry(c->hook);
-	if (!op->active || op->hurried || strcmp(op->phase, "pre-dump") != 0 || proc_send(&op->worker, "hurry") < 0)
+	if (!op->active || op->hurried || (strcmp(op->phase, "pre-dump") != 0 && strcmp(op->phase, "turn") != 0) ||
+	    proc_send(&op->worker, "hurry") < 0)
 		return;
 	op->hurried = true;
-	job_log(c->job, "the pre-dump of epoch %u is cut short: the job is to leave its node", op->epoch);
+	job_log(c->job, "%s epoch %u is cut short: the job is to leave its node",
+		strcmp(op->phase, "turn") ? "the pre-dump of" : "the wait for others (CheckpointMaxWriters) before",
+		op->epoch);
 }
 
 static bool checkpoint_is_to_leave(const struct checkpoint *c)
@@ -427,7 +431,8 @@ static void checkpoint_begin_attempt(struct checkpoint *c)
 		write_list_watch_prepare(c->write_list);
 		request = checkpoint_request_text(c);
 		s.request = request;
-		s.timeout_s = (int)conf_checkpoint_seconds(&c->job->conf) + CHECKPOINT_WORKER_MARGIN;
+		s.timeout_s = (int)conf_checkpoint_seconds(&c->job->conf) + CHECKPOINT_WORKER_MARGIN +
+			      (c->job->conf.max_writers ? (int)c->job->conf.writer_wait : 0);
 		if (proc_start(c->job->loop, &op->worker, &s, &err) == 0)
 			return;
 	}

@@ -95,7 +95,7 @@ static inline bool op_requeues(enum op_kind kind)
 void checkpoint_start(struct checkpoint *c, enum op_kind kind, struct request *r);
 /* Starts it, or queues it, or refuses r. */
 void checkpoint_request(struct checkpoint *c, enum op_kind kind, struct request *r);
-/* A request waits with which the job leaves its node: a pre-dump under way is cut short. */
+/* A request waits with which the job leaves its node: a pre-dump under way, and a wait for others, are cut short. */
 void checkpoint_hurry(struct checkpoint *c);
 /* r's client has gone; it was told that its request is carried out all the same. */
 void checkpoint_request_gone(struct checkpoint *c, struct request *r);

@@ -38,6 +38,11 @@ static const char *conf_without_quota(const struct conf *c)
 	return c->max_bytes_user || c->max_bytes ? NULL : "neither CheckpointMaxBytesUser nor CheckpointMaxBytes is set";
 }
 
+static const char *conf_without_writers(const struct conf *c)
+{
+	return c->max_writers ? NULL : "CheckpointMaxWriters is 0: no checkpoint waits for others";
+}
+
 static const char *conf_without_engine(const struct conf *c)
 {
 	return c->engine == CONF_ENGINE_CRIU
@@ -89,6 +94,8 @@ static const struct conf_key keys[] = {
 	{ "CheckpointMaxBytesUser",   TYPE_BYTES,  FIELD(max_bytes_user), 0, 0, NULL, NULL },
 	{ "CheckpointMaxBytes",       TYPE_BYTES,  FIELD(max_bytes), 0, 0, NULL, NULL },
 	{ "CheckpointQuotaPrune",     TYPE_BOOL,   FIELD(quota_prune), 0, 0, conf_without_quota, NULL },
+	{ "CheckpointMaxWriters",     TYPE_UINT,   FIELD(max_writers), 0, 1000, NULL, NULL },
+	{ "CheckpointWriterWait",     TYPE_UINT,   FIELD(writer_wait), 0, 86400, conf_without_writers, NULL },
 	{ "CheckpointFileLimit",      TYPE_BYTES,  FIELD(file_limit), 0, 0, NULL, NULL },
 	{ "CheckpointTmpLimit",       TYPE_BYTES,  FIELD(tmp_limit), 0, 0, NULL, NULL },
 	{ "CheckpointLeaseTime",      TYPE_UINT,   FIELD(lease_time), 4, 3600, NULL, NULL },
@@ -131,6 +138,7 @@ void conf_defaults(struct conf *c)
 	c->min_interval = 60;
 	c->auto_max = 4 * 3600;
 	c->mtbf = 365 * 86400;
+	c->writer_wait = 600;
 	c->max_skip = 3;
 	c->timeout = 1800;
 	c->freeze_timeout = 60;

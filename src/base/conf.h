@@ -70,6 +70,9 @@ struct conf {
 	 */
 	uint64_t max_bytes_user, max_bytes;
 	bool quota_prune; /* CheckpointQuotaPrune, default NO: superfluous epochs are removed to stay below these */
+	/* CheckpointMaxWriters, 0..1000, default 0 = any number: checkpoints of a node at the same time.
+	 * CheckpointWriterWait, s, 0..86400, default 600: how long one waits for its turn. */
+	unsigned max_writers, writer_wait;
 	/* CheckpointFileLimit, bytes, default 0 = none of their own: copies of files that are changed in place, per
 	 * epoch. */
 	uint64_t file_limit;

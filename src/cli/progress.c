@@ -44,6 +44,8 @@ const char *progress_phase(const char *name)
 	static const char *const text[][2] = {
 		{ "queued", "waiting for another operation on the job" },
 		{ "before", "the job's signal and command before the checkpoint" },
+		{ "make room", "removing old epochs, a quota is in the way" },
+		{ "turn", "waiting for other checkpoints on the node" },
 		{ "preflight", "checking whether the job can be saved" },
 		{ "dump", "saving" },
 		{ "frozen", "saving, the job stands still" },

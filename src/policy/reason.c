@@ -18,6 +18,7 @@ static const struct reason {
 	{ "space",           "CheckpointFileLimit" },
 	{ "quota",           "CheckpointMaxBytes" },
 	{ "quota",           "quota" },
+	{ "writers",         "CheckpointMaxWriters" },
 	{ "freeze_timeout",  "CheckpointFreezeTimeout" },
 	{ "timeout",         "CheckpointTimeout" },
 	{ "timeout",         "Timeout reached" },

@@ -1,6 +1,8 @@
 /* One checkpoint: N.partial is written, made durable, read back, renamed. Until the rename every failure leaves nothing
  * behind.
  *
+ * Before that it waits for its turn (writers.c), checks everything (check_before_freeze()), and copies ahead.
+ *
  * create, periodic:  freeze, dump, record files, thaw | manifest, sync, verify, commit
  * vacate:            freeze, dump, record files, manifest, sync, verify, commit, "held" -> kill | resume: thaw
  */
@@ -137,6 +139,7 @@ static int checkpoint_seal(struct checkpoint *c, struct err *err)
 	if (store_commit_epoch(&w->store, w->req.epoch, err))
 		return -1;
 	c->committed = true;
+	writers_end(w);
 	fault_die(w, FAULT_DIE_AFTER_COMMIT);
 	if (!c->m.memory.increment)
 		store_full_made(&w->store);
@@ -544,6 +547,9 @@ int worker_checkpoint(struct worker *w, bool *refused, struct err *err)
 	bool again;
 	int tries = 0;
 
+	*refused = false;
+	if (writers_begin(w, err))
+		return -1;
 	*refused = true;
 	if (check_before_freeze(w, TRACE_LOCK_WAIT_MS, err))
 		return -1;

@@ -134,6 +134,7 @@ int main(int argc, char **argv)
 	w.store.dirfd = w.store.epochsfd = -1;
 	w.mailbox = (struct mailbox){ -1, -1 };
 	w.trace_lock = -1;
+	w.turn = (struct turn){ .dirfd = -1, .fd = -1 };
 	w.node_fault = true;
 	rc = worker_prepare(&w, op, &err);
 	w.node_fault = false;
@@ -145,6 +146,7 @@ int main(int argc, char **argv)
 	if (w.store.dirfd >= 0)
 		store_close(&w.store);
 	mailbox_close(&w.mailbox);
+	writers_end(&w);
 	if (w.trace_lock >= 0)
 		close(w.trace_lock);
 	request_free(&w.req);

@@ -15,6 +15,7 @@
 #include "base/conf.h"
 #include "base/err.h"
 #include "base/mailbox.h"
+#include "base/turn.h"
 #include "capture/collapse.h"
 #include "image/fork_family.h"
 #include "image/image.h"
@@ -70,6 +71,7 @@ struct worker {
 	struct files_names names;     /* names for open files that have lost theirs, as of the last search */
 	bool node_fault;              /* a failure of the current step is the fault of this node, not of the epoch */
 	struct mailbox mailbox;       /* -1, -1: there is none */
+	struct turn turn;             /* of writers_begin() */
 	int trace_lock;               /* descriptor of trace_lock_take(); -1: not opened */
 	int frozen_unanswered;        /* "frozen" events that the agent has not yet answered with "go" */
 	uint64_t memory;              /* bytes of the job's memory, as of the preflight */
@@ -511,6 +513,12 @@ bool quota_applies(const struct worker *w);
 int quota_check(struct worker *w, uint64_t need, struct err *err);
 /* The checkpoint has failed. After one that succeeded the agent does the same, when the epoch is in the record. */
 void quota_end(const struct worker *w);
+
+/* writers.c */
+/* Waits until few enough others on this node make a checkpoint. -1: it is to be left out, since that took too long. */
+int writers_begin(struct worker *w, struct err *err);
+/* The epoch is on the disk. The end of the process does the same. */
+void writers_end(struct worker *w);
 
 /* space.c: -1: the checkpoint does not fit. Fills w->memory. */
 int space_check(struct worker *w, const pid_t *pids, int n, struct err *err);

@@ -71,6 +71,8 @@ static void defaults(void **state)
 	assert_int_equal(c.max_bytes_user, 0);
 	assert_int_equal(c.max_bytes, 0);
 	assert_false(c.quota_prune);
+	assert_int_equal(c.max_writers, 0);
+	assert_int_equal(c.writer_wait, 600);
 	assert_int_equal(c.max_skip, 3);
 	assert_int_equal(c.timeout, 1800);
 	assert_int_equal(c.freeze_timeout, 60);
@@ -110,6 +112,8 @@ static const char everything[] = "# a comment\n"
 				 "CRIU_LoadThresholdMemory = 0\n"
 				 "JobCheckpointDir = \"/ckpt/with blank # and hash/\"   # quoted\n"
 				 "CheckpointMinInterval = 0:05\n"
+				 "CheckpointMaxWriters = 2\n"
+				 "CheckpointWriterWait = 0\n"
 				 "CheckpointAutoMax = 1-0\n"
 				 "CheckpointMTBF = 100-0\n"
 				 "CheckpointMaxBytesUser = 500G\n"
@@ -153,6 +157,8 @@ static void every_key(void **state)
 	assert_true(c.load_cpu == 0.9 && c.load_io == 1 && c.load_memory == 0);
 	assert_string_equal(c.dir, "/ckpt/with blank # and hash");
 	assert_int_equal(c.min_interval, 5);
+	assert_int_equal(c.max_writers, 2);
+	assert_int_equal(c.writer_wait, 0);
 	assert_int_equal(c.auto_max, 86400);
 	assert_int_equal(c.mtbf, 100 * 86400);
 	assert_true(c.max_bytes_user == 500ULL << 30 && c.max_bytes == 20ULL << 40 && c.quota_prune);
@@ -252,9 +258,9 @@ static void notices(void **state)
 	conf_notices(&c, count_notice, &n);
 	assert_int_equal(n, 3);
 	n = 0;
-	good("CheckpointQuotaPrune = YES\n", &c);
+	good("CheckpointQuotaPrune = YES\nCheckpointWriterWait = 9\n", &c);
 	conf_notices(&c, count_notice, &n);
-	assert_int_equal(n, 1);
+	assert_int_equal(n, 2);
 	n = 0;
 	good("PodNetwork = Host\nPodNetworkRange = 100.64.0.0/16\n", &c);
 	assert_int_equal(c.network, CONF_NETWORK_HOST);
