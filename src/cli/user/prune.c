@@ -84,7 +84,7 @@ static int prune_epoch(struct view *v, unsigned epoch, const struct options *o, 
 	return 0;
 }
 
-static int prune_keep_newest(struct view *v, const struct options *o, struct err *err)
+static int prune_keep_newest(struct view *v, const struct conf *c, const struct options *o, struct err *err)
 {
 	unsigned epochs[STORE_KEPT_MAX];
 	int n = store_list_epochs(&v->store, epochs, STORE_KEPT_MAX);
@@ -94,8 +94,11 @@ static int prune_keep_newest(struct view *v, const struct options *o, struct err
 	for (int i = 0; i < n - o->keep; i++)
 		if (prune_epoch(v, epochs[i], o, err) < 0)
 			return -1;
-	if (!o->dry_run && !needs_epochs(v))
+	if (!o->dry_run && !needs_epochs(v)) {
 		store_remove_partials(&v->store);
+		if (v->on_disk)
+			usage_end(c->dir, v->rec.uid, strrchr(v->store.path, '/') + 1);
+	}
 	return 0;
 }
 
@@ -187,7 +190,7 @@ static int prune_job(const struct conf *c, uint32_t id, struct options *o)
 	else if (rc == 0 && v->store.epochsfd < 0)
 		rc = err_set(&err, 0, "%s", v->disk_err.text);
 	else if (rc == 0)
-		rc = prune_keep_newest(v, o, &err);
+		rc = prune_keep_newest(v, c, o, &err);
 	if (rc == 0 && !o->dry_run && o->asks)
 		o->asked++;
 	else if (rc == 0 && !o->dry_run)
