@@ -5,11 +5,47 @@ import json
 import os
 import pwd
 import re
+import shutil
 import threading
+
+import pytest
 
 import lib
 
-HOLDS = "python3 -c \"import os, time; x = os.urandom(30 << 20); [time.sleep(.1) for _ in iter(lambda: os.path.exists('go'), True)]\""
+HOLDS = "python3 -c \"import os, time; x = os.urandom(30 << 20); open('up', 'w'); [time.sleep(.1) for _ in iter(lambda: os.path.exists('go'), True)]\""
+
+
+@pytest.fixture(scope="module")
+def own_cluster(base_dir):
+    c = lib.Cluster(base_dir / "limits")
+    yield c
+    amiss = c.down()
+    assert not amiss, amiss
+
+
+@pytest.fixture
+def limited(own_cluster):
+    """limited(KEY=value, …): the module's cluster with these keys, where nothing is kept of earlier jobs."""
+    c, text = own_cluster, own_cluster.conf().read_text()
+
+    def make(**keys):
+        set_conf(c, **keys)
+        return c
+    yield make
+    for user in lib.USER, "root":
+        c.run("scancel", "--user", user, user="root")
+    lib.wait_for(lambda: not c.run("squeue", "-h", user="root").stdout.strip(), "an empty queue", 30)
+    c.conf().write_text(text)
+    for kept in c.ckpt_dir(1).parent.iterdir():
+        shutil.rmtree(kept, ignore_errors=True)
+
+
+def set_conf(c, **keys):
+    """The next job, and the next checkpoint of each, read it."""
+    text = c.conf().read_text()
+    for key, value in keys.items():
+        text = re.sub(rf"(?m)^{key}\s*=.*\n", "", text) + f"{key} = {value}\n"
+    c.conf().write_text(text)
 
 
 def refused(c, d, interval):
@@ -17,8 +53,8 @@ def refused(c, d, interval):
     return c.fails("sbatch", f"--checkpoint={interval}", d / "job.sh", cwd=d)
 
 
-def test_an_interval_below_the_shortest_is_refused(new_cluster, jobdir):
-    c, d = new_cluster(conf=["CheckpointMinInterval=1:00"]), jobdir()
+def test_an_interval_below_the_shortest_is_refused(limited, jobdir):
+    c, d = limited(CheckpointMinInterval="1:00"), jobdir()
     said = refused(c, d, "0:59")
     assert "00:00:59 is shorter than this cluster allows: the shortest is 00:01:00 (CheckpointMinInterval" in said, said
     # The plugin of sbatch is for an early message. slurmctld refuses by itself: here the submit host has another file.
@@ -36,17 +72,10 @@ def test_an_interval_below_the_shortest_is_refused(new_cluster, jobdir):
         c.sbatch("true", "--hold", f"--checkpoint={interval}", cwd=d)
 
 
-def set_conf(c, **keys):
-    """The next job, and the next checkpoint of each, read it."""
-    text = c.conf().read_text()
-    for key, value in keys.items():
-        text = re.sub(rf"(?m)^{key}\s*=.*\n", "", text) + f"{key} = {value}\n"
-    c.conf().write_text(text)
-
-
 def holds_memory(c, d, user=lib.USER):
     job = c.sbatch(HOLDS, "--checkpoint=UNLIMITED", cwd=d, user=user)
     c.wait_running(job)
+    lib.wait_for(lambda: (d / "up").exists(), "its memory")
     return job
 
 
@@ -56,9 +85,9 @@ def usage(c, user):
     return {f.name: f.stat().st_size * 1024 for f in d.iterdir()}
 
 
-def test_quota(new_cluster, jobdir):
+def test_quota(limited, jobdir):
     """An epoch takes 31 MiB or more, and is expected to take more than that: there is room for two."""
-    c, d, e = new_cluster(conf=["CheckpointMaxBytesUser=95M", "CRIU_MaxEpochs=5", "CheckpointKeepDays=1"]), jobdir(), jobdir()
+    c, d, e = limited(CheckpointMaxBytesUser="95M", CRIU_MaxEpochs=5, CheckpointKeepDays=1), jobdir(), jobdir()
     job = holds_memory(c, d)
     for _ in range(2):
         c.checkpoint("create", job)
@@ -96,8 +125,8 @@ def test_quota(new_cluster, jobdir):
     c.wait_end(roots)
 
 
-def test_old_epochs_go_first_where_that_is_allowed(new_cluster, jobdir):
-    c, d = new_cluster(conf=["CheckpointMaxBytesUser=95M", "CheckpointQuotaPrune=YES", "CRIU_MaxEpochs=5"]), jobdir()
+def test_old_epochs_go_first_where_that_is_allowed(limited, jobdir):
+    c, d = limited(CheckpointMaxBytesUser="95M", CheckpointQuotaPrune="YES", CRIU_MaxEpochs=5), jobdir()
     job = holds_memory(c, d)
     for _ in range(4):
         c.checkpoint("create", job)
@@ -116,8 +145,8 @@ def test_old_epochs_go_first_where_that_is_allowed(new_cluster, jobdir):
 WAITS = "until [ -e go ]; do sleep 0.1; done; echo end"
 
 
-def test_auto(new_cluster, jobdir):
-    c, d = new_cluster(), jobdir()
+def test_auto(limited, jobdir):
+    c, d = limited(), jobdir()
     job = c.sbatch(WAITS, "--checkpoint=auto", "-o", "out", cwd=d)
     c.wait_running(job)
     # nothing is known of its cost
@@ -147,7 +176,7 @@ def test_auto(new_cluster, jobdir):
     assert c.entry(often)["every"] == "00:00:02" and "(CheckpointAutoMax; the optimum is " in c.ok("fsched", "advise", often)
     (d / "go").touch()
     for j in job, often:
-        assert c.wait_end(j) == ("COMPLETED", "0:0")
+        assert c.wait_end(j) == ("COMPLETED", "0:0"), c.logs(j)
 
 
 class Writer:
@@ -167,8 +196,8 @@ class Writer:
         return sorted(int(name) for name in os.listdir(self.dir) if name.isdigit())
 
 
-def test_writers(new_cluster, jobdir):
-    c, d = new_cluster(conf=["CheckpointMaxWriters=1", "CheckpointWriterWait=60"]), jobdir()
+def test_writers(limited, jobdir):
+    c, d = limited(CheckpointMaxWriters=1, CheckpointWriterWait=60), jobdir()
     jobs = [c.sbatch(WAITS, "--checkpoint=UNLIMITED", "-o", f"out{i}", cwd=d) for i in range(2)]
     for job in jobs:
         c.wait_running(job)
