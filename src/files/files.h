@@ -224,7 +224,15 @@ struct files_undo {
 	bool private_tmp;
 	const struct files_scratch *scratch; /* NULL: none */
 	const struct files_cred *cred;
+	const json_t *dirs; /* NULL, or of files_undo_locate() */
 };
+/* For a caller that will see the files through overlays (files_seen_through()): finds the directories of the journal of
+ * names, which cannot be found by their handles there. Returns what files_undo.dirs is to be, owned by the caller. NULL
+ * with err. */
+json_t *files_undo_locate(int jobfd, int filesfd, const struct files_undo *u, struct err *err);
+/* From now on this process and its children see files of the file system of `lower` through an overlay; the descriptors
+ * are of the roots of both. The IDs of such files (names.h) are those of the node's files. */
+void files_seen_through(int over, int lower);
 /* Removes the files that the journal lists and that were made after the epoch. To be called after files_put_back(). A
  * file that cannot be removed is a warning. */
 int files_undo_written(int jobfd, const struct files_undo *u, json_t *warnings, struct err *err);

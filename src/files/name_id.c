@@ -9,7 +9,10 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+#include "base/array.h"
 #include "base/clock.h"
+#include "base/util.h"
+#include "files/files.h"
 
 #ifndef AT_HANDLE_FID
 #define AT_HANDLE_FID 0x200 /* Linux 6.5: a handle that only identifies the file */
@@ -20,6 +23,76 @@ union handle {
 	char room[sizeof(struct file_handle) + MAX_HANDLE_SZ];
 };
 
+static int name_handle_of(int dirfd, const char *name, union handle *h)
+{
+	const int flags = *name ? 0 : AT_EMPTY_PATH;
+	int mount;
+
+	h->h.handle_bytes = MAX_HANDLE_SZ;
+	if (name_to_handle_at(dirfd, name, &h->h, &mount, flags) == 0)
+		return 0;
+	h->h.handle_bytes = MAX_HANDLE_SZ;
+	return errno == EOPNOTSUPP ? name_to_handle_at(dirfd, name, &h->h, &mount, flags | AT_HANDLE_FID) : -1;
+}
+
+/* ---- files that are seen through an overlay -------------------------------- */
+
+/* The overlays of this process. */
+static struct overlaid {
+	uint32_t fsid[2], lower[2];
+	char root[NAME_ID], lower_root[NAME_ID];
+} * overlays;
+static size_t n_overlays, overlays_room;
+
+/* The kernel's struct ovl_fh, whose form is kept on disks: padding, version, magic, length, flags, type, UUID, and the
+ * handle of the file in the layer. */
+enum { OVERLAY_MAGIC = 4, OVERLAY_TYPE = 7, OVERLAY_HANDLE = 24 };
+#define OVERLAY_MAGIC_VALUE 0xfb
+
+static bool name_is_overlaid(const struct name_fs *fs)
+{
+	for (size_t i = 0; i < n_overlays; i++)
+		if (!memcmp(overlays[i].lower, fs->fsid, sizeof(fs->fsid)))
+			return true;
+	return false;
+}
+
+/* Of a file that an overlay shows: the ID of the node's file; of one that is only in the overlay: that there. */
+static void name_id_render_lower(const struct name_fs *fs, const union handle *h, char id[NAME_ID])
+{
+	const unsigned char *f = h->h.f_handle;
+	const unsigned n = h->h.handle_bytes;
+
+	if (n > OVERLAY_HANDLE && f[OVERLAY_MAGIC] == OVERLAY_MAGIC_VALUE)
+		name_id_render(fs, f[OVERLAY_TYPE], f + OVERLAY_HANDLE, n - OVERLAY_HANDLE, id);
+	else
+		name_id_render(fs, h->h.handle_type, f, n, id);
+	for (size_t i = 0; i < n_overlays; i++)
+		if (!strcmp(id, overlays[i].root))
+			snprintf(id, NAME_ID, "%s", overlays[i].lower_root);
+}
+
+void files_seen_through(int over, int lower)
+{
+	struct overlaid o = { 0 };
+	struct name_fs of_lower;
+	union handle h;
+	struct statfs s;
+
+	/* Where file systems have no handles, there is no journal of names either. */
+	if (fstatfs(over, &s) < 0 || name_fs_of(lower, &of_lower) < 0 || name_handle_of(lower, "", &h) < 0)
+		return;
+	name_id_render(&of_lower, h.h.handle_type, h.h.f_handle, h.h.handle_bytes, o.lower_root);
+	/* The handle of an overlay's root is that of the upper layer, which the node's file does not have. */
+	if (name_handle_of(over, "", &h) < 0)
+		return;
+	name_id_render_lower(&of_lower, &h, o.root);
+	memcpy(o.fsid, &s.f_fsid, sizeof(o.fsid));
+	memcpy(o.lower, of_lower.fsid, sizeof(o.lower));
+	array_reserve(overlays, n_overlays, overlays_room);
+	overlays[n_overlays++] = o;
+}
+
 int name_fs_of(int fd, struct name_fs *fs)
 {
 	struct statfs s;
@@ -27,8 +100,15 @@ int name_fs_of(int fd, struct name_fs *fs)
 	if (fstatfs(fd, &s) < 0)
 		return -1;
 	memcpy(fs->fsid, &s.f_fsid, sizeof(fs->fsid));
+	for (size_t i = 0; i < n_overlays; i++)
+		if (!memcmp(overlays[i].fsid, &s.f_fsid, sizeof(fs->fsid))) {
+			memcpy(fs->fsid, overlays[i].lower, sizeof(fs->fsid));
+			break;
+		}
 	return 0;
 }
+
+/* ---- IDs ------------------------------------------------------------------------ */
 
 void name_id_render(const struct name_fs *fs, int type, const unsigned char *handle, unsigned bytes, char id[NAME_ID])
 {
@@ -44,16 +124,14 @@ void name_id_render(const struct name_fs *fs, int type, const unsigned char *han
 
 int name_id_of(const struct name_fs *fs, int dirfd, const char *name, char id[NAME_ID])
 {
-	const int flags = *name ? 0 : AT_EMPTY_PATH;
-	union handle h = { .h.handle_bytes = MAX_HANDLE_SZ };
-	int mount;
+	union handle h;
 
-	if (name_to_handle_at(dirfd, name, &h.h, &mount, flags) < 0) {
-		h.h.handle_bytes = MAX_HANDLE_SZ;
-		if (errno != EOPNOTSUPP || name_to_handle_at(dirfd, name, &h.h, &mount, flags | AT_HANDLE_FID) < 0)
-			return -1;
-	}
-	name_id_render(fs, h.h.handle_type, h.h.f_handle, h.h.handle_bytes, id);
+	if (name_handle_of(dirfd, name, &h) < 0)
+		return -1;
+	if (name_is_overlaid(fs))
+		name_id_render_lower(fs, &h, id);
+	else
+		name_id_render(fs, h.h.handle_type, h.h.f_handle, h.h.handle_bytes, id);
 	return 0;
 }
 
@@ -95,7 +173,7 @@ int name_id_open(int fsfd, const char *id, int flags)
 		errno = EINVAL;
 		return -1;
 	}
-	if (name_fs_of(fsfd, &of_fd) < 0 || memcmp(&of_id, &of_fd, sizeof(of_id)) != 0) {
+	if (name_fs_of(fsfd, &of_fd) < 0 || memcmp(of_id.fsid, of_fd.fsid, sizeof(of_id.fsid)) != 0) {
 		errno = EXDEV;
 		return -1;
 	}

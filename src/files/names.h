@@ -34,7 +34,8 @@
 /* ---- IDs ---------------------------------------------------------------- */
 
 struct name_fs {
-	uint32_t fsid[2];
+	uint32_t fsid[2]; /* of a file that is seen through an overlay (files_seen_through()): of the node's file system
+			   */
 };
 
 /* The file system of an open file. 0 or -1 with errno. */

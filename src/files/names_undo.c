@@ -24,6 +24,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "base/util.h"
 #include "files/names.h"
 
@@ -618,6 +619,32 @@ static void undo_names_leave_packed(struct names *x, const struct files_undo *f)
 	}
 }
 
+/* Through overlays: what files_undo_locate() has found. When names have been undone the directories are where they were
+ * at the epoch. */
+static void undo_names_take_dirs(struct names *x, const json_t *dirs, bool undone)
+{
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < x->n_dirs; i++) {
+		struct name_dir *d = &x->dirs[i];
+
+		free(d->now);
+		d->now = NULL;
+		if (undone)
+			d->now = xstrdup(d->path);
+		else if (json_object_get(dirs, d->id) && json_get_name(dirs, d->id, path, sizeof(path), NULL) == 0)
+			d->now = xstrdup(path);
+	}
+}
+
+static int undo_names_read(struct names *x, struct names_source *table, struct names_source *journal, int jobfd,
+			   int filesfd, struct err *err)
+{
+	return names_read(x, table, filesfd, NAMES_TABLE, err) < 0 || names_read(x, journal, jobfd, FILES_NAMES, err) < 0
+		       ? -1
+		       : 0;
+}
+
 static int undo_names_run(int jobfd, int filesfd, const struct files_undo *f, bool links_only, struct batch_outcome *o,
 			  struct err *err)
 {
@@ -630,16 +657,17 @@ static int undo_names_run(int jobfd, int filesfd, const struct files_undo *f, bo
 				.frozen_at = f->frozen_at,
 				.links_only = links_only };
 	const struct file_record none = { .class = FILE_ABSENT };
-	int rc = 0;
+	int rc;
 
 	record_index_make(&records, f->records);
-	if (names_read(&names, &table, filesfd, NAMES_TABLE, err) < 0 ||
-	    names_read(&names, &journal, jobfd, FILES_NAMES, err) < 0)
-		rc = -1;
+	rc = undo_names_read(&names, &table, &journal, jobfd, filesfd, err);
 	if (rc == 0 && names.lost && !links_only)
 		add_warning(o->warnings, "not all changes of names after epoch %u are known: %s", f->epoch, names.lost);
 	if (rc == 0 && names.n) {
-		names_locate(&names, -1, f->cred->uid, true);
+		if (f->dirs)
+			undo_names_take_dirs(&names, f->dirs, links_only);
+		else
+			names_locate(&names, -1, f->cred->uid, true);
 		undo_names_leave_packed(&names, f);
 		rc = file_batch_run(&u.batch, &none, 1, -1, o, err);
 	}
@@ -648,6 +676,26 @@ static int undo_names_run(int jobfd, int filesfd, const struct files_undo *f, bo
 	names_source_free(&journal);
 	names_free(&names);
 	return rc;
+}
+
+json_t *files_undo_locate(int jobfd, int filesfd, const struct files_undo *f, struct err *err)
+{
+	struct names_source table = { .table = true }, journal = { .from = f->names_from };
+	struct names names = { 0 };
+	json_t *dirs = json_object();
+	int rc = f->names_from ? undo_names_read(&names, &table, &journal, jobfd, filesfd, err) : 0;
+
+	if (rc == 0)
+		names_locate(&names, -1, f->cred->uid, true);
+	for (size_t i = 0; rc == 0 && i < names.n_dirs; i++)
+		if (names.dirs[i].now)
+			json_set_name(dirs, names.dirs[i].id, names.dirs[i].now);
+	names_source_free(&table);
+	names_source_free(&journal);
+	names_free(&names);
+	if (rc)
+		json_decref(steal_ptr(&dirs));
+	return dirs;
 }
 
 int files_undo_names(int jobfd, int filesfd, const struct files_undo *f, json_t *warnings, struct err *err)
