@@ -30,6 +30,8 @@ struct pod_tmp {         /* of a pod whose /tmp is an image (pod/pod_tmp.h) */
 	unsigned device; /* number of the loop device */
 };
 
+struct alone_cgroup;
+
 struct pod_spec {
 	char dir[4096];   /* node-local directory of this pod. pod_prepare() makes it */
 	bool private_tmp; /* it has a /tmp of its own: dir/tmp or an image */
@@ -42,6 +44,7 @@ struct pod_spec {
 	bool private_net; /* it has a network of its own, and pod_network_make() has set: */
 	int net_ns;       /* its namespace, owned */
 	struct pod_network net;
+	const struct alone_cgroup *alone; /* a proof: its processes are kept apart by pod/alone.h; NULL: they are not */
 };
 
 struct pod { /* host pids */

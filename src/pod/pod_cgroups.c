@@ -11,6 +11,7 @@
 
 #include "base/text.h"
 #include "base/util.h"
+#include "pod/pod_internal.h"
 
 /* Splits a line "ID:CONTROLLERS:PATH" of /proc/PID/cgroup in place. */
 static bool cgroup_split_line(char *line, char **controllers, char **path)
@@ -60,9 +61,7 @@ static bool cgroup_has_options(const char *list, const char *want)
 	return true;
 }
 
-/* The directory of the cgroup path in the hierarchy with these controllers ("" = version 2). The caller frees it. NULL:
- * the hierarchy is not mounted. */
-static char *cgroup_directory(const char *controllers, const char *path)
+char *pod_cgroup_directory(const char *controllers, const char *path)
 {
 	cleanup_file FILE *f = fopen("/proc/self/mountinfo", "re");
 	cleanup_free char *line = NULL;
@@ -101,7 +100,7 @@ static int cgroup_move_all(const char *controllers, const char *path, const pid_
 		if (cgroup_has(pids[i], controllers, path))
 			continue;
 		if (fd < 0) {
-			dir = cgroup_directory(controllers, path);
+			dir = pod_cgroup_directory(controllers, path);
 			if (!dir)
 				return err_set(err, ENOENT,
 					       "cannot move the pod to cgroup %s (%s): that hierarchy is not mounted",

@@ -39,6 +39,15 @@ int pod_make_namespace(const struct pod_spec *spec, struct err *err);
 #define PLACE_OF_SRUN "slurm/srun"
 int pod_mount_srun(const struct pod_spec *spec, struct err *err);
 
+/* The directory of the cgroup path in the hierarchy with these controllers ("" = version 2). The caller frees it. NULL:
+ * the hierarchy is not mounted. (pod_cgroups.c) */
+char *pod_cgroup_directory(const char *controllers, const char *path);
+
+/* Returns a descriptor of a new network namespace with a loopback interface, in which more, unless NULL, has been
+ * called. The caller is in its own again; if that fails, the process ends. (pod_network.c) */
+int pod_network_namespace(int (*more)(struct err *err), struct err *err);
+#define POD_HOSTS "hosts" /* in the pod's directory: its /etc/hosts */
+
 /* Executes a program of fsched: working directory /, descriptors 0-2 /dev/null, all others closed except keep[], all
  * signals blocked. Returns only on failure, with err. Needs Linux 5.11 (close_range() with CLOSE_RANGE_CLOEXEC). */
 void pod_exec(const char *path, char *const argv[], char *const envp[], const int *keep, int n_keep, struct err *err);

@@ -17,10 +17,10 @@
 #include "base/io.h"
 #include "base/util.h"
 #include "pod/pod_hosts.h"
+#include "pod/pod_internal.h"
 
 #define RECORD       "network"
 #define ANSWER_MAX   1024
-#define HOSTS        "hosts"
 #define SYS          "sys" /* in the pod's directory, while its mounts are made */
 #define RECORD_MAX   8192
 #define SYSCTL_MAX   4096
@@ -80,9 +80,7 @@ static int network_raise_loopback(struct err *err)
 	return 0;
 }
 
-/* Returns a descriptor of a new namespace with a loopback interface. The caller is in its own again; if that fails, the
- * process must not go on. */
-static int network_make_namespace(struct err *err)
+int pod_network_namespace(int (*more)(struct err *err), struct err *err)
 {
 	cleanup_close int own = open(OWN_NS, O_RDONLY | O_CLOEXEC), made = -1;
 	char *values[ARRAY_SIZE(sysctls)];
@@ -96,7 +94,7 @@ static int network_make_namespace(struct err *err)
 		made = open(OWN_NS, O_RDONLY | O_CLOEXEC);
 		if (made < 0)
 			err_sys(err, errno, "cannot open %s", OWN_NS);
-		else if (network_raise_loopback(err))
+		else if (network_raise_loopback(err) || (more && more(err)))
 			close(steal_fd(&made));
 	}
 	network_write_sysctls(values); /* into the new namespace, or unchanged into the old one */
@@ -151,7 +149,7 @@ static int network_save(const struct pod_spec *spec, const struct network_link *
 	hosts = pod_hosts_text(spec->net.hostname, spec->net.address, err);
 	if (!hosts)
 		return -1;
-	if (network_write_file(dir, HOSTS, 0644, hosts) || network_write_file(dir, RECORD, 0600, text))
+	if (network_write_file(dir, POD_HOSTS, 0644, hosts) || network_write_file(dir, RECORD, 0600, text))
 		return err_sys(err, errno, "cannot write the pod's network into %s", spec->dir);
 	return 0;
 }
@@ -256,7 +254,7 @@ int pod_network_make(struct pod_spec *spec, const char *range, struct err *err)
 
 	if (!spec->net.hostname[0] && gethostname(spec->net.hostname, sizeof(spec->net.hostname) - 1))
 		return err_sys(err, errno, "cannot read the name of the node");
-	ns = network_make_namespace(err);
+	ns = pod_network_namespace(NULL, err);
 	if (ns < 0 || network_link(spec, ns, range, &l, err))
 		return -1;
 	if (network_save(spec, &l, err)) {
@@ -324,7 +322,7 @@ int pod_network_mount(const struct pod_spec *spec, struct err *err)
 
 	if (!spec->private_net)
 		return 0;
-	hosts = xasprintf("%s/" HOSTS, spec->dir);
+	hosts = xasprintf("%s/" POD_HOSTS, spec->dir);
 	if (mount(hosts, "/etc/hosts", NULL, MS_BIND, NULL) && errno != ENOENT)
 		return err_sys(err, errno, "cannot mount %s on /etc/hosts of the pod", hosts);
 	return network_mount_sys(spec, err);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "pod/alone.h"
 #include "pod/pod_internal.h"
 #include "pod/pod_tmp.h"
 
@@ -38,7 +39,7 @@ static int pod_restore_run_init(const struct pod_spec *spec, const struct pod_re
 	cleanup_free int *kept = xcalloc(FDS + POD_TMP_FDS + (size_t)r->n_terminal_fds, sizeof(*kept));
 	int fds[FDS], i, n = r->remote_call < 0 ? FDS - 1 : FDS;
 
-	if (pod_make_namespace(spec, err))
+	if ((spec->alone && alone_cgroup_enter(spec->alone, err)) || pod_make_namespace(spec, err))
 		return -1;
 	if (r->pre && r->pre(r->arg, err))
 		return -1;

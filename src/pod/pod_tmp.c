@@ -361,6 +361,16 @@ int pod_tmp_make(struct pod_spec *spec, uint64_t most, struct err *err)
 	return -1;
 }
 
+int pod_tmp_move(struct pod_spec *spec, const char *at, struct err *err)
+{
+	const long rc = syscall(SYS_move_mount, spec->tmp_mount, "", AT_FDCWD, at, MOVE_MOUNT_F_EMPTY_PATH_);
+
+	if (rc)
+		err_sys(err, errno, "cannot mount an image on %s", at);
+	pod_tmp_close(spec);
+	return (int)rc;
+}
+
 void pod_tmp_close(struct pod_spec *spec)
 {
 	if (spec->tmp_image)

@@ -25,6 +25,8 @@
  * space of the pod's directory, but not larger than most (PodTmpSize, 0 = no limit). After -1 nothing is left of it,
  * and the pod can be started with a directory. */
 int pod_tmp_make(struct pod_spec *spec, uint64_t most, struct err *err);
+/* Mounts it on a directory of the caller instead of in a pod. */
+int pod_tmp_move(struct pod_spec *spec, const char *at, struct err *err);
 /* Closes spec->tmp_mount, if there is one, when pid 1 has it. */
 void pod_tmp_close(struct pod_spec *spec);
 

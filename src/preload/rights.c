@@ -7,6 +7,7 @@
 #include <linux/securebits.h>
 #include <sys/syscall.h>
 
+#include "preload/alone.h"
 #include "preload/preload.h"
 #include "trace/raw_syscall.h"
 
@@ -255,6 +256,7 @@ void rights_become_job(void)
 	rights_be_dumpable();
 	in_task = true;
 	rights_join_own_keyring();
+	rights_must(alone_forbid());
 }
 
 void rights_for_restorer(void)
