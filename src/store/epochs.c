@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 
 #include "base/array.h"
 #include "base/dir.h"
@@ -100,6 +101,13 @@ void store_abort_epoch(const struct store *s, unsigned epoch)
 	remove_tree_at(s->epochsfd, epoch_name(epoch, true, name));
 }
 
+static bool epochs_proof_is_under_way(const struct store *s)
+{
+	cleanup_close int fd = openat(s->dirfd, STORE_PROVE_LOCK, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK;
+}
+
 void store_remove_partials(const struct store *s)
 {
 	cleanup_dir DIR *dir = dir_open_at(s->epochsfd, ".");
@@ -108,7 +116,8 @@ void store_remove_partials(const struct store *s)
 	while (dir && dir_next(dir, &de) > 0) {
 		size_t len = strlen(de->d_name);
 
-		if (len > 8 && strcmp(de->d_name + len - 8, ".partial") == 0)
+		if (len > 8 && strcmp(de->d_name + len - 8, ".partial") == 0 &&
+		    (strcmp(de->d_name, STORE_PROOF_DIR) != 0 || !epochs_proof_is_under_way(s)))
 			remove_tree_at(s->epochsfd, de->d_name);
 	}
 }

@@ -11,8 +11,11 @@
  *   names            0600  which names the job has changed (agent/name_list.h)
  *   steps.json       0600  what the steps of srun have done (store/steps.h)
  *   history.json     0600  what has happened to its checkpoints, counted, and the last events (store/history.h)
- *   owner/           0711  copies for the job's owner, his and 0400: job.json, steps.json, history.json, and the last
- *                          lines of checkpoint.log. Root replaces them and never reads them.
+ *   proofs.json      0600  what restores that prove its epochs have shown (store/proofs.h)
+ *   prove.lock       0600  held by such a restore
+ *   prove.log        0600  criu's log of the last one that failed
+ *   owner/           0711  copies for the job's owner, his and 0400: job.json, steps.json, history.json, proofs.json,
+ *                          and the last lines of checkpoint.log. Root replaces them and never reads them.
  *   epochs/          0700
  *     000003/              manifest.json, manifest.cred (MUNGE), criu/, files/, memory/
  *     000004.partial/      being written; never restored, removed at the next start
@@ -143,7 +146,10 @@ int store_sync_epoch(const struct store *s, unsigned epoch, struct err *err);
 int store_commit_epoch(const struct store *s, unsigned epoch, struct err *err);
 /* Removes N.partial if it exists. */
 void store_abort_epoch(const struct store *s, unsigned epoch);
-/* Removes every *.partial. */
+/* Removes every *.partial, except that of a proof that is under way: it holds STORE_PROVE_LOCK in the job's directory
+ * by flock(2), and reads from STORE_PROOF_DIR in epochs/. */
+#define STORE_PROVE_LOCK "prove.lock"
+#define STORE_PROOF_DIR  "prove.partial"
 void store_remove_partials(const struct store *s);
 /* Removes a complete epoch. Renames it to N.partial first, so that a partly removed one is never taken for complete. */
 int store_remove_epoch(const struct store *s, unsigned epoch, struct err *err);

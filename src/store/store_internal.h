@@ -34,7 +34,7 @@ void owner_copy_log(const struct store *s, uid_t owner, int logfd);
 /* A whole file: job.json, and those of job_file_save(). */
 int owner_copy_write(const struct store *s, uid_t owner, const char *name, const char *text, struct err *err);
 
-/* Writes steps.json or history.json and the owner's copy of it. text NULL: it cannot be rendered. */
+/* Writes steps.json, history.json or proofs.json, and the owner's copy of it. text NULL: it cannot be rendered. */
 int job_file_save(const struct store *s, uid_t owner, const char *name, const char *text, struct err *err);
 /* Reads it, of at most max bytes; path: of the job's directory; copy: that of the owner. NULL with err: ENOENT if there
  * is none. The caller owns the object. */
@@ -48,6 +48,10 @@ void usage_move(int basefd, const char *from, const char *to);
 struct job_steps;
 /* Fills *s from the JSON object of a steps.json. */
 int steps_parse(const struct json_t *root, struct job_steps *s, struct err *err);
+
+struct proofs;
+/* Fills *p from the JSON object of a proofs.json. */
+int proofs_parse(const struct json_t *root, struct proofs *p, struct err *err);
 
 struct job_history;
 /* Fills *h from the JSON object of a history.json. */
