@@ -64,12 +64,16 @@ static const struct help_text texts[] = {
 	  "  ID|DIR         a job id, or the absolute path of a pod's directory\n"
 	  "  NEWDIR         directory to create; `criu restore --images-dir NEWDIR` reads it\n"
 	  "  --conf FILE    read this fsched.conf\n" },
-	{ "verify", "ID|DIR[:EPOCH] [--json]", "read epochs back and compare every byte with its digest (root only)",
+	{ "verify", "ID|DIR[:EPOCH] [--restore [--run SECONDS]] [--json]",
+	  "read epochs back, or restore one on trial (root only)",
 	  "  ID|DIR         a job id, or the absolute path of a pod's directory\n"
 	  "  EPOCH          only this one\n"
+	  "  --restore      restore EPOCH, or the newest, apart from the node, and throw it all away\n"
+	  "  --run SECONDS  let the restored job run for so long before that\n"
 	  "  --json         print a list of objects\n"
 	  "  --conf FILE    read this fsched.conf\n"
-	  "\nExit status: 0 if all epochs are intact, else 1.\n" },
+	  "\nWithout --restore every byte is compared with its digest. Exit status: 0 if all epochs are\n"
+	  "intact, or the epoch was restored, else 1.\n" },
 	{ "config", "[--json] [--conf FILE]", "print the effective configuration and the origin of each value",
 	  "  --json         print one object\n"
 	  "  --conf FILE    read this fsched.conf\n" },

@@ -55,6 +55,7 @@ const char *progress_phase(const char *name)
 		{ "verify", "reading back and verifying" },
 		{ "commit", "completing the epoch" },
 		{ "restore", "restoring" },
+		{ "run", "running the restored job" },
 		{ "kill", "ending the job's processes" },
 		{ "requeue", "requeueing" },
 	};

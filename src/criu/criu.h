@@ -95,9 +95,10 @@ bool criu_still_frozen(const struct criu_dump *d);
  * and, if there is one, criu's end of the socket of trace/remote_call.h on CRIU_REMOTE_CALL_FD.
  *
  * stops: criu calls the library before it resumes the processes. It is needed for memory that is filled by fsched and
- * for TCP connections. The caller frees the result with criu_argv_free(). */
+ * for TCP connections. leave_stopped: criu leaves the processes stopped (SIGSTOP), so that they make no step. The
+ * caller frees the result with criu_argv_free(). */
 #define CRIU_REMOTE_CALL_FD 12
-char **criu_restore_argv(const struct criu_bin *b, bool stops);
+char **criu_restore_argv(const struct criu_bin *b, bool stops, bool leave_stopped);
 /* The environment of criu. elide, shared: as elide_parent and elide_shared of struct criu_dump. remote_call and names
  * are the numbers of descriptors, -1 = none: criu's end of the socket of trace/remote_call.h, and a file in the format
  * of preload/unlinked_names.h. The caller frees the result with criu_argv_free(). */

@@ -347,7 +347,7 @@ int criu_check_elide(const struct criu_bin *b, int timeout_s, struct err *err)
 }
 
 /* "@": only the preload library turns such an argument into a path, so criu cannot start without the library. */
-char **criu_restore_argv(const struct criu_bin *b, bool stops)
+char **criu_restore_argv(const struct criu_bin *b, bool stops, bool leave_stopped)
 {
 	const char *const args[] = {
 		"--no-default-config",
@@ -365,6 +365,7 @@ char **criu_restore_argv(const struct criu_bin *b, bool stops)
 		"--file-locks",
 		"--link-remap",
 		"--tcp-established",
+		leave_stopped ? "--leave-stopped" : "--tcp-established",
 		stops ? "--action-script" : NULL,
 		RESTORE_SCRIPT,
 		NULL,

@@ -1,9 +1,9 @@
 /* The restore of an epoch that has memory in memory/.
  *
- * criu reads a directory made for it, epochs/restore.partial: links to the epoch's images, and page lists without the
- * pages in memory/. criu restores the processes without these pages and waits before it lets the processes run; fsched
- * then fills the pages in with all processors. If that is not possible or fails, the directory gets the whole memory as
- * plain images, and criu restores everything. */
+ * criu reads a directory made for it, epochs/restore.partial (for a proof epochs/prove.partial): links to the epoch's
+ * images, and page lists without the pages in memory/. criu restores the processes without these pages and waits before
+ * it lets the processes run; fsched then fills the pages in with all processors. If that is not possible or fails, the
+ * directory gets the whole memory as plain images, and criu restores everything. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -27,7 +27,8 @@
 #include "capture/headroom.h"
 #include "trace/tracer.h"
 
-#define DIR_NAME    "restore.partial" /* the next start of the job removes one that is left behind */
+/* The next start of the job removes one that is left behind. */
+#define DIR_NAME    "restore.partial"
 /* Bytes shared since a fork from which on criu restores these pages, so that the processes share them again. */
 #define SHARED_MIN  (8ull << 20)
 /* If this much was shared and the image does not tell which pages, criu restores all memory. */
@@ -36,15 +37,22 @@
 
 /* ---- the directory of criu's images ------------------------------------------ */
 
+/* The job may be restored during a proof. */
+static const char *restore_dir_name(const struct worker *w)
+{
+	return w->req.op == OP_PROVE ? STORE_PROOF_DIR : DIR_NAME;
+}
+
 static int make_restore_dir(struct fill_memory *b, const struct worker *w, struct err *err)
 {
+	const char *name = restore_dir_name(w);
 	int fd;
 
-	if (remove_tree_at(w->store.epochsfd, DIR_NAME) || mkdirat(w->store.epochsfd, DIR_NAME, 0700))
-		return err_sys(err, errno, "cannot make %s in %s", DIR_NAME, w->store.path);
-	fd = openat(w->store.epochsfd, DIR_NAME, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (remove_tree_at(w->store.epochsfd, name) || mkdirat(w->store.epochsfd, name, 0700))
+		return err_sys(err, errno, "cannot make %s in %s", name, w->store.path);
+	fd = openat(w->store.epochsfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
-		return err_sys(err, errno, "cannot open %s in %s", DIR_NAME, w->store.path);
+		return err_sys(err, errno, "cannot open %s in %s", name, w->store.path);
 	b->dirfd = fd;
 	if (getrandom(b->token, sizeof(b->token), 0) != sizeof(b->token))
 		return err_sys(err, errno, "no random numbers");
@@ -271,6 +279,6 @@ void fill_memory_end(struct fill_memory *b, const struct worker *w)
 		mem_image_close(b->image);
 	mem_fork_family_free(&b->family);
 	mem_shared_free(b->objects);
-	remove_tree_at(w->store.epochsfd, DIR_NAME);
+	remove_tree_at(w->store.epochsfd, restore_dir_name(w));
 	*b = (struct fill_memory){ .dirfd = -1, .tracer = { -1, -1 } };
 }

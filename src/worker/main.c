@@ -1,4 +1,4 @@
-/* fsched-worker checkpoint|preflight|restore: see worker.h; fsched-worker faults: see fault.c */
+/* fsched-worker checkpoint|preflight|restore|prove: see worker.h; fsched-worker faults: see fault.c */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -73,8 +73,10 @@ static int worker_prepare(struct worker *w, enum op op, struct err *err)
 {
 	if (request_read(&w->req, op, err) || worker_find_libexec(w->libexec, sizeof(w->libexec), err))
 		return -1;
+	if (op == OP_PROVE && prove_guard(&w->req, err))
+		return -1;
 	if (conf_load(&w->conf, w->req.config[0] ? w->req.config : NULL, err) ||
-	    deadline_set(op == OP_CHECKPOINT ? conf_checkpoint_seconds(&w->conf) : w->conf.timeout, err))
+	    deadline_set(op == OP_CHECKPOINT ? conf_checkpoint_seconds(&w->conf) : w->conf.timeout + w->req.seconds, err))
 		return -1;
 	/* A mailbox that cannot be opened is ignored: the next worker then finds nothing to continue. */
 	if (w->req.keeper)
@@ -90,6 +92,7 @@ static int worker_run(struct worker *w, bool *refused, struct err *err)
 	switch (w->req.op) {
 	case OP_CHECKPOINT: return worker_checkpoint(w, refused, err);
 	case OP_PREFLIGHT: return worker_preflight(w, err);
+	case OP_PROVE: return worker_prove(w, refused, err);
 	default: return worker_restore(w, refused, err);
 	}
 }
@@ -97,7 +100,10 @@ static int worker_run(struct worker *w, bool *refused, struct err *err)
 static int parse_op(const char *name, enum op *op)
 {
 	static const char *const names[] = {
-		[OP_CHECKPOINT] = "checkpoint", [OP_PREFLIGHT] = "preflight", [OP_RESTORE] = "restore"
+		[OP_CHECKPOINT] = "checkpoint",
+		[OP_PREFLIGHT] = "preflight",
+		[OP_RESTORE] = "restore",
+		[OP_PROVE] = "prove",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
@@ -122,7 +128,7 @@ int main(int argc, char **argv)
 	}
 	if (argc != 2 || parse_op(argv[1], &op)) {
 		fprintf(stderr,
-			"usage: fsched-worker checkpoint|preflight|restore\n       fsched-worker faults\nThe agent runs it, with the request on standard input.\n");
+			"usage: fsched-worker checkpoint|preflight|restore|prove\n       fsched-worker faults\nThe agent runs it, with the request on standard input.\n");
 		return 2;
 	}
 	fill_stdio();

@@ -13,8 +13,9 @@
 #include "base/util.h"
 #include "base/json.h"
 
-#define LINE_MAX_BYTES (1 << 20)
-#define HURRY          "hurry\n"
+#define LINE_MAX_BYTES    (1 << 20)
+#define PROVE_SECONDS_MAX 86400
+#define HURRY             "hurry\n"
 
 /* Reads byte by byte: what follows the line is left for request_word(). */
 static char *request_read_line(struct err *err)
@@ -212,6 +213,18 @@ static int parse_restore(const json_t *o, struct request *r, struct err *err)
 	return 0;
 }
 
+/* "node" is optional: the name of the node in Slurm. */
+static int parse_prove(const json_t *o, struct request *r, struct err *err)
+{
+	int64_t seconds;
+
+	if (json_get_int(o, "seconds", 0, PROVE_SECONDS_MAX, &seconds, err) || json_get_bool(o, "low", &r->low, err) ||
+	    (json_object_get(o, "node") && json_get_name(o, "node", r->node, sizeof(r->node), err)))
+		return -1;
+	r->seconds = (unsigned)seconds;
+	return 0;
+}
+
 static int request_parse(const json_t *o, struct request *r, struct err *err)
 {
 	if (parse_common(o, r, err))
@@ -219,6 +232,7 @@ static int request_parse(const json_t *o, struct request *r, struct err *err)
 	switch (r->op) {
 	case OP_CHECKPOINT: return parse_job(o, r, err) || parse_checkpoint(o, r, err) ? -1 : 0;
 	case OP_PREFLIGHT: return parse_job(o, r, err) || parse_pod(o, r, err) ? -1 : 0;
+	case OP_PROVE: return parse_job(o, r, err) || parse_prove(o, r, err) ? -1 : 0;
 	default: return parse_job(o, r, err) || parse_restore(o, r, err) ? -1 : 0;
 	}
 }

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/util.h"
 #include "capture/file_data.h"
+#include "pod/alone.h"
 #include "pod/mount_table.h"
 #include "pod/preflight.h"
 #include "pod/pod.h"
@@ -28,9 +29,12 @@
 #define SCRIPT_MAX   (64 << 20)
 #define LEADER_MAX   (64 << 20)
 #define KILL_WAIT_MS 30000
+#define CLEAN_UP_US  INT64_C(1000000)
 
 struct restore {
 	struct worker *w;
+	const struct restore_way *way;
+	json_t *dirs; /* owned: see files_undo.dirs; NULL: none */
 	struct manifest m;
 	struct pod_spec spec;
 	int epochfd, criufd, filesfd;
@@ -317,8 +321,11 @@ static int verify_epoch(struct restore *r, struct err *err)
 	struct worker *w = r->w;
 
 	event_phase("verify");
-	if (restore_open_dirs(r, err) || manifest_verify(r->epochfd, &r->m, w->req.sign, w->conf.munge_socket, err) ||
-	    check_identity(r, err))
+	if (restore_open_dirs(r, err) || manifest_verify(r->epochfd, &r->m, w->req.sign, w->conf.munge_socket, err))
+		return -1;
+	if (r->way->verified)
+		w->req.private_tmp = r->spec.private_tmp = r->m.private_tmp;
+	if (check_identity(r, err))
 		return -1;
 	w->node_fault = true;
 	if (criu_locate(w->conf.criu, w->libexec, &w->criu, err) || compare_nodes(r, err) ||
@@ -334,10 +341,12 @@ static int verify_epoch(struct restore *r, struct err *err)
 static int restore_make_network(struct restore *r, struct err *err)
 {
 	r->spec.private_net = false;
-	if (!r->m.network.own)
-		return 0;
 	memcpy(r->spec.net.hostname, r->m.network.hostname, sizeof(r->spec.net.hostname));
 	memcpy(r->spec.net.address, r->m.network.address, sizeof(r->spec.net.address));
+	if (r->way->alone)
+		return alone_network_make(&r->spec, err);
+	if (!r->m.network.own)
+		return 0;
 	return pod_network_make(&r->spec, r->w->conf.net_range, err)
 		       ? err_wrap(err, "this node cannot give the job a network of its own")
 		       : 0;
@@ -381,11 +390,13 @@ static int restore_make_command(struct restore *r, struct err *err)
 		return -1;
 	}
 	r->argv = criu_restore_argv(
-		&w->criu, r->memory.stops || (library && (json_array_size(r->m.sockets) || criu_has_tcp(r->criufd))));
+		&w->criu, r->memory.stops || (library && (json_array_size(r->m.sockets) || criu_has_tcp(r->criufd))),
+		r->way->leave_stopped);
 	r->envp = criu_envp(&w->criu, false, false, r->memory.stops ? CRIU_REMOTE_CALL_FD : -1, -1);
 	criu_envp_add(&r->envp, sockets);
 	criu_envp_add(&r->envp, thread_attributes_env(w, r->m.threads));
 	criu_envp_add(&r->envp, restore_terminals_env(&r->terminals));
+	criu_envp_add(&r->envp, r->way->alone ? xstrdup("FSCHED_ALONE=1") : NULL);
 	return 0;
 }
 
@@ -394,7 +405,7 @@ static int restore_start_pod(struct restore *r, struct pod *pod, struct err *err
 	struct worker *w = r->w;
 	struct pod_restore pr = {
 		.images_fd = r->memory.on ? r->memory.dirfd : r->criufd,
-		.work_fd = w->store.dirfd,
+		.work_fd = r->way->work_fd,
 		.remote_call = r->memory.tracer[1],
 		.ctl = w->req.ctl_fd,
 		.last_pid = criu_last_pid(r->criufd, r->m.max_pid, err),
@@ -406,7 +417,7 @@ static int restore_start_pod(struct restore *r, struct pod *pod, struct err *err
 	if (pr.last_pid < 0 || pod_prepare(&r->spec, err) || restore_make_command(r, err))
 		return -1;
 	/* Removes the log of an earlier failure, which must not explain the next one. */
-	unlinkat(w->store.dirfd, "restore.log", 0);
+	unlinkat(r->way->work_fd, "restore.log", 0);
 	pr.n_terminal_fds = 2 * (int)r->terminals.n;
 	pr.argv = r->argv;
 	pr.envp = r->envp;
@@ -433,6 +444,35 @@ static void restore_fill_spec(struct restore *r)
 	memcpy(r->spec.srun, r->w->conf.srun, sizeof(r->spec.srun));
 	r->spec.private_tmp = q->private_tmp;
 	r->spec.cred = (struct pod_cred){ q->uid, q->gid, q->groups, q->n_groups };
+	r->spec.alone = r->way->alone;
+}
+
+static struct files_undo restore_undo(const struct restore *r, const struct files_cred *cred)
+{
+	const struct worker *w = r->w;
+
+	return (struct files_undo){
+		.epoch = w->req.epoch,
+		.frozen_at = r->m.written_at,
+		.names_from = r->m.names_from,
+		.records = r->m.files,
+		.private_tmp = w->req.private_tmp,
+		.scratch = &w->scratch,
+		.cred = cred,
+		.dirs = r->dirs,
+	};
+}
+
+/* For a proof: what has to be known of the files before the process sees them through overlays. */
+static int restore_say_verified(struct restore *r, struct err *err)
+{
+	const struct files_cred cred = worker_cred(r->w);
+	const struct files_undo u = restore_undo(r, &cred);
+
+	if (!r->way->verified)
+		return 0;
+	r->dirs = files_undo_locate(r->w->store.dirfd, r->filesfd, &u, err);
+	return r->dirs ? r->way->verified(r->way->arg, &r->m, r->filesfd, err) : -1;
 }
 
 /* Names come first: the files of the epoch are found by the names that they had then. *refused becomes false when a
@@ -441,15 +481,7 @@ static int restore_put_files_back(struct restore *r, bool *refused, struct err *
 {
 	struct worker *w = r->w;
 	const struct files_cred cred = worker_cred(w);
-	const struct files_undo u = {
-		.epoch = w->req.epoch,
-		.frozen_at = r->m.written_at,
-		.names_from = r->m.names_from,
-		.records = r->m.files,
-		.private_tmp = w->req.private_tmp,
-		.scratch = &w->scratch,
-		.cred = &cred,
-	};
+	const struct files_undo u = restore_undo(r, &cred);
 
 	if (files_undo_names(w->store.dirfd, r->filesfd, &u, w->warnings, err))
 		return err_wrap(err, "what the job did to names after the epoch cannot be undone");
@@ -464,6 +496,19 @@ static int restore_put_files_back(struct restore *r, bool *refused, struct err *
 	if (files_link_names(w->store.dirfd, r->filesfd, &u, w->warnings, err))
 		return err_wrap(err, "the names of the job's files cannot be linked again");
 	return 0;
+}
+
+/* A proof is in a mount namespace that a process which removes the directory must not keep. */
+static void restore_clean_up(const struct restore *r)
+{
+	const int64_t end = now_us() + CLEAN_UP_US;
+
+	if (!r->way->alone) {
+		pod_cleanup(r->spec.dir);
+		return;
+	}
+	while (!pod_tmp_remove(AT_FDCWD, r->spec.dir) && now_us() < end)
+		usleep(10000);
 }
 
 /* Makes a pod with all its memory. On failure there is no pod. */
@@ -486,7 +531,7 @@ static int fill_and_start(struct restore *r, bool fill, struct pod *pod, struct 
 		pod_kill(pod->init, KILL_WAIT_MS, NULL);
 		waitpid(pod->init, NULL, 0);
 		event_send("pod", json_pack("{s:i}", "init_pid", 0));
-		pod_cleanup(r->spec.dir);
+		restore_clean_up(r);
 		r->filled_in_vain = r->memory.fill;
 		rc = -1;
 	}
@@ -511,14 +556,13 @@ static void restore_warn_of_closed(const struct restore *r)
 			    manifest_closed_text(&r->m, text, sizeof(text)));
 }
 
-static int restore_epoch(struct restore *r, bool *refused, struct err *err)
+static int restore_epoch(struct restore *r, struct pod *pod, bool *refused, struct err *err)
 {
 	struct worker *w = r->w;
 	struct err first = { 0 };
-	struct pod pod;
 
 	restore_fill_spec(r);
-	if (verify_epoch(r, err) || restore_put_files_back(r, refused, err))
+	if (verify_epoch(r, err) || restore_say_verified(r, err) || restore_put_files_back(r, refused, err))
 		return -1;
 	w->node_fault = true;
 	if (restore_scratch(r, err))
@@ -526,41 +570,55 @@ static int restore_epoch(struct restore *r, bool *refused, struct err *err)
 	w->node_fault = false;
 	fault_die(w, FAULT_DIE_BEFORE_POD);
 	event_phase("restore");
-	if (fill_and_start(r, true, &pod, &first)) {
+	if (fill_and_start(r, true, pod, &first)) {
 		if (!r->filled_in_vain) {
 			if (err)
 				*err = first;
 			return -1;
 		}
 		worker_warn(w, "the memory is restored by criu itself, which takes longer: %.500s", first.text);
-		if (fill_and_start(r, false, &pod, err))
+		if (fill_and_start(r, false, pod, err))
 			return -1;
 	}
 	restore_warn_of_closed(r);
-	event_send("result",
-		   json_pack("{s:b, s:b, s:i, s:i, s:I, s:I, s:O}", "ok", 1, "differs", r->differs ? 1 : 0, "init_pid",
-			     (int)pod.init, "epoch", (int)w->req.epoch, "total_us", (json_int_t)(now_us() - w->began),
-			     "files", (json_int_t)json_array_size(r->m.files), "warnings", w->warnings));
 	return 0;
 }
 
-int worker_restore(struct worker *w, bool *refused, struct err *err)
+int restore_run(struct worker *w, const struct restore_way *way, struct restored *done, bool *refused, struct err *err)
 {
-	struct restore r = { .w = w, .epochfd = -1, .criufd = -1, .filesfd = -1 };
+	struct restore r = { .w = w, .way = way, .epochfd = -1, .criufd = -1, .filesfd = -1 };
 	int rc;
 
 	*refused = true;
 	r.other_inodes = mmap(NULL, sizeof(*r.other_inodes), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (r.other_inodes == MAP_FAILED)
 		return err_sys(err, errno, "cannot map memory");
-	rc = restore_epoch(&r, refused, err);
+	rc = restore_epoch(&r, &done->pod, refused, err);
 	munmap(r.other_inodes, sizeof(*r.other_inodes));
-	/* The damage may be in files that later epochs share with this one. */
-	if (rc && !w->node_fault)
-		store_want_full(&w->store);
+	done->differs = r.differs;
+	done->files = json_array_size(r.m.files);
 	manifest_free(&r.m);
+	json_decref(r.dirs);
 	cleanup_closep(&r.epochfd);
 	cleanup_closep(&r.criufd);
 	cleanup_closep(&r.filesfd);
 	return rc;
+}
+
+int worker_restore(struct worker *w, bool *refused, struct err *err)
+{
+	const struct restore_way way = { .work_fd = w->store.dirfd };
+	struct restored done;
+
+	if (restore_run(w, &way, &done, refused, err)) {
+		/* The damage may be in files that later epochs share with this one. */
+		if (!w->node_fault)
+			store_want_full(&w->store);
+		return -1;
+	}
+	event_send("result", json_pack("{s:b, s:b, s:i, s:i, s:I, s:I, s:O}", "ok", 1, "differs", done.differs ? 1 : 0,
+				       "init_pid", (int)done.pod.init, "epoch", (int)w->req.epoch, "total_us",
+				       (json_int_t)(now_us() - w->began), "files", (json_int_t)done.files, "warnings",
+				       w->warnings));
+	return 0;
 }

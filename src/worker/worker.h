@@ -32,7 +32,7 @@
 #include "store/store.h"
 #include "trace/helper_task.h"
 
-enum op { OP_CHECKPOINT, OP_PREFLIGHT, OP_RESTORE };
+enum op { OP_CHECKPOINT, OP_PREFLIGHT, OP_RESTORE, OP_PROVE };
 
 /* What the agent asks for. Members that the operation does not use are zero. */
 struct request {
@@ -46,12 +46,15 @@ struct request {
 	gid_t gid;
 	gid_t *groups; /* owned */
 	int n_groups;
-	pid_t init;     /* the pod's pid 1, as a pid of the host */
-	int agent_port; /* 0: none */
-	int ctl_fd;     /* restore: the pod's end of the control socket */
-	pid_t keeper;   /* the process that holds the mailbox; 0: there is no mailbox */
-	int keeper_in;  /* the mailbox's descriptors in that process */
+	pid_t init;       /* the pod's pid 1, as a pid of the host */
+	int agent_port;   /* 0: none */
+	int ctl_fd;       /* restore: the pod's end of the control socket */
+	unsigned seconds; /* prove: for which the restored job runs; 0: it does not */
+	bool low;         /* prove: gives way to everything else on the node */
+	pid_t keeper;     /* the process that holds the mailbox; 0: there is no mailbox */
+	int keeper_in;    /* the mailbox's descriptors in that process */
 	int keeper_out;
+	char node[256];   /* prove: "" = its host name */
 	bool vacate;      /* the job leaves its node when the epoch is durable */
 	bool sign;        /* sign the manifest, and require a signature, by MUNGE */
 	bool private_tmp; /* the pod has a /tmp of its own */
@@ -125,6 +128,37 @@ int freeze_allow(const struct worker *w, const struct criu_dump *d, unsigned sec
 int worker_checkpoint(struct worker *w, bool *refused, struct err *err);
 int worker_preflight(struct worker *w, struct err *err);
 int worker_restore(struct worker *w, bool *refused, struct err *err);
+int worker_prove(struct worker *w, bool *refused, struct err *err);
+
+/* prove_guard.c: returns 0 in a child, which is to make the proof. The caller stays as its guard, and ends with its
+ * exit status when it has removed what the child has left on the node. -1 with err in the caller. */
+int prove_guard(const struct request *q, struct err *err);
+
+/* prove_room.c */
+/* Checks that there is room for a proof, and sets the limit of its memory. */
+int prove_room(const struct worker *w, const struct manifest *m, int filesfd, uint64_t *memory, struct err *err);
+/* Bytes of memory that belong to the processes of the pod alone. */
+uint64_t prove_memory_of(pid_t init);
+
+/* restore.c: what worker_restore() and worker_prove() have in common. */
+struct restore_way {
+	int work_fd; /* the directory of criu's log */
+	/* The rest is for a proof: */
+	bool leave_stopped; /* no process makes a step */
+	/* Not NULL: see struct pod_spec. It is filled by */
+	const struct alone_cgroup *alone;
+	/* which is called when the epoch is verified and before anything is changed. filesfd: its files/. */
+	int (*verified)(void *arg, const struct manifest *m, int filesfd, struct err *err);
+	void *arg;
+};
+struct restored {
+	struct pod pod;
+	bool differs; /* this node differs from the epoch's */
+	size_t files;
+};
+/* Restores until criu is at work in the pod, whose pid 1 then reports to w->req.ctl_fd. *refused, w->node_fault: of a
+ * failure. */
+int restore_run(struct worker *w, const struct restore_way *way, struct restored *done, bool *refused, struct err *err);
 
 /* previous_epoch.c: the copies of files in the epoch before, which need not be made again. */
 struct previous_files {

@@ -50,7 +50,7 @@ def members(value, path, found, table):
         found.setdefault(path, []).append(value)
 
 
-def check(text, heading, absent=()):
+def check(text, heading, absent=("jobs[].epochs[].proof.", "epochs[].proof.")):
     """The object has the documented members with their types, and no others."""
     o, table, found = json.loads(text), documented(heading), {}
     name, version = heading.split()[:2]
@@ -83,7 +83,7 @@ def test_json(cluster, jobdir):
     assert o["epochs"][0]["intact"] is True
     o = check(cluster.ok("fsched", "show", job, 1, "--json", user="root"), "fsched.show 1 with an epoch")
     assert any(f["path"] == str(d / "written") for f in o["jobs"][0]["epochs"][0]["manifest"]["files"])
-    o = check(cluster.ok("fsched", "show", job, 1, "--json"), "fsched.show 1 with an epoch", ["jobs[].epochs[].manifest."])
+    o = check(cluster.ok("fsched", "show", job, 1, "--json"), "fsched.show 1 with an epoch", ["jobs[].epochs[].manifest.", "jobs[].epochs[].proof."])
     assert o["jobs"][0]["epochs"][0]["manifest"] is None
     o = check(cluster.ok("fsched", "advise", job, "--json"), "fsched.advise 1")
     assert o["jobs"][0]["checkpoints"] == 1 and o["jobs"][0]["interval_auto"] is False

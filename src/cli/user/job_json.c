@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/util.h"
 #include "cli/json_out.h"
+#include "store/proofs.h"
 #include "store/steps.h"
 
 static json_t *job_json_begin(const struct view *v)
@@ -15,13 +16,36 @@ static json_t *job_json_begin(const struct view *v)
 	return json_pack("{s:I, s:o}", "job_id", (json_int_t)v->id, "label", json_text(v->label));
 }
 
-static json_t *job_json_summary(const struct view *v, const struct epoch_summary *e)
+/* NULL if there is none. */
+static struct proofs *job_json_load_proofs(const struct view *v)
 {
-	return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:b, s:o, s:o}", "epoch", (json_int_t)e->number, "time",
-			 json_out_known(e->time), "bytes", json_out_known((json_int_t)e->bytes), "shared_bytes",
+	struct proofs *p = xcalloc(1, sizeof(*p));
+
+	if (v->on_disk && !v->foreign && proofs_load(v->store.path, geteuid() != 0, p, NULL) == 0)
+		return p;
+	free(p);
+	return NULL;
+}
+
+static json_t *job_json_proof(const struct proofs *all, const struct epoch_summary *e)
+{
+	const struct proof *p = all ? proofs_find(all, e->number, e->time) : NULL;
+
+	if (!p)
+		return json_null();
+	return json_pack("{s:b, s:o, s:I, s:I, s:I, s:I, s:o}", "restored", p->ok, "node", json_text(p->node), "time",
+			 (json_int_t)p->time, "took_us", (json_int_t)p->took_us, "ran_us", (json_int_t)p->ran_us,
+			 "processes", (json_int_t)p->processes, "error", json_out_text(p->error));
+}
+
+static json_t *job_json_summary(const struct view *v, const struct epoch_summary *e, const struct proofs *proofs)
+{
+	return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:b, s:o, s:o, s:o}", "epoch", (json_int_t)e->number,
+			 "time", json_out_known(e->time), "bytes", json_out_known((json_int_t)e->bytes), "shared_bytes",
 			 json_integer((json_int_t)e->shared), "frozen_us", json_out_known(e->frozen_us), "total_us",
 			 json_out_known(e->total_us), "run", (json_int_t)e->run, "restorable", e->run == v->rec.run,
-			 "reason", json_out_text(e->reason), "memory", json_out_text(e->memory));
+			 "reason", json_out_text(e->reason), "memory", json_out_text(e->memory), "proof",
+			 job_json_proof(proofs, e));
 }
 
 /* The entry has size and times of the last epoch only. */
@@ -41,18 +65,19 @@ static void job_json_entry_epochs(const struct view *v, json_t *list)
 			e.frozen_us = s->frozen_us;
 			e.total_us = s->total_us;
 		}
-		json_array_append_new(list, job_json_summary(v, &e));
+		json_array_append_new(list, job_json_summary(v, &e, NULL));
 		p = *end ? end + 1 : end;
 	}
 }
 
 static json_t *job_json_list(const struct view *v)
 {
+	cleanup_free struct proofs *proofs = job_json_load_proofs(v);
 	json_t *list = json_array();
 
 	if (v->on_disk && !v->foreign)
 		for (unsigned i = 0; i < v->rec.n_epochs; i++)
-			json_array_append_new(list, job_json_summary(v, &v->rec.epochs[i]));
+			json_array_append_new(list, job_json_summary(v, &v->rec.epochs[i], proofs));
 	else if (v->enabled)
 		job_json_entry_epochs(v, list);
 	return list;
@@ -213,6 +238,7 @@ static json_t *job_json_manifest(const struct view *v, unsigned epoch)
 json_t *job_json_epoch(const struct view *v, unsigned epoch, struct err *err)
 {
 	const struct epoch_summary *e = view_find_epoch(v, epoch);
+	cleanup_free struct proofs *proofs = NULL;
 	json_t *o, *summary;
 
 	if (!e) {
@@ -221,7 +247,8 @@ json_t *job_json_epoch(const struct view *v, unsigned epoch, struct err *err)
 		return NULL;
 	}
 	o = job_json_begin(v);
-	summary = job_json_summary(v, e);
+	proofs = job_json_load_proofs(v);
+	summary = job_json_summary(v, e, proofs);
 	json_object_set_new(summary, "manifest", job_json_manifest(v, epoch));
 	json_object_set_new(o, "epochs", json_pack("[o]", summary));
 	return o;

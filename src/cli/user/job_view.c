@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "base/clock.h"
 #include "base/util.h"
+#include "store/proofs.h"
 
 static void load_disk(struct view *v, const struct conf *c)
 {
@@ -298,7 +299,18 @@ static void print_closed(const char *text)
 		printf("Closed after a restart: %s\n", printable(text, shown, sizeof(shown)));
 }
 
-static void print_manifest(const struct manifest *m, const struct epoch_summary *e)
+static void print_proof(const struct view *v, const struct epoch_summary *e)
+{
+	cleanup_free struct proofs *all = xcalloc(1, sizeof(*all));
+	const struct proof *p = NULL;
+	char text[PROOF_TEXT];
+
+	if (proofs_load(v->store.path, geteuid() != 0, all, NULL) == 0)
+		p = proofs_find(all, e->number, e->time);
+	printf("Proved:    %s\n", p ? proof_text(p, text) : "no: no restore has been tried");
+}
+
+static void print_manifest(const struct view *v, const struct manifest *m, const struct epoch_summary *e)
 {
 	char when[32], text[32], closed[1024];
 
@@ -311,6 +323,7 @@ static void print_manifest(const struct manifest *m, const struct epoch_summary 
 	printf("Processor: %s\n", m->node.cpu_model);
 	printf("Made by:   fsched %s, criu %s, glibc %s\n", m->node.fsched, m->node.criu, m->node.glibc);
 	print_file_counts(m->files);
+	print_proof(v, e);
 	print_closed(manifest_closed_text(m, closed, sizeof(closed)));
 }
 
@@ -354,13 +367,14 @@ int view_print_epoch(const struct view *v, unsigned epoch, struct err *err)
 	m = xcalloc(1, sizeof(*m));
 	ok = view_load_manifest(v, epoch, m, err);
 	if (ok) {
-		print_manifest(m, e);
+		print_manifest(v, m, e);
 		print_files(m->files);
 	} else {
 		print_heading();
 		print_row(e->number, e->time, e->bytes, e->shared, e->frozen_us, e->total_us,
 			  *e->reason ? printable(e->reason, shown, sizeof(shown)) : "-");
 		print_closed(e->closed);
+		print_proof(v, e);
 		printf("More is in the epoch's manifest: %s\n", err->text);
 	}
 	manifest_free(m);

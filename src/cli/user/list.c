@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "base/clock.h"
 #include "base/util.h"
+#include "store/proofs.h"
 #include "store/steps.h"
 
 #define STEPS_SHOWN 20 /* of those that have ended */
@@ -169,6 +170,22 @@ static void print_steps(const struct view *v)
 	}
 }
 
+/* The epochs that a restore has proved, or not. */
+static void print_proofs(const struct view *v)
+{
+	cleanup_free struct proofs *all = xcalloc(1, sizeof(*all));
+	char text[PROOF_TEXT];
+
+	if (proofs_load(v->store.path, geteuid() != 0, all, NULL) < 0)
+		return;
+	for (unsigned i = 0; i < v->rec.n_epochs; i++) {
+		const struct proof *p = proofs_find(all, v->rec.epochs[i].number, v->rec.epochs[i].time);
+
+		if (p)
+			printf("Proved:    epoch %u %s\n", p->epoch, proof_text(p, text));
+	}
+}
+
 static bool never_ran(const struct view *v)
 {
 	return v->in_slurm && v->job.pending && v->job.restart_count == 0;
@@ -194,6 +211,8 @@ static int show_job(const struct view *v)
 		print_record(v);
 	if (v->on_disk && !v->foreign)
 		print_steps(v);
+	if (v->on_disk && !v->foreign)
+		print_proofs(v);
 	if (view_print_epochs(v, &err) == 0)
 		return CLI_OK;
 	cli_error("show", "%s", err.text);
