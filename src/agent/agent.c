@@ -418,6 +418,7 @@ static void agent_wire_services(struct agent *a)
 
 	a->publish.job = a->tell_user.job = a->hook.job = j;
 	a->hook.pod = &a->pod;
+	a->prove = (struct prove_epochs){ .job = j, .publish = &a->publish };
 	a->write_list = (struct write_list_watch){ .job = j, .source.fd = -1, .name_source.fd = -1 };
 	a->step_list = (struct step_list){ .job = j, .shm = -1, .events = -1, .source.fd = -1 };
 	a->can_checkpoint = (struct can_checkpoint){ .loop = &a->loop, .answer = agent_on_able, .arg = a };
@@ -481,6 +482,7 @@ static void agent_wire_operations(struct agent *a)
 					     .hook = &a->hook,
 					     .requests = &a->requests,
 					     .make_room.job = j,
+					     .prove = &a->prove,
 					     .job_runs = agent_job_runs,
 					     .held = agent_on_held,
 					     .held_worker_ended = agent_on_held_worker_end,

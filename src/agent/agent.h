@@ -34,6 +34,7 @@
  *     requeue.c           back into Slurm's queue
  *     other_node.c        back into Slurm's queue, for another node
  *     worker_request.c    what a worker is told
+ *     prove_epochs.c      a complete epoch is restored on trial
  *   operations
  *     checkpoint.c        one at a time, and those that wait
  *     vacate.c            the second half of a vacate
@@ -139,6 +140,7 @@ struct agent {
 	struct can_checkpoint can_checkpoint;
 	struct publish publish;
 	struct tell_user tell_user;
+	struct prove_epochs prove;
 	struct hook hook;
 	struct sched sched;
 	struct notice notice;

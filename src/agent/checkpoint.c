@@ -233,6 +233,7 @@ static void checkpoint_succeeded(struct checkpoint *c)
 	record_history_write(c->job);
 	checkpoint_report_warnings(c, r);
 	job_prune(c->job);
+	prove_epochs_made(c->prove, op->epoch);
 	snprintf(c->publish->status.error, sizeof(c->publish->status.error), "%s", c->requests->error);
 	json_object_set_new(op->result, "op", json_string(op_name(op->kind)));
 	request_result(op->request, json_incref(op->result));
@@ -468,6 +469,8 @@ void checkpoint_start(struct checkpoint *c, enum op_kind kind, struct request *r
 	op->began_us = now_us();
 	snprintf(op->phase, sizeof(op->phase), "start");
 	sched_op_begins(c->sched);
+	if (op_leaves(kind))
+		prove_epochs_stop(c->prove);
 	if (checkpoint_waits_for_hook(c) && checkpoint_prepare(c, &err) == 0 &&
 	    (next = store_next_epoch(&c->job->store, &c->job->rec, &err))) {
 		snprintf(op->phase, sizeof(op->phase), "before");

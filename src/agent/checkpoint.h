@@ -12,6 +12,7 @@
 #include "agent/make_room.h"
 #include "agent/pod_watch.h"
 #include "agent/proc.h"
+#include "agent/prove_epochs.h"
 #include "agent/publish.h"
 #include "agent/requests.h"
 #include "agent/sched.h"
@@ -62,6 +63,7 @@ struct checkpoint {
 	struct hook *hook;
 	struct requests *requests;
 	struct make_room make_room; /* job: set by the owner */
+	struct prove_epochs *prove;
 	struct mailbox mailbox;     /* in which a worker leaves descriptors for the next one */
 	char lost[200];             /* why the job can be checkpointed no more, "" = it can */
 	struct op op;

@@ -224,6 +224,12 @@ int proc_start(struct loop *l, struct proc *p, const struct proc_spec *s, struct
 	return 0;
 }
 
+void proc_close_stdin(struct proc *p)
+{
+	cleanup_closep(&p->in);
+	p->in = -1;
+}
+
 int proc_send(struct proc *p, const char *line)
 {
 	size_t len = strlen(line);

@@ -48,6 +48,8 @@ static inline bool proc_running(const struct proc *p)
 }
 /* Sends one more line to its stdin. 0 or -1. */
 int proc_send(struct proc *p, const char *line);
+/* It reads end of file from its stdin. */
+void proc_close_stdin(struct proc *p);
 /* A new deadline from now on, 0 = none. */
 void proc_set_timeout(struct proc *p, int timeout_s);
 void proc_kill(struct proc *p);   /* SIGKILL; on_end follows */

@@ -101,6 +101,7 @@ static const struct conf_key keys[] = {
 	{ "CheckpointLeaseTime",      TYPE_UINT,   FIELD(lease_time), 4, 3600, NULL, NULL },
 	{ "CheckpointHookTime",       TYPE_UINT,   FIELD(hook_time), 1, 3600, NULL, NULL },
 	{ "CheckpointKeepDays",       TYPE_UINT,   FIELD(keep_days), 0, 36500, NULL, NULL },
+	{ "CheckpointProve",          TYPE_PROVE,  FIELD(prove), 1, 1000, NULL, NULL },
 	{ "CheckpointTcp",            TYPE_TCP,    FIELD(tcp), 0, 0, NULL, NULL },
 	{ "CheckpointRestoreRetry",   TYPE_UINT,   FIELD(restore_retry), 0, 86400, NULL, NULL },
 	{ "CheckpointMaxMoves",       TYPE_UINT,   FIELD(max_moves), 0, 100, NULL, NULL },

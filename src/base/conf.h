@@ -24,7 +24,8 @@
 #include <stdio.h>
 #include "base/err.h"
 
-#define CONF_KEYS_MAX 64
+#define CONF_KEYS_MAX    64
+#define CONF_PROVE_FIRST UINT32_MAX
 
 enum conf_log { CONF_LOG_SYSLOG, CONF_LOG_STDERR, CONF_LOG_FILE };
 enum conf_engine { CONF_ENGINE_AUTO, CONF_ENGINE_CRIU };
@@ -88,6 +89,9 @@ struct conf {
 	/* CheckpointRestoreRetry, s, 0..86400, default 180: how long a restore waits for obstacles that pass by
 	 * themselves. */
 	unsigned restore_retry;
+	/* CheckpointProve = none (default, 0) | first (CONF_PROVE_FIRST: the first epoch after each start of a job) |
+	 * every:N (1..1000: epochs divisible by N): they are restored on trial. */
+	unsigned prove;
 	/* CheckpointTcp = refuse (default: a job with TCP connections to other hosts is not checkpointed) | close (it
 	 * is, and the connections are closed in the restored job). */
 	enum conf_tcp tcp;

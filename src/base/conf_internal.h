@@ -23,7 +23,8 @@ enum conf_type {
 	TYPE_NETWORK,
 	TYPE_TCP,
 	TYPE_TMP,
-	TYPE_RANGE
+	TYPE_RANGE,
+	TYPE_PROVE
 };
 
 /* Says why the key has no effect, because of other keys; NULL = it has an effect. */

@@ -210,6 +210,27 @@ static const char *const choices[][3] = {
 };
 _Static_assert(sizeof(enum conf_engine) == sizeof(unsigned), "enums of struct conf are set as unsigned");
 
+/* none | first | every:N */
+static int conf_parse_prove(const struct conf_key *k, const char *value, unsigned *out, char **why)
+{
+	static const char every[] = "every:";
+	uint64_t number = 0;
+	const char *rest;
+
+	if (strcasecmp(value, "none") == 0)
+		*out = 0;
+	else if (strcasecmp(value, "first") == 0)
+		*out = CONF_PROVE_FIRST;
+	else if (strncasecmp(value, every, strlen(every)) == 0 &&
+		 conf_parse_digits(value + strlen(every), &number, &rest) == 0 && !*rest && number >= k->min &&
+		 number <= k->max)
+		*out = (unsigned)number;
+	else
+		return conf_refuse(why,
+				   xasprintf("allowed: none, first, or every:N with N from %u to %u", k->min, k->max));
+	return 0;
+}
+
 static int conf_parse_choice(const struct conf_key *k, const char *value, unsigned *out, char **why)
 {
 	const char *const *words = choices[k->type];
@@ -248,9 +269,17 @@ int conf_value_parse(const struct conf_key *k, const char *value, struct conf *c
 	case TYPE_NETWORK:
 	case TYPE_TCP:
 	case TYPE_TMP: return conf_parse_choice(k, value, field, why);
+	case TYPE_PROVE: return conf_parse_prove(k, value, field, why);
 	case TYPE_RANGE: return conf_parse_range(value, field, k->size, why);
 	}
 	return -1;
+}
+
+static char *conf_format_prove(unsigned every)
+{
+	return every == 0                  ? xstrdup("none")
+	       : every == CONF_PROVE_FIRST ? xstrdup("first")
+					   : xasprintf("every:%u", every);
 }
 
 static char *conf_format_bytes(uint64_t bytes)
@@ -293,6 +322,7 @@ char *conf_value_format(const struct conf_key *k, const struct conf *c)
 	case TYPE_TCP:
 	case TYPE_TMP: return xstrdup(choices[k->type][*(const unsigned *)field]);
 	case TYPE_RANGE: return xstrdup(field);
+	case TYPE_PROVE: return conf_format_prove(*(const unsigned *)field);
 	case TYPE_LOG:
 		return c->log == CONF_LOG_FILE ? conf_format_path(c->log_path)
 					       : xstrdup(c->log == CONF_LOG_STDERR ? "stderr" : "syslog");

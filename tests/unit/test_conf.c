@@ -140,6 +140,7 @@ static const char everything[] = "# a comment\n"
 				 "CheckpointOnRequeue = restart\n"
 				 "CheckpointRestoreRetry = 0\n"
 				 "CheckpointTcp = Close\n"
+				 "CheckpointProve = every:7\n"
 				 "CheckpointLog = /var/log/fsched.log";
 
 static void every_key(void **state)
@@ -179,6 +180,7 @@ static void every_key(void **state)
 	assert_int_equal(c.network, CONF_NETWORK_PRIVATE);
 	assert_string_equal(c.net_range, "100.64.0.0/16");
 	assert_string_equal(c.scratch, "/scratch:/local/job");
+	assert_int_equal(c.prove, 7);
 	assert_string_equal(c.srun, "/opt/slurm/bin/srun:/usr/bin/srun");
 	assert_int_equal(c.on_restore_failure, CONF_REQUEUE_FRESH);
 	assert_int_equal(c.on_requeue, CONF_REQUEUE_RESTART);
@@ -333,6 +335,10 @@ static void bad_lines(void **state)
 	bad("CheckpointType # = a", "1: \"CheckpointType # = a\": not of the form Key = Value");
 	bad("Include other.conf", "1: \"Include other.conf\": not of the form Key = Value");
 	bad("PodDir = /a\n\npoddir = /b", "3: PodDir: set twice, first in line 1");
+	bad("CheckpointProve = every:0",
+	    "1: CheckpointProve = every:0: allowed: none, first, or every:N with N from 1 to 1000");
+	bad("CheckpointProve = always",
+	    "1: CheckpointProve = always: allowed: none, first, or every:N with N from 1 to 1000");
 	bad("CheckpointTcp = keep", "1: CheckpointTcp = keep: allowed: refuse or close");
 	bad("PodDir =", "1: PodDir: the value is missing");
 	bad("PodDir = # none", "1: PodDir: the value is missing");
