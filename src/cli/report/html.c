@@ -1,9 +1,12 @@
 #include "cli/report/html.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/io.h"
 #include "base/text.h"
 #include "base/util.h"
 #include "cli/report/style.h"
@@ -84,6 +87,14 @@ char *html_span(int64_t s, char buf[32])
 	return buf;
 }
 
+void html_tile(FILE *out, const char *class, const char *value, const char *what)
+{
+	fputs("<div class=\"tile\">", out);
+	html_element(out, "b", class, value);
+	html_element(out, "span", NULL, what);
+	fputs("</div>\n", out);
+}
+
 void html_begin(FILE *out, const char *title)
 {
 	fputs("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
@@ -98,4 +109,19 @@ void html_begin(FILE *out, const char *title)
 void html_end(FILE *out)
 {
 	fputs("</body>\n</html>\n", out);
+}
+
+int html_write_file(const char *path, const char *text, size_t len, struct err *err)
+{
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	cleanup_free char *dir = slash ? xasprintf("%.*s", slash == path ? 1 : (int)(slash - path), path) : xstrdup(".");
+	cleanup_close int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (!*name)
+		return err_set(err, EISDIR, "%s is a directory", path);
+	if (fd < 0)
+		return err_sys(err, errno, "cannot open directory %s", dir);
+	if (write_file_atomic(fd, name, 0600, (gid_t)-1, text, len) < 0)
+		return err_sys(err, errno, "cannot write %s", path);
+	return 0;
 }

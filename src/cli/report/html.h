@@ -3,8 +3,10 @@
 #ifndef FSCHED_CLI_REPORT_HTML_H
 #define FSCHED_CLI_REPORT_HTML_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include "base/err.h"
 
 /* Writes text so that it is text in an element and in a quoted attribute alike. What is not printable becomes "?". */
 void html_text(FILE *out, const char *text);
@@ -18,8 +20,15 @@ void html_time(FILE *out, const char *tag, int64_t t);
 /* A length of time for people: "3 days 4 h", "12 min". buf: 32 bytes. Returns buf. */
 char *html_span(int64_t seconds, char buf[32]);
 
+/* A tile with a value and, below it, what it is. class of the value: NULL = none. */
+void html_tile(FILE *out, const char *class, const char *value, const char *what);
+
 /* From the doctype to the begin of the body, and from its end on. The page needs no network and no script. */
 void html_begin(FILE *out, const char *title);
 void html_end(FILE *out);
+
+/* Replaces the file, with mode 0600, and follows no link: somebody may have put one into the directory. 0, or -1 with
+ * err. */
+int html_write_file(const char *path, const char *text, size_t len, struct err *err);
 
 #endif

@@ -1,6 +1,5 @@
 /* fsched report. */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,9 +8,9 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/io.h"
 #include "base/util.h"
 #include "cli/cli.h"
+#include "cli/report/html.h"
 #include "cli/report/report_collect.h"
 #include "cli/report/report_page.h"
 #include "cli/report/since.h"
@@ -25,22 +24,6 @@ struct report_options {
 	int64_t since;
 };
 
-/* Replaces the file, and follows no link: somebody may have put one into the directory. */
-static int report_write_file(const char *path, const char *text, size_t len, struct err *err)
-{
-	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-	cleanup_free char *dir = slash ? xasprintf("%.*s", slash == path ? 1 : (int)(slash - path), path) : xstrdup(".");
-	cleanup_close int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (!*name)
-		return err_set(err, EISDIR, "%s is a directory", path);
-	if (fd < 0)
-		return err_sys(err, errno, "cannot open directory %s", dir);
-	if (write_file_atomic(fd, name, 0600, (gid_t)-1, text, len) < 0)
-		return err_sys(err, errno, "cannot write %s", path);
-	return 0;
-}
-
 static int report_write(const struct report *r, const char *path, struct err *err)
 {
 	cleanup_free char *text = NULL;
@@ -53,7 +36,7 @@ static int report_write(const struct report *r, const char *path, struct err *er
 	if (fclose(out) != 0)
 		return err_sys(err, errno, "cannot make the page");
 	if (path && strcmp(path, "-"))
-		return report_write_file(path, text, len, err);
+		return html_write_file(path, text, len, err);
 	fwrite(text, 1, len, stdout);
 	return 0;
 }

@@ -25,20 +25,12 @@ static void page_head(FILE *out, const struct report *r)
 	fputs("</p>\n", out);
 }
 
-static void page_tile(FILE *out, const char *class, const char *value, const char *what)
-{
-	fputs("<div class=\"tile\">", out);
-	html_element(out, "b", class, value);
-	html_element(out, "span", NULL, what);
-	fputs("</div>\n", out);
-}
-
 static void page_tile_count(FILE *out, const char *class, uint64_t n, const char *what)
 {
 	char text[24];
 
 	snprintf(text, sizeof(text), "%" PRIu64, n);
-	page_tile(out, n ? class : NULL, text, what);
+	html_tile(out, n ? class : NULL, text, what);
 }
 
 static void page_tiles(FILE *out, const struct report *r)
@@ -61,7 +53,7 @@ static void page_tiles(FILE *out, const struct report *r)
 	page_tile_count(out, "good", history_counted(&t->restores, "ok"), "restores");
 	page_tile_count(out, "bad", history_counted(&t->restores, "failed"), "restores that failed");
 	snprintf(what, sizeof(what), "on disk; prune --keep 1 frees %s", format_size(prunable, text, sizeof(text)));
-	page_tile(out, NULL, format_size(kept, text, sizeof(text)), prunable ? what : "on disk");
+	html_tile(out, NULL, format_size(kept, text, sizeof(text)), prunable ? what : "on disk");
 	fputs("</div>\n", out);
 }
 
