@@ -53,7 +53,7 @@ static char *nodes_of_partitions(const char *names, struct err *err)
 	return nodes;
 }
 
-static int count_other_nodes(const struct slurm_job *job, const char *node, struct err *err)
+int rpc_other_nodes(const struct slurm_job *job, const char *node, struct err *err)
 {
 	cleanup_free char *nodes = nodes_of_partitions(job->partition, err);
 	node_info_msg_t *msg = NULL;
@@ -109,7 +109,7 @@ int rpc_move(uint32_t job_id, const struct rpc_move *m, bool *final, struct err 
 	*final = false;
 	if (rpc_job_load(job_id, &job, err))
 		return -1;
-	n = count_other_nodes(&job, m->node, err);
+	n = rpc_other_nodes(&job, m->node, err);
 	if (n == 0) {
 		*final = true;
 		rc = err_set(err, ENOENT, "no other usable node in partition %s", job.partition);

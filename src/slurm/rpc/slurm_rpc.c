@@ -141,6 +141,7 @@ static void fill_job(struct slurm_job *j, const slurm_job_info_t *r)
 	if (!j->pending || j->completing)
 		snprintf(j->batch_host, sizeof(j->batch_host), "%s", r->batch_host ? r->batch_host : "");
 	j->restart_count = r->restart_cnt;
+	j->wait_status = (int)r->exit_code;
 	snprintf(j->name, sizeof(j->name), "%s", r->name ? r->name : "");
 	j->start_time = time_of(r->start_time);
 	j->end_time = time_of(r->end_time);
@@ -148,6 +149,7 @@ static void fill_job(struct slurm_job *j, const slurm_job_info_t *r)
 	snprintf(j->partition, sizeof(j->partition), "%s", r->partition ? r->partition : "");
 	j->exc_nodes = xstrdup(r->exc_nodes ? r->exc_nodes : "");
 	j->req_nodes = xstrdup(r->req_nodes ? r->req_nodes : "");
+	j->work_dir = xstrdup(r->work_dir ? r->work_dir : "");
 	j->admin_comment = xstrdup(r->admin_comment ? r->admin_comment : "");
 	j->comment = xstrdup(r->comment ? r->comment : "");
 }
@@ -158,7 +160,8 @@ void rpc_job_free(struct slurm_job *job)
 	free(job->comment);
 	free(job->exc_nodes);
 	free(job->req_nodes);
-	job->admin_comment = job->comment = job->exc_nodes = job->req_nodes = NULL;
+	free(job->work_dir);
+	job->admin_comment = job->comment = job->exc_nodes = job->req_nodes = job->work_dir = NULL;
 }
 
 /* ---- loading ------------------------------------------------------------ */

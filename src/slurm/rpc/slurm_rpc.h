@@ -40,11 +40,13 @@ struct slurm_job {
 	char reason[256];     /* why it is pending or has ended, "" = none */
 	char batch_host[256]; /* "" while it does not run */
 	unsigned restart_count;
+	int wait_status;                            /* of the batch script, when the job has ended */
 	int64_t start_time, end_time, preempt_time; /* Unix, 0 = none */
 	char *admin_comment;                        /* owned, never NULL after a load */
 	char *comment;                              /* owned, never NULL after a load */
 	char partition[256];                        /* one, or several names with commas while it is pending */
 	char *exc_nodes, *req_nodes; /* owned, never NULL after a load: the user's --exclude and --nodelist */
+	char *work_dir;              /* owned, never NULL after a load */
 };
 
 /* errno after a failed call of libslurm; EIO if the call has not set errno. */
@@ -111,6 +113,10 @@ struct rpc_move {
 	unsigned epoch; /* as in rpc_request_epoch(): the requested epoch of the start that failed on this node */
 };
 int rpc_move(uint32_t job_id, const struct rpc_move *m, bool *final, struct err *err);
+
+/* How many nodes other than this one the job may use and Slurm can start it on, busy or not, as far as partition,
+ * --exclude and --nodelist say. -1 with err. */
+int rpc_other_nodes(const struct slurm_job *job, const char *node, struct err *err);
 
 /* *grace: seconds between Slurm's decision to preempt the job and its end; 0 = a preemption is not announced. */
 int rpc_outlook(const struct slurm_job *job, int64_t *grace, struct err *err);
