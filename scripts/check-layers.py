@@ -29,6 +29,7 @@ ROOMS = {
     "cli": "base",
     "cli/user": "base policy store files criu image capture agent slurm slurm/rpc cli",
     "cli/report": "base policy store slurm/rpc cli cli/user",
+    "cli/qualify": "base store slurm/rpc cli cli/user cli/report",
     "cli/doctor": "base policy trace store criu capture pod slurm slurm/rpc cli",
     "cli/pod": "base policy store criu capture pod cli",
 }

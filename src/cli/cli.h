@@ -28,6 +28,7 @@ int doctor_cmd(int argc, char **argv);
 int metrics_cmd(int argc, char **argv);
 int advise_cmd(int argc, char **argv);
 int report_cmd(int argc, char **argv);
+int qualify_cmd(int argc, char **argv);
 int pod_cmd(int argc, char **argv);
 
 /* Prints "fsched COMMAND: text" on standard error. */

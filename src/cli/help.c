@@ -95,6 +95,36 @@ static const struct help_text texts[] = {
 	  "  -u, --user NAME\n"
 	  "                 only jobs of this user\n"
 	  "  --conf FILE    read this fsched.conf\n" },
+	{ "qualify", "[options] SCRIPT [OPTION OF SBATCH...] [-- ARGUMENT...]",
+	  "run a script undisturbed, with vacates and with failures, and compare the results",
+	  "  SCRIPT         the batch script; behind it options of sbatch, and behind -- arguments of the script\n"
+	  "  -n, --cycles N cycles of vacate and restart in one run, of failure and restart in another (3)\n"
+	  "  --events LIST  vacate,fail (both, the default) or one of them\n"
+	  "  --fail HOW     what a failure is: kill (default): SIGKILL for all processes of the job and of fsched,\n"
+	  "                 then requeuehold and restart; requeue: scontrol requeue; node: its node is set DOWN,\n"
+	  "                 for root, and only if no other job is on it\n"
+	  "  --seed N       of the random moments; a run prints its seed\n"
+	  "  --same-node    do not try restarts on another node\n"
+	  "  --compare FILE compare this file or directory, relative to the working directory, and the output (may\n"
+	  "                 be repeated); without, everything in the working directory\n"
+	  "  --ignore PATTERN\n"
+	  "                 leave files out of the comparison (may be repeated); also stdout, stderr\n"
+	  "  --compare-command CMD\n"
+	  "                 call CMD DIR DIR to compare two runs: exit status 0 if they are the same\n"
+	  "  --copy DIR     what each run begins with (the current directory); --no-copy: nothing\n"
+	  "  --copy-limit SIZE\n"
+	  "                 the most to copy for each run (1G)\n"
+	  "  --directory DIR\n"
+	  "                 make the runs in this new directory, and keep it\n"
+	  "  --keep         keep the runs and their epochs although the script is qualified\n"
+	  "  --queue-wait TIME, --run-wait TIME, --request-wait TIME, --limit TIME\n"
+	  "                 bounds: for the start of a job (1:00:00), for its run (1-0), for one checkpoint\n"
+	  "                 (CheckpointTimeout and 2:00), for everything (none)\n"
+	  "  --json         print one object\n"
+	  "  --html FILE    write a page, too\n"
+	  "  -Q, --quiet    print the verdict only\n"
+	  "  --conf FILE    read this fsched.conf\n"
+	  "\nExit status: 0 if the script is qualified, 1 if not, 2 for wrong usage.\n" },
 	{ "pod", "run|checkpoint|restore|kill|list ...", "checkpoint and restore a command without Slurm (root only)",
 	  NULL },
 	{ "version", "", "print the version of fsched", "" },

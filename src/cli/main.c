@@ -26,6 +26,7 @@ static const struct command {
 	{ "doctor",     doctor_cmd },
 	{ "metrics",    metrics_cmd },
 	{ "report",     report_cmd },
+	{ "qualify",    qualify_cmd },
 	{ "pod",        pod_cmd },
 	{ "version",    version_cmd },
 	{ "help",       help_cmd },
