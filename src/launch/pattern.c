@@ -22,9 +22,9 @@ static char *pattern_unescape(const char *format)
 	return name;
 }
 
-static void pattern_number(FILE *out, const char *text, int width)
+static void pattern_number(FILE *out, const char *text, int width, unsigned long none)
 {
-	fprintf(out, "%0*lu", width, text ? strtoul(text, NULL, 10) : NO_VALUE);
+	fprintf(out, "%0*lu", width, text ? strtoul(text, NULL, 10) : none);
 }
 
 /* The part of a "%5t" after the percent sign. */
@@ -45,15 +45,31 @@ static struct conversion pattern_conversion(const char *p)
 	return c;
 }
 
+/* What came with expand_stdio_fields(). srun does not know the count of restarts there: it is always 0. */
+static bool pattern_since_25_11(FILE *out, struct conversion c, const struct pattern_job *job)
+{
+	switch (c.letter) {
+	case 'a': pattern_number(out, job->array_task_id, c.width, 0); return true;
+	case 'b':
+		fprintf(out, "%0*lu", c.width, job->array_task_id ? strtoul(job->array_task_id, NULL, 10) % 10 : 0);
+		return true;
+	case 'r': fprintf(out, "%0*d", c.width, 0); return true;
+	case 'S': fputs(job->sluid ? job->sluid : "", out); return true;
+	}
+	return false;
+}
+
 /* Writes what the conversion becomes for all tasks. False: it differs among tasks, or is none. */
 static bool pattern_common(FILE *out, struct conversion c, const struct pattern_job *job)
 {
+	if (job->since_25_11 && pattern_since_25_11(out, c, job))
+		return true;
 	switch (c.letter) {
-	case 'a': pattern_number(out, job->array_task_id, c.width); return true;
-	case 'A': pattern_number(out, job->array_job_id ? job->array_job_id : job->job_id, c.width); return true;
-	case 'j': pattern_number(out, job->job_id, c.width); return true;
+	case 'a': pattern_number(out, job->array_task_id, c.width, NO_VALUE); return true;
+	case 'A': pattern_number(out, job->array_job_id ? job->array_job_id : job->job_id, c.width, 0); return true;
+	case 'j': pattern_number(out, job->job_id, c.width, 0); return true;
 	case 'J':
-		pattern_number(out, job->job_id, c.width);
+		pattern_number(out, job->job_id, c.width, 0);
 		fprintf(out, ".%d", job->step_id);
 		return true;
 	case 's': fprintf(out, "%0*d", c.width, job->step_id); return true;
@@ -62,9 +78,9 @@ static bool pattern_common(FILE *out, struct conversion c, const struct pattern_
 	return false;
 }
 
-/* Expands what all tasks have in common; *each: something else is left, with its percent sign. "%%" stays as it is
- * for stream_file(), or becomes "%" if nothing is left for it. */
-static char *pattern_expand(const char *format, const struct pattern_job *job, bool *each)
+/* Expands what all tasks have in common; *each: something else is left, with its percent sign. "%%" becomes `percent`.
+ */
+static char *pattern_expand(const char *format, const struct pattern_job *job, const char *percent, bool *each)
 {
 	char *text = NULL;
 	size_t len;
@@ -79,7 +95,7 @@ static char *pattern_expand(const char *format, const struct pattern_job *job, b
 		if (*p != '%') {
 			fputc(*p, out);
 		} else if (p[1] == '%') {
-			fputs("%%", out);
+			fputs(percent, out);
 			p++;
 		} else if (pattern_common(out, c, job)) {
 			p = c.end - 1;
@@ -92,11 +108,25 @@ static char *pattern_expand(const char *format, const struct pattern_job *job, b
 	return text;
 }
 
+/* slurmstepd expands what srun leaves to it. Until 25.11 srun leaves "%%" as it is, since then it makes "%" of it
+ * first:
+ * "%%t.%t" becomes "%t.0", and since 25.11 "0.0". */
+static void stream_expand(struct stream *s, const char *format, const struct pattern_job *job)
+{
+	bool each, ignored;
+	cleanup_free char *once = pattern_expand(format, job, "%", &each);
+
+	s->kind = each ? STREAM_EACH : STREAM_ALL;
+	if (each)
+		s->name = pattern_expand(job->since_25_11 ? once : format, job, "%%", &ignored);
+	else
+		s->name = xstrdup(once);
+}
+
 void stream_parse(struct stream *s, const char *format, int ntasks, const struct pattern_job *job)
 {
 	char *end;
 	unsigned long task;
-	bool each;
 
 	*s = (struct stream){ .kind = STREAM_ALL };
 	if (!format || !strncasecmp(format, "all", 3) || *format == '-')
@@ -114,14 +144,7 @@ void stream_parse(struct stream *s, const char *format, int ntasks, const struct
 		s->name = pattern_unescape(format);
 		return;
 	}
-	s->name = pattern_expand(format, job, &each);
-	if (each) {
-		s->kind = STREAM_EACH;
-		return;
-	}
-	end = stream_file(s, &(const struct pattern_task){ 0 });
-	free(s->name);
-	s->name = end;
+	stream_expand(s, format, job);
 }
 
 char *stream_file(const struct stream *s, const struct pattern_task *task)

@@ -19,6 +19,9 @@ struct stream {
 struct pattern_job {
 	const char *job_id, *job_name, *array_job_id, *array_task_id; /* texts of the environment, or NULL */
 	int step_id;
+	const char *sluid; /* SLURM_JOB_SLUID, or NULL */
+	bool since_25_11;  /* as srun of Slurm 25.11 and later does it: there are %b, %r and %S, and "%%" is expanded at
+			      once */
 };
 
 struct pattern_task {

@@ -93,14 +93,29 @@ static void run_terminate(struct run *r, const char *why, bool now)
 		r->kill = now_us() + (now ? SECOND : s->job->kill_wait * SECOND);
 }
 
-static void run_abort(struct run *r)
+static void run_abort_as(struct run *r, const char *why, bool now)
 {
 	if (r->aborted)
 		return;
 	r->aborted = true;
 	say_info("Job step aborted: Waiting up to %d seconds for job step to finish.", r->s->job->kill_wait + ABORT_MORE);
 	r->give_up = now_us() + (r->s->job->kill_wait + ABORT_MORE) * SECOND;
-	run_terminate(r, run_why_killed(), true);
+	run_terminate(r, why, now);
+}
+
+static void run_abort(struct run *r)
+{
+	run_abort_as(r, run_why_killed(), true);
+}
+
+/* A task has called MPI_Abort(). Since 26.05 the others get SIGTERM and KillWait, as SIG_TERM_KILL does it in
+ * slurmstepd. */
+static void run_abort_by_task(struct run *r)
+{
+	if (release_since(26, 5))
+		run_abort_as(r, run_why_failed(), false);
+	else
+		run_abort(r);
 }
 
 enum task_state { RUNNING, FAILED, EXITED };
@@ -307,7 +322,7 @@ static void run_wait(struct run *r, int64_t us)
 	forward_work(&s->forward);
 	if (mpi_work(&s->mpi, mpi, &code) && !r->terminating) {
 		s->abort_code = code;
-		run_abort(r);
+		run_abort_by_task(r);
 	}
 	/* Nobody reads the output any more. */
 	if (forward_is_broken(&s->forward) && !r->terminating)

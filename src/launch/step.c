@@ -18,8 +18,13 @@ enum { OUT, ERR, STREAMS };
 
 void step_streams(struct step *s)
 {
-	const struct pattern_job job = { s->job->id, getenv("SLURM_JOB_NAME"), getenv("SLURM_ARRAY_JOB_ID"),
-					 getenv("SLURM_ARRAY_TASK_ID"), s->id };
+	const struct pattern_job job = { .job_id = s->job->id,
+					 .job_name = getenv("SLURM_JOB_NAME"),
+					 .array_job_id = getenv("SLURM_ARRAY_JOB_ID"),
+					 .array_task_id = getenv("SLURM_ARRAY_TASK_ID"),
+					 .step_id = s->id,
+					 .sluid = getenv("SLURM_JOB_SLUID"),
+					 .since_25_11 = release_since(25, 11) };
 	const char *err = s->o->error ? s->o->error : s->o->output;
 
 	stream_parse(&s->in, s->o->input, s->place.ntasks, &job);

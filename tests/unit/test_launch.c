@@ -10,17 +10,48 @@
 #include "launch/options.h"
 #include "launch/pattern.h"
 #include "launch/placement.h"
+#include "launch/release.h"
 #include "launch/task_env.h"
 
 static const struct pattern_job pattern_job = { .job_id = "12", .job_name = "name", .step_id = 3 };
 
+static const struct pattern_job pattern_job_25_11 = { .job_id = "12",
+						      .job_name = "name",
+						      .step_id = 3,
+						      .sluid = "s1",
+						      .since_25_11 = true };
+
+struct pattern_case {
+	const char *format;
+	enum stream_kind kind;
+	const char *name; /* of task 4 for STREAM_EACH */
+};
+
+static void check_patterns(const struct pattern_case *cases, size_t n, const struct pattern_job *job)
+{
+	const struct pattern_task task = { 4, 0, "host", "user" };
+
+	for (size_t i = 0; i < n; i++) {
+		struct stream s;
+
+		stream_parse(&s, cases[i].format, 8, job);
+		assert_int_equal(s.kind, cases[i].kind);
+		if (!cases[i].name) {
+			assert_null(s.name);
+		} else if (s.kind == STREAM_EACH) {
+			cleanup_free char *name = stream_file(&s, &task);
+
+			assert_string_equal(name, cases[i].name);
+		} else {
+			assert_string_equal(s.name, cases[i].name);
+		}
+		stream_free(&s);
+	}
+}
+
 static void patterns(void **state)
 {
-	static const struct {
-		const char *format;
-		enum stream_kind kind;
-		const char *name; /* of task 4 for STREAM_EACH */
-	} cases[] = {
+	static const struct pattern_case cases[] = {
 		{ NULL, STREAM_ALL, NULL },
 		{ "all", STREAM_ALL, NULL },
 		{ "-", STREAM_ALL, NULL },
@@ -35,28 +66,31 @@ static void patterns(void **state)
 		{ "%n.%N.%u.%j", STREAM_EACH, "0.host.user.12" },
 		{ "o%%t%t", STREAM_EACH, "o%t4" },
 		{ "o%%", STREAM_ALL, "o%" },
+		{ "o%%t", STREAM_ALL, "o%t" },
 		{ "o%q", STREAM_ALL, "o%q" },
 		{ "a\\%j", STREAM_ALL, "a%j" },
 		{ "8", STREAM_ALL, "8" },
 	};
-	const struct pattern_task task = { 4, 0, "host", "user" };
 
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct stream s;
+	check_patterns(cases, ARRAY_SIZE(cases), &pattern_job);
+}
 
-		stream_parse(&s, cases[i].format, 8, &pattern_job);
-		assert_int_equal(s.kind, cases[i].kind);
-		if (!cases[i].name) {
-			assert_null(s.name);
-		} else if (s.kind == STREAM_EACH) {
-			cleanup_free char *name = stream_file(&s, &task);
+/* Slurm 25.11 and later: expand_stdio_fields() in src/common/print_fields.c */
+static void patterns_since_25_11(void **state)
+{
+	static const struct pattern_case cases[] = {
+		{ "o%2j-%5s-%a-%A", STREAM_ALL, "o12-00003-0-12" },
+		{ "o%b.%r.%S", STREAM_ALL, "o0.0.s1" },
+		{ "o%3t", STREAM_EACH, "o004" },
+		{ "o%%", STREAM_ALL, "o%" },
+		{ "o%%t", STREAM_ALL, "o%t" },
+		{ "o%%t%t", STREAM_EACH, "o44" },
+		{ "o%%j%t", STREAM_EACH, "o124" },
+		{ "o%%%%%t", STREAM_EACH, "o%4" },
+		{ "o%q", STREAM_ALL, "o%q" },
+	};
 
-			assert_string_equal(name, cases[i].name);
-		} else {
-			assert_string_equal(s.name, cases[i].name);
-		}
-		stream_free(&s);
-	}
+	check_patterns(cases, ARRAY_SIZE(cases), &pattern_job_25_11);
 }
 
 static void a_number_is_a_task(void **state)
@@ -170,7 +204,10 @@ static void placement(void **state)
 	placed(NULL, 4, 0, 4, (const char *const[]){ "0x4", "0x8", "0x40", "0x80" });
 	placed(NULL, 2, 2, 4, (const char *const[]){ "0xC", "0xC0" });
 	placed("threads", 2, 1, 4, (const char *const[]){ "0x4", "0x8" });
-	placed("rank", 2, 1, 4, (const char *const[]){ "0x4", "0x8" });
+	if (release_since(24, 11)) /* it is ignored */
+		placed("rank", 4, 0, 4, (const char *const[]){ "0x4", "0x8", "0x40", "0x80" });
+	else
+		placed("rank", 2, 1, 4, (const char *const[]){ "0x4", "0x8" });
 	placed("none", 2, 1, 4, (const char *const[]){ "0x0", "0x0" });
 	placed("map_cpu:7,2", 2, 1, 4, (const char *const[]){ "0x80", "0x4" });
 	placed("quiet,mask_cpu:0x44,88", 2, 1, 4, (const char *const[]){ "0x44", "0x88" });
@@ -236,10 +273,15 @@ static void environment(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(patterns),    cmocka_unit_test(a_number_is_a_task),
-		cmocka_unit_test(times),       cmocka_unit_test(ids),
-		cmocka_unit_test(exit_codes),  cmocka_unit_test(masks),
-		cmocka_unit_test(placement),   cmocka_unit_test(counts),
+		cmocka_unit_test(patterns),
+		cmocka_unit_test(patterns_since_25_11),
+		cmocka_unit_test(a_number_is_a_task),
+		cmocka_unit_test(times),
+		cmocka_unit_test(ids),
+		cmocka_unit_test(exit_codes),
+		cmocka_unit_test(masks),
+		cmocka_unit_test(placement),
+		cmocka_unit_test(counts),
 		cmocka_unit_test(environment),
 	};
 
