@@ -19,6 +19,7 @@
 #define SECOND     INT64_C(1000000)
 #define TOGETHER   (10 * 1000) /* us: tasks that end within it are told of in one line */
 #define ABORT_MORE 2           /* s, after KillWait */
+#define PASSES     64          /* of at most 64 KiB of each task or so */
 
 /* Those that srun handles; every other does what it does to any program. */
 static const int handled[] = { SIGINT, SIGQUIT, SIGCONT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD, SIGWINCH };
@@ -275,6 +276,36 @@ static void run_tell(struct run *r)
 	free(ids);
 }
 
+/* False: nothing came in that time. */
+static bool run_wait(struct run *r, int64_t us)
+{
+	struct step *s = r->s;
+	const size_t others = mpi_count(&s->mpi), n = forward_prepare(&s->forward, others);
+	struct pollfd *mpi = &s->forward.polls[n];
+	struct timespec t = { us / SECOND, us % SECOND * 1000 };
+	int code;
+
+	mpi_prepare(&s->mpi, mpi);
+	if (ppoll(s->forward.polls, n + others, us < 0 ? NULL : &t, &r->open) <= 0)
+		return false;
+	forward_work(&s->forward);
+	if (mpi_work(&s->mpi, mpi, &code) && !r->terminating) {
+		s->abort_code = code;
+		run_abort_by_task(r);
+	}
+	/* Nobody reads the output any more. */
+	if (forward_is_broken(&s->forward) && !r->terminating)
+		run_terminate(r, run_why_killed(), true);
+	return true;
+}
+
+/* What tasks that have ended have written comes before the message of their end. Others may write for ever. */
+static void run_pass_on(struct run *r)
+{
+	for (int i = 0; i < PASSES && run_wait(r, 0); i++)
+		;
+}
+
 /* Does what is due, and returns how long to wait for the next in us; -1 = nothing is due. */
 static int64_t run_due(struct run *r)
 {
@@ -283,8 +314,10 @@ static int64_t run_due(struct run *r)
 	int64_t *const times[] = { &r->tell, &r->limit, &r->wait, &r->kill };
 	int64_t next = -1;
 
-	if (r->tell && (now >= r->tell || !r->left))
+	if (r->tell && (now >= r->tell || !r->left)) {
+		run_pass_on(r);
 		run_tell(r);
+	}
 	if (r->limit && now >= r->limit) {
 		r->limit = 0;
 		run_terminate(r, " DUE TO TIME LIMIT", false);
@@ -306,27 +339,6 @@ static int64_t run_due(struct run *r)
 		if (*times[i] && (next < 0 || *times[i] - now < next))
 			next = *times[i] > now ? *times[i] - now : 0;
 	return next;
-}
-
-static void run_wait(struct run *r, int64_t us)
-{
-	struct step *s = r->s;
-	const size_t others = mpi_count(&s->mpi), n = forward_prepare(&s->forward, others);
-	struct pollfd *mpi = &s->forward.polls[n];
-	struct timespec t = { us / SECOND, us % SECOND * 1000 };
-	int code;
-
-	mpi_prepare(&s->mpi, mpi);
-	if (ppoll(s->forward.polls, n + others, us < 0 ? NULL : &t, &r->open) <= 0)
-		return;
-	forward_work(&s->forward);
-	if (mpi_work(&s->mpi, mpi, &code) && !r->terminating) {
-		s->abort_code = code;
-		run_abort_by_task(r);
-	}
-	/* Nobody reads the output any more. */
-	if (forward_is_broken(&s->forward) && !r->terminating)
-		run_terminate(r, run_why_killed(), true);
 }
 
 static bool run_goes_on(const struct run *r)
