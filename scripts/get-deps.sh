@@ -24,7 +24,7 @@ TEST='libcmocka-dev python3-pytest python3-pytest-xdist python3-pytest-rerunfail
 	busybox-static kmod cpio xz-utils expect screen tmux mpich libmpich-dev openmpi-bin libopenmpi-dev libpmi2-0-dev xfsprogs chromium'
 MPI='openmpi-bin lammps gromacs quantum-espresso hpcc python3-mpi4py'
 RPM='rpm rpmlint'
-DEB='debhelper dpkg-dev fakeroot lintian libcmocka-dev'
+DEB='build-essential clang debhelper dpkg-dev fakeroot lintian libcmocka-dev munge e2fsprogs'
 
 POLICY=/usr/sbin/policy-rc.d
 SAVED=$POLICY.before-fsched
