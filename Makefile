@@ -11,7 +11,7 @@ export FSCHED_BUILD = $(B)
 export PYTHONDONTWRITEBYTECODE = 1
 
 .PHONY: all build examples criu criu-copy demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-security test-mpi \
-	test-recovery test-memory test-names test-zdtm test-kernels test-debian soak test-asan bench bench-freeze check format fuzz install deb rpm clean \
+	test-recovery test-memory test-names test-zdtm test-kernels test-debian soak test-asan bench bench-plot bench-freeze check format fuzz install deb rpm clean \
 	distclean help deps-build deps-run deps-test deps-mpi deps-deb
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
@@ -35,6 +35,7 @@ help:
 	@echo 'make test-zdtm    ZDTM=DIR: the static tests (ZDTM) of the checkout of criu in DIR, through plain criu and through pods (ARGS=--help)'
 	@echo 'make soak         ROUNDS=200 node failures at random moments; checks that no line of output is missing or repeated'
 	@echo 'make bench        measures checkpoints against stock criu, 25 minutes (ARGS=--quick: three minutes, ARGS=--help: options)'
+	@echo 'make bench-plot   plots the ratios of all runs of make bench so far into $(BUILD)/bench.svg'
 	@echo 'make bench-freeze measures the freeze and the restore of a 2 GiB job against stock criu, one minute'
 	@echo 'make format       formats all C files by .clang-format (clang-format 14)'
 	@echo 'make check        layers, format, clang, cppcheck, man pages, scripts, 3 s of each fuzzer'
@@ -158,6 +159,9 @@ test-asan: build deps-run deps-test criu-copy examples
 
 bench: build deps-run deps-test criu-copy examples
 	@bench/run $(ARGS)
+
+bench-plot:
+	@bench/plot $(ARGS)
 
 bench-freeze: build deps-run criu-copy
 	@bench/freeze $(ARGS)
