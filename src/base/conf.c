@@ -107,7 +107,7 @@ static const struct conf_key keys[] = {
 	{ "CheckpointMaxMoves",       TYPE_UINT,   FIELD(max_moves), 0, 100, NULL, NULL },
 	{ "MemoryEngine",             TYPE_ENGINE, FIELD(engine), 0, 0, NULL, NULL },
 	{ "CheckpointThreads",        TYPE_UINT,   FIELD(threads), 0, 64, NULL, NULL },
-	{ "CheckpointCompression",    TYPE_UINT,   FIELD(compression), 0, 20, conf_without_engine, NULL },
+	{ "CheckpointCompression",    TYPE_LEVEL,  FIELD(compression), 0, 20, conf_without_engine, NULL },
 	{ "CheckpointPorts",          TYPE_PORTS,  FIELD(port_min), 0, 0, NULL, NULL },
 	{ "CheckpointOnRestoreFailure", TYPE_FAILURE, FIELD(on_restore_failure), 0, 0, NULL, NULL },
 	{ "CheckpointOnRequeue",      TYPE_REQUEUE, FIELD(on_requeue), 0, 0, NULL, NULL },
@@ -147,7 +147,7 @@ void conf_defaults(struct conf *c)
 	c->hook_time = 60;
 	c->restore_retry = 180;
 	c->max_moves = 3;
-	c->compression = 1;
+	c->compression = -1;
 	strcpy(c->pod_dir, "/var/lib/fsched/pod");
 	c->private_tmp = true;
 	c->network = CONF_NETWORK_PRIVATE;

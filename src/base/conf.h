@@ -98,8 +98,8 @@ struct conf {
 	unsigned max_moves; /* CheckpointMaxMoves, 0..100, default 3: other nodes that are tried for one restore */
 	/* MemoryEngine = auto (default: fsched's own where it works) | criu (criu writes and reads all memory). */
 	enum conf_engine engine;
-	unsigned threads;            /* CheckpointThreads, 0..64, default 0 = one per processor, at most 16 */
-	unsigned compression;        /* CheckpointCompression, 0 (none) .. 20, default 1; see image/codec.h */
+	unsigned threads; /* CheckpointThreads, 0..64, default 0 = one per processor, at most 16 */
+	int compression;  /* CheckpointCompression, 0 (none) .. 20, or -1 = auto, the default; image/codec.h */
 	unsigned port_min, port_max; /* CheckpointPorts = MIN-MAX, 1024..65535; default 0-0 = any free port */
 	/* CriuPath: a criu binary, or the directory made by get-criu; "" = found by criu_locate(). */
 	char criu[4096];

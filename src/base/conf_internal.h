@@ -24,7 +24,8 @@ enum conf_type {
 	TYPE_TCP,
 	TYPE_TMP,
 	TYPE_RANGE,
-	TYPE_PROVE
+	TYPE_PROVE,
+	TYPE_LEVEL
 };
 
 /* Says why the key has no effect, because of other keys; NULL = it has an effect. */

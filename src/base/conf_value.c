@@ -62,6 +62,22 @@ static int conf_parse_uint(const struct conf_key *k, const char *value, unsigned
 	return 0;
 }
 
+static int conf_parse_level(const struct conf_key *k, const char *value, int *out, char **why)
+{
+	unsigned number;
+
+	if (!strcasecmp(value, "auto")) {
+		*out = -1;
+		return 0;
+	}
+	if (conf_parse_uint(k, value, &number, why) < 0) {
+		free(*why);
+		return conf_refuse(why, xasprintf("allowed: auto, or %u to %u", k->min, k->max));
+	}
+	*out = (int)number;
+	return 0;
+}
+
 /* strtod() is not used, because it accepts nan, hexadecimal numbers and the decimal point of the locale. */
 static int conf_parse_ratio(const char *value, double *out, char **why)
 {
@@ -251,6 +267,7 @@ int conf_value_parse(const struct conf_key *k, const char *value, struct conf *c
 	switch (k->type) {
 	case TYPE_BOOL: return conf_parse_bool(value, field, why);
 	case TYPE_UINT: return conf_parse_uint(k, value, field, why);
+	case TYPE_LEVEL: return conf_parse_level(k, value, field, why);
 	case TYPE_RATIO: return conf_parse_ratio(value, field, why);
 	case TYPE_TIME: return conf_parse_time(value, field, why);
 	case TYPE_BYTES: return conf_parse_bytes(value, field, why);
@@ -308,6 +325,7 @@ char *conf_value_format(const struct conf_key *k, const struct conf *c)
 	case TYPE_PLUGIN: return xstrdup(c->criu_enabled ? "checkpoint/criu" : "checkpoint/none");
 	case TYPE_BOOL: return xstrdup(*(const bool *)field ? "YES" : "NO");
 	case TYPE_UINT: return xasprintf("%u", *(const unsigned *)field);
+	case TYPE_LEVEL: return *(const int *)field < 0 ? xstrdup("auto") : xasprintf("%d", *(const int *)field);
 	case TYPE_RATIO: return xasprintf("%.12g", *(const double *)field);
 	case TYPE_TIME: return xstrdup(interval_format(*(const int64_t *)field, time, sizeof(time)));
 	case TYPE_BYTES: return conf_format_bytes(*(const uint64_t *)field);

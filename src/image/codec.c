@@ -165,7 +165,7 @@ static void codec_trial(struct mem_codec *c, const uint8_t *raw, size_t len)
 
 /* ---- chunks ------------------------------------------------------------ */
 
-static size_t codec_store_raw(const void *raw, size_t len, void *out, struct mem_format *format)
+size_t mem_encode_raw(const void *raw, size_t len, void *out, struct mem_format *format)
 {
 	*format = (struct mem_format){ MEM_PLAIN, MEM_RAW };
 	memcpy(out, raw, len);
@@ -186,17 +186,17 @@ size_t mem_encode(struct mem_codec *c, const void *raw, size_t len, void *out, s
 	size_t n;
 
 	if (c->level == MEM_LEVEL_RAW)
-		return codec_store_raw(raw, len, out, format);
+		return mem_encode_raw(raw, len, out, format);
 	if (c->age++ >= TRIAL_EVERY)
 		codec_trial(c, raw, len);
 	if (c->choice.compression == MEM_RAW)
-		return codec_store_raw(raw, len, out, format);
+		return mem_encode_raw(raw, len, out, format);
 	*format = c->choice;
 	n = codec_compress(c, format->compression, c->level - 1, codec_transform(c, format->transform, raw, len), len,
 			   out);
 	codec_check_estimate(c, n ? n : len, len);
 	if (n == 0 || n >= len / 100 * WORTH_PERCENT)
-		return codec_store_raw(raw, len, out, format);
+		return mem_encode_raw(raw, len, out, format);
 	return n;
 }
 

@@ -13,8 +13,9 @@
 #include <stdint.h>
 #include "base/err.h"
 
-#define MEM_LEVEL_RAW 0 /* no compression */
-#define MEM_LEVEL_LZ4 1 /* LZ4 with the best transform */
+#define MEM_LEVEL_AUTO -1 /* the writer decides between MEM_LEVEL_RAW and MEM_LEVEL_LZ4, see image/pace.h */
+#define MEM_LEVEL_RAW  0  /* no compression */
+#define MEM_LEVEL_LZ4  1  /* LZ4 with the best transform */
 #define MEM_LEVEL_ZSTD                                                                                \
 	2 /* zstd level 1 where it saves enough more than LZ4, else LZ4; 3 is zstd level 2, and so on \
 	   */
@@ -29,7 +30,7 @@ struct mem_format {
 };
 
 struct mem_codec;
-/* For chunks of up to max_len bytes. level is clamped to 0..MEM_LEVEL_MAX. Never NULL. */
+/* For chunks of up to max_len bytes. level is clamped to MEM_LEVEL_RAW..MEM_LEVEL_MAX. Never NULL. */
 struct mem_codec *mem_codec_new(int level, size_t max_len);
 void mem_codec_free(struct mem_codec *c);
 
@@ -37,6 +38,8 @@ void mem_codec_free(struct mem_codec *c);
 size_t mem_encode_bound(size_t len);
 /* Stores len > 0 bytes in out, sets *format and returns the number of stored bytes, which is at most len. */
 size_t mem_encode(struct mem_codec *c, const void *raw, size_t len, void *out, struct mem_format *format);
+/* The same without compression. */
+size_t mem_encode_raw(const void *raw, size_t len, void *out, struct mem_format *format);
 /* The reverse. stored and format may come from an attacker; at most len bytes are written to raw. -1 with EBADMSG if
  * stored does not decode to exactly len bytes. */
 int mem_decode(struct mem_codec *c, struct mem_format format, const void *stored, size_t stored_len, void *raw,

@@ -41,6 +41,21 @@ static unsigned drain_take_batch(struct writer *w, struct piece batch[BATCH_PIEC
 
 /* ---- storing ----------------------------------------------------------- */
 
+static size_t drain_encode(struct writer *w, struct drain *d, size_t len, uint8_t *out, struct mem_format *format)
+{
+	const bool compressed = !w->paced || pace_compresses(&w->pace, &d->pace);
+	const int64_t start = w->paced ? now_us() : 0;
+	size_t n = compressed ? mem_encode(d->codec, d->pages, len, out, format)
+			      : mem_encode_raw(d->pages, len, out, format);
+
+	if (w->paced) {
+		const int64_t now = now_us();
+
+		pace_encoded(&w->pace, &d->pace, len, compressed, now - start, now);
+	}
+	return n;
+}
+
 static int drain_store_chunk(struct writer *w, struct drain *d, struct err *err)
 {
 	size_t len = (size_t)d->n_pages * MEM_PAGE;
@@ -52,7 +67,7 @@ static int drain_store_chunk(struct writer *w, struct drain *d, struct err *err)
 	out = chunk_file_reserve(&d->file, w->dirfd, mem_encode_bound(MEM_CHUNK), err);
 	if (!out)
 		return -1;
-	c.stored = (uint32_t)mem_encode(d->codec, d->pages, len, out, &c.format);
+	c.stored = (uint32_t)drain_encode(w, d, len, out, &c.format);
 	mem_sum128(out, c.stored, c.sum);
 	if (c.format.compression != MEM_RAW)
 		c.raw_sum = XXH3_64bits(d->pages, len);

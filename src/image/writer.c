@@ -15,7 +15,7 @@
 void mem_write_opts_init(struct mem_write_opts *o)
 {
 	memset(o, 0, sizeof(*o));
-	o->level = MEM_LEVEL_LZ4;
+	o->level = MEM_LEVEL_AUTO;
 	o->direct_io = MEM_DIRECT_IO_PROBE;
 	o->compact = 25;
 	o->older_files = 256;
@@ -63,6 +63,8 @@ static int writer_make_drains(struct writer *w, struct err *err)
 	bool direct = writer_choose_direct(w);
 
 	w->threads = writer_choose_threads(w);
+	w->paced = w->o->level == MEM_LEVEL_AUTO && writer_bytes_to_read(w) >= PACE_FROM;
+	pace_init(&w->pace, (unsigned)w->threads);
 	w->first_index = writer_first_index(w);
 	w->drains = xcalloc((size_t)w->threads, sizeof(*w->drains));
 	for (int i = 0; i < w->threads; i++) {
@@ -70,7 +72,7 @@ static int writer_make_drains(struct writer *w, struct err *err)
 		const struct mem_file name = { .epoch = w->epoch, .index = w->first_index + (uint32_t)i };
 
 		chunk_file_init(&d->file, &name, direct);
-		d->codec = mem_codec_new(w->o->level, MEM_CHUNK);
+		d->codec = mem_codec_new(w->o->level == MEM_LEVEL_AUTO ? MEM_LEVEL_LZ4 : w->o->level, MEM_CHUNK);
 		if (w->o->previous)
 			mem_chunk_reader_init(&d->old, w->o->previous);
 		d->pages = aligned_alloc(MEM_PAGE, MEM_CHUNK);

@@ -58,8 +58,8 @@ struct mem_write_opts {
 	const struct mem_fork_shared *fork_shared;
 };
 
-/* Default values: LZ4, threads by processors, probe of direct I/O, compaction below 25 % and beyond 256 older files (a
- * reader needs a descriptor for each). */
+/* Default values: MEM_LEVEL_AUTO, threads by processors, probe of direct I/O, compaction below 25 % and beyond 256
+ * older files (a reader needs a descriptor for each). */
 void mem_write_opts_init(struct mem_write_opts *o);
 
 /* Bytes of memory unless said otherwise. */

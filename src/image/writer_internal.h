@@ -14,6 +14,7 @@
 #define FSCHED_IMAGE_WRITER_INTERNAL_H
 
 #include "image/image_internal.h"
+#include "image/pace.h"
 #include "image/writer.h"
 
 #define NO_HASH UINT64_MAX
@@ -85,6 +86,7 @@ void chunk_file_free(struct chunk_file *f);
 struct drain {
 	struct chunk_file file;
 	struct mem_codec *codec;
+	struct pace_thread pace;
 	struct mem_chunk_reader old; /* reads chunks of previous for compaction */
 	uint8_t *pages;              /* MEM_CHUNK bytes: the chunk that is being filled */
 	unsigned n_pages;            /* in it */
@@ -108,6 +110,8 @@ struct writer {
 	struct mem_team team;
 	struct drain *drains; /* one per thread */
 	int threads;
+	bool paced; /* MEM_LEVEL_AUTO, and there is enough to write */
+	struct pace pace;
 	bool compare; /* pages with the hashes of previous */
 
 	pthread_mutex_t lock; /* protects the next three */

@@ -4,7 +4,7 @@
 void memory_write_opts(const struct worker *w, struct mem_write_opts *o)
 {
 	mem_write_opts_init(o);
-	o->level = (int)w->conf.compression;
+	o->level = w->conf.compression;
 	o->threads = (int)w->conf.threads;
 	o->hashes = w->conf.incremental;
 }

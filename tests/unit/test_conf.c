@@ -260,9 +260,12 @@ static void notices(void **state)
 	conf_notices(&c, count_notice, &n);
 	assert_int_equal(n, 3);
 	n = 0;
+	assert_int_equal(c.compression, 3);
 	good("CheckpointQuotaPrune = YES\nCheckpointWriterWait = 9\n", &c);
 	conf_notices(&c, count_notice, &n);
 	assert_int_equal(n, 2);
+	good("CheckpointCompression = Auto\n", &c);
+	assert_int_equal(c.compression, -1);
 	n = 0;
 	good("PodNetwork = Host\nPodNetworkRange = 100.64.0.0/16\n", &c);
 	assert_int_equal(c.network, CONF_NETWORK_HOST);
