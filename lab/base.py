@@ -686,7 +686,7 @@ class Lab:
         return []
 
     def _cgroups(self):
-        return leftovers.cgroups(self.node_names())
+        return leftovers.cgroups(self.node_names()) if self.state["proctrack"] == "cgroup" else []
 
     def _remove_cgroups(self):
         amiss = []

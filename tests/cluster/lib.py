@@ -5,6 +5,7 @@ import json
 import os
 import pwd
 import re
+import secrets
 import select
 import shlex
 import subprocess
@@ -154,12 +155,16 @@ CGROUP_NODES = set()     # nodes for which slurmd made cgroups, which are named 
 class Cluster:
     """A private cluster. conf: lines "Key=Value" for fsched.conf; more: members of lab.Options.
 
-    With hosts=N it has simulated hosts n1 to nN and ctl. Commands run on ctl unless they say host=. Without it has one node, t1."""
+    With hosts=N it has simulated hosts n1 to nN and ctl. Commands run on ctl unless they say host=. Without it has one node, t1 (of another name with
+    proctrack="cgroup")."""
 
     def __init__(self, directory, conf=(), **more):
-        self.lab = lab.Lab.up(lab.Options(dir=str(directory), name="t", cpus=more.pop("cpus", 16), users=[USER],
+        # Slurm names cgroups after the node, so that clusters at the same time would share those of t1.
+        alone = more.get("proctrack") == "cgroup" and not more.get("hosts")
+        name = f"t{secrets.token_hex(3)}n" if alone else "t"
+        self.lab = lab.Lab.up(lab.Options(dir=str(directory), name=name, cpus=more.pop("cpus", 16), users=[USER],
                                       stage=str(STAGE), fsched_conf=["CheckpointMinInterval=0:01", *conf], **more))
-        if more.get("proctrack") == "cgroup" and not more.get("hosts"):
+        if alone:
             CGROUP_NODES.update(self.lab.node_names())
         self.dir = Path(self.lab.dir)
         self.slurm_conf = self.lab.conf
