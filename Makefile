@@ -10,7 +10,7 @@ CC      ?= cc
 export FSCHED_BUILD = $(B)
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: all build examples criu criu-copy demo lab lab-shell lab-root lab-down test test-unit test-pod test-cluster test-security test-mpi \
+.PHONY: all build examples criu criu-copy demo lab lab-shell lab-root lab-down test test-long test-unit test-pod test-cluster test-security test-mpi \
 	test-recovery test-memory test-names test-zdtm test-kernels test-debian soak test-asan bench bench-plot bench-freeze check format fuzz install deb rpm clean \
 	distclean help deps-build deps-run deps-test deps-mpi deps-deb
 .DEFAULT_GOAL := build
@@ -23,8 +23,9 @@ help:
 	@echo 'make demo         runs a real Slurm job, saves, vacates and restarts it, and compares its output; needs root'
 	@echo 'make lab          starts a private cluster with a shell; make lab-shell, lab-root: another shell, make lab-down: ends it'
 	@echo 'make lab NODES=3  the same with three simulated hosts; lab/node cuts their power or network'
-	@echo 'make test         make check and all tests; one set: make test-unit, test-pod, test-cluster, test-security, test-recovery'
+	@echo 'make test         make check and the tests, under 25 minutes; one set: make test-unit, test-pod, test-cluster, test-security, test-recovery'
 	@echo '                  (ARGS="-k word" for pytest)'
+	@echo 'make test-long    the tests that take longest (tests/long.txt), half an hour'
 	@echo 'make test-kernels tests the memory engine on kernels of Debian oldstable, stable and testing, in QEMU (KERNELS=stable: one)'
 	@echo 'make test-debian  SUITE=trixie: make demo, check and test-unit on that Debian, in a root of its own (FULL=yes: demo and test;'
 	@echo '                  TARGETS=test-cluster ARGS="-k srun": these tests; REUSE=yes: in the root of the last run)'
@@ -95,6 +96,10 @@ test: build deps-run deps-test criu-copy examples
 	@checked=0; tested=0; scripts/check.sh $(B) || checked=$$?; scripts/run-tests.sh all $(ARGS) || tested=$$?; \
 		[ $$checked = 0 ] || echo 'make test: scripts/check.sh failed, see above the tests' >&2; \
 		[ $$checked = 0 ] && [ $$tested = 0 ]
+# What make test leaves out, half an hour.
+test-long: build deps-run deps-test criu-copy examples
+	@$(MAKE) --no-print-directory -s tests-built
+	@scripts/run-tests.sh long $(ARGS)
 test-unit: build deps-test
 	@$(MAKE) --no-print-directory -s tests-built
 	@scripts/run-tests.sh unit $(ARGS)
@@ -131,7 +136,7 @@ test-zdtm: build deps-run criu-copy
 	@$(if $(ZDTM),,echo 'make test-zdtm ZDTM=DIR: in which directory is a checkout of criu?' >&2; exit 2;) tests/zdtm/run $(ARGS) $(ZDTM)
 
 # Kernels of other releases in emulated guests of QEMU: two minutes each on an idle machine. KERNELS= is the short run of the oldest
-# kernel, which is part of make test.
+# kernel, which is part of make test-long.
 KERNELS ?= oldstable stable testing
 test-kernels: build deps-run deps-test criu-copy
 	@FSCHED_TEST_KERNELS='$(KERNELS)' FSCHED_TEST_WORKERS=1 FSCHED_TEST_RERUNS=0 scripts/run-tests.sh kernels $(ARGS)

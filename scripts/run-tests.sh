@@ -1,11 +1,12 @@
 #!/bin/sh
-# run-tests.sh all|unit|pod|cluster|security|mpi|recovery|soak|kernels [PYTEST OPTION ...] - runs the tests; pytest's closing line comes last.
+# run-tests.sh all|long|unit|pod|cluster|security|mpi|recovery|soak|kernels [PYTEST OPTION ...] - runs the tests; pytest's closing line comes last.
 #
 # FSCHED_STAGE   the installed programs to test (build/stage)
 # FSCHED_MESON   meson's build directory that holds the unit tests (build/meson)
 # FSCHED_TEST_SLOWNESS   factor for all deadlines, for slow machines (1)
 # FSCHED_TEST_RERUNS     how often a failed test is run again (2); "R" in the summary names the tests that were
 # FSCHED_TEST_WORKERS    number of test files that run at once (one more than processors, since tests mostly wait for Slurm)
+# FSCHED_TEST_LONG       with all: no leaves out the tests in tests/long.txt (the default), only runs these, yes all (no)
 # FSCHED_TEST_KERNELS    suites of Debian whose kernels are tested in full; empty: a short test of the oldest one
 set -eu
 cd "$(dirname "$0")/.."
@@ -18,7 +19,11 @@ set_of_tests=${1:-all}
 dist=loadfile
 [ $# -eq 0 ] || shift
 case $set_of_tests in
-all) where='tests/test_unit.py tests/pod tests/kernels tests/cluster tests/security' ;;
+all) export FSCHED_TEST_LONG="${FSCHED_TEST_LONG:-no}" ;;
+long) export FSCHED_TEST_LONG=only ;;
+esac
+case $set_of_tests in
+all | long) where='tests/test_unit.py tests/pod tests/kernels tests/cluster tests/security' ;;
 unit) where=tests/test_unit.py ;;
 pod | cluster | security | mpi) where=tests/$set_of_tests ;;
 kernels) where=tests/kernels ;;

@@ -2,6 +2,7 @@
 import glob
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD, si
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+HERE = Path(__file__).resolve().parent
 LOG = os.environ.get("FSCHED_SANITIZER_LOG")
 
 
@@ -30,8 +32,29 @@ def reports():
     return texts
 
 
-def pytest_collection_modifyitems(items):
+def is_long(item, listed):
+    return item.nodeid in listed or item.nodeid.split("[")[0] in listed
+
+
+def select_by_length(config, items):
+    """FSCHED_TEST_LONG: "no" leaves out what tests/long.txt names, "only" leaves out the rest."""
+    wanted = os.environ.get("FSCHED_TEST_LONG", "")
+    if wanted not in ("no", "only"):
+        return
+    lines = [line.strip() for line in (HERE / "long.txt").read_text(encoding="ascii").splitlines()]
+    listed = {line for line in lines if line and not line.startswith("#")}
+    found = {name for item in items for name in (item.nodeid, item.nodeid.split("[")[0])}
+    unknown = sorted(listed - found)
+    if unknown and not config.option.keyword:
+        raise pytest.UsageError(f"tests/long.txt names tests that do not exist: {', '.join(unknown)}")
+    left_out = [item for item in items if is_long(item, listed) == (wanted == "no")]
+    items[:] = [item for item in items if is_long(item, listed) == (wanted == "only")]
+    config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_collection_modifyitems(config, items):
     """The files that take longest are begun first, so that nobody has to wait for one of them alone at the end."""
+    select_by_length(config, items)
     longest = ["test_recovery.py", "test_soak.py", "test_faults.py"]
     items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))
 
