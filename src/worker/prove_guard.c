@@ -113,7 +113,7 @@ int prove_guard(const struct request *q, struct err *err)
 	/* The result has been sent, unless the process was killed. */
 	snprintf(text, sizeof(text), "the proof was killed by signal %d", WTERMSIG(status));
 	if (WIFSIGNALED(status))
-		event_failed(text, true, false, false);
+		event_failed(&(const struct worker){ 0 }, text, true, false);
 	guard_remove(q->pod_dir);
 	guard_remove_images(q->job_dir);
 	_exit(WIFSIGNALED(status) ? 1 : WEXITSTATUS(status));

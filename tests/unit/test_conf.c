@@ -259,8 +259,8 @@ static void notices(void **state)
 	good("MemoryEngine = criu\nCRIU_Incremental = YES\nCRIU_PreDump = YES\nCheckpointCompression = 3\n", &c);
 	conf_notices(&c, count_notice, &n);
 	assert_int_equal(n, 3);
-	n = 0;
 	assert_int_equal(c.compression, 3);
+	n = 0;
 	good("CheckpointQuotaPrune = YES\nCheckpointWriterWait = 9\n", &c);
 	conf_notices(&c, count_notice, &n);
 	assert_int_equal(n, 2);
