@@ -64,8 +64,8 @@ struct checkpoint {
 	struct requests *requests;
 	struct make_room make_room; /* job: set by the owner */
 	struct prove_epochs *prove;
-	struct mailbox mailbox;     /* in which a worker leaves descriptors for the next one */
-	char lost[200];             /* why the job can be checkpointed no more, "" = it can */
+	struct mailbox mailbox; /* in which a worker leaves descriptors for the next one */
+	char lost[200];         /* why the job can be checkpointed no more, "" = it can */
 	struct op op;
 	struct checkpoint_queued {
 		enum op_kind kind;
