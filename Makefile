@@ -11,7 +11,7 @@ export FSCHED_BUILD = $(B)
 export PYTHONDONTWRITEBYTECODE = 1
 
 .PHONY: all build examples criu criu-copy demo lab lab-shell lab-root lab-down test test-long test-unit test-pod test-cluster test-security test-mpi \
-	test-recovery test-memory test-names test-zdtm test-kernels test-debian soak test-asan bench bench-plot bench-freeze check format fuzz install deb rpm clean \
+	test-recovery test-memory test-names test-zdtm test-kernels test-systemd test-debian soak test-asan bench bench-plot bench-freeze check format fuzz install deb rpm clean \
 	distclean help deps-build deps-run deps-test deps-mpi deps-deb
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
@@ -27,6 +27,7 @@ help:
 	@echo '                  (ARGS="-k word" for pytest)'
 	@echo 'make test-long    the tests that take longest (tests/long.txt), half an hour'
 	@echo 'make test-kernels tests the memory engine on kernels of Debian oldstable, stable and testing, in QEMU (KERNELS=stable: one)'
+	@echo 'make test-systemd tests the packages on a Debian 13 with systemd and the cgroup plugins of Slurm, in QEMU'
 	@echo 'make test-debian  SUITE=trixie: make demo, check and test-unit on that Debian, in a root of its own (FULL=yes: demo and test;'
 	@echo '                  TARGETS=test-cluster ARGS="-k srun": these tests; REUSE=yes: in the root of the last run)'
 	@echo 'make test-asan    all tests except test-kernels, with programs built with ASan and UBSan'
@@ -141,6 +142,10 @@ KERNELS ?= oldstable stable testing
 test-kernels: build deps-run deps-test criu-copy
 	@FSCHED_TEST_KERNELS='$(KERNELS)' FSCHED_TEST_WORKERS=1 FSCHED_TEST_RERUNS=0 scripts/run-tests.sh kernels $(ARGS)
 
+# A Debian 13 with systemd in an emulated guest: installed and configured as README says. It needs the network for packages.
+test-systemd: build deps-run deps-test
+	@FSCHED_TEST_WORKERS=1 FSCHED_TEST_RERUNS=0 scripts/run-tests.sh systemd -s $(ARGS)
+
 # On another Debian, in build/debian/SUITE; see the head of the script. It needs the network and takes 15 minutes.
 test-debian: | $(B)
 	@$(if $(SUITE),,echo 'make test-debian SUITE=trixie (or bookworm, forky): which Debian?' >&2; exit 2;) \
@@ -194,6 +199,6 @@ rpm: deps-build deps-rpm criu
 
 clean:
 	@if [ -e $(B)/lab ]; then echo 'a lab is up: make lab-down first' >&2; exit 1; fi
-	@if [ -d $(B) ]; then find $(B) -mindepth 1 -maxdepth 1 ! -name criu ! -name kernels ! -name qemu ! -name debian -exec rm -rf {} +; fi
+	@if [ -d $(B) ]; then find $(B) -mindepth 1 -maxdepth 1 ! -name criu ! -name kernels ! -name qemu ! -name debian ! -name systemd -exec rm -rf {} +; fi
 distclean: clean
 	@rm -rf $(B)

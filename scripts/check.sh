@@ -57,7 +57,7 @@ man_pages() {
 }
 
 scripts() {
-	for f in scripts/*.sh tests/kernels/*.sh tests/zdtm/*.sh .ci/run; do sh -n "$f" || return 1; done
+	for f in scripts/*.sh tests/kernels/*.sh tests/systemd/*.sh tests/zdtm/*.sh .ci/run; do sh -n "$f" || return 1; done
 	for f in lab/*.py scripts/*.py lab/up lab/down lab/env lab/shell lab/node lab/demo bench/*.py bench/run bench/freeze tests/*.py tests/*/*.py tests/zdtm/run; do
 		/usr/bin/python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$f" || return 1
 	done

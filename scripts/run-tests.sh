@@ -1,5 +1,5 @@
 #!/bin/sh
-# run-tests.sh all|long|unit|pod|cluster|security|mpi|recovery|soak|kernels [PYTEST OPTION ...] - runs the tests; pytest's closing line comes last.
+# run-tests.sh all|long|unit|pod|cluster|security|mpi|recovery|soak|kernels|systemd [PYTEST OPTION ...] - runs the tests; pytest's closing line comes last.
 #
 # FSCHED_STAGE   the installed programs to test (build/stage)
 # FSCHED_MESON   meson's build directory that holds the unit tests (build/meson)
@@ -27,6 +27,7 @@ all | long) where='tests/test_unit.py tests/pod tests/kernels tests/cluster test
 unit) where=tests/test_unit.py ;;
 pod | cluster | security | mpi) where=tests/$set_of_tests ;;
 kernels) where=tests/kernels ;;
+systemd) where=tests/systemd ;;
 soak) where=tests/cluster/test_soak.py ;;
 recovery) dist=load where='tests/cluster/test_recovery.py tests/cluster/test_soak.py tests/cluster/test_damage.py tests/cluster/test_notice.py' ;;
 *) sed -n 2p "$0" >&2; exit 2 ;;

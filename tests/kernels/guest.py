@@ -136,20 +136,14 @@ def make_initramfs(where, archive, kernel):
         subprocess.run(["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"], input=names.encode(), stdout=out, cwd=where, check=True)
 
 
-def run(directory, stage, build, kernel, steps, deadline):
-    """Boots the guest, waits at most deadline seconds for its end, and returns Results. build: has criu, qemu and the unit tests."""
-    qemu = build / "qemu"
-    make_root(directory / "root", stage, build, kernel, steps)
-    make_initramfs(directory / "initramfs", directory / "initrd", kernel)
-    disk = directory / "disk"
-    subprocess.run(["/usr/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-d", directory / "root", disk, DISK], stdout=subprocess.DEVNULL, check=True)
+def emulate(directory, qemu, deadline, machine):
+    """Runs QEMU with these options for the machine until it is powered off, at most deadline seconds. Its second serial port gives the Results."""
     console, results = directory / "console", directory / "results"
     emulator = subprocess.Popen(
         ["setpriv", "--pdeathsig", "KILL",      # whatever becomes of this process
-         qemu / "ld.so", "--library-path", qemu / "lib", qemu / "qemu-system-x86_64", "-L", qemu / "share", "-accel", "tcg", "-smp", "1",
-         "-cpu", CPU, "-m", MEMORY, "-nodefaults", "-display", "none", "-no-reboot",
-         "-serial", f"file:{console}", "-serial", f"file:{results}", "-drive", f"file={disk},format=raw,if=virtio,cache=unsafe",
-         "-kernel", kernel / "vmlinuz", "-initrd", directory / "initrd", "-append", "console=ttyS0 loglevel=5 no_timer_check panic=1"],
+         qemu / "ld.so", "--library-path", qemu / "lib", qemu / "qemu-system-x86_64", "-L", qemu / "share", "-accel", "tcg",
+         "-cpu", CPU, "-nodefaults", "-display", "none", "-serial", f"file:{console}", "-serial", f"file:{results}",
+         "-drive", f"file={directory / 'disk'},format=raw,if=virtio,cache=unsafe", "-initrd", directory / "initrd", *machine],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
         said = emulator.communicate(timeout=deadline)[0]
@@ -160,3 +154,12 @@ def run(directory, stage, build, kernel, steps, deadline):
         emulator.kill()
     text = console.read_text(errors="replace") if console.exists() else ""
     return Results(results.read_text(errors="replace") if results.exists() else "", text + said.decode(errors="replace"))
+
+
+def run(directory, stage, build, kernel, steps, deadline):
+    """Boots the guest, waits at most deadline seconds for its end, and returns Results. build: has criu, qemu and the unit tests."""
+    make_root(directory / "root", stage, build, kernel, steps)
+    make_initramfs(directory / "initramfs", directory / "initrd", kernel)
+    subprocess.run(["/usr/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-d", directory / "root", directory / "disk", DISK], stdout=subprocess.DEVNULL, check=True)
+    return emulate(directory, build / "qemu", deadline, ["-smp", "1", "-m", MEMORY, "-no-reboot", "-kernel", kernel / "vmlinuz",
+                                                         "-append", "console=ttyS0 loglevel=5 no_timer_check panic=1"])
