@@ -26,6 +26,7 @@ wait_for() {
 
 alice() { runuser -u alice -- "$@"; }
 state_is() { [ "$(scontrol show job "$job" | sed -n 's/.*JobState=\([A-Z_]*\).*/\1/p')" = "$1" ]; }
+is_restarted() { scontrol show job "$job" | grep -q 'Restarts=1'; }
 nodes_are_idle() { [ "$(sinfo -h -o %t)" = idle ]; }
 lines() { [ "$(wc -l <"$out")" -ge "$1" ]; }
 
@@ -225,12 +226,12 @@ step_reboot() {
 step_rebooted() {
 	job=$(cat $STATE/job) name=reboot out=$WORK/reboot.out
 	wait_for 'slurmctld' scontrol ping
-	wait_for 'the restart of the job' state_is RUNNING
+	wait_for 'the restart of the job' is_restarted      # slurmctld calls it RUNNING until the node has registered
+	wait_for 'the job to run' state_is RUNNING
 	wait_for 'more output' lines 6
 	scontrol show job "$job"
 	in_its_cgroup
 	finish
-	scontrol show job "$job" | grep -q 'Restarts=1' || fail 'it was not restarted'
 	fsched show "$job"
 	expect_gone
 }
