@@ -403,10 +403,7 @@ void job_prune(struct job *j)
 
 bool job_has_epoch(const struct job *j)
 {
-	for (unsigned i = 0; i < j->rec.n_epochs; i++)
-		if (j->rec.epochs[i].run == j->rec.run)
-			return true;
-	return false;
+	return record_newest_epoch(&j->rec) != NULL;
 }
 
 /* Only epochs of the present run can be restored, so only these are offered. `fsched list` shows all. */

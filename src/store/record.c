@@ -88,6 +88,14 @@ const struct epoch_summary *record_find_epoch(const struct job_record *r, unsign
 	return NULL;
 }
 
+const struct epoch_summary *record_newest_epoch(const struct job_record *r)
+{
+	for (unsigned i = r->n_epochs; i > 0; i--)
+		if (r->epochs[i - 1].run == r->run)
+			return &r->epochs[i - 1];
+	return NULL;
+}
+
 void record_forget_epoch(struct job_record *r, unsigned epoch)
 {
 	const struct epoch_summary *e = record_find_epoch(r, epoch);

@@ -129,6 +129,9 @@ uint64_t record_prunable_bytes(const struct job_record *r);
 unsigned record_forget_oldest(struct job_record *r, uint64_t bytes);
 /* The record's entry of an epoch; NULL: there is none. */
 const struct epoch_summary *record_find_epoch(const struct job_record *r, unsigned epoch);
+/* The entry of the newest epoch of the present run, from which a restart would go on; NULL: there is none. The newest
+ * of all may be one that a restore from an older one has left behind. */
+const struct epoch_summary *record_newest_epoch(const struct job_record *r);
 struct json_t;
 /* Removes the entry of an epoch from the record in memory. Without one nothing happens. */
 void record_forget_epoch(struct job_record *r, unsigned epoch);

@@ -27,18 +27,9 @@ static struct metrics_user *metrics_user(struct metrics *m, const char *name)
 	return &m->users[m->n_users++];
 }
 
-/* Of the present run: the newest epoch of all may be one that a restore from an older one has left behind. */
-static const struct epoch_summary *metrics_last_epoch(const struct job_record *r)
-{
-	for (unsigned i = r->n_epochs; i > 0; i--)
-		if (r->epochs[i - 1].run == r->run)
-			return &r->epochs[i - 1];
-	return NULL;
-}
-
 static void metrics_add_running(struct metrics *m, const struct job_record *r)
 {
-	const struct epoch_summary *last = metrics_last_epoch(r);
+	const struct epoch_summary *last = record_newest_epoch(r);
 	struct metrics_job *j;
 
 	array_reserve(m->jobs, m->n_jobs, m->jobs_room);
