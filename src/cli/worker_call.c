@@ -11,7 +11,9 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "base/util.h"
+#include "cli/cli.h"
 #include "cli/progress.h"
 
 enum {
@@ -205,4 +207,15 @@ int worker_call(const struct worker_call *o, json_t *req, json_t **result, struc
 	free(c.buf);
 	*result = c.result;
 	return rc;
+}
+
+void worker_call_print_warnings(const char *command, const json_t *result)
+{
+	char text[1024];
+	const json_t *w;
+	size_t i;
+
+	json_array_foreach(json_object_get(result, "warnings"), i, w)
+		cli_error(command, "warning: %s",
+			  printable(json_string_value(w) ? json_string_value(w) : "", text, sizeof(text)));
 }

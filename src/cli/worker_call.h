@@ -27,5 +27,7 @@ struct worker_call {
 /* Runs one operation and waits for it. req: the request; the reference is taken. *result: what the worker has
  * answered, owned by the caller; NULL if it has not. 0, or -1 with err. */
 int worker_call(const struct worker_call *o, json_t *req, json_t **result, struct err *err);
+/* Prints the warnings of a result on standard error. command: as for cli_error(). */
+void worker_call_print_warnings(const char *command, const json_t *result);
 
 #endif

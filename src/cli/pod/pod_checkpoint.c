@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "cli/cli.h"
+#include "cli/worker_call.h"
 #include "base/text.h"
 #include "base/clock.h"
 #include "base/util.h"
@@ -81,12 +82,8 @@ static void pod_remove_old_epochs(struct pod_checkpoint *s, unsigned keep)
 static void report_epoch(const struct pod_checkpoint *s, const json_t *result, bool kill)
 {
 	char size[16], frozen[24], total[24], text[512];
-	const json_t *w;
-	size_t i;
 
-	json_array_foreach(json_object_get(result, "warnings"), i, w)
-		cli_error("pod checkpoint", "warning: %s",
-			  printable(json_string_value(w) ? json_string_value(w) : "", text, sizeof(text)));
+	worker_call_print_warnings("pod checkpoint", result);
 	format_size(s->epoch.bytes, size, sizeof(size));
 	format_duration(s->epoch.frozen_us, frozen, sizeof(frozen));
 	format_duration(s->epoch.total_us, total, sizeof(total));

@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/worker_call.h"
 #include "base/io.h"
-#include "base/text.h"
 #include "base/user.h"
 #include "base/util.h"
 #include "base/uuid_text.h"
@@ -284,17 +284,6 @@ static int prepare_restore(struct run *r, unsigned *epoch, struct err *err)
 	return pod_set_intent(&r->home, INTENT_RUNNING, err);
 }
 
-static void show_warnings(const json_t *result)
-{
-	char text[1024];
-	const json_t *w;
-	size_t i;
-
-	json_array_foreach(json_object_get(result, "warnings"), i, w)
-		cli_error("pod restore", "warning: %s",
-			  printable(json_string_value(w) ? json_string_value(w) : "", text, sizeof(text)));
-}
-
 /* Lets the worker make the pod. The pod's pid 1 becomes a child of this process, a sub-reaper, when the worker exits.
  */
 static int start_restore(struct run *r, unsigned epoch, struct err *err)
@@ -309,7 +298,7 @@ static int start_restore(struct run *r, unsigned epoch, struct err *err)
 	json_object_set_new(req, "ctl_fd", json_integer(ctl[1]));
 	result = pod_worker(r->o, "restore", req, ctl[1], NULL, NULL, err);
 	close(ctl[1]);
-	show_warnings(result);
+	worker_call_print_warnings("pod restore", result);
 	r->pod = (struct pod){ .init = (pid_t)json_integer_value(json_object_get(result, "init_pid")),
 			       .leader = -1,
 			       .ctl = ctl[0] };

@@ -38,14 +38,11 @@ static bool cycle_trouble(struct cycle *y, enum qualify_trouble t, const char *f
 	__attribute__((format(printf, 3, 4)));
 static bool cycle_trouble(struct cycle *y, enum qualify_trouble t, const char *fmt, ...)
 {
-	char text[sizeof(y->c->why)];
 	va_list ap;
 
-	y->c->trouble = session_stops(y->s) ? QUALIFY_STOPPED : t;
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	y->c->trouble = session_trouble(y->s, t, y->c->why, sizeof(y->c->why), fmt, ap);
 	va_end(ap);
-	printable(session_stops(y->s) ? session_stop_reason(y->s) : text, y->c->why, sizeof(y->c->why));
 	return false;
 }
 
@@ -182,7 +179,7 @@ static bool cycle_do(struct cycle *y, char *const *argv, const char *doing, cons
 {
 	struct err err;
 
-	if (session_do(y->s, argv, doing, prefix, &err) == 0)
+	if (session_do(argv, doing, prefix, &err) == 0)
 		return true;
 	if (cycle_job_is_over(y))
 		return cycle_ended(y, "it could be disturbed");
@@ -220,7 +217,7 @@ static bool cycle_kill(struct cycle *y)
 	if (!WIFSIGNALED(y->j->slurm.wait_status))
 		return cycle_ended(y, "it was killed");
 	/* never while it is completing: slurmctld can crash then */
-	if (session_do(y->s, back, "cannot bring it back into the queue", NULL, &err) < 0)
+	if (session_do(back, "cannot bring it back into the queue", NULL, &err) < 0)
 		return cycle_trouble(y, QUALIFY_NOT_FAILED, "%s", err.text);
 	return cycle_wait_held(y);
 }
@@ -245,7 +242,7 @@ static bool cycle_node_is_ours(struct cycle *y, const char *node)
 	bool ours = true;
 
 	snprintf(id, sizeof(id), "%u", y->j->id);
-	if (session_run_whole(y->s, argv, &r, &err) < 0 || r.status != 0)
+	if (session_run_whole(argv, &r, &err) < 0 || r.status != 0)
 		ours = cycle_trouble(y, QUALIFY_NOT_FAILED, "cannot ask for the jobs of node %s", node);
 	for (char *rest = r.out, *line; ours && rest && (line = strsep(&rest, "\n"));)
 		if (*line && strcmp(line, id) != 0)
@@ -274,7 +271,7 @@ static bool cycle_node_is_up(struct session *s)
 			 NULL };
 	struct command_result r;
 	struct err err;
-	const bool up = session_run_whole(s, argv, &r, &err) == 0 && r.status == 0 && *r.out &&
+	const bool up = session_run_whole(argv, &r, &err) == 0 && r.status == 0 && *r.out &&
 			strncmp(r.out, "down", 4) != 0;
 
 	command_free(&r);
@@ -288,7 +285,7 @@ int cycle_resume_node(struct session *s, struct err *err)
 	int rc = 0;
 
 	if (*s->node_down)
-		rc = session_do(s, argv, "cannot resume its node, which is DOWN", NULL, err);
+		rc = session_do(argv, "cannot resume its node, which is DOWN", NULL, err);
 	if (rc < 0 && cycle_node_is_up(s))
 		rc = 0;
 	if (rc == 0)

@@ -208,7 +208,7 @@ int qualify_job_submit(struct session *s, const char *dir, bool pod, struct qual
 
 	memset(j, 0, sizeof(*j));
 	job_make_words(s, dir, pod, &words);
-	rc = session_run_whole(s, words.v, &r, err);
+	rc = session_run_whole(words.v, &r, err);
 	if (rc == 0)
 		rc = job_read_id(&r, &j->id, err);
 	command_free(&r);
@@ -322,7 +322,7 @@ void qualify_job_cancel(struct session *s)
 	if (!s->job)
 		return;
 	snprintf(id, sizeof(id), "%u", s->job);
-	if (session_do(s, argv, "cannot cancel it", "scancel: error: ", &err) < 0)
+	if (session_do(argv, "cannot cancel it", "scancel: error: ", &err) < 0)
 		session_say(s, "job %u: %s; cancel it yourself: scancel %u", s->job, err.text, s->job);
 	else
 		session_say(s, "job %u: cancelled", s->job);

@@ -126,14 +126,11 @@ static bool run_trouble(struct session *s, struct qualify_run *run, enum qualify
 	__attribute__((format(printf, 4, 5)));
 static bool run_trouble(struct session *s, struct qualify_run *run, enum qualify_trouble t, const char *fmt, ...)
 {
-	char text[sizeof(run->why)];
 	va_list ap;
 
-	run->trouble = session_stops(s) ? QUALIFY_STOPPED : t;
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	run->trouble = session_trouble(s, t, run->why, sizeof(run->why), fmt, ap);
 	va_end(ap);
-	printable(session_stops(s) ? session_stop_reason(s) : text, run->why, sizeof(run->why));
 	return false;
 }
 
@@ -305,7 +302,7 @@ static void run_clean(struct session *s, struct qualify_run *run)
 	if (!run->has_record || s->o->keep)
 		return;
 	snprintf(id, sizeof(id), "%u", run->job);
-	if (session_do(s, argv, "its epochs stay", "fsched prune: ", &err) < 0)
+	if (session_do(argv, "its epochs stay", "fsched prune: ", &err) < 0)
 		session_say(s, "job %u: %s", run->job, err.text);
 }
 

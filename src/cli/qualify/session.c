@@ -11,11 +11,11 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "base/util.h"
+#include "cli/end_signals.h"
 
 #define SESSION_TICK_US 100000
 
 static volatile sig_atomic_t session_caught;
-static const int session_signals[] = { SIGINT, SIGTERM, SIGHUP };
 
 static void session_on_signal(int sig)
 {
@@ -30,13 +30,8 @@ static void session_on_signal(int sig)
 
 void session_catch_signals(void)
 {
-	struct sigaction old, sa = { .sa_handler = session_on_signal, .sa_flags = (int)SA_RESETHAND };
-
 	signal(SIGCHLD, SIG_DFL); /* an inherited SIG_IGN would hide how programs end */
-	for (size_t i = 0; i < ARRAY_SIZE(session_signals); i++)
-		/* nohup starts programs with ignored signals, which stay ignored */
-		if (sigaction(session_signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
-			sigaction(session_signals[i], &sa, NULL);
+	end_signals_handle(session_on_signal, (int)SA_RESETHAND);
 }
 
 int session_signal(void)
@@ -63,6 +58,16 @@ bool session_stops(const struct session *s)
 const char *session_stop_reason(const struct session *s)
 {
 	return session_caught ? "it was interrupted" : "the time of --limit is over";
+}
+
+enum qualify_trouble session_trouble(const struct session *s, enum qualify_trouble t, char *why, size_t len,
+				     const char *fmt, va_list ap)
+{
+	cleanup_free char *text = xcalloc(1, len);
+
+	vsnprintf(text, len, fmt, ap);
+	printable(session_stops(s) ? session_stop_reason(s) : text, why, len);
+	return session_stops(s) ? QUALIFY_STOPPED : t;
 }
 
 void session_say(struct session *s, const char *fmt, ...)
@@ -122,19 +127,18 @@ int session_run(struct session *s, char *const *argv, int64_t limit_s, struct co
 	return command_run(&c, r, err);
 }
 
-int session_run_whole(struct session *s, char *const *argv, struct command_result *r, struct err *err)
+int session_run_whole(char *const *argv, struct command_result *r, struct err *err)
 {
 	const struct command c = { .argv = argv, .until = now_us() + SESSION_SHORT_S * INT64_C(1000000) };
 
-	(void)s;
 	return command_run(&c, r, err);
 }
 
-int session_do(struct session *s, char *const *argv, const char *doing, const char *prefix, struct err *err)
+int session_do(char *const *argv, const char *doing, const char *prefix, struct err *err)
 {
 	struct command_result r;
 	char said[400];
-	int rc = session_run_whole(s, argv, &r, err);
+	int rc = session_run_whole(argv, &r, err);
 
 	if (rc == 0 && r.status != 0)
 		rc = err_set(err, 0, "%s: %s", doing, command_said(&r, prefix, said, sizeof(said)));

@@ -2,6 +2,7 @@
 #ifndef FSCHED_CLI_QUALIFY_SESSION_H
 #define FSCHED_CLI_QUALIFY_SESSION_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/conf.h"
@@ -37,6 +38,10 @@ void session_die_by_signal(void);
 bool session_stops(const struct session *s);
 /* The same in words, for the reason why something is unfinished. */
 const char *session_stop_reason(const struct session *s);
+/* Writes why something is unfinished into why, which has room for len bytes, and returns what stopped it: t with this
+ * reason, or QUALIFY_STOPPED with that of the stop. */
+enum qualify_trouble session_trouble(const struct session *s, enum qualify_trouble t, char *why, size_t len,
+				     const char *fmt, va_list ap) __attribute__((format(printf, 5, 0)));
 
 /* Prints a line "[ 1:05] text" on standard error, unless --quiet is given. */
 void session_say(struct session *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -48,8 +53,8 @@ bool session_pause(struct session *s, int64_t us);
 /* Runs a program for at most limit_s seconds; an interrupt ends it. Messages as in command.h. */
 int session_run(struct session *s, char *const *argv, int64_t limit_s, struct command_result *r, struct err *err);
 /* The same of a short one that must not be cut off, such as sbatch: an interrupt waits for its end. */
-int session_run_whole(struct session *s, char *const *argv, struct command_result *r, struct err *err);
+int session_run_whole(char *const *argv, struct command_result *r, struct err *err);
 /* Runs a short one. 0; -1 with err if it fails: the text is doing, what it said. prefix: see command_said(). */
-int session_do(struct session *s, char *const *argv, const char *doing, const char *prefix, struct err *err);
+int session_do(char *const *argv, const char *doing, const char *prefix, struct err *err);
 
 #endif

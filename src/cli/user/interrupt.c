@@ -6,8 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
-#define N_SIGNALS (sizeof(signals) / sizeof(signals[0]))
+#include "cli/end_signals.h"
 
 /* The handler reads these: they are changed only while the signals are blocked. */
 static char said[512];
@@ -22,25 +21,13 @@ static void interrupt_handler(int sig)
 	raise(sig);
 }
 
-static void handle(void (*handler)(int))
-{
-	struct sigaction old, sa = { .sa_handler = handler, .sa_flags = (int)SA_RESETHAND };
-
-	for (size_t i = 0; i < N_SIGNALS; i++)
-		/* nohup and shells start programs with ignored signals, which stay ignored */
-		if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
-			sigaction(signals[i], &sa, NULL);
-}
-
 void interrupt_says(const char *fmt, ...)
 {
 	sigset_t set, before;
 	va_list ap;
 	int n;
 
-	sigemptyset(&set);
-	for (size_t i = 0; i < N_SIGNALS; i++)
-		sigaddset(&set, signals[i]);
+	end_signals_set(&set);
 	sigprocmask(SIG_BLOCK, &set, &before);
 	va_start(ap, fmt);
 	n = vsnprintf(said + 1, sizeof(said) - 2, fmt, ap);
@@ -48,11 +35,11 @@ void interrupt_says(const char *fmt, ...)
 	said[0] = '\n';
 	length = 1 + (n < 0 ? 0 : strlen(said + 1));
 	said[length++] = '\n';
-	handle(interrupt_handler);
+	end_signals_handle(interrupt_handler, (int)SA_RESETHAND);
 	sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
 void interrupt_silent(void)
 {
-	handle(SIG_DFL);
+	end_signals_handle(SIG_DFL, 0);
 }

@@ -8,10 +8,9 @@
 #include <unistd.h>
 
 #include "base/json.h"
-#include "base/text.h"
 #include "base/user_groups.h"
 #include "base/util.h"
-#include "cli/cli.h"
+#include "cli/end_signals.h"
 #include "cli/libexec.h"
 #include "cli/worker_call.h"
 
@@ -23,23 +22,12 @@ static void verify_on_signal(int sig)
 	verify_stopped = 1;
 }
 
-/* The worker ends the proof, and removes what it has made. */
-static void verify_catch_signals(void)
-{
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
-	const struct sigaction sa = { .sa_handler = verify_on_signal };
-	struct sigaction old;
-
-	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
-		if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
-			sigaction(signals[i], &sa, NULL);
-}
-
 static int verify_choose_epoch(struct verify_restore *r, const struct job_record *rec, struct err *err)
 {
-	for (unsigned i = rec->n_epochs; i > 0 && !r->epoch; i--)
-		if (rec->epochs[i - 1].run == rec->run)
-			r->epoch = rec->epochs[i - 1].number;
+	const struct epoch_summary *newest = record_newest_epoch(rec);
+
+	if (!r->epoch && newest)
+		r->epoch = newest->number;
 	return r->epoch ? 0 : err_set(err, ENOENT, "there is no epoch in %s", r->store->path);
 }
 
@@ -70,17 +58,6 @@ static json_t *verify_request(const struct verify_restore *r, const struct job_r
 	return o;
 }
 
-static void verify_print_warnings(const json_t *result)
-{
-	char text[1024];
-	const json_t *w;
-	size_t i;
-
-	json_array_foreach(json_object_get(result, "warnings"), i, w)
-		cli_error("verify", "warning: %s",
-			  printable(json_string_value(w) ? json_string_value(w) : "", text, sizeof(text)));
-}
-
 int verify_restore(struct verify_restore *r, json_t **result, bool *recorded, struct err *err)
 {
 	const struct worker_call call = { .libexec = libexec_dir(),
@@ -101,9 +78,10 @@ int verify_restore(struct verify_restore *r, json_t **result, bool *recorded, st
 	request = verify_request(r, rec, err);
 	if (!request)
 		return -1;
-	verify_catch_signals();
+	/* The worker then ends the proof, and removes what it has made. */
+	end_signals_handle(verify_on_signal, 0);
 	rc = worker_call(&call, request, result, err);
-	verify_print_warnings(*result);
+	worker_call_print_warnings("verify", *result);
 	*recorded = rc && *result && !json_is_true(json_object_get(*result, "refused"));
 	return rc;
 }
