@@ -18,12 +18,10 @@ export PYTHONDONTWRITEBYTECODE=1
 set_of_tests=${1:-all}
 dist=loadfile
 [ $# -eq 0 ] || shift
+every='tests/test_unit.py tests/pod tests/kernels tests/cluster tests/security'
 case $set_of_tests in
-all) export FSCHED_TEST_LONG="${FSCHED_TEST_LONG:-no}" ;;
-long) export FSCHED_TEST_LONG=only ;;
-esac
-case $set_of_tests in
-all | long) where='tests/test_unit.py tests/pod tests/kernels tests/cluster tests/security' ;;
+all) where=$every; export FSCHED_TEST_LONG="${FSCHED_TEST_LONG:-no}" ;;
+long) where=$every; export FSCHED_TEST_LONG=only ;;
 unit) where=tests/test_unit.py ;;
 pod | cluster | security | mpi) where=tests/$set_of_tests ;;
 kernels) where=tests/kernels ;;

@@ -38,10 +38,8 @@ def base_dir():
 
 @pytest.fixture(scope="session")
 def shared_cluster(base_dir):
-    c = lib.Cluster(base_dir / "shared")
-    yield c
-    amiss = c.down()
-    assert not amiss, amiss
+    with lib.Cluster(base_dir / "shared") as c:
+        yield c
 
 
 @pytest.fixture

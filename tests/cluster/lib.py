@@ -177,6 +177,14 @@ class Cluster:
         self.end_query()
         return self.lab.down()
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        """Ends the cluster: nothing may be amiss."""
+        amiss = self.down()
+        assert not amiss, amiss
+
     def daemon_pid(self, name):
         return self.lab.daemon_pid(name)
 

@@ -10,10 +10,8 @@ PORT = 17777
 
 @pytest.fixture(scope="module")
 def network(base_dir):
-    c = lib.Cluster(base_dir / "network", ["CheckpointLeaseTime=4"], hosts=2)
-    yield c
-    amiss = c.down()
-    assert not amiss, amiss
+    with lib.Cluster(base_dir / "network", ["CheckpointLeaseTime=4"], hosts=2) as c:
+        yield c
 
 
 def forward(c, host, value=1):

@@ -17,10 +17,8 @@ HOLDS = "python3 -c \"import os, time; x = os.urandom(30 << 20); open('up', 'w')
 
 @pytest.fixture(scope="module")
 def own_cluster(base_dir):
-    c = lib.Cluster(base_dir / "limits")
-    yield c
-    amiss = c.down()
-    assert not amiss, amiss
+    with lib.Cluster(base_dir / "limits") as c:
+        yield c
 
 
 @pytest.fixture

@@ -6,10 +6,8 @@ import pytest
 @pytest.fixture(scope="module")
 def cluster(base_dir):
     d = base_dir / "node_scratch"
-    c = lib.Cluster(d, ["CheckpointLeaseTime=4", f"PodScratch={d}/local/scratch:{d}/local/none"], hosts=2)
-    yield c
-    amiss = c.down()
-    assert not amiss, amiss
+    with lib.Cluster(d, ["CheckpointLeaseTime=4", f"PodScratch={d}/local/scratch:{d}/local/none"], hosts=2) as c:
+        yield c
 
 
 # A file of 1 MiB that is changed in place, whose bytes the job knows, and one that was written and closed.

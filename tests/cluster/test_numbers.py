@@ -227,11 +227,9 @@ class Page(html.parser.HTMLParser):
 
 @pytest.fixture(scope="module")
 def own_cluster(base_dir):
-    c = lib.Cluster(base_dir / "lived", ["CRIU_MaxEpochs=3"])
-    yield c
-    c.run("scancel", "--user", lib.USER, user="root")
-    amiss = c.down()
-    assert not amiss, amiss
+    with lib.Cluster(base_dir / "lived", ["CRIU_MaxEpochs=3"]) as c:
+        yield c
+        c.run("scancel", "--user", lib.USER, user="root")
 
 
 @pytest.fixture(scope="module")

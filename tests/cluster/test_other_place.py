@@ -27,12 +27,10 @@ print('end', sorted(os.sched_getaffinity(0)), flush=True)
 
 @pytest.fixture(scope="module")
 def place(base_dir):
-    c = lib.Cluster(base_dir / "place", cpus=4, proctrack="cgroup", slurm_conf=[
+    with lib.Cluster(base_dir / "place", cpus=4, proctrack="cgroup", slurm_conf=[
         "TaskPlugin=task/cgroup,task/affinity", "SelectTypeParameters=CR_CPU_Memory", "NodeName=DEFAULT RealMemory=1000",
-        "PartitionName=other Nodes=ALL MaxTime=INFINITE State=UP", "PartitionName=short Nodes=ALL MaxTime=10 State=UP"])
-    yield c
-    amiss = c.down()
-    assert not amiss, amiss
+        "PartitionName=other Nodes=ALL MaxTime=INFINITE State=UP", "PartitionName=short Nodes=ALL MaxTime=10 State=UP"]) as c:
+        yield c
 
 
 def vacated(c, d, *more, script="until [ -e go ]; do sleep 0.1; done; echo end\n"):

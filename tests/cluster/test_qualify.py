@@ -23,11 +23,9 @@ SHORT = "#SBATCH --checkpoint=5\necho done\n"
 @pytest.fixture(scope="module")
 def nodes(base_dir):
     """Three nodes. A job whose agent was killed starts on another as soon as its lease is over."""
-    c = lib.Cluster(base_dir / "qualify", ["CheckpointLeaseTime=4"], nodes=3, cpus=8)
-    yield c
-    c.run("scancel", "--user", lib.USER, user="root")
-    amiss = c.down()
-    assert not amiss, amiss
+    with lib.Cluster(base_dir / "qualify", ["CheckpointLeaseTime=4"], nodes=3, cpus=8) as c:
+        yield c
+        c.run("scancel", "--user", lib.USER, user="root")
 
 
 def put(d, script, name="job.sh"):

@@ -155,10 +155,8 @@ def test_a_job_that_cannot_requeue_itself_does_not_start_over_later(cluster, job
 @pytest.fixture(scope="module")
 def alone(base_dir):
     """A cluster where Slurm's SIGTERM comes to the agent alone."""
-    c = lib.Cluster(base_dir / "alone", proctrack="cgroup", cpus=2, slurm_conf=["KillWait=30", "TaskPlugin=task/cgroup", *NO_GRACE])
-    yield c
-    amiss = c.down()
-    assert not amiss, amiss
+    with lib.Cluster(base_dir / "alone", proctrack="cgroup", cpus=2, slurm_conf=["KillWait=30", "TaskPlugin=task/cgroup", *NO_GRACE]) as c:
+        yield c
 
 
 def test_a_requeued_job_is_saved_in_the_time_that_is_left(alone, jobdir):

@@ -14,10 +14,8 @@ ECHO = "import os,socket,sys,threading\ns=socket.create_server((sys.argv[1],int(
 
 @pytest.fixture(scope="module")
 def network(base_dir):
-    c = lib.Cluster(base_dir / "tcp", ["CheckpointLeaseTime=4"], hosts=3)
-    yield c
-    amiss = c.down()
-    assert not amiss, amiss
+    with lib.Cluster(base_dir / "tcp", ["CheckpointLeaseTime=4"], hosts=3) as c:
+        yield c
 
 
 @pytest.fixture

@@ -20,10 +20,8 @@ WAIT = "echo ready; while [ ! -e go ]; do sleep 0.1; done; echo end"
 @pytest.fixture(scope="module")
 def hosts(base_dir):
     """A simulated host has mounts, and so a passwd file, of its own."""
-    c = lib.Cluster(base_dir / "login", hosts=1)
-    yield c
-    amiss = c.down()
-    assert not amiss, amiss
+    with lib.Cluster(base_dir / "login", hosts=1) as c:
+        yield c
 
 
 @pytest.fixture
