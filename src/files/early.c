@@ -37,7 +37,7 @@
 #define SETTLED_US      INT64_C(2000000)
 #define THREADS_MAX     4
 #define THREAD_MIN      (UINT64_C(32) << 20) /* bytes for which another thread pays */
-#define READ_BLOCKS     4                    /* that are read at once */
+#define READ_BLOCKS     16                   /* that are read at once */
 #define ROUNDS_MAX      4
 #define LEFT_SMALL      (32u << 20) /* bytes that are read in the freeze within some 10 ms: no further round */
 #define PAYS(n, before) ((n) < (before) / 10 * 7)
@@ -200,33 +200,45 @@ static int early_update_blocks(struct early_part *p, const struct early_blocks *
 	return 0;
 }
 
-static size_t early_next_data_of(int fd, size_t block, size_t end)
-{
-	off_t data = lseek(fd, (off_t)((uint64_t)block * FILES_BLOCK), SEEK_DATA);
+/* Blocks [from, to) have data, and those between the one that was asked for and from have none. */
+struct early_data {
+	size_t from, to;
+};
 
-	return data >= 0 ? (size_t)((uint64_t)data / FILES_BLOCK) : errno == ENXIO ? end : block;
+static struct early_data early_data_of(int fd, size_t block, size_t end)
+{
+	const off_t data = lseek(fd, (off_t)((uint64_t)block * FILES_BLOCK), SEEK_DATA);
+	struct early_data d = { .from = errno == ENXIO ? end : block, .to = end };
+	off_t hole;
+
+	if (data < 0)
+		return d;
+	hole = lseek(fd, data, SEEK_HOLE);
+	d.from = (size_t)((uint64_t)data / FILES_BLOCK);
+	d.to = hole > data ? early_blocks((uint64_t)hole) : d.from + 1;
+	return d;
 }
 
-/* The first block with data from this one on; of either file, if they are compared. */
-static size_t early_next_data(const struct early_part *p, size_t block)
+/* The first data from this block on; of either file, if they are compared. */
+static struct early_data early_find_data(const struct early_part *p, size_t block)
 {
-	const size_t in = early_next_data_of(p->in, block, p->to);
-	const size_t out = p->compare ? early_next_data_of(p->out, block, p->to) : in;
+	const struct early_data in = early_data_of(p->in, block, p->to);
+	const struct early_data out = p->compare ? early_data_of(p->out, block, p->to) : in;
 
-	return in < out ? in : out;
+	return in.from < out.from || (in.from == out.from && in.to > out.to) ? in : out;
 }
 
-/* Whether the block has to be read. *data: where the next data is, as far as that is known. Blocks that are holes now,
- * and were none when they were copied, are read like data. */
-static bool early_is_read(const struct early_part *p, size_t block, size_t *data)
+/* Whether the block has to be read. data: as last found. Blocks that are holes now, and were none when they were
+ * copied, are read like data. */
+static bool early_is_read(const struct early_part *p, size_t block, struct early_data *data)
 {
 	static const XXH128_hash_t hole;
 
 	if (p->changed && !p->changed[block])
 		return false;
-	if (block >= *data)
-		*data = early_next_data(p, block);
-	return block >= *data || !XXH128_isEqual(p->f->sums[block], hole);
+	if (block >= data->to)
+		*data = early_find_data(p, block);
+	return block >= data->from || !XXH128_isEqual(p->f->sums[block], hole);
 }
 
 static void *early_run(void *arg)
@@ -234,7 +246,7 @@ static void *early_run(void *arg)
 	struct early_part *p = arg;
 	cleanup_free char *buf = xmalloc((size_t)READ_BLOCKS * FILES_BLOCK);
 	struct early_blocks b = { .first = p->from, .buf = buf };
-	size_t data = p->from;
+	struct early_data data = { 0 };
 
 	for (; b.first < p->to && !p->error; b.first += b.n ? b.n : 1) {
 		for (b.n = 0; b.n < READ_BLOCKS && b.first + b.n < p->to; b.n++)
