@@ -276,8 +276,9 @@ static void run_tell(struct run *r)
 	free(ids);
 }
 
-/* False: nothing came in that time. */
-static bool run_wait(struct run *r, int64_t us)
+/* open: signals that are let in meanwhile; NULL: none, so that none can come between run_reap() and the wait after it.
+ * False: nothing came in that time. */
+static bool run_wait(struct run *r, int64_t us, const sigset_t *open)
 {
 	struct step *s = r->s;
 	const size_t others = mpi_count(&s->mpi), n = forward_prepare(&s->forward, others);
@@ -286,7 +287,7 @@ static bool run_wait(struct run *r, int64_t us)
 	int code;
 
 	mpi_prepare(&s->mpi, mpi);
-	if (ppoll(s->forward.polls, n + others, us < 0 ? NULL : &t, &r->open) <= 0)
+	if (ppoll(s->forward.polls, n + others, us < 0 ? NULL : &t, open) <= 0)
 		return false;
 	forward_work(&s->forward);
 	if (mpi_work(&s->mpi, mpi, &code) && !r->terminating) {
@@ -302,7 +303,7 @@ static bool run_wait(struct run *r, int64_t us)
 /* What tasks that have ended have written comes before the message of their end. Others may write for ever. */
 static void run_pass_on(struct run *r)
 {
-	for (int i = 0; i < PASSES && run_wait(r, 0); i++)
+	for (int i = 0; i < PASSES && run_wait(r, 0, NULL); i++)
 		;
 }
 
@@ -368,7 +369,7 @@ void step_run(struct step *s)
 		next = run_due(&r);
 		if (!run_goes_on(&r))
 			break;
-		run_wait(&r, next);
+		run_wait(&r, next, &r.open);
 	}
 	/* What the tasks have left behind, as Slurm ends it. */
 	step_signal(s, SIGKILL);
