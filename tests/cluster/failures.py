@@ -47,17 +47,19 @@ def all_well(c):
             c.up(n)
         if c.lab.hosts()[n]["cut"]:     # before the power failure, too: a link that was cut stays cut
             c.heal(n)
-    def resumed():
-        """Again and again: Slurm drains a healed node if a job comes back to it while it still ends the run before."""
-        nodes = not_resumed(c)
-        for n in nodes:     # one that has come back by itself meanwhile refuses
-            c.run("scontrol", "update", f"nodename={n}", "state=resume", user="root")
-        return not nodes
-
     try:
-        lib.wait_for(resumed, "all nodes to be usable", LONG)
+        lib.wait_for(lambda: resume(c), "all nodes to be usable", LONG)
     except lib.Timeout as e:
         raise lib.Timeout(f"{e}\n{c.run('scontrol', 'show', 'node', '-o').stdout}{c.run('squeue', '-a').stdout}") from None
+
+
+def resume(c):
+    """True if all nodes are usable. To be called again and again: Slurm drains a healed node if a job comes back to it while it still ends the
+    run before."""
+    nodes = not_resumed(c)
+    for n in nodes:     # one that has come back by itself meanwhile refuses
+        c.run("scontrol", "update", f"nodename={n}", "state=resume", user="root")
+    return not nodes
 
 
 def not_resumed(c):

@@ -8,7 +8,7 @@ import time
 import pytest
 
 import lib
-from failures import all_well, ENDS, FAST, FSCHED, LONG, SOAK, counters, expect_whole, pass_time, steps, submit, wait_host, wait_restored
+from failures import all_well, ENDS, FAST, FSCHED, LONG, SOAK, counters, expect_whole, pass_time, resume, steps, submit, wait_host, wait_restored
 
 
 def test_power_failure_with_the_timeouts_of_the_specification(new_cluster, jobdir, record_property):
@@ -401,11 +401,16 @@ END
     c.cut("n1")
     c.ok("scontrol", "update", "nodename=n1", "state=down", "reason=test", user="root")
     c.wait_state(job, "PENDING")
+    # The next run must not reach the node before that has ended the first, which is what holds the message back.
+    c.ok("scontrol", "update", "partition=batch", "state=down", user="root")
     all_well(c)
-    lib.wait_for(lambda: c.state(job) == "RUNNING", "the next run", LONG)
+    lib.wait_for(lambda: c.exec("n1", "nft", "list", "table", "inet", "hold").returncode == 0, "the end of the first run on its node", LONG)
+    lib.wait_for(lambda: c.exec("n1", "pgrep", "slurmstepd").returncode == 1, "the end of its step", LONG)
+    c.ok("scontrol", "update", "partition=batch", "state=up", user="root")
+    lib.wait_for(lambda: resume(c) and c.state(job) == "RUNNING", "the next run", LONG)
     hold.unlink()
     c.exec("n1", "nft", "delete", "table", "inet", "hold")
-    lib.wait_for(lambda: int(c.job(job)["Restarts"]) > 1 and c.state(job) == "RUNNING", "another run", LONG)
+    lib.wait_for(lambda: resume(c) and int(c.job(job)["Restarts"]) > 1 and c.state(job) == "RUNNING", "another run", LONG)
     wait_restored(c, job)
     assert f"JobId={job} StepId={job}.batch on wrong node" in (c.dir / "log" / "slurmctld.log").read_text(), "Slurm did not forget it"
     (d / "stop").touch()
