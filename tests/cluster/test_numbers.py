@@ -185,7 +185,8 @@ def test_dashboard_uses_only_metrics_that_exist(cluster, tmp_path):
         assert e.count("(") == e.count(")") and e.count("{") == e.count("}"), e
 
 
-@pytest.mark.parametrize("argv, status", [(["metrics", "x"], 2), (["metrics", "--textfile"], 2), (["metrics", "--textfile", "/nonexistent"], 1)])
+@pytest.mark.parametrize("argv, status", [(["metrics", "x"], 2), (["metrics", "--textfile"], 2), (["metrics", "--textfile", "/nonexistent"], 1),
+                                          (["metrics", "--textfile", "/tmp", "--json"], 2)])
 def test_bad_use_of_metrics(cluster, argv, status):
     p = cluster.run("fsched", *argv)
     assert p.returncode == status and len(p.stderr.strip().splitlines()) <= 2 and p.stdout == "", p
@@ -278,6 +279,8 @@ def test_what_a_job_has_lived_through_is_counted(lived):
     assert 0 <= metric(f, "fsched_job_last_epoch_age_seconds", labels) < 600
     kinds = [e["kind"] for e in c.history(job)["events"]]
     assert kinds == ["started", "epoch", "refused", "epoch", "epoch", "left", "restore_failed", "held", "restored"]
+    o = check(c.ok("fsched", "metrics", "--json", user="root"), "fsched.metrics 1")
+    assert {m["name"]: len(m["samples"]) for m in o["metrics"]} == {name: len(samples) for name, (_, samples) in f.items()}
     # the owner sees the same, others nothing
     own = parse_metrics(c.ok("fsched", "metrics"))
     assert own["fsched_checkpoints_total"] == f["fsched_checkpoints_total"]

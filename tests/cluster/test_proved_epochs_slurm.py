@@ -89,4 +89,7 @@ def test_epochs_are_proved(new_cluster, jobdir):
     assert "restore failed" in c.run("fsched", "verify", f"{job}:2", "--restore", user="root").stdout
     text = c.ok("fsched", "show", job, 2, user="root")
     assert "Proved:    no: restore failed on " in text and image.name in text, text
+    assert 'fsched_proved_epochs{outcome="failed"} 1' in c.ok("fsched", "metrics", user="root")
+    page = c.ok("fsched", "report", job, "-o", "-")
+    assert '<span class="bad">proved: no: restore failed on ' in page and '<span class="good">proved: by restore on ' in page
     assert not list(Path(c.lab.pod_dir).glob("prove-*"))

@@ -38,18 +38,18 @@ COMMANDS = [
     "seq 20000 | srun -n2 -l cat | sort -s -k1,1 | md5sum",
     "srun --export=NONE /usr/bin/env | grep -c SLURM_PROCID", "srun -n1 --export=FOO=bar,PATH env | grep -E '^(FOO|HOME)='",
     "srun -n1 --export=ALL,FOO=bar bash -c 'echo $FOO'",
-    "srun -n3 --exact sleep 2 & sleep 1; srun -n2 --exact echo second; wait",
-    "srun -n4 sleep 2 & sleep 1; srun -n1 --overlap echo overlap; wait", "srun -n4 sleep 2 & sleep 1; srun -n1 --immediate=1 true; echo $?; wait",
-    "srun -n2 sleep 3 & sleep 1; kill -INT $!; sleep 1.5; kill -INT $!; wait $!; echo $?",
-    "srun -n2 sleep 20 & sleep 1; kill -TERM $!; wait $!; echo $?",
-    "srun -n2 sleep 20 & sleep 1; kill -INT $!; sleep 0.2; kill -INT $!; wait $!; echo $?",
+    "srun -n3 --exact ./held sleep 2 & up 3; srun -n2 --exact echo second; wait",
+    "srun -n4 ./held sleep 2 & up 4; srun -n1 --overlap echo overlap; wait", "srun -n4 ./held sleep 3 & up 4; srun -n1 --immediate=1 true; echo $?; wait",
+    "srun -n2 ./held sleep 5 & up 2; kill -INT $!; sleep 1.5; kill -INT $!; wait $!; echo $?",
+    "srun -n2 ./held sleep 20 & up 2; kill -TERM $!; wait $!; echo $?",
+    "srun -n2 ./held sleep 20 & up 2; kill -INT $!; sleep 0.2; kill -INT $!; wait $!; echo $?",
     "srun -n2 bash -c 'trap \"echo usr1; exit 4\" USR1; touch trap.$SLURM_PROCID; sleep 20 & wait' & until [ -e trap.0 -a -e trap.1 ]; do sleep 0.1; done; kill -USR1 $!; wait $!; echo $?",
     "srun -n1 --pty tty", "srun -n1 --pty -o x tty",
     # (where the output is no terminal, Slurm's fails to set the terminal back, and says so)
     "on_terminal \"stty rows 33 cols 77; srun -n2 --pty bash -c 'tty -s && stty size; env | grep PTY_WIN; echo \\$SLURM_PROCID'; stty -a | grep -wo -e '-*icanon'\"",
     "on_terminal 'srun -n1 --pty tty </dev/null' | sed s/[0-9]/N/", "on_terminal 'srun -n1 --pty tty | cat' | grep -v tcsetattr", "on_terminal 'srun -n3 --pty /nonexistent'",
     "on_terminal \"srun -n3 -l --pty bash -c 'echo out; echo err >&2; exit 3'\"", "on_terminal \"srun -n1 --pty bash -c 'kill -9 \\$\\$'\"",
-    "(sleep 1; printf 'hello\\n'; sleep 1; printf '\\004') | on_terminal 'srun -n1 --pty cat -A'",
+    "(up 1; printf 'hello\\n'; sleep 1; printf '\\004') | on_terminal 'srun -n1 --pty ./held cat -A'",
     "on_terminal \"(sleep 1; stty rows 11 cols 22 <\\$(tty </dev/stderr)) & srun -n1 --pty bash -c 'until stty size | grep \\\"11 22\\\"; do sleep 0.1; done; exit 7'\"",
     "on_terminal \"srun -n1 --pty bash -c 'trap \\\"exit 4\\\" USR1; touch trapped; while :; do :; done' & until [ -e trapped ]; do sleep 0.1; done; kill -USR1 \\$!; wait \\$!\"",
     "on_terminal \"srun -n1 --pty bash -ic 'echo \\$-; exit 2'\"", "cp /usr/bin/readlink prog; touch -d 2001-01-01 prog; chmod 750 prog; J=$SLURM_JOB_ID; for to in '' =dst =$PWD/dst =$PWD/dir/; do mkdir -p dir; "
@@ -63,7 +63,7 @@ COMMANDS = [
     "printf '#!/bin/bash\\necho export TP=42; echo print hello' > tp; chmod +x tp; srun -n1 --task-prolog=$PWD/tp bash -c 'echo $TP'",
     "printf '#!/bin/bash\\necho log $SLURM_NTASKS' > pro; chmod +x pro; srun -n2 --prolog=$PWD/pro --epilog=$PWD/pro echo main",
     # which releases of Slurm know these differs
-    "srun -n4 sleep 2 & sleep 1; srun --external-launcher -n1 -c1 bash -c 'echo beside $SLURM_CPUS_ON_NODE $SLURM_CPUS_PER_TASK'; wait",
+    "srun -n4 ./held sleep 2 & up 4; srun --external-launcher -n1 -c1 bash -c 'echo beside $SLURM_CPUS_ON_NODE $SLURM_CPUS_PER_TASK'; wait",
     "SRUN_OUTPUT=instead SRUN_INPUT=none srun -n1 echo x; cat instead", "srun -n1 --tres-per-task=cpu=0 true", "srun --power=level -n1 echo taken",
     "srun -n1 --segment=1 --stepmgr --extra=a --treewidth=2 echo taken", "srun -n1 --resources=a --spread-segments --mem-update=1@1 echo taken",
     "srun -n1 --pty=0 tty", "on_terminal 'srun -n1 --pty=9 tty 9<&0' | sed s/[0-9]/N/", "on_terminal 'srun -n1 --pty=2 tty 2>/dev/null'",
@@ -85,7 +85,10 @@ DIFFER = re.compile(r"^(?:\d+: )?(SLURM_(PTY_PORT|SRUN_COMM_PORT|SRUN_COMM_HOST|
 def _script(commands):
     lines = ["#!/bin/bash", "exec 2>&1 </dev/null", "ulimit -c 0",
              "on_terminal() { /usr/bin/python3 -c 'import os, pty, sys; "
-             "sys.exit(os.waitstatus_to_exitcode(pty.spawn([\"bash\", \"-c\", sys.argv[1]])))' \"$1\"; }"]
+             "sys.exit(os.waitstatus_to_exitcode(pty.spawn([\"bash\", \"-c\", sys.argv[1]])))' \"$1\"; }",
+             # srun -n N ./held COMMAND & up N: goes on when all tasks run
+             "printf '#!/bin/sh\\ntouch up.$SLURM_PROCID; exec \"$@\"\\n' > held; chmod +x held",
+             "up() { for ((t = 0; t < $1; t++)); do until [ -e up.$t ]; do sleep 0.1; done; done; rm up.*; }"]
     for i, c in enumerate(commands):
         # in a subshell: a command may leave jobs of its shell, or end it
         lines.append(f"echo '=== {i}'; ( {c} )\nrc=$?; echo; echo \"--- rc $rc\"")

@@ -8,6 +8,7 @@
 
 #include "base/dir_tree.h"
 #include "base/util.h"
+#include "cli/report/metrics_json.h"
 #include "cli/report/metrics_text.h"
 #include "store/removed.h"
 
@@ -74,6 +75,53 @@ static void numbers_and_labels(void **state)
 	has(text, "fsched_jobs_without_epoch 0");
 	has(text, "fsched_job_last_epoch_age_seconds{job=\"12\",user=\"al\\\"ice\\\\?\",node=\"n1\"} 60");
 	has(text, "fsched_kept_bytes{user=\"al\\\"ice\\\\?\"} 1300");
+	metrics_free(&m);
+}
+
+/* The same numbers, and a decimal one. */
+static void one_object(void **state)
+{
+	struct metrics m = { .now = 1060 };
+	const json_t *family = NULL, *sample;
+	json_t *root;
+	size_t i;
+
+	fill();
+	metrics_add(&m, &rec, &hist, true);
+	root = metrics_json(&m);
+	json_array_foreach(json_object_get(root, "metrics"), i, family)
+		if (!strcmp(json_string_value(json_object_get(family, "name")), "fsched_freeze_seconds"))
+			break;
+	assert_non_null(family);
+	assert_string_equal(json_string_value(json_object_get(family, "type")), "histogram");
+	family = json_object_get(family, "samples");
+	sample = json_array_get(family, json_array_size(family) - 2);
+	assert_string_equal(json_string_value(json_object_get(sample, "name")), "fsched_freeze_seconds_sum");
+	assert_true(json_real_value(json_object_get(sample, "value")) == 120.061);
+	sample = json_array_get(family, json_array_size(family) - 3);
+	assert_string_equal(json_string_value(json_object_get(json_object_get(sample, "labels"), "le")), "+Inf");
+	assert_true(json_real_value(json_object_get(sample, "value")) == 3);
+	json_decref(root);
+	metrics_free(&m);
+}
+
+/* Of the epochs that are there, not of those whose number was used before. */
+static void proofs_are_counted(void **state)
+{
+	struct metrics m = { .now = 1060 };
+	cleanup_free struct proofs *p = xcalloc(1, sizeof(*p));
+	cleanup_free char *text = NULL;
+
+	fill();
+	p->n = 3;
+	p->v[0] = (struct proof){ .epoch = 3, .epoch_time = 900, .ok = true };
+	p->v[1] = (struct proof){ .epoch = 4, .epoch_time = 1000, .error = "why" };
+	p->v[2] = (struct proof){ .epoch = 4, .epoch_time = 10, .ok = true };
+	metrics_add(&m, &rec, &hist, true);
+	metrics_add_proofs(&m, &rec, p);
+	text = text_of(&m);
+	has(text, "fsched_proved_epochs{outcome=\"ok\"} 1");
+	has(text, "fsched_proved_epochs{outcome=\"failed\"} 1");
 	metrics_free(&m);
 }
 
@@ -148,10 +196,9 @@ static void removed_jobs_are_remembered(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(numbers_and_labels),
-		cmocka_unit_test(a_job_without_epoch),
-		cmocka_unit_test(shared_files_count_once),
-		cmocka_unit_test(removed_jobs_are_remembered),
+		cmocka_unit_test(numbers_and_labels),      cmocka_unit_test(one_object),
+		cmocka_unit_test(proofs_are_counted),      cmocka_unit_test(a_job_without_epoch),
+		cmocka_unit_test(shared_files_count_once), cmocka_unit_test(removed_jobs_are_remembered),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

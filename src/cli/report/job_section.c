@@ -140,7 +140,20 @@ static const char *section_class(const struct history_event *e)
 	}
 }
 
-static void section_detail(FILE *out, const struct history_event *e)
+/* What a restore of the epoch on trial has shown. */
+static void section_proof(FILE *out, const struct report_job *j, const struct history_event *e)
+{
+	const struct proof *p = j->proofs ? proofs_find(j->proofs, e->epoch, e->time) : NULL;
+	char text[PROOF_TEXT];
+
+	if (!p)
+		return;
+	fprintf(out, "; <span class=\"%s\">proved: ", p->ok ? "good" : "bad");
+	html_text(out, proof_text(p, text));
+	fputs("</span>", out);
+}
+
+static void section_detail(FILE *out, const struct report_job *j, const struct history_event *e)
 {
 	char size[16], time[24], span[32];
 
@@ -154,6 +167,8 @@ static void section_detail(FILE *out, const struct history_event *e)
 			fprintf(out, ", lost %s", html_span(e->lost, span));
 	}
 	html_text(out, e->reason);
+	if (e->kind == HISTORY_EPOCH)
+		section_proof(out, j, e);
 	fputs("</td>", out);
 }
 
@@ -180,7 +195,7 @@ static void section_events(FILE *out, const struct report *r, const struct repor
 			strncat(what, times, sizeof(what) - strlen(what) - 1);
 		html_element(out, "td", section_class(e), what);
 		html_element(out, "td", NULL, e->node);
-		section_detail(out, e);
+		section_detail(out, j, e);
 		fputs("</tr>\n", out);
 	}
 	fputs("</table></div></details>\n", out);

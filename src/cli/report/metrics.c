@@ -7,8 +7,11 @@
 #include <string.h>
 
 #include "base/io.h"
+#include "base/json.h"
 #include "base/util.h"
 #include "cli/cli.h"
+#include "cli/json_out.h"
+#include "cli/report/metrics_json.h"
 #include "cli/report/metrics_text.h"
 
 #define COMMAND      "metrics"
@@ -35,7 +38,14 @@ static int metrics_write_file(const struct metrics *m, const char *dir, struct e
 	return 0;
 }
 
-static int metrics_run(const struct conf *c, const char *dir)
+static void metrics_print_json(const struct metrics *m)
+{
+	cleanup_json json_t *root = metrics_json(m);
+
+	json_out_print(root);
+}
+
+static int metrics_run(const struct conf *c, const char *dir, bool json)
 {
 	struct metrics m;
 	struct err err;
@@ -43,6 +53,8 @@ static int metrics_run(const struct conf *c, const char *dir)
 
 	if (rc == 0 && dir)
 		rc = metrics_write_file(&m, dir, &err);
+	else if (rc == 0 && json)
+		metrics_print_json(&m);
 	else if (rc == 0)
 		metrics_print(&m, stdout);
 	if (rc < 0)
@@ -54,21 +66,26 @@ static int metrics_run(const struct conf *c, const char *dir)
 int metrics_cmd(int argc, char **argv)
 {
 	static const struct option options[] = { { "textfile", required_argument, NULL, 't' },
+						 { "json", no_argument, NULL, 'j' },
 						 { "conf", required_argument, NULL, 'c' },
 						 { "help", no_argument, NULL, 'h' },
 						 { 0 } };
 	const char *path = NULL, *dir = NULL;
 	struct conf conf;
+	bool json = false;
 	int opt;
 
 	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1)
 		switch (opt) {
 		case 't': dir = optarg; break;
+		case 'j': json = true; break;
 		case 'c': path = optarg; break;
 		case 'h': return cli_help(COMMAND);
 		default: return cli_bad_option(COMMAND);
 		}
 	if (optind < argc)
 		return cli_usage(COMMAND, "unexpected argument \"%s\"", argv[optind]);
-	return cli_conf(COMMAND, path, &conf) < 0 ? CLI_FAILED : metrics_run(&conf, dir);
+	if (dir && json)
+		return cli_usage(COMMAND, "--textfile and --json cannot be used together");
+	return cli_conf(COMMAND, path, &conf) < 0 ? CLI_FAILED : metrics_run(&conf, dir, json);
 }

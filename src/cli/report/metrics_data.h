@@ -4,6 +4,7 @@
 
 #include "base/conf.h"
 #include "store/history.h"
+#include "store/proofs.h"
 
 struct metrics_user {
 	char name[64];
@@ -23,6 +24,7 @@ struct metrics {
 	struct history_tally tally;
 	unsigned states[INTENT_DONE + 1]; /* jobs by the state of their record */
 	unsigned unreadable, unprotected; /* records that are damaged; running jobs without an epoch */
+	unsigned proved, disproved;       /* epochs on disk that a restore on trial has restored, or not */
 	struct metrics_user *users;
 	size_t n_users, users_room;
 	struct metrics_job *jobs;
@@ -36,5 +38,7 @@ void metrics_free(struct metrics *m);
 
 /* Adds one job, for metrics_collect() and its test. running: it has a lease that is renewed. */
 void metrics_add(struct metrics *m, const struct job_record *r, const struct job_history *h, bool running);
+/* Adds what is known of the epochs of a job by restores on trial. */
+void metrics_add_proofs(struct metrics *m, const struct job_record *r, const struct proofs *p);
 
 #endif

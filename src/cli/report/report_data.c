@@ -28,10 +28,16 @@ void report_sort(struct report *r)
 		qsort(r->jobs, r->n_jobs, sizeof(struct report_job *), report_by_last);
 }
 
+void report_free_job(struct report_job *j)
+{
+	free(j->proofs);
+	free(j);
+}
+
 void report_free(struct report *r)
 {
 	for (size_t i = 0; i < r->n_jobs; i++)
-		free(r->jobs[i]);
+		report_free_job(r->jobs[i]);
 	free(r->jobs);
 }
 

@@ -3,6 +3,7 @@
 #define FSCHED_CLI_REPORT_REPORT_DATA_H
 
 #include "store/history.h"
+#include "store/proofs.h"
 
 struct report_job {
 	uint32_t id;
@@ -19,6 +20,7 @@ struct report_job {
 	unsigned n_epochs;          /* on disk */
 	int64_t last;               /* Unix time of the last event */
 	struct job_history history; /* events also of epochs that only the record has (older versions of fsched) */
+	struct proofs *proofs;      /* restores on trial; owned. NULL: there was none */
 };
 
 struct report {
@@ -36,6 +38,7 @@ void report_add(struct report *r, struct report_job *j);
 /* Newest first. */
 void report_sort(struct report *r);
 void report_free(struct report *r);
+void report_free_job(struct report_job *j);
 
 /* Fills a job from its record and history. */
 void report_fill_job(struct report_job *j, const struct job_record *rec, const struct job_history *h);
