@@ -15,7 +15,10 @@
  * or, in a /tmp that is an image, only where unchanged.c cannot tell that nothing has changed. For that all of /tmp is
  * synchronized once in a round, before its files are copied, since a write to the device makes unchanged.c forget.
  *
- * There are further rounds before the freeze as long as there is clearly less to read in each. */
+ * There are further rounds before the freeze as long as there is clearly less to read in each.
+ *
+ * The checksums take memory for each block, also of holes, and a job can make a hole of any size at no cost: beyond a
+ * bound (HOLES_MAX) sparse files have no copy made before. */
 #include "files/files_internal.h"
 
 #include <errno.h>
@@ -40,6 +43,7 @@
 #define READ_BLOCKS     16                   /* that are read at once */
 #define ROUNDS_MAX      4
 #define LEFT_SMALL      (32u << 20) /* bytes that are read in the freeze within some 10 ms: no further round */
+#define HOLES_MAX       (8u << 20)  /* blocks in holes that have checksums, of all files: 128 MiB of memory */
 #define PAYS(n, before) ((n) < (before) / 10 * 7)
 
 struct early_file {
@@ -50,6 +54,7 @@ struct early_file {
 	bool linked; /* a hard link to the copy of the epoch before, which must not be written */
 	bool taken;
 	unsigned number;         /* of the copy */
+	uint64_t holes;          /* blocks in holes, as counted in struct files_early */
 	XXH128_hash_t *sums;     /* of each block; owned */
 	struct unchanged *watch; /* since before it was copied; NULL: there is none */
 };
@@ -64,6 +69,7 @@ struct files_early {
 	unsigned made;
 	unsigned tmp_copies; /* that belong to trees */
 	unsigned round;
+	uint64_t holes;        /* blocks in holes for which there are checksums */
 	uint64_t read, before; /* bytes of files that were read in this round and in the one before */
 	int64_t synced;        /* Unix us at which all of /tmp was last synchronized; 0: not in this round */
 };
@@ -308,6 +314,25 @@ static void early_remove_copy(const struct files_early *e, const struct early_fi
 	unlinkat(e->o.filesfd, name, 0);
 }
 
+/* Counts the blocks that the file has in holes now. False with errno if they would take too much memory. */
+static bool early_count_holes(struct files_early *e, struct early_file *f, int in, uint64_t size)
+{
+	uint64_t blocks = early_blocks(size), data, holes;
+	struct stat st;
+
+	if (fstat(in, &st))
+		return false;
+	data = early_blocks(file_data_bytes(&st));
+	holes = blocks > data ? blocks - data : 0;
+	if (holes > f->holes && holes - f->holes > HOLES_MAX - e->holes) {
+		errno = EFBIG;
+		return false;
+	}
+	e->holes += holes - f->holes;
+	f->holes = holes;
+	return true;
+}
+
 /* Makes room for the checksums of a file that has another size now, and makes those of blocks that have another length
  * wrong. */
 static void early_resize(struct early_file *f, uint64_t size)
@@ -361,6 +386,9 @@ static int early_update(struct files_early *e, struct early_file *f, int in, uin
 	cleanup_close int out = -1;
 	struct early_part part;
 
+	*to_out = false;
+	if (!f->cloned && !early_count_holes(e, f, in, size))
+		return -1;
 	*to_out = true;
 	e->read += size;
 	if (f->linked) {
@@ -419,13 +447,16 @@ static bool early_on_device(const struct files_early *e, const struct early_file
 }
 
 /* Bytes that would be read of it in the freeze. */
-static uint64_t early_left(const struct unchanged *watch, uint64_t size)
+static uint64_t early_left(const struct early_file *f, uint64_t size)
 {
 	const size_t blocks = early_blocks(size);
-	cleanup_free bool *changed = xcalloc(blocks + 1, sizeof(*changed));
+	cleanup_free bool *changed = NULL;
 	uint64_t n = 0;
 
-	if (!unchanged_find(watch, size, changed))
+	if (blocks > early_blocks(f->size) + HOLES_MAX)
+		return size;
+	changed = xcalloc(blocks + 1, sizeof(*changed));
+	if (!unchanged_find(f->watch, size, changed))
 		return size;
 	for (size_t i = 0; i < blocks; i++)
 		n += changed[i];
@@ -439,7 +470,7 @@ static uint64_t early_left_of_watched(const struct files_early *e)
 
 	for (size_t i = 0; i < e->n; i++)
 		if (e->v[i].watch && unchanged_stat(e->v[i].watch, &st) == 0 && !early_is_same(&e->v[i], &st))
-			left += early_left(e->v[i].watch, (uint64_t)st.st_size);
+			left += early_left(&e->v[i], (uint64_t)st.st_size);
 	return left;
 }
 
@@ -501,7 +532,8 @@ static bool early_link_previous(struct files_early *e, struct early_file *f, int
 	if (!was || e->o.previous_filesfd < 0)
 		return false;
 	previous = openat(e->o.previous_filesfd, was, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (previous < 0 || fstat(previous, &st) || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != size)
+	if (previous < 0 || fstat(previous, &st) || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != size ||
+	    !early_count_holes(e, f, in, size))
 		return false;
 	early_resize(f, size);
 	early_name(f->number, name);
@@ -566,8 +598,9 @@ static int early_refresh(struct files_early *e, struct early_file *f, int in, co
 	return to_out ? err_sys(err, errno, "cannot write files/early-%u in the checkpoint", f->number) : 0;
 }
 
-static void early_drop(const struct files_early *e, struct early_file *f)
+static void early_drop(struct files_early *e, struct early_file *f)
 {
+	e->holes -= f->holes;
 	early_remove_copy(e, f);
 	unchanged_end(f->watch);
 	free(f->sums);
@@ -605,8 +638,10 @@ int files_early_copy_of_tree(struct files_early *e, int in, const struct stat *s
 
 static int early_catch_up(struct files_early *e, struct early_file *f, int in, uint64_t size, bool *to_out)
 {
-	cleanup_free bool *changed = xcalloc(early_blocks(size) + 1, sizeof(*changed));
-	const bool known = f->watch && unchanged_find(f->watch, size, changed);
+	const size_t blocks = early_blocks(size);
+	cleanup_free bool *changed = blocks > early_blocks(f->size) + HOLES_MAX ? NULL
+										: xcalloc(blocks + 1, sizeof(*changed));
+	const bool known = changed && f->watch && unchanged_find(f->watch, size, changed);
 
 	return early_update(e, f, in, size, known ? changed : NULL, to_out);
 }

@@ -365,6 +365,59 @@ static void test_copies_of_the_epoch_before(void **state)
 	}
 }
 
+static int make_sparse(const char *name, off_t size)
+{
+	int fd = make_file(name);
+
+	assert_int_equal(ftruncate(fd, size), 0);
+	return fd;
+}
+
+static int take(struct files_early *e, int fd, const char *name)
+{
+	struct stat st;
+
+	fstat(fd, &st);
+	return files_early_take(e, fd, &st, name, &err);
+}
+
+/* Checksums of holes take memory, and a job makes a hole of any size by one call. */
+static void test_holes_take_little_memory(void **state)
+{
+	const off_t some = INT64_C(60) << 30, huge = INT64_C(1) << 40;
+	cleanup_close int filesfd = filesfd_of("holes"), a = make_sparse("a", huge), b = make_sparse("b", some),
+			  c = make_sparse("c", some), d = make_sparse("d", some), g = make_file("g");
+	struct files_early_opts o = { .filesfd = filesfd, .previous_filesfd = -1, .device_stat = device };
+	struct files_early *e;
+	struct stat st;
+
+	(void)state;
+	fstat(a, &st);
+	o.device = st.st_dev;
+	e = files_early_open(&o);
+	assert_true(files_early_begin_round(e, top));
+	for (size_t i = 0; i < 5; i++) {
+		const int fd = (const int[]){ a, b, c, d, g }[i];
+
+		fstat(fd, &st);
+		assert_int_equal(files_early_copy(e, fd, &st, NULL, &err), 0);
+	}
+	/* grows when it has a copy */
+	assert_int_equal(ftruncate(g, huge), 0);
+	assert_int_equal(take(e, a, "a"), 0);
+	assert_int_equal(take(e, b, "b"), 1);
+	assert_copy(filesfd, "b", b);
+	assert_int_equal(take(e, c, "c"), 1);
+	assert_int_equal(take(e, d, "d"), 0);
+	assert_int_equal(take(e, g, "g"), 0);
+	files_early_close(e);
+	for (size_t i = 0; i < 5; i++)
+		unlinkat(top, (const char *[]){ "a", "b", "c", "d", "g" }[i], 0);
+	/* nothing is left of those without a copy */
+	assert_int_equal(unlinkat(filesfd, "b", 0) || unlinkat(filesfd, "c", 0), 0);
+	assert_int_equal(unlinkat(scratch_fd, "holes", AT_REMOVEDIR), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -372,6 +425,7 @@ int main(void)
 		cmocka_unit_test(test_little_is_changed),
 		cmocka_unit_test(test_copies_are_right),
 		cmocka_unit_test(test_copies_of_the_epoch_before),
+		cmocka_unit_test(test_holes_take_little_memory),
 	};
 
 	scratch_needs_root();
