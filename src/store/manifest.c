@@ -122,6 +122,7 @@ void manifest_fingerprint(struct manifest *m, const char *criu)
 struct digest {
 	char *name;
 	uint64_t size;
+	uint64_t data; /* of size, without holes; with_sums only */
 	char hex[SHA256_HEX];
 };
 
@@ -160,6 +161,24 @@ static bool has_own_sums(const char *name)
 	return strncmp(name, CHUNKS, sizeof(CHUNKS) - 1) == 0 && !strchr(name + sizeof(CHUNKS) - 1, '/');
 }
 
+/* Bytes of the file that lie in no hole. A job can make a hole of any size at no cost, so holes must not count as space
+ * that an epoch takes from others. The blocks that a file has are no measure: some file systems count them later. */
+static uint64_t digest_data(int fd, const struct stat *st)
+{
+	uint64_t sum = 0;
+	off_t data, end = 0;
+
+	if ((uint64_t)st->st_blocks * 512 >= (uint64_t)st->st_size)
+		return (uint64_t)st->st_size;
+	while ((data = lseek(fd, end, SEEK_DATA)) >= 0 && data < st->st_size) {
+		end = lseek(fd, data, SEEK_HOLE);
+		if (end <= data)
+			return (uint64_t)st->st_size;
+		sum += (uint64_t)((end < st->st_size ? end : st->st_size) - data);
+	}
+	return data >= 0 || errno == ENXIO ? sum : (uint64_t)st->st_size;
+}
+
 static int digest_file(int dirfd, const char *name, struct digest *e, struct err *err)
 {
 	cleanup_close int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -170,6 +189,7 @@ static int digest_file(int dirfd, const char *name, struct digest *e, struct err
 	if (!S_ISREG(st.st_mode))
 		return err_set(err, EBADMSG, "%s is no regular file", e->name);
 	e->size = (uint64_t)st.st_size;
+	e->data = digest_data(fd, &st);
 	posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
 	if (digest_range(fd, 0, e->size, e->hex) < 0)
 		return err_sys(err, errno, "cannot read %s", e->name);
@@ -188,9 +208,11 @@ static int digests_collect_file(void *arg, int dirfd, const char *name, const ch
 	if (d->n >= FILES_MAX)
 		return err_set(err, EFBIG, "the checkpoint has more than %d files", FILES_MAX);
 	e = digests_add(d, path);
-	e->size = (uint64_t)st->st_size;
-	d->linked += st->st_nlink > 1 ? e->size : 0;
-	return d->with_sums && !has_own_sums(path) ? digest_file(dirfd, name, e, err) : 0;
+	e->size = e->data = (uint64_t)st->st_size;
+	if (d->with_sums && !has_own_sums(path) && digest_file(dirfd, name, e, err) < 0)
+		return -1;
+	d->linked += st->st_nlink > 1 ? e->data : 0;
+	return 0;
 }
 
 static int digests_collect(int epochfd, struct digests *d, struct err *err)
@@ -327,7 +349,7 @@ static int manifest_write_collected(int epochfd, struct manifest *m, struct dige
 		return -1;
 	m->bytes = 0;
 	for (size_t i = 0; i < d->n; i++)
-		m->bytes += d->v[i].size;
+		m->bytes += d->v[i].data;
 	m->linked = d->linked;
 	text = manifest_render(m, d);
 	if (!text)

@@ -29,7 +29,7 @@ struct manifest {
 			       otherwise 0 */
 	int64_t names_from; /* the interval of the journal of names that began with the freeze; 0: there is no list of
 			       names */
-	uint64_t bytes;     /* apparent size of all files of the epoch */
+	uint64_t bytes;     /* of all files of the epoch, without their holes */
 	uint64_t linked;    /* of bytes: in files that older epochs have as well. Set by manifest_write() only */
 	bool private_tmp;
 	struct { /* of a private /tmp that is an image (pod/pod_tmp.h); zero if it is a directory */
