@@ -128,7 +128,7 @@ static int checkpoint_seal(struct checkpoint *c, struct err *err)
 	c->m.time = c->dump.freeze_began / 1000000;
 	c->m.frozen_us = c->dump.frozen_us;
 	if (manifest_write(c->epochfd, &c->m, w->req.sign, w->conf.munge_socket, err) ||
-	    store_sync_epoch(&w->store, w->req.epoch, err))
+	    space_check_written(w, c->m.bytes - c->m.linked, err) || store_sync_epoch(&w->store, w->req.epoch, err))
 		return -1;
 	fault_die(w, FAULT_DIE_BEFORE_VERIFY);
 	event_phase("verify");
@@ -274,7 +274,8 @@ static int dump_on_frozen(void *arg, struct err *err)
 	return checkpoint_hold(c, err);
 }
 
-/* Checks what the job has started or opened since the preflight, and finds names for files that have lost theirs since.
+/* Checks what the job has started, opened or allocated since the preflight, and finds names for files that have lost
+ * theirs since.
  */
 static int dump_on_stopped(void *arg, struct err *err)
 {
@@ -287,7 +288,8 @@ static int dump_on_stopped(void *arg, struct err *err)
 	if (tree_read(c->w->req.init, &t, err))
 		return -1;
 	job = preflight_job_of(c->w, &t);
-	rc = preflight_stopped(&job, err) || files_names_find(&c->w->names, t.pids, t.n, c->w->req.init, &o, true, err)
+	rc = preflight_stopped(&job, err) || space_check_stopped(c->w, t.pids, t.n, err) ||
+			     files_names_find(&c->w->names, t.pids, t.n, c->w->req.init, &o, true, err)
 		     ? -1
 		     : 0;
 	tree_free(&t);
@@ -498,9 +500,9 @@ static void checkpoint_end(struct checkpoint *c)
 	cleanup_closep(&c->dump.names_fd);
 }
 
-/* Makes one attempt. err is not NULL; err->num EAGAIN: the same attempt may succeed now; ETIME: the freeze was too
- * long, so there is no other attempt. *engine: what the engine is to take; after a failure: what it is to take in the
- * next attempt. *again: another attempt may succeed.
+/* Makes one attempt. err is not NULL; err->num EAGAIN: the same attempt may succeed now; ETIME, EFBIG, EDQUOT: the
+ * freeze was too long or a limit is exceeded, so there is no other attempt. *engine: what the engine is to take; after
+ * a failure: what it is to take in the next attempt. *again: another attempt may succeed.
  */
 static int checkpoint_attempt(struct worker *w, enum engine *engine, bool *refused, bool *again, struct err *err)
 {
@@ -528,7 +530,7 @@ static int checkpoint_attempt(struct worker *w, enum engine *engine, bool *refus
 		event_send("result", o);
 	}
 	*again = rc && !c.committed && c.memory.on && (c.memory.failed || !c.reached) && err->num != ENOSPC &&
-		 err->num != ETIME && tree_is_there(w->req.init);
+		 err->num != EFBIG && err->num != EDQUOT && err->num != ETIME && tree_is_there(w->req.init);
 	if (*again && !c.memory.failed && obstacle_retry_checkpoint(err->text))
 		err->num = EAGAIN; /* with another engine it would fail as well */
 	if (rc && err->num == EAGAIN)

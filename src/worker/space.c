@@ -214,6 +214,7 @@ int space_check(struct worker *w, const pid_t *pids, int n, struct err *err)
 	if (fstatvfs(w->store.epochsfd, &v))
 		return err_sys(err, errno, "cannot look up the free space of %s", w->store.path);
 	room = (uint64_t)v.f_bavail * v.f_frsize;
+	w->reserved = need.all;
 	if (room >= need.all + MARGIN)
 		return quota_check(w, need.all, err);
 	return err_set(err, ENOSPC,
@@ -221,4 +222,38 @@ int space_check(struct worker *w, const pid_t *pids, int n, struct err *err)
 		       "the job was not stopped. Free some space or keep fewer epochs",
 		       w->store.path, format_size(need.all + MARGIN, a, sizeof(a)), format_size(room, b, sizeof(b)),
 		       space_text(w, &need, text, sizeof(text)));
+}
+
+/* ---- after that: the job runs on while files are copied, and can notice that -------------------------- */
+
+/* Small differences are those of an estimate. */
+static int space_check_growth(struct worker *w, uint64_t bytes, struct err *err)
+{
+	char a[16], b[16], c[16];
+
+	if (bytes <= w->reserved + w->reserved / 8 + MARGIN)
+		return 0;
+	if (w->conf.job_limit && bytes > w->conf.job_limit)
+		return err_set(err, EFBIG,
+			       "the job has grown since it was measured, before it was stopped: it needs %s for an epoch, it was "
+			       "measured with %s, and CheckpointJobLimit allows %s",
+			       format_size(bytes, a, sizeof(a)), format_size(w->reserved, b, sizeof(b)),
+			       format_size(w->conf.job_limit, c, sizeof(c)));
+	if (quota_check(w, bytes, err))
+		return -1;
+	w->reserved = bytes;
+	return 0;
+}
+
+int space_check_stopped(struct worker *w, const pid_t *pids, int n, struct err *err)
+{
+	uint64_t shared;
+	const uint64_t memory = memory_to_write(w, pids, n, &shared);
+
+	return memory > w->memory ? space_check_growth(w, w->reserved + memory - w->memory, err) : 0;
+}
+
+int space_check_written(struct worker *w, uint64_t bytes, struct err *err)
+{
+	return space_check_growth(w, bytes, err);
 }

@@ -79,6 +79,7 @@ struct worker {
 	int frozen_unanswered;        /* "frozen" events that the agent has not yet answered with "go" */
 	uint64_t memory;              /* bytes of the job's memory, as of the preflight */
 	struct files_cost files;      /* the same of its files */
+	uint64_t reserved;            /* bytes that the epoch may take, as checked last */
 	uint64_t over_quota;          /* bytes by which a quota would be exceeded */
 	struct pod_network net;       /* checkpoint: of the pod; empty if it uses the node's */
 	struct pod_tmp tmp;           /* the same for its /tmp */
@@ -556,6 +557,10 @@ void writers_end(struct worker *w);
 
 /* space.c: -1: the checkpoint does not fit. Fills w->memory. */
 int space_check(struct worker *w, const pid_t *pids, int n, struct err *err);
+/* Checks the limits once more if the job has grown clearly since. Before its memory is taken; pids are stopped. */
+int space_check_stopped(struct worker *w, const pid_t *pids, int n, struct err *err);
+/* The same when the epoch is written. bytes: what it takes beside what older epochs have. */
+int space_check_written(struct worker *w, uint64_t bytes, struct err *err);
 
 static inline struct files_cred worker_cred(const struct worker *w)
 {

@@ -35,9 +35,10 @@ class Job:
         return subprocess.run([self.base / "stage/usr/bin/fsched", "pod", *map(str, argv)], env=env, text=True, capture_output=True,
                               stdin=subprocess.DEVNULL, timeout=240, check=False)
 
-    def begin(self, *argv, fault=""):
+    def begin(self, *argv, fault="", conf=None):
         """Starts a command and does not wait for its end."""
-        p = subprocess.Popen([self.base / "stage/usr/bin/fsched", "pod", *map(str, argv)], env={**self.pods.env(), "FSCHED_FAULT": fault}, text=True,
+        env = {**self.pods.env(), "FSCHED_FAULT": fault, **({"FSCHED_CONF": str(conf)} if conf else {})}
+        p = subprocess.Popen([self.base / "stage/usr/bin/fsched", "pod", *map(str, argv)], env=env, text=True,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         self.pods.running.append(p)
         return p

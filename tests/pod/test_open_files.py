@@ -1,5 +1,6 @@
 """Open files whose names have changed: a complete epoch can be restored more than once, or no epoch is made."""
 import shutil
+import sys
 from pathlib import Path
 
 import lib
@@ -111,6 +112,32 @@ def test_a_job_over_its_limit(pods, base):
     assert not list(job.state.glob("epochs/*"))
     job.checkpoint("--kill")
     assert "restored from epoch 1" in job.restore(), job.said.read_text()
+    job.stop()
+
+
+GROWS = """import os, time
+print('ready', flush=True)
+while not os.path.exists('now'): time.sleep(.05)
+{grow}
+open('done', 'w')
+while not os.path.exists('stop'): time.sleep(.05)"""
+
+
+@pytest.mark.parametrize("grow", ["x = os.urandom(40 << 20)", "[open(f'/tmp/{i}', 'wb').write(os.urandom(10 << 20)) for i in range(4)]"])
+def test_a_job_that_grows_after_it_was_measured(pods, base, grow):
+    """A job can notice that its files are copied, and allocate memory or write files before it is stopped."""
+    conf = base / "small-grown.conf"
+    conf.write_text((base / "fsched.conf").read_text() + "CheckpointJobLimit = 20M\n")
+    job = Job(pods, base, sys.executable, "-c", GROWS.format(grow=grow))
+    p = job.begin("checkpoint", job.state, fault="wait-before-freeze", conf=conf)
+    lib.wait_for((job.state / "waiting").exists, "the worker")
+    (job.work / "now").touch()
+    lib.wait_for((job.work / "done").exists, "the job to grow")
+    (job.state / "waiting").unlink()
+    said = p.communicate(timeout=120)[0]
+    assert p.returncode and "CheckpointJobLimit allows 20.0 MiB" in said and "has grown" in said, said
+    assert "the command runs on" in said and not list(job.state.glob("epochs/*")), said
+    job.checkpoint()
     job.stop()
 
 
