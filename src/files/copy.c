@@ -11,7 +11,8 @@
 #include "base/io.h"
 #include "base/util.h"
 
-#define CHUNK (256u << 10)
+#define CHUNK      (256u << 10)
+#define ZERO_BLOCK 4096u
 
 uint64_t file_data_bytes(const struct stat *st)
 {
@@ -113,11 +114,59 @@ set_size:
 	return 0;
 }
 
-int copy_positioned(int in, int out, uint64_t size, bool *to_out)
+/* Bytes at the beginning of buf, whole blocks, that are all zeros, or of which each block is not. */
+static size_t copy_run(const char *buf, size_t len, bool *zeros)
 {
+	size_t n = 0, block;
+	bool same;
+
+	for (; n < len; n += block) {
+		block = len - n < ZERO_BLOCK ? len - n : ZERO_BLOCK;
+		same = !buf[n] && !memcmp(buf + n, buf + n + 1, block - 1);
+		if (!n)
+			*zeros = same;
+		else if (same != *zeros)
+			break;
+	}
+	return n;
+}
+
+/* One buffer. left: bytes that may be written. */
+static int copy_nonzero(int out, const char *buf, size_t len, uint64_t at, uint64_t *left, bool *to_out)
+{
+	bool zeros;
+	size_t n;
+
+	for (; len; buf += n, at += n, len -= n) {
+		n = copy_run(buf, len, &zeros);
+		if (zeros)
+			continue;
+		if (n > *left) {
+			errno = EFBIG;
+			return -1;
+		}
+		*left -= n;
+		if (pwrite_all(out, buf, n, at) < 0) {
+			*to_out = true;
+			return -1;
+		}
+	}
+	return 0;
+}
+
+int copy_positioned(int in, int out, uint64_t size, uint64_t budget, bool *to_out)
+{
+	cleanup_free char *buf = xmalloc(CHUNK);
+	ssize_t n;
+
 	*to_out = false;
-	if (copy_range(in, out, 0, size, to_out) < 0)
-		return -1;
+	for (uint64_t at = 0; at < size; at += (uint64_t)n) {
+		n = copy_pread(in, buf, size - at < CHUNK ? (size_t)(size - at) : CHUNK, at);
+		if (n < 0 || copy_nonzero(out, buf, (size_t)n, at, &budget, to_out) < 0)
+			return -1;
+		if (n == 0)
+			break; /* the file has become shorter */
+	}
 	*to_out = true;
 	return ftruncate(out, (off_t)size);
 }

@@ -70,9 +70,9 @@ uint64_t file_data_bytes(const struct stat *st);
  * the holes. Fails with EFBIG if they hold more than budget bytes of data. 0, or -1 with errno; *to_out is true if
  * writing to out failed. */
 int copy_sparse(int in, int out, uint64_t size, uint64_t budget, bool *to_out);
-/* The same for a descriptor whose open file description the job shares: without a budget, and without moving the
- * offset. */
-int copy_positioned(int in, int out, uint64_t size, bool *to_out);
+/* The same for a descriptor whose open file description the job shares: without moving the offset, so it cannot ask for
+ * holes. Blocks that are all zeros become holes, and do not count. */
+int copy_positioned(int in, int out, uint64_t size, uint64_t budget, bool *to_out);
 /* Makes the first size bytes of target equal to those of copy and sets its size. Writes only blocks that differ
  * (everything if readable is false) and keeps holes. 0, or -1 with errno. */
 int copy_back(int copy, int target, uint64_t size, bool readable);

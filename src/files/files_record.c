@@ -94,7 +94,8 @@ static int record_save_copy(struct recorder *r, int in, bool leased, uint64_t si
 	out = openat(r->filesfd, rec->saved, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (out < 0)
 		return err_sys(err, errno, "cannot make files/%s in the checkpoint", rec->saved);
-	if ((leased ? copy_positioned(in, out, size, &to_out) : copy_sparse(in, out, size, r->left, &to_out)) == 0)
+	if ((leased ? copy_positioned(in, out, size, r->left, &to_out) : copy_sparse(in, out, size, r->left, &to_out)) ==
+	    0)
 		return 1;
 	saved = errno;
 	if (to_out)

@@ -193,6 +193,30 @@ def test_leases_and_watches(pods, base):
     assert {line for line in said if line.split()[-1] in ("reading", "both", "writing", ".")} <= {"access both"}, said
 
 
+LEASED = """import fcntl, os, signal, time
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+f = os.open('data', os.O_RDWR | os.O_CREAT, 0o600)
+os.ftruncate(f, 256 << 20)
+os.pwrite(f, b'x' * 5000, 100 << 20)
+fcntl.fcntl(f, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print('ready', flush=True)
+while not os.path.exists('stop'): time.sleep(.05)
+print(os.fstat(f).st_size, os.pread(f, 5000, 100 << 20).strip(b'x'), os.pread(f, 1 << 20, 200 << 20).strip(b'\\0'), flush=True)"""
+
+
+def test_holes_of_a_file_with_a_lease(pods, base):
+    """Such a file is read through the job's own descriptor, where holes cannot be asked for: they must not fill the disk all the same."""
+    conf = base / "small-leased.conf"
+    conf.write_text((base / "fsched.conf").read_text() + "CheckpointFileLimit = 64K\n")
+    job = Job(pods, base, sys.executable, "-c", LEASED)
+    job.checkpoint("--kill", conf=conf)
+    copies = [f.stat() for f in job.state.glob("epochs/*/files/*.data")]
+    assert [s.st_size for s in copies] == [256 << 20] and sum(s.st_blocks for s in copies) * 512 <= 64 << 10, copies
+    job.restore()
+    job.stop()
+    assert f"{256 << 20} b'' b''" in job.out.read_text(), job.out.read_text()
+
+
 def test_leases_after_a_restore(pods, base):
     job = Job(pods, base, "leases")
     job.checkpoint("--kill")
