@@ -53,7 +53,16 @@ static bool scratch_has_id(const char *text, const char *id)
 	return false;
 }
 
-/* Makes a directory for the user: with his rights in a directory of his, where he could put another in its place. */
+/* Whether others than root can rename what root makes there, and put another directory in its place before root gives
+ * it away: one of another user's, for example. In a sticky directory of root they cannot. */
+static bool scratch_others_rename(const struct stat *dir)
+{
+	const mode_t group = dir->st_gid ? S_IWGRP : 0;
+
+	return dir->st_uid || (!(dir->st_mode & S_ISVTX) && dir->st_mode & (group | S_IWOTH));
+}
+
+/* Makes a directory for the user: with his rights wherever he could put another in its place. */
 static int scratch_make(int dirfd, const char *name, const struct files_cred *cred, mode_t mode)
 {
 	cleanup_close int fd = -1;
@@ -63,7 +72,7 @@ static int scratch_make(int dirfd, const char *name, const struct files_cred *cr
 
 	if (fstat(dirfd, &st))
 		return -1;
-	if (st.st_uid) {
+	if (scratch_others_rename(&st)) {
 		if (user_rights_take(&own, cred->uid, cred->gid, cred->groups, cred->n_groups, NULL))
 			return -1;
 		rc = mkdirat(dirfd, name, mode);

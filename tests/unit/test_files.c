@@ -1,6 +1,7 @@
 #include "unit.h"
 #include "base/dir_tree.h"
 #include "base/io.h"
+#include "base/json.h"
 #include "base/clock.h"
 #include "base/util.h"
 
@@ -1658,6 +1659,38 @@ static int teardown(void **state)
 	return 0;
 }
 
+/* Puts an empty scratch directory back that is missing below a directory of this mode and group. */
+static int put_back_below(mode_t mode, gid_t gid)
+{
+	cleanup_free char *roots = xstrdup(at("scratches")), *path = xstrdup(at("scratches/job-7"));
+	struct files_scratch_dir dir = { path, 0700 };
+	const struct files_scratch s = { .v = &dir, .n = 1 };
+	cleanup_json json_t *warnings = json_array();
+	struct stat st;
+	int rc;
+
+	remove_tree_at(scratch_fd, "scratches");
+	if (mkdir(roots, 0700) || chown(roots, 0, gid) || chmod(roots, mode))
+		fail_msg("%s: %s", roots, strerror(errno));
+	rc = files_scratch_put_back(&s, roots, scratch_fd, &cred, warnings, &err);
+	if (rc == 0 && stat(path, &st) == 0)
+		assert_int_equal(st.st_uid, USER);
+	remove_tree_at(scratch_fd, "scratches");
+	return rc;
+}
+
+/* Root gives the directory away that it has made. Where others can rename it, it could be another one by then. */
+static void root_makes_scratch_only_where_nobody_can_rename_it(void **state)
+{
+	(void)state;
+	assert_ok(put_back_below(0755, 0));
+	assert_ok(put_back_below(0775, 0));
+	assert_ok(put_back_below(01777, 4711));
+	assert_ok(put_back_below(01775, 4711));
+	assert_ok(put_back_below(0777, 4711)); /* by the user */
+	assert_refused(put_back_below(0775, 4711), "job-7");
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, fresh)
 
 int main(void)
@@ -1696,6 +1729,7 @@ int main(void)
 		TEST(attributes_count),
 		TEST(empty_trees_make_no_archive),
 		TEST(too_deep_a_tree_is_refused),
+		TEST(root_makes_scratch_only_where_nobody_can_rename_it),
 	};
 
 	scratch_needs_root();
