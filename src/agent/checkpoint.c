@@ -83,7 +83,7 @@ static void checkpoint_log_epoch(struct checkpoint *c, const json_t *o)
 		format_size((uint64_t)checkpoint_result_int(o, "bytes"), size, sizeof(size)), us > 0 ? "frozen " : "",
 		us > 0 ? format_duration(us, frozen, sizeof(frozen)) : "", us > 0 ? ", " : "",
 		format_duration(checkpoint_result_int(o, "total_us"), total, sizeof(total)));
-	if (memory && strcmp(memory, "criu"))
+	if (memory)
 		job_log(c->job, "epoch %u: memory %s (%s)", c->op.epoch, memory, why ? why : "");
 }
 

@@ -10,8 +10,7 @@
 #include "base/util.h"
 #include "base/vmas.h"
 
-#define PIECE_MIN 64u /* pages of our smallest piece */
-#define AROUND    16u /* pages on either side of a fixed address */
+#define AROUND 16u /* pages on either side of a fixed address */
 
 struct builder {
 	struct mem_split *p;
@@ -66,7 +65,7 @@ static uint64_t split_clamp(uint64_t v, uint64_t low, uint64_t high)
 
 static void split_add_piece(struct builder *b, uint64_t start, uint64_t end)
 {
-	split_add(b, (end - start) / MEM_PAGE >= PIECE_MIN, start, end);
+	split_add(b, (end - start) / MEM_PAGE >= MEM_PIECE_MIN, start, end);
 }
 
 /* Splits pages of one plain mapping. */

@@ -15,6 +15,8 @@
 #include "criu/criu_pagemap.h"
 #include "image/image.h"
 
+#define MEM_PIECE_MIN 64u /* pages of our smallest piece */
+
 /* The id of all ranges is the pid in the pod. Ranges are ascending, and each lies within one mapping. */
 struct mem_split {
 	pid_t inner, host;        /* pids in the pod and in our namespace */

@@ -282,6 +282,13 @@ static json_t *manifest_render_memory(const struct manifest *m)
 	return o;
 }
 
+/* A member of its own, since older versions take "memory" as a sign that there is a directory memory/. */
+static json_t *manifest_render_criu_memory(const struct manifest *m)
+{
+	return json_pack("{s:s,s:o,s:I}", "method", m->memory.method, "why", json_text(m->memory.why), "bytes",
+			 (json_int_t)m->memory.criu);
+}
+
 static json_t *manifest_render_network(const struct manifest *m)
 {
 	return json_pack("{s:s,s:s}", "hostname", m->network.hostname, "address", m->network.address);
@@ -319,6 +326,8 @@ static char *manifest_render(const struct manifest *m, const struct digests *d)
 	    (m->tmp.size && json_object_set_new(root, "tmp", manifest_render_tmp(m)) < 0) ||
 	    (m->network.own && json_object_set_new(root, "network", manifest_render_network(m)) < 0) ||
 	    (m->memory.ours && json_object_set_new(root, "memory", manifest_render_memory(m)) < 0) ||
+	    (!m->memory.ours && m->memory.method[0] &&
+	     json_object_set_new(root, "criu_memory", manifest_render_criu_memory(m)) < 0) ||
 	    json_object_set_new(root, "files", m->files ? json_incref(m->files) : json_array()) < 0 ||
 	    manifest_render_parts(m, root) || json_object_set_new(root, "digests", manifest_render_digests(d)) < 0)
 		return NULL;
@@ -488,6 +497,11 @@ bool manifest_tracked(const struct manifest *m)
 	return !m->memory.rounds && m->memory.tracking[0] && strcmp(m->memory.tracking, "none") != 0;
 }
 
+bool manifest_memory_small(const struct manifest *m)
+{
+	return !m->memory.ours && strcmp(m->memory.method, MANIFEST_SMALL) == 0;
+}
+
 char *manifest_memory_text(const struct manifest *m, char buf[MANIFEST_MEMORY_TEXT])
 {
 	char pages[16], scanned[16], dirty[16], stored[16], rounds[24] = "";
@@ -496,7 +510,9 @@ char *manifest_memory_text(const struct manifest *m, char buf[MANIFEST_MEMORY_TE
 		snprintf(rounds, sizeof(rounds), ",pre-dump:%u", m->memory.rounds);
 	else if (manifest_tracked(m))
 		snprintf(rounds, sizeof(rounds), ",tracked");
-	if (!m->memory.ours)
+	if (manifest_memory_small(m))
+		snprintf(buf, MANIFEST_MEMORY_TEXT, "small,%s", size_text(m->memory.criu, pages));
+	else if (!m->memory.ours)
 		snprintf(buf, MANIFEST_MEMORY_TEXT, "criu");
 	else
 		snprintf(buf, MANIFEST_MEMORY_TEXT, "%s,%s,scanned:%s,dirty:%s,stored:%s,ratio:%.2f%s%s",
@@ -539,12 +555,23 @@ static int manifest_parse_pre_dump(const json_t *o, struct manifest *m, struct e
 		       : 0;
 }
 
+static int manifest_parse_criu_memory(const json_t *o, struct manifest *m, struct err *err)
+{
+	if (!json_is_object(o))
+		return err_set(err, EBADMSG, "member \"criu_memory\" is not an object");
+	return json_get_text(o, "method", m->memory.method, sizeof(m->memory.method), err) < 0 ||
+			       json_get_text(o, "why", m->memory.why, sizeof(m->memory.why), err) < 0 ||
+			       get_bytes(o, "bytes", &m->memory.criu, err) < 0
+		       ? -1
+		       : 0;
+}
+
 static int manifest_parse_memory(const json_t *root, struct manifest *m, bool shared, struct err *err)
 {
-	const json_t *o = json_object_get(root, "memory");
+	const json_t *o = json_object_get(root, m->memory.ours ? "memory" : "criu_memory");
 
 	if (!m->memory.ours)
-		return 0;
+		return o ? manifest_parse_criu_memory(o, m, err) : 0;
 	if (!json_is_object(o))
 		return err_set(err, EBADMSG, "member \"memory\" is missing or is not an object");
 	if (json_object_get(o, "scanned") && get_bytes(o, "scanned", &m->memory.scanned, err) < 0)

@@ -51,24 +51,26 @@ struct manifest {
 			hostname[256];
 		long page_size;
 	} node;
-	struct {                 /* all zero in an epoch whose memory criu has written */
-		bool ours;       /* memory/ holds the large areas and criu/ the rest, so criu alone cannot restore it */
-		char method[16]; /* how the largest process was saved: direct | staged | fork */
-		char why[320];   /* why that method was chosen */
-		bool increment;  /* unchanged pages are in files of older epochs, here as hard links, so that the older
-				    epochs may be removed */
-		uint64_t pages;  /* bytes of memory in memory/ */
-		uint64_t zero;   /* of them, pages of zeros */
-		uint64_t reused; /* of them, in files of older epochs */
-		uint64_t scanned;  /* bytes read to find that out; 0 in manifests of older versions */
-		uint64_t raw;      /* bytes written, before compression */
-		uint64_t stored;   /* bytes written, after compression */
-		uint64_t criu;     /* bytes that are in criu's images */
-		uint64_t shared;   /* bytes that processes share since a fork */
-		uint64_t objects;  /* of pages: shared memory (MAP_SHARED), whose page lists in criu/ are empty. Older
-				      versions of fsched cannot restore it */
-		uint64_t ghosts;   /* of objects: deleted files, whose data is not in criu/. Older versions likewise */
-		unsigned rounds;   /* of the pre-dump; 0 = there was none */
+	struct {           /* without `ours' only method, why and criu; all zero if an older fsched made the epoch */
+		bool ours; /* memory/ holds the large areas and criu/ the rest, so criu alone cannot restore it */
+		char method[16];  /* how the largest process was saved: direct | staged | fork. Without `ours': small
+				     (fsched found no large area and wrote all of it into criu/) | criu (criu wrote it)
+				   */
+		char why[320];    /* why that method was chosen */
+		bool increment;   /* unchanged pages are in files of older epochs, here as hard links, so that the older
+				     epochs may be removed */
+		uint64_t pages;   /* bytes of memory in memory/ */
+		uint64_t zero;    /* of them, pages of zeros */
+		uint64_t reused;  /* of them, in files of older epochs */
+		uint64_t scanned; /* bytes read to find that out; 0 in manifests of older versions */
+		uint64_t raw;     /* bytes written, before compression */
+		uint64_t stored;  /* bytes written, after compression */
+		uint64_t criu;    /* bytes that fsched has written into criu's images */
+		uint64_t shared;  /* bytes that processes share since a fork */
+		uint64_t objects; /* of pages: shared memory (MAP_SHARED), whose page lists in criu/ are empty. Older
+				     versions of fsched cannot restore it */
+		uint64_t ghosts;  /* of objects: deleted files, whose data is not in criu/. Older versions likewise */
+		unsigned rounds;  /* of the pre-dump; 0 = there was none */
 		char tracking[16]; /* how dirty pages were found, in the pre-dump or since the previous epoch: wp-async
 				      | soft-dirty | none */
 		uint64_t taken;    /* bytes saved during the freeze */
@@ -113,9 +115,15 @@ int manifest_verify(int epochfd, struct manifest *m, bool sign, const char *mung
  * - "increment" for an incremental epoch
  * - "pre-dump:2" after two rounds of a pre-dump, or "tracked" if the kernel's tracking found the dirty pages
  *
- * "criu" if criu has written all memory. Returns buf. */
+ * "small,522.8KiB" if fsched has written all memory into criu's images, because there was no large area.
+ * "criu" if criu has written all memory; also for an epoch of an older fsched that would be small. Returns buf. */
 #define MANIFEST_MEMORY_TEXT 160
 char *manifest_memory_text(const struct manifest *m, char buf[MANIFEST_MEMORY_TEXT]);
+
+#define MANIFEST_SMALL "small"
+#define MANIFEST_CRIU  "criu"
+/* True if fsched has written all memory into criu's images. */
+bool manifest_memory_small(const struct manifest *m);
 
 /* Lists the TCP connections that are closed in the restored job, as far as there is room; "" = there are none. len: at
  * least 64. Returns buf. */

@@ -438,7 +438,8 @@ static int checkpoint_copy_early(struct checkpoint *c, const struct files_opts *
 	return rc;
 }
 
-static int checkpoint_dump(struct checkpoint *c, enum engine engine, struct err *err)
+/* why_criu: with ENGINE_NONE, why criu is to write the memory. */
+static int checkpoint_dump(struct checkpoint *c, enum engine engine, const char *why_criu, struct err *err)
 {
 	struct worker *w = c->w;
 	const struct files_opts o = checkpoint_files_opts(w);
@@ -467,6 +468,8 @@ static int checkpoint_dump(struct checkpoint *c, enum engine engine, struct err 
 	c->memory.leave_shared = engine == ENGINE_PRIVATE || fault(w, FAULT_NO_ELISION);
 	if (engine != ENGINE_NONE)
 		memory_begin(&c->memory, w, c->criufd);
+	else
+		snprintf(c->memory.why_criu, sizeof(c->memory.why_criu), "%s", why_criu);
 	c->dump.elide_parent = c->memory.on && !fault(w, FAULT_NO_ELISION) ? DUMMY_PARENT : NULL;
 	c->dump.elide_shared = c->memory.objects != NULL;
 	c->freeze = c->memory.on ? freeze_limit(w, w->memory, 0) : freeze_limit(w, 0, w->memory);
@@ -502,9 +505,10 @@ static void checkpoint_end(struct checkpoint *c)
 
 /* Makes one attempt. err is not NULL; err->num EAGAIN: the same attempt may succeed now; ETIME, EFBIG, EDQUOT: the
  * freeze was too long or a limit is exceeded, so there is no other attempt. *engine: what the engine is to take; after
- * a failure: what it is to take in the next attempt. *again: another attempt may succeed.
+ * a failure: what it is to take in the next attempt. why_criu: as above. *again: another attempt may succeed.
  */
-static int checkpoint_attempt(struct worker *w, enum engine *engine, bool *refused, bool *again, struct err *err)
+static int checkpoint_attempt(struct worker *w, enum engine *engine, const char *why_criu, bool *refused, bool *again,
+			      struct err *err)
 {
 	struct checkpoint c = { .w = w,
 				.previous.filesfd = -1,
@@ -519,7 +523,7 @@ static int checkpoint_attempt(struct worker *w, enum engine *engine, bool *refus
 	*again = false;
 	if (rc == 0) {
 		*refused = false;
-		rc = checkpoint_dump(&c, *engine, err);
+		rc = checkpoint_dump(&c, *engine, why_criu, err);
 	}
 	if (rc && !c.committed)
 		store_abort_epoch(&w->store, w->req.epoch);
@@ -546,6 +550,7 @@ static int checkpoint_attempt(struct worker *w, enum engine *engine, bool *refus
 int worker_checkpoint(struct worker *w, bool *refused, struct err *err)
 {
 	enum engine engine = ENGINE_ALL;
+	char why_criu[320] = "";
 	bool again;
 	int tries = 0;
 
@@ -555,7 +560,7 @@ int worker_checkpoint(struct worker *w, bool *refused, struct err *err)
 	*refused = true;
 	if (check_before_freeze(w, TRACE_LOCK_WAIT_MS, err))
 		return -1;
-	while (checkpoint_attempt(w, &engine, refused, &again, err)) {
+	while (checkpoint_attempt(w, &engine, why_criu, refused, &again, err)) {
 		if (!again || ++tries == TRIES_MAX) {
 			quota_end(w);
 			return -1;
@@ -564,6 +569,7 @@ int worker_checkpoint(struct worker *w, bool *refused, struct err *err)
 			usleep(AGAIN_MS * 1000);
 			continue;
 		}
+		snprintf(why_criu, sizeof(why_criu), "%.300s", err->text);
 		worker_warn(w, "criu had to write the job's %s itself, because: %.500s",
 			    engine == ENGINE_PRIVATE ? "shared memory" : "memory", err->text);
 	}

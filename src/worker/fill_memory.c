@@ -108,10 +108,8 @@ static const char *why_criu_restores(const struct fill_memory *b, const struct w
 {
 	const uint64_t known = b->family.pages * MEM_PAGE + m->memory.criu;
 
-	if (w->conf.engine == CONF_ENGINE_CRIU)
-		return "MemoryEngine = criu";
-	if (!w->criu.preload[0])
-		return "the library that fsched loads into criu is missing";
+	if (memory_why_criu(w))
+		return memory_why_criu(w);
 	if (m->memory.shared >= UNKNOWN_MIN + 2 * known)
 		return "processes of the job share memory since a fork, which criu knows how to restore";
 	return NULL;

@@ -135,9 +135,16 @@ void memory_begin(struct memory_step *s, struct worker *w, int criufd)
 	struct err err = { 0 };
 	struct tree t;
 
-	if (w->conf.engine == CONF_ENGINE_CRIU || !w->criu.preload[0] || tree_read(w->req.init, &t, NULL))
+	if (memory_why_criu(w)) {
+		snprintf(s->why_criu, sizeof(s->why_criu), "%s", memory_why_criu(w));
 		return;
+	}
+	if (tree_read(w->req.init, &t, &err)) {
+		snprintf(s->why_criu, sizeof(s->why_criu), "%.300s", err.text);
+		return;
+	}
 	if (dummy_parent_make(criufd, &err)) {
+		snprintf(s->why_criu, sizeof(s->why_criu), "%.300s", err.text);
 		worker_warn(w, "criu writes the memory itself: %s", err.text);
 	} else {
 		s->on = true;
@@ -410,28 +417,6 @@ static void memory_warn_dropped(const struct memory_step *s, struct worker *w)
 				    s->procs[i].why);
 }
 
-/* Describes the way of the largest process, such as "fork" with the reason "process 12, 2 GiB: copy 130 ms, fork 60 ms
- * with what is rewritten". */
-static void memory_describe_method(const struct memory_step *s, struct manifest *m)
-{
-	const struct mem_process *largest = NULL;
-	char size[16];
-
-	for (size_t i = 0; i < s->n_procs; i++)
-		if (!largest || s->procs[i].split.our_pages > largest->split.our_pages)
-			largest = &s->procs[i];
-	m->memory.increment = s->stats->linked_files > 0;
-	if (!largest || !largest->split.our_pages) {
-		snprintf(m->memory.method, sizeof(m->memory.method), "%s",
-			 mem_method_name(s->objects && mem_shared_needs_freeze(s->objects) ? MEM_DIRECT : MEM_STAGED));
-		snprintf(m->memory.why, sizeof(m->memory.why), "there is shared memory only");
-		return;
-	}
-	snprintf(m->memory.method, sizeof(m->memory.method), "%s", mem_method_name(largest->method));
-	snprintf(m->memory.why, sizeof(m->memory.why), "process %d, %s: %s", largest->split.inner,
-		 format_size(largest->take.pages * MEM_PAGE, size, sizeof(size)), largest->why);
-}
-
 /* Bytes of shared memory. *ghosts: the part that is in deleted files. */
 static uint64_t memory_shared_bytes(const struct memory_step *s, uint64_t *ghosts)
 {
@@ -448,21 +433,77 @@ static uint64_t memory_shared_bytes(const struct memory_step *s, uint64_t *ghost
 }
 
 /* criu does not report that it has left nothing out. If the library is loaded but never called (a criu that makes other
- * calls than those that the library replaces), nothing fails: only the freeze takes as long as with criu alone. */
-static void check_elision(const struct memory_step *s, struct worker *w)
+ * calls than those that the library replaces), nothing fails: only the freeze takes as long as with criu alone. Returns
+ * the bytes of private memory that criu has written itself. */
+static uint64_t memory_not_elided(const struct memory_step *s)
 {
-	uint64_t left_out = 0, anon = 0;
+	uint64_t anon = 0;
+
+	for (size_t i = 0; i < s->n_procs; i++)
+		if (s->procs[i].split.kept_pages || s->procs[i].split.our_pages)
+			return 0;
+	for (int i = 0; i < s->n_wanted; i++)
+		anon += s->wanted[i].usage.anon;
+	return anon;
+}
+
+#define NOT_ELIDED "criu has written the job's private memory itself although it was to leave it to fsched"
+
+static void warn_not_elided(const struct memory_step *s, struct worker *w)
+{
+	const uint64_t bytes = memory_not_elided(s);
+	char size[16];
+
+	if (bytes)
+		worker_warn(w,
+			    NOT_ELIDED " (%s): the freeze depends on its size; `fsched doctor' on this node may tell why",
+			    format_size(bytes, size, sizeof(size)));
+}
+
+/* Describes a memory that criu has written. */
+static void memory_describe_criu(struct manifest *m, const char *why)
+{
+	snprintf(m->memory.method, sizeof(m->memory.method), MANIFEST_CRIU);
+	snprintf(m->memory.why, sizeof(m->memory.why), "%s", why);
+}
+
+static void memory_describe_small(struct manifest *m)
+{
+	char size[16];
+
+	snprintf(m->memory.method, sizeof(m->memory.method), MANIFEST_SMALL);
+	snprintf(m->memory.why, sizeof(m->memory.why),
+		 "no area of it is as large as %s, so all of it is in criu's images",
+		 format_size(MEM_PIECE_MIN * MEM_PAGE, size, sizeof(size)));
+}
+
+/* Describes the way of the largest process, such as "fork" with the reason "process 12, 2 GiB: copy 130 ms, fork 60 ms
+ * with what is rewritten". */
+static void memory_describe_method(const struct memory_step *s, struct manifest *m)
+{
+	const struct mem_process *largest = NULL;
 	char size[16];
 
 	for (size_t i = 0; i < s->n_procs; i++)
-		left_out += s->procs[i].split.kept_pages + s->procs[i].split.our_pages;
-	for (int i = 0; i < s->n_wanted; i++)
-		anon += s->wanted[i].usage.anon;
-	if (!left_out && anon)
-		worker_warn(w,
-			    "criu has written the job's private memory (%s) itself although it was to leave it to fsched: the freeze depends "
-			    "on its size; `fsched doctor' on this node may tell why",
-			    format_size(anon, size, sizeof(size)));
+		if (!largest || s->procs[i].split.our_pages > largest->split.our_pages)
+			largest = &s->procs[i];
+	m->memory.increment = s->stats->linked_files > 0;
+	if (!m->memory.ours) {
+		if (memory_not_elided(s))
+			memory_describe_criu(m, NOT_ELIDED);
+		else
+			memory_describe_small(m);
+		return;
+	}
+	if (!largest || !largest->split.our_pages) {
+		snprintf(m->memory.method, sizeof(m->memory.method), "%s",
+			 mem_method_name(s->objects && mem_shared_needs_freeze(s->objects) ? MEM_DIRECT : MEM_STAGED));
+		snprintf(m->memory.why, sizeof(m->memory.why), "there is shared memory only");
+		return;
+	}
+	snprintf(m->memory.method, sizeof(m->memory.method), "%s", mem_method_name(largest->method));
+	snprintf(m->memory.why, sizeof(m->memory.why), "process %d, %s: %s", largest->split.inner,
+		 format_size(largest->take.pages * MEM_PAGE, size, sizeof(size)), largest->why);
 }
 
 static void memory_fill_manifest(const struct memory_step *s, struct manifest *m)
@@ -488,8 +529,10 @@ static void memory_fill_manifest(const struct memory_step *s, struct manifest *m
 
 int memory_finish(struct memory_step *s, struct worker *w, int epochfd, int criufd, struct manifest *m, struct err *err)
 {
-	if (!s->on)
+	if (!s->on) {
+		memory_describe_criu(m, s->why_criu);
 		return 0;
+	}
 	dummy_parent_remove(criufd);
 	if (!s->written) {
 		event_phase("memory");
@@ -504,7 +547,7 @@ int memory_finish(struct memory_step *s, struct worker *w, int epochfd, int criu
 			    (unsigned long long)(s->stats->unreadable / MEM_PAGE + mem_snapshot_unreadable(s->snapshot)));
 	fault_die(w, FAULT_DIE_AFTER_DRAIN);
 	memory_fill_manifest(s, m);
-	check_elision(s, w);
+	warn_not_elided(s, w);
 	memory_warn_dropped(s, w);
 	/* Ends the children of forks: from now on writes of the job cause no more copies of pages. */
 	mem_snapshot_free(s->snapshot);

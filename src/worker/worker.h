@@ -292,6 +292,7 @@ struct memory_step {
 	struct tracking tracking;
 	struct previous_image previous;
 	bool on;                    /* criu leaves out private memory, fsched takes it */
+	char why_criu[320];         /* otherwise: why not */
 	bool leave_shared;          /* set by the caller: shared memory is left to criu */
 	struct mem_shared *objects; /* fsched takes large shared memory, too; NULL: criu does */
 	bool shared_failed;         /* the failed step is that of shared memory */
@@ -308,6 +309,8 @@ struct memory_step {
 	struct mem_write_stats *stats;
 	struct mem_collapse *huge; /* huge pages as of before the freeze; NULL: the job does not run on */
 };
+/* Why fsched can neither take memory nor give it back on this node, or NULL. */
+const char *memory_why_criu(const struct worker *w);
 /* Before the freeze. Decides whether the engine is used at all; never fails. */
 void memory_begin(struct memory_step *s, struct worker *w, int criufd);
 /* In the freeze: takes the snapshot. */

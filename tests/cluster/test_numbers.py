@@ -50,7 +50,11 @@ def members(value, path, found, table):
         found.setdefault(path, []).append(value)
 
 
-def check(text, heading, absent=("jobs[].epochs[].proof.", "epochs[].proof.")):
+PROOF = ["jobs[].epochs[].proof.", "epochs[].proof."]
+LARGE_ONLY, SMALL_ONLY = "jobs[].epochs[].manifest.memory.", "jobs[].epochs[].manifest.criu_memory."
+
+
+def check(text, heading, absent=(*PROOF, SMALL_ONLY)):
     """The object has the documented members with their types, and no others."""
     o, table, found = json.loads(text), documented(heading), {}
     name, version = heading.split()[:2]
@@ -93,6 +97,22 @@ def test_json(cluster, jobdir):
     cluster.wait_end(job)
     o = check(cluster.ok("fsched", "checkpoint", "able", job, "--json"), "fsched.able 1")
     assert o["jobs"][0]["able"] is False and o["jobs"][0]["reason"]
+
+
+def test_json_of_a_small_job(cluster, jobdir):
+    """Its memory is in criu's images, and why."""
+    d = jobdir()
+    job = cluster.sbatch("exec 3>written; echo up; while [ ! -e go ]; do sleep 0.1; done", "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+    lib.wait_for(lambda: (d / "out").exists() and (d / "out").read_text(), "the script")
+    cluster.checkpoint("create", job)
+    o = check(cluster.ok("fsched", "show", job, 1, "--json", user="root"), "fsched.show 1 with an epoch", [*PROOF, LARGE_ONLY])
+    epoch = o["jobs"][0]["epochs"][0]
+    memory = epoch["manifest"]["criu_memory"]
+    assert epoch["manifest"]["memory"] is None and memory["method"] == "small" and memory["bytes"] > 0 and "256.0 KiB" in memory["why"]
+    assert epoch["memory"].startswith("small,") and cluster.entry(job)["memory"] == epoch["memory"]
+    assert f"KiB ({memory['why']})" in cluster.ok("fsched", "show", job, 1, user="root")
+    (d / "go").touch()
+    cluster.wait_end(job)
 
 
 def test_json_of_the_node(cluster):

@@ -326,6 +326,34 @@ def test_damage_is_found(pods, base):
     shutil.rmtree(job.state)
 
 
+def test_who_writes_the_memory_is_told(pods, base, conf_criu):
+    """A program without a large piece of memory has nothing in memory/: that is no fault of the engine, and is not told as if it were one."""
+    d = pods.place("small")
+    out = d / "work/out"
+    p = pods.start(d / "work", "run", "--dir", d / "state", "--user", USER, "--", "/bin/sh", "-c", "while echo line; do sleep 0.1; done", out=out)
+    lib.wait_for(lambda: lines(out) > 2, "output")
+
+    def checkpoint(conf, fault=""):
+        done = subprocess.run([base / "stage/usr/bin/fsched", "pod", "checkpoint", d / "state"], text=True, capture_output=True, check=False,
+                              env={**pods.env(), "FSCHED_CONF": str(conf), "FSCHED_FAULT": fault})
+        assert done.returncode == 0, done.stderr
+        epoch = json.loads((d / "state/job.json").read_text())["epochs"][-1]
+        m = json.loads((d / f"state/epochs/{epoch['number']:06}/manifest.json").read_text())
+        assert "memory" not in m
+        return epoch["memory"], m["criu_memory"], done.stdout + done.stderr
+
+    text, memory, said = checkpoint(base / "fsched.conf")
+    assert re.fullmatch(r"small,[\d.]+KiB", text) and memory["method"] == "small" and "256.0 KiB" in memory["why"], (text, memory)
+    pages = sum(f.stat().st_size for f in (d / "state/epochs/000001/criu").glob("pages-*.img"))
+    assert 0 < memory["bytes"] <= pages and "warning" not in said, (memory, pages, said)
+    assert checkpoint(conf_criu)[:2] == ("criu", {"method": "criu", "why": "MemoryEngine = criu", "bytes": 0})
+    text, memory, said = checkpoint(base / "fsched.conf", "snapshot-fails")
+    assert text == memory["method"] == "criu" and memory["why"] in said, (text, memory, said)
+    text, memory, said = checkpoint(base / "fsched.conf", "no-elision")
+    assert text == memory["method"] == "criu" and memory["why"].startswith("criu has written") and memory["why"] in said, (text, memory, said)
+    p.kill()
+
+
 def test_memory_that_criu_does_not_leave_out(pods, base):
     """Nothing fails. The checkpoint takes as long as with criu alone, a warning says so, and criu's images hold the memory."""
     job = Job(pods, base, "memory", 16, 1, 1)

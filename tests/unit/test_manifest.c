@@ -233,6 +233,37 @@ static void a_network_of_its_own_is_recorded(void **state)
 	manifest_free(&m);
 }
 
+/* Older versions ignore the member, and restore such an epoch. */
+static void who_wrote_criu_s_images_is_recorded(void **state)
+{
+	cleanup_close int fd = make_epoch(false);
+	char memory[MANIFEST_MEMORY_TEXT];
+	cleanup_free char *text = NULL;
+	struct manifest m;
+
+	for (int small = 0; small < 2; small++) {
+		fill(&m);
+		strcpy(m.memory.method, small ? MANIFEST_SMALL : MANIFEST_CRIU);
+		strcpy(m.memory.why, "MemoryEngine = criu");
+		m.memory.criu = small ? 1536 : 0;
+		assert_ok(manifest_write(fd, &m, false, "", &err));
+		manifest_free(&m);
+		assert_ok(manifest_load(fd, &m, &err));
+		assert_false(m.memory.ours);
+		assert_int_equal(manifest_memory_small(&m), small);
+		assert_string_equal(m.memory.why, "MemoryEngine = criu");
+		assert_true(m.memory.criu == (small ? 1536 : 0));
+		assert_string_equal(manifest_memory_text(&m, memory), small ? "small,1.5KiB" : "criu");
+		manifest_free(&m);
+		free(text);
+		assert_true(read_file_at(fd, "manifest.json", 1 << 20, &text) > 0);
+		assert_non_null(strstr(text, "\"format\": 1"));
+	}
+	fill(&m);
+	assert_string_equal(manifest_memory_text(&m, memory), "criu");
+	manifest_free(&m);
+}
+
 /* Nor one that knows formats up to 5. */
 static void closed_connections_are_recorded(void **state)
 {
@@ -577,6 +608,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_manifest_comes_back),
 		cmocka_unit_test(a_network_of_its_own_is_recorded),
+		cmocka_unit_test(who_wrote_criu_s_images_is_recorded),
 		cmocka_unit_test(closed_connections_are_recorded),
 		cmocka_unit_test(scratch_directories_are_recorded),
 		cmocka_unit_test(a_tmp_of_its_own_is_recorded),

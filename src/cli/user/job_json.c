@@ -188,6 +188,15 @@ static json_t *job_json_memory(const struct manifest *m)
 			 json_out_text(m->memory.tracking));
 }
 
+/* An older fsched did not record it. */
+static json_t *job_json_criu_memory(const struct manifest *m)
+{
+	if (m->memory.ours || !m->memory.method[0])
+		return json_null();
+	return json_pack("{s:o, s:o, s:I}", "method", json_text(m->memory.method), "why", json_text(m->memory.why),
+			 "bytes", (json_int_t)m->memory.criu);
+}
+
 static json_t *job_json_node(const struct manifest *m)
 {
 	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "hostname", json_text(m->node.hostname), "kernel",
@@ -227,9 +236,9 @@ static json_t *job_json_manifest(const struct view *v, unsigned epoch)
 	char closed[1024];
 
 	if (view_load_manifest(v, epoch, m, NULL))
-		o = json_pack("{s:o, s:o, s:o, s:o}", "memory", job_json_memory(m), "node", job_json_node(m), "files",
-			      job_json_files(m), "closed_tcp",
-			      json_out_text(manifest_closed_text(m, closed, sizeof(closed))));
+		o = json_pack("{s:o, s:o, s:o, s:o, s:o}", "memory", job_json_memory(m), "criu_memory",
+			      job_json_criu_memory(m), "node", job_json_node(m), "files", job_json_files(m),
+			      "closed_tcp", json_out_text(manifest_closed_text(m, closed, sizeof(closed))));
 	manifest_free(m);
 	free(m);
 	return o;

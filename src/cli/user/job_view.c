@@ -248,8 +248,13 @@ static void print_memory(const struct manifest *m)
 	char pages[32], zero[32], reused[32], stored[32], rest[32];
 	double ratio = m->memory.stored ? (double)m->memory.raw / (double)m->memory.stored : 1;
 
+	if (manifest_memory_small(m)) {
+		printf("Memory:    %s (%s)\n", format_size(m->memory.criu, rest, sizeof(rest)), m->memory.why);
+		return;
+	}
 	if (!m->memory.ours) {
-		printf("Memory:    written by criu\n");
+		printf("Memory:    written by criu%s%s%s\n", m->memory.why[0] ? " (" : "", m->memory.why,
+		       m->memory.why[0] ? ")" : "");
 		return;
 	}
 	printf("Memory:    %s, of them %s zero and %s as in the epoch before; the rest stored in %s (1:%.2f); %s more in criu's images\n",
