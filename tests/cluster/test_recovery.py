@@ -8,7 +8,8 @@ import time
 import pytest
 
 import lib
-from failures import all_well, ENDS, FAST, FSCHED, LONG, SOAK, counters, expect_whole, pass_time, resume, steps, submit, wait_host, wait_restored
+from failures import (all_well, ENDS, FAST, FSCHED, LONG, SCRIPT, SOAK, counters, expect_whole, pass_time, resume, steps, submit, wait_host,
+                      wait_restored)
 
 
 def test_power_failure_with_the_timeouts_of_the_specification(new_cluster, jobdir, record_property):
@@ -85,6 +86,29 @@ def test_reboot(hosts, jobdir):
         assert c.entry(job).get("tried") == shown
     assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
     expect_whole(d, 230)
+
+
+@pytest.mark.parametrize("late", ["a young job", "a new slurmctld"])
+def test_a_boot_after_which_slurm_misses_the_job_late(new_cluster, jobdir, late):
+    """slurmctld does not look for a job that is younger than BatchStartTimeout and MessageTimeout when the node registers, counted from its own
+    start if that is later. With its default SlurmdTimeout the node registers again after half an hour."""
+    c = new_cluster(conf=FSCHED, hosts=1, slurm_conf=["SlurmdTimeout=300", f"BatchStartTimeout={60 if late == 'a young job' else 10}",
+                                                      *(s for s in FAST if not s.startswith(("SlurmdTimeout", "BatchStart")))])
+    d = jobdir()
+    begun = time.monotonic()
+    job = c.sbatch(SCRIPT.format(n=150), "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+    c.wait_running(job)
+    if late == "a new slurmctld":
+        pass_time(18, "Slurm to take the start for complete", begun)
+        c.lab.stop_daemon("slurmctld")
+        c.lab.start_daemon("slurmctld")
+    c.checkpoint("create", job)
+    c.kill_node("n1")
+    c.up("n1")
+    wait_restored(c, job)
+    assert c.job(job)["Restarts"] == "1"
+    assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
+    expect_whole(d, 150)
 
 
 def test_a_node_that_reboots_again_and_again(new_cluster, jobdir):

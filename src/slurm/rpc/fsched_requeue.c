@@ -6,14 +6,13 @@
  * other.
  *
  * It loads the nodes every few seconds, which costs slurmctld as much as an sinfo, and less when nothing has changed.
- * For a minute after a node has gone down or was booted it loads the jobs each time, else now and then: if a node is
- * booted right after a job was started there, slurmctld notices the missing job only when the node registers again,
- * minutes later.
+ * For a minute after a node has gone down or was booted it loads the jobs each time, else now and then.
  *
  * It sends users mails about the checkpoints of their jobs (mails.h): it sees all jobs, on the host and as the user
  * that send Slurm's own mails.
  *
- * It also requeues jobs of which slurmctld has forgotten on which node they run (forgotten(), below).
+ * It also requeues jobs of which slurmctld has forgotten on which node they run (forgotten(), below), and jobs that
+ * were lost in a boot of their node that slurmctld will notice much later (boots.h).
  *
  * A job is released once per restart, if its Checkpoint entry says that it was running or continues at its time limit,
  * and if it is pending only for its begin time, or because a node refused it, or because it has been requeued too
@@ -35,6 +34,7 @@
 
 #include "base/status.h"
 #include "slurm/slurm_compat.h"
+#include "slurm/rpc/boots.h"
 #include "slurm/rpc/mails.h"
 #include "slurm/rpc/slurm_rpc.h"
 
@@ -69,8 +69,11 @@ struct watch {
 	struct ring too_often; /* the jobs in released that had been requeued too often */
 	struct ring refused;   /* jobs whose update failed; logged once per restart */
 	struct ring forgotten; /* jobs that slurmctld has forgotten, as of the first look at them */
+	struct boots boots;
+	struct ring survived; /* jobs that began before their node's boot, as far as one can see, but are there */
 	struct mails *mails;
 	time_t registers; /* s in which every node registers */
+	time_t launch;    /* s that the start of a job may take, until its node knows it */
 };
 
 /* ---- nodes ---- */
@@ -112,9 +115,12 @@ static void scan_slurm_nodes(struct watch *w)
 	if (slurm_load_node(w->nodes_at, &msg, SHOW_ALL))
 		return; /* SLURM_NO_CHANGE_IN_DATA, or slurmctld does not answer */
 	w->nodes_at = msg->last_update;
+	boots_set(&w->boots, msg);
 	h = hash_nodes(msg);
-	if (h != w->nodes)
+	if (h != w->nodes) {
 		w->job_loads = JOB_LOADS;
+		w->jobs_again = true; /* a boot need not have changed any job */
+	}
 	w->nodes = h;
 	slurm_free_node_info_msg(msg);
 }
@@ -242,6 +248,37 @@ static void requeue_forgotten(struct watch *w, const slurm_job_info_t *r, const 
 		       RECORD_ID(r), r->nodes);
 }
 
+/* The job's batch step was on a node that has been booted since. Whether it still is there is another question: the
+ * time of a boot is not exact, and clocks are set. */
+static bool began_before_boot(const struct watch *w, const slurm_job_info_t *r)
+{
+	return (r->job_state & JOB_STATE_BASE) == JOB_RUNNING && !(r->job_state & (JOB_COMPLETING | JOB_CONFIGURING)) &&
+	       r->batch_flag && r->batch_host && r->start_time < boots_of(&w->boots, r->batch_host) &&
+	       !ring_has_restart(&w->survived, r);
+}
+
+static void requeue_lost_in_boot(struct watch *w, const slurm_job_info_t *r, time_t now)
+{
+	enum boots_answer answer;
+	struct err err;
+
+	/* slurmctld sends the jobs again only if one of them has changed */
+	w->jobs_again = true;
+	if (now <= r->start_time + w->launch)
+		return;
+	answer = boots_ask(r->batch_host, RECORD_ID(r));
+	if (answer == BOOTS_HAS_JOB)
+		ring_add(&w->survived, &(struct seen){ .job_id = RECORD_ID(r), .restarts = r->restart_cnt });
+	if (answer != BOOTS_LACKS_JOB)
+		return;
+	if (rpc_requeue_soon(RECORD_ID(r), &err))
+		syslog(LOG_WARNING, "job %u was lost when %s was booted: %s; trying again", RECORD_ID(r), r->batch_host,
+		       err.text);
+	else
+		syslog(LOG_NOTICE, "job %u: requeued, because it was lost when %s was booted", RECORD_ID(r),
+		       r->batch_host);
+}
+
 static void scan_slurm_job(struct watch *w, const slurm_job_info_t *r, time_t now)
 {
 	struct status s;
@@ -253,6 +290,8 @@ static void scan_slurm_job(struct watch *w, const slurm_job_info_t *r, time_t no
 	mails_look(w->mails, r, &s);
 	if (forgotten(r))
 		requeue_forgotten(w, r, &s, now);
+	else if (says_running(&s) && began_before_boot(w, r))
+		requeue_lost_in_boot(w, r, now);
 	if (!waits_needlessly(w, r, &s, now))
 		return;
 	if (ring_has_restart(&w->released, r))
@@ -289,15 +328,19 @@ static void scan_slurm_jobs(struct watch *w)
 	slurm_free_job_info_msg(msg);
 }
 
-static time_t time_to_register(void)
+static void read_slurm_times(struct watch *w)
 {
 	slurm_conf_t *conf = NULL;
 	time_t timeout = 300; /* Slurm's default */
 
-	if (slurm_load_ctl_conf(0, &conf) == 0 && conf->slurmd_timeout)
-		timeout = conf->slurmd_timeout;
+	w->launch = 20; /* with Slurm's defaults */
+	if (slurm_load_ctl_conf(0, &conf) == 0) {
+		if (conf->slurmd_timeout)
+			timeout = conf->slurmd_timeout;
+		w->launch = conf->batch_start_timeout + conf->msg_timeout;
+	}
 	slurm_free_ctl_conf(conf);
-	return REGISTERS * timeout;
+	w->registers = REGISTERS * timeout;
 }
 
 int main(int argc, char **argv)
@@ -322,7 +365,7 @@ int main(int argc, char **argv)
 	rpc_init();
 	/* jobs may have been requeued while slurmctld was down */
 	w.job_loads = JOB_LOADS;
-	w.registers = time_to_register();
+	read_slurm_times(&w);
 	w.mails = mails_new();
 	/* Users get no mail about what the first look finds, so it is taken as soon as slurmctld answers. */
 	while (poll(&p, 1, w.looked ? POLL_MS : FIRST_MS) == 0 || (errno == EINTR && !p.revents)) {
