@@ -11,6 +11,7 @@
  *     signals.c           which of Slurm's signals the script has got already
  *     gate.c              the process that waits to become the script
  *     pod_watch.c         the pod: fsched-init, its control socket, the script
+ *     node_stop.c         whether the node is being shut down
  *     can_checkpoint.c    the check whether a checkpoint could be made now
  *     load_sample.c       the load of the node
  *     write_list.c        which files the job has written
@@ -60,6 +61,7 @@
 #include "agent/job.h"
 #include "agent/lease_watch.h"
 #include "agent/loop.h"
+#include "agent/node_stop.h"
 #include "agent/notice.h"
 #include "agent/other_node.h"
 #include "agent/pod_watch.h"
@@ -104,13 +106,15 @@ struct start {          /* start.c */
 	sigset_t pending; /* signals for a script that does not run yet */
 };
 
-struct end {             /* end.c */
-	bool term;       /* SIGTERM has come */
-	bool comes_back; /* the job is in the queue again */
-	bool continues;  /* and is to go on where it was */
-	bool itself;     /* the script ended, and not because of Slurm */
-	struct rpc get;  /* what SIGTERM means */
-	int status;      /* wait status to hand to slurmstepd */
+struct end {                        /* end.c */
+	bool term;                  /* SIGTERM has come */
+	bool comes_back;            /* the job is in the queue again */
+	bool continues;             /* and is to go on where it was */
+	bool itself;                /* the script ended, and not because of Slurm or a shutdown of the node */
+	bool silent;                /* the node is being shut down: Slurm is told nothing */
+	struct rpc get;             /* what SIGTERM means */
+	struct node_stop node_stop; /* asked before that */
+	int status;                 /* wait status to hand to slurmstepd */
 	struct loop_timer limit;
 };
 

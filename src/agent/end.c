@@ -130,6 +130,24 @@ static void end_ask_meaning(struct agent *a)
 			  end_on_meaning, a);
 }
 
+static void end_on_node_stop(void *arg)
+{
+	struct agent *a = arg;
+
+	if (!a->end.node_stop.stops)
+		end_ask_meaning(a);
+	else if (!a->end.silent)
+		job_log(&a->job,
+			"the node is being shut down; Slurm is told nothing of the job's end here, and starts it again from its newest epoch");
+	a->end.silent = a->end.node_stop.stops;
+}
+
+/* Slurm does not know that systemd ends the job, and would say that it runs. */
+static void end_ask_why(struct agent *a)
+{
+	node_stop_ask(&a->end.node_stop, &a->loop, end_on_node_stop, a);
+}
+
 void end_signal(struct agent *a, int sig)
 {
 	if (sig != SIGTERM)
@@ -143,7 +161,7 @@ void end_signal(struct agent *a, int sig)
 	default:
 		/* A requeue by vacate.c or other_node.c causes a SIGTERM, and they wait for the answer to it. */
 		if (!a->checkpoint.op.held && !a->other_node.active)
-			end_ask_meaning(a);
+			end_ask_why(a);
 	}
 }
 
@@ -176,7 +194,8 @@ static void end_on_limit(void *arg)
 static void end_begin(struct agent *a, int status)
 {
 	a->end.itself = a->start.ran && ended_how(status) == ENDED_ITSELF && a->job.rec.intent == INTENT_RUNNING &&
-			!a->end.comes_back && !rpc_running(&a->end.get);
+			!a->end.comes_back && !a->end.silent && !node_stop_asking(&a->end.node_stop) &&
+			!rpc_running(&a->end.get);
 	agent_enter(a, PHASE_ENDING);
 	a->end.status = status;
 	loop_timer_set(&a->loop, &a->end.limit, now_us() + END_LIMIT, end_on_limit, a);
@@ -190,6 +209,8 @@ static void end_begin(struct agent *a, int status)
 	end_record(a, END_UNKNOWN);
 	if (a->end.comes_back)
 		end_publish(a);
+	else if (!a->end.itself)
+		end_ask_why(a);
 	else
 		end_ask_meaning(a);
 }
@@ -312,7 +333,8 @@ void end_check(struct agent *a)
 {
 	if (a->phase == PHASE_LEAVING && a->end.term && end_nothing_under_way(a) && end_release_lease(a))
 		a->loop.quit = true;
-	if (a->phase == PHASE_ENDING && !rpc_running(&a->end.get) && end_nothing_under_way(a) && end_release_lease(a))
+	if (a->phase == PHASE_ENDING && !rpc_running(&a->end.get) && !node_stop_asking(&a->end.node_stop) &&
+	    end_nothing_under_way(a) && end_release_lease(a))
 		a->loop.quit = true;
 }
 
@@ -324,6 +346,7 @@ void end_finish(struct agent *a)
 	write_list_watch_stop(&a->write_list);
 	step_list_stop(&a->step_list);
 	pod_cleanup(a->pod.dir);
+	node_stop_silence(&a->end.node_stop);
 }
 
 void end_process(int status)

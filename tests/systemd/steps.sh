@@ -230,6 +230,7 @@ step_rebooted() {
 	wait_for 'the job to run' state_is RUNNING
 	wait_for 'more output' lines 6
 	scontrol show job "$job"
+	grep -q 'the node is being shut down' "/shared/checkpoint/$job/checkpoint.log" || fail 'the job did not notice the shutdown'
 	in_its_cgroup
 	finish
 	fsched show "$job"
