@@ -94,29 +94,24 @@ static void run_terminate(struct run *r, const char *why, bool now)
 		r->kill = now_us() + (now ? SECOND : s->job->kill_wait * SECOND);
 }
 
-static void run_abort_as(struct run *r, const char *why, bool now)
+static void run_abort(struct run *r)
 {
 	if (r->aborted)
 		return;
 	r->aborted = true;
 	say_info("Job step aborted: Waiting up to %d seconds for job step to finish.", r->s->job->kill_wait + ABORT_MORE);
 	r->give_up = now_us() + (r->s->job->kill_wait + ABORT_MORE) * SECOND;
-	run_terminate(r, why, now);
+	run_terminate(r, run_why_killed(), true);
 }
 
-static void run_abort(struct run *r)
-{
-	run_abort_as(r, run_why_killed(), true);
-}
-
-/* A task has called MPI_Abort(). Since 26.05 the others get SIGTERM and KillWait, as SIG_TERM_KILL does it in
- * slurmstepd. */
+/* A task has called MPI_Abort(). Since 26.05 not srun ends the step, but slurmstepd by a request to slurmctld
+ * (SIG_TERM_KILL): the tasks get SIGTERM and KillWait. srun only hears that they have ended by a signal. */
 static void run_abort_by_task(struct run *r)
 {
-	if (release_since(26, 5))
-		run_abort_as(r, run_why_failed(), false);
-	else
+	if (!release_since(26, 5))
 		run_abort(r);
+	else if (!r->terminating)
+		run_terminate(r, run_why_failed(), false);
 }
 
 enum task_state { RUNNING, FAILED, EXITED };
