@@ -36,27 +36,39 @@ static uint64_t bytes_written_elsewhere(const struct worker *w, pid_t pid)
 	return u.shared < MEMORY_KEPT ? 0 : u.shared - MEMORY_KEPT;
 }
 
-/* The bytes that will be written at least: anonymous pages, and shared memory once. Of shared memory the largest amount
- * of any process counts: too high an estimate would refuse checkpoints that fit. *shared: the part that is shared. */
-static uint64_t memory_to_write(const struct worker *w, const pid_t *pids, int n, uint64_t *shared)
+/* What a process has in memory, by kinds. */
+struct resident {
+	uint64_t own, shared; /* bytes */
+};
+
+static struct resident process_resident(pid_t pid)
 {
-	uint64_t anon = 0, own, twice, s;
+	cleanup_free char *status = NULL;
+	struct resident r = { 0 };
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	if (read_file_at(AT_FDCWD, path, 65536, &status) <= 0)
+		return r;
+	r.own = status_bytes(status, "RssAnon") + status_bytes(status, "HugetlbPages") + status_bytes(status, "VmSwap");
+	r.shared = status_bytes(status, "RssShmem");
+	return r;
+}
+
+/* The bytes that will be written at least: anonymous pages, and shared memory once. Of shared memory the largest amount
+ * of any process counts: too high an estimate would refuse checkpoints that fit. *shared: the part that is shared.
+ * forks: without what processes share since a fork, which is found by a look at all pages. */
+static uint64_t memory_to_write(const struct worker *w, const pid_t *pids, int n, bool forks, uint64_t *shared)
+{
+	uint64_t anon = 0, twice;
 
 	*shared = 0;
-
 	for (int i = 0; i < n; i++) {
-		cleanup_free char *status = NULL;
-		char path[64];
+		const struct resident r = process_resident(pids[i]);
 
-		snprintf(path, sizeof(path), "/proc/%d/status", pids[i]);
-		if (read_file_at(AT_FDCWD, path, 65536, &status) <= 0)
-			continue;
-		own = status_bytes(status, "RssAnon") + status_bytes(status, "HugetlbPages") +
-		      status_bytes(status, "VmSwap");
-		twice = bytes_written_elsewhere(w, pids[i]);
-		anon += own - (twice < own ? twice : own);
-		s = status_bytes(status, "RssShmem");
-		*shared = s > *shared ? s : *shared;
+		twice = forks ? bytes_written_elsewhere(w, pids[i]) : 0;
+		anon += r.own - (twice < r.own ? twice : r.own);
+		*shared = r.shared > *shared ? r.shared : *shared;
 	}
 	return anon + *shared;
 }
@@ -186,7 +198,8 @@ static int space_measure(struct worker *w, const pid_t *pids, int n, struct need
 {
 	const struct files_cost *f = &w->files;
 
-	w->memory = need->memory = memory_to_write(w, pids, n, &need->shared);
+	w->resident = memory_to_write(w, pids, n, false, &need->shared);
+	w->memory = need->memory = memory_to_write(w, pids, n, true, &need->shared);
 	/* What processes map of /dev/shm counts as their memory. */
 	need->files = f->tmp + f->open + (f->shm > need->shared ? f->shm - need->shared : 0);
 	if (check_deleted(w, pids, n, &need->deleted, err))
@@ -227,11 +240,16 @@ int space_check(struct worker *w, const pid_t *pids, int n, struct err *err)
 /* ---- after that: the job runs on while files are copied, and can notice that -------------------------- */
 
 /* Small differences are those of an estimate. */
+static bool space_has_grown(const struct worker *w, uint64_t bytes)
+{
+	return bytes > w->reserved + w->reserved / 8 + MARGIN;
+}
+
 static int space_check_growth(struct worker *w, uint64_t bytes, struct err *err)
 {
 	char a[16], b[16], c[16];
 
-	if (bytes <= w->reserved + w->reserved / 8 + MARGIN)
+	if (!space_has_grown(w, bytes))
 		return 0;
 	if (w->conf.job_limit && bytes > w->conf.job_limit)
 		return err_set(err, EFBIG,
@@ -247,9 +265,12 @@ static int space_check_growth(struct worker *w, uint64_t bytes, struct err *err)
 
 int space_check_stopped(struct worker *w, const pid_t *pids, int n, struct err *err)
 {
-	uint64_t shared;
-	const uint64_t memory = memory_to_write(w, pids, n, &shared);
+	uint64_t shared, memory = memory_to_write(w, pids, n, false, &shared);
 
+	/* The job stands still: its pages are looked at only if there is a reason to. */
+	if (memory <= w->resident || !space_has_grown(w, w->reserved + memory - w->resident))
+		return 0;
+	memory = memory_to_write(w, pids, n, true, &shared);
 	return memory > w->memory ? space_check_growth(w, w->reserved + memory - w->memory, err) : 0;
 }
 

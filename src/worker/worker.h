@@ -78,6 +78,7 @@ struct worker {
 	int trace_lock;               /* descriptor of trace_lock_take(); -1: not opened */
 	int frozen_unanswered;        /* "frozen" events that the agent has not yet answered with "go" */
 	uint64_t memory;              /* bytes of the job's memory, as of the preflight */
+	uint64_t resident;            /* the same with what processes share since a fork counted for each */
 	struct files_cost files;      /* the same of its files */
 	uint64_t reserved;            /* bytes that the epoch may take, as checked last */
 	uint64_t over_quota;          /* bytes by which a quota would be exceeded */
