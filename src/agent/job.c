@@ -302,7 +302,9 @@ void job_add_epoch(struct job *j, const struct epoch_summary *e)
 	else if (r->n_epochs == STORE_KEPT_MAX)
 		memmove(&r->epochs[0], &r->epochs[1], --r->n_epochs * sizeof(r->epochs[0]));
 	r->epochs[r->n_epochs++] = *e;
-	job_forget_old(r, j->conf.max_epochs);
+	store_forget_removed(&j->store, r);
+	if (r->n_epochs)
+		job_forget_old(r, j->conf.max_epochs);
 }
 
 void job_quota_end(const struct job *j)

@@ -223,6 +223,19 @@ int store_list_epochs(const struct store *s, unsigned *out, int max)
 	return n > (size_t)max ? max : (int)n;
 }
 
+void store_forget_removed(const struct store *s, struct job_record *r)
+{
+	unsigned list[STORE_KEPT_MAX], kept = 0;
+	const int n = store_list_epochs(s, list, STORE_KEPT_MAX);
+
+	if (n < 0)
+		return;
+	for (unsigned i = 0; i < r->n_epochs; i++)
+		if (bsearch(&r->epochs[i].number, list, (size_t)n, sizeof(list[0]), epochs_by_number))
+			r->epochs[kept++] = r->epochs[i];
+	r->n_epochs = kept;
+}
+
 unsigned store_next_epoch(const struct store *s, const struct job_record *r, struct err *err)
 {
 	unsigned last = 0;

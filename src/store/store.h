@@ -170,6 +170,8 @@ void store_full_made(const struct store *s);
 /* Lists the numbers of the complete epochs on disk, ascending; the newest max if there are more. Returns how many, or
  * -1 with errno. */
 int store_list_epochs(const struct store *s, unsigned *out, int max);
+/* Removes from the record the epochs that are not on the disk: root may have removed them (fsched prune --force). */
+void store_forget_removed(const struct store *s, struct job_record *r);
 /* The number of the next epoch, above those in the record and those on disk. A complete epoch may be missing in the
  * record because its worker died before it could report it. 0, with err, if the epochs on disk cannot be listed. */
 unsigned store_next_epoch(const struct store *s, const struct job_record *r, struct err *err);

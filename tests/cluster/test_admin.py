@@ -253,6 +253,21 @@ def test_prune_of_a_vacated_job(cluster, jobdir):
     assert "no complete epoch" in cluster.ok("fsched", "list", job, user="root")
 
 
+def test_prune_of_a_running_job(new_cluster, jobdir):
+    """Its agent has the list of epochs in memory."""
+    cluster = new_cluster(conf=["CRIU_MaxEpochs=3"])
+    job = cluster.sbatch("while :; do sleep 0.1; done", "--checkpoint=UNLIMITED", cwd=jobdir())
+    cluster.wait_running(job)
+    for _ in range(2):
+        cluster.checkpoint("create", job)
+    cluster.ok("fsched", "prune", "--keep", "1", "--force", job, user="root")
+    cluster.checkpoint("create", job)
+    assert cluster.epochs(job) == [2, 3]
+    lib.wait_for(lambda: cluster.entry(job)["kept"] == "2,3", "the entry to name what there is")
+    assert [e["number"] for e in cluster.record(job)["epochs"]] == [2, 3]
+    cluster.ok("scancel", job)
+
+
 def test_a_vacated_job_that_is_cancelled_is_listed_so(cluster, jobdir):
     def state(job):
         rows = (line.split() for line in cluster.ok("fsched", "list", user="root").splitlines()[1:])
