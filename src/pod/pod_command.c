@@ -78,16 +78,26 @@ static void command_open_output(const struct pod_command *c, int fd)
 		open("/dev/null", O_WRONLY);
 }
 
-static void command_copy_umask(const struct pod_command *c)
+static void command_copy_umask(const char *status)
 {
 	static const char key[] = "\nUmask:\t";
-	cleanup_free char *status = NULL;
-	const char *p;
-	char path[64];
+	const char *p = strstr(status, key);
 
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)c->script);
-	if (read_file_at(AT_FDCWD, path, 65536, &status) > 0 && (p = strstr(status, key)))
+	if (p)
 		umask((mode_t)strtoul(p + strlen(key), NULL, 8));
+}
+
+/* What neither the script nor its children can get any more. As root: without CAP_SETPCAP the bounding set stays. */
+static int command_copy_bounds(const char *status)
+{
+	static const char key[] = "\nCapBnd:\t";
+	const char *p = strstr(status, key);
+	const unsigned long long bounds = p ? strtoull(p + strlen(key), NULL, 16) : ~0ULL;
+
+	for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+		if (cap < 64 && !(bounds >> cap & 1) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0))
+			return -1;
+	return strstr(status, "\nNoNewPrivs:\t1") ? prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) : 0;
 }
 
 static void command_copy_oom_score(const struct pod_command *c)
@@ -119,10 +129,15 @@ static void command_copy_limits(const struct pod_command *c)
 /* What holds for the script holds for the command too. */
 static int command_become_user(const struct pod_command *c)
 {
+	cleanup_free char *status = NULL;
+	char path[64];
 	cpu_set_t cpus;
 
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)c->script);
 	if (c->script > 0) {
-		command_copy_umask(c);
+		if (read_file_at(AT_FDCWD, path, 65536, &status) <= 0 || command_copy_bounds(status))
+			return -1;
+		command_copy_umask(status);
 		command_copy_oom_score(c);
 		if (sched_getaffinity(c->script, sizeof(cpus), &cpus) == 0)
 			sched_setaffinity(0, sizeof(cpus), &cpus);

@@ -28,13 +28,13 @@ def test_commands_run_in_the_job_before_and_after(cluster, jobdir):
 
 
 def test_a_command_has_the_limits_of_the_script(cluster, jobdir):
-    """Not those of the agent, which is root: resource limits, umask, oom_score_adj and CPUs."""
+    """Not those of the agent, which is root: resource limits, umask, oom_score_adj, CPUs, no_new_privs and bounding set."""
     d = jobdir()
-    tell = "{ umask; ulimit -Sn; ulimit -Hn; ulimit -Sc; cat /proc/self/oom_score_adj; grep Cpus_allowed: /proc/self/status; } 2>&1"
-    script = f"umask 077\nulimit -Sn 300\nulimit -Hn 700\nulimit -c 0\necho 7 > /proc/self/oom_score_adj\n{tell} > of_script\n{WAIT}"
+    tell = "{ umask; ulimit -Sn; ulimit -Hn; ulimit -Sc; cat /proc/self/oom_score_adj; grep -E '^(Cpus_allowed|NoNewPrivs|CapBnd):' /proc/self/status; } 2>&1"
+    script = f"[ \"$1\" ] || exec setpriv --no-new-privs bash $0 again\numask 077\nulimit -Sn 300\nulimit -Hn 700\nulimit -c 0\necho 7 > /proc/self/oom_score_adj\n{tell} > of_script\n{WAIT}"
     job = cluster.sbatch(script, "--checkpoint=UNLIMITED", f"--checkpoint-before={tell} > of_command; ls -l /proc/self/fd > descriptors", cwd=d)
     cluster.wait_running(job)
-    lib.wait_for(lambda: (d / "of_script").exists() and (d / "of_script").read_text().count("\n") == 6, "the script")
+    lib.wait_for(lambda: (d / "of_script").exists() and (d / "of_script").read_text().count("\n") == 8, "the script")
     cluster.checkpoint("create", job)
     assert (d / "of_command").read_text() == (d / "of_script").read_text()
     assert (d / "of_command").stat().st_mode & 0o777 == 0o600
