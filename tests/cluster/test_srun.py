@@ -45,9 +45,9 @@ COMMANDS = [
     "srun -n2 ./held sleep 20 & up 2; kill -INT $!; sleep 0.2; kill -INT $!; wait $!; echo $?",
     "srun -n2 bash -c 'trap \"echo usr1; exit 4\" USR1; : >trap.$SLURM_PROCID; sleep 20 & wait' & until [ -e trap.0 -a -e trap.1 ]; do sleep 0.1; done; kill -USR1 $!; wait $!; echo $?",
     "srun -n1 --pty tty", "srun -n1 --pty -o x tty",
-    # (where the output is no terminal, Slurm's fails to set the terminal back, and says so)
+    # (where the output is no terminal, Slurm's fails to set the terminal back, and says so; fsched's sets it back, before or after cat writes)
     "on_terminal \"stty rows 33 cols 77; srun -n2 --pty bash -c 'tty -s && stty size; env | grep PTY_WIN; echo \\$SLURM_PROCID'; stty -a | grep -wo -e '-*icanon'\"",
-    "on_terminal 'srun -n1 --pty tty </dev/null' | sed s/[0-9]/N/", "on_terminal 'srun -n1 --pty tty | cat' | grep -v tcsetattr", "on_terminal 'srun -n3 --pty /nonexistent'",
+    "on_terminal 'srun -n1 --pty tty </dev/null' | sed s/[0-9]/N/", "on_terminal 'srun -n1 --pty tty | cat' | grep -v tcsetattr | tr -d '\\r'", "on_terminal 'srun -n3 --pty /nonexistent'",
     "on_terminal \"srun -n3 -l --pty bash -c 'echo out; echo err >&2; exit 3'\"", "on_terminal \"srun -n1 --pty bash -c 'kill -9 \\$\\$'\"",
     "(up 1; printf 'hello\\n'; sleep 1; printf '\\004') | on_terminal 'srun -n1 --pty ./held cat -A'",
     "on_terminal \"(until [ -e up.0 ]; do sleep 0.1; done; sleep 1; until [ -e sized ]; do ./resize 21; ./resize 22; sleep 0.5; done) & srun -n1 --pty bash -c "
