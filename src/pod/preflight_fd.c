@@ -125,6 +125,10 @@ static int fd_check(struct preflight_scan *s, pid_t pid, int dirfd, const char *
 	const char *known;
 	ssize_t n = readlinkat(dirfd, name, link, sizeof(link) - 1);
 
+	if (n < 0 && errno == ENAMETOOLONG) {
+		snprintf(what, sizeof(what), "descriptor %s", name);
+		return preflight_too_long(pid, what, err);
+	}
 	if (n < 0)
 		return 0;
 	link[n] = '\0';

@@ -2,9 +2,11 @@
 #include "pod/preflight_internal.h"
 
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <linux/stat.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -110,6 +112,35 @@ static const char *preflight_file_obstacle(struct preflight_scan *s, const struc
 	return why;
 }
 
+/* True for a directory that was removed and whose name something else has now. criu makes such a directory again under
+ * its old name: it would enter what has the name now, and remove it afterwards. */
+static bool preflight_name_is_taken(const struct preflight_scan *s, const struct preflight_file *f, const struct statx *st)
+{
+	static const char deleted[] = " (deleted)";
+	const size_t len = strlen(f->path), suffix = sizeof(deleted) - 1;
+	struct open_how how = { .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
+				.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS };
+	cleanup_free char *name = NULL;
+	cleanup_close int root = -1, fd = -1;
+	char path[64];
+
+	if (!S_ISDIR(st->stx_mode) || st->stx_nlink || len <= suffix || strcmp(f->path + len - suffix, deleted) != 0)
+		return false;
+	snprintf(path, sizeof(path), "%d/root", s->job->init);
+	root = openat(s->proc, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	name = xasprintf("%.*s", (int)(len - suffix), f->path);
+	fd = root < 0 ? -1 : (int)syscall(SYS_openat2, root, name, &how, sizeof(how));
+	return fd >= 0;
+}
+
+int preflight_too_long(pid_t pid, const char *as, struct err *err)
+{
+	char what[160];
+
+	snprintf(what, sizeof(what), "has a file with a path of more than 4095 bytes as %s", as);
+	return preflight_refuse(pid, err, what, "close it and try again");
+}
+
 int preflight_check_file(struct preflight_scan *s, const struct preflight_file *f, const struct statx *st, struct err *err)
 {
 	char what[512], buf[96], clean[256];
@@ -117,6 +148,10 @@ int preflight_check_file(struct preflight_scan *s, const struct preflight_file *
 	const struct kernel_fs *fs = why ? NULL : preflight_fs_of(s, f, st);
 
 	why = fs ? preflight_file_obstacle(s, f, fs, st, buf, sizeof(buf)) : why;
+	if (!why && preflight_name_is_taken(s, f, st))
+		why = "a directory that was removed, and something else has its name now";
+	else if (!why && !f->mode && (S_ISFIFO(st->stx_mode) || S_ISSOCK(st->stx_mode)))
+		why = "a fifo or socket opened with O_PATH";
 	if (why) {
 		snprintf(what, sizeof(what), "has %s open as %s (%s)", printable(f->path, clean, sizeof(clean)), f->as,
 			 why);

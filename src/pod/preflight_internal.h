@@ -105,6 +105,8 @@ struct preflight_file {
 };
 int preflight_check_file(struct preflight_scan *s, const struct preflight_file *f, const struct statx *st,
 			 struct err *err);
+/* Refuses a file whose path the kernel cannot tell (ENAMETOOLONG); as: like preflight_file.as. Returns -1. */
+int preflight_too_long(pid_t pid, const char *as, struct err *err);
 /* The access(2) bits for which the file of such a link is open, by the mode of the link. -1: the link is gone. */
 int preflight_mode(int dirfd, const char *name);
 

@@ -1,6 +1,7 @@
 /* Preflight: mappings of files, programs, working and root directories. */
 #include "pod/preflight_internal.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/stat.h>
 #include <stdio.h>
@@ -111,9 +112,13 @@ static int maps_check_link(struct preflight_scan *s, pid_t pid, const char *name
 	ssize_t n = dir < 0 ? -1 : readlinkat(dir, name, path, sizeof(path) - 1);
 	struct statx st;
 
+	if (n < 0 && errno == ENAMETOOLONG)
+		return preflight_too_long(pid, as, err);
 	if (n <= 0)
 		return 0;
 	path[n] = '\0';
+	if (!strcmp(name, "exe") && !strncmp(path, "/memfd:", 7))
+		return preflight_refuse(pid, err, "runs a program that is a memfd (fexecve()), not a file", "");
 	if (path[0] != '/' || statx(dir, name, AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &st))
 		return 0;
 	return preflight_check_file(s, &f, &st, err);

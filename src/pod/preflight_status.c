@@ -3,11 +3,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kcmp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/array.h"
 #include "base/dir.h"
@@ -111,8 +115,43 @@ static void status_remember_suspect(struct preflight_scan *s, pid_t pid, pid_t t
 	s->suspects[s->n_suspects++] = (struct suspect){ pid, tid, comparable };
 }
 
-/* *alive: incremented if the thread has not ended. */
-static int status_check_thread(struct preflight_scan *s, pid_t pid, int task, const char *tid, int *alive, struct err *err)
+/* True if the thread does not share this with the first one. A thread that is ending has nothing to share any more, so
+ * one that differs is asked again; -1 of kcmp(2): it has ended, or this kernel cannot tell. */
+static bool status_differs(pid_t pid, pid_t tid, int kind)
+{
+	for (int i = 0; i < 5; i++) {
+		if (syscall(SYS_kcmp, pid, tid, kind, 0, 0) <= 0)
+			return false;
+		usleep(10000);
+	}
+	return true;
+}
+
+/* Refuses a thread that shares less with its process than threads do: criu saves the descriptors, the working directory
+ * and the umask of the first thread only, and gives them to all. */
+static int status_check_shared(pid_t pid, pid_t tid, struct err *err)
+{
+	static const struct {
+		int kind;
+		const char *what;
+	} shared[] = {
+		{ KCMP_FILES, "descriptors of its own (unshare(CLONE_FILES))" },
+		{ KCMP_FS, "a working directory and umask of its own (unshare(CLONE_FS))" },
+	};
+	char what[128];
+
+	for (size_t i = 0; tid != pid && i < ARRAY_SIZE(shared); i++) {
+		if (!status_differs(pid, tid, shared[i].kind))
+			continue;
+		snprintf(what, sizeof(what), "has a thread, %d, with %s", tid, shared[i].what);
+		return preflight_refuse(pid, err, what, "wait until that thread has ended");
+	}
+	return 0;
+}
+
+/* sharing: whether the thread must share what the first thread has. *alive: incremented if the thread has not ended. */
+static int status_check_thread(struct preflight_scan *s, pid_t pid, int task, const char *tid, bool sharing, int *alive,
+			       struct err *err)
 {
 	cleanup_free char *status = NULL;
 	char name[280];
@@ -122,10 +161,13 @@ static int status_check_thread(struct preflight_scan *s, pid_t pid, int task, co
 		return 0;
 	(*alive)++;
 	status_remember_suspect(s, pid, (pid_t)atoi(tid), status);
-	return status_check_credentials(s, pid, status, err);
+	return (sharing && status_check_shared(pid, (pid_t)atoi(tid), err)) ||
+			       status_check_credentials(s, pid, status, err)
+		       ? -1
+		       : 0;
 }
 
-static int status_check_threads(struct preflight_scan *s, pid_t pid, int *alive, struct err *err)
+static int status_check_threads(struct preflight_scan *s, pid_t pid, bool sharing, int *alive, struct err *err)
 {
 	cleanup_dir DIR *d = NULL;
 	const struct dirent *e;
@@ -136,7 +178,7 @@ static int status_check_threads(struct preflight_scan *s, pid_t pid, int *alive,
 	snprintf(path, sizeof(path), "%d/task", pid);
 	d = dir_open_at(s->proc, path);
 	while (d && (more = dir_next(d, &e)) > 0)
-		if (status_check_thread(s, pid, dirfd(d), e->d_name, alive, err))
+		if (status_check_thread(s, pid, dirfd(d), e->d_name, sharing, alive, err))
 			return -1;
 	return more < 0 ? err_sys(err, errno, "cannot read /proc/%s", path) : 0;
 }
@@ -145,7 +187,7 @@ int preflight_suspects(struct preflight_scan *s, pid_t pid, struct err *err)
 {
 	int alive;
 
-	return status_check_threads(s, pid, &alive, err);
+	return status_check_threads(s, pid, false, &alive, err);
 }
 
 /* fsched-srun, which has the name of the program whose place it takes, and whose tasks are processes of the pod. It is
@@ -164,6 +206,26 @@ static bool status_is_launcher(const struct preflight_scan *s, pid_t pid)
 	return fstatat(s->proc, path, &a, 0) == 0 && stat(own, &b) == 0 && a.st_ino == b.st_ino && a.st_dev == b.st_dev;
 }
 
+/* Refuses a child that tells its end by another signal than SIGCHLD, or by none (clone()). criu restores it as one that
+ * sends SIGCHLD, for which a plain wait() of the parent returns. */
+static int status_check_exit_signal(const struct preflight_scan *s, pid_t pid, struct err *err)
+{
+	cleanup_free char *stat = NULL;
+	char path[32], what[96];
+	const char *p;
+	int signal = SIGCHLD;
+
+	snprintf(path, sizeof(path), "%d/stat", pid);
+	if (pid == s->leader || read_file_at(s->proc, path, 4096, &stat) <= 0 || !(p = strrchr(stat, ')')))
+		return 0;
+	for (int field = 2; p && field < 38; field++) /* exit_signal: proc(5) */
+		p = strchr(p + 1, ' ');
+	if (!p || sscanf(p, "%d", &signal) != 1 || signal == SIGCHLD)
+		return 0;
+	snprintf(what, sizeof(what), "tells its end to its parent by signal %d instead of SIGCHLD (clone())", signal);
+	return preflight_refuse(pid, err, what, "wait until it has ended");
+}
+
 int preflight_status(struct preflight_scan *s, pid_t pid, struct err *err)
 {
 	cleanup_free char *status = NULL;
@@ -173,7 +235,7 @@ int preflight_status(struct preflight_scan *s, pid_t pid, struct err *err)
 	snprintf(name, sizeof(name), "%d/status", pid);
 	if (read_file_at(s->proc, name, 65536, &status) <= 0)
 		return 0;
-	if (status_check_threads(s, pid, &alive, err))
+	if (status_check_threads(s, pid, !status_has_ended(status), &alive, err) || status_check_exit_signal(s, pid, err))
 		return -1;
 	if (status_has_ended(status))
 		return alive ? preflight_refuse(pid, err,

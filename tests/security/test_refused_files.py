@@ -167,3 +167,41 @@ fds = [os.open(f'many/{i}', os.O_RDWR) for i in range(5000)]
 ready()
 """).start()
     job.comes_back()
+
+
+@pytest.mark.parametrize("use, words", [("os.open('d', os.O_RDONLY)", "descriptor 3"), ("os.chdir('d')", "its working directory")])
+def test_a_removed_directory_whose_name_is_taken(pods, use, words):
+    """A restore would give the program the new directory, and remove that."""
+    job = python(pods, f"""
+top = os.getcwd()
+os.mkdir("d")
+{use}
+os.rmdir(top + "/d")
+os.mkdir(top + "/d")
+print("ready", flush=True)
+while not os.path.exists(top + "/go"):
+    time.sleep(0.02)
+""")
+    job.start().refused("/d (deleted)", words, "something else has its name now")
+
+
+def test_a_fifo_opened_as_a_path(pods):
+    job = python(pods, """
+os.mkfifo("f")
+fd = os.open("f", os.O_PATH)
+ready()
+""")
+    job.start().refused("/f open as descriptor 3", "O_PATH")
+
+
+def test_a_path_that_is_too_long(pods):
+    job = python(pods, """
+top = os.getcwd()
+for i in range(25):
+    os.mkdir("x" * 200)
+    os.chdir("x" * 200)
+f = open("f", "w")
+os.chdir(top)
+ready()
+""")
+    job.start().refused("path of more than 4095 bytes as descriptor 3")

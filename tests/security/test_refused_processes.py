@@ -13,6 +13,49 @@ def test_a_first_thread_that_has_ended(pods, base):
     Job(pods, base / "odd", "main-ended").start().refused("process 3 (odd)", "has ended its first thread while others run on", "main()")
 
 
+@pytest.mark.parametrize("flag, words", [(0x400, "descriptors of its own"), (0x200, "a working directory and umask of its own")])
+def test_a_thread_with_things_of_its_own(pods, flag, words):
+    job = python(pods, f"""
+def own():
+    assert libc.unshare({flag}) == 0
+    ready()
+t = threading.Thread(target=own)
+t.start()
+t.join()
+""")
+    job.start().refused("(python3)", "has a thread,", words)
+
+
+@pytest.mark.parametrize("signal", [0, 10])
+def test_a_child_with_another_exit_signal(pods, signal):
+    job = python(pods, f"""
+import signal
+signal.signal(signal.SIGUSR1, lambda *a: None)
+clone = 56
+child = libc.syscall(clone, {signal}, 0, 0, 0, 0)
+if child == 0:
+    time.sleep(100)
+    os._exit(0)
+ready()
+os.kill(child, 9)
+os.waitpid(child, 0x40000000)
+""")
+    job.start().refused("(python3)", f"by signal {signal} instead of SIGCHLD")
+
+
+def test_a_program_that_is_a_memfd(pods):
+    job = python(pods, """
+fd = os.memfd_create("program")
+os.write(fd, open("/bin/sleep", "rb").read())
+child = os.posix_spawn(f"/proc/self/fd/{fd}", ["sleep", "100"], os.environ)
+while "memfd" not in os.readlink(f"/proc/{child}/exe"):
+    time.sleep(0.01)
+ready()
+os.kill(child, 9)
+""")
+    job.start().refused("runs a program that is a memfd")
+
+
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="another layout of the vdso")
 def test_half_of_the_vdso(pods, base):
     Job(pods, base / "odd", "no-vvar").start().refused("process 3 (odd)", "only one of the kernel's two mappings", "valgrind")
