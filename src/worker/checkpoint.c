@@ -227,6 +227,7 @@ static int checkpoint_read_tree(struct checkpoint *c, struct err *err)
 		return -1;
 	c->m.threads = thread_attributes_read(&t);
 	c->m.options = socket_options_read(c->w, &t);
+	watches_warn(c->w, &t);
 	space_attributes_freeze(c->w, &t, c->dump.remote_call, criu_has_semaphores(c->criufd), c->m.spaces);
 	c->m.sockets = moved_sockets_read(c->dump.names_fd);
 	c->m.closed = closed_tcp_read(c->dump.names_fd);

@@ -39,6 +39,23 @@ go("go")
 client.send(b"hello")
 tell(read=server.recv(100).decode())
 """
+EVENTS = """
+import ctypes
+libc = ctypes.CDLL(None)
+server = listening.accept()[0]
+os.mkdir("watched")
+fd = libc.inotify_init1(os.O_NONBLOCK)
+IN_CREATE, IN_ONESHOT = 0x100, 0x80000000
+libc.inotify_add_watch(fd, b"watched", ctypes.c_uint32(IN_CREATE | IN_ONESHOT))
+if UNREAD:
+    open("watched/file", "w").close()
+tell(ready=1)
+go("go")
+try:
+    tell(read=len(os.read(fd, 4096)))
+except BlockingIOError:
+    tell(read=0)
+"""
 DATAGRAM = """
 to = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 to.bind(("127.0.0.1", 0))
@@ -131,3 +148,17 @@ def test_datagrams_that_nobody_has_read(pods, base):
     done = program.checkpoint()
     assert done.returncode == 0 and "warning: datagrams that 1 UDP sockets have received" in done.stderr, done.stderr
     assert program.again()["read"] == ""
+
+
+def test_events_of_inotify_that_nobody_has_read(pods, base):
+    program = Program(pods, EVENTS.replace("UNREAD", "True"))
+    done = program.checkpoint()
+    assert done.returncode == 0 and "warning: events that 1 inotify or fanotify descriptors hold" in done.stderr, done.stderr
+    assert program.again()["read"] == 0
+
+
+def test_flags_of_inotify_watches(pods, base):
+    program = Program(pods, EVENTS.replace("UNREAD", "False"))
+    done = program.checkpoint()
+    assert done.returncode == 0 and "warning: 1 inotify descriptors have watches with IN_ONESHOT" in done.stderr, done.stderr
+    assert program.again()["read"] == 0
