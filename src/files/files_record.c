@@ -199,7 +199,8 @@ static int record_inplace(struct recorder *r, const struct open_file *f, int in,
 }
 
 /* A file that only grows needs its size and a digest of its end. Without O_APPEND the program may still go back and
- * rewrite a header when it is done, so the beginning is copied too. */
+ * rewrite a header when it is done, so the beginning is copied too. A small file is copied as a whole: logs are emptied
+ * (copytruncate) or removed. */
 static int record_append(struct recorder *r, const struct open_file *f, int in, bool leased, struct file_record *rec,
 			 struct err *err)
 {
@@ -217,7 +218,7 @@ static int record_append(struct recorder *r, const struct open_file *f, int in, 
 		rec->tail[0] = '\0';
 		return 0;
 	}
-	if (!f->sequential || size == 0 || edge > r->left)
+	if ((!f->sequential && size > edge) || size == 0 || edge > r->left)
 		return 0;
 	if (record_save_copy(r, in, leased, edge, rec, err) < 0)
 		return -1;

@@ -250,3 +250,26 @@ def test_a_lease_that_is_being_broken(pods, base):
     copies = [f.read_bytes() for f in job.state.glob("epochs/*/files/*.data")]
     assert b"some text\n" in copies, copies
     job.stop()
+
+
+EMPTIED = """exec 7>> log; echo before >&7; echo ready; until [ -e empty ]; do sleep 0.02; done
+[ -e lock ] || : > log; echo after >&7; touch emptied; until [ -e stop ]; do sleep 0.02; done"""
+
+
+def test_a_log_that_is_emptied_after_the_epoch(pods, base):
+    """As logrotate's copytruncate does it."""
+    job = script(pods, base, EMPTIED)
+    lib.wait_for(lambda: (job.work / "log").exists() and (job.work / "log").read_text() == "before\n", "the first line")
+    assert "epoch 1" in job.checkpoint()
+    (job.work / "empty").touch()
+    lib.wait_for((job.work / "emptied").exists, "the log to be emptied")
+    job.fsched("kill", job.state)
+    (job.work / "empty").unlink(missing_ok=True)
+    (job.work / "emptied").unlink(missing_ok=True)
+    assert "restored from epoch 1" in job.restore(), job.said.read_text()
+    assert (job.work / "log").read_text() == "before\n"
+    (job.work / "lock").touch()
+    (job.work / "empty").touch()
+    lib.wait_for((job.work / "emptied").exists, "the job to go on")
+    assert (job.work / "log").read_text() == "before\nafter\n"
+    job.stop()
