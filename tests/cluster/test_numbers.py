@@ -109,7 +109,8 @@ def test_json_of_a_small_job(cluster, jobdir):
     epoch = o["jobs"][0]["epochs"][0]
     memory = epoch["manifest"]["criu_memory"]
     assert epoch["manifest"]["memory"] is None and memory["method"] == "small" and memory["bytes"] > 0 and "256.0 KiB" in memory["why"]
-    assert epoch["memory"].startswith("small,") and cluster.entry(job)["memory"] == epoch["memory"]
+    assert epoch["memory"].startswith("small,")
+    cluster.wait_entry(job, lambda e: e.get("memory") == epoch["memory"], "the entry to say it")
     assert f"KiB ({memory['why']})" in cluster.ok("fsched", "show", job, 1, user="root")
     (d / "go").touch()
     cluster.wait_end(job)
