@@ -30,6 +30,7 @@ static void pattern_number(FILE *out, const char *text, int width, unsigned long
 /* The part of a "%5t" after the percent sign. */
 struct conversion {
 	int width;
+	const char *digit; /* the last one of the width; NULL: there is none */
 	char letter;
 	const char *end;
 };
@@ -38,8 +39,10 @@ static struct conversion pattern_conversion(const char *p)
 {
 	struct conversion c = { 0 };
 
-	while (isdigit((unsigned char)*p))
-		c.width = c.width * 10 + (*p++ - '0') > WIDTH_MAX ? WIDTH_MAX : c.width * 10 + (p[-1] - '0');
+	while (isdigit((unsigned char)*p)) {
+		c.digit = p++;
+		c.width = c.width * 10 + (*c.digit - '0') > WIDTH_MAX ? WIDTH_MAX : c.width * 10 + (*c.digit - '0');
+	}
 	c.letter = *p;
 	c.end = *p ? p + 1 : p;
 	return c;
@@ -78,6 +81,17 @@ static bool pattern_common(FILE *out, struct conversion c, const struct pattern_
 	return false;
 }
 
+/* A conversion that is left, after its percent sign p, or that is none. Until 25.11 srun loses the percent sign and all
+ * digits but the last of one that it does not know. */
+static void pattern_left(FILE *out, const char *p, struct conversion c, bool each, const struct pattern_job *job)
+{
+	if (c.digit && !each && !job->since_25_11)
+		p = c.digit;
+	else
+		fputc('%', out);
+	fwrite(p, 1, (size_t)(c.end - p), out);
+}
+
 /* Expands what all tasks have in common; *each: something else is left, with its percent sign. "%%" becomes `percent`.
  */
 static char *pattern_expand(const char *format, const struct pattern_job *job, const char *percent, bool *each)
@@ -94,15 +108,17 @@ static char *pattern_expand(const char *format, const struct pattern_job *job, c
 
 		if (*p != '%') {
 			fputc(*p, out);
-		} else if (p[1] == '%') {
-			fputs(percent, out);
-			p++;
-		} else if (pattern_common(out, c, job)) {
-			p = c.end - 1;
-		} else {
-			*each |= c.letter && strchr("tnNu", c.letter);
-			fputc('%', out);
+			continue;
 		}
+		if (p[1] == '%') {
+			fputs(percent, out);
+		} else if (!pattern_common(out, c, job)) {
+			const bool left = c.letter && strchr("tnNu", c.letter);
+
+			pattern_left(out, p + 1, c, left, job);
+			*each |= left;
+		}
+		p = c.end - 1;
 	}
 	fclose(out);
 	return text;
@@ -167,7 +183,7 @@ char *stream_file(const struct stream *s, const struct pattern_task *task)
 		case 'n': fprintf(out, "%0*d", c.width, task->node); break;
 		case 'N': fputs(task->node_name ? task->node_name : "", out); break;
 		case 'u': fputs(task->user ? task->user : "", out); break;
-		case '%': fputc('%', out); break;
+		case '%': fprintf(out, "%.*s", c.digit ? (int)(c.end - p) : 1, p); break;
 		default: fprintf(out, "%.*s", (int)(c.end - p), p);
 		}
 		p = c.end - 1;

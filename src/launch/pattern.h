@@ -26,7 +26,8 @@ struct pattern_job {
 
 struct pattern_task {
 	int task, node;
-	const char *node_name, *user;
+	const char *node_name; /* the host's; since 25.11 the node's in Slurm */
+	const char *user;
 };
 
 /* Parses the value of an option (NULL: it was not given) and expands what is the same for all tasks. */

@@ -32,7 +32,7 @@ static void task_reset_signals(void)
 
 static int task_open(const struct step *s, const struct stream *st, const struct place *place, int flags, const char *what)
 {
-	const struct pattern_task who = { place->task, place->node, s->job->host, s->job->user };
+	const struct pattern_task who = step_pattern_task(s, place);
 	cleanup_free char *name = stream_file(st, &who);
 	int fd = open(name, flags | O_CLOEXEC, 0644);
 

@@ -32,6 +32,14 @@ void step_streams(struct step *s)
 	stream_parse(&s->err, err, s->place.ntasks, &job);
 }
 
+struct pattern_task step_pattern_task(const struct step *s, const struct place *place)
+{
+	return (struct pattern_task){ .task = place->task,
+				      .node = place->node,
+				      .node_name = release_since(25, 11) ? s->job->node : s->job->host,
+				      .user = s->job->user };
+}
+
 static int step_open(const char *name, int flags, const char *what)
 {
 	int fd = open(name, flags | O_CLOEXEC, 0644);
@@ -59,7 +67,7 @@ static bool step_labels(const struct step *s, const struct stream *st)
 static int step_open_labelled(const struct step *s, const struct stream *st, int task)
 {
 	const struct place *place = &s->place.v[task];
-	const struct pattern_task who = { place->task, place->node, s->job->host, s->job->user };
+	const struct pattern_task who = step_pattern_task(s, place);
 	cleanup_free char *name = stream_file(st, &who);
 
 	return step_open(name, step_output_flags(s), "stdout");

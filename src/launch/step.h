@@ -49,6 +49,8 @@ struct step {
 
 /* Expands the patterns of -i, -o and -e. To be called once the step has its number. */
 void step_streams(struct step *s);
+/* For the patterns that are left to each task. */
+struct pattern_task step_pattern_task(const struct step *s, const struct place *place);
 /* Opens the launcher's files. Ends the program if that fails. */
 void step_open_files(struct step *s);
 /* Starts all tasks. 0 or -1 with err. */

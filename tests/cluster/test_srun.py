@@ -28,6 +28,10 @@ COMMANDS = [
     "srun --cpu-bind=foo true", "srun -c 3 -n2 true",
     "srun -n2 --ntasks-per-node=1 true", "SLURM_NTASKS=y srun true", "SLURM_NTASKS=2 SLURM_LABELIO=1 srun echo x",
     "srun -o one.%j.%s.%t.%n.%x -n2 echo hi; cat one.*.0.0.*", "srun -o o%%t%t -n1 echo hi; cat o%t0", "srun -o o%4t-%a -n1 echo hi; cat o0000*",
+    # which releases of Slurm know these differs
+    "srun -o n.%b.%3r.%%t.%t.%%%%.%2b.%N.%3q.%12q -n2 echo hi; ls n.*; rm n.*", "srun -o n.%3q.%12q.%q.%3 -n1 echo hi; ls n.*; rm n.*",
+    "srun -o s.%S -n1 echo hi; for f in s.*; do echo ${f/$SLURM_JOB_SLUID/sluid}; done; rm s.*",
+    "srun -n1 -i /dev/null -e e.%r.%b -o /dev/null bash -c 'echo hi >&2'; ls e.*; rm e.*",
     "srun -o 1 -n2 bash -c 'echo $SLURM_PROCID'", "srun -o none -n2 echo no", "srun -o both -n1 bash -c 'echo a; echo b >&2'; cat both",
     "echo x > app; srun --open-mode=append -n1 -o app echo y; cat app; srun --open-mode=truncate -n1 -o app echo z; cat app",
     "srun -t x true", "srun --time=1-2 -n1 echo in time", "srun --wait=x true",

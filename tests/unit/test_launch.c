@@ -68,6 +68,8 @@ static void patterns(void **state)
 		{ "o%%", STREAM_ALL, "o%" },
 		{ "o%%t", STREAM_ALL, "o%t" },
 		{ "o%q", STREAM_ALL, "o%q" },
+		{ "o%3q.%12q.%3%.%3", STREAM_ALL, "o3q.2q.3%.3" },
+		{ "o%3q.%12q.%3.%t", STREAM_EACH, "o3q.2q.3.4" },
 		{ "a\\%j", STREAM_ALL, "a%j" },
 		{ "8", STREAM_ALL, "8" },
 	};
@@ -88,6 +90,8 @@ static void patterns_since_25_11(void **state)
 		{ "o%%j%t", STREAM_EACH, "o124" },
 		{ "o%%%%%t", STREAM_EACH, "o%4" },
 		{ "o%q", STREAM_ALL, "o%q" },
+		{ "o%3q.%12q.%3%.%3", STREAM_ALL, "o%3q.%12q.%3%.%3" },
+		{ "o%3q.%12q.%3%.%t", STREAM_EACH, "o%3q.%12q.%3%.4" },
 	};
 
 	check_patterns(cases, ARRAY_SIZE(cases), &pattern_job_25_11);
