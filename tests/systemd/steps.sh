@@ -258,8 +258,8 @@ for step in $STEPS; do
 	tell "begun $step"
 	if ! "$0" "$step" >"$step.log" 2>&1; then
 		tell "failed $step"
-		said_when_failed >>"$step.log" 2>&1
-		sed "s/^/said $step /" "$step.log" >$PORT
+		# why, at the end, of which the report has the most
+		{ said_when_failed 2>&1; cat "$step.log"; } | sed "s/^/said $step /" >$PORT
 		break
 	fi
 	tell "ok $step $(($(date +%s) - began))"
