@@ -434,7 +434,8 @@ bool socket_options_any(const json_t *list);
 /* As thread_attributes_set(). */
 int socket_options_set(struct worker *w, pid_t init, const json_t *list, struct err *err);
 
-/* watches.c: in the freeze, warns of events of inotify and fanotify, and of flags of watches, that a restart will lose. */
+/* watches.c: in the freeze, warns of events of inotify and fanotify, and of flags of watches, that a restart will lose.
+ */
 void watches_warn(struct worker *w, const struct tree *t);
 
 /* fill_memory.c: what is done in a restore before criu resumes the processes: the memory of an epoch whose manifest

@@ -55,8 +55,24 @@ static void drop_capabilities_of_leader(void)
 	make_call(SYS_capset, (long)at, (long)at + 16);
 }
 
+/* Just after the start of this program it may still be on its way to the call in which it waits. */
+static void wait_until_it_sleeps(void)
+{
+	char state = 0;
+
+	while (state != 'S') {
+		FILE *f = fopen("/proc/2/stat", "re");
+
+		usleep(1000);
+		if (!f || fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
+			err(1, "/proc/2/stat");
+		fclose(f);
+	}
+}
+
 static void begin(void)
 {
+	wait_until_it_sleeps();
 	if (ptrace(PTRACE_ATTACH, LEADER, 0, 0) || waitpid(LEADER, NULL, 0) != LEADER ||
 	    ptrace(PTRACE_GETREGS, LEADER, 0, &own))
 		err(1, "ptrace");
