@@ -81,7 +81,8 @@ static const struct help_text texts[] = {
 	  "  --json         print one object\n"
 	  "  --conf FILE    read this fsched.conf\n"
 	  "\nSome checks are made for root only. Exit status: 0 if no check failed, else 1.\n" },
-	{ "metrics", "[--json | --textfile DIR] [--conf FILE]", "print numbers of all checkpoints and restores for Prometheus",
+	{ "metrics", "[--json | --textfile DIR] [--conf FILE]",
+	  "print numbers of all checkpoints and restores for Prometheus",
 	  "  --json         print one object\n"
 	  "  --textfile DIR write them to DIR/fsched.prom, atomically, for node_exporter\n"
 	  "  --conf FILE    read this fsched.conf\n"
