@@ -179,6 +179,10 @@ static void end_on_limit(void *arg)
 {
 	struct agent *a = arg;
 
+	if (node_stop_asking(&a->end.node_stop)) { /* nothing has been told to Slurm yet */
+		loop_timer_set(&a->loop, &a->end.limit, now_us() + END_LIMIT, end_on_limit, a);
+		return;
+	}
 	rpc_forget(&a->end.get);
 	publish_give_up(&a->publish);
 	if (a->phase == PHASE_LEAVING && !a->end.term) {
