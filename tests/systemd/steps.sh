@@ -27,6 +27,7 @@ wait_for() {
 alice() { runuser -u alice -- "$@"; }
 state_is() { [ "$(scontrol show job "$job" | sed -n 's/.*JobState=\([A-Z_]*\).*/\1/p')" = "$1" ]; }
 is_restarted() { scontrol show job "$job" | grep -q 'Restarts=1'; }
+is_restored() { scontrol show job "$job" | grep -q 'state=running .*restored=1'; }
 nodes_are_idle() { [ "$(sinfo -h -o %t)" = idle ]; }
 lines() { [ "$(wc -l <"$out")" -ge "$1" ]; }
 
@@ -227,8 +228,7 @@ step_rebooted() {
 	job=$(cat $STATE/job) name=reboot out=$WORK/reboot.out
 	wait_for 'slurmctld' scontrol ping
 	wait_for 'the restart of the job' is_restarted      # slurmctld calls it RUNNING until the node has registered
-	wait_for 'the job to run' state_is RUNNING
-	wait_for 'more output' lines 6
+	wait_for 'the job to be restored' is_restored       # its output is there before
 	scontrol show job "$job"
 	grep -q 'the node is being shut down' "/shared/checkpoint/$job/checkpoint.log" || fail 'the job did not notice the shutdown'
 	in_its_cgroup
