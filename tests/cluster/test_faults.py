@@ -419,9 +419,10 @@ def test_restart_that_cannot_be_restored_is_held(cluster, jobdir):
 
 def test_missing_output_file_is_named(cluster, jobdir):
     d = jobdir()
-    job = cluster.sbatch("exec 5>>log.txt; while [ ! -e go ]; do echo x >&5; sleep 0.1; done", "--checkpoint=UNLIMITED", cwd=d)
+    # larger than what an epoch has a copy of
+    job = cluster.sbatch("exec 5>>log.txt; seq 20000 >&5; while [ ! -e go ]; do echo x >&5; sleep 0.1; done", "--checkpoint=UNLIMITED", cwd=d)
     cluster.wait_running(job)
-    lib.wait_for(lambda: (d / "log.txt").exists() and (d / "log.txt").stat().st_size, "log.txt")
+    lib.wait_for(lambda: (d / "log.txt").exists() and (d / "log.txt").stat().st_size > 100000, "log.txt")
     cluster.checkpoint("vacate", job)
     (d / "log.txt").rename(d / "moved.txt")
     assert "log.txt" in cluster.fails("scontrol", "checkpoint", "restart", job)

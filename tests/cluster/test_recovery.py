@@ -118,7 +118,7 @@ def test_a_boot_after_which_slurm_misses_the_job_late(new_cluster, jobdir, late)
                                                       *(s for s in FAST if not s.startswith(("SlurmdTimeout", "BatchStart")))])
     d = jobdir()
     begun = time.monotonic()
-    job = c.sbatch(SCRIPT.format(n=150), "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
+    job = c.sbatch(SCRIPT.format(n=400), "--checkpoint=UNLIMITED", "-o", "out", cwd=d)
     c.wait_running(job)
     if late == "a new slurmctld":
         pass_time(18, "Slurm to take the start for complete", begun)
@@ -130,7 +130,7 @@ def test_a_boot_after_which_slurm_misses_the_job_late(new_cluster, jobdir, late)
     wait_restored(c, job)
     assert c.job(job)["Restarts"] == "1"
     assert c.wait_end(job, LONG) == ("COMPLETED", "0:0")
-    expect_whole(d, 150)
+    expect_whole(d, 400)
 
 
 def test_a_node_that_reboots_again_and_again(new_cluster, jobdir):

@@ -1,5 +1,6 @@
 """The worker or criu gets SIGKILL at each point that `fsched-worker faults` lists: the job goes on undisturbed, nothing of fsched stays in it,
 and the next checkpoint or restore succeeds."""
+import contextlib
 import os
 import re
 import subprocess
@@ -23,7 +24,11 @@ def names_of_mappings(pid):
 
 
 def descriptors(pid):
-    return {fd: os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+    found = {}
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):    # closed meanwhile
+            found[fd] = os.readlink(f"/proc/{pid}/fd/{fd}")
+    return found
 
 
 def look(job):

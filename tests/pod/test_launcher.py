@@ -118,10 +118,10 @@ def test_the_end_of_output_is_that_of_all_writers(pods, base):
 def test_every_end_of_a_task_is_seen(pods, base):
     """Tasks that end while the launcher passes on what others have written: one in ten steps waited for such a task for ever."""
     d = pods.place("ends")
-    script = "for ((i = 0; i < 40; i++)); do srun -n64 -O true && echo $i; done"
+    script = "for ((i = 0; i < 30; i++)); do srun -n64 -O true && echo $i; done"
     p = pods.start(d / "work", "run", "--dir", d / "state", "--user", USER, "--", *JOB, "bash", "-c", script, out=d / "work/out")
     assert p.wait(120) == 0
-    assert (d / "work/out").read_text().split() == [str(i) for i in range(40)]
+    assert (d / "work/out").read_text().split() == [str(i) for i in range(30)]
 
 
 # Makes what libpmix would, for all pids that come next, with links to the file given.

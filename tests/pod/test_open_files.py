@@ -210,7 +210,7 @@ def test_holes_of_a_file_with_a_lease(pods, base):
     conf.write_text((base / "fsched.conf").read_text() + "CheckpointFileLimit = 64K\n")
     job = Job(pods, base, sys.executable, "-c", LEASED)
     job.checkpoint("--kill", conf=conf)
-    copies = [f.stat() for f in job.state.glob("epochs/*/files/*.data")]
+    copies = [s for s in (f.stat() for f in job.state.glob("epochs/*/files/*.data")) if s.st_size > 4096]     # not that of its output
     assert [s.st_size for s in copies] == [256 << 20] and sum(s.st_blocks for s in copies) * 512 <= 64 << 10, copies
     job.restore()
     job.stop()
