@@ -111,7 +111,6 @@ struct end {                        /* end.c */
 	bool comes_back;            /* the job is in the queue again */
 	bool continues;             /* and is to go on where it was */
 	bool itself;                /* the script ended, and not because of Slurm or a shutdown of the node */
-	bool silent;                /* the node is being shut down: Slurm is told nothing */
 	struct rpc get;             /* what SIGTERM means */
 	struct node_stop node_stop; /* asked before that */
 	int status;                 /* wait status to hand to slurmstepd */

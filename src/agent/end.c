@@ -136,16 +136,16 @@ static void end_on_node_stop(void *arg)
 
 	if (!a->end.node_stop.stops)
 		end_ask_meaning(a);
-	else if (!a->end.silent)
+	else
 		job_log(&a->job,
 			"the node is being shut down; Slurm is told nothing of the job's end here, and starts it again from its newest epoch");
-	a->end.silent = a->end.node_stop.stops;
 }
 
 /* Slurm does not know that systemd ends the job, and would say that it runs. */
 static void end_ask_why(struct agent *a)
 {
-	node_stop_ask(&a->end.node_stop, &a->loop, end_on_node_stop, a);
+	if (!a->end.node_stop.stops)
+		node_stop_ask(&a->end.node_stop, &a->loop, end_on_node_stop, a);
 }
 
 void end_signal(struct agent *a, int sig)
@@ -198,7 +198,7 @@ static void end_on_limit(void *arg)
 static void end_begin(struct agent *a, int status)
 {
 	a->end.itself = a->start.ran && ended_how(status) == ENDED_ITSELF && a->job.rec.intent == INTENT_RUNNING &&
-			!a->end.comes_back && !a->end.silent && !node_stop_asking(&a->end.node_stop) &&
+			!a->end.comes_back && !a->end.node_stop.stops && !node_stop_asking(&a->end.node_stop) &&
 			!rpc_running(&a->end.get);
 	agent_enter(a, PHASE_ENDING);
 	a->end.status = status;

@@ -446,19 +446,31 @@ static bool early_on_device(const struct files_early *e, const struct early_file
 	return e->o.device_stat >= 0 && f->dev == e->o.device;
 }
 
+/* Whether each block of the file, which has this size now, may have changed since it was copied; owned by the caller.
+ * NULL: nothing is known. */
+static bool *early_changed(const struct early_file *f, uint64_t size)
+{
+	const size_t blocks = early_blocks(size);
+	bool *changed;
+
+	if (!f->watch || blocks > early_blocks(f->size) + HOLES_MAX)
+		return NULL;
+	changed = xcalloc(blocks + 1, sizeof(*changed));
+	if (unchanged_find(f->watch, size, changed))
+		return changed;
+	free(changed);
+	return NULL;
+}
+
 /* Bytes that would be read of it in the freeze. */
 static uint64_t early_left(const struct early_file *f, uint64_t size)
 {
-	const size_t blocks = early_blocks(size);
-	cleanup_free bool *changed = NULL;
+	cleanup_free bool *changed = early_changed(f, size);
 	uint64_t n = 0;
 
-	if (blocks > early_blocks(f->size) + HOLES_MAX)
+	if (!changed)
 		return size;
-	changed = xcalloc(blocks + 1, sizeof(*changed));
-	if (!unchanged_find(f->watch, size, changed))
-		return size;
-	for (size_t i = 0; i < blocks; i++)
+	for (size_t i = 0; i < early_blocks(size); i++)
 		n += changed[i];
 	return n * FILES_BLOCK;
 }
@@ -638,12 +650,9 @@ int files_early_copy_of_tree(struct files_early *e, int in, const struct stat *s
 
 static int early_catch_up(struct files_early *e, struct early_file *f, int in, uint64_t size, bool *to_out)
 {
-	const size_t blocks = early_blocks(size);
-	cleanup_free bool *changed = blocks > early_blocks(f->size) + HOLES_MAX ? NULL
-										: xcalloc(blocks + 1, sizeof(*changed));
-	const bool known = changed && f->watch && unchanged_find(f->watch, size, changed);
+	cleanup_free bool *changed = early_changed(f, size);
 
-	return early_update(e, f, in, size, known ? changed : NULL, to_out);
+	return early_update(e, f, in, size, changed, to_out);
 }
 
 int files_early_take(struct files_early *e, int in, const struct stat *st, const char *name, struct err *err)

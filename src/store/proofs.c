@@ -77,6 +77,16 @@ int proofs_load(const char *path, bool copy, struct proofs *p, struct err *err)
 	return root ? proofs_parse(root, p, err) : -1;
 }
 
+struct proofs *proofs_new(const char *path, bool copy)
+{
+	struct proofs *p = xcalloc(1, sizeof(*p));
+
+	if (proofs_load(path, copy, p, NULL) == 0)
+		return p;
+	free(p);
+	return NULL;
+}
+
 static bool proofs_epoch_is_there(unsigned epoch, const unsigned *list, int n)
 {
 	for (int i = 0; i < n; i++)
@@ -109,7 +119,7 @@ int proofs_add(const struct store *store, uid_t owner, const struct proof *p, st
 
 const struct proof *proofs_find(const struct proofs *p, unsigned epoch, int64_t epoch_time)
 {
-	for (unsigned i = 0; i < p->n; i++)
+	for (unsigned i = 0; p && i < p->n; i++)
 		if (p->v[i].epoch == epoch && p->v[i].epoch_time == epoch_time)
 			return &p->v[i];
 	return NULL;

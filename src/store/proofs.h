@@ -28,7 +28,10 @@ int proofs_add(const struct store *store, uid_t owner, const struct proof *p, st
 /* Reads proofs.json for root, or the owner's copy. path: that of the job's directory. 0; -1 with err: ENOENT if no
  * epoch was proved yet. */
 int proofs_load(const char *path, bool copy, struct proofs *p, struct err *err);
-/* The proof of an epoch; NULL: there is none. */
+/* The same for who only wants to show them; owned by the caller, NULL: no epoch was proved yet, or that cannot be read.
+ */
+struct proofs *proofs_new(const char *path, bool copy);
+/* The proof of an epoch; NULL: there is none. p may be NULL. */
 const struct proof *proofs_find(const struct proofs *p, unsigned epoch, int64_t epoch_time);
 /* "by restore on n1 at 2026-11-22T23:01:02, 3 processes", "no: restore failed on n1 at …: why". Returns buf. */
 #define PROOF_TEXT 1024

@@ -245,7 +245,7 @@ static bool space_has_grown(const struct worker *w, uint64_t bytes)
 	return bytes > w->reserved + w->reserved / 8 + MARGIN;
 }
 
-static int space_check_growth(struct worker *w, uint64_t bytes, struct err *err)
+int space_check_written(struct worker *w, uint64_t bytes, struct err *err)
 {
 	char a[16], b[16], c[16];
 
@@ -271,10 +271,5 @@ int space_check_stopped(struct worker *w, const pid_t *pids, int n, struct err *
 	if (memory <= w->resident || !space_has_grown(w, w->reserved + memory - w->resident))
 		return 0;
 	memory = memory_to_write(w, pids, n, true, &shared);
-	return memory > w->memory ? space_check_growth(w, w->reserved + memory - w->memory, err) : 0;
-}
-
-int space_check_written(struct worker *w, uint64_t bytes, struct err *err)
-{
-	return space_check_growth(w, bytes, err);
+	return memory > w->memory ? space_check_written(w, w->reserved + memory - w->memory, err) : 0;
 }

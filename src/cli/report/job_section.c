@@ -143,7 +143,7 @@ static const char *section_class(const struct history_event *e)
 /* What a restore of the epoch on trial has shown. */
 static void section_proof(FILE *out, const struct report_job *j, const struct history_event *e)
 {
-	const struct proof *p = j->proofs ? proofs_find(j->proofs, e->epoch, e->time) : NULL;
+	const struct proof *p = proofs_find(j->proofs, e->epoch, e->time);
 	char text[PROOF_TEXT];
 
 	if (!p)

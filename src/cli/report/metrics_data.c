@@ -73,27 +73,25 @@ struct metrics_scan {
 	struct metrics *m;
 	const struct conf *conf;
 	struct job_history *h;
-	struct proofs *proofs;
 	char skip[40]; /* uuid of a job that is counted in removed.json already */
 };
 
 static bool metrics_on_job(const struct scan_job *j, void *arg)
 {
 	struct metrics_scan *s = arg;
+	cleanup_free struct proofs *proofs = proofs_new(j->path, j->copy);
 
 	if (history_load(j->path, j->copy, s->h, NULL) < 0 || strcmp(j->record->uuid, s->skip) == 0)
 		memset(s->h, 0, sizeof(*s->h));
 	metrics_add(s->m, j->record, s->h, job_lives(j, s->conf, s->m->now));
-	if (proofs_load(j->path, j->copy, s->proofs, NULL) == 0)
-		metrics_add_proofs(s->m, j->record, s->proofs);
+	metrics_add_proofs(s->m, j->record, proofs);
 	return true;
 }
 
 int metrics_collect(const struct conf *c, struct metrics *m, struct err *err)
 {
 	cleanup_free struct job_history *h = xcalloc(1, sizeof(*h));
-	cleanup_free struct proofs *proofs = xcalloc(1, sizeof(*proofs));
-	struct metrics_scan s = { .m = m, .conf = c, .h = h, .proofs = proofs };
+	struct metrics_scan s = { .m = m, .conf = c, .h = h };
 	struct scan_result result;
 
 	*m = (struct metrics){ .now = time(NULL) };

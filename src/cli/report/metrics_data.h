@@ -38,7 +38,7 @@ void metrics_free(struct metrics *m);
 
 /* Adds one job, for metrics_collect() and its test. running: it has a lease that is renewed. */
 void metrics_add(struct metrics *m, const struct job_record *r, const struct job_history *h, bool running);
-/* Adds what is known of the epochs of a job by restores on trial. */
+/* Adds what is known of the epochs of a job by restores on trial. p: NULL = nothing. */
 void metrics_add_proofs(struct metrics *m, const struct job_record *r, const struct proofs *p);
 
 #endif

@@ -27,16 +27,6 @@ static bool collect_has_id(const struct report_select *s, uint32_t id)
 	return !s->n_ids;
 }
 
-static struct proofs *collect_proofs(const struct scan_job *found)
-{
-	struct proofs *p = xcalloc(1, sizeof(*p));
-
-	if (proofs_load(found->path, found->copy, p, NULL) == 0)
-		return p;
-	free(p);
-	return NULL;
-}
-
 static bool collect_on_job(const struct scan_job *found, void *arg)
 {
 	struct collect *c = arg;
@@ -54,7 +44,7 @@ static bool collect_on_job(const struct scan_job *found, void *arg)
 	j->running = job_lives(found, c->conf, c->report->now);
 	if (found->aside)
 		snprintf(j->label, sizeof(j->label), "%u (an older job)", j->id);
-	j->proofs = collect_proofs(found);
+	j->proofs = proofs_new(found->path, found->copy);
 	if (j->last < c->select->since)
 		report_free_job(j);
 	else

@@ -19,17 +19,12 @@ static json_t *job_json_begin(const struct view *v)
 /* NULL if there is none. */
 static struct proofs *job_json_load_proofs(const struct view *v)
 {
-	struct proofs *p = xcalloc(1, sizeof(*p));
-
-	if (v->on_disk && !v->foreign && proofs_load(v->store.path, geteuid() != 0, p, NULL) == 0)
-		return p;
-	free(p);
-	return NULL;
+	return v->on_disk && !v->foreign ? proofs_new(v->store.path, geteuid() != 0) : NULL;
 }
 
 static json_t *job_json_proof(const struct proofs *all, const struct epoch_summary *e)
 {
-	const struct proof *p = all ? proofs_find(all, e->number, e->time) : NULL;
+	const struct proof *p = proofs_find(all, e->number, e->time);
 
 	if (!p)
 		return json_null();

@@ -306,12 +306,10 @@ static void print_closed(const char *text)
 
 static void print_proof(const struct view *v, const struct epoch_summary *e)
 {
-	cleanup_free struct proofs *all = xcalloc(1, sizeof(*all));
-	const struct proof *p = NULL;
+	cleanup_free struct proofs *all = proofs_new(v->store.path, geteuid() != 0);
+	const struct proof *p = proofs_find(all, e->number, e->time);
 	char text[PROOF_TEXT];
 
-	if (proofs_load(v->store.path, geteuid() != 0, all, NULL) == 0)
-		p = proofs_find(all, e->number, e->time);
 	printf("Proved:    %s\n", p ? proof_text(p, text) : "no: no restore has been tried");
 }
 

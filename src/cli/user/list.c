@@ -173,11 +173,9 @@ static void print_steps(const struct view *v)
 /* The epochs that a restore has proved, or not. */
 static void print_proofs(const struct view *v)
 {
-	cleanup_free struct proofs *all = xcalloc(1, sizeof(*all));
+	cleanup_free struct proofs *all = proofs_new(v->store.path, geteuid() != 0);
 	char text[PROOF_TEXT];
 
-	if (proofs_load(v->store.path, geteuid() != 0, all, NULL) < 0)
-		return;
 	for (unsigned i = 0; i < v->rec.n_epochs; i++) {
 		const struct proof *p = proofs_find(all, v->rec.epochs[i].number, v->rec.epochs[i].time);
 
